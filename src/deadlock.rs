@@ -1,0 +1,85 @@
+//! What is said of a program that cannot go on.
+
+use crate::kernel::task::Wait;
+use crate::kernel::{Kernel, Time};
+use crate::task::TaskId;
+use std::fmt;
+use std::panic::Location;
+
+/// All tasks of a loop in which nothing can happen any more, with what each waits for.
+///
+/// # Examples
+///
+/// ```
+/// use onelane::{EventLoop, RunError};
+///
+/// let result = EventLoop::with_virtual_clock().try_run(std::future::pending::<()>());
+/// let Err(RunError::Deadlock(report)) = result else { unreachable!() };
+/// assert_eq!(&*report.tasks[0].name, "Task-1");
+/// ```
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct DeadlockReport {
+    /// The tasks, in the order in which they were spawned.
+    pub tasks: Vec<StuckTask>,
+}
+
+/// A task that waits for ever.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct StuckTask {
+    /// Its number.
+    pub id: TaskId,
+    /// Its name.
+    pub name: String,
+    /// Where it was spawned.
+    pub spawned_at: &'static Location<'static>,
+    /// What it waits for: tasks by their names, a sleep that never ends. Empty if it waits in a future that is not onelane's.
+    pub waits_for: Vec<String>,
+}
+
+impl DeadlockReport {
+    pub(crate) fn of(kernel: &Kernel) -> Self {
+        let stuck = |task: std::rc::Rc<dyn crate::kernel::task::AnyTask>| {
+            let header = task.header();
+            let waits_for = header.with_waits(|waits| waits.as_slice().iter().map(describe).collect());
+            StuckTask {
+                id: TaskId(header.id),
+                name: header.name().to_string(),
+                spawned_at: header.spawned_at,
+                waits_for,
+            }
+        };
+        DeadlockReport { tasks: kernel.tasks().into_iter().map(stuck).collect() }
+    }
+}
+
+fn describe(wait: &Wait) -> String {
+    struct Described<'a>(&'a Wait);
+    impl fmt::Display for Described<'_> {
+        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            match self.0 {
+                Wait::Sleep(Time::NEVER) => f.write_str("a sleep that never ends"),
+                Wait::Sleep(_) => f.write_str("a sleep"),
+                Wait::Task(task) => write!(f, "task {:?}", task.header().name()),
+                Wait::Group(group) => group.describe(f),
+            }
+        }
+    }
+    Described(wait).to_string()
+}
+
+impl fmt::Display for DeadlockReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let tasks = self.tasks.len();
+        write!(f, "deadlock: nothing is ready, no timer is pending, and {tasks} task(s) wait:")?;
+        for task in &self.tasks {
+            write!(f, "\n  {:?}, spawned at {}, waits for ", task.name, task.spawned_at)?;
+            match task.waits_for.as_slice() {
+                [] => f.write_str("a future that is not onelane's")?,
+                waits => f.write_str(&waits.join(" and for "))?,
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,515 @@
+//! The loop as its owner holds it: [`EventLoop`], its [`Builder`], a reference to the running one, and what a [`Turn`] did.
+
+use crate::callback::Handle;
+use crate::deadlock::DeadlockReport;
+use crate::error::{NoRunningLoop, TaskError};
+use crate::kernel::calls::Call;
+use crate::kernel::exceptions::{Exception, Handler};
+use crate::kernel::task::{Then, lend};
+use crate::kernel::{Clock as KernelClock, Kernel, context};
+use crate::remote::Remote;
+use crate::task::{Task, TaskRef};
+use futures_task::{LocalFutureObj, LocalSpawn, SpawnError};
+use std::cell::Cell;
+use std::fmt;
+use std::marker::PhantomData;
+use std::panic::Location;
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+/// A loop: a ready queue, a timer wheel, a waker table, and the tasks in it.
+///
+/// [`run`](Self::run) drives it to the end of a program. A host that has a loop of its own calls [`turn`](Self::turn) instead,
+/// which never blocks, and [`next_deadline`](Self::next_deadline) to know when to come back.
+///
+/// Neither `Send` nor `Sync`. Several loops may live on a thread, but only one of them turns at a time. Dropping a loop cancels its
+/// tasks; all futures are dropped when that is over (END-1), and callbacks that were not called never are.
+///
+/// asyncio: the event loop, and `Runner`.
+///
+/// # Examples
+///
+/// ```
+/// use onelane::{Clock, EventLoop, sleep};
+/// use std::time::Duration;
+///
+/// let event_loop = EventLoop::builder().clock(Clock::Virtual).build();
+/// let start = event_loop.time();
+/// event_loop.run(sleep(Duration::from_secs(86_400)));
+/// ```
+#[doc(alias = "Runner")]
+#[doc(alias = "AbstractEventLoop")]
+#[doc(alias = "new_event_loop")]
+pub struct EventLoop {
+    kernel: Rc<Kernel>,
+}
+
+/// Where a loop gets its time from.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+#[non_exhaustive]
+pub enum Clock {
+    /// The machine's monotonic clock.
+    #[default]
+    Real,
+    /// A clock that stands still while anything is ready, and jumps to the next deadline when nothing is.
+    ///
+    /// Tests take no time on it and are exact to the nanosecond. A program that cannot go on is reported as a
+    /// [deadlock](crate::RunError::Deadlock) instead of hanging; only while a [`Remote`] of the loop is alive does it wait for
+    /// what may come from there.
+    Virtual,
+}
+
+/// Makes an [`EventLoop`].
+#[must_use = "a builder makes nothing until `build`"]
+#[derive(Default)]
+pub struct Builder {
+    clock: Clock,
+    handler: Option<Handler>,
+}
+
+impl Builder {
+    /// Where the time comes from; the machine's clock, unless this says otherwise.
+    pub fn clock(mut self, clock: Clock) -> Self {
+        self.clock = clock;
+        self
+    }
+
+    /// Who is told of panics that reach nobody: of a task whose result nobody looks at, of a callback, of a destructor. Without a
+    /// handler they are a line on stderr.
+    ///
+    /// A handler may do anything a callback may. If it panics itself, the line goes to stderr.
+    ///
+    /// asyncio: `set_exception_handler`.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::{cell::RefCell, rc::Rc};
+    ///
+    /// let told = Rc::new(RefCell::new(Vec::new()));
+    /// let copy = told.clone();
+    /// let event_loop = onelane::EventLoop::builder()
+    ///     .exception_handler(move |exception| copy.borrow_mut().push(exception.panic.message().to_string()))
+    ///     .build();
+    /// event_loop.run(async {
+    ///     onelane::call_soon(|| panic!("oh"));
+    ///     onelane::yield_now().await;
+    /// });
+    /// assert_eq!(*told.borrow(), ["oh"]);
+    /// ```
+    #[doc(alias = "set_exception_handler")]
+    pub fn exception_handler(mut self, handler: impl Fn(&Exception) + 'static) -> Self {
+        self.handler = Some(Box::new(handler));
+        self
+    }
+
+    /// The loop.
+    ///
+    /// # Panics
+    ///
+    /// If 65,535 loops are alive in the process.
+    pub fn build(self) -> EventLoop {
+        let clock = match self.clock {
+            Clock::Real => KernelClock::real(),
+            Clock::Virtual => KernelClock::virtual_time(),
+        };
+        EventLoop { kernel: Kernel::new(clock, self.handler) }
+    }
+}
+
+impl fmt::Debug for Builder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Builder").field("clock", &self.clock).finish_non_exhaustive()
+    }
+}
+
+/// What a turn did, and what is left.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[non_exhaustive]
+pub struct Turn {
+    /// So many times a task was stepped, or ended because it was cancelled.
+    pub steps: usize,
+    /// So many callbacks were called from the ready queue.
+    pub callbacks: usize,
+    /// So many timers fired.
+    pub timers: usize,
+    /// So many wakes and callbacks came from elsewhere.
+    pub messages: usize,
+    /// So much is ready for the next turn.
+    pub ready: usize,
+    /// So many tasks are alive.
+    pub tasks: usize,
+    /// When to turn again: now, if anything is ready, else at the next timer; `None` if only a wake from elsewhere can change
+    /// anything.
+    pub next_deadline: Option<Instant>,
+}
+
+impl Turn {
+    /// Whether nothing is ready, so that the next turn is pointless before the deadline or a wake.
+    pub fn is_idle(&self) -> bool {
+        self.ready == 0
+    }
+}
+
+/// Why a program did not run to its end.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum RunError {
+    /// A loop is running on this thread already.
+    Nested,
+    /// On a virtual clock: nothing is ready, no timer is pending, and nobody is left who could send anything.
+    Deadlock(DeadlockReport),
+    /// The main task was cancelled.
+    Cancelled,
+}
+
+impl fmt::Display for RunError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            RunError::Nested => f.write_str("onelane::run() cannot be called from a running event loop"),
+            RunError::Deadlock(report) => report.fmt(f),
+            RunError::Cancelled => f.write_str("the main task was cancelled"),
+        }
+    }
+}
+
+impl std::error::Error for RunError {}
+
+impl EventLoop {
+    /// A loop on the machine's clock.
+    pub fn new() -> Self {
+        Self::builder().build()
+    }
+
+    /// A loop on a [virtual clock](Clock::Virtual).
+    pub fn with_virtual_clock() -> Self {
+        Self::builder().clock(Clock::Virtual).build()
+    }
+
+    /// A builder.
+    pub fn builder() -> Builder {
+        Builder::default()
+    }
+
+    /// The loop that is running on this thread.
+    ///
+    /// asyncio: `get_running_loop()`.
+    ///
+    /// # Panics
+    ///
+    /// If none is; see [`try_current`](Self::try_current).
+    #[doc(alias = "get_running_loop")]
+    #[track_caller]
+    pub fn current() -> LoopRef {
+        LoopRef::to(&running("EventLoop::current()"))
+    }
+
+    /// The loop that is running on this thread.
+    ///
+    /// # Errors
+    ///
+    /// If none is.
+    pub fn try_current() -> Result<LoopRef, NoRunningLoop> {
+        context::running().map(|kernel| LoopRef::to(&kernel)).ok_or(NoRunningLoop)
+    }
+
+    /// Runs `main` as a task, and the loop until it has ended. Then all other tasks are cancelled, and the loop turns until
+    /// they have ended and their callbacks have run. Timers and callbacks that are not due stay for the next run.
+    ///
+    /// `main` may borrow from the caller.
+    ///
+    /// # Panics
+    ///
+    /// With the panic of `main`, if it panics. If a loop is running on this thread. If the main task was cancelled. On a
+    /// virtual clock, if the program cannot go on; the message has the report. If tasks that are dropped at the end go on
+    /// spawning tasks for a thousand rounds: those of the last round are leaked.
+    #[doc(alias = "run_until_complete")]
+    #[track_caller]
+    pub fn run<F: IntoFuture>(&self, main: F) -> F::Output {
+        self.try_run(main).unwrap_or_else(|error| panic!("{error}"))
+    }
+
+    /// As [`run`](Self::run), but answers what went wrong.
+    ///
+    /// # Errors
+    ///
+    /// See [`RunError`].
+    ///
+    /// # Panics
+    ///
+    /// With the panic of `main`, and if tasks go on spawning tasks at the end.
+    #[track_caller]
+    pub fn try_run<F: IntoFuture>(&self, main: F) -> Result<F::Output, RunError> {
+        if context::is_running() {
+            return Err(RunError::Nested);
+        }
+        let kernel = &*self.kernel;
+        let _entered = context::enter(&self.kernel);
+        let header = kernel.new_header(None, Location::caller());
+        lend(header, main.into_future(), |outcome, main| {
+            let over = Rc::new(Cell::new(false));
+            let stop = over.clone();
+            main.header().add_waiter(Then::Queue(Call::Once(Box::new(move || stop.set(true)))));
+            kernel.insert(main);
+            // As asyncio does it, the turn in which main's done callback runs is finished.
+            let stuck = loop {
+                kernel.turn();
+                if over.get() {
+                    break None;
+                }
+                if kernel.rest().is_err() {
+                    break Some(DeadlockReport::of(kernel));
+                }
+            };
+            let ended = kernel.finish_tasks();
+            let outcome = outcome.take();
+            if let Err(spawned_at) = ended {
+                panic!("{}", never_ends(spawned_at));
+            }
+            match (stuck, outcome) {
+                (Some(report), _) => Err(RunError::Deadlock(report)),
+                (None, Some(Ok(value))) => Ok(value),
+                (None, Some(Err(TaskError::Panicked(panic)))) => panic.resume(),
+                (None, Some(Err(TaskError::Cancelled)) | None) => Err(RunError::Cancelled),
+            }
+        })
+    }
+
+    /// Starts a task, also while the loop is not running.
+    #[doc(alias = "create_task")]
+    #[track_caller]
+    pub fn spawn<F>(&self, future: F) -> Task<F::Output>
+    where
+        F: Future + 'static,
+    {
+        Task::spawn_on(&self.kernel, None, future)
+    }
+
+    /// One turn: takes what came from elsewhere, steps what is ready, fires the timers that are due. Never blocks; what becomes
+    /// ready meanwhile waits for the next turn. A virtual clock jumps to the next deadline if nothing is ready.
+    ///
+    /// # Panics
+    ///
+    /// If a loop is running on this thread.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use onelane::{EventLoop, yield_now};
+    ///
+    /// let event_loop = EventLoop::new();
+    /// let task = event_loop.spawn(yield_now());
+    /// let turn = event_loop.turn();
+    /// assert_eq!((turn.steps, turn.ready, turn.tasks), (1, 1, 1));
+    /// let turn = event_loop.turn();
+    /// assert_eq!((turn.steps, turn.ready, turn.tasks), (1, 0, 0));
+    /// assert!(task.is_done() && turn.is_idle());
+    /// ```
+    #[track_caller]
+    pub fn turn(&self) -> Turn {
+        assert!(
+            !context::is_running(),
+            "EventLoop::turn() was called from a running event loop; call it from the host's loop, or spawn into the running one"
+        );
+        let _entered = context::enter(&self.kernel);
+        let tally = self.kernel.turn();
+        Turn {
+            steps: tally.steps,
+            callbacks: tally.calls,
+            timers: tally.timers,
+            messages: tally.messages,
+            ready: self.kernel.wakers.ready_len(),
+            tasks: self.kernel.wakers.len(),
+            next_deadline: self.next_deadline(),
+        }
+    }
+
+    /// When to turn again: now, if anything is ready, else at the next timer; `None` if only a wake from elsewhere can change
+    /// anything.
+    pub fn next_deadline(&self) -> Option<Instant> {
+        if self.kernel.wakers.ready_len() > 0 || self.kernel.inbox().has_messages() {
+            return Some(self.time());
+        }
+        self.kernel.next_deadline().and_then(|time| self.kernel.clock.instant_at(time))
+    }
+
+    /// The loop's time.
+    pub fn time(&self) -> Instant {
+        self.kernel.clock.now_as_instant()
+    }
+
+    /// A handle for other threads.
+    pub fn remote(&self) -> Remote {
+        Remote::to(&self.kernel)
+    }
+
+    /// The living tasks, in the order in which they were spawned.
+    pub fn all_tasks(&self) -> Vec<TaskRef> {
+        self.kernel.tasks().into_iter().map(|cell| TaskRef { cell }).collect()
+    }
+}
+
+impl Default for EventLoop {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl fmt::Debug for EventLoop {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let tasks = self.kernel.wakers.len();
+        f.debug_struct("EventLoop").field("tasks", &tasks).field("ready", &self.kernel.wakers.ready_len()).finish()
+    }
+}
+
+impl Drop for EventLoop {
+    fn drop(&mut self) {
+        let own_turn = context::running().is_some_and(|kernel| Rc::ptr_eq(&kernel, &self.kernel));
+        if own_turn {
+            // Its tasks cannot end while one of them is being stepped. They are kept, and leak.
+            assert!(
+                std::thread::panicking(),
+                "an event loop was dropped inside of its own turn; keep it outside of its tasks, and let its owner drop it"
+            );
+            return;
+        }
+        let _entered = context::enter(&self.kernel);
+        if let Err(spawned_at) = self.kernel.close() {
+            eprintln!("onelane: {}", never_ends(spawned_at));
+        }
+    }
+}
+
+fn never_ends(spawned_at: &Location<'_>) -> String {
+    format!(
+        "the loop was to end, but tasks that are dropped go on spawning tasks, the last one at {spawned_at}; \
+         do not spawn a task in a destructor whose own destructor spawns"
+    )
+}
+
+/// A reference to a loop, for those who run in it.
+///
+/// It does not keep the loop alive. Implements `futures_task::LocalSpawn`.
+///
+/// # Examples
+///
+/// ```
+/// let event_loop = onelane::EventLoop::new();
+/// event_loop.run(async {
+///     let current = onelane::EventLoop::current();
+///     assert_eq!(current.spawn(async { 1 }).await, Ok(1));
+/// });
+/// ```
+#[derive(Clone)]
+pub struct LoopRef {
+    loop_id: u64,
+    /// A loop can be found on its own thread only.
+    _not_send: PhantomData<Rc<()>>,
+}
+
+impl LoopRef {
+    fn to(kernel: &Kernel) -> Self {
+        LoopRef { loop_id: kernel.id(), _not_send: PhantomData }
+    }
+
+    #[track_caller]
+    fn kernel(&self, asked: &str) -> Rc<Kernel> {
+        match context::find(self.loop_id) {
+            Some(kernel) => kernel,
+            None => panic!("{asked} was called, but the event loop is closed; let the loop outlive what uses it"),
+        }
+    }
+
+    /// Whether the loop has been dropped.
+    pub fn is_closed(&self) -> bool {
+        context::find(self.loop_id).is_none()
+    }
+
+    /// Starts a task.
+    ///
+    /// # Panics
+    ///
+    /// If the loop has been dropped.
+    #[doc(alias = "create_task")]
+    #[track_caller]
+    pub fn spawn<F>(&self, future: F) -> Task<F::Output>
+    where
+        F: Future + 'static,
+    {
+        Task::spawn_on(&self.kernel("LoopRef::spawn()"), None, future)
+    }
+
+    /// As [`call_soon`](crate::call_soon()).
+    ///
+    /// # Panics
+    ///
+    /// If the loop has been dropped.
+    #[track_caller]
+    pub fn call_soon(&self, callback: impl FnOnce() + 'static) -> Handle {
+        Handle::soon(&self.kernel("LoopRef::call_soon()"), callback)
+    }
+
+    /// As [`call_later`](crate::call_later()).
+    ///
+    /// # Panics
+    ///
+    /// If the loop has been dropped.
+    #[track_caller]
+    pub fn call_later(&self, delay: Duration, callback: impl FnOnce() + 'static) -> Handle {
+        Handle::later(&self.kernel("LoopRef::call_later()"), delay, callback)
+    }
+
+    /// The loop's time.
+    ///
+    /// # Panics
+    ///
+    /// If the loop has been dropped.
+    #[track_caller]
+    pub fn time(&self) -> Instant {
+        self.kernel("LoopRef::time()").clock.now_as_instant()
+    }
+
+    /// A handle for other threads.
+    ///
+    /// # Panics
+    ///
+    /// If the loop has been dropped.
+    #[track_caller]
+    pub fn remote(&self) -> Remote {
+        Remote::to(&self.kernel("LoopRef::remote()"))
+    }
+}
+
+impl fmt::Debug for LoopRef {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("LoopRef").field("closed", &self.is_closed()).finish()
+    }
+}
+
+impl LocalSpawn for LoopRef {
+    fn spawn_local_obj(&self, future: LocalFutureObj<'static, ()>) -> Result<(), SpawnError> {
+        self.status_local()?;
+        drop(self.spawn(future));
+        Ok(())
+    }
+
+    fn status_local(&self) -> Result<(), SpawnError> {
+        if self.is_closed() { Err(SpawnError::shutdown()) } else { Ok(()) }
+    }
+}
+
+impl LocalSpawn for EventLoop {
+    fn spawn_local_obj(&self, future: LocalFutureObj<'static, ()>) -> Result<(), SpawnError> {
+        drop(self.spawn(future));
+        Ok(())
+    }
+}
+
+/// The loop that is running on this thread, or a panic that says what was asked for.
+#[track_caller]
+pub(crate) fn running(asked: &str) -> Rc<Kernel> {
+    match context::running() {
+        Some(kernel) => kernel,
+        None => panic!("{asked} was called, but there is no running event loop; call it from inside of onelane::run()"),
+    }
+}

@@ -1,0 +1,535 @@
+//! Running several at once and having all their results, in the order of the arguments.
+//!
+//! A gather hears of its children by done callbacks: the callback, when its turn comes, counts, and wakes whoever awaits when
+//! the gather is decided. So it takes one turn more than a direct await; what has ended already is counted at once.
+
+use crate::error::TaskError;
+use crate::event_loop::running;
+use crate::kernel::calls::{Call, Watcher};
+use crate::kernel::task::{AnyTask, Ending, Group, Outcome, Then, TypedTask, Wait};
+use crate::kernel::{Kernel, context};
+use crate::task::{Task, clone_outcome, take_outcome};
+use std::cell::Cell;
+use std::fmt;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, Waker};
+
+/// What [`gather`] takes: a task as it is, or a future, which becomes one.
+///
+/// A `&Task<T>` is left in place, and its result is cloned.
+pub trait IntoTask {
+    /// The task's output.
+    type Output;
+
+    #[doc(hidden)]
+    fn into_child(self, spawner: &Spawner) -> Child<Self::Output>;
+}
+
+/// What a future needs to become a task.
+#[derive(Debug)]
+#[doc(hidden)]
+pub struct Spawner(Rc<Kernel>);
+
+impl Spawner {
+    #[doc(hidden)]
+    #[track_caller]
+    pub fn new() -> Self {
+        Spawner(running("gather()"))
+    }
+}
+
+/// A task of a gather, and how its result is read.
+#[doc(hidden)]
+pub struct Child<T> {
+    cell: Rc<dyn TypedTask<T>>,
+    read: fn(&dyn TypedTask<T>) -> Outcome<T>,
+}
+
+impl<T> fmt::Debug for Child<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Child").field(&self.cell.header().name()).finish()
+    }
+}
+
+impl<T> Child<T> {
+    fn read(&self) -> Outcome<T> {
+        (self.read)(&*self.cell)
+    }
+}
+
+impl<F: Future + 'static> IntoTask for F {
+    type Output = F::Output;
+
+    #[track_caller]
+    fn into_child(self, spawner: &Spawner) -> Child<F::Output> {
+        Task::spawn_on(&spawner.0, None, self).into_child(spawner)
+    }
+}
+
+impl<T> IntoTask for Task<T> {
+    type Output = T;
+
+    fn into_child(self, _: &Spawner) -> Child<T> {
+        Child { cell: self.cell, read: take_outcome::<T> }
+    }
+}
+
+impl<T: Clone> IntoTask for &Task<T> {
+    type Output = T;
+
+    fn into_child(self, _: &Spawner) -> Child<T> {
+        Child { cell: self.cell.clone(), read: clone_outcome::<T> }
+    }
+}
+
+/// Runs futures and tasks at once, and gives their values in the order of the arguments.
+///
+/// Futures become tasks here and now, in order, so they run also if the gather is never awaited. The first that is cancelled or
+/// panics decides: the gather fails, and **the others run on**. Of no arguments it gives an empty list, without a pause.
+///
+/// Cancelling a task that awaits a gather cancels all children first. Cancel safety: dropping it once it was polled cancels the
+/// children; before, they run on.
+///
+/// asyncio: `gather(*aws)`.
+///
+/// # Panics
+///
+/// If no loop is running on this thread. When awaited, if somebody else has taken a result out of a task that was given as
+/// `&task`.
+///
+/// # Cost
+///
+/// One allocation for each future, and four for the gather; a child's end and the gather's cost a turn each.
+///
+/// # Examples
+///
+/// ```
+/// use onelane::{EventLoop, gather, sleep};
+/// use std::time::Duration;
+///
+/// let results = EventLoop::with_virtual_clock().run(async {
+///     gather([3, 1, 2].map(|n| async move {
+///         sleep(Duration::from_secs(n)).await;
+///         n * 10
+///     }))
+///     .await
+/// });
+/// assert_eq!(results, Ok(vec![30, 10, 20]));
+/// ```
+#[track_caller]
+pub fn gather<I>(iterable: I) -> Gather<Vec<Child<<I::Item as IntoTask>::Output>>>
+where
+    I: IntoIterator,
+    I::Item: IntoTask<Output: 'static>,
+{
+    Gather::new(children(iterable))
+}
+
+/// As [`gather`], for children whose output is a `Result`: the first `Err` decides as well.
+///
+/// # Panics
+///
+/// As [`gather`].
+///
+/// # Examples
+///
+/// ```
+/// use onelane::{TryGatherError, spawn, try_gather};
+///
+/// let result = onelane::run(async {
+///     try_gather([spawn(async { Ok(1) }), spawn(async { Err("no") }), spawn(async { Ok(3) })]).await
+/// });
+/// assert_eq!(result, Err(TryGatherError::Failed("no")));
+/// ```
+#[doc(alias = "gather")]
+#[track_caller]
+pub fn try_gather<I, T, E>(iterable: I) -> Gather<Fallible<T, E>>
+where
+    I: IntoIterator,
+    I::Item: IntoTask<Output = Result<T, E>>,
+    T: 'static,
+    E: 'static,
+{
+    Gather::new(Fallible(children(iterable)))
+}
+
+#[track_caller]
+fn children<I>(iterable: I) -> Vec<Child<<I::Item as IntoTask>::Output>>
+where
+    I: IntoIterator,
+    I::Item: IntoTask,
+{
+    let spawner = Spawner::new();
+    // A loop and no `map`: a closure would hide the caller's place from the tasks that are spawned here.
+    let iterable = iterable.into_iter();
+    let mut children = Vec::with_capacity(iterable.size_hint().0);
+    for item in iterable {
+        children.push(item.into_child(&spawner));
+    }
+    children
+}
+
+/// As [`gather()`](crate::gather()), for arguments of different types: gives a tuple.
+///
+/// Takes one to twelve futures and tasks. The macro's value is a future; it fails as `gather` does.
+///
+/// # Examples
+///
+/// ```
+/// let results = onelane::run(async {
+///     onelane::gather!(async { 1 }, onelane::spawn(async { "two" }), async { 3.0 }).await
+/// });
+/// assert_eq!(results, Ok((1, "two", 3.0)));
+/// ```
+#[macro_export]
+macro_rules! gather {
+    ($($awaitable:expr),+ $(,)?) => {{
+        let spawner = $crate::__private::Spawner::new();
+        $crate::__private::gather_tuple(($($crate::IntoTask::into_child($awaitable, &spawner),)+))
+    }};
+}
+
+#[doc(hidden)]
+pub fn gather_tuple<C: Children + 'static>(children: C) -> Gather<C> {
+    Gather::new(children)
+}
+
+/// The children of a gather, and what is made of their outcomes.
+#[doc(hidden)]
+pub trait Children {
+    type Output;
+    type All;
+
+    fn tasks(&self) -> TaskList;
+    /// Whether a child that has ended fails the gather.
+    fn has_failed(&self, which: usize) -> bool;
+    /// All have ended, none has failed.
+    fn values(&self) -> Self::Output;
+    /// This child has failed.
+    fn failure(&self, which: usize) -> Self::Output;
+    /// All have ended.
+    fn all(&self) -> Self::All;
+}
+
+/// Hides the kernel's type from the trait's signature.
+#[doc(hidden)]
+pub struct TaskList(Vec<Rc<dyn AnyTask>>);
+
+impl fmt::Debug for TaskList {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(self.0.iter().map(|task| task.header().name())).finish()
+    }
+}
+
+const FAILED: &str = "a gather's failed child has a value";
+
+fn ended_without_value<T>(child: &Child<T>) -> bool {
+    child.cell.header().ending.get() != Some(Ending::Value)
+}
+
+impl<T> Children for Vec<Child<T>> {
+    type Output = Result<Vec<T>, TaskError>;
+    type All = Vec<Outcome<T>>;
+
+    fn tasks(&self) -> TaskList {
+        TaskList(self.iter().map(|child| child.cell.clone().erase()).collect())
+    }
+
+    fn has_failed(&self, which: usize) -> bool {
+        ended_without_value(&self[which])
+    }
+
+    fn values(&self) -> Self::Output {
+        self.iter().map(Child::read).collect()
+    }
+
+    fn failure(&self, which: usize) -> Self::Output {
+        Err(self[which].read().err().expect(FAILED))
+    }
+
+    fn all(&self) -> Self::All {
+        self.iter().map(Child::read).collect()
+    }
+}
+
+/// Children whose `Err` counts as failure: what [`try_gather`] gathers.
+#[derive(Debug)]
+#[doc(hidden)]
+pub struct Fallible<T, E>(Vec<Child<Result<T, E>>>);
+
+/// Why a [`try_gather`] failed.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum TryGatherError<E> {
+    /// A child returned this error.
+    Failed(E),
+    /// A child was cancelled, or panicked.
+    Task(TaskError),
+}
+
+impl<E: fmt::Display> fmt::Display for TryGatherError<E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            TryGatherError::Failed(error) => error.fmt(f),
+            TryGatherError::Task(error) => error.fmt(f),
+        }
+    }
+}
+
+impl<E: std::error::Error> std::error::Error for TryGatherError<E> {}
+
+impl<T, E> Children for Fallible<T, E> {
+    type Output = Result<Vec<T>, TryGatherError<E>>;
+    type All = Vec<Outcome<Result<T, E>>>;
+
+    fn tasks(&self) -> TaskList {
+        self.0.tasks()
+    }
+
+    fn has_failed(&self, which: usize) -> bool {
+        let child = &self.0[which];
+        ended_without_value(child) || matches!(&*child.cell.outcome().borrow(), Some(Ok(Err(_))))
+    }
+
+    fn values(&self) -> Self::Output {
+        self.0.iter().map(flat).collect()
+    }
+
+    fn failure(&self, which: usize) -> Self::Output {
+        Err(flat(&self.0[which]).err().expect(FAILED))
+    }
+
+    fn all(&self) -> Self::All {
+        self.0.all()
+    }
+}
+
+fn flat<T, E>(child: &Child<Result<T, E>>) -> Result<T, TryGatherError<E>> {
+    child.read().map_err(TryGatherError::Task)?.map_err(TryGatherError::Failed)
+}
+
+macro_rules! children_of_tuples {
+    ($($type:ident $number:tt),+) => {
+        impl<$($type),+> Children for ($(Child<$type>,)+) {
+            type Output = Result<($($type,)+), TaskError>;
+            type All = ($(Outcome<$type>,)+);
+
+            fn tasks(&self) -> TaskList {
+                TaskList(vec![$(self.$number.cell.clone().erase()),+])
+            }
+
+            fn has_failed(&self, which: usize) -> bool {
+                match which {
+                    $($number => ended_without_value(&self.$number),)+
+                    _ => unreachable!(),
+                }
+            }
+
+            fn values(&self) -> Self::Output {
+                Ok(($(self.$number.read()?,)+))
+            }
+
+            fn failure(&self, which: usize) -> Self::Output {
+                match which {
+                    $($number => Err(self.$number.read().err().expect(FAILED)),)+
+                    _ => unreachable!(),
+                }
+            }
+
+            fn all(&self) -> Self::All {
+                ($(self.$number.read(),)+)
+            }
+        }
+    };
+}
+
+children_of_tuples!(A 0);
+children_of_tuples!(A 0, B 1);
+children_of_tuples!(A 0, B 1, C 2);
+children_of_tuples!(A 0, B 1, C 2, D 3);
+children_of_tuples!(A 0, B 1, C 2, D 3, E 4);
+children_of_tuples!(A 0, B 1, C 2, D 3, E 4, F 5);
+children_of_tuples!(A 0, B 1, C 2, D 3, E 4, F 5, G 6);
+children_of_tuples!(A 0, B 1, C 2, D 3, E 4, F 5, G 6, H 7);
+children_of_tuples!(A 0, B 1, C 2, D 3, E 4, F 5, G 6, H 7, I 8);
+children_of_tuples!(A 0, B 1, C 2, D 3, E 4, F 5, G 6, H 7, I 8, J 9);
+children_of_tuples!(A 0, B 1, C 2, D 3, E 4, F 5, G 6, H 7, I 8, J 9, K 10);
+children_of_tuples!(A 0, B 1, C 2, D 3, E 4, F 5, G 6, H 7, I 8, J 9, K 10, L 11);
+
+/// A gather under way. Its children's callbacks hold it, and whoever awaits it.
+struct Gathering<C> {
+    children: C,
+    tasks: Vec<Rc<dyn AnyTask>>,
+    /// So many children's ends are still to be counted.
+    left: Cell<usize>,
+    /// The first that failed, in the order in which their ends were counted.
+    failed: Cell<Option<usize>>,
+    /// A failure does not decide: `return_exceptions`.
+    wants_all: Cell<bool>,
+    waker: Cell<Option<Waker>>,
+}
+
+impl<C: Children> Gathering<C> {
+    fn is_decided(&self) -> bool {
+        self.left.get() == 0 || !self.wants_all.get() && self.failed.get().is_some()
+    }
+
+    fn count(&self, which: usize) {
+        // A child's panic is known: it is the gather's.
+        self.tasks[which].header().looked_at.set(true);
+        self.left.set(self.left.get() - 1);
+        if self.failed.get().is_none() && self.children.has_failed(which) {
+            self.failed.set(Some(which));
+        }
+    }
+}
+
+impl<C: Children> Watcher for Gathering<C> {
+    fn called(&self, which: u32) {
+        self.count(which as usize);
+        if self.is_decided() {
+            if let Some(waker) = self.waker.take() {
+                waker.wake();
+            }
+        }
+    }
+}
+
+impl<C: Children> Group for Gathering<C> {
+    fn links(&self) -> Vec<Rc<dyn AnyTask>> {
+        if self.is_decided() { Vec::new() } else { self.tasks.clone() }
+    }
+
+    fn describe(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a gather of ")?;
+        describe_tasks(&self.tasks, f)
+    }
+}
+
+/// `"a" (done), "b"`
+pub(crate) fn describe_tasks(tasks: &[Rc<dyn AnyTask>], f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    for (nth, task) in tasks.iter().enumerate() {
+        let header = task.header();
+        let comma = if nth == 0 { "" } else { ", " };
+        let done = if header.is_done() { " (done)" } else { "" };
+        write!(f, "{comma}{:?}{done}", header.name())?;
+    }
+    Ok(())
+}
+
+/// The future of [`gather`], [`try_gather`] and [`gather!`](crate::gather!).
+#[must_use = "the children run, but their results are lost unless the gather is awaited"]
+pub struct Gather<C: Children + 'static> {
+    gathering: Rc<Gathering<C>>,
+    begun: bool,
+}
+
+impl<C: Children + 'static> Gather<C> {
+    fn new(children: C) -> Self {
+        let tasks = children.tasks().0;
+        let gathering = Rc::new(Gathering {
+            children,
+            left: Cell::new(tasks.len()),
+            failed: Cell::new(None),
+            wants_all: Cell::new(false),
+            waker: Cell::new(None),
+            tasks,
+        });
+        for (which, task) in gathering.tasks.iter().enumerate() {
+            if task.header().is_done() {
+                gathering.count(which);
+            } else {
+                let number = u32::try_from(which).expect("fewer than 2^32 children");
+                task.header().add_waiter(Then::Queue(Call::Watch(gathering.clone(), number)));
+            }
+        }
+        Gather { gathering, begun: false }
+    }
+
+    /// Waits for all children, however they end, and gives all outcomes in the order of the arguments.
+    ///
+    /// asyncio: `gather(*aws, return_exceptions=True)`.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let outcomes = onelane::run(async {
+    ///     let tasks = [1, 2].map(|n| onelane::spawn(async move { n }));
+    ///     tasks[0].cancel();
+    ///     onelane::gather(tasks).return_exceptions().await
+    /// });
+    /// assert_eq!(outcomes, [Err(onelane::TaskError::Cancelled), Ok(2)]);
+    /// ```
+    pub fn return_exceptions(self) -> GatherAll<C> {
+        self.gathering.wants_all.set(true);
+        GatherAll { gather: self }
+    }
+
+    /// Whether it is decided; if not, the task is woken when it is.
+    fn poll_decided(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        let gathering = &self.gathering;
+        if gathering.is_decided() {
+            self.begun = false;
+            return Poll::Ready(());
+        }
+        self.begun = true;
+        let new = context.waker().clone();
+        let old = gathering.waker.replace(Some(new));
+        drop(old);
+        if let Some(kernel) = context::running() {
+            kernel.waits_for(Wait::Group(gathering.clone()));
+        }
+        Poll::Pending
+    }
+}
+
+impl<C: Children + 'static> Future for Gather<C> {
+    type Output = C::Output;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<C::Output> {
+        std::task::ready!(self.poll_decided(context));
+        Poll::Ready(match self.gathering.failed.get() {
+            Some(which) => self.gathering.children.failure(which),
+            None => self.gathering.children.values(),
+        })
+    }
+}
+
+impl<C: Children + 'static> Drop for Gather<C> {
+    fn drop(&mut self) {
+        drop(self.gathering.waker.take());
+        if self.begun {
+            for task in self.gathering.links() {
+                crate::task::cancel(&task);
+            }
+        }
+    }
+}
+
+impl<C: Children + 'static> fmt::Debug for Gather<C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let left = self.gathering.left.get();
+        f.debug_struct("Gather").field("children", &self.gathering.tasks.len()).field("left", &left).finish()
+    }
+}
+
+/// The future of [`Gather::return_exceptions`].
+#[must_use = "the children run, but their results are lost unless the gather is awaited"]
+pub struct GatherAll<C: Children + 'static> {
+    gather: Gather<C>,
+}
+
+impl<C: Children + 'static> Future for GatherAll<C> {
+    type Output = C::All;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<C::All> {
+        std::task::ready!(self.gather.poll_decided(context));
+        Poll::Ready(self.gather.gathering.children.all())
+    }
+}
+
+impl<C: Children + 'static> fmt::Debug for GatherAll<C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.gather.fmt(f)
+    }
+}

@@ -1,0 +1,54 @@
+//! Who is there.
+
+use crate::event_loop::running;
+use crate::task::TaskRef;
+
+/// The task that is being stepped; `None` in a callback.
+///
+/// In the destructor of a cancelled task's future, it is that task.
+///
+/// asyncio: `current_task()`.
+///
+/// # Panics
+///
+/// If no loop is running on this thread.
+///
+/// # Examples
+///
+/// ```
+/// onelane::run(async {
+///     assert_eq!(&*onelane::current_task().unwrap().name(), "Task-1");
+///     onelane::call_soon(|| assert!(onelane::current_task().is_none()));
+/// });
+/// ```
+#[track_caller]
+pub fn current_task() -> Option<TaskRef> {
+    running("current_task()").current().map(|cell| TaskRef { cell })
+}
+
+/// The tasks of the running loop that have not ended, in the order in which they were spawned.
+///
+/// asyncio: `all_tasks()`, which gives a set.
+///
+/// # Panics
+///
+/// If no loop is running on this thread.
+///
+/// # Cost
+///
+/// O(n log n), one allocation.
+///
+/// # Examples
+///
+/// ```
+/// onelane::run(async {
+///     let task = onelane::spawn(async {});
+///     assert_eq!(onelane::all_tasks().len(), 2);
+///     task.await.unwrap();
+///     assert_eq!(onelane::all_tasks(), [onelane::current_task().unwrap()]);
+/// });
+/// ```
+#[track_caller]
+pub fn all_tasks() -> Vec<TaskRef> {
+    running("all_tasks()").tasks().into_iter().map(|cell| TaskRef { cell }).collect()
+}

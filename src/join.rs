@@ -1,0 +1,101 @@
+//! Awaiting a task.
+
+use crate::error::TaskError;
+use crate::kernel::context;
+use crate::kernel::task::{AnyTask, Outcome, Then, TypedTask, Wait, same};
+use crate::task::{clone_outcome, take_outcome};
+use std::fmt;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+
+/// An await of a [`Task`](crate::Task): what `task.into_future()` gives.
+///
+/// On a task that has ended it goes on without a pause, else in the turn after the end. A cancellation of the task that
+/// awaits goes on to the task that is awaited.
+///
+/// Cancel safety: **dropping it once it was polled cancels the task**. Before, dropping it lets the task run on.
+#[must_use = "futures do nothing unless they are awaited"]
+pub struct Join<T> {
+    cell: Rc<dyn TypedTask<T>>,
+    /// How the result is read: taken out, or cloned.
+    read: fn(&dyn TypedTask<T>) -> Outcome<T>,
+    /// The number of our waker among the task's waiters, once we wait.
+    waiter: Option<u32>,
+}
+
+impl<T> Join<T> {
+    pub(crate) fn taking(cell: Rc<dyn TypedTask<T>>) -> Self {
+        Join { cell, read: take_outcome::<T>, waiter: None }
+    }
+
+    pub(crate) fn cloning(cell: Rc<dyn TypedTask<T>>) -> Self
+    where
+        T: Clone,
+    {
+        Join { cell, read: clone_outcome::<T>, waiter: None }
+    }
+}
+
+impl<T> Future for Join<T> {
+    type Output = Result<T, TaskError>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let header = self.cell.header();
+        if header.is_done() {
+            self.waiter = None;
+            return Poll::Ready((self.read)(&*self.cell));
+        }
+        let task = self.cell.clone().erase();
+        let kernel = context::running();
+        if let Some(current) = kernel.as_ref().and_then(|kernel| kernel.current()) {
+            assert!(
+                !same(&current, &task),
+                "task {:?} awaits itself, and would wait for ever; await another task, or none",
+                header.name()
+            );
+        }
+        self.waiter = Some(wait_in(&*task, self.waiter, context));
+        if let Some(kernel) = kernel {
+            kernel.waits_for(Wait::Task(task));
+        }
+        Poll::Pending
+    }
+}
+
+/// Enters the waker among those who wait for a task, or makes sure that it stands there.
+fn wait_in(task: &dyn AnyTask, waiter: Option<u32>, context: &Context<'_>) -> u32 {
+    let header = task.header();
+    let Some(number) = waiter else {
+        return header.add_waiter(Then::Wake(context.waker().clone()));
+    };
+    let is_ours = |then: &Then| matches!(then, Then::Wake(waker) if waker.will_wake(context.waker()));
+    let ours = header.with_waiters(|waiters| {
+        waiters.as_slice().iter().any(|waiter| waiter.number == number && is_ours(&waiter.then))
+    });
+    if !ours {
+        // A waker's clone and its drop may be foreign code: both happen outside.
+        let mut then = Then::Wake(context.waker().clone());
+        header.with_waiters(|waiters| {
+            if let Some(waiter) = waiters.as_mut_slice().iter_mut().find(|waiter| waiter.number == number) {
+                std::mem::swap(&mut waiter.then, &mut then);
+            }
+        });
+    }
+    number
+}
+
+impl<T> Drop for Join<T> {
+    fn drop(&mut self) {
+        let Some(number) = self.waiter else { return };
+        let waiter = self.cell.header().remove_waiter(number);
+        crate::task::cancel(&self.cell.clone().erase());
+        drop(waiter);
+    }
+}
+
+impl<T> fmt::Debug for Join<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Join").field("task", &self.cell.header().name()).field("begun", &self.waiter.is_some()).finish()
+    }
+}

@@ -1,0 +1,120 @@
+//! How a cancellation spreads.
+//!
+//! A cancelled task is condemned: when it is stepped next, its future is dropped instead of polled. What it waits for decides
+//! when that is. A task that waits for tasks passes the cancellation on to them, and is woken by their end; any other is
+//! queued at once. So children end before the destructors of their parents run.
+//!
+//! Tasks that await each other in a circle would wait for ever for each other's end: where the way leads back to a task that
+//! it has come through, the last one before it is queued.
+//!
+//! Next: `mod.rs`.
+
+use super::Kernel;
+use super::task::{AnyTask, Header, Wait};
+use super::wakers::State;
+use std::rc::Rc;
+
+/// A place on the way, which is a walk in depth-first order; the stack is a list, so a chain of any length fits.
+enum Visit {
+    Enter { task: Rc<dyn AnyTask>, from: Option<Rc<dyn AnyTask>> },
+    Leave(Rc<dyn AnyTask>),
+}
+
+impl Kernel {
+    /// Asks a task to end. False if it has ended.
+    pub(crate) fn cancel(&self, task: &Rc<dyn AnyTask>) -> bool {
+        if task.header().is_done() {
+            return false;
+        }
+        self.spread(vec![Visit::Enter { task: task.clone(), from: None }], self.new_spread());
+        true
+    }
+
+    /// A task that was condemned while it ran has suspended: what it waits for decides only now.
+    pub(crate) fn cancel_suspended(&self, task: &Rc<dyn AnyTask>) {
+        let spread = self.new_spread();
+        self.spread(self.onward(task, spread), spread);
+    }
+
+    /// Interrupts an await of a task that is not itself cancelled: its time is up. The links of that await are cancelled.
+    pub(crate) fn interrupt(&self, task: &Rc<dyn AnyTask>, links: Vec<Rc<dyn AnyTask>>) {
+        let spread = self.new_spread();
+        task.header().visited.set(on_the_way(spread));
+        let enter = |link| Visit::Enter { task: link, from: Some(task.clone()) };
+        self.spread(links.into_iter().rev().map(enter).collect(), spread);
+    }
+
+    fn new_spread(&self) -> u64 {
+        self.spreads.set(self.spreads.get() + 1);
+        self.spreads.get()
+    }
+
+    fn spread(&self, mut stack: Vec<Visit>, spread: u64) {
+        while let Some(visit) = stack.pop() {
+            match visit {
+                Visit::Leave(task) => task.header().visited.set(left_behind(spread)),
+                Visit::Enter { task, from } => {
+                    let header = task.header();
+                    if header.is_done() || header.visited.get() == left_behind(spread) {
+                        continue;
+                    }
+                    if header.visited.get() == on_the_way(spread) {
+                        if let Some(from) = from {
+                            self.wakers.wake(from.header().token.get());
+                        }
+                        continue;
+                    }
+                    header.cancelling.set(header.cancelling.get().saturating_add(1));
+                    header.condemned.set(true);
+                    self.wakers.attend(header.token.get());
+                    match self.wakers.state(header.token.get()) {
+                        // It comes by `cancel_suspended`, or ends.
+                        State::Running | State::Woken => header.visited.set(left_behind(spread)),
+                        _ => stack.extend(self.onward(&task, spread)),
+                    }
+                }
+            }
+        }
+    }
+
+    /// A task that has links is left to them, and they come next; any other is queued.
+    fn onward(&self, task: &Rc<dyn AnyTask>, spread: u64) -> Vec<Visit> {
+        let header = task.header();
+        let links = links(header, 0..usize::MAX);
+        if links.is_empty() {
+            header.visited.set(left_behind(spread));
+            self.wakers.wake(header.token.get());
+            return Vec::new();
+        }
+        header.visited.set(on_the_way(spread));
+        // The stack is worked off from its end: the first link is the next, and the task is left after the last.
+        let enter = |link| Visit::Enter { task: link, from: Some(task.clone()) };
+        std::iter::once(Visit::Leave(task.clone())).chain(links.into_iter().rev().map(enter)).collect()
+    }
+}
+
+/// The tasks to which a cancellation goes on, of those waits that stand in `range`.
+pub(crate) fn links(header: &Header, range: std::ops::Range<usize>) -> Vec<Rc<dyn AnyTask>> {
+    header.with_waits(|waits| {
+        let waits = waits.as_slice();
+        let mut links: Vec<Rc<dyn AnyTask>> = Vec::new();
+        for wait in &waits[range.start.min(waits.len())..range.end.min(waits.len())] {
+            match wait {
+                Wait::Sleep(_) => {}
+                Wait::Task(task) => links.push(task.clone()),
+                Wait::Group(group) => links.extend(group.links()),
+            }
+        }
+        links
+    })
+}
+
+// What `Header::visited` says: the number of the spread, doubled, and whether the way still leads through the task.
+
+fn on_the_way(spread: u64) -> u64 {
+    spread * 2 + 1
+}
+
+fn left_behind(spread: u64) -> u64 {
+    spread * 2
+}

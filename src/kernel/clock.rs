@@ -1,0 +1,125 @@
+//! Clocks: the machine's, and one that stands still until it is moved.
+//!
+//! The loop's time is a number of nanoseconds since the loop was made (`Time`); it never goes back (TIME-1). An `Instant` is
+//! what users see of it: on a virtual clock, the moment of the loop's making plus the virtual time that has gone by.
+//!
+//! Knows no timer and no task. Next: `token.rs`.
+
+use std::cell::Cell;
+use std::time::{Duration, Instant};
+
+/// Nanoseconds since the loop was made.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub(crate) struct Time(pub(crate) u64);
+
+impl Time {
+    /// Beyond what a clock can reach, 584 years after the loop was made. A timer for this moment never fires.
+    pub(crate) const NEVER: Time = Time(u64::MAX);
+
+    /// This long afterwards, or never.
+    pub(crate) fn after(self, duration: Duration) -> Time {
+        Time(self.0.saturating_add(nanoseconds(duration)))
+    }
+
+    pub(crate) fn since(self, earlier: Time) -> Duration {
+        Duration::from_nanos(self.0.saturating_sub(earlier.0))
+    }
+}
+
+#[derive(Debug)]
+pub(crate) struct Clock {
+    epoch: Instant,
+    /// The virtual time, on a virtual clock.
+    stands_at: Option<Cell<Time>>,
+}
+
+impl Clock {
+    pub(crate) fn real() -> Self {
+        Clock { epoch: Instant::now(), stands_at: None }
+    }
+
+    pub(crate) fn virtual_time() -> Self {
+        Clock { epoch: Instant::now(), stands_at: Some(Cell::new(Time(0))) }
+    }
+
+    pub(crate) fn is_virtual(&self) -> bool {
+        self.stands_at.is_some()
+    }
+
+    pub(crate) fn now(&self) -> Time {
+        match &self.stands_at {
+            Some(time) => time.get(),
+            None => self.time_at(Instant::now()),
+        }
+    }
+
+    /// Moves a virtual clock to `time`; back is no direction (TIME-1).
+    pub(crate) fn jump(&self, time: Time) {
+        let stands_at = self.stands_at.as_ref().expect("only a virtual clock can be moved");
+        assert!(time >= stands_at.get(), "TIME-1: the clock stands at {:?} and was moved to {time:?}", stands_at.get());
+        stands_at.set(time);
+    }
+
+    /// The loop's time at an instant; an instant before the loop was made counts as its first moment.
+    pub(crate) fn time_at(&self, instant: Instant) -> Time {
+        Time(nanoseconds(instant.saturating_duration_since(self.epoch)))
+    }
+
+    /// The instant of a time, as far as the platform can express it.
+    pub(crate) fn instant_at(&self, time: Time) -> Option<Instant> {
+        self.epoch.checked_add(Duration::from_nanos(time.0))
+    }
+
+    pub(crate) fn now_as_instant(&self) -> Instant {
+        match &self.stands_at {
+            Some(time) => {
+                self.instant_at(time.get()).expect("a virtual clock that stays within what `Instant` can express")
+            }
+            None => Instant::now(),
+        }
+    }
+}
+
+fn nanoseconds(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn after_reaches_never_and_stays_there() {
+        assert_eq!(Time(5).after(Duration::from_nanos(3)), Time(8));
+        assert_eq!(Time(5).after(Duration::MAX), Time::NEVER);
+        assert_eq!(Time::NEVER.after(Duration::from_nanos(1)), Time::NEVER);
+        assert_eq!(Time(3).since(Time(5)), Duration::ZERO);
+    }
+
+    #[test]
+    fn virtual_time_moves_when_it_is_moved() {
+        let clock = Clock::virtual_time();
+        assert_eq!((clock.now(), clock.is_virtual()), (Time(0), true));
+        clock.jump(Time(7));
+        clock.jump(Time(7));
+        assert_eq!(clock.now(), Time(7));
+        assert_eq!(clock.time_at(clock.now_as_instant()), Time(7));
+        assert_eq!(clock.time_at(clock.epoch), Time(0));
+    }
+
+    #[test]
+    #[should_panic(expected = "TIME-1")]
+    fn virtual_time_does_not_go_back() {
+        let clock = Clock::virtual_time();
+        clock.jump(Time(7));
+        clock.jump(Time(6));
+    }
+
+    #[test]
+    fn real_time_does_not_go_back() {
+        let clock = Clock::real();
+        let first = clock.now();
+        assert!(clock.now() >= first);
+        assert!(!clock.is_virtual());
+    }
+}

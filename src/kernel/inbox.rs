@@ -1,0 +1,203 @@
+//! The inbox: what comes to a loop from elsewhere, and how the loop sleeps until something comes.
+//!
+//! Elsewhere is another thread, another loop, or this thread outside of a turn. Whoever sends locks the inbox, puts a message
+//! in, and knocks if the loop is asleep. The loop looks at one flag a turn, without a lock; before it sleeps it looks once
+//! more under the lock, so no message falls between the look and the sleep (WAKE-2).
+//!
+//! ```text
+//!   elsewhere                                     the loop's thread
+//!     lock; push; flag := true; knock; unlock       take:  flag? then lock; take all; flag := false; unlock
+//!                                                   park:  lock; nothing there? wait for a knock; unlock
+//! ```
+//!
+//! Nothing of the loop is touched from elsewhere but the inbox, and inboxes live as long as the process: a waker may fire at
+//! any time, also while its loop is being dropped, or years later (`lanes`).
+//!
+//! Knows tokens, no task and no waker. Next: `wakers.rs`.
+
+use super::token::Token;
+use super::wheel::TimerKey;
+use std::collections::HashSet;
+use std::time::Duration;
+
+#[cfg(loom)]
+use loom::sync::atomic::{AtomicBool, Ordering};
+#[cfg(loom)]
+use loom::sync::{Condvar, Mutex, MutexGuard};
+#[cfg(not(loom))]
+use std::sync::atomic::{AtomicBool, Ordering};
+#[cfg(not(loom))]
+use std::sync::{Condvar, Mutex, MutexGuard};
+
+/// What somebody elsewhere wants of the loop.
+pub(crate) enum Message {
+    Wake(Token),
+    Call(Box<dyn FnOnce() + Send>),
+    /// A sleep was dropped on another thread.
+    CancelTimer(TimerKey),
+}
+
+pub(crate) struct Inbox {
+    /// True while there may be messages. Written under the lock, read without.
+    flag: AtomicBool,
+    state: Mutex<State>,
+    knock: Condvar,
+}
+
+struct State {
+    /// Which loop reads this inbox; loops come and go, the inbox stays. `None` between two loops.
+    tenant: Option<u64>,
+    messages: Vec<Message>,
+    /// The loop waits for a knock.
+    asleep: bool,
+    /// So many `Remote`s of the tenant are alive: something may still come.
+    remotes: usize,
+}
+
+/// Why `park` came back.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Parked {
+    /// There are messages, or were.
+    Message,
+    /// The time was up.
+    TimedOut,
+    /// Nobody is left who promised to send something, and the loop did not want to wait for anybody else.
+    Abandoned,
+}
+
+impl Inbox {
+    pub(crate) fn new() -> Self {
+        let state = State { tenant: None, messages: Vec::new(), asleep: false, remotes: 0 };
+        Inbox { flag: AtomicBool::new(false), state: Mutex::new(state), knock: Condvar::new() }
+    }
+
+    /// A panic under this lock is not possible but for lack of memory; the state is whole at each line in any case.
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+
+    /// A loop moves in.
+    pub(crate) fn open(&self, tenant: u64) {
+        let mut state = self.lock();
+        debug_assert!(state.tenant.is_none() && state.messages.is_empty());
+        state.tenant = Some(tenant);
+        state.remotes = 0;
+    }
+
+    /// The loop moves out. What nobody will read is handed over, to be dropped where no lock is held.
+    pub(crate) fn close(&self) -> Vec<Message> {
+        let mut state = self.lock();
+        state.tenant = None;
+        self.flag.store(false, Ordering::Release);
+        std::mem::take(&mut state.messages)
+    }
+
+    /// Sends to whichever loop is there. If none is, the message comes back.
+    pub(crate) fn wake(&self, token: Token) {
+        let mut state = self.lock();
+        if state.tenant.is_some() {
+            self.put(&mut state, Message::Wake(token));
+        }
+    }
+
+    /// Sends to one certain loop. If it has gone, the message comes back.
+    pub(crate) fn send(&self, tenant: u64, message: Message) -> Result<(), Message> {
+        let mut state = self.lock();
+        if state.tenant != Some(tenant) {
+            return Err(message);
+        }
+        self.put(&mut state, message);
+        Ok(())
+    }
+
+    fn put(&self, state: &mut State, message: Message) {
+        if state.messages.len() == state.messages.capacity() {
+            forget_repeated_wakes(&mut state.messages);
+        }
+        state.messages.push(message);
+        self.flag.store(true, Ordering::Release);
+        if state.asleep {
+            state.asleep = false;
+            self.knock.notify_one();
+        }
+    }
+
+    /// Whether there may be messages; one load.
+    #[inline]
+    pub(crate) fn has_messages(&self) -> bool {
+        self.flag.load(Ordering::Acquire)
+    }
+
+    /// All messages, in the order in which they came.
+    pub(crate) fn take(&self) -> Vec<Message> {
+        let mut state = self.lock();
+        self.flag.store(false, Ordering::Release);
+        std::mem::take(&mut state.messages)
+    }
+
+    /// Sleeps until there is a message, or until the time is up. With `remotes_only`, until nobody is left who could send.
+    pub(crate) fn park(&self, timeout: Option<Duration>, remotes_only: bool) -> Parked {
+        let mut state = self.lock();
+        if !state.messages.is_empty() {
+            return Parked::Message;
+        }
+        if remotes_only && state.remotes == 0 {
+            return Parked::Abandoned;
+        }
+        state.asleep = true;
+        match timeout {
+            // A condition variable may return for no reason; what counts is whether somebody has knocked.
+            None => {
+                while state.asleep {
+                    state = self.knock.wait(state).unwrap_or_else(|poisoned| poisoned.into_inner());
+                }
+            }
+            // Here it may too: the loop looks at its clock next, and comes back if it was early.
+            Some(timeout) => {
+                let waited = self.knock.wait_timeout(state, timeout);
+                state = waited.unwrap_or_else(|poisoned| poisoned.into_inner()).0;
+            }
+        }
+        let knocked = !std::mem::replace(&mut state.asleep, false);
+        if knocked { Parked::Message } else { Parked::TimedOut }
+    }
+
+    pub(crate) fn add_remote(&self, tenant: u64) {
+        let mut state = self.lock();
+        if state.tenant == Some(tenant) {
+            state.remotes += 1;
+        }
+    }
+
+    pub(crate) fn remove_remote(&self, tenant: u64) {
+        let mut state = self.lock();
+        if state.tenant == Some(tenant) {
+            state.remotes -= 1;
+            if state.remotes == 0 && state.asleep {
+                // The loop looks again whether anything can come.
+                state.asleep = false;
+                self.knock.notify_one();
+            }
+        }
+    }
+}
+
+/// Of several wakes of one task only the first has an effect. Called when the memory is full, before more is asked for, so a
+/// loop that is not turning needs memory for the tasks that are woken, not for each time they are.
+fn forget_repeated_wakes(messages: &mut Vec<Message>) {
+    let mut seen = HashSet::new();
+    messages.retain(|message| match message {
+        Message::Wake(token) => seen.insert(*token),
+        Message::Call(_) | Message::CancelTimer(_) => true,
+    });
+    // Twice the memory if that has not made half of it free, or the next messages would cost a pass each.
+    if messages.len() > messages.capacity() / 2 {
+        messages.reserve(messages.capacity().max(16));
+    }
+}
+
+impl std::fmt::Debug for Inbox {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Inbox").finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,525 @@
+//! The kernel: the state of a loop, and one turn of it.
+//!
+//! ```text
+//!            +----------------------------------------------------------+
+//!            v                                                          |
+//!   drain    what came from elsewhere: tasks to wake, callbacks         |
+//!   look     at the clock, once; a virtual one jumps if nothing is ready|
+//!   expire   set aside the timers that are due                          |
+//!   step     what was ready when the turn began: tasks, callbacks       |
+//!   fire     the timers that were set aside                             |
+//!   rest     until a deadline, or until something comes ----------------+
+//! ```
+//!
+//! Foreign code runs in `step` and `fire` alone, and at the end of a task: polls, destructors, callbacks, foreign wakers. It may
+//! call anything here, so no borrow is held while it runs (STEP-1). Its panics are caught once a batch, not once a step: what
+//! ran is in `running`, and the batch goes on behind it.
+//!
+//! Knows no word of the vocabulary: no gather, no sleep, no handle. Reading order: `ready`, `wheel`, `clock`, `token`, `lanes`,
+//! `inbox`, `calls`, `wakers`, `task`, `cancel`, this file, `context`.
+
+pub(crate) mod calls;
+mod cancel;
+mod clock;
+pub(crate) mod context;
+pub(crate) mod exceptions;
+mod few;
+mod inbox;
+mod lanes;
+mod ready;
+pub(crate) mod task;
+mod token;
+mod wakers;
+mod wheel;
+
+pub(crate) use cancel::links;
+pub(crate) use clock::{Clock, Time};
+pub(crate) use inbox::{Inbox, Message, Parked};
+pub(crate) use lanes::inbox;
+pub(crate) use token::Token;
+pub(crate) use wakers::State;
+pub(crate) use wheel::TimerKey;
+
+use crate::error::{Panic, TaskError};
+use calls::{Call, CallKey, Calls};
+use ready::Entry;
+use std::any::Any;
+use std::cell::{Cell, RefCell};
+use std::panic::{AssertUnwindSafe, Location, catch_unwind};
+use std::rc::Rc;
+use std::task::Waker;
+use task::{AnyTask, Ending, Header, TaskCell, Then, Wait};
+use wakers::{Step, Wakers};
+use wheel::Wheel;
+
+pub(crate) struct Kernel {
+    /// The waker table and the ready queue.
+    pub(crate) wakers: Rc<Wakers>,
+    wheel: RefCell<Wheel<Alarm>>,
+    calls: RefCell<Calls>,
+    pub(crate) clock: Clock,
+    /// The row of the task that is being stepped, or `NOBODY`.
+    running: Cell<u32>,
+    /// How many tasks were ever spawned: the last one's id.
+    spawned: Cell<u64>,
+    /// How many times a cancellation spread (`cancel.rs`).
+    spreads: Cell<u64>,
+    /// The loop is being shut down: a task that is spawned now is cancelled.
+    closing: Cell<bool>,
+    /// Steps and callbacks of this turn.
+    tally: Cell<Tally>,
+    handler: Option<Rc<dyn Fn(&exceptions::Exception)>>,
+}
+
+/// No row has this number.
+const NOBODY: u32 = u32::MAX;
+
+/// After so many rounds of tasks that spawn tasks while the loop shuts down, it gives up.
+const SHUTDOWN_ROUNDS: u32 = 1000;
+
+/// What a timer does.
+pub(crate) enum Alarm {
+    Wake(Waker),
+    Call(Call),
+}
+
+/// What a turn did.
+#[derive(Clone, Copy, Default, Debug)]
+pub(crate) struct Tally {
+    pub(crate) steps: usize,
+    pub(crate) calls: usize,
+    pub(crate) timers: usize,
+    pub(crate) messages: usize,
+}
+
+/// Nothing is ready, no timer is pending, and nobody has promised to send anything.
+#[derive(Debug)]
+pub(crate) struct Stuck;
+
+impl Kernel {
+    pub(crate) fn new(clock: Clock, handler: Option<exceptions::Handler>) -> Rc<Self> {
+        let kernel = Rc::new(Kernel {
+            wakers: Rc::new(Wakers::new()),
+            wheel: RefCell::new(Wheel::new()),
+            calls: RefCell::new(Calls::default()),
+            clock,
+            running: Cell::new(NOBODY),
+            spawned: Cell::new(0),
+            spreads: Cell::new(0),
+            closing: Cell::new(false),
+            tally: Cell::new(Tally::default()),
+            handler: handler.map(Rc::from),
+        });
+        context::add_loop(&kernel);
+        kernel
+    }
+
+    pub(crate) fn id(&self) -> u64 {
+        self.wakers.lane().loop_id
+    }
+
+    pub(crate) fn inbox(&self) -> &'static Inbox {
+        self.wakers.lane().inbox
+    }
+
+    pub(crate) fn handler(&self) -> Option<Rc<dyn Fn(&exceptions::Exception)>> {
+        self.handler.clone()
+    }
+
+    // ---- the turn ----
+
+    /// One turn, but for the rest. The caller has entered the context.
+    pub(crate) fn turn(&self) -> Tally {
+        self.tally.set(Tally::default());
+        self.drain();
+        if let Some(now) = self.look() {
+            self.expire(now);
+        }
+        self.step();
+        self.fire();
+        self.tally.get()
+    }
+
+    /// Takes over what came from elsewhere, in the order in which it came.
+    #[inline]
+    fn drain(&self) {
+        if !self.inbox().has_messages() {
+            return;
+        }
+        let messages = self.inbox().take();
+        self.count(|tally| tally.messages += messages.len());
+        for message in messages {
+            match message {
+                Message::Wake(token) => {
+                    self.wakers.wake(token);
+                }
+                Message::Call(call) => drop(self.call_soon(Call::Once(call))),
+                Message::CancelTimer(key) => drop(self.cancel_timer(key)),
+            }
+        }
+    }
+
+    /// The time of this turn. Without a timer nobody asks for it, and no clock is read.
+    #[inline]
+    fn look(&self) -> Option<Time> {
+        let next = self.next_deadline()?;
+        if self.clock.is_virtual() && self.wakers.ready_len() == 0 && next > self.clock.now() {
+            self.clock.jump(next);
+        }
+        Some(self.clock.now())
+    }
+
+    fn expire(&self, now: Time) {
+        let mut wheel = self.wheel.borrow_mut();
+        if wheel.next_deadline().is_some_and(|next| next <= now.0) {
+            wheel.expire(now.0);
+        }
+    }
+
+    /// Steps what is in the ready queue now, and nothing that is queued meanwhile (READY-2).
+    #[inline]
+    fn step(&self) {
+        let batch = Cell::new(self.wakers.ready_len());
+        self.guarded(|| {
+            while batch.get() > 0 {
+                batch.set(batch.get() - 1);
+                match self.wakers.pop_ready() {
+                    Some(Entry::Task(slot)) => self.step_task(slot),
+                    Some(Entry::Call(entry)) => self.call(entry),
+                    None => unreachable!("READY-2: the ready queue became shorter than the batch"),
+                }
+            }
+            false
+        });
+    }
+
+    /// Fires the timers that were set aside, in the order of their deadlines (TIME-3).
+    fn fire(&self) {
+        self.guarded(|| {
+            // In a line of its own: in the `match`, the borrow would last until its end.
+            let alarm = self.wheel.borrow_mut().pop_due();
+            let Some(alarm) = alarm else { return false };
+            self.count(|tally| tally.timers += 1);
+            match alarm {
+                Alarm::Wake(waker) => self.wake(waker),
+                Alarm::Call(call) => call.run(),
+            }
+            true
+        });
+    }
+
+    /// Sleeps, if nothing is ready, until the next deadline or until something comes.
+    pub(crate) fn rest(&self) -> Result<(), Stuck> {
+        if self.wakers.ready_len() > 0 || self.inbox().has_messages() {
+            return Ok(());
+        }
+        let next = self.next_deadline();
+        if self.clock.is_virtual() {
+            // The next turn jumps to the deadline. Without one there is nothing to wait for but `Remote`s.
+            if next.is_none() && self.inbox().park(None, true) == Parked::Abandoned {
+                return Err(Stuck);
+            }
+            return Ok(());
+        }
+        let timeout = next.map(|next| next.since(self.clock.now()));
+        self.inbox().park(timeout, false);
+        Ok(())
+    }
+
+    /// When the next timer is due, if one is.
+    pub(crate) fn next_deadline(&self) -> Option<Time> {
+        let next = self.wheel.borrow_mut().next_deadline().map(Time);
+        next.filter(|&next| next != Time::NEVER)
+    }
+
+    // ---- a step ----
+
+    #[inline]
+    fn step_task(&self, slot: u32) {
+        self.running.set(slot);
+        match self.wakers.step(slot) {
+            Step::Pending => {}
+            Step::Ready => self.returned(slot),
+            Step::Attend => self.attend(slot),
+            Step::PendingAttend => self.suspended(slot),
+        }
+        self.running.set(NOBODY);
+    }
+
+    /// Before a step: what the task waited for is void, and if it was cancelled this is its end.
+    fn attend(&self, slot: u32) {
+        let task = self.task_in(slot);
+        let header = task.header();
+        let waits = header.waits.take();
+        if waits.len() > 0 {
+            header.waits_epoch.set(header.waits_epoch.get().wrapping_add(1));
+        }
+        drop(waits);
+        if header.condemned.get() {
+            self.wakers.drop_future(slot);
+            self.finish(&task, Err(TaskError::Cancelled));
+        } else {
+            drop(task);
+            self.step_task(slot);
+        }
+    }
+
+    /// After a step: if the task was cancelled in it, what it waits for now decides where that goes.
+    fn suspended(&self, slot: u32) {
+        let task = self.task_in(slot);
+        if task.header().condemned.get() {
+            self.running.set(NOBODY);
+            self.cancel_suspended(&task);
+        }
+    }
+
+    /// The future returned. If the task was cancelled in its last step, that counts, and not what it returned.
+    fn returned(&self, slot: u32) {
+        let task = self.task_in(slot);
+        let cancelled = task.header().condemned.get();
+        self.finish(&task, if cancelled { Err(TaskError::Cancelled) } else { Ok(()) });
+    }
+
+    /// The only place where a task ends: its future was dropped, and its value is there if it has one.
+    fn finish(&self, task: &Rc<dyn AnyTask>, end: Result<(), TaskError>) {
+        let header = task.header();
+        let ending = match &end {
+            Ok(()) => Ending::Value,
+            Err(TaskError::Cancelled) => Ending::Cancelled,
+            Err(TaskError::Panicked(_)) => Ending::Panicked,
+        };
+        if let Err(error) = end {
+            task.set_error(error);
+        }
+        assert!(header.ending.get().is_none(), "DONE-1: a task ended twice");
+        header.ending.set(Some(ending));
+        self.running.set(NOBODY);
+        let held = self.wakers.remove(header.token.get());
+        // In the order in which they came. Nobody comes any more: whoever looks from now on finds the task done.
+        for waiter in header.waiters.take() {
+            match waiter.then {
+                Then::Wake(waker) => self.wake(waker),
+                Then::Queue(call) => drop(self.call_soon(call)),
+            }
+        }
+        // Last, since this may drop an outcome that nobody wants, and what its destructor does is its own affair.
+        drop(held);
+    }
+
+    fn call(&self, entry: u32) {
+        let call = self.calls.borrow_mut().take(entry);
+        if let Some(call) = call {
+            self.count(|tally| tally.calls += 1);
+            call.run();
+        }
+    }
+
+    /// Runs `act` until it says that there is no more to do, also if some of it panics.
+    #[inline]
+    fn guarded(&self, act: impl Fn() -> bool) {
+        let work = || while act() {};
+        while let Err(payload) = catch_unwind(AssertUnwindSafe(&work)) {
+            self.panicked(payload);
+        }
+    }
+
+    /// Foreign code has panicked: a task, which ends of it, or something that belongs to none.
+    #[cold]
+    fn panicked(&self, payload: Box<dyn Any + Send>) {
+        let slot = self.running.replace(NOBODY);
+        if slot == NOBODY {
+            exceptions::reached_nobody(self.id(), exceptions::IN_A_CALLBACK, payload);
+            return;
+        }
+        self.tolerate(|| {
+            let task = self.task_in(slot);
+            self.tolerate(|| self.wakers.drop_future(slot));
+            self.finish(&task, Err(TaskError::Panicked(Panic::new(payload))));
+        });
+    }
+
+    /// Runs foreign code of which nobody wants to know whether it panics, but for the exception handler.
+    fn tolerate(&self, act: impl FnOnce()) {
+        if let Err(payload) = catch_unwind(AssertUnwindSafe(act)) {
+            exceptions::reached_nobody(self.id(), exceptions::AT_AN_END, payload);
+        }
+    }
+
+    /// Wakes, whosever waker it is.
+    fn wake(&self, waker: Waker) {
+        match wakers::token_of(&waker) {
+            Some(token) if self.wakers.wake(token) => {}
+            _ => self.tolerate(|| waker.wake()),
+        }
+    }
+
+    fn count(&self, add: impl FnOnce(&mut Tally)) {
+        let mut tally = self.tally.get();
+        add(&mut tally);
+        self.tally.set(tally);
+    }
+
+    fn task_in(&self, slot: u32) -> Rc<dyn AnyTask> {
+        self.wakers.task(slot).expect("READY-1: a row without a task was stepped")
+    }
+
+    // ---- what the floors above ask for ----
+
+    /// The header of a task that is about to be spawned.
+    pub(crate) fn new_header(&self, name: Option<Rc<str>>, spawned_at: &'static Location<'static>) -> Header {
+        self.spawned.set(self.spawned.get() + 1);
+        Header::new(self.spawned.get(), self.id(), spawned_at, name)
+    }
+
+    /// Queues a new task. While the loop shuts down it is cancelled, and its future is dropped in the next turn.
+    pub(crate) fn spawn<F: Future + 'static>(&self, header: Header, future: F) -> Rc<TaskCell<F>> {
+        let cell = TaskCell::new(header, future);
+        self.insert(cell.clone());
+        cell
+    }
+
+    pub(crate) fn insert(&self, task: Rc<dyn AnyTask>) {
+        let token = self.wakers.insert(task.clone());
+        task.header().token.set(token);
+        if self.closing.get() {
+            self.cancel(&task);
+        }
+    }
+
+    pub(crate) fn call_soon(&self, call: Call) -> CallKey {
+        let key = self.calls.borrow_mut().insert(call);
+        self.wakers.push_call(key.entry());
+        key
+    }
+
+    /// The callback, which is to be dropped where no borrow is held, unless it was called or cancelled.
+    pub(crate) fn cancel_call(&self, key: CallKey) -> Option<Call> {
+        self.calls.borrow_mut().cancel(key)
+    }
+
+    pub(crate) fn add_timer(&self, deadline: Time, alarm: Alarm) -> TimerKey {
+        self.wheel.borrow_mut().insert(deadline.0, alarm)
+    }
+
+    /// The alarm, which is to be dropped where no borrow is held, unless it has gone off or was cancelled.
+    pub(crate) fn cancel_timer(&self, key: TimerKey) -> Option<Alarm> {
+        self.wheel.borrow_mut().remove(key)
+    }
+
+    /// Whether the timer is still to come. If so, it wakes `waker` from now on.
+    pub(crate) fn timer_wakes(&self, key: TimerKey, waker: &Waker) -> bool {
+        let same = match self.wheel.borrow_mut().get_mut(key) {
+            None => return false,
+            Some(Alarm::Wake(old)) => old.will_wake(waker),
+            Some(Alarm::Call(_)) => true,
+        };
+        if !same {
+            // Cloning and dropping may be foreign code, so neither is done under the borrow.
+            let new = waker.clone();
+            let old = self.wheel.borrow_mut().get_mut(key).map(|alarm| std::mem::replace(alarm, Alarm::Wake(new)));
+            drop(old);
+        }
+        true
+    }
+
+    /// The task that is being stepped.
+    pub(crate) fn current(&self) -> Option<Rc<dyn AnyTask>> {
+        match self.running.get() {
+            NOBODY => None,
+            slot => self.wakers.task(slot),
+        }
+    }
+
+    /// The task that is being stepped waits for this, if it suspends. Answers its place in the list.
+    pub(crate) fn waits_for(&self, wait: Wait) {
+        if let Some(task) = self.current() {
+            let header = task.header();
+            header.with_waits(|waits| waits.push(wait));
+            self.wakers.attend(header.token.get());
+        }
+    }
+
+    /// All living tasks, in the order in which they were spawned.
+    pub(crate) fn tasks(&self) -> Vec<Rc<dyn AnyTask>> {
+        let mut tasks = self.wakers.tasks();
+        tasks.sort_by_key(|task| task.header().id);
+        tasks
+    }
+
+    // ---- the end ----
+
+    /// Cancels all tasks and turns until they have ended, and until the callbacks that were queued by then have run.
+    ///
+    /// # Errors
+    ///
+    /// Where the last task was spawned, if tasks go on spawning tasks. It is still there then.
+    pub(crate) fn finish_tasks(&self) -> Result<(), &'static Location<'static>> {
+        if self.wakers.len() == 0 {
+            return Ok(());
+        }
+        self.closing.set(true);
+        for task in self.tasks() {
+            self.cancel(&task);
+        }
+        let mut rounds = 0;
+        let mut turns_to_go = 2;
+        while turns_to_go >= 0 && rounds < SHUTDOWN_ROUNDS {
+            let spawned = self.spawned.get();
+            if self.wakers.ready_len() == 0 {
+                // Whoever waits for a wake that does not come, although everything it waited for was cancelled.
+                for task in self.tasks() {
+                    self.wakers.wake(task.header().token.get());
+                }
+            }
+            self.shutdown_turn();
+            rounds += u32::from(self.spawned.get() > spawned);
+            if self.wakers.len() == 0 {
+                // The callbacks of the last end, and those which they queue: so far `asyncio.run()` goes too.
+                turns_to_go -= 1;
+            }
+        }
+        self.closing.set(false);
+        match self.tasks().last() {
+            None => Ok(()),
+            Some(task) => Err(task.header().spawned_at),
+        }
+    }
+
+    /// As a turn, but time stands still.
+    fn shutdown_turn(&self) {
+        self.drain();
+        if self.next_deadline().is_some() {
+            self.expire(self.clock.now());
+        }
+        self.step();
+        self.fire();
+    }
+
+    /// The loop is dropped: tasks end, and what is left of callbacks, timers and messages is dropped uncalled.
+    ///
+    /// # Errors
+    ///
+    /// As `finish_tasks`.
+    pub(crate) fn close(&self) -> Result<(), &'static Location<'static>> {
+        context::remove_loop(self.id());
+        loop {
+            self.finish_tasks()?;
+            let calls = self.calls.borrow_mut().drain();
+            let alarms = self.wheel.borrow_mut().drain();
+            let messages = self.inbox().close();
+            if calls.is_empty() && alarms.is_empty() && messages.is_empty() {
+                return Ok(());
+            }
+            // Their destructors may spawn and call as all foreign code may, so there is another round.
+            calls.into_iter().for_each(|call| self.tolerate(|| drop(call)));
+            alarms.into_iter().for_each(|alarm| self.tolerate(|| drop(alarm)));
+            messages.into_iter().for_each(|message| self.tolerate(|| drop(message)));
+        }
+    }
+}
+
+impl std::fmt::Debug for Kernel {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Kernel").field("id", &self.id()).field("tasks", &self.wakers.len()).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,296 @@
+//! The timer wheel: exact to the nanosecond, in the order of deadlines, equals in the order of their making (TIME-3).
+//!
+//! Write a deadline as eleven digits of base 64. A timer stands on the level of the highest digit in which its deadline
+//! differs from the wheel's time, in the slot that this digit names:
+//!
+//! ```text
+//!   time       0 0 0 0 0 0 0 2 17 40 05
+//!   deadline   0 0 0 0 0 0 0 2 19 03 61      differs first in digit 2: level 2, slot 19
+//! ```
+//!
+//! All earlier digits agree, so on each level the occupied slots lie ahead of the time's own digit, and everything on a lower
+//! level is due before anything on a higher one. The first set bit of the lowest occupied level is the slot that comes next.
+//! When time enters a slot, its timers move down to where they differ now, on level 0 they are due.
+//!
+//! Why equals stay in the order of their making: a slot is entered before anything can be put below it, so what moves down
+//! meets empty slots, and keeps its order, and what is made later stands behind.
+//!
+//! `insert` and `remove` are O(1). A timer moves down once a level at most, so a deadline costs eleven moves in the worst
+//! case. Deadlines that have passed already when they are inserted are rare, and wait in a sorted map (`late`).
+//!
+//! Knows no waker, no callback and no clock: time is a number that somebody hands in. Next: `clock.rs`.
+
+use slab::Slab;
+use std::collections::BTreeMap;
+
+const DIGIT_BITS: u32 = 6;
+const SLOTS: usize = 1 << DIGIT_BITS;
+/// So many digits has a `u64` in base 64.
+const LEVELS: u32 = u64::BITS.div_ceil(DIGIT_BITS);
+
+/// The end of a list.
+const NIL: u32 = u32::MAX;
+
+#[derive(Debug)]
+pub(crate) struct Wheel<T> {
+    /// The wheel's time. Never goes back; no timer on a level is due before it.
+    time: u64,
+    /// Grows to the highest level that was ever used, so a wheel without timers takes no memory.
+    levels: Vec<Level>,
+    /// Deadlines that had passed when they were inserted, sorted by deadline and age.
+    late: BTreeMap<(u64, u64), u32>,
+    /// What `expire` has set aside and `pop_due` has not taken yet, in order.
+    due: List,
+    timers: Slab<Timer<T>>,
+    /// How many timers were ever made: the next one's age.
+    made: u64,
+    /// The earliest deadline, if it is known. Removing that timer makes it unknown.
+    earliest: Option<u64>,
+}
+
+#[derive(Debug)]
+struct Level {
+    /// Bit n is set if and only if slot n has a timer.
+    occupied: u64,
+    slots: [List; SLOTS],
+}
+
+/// A list of timers that are linked through their `previous` and `next`.
+#[derive(Debug, Clone, Copy)]
+struct List {
+    first: u32,
+    last: u32,
+}
+
+#[derive(Debug)]
+struct Timer<T> {
+    deadline: u64,
+    age: u64,
+    place: Place,
+    previous: u32,
+    next: u32,
+    value: T,
+}
+
+/// Where a timer stands.
+#[derive(Debug, Clone, Copy)]
+enum Place {
+    Slot { level: u8, slot: u8 },
+    Late,
+    Due,
+}
+
+/// Names one timer of one wheel, for ever: `age` tells it from later ones under the same index.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct TimerKey {
+    index: u32,
+    age: u64,
+}
+
+impl<T> Wheel<T> {
+    pub(crate) fn new() -> Self {
+        Wheel {
+            time: 0,
+            levels: Vec::new(),
+            late: BTreeMap::new(),
+            due: List::EMPTY,
+            timers: Slab::new(),
+            made: 0,
+            earliest: None,
+        }
+    }
+
+    /// A timer for `deadline`, which may have passed already, and is then due at the next `expire`.
+    pub(crate) fn insert(&mut self, deadline: u64, value: T) -> TimerKey {
+        let age = self.made;
+        self.made += 1;
+        if self.timers.is_empty() || self.earliest.is_some_and(|earliest| deadline < earliest) {
+            self.earliest = Some(deadline);
+        }
+        let timer = Timer { deadline, age, place: Place::Late, previous: NIL, next: NIL, value };
+        let index = u32::try_from(self.timers.insert(timer)).expect("fewer than 2^32 timers");
+        if deadline < self.time {
+            self.late.insert((deadline, age), index);
+        } else {
+            self.file(index);
+        }
+        TimerKey { index, age }
+    }
+
+    /// Takes a timer out, unless it was taken or has fired.
+    pub(crate) fn remove(&mut self, key: TimerKey) -> Option<T> {
+        let timer = self.timers.get(key.index as usize).filter(|timer| timer.age == key.age)?;
+        let deadline = timer.deadline;
+        match timer.place {
+            Place::Late => drop(self.late.remove(&(deadline, key.age))),
+            Place::Due => unlink(&mut self.due, &mut self.timers, key.index),
+            Place::Slot { level, slot } => {
+                let level = &mut self.levels[level as usize];
+                unlink(&mut level.slots[slot as usize], &mut self.timers, key.index);
+                if level.slots[slot as usize].first == NIL {
+                    level.occupied &= !(1 << slot);
+                }
+            }
+        }
+        if self.earliest == Some(deadline) {
+            self.earliest = None;
+        }
+        Some(self.timers.remove(key.index as usize).value)
+    }
+
+    /// The value under a key, unless it was taken or has fired.
+    pub(crate) fn get_mut(&mut self, key: TimerKey) -> Option<&mut T> {
+        let timer = self.timers.get_mut(key.index as usize).filter(|timer| timer.age == key.age)?;
+        Some(&mut timer.value)
+    }
+
+    /// The deadline of the timer that is due next; exact.
+    ///
+    /// O(1), but for the first call after that timer has gone: then one slot is looked through.
+    pub(crate) fn next_deadline(&mut self) -> Option<u64> {
+        if self.timers.is_empty() {
+            return None;
+        }
+        if self.earliest.is_none() {
+            self.earliest = self.find_earliest();
+        }
+        self.earliest
+    }
+
+    /// Sets aside what is due at `now`, for `pop_due`, and moves the wheel's time there.
+    pub(crate) fn expire(&mut self, now: u64) {
+        debug_assert!(now >= self.time, "TIME-1: the wheel was turned back from {} to {now}", self.time);
+        for (_, index) in std::mem::take(&mut self.late) {
+            self.timers[index as usize].place = Place::Due;
+            push(&mut self.due, &mut self.timers, index);
+        }
+        while let Some((level, slot, begin)) = self.next_slot() {
+            if begin > now {
+                break;
+            }
+            self.time = self.time.max(begin);
+            self.enter(level, slot);
+        }
+        self.time = now;
+    }
+
+    /// The next timer of those that `expire` has set aside.
+    pub(crate) fn pop_due(&mut self) -> Option<T> {
+        if self.due.first == NIL {
+            return None;
+        }
+        let index = self.due.first;
+        unlink(&mut self.due, &mut self.timers, index);
+        // What was set aside was the earliest; now something else is.
+        self.earliest = None;
+        Some(self.timers.remove(index as usize).value)
+    }
+
+    /// Takes all timers out, in no order.
+    pub(crate) fn drain(&mut self) -> Vec<T> {
+        self.levels.clear();
+        self.late.clear();
+        self.due = List::EMPTY;
+        self.earliest = None;
+        std::mem::take(&mut self.timers).into_iter().map(|(_, timer)| timer.value).collect()
+    }
+
+    /// The occupied slot that time enters next: its level, its number and the moment of its beginning.
+    fn next_slot(&self) -> Option<(u32, u32, u64)> {
+        let level = self.levels.iter().position(|level| level.occupied != 0)?;
+        let slot = self.levels[level].occupied.trailing_zeros();
+        let level = level as u32;
+        let shift = level * DIGIT_BITS;
+        // The time's digits above this level, this slot's digit, zeros below.
+        let above = self.time.checked_shr(shift + DIGIT_BITS).unwrap_or(0);
+        let above = above.checked_shl(shift + DIGIT_BITS).unwrap_or(0);
+        Some((level, slot, above | u64::from(slot) << shift))
+    }
+
+    /// Time has come to a slot: its timers are due, if it is one of level 0, else they move down.
+    fn enter(&mut self, level: u32, slot: u32) {
+        let from = &mut self.levels[level as usize];
+        from.occupied &= !(1 << slot);
+        let list = std::mem::replace(&mut from.slots[slot as usize], List::EMPTY);
+        let mut index = list.first;
+        while index != NIL {
+            let timer = &mut self.timers[index as usize];
+            let next = timer.next;
+            if level == 0 {
+                timer.place = Place::Due;
+                push(&mut self.due, &mut self.timers, index);
+            } else {
+                self.file(index);
+            }
+            index = next;
+        }
+    }
+
+    /// Puts a timer on the level and into the slot where its deadline belongs.
+    fn file(&mut self, index: u32) {
+        let timer = &mut self.timers[index as usize];
+        let difference = timer.deadline ^ self.time;
+        // The digit of the highest bit that differs; none differs in a timer for this very moment: level 0.
+        let level = (difference | 1).ilog2() / DIGIT_BITS;
+        let slot = (timer.deadline >> (level * DIGIT_BITS)) as usize % SLOTS;
+        debug_assert!(level < LEVELS && timer.deadline >= self.time);
+        timer.place = Place::Slot { level: level as u8, slot: slot as u8 };
+        while self.levels.len() <= level as usize {
+            self.levels.push(Level { occupied: 0, slots: [List::EMPTY; SLOTS] });
+        }
+        let level = &mut self.levels[level as usize];
+        level.occupied |= 1 << slot;
+        push(&mut level.slots[slot], &mut self.timers, index);
+    }
+
+    fn find_earliest(&self) -> Option<u64> {
+        // What is set aside or late lies before the wheel's time, everything else at it or behind it.
+        let due = self.timers.get(self.due.first as usize).map(|timer| timer.deadline);
+        let late = self.late.first_key_value().map(|(&(deadline, _), _)| deadline);
+        if due.is_some() || late.is_some() {
+            return due.into_iter().chain(late).min();
+        }
+        let (level, slot, begin) = self.next_slot()?;
+        if level == 0 {
+            return Some(begin);
+        }
+        let mut earliest = u64::MAX;
+        let mut index = self.levels[level as usize].slots[slot as usize].first;
+        while index != NIL {
+            let timer = &self.timers[index as usize];
+            earliest = earliest.min(timer.deadline);
+            index = timer.next;
+        }
+        Some(earliest)
+    }
+}
+
+impl List {
+    const EMPTY: List = List { first: NIL, last: NIL };
+}
+
+fn push<T>(list: &mut List, timers: &mut Slab<Timer<T>>, index: u32) {
+    let last = std::mem::replace(&mut list.last, index);
+    let timer = &mut timers[index as usize];
+    (timer.previous, timer.next) = (last, NIL);
+    match last {
+        NIL => list.first = index,
+        last => timers[last as usize].next = index,
+    }
+}
+
+fn unlink<T>(list: &mut List, timers: &mut Slab<Timer<T>>, index: u32) {
+    let timer = &timers[index as usize];
+    let (previous, next) = (timer.previous, timer.next);
+    match previous {
+        NIL => list.first = next,
+        previous => timers[previous as usize].next = next,
+    }
+    match next {
+        NIL => list.last = previous,
+        next => timers[next as usize].previous = previous,
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,258 @@
+//! The loop from other threads.
+
+use crate::error::{LoopClosed, TaskError};
+use crate::kernel::task::Outcome;
+use crate::kernel::{Inbox, Kernel, Message, Token, context};
+use crate::task::{Task, take_outcome};
+use futures_task::{FutureObj, Spawn, SpawnError};
+use std::fmt;
+use std::panic::Location;
+use std::pin::Pin;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard};
+use std::task::{Context, Poll, Waker};
+
+/// The `Send` handle of a loop: starts tasks and callbacks on it from any thread.
+///
+/// What is sent is taken over at the beginning of the loop's next turn, in the order of sending, and wakes a loop that sleeps.
+/// While a `Remote` is alive, a loop on a virtual clock waits for what may come, instead of reporting a deadlock; its clock
+/// jumps all the same. It does not keep the loop alive.
+///
+/// Implements `futures_task::Spawn`.
+///
+/// # Examples
+///
+/// ```
+/// let event_loop = onelane::EventLoop::new();
+/// let remote = event_loop.remote();
+/// let thread = std::thread::spawn(move || {
+///     let task = remote.spawn(async { 6 * 7 }).unwrap();
+///     task.wait()
+/// });
+/// while !thread.is_finished() {
+///     event_loop.turn();
+/// }
+/// assert_eq!(thread.join().unwrap(), Ok(42));
+/// ```
+pub struct Remote {
+    inbox: &'static Inbox,
+    loop_id: u64,
+}
+
+impl Remote {
+    pub(crate) fn to(kernel: &Kernel) -> Self {
+        let remote = Remote { inbox: kernel.inbox(), loop_id: kernel.id() };
+        remote.inbox.add_remote(remote.loop_id);
+        remote
+    }
+
+    /// Calls `callback` on the loop's thread.
+    ///
+    /// asyncio: `loop.call_soon_threadsafe`.
+    ///
+    /// # Errors
+    ///
+    /// If the loop has been dropped; so is the callback. A callback that the loop has not come to when it is dropped is never
+    /// called.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let remote = onelane::EventLoop::new().remote();
+    /// assert_eq!(remote.call_soon(|| ()), Err(onelane::LoopClosed));
+    /// ```
+    #[doc(alias = "call_soon_threadsafe")]
+    pub fn call_soon(&self, callback: impl FnOnce() + Send + 'static) -> Result<(), LoopClosed> {
+        // What comes back is dropped here, where the inbox is not locked.
+        self.inbox.send(self.loop_id, Message::Call(Box::new(callback))).map_err(|_| LoopClosed)
+    }
+
+    /// Starts a task on the loop. Dropping what this gives lets it run on.
+    ///
+    /// asyncio: `run_coroutine_threadsafe`.
+    ///
+    /// # Errors
+    ///
+    /// If the loop has been dropped; so is the future.
+    ///
+    /// # Cost
+    ///
+    /// Four allocations and three locks.
+    #[doc(alias = "run_coroutine_threadsafe")]
+    #[track_caller]
+    pub fn spawn<F>(&self, future: F) -> Result<RemoteTask<F::Output>, LoopClosed>
+    where
+        F: Future<Output: Send + 'static> + Send + 'static,
+    {
+        let state = State { outcome: None, waker: None, token: None, cancelled: false, ended: false };
+        let shared = Arc::new(Shared { state: Mutex::new(state), changed: Condvar::new() });
+        let promise = Promise(shared.clone());
+        let caller = Location::caller();
+        self.call_soon(move || start(caller, future, promise))?;
+        Ok(RemoteTask { shared, remote: self.clone() })
+    }
+}
+
+/// On the loop's thread, in a callback: makes the task, unless it was cancelled on its way here.
+fn start<F>(spawned_at: &'static Location<'static>, future: F, promise: Promise<F::Output>)
+where
+    F: Future<Output: Send + 'static> + Send + 'static,
+{
+    let kernel = context::running().expect("a callback is called in a turn of its loop");
+    let header = kernel.new_header(None, spawned_at);
+    let task = Task { cell: kernel.spawn(header, future) };
+    let cancelled = {
+        let mut state = promise.0.lock();
+        state.token = Some(task.cell.header().token.get());
+        state.cancelled
+    };
+    task.add_done_callback(move |task| promise.0.end(take_outcome(&*task.cell)));
+    if cancelled {
+        task.cancel();
+    }
+}
+
+impl Clone for Remote {
+    fn clone(&self) -> Self {
+        self.inbox.add_remote(self.loop_id);
+        Remote { inbox: self.inbox, loop_id: self.loop_id }
+    }
+}
+
+impl Drop for Remote {
+    fn drop(&mut self) {
+        self.inbox.remove_remote(self.loop_id);
+    }
+}
+
+impl fmt::Debug for Remote {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Remote").field("loop_id", &self.loop_id).finish()
+    }
+}
+
+impl Spawn for Remote {
+    fn spawn_obj(&self, future: FutureObj<'static, ()>) -> Result<(), SpawnError> {
+        self.spawn(future).map(drop).map_err(|LoopClosed| SpawnError::shutdown())
+    }
+}
+
+/// A task that was spawned from another thread.
+///
+/// A future, which may be awaited on any executor, or waited for with [`wait`](Self::wait). Dropping it lets the task run on. If the
+/// loop is dropped first, the task counts as cancelled.
+#[must_use = "the task runs, but its result is lost unless somebody waits for it"]
+pub struct RemoteTask<T> {
+    shared: Arc<Shared<T>>,
+    remote: Remote,
+}
+
+impl<T: Send + 'static> RemoteTask<T> {
+    /// Blocks this thread until the task has ended.
+    ///
+    /// # Errors
+    ///
+    /// If the task was cancelled, panicked, or its loop was dropped.
+    ///
+    /// # Panics
+    ///
+    /// In a turn of a loop, which would wait for ever if the task is its own: await it there.
+    pub fn wait(self) -> Result<T, TaskError> {
+        assert!(
+            !context::is_running(),
+            "RemoteTask::wait() was called in a turn of a loop, which it would block; await it there"
+        );
+        let mut state = self.shared.lock();
+        loop {
+            match state.outcome.take() {
+                Some(outcome) => return outcome,
+                None => state = self.shared.changed.wait(state).unwrap_or_else(|poisoned| poisoned.into_inner()),
+            }
+        }
+    }
+
+    /// Asks the task to end. It is taken over in the loop's next turn.
+    pub fn cancel(&self) {
+        let token = {
+            let mut state = self.shared.lock();
+            state.cancelled = true;
+            state.token
+        };
+        if let Some(token) = token {
+            // If the loop has gone, the task has ended.
+            let _ = self.remote.call_soon(move || {
+                let kernel = context::running().expect("a callback is called in a turn of its loop");
+                if let Some(task) = kernel.wakers.task_of(token) {
+                    kernel.cancel(&task);
+                }
+            });
+        }
+    }
+}
+
+impl<T> Future for RemoteTask<T> {
+    type Output = Result<T, TaskError>;
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        // Cloning and dropping a waker may be foreign code: both happen outside of the lock.
+        let waker = context.waker().clone();
+        let mut state = self.shared.lock();
+        if let Some(outcome) = state.outcome.take() {
+            return Poll::Ready(outcome);
+        }
+        let old = state.waker.replace(waker);
+        drop(state);
+        drop(old);
+        Poll::Pending
+    }
+}
+
+impl<T> fmt::Debug for RemoteTask<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RemoteTask").field("remote", &self.remote).finish_non_exhaustive()
+    }
+}
+
+struct Shared<T> {
+    state: Mutex<State<T>>,
+    changed: Condvar,
+}
+
+struct State<T> {
+    outcome: Option<Outcome<T>>,
+    waker: Option<Waker>,
+    /// Which task it is, once it was made.
+    token: Option<Token>,
+    cancelled: bool,
+    /// There is an outcome, or there was: it may have been taken.
+    ended: bool,
+}
+
+impl<T> Shared<T> {
+    fn lock(&self) -> MutexGuard<'_, State<T>> {
+        self.state.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+
+    /// The first outcome counts.
+    fn end(&self, outcome: Outcome<T>) {
+        let mut state = self.lock();
+        if std::mem::replace(&mut state.ended, true) {
+            return;
+        }
+        state.outcome = Some(outcome);
+        let waker = state.waker.take();
+        drop(state);
+        self.changed.notify_all();
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+    }
+}
+
+/// Held by what is on its way to the outcome: the callback, then the task's done callback. If either is dropped, the loop was.
+struct Promise<T>(Arc<Shared<T>>);
+
+impl<T> Drop for Promise<T> {
+    fn drop(&mut self) {
+        self.0.end(Err(TaskError::Cancelled));
+    }
+}

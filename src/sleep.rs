@@ -1,0 +1,168 @@
+//! Waiting for a moment.
+
+use crate::event_loop::running;
+use crate::kernel::task::Wait;
+use crate::kernel::{Alarm, Kernel, Message, Time, TimerKey, context, inbox};
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+/// Waits for `duration`, counted from this call (TIME-1). Never shorter (TIME-2); a duration that reaches beyond what the clock
+/// can count, 584 years, never ends.
+///
+/// It always lets others go first: with a duration of zero, or when the moment has passed by the time it is awaited, it is
+/// [`yield_now`](crate::yield_now()).
+///
+/// Cancel safety: nothing is lost; dropping it takes the timer out.
+///
+/// asyncio: `sleep(delay)`.
+///
+/// # Panics
+///
+/// If no loop is running on this thread, now or when it is polled.
+///
+/// # Cost
+///
+/// O(1) to arm and to drop, no allocation of its own. Armed at the first poll: of equal deadlines, the one that was polled
+/// first comes first (TIME-3).
+///
+/// # Examples
+///
+/// ```
+/// use std::time::Duration;
+///
+/// onelane::EventLoop::with_virtual_clock().run(async {
+///     let before = onelane::time();
+///     onelane::sleep(Duration::from_secs(2)).await;
+///     assert_eq!(onelane::time() - before, Duration::from_secs(2));
+/// });
+/// ```
+#[track_caller]
+pub fn sleep(duration: Duration) -> Sleep {
+    let kernel = running("sleep()");
+    let deadline = if duration.is_zero() { Time(0) } else { kernel.clock.now().after(duration) };
+    Sleep::new(&kernel, deadline)
+}
+
+/// Waits until a moment of the loop's [`time`](crate::time()). Otherwise as [`sleep`].
+///
+/// # Panics
+///
+/// If no loop is running on this thread, now or when it is polled.
+///
+/// # Examples
+///
+/// ```
+/// use std::time::Duration;
+///
+/// onelane::EventLoop::with_virtual_clock().run(async {
+///     let moment = onelane::time() + Duration::from_secs(2);
+///     onelane::sleep_until(moment).await;
+///     assert_eq!(onelane::time(), moment);
+/// });
+/// ```
+#[track_caller]
+pub fn sleep_until(moment: Instant) -> Sleep {
+    let kernel = running("sleep_until()");
+    Sleep::new(&kernel, kernel.clock.time_at(moment))
+}
+
+/// The future of [`sleep`] and [`sleep_until`].
+///
+/// It holds plain numbers and finds its loop when it is polled, so it is `Send + Sync`, and `Unpin`. It has to be polled in the
+/// loop that it was made in.
+#[derive(Debug)]
+#[must_use = "futures do nothing unless they are awaited"]
+pub struct Sleep {
+    loop_id: u64,
+    lane: u16,
+    deadline: Time,
+    stage: Stage,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Stage {
+    New,
+    /// The moment had passed at the first poll: it comes back in the next turn.
+    Yielded,
+    Armed(TimerKey),
+    Over,
+}
+
+impl Sleep {
+    fn new(kernel: &Kernel, deadline: Time) -> Self {
+        Sleep { loop_id: kernel.id(), lane: kernel.wakers.lane().number, deadline, stage: Stage::New }
+    }
+
+    /// Waits until `moment` instead, whether it is running or over. To be polled again.
+    pub fn reset(&mut self, moment: Instant) {
+        let kernel = self.kernel("Sleep::reset()");
+        self.disarm();
+        self.deadline = kernel.clock.time_at(moment);
+        self.stage = Stage::New;
+    }
+
+    /// Whether the time is up. Polling gives the same answer, and a wake when it changes.
+    pub fn is_elapsed(&self) -> bool {
+        matches!(self.stage, Stage::Over)
+    }
+
+    #[track_caller]
+    fn kernel(&self, asked: &str) -> std::rc::Rc<Kernel> {
+        match context::find(self.loop_id) {
+            Some(kernel) => kernel,
+            None => panic!("{asked} was called where its loop is not; use a sleep in the loop that it was made in"),
+        }
+    }
+
+    fn disarm(&mut self) {
+        let Stage::Armed(key) = std::mem::replace(&mut self.stage, Stage::Over) else { return };
+        match context::find(self.loop_id) {
+            // The alarm is dropped here, where no borrow is held.
+            Some(kernel) => drop(kernel.cancel_timer(key)),
+            // On another thread, or the loop has gone. If it has, nobody reads this, and nobody has to.
+            None => drop(inbox(self.lane).send(self.loop_id, Message::CancelTimer(key))),
+        }
+    }
+}
+
+impl Future for Sleep {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
+        let key = match self.stage {
+            Stage::Over => return Poll::Ready(()),
+            Stage::Yielded => {
+                self.stage = Stage::Over;
+                return Poll::Ready(());
+            }
+            Stage::Armed(key) => Some(key),
+            Stage::New => None,
+        };
+        let kernel = self.kernel("poll() of a sleep");
+        match key {
+            Some(key) if !kernel.timer_wakes(key, context.waker()) => {
+                self.stage = Stage::Over;
+                return Poll::Ready(());
+            }
+            Some(_) => {}
+            None if self.deadline == Time(0) || self.deadline <= kernel.clock.now() => {
+                self.stage = Stage::Yielded;
+                context.waker().wake_by_ref();
+                return Poll::Pending;
+            }
+            None => {
+                let alarm = Alarm::Wake(context.waker().clone());
+                self.stage = Stage::Armed(kernel.add_timer(self.deadline, alarm));
+            }
+        }
+        kernel.waits_for(Wait::Sleep(self.deadline));
+        Poll::Pending
+    }
+}
+
+impl Drop for Sleep {
+    fn drop(&mut self) {
+        self.disarm();
+    }
+}

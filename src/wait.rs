@@ -1,0 +1,341 @@
+//! Waiting for some of several tasks.
+//!
+//! As in asyncio, a wait hears of its tasks by done callbacks, also of those that have ended already: it always lets others go
+//! first. Who is done is looked up when the waiting task is stepped, not when it is woken.
+
+use crate::gather::describe_tasks;
+use crate::kernel::calls::{Call, Watcher};
+use crate::kernel::task::{AnyTask, Ending, Group, Then, Wait as WaitsFor};
+use crate::kernel::{Alarm, TimerKey, context};
+use crate::task::{Task, TaskRef};
+use std::borrow::Borrow;
+use std::cell::Cell;
+use std::collections::HashSet;
+use std::fmt;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+/// What [`wait`] takes: `Task<T>`, `&Task<T>`, and for tasks of different types [`TaskRef`].
+///
+/// A bare future is none of these:
+///
+/// ```compile_fail,E0277
+/// # onelane::run(async {
+/// onelane::wait([async {}]).await; // spawn() it first
+/// # });
+/// ```
+#[diagnostic::on_unimplemented(
+    message = "wait() takes tasks alone, and `{Self}` is none",
+    note = "make a task of a future with `onelane::spawn(..)`, or use `onelane::gather(..)`, which does it for you"
+)]
+pub trait TaskHandle {
+    /// The task that is meant.
+    fn task_ref(&self) -> TaskRef;
+}
+
+impl<T> TaskHandle for Task<T> {
+    fn task_ref(&self) -> TaskRef {
+        Task::task_ref(self)
+    }
+}
+
+impl TaskHandle for TaskRef {
+    fn task_ref(&self) -> TaskRef {
+        self.clone()
+    }
+}
+
+impl<H: TaskHandle> TaskHandle for &H {
+    fn task_ref(&self) -> TaskRef {
+        (**self).task_ref()
+    }
+}
+
+/// When a [`wait`] is over.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub enum ReturnWhen {
+    /// When all tasks have ended. asyncio: `ALL_COMPLETED`.
+    #[default]
+    #[doc(alias = "ALL_COMPLETED")]
+    AllCompleted,
+    /// When the first has ended, in whatever way. asyncio: `FIRST_COMPLETED`.
+    #[doc(alias = "FIRST_COMPLETED")]
+    FirstCompleted,
+    /// When the first has panicked, or with [`try_wait`] returned an `Err`; else when all have ended. A cancelled task does not
+    /// count. asyncio: `FIRST_EXCEPTION`.
+    #[doc(alias = "FIRST_EXCEPTION")]
+    FirstException,
+}
+
+/// Waits for tasks, and gives back those that are done and those that are pending, both in the order of the arguments.
+///
+/// It takes tasks alone; a future has to be [spawned](crate::spawn()) first. It never fails because a task does, and never cancels
+/// one, not even when it is cancelled itself, or when its time is up. A task that is given twice counts once.
+///
+/// Cancel safety: nothing is lost if the tasks are given as `&task`. Tasks that were given by value run on, without a handle.
+///
+/// asyncio: `wait(tasks, timeout=..., return_when=...)`.
+///
+/// # Panics
+///
+/// If it is given no task. When polled, if no loop is running on this thread.
+///
+/// # Cost
+///
+/// Three allocations, and for each task an entry in the ready queue when it ends.
+///
+/// # Examples
+///
+/// ```
+/// use onelane::{EventLoop, ReturnWhen, sleep, spawn, wait};
+/// use std::time::Duration;
+///
+/// EventLoop::with_virtual_clock().run(async {
+///     let tasks = [2, 1].map(|n| spawn(async move { sleep(Duration::from_secs(n)).await; n }));
+///     let (done, pending) = wait(tasks).return_when(ReturnWhen::FirstCompleted).await;
+///     assert_eq!((done.len(), pending.len()), (1, 1));
+///     assert_eq!(*done[0].result().unwrap(), 1);
+///
+///     let (done, pending) = wait(pending).timeout(Duration::from_millis(10)).await;
+///     assert_eq!((done.len(), pending.len()), (0, 1));
+/// });
+/// ```
+#[track_caller]
+pub fn wait<I>(tasks: I) -> Wait<I::Item>
+where
+    I: IntoIterator,
+    I::Item: TaskHandle,
+{
+    Wait::new(distinct(tasks), |tasks| {
+        Box::new(move |which| tasks[which].header().ending.get() == Some(Ending::Panicked))
+    })
+}
+
+/// As [`wait`], for tasks whose output is a `Result`: an `Err` counts as an exception for [`ReturnWhen::FirstException`].
+///
+/// # Panics
+///
+/// As [`wait`].
+///
+/// # Examples
+///
+/// ```
+/// use onelane::{EventLoop, ReturnWhen, sleep, spawn, try_wait};
+/// use std::time::Duration;
+///
+/// EventLoop::with_virtual_clock().run(async {
+///     let tasks = [3, 1, 2].map(|n| spawn(async move {
+///         sleep(Duration::from_secs(n)).await;
+///         if n == 2 { Err("no") } else { Ok(n) }
+///     }));
+///     let (done, pending) = try_wait(&tasks).return_when(ReturnWhen::FirstException).await;
+///     assert_eq!((done.len(), pending.len()), (2, 1));
+/// });
+/// ```
+#[doc(alias = "wait")]
+#[track_caller]
+pub fn try_wait<I, T, E>(tasks: I) -> Wait<I::Item>
+where
+    I: IntoIterator,
+    I::Item: TaskHandle + Borrow<Task<Result<T, E>>>,
+    T: 'static,
+    E: 'static,
+{
+    let handles = distinct(tasks);
+    let cells: Vec<_> = handles.iter().map(|handle| handle.borrow().cell.clone()).collect();
+    Wait::new(handles, |_| {
+        Box::new(move |which| match &*cells[which].outcome().borrow() {
+            Some(Ok(value)) => value.is_err(),
+            Some(Err(error)) => error.is_panic(),
+            None => false,
+        })
+    })
+}
+
+/// Each task once, in the order of the arguments.
+fn distinct<I>(tasks: I) -> Vec<I::Item>
+where
+    I: IntoIterator,
+    I::Item: TaskHandle,
+{
+    let mut seen = HashSet::new();
+    tasks.into_iter().filter(|handle| seen.insert(handle.task_ref())).collect()
+}
+
+/// A wait under way: the tasks' callbacks hold it, and whoever awaits it.
+struct Waiting {
+    tasks: Rc<[Rc<dyn AnyTask>]>,
+    has_failed: Box<dyn Fn(usize) -> bool>,
+    return_when: Cell<ReturnWhen>,
+    /// So many tasks' ends are still to be counted.
+    left: Cell<usize>,
+    /// It is over; later ends change nothing.
+    released: Cell<bool>,
+    waker: Cell<Option<Waker>>,
+}
+
+/// What the timer calls, where tasks call their number.
+const TIME_IS_UP: u32 = u32::MAX;
+
+impl Waiting {
+    /// Counts the end of a task. Whether the wait is over with it.
+    fn count(&self, which: usize) -> bool {
+        self.left.set(self.left.get() - 1);
+        self.left.get() == 0
+            || match self.return_when.get() {
+                ReturnWhen::AllCompleted => false,
+                ReturnWhen::FirstCompleted => true,
+                ReturnWhen::FirstException => (self.has_failed)(which),
+            }
+    }
+}
+
+impl Watcher for Waiting {
+    fn called(&self, which: u32) {
+        if self.released.get() || which != TIME_IS_UP && !self.count(which as usize) {
+            return;
+        }
+        self.released.set(true);
+        if let Some(waker) = self.waker.take() {
+            waker.wake();
+        }
+    }
+}
+
+/// It has no links: a cancelled wait leaves its tasks alone.
+impl Group for Waiting {
+    fn links(&self) -> Vec<Rc<dyn AnyTask>> {
+        Vec::new()
+    }
+
+    fn describe(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a wait on ")?;
+        describe_tasks(&self.tasks, f)
+    }
+}
+
+/// The future of [`wait`] and [`try_wait`].
+#[must_use = "futures do nothing unless they are awaited"]
+pub struct Wait<H> {
+    handles: Vec<H>,
+    waiting: Rc<Waiting>,
+    timeout: Option<Duration>,
+    begun: Option<Begun>,
+}
+
+/// What is to be taken back when the wait is over.
+struct Begun {
+    loop_id: u64,
+    timer: Option<TimerKey>,
+    /// Our number among the waiters of each task; 0 where it had ended already.
+    waiters: Vec<u32>,
+}
+
+impl<H: TaskHandle> Wait<H> {
+    #[track_caller]
+    fn new(handles: Vec<H>, has_failed: impl FnOnce(Rc<[Rc<dyn AnyTask>]>) -> Box<dyn Fn(usize) -> bool>) -> Self {
+        assert!(!handles.is_empty(), "wait() was called with no tasks, and would wait for ever; check for that first");
+        let tasks: Rc<[_]> = handles.iter().map(|handle| handle.task_ref().cell).collect();
+        let waiting = Waiting {
+            has_failed: has_failed(tasks.clone()),
+            return_when: Cell::new(ReturnWhen::AllCompleted),
+            left: Cell::new(tasks.len()),
+            released: Cell::new(false),
+            waker: Cell::new(None),
+            tasks,
+        };
+        Wait { handles, waiting: Rc::new(waiting), timeout: None, begun: None }
+    }
+}
+
+impl<H> Wait<H> {
+    /// Comes back after `duration` at the latest, counted from the first poll. That is no error, and cancels nothing.
+    pub fn timeout(mut self, duration: Duration) -> Self {
+        self.timeout = Some(duration);
+        self
+    }
+
+    /// When it is over; unless this says otherwise, when all tasks have ended.
+    pub fn return_when(self, return_when: ReturnWhen) -> Self {
+        self.waiting.return_when.set(return_when);
+        self
+    }
+
+    /// Arms the timer, and asks each task to call back.
+    fn begin(&self) -> Begun {
+        let kernel = crate::event_loop::running("poll() of a wait");
+        let timer = self.timeout.map(|duration| {
+            let deadline = kernel.clock.now().after(duration);
+            kernel.add_timer(deadline, Alarm::Call(Call::Watch(self.waiting.clone(), TIME_IS_UP)))
+        });
+        let call_back = |(which, task): (usize, &Rc<dyn AnyTask>)| {
+            let which =
+                u32::try_from(which).ok().filter(|&which| which != TIME_IS_UP).expect("fewer than 2^32 - 1 tasks");
+            let call = Call::Watch(self.waiting.clone(), which);
+            if task.header().is_done() {
+                kernel.call_soon(call);
+                return 0;
+            }
+            task.header().add_waiter(Then::Queue(call))
+        };
+        let waiters = self.waiting.tasks.iter().enumerate().map(call_back).collect();
+        Begun { loop_id: kernel.id(), timer, waiters }
+    }
+
+    /// Takes back what `begin` did, as far as it is still there.
+    fn end(&mut self) {
+        let Some(begun) = self.begun.take() else { return };
+        self.waiting.released.set(true);
+        drop(self.waiting.waker.take());
+        if let (Some(kernel), Some(timer)) = (context::find(begun.loop_id), begun.timer) {
+            drop(kernel.cancel_timer(timer));
+        }
+        for (task, waiter) in self.waiting.tasks.iter().zip(begun.waiters) {
+            drop(task.header().remove_waiter(waiter));
+        }
+    }
+}
+
+// The handles are not pinned: they are moved out when the wait is over.
+impl<H> Unpin for Wait<H> {}
+
+impl<H: TaskHandle> Future for Wait<H> {
+    type Output = (Vec<H>, Vec<H>);
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = &mut *self;
+        if this.begun.is_none() {
+            assert!(!this.handles.is_empty(), "a wait was polled after it was over");
+            this.begun = Some(this.begin());
+        }
+        if this.waiting.released.get() {
+            this.end();
+            let handles = std::mem::take(&mut this.handles);
+            return Poll::Ready(handles.into_iter().partition(|handle| handle.task_ref().is_done()));
+        }
+        let new = context.waker().clone();
+        let old = this.waiting.waker.replace(Some(new));
+        drop(old);
+        if let Some(kernel) = context::running() {
+            kernel.waits_for(WaitsFor::Group(this.waiting.clone()));
+        }
+        Poll::Pending
+    }
+}
+
+impl<H> Drop for Wait<H> {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
+
+impl<H> fmt::Debug for Wait<H> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Wait")
+            .field("tasks", &self.waiting.tasks.len())
+            .field("left", &self.waiting.left.get())
+            .finish()
+    }
+}
