@@ -157,9 +157,10 @@ impl<T> Wheel<T> {
         self.earliest
     }
 
-    /// Sets aside what is due at `now`, for `pop_due`, and moves the wheel's time there.
+    /// Sets aside what is due at `now`, for `pop_due`, and moves the wheel's time there. What was set aside before must be gone.
     pub(crate) fn expire(&mut self, now: u64) {
         debug_assert!(now >= self.time, "TIME-1: the wheel was turned back from {} to {now}", self.time);
+        debug_assert!(self.due.first == NIL, "TIME-3: timers of an earlier turn have not fired yet");
         for (_, index) in std::mem::take(&mut self.late) {
             self.timers[index as usize].place = Place::Due;
             push(&mut self.due, &mut self.timers, index);
