@@ -252,15 +252,7 @@ impl EventLoop {
             main.header().add_waiter(Then::Queue(Call::Once(Box::new(move || stop.set(true)))));
             kernel.insert(main);
             // As asyncio does it, the turn in which main's done callback runs is finished.
-            let stuck = loop {
-                kernel.turn();
-                if over.get() {
-                    break None;
-                }
-                if kernel.rest().is_err() {
-                    break Some(DeadlockReport::of(kernel));
-                }
-            };
+            let stuck = kernel.turn_until(&over).err().map(|_| DeadlockReport::of(kernel));
             let ended = kernel.finish_tasks();
             let outcome = outcome.take();
             if let Err(spawned_at) = ended {
@@ -312,12 +304,17 @@ impl EventLoop {
             "EventLoop::turn() was called from a running event loop; call it from the host's loop, or spawn into the running one"
         );
         let _entered = context::enter(&self.kernel);
-        let tally = self.kernel.turn();
+        let tally = &self.kernel.tally;
+        let count = || [&tally.entries, &tally.calls, &tally.timers, &tally.messages].map(Cell::get);
+        let before = count();
+        self.kernel.turn();
+        let after = count();
+        let [entries, callbacks, timers, messages] = std::array::from_fn(|n| after[n].wrapping_sub(before[n]));
         Turn {
-            steps: tally.steps,
-            callbacks: tally.calls,
-            timers: tally.timers,
-            messages: tally.messages,
+            steps: entries - callbacks,
+            callbacks,
+            timers,
+            messages,
             ready: self.kernel.wakers.ready_len(),
             tasks: self.kernel.wakers.len(),
             next_deadline: self.next_deadline(),
@@ -327,7 +324,7 @@ impl EventLoop {
     /// When to turn again: now, if anything is ready, else at the next timer; `None` if only a wake from elsewhere can change
     /// anything.
     pub fn next_deadline(&self) -> Option<Instant> {
-        if self.kernel.wakers.ready_len() > 0 || self.kernel.inbox().has_messages() {
+        if !self.kernel.wakers.is_idle() || self.kernel.inbox().has_messages() {
             return Some(self.time());
         }
         self.kernel.next_deadline().and_then(|time| self.kernel.clock.instant_at(time))

@@ -102,7 +102,7 @@ where
     let task = Task { cell: kernel.spawn(header, future) };
     let cancelled = {
         let mut state = promise.0.lock();
-        state.token = Some(task.cell.header().token.get());
+        state.token = Some(task.cell.header().token());
         state.cancelled
     };
     task.add_done_callback(move |task| promise.0.end(take_outcome(&*task.cell)));
@@ -181,7 +181,7 @@ impl<T: Send + 'static> RemoteTask<T> {
             // If the loop has gone, the task has ended.
             let _ = self.remote.call_soon(move || {
                 let kernel = context::running().expect("a callback is called in a turn of its loop");
-                if let Some(task) = kernel.wakers.task_of(token) {
+                if let Some(task) = kernel.wakers.task(token) {
                     kernel.cancel(&task);
                 }
             });

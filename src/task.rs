@@ -435,18 +435,17 @@ fn describe(cell: &(impl AnyTask + ?Sized), mut out: fmt::DebugStruct<'_, '_>) -
 fn state(cell: &(impl AnyTask + ?Sized)) -> TaskState {
     let header = cell.header();
     match context::find(header.loop_id) {
-        Some(kernel) if !header.is_done() => match kernel.wakers.state(header.token.get()) {
+        Some(kernel) if !header.is_done() => match kernel.wakers.state(header) {
             State::Queued => TaskState::Queued,
-            State::Running | State::Woken => TaskState::Running,
+            State::Running => TaskState::Running,
             State::Waiting => TaskState::Waiting,
-            State::Vacant => TaskState::Done,
         },
         _ => TaskState::Done,
     }
 }
 
 fn set_name(cell: &(impl AnyTask + ?Sized), name: Rc<str>) {
-    cell.header().name.replace(Some(name));
+    cell.header().set_name(name);
 }
 
 pub(crate) fn cancel(task: &Rc<dyn AnyTask>) -> bool {

@@ -60,16 +60,16 @@ impl Kernel {
                     }
                     if header.visited.get() == on_the_way(spread) {
                         if let Some(from) = from {
-                            self.wakers.wake(from.header().token.get());
+                            self.wakers.wake(from.header().token());
                         }
                         continue;
                     }
                     header.cancelling.set(header.cancelling.get().saturating_add(1));
                     header.condemned.set(true);
-                    self.wakers.attend(header.token.get());
-                    match self.wakers.state(header.token.get()) {
+                    self.wakers.attend(header);
+                    match self.wakers.state(header) {
                         // It comes by `cancel_suspended`, or ends.
-                        State::Running | State::Woken => header.visited.set(left_behind(spread)),
+                        State::Running => header.visited.set(left_behind(spread)),
                         _ => stack.extend(self.onward(&task, spread)),
                     }
                 }
@@ -83,7 +83,7 @@ impl Kernel {
         let links = links(header, 0..usize::MAX);
         if links.is_empty() {
             header.visited.set(left_behind(spread));
-            self.wakers.wake(header.token.get());
+            self.wakers.wake(header.token());
             return Vec::new();
         }
         header.visited.set(on_the_way(spread));

@@ -42,14 +42,13 @@ pub(crate) use wheel::TimerKey;
 
 use crate::error::{Panic, TaskError};
 use calls::{Call, CallKey, Calls};
-use ready::Entry;
 use std::any::Any;
 use std::cell::{Cell, RefCell};
 use std::panic::{AssertUnwindSafe, Location, catch_unwind};
 use std::rc::Rc;
 use std::task::Waker;
 use task::{AnyTask, Ending, Header, TaskCell, Then, Wait};
-use wakers::{Step, Wakers};
+use wakers::{Halt, Wakers};
 use wheel::Wheel;
 
 pub(crate) struct Kernel {
@@ -58,21 +57,17 @@ pub(crate) struct Kernel {
     wheel: RefCell<Wheel<Alarm>>,
     calls: RefCell<Calls>,
     pub(crate) clock: Clock,
-    /// The row of the task that is being stepped, or `NOBODY`.
-    running: Cell<u32>,
+    /// No timer is due before this. Without timers it is `Time::NEVER`, and no clock is read.
+    next: Cell<Time>,
     /// How many tasks were ever spawned: the last one's id.
     spawned: Cell<u64>,
     /// How many times a cancellation spread (`cancel.rs`).
     spreads: Cell<u64>,
     /// The loop is being shut down: a task that is spawned now is cancelled.
     closing: Cell<bool>,
-    /// Steps and callbacks of this turn.
-    tally: Cell<Tally>,
+    pub(crate) tally: Tally,
     handler: Option<Rc<dyn Fn(&exceptions::Exception)>>,
 }
-
-/// No row has this number.
-const NOBODY: u32 = u32::MAX;
 
 /// After so many rounds of tasks that spawn tasks while the loop shuts down, it gives up.
 const SHUTDOWN_ROUNDS: u32 = 1000;
@@ -83,13 +78,15 @@ pub(crate) enum Alarm {
     Call(Call),
 }
 
-/// What a turn did.
-#[derive(Clone, Copy, Default, Debug)]
+/// What the loop has done since it was made.
+#[derive(Default, Debug)]
 pub(crate) struct Tally {
-    pub(crate) steps: usize,
-    pub(crate) calls: usize,
-    pub(crate) timers: usize,
-    pub(crate) messages: usize,
+    /// Entries of the ready queue that were taken: steps and callbacks.
+    pub(crate) entries: Cell<usize>,
+    /// Callbacks of the ready queue that were called, or had been cancelled.
+    pub(crate) calls: Cell<usize>,
+    pub(crate) timers: Cell<usize>,
+    pub(crate) messages: Cell<usize>,
 }
 
 /// Nothing is ready, no timer is pending, and nobody has promised to send anything.
@@ -103,11 +100,11 @@ impl Kernel {
             wheel: RefCell::new(Wheel::new()),
             calls: RefCell::new(Calls::default()),
             clock,
-            running: Cell::new(NOBODY),
+            next: Cell::new(Time::NEVER),
             spawned: Cell::new(0),
             spreads: Cell::new(0),
             closing: Cell::new(false),
-            tally: Cell::new(Tally::default()),
+            tally: Tally::default(),
             handler: handler.map(Rc::from),
         });
         context::add_loop(&kernel);
@@ -129,88 +126,128 @@ impl Kernel {
     // ---- the turn ----
 
     /// One turn, but for the rest. The caller has entered the context.
-    pub(crate) fn turn(&self) -> Tally {
-        self.tally.set(Tally::default());
+    pub(crate) fn turn(&self) {
+        self.begin();
+        self.guarded(|| self.go_through());
+    }
+
+    /// Turns and rests until `over`. Here the turn is written from its middle: a panic leaves it anywhere in `go_through`, and
+    /// that is where it goes on.
+    pub(crate) fn turn_until(&self, over: &Cell<bool>) -> Result<(), Stuck> {
+        self.guarded(|| {
+            loop {
+                self.go_through();
+                if over.get() {
+                    return Ok(());
+                }
+                self.rest()?;
+                self.begin();
+            }
+        })
+    }
+
+    /// The first half of a turn: what there is to do.
+    #[inline]
+    fn begin(&self) {
         self.drain();
         if let Some(now) = self.look() {
             self.expire(now);
         }
+        add(&self.tally.entries, self.wakers.mark());
+    }
+
+    /// The second half: foreign code runs. It may be left by a panic and entered again.
+    #[inline]
+    fn go_through(&self) {
         self.step();
         self.fire();
-        self.tally.get()
     }
 
     /// Takes over what came from elsewhere, in the order in which it came.
     #[inline]
     fn drain(&self) {
-        if !self.inbox().has_messages() {
-            return;
+        if self.inbox().has_messages() {
+            self.read_messages();
         }
-        let messages = self.inbox().take();
-        self.count(|tally| tally.messages += messages.len());
-        for message in messages {
+    }
+
+    #[cold]
+    fn read_messages(&self) {
+        for message in self.inbox().take() {
+            add(&self.tally.messages, 1);
             match message {
                 Message::Wake(token) => {
                     self.wakers.wake(token);
                 }
-                Message::Call(call) => drop(self.call_soon(Call::Once(call))),
-                Message::CancelTimer(key) => drop(self.cancel_timer(key)),
+                Message::Call(call) => {
+                    self.call_soon(Call::Once(call));
+                }
+                // An alarm is a waker or one of ours: dropping it may be foreign code, and that panic is nobody's.
+                Message::CancelTimer(key) => self.tolerate(|| drop(self.cancel_timer(key))),
             }
         }
     }
 
-    /// The time of this turn. Without a timer nobody asks for it, and no clock is read.
+    /// The time of this turn, if a timer may be due.
     #[inline]
     fn look(&self) -> Option<Time> {
-        let next = self.next_deadline()?;
-        if self.clock.is_virtual() && self.wakers.ready_len() == 0 && next > self.clock.now() {
-            self.clock.jump(next);
-        }
-        Some(self.clock.now())
+        if self.next.get() == Time::NEVER { None } else { self.read_clock() }
     }
 
+    fn read_clock(&self) -> Option<Time> {
+        if self.clock.is_virtual() && self.wakers.is_idle() {
+            let next = self.next_deadline()?;
+            if next > self.clock.now() {
+                self.clock.jump(next);
+            }
+        }
+        let now = self.clock.now();
+        (now >= self.next.get()).then_some(now)
+    }
+
+    /// Sets aside the timers that are due.
+    #[cold]
     fn expire(&self, now: Time) {
-        let mut wheel = self.wheel.borrow_mut();
-        if wheel.next_deadline().is_some_and(|next| next <= now.0) {
-            wheel.expire(now.0);
-        }
+        self.wheel.borrow_mut().expire(now.0);
     }
 
-    /// Steps what is in the ready queue now, and nothing that is queued meanwhile (READY-2).
+    /// Steps what was in the ready queue when the turn began, and nothing that is queued meanwhile (READY-2).
     #[inline]
     fn step(&self) {
-        let batch = Cell::new(self.wakers.ready_len());
-        self.guarded(|| {
-            while batch.get() > 0 {
-                batch.set(batch.get() - 1);
-                match self.wakers.pop_ready() {
-                    Some(Entry::Task(slot)) => self.step_task(slot),
-                    Some(Entry::Call(entry)) => self.call(entry),
-                    None => unreachable!("READY-2: the ready queue became shorter than the batch"),
-                }
+        loop {
+            match self.wakers.switch() {
+                Halt::Over => return,
+                Halt::Call(entry) => self.call(entry),
+                halt => self.attend(Some(halt)),
             }
-            false
-        });
+        }
     }
 
     /// Fires the timers that were set aside, in the order of their deadlines (TIME-3).
+    #[inline]
     fn fire(&self) {
-        self.guarded(|| {
-            // In a line of its own: in the `match`, the borrow would last until its end.
+        if self.next.get() != Time::NEVER {
+            self.fire_due();
+        }
+    }
+
+    fn fire_due(&self) {
+        loop {
+            // In a line of its own: in the condition of a loop, the borrow would last until the end of the body.
             let alarm = self.wheel.borrow_mut().pop_due();
-            let Some(alarm) = alarm else { return false };
-            self.count(|tally| tally.timers += 1);
+            let Some(alarm) = alarm else { break };
+            add(&self.tally.timers, 1);
             match alarm {
                 Alarm::Wake(waker) => self.wake(waker),
                 Alarm::Call(call) => call.run(),
             }
-            true
-        });
+        }
+        self.next.set(self.wheel.borrow_mut().next_deadline().map_or(Time::NEVER, Time));
     }
 
     /// Sleeps, if nothing is ready, until the next deadline or until something comes.
     pub(crate) fn rest(&self) -> Result<(), Stuck> {
-        if self.wakers.ready_len() > 0 || self.inbox().has_messages() {
+        if !self.wakers.is_idle() || self.inbox().has_messages() {
             return Ok(());
         }
         let next = self.next_deadline();
@@ -232,52 +269,45 @@ impl Kernel {
         next.filter(|&next| next != Time::NEVER)
     }
 
-    // ---- a step ----
+    // ---- what is more than a switch ----
 
-    #[inline]
-    fn step_task(&self, slot: u32) {
-        self.running.set(slot);
-        match self.wakers.step(slot) {
-            Step::Pending => {}
-            Step::Ready => self.returned(slot),
-            Step::Attend => self.attend(slot),
-            Step::PendingAttend => self.suspended(slot),
+    /// Does what the switch has stopped for.
+    fn attend(&self, mut halt: Option<Halt>) {
+        while let Some(stopped) = halt {
+            halt = match stopped {
+                Halt::Attend(task) => self.look_at(&task),
+                Halt::Suspended(task) => self.suspended(&task),
+                Halt::Ready(task) => self.returned(&task),
+                Halt::Over | Halt::Call(_) => unreachable!("these stop for no task"),
+            }
         }
-        self.running.set(NOBODY);
     }
 
     /// Before a step: what the task waited for is void, and if it was cancelled this is its end.
-    fn attend(&self, slot: u32) {
-        let task = self.task_in(slot);
-        let header = task.header();
-        let waits = header.waits.take();
-        if waits.len() > 0 {
-            header.waits_epoch.set(header.waits_epoch.get().wrapping_add(1));
+    fn look_at(&self, task: &Rc<dyn AnyTask>) -> Option<Halt> {
+        drop(task.header().void_waits());
+        if !task.header().condemned.get() {
+            return self.wakers.resume(task);
         }
-        drop(waits);
-        if header.condemned.get() {
-            self.wakers.drop_future(slot);
-            self.finish(&task, Err(TaskError::Cancelled));
-        } else {
-            drop(task);
-            self.step_task(slot);
-        }
+        self.wakers.drop_future(task);
+        self.finish(task, Err(TaskError::Cancelled));
+        None
     }
 
     /// After a step: if the task was cancelled in it, what it waits for now decides where that goes.
-    fn suspended(&self, slot: u32) {
-        let task = self.task_in(slot);
+    fn suspended(&self, task: &Rc<dyn AnyTask>) -> Option<Halt> {
+        self.wakers.leave_step();
         if task.header().condemned.get() {
-            self.running.set(NOBODY);
-            self.cancel_suspended(&task);
+            self.cancel_suspended(task);
         }
+        None
     }
 
     /// The future returned. If the task was cancelled in its last step, that counts, and not what it returned.
-    fn returned(&self, slot: u32) {
-        let task = self.task_in(slot);
+    fn returned(&self, task: &Rc<dyn AnyTask>) -> Option<Halt> {
         let cancelled = task.header().condemned.get();
-        self.finish(&task, if cancelled { Err(TaskError::Cancelled) } else { Ok(()) });
+        self.finish(task, if cancelled { Err(TaskError::Cancelled) } else { Ok(()) });
+        None
     }
 
     /// The only place where a task ends: its future was dropped, and its value is there if it has one.
@@ -293,10 +323,9 @@ impl Kernel {
         }
         assert!(header.ending.get().is_none(), "DONE-1: a task ended twice");
         header.ending.set(Some(ending));
-        self.running.set(NOBODY);
-        let held = self.wakers.remove(header.token.get());
+        let held = self.wakers.remove(header.token());
         // In the order in which they came. Nobody comes any more: whoever looks from now on finds the task done.
-        for waiter in header.waiters.take() {
+        for waiter in header.take_waiters() {
             match waiter.then {
                 Then::Wake(waker) => self.wake(waker),
                 Then::Queue(call) => drop(self.call_soon(call)),
@@ -307,33 +336,32 @@ impl Kernel {
     }
 
     fn call(&self, entry: u32) {
+        add(&self.tally.calls, 1);
         let call = self.calls.borrow_mut().take(entry);
         if let Some(call) = call {
-            self.count(|tally| tally.calls += 1);
             call.run();
         }
     }
 
-    /// Runs `act` until it says that there is no more to do, also if some of it panics.
+    /// Runs `act`, and again after each panic, until it comes to its end.
     #[inline]
-    fn guarded(&self, act: impl Fn() -> bool) {
-        let work = || while act() {};
-        while let Err(payload) = catch_unwind(AssertUnwindSafe(&work)) {
-            self.panicked(payload);
+    fn guarded<R>(&self, act: impl Fn() -> R) -> R {
+        loop {
+            match catch_unwind(AssertUnwindSafe(&act)) {
+                Ok(result) => return result,
+                Err(payload) => self.panicked(payload),
+            }
         }
     }
 
     /// Foreign code has panicked: a task, which ends of it, or something that belongs to none.
     #[cold]
     fn panicked(&self, payload: Box<dyn Any + Send>) {
-        let slot = self.running.replace(NOBODY);
-        if slot == NOBODY {
-            exceptions::reached_nobody(self.id(), exceptions::IN_A_CALLBACK, payload);
-            return;
-        }
+        let Some(task) = self.wakers.running() else {
+            return exceptions::reached_nobody(self.id(), exceptions::IN_A_CALLBACK, payload);
+        };
         self.tolerate(|| {
-            let task = self.task_in(slot);
-            self.tolerate(|| self.wakers.drop_future(slot));
+            self.tolerate(|| self.wakers.drop_future(&task));
             self.finish(&task, Err(TaskError::Panicked(Panic::new(payload))));
         });
     }
@@ -353,16 +381,6 @@ impl Kernel {
         }
     }
 
-    fn count(&self, add: impl FnOnce(&mut Tally)) {
-        let mut tally = self.tally.get();
-        add(&mut tally);
-        self.tally.set(tally);
-    }
-
-    fn task_in(&self, slot: u32) -> Rc<dyn AnyTask> {
-        self.wakers.task(slot).expect("READY-1: a row without a task was stepped")
-    }
-
     // ---- what the floors above ask for ----
 
     /// The header of a task that is about to be spawned.
@@ -379,8 +397,7 @@ impl Kernel {
     }
 
     pub(crate) fn insert(&self, task: Rc<dyn AnyTask>) {
-        let token = self.wakers.insert(task.clone());
-        task.header().token.set(token);
+        self.wakers.insert(task.clone());
         if self.closing.get() {
             self.cancel(&task);
         }
@@ -398,6 +415,7 @@ impl Kernel {
     }
 
     pub(crate) fn add_timer(&self, deadline: Time, alarm: Alarm) -> TimerKey {
+        self.next.set(self.next.get().min(deadline));
         self.wheel.borrow_mut().insert(deadline.0, alarm)
     }
 
@@ -424,18 +442,14 @@ impl Kernel {
 
     /// The task that is being stepped.
     pub(crate) fn current(&self) -> Option<Rc<dyn AnyTask>> {
-        match self.running.get() {
-            NOBODY => None,
-            slot => self.wakers.task(slot),
-        }
+        self.wakers.running()
     }
 
-    /// The task that is being stepped waits for this, if it suspends. Answers its place in the list.
+    /// The task that is being stepped waits for this, if it suspends.
     pub(crate) fn waits_for(&self, wait: Wait) {
         if let Some(task) = self.current() {
-            let header = task.header();
-            header.with_waits(|waits| waits.push(wait));
-            self.wakers.attend(header.token.get());
+            task.header().with_waits(|waits| waits.push(wait));
+            self.wakers.attend(task.header());
         }
     }
 
@@ -465,10 +479,10 @@ impl Kernel {
         let mut turns_to_go = 2;
         while turns_to_go >= 0 && rounds < SHUTDOWN_ROUNDS {
             let spawned = self.spawned.get();
-            if self.wakers.ready_len() == 0 {
+            if self.wakers.is_idle() {
                 // Whoever waits for a wake that does not come, although everything it waited for was cancelled.
                 for task in self.tasks() {
-                    self.wakers.wake(task.header().token.get());
+                    self.wakers.wake(task.header().token());
                 }
             }
             self.shutdown_turn();
@@ -485,14 +499,15 @@ impl Kernel {
         }
     }
 
-    /// As a turn, but time stands still.
+    /// As a turn, but a virtual clock stands still.
     fn shutdown_turn(&self) {
         self.drain();
-        if self.next_deadline().is_some() {
-            self.expire(self.clock.now());
+        let now = self.clock.now();
+        if now >= self.next.get() {
+            self.expire(now);
         }
-        self.step();
-        self.fire();
+        self.wakers.mark();
+        self.guarded(|| self.go_through());
     }
 
     /// The loop is dropped: tasks end, and what is left of callbacks, timers and messages is dropped uncalled.
@@ -516,6 +531,10 @@ impl Kernel {
             messages.into_iter().for_each(|message| self.tolerate(|| drop(message)));
         }
     }
+}
+
+fn add(counter: &Cell<usize>, number: usize) {
+    counter.set(counter.get().wrapping_add(number));
 }
 
 impl std::fmt::Debug for Kernel {

@@ -1,38 +1,31 @@
-//! The ready queue: first in, first out, tasks to step and callbacks to call in one line.
+//! The ready queue: first in, first out.
 //!
-//! A ring of small numbers that doubles when it is full. A turn asks for the length when it begins and takes so many entries
-//! and no more (READY-2); what is pushed meanwhile stands behind them.
+//! A ring that doubles when it is full. A turn marks its end when it begins, and takes what stands before the mark; what is
+//! pushed meanwhile stands behind it and waits for the next turn (READY-2).
 //!
-//! Knows no task, no callback and no waker: an entry is the number of a slot. Next: `wheel.rs`.
-
-/// Whose turn it is.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Entry {
-    /// The task in this slot of the waker table is to be stepped.
-    Task(u32),
-    /// The callback under this key is to be called.
-    Call(u32),
-}
-
-/// Marks a callback in the ring. Slots have 24 bits, so the topmost is free.
-const CALL: u32 = 1 << 31;
+//! Knows no task and no callback: an entry is whatever is cheap to copy. Next: `wheel.rs`.
 
 #[derive(Debug)]
-pub(crate) struct ReadyQueue {
+pub(crate) struct ReadyQueue<E> {
     /// A power of two long. An entry's place is its number in the line, modulo the length.
-    ring: Box<[u32]>,
-    /// Number of the entry that is taken next. Counts up and wraps, as `tail` does.
+    ring: Box<[E]>,
+    /// Number of the entry that is taken next. Numbers count up and wrap.
     head: usize,
+    /// Number of the first entry that is not of this turn.
+    mark: usize,
     /// Number of the entry that is pushed next.
     tail: usize,
 }
 
-impl ReadyQueue {
-    pub(crate) fn new() -> Self {
-        ReadyQueue { ring: Box::new([0; 16]), head: 0, tail: 0 }
+/// So long is the ring at first.
+const LENGTH: usize = 16;
+
+impl<E: Copy> ReadyQueue<E> {
+    /// An empty queue. What stands in unused places is never looked at.
+    pub(crate) fn new(unused: E) -> Self {
+        ReadyQueue { ring: Box::new([unused; LENGTH]), head: 0, mark: 0, tail: 0 }
     }
 
-    #[inline]
     pub(crate) fn len(&self) -> usize {
         self.tail.wrapping_sub(self.head)
     }
@@ -42,34 +35,31 @@ impl ReadyQueue {
         self.head == self.tail
     }
 
+    /// What stands in the queue now is this turn's. Answers how many entries that are.
     #[inline]
-    pub(crate) fn push_task(&mut self, slot: u32) {
-        debug_assert_eq!(slot & CALL, 0);
-        self.push(slot);
+    pub(crate) fn mark(&mut self) -> usize {
+        self.mark = self.tail;
+        self.len()
     }
 
-    pub(crate) fn push_call(&mut self, key: u32) {
-        debug_assert_eq!(key & CALL, 0);
-        self.push(key | CALL);
-    }
-
+    /// Takes the next entry of this turn.
     #[inline]
-    pub(crate) fn pop(&mut self) -> Option<Entry> {
-        if self.is_empty() {
+    pub(crate) fn pop_marked(&mut self) -> Option<E> {
+        if self.head == self.mark {
             return None;
         }
-        let number = self.ring[self.place(self.head)];
+        let entry = self.ring[self.place(self.head)];
         self.head = self.head.wrapping_add(1);
-        Some(if number & CALL == 0 { Entry::Task(number) } else { Entry::Call(number & !CALL) })
+        Some(entry)
     }
 
     #[inline]
-    fn push(&mut self, number: u32) {
+    pub(crate) fn push(&mut self, entry: E) {
         if self.len() == self.ring.len() {
             self.grow();
         }
         let place = self.place(self.tail);
-        self.ring[place] = number;
+        self.ring[place] = entry;
         self.tail = self.tail.wrapping_add(1);
     }
 
@@ -79,13 +69,16 @@ impl ReadyQueue {
     }
 
     #[cold]
+    #[inline(never)]
     fn grow(&mut self) {
-        let mut ring = vec![0; self.ring.len() * 2].into_boxed_slice();
-        let len = self.len();
-        for (nth, place) in ring[..len].iter_mut().enumerate() {
-            *place = self.ring[self.place(self.head.wrapping_add(nth))];
+        // Numbers keep their meaning: only their places change.
+        let mut ring = vec![self.ring[0]; self.ring.len() * 2].into_boxed_slice();
+        let mut number = self.head;
+        while number != self.tail {
+            ring[number & (ring.len() - 1)] = self.ring[self.place(number)];
+            number = number.wrapping_add(1);
         }
-        (self.ring, self.head, self.tail) = (ring, 0, len);
+        self.ring = ring;
     }
 }
 
@@ -94,33 +87,49 @@ mod tests {
     use super::*;
     use std::collections::VecDeque;
 
-    /// The slow, obvious twin.
+    /// The slow, obvious twin, with the number of entries before the mark.
     #[test]
-    fn pushes_and_pops_as_a_deque_does() {
-        let mut queue = ReadyQueue::new();
-        // Begin just before the counters wrap, so that the test crosses that edge.
-        (queue.head, queue.tail) = (usize::MAX - 5, usize::MAX - 5);
-        let mut model = VecDeque::new();
+    fn pushes_marks_and_pops_as_a_deque_does() {
+        let mut queue = ReadyQueue::new(0);
+        // Begin just before the numbers wrap, so that the test crosses that edge.
+        let edge = usize::MAX - 5;
+        (queue.head, queue.mark, queue.tail) = (edge, edge, edge);
+        let (mut model, mut marked) = (VecDeque::new(), 0);
         let mut random = 1u32;
-        for nth in 0..10_000 {
+        for nth in 0..20_000 {
             random = random.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
             match random >> 29 {
-                0..=2 => {
-                    queue.push_task(nth);
-                    model.push_back(Entry::Task(nth));
+                0..=3 => {
+                    queue.push(nth);
+                    model.push_back(nth);
                 }
-                3 => {
-                    queue.push_call(nth);
-                    model.push_back(Entry::Call(nth));
+                4 => {
+                    marked = model.len();
+                    assert_eq!(queue.mark(), marked);
                 }
-                _ => assert_eq!(queue.pop(), model.pop_front()),
+                _ if marked == 0 => assert_eq!(queue.pop_marked(), None),
+                _ => {
+                    marked -= 1;
+                    assert_eq!(queue.pop_marked(), model.pop_front());
+                }
             }
             assert_eq!(queue.len(), model.len());
             assert_eq!(queue.is_empty(), model.is_empty());
         }
-        while let Some(entry) = model.pop_front() {
-            assert_eq!(queue.pop(), Some(entry));
-        }
-        assert_eq!(queue.pop(), None);
+        assert!(model.len() > LENGTH, "the ring never grew");
+    }
+
+    #[test]
+    fn push_while_popping_stays_behind_the_mark() {
+        let mut queue = ReadyQueue::new("");
+        queue.push("a");
+        queue.push("b");
+        queue.mark();
+        assert_eq!(queue.pop_marked(), Some("a"));
+        queue.push("c");
+        assert_eq!(queue.pop_marked(), Some("b"));
+        assert_eq!(queue.pop_marked(), None, "READY-2");
+        queue.mark();
+        assert_eq!(queue.pop_marked(), Some("c"));
     }
 }

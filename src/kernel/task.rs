@@ -13,12 +13,12 @@
 //!            |  +---------------+   v
 //!            +---------------- WAITING
 //!
-//!   1 Kernel::spawn      2 Wakers::step       3 Kernel::finish
-//!   4 Wakers::step, if it was woken while it ran
-//!   5 Wakers::wake, Kernel::cancel            6 Wakers::step
+//!   1 Kernel::spawn          2 Wakers::switch
+//!   3 Kernel::finish         4 Wakers::switch, if it was woken while it ran
+//!   5 Wakers::wake           6 Wakers::switch
 //! ```
 //!
-//! `QUEUED`, `RUNNING` and `WAITING` stand in the task's row of the waker table, `DONE` is `Header::ending`.
+//! `QUEUED` and `WAITING` are `Header::life`, `RUNNING` is the one task of `Wakers::running`, `DONE` is `Header::ending`.
 //!
 //! Does not know the loop: whoever needs it looks it up by `Header::loop_id`. Next: `cancel.rs`.
 #![allow(unsafe_code, reason = "pins a future inside of a shared cell, and forgets a lifetime (`lend`)")]
@@ -28,47 +28,57 @@ use super::clock::Time;
 use super::few::Few;
 use super::token::Token;
 use crate::error::TaskError;
-use std::cell::{Cell, RefCell, UnsafeCell};
+use std::cell::{Cell, OnceCell, RefCell, UnsafeCell};
 use std::mem::ManuallyDrop;
 use std::panic::Location;
 use std::pin::Pin;
+use std::ptr::NonNull;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker, ready};
 
 /// How a task ended.
 pub(crate) type Outcome<T> = Result<T, TaskError>;
 
+/// In `Header::life`: the task stands in the ready queue, once (READY-1), or is being stepped.
+pub(super) const QUEUED: u8 = 1;
+/// In `Header::life`: its next step does not poll it, but looks at it first.
+pub(super) const ATTEND: u8 = 2;
+
 /// What is known of a task without knowing its type.
 pub(crate) struct Header {
+    // The waker table's: it alone writes here. `whole`, `waker` and `token` are set when the task is put into it.
+    /// The cell of this header, with the right to count it.
+    pub(super) whole: Cell<Option<NonNull<dyn AnyTask>>>,
+    pub(super) waker: OnceCell<Waker>,
+    pub(super) token: Cell<Token>,
+    /// `QUEUED`, `ATTEND`, both, or none: then it waits, or has ended.
+    pub(super) life: Cell<u8>,
+
     // Fixed when the task is made.
     pub(crate) id: u64,
     pub(crate) loop_id: u64,
     pub(crate) spawned_at: &'static Location<'static>,
-    /// Set once, when the task is put into the waker table.
-    pub(crate) token: Cell<Token>,
 
     // The life of the task; the kernel writes.
     /// None while the task lives.
     pub(crate) ending: Cell<Option<Ending>>,
     /// Its future is to be dropped when it is stepped next.
     pub(crate) condemned: Cell<bool>,
-    /// What it waits for. Void when it is stepped next.
-    pub(crate) waits: Cell<Few<Wait>>,
-    /// Counts how often `waits` became void, so that a place in it can be told from the same place later.
-    pub(crate) waits_epoch: Cell<u32>,
-    /// Who waits for its end, in the order in which they came.
-    pub(crate) waiters: Cell<Few<Waiter>>,
-    /// The number of the last waiter.
-    pub(crate) waiters_made: Cell<u32>,
-    /// The last spread of a cancellation that came by here (`cancel.rs`).
-    pub(crate) visited: Cell<u64>,
-
-    // For the user.
-    pub(crate) name: RefCell<Option<Rc<str>>>,
-    /// How often a cancellation was asked for.
-    pub(crate) cancelling: Cell<u32>,
     /// Somebody has looked at the outcome, so a panic is known.
     pub(crate) looked_at: Cell<bool>,
+    /// How often a cancellation was asked for.
+    pub(crate) cancelling: Cell<u32>,
+    /// The last spread of a cancellation that came by here (`cancel.rs`).
+    pub(crate) visited: Cell<u64>,
+    /// What it waits for. Void when it is stepped next.
+    waits: Cell<Few<Wait>>,
+    /// Counts how often `waits` became void, so that a place in it can be told from the same place later.
+    pub(crate) waits_epoch: Cell<u32>,
+    /// The number of the last waiter.
+    waiters_made: Cell<u32>,
+    /// Who waits for its end, in the order in which they came.
+    waiters: Cell<Few<Waiter>>,
+    name: Cell<Option<Rc<str>>>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -112,23 +122,32 @@ pub(crate) enum Then {
 }
 
 impl Header {
+    #[inline]
     pub(crate) fn new(id: u64, loop_id: u64, spawned_at: &'static Location<'static>, name: Option<Rc<str>>) -> Self {
         Header {
+            whole: Cell::new(None),
+            waker: OnceCell::new(),
+            token: Cell::new(Token::NOBODY),
+            life: Cell::new(0),
             id,
             loop_id,
             spawned_at,
-            token: Cell::new(Token::new(0, 0, 0)),
             ending: Cell::new(None),
             condemned: Cell::new(false),
+            looked_at: Cell::new(false),
+            cancelling: Cell::new(0),
+            visited: Cell::new(0),
             waits: Cell::new(Few::None),
             waits_epoch: Cell::new(0),
-            waiters: Cell::new(Few::None),
             waiters_made: Cell::new(0),
-            visited: Cell::new(0),
-            name: RefCell::new(name),
-            cancelling: Cell::new(0),
-            looked_at: Cell::new(false),
+            waiters: Cell::new(Few::None),
+            name: Cell::new(name),
         }
+    }
+
+    /// Names the task in its loop.
+    pub(crate) fn token(&self) -> Token {
+        self.token.get()
     }
 
     pub(crate) fn is_done(&self) -> bool {
@@ -136,11 +155,24 @@ impl Header {
     }
 
     pub(crate) fn name(&self) -> Rc<str> {
-        // No foreign code under the borrow: the name is a plain string.
-        match &*self.name.borrow() {
-            Some(name) => name.clone(),
-            None => Rc::from(format!("Task-{}", self.id)),
-        }
+        let name = self.name.take();
+        self.name.set(name.clone());
+        name.unwrap_or_else(|| Rc::from(format!("Task-{}", self.id)))
+    }
+
+    pub(crate) fn set_name(&self, name: Rc<str>) {
+        self.name.set(Some(name));
+    }
+
+    /// What the task waits for, which is void from now on.
+    pub(crate) fn void_waits(&self) -> Few<Wait> {
+        self.waits_epoch.set(self.waits_epoch.get().wrapping_add(1));
+        self.waits.take()
+    }
+
+    /// The task has ended: nobody waits for it any more.
+    pub(crate) fn take_waiters(&self) -> Few<Waiter> {
+        self.waiters.take()
     }
 
     /// Lets `act` work on the waiters, which must call no foreign code: whatever it took out is dropped by the caller.

@@ -38,6 +38,9 @@ const _: () = assert!(
 pub(crate) struct Token(u64);
 
 impl Token {
+    /// No task has this one: no loop has the last lane.
+    pub(crate) const NOBODY: Token = Token(u64::MAX);
+
     pub(crate) fn new(lane: u16, generation: u32, slot: u32) -> Self {
         debug_assert!(generation <= LAST_GENERATION && (slot as usize) < MAX_SLOTS);
         let lane = u64::from(lane) << (GENERATION_BITS + SLOT_BITS);
