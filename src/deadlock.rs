@@ -1,6 +1,6 @@
 //! What is said of a program that cannot go on.
 
-use crate::kernel::task::Wait;
+use crate::kernel::task::{Group, Wait};
 use crate::kernel::{Kernel, Time};
 use crate::task::TaskId;
 use std::fmt;
@@ -42,7 +42,8 @@ impl DeadlockReport {
     pub(crate) fn of(kernel: &Kernel) -> Self {
         let stuck = |task: std::rc::Rc<dyn crate::kernel::task::AnyTask>| {
             let header = task.header();
-            let waits_for = header.with_waits(|waits| waits.as_slice().iter().map(describe).collect());
+            let waits_for =
+                header.with_waits(|waits| waits.as_slice().iter().map(|wait| describe(kernel, wait)).collect());
             StuckTask {
                 id: TaskId(header.id),
                 name: header.name().to_string(),
@@ -54,19 +55,22 @@ impl DeadlockReport {
     }
 }
 
-fn describe(wait: &Wait) -> String {
-    struct Described<'a>(&'a Wait);
+fn describe(kernel: &Kernel, wait: &Wait) -> String {
+    struct Described<'a>(&'a dyn Group);
     impl fmt::Display for Described<'_> {
         fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-            match self.0 {
-                Wait::Sleep(Time::NEVER) => f.write_str("a sleep that never ends"),
-                Wait::Sleep(_) => f.write_str("a sleep"),
-                Wait::Task(task) => write!(f, "task {:?}", task.header().name()),
-                Wait::Group(group) => group.describe(f),
-            }
+            self.0.describe(f)
         }
     }
-    Described(wait).to_string()
+    match wait {
+        Wait::Sleep(Time::NEVER) => "a sleep that never ends".into(),
+        Wait::Sleep(_) => "a sleep".into(),
+        Wait::Task(token) => match kernel.wakers.task(*token) {
+            Some(task) => format!("task {:?}", task.header().name()),
+            None => "a task that has ended".into(),
+        },
+        Wait::Group(group) => Described(&**group).to_string(),
+    }
 }
 
 impl fmt::Display for DeadlockReport {

@@ -35,7 +35,8 @@ use std::time::{Duration, Instant};
 ///
 /// let event_loop = EventLoop::builder().clock(Clock::Virtual).build();
 /// let start = event_loop.time();
-/// event_loop.run(sleep(Duration::from_secs(86_400)));
+/// event_loop.run(async { sleep(Duration::from_secs(86_400)).await });
+/// assert_eq!(event_loop.time() - start, Duration::from_secs(86_400));
 /// ```
 #[doc(alias = "Runner")]
 #[doc(alias = "AbstractEventLoop")]

@@ -396,8 +396,8 @@ impl<C: Children> Watcher for Gathering<C> {
 }
 
 impl<C: Children> Group for Gathering<C> {
-    fn links(&self) -> Vec<Rc<dyn AnyTask>> {
-        if self.is_decided() { Vec::new() } else { self.tasks.clone() }
+    fn links(&self) -> Option<Vec<Rc<dyn AnyTask>>> {
+        (!self.is_decided()).then(|| self.tasks.clone())
     }
 
     fn describe(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -499,7 +499,7 @@ impl<C: Children + 'static> Drop for Gather<C> {
     fn drop(&mut self) {
         drop(self.gathering.waker.take());
         if self.begun {
-            for task in self.gathering.links() {
+            for task in self.gathering.links().unwrap_or_default() {
                 crate::task::cancel(&task);
             }
         }

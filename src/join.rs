@@ -2,7 +2,7 @@
 
 use crate::error::TaskError;
 use crate::kernel::context;
-use crate::kernel::task::{AnyTask, Outcome, Then, TypedTask, Wait, same};
+use crate::kernel::task::{Header, Outcome, Then, TypedTask, Wait};
 use crate::task::{clone_outcome, take_outcome};
 use std::fmt;
 use std::pin::Pin;
@@ -46,26 +46,24 @@ impl<T> Future for Join<T> {
             self.waiter = None;
             return Poll::Ready((self.read)(&*self.cell));
         }
-        let task = self.cell.clone().erase();
         let kernel = context::running();
-        if let Some(current) = kernel.as_ref().and_then(|kernel| kernel.current()) {
-            assert!(
-                !same(&current, &task),
-                "task {:?} awaits itself, and would wait for ever; await another task, or none",
-                header.name()
-            );
-        }
-        self.waiter = Some(wait_in(&*task, self.waiter, context));
+        let awaits_itself = kernel.as_ref().is_some_and(|kernel| kernel.wakers.is_running(header));
+        assert!(
+            !awaits_itself,
+            "task {:?} awaits itself, and would wait for ever; await another task, or none",
+            header.name()
+        );
+        let waiter = wait_in(header, self.waiter, context);
         if let Some(kernel) = kernel {
-            kernel.waits_for(Wait::Task(task));
+            kernel.waits_for(Wait::Task(header.token()));
         }
+        self.waiter = Some(waiter);
         Poll::Pending
     }
 }
 
 /// Enters the waker among those who wait for a task, or makes sure that it stands there.
-fn wait_in(task: &dyn AnyTask, waiter: Option<u32>, context: &Context<'_>) -> u32 {
-    let header = task.header();
+fn wait_in(header: &Header, waiter: Option<u32>, context: &Context<'_>) -> u32 {
     let Some(number) = waiter else {
         return header.add_waiter(Then::Wake(context.waker().clone()));
     };

@@ -7,7 +7,7 @@
 use crate::event_loop::running;
 use crate::kernel::calls::{Call, CallKey, Watcher};
 use crate::kernel::task::{AnyTask, Then};
-use crate::kernel::{Alarm, Time, TimerKey, context, links};
+use crate::kernel::{Alarm, Time, TimerKey, context};
 use crate::task::{Task, TaskRef};
 use std::cell::Cell;
 use std::fmt;
@@ -141,20 +141,29 @@ struct Inside {
     range: std::ops::Range<usize>,
 }
 
+impl Inside {
+    /// Cancels the tasks that are awaited in there. False if none is.
+    fn interrupt(self) -> bool {
+        let header = self.task.header();
+        let Some(kernel) = context::find(header.loop_id) else { return false };
+        if header.waits_epoch.get() != self.epoch {
+            return false;
+        }
+        match kernel.links(header, self.range) {
+            Some(links) => kernel.interrupt(&self.task, links),
+            None => return false,
+        }
+        true
+    }
+}
+
 impl Watcher for Expiry {
     fn called(&self, _: u32) {
         self.expired.set(true);
         let waker = self.waker.take();
-        if let Some(inside) = self.inside.take() {
-            let header = inside.task.header();
-            let links = if header.waits_epoch.get() == inside.epoch { links(header, inside.range) } else { Vec::new() };
-            if !links.is_empty() {
-                // Their end wakes the task. If they have ended, it is woken already.
-                if let Some(kernel) = context::find(header.loop_id) {
-                    kernel.interrupt(&inside.task, links);
-                }
-                return;
-            }
+        if self.inside.take().is_some_and(|inside| inside.interrupt()) {
+            // The end of what it awaits wakes the task. If that has ended, it is woken already.
+            return;
         }
         if let Some(waker) = waker {
             waker.wake();

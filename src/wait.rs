@@ -206,8 +206,8 @@ impl Watcher for Waiting {
 
 /// It has no links: a cancelled wait leaves its tasks alone.
 impl Group for Waiting {
-    fn links(&self) -> Vec<Rc<dyn AnyTask>> {
-        Vec::new()
+    fn links(&self) -> Option<Vec<Rc<dyn AnyTask>>> {
+        None
     }
 
     fn describe(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

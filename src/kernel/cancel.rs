@@ -11,7 +11,7 @@
 
 use super::Kernel;
 use super::task::{AnyTask, Header, Wait};
-use super::wakers::State;
+use std::ops::Range;
 use std::rc::Rc;
 
 /// A place on the way, which is a walk in depth-first order; the stack is a list, so a chain of any length fits.
@@ -65,12 +65,12 @@ impl Kernel {
                         continue;
                     }
                     header.cancelling.set(header.cancelling.get().saturating_add(1));
-                    header.condemned.set(true);
-                    self.wakers.attend(header);
-                    match self.wakers.state(header) {
+                    self.wakers.condemn(header);
+                    if self.wakers.is_running(header) {
                         // It comes by `cancel_suspended`, or ends.
-                        State::Running => header.visited.set(left_behind(spread)),
-                        _ => stack.extend(self.onward(&task, spread)),
+                        header.visited.set(left_behind(spread));
+                    } else {
+                        stack.extend(self.onward(&task, spread));
                     }
                 }
             }
@@ -80,33 +80,36 @@ impl Kernel {
     /// A task that has links is left to them, and they come next; any other is queued.
     fn onward(&self, task: &Rc<dyn AnyTask>, spread: u64) -> Vec<Visit> {
         let header = task.header();
-        let links = links(header, 0..usize::MAX);
-        if links.is_empty() {
+        let Some(links) = self.links(header, 0..usize::MAX) else {
             header.visited.set(left_behind(spread));
             self.wakers.wake(header.token());
             return Vec::new();
-        }
+        };
         header.visited.set(on_the_way(spread));
         // The stack is worked off from its end: the first link is the next, and the task is left after the last.
         let enter = |link| Visit::Enter { task: link, from: Some(task.clone()) };
         std::iter::once(Visit::Leave(task.clone())).chain(links.into_iter().rev().map(enter)).collect()
     }
-}
 
-/// The tasks to which a cancellation goes on, of those waits that stand in `range`.
-pub(crate) fn links(header: &Header, range: std::ops::Range<usize>) -> Vec<Rc<dyn AnyTask>> {
-    header.with_waits(|waits| {
-        let waits = waits.as_slice();
-        let mut links: Vec<Rc<dyn AnyTask>> = Vec::new();
-        for wait in &waits[range.start.min(waits.len())..range.end.min(waits.len())] {
-            match wait {
-                Wait::Sleep(_) => {}
-                Wait::Task(task) => links.push(task.clone()),
-                Wait::Group(group) => links.extend(group.links()),
+    /// The tasks to which a cancellation goes on, of those waits that stand in `range`. None if it has no links there. If all that
+    /// it is linked to have ended, that is no task, but not none: then it is queued already, or a callback is that will wake it.
+    pub(crate) fn links(&self, header: &Header, range: Range<usize>) -> Option<Vec<Rc<dyn AnyTask>>> {
+        header.with_waits(|waits| {
+            let mut links: Option<Vec<Rc<dyn AnyTask>>> = None;
+            for wait in waits.as_slice().get(range.start..range.end.min(waits.len())).unwrap_or_default() {
+                match wait {
+                    Wait::Sleep(_) => {}
+                    Wait::Task(token) => links.get_or_insert_default().extend(self.wakers.task(*token)),
+                    Wait::Group(group) => {
+                        if let Some(tasks) = group.links() {
+                            links.get_or_insert_default().extend(tasks);
+                        }
+                    }
+                }
             }
-        }
-        links
-    })
+            links
+        })
+    }
 }
 
 // What `Header::visited` says: the number of the spread, doubled, and whether the way still leads through the task.

@@ -11,15 +11,16 @@ pub(crate) enum Few<T> {
 }
 
 impl<T> Few<T> {
+    #[inline]
     pub(crate) fn push(&mut self, value: T) {
-        *self = match std::mem::take(self) {
-            Few::None => Few::One(value),
-            Few::One(first) => Few::Many(vec![first, value]),
-            Few::Many(mut all) => {
-                all.push(value);
-                Few::Many(all)
+        match self {
+            Few::None => *self = Few::One(value),
+            Few::One(_) => {
+                let Few::One(first) = std::mem::take(self) else { unreachable!() };
+                *self = Few::Many(vec![first, value]);
             }
-        };
+            Few::Many(all) => all.push(value),
+        }
     }
 
     pub(crate) fn as_slice(&self) -> &[T] {

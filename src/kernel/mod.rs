@@ -32,7 +32,6 @@ mod token;
 mod wakers;
 mod wheel;
 
-pub(crate) use cancel::links;
 pub(crate) use clock::{Clock, Time};
 pub(crate) use inbox::{Inbox, Message, Parked};
 pub(crate) use lanes::inbox;
@@ -128,15 +127,17 @@ impl Kernel {
     /// One turn, but for the rest. The caller has entered the context.
     pub(crate) fn turn(&self) {
         self.begin();
-        self.guarded(|| self.go_through());
+        self.guarded(|| self.go_through(|| false));
     }
 
     /// Turns and rests until `over`. Here the turn is written from its middle: a panic leaves it anywhere in `go_through`, and
     /// that is where it goes on.
     pub(crate) fn turn_until(&self, over: &Cell<bool>) -> Result<(), Stuck> {
+        // Nothing came from elsewhere, and no timer is pending: then one turn follows the other without a look around.
+        let calm = || !over.get() && !self.inbox().has_messages() && self.next.get() == Time::NEVER;
         self.guarded(|| {
             loop {
-                self.go_through();
+                self.go_through(calm);
                 if over.get() {
                     return Ok(());
                 }
@@ -158,8 +159,8 @@ impl Kernel {
 
     /// The second half: foreign code runs. It may be left by a panic and entered again.
     #[inline]
-    fn go_through(&self) {
-        self.step();
+    fn go_through(&self, calm: impl Fn() -> bool) {
+        self.step(calm);
         self.fire();
     }
 
@@ -213,12 +214,21 @@ impl Kernel {
 
     /// Steps what was in the ready queue when the turn began, and nothing that is queued meanwhile (READY-2).
     #[inline]
-    fn step(&self) {
+    fn step(&self, calm: impl Fn() -> bool) {
         loop {
-            match self.wakers.switch() {
+            match self.wakers.switch(&calm) {
                 Halt::Over => return,
                 Halt::Call(entry) => self.call(entry),
-                halt => self.attend(Some(halt)),
+                Halt::Ready(task) => self.returned(&task),
+                Halt::Suspended(task) => {
+                    // It was cancelled while it ran: what it waits for now decides where that goes.
+                    self.wakers.leave_step();
+                    self.cancel_suspended(&task);
+                }
+                Halt::Condemned(task) => {
+                    self.wakers.drop_future(&task);
+                    self.finish(&task, Err(TaskError::Cancelled));
+                }
             }
         }
     }
@@ -269,45 +279,12 @@ impl Kernel {
         next.filter(|&next| next != Time::NEVER)
     }
 
-    // ---- what is more than a switch ----
-
-    /// Does what the switch has stopped for.
-    fn attend(&self, mut halt: Option<Halt>) {
-        while let Some(stopped) = halt {
-            halt = match stopped {
-                Halt::Attend(task) => self.look_at(&task),
-                Halt::Suspended(task) => self.suspended(&task),
-                Halt::Ready(task) => self.returned(&task),
-                Halt::Over | Halt::Call(_) => unreachable!("these stop for no task"),
-            }
-        }
-    }
-
-    /// Before a step: what the task waited for is void, and if it was cancelled this is its end.
-    fn look_at(&self, task: &Rc<dyn AnyTask>) -> Option<Halt> {
-        drop(task.header().void_waits());
-        if !task.header().condemned.get() {
-            return self.wakers.resume(task);
-        }
-        self.wakers.drop_future(task);
-        self.finish(task, Err(TaskError::Cancelled));
-        None
-    }
-
-    /// After a step: if the task was cancelled in it, what it waits for now decides where that goes.
-    fn suspended(&self, task: &Rc<dyn AnyTask>) -> Option<Halt> {
-        self.wakers.leave_step();
-        if task.header().condemned.get() {
-            self.cancel_suspended(task);
-        }
-        None
-    }
+    // ---- the end of a task, callbacks, panics ----
 
     /// The future returned. If the task was cancelled in its last step, that counts, and not what it returned.
-    fn returned(&self, task: &Rc<dyn AnyTask>) -> Option<Halt> {
-        let cancelled = task.header().condemned.get();
+    fn returned(&self, task: &Rc<dyn AnyTask>) {
+        let cancelled = task.header().is_condemned();
         self.finish(task, if cancelled { Err(TaskError::Cancelled) } else { Ok(()) });
-        None
     }
 
     /// The only place where a task ends: its future was dropped, and its value is there if it has one.
@@ -449,7 +426,7 @@ impl Kernel {
     pub(crate) fn waits_for(&self, wait: Wait) {
         if let Some(task) = self.current() {
             task.header().with_waits(|waits| waits.push(wait));
-            self.wakers.attend(task.header());
+            self.wakers.note_wait();
         }
     }
 
@@ -507,7 +484,7 @@ impl Kernel {
             self.expire(now);
         }
         self.wakers.mark();
-        self.guarded(|| self.go_through());
+        self.guarded(|| self.go_through(|| false));
     }
 
     /// The loop is dropped: tasks end, and what is left of callbacks, timers and messages is dropped uncalled.

@@ -41,8 +41,10 @@ pub(crate) type Outcome<T> = Result<T, TaskError>;
 
 /// In `Header::life`: the task stands in the ready queue, once (READY-1), or is being stepped.
 pub(super) const QUEUED: u8 = 1;
-/// In `Header::life`: its next step does not poll it, but looks at it first.
-pub(super) const ATTEND: u8 = 2;
+/// In `Header::life`: it waits for something that is recorded; the record is void when it is stepped next.
+pub(super) const WAITS: u8 = 2;
+/// In `Header::life`: it was cancelled; when it is stepped next, its future is dropped.
+pub(super) const CONDEMNED: u8 = 4;
 
 /// What is known of a task without knowing its type.
 pub(crate) struct Header {
@@ -51,7 +53,7 @@ pub(crate) struct Header {
     pub(super) whole: Cell<Option<NonNull<dyn AnyTask>>>,
     pub(super) waker: OnceCell<Waker>,
     pub(super) token: Cell<Token>,
-    /// `QUEUED`, `ATTEND`, both, or none: then it waits, or has ended.
+    /// Of `QUEUED`, `WAITS` and `CONDEMNED`.
     pub(super) life: Cell<u8>,
 
     // Fixed when the task is made.
@@ -62,8 +64,6 @@ pub(crate) struct Header {
     // The life of the task; the kernel writes.
     /// None while the task lives.
     pub(crate) ending: Cell<Option<Ending>>,
-    /// Its future is to be dropped when it is stepped next.
-    pub(crate) condemned: Cell<bool>,
     /// Somebody has looked at the outcome, so a panic is known.
     pub(crate) looked_at: Cell<bool>,
     /// How often a cancellation was asked for.
@@ -71,13 +71,13 @@ pub(crate) struct Header {
     /// The last spread of a cancellation that came by here (`cancel.rs`).
     pub(crate) visited: Cell<u64>,
     /// What it waits for. Void when it is stepped next.
-    waits: Cell<Few<Wait>>,
+    waits: RefCell<Few<Wait>>,
     /// Counts how often `waits` became void, so that a place in it can be told from the same place later.
     pub(crate) waits_epoch: Cell<u32>,
     /// The number of the last waiter.
     waiters_made: Cell<u32>,
     /// Who waits for its end, in the order in which they came.
-    waiters: Cell<Few<Waiter>>,
+    waiters: RefCell<Few<Waiter>>,
     name: Cell<Option<Rc<str>>>,
 }
 
@@ -93,15 +93,15 @@ pub(crate) enum Wait {
     /// A moment.
     Sleep(Time),
     /// The end of a task: a link, on which a cancellation goes on.
-    Task(Rc<dyn AnyTask>),
+    Task(Token),
     /// Several tasks.
     Group(Rc<dyn Group>),
 }
 
 /// A future that is made of tasks.
 pub(crate) trait Group {
-    /// The tasks to which a cancellation of the waiting task goes on.
-    fn links(&self) -> Vec<Rc<dyn AnyTask>>;
+    /// The tasks to which a cancellation of the waiting task goes on. None if it stays with that task.
+    fn links(&self) -> Option<Vec<Rc<dyn AnyTask>>>;
     /// What is waited for, for people.
     fn describe(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result;
 }
@@ -133,14 +133,13 @@ impl Header {
             loop_id,
             spawned_at,
             ending: Cell::new(None),
-            condemned: Cell::new(false),
             looked_at: Cell::new(false),
             cancelling: Cell::new(0),
             visited: Cell::new(0),
-            waits: Cell::new(Few::None),
+            waits: RefCell::new(Few::None),
             waits_epoch: Cell::new(0),
             waiters_made: Cell::new(0),
-            waiters: Cell::new(Few::None),
+            waiters: RefCell::new(Few::None),
             name: Cell::new(name),
         }
     }
@@ -150,6 +149,11 @@ impl Header {
         self.token.get()
     }
 
+    pub(crate) fn is_condemned(&self) -> bool {
+        self.life.get() & CONDEMNED != 0
+    }
+
+    #[inline]
     pub(crate) fn is_done(&self) -> bool {
         self.ending.get().is_some()
     }
@@ -167,28 +171,24 @@ impl Header {
     /// What the task waits for, which is void from now on.
     pub(crate) fn void_waits(&self) -> Few<Wait> {
         self.waits_epoch.set(self.waits_epoch.get().wrapping_add(1));
-        self.waits.take()
+        self.with_waits(std::mem::take)
     }
 
     /// The task has ended: nobody waits for it any more.
     pub(crate) fn take_waiters(&self) -> Few<Waiter> {
-        self.waiters.take()
+        self.with_waiters(std::mem::take)
     }
 
-    /// Lets `act` work on the waiters, which must call no foreign code: whatever it took out is dropped by the caller.
+    /// Lends the waiters to `act`, which must call no foreign code: whatever it takes out is dropped by the caller.
+    #[inline]
     pub(crate) fn with_waiters<R>(&self, act: impl FnOnce(&mut Few<Waiter>) -> R) -> R {
-        let mut waiters = self.waiters.take();
-        let result = act(&mut waiters);
-        self.waiters.set(waiters);
-        result
+        act(&mut self.waiters.borrow_mut())
     }
 
     /// As `with_waiters`, for what the task waits for.
+    #[inline]
     pub(crate) fn with_waits<R>(&self, act: impl FnOnce(&mut Few<Wait>) -> R) -> R {
-        let mut waits = self.waits.take();
-        let result = act(&mut waits);
-        self.waits.set(waits);
-        result
+        act(&mut self.waits.borrow_mut())
     }
 
     pub(crate) fn add_waiter(&self, then: Then) -> u32 {

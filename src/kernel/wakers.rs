@@ -17,7 +17,7 @@
 
 use super::lanes::{self, Lane};
 use super::ready::ReadyQueue;
-use super::task::{ATTEND, AnyTask, Header, QUEUED};
+use super::task::{AnyTask, CONDEMNED, Header, QUEUED, WAITS};
 use super::token::{LAST_GENERATION, MAX_SLOTS, Token};
 use std::cell::{Cell, UnsafeCell};
 use std::ptr::{self, NonNull};
@@ -34,7 +34,7 @@ pub(crate) struct Wakers {
     lane: Lane,
     /// The task that is being stepped, or `Token::NOBODY`. A task that wakes itself is known by this alone.
     running: Cell<Token>,
-    /// What was asked for the running task meanwhile: `WOKEN`, `ATTEND`.
+    /// What came upon the running task meanwhile: of `QUEUED`, `WAITS` and `CONDEMNED`.
     meanwhile: Cell<u8>,
     /// Borrowed in `with` alone.
     table: UnsafeCell<Table>,
@@ -42,9 +42,6 @@ pub(crate) struct Wakers {
     #[cfg(debug_assertions)]
     borrowed: Cell<bool>,
 }
-
-/// In `Wakers::meanwhile`: the running task was woken.
-const WOKEN: u8 = 1;
 
 struct Table {
     rows: Vec<Row>,
@@ -105,10 +102,10 @@ pub(crate) enum Halt {
     Call(u32),
     /// The future is ready and gone, its outcome is there.
     Ready(Rc<dyn AnyTask>),
-    /// The task has suspended, and somebody has asked for attention to it meanwhile.
+    /// The task has suspended, and was cancelled while it ran.
     Suspended(Rc<dyn AnyTask>),
-    /// The task is to be looked at before it is polled, by `resume`, or ended.
-    Attend(Rc<dyn AnyTask>),
+    /// The task was cancelled, and it is its turn: it was not polled, and is to end.
+    Condemned(Rc<dyn AnyTask>),
 }
 
 impl Wakers {
@@ -245,7 +242,7 @@ impl Wakers {
         // SAFETY: the row owns the task it names.
         let header = unsafe { task.as_ref() };
         if token == self.running.get() {
-            self.note(WOKEN);
+            self.note(QUEUED);
         } else if header.life.get() & QUEUED == 0 {
             header.life.set(header.life.get() | QUEUED);
             self.with(|table| table.ready.push(Entry::task(task)));
@@ -253,13 +250,17 @@ impl Wakers {
         true
     }
 
-    /// The task's next step does not poll it: it stops with `Halt::Attend`. If it is running, it stops when it suspends, too.
-    pub(crate) fn attend(&self, task: &Header) {
+    /// The task is to end when it is stepped next.
+    pub(crate) fn condemn(&self, task: &Header) {
         if task.token() == self.running.get() {
-            self.note(ATTEND);
-        } else {
-            task.life.set(task.life.get() | ATTEND);
+            self.note(CONDEMNED);
         }
+        task.life.set(task.life.get() | CONDEMNED);
+    }
+
+    /// What the running task waits for was recorded.
+    pub(crate) fn note_wait(&self) {
+        self.note(WAITS);
     }
 
     #[inline]
@@ -290,14 +291,23 @@ impl Wakers {
 
     // ---- the switch ----
 
-    /// Steps the tasks of this turn, until something other than a switch is to be done.
+    /// Steps the tasks of this turn, until something other than a switch is to be done. If nothing else was to be done between
+    /// this turn and the next, which `calm` knows, it goes on with the next.
     ///
     /// This loop is what a task switch costs. It is one function and calls nothing but the future, so that nothing has to be
     /// saved and restored in between: written as a function a step, it took half as many instructions again.
     ///
     /// A panic of a future comes through, and leaves its task running.
-    pub(crate) fn switch(&self) -> Halt {
-        while let Some(entry) = self.with(|table| table.ready.pop_marked()) {
+    #[inline]
+    pub(crate) fn switch(&self, calm: impl Fn() -> bool) -> Halt {
+        loop {
+            let Some(entry) = self.with(|table| table.ready.pop_marked()) else {
+                if calm() && self.mark() > 0 {
+                    continue;
+                }
+                self.running.set(Token::NOBODY);
+                return Halt::Over;
+            };
             if let Some(key) = entry.key() {
                 self.running.set(Token::NOBODY);
                 return Halt::Call(key);
@@ -308,24 +318,22 @@ impl Wakers {
                 return halt;
             }
         }
-        self.running.set(Token::NOBODY);
-        Halt::Over
     }
 
-    /// Polls the task for which `switch` has stopped with `Halt::Attend`.
-    pub(crate) fn resume(&self, task: &Rc<dyn AnyTask>) -> Option<Halt> {
-        self.step(task.header())
-    }
-
+    /// The task has left the queue, and is polled, unless it is to end.
     #[inline(always)]
     fn step(&self, header: &Header) -> Option<Halt> {
         debug_assert!(header.life.get() & QUEUED != 0, "READY-1: a task was stepped that was not queued");
         self.running.set(header.token());
         self.meanwhile.set(0);
         if header.life.get() != QUEUED {
-            header.life.set(QUEUED);
-            // SAFETY: its row owns the task.
-            return Some(Halt::Attend(unsafe { count(NonNull::from(header)) }));
+            header.life.set(header.life.get() & !WAITS);
+            // What it waited for may be the last owner of something foreign: no borrow is held here.
+            drop(header.void_waits());
+            if header.life.get() & CONDEMNED != 0 {
+                // SAFETY: its row owns the task.
+                return Some(Halt::Condemned(unsafe { count(NonNull::from(header)) }));
+            }
         }
         let waker = header.waker.get().expect("READY-1: a task without a waker was queued");
         let mut context = Context::from_waker(waker);
@@ -337,28 +345,22 @@ impl Wakers {
             // SAFETY: its row owns the task.
             return Some(Halt::Ready(unsafe { count(NonNull::from(header)) }));
         }
-        match self.meanwhile.get() {
-            WOKEN => self.with(|table| table.ready.push(Entry::task(NonNull::from(header)))),
-            0 => header.life.set(0),
-            meanwhile => return Some(self.suspend(header, meanwhile)),
+        // While it ran it kept the mark `QUEUED`, so that a task which has woken itself needs no new one.
+        let meanwhile = self.meanwhile.get();
+        if meanwhile & QUEUED != 0 {
+            self.with(|table| table.ready.push(Entry::task(NonNull::from(header))));
+        }
+        if meanwhile != QUEUED {
+            header.life.set(meanwhile);
+            if meanwhile & CONDEMNED != 0 {
+                // SAFETY: its row owns the task.
+                return Some(Halt::Suspended(unsafe { count(NonNull::from(header)) }));
+            }
         }
         None
     }
 
-    /// The running task suspends, and more was asked for than a wake.
-    #[inline(never)]
-    fn suspend(&self, header: &Header, meanwhile: u8) -> Halt {
-        if meanwhile & WOKEN != 0 {
-            header.life.set(QUEUED | ATTEND);
-            self.with(|table| table.ready.push(Entry::task(NonNull::from(header))));
-        } else {
-            header.life.set(ATTEND);
-        }
-        // SAFETY: its row owns the task.
-        Halt::Suspended(unsafe { count(NonNull::from(header)) })
-    }
-
-    /// Drops the future of the running task, at which `switch` has stopped: with `Halt::Attend`, or by a panic.
+    /// Drops the future of the running task, at which `switch` has stopped: with `Halt::Condemned`, or by a panic.
     pub(crate) fn drop_future(&self, task: &Rc<dyn AnyTask>) {
         assert!(task.header().token() == self.running.get(), "STEP-2: a future was dropped outside of its step");
         // SAFETY: it is running, but not being polled: `switch` has returned or unwound.
@@ -368,6 +370,11 @@ impl Wakers {
     /// The task that is being stepped.
     pub(crate) fn running(&self) -> Option<Rc<dyn AnyTask>> {
         self.task(self.running.get())
+    }
+
+    /// Whether the task is being stepped.
+    pub(crate) fn is_running(&self, task: &Header) -> bool {
+        task.token() == self.running.get()
     }
 
     /// No task is being stepped any more: what runs now is not its own.
@@ -454,7 +461,7 @@ fn wake_by_ref(data: *const ()) {
         // SAFETY: a `Home` on this thread's stack holds the table while the pointer stands in `HOME`.
         let home = unsafe { home.as_ref() };
         if token == home.running.get() {
-            return home.note(WOKEN);
+            return home.note(QUEUED);
         }
     }
     wake_another(token);
