@@ -42,8 +42,8 @@ impl DeadlockReport {
     pub(crate) fn of(kernel: &Kernel) -> Self {
         let stuck = |task: std::rc::Rc<dyn crate::kernel::task::AnyTask>| {
             let header = task.header();
-            let waits_for =
-                header.with_waits(|waits| waits.as_slice().iter().map(|wait| describe(kernel, wait)).collect());
+            let mut waits_for = Vec::new();
+            header.each_wait(0..usize::MAX, |wait| waits_for.push(describe(kernel, wait)));
             StuckTask {
                 id: TaskId(header.id),
                 name: header.name().to_string(),

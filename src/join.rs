@@ -55,7 +55,7 @@ impl<T> Future for Join<T> {
         );
         let waiter = wait_in(header, self.waiter, context);
         if let Some(kernel) = kernel {
-            kernel.waits_for(Wait::Task(header.token()));
+            kernel.wakers.wait_for(Wait::Task(header.token()));
         }
         self.waiter = Some(waiter);
         Poll::Pending
@@ -67,18 +67,10 @@ fn wait_in(header: &Header, waiter: Option<u32>, context: &Context<'_>) -> u32 {
     let Some(number) = waiter else {
         return header.add_waiter(Then::Wake(context.waker().clone()));
     };
-    let is_ours = |then: &Then| matches!(then, Then::Wake(waker) if waker.will_wake(context.waker()));
-    let ours = header.with_waiters(|waiters| {
-        waiters.as_slice().iter().any(|waiter| waiter.number == number && is_ours(&waiter.then))
-    });
-    if !ours {
-        // A waker's clone and its drop may be foreign code: both happen outside.
-        let mut then = Then::Wake(context.waker().clone());
-        header.with_waiters(|waiters| {
-            if let Some(waiter) = waiters.as_mut_slice().iter_mut().find(|waiter| waiter.number == number) {
-                std::mem::swap(&mut waiter.then, &mut then);
-            }
-        });
+    if !header.waiter_wakes(number, context.waker()) {
+        // A waker's clone and its drop may be foreign code: both happen here, where no borrow is held.
+        let waker = context.waker().clone();
+        drop(header.change_waiter(number, Then::Wake(waker)));
     }
     number
 }

@@ -156,7 +156,7 @@ impl Future for Sleep {
                 self.stage = Stage::Armed(kernel.add_timer(self.deadline, alarm));
             }
         }
-        kernel.waits_for(Wait::Sleep(self.deadline));
+        kernel.wakers.wait_for(Wait::Sleep(self.deadline));
         Poll::Pending
     }
 }

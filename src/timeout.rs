@@ -219,7 +219,7 @@ impl<F: Future> Future for Timeout<F> {
             return Poll::Ready(Err(Elapsed));
         }
         let task = context::running().and_then(|kernel| kernel.current());
-        let before = task.as_ref().map(|task| task.header().with_waits(|waits| waits.len()));
+        let before = task.as_ref().map(|task| task.header().waits_len());
         if let Poll::Ready(value) = future.as_mut().poll(context) {
             this.disarm();
             this.future = None;
@@ -227,7 +227,7 @@ impl<F: Future> Future for Timeout<F> {
         }
         let inside = task.zip(before).map(|(task, before)| {
             let header = task.header();
-            let after = header.with_waits(|waits| waits.len());
+            let after = header.waits_len();
             Inside { epoch: header.waits_epoch.get(), range: before..after, task }
         });
         let waker = context.waker().clone();

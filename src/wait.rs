@@ -319,7 +319,7 @@ impl<H: TaskHandle> Future for Wait<H> {
         let old = this.waiting.waker.replace(Some(new));
         drop(old);
         if let Some(kernel) = context::running() {
-            kernel.waits_for(WaitsFor::Group(this.waiting.clone()));
+            kernel.wakers.wait_for(WaitsFor::Group(this.waiting.clone()));
         }
         Poll::Pending
     }

@@ -94,21 +94,17 @@ impl Kernel {
     /// The tasks to which a cancellation goes on, of those waits that stand in `range`. None if it has no links there. If all that
     /// it is linked to have ended, that is no task, but not none: then it is queued already, or a callback is that will wake it.
     pub(crate) fn links(&self, header: &Header, range: Range<usize>) -> Option<Vec<Rc<dyn AnyTask>>> {
-        header.with_waits(|waits| {
-            let mut links: Option<Vec<Rc<dyn AnyTask>>> = None;
-            for wait in waits.as_slice().get(range.start..range.end.min(waits.len())).unwrap_or_default() {
-                match wait {
-                    Wait::Sleep(_) => {}
-                    Wait::Task(token) => links.get_or_insert_default().extend(self.wakers.task(*token)),
-                    Wait::Group(group) => {
-                        if let Some(tasks) = group.links() {
-                            links.get_or_insert_default().extend(tasks);
-                        }
-                    }
+        let mut links: Option<Vec<Rc<dyn AnyTask>>> = None;
+        header.each_wait(range, |wait| match wait {
+            Wait::Sleep(_) => {}
+            Wait::Task(token) => links.get_or_insert_default().extend(self.wakers.task(*token)),
+            Wait::Group(group) => {
+                if let Some(tasks) = group.links() {
+                    links.get_or_insert_default().extend(tasks);
                 }
             }
-            links
-        })
+        });
+        links
     }
 }
 

@@ -23,7 +23,6 @@ mod cancel;
 mod clock;
 pub(crate) mod context;
 pub(crate) mod exceptions;
-mod few;
 mod inbox;
 mod lanes;
 mod ready;
@@ -46,7 +45,7 @@ use std::cell::{Cell, RefCell};
 use std::panic::{AssertUnwindSafe, Location, catch_unwind};
 use std::rc::Rc;
 use std::task::Waker;
-use task::{AnyTask, Ending, Header, TaskCell, Then, Wait};
+use task::{AnyTask, Ending, Header, TaskCell, Then};
 use wakers::{Halt, Wakers};
 use wheel::Wheel;
 
@@ -227,7 +226,7 @@ impl Kernel {
                 }
                 Halt::Condemned(task) => {
                     self.wakers.drop_future(&task);
-                    self.finish(&task, Err(TaskError::Cancelled));
+                    self.fail(&task, TaskError::Cancelled);
                 }
             }
         }
@@ -283,33 +282,44 @@ impl Kernel {
 
     /// The future returned. If the task was cancelled in its last step, that counts, and not what it returned.
     fn returned(&self, task: &Rc<dyn AnyTask>) {
-        let cancelled = task.header().is_condemned();
-        self.finish(task, if cancelled { Err(TaskError::Cancelled) } else { Ok(()) });
+        if task.header().is_condemned() {
+            self.fail(task, TaskError::Cancelled);
+        } else {
+            self.finish(task, Ending::Value);
+        }
     }
 
-    /// The only place where a task ends: its future was dropped, and its value is there if it has one.
-    fn finish(&self, task: &Rc<dyn AnyTask>, end: Result<(), TaskError>) {
+    /// The future was dropped, and whatever it returned does not count.
+    fn fail(&self, task: &Rc<dyn AnyTask>, error: TaskError) {
+        let ending = if error.is_panic() { Ending::Panicked } else { Ending::Cancelled };
+        task.set_error(error);
+        self.finish(task, ending);
+    }
+
+    /// The only place where a task ends: its future was dropped, and its outcome is written.
+    fn finish(&self, task: &Rc<dyn AnyTask>, ending: Ending) {
         let header = task.header();
-        let ending = match &end {
-            Ok(()) => Ending::Value,
-            Err(TaskError::Cancelled) => Ending::Cancelled,
-            Err(TaskError::Panicked(_)) => Ending::Panicked,
-        };
-        if let Err(error) = end {
-            task.set_error(error);
-        }
         assert!(header.ending.get().is_none(), "DONE-1: a task ended twice");
         header.ending.set(Some(ending));
         let held = self.wakers.remove(header.token());
         // In the order in which they came. Nobody comes any more: whoever looks from now on finds the task done.
-        for waiter in header.take_waiters() {
-            match waiter.then {
-                Then::Wake(waker) => self.wake(waker),
-                Then::Queue(call) => drop(self.call_soon(call)),
-            }
+        let (first, others) = header.take_waiters();
+        if let Some(then) = first {
+            self.tell(then);
+        }
+        if let Some(others) = others {
+            others.into_iter().for_each(|(_, then)| self.tell(then));
         }
         // Last, since this may drop an outcome that nobody wants, and what its destructor does is its own affair.
         drop(held);
+    }
+
+    #[inline]
+    fn tell(&self, then: Then) {
+        match then {
+            Then::Wake(waker) => self.wake(waker),
+            Then::Queue(call) => drop(self.call_soon(call)),
+        }
     }
 
     fn call(&self, entry: u32) {
@@ -339,7 +349,7 @@ impl Kernel {
         };
         self.tolerate(|| {
             self.tolerate(|| self.wakers.drop_future(&task));
-            self.finish(&task, Err(TaskError::Panicked(Panic::new(payload))));
+            self.fail(&task, TaskError::Panicked(Panic::new(payload)));
         });
     }
 
@@ -420,14 +430,6 @@ impl Kernel {
     /// The task that is being stepped.
     pub(crate) fn current(&self) -> Option<Rc<dyn AnyTask>> {
         self.wakers.running()
-    }
-
-    /// The task that is being stepped waits for this, if it suspends.
-    pub(crate) fn waits_for(&self, wait: Wait) {
-        if let Some(task) = self.current() {
-            task.header().with_waits(|waits| waits.push(wait));
-            self.wakers.note_wait();
-        }
     }
 
     /// All living tasks, in the order in which they were spawned.

@@ -25,11 +25,11 @@
 
 use super::calls::Call;
 use super::clock::Time;
-use super::few::Few;
 use super::token::Token;
 use crate::error::TaskError;
 use std::cell::{Cell, OnceCell, RefCell, UnsafeCell};
 use std::mem::ManuallyDrop;
+use std::ops::Range;
 use std::panic::Location;
 use std::pin::Pin;
 use std::ptr::NonNull;
@@ -70,16 +70,34 @@ pub(crate) struct Header {
     pub(crate) cancelling: Cell<u32>,
     /// The last spread of a cancellation that came by here (`cancel.rs`).
     pub(crate) visited: Cell<u64>,
-    /// What it waits for. Void when it is stepped next.
-    waits: RefCell<Few<Wait>>,
-    /// Counts how often `waits` became void, so that a place in it can be told from the same place later.
+    /// Counts how often what it waits for became void, so that a place in that list can be told from the same place later.
     pub(crate) waits_epoch: Cell<u32>,
-    /// The number of the last waiter.
-    waiters_made: Cell<u32>,
-    /// Who waits for its end, in the order in which they came.
-    waiters: RefCell<Few<Waiter>>,
-    name: Cell<Option<Rc<str>>>,
+    /// Borrowed in this file alone, and while no foreign code runs.
+    lists: RefCell<Lists>,
 }
+
+/// What a task waits for, and who waits for it. Both are nearly always none or one, so the first of each stands here, and needs
+/// no memory of its own; the others stand in `Rare`, behind it.
+#[derive(Default)]
+struct Lists {
+    wait: Option<Wait>,
+    waiter: Option<Then>,
+    rare: Option<Box<Rare>>,
+}
+
+/// What few tasks have.
+#[derive(Default)]
+struct Rare {
+    name: Option<Rc<str>>,
+    waits: Vec<Wait>,
+    /// With their numbers, which tell one from the other.
+    waiters: Vec<(u32, Then)>,
+    /// The number of the last waiter.
+    numbered: u32,
+}
+
+/// The number of the waiter that stands in `Lists`.
+const FIRST: u32 = 0;
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Ending {
@@ -106,13 +124,6 @@ pub(crate) trait Group {
     fn describe(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result;
 }
 
-/// Who waits for a task's end.
-pub(crate) struct Waiter {
-    /// Tells this waiter from the others of the same task.
-    pub(crate) number: u32,
-    pub(crate) then: Then,
-}
-
 /// What is to be done at a task's end.
 pub(crate) enum Then {
     /// Wake whoever awaits.
@@ -136,11 +147,12 @@ impl Header {
             looked_at: Cell::new(false),
             cancelling: Cell::new(0),
             visited: Cell::new(0),
-            waits: RefCell::new(Few::None),
             waits_epoch: Cell::new(0),
-            waiters_made: Cell::new(0),
-            waiters: RefCell::new(Few::None),
-            name: Cell::new(name),
+            lists: RefCell::new(Lists {
+                wait: None,
+                waiter: None,
+                rare: name.map(|name| Box::new(Rare { name: Some(name), ..Rare::default() })),
+            }),
         }
     }
 
@@ -159,47 +171,112 @@ impl Header {
     }
 
     pub(crate) fn name(&self) -> Rc<str> {
-        let name = self.name.take();
-        self.name.set(name.clone());
+        let name = self.lists.borrow().rare.as_ref().and_then(|rare| rare.name.clone());
         name.unwrap_or_else(|| Rc::from(format!("Task-{}", self.id)))
     }
 
     pub(crate) fn set_name(&self, name: Rc<str>) {
-        self.name.set(Some(name));
+        self.lists.borrow_mut().rare().name = Some(name);
     }
 
-    /// What the task waits for, which is void from now on.
-    pub(crate) fn void_waits(&self) -> Few<Wait> {
+    // ---- what it waits for ----
+
+    #[inline]
+    pub(crate) fn add_wait(&self, wait: Wait) {
+        let mut lists = self.lists.borrow_mut();
+        if lists.wait.is_none() && lists.rare.as_ref().is_none_or(|rare| rare.waits.is_empty()) {
+            lists.wait = Some(wait);
+        } else {
+            lists.rare().waits.push(wait);
+        }
+    }
+
+    /// How many things it waits for. They have places, from 0 on.
+    pub(crate) fn waits_len(&self) -> usize {
+        let lists = self.lists.borrow();
+        usize::from(lists.wait.is_some()) + lists.rare.as_ref().map_or(0, |rare| rare.waits.len())
+    }
+
+    /// Shows those waits that stand in `range` to `look`, which must call no foreign code.
+    pub(crate) fn each_wait(&self, range: Range<usize>, look: impl FnMut(&Wait)) {
+        let lists = self.lists.borrow();
+        let others = lists.rare.iter().flat_map(|rare| &rare.waits);
+        lists.wait.iter().chain(others).skip(range.start).take(range.len()).for_each(look);
+    }
+
+    /// What it waits for is void from now on. It is handed out to be dropped where no borrow is held.
+    #[inline]
+    pub(crate) fn void_waits(&self) -> (Option<Wait>, Option<Vec<Wait>>) {
         self.waits_epoch.set(self.waits_epoch.get().wrapping_add(1));
-        self.with_waits(std::mem::take)
+        let mut lists = self.lists.borrow_mut();
+        let others = lists.rare.as_mut().map(|rare| std::mem::take(&mut rare.waits));
+        (lists.wait.take(), others)
     }
 
-    /// The task has ended: nobody waits for it any more.
-    pub(crate) fn take_waiters(&self) -> Few<Waiter> {
-        self.with_waiters(std::mem::take)
-    }
+    // ---- who waits for it ----
 
-    /// Lends the waiters to `act`, which must call no foreign code: whatever it takes out is dropped by the caller.
+    /// Answers a number under which the waiter can be found again.
     #[inline]
-    pub(crate) fn with_waiters<R>(&self, act: impl FnOnce(&mut Few<Waiter>) -> R) -> R {
-        act(&mut self.waiters.borrow_mut())
-    }
-
-    /// As `with_waiters`, for what the task waits for.
-    #[inline]
-    pub(crate) fn with_waits<R>(&self, act: impl FnOnce(&mut Few<Wait>) -> R) -> R {
-        act(&mut self.waits.borrow_mut())
-    }
-
     pub(crate) fn add_waiter(&self, then: Then) -> u32 {
-        let number = self.waiters_made.get().wrapping_add(1);
-        self.waiters_made.set(number);
-        self.with_waiters(|waiters| waiters.push(Waiter { number, then }));
-        number
+        let mut lists = self.lists.borrow_mut();
+        if lists.waiter.is_none() && lists.rare.as_ref().is_none_or(|rare| rare.waiters.is_empty()) {
+            lists.waiter = Some(then);
+            return FIRST;
+        }
+        let rare = lists.rare();
+        // Whoever asks for more than four billion waiters finds one of the first removed in his place.
+        rare.numbered = rare.numbered.wrapping_add(1).max(FIRST + 1);
+        rare.waiters.push((rare.numbered, then));
+        rare.numbered
     }
 
-    pub(crate) fn remove_waiter(&self, number: u32) -> Option<Waiter> {
-        self.with_waiters(|waiters| waiters.remove(|waiter| waiter.number == number))
+    /// Takes a waiter out, to be dropped where no borrow is held. None if the task has ended since.
+    pub(crate) fn remove_waiter(&self, number: u32) -> Option<Then> {
+        let mut lists = self.lists.borrow_mut();
+        if number == FIRST {
+            return lists.waiter.take();
+        }
+        let waiters = &mut lists.rare.as_mut()?.waiters;
+        let place = waiters.iter().position(|(other, _)| *other == number)?;
+        Some(waiters.remove(place).1)
+    }
+
+    /// Puts another waker in the place of a waiter. What comes back is to be dropped where no borrow is held.
+    pub(crate) fn change_waiter(&self, number: u32, mut then: Then) -> Then {
+        let mut lists = self.lists.borrow_mut();
+        if let Some(place) = lists.waiter(number) {
+            std::mem::swap(place, &mut then);
+        }
+        then
+    }
+
+    /// Whether the waiter wakes the same as `waker`.
+    #[inline]
+    pub(crate) fn waiter_wakes(&self, number: u32, waker: &Waker) -> bool {
+        let mut lists = self.lists.borrow_mut();
+        matches!(lists.waiter(number), Some(Then::Wake(old)) if old.will_wake(waker))
+    }
+
+    /// The task has ended: those who wait for it, in the order in which they came.
+    #[inline]
+    pub(crate) fn take_waiters(&self) -> (Option<Then>, Option<Vec<(u32, Then)>>) {
+        let mut lists = self.lists.borrow_mut();
+        let others = lists.rare.as_mut().map(|rare| std::mem::take(&mut rare.waiters));
+        (lists.waiter.take(), others)
+    }
+}
+
+impl Lists {
+    fn rare(&mut self) -> &mut Rare {
+        self.rare.get_or_insert_default()
+    }
+
+    fn waiter(&mut self, number: u32) -> Option<&mut Then> {
+        if number == FIRST {
+            return self.waiter.as_mut();
+        }
+        let waiters = &mut self.rare.as_mut()?.waiters;
+        waiters.iter_mut().find(|(other, _)| *other == number).map(|(_, then)| then)
     }
 }
 

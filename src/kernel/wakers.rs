@@ -17,7 +17,7 @@
 
 use super::lanes::{self, Lane};
 use super::ready::ReadyQueue;
-use super::task::{AnyTask, CONDEMNED, Header, QUEUED, WAITS};
+use super::task::{AnyTask, CONDEMNED, Header, QUEUED, WAITS, Wait};
 use super::token::{LAST_GENERATION, MAX_SLOTS, Token};
 use std::cell::{Cell, UnsafeCell};
 use std::ptr::{self, NonNull};
@@ -258,9 +258,13 @@ impl Wakers {
         task.life.set(task.life.get() | CONDEMNED);
     }
 
-    /// What the running task waits for was recorded.
-    pub(crate) fn note_wait(&self) {
-        self.note(WAITS);
+    /// The running task waits for this, if it suspends.
+    pub(crate) fn wait_for(&self, wait: Wait) {
+        if let Some(task) = self.row(self.running.get()) {
+            // SAFETY: the row owns the task it names.
+            unsafe { task.as_ref() }.add_wait(wait);
+            self.note(WAITS);
+        }
     }
 
     #[inline]
