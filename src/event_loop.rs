@@ -5,7 +5,7 @@ use crate::deadlock::DeadlockReport;
 use crate::error::{NoRunningLoop, TaskError};
 use crate::kernel::calls::Call;
 use crate::kernel::exceptions::{Exception, Handler};
-use crate::kernel::task::{Then, lend};
+use crate::kernel::task::{Header, Then, lend};
 use crate::kernel::{Clock as KernelClock, Kernel, context};
 use crate::remote::Remote;
 use crate::task::{Task, TaskRef};
@@ -100,7 +100,7 @@ impl Builder {
     /// ```
     #[doc(alias = "set_exception_handler")]
     pub fn exception_handler(mut self, handler: impl Fn(&Exception) + 'static) -> Self {
-        self.handler = Some(Box::new(handler));
+        self.handler = Some(Rc::new(handler));
         self
     }
 
@@ -510,4 +510,18 @@ pub(crate) fn running(asked: &str) -> Rc<Kernel> {
         Some(kernel) => kernel,
         None => panic!("{asked} was called, but there is no running event loop; call it from inside of onelane::run()"),
     }
+}
+
+/// Tasks of one loop are awaited in that loop.
+///
+/// # Panics
+///
+/// If a loop is running on this thread, and it is not the task's.
+#[track_caller]
+pub(crate) fn check_loop(kernel: &Kernel, task: &Header) {
+    assert!(
+        kernel.id() == task.loop_id,
+        "task {:?} belongs to another event loop; await it there, and send its result over a channel",
+        task.name()
+    );
 }

@@ -4,7 +4,7 @@
 //! the gather is decided. So it takes one turn more than a direct await; what has ended already is counted at once.
 
 use crate::error::TaskError;
-use crate::event_loop::running;
+use crate::event_loop::{check_loop, running};
 use crate::kernel::calls::{Call, Watcher};
 use crate::kernel::task::{AnyTask, Ending, Group, Outcome, Then, TypedTask, Wait};
 use crate::kernel::{Kernel, context};
@@ -70,7 +70,9 @@ impl<F: Future + 'static> IntoTask for F {
 impl<T> IntoTask for Task<T> {
     type Output = T;
 
-    fn into_child(self, _: &Spawner) -> Child<T> {
+    #[track_caller]
+    fn into_child(self, spawner: &Spawner) -> Child<T> {
+        check_loop(&spawner.0, self.cell.header());
         Child { cell: self.cell, read: take_outcome::<T> }
     }
 }
@@ -78,7 +80,9 @@ impl<T> IntoTask for Task<T> {
 impl<T: Clone> IntoTask for &Task<T> {
     type Output = T;
 
-    fn into_child(self, _: &Spawner) -> Child<T> {
+    #[track_caller]
+    fn into_child(self, spawner: &Spawner) -> Child<T> {
+        check_loop(&spawner.0, self.cell.header());
         Child { cell: self.cell.clone(), read: clone_outcome::<T> }
     }
 }

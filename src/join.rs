@@ -1,6 +1,7 @@
 //! Awaiting a task.
 
 use crate::error::TaskError;
+use crate::event_loop::check_loop;
 use crate::kernel::context;
 use crate::kernel::task::{Header, Outcome, Then, TypedTask, Wait};
 use crate::task::{clone_outcome, take_outcome};
@@ -47,12 +48,14 @@ impl<T> Future for Join<T> {
             return Poll::Ready((self.read)(&*self.cell));
         }
         let kernel = context::running();
-        let awaits_itself = kernel.as_ref().is_some_and(|kernel| kernel.wakers.is_running(header));
-        assert!(
-            !awaits_itself,
-            "task {:?} awaits itself, and would wait for ever; await another task, or none",
-            header.name()
-        );
+        if let Some(kernel) = &kernel {
+            check_loop(kernel, header);
+            assert!(
+                !kernel.wakers.is_running(header),
+                "task {:?} awaits itself, and would wait for ever; await another task, or none",
+                header.name()
+            );
+        }
         let waiter = wait_in(header, self.waiter, context);
         if let Some(kernel) = kernel {
             kernel.wakers.wait_for(Wait::Task(header.token()));

@@ -111,7 +111,7 @@ impl Sleep {
     fn kernel(&self, asked: &str) -> std::rc::Rc<Kernel> {
         match context::find(self.loop_id) {
             Some(kernel) => kernel,
-            None => panic!("{asked} was called where its loop is not; use a sleep in the loop that it was made in"),
+            None => panic!("{}", elsewhere(asked)),
         }
     }
 
@@ -140,6 +140,9 @@ impl Future for Sleep {
             Stage::New => None,
         };
         let kernel = self.kernel("poll() of a sleep");
+        if let Some(running) = context::running() {
+            assert!(running.id() == self.loop_id, "{}", elsewhere("poll() of a sleep"));
+        }
         match key {
             Some(key) if !kernel.timer_wakes(key, context.waker()) => {
                 self.stage = Stage::Over;
@@ -165,4 +168,8 @@ impl Drop for Sleep {
     fn drop(&mut self) {
         self.disarm();
     }
+}
+
+fn elsewhere(asked: &str) -> String {
+    format!("{asked} was called where its loop is not; use a sleep in the loop that it was made in")
 }

@@ -45,7 +45,7 @@ pub fn spawn<F>(future: F) -> Task<F::Output>
 where
     F: Future + 'static,
 {
-    Task::spawn_on(&*crate::event_loop::running("spawn()"), None, future)
+    Task::spawn_on(&crate::event_loop::running("spawn()"), None, future)
 }
 
 /// Makes a task that has a name.
@@ -89,7 +89,7 @@ impl Builder {
     where
         F: Future + 'static,
     {
-        Task::spawn_on(&*crate::event_loop::running("task::Builder::spawn()"), self.name, future)
+        Task::spawn_on(&crate::event_loop::running("task::Builder::spawn()"), self.name, future)
     }
 }
 

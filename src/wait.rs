@@ -3,6 +3,7 @@
 //! As in asyncio, a wait hears of its tasks by done callbacks, also of those that have ended already: it always lets others go
 //! first. Who is done is looked up when the waiting task is stepped, not when it is woken.
 
+use crate::event_loop::{check_loop, running};
 use crate::gather::describe_tasks;
 use crate::kernel::calls::{Call, Watcher};
 use crate::kernel::task::{AnyTask, Ending, Group, Then, Wait as WaitsFor};
@@ -265,7 +266,8 @@ impl<H> Wait<H> {
 
     /// Arms the timer, and asks each task to call back.
     fn begin(&self) -> Begun {
-        let kernel = crate::event_loop::running("poll() of a wait");
+        let kernel = running("poll() of a wait");
+        self.waiting.tasks.iter().for_each(|task| check_loop(&kernel, task.header()));
         let timer = self.timeout.map(|duration| {
             let deadline = kernel.clock.now().after(duration);
             kernel.add_timer(deadline, Alarm::Call(Call::Watch(self.waiting.clone(), TIME_IS_UP)))

@@ -30,6 +30,15 @@ impl Kernel {
         true
     }
 
+    /// Asks all of these to end. Each is come by once, so a chain of tasks that await each other costs its length, and not its
+    /// square.
+    pub(crate) fn cancel_all(&self, tasks: Vec<Rc<dyn AnyTask>>) {
+        let spread = self.new_spread();
+        for task in tasks {
+            self.spread(vec![Visit::Enter { task, from: None }], spread);
+        }
+    }
+
     /// A task that was condemned while it ran has suspended: what it waits for decides only now.
     pub(crate) fn cancel_suspended(&self, task: &Rc<dyn AnyTask>) {
         let spread = self.new_spread();

@@ -8,12 +8,15 @@ use std::cell::RefCell;
 use std::mem::ManuallyDrop;
 use std::rc::{Rc, Weak};
 
+/// Each with its id.
+type Loops = Vec<(u64, Weak<Kernel>)>;
+
 thread_local! {
     /// The loop that is in a turn. Emptied by the guard that has filled it, so nothing is lost by not dropping it.
     static RUNNING: ManuallyDrop<RefCell<Option<Rc<Kernel>>>> = const { ManuallyDrop::new(RefCell::new(None)) };
 
     /// The loops of this thread, the oldest first. The last to leave frees the memory.
-    static LOOPS: ManuallyDrop<RefCell<Vec<(u64, Weak<Kernel>)>>> = const { ManuallyDrop::new(RefCell::new(Vec::new())) };
+    static LOOPS: ManuallyDrop<RefCell<Loops>> = const { ManuallyDrop::new(RefCell::new(Vec::new())) };
 }
 
 /// The loop that is in a turn on this thread.

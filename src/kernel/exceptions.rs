@@ -33,7 +33,7 @@ impl fmt::Display for Exception {
     }
 }
 
-pub(crate) type Handler = Box<dyn Fn(&Exception)>;
+pub(crate) type Handler = Rc<dyn Fn(&Exception)>;
 
 pub(super) const NEVER_LOOKED_AT: &str = "a task panicked and nobody looked at its result";
 pub(super) const IN_A_CALLBACK: &str = "a callback panicked";

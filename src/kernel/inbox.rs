@@ -201,3 +201,183 @@ impl std::fmt::Debug for Inbox {
         f.debug_struct("Inbox").finish_non_exhaustive()
     }
 }
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+    use std::sync::Arc;
+    use std::thread;
+
+    fn token(slot: u32) -> Token {
+        Token::new(0, 0, slot)
+    }
+
+    fn open() -> Inbox {
+        let inbox = Inbox::new();
+        inbox.open(1);
+        inbox
+    }
+
+    #[test]
+    fn messages_come_out_in_the_order_in_which_they_went_in() {
+        let inbox = open();
+        assert!(!inbox.has_messages());
+        inbox.wake(token(1));
+        assert!(inbox.send(1, Message::Call(Box::new(|| ()))).is_ok());
+        inbox.wake(token(2));
+        assert!(inbox.has_messages());
+        let messages = inbox.take();
+        assert!(matches!(messages[..], [Message::Wake(first), Message::Call(_), Message::Wake(last)]
+            if first == token(1) && last == token(2)));
+        assert!(!inbox.has_messages() && inbox.take().is_empty());
+    }
+
+    #[test]
+    fn closed_inbox_takes_nothing() {
+        let inbox = open();
+        inbox.wake(token(1));
+        assert_eq!(inbox.close().len(), 1);
+        inbox.wake(token(1));
+        assert!(inbox.send(1, Message::Wake(token(1))).is_err());
+        assert!(!inbox.has_messages());
+        inbox.open(2);
+        assert!(inbox.send(1, Message::Wake(token(1))).is_err(), "a message for an earlier tenant was taken");
+        assert!(inbox.send(2, Message::Wake(token(1))).is_ok());
+    }
+
+    #[test]
+    fn repeated_wakes_need_memory_once() {
+        let inbox = open();
+        for nth in 0..100_000 {
+            inbox.wake(token(nth % 100));
+        }
+        let messages = inbox.take();
+        assert!(messages.capacity() <= 1024, "{} places for wakes of 100 tasks", messages.capacity());
+        let seen = messages.iter().filter_map(|message| match message {
+            Message::Wake(token) => Some(*token),
+            _ => None,
+        });
+        assert_eq!(seen.collect::<HashSet<_>>().len(), 100);
+    }
+
+    #[test]
+    fn park_returns_for_a_message_and_for_the_last_remote() {
+        let inbox = Arc::new(open());
+        assert_eq!(inbox.park(None, true), Parked::Abandoned);
+        assert_eq!(inbox.park(Some(Duration::ZERO), false), Parked::TimedOut);
+        inbox.add_remote(1);
+        let other = inbox.clone();
+        let thread = thread::spawn(move || other.wake(token(1)));
+        assert_eq!(inbox.park(None, true), Parked::Message);
+        thread.join().unwrap();
+        assert_eq!(inbox.take().len(), 1);
+
+        let other = inbox.clone();
+        let thread = thread::spawn(move || other.remove_remote(1));
+        // Woken by the last remote's end, or there is none any more.
+        assert_ne!(inbox.park(None, true), Parked::TimedOut);
+        thread.join().unwrap();
+        assert_eq!(inbox.park(None, true), Parked::Abandoned);
+    }
+}
+
+/// Every interleaving, with `RUSTFLAGS="--cfg loom" cargo test --release --lib loom`.
+#[cfg(all(test, loom))]
+mod loom_tests {
+    use super::*;
+    use loom::sync::Arc;
+    use loom::sync::atomic::AtomicUsize;
+    use loom::thread;
+
+    /// Turns and rests as the loop does, until so many messages have come.
+    fn drive(inbox: &Inbox, mut expected: usize) {
+        while expected > 0 {
+            if inbox.has_messages() {
+                let messages = inbox.take();
+                expected = expected.checked_sub(messages.len()).expect("a message came twice");
+            } else {
+                inbox.park(None, false);
+            }
+        }
+        assert!(inbox.take().is_empty());
+    }
+
+    /// WAKE-2: if a message were lost, the loop would sleep for ever, which loom reports as a deadlock.
+    #[test]
+    fn loom_two_wakers_and_a_loop_that_parks() {
+        loom::model(|| {
+            let inbox = Arc::new(Inbox::new());
+            inbox.open(1);
+            let threads = [1, 2].map(|slot| {
+                let inbox = inbox.clone();
+                thread::spawn(move || inbox.wake(Token::new(0, 0, slot)))
+            });
+            drive(&inbox, 2);
+            threads.into_iter().for_each(|thread| thread.join().unwrap());
+        });
+    }
+
+    /// tokio-rs/tokio#7622: what was written before the wake is seen by whoever is woken. The value itself orders nothing.
+    #[test]
+    fn loom_a_wake_publishes_what_was_written_before() {
+        loom::model(|| {
+            let shared = Arc::new((Inbox::new(), AtomicUsize::new(0)));
+            shared.0.open(1);
+            let writer = shared.clone();
+            let thread = thread::spawn(move || {
+                writer.1.store(42, Ordering::Relaxed);
+                writer.0.wake(Token::new(0, 0, 1));
+            });
+            drive(&shared.0, 1);
+            assert_eq!(shared.1.load(Ordering::Relaxed), 42);
+            thread.join().unwrap();
+        });
+    }
+
+    /// A message is taken, or comes back from `close`, or is refused: never is it left in an inbox that nobody reads.
+    #[test]
+    fn loom_close_while_somebody_sends() {
+        loom::model(|| {
+            let inbox = Arc::new(Inbox::new());
+            inbox.open(1);
+            let sender = inbox.clone();
+            let thread = thread::spawn(move || sender.send(1, Message::Wake(Token::new(0, 0, 1))).is_ok());
+            let read = inbox.take().len() + inbox.close().len();
+            let sent = thread.join().unwrap();
+            assert_eq!(read, usize::from(sent));
+            inbox.open(2);
+            assert!(!inbox.has_messages() && inbox.take().is_empty());
+        });
+    }
+
+    /// The last `Remote` goes while the loop parks for its sake.
+    #[test]
+    fn loom_last_remote_leaves_a_loop_that_parks() {
+        loom::model(|| {
+            let inbox = Arc::new(Inbox::new());
+            inbox.open(1);
+            inbox.add_remote(1);
+            let remote = inbox.clone();
+            let thread = thread::spawn(move || remote.remove_remote(1));
+            while inbox.park(None, true) != Parked::Abandoned {}
+            thread.join().unwrap();
+        });
+    }
+
+    /// Three threads, one of which sends twice: the wait is bounded by the number of preemptions.
+    #[test]
+    fn loom_three_wakers() {
+        let mut model = loom::model::Builder::new();
+        model.preemption_bound = Some(2);
+        model.check(|| {
+            let inbox = Arc::new(Inbox::new());
+            inbox.open(1);
+            let threads = [1, 1, 2].map(|times| {
+                let inbox = inbox.clone();
+                thread::spawn(move || (0..times).for_each(|slot| inbox.wake(Token::new(0, 0, slot))))
+            });
+            drive(&inbox, 4);
+            threads.into_iter().for_each(|thread| thread.join().unwrap());
+        });
+    }
+}

@@ -57,6 +57,10 @@ pub(crate) struct Kernel {
     pub(crate) clock: Clock,
     /// No timer is due before this. Without timers it is `Time::NEVER`, and no clock is read.
     next: Cell<Time>,
+    /// There are timers that were set aside and have not fired yet.
+    firing: Cell<bool>,
+    /// A callback is being called.
+    calling: Cell<bool>,
     /// How many tasks were ever spawned: the last one's id.
     spawned: Cell<u64>,
     /// How many times a cancellation spread (`cancel.rs`).
@@ -64,7 +68,7 @@ pub(crate) struct Kernel {
     /// The loop is being shut down: a task that is spawned now is cancelled.
     closing: Cell<bool>,
     pub(crate) tally: Tally,
-    handler: Option<Rc<dyn Fn(&exceptions::Exception)>>,
+    handler: Option<exceptions::Handler>,
 }
 
 /// After so many rounds of tasks that spawn tasks while the loop shuts down, it gives up.
@@ -99,11 +103,13 @@ impl Kernel {
             calls: RefCell::new(Calls::default()),
             clock,
             next: Cell::new(Time::NEVER),
+            firing: Cell::new(false),
+            calling: Cell::new(false),
             spawned: Cell::new(0),
             spreads: Cell::new(0),
             closing: Cell::new(false),
             tally: Tally::default(),
-            handler: handler.map(Rc::from),
+            handler,
         });
         context::add_loop(&kernel);
         kernel
@@ -117,7 +123,7 @@ impl Kernel {
         self.wakers.lane().inbox
     }
 
-    pub(crate) fn handler(&self) -> Option<Rc<dyn Fn(&exceptions::Exception)>> {
+    pub(crate) fn handler(&self) -> Option<exceptions::Handler> {
         self.handler.clone()
     }
 
@@ -208,6 +214,7 @@ impl Kernel {
     /// Sets aside the timers that are due.
     #[cold]
     fn expire(&self, now: Time) {
+        self.firing.set(true);
         self.wheel.borrow_mut().expire(now.0);
     }
 
@@ -235,11 +242,12 @@ impl Kernel {
     /// Fires the timers that were set aside, in the order of their deadlines (TIME-3).
     #[inline]
     fn fire(&self) {
-        if self.next.get() != Time::NEVER {
+        if self.firing.get() {
             self.fire_due();
         }
     }
 
+    #[cold]
     fn fire_due(&self) {
         loop {
             // In a line of its own: in the condition of a loop, the borrow would last until the end of the body.
@@ -248,10 +256,11 @@ impl Kernel {
             add(&self.tally.timers, 1);
             match alarm {
                 Alarm::Wake(waker) => self.wake(waker),
-                Alarm::Call(call) => call.run(),
+                Alarm::Call(call) => self.run(call),
             }
         }
-        self.next.set(self.wheel.borrow_mut().next_deadline().map_or(Time::NEVER, Time));
+        self.firing.set(false);
+        self.next_deadline();
     }
 
     /// Sleeps, if nothing is ready, until the next deadline or until something comes.
@@ -272,10 +281,11 @@ impl Kernel {
         Ok(())
     }
 
-    /// When the next timer is due, if one is.
+    /// When the next timer is due, if one is; exactly.
     pub(crate) fn next_deadline(&self) -> Option<Time> {
-        let next = self.wheel.borrow_mut().next_deadline().map(Time);
-        next.filter(|&next| next != Time::NEVER)
+        let next = self.wheel.borrow_mut().next_deadline().map_or(Time::NEVER, Time);
+        self.next.set(next);
+        (next != Time::NEVER).then_some(next)
     }
 
     // ---- the end of a task, callbacks, panics ----
@@ -310,7 +320,9 @@ impl Kernel {
         if let Some(others) = others {
             others.into_iter().for_each(|(_, then)| self.tell(then));
         }
-        // Last, since this may drop an outcome that nobody wants, and what its destructor does is its own affair.
+        // Last, since this may drop an outcome that nobody wants, and what its destructor does is its own affair. What the task
+        // began to wait for in its last step must not be kept by its cell: it may lead back to it.
+        drop(header.void_waits());
         drop(held);
     }
 
@@ -326,8 +338,14 @@ impl Kernel {
         add(&self.tally.calls, 1);
         let call = self.calls.borrow_mut().take(entry);
         if let Some(call) = call {
-            call.run();
+            self.run(call);
         }
+    }
+
+    fn run(&self, call: Call) {
+        self.calling.set(true);
+        call.run();
+        self.calling.set(false);
     }
 
     /// Runs `act`, and again after each panic, until it comes to its end.
@@ -345,7 +363,9 @@ impl Kernel {
     #[cold]
     fn panicked(&self, payload: Box<dyn Any + Send>) {
         let Some(task) = self.wakers.running() else {
-            return exceptions::reached_nobody(self.id(), exceptions::IN_A_CALLBACK, payload);
+            let calling = self.calling.replace(false);
+            let message = if calling { exceptions::IN_A_CALLBACK } else { exceptions::AT_AN_END };
+            return exceptions::reached_nobody(self.id(), message, payload);
         };
         self.tolerate(|| {
             self.tolerate(|| self.wakers.drop_future(&task));
@@ -451,9 +471,7 @@ impl Kernel {
             return Ok(());
         }
         self.closing.set(true);
-        for task in self.tasks() {
-            self.cancel(&task);
-        }
+        self.cancel_all(self.tasks());
         let mut rounds = 0;
         let mut turns_to_go = 2;
         while turns_to_go >= 0 && rounds < SHUTDOWN_ROUNDS {

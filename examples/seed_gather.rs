@@ -1,0 +1,26 @@
+//! `gather`: makes tasks of four futures, runs them at once, and waits for all. Two seconds, not eight.
+//!
+//! The twin of the article's `gather.py`. Next: `seed_wait.rs`, which has to spawn its tasks itself.
+
+use onelane::{TaskError, gather, sleep};
+use std::time::Duration;
+
+pub(crate) async fn func1(i: u64) {
+    println!("协程函数{i}马上开始执行。");
+    sleep(Duration::from_secs(2)).await;
+    println!("协程函数{i}执行完毕!");
+}
+
+async fn main_task() -> Result<(), TaskError> {
+    let mut tasks = Vec::new();
+    for i in 1..5 {
+        // A future and no task yet: nothing of it runs before `gather` has it.
+        tasks.push(func1(i));
+    }
+    gather(tasks).await?;
+    Ok(())
+}
+
+fn main() -> Result<(), TaskError> {
+    onelane::run(main_task())
+}

@@ -1,0 +1,37 @@
+//! `current_task` and `all_tasks`: who runs, and who is alive. And two mistakes, with what is said of them.
+//!
+//! The twin of `introspect.py`. What is a `RuntimeError` there is a value here, for those who ask: `try_run` and `try_current`.
+//! Next: `tour.rs`, which draws all five.
+
+use onelane::{EventLoop, TaskError, all_tasks, current_task, gather, sleep, task};
+use std::time::Duration;
+
+pub(crate) async fn func1(i: u64) -> u64 {
+    println!("当前任务: {}", current_task().unwrap().name());
+    sleep(Duration::from_secs(1)).await;
+    i * 10
+}
+
+async fn main_task() -> Result<(), TaskError> {
+    let spawn = |i| task::Builder::new().name(format!("任务{i}")).spawn(func1(i));
+    let tasks: Vec<_> = (1..5).map(spawn).collect();
+    println!("未完成: {}", all_tasks().len());
+    println!("结果: {:?}", gather(tasks).await?);
+    println!("未完成: {}", all_tasks().len());
+    current_task().unwrap().set_name("主任务");
+    println!("当前任务: {}", current_task().unwrap().name());
+    let nested = func1(5);
+    // What it refuses it drops, so there is nothing to close.
+    if let Err(error) = onelane::try_run(nested) {
+        println!("RuntimeError: {error}");
+    }
+    Ok(())
+}
+
+fn main() -> Result<(), TaskError> {
+    onelane::run(main_task())?;
+    if let Err(error) = EventLoop::try_current() {
+        println!("RuntimeError: {error}");
+    }
+    Ok(())
+}

@@ -1,0 +1,245 @@
+//! What several test files share: a list of what happened, counted things, a place for wakers, wakers that are not onelane's.
+#![allow(dead_code, reason = "each test file is a crate of its own, and uses a part of this")]
+
+use onelane::{Clock, EventLoop, Sleep, sleep};
+use std::any::Any;
+use std::cell::RefCell;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::pin::Pin;
+use std::rc::Rc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::mpsc::{RecvTimeoutError, channel};
+use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll, Wake, Waker};
+use std::thread::{self, ThreadId};
+use std::time::Duration;
+
+/// A list of what happened, to be compared whole.
+#[derive(Clone, Default)]
+pub(crate) struct Trace(Rc<RefCell<Vec<String>>>);
+
+impl Trace {
+    pub(crate) fn new() -> Self {
+        Self::default()
+    }
+
+    pub(crate) fn push(&self, what: impl Into<String>) {
+        self.0.borrow_mut().push(what.into());
+    }
+
+    /// What has happened since the last look.
+    pub(crate) fn take(&self) -> Vec<String> {
+        self.0.take()
+    }
+}
+
+/// Counts its members: those that were made, those that were dropped, and where.
+#[derive(Clone, Default)]
+pub(crate) struct Census(Arc<CensusState>);
+
+#[derive(Default)]
+struct CensusState {
+    made: AtomicUsize,
+    dropped: Mutex<Vec<ThreadId>>,
+}
+
+impl Census {
+    pub(crate) fn new() -> Self {
+        Self::default()
+    }
+
+    pub(crate) fn member(&self) -> Member {
+        self.0.made.fetch_add(1, Ordering::SeqCst);
+        Member(self.clone())
+    }
+
+    /// How many were made, and how many were dropped.
+    pub(crate) fn counts(&self) -> (usize, usize) {
+        (self.0.made.load(Ordering::SeqCst), self.0.dropped.lock().unwrap().len())
+    }
+
+    /// The threads on which members were dropped, in order.
+    pub(crate) fn dropped_on(&self) -> Vec<ThreadId> {
+        self.0.dropped.lock().unwrap().clone()
+    }
+}
+
+/// Somebody whom a census counts.
+pub(crate) struct Member(Census);
+
+impl Drop for Member {
+    fn drop(&mut self) {
+        self.0.0.dropped.lock().unwrap().push(thread::current().id());
+    }
+}
+
+/// Does something when it is dropped.
+pub(crate) struct OnDrop<F: FnOnce()>(Option<F>);
+
+pub(crate) fn on_drop<F: FnOnce()>(act: F) -> OnDrop<F> {
+    OnDrop(Some(act))
+}
+
+impl<F: FnOnce()> Drop for OnDrop<F> {
+    fn drop(&mut self) {
+        (self.0.take().unwrap())();
+    }
+}
+
+/// A place where a future leaves its waker at each poll, and waits until it is opened.
+#[derive(Clone, Default)]
+pub(crate) struct Post(Arc<PostState>);
+
+#[derive(Default)]
+struct PostState {
+    waker: Mutex<Option<Waker>>,
+    polls: AtomicUsize,
+    open: AtomicBool,
+}
+
+impl Post {
+    pub(crate) fn new() -> Self {
+        Self::default()
+    }
+
+    pub(crate) fn wait(&self) -> impl Future<Output = ()> + Send + 'static {
+        let post = self.clone();
+        std::future::poll_fn(move |context| {
+            post.0.polls.fetch_add(1, Ordering::SeqCst);
+            *post.0.waker.lock().unwrap() = Some(context.waker().clone());
+            if post.0.open.load(Ordering::SeqCst) { Poll::Ready(()) } else { Poll::Pending }
+        })
+    }
+
+    /// A clone of the waker that was left last.
+    pub(crate) fn waker(&self) -> Waker {
+        self.0.waker.lock().unwrap().clone().expect("nobody has polled here yet")
+    }
+
+    pub(crate) fn has_waker(&self) -> bool {
+        self.0.waker.lock().unwrap().is_some()
+    }
+
+    pub(crate) fn polls(&self) -> usize {
+        self.0.polls.load(Ordering::SeqCst)
+    }
+
+    /// Who waits here may go on when it is polled next, but nobody is woken.
+    pub(crate) fn unlock(&self) {
+        self.0.open.store(true, Ordering::SeqCst);
+    }
+
+    /// Who waits here goes on.
+    pub(crate) fn open(&self) {
+        self.unlock();
+        self.waker().wake();
+    }
+}
+
+/// A waker that is not onelane's, and what it does when it is woken and when its last clone is dropped.
+struct Foreign {
+    on_wake: Box<dyn Fn() + Send + Sync>,
+    on_drop: Box<dyn Fn() + Send + Sync>,
+}
+
+pub(crate) fn foreign(on_wake: impl Fn() + Send + Sync + 'static, on_drop: impl Fn() + Send + Sync + 'static) -> Waker {
+    Waker::from(Arc::new(Foreign { on_wake: Box::new(on_wake), on_drop: Box::new(on_drop) }))
+}
+
+impl Wake for Foreign {
+    fn wake(self: Arc<Self>) {
+        (self.on_wake)();
+    }
+}
+
+impl Drop for Foreign {
+    fn drop(&mut self) {
+        (self.on_drop)();
+    }
+}
+
+pub(crate) fn ms(milliseconds: u64) -> Duration {
+    Duration::from_millis(milliseconds)
+}
+
+pub(crate) fn virtual_loop() -> EventLoop {
+    EventLoop::with_virtual_clock()
+}
+
+/// A sleep that leaves its loop before it was polled.
+#[allow(clippy::async_yields_async, reason = "it is not to be awaited here")]
+pub(crate) fn sleep_of(event_loop: &EventLoop, duration: Duration) -> Sleep {
+    event_loop.run(async { sleep(duration) })
+}
+
+/// Polls a sleep in its loop, with a waker of somebody else. Nothing else may be in the loop.
+pub(crate) fn poll_in(event_loop: &EventLoop, asleep: &mut Sleep, waker: &Waker) -> Poll<()> {
+    event_loop.run(async { Pin::new(asleep).poll(&mut Context::from_waker(waker)) })
+}
+
+/// A loop on a virtual clock that writes down of what its exception handler was told.
+pub(crate) fn telling_loop() -> (EventLoop, Trace) {
+    let told = Trace::new();
+    let copy = told.clone();
+    let event_loop = EventLoop::builder()
+        .clock(Clock::Virtual)
+        .exception_handler(move |exception| copy.push(format!("{}: {}", exception.message, exception.panic.message())))
+        .build();
+    (event_loop, told)
+}
+
+/// The message of the panic that `act` has to end with.
+pub(crate) fn panic_of<T>(act: impl FnOnce() -> T) -> String {
+    match catch_unwind(AssertUnwindSafe(act)) {
+        Ok(_) => panic!("there was no panic"),
+        Err(payload) => text_of(&*payload),
+    }
+}
+
+pub(crate) fn text_of(payload: &(dyn Any + Send)) -> String {
+    match (payload.downcast_ref::<&str>(), payload.downcast_ref::<String>()) {
+        (Some(text), _) => (*text).to_string(),
+        (_, Some(text)) => text.clone(),
+        _ => "no text".to_string(),
+    }
+}
+
+/// Runs a test that could hang on a thread of its own, and fails if it takes more than a minute.
+pub(crate) fn watched<T: Send + 'static>(test: impl FnOnce() -> T + Send + 'static) -> T {
+    let (over, is_over) = channel();
+    let thread = thread::spawn(move || {
+        let result = test();
+        over.send(()).unwrap();
+        result
+    });
+    if let Err(RecvTimeoutError::Timeout) = is_over.recv_timeout(Duration::from_secs(60)) {
+        panic!("this test hangs");
+    }
+    thread.join().unwrap_or_else(|payload| resume_unwind(payload))
+}
+
+/// Waits, on a thread that is not the loop's, until something holds.
+pub(crate) fn await_that(holds: impl Fn() -> bool) {
+    while !holds() {
+        thread::yield_now();
+    }
+}
+
+/// Runs a test in a process of its own, since it would take the other tests down with it if it failed: by an overflow of the
+/// stack, by hanging, or by what it leaves behind in the process.
+pub(crate) fn alone(name: &str, test: impl FnOnce()) {
+    const ALONE: &str = "ONELANE_TEST_ALONE";
+    if std::env::var(ALONE).as_deref() == Ok(name) {
+        thread::spawn(|| {
+            thread::sleep(Duration::from_secs(60));
+            eprintln!("this test hangs");
+            std::process::exit(101);
+        });
+        return test();
+    }
+    let mut command = std::process::Command::new(std::env::current_exe().unwrap());
+    let output = command.args(["--exact", name, "--nocapture"]).env(ALONE, name).output().unwrap();
+    let (told, ran) = (String::from_utf8_lossy(&output.stderr), String::from_utf8_lossy(&output.stdout));
+    assert!(output.status.success(), "{name} failed, with {}:\n{told}", output.status);
+    assert!(ran.contains("1 passed"), "there is no test {name}");
+}

@@ -1,0 +1,113 @@
+//! The seed: the five programs print, byte for byte, what CPython prints for their twins; the tour shows all five.
+//!
+//! `seed/*.out` is CPython's output. The one difference: where it names `asyncio.run()`, ours names `onelane::run()`.
+//!
+//! The examples run as processes of their own, all at the same time. Nothing here looks at a clock: that four tasks overlap is
+//! seen in the order of the lines, all four begin before one ends.
+
+use std::env::{consts::EXE_SUFFIX, current_exe};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::LazyLock;
+
+struct Program {
+    name: &'static str,
+    output: &'static str,
+    /// The rows of its picture.
+    rows: [&'static str; 5],
+}
+
+const UNNAMED: [&str; 5] = ["main", "func1(1)", "func1(2)", "func1(3)", "func1(4)"];
+const NAMED: [&str; 5] = ["main", "任务1", "任务2", "任务3", "任务4"];
+
+const PROGRAMS: [Program; 5] = [
+    Program { name: "gather", output: include_str!("seed/gather.out"), rows: UNNAMED },
+    Program { name: "wait", output: include_str!("seed/wait.out"), rows: UNNAMED },
+    Program { name: "callback", output: include_str!("seed/callback.out"), rows: UNNAMED },
+    Program { name: "timeout", output: include_str!("seed/timeout.out"), rows: NAMED },
+    Program { name: "introspect", output: include_str!("seed/introspect.out"), rows: NAMED },
+];
+
+#[test]
+fn five_run_and_print_what_cpython_prints() {
+    // All start before the first is waited for.
+    let children: Vec<Child> = PROGRAMS.iter().map(|program| start(&format!("seed_{}", program.name))).collect();
+    for (program, child) in PROGRAMS.iter().zip(children) {
+        assert_eq!(output(child), program.output, "seed_{} printed something else", program.name);
+    }
+}
+
+#[test]
+fn tour_runs_and_draws_each_task() {
+    let text = output(start("tour"));
+    let mut parts = text.split("\nLook for: ");
+    assert!(
+        parts.next().is_some_and(|intro| intro.contains("1. gather: ")),
+        "no heading of the first program:\n{text}"
+    );
+    let sections: Vec<&str> = parts.collect();
+    assert_eq!(sections.len(), PROGRAMS.len(), "a section a program:\n{text}");
+    for (program, section) in PROGRAMS.iter().zip(&sections) {
+        assert_section(program, section);
+    }
+    for (program, before) in PROGRAMS[1..].iter().zip(&sections) {
+        let heading = format!("{}: ", program.name);
+        assert!(before.contains(&heading), "no heading {heading:?} before its section:\n{text}");
+    }
+    assert!(sections[4].contains("What to read next"), "no end:\n{text}");
+    let widest = text.lines().map(|line| line.chars().count()).max();
+    assert!(widest <= Some(100), "too wide for a terminal: {widest:?}\n{text}");
+}
+
+/// The program's own lines, all of them and in one piece; the line of times; a row for each task, in which it runs.
+fn assert_section(program: &Program, section: &str) {
+    let Program { name, output, rows } = program;
+    assert!(section.contains(&format!("\n\n{output}\nTook ")), "not the lines of {name}:\n{section}");
+    assert!(section.contains("One after the other"), "nothing to compare the time of {name} with:\n{section}");
+    // Behind the line of the time and an empty one.
+    let picture: Vec<&str> = section.lines().skip_while(|line| !line.starts_with("Took ")).skip(2).collect();
+    assert!(picture.first().is_some_and(|scale| scale.contains(" ms")), "no scale for {name}:\n{section}");
+    for (row, line) in rows.iter().zip(picture.iter().skip(1)) {
+        let cells = line.strip_prefix(&format!("  {row} "));
+        assert!(cells.is_some_and(|cells| cells.contains('█')), "{row} of {name} does not run:\n{section}");
+    }
+    let legend = picture.iter().position(|line| line.contains("█ running"));
+    let callbacks = usize::from(*name == "callback");
+    assert_eq!(legend, Some(1 + rows.len() + callbacks), "a scale, the rows, a legend for {name}:\n{section}");
+}
+
+/// Where this profile and target keep their examples.
+///
+/// `cargo test` has built them, `cargo test --test seed` has not, so Cargo is asked; it takes a moment if there is nothing to do.
+static EXAMPLES: LazyLock<PathBuf> = LazyLock::new(|| {
+    let test = current_exe().expect("a test knows where it is");
+    let profile = test.ancestors().nth(2).expect("a test is in target/PROFILE/deps");
+    build(profile);
+    profile.join("examples")
+});
+
+fn build(profile: &Path) {
+    let name = profile.file_name().and_then(|name| name.to_str()).expect("a profile's name is a word");
+    let mut cargo = Command::new(env!("CARGO"));
+    cargo.current_dir(env!("CARGO_MANIFEST_DIR")).args(["build", "--quiet", "--examples", "--target-dir"]);
+    // If a target was given, this is its directory: what is built there is for the host, and found in the same place.
+    cargo.arg(profile.parent().expect("a profile is in a target directory"));
+    cargo.args(["--profile", if name == "debug" { "dev" } else { name }]);
+    // Where there is no Cargo, what is there will do. If nothing is, `start` says what is missing.
+    let _ = cargo.status();
+}
+
+fn start(name: &str) -> Child {
+    let binary = EXAMPLES.join(format!("{name}{EXE_SUFFIX}"));
+    let child = Command::new(&binary).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
+    child.unwrap_or_else(|error| {
+        panic!("{} does not start: {error}; build it with `cargo build --examples`", binary.display())
+    })
+}
+
+fn output(child: Child) -> String {
+    let output = child.wait_with_output().expect("a child that started ends");
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success() && errors.is_empty(), "it failed ({}): {errors}", output.status);
+    String::from_utf8(output.stdout).expect("the output is UTF-8")
+}

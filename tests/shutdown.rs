@@ -1,0 +1,196 @@
+//! Shutdowns that cannot end: a destructor that spawns a task whose destructor spawns a task, and so on.
+//!
+//! Each test has a process of its own, since such a loop leaves something behind.
+
+mod common;
+
+use common::{alone, on_drop, panic_of, virtual_loop};
+use onelane::{EventLoop, Remote, Task, spawn, yield_now};
+use std::cell::{Cell, RefCell};
+use std::future::pending;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
+use std::task::Waker;
+
+/// A future whose destructor spawns the next of its kind; counts them. Never polled, it drops what it captured.
+fn endless(count: Rc<Cell<u32>>) -> impl Future<Output = ()> + 'static {
+    let next = on_drop(move || {
+        count.set(count.get() + 1);
+        assert!(count.get() < 1_000_000, "there is no end to it");
+        SPAWNED_BELOW.store(line!(), Ordering::SeqCst);
+        drop(spawn(endless(count)));
+    });
+    async move {
+        let _next = next;
+        pending::<()>().await;
+    }
+}
+
+/// The line before that of the `spawn` above.
+static SPAWNED_BELOW: AtomicU32 = AtomicU32::new(0);
+
+const MESSAGE_BEGINS: &str =
+    "the loop was to end, but tasks that are dropped go on spawning tasks, the last one at tests/shutdown.rs:";
+const MESSAGE_ENDS: &str = "; do not spawn a task in a destructor whose own destructor spawns";
+
+/// z-galaxy/zbus#380, glommio/glommio#51: what is spawned in destructors kept the shutdown alive for ever.
+#[test]
+fn spawn_for_ever_in_destructors_and_run() {
+    alone("spawn_for_ever_in_destructors_and_run", || {
+        let count = Rc::new(Cell::new(0));
+        let copy = count.clone();
+        let message = panic_of(|| {
+            onelane::run(async {
+                drop(spawn(endless(copy)));
+                yield_now().await;
+            })
+        });
+        let line = SPAWNED_BELOW.load(Ordering::SeqCst) + 1;
+        assert_eq!(message, format!("{MESSAGE_BEGINS}{line}:14{MESSAGE_ENDS}"));
+        assert!(count.get() >= 1000, "it gave up after {} rounds", count.get());
+    });
+}
+
+#[test]
+fn spawn_for_ever_in_destructors_and_run_a_loop_again() {
+    alone("spawn_for_ever_in_destructors_and_run_a_loop_again", || {
+        let count = Rc::new(Cell::new(0));
+        let event_loop = virtual_loop();
+        drop(event_loop.spawn(endless(count.clone())));
+        let message = panic_of(|| event_loop.run(async {}));
+        assert!(message.starts_with(MESSAGE_BEGINS) && message.ends_with(MESSAGE_ENDS), "{message}");
+        let first = count.get();
+        // The last of them is still there, and no run with it ends otherwise.
+        assert_eq!(event_loop.all_tasks().len(), 1);
+        assert_eq!(panic_of(|| event_loop.run(async { 7 })), message);
+        assert!(count.get() > first);
+        std::mem::forget(event_loop);
+    });
+}
+
+/// A loop that is dropped with such a task ends with a line on stderr, and not with a panic in a destructor.
+#[test]
+fn spawn_for_ever_in_destructors_and_drop_the_loop() {
+    alone("spawn_for_ever_in_destructors_and_drop_the_loop", || {
+        let count = Rc::new(Cell::new(0));
+        let event_loop = virtual_loop();
+        drop(event_loop.spawn(endless(count.clone())));
+        event_loop.turn();
+        drop(event_loop);
+        assert!(count.get() >= 1000, "it gave up after {} rounds", count.get());
+    });
+}
+
+/// What such a loop leaves behind must not reach the next loop: not its messages, not its tasks' wakers.
+#[test]
+fn spawn_for_ever_in_destructors_and_make_another_loop() {
+    alone("spawn_for_ever_in_destructors_and_make_another_loop", || {
+        let (wakers, calls) = (Rc::new(RefCell::new(Vec::<Waker>::new())), Arc::new(AtomicUsize::new(0)));
+        let message = panic_of(|| {
+            onelane::run(async {
+                let remote = EventLoop::current().remote();
+                drop(spawn(endless_with(remote, wakers.clone(), calls.clone())));
+                yield_now().await;
+            })
+        });
+        assert!(message.starts_with(MESSAGE_BEGINS), "{message}");
+        let left = calls.load(Ordering::SeqCst);
+
+        let polls = Rc::new(Cell::new(0));
+        let next = virtual_loop();
+        let tasks: Vec<Task<()>> = (0..3)
+            .map(|_| {
+                let polls = polls.clone();
+                next.spawn(std::future::poll_fn(move |_| {
+                    polls.set(polls.get() + 1);
+                    std::task::Poll::Pending
+                }))
+            })
+            .collect();
+        next.turn();
+        assert_eq!(polls.get(), 3);
+        wakers.take().into_iter().for_each(Waker::wake);
+        next.turn();
+        let turn = next.turn();
+        assert_eq!((polls.get(), turn.callbacks), (3, 0), "the wakers of one loop woke the tasks of another");
+        assert_eq!(calls.load(Ordering::SeqCst), left, "a message to one loop came to another");
+        drop(tasks);
+    });
+}
+
+/// As `endless`, and each destructor sends a message to the loop.
+fn endless_with(
+    remote: Remote,
+    wakers: Rc<RefCell<Vec<Waker>>>,
+    calls: Arc<AtomicUsize>,
+) -> impl Future<Output = ()> + 'static {
+    let kept = wakers.clone();
+    let next = on_drop(move || {
+        let counted = calls.clone();
+        let _ = remote.call_soon(move || _ = counted.fetch_add(1, Ordering::SeqCst));
+        drop(spawn(endless_with(remote, wakers, calls)));
+    });
+    async move {
+        let _next = next;
+        std::future::poll_fn::<(), _>(|context| {
+            kept.borrow_mut().push(context.waker().clone());
+            std::task::Poll::Pending
+        })
+        .await;
+    }
+}
+
+/// A callback that queues itself again is not called for ever, when the loop ends.
+#[test]
+fn call_soon_for_ever_and_end_the_run() {
+    alone("call_soon_for_ever_and_end_the_run", || {
+        fn again(count: Rc<Cell<u32>>) {
+            onelane::call_soon(move || {
+                count.set(count.get() + 1);
+                again(count);
+            });
+        }
+        let count = Rc::new(Cell::new(0));
+        let event_loop = virtual_loop();
+        event_loop.run(async {
+            again(count.clone());
+            drop(spawn(pending::<()>()));
+            yield_now().await;
+            yield_now().await;
+        });
+        let at_the_end = count.get();
+        assert!((2..10).contains(&at_the_end), "{at_the_end}");
+        // It is the loop's still, and is called when the loop turns again, and no more when it is dropped.
+        event_loop.turn();
+        assert_eq!((count.get(), Rc::strong_count(&count)), (at_the_end + 1, 2));
+        drop(event_loop);
+        assert_eq!((count.get(), Rc::strong_count(&count)), (at_the_end + 1, 1));
+    });
+}
+
+/// A destructor of a callback that queues another such callback, when the loop is dropped.
+#[test]
+fn call_soon_in_destructors_of_callbacks_and_drop_the_loop() {
+    alone("call_soon_in_destructors_of_callbacks_and_drop_the_loop", || {
+        fn link(depth: u32, count: Rc<Cell<u32>>) -> impl FnOnce() + 'static {
+            let next = on_drop(move || {
+                count.set(count.get() + 1);
+                if depth > 0 {
+                    onelane::call_soon(link(depth - 1, count.clone()));
+                    onelane::call_later(std::time::Duration::ZERO, link(0, count.clone()));
+                    let _ = EventLoop::current().remote().call_soon(|| ());
+                }
+            });
+            move || {
+                let _next = next;
+                unreachable!("a callback was called while the loop was dropped");
+            }
+        }
+        let count = Rc::new(Cell::new(0));
+        let event_loop = virtual_loop();
+        event_loop.run(async { EventLoop::current() }).call_soon(link(10, count.clone()));
+        drop(event_loop);
+        assert_eq!((count.get(), Rc::strong_count(&count)), (21, 1));
+    });
+}
