@@ -69,7 +69,10 @@ fn describe(kernel: &Kernel, wait: &Wait) -> String {
             Some(task) => format!("task {:?}", task.header().name()),
             None => "a task that has ended".into(),
         },
-        Wait::Group(group) => Described(&**group).to_string(),
+        Wait::Group(group) => match group.upgrade() {
+            Some(group) => Described(&*group).to_string(),
+            None => "tasks, but no longer".into(),
+        },
     }
 }
 

@@ -481,7 +481,7 @@ impl<C: Children + 'static> Gather<C> {
         let old = gathering.waker.replace(Some(new));
         drop(old);
         if let Some(kernel) = context::running() {
-            kernel.wakers.wait_for(Wait::Group(gathering.clone()));
+            kernel.wakers.wait_for(Wait::Group(Rc::<Gathering<C>>::downgrade(gathering)));
         }
         Poll::Pending
     }

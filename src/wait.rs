@@ -321,7 +321,7 @@ impl<H: TaskHandle> Future for Wait<H> {
         let old = this.waiting.waker.replace(Some(new));
         drop(old);
         if let Some(kernel) = context::running() {
-            kernel.wakers.wait_for(WaitsFor::Group(this.waiting.clone()));
+            kernel.wakers.wait_for(WaitsFor::Group(Rc::<Waiting>::downgrade(&this.waiting)));
         }
         Poll::Pending
     }

@@ -108,7 +108,7 @@ impl Kernel {
             Wait::Sleep(_) => {}
             Wait::Task(token) => links.get_or_insert_default().extend(self.wakers.task(*token)),
             Wait::Group(group) => {
-                if let Some(tasks) = group.links() {
+                if let Some(tasks) = group.upgrade().and_then(|group| group.links()) {
                     links.get_or_insert_default().extend(tasks);
                 }
             }

@@ -57,4 +57,8 @@ fn report(loop_id: u64, exception: Exception) {
     if !matches!(told, Some(Ok(()))) {
         eprintln!("onelane: {exception}");
     }
+    // The payload is a foreign value, and its destructor may panic too. Then that payload is not dropped at all.
+    if let Err(payload) = catch_unwind(AssertUnwindSafe(|| drop(exception))) {
+        std::mem::forget(payload);
+    }
 }

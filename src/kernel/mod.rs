@@ -320,9 +320,7 @@ impl Kernel {
         if let Some(others) = others {
             others.into_iter().for_each(|(_, then)| self.tell(then));
         }
-        // Last, since this may drop an outcome that nobody wants, and what its destructor does is its own affair. What the task
-        // began to wait for in its last step must not be kept by its cell: it may lead back to it.
-        drop(header.void_waits());
+        // Last, since this may drop an outcome that nobody wants, and what its destructor does is its own affair.
         drop(held);
     }
 
@@ -515,17 +513,18 @@ impl Kernel {
     pub(crate) fn close(&self) -> Result<(), &'static Location<'static>> {
         context::remove_loop(self.id());
         loop {
-            self.finish_tasks()?;
+            let ended = self.finish_tasks();
             let calls = self.calls.borrow_mut().drain();
             let alarms = self.wheel.borrow_mut().drain();
             let messages = self.inbox().close();
-            if calls.is_empty() && alarms.is_empty() && messages.is_empty() {
-                return Ok(());
-            }
+            let nothing_left = calls.is_empty() && alarms.is_empty() && messages.is_empty();
             // Their destructors may spawn and call as all foreign code may, so there is another round.
             calls.into_iter().for_each(|call| self.tolerate(|| drop(call)));
             alarms.into_iter().for_each(|alarm| self.tolerate(|| drop(alarm)));
             messages.into_iter().for_each(|message| self.tolerate(|| drop(message)));
+            if nothing_left || ended.is_err() {
+                return ended;
+            }
         }
     }
 }

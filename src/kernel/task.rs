@@ -33,7 +33,7 @@ use std::ops::Range;
 use std::panic::Location;
 use std::pin::Pin;
 use std::ptr::NonNull;
-use std::rc::Rc;
+use std::rc::{Rc, Weak};
 use std::task::{Context, Poll, Waker, ready};
 
 /// How a task ended.
@@ -112,8 +112,8 @@ pub(crate) enum Wait {
     Sleep(Time),
     /// The end of a task: a link, on which a cancellation goes on.
     Task(Token),
-    /// Several tasks.
-    Group(Rc<dyn Group>),
+    /// Several tasks. Not owned: what a task waits for is its future's, and must not outlive it in here.
+    Group(Weak<dyn Group>),
 }
 
 /// A future that is made of tasks.
@@ -204,13 +204,15 @@ impl Header {
         lists.wait.iter().chain(others).skip(range.start).take(range.len()).for_each(look);
     }
 
-    /// What it waits for is void from now on. It is handed out to be dropped where no borrow is held.
+    /// What it waits for is void from now on. No foreign code runs: no wait owns anything.
     #[inline]
-    pub(crate) fn void_waits(&self) -> (Option<Wait>, Option<Vec<Wait>>) {
+    pub(crate) fn void_waits(&self) {
         self.waits_epoch.set(self.waits_epoch.get().wrapping_add(1));
         let mut lists = self.lists.borrow_mut();
-        let others = lists.rare.as_mut().map(|rare| std::mem::take(&mut rare.waits));
-        (lists.wait.take(), others)
+        lists.wait = None;
+        if let Some(rare) = &mut lists.rare {
+            rare.waits.clear();
+        }
     }
 
     // ---- who waits for it ----
