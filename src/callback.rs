@@ -1,6 +1,6 @@
 //! Plain callbacks: at once, after a while, at a moment.
 
-use crate::event_loop::running;
+use crate::current::running;
 use crate::kernel::calls::{Call, CallKey};
 use crate::kernel::{Alarm, Kernel, Time, TimerKey, context};
 use std::fmt;

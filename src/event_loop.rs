@@ -1,11 +1,12 @@
 //! The loop as its owner holds it: [`EventLoop`], its [`Builder`], a reference to the running one, and what a [`Turn`] did.
 
 use crate::callback::Handle;
+use crate::current::running;
 use crate::deadlock::DeadlockReport;
 use crate::error::{NoRunningLoop, TaskError};
 use crate::kernel::calls::Call;
-use crate::kernel::exceptions::{Exception, Handler};
-use crate::kernel::task::{Header, Then, lend};
+use crate::kernel::exceptions::{self, Exception, Handler};
+use crate::kernel::task::{Then, lend};
 use crate::kernel::{Clock as KernelClock, Kernel, context};
 use crate::remote::Remote;
 use crate::task::{Task, TaskRef};
@@ -114,7 +115,12 @@ impl Builder {
             Clock::Real => KernelClock::real(),
             Clock::Virtual => KernelClock::virtual_time(),
         };
-        EventLoop { kernel: Kernel::new(clock, self.handler) }
+        let kernel = Kernel::new(clock);
+        context::add_loop(&kernel);
+        if let Some(handler) = self.handler {
+            exceptions::set_handler(kernel.id(), handler);
+        }
+        EventLoop { kernel }
     }
 }
 
@@ -371,10 +377,14 @@ impl Drop for EventLoop {
             );
             return;
         }
-        let _entered = context::enter(&self.kernel);
-        if let Err(spawned_at) = self.kernel.close() {
-            eprintln!("onelane: {}", never_ends(spawned_at));
+        {
+            let _entered = context::enter(&self.kernel);
+            context::remove_loop(self.kernel.id());
+            if let Err(spawned_at) = self.kernel.close() {
+                eprintln!("onelane: {}", never_ends(spawned_at));
+            }
         }
+        drop(exceptions::remove_handler(self.kernel.id()));
     }
 }
 
@@ -501,27 +511,4 @@ impl LocalSpawn for EventLoop {
         drop(self.spawn(future));
         Ok(())
     }
-}
-
-/// The loop that is running on this thread, or a panic that says what was asked for.
-#[track_caller]
-pub(crate) fn running(asked: &str) -> Rc<Kernel> {
-    match context::running() {
-        Some(kernel) => kernel,
-        None => panic!("{asked} was called, but there is no running event loop; call it from inside of onelane::run()"),
-    }
-}
-
-/// Tasks of one loop are awaited in that loop.
-///
-/// # Panics
-///
-/// If a loop is running on this thread, and it is not the task's.
-#[track_caller]
-pub(crate) fn check_loop(kernel: &Kernel, task: &Header) {
-    assert!(
-        kernel.id() == task.loop_id,
-        "task {:?} belongs to another event loop; await it there, and send its result over a channel",
-        task.name()
-    );
 }

@@ -3,12 +3,13 @@
 //! A gather hears of its children by done callbacks: the callback, when its turn comes, counts, and wakes whoever awaits when
 //! the gather is decided. So it takes one turn more than a direct await; what has ended already is counted at once.
 
+use crate::current::{check_loop, running};
 use crate::error::TaskError;
-use crate::event_loop::{check_loop, running};
+use crate::join::{clone_outcome, take_outcome};
 use crate::kernel::calls::{Call, Watcher};
 use crate::kernel::task::{AnyTask, Ending, Group, Outcome, Then, TypedTask, Wait};
 use crate::kernel::{Kernel, context};
-use crate::task::{Task, clone_outcome, take_outcome};
+use crate::task::Task;
 use std::cell::Cell;
 use std::fmt;
 use std::pin::Pin;
@@ -504,7 +505,7 @@ impl<C: Children + 'static> Drop for Gather<C> {
         drop(self.gathering.waker.take());
         if self.begun {
             for task in self.gathering.links().unwrap_or_default() {
-                crate::task::cancel(&task);
+                crate::current::cancel(&task);
             }
         }
     }

@@ -1,6 +1,6 @@
 //! Who is there.
 
-use crate::event_loop::running;
+use crate::current::running;
 use crate::task::TaskRef;
 
 /// The task that is being stepped; `None` in a callback.

@@ -1,10 +1,10 @@
-//! Awaiting a task.
+//! Awaiting a task, and reading its outcome.
 
+use crate::current::{cancel, check_loop};
 use crate::error::TaskError;
-use crate::event_loop::check_loop;
+
 use crate::kernel::context;
 use crate::kernel::task::{Header, Outcome, Then, TypedTask, Wait};
-use crate::task::{clone_outcome, take_outcome};
 use std::fmt;
 use std::pin::Pin;
 use std::rc::Rc;
@@ -82,7 +82,7 @@ impl<T> Drop for Join<T> {
     fn drop(&mut self) {
         let Some(number) = self.waiter else { return };
         let waiter = self.cell.header().remove_waiter(number);
-        crate::task::cancel(&self.cell.clone().erase());
+        cancel(&self.cell.clone().erase());
         drop(waiter);
     }
 }
@@ -91,4 +91,30 @@ impl<T> fmt::Debug for Join<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Join").field("task", &self.cell.header().name()).field("begun", &self.waiter.is_some()).finish()
     }
+}
+
+/// Takes the outcome of a task that has ended.
+#[track_caller]
+pub(crate) fn take_outcome<T>(cell: &dyn TypedTask<T>) -> Outcome<T> {
+    cell.header().looked_at.set(true);
+    let name = || cell.header().name();
+    let Ok(mut outcome) = cell.outcome().try_borrow_mut() else {
+        panic!(
+            "the result of task {:?} was to be taken while it was borrowed; let go of what result() gave first",
+            name()
+        );
+    };
+    outcome.take().unwrap_or_else(|| {
+        panic!("the result of task {:?} was asked for twice; await `&task` to leave it for others", name())
+    })
+}
+
+/// Clones the outcome of a task that has ended.
+#[track_caller]
+pub(crate) fn clone_outcome<T: Clone>(cell: &dyn TypedTask<T>) -> Outcome<T> {
+    cell.header().looked_at.set(true);
+    cell.outcome().borrow().clone().unwrap_or_else(|| {
+        let name = cell.header().name();
+        panic!("the result of task {name:?} was asked for after it was taken; let everybody await `&task`")
+    })
 }

@@ -1,7 +1,42 @@
-//! A single-threaded async executor with asyncio's vocabulary.
+//! A single-threaded async executor with asyncio's vocabulary: tasks run in the order in which CPython's asyncio would run
+//! them, step for step.
+//!
+//! ```
+//! use onelane::{EventLoop, gather, sleep};
+//! use std::time::Duration;
+//!
+//! async fn fetch(name: &'static str, seconds: u64) -> String {
+//!     sleep(Duration::from_secs(seconds)).await;
+//!     format!("{name} took {seconds} s")
+//! }
+//!
+//! // On the virtual clock, so that this takes no time. `onelane::run(..)` takes three seconds.
+//! let results = EventLoop::with_virtual_clock().run(async {
+//!     gather([fetch("tea", 3), fetch("toast", 1), fetch("egg", 2)]).await
+//! });
+//! assert_eq!(results.unwrap(), ["tea took 3 s", "toast took 1 s", "egg took 2 s"]);
+//! ```
+//!
+//! # The map
+//!
+//! - Running: [`run()`], [`try_run`], [`EventLoop`] (with [`turn`](EventLoop::turn) for hosts), [`Remote`] for other threads.
+//! - Tasks: [`spawn()`], [`task::Builder`], [`Task`], [`TaskRef`], [`TaskError`], [`current_task`], [`all_tasks`].
+//! - Several at once: [`gather()`], [`try_gather`], [`gather!`], [`wait()`], [`try_wait`].
+//! - Time: [`sleep()`], [`sleep_until`], [`timeout()`], [`timeout_at`], [`wait_for`], [`yield_now()`], [`time()`].
+//! - Callbacks: [`Task::add_done_callback`], [`call_soon`], [`call_later`], [`call_at`].
+//!
+//! # Four rules
+//!
+//! 1. A turn steps what was ready when it began. What becomes ready meanwhile waits for the next turn.
+//! 2. Dropping a [`Task`] lets it run on. Dropping an await of it that has begun cancels it.
+//! 3. Cancelling a task drops its future at its next turn; what it awaits is cancelled first.
+//! 4. A failure of yours is a value, the end of a task is a [`TaskError`], misuse is a panic that says what to do.
+//!
+//! Tags such as READY-2 or END-1 name the invariants of `docs/architecture.md`.
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod callback;
+mod current;
 mod deadlock;
 mod error;
 mod event_loop;
@@ -32,6 +67,11 @@ pub use task::{CallbackId, Task, TaskId, TaskRef, TaskState, spawn};
 pub use timeout::{Awaitable, Elapsed, Timeout, WaitFor, timeout, timeout_at, wait_for};
 pub use wait::{ReturnWhen, TaskHandle, Wait, try_wait, wait};
 pub use yield_now::{YieldNow, yield_now};
+
+/// The programs of the README are run as tests.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
 
 /// What `gather!` expands to.
 #[doc(hidden)]

@@ -1,9 +1,10 @@
 //! The loop from other threads.
 
 use crate::error::{LoopClosed, TaskError};
+use crate::join::take_outcome;
 use crate::kernel::task::Outcome;
 use crate::kernel::{Inbox, Kernel, Message, Token, context};
-use crate::task::{Task, take_outcome};
+use crate::task::Task;
 use futures_task::{FutureObj, Spawn, SpawnError};
 use std::fmt;
 use std::panic::Location;

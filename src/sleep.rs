@@ -1,6 +1,6 @@
 //! Waiting for a moment.
 
-use crate::event_loop::running;
+use crate::current::running;
 use crate::kernel::task::Wait;
 use crate::kernel::{Alarm, Kernel, Message, Time, TimerKey, context, inbox};
 use std::pin::Pin;

@@ -2,10 +2,11 @@
 //!
 //! What a task *is* stands in `kernel/task.rs`, how it is awaited in `join.rs`.
 
+use crate::current::{cancel, running};
 use crate::error::TaskError;
 use crate::join::Join;
 use crate::kernel::calls::Call;
-use crate::kernel::task::{AnyTask, Ending, Outcome, Then, TypedTask, same};
+use crate::kernel::task::{AnyTask, Ending, Then, TypedTask, same};
 use crate::kernel::{Kernel, State, context};
 use std::cell::Ref;
 use std::fmt;
@@ -45,7 +46,7 @@ pub fn spawn<F>(future: F) -> Task<F::Output>
 where
     F: Future + 'static,
 {
-    Task::spawn_on(&crate::event_loop::running("spawn()"), None, future)
+    Task::spawn_on(&running("spawn()"), None, future)
 }
 
 /// Makes a task that has a name.
@@ -89,7 +90,7 @@ impl Builder {
     where
         F: Future + 'static,
     {
-        Task::spawn_on(&crate::event_loop::running("task::Builder::spawn()"), self.name, future)
+        Task::spawn_on(&running("task::Builder::spawn()"), self.name, future)
     }
 }
 
@@ -446,35 +447,4 @@ fn state(cell: &(impl AnyTask + ?Sized)) -> TaskState {
 
 fn set_name(cell: &(impl AnyTask + ?Sized), name: Rc<str>) {
     cell.header().set_name(name);
-}
-
-pub(crate) fn cancel(task: &Rc<dyn AnyTask>) -> bool {
-    // A loop that has gone has left no task alive (END-1).
-    context::find(task.header().loop_id).is_some_and(|kernel| kernel.cancel(task))
-}
-
-/// Takes the outcome of a task that has ended.
-#[track_caller]
-pub(crate) fn take_outcome<T>(cell: &dyn TypedTask<T>) -> Outcome<T> {
-    cell.header().looked_at.set(true);
-    let name = || cell.header().name();
-    let Ok(mut outcome) = cell.outcome().try_borrow_mut() else {
-        panic!(
-            "the result of task {:?} was to be taken while it was borrowed; let go of what result() gave first",
-            name()
-        );
-    };
-    outcome.take().unwrap_or_else(|| {
-        panic!("the result of task {:?} was asked for twice; await `&task` to leave it for others", name())
-    })
-}
-
-/// Clones the outcome of a task that has ended.
-#[track_caller]
-pub(crate) fn clone_outcome<T: Clone>(cell: &dyn TypedTask<T>) -> Outcome<T> {
-    cell.header().looked_at.set(true);
-    cell.outcome().borrow().clone().unwrap_or_else(|| {
-        let name = cell.header().name();
-        panic!("the result of task {name:?} was asked for after it was taken; let everybody await `&task`")
-    })
 }

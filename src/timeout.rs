@@ -4,7 +4,7 @@
 //! that are awaited inside are, and the timeout comes back when they have ended; without such, it comes back in the next
 //! turn. Either way the inner future is dropped without another poll.
 
-use crate::event_loop::running;
+use crate::current::running;
 use crate::kernel::calls::{Call, CallKey, Watcher};
 use crate::kernel::task::{AnyTask, Then};
 use crate::kernel::{Alarm, Time, TimerKey, context};

@@ -3,7 +3,7 @@
 //! As in asyncio, a wait hears of its tasks by done callbacks, also of those that have ended already: it always lets others go
 //! first. Who is done is looked up when the waiting task is stepped, not when it is woken.
 
-use crate::event_loop::{check_loop, running};
+use crate::current::{check_loop, running};
 use crate::gather::describe_tasks;
 use crate::kernel::calls::{Call, Watcher};
 use crate::kernel::task::{AnyTask, Ending, Group, Then, Wait as WaitsFor};

@@ -1,7 +1,7 @@
 //! Which loop is running on this thread, and which loops live on it.
 //!
 //! The thread-locals have no destructors, so they may be used while the thread is being torn down: a loop may itself stand in
-//! a thread-local. Next: `mod.rs`.
+//! a thread-local.
 
 use super::Kernel;
 use std::cell::RefCell;

@@ -2,12 +2,14 @@
 //!
 //! A panic of a task is its outcome. If the last handle goes without a look at it, or if a callback or a destructor panics,
 //! the loop's exception handler is told.
+//!
+//! Knows loops by their numbers alone. Next: `task.rs`.
 
-use super::context;
-use super::task::Header;
 use crate::error::Panic;
 use std::any::Any;
+use std::cell::RefCell;
 use std::fmt;
+use std::mem::ManuallyDrop;
 use std::panic::{AssertUnwindSafe, Location, catch_unwind};
 use std::rc::Rc;
 
@@ -35,25 +37,46 @@ impl fmt::Display for Exception {
 
 pub(crate) type Handler = Rc<dyn Fn(&Exception)>;
 
-pub(super) const NEVER_LOOKED_AT: &str = "a task panicked and nobody looked at its result";
-pub(super) const IN_A_CALLBACK: &str = "a callback panicked";
-pub(super) const AT_AN_END: &str = "a destructor or a foreign waker panicked when a task ended";
-
-/// A task's cell is dropped, and with it a panic.
-pub(crate) fn never_looked_at(header: &Header, panic: &Panic) {
-    let task = Some((header.name(), header.spawned_at));
-    report(header.loop_id, Exception { message: NEVER_LOOKED_AT, panic: panic.clone(), task });
+thread_local! {
+    /// The handlers of this thread's loops, under their numbers. Without a destructor, as all thread-locals here; the last loop
+    /// to leave frees the memory.
+    static HANDLERS: ManuallyDrop<RefCell<Vec<(u64, Handler)>>> = const { ManuallyDrop::new(RefCell::new(Vec::new())) };
 }
 
+pub(crate) const NEVER_LOOKED_AT: &str = "a task panicked and nobody looked at its result";
+pub(crate) const IN_A_CALLBACK: &str = "a callback panicked";
+pub(crate) const AT_AN_END: &str = "a destructor or a foreign waker panicked when a task ended";
+
+pub(crate) fn set_handler(loop_id: u64, handler: Handler) {
+    HANDLERS.with(|handlers| handlers.borrow_mut().push((loop_id, handler)));
+}
+
+/// The handler, to be dropped where no borrow is held: what it captured is foreign.
+pub(crate) fn remove_handler(loop_id: u64) -> Option<Handler> {
+    HANDLERS.with(|handlers| {
+        let mut handlers = handlers.borrow_mut();
+        let place = handlers.iter().position(|(id, _)| *id == loop_id)?;
+        let (_, handler) = handlers.swap_remove(place);
+        if handlers.is_empty() {
+            *handlers = Vec::new();
+        }
+        Some(handler)
+    })
+}
+
+fn handler(loop_id: u64) -> Option<Handler> {
+    HANDLERS
+        .with(|handlers| handlers.borrow().iter().find(|(id, _)| *id == loop_id).map(|(_, handler)| handler.clone()))
+}
+
+/// A panic that belongs to no task.
 pub(crate) fn reached_nobody(loop_id: u64, message: &'static str, payload: Box<dyn Any + Send>) {
     report(loop_id, Exception { message, panic: Panic::new(payload), task: None });
 }
 
-fn report(loop_id: u64, exception: Exception) {
-    let kernel = context::find(loop_id);
-    let handler = kernel.as_ref().and_then(|kernel| kernel.handler());
+pub(crate) fn report(loop_id: u64, exception: Exception) {
     // A handler that panics must not take the loop with it: this runs in destructors.
-    let told = handler.map(|handler| catch_unwind(AssertUnwindSafe(|| handler(&exception))));
+    let told = handler(loop_id).map(|handler| catch_unwind(AssertUnwindSafe(|| handler(&exception))));
     if !matches!(told, Some(Ok(()))) {
         eprintln!("onelane: {exception}");
     }

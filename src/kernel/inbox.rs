@@ -159,6 +159,7 @@ impl Inbox {
             }
         }
         let knocked = !std::mem::replace(&mut state.asleep, false);
+        debug_assert!(knocked || state.messages.is_empty(), "WAKE-2: a message came without a knock");
         if knocked { Parked::Message } else { Parked::TimedOut }
     }
 

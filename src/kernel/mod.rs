@@ -68,7 +68,6 @@ pub(crate) struct Kernel {
     /// The loop is being shut down: a task that is spawned now is cancelled.
     closing: Cell<bool>,
     pub(crate) tally: Tally,
-    handler: Option<exceptions::Handler>,
 }
 
 /// After so many rounds of tasks that spawn tasks while the loop shuts down, it gives up.
@@ -96,8 +95,8 @@ pub(crate) struct Tally {
 pub(crate) struct Stuck;
 
 impl Kernel {
-    pub(crate) fn new(clock: Clock, handler: Option<exceptions::Handler>) -> Rc<Self> {
-        let kernel = Rc::new(Kernel {
+    pub(crate) fn new(clock: Clock) -> Rc<Self> {
+        Rc::new(Kernel {
             wakers: Rc::new(Wakers::new()),
             wheel: RefCell::new(Wheel::new()),
             calls: RefCell::new(Calls::default()),
@@ -109,10 +108,7 @@ impl Kernel {
             spreads: Cell::new(0),
             closing: Cell::new(false),
             tally: Tally::default(),
-            handler,
-        });
-        context::add_loop(&kernel);
-        kernel
+        })
     }
 
     pub(crate) fn id(&self) -> u64 {
@@ -121,10 +117,6 @@ impl Kernel {
 
     pub(crate) fn inbox(&self) -> &'static Inbox {
         self.wakers.lane().inbox
-    }
-
-    pub(crate) fn handler(&self) -> Option<exceptions::Handler> {
-        self.handler.clone()
     }
 
     // ---- the turn ----
@@ -489,6 +481,7 @@ impl Kernel {
         }
         self.closing.set(false);
         match self.tasks().last() {
+            // END-1: the table is empty.
             None => Ok(()),
             Some(task) => Err(task.header().spawned_at),
         }
@@ -511,7 +504,6 @@ impl Kernel {
     ///
     /// As `finish_tasks`.
     pub(crate) fn close(&self) -> Result<(), &'static Location<'static>> {
-        context::remove_loop(self.id());
         loop {
             let ended = self.finish_tasks();
             let calls = self.calls.borrow_mut().drain();

@@ -48,6 +48,7 @@ impl<E: Copy> ReadyQueue<E> {
         if self.head == self.mark {
             return None;
         }
+        debug_assert!(self.mark.wrapping_sub(self.head) <= self.len(), "READY-2: the mark lies behind the tail");
         let entry = self.ring[self.place(self.head)];
         self.head = self.head.wrapping_add(1);
         Some(entry)

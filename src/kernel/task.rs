@@ -25,6 +25,7 @@
 
 use super::calls::Call;
 use super::clock::Time;
+use super::exceptions::{self, Exception};
 use super::token::Token;
 use crate::error::TaskError;
 use std::cell::{Cell, OnceCell, RefCell, UnsafeCell};
@@ -382,7 +383,9 @@ impl<F: Future> Drop for TaskCell<F> {
         unsafe { self.drop_future() };
         if let (Some(Ending::Panicked), false) = (self.header.ending.get(), self.header.looked_at.get()) {
             if let Some(Err(TaskError::Panicked(panic))) = self.outcome.get_mut() {
-                super::exceptions::never_looked_at(&self.header, panic);
+                let message = exceptions::NEVER_LOOKED_AT;
+                let task = Some((self.header.name(), self.header.spawned_at));
+                exceptions::report(self.header.loop_id, Exception { message, panic: panic.clone(), task });
             }
         }
     }

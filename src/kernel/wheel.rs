@@ -184,7 +184,9 @@ impl<T> Wheel<T> {
         unlink(&mut self.due, &mut self.timers, index);
         // What was set aside was the earliest; now something else is.
         self.earliest = None;
-        Some(self.timers.remove(index as usize).value)
+        let timer = self.timers.remove(index as usize);
+        debug_assert!(timer.deadline <= self.time, "TIME-2: a timer for {} fires at {}", timer.deadline, self.time);
+        Some(timer.value)
     }
 
     /// Takes all timers out, in no order.

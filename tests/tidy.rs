@@ -1,0 +1,121 @@
+//! What the architecture says of the source, and what the source says: floors, tags, unsafe code.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::Path;
+
+/// All Rust files below a folder, by their path from the package's root, with what stands in them.
+fn sources(folder: &str) -> BTreeMap<String, String> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut folders = vec![root.join(folder)];
+    let mut files = BTreeMap::new();
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
+                let name = path.strip_prefix(root).unwrap().to_string_lossy().replace('\\', "/");
+                files.insert(name, fs::read_to_string(&path).unwrap());
+            }
+        }
+    }
+    files
+}
+
+fn document(name: &str) -> String {
+    fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(name)).unwrap()
+}
+
+/// The part of a file that is compiled into the library.
+fn library_part(text: &str) -> &str {
+    text.split("#[cfg(test)]").next().unwrap().split("#[cfg(all(test").next().unwrap()
+}
+
+/// The files that a file imports from: `use crate::x::..`, `use super::x::..`, and the same paths in the code.
+fn imports(file: &str, text: &str, files: &BTreeSet<String>) -> BTreeSet<String> {
+    let code = library_part(text).lines().filter(|line| !line.trim_start().starts_with("//"));
+    let mut found = BTreeSet::new();
+    for line in code {
+        for (marker, base) in [("crate::", "src/"), ("super::", "src/kernel/")] {
+            for part in line.split(marker).skip(1) {
+                let path: Vec<&str> = part.split("::").map(|name| name.trim_start_matches('{')).collect();
+                let first = path[0].split(|c: char| !c.is_alphanumeric() && c != '_').next().unwrap();
+                let second = path
+                    .get(1)
+                    .map_or("", |name| name.split(|c: char| !c.is_alphanumeric() && c != '_').next().unwrap());
+                let candidates = [
+                    format!("{base}{first}/{second}.rs"),
+                    format!("{base}{first}.rs"),
+                    format!("{base}{first}/mod.rs"),
+                    // `super::Kernel`: the module itself.
+                    if marker == "super::" { "src/kernel/mod.rs".into() } else { String::new() },
+                ];
+                found.extend(candidates.into_iter().find(|candidate| files.contains(candidate)));
+            }
+        }
+    }
+    found.remove(file);
+    found
+}
+
+/// The floors of `docs/architecture.md`: a list of files a line, the lowest line at the bottom.
+fn floors() -> Vec<Vec<String>> {
+    let text = document("docs/architecture.md");
+    let picture = text.split("<!-- floors -->").nth(1).expect("the floors stand between two marks");
+    let lines = picture.lines().filter(|line| line.contains(".rs"));
+    let names = |line: &str| {
+        let words = line.split_whitespace().filter(|word| word.ends_with(".rs"));
+        words.map(|word| format!("src/{word}")).collect()
+    };
+    lines.map(names).collect()
+}
+
+#[test]
+fn imports_go_down() {
+    let sources = sources("src");
+    let files: BTreeSet<String> = sources.keys().cloned().collect();
+    let floors = floors();
+    let floor_of = |file: &str| floors.iter().rev().position(|floor| floor.iter().any(|name| name == file));
+    for (file, text) in &sources {
+        if file.ends_with("tests.rs") || file == "src/lib.rs" {
+            continue;
+        }
+        let floor = floor_of(file).unwrap_or_else(|| panic!("{file} stands on no floor of docs/architecture.md"));
+        for import in imports(file, text, &files) {
+            let below = floor_of(&import).unwrap_or_else(|| panic!("{import} stands on no floor"));
+            assert!(below < floor, "{file} (floor {floor}) imports from {import} (floor {below})");
+        }
+    }
+    for name in floors.iter().flatten() {
+        assert!(files.contains(name), "docs/architecture.md names {name}, which is not there");
+    }
+}
+
+#[test]
+fn each_tag_is_told_asserted_and_tested() {
+    let tags =
+        ["READY-1", "READY-2", "STEP-1", "STEP-2", "WAKE-1", "WAKE-2", "TIME-1", "TIME-2", "TIME-3", "DONE-1", "END-1"];
+    let architecture = document("docs/architecture.md");
+    let sources = sources("src");
+    let tests: String = sources.values().map(|text| &text[library_part(text).len()..]).collect::<String>()
+        + &self::sources("tests")
+            .into_iter()
+            .filter(|(name, _)| name != "tests/tidy.rs")
+            .map(|(_, text)| text)
+            .collect::<String>();
+    for tag in tags {
+        assert!(architecture.contains(tag), "docs/architecture.md does not tell of {tag}");
+        assert!(sources.values().any(|text| library_part(text).contains(tag)), "nothing in src/ speaks of {tag}");
+        assert!(tests.contains(tag), "no test speaks of {tag}");
+    }
+}
+
+#[test]
+fn unsafe_code_stands_in_two_files() {
+    let allowed = ["src/kernel/task.rs", "src/kernel/wakers.rs"];
+    for (file, text) in sources("src") {
+        let has = ["unsafe {", "unsafe fn", "unsafe impl", "allow(unsafe_code"].iter().any(|word| text.contains(word));
+        assert_eq!(has, allowed.contains(&file.as_str()), "{file}");
+    }
+}
