@@ -6,7 +6,7 @@ use crate::deadlock::DeadlockReport;
 use crate::error::{NoRunningLoop, TaskError};
 use crate::kernel::calls::Call;
 use crate::kernel::exceptions::{self, Exception, Handler};
-use crate::kernel::task::{Then, lend};
+use crate::kernel::task::{AnyTask, Then, lend};
 use crate::kernel::{Clock as KernelClock, Kernel, context};
 use crate::remote::Remote;
 use crate::task::{Task, TaskRef};
@@ -24,7 +24,13 @@ use std::time::{Duration, Instant};
 /// which never blocks, and [`next_deadline`](Self::next_deadline) to know when to come back.
 ///
 /// Neither `Send` nor `Sync`. Several loops may live on a thread, but only one of them turns at a time. Dropping a loop cancels its
-/// tasks; all futures are dropped when that is over (END-1), and callbacks that were not called never are.
+/// tasks; all futures are dropped when that is over (END-1). Callbacks in the ready queue may still be called while tasks end,
+/// timers do not fire any more. A loop cannot be dropped inside of its own turn: `run` and `turn` borrow it.
+///
+/// ```compile_fail,E0505
+/// let event_loop = onelane::EventLoop::new();
+/// event_loop.run(async move { drop(event_loop) });
+/// ```
 ///
 /// asyncio: the event loop, and `Runner`.
 ///
@@ -257,7 +263,8 @@ impl EventLoop {
             let over = Rc::new(Cell::new(false));
             let stop = over.clone();
             main.header().add_waiter(Then::Queue(Call::Once(Box::new(move || stop.set(true)))));
-            kernel.insert(main);
+            kernel.insert(main.clone());
+            let _evict = Evict { kernel, main };
             // As asyncio does it, the turn in which main's done callback runs is finished.
             let stuck = kernel.turn_until(&over).err().map(|_| DeadlockReport::of(kernel));
             let ended = kernel.finish_tasks();
@@ -381,10 +388,22 @@ impl Drop for EventLoop {
             let _entered = context::enter(&self.kernel);
             context::remove_loop(self.kernel.id());
             if let Err(spawned_at) = self.kernel.close() {
-                eprintln!("onelane: {}", never_ends(spawned_at));
+                exceptions::complain(&never_ends(spawned_at));
             }
         }
         drop(exceptions::remove_handler(self.kernel.id()));
+    }
+}
+
+/// If `try_run` unwinds, main's future goes, but its row in the table stays: it must not be polled any more.
+struct Evict<'a> {
+    kernel: &'a Kernel,
+    main: Rc<dyn AnyTask>,
+}
+
+impl Drop for Evict<'_> {
+    fn drop(&mut self) {
+        self.kernel.cancel(&self.main);
     }
 }
 

@@ -147,6 +147,8 @@ pub struct RemoteTask<T> {
     remote: Remote,
 }
 
+const TAKEN: &str = "the result of a RemoteTask was asked for twice; keep what the first await or wait() gave";
+
 impl<T: Send + 'static> RemoteTask<T> {
     /// Blocks this thread until the task has ended.
     ///
@@ -156,7 +158,7 @@ impl<T: Send + 'static> RemoteTask<T> {
     ///
     /// # Panics
     ///
-    /// In a turn of a loop, which would wait for ever if the task is its own: await it there.
+    /// In a turn of a loop, which would wait for ever if the task is its own: await it there. If an await has taken the result.
     pub fn wait(self) -> Result<T, TaskError> {
         assert!(
             !context::is_running(),
@@ -166,6 +168,7 @@ impl<T: Send + 'static> RemoteTask<T> {
         loop {
             match state.outcome.take() {
                 Some(outcome) => return outcome,
+                None if state.ended => panic!("{TAKEN}"),
                 None => state = self.shared.changed.wait(state).unwrap_or_else(|poisoned| poisoned.into_inner()),
             }
         }
@@ -199,6 +202,10 @@ impl<T> Future for RemoteTask<T> {
         let mut state = self.shared.lock();
         if let Some(outcome) = state.outcome.take() {
             return Poll::Ready(outcome);
+        }
+        if state.ended {
+            drop(state);
+            panic!("{TAKEN}");
         }
         let old = state.waker.replace(waker);
         drop(state);

@@ -95,8 +95,13 @@ impl Sleep {
     }
 
     /// Waits until `moment` instead, whether it is running or over. To be polled again.
+    ///
+    /// # Panics
+    ///
+    /// On another thread than its loop's, and if the loop has been dropped.
+    #[track_caller]
     pub fn reset(&mut self, moment: Instant) {
-        let kernel = self.kernel("Sleep::reset()");
+        let Some(kernel) = context::find(self.loop_id) else { panic!("{}", elsewhere("Sleep::reset()")) };
         self.disarm();
         self.deadline = kernel.clock.time_at(moment);
         self.stage = Stage::New;
@@ -105,14 +110,6 @@ impl Sleep {
     /// Whether the time is up. Polling gives the same answer, and a wake when it changes.
     pub fn is_elapsed(&self) -> bool {
         matches!(self.stage, Stage::Over)
-    }
-
-    #[track_caller]
-    fn kernel(&self, asked: &str) -> std::rc::Rc<Kernel> {
-        match context::find(self.loop_id) {
-            Some(kernel) => kernel,
-            None => panic!("{}", elsewhere(asked)),
-        }
     }
 
     fn disarm(&mut self) {
@@ -139,10 +136,8 @@ impl Future for Sleep {
             Stage::Armed(key) => Some(key),
             Stage::New => None,
         };
-        let kernel = self.kernel("poll() of a sleep");
-        if let Some(running) = context::running() {
-            assert!(running.id() == self.loop_id, "{}", elsewhere("poll() of a sleep"));
-        }
+        let kernel = context::running().filter(|kernel| kernel.id() == self.loop_id);
+        let Some(kernel) = kernel else { panic!("{}", elsewhere("poll() of a sleep")) };
         match key {
             Some(key) if !kernel.timer_wakes(key, context.waker()) => {
                 self.stage = Stage::Over;

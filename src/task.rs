@@ -124,7 +124,12 @@ pub struct Task<T> {
 
 /// Names a done callback, so that it can be removed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct CallbackId(u32);
+pub struct CallbackId {
+    loop_id: u64,
+    task: TaskId,
+    /// Its number among the task's waiters; 0 if the task had ended.
+    number: u32,
+}
 
 impl<T: 'static> Task<T> {
     /// Calls `callback` with this task when it has ended, from the ready queue: in the turn after the end, in the order in
@@ -157,20 +162,23 @@ impl<T: 'static> Task<T> {
         let task = Task { cell: self.cell.clone() };
         let call = Call::Once(Box::new(move || callback(&task)));
         let header = self.cell.header();
+        let mut number = 0;
         if !header.is_done() {
-            return CallbackId(header.add_waiter(Then::Queue(call)));
-        }
-        if let Some(kernel) = context::find(header.loop_id) {
+            number = header.add_waiter(Then::Queue(call));
+        } else if let Some(kernel) = context::find(header.loop_id) {
             kernel.call_soon(call);
         }
-        CallbackId(0)
+        CallbackId { loop_id: header.loop_id, task: self.id(), number }
     }
 
-    /// Removes a done callback. False if it was queued already, or removed.
+    /// Removes a done callback. False if it was queued already, or removed, or is another task's.
     ///
     /// asyncio: `remove_done_callback`, which finds it by equality and answers how many it removed.
     pub fn remove_done_callback(&self, callback: CallbackId) -> bool {
-        self.cell.header().remove_waiter(callback.0).is_some()
+        let header = self.cell.header();
+        let is_ours = (callback.loop_id, callback.task) == (header.loop_id, self.id());
+        // What comes out is dropped here, where no borrow is held.
+        is_ours && header.remove_waiter(callback.number).is_some()
     }
 }
 

@@ -33,8 +33,9 @@ fn wake_elsewhere_while_the_loop_is_dropped() {
                 move || {
                     let mut wakes = 0u32;
                     while !stop.load(Ordering::SeqCst) || wakes == 0 {
-                        waker.clone().wake();
+                        let clone = waker.clone();
                         waker.wake_by_ref();
+                        clone.wake();
                         wakes += 1;
                     }
                     wakes

@@ -451,6 +451,15 @@ fn poll_a_sleep_in_another_loop_of_the_thread() {
     assert_eq!(message, ELSEWHERE);
 }
 
+/// Its loop is there, on this thread, but is not in a turn.
+#[test]
+fn poll_a_sleep_where_no_loop_runs() {
+    let event_loop = virtual_loop();
+    let mut asleep = common::sleep_of(&event_loop, ms(5));
+    let message = panic_of(|| poll_once(&mut asleep));
+    assert!(message.starts_with("poll() of a sleep was called"), "{message}");
+}
+
 #[test]
 fn reset_a_sleep_after_its_loop() {
     let mut asleep: Sleep = common::sleep_of(&virtual_loop(), ms(5));
@@ -471,6 +480,39 @@ fn poll_what_is_over() {
         assert_eq!(panicked(spawn(waited)).await, "a wait was polled after it was over");
     });
 }
+
+/// The number of one task's callback is not that of somebody who awaits another.
+#[test]
+fn remove_the_callback_of_another_task() {
+    let ended = virtual_loop().try_run(async {
+        let (one, other) = (spawn(yield_now()), spawn(yield_now()));
+        let callback = one.add_done_callback(|_| ());
+        let other = Rc::new(other);
+        let awaited = other.clone();
+        let awaiting = spawn(async move { (&*awaited).await.is_ok() });
+        yield_now().await;
+        let removed = other.remove_done_callback(callback);
+        (removed, awaiting.await)
+    });
+    assert!(matches!(ended, Ok((false, Ok(true)))), "{ended:?}");
+}
+
+/// A remote task's result is there once. Whoever asks again is told so, and does not wait for ever.
+#[test]
+fn poll_a_remote_task_again() {
+    let event_loop = virtual_loop();
+    let mut remote_task = event_loop.remote().spawn(async { 7 }).unwrap();
+    for _ in 0..3 {
+        event_loop.turn();
+    }
+    assert_eq!(poll_once(&mut remote_task), Poll::Ready(Ok(7)));
+    let again = catch_unwind(AssertUnwindSafe(|| poll_once(&mut remote_task)));
+    assert!(again.is_err(), "it was polled after it was over, and answers {:?}", again.unwrap());
+}
+
+// That a loop is dropped inside of its own turn cannot be tested: `run` and `turn` borrow it, so the compiler refuses each safe
+// attempt, and with `ManuallyDrop` and raw pointers the exclusive reference for the drop would alias that borrow, which is
+// undefined behaviour in the test itself.
 
 /// A task of one loop is awaited in another, and the awaiter is cancelled: the cancellation must not go astray in the table of
 /// the wrong loop.

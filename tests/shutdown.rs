@@ -1,10 +1,10 @@
 //! Shutdowns that cannot end: a destructor that spawns a task whose destructor spawns a task, and so on.
 //!
-//! Each test has a process of its own, since such a loop leaves something behind.
+//! Each test has a process of its own, since such a loop leaves something behind: the tasks of the last round leak.
 
 mod common;
 
-use common::{alone, on_drop, panic_of, virtual_loop};
+use common::{alone, alone_and_leaking, on_drop, panic_of, virtual_loop};
 use onelane::{EventLoop, Remote, Task, spawn, yield_now};
 use std::cell::{Cell, RefCell};
 use std::future::pending;
@@ -37,7 +37,7 @@ const MESSAGE_ENDS: &str = "; do not spawn a task in a destructor whose own dest
 /// z-galaxy/zbus#380, glommio/glommio#51: what is spawned in destructors kept the shutdown alive for ever.
 #[test]
 fn spawn_for_ever_in_destructors_and_run() {
-    alone("spawn_for_ever_in_destructors_and_run", || {
+    alone_and_leaking("spawn_for_ever_in_destructors_and_run", || {
         let count = Rc::new(Cell::new(0));
         let copy = count.clone();
         let message = panic_of(|| {
@@ -54,7 +54,7 @@ fn spawn_for_ever_in_destructors_and_run() {
 
 #[test]
 fn spawn_for_ever_in_destructors_and_run_a_loop_again() {
-    alone("spawn_for_ever_in_destructors_and_run_a_loop_again", || {
+    alone_and_leaking("spawn_for_ever_in_destructors_and_run_a_loop_again", || {
         let count = Rc::new(Cell::new(0));
         let event_loop = virtual_loop();
         drop(event_loop.spawn(endless(count.clone())));
@@ -72,7 +72,7 @@ fn spawn_for_ever_in_destructors_and_run_a_loop_again() {
 /// A loop that is dropped with such a task ends with a line on stderr, and not with a panic in a destructor.
 #[test]
 fn spawn_for_ever_in_destructors_and_drop_the_loop() {
-    alone("spawn_for_ever_in_destructors_and_drop_the_loop", || {
+    alone_and_leaking("spawn_for_ever_in_destructors_and_drop_the_loop", || {
         let count = Rc::new(Cell::new(0));
         let event_loop = virtual_loop();
         drop(event_loop.spawn(endless(count.clone())));
@@ -85,7 +85,7 @@ fn spawn_for_ever_in_destructors_and_drop_the_loop() {
 /// What such a loop leaves behind must not reach the next loop: not its messages, not its tasks' wakers.
 #[test]
 fn spawn_for_ever_in_destructors_and_make_another_loop() {
-    alone("spawn_for_ever_in_destructors_and_make_another_loop", || {
+    alone_and_leaking("spawn_for_ever_in_destructors_and_make_another_loop", || {
         let (wakers, calls) = (Rc::new(RefCell::new(Vec::<Waker>::new())), Arc::new(AtomicUsize::new(0)));
         let message = panic_of(|| {
             onelane::run(async {

@@ -3,7 +3,7 @@
 mod common;
 
 use common::{Census, Post, Trace, await_that, ms, on_drop, virtual_loop, watched};
-use futures_util::{FutureExt, poll};
+use futures_util::poll;
 use onelane::{
     EventLoop, Handle, Join, LoopClosed, LoopRef, Panic, Remote, RemoteTask, RunError, Sleep, Task, TaskError, TaskId,
     TaskRef, all_tasks, call_soon, current_task, sleep, spawn, timeout, yield_now,
@@ -13,7 +13,7 @@ use std::future::{pending, poll_fn};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::task::{Context, Poll, Waker};
+use std::task::{Poll, Waker};
 use std::thread;
 
 // ---- what is Send and Sync, and what is neither (checked when this is compiled) ----

@@ -340,11 +340,10 @@ fn drop_the_loop_with_timers_pending() {
         assert_eq!(census.counts(), (before.0, before.0));
     }
     // A sleep outlives its loop.
-    let mut asleep = virtual_loop().run(async {
-        let mut asleep = sleep(ms(5));
-        assert!(poll!(&mut asleep).is_pending());
-        asleep
-    });
+    let event_loop = virtual_loop();
+    let mut asleep = common::sleep_of(&event_loop, ms(5));
+    assert!(common::poll_in(&event_loop, &mut asleep, Waker::noop()).is_pending());
+    drop(event_loop);
     assert!(!asleep.is_elapsed());
     virtual_loop().run(async { assert!(!asleep.is_elapsed()) });
     asleep = common::sleep_of(&virtual_loop(), ms(1));

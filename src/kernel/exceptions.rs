@@ -9,6 +9,7 @@ use crate::error::Panic;
 use std::any::Any;
 use std::cell::RefCell;
 use std::fmt;
+use std::io::Write;
 use std::mem::ManuallyDrop;
 use std::panic::{AssertUnwindSafe, Location, catch_unwind};
 use std::rc::Rc;
@@ -78,10 +79,15 @@ pub(crate) fn report(loop_id: u64, exception: Exception) {
     // A handler that panics must not take the loop with it: this runs in destructors.
     let told = handler(loop_id).map(|handler| catch_unwind(AssertUnwindSafe(|| handler(&exception))));
     if !matches!(told, Some(Ok(()))) {
-        eprintln!("onelane: {exception}");
+        complain(&exception);
     }
     // The payload is a foreign value, and its destructor may panic too. Then that payload is not dropped at all.
     if let Err(payload) = catch_unwind(AssertUnwindSafe(|| drop(exception))) {
         std::mem::forget(payload);
     }
+}
+
+/// A line on stderr. If it cannot be written, then not: `eprintln!` would panic.
+pub(crate) fn complain(what: &dyn fmt::Display) {
+    let _ = writeln!(std::io::stderr(), "onelane: {what}");
 }

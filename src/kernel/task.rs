@@ -82,7 +82,9 @@ pub(crate) struct Header {
 #[derive(Default)]
 struct Lists {
     wait: Option<Wait>,
-    waiter: Option<Then>,
+    waiter: Option<(u32, Then)>,
+    /// The number of the last waiter. Each has its own, so that one that has gone is not taken for another.
+    numbered: u32,
     rare: Option<Box<Rare>>,
 }
 
@@ -91,14 +93,8 @@ struct Lists {
 struct Rare {
     name: Option<Rc<str>>,
     waits: Vec<Wait>,
-    /// With their numbers, which tell one from the other.
     waiters: Vec<(u32, Then)>,
-    /// The number of the last waiter.
-    numbered: u32,
 }
-
-/// The number of the waiter that stands in `Lists`.
-const FIRST: u32 = 0;
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Ending {
@@ -152,6 +148,7 @@ impl Header {
             lists: RefCell::new(Lists {
                 wait: None,
                 waiter: None,
+                numbered: 0,
                 rare: name.map(|name| Box::new(Rare { name: Some(name), ..Rare::default() })),
             }),
         }
@@ -218,26 +215,25 @@ impl Header {
 
     // ---- who waits for it ----
 
-    /// Answers a number under which the waiter can be found again.
+    /// Answers a number under which the waiter can be found again; never 0.
     #[inline]
     pub(crate) fn add_waiter(&self, then: Then) -> u32 {
         let mut lists = self.lists.borrow_mut();
+        let number = lists.numbered.checked_add(1).expect("fewer than 2^32 waits for the end of one task");
+        lists.numbered = number;
         if lists.waiter.is_none() && lists.rare.as_ref().is_none_or(|rare| rare.waiters.is_empty()) {
-            lists.waiter = Some(then);
-            return FIRST;
+            lists.waiter = Some((number, then));
+        } else {
+            lists.rare().waiters.push((number, then));
         }
-        let rare = lists.rare();
-        // Whoever asks for more than four billion waiters finds one of the first removed in his place.
-        rare.numbered = rare.numbered.wrapping_add(1).max(FIRST + 1);
-        rare.waiters.push((rare.numbered, then));
-        rare.numbered
+        number
     }
 
-    /// Takes a waiter out, to be dropped where no borrow is held. None if the task has ended since.
+    /// Takes a waiter out, to be dropped where no borrow is held. None if it has gone, or if the task has ended.
     pub(crate) fn remove_waiter(&self, number: u32) -> Option<Then> {
         let mut lists = self.lists.borrow_mut();
-        if number == FIRST {
-            return lists.waiter.take();
+        if let Some((_, then)) = lists.waiter.take_if(|(first, _)| *first == number) {
+            return Some(then);
         }
         let waiters = &mut lists.rare.as_mut()?.waiters;
         let place = waiters.iter().position(|(other, _)| *other == number)?;
@@ -265,7 +261,7 @@ impl Header {
     pub(crate) fn take_waiters(&self) -> (Option<Then>, Option<Vec<(u32, Then)>>) {
         let mut lists = self.lists.borrow_mut();
         let others = lists.rare.as_mut().map(|rare| std::mem::take(&mut rare.waiters));
-        (lists.waiter.take(), others)
+        (lists.waiter.take().map(|(_, then)| then), others)
     }
 }
 
@@ -275,11 +271,8 @@ impl Lists {
     }
 
     fn waiter(&mut self, number: u32) -> Option<&mut Then> {
-        if number == FIRST {
-            return self.waiter.as_mut();
-        }
-        let waiters = &mut self.rare.as_mut()?.waiters;
-        waiters.iter_mut().find(|(other, _)| *other == number).map(|(_, then)| then)
+        let others = self.rare.iter_mut().flat_map(|rare| &mut rare.waiters);
+        self.waiter.iter_mut().chain(others).find(|(other, _)| *other == number).map(|(_, then)| then)
     }
 }
 

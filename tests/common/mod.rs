@@ -228,6 +228,15 @@ pub(crate) fn await_that(holds: impl Fn() -> bool) {
 /// Runs a test in a process of its own, since it would take the other tests down with it if it failed: by an overflow of the
 /// stack, by hanging, or by what it leaves behind in the process.
 pub(crate) fn alone(name: &str, test: impl FnOnce()) {
+    alone_with(name, &[], test);
+}
+
+/// As `alone`, for what is known to leak, so that a sanitizer does not ask for it.
+pub(crate) fn alone_and_leaking(name: &str, test: impl FnOnce()) {
+    alone_with(name, &[("ASAN_OPTIONS", "detect_leaks=0"), ("LSAN_OPTIONS", "detect_leaks=0")], test);
+}
+
+fn alone_with(name: &str, variables: &[(&str, &str)], test: impl FnOnce()) {
     const ALONE: &str = "ONELANE_TEST_ALONE";
     if std::env::var(ALONE).as_deref() == Ok(name) {
         thread::spawn(|| {
@@ -238,7 +247,12 @@ pub(crate) fn alone(name: &str, test: impl FnOnce()) {
         return test();
     }
     let mut command = std::process::Command::new(std::env::current_exe().unwrap());
-    let output = command.args(["--exact", name, "--nocapture"]).env(ALONE, name).output().unwrap();
+    let output = command
+        .args(["--exact", name, "--nocapture"])
+        .env(ALONE, name)
+        .envs(variables.iter().copied())
+        .output()
+        .unwrap();
     let (told, ran) = (String::from_utf8_lossy(&output.stderr), String::from_utf8_lossy(&output.stdout));
     assert!(output.status.success(), "{name} failed, with {}:\n{told}", output.status);
     assert!(ran.contains("1 passed"), "there is no test {name}");
