@@ -141,7 +141,7 @@ fn park_on_its_own_waker_and_drop_the_loop() {
     assert_eq!(census.counts(), (3, 3));
 }
 
-/// compio-rs/compio#936, #937: the list of tasks was walked while a destructor woke others in it.
+/// END-1. compio-rs/compio#936, #937: the list of tasks was walked while a destructor woke others in it.
 #[test]
 fn wake_all_siblings_in_destructors_at_shutdown() {
     for forward in [true, false] {
@@ -168,7 +168,7 @@ fn wake_all_siblings_in_destructors_at_shutdown() {
     }
 }
 
-/// compio-rs/compio#502: a slot was used again while a destructor spawned, and the wrong task was removed.
+/// WAKE-1. compio-rs/compio#502: a slot was used again while a destructor spawned, and the wrong task was removed.
 #[test]
 fn spawn_in_a_destructor_and_keep_both_slots_apart() {
     let trace = Trace::new();
@@ -199,7 +199,7 @@ fn spawn_in_a_destructor_and_keep_both_slots_apart() {
     });
 }
 
-/// tokio-rs/tokio#1842: a runtime that was dropped with living tasks hit an `unreachable!`.
+/// END-1. tokio-rs/tokio#1842: a runtime that was dropped with living tasks hit an `unreachable!`.
 #[test]
 fn drop_the_loop_with_tasks_in_every_state() {
     let census = Census::new();
@@ -586,7 +586,7 @@ fn clone_seventy_thousand_wakers_of_one_task() {
     assert_eq!((turn.ready, turn.tasks, post.polls()), (0, 0, 2));
 }
 
-/// Part C: what is counted as alive is what was spawned and has not ended, and nothing is left after the drop.
+/// END-1. Part C: what is counted as alive is what was spawned and has not ended, and nothing is left after the drop.
 #[test]
 fn count_tasks_through_spawn_end_and_cancel() {
     let event_loop = virtual_loop();
@@ -756,4 +756,34 @@ fn spawn_from_elsewhere_and_drop_here() {
         drop(event_loop);
         assert_eq!(census.dropped_on(), [here; 3]);
     });
+}
+
+/// DONE-1. While a future is dropped its task has not ended; whoever is told of the end finds the future gone.
+#[test]
+fn drop_the_future_and_then_tell() {
+    for cancelled in [false, true] {
+        let (trace, event_loop) = (Trace::new(), virtual_loop());
+        let (dropped, called) = (trace.clone(), trace.clone());
+        event_loop.run(async {
+            let task = spawn(async move {
+                let _guard = common::on_drop(move || {
+                    let own = current_task().unwrap();
+                    dropped.push(format!("dropped, done: {}", own.is_done()));
+                });
+                yield_now().await;
+                yield_now().await;
+                7
+            });
+            task.add_done_callback(move |task| called.push(format!("called: {:?}", task.result().map(|value| *value))));
+            yield_now().await;
+            yield_now().await;
+            if cancelled {
+                task.cancel();
+            }
+            trace.push(format!("awaited: {:?}", (&task).await));
+        });
+        let outcome = if cancelled { "Err(Cancelled)" } else { "Ok(7)" };
+        let told = [format!("called: {outcome}"), format!("awaited: {outcome}")];
+        assert_eq!(trace.take(), ["dropped, done: false", &told[0], &told[1]]);
+    }
 }

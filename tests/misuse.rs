@@ -53,6 +53,7 @@ impl Circle {
     }
 }
 
+/// STEP-2.
 #[test]
 fn run_in_a_run_and_go_on() {
     let census = Census::new();
@@ -75,6 +76,7 @@ fn run_in_a_run_and_go_on() {
     other.run(async {});
 }
 
+/// STEP-2.
 #[test]
 fn turn_in_a_running_loop() {
     let (event_loop, other) = (Rc::new(virtual_loop()), virtual_loop());

@@ -439,7 +439,7 @@ fn see_the_loop_from_every_way_in() {
     );
 }
 
-/// A turn steps nothing that was not ready when it began (READY-2), whoever queued it.
+/// READY-2. A turn steps nothing that was not ready when it began (READY-2), whoever queued it.
 #[test]
 fn queue_in_a_turn_and_run_in_the_next() {
     let trace = Trace::new();

@@ -449,7 +449,7 @@ fn unwind_out_of_run_and_run_again() {
     }
 }
 
-/// tokio-rs/tokio#3662, #3672, #3157: a cancellation from certain places panicked.
+/// STEP-1. tokio-rs/tokio#3662, #3672, #3157: a cancellation from certain places panicked.
 #[test]
 fn cancel_from_everywhere() {
     watched(|| {

@@ -91,7 +91,7 @@ fn await_a_remote_task_in_another_loop() {
     });
 }
 
-/// bytedance/monoio#121, tokio-rs/tokio#3662: wakers are `Send` by contract, also where everything else stays on its thread.
+/// WAKE-2. bytedance/monoio#121, tokio-rs/tokio#3662: wakers are `Send` by contract, also where everything else stays on its thread.
 #[test]
 fn clone_and_wake_on_eight_threads_while_the_loop_sleeps_and_ends() {
     watched(|| {

@@ -258,7 +258,7 @@ fn reset_a_sleep_in_every_state() {
     });
 }
 
-/// tokio-rs/tokio#6683: timers were lost when some came and went while others fired.
+/// TIME-1. tokio-rs/tokio#6683: timers were lost when some came and went while others fired.
 #[test]
 fn insert_and_cancel_while_timers_fire() {
     let trace = Trace::new();
@@ -460,7 +460,7 @@ fn replace_the_waker_of_a_sleep_and_wake_the_last() {
     assert!(common::poll_in(&event_loop, &mut asleep, Waker::noop()).is_ready());
 }
 
-/// Real time: never early, and in order.
+/// TIME-2. Real time: never early, and in order.
 #[test]
 fn sleep_on_the_real_clock_and_never_wake_early() {
     watched(|| {

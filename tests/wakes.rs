@@ -53,7 +53,7 @@ fn wake_from_two_threads_and_lose_none() {
     });
 }
 
-/// Part C: a task is queued once, however often it is woken, from wherever.
+/// READY-1. Part C: a task is queued once, however often it is woken, from wherever.
 #[test]
 fn wake_many_times_and_step_once() {
     let event_loop = virtual_loop();
@@ -301,7 +301,7 @@ fn wake_main_from_each_side() {
     });
 }
 
-/// tokio-rs/tokio#2062, #5429, #2046, smol-rs/smol#143; two more that nobody reported (compio, unsend): wakers are foreign code,
+/// STEP-1. tokio-rs/tokio#2062, #5429, #2046, smol-rs/smol#143; two more that nobody reported (compio, unsend): wakers are foreign code,
 /// and may call back when they are woken or dropped. No lock and no borrow is held then (STEP-1).
 #[test]
 fn call_back_from_foreign_wakers() {
@@ -380,7 +380,7 @@ fn call_back_from_foreign_wakers() {
     assert_eq!(calls.load(Ordering::SeqCst), 1, "it was dropped with the loop");
 }
 
-/// richardanaya/executor#4: a wake inside of a poll hung. nginx/ngx-rust#294, #295: it polled at once.
+/// STEP-2. richardanaya/executor#4: a wake inside of a poll hung. nginx/ngx-rust#294, #295: it polled at once.
 #[test]
 fn wake_itself_and_others_inside_a_poll() {
     let event_loop = virtual_loop();
@@ -592,7 +592,7 @@ fn poll_every_future_without_a_reason() {
     }
 }
 
-/// awslabs/shuttle#54, #91, local-runtime: a waker of a task that had ended woke whoever had its slot now.
+/// WAKE-1. awslabs/shuttle#54, #91, local-runtime: a waker of a task that had ended woke whoever had its slot now.
 #[test]
 fn wake_a_task_that_has_ended_and_not_the_next_in_its_slot() {
     let event_loop = virtual_loop();
