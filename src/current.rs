@@ -6,6 +6,7 @@ use std::rc::Rc;
 
 /// The loop that is running on this thread, or a panic that says what was asked for.
 #[track_caller]
+#[inline]
 pub(crate) fn running(asked: &str) -> Rc<Kernel> {
     match context::running() {
         Some(kernel) => kernel,
@@ -19,6 +20,7 @@ pub(crate) fn running(asked: &str) -> Rc<Kernel> {
 ///
 /// If a loop is running on this thread, and it is not the task's.
 #[track_caller]
+#[inline]
 pub(crate) fn check_loop(kernel: &Kernel, task: &Header) {
     assert!(
         kernel.id() == task.loop_id,

@@ -66,6 +66,7 @@ impl<T> Future for Join<T> {
 }
 
 /// Enters the waker among those who wait for a task, or makes sure that it stands there.
+#[inline]
 fn wait_in(header: &Header, waiter: Option<u32>, context: &Context<'_>) -> u32 {
     let Some(number) = waiter else {
         return header.add_waiter(Then::Wake(context.waker().clone()));

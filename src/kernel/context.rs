@@ -20,6 +20,7 @@ thread_local! {
 }
 
 /// The loop that is in a turn on this thread.
+#[inline]
 pub(crate) fn running() -> Option<Rc<Kernel>> {
     RUNNING.with(|running| running.borrow().clone())
 }

@@ -111,6 +111,7 @@ impl Kernel {
         })
     }
 
+    #[inline]
     pub(crate) fn id(&self) -> u64 {
         self.wakers.lane().loop_id
     }
@@ -283,6 +284,7 @@ impl Kernel {
     // ---- the end of a task, callbacks, panics ----
 
     /// The future returned. If the task was cancelled in its last step, that counts, and not what it returned.
+    #[inline]
     fn returned(&self, task: &Rc<dyn AnyTask>) {
         if task.header().is_condemned() {
             self.fail(task, TaskError::Cancelled);
@@ -299,6 +301,7 @@ impl Kernel {
     }
 
     /// The only place where a task ends: its future was dropped, and its outcome is written.
+    #[inline]
     fn finish(&self, task: &Rc<dyn AnyTask>, ending: Ending) {
         let header = task.header();
         assert!(header.ending.get().is_none(), "DONE-1: a task ended twice");
@@ -371,6 +374,7 @@ impl Kernel {
     }
 
     /// Wakes, whosever waker it is.
+    #[inline]
     fn wake(&self, waker: Waker) {
         match wakers::token_of(&waker) {
             Some(token) if self.wakers.wake(token) => {}
@@ -381,18 +385,21 @@ impl Kernel {
     // ---- what the floors above ask for ----
 
     /// The header of a task that is about to be spawned.
+    #[inline]
     pub(crate) fn new_header(&self, name: Option<Rc<str>>, spawned_at: &'static Location<'static>) -> Header {
         self.spawned.set(self.spawned.get() + 1);
         Header::new(self.spawned.get(), self.id(), spawned_at, name)
     }
 
     /// Queues a new task. While the loop shuts down it is cancelled, and its future is dropped in the next turn.
+    #[inline]
     pub(crate) fn spawn<F: Future + 'static>(&self, header: Header, future: F) -> Rc<TaskCell<F>> {
         let cell = TaskCell::new(header, future);
         self.insert(cell.clone());
         cell
     }
 
+    #[inline]
     pub(crate) fn insert(&self, task: Rc<dyn AnyTask>) {
         self.wakers.insert(task.clone());
         if self.closing.get() {

@@ -121,6 +121,7 @@ impl Wakers {
         }
     }
 
+    #[inline]
     pub(crate) fn lane(&self) -> &Lane {
         &self.lane
     }
@@ -148,6 +149,7 @@ impl Wakers {
     // ---- rows ----
 
     /// Gives a task a row, a token and a waker, and queues it. The row owns it until `remove` gives it back.
+    #[inline]
     pub(crate) fn insert(&self, task: Rc<dyn AnyTask>) {
         let whole = Rc::into_raw(task).cast_mut();
         // SAFETY: `whole` is from `Rc::into_raw`, and its count is the row's from here on.
@@ -173,6 +175,7 @@ impl Wakers {
     }
 
     /// Takes a running task out of its row, which its token does not name any more (WAKE-1).
+    #[inline]
     pub(crate) fn remove(&self, token: Token) -> Rc<dyn AnyTask> {
         debug_assert!(token == self.running.get(), "STEP-2: a task ended outside of its step");
         self.running.set(Token::NOBODY);
@@ -204,6 +207,7 @@ impl Wakers {
         self.row(token).map(|task| unsafe { count(task) })
     }
 
+    #[inline]
     fn row(&self, token: Token) -> Option<NonNull<Header>> {
         self.with(|table| {
             let row = table.rows.get(token.slot() as usize)?;
@@ -237,6 +241,7 @@ impl Wakers {
     // ---- wakes ----
 
     /// Queues a task if it waits. False if the token names no task of this loop.
+    #[inline]
     pub(crate) fn wake(&self, token: Token) -> bool {
         let Some(task) = self.row(token) else { return false };
         // SAFETY: the row owns the task it names.
@@ -259,6 +264,7 @@ impl Wakers {
     }
 
     /// The running task waits for this, if it suspends.
+    #[inline]
     pub(crate) fn wait_for(&self, wait: Wait) {
         if let Some(task) = self.row(self.running.get()) {
             // SAFETY: the row owns the task it names.
@@ -376,6 +382,7 @@ impl Wakers {
     }
 
     /// Whether the task is being stepped.
+    #[inline]
     pub(crate) fn is_running(&self, task: &Header) -> bool {
         task.token() == self.running.get()
     }
