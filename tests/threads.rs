@@ -516,7 +516,8 @@ fn poll_on_the_own_thread_alone() {
         while !thread.is_finished() {
             event_loop.turn();
         }
-        assert!(thread.join().unwrap() >= 21);
+        // The last wake may come while the poll before it is still to look.
+        assert!(thread.join().unwrap() >= 20);
     });
 }
 
