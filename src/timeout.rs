@@ -293,7 +293,7 @@ impl<T: Clone> Awaitable for &Task<T> {
 ///
 /// # Cost
 ///
-/// Two or three allocations, and a timer.
+/// Two allocations, and a timer.
 ///
 /// # Examples
 ///

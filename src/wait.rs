@@ -85,7 +85,7 @@ pub enum ReturnWhen {
 ///
 /// # Cost
 ///
-/// Three allocations, and for each task an entry in the ready queue when it ends.
+/// Seven allocations, and for each task an entry in the ready queue when it ends.
 ///
 /// # Examples
 ///

@@ -1,0 +1,73 @@
+//! What the docs say under "Cost": how many allocations each thing makes, once the loop has warmed up.
+#![allow(unsafe_code, reason = "counting allocations takes an allocator of one's own")]
+
+use onelane::{EventLoop, gather, sleep, spawn, task, timeout, wait, wait_for, yield_now};
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::cell::Cell;
+use std::time::Duration;
+
+struct Counting;
+
+thread_local! {
+    static MADE: Cell<usize> = const { Cell::new(0) };
+}
+
+// SAFETY: everything is passed on to the system's allocator; counting allocates nothing.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        MADE.set(MADE.get() + 1);
+        // SAFETY: as the caller promises.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
+        // SAFETY: as the caller promises.
+        unsafe { System.dealloc(pointer, layout) }
+    }
+}
+
+#[global_allocator]
+static COUNTING: Counting = Counting;
+
+const SECOND: Duration = Duration::from_secs(1);
+
+/// Allocations of the second time: the first grows tables and queues.
+async fn count<F: Future<Output = ()>>(act: impl Fn() -> F) -> usize {
+    act().await;
+    let before = MADE.get();
+    act().await;
+    MADE.get() - before
+}
+
+#[test]
+fn allocate_as_the_docs_say() {
+    EventLoop::with_virtual_clock().run(async {
+        let yields = count(yield_now).await;
+        let sleeps = count(|| sleep(SECOND)).await;
+        assert_eq!((yields, sleeps), (0, 0), "yield_now, sleep");
+
+        let spawns = count(async || spawn(async {}).await.unwrap()).await;
+        let names = count(async || task::Builder::new().name("n").spawn(async {}).await.unwrap()).await;
+        // The name, and the room for it beside the task.
+        assert_eq!((spawns, names), (1, 3), "spawn, with a name");
+
+        // A callback in its box; the task.
+        let callbacks = count(async || {
+            let task = spawn(async {});
+            task.add_done_callback(move |task| assert!(task.is_done()));
+            yield_now().await;
+            yield_now().await;
+        });
+        assert_eq!(callbacks.await, 1 + 1, "add_done_callback");
+
+        let timeouts = count(async || timeout(SECOND, yield_now()).await.unwrap()).await;
+        assert_eq!(timeouts, 2, "timeout");
+        let waits_for = count(async || wait_for(spawn(async {}), SECOND).await.unwrap().unwrap()).await;
+        assert_eq!(waits_for, 1 + 2, "wait_for and its task");
+
+        let gathers = count(async || drop(gather([1, 2, 3].map(async |n| n)).await.unwrap())).await;
+        assert_eq!(gathers, 3 + 4, "gather and its children");
+        let waits = count(async || drop(wait([spawn(async {}), spawn(async {})]).await)).await;
+        assert_eq!(waits, 2 + 7, "wait and its tasks");
+    });
+}
