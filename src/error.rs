@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex};
 /// Why a task ended without a value.
 ///
 /// asyncio raises `CancelledError`, or the exception that the task raised.
+#[doc(alias = "CancelledError")]
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum TaskError {
     /// The task was cancelled: its future was dropped.
@@ -98,6 +99,7 @@ impl PartialEq for Panic {
 impl Eq for Panic {}
 
 /// There is no loop running on this thread: asyncio's `RuntimeError: no running event loop`.
+#[doc(alias = "RuntimeError")]
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct NoRunningLoop;
 

@@ -236,6 +236,16 @@ impl EventLoop {
     /// With the panic of `main`, if it panics. If a loop is running on this thread. If the main task was cancelled. On a
     /// virtual clock, if the program cannot go on; the message has the report. If tasks that are dropped at the end go on
     /// spawning tasks for a thousand rounds: those of the last round are leaked.
+    /// asyncio: `Runner.run(main)`.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let event_loop = onelane::EventLoop::new();
+    /// let words = vec!["one", "lane"];
+    /// let letters = event_loop.run(async { words.iter().map(|word| word.len()).sum::<usize>() });
+    /// assert_eq!(letters, 7);
+    /// ```
     #[doc(alias = "run_until_complete")]
     #[track_caller]
     pub fn run<F: IntoFuture>(&self, main: F) -> F::Output {
@@ -251,6 +261,19 @@ impl EventLoop {
     /// # Panics
     ///
     /// With the panic of `main`, and if tasks go on spawning tasks at the end.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use onelane::{EventLoop, RunError, spawn, task};
+    ///
+    /// // Waits for a task that waits for ever.
+    /// let stuck = EventLoop::with_virtual_clock().try_run(async {
+    ///     task::Builder::new().name("lost").spawn(std::future::pending::<()>()).await
+    /// });
+    /// let Err(RunError::Deadlock(report)) = stuck else { unreachable!() };
+    /// assert_eq!(report.tasks[0].waits_for, ["task \"lost\""]);
+    /// ```
     #[track_caller]
     pub fn try_run<F: IntoFuture>(&self, main: F) -> Result<F::Output, RunError> {
         if context::is_running() {
@@ -427,6 +450,7 @@ fn never_ends(spawned_at: &Location<'_>) -> String {
 ///     assert_eq!(current.spawn(async { 1 }).await, Ok(1));
 /// });
 /// ```
+#[doc(alias = "get_running_loop")]
 #[derive(Clone)]
 pub struct LoopRef {
     loop_id: u64,
