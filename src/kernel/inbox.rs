@@ -13,7 +13,7 @@
 //! Nothing of the loop is touched from elsewhere but the inbox, and inboxes live as long as the process: a waker may fire at
 //! any time, also while its loop is being dropped, or years later (`lanes`).
 //!
-//! Knows tokens, no task and no waker. Next: `wakers.rs`.
+//! Knows tokens, no task and no waker. Next: `lanes.rs`.
 
 use super::token::Token;
 use super::wheel::TimerKey;

@@ -7,7 +7,7 @@
 //! Finding an inbox takes no lock: the list grows by whole blocks, each twice as long as the one before, and nothing in it
 //! moves.
 //!
-//! Knows no table and no task. Next: `wakers.rs`.
+//! Knows no table and no task. Next: `task.rs`.
 
 use super::inbox::Inbox;
 use super::token::{LAST_GENERATION, MAX_LANES};

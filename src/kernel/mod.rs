@@ -12,11 +12,11 @@
 //! ```
 //!
 //! Foreign code runs in `step` and `fire` alone, and at the end of a task: polls, destructors, callbacks, foreign wakers. It may
-//! call anything here, so no borrow is held while it runs (STEP-1). Its panics are caught once a batch, not once a step: what
-//! ran is in `running`, and the batch goes on behind it.
+//! call anything here, so no borrow is held while it runs (STEP-1). Its panics are caught around the turns and not
+//! around each step: `Wakers::running` says who it was, and the turn goes on behind it.
 //!
-//! Knows no word of the vocabulary: no gather, no sleep, no handle. Reading order: `ready`, `wheel`, `clock`, `token`, `lanes`,
-//! `inbox`, `calls`, `wakers`, `task`, `cancel`, this file, `context`.
+//! Knows no word of the vocabulary: no gather, no sleep, no handle. To read before: `ready`, `wheel`, `clock`, `token`, `calls`,
+//! `inbox`, `lanes`, `task`, `wakers`. Next: `cancel.rs`.
 
 pub(crate) mod calls;
 mod cancel;

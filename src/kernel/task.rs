@@ -20,7 +20,7 @@
 //!
 //! `QUEUED` and `WAITING` are `Header::life`, `RUNNING` is the one task of `Wakers::running`, `DONE` is `Header::ending`.
 //!
-//! Does not know the loop: whoever needs it looks it up by `Header::loop_id`. Next: `cancel.rs`.
+//! Does not know the loop: whoever needs it looks it up by `Header::loop_id`. Next: `wakers.rs`.
 #![allow(unsafe_code, reason = "pins a future inside of a shared cell, and forgets a lifetime (`lend`)")]
 
 use super::calls::Call;

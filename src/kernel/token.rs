@@ -9,11 +9,9 @@
 //!
 //! `lane` says which loop, `slot` which row of that loop's table, `generation` which tenant of the row. No two tasks of a
 //! process ever share a token: a row whose generations are used up is retired, and so is a lane. A token therefore names its
-//! task for ever, and a token of a task that has ended names nobody ([WAKE-1]).
+//! task for ever, and a token of a task that has ended names nobody (WAKE-1).
 //!
-//! Knows nothing of tasks, tables and threads. Next: `ready.rs`.
-//!
-//! [WAKE-1]: https://docs.rs/onelane/latest/onelane/index.html
+//! Knows nothing of tasks, tables and threads. Next: `calls.rs`.
 
 const SLOT_BITS: u32 = 24;
 const GENERATION_BITS: u32 = 24;

@@ -12,7 +12,7 @@
 //! A task that has ended leaves its row to the next generation, so its old wakers compare unequal (WAKE-1), and nothing has to
 //! stay alive for them.
 //!
-//! Does not know what wakes a task, nor what becomes of it when it has ended. Next: `task.rs`.
+//! Does not know what wakes a task, nor what becomes of it when it has ended. Next: `mod.rs`.
 #![allow(unsafe_code, reason = "the waker's vtable, and a table that is borrowed without a flag on the switch path")]
 
 use super::lanes::{self, Lane};
