@@ -81,10 +81,19 @@ pub(crate) fn report(loop_id: u64, exception: Exception) {
     if !matches!(told, Some(Ok(()))) {
         complain(&exception);
     }
-    // The payload is a foreign value, and its destructor may panic too. Then that payload is not dropped at all.
-    if let Err(payload) = catch_unwind(AssertUnwindSafe(|| drop(exception))) {
-        std::mem::forget(payload);
+    drop_payload(Box::new(exception));
+}
+
+/// A payload is a foreign value, and its destructor may panic too, with a payload of which the same is true. After a hundred
+/// of these the last is leaked.
+fn drop_payload(mut payload: Box<dyn Any>) {
+    for _ in 0..100 {
+        match catch_unwind(AssertUnwindSafe(|| drop(payload))) {
+            Ok(()) => return,
+            Err(next) => payload = next,
+        }
     }
+    std::mem::forget(payload);
 }
 
 /// A line on stderr. If it cannot be written, then not: `eprintln!` would panic.
