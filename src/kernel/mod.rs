@@ -82,6 +82,8 @@ pub(crate) enum Alarm {
 /// What the loop has done since it was made.
 #[derive(Default, Debug)]
 pub(crate) struct Tally {
+    /// Turns, but for those that `Wakers::switch` went on to by itself.
+    pub(crate) turns: Cell<usize>,
     /// Entries of the ready queue that were taken: steps and callbacks.
     pub(crate) entries: Cell<usize>,
     /// Callbacks of the ready queue that were called, or had been cancelled.
@@ -152,6 +154,7 @@ impl Kernel {
         if let Some(now) = self.look() {
             self.expire(now);
         }
+        add(&self.tally.turns, 1);
         add(&self.tally.entries, self.wakers.mark());
     }
 
@@ -535,5 +538,60 @@ fn add(counter: &Cell<usize>, number: usize) {
 impl std::fmt::Debug for Kernel {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Kernel").field("id", &self.id()).field("tasks", &self.wakers.len()).finish_non_exhaustive()
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    fn enter(clock: Clock) -> (Rc<Kernel>, context::Entered) {
+        let kernel = Kernel::new(clock);
+        let entered = context::enter(&kernel);
+        (kernel, entered)
+    }
+
+    /// A loop that has nothing to do sleeps: it does not come by to look.
+    #[test]
+    fn idle_loop_makes_no_turns() {
+        let (kernel, _entered) = enter(Clock::real());
+        let over = Rc::new(Cell::new(false));
+        let flag = over.clone();
+        let deadline = kernel.clock.now().after(Duration::from_millis(30));
+        kernel.add_timer(deadline, Alarm::Call(Call::Once(Box::new(move || flag.set(true)))));
+        assert!(kernel.turn_until(&over).is_ok());
+        assert!(kernel.clock.now() >= deadline, "TIME-2: the timer was early");
+        // One that fires; a condition variable may return a few times for no reason.
+        assert!(kernel.tally.turns.get() <= 5, "{} turns in which nothing was due", kernel.tally.turns.get());
+    }
+
+    /// A timer that is cancelled leaves nothing behind that keeps the loop looking at its clock.
+    #[test]
+    fn cancelled_timer_leaves_the_loop_calm() {
+        let (kernel, _entered) = enter(Clock::virtual_time());
+        let key = kernel.add_timer(Time(5), Alarm::Call(Call::Once(Box::new(|| unreachable!()))));
+        assert_eq!(kernel.next_deadline(), Some(Time(5)));
+        assert!(kernel.cancel_timer(key).is_some() && kernel.cancel_timer(key).is_none());
+        kernel.call_soon(Call::Once(Box::new(|| ())));
+        kernel.turn();
+        assert!(kernel.rest().is_err(), "there is nothing to wait for");
+        assert_eq!((kernel.next.get(), kernel.clock.now()), (Time::NEVER, Time(0)));
+    }
+
+    /// The end of the loop drops what was not called, and runs none of it.
+    #[test]
+    fn close_drops_callbacks_and_timers_uncalled() {
+        let (kernel, _entered) = enter(Clock::virtual_time());
+        let held = Rc::new(());
+        for deadline in [Time(0), Time(5), Time::NEVER] {
+            let held = held.clone();
+            kernel.add_timer(deadline, Alarm::Call(Call::Once(Box::new(move || unreachable!("{held:?}")))));
+        }
+        let copy = held.clone();
+        kernel.call_soon(Call::Once(Box::new(move || unreachable!("{copy:?}"))));
+        assert_eq!(Rc::strong_count(&held), 5);
+        assert!(kernel.close().is_ok());
+        assert_eq!((Rc::strong_count(&held), kernel.wakers.len()), (1, 0), "END-1");
     }
 }
