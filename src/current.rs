@@ -1,7 +1,7 @@
-//! Finding the loop: the one that runs here, or the one to which a task belongs.
+//! What leaf futures need of the loop: to find it, and to tell it what their task waits for.
 
-use crate::kernel::task::{AnyTask, Header};
-use crate::kernel::{Kernel, context};
+use crate::kernel::task::{AnyTask, Header, Wait};
+use crate::kernel::{Kernel, WaitKey, context};
 use std::rc::Rc;
 
 /// The loop that is running on this thread, or a panic that says what was asked for.
@@ -33,4 +33,33 @@ pub(crate) fn check_loop(kernel: &Kernel, task: &Header) {
 pub(crate) fn cancel(task: &Rc<dyn AnyTask>) -> bool {
     // A loop that has gone has left no task alive (END-1).
     context::find(task.header().loop_id).is_some_and(|kernel| kernel.cancel(task))
+}
+
+/// What a leaf future keeps of the record that its task waits for it: from the first poll that was pending until it is ready or
+/// dropped. Of several futures in one task, all that have begun are recorded, whichever was polled last.
+#[derive(Debug, Default)]
+pub(crate) struct Record(Option<WaitKey>);
+
+impl Record {
+    /// The leaf was polled in the running task, and is pending.
+    #[inline]
+    pub(crate) fn begin(&mut self, kernel: &Kernel, wait: impl FnOnce() -> Wait) {
+        if self.0.is_some_and(|key| kernel.wakers.waits_here(key)) {
+            return;
+        }
+        // It may have been moved here from another task.
+        self.end();
+        self.0 = kernel.wakers.begin_wait(wait());
+    }
+
+    /// The leaf is ready, or is dropped.
+    #[inline]
+    pub(crate) fn end(&mut self) {
+        if let Some(key) = self.0.take() {
+            // On another thread, or after the loop, there is nothing to be found, and nothing is lost.
+            if let Some(kernel) = context::find(key.loop_id) {
+                kernel.wakers.end_wait(key);
+            }
+        }
+    }
 }

@@ -43,7 +43,7 @@ impl DeadlockReport {
         let stuck = |task: std::rc::Rc<dyn crate::kernel::task::AnyTask>| {
             let header = task.header();
             let mut waits_for = Vec::new();
-            header.each_wait(0..usize::MAX, |wait| waits_for.push(describe(kernel, wait)));
+            header.each_wait(|_, wait| waits_for.push(describe(kernel, wait)));
             StuckTask {
                 id: TaskId(header.id),
                 name: header.name().to_string(),

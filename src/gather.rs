@@ -3,7 +3,7 @@
 //! A gather hears of its children by done callbacks: the callback, when its turn comes, counts, and wakes whoever awaits when
 //! the gather is decided. So it takes one turn more than a direct await; what has ended already is counted at once.
 
-use crate::current::{check_loop, running};
+use crate::current::{Record, check_loop, running};
 use crate::error::TaskError;
 use crate::join::{clone_outcome, take_outcome};
 use crate::kernel::calls::{Call, Watcher};
@@ -427,6 +427,7 @@ pub(crate) fn describe_tasks(tasks: &[Rc<dyn AnyTask>], f: &mut fmt::Formatter<'
 pub struct Gather<C: Children + 'static> {
     gathering: Rc<Gathering<C>>,
     begun: bool,
+    record: Record,
 }
 
 impl<C: Children + 'static> Gather<C> {
@@ -448,7 +449,7 @@ impl<C: Children + 'static> Gather<C> {
                 task.header().add_waiter(Then::Queue(Call::Watch(gathering.clone(), number)));
             }
         }
-        Gather { gathering, begun: false }
+        Gather { gathering, begun: false, record: Record::default() }
     }
 
     /// Waits for all children, however they end, and gives all outcomes in the order of the arguments.
@@ -475,6 +476,7 @@ impl<C: Children + 'static> Gather<C> {
         let gathering = &self.gathering;
         if gathering.is_decided() {
             self.begun = false;
+            self.record.end();
             return Poll::Ready(());
         }
         self.begun = true;
@@ -482,7 +484,7 @@ impl<C: Children + 'static> Gather<C> {
         let old = gathering.waker.replace(Some(new));
         drop(old);
         if let Some(kernel) = context::running() {
-            kernel.wakers.wait_for(Wait::Group(Rc::<Gathering<C>>::downgrade(gathering)));
+            self.record.begin(&kernel, || Wait::Group(Rc::<Gathering<C>>::downgrade(gathering)));
         }
         Poll::Pending
     }
@@ -502,6 +504,7 @@ impl<C: Children + 'static> Future for Gather<C> {
 
 impl<C: Children + 'static> Drop for Gather<C> {
     fn drop(&mut self) {
+        self.record.end();
         drop(self.gathering.waker.take());
         if self.begun {
             for task in self.gathering.links().unwrap_or_default() {

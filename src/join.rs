@@ -1,6 +1,6 @@
 //! Awaiting a task, and reading its outcome.
 
-use crate::current::{cancel, check_loop};
+use crate::current::{Record, cancel, check_loop};
 use crate::error::TaskError;
 
 use crate::kernel::context;
@@ -22,19 +22,20 @@ pub struct Join<T> {
     /// How the result is read: taken out, or cloned.
     read: fn(&dyn TypedTask<T>) -> Outcome<T>,
     /// The number of our waker among the task's waiters, once we wait.
-    waiter: Option<u32>,
+    waiter: Option<u64>,
+    record: Record,
 }
 
 impl<T> Join<T> {
     pub(crate) fn taking(cell: Rc<dyn TypedTask<T>>) -> Self {
-        Join { cell, read: take_outcome::<T>, waiter: None }
+        Join { cell, read: take_outcome::<T>, waiter: None, record: Record::default() }
     }
 
     pub(crate) fn cloning(cell: Rc<dyn TypedTask<T>>) -> Self
     where
         T: Clone,
     {
-        Join { cell, read: clone_outcome::<T>, waiter: None }
+        Join { cell, read: clone_outcome::<T>, waiter: None, record: Record::default() }
     }
 }
 
@@ -42,10 +43,12 @@ impl<T> Future for Join<T> {
     type Output = Result<T, TaskError>;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        let header = self.cell.header();
+        let this = &mut *self;
+        let header = this.cell.header();
         if header.is_done() {
-            self.waiter = None;
-            return Poll::Ready((self.read)(&*self.cell));
+            this.waiter = None;
+            this.record.end();
+            return Poll::Ready((this.read)(&*this.cell));
         }
         let kernel = context::running();
         if let Some(kernel) = &kernel {
@@ -56,18 +59,17 @@ impl<T> Future for Join<T> {
                 header.name()
             );
         }
-        let waiter = wait_in(header, self.waiter, context);
+        this.waiter = Some(wait_in(header, this.waiter, context));
         if let Some(kernel) = kernel {
-            kernel.wakers.wait_for(Wait::Task(header.token()));
+            this.record.begin(&kernel, || Wait::Task(header.token()));
         }
-        self.waiter = Some(waiter);
         Poll::Pending
     }
 }
 
 /// Enters the waker among those who wait for a task, or makes sure that it stands there.
 #[inline]
-fn wait_in(header: &Header, waiter: Option<u32>, context: &Context<'_>) -> u32 {
+fn wait_in(header: &Header, waiter: Option<u64>, context: &Context<'_>) -> u64 {
     let Some(number) = waiter else {
         return header.add_waiter(Then::Wake(context.waker().clone()));
     };
@@ -81,6 +83,7 @@ fn wait_in(header: &Header, waiter: Option<u32>, context: &Context<'_>) -> u32 {
 
 impl<T> Drop for Join<T> {
     fn drop(&mut self) {
+        self.record.end();
         let Some(number) = self.waiter else { return };
         let waiter = self.cell.header().remove_waiter(number);
         cancel(&self.cell.clone().erase());

@@ -1,6 +1,6 @@
 //! Waiting for a moment.
 
-use crate::current::running;
+use crate::current::{Record, running};
 use crate::kernel::task::Wait;
 use crate::kernel::{Alarm, Kernel, Message, Time, TimerKey, context, inbox};
 use std::pin::Pin;
@@ -78,6 +78,7 @@ pub struct Sleep {
     lane: u16,
     deadline: Time,
     stage: Stage,
+    record: Record,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -91,7 +92,13 @@ enum Stage {
 
 impl Sleep {
     fn new(kernel: &Kernel, deadline: Time) -> Self {
-        Sleep { loop_id: kernel.id(), lane: kernel.wakers.lane().number, deadline, stage: Stage::New }
+        Sleep {
+            loop_id: kernel.id(),
+            lane: kernel.wakers.lane().number,
+            deadline,
+            stage: Stage::New,
+            record: Record::default(),
+        }
     }
 
     /// Waits until `moment` instead, whether it is running or over. To be polled again.
@@ -113,6 +120,7 @@ impl Sleep {
     }
 
     fn disarm(&mut self) {
+        self.record.end();
         let Stage::Armed(key) = std::mem::replace(&mut self.stage, Stage::Over) else { return };
         match context::find(self.loop_id) {
             // The alarm is dropped here, where no borrow is held.
@@ -141,6 +149,7 @@ impl Future for Sleep {
         match key {
             Some(key) if !kernel.timer_wakes(key, context.waker()) => {
                 self.stage = Stage::Over;
+                self.record.end();
                 return Poll::Ready(());
             }
             Some(_) => {}
@@ -154,7 +163,8 @@ impl Future for Sleep {
                 self.stage = Stage::Armed(kernel.add_timer(self.deadline, alarm));
             }
         }
-        kernel.wakers.wait_for(Wait::Sleep(self.deadline));
+        let deadline = self.deadline;
+        self.record.begin(&kernel, || Wait::Sleep(deadline));
         Poll::Pending
     }
 }

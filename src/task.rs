@@ -128,7 +128,7 @@ pub struct CallbackId {
     loop_id: u64,
     task: TaskId,
     /// Its number among the task's waiters; 0 if the task had ended.
-    number: u32,
+    number: u64,
 }
 
 impl<T: 'static> Task<T> {

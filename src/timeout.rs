@@ -6,7 +6,7 @@
 
 use crate::current::running;
 use crate::kernel::calls::{Call, CallKey, Watcher};
-use crate::kernel::task::{AnyTask, Then};
+use crate::kernel::task::{AnyTask, Then, same};
 use crate::kernel::{Alarm, Time, TimerKey, context};
 use crate::task::{Task, TaskRef};
 use std::cell::Cell;
@@ -135,27 +135,45 @@ struct Expiry {
     inside: Cell<Option<Inside>>,
 }
 
-/// What the task awaited inside of the timeout when it suspended last: a range of its waits, as long as they are not void.
+/// What was begun inside of the timeout: waits of this task, by their numbers.
 struct Inside {
     task: Rc<dyn AnyTask>,
-    epoch: u32,
-    range: std::ops::Range<usize>,
+    /// Behind the first of a pair, up to the second.
+    numbers: Vec<(u64, u64)>,
 }
 
 impl Inside {
+    /// After a poll of the future inside, before which the task's last number was `before`.
+    fn add(&mut self, before: u64) {
+        let header = self.task.header();
+        let last = header.numbered();
+        if last == before {
+            return;
+        }
+        // Ranges in which nothing waits any more go, so that there are as many as there are waits.
+        self.numbers.push((before, last));
+        self.numbers.retain(|&range| {
+            let mut waits = false;
+            header.each_wait(|number, _| waits |= contains(range, number));
+            waits
+        });
+    }
+
     /// Cancels the tasks that are awaited in there. False if none is.
     fn interrupt(self) -> bool {
         let header = self.task.header();
         let Some(kernel) = context::find(header.loop_id) else { return false };
-        if header.waits_epoch.get() != self.epoch {
-            return false;
-        }
-        match kernel.links(header, self.range) {
+        let inside = |number| self.numbers.iter().any(|&range| contains(range, number));
+        match kernel.links(header, inside) {
             Some(links) => kernel.interrupt(&self.task, links),
             None => return false,
         }
         true
     }
+}
+
+fn contains((before, last): (u64, u64), number: u64) -> bool {
+    before < number && number <= last
 }
 
 impl Watcher for Expiry {
@@ -220,19 +238,22 @@ impl<F: Future> Future for Timeout<F> {
             return Poll::Ready(Err(Elapsed));
         }
         let task = context::running().and_then(|kernel| kernel.current());
-        let before = task.as_ref().map(|task| task.header().waits_len());
+        let before = task.as_ref().map_or(0, |task| task.header().numbered());
         if let Poll::Ready(value) = future.as_mut().poll(context) {
             this.disarm();
             this.future = None;
             return Poll::Ready(Ok(value));
         }
-        let inside = task.zip(before).map(|(task, before)| {
-            let header = task.header();
-            let after = header.waits_len();
-            Inside { epoch: header.waits_epoch.get(), range: before..after, task }
-        });
+        let mut inside = armed.expiry.inside.take();
+        if let Some(task) = task {
+            // What another task began in here is not this task's.
+            let known = inside.filter(|inside| same(&inside.task, &task));
+            let mut known = known.unwrap_or(Inside { task, numbers: Vec::new() });
+            known.add(before);
+            inside = Some(known);
+        }
         let waker = context.waker().clone();
-        drop(armed.expiry.inside.replace(inside));
+        armed.expiry.inside.set(inside);
         drop(armed.expiry.waker.replace(Some(waker)));
         Poll::Pending
     }
@@ -336,7 +357,7 @@ enum Stage<F> {
     CancelledAtOnce {
         task: TaskRef,
         future: Option<Pin<Box<F>>>,
-        ended: Option<(Rc<Expiry>, u32)>,
+        ended: Option<(Rc<Expiry>, u64)>,
     },
     /// A future and no time: asyncio makes a task of it and cancels that, which takes so many turns.
     NeverStarted {
@@ -377,7 +398,7 @@ impl<F: Future> Future for WaitFor<F> {
     }
 }
 
-fn cancel_and_wait(task: &TaskRef, ended: &mut Option<(Rc<Expiry>, u32)>, context: &Context<'_>) {
+fn cancel_and_wait(task: &TaskRef, ended: &mut Option<(Rc<Expiry>, u64)>, context: &Context<'_>) {
     let begins = ended.is_none();
     let (expiry, _) = ended.get_or_insert_with(|| {
         let expiry = Rc::new(Expiry::default());

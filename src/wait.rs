@@ -3,7 +3,7 @@
 //! As in asyncio, a wait hears of its tasks by done callbacks, also of those that have ended already: it always lets others go
 //! first. Who is done is looked up when the waiting task is stepped, not when it is woken.
 
-use crate::current::{check_loop, running};
+use crate::current::{Record, check_loop, running};
 use crate::gather::describe_tasks;
 use crate::kernel::calls::{Call, Watcher};
 use crate::kernel::task::{AnyTask, Ending, Group, Then, Wait as WaitsFor};
@@ -224,6 +224,7 @@ pub struct Wait<H> {
     waiting: Rc<Waiting>,
     timeout: Option<Duration>,
     begun: Option<Begun>,
+    record: Record,
 }
 
 /// What is to be taken back when the wait is over.
@@ -231,7 +232,7 @@ struct Begun {
     loop_id: u64,
     timer: Option<TimerKey>,
     /// Our number among the waiters of each task; 0 where it had ended already.
-    waiters: Vec<u32>,
+    waiters: Vec<u64>,
 }
 
 impl<H: TaskHandle> Wait<H> {
@@ -247,7 +248,7 @@ impl<H: TaskHandle> Wait<H> {
             waker: Cell::new(None),
             tasks,
         };
-        Wait { handles, waiting: Rc::new(waiting), timeout: None, begun: None }
+        Wait { handles, waiting: Rc::new(waiting), timeout: None, begun: None, record: Record::default() }
     }
 }
 
@@ -288,6 +289,7 @@ impl<H> Wait<H> {
 
     /// Takes back what `begin` did, as far as it is still there.
     fn end(&mut self) {
+        self.record.end();
         let Some(begun) = self.begun.take() else { return };
         self.waiting.released.set(true);
         drop(self.waiting.waker.take());
@@ -321,7 +323,7 @@ impl<H: TaskHandle> Future for Wait<H> {
         let old = this.waiting.waker.replace(Some(new));
         drop(old);
         if let Some(kernel) = context::running() {
-            kernel.wakers.wait_for(WaitsFor::Group(Rc::<Waiting>::downgrade(&this.waiting)));
+            this.record.begin(&kernel, || WaitsFor::Group(Rc::<Waiting>::downgrade(&this.waiting)));
         }
         Poll::Pending
     }

@@ -11,7 +11,6 @@
 
 use super::Kernel;
 use super::task::{AnyTask, Header, Wait};
-use std::ops::Range;
 use std::rc::Rc;
 
 /// A place on the way, which is a walk in depth-first order; the stack is a list, so a chain of any length fits.
@@ -89,7 +88,7 @@ impl Kernel {
     /// A task that has links is left to them, and they come next; any other is queued.
     fn onward(&self, task: &Rc<dyn AnyTask>, spread: u64) -> Vec<Visit> {
         let header = task.header();
-        let Some(links) = self.links(header, 0..usize::MAX) else {
+        let Some(links) = self.links(header, |_| true) else {
             header.visited.set(left_behind(spread));
             self.wakers.wake(header.token());
             return Vec::new();
@@ -100,11 +99,12 @@ impl Kernel {
         std::iter::once(Visit::Leave(task.clone())).chain(links.into_iter().rev().map(enter)).collect()
     }
 
-    /// The tasks to which a cancellation goes on, of those waits that stand in `range`. None if it has no links there. If all that
-    /// it is linked to have ended, that is no task, but not none: then it is queued already, or a callback is that will wake it.
-    pub(crate) fn links(&self, header: &Header, range: Range<usize>) -> Option<Vec<Rc<dyn AnyTask>>> {
+    /// The tasks to which a cancellation goes on, of those waits whose numbers count. None if there are no links among them. If all
+    /// that they lead to have ended, that is no task, but not none: the task is queued already, or a callback is that will wake it.
+    pub(crate) fn links(&self, header: &Header, counts: impl Fn(u64) -> bool) -> Option<Vec<Rc<dyn AnyTask>>> {
         let mut links: Option<Vec<Rc<dyn AnyTask>>> = None;
-        header.each_wait(range, |wait| match wait {
+        header.each_wait(|number, wait| match wait {
+            _ if !counts(number) => {}
             Wait::Sleep(_) => {}
             Wait::Task(token) => links.get_or_insert_default().extend(self.wakers.task(*token)),
             Wait::Group(group) => {

@@ -35,7 +35,7 @@ pub(crate) use clock::{Clock, Time};
 pub(crate) use inbox::{Inbox, Message, Parked};
 pub(crate) use lanes::inbox;
 pub(crate) use token::Token;
-pub(crate) use wakers::State;
+pub(crate) use wakers::{State, WaitKey};
 pub(crate) use wheel::TimerKey;
 
 use crate::error::{Panic, TaskError};

@@ -30,7 +30,6 @@ use super::token::Token;
 use crate::error::TaskError;
 use std::cell::{Cell, OnceCell, RefCell, UnsafeCell};
 use std::mem::ManuallyDrop;
-use std::ops::Range;
 use std::panic::Location;
 use std::pin::Pin;
 use std::ptr::NonNull;
@@ -42,10 +41,8 @@ pub(crate) type Outcome<T> = Result<T, TaskError>;
 
 /// In `Header::life`: the task stands in the ready queue, once (READY-1), or is being stepped.
 pub(super) const QUEUED: u8 = 1;
-/// In `Header::life`: it waits for something that is recorded; the record is void when it is stepped next.
-pub(super) const WAITS: u8 = 2;
 /// In `Header::life`: it was cancelled; when it is stepped next, its future is dropped.
-pub(super) const CONDEMNED: u8 = 4;
+pub(super) const CONDEMNED: u8 = 2;
 
 /// What is known of a task without knowing its type.
 pub(crate) struct Header {
@@ -54,7 +51,7 @@ pub(crate) struct Header {
     pub(super) whole: Cell<Option<NonNull<dyn AnyTask>>>,
     pub(super) waker: OnceCell<Waker>,
     pub(super) token: Cell<Token>,
-    /// Of `QUEUED`, `WAITS` and `CONDEMNED`.
+    /// Of `QUEUED` and `CONDEMNED`.
     pub(super) life: Cell<u8>,
 
     // Fixed when the task is made.
@@ -71,8 +68,6 @@ pub(crate) struct Header {
     pub(crate) cancelling: Cell<u32>,
     /// The last spread of a cancellation that came by here (`cancel.rs`).
     pub(crate) visited: Cell<u64>,
-    /// Counts how often what it waits for became void, so that a place in that list can be told from the same place later.
-    pub(crate) waits_epoch: Cell<u32>,
     /// Borrowed in this file alone, and while no foreign code runs.
     lists: RefCell<Lists>,
 }
@@ -81,10 +76,10 @@ pub(crate) struct Header {
 /// no memory of its own; the others stand in `Rare`, behind it.
 #[derive(Default)]
 struct Lists {
-    wait: Option<Wait>,
-    waiter: Option<(u32, Then)>,
-    /// The number of the last waiter. Each has its own, so that one that has gone is not taken for another.
-    numbered: u32,
+    wait: Option<(u64, Wait)>,
+    waiter: Option<(u64, Then)>,
+    /// The number of the last wait or waiter. Each has its own, so that one that has gone is not taken for another.
+    numbered: u64,
     rare: Option<Box<Rare>>,
 }
 
@@ -92,8 +87,9 @@ struct Lists {
 #[derive(Default)]
 struct Rare {
     name: Option<Rc<str>>,
-    waits: Vec<Wait>,
-    waiters: Vec<(u32, Then)>,
+    /// With their numbers, in the order of which they stand. So do the waiters.
+    waits: Vec<(u64, Wait)>,
+    waiters: Vec<(u64, Then)>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -144,7 +140,6 @@ impl Header {
             looked_at: Cell::new(false),
             cancelling: Cell::new(0),
             visited: Cell::new(0),
-            waits_epoch: Cell::new(0),
             lists: RefCell::new(Lists {
                 wait: None,
                 waiter: None,
@@ -179,48 +174,54 @@ impl Header {
 
     // ---- what it waits for ----
 
+    /// Answers a number under which the wait can be found again.
     #[inline]
-    pub(crate) fn add_wait(&self, wait: Wait) {
+    pub(crate) fn add_wait(&self, wait: Wait) -> u64 {
         let mut lists = self.lists.borrow_mut();
+        lists.numbered += 1;
+        let number = lists.numbered;
         if lists.wait.is_none() && lists.rare.as_ref().is_none_or(|rare| rare.waits.is_empty()) {
-            lists.wait = Some(wait);
+            lists.wait = Some((number, wait));
         } else {
-            lists.rare().waits.push(wait);
+            lists.rare().waits.push((number, wait));
+        }
+        number
+    }
+
+    #[inline]
+    pub(crate) fn remove_wait(&self, number: u64) {
+        let mut lists = self.lists.borrow_mut();
+        if lists.wait.take_if(|(first, _)| *first == number).is_some() {
+            return;
+        }
+        if let Some(rare) = &mut lists.rare {
+            // What is removed owns nothing, so no foreign code runs.
+            if let Ok(place) = rare.waits.binary_search_by_key(&number, |(number, _)| *number) {
+                rare.waits.remove(place);
+            }
         }
     }
 
-    /// How many things it waits for. They have places, from 0 on.
-    pub(crate) fn waits_len(&self) -> usize {
-        let lists = self.lists.borrow();
-        usize::from(lists.wait.is_some()) + lists.rare.as_ref().map_or(0, |rare| rare.waits.len())
+    /// The number of the last wait or waiter: those that come later have higher ones.
+    pub(crate) fn numbered(&self) -> u64 {
+        self.lists.borrow().numbered
     }
 
-    /// Shows those waits that stand in `range` to `look`, which must call no foreign code.
-    pub(crate) fn each_wait(&self, range: Range<usize>, look: impl FnMut(&Wait)) {
+    /// Shows what it waits for, with its numbers, to `look`, which must call no foreign code.
+    pub(crate) fn each_wait(&self, mut look: impl FnMut(u64, &Wait)) {
         let lists = self.lists.borrow();
         let others = lists.rare.iter().flat_map(|rare| &rare.waits);
-        lists.wait.iter().chain(others).skip(range.start).take(range.len()).for_each(look);
-    }
-
-    /// What it waits for is void from now on. No foreign code runs: no wait owns anything.
-    #[inline]
-    pub(crate) fn void_waits(&self) {
-        self.waits_epoch.set(self.waits_epoch.get().wrapping_add(1));
-        let mut lists = self.lists.borrow_mut();
-        lists.wait = None;
-        if let Some(rare) = &mut lists.rare {
-            rare.waits.clear();
-        }
+        lists.wait.iter().chain(others).for_each(|(number, wait)| look(*number, wait));
     }
 
     // ---- who waits for it ----
 
     /// Answers a number under which the waiter can be found again; never 0.
     #[inline]
-    pub(crate) fn add_waiter(&self, then: Then) -> u32 {
+    pub(crate) fn add_waiter(&self, then: Then) -> u64 {
         let mut lists = self.lists.borrow_mut();
-        let number = lists.numbered.checked_add(1).expect("fewer than 2^32 waits for the end of one task");
-        lists.numbered = number;
+        lists.numbered += 1;
+        let number = lists.numbered;
         if lists.waiter.is_none() && lists.rare.as_ref().is_none_or(|rare| rare.waiters.is_empty()) {
             lists.waiter = Some((number, then));
         } else {
@@ -230,18 +231,18 @@ impl Header {
     }
 
     /// Takes a waiter out, to be dropped where no borrow is held. None if it has gone, or if the task has ended.
-    pub(crate) fn remove_waiter(&self, number: u32) -> Option<Then> {
+    pub(crate) fn remove_waiter(&self, number: u64) -> Option<Then> {
         let mut lists = self.lists.borrow_mut();
         if let Some((_, then)) = lists.waiter.take_if(|(first, _)| *first == number) {
             return Some(then);
         }
         let waiters = &mut lists.rare.as_mut()?.waiters;
-        let place = waiters.iter().position(|(other, _)| *other == number)?;
+        let place = waiters.binary_search_by_key(&number, |(number, _)| *number).ok()?;
         Some(waiters.remove(place).1)
     }
 
     /// Puts another waker in the place of a waiter. What comes back is to be dropped where no borrow is held.
-    pub(crate) fn change_waiter(&self, number: u32, mut then: Then) -> Then {
+    pub(crate) fn change_waiter(&self, number: u64, mut then: Then) -> Then {
         let mut lists = self.lists.borrow_mut();
         if let Some(place) = lists.waiter(number) {
             std::mem::swap(place, &mut then);
@@ -251,14 +252,14 @@ impl Header {
 
     /// Whether the waiter wakes the same as `waker`.
     #[inline]
-    pub(crate) fn waiter_wakes(&self, number: u32, waker: &Waker) -> bool {
+    pub(crate) fn waiter_wakes(&self, number: u64, waker: &Waker) -> bool {
         let mut lists = self.lists.borrow_mut();
         matches!(lists.waiter(number), Some(Then::Wake(old)) if old.will_wake(waker))
     }
 
     /// The task has ended: those who wait for it, in the order in which they came.
     #[inline]
-    pub(crate) fn take_waiters(&self) -> (Option<Then>, Option<Vec<(u32, Then)>>) {
+    pub(crate) fn take_waiters(&self) -> (Option<Then>, Option<Vec<(u64, Then)>>) {
         let mut lists = self.lists.borrow_mut();
         let others = lists.rare.as_mut().map(|rare| std::mem::take(&mut rare.waiters));
         (lists.waiter.take().map(|(_, then)| then), others)
@@ -270,9 +271,13 @@ impl Lists {
         self.rare.get_or_insert_default()
     }
 
-    fn waiter(&mut self, number: u32) -> Option<&mut Then> {
-        let others = self.rare.iter_mut().flat_map(|rare| &mut rare.waiters);
-        self.waiter.iter_mut().chain(others).find(|(other, _)| *other == number).map(|(_, then)| then)
+    fn waiter(&mut self, number: u64) -> Option<&mut Then> {
+        if self.waiter.as_ref().is_some_and(|(first, _)| *first == number) {
+            return self.waiter.as_mut().map(|(_, then)| then);
+        }
+        let waiters = &mut self.rare.as_mut()?.waiters;
+        let place = waiters.binary_search_by_key(&number, |(number, _)| *number).ok()?;
+        Some(&mut waiters[place].1)
     }
 }
 

@@ -17,7 +17,7 @@
 
 use super::lanes::{self, Lane};
 use super::ready::ReadyQueue;
-use super::task::{AnyTask, CONDEMNED, Header, QUEUED, WAITS, Wait};
+use super::task::{AnyTask, CONDEMNED, Header, QUEUED, Wait};
 use super::token::{LAST_GENERATION, MAX_SLOTS, Token};
 use std::cell::{Cell, UnsafeCell};
 use std::ptr::{self, NonNull};
@@ -34,7 +34,7 @@ pub(crate) struct Wakers {
     lane: Lane,
     /// The task that is being stepped, or `Token::NOBODY`. A task that wakes itself is known by this alone.
     running: Cell<Token>,
-    /// What came upon the running task meanwhile: of `QUEUED`, `WAITS` and `CONDEMNED`.
+    /// What came upon the running task meanwhile: of `QUEUED` and `CONDEMNED`.
     meanwhile: Cell<u8>,
     /// Borrowed in `with` alone.
     table: UnsafeCell<Table>,
@@ -81,6 +81,14 @@ impl Entry {
     fn key(self) -> Option<u32> {
         (self.0.addr() & 1 == 1).then(|| (self.0.addr() >> 1) as u32)
     }
+}
+
+/// Names one wait of one task, for ever.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct WaitKey {
+    pub(crate) loop_id: u64,
+    task: Token,
+    number: u64,
 }
 
 /// Where a task is in its life. See the picture in `task.rs`.
@@ -263,14 +271,29 @@ impl Wakers {
         task.life.set(task.life.get() | CONDEMNED);
     }
 
-    /// The running task waits for this, if it suspends.
+    /// The running task waits for this, until `end_wait`. None if no task is running.
     #[inline]
-    pub(crate) fn wait_for(&self, wait: Wait) {
-        if let Some(task) = self.row(self.running.get()) {
+    pub(crate) fn begin_wait(&self, wait: Wait) -> Option<WaitKey> {
+        let task = self.running.get();
+        let header = self.row(task)?;
+        // SAFETY: the row owns the task it names.
+        let number = unsafe { header.as_ref() }.add_wait(wait);
+        Some(WaitKey { loop_id: self.lane.loop_id, task, number })
+    }
+
+    /// It waits for this no longer. If the task has ended, nothing is left to be done.
+    #[inline]
+    pub(crate) fn end_wait(&self, key: WaitKey) {
+        if let Some(header) = self.row(key.task) {
             // SAFETY: the row owns the task it names.
-            unsafe { task.as_ref() }.add_wait(wait);
-            self.note(WAITS);
+            unsafe { header.as_ref() }.remove_wait(key.number);
         }
+    }
+
+    /// Whether the wait is the running task's.
+    #[inline]
+    pub(crate) fn waits_here(&self, key: WaitKey) -> bool {
+        key.task == self.running.get()
     }
 
     #[inline]
@@ -337,12 +360,8 @@ impl Wakers {
         self.running.set(header.token());
         self.meanwhile.set(0);
         if header.life.get() != QUEUED {
-            header.life.set(header.life.get() & !WAITS);
-            header.void_waits();
-            if header.life.get() & CONDEMNED != 0 {
-                // SAFETY: its row owns the task.
-                return Some(Halt::Condemned(unsafe { count(NonNull::from(header)) }));
-            }
+            // SAFETY: its row owns the task.
+            return Some(Halt::Condemned(unsafe { count(NonNull::from(header)) }));
         }
         let waker = header.waker.get().expect("READY-1: a task without a waker was queued");
         let mut context = Context::from_waker(waker);
