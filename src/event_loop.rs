@@ -6,7 +6,7 @@ use crate::deadlock::DeadlockReport;
 use crate::error::{NoRunningLoop, TaskError};
 use crate::kernel::calls::Call;
 use crate::kernel::exceptions::{self, Exception, Handler};
-use crate::kernel::task::{AnyTask, Then, lend};
+use crate::kernel::task::{Then, lend};
 use crate::kernel::{Clock as KernelClock, Kernel, context};
 use crate::remote::Remote;
 use crate::task::{Task, TaskRef};
@@ -286,8 +286,7 @@ impl EventLoop {
             let over = Rc::new(Cell::new(false));
             let stop = over.clone();
             main.header().add_waiter(Then::Queue(Call::Once(Box::new(move || stop.set(true)))));
-            kernel.insert(main.clone());
-            let _evict = Evict { kernel, main };
+            kernel.insert(main);
             // As asyncio does it, the turn in which main's done callback runs is finished.
             let stuck = kernel.turn_until(&over).err().map(|_| DeadlockReport::of(kernel));
             let ended = kernel.finish_tasks();
@@ -409,24 +408,12 @@ impl Drop for EventLoop {
         }
         {
             let _entered = context::enter(&self.kernel);
-            context::remove_loop(self.kernel.id());
             if let Err(spawned_at) = self.kernel.close() {
                 exceptions::complain(&never_ends(spawned_at));
             }
+            context::remove_loop(self.kernel.id());
         }
         drop(exceptions::remove_handler(self.kernel.id()));
-    }
-}
-
-/// If `try_run` unwinds, main's future goes, but its row in the table stays: it must not be polled any more.
-struct Evict<'a> {
-    kernel: &'a Kernel,
-    main: Rc<dyn AnyTask>,
-}
-
-impl Drop for Evict<'_> {
-    fn drop(&mut self) {
-        self.kernel.cancel(&self.main);
     }
 }
 

@@ -177,7 +177,7 @@ where
 
 /// As [`gather()`](crate::gather()), for arguments of different types: gives a tuple.
 ///
-/// Takes one to twelve futures and tasks. The macro's value is a future; it fails as `gather` does.
+/// Takes one to eight futures and tasks. The macro's value is a future; it fails as `gather` does.
 ///
 /// # Examples
 ///
@@ -189,10 +189,37 @@ where
 /// ```
 #[macro_export]
 macro_rules! gather {
-    ($($awaitable:expr),+ $(,)?) => {{
-        let spawner = $crate::__private::Spawner::new();
-        $crate::__private::gather_tuple(($($crate::IntoTask::into_child($awaitable, &spawner),)+))
-    }};
+    // All arguments are evaluated before the first future becomes a task, as for a function.
+    ($a:expr $(,)?) => { $crate::__gather!($a => a) };
+    ($a:expr, $b:expr $(,)?) => { $crate::__gather!($a => a, $b => b) };
+    ($a:expr, $b:expr, $c:expr $(,)?) => { $crate::__gather!($a => a, $b => b, $c => c) };
+    ($a:expr, $b:expr, $c:expr, $d:expr $(,)?) => { $crate::__gather!($a => a, $b => b, $c => c, $d => d) };
+    ($a:expr, $b:expr, $c:expr, $d:expr, $e:expr $(,)?) => {
+        $crate::__gather!($a => a, $b => b, $c => c, $d => d, $e => e)
+    };
+    ($a:expr, $b:expr, $c:expr, $d:expr, $e:expr, $f:expr $(,)?) => {
+        $crate::__gather!($a => a, $b => b, $c => c, $d => d, $e => e, $f => f)
+    };
+    ($a:expr, $b:expr, $c:expr, $d:expr, $e:expr, $f:expr, $g:expr $(,)?) => {
+        $crate::__gather!($a => a, $b => b, $c => c, $d => d, $e => e, $f => f, $g => g)
+    };
+    ($a:expr, $b:expr, $c:expr, $d:expr, $e:expr, $f:expr, $g:expr, $h:expr $(,)?) => {
+        $crate::__gather!($a => a, $b => b, $c => c, $d => d, $e => e, $f => f, $g => g, $h => h)
+    };
+}
+
+/// The arguments of `gather!`, each with a name.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __gather {
+    ($($awaitable:expr => $name:ident),+) => {
+        match ($($awaitable,)+) {
+            ($($name,)+) => {
+                let spawner = $crate::__private::Spawner::new();
+                $crate::__private::gather_tuple(($($crate::IntoTask::into_child($name, &spawner),)+))
+            }
+        }
+    };
 }
 
 #[doc(hidden)]
@@ -356,10 +383,6 @@ children_of_tuples!(A 0, B 1, C 2, D 3, E 4);
 children_of_tuples!(A 0, B 1, C 2, D 3, E 4, F 5);
 children_of_tuples!(A 0, B 1, C 2, D 3, E 4, F 5, G 6);
 children_of_tuples!(A 0, B 1, C 2, D 3, E 4, F 5, G 6, H 7);
-children_of_tuples!(A 0, B 1, C 2, D 3, E 4, F 5, G 6, H 7, I 8);
-children_of_tuples!(A 0, B 1, C 2, D 3, E 4, F 5, G 6, H 7, I 8, J 9);
-children_of_tuples!(A 0, B 1, C 2, D 3, E 4, F 5, G 6, H 7, I 8, J 9, K 10);
-children_of_tuples!(A 0, B 1, C 2, D 3, E 4, F 5, G 6, H 7, I 8, J 9, K 10, L 11);
 
 /// A gather under way. Its children's callbacks hold it, and whoever awaits it.
 struct Gathering<C> {
@@ -372,6 +395,8 @@ struct Gathering<C> {
     /// A failure does not decide: `return_exceptions`.
     wants_all: Cell<bool>,
     waker: Cell<Option<Waker>>,
+    /// Somebody has got the result, so the children's panics are known.
+    delivered: Cell<bool>,
 }
 
 impl<C: Children> Gathering<C> {
@@ -380,8 +405,10 @@ impl<C: Children> Gathering<C> {
     }
 
     fn count(&self, which: usize) {
-        // A child's panic is known: it is the gather's.
-        self.tasks[which].header().looked_at.set(true);
+        if self.delivered.get() {
+            // Whoever awaited knows how the gather ended; what came later is not reported again.
+            self.tasks[which].header().looked_at.set(true);
+        }
         self.left.set(self.left.get() - 1);
         if self.failed.get().is_none() && self.children.has_failed(which) {
             self.failed.set(Some(which));
@@ -439,6 +466,7 @@ impl<C: Children + 'static> Gather<C> {
             failed: Cell::new(None),
             wants_all: Cell::new(false),
             waker: Cell::new(None),
+            delivered: Cell::new(false),
             tasks,
         });
         for (which, task) in gathering.tasks.iter().enumerate() {
@@ -475,6 +503,12 @@ impl<C: Children + 'static> Gather<C> {
     fn poll_decided(&mut self, context: &mut Context<'_>) -> Poll<()> {
         let gathering = &self.gathering;
         if gathering.is_decided() {
+            gathering.delivered.set(true);
+            gathering
+                .tasks
+                .iter()
+                .filter(|task| task.header().is_done())
+                .for_each(|task| task.header().looked_at.set(true));
             self.begun = false;
             self.record.end();
             return Poll::Ready(());

@@ -36,7 +36,7 @@ pub fn current_task() -> Option<TaskRef> {
 ///
 /// # Cost
 ///
-/// O(n log n), one allocation.
+/// O(n log n), a few allocations.
 ///
 /// # Examples
 ///

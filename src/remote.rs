@@ -77,7 +77,7 @@ impl Remote {
     ///
     /// # Cost
     ///
-    /// Four allocations and three locks.
+    /// Five allocations and three locks.
     #[doc(alias = "run_coroutine_threadsafe")]
     #[track_caller]
     pub fn spawn<F>(&self, future: F) -> Result<RemoteTask<F::Output>, LoopClosed>
@@ -86,10 +86,10 @@ impl Remote {
     {
         let state = State { outcome: None, waker: None, token: None, cancelled: false, ended: false };
         let shared = Arc::new(Shared { state: Mutex::new(state), changed: Condvar::new() });
-        let promise = Promise(shared.clone());
+        let promise = Promise(Some(shared.clone()));
         let caller = Location::caller();
         self.call_soon(move || start(caller, future, promise))?;
-        Ok(RemoteTask { shared, remote: self.clone() })
+        Ok(RemoteTask { shared, inbox: self.inbox, loop_id: self.loop_id })
     }
 }
 
@@ -101,12 +101,13 @@ where
     let kernel = context::running().expect("a callback is called in a turn of its loop");
     let header = kernel.new_header(None, spawned_at);
     let task = Task { cell: kernel.spawn(header, future) };
+    let delivery = promise.accept(&task);
     let cancelled = {
-        let mut state = promise.0.lock();
+        let mut state = delivery.shared.lock();
         state.token = Some(task.cell.header().token());
         state.cancelled
     };
-    task.add_done_callback(move |task| promise.0.end(take_outcome(&*task.cell)));
+    task.add_done_callback(move |_| drop(delivery));
     if cancelled {
         task.cancel();
     }
@@ -144,7 +145,9 @@ impl Spawn for Remote {
 #[must_use = "the task runs, but its result is lost unless somebody waits for it"]
 pub struct RemoteTask<T> {
     shared: Arc<Shared<T>>,
-    remote: Remote,
+    /// Where the loop is to be found. Not a `Remote`: nothing more is promised to come from here.
+    inbox: &'static Inbox,
+    loop_id: u64,
 }
 
 const TAKEN: &str = "the result of a RemoteTask was asked for twice; keep what the first await or wait() gave";
@@ -183,12 +186,13 @@ impl<T: Send + 'static> RemoteTask<T> {
         };
         if let Some(token) = token {
             // If the loop has gone, the task has ended.
-            let _ = self.remote.call_soon(move || {
+            let cancel = Box::new(move || {
                 let kernel = context::running().expect("a callback is called in a turn of its loop");
                 if let Some(task) = kernel.wakers.task(token) {
                     kernel.cancel(&task);
                 }
             });
+            drop(self.inbox.send(self.loop_id, Message::Call(cancel)));
         }
     }
 }
@@ -216,7 +220,7 @@ impl<T> Future for RemoteTask<T> {
 
 impl<T> fmt::Debug for RemoteTask<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("RemoteTask").field("remote", &self.remote).finish_non_exhaustive()
+        f.debug_struct("RemoteTask").field("loop_id", &self.loop_id).finish_non_exhaustive()
     }
 }
 
@@ -256,11 +260,33 @@ impl<T> Shared<T> {
     }
 }
 
-/// Held by what is on its way to the outcome: the callback, then the task's done callback. If either is dropped, the loop was.
-struct Promise<T>(Arc<Shared<T>>);
+/// On its way to the loop, in a message. If that is dropped unread, the loop has gone.
+struct Promise<T>(Option<Arc<Shared<T>>>);
+
+impl<T> Promise<T> {
+    fn accept(mut self, task: &Task<T>) -> Delivery<T> {
+        let shared = self.0.take().expect("a promise is accepted once");
+        Delivery { shared, task: Task { cell: task.cell.clone() } }
+    }
+}
 
 impl<T> Drop for Promise<T> {
     fn drop(&mut self) {
-        self.0.end(Err(TaskError::Cancelled));
+        if let Some(shared) = self.0.take() {
+            shared.end(Err(TaskError::Cancelled));
+        }
+    }
+}
+
+/// On the loop, in the task's done callback, which drops it: called or, if the loop is dropped first, uncalled.
+struct Delivery<T> {
+    shared: Arc<Shared<T>>,
+    task: Task<T>,
+}
+
+impl<T> Drop for Delivery<T> {
+    fn drop(&mut self) {
+        let ended = self.task.is_done();
+        self.shared.end(if ended { take_outcome(&*self.task.cell) } else { Err(TaskError::Cancelled) });
     }
 }

@@ -7,6 +7,7 @@ use crate::kernel::context;
 ///
 /// When `main` has ended, the loop finishes the turn in which its done callbacks run. Then every task that is left is
 /// cancelled, and the loop turns until all have ended: when `run` returns, every future was dropped, on this thread (END-1).
+/// Callbacks that are ready by then are called in a few turns more; timers that are not due never fire.
 /// `main` may borrow from the caller.
 ///
 /// asyncio: `asyncio.run(main())`.
@@ -52,5 +53,16 @@ pub fn try_run<F: IntoFuture>(main: F) -> Result<F::Output, RunError> {
     if context::is_running() {
         return Err(RunError::Nested);
     }
-    EventLoop::new().try_run(main)
+    let event_loop = EventLoop::new();
+    let result = event_loop.try_run(main);
+    // What is ready now, and what follows from it: before it closes its loop, `asyncio.run` makes so many turns for its own
+    // purposes, and callbacks of the last tasks have always been called in them.
+    for _ in 0..TURNS_BEFORE_THE_END {
+        if event_loop.turn().is_idle() {
+            break;
+        }
+    }
+    result
 }
+
+const TURNS_BEFORE_THE_END: u32 = 4;

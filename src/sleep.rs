@@ -114,7 +114,7 @@ impl Sleep {
         self.stage = Stage::New;
     }
 
-    /// Whether the time is up. Polling gives the same answer, and a wake when it changes.
+    /// Whether the time was up at the last poll.
     pub fn is_elapsed(&self) -> bool {
         matches!(self.stage, Stage::Over)
     }

@@ -4,7 +4,7 @@
 //! that are awaited inside are, and the timeout comes back when they have ended; without such, it comes back in the next
 //! turn. Either way the inner future is dropped without another poll.
 
-use crate::current::running;
+use crate::current::{check_loop, running};
 use crate::kernel::calls::{Call, CallKey, Watcher};
 use crate::kernel::task::{AnyTask, Then, same};
 use crate::kernel::{Alarm, Time, TimerKey, context};
@@ -55,7 +55,7 @@ impl From<Elapsed> for std::io::Error {
 ///
 /// # Cost
 ///
-/// Two allocations, and a timer.
+/// Two allocations, one more if something is awaited inside, and a timer.
 ///
 /// # Examples
 ///
@@ -315,7 +315,7 @@ impl<T: Clone> Awaitable for &Task<T> {
 ///
 /// # Cost
 ///
-/// Two allocations, and a timer.
+/// Two allocations, one more if something is awaited inside, and a timer.
 ///
 /// # Examples
 ///
@@ -400,6 +400,9 @@ impl<F: Future> Future for WaitFor<F> {
 
 fn cancel_and_wait(task: &TaskRef, ended: &mut Option<(Rc<Expiry>, u64)>, context: &Context<'_>) {
     let begins = ended.is_none();
+    if begins {
+        check_loop(&running("poll() of a wait_for"), task.cell.header());
+    }
     let (expiry, _) = ended.get_or_insert_with(|| {
         let expiry = Rc::new(Expiry::default());
         let waiter = task.cell.header().add_waiter(Then::Queue(Call::Watch(expiry.clone(), 0)));

@@ -85,7 +85,7 @@ pub enum ReturnWhen {
 ///
 /// # Cost
 ///
-/// Seven allocations, and for each task an entry in the ready queue when it ends.
+/// Seven allocations and a hash set of the tasks, and for each task an entry in the ready queue when it ends.
 ///
 /// # Examples
 ///

@@ -316,7 +316,7 @@ impl Kernel {
             self.tell(then);
         }
         if let Some(others) = others {
-            others.into_iter().for_each(|(_, then)| self.tell(then));
+            others.into_values().for_each(|then| self.tell(then));
         }
         // Last, since this may drop an outcome that nobody wants, and what its destructor does is its own affair.
         drop(held);
@@ -363,9 +363,11 @@ impl Kernel {
             let message = if calling { exceptions::IN_A_CALLBACK } else { exceptions::AT_AN_END };
             return exceptions::reached_nobody(self.id(), message, payload);
         };
-        self.tolerate(|| {
+        self.tolerate(move || {
             self.tolerate(|| self.wakers.drop_future(&task));
             self.fail(&task, TaskError::Panicked(Panic::new(payload)));
+            // It may be the last owner, and drops what panics again.
+            drop(task);
         });
     }
 
@@ -428,7 +430,12 @@ impl Kernel {
 
     /// The alarm, which is to be dropped where no borrow is held, unless it has gone off or was cancelled.
     pub(crate) fn cancel_timer(&self, key: TimerKey) -> Option<Alarm> {
-        self.wheel.borrow_mut().remove(key)
+        let mut wheel = self.wheel.borrow_mut();
+        let alarm = wheel.remove(key);
+        if wheel.is_empty() {
+            self.next.set(Time::NEVER);
+        }
+        alarm
     }
 
     /// Whether the timer is still to come. If so, it wakes `waker` from now on.
@@ -461,7 +468,8 @@ impl Kernel {
 
     // ---- the end ----
 
-    /// Cancels all tasks and turns until they have ended, and until the callbacks that were queued by then have run.
+    /// Cancels all tasks and turns until they have ended, and until the callbacks that were queued by then have run. If there is
+    /// none left, it does nothing, as `run_until_complete` does.
     ///
     /// # Errors
     ///
@@ -491,8 +499,10 @@ impl Kernel {
         }
         self.closing.set(false);
         match self.tasks().last() {
-            // END-1: the table is empty.
-            None => Ok(()),
+            None => {
+                assert!(self.wakers.len() == 0, "END-1: {} tasks are left at the end", self.wakers.len());
+                Ok(())
+            }
             Some(task) => Err(task.header().spawned_at),
         }
     }

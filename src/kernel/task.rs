@@ -29,6 +29,7 @@ use super::exceptions::{self, Exception};
 use super::token::Token;
 use crate::error::TaskError;
 use std::cell::{Cell, OnceCell, RefCell, UnsafeCell};
+use std::collections::BTreeMap;
 use std::mem::ManuallyDrop;
 use std::panic::Location;
 use std::pin::Pin;
@@ -87,9 +88,9 @@ struct Lists {
 #[derive(Default)]
 struct Rare {
     name: Option<Rc<str>>,
-    /// With their numbers, in the order of which they stand. So do the waiters.
-    waits: Vec<(u64, Wait)>,
-    waiters: Vec<(u64, Then)>,
+    /// By their numbers, so in the order in which they came. Thousands may wait for one task, and give up in any order.
+    waits: BTreeMap<u64, Wait>,
+    waiters: BTreeMap<u64, Then>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -183,7 +184,7 @@ impl Header {
         if lists.wait.is_none() && lists.rare.as_ref().is_none_or(|rare| rare.waits.is_empty()) {
             lists.wait = Some((number, wait));
         } else {
-            lists.rare().waits.push((number, wait));
+            lists.rare().waits.insert(number, wait);
         }
         number
     }
@@ -196,9 +197,7 @@ impl Header {
         }
         if let Some(rare) = &mut lists.rare {
             // What is removed owns nothing, so no foreign code runs.
-            if let Ok(place) = rare.waits.binary_search_by_key(&number, |(number, _)| *number) {
-                rare.waits.remove(place);
-            }
+            rare.waits.remove(&number);
         }
     }
 
@@ -210,8 +209,12 @@ impl Header {
     /// Shows what it waits for, with its numbers, to `look`, which must call no foreign code.
     pub(crate) fn each_wait(&self, mut look: impl FnMut(u64, &Wait)) {
         let lists = self.lists.borrow();
-        let others = lists.rare.iter().flat_map(|rare| &rare.waits);
-        lists.wait.iter().chain(others).for_each(|(number, wait)| look(*number, wait));
+        if let Some((number, wait)) = &lists.wait {
+            look(*number, wait);
+        }
+        for (number, wait) in lists.rare.iter().flat_map(|rare| &rare.waits) {
+            look(*number, wait);
+        }
     }
 
     // ---- who waits for it ----
@@ -225,7 +228,7 @@ impl Header {
         if lists.waiter.is_none() && lists.rare.as_ref().is_none_or(|rare| rare.waiters.is_empty()) {
             lists.waiter = Some((number, then));
         } else {
-            lists.rare().waiters.push((number, then));
+            lists.rare().waiters.insert(number, then);
         }
         number
     }
@@ -236,9 +239,7 @@ impl Header {
         if let Some((_, then)) = lists.waiter.take_if(|(first, _)| *first == number) {
             return Some(then);
         }
-        let waiters = &mut lists.rare.as_mut()?.waiters;
-        let place = waiters.binary_search_by_key(&number, |(number, _)| *number).ok()?;
-        Some(waiters.remove(place).1)
+        lists.rare.as_mut()?.waiters.remove(&number)
     }
 
     /// Puts another waker in the place of a waiter. What comes back is to be dropped where no borrow is held.
@@ -259,7 +260,7 @@ impl Header {
 
     /// The task has ended: those who wait for it, in the order in which they came.
     #[inline]
-    pub(crate) fn take_waiters(&self) -> (Option<Then>, Option<Vec<(u64, Then)>>) {
+    pub(crate) fn take_waiters(&self) -> (Option<Then>, Option<BTreeMap<u64, Then>>) {
         let mut lists = self.lists.borrow_mut();
         let others = lists.rare.as_mut().map(|rare| std::mem::take(&mut rare.waiters));
         (lists.waiter.take().map(|(_, then)| then), others)
@@ -275,9 +276,7 @@ impl Lists {
         if self.waiter.as_ref().is_some_and(|(first, _)| *first == number) {
             return self.waiter.as_mut().map(|(_, then)| then);
         }
-        let waiters = &mut self.rare.as_mut()?.waiters;
-        let place = waiters.binary_search_by_key(&number, |(number, _)| *number).ok()?;
-        Some(&mut waiters[place].1)
+        self.rare.as_mut()?.waiters.get_mut(&number)
     }
 }
 
@@ -380,10 +379,10 @@ impl<F: Future> Drop for TaskCell<F> {
         // SAFETY: the last holder of the cell has gone, so nobody uses the future.
         unsafe { self.drop_future() };
         if let (Some(Ending::Panicked), false) = (self.header.ending.get(), self.header.looked_at.get()) {
-            if let Some(Err(TaskError::Panicked(panic))) = self.outcome.get_mut() {
+            if let Some(Err(TaskError::Panicked(panic))) = self.outcome.take() {
                 let message = exceptions::NEVER_LOOKED_AT;
                 let task = Some((self.header.name(), self.header.spawned_at));
-                exceptions::report(self.header.loop_id, Exception { message, panic: panic.clone(), task });
+                exceptions::report(self.header.loop_id, Exception { message, panic, task });
             }
         }
     }
@@ -401,6 +400,11 @@ pub(crate) fn lend<F: Future, R>(
     struct Empty<'a, F: Future>(&'a TaskCell<F>);
     impl<F: Future> Drop for Empty<'_, F> {
         fn drop(&mut self) {
+            let header = &self.0.header;
+            if !header.is_done() {
+                // `body` has unwound, and the task still has a row: it must not be polled any more, but end.
+                header.life.set(header.life.get() | CONDEMNED);
+            }
             // SAFETY: steps do not outlive `body`, which has returned or unwound, so nobody is polling the future.
             unsafe { self.0.drop_future() };
             drop(self.0.outcome.take());

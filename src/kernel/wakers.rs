@@ -159,6 +159,12 @@ impl Wakers {
     /// Gives a task a row, a token and a waker, and queues it. The row owns it until `remove` gives it back.
     #[inline]
     pub(crate) fn insert(&self, task: Rc<dyn AnyTask>) {
+        // Before the row takes the task over: a panic leaves it with the caller.
+        let has_room = self.with(|table| !table.vacant.is_empty() || table.rows.len() < MAX_SLOTS);
+        assert!(
+            has_room,
+            "a new task was asked for, but {MAX_SLOTS} are alive or have used up their rows; let some end first"
+        );
         let whole = Rc::into_raw(task).cast_mut();
         // SAFETY: `whole` is from `Rc::into_raw`, and its count is the row's from here on.
         let header = unsafe { &*whole }.header();
@@ -437,10 +443,6 @@ impl Table {
     #[cold]
     fn add_row(&mut self, lane: &Lane) -> u32 {
         let slot = self.rows.len();
-        assert!(
-            slot < MAX_SLOTS,
-            "a new task was asked for, but {slot} tasks are alive or have used up their rows; let some end first"
-        );
         let token = Token::new(lane.number, lane.generation, slot as u32);
         self.rows.push(Row { token, task: None });
         slot as u32
@@ -450,6 +452,8 @@ impl Table {
 impl Drop for Wakers {
     fn drop(&mut self) {
         // A loop that could not come to an end leaks the tasks that are left (`Kernel::close`), and their tokens are used.
+        // Closed already, unless the loop was dropped without its owner: nobody may move into an open inbox.
+        drop(self.lane.inbox.close());
         let unused = |row: &Row| row.token.generation() + u32::from(row.task.is_some());
         let unused = self.table.get_mut().rows.iter().map(unused).max();
         lanes::leave(&self.lane, unused.unwrap_or(self.lane.generation));

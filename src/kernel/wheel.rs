@@ -100,6 +100,10 @@ impl<T> Wheel<T> {
         }
     }
 
+    pub(crate) fn is_empty(&self) -> bool {
+        self.timers.is_empty()
+    }
+
     /// A timer for `deadline`, which may have passed already, and is then due at the next `expire`.
     pub(crate) fn insert(&mut self, deadline: u64, value: T) -> TimerKey {
         let age = self.made;

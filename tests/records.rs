@@ -1,0 +1,252 @@
+//! What a task waits for, where futures are given up, moved, or polled under wakers of their own: cancellations and timeouts have
+//! to find their way.
+
+mod common;
+
+use common::{Trace, ms, on_drop, telling_loop, virtual_loop};
+use futures_util::future::{join_all, select};
+use futures_util::stream::{FuturesUnordered, StreamExt};
+use futures_util::{FutureExt, poll};
+use onelane::{
+    Elapsed, EventLoop, Join, Task, TaskRef, call_soon, gather, sleep, spawn, time, timeout, wait, wait_for, yield_now,
+};
+use std::cell::{Cell, RefCell};
+use std::future::pending;
+use std::panic::panic_any;
+use std::rc::Rc;
+
+/// A child that loses a race is dropped, and with it what was recorded of it: the task waits for the sleep alone.
+#[test]
+fn lose_a_race_and_cancel() {
+    virtual_loop().run(async {
+        let parent = spawn(async {
+            select(spawn(pending::<()>()).into_future(), sleep(ms(1))).await;
+            sleep(ms(3600)).await;
+        });
+        sleep(ms(2)).await;
+        let begun = time();
+        parent.cancel();
+        assert!(parent.await.unwrap_err().is_cancelled());
+        assert_eq!(time() - begun, ms(0));
+    });
+}
+
+#[test]
+fn lose_a_race_inside_of_a_timeout() {
+    virtual_loop().run(async {
+        let begun = time();
+        let timed = timeout(ms(5), async {
+            select(spawn(pending::<()>()).into_future(), sleep(ms(1))).await;
+            sleep(ms(3600)).await;
+        });
+        assert_eq!((timed.await, time() - begun), (Err(Elapsed), ms(5)));
+    });
+}
+
+/// A gather is given up after one poll, while its children live on for a turn.
+#[test]
+fn give_up_a_gather_and_cancel_in_the_same_turn() {
+    virtual_loop().run(async {
+        let begun = time();
+        let own: Rc<RefCell<Option<TaskRef>>> = Rc::default();
+        let parent = spawn({
+            let own = own.clone();
+            async move {
+                assert!(gather([pending::<()>()]).now_or_never().is_none());
+                call_soon(move || _ = own.borrow().as_ref().unwrap().cancel());
+                sleep(ms(3600)).await;
+            }
+        });
+        *own.borrow_mut() = Some(parent.task_ref());
+        assert!(parent.await.unwrap_err().is_cancelled());
+        assert_eq!(time() - begun, ms(0));
+    });
+}
+
+/// An await that one task has begun and another goes on with is the other's.
+#[test]
+fn hand_a_begun_await_to_another_task() {
+    virtual_loop().run(async {
+        let slot: Rc<RefCell<Option<Join<()>>>> = Rc::default();
+        let child = spawn(sleep(ms(10)));
+        let giver = spawn({
+            let slot = slot.clone();
+            async move {
+                let mut begun = child.into_future();
+                assert!(poll!(&mut begun).is_pending());
+                *slot.borrow_mut() = Some(begun);
+                pending::<()>().await;
+            }
+        });
+        let taker = spawn(async move {
+            yield_now().await;
+            let begun = slot.borrow_mut().take().unwrap();
+            begun.await
+        });
+        sleep(ms(1)).await;
+        giver.cancel();
+        assert_eq!(taker.await, Ok(Ok(())), "the cancellation went to what another task awaits");
+        assert!(giver.is_cancelled());
+    });
+}
+
+/// Under wakers of their own, futures are not polled in each step of their task; what they wait for counts all the same.
+#[test]
+fn cancel_through_an_unordered_set() {
+    let trace = Trace::new();
+    virtual_loop().run(async {
+        let [child_ends, parent_ends] = ["child", "parent"].map(|name| {
+            let trace = trace.clone();
+            on_drop(move || trace.push(name))
+        });
+        let parent = spawn(async move {
+            let _parent_ends = parent_ends;
+            let child = spawn(async move {
+                let _child_ends = child_ends;
+                pending::<()>().await;
+            });
+            let mut set = FuturesUnordered::new();
+            set.push(async move { drop(child.await) }.boxed_local());
+            set.push(sleep(ms(1)).boxed_local());
+            while set.next().await.is_some() {}
+        });
+        sleep(ms(2)).await;
+        parent.cancel();
+        assert!(parent.await.unwrap_err().is_cancelled());
+    });
+    assert_eq!(trace.take(), ["child", "parent"]);
+}
+
+/// `join_all` of more than thirty polls only those that were woken.
+#[test]
+fn wait_for_many_in_a_join_of_all() {
+    virtual_loop().run(async {
+        let tasks: Vec<Task<()>> = (1..=40).map(|n| spawn(sleep(ms(n)))).collect();
+        let outcomes = join_all(tasks.iter().map(async |task| (wait_for(task, ms(20)).await.is_ok(), task.is_done())));
+        let in_time = outcomes.await.into_iter().filter(|&outcome| {
+            assert!(outcome.1, "wait_for came back before the task had ended");
+            outcome.0
+        });
+        assert_eq!(in_time.count(), 19, "at 20 ms, the older timer is the timeout's");
+    });
+}
+
+#[test]
+fn wait_and_give_up_and_leave_nothing_with_the_task() {
+    virtual_loop().run(async {
+        let held = Rc::new(());
+        let task = spawn(pending::<()>());
+        for _ in 0..3 {
+            let (done, pending) = wait([&task]).timeout(ms(1)).await;
+            assert_eq!((done.len(), pending.len()), (0, 1));
+            let held = held.clone();
+            let callback = task.add_done_callback(move |_| drop(held));
+            assert!(task.remove_done_callback(callback));
+        }
+        assert_eq!(Rc::strong_count(&held), 1);
+    });
+}
+
+#[test]
+fn evaluate_all_arguments_before_the_first_is_spawned() {
+    let trace = Trace::new();
+    let (first, second) = (trace.clone(), trace.clone());
+    virtual_loop().run(async move {
+        let gathered = onelane::gather!(async move { first.push("future") }, spawn(async move { second.push("task") }));
+        gathered.await.unwrap();
+    });
+    assert_eq!(trace.take(), ["task", "future"]);
+}
+
+/// The panic of a child is known if somebody has got the gather's result, and only then.
+#[test]
+fn gather_and_look_at_panics_or_not() {
+    for awaited in [false, true] {
+        let (event_loop, told) = telling_loop();
+        event_loop.run(async {
+            let gathered = gather([async { panic!("in a child") }]);
+            if awaited {
+                assert!(gathered.await.unwrap_err().is_panic());
+            } else {
+                drop(gathered);
+            }
+            yield_now().await;
+            yield_now().await;
+        });
+        assert_eq!(told.take().len(), usize::from(!awaited));
+    }
+}
+
+/// A payload whose destructor panics stays inside of the loop, whoever holds it last.
+#[test]
+fn panic_with_a_payload_that_panics() {
+    struct Payload;
+    impl Drop for Payload {
+        fn drop(&mut self) {
+            if !std::thread::panicking() {
+                panic!("in the drop of a payload");
+            }
+        }
+    }
+    let event_loop = virtual_loop();
+    drop(event_loop.spawn(async { panic_any(Payload) }));
+    assert_eq!(event_loop.turn().tasks, 0);
+    drop(event_loop.spawn(async { panic_any(Payload) }));
+    let result = event_loop.run(async {
+        yield_now().await;
+        7
+    });
+    assert_eq!(result, 7);
+    drop(event_loop.spawn(async { panic_any(Payload) }));
+    drop(event_loop);
+}
+
+/// Callbacks that are ready when the last task ends are called, and those that they queue.
+#[test]
+fn end_the_run_with_callbacks_ready() {
+    for with_another in [true, false] {
+        let called = Rc::new(Cell::new(0));
+        let count = called.clone();
+        onelane::run(async move {
+            if with_another {
+                drop(spawn(pending::<()>()));
+            }
+            call_soon(move || {
+                count.set(1);
+                call_soon(move || count.set(2));
+            });
+        });
+        assert_eq!(called.get(), 2, "another task: {with_another}");
+    }
+}
+
+/// What a remote task has returned is not lost with the loop.
+#[test]
+fn drop_the_loop_with_an_outcome_on_its_way() {
+    let event_loop = EventLoop::new();
+    let remote_task = event_loop.remote().spawn(async { 42 }).unwrap();
+    while event_loop.turn().tasks == 0 {}
+    while event_loop.turn().tasks > 0 {}
+    drop(event_loop);
+    assert_eq!(remote_task.wait(), Ok(42));
+}
+
+/// A remote task is no promise that something will come: awaiting one's own is a deadlock like any other.
+#[test]
+fn await_a_remote_task_that_waits_for_ever() {
+    let event_loop = virtual_loop();
+    let remote_task = event_loop.remote().spawn(pending::<()>()).unwrap();
+    assert!(event_loop.try_run(remote_task).is_err());
+}
+
+#[test]
+fn wait_for_a_task_of_another_loop_without_time() {
+    let other = virtual_loop();
+    let task = other.spawn(pending::<()>());
+    let message = virtual_loop().run(async {
+        let waiting = std::panic::AssertUnwindSafe(wait_for(&task, ms(0)));
+        common::text_of(&*waiting.catch_unwind().await.unwrap_err())
+    });
+    assert!(message.contains("belongs to another event loop"), "{message}");
+    assert!(!task.is_done() && task.cancelling() == 0);
+}
