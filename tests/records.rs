@@ -8,7 +8,8 @@ use futures_util::future::{join_all, select};
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use futures_util::{FutureExt, poll};
 use onelane::{
-    Elapsed, EventLoop, Join, Task, TaskRef, call_soon, gather, sleep, spawn, time, timeout, wait, wait_for, yield_now,
+    Elapsed, EventLoop, Join, ReturnWhen, Task, TaskRef, call_soon, gather, sleep, spawn, time, timeout, wait,
+    wait_for, yield_now,
 };
 use std::cell::{Cell, RefCell};
 use std::future::pending;
@@ -218,6 +219,37 @@ fn end_the_run_with_callbacks_ready() {
         });
         assert_eq!(called.get(), 2, "another task: {with_another}");
     }
+}
+
+/// As far as `run_until_complete` and the wait for those that were cancelled go: the turn of main's callback, the turn in which the
+/// last task ends, and two more.
+#[test]
+fn end_the_run_with_a_chain_of_callbacks() {
+    fn again(count: Rc<Cell<u32>>) {
+        count.set(count.get() + 1);
+        call_soon(move || again(count));
+    }
+    let (event_loop, count) = (virtual_loop(), Rc::new(Cell::new(0)));
+    let chain = count.clone();
+    event_loop.run(async move {
+        drop(spawn(pending::<()>()));
+        call_soon(move || again(chain));
+    });
+    assert_eq!(count.get(), 4);
+}
+
+/// A wait that is over is not kept by the tasks that run on, nor is what it held.
+#[test]
+fn wait_for_one_of_two_and_drop_its_result() {
+    virtual_loop().run(async {
+        let held = Rc::new(());
+        let (copy, long) = (held.clone(), spawn(async { pending::<Rc<()>>().await }));
+        let short = spawn(async move { copy });
+        let (done, running) = wait([short, long]).return_when(ReturnWhen::FirstCompleted).await;
+        assert_eq!((done.len(), running.len()), (1, 1));
+        drop(done);
+        assert_eq!(Rc::strong_count(&held), 1, "somebody still has the first task's result");
+    });
 }
 
 /// What a remote task has returned is not lost with the loop.

@@ -247,6 +247,20 @@ mod tests {
     }
 
     #[test]
+    fn next_tenant_inherits_nothing() {
+        let inbox = open();
+        inbox.add_remote(1);
+        inbox.wake(token(1));
+        drop(inbox.close());
+        inbox.open(2);
+        assert_eq!(inbox.park(None, true), Parked::Abandoned, "a remote of an earlier tenant counts");
+        inbox.remove_remote(1);
+        inbox.add_remote(2);
+        inbox.remove_remote(2);
+        assert_eq!(inbox.park(None, true), Parked::Abandoned);
+    }
+
+    #[test]
     fn repeated_wakes_need_memory_once() {
         let inbox = open();
         for nth in 0..100_000 {
