@@ -47,6 +47,8 @@ pub(crate) struct Inbox {
 struct State {
     /// Which loop reads this inbox; loops come and go, the inbox stays. `None` between two loops.
     tenant: Option<u64>,
+    /// The generation of the tenant's first tokens: earlier ones are of tasks that ended with an earlier tenant (WAKE-1).
+    generation: u32,
     messages: Vec<Message>,
     /// The loop waits for a knock.
     asleep: bool,
@@ -67,7 +69,7 @@ pub(crate) enum Parked {
 
 impl Inbox {
     pub(crate) fn new() -> Self {
-        let state = State { tenant: None, messages: Vec::new(), asleep: false, remotes: 0 };
+        let state = State { tenant: None, generation: 0, messages: Vec::new(), asleep: false, remotes: 0 };
         Inbox { flag: AtomicBool::new(false), state: Mutex::new(state), knock: Condvar::new() }
     }
 
@@ -77,10 +79,10 @@ impl Inbox {
     }
 
     /// A loop moves in.
-    pub(crate) fn open(&self, tenant: u64) {
+    pub(crate) fn open(&self, tenant: u64, generation: u32) {
         let mut state = self.lock();
         debug_assert!(state.tenant.is_none() && state.messages.is_empty());
-        state.tenant = Some(tenant);
+        (state.tenant, state.generation) = (Some(tenant), generation);
         state.remotes = 0;
     }
 
@@ -92,10 +94,10 @@ impl Inbox {
         std::mem::take(&mut state.messages)
     }
 
-    /// Sends to whichever loop is there. If none is, the message comes back.
+    /// Wakes a task of the loop that is there. A token of an earlier one wakes nobody.
     pub(crate) fn wake(&self, token: Token) {
         let mut state = self.lock();
-        if state.tenant.is_some() {
+        if state.tenant.is_some() && token.generation() >= state.generation {
             self.put(&mut state, Message::Wake(token));
         }
     }
@@ -215,7 +217,7 @@ mod tests {
 
     fn open() -> Inbox {
         let inbox = Inbox::new();
-        inbox.open(1);
+        inbox.open(1, 0);
         inbox
     }
 
@@ -241,7 +243,7 @@ mod tests {
         inbox.wake(token(1));
         assert!(inbox.send(1, Message::Wake(token(1))).is_err());
         assert!(!inbox.has_messages());
-        inbox.open(2);
+        inbox.open(2, 0);
         assert!(inbox.send(1, Message::Wake(token(1))).is_err(), "a message for an earlier tenant was taken");
         assert!(inbox.send(2, Message::Wake(token(1))).is_ok());
     }
@@ -252,7 +254,9 @@ mod tests {
         inbox.add_remote(1);
         inbox.wake(token(1));
         drop(inbox.close());
-        inbox.open(2);
+        inbox.open(2, 7);
+        inbox.wake(Token::new(0, 6, 1));
+        assert!(!inbox.has_messages(), "WAKE-1: a token of an earlier tenant was taken");
         assert_eq!(inbox.park(None, true), Parked::Abandoned, "a remote of an earlier tenant counts");
         inbox.remove_remote(1);
         inbox.add_remote(2);
@@ -322,7 +326,7 @@ mod loom_tests {
     fn loom_two_wakers_and_a_loop_that_parks() {
         loom::model(|| {
             let inbox = Arc::new(Inbox::new());
-            inbox.open(1);
+            inbox.open(1, 0);
             let threads = [1, 2].map(|slot| {
                 let inbox = inbox.clone();
                 thread::spawn(move || inbox.wake(Token::new(0, 0, slot)))
@@ -337,7 +341,7 @@ mod loom_tests {
     fn loom_a_wake_publishes_what_was_written_before() {
         loom::model(|| {
             let shared = Arc::new((Inbox::new(), AtomicUsize::new(0)));
-            shared.0.open(1);
+            shared.0.open(1, 0);
             let writer = shared.clone();
             let thread = thread::spawn(move || {
                 writer.1.store(42, Ordering::Relaxed);
@@ -354,13 +358,13 @@ mod loom_tests {
     fn loom_close_while_somebody_sends() {
         loom::model(|| {
             let inbox = Arc::new(Inbox::new());
-            inbox.open(1);
+            inbox.open(1, 0);
             let sender = inbox.clone();
             let thread = thread::spawn(move || sender.send(1, Message::Wake(Token::new(0, 0, 1))).is_ok());
             let read = inbox.take().len() + inbox.close().len();
             let sent = thread.join().unwrap();
             assert_eq!(read, usize::from(sent));
-            inbox.open(2);
+            inbox.open(2, 0);
             assert!(!inbox.has_messages() && inbox.take().is_empty());
         });
     }
@@ -370,7 +374,7 @@ mod loom_tests {
     fn loom_last_remote_leaves_a_loop_that_parks() {
         loom::model(|| {
             let inbox = Arc::new(Inbox::new());
-            inbox.open(1);
+            inbox.open(1, 0);
             inbox.add_remote(1);
             let remote = inbox.clone();
             let thread = thread::spawn(move || remote.remove_remote(1));
@@ -386,7 +390,7 @@ mod loom_tests {
         model.preemption_bound = Some(2);
         model.check(|| {
             let inbox = Arc::new(Inbox::new());
-            inbox.open(1);
+            inbox.open(1, 0);
             let threads = [1, 1, 2].map(|times| {
                 let inbox = inbox.clone();
                 thread::spawn(move || (0..times).for_each(|slot| inbox.wake(Token::new(0, 0, slot))))

@@ -60,7 +60,7 @@ pub(crate) fn enter() -> Lane {
         (number, generation, directory.loops)
     };
     let inbox = inbox(number);
-    inbox.open(loop_id);
+    inbox.open(loop_id, generation);
     Lane { number, loop_id, generation, inbox }
 }
 
