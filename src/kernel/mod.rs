@@ -576,6 +576,21 @@ mod tests {
         assert!(kernel.tally.turns.get() <= 5, "{} turns in which nothing was due", kernel.tally.turns.get());
     }
 
+    /// When timers have fired, the next deadline is known again, or that there is none.
+    #[test]
+    fn fired_timers_leave_the_next_deadline() {
+        let (kernel, _entered) = enter(Clock::virtual_time());
+        for deadline in [Time(5), Time(5), Time(9)] {
+            kernel.add_timer(deadline, Alarm::Call(Call::Once(Box::new(|| ()))));
+        }
+        let mut seen = Vec::new();
+        for _ in 0..3 {
+            kernel.turn();
+            seen.push((kernel.clock.now(), kernel.next.get(), kernel.tally.timers.get()));
+        }
+        assert_eq!(seen, [(Time(5), Time(9), 2), (Time(9), Time::NEVER, 3), (Time(9), Time::NEVER, 3)]);
+    }
+
     /// A timer that is cancelled leaves nothing behind that keeps the loop looking at its clock.
     #[test]
     fn cancelled_timer_leaves_the_loop_calm() {
@@ -587,6 +602,27 @@ mod tests {
         kernel.turn();
         assert!(kernel.rest().is_err(), "there is nothing to wait for");
         assert_eq!((kernel.next.get(), kernel.clock.now()), (Time::NEVER, Time(0)));
+    }
+
+    /// DONE-1: what `lend` gives out may still have a row when its future is gone, and is not polled there.
+    #[test]
+    fn lent_task_is_not_polled_after_the_body_has_unwound() {
+        let (kernel, _entered) = enter(Clock::virtual_time());
+        let polls = Cell::new(0);
+        let future = std::future::poll_fn(|_| {
+            polls.set(polls.get() + 1);
+            std::task::Poll::<()>::Pending
+        });
+        let header = kernel.new_header(None, Location::caller());
+        let unwound = catch_unwind(AssertUnwindSafe(|| {
+            task::lend(header, future, |_, main| {
+                kernel.insert(main);
+                std::panic::resume_unwind(Box::new("out of the body"))
+            })
+        }));
+        assert!(unwound.is_err() && kernel.wakers.len() == 1);
+        kernel.turn();
+        assert_eq!((polls.get(), kernel.wakers.len()), (0, 0));
     }
 
     /// The end of the loop drops what was not called, and runs none of it.

@@ -372,8 +372,8 @@ impl Wakers {
         let waker = header.waker.get().expect("READY-1: a task without a waker was queued");
         let mut context = Context::from_waker(waker);
         // SAFETY: the row owns the task until `remove`, which is for tasks at which `switch` has stopped. It left the queue just
-        // now and is not pushed while it is running, so nobody else is polling it (STEP-2); its future is there, since it is
-        // removed when that is dropped (DONE-1).
+        // now and is not pushed while it is running, so nobody else is polling it (STEP-2). Its future is there: a task whose
+        // future was dropped is removed (DONE-1), or was condemned by `lend`, and does not come this far.
         let poll = unsafe { whole(header).as_ref().poll(&mut context) };
         if poll.is_ready() {
             // SAFETY: its row owns the task.
