@@ -614,15 +614,18 @@ mod tests {
             std::task::Poll::<()>::Pending
         });
         let header = kernel.new_header(None, Location::caller());
+        let lent = RefCell::new(None);
         let unwound = catch_unwind(AssertUnwindSafe(|| {
             task::lend(header, future, |_, main| {
+                *lent.borrow_mut() = Some(main.clone());
                 kernel.insert(main);
                 std::panic::resume_unwind(Box::new("out of the body"))
             })
         }));
         assert!(unwound.is_err() && kernel.wakers.len() == 1);
         kernel.turn();
-        assert_eq!((polls.get(), kernel.wakers.len()), (0, 0));
+        let ending = lent.take().and_then(|task| task.header().ending.get());
+        assert_eq!((polls.get(), kernel.wakers.len(), ending), (0, 0, Some(Ending::Cancelled)));
     }
 
     /// The end of the loop drops what was not called, and runs none of it.
