@@ -35,6 +35,14 @@ pub(crate) fn cancel(task: &Rc<dyn AnyTask>) -> bool {
     context::find(task.header().loop_id).is_some_and(|kernel| kernel.cancel(task))
 }
 
+/// Takes one request to end back, whatever loop the task belongs to. Answers how many are left.
+pub(crate) fn uncancel(task: &Header) -> u32 {
+    match context::find(task.loop_id) {
+        Some(kernel) if !task.is_done() => kernel.uncancel(task),
+        _ => task.cancelling.get(),
+    }
+}
+
 /// What a leaf future keeps of the record that its task waits for it: from the first poll that was pending until it is ready or
 /// dropped. Of several futures in one task, all that have begun are recorded, whichever was polled last.
 #[derive(Debug, Default)]

@@ -1,6 +1,6 @@
 //! What is said of a program that cannot go on.
 
-use crate::kernel::task::{Group, Wait};
+use crate::kernel::task::{Awaited, Wait};
 use crate::kernel::{Kernel, Time};
 use crate::task::TaskId;
 use std::fmt;
@@ -56,7 +56,7 @@ impl DeadlockReport {
 }
 
 fn describe(kernel: &Kernel, wait: &Wait) -> String {
-    struct Described<'a>(&'a dyn Group);
+    struct Described<'a>(&'a dyn Awaited);
     impl fmt::Display for Described<'_> {
         fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
             self.0.describe(f)
@@ -69,9 +69,9 @@ fn describe(kernel: &Kernel, wait: &Wait) -> String {
             Some(task) => format!("task {:?}", task.header().name()),
             None => "a task that has ended".into(),
         },
-        Wait::Group(group) => match group.upgrade() {
-            Some(group) => Described(&*group).to_string(),
-            None => "tasks, but no longer".into(),
+        Wait::On(awaited) => match awaited.upgrade() {
+            Some(awaited) => Described(&*awaited).to_string(),
+            None => "what is no longer there".into(),
         },
     }
 }

@@ -7,7 +7,7 @@ use crate::current::{Record, check_loop, running};
 use crate::error::TaskError;
 use crate::join::{clone_outcome, take_outcome};
 use crate::kernel::calls::{Call, Watcher};
-use crate::kernel::task::{AnyTask, Ending, Group, Outcome, Then, TypedTask, Wait};
+use crate::kernel::task::{AnyTask, Awaited, Ending, Outcome, Then, TypedTask, Wait};
 use crate::kernel::{Kernel, context};
 use crate::task::Task;
 use std::cell::Cell;
@@ -427,7 +427,7 @@ impl<C: Children> Watcher for Gathering<C> {
     }
 }
 
-impl<C: Children> Group for Gathering<C> {
+impl<C: Children> Awaited for Gathering<C> {
     fn links(&self) -> Option<Vec<Rc<dyn AnyTask>>> {
         (!self.is_decided()).then(|| self.tasks.clone())
     }
@@ -518,7 +518,7 @@ impl<C: Children + 'static> Gather<C> {
         let old = gathering.waker.replace(Some(new));
         drop(old);
         if let Some(kernel) = context::running() {
-            self.record.begin(&kernel, || Wait::Group(Rc::<Gathering<C>>::downgrade(gathering)));
+            self.record.begin(&kernel, || Wait::On(Rc::<Gathering<C>>::downgrade(gathering)));
         }
         Poll::Pending
     }

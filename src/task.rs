@@ -2,7 +2,7 @@
 //!
 //! What a task *is* stands in `kernel/task.rs`, how it is awaited in `join.rs`.
 
-use crate::current::{cancel, running};
+use crate::current::{cancel, running, uncancel};
 use crate::error::TaskError;
 use crate::join::Join;
 use crate::kernel::calls::Call;
@@ -249,11 +249,41 @@ impl<T> Task<T> {
         cancel(&self.erased())
     }
 
-    /// How often a cancellation was asked for.
+    /// How often a cancellation was asked for, less what was taken back.
     ///
     /// asyncio: `cancelling()`.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// onelane::run(async {
+    ///     let task = onelane::spawn(async {});
+    ///     task.cancel();
+    ///     task.cancel();
+    ///     assert_eq!(task.cancelling(), 2);
+    /// });
+    /// ```
     pub fn cancelling(&self) -> u32 {
         self.cell.header().cancelling.get()
+    }
+
+    /// Takes one request to end back, and answers how many are left. When none is left before the task was stepped, it goes on as
+    /// if nothing had been asked for; tasks that it awaits stay cancelled. On a task that has ended it does nothing.
+    ///
+    /// asyncio: `uncancel()`.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// onelane::run(async {
+    ///     let task = onelane::spawn(async { 42 });
+    ///     task.cancel();
+    ///     assert_eq!(task.uncancel(), 0);
+    ///     assert_eq!(task.await, Ok(42));
+    /// });
+    /// ```
+    pub fn uncancel(&self) -> u32 {
+        uncancel(self.cell.header())
     }
 
     /// Whether the task has ended, in whatever way.
@@ -397,6 +427,16 @@ impl TaskRef {
     /// As [`Task::cancel`].
     pub fn cancel(&self) -> bool {
         cancel(&self.cell)
+    }
+
+    /// As [`Task::cancelling`].
+    pub fn cancelling(&self) -> u32 {
+        self.cell.header().cancelling.get()
+    }
+
+    /// As [`Task::uncancel`].
+    pub fn uncancel(&self) -> u32 {
+        uncancel(self.cell.header())
     }
 
     /// As [`Task::is_done`].

@@ -164,7 +164,7 @@ impl Inside {
         let header = self.task.header();
         let Some(kernel) = context::find(header.loop_id) else { return false };
         let inside = |number| self.numbers.iter().any(|&range| contains(range, number));
-        match kernel.links(header, inside) {
+        match kernel.interrupt_waits(header, inside) {
             Some(links) => kernel.interrupt(&self.task, links),
             None => return false,
         }

@@ -6,7 +6,7 @@
 use crate::current::{Record, check_loop, running};
 use crate::gather::describe_tasks;
 use crate::kernel::calls::{Call, Watcher};
-use crate::kernel::task::{AnyTask, Ending, Group, Then, Wait as WaitsFor};
+use crate::kernel::task::{AnyTask, Awaited, Ending, Then, Wait as WaitsFor};
 use crate::kernel::{Alarm, TimerKey, context};
 use crate::task::{Task, TaskRef};
 use std::borrow::Borrow;
@@ -206,11 +206,7 @@ impl Watcher for Waiting {
 }
 
 /// It has no links: a cancelled wait leaves its tasks alone.
-impl Group for Waiting {
-    fn links(&self) -> Option<Vec<Rc<dyn AnyTask>>> {
-        None
-    }
-
+impl Awaited for Waiting {
     fn describe(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("a wait on ")?;
         describe_tasks(&self.tasks, f)
@@ -323,7 +319,7 @@ impl<H: TaskHandle> Future for Wait<H> {
         let old = this.waiting.waker.replace(Some(new));
         drop(old);
         if let Some(kernel) = context::running() {
-            this.record.begin(&kernel, || WaitsFor::Group(Rc::<Waiting>::downgrade(&this.waiting)));
+            this.record.begin(&kernel, || WaitsFor::On(Rc::<Waiting>::downgrade(&this.waiting)));
         }
         Poll::Pending
     }

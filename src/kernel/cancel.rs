@@ -38,6 +38,18 @@ impl Kernel {
         }
     }
 
+    /// Takes one request back, and answers how many are left. With the last of them, a task that has not been stepped since goes
+    /// on as if nothing had been asked for; what it awaited stays cancelled.
+    pub(crate) fn uncancel(&self, task: &Header) -> u32 {
+        let left = task.cancelling.get().saturating_sub(1);
+        task.cancelling.set(left);
+        if left == 0 && task.is_condemned() {
+            self.wakers.pardon(task);
+            self.resume_waits(task);
+        }
+        left
+    }
+
     /// A task that was condemned while it ran has suspended: what it waits for decides only now.
     pub(crate) fn cancel_suspended(&self, task: &Rc<dyn AnyTask>) {
         let spread = self.new_spread();
@@ -88,7 +100,7 @@ impl Kernel {
     /// A task that has links is left to them, and they come next; any other is queued.
     fn onward(&self, task: &Rc<dyn AnyTask>, spread: u64) -> Vec<Visit> {
         let header = task.header();
-        let Some(links) = self.links(header, |_| true) else {
+        let Some(links) = self.interrupt_waits(header, |_| true) else {
             header.visited.set(left_behind(spread));
             self.wakers.wake(header.token());
             return Vec::new();
@@ -99,21 +111,42 @@ impl Kernel {
         std::iter::once(Visit::Leave(task.clone())).chain(links.into_iter().rev().map(enter)).collect()
     }
 
-    /// The tasks to which a cancellation goes on, of those waits whose numbers count. None if there are no links among them. If all
-    /// that they lead to have ended, that is no task, but not none: the task is queued already, or a callback is that will wake it.
-    pub(crate) fn links(&self, header: &Header, counts: impl Fn(u64) -> bool) -> Option<Vec<Rc<dyn AnyTask>>> {
+    /// Tells what a task waits in that it will not come back, of those waits whose numbers count, and answers the tasks to which
+    /// the cancellation goes on. None if there are no links among the waits. If all that they lead to have ended, that is no
+    /// task, but not none: the task is queued already, or a callback is that will wake it.
+    pub(crate) fn interrupt_waits(
+        &self,
+        header: &Header,
+        counts: impl Fn(u64) -> bool,
+    ) -> Option<Vec<Rc<dyn AnyTask>>> {
         let mut links: Option<Vec<Rc<dyn AnyTask>>> = None;
+        let mut interrupted = Vec::new();
         header.each_wait(|number, wait| match wait {
             _ if !counts(number) => {}
             Wait::Sleep(_) => {}
             Wait::Task(token) => links.get_or_insert_default().extend(self.wakers.task(*token)),
-            Wait::Group(group) => {
-                if let Some(tasks) = group.upgrade().and_then(|group| group.links()) {
-                    links.get_or_insert_default().extend(tasks);
+            Wait::On(awaited) => {
+                if let Some(awaited) = awaited.upgrade() {
+                    if let Some(tasks) = awaited.links() {
+                        links.get_or_insert_default().extend(tasks);
+                    }
+                    interrupted.push(awaited);
                 }
             }
         });
+        // Here nothing is borrowed any more.
+        interrupted.iter().for_each(|awaited| awaited.interrupt());
         links
+    }
+
+    /// Takes back that what a task waits in was told of its cancellation.
+    pub(crate) fn resume_waits(&self, header: &Header) {
+        let mut resumed = Vec::new();
+        header.each_wait(|_, wait| match wait {
+            Wait::Sleep(_) | Wait::Task(_) => {}
+            Wait::On(awaited) => resumed.extend(awaited.upgrade()),
+        });
+        resumed.iter().for_each(|awaited| awaited.resume());
     }
 }
 

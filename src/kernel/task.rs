@@ -106,14 +106,24 @@ pub(crate) enum Wait {
     Sleep(Time),
     /// The end of a task: a link, on which a cancellation goes on.
     Task(Token),
-    /// Several tasks. Not owned: what a task waits for is its future's, and must not outlive it in here.
-    Group(Weak<dyn Group>),
+    /// Anything else. Not owned: what a task waits for is its future's, and must not outlive it in here.
+    On(Weak<dyn Awaited>),
 }
 
-/// A future that is made of tasks.
-pub(crate) trait Group {
+/// What a task can wait for other than a moment and one task: several tasks, a lock, a promise.
+pub(crate) trait Awaited {
     /// The tasks to which a cancellation of the waiting task goes on. None if it stays with that task.
-    fn links(&self) -> Option<Vec<Rc<dyn AnyTask>>>;
+    fn links(&self) -> Option<Vec<Rc<dyn AnyTask>>> {
+        None
+    }
+
+    /// The waiting task was cancelled, or a timeout around the wait has expired: the future that waits will be dropped, so
+    /// nothing is to be given to it from now on. Called where nothing is borrowed; may wake.
+    fn interrupt(&self) {}
+
+    /// The cancellation was taken back before the future was dropped.
+    fn resume(&self) {}
+
     /// What is waited for, for people.
     fn describe(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result;
 }

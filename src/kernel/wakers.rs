@@ -277,6 +277,14 @@ impl Wakers {
         task.life.set(task.life.get() | CONDEMNED);
     }
 
+    /// The task is not to end after all.
+    pub(crate) fn pardon(&self, task: &Header) {
+        if task.token() == self.running.get() {
+            self.meanwhile.set(self.meanwhile.get() & !CONDEMNED);
+        }
+        task.life.set(task.life.get() & !CONDEMNED);
+    }
+
     /// The running task waits for this, until `end_wait`. None if no task is running.
     #[inline]
     pub(crate) fn begin_wait(&self, wait: Wait) -> Option<WaitKey> {
