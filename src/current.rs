@@ -1,8 +1,8 @@
 //! What leaf futures need of the loop: to find it, and to tell it what their task waits for.
 
-use crate::kernel::task::{AnyTask, Header, Wait};
+use crate::kernel::task::{AnyTask, Header, Scope, Wait};
 use crate::kernel::{Kernel, WaitKey, context};
-use std::rc::Rc;
+use std::rc::{Rc, Weak};
 
 /// The loop that is running on this thread, or a panic that says what was asked for.
 #[track_caller]
@@ -69,5 +69,29 @@ impl Record {
                 kernel.wakers.end_wait(key);
             }
         }
+    }
+}
+
+/// What the future of a scope keeps of its place in a task: from its first poll until it is left or dropped.
+#[derive(Debug, Default)]
+pub(crate) struct Place(Option<WaitKey>);
+
+impl Place {
+    /// The scope is polled in the running task. In each task that it comes to, it is entered last.
+    pub(crate) fn enter(&mut self, scope: impl FnOnce() -> Weak<dyn Scope>) {
+        let Some(kernel) = context::running() else { return };
+        if self.0.is_some_and(|key| kernel.wakers.waits_here(key)) {
+            return;
+        }
+        self.leave();
+        self.0 = kernel.wakers.enter_scope(scope());
+    }
+
+    /// Answers the loop in which it was, if that is still there.
+    pub(crate) fn leave(&mut self) -> Option<Rc<Kernel>> {
+        let key = self.0.take()?;
+        let kernel = context::find(key.loop_id)?;
+        kernel.wakers.leave_scope(key);
+        Some(kernel)
     }
 }

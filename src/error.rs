@@ -47,6 +47,19 @@ impl From<TaskError> for std::io::Error {
     }
 }
 
+/// A cancellation that was caught: asyncio's `CancelledError` where it is handled.
+#[doc(alias = "CancelledError")]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Cancelled;
+
+impl fmt::Display for Cancelled {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("cancelled")
+    }
+}
+
+impl std::error::Error for Cancelled {}
+
 /// What a panic left: its message, and once its payload.
 ///
 /// Cloning shares the payload.

@@ -7,7 +7,7 @@ use crate::error::{NoRunningLoop, TaskError};
 use crate::kernel::calls::Call;
 use crate::kernel::exceptions::{self, Exception, Handler};
 use crate::kernel::task::{Then, lend};
-use crate::kernel::{Clock as KernelClock, Kernel, context};
+use crate::kernel::{Clock as KernelClock, Kernel, Patience, context};
 use crate::remote::Remote;
 use crate::task::{Task, TaskRef};
 use futures_task::{LocalFutureObj, LocalSpawn, SpawnError};
@@ -289,7 +289,7 @@ impl EventLoop {
             kernel.insert(main);
             // As asyncio does it, the turn in which main's done callback runs is finished.
             let stuck = kernel.turn_until(&over).err().map(|_| DeadlockReport::of(kernel));
-            let ended = kernel.finish_tasks();
+            let ended = kernel.finish_tasks(Patience::Waits);
             let outcome = outcome.take();
             if let Err(spawned_at) = ended {
                 panic!("{}", never_ends(spawned_at));
@@ -419,8 +419,8 @@ impl Drop for EventLoop {
 
 fn never_ends(spawned_at: &Location<'_>) -> String {
     format!(
-        "the loop was to end, but tasks that are dropped go on spawning tasks, the last one at {spawned_at}; \
-         do not spawn a task in a destructor whose own destructor spawns"
+        "the loop was to end, but tasks that are dropped go on spawning tasks, or cleanups resist; the last was spawned at {spawned_at}; \
+         do not spawn a task in a destructor whose own destructor spawns, and do not catch a cancellation in a cleanup again and again"
     )
 }
 

@@ -21,8 +21,9 @@
 //!
 //! - Running: [`run()`], [`try_run`], [`EventLoop`] (with [`turn`](EventLoop::turn) for hosts), [`Remote`] for other threads.
 //! - Tasks: [`spawn()`], [`task::Builder`], [`Task`], [`TaskRef`], [`TaskError`], [`current_task`], [`all_tasks`].
-//! - Several at once: [`gather()`], [`try_gather`], [`gather!`], [`wait()`], [`try_wait`].
+//! - Several at once: [`gather()`], [`try_gather`], [`gather!`], [`wait()`], [`try_wait`], [`task_group`], [`try_task_group`].
 //! - Time: [`sleep()`], [`sleep_until`], [`timeout()`], [`timeout_at`], [`wait_for`], [`yield_now()`], [`time()`].
+//! - Cancellation: [`Task::cancel`], [`finally`], [`catch_cancel`], [`Deadline`].
 //! - Callbacks: [`Task::add_done_callback`], [`call_soon`], [`call_later`], [`call_at`].
 //!
 //! # Four rules
@@ -35,7 +36,9 @@
 //! Tags such as READY-2 or END-1 name the invariants of `docs/architecture.md`.
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
+mod block;
 mod callback;
+mod cleanup;
 mod current;
 mod deadlock;
 mod error;
@@ -48,13 +51,15 @@ mod remote;
 mod run;
 mod sleep;
 pub mod task;
+mod task_group;
 mod timeout;
 mod wait;
 mod yield_now;
 
 pub use callback::{Handle, call_at, call_later, call_soon, time};
+pub use cleanup::{CatchCancel, Finally, catch_cancel, finally};
 pub use deadlock::{DeadlockReport, StuckTask};
-pub use error::{LoopClosed, NoRunningLoop, Panic, TaskError};
+pub use error::{Cancelled, LoopClosed, NoRunningLoop, Panic, TaskError};
 pub use event_loop::{Builder, Clock, EventLoop, LoopRef, RunError, Turn};
 pub use gather::{Gather, GatherAll, IntoTask, TryGatherError, gather, try_gather};
 pub use introspect::{all_tasks, current_task};
@@ -64,7 +69,8 @@ pub use remote::{Remote, RemoteTask};
 pub use run::{run, try_run};
 pub use sleep::{Sleep, sleep, sleep_until};
 pub use task::{CallbackId, Task, TaskId, TaskRef, TaskState, spawn};
-pub use timeout::{Awaitable, Elapsed, Timeout, WaitFor, timeout, timeout_at, wait_for};
+pub use task_group::{ChildError, Failed, GroupError, RunGroup, TaskGroup, TryRunGroup, task_group, try_task_group};
+pub use timeout::{Awaitable, Deadline, Elapsed, Timeout, WaitFor, timeout, timeout_at, wait_for};
 pub use wait::{ReturnWhen, TaskHandle, Wait, try_wait, wait};
 pub use yield_now::{YieldNow, yield_now};
 

@@ -1,19 +1,19 @@
 //! A limit of time for a future.
 //!
-//! When the time is up, the await inside is interrupted as a cancellation would do it, but the task is not cancelled: tasks
-//! that are awaited inside are, and the timeout comes back when they have ended; without such, it comes back in the next
-//! turn. Either way the inner future is dropped without another poll.
+//! When the time is up, the future inside is interrupted (`block.rs`): tasks that it awaits are cancelled, and the timeout comes
+//! back when they have ended; without such, it comes back in the next turn.
 
+use crate::block::{Block, Interrupted, Interruption};
 use crate::current::{check_loop, running};
 use crate::kernel::calls::{Call, CallKey, Watcher};
-use crate::kernel::task::{AnyTask, Then, same};
-use crate::kernel::{Alarm, Time, TimerKey, context};
+use crate::kernel::task::Then;
+use crate::kernel::{Alarm, Kernel, Time, TimerKey, context};
 use crate::task::{Task, TaskRef};
 use std::cell::Cell;
 use std::fmt;
 use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll, Waker, ready};
 use std::time::{Duration, Instant};
 
 /// The time was up: asyncio's `TimeoutError`.
@@ -55,7 +55,7 @@ impl From<Elapsed> for std::io::Error {
 ///
 /// # Cost
 ///
-/// Two allocations, one more if something is awaited inside, and a timer.
+/// Three allocations, one more if something is awaited inside, and a timer.
 ///
 /// # Examples
 ///
@@ -71,8 +71,8 @@ impl From<Elapsed> for std::io::Error {
 /// ```
 #[track_caller]
 pub fn timeout<F: IntoFuture>(duration: Duration, future: F) -> Timeout<F::IntoFuture> {
-    let now = running("timeout()").clock.now();
-    Timeout::new(now.after(duration), future.into_future())
+    let kernel = running("timeout()");
+    Timeout::new(&kernel, kernel.clock.now().after(duration), future.into_future())
 }
 
 /// Runs a future in the current task until a moment of the loop's [`time`](crate::time()) at most. Otherwise as [`timeout`].
@@ -100,24 +100,70 @@ pub fn timeout<F: IntoFuture>(duration: Duration, future: F) -> Timeout<F::IntoF
 /// ```
 #[track_caller]
 pub fn timeout_at<F: IntoFuture>(moment: Instant, future: F) -> Timeout<F::IntoFuture> {
-    let deadline = running("timeout_at()").clock.time_at(moment);
-    Timeout::new(deadline, future.into_future())
+    let kernel = running("timeout_at()");
+    Timeout::new(&kernel, kernel.clock.time_at(moment), future.into_future())
 }
 
 /// The future of [`timeout`] and [`timeout_at`].
 #[must_use = "futures do nothing unless they are awaited"]
 pub struct Timeout<F> {
-    /// In a box, so that it can be dropped when the time is up, and moved with the rest.
-    future: Option<Pin<Box<F>>>,
-    deadline: Time,
-    armed: Option<Armed>,
+    block: Block<F>,
+    limit: Rc<Limit>,
 }
 
-/// From the first poll on.
-struct Armed {
-    expiry: Rc<Expiry>,
+/// When the time of a [`Timeout`] is up, as seen from anywhere: from inside of the future that it limits, or from another task.
+///
+/// Cloning gives another handle to the same deadline. A deadline limits one future.
+///
+/// asyncio: what `async with timeout(..) as cm` binds.
+///
+/// # Examples
+///
+/// ```
+/// use onelane::{Deadline, EventLoop, sleep, time};
+/// use std::time::Duration;
+///
+/// EventLoop::with_virtual_clock().run(async {
+///     let second = Duration::from_secs(1);
+///     let deadline = Deadline::never();
+///     let inside = deadline.clone();
+///     let start = time();
+///     let result = deadline.limit(async move {
+///         sleep(second).await;
+///         assert!(inside.reschedule(Some(time() + second))); // there is one second more
+///         sleep(10 * second).await;
+///     });
+///     assert!(result.await.is_err());
+///     assert_eq!(time() - start, 2 * second);
+///     assert!(deadline.has_expired());
+/// });
+/// ```
+#[derive(Clone)]
+pub struct Deadline {
+    limit: Rc<Limit>,
+}
+
+/// A deadline and what happens at it. The timer holds it.
+struct Limit {
     loop_id: u64,
-    key: Key,
+    when: Cell<Time>,
+    stage: Cell<Stage>,
+    /// It limits a future.
+    taken: Cell<bool>,
+    /// What is to be taken back if the future is faster.
+    key: Cell<Option<Key>>,
+    /// Set when the block is polled first.
+    interruption: Cell<Option<Rc<Interruption>>>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Stage {
+    New,
+    Active,
+    /// The time was up; the future may not know yet.
+    Expired,
+    /// The future was faster, or has gone.
+    Finished,
 }
 
 #[derive(Clone, Copy)]
@@ -127,97 +173,164 @@ enum Key {
     Soon(CallKey),
 }
 
-/// What happens when the time is up. The timer holds it.
-#[derive(Default)]
-struct Expiry {
-    expired: Cell<bool>,
-    waker: Cell<Option<Waker>>,
-    inside: Cell<Option<Inside>>,
-}
-
-/// What was begun inside of the timeout: waits of this task, by their numbers.
-struct Inside {
-    task: Rc<dyn AnyTask>,
-    /// Behind the first of a pair, up to the second.
-    numbers: Vec<(u64, u64)>,
-}
-
-impl Inside {
-    /// After a poll of the future inside, before which the task's last number was `before`.
-    fn add(&mut self, before: u64) {
-        let header = self.task.header();
-        let last = header.numbered();
-        if last == before {
-            return;
+impl Watcher for Limit {
+    fn called(&self, _: u32) {
+        self.key.set(None);
+        self.stage.set(Stage::Expired);
+        if let Some(interruption) = self.interruption.take() {
+            interruption.interrupt();
         }
-        // Ranges in which nothing waits any more go, so that there are as many as there are waits.
-        self.numbers.push((before, last));
-        self.numbers.retain(|&range| {
-            let mut waits = false;
-            header.each_wait(|number, _| waits |= contains(range, number));
-            waits
+    }
+}
+
+impl Limit {
+    fn new(kernel: &Kernel, when: Time) -> Rc<Self> {
+        Rc::new(Limit {
+            loop_id: kernel.id(),
+            when: Cell::new(when),
+            stage: Cell::new(Stage::New),
+            taken: Cell::new(false),
+            key: Cell::new(None),
+            interruption: Cell::new(None),
+        })
+    }
+
+    fn arm(self: &Rc<Self>, kernel: &Kernel) {
+        let when = self.when.get();
+        let call = Call::Watch(self.clone(), 0);
+        self.key.set(if when == Time::NEVER {
+            None
+        } else if when <= kernel.clock.now() {
+            Some(Key::Soon(kernel.call_soon(call)))
+        } else {
+            Some(Key::Timer(kernel.add_timer(when, Alarm::Call(call))))
         });
     }
 
-    /// Cancels the tasks that are awaited in there. False if none is.
-    fn interrupt(self) -> bool {
-        let header = self.task.header();
-        let Some(kernel) = context::find(header.loop_id) else { return false };
-        let inside = |number| self.numbers.iter().any(|&range| contains(range, number));
-        match kernel.interrupt_waits(header, inside) {
-            Some(links) => kernel.interrupt(&self.task, links),
-            None => return false,
+    fn disarm(&self) {
+        let (Some(key), Some(kernel)) = (self.key.take(), context::find(self.loop_id)) else { return };
+        // What comes out is dropped here, where no borrow is held.
+        match key {
+            Key::Timer(key) => drop(kernel.cancel_timer(key)),
+            Key::Soon(key) => drop(kernel.cancel_call(key)),
         }
-        true
+    }
+
+    fn finish(&self) {
+        self.disarm();
+        drop(self.interruption.take());
+        if self.stage.get() != Stage::Expired {
+            self.stage.set(Stage::Finished);
+        }
     }
 }
 
-fn contains((before, last): (u64, u64), number: u64) -> bool {
-    before < number && number <= last
+impl Deadline {
+    /// `duration` from now.
+    ///
+    /// # Panics
+    ///
+    /// If no loop is running on this thread.
+    #[track_caller]
+    pub fn after(duration: Duration) -> Self {
+        let kernel = running("Deadline::after()");
+        Deadline { limit: Limit::new(&kernel, kernel.clock.now().after(duration)) }
+    }
+
+    /// A moment of the loop's [`time`](crate::time()).
+    ///
+    /// # Panics
+    ///
+    /// If no loop is running on this thread.
+    #[track_caller]
+    pub fn at(moment: Instant) -> Self {
+        let kernel = running("Deadline::at()");
+        Deadline { limit: Limit::new(&kernel, kernel.clock.time_at(moment)) }
+    }
+
+    /// No limit, unless it is [rescheduled](Self::reschedule).
+    ///
+    /// asyncio: `timeout(None)`.
+    ///
+    /// # Panics
+    ///
+    /// If no loop is running on this thread.
+    #[track_caller]
+    pub fn never() -> Self {
+        Deadline { limit: Limit::new(&running("Deadline::never()"), Time::NEVER) }
+    }
+
+    /// Runs a future in the current task until this deadline at most: [`timeout`] with a handle.
+    ///
+    /// # Panics
+    ///
+    /// If it limits a future already: make a deadline for each.
+    #[track_caller]
+    pub fn limit<F: IntoFuture>(&self, future: F) -> Timeout<F::IntoFuture> {
+        assert!(
+            !self.limit.taken.replace(true),
+            "Deadline::limit() was called for a second future; make a deadline for each"
+        );
+        Timeout { block: Block::new(future.into_future()), limit: self.limit.clone() }
+    }
+
+    /// Puts the deadline off, brings it forward, or takes it away with `None`. A moment that has passed is up in the next turn. False
+    /// if it is too late: the time was up, or the future was faster, or the loop has gone.
+    ///
+    /// asyncio: `Timeout.reschedule(when)`, which raises where this is false, and before the block is entered.
+    #[must_use = "it may be too late"]
+    pub fn reschedule(&self, moment: Option<Instant>) -> bool {
+        let limit = &self.limit;
+        let Some(kernel) = context::find(limit.loop_id) else { return false };
+        let stage = limit.stage.get();
+        if !matches!(stage, Stage::New | Stage::Active) {
+            return false;
+        }
+        limit.disarm();
+        limit.when.set(moment.map_or(Time::NEVER, |moment| kernel.clock.time_at(moment)));
+        if stage == Stage::Active {
+            limit.arm(&kernel);
+        }
+        true
+    }
+
+    /// The moment, if there is one.
+    ///
+    /// asyncio: `Timeout.when()`.
+    pub fn when(&self) -> Option<Instant> {
+        let when = self.limit.when.get();
+        let kernel = context::find(self.limit.loop_id).filter(|_| when != Time::NEVER)?;
+        kernel.clock.instant_at(when)
+    }
+
+    /// Whether the time was up before the future was ready; also if the future has caught that.
+    ///
+    /// asyncio: `Timeout.expired()`.
+    #[doc(alias = "expired")]
+    pub fn has_expired(&self) -> bool {
+        self.limit.stage.get() == Stage::Expired
+    }
 }
 
-impl Watcher for Expiry {
-    fn called(&self, _: u32) {
-        self.expired.set(true);
-        let waker = self.waker.take();
-        if self.inside.take().is_some_and(|inside| inside.interrupt()) {
-            // The end of what it awaits wakes the task. If that has ended, it is woken already.
-            return;
-        }
-        if let Some(waker) = waker {
-            waker.wake();
-        }
+impl fmt::Debug for Deadline {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Deadline")
+            .field("stage", &self.limit.stage.get())
+            .field("when", &self.limit.when.get())
+            .finish()
     }
 }
 
 impl<F> Timeout<F> {
-    fn new(deadline: Time, future: F) -> Self {
-        Timeout { future: Some(Box::pin(future)), deadline, armed: None }
+    fn new(kernel: &Kernel, deadline: Time, future: F) -> Self {
+        let limit = Limit::new(kernel, deadline);
+        limit.taken.set(true);
+        Timeout { block: Block::new(future), limit }
     }
 
-    fn arm(&self) -> Armed {
-        let kernel = running("poll() of a timeout");
-        let expiry = Rc::new(Expiry::default());
-        let call = Call::Watch(expiry.clone(), 0);
-        let key = if self.deadline <= kernel.clock.now() {
-            Key::Soon(kernel.call_soon(call))
-        } else {
-            Key::Timer(kernel.add_timer(self.deadline, Alarm::Call(call)))
-        };
-        Armed { expiry, loop_id: kernel.id(), key }
-    }
-
-    fn disarm(&mut self) {
-        let Some(armed) = self.armed.take() else { return };
-        drop(armed.expiry.waker.take());
-        drop(armed.expiry.inside.take());
-        // What comes out is dropped here, where no borrow is held.
-        if let Some(kernel) = context::find(armed.loop_id) {
-            match armed.key {
-                Key::Timer(key) => drop(kernel.cancel_timer(key)),
-                Key::Soon(key) => drop(kernel.cancel_call(key)),
-            }
-        }
+    /// Its deadline, to be put off from elsewhere.
+    pub fn deadline(&self) -> Deadline {
+        Deadline { limit: self.limit.clone() }
     }
 }
 
@@ -226,48 +339,29 @@ impl<F: Future> Future for Timeout<F> {
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         let this = &mut *self;
-        if this.armed.is_none() {
+        assert!(!this.block.is_over(), "a timeout was polled after it was over");
+        if this.limit.stage.get() == Stage::New {
+            let kernel = running("poll() of a timeout");
+            this.limit.stage.set(Stage::Active);
+            this.limit.interruption.set(Some(this.block.interruption().clone()));
             // Before the future is polled: of equal deadlines, this one is older than those inside.
-            this.armed = Some(this.arm());
+            this.limit.arm(&kernel);
         }
-        let Some(armed) = &this.armed else { unreachable!() };
-        let Some(future) = &mut this.future else { panic!("a timeout was polled after it was over") };
-        if armed.expiry.expired.get() {
-            this.future = None;
-            this.disarm();
-            return Poll::Ready(Err(Elapsed));
-        }
-        let task = context::running().and_then(|kernel| kernel.current());
-        let before = task.as_ref().map_or(0, |task| task.header().numbered());
-        if let Poll::Ready(value) = future.as_mut().poll(context) {
-            this.disarm();
-            this.future = None;
-            return Poll::Ready(Ok(value));
-        }
-        let mut inside = armed.expiry.inside.take();
-        if let Some(task) = task {
-            // What another task began in here is not this task's.
-            let known = inside.filter(|inside| same(&inside.task, &task));
-            let mut known = known.unwrap_or(Inside { task, numbers: Vec::new() });
-            known.add(before);
-            inside = Some(known);
-        }
-        let waker = context.waker().clone();
-        armed.expiry.inside.set(inside);
-        drop(armed.expiry.waker.replace(Some(waker)));
-        Poll::Pending
+        let result = ready!(this.block.poll(context));
+        this.limit.finish();
+        Poll::Ready(result.map_err(|Interrupted| Elapsed))
     }
 }
 
 impl<F> Drop for Timeout<F> {
     fn drop(&mut self) {
-        self.disarm();
+        self.limit.finish();
     }
 }
 
 impl<F> fmt::Debug for Timeout<F> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Timeout").field("deadline", &self.deadline).field("begun", &self.armed.is_some()).finish()
+        f.debug_struct("Timeout").field("deadline", &self.deadline()).finish_non_exhaustive()
     }
 }
 
@@ -315,7 +409,7 @@ impl<T: Clone> Awaitable for &Task<T> {
 ///
 /// # Cost
 ///
-/// Two allocations, one more if something is awaited inside, and a timer.
+/// Three allocations, one more if something is awaited inside, and a timer.
 ///
 /// # Examples
 ///
@@ -331,16 +425,17 @@ impl<T: Clone> Awaitable for &Task<T> {
 /// ```
 #[track_caller]
 pub fn wait_for<A: Awaitable>(awaitable: A, duration: Duration) -> WaitFor<A::IntoFuture> {
-    let now = running("wait_for()").clock.now();
+    let kernel = running("wait_for()");
     if !duration.is_zero() {
-        return WaitFor { stage: Stage::Timed(Timeout::new(now.after(duration), awaitable.into_future())) };
+        let deadline = kernel.clock.now().after(duration);
+        return WaitFor { way: Way::Timed(Timeout::new(&kernel, deadline, awaitable.into_future())) };
     }
     let task = awaitable.as_task();
     let future = Some(Box::pin(awaitable.into_future()));
     WaitFor {
-        stage: match task {
-            Some(task) => Stage::CancelledAtOnce { task, future, ended: None },
-            None => Stage::NeverStarted { future, turns: 3 },
+        way: match task {
+            Some(task) => Way::CancelledAtOnce { task, future, ended: None },
+            None => Way::NeverStarted { future, turns: 3 },
         },
     }
 }
@@ -348,16 +443,16 @@ pub fn wait_for<A: Awaitable>(awaitable: A, duration: Duration) -> WaitFor<A::In
 /// The future of [`wait_for`].
 #[must_use = "futures do nothing unless they are awaited"]
 pub struct WaitFor<F> {
-    stage: Stage<F>,
+    way: Way<F>,
 }
 
-enum Stage<F> {
+enum Way<F> {
     Timed(Timeout<F>),
     /// A task and no time: once begun, a done callback tells of its end, and we are the waiter of this number.
     CancelledAtOnce {
         task: TaskRef,
         future: Option<Pin<Box<F>>>,
-        ended: Option<(Rc<Expiry>, u64)>,
+        ended: Option<(Rc<Ended>, u64)>,
     },
     /// A future and no time: asyncio makes a task of it and cancels that, which takes so many turns.
     NeverStarted {
@@ -370,10 +465,10 @@ impl<F: Future> Future for WaitFor<F> {
     type Output = Result<F::Output, Elapsed>;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        match &mut self.stage {
-            Stage::Timed(timeout) => Pin::new(timeout).poll(context),
-            Stage::CancelledAtOnce { task, future, ended } => {
-                if !task.is_done() || ended.as_ref().is_some_and(|(ended, _)| !ended.expired.get()) {
+        match &mut self.way {
+            Way::Timed(timeout) => Pin::new(timeout).poll(context),
+            Way::CancelledAtOnce { task, future, ended } => {
+                if !task.is_done() || ended.as_ref().is_some_and(|(ended, _)| !ended.told.get()) {
                     cancel_and_wait(task, ended, context);
                     return Poll::Pending;
                 }
@@ -385,8 +480,8 @@ impl<F: Future> Future for WaitFor<F> {
                 // The task has ended, so this is its result.
                 future.as_mut().poll(context).map(Ok)
             }
-            Stage::NeverStarted { turns: 0, .. } => Poll::Ready(Err(Elapsed)),
-            Stage::NeverStarted { future, turns } => {
+            Way::NeverStarted { turns: 0, .. } => Poll::Ready(Err(Elapsed)),
+            Way::NeverStarted { future, turns } => {
                 if *turns < 3 {
                     *future = None;
                 }
@@ -398,13 +493,29 @@ impl<F: Future> Future for WaitFor<F> {
     }
 }
 
-fn cancel_and_wait(task: &TaskRef, ended: &mut Option<(Rc<Expiry>, u64)>, context: &Context<'_>) {
+/// Hears of the end of a task.
+#[derive(Default)]
+struct Ended {
+    told: Cell<bool>,
+    waker: Cell<Option<Waker>>,
+}
+
+impl Watcher for Ended {
+    fn called(&self, _: u32) {
+        self.told.set(true);
+        if let Some(waker) = self.waker.take() {
+            waker.wake();
+        }
+    }
+}
+
+fn cancel_and_wait(task: &TaskRef, ended: &mut Option<(Rc<Ended>, u64)>, context: &Context<'_>) {
     let begins = ended.is_none();
     if begins {
         check_loop(&running("poll() of a wait_for"), task.cell.header());
     }
     let (expiry, _) = ended.get_or_insert_with(|| {
-        let expiry = Rc::new(Expiry::default());
+        let expiry = Rc::new(Ended::default());
         let waiter = task.cell.header().add_waiter(Then::Queue(Call::Watch(expiry.clone(), 0)));
         (expiry, waiter)
     });
@@ -417,7 +528,7 @@ fn cancel_and_wait(task: &TaskRef, ended: &mut Option<(Rc<Expiry>, u64)>, contex
 
 impl<F> Drop for WaitFor<F> {
     fn drop(&mut self) {
-        if let Stage::CancelledAtOnce { task, ended: Some((expiry, waiter)), .. } = &self.stage {
+        if let Way::CancelledAtOnce { task, ended: Some((expiry, waiter)), .. } = &self.way {
             drop(task.cell.header().remove_waiter(*waiter));
             drop(expiry.waker.take());
         }
@@ -427,10 +538,10 @@ impl<F> Drop for WaitFor<F> {
 impl<F> fmt::Debug for WaitFor<F> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut out = f.debug_struct("WaitFor");
-        match &self.stage {
-            Stage::Timed(timeout) => out.field("timeout", timeout),
-            Stage::CancelledAtOnce { task, .. } => out.field("cancelled", task),
-            Stage::NeverStarted { .. } => out.field("started", &false),
+        match &self.way {
+            Way::Timed(timeout) => out.field("timeout", timeout),
+            Way::CancelledAtOnce { task, .. } => out.field("cancelled", task),
+            Way::NeverStarted { .. } => out.field("started", &false),
         };
         out.finish()
     }

@@ -61,9 +61,9 @@ fn allocate_as_the_docs_say() {
         assert_eq!(callbacks.await, 1 + 1, "add_done_callback");
 
         let timeouts = count(async || timeout(SECOND, yield_now()).await.unwrap()).await;
-        assert_eq!(timeouts, 2, "timeout");
+        assert_eq!(timeouts, 3, "timeout");
         let waits_for = count(async || wait_for(spawn(async {}), SECOND).await.unwrap().unwrap()).await;
-        assert_eq!(waits_for, 1 + 3, "wait_for and its task");
+        assert_eq!(waits_for, 1 + 4, "wait_for and its task");
 
         let gathers = count(async || drop(gather([1, 2, 3].map(async |n| n)).await.unwrap())).await;
         assert_eq!(gathers, 3 + 4, "gather and its children");

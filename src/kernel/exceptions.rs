@@ -86,7 +86,7 @@ pub(crate) fn report(loop_id: u64, exception: Exception) {
 
 /// A payload is a foreign value, and its destructor may panic too, with a payload of which the same is true. After a hundred
 /// of these the last is leaked.
-fn drop_payload(mut payload: Box<dyn Any>) {
+pub(crate) fn drop_payload(mut payload: Box<dyn Any>) {
     for _ in 0..100 {
         match catch_unwind(AssertUnwindSafe(|| drop(payload))) {
             Ok(()) => return,

@@ -28,6 +28,7 @@ mod lanes;
 mod ready;
 pub(crate) mod task;
 mod token;
+pub(crate) mod unwind;
 mod wakers;
 mod wheel;
 
@@ -44,8 +45,8 @@ use std::any::Any;
 use std::cell::{Cell, RefCell};
 use std::panic::{AssertUnwindSafe, Location, catch_unwind};
 use std::rc::Rc;
-use std::task::Waker;
-use task::{AnyTask, Ending, Header, TaskCell, Then};
+use std::task::{Context, Poll, Waker};
+use task::{AnyTask, Ending, Header, TaskCell, Then, Unwinding};
 use wakers::{Halt, Wakers};
 use wheel::Wheel;
 
@@ -72,6 +73,13 @@ pub(crate) struct Kernel {
 
 /// After so many rounds of tasks that spawn tasks while the loop shuts down, it gives up.
 const SHUTDOWN_ROUNDS: u32 = 1000;
+
+/// Whether the loop waits, when it ends, for cleanups that have to wait themselves, or ends them.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Patience {
+    Waits,
+    GivesUp,
+}
 
 /// What a timer does.
 pub(crate) enum Alarm {
@@ -217,8 +225,9 @@ impl Kernel {
     /// Steps what was in the ready queue when the turn began, and nothing that is queued meanwhile (READY-2).
     #[inline]
     fn step(&self, calm: impl Fn() -> bool) {
+        let mut next = None;
         loop {
-            match self.wakers.switch(&calm) {
+            match next.take().unwrap_or_else(|| self.wakers.switch(&calm)) {
                 Halt::Over => return,
                 Halt::Call(entry) => self.call(entry),
                 Halt::Ready(task) => self.returned(&task),
@@ -227,10 +236,7 @@ impl Kernel {
                     self.wakers.leave_step();
                     self.cancel_suspended(&task);
                 }
-                Halt::Condemned(task) => {
-                    self.wakers.drop_future(&task);
-                    self.fail(&task, TaskError::Cancelled);
-                }
+                Halt::Condemned(task) => next = self.unwind(&task),
             }
         }
     }
@@ -294,6 +300,41 @@ impl Kernel {
         } else {
             self.finish(task, Ending::Value);
         }
+    }
+
+    /// A step of a task that was cancelled: its cleanups come first, innermost first (`unwind.rs`), then its future is dropped. If the
+    /// cancellation is caught on the way, the step goes on.
+    fn unwind(&self, task: &Rc<dyn AnyTask>) -> Option<Halt> {
+        let header = task.header();
+        let mut unwinding = header.take_unwinding().unwrap_or_else(Unwinding::new);
+        if self.wakers.begin_unwinding(header) {
+            unwinding.interrupt(header, |_| true);
+        }
+        let waker = header.waker();
+        let mut context = Context::from_waker(&waker);
+        let caught = loop {
+            let poll = || unwinding.poll(header, |_| true, &mut context);
+            match catch_unwind(AssertUnwindSafe(poll)) {
+                Ok(Poll::Ready(caught)) => break caught,
+                Ok(Poll::Pending) => {
+                    header.put_unwinding(unwinding);
+                    if self.wakers.suspend_unwinding(header) {
+                        self.cancel_suspended(task);
+                    }
+                    return None;
+                }
+                Err(payload) => {
+                    let before = std::mem::replace(&mut unwinding.error, TaskError::Panicked(Panic::new(payload)));
+                    exceptions::drop_payload(Box::new(before));
+                }
+            }
+        };
+        if caught {
+            return self.wakers.end_unwinding(header);
+        }
+        self.wakers.drop_future(task);
+        self.fail(task, unwinding.error);
+        None
     }
 
     /// The future was dropped, and whatever it returned does not count.
@@ -412,6 +453,12 @@ impl Kernel {
         }
     }
 
+    /// Queues a task for a cleanup whose own task did not come to it. It runs also while the loop shuts down.
+    pub(crate) fn spawn_cleanup<F: Future + 'static>(&self, header: Header, make: impl FnOnce(&Header) -> F) {
+        let future = make(&header);
+        self.wakers.insert(TaskCell::new(header, future));
+    }
+
     pub(crate) fn call_soon(&self, call: Call) -> CallKey {
         let key = self.calls.borrow_mut().insert(call);
         self.wakers.push_call(key.entry());
@@ -468,13 +515,13 @@ impl Kernel {
 
     // ---- the end ----
 
-    /// Cancels all tasks and turns until they have ended, and until the callbacks that were queued by then have run. If there is
+    /// Cancels all tasks and turns until they have ended, cleanups and all, and until the callbacks that were queued by then have run. If there is
     /// none left, it does nothing, as `run_until_complete` does.
     ///
     /// # Errors
     ///
-    /// Where the last task was spawned, if tasks go on spawning tasks. It is still there then.
-    pub(crate) fn finish_tasks(&self) -> Result<(), &'static Location<'static>> {
+    /// Where the last task was spawned, if tasks go on spawning tasks or resist. It is still there then.
+    pub(crate) fn finish_tasks(&self, patience: Patience) -> Result<(), &'static Location<'static>> {
         if self.wakers.len() == 0 {
             return Ok(());
         }
@@ -484,13 +531,15 @@ impl Kernel {
         let mut turns_to_go = 2;
         while turns_to_go >= 0 && rounds < SHUTDOWN_ROUNDS {
             let spawned = self.spawned.get();
-            if self.wakers.is_idle() {
-                // Whoever waits for a wake that does not come, although everything it waited for was cancelled.
-                for task in self.tasks() {
-                    self.wakers.wake(task.header().token());
-                }
+            if !self.wakers.is_idle() || self.wakers.len() == 0 || self.wake_condemned() {
+                self.shutdown_turn();
+            } else if patience == Patience::Waits && self.rest().is_ok() {
+                // What is left cleans up, and waits for time or for others.
+                self.turn();
+            } else {
+                self.cancel_all(self.tasks());
+                rounds += 1;
             }
-            self.shutdown_turn();
             rounds += u32::from(self.spawned.get() > spawned);
             if self.wakers.len() == 0 {
                 // The callbacks of the last end, and those which they queue: so far `asyncio.run()` goes too.
@@ -505,6 +554,16 @@ impl Kernel {
             }
             Some(task) => Err(task.header().spawned_at),
         }
+    }
+
+    /// Wakes those who wait for a wake that does not come, although everything that they waited for was cancelled. False if there
+    /// are none.
+    fn wake_condemned(&self) -> bool {
+        let mut any = false;
+        for task in self.tasks() {
+            any |= task.header().is_condemned() && self.wakers.wake(task.header().token());
+        }
+        any
     }
 
     /// As a turn, but a virtual clock stands still.
@@ -525,7 +584,7 @@ impl Kernel {
     /// As `finish_tasks`.
     pub(crate) fn close(&self) -> Result<(), &'static Location<'static>> {
         loop {
-            let ended = self.finish_tasks();
+            let ended = self.finish_tasks(Patience::GivesUp);
             let calls = self.calls.borrow_mut().drain();
             let alarms = self.wheel.borrow_mut().drain();
             let messages = self.inbox().close();

@@ -18,6 +18,9 @@
 //!   5 Wakers::wake           6 Wakers::switch
 //! ```
 //!
+//! Between its cancellation and its end a task may be unwinding (`unwind.rs`): it is queued, running and waiting as before, but its
+//! steps poll cleanups.
+//!
 //! `QUEUED` and `WAITING` are `Header::life`, `RUNNING` is the one task of `Wakers::running`, `DONE` is `Header::ending`.
 //!
 //! Does not know the loop: whoever needs it looks it up by `Header::loop_id`. Next: `wakers.rs`.
@@ -42,8 +45,10 @@ pub(crate) type Outcome<T> = Result<T, TaskError>;
 
 /// In `Header::life`: the task stands in the ready queue, once (READY-1), or is being stepped.
 pub(super) const QUEUED: u8 = 1;
-/// In `Header::life`: it was cancelled; when it is stepped next, its future is dropped.
+/// In `Header::life`: it was cancelled; when it is stepped next, it unwinds, and its future is dropped.
 pub(super) const CONDEMNED: u8 = 2;
+/// In `Header::life`: the cancellation has come to its scopes, and the cleanup of one is not through.
+pub(super) const UNWINDING: u8 = 4;
 
 /// What is known of a task without knowing its type.
 pub(crate) struct Header {
@@ -52,7 +57,7 @@ pub(crate) struct Header {
     pub(super) whole: Cell<Option<NonNull<dyn AnyTask>>>,
     pub(super) waker: OnceCell<Waker>,
     pub(super) token: Cell<Token>,
-    /// Of `QUEUED` and `CONDEMNED`.
+    /// Of `QUEUED`, `CONDEMNED` and `UNWINDING`.
     pub(super) life: Cell<u8>,
 
     // Fixed when the task is made.
@@ -91,6 +96,10 @@ struct Rare {
     /// By their numbers, so in the order in which they came. Thousands may wait for one task, and give up in any order.
     waits: BTreeMap<u64, Wait>,
     waiters: BTreeMap<u64, Then>,
+    /// By their numbers, so those inside stand behind those around them. Not owned, for the reason of `Wait::On`.
+    scopes: Vec<(u64, Weak<dyn Scope>)>,
+    /// While it is unwinding, and no step has taken it out.
+    unwinding: Option<Unwinding>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -128,6 +137,42 @@ pub(crate) trait Awaited {
     fn describe(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result;
 }
 
+/// A part of a task's future that a cancellation does not just drop: it cleans up, or goes on behind it.
+pub(crate) trait Scope {
+    /// A cancellation has come to this scope, and those inside of it are through. If it comes by a panic of a cleanup, it is not to be
+    /// caught.
+    fn unwind(&self, panicked: bool) -> Unwound;
+
+    /// Drops what was polled here so far, in which the cancellation arose. Called after `unwind` has answered
+    /// `CleansUp`, before the first `poll_cleanup`.
+    fn drop_body(&self);
+
+    /// After a panic it is over.
+    fn poll_cleanup(&self, context: &mut Context<'_>) -> Poll<()>;
+}
+
+/// What a scope makes of a cancellation.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Unwound {
+    /// It goes on to the scope around this one.
+    Through,
+    /// It goes on when a cleanup has ended.
+    CleansUp,
+    /// It ends here, and the future around this scope goes on.
+    Caught,
+}
+
+/// A cancellation on its way from scope to scope, innermost first. What it does is told in `unwind.rs`.
+pub(crate) struct Unwinding {
+    /// It has not come yet to the scopes of this number and lower ones.
+    pub(super) doomed: u64,
+    /// The scopes that clean up, each inside of the cleanup before it: the last is polled. They keep their place among the task's
+    /// scopes until they are through.
+    pub(super) cleaning: Vec<(u64, Rc<dyn Scope>)>,
+    /// How the task will end. A panic in a cleanup takes the place of the cancellation.
+    pub(super) error: TaskError,
+}
+
 /// What is to be done at a task's end.
 pub(crate) enum Then {
     /// Wake whoever awaits.
@@ -163,6 +208,11 @@ impl Header {
     /// Names the task in its loop.
     pub(crate) fn token(&self) -> Token {
         self.token.get()
+    }
+
+    /// What wakes the task.
+    pub(super) fn waker(&self) -> Waker {
+        self.waker.get().expect("READY-1: a task that was never inserted").clone()
     }
 
     pub(crate) fn is_condemned(&self) -> bool {
@@ -225,6 +275,40 @@ impl Header {
         for (number, wait) in lists.rare.iter().flat_map(|rare| &rare.waits) {
             look(*number, wait);
         }
+    }
+
+    // ---- how it unwinds ----
+
+    /// Answers the number of the scope. The task enters it after those that it has entered before.
+    pub(crate) fn add_scope(&self, scope: Weak<dyn Scope>) -> u64 {
+        let mut lists = self.lists.borrow_mut();
+        lists.numbered += 1;
+        let number = lists.numbered;
+        lists.rare().scopes.push((number, scope));
+        number
+    }
+
+    pub(crate) fn remove_scope(&self, number: u64) {
+        if let Some(rare) = &mut self.lists.borrow_mut().rare {
+            // What is removed owns nothing, so no foreign code runs.
+            rare.scopes.retain(|(other, _)| *other != number);
+        }
+    }
+
+    /// The innermost scope of those whose numbers count.
+    pub(crate) fn innermost_scope(&self, counts: impl Fn(u64) -> bool) -> Option<(u64, Rc<dyn Scope>)> {
+        let lists = self.lists.borrow();
+        let mut scopes = lists.rare.as_ref()?.scopes.iter().rev().filter(|(number, _)| counts(*number));
+        scopes.find_map(|(number, scope)| Some((*number, scope.upgrade()?)))
+    }
+
+    pub(super) fn take_unwinding(&self) -> Option<Unwinding> {
+        self.lists.borrow_mut().rare.as_mut()?.unwinding.take()
+    }
+
+    pub(super) fn put_unwinding(&self, unwinding: Unwinding) {
+        let before = self.lists.borrow_mut().rare().unwinding.replace(unwinding);
+        debug_assert!(before.is_none(), "STEP-2: a task unwinds inside of its unwinding");
     }
 
     // ---- who waits for it ----

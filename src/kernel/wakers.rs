@@ -17,11 +17,11 @@
 
 use super::lanes::{self, Lane};
 use super::ready::ReadyQueue;
-use super::task::{AnyTask, CONDEMNED, Header, QUEUED, Wait};
+use super::task::{AnyTask, CONDEMNED, Header, QUEUED, Scope, UNWINDING, Wait};
 use super::token::{LAST_GENERATION, MAX_SLOTS, Token};
 use std::cell::{Cell, UnsafeCell};
 use std::ptr::{self, NonNull};
-use std::rc::Rc;
+use std::rc::{Rc, Weak};
 use std::task::{Context, RawWaker, RawWakerVTable, Waker};
 
 thread_local! {
@@ -83,7 +83,7 @@ impl Entry {
     }
 }
 
-/// Names one wait of one task, for ever.
+/// Names one wait or one scope of one task, for ever.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct WaitKey {
     pub(crate) loop_id: u64,
@@ -112,7 +112,7 @@ pub(crate) enum Halt {
     Ready(Rc<dyn AnyTask>),
     /// The task has suspended, and was cancelled while it ran.
     Suspended(Rc<dyn AnyTask>),
-    /// The task was cancelled, and it is its turn: it was not polled, and is to end.
+    /// The task was cancelled, and it is its turn: it was not polled, and is to unwind.
     Condemned(Rc<dyn AnyTask>),
 }
 
@@ -304,7 +304,24 @@ impl Wakers {
         }
     }
 
-    /// Whether the wait is the running task's.
+    /// The running task enters a scope, until `leave_scope`. None if no task is running.
+    pub(crate) fn enter_scope(&self, scope: Weak<dyn Scope>) -> Option<WaitKey> {
+        let task = self.running.get();
+        let header = self.row(task)?;
+        // SAFETY: the row owns the task it names.
+        let number = unsafe { header.as_ref() }.add_scope(scope);
+        Some(WaitKey { loop_id: self.lane.loop_id, task, number })
+    }
+
+    /// It has left the scope. If the task has ended, nothing is left to be done.
+    pub(crate) fn leave_scope(&self, key: WaitKey) {
+        if let Some(header) = self.row(key.task) {
+            // SAFETY: the row owns the task it names.
+            unsafe { header.as_ref() }.remove_scope(key.number);
+        }
+    }
+
+    /// Whether the wait or scope is the running task's.
     #[inline]
     pub(crate) fn waits_here(&self, key: WaitKey) -> bool {
         key.task == self.running.get()
@@ -377,6 +394,12 @@ impl Wakers {
             // SAFETY: its row owns the task.
             return Some(Halt::Condemned(unsafe { count(NonNull::from(header)) }));
         }
+        self.poll(header)
+    }
+
+    /// Polls the running task.
+    #[inline(always)]
+    fn poll(&self, header: &Header) -> Option<Halt> {
         let waker = header.waker.get().expect("READY-1: a task without a waker was queued");
         let mut context = Context::from_waker(waker);
         // SAFETY: the row owns the task until `remove`, which is for tasks at which `switch` has stopped. It left the queue just
@@ -400,6 +423,32 @@ impl Wakers {
             }
         }
         None
+    }
+
+    // ---- the steps of a task that unwinds ----
+
+    /// Takes the mark of a cancellation from the running task, which is unwinding from now on. Answers whether there was one.
+    pub(crate) fn begin_unwinding(&self, task: &Header) -> bool {
+        let was_condemned = task.is_condemned();
+        task.life.set(QUEUED | UNWINDING);
+        was_condemned
+    }
+
+    /// The running task suspends in a cleanup. Answers whether it was cancelled meanwhile.
+    pub(crate) fn suspend_unwinding(&self, task: &Header) -> bool {
+        let meanwhile = self.meanwhile.get();
+        task.life.set(meanwhile | UNWINDING);
+        if meanwhile & QUEUED != 0 {
+            self.with(|table| table.ready.push(Entry::task(NonNull::from(task))));
+        }
+        self.leave_step();
+        meanwhile & CONDEMNED != 0
+    }
+
+    /// The cancellation was caught: the running task goes on, in the same step.
+    pub(crate) fn end_unwinding(&self, task: &Header) -> Option<Halt> {
+        task.life.set(QUEUED | self.meanwhile.get());
+        self.poll(task)
     }
 
     /// Drops the future of the running task, at which `switch` has stopped: with `Halt::Condemned`, or by a panic.

@@ -1,0 +1,185 @@
+//! A part of a task's future that can be interrupted without the task: what a timeout and a group are made of.
+//!
+//! An interruption does to the inside what a cancellation does to a task: tasks that are awaited in there are cancelled and
+//! waited for, what is waited in is told, cleanups run, innermost first, and then the future is dropped without another poll. If a
+//! `catch_cancel` in there catches it, the future goes on.
+//!
+//! Inside is what the task has entered and begun to wait for while the block was polled; the task numbers both.
+//!
+//! Does not know why it is interrupted.
+
+use crate::kernel::context;
+use crate::kernel::task::{AnyTask, Unwinding, same};
+use std::cell::Cell;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, Waker, ready};
+
+/// The future of a block, and what is to be known of it from outside.
+pub(crate) struct Block<F> {
+    /// In a box, so that it can be dropped when it is interrupted, and moved with the rest. None when it is over.
+    future: Option<Pin<Box<F>>>,
+    interruption: Rc<Interruption>,
+    /// Since the interruption has come to the first step.
+    unwinding: Option<Unwinding>,
+}
+
+/// The future was interrupted, and dropped.
+pub(crate) struct Interrupted;
+
+/// The handle by which a block is interrupted.
+#[derive(Default)]
+pub(crate) struct Interruption {
+    /// It has come and was not dealt with.
+    pending: Cell<bool>,
+    waker: Cell<Option<Waker>>,
+    /// Taken out while it is used; whoever finds it gone comes by again with the next poll.
+    inside: Cell<Option<Inside>>,
+}
+
+/// What was begun in a block: waits and scopes of this task, by their numbers.
+struct Inside {
+    task: Rc<dyn AnyTask>,
+    /// Behind the first of a pair, up to the second.
+    numbers: Vec<(u64, u64)>,
+}
+
+impl Inside {
+    fn contains(&self, number: u64) -> bool {
+        self.numbers.iter().any(|&range| contains(range, number))
+    }
+
+    /// Tells what is waited in, and cancels the tasks that are awaited. False if none is.
+    fn interrupt(&self) -> bool {
+        let header = self.task.header();
+        let Some(kernel) = context::find(header.loop_id) else { return false };
+        let links = kernel.interrupt_waits(header, |number| self.contains(number));
+        links.map(|links| kernel.interrupt(&self.task, links)).is_some()
+    }
+
+    /// After a poll of the future, before which the task's last number was `before`.
+    fn add(&mut self, before: u64) {
+        let header = self.task.header();
+        let last = header.numbered();
+        if last == before {
+            return;
+        }
+        // Ranges of which nothing is left go, so that there are as many as there are waits and scopes.
+        self.numbers.push((before, last));
+        self.numbers.retain(|&range| {
+            let mut lives = header.innermost_scope(|number| contains(range, number)).is_some();
+            header.each_wait(|number, _| lives |= contains(range, number));
+            lives
+        });
+    }
+}
+
+fn contains((before, last): (u64, u64), number: u64) -> bool {
+    before < number && number <= last
+}
+
+impl Interruption {
+    /// Interrupts the block. Called where nothing is borrowed.
+    pub(crate) fn interrupt(&self) {
+        self.pending.set(true);
+        let waker = self.waker.take();
+        if let Some(inside) = self.inside.take() {
+            let has_links = inside.interrupt();
+            self.inside.set(Some(inside));
+            if has_links {
+                // The end of what it awaits wakes the task. If that has ended, it is woken already.
+                return;
+            }
+        }
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+    }
+
+    /// Nobody will come back for what waits in here.
+    pub(crate) fn forget(&self) {
+        let (waker, inside) = (self.waker.take(), self.inside.take());
+        drop((waker, inside));
+    }
+}
+
+impl<F> Block<F> {
+    pub(crate) fn new(future: F) -> Self {
+        Block { future: Some(Box::pin(future)), interruption: Rc::default(), unwinding: None }
+    }
+
+    pub(crate) fn interruption(&self) -> &Rc<Interruption> {
+        &self.interruption
+    }
+
+    pub(crate) fn is_over(&self) -> bool {
+        self.future.is_none()
+    }
+
+    /// Drops the future.
+    fn end(&mut self) {
+        self.interruption.forget();
+        self.unwinding = None;
+        self.future = None;
+    }
+}
+
+impl<F: Future> Block<F> {
+    pub(crate) fn poll(&mut self, context: &mut Context<'_>) -> Poll<Result<F::Output, Interrupted>> {
+        let task = context::running().and_then(|kernel| kernel.current());
+        let before = task.as_ref().map_or(0, |task| task.header().numbered());
+        let poll = self.poll_inside(context);
+        match &poll {
+            Poll::Ready(_) => self.end(),
+            Poll::Pending => self.suspend(task, before, context),
+        }
+        poll
+    }
+
+    fn poll_inside(&mut self, context: &mut Context<'_>) -> Poll<Result<F::Output, Interrupted>> {
+        if self.interruption.pending.get() || self.unwinding.is_some() {
+            let caught = ready!(self.unwind(context));
+            self.unwinding = None;
+            if !caught {
+                return Poll::Ready(Err(Interrupted));
+            }
+        }
+        let future = self.future.as_mut().expect("a block is not polled after it is over");
+        future.as_mut().poll(context).map(Ok)
+    }
+
+    /// Polls the cleanups inside. Ready when they are through, or when the interruption was caught.
+    fn unwind(&mut self, context: &mut Context<'_>) -> Poll<bool> {
+        let Some(inside) = self.interruption.inside.take() else { return Poll::Ready(false) };
+        let header = inside.task.header();
+        let counts = |number| inside.contains(number);
+        let unwinding = self.unwinding.get_or_insert_with(Unwinding::new);
+        if self.interruption.pending.replace(false) {
+            unwinding.interrupt(header, counts);
+        }
+        let poll = unwinding.poll(header, counts, context);
+        self.interruption.inside.set(Some(inside));
+        poll
+    }
+
+    /// What was begun in this poll is inside.
+    fn suspend(&self, task: Option<Rc<dyn AnyTask>>, before: u64, context: &Context<'_>) {
+        let mut inside = self.interruption.inside.take();
+        if let Some(task) = task {
+            // What another task began in here is not this task's.
+            let known = inside.filter(|inside| same(&inside.task, &task));
+            let mut known = known.unwrap_or(Inside { task, numbers: Vec::new() });
+            known.add(before);
+            inside = Some(known);
+        }
+        self.interruption.inside.set(inside);
+        let waker = context.waker().clone();
+        drop(self.interruption.waker.replace(Some(waker)));
+    }
+}
+
+impl<F> Drop for Block<F> {
+    fn drop(&mut self) {
+        self.interruption.forget();
+    }
+}

@@ -1,0 +1,72 @@
+//! How a cancellation goes through a task: from scope to scope, innermost first.
+//!
+//! ```text
+//!   task { a { b { c } d { .. } } }      entered: a 1, b 2, c 3; b and c left; d 4
+//!
+//!   cancel:   d unwinds, then a, then the task's future is dropped
+//!   again, while d cleans up, in a scope e of that cleanup:   e, then d's cleanup is dropped, then a
+//! ```
+//!
+//! A task knows the scopes that it has entered and not left, by ascending numbers: whatever lies inside of a scope was entered after
+//! it. The future around the scopes is not polled meanwhile, so a cancelled task runs no line of its body.
+//!
+//! The same way goes an interruption of a part of a task, the end of a timeout for one: then only the scopes inside count.
+//!
+//! Does not know how a task ends when all scopes are through. Next: `wakers.rs`.
+
+use super::task::{Header, Unwinding, Unwound};
+use crate::error::TaskError;
+use std::task::{Context, Poll, ready};
+
+impl Unwinding {
+    pub(crate) fn new() -> Self {
+        Unwinding { doomed: 0, cleaning: Vec::new(), error: TaskError::Cancelled }
+    }
+
+    /// A cancellation arrives: all scopes that are entered now are to unwind, and a cleanup under way is to end.
+    pub(crate) fn interrupt(&mut self, task: &Header, counts: impl Fn(u64) -> bool) {
+        self.doomed = task.innermost_scope(counts).map_or(0, |(number, _)| number);
+    }
+
+    /// Goes on until a cleanup has to wait, or all is through, or the cancellation was caught, which is the answer.
+    ///
+    /// A panic of foreign code comes through; then this is to be called again.
+    pub(crate) fn poll(
+        &mut self,
+        task: &Header,
+        counts: impl Fn(u64) -> bool,
+        context: &mut Context<'_>,
+    ) -> Poll<bool> {
+        loop {
+            let doomed = self.doomed;
+            if let Some((number, scope)) = self.cleaning.last().filter(|(number, _)| *number > doomed) {
+                ready!(scope.poll_cleanup(context));
+                task.remove_scope(*number);
+                self.cleaning.pop();
+                continue;
+            }
+            let Some((number, scope)) = task.innermost_scope(|number| number <= doomed && counts(number)) else {
+                return Poll::Ready(false);
+            };
+            self.doomed = number - 1;
+            match scope.unwind(self.error.is_panic()) {
+                Unwound::Through => {
+                    task.remove_scope(number);
+                    self.cleaning.retain(|(other, _)| *other != number);
+                }
+                Unwound::CleansUp => {
+                    // Its place is taken before foreign code runs: if that panics, the cleanup is still to come.
+                    self.cleaning.retain(|(other, _)| *other != number);
+                    self.cleaning.push((number, scope.clone()));
+                    scope.drop_body();
+                }
+                Unwound::Caught => {
+                    task.remove_scope(number);
+                    // A second cancellation, caught inside of a cleanup: the first is still on its way.
+                    let Some((number, _)) = self.cleaning.last() else { return Poll::Ready(true) };
+                    self.doomed = number - 1;
+                }
+            }
+        }
+    }
+}

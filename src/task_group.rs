@@ -1,0 +1,483 @@
+//! Tasks that belong together: all have ended when the group has, and the failure of one cancels the others.
+//!
+//! The group hears of its children by done callbacks. It is a block (`block.rs`), which the first failure interrupts, with a
+//! scope around it, so that a cancellation of the task goes to the children and waits for their end.
+
+use crate::block::{Block, Interrupted, Interruption};
+use crate::current::{Place, Record, cancel, running};
+use crate::error::{Panic, TaskError};
+use crate::gather::describe_tasks;
+use crate::kernel::context;
+use crate::kernel::task::{AnyTask, Awaited, Scope, Unwound, Wait};
+use crate::task::Task;
+use std::any::Any;
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
+use std::convert::Infallible;
+use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, Waker, ready};
+
+/// Runs `body` in the current task with a group into which it spawns children, and ends when all of them have ended.
+///
+/// `body` gets the [`TaskGroup`] as a handle that can be cloned, so children may spawn children. A child that panics fails
+/// the group: the other children are cancelled, and so is what the body awaits; when all have ended, the panics come together
+/// in a [`GroupError`]. A child that is cancelled does not disturb the group. With children that return a `Result`, use
+/// [`try_task_group`].
+///
+/// A cancellation of the task cancels the children; the task ends when they have ended, cleanups and all. A second cancellation
+/// changes nothing about that. `body` is not polled meanwhile, and what it holds is dropped behind the children.
+///
+/// Cancel safety: dropped without a cancellation, in a `select!` that something else has won for example, it cancels the children
+/// and cannot wait for their end.
+///
+/// asyncio: `async with TaskGroup() as group: ...`.
+///
+/// # Errors
+///
+/// The panics of children.
+///
+/// # Panics
+///
+/// With the panic of `body`, when the children have ended. When it is polled, if no loop is running on this thread.
+///
+/// # Cost
+///
+/// Three allocations, and two for each child and its entry; a child's end and the group's cost a turn each. Without children there is no pause.
+///
+/// # Examples
+///
+/// ```
+/// use onelane::{EventLoop, sleep, task_group};
+/// use std::time::Duration;
+///
+/// let (a, b) = EventLoop::with_virtual_clock().run(async {
+///     let (a, b) = task_group(async |group| {
+///         let a = group.spawn(async { sleep(Duration::from_secs(1)).await; 1 });
+///         let b = group.spawn(async { 2 });
+///         (a, b)
+///     })
+///     .await
+///     .unwrap();
+///     assert!(a.is_done() && b.is_done());
+///     (a.await.unwrap(), b.await.unwrap())
+/// });
+/// assert_eq!((a, b), (1, 2));
+/// ```
+#[doc(alias = "TaskGroup")]
+pub fn task_group<B, F>(body: B) -> RunGroup<F, Infallible>
+where
+    B: FnOnce(TaskGroup<Infallible>) -> F,
+    F: Future,
+{
+    RunGroup::new(body)
+}
+
+/// As [`task_group`], with failures: an `Err` of `body`, or of a child that was started with
+/// [`try_spawn`](TaskGroup::try_spawn), fails the group as well.
+///
+/// # Errors
+///
+/// The errors and panics of the children, in the order in which they ended, then the error of `body`.
+///
+/// # Panics
+///
+/// As [`task_group`].
+///
+/// # Examples
+///
+/// ```
+/// use onelane::{ChildError, EventLoop, sleep, try_task_group};
+/// use std::time::Duration;
+///
+/// let result = EventLoop::with_virtual_clock().run(try_task_group(async |group| {
+///     group.try_spawn(async {
+///         sleep(Duration::from_secs(1)).await;
+///         Err::<(), _>("disk full")
+///     });
+///     group.spawn(sleep(Duration::from_secs(3600))); // is cancelled after a second
+///     sleep(Duration::from_secs(3600)).await; // so is this
+///     Ok(())
+/// }));
+/// assert_eq!(result.unwrap_err().errors, [ChildError::Failed("disk full")]);
+/// ```
+#[doc(alias = "TaskGroup")]
+pub fn try_task_group<B, F, T, E>(body: B) -> TryRunGroup<F, E>
+where
+    B: FnOnce(TaskGroup<E>) -> F,
+    F: Future<Output = Result<T, E>>,
+    E: 'static,
+{
+    TryRunGroup { group: RunGroup::new(body) }
+}
+
+/// A group of tasks, as its body and its children hold it. See [`task_group`].
+///
+/// Cloning gives another handle to the same group.
+pub struct TaskGroup<E = Infallible> {
+    state: Rc<State<E>>,
+}
+
+impl<E> Clone for TaskGroup<E> {
+    fn clone(&self) -> Self {
+        TaskGroup { state: self.state.clone() }
+    }
+}
+
+/// What a child has returned whose error went to its group.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Failed;
+
+impl fmt::Display for Failed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the child failed, and its group has the error")
+    }
+}
+
+impl std::error::Error for Failed {}
+
+/// How one child failed, or the body.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum ChildError<E> {
+    /// It returned this error.
+    Failed(E),
+    /// It panicked.
+    Panicked(Panic),
+}
+
+impl<E: fmt::Display> fmt::Display for ChildError<E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            ChildError::Failed(error) => error.fmt(f),
+            ChildError::Panicked(panic) => write!(f, "panicked: {}", panic.message()),
+        }
+    }
+}
+
+/// All failures in a group.
+///
+/// asyncio: `ExceptionGroup`.
+#[doc(alias = "ExceptionGroup")]
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct GroupError<E> {
+    /// Of the children in the order in which they ended, then of the body; never empty.
+    pub errors: Vec<ChildError<E>>,
+}
+
+impl<E: fmt::Display> fmt::Display for GroupError<E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} failure(s) in a task group", self.errors.len())?;
+        for (nth, error) in self.errors.iter().enumerate() {
+            write!(f, "{} {error}", if nth == 0 { ":" } else { ";" })?;
+        }
+        Ok(())
+    }
+}
+
+impl<E: fmt::Debug + fmt::Display> std::error::Error for GroupError<E> {}
+
+/// A group under way: its children's callbacks hold it, its handles, and its future.
+struct State<E> {
+    /// By their numbers, so in the order in which they were spawned.
+    children: RefCell<BTreeMap<u64, Rc<dyn AnyTask>>>,
+    failures: RefCell<Vec<Failure<E>>>,
+    stage: Cell<Stage>,
+    /// A failure or a cancellation has come: children are cancelled, also those to come.
+    aborting: Cell<bool>,
+    /// Of the body, while it may be interrupted.
+    interruption: Cell<Option<Rc<Interruption>>>,
+    /// Of whoever waits for the last child.
+    waker: Cell<Option<Waker>>,
+}
+
+struct Failure<E> {
+    /// Its panic is known when the group has told of it.
+    child: Rc<dyn AnyTask>,
+    error: ChildError<E>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Stage {
+    Body,
+    /// The body is over; the last child ends the group.
+    Exiting,
+    Finished,
+}
+
+impl<E> State<E> {
+    fn abort(&self) {
+        if self.aborting.replace(true) {
+            return;
+        }
+        let children: Vec<_> = self.children.borrow().values().cloned().collect();
+        for child in children {
+            cancel(&child);
+        }
+    }
+
+    /// A child has ended, and its callback is called.
+    fn ended(&self, child: &Rc<dyn AnyTask>, error: Option<ChildError<E>>) {
+        let held = self.children.borrow_mut().remove(&child.header().id);
+        if let Some(error) = error {
+            self.failures.borrow_mut().push(Failure { child: child.clone(), error });
+            self.abort();
+            if let Some(interruption) = self.interruption.take() {
+                interruption.interrupt();
+            }
+        }
+        if self.children.borrow().is_empty() {
+            if let Some(waker) = self.waker.take() {
+                waker.wake();
+            }
+        }
+        drop(held);
+    }
+
+    /// Ready when no child is left.
+    fn poll_children(&self, context: &Context<'_>) -> Poll<()> {
+        if self.children.borrow().is_empty() {
+            return Poll::Ready(());
+        }
+        let new = context.waker().clone();
+        drop(self.waker.replace(Some(new)));
+        Poll::Pending
+    }
+}
+
+impl<E> Scope for State<E> {
+    fn unwind(&self, _panicked: bool) -> Unwound {
+        self.abort();
+        self.stage.set(Stage::Exiting);
+        Unwound::CleansUp
+    }
+
+    /// The body is a part of the group's future, and dropped with that.
+    fn drop_body(&self) {}
+
+    fn poll_cleanup(&self, context: &mut Context<'_>) -> Poll<()> {
+        self.poll_children(context)
+    }
+}
+
+impl<E> Awaited for State<E> {
+    fn describe(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a group of ")?;
+        let children: Vec<_> = self.children.borrow().values().cloned().collect();
+        describe_tasks(&children, f)
+    }
+}
+
+impl<E: 'static> TaskGroup<E> {
+    /// Starts a child, as [`spawn`](crate::spawn()) does. While the group ends because of a failure or a cancellation, the child is cancelled
+    /// at once.
+    ///
+    /// asyncio: `TaskGroup.create_task(coro)`.
+    ///
+    /// # Panics
+    ///
+    /// If the group is finished: its body and all children have ended. If no loop is running on this thread.
+    #[doc(alias = "create_task")]
+    #[track_caller]
+    pub fn spawn<F>(&self, future: F) -> Task<F::Output>
+    where
+        F: Future + 'static,
+    {
+        self.add(future, || None)
+    }
+
+    /// As [`spawn`](Self::spawn); an `Err` fails the group, which takes the error. Whoever asks the child gets [`Failed`].
+    ///
+    /// # Panics
+    ///
+    /// As [`spawn`](Self::spawn).
+    #[doc(alias = "create_task")]
+    #[track_caller]
+    pub fn try_spawn<T, F>(&self, future: F) -> Task<Result<T, Failed>>
+    where
+        F: Future<Output = Result<T, E>> + 'static,
+        T: 'static,
+    {
+        let error = Rc::new(Cell::new(None));
+        let copy = error.clone();
+        let child = async move {
+            future.await.map_err(|error| {
+                copy.set(Some(error));
+                Failed
+            })
+        };
+        self.add(child, move || error.take())
+    }
+
+    /// `error` answers what the child has left, when it has ended.
+    #[track_caller]
+    fn add<F>(&self, future: F, error: impl FnOnce() -> Option<E> + 'static) -> Task<F::Output>
+    where
+        F: Future + 'static,
+    {
+        assert!(
+            self.state.stage.get() != Stage::Finished,
+            "a child was to be spawned into a task group, but the group is finished; spawn while its body or a child runs"
+        );
+        let task = Task::spawn_on(&running("TaskGroup::spawn()"), None, future);
+        self.state.children.borrow_mut().insert(task.cell.header().id, task.erased());
+        let state = self.state.clone();
+        // The first callback of all, so nobody has taken the outcome when it is called.
+        task.add_done_callback(move |task| {
+            let panic = match &*task.cell.outcome().borrow() {
+                Some(Err(TaskError::Panicked(panic))) => Some(ChildError::Panicked(panic.clone())),
+                _ => None,
+            };
+            state.ended(&task.erased(), panic.or_else(|| error().map(ChildError::Failed)));
+        });
+        if self.state.aborting.get() {
+            task.cancel();
+        }
+        task
+    }
+}
+
+impl<E> fmt::Debug for TaskGroup<E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let State { children, failures, stage, aborting, .. } = &*self.state;
+        f.debug_struct("TaskGroup")
+            .field("children", &children.borrow().len())
+            .field("failures", &failures.borrow().len())
+            .field("stage", &stage.get())
+            .field("aborting", &aborting.get())
+            .finish()
+    }
+}
+
+/// The output of a body, nothing if it was interrupted, or its panic.
+type BodyEnd<T> = Result<Option<T>, Box<dyn Any + Send>>;
+
+/// The future of [`task_group`].
+#[must_use = "futures do nothing unless they are awaited"]
+pub struct RunGroup<F: Future, E: 'static> {
+    body: Block<F>,
+    /// Once the body is over.
+    ended: Option<BodyEnd<F::Output>>,
+    state: Rc<State<E>>,
+    place: Place,
+    record: Record,
+}
+
+impl<F: Future, E: 'static> RunGroup<F, E> {
+    fn new(body: impl FnOnce(TaskGroup<E>) -> F) -> Self {
+        let state = Rc::new(State {
+            children: RefCell::default(),
+            failures: RefCell::default(),
+            stage: Cell::new(Stage::Body),
+            aborting: Cell::new(false),
+            interruption: Cell::new(None),
+            waker: Cell::new(None),
+        });
+        let body = Block::new(body(TaskGroup { state: state.clone() }));
+        state.interruption.set(Some(body.interruption().clone()));
+        RunGroup { body, ended: None, state, place: Place::default(), record: Record::default() }
+    }
+
+    /// Ready when the body and all children have ended: what became of the body, and the errors of the children.
+    #[expect(clippy::type_complexity, reason = "it is taken apart at once, in two places")]
+    fn poll_ended(
+        &mut self,
+        has_failed: impl FnOnce(&F::Output) -> bool,
+        context: &mut Context<'_>,
+    ) -> Poll<(Option<F::Output>, Vec<ChildError<E>>)> {
+        self.place.enter(|| Rc::<State<E>>::downgrade(&self.state));
+        if self.ended.is_none() {
+            assert!(!self.body.is_over(), "a task group was polled after it was over");
+            let ended = match catch_unwind(AssertUnwindSafe(|| self.body.poll(context))) {
+                Ok(poll) => Ok(ready!(poll).map_or_else(|Interrupted| None, Some)),
+                Err(payload) => Err(payload),
+            };
+            drop(self.state.interruption.take());
+            self.state.stage.set(Stage::Exiting);
+            if ended.as_ref().map_or(true, |output| output.as_ref().is_some_and(has_failed)) {
+                self.state.abort();
+            }
+            self.ended = Some(ended);
+        }
+        if self.state.poll_children(context).is_pending() {
+            if let Some(kernel) = context::running() {
+                self.record.begin(&kernel, || Wait::On(Rc::<State<E>>::downgrade(&self.state)));
+            }
+            return Poll::Pending;
+        }
+        self.record.end();
+        self.place.leave();
+        self.state.stage.set(Stage::Finished);
+        let told = |failure: Failure<E>| {
+            failure.child.header().looked_at.set(true);
+            failure.error
+        };
+        let errors = self.state.failures.take().into_iter().map(told).collect();
+        match self.ended.take().expect("the body is over") {
+            Ok(output) => Poll::Ready((output, errors)),
+            Err(payload) => resume_unwind(payload),
+        }
+    }
+}
+
+const INTERRUPTED: &str = "the body of a group is interrupted by a failure alone, which is among the errors";
+
+// The output of the body is not pinned, and the body stands in a box.
+impl<F: Future, E> Unpin for RunGroup<F, E> {}
+
+impl<F: Future> Future for RunGroup<F, Infallible> {
+    type Output = Result<F::Output, GroupError<Infallible>>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let (output, errors) = ready!(self.poll_ended(|_| false, context));
+        Poll::Ready(if errors.is_empty() { Ok(output.expect(INTERRUPTED)) } else { Err(GroupError { errors }) })
+    }
+}
+
+impl<F: Future, E> Drop for RunGroup<F, E> {
+    fn drop(&mut self) {
+        self.record.end();
+        self.place.leave();
+        drop((self.state.interruption.take(), self.state.waker.take()));
+        self.state.stage.set(Stage::Finished);
+        self.state.abort();
+    }
+}
+
+impl<F: Future, E> fmt::Debug for RunGroup<F, E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RunGroup").field("group", &TaskGroup { state: self.state.clone() }).finish()
+    }
+}
+
+/// The future of [`try_task_group`].
+#[must_use = "futures do nothing unless they are awaited"]
+pub struct TryRunGroup<F: Future, E: 'static> {
+    group: RunGroup<F, E>,
+}
+
+impl<F, T, E> Future for TryRunGroup<F, E>
+where
+    F: Future<Output = Result<T, E>>,
+{
+    type Output = Result<T, GroupError<E>>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let (output, mut errors) = ready!(self.group.poll_ended(|output| output.is_err(), context));
+        Poll::Ready(match output {
+            Some(Ok(value)) if errors.is_empty() => Ok(value),
+            Some(Err(error)) => {
+                errors.push(ChildError::Failed(error));
+                Err(GroupError { errors })
+            }
+            _ => Err(GroupError { errors }),
+        })
+    }
+}
+
+impl<F: Future, E> fmt::Debug for TryRunGroup<F, E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.group.fmt(f)
+    }
+}

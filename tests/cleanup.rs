@@ -1,0 +1,529 @@
+//! What a cancelled task still does: cleanups, innermost first, and catching.
+
+#[path = "common/mod.rs"]
+mod common;
+
+use common::{Trace, ms, on_drop, panic_of, telling_loop, virtual_loop};
+use onelane::{
+    Cancelled, EventLoop, TaskError, call_later, catch_cancel, current_task, finally, gather, sleep, spawn, time,
+    timeout, yield_now,
+};
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::task::Poll;
+
+/// Sleeps, and tells of its beginning, its end, and its drop.
+async fn work(trace: Trace, name: &'static str, milliseconds: u64) {
+    trace.push(format!("{name} begins"));
+    let copy = trace.clone();
+    let _guard = on_drop(move || copy.push(format!("{name} dropped")));
+    sleep(ms(milliseconds)).await;
+    trace.push(format!("{name} ends"));
+}
+
+#[test]
+fn clean_up_behind_a_value() {
+    let trace = Trace::new();
+    let value = virtual_loop().run(async {
+        let cleanup = work(trace.clone(), "cleanup", 10);
+        finally(async { 42 }, cleanup).await
+    });
+    assert_eq!(value, 42);
+    assert_eq!(trace.take(), ["cleanup begins", "cleanup ends", "cleanup dropped"]);
+}
+
+#[test]
+fn cancel_and_clean_up_and_end() {
+    let trace = Trace::new();
+    virtual_loop().run(async {
+        let start = time();
+        let task = spawn(finally(work(trace.clone(), "body", 100), work(trace.clone(), "cleanup", 10)));
+        sleep(ms(5)).await;
+        assert!(task.cancel());
+        yield_now().await;
+        assert!(!task.is_done(), "a task has ended when its cleanup has");
+        assert_eq!(task.await, Err(TaskError::Cancelled));
+        assert_eq!(time() - start, ms(15));
+    });
+    assert_eq!(trace.take(), ["body begins", "body dropped", "cleanup begins", "cleanup ends", "cleanup dropped"]);
+}
+
+#[test]
+fn unwind_nested_scopes_from_the_inside() {
+    let trace = Trace::new();
+    virtual_loop().run(async {
+        let copy = trace.clone();
+        let task = spawn(async move {
+            let trace = copy.clone();
+            let _outermost = on_drop(move || copy.push("frame dropped"));
+            let inner = finally(work(trace.clone(), "body", 100), work(trace.clone(), "inner", 10));
+            let middle = {
+                let trace = trace.clone();
+                async move {
+                    let copy = trace.clone();
+                    let _guard = on_drop(move || copy.push("guard dropped"));
+                    inner.await;
+                    trace.push("never");
+                }
+            };
+            finally(middle, work(trace.clone(), "outer", 10)).await;
+            trace.push("never");
+        });
+        yield_now().await;
+        task.cancel();
+        assert_eq!(task.await, Err(TaskError::Cancelled));
+    });
+    let expected = [
+        "body begins",
+        "body dropped",
+        "inner begins",
+        "inner ends",
+        "inner dropped",
+        "guard dropped",
+        "outer begins",
+        "outer ends",
+        "outer dropped",
+        "frame dropped",
+    ];
+    assert_eq!(trace.take(), expected);
+}
+
+#[test]
+fn cancel_again_and_end_the_cleanup_but_not_the_next() {
+    let trace = Trace::new();
+    virtual_loop().run(async {
+        let inner = finally(work(trace.clone(), "body", 100), work(trace.clone(), "inner", 100));
+        let task = spawn(finally(inner, work(trace.clone(), "outer", 100)));
+        yield_now().await;
+        for _ in 0..3 {
+            assert!(task.cancel());
+            sleep(ms(1)).await;
+        }
+        assert!(task.is_cancelled());
+        assert_eq!(task.cancelling(), 3);
+        assert!(!task.cancel());
+    });
+    let expected = ["body begins", "body dropped", "inner begins", "inner dropped", "outer begins", "outer dropped"];
+    assert_eq!(trace.take(), expected);
+}
+
+#[test]
+fn cancel_twice_before_the_step_and_clean_up_once() {
+    let trace = Trace::new();
+    virtual_loop().run(async {
+        let task = spawn(finally(work(trace.clone(), "body", 100), work(trace.clone(), "cleanup", 1)));
+        yield_now().await;
+        task.cancel();
+        task.cancel();
+        assert_eq!(task.await, Err(TaskError::Cancelled));
+    });
+    assert_eq!(trace.take(), ["body begins", "body dropped", "cleanup begins", "cleanup ends", "cleanup dropped"]);
+}
+
+#[test]
+fn cancel_before_the_first_step_and_clean_up_nothing() {
+    let trace = Trace::new();
+    virtual_loop().run(async {
+        let task = spawn(finally(work(trace.clone(), "body", 100), work(trace.clone(), "cleanup", 1)));
+        task.cancel();
+        assert_eq!(task.await, Err(TaskError::Cancelled));
+    });
+    assert_eq!(trace.take(), [""; 0]);
+}
+
+/// The cleanup's own scopes unwind before it, when it is cancelled.
+#[test]
+fn cancel_a_cleanup_that_has_a_cleanup() {
+    let trace = Trace::new();
+    virtual_loop().run(async {
+        let cleanup = finally(work(trace.clone(), "cleanup", 100), work(trace.clone(), "its cleanup", 5));
+        let inner = finally(work(trace.clone(), "body", 100), cleanup);
+        let task = spawn(finally(inner, work(trace.clone(), "outer", 5)));
+        yield_now().await;
+        task.cancel();
+        sleep(ms(1)).await;
+        task.cancel();
+        assert_eq!(task.await, Err(TaskError::Cancelled));
+    });
+    let expected = [
+        "body begins",
+        "body dropped",
+        "cleanup begins",
+        "cleanup dropped",
+        "its cleanup begins",
+        "its cleanup ends",
+        "its cleanup dropped",
+        "outer begins",
+        "outer ends",
+        "outer dropped",
+    ];
+    assert_eq!(trace.take(), expected);
+}
+
+/// A second cancellation that the cleanup catches leaves the first on its way.
+#[test]
+fn catch_the_second_cancellation_in_a_cleanup() {
+    let trace = Trace::new();
+    virtual_loop().run(async {
+        let copy = trace.clone();
+        let cleanup = async move {
+            assert_eq!(catch_cancel(sleep(ms(100))).await, Err(Cancelled));
+            copy.push("caught");
+            sleep(ms(5)).await;
+            copy.push("cleaned up");
+        };
+        let inner = finally(work(trace.clone(), "body", 100), cleanup);
+        let task = spawn(finally(inner, work(trace.clone(), "outer", 5)));
+        yield_now().await;
+        task.cancel();
+        sleep(ms(1)).await;
+        task.cancel();
+        assert_eq!(task.await, Err(TaskError::Cancelled));
+    });
+    let expected =
+        ["body begins", "body dropped", "caught", "cleaned up", "outer begins", "outer ends", "outer dropped"];
+    assert_eq!(trace.take(), expected);
+}
+
+#[test]
+fn catch_and_go_on_in_the_same_step() {
+    let trace = Trace::new();
+    virtual_loop().run(async {
+        let copy = trace.clone();
+        let task = spawn(async move {
+            let start = time();
+            let inside = finally(work(copy.clone(), "body", 100), work(copy.clone(), "cleanup", 10));
+            assert_eq!(catch_cancel(inside).await, Err(Cancelled));
+            assert_eq!((time() - start, current_task().unwrap().cancelling()), (ms(10), 1));
+            assert_eq!(current_task().unwrap().uncancel(), 0);
+            sleep(ms(5)).await;
+            "goes on"
+        });
+        yield_now().await;
+        task.cancel();
+        assert_eq!((&task).await, Ok("goes on"));
+        assert_eq!(task.cancelling(), 0);
+    });
+    assert_eq!(trace.take(), ["body begins", "body dropped", "cleanup begins", "cleanup ends", "cleanup dropped"]);
+}
+
+#[test]
+fn catch_one_cancellation_and_end_by_the_next() {
+    virtual_loop().run(async {
+        let task = spawn(async {
+            assert_eq!(catch_cancel(sleep(ms(100))).await, Err(Cancelled));
+            sleep(ms(100)).await;
+            unreachable!("the second cancellation is not caught")
+        });
+        yield_now().await;
+        task.cancel();
+        sleep(ms(1)).await;
+        assert!(!task.is_done());
+        task.cancel();
+        assert_eq!(task.await, Err::<(), _>(TaskError::Cancelled));
+    });
+}
+
+#[test]
+fn catch_and_cancel_itself_again() {
+    virtual_loop().run(async {
+        let task = spawn(async {
+            if catch_cancel(sleep(ms(100))).await.is_err() {
+                current_task().unwrap().cancel();
+            }
+            sleep(ms(100)).await;
+        });
+        yield_now().await;
+        task.cancel();
+        assert_eq!(task.await, Err(TaskError::Cancelled));
+    });
+}
+
+#[test]
+fn catch_what_was_passed_on_to_a_child() {
+    virtual_loop().run(async {
+        let child = Rc::new(spawn(sleep(ms(100))));
+        let copy = child.clone();
+        let task = spawn(async move { catch_cancel(async move { (&*copy).await }).await });
+        yield_now().await;
+        task.cancel();
+        assert_eq!(task.await, Ok(Err(Cancelled)));
+        assert!(child.is_cancelled());
+    });
+}
+
+#[test]
+fn run_waits_for_cleanups_at_its_end() {
+    let trace = Trace::new();
+    let event_loop = virtual_loop();
+    let start = event_loop.time();
+    event_loop.run(async {
+        drop(spawn(finally(work(trace.clone(), "body", 100), work(trace.clone(), "cleanup", 10))));
+        call_later(ms(50), || unreachable!("nobody waits so long"));
+        yield_now().await;
+    });
+    assert_eq!(event_loop.time() - start, ms(10));
+    assert!(event_loop.all_tasks().is_empty());
+    assert_eq!(trace.take(), ["body begins", "body dropped", "cleanup begins", "cleanup ends", "cleanup dropped"]);
+}
+
+/// A cleanup that can never end is ended: on a virtual clock that is known.
+#[test]
+fn end_a_cleanup_that_waits_for_ever() {
+    let trace = Trace::new();
+    virtual_loop().run(async {
+        let stuck = finally(work(trace.clone(), "body", 100), std::future::pending());
+        drop(spawn(finally(stuck, work(trace.clone(), "outer", 10))));
+        yield_now().await;
+    });
+    assert_eq!(trace.take(), ["body begins", "body dropped", "outer begins", "outer ends", "outer dropped"]);
+}
+
+/// Whoever drops a loop does not wait.
+#[test]
+fn drop_the_loop_and_end_cleanups_that_would_wait() {
+    let trace = Trace::new();
+    let event_loop = EventLoop::new();
+    let copy = trace.clone();
+    let brief = async move {
+        yield_now().await;
+        copy.push("brief");
+    };
+    let inner = finally(work(trace.clone(), "body", 3_600_000), brief);
+    drop(event_loop.spawn(finally(inner, work(trace.clone(), "long", 3_600_000))));
+    event_loop.turn();
+    drop(event_loop);
+    assert_eq!(trace.take(), ["body begins", "body dropped", "brief", "long begins", "long dropped"]);
+}
+
+#[test]
+fn drop_in_a_race_and_clean_up_in_a_task_of_its_own() {
+    let trace = Trace::new();
+    virtual_loop().run(async {
+        let losing = finally(work(trace.clone(), "body", 100), work(trace.clone(), "cleanup", 10));
+        let winner = Box::pin(yield_now());
+        let losing = Box::pin(losing);
+        drop(futures_util::future::select(winner, losing).await);
+        trace.push("the race is over");
+        assert_eq!(&*onelane::all_tasks()[1].name(), "cleanup of Task-1");
+        sleep(ms(20)).await;
+    });
+    let expected =
+        ["body begins", "body dropped", "the race is over", "cleanup begins", "cleanup ends", "cleanup dropped"];
+    assert_eq!(trace.take(), expected);
+}
+
+#[test]
+fn drop_at_the_end_of_run_and_still_clean_up() {
+    let trace = Trace::new();
+    virtual_loop().run(async {
+        let losing = finally(work(trace.clone(), "body", 100), work(trace.clone(), "cleanup", 10));
+        drop(futures_util::future::select(Box::pin(yield_now()), Box::pin(losing)).await);
+    });
+    assert_eq!(trace.take(), ["body begins", "body dropped", "cleanup begins", "cleanup ends", "cleanup dropped"]);
+}
+
+#[test]
+fn panic_in_the_body_and_clean_up_and_let_it_go_on() {
+    let (event_loop, told) = telling_loop();
+    let trace = Trace::new();
+    let copy = trace.clone();
+    event_loop.run(async move {
+        let body = finally(async { panic!("body") }, work(copy.clone(), "inner", 10));
+        let task = spawn(finally(body, work(copy, "outer", 10)));
+        let error = task.await.unwrap_err();
+        assert_eq!(error.to_string(), "the task panicked: body");
+    });
+    let expected = ["inner begins", "inner ends", "inner dropped", "outer begins", "outer ends", "outer dropped"];
+    assert_eq!(trace.take(), expected);
+    assert_eq!(told.take(), [""; 0]);
+}
+
+#[test]
+fn panic_in_a_cleanup_and_go_on_with_the_next() {
+    let trace = Trace::new();
+    virtual_loop().run(async {
+        let inner = finally(sleep(ms(100)), async { panic!("cleanup") });
+        let caught = catch_cancel(inner);
+        let task = spawn(finally(async { assert!(caught.await.is_ok()) }, work(trace.clone(), "outer", 10)));
+        yield_now().await;
+        task.cancel();
+        assert_eq!(task.await.unwrap_err().to_string(), "the task panicked: cleanup");
+    });
+    assert_eq!(trace.take(), ["outer begins", "outer ends", "outer dropped"]);
+}
+
+#[test]
+fn panic_in_a_destructor_of_the_body_and_clean_up_all_the_same() {
+    let trace = Trace::new();
+    virtual_loop().run(async {
+        let body = async {
+            let _guard = on_drop(|| panic!("destructor"));
+            sleep(ms(100)).await;
+        };
+        let task = spawn(finally(body, work(trace.clone(), "cleanup", 10)));
+        yield_now().await;
+        task.cancel();
+        assert_eq!(task.await.unwrap_err().to_string(), "the task panicked: destructor");
+    });
+    assert_eq!(trace.take(), ["cleanup begins", "cleanup ends", "cleanup dropped"]);
+}
+
+#[test]
+fn panic_in_the_body_and_in_the_cleanup() {
+    let message = panic_of(|| {
+        virtual_loop().run(finally(async { panic!("body") }, async { panic!("cleanup") }));
+    });
+    assert_eq!(message, "cleanup");
+}
+
+#[test]
+fn cancel_oneself_and_return() {
+    let trace = Trace::new();
+    virtual_loop().run(async {
+        let copy = trace.clone();
+        let task = spawn(async move {
+            let body = async { current_task().unwrap().cancel() };
+            finally(body, work(copy, "cleanup", 10)).await
+        });
+        assert_eq!(task.await, Err(TaskError::Cancelled));
+    });
+    // The body returned, so it was cleaning up already when the cancellation came.
+    assert_eq!(trace.take(), ["cleanup begins", "cleanup dropped"]);
+}
+
+#[test]
+fn gather_of_tasks_that_clean_up_ends_behind_them() {
+    let trace = Trace::new();
+    virtual_loop().run(async {
+        let copy = trace.clone();
+        let task = spawn(async move {
+            let children = [10, 20].map(|n| finally(sleep(ms(100)), sleep(ms(n))));
+            let _guard = on_drop(move || copy.push("parent dropped"));
+            gather(children).await
+        });
+        let start = time();
+        yield_now().await;
+        yield_now().await;
+        task.cancel();
+        assert_eq!(task.await.unwrap_err(), TaskError::Cancelled);
+        trace.push(format!("after {:?}", time() - start));
+    });
+    assert_eq!(trace.take(), ["parent dropped", "after 10ms"], "the first that has ended decides, as in asyncio");
+}
+
+#[test]
+fn timeout_waits_for_the_cleanups_inside() {
+    let trace = Trace::new();
+    virtual_loop().run(async {
+        let start = time();
+        let inside = finally(work(trace.clone(), "body", 100), work(trace.clone(), "cleanup", 10));
+        let result = finally(timeout(ms(5), inside), work(trace.clone(), "outer", 1)).await;
+        assert!(result.is_err());
+        assert_eq!(time() - start, ms(16));
+        assert_eq!(current_task().unwrap().cancelling(), 0);
+    });
+    let expected = [
+        "body begins",
+        "body dropped",
+        "cleanup begins",
+        "cleanup ends",
+        "cleanup dropped",
+        "outer begins",
+        "outer ends",
+        "outer dropped",
+    ];
+    assert_eq!(trace.take(), expected);
+}
+
+#[test]
+fn cancel_while_a_timeout_waits_for_a_cleanup() {
+    let trace = Trace::new();
+    virtual_loop().run(async {
+        let inside = finally(work(trace.clone(), "body", 100), work(trace.clone(), "cleanup", 10));
+        let task =
+            spawn(finally(async { assert!(timeout(ms(5), inside).await.is_err()) }, work(trace.clone(), "outer", 1)));
+        sleep(ms(7)).await;
+        task.cancel();
+        assert_eq!(task.await, Err(TaskError::Cancelled));
+    });
+    let expected = [
+        "body begins",
+        "body dropped",
+        "cleanup begins",
+        "cleanup dropped",
+        "outer begins",
+        "outer ends",
+        "outer dropped",
+    ];
+    assert_eq!(trace.take(), expected);
+}
+
+/// As in asyncio: who catches the interruption goes on, and the timeout gives what it returns.
+#[test]
+fn catch_inside_of_a_timeout_and_go_on_without_a_limit() {
+    virtual_loop().run(async {
+        let start = time();
+        let inside = async {
+            assert_eq!(catch_cancel(sleep(ms(100))).await, Err(Cancelled));
+            sleep(ms(50)).await;
+            "in spite of it"
+        };
+        assert_eq!(timeout(ms(5), inside).await, Ok("in spite of it"));
+        assert_eq!(time() - start, ms(55));
+    });
+}
+
+#[test]
+fn nested_timeouts_that_expire_at_once_clean_up_once() {
+    let trace = Trace::new();
+    virtual_loop().run(async {
+        let start = time();
+        let inside = finally(work(trace.clone(), "body", 100), work(trace.clone(), "cleanup", 10));
+        let inner =
+            finally(async { assert!(timeout(ms(5), inside).await.is_err()) }, work(trace.clone(), "between", 10));
+        assert!(timeout(ms(5), inner).await.is_err());
+        trace.push(format!("after {:?}", time() - start));
+    });
+    let expected = [
+        "body begins",
+        "body dropped",
+        "cleanup begins",
+        "cleanup ends",
+        "cleanup dropped",
+        "between begins",
+        "between ends",
+        "between dropped",
+        "after 25ms",
+    ];
+    assert_eq!(trace.take(), expected);
+}
+
+/// A cleanup that is polled for no reason does not go on.
+#[test]
+fn wake_a_task_in_its_cleanup_for_no_reason() {
+    let polls = Rc::new(RefCell::new(0));
+    virtual_loop().run(async {
+        let copy = polls.clone();
+        let waker = Rc::new(RefCell::new(None));
+        let slot = waker.clone();
+        let cleanup = async move {
+            let mut asleep = Box::pin(sleep(ms(10)));
+            std::future::poll_fn(|context| {
+                *copy.borrow_mut() += 1;
+                *slot.borrow_mut() = Some(context.waker().clone());
+                asleep.as_mut().poll(context)
+            })
+            .await;
+        };
+        let task = spawn(finally(std::future::poll_fn(|_| Poll::<()>::Pending), cleanup));
+        yield_now().await;
+        task.cancel();
+        sleep(ms(1)).await;
+        waker.borrow().clone().unwrap().wake();
+        sleep(ms(1)).await;
+        assert!(!task.is_done());
+        assert_eq!(task.await, Err(TaskError::Cancelled));
+    });
+    assert_eq!(*polls.borrow(), 3);
+}

@@ -1,0 +1,371 @@
+//! Groups of tasks: how they end, and that nothing leaves them running.
+
+#[path = "common/mod.rs"]
+mod common;
+
+use common::{Census, Trace, ms, on_drop, panic_of, telling_loop, virtual_loop};
+use onelane::{
+    ChildError, Failed, TaskError, all_tasks, call_later, catch_cancel, current_task, finally, sleep, spawn,
+    task_group, time, timeout, try_task_group, yield_now,
+};
+use std::cell::Cell;
+use std::rc::Rc;
+
+#[test]
+fn end_at_once_without_children() {
+    virtual_loop().run(async {
+        let turns = Rc::new(Cell::new(0));
+        let copy = turns.clone();
+        onelane::call_soon(move || copy.set(1));
+        assert_eq!(task_group(async |_| 42).await, Ok(42));
+        assert_eq!(turns.get(), 0, "there was a pause");
+    });
+}
+
+#[test]
+fn wait_for_children_and_grandchildren() {
+    let trace = Trace::new();
+    virtual_loop().run(async {
+        let result = task_group(async |group| {
+            let (trace, copy) = (trace.clone(), group.clone());
+            group.spawn(async move {
+                sleep(ms(10)).await;
+                trace.push("child");
+                let inner = trace.clone();
+                copy.spawn(async move {
+                    sleep(ms(10)).await;
+                    inner.push("grandchild");
+                });
+            });
+            "body"
+        })
+        .await;
+        assert_eq!(result, Ok("body"));
+        assert_eq!(all_tasks().len(), 1);
+    });
+    assert_eq!(trace.take(), ["child", "grandchild"]);
+}
+
+#[test]
+fn borrow_in_the_body() {
+    let words = ["one".to_string(), "lane".to_string()];
+    let lengths = virtual_loop().run(async {
+        let tasks = task_group(async |group| {
+            words
+                .iter()
+                .map(|word| {
+                    group.spawn({
+                        let word = word.clone();
+                        async move { word.len() }
+                    })
+                })
+                .collect::<Vec<_>>()
+        });
+        let tasks = tasks.await.unwrap();
+        tasks.iter().map(|task| *task.result().unwrap()).collect::<Vec<_>>()
+    });
+    assert_eq!(lengths, [3, 4]);
+}
+
+#[test]
+fn fail_and_cancel_siblings_and_body_and_gather_the_errors() {
+    let trace = Trace::new();
+    virtual_loop().run(async {
+        let start = time();
+        let result = try_task_group(async |group| {
+            let failing = group.try_spawn(async {
+                sleep(ms(10)).await;
+                Err::<(), _>("first")
+            });
+            group.try_spawn({
+                let trace = trace.clone();
+                async move {
+                    let _guard = on_drop(move || trace.push("sibling dropped"));
+                    sleep(ms(100)).await;
+                    Ok(())
+                }
+            });
+            group.try_spawn(async {
+                // Goes on in spite of the cancellation, and fails too.
+                let _ = catch_cancel(sleep(ms(100))).await;
+                sleep(ms(5)).await;
+                Err::<(), _>("second")
+            });
+            failing.add_done_callback({
+                let trace = trace.clone();
+                move |task| trace.push(format!("child {:?}", task.result().unwrap()))
+            });
+            let copy = trace.clone();
+            let _guard = on_drop(move || copy.push("body dropped"));
+            sleep(ms(100)).await;
+            Ok(())
+        })
+        .await;
+        let error = result.unwrap_err();
+        assert_eq!(error.errors, [ChildError::Failed("first"), ChildError::Failed("second")]);
+        assert_eq!(error.to_string(), "2 failure(s) in a task group: first; second");
+        assert_eq!((time() - start, all_tasks().len()), (ms(15), 1));
+        assert_eq!(current_task().unwrap().cancelling(), 0);
+    });
+    assert_eq!(trace.take(), [format!("child {:?}", Err::<(), _>(Failed)).as_str(), "sibling dropped", "body dropped"]);
+}
+
+#[test]
+fn put_the_error_of_the_body_last() {
+    virtual_loop().run(async {
+        let result = try_task_group(async |group| {
+            group.try_spawn(async {
+                let _ = catch_cancel(sleep(ms(100))).await;
+                Err::<(), _>("child")
+            });
+            yield_now().await;
+            Err::<(), _>("body")
+        });
+        assert_eq!(result.await.unwrap_err().errors, [ChildError::Failed("child"), ChildError::Failed("body")]);
+    });
+}
+
+#[test]
+fn panic_in_a_child_is_an_error_and_known() {
+    let (event_loop, told) = telling_loop();
+    event_loop.run(async {
+        let error = task_group(async |group| {
+            group.spawn(async { panic!("oh") });
+            sleep(ms(100)).await;
+        })
+        .await
+        .unwrap_err();
+        let [ChildError::Panicked(panic)] = &error.errors[..] else { panic!("{error}") };
+        assert_eq!(panic.message(), "oh");
+    });
+    assert_eq!(told.take(), [""; 0]);
+}
+
+#[test]
+fn panic_in_the_body_goes_on_behind_the_children() {
+    let census = Census::new();
+    let message = panic_of(|| {
+        virtual_loop().run(task_group(async |group| {
+            let member = census.member();
+            group.spawn(finally(std::future::pending::<()>(), async move {
+                sleep(ms(10)).await;
+                drop(member);
+            }));
+            yield_now().await;
+            if census.counts() == (1, 0) {
+                panic!("body");
+            }
+        }))
+    });
+    assert_eq!((message.as_str(), census.counts()), ("body", (1, 1)));
+}
+
+#[test]
+fn cancel_a_child_and_nothing_else() {
+    virtual_loop().run(async {
+        let (cancelled, other) = task_group(async |group| {
+            let child = group.spawn(sleep(ms(100)));
+            let other = group.spawn(sleep(ms(10)));
+            yield_now().await;
+            child.cancel();
+            (child, other)
+        })
+        .await
+        .unwrap();
+        assert!(cancelled.is_cancelled() && !other.is_cancelled());
+    });
+}
+
+#[test]
+fn cancel_the_task_and_wait_for_the_cleanups_of_children() {
+    let trace = Trace::new();
+    virtual_loop().run(async {
+        for in_body in [true, false] {
+            let copy = trace.clone();
+            let task = spawn(async move {
+                let trace = copy.clone();
+                let _frame = on_drop(move || copy.push("frame dropped"));
+                let _ = task_group(async |group| {
+                    let copy = trace.clone();
+                    group.spawn(finally(sleep(ms(100)), async move {
+                        sleep(ms(10)).await;
+                        copy.push("cleaned up");
+                    }));
+                    let copy = trace.clone();
+                    let _guard = on_drop(move || copy.push("body dropped"));
+                    if in_body {
+                        sleep(ms(100)).await;
+                    }
+                })
+                .await;
+                unreachable!("it was cancelled")
+            });
+            let start = time();
+            yield_now().await;
+            yield_now().await;
+            assert!(task.cancel());
+            sleep(ms(1)).await;
+            assert!(task.cancel(), "a second cancellation changes nothing");
+            assert_eq!(task.await, Err::<(), _>(TaskError::Cancelled));
+            assert_eq!((time() - start, all_tasks().len()), (ms(10), 1));
+        }
+    });
+    let expected = [
+        "cleaned up",
+        "body dropped",
+        "frame dropped", // frozen while the children end
+        "body dropped",
+        "cleaned up",
+        "frame dropped",
+    ];
+    assert_eq!(trace.take(), expected);
+}
+
+#[test]
+fn expire_around_a_group_and_leave_nothing() {
+    virtual_loop().run(async {
+        let start = time();
+        let group = task_group(async |group| {
+            group.spawn(finally(sleep(ms(100)), async { sleep(ms(10)).await }));
+            sleep(ms(100)).await;
+        });
+        assert!(timeout(ms(5), group).await.is_err());
+        assert_eq!((time() - start, all_tasks().len()), (ms(15), 1));
+    });
+}
+
+#[test]
+fn nest_groups_and_let_the_outer_failure_end_the_inner() {
+    virtual_loop().run(async {
+        let result = try_task_group(async |outer| {
+            outer.try_spawn(async {
+                sleep(ms(10)).await;
+                Err::<(), _>("outer child")
+            });
+            let inner = try_task_group(async |inner| {
+                inner.try_spawn(finally(
+                    async {
+                        sleep(ms(100)).await;
+                        Ok(())
+                    },
+                    sleep(ms(10)),
+                ));
+                sleep(ms(100)).await;
+                Ok::<_, &str>(())
+            });
+            drop(inner.await);
+            unreachable!("the body was interrupted")
+        });
+        let error: onelane::GroupError<&str> = match result.await {
+            Ok(()) => unreachable!(),
+            Err(error) => error,
+        };
+        assert_eq!(error.errors, [ChildError::Failed("outer child")]);
+        assert_eq!(all_tasks().len(), 1);
+    });
+}
+
+#[test]
+fn spawn_into_a_group_that_ends_and_be_cancelled() {
+    virtual_loop().run(async {
+        let result = try_task_group(async |group| {
+            let copy = group.clone();
+            group.try_spawn(finally(
+                async {
+                    sleep(ms(100)).await;
+                    Ok(())
+                },
+                async move {
+                    let late = copy.spawn(async { unreachable!("it is cancelled before it begins") });
+                    assert!(late.await.unwrap_err().is_cancelled());
+                },
+            ));
+            yield_now().await;
+            Err::<(), _>("body")
+        });
+        assert_eq!(result.await.unwrap_err().errors.len(), 1);
+    });
+}
+
+#[test]
+fn spawn_into_a_finished_group_and_be_told() {
+    virtual_loop().run(async {
+        let group = task_group(async |group| group).await.unwrap();
+        let message = panic_of(|| drop(group.spawn(async {})));
+        assert!(message.contains("the group is finished"), "{message}");
+    });
+}
+
+#[test]
+fn drop_a_group_in_a_race_and_cancel_its_children() {
+    virtual_loop().run(async {
+        let group = Box::pin(task_group(async |group| {
+            group.spawn(sleep(ms(100)));
+            sleep(ms(100)).await;
+        }));
+        drop(futures_util::future::select(Box::pin(sleep(ms(1))), group).await);
+        let start = time();
+        sleep(ms(1)).await;
+        assert_eq!((all_tasks().len(), time() - start), (1, ms(1)));
+    });
+}
+
+/// The turns of a failure, as asyncio has them: the child's callback, the sibling's end, its callback, the group.
+#[test]
+fn fail_while_the_group_exits_and_count_the_turns() {
+    let trace = Trace::new();
+    virtual_loop().run(async {
+        let count = {
+            let trace = trace.clone();
+            spawn(async move {
+                sleep(ms(10)).await;
+                for turn in 1.. {
+                    trace.push(format!("turn {turn}"));
+                    yield_now().await;
+                }
+            })
+        };
+        let result = try_task_group(async |group| {
+            let trace = trace.clone();
+            group.try_spawn(async move {
+                sleep(ms(10)).await;
+                trace.push("fails");
+                Err::<(), _>("no")
+            });
+            group.spawn(sleep(ms(100)));
+            Ok(())
+        });
+        assert!(result.await.is_err());
+        trace.push("over");
+        count.cancel();
+    });
+    assert_eq!(trace.take(), ["turn 1", "fails", "turn 2", "turn 3", "turn 4", "turn 5", "over"]);
+}
+
+/// Children that multiply are stopped by one failure.
+#[test]
+fn multiply_and_stop_at_one_failure() {
+    fn multiply(group: onelane::TaskGroup<&'static str>, made: Rc<Cell<u32>>) {
+        let copy = group.clone();
+        group.spawn(async move {
+            made.set(made.get() + 1);
+            yield_now().await;
+            multiply(copy.clone(), made.clone());
+            multiply(copy, made);
+        });
+    }
+    let made = Rc::new(Cell::new(0));
+    virtual_loop().run(async {
+        let result = try_task_group(async |group| {
+            multiply(group.clone(), made.clone());
+            call_later(ms(0), || ());
+            for _ in 0..10 {
+                yield_now().await;
+            }
+            Err::<(), _>("enough")
+        });
+        assert!(result.await.is_err());
+        assert_eq!(all_tasks().len(), 1);
+    });
+    assert!(made.get() > 3);
+}
