@@ -419,8 +419,8 @@ impl Drop for EventLoop {
 
 fn never_ends(spawned_at: &Location<'_>) -> String {
     format!(
-        "the loop was to end, but tasks that are dropped go on spawning tasks, or cleanups resist; the last was spawned at {spawned_at}; \
-         do not spawn a task in a destructor whose own destructor spawns, and do not catch a cancellation in a cleanup again and again"
+        "the loop was to end, but tasks go on spawning tasks when they are dropped, or catch each cancellation; the last was \
+         spawned at {spawned_at}; do not spawn in a destructor what spawns in its own, and let a cancellation through"
     )
 }
 
