@@ -1,7 +1,7 @@
 //! Plain callbacks: at once, after a while, at a moment.
 
 use crate::current::running;
-use crate::kernel::calls::{Call, CallKey};
+use crate::kernel::calls::CallKey;
 use crate::kernel::{Alarm, Kernel, Time, TimerKey, context};
 use std::fmt;
 use std::marker::PhantomData;
@@ -137,7 +137,7 @@ enum Key {
 
 impl Handle {
     pub(crate) fn soon(kernel: &Kernel, callback: impl FnOnce() + 'static) -> Self {
-        let key = kernel.call_soon(Call::Once(Box::new(callback)));
+        let key = kernel.call_soon(kernel.callback(callback));
         Handle { loop_id: kernel.id(), key: Key::Soon(key), _not_send: PhantomData }
     }
 
@@ -146,7 +146,7 @@ impl Handle {
     }
 
     fn timer(kernel: &Kernel, deadline: Time, callback: impl FnOnce() + 'static) -> Self {
-        let key = kernel.add_timer(deadline, Alarm::Call(Call::Once(Box::new(callback))));
+        let key = kernel.add_timer(deadline, Alarm::Call(kernel.callback(callback)));
         Handle { loop_id: kernel.id(), key: Key::Timer(key), _not_send: PhantomData }
     }
 

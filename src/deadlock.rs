@@ -1,6 +1,6 @@
 //! What is said of a program that cannot go on.
 
-use crate::kernel::task::{Awaited, Wait};
+use crate::kernel::task::{Awaited, Header, Wait};
 use crate::kernel::{Kernel, Time};
 use crate::task::TaskId;
 use std::fmt;
@@ -42,8 +42,7 @@ impl DeadlockReport {
     pub(crate) fn of(kernel: &Kernel) -> Self {
         let stuck = |task: std::rc::Rc<dyn crate::kernel::task::AnyTask>| {
             let header = task.header();
-            let mut waits_for = Vec::new();
-            header.each_wait(|_, wait| waits_for.push(describe(kernel, wait)));
+            let waits_for = waits_for(kernel, header);
             StuckTask {
                 id: TaskId(header.id),
                 name: header.name().to_string(),
@@ -53,6 +52,13 @@ impl DeadlockReport {
         };
         DeadlockReport { tasks: kernel.tasks().into_iter().map(stuck).collect() }
     }
+}
+
+/// What a task waits for, in words.
+pub(crate) fn waits_for(kernel: &Kernel, task: &Header) -> Vec<String> {
+    let mut waits_for = Vec::new();
+    task.each_wait(|_, wait| waits_for.push(describe(kernel, wait)));
+    waits_for
 }
 
 fn describe(kernel: &Kernel, wait: &Wait) -> String {

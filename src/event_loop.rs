@@ -2,12 +2,12 @@
 
 use crate::callback::Handle;
 use crate::current::running;
-use crate::deadlock::DeadlockReport;
+use crate::deadlock::{DeadlockReport, waits_for};
 use crate::error::{NoRunningLoop, TaskError};
 use crate::kernel::calls::Call;
 use crate::kernel::exceptions::{self, Exception, Handler};
-use crate::kernel::task::{Then, lend};
-use crate::kernel::{Clock as KernelClock, Kernel, Patience, context};
+use crate::kernel::task::{AnyTask, Then, lend};
+use crate::kernel::{Clock as KernelClock, Kernel, Patience, StepWatch, context};
 use crate::remote::Remote;
 use crate::task::{Task, TaskRef};
 use futures_task::{LocalFutureObj, LocalSpawn, SpawnError};
@@ -73,6 +73,37 @@ pub enum Clock {
 pub struct Builder {
     clock: Clock,
     handler: Option<Handler>,
+    debug: Option<bool>,
+    slow_step: Option<Duration>,
+    slow_step_handler: Option<SlowStepHandler>,
+}
+
+type SlowStepHandler = Box<dyn Fn(&SlowStep)>;
+
+/// A step, or a callback, that kept the others waiting. What debug mode tells of; `Display` makes one line of it.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct SlowStep {
+    /// How long it took, on the machine's clock.
+    pub took: Duration,
+    /// The task, unless it was a callback.
+    pub task: Option<TaskRef>,
+    /// What the task waits for now; see [`StuckTask::waits_for`](crate::StuckTask::waits_for).
+    pub waits_for: Vec<String>,
+}
+
+impl fmt::Display for SlowStep {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Some(task) = &self.task else {
+            return write!(f, "a callback took {:?}, and kept the others waiting", self.took);
+        };
+        write!(f, "a step of task {:?}, spawned at {}, took {:?}", task.name(), task.spawned_at(), self.took)?;
+        match self.waits_for.as_slice() {
+            _ if task.is_done() => f.write_str("; it has ended"),
+            [] => Ok(()),
+            waits => write!(f, "; it waits for {} now", waits.join(" and for ")),
+        }
+    }
 }
 
 impl Builder {
@@ -111,17 +142,91 @@ impl Builder {
         self
     }
 
+    /// Debug mode: a step or callback that takes 100 ms or longer is told of, with the task's name, where it was spawned, and what it
+    /// waits for now. Unless this says otherwise, it is on if the environment variable `ONELANE_DEBUG` is set and not empty.
+    ///
+    /// What else asyncio's debug mode shows needs none here: a task always knows where it was spawned, and what must not leave the
+    /// loop's thread is not `Send`, so a call from the wrong thread does not compile.
+    ///
+    /// asyncio: `set_debug`, `run(debug=True)`, `PYTHONASYNCIODEBUG`.
+    ///
+    /// # Cost
+    ///
+    /// A look at the machine's clock for each step. Off, none.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use onelane::{Clock, EventLoop, yield_now};
+    /// use std::{cell::RefCell, rc::Rc, time::Duration};
+    ///
+    /// let told = Rc::new(RefCell::new(Vec::new()));
+    /// let copy = told.clone();
+    /// EventLoop::builder()
+    ///     .clock(Clock::Virtual)
+    ///     .debug(true)
+    ///     .slow_step(Duration::from_millis(1))
+    ///     .slow_step_handler(move |step| copy.borrow_mut().push(step.to_string()))
+    ///     .build()
+    ///     .run(async {
+    ///         std::thread::sleep(Duration::from_millis(5)); // blocks the whole loop
+    ///         yield_now().await;
+    ///     });
+    /// assert!(told.borrow()[0].starts_with("a step of task \"Task-1\""));
+    /// ```
+    #[doc(alias = "set_debug")]
+    #[doc(alias = "PYTHONASYNCIODEBUG")]
+    pub fn debug(mut self, debug: bool) -> Self {
+        self.debug = Some(debug);
+        self
+    }
+
+    /// How long a step may take before debug mode tells of it; 100 ms, unless this says otherwise.
+    ///
+    /// asyncio: `slow_callback_duration`.
+    #[doc(alias = "slow_callback_duration")]
+    pub fn slow_step(mut self, limit: Duration) -> Self {
+        self.slow_step = Some(limit);
+        self
+    }
+
+    /// Who is told of slow steps in debug mode; without a handler they are a line on stderr.
+    ///
+    /// A handler may do anything a callback may, and its panic goes to the exception handler.
+    pub fn slow_step_handler(mut self, handler: impl Fn(&SlowStep) + 'static) -> Self {
+        self.slow_step_handler = Some(Box::new(handler));
+        self
+    }
+
+    fn watch(&mut self) -> Option<StepWatch> {
+        let by_environment = || std::env::var_os("ONELANE_DEBUG").is_some_and(|value| !value.is_empty());
+        if !self.debug.unwrap_or_else(by_environment) {
+            return None;
+        }
+        let handler = self.slow_step_handler.take();
+        let handler = handler.unwrap_or_else(|| Box::new(|step| exceptions::complain(step)));
+        let report = move |task: Option<Rc<dyn AnyTask>>, took| {
+            let waits_for = match (context::running(), &task) {
+                (Some(kernel), Some(task)) => waits_for(&kernel, task.header()),
+                _ => Vec::new(),
+            };
+            handler(&SlowStep { took, task: task.map(|cell| TaskRef { cell }), waits_for });
+        };
+        let limit = self.slow_step.unwrap_or(Duration::from_millis(100));
+        Some(StepWatch { limit, report: Box::new(report) })
+    }
+
     /// The loop.
     ///
     /// # Panics
     ///
     /// If 65,535 loops are alive in the process.
-    pub fn build(self) -> EventLoop {
+    pub fn build(mut self) -> EventLoop {
         let clock = match self.clock {
             Clock::Real => KernelClock::real(),
             Clock::Virtual => KernelClock::virtual_time(),
         };
-        let kernel = Kernel::new(clock);
+        let kernel = Kernel::new(clock, self.watch());
         context::add_loop(&kernel);
         if let Some(handler) = self.handler {
             exceptions::set_handler(kernel.id(), handler);

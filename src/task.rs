@@ -5,7 +5,6 @@
 use crate::current::{cancel, running, uncancel};
 use crate::error::TaskError;
 use crate::join::Join;
-use crate::kernel::calls::Call;
 use crate::kernel::task::{AnyTask, Ending, Then, TypedTask, same};
 use crate::kernel::{Kernel, State, context};
 use std::cell::Ref;
@@ -160,13 +159,17 @@ impl<T: 'static> Task<T> {
     /// ```
     pub fn add_done_callback(&self, callback: impl FnOnce(&Task<T>) + 'static) -> CallbackId {
         let task = Task { cell: self.cell.clone() };
-        let call = Call::Once(Box::new(move || callback(&task)));
+        let callback = move || callback(&task);
         let header = self.cell.header();
         let mut number = 0;
-        if !header.is_done() {
-            number = header.add_waiter(Then::Queue(call));
-        } else if let Some(kernel) = context::find(header.loop_id) {
-            kernel.call_soon(call);
+        // If the loop has gone, the task has ended, and nobody is left to call it.
+        if let Some(kernel) = context::find(header.loop_id) {
+            let call = kernel.callback(callback);
+            if header.is_done() {
+                kernel.call_soon(call);
+            } else {
+                number = header.add_waiter(Then::Queue(call));
+            }
         }
         CallbackId { loop_id: header.loop_id, task: self.id(), number }
     }

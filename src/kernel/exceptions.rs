@@ -46,6 +46,7 @@ thread_local! {
 
 pub(crate) const NEVER_LOOKED_AT: &str = "a task panicked and nobody looked at its result";
 pub(crate) const IN_A_CALLBACK: &str = "a callback panicked";
+pub(crate) const IN_A_HANDLER: &str = "the handler of slow steps panicked";
 pub(crate) const AT_AN_END: &str = "a destructor or a foreign waker panicked when a task ended";
 
 pub(crate) fn set_handler(loop_id: u64, handler: Handler) {

@@ -25,6 +25,7 @@ pub(crate) mod context;
 pub(crate) mod exceptions;
 mod inbox;
 mod lanes;
+pub(crate) mod locals;
 mod ready;
 pub(crate) mod task;
 mod token;
@@ -41,11 +42,13 @@ pub(crate) use wheel::TimerKey;
 
 use crate::error::{Panic, TaskError};
 use calls::{Call, CallKey, Calls};
+use locals::Locals;
 use std::any::Any;
 use std::cell::{Cell, RefCell};
 use std::panic::{AssertUnwindSafe, Location, catch_unwind};
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
+use std::time::{Duration, Instant};
 use task::{AnyTask, Ending, Header, TaskCell, Then, Unwinding};
 use wakers::{Halt, Wakers};
 use wheel::Wheel;
@@ -68,6 +71,12 @@ pub(crate) struct Kernel {
     spreads: Cell<u64>,
     /// The loop is being shut down: a task that is spawned now is cancelled.
     closing: Cell<bool>,
+    /// A task-local variable was set in this loop. As long as none was, nobody looks for values.
+    has_locals: Cell<bool>,
+    /// The task-local values of the callback that is being called.
+    callback_locals: RefCell<Locals>,
+    /// In debug mode.
+    watch: Option<StepWatch>,
     pub(crate) tally: Tally,
 }
 
@@ -79,6 +88,15 @@ const SHUTDOWN_ROUNDS: u32 = 1000;
 pub(crate) enum Patience {
     Waits,
     GivesUp,
+}
+
+/// Told of the task, unless it was a callback, and of the time.
+type Report = Box<dyn Fn(Option<Rc<dyn AnyTask>>, Duration)>;
+
+/// Hears of entries of the ready queue that took long.
+pub(crate) struct StepWatch {
+    pub(crate) limit: Duration,
+    pub(crate) report: Report,
 }
 
 /// What a timer does.
@@ -105,7 +123,7 @@ pub(crate) struct Tally {
 pub(crate) struct Stuck;
 
 impl Kernel {
-    pub(crate) fn new(clock: Clock) -> Rc<Self> {
+    pub(crate) fn new(clock: Clock, watch: Option<StepWatch>) -> Rc<Self> {
         Rc::new(Kernel {
             wakers: Rc::new(Wakers::new()),
             wheel: RefCell::new(Wheel::new()),
@@ -117,6 +135,9 @@ impl Kernel {
             spawned: Cell::new(0),
             spreads: Cell::new(0),
             closing: Cell::new(false),
+            has_locals: Cell::new(false),
+            callback_locals: RefCell::default(),
+            watch,
             tally: Tally::default(),
         })
     }
@@ -225,10 +246,20 @@ impl Kernel {
     /// Steps what was in the ready queue when the turn began, and nothing that is queued meanwhile (READY-2).
     #[inline]
     fn step(&self, calm: impl Fn() -> bool) {
-        let mut next = None;
-        loop {
-            match next.take().unwrap_or_else(|| self.wakers.switch(&calm)) {
-                Halt::Over => return,
+        if let Some(watch) = &self.watch {
+            return self.step_watched(watch);
+        }
+        while self.go_on(self.wakers.switch::<false>(&calm)) {}
+    }
+
+    /// Does what is to be done when `switch` has stopped. False if this turn's entries are through.
+    #[inline]
+    fn go_on(&self, halt: Halt) -> bool {
+        let mut next = Some(halt);
+        while let Some(halt) = next.take() {
+            match halt {
+                Halt::Over => return false,
+                Halt::Stepped(_) => {}
                 Halt::Call(entry) => self.call(entry),
                 Halt::Ready(task) => self.returned(&task),
                 Halt::Suspended(task) => {
@@ -237,6 +268,25 @@ impl Kernel {
                     self.cancel_suspended(&task);
                 }
                 Halt::Condemned(task) => next = self.unwind(&task),
+            }
+        }
+        true
+    }
+
+    /// As `step`, with a look at the time after each entry.
+    #[cold]
+    fn step_watched(&self, watch: &StepWatch) {
+        loop {
+            let began = Instant::now();
+            let halt = self.wakers.switch::<true>(|| false);
+            let task = halt.task().cloned();
+            if !self.go_on(halt) {
+                return;
+            }
+            let took = began.elapsed();
+            if took >= watch.limit {
+                self.wakers.leave_step();
+                self.tolerate_in(exceptions::IN_A_HANDLER, || (watch.report)(task, took));
             }
         }
     }
@@ -359,8 +409,10 @@ impl Kernel {
         if let Some(others) = others {
             others.into_values().for_each(|then| self.tell(then));
         }
-        // Last, since this may drop an outcome that nobody wants, and what its destructor does is its own affair.
-        drop(held);
+        // Last, since this may drop what is foreign, an outcome that nobody wants for one, and what its destructor does is its own
+        // affair.
+        let locals = self.has_locals.get().then(|| header.take_locals());
+        drop((held, locals));
     }
 
     #[inline]
@@ -414,8 +466,12 @@ impl Kernel {
 
     /// Runs foreign code of which nobody wants to know whether it panics, but for the exception handler.
     fn tolerate(&self, act: impl FnOnce()) {
+        self.tolerate_in(exceptions::AT_AN_END, act);
+    }
+
+    fn tolerate_in(&self, place: &'static str, act: impl FnOnce()) {
         if let Err(payload) = catch_unwind(AssertUnwindSafe(act)) {
-            exceptions::reached_nobody(self.id(), exceptions::AT_AN_END, payload);
+            exceptions::reached_nobody(self.id(), place, payload);
         }
     }
 
@@ -434,7 +490,11 @@ impl Kernel {
     #[inline]
     pub(crate) fn new_header(&self, name: Option<Rc<str>>, spawned_at: &'static Location<'static>) -> Header {
         self.spawned.set(self.spawned.get() + 1);
-        Header::new(self.spawned.get(), self.id(), spawned_at, name)
+        let header = Header::new(self.spawned.get(), self.id(), spawned_at, name);
+        if self.has_locals.get() {
+            self.hand_locals_on(&header);
+        }
+        header
     }
 
     /// Queues a new task. While the loop shuts down it is cancelled, and its future is dropped in the next turn.
@@ -499,6 +559,48 @@ impl Kernel {
             drop(old);
         }
         true
+    }
+
+    // ---- task-local values ----
+
+    /// Those of the task that is being stepped, or of the callback that is being called.
+    pub(crate) fn locals(&self) -> Locals {
+        match self.current() {
+            Some(task) => task.header().locals(),
+            None => self.callback_locals.borrow().clone(),
+        }
+    }
+
+    pub(crate) fn set_locals(&self, locals: Locals) {
+        self.has_locals.set(true);
+        let before = match self.current() {
+            Some(task) => task.header().replace_locals(locals),
+            None => self.callback_locals.replace(locals),
+        };
+        // Here, where no borrow is held.
+        drop(before);
+    }
+
+    #[cold]
+    fn hand_locals_on(&self, header: &Header) {
+        let locals = self.locals();
+        if !locals.is_empty() {
+            header.replace_locals(locals);
+        }
+    }
+
+    /// A callback that sees the values which are set now.
+    pub(crate) fn callback(&self, callback: impl FnOnce() + 'static) -> Call {
+        let locals = if self.has_locals.get() { self.locals() } else { Locals::default() };
+        if locals.is_empty() {
+            return Call::Once(Box::new(callback));
+        }
+        Call::Once(Box::new(move || {
+            let kernel = context::running().expect("a callback is called in a turn of its loop");
+            let before = kernel.callback_locals.replace(locals);
+            let _restored = Restore { kernel, before };
+            callback();
+        }))
     }
 
     /// The task that is being stepped.
@@ -600,6 +702,19 @@ impl Kernel {
     }
 }
 
+/// Puts the task-local values back that were there before a callback, also if it panics.
+struct Restore {
+    kernel: Rc<Kernel>,
+    before: Locals,
+}
+
+impl Drop for Restore {
+    fn drop(&mut self) {
+        let own = self.kernel.callback_locals.replace(std::mem::take(&mut self.before));
+        drop(own);
+    }
+}
+
 fn add(counter: &Cell<usize>, number: usize) {
     counter.set(counter.get().wrapping_add(number));
 }
@@ -616,7 +731,7 @@ mod tests {
     use std::time::Duration;
 
     fn enter(clock: Clock) -> (Rc<Kernel>, context::Entered) {
-        let kernel = Kernel::new(clock);
+        let kernel = Kernel::new(clock, None);
         let entered = context::enter(&kernel);
         (kernel, entered)
     }

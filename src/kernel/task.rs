@@ -29,6 +29,7 @@
 use super::calls::Call;
 use super::clock::Time;
 use super::exceptions::{self, Exception};
+use super::locals::Locals;
 use super::token::Token;
 use crate::error::TaskError;
 use std::cell::{Cell, OnceCell, RefCell, UnsafeCell};
@@ -100,6 +101,7 @@ struct Rare {
     scopes: Vec<(u64, Weak<dyn Scope>)>,
     /// While it is unwinding, and no step has taken it out.
     unwinding: Option<Unwinding>,
+    locals: Locals,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -358,6 +360,22 @@ impl Header {
         let mut lists = self.lists.borrow_mut();
         let others = lists.rare.as_mut().map(|rare| std::mem::take(&mut rare.waiters));
         (lists.waiter.take().map(|(_, then)| then), others)
+    }
+
+    // ---- its task-local values ----
+
+    pub(crate) fn locals(&self) -> Locals {
+        self.lists.borrow().rare.as_ref().map_or_else(Locals::default, |rare| rare.locals.clone())
+    }
+
+    /// What comes back is to be dropped where no borrow is held.
+    pub(crate) fn replace_locals(&self, locals: Locals) -> Locals {
+        std::mem::replace(&mut self.lists.borrow_mut().rare().locals, locals)
+    }
+
+    pub(super) fn take_locals(&self) -> Locals {
+        let mut lists = self.lists.borrow_mut();
+        lists.rare.as_mut().map(|rare| std::mem::take(&mut rare.locals)).unwrap_or_default()
     }
 }
 

@@ -102,10 +102,12 @@ pub(crate) enum State {
     Running,
 }
 
-/// Why `switch` has stopped, and what is to be done before it goes on. But for `Over` and `Call`, the task is still running.
+/// Why `switch` has stopped, and what is to be done before it goes on. In the last three, the task is still running.
 pub(crate) enum Halt {
     /// This turn's entries are through.
     Over,
+    /// A task was stepped and has suspended: only if `switch` was to stop there.
+    Stepped(Rc<dyn AnyTask>),
     /// A callback is to be called.
     Call(u32),
     /// The future is ready and gone, its outcome is there.
@@ -114,6 +116,15 @@ pub(crate) enum Halt {
     Suspended(Rc<dyn AnyTask>),
     /// The task was cancelled, and it is its turn: it was not polled, and is to unwind.
     Condemned(Rc<dyn AnyTask>),
+}
+
+impl Halt {
+    pub(crate) fn task(&self) -> Option<&Rc<dyn AnyTask>> {
+        match self {
+            Halt::Over | Halt::Call(_) => None,
+            Halt::Stepped(task) | Halt::Ready(task) | Halt::Suspended(task) | Halt::Condemned(task) => Some(task),
+        }
+    }
 }
 
 impl Wakers {
@@ -361,9 +372,9 @@ impl Wakers {
     /// This loop is what a task switch costs. It is one function and calls nothing but the future, so that nothing has to be
     /// saved and restored in between: written as a function a step, it took half as many instructions again.
     ///
-    /// A panic of a future comes through, and leaves its task running.
+    /// A panic of a future comes through, and leaves its task running. `EACH`: it stops after each step.
     #[inline]
-    pub(crate) fn switch(&self, calm: impl Fn() -> bool) -> Halt {
+    pub(crate) fn switch<const EACH: bool>(&self, calm: impl Fn() -> bool) -> Halt {
         loop {
             let Some(entry) = self.with(|table| table.ready.pop_marked()) else {
                 if calm() && self.mark() > 0 {
@@ -380,6 +391,10 @@ impl Wakers {
             let header = unsafe { &*entry.0 };
             if let Some(halt) = self.step(header) {
                 return halt;
+            }
+            if EACH {
+                // SAFETY: its row owns the task: it has just suspended.
+                return Halt::Stepped(unsafe { count(NonNull::from(header)) });
             }
         }
     }

@@ -1,0 +1,185 @@
+//! Variables that each task has for itself, and hands on to what it spawns.
+
+use crate::current::running;
+use crate::kernel::context;
+use std::any::Any;
+use std::fmt;
+use std::rc::Rc;
+
+/// Declares task-local variables: `static`s whose values belong to the task that runs. See [`TaskLocal`].
+///
+/// A variable may have a default, which is what it has where it was never set.
+///
+/// # Examples
+///
+/// ```
+/// onelane::task_local! {
+///     /// Whose request this is.
+///     static USER: String;
+///     static DEPTH: u32 = 0;
+/// }
+///
+/// onelane::EventLoop::with_virtual_clock().run(async {
+///     USER.set("ada".into());
+///     let child = onelane::spawn(async {
+///         assert_eq!(USER.get(), "ada"); // inherited
+///         DEPTH.set(DEPTH.get() + 1); // stays here
+///         DEPTH.get()
+///     });
+///     assert_eq!(child.await, Ok(1));
+///     assert_eq!(DEPTH.get(), 0);
+/// });
+/// ```
+#[macro_export]
+macro_rules! task_local {
+    () => {};
+    ($(#[$attribute:meta])* $visibility:vis static $name:ident: $type:ty = $default:expr; $($rest:tt)*) => {
+        $(#[$attribute])* $visibility static $name: $crate::TaskLocal<$type> =
+            $crate::TaskLocal::__new(::core::stringify!($name), ::core::option::Option::Some(|| $default));
+        $crate::task_local! { $($rest)* }
+    };
+    ($(#[$attribute:meta])* $visibility:vis static $name:ident: $type:ty; $($rest:tt)*) => {
+        $(#[$attribute])* $visibility static $name: $crate::TaskLocal<$type> =
+            $crate::TaskLocal::__new(::core::stringify!($name), ::core::option::Option::None);
+        $crate::task_local! { $($rest)* }
+    };
+}
+
+/// A variable of which each task has its own value. Declared with [`task_local!`](crate::task_local!).
+///
+/// A task begins with the values that whoever spawned it had at that moment; what either sets later, the other does not
+/// see. A callback begins with the values of the moment at which it was asked for. Values are handed on as they are, by a
+/// count: they need not be `Clone`. They are dropped when the last task that has them ends.
+///
+/// The future of a `to_thread` runs elsewhere, and sees none.
+///
+/// asyncio: `contextvars.ContextVar`.
+///
+/// # Cost
+///
+/// As long as no variable was set in a loop, a spawn costs one look at a flag; then it counts the values up. `set` copies the list of
+/// the task's values; `get` searches it.
+#[doc(alias = "ContextVar")]
+pub struct TaskLocal<T: 'static> {
+    name: &'static str,
+    default: Option<fn() -> T>,
+}
+
+/// What a variable had before it was set: for [`TaskLocal::reset`].
+///
+/// asyncio: `contextvars.Token`.
+#[must_use = "to be given to `reset`, or dropped"]
+pub struct Before<T: 'static> {
+    variable: &'static TaskLocal<T>,
+    value: Option<Rc<dyn Any>>,
+}
+
+impl<T: 'static> TaskLocal<T> {
+    #[doc(hidden)]
+    pub const fn __new(name: &'static str, default: Option<fn() -> T>) -> Self {
+        TaskLocal { name, default }
+    }
+
+    fn key(&'static self) -> usize {
+        std::ptr::from_ref(self).addr()
+    }
+
+    /// Sets the value in the running task or callback. What it spawns from now on inherits it.
+    ///
+    /// # Panics
+    ///
+    /// If no loop is running on this thread.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// onelane::task_local! { static LEVEL: u32 = 1; }
+    ///
+    /// onelane::EventLoop::with_virtual_clock().run(async {
+    ///     let before = LEVEL.set(2);
+    ///     assert_eq!(LEVEL.get(), 2);
+    ///     LEVEL.reset(before);
+    ///     assert_eq!(LEVEL.get(), 1);
+    /// });
+    /// ```
+    #[track_caller]
+    pub fn set(&'static self, value: T) -> Before<T> {
+        Before { variable: self, value: self.replace(Some(Rc::new(value))) }
+    }
+
+    /// Puts back what the variable had before a [`set`](Self::set), which may have been nothing.
+    ///
+    /// # Panics
+    ///
+    /// If no loop is running on this thread.
+    #[track_caller]
+    pub fn reset(&'static self, before: Before<T>) {
+        drop(before.variable.replace(before.value));
+    }
+
+    #[track_caller]
+    fn replace(&'static self, value: Option<Rc<dyn Any>>) -> Option<Rc<dyn Any>> {
+        let kernel = running("a task-local variable's set() or reset()");
+        let locals = kernel.locals();
+        let before = locals.get(self.key());
+        kernel.set_locals(locals.with(self.key(), value));
+        before
+    }
+
+    /// Shows the value to `look`: that of the running task or callback, else the default, if there is one.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// onelane::task_local! { static NAME: String; }
+    ///
+    /// onelane::EventLoop::with_virtual_clock().run(async {
+    ///     assert!(NAME.with(|name| name.is_none()));
+    ///     let _ = NAME.set("ada".into());
+    ///     assert_eq!(NAME.with(|name| name.unwrap().len()), 3);
+    /// });
+    /// ```
+    pub fn with<R>(&'static self, look: impl FnOnce(Option<&T>) -> R) -> R {
+        let set = context::running().and_then(|kernel| kernel.locals().get(self.key()));
+        match set.as_ref().and_then(|value| value.downcast_ref()) {
+            Some(value) => look(Some(value)),
+            None => look(self.default.map(|default| default()).as_ref()),
+        }
+    }
+
+    /// The value, if there is one.
+    pub fn try_get(&'static self) -> Option<T>
+    where
+        T: Clone,
+    {
+        self.with(|value| value.cloned())
+    }
+
+    /// The value.
+    ///
+    /// # Panics
+    ///
+    /// If it was not set, and has no default: `LookupError` in asyncio. See [`try_get`](Self::try_get).
+    #[track_caller]
+    pub fn get(&'static self) -> T
+    where
+        T: Clone,
+    {
+        match self.try_get() {
+            Some(value) => value,
+            None => panic!("get() of {self:?} was asked for, but it was never set here; set it, or give it a default"),
+        }
+    }
+}
+
+impl<T: 'static> fmt::Debug for TaskLocal<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("TaskLocal").field(&format_args!("{}", self.name)).finish()
+    }
+}
+
+impl<T: 'static> fmt::Debug for Before<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Before").field("variable", self.variable).field("was_set", &self.value.is_some()).finish()
+    }
+}

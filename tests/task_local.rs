@@ -1,0 +1,177 @@
+//! Task-local variables: inherited at spawn, changed in private, seen by callbacks, dropped with the last task.
+
+#[path = "common/mod.rs"]
+mod common;
+
+use common::{Census, Member, Trace, ms, on_drop, panic_of, telling_loop, virtual_loop};
+use onelane::{call_later, call_soon, finally, gather, sleep, spawn, task_local, yield_now};
+use std::rc::Rc;
+
+task_local! {
+    static NAME: String;
+    static LEVEL: u32 = 7;
+    static HELD: Rc<Member>;
+    static LOUD: OnDrop;
+}
+
+struct OnDrop(Trace);
+
+impl Drop for OnDrop {
+    fn drop(&mut self) {
+        // Foreign code, which may use the loop and the variables.
+        self.0.push(format!("dropped at level {:?}", LEVEL.try_get()));
+        drop(LEVEL.set(9));
+        drop(spawn(async {}));
+    }
+}
+
+#[test]
+fn inherit_and_change_in_private() {
+    virtual_loop().run(async {
+        drop(NAME.set("parent".into()));
+        let child = spawn(async {
+            assert_eq!(NAME.get(), "parent");
+            drop(NAME.set("child".into()));
+            let grandchild = spawn(async { NAME.get() }).await;
+            yield_now().await;
+            (grandchild, NAME.get())
+        });
+        drop(NAME.set("changed".into()));
+        assert_eq!(child.await, Ok((Ok("child".into()), "child".into())));
+        assert_eq!(NAME.get(), "changed");
+        assert_eq!(gather([async { NAME.get() }]).await.unwrap(), ["changed"]);
+    });
+}
+
+#[test]
+fn see_in_callbacks_what_was_set_when_they_were_asked_for() {
+    let trace = Trace::new();
+    virtual_loop().run(async {
+        let look = |name: &'static str| {
+            let trace = trace.clone();
+            move || trace.push(format!("{name} {:?}", NAME.try_get()))
+        };
+        call_soon(look("unset"));
+        drop(NAME.set("first".into()));
+        call_soon(look("soon"));
+        call_later(ms(1), look("later"));
+        let task = spawn(async { drop(NAME.set("of the task".into())) });
+        let done = look("done");
+        task.add_done_callback(move |_| done());
+        let copy = trace.clone();
+        call_soon(move || {
+            drop(NAME.set("of the callback".into()));
+            copy.push(NAME.get());
+            let inner = copy.clone();
+            call_soon(move || inner.push(NAME.get()));
+        });
+        drop(NAME.set("second".into()));
+        sleep(ms(2)).await;
+        assert_eq!(NAME.get(), "second");
+    });
+    let expected = [
+        "unset None",
+        r#"soon Some("first")"#,
+        "of the callback",
+        r#"done Some("first")"#,
+        "of the callback",
+        r#"later Some("first")"#,
+    ];
+    assert_eq!(trace.take(), expected);
+}
+
+#[test]
+fn panic_in_a_callback_and_leave_nothing_set() {
+    let (event_loop, told) = telling_loop();
+    let trace = Trace::new();
+    event_loop.run(async {
+        call_soon(|| ());
+        {
+            drop(NAME.set("callback".into()));
+            call_soon(|| panic!("{}", NAME.get()));
+        }
+        yield_now().await;
+        let copy = trace.clone();
+        spawn(async {}).add_done_callback(|_| ());
+        NAME.with(|name| copy.push(format!("{name:?}")));
+    });
+    // A callback of a run that has set nothing.
+    let copy = trace.clone();
+    event_loop.run(async move {
+        call_soon(move || copy.push(format!("{:?}", NAME.try_get())));
+        yield_now().await;
+    });
+    assert_eq!(told.take(), ["a callback panicked: callback"]);
+    assert_eq!(trace.take(), [r#"Some("callback")"#, "None"]);
+}
+
+#[test]
+fn drop_values_with_the_last_task_that_has_them() {
+    let census = Census::new();
+    virtual_loop().run(async {
+        drop(HELD.set(Rc::new(census.member())));
+        let child = spawn(sleep(ms(10)));
+        drop(HELD.set(Rc::new(census.member())));
+        assert_eq!(census.counts(), (2, 0));
+        (&child).await.unwrap();
+        assert_eq!(census.counts(), (2, 1), "the handle of a task that has ended holds no values");
+    });
+    assert_eq!(census.counts(), (2, 2));
+}
+
+#[test]
+fn use_the_loop_in_the_destructor_of_a_value() {
+    let trace = Trace::new();
+    virtual_loop().run(async {
+        let copy = trace.clone();
+        let task = spawn(async move {
+            drop(LOUD.set(OnDrop(copy.clone())));
+            drop(LOUD.set(OnDrop(copy)));
+            LEVEL.get()
+        });
+        assert_eq!(task.await, Ok(9));
+    });
+    assert_eq!(trace.take(), ["dropped at level Some(7)", "dropped at level Some(7)"]);
+}
+
+#[test]
+fn see_values_in_destructors_and_cleanups_of_a_cancelled_task() {
+    let trace = Trace::new();
+    virtual_loop().run(async {
+        let copy = trace.clone();
+        let task = spawn(async move {
+            drop(NAME.set("task".into()));
+            let inner = copy.clone();
+            let body = async move {
+                let _guard = on_drop(move || inner.push(format!("destructor {}", NAME.get())));
+                sleep(ms(10)).await;
+            };
+            finally(body, async move { copy.push(format!("cleanup {}", NAME.get())) }).await;
+        });
+        yield_now().await;
+        task.cancel();
+        assert!(task.await.is_err());
+    });
+    assert_eq!(trace.take(), ["destructor task", "cleanup task"]);
+}
+
+#[test]
+fn reset_to_nothing_and_to_the_default() {
+    virtual_loop().run(async {
+        let before = NAME.set("x".into());
+        let level = LEVEL.set(8);
+        NAME.reset(before);
+        LEVEL.reset(level);
+        assert_eq!((NAME.try_get(), LEVEL.get()), (None, 7));
+        assert_eq!(
+            panic_of(|| NAME.get()),
+            "get() of TaskLocal(NAME) was asked for, but it was never set here; set it, or give it a default"
+        );
+    });
+}
+
+#[test]
+fn ask_outside_of_a_loop() {
+    assert_eq!((NAME.try_get(), LEVEL.get()), (None, 7));
+    assert!(panic_of(|| LEVEL.set(8)).contains("no running event loop"));
+}
