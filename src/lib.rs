@@ -24,6 +24,8 @@
 //! - Several at once: [`gather()`], [`try_gather`], [`gather!`], [`wait()`], [`try_wait`].
 //! - Time: [`sleep()`], [`sleep_until`], [`timeout()`], [`timeout_at`], [`wait_for`], [`yield_now()`], [`time()`].
 //! - Callbacks: [`Task::add_done_callback`], [`call_soon`], [`call_later`], [`call_at`].
+//! - With the feature `threads`: `to_thread`, which calls a blocking function on another thread.
+//! - With the feature `signals`, on Unix: `Builder::cancel_on_ctrl_c`, and `signals::listen`.
 //!
 //! # Four rules
 //!
@@ -46,9 +48,14 @@ mod join;
 mod kernel;
 mod remote;
 mod run;
+#[cfg(all(unix, feature = "signals"))]
+#[cfg_attr(docsrs, doc(cfg(feature = "signals")))]
+pub mod signals;
 mod sleep;
 pub mod task;
 mod timeout;
+#[cfg(feature = "threads")]
+mod to_thread;
 mod wait;
 mod yield_now;
 
@@ -65,6 +72,9 @@ pub use run::{run, try_run};
 pub use sleep::{Sleep, sleep, sleep_until};
 pub use task::{CallbackId, Task, TaskId, TaskRef, TaskState, spawn};
 pub use timeout::{Awaitable, Elapsed, Timeout, WaitFor, timeout, timeout_at, wait_for};
+#[cfg(feature = "threads")]
+#[cfg_attr(docsrs, doc(cfg(feature = "threads")))]
+pub use to_thread::{ToThread, to_thread};
 pub use wait::{ReturnWhen, TaskHandle, Wait, try_wait, wait};
 pub use yield_now::{YieldNow, yield_now};
 
