@@ -9,6 +9,8 @@ use crate::kernel::exceptions::{self, Exception, Handler};
 use crate::kernel::task::{AnyTask, Then, lend};
 use crate::kernel::{Clock as KernelClock, Kernel, Patience, StepWatch, context};
 use crate::remote::Remote;
+#[cfg(all(unix, feature = "signals"))]
+use crate::signals::CtrlC;
 use crate::task::{Task, TaskRef};
 use futures_task::{LocalFutureObj, LocalSpawn, SpawnError};
 use std::cell::Cell;
@@ -50,6 +52,7 @@ use std::time::{Duration, Instant};
 #[doc(alias = "new_event_loop")]
 pub struct EventLoop {
     kernel: Rc<Kernel>,
+    cancel_on_ctrl_c: bool,
 }
 
 /// Where a loop gets its time from.
@@ -76,6 +79,8 @@ pub struct Builder {
     debug: Option<bool>,
     slow_step: Option<Duration>,
     slow_step_handler: Option<SlowStepHandler>,
+    /// Stays false without the feature `signals`.
+    cancel_on_ctrl_c: bool,
 }
 
 type SlowStepHandler = Box<dyn Fn(&SlowStep)>;
@@ -198,6 +203,58 @@ impl Builder {
         self
     }
 
+    /// Whether Ctrl-C cancels the main task of a [`run`](EventLoop::run), so that everything unwinds, instead of killing the
+    /// process on the spot. It does not, unless this says so.
+    ///
+    /// While the main task runs, the first Ctrl-C (`SIGINT`) cancels it: futures are dropped, and with them what they held. Then
+    /// [`try_run`](EventLoop::try_run) answers [`RunError::Interrupted`]; [`RunError::Cancelled`], if somebody else has cancelled
+    /// the main task as well; and the value, if the main task has one all the same. The second Ctrl-C kills the process, also
+    /// when the loop's thread is stuck in a computation. Once the main task has ended, `SIGINT` does what it did before.
+    ///
+    /// It reaches the main task at the beginning of a turn, some moments after the key was pressed. If several loops ask for it, the
+    /// first Ctrl-C is for all whose main tasks run. A listener of [`signals::listen(SIGINT)`](crate::signals::listen) hears
+    /// the first as well, and does not keep the second from killing. On a virtual clock a deadlock is reported, whether
+    /// somebody could press Ctrl-C or not. [`turn`](EventLoop::turn) has no main task, and nothing to do with this.
+    ///
+    /// What `SIGINT` did before is its default, unless it was ignored, as for a program in the background of a script, or
+    /// handled by others, when a process first asked for this. Linux tells that; on other systems it is taken to have been at its
+    /// default. Handlers of others are called all along. asyncio leaves such a `SIGINT` alone altogether; here it was asked for.
+    ///
+    /// If the thread for signals cannot be started, the program runs without this.
+    ///
+    /// asyncio: what `asyncio.run` always does; `KeyboardInterrupt` is the error.
+    ///
+    /// # Cost
+    ///
+    /// A thread for the process, and at each run some allocations and a lock.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use onelane::{EventLoop, RunError, sleep};
+    /// use std::time::Duration;
+    ///
+    /// let event_loop = EventLoop::builder().cancel_on_ctrl_c(true).build();
+    /// let result = event_loop.try_run(async {
+    ///     // In place of your Ctrl-C.
+    /// #   signal_hook::low_level::raise(onelane::signals::SIGINT).unwrap();
+    ///     sleep(Duration::from_secs(3600)).await;
+    /// });
+    /// match result {
+    ///     Ok(()) => println!("done"),
+    ///     Err(RunError::Interrupted) => println!("everything was dropped in order"),
+    ///     Err(error) => panic!("{error}"),
+    /// }
+    /// # assert!(matches!(event_loop.try_run(async { 1 }), Ok(1)));
+    /// ```
+    #[cfg(all(unix, feature = "signals"))]
+    #[cfg_attr(docsrs, doc(cfg(feature = "signals")))]
+    #[doc(alias = "KeyboardInterrupt")]
+    pub fn cancel_on_ctrl_c(mut self, cancel: bool) -> Self {
+        self.cancel_on_ctrl_c = cancel;
+        self
+    }
+
     fn watch(&mut self) -> Option<StepWatch> {
         let by_environment = || std::env::var_os("ONELANE_DEBUG").is_some_and(|value| !value.is_empty());
         if !self.debug.unwrap_or_else(by_environment) {
@@ -231,13 +288,17 @@ impl Builder {
         if let Some(handler) = self.handler {
             exceptions::set_handler(kernel.id(), handler);
         }
-        EventLoop { kernel }
+        EventLoop { kernel, cancel_on_ctrl_c: self.cancel_on_ctrl_c }
     }
 }
 
 impl fmt::Debug for Builder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Builder").field("clock", &self.clock).finish_non_exhaustive()
+        f.debug_struct("Builder")
+            .field("clock", &self.clock)
+            .field("debug", &self.debug)
+            .field("cancel_on_ctrl_c", &self.cancel_on_ctrl_c)
+            .finish_non_exhaustive()
     }
 }
 
@@ -279,6 +340,10 @@ pub enum RunError {
     Deadlock(DeadlockReport),
     /// The main task was cancelled.
     Cancelled,
+    /// The main task was cancelled by Ctrl-C, and by nobody else. Only a loop that was built with `cancel_on_ctrl_c` does that
+    /// (feature `signals`); without it, Ctrl-C kills the process.
+    #[doc(alias = "KeyboardInterrupt")]
+    Interrupted,
 }
 
 impl fmt::Display for RunError {
@@ -287,6 +352,7 @@ impl fmt::Display for RunError {
             RunError::Nested => f.write_str("onelane::run() cannot be called from a running event loop"),
             RunError::Deadlock(report) => report.fmt(f),
             RunError::Cancelled => f.write_str("the main task was cancelled"),
+            RunError::Interrupted => f.write_str("the main task was cancelled by Ctrl-C"),
         }
     }
 }
@@ -338,7 +404,7 @@ impl EventLoop {
     ///
     /// # Panics
     ///
-    /// With the panic of `main`, if it panics. If a loop is running on this thread. If the main task was cancelled. On a
+    /// With the panic of `main`, if it panics. If a loop is running on this thread. If the main task was cancelled, by Ctrl-C too. On a
     /// virtual clock, if the program cannot go on; the message has the report. If tasks that are dropped at the end go on
     /// spawning tasks for a thousand rounds: those of the last round are leaked.
     /// asyncio: `Runner.run(main)`.
@@ -391,9 +457,11 @@ impl EventLoop {
             let over = Rc::new(Cell::new(false));
             let stop = over.clone();
             main.header().add_waiter(Then::Queue(Call::Once(Box::new(move || stop.set(true)))));
-            kernel.insert(main);
+            kernel.insert(main.clone());
+            let ctrl_c = CtrlC::watch(self.cancel_on_ctrl_c, kernel, main.header());
             // As asyncio does it, the turn in which main's done callback runs is finished.
             let stuck = kernel.turn_until(&over).err().map(|_| DeadlockReport::of(kernel));
+            let interrupted = ctrl_c.end(main.header());
             let ended = kernel.finish_tasks(Patience::Waits);
             let outcome = outcome.take();
             if let Err(spawned_at) = ended {
@@ -403,6 +471,7 @@ impl EventLoop {
                 (Some(report), _) => Err(RunError::Deadlock(report)),
                 (None, Some(Ok(value))) => Ok(value),
                 (None, Some(Err(TaskError::Panicked(panic)))) => panic.resume(),
+                (None, Some(Err(TaskError::Cancelled)) | None) if interrupted => Err(RunError::Interrupted),
                 (None, Some(Err(TaskError::Cancelled)) | None) => Err(RunError::Cancelled),
             }
         })
@@ -519,6 +588,21 @@ impl Drop for EventLoop {
             context::remove_loop(self.kernel.id());
         }
         drop(exceptions::remove_handler(self.kernel.id()));
+    }
+}
+
+/// Nobody listens for Ctrl-C without the feature `signals`.
+#[cfg(not(all(unix, feature = "signals")))]
+struct CtrlC;
+
+#[cfg(not(all(unix, feature = "signals")))]
+impl CtrlC {
+    fn watch(_wanted: bool, _kernel: &Kernel, _main: &crate::kernel::task::Header) -> Self {
+        CtrlC
+    }
+
+    fn end(self, _main: &crate::kernel::task::Header) -> bool {
+        false
     }
 }
 

@@ -25,6 +25,8 @@
 //! - Time: [`sleep()`], [`sleep_until`], [`timeout()`], [`timeout_at`], [`wait_for`], [`yield_now()`], [`time()`].
 //! - Cancellation: [`Task::cancel`], [`finally`], [`catch_cancel`], [`Deadline`].
 //! - Callbacks: [`Task::add_done_callback`], [`call_soon`], [`call_later`], [`call_at`].
+//! - With the feature `threads`: `to_thread`, which calls a blocking function on another thread.
+//! - With the feature `signals`, on Unix: `Builder::cancel_on_ctrl_c`, and `signals::listen`.
 //!
 //! # Four rules
 //!
@@ -49,11 +51,16 @@ mod join;
 mod kernel;
 mod remote;
 mod run;
+#[cfg(all(unix, feature = "signals"))]
+#[cfg_attr(docsrs, doc(cfg(feature = "signals")))]
+pub mod signals;
 mod sleep;
 pub mod task;
 mod task_group;
 mod task_local;
 mod timeout;
+#[cfg(feature = "threads")]
+mod to_thread;
 mod wait;
 mod yield_now;
 
@@ -73,6 +80,9 @@ pub use task::{CallbackId, Task, TaskId, TaskRef, TaskState, spawn};
 pub use task_group::{ChildError, Failed, GroupError, RunGroup, TaskGroup, TryRunGroup, task_group, try_task_group};
 pub use task_local::{Before, TaskLocal};
 pub use timeout::{Awaitable, Deadline, Elapsed, Timeout, WaitFor, timeout, timeout_at, wait_for};
+#[cfg(feature = "threads")]
+#[cfg_attr(docsrs, doc(cfg(feature = "threads")))]
+pub use to_thread::{ToThread, to_thread};
 pub use wait::{ReturnWhen, TaskHandle, Wait, try_wait, wait};
 pub use yield_now::{YieldNow, yield_now};
 

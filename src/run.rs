@@ -8,7 +8,8 @@ use crate::kernel::context;
 /// When `main` has ended, the loop finishes the turn in which its done callbacks run. Then every task that is left is
 /// cancelled, and the loop turns until all have ended: when `run` returns, every future was dropped, on this thread (END-1).
 /// Callbacks that are ready by then are called in a few turns more; timers that are not due never fire.
-/// `main` may borrow from the caller.
+/// `main` may borrow from the caller. Ctrl-C kills the process, and nothing is dropped; for an end in order build a loop with
+/// `EventLoop::builder().cancel_on_ctrl_c(true)` (feature `signals`).
 ///
 /// asyncio: `asyncio.run(main())`.
 ///

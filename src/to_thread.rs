@@ -1,0 +1,150 @@
+//! Blocking functions on other threads.
+//!
+//! The pool is the crate `blocking`'s, one for the process. The loop knows nothing of it: a job wakes the task that awaits it as
+//! anybody elsewhere does, through the inbox.
+
+use crate::current::{Record, running};
+use crate::error::{Panic, TaskError};
+use crate::kernel::task::{Awaited, Wait};
+use crate::remote::Remote;
+use std::any::Any;
+use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::Pin;
+use std::rc::{Rc, Weak};
+use std::task::{Context, Poll, ready};
+
+/// Calls a function on a thread of a pool, so that the loop goes on while it computes or blocks, and gives what it returned.
+///
+/// Nothing begins before this is awaited. What the function captures goes to the other thread, and what it returns comes back,
+/// so both have to be `Send`.
+///
+/// On a virtual clock, the loop waits for the function instead of reporting a deadlock; its clock jumps all the same, so a timeout
+/// around this expires at once if there is nothing else to do.
+///
+/// Cancel safety: **a function that runs cannot be stopped**. Dropping this lets it run on, and drops its result there. If no
+/// thread of the pool has come to it yet, it is never called.
+///
+/// asyncio: `to_thread`, and `run_in_executor` with the default executor. Unlike `asyncio.run`, which waits up to five minutes
+/// for such functions at its end, [`run`](crate::run()) waits for none that nobody awaits any more: one that reads the
+/// keyboard would keep the program alive. If `main` returns, what they have not done yet is not done. A function that must
+/// come to its end is for a `std::thread`, which can be joined.
+///
+/// # Errors
+///
+/// [`TaskError::Panicked`], if the function panicked. Never [`TaskError::Cancelled`].
+///
+/// # Panics
+///
+/// When polled, if no loop is running on this thread, and after its end.
+///
+/// # Cost
+///
+/// Three allocations, and two trips between threads: to the pool, and through the loop's inbox back. The pool starts threads as
+/// they are needed, up to 500 (`BLOCKING_MAX_THREADS` in the environment says otherwise).
+///
+/// # Examples
+///
+/// ```
+/// use onelane::{EventLoop, to_thread};
+///
+/// EventLoop::with_virtual_clock().run(async {
+///     let word = String::from("lane");
+///     let length = to_thread(move || word.len()).await;
+///     assert_eq!(length, Ok(4));
+///
+///     let error = to_thread(|| -> u32 { panic!("no") }).await.unwrap_err();
+///     assert_eq!(error.to_string(), "the task panicked: no");
+/// });
+/// ```
+#[doc(alias = "run_in_executor")]
+#[doc(alias = "spawn_blocking")]
+#[doc(alias = "unblock")]
+pub fn to_thread<F, T>(function: F) -> ToThread<T>
+where
+    F: FnOnce() -> T + Send + 'static,
+    T: Send + 'static,
+{
+    ToThread { stage: Stage::New(Box::new(function)), record: Record::default() }
+}
+
+/// The future of [`to_thread`].
+#[must_use = "futures do nothing unless they are awaited"]
+pub struct ToThread<T> {
+    stage: Stage<T>,
+    record: Record,
+}
+
+enum Stage<T> {
+    New(Box<dyn FnOnce() -> T + Send>),
+    Out(Job<T>),
+    Over,
+}
+
+/// A function that was given to the pool.
+struct Job<T> {
+    /// Dropping it lets the pool forget the function, or its result.
+    result: blocking::Task<Result<T, Box<dyn Any + Send>>>,
+    loop_id: u64,
+    /// Something is to come from elsewhere: the end of the function.
+    _remote: Remote,
+    thread: Rc<Thread>,
+}
+
+/// What is waited for.
+struct Thread;
+
+impl Awaited for Thread {
+    fn describe(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a thread")
+    }
+}
+
+impl<T: Send + 'static> Future for ToThread<T> {
+    type Output = Result<T, TaskError>;
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let kernel = running("poll() of a to_thread()");
+        let this = self.get_mut();
+        let begin = |function: Box<dyn FnOnce() -> T + Send>| Job {
+            // Caught there, or the pool would raise the panic here as it was.
+            result: blocking::unblock(move || catch_unwind(AssertUnwindSafe(function))),
+            loop_id: kernel.id(),
+            _remote: Remote::to(&kernel),
+            thread: Rc::new(Thread),
+        };
+        let mut job = match std::mem::replace(&mut this.stage, Stage::Over) {
+            Stage::New(function) => begin(function),
+            Stage::Out(job) if job.loop_id == kernel.id() => job,
+            // It was moved here from another loop, and from now on it is this one that waits.
+            Stage::Out(job) => Job { loop_id: kernel.id(), _remote: Remote::to(&kernel), ..job },
+            Stage::Over => panic!("a to_thread() was polled after its end; keep what the first await gave"),
+        };
+        let result = Pin::new(&mut job.result).poll(context);
+        if result.is_pending() {
+            let thread = Rc::downgrade(&job.thread);
+            this.stage = Stage::Out(job);
+            this.record.begin(&kernel, || Wait::On(thread as Weak<dyn Awaited>));
+        } else {
+            this.record.end();
+        }
+        Poll::Ready(ready!(result).map_err(|payload| TaskError::Panicked(Panic::new(payload))))
+    }
+}
+
+impl<T> Drop for ToThread<T> {
+    fn drop(&mut self) {
+        self.record.end();
+    }
+}
+
+impl<T> fmt::Debug for ToThread<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let stage = match &self.stage {
+            Stage::New(_) => "new",
+            Stage::Out(_) => "out",
+            Stage::Over => "over",
+        };
+        f.debug_struct("ToThread").field("stage", &stage).finish()
+    }
+}

@@ -1,0 +1,540 @@
+//! Signals: the first Ctrl-C cancels the main task, the second kills, and who else listens for what.
+//!
+//! A signal is for a whole process, so each test has a process of its own. Most raise their signals themselves, on their own thread:
+//! when that returns, the handler has run.
+#![cfg(unix)]
+
+mod common;
+
+use common::{Trace, alone, ms, on_drop, panic_of, virtual_loop};
+use futures_util::poll;
+use onelane::signals::{self, SIGHUP, SIGINT, SIGTERM, SIGUSR1, SIGUSR2, SIGWINCH};
+use onelane::{EventLoop, RunError, call_soon, current_task, sleep, spawn, timeout, yield_now};
+use signal_hook::low_level::raise;
+use std::cell::Cell;
+use std::future::pending;
+use std::os::unix::process::ExitStatusExt;
+use std::process::Command;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::Barrier;
+use std::thread;
+
+fn interruptible() -> EventLoop {
+    EventLoop::builder().cancel_on_ctrl_c(true).build()
+}
+
+/// Longer than any test.
+async fn for_long() {
+    sleep(ms(3_600_000)).await;
+}
+
+/// From another process, as the terminal and `kill` do it.
+fn kill(signal: &str) {
+    let status = Command::new("sh").args(["-c", &format!("kill -{signal} {}", std::process::id())]).status().unwrap();
+    assert!(status.success());
+}
+
+/// Runs a test in a process of its own, which a signal has to kill. Answers what it has written by then.
+fn killed(name: &str, signal: i32, test: impl FnOnce()) -> String {
+    const KILLED: &str = "ONELANE_TEST_KILLED";
+    if std::env::var(KILLED).as_deref() == Ok(name) {
+        thread::spawn(|| {
+            thread::sleep(ms(60_000));
+            std::process::exit(101);
+        });
+        test();
+        eprintln!("it was not killed");
+        std::process::exit(102);
+    }
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    let output = command.args(["--exact", name, "--nocapture"]).env(KILLED, name).output().unwrap();
+    let told = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.signal(), Some(signal), "{}: {told}", output.status);
+    told
+}
+
+/// Whether whoever has started the tests has them ignore Ctrl-C, as a script does for what runs in its background. Then its
+/// default action cannot be seen.
+fn ctrl_c_is_ignored() -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    let ignored = mask.is_some_and(|mask| u64::from_str_radix(mask.trim(), 16).unwrap() & (1 << (SIGINT - 1)) != 0);
+    if ignored {
+        eprintln!("skipped: Ctrl-C is ignored here");
+    }
+    ignored
+}
+
+// ---- Ctrl-C ----
+
+#[test]
+fn interrupt_main_and_unwind_everything() {
+    alone("interrupt_main_and_unwind_everything", || {
+        let trace = Trace::new();
+        let result = interruptible().try_run(async {
+            let (child, orphan, main) = (trace.clone(), trace.clone(), trace.clone());
+            let _main = on_drop(move || main.push("main"));
+            drop(spawn(async move {
+                let _orphan = on_drop(move || orphan.push("orphan"));
+                pending::<()>().await;
+            }));
+            let child = spawn(async move {
+                let _child = on_drop(move || child.push("child"));
+                raise(SIGINT).unwrap();
+                for_long().await;
+            });
+            child.await.unwrap();
+        });
+        assert!(matches!(result, Err(RunError::Interrupted)), "{result:?}");
+        // What main awaits ends before main, what it does not await after it.
+        assert_eq!(trace.take(), ["child", "main", "orphan"]);
+    });
+}
+
+#[test]
+fn interrupt_a_loop_that_sleeps_from_another_process() {
+    alone("interrupt_a_loop_that_sleeps_from_another_process", || {
+        let result = interruptible().try_run(async {
+            let killer = thread::spawn(|| kill("INT"));
+            let _joined = on_drop(move || killer.join().unwrap());
+            for_long().await;
+        });
+        assert!(matches!(result, Err(RunError::Interrupted)), "{result:?}");
+    });
+}
+
+/// A loop that is always ready takes it over too.
+#[test]
+fn interrupt_a_loop_that_never_rests() {
+    alone("interrupt_a_loop_that_never_rests", || {
+        let result = interruptible().try_run(async {
+            raise(SIGINT).unwrap();
+            loop {
+                yield_now().await;
+            }
+        });
+        assert!(matches!(result, Err::<(), _>(RunError::Interrupted)), "{result:?}");
+    });
+}
+
+#[test]
+fn interrupt_each_run_again() {
+    alone("interrupt_each_run_again", || {
+        let event_loop = interruptible();
+        for _ in 0..3 {
+            let result = event_loop.try_run(async {
+                raise(SIGINT).unwrap();
+                for_long().await;
+            });
+            assert!(matches!(result, Err(RunError::Interrupted)), "{result:?}");
+            assert_eq!(event_loop.try_run(async { 5 }).unwrap(), 5);
+        }
+        let message = panic_of(|| {
+            event_loop.run(async {
+                raise(SIGINT).unwrap();
+                for_long().await;
+            })
+        });
+        assert_eq!(message, "the main task was cancelled by Ctrl-C");
+    });
+}
+
+#[test]
+fn interrupt_several_loops_at_once() {
+    alone("interrupt_several_loops_at_once", || {
+        let running = Arc::new(Barrier::new(3));
+        let threads = [(); 2].map(|()| {
+            let running = running.clone();
+            thread::spawn(move || {
+                let result = interruptible().try_run(async {
+                    running.wait();
+                    for_long().await;
+                });
+                assert!(matches!(result, Err(RunError::Interrupted)), "{result:?}");
+            })
+        });
+        running.wait();
+        raise(SIGINT).unwrap();
+        for thread in threads {
+            thread.join().unwrap();
+        }
+    });
+}
+
+#[test]
+fn kill_with_the_second() {
+    let told = killed("kill_with_the_second", SIGINT, || {
+        let _unreachable = interruptible().try_run(async {
+            let _stuck = on_drop(|| {
+                eprintln!("main is dropped");
+                raise(SIGINT).unwrap();
+                eprintln!("and stays");
+            });
+            raise(SIGINT).unwrap();
+            for_long().await;
+        });
+    });
+
+    assert!(told.contains("main is dropped") && !told.contains("and stays"), "{told}");
+}
+
+/// No turn is made between the two, so it is not the loop that kills.
+#[test]
+fn kill_a_loop_that_is_stuck() {
+    let told = killed("kill_a_loop_that_is_stuck", SIGINT, || {
+        let _unreachable = interruptible().try_run(async {
+            raise(SIGINT).unwrap();
+            eprintln!("goes on");
+            kill("INT");
+            loop {
+                std::hint::spin_loop();
+            }
+        });
+    });
+    assert!(told.contains("goes on"));
+}
+
+/// The same with a listener: it does not keep the second from killing.
+#[test]
+fn kill_with_the_second_although_somebody_listens() {
+    let told = killed("kill_with_the_second_although_somebody_listens", SIGINT, || {
+        let _unreachable = interruptible().try_run(async {
+            let mut listener = signals::listen(SIGINT).unwrap();
+            let main = current_task().unwrap();
+            // Takes back what Ctrl-C has asked for.
+            let child = spawn(async move {
+                let _pardon = on_drop(move || assert_eq!(main.uncancel(), 0));
+                raise(SIGINT).unwrap();
+                for_long().await;
+            });
+            assert!(child.await.unwrap_err().is_cancelled());
+            listener.next().await;
+            eprintln!("heard");
+            raise(SIGINT).unwrap();
+        });
+    });
+    assert!(told.contains("heard"));
+}
+
+#[test]
+fn return_a_value_and_be_killed_as_before() {
+    if ctrl_c_is_ignored() {
+        return;
+    }
+    let told = killed("return_a_value_and_be_killed_as_before", SIGINT, || {
+        // It ends before the loop has taken over that it was to be cancelled.
+        let value = interruptible().try_run(async {
+            raise(SIGINT).unwrap();
+            7
+        });
+        eprintln!("the value is {}", value.unwrap());
+        raise(SIGINT).unwrap();
+    });
+    assert!(told.contains("the value is 7"));
+}
+
+/// When main has ended, its loop has nothing to do with Ctrl-C, although other tasks are still ending.
+#[test]
+fn be_killed_while_the_other_tasks_end() {
+    if ctrl_c_is_ignored() {
+        return;
+    }
+    let told = killed("be_killed_while_the_other_tasks_end", SIGINT, || {
+        let _unreachable = interruptible().try_run(async {
+            let other = async {
+                let _last = on_drop(|| {
+                    eprintln!("the end");
+                    raise(SIGINT).unwrap();
+                });
+                pending::<()>().await;
+            };
+            drop(spawn(other));
+            yield_now().await;
+        });
+    });
+    assert!(told.contains("the end"));
+}
+
+#[test]
+fn be_killed_by_the_first_in_a_loop_that_did_not_ask() {
+    if ctrl_c_is_ignored() {
+        return;
+    }
+    killed("be_killed_by_the_first_in_a_loop_that_did_not_ask", SIGINT, || {
+        // The handler is there, from another run.
+        interruptible().run(async {});
+        onelane::run(async {
+            raise(SIGINT).unwrap();
+        });
+    });
+}
+
+#[test]
+fn go_on_when_the_request_is_taken_back() {
+    alone("go_on_when_the_request_is_taken_back", || {
+        let value = interruptible().try_run(async {
+            let main = current_task().unwrap();
+            let child = spawn(async move {
+                let _pardon = on_drop(move || assert_eq!(main.uncancel(), 0));
+                raise(SIGINT).unwrap();
+                for_long().await;
+            });
+            assert!(child.await.unwrap_err().is_cancelled());
+            9
+        });
+        assert_eq!(value.unwrap(), 9);
+    });
+}
+
+/// Somebody else cancels main as well, after Ctrl-C or before it.
+#[test]
+fn be_cancelled_by_somebody_else_too() {
+    alone("be_cancelled_by_somebody_else_too", || {
+        let result = interruptible().try_run(async {
+            let main = current_task().unwrap();
+            let _also = on_drop(move || assert!(main.cancel()));
+            raise(SIGINT).unwrap();
+            for_long().await;
+        });
+        assert!(matches!(result, Err(RunError::Cancelled)), "{result:?}");
+        let result = interruptible().try_run(async {
+            current_task().unwrap().cancel();
+            raise(SIGINT).unwrap();
+            for_long().await;
+        });
+        assert!(matches!(result, Err(RunError::Cancelled)), "{result:?}");
+    });
+}
+
+/// That somebody could press Ctrl-C does not keep a virtual clock from telling of a deadlock.
+#[test]
+fn report_a_deadlock_all_the_same() {
+    let result =
+        EventLoop::builder().clock(onelane::Clock::Virtual).cancel_on_ctrl_c(true).build().try_run(pending::<()>());
+    assert!(matches!(result, Err(RunError::Deadlock(_))), "{result:?}");
+}
+
+// ---- listeners ----
+
+#[test]
+fn listen_and_hear() {
+    alone("listen_and_hear", || {
+        virtual_loop().run(async {
+            let mut listener = signals::listen(SIGTERM).unwrap();
+            assert_eq!(listener.signal(), SIGTERM);
+            for _ in 0..3 {
+                raise(SIGTERM).unwrap();
+                listener.next().await;
+            }
+            assert!(poll!(&mut listener.next()).is_pending());
+        });
+    });
+}
+
+/// On a virtual clock, with nothing ready and no timer pending: a listener is somebody who may still hear something.
+#[test]
+fn hold_off_the_deadlock_while_somebody_listens() {
+    alone("hold_off_the_deadlock_while_somebody_listens", || {
+        let result = virtual_loop().try_run(async {
+            let mut listener = signals::listen(SIGUSR1).unwrap();
+            let killer = thread::spawn(|| kill("USR1"));
+            listener.next().await;
+            killer.join().unwrap();
+            drop(listener);
+            pending::<()>().await;
+        });
+        assert!(matches!(result, Err(RunError::Deadlock(_))), "{result:?}");
+    });
+}
+
+#[test]
+fn hear_what_one_listens_for() {
+    alone("hear_what_one_listens_for", || {
+        virtual_loop().run(async {
+            let mut first = signals::listen(SIGUSR1).unwrap();
+            let mut other = signals::listen(SIGUSR2).unwrap();
+            let mut second = signals::listen(SIGUSR1).unwrap();
+            raise(SIGUSR1).unwrap();
+            first.next().await;
+            second.next().await;
+            assert!(poll!(&mut other.next()).is_pending());
+            raise(SIGUSR2).unwrap();
+            other.next().await;
+            assert!(poll!(&mut first.next()).is_pending() && poll!(&mut second.next()).is_pending());
+        });
+    });
+}
+
+/// Each loop hears it, on its own thread.
+#[test]
+fn hear_in_several_loops() {
+    alone("hear_in_several_loops", || {
+        let listening = Arc::new(Barrier::new(3));
+        let threads = [(); 2].map(|()| {
+            let listening = listening.clone();
+            thread::spawn(move || {
+                EventLoop::new().run(async {
+                    let mut listener = signals::listen(SIGHUP).unwrap();
+                    listening.wait();
+                    listener.next().await;
+                });
+            })
+        });
+        listening.wait();
+        raise(SIGHUP).unwrap();
+        for thread in threads {
+            thread.join().unwrap();
+        }
+    });
+}
+
+/// How many of those that come together count is the system's affair, but one does, and none counts twice.
+#[test]
+fn count_signals_that_come_together() {
+    alone("count_signals_that_come_together", || {
+        EventLoop::new().run(async {
+            let mut listener = signals::listen(SIGUSR1).unwrap();
+            for _ in 0..3 {
+                raise(SIGUSR1).unwrap();
+            }
+            listener.next().await;
+            let mut heard = 1;
+            while timeout(ms(20), listener.next()).await.is_ok() {
+                heard += 1;
+            }
+            assert!(heard <= 3, "{heard} of 3 signals were heard");
+        });
+    });
+}
+
+/// Cancel safety: what came while nobody waited is there for the next call, once.
+#[test]
+fn lose_nothing_when_a_wait_is_dropped() {
+    alone("lose_nothing_when_a_wait_is_dropped", || {
+        virtual_loop().run(async {
+            let mut listener = signals::listen(SIGUSR1).unwrap();
+            // It hears after the other one.
+            let mut later = signals::listen(SIGUSR1).unwrap();
+            assert!(timeout(ms(5), listener.next()).await.is_err());
+            raise(SIGUSR1).unwrap();
+            later.next().await;
+            assert!(poll!(&mut listener.next()).is_ready());
+            assert!(poll!(&mut listener.next()).is_pending());
+        });
+    });
+}
+
+/// A loop whose tasks are busy hears at the beginning of a turn.
+#[test]
+fn hear_between_turns() {
+    alone("hear_between_turns", || {
+        virtual_loop().run(async {
+            let turns = Rc::new(Cell::new(0));
+            let copy = turns.clone();
+            let busy = spawn(async move {
+                loop {
+                    copy.set(copy.get() + 1);
+                    yield_now().await;
+                }
+            });
+            let mut listener = signals::listen(SIGUSR1).unwrap();
+            raise(SIGUSR1).unwrap();
+            listener.next().await;
+            assert!(turns.get() > 0);
+            busy.cancel();
+        });
+    });
+}
+
+#[test]
+fn be_killed_when_nobody_listens_any_more() {
+    let told = killed("be_killed_when_nobody_listens_any_more", SIGTERM, || {
+        virtual_loop().run(async {
+            let first = signals::listen(SIGTERM).unwrap();
+            let mut second = signals::listen(SIGTERM).unwrap();
+            drop(first);
+            raise(SIGTERM).unwrap();
+            second.next().await;
+            eprintln!("the second is still there");
+            drop(second);
+            // Somebody who came and went again.
+            drop(signals::listen(SIGTERM).unwrap());
+            raise(SIGTERM).unwrap();
+        });
+    });
+    assert!(told.contains("the second is still there"));
+}
+
+/// What is ignored by default, or was ignored when somebody first listened for it, is ignored again.
+#[test]
+fn be_ignored_again() {
+    alone("be_ignored_again", || {
+        // Rust programs ignore SIGPIPE, whose default is to kill. Other systems than Linux cannot be asked.
+        let sigpipe = cfg!(target_os = "linux").then_some(signal_hook::consts::SIGPIPE);
+        for signal in [SIGWINCH].into_iter().chain(sigpipe) {
+            virtual_loop().run(async {
+                let mut listener = signals::listen(signal).unwrap();
+                raise(signal).unwrap();
+                listener.next().await;
+            });
+            raise(signal).unwrap();
+        }
+    });
+}
+
+/// A listener that outlives its run, and its loop.
+#[test]
+fn keep_a_listener_for_the_next_run() {
+    alone("keep_a_listener_for_the_next_run", || {
+        let event_loop = virtual_loop();
+        let mut listener = event_loop.run(async { signals::listen(SIGUSR1).unwrap() });
+        raise(SIGUSR1).unwrap();
+        event_loop.run(async { listener.next().await });
+        drop(event_loop);
+        // Nobody can hear it, but somebody listens, so it does not kill.
+        raise(SIGUSR1).unwrap();
+        let message = panic_of(|| virtual_loop().run(async { listener.next().await }));
+        assert_eq!(
+            message,
+            "poll() of Signals::next() was called where its loop is not; listen in the loop that waits for the signal"
+        );
+    });
+}
+
+/// Callbacks and listeners: the signal is a callback in the ready queue, behind those that were there.
+#[test]
+fn wake_through_the_ready_queue() {
+    alone("wake_through_the_ready_queue", || {
+        let trace = Trace::new();
+        virtual_loop().run(async {
+            let mut listener = signals::listen(SIGUSR1).unwrap();
+            let copy = trace.clone();
+            call_soon(move || copy.push("a callback that was ready"));
+            raise(SIGUSR1).unwrap();
+            listener.next().await;
+            trace.push("the signal");
+        });
+        assert_eq!(trace.take(), ["a callback that was ready", "the signal"]);
+    });
+}
+
+#[test]
+fn listen_where_it_cannot_be() {
+    let message = panic_of(|| signals::listen(SIGUSR1));
+    assert_eq!(
+        message,
+        "signals::listen() was called, but there is no running event loop; call it from inside of onelane::run()"
+    );
+    virtual_loop().run(async {
+        for (signal, why) in [
+            (9, "signal 9 cannot be listened for; choose one that a process can live with"),
+            (0, "signal 0 is not known; choose one of those in onelane::signals"),
+            (-1, "signal -1 is not known; choose one of those in onelane::signals"),
+            (1000, "signal 1000 is not known; choose one of those in onelane::signals"),
+        ] {
+            let error = signals::listen(signal).unwrap_err();
+            assert_eq!((error.kind(), error.to_string()), (std::io::ErrorKind::InvalidInput, why.to_string()));
+        }
+    });
+}
