@@ -477,6 +477,11 @@ fn describe(cell: &(impl AnyTask + ?Sized), mut out: fmt::DebugStruct<'_, '_>) -
     out.field("id", &header.id);
     out.field("name", &header.name());
     out.field("state", &state(cell));
+    if let Some(ending) = header.ending.get() {
+        out.field("ending", &ending);
+    } else if header.cancelling.get() > 0 {
+        out.field("cancelling", &header.cancelling.get());
+    }
     out.field("spawned_at", &format_args!("{}", header.spawned_at));
     out.finish()
 }
