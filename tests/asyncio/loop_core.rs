@@ -451,13 +451,14 @@ mod handle_tests {
 
     #[test]
     fn test_handle() {
-        let event_loop = virtual_loop();
+        let (event_loop, told) = telling_loop();
         let handle = event_loop.call_soon(|| unreachable!());
         let copy = handle.clone();
         assert!(!handle.is_cancelled() && !copy.is_cancelled());
         assert!(handle.cancel());
         assert!(handle.is_cancelled() && copy.is_cancelled() && copy.clone().is_cancelled());
         event_loop.turn();
+        assert!(told.take().is_empty(), "it was not called");
     }
 
     #[test]

@@ -9,6 +9,7 @@
 mod common;
 
 mod loop_core;
+mod task;
 
 use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
