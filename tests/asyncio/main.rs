@@ -8,8 +8,11 @@
 #[path = "../common/mod.rs"]
 mod common;
 
+mod gather;
 mod loop_core;
+mod sleep;
 mod task;
+mod wait;
 
 use std::cell::{Cell, RefCell};
 use std::future::poll_fn;

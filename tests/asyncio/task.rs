@@ -605,10 +605,10 @@ mod base_task_introspection_tests {
             assert_eq!(all_tasks(), [main.clone(), task.task_ref()]);
             task.cancel();
             yield_now().await;
-            assert_eq!(all_tasks(), [main.clone()]);
+            assert_eq!(all_tasks(), std::slice::from_ref(&main));
             // Again, which is harmless.
             task.cancel();
-            assert_eq!(all_tasks(), [main]);
+            assert_eq!(all_tasks(), std::slice::from_ref(&main));
         });
     }
 }
