@@ -10,9 +10,12 @@ mod common;
 
 mod gather;
 mod loop_core;
+mod runner;
 mod sleep;
 mod task;
+mod timeout;
 mod wait;
+mod wait_for;
 
 use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
