@@ -8,6 +8,7 @@
 #[path = "../common/mod.rs"]
 mod common;
 
+mod eager;
 mod gather;
 mod loop_core;
 mod runner;
