@@ -3,8 +3,10 @@
 use crate::current::running;
 use crate::kernel::calls::CallKey;
 use crate::kernel::{Alarm, Kernel, Time, TimerKey, context};
+use std::cell::{Cell, OnceCell};
 use std::fmt;
 use std::marker::PhantomData;
+use std::panic::Location;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
@@ -88,9 +90,7 @@ pub fn call_later(delay: Duration, callback: impl FnOnce() + 'static) -> Handle 
 /// ```
 #[track_caller]
 pub fn call_at(moment: Instant, callback: impl FnOnce() + 'static) -> Handle {
-    let kernel = running("call_at()");
-    let deadline = kernel.clock.time_at(moment);
-    Handle::timer(&kernel, deadline, callback)
+    Handle::at(&running("call_at()"), moment, callback)
 }
 
 /// The running loop's time: `Instant::now()` on a real clock, on a virtual one the moment at which it stands.
@@ -119,12 +119,32 @@ pub fn time() -> Instant {
 
 /// A callback that was asked for. Dropping the handle changes nothing.
 ///
+/// Its `Debug` form says where it was asked for, and of a timer, when it is due.
+///
 /// asyncio: `Handle`, `TimerHandle`.
+///
+/// # Examples
+///
+/// ```
+/// use std::time::Duration;
+///
+/// onelane::run(async {
+///     let handle = onelane::call_later(Duration::from_secs(5), || unreachable!());
+///     assert!(handle.when().is_some_and(|when| when > onelane::time()));
+///     assert!(handle.cancel() && handle.is_cancelled());
+/// });
+/// ```
 #[doc(alias = "TimerHandle")]
-#[derive(Clone)]
 pub struct Handle {
     loop_id: u64,
     key: Key,
+    /// When a timer is due, as far as an `Instant` can say it.
+    when: Option<Instant>,
+    asked_at: &'static Location<'static>,
+    /// Whether it was cancelled, until there is a clone.
+    cancelled: Cell<bool>,
+    /// The same, from the first clone on, so that a handle which is not cloned costs no allocation.
+    shared: OnceCell<Rc<Cell<bool>>>,
     /// The callback lives on the loop's thread.
     _not_send: PhantomData<Rc<()>>,
 }
@@ -136,39 +156,132 @@ enum Key {
 }
 
 impl Handle {
+    #[track_caller]
     pub(crate) fn soon(kernel: &Kernel, callback: impl FnOnce() + 'static) -> Self {
         let key = kernel.call_soon(kernel.callback(callback));
-        Handle { loop_id: kernel.id(), key: Key::Soon(key), _not_send: PhantomData }
+        Self::new(kernel, Key::Soon(key), None)
     }
 
+    #[track_caller]
     pub(crate) fn later(kernel: &Kernel, delay: Duration, callback: impl FnOnce() + 'static) -> Self {
-        Self::timer(kernel, kernel.clock.now().after(delay), callback)
+        let deadline = kernel.clock.now().after(delay);
+        Self::timer(kernel, deadline, kernel.clock.instant_at(deadline), callback)
     }
 
-    fn timer(kernel: &Kernel, deadline: Time, callback: impl FnOnce() + 'static) -> Self {
+    #[track_caller]
+    pub(crate) fn at(kernel: &Kernel, moment: Instant, callback: impl FnOnce() + 'static) -> Self {
+        Self::timer(kernel, kernel.clock.time_at(moment), Some(moment), callback)
+    }
+
+    #[track_caller]
+    fn timer(kernel: &Kernel, deadline: Time, when: Option<Instant>, callback: impl FnOnce() + 'static) -> Self {
         let key = kernel.add_timer(deadline, Alarm::Call(kernel.callback(callback)));
-        Handle { loop_id: kernel.id(), key: Key::Timer(key), _not_send: PhantomData }
+        Self::new(kernel, Key::Timer(key), when)
+    }
+
+    #[track_caller]
+    fn new(kernel: &Kernel, key: Key, when: Option<Instant>) -> Self {
+        Handle {
+            loop_id: kernel.id(),
+            key,
+            when,
+            asked_at: Location::caller(),
+            cancelled: Cell::new(false),
+            shared: OnceCell::new(),
+            _not_send: PhantomData,
+        }
     }
 
     /// Drops the callback uncalled. False if it was called, or cancelled before.
     ///
     /// asyncio: `Handle.cancel()`.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// onelane::run(async {
+    ///     let handle = onelane::call_soon(|| unreachable!());
+    ///     assert!(handle.cancel());
+    ///     assert!(!handle.cancel());
+    /// });
+    /// ```
     pub fn cancel(&self) -> bool {
         let Some(kernel) = context::find(self.loop_id) else { return false };
-        // What comes out is dropped here, where no borrow is held.
+        let cancel = |was_there: bool| {
+            if was_there {
+                self.flag().set(true);
+            }
+            was_there
+        };
+        // What comes out is dropped here, where no borrow is held, and when the flag is set.
         match self.key {
-            Key::Soon(key) => kernel.cancel_call(key).is_some(),
-            Key::Timer(key) => kernel.cancel_timer(key).is_some(),
+            Key::Soon(key) => {
+                let call = kernel.cancel_call(key);
+                cancel(call.is_some())
+            }
+            Key::Timer(key) => {
+                let alarm = kernel.cancel_timer(key);
+                cancel(alarm.is_some())
+            }
         }
+    }
+
+    /// Whether the callback was dropped uncalled because this handle, or a clone of it, was cancelled.
+    ///
+    /// asyncio: `Handle.cancelled()`, which says so also if it was cancelled after it was called.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// onelane::run(async {
+    ///     let [called, cancelled] = [(); 2].map(|()| onelane::call_soon(|| ()));
+    ///     cancelled.cancel();
+    ///     onelane::yield_now().await;
+    ///     called.cancel();
+    ///     assert_eq!((called.is_cancelled(), cancelled.is_cancelled()), (false, true));
+    /// });
+    /// ```
+    #[doc(alias = "cancelled")]
+    pub fn is_cancelled(&self) -> bool {
+        self.flag().get()
+    }
+
+    /// When it is due, on the loop's [`time`], or was; also after it was called or cancelled. `None` for a
+    /// [`call_soon`], and if it is so far away that no `Instant` can say it.
+    ///
+    /// asyncio: `TimerHandle.when()`.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// onelane::run(async {
+    ///     let moment = onelane::time();
+    ///     assert_eq!(onelane::call_at(moment, || ()).when(), Some(moment));
+    ///     assert_eq!(onelane::call_soon(|| ()).when(), None);
+    /// });
+    /// ```
+    pub fn when(&self) -> Option<Instant> {
+        self.when
+    }
+
+    fn flag(&self) -> &Cell<bool> {
+        self.shared.get().map_or(&self.cancelled, |shared| shared)
+    }
+}
+
+impl Clone for Handle {
+    fn clone(&self) -> Self {
+        let shared = self.shared.get_or_init(|| Rc::new(Cell::new(self.cancelled.get())));
+        Handle { shared: OnceCell::from(shared.clone()), cancelled: Cell::new(false), ..*self }
     }
 }
 
 impl fmt::Debug for Handle {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let kind = match self.key {
-            Key::Soon(_) => "call_soon",
-            Key::Timer(_) => "timer",
-        };
-        f.debug_struct("Handle").field("kind", &kind).finish_non_exhaustive()
+        let mut out = f.debug_struct("Handle");
+        if let Key::Timer(_) = self.key {
+            out.field("when", &self.when);
+        }
+        out.field("asked_at", &format_args!("{}", self.asked_at)).field("cancelled", &self.is_cancelled()).finish()
     }
 }

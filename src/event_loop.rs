@@ -487,6 +487,50 @@ impl EventLoop {
         Task::spawn_on(&self.kernel, None, future)
     }
 
+    /// As [`call_soon`](crate::call_soon()), also while the loop is not running.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let event_loop = onelane::EventLoop::new();
+    /// event_loop.call_soon(|| ());
+    /// assert_eq!(event_loop.turn().callbacks, 1);
+    /// ```
+    #[track_caller]
+    pub fn call_soon(&self, callback: impl FnOnce() + 'static) -> Handle {
+        Handle::soon(&self.kernel, callback)
+    }
+
+    /// As [`call_later`](crate::call_later()), also while the loop is not running.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// let event_loop = onelane::EventLoop::with_virtual_clock();
+    /// let handle = event_loop.call_later(Duration::from_secs(5), || ());
+    /// assert_eq!(event_loop.next_deadline(), handle.when());
+    /// ```
+    #[track_caller]
+    pub fn call_later(&self, delay: Duration, callback: impl FnOnce() + 'static) -> Handle {
+        Handle::later(&self.kernel, delay, callback)
+    }
+
+    /// As [`call_at`](crate::call_at()), also while the loop is not running.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let event_loop = onelane::EventLoop::new();
+    /// event_loop.call_at(event_loop.time(), || ());
+    /// assert_eq!(event_loop.turn().timers, 1);
+    /// ```
+    #[track_caller]
+    pub fn call_at(&self, moment: Instant, callback: impl FnOnce() + 'static) -> Handle {
+        Handle::at(&self.kernel, moment, callback)
+    }
+
     /// One turn: takes what came from elsewhere, steps what is ready, fires the timers that are due. Never blocks; what becomes
     /// ready meanwhile waits for the next turn. A virtual clock jumps to the next deadline if nothing is ready.
     ///
@@ -550,6 +594,48 @@ impl EventLoop {
         Remote::to(&self.kernel)
     }
 
+    /// A reference to this loop, for those who run in it.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let event_loop = onelane::EventLoop::new();
+    /// assert_eq!(event_loop.run(async { onelane::EventLoop::current() }), event_loop.loop_ref());
+    /// ```
+    pub fn loop_ref(&self) -> LoopRef {
+        LoopRef::to(&self.kernel)
+    }
+
+    /// Whether this loop is in a turn, now and on this thread.
+    ///
+    /// asyncio: `loop.is_running()`.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let event_loop = onelane::EventLoop::new();
+    /// assert!(!event_loop.is_running());
+    /// assert!(event_loop.run(async { event_loop.is_running() }));
+    /// ```
+    pub fn is_running(&self) -> bool {
+        context::running().is_some_and(|kernel| Rc::ptr_eq(&kernel, &self.kernel))
+    }
+
+    /// The task of this loop that is being stepped; `None` in a callback, and while the loop is not running.
+    ///
+    /// asyncio: `current_task(loop)`.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let event_loop = onelane::EventLoop::new();
+    /// assert_eq!(event_loop.current_task(), None);
+    /// event_loop.run(async { assert_eq!(event_loop.current_task(), onelane::current_task()) });
+    /// ```
+    pub fn current_task(&self) -> Option<TaskRef> {
+        self.kernel.current().map(|cell| TaskRef { cell })
+    }
+
     /// The living tasks, in the order in which they were spawned.
     pub fn all_tasks(&self) -> Vec<TaskRef> {
         self.kernel.tasks().into_iter().map(|cell| TaskRef { cell }).collect()
@@ -571,8 +657,7 @@ impl fmt::Debug for EventLoop {
 
 impl Drop for EventLoop {
     fn drop(&mut self) {
-        let own_turn = context::running().is_some_and(|kernel| Rc::ptr_eq(&kernel, &self.kernel));
-        if own_turn {
+        if self.is_running() {
             // Its tasks cannot end while one of them is being stepped. They are kept, and leak.
             assert!(
                 std::thread::panicking(),
@@ -615,7 +700,7 @@ fn never_ends(spawned_at: &Location<'_>) -> String {
 
 /// A reference to a loop, for those who run in it.
 ///
-/// It does not keep the loop alive. Implements `futures_task::LocalSpawn`.
+/// It does not keep the loop alive. Equal are references to the same loop. Implements `futures_task::LocalSpawn`.
 ///
 /// # Examples
 ///
@@ -627,7 +712,7 @@ fn never_ends(spawned_at: &Location<'_>) -> String {
 /// });
 /// ```
 #[doc(alias = "get_running_loop")]
-#[derive(Clone)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct LoopRef {
     loop_id: u64,
     /// A loop can be found on its own thread only.
@@ -684,6 +769,26 @@ impl LoopRef {
     #[track_caller]
     pub fn call_later(&self, delay: Duration, callback: impl FnOnce() + 'static) -> Handle {
         Handle::later(&self.kernel("LoopRef::call_later()"), delay, callback)
+    }
+
+    /// As [`call_at`](crate::call_at()).
+    ///
+    /// # Panics
+    ///
+    /// If the loop has been dropped.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// onelane::run(async {
+    ///     let current = onelane::EventLoop::current();
+    ///     let handle = current.call_at(current.time(), || ());
+    ///     assert!(handle.when().is_some());
+    /// });
+    /// ```
+    #[track_caller]
+    pub fn call_at(&self, moment: Instant, callback: impl FnOnce() + 'static) -> Handle {
+        Handle::at(&self.kernel("LoopRef::call_at()"), moment, callback)
     }
 
     /// The loop's time.

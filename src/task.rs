@@ -233,7 +233,8 @@ impl<T> Task<T> {
     }
 
     /// Asks the task to end: its future is dropped, on this thread, at its next turn. What it awaits is cancelled first, so its
-    /// children have ended when its destructors run. False if it has ended.
+    /// children have ended when its destructors run. False if it has ended; then, if it panicked, the exception handler is not
+    /// told any more: whoever cancels a task knows that it may have failed.
     ///
     /// A task that was never stepped never runs. One that is being stepped ends as cancelled, if it returns in this step.
     ///
@@ -249,7 +250,7 @@ impl<T> Task<T> {
     /// });
     /// ```
     pub fn cancel(&self) -> bool {
-        cancel(&self.erased())
+        ask_to_end(&self.erased())
     }
 
     /// How often a cancellation was asked for, less what was taken back.
@@ -429,7 +430,7 @@ impl TaskRef {
 
     /// As [`Task::cancel`].
     pub fn cancel(&self) -> bool {
-        cancel(&self.cell)
+        ask_to_end(&self.cell)
     }
 
     /// As [`Task::cancelling`].
@@ -475,11 +476,25 @@ impl fmt::Debug for TaskRef {
     }
 }
 
+/// Cancels a task as its user does. False if it has ended, and then its panic was looked at.
+fn ask_to_end(task: &Rc<dyn AnyTask>) -> bool {
+    let was_alive = cancel(task);
+    if !was_alive {
+        task.header().looked_at.set(true);
+    }
+    was_alive
+}
+
 fn describe(cell: &(impl AnyTask + ?Sized), mut out: fmt::DebugStruct<'_, '_>) -> fmt::Result {
     let header = cell.header();
     out.field("id", &header.id);
     out.field("name", &header.name());
     out.field("state", &state(cell));
+    if let Some(ending) = header.ending.get() {
+        out.field("ending", &ending);
+    } else if header.cancelling.get() > 0 {
+        out.field("cancelling", &header.cancelling.get());
+    }
     out.field("spawned_at", &format_args!("{}", header.spawned_at));
     out.finish()
 }

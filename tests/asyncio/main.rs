@@ -1,8 +1,80 @@
-//! CPython's own tests of asyncio, as twins: each has the name of its original, in a module named after its class.
+//! Twins of CPython's own tests of asyncio: the same names, in modules that are named after the Python classes, and what each
+//! asserts, said in Rust.
+//!
+//! An exception is a value, or a panic that is a [`TaskError`](onelane::TaskError); a `CancelledError` that a coroutine sees is
+//! a destructor that runs; `TimeoutError` is [`Elapsed`](onelane::Elapsed); `run_until_complete` is `EventLoop::run`; what a
+//! Python test reads out of a loop's queues is what `EventLoop::turn` says of them.
 
 #[path = "../common/mod.rs"]
 mod common;
 
+mod eager;
+mod gather;
+mod loop_core;
 mod remote;
+mod runner;
 mod runner_interrupt;
+mod sleep;
+mod task;
+mod timeout;
 mod to_thread;
+mod wait;
+mod wait_for;
+
+use std::cell::{Cell, RefCell};
+use std::future::poll_fn;
+use std::rc::Rc;
+use std::task::{Poll, Waker};
+
+/// A value that somebody waits for, and somebody else sets: the least of asyncio's `Future`.
+struct Cue<T>(Rc<CueState<T>>);
+
+struct CueState<T> {
+    value: RefCell<Option<T>>,
+    waker: Cell<Option<Waker>>,
+}
+
+impl<T> Clone for Cue<T> {
+    fn clone(&self) -> Self {
+        Cue(self.0.clone())
+    }
+}
+
+impl<T> Cue<T> {
+    fn new() -> Self {
+        Cue(Rc::new(CueState { value: RefCell::new(None), waker: Cell::new(None) }))
+    }
+
+    fn set(&self, value: T) {
+        *self.0.value.borrow_mut() = Some(value);
+        if let Some(waker) = self.0.waker.take() {
+            waker.wake();
+        }
+    }
+
+    /// Takes the value, when it is there.
+    async fn wait(&self) -> T {
+        poll_fn(|context| match self.0.value.borrow_mut().take() {
+            Some(value) => Poll::Ready(value),
+            None => {
+                self.0.waker.set(Some(context.waker().clone()));
+                Poll::Pending
+            }
+        })
+        .await
+    }
+}
+
+/// Runs a test in a process of its own, and gives what that writes to stderr. In there it runs `act`, and answers `None`.
+fn stderr_of(name: &str, act: impl FnOnce()) -> Option<String> {
+    const ALONE: &str = "ONELANE_TWIN_ALONE";
+    if std::env::var(ALONE).as_deref() == Ok(name) {
+        act();
+        return None;
+    }
+    let mut command = std::process::Command::new(std::env::current_exe().unwrap());
+    let output = command.args(["--exact", name, "--nocapture"]).env(ALONE, name).output().unwrap();
+    let (told, ran) = (String::from_utf8_lossy(&output.stderr), String::from_utf8_lossy(&output.stdout));
+    assert!(output.status.success() && ran.contains("1 passed"), "{name} failed, with {}:\n{told}", output.status);
+    Some(told.into_owned())
+}
