@@ -21,8 +21,9 @@
 //!
 //! - Running: [`run()`], [`try_run`], [`EventLoop`] (with [`turn`](EventLoop::turn) for hosts), [`Remote`] for other threads.
 //! - Tasks: [`spawn()`], [`task::Builder`], [`Task`], [`TaskRef`], [`TaskError`], [`current_task`], [`all_tasks`].
-//! - Several at once: [`gather()`], [`try_gather`], [`gather!`], [`wait()`], [`try_wait`].
-//! - Time: [`sleep()`], [`sleep_until`], [`timeout()`], [`timeout_at`], [`wait_for`], [`yield_now()`], [`time()`].
+//! - Several at once: [`gather()`], [`try_gather`], [`gather!`], [`wait()`], [`try_wait`], [`as_completed()`], [`shield()`].
+//! - Values that come later: [`Promise`].
+//! - Time: [`sleep()`], [`sleep_until`], [`timeout()`], [`timeout_at`], [`wait_for`], [`yield_now()`], [`interval()`], [`time()`].
 //! - Callbacks: [`Task::add_done_callback`], [`call_soon`], [`call_later`], [`call_at`].
 //!
 //! # Four rules
@@ -35,33 +36,41 @@
 //! Tags such as READY-2 or END-1 name the invariants of `docs/architecture.md`.
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
+mod as_completed;
 mod callback;
 mod current;
 mod deadlock;
 mod error;
 mod event_loop;
 mod gather;
+mod interval;
 mod introspect;
 mod join;
 mod kernel;
+mod promise;
 mod remote;
 mod run;
+mod shield;
 mod sleep;
 pub mod task;
 mod timeout;
 mod wait;
 mod yield_now;
 
+pub use as_completed::{AsCompleted, AsCompletedWithin, Next, as_completed};
 pub use callback::{Handle, call_at, call_later, call_soon, time};
 pub use deadlock::{DeadlockReport, StuckTask};
 pub use error::{LoopClosed, NoRunningLoop, Panic, TaskError};
 pub use event_loop::{Builder, Clock, EventLoop, LoopRef, RunError, Turn};
 pub use gather::{Gather, GatherAll, IntoTask, TryGatherError, gather, try_gather};
+pub use interval::{Interval, MissedTickBehavior, Tick, interval, interval_at};
 pub use introspect::{all_tasks, current_task};
 pub use join::Join;
 pub use kernel::exceptions::Exception;
+pub use promise::{Promise, Promised};
 pub use remote::{Remote, RemoteTask};
 pub use run::{run, try_run};
+pub use shield::{Shield, Shieldable, shield};
 pub use sleep::{Sleep, sleep, sleep_until};
 pub use task::{CallbackId, Task, TaskId, TaskRef, TaskState, spawn};
 pub use timeout::{Awaitable, Elapsed, Timeout, WaitFor, timeout, timeout_at, wait_for};
