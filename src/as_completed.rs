@@ -42,7 +42,7 @@ use std::time::Duration;
 ///
 /// # Cost
 ///
-/// Six allocations and a hash set, one more for each future, and two for each wait; a result comes two turns after its child's
+/// Seven allocations, one more for each future, and two for each wait; a result comes two turns after its child's
 /// end.
 ///
 /// # Examples
@@ -62,6 +62,14 @@ use std::time::Duration;
 ///     }
 ///     assert_eq!(order, [1, 2, 3]);
 /// });
+/// ```
+///
+/// It takes several; a task by itself does not compile:
+///
+/// ```compile_fail,E0277
+/// # onelane::run(async {
+/// onelane::as_completed(onelane::spawn(async {})); // await it
+/// # });
 /// ```
 #[track_caller]
 pub fn as_completed<I>(iterable: I) -> AsCompleted<<I::Item as IntoTask>::Output>

@@ -165,7 +165,7 @@ impl<T> fmt::Debug for Shielded<T> {
 ///
 /// # Cost
 ///
-/// Two allocations, one more for a future. It comes back two turns after the end, one turn later than an await.
+/// One allocation, one more for a future. It comes back two turns after the end, one turn later than an await.
 ///
 /// # Examples
 ///
