@@ -330,9 +330,8 @@ impl<T: 'static> Claim<T> {
                 return Poll::Pending;
             }
             // It was woken; or another task, which had begun this await, was cancelled.
-            let waker = getter.waker.take();
             self.leave_line();
-            return self.look(waker.expect("it was put there just now"));
+            return self.look(context.waker().clone());
         }
         self.look(waker)
     }
@@ -365,7 +364,8 @@ impl<T: 'static> Claim<T> {
     /// Answers whether something was to be looked for.
     fn leave_line(&mut self) -> bool {
         let Some((number, getter)) = self.place.take() else { return false };
-        drop(self.owner.completing.line.borrow_mut().remove(&number));
+        // It is gone from there if it was woken. We hold it, so nothing is dropped under the borrow.
+        self.owner.completing.line.borrow_mut().remove(&number);
         drop(getter.waker.take());
         getter.stage.get() == Stage::Woken
     }

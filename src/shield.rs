@@ -22,6 +22,10 @@ use std::task::{Context, Poll, Waker};
 /// What [`shield`] takes: a future, `Task<T>`, `&Task<T>`, [`Promise<T>`](Promise), `&Promise<T>`.
 ///
 /// Of what is given as a reference the result is left in place, and cloned.
+#[diagnostic::on_unimplemented(
+    message = "shield() takes a future, a task or a promise, and `{Self}` is none",
+    note = "of a `&Task<T>` or a `&Promise<T>` the result is cloned, so `T` has to be `Clone`; a future has to be `'static`"
+)]
 pub trait Shieldable {
     /// What it gives when it has ended well.
     type Output;

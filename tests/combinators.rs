@@ -6,8 +6,8 @@ mod common;
 use common::{Census, Trace, foreign, ms, on_drop, panic_of, telling_loop, virtual_loop};
 use futures_util::{FutureExt, poll};
 use onelane::{
-    Elapsed, EventLoop, MissedTickBehavior, Next, Promise, RunError, TaskError, as_completed, gather, interval,
-    interval_at, shield, sleep, spawn, time, timeout, yield_now,
+    Elapsed, EventLoop, MissedTickBehavior, Next, Promise, RunError, TaskError, as_completed, call_soon, gather,
+    interval, interval_at, shield, sleep, spawn, time, timeout, yield_now,
 };
 use std::cell::{Cell, RefCell};
 use std::future::pending;
@@ -558,6 +558,35 @@ fn cancel_one_of_two_who_wait() {
 
 async fn shielded(promise: Promise<u32>) -> Result<u32, TaskError> {
     shield(&promise).await
+}
+
+/// What was delivered while a task was condemned is there when it is pardoned.
+#[test]
+fn cancel_and_uncancel_a_task_that_waits_for_a_result() {
+    virtual_loop().run(async {
+        let results = as_completed([sleep(ms(1)), sleep(ms(2))]);
+        let task = Rc::new(spawn(results.next()));
+        sleep(ms(1)).await;
+        // In this turn the first child has ended, and its callback is queued.
+        let copy = task.clone();
+        call_soon(move || assert_eq!(copy.uncancel(), 0));
+        task.cancel();
+        assert_eq!((&*task).await, Ok(Some(Ok(()))));
+        assert_eq!(time_of(results.next()).await, ms(1), "the second is not lost either");
+
+        let results = as_completed([sleep(ms(1))]);
+        let task = spawn(results.next());
+        yield_now().await;
+        task.cancel();
+        task.uncancel();
+        assert_eq!(task.await, Ok(Some(Ok(()))), "pardoned before anything was delivered");
+    });
+}
+
+async fn time_of<F: Future>(future: F) -> Duration {
+    let begun = time();
+    future.await;
+    time() - begun
 }
 
 /// The third has nothing to wait for, until another gives up.
