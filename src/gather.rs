@@ -16,7 +16,7 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 
-/// What [`gather`] takes: a task as it is, or a future, which becomes one.
+/// What [`gather`] and [`as_completed`](crate::as_completed()) take: a task as it is, or a future, which becomes one.
 ///
 /// A `&Task<T>` is left in place, and its result is cloned.
 pub trait IntoTask {
@@ -36,14 +36,19 @@ impl Spawner {
     #[doc(hidden)]
     #[track_caller]
     pub fn new() -> Self {
-        Spawner(running("gather()"))
+        Self::asked_by("gather()")
+    }
+
+    #[track_caller]
+    pub(crate) fn asked_by(asked: &str) -> Self {
+        Spawner(running(asked))
     }
 }
 
-/// A task of a gather, and how its result is read.
+/// A task among several, and how its result is read.
 #[doc(hidden)]
 pub struct Child<T> {
-    cell: Rc<dyn TypedTask<T>>,
+    pub(crate) cell: Rc<dyn TypedTask<T>>,
     read: fn(&dyn TypedTask<T>) -> Outcome<T>,
 }
 
@@ -54,7 +59,7 @@ impl<T> fmt::Debug for Child<T> {
 }
 
 impl<T> Child<T> {
-    fn read(&self) -> Outcome<T> {
+    pub(crate) fn read(&self) -> Outcome<T> {
         (self.read)(&*self.cell)
     }
 }
@@ -128,7 +133,7 @@ where
     I: IntoIterator,
     I::Item: IntoTask<Output: 'static>,
 {
-    Gather::new(children(iterable))
+    Gather::new(children("gather()", iterable))
 }
 
 /// As [`gather`], for children whose output is a `Result`: the first `Err` decides as well.
@@ -156,16 +161,17 @@ where
     T: 'static,
     E: 'static,
 {
-    Gather::new(Fallible(children(iterable)))
+    Gather::new(Fallible(children("try_gather()", iterable)))
 }
 
+/// Futures become tasks, in order; tasks are taken as they are.
 #[track_caller]
-fn children<I>(iterable: I) -> Vec<Child<<I::Item as IntoTask>::Output>>
+pub(crate) fn children<I>(asked: &str, iterable: I) -> Vec<Child<<I::Item as IntoTask>::Output>>
 where
     I: IntoIterator,
     I::Item: IntoTask,
 {
-    let spawner = Spawner::new();
+    let spawner = Spawner::asked_by(asked);
     // A loop and no `map`: a closure would hide the caller's place from the tasks that are spawned here.
     let iterable = iterable.into_iter();
     let mut children = Vec::with_capacity(iterable.size_hint().0);

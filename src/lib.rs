@@ -21,9 +21,10 @@
 //!
 //! - Running: [`run()`], [`try_run`], [`EventLoop`] (with [`turn`](EventLoop::turn) for hosts), [`Remote`] for other threads.
 //! - Tasks: [`spawn()`], [`task::Builder`], [`Task`], [`TaskRef`], [`TaskError`], [`current_task`], [`all_tasks`].
-//! - Several at once: [`gather()`], [`try_gather`], [`gather!`], [`wait()`], [`try_wait`], [`task_group`], [`try_task_group`].
-//! - Time: [`sleep()`], [`sleep_until`], [`timeout()`], [`timeout_at`], [`wait_for`], [`yield_now()`], [`time()`].
-//! - Cancellation: [`Task::cancel`], [`finally`], [`catch_cancel`], [`Deadline`].
+//! - Several at once: [`gather()`], [`try_gather`], [`gather!`], [`wait()`], [`try_wait`], [`as_completed()`], [`task_group()`], [`try_task_group`].
+//! - Time: [`sleep()`], [`sleep_until`], [`timeout()`], [`timeout_at`], [`Deadline`], [`wait_for`], [`interval()`], [`yield_now()`], [`time()`].
+//! - Cancellation: [`Task::cancel`], [`shield()`], [`finally`], [`catch_cancel`].
+//! - What tasks share: [`Promise`], [`task_local!`].
 //! - Callbacks: [`Task::add_done_callback`], [`call_soon`], [`call_later`], [`call_at`].
 //! - With the feature `threads`: `to_thread`, which calls a blocking function on another thread.
 //! - With the feature `signals`, on Unix: `Builder::cancel_on_ctrl_c`, and `signals::listen`.
@@ -32,12 +33,13 @@
 //!
 //! 1. A turn steps what was ready when it began. What becomes ready meanwhile waits for the next turn.
 //! 2. Dropping a [`Task`] lets it run on. Dropping an await of it that has begun cancels it.
-//! 3. Cancelling a task drops its future at its next turn; what it awaits is cancelled first.
+//! 3. Cancelling a task drops its future at its next turn; what it awaits is cancelled first, and each [`finally`] in it cleans up.
 //! 4. A failure of yours is a value, the end of a task is a [`TaskError`], misuse is a panic that says what to do.
 //!
 //! Tags such as READY-2 or END-1 name the invariants of `docs/architecture.md`.
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
+mod as_completed;
 mod block;
 mod callback;
 mod cleanup;
@@ -46,11 +48,14 @@ mod deadlock;
 mod error;
 mod event_loop;
 mod gather;
+mod interval;
 mod introspect;
 mod join;
 mod kernel;
+mod promise;
 mod remote;
 mod run;
+mod shield;
 #[cfg(all(unix, feature = "signals"))]
 #[cfg_attr(docsrs, doc(cfg(feature = "signals")))]
 pub mod signals;
@@ -64,17 +69,21 @@ mod to_thread;
 mod wait;
 mod yield_now;
 
+pub use as_completed::{AsCompleted, AsCompletedWithin, Next, as_completed};
 pub use callback::{Handle, call_at, call_later, call_soon, time};
 pub use cleanup::{CatchCancel, Finally, catch_cancel, finally};
 pub use deadlock::{DeadlockReport, StuckTask};
 pub use error::{Cancelled, LoopClosed, NoRunningLoop, Panic, TaskError};
 pub use event_loop::{Builder, Clock, EventLoop, LoopRef, RunError, SlowStep, Turn};
 pub use gather::{Gather, GatherAll, IntoTask, TryGatherError, gather, try_gather};
+pub use interval::{Interval, MissedTickBehavior, Tick, interval, interval_at};
 pub use introspect::{all_tasks, current_task};
 pub use join::Join;
 pub use kernel::exceptions::Exception;
+pub use promise::{Promise, Promised};
 pub use remote::{Remote, RemoteTask};
 pub use run::{run, try_run};
+pub use shield::{Shield, Shieldable, shield};
 pub use sleep::{Sleep, sleep, sleep_until};
 pub use task::{CallbackId, Task, TaskId, TaskRef, TaskState, spawn};
 pub use task_group::{ChildError, Failed, GroupError, RunGroup, TaskGroup, TryRunGroup, task_group, try_task_group};

@@ -91,7 +91,7 @@ enum Stage {
 }
 
 impl Sleep {
-    fn new(kernel: &Kernel, deadline: Time) -> Self {
+    pub(crate) fn new(kernel: &Kernel, deadline: Time) -> Self {
         Sleep {
             loop_id: kernel.id(),
             lane: kernel.wakers.lane().number,

@@ -121,13 +121,25 @@ pub struct Task<T> {
     pub(crate) cell: Rc<dyn TypedTask<T>>,
 }
 
-/// Names a done callback, so that it can be removed.
+/// Names a done callback of a task or a promise, so that it can be removed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct CallbackId {
     loop_id: u64,
+    /// No task is number 0: then it is a promise's.
     task: TaskId,
-    /// Its number among the task's waiters; 0 if the task had ended.
+    /// Its number among those who wait; 0 if what it waits for had ended.
     number: u64,
+}
+
+impl CallbackId {
+    /// Promises belong to no loop, and number those who wait for any of them.
+    pub(crate) fn in_promise(number: u64) -> Self {
+        CallbackId { loop_id: 0, task: TaskId(0), number }
+    }
+
+    pub(crate) fn number_in_promise(self) -> Option<u64> {
+        (self.task == TaskId(0)).then_some(self.number)
+    }
 }
 
 impl<T: 'static> Task<T> {

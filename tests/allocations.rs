@@ -1,7 +1,9 @@
 //! What the docs say under "Cost": how many allocations each thing makes, once the loop has warmed up.
 #![allow(unsafe_code, reason = "counting allocations takes an allocator of one's own")]
 
-use onelane::{EventLoop, gather, sleep, spawn, task, timeout, wait, wait_for, yield_now};
+use onelane::{
+    EventLoop, Promise, as_completed, gather, interval, shield, sleep, spawn, task, timeout, wait, wait_for, yield_now,
+};
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 use std::time::Duration;
@@ -69,5 +71,31 @@ fn allocate_as_the_docs_say() {
         assert_eq!(gathers, 3 + 4, "gather and its children");
         let waits = count(async || drop(wait([spawn(async {}), spawn(async {})]).await)).await;
         assert_eq!(waits, 2 + 7, "wait and its tasks");
+
+        // The promise, the list of those who wait; the task that sets it.
+        let promises = count(async || {
+            let promise = Promise::new();
+            let setter = promise.clone();
+            drop(spawn(async move { setter.set_result(()).unwrap() }));
+            promise.await.unwrap();
+        });
+        assert_eq!(promises.await, 1 + 1 + 1, "a promise, awaited");
+        // The callback, and once more when it is queued.
+        let callbacks = count(async || {
+            let (promise, value) = (Promise::new(), std::hint::black_box(7));
+            promise.add_done_callback(move |promise| assert_eq!(*promise.result().unwrap(), value));
+            promise.set_result(7).unwrap();
+            yield_now().await;
+        });
+        assert_eq!(callbacks.await, 2 + 2, "add_done_callback of a promise");
+        let shields = count(async || shield(async {}).await.unwrap());
+        assert_eq!(shields.await, 1 + 1, "shield and its task");
+        let results = count(async || {
+            let results = as_completed([1, 2, 3].map(async |n| n));
+            while results.next().await.is_some() {}
+        });
+        assert_eq!(results.await, 3 + 7 + 2, "as_completed, its children, and a wait");
+        let ticks = count(async || _ = interval(SECOND).tick().await);
+        assert_eq!(ticks.await, 0, "interval");
     });
 }

@@ -8,8 +8,9 @@
 //! In order: the test, the files, the statements, the interpreter, the traces.
 
 use onelane::{
-    Elapsed, EventLoop, Handle, ReturnWhen, RunError, Task, TaskError, TryGatherError, all_tasks, call_later,
-    call_soon, current_task, gather, sleep, spawn, timeout, try_gather, try_wait, wait_for,
+    Elapsed, EventLoop, Handle, Promise, ReturnWhen, RunError, Task, TaskError, TryGatherError, all_tasks,
+    as_completed, call_later, call_soon, current_task, gather, shield, sleep, spawn, timeout, try_gather, try_wait,
+    wait_for,
 };
 use serde_json::Value;
 use std::cell::{Cell, RefCell};
@@ -181,6 +182,11 @@ enum Statement {
     CancelHandle(String),
     WaitFor(String, u64),
     Timeout(u64, Vec<Statement>),
+    Shield(String),
+    AsCompleted(Vec<String>),
+    Promise(usize),
+    Fulfil(usize, i64),
+    AwaitPromise(usize),
 }
 
 /// An argument of `gather`.
@@ -190,12 +196,7 @@ enum Item {
 }
 
 /// Statements that need a word that the crate does not have yet, and that word.
-const MISSING: [(&str, &str); 14] = [
-    ("shield", "shield"),
-    ("as_completed", "as_completed"),
-    ("promise", "promise"),
-    ("fulfil", "promise"),
-    ("await_promise", "promise"),
+const MISSING: [(&str, &str); 9] = [
     ("event_wait", "event"),
     ("event_set", "event"),
     ("event_clear", "event"),
@@ -229,6 +230,7 @@ impl Reader {
         let (op, args) = source.as_array()?.split_first()?;
         let text = |n: usize| args.get(n)?.as_str().map(str::to_owned);
         let ms = |n: usize| args.get(n)?.as_u64();
+        let promise = |n: usize| usize::try_from(args.get(n)?.as_u64()?).ok().filter(|&promise| promise < PROMISES);
         Some(match op.as_str()? {
             "log" => Statement::Log(text(0)?),
             "guard" => Statement::Guard(text(0)?),
@@ -247,6 +249,11 @@ impl Reader {
             "cancel_handle" => Statement::CancelHandle(text(0)?),
             "wait_for" => Statement::WaitFor(text(0)?, ms(1)?),
             "timeout" => Statement::Timeout(ms(0)?, self.block(args.get(1)?).ok()?),
+            "shield" => Statement::Shield(text(0)?),
+            "as_completed" => Statement::AsCompleted(texts(args.first()?)?),
+            "promise" => Statement::Promise(promise(0)?),
+            "fulfil" => Statement::Fulfil(promise(0)?, args.get(1)?.as_i64()?),
+            "await_promise" => Statement::AwaitPromise(promise(0)?),
             _ => return None,
         })
     }
@@ -303,7 +310,11 @@ struct Machine {
     /// The variables, which all instances share; a spawn rebinds one.
     tasks: RefCell<BTreeMap<String, Rc<Task<Output>>>>,
     handles: RefCell<BTreeMap<String, Handle>>,
+    promises: RefCell<[Option<Promise<i64>>; PROMISES]>,
 }
+
+/// A program has so many places for promises.
+const PROMISES: usize = 2;
 
 #[derive(Clone, Copy)]
 enum Stage {
@@ -358,6 +369,7 @@ impl Machine {
             instances: Cell::new(0),
             tasks: RefCell::default(),
             handles: RefCell::default(),
+            promises: RefCell::default(),
         })
     }
 
@@ -462,6 +474,11 @@ impl Instance {
             Statement::CancelHandle(handle) => self.cancel_handle(handle),
             Statement::WaitFor(variable, ms) => self.wait_for(variable, *ms).await,
             Statement::Timeout(ms, block) => self.timeout(*ms, block).await,
+            Statement::Shield(variable) => self.shield(variable).await,
+            Statement::AsCompleted(variables) => self.as_completed(variables).await,
+            Statement::Promise(promise) => self.machine.promises.borrow_mut()[*promise] = Some(Promise::new()),
+            Statement::Fulfil(promise, value) => self.fulfil(*promise, *value),
+            Statement::AwaitPromise(promise) => self.await_promise(*promise).await,
             Statement::Return(_) | Statement::Raise(_) | Statement::Guard(_) => {
                 unreachable!("they are the block's affair")
             }
@@ -599,6 +616,49 @@ impl Instance {
             Err(Elapsed) => "expired",
         };
         self.log(format!("timeout {ms}: {text}"));
+    }
+
+    async fn shield(&self, variable: &str) {
+        let Some(task) = self.other_task(variable) else { return self.log(format!("shield {variable}: skipped")) };
+        let outcome = shield(&*task).await;
+        self.log(format!("shield {variable}: {}", describe_outcome(&outcome)));
+    }
+
+    async fn as_completed(&self, variables: &[String]) {
+        let mut tasks: Vec<_> = variables.iter().filter_map(|name| self.other_task(name)).collect();
+        // asyncio makes a set of its arguments, so those that are done already come in no order: one at most.
+        let mut finished = 0;
+        tasks.retain(|task| {
+            finished += usize::from(task.is_done());
+            !task.is_done() || finished == 1
+        });
+        if tasks.is_empty() {
+            return self.log("as_completed: nothing");
+        }
+        let results = as_completed(tasks.iter().map(|task| &**task));
+        while let Some(outcome) = results.next().await {
+            self.log(format!("as_completed: {}", describe_outcome(&outcome)));
+        }
+    }
+
+    fn promise(&self, which: usize) -> Option<Promise<i64>> {
+        self.machine.promises.borrow()[which].clone()
+    }
+
+    fn fulfil(&self, which: usize, value: i64) {
+        let set = self.promise(which).is_some_and(|promise| promise.set_result(value).is_ok());
+        if !set {
+            self.log(format!("fulfil {which}: skipped"));
+        }
+    }
+
+    async fn await_promise(&self, which: usize) {
+        let Some(promise) = self.promise(which) else { return self.log(format!("promise {which}: skipped")) };
+        let text = match shield(&promise).await {
+            Ok(value) => format!("ok {value}"),
+            Err(error) => describe_error(&error),
+        };
+        self.log(format!("promise {which}: {text}"));
     }
 
     /// A block that has guards of its own. It holds waits, guards and logs alone, so none of its statements ends the

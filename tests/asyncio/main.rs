@@ -8,12 +8,15 @@
 #[path = "../common/mod.rs"]
 mod common;
 
+mod as_completed;
 mod eager;
+mod future;
 mod gather;
 mod loop_core;
 mod remote;
 mod runner;
 mod runner_interrupt;
+mod shield;
 mod sleep;
 mod task;
 mod timeout;

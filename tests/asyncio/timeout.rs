@@ -203,7 +203,10 @@ mod timeout_tests {
         virtual_loop().run(async {
             let mut active = timeout(10 * SECOND, pending::<()>());
             assert!(poll!(&mut active).is_pending());
-            assert_eq!(format!("{active:?}"), "Timeout { deadline: Deadline { stage: Active, when: Time(10000000000) }, .. }");
+            assert_eq!(
+                format!("{active:?}"),
+                "Timeout { deadline: Deadline { stage: Active, when: Time(10000000000) }, .. }"
+            );
         });
     }
 
