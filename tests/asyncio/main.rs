@@ -5,6 +5,7 @@
 mod common;
 
 mod task_group;
+mod timeout;
 
 /// `except CancelledError: act; raise`, for an `act` that does not await.
 async fn except_cancelled<F: Future>(future: F, act: impl FnOnce()) -> F::Output {
