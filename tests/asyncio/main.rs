@@ -6,6 +6,7 @@ mod common;
 
 mod task_group;
 mod timeout;
+mod wait_for;
 
 /// `except CancelledError: act; raise`, for an `act` that does not await.
 async fn except_cancelled<F: Future>(future: F, act: impl FnOnce()) -> F::Output {
