@@ -4,6 +4,7 @@
 #[path = "../common/mod.rs"]
 mod common;
 
+mod cancellation;
 mod task_group;
 mod timeout;
 mod wait_for;
