@@ -9,6 +9,7 @@
 mod common;
 
 mod as_completed;
+mod cancellation;
 mod eager;
 mod future;
 mod gather;
@@ -19,6 +20,7 @@ mod runner_interrupt;
 mod shield;
 mod sleep;
 mod task;
+mod task_group;
 mod timeout;
 mod to_thread;
 mod wait;
@@ -80,4 +82,17 @@ fn stderr_of(name: &str, act: impl FnOnce()) -> Option<String> {
     let (told, ran) = (String::from_utf8_lossy(&output.stderr), String::from_utf8_lossy(&output.stdout));
     assert!(output.status.success() && ran.contains("1 passed"), "{name} failed, with {}:\n{told}", output.status);
     Some(told.into_owned())
+}
+
+/// `except CancelledError: act; raise`, for an `act` that does not await.
+async fn except_cancelled<F: Future>(future: F, act: impl FnOnce()) -> F::Output {
+    let over = Cell::new(false);
+    let _guard = common::on_drop(|| {
+        if !over.get() {
+            act();
+        }
+    });
+    let output = future.await;
+    over.set(true);
+    output
 }

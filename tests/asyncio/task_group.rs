@@ -1,0 +1,832 @@
+//! TaskGroup: twins of `test_taskgroups.py`.
+//!
+//! What is raised is an `Err`, in a child that is started with `try_spawn`, or a panic. An error in a `finally` of the original is
+//! either the panic of a cleanup, or an `Err` behind a `catch_cancel`.
+
+mod base_test_task_group {
+    use crate::common::{Census, Post, ms, panic_of, telling_loop, virtual_loop};
+    use crate::except_cancelled;
+    use onelane::{
+        Cancelled, ChildError, GroupError, TaskError, TaskGroup, all_tasks, catch_cancel, current_task, finally, sleep,
+        spawn, task_group, time, try_task_group, yield_now,
+    };
+    use std::cell::{Cell, OnceCell, RefCell};
+    use std::pin::Pin;
+    use std::rc::Rc;
+    use std::task::{Context, Waker};
+
+    const ZERO_DIVISION: &str = "division by zero";
+
+    /// What a group has failed with, and in which order.
+    fn errors_of<E: Clone>(error: &GroupError<E>) -> Vec<E> {
+        let failed = |error: &ChildError<E>| match error {
+            ChildError::Failed(error) => error.clone(),
+            ChildError::Panicked(panic) => panic!("a child panicked: {}", panic.message()),
+        };
+        error.errors.iter().map(failed).collect()
+    }
+
+    async fn later<T>(milliseconds: u64, value: T) -> T {
+        sleep(ms(milliseconds)).await;
+        value
+    }
+
+    async fn crash_after<E>(milliseconds: u64, error: E) -> Result<(), E> {
+        sleep(ms(milliseconds)).await;
+        Err(error)
+    }
+
+    /// Runs something in a task that could be cancelled, other than the main one.
+    fn in_a_task<T: 'static>(main: impl Future<Output = T> + 'static) -> Result<T, TaskError> {
+        virtual_loop().run(async { spawn(main).await })
+    }
+
+    #[test]
+    fn test_taskgroup_01() {
+        virtual_loop().run(async {
+            let spawned = task_group(async |group| (group.spawn(later(100, 42)), group.spawn(later(200, 11))));
+            let (t1, t2) = spawned.await.unwrap();
+            assert_eq!((*t1.result().unwrap(), *t2.result().unwrap()), (42, 11));
+        });
+    }
+
+    #[test]
+    fn test_taskgroup_02() {
+        virtual_loop().run(async {
+            let spawned = task_group(async |group| {
+                let t1 = group.spawn(later(100, 42));
+                sleep(ms(150)).await;
+                (t1, group.spawn(later(200, 11)))
+            });
+            let (t1, t2) = spawned.await.unwrap();
+            assert_eq!((*t1.result().unwrap(), *t2.result().unwrap()), (42, 11));
+        });
+    }
+
+    #[test]
+    fn test_taskgroup_03() {
+        virtual_loop().run(async {
+            let spawned = task_group(async |group| {
+                let t1 = group.spawn(later(1000, 42));
+                sleep(ms(150)).await;
+                t1.cancel();
+                (t1, group.spawn(later(200, 11)))
+            });
+            let (t1, t2) = spawned.await.unwrap();
+            assert!(t1.is_cancelled());
+            assert_eq!(*t2.result().unwrap(), 11);
+        });
+    }
+
+    #[test]
+    fn test_taskgroup_04() {
+        virtual_loop().run(async {
+            let (number, t2_cancel) = (Rc::new(Cell::new(0)), Rc::new(Cell::new(false)));
+            let t2 = Rc::new(OnceCell::new());
+            let (runs, cancelled, slot) = (number.clone(), t2_cancel.clone(), t2.clone());
+            let runner = spawn(async move {
+                try_task_group(async |group| {
+                    group.try_spawn(crash_after(100, ZERO_DIVISION));
+                    let runs = runs.clone();
+                    let sibling = group.spawn(async move {
+                        except_cancelled(sleep(ms(1000)), || cancelled.set(true)).await;
+                        runs.set(runs.get() + 1);
+                    });
+                    slot.set(sibling).unwrap();
+                    Ok(())
+                })
+                .await?;
+                runs.set(runs.get() + 10);
+                Ok(())
+            });
+            let error: GroupError<_> = runner.await.unwrap().unwrap_err();
+            assert_eq!(errors_of(&error), [ZERO_DIVISION]);
+            assert_eq!(number.get(), 0);
+            assert!(t2_cancel.get());
+            assert!(t2.get().unwrap().is_cancelled());
+        });
+    }
+
+    /// The three errors of one turn are all in the group.
+    #[test]
+    fn test_cancel_children_on_child_error() {
+        virtual_loop().run(async {
+            let number = Rc::new(Cell::new(0));
+            let (t2_cancel, runner_cancel) = (Rc::new(Cell::new(false)), Rc::new(Cell::new(false)));
+            let (runs, child_cancelled, body_cancelled) = (number.clone(), t2_cancel.clone(), runner_cancel.clone());
+            let runner = spawn(async move {
+                try_task_group(async |group| {
+                    for _ in 0..3 {
+                        group.try_spawn(crash_after(100, ZERO_DIVISION));
+                    }
+                    let runs = runs.clone();
+                    group.spawn(async move {
+                        except_cancelled(sleep(ms(5000)), || child_cancelled.set(true)).await;
+                        runs.set(runs.get() + 1);
+                    });
+                    except_cancelled(sleep(ms(10_000)), || body_cancelled.set(true)).await;
+                    Ok(())
+                })
+                .await?;
+                runs.set(runs.get() + 10);
+                Ok(())
+            });
+            let error: GroupError<_> = runner.await.unwrap().unwrap_err();
+            assert_eq!(errors_of(&error), [ZERO_DIVISION; 3]);
+            assert_eq!(number.get(), 0);
+            assert!(t2_cancel.get());
+            assert!(runner_cancel.get());
+        });
+    }
+
+    /// Five children that count their cancellations, in a group that is cancelled from outside, while it exits or in its body.
+    fn cancel_from_outside(in_body: bool) -> u32 {
+        virtual_loop().run(async {
+            let number = Rc::new(Cell::new(0));
+            let copy = number.clone();
+            let runner = spawn(async move {
+                let add = |count: &Cell<u32>, by| count.set(count.get() + by);
+                let group = task_group(async |group| {
+                    for _ in 0..5 {
+                        let number = copy.clone();
+                        group.spawn(async move { except_cancelled(sleep(ms(5000)), || add(&number, 1)).await });
+                    }
+                    if in_body {
+                        except_cancelled(sleep(ms(10_000)), || add(&copy, 10)).await;
+                    }
+                });
+                group.await.unwrap();
+            });
+            let start = time();
+            sleep(ms(100)).await;
+            assert!(!runner.is_done());
+            runner.cancel();
+            assert_eq!(runner.await, Err(TaskError::Cancelled));
+            assert_eq!(time() - start, ms(100));
+            number.get()
+        })
+    }
+
+    #[test]
+    fn test_cancellation() {
+        assert_eq!(cancel_from_outside(false), 5);
+    }
+
+    #[test]
+    fn test_taskgroup_07() {
+        assert_eq!(cancel_from_outside(true), 15);
+    }
+
+    /// A task that is cancelled ends as cancelled. What its children panicked with is told to the exception handler.
+    #[test]
+    fn test_taskgroup_08() {
+        let (event_loop, told) = telling_loop();
+        event_loop.run(async {
+            let runner = spawn(async {
+                let result = task_group(async |group| {
+                    for _ in 0..5 {
+                        group.spawn(finally(sleep(ms(10_000)), async { panic!("{ZERO_DIVISION}") }));
+                    }
+                    sleep(ms(10_000)).await;
+                });
+                unreachable!("the group gives {:?}", result.await)
+            });
+            sleep(ms(100)).await;
+            assert!(!runner.is_done());
+            runner.cancel();
+            assert_eq!(runner.await, Err::<(), _>(TaskError::Cancelled));
+            assert_eq!(all_tasks().len(), 1);
+        });
+        let told = told.take();
+        assert_eq!(told.len(), 5);
+        assert!(told.iter().all(|line| line.ends_with(ZERO_DIVISION)), "{told:?}");
+    }
+
+    #[test]
+    fn test_taskgroup_09() {
+        virtual_loop().run(async {
+            let start = time();
+            let tasks = OnceCell::new();
+            let result = try_task_group(async |group| {
+                tasks.set([group.spawn(later(1000, 42)), group.spawn(later(2000, 11))]).unwrap();
+                sleep(ms(100)).await;
+                Err::<(), _>(ZERO_DIVISION)
+            });
+            assert_eq!(errors_of(&result.await.unwrap_err()), [ZERO_DIVISION]);
+            assert!(tasks.get().unwrap().iter().all(|task| task.is_cancelled()));
+            assert_eq!(time() - start, ms(100));
+        });
+    }
+
+    #[test]
+    fn test_taskgroup_10() {
+        virtual_loop().run(async {
+            let tasks = OnceCell::new();
+            let result = try_task_group(async |group| {
+                let child = || {
+                    group.spawn(async {
+                        unreachable!("it is cancelled before it begins");
+                    })
+                };
+                tasks.set([child(), child()]).unwrap();
+                Err::<(), _>(ZERO_DIVISION)
+            });
+            assert_eq!(errors_of(&result.await.unwrap_err()), [ZERO_DIVISION]);
+            assert!(tasks.get().unwrap().iter().all(|task| task.is_cancelled()));
+        });
+    }
+
+    /// As the eighth, with the group in the body of another.
+    fn cancel_nested_groups(with_sibling: bool) {
+        let (event_loop, told) = telling_loop();
+        event_loop.run(async {
+            let runner = spawn(async move {
+                let result = task_group(async |outer| {
+                    if with_sibling {
+                        outer.spawn(sleep(ms(10_000)));
+                    }
+                    let inner = task_group(async |inner| {
+                        for _ in 0..5 {
+                            inner.spawn(finally(sleep(ms(10_000)), async { panic!("{ZERO_DIVISION}") }));
+                        }
+                        sleep(ms(10_000)).await;
+                    });
+                    unreachable!("the inner group gives {:?}", inner.await)
+                });
+                let result: Result<(), _> = result.await;
+                unreachable!("the outer group gives {result:?}")
+            });
+            let start = time();
+            sleep(ms(100)).await;
+            assert!(!runner.is_done());
+            runner.cancel();
+            assert_eq!(runner.await, Err::<(), _>(TaskError::Cancelled));
+            assert_eq!((time() - start, all_tasks().len()), (ms(100), 1));
+        });
+        let told = told.take();
+        assert_eq!(told.len(), 5);
+        assert!(told.iter().all(|line| line.ends_with(ZERO_DIVISION)), "{told:?}");
+    }
+
+    #[test]
+    fn test_taskgroup_11() {
+        cancel_nested_groups(false);
+    }
+
+    #[test]
+    fn test_taskgroup_12() {
+        cancel_nested_groups(true);
+    }
+
+    /// The error of a group that is in the body of another, or of one of its children.
+    #[derive(Clone, PartialEq, Debug)]
+    enum Nested {
+        Value(u64),
+        Group(GroupError<Nested>),
+    }
+
+    async fn crash_with_value(milliseconds: u64) -> Result<(), Nested> {
+        crash_after(milliseconds, Nested::Value(milliseconds)).await
+    }
+
+    async fn nest(outer_crash: u64, inner_crash: u64) -> Result<(), GroupError<Nested>> {
+        let runner = spawn(try_task_group(async move |outer| {
+            outer.try_spawn(crash_with_value(outer_crash));
+            let inner = try_task_group(async |inner| {
+                inner.try_spawn(crash_with_value(inner_crash));
+                Ok(())
+            });
+            inner.await.map_err(Nested::Group)
+        }));
+        runner.await.unwrap()
+    }
+
+    #[test]
+    fn test_taskgroup_13() {
+        virtual_loop().run(async {
+            let start = time();
+            let error = nest(100, 10_000).await.unwrap_err();
+            assert_eq!(errors_of(&error), [Nested::Value(100)]);
+            assert_eq!((time() - start, all_tasks().len()), (ms(100), 1));
+        });
+    }
+
+    #[test]
+    fn test_taskgroup_14() {
+        virtual_loop().run(async {
+            let start = time();
+            let error = nest(10_000, 100).await.unwrap_err();
+            let inner = GroupError { errors: vec![ChildError::Failed(Nested::Value(100))] };
+            assert_eq!(errors_of(&error), [Nested::Group(inner)]);
+            assert_eq!((time() - start, all_tasks().len()), (ms(100), 1));
+        });
+    }
+
+    /// A group with a child that crashes after 300 ms, and a body that is cancelled and sleeps for 500 ms in its cleanup.
+    async fn crash_in_slow_cleanup() -> Result<(), GroupError<&'static str>> {
+        try_task_group(async |group| {
+            group.try_spawn(crash_after(300, ZERO_DIVISION));
+            assert_eq!(catch_cancel(sleep(ms(10_000))).await, Err(Cancelled));
+            sleep(ms(500)).await;
+            unreachable!("the failure of the child ends the cleanup")
+        })
+        .await
+    }
+
+    /// The body catches the cancellation, so that its task goes on. As a `finally`, the cleanup is seen through, and the task ends
+    /// as cancelled.
+    #[test]
+    fn test_taskgroup_15() {
+        virtual_loop().run(async {
+            let start = time();
+            let runner = spawn(crash_in_slow_cleanup());
+            sleep(ms(100)).await;
+            assert!(!runner.is_done());
+            runner.cancel();
+            let error = (&runner).await.unwrap().unwrap_err();
+            assert_eq!(errors_of(&error), [ZERO_DIVISION]);
+            assert_eq!((time() - start, runner.cancelling()), (ms(300), 1));
+
+            let start = time();
+            let runner = spawn(try_task_group(async |group| {
+                group.try_spawn(crash_after(300, ZERO_DIVISION));
+                finally(sleep(ms(10_000)), async { sleep(ms(500)).await }).await;
+                Ok(())
+            }));
+            sleep(ms(100)).await;
+            runner.cancel();
+            assert_eq!(runner.await, Err(TaskError::Cancelled));
+            assert_eq!(time() - start, ms(600));
+        });
+    }
+
+    /// The task in between is cancelled, whatever the one that it awaits makes of that. Where it catches its cancellation, it finds
+    /// the error of the group as the result of that task.
+    #[test]
+    fn test_taskgroup_16() {
+        virtual_loop().run(async {
+            for catches in [false, true] {
+                let nested = Rc::new(spawn(crash_in_slow_cleanup()));
+                let copy = nested.clone();
+                let runner = spawn(async move {
+                    if catches {
+                        let awaited = copy.clone();
+                        assert_eq!(catch_cancel(async move { (&*awaited).await }).await, Err(Cancelled));
+                        return copy.result().unwrap().clone();
+                    }
+                    (&*copy).await.unwrap()
+                });
+                let start = time();
+                sleep(ms(100)).await;
+                assert!(!runner.is_done());
+                runner.cancel();
+                let result = runner.await;
+                assert_eq!(time() - start, ms(300));
+                assert_eq!(errors_of(nested.result().unwrap().as_ref().unwrap_err()), [ZERO_DIVISION]);
+                if catches {
+                    assert_eq!(errors_of(&result.unwrap().unwrap_err()), [ZERO_DIVISION]);
+                } else {
+                    assert_eq!(result, Err(TaskError::Cancelled));
+                }
+            }
+        });
+    }
+
+    #[test]
+    fn test_taskgroup_17() {
+        virtual_loop().run(async {
+            let number = Rc::new(Cell::new(0));
+            let copy = number.clone();
+            let runner = spawn(task_group(async move |_| {
+                except_cancelled(sleep(ms(10_000)), || copy.set(copy.get() + 10)).await;
+            }));
+            sleep(ms(100)).await;
+            assert!(!runner.is_done());
+            runner.cancel();
+            assert_eq!(runner.await, Err(TaskError::Cancelled));
+            assert_eq!(number.get(), 10);
+        });
+    }
+
+    #[test]
+    fn test_taskgroup_18() {
+        virtual_loop().run(async {
+            let number = Rc::new(Cell::new(0));
+            let copy = number.clone();
+            let runner = spawn(try_task_group(async move |_| {
+                if catch_cancel(sleep(ms(10_000))).await == Err(Cancelled) {
+                    copy.set(copy.get() + 10);
+                    return Err("mine");
+                }
+                Ok(())
+            }));
+            sleep(ms(100)).await;
+            assert!(!runner.is_done());
+            runner.cancel();
+            assert_eq!(errors_of(&runner.await.unwrap().unwrap_err()), ["mine"]);
+            assert_eq!(number.get(), 10);
+        });
+    }
+
+    #[test]
+    fn test_taskgroup_19() {
+        virtual_loop().run(async {
+            let runner = spawn(try_task_group(async |group| {
+                group.try_spawn(crash_after(100, ZERO_DIVISION));
+                let nested = async || {
+                    let _ = catch_cancel(sleep(ms(10_000))).await;
+                    Err::<(), _>("mine")
+                };
+                nested().await
+            }));
+            assert_eq!(errors_of(&runner.await.unwrap().unwrap_err()), [ZERO_DIVISION, "mine"]);
+        });
+    }
+
+    /// What is not to be held up by a group is a panic of its body.
+    #[test]
+    fn test_taskgroup_20() {
+        let message = panic_of(|| {
+            virtual_loop().run(try_task_group(async |group| {
+                group.try_spawn(crash_after(100, ZERO_DIVISION));
+                finally(sleep(ms(10_000)), async { panic!("keyboard interrupt") }).await;
+                Ok(())
+            }))
+        });
+        assert_eq!(message, "keyboard interrupt");
+    }
+
+    /// What a child panics with is in the group, beside what the body returns.
+    #[test]
+    fn test_taskgroup_21a() {
+        virtual_loop().run(async {
+            let result = try_task_group(async |group| {
+                group.spawn(async {
+                    sleep(ms(100)).await;
+                    panic!("my base exception")
+                });
+                let nested = async || {
+                    let _ = catch_cancel(sleep(ms(10_000))).await;
+                    Err::<(), _>("type error")
+                };
+                nested().await
+            });
+            let error = result.await.unwrap_err();
+            let [ChildError::Panicked(panic), ChildError::Failed("type error")] = &error.errors[..] else {
+                panic!("{error}")
+            };
+            assert_eq!(panic.message(), "my base exception");
+        });
+    }
+
+    #[test]
+    fn test_taskgroup_22() {
+        virtual_loop().run(async {
+            let start = time();
+            let runner = spawn(task_group(async |group| {
+                group.spawn(later(1000, 42));
+                group.spawn(later(2000, 11));
+            }));
+            sleep(ms(50)).await;
+            runner.cancel();
+            assert_eq!(runner.await, Err(TaskError::Cancelled));
+            assert_eq!((time() - start, all_tasks().len()), (ms(50), 1));
+        });
+    }
+
+    /// A child that has ended is forgotten, its result too, if nobody else holds it.
+    #[test]
+    fn test_taskgroup_23() {
+        virtual_loop().run(async {
+            let census = Census::new();
+            let forgetful = task_group(async |group| {
+                for count in 0..10 {
+                    sleep(ms(100)).await;
+                    group.spawn(later(300, census.member()));
+                    if count == 5 {
+                        let (made, dropped) = census.counts();
+                        assert!(made - dropped < 5, "{dropped} of {made} were dropped");
+                        assert!(format!("{group:?}").contains("children: 4,"), "{group:?}");
+                    }
+                }
+                sleep(ms(1350)).await;
+                assert!(format!("{group:?}").contains("children: 0,"), "{group:?}");
+                assert_eq!(census.counts(), (10, 10));
+            });
+            forgetful.await.unwrap();
+        });
+    }
+
+    #[test]
+    fn test_taskgroup_24() {
+        virtual_loop().run(async {
+            let (start, ended) = (time(), Rc::new(Cell::new(0)));
+            let copy = ended.clone();
+            let runner = task_group(async |group| {
+                let handle = group.clone();
+                group.spawn(async move {
+                    sleep(ms(100)).await;
+                    for delay in [100, 200] {
+                        let ended = copy.clone();
+                        handle.spawn(async move {
+                            sleep(ms(delay)).await;
+                            ended.set(ended.get() + 1);
+                        });
+                    }
+                });
+            });
+            runner.await.unwrap();
+            assert_eq!((time() - start, ended.get()), (ms(300), 2));
+        });
+    }
+
+    fn hydra(group: &TaskGroup<&'static str>, hydras: &Rc<Cell<u32>>) {
+        let (handle, hydras) = (group.clone(), hydras.clone());
+        group.spawn(async move {
+            hydras.set(hydras.get() + 1);
+            sleep(ms(10)).await;
+            hydra(&handle, &hydras);
+            hydra(&handle, &hydras);
+        });
+    }
+
+    #[test]
+    fn test_taskgroup_25() {
+        virtual_loop().run(async {
+            let hydras = Rc::new(Cell::new(0));
+            let copy = hydras.clone();
+            let result = try_task_group(async |group| {
+                hydra(&group, &copy);
+                let hydras = copy.clone();
+                group.try_spawn(async move {
+                    while hydras.get() < 10 {
+                        sleep(ms(15)).await;
+                    }
+                    Err::<(), _>(ZERO_DIVISION)
+                });
+                Ok(())
+            });
+            assert_eq!(errors_of(&result.await.unwrap_err()), [ZERO_DIVISION]);
+            assert!(hydras.get() >= 10);
+            assert_eq!(all_tasks().len(), 1);
+        });
+    }
+
+    #[test]
+    fn test_taskgroup_task_name() {
+        virtual_loop().run(async {
+            let named = task_group(async |group| {
+                let task = group.spawn(yield_now());
+                task.set_name("yolo");
+                assert_eq!(&*task.name(), "yolo");
+                task
+            });
+            assert_eq!(&*named.await.unwrap().name(), "yolo");
+        });
+    }
+
+    /// Such a child is cancelled before its first step.
+    #[test]
+    fn test_taskgroup_no_create_task_after_failure() {
+        virtual_loop().run(async {
+            let late = Rc::new(OnceCell::new());
+            let copy = late.clone();
+            let result = try_task_group(async |group| {
+                group.try_spawn(crash_after(1, ZERO_DIVISION));
+                let handle = group.clone();
+                group.spawn(async move {
+                    assert_eq!(catch_cancel(sleep(ms(1000))).await, Err(Cancelled));
+                    let task = handle.try_spawn(async { unreachable!("it was not to begin") });
+                    copy.set(task).map_err(drop).unwrap();
+                });
+                Ok(())
+            });
+            assert_eq!(errors_of(&result.await.unwrap_err()), [ZERO_DIVISION]);
+            let late: &onelane::Task<Result<(), _>> = late.get().expect("the group was told of no end");
+            assert!(late.is_cancelled());
+        });
+    }
+
+    #[test]
+    fn test_taskgroup_context_manager_exit_raises() {
+        let main = in_a_task(async {
+            let result = try_task_group(async |group| {
+                let database = async {
+                    group.try_spawn(async { Err::<(), _>("custom") });
+                    sleep(ms(1000)).await;
+                };
+                let _ = catch_cancel(database).await;
+                Err::<(), _>("custom")
+            });
+            let error = result.await.unwrap_err();
+            assert_eq!(current_task().unwrap().cancelling(), 0);
+            assert_eq!(errors_of(&error), ["custom"; 2]);
+        });
+        assert_eq!(main, Ok(()));
+    }
+
+    /// A group is entered by being awaited.
+    #[test]
+    fn test_taskgroup_double_enter() {
+        virtual_loop().run(async {
+            let mut once = task_group(async |_| ());
+            assert_eq!((&mut once).await, Ok(()));
+            let again = spawn(once);
+            let Err(TaskError::Panicked(panic)) = again.await else { panic!("it was entered again") };
+            assert_eq!(panic.message(), "a task group was polled after it was over");
+        });
+    }
+
+    /// A handle outlives its group, and what it was to spawn is dropped without a step.
+    fn spawn_into_finished() {
+        virtual_loop().run(async {
+            let group = task_group(async |group| group).await.unwrap();
+            let census = Census::new();
+            let member = census.member();
+            let message = panic_of(|| {
+                group.spawn(async move {
+                    drop(member);
+                    unreachable!("it was not to begin")
+                })
+            });
+            assert!(message.contains("the group is finished"), "{message}");
+            assert_eq!(census.counts(), (1, 1));
+            yield_now().await;
+            assert_eq!(all_tasks().len(), 1);
+        });
+    }
+
+    #[test]
+    fn test_taskgroup_finished() {
+        spawn_into_finished();
+    }
+
+    #[test]
+    fn test_coro_closed_when_tg_closed() {
+        spawn_into_finished();
+    }
+
+    /// It needs a loop that runs, and no task: what it cannot do without a loop is to spawn.
+    #[test]
+    fn test_taskgroup_without_parent_task() {
+        let census = Census::new();
+        let member = census.member();
+        let mut group = task_group(async |group| {
+            group.spawn(async move {
+                drop(member);
+                unreachable!("it was not to begin")
+            });
+        });
+        let message = panic_of(|| Pin::new(&mut group).poll(&mut Context::from_waker(Waker::noop())));
+        assert!(message.contains("TaskGroup::spawn() was called, but there is no running event loop"), "{message}");
+        assert_eq!(census.counts(), (1, 1));
+    }
+
+    /// The handle is there as soon as the group is, and may be used: its child runs, and is awaited, or cancelled, by the group.
+    #[test]
+    fn test_taskgroup_not_entered() {
+        virtual_loop().run(async {
+            for is_awaited in [true, false] {
+                let child = Rc::new(OnceCell::new());
+                let slot = child.clone();
+                let group = task_group(|group| {
+                    slot.set(group.spawn(sleep(ms(10)))).unwrap();
+                    async {}
+                });
+                let child = child.get().unwrap();
+                yield_now().await;
+                assert!(!child.is_done());
+                if is_awaited {
+                    assert_eq!(group.await, Ok(()));
+                    assert_eq!(*child.result().unwrap(), ());
+                } else {
+                    drop(group);
+                    yield_now().await;
+                    assert!(child.is_cancelled());
+                }
+            }
+        });
+    }
+
+    #[test]
+    fn test_cancelling_level_preserved() {
+        virtual_loop().run(async {
+            let result = try_task_group(async |group| {
+                group.try_spawn(crash_after(0, "runtime error"));
+                Ok(())
+            });
+            assert_eq!(errors_of(&result.await.unwrap_err()), ["runtime error"]);
+            assert_eq!(current_task().unwrap().cancelling(), 0);
+        });
+    }
+
+    /// The failure of the outer group interrupts its body where it is, in the inner group, which has failed in the same turn: what is
+    /// behind that does not run. No group counts as a cancellation.
+    #[test]
+    fn test_nested_groups_both_cancelled() {
+        virtual_loop().run(async {
+            let inner_task = OnceCell::new();
+            let result = try_task_group(async |outer| {
+                let inner = try_task_group(async |inner| {
+                    inner_task.set(inner.try_spawn(crash_after(0, "runtime error"))).unwrap();
+                    outer.try_spawn(crash_after(0, "value error"));
+                    Ok(())
+                });
+                unreachable!("the inner group gives {:?}", inner.await)
+            });
+            let result: Result<(), _> = result.await;
+            assert_eq!(errors_of(&result.unwrap_err()), ["value error"]);
+            assert!(inner_task.get().unwrap().result().unwrap().is_err());
+            assert_eq!(current_task().unwrap().cancelling(), 0);
+        });
+    }
+
+    /// The cancellation counts, and the error, which comes in the same turn, is not seen.
+    #[test]
+    fn test_error_and_cancel() {
+        virtual_loop().run(async {
+            let event = Post::new();
+            let post = event.clone();
+            let failed = Rc::new(RefCell::new(None));
+            let slot = failed.clone();
+            let inner = spawn(async move {
+                let group = try_task_group(async |group| {
+                    let child = group.try_spawn(async move {
+                        post.open();
+                        yield_now().await;
+                        Err::<(), _>("runtime error")
+                    });
+                    *slot.borrow_mut() = Some(child);
+                    sleep(ms(1000)).await;
+                    unreachable!("a sleep in the group")
+                });
+                let result: Result<(), _> = group.await;
+                unreachable!("the group gives {result:?}")
+            });
+            let start = time();
+            event.wait().await;
+            assert_eq!(inner.cancelling(), 0);
+            inner.cancel();
+            assert_eq!(inner.cancelling(), 1);
+            assert_eq!((&inner).await, Err::<(), _>(TaskError::Cancelled));
+            assert!(inner.is_cancelled());
+            assert_eq!(time(), start);
+            let failed = failed.take().unwrap();
+            assert_eq!(failed.result().unwrap().err(), Some(onelane::Failed), "it failed at the same time");
+        });
+    }
+
+    #[test]
+    fn test_name() {
+        virtual_loop().run(async {
+            let name = Rc::new(RefCell::new(None));
+            let slot = name.clone();
+            let group = task_group(async |group| {
+                let task = group.spawn(async move {
+                    *slot.borrow_mut() = Some(current_task().unwrap().name());
+                });
+                task.set_name("example name");
+            });
+            group.await.unwrap();
+            assert_eq!(name.take().as_deref(), Some("example name"));
+        });
+    }
+
+    #[test]
+    fn test_cancels_task_if_created_during_creation() {
+        virtual_loop().run(async {
+            let ran = Rc::new(Cell::new(false));
+            let copy = ran.clone();
+            let result = try_task_group(async |group| {
+                let handle = group.clone();
+                group.spawn(async move {
+                    handle.try_spawn(async { Err::<(), _>("third task failed") });
+                    let two_turns = async {
+                        yield_now().await;
+                        yield_now().await;
+                    };
+                    assert_eq!(catch_cancel(two_turns).await, Err(Cancelled));
+                    copy.set(true);
+                    assert_eq!(current_task().unwrap().cancelling(), 1);
+                });
+                Ok(())
+            });
+            assert_eq!(errors_of(&result.await.unwrap_err()), ["third task failed"]);
+            assert!(ran.get());
+        });
+    }
+
+    #[test]
+    fn test_cancellation_does_not_leak_out_of_tg() {
+        let main = in_a_task(async {
+            let result = try_task_group(async |group| {
+                group.try_spawn(async { Err::<(), _>("mine") });
+                Ok(())
+            });
+            assert_eq!(errors_of(&result.await.unwrap_err()), ["mine"]);
+            yield_now().await;
+            yield_now().await;
+        });
+        assert_eq!(main, Ok(()));
+    }
+}
