@@ -24,6 +24,7 @@
 //! - Several at once: [`gather()`], [`try_gather`], [`gather!`], [`wait()`], [`try_wait`].
 //! - Time: [`sleep()`], [`sleep_until`], [`timeout()`], [`timeout_at`], [`wait_for`], [`yield_now()`], [`time()`].
 //! - Callbacks: [`Task::add_done_callback`], [`call_soon`], [`call_later`], [`call_at`].
+//! - What tasks share: [`sync`], with events, locks, conditions, semaphores, barriers, queues and channels.
 //!
 //! # Four rules
 //!
@@ -47,6 +48,7 @@ mod kernel;
 mod remote;
 mod run;
 mod sleep;
+pub mod sync;
 pub mod task;
 mod timeout;
 mod wait;

@@ -7,6 +7,7 @@
 //!
 //! In order: the test, the files, the statements, the interpreter, the traces.
 
+use onelane::sync::{Condition, Event, Lock, Queue, Semaphore};
 use onelane::{
     Elapsed, EventLoop, Handle, ReturnWhen, RunError, Task, TaskError, TryGatherError, all_tasks, call_later,
     call_soon, current_task, gather, sleep, spawn, timeout, try_gather, try_wait, wait_for,
@@ -181,6 +182,15 @@ enum Statement {
     CancelHandle(String),
     WaitFor(String, u64),
     Timeout(u64, Vec<Statement>),
+    EventWait(usize),
+    EventSet(usize),
+    EventClear(usize),
+    Lock(usize, Vec<Statement>),
+    Semaphore(usize, Vec<Statement>),
+    ConditionWait(usize),
+    ConditionNotify(usize, usize),
+    Put(usize, i64),
+    Get(usize),
 }
 
 /// An argument of `gather`.
@@ -190,21 +200,12 @@ enum Item {
 }
 
 /// Statements that need a word that the crate does not have yet, and that word.
-const MISSING: [(&str, &str); 14] = [
+const MISSING: [(&str, &str); 5] = [
     ("shield", "shield"),
     ("as_completed", "as_completed"),
     ("promise", "promise"),
     ("fulfil", "promise"),
     ("await_promise", "promise"),
-    ("event_wait", "event"),
-    ("event_set", "event"),
-    ("event_clear", "event"),
-    ("lock", "lock"),
-    ("semaphore", "semaphore"),
-    ("condition_wait", "condition"),
-    ("condition_notify", "condition"),
-    ("put", "queue"),
-    ("get", "queue"),
 ];
 
 struct Reader {
@@ -229,6 +230,8 @@ impl Reader {
         let (op, args) = source.as_array()?.split_first()?;
         let text = |n: usize| args.get(n)?.as_str().map(str::to_owned);
         let ms = |n: usize| args.get(n)?.as_u64();
+        let number = |n: usize| usize::try_from(args.get(n)?.as_u64()?).ok();
+        let among = |n: usize, count: usize| number(n).filter(|&which| which < count);
         Some(match op.as_str()? {
             "log" => Statement::Log(text(0)?),
             "guard" => Statement::Guard(text(0)?),
@@ -247,6 +250,15 @@ impl Reader {
             "cancel_handle" => Statement::CancelHandle(text(0)?),
             "wait_for" => Statement::WaitFor(text(0)?, ms(1)?),
             "timeout" => Statement::Timeout(ms(0)?, self.block(args.get(1)?).ok()?),
+            "event_wait" => Statement::EventWait(among(0, 2)?),
+            "event_set" => Statement::EventSet(among(0, 2)?),
+            "event_clear" => Statement::EventClear(among(0, 2)?),
+            "lock" => Statement::Lock(among(0, 2)?, self.block(args.get(1)?).ok()?),
+            "semaphore" => Statement::Semaphore(among(0, 1)?, self.block(args.get(1)?).ok()?),
+            "condition_wait" => Statement::ConditionWait(among(0, 1)?),
+            "condition_notify" => Statement::ConditionNotify(among(0, 1)?, number(1)?),
+            "put" => Statement::Put(among(0, 2)?, args.get(1)?.as_i64()?),
+            "get" => Statement::Get(among(0, 2)?),
             _ => return None,
         })
     }
@@ -303,6 +315,28 @@ struct Machine {
     /// The variables, which all instances share; a spawn rebinds one.
     tasks: RefCell<BTreeMap<String, Rc<Task<Output>>>>,
     handles: RefCell<BTreeMap<String, Handle>>,
+    shared: Shared,
+}
+
+/// What all instances share to wait for each other.
+struct Shared {
+    events: [Event; 2],
+    locks: [Lock; 2],
+    semaphores: [Semaphore; 1],
+    conditions: [Condition; 1],
+    queues: [Queue<i64>; 2],
+}
+
+impl Shared {
+    fn new() -> Self {
+        Shared {
+            events: Default::default(),
+            locks: Default::default(),
+            semaphores: [Semaphore::new(2)],
+            conditions: Default::default(),
+            queues: [Queue::bounded(2), Queue::unbounded()],
+        }
+    }
 }
 
 #[derive(Clone, Copy)]
@@ -358,6 +392,7 @@ impl Machine {
             instances: Cell::new(0),
             tasks: RefCell::default(),
             handles: RefCell::default(),
+            shared: Shared::new(),
         })
     }
 
@@ -462,6 +497,15 @@ impl Instance {
             Statement::CancelHandle(handle) => self.cancel_handle(handle),
             Statement::WaitFor(variable, ms) => self.wait_for(variable, *ms).await,
             Statement::Timeout(ms, block) => self.timeout(*ms, block).await,
+            Statement::EventWait(event) => self.event_wait(*event).await,
+            Statement::EventSet(event) => self.machine.shared.events[*event].set(),
+            Statement::EventClear(event) => self.machine.shared.events[*event].clear(),
+            Statement::Lock(lock, block) => self.lock(*lock, block).await,
+            Statement::Semaphore(semaphore, block) => self.semaphore(*semaphore, block).await,
+            Statement::ConditionWait(condition) => self.condition_wait(*condition).await,
+            Statement::ConditionNotify(condition, count) => self.condition_notify(*condition, *count).await,
+            Statement::Put(queue, value) => self.put(*queue, *value).await,
+            Statement::Get(queue) => self.get(*queue).await,
             Statement::Return(_) | Statement::Raise(_) | Statement::Guard(_) => {
                 unreachable!("they are the block's affair")
             }
@@ -599,6 +643,51 @@ impl Instance {
             Err(Elapsed) => "expired",
         };
         self.log(format!("timeout {ms}: {text}"));
+    }
+
+    // ---- level C ----
+
+    async fn event_wait(&self, event: usize) {
+        self.machine.shared.events[event].wait().await;
+        self.log(format!("event {event}"));
+    }
+
+    async fn lock(&self, lock: usize, block: &[Statement]) {
+        let guard = self.machine.shared.locks[lock].lock().await;
+        self.log(format!("lock {lock}"));
+        self.inner_block(block).await;
+        drop(guard);
+        self.log(format!("unlock {lock}"));
+    }
+
+    async fn semaphore(&self, semaphore: usize, block: &[Statement]) {
+        let permit = self.machine.shared.semaphores[semaphore].acquire().await;
+        self.log(format!("acquired {semaphore}"));
+        self.inner_block(block).await;
+        drop(permit);
+        self.log(format!("released {semaphore}"));
+    }
+
+    async fn condition_wait(&self, which: usize) {
+        let condition = &self.machine.shared.conditions[which];
+        let guard = condition.lock().await;
+        let _guard = condition.wait(guard).await;
+        self.log(format!("notified {which}"));
+    }
+
+    async fn condition_notify(&self, which: usize, count: usize) {
+        let condition = &self.machine.shared.conditions[which];
+        condition.notify(&condition.lock().await, count);
+    }
+
+    async fn put(&self, queue: usize, value: i64) {
+        self.machine.shared.queues[queue].put(value).await.unwrap();
+        self.log(format!("put {queue} {value}"));
+    }
+
+    async fn get(&self, queue: usize) {
+        let value = self.machine.shared.queues[queue].get().await.unwrap();
+        self.log(format!("got {queue} {value}"));
     }
 
     /// A block that has guards of its own. It holds waits, guards and logs alone, so none of its statements ends the
