@@ -123,8 +123,8 @@ impl Barrier {
         Barrier { core: Rc::new(core) }
     }
 
-    /// Waits until as many have come as the barrier has parties. Gives the number of those who had come before, so each of a round has
-    /// its own.
+    /// Waits until as many have come as the barrier has parties. Gives the number of those who were there when it came: in a round
+    /// from which nobody has gone away, each has its own.
     ///
     /// Cancel safety: who is cancelled has not come; the others wait on for somebody in its place.
     ///

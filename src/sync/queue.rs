@@ -90,7 +90,8 @@ pub struct LifoQueue<T> {
 ///
 /// # Panics
 ///
-/// `put`, `get` and their likes, if a comparison of items panics, or uses this queue.
+/// `put`, `get` and their likes, if a comparison of items panics, or uses this queue. Then the item that was being got is dropped, all
+/// others stay, and their order is not known.
 ///
 /// # Examples
 ///
