@@ -10,15 +10,17 @@ use onelane::sync::{
     Barrier, BoundedSemaphore, BrokenBarrier, Condition, Event, LifoQueue, Lock, PriorityQueue, PutError, Queue,
     QueueShutDown, Semaphore, SenderDropped, TryGetError, TryPutError, channel, oneshot, unbounded,
 };
-use onelane::{Elapsed, EventLoop, RunError, Task, gather, sleep, spawn, time, timeout, yield_now};
+use onelane::{Elapsed, EventLoop, RunError, Task, call_soon, gather, sleep, spawn, time, timeout, yield_now};
 use std::cell::{Cell, RefCell};
 use std::cmp::{Ordering, Reverse};
 use std::future::pending;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::{Pin, pin};
 use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::task::{Context, Poll, Waker};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// Lets all that is ready run, and what that makes ready.
 async fn settle() {
@@ -354,6 +356,117 @@ fn overtake_the_dying() {
 
 async fn drop_all<T>(future: impl Future<Output = T>) {
     drop(future.await);
+}
+
+/// The turn goes to the next when the first is dropped, and not before: the order is asyncio's.
+#[test]
+fn release_while_the_first_is_dying() {
+    let trace = Trace::new();
+    virtual_loop().run(async {
+        let lock = Rc::new(Lock::new(()));
+        let guard = lock.lock().await;
+        let first = passer(&trace, "first", lock.lock_owned());
+        drop(passer(&trace, "second", lock.lock_owned()));
+        yield_now().await;
+        first.cancel();
+        drop(guard);
+        let copy = trace.clone();
+        call_soon(move || copy.push("soon"));
+        settle().await;
+    });
+    assert_eq!(trace.take(), ["soon", "second"]);
+}
+
+/// A waiter that goes wakes the next only if the lock is free, and if nobody was woken already.
+#[test]
+fn go_while_the_lock_is_held_or_promised() {
+    let trace = Trace::new();
+    virtual_loop().run(async {
+        let lock = Rc::new(Lock::new(()));
+        let guard = lock.lock().await;
+        let gone = passer(&trace, "gone", lock.lock_owned());
+        drop(holder(&trace, "heir", lock.lock_owned()));
+        let next = holder(&trace, "next", lock.lock_owned());
+        yield_now().await;
+        gone.cancel();
+        settle().await;
+        assert!(trace.take().is_empty() && lock.is_locked());
+        let mut given_up = lock.lock();
+        assert!(poll!(&mut given_up).is_pending());
+        drop(guard);
+        drop(given_up);
+        settle().await;
+        assert!(!next.is_done());
+    });
+    assert_eq!(trace.take(), ["heir"]);
+}
+
+/// Who had to wait although there was a permit, because others were to go first, is woken by them.
+#[test]
+fn come_between_a_release_and_its_waiter() {
+    let trace = Trace::new();
+    virtual_loop().run(async {
+        let semaphore = Semaphore::new(0);
+        drop(holder(&trace, "first", semaphore.acquire()));
+        yield_now().await;
+        semaphore.release();
+        semaphore.release();
+        let mut second = semaphore.acquire();
+        assert!(poll!(&mut second).is_pending() && semaphore.is_locked());
+        drop(holder(&trace, "second", second));
+        settle().await;
+    });
+    assert_eq!(trace.take(), ["first", "second"]);
+}
+
+/// As in asyncio, one that goes passes a notification on, which costs the next its place in the line.
+#[test]
+fn leave_a_barrier_and_change_the_order() {
+    let trace = Trace::new();
+    virtual_loop().run(async {
+        let barrier = Barrier::new(4);
+        let party = |name: &'static str| {
+            let (wait, trace) = (barrier.wait(), trace.clone());
+            spawn(async move { trace.push(format!("{name} {}", wait.await.unwrap())) })
+        };
+        let tasks = ["a", "b", "c"].map(party);
+        yield_now().await;
+        tasks[0].cancel();
+        settle().await;
+        let last = party("d");
+        yield_now().await;
+        assert_eq!(barrier.wait().await, Ok(3));
+        last.await.unwrap();
+        settle().await;
+    });
+    assert_eq!(trace.take(), ["c 2", "b 1", "d 2"]);
+}
+
+/// A future that is given up leaves no waker behind.
+#[test]
+fn give_up_and_leave_no_waker() {
+    let dropped = Arc::new(AtomicUsize::new(0));
+    let (event, semaphore, barrier) = (Event::new(), Semaphore::new(0), Barrier::new(2));
+    let (lock, queue, (sender, receiver)) = (Lock::new(()), Queue::<u8>::unbounded(), oneshot::<u8>());
+    let (guard, mut receiver) = (lock.try_lock(), receiver);
+    let mut futures: (_, _, _, _, _) = (event.wait(), semaphore.acquire(), barrier.wait(), lock.lock(), queue.get());
+    for nth in 0..6 {
+        let count = dropped.clone();
+        let waker = foreign(|| {}, move || _ = count.fetch_add(1, SeqCst));
+        let context = &mut Context::from_waker(&waker);
+        assert!(match nth {
+            0 => futures.0.poll_unpin(context).is_pending(),
+            1 => futures.1.poll_unpin(context).is_pending(),
+            2 => futures.2.poll_unpin(context).is_pending(),
+            3 => futures.3.poll_unpin(context).is_pending(),
+            4 => futures.4.poll_unpin(context).is_pending(),
+            _ => receiver.poll_unpin(context).is_pending(),
+        });
+    }
+    assert_eq!(dropped.load(SeqCst), 0);
+    drop((futures, receiver));
+    assert_eq!(dropped.load(SeqCst), 6);
+    drop((guard, sender));
 }
 
 // ---- a cancellation that is taken back ----
@@ -782,12 +895,11 @@ fn forget_a_guard_and_ask_for_the_value() {
     assert!(panic_of(move || lock.into_inner()).contains("drop guards"));
 }
 
-/// Ten thousand wait at each, and go in an order that has nothing to do with that in which they came. Quadratic cost would be
-/// seen: this takes a moment.
+/// Ten thousand wait at each, and go in an order that has nothing to do with that in which they came. If that cost a walk through all
+/// of them each time, this test would be seen to take long.
 #[test]
 fn cancel_ten_thousand_in_any_order() {
     const COUNT: usize = 10_000;
-    let begun = Instant::now();
     virtual_loop().run(async {
         let (lock, semaphore, event) = (Rc::new(Lock::new(())), Semaphore::new(0), Event::new());
         let queue = Rc::new(Queue::<u8>::unbounded());
@@ -823,8 +935,6 @@ fn cancel_ten_thousand_in_any_order() {
         assert!(queue.is_empty());
         assert_eq!(tasks.iter().filter(|task| !task.is_cancelled()).count(), COUNT / 2);
     });
-    assert!(begun.elapsed() < Duration::from_secs(60));
-
     fn get_of(queue: &Rc<Queue<u8>>) -> impl Future<Output = ()> + 'static {
         let queue = queue.clone();
         async move { _ = queue.get().await }
