@@ -24,8 +24,8 @@
 //! - Several at once: [`gather()`], [`try_gather`], [`gather!`], [`wait()`], [`try_wait`], [`as_completed()`], [`task_group()`], [`try_task_group`].
 //! - Time: [`sleep()`], [`sleep_until`], [`timeout()`], [`timeout_at`], [`Deadline`], [`wait_for`], [`interval()`], [`yield_now()`], [`time()`].
 //! - Cancellation: [`Task::cancel`], [`shield()`], [`finally`], [`catch_cancel`].
-//! - What tasks share: [`Promise`], [`task_local!`].
 //! - Callbacks: [`Task::add_done_callback`], [`call_soon`], [`call_later`], [`call_at`].
+//! - What tasks share: [`Promise`], [`task_local!`]; [`sync`], with events, locks, conditions, semaphores, barriers, queues and channels.
 //! - With the feature `threads`: `to_thread`, which calls a blocking function on another thread.
 //! - With the feature `signals`, on Unix: `Builder::cancel_on_ctrl_c`, and `signals::listen`.
 //!
@@ -60,6 +60,7 @@ mod shield;
 #[cfg_attr(docsrs, doc(cfg(feature = "signals")))]
 pub mod signals;
 mod sleep;
+pub mod sync;
 pub mod task;
 mod task_group;
 mod task_local;

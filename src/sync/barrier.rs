@@ -1,0 +1,316 @@
+//! A point where tasks wait until so many have come.
+//!
+//! ```text
+//!              the last party has come            the last has left
+//!     FILLING --------------------------> DRAINING ----------------> FILLING
+//!        | reset, somebody waits                       the last has left
+//!        +------------------------------> RESETTING ---------------> FILLING
+//!
+//!     any state, abort: BROKEN, until reset
+//! ```
+//!
+//! One line holds those who have come and those who come while it drains or is reset; whoever is notified looks at the state, and goes
+//! to the end of the line if it is not its time. asyncio builds this on a condition whose lock is never contended, so
+//! here is none.
+
+use crate::sync::waiters::{Place, Ticket, Waiters};
+use std::cell::Cell;
+use std::fmt;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, ready};
+
+/// A point where tasks wait for each other: when so many have come, all go on, and it fills anew.
+///
+/// The last to come does not wait. Who comes while those who were released have not all left waits until they have, and is of the
+/// next round.
+///
+/// asyncio: `Barrier`.
+///
+/// # Cost
+///
+/// An allocation for the barrier, one for each task that has to wait.
+///
+/// # Examples
+///
+/// ```
+/// use onelane::{gather, sync::Barrier};
+/// use std::rc::Rc;
+///
+/// onelane::run(async {
+///     let barrier = Rc::new(Barrier::new(3));
+///     let indices = gather([(); 3].map(|()| barrier.wait())).await.unwrap();
+///     assert_eq!(indices, [Ok(0), Ok(1), Ok(2)]);
+/// });
+/// ```
+pub struct Barrier {
+    core: Rc<Core>,
+}
+
+struct Core {
+    parties: usize,
+    state: Cell<State>,
+    /// So many have come and not left.
+    count: Cell<usize>,
+    waiters: Waiters,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum State {
+    Filling,
+    Draining,
+    Resetting,
+    Broken,
+}
+
+/// A [`Barrier`] was aborted or reset: asyncio's `BrokenBarrierError`.
+#[doc(alias = "BrokenBarrierError")]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct BrokenBarrier;
+
+impl fmt::Display for BrokenBarrier {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the barrier was aborted or reset")
+    }
+}
+
+impl std::error::Error for BrokenBarrier {}
+
+impl Core {
+    /// One has left that had come.
+    fn leave(&self) {
+        self.count.set(self.count.get() - 1);
+        if self.count.get() == 0 {
+            if matches!(self.state.get(), State::Resetting | State::Draining) {
+                self.state.set(State::Filling);
+            }
+            self.waiters.give_all();
+        }
+    }
+}
+
+impl Place for Core {
+    fn line(&self, _: u8) -> &Waiters {
+        &self.waiters
+    }
+
+    /// Whatever changes the state notifies the dying too.
+    fn resumed(&self, _: u8) {}
+
+    fn describe(&self, _: u8, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "a barrier ({} of {})", self.count.get(), self.parties)
+    }
+}
+
+impl Barrier {
+    /// A barrier for so many tasks.
+    ///
+    /// asyncio: `Barrier(parties)`.
+    ///
+    /// # Panics
+    ///
+    /// If `parties` is zero.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// assert_eq!(onelane::sync::Barrier::new(3).parties(), 3);
+    /// ```
+    #[track_caller]
+    pub fn new(parties: usize) -> Self {
+        assert!(parties > 0, "Barrier::new(0) was called, but nobody would ever come; give it at least one party");
+        let core = Core { parties, state: Cell::new(State::Filling), count: Cell::new(0), waiters: Waiters::default() };
+        Barrier { core: Rc::new(core) }
+    }
+
+    /// Waits until as many have come as the barrier has parties. Gives the number of those who were there when it came: in a round
+    /// from which nobody has gone away, each has its own.
+    ///
+    /// Cancel safety: who is cancelled has not come; the others wait on for somebody in its place.
+    ///
+    /// asyncio: `Barrier.wait()`.
+    ///
+    /// # Errors
+    ///
+    /// [`BrokenBarrier`] if the barrier is aborted, or if it is reset while this waits.
+    ///
+    /// # Panics
+    ///
+    /// When polled after it was over.
+    ///
+    /// # Cost
+    ///
+    /// An allocation, but for the last to come; the others are stepped in the turn after that.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// onelane::run(async {
+    ///     let barrier = onelane::sync::Barrier::new(2);
+    ///     let first = onelane::spawn(barrier.wait());
+    ///     onelane::yield_now().await;
+    ///     assert_eq!(barrier.wait().await, Ok(1));
+    ///     assert_eq!(first.await, Ok(Ok(0)));
+    /// });
+    /// ```
+    pub fn wait(&self) -> BarrierWait {
+        BarrierWait { core: self.core.clone(), ticket: Ticket::default(), stage: Stage::New }
+    }
+
+    /// Sends those who wait away with [`BrokenBarrier`], and begins anew when they have left. Mends a barrier that was aborted.
+    ///
+    /// asyncio: `Barrier.reset()`, which is to be awaited, but never pauses.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use onelane::sync::{Barrier, BrokenBarrier};
+    ///
+    /// onelane::run(async {
+    ///     let barrier = Barrier::new(2);
+    ///     let waiter = onelane::spawn(barrier.wait());
+    ///     onelane::yield_now().await;
+    ///     barrier.reset();
+    ///     assert_eq!(waiter.await, Ok(Err(BrokenBarrier)));
+    ///     assert!(!barrier.is_broken());
+    /// });
+    /// ```
+    pub fn reset(&self) {
+        let nobody_is_in = self.core.count.get() == 0;
+        self.core.state.set(if nobody_is_in { State::Filling } else { State::Resetting });
+        self.core.waiters.give_all();
+    }
+
+    /// Breaks the barrier: those who wait, and who comes until it is [reset](Barrier::reset), get [`BrokenBarrier`].
+    ///
+    /// asyncio: `Barrier.abort()`, which is to be awaited, but never pauses.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use onelane::sync::{Barrier, BrokenBarrier};
+    ///
+    /// onelane::run(async {
+    ///     let barrier = Barrier::new(2);
+    ///     barrier.abort();
+    ///     assert_eq!(barrier.wait().await, Err(BrokenBarrier));
+    /// });
+    /// ```
+    pub fn abort(&self) {
+        self.core.state.set(State::Broken);
+        self.core.waiters.give_all();
+    }
+
+    /// So many have to come.
+    ///
+    /// asyncio: `Barrier.parties`.
+    pub fn parties(&self) -> usize {
+        self.core.parties
+    }
+
+    /// So many have come to this round. Zero while the last one leaves.
+    ///
+    /// asyncio: `Barrier.n_waiting`.
+    pub fn n_waiting(&self) -> usize {
+        if self.core.state.get() == State::Filling { self.core.count.get() } else { 0 }
+    }
+
+    /// Whether it was aborted, and not reset since.
+    ///
+    /// asyncio: `Barrier.broken`.
+    #[doc(alias = "broken")]
+    pub fn is_broken(&self) -> bool {
+        self.core.state.get() == State::Broken
+    }
+}
+
+impl fmt::Debug for Barrier {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Barrier")
+            .field("state", &self.core.state.get())
+            .field("waiting", &self.n_waiting())
+            .field("parties", &self.core.parties)
+            .finish()
+    }
+}
+
+/// The future of [`Barrier::wait`].
+#[must_use = "futures do nothing unless they are awaited"]
+pub struct BarrierWait {
+    core: Rc<Core>,
+    ticket: Ticket,
+    stage: Stage,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Stage {
+    New,
+    /// The round before has not left.
+    Blocked,
+    /// It has come, with this index.
+    Arrived(usize),
+    Over,
+}
+
+impl BarrierWait {
+    /// It has left, with this result.
+    fn leave(&mut self, result: Result<usize, BrokenBarrier>) -> Poll<Result<usize, BrokenBarrier>> {
+        self.stage = Stage::Over;
+        self.core.leave();
+        Poll::Ready(result)
+    }
+}
+
+impl Future for BarrierWait {
+    type Output = Result<usize, BrokenBarrier>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = &mut *self;
+        assert!(this.stage != Stage::Over, "a wait() of a barrier was polled after it was over; wait with a new one");
+        loop {
+            if this.ticket.is_in_line() {
+                ready!(this.ticket.poll(context));
+            }
+            match (this.stage, this.core.state.get()) {
+                (Stage::Arrived(index), State::Draining) => return this.leave(Ok(index)),
+                (Stage::Arrived(_), State::Broken | State::Resetting) => return this.leave(Err(BrokenBarrier)),
+                // A notification that was passed on, and meant nothing.
+                (Stage::Arrived(_), State::Filling) => {}
+                (_, State::Draining | State::Resetting) => this.stage = Stage::Blocked,
+                (_, State::Broken) => {
+                    this.stage = Stage::Over;
+                    return Poll::Ready(Err(BrokenBarrier));
+                }
+                (_, State::Filling) => {
+                    let index = this.core.count.get();
+                    this.core.count.set(index + 1);
+                    this.stage = Stage::Arrived(index);
+                    if index + 1 == this.core.parties {
+                        this.core.state.set(State::Draining);
+                        this.core.waiters.give_all();
+                        return this.leave(Ok(index));
+                    }
+                }
+            }
+            this.ticket.enter(this.core.clone(), 0);
+        }
+    }
+}
+
+impl Drop for BarrierWait {
+    fn drop(&mut self) {
+        if self.ticket.is_in_line() {
+            self.ticket.leave();
+            self.core.waiters.give(1);
+        }
+        if let Stage::Arrived(_) = self.stage {
+            self.core.leave();
+        }
+    }
+}
+
+impl fmt::Debug for BarrierWait {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("BarrierWait").field(&self.stage).finish()
+    }
+}

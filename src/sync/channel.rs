@@ -1,0 +1,301 @@
+//! Handing messages from many senders to one receiver, with an end: a queue that is shut down when one side has gone.
+//!
+//! Next: `queue.rs`, which does the work.
+
+use crate::sync::queue::{PutError, Queue, QueueGet, QueuePut, TryGetError, TryPutError};
+use std::cell::Cell;
+use std::fmt;
+use std::num::NonZeroUsize;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+
+const NAME: &str = "a channel";
+
+/// A channel that holds at most so many messages: who sends waits while it is full.
+///
+/// When all senders have been dropped, the receiver gets what is left, and then `None`. When the receiver has been dropped, the messages
+/// that are left are dropped, and who sends gets its message back.
+///
+/// asyncio has none; it is a `Queue` that is shut down when one side has gone.
+///
+/// # Panics
+///
+/// If `capacity` is zero: whoever takes a message takes it from the channel.
+///
+/// # Cost
+///
+/// Two allocations beside the messages, one for each task that has to wait.
+///
+/// # Examples
+///
+/// ```
+/// use onelane::{spawn, sync::channel};
+///
+/// onelane::run(async {
+///     let (sender, receiver) = channel(2);
+///     for n in 0..3 {
+///         let sender = sender.clone();
+///         drop(spawn(async move { sender.send(n).await }));
+///     }
+///     drop(sender);
+///     let mut received = Vec::new();
+///     while let Some(n) = receiver.recv().await {
+///         received.push(n);
+///     }
+///     assert_eq!(received, [0, 1, 2]);
+/// });
+/// ```
+#[doc(alias = "Queue")]
+#[track_caller]
+#[must_use = "without both ends nothing can be sent"]
+pub fn channel<T>(capacity: usize) -> (Sender<T>, Receiver<T>) {
+    let Some(capacity) = NonZeroUsize::new(capacity) else {
+        panic!("channel(0) was called, but there has to be room for one message; use channel(1), or oneshot()")
+    };
+    ends(Some(capacity))
+}
+
+/// A channel that is never full. Otherwise as [`channel`].
+///
+/// # Examples
+///
+/// ```
+/// onelane::run(async {
+///     let (sender, receiver) = onelane::sync::unbounded();
+///     sender.try_send('a').unwrap();
+///     drop(sender);
+///     assert_eq!(receiver.recv().await, Some('a'));
+///     assert_eq!(receiver.recv().await, None);
+/// });
+/// ```
+#[must_use = "without both ends nothing can be sent"]
+pub fn unbounded<T>() -> (Sender<T>, Receiver<T>) {
+    ends(None)
+}
+
+fn ends<T>(capacity: Option<NonZeroUsize>) -> (Sender<T>, Receiver<T>) {
+    let shared = Rc::new(Shared { queue: Queue::named(capacity, NAME), senders: Cell::new(1) });
+    (Sender { shared: shared.clone() }, Receiver { shared })
+}
+
+struct Shared<T> {
+    queue: Queue<T>,
+    /// So many senders there are.
+    senders: Cell<usize>,
+}
+
+/// A sending end of a [`channel`]. Clone it for more senders.
+#[must_use = "the channel is closed when all senders are dropped"]
+pub struct Sender<T> {
+    shared: Rc<Shared<T>>,
+}
+
+/// The receiving end of a [`channel`].
+#[must_use = "the channel is closed when the receiver is dropped"]
+pub struct Receiver<T> {
+    shared: Rc<Shared<T>>,
+}
+
+impl<T> Sender<T> {
+    /// Sends a message, and waits while the channel is full.
+    ///
+    /// Cancel safety: a message that has not been sent is dropped with the future; the place in the line is lost.
+    ///
+    /// # Errors
+    ///
+    /// [`PutError`] with the message if the receiver was dropped.
+    ///
+    /// # Panics
+    ///
+    /// When polled after it was over.
+    ///
+    /// # Cost
+    ///
+    /// That of [`Queue::put`].
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use onelane::sync::{PutError, channel};
+    ///
+    /// onelane::run(async {
+    ///     let (sender, receiver) = channel(1);
+    ///     assert_eq!(sender.send('a').await, Ok(()));
+    ///     drop(receiver);
+    ///     assert_eq!(sender.send('b').await, Err(PutError('b')));
+    /// });
+    /// ```
+    pub fn send(&self, message: T) -> ChannelSend<'_, T> {
+        ChannelSend { put: self.shared.queue.put(message) }
+    }
+
+    /// Sends a message if there is room.
+    ///
+    /// # Errors
+    ///
+    /// [`TryPutError`] with the message if the channel is full, or if the receiver was dropped.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use onelane::sync::{TryPutError, channel};
+    ///
+    /// let (sender, _receiver) = channel(1);
+    /// assert_eq!(sender.try_send('a'), Ok(()));
+    /// assert_eq!(sender.try_send('b'), Err(TryPutError::Full('b')));
+    /// ```
+    pub fn try_send(&self, message: T) -> Result<(), TryPutError<T>> {
+        self.shared.queue.try_put(message)
+    }
+
+    /// Whether the receiver was dropped, so that nothing can be sent.
+    pub fn is_closed(&self) -> bool {
+        // Senders shut the queue down with the last of them, so here it was the receiver.
+        self.shared.queue.is_shut_down()
+    }
+}
+
+impl<T> Clone for Sender<T> {
+    fn clone(&self) -> Self {
+        self.shared.senders.set(self.shared.senders.get() + 1);
+        Sender { shared: self.shared.clone() }
+    }
+}
+
+impl<T> Drop for Sender<T> {
+    fn drop(&mut self) {
+        self.shared.senders.set(self.shared.senders.get() - 1);
+        if self.shared.senders.get() == 0 {
+            self.shared.queue.shutdown(false);
+        }
+    }
+}
+
+impl<T> Receiver<T> {
+    /// Receives the next message. `None` if there is none and all senders have been dropped.
+    ///
+    /// Cancel safety: no message is lost.
+    ///
+    /// # Panics
+    ///
+    /// When polled after it was over.
+    ///
+    /// # Cost
+    ///
+    /// That of [`Queue::get`].
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// onelane::run(async {
+    ///     let (sender, receiver) = onelane::sync::channel(1);
+    ///     sender.send('a').await.unwrap();
+    ///     assert_eq!(receiver.recv().await, Some('a'));
+    /// });
+    /// ```
+    pub fn recv(&self) -> ChannelRecv<'_, T> {
+        ChannelRecv { get: self.shared.queue.get() }
+    }
+
+    /// Receives a message if there is one.
+    ///
+    /// # Errors
+    ///
+    /// [`TryGetError`] if there is none, or none and all senders have been dropped.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use onelane::sync::{TryGetError, channel};
+    ///
+    /// let (sender, receiver) = channel(1);
+    /// sender.try_send('a').unwrap();
+    /// assert_eq!(receiver.try_recv(), Ok('a'));
+    /// assert_eq!(receiver.try_recv(), Err(TryGetError::Empty));
+    /// drop(sender);
+    /// assert_eq!(receiver.try_recv(), Err(TryGetError::ShutDown));
+    /// ```
+    pub fn try_recv(&self) -> Result<T, TryGetError> {
+        self.shared.queue.try_get()
+    }
+
+    /// So many messages have been sent and not received.
+    pub fn len(&self) -> usize {
+        self.shared.queue.len()
+    }
+
+    /// Whether no message is there.
+    pub fn is_empty(&self) -> bool {
+        self.shared.queue.is_empty()
+    }
+}
+
+impl<T> Drop for Receiver<T> {
+    fn drop(&mut self) {
+        self.shared.queue.shutdown(true);
+    }
+}
+
+/// The future of [`Sender::send`].
+#[must_use = "futures do nothing unless they are awaited"]
+pub struct ChannelSend<'a, T> {
+    put: QueuePut<'a, T>,
+}
+
+impl<T> Future for ChannelSend<'_, T> {
+    type Output = Result<(), PutError<T>>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        Pin::new(&mut self.put).poll(context)
+    }
+}
+
+/// The future of [`Receiver::recv`].
+#[must_use = "futures do nothing unless they are awaited"]
+pub struct ChannelRecv<'a, T> {
+    get: QueueGet<'a, T>,
+}
+
+impl<T> Future for ChannelRecv<'_, T> {
+    type Output = Option<T>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<T>> {
+        Pin::new(&mut self.get).poll(context).map(Result::ok)
+    }
+}
+
+impl<T> Shared<T> {
+    fn show(&self, name: &str, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct(name)
+            .field("len", &self.queue.len())
+            .field("capacity", &self.queue.max_size())
+            .field("senders", &self.senders.get())
+            .field("closed", &self.queue.is_shut_down())
+            .finish()
+    }
+}
+
+impl<T> fmt::Debug for Sender<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.shared.show("Sender", f)
+    }
+}
+
+impl<T> fmt::Debug for Receiver<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.shared.show("Receiver", f)
+    }
+}
+
+impl<T> fmt::Debug for ChannelSend<'_, T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ChannelSend").field("put", &self.put).finish()
+    }
+}
+
+impl<T> fmt::Debug for ChannelRecv<'_, T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ChannelRecv").field("get", &self.get).finish()
+    }
+}

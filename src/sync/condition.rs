@@ -1,0 +1,435 @@
+//! Waiting until somebody says that what a lock guards has changed.
+//!
+//! A condition has its lock. Who waits gives its guard away and gets one back; who notifies shows a guard. So what asyncio checks when
+//! the program runs (the lock has to be held), the compiler checks.
+
+use crate::sync::lock::{Lock, LockAcquire, LockGuard};
+use crate::sync::waiters::{Place, Ticket, Waiters};
+use std::fmt;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, ready};
+
+/// A value under a lock, and tasks that wait until it has changed.
+///
+/// To wait is to release the lock, to be notified, and to take the lock again, so several may wait at once. Who comes back looks at
+/// the value again: others may have been there first, and a notification may be one too many, because a wait that is given up
+/// passes one on.
+///
+/// asyncio: `Condition`. `async with condition:` is `let guard = condition.lock().await;`, and a condition without a value is
+/// `Condition::default()`.
+///
+/// # Cost
+///
+/// An allocation for the condition beside its lock, one for each wait.
+///
+/// # Examples
+///
+/// ```
+/// use onelane::{EventLoop, sleep, spawn, sync::Condition};
+/// use std::{rc::Rc, time::Duration};
+///
+/// EventLoop::with_virtual_clock().run(async {
+///     let stock = Rc::new(Condition::new(0));
+///     let buyer = spawn({
+///         let stock = stock.clone();
+///         async move {
+///             let guard = stock.lock().await;
+///             let mut guard = stock.wait_for(guard, |pieces| *pieces >= 3).await;
+///             *guard -= 3;
+///         }
+///     });
+///     for _ in 0..3 {
+///         sleep(Duration::from_secs(1)).await;
+///         let mut guard = stock.lock().await;
+///         *guard += 1;
+///         stock.notify_one(&guard);
+///     }
+///     buyer.await.unwrap();
+///     assert_eq!(*stock.lock().await, 0);
+/// });
+/// ```
+pub struct Condition<T = ()> {
+    lock: Rc<Lock<T>>,
+    core: Rc<Core>,
+}
+
+#[derive(Default)]
+struct Core {
+    waiters: Waiters,
+}
+
+impl Place for Core {
+    fn line(&self, _: u8) -> &Waiters {
+        &self.waiters
+    }
+
+    /// `give` gives what the living leave over to the dying.
+    fn resumed(&self, _: u8) {}
+
+    fn describe(&self, _: u8, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a condition")
+    }
+}
+
+impl<T> Condition<T> {
+    /// A condition with a lock of its own around a value.
+    ///
+    /// asyncio: `Condition()`.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let condition = onelane::sync::Condition::new(5);
+    /// assert_eq!(condition.try_lock().as_deref(), Some(&5));
+    /// ```
+    pub fn new(value: T) -> Self {
+        Condition::with_lock(Rc::new(Lock::new(value)))
+    }
+
+    /// A condition on a lock that there is already, for instance that of another condition.
+    ///
+    /// asyncio: `Condition(lock)`.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use onelane::sync::{Condition, Lock};
+    /// use std::rc::Rc;
+    ///
+    /// let lock = Rc::new(Lock::new(Vec::<u8>::new()));
+    /// let not_empty = Condition::with_lock(lock.clone());
+    /// let not_full = Condition::with_lock(lock);
+    /// let guard = not_empty.try_lock();
+    /// assert!(guard.is_some() && not_full.is_locked());
+    /// ```
+    pub fn with_lock(lock: Rc<Lock<T>>) -> Self {
+        Condition { lock, core: Rc::default() }
+    }
+
+    /// Takes the lock: [`Lock::lock`].
+    ///
+    /// asyncio: `Condition.acquire()`.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// onelane::run(async {
+    ///     let condition = onelane::sync::Condition::new(1);
+    ///     *condition.lock().await += 1;
+    ///     assert_eq!(*condition.lock().await, 2);
+    /// });
+    /// ```
+    #[doc(alias = "acquire")]
+    pub fn lock(&self) -> LockAcquire<'_, T> {
+        self.lock.lock()
+    }
+
+    /// Takes the lock if it is free: [`Lock::try_lock`].
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let condition = onelane::sync::Condition::new(());
+    /// assert!(condition.try_lock().is_some());
+    /// ```
+    pub fn try_lock(&self) -> Option<LockGuard<'_, T>> {
+        self.lock.try_lock()
+    }
+
+    /// Whether somebody has the lock.
+    ///
+    /// asyncio: `Condition.locked()`.
+    #[doc(alias = "locked")]
+    pub fn is_locked(&self) -> bool {
+        self.lock.is_locked()
+    }
+
+    /// Releases the lock, waits until it is notified, and takes the lock again.
+    ///
+    /// Cancel safety: a wait that is given up leaves the lock released (asyncio takes it once more, only to release it), and notifies
+    /// one other in its place, whether it had been notified or not.
+    ///
+    /// asyncio: `Condition.wait()`.
+    ///
+    /// # Panics
+    ///
+    /// If the guard is of another lock than the condition's.
+    ///
+    /// # Cost
+    ///
+    /// An allocation; one more if the lock is not free afterwards. The waiter is stepped in the turn after the notification, and if it
+    /// then has to wait for the lock, in the turn after its release.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use onelane::{spawn, sync::Condition, yield_now};
+    /// use std::rc::Rc;
+    ///
+    /// onelane::run(async {
+    ///     let condition = Rc::new(Condition::new(false));
+    ///     let waiter = spawn({
+    ///         let condition = condition.clone();
+    ///         async move {
+    ///             let mut guard = condition.lock().await;
+    ///             while !*guard {
+    ///                 guard = condition.wait(guard).await;
+    ///             }
+    ///         }
+    ///     });
+    ///     yield_now().await;
+    ///     let mut guard = condition.lock().await;
+    ///     *guard = true;
+    ///     condition.notify_all(&guard);
+    ///     drop(guard);
+    ///     waiter.await.unwrap();
+    /// });
+    /// ```
+    #[track_caller]
+    pub fn wait<'a>(&self, guard: LockGuard<'a, T>) -> ConditionWait<'a, T> {
+        self.check(&guard, "wait");
+        ConditionWait { core: self.core.clone(), stage: Stage::Holding(guard), ticket: Ticket::default() }
+    }
+
+    /// Waits until the value satisfies `predicate`: asks it first, and again after each notification, always under the lock. Does not
+    /// pause if it is satisfied at once.
+    ///
+    /// Cancel safety: as of [`wait`](Condition::wait).
+    ///
+    /// asyncio: `Condition.wait_for(predicate)`.
+    ///
+    /// # Panics
+    ///
+    /// If the guard is of another lock than the condition's, or if the predicate panics.
+    ///
+    /// # Cost
+    ///
+    /// As of [`wait`](Condition::wait), for each notification.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// onelane::run(async {
+    ///     let condition = onelane::sync::Condition::new(7);
+    ///     let guard = condition.lock().await;
+    ///     let guard = condition.wait_for(guard, |value| *value > 5).await;
+    ///     assert_eq!(*guard, 7);
+    /// });
+    /// ```
+    #[track_caller]
+    pub fn wait_for<'a, P>(&self, guard: LockGuard<'a, T>, predicate: P) -> ConditionWaitFor<'a, T, P>
+    where
+        P: FnMut(&mut T) -> bool,
+    {
+        self.check(&guard, "wait_for");
+        ConditionWaitFor { core: self.core.clone(), guard: Some(guard), wait: None, predicate }
+    }
+
+    /// Notifies one waiter: [`notify`](Condition::notify) with 1.
+    ///
+    /// asyncio: `Condition.notify()`.
+    ///
+    /// # Panics
+    ///
+    /// If the guard is of another lock than the condition's.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// onelane::run(async {
+    ///     let condition = onelane::sync::Condition::new(());
+    ///     condition.notify_one(&condition.lock().await); // nobody waits: nothing happens
+    /// });
+    /// ```
+    #[doc(alias = "notify")]
+    #[track_caller]
+    pub fn notify_one(&self, guard: &LockGuard<'_, T>) {
+        self.notify(guard, 1);
+    }
+
+    /// Notifies the first `count` that wait, or as many as there are. They go on when they have the lock, so not before the guard is
+    /// dropped. Nothing is kept for those who come later.
+    ///
+    /// asyncio: `Condition.notify(n)`.
+    ///
+    /// # Panics
+    ///
+    /// If the guard is of another lock than the condition's.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use onelane::{spawn, sync::Condition, yield_now};
+    /// use std::rc::Rc;
+    ///
+    /// onelane::run(async {
+    ///     let condition = Rc::new(Condition::new(()));
+    ///     let waiters = [(); 3].map(|()| {
+    ///         let condition = condition.clone();
+    ///         spawn(async move { drop(condition.wait(condition.lock().await).await) })
+    ///     });
+    ///     yield_now().await;
+    ///     condition.notify(&condition.lock().await, 2);
+    ///     yield_now().await;
+    ///     assert_eq!(waiters.map(|waiter| waiter.is_done()), [true, true, false]);
+    /// });
+    /// ```
+    #[track_caller]
+    pub fn notify(&self, guard: &LockGuard<'_, T>, count: usize) {
+        self.check(guard, "notify");
+        self.core.waiters.give(count);
+    }
+
+    /// Notifies all that wait. Otherwise as [`notify`](Condition::notify).
+    ///
+    /// asyncio: `Condition.notify_all()`.
+    ///
+    /// # Panics
+    ///
+    /// If the guard is of another lock than the condition's.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// onelane::run(async {
+    ///     let condition = onelane::sync::Condition::new(());
+    ///     condition.notify_all(&condition.lock().await); // nobody waits: nothing happens
+    /// });
+    /// ```
+    #[track_caller]
+    pub fn notify_all(&self, guard: &LockGuard<'_, T>) {
+        self.notify(guard, usize::MAX);
+    }
+
+    #[track_caller]
+    fn check(&self, guard: &LockGuard<'_, T>, asked: &str) {
+        assert!(
+            std::ptr::eq(guard.lock(), &*self.lock),
+            "{asked}() of a condition was called with a guard of another lock; lock the condition's own: condition.lock().await"
+        );
+    }
+}
+
+impl<T: Default> Default for Condition<T> {
+    fn default() -> Self {
+        Condition::new(T::default())
+    }
+}
+
+impl<T> fmt::Debug for Condition<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Condition")
+            .field("locked", &self.is_locked())
+            .field("waiters", &self.core.waiters.len())
+            .finish_non_exhaustive()
+    }
+}
+
+/// The future of [`Condition::wait`].
+#[must_use = "futures do nothing unless they are awaited"]
+pub struct ConditionWait<'a, T = ()> {
+    core: Rc<Core>,
+    stage: Stage<'a, T>,
+    ticket: Ticket,
+}
+
+enum Stage<'a, T> {
+    /// Not polled yet.
+    Holding(LockGuard<'a, T>),
+    /// In line for a notification.
+    Released(&'a Lock<T>),
+    /// Notified; in line for the lock.
+    Acquiring(LockAcquire<'a, T>),
+    Over,
+}
+
+impl<'a, T> Future for ConditionWait<'a, T> {
+    type Output = LockGuard<'a, T>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<LockGuard<'a, T>> {
+        let this = &mut *self;
+        if let Stage::Holding(guard) = &this.stage {
+            let lock = guard.lock();
+            // In line before the lock is released, since that wakes, and who is woken may notify.
+            this.ticket.enter(this.core.clone(), 0);
+            drop(std::mem::replace(&mut this.stage, Stage::Released(lock)));
+        }
+        if let Stage::Released(lock) = &this.stage {
+            ready!(this.ticket.poll(context));
+            this.stage = Stage::Acquiring(lock.lock());
+        }
+        let Stage::Acquiring(acquire) = &mut this.stage else {
+            panic!("a wait() of a condition was polled after it was over; wait again with a new one")
+        };
+        let guard = ready!(Pin::new(acquire).poll(context));
+        this.stage = Stage::Over;
+        Poll::Ready(guard)
+    }
+}
+
+impl<T> Drop for ConditionWait<'_, T> {
+    fn drop(&mut self) {
+        self.ticket.leave();
+        // First the lock goes to whoever is next in line for it.
+        let stage = std::mem::replace(&mut self.stage, Stage::Over);
+        let has_waited = matches!(stage, Stage::Released(_) | Stage::Acquiring(_));
+        drop(stage);
+        if has_waited {
+            self.core.waiters.give(1);
+        }
+    }
+}
+
+impl<T> fmt::Debug for ConditionWait<'_, T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let stage = match self.stage {
+            Stage::Holding(_) => "not begun",
+            Stage::Released(_) => "waits for a notification",
+            Stage::Acquiring(_) => "waits for the lock",
+            Stage::Over => "over",
+        };
+        f.debug_tuple("ConditionWait").field(&stage).finish()
+    }
+}
+
+/// The future of [`Condition::wait_for`].
+#[must_use = "futures do nothing unless they are awaited"]
+pub struct ConditionWaitFor<'a, T, P> {
+    core: Rc<Core>,
+    /// The lock is held: the predicate is asked next.
+    guard: Option<LockGuard<'a, T>>,
+    wait: Option<ConditionWait<'a, T>>,
+    predicate: P,
+}
+
+// The predicate is called, and never pinned.
+impl<T, P> Unpin for ConditionWaitFor<'_, T, P> {}
+
+impl<'a, T, P: FnMut(&mut T) -> bool> Future for ConditionWaitFor<'a, T, P> {
+    type Output = LockGuard<'a, T>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<LockGuard<'a, T>> {
+        let this = &mut *self;
+        loop {
+            if let Some(mut guard) = this.guard.take() {
+                if (this.predicate)(&mut guard) {
+                    return Poll::Ready(guard);
+                }
+                let stage = Stage::Holding(guard);
+                this.wait = Some(ConditionWait { core: this.core.clone(), stage, ticket: Ticket::default() });
+            }
+            let Some(wait) = &mut this.wait else {
+                panic!("a wait_for() of a condition was polled after it was over; wait again with a new one")
+            };
+            this.guard = Some(ready!(Pin::new(wait).poll(context)));
+            this.wait = None;
+        }
+    }
+}
+
+impl<T, P> fmt::Debug for ConditionWaitFor<'_, T, P> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ConditionWaitFor").field("wait", &self.wait).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,189 @@
+//! A flag that tasks wait for.
+//!
+//! Knows nothing but the line of its waiters.
+
+use crate::sync::waiters::{Place, Ticket, Waiters};
+use std::cell::Cell;
+use std::fmt;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, ready};
+
+/// A flag that tasks can wait for: once it is set, all of them go on.
+///
+/// Whoever waits when it is set goes on, even if it is cleared before that task is stepped. Who comes while it is set does not wait
+/// at all, and so goes before those that were woken.
+///
+/// asyncio: `Event`.
+///
+/// # Cost
+///
+/// An allocation for the event, one for each task that has to wait.
+///
+/// # Examples
+///
+/// ```
+/// use onelane::{EventLoop, sleep, spawn, sync::Event};
+/// use std::{rc::Rc, time::Duration};
+///
+/// EventLoop::with_virtual_clock().run(async {
+///     let event = Rc::new(Event::new());
+///     let waiter = spawn(event.wait());
+///     sleep(Duration::from_secs(1)).await;
+///     assert!(!waiter.is_done());
+///     event.set();
+///     assert_eq!(waiter.await, Ok(()));
+/// });
+/// ```
+#[derive(Default)]
+pub struct Event {
+    core: Rc<Core>,
+}
+
+#[derive(Default)]
+struct Core {
+    set: Cell<bool>,
+    waiters: Waiters,
+}
+
+impl Place for Core {
+    fn line(&self, _: u8) -> &Waiters {
+        &self.waiters
+    }
+
+    /// `set` gives to the dying too, since it has enough for all.
+    fn resumed(&self, _: u8) {}
+
+    fn describe(&self, _: u8, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an event")
+    }
+}
+
+impl Event {
+    /// An event that is not set.
+    ///
+    /// asyncio: `Event()`.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// assert!(!onelane::sync::Event::new().is_set());
+    /// ```
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Sets the flag and wakes all that wait, in the order in which they came. Nothing happens if it is set.
+    ///
+    /// asyncio: `Event.set()`.
+    ///
+    /// # Cost
+    ///
+    /// The waiters are stepped in the next turn.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use onelane::{spawn, sync::Event, yield_now};
+    ///
+    /// onelane::run(async {
+    ///     let event = Event::new();
+    ///     let waiter = spawn(event.wait());
+    ///     yield_now().await;
+    ///     event.set();
+    ///     event.clear(); // too late to hold the waiter back
+    ///     assert_eq!(waiter.await, Ok(()));
+    /// });
+    /// ```
+    pub fn set(&self) {
+        if !self.core.set.replace(true) {
+            self.core.waiters.give_all();
+        }
+    }
+
+    /// Takes the flag back: who waits from now on waits for the next [`set`](Event::set).
+    ///
+    /// asyncio: `Event.clear()`.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let event = onelane::sync::Event::new();
+    /// event.set();
+    /// event.clear();
+    /// assert!(!event.is_set());
+    /// ```
+    pub fn clear(&self) {
+        self.core.set.set(false);
+    }
+
+    /// Whether the flag is set.
+    ///
+    /// asyncio: `Event.is_set()`.
+    pub fn is_set(&self) -> bool {
+        self.core.set.get()
+    }
+
+    /// Waits until the flag is set. Does not pause if it is.
+    ///
+    /// Cancel safety: nothing is lost.
+    ///
+    /// asyncio: `Event.wait()`.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// onelane::run(async {
+    ///     let event = onelane::sync::Event::new();
+    ///     event.set();
+    ///     event.wait().await;
+    /// });
+    /// ```
+    pub fn wait(&self) -> EventWait {
+        EventWait { core: self.core.clone(), over: false, ticket: Ticket::default() }
+    }
+}
+
+impl fmt::Debug for Event {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Event").field("set", &self.is_set()).field("waiters", &self.core.waiters.len()).finish()
+    }
+}
+
+/// The future of [`Event::wait`].
+#[must_use = "futures do nothing unless they are awaited"]
+pub struct EventWait {
+    core: Rc<Core>,
+    over: bool,
+    ticket: Ticket,
+}
+
+impl Future for EventWait {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
+        let this = &mut *self;
+        if !this.over && !this.ticket.is_in_line() {
+            if this.core.set.get() {
+                this.over = true;
+            } else {
+                this.ticket.enter(this.core.clone(), 0);
+            }
+        }
+        ready!(this.ticket.poll(context));
+        this.over = true;
+        Poll::Ready(())
+    }
+}
+
+impl Drop for EventWait {
+    fn drop(&mut self) {
+        self.ticket.leave();
+    }
+}
+
+impl fmt::Debug for EventWait {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("EventWait").field("begun", &self.ticket.is_in_line()).field("over", &self.over).finish()
+    }
+}

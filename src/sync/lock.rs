@@ -1,0 +1,402 @@
+//! One at a time, across awaits.
+//!
+//! A lock that is released is not handed over: it is free until the first in line is stepped and takes it. But who comes meanwhile
+//! stands in line behind it, so nobody overtakes.
+//!
+//! The value stands in a box, which the guard takes along and puts back. That needs no `unsafe`, and lets a guard own its lock.
+//!
+//! Next: `condition.rs`.
+
+use crate::sync::waiters::{Place, Ticket, Waiters};
+use std::cell::Cell;
+use std::fmt;
+use std::ops::{Deref, DerefMut};
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, ready};
+
+/// A value that one task at a time can use, also across awaits.
+///
+/// On one thread, what is done between two awaits is done alone anyway; a lock is for what has to stay together across an await. It
+/// is fair: first come, first served. It is not re-entrant: a task that locks it twice waits for itself. It belongs to no task, so a
+/// guard may be handed on.
+///
+/// asyncio: `Lock`. With a guard in place of `release()`, and a value if you like; without one it is `Lock::new(())`, or
+/// `Lock::default()`.
+///
+/// # Cost
+///
+/// Two allocations for the lock (one if the value has no size), one for each task that has to wait.
+///
+/// # Examples
+///
+/// ```
+/// use onelane::{EventLoop, gather, sleep, sync::Lock};
+/// use std::{rc::Rc, time::Duration};
+///
+/// EventLoop::with_virtual_clock().run(async {
+///     let balance = Rc::new(Lock::new(0));
+///     let deposits = [1, 2, 3].map(|amount| {
+///         let balance = balance.clone();
+///         async move {
+///             let mut balance = balance.lock().await;
+///             let before = *balance;
+///             sleep(Duration::from_millis(1)).await; // nobody comes between
+///             *balance = before + amount;
+///         }
+///     });
+///     gather(deposits).await.unwrap();
+///     assert_eq!(*balance.lock().await, 6);
+/// });
+/// ```
+#[doc(alias = "acquire")]
+#[doc(alias = "Mutex")]
+pub struct Lock<T = ()> {
+    raw: Rc<RawLock>,
+    /// None while it is with the guard.
+    value: Cell<Option<Box<T>>>,
+}
+
+/// A lock without its value.
+#[derive(Default)]
+struct RawLock {
+    locked: Cell<bool>,
+    waiters: Waiters,
+}
+
+impl RawLock {
+    fn is_free(&self) -> bool {
+        !self.locked.get() && !self.waiters.any()
+    }
+
+    fn release(&self) {
+        self.locked.set(false);
+        self.wake_first();
+    }
+
+    /// If the lock is not taken, the first in line may.
+    fn wake_first(&self) {
+        if !self.locked.get() {
+            if let Some(waiter) = self.waiters.take_foremost() {
+                waiter.wake();
+            }
+        }
+    }
+}
+
+impl Place for RawLock {
+    fn line(&self, _: u8) -> &Waiters {
+        &self.waiters
+    }
+
+    fn resumed(&self, _: u8) {
+        self.wake_first();
+    }
+
+    fn describe(&self, _: u8, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a lock")
+    }
+}
+
+/// A wait for a lock.
+struct Acquiring {
+    raw: Rc<RawLock>,
+    ticket: Ticket,
+    over: bool,
+}
+
+impl Acquiring {
+    fn new(raw: &Rc<RawLock>) -> Self {
+        Acquiring { raw: raw.clone(), ticket: Ticket::default(), over: false }
+    }
+
+    /// When it is ready, the lock is taken.
+    #[track_caller]
+    fn poll(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        assert!(!self.over, "a lock() was polled after it was over; lock again with a new one");
+        if !self.ticket.is_in_line() && !self.raw.is_free() {
+            self.ticket.enter(self.raw.clone(), 0);
+        }
+        ready!(self.ticket.poll(context));
+        debug_assert!(!self.raw.locked.get(), "a lock that somebody may take is free");
+        self.raw.locked.set(true);
+        self.over = true;
+        Poll::Ready(())
+    }
+}
+
+impl Drop for Acquiring {
+    fn drop(&mut self) {
+        // Also a waiter that was given nothing may have stood in the way of the next.
+        if self.ticket.is_in_line() {
+            self.ticket.leave();
+            self.raw.wake_first();
+        }
+    }
+}
+
+impl<T> Lock<T> {
+    /// A lock that is free, around a value.
+    ///
+    /// asyncio: `Lock()`.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let lock = onelane::sync::Lock::new(5);
+    /// assert_eq!(lock.into_inner(), 5);
+    /// ```
+    pub fn new(value: T) -> Self {
+        Lock { raw: Rc::default(), value: Cell::new(Some(Box::new(value))) }
+    }
+
+    /// Waits until the lock is free, and takes it. Does not pause if it is free and nobody waits.
+    ///
+    /// The lock is free again when the guard is dropped.
+    ///
+    /// Cancel safety: nothing is lost but the place in the line; the next is woken.
+    ///
+    /// asyncio: `Lock.acquire()`.
+    ///
+    /// # Panics
+    ///
+    /// When polled after it was over.
+    ///
+    /// # Cost
+    ///
+    /// Nothing if the lock is free, else an allocation; the waiter is stepped in the turn after the release.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// onelane::run(async {
+    ///     let lock = onelane::sync::Lock::new(String::from("a"));
+    ///     lock.lock().await.push('b');
+    ///     assert_eq!(*lock.lock().await, "ab");
+    /// });
+    /// ```
+    #[doc(alias = "acquire")]
+    pub fn lock(&self) -> LockAcquire<'_, T> {
+        LockAcquire { lock: self, acquiring: Acquiring::new(&self.raw) }
+    }
+
+    /// As [`lock`](Lock::lock), with a guard that keeps the lock alive and has no lifetime, so that it may be given to another task.
+    ///
+    /// # Panics
+    ///
+    /// When polled after it was over.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use onelane::{spawn, sync::Lock, yield_now};
+    /// use std::rc::Rc;
+    ///
+    /// onelane::run(async {
+    ///     let lock = Rc::new(Lock::new(1));
+    ///     let mut guard = lock.lock_owned().await;
+    ///     let task = spawn(async move { *guard += 1 });
+    ///     assert!(lock.is_locked());
+    ///     task.await.unwrap();
+    ///     assert_eq!(*lock.lock().await, 2);
+    /// });
+    /// ```
+    #[doc(alias = "acquire")]
+    pub fn lock_owned(self: &Rc<Self>) -> LockAcquireOwned<T> {
+        LockAcquireOwned { acquiring: Acquiring::new(&self.raw), lock: self.clone() }
+    }
+
+    /// Takes the lock if it is free and nobody waits for it.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let lock = onelane::sync::Lock::new(());
+    /// let guard = lock.try_lock();
+    /// assert!(guard.is_some() && lock.try_lock().is_none());
+    /// ```
+    pub fn try_lock(&self) -> Option<LockGuard<'_, T>> {
+        self.raw.is_free().then(|| {
+            self.raw.locked.set(true);
+            LockGuard { value: self.value.take(), lock: self }
+        })
+    }
+
+    /// Whether somebody has the lock. Between a release and the step of the next in line nobody has.
+    ///
+    /// asyncio: `Lock.locked()`.
+    #[doc(alias = "locked")]
+    pub fn is_locked(&self) -> bool {
+        self.raw.locked.get()
+    }
+
+    /// The value; nobody else can have the lock.
+    ///
+    /// # Panics
+    ///
+    /// If a guard was forgotten (`mem::forget`), and with it the value; drop guards.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let mut lock = onelane::sync::Lock::new(5);
+    /// *lock.get_mut() = 6;
+    /// assert_eq!(lock.into_inner(), 6);
+    /// ```
+    #[track_caller]
+    pub fn get_mut(&mut self) -> &mut T {
+        self.value.get_mut().as_deref_mut().expect(FORGOTTEN)
+    }
+
+    /// Gives the value back.
+    ///
+    /// # Panics
+    ///
+    /// If a guard was forgotten (`mem::forget`), and with it the value; drop guards.
+    #[track_caller]
+    pub fn into_inner(self) -> T {
+        *self.value.into_inner().expect(FORGOTTEN)
+    }
+}
+
+const FORGOTTEN: &str = "a lock was asked for its value, which is with a guard that was forgotten; drop guards";
+
+impl<T: Default> Default for Lock<T> {
+    fn default() -> Self {
+        Lock::new(T::default())
+    }
+}
+
+impl<T> fmt::Debug for Lock<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Lock")
+            .field("locked", &self.raw.locked.get())
+            .field("waiters", &self.raw.waiters.len())
+            .finish_non_exhaustive()
+    }
+}
+
+/// The future of [`Lock::lock`].
+#[must_use = "futures do nothing unless they are awaited"]
+pub struct LockAcquire<'a, T = ()> {
+    lock: &'a Lock<T>,
+    acquiring: Acquiring,
+}
+
+/// The future of [`Lock::lock_owned`].
+#[must_use = "futures do nothing unless they are awaited"]
+pub struct LockAcquireOwned<T = ()> {
+    acquiring: Acquiring,
+    lock: Rc<Lock<T>>,
+}
+
+/// The lock is locked as long as this is there; gives access to the value.
+///
+/// # Examples
+///
+/// ```
+/// onelane::run(async {
+///     let lock = onelane::sync::Lock::new(1);
+///     let mut guard = lock.lock().await;
+///     *guard += 1;
+///     assert!(lock.is_locked());
+///     drop(guard);
+///     assert!(!lock.is_locked());
+/// });
+/// ```
+#[must_use = "the lock is released when the guard is dropped"]
+pub struct LockGuard<'a, T = ()> {
+    lock: &'a Lock<T>,
+    /// None only while it is dropped.
+    value: Option<Box<T>>,
+}
+
+/// As [`LockGuard`], and keeps the lock alive.
+///
+/// # Examples
+///
+/// ```
+/// use onelane::sync::Lock;
+/// use std::rc::Rc;
+///
+/// onelane::run(async {
+///     let lock = Rc::new(Lock::new(1));
+///     let guard = lock.lock_owned().await;
+///     drop(lock);
+///     assert_eq!(*guard, 1);
+/// });
+/// ```
+#[must_use = "the lock is released when the guard is dropped"]
+pub struct OwnedLockGuard<T = ()> {
+    lock: Rc<Lock<T>>,
+    /// None only while it is dropped.
+    value: Option<Box<T>>,
+}
+
+impl<'a, T> LockGuard<'a, T> {
+    pub(super) fn lock(&self) -> &'a Lock<T> {
+        self.lock
+    }
+}
+
+impl<'a, T> Future for LockAcquire<'a, T> {
+    type Output = LockGuard<'a, T>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<LockGuard<'a, T>> {
+        ready!(self.acquiring.poll(context));
+        Poll::Ready(LockGuard { value: self.lock.value.take(), lock: self.lock })
+    }
+}
+
+impl<T> Future for LockAcquireOwned<T> {
+    type Output = OwnedLockGuard<T>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<OwnedLockGuard<T>> {
+        ready!(self.acquiring.poll(context));
+        Poll::Ready(OwnedLockGuard { value: self.lock.value.take(), lock: self.lock.clone() })
+    }
+}
+
+macro_rules! guard {
+    ($name:literal, [$($generics:tt)*], $guard:ty, $acquire:ty) => {
+        impl<$($generics)*> Deref for $guard {
+            type Target = T;
+
+            fn deref(&self) -> &T {
+                self.value.as_deref().expect("a guard has the value")
+            }
+        }
+
+        impl<$($generics)*> DerefMut for $guard {
+            fn deref_mut(&mut self) -> &mut T {
+                self.value.as_deref_mut().expect("a guard has the value")
+            }
+        }
+
+        impl<$($generics)*> Drop for $guard {
+            fn drop(&mut self) {
+                self.lock.value.set(self.value.take());
+                self.lock.raw.release();
+            }
+        }
+
+        impl<$($generics)*> fmt::Debug for $guard
+        where
+            T: fmt::Debug,
+        {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.debug_tuple($name).field(&**self).finish()
+            }
+        }
+
+        impl<$($generics)*> fmt::Debug for $acquire {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                let begun = self.acquiring.ticket.is_in_line();
+                f.debug_struct("LockAcquire").field("lock", &self.lock).field("begun", &begun).finish()
+            }
+        }
+    };
+}
+
+guard!("LockGuard", ['a, T], LockGuard<'a, T>, LockAcquire<'a, T>);
+guard!("OwnedLockGuard", [T], OwnedLockGuard<T>, LockAcquireOwned<T>);

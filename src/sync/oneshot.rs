@@ -1,0 +1,215 @@
+//! One value, from one task to another.
+//!
+//! Knows nothing but the line of its waiters, which has one place: the receiver's.
+
+use crate::sync::waiters::{Place, Ticket, Waiters};
+use std::cell::{Cell, RefCell};
+use std::fmt;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, ready};
+
+/// A channel for one value: what the [`Sender`] sends, the [`Receiver`] gives when it is awaited.
+///
+/// Either side may be dropped: the receiver then gets [`SenderDropped`], the sender its value back.
+///
+/// asyncio has none; there a `Future` is used for this.
+///
+/// # Cost
+///
+/// An allocation, and one if the receiver has to wait.
+///
+/// # Examples
+///
+/// ```
+/// use onelane::{spawn, sync::oneshot};
+///
+/// onelane::run(async {
+///     let (sender, receiver) = oneshot();
+///     let task = spawn(async move { receiver.await });
+///     sender.send(42).unwrap();
+///     assert_eq!(task.await, Ok(Ok(42)));
+/// });
+/// ```
+#[must_use = "without both ends nothing can be sent"]
+pub fn oneshot<T>() -> (Sender<T>, Receiver<T>) {
+    let shared = Rc::new(Shared { core: Rc::default(), value: RefCell::new(None) });
+    (Sender { shared: shared.clone() }, Receiver { shared, ticket: Ticket::default(), over: false })
+}
+
+struct Shared<T> {
+    core: Rc<Core>,
+    /// Borrowed in this file alone, to put in and take out.
+    value: RefCell<Option<T>>,
+}
+
+/// Who waits, without the value's type.
+#[derive(Default)]
+struct Core {
+    sender_dropped: Cell<bool>,
+    receiver_dropped: Cell<bool>,
+    receiver: Waiters,
+}
+
+impl Place for Core {
+    fn line(&self, _: u8) -> &Waiters {
+        &self.receiver
+    }
+
+    /// The end of the sender is told to a dying receiver too.
+    fn resumed(&self, _: u8) {}
+
+    fn describe(&self, _: u8, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a oneshot to be sent")
+    }
+}
+
+/// The sending end of a [`oneshot`].
+///
+/// # Examples
+///
+/// ```
+/// let (sender, receiver) = onelane::sync::oneshot();
+/// drop(receiver);
+/// assert_eq!(sender.send('a'), Err('a'));
+/// ```
+#[must_use = "the receiver fails when this is dropped"]
+pub struct Sender<T> {
+    shared: Rc<Shared<T>>,
+}
+
+/// The receiving end of a [`oneshot`]: a future of the value.
+///
+/// Cancel safety: a value that was sent stays until the receiver is dropped, and is dropped with it.
+///
+/// # Errors
+///
+/// [`SenderDropped`] if nothing was sent, and nothing will be.
+///
+/// # Panics
+///
+/// When polled after it was over.
+///
+/// # Examples
+///
+/// ```
+/// use onelane::sync::{oneshot, SenderDropped};
+///
+/// onelane::run(async {
+///     let (sender, receiver) = oneshot::<u8>();
+///     drop(sender);
+///     assert_eq!(receiver.await, Err(SenderDropped));
+/// });
+/// ```
+#[must_use = "futures do nothing unless they are awaited"]
+pub struct Receiver<T> {
+    shared: Rc<Shared<T>>,
+    ticket: Ticket,
+    over: bool,
+}
+
+/// The sender of a [`oneshot`] was dropped, and has sent nothing.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct SenderDropped;
+
+impl fmt::Display for SenderDropped {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the sender was dropped and has sent nothing")
+    }
+}
+
+impl std::error::Error for SenderDropped {}
+
+impl<T> Sender<T> {
+    /// Sends the value, and wakes the receiver.
+    ///
+    /// # Errors
+    ///
+    /// The value, if the receiver was dropped.
+    ///
+    /// # Cost
+    ///
+    /// The receiver is stepped in the next turn.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// onelane::run(async {
+    ///     let (sender, receiver) = onelane::sync::oneshot();
+    ///     assert_eq!(sender.send(1), Ok(()));
+    ///     assert_eq!(receiver.await, Ok(1));
+    /// });
+    /// ```
+    pub fn send(self, value: T) -> Result<(), T> {
+        if self.is_closed() {
+            return Err(value);
+        }
+        // There was none before. The receiver is woken by the drop of the sender.
+        *self.shared.value.borrow_mut() = Some(value);
+        Ok(())
+    }
+
+    /// Whether the receiver was dropped, so that nothing can be sent.
+    pub fn is_closed(&self) -> bool {
+        self.shared.core.receiver_dropped.get()
+    }
+}
+
+impl<T> Drop for Sender<T> {
+    fn drop(&mut self) {
+        self.shared.core.sender_dropped.set(true);
+        self.shared.core.receiver.give_all();
+    }
+}
+
+impl<T> Receiver<T> {
+    /// The value, if it was sent and not received.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let (sender, mut receiver) = onelane::sync::oneshot();
+    /// assert_eq!(receiver.try_recv(), None);
+    /// sender.send('a').unwrap();
+    /// assert_eq!(receiver.try_recv(), Some('a'));
+    /// ```
+    pub fn try_recv(&mut self) -> Option<T> {
+        self.shared.value.borrow_mut().take()
+    }
+}
+
+impl<T> Future for Receiver<T> {
+    type Output = Result<T, SenderDropped>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = &mut *self;
+        assert!(!this.over, "the receiver of a oneshot was polled after it was over; a oneshot has one value");
+        if !this.ticket.is_in_line() && !this.shared.core.sender_dropped.get() {
+            this.ticket.enter(this.shared.core.clone(), 0);
+        }
+        ready!(this.ticket.poll(context));
+        this.over = true;
+        Poll::Ready(this.try_recv().ok_or(SenderDropped))
+    }
+}
+
+impl<T> Drop for Receiver<T> {
+    fn drop(&mut self) {
+        self.ticket.leave();
+        self.shared.core.receiver_dropped.set(true);
+        // Dropped where nothing is borrowed.
+        drop(self.try_recv());
+    }
+}
+
+impl<T> fmt::Debug for Sender<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Sender").field("closed", &self.is_closed()).finish()
+    }
+}
+
+impl<T> fmt::Debug for Receiver<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Receiver").field("sender_dropped", &self.shared.core.sender_dropped.get()).finish()
+    }
+}

@@ -1,0 +1,991 @@
+//! Handing items from tasks to tasks.
+//!
+//! As in asyncio, an item that is put wakes the first getter, but is not kept for it: whoever is stepped first takes it, and a getter
+//! that finds nothing goes to the end of the line. A getter that was woken and is dropped wakes the next. The same holds for putters and
+//! room.
+//!
+//! The part that counts and wakes knows no items (`Core`), the part that holds items knows no waiters (`Items`).
+//!
+//! Next: `channel.rs`.
+
+use crate::sync::waiters::{Place, Ticket, Waiters};
+use std::cell::{Cell, RefCell};
+use std::cmp::Ordering;
+use std::collections::{BinaryHeap, VecDeque};
+use std::fmt;
+use std::num::NonZeroUsize;
+use std::ops::Deref;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, ready};
+
+/// A queue of items: those that came first are given first.
+///
+/// If it is bounded, a task that puts waits while it is full. With [`task_done`](Queue::task_done) and [`join`](Queue::join) one
+/// can wait until all that was put has been worked off; with [`shutdown`](Queue::shutdown) one can end it.
+///
+/// What is on its way is never lost: if a task that was woken for an item is cancelled, the item stays, and the next is woken.
+///
+/// asyncio: `Queue`.
+///
+/// # Cost
+///
+/// An allocation for the queue beside its items, one for each task that has to wait.
+///
+/// # Examples
+///
+/// ```
+/// use onelane::{EventLoop, sleep, spawn, sync::Queue, time};
+/// use std::{rc::Rc, time::Duration};
+///
+/// EventLoop::with_virtual_clock().run(async {
+///     let second = Duration::from_secs(1);
+///     let (start, queue) = (time(), Rc::new(Queue::bounded(10)));
+///     for _worker in 0..2 {
+///         let queue = queue.clone();
+///         drop(spawn(async move {
+///             while let Ok(seconds) = queue.get().await {
+///                 sleep(second * seconds).await;
+///                 queue.task_done();
+///             }
+///         }));
+///     }
+///     for seconds in [3, 1, 2] {
+///         queue.put(seconds).await.unwrap();
+///     }
+///     queue.join().await;
+///     assert_eq!(time() - start, second * 3);
+/// });
+/// ```
+pub struct Queue<T> {
+    core: Rc<Core>,
+    items: Items<T>,
+}
+
+/// A [`Queue`] that gives the last item first, and is otherwise the same: it derefs to one.
+///
+/// asyncio: `LifoQueue`.
+///
+/// # Examples
+///
+/// ```
+/// use onelane::sync::LifoQueue;
+///
+/// let queue = LifoQueue::unbounded();
+/// for n in 1..=3 {
+///     queue.try_put(n).unwrap();
+/// }
+/// assert_eq!([(); 3].map(|()| queue.try_get().unwrap()), [3, 2, 1]);
+/// ```
+pub struct LifoQueue<T> {
+    queue: Queue<T>,
+}
+
+/// A [`Queue`] that gives the smallest item first, and is otherwise the same: it derefs to one.
+///
+/// Of equal items, those that came first are given first. asyncio leaves that open, so this is a refinement. For the largest first,
+/// put [`Reverse`](std::cmp::Reverse).
+///
+/// asyncio: `PriorityQueue`.
+///
+/// # Panics
+///
+/// `put`, `get` and their likes, if a comparison of items panics, or uses this queue. Then the item that was being got is dropped, all
+/// others stay, and their order is not known.
+///
+/// # Examples
+///
+/// ```
+/// use onelane::sync::PriorityQueue;
+///
+/// let queue = PriorityQueue::unbounded();
+/// for n in [2, 3, 1] {
+///     queue.try_put(n).unwrap();
+/// }
+/// assert_eq!([(); 3].map(|()| queue.try_get().unwrap()), [1, 2, 3]);
+/// ```
+pub struct PriorityQueue<T> {
+    queue: Queue<T>,
+}
+
+// ---- the items ----
+
+enum Items<T> {
+    /// Borrowed in this file alone, and while no foreign code runs.
+    Fifo(RefCell<VecDeque<T>>),
+    Lifo(RefCell<Vec<T>>),
+    Ranked(Ranked<T>),
+}
+
+/// Items by their order. A comparison is foreign code, so the heap is taken out while it is used.
+struct Ranked<T> {
+    /// None while items are compared.
+    heap: Cell<Option<BinaryHeap<Entry<T>>>>,
+    numbered: Cell<u64>,
+    // What needs `T: Ord`, from where that was known.
+    push: fn(&mut BinaryHeap<Entry<T>>, Entry<T>),
+    pop: fn(&mut BinaryHeap<Entry<T>>) -> Option<Entry<T>>,
+}
+
+struct Entry<T> {
+    item: T,
+    number: u64,
+}
+
+/// The smallest item is the greatest entry, since `BinaryHeap` gives that first; of equals, the older.
+impl<T: Ord> Ord for Entry<T> {
+    fn cmp(&self, other: &Self) -> Ordering {
+        other.item.cmp(&self.item).then_with(|| other.number.cmp(&self.number))
+    }
+}
+
+impl<T: Ord> PartialOrd for Entry<T> {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl<T: Ord> PartialEq for Entry<T> {
+    fn eq(&self, other: &Self) -> bool {
+        self.cmp(other).is_eq()
+    }
+}
+
+impl<T: Ord> Eq for Entry<T> {}
+
+/// The heap while it is out; put back also if a comparison panics.
+struct TakenOut<'a, T> {
+    heap: BinaryHeap<Entry<T>>,
+    home: &'a Cell<Option<BinaryHeap<Entry<T>>>>,
+}
+
+impl<T> Drop for TakenOut<'_, T> {
+    fn drop(&mut self) {
+        self.home.set(Some(std::mem::take(&mut self.heap)));
+    }
+}
+
+impl<T> Ranked<T> {
+    #[track_caller]
+    fn take_out(&self) -> TakenOut<'_, T> {
+        TakenOut { heap: self.heap.take().expect(COMPARED), home: &self.heap }
+    }
+}
+
+const COMPARED: &str =
+    "a PriorityQueue was used from inside of a comparison of its items; let comparisons look at the items alone";
+
+impl<T> Items<T> {
+    /// To be called before anything is counted.
+    #[track_caller]
+    fn check(&self) {
+        if let Items::Ranked(ranked) = self {
+            drop(ranked.take_out());
+        }
+    }
+
+    #[track_caller]
+    fn push(&self, item: T) {
+        match self {
+            Items::Fifo(items) => items.borrow_mut().push_back(item),
+            Items::Lifo(items) => items.borrow_mut().push(item),
+            Items::Ranked(ranked) => {
+                ranked.numbered.set(ranked.numbered.get() + 1);
+                let entry = Entry { item, number: ranked.numbered.get() };
+                (ranked.push)(&mut ranked.take_out().heap, entry);
+            }
+        }
+    }
+
+    #[track_caller]
+    fn pop(&self) -> Option<T> {
+        match self {
+            Items::Fifo(items) => items.borrow_mut().pop_front(),
+            Items::Lifo(items) => items.borrow_mut().pop(),
+            Items::Ranked(ranked) => (ranked.pop)(&mut ranked.take_out().heap).map(|entry| entry.item),
+        }
+    }
+
+    /// All that there is, to be dropped where everything is in order.
+    #[track_caller]
+    fn take_all(&self) -> Items<T> {
+        match self {
+            Items::Fifo(items) => Items::Fifo(RefCell::new(items.take())),
+            Items::Lifo(items) => Items::Lifo(RefCell::new(items.take())),
+            Items::Ranked(ranked) => {
+                let heap = std::mem::take(&mut ranked.take_out().heap);
+                Items::Ranked(Ranked {
+                    heap: Cell::new(Some(heap)),
+                    numbered: Cell::new(0),
+                    push: ranked.push,
+                    pop: ranked.pop,
+                })
+            }
+        }
+    }
+}
+
+// ---- counting and waking ----
+
+const GETTERS: u8 = 0;
+const PUTTERS: u8 = 1;
+const JOINERS: u8 = 2;
+
+struct Core {
+    /// None if there is no bound.
+    bound: Option<NonZeroUsize>,
+    len: Cell<usize>,
+    /// So many items were put and not reported as done.
+    unfinished: Cell<usize>,
+    is_shut_down: Cell<bool>,
+    getters: Waiters,
+    putters: Waiters,
+    joiners: Waiters,
+    /// What it is called: "a queue", "a channel".
+    name: &'static str,
+}
+
+impl Core {
+    fn is_full(&self) -> bool {
+        self.bound.is_some_and(|bound| self.len.get() >= bound.get())
+    }
+
+    fn finish(&self) {
+        if self.unfinished.get() == 0 {
+            self.joiners.give_all();
+        }
+    }
+}
+
+fn wake_next(waiters: &Waiters) {
+    if let Some(waiter) = waiters.take_next() {
+        waiter.wake();
+    }
+}
+
+impl Place for Core {
+    fn line(&self, line: u8) -> &Waiters {
+        match line {
+            GETTERS => &self.getters,
+            PUTTERS => &self.putters,
+            _ => &self.joiners,
+        }
+    }
+
+    fn resumed(&self, line: u8) {
+        // Those who have been woken will take as much.
+        let is_more = match line {
+            GETTERS => self.len.get() > self.getters.given(),
+            PUTTERS => self.bound.is_none_or(|bound| bound.get() > self.len.get() + self.putters.given()),
+            // The end of the last item is told to the dying too.
+            _ => false,
+        };
+        if is_more {
+            wake_next(self.line(line));
+        }
+    }
+
+    fn describe(&self, line: u8, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let what = match line {
+            GETTERS => "to have an item",
+            PUTTERS => "to have room",
+            _ => "to be worked off",
+        };
+        write!(f, "{} {what}", self.name)
+    }
+}
+
+// ---- the queue ----
+
+impl<T> Queue<T> {
+    fn with(bound: Option<NonZeroUsize>, items: Items<T>, name: &'static str) -> Self {
+        let core = Core {
+            bound,
+            len: Cell::new(0),
+            unfinished: Cell::new(0),
+            is_shut_down: Cell::new(false),
+            getters: Waiters::default(),
+            putters: Waiters::default(),
+            joiners: Waiters::default(),
+            name,
+        };
+        Queue { core: Rc::new(core), items }
+    }
+
+    /// A queue under another name, for the deadlock report.
+    pub(super) fn named(bound: Option<NonZeroUsize>, name: &'static str) -> Self {
+        Queue::with(bound, Items::Fifo(RefCell::default()), name)
+    }
+
+    /// A queue of at most so many items.
+    ///
+    /// asyncio: `Queue(maxsize)`.
+    ///
+    /// # Panics
+    ///
+    /// If `max_size` is zero. asyncio means "without bound" by that: [`unbounded`](Queue::unbounded).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let queue = onelane::sync::Queue::bounded(1);
+    /// queue.try_put('a').unwrap();
+    /// assert!(queue.is_full());
+    /// ```
+    #[track_caller]
+    pub fn bounded(max_size: usize) -> Self {
+        Queue::named(Some(bound(max_size)), QUEUE)
+    }
+
+    /// A queue that is never full.
+    ///
+    /// asyncio: `Queue()`.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let queue = onelane::sync::Queue::unbounded();
+    /// queue.try_put('a').unwrap();
+    /// assert!(!queue.is_full());
+    /// ```
+    pub fn unbounded() -> Self {
+        Queue::named(None, QUEUE)
+    }
+
+    /// Puts an item at the end, and waits while the queue is full. Does not pause if there is room, also if others wait for it.
+    ///
+    /// Cancel safety: an item that has not been put is dropped with the future; the place in the line is lost.
+    ///
+    /// asyncio: `Queue.put(item)`.
+    ///
+    /// # Errors
+    ///
+    /// [`PutError`] with the item if the queue is shut down.
+    ///
+    /// # Panics
+    ///
+    /// When polled after it was over.
+    ///
+    /// # Cost
+    ///
+    /// Nothing beside the place for the item if there is room, else an allocation; the putter is stepped in the turn after an item was
+    /// taken.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use onelane::sync::{PutError, Queue};
+    ///
+    /// onelane::run(async {
+    ///     let queue = Queue::bounded(1);
+    ///     assert_eq!(queue.put('a').await, Ok(()));
+    ///     queue.shutdown(false);
+    ///     assert_eq!(queue.put('b').await, Err(PutError('b')));
+    /// });
+    /// ```
+    pub fn put(&self, item: T) -> QueuePut<'_, T> {
+        QueuePut { queue: self, item: Some(item), ticket: Ticket::default() }
+    }
+
+    /// Takes the item that is first, and waits while there is none. Does not pause if there is one, also if others wait.
+    ///
+    /// Cancel safety: no item is lost, only the place in the line.
+    ///
+    /// asyncio: `Queue.get()`.
+    ///
+    /// # Errors
+    ///
+    /// [`QueueShutDown`] if the queue is empty and shut down.
+    ///
+    /// # Panics
+    ///
+    /// When polled after it was over.
+    ///
+    /// # Cost
+    ///
+    /// Nothing if there is an item, else an allocation; the getter is stepped in the turn after an item was put.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use onelane::{spawn, sync::Queue};
+    /// use std::rc::Rc;
+    ///
+    /// onelane::run(async {
+    ///     let queue = Rc::new(Queue::unbounded());
+    ///     let copy = queue.clone();
+    ///     let getter = spawn(async move { copy.get().await });
+    ///     queue.put('a').await.unwrap();
+    ///     assert_eq!(getter.await, Ok(Ok('a')));
+    /// });
+    /// ```
+    pub fn get(&self) -> QueueGet<'_, T> {
+        QueueGet { queue: self, ticket: Ticket::default(), over: false }
+    }
+
+    /// Puts an item at the end if there is room.
+    ///
+    /// asyncio: `Queue.put_nowait(item)`.
+    ///
+    /// # Errors
+    ///
+    /// [`TryPutError`] with the item if the queue is full or shut down.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use onelane::sync::{Queue, TryPutError};
+    ///
+    /// let queue = Queue::bounded(1);
+    /// assert_eq!(queue.try_put('a'), Ok(()));
+    /// assert_eq!(queue.try_put('b'), Err(TryPutError::Full('b')));
+    /// ```
+    #[doc(alias = "put_nowait")]
+    #[track_caller]
+    pub fn try_put(&self, item: T) -> Result<(), TryPutError<T>> {
+        let core = &self.core;
+        if core.is_shut_down.get() {
+            return Err(TryPutError::ShutDown(item));
+        }
+        if core.is_full() {
+            return Err(TryPutError::Full(item));
+        }
+        self.items.check();
+        // Before the item goes in, which it does even if its comparison panics.
+        core.len.set(core.len.get() + 1);
+        core.unfinished.set(core.unfinished.get() + 1);
+        self.items.push(item);
+        wake_next(&core.getters);
+        Ok(())
+    }
+
+    /// Takes the item that is first, if there is one.
+    ///
+    /// asyncio: `Queue.get_nowait()`.
+    ///
+    /// # Errors
+    ///
+    /// [`TryGetError`] if the queue is empty, or empty and shut down.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use onelane::sync::{Queue, TryGetError};
+    ///
+    /// let queue = Queue::unbounded();
+    /// queue.try_put('a').unwrap();
+    /// assert_eq!(queue.try_get(), Ok('a'));
+    /// assert_eq!(queue.try_get(), Err(TryGetError::Empty));
+    /// ```
+    #[doc(alias = "get_nowait")]
+    #[track_caller]
+    pub fn try_get(&self) -> Result<T, TryGetError> {
+        let core = &self.core;
+        let Some(left) = core.len.get().checked_sub(1) else {
+            return Err(if core.is_shut_down.get() { TryGetError::ShutDown } else { TryGetError::Empty });
+        };
+        self.items.check();
+        core.len.set(left);
+        let item = self.items.pop().expect("a queue has as many items as it counts");
+        wake_next(&core.putters);
+        Ok(item)
+    }
+
+    /// So many items are in the queue.
+    ///
+    /// asyncio: `Queue.qsize()`.
+    #[doc(alias = "qsize")]
+    pub fn len(&self) -> usize {
+        self.core.len.get()
+    }
+
+    /// Whether there is no item.
+    ///
+    /// asyncio: `Queue.empty()`.
+    #[doc(alias = "empty")]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Whether there is no room. Never if it has no bound.
+    ///
+    /// asyncio: `Queue.full()`.
+    #[doc(alias = "full")]
+    pub fn is_full(&self) -> bool {
+        self.core.is_full()
+    }
+
+    /// So many items it holds at most, if it has a bound.
+    ///
+    /// asyncio: `Queue.maxsize`, which is 0 without a bound.
+    #[doc(alias = "maxsize")]
+    pub fn max_size(&self) -> Option<usize> {
+        self.core.bound.map(NonZeroUsize::get)
+    }
+
+    /// Whether it was shut down.
+    pub fn is_shut_down(&self) -> bool {
+        self.core.is_shut_down.get()
+    }
+
+    /// Says that the work on one item is done; with the last, all that [join](Queue::join) are woken.
+    ///
+    /// asyncio: `Queue.task_done()`.
+    ///
+    /// # Panics
+    ///
+    /// If it is called more often than items were put: asyncio's `ValueError`.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// onelane::run(async {
+    ///     let queue = onelane::sync::Queue::unbounded();
+    ///     queue.put('a').await.unwrap();
+    ///     let item = queue.get().await.unwrap();
+    ///     // ... work on the item ...
+    ///     queue.task_done();
+    ///     queue.join().await;
+    /// });
+    /// ```
+    #[track_caller]
+    pub fn task_done(&self) {
+        let Some(left) = self.core.unfinished.get().checked_sub(1) else {
+            panic!("task_done() of a queue was called too many times; call it once for each item that was got");
+        };
+        self.core.unfinished.set(left);
+        self.core.finish();
+    }
+
+    /// Waits until all items that were put are reported as [done](Queue::task_done). Does not pause if all are.
+    ///
+    /// When they are, it comes back, even if new items were put before it is stepped.
+    ///
+    /// Cancel safety: nothing is lost.
+    ///
+    /// asyncio: `Queue.join()`.
+    ///
+    /// # Cost
+    ///
+    /// An allocation if it has to wait; it is stepped in the turn after the last `task_done`.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// onelane::run(async {
+    ///     let queue = onelane::sync::Queue::<u8>::unbounded();
+    ///     queue.join().await; // nothing was put
+    /// });
+    /// ```
+    pub fn join(&self) -> QueueJoin {
+        QueueJoin { core: self.core.clone(), ticket: Ticket::default(), over: false }
+    }
+
+    /// Ends the queue: from now on nothing can be put, and when it is empty, nothing can be got. All that wait are woken to see that.
+    ///
+    /// If `immediate`, the items that are left are dropped and count as done. Otherwise they can still be got.
+    ///
+    /// asyncio: `Queue.shutdown(immediate)`.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use onelane::sync::{Queue, QueueShutDown};
+    ///
+    /// onelane::run(async {
+    ///     let queue = Queue::unbounded();
+    ///     queue.put('a').await.unwrap();
+    ///     queue.shutdown(false);
+    ///     assert_eq!(queue.get().await, Ok('a'));
+    ///     assert_eq!(queue.get().await, Err(QueueShutDown));
+    /// });
+    /// ```
+    pub fn shutdown(&self, immediate: bool) {
+        let core = &self.core;
+        self.items.check();
+        core.is_shut_down.set(true);
+        let mut dropped = None;
+        if immediate {
+            let count = core.len.replace(0);
+            dropped = Some(self.items.take_all());
+            core.unfinished.set(core.unfinished.get().saturating_sub(count));
+            core.finish();
+        }
+        core.getters.give_all();
+        core.putters.give_all();
+        // The last, since an item's destructor may come back here.
+        drop(dropped);
+    }
+}
+
+const QUEUE: &str = "a queue";
+
+#[track_caller]
+fn bound(max_size: usize) -> NonZeroUsize {
+    NonZeroUsize::new(max_size)
+        .expect("a queue was asked to hold no item at all; for one without bound, use unbounded()")
+}
+
+impl<T> LifoQueue<T> {
+    /// A queue of at most so many items.
+    ///
+    /// asyncio: `LifoQueue(maxsize)`.
+    ///
+    /// # Panics
+    ///
+    /// If `max_size` is zero.
+    #[track_caller]
+    pub fn bounded(max_size: usize) -> Self {
+        LifoQueue { queue: Queue::with(Some(bound(max_size)), Items::Lifo(RefCell::default()), QUEUE) }
+    }
+
+    /// A queue that is never full.
+    ///
+    /// asyncio: `LifoQueue()`.
+    pub fn unbounded() -> Self {
+        LifoQueue { queue: Queue::with(None, Items::Lifo(RefCell::default()), QUEUE) }
+    }
+}
+
+impl<T> Deref for LifoQueue<T> {
+    type Target = Queue<T>;
+
+    fn deref(&self) -> &Queue<T> {
+        &self.queue
+    }
+}
+
+impl<T: Ord> PriorityQueue<T> {
+    /// A queue of at most so many items.
+    ///
+    /// asyncio: `PriorityQueue(maxsize)`.
+    ///
+    /// # Panics
+    ///
+    /// If `max_size` is zero.
+    #[track_caller]
+    pub fn bounded(max_size: usize) -> Self {
+        Self::with(Some(bound(max_size)))
+    }
+
+    /// A queue that is never full.
+    ///
+    /// asyncio: `PriorityQueue()`.
+    pub fn unbounded() -> Self {
+        Self::with(None)
+    }
+
+    fn with(bound: Option<NonZeroUsize>) -> Self {
+        let ranked = Ranked {
+            heap: Cell::new(Some(BinaryHeap::new())),
+            numbered: Cell::new(0),
+            push: BinaryHeap::push,
+            pop: BinaryHeap::pop,
+        };
+        PriorityQueue { queue: Queue::with(bound, Items::Ranked(ranked), QUEUE) }
+    }
+}
+
+impl<T> Deref for PriorityQueue<T> {
+    type Target = Queue<T>;
+
+    fn deref(&self) -> &Queue<T> {
+        &self.queue
+    }
+}
+
+/// Without a bound, as in asyncio.
+impl<T> Default for Queue<T> {
+    fn default() -> Self {
+        Queue::unbounded()
+    }
+}
+
+/// Without a bound, as in asyncio.
+impl<T> Default for LifoQueue<T> {
+    fn default() -> Self {
+        LifoQueue::unbounded()
+    }
+}
+
+/// Without a bound, as in asyncio.
+impl<T: Ord> Default for PriorityQueue<T> {
+    fn default() -> Self {
+        PriorityQueue::unbounded()
+    }
+}
+
+impl<T> Queue<T> {
+    fn show(&self, name: &str, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let core = &self.core;
+        f.debug_struct(name)
+            .field("len", &core.len.get())
+            .field("max_size", &self.max_size())
+            .field("getters", &core.getters.len())
+            .field("putters", &core.putters.len())
+            .field("unfinished", &core.unfinished.get())
+            .field("shut_down", &core.is_shut_down.get())
+            .finish()
+    }
+}
+
+impl<T> fmt::Debug for Queue<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.show("Queue", f)
+    }
+}
+
+impl<T> fmt::Debug for LifoQueue<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.show("LifoQueue", f)
+    }
+}
+
+impl<T> fmt::Debug for PriorityQueue<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.show("PriorityQueue", f)
+    }
+}
+
+// ---- the futures ----
+
+/// The future of [`Queue::put`].
+#[must_use = "futures do nothing unless they are awaited"]
+pub struct QueuePut<'a, T> {
+    queue: &'a Queue<T>,
+    /// None when it is over.
+    item: Option<T>,
+    ticket: Ticket,
+}
+
+// The item is moved into the queue.
+impl<T> Unpin for QueuePut<'_, T> {}
+
+impl<T> Future for QueuePut<'_, T> {
+    type Output = Result<(), PutError<T>>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = &mut *self;
+        loop {
+            if this.ticket.is_in_line() {
+                ready!(this.ticket.poll(context));
+            }
+            let item = this.item.take().expect("a put() was polled after it was over; put again with a new one");
+            match this.queue.try_put(item) {
+                Ok(()) => return Poll::Ready(Ok(())),
+                Err(TryPutError::ShutDown(item)) => return Poll::Ready(Err(PutError(item))),
+                Err(TryPutError::Full(item)) => this.item = Some(item),
+            }
+            this.ticket.enter(this.queue.core.clone(), PUTTERS);
+        }
+    }
+}
+
+impl<T> Drop for QueuePut<'_, T> {
+    fn drop(&mut self) {
+        let core = &self.queue.core;
+        if self.ticket.leave() && !core.is_full() {
+            wake_next(&core.putters);
+        }
+    }
+}
+
+/// The future of [`Queue::get`].
+#[must_use = "futures do nothing unless they are awaited"]
+pub struct QueueGet<'a, T> {
+    queue: &'a Queue<T>,
+    ticket: Ticket,
+    over: bool,
+}
+
+impl<T> Future for QueueGet<'_, T> {
+    type Output = Result<T, QueueShutDown>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = &mut *self;
+        assert!(!this.over, "a get() was polled after it was over; get again with a new one");
+        loop {
+            if this.ticket.is_in_line() {
+                ready!(this.ticket.poll(context));
+            }
+            let got = match this.queue.try_get() {
+                Ok(item) => Ok(item),
+                Err(TryGetError::ShutDown) => Err(QueueShutDown),
+                Err(TryGetError::Empty) => {
+                    this.ticket.enter(this.queue.core.clone(), GETTERS);
+                    continue;
+                }
+            };
+            this.over = true;
+            return Poll::Ready(got);
+        }
+    }
+}
+
+impl<T> Drop for QueueGet<'_, T> {
+    fn drop(&mut self) {
+        let core = &self.queue.core;
+        if self.ticket.leave() && core.len.get() > 0 {
+            wake_next(&core.getters);
+        }
+    }
+}
+
+/// The future of [`Queue::join`].
+#[must_use = "futures do nothing unless they are awaited"]
+pub struct QueueJoin {
+    core: Rc<Core>,
+    ticket: Ticket,
+    over: bool,
+}
+
+impl Future for QueueJoin {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
+        let this = &mut *self;
+        if !this.over && !this.ticket.is_in_line() {
+            if this.core.unfinished.get() == 0 {
+                this.over = true;
+            } else {
+                this.ticket.enter(this.core.clone(), JOINERS);
+            }
+        }
+        ready!(this.ticket.poll(context));
+        this.over = true;
+        Poll::Ready(())
+    }
+}
+
+impl Drop for QueueJoin {
+    fn drop(&mut self) {
+        self.ticket.leave();
+    }
+}
+
+impl<T> fmt::Debug for QueuePut<'_, T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("QueuePut").field("queue", self.queue).field("over", &self.item.is_none()).finish()
+    }
+}
+
+impl<T> fmt::Debug for QueueGet<'_, T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("QueueGet").field("queue", self.queue).field("over", &self.over).finish()
+    }
+}
+
+impl fmt::Debug for QueueJoin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("QueueJoin").field("unfinished", &self.core.unfinished.get()).field("over", &self.over).finish()
+    }
+}
+
+// ---- the errors ----
+
+/// A [`Queue`] was shut down before the item could be put, which comes back in this.
+///
+/// asyncio: `QueueShutDown`.
+#[doc(alias = "QueueShutDown")]
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct PutError<T>(pub T);
+
+/// Why [`Queue::try_put`] failed, with the item.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum TryPutError<T> {
+    /// There is no room: asyncio's `QueueFull`.
+    #[doc(alias = "QueueFull")]
+    Full(T),
+    /// The queue was shut down: asyncio's `QueueShutDown`.
+    #[doc(alias = "QueueShutDown")]
+    ShutDown(T),
+}
+
+impl<T> TryPutError<T> {
+    /// The item that was not put.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let queue = onelane::sync::Queue::bounded(1);
+    /// queue.try_put('a').unwrap();
+    /// assert_eq!(queue.try_put('b').unwrap_err().into_inner(), 'b');
+    /// ```
+    pub fn into_inner(self) -> T {
+        match self {
+            TryPutError::Full(item) | TryPutError::ShutDown(item) => item,
+        }
+    }
+}
+
+/// Why [`Queue::try_get`] gave nothing.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum TryGetError {
+    /// There is no item: asyncio's `QueueEmpty`.
+    #[doc(alias = "QueueEmpty")]
+    Empty,
+    /// There is no item, and none will come: asyncio's `QueueShutDown`.
+    #[doc(alias = "QueueShutDown")]
+    ShutDown,
+}
+
+/// A [`Queue`] is empty and shut down: no item will come.
+///
+/// asyncio: `QueueShutDown`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct QueueShutDown;
+
+const IS_FULL: &str = "the queue is full";
+const IS_EMPTY: &str = "the queue is empty";
+const IS_SHUT_DOWN: &str = "the queue was shut down";
+
+// The item need not be `Debug`.
+impl<T> fmt::Debug for PutError<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("PutError(..)")
+    }
+}
+
+impl<T> fmt::Debug for TryPutError<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            TryPutError::Full(_) => "Full(..)",
+            TryPutError::ShutDown(_) => "ShutDown(..)",
+        })
+    }
+}
+
+impl<T> fmt::Display for PutError<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(IS_SHUT_DOWN)
+    }
+}
+
+impl<T> fmt::Display for TryPutError<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            TryPutError::Full(_) => IS_FULL,
+            TryPutError::ShutDown(_) => IS_SHUT_DOWN,
+        })
+    }
+}
+
+impl fmt::Display for TryGetError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            TryGetError::Empty => IS_EMPTY,
+            TryGetError::ShutDown => IS_SHUT_DOWN,
+        })
+    }
+}
+
+impl fmt::Display for QueueShutDown {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(IS_SHUT_DOWN)
+    }
+}
+
+impl<T> std::error::Error for PutError<T> {}
+impl<T> std::error::Error for TryPutError<T> {}
+impl std::error::Error for TryGetError {}
+impl std::error::Error for QueueShutDown {}

@@ -1,0 +1,434 @@
+//! So many at a time.
+//!
+//! A permit that comes back is handed over to the first in line, so the count stays where it is. While anybody waits, nobody
+//! overtakes.
+//!
+//! Knows nothing but the line of its waiters.
+
+use crate::sync::waiters::{Place, Ticket, Waiters};
+use std::cell::Cell;
+use std::fmt;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, ready};
+
+/// A number of permits: a task that acquires one has it until it drops it, and waits if there is none.
+///
+/// It is fair: a permit that is released goes to the first in line, and who has just released one stands at the end.
+///
+/// asyncio: `Semaphore`.
+///
+/// # Cost
+///
+/// An allocation for the semaphore, one for each task that has to wait.
+///
+/// # Examples
+///
+/// ```
+/// use onelane::{EventLoop, gather, sleep, sync::Semaphore, time};
+/// use std::{rc::Rc, time::Duration};
+///
+/// EventLoop::with_virtual_clock().run(async {
+///     let second = Duration::from_secs(1);
+///     let semaphore = Rc::new(Semaphore::new(2));
+///     let start = time();
+///     let downloads = (0..6).map(|_| {
+///         let semaphore = semaphore.clone();
+///         async move {
+///             let _permit = semaphore.acquire().await;
+///             sleep(second).await;
+///         }
+///     });
+///     gather(downloads).await.unwrap();
+///     assert_eq!(time() - start, second * 3);
+/// });
+/// ```
+pub struct Semaphore {
+    core: Rc<Core>,
+}
+
+/// A [`Semaphore`] that notices when more permits come back than there were.
+///
+/// asyncio: `BoundedSemaphore`.
+///
+/// # Examples
+///
+/// ```
+/// use onelane::sync::BoundedSemaphore;
+///
+/// onelane::run(async {
+///     let semaphore = BoundedSemaphore::new(1);
+///     semaphore.acquire().await.forget();
+///     assert!(semaphore.is_locked());
+///     semaphore.release();
+///     assert!(!semaphore.is_locked());
+/// });
+/// ```
+pub struct BoundedSemaphore {
+    semaphore: Semaphore,
+    bound: usize,
+}
+
+struct Core {
+    value: Cell<usize>,
+    /// So many permits were forgotten and not released since, for `BoundedSemaphore`, which has as many as it began with: here,
+    /// given, in guards and forgotten.
+    forgotten: Cell<usize>,
+    waiters: Waiters,
+}
+
+impl Core {
+    /// Whether who comes now has to wait.
+    fn is_locked(&self) -> bool {
+        self.value.get() == 0 || self.waiters.any()
+    }
+
+    fn take(&self) {
+        self.value.set(self.value.get() - 1);
+    }
+
+    #[track_caller]
+    fn put_back(&self) {
+        let value = self.value.get().checked_add(1);
+        self.value.set(value.expect("a semaphore was released more than usize::MAX times; release what was acquired"));
+    }
+
+    #[track_caller]
+    fn release(&self) {
+        self.put_back();
+        self.hand_over();
+    }
+
+    /// False if nobody waits.
+    fn hand_over(&self) -> bool {
+        let Some(waiter) = self.waiters.take_next() else { return false };
+        self.take();
+        waiter.wake();
+        true
+    }
+
+    /// Who came while others were to go first had to wait although there was a permit.
+    fn hand_out(&self) {
+        while self.value.get() > 0 && self.hand_over() {}
+    }
+}
+
+impl Place for Core {
+    fn line(&self, _: u8) -> &Waiters {
+        &self.waiters
+    }
+
+    fn resumed(&self, _: u8) {
+        self.hand_out();
+    }
+
+    fn describe(&self, _: u8, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a semaphore")
+    }
+}
+
+impl Semaphore {
+    /// A semaphore with so many permits, which may be none.
+    ///
+    /// asyncio: `Semaphore(value)`.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let semaphore = onelane::sync::Semaphore::new(0);
+    /// assert!(semaphore.is_locked());
+    /// ```
+    pub fn new(permits: usize) -> Self {
+        let core = Core { value: Cell::new(permits), forgotten: Cell::new(0), waiters: Waiters::default() };
+        Semaphore { core: Rc::new(core) }
+    }
+
+    /// Waits for a permit. Does not pause if there is one and nobody waits.
+    ///
+    /// Cancel safety: nothing is lost but the place in the line; a permit that had been handed over already goes to the next.
+    ///
+    /// asyncio: `Semaphore.acquire()`.
+    ///
+    /// # Panics
+    ///
+    /// When polled after it was over.
+    ///
+    /// # Cost
+    ///
+    /// Nothing if there is a permit, else an allocation; the waiter is stepped in the turn after the release.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// onelane::run(async {
+    ///     let semaphore = onelane::sync::Semaphore::new(2);
+    ///     let permit = semaphore.acquire().await;
+    ///     assert_eq!(semaphore.available_permits(), 1);
+    ///     drop(permit);
+    ///     assert_eq!(semaphore.available_permits(), 2);
+    /// });
+    /// ```
+    pub fn acquire(&self) -> SemaphoreAcquire {
+        SemaphoreAcquire { core: self.core.clone(), ticket: Ticket::default(), over: false }
+    }
+
+    /// A permit, if there is one and nobody waits.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let semaphore = onelane::sync::Semaphore::new(1);
+    /// let permit = semaphore.try_acquire();
+    /// assert!(permit.is_some() && semaphore.try_acquire().is_none());
+    /// ```
+    pub fn try_acquire(&self) -> Option<Permit> {
+        (!self.core.is_locked()).then(|| {
+            self.core.take();
+            Permit { core: Some(self.core.clone()) }
+        })
+    }
+
+    /// Adds a permit, whether one was acquired or not: for those that were [forgotten](Permit::forget), or to have one more.
+    ///
+    /// asyncio: `Semaphore.release()`.
+    ///
+    /// # Panics
+    ///
+    /// If there would be more than `usize::MAX`.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use onelane::{spawn, sync::Semaphore, yield_now};
+    ///
+    /// onelane::run(async {
+    ///     let semaphore = Semaphore::new(0);
+    ///     let waiter = spawn(semaphore.acquire());
+    ///     yield_now().await;
+    ///     semaphore.release();
+    ///     assert!(waiter.await.is_ok());
+    /// });
+    /// ```
+    #[track_caller]
+    pub fn release(&self) {
+        self.core.release();
+    }
+
+    /// Whether who comes now would have to wait: there is no permit, or others wait.
+    ///
+    /// asyncio: `Semaphore.locked()`.
+    #[doc(alias = "locked")]
+    pub fn is_locked(&self) -> bool {
+        self.core.is_locked()
+    }
+
+    /// So many permits are neither with anybody nor handed over.
+    pub fn available_permits(&self) -> usize {
+        self.core.value.get()
+    }
+
+    fn show(&self, name: &str, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct(name)
+            .field("permits", &self.core.value.get())
+            .field("locked", &self.is_locked())
+            .field("waiters", &self.core.waiters.len())
+            .finish()
+    }
+}
+
+impl BoundedSemaphore {
+    /// A semaphore with so many permits, and never more.
+    ///
+    /// asyncio: `BoundedSemaphore(value)`.
+    pub fn new(permits: usize) -> Self {
+        BoundedSemaphore { semaphore: Semaphore::new(permits), bound: permits }
+    }
+
+    /// As [`Semaphore::acquire`].
+    ///
+    /// # Panics
+    ///
+    /// When polled after it was over.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// onelane::run(async {
+    ///     let semaphore = onelane::sync::BoundedSemaphore::new(1);
+    ///     let _permit = semaphore.acquire().await;
+    ///     assert!(semaphore.is_locked());
+    /// });
+    /// ```
+    pub fn acquire(&self) -> SemaphoreAcquire {
+        self.semaphore.acquire()
+    }
+
+    /// As [`Semaphore::try_acquire`].
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let semaphore = onelane::sync::BoundedSemaphore::new(0);
+    /// assert!(semaphore.try_acquire().is_none());
+    /// ```
+    pub fn try_acquire(&self) -> Option<Permit> {
+        self.semaphore.try_acquire()
+    }
+
+    /// Gives back a permit that was [forgotten](Permit::forget).
+    ///
+    /// To give back one that was not taken, or one whose guard will give it back, is a mistake in the program's counting and not
+    /// something to be handled, so it is a panic, where asyncio raises `ValueError`. asyncio notices it when the count is full, we
+    /// notice it at once, and so the drop of a [`Permit`] never fails.
+    ///
+    /// asyncio: `BoundedSemaphore.release()`.
+    ///
+    /// # Panics
+    ///
+    /// If no permit was forgotten that has not been released since.
+    ///
+    /// # Examples
+    ///
+    /// ```should_panic
+    /// onelane::sync::BoundedSemaphore::new(1).release();
+    /// ```
+    #[track_caller]
+    pub fn release(&self) {
+        let core = &self.semaphore.core;
+        let forgotten = core.forgotten.get().checked_sub(1);
+        let Some(forgotten) = forgotten else {
+            panic!(
+                "a BoundedSemaphore of {} was released too many times; release() gives back permits that were forgotten with \
+                 Permit::forget(), all others come back when they are dropped",
+                self.bound
+            );
+        };
+        core.forgotten.set(forgotten);
+        core.release();
+    }
+
+    /// As [`Semaphore::is_locked`].
+    #[doc(alias = "locked")]
+    pub fn is_locked(&self) -> bool {
+        self.semaphore.is_locked()
+    }
+
+    /// As [`Semaphore::available_permits`].
+    pub fn available_permits(&self) -> usize {
+        self.semaphore.available_permits()
+    }
+}
+
+impl fmt::Debug for Semaphore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.show("Semaphore", f)
+    }
+}
+
+impl fmt::Debug for BoundedSemaphore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.semaphore.show("BoundedSemaphore", f)
+    }
+}
+
+/// The future of [`Semaphore::acquire`].
+#[must_use = "futures do nothing unless they are awaited"]
+pub struct SemaphoreAcquire {
+    core: Rc<Core>,
+    ticket: Ticket,
+    over: bool,
+}
+
+impl Future for SemaphoreAcquire {
+    type Output = Permit;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Permit> {
+        let this = &mut *self;
+        assert!(!this.over, "an acquire() was polled after it was over; acquire again with a new one");
+        if this.ticket.is_in_line() {
+            ready!(this.ticket.poll(context));
+        } else if this.core.is_locked() {
+            this.ticket.enter(this.core.clone(), 0);
+            ready!(this.ticket.poll(context));
+        } else {
+            this.core.take();
+            this.over = true;
+            return Poll::Ready(Permit { core: Some(this.core.clone()) });
+        }
+        this.over = true;
+        let permit = Permit { core: Some(this.core.clone()) };
+        this.core.hand_out();
+        Poll::Ready(permit)
+    }
+}
+
+impl Drop for SemaphoreAcquire {
+    fn drop(&mut self) {
+        if self.ticket.is_in_line() {
+            if self.ticket.leave() {
+                self.core.put_back();
+            }
+            self.core.hand_out();
+        }
+    }
+}
+
+impl fmt::Debug for SemaphoreAcquire {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SemaphoreAcquire").field("begun", &self.ticket.is_in_line()).field("over", &self.over).finish()
+    }
+}
+
+/// One permit of a [`Semaphore`], which goes back when this is dropped. It keeps the semaphore's count alive and has no lifetime, so
+/// it may be given to another task.
+///
+/// # Examples
+///
+/// ```
+/// onelane::run(async {
+///     let semaphore = onelane::sync::Semaphore::new(1);
+///     let permit = semaphore.acquire().await;
+///     onelane::spawn(async move { drop(permit) }).await.unwrap();
+///     assert!(!semaphore.is_locked());
+/// });
+/// ```
+#[must_use = "the permit goes back when this is dropped"]
+pub struct Permit {
+    /// None once it was forgotten.
+    core: Option<Rc<Core>>,
+}
+
+impl Permit {
+    /// Keeps the permit: it does not come back but by `release()`.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// onelane::run(async {
+    ///     let semaphore = onelane::sync::Semaphore::new(1);
+    ///     semaphore.acquire().await.forget();
+    ///     assert_eq!(semaphore.available_permits(), 0);
+    ///     semaphore.release();
+    ///     assert_eq!(semaphore.available_permits(), 1);
+    /// });
+    /// ```
+    pub fn forget(mut self) {
+        if let Some(core) = self.core.take() {
+            core.forgotten.set(core.forgotten.get().saturating_add(1));
+        }
+    }
+}
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        if let Some(core) = self.core.take() {
+            core.release();
+        }
+    }
+}
+
+impl fmt::Debug for Permit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Permit")
+    }
+}
