@@ -9,7 +9,7 @@
 //! Does not know why it is interrupted.
 
 use crate::kernel::context;
-use crate::kernel::task::{AnyTask, Unwinding, same};
+use crate::kernel::task::{AnyTask, Ending, Unwinding, same};
 use std::cell::Cell;
 use std::pin::Pin;
 use std::rc::Rc;
@@ -20,6 +20,8 @@ pub(crate) struct Block<F> {
     /// In a box, so that it can be dropped when it is interrupted, and moved with the rest. None when it is over.
     future: Option<Pin<Box<F>>>,
     interruption: Rc<Interruption>,
+    /// The task that is awaited, if the future is an await of one: what it says in spite of an interruption counts.
+    awaited: Option<Rc<dyn AnyTask>>,
     /// Since the interruption has come to the first step.
     unwinding: Option<Unwinding>,
 }
@@ -105,7 +107,11 @@ impl Interruption {
 
 impl<F> Block<F> {
     pub(crate) fn new(future: F) -> Self {
-        Block { future: Some(Box::pin(future)), interruption: Rc::default(), unwinding: None }
+        Self::awaiting(None, future)
+    }
+
+    pub(crate) fn awaiting(awaited: Option<Rc<dyn AnyTask>>, future: F) -> Self {
+        Block { future: Some(Box::pin(future)), interruption: Rc::default(), awaited, unwinding: None }
     }
 
     pub(crate) fn interruption(&self) -> &Rc<Interruption> {
@@ -140,12 +146,21 @@ impl<F: Future> Block<F> {
         if self.interruption.pending.get() || self.unwinding.is_some() {
             let caught = ready!(self.unwind(context));
             self.unwinding = None;
-            if !caught {
+            if !caught && !self.was_resisted() {
                 return Poll::Ready(Err(Interrupted));
             }
         }
         let future = self.future.as_mut().expect("a block is not polled after it is over");
         future.as_mut().poll(context).map(Ok)
+    }
+
+    /// Whether the task that is awaited was cancelled, and has ended otherwise. One that had ended before was not cancelled: its
+    /// value came too late.
+    fn was_resisted(&self) -> bool {
+        self.awaited.as_ref().map(|task| task.header()).is_some_and(|header| {
+            let ending = header.ending.get();
+            header.cancelling.get() > 0 && ending.is_some() && ending != Some(Ending::Cancelled)
+        })
     }
 
     /// Polls the cleanups inside. Ready when they are through, or when the interruption was caught.

@@ -158,6 +158,8 @@ enum Key {
 impl Handle {
     #[track_caller]
     pub(crate) fn soon(kernel: &Kernel, callback: impl FnOnce() + 'static) -> Self {
+        // Who called from elsewhere before has come before.
+        kernel.drain();
         let key = kernel.call_soon(kernel.callback(callback));
         Self::new(kernel, Key::Soon(key), None)
     }

@@ -24,7 +24,8 @@ use std::task::{Context, Poll, ready};
 /// The cleanup is a future that may await. It begins with the first poll of `future` only: what was never begun is not cleaned
 /// up. When the task is cancelled, what is inside is dropped first, then the cleanup runs in the same task, then the scope
 /// around this one has its turn. The task has ended when its last cleanup has, so whoever awaits it, waits for that, and so do a
-/// [`timeout`](crate::timeout()) around it and [`run`](crate::run()) at its end.
+/// [`timeout`](crate::timeout()) around it and [`run`](crate::run()) at its end. A [`sleep`](crate::sleep()) that is handed in as a cleanup counts from its making, as always;
+/// in an `async` block it counts from the cleanup.
 ///
 /// Another cancellation while the cleanup runs ends the cleanup. Dropped without a cancellation, in a `select!` that something else has won
 /// for example, it hands the cleanup over to a task of its own.

@@ -14,7 +14,8 @@ use std::task::{Context, Poll, Waker};
 
 /// The `Send` handle of a loop: starts tasks and callbacks on it from any thread.
 ///
-/// What is sent is taken over at the beginning of the loop's next turn, in the order of sending, and wakes a loop that sleeps.
+/// What is sent is taken over at the beginning of the loop's next turn, in the order of sending, and wakes a loop that sleeps. A
+/// `call_soon` on the loop's own thread goes behind what was sent before.
 /// While a `Remote` is alive, a loop on a virtual clock waits for what may come, instead of reporting a deadlock; its clock
 /// jumps all the same. It does not keep the loop alive.
 ///

@@ -30,8 +30,9 @@ use std::task::{Context, Poll, Waker, ready};
 /// A cancellation of the task cancels the children; the task ends when they have ended, cleanups and all. A second cancellation
 /// changes nothing about that. `body` is not polled meanwhile, and what it holds is dropped behind the children.
 ///
-/// Cancel safety: dropped without a cancellation, in a `select!` that something else has won for example, it cancels the children
-/// and cannot wait for their end.
+/// Cancel safety: errors of children are lost with a group that is cancelled, interrupted or dropped; their panics go to the
+/// exception handler then. Dropped without a cancellation, in a `select!` that something else has won for example, it cancels the
+/// children and cannot wait for their end.
 ///
 /// asyncio: `async with TaskGroup() as group: ...`.
 ///
@@ -41,7 +42,7 @@ use std::task::{Context, Poll, Waker, ready};
 ///
 /// # Panics
 ///
-/// With the panic of `body`, when the children have ended. When it is polled, if no loop is running on this thread.
+/// With the panic of `body`, when the children have ended.
 ///
 /// # Cost
 ///
@@ -409,15 +410,14 @@ impl<F: Future, E: 'static> RunGroup<F, E> {
         self.record.end();
         self.place.leave();
         self.state.stage.set(Stage::Finished);
+        // If the body panicked, that goes on, and the panics of children reach the exception handler.
+        let output = self.ended.take().expect("the body is over").unwrap_or_else(|payload| resume_unwind(payload));
         let told = |failure: Failure<E>| {
             failure.child.header().looked_at.set(true);
             failure.error
         };
         let errors = self.state.failures.take().into_iter().map(told).collect();
-        match self.ended.take().expect("the body is over") {
-            Ok(output) => Poll::Ready((output, errors)),
-            Err(payload) => resume_unwind(payload),
-        }
+        Poll::Ready((output, errors))
     }
 }
 

@@ -72,7 +72,7 @@ impl From<Elapsed> for std::io::Error {
 #[track_caller]
 pub fn timeout<F: IntoFuture>(duration: Duration, future: F) -> Timeout<F::IntoFuture> {
     let kernel = running("timeout()");
-    Timeout::new(&kernel, kernel.clock.now().after(duration), future.into_future())
+    Timeout::new(&kernel, kernel.clock.now().after(duration), Block::new(future.into_future()))
 }
 
 /// Runs a future in the current task until a moment of the loop's [`time`](crate::time()) at most. Otherwise as [`timeout`].
@@ -101,7 +101,7 @@ pub fn timeout<F: IntoFuture>(duration: Duration, future: F) -> Timeout<F::IntoF
 #[track_caller]
 pub fn timeout_at<F: IntoFuture>(moment: Instant, future: F) -> Timeout<F::IntoFuture> {
     let kernel = running("timeout_at()");
-    Timeout::new(&kernel, kernel.clock.time_at(moment), future.into_future())
+    Timeout::new(&kernel, kernel.clock.time_at(moment), Block::new(future.into_future()))
 }
 
 /// The future of [`timeout`] and [`timeout_at`].
@@ -314,18 +314,16 @@ impl Deadline {
 
 impl fmt::Debug for Deadline {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Deadline")
-            .field("stage", &self.limit.stage.get())
-            .field("when", &self.limit.when.get())
-            .finish()
+        let when = Some(self.limit.when.get()).filter(|&when| when != Time::NEVER);
+        f.debug_struct("Deadline").field("stage", &self.limit.stage.get()).field("when", &when).finish()
     }
 }
 
 impl<F> Timeout<F> {
-    fn new(kernel: &Kernel, deadline: Time, future: F) -> Self {
+    fn new(kernel: &Kernel, deadline: Time, block: Block<F>) -> Self {
         let limit = Limit::new(kernel, deadline);
         limit.taken.set(true);
-        Timeout { block: Block::new(future), limit }
+        Timeout { block, limit }
     }
 
     /// Its deadline, to be put off from elsewhere.
@@ -390,7 +388,7 @@ impl<T: Clone> Awaitable for &Task<T> {
 }
 
 /// Waits for a future or a task for `duration` at most, counted from this call. If the time is up, a task is cancelled, and the
-/// wait is over when it has ended.
+/// wait is over when it has ended. A task that returns a value all the same, or panics, gives that.
 ///
 /// As [`timeout`], but for a duration of zero: then what has ended already gives its result, a task is cancelled at once, and
 /// a future is dropped without ever having been polled.
@@ -428,7 +426,9 @@ pub fn wait_for<A: Awaitable>(awaitable: A, duration: Duration) -> WaitFor<A::In
     let kernel = running("wait_for()");
     if !duration.is_zero() {
         let deadline = kernel.clock.now().after(duration);
-        return WaitFor { way: Way::Timed(Timeout::new(&kernel, deadline, awaitable.into_future())) };
+        let task = awaitable.as_task().map(|task| task.cell);
+        let block = Block::awaiting(task, awaitable.into_future());
+        return WaitFor { way: Way::Timed(Timeout::new(&kernel, deadline, block)) };
     }
     let task = awaitable.as_task();
     let future = Some(Box::pin(awaitable.into_future()));

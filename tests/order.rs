@@ -12,8 +12,8 @@ use onelane::{
 use std::cell::{Cell, RefCell};
 use std::future::{pending, poll_fn};
 use std::rc::Rc;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::task::Waker;
 use std::thread;
 
@@ -540,4 +540,23 @@ fn block_in_a_poll_and_catch_up() {
         gather(tasks).await.unwrap();
     });
     assert_eq!(trace.take(), ["1", "2", "3"]);
+}
+
+/// Who called first is called first, whether from elsewhere or from here.
+#[test]
+fn call_from_elsewhere_and_from_here_in_the_order_of_the_calls() {
+    let trace = Arc::new(Mutex::new(Vec::new()));
+    let event_loop = virtual_loop();
+    let remote = event_loop.remote();
+    for (number, from_elsewhere) in [true, false, false, true, true, false].into_iter().enumerate() {
+        let trace = trace.clone();
+        let call = move || trace.lock().unwrap().push(number);
+        if from_elsewhere {
+            remote.call_soon(call).unwrap();
+        } else {
+            event_loop.call_soon(call);
+        }
+    }
+    event_loop.turn();
+    assert_eq!(*trace.lock().unwrap(), [0, 1, 2, 3, 4, 5]);
 }

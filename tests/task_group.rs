@@ -369,3 +369,22 @@ fn multiply_and_stop_at_one_failure() {
     });
     assert!(made.get() > 3);
 }
+
+/// The panic of the body goes on; that of a child is told to the exception handler, since nobody else will hear of it.
+#[test]
+fn panic_in_the_body_and_in_a_child() {
+    let (event_loop, told) = telling_loop();
+    let message = panic_of(|| {
+        event_loop.run(task_group(async |group| {
+            drop(group.spawn(finally(std::future::pending::<()>(), async { panic!("child") })));
+            yield_now().await;
+            if !onelane::all_tasks().is_empty() {
+                panic!("body");
+            }
+        }))
+    });
+    assert_eq!(
+        (message.as_str(), told.take()),
+        ("body", vec!["a task panicked and nobody looked at its result: child".into()])
+    );
+}

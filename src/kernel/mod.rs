@@ -196,7 +196,7 @@ impl Kernel {
 
     /// Takes over what came from elsewhere, in the order in which it came.
     #[inline]
-    fn drain(&self) {
+    pub(crate) fn drain(&self) {
         if self.inbox().has_messages() {
             self.read_messages();
         }

@@ -238,7 +238,7 @@ mod timeout_tests {
             let deadline = Deadline::after(10 * SECOND);
             let inside = async { format!("{deadline:?}") };
             let repr = deadline.limit(inside).await.unwrap();
-            assert_eq!(repr, "Deadline { stage: Active, when: Time(10000000000) }");
+            assert_eq!(repr, "Deadline { stage: Active, when: Some(Time(10000000000)) }");
         });
     }
 
