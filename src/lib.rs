@@ -101,6 +101,11 @@ pub use yield_now::{YieldNow, yield_now};
 #[doc = include_str!("../README.md")]
 struct Readme;
 
+/// So are those of the page for those who come from asyncio.
+#[cfg(doctest)]
+#[doc = include_str!("../docs/asyncio.md")]
+struct ForThoseWhoComeFromAsyncio;
+
 /// What `gather!` expands to.
 #[doc(hidden)]
 pub mod __private {
