@@ -249,28 +249,30 @@ impl Kernel {
         if let Some(watch) = &self.watch {
             return self.step_watched(watch);
         }
-        while self.go_on(self.wakers.switch::<false>(&calm)) {}
-    }
-
-    /// Does what is to be done when `switch` has stopped. False if this turn's entries are through.
-    #[inline]
-    fn go_on(&self, halt: Halt) -> bool {
-        let mut next = Some(halt);
-        while let Some(halt) = next.take() {
-            match halt {
-                Halt::Over => return false,
-                Halt::Stepped(_) => {}
-                Halt::Call(entry) => self.call(entry),
-                Halt::Ready(task) => self.returned(&task),
-                Halt::Suspended(task) => {
-                    // It was cancelled while it ran: what it waits for now decides where that goes.
-                    self.wakers.leave_step();
-                    self.cancel_suspended(&task);
-                }
-                Halt::Condemned(task) => next = self.unwind(&task),
+        loop {
+            match self.wakers.switch::<false>(&calm) {
+                Halt::Over => return,
+                halt => self.go_on(halt),
             }
         }
-        true
+    }
+
+    /// Does what is to be done when `switch` has stopped. Each turn comes by here, so it is a part of `step` and no call.
+    #[inline(always)]
+    fn go_on(&self, halt: Halt) {
+        match halt {
+            Halt::Over | Halt::Stepped(_) => {}
+            Halt::Call(entry) => self.call(entry),
+            Halt::Ready(task) => self.returned(&task),
+            Halt::Suspended(task) => self.suspended(&task),
+            Halt::Condemned(task) => self.unwind(&task),
+        }
+    }
+
+    /// It was cancelled while it ran: what it waits for now decides where that goes.
+    fn suspended(&self, task: &Rc<dyn AnyTask>) {
+        self.wakers.leave_step();
+        self.cancel_suspended(task);
     }
 
     /// As `step`, with a look at the time after each entry.
@@ -279,10 +281,11 @@ impl Kernel {
         loop {
             let began = Instant::now();
             let halt = self.wakers.switch::<true>(|| false);
-            let task = halt.task().cloned();
-            if !self.go_on(halt) {
+            if let Halt::Over = halt {
                 return;
             }
+            let task = halt.task().cloned();
+            self.go_on(halt);
             let took = began.elapsed();
             if took >= watch.limit {
                 self.wakers.leave_step();
@@ -354,7 +357,8 @@ impl Kernel {
 
     /// A step of a task that was cancelled: its cleanups come first, innermost first (`unwind.rs`), then its future is dropped. If the
     /// cancellation is caught on the way, the step goes on.
-    fn unwind(&self, task: &Rc<dyn AnyTask>) -> Option<Halt> {
+    #[inline(never)]
+    fn unwind(&self, task: &Rc<dyn AnyTask>) {
         let header = task.header();
         let mut unwinding = header.take_unwinding().unwrap_or_else(Unwinding::new);
         if self.wakers.begin_unwinding(header) {
@@ -371,7 +375,7 @@ impl Kernel {
                     if self.wakers.suspend_unwinding(header) {
                         self.cancel_suspended(task);
                     }
-                    return None;
+                    return;
                 }
                 Err(payload) => {
                     let before = std::mem::replace(&mut unwinding.error, TaskError::Panicked(Panic::new(payload)));
@@ -380,11 +384,15 @@ impl Kernel {
             }
         };
         if caught {
-            return self.wakers.end_unwinding(header);
+            match self.wakers.end_unwinding(header) {
+                Some(Halt::Ready(task)) => self.returned(&task),
+                Some(Halt::Suspended(task)) => self.suspended(&task),
+                _ => {}
+            }
+            return;
         }
         self.wakers.drop_future(task);
         self.fail(task, unwinding.error);
-        None
     }
 
     /// The future was dropped, and whatever it returned does not count.
@@ -490,11 +498,7 @@ impl Kernel {
     #[inline]
     pub(crate) fn new_header(&self, name: Option<Rc<str>>, spawned_at: &'static Location<'static>) -> Header {
         self.spawned.set(self.spawned.get() + 1);
-        let header = Header::new(self.spawned.get(), self.id(), spawned_at, name);
-        if self.has_locals.get() {
-            self.hand_locals_on(&header);
-        }
-        header
+        Header::new(self.spawned.get(), self.id(), spawned_at, name)
     }
 
     /// Queues a new task. While the loop shuts down it is cancelled, and its future is dropped in the next turn.
@@ -507,6 +511,9 @@ impl Kernel {
 
     #[inline]
     pub(crate) fn insert(&self, task: Rc<dyn AnyTask>) {
+        if self.has_locals.get() {
+            self.hand_locals_on(task.header());
+        }
         self.wakers.insert(task.clone());
         if self.closing.get() {
             self.cancel(&task);
@@ -516,6 +523,7 @@ impl Kernel {
     /// Queues a task for a cleanup whose own task did not come to it. It runs also while the loop shuts down.
     pub(crate) fn spawn_cleanup<F: Future + 'static>(&self, header: Header, make: impl FnOnce(&Header) -> F) {
         let future = make(&header);
+        self.hand_locals_on(&header);
         self.wakers.insert(TaskCell::new(header, future));
     }
 
