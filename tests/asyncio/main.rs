@@ -10,6 +10,7 @@ mod common;
 
 mod as_completed;
 mod cancellation;
+mod condition;
 mod eager;
 mod event;
 mod future;
@@ -19,6 +20,7 @@ mod loop_core;
 mod remote;
 mod runner;
 mod runner_interrupt;
+mod semaphore;
 mod shield;
 mod sleep;
 mod task;
