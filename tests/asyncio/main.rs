@@ -9,6 +9,7 @@
 mod common;
 
 mod as_completed;
+mod barrier;
 mod cancellation;
 mod condition;
 mod eager;
