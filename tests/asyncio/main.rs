@@ -18,6 +18,7 @@ mod future;
 mod gather;
 mod lock;
 mod loop_core;
+mod queues;
 mod remote;
 mod runner;
 mod runner_interrupt;
