@@ -9,14 +9,20 @@
 mod common;
 
 mod as_completed;
+mod barrier;
 mod cancellation;
+mod condition;
 mod eager;
+mod event;
 mod future;
 mod gather;
+mod lock;
 mod loop_core;
+mod queues;
 mod remote;
 mod runner;
 mod runner_interrupt;
+mod semaphore;
 mod shield;
 mod sleep;
 mod task;
