@@ -10,8 +10,9 @@
 use crate::current::{Record, running};
 use crate::error::TaskError;
 use crate::kernel::calls::Call;
+use crate::kernel::locals::Locals;
 use crate::kernel::task::{Awaited, Ending, Outcome, Wait};
-use crate::kernel::{context, exceptions};
+use crate::kernel::{callback_with, context, exceptions};
 use crate::task::CallbackId;
 use std::cell::{Cell, Ref, RefCell};
 use std::collections::BTreeMap;
@@ -92,8 +93,9 @@ enum Then<T> {
     Wake(Waker),
     /// Queue one of ours.
     Queue(Call),
-    /// Queue a callback of the user's. It is given the promise only then, so that it does not keep it alive before.
-    CallBack(Callback<T>),
+    /// Queue a callback of the user's, with the task-local values that it sees. It is given the promise only then, so that it
+    /// does not keep it alive before.
+    CallBack(Callback<T>, Locals),
 }
 
 thread_local! {
@@ -287,11 +289,11 @@ impl<T> Promise<T> {
                 }
                 (Then::Wake(waker), None) => waker.wake(),
                 (Then::Queue(call), Some(kernel)) => _ = kernel.call_soon(call),
-                (Then::CallBack(callback), Some(kernel)) => {
+                (Then::CallBack(callback, locals), Some(kernel)) => {
                     let promise = self.clone();
-                    kernel.call_soon(Call::Once(Box::new(move || callback(&promise))));
+                    kernel.call_soon(callback_with(locals, move || callback(&promise)));
                 }
-                (Then::Queue(_) | Then::CallBack(_), None) => {}
+                (Then::Queue(_) | Then::CallBack(..), None) => {}
             }
         }));
         if let Err(payload) = told {
@@ -418,10 +420,11 @@ impl<T: 'static> Promise<T> {
         let kernel = running("add_done_callback() of a promise");
         if self.is_done() {
             let promise = self.clone();
-            kernel.call_soon(Call::Once(Box::new(move || callback(&promise))));
+            kernel.call_soon(kernel.callback(move || callback(&promise)));
             return CallbackId::in_promise(0);
         }
-        CallbackId::in_promise(self.cell.add_waiter(Some(kernel.id()), Then::CallBack(Box::new(callback))))
+        let then = Then::CallBack(Box::new(callback), kernel.locals_for_callback());
+        CallbackId::in_promise(self.cell.add_waiter(Some(kernel.id()), then))
     }
 }
 

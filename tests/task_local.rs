@@ -4,7 +4,7 @@
 mod common;
 
 use common::{Census, Member, Trace, ms, on_drop, panic_of, telling_loop, virtual_loop};
-use onelane::{call_later, call_soon, finally, gather, sleep, spawn, task_local, yield_now};
+use onelane::{Clock, EventLoop, Promise, call_later, call_soon, finally, gather, sleep, spawn, task_local, yield_now};
 use std::rc::Rc;
 
 task_local! {
@@ -174,4 +174,72 @@ fn reset_to_nothing_and_to_the_default() {
 fn ask_outside_of_a_loop() {
     assert_eq!((NAME.try_get(), LEVEL.get()), (None, 7));
     assert!(panic_of(|| LEVEL.set(8)).contains("no running event loop"));
+}
+
+/// What a callback or a destructor sets is nobody's afterwards: neither the next callback sees it, nor a task, nor the next run.
+#[test]
+fn leave_nothing_behind_a_callback() {
+    let trace = Trace::new();
+    let event_loop = virtual_loop();
+    let set = || {
+        call_soon(|| drop(LEVEL.set(1)));
+        call_later(ms(1), || drop(LEVEL.set(2)));
+    };
+    event_loop.run(async {
+        set();
+        let copy = trace.clone();
+        drop(spawn(async move { drop(LOUD.set(OnDrop(copy))) }));
+        sleep(ms(2)).await;
+        let copy = trace.clone();
+        call_soon(move || copy.push(format!("callback {}", LEVEL.get())));
+        yield_now().await;
+        trace.push(format!("task {}", spawn(async { LEVEL.get() }).await.unwrap()));
+    });
+    trace.push(format!("run {}", event_loop.run(async { LEVEL.get() })));
+    assert_eq!(trace.take(), ["dropped at level Some(7)", "callback 7", "task 7", "run 7"]);
+}
+
+#[test]
+fn see_in_callbacks_of_a_promise_what_was_set_when_they_were_added() {
+    let trace = Trace::new();
+    virtual_loop().run(async {
+        let promise = Promise::new();
+        for level in 1..3 {
+            drop(LEVEL.set(level));
+            let copy = trace.clone();
+            promise.add_done_callback(move |_| {
+                copy.push(format!("pending {}", LEVEL.get()));
+                drop(LEVEL.set(9));
+            });
+        }
+        drop(LEVEL.set(3));
+        promise.set_result(()).unwrap();
+        let copy = trace.clone();
+        promise.add_done_callback(move |_| copy.push(format!("done {}", LEVEL.get())));
+        drop(LEVEL.set(4));
+        yield_now().await;
+        assert_eq!(LEVEL.get(), 4);
+    });
+    assert_eq!(trace.take(), ["pending 1", "pending 2", "done 3"]);
+}
+
+#[test]
+fn see_in_the_exception_handler_the_values_of_the_callback() {
+    let seen = Trace::new();
+    let copy = seen.clone();
+    let event_loop = EventLoop::builder()
+        .clock(Clock::Virtual)
+        .exception_handler(move |exception| copy.push(format!("{} {}", exception.panic.message(), LEVEL.get())))
+        .build();
+    event_loop.run(async {
+        call_soon(|| panic!("unset"));
+        drop(LEVEL.set(8));
+        call_soon(|| panic!("inherited"));
+        call_soon(|| {
+            drop(LEVEL.set(9));
+            panic!("set");
+        });
+        yield_now().await;
+    });
+    assert_eq!(seen.take(), ["unset 7", "inherited 8", "set 9"]);
 }

@@ -1,4 +1,4 @@
-//! What the architecture says of the source, and what the source says: floors, tags, unsafe code.
+//! What the documents say of the source and of the tests, and what these say: floors, tags, unsafe code, the twins of asyncio's tests.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -118,4 +118,77 @@ fn unsafe_code_stands_in_two_files() {
         let has = ["unsafe {", "unsafe fn", "unsafe impl", "allow(unsafe_code"].iter().any(|word| text.contains(word));
         assert_eq!(has, allowed.contains(&file.as_str()), "{file}");
     }
+}
+
+/// The rows of the table in `docs/asyncio.md`: a test as `Class::name`, its state, and why.
+fn asyncio_rows(table: &str) -> Vec<(&str, &str, &str)> {
+    let rows = table.lines().filter_map(|line| line.strip_prefix("| `")?.strip_suffix('|')?.split_once("` | "));
+    let columns = rows.map(|(test, rest)| (test, rest.split_once(" |").expect("three columns")));
+    columns.map(|(test, (state, why))| (test, state, why.trim())).collect()
+}
+
+/// The name of a module that is named after a Python class.
+fn snake_case(class: &str) -> String {
+    let mut name = String::new();
+    for letter in class.trim_start_matches('_').chars() {
+        if letter.is_uppercase() && !name.is_empty() {
+            name.push('_');
+        }
+        name.extend(letter.to_lowercase());
+    }
+    name
+}
+
+/// The tests of `tests/asyncio/`: the module, and the name.
+fn twins() -> Vec<(String, String)> {
+    let mut found = Vec::new();
+    for text in sources("tests/asyncio").values() {
+        let (mut module, mut is_test) = ("", false);
+        for line in text.lines() {
+            let word = |before| line.trim_start().strip_prefix(before)?.split(['(', ' ']).next();
+            if let Some(name) = line.strip_prefix("mod ").and_then(|rest| rest.strip_suffix(" {")) {
+                module = name;
+            } else if line.trim() == "#[test]" {
+                is_test = true;
+            } else if let Some(name) = word("fn ").filter(|_| std::mem::take(&mut is_test)) {
+                found.push((module.to_string(), name.to_string()));
+            }
+        }
+    }
+    found
+}
+
+#[test]
+fn each_test_of_asyncio_is_told_of() {
+    let page = document("docs/asyncio.md");
+    let table = page.split("<!-- tests -->").nth(1).expect("the table stands between two marks");
+    let rows = asyncio_rows(table);
+    let twins: BTreeSet<(String, String)> = twins().into_iter().collect();
+    let mut names = BTreeMap::new();
+    let mut counts = BTreeMap::from([("passes", 0), ("differs", 0), ("no meaning", 0), ("later", 0)]);
+    for (test, state, why) in &rows {
+        let (class, name) = test.split_once("::").unwrap_or_else(|| panic!("{test} names no class"));
+        let twin = (snake_case(class), name.to_string());
+        *counts.get_mut(state).unwrap_or_else(|| panic!("{test} is in no state: {state}")) += 1;
+        if *state == "passes" {
+            assert!(twins.contains(&twin), "{test} is said to pass, and has no test in tests/asyncio/");
+        } else {
+            assert!(why.ends_with('.'), "{test} is not said why: {why}");
+        }
+        assert!(names.insert(twin, state).is_none(), "{test} has two rows");
+    }
+    let classes: BTreeSet<&String> = names.keys().map(|(module, _)| module).collect();
+    for (module, name) in twins.iter().filter(|(module, name)| classes.contains(module) && name.starts_with("test_")) {
+        assert!(
+            names.contains_key(&(module.clone(), name.clone())),
+            "{module}::{name} of tests/asyncio/ has no row in docs/asyncio.md"
+        );
+    }
+    let [passes, differs, no_meaning, later] = ["passes", "differs", "no meaning", "later"].map(|state| counts[state]);
+    let counted = format!(
+        "{} tests: {passes} pass, {differs} differ, {no_meaning} have no meaning here, {later} come later.",
+        rows.len()
+    );
+    assert!(table.contains(&counted), "docs/asyncio.md does not say: {counted}");
+    assert!(rows.len() == 492 && passes >= 300, "{counted}");
 }

@@ -442,7 +442,17 @@ impl Kernel {
     fn run(&self, call: Call) {
         self.calling.set(true);
         call.run();
+        self.called();
+    }
+
+    /// A callback is over, and so are the values that it saw.
+    fn called(&self) {
         self.calling.set(false);
+        if self.has_locals.get() {
+            let locals = self.callback_locals.take();
+            // Their destructors are foreign code, and belong to no callback any more.
+            self.tolerate(|| drop(locals));
+        }
     }
 
     /// Runs `act`, and again after each panic, until it comes to its end.
@@ -460,9 +470,12 @@ impl Kernel {
     #[cold]
     fn panicked(&self, payload: Box<dyn Any + Send>) {
         let Some(task) = self.wakers.running() else {
-            let calling = self.calling.replace(false);
-            let message = if calling { exceptions::IN_A_CALLBACK } else { exceptions::AT_AN_END };
-            return exceptions::reached_nobody(self.id(), message, payload);
+            if !self.calling.get() {
+                return exceptions::reached_nobody(self.id(), exceptions::AT_AN_END, payload);
+            }
+            // The handler sees the values of the callback.
+            exceptions::reached_nobody(self.id(), exceptions::IN_A_CALLBACK, payload);
+            return self.called();
         };
         self.tolerate(move || {
             self.tolerate(|| self.wakers.drop_future(&task));
@@ -571,7 +584,8 @@ impl Kernel {
 
     // ---- task-local values ----
 
-    /// Those of the task that is being stepped, or of the callback that is being called.
+    /// Those of the task that is being stepped, or of the callback that is being called. A destructor that runs in neither sees
+    /// none, and what it sets is lost.
     pub(crate) fn locals(&self) -> Locals {
         match self.current() {
             Some(task) => task.header().locals(),
@@ -583,7 +597,8 @@ impl Kernel {
         self.has_locals.set(true);
         let before = match self.current() {
             Some(task) => task.header().replace_locals(locals),
-            None => self.callback_locals.replace(locals),
+            None if self.calling.get() => self.callback_locals.replace(locals),
+            None => locals,
         };
         // Here, where no borrow is held.
         drop(before);
@@ -597,18 +612,14 @@ impl Kernel {
         }
     }
 
+    /// The values which a callback sees that is asked for now.
+    pub(crate) fn locals_for_callback(&self) -> Locals {
+        if self.has_locals.get() { self.locals() } else { Locals::default() }
+    }
+
     /// A callback that sees the values which are set now.
     pub(crate) fn callback(&self, callback: impl FnOnce() + 'static) -> Call {
-        let locals = if self.has_locals.get() { self.locals() } else { Locals::default() };
-        if locals.is_empty() {
-            return Call::Once(Box::new(callback));
-        }
-        Call::Once(Box::new(move || {
-            let kernel = context::running().expect("a callback is called in a turn of its loop");
-            let before = kernel.callback_locals.replace(locals);
-            let _restored = Restore { kernel, before };
-            callback();
-        }))
+        callback_with(self.locals_for_callback(), callback)
     }
 
     /// The task that is being stepped.
@@ -710,17 +721,16 @@ impl Kernel {
     }
 }
 
-/// Puts the task-local values back that were there before a callback, also if it panics.
-struct Restore {
-    kernel: Rc<Kernel>,
-    before: Locals,
-}
-
-impl Drop for Restore {
-    fn drop(&mut self) {
-        let own = self.kernel.callback_locals.replace(std::mem::take(&mut self.before));
-        drop(own);
+/// A callback that sees these values. Whoever calls it takes them away again, also if it panics.
+pub(crate) fn callback_with(locals: Locals, callback: impl FnOnce() + 'static) -> Call {
+    if locals.is_empty() {
+        return Call::Once(Box::new(callback));
     }
+    Call::Once(Box::new(move || {
+        let kernel = context::running().expect("a callback is called in a turn of its loop");
+        kernel.callback_locals.replace(locals);
+        callback();
+    }))
 }
 
 fn add(counter: &Cell<usize>, number: usize) {

@@ -1,10 +1,10 @@
 //! Cancellations that are caught, and how they are counted: twins of `test_tasks.py`.
 
 mod base_task_tests {
-    use crate::common::{Post, ms, virtual_loop};
-    use crate::except_cancelled;
+    use crate::common::{ms, virtual_loop};
+    use crate::{except_cancelled, is_awaited};
     use onelane::{
-        Cancelled, Elapsed, TaskError, TaskState, call_later, catch_cancel, current_task, sleep, spawn, time, yield_now,
+        Cancelled, Elapsed, Promise, TaskError, call_later, catch_cancel, current_task, sleep, spawn, time, yield_now,
     };
     use std::cell::Cell;
     use std::future::pending;
@@ -78,60 +78,51 @@ mod base_task_tests {
         });
     }
 
-    /// A future that is cancelled at the moment of `cancel` is a task: it counts the cancellation at once.
     #[test]
     fn test_cancel_task_catching() {
-        virtual_loop().run(async {
-            let first = Post::new();
-            let second = Rc::new(spawn(pending::<()>()));
-            let (wait, awaited) = (first.wait(), second.clone());
-            let task = spawn(async move {
-                wait.await;
-                match catch_cancel(async move { (&*awaited).await }).await {
-                    Err(Cancelled) => 42,
-                    Ok(result) => unreachable!("the second gives {result:?}"),
-                }
-            });
-            yield_now().await;
-            assert!(first.has_waker());
-            first.open();
-            yield_now().await;
-            assert_eq!((task.task_ref().state(), second.cancelling()), (TaskState::Waiting, 0));
-            task.cancel();
-            assert_eq!(second.cancelling(), 1);
-            assert_eq!((&task).await, Ok(42));
-            assert!(!task.is_cancelled() && second.is_cancelled());
+        let event_loop = virtual_loop();
+        let [fut1, fut2] = [(); 2].map(|()| Promise::<()>::new());
+        let (first, second) = (fut1.clone(), fut2.clone());
+        let task = event_loop.spawn(async move {
+            first.await.unwrap();
+            match catch_cancel(second.into_future()).await {
+                Err(Cancelled) => 42,
+                Ok(result) => unreachable!("the second gives {result:?}"),
+            }
         });
+        event_loop.turn();
+        assert!(is_awaited(&fut1));
+        fut1.set_result(()).unwrap();
+        event_loop.turn();
+        assert!(is_awaited(&fut2));
+        task.cancel();
+        assert!(fut2.is_cancelled());
+        assert_eq!(event_loop.run(&task), Ok(42));
+        assert!(!task.is_cancelled());
     }
 
     #[test]
     fn test_cancel_task_ignoring() {
-        virtual_loop().run(async {
-            let (first, third) = (Post::new(), Post::new());
-            let second = Rc::new(spawn(pending::<()>()));
-            let (waits, awaited) = ([first.wait(), third.wait()], second.clone());
-            let task = spawn(async move {
-                let [first, third] = waits;
-                first.await;
-                assert_eq!(catch_cancel(async move { (&*awaited).await }).await, Err(Cancelled));
-                third.await;
-                42
-            });
-            yield_now().await;
-            assert!(first.has_waker());
-            first.open();
-            yield_now().await;
-            assert_eq!((task.task_ref().state(), second.cancelling()), (TaskState::Waiting, 0));
-            task.cancel();
-            assert_eq!(second.cancelling(), 1);
-            while !third.has_waker() {
-                yield_now().await;
-            }
-            assert!(second.is_cancelled());
-            third.open();
-            assert_eq!((&task).await, Ok(42));
-            assert_eq!((third.polls(), task.is_cancelled()), (2, false));
+        let event_loop = virtual_loop();
+        let (fut1, fut2, fut3) = (Promise::<()>::new(), Promise::<()>::new(), Promise::new());
+        let (first, second, third) = (fut1.clone(), fut2.clone(), fut3.clone());
+        let task = event_loop.spawn(async move {
+            first.await.unwrap();
+            assert_eq!(catch_cancel(second.into_future()).await, Err(Cancelled));
+            (&third).await.unwrap()
         });
+        event_loop.turn();
+        assert!(is_awaited(&fut1));
+        fut1.set_result(()).unwrap();
+        event_loop.turn();
+        assert!(is_awaited(&fut2));
+        task.cancel();
+        assert!(fut2.is_cancelled());
+        event_loop.turn();
+        assert!(is_awaited(&fut3));
+        fut3.set_result(42).unwrap();
+        assert_eq!(event_loop.run(&task), Ok(42));
+        assert!(!fut3.is_cancelled() && !task.is_cancelled());
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 mod base_task_counting_tests {
     use crate::common::virtual_loop;
-    use onelane::{EventLoop, gather, yield_now};
+    use onelane::{EventLoop, gather, task_group, yield_now};
     use std::pin::Pin;
 
     /// How many tasks the loop has had, from the number that the next one gets.
@@ -19,6 +19,27 @@ mod base_task_counting_tests {
         let event_loop = virtual_loop();
         assert_eq!(event_loop.run(awaitable_chain(100)), 100);
         assert_eq!(count(&event_loop), 1);
+    }
+
+    fn recursive_taskgroups(width: usize, depth: usize) -> Pin<Box<dyn Future<Output = ()>>> {
+        Box::pin(async move {
+            if depth == 0 {
+                return;
+            }
+            let group = task_group(async |group| {
+                for _ in 0..width {
+                    group.spawn(recursive_taskgroups(width, depth - 1));
+                }
+            });
+            group.await.unwrap();
+        })
+    }
+
+    #[test]
+    fn test_recursive_taskgroups() {
+        let event_loop = virtual_loop();
+        event_loop.run(recursive_taskgroups(5, 4));
+        assert_eq!(count(&event_loop), 781);
     }
 
     fn recursive_gather(width: usize, depth: usize) -> Pin<Box<dyn Future<Output = ()>>> {

@@ -1,8 +1,23 @@
 //! call_soon, call_later, call_at, run, close: twins of `test_base_events.py` and `test_events.py`.
 
+use onelane::{Builder, Clock, yield_now};
+use std::cell::Cell;
+use std::rc::Rc;
+use std::time::Duration;
+
+/// What `get_debug` says: whether a loop tells of a step that takes longer than no time at all.
+pub(crate) fn is_debug(builder: Builder) -> bool {
+    let told = Rc::new(Cell::new(false));
+    let copy = told.clone();
+    let builder = builder.clock(Clock::Virtual).slow_step(Duration::ZERO).slow_step_handler(move |_| copy.set(true));
+    builder.build().run(yield_now());
+    told.get()
+}
+
 mod base_event_loop_tests {
+    use super::is_debug;
     use crate::common::{Census, Trace, ms, panic_of, telling_loop, virtual_loop};
-    use crate::{Cue, stderr_of};
+    use crate::{Cue, stderr_of, stderr_with};
     use onelane::{Clock, EventLoop, RunError, call_soon, sleep, task, time, yield_now};
     use std::cell::Cell;
     use std::future::pending;
@@ -86,6 +101,12 @@ mod base_event_loop_tests {
         // The clock jumps to where the loop would have slept to.
         let turn = event_loop.turn();
         assert_eq!((turn.timers, event_loop.time() - start), (1, Duration::from_secs(10)));
+    }
+
+    /// A loop has its mode from the builder, and keeps it.
+    #[test]
+    fn test_set_debug() {
+        assert_eq!([true, false].map(|debug| is_debug(EventLoop::builder().debug(debug))), [true, false]);
     }
 
     #[test]
@@ -293,6 +314,52 @@ mod base_event_loop_tests {
         assert!(*seen.result().unwrap() && count.get() == 1);
         assert!(EventLoop::try_current().is_err() && !event_loop.is_running());
     }
+
+    #[test]
+    fn test_env_var_debug() {
+        for (variable, debug) in [(None, false), (Some(""), false), (Some("1"), true)] {
+            let told = stderr_with("loop_core::base_event_loop_tests::test_env_var_debug", variable, || {
+                eprintln!("debug mode: {}", is_debug(EventLoop::builder()));
+            });
+            let Some(told) = told else { return };
+            assert!(told.contains(&format!("debug mode: {debug}\n")), "{told}");
+        }
+    }
+
+    /// A run waits for no function that runs on a thread, so that no time has to be set for that.
+    #[test]
+    #[cfg(feature = "threads")]
+    fn test_shutdown_default_executor_timeout() {
+        let (release, released) = std::sync::mpsc::channel::<()>();
+        virtual_loop().run(async {
+            drop(onelane::spawn(onelane::to_thread(move || released.recv())));
+            yield_now().await;
+        });
+        drop(release);
+    }
+}
+
+mod base_event_loop_with_selector_tests {
+    use crate::stderr_of;
+    use onelane::{Clock, EventLoop};
+    use std::time::Duration;
+
+    #[test]
+    fn test_log_slow_callbacks() {
+        let told = stderr_of("loop_core::base_event_loop_with_selector_tests::test_log_slow_callbacks", || {
+            let event_loop = EventLoop::builder().clock(Clock::Virtual).debug(true).slow_step(Duration::ZERO).build();
+            event_loop.call_soon(|| ());
+            event_loop.turn();
+            event_loop.spawn(async {});
+            event_loop.turn();
+        });
+        let Some(told) = told else { return };
+        let lines: Vec<_> = told.lines().filter(|line| line.starts_with("onelane: ")).collect();
+        assert_eq!(lines.len(), 2, "{lines:?}");
+        assert!(lines[0].starts_with("onelane: a callback took "), "{lines:?}");
+        let step = "onelane: a step of task \"Task-1\", spawned at tests/asyncio/loop_core.rs:";
+        assert!(lines[1].starts_with(step) && lines[1].contains(", took "), "{lines:?}");
+    }
 }
 
 mod running_loop_tests {
@@ -312,12 +379,14 @@ mod running_loop_tests {
 
 mod event_loop_tests_mixin {
     use crate::Cue;
+    #[cfg(feature = "threads")]
+    use crate::common::telling_loop;
     use crate::common::{Census, ms, panic_of, virtual_loop, watched};
     use onelane::{Clock, EventLoop, LoopClosed, TaskError, sleep, yield_now};
     use std::cell::RefCell;
     use std::rc::Rc;
-    use std::sync::Arc;
     use std::sync::atomic::{AtomicBool, Ordering};
+    use std::sync::{Arc, Mutex};
     use std::thread;
     use std::time::Duration;
 
@@ -374,6 +443,74 @@ mod event_loop_tests_mixin {
         });
         event_loop.run(stop.wait());
         assert_eq!(results.take(), [("hello", "world")]);
+    }
+
+    #[test]
+    fn test_call_soon_threadsafe() {
+        watched(|| {
+            let event_loop = EventLoop::new();
+            let (results, stop) = (Arc::new(Mutex::new(Vec::new())), Cue::new());
+            let (remote, copy) = (event_loop.remote(), results.clone());
+            let thread = thread::spawn(move || remote.call_soon(move || copy.lock().unwrap().push("hello")).unwrap());
+            thread.join().unwrap();
+            let (copy, stopper) = (results.clone(), stop.clone());
+            event_loop.call_soon(move || {
+                copy.lock().unwrap().push("world");
+                stopper.set(());
+            });
+            event_loop.run(async {
+                stop.wait().await;
+                yield_now().await;
+            });
+            assert_eq!(*results.lock().unwrap(), ["hello", "world"]);
+        });
+    }
+
+    #[test]
+    fn test_call_soon_threadsafe_same_thread() {
+        let event_loop = virtual_loop();
+        let results = Arc::new(Mutex::new(Vec::new()));
+        let callback = |arg| {
+            let copy = results.clone();
+            move || copy.lock().unwrap().push(arg)
+        };
+        event_loop.remote().call_soon(callback("hello")).unwrap();
+        event_loop.call_soon(callback("world"));
+        event_loop.turn();
+        assert_eq!(*results.lock().unwrap(), ["hello", "world"]);
+    }
+
+    #[test]
+    #[cfg(feature = "threads")]
+    fn test_run_in_executor() {
+        let run = |arg| move || (arg, thread::current().id());
+        let (res, thread_id) = virtual_loop().run(onelane::to_thread(run("yo"))).unwrap();
+        assert_eq!(res, "yo");
+        assert_ne!(thread_id, thread::current().id());
+    }
+
+    /// The function runs on, and its end comes to nobody.
+    #[test]
+    #[cfg(feature = "threads")]
+    fn test_run_in_executor_cancel() {
+        watched(|| {
+            use std::sync::mpsc::channel;
+            let ((begun, has_begun), (release, released), (end, has_ended)) = (channel(), channel::<()>(), channel());
+            let (event_loop, told) = telling_loop();
+            let task = event_loop.spawn(onelane::to_thread(move || {
+                begun.send(()).unwrap();
+                let _ = released.recv();
+                end.send(()).unwrap();
+            }));
+            event_loop.turn();
+            has_begun.recv().unwrap();
+            task.cancel();
+            assert_eq!(event_loop.run(task), Err(TaskError::Cancelled));
+            drop(event_loop);
+            drop(release);
+            has_ended.recv().unwrap();
+            assert!(told.take().is_empty());
+        });
     }
 
     /// What can be taken back from another thread is a task.

@@ -2,6 +2,8 @@
 
 mod run_tests {
     use crate::common::{ms, on_drop, panic_of, telling_loop, virtual_loop};
+    use crate::loop_core::is_debug;
+    use crate::stderr_with;
     use onelane::{EventLoop, RunError, Task, sleep, spawn, yield_now};
 
     #[test]
@@ -27,6 +29,20 @@ mod run_tests {
             Err("spam")
         });
         assert_eq!(error, Err("spam"));
+    }
+
+    /// What the builder says goes before what the environment says, and before the default.
+    #[test]
+    fn test_asyncio_run_debug() {
+        for (variable, by_default) in [(None, false), (Some("1"), true)] {
+            let told = stderr_with("runner::run_tests::test_asyncio_run_debug", variable, || {
+                let builder = || EventLoop::builder();
+                let debug = [builder(), builder().debug(false), builder().debug(true)].map(is_debug);
+                eprintln!("debug mode: {debug:?}");
+            });
+            let Some(told) = told else { return };
+            assert!(told.contains(&format!("debug mode: [{by_default}, false, true]")), "{told}");
+        }
     }
 
     #[test]
@@ -77,8 +93,38 @@ mod run_tests {
 
 mod runner_tests {
     use crate::common::{Census, panic_of, virtual_loop};
+    use crate::loop_core::is_debug;
     use onelane::{EventLoop, yield_now};
     use std::future::{Ready, ready};
+
+    #[test]
+    fn test_non_debug() {
+        assert!(!is_debug(EventLoop::builder().debug(false)));
+    }
+
+    #[test]
+    fn test_debug() {
+        assert!(is_debug(EventLoop::builder().debug(true)));
+    }
+
+    onelane::task_local! {
+        static CVAR: i32 = -1;
+    }
+
+    /// Values belong to tasks, and each run begins with none.
+    #[test]
+    fn test_run_keeps_context() {
+        let event_loop = virtual_loop();
+        let f = async |val| {
+            let old = CVAR.get();
+            yield_now().await;
+            drop(CVAR.set(val));
+            (old, CVAR.get())
+        };
+        assert_eq!(event_loop.run(f(1)), (-1, 1));
+        assert_eq!(event_loop.run(f(2)), (-1, 2));
+        assert_eq!(event_loop.run(async { CVAR.get() }), -1);
+    }
 
     #[test]
     fn test_run() {

@@ -188,7 +188,7 @@ mod base_task_tests {
     }
 
     #[test]
-    fn test_shield_coroutine_without_loop() {
+    fn shield_a_coroutine_without_a_loop() {
         let message = panic_of(|| drop(shield(async { 42 })));
         assert!(message.contains("shield() was called, but there is no running event loop"), "{message}");
     }

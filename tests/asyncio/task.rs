@@ -1,10 +1,11 @@
 //! Tasks, their cancellation, who is there: twins of `test_tasks.py`.
 
 mod base_task_tests {
-    use crate::Cue;
     use crate::common::{Trace, ms, on_drop, panic_of, telling_loop, virtual_loop};
+    use crate::{Cue, is_awaited};
     use onelane::{
-        Task, TaskError, all_tasks, call_later, call_soon, current_task, gather, sleep, spawn, task, wait, yield_now,
+        EventLoop, Promise, Task, TaskError, all_tasks, call_later, call_soon, current_task, gather, sleep, spawn,
+        task, wait, yield_now,
     };
     use std::cell::{Cell, OnceCell};
     use std::error::Error;
@@ -85,6 +86,24 @@ mod base_task_tests {
             assert!(task.is_done());
             assert_eq!(*task.result().unwrap(), "ok");
         });
+    }
+
+    /// A promise is awaited as it is, in whichever loop, since it belongs to none.
+    #[test]
+    fn test_ensure_future_future() {
+        let (event_loop, other_loop) = (virtual_loop(), virtual_loop());
+        let promise = Promise::new();
+        promise.set_result("ko").unwrap();
+        for running in [&event_loop, &other_loop, &event_loop] {
+            let result = running.run(async {
+                let tasks = all_tasks();
+                let result = (&promise).await;
+                assert_eq!(all_tasks(), tasks, "it was not wrapped");
+                result
+            });
+            assert_eq!(result, Ok("ko"));
+            assert_eq!(*promise.result().unwrap(), "ko");
+        }
     }
 
     /// What takes futures and tasks alike takes a task as it is.
@@ -305,6 +324,61 @@ mod base_task_tests {
         assert_eq!(event_loop.run(&task), Err(TaskError::Cancelled));
         assert!(task.is_done() && task.is_cancelled());
         assert!(!task.cancel());
+    }
+
+    /// A task that awaits a promise, and has begun to.
+    fn awaits(event_loop: &EventLoop, promise: &Promise<()>) -> Task<Result<(), TaskError>> {
+        let awaited = promise.clone();
+        let task = event_loop.spawn(async move { awaited.await });
+        event_loop.turn();
+        assert!(is_awaited(promise));
+        task
+    }
+
+    /// Whoever awaits a promise that is cancelled is told so by a value, and is not cancelled.
+    #[test]
+    fn test_cancel_inner_future() {
+        let (event_loop, promise) = (virtual_loop(), Promise::new());
+        let task = awaits(&event_loop, &promise);
+        promise.cancel();
+        assert_eq!(event_loop.run(&task), Ok(Err(TaskError::Cancelled)));
+        assert!(promise.is_cancelled() && !task.is_cancelled());
+    }
+
+    #[test]
+    fn test_cancel_both_task_and_inner_future() {
+        let (event_loop, promise) = (virtual_loop(), Promise::new());
+        let task = awaits(&event_loop, &promise);
+        promise.cancel();
+        task.cancel();
+        assert_eq!(event_loop.run(&task), Err(TaskError::Cancelled));
+        assert!(task.is_done() && promise.is_cancelled() && task.is_cancelled());
+    }
+
+    #[test]
+    fn test_task_cancel_waiter_future() {
+        let (event_loop, promise) = (virtual_loop(), Promise::new());
+        let task = awaits(&event_loop, &promise);
+        task.cancel();
+        event_loop.turn();
+        assert_eq!(event_loop.run(&task), Err(TaskError::Cancelled));
+        assert!(!is_awaited(&promise) && promise.is_cancelled());
+    }
+
+    #[test]
+    fn test_step_result_future() {
+        let (event_loop, fut) = (virtual_loop(), Promise::new());
+        let result = Rc::new(OnceCell::new());
+        let (awaited, copy) = (fut.clone(), result.clone());
+        let task = event_loop.spawn(async move { copy.set(awaited.await.unwrap()).unwrap() });
+        event_loop.turn();
+        assert!(is_awaited(&fut));
+        let res = Rc::new(());
+        fut.set_result(res.clone()).unwrap();
+        event_loop.turn();
+        assert!(Rc::ptr_eq(&res, result.get().unwrap()));
+        assert!(task.is_done());
+        assert!(task.result().is_ok());
     }
 
     #[test]

@@ -585,6 +585,31 @@ mod base_test_task_group {
         });
     }
 
+    onelane::task_local! {
+        static CVAR: Rc<Cell<Option<i32>>>;
+    }
+
+    /// A child begins with a copy of the values. What it is to share with others is a value that they share.
+    #[test]
+    fn test_taskgroup_task_context() {
+        async fn set(val: i32) {
+            yield_now().await;
+            CVAR.get().set(Some(val));
+            drop(CVAR.set(Rc::default()));
+        }
+        virtual_loop().run(async {
+            drop(CVAR.set(Rc::default()));
+            let group = task_group(async |group| {
+                assert_eq!(CVAR.get().get(), None);
+                group.spawn(set(1)).await.unwrap();
+                assert_eq!(CVAR.get().get(), Some(1));
+                group.spawn(set(2)).await.unwrap();
+                assert_eq!(CVAR.get().get(), Some(2));
+            });
+            group.await.unwrap();
+        });
+    }
+
     /// Such a child is cancelled before its first step.
     #[test]
     fn test_taskgroup_no_create_task_after_failure() {

@@ -179,13 +179,15 @@ mod asyncio_wait_for_test {
     #[test]
     fn test_wait_for_cancellation_race_condition() {
         virtual_loop().run(async {
-            let inner = async {
+            let inner = || async {
                 assert_eq!(catch_cancel(sleep(ms(1000))).await, Err(Cancelled));
                 1
             };
             let start = time();
-            assert_eq!(wait_for(inner, ms(10)).await, Ok(1));
+            assert_eq!(wait_for(inner(), ms(10)).await, Ok(1));
             assert_eq!(time() - start, ms(10));
+            assert_eq!(wait_for(spawn(inner()), ms(10)).await, Ok(Ok(1)));
+            assert_eq!(time() - start, ms(20));
         });
     }
 
@@ -221,7 +223,7 @@ mod asyncio_wait_for_test {
         });
     }
 
-    /// Awaited in place, a cleanup that panics ends the wait with its panic; so does a task, whether there was time or not.
+    /// Awaited in place, a cleanup that panics ends the wait with its panic; of a task, it is the task's outcome.
     #[test]
     fn test_wait_for_reraises_exception_during_cancellation() {
         let (event_loop, told) = telling_loop();
@@ -231,15 +233,13 @@ mod asyncio_wait_for_test {
             let Err(TaskError::Panicked(panic)) = in_place.await else { panic!("it was not raised") };
             assert_eq!(panic.message(), "foo");
 
-            let inner_task = spawn(inner());
-            yield_now().await;
-            let result = wait_for(inner_task, Duration::ZERO).await;
-            let Ok(Err(TaskError::Panicked(panic))) = result else { panic!("it was not raised, but {result:?}") };
-            assert_eq!(panic.message(), "foo");
-
-            let result = wait_for(spawn(inner()), EPSILON).await;
-            let Ok(Err(TaskError::Panicked(panic))) = result else { panic!("it was not raised, but {result:?}") };
-            assert_eq!(panic.message(), "foo");
+            for limit in [EPSILON, Duration::ZERO] {
+                let inner_task = spawn(inner());
+                yield_now().await;
+                let result = wait_for(inner_task, limit).await;
+                let Ok(Err(TaskError::Panicked(panic))) = result else { panic!("it was not raised, but {result:?}") };
+                assert_eq!(panic.message(), "foo");
+            }
         });
         assert_eq!(told.take(), [""; 0]);
     }
@@ -247,14 +247,62 @@ mod asyncio_wait_for_test {
     #[test]
     fn test_wait_for_cancel_suppressed() {
         virtual_loop().run(async {
-            let return_42 = async {
+            let return_42 = || async {
                 match catch_cancel(sleep(ms(10_000))).await {
                     Err(Cancelled) => 42,
                     Ok(()) => 0,
                 }
             };
             let start = time();
-            assert_eq!(wait_for(return_42, ms(100)).await, Ok(42));
+            assert_eq!(wait_for(return_42(), ms(100)).await, Ok(42));
+            assert_eq!(time() - start, ms(100));
+            assert_eq!(wait_for(spawn(return_42()), ms(100)).await, Ok(Ok(42)));
+            assert_eq!(time() - start, ms(200));
+        });
+    }
+}
+
+mod wait_for_shield_tests {
+    use crate::common::{ms, virtual_loop};
+    use onelane::{Elapsed, Task, shield, sleep, spawn, time, wait_for};
+    use std::time::Duration;
+
+    fn done_after(milliseconds: u64) -> Task<&'static str> {
+        spawn(async move {
+            sleep(ms(milliseconds)).await;
+            "done"
+        })
+    }
+
+    #[test]
+    fn test_zero_timeout() {
+        virtual_loop().run(async {
+            let task = done_after(10);
+            assert_eq!(wait_for(shield(&task), Duration::ZERO).await, Err(Elapsed));
+            assert!(!task.is_done() && task.cancelling() == 0);
+            sleep(ms(100)).await;
+            assert!(task.is_done() && !task.is_cancelled());
+        });
+    }
+
+    #[test]
+    fn test_none_timeout() {
+        virtual_loop().run(async {
+            let task = done_after(100);
+            assert_eq!(wait_for(shield(&task), Duration::MAX).await, Ok(Ok("done")));
+            assert!(task.is_done());
+            assert_eq!(task.await, Ok("done"));
+        });
+    }
+
+    #[test]
+    fn test_shielded_timeout() {
+        virtual_loop().run(async {
+            let (task, start) = (done_after(100), time());
+            assert_eq!(wait_for(shield(&task), ms(10)).await, Err(Elapsed));
+            assert_eq!(time() - start, ms(10));
+            assert!(!task.is_done() && task.cancelling() == 0);
+            assert_eq!(task.await, Ok("done"));
             assert_eq!(time() - start, ms(100));
         });
     }
