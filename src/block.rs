@@ -8,6 +8,7 @@
 //!
 //! Does not know why it is interrupted.
 
+use crate::error::TaskError;
 use crate::kernel::context;
 use crate::kernel::task::{AnyTask, Ending, Unwinding, same};
 use std::cell::Cell;
@@ -44,6 +45,8 @@ struct Inside {
     task: Rc<dyn AnyTask>,
     /// Behind the first of a pair, up to the second.
     numbers: Vec<(u64, u64)>,
+    /// So many ranges may there be before it is looked whether all are needed.
+    pruned_at: usize,
 }
 
 impl Inside {
@@ -51,11 +54,30 @@ impl Inside {
         self.numbers.iter().any(|&range| contains(range, number))
     }
 
+    /// Ranges of which nothing is left go. Done when there are twice as many as were left, so it costs each little.
+    fn prune(&mut self) {
+        let mut living = Vec::new();
+        let header = self.task.header();
+        header.each_number(|number| living.push(number));
+        living.sort_unstable();
+        self.numbers.retain(|&(before, last)| {
+            let next = living.partition_point(|&number| number <= before);
+            living.get(next).is_some_and(|&number| number <= last)
+        });
+        self.pruned_at = 2 * self.numbers.len() + 8;
+    }
+
     /// Tells what is waited in, and cancels the tasks that are awaited. False if none is.
     fn interrupt(&self) -> bool {
         let header = self.task.header();
         let Some(kernel) = context::find(header.loop_id) else { return false };
-        let links = kernel.interrupt_waits(header, |number| self.contains(number));
+        // The cleanups that a cancellation has begun in here, or a block around this one, are limited by this one as well.
+        let cleaning = header.end_cleanups(|number| self.contains(number));
+        let counts = |number| self.contains(number) || cleaning.is_some_and(|before| number > before);
+        let links = kernel.interrupt_waits(header, counts);
+        if cleaning.is_some() {
+            kernel.wakers.wake(header.token());
+        }
         links.map(|links| kernel.interrupt(&self.task, links)).is_some()
     }
 
@@ -66,13 +88,13 @@ impl Inside {
         if last == before {
             return;
         }
-        // Ranges of which nothing is left go, so that there are as many as there are waits and scopes.
-        self.numbers.push((before, last));
-        self.numbers.retain(|&range| {
-            let mut lives = header.innermost_scope(|number| contains(range, number)).is_some();
-            header.each_wait(|number, _| lives |= contains(range, number));
-            lives
-        });
+        match self.numbers.last_mut() {
+            Some((_, end)) if *end == before => *end = last,
+            _ => self.numbers.push((before, last)),
+        }
+        if self.numbers.len() > self.pruned_at {
+            self.prune();
+        }
     }
 }
 
@@ -123,7 +145,7 @@ impl<F> Block<F> {
     }
 
     /// Drops the future.
-    fn end(&mut self) {
+    pub(crate) fn end(&mut self) {
         self.interruption.forget();
         self.unwinding = None;
         self.future = None;
@@ -145,9 +167,11 @@ impl<F: Future> Block<F> {
     fn poll_inside(&mut self, context: &mut Context<'_>) -> Poll<Result<F::Output, Interrupted>> {
         if self.interruption.pending.get() || self.unwinding.is_some() {
             let caught = ready!(self.unwind(context));
-            self.unwinding = None;
-            if !caught && !self.was_resisted() {
-                return Poll::Ready(Err(Interrupted));
+            let error = self.unwinding.take().map(Unwinding::into_error);
+            match error {
+                Some(TaskError::Panicked(panic)) if !caught => panic.resume(),
+                _ if caught || self.was_resisted() => {}
+                _ => return Poll::Ready(Err(Interrupted)),
             }
         }
         let future = self.future.as_mut().expect("a block is not polled after it is over");
@@ -168,11 +192,14 @@ impl<F: Future> Block<F> {
         let Some(inside) = self.interruption.inside.take() else { return Poll::Ready(false) };
         let header = inside.task.header();
         let counts = |number| inside.contains(number);
+        // A cancellation of the task may have come to the same scopes, and was caught there.
+        let caught = self.unwinding.is_some() && header.take_caught(counts);
         let unwinding = self.unwinding.get_or_insert_with(Unwinding::new);
         if self.interruption.pending.replace(false) {
             unwinding.interrupt(header, counts);
         }
-        let poll = unwinding.poll(header, counts, context);
+        let poll = if caught { Poll::Ready(true) } else { unwinding.poll(header, counts, context) };
+        header.take_caught(counts);
         self.interruption.inside.set(Some(inside));
         poll
     }
@@ -183,7 +210,7 @@ impl<F: Future> Block<F> {
         if let Some(task) = task {
             // What another task began in here is not this task's.
             let known = inside.filter(|inside| same(&inside.task, &task));
-            let mut known = known.unwrap_or(Inside { task, numbers: Vec::new() });
+            let mut known = known.unwrap_or(Inside { task, numbers: Vec::new(), pruned_at: 8 });
             known.add(before);
             inside = Some(known);
         }

@@ -9,6 +9,7 @@
 
 use crate::current::Place;
 use crate::error::Cancelled;
+use crate::kernel::context;
 use crate::kernel::exceptions::drop_payload;
 use crate::kernel::task::{Header, Scope, Unwound};
 use std::any::Any;
@@ -17,7 +18,7 @@ use std::fmt;
 use std::panic::{AssertUnwindSafe, Location, catch_unwind, resume_unwind};
 use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll, Waker, ready};
 
 /// Runs a future, and a cleanup behind it: when it is ready, when it panics, and when it is cancelled.
 ///
@@ -68,29 +69,53 @@ where
     F: IntoFuture<IntoFuture: 'static>,
     C: IntoFuture<Output = (), IntoFuture: 'static>,
 {
-    let inside = Inside {
+    let parts = Parts {
         body: RefCell::new(Some(Box::pin(future.into_future()))),
         cleanup: RefCell::new(Some(Box::pin(cleanup.into_future()))),
         stage: Cell::new(Stage::Body),
+        poller: Poller::default(),
     };
-    Finally { inside: Rc::new(inside), outcome: None, place: Place::default(), made_at: Location::caller() }
+    Finally { parts: Rc::new(parts), outcome: None, begun: false, place: Place::default(), made_at: Location::caller() }
 }
 
 /// The future of [`finally`].
 #[must_use = "futures do nothing unless they are awaited"]
 pub struct Finally<F: Future + 'static, C: Future<Output = ()> + 'static> {
-    inside: Rc<Inside<F, C>>,
+    parts: Rc<Parts<F, C>>,
     /// What the body gave, or its panic, until the cleanup has ended.
     outcome: Option<Ended<F::Output>>,
+    /// It was polled.
+    begun: bool,
     place: Place,
     made_at: &'static Location<'static>,
 }
 
 /// What the kernel reaches when the task is cancelled.
-struct Inside<F, C> {
+struct Parts<F, C> {
     body: Slot<F>,
     cleanup: Slot<C>,
     stage: Cell<Stage>,
+    poller: Poller,
+}
+
+/// Who polls a scope, if it is not the task itself but something in the task with a waker of its own, `FuturesUnordered` for example: it
+/// does not know that the scope has something to say when the kernel has unwound it.
+#[derive(Default)]
+struct Poller(Cell<Option<Waker>>);
+
+impl Poller {
+    fn set(&self, context: &Context<'_>) {
+        let task = context::running().and_then(|kernel| kernel.current());
+        let waker =
+            (!task.is_some_and(|task| task.header().wakes_by(context.waker()))).then(|| context.waker().clone());
+        drop(self.0.replace(waker));
+    }
+
+    fn wake(&self) {
+        if let Some(waker) = self.0.take() {
+            waker.wake();
+        }
+    }
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -135,9 +160,10 @@ where
     }))
 }
 
-impl<F: Future + 'static, C: Future<Output = ()> + 'static> Scope for Inside<F, C> {
+impl<F: Future + 'static, C: Future<Output = ()> + 'static> Scope for Parts<F, C> {
     fn unwind(&self, _panicked: bool) -> Unwound {
         if self.stage.replace(Stage::Cleanup) == Stage::Body {
+            self.poller.wake();
             return Unwound::CleansUp;
         }
         // It was cleaning up already, and this ends it.
@@ -165,16 +191,18 @@ impl<F: Future, C: Future<Output = ()>> Future for Finally<F, C> {
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<F::Output> {
         let this = &mut *self;
-        this.place.enter(|| Rc::<Inside<F, C>>::downgrade(&this.inside));
-        if this.inside.stage.get() == Stage::Body {
-            this.outcome = ready!(poll_slot(&this.inside.body, context));
-            this.inside.stage.set(Stage::Cleanup);
+        this.place.enter(|| Rc::<Parts<F, C>>::downgrade(&this.parts));
+        this.begun = true;
+        this.parts.poller.set(context);
+        if this.parts.stage.get() == Stage::Body {
+            this.outcome = ready!(poll_slot(&this.parts.body, context));
+            this.parts.stage.set(Stage::Cleanup);
         }
-        let cleanup = ready!(poll_slot(&this.inside.cleanup, context));
+        let cleanup = ready!(poll_slot(&this.parts.cleanup, context));
         this.place.leave();
         let outcome = this.outcome.take().expect(
-            "a finally was polled after it was over, or after a cancellation that was caught beside it; \
-             put the catch_cancel around it, and not beside it in a join!",
+            "a finally was polled after it was over, or after a cancellation of the task that polled it last: it has cleaned up; \
+             own it in the task that may be cancelled, and put a catch_cancel around it, not beside it",
         );
         match (outcome, cleanup) {
             (Ok(output), Some(Ok(())) | None) => Poll::Ready(output),
@@ -190,29 +218,42 @@ impl<F: Future, C: Future<Output = ()>> Future for Finally<F, C> {
 
 impl<F: Future, C: Future<Output = ()>> Drop for Finally<F, C> {
     fn drop(&mut self) {
-        let Some(kernel) = self.place.leave() else { return };
-        // What is inside has scopes of its own, and they come first.
-        drop(self.inside.body.take());
-        if let Some(cleanup) = self.inside.cleanup.take() {
+        // Begun in a callback, it has no place.
+        let kernel = if self.place.is_entered() { self.place.leave() } else { context::running() };
+        let Some(kernel) = kernel.filter(|_| self.begun) else { return };
+        // What is inside has scopes of its own, and they come first. A destructor that panics must not cost the cleanup.
+        let body = self.parts.body.take();
+        let dropped = catch_unwind(AssertUnwindSafe(|| drop(body)));
+        if let Some(cleanup) = self.parts.cleanup.take() {
             let task = kernel.current().map(|task| task.header().name());
             let name = format!("cleanup of {}", task.as_deref().unwrap_or("a future that was dropped"));
             let header = kernel.new_header(Some(name.into()), self.made_at);
             kernel.spawn_cleanup(header, |header| HandedOver::new(header, cleanup));
+        }
+        if let Err(payload) = dropped {
+            if std::thread::panicking() {
+                return drop_payload(payload);
+            }
+            resume_unwind(payload);
         }
     }
 }
 
 /// A cleanup in a task of its own. The task is in its scope from the beginning, so that the first cancellation, the one at the end
 /// of `run` for example, lets the cleanup go on, as if its own task had been cancelled. The second ends it.
-struct HandedOver<C: Future<Output = ()> + 'static>(Rc<Inside<std::future::Ready<()>, C>>);
+struct HandedOver<C: Future<Output = ()> + 'static>(Rc<Parts<std::future::Ready<()>, C>>);
 
 impl<C: Future<Output = ()> + 'static> HandedOver<C> {
     fn new(header: &Header, cleanup: Pin<Box<C>>) -> Self {
-        let inside =
-            Inside { body: RefCell::new(None), cleanup: RefCell::new(Some(cleanup)), stage: Cell::new(Stage::Body) };
-        let inside = Rc::new(inside);
-        header.add_scope(Rc::<Inside<_, C>>::downgrade(&inside));
-        HandedOver(inside)
+        let parts = Parts {
+            body: RefCell::new(None),
+            cleanup: RefCell::new(Some(cleanup)),
+            stage: Cell::new(Stage::Body),
+            poller: Poller::default(),
+        };
+        let parts = Rc::new(parts);
+        header.add_scope(Rc::<Parts<_, C>>::downgrade(&parts));
+        HandedOver(parts)
     }
 }
 
@@ -226,7 +267,7 @@ impl<C: Future<Output = ()> + 'static> Future for HandedOver<C> {
 
 impl<F: Future, C: Future<Output = ()>> fmt::Debug for Finally<F, C> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Finally").field("stage", &self.inside.stage.get()).field("made_at", &self.made_at).finish()
+        f.debug_struct("Finally").field("stage", &self.parts.stage.get()).field("made_at", &self.made_at).finish()
     }
 }
 
@@ -270,7 +311,11 @@ impl<F: Future, C: Future<Output = ()>> fmt::Debug for Finally<F, C> {
 /// ```
 pub fn catch_cancel<F: IntoFuture>(future: F) -> CatchCancel<F::IntoFuture> {
     let future = Some(Box::pin(future.into_future()));
-    CatchCancel { future, catch: Rc::new(Catch(Cell::new(false))), place: Place::default() }
+    CatchCancel {
+        future,
+        catch: Rc::new(Catch { caught: Cell::new(false), poller: Poller::default() }),
+        place: Place::default(),
+    }
 }
 
 /// The future of [`catch_cancel`].
@@ -282,14 +327,18 @@ pub struct CatchCancel<F> {
 }
 
 /// Whether a cancellation has come.
-struct Catch(Cell<bool>);
+struct Catch {
+    caught: Cell<bool>,
+    poller: Poller,
+}
 
 impl Scope for Catch {
     fn unwind(&self, panicked: bool) -> Unwound {
         if panicked {
             return Unwound::Through;
         }
-        self.0.set(true);
+        self.caught.set(true);
+        self.poller.wake();
         Unwound::Caught
     }
 
@@ -307,10 +356,11 @@ impl<F: Future> Future for CatchCancel<F> {
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         let this = &mut *self;
-        let result = if this.catch.0.get() {
+        let result = if this.catch.caught.get() {
             Err(Cancelled)
         } else {
             this.place.enter(|| Rc::<Catch>::downgrade(&this.catch));
+            this.catch.poller.set(context);
             let future = this.future.as_mut().expect("a catch_cancel was polled after it was over");
             Ok(ready!(future.as_mut().poll(context)))
         };
@@ -328,6 +378,6 @@ impl<F> Drop for CatchCancel<F> {
 
 impl<F> fmt::Debug for CatchCancel<F> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("CatchCancel").field("caught", &self.catch.0.get()).finish_non_exhaustive()
+        f.debug_struct("CatchCancel").field("caught", &self.catch.caught.get()).finish_non_exhaustive()
     }
 }

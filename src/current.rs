@@ -35,6 +35,13 @@ pub(crate) fn cancel(task: &Rc<dyn AnyTask>) -> bool {
     context::find(task.header().loop_id).is_some_and(|kernel| kernel.cancel(task))
 }
 
+/// An await of the task is dropped, which cancels it, unless it is ending already: what it still does is its own cleanup.
+pub(crate) fn abandon(task: &Rc<dyn AnyTask>) {
+    if !task.header().is_ending() {
+        cancel(task);
+    }
+}
+
 /// Takes one request to end back, whatever loop the task belongs to. Answers how many are left.
 pub(crate) fn uncancel(task: &Header) -> u32 {
     match context::find(task.loop_id) {
@@ -85,6 +92,10 @@ impl Place {
         }
         self.leave();
         self.0 = kernel.wakers.enter_scope(scope());
+    }
+
+    pub(crate) fn is_entered(&self) -> bool {
+        self.0.is_some()
     }
 
     /// Answers the loop in which it was, if that is still there.

@@ -270,7 +270,7 @@ impl Builder {
             handler(&SlowStep { took, task: task.map(|cell| TaskRef { cell }), waits_for });
         };
         let limit = self.slow_step.unwrap_or(Duration::from_millis(100));
-        Some(StepWatch { limit, report: Box::new(report) })
+        Some(StepWatch::new(limit, Box::new(report)))
     }
 
     /// The loop.

@@ -548,7 +548,7 @@ impl<C: Children + 'static> Drop for Gather<C> {
         drop(self.gathering.waker.take());
         if self.begun {
             for task in self.gathering.links().unwrap_or_default() {
-                crate::current::cancel(&task);
+                crate::current::abandon(&task);
             }
         }
     }

@@ -1,8 +1,7 @@
 //! Awaiting a task, and reading its outcome.
 
-use crate::current::{Record, cancel, check_loop};
+use crate::current::{Record, abandon, check_loop};
 use crate::error::TaskError;
-
 use crate::kernel::context;
 use crate::kernel::task::{Header, Outcome, Then, TypedTask, Wait};
 use std::fmt;
@@ -86,7 +85,7 @@ impl<T> Drop for Join<T> {
         self.record.end();
         let Some(number) = self.waiter else { return };
         let waiter = self.cell.header().remove_waiter(number);
-        cancel(&self.cell.clone().erase());
+        abandon(&self.cell.clone().erase());
         drop(waiter);
     }
 }
@@ -108,9 +107,15 @@ pub(crate) fn take_outcome<T>(cell: &dyn TypedTask<T>) -> Outcome<T> {
             name()
         );
     };
-    outcome.take().unwrap_or_else(|| {
-        panic!("the result of task {:?} was asked for twice; await `&task` to leave it for others", name())
-    })
+    match outcome.take() {
+        Some(Ok(value)) => Ok(value),
+        Some(Err(error)) => {
+            // It stays, for a group or whoever else hears of the end later.
+            *outcome = Some(Err(error.clone()));
+            Err(error)
+        }
+        None => panic!("the result of task {:?} was asked for twice; await `&task` to leave it for others", name()),
+    }
 }
 
 /// Clones the outcome of a task that has ended.

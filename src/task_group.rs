@@ -31,7 +31,7 @@ use std::task::{Context, Poll, Waker, ready};
 /// changes nothing about that. `body` is not polled meanwhile, and what it holds is dropped behind the children.
 ///
 /// Cancel safety: errors of children are lost with a group that is cancelled, interrupted or dropped; their panics go to the
-/// exception handler then. Dropped without a cancellation, in a `select!` that something else has won for example, it cancels the
+/// exception handler then. (asyncio raises them in place of the cancellation.) Dropped without a cancellation, in a `select!` that something else has won for example, it cancels the
 /// children and cannot wait for their end.
 ///
 /// asyncio: `async with TaskGroup() as group: ...`.
@@ -185,6 +185,8 @@ struct State<E> {
     children: RefCell<BTreeMap<u64, Rc<dyn AnyTask>>>,
     failures: RefCell<Vec<Failure<E>>>,
     stage: Cell<Stage>,
+    /// The loop of the children, whose numbers are its own.
+    loop_id: Cell<Option<u64>>,
     /// A failure or a cancellation has come: children are cancelled, also those to come.
     aborting: Cell<bool>,
     /// Of the body, while it may be interrupted.
@@ -321,7 +323,12 @@ impl<E: 'static> TaskGroup<E> {
             self.state.stage.get() != Stage::Finished,
             "a child was to be spawned into a task group, but the group is finished; spawn while its body or a child runs"
         );
-        let task = Task::spawn_on(&running("TaskGroup::spawn()"), None, future);
+        let kernel = running("TaskGroup::spawn()");
+        assert!(
+            self.state.loop_id.replace(Some(kernel.id())).is_none_or(|loop_id| loop_id == kernel.id()),
+            "a child was to be spawned into a task group of another event loop; spawn where the group runs"
+        );
+        let task = Task::spawn_on(&kernel, None, future);
         self.state.children.borrow_mut().insert(task.cell.header().id, task.erased());
         let state = self.state.clone();
         // The first callback of all, so nobody has taken the outcome when it is called.
@@ -371,6 +378,7 @@ impl<F: Future, E: 'static> RunGroup<F, E> {
             children: RefCell::default(),
             failures: RefCell::default(),
             stage: Cell::new(Stage::Body),
+            loop_id: Cell::new(None),
             aborting: Cell::new(false),
             interruption: Cell::new(None),
             waker: Cell::new(None),
@@ -440,8 +448,10 @@ impl<F: Future, E> Drop for RunGroup<F, E> {
         self.record.end();
         self.place.leave();
         drop((self.state.interruption.take(), self.state.waker.take()));
-        self.state.stage.set(Stage::Finished);
         self.state.abort();
+        // Its destructors may still spawn: such children are cancelled at once.
+        self.body.end();
+        self.state.stage.set(Stage::Finished);
     }
 }
 

@@ -8,7 +8,7 @@ use std::rc::Rc;
 
 /// Declares task-local variables: `static`s whose values belong to the task that runs. See [`TaskLocal`].
 ///
-/// A variable may have a default, which is what it has where it was never set.
+/// A variable may have a default, which is what it has where it was never set: an expression, evaluated at each `get`.
 ///
 /// # Examples
 ///
@@ -68,7 +68,6 @@ pub struct TaskLocal<T: 'static> {
 /// What a variable had before it was set: for [`TaskLocal::reset`].
 ///
 /// asyncio: `contextvars.Token`.
-#[must_use = "to be given to `reset`, or dropped"]
 pub struct Before<T: 'static> {
     variable: &'static TaskLocal<T>,
     value: Option<Rc<dyn Any>>,
@@ -111,9 +110,14 @@ impl<T: 'static> TaskLocal<T> {
     ///
     /// # Panics
     ///
-    /// If no loop is running on this thread.
+    /// If no loop is running on this thread. If `before` is another variable's.
     #[track_caller]
     pub fn reset(&'static self, before: Before<T>) {
+        assert!(
+            std::ptr::eq(self, before.variable),
+            "reset() of {self:?} was given what {:?} had before; give each variable its own",
+            before.variable
+        );
         drop(before.variable.replace(before.value));
     }
 

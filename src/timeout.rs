@@ -340,6 +340,10 @@ impl<F: Future> Future for Timeout<F> {
         assert!(!this.block.is_over(), "a timeout was polled after it was over");
         if this.limit.stage.get() == Stage::New {
             let kernel = running("poll() of a timeout");
+            assert!(
+                kernel.id() == this.limit.loop_id,
+                "poll() of a timeout was called in another event loop than its deadline's; make both in the loop that runs them"
+            );
             this.limit.stage.set(Stage::Active);
             this.limit.interruption.set(Some(this.block.interruption().clone()));
             // Before the future is polled: of equal deadlines, this one is older than those inside.

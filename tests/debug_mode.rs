@@ -86,7 +86,7 @@ fn tell_of_each_entry_in_order() {
         yield_now().await;
         yield_now().await;
     });
-    assert_eq!(trace.take(), ["Task-1", "a", "callback", "Task-1", "a", "Task-1", "callback"]);
+    assert_eq!(trace.take(), ["Task-1", "a", "callback", "b", "Task-1", "a", "Task-1", "callback"]);
 }
 
 /// What a handler does is its own affair: it may use the loop, and panic.

@@ -1,11 +1,12 @@
 //! How a cancellation spreads.
 //!
-//! A cancelled task is condemned: when it is stepped next, its future is dropped instead of polled. What it waits for decides
-//! when that is. A task that waits for tasks passes the cancellation on to them, and is woken by their end; any other is
-//! queued at once. So children end before the destructors of their parents run.
+//! A cancelled task is condemned: when it is stepped next, it unwinds (`unwind.rs`), and its future is dropped instead of polled.
+//! What it waits for decides when that is. A task that waits for tasks passes the cancellation on to them, is woken by
+//! their end, and waits until the last has ended; any other is queued at once. So children end before the destructors of
+//! their parents run.
 //!
 //! Tasks that await each other in a circle would wait for ever for each other's end: where the way leads back to a task that
-//! it has come through, the last one before it is queued.
+//! it has come through, the last one before it is queued, and does not wait.
 //!
 //! Next: `context.rs`.
 
@@ -80,7 +81,7 @@ impl Kernel {
                     }
                     if header.visited.get() == on_the_way(spread) {
                         if let Some(from) = from {
-                            self.wakers.wake(from.header().token());
+                            self.wakers.force(from.header());
                         }
                         continue;
                     }
@@ -137,6 +138,22 @@ impl Kernel {
         // Here nothing is borrowed any more.
         interrupted.iter().for_each(|awaited| awaited.interrupt());
         links
+    }
+
+    /// Whether a task awaits others of which one lives.
+    pub(crate) fn awaits_living(&self, header: &Header) -> bool {
+        let mut any = false;
+        header.each_wait(|_, wait| {
+            any |= match wait {
+                Wait::Sleep(_) => false,
+                Wait::Task(token) => self.wakers.task(*token).is_some(),
+                Wait::On(awaited) => {
+                    let links = awaited.upgrade().and_then(|awaited| awaited.links());
+                    links.is_some_and(|tasks| tasks.iter().any(|task| !task.header().is_done()))
+                }
+            };
+        });
+        any
     }
 
     /// Takes back that what a task waits in was told of its cancellation.

@@ -71,6 +71,12 @@ pub(crate) struct Kernel {
     spreads: Cell<u64>,
     /// The loop is being shut down: a task that is spawned now is cancelled.
     closing: Cell<bool>,
+    /// While it is being shut down: it waits for cleanups, and what they spawn runs.
+    waits_for_cleanups: Cell<bool>,
+    /// Something was spawned that was not cancelled.
+    has_exempted: Cell<bool>,
+    /// A cleanup is being polled.
+    cleaning: Cell<bool>,
     /// A task-local variable was set in this loop. As long as none was, nobody looks for values.
     has_locals: Cell<bool>,
     /// The task-local values of the callback that is being called.
@@ -95,8 +101,25 @@ type Report = Box<dyn Fn(Option<Rc<dyn AnyTask>>, Duration)>;
 
 /// Hears of entries of the ready queue that took long.
 pub(crate) struct StepWatch {
-    pub(crate) limit: Duration,
-    pub(crate) report: Report,
+    limit: Duration,
+    report: Report,
+    /// When what runs now began.
+    began: Cell<Option<Instant>>,
+}
+
+impl StepWatch {
+    pub(crate) fn new(limit: Duration, report: Report) -> Self {
+        StepWatch { limit, report, began: Cell::new(None) }
+    }
+
+    fn begin(&self) {
+        self.began.set(Some(Instant::now()));
+    }
+
+    /// How long it took, if that was long.
+    fn end(&self) -> Option<Duration> {
+        self.began.take().map(|began| began.elapsed()).filter(|&took| took >= self.limit)
+    }
 }
 
 /// What a timer does.
@@ -135,6 +158,9 @@ impl Kernel {
             spawned: Cell::new(0),
             spreads: Cell::new(0),
             closing: Cell::new(false),
+            waits_for_cleanups: Cell::new(false),
+            has_exempted: Cell::new(false),
+            cleaning: Cell::new(false),
             has_locals: Cell::new(false),
             callback_locals: RefCell::default(),
             watch,
@@ -279,19 +305,23 @@ impl Kernel {
     #[cold]
     fn step_watched(&self, watch: &StepWatch) {
         loop {
-            let began = Instant::now();
+            watch.begin();
             let halt = self.wakers.switch::<true>(|| false);
             if let Halt::Over = halt {
                 return;
             }
             let task = halt.task().cloned();
             self.go_on(halt);
-            let took = began.elapsed();
-            if took >= watch.limit {
-                self.wakers.leave_step();
-                self.tolerate_in(exceptions::IN_A_HANDLER, || (watch.report)(task, took));
-            }
+            self.tell_if_slow(task);
         }
+    }
+
+    /// A step or a callback is over, by a panic or not: in debug mode that is told, if it took long.
+    fn tell_if_slow(&self, task: Option<Rc<dyn AnyTask>>) {
+        let Some(watch) = &self.watch else { return };
+        let Some(took) = watch.end() else { return };
+        self.wakers.leave_step();
+        self.tolerate_in(exceptions::IN_A_HANDLER, || (watch.report)(task, took));
     }
 
     /// Fires the timers that were set aside, in the order of their deadlines (TIME-3).
@@ -311,7 +341,11 @@ impl Kernel {
             add(&self.tally.timers, 1);
             match alarm {
                 Alarm::Wake(waker) => self.wake(waker),
-                Alarm::Call(call) => self.run(call),
+                Alarm::Call(call) => {
+                    self.watch.iter().for_each(StepWatch::begin);
+                    self.run(call);
+                    self.tell_if_slow(None);
+                }
             }
         }
         self.firing.set(false);
@@ -360,39 +394,44 @@ impl Kernel {
     #[inline(never)]
     fn unwind(&self, task: &Rc<dyn AnyTask>) {
         let header = task.header();
-        let mut unwinding = header.take_unwinding().unwrap_or_else(Unwinding::new);
+        if self.awaits_living(header) && self.wakers.keep_waiting(header) {
+            return;
+        }
+        let mut unwinding = header.take_unwinding().unwrap_or_else(|| {
+            header.freeze();
+            Unwinding::new()
+        });
         if self.wakers.begin_unwinding(header) {
             unwinding.interrupt(header, |_| true);
         }
         let waker = header.waker();
-        let mut context = Context::from_waker(&waker);
-        let caught = loop {
-            let poll = || unwinding.poll(header, |_| true, &mut context);
-            match catch_unwind(AssertUnwindSafe(poll)) {
-                Ok(Poll::Ready(caught)) => break caught,
-                Ok(Poll::Pending) => {
-                    header.put_unwinding(unwinding);
-                    if self.wakers.suspend_unwinding(header) {
-                        self.cancel_suspended(task);
-                    }
-                    return;
+        self.cleaning.set(true);
+        let poll = unwinding.poll(header, |_| true, &mut Context::from_waker(&waker));
+        self.cleaning.set(false);
+        match poll {
+            Poll::Pending => {
+                header.put_unwinding(unwinding);
+                if self.wakers.suspend_unwinding(header) {
+                    self.cancel_suspended(task);
                 }
-                Err(payload) => {
-                    let before = std::mem::replace(&mut unwinding.error, TaskError::Panicked(Panic::new(payload)));
+            }
+            Poll::Ready(true) => {
+                header.thaw();
+                match self.wakers.end_unwinding(header) {
+                    Some(Halt::Ready(task)) => self.returned(&task),
+                    Some(Halt::Suspended(task)) => self.suspended(&task),
+                    _ => {}
+                }
+            }
+            Poll::Ready(false) => {
+                let mut error = unwinding.error;
+                if let Err(payload) = catch_unwind(AssertUnwindSafe(|| self.wakers.drop_future(task))) {
+                    let before = std::mem::replace(&mut error, TaskError::Panicked(Panic::new(payload)));
                     exceptions::drop_payload(Box::new(before));
                 }
+                self.fail(task, error);
             }
-        };
-        if caught {
-            match self.wakers.end_unwinding(header) {
-                Some(Halt::Ready(task)) => self.returned(&task),
-                Some(Halt::Suspended(task)) => self.suspended(&task),
-                _ => {}
-            }
-            return;
         }
-        self.wakers.drop_future(task);
-        self.fail(task, unwinding.error);
     }
 
     /// The future was dropped, and whatever it returned does not count.
@@ -419,8 +458,10 @@ impl Kernel {
         }
         // Last, since this may drop what is foreign, an outcome that nobody wants for one, and what its destructor does is its own
         // affair.
-        let locals = self.has_locals.get().then(|| header.take_locals());
-        drop((held, locals));
+        if self.has_locals.get() {
+            self.tolerate(|| drop(header.take_locals()));
+        }
+        drop(held);
     }
 
     #[inline]
@@ -475,11 +516,15 @@ impl Kernel {
             }
             // The handler sees the values of the callback.
             exceptions::reached_nobody(self.id(), exceptions::IN_A_CALLBACK, payload);
-            return self.called();
+            self.called();
+            return self.tell_if_slow(None);
         };
         self.tolerate(move || {
             self.tolerate(|| self.wakers.drop_future(&task));
             self.fail(&task, TaskError::Panicked(Panic::new(payload)));
+            if self.watch.is_some() {
+                self.tell_if_slow(Some(task.clone()));
+            }
             // It may be the last owner, and drops what panics again.
             drop(task);
         });
@@ -527,10 +572,19 @@ impl Kernel {
         if self.has_locals.get() {
             self.hand_locals_on(task.header());
         }
+        let exempt = self.closing.get() && self.exempts();
         self.wakers.insert(task.clone());
-        if self.closing.get() {
+        if exempt {
+            self.has_exempted.set(true);
+        } else if self.closing.get() {
             self.cancel(&task);
         }
+    }
+
+    /// The loop ends and waits for cleanups: whether what runs now is one, or was spawned by one, and may spawn itself.
+    fn exempts(&self) -> bool {
+        self.waits_for_cleanups.get()
+            && (self.cleaning.get() || self.current().is_some_and(|task| !task.header().is_ending()))
     }
 
     /// Queues a task for a cleanup whose own task did not come to it. It runs also while the loop shuts down.
@@ -647,17 +701,20 @@ impl Kernel {
             return Ok(());
         }
         self.closing.set(true);
+        self.waits_for_cleanups.set(patience == Patience::Waits);
+        self.has_exempted.set(false);
         self.cancel_all(self.tasks());
-        let mut rounds = 0;
+        let (mut rounds, mut turns) = (0, 0_u32);
         let mut turns_to_go = 2;
         while turns_to_go >= 0 && rounds < SHUTDOWN_ROUNDS {
             let spawned = self.spawned.get();
-            if !self.wakers.is_idle() || self.wakers.len() == 0 || self.wake_condemned() {
-                self.shutdown_turn();
-            } else if patience == Patience::Waits && self.rest().is_ok() {
-                // What is left cleans up, and waits for time or for others.
-                self.turn();
-            } else {
+            if self.wakers.len() > 0 && self.wakers.is_idle() {
+                rounds += self.unblock(patience);
+            }
+            self.shutdown_turn();
+            turns += 1;
+            let resists = patience == Patience::GivesUp && turns % SHUTDOWN_ROUNDS == 0;
+            if resists || self.has_exempted.get() && !self.tasks().iter().any(|task| task.header().is_ending()) {
                 self.cancel_all(self.tasks());
                 rounds += 1;
             }
@@ -677,14 +734,27 @@ impl Kernel {
         }
     }
 
-    /// Wakes those who wait for a wake that does not come, although everything that they waited for was cancelled. False if there
-    /// are none.
-    fn wake_condemned(&self) -> bool {
-        let mut any = false;
-        for task in self.tasks() {
-            any |= task.header().is_condemned() && self.wakers.wake(task.header().token());
+    /// The loop is to end, nothing is ready, and there are tasks. Answers whether this counts as a round.
+    fn unblock(&self, patience: Patience) -> u32 {
+        let tasks = self.tasks();
+        let force = |waits: &dyn Fn(&Header) -> bool| {
+            let forced = tasks.iter().filter(|task| task.header().is_condemned() && !waits(task.header()));
+            forced.map(|task| self.wakers.force(task.header())).count() > 0
+        };
+        // Whoever waits for a wake that does not come, although all that it awaited has ended.
+        if force(&|header| self.awaits_living(header)) {
+            return 0;
         }
-        any
+        let cleans_up = tasks.iter().any(|task| task.header().is_unwinding());
+        if patience == Patience::Waits && cleans_up && self.rest().is_ok() {
+            self.turn();
+            return 0;
+        }
+        // Circles, then cleanups that cannot end, or are not waited for.
+        if !force(&|_| false) {
+            self.cancel_all(tasks);
+        }
+        1
     }
 
     /// As a turn, but a virtual clock stands still.

@@ -51,6 +51,9 @@ pub(super) const CONDEMNED: u8 = 2;
 /// In `Header::life`: the cancellation has come to its scopes, and the cleanup of one is not through.
 pub(super) const UNWINDING: u8 = 4;
 
+/// In `Header::life`: it was cancelled in a circle, or at the end of the loop, and is not to wait for what it awaits.
+pub(super) const FORCED: u8 = 8;
+
 /// What is known of a task without knowing its type.
 pub(crate) struct Header {
     // The waker table's: it alone writes here. `whole`, `waker` and `token` are set when the task is put into it.
@@ -58,7 +61,7 @@ pub(crate) struct Header {
     pub(super) whole: Cell<Option<NonNull<dyn AnyTask>>>,
     pub(super) waker: OnceCell<Waker>,
     pub(super) token: Cell<Token>,
-    /// Of `QUEUED`, `CONDEMNED` and `UNWINDING`.
+    /// Of `QUEUED`, `CONDEMNED`, `UNWINDING` and `FORCED`.
     pub(super) life: Cell<u8>,
 
     // Fixed when the task is made.
@@ -97,10 +100,14 @@ struct Rare {
     /// By their numbers, so in the order in which they came. Thousands may wait for one task, and give up in any order.
     waits: BTreeMap<u64, Wait>,
     waiters: BTreeMap<u64, Then>,
-    /// By their numbers, so those inside stand behind those around them. Not owned, for the reason of `Wait::On`.
-    scopes: Vec<(u64, Weak<dyn Scope>)>,
+    /// By their numbers, so those inside stand behind those around them.
+    scopes: Vec<EnteredScope>,
     /// While it is unwinding, and no step has taken it out.
     unwinding: Option<Unwinding>,
+    /// While it is unwinding, the last number from before: what waited then is not polled any more.
+    frozen: u64,
+    /// The scope that caught a cancellation last.
+    caught: u64,
     locals: Locals,
 }
 
@@ -151,6 +158,16 @@ pub(crate) trait Scope {
 
     /// After a panic it is over.
     fn poll_cleanup(&self, context: &mut Context<'_>) -> Poll<()>;
+}
+
+struct EnteredScope {
+    number: u64,
+    /// Not owned, for the reason of `Wait::On`.
+    scope: Weak<dyn Scope>,
+    /// Since its cleanup began, the last number from before.
+    cleaning: Option<u64>,
+    /// Its cleanup is to end: the time of a timeout around it is up.
+    is_late: bool,
 }
 
 /// What a scope makes of a cancellation.
@@ -212,9 +229,23 @@ impl Header {
         self.token.get()
     }
 
+    /// Whether `waker` wakes the task.
+    pub(crate) fn wakes_by(&self, waker: &Waker) -> bool {
+        self.waker.get().is_some_and(|own| own.will_wake(waker))
+    }
+
     /// What wakes the task.
     pub(super) fn waker(&self) -> Waker {
         self.waker.get().expect("READY-1: a task that was never inserted").clone()
+    }
+
+    /// It was cancelled, and has not ended.
+    pub(crate) fn is_ending(&self) -> bool {
+        self.life.get() & (CONDEMNED | UNWINDING) != 0
+    }
+
+    pub(crate) fn is_unwinding(&self) -> bool {
+        self.life.get() & UNWINDING != 0
     }
 
     pub(crate) fn is_condemned(&self) -> bool {
@@ -268,13 +299,14 @@ impl Header {
         self.lists.borrow().numbered
     }
 
-    /// Shows what it waits for, with its numbers, to `look`, which must call no foreign code.
+    /// Shows what it waits for, with its numbers, to `look`, which must call no foreign code. While it unwinds, that is what
+    /// its cleanups wait for.
     pub(crate) fn each_wait(&self, mut look: impl FnMut(u64, &Wait)) {
         let lists = self.lists.borrow();
-        if let Some((number, wait)) = &lists.wait {
-            look(*number, wait);
-        }
-        for (number, wait) in lists.rare.iter().flat_map(|rare| &rare.waits) {
+        let frozen = lists.rare.as_ref().map_or(0, |rare| rare.frozen);
+        let first = lists.wait.iter().map(|(number, wait)| (number, wait));
+        let waits = first.chain(lists.rare.iter().flat_map(|rare| &rare.waits));
+        for (number, wait) in waits.filter(|(number, _)| **number > frozen) {
             look(*number, wait);
         }
     }
@@ -286,22 +318,89 @@ impl Header {
         let mut lists = self.lists.borrow_mut();
         lists.numbered += 1;
         let number = lists.numbered;
-        lists.rare().scopes.push((number, scope));
+        lists.rare().scopes.push(EnteredScope { number, scope, cleaning: None, is_late: false });
         number
     }
 
     pub(crate) fn remove_scope(&self, number: u64) {
         if let Some(rare) = &mut self.lists.borrow_mut().rare {
             // What is removed owns nothing, so no foreign code runs.
-            rare.scopes.retain(|(other, _)| *other != number);
+            rare.scopes.retain(|entered| entered.number != number);
         }
     }
 
     /// The innermost scope of those whose numbers count.
     pub(crate) fn innermost_scope(&self, counts: impl Fn(u64) -> bool) -> Option<(u64, Rc<dyn Scope>)> {
         let lists = self.lists.borrow();
-        let mut scopes = lists.rare.as_ref()?.scopes.iter().rev().filter(|(number, _)| counts(*number));
-        scopes.find_map(|(number, scope)| Some((*number, scope.upgrade()?)))
+        let mut scopes = lists.rare.as_ref()?.scopes.iter().rev().filter(|entered| counts(entered.number));
+        scopes.find_map(|entered| Some((entered.number, entered.scope.upgrade()?)))
+    }
+
+    /// A scope's cleanup begins.
+    pub(super) fn begin_cleanup(&self, number: u64) {
+        let mut lists = self.lists.borrow_mut();
+        let numbered = lists.numbered;
+        if let Some(entered) = lists.rare().scopes.iter_mut().find(|entered| entered.number == number) {
+            entered.cleaning = Some(numbered);
+        }
+    }
+
+    /// The cleanups under way in scopes whose numbers count are to end. Answers the last number from before the first of
+    /// them, if there is one: what waits behind it is to be told.
+    pub(crate) fn end_cleanups(&self, counts: impl Fn(u64) -> bool) -> Option<u64> {
+        let mut lists = self.lists.borrow_mut();
+        let scopes = lists.rare.as_mut()?.scopes.iter_mut().filter(|entered| counts(entered.number));
+        let late = scopes.filter_map(|entered| {
+            entered.is_late = entered.cleaning.is_some();
+            entered.cleaning
+        });
+        late.min()
+    }
+
+    /// Whether a cleanup in a scope whose number counts is to end. Asked once.
+    pub(super) fn take_late(&self, counts: impl Fn(u64) -> bool) -> bool {
+        let mut lists = self.lists.borrow_mut();
+        let Some(rare) = &mut lists.rare else { return false };
+        let scopes = rare.scopes.iter_mut().filter(|entered| counts(entered.number));
+        scopes.fold(false, |any, entered| std::mem::take(&mut entered.is_late) || any)
+    }
+
+    pub(super) fn note_caught(&self, number: u64) {
+        self.lists.borrow_mut().rare().caught = number;
+    }
+
+    /// Whether a scope whose number counts caught the last cancellation. Asked once.
+    pub(crate) fn take_caught(&self, counts: impl Fn(u64) -> bool) -> bool {
+        let mut lists = self.lists.borrow_mut();
+        lists.rare.as_mut().is_some_and(|rare| {
+            let caught = rare.caught != 0 && counts(rare.caught);
+            if caught {
+                rare.caught = 0;
+            }
+            caught
+        })
+    }
+
+    /// From now on, what waits in here is not polled, until `thaw`.
+    pub(super) fn freeze(&self) {
+        let mut lists = self.lists.borrow_mut();
+        let numbered = lists.numbered;
+        if let Some(rare) = &mut lists.rare {
+            rare.frozen = numbered;
+        }
+    }
+
+    pub(super) fn thaw(&self) {
+        if let Some(rare) = &mut self.lists.borrow_mut().rare {
+            rare.frozen = 0;
+        }
+    }
+
+    /// The task's future is gone, and its scopes are nobody's. What comes back is to be dropped where no borrow is held.
+    fn take_scopes(&self) -> Option<(Vec<EnteredScope>, Option<Unwinding>)> {
+        let mut lists = self.lists.borrow_mut();
+        let rare = lists.rare.as_mut()?;
+        Some((std::mem::take(&mut rare.scopes), rare.unwinding.take()))
     }
 
     pub(super) fn take_unwinding(&self) -> Option<Unwinding> {
@@ -311,6 +410,14 @@ impl Header {
     pub(super) fn put_unwinding(&self, unwinding: Unwinding) {
         let before = self.lists.borrow_mut().rare().unwinding.replace(unwinding);
         debug_assert!(before.is_none(), "STEP-2: a task unwinds inside of its unwinding");
+    }
+
+    /// Shows the numbers of all its waits and scopes to `look`, which must call no foreign code.
+    pub(crate) fn each_number(&self, mut look: impl FnMut(u64)) {
+        let lists = self.lists.borrow();
+        lists.wait.iter().for_each(|(number, _)| look(*number));
+        let Some(rare) = &lists.rare else { return };
+        rare.waits.keys().chain(rare.scopes.iter().map(|entered| &entered.number)).for_each(|&number| look(number));
     }
 
     // ---- who waits for it ----
@@ -517,8 +624,11 @@ pub(crate) fn lend<F: Future, R>(
                 // `body` has unwound, and the task still has a row: it must not be polled any more, but end.
                 header.life.set(header.life.get() | CONDEMNED);
             }
+            // A scope that was handed on elsewhere lives longer, and must not lead back to this future.
+            drop(header.take_scopes());
             // SAFETY: steps do not outlive `body`, which has returned or unwound, so nobody is polling the future.
             unsafe { self.0.drop_future() };
+            drop(header.take_scopes());
             drop(self.0.outcome.take());
         }
     }

@@ -14,13 +14,20 @@
 //!
 //! Does not know how a task ends when all scopes are through. Next: `wakers.rs`.
 
+use super::exceptions;
 use super::task::{Header, Unwinding, Unwound};
-use crate::error::TaskError;
+use crate::error::{Panic, TaskError};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::task::{Context, Poll, ready};
 
 impl Unwinding {
     pub(crate) fn new() -> Self {
         Unwinding { doomed: 0, cleaning: Vec::new(), error: TaskError::Cancelled }
+    }
+
+    /// What it has become: the cancellation, or the panic of a cleanup.
+    pub(crate) fn into_error(self) -> TaskError {
+        self.error
     }
 
     /// A cancellation arrives: all scopes that are entered now are to unwind, and a cleanup under way is to end.
@@ -30,7 +37,7 @@ impl Unwinding {
 
     /// Goes on until a cleanup has to wait, or all is through, or the cancellation was caught, which is the answer.
     ///
-    /// A panic of foreign code comes through; then this is to be called again.
+    /// A panic of foreign code takes the place of the cancellation, and does not stop this.
     pub(crate) fn poll(
         &mut self,
         task: &Header,
@@ -38,6 +45,21 @@ impl Unwinding {
         context: &mut Context<'_>,
     ) -> Poll<bool> {
         loop {
+            match catch_unwind(AssertUnwindSafe(|| self.poll_once(task, &counts, context))) {
+                Ok(poll) => return poll,
+                Err(payload) => {
+                    let before = std::mem::replace(&mut self.error, TaskError::Panicked(Panic::new(payload)));
+                    exceptions::drop_payload(Box::new(before));
+                }
+            }
+        }
+    }
+
+    fn poll_once(&mut self, task: &Header, counts: impl Fn(u64) -> bool, context: &mut Context<'_>) -> Poll<bool> {
+        loop {
+            if task.take_late(&counts) {
+                self.interrupt(task, &counts);
+            }
             let doomed = self.doomed;
             if let Some((number, scope)) = self.cleaning.last().filter(|(number, _)| *number > doomed) {
                 ready!(scope.poll_cleanup(context));
@@ -49,7 +71,9 @@ impl Unwinding {
                 return Poll::Ready(false);
             };
             self.doomed = number - 1;
-            match scope.unwind(self.error.is_panic()) {
+            // A panic is behind what is entered in a cleanup under way, which a new cancellation has come to.
+            let panicked = self.error.is_panic() && self.cleaning.last().is_none_or(|(cleaning, _)| *cleaning > number);
+            match scope.unwind(panicked) {
                 Unwound::Through => {
                     task.remove_scope(number);
                     self.cleaning.retain(|(other, _)| *other != number);
@@ -58,10 +82,12 @@ impl Unwinding {
                     // Its place is taken before foreign code runs: if that panics, the cleanup is still to come.
                     self.cleaning.retain(|(other, _)| *other != number);
                     self.cleaning.push((number, scope.clone()));
+                    task.begin_cleanup(number);
                     scope.drop_body();
                 }
                 Unwound::Caught => {
                     task.remove_scope(number);
+                    task.note_caught(number);
                     // A second cancellation, caught inside of a cleanup: the first is still on its way.
                     let Some((number, _)) = self.cleaning.last() else { return Poll::Ready(true) };
                     self.doomed = number - 1;

@@ -17,7 +17,7 @@
 
 use super::lanes::{self, Lane};
 use super::ready::ReadyQueue;
-use super::task::{AnyTask, CONDEMNED, Header, QUEUED, Scope, UNWINDING, Wait};
+use super::task::{AnyTask, CONDEMNED, FORCED, Header, QUEUED, Scope, UNWINDING, Wait};
 use super::token::{LAST_GENERATION, MAX_SLOTS, Token};
 use std::cell::{Cell, UnsafeCell};
 use std::ptr::{self, NonNull};
@@ -288,12 +288,18 @@ impl Wakers {
         task.life.set(task.life.get() | CONDEMNED);
     }
 
+    /// A condemned task is queued, and not to wait for what it awaits.
+    pub(crate) fn force(&self, task: &Header) {
+        task.life.set(task.life.get() | FORCED);
+        self.wake(task.token());
+    }
+
     /// The task is not to end after all.
     pub(crate) fn pardon(&self, task: &Header) {
         if task.token() == self.running.get() {
             self.meanwhile.set(self.meanwhile.get() & !CONDEMNED);
         }
-        task.life.set(task.life.get() & !CONDEMNED);
+        task.life.set(task.life.get() & !(CONDEMNED | FORCED));
     }
 
     /// The running task waits for this, until `end_wait`. None if no task is running.
@@ -441,6 +447,17 @@ impl Wakers {
     }
 
     // ---- the steps of a task that unwinds ----
+
+    /// The running task was cancelled, and is to wait on for what it awaits, unless it was forced.
+    pub(crate) fn keep_waiting(&self, task: &Header) -> bool {
+        let life = task.life.get();
+        if life & (CONDEMNED | FORCED) != CONDEMNED {
+            return false;
+        }
+        task.life.set(life & !QUEUED);
+        self.leave_step();
+        true
+    }
 
     /// Takes the mark of a cancellation from the running task, which is unwinding from now on. Answers whether there was one.
     pub(crate) fn begin_unwinding(&self, task: &Header) -> bool {
