@@ -362,7 +362,8 @@ impl Header {
         let mut lists = self.lists.borrow_mut();
         let Some(rare) = &mut lists.rare else { return false };
         let scopes = rare.scopes.iter_mut().filter(|entered| counts(entered.number));
-        scopes.fold(false, |any, entered| std::mem::take(&mut entered.is_late) || any)
+        // Each is taken, also behind the first.
+        scopes.filter_map(|entered| std::mem::take(&mut entered.is_late).then_some(())).count() > 0
     }
 
     pub(super) fn note_caught(&self, number: u64) {
