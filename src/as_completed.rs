@@ -390,6 +390,20 @@ impl<T: 'static> Drop for Claim<T> {
 /// Several tasks may await results of the same `AsCompleted` at once: they get them in the order in which they came.
 ///
 /// With the feature `stream` it is a `futures_core::Stream` of `Result<T, TaskError>`.
+///
+/// # Examples
+///
+/// ```
+/// use onelane::{EventLoop, as_completed, gather};
+///
+/// EventLoop::with_virtual_clock().run(async {
+///     let results = as_completed((1..=3).map(|n| async move { n }));
+///     // Two tasks want a result at once.
+///     let pair = gather([results.next(), results.next()]).await.unwrap();
+///     assert_eq!(pair, [Some(Ok(1)), Some(Ok(2))]);
+///     assert_eq!(results.len(), 1);
+/// });
+/// ```
 #[must_use = "the children run, but their results are lost unless somebody asks for them"]
 pub struct AsCompleted<T: 'static> {
     owner: Rc<Owner<T>>,
@@ -499,6 +513,21 @@ impl<T> AsCompleted<T> {
     }
 
     /// Whether no result is left.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use onelane::{EventLoop, as_completed, sleep};
+    /// use std::time::Duration;
+    ///
+    /// EventLoop::with_virtual_clock().run(async {
+    ///     let replicas = as_completed([1, 2, 3].map(|n| sleep(Duration::from_secs(n))));
+    ///     for _ in 0..2 {
+    ///         replicas.next().await; // two of three will do
+    ///     }
+    ///     assert!(!replicas.is_empty()); // the third is still under way
+    /// });
+    /// ```
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
@@ -535,6 +564,23 @@ impl<T> fmt::Debug for AsCompleted<T> {
 ///
 /// With the feature `stream` it is a `futures_core::Stream` of `Result<Result<T, TaskError>, Elapsed>`, and `try_next` does what
 /// `next` does here.
+///
+/// # Examples
+///
+/// ```
+/// use onelane::{EventLoop, as_completed, sleep};
+/// use std::time::Duration;
+///
+/// EventLoop::with_virtual_clock().run(async {
+///     let mirrors = as_completed([1, 2, 30].map(|n| sleep(Duration::from_secs(n))));
+///     let mirrors = mirrors.timeout(Duration::from_secs(5));
+///     let mut in_time = 0;
+///     while let Ok(Some(_)) = mirrors.next().await {
+///         in_time += 1;
+///     }
+///     assert_eq!(in_time, 2);
+/// });
+/// ```
 #[must_use = "the children run, but their results are lost unless somebody asks for them"]
 pub struct AsCompletedWithin<T: 'static> {
     all: AsCompleted<T>,
@@ -589,11 +635,44 @@ impl<T> AsCompletedWithin<T> {
     }
 
     /// As [`AsCompleted::len`]; children for which the time was up count until that was said.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use onelane::{Elapsed, EventLoop, as_completed};
+    /// use std::{future::pending, time::Duration};
+    ///
+    /// EventLoop::with_virtual_clock().run(async {
+    ///     let late = as_completed([pending::<()>(), pending()]).timeout(Duration::from_secs(1));
+    ///     assert_eq!(late.next().await, Err(Elapsed));
+    ///     assert_eq!(late.len(), 1); // of which nothing was said yet
+    /// });
+    /// ```
     pub fn len(&self) -> usize {
         self.all.len()
     }
 
     /// Whether no result is left.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use onelane::{Elapsed, EventLoop, as_completed, sleep};
+    /// use std::time::Duration;
+    ///
+    /// EventLoop::with_virtual_clock().run(async {
+    ///     let jobs = [1, 60, 90].map(|n| sleep(Duration::from_secs(n)));
+    ///     let results = as_completed(jobs).timeout(Duration::from_secs(5));
+    ///     let (mut done, mut late) = (0, 0);
+    ///     while !results.is_empty() {
+    ///         match results.next().await {
+    ///             Ok(_) => done += 1,
+    ///             Err(Elapsed) => late += 1,
+    ///         }
+    ///     }
+    ///     assert_eq!((done, late), (1, 2));
+    /// });
+    /// ```
     pub fn is_empty(&self) -> bool {
         self.all.is_empty()
     }
@@ -607,6 +686,22 @@ impl<T> fmt::Debug for AsCompletedWithin<T> {
 
 /// The next of several results: the future of `next` and `next_task` of [`AsCompleted`] and [`AsCompletedWithin`]. `O` is what it
 /// gives.
+///
+/// # Examples
+///
+/// ```
+/// use onelane::{EventLoop, as_completed, sleep, timeout};
+/// use std::time::Duration;
+///
+/// EventLoop::with_virtual_clock().run(async {
+///     let second = Duration::from_secs(1);
+///     let results = as_completed([sleep(3 * second)]);
+///     let mut next = results.next();
+///     // By reference, so that it is still there when the time is up.
+///     assert!(timeout(second, &mut next).await.is_err());
+///     assert_eq!(next.await, Some(Ok(())));
+/// });
+/// ```
 #[must_use = "futures do nothing unless they are awaited"]
 pub struct Next<T: 'static, O> {
     claim: Claim<T>,

@@ -79,6 +79,24 @@ where
 }
 
 /// The future of [`finally`].
+///
+/// # Examples
+///
+/// ```
+/// use onelane::{EventLoop, Finally, Sleep, finally, sleep};
+/// use std::future::{Ready, ready};
+/// use std::time::Duration;
+///
+/// struct Visit {
+///     stay: Finally<Sleep, Ready<()>>,
+/// }
+///
+/// EventLoop::with_virtual_clock().run(async {
+///     let visit = Visit { stay: finally(sleep(Duration::from_secs(1)), ready(())) };
+///     assert!(format!("{:?}", visit.stay).starts_with("Finally { stage: Body"));
+///     visit.stay.await;
+/// });
+/// ```
 #[must_use = "futures do nothing unless they are awaited"]
 pub struct Finally<F: Future + 'static, C: Future<Output = ()> + 'static> {
     parts: Rc<Parts<F, C>>,
@@ -319,6 +337,22 @@ pub fn catch_cancel<F: IntoFuture>(future: F) -> CatchCancel<F::IntoFuture> {
 }
 
 /// The future of [`catch_cancel`].
+///
+/// # Examples
+///
+/// ```
+/// use onelane::{CatchCancel, EventLoop, Sleep, catch_cancel, sleep};
+/// use std::time::Duration;
+///
+/// /// A pause that a cancellation cuts short.
+/// fn pause(seconds: u64) -> CatchCancel<Sleep> {
+///     catch_cancel(sleep(Duration::from_secs(seconds)))
+/// }
+///
+/// EventLoop::with_virtual_clock().run(async {
+///     assert_eq!(pause(1).await, Ok(()));
+/// });
+/// ```
 #[must_use = "futures do nothing unless they are awaited"]
 pub struct CatchCancel<F> {
     future: Option<Pin<Box<F>>>,

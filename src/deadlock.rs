@@ -25,6 +25,22 @@ pub struct DeadlockReport {
 }
 
 /// A task that waits for ever.
+///
+/// # Examples
+///
+/// ```
+/// use onelane::{EventLoop, RunError, sync::Lock};
+///
+/// let lock = Lock::new(());
+/// let result = EventLoop::with_virtual_clock().try_run(async {
+///     let _guard = lock.lock().await;
+///     drop(lock.lock().await); // has it already, and waits for itself
+/// });
+/// let Err(RunError::Deadlock(report)) = result else { unreachable!() };
+/// let stuck = &report.tasks[0];
+/// println!("{}, spawned at {}", stuck.name, stuck.spawned_at);
+/// assert_eq!(stuck.waits_for, ["a lock"]);
+/// ```
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct StuckTask {

@@ -9,6 +9,20 @@ use std::sync::{Arc, Mutex};
 /// Why a task ended without a value.
 ///
 /// asyncio raises `CancelledError`, or the exception that the task raised.
+///
+/// # Examples
+///
+/// ```
+/// use onelane::{EventLoop, TaskError, spawn};
+///
+/// EventLoop::with_virtual_clock().run(async {
+///     match spawn(async { "1O".parse::<u32>().unwrap() }).await {
+///         Ok(number) => println!("{number}"),
+///         Err(TaskError::Cancelled) => println!("nobody wanted it any more"),
+///         Err(TaskError::Panicked(panic)) => assert!(panic.message().contains("InvalidDigit")),
+///     }
+/// });
+/// ```
 #[doc(alias = "CancelledError")]
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum TaskError {
@@ -20,11 +34,44 @@ pub enum TaskError {
 
 impl TaskError {
     /// Whether the task was cancelled.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use onelane::{EventLoop, TaskError, gather, spawn};
+    ///
+    /// EventLoop::with_virtual_clock().run(async {
+    ///     let jobs = [1, 2, 3].map(|n| spawn(async move { n }));
+    ///     jobs[1].cancel();
+    ///     let mut outcomes = gather(jobs).return_exceptions().await;
+    ///     // What was cancelled was cancelled on purpose, and is no failure.
+    ///     outcomes.retain(|outcome| !outcome.as_ref().is_err_and(TaskError::is_cancelled));
+    ///     assert_eq!(outcomes, [Ok(1), Ok(3)]);
+    /// });
+    /// ```
     pub fn is_cancelled(&self) -> bool {
         matches!(self, TaskError::Cancelled)
     }
 
     /// Whether the task panicked.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use onelane::{EventLoop, spawn};
+    ///
+    /// EventLoop::with_virtual_clock().run(async {
+    ///     let mut attempt = 0;
+    ///     let outcome = loop {
+    ///         attempt += 1;
+    ///         match spawn(async move { assert!(attempt > 1, "not at once") }).await {
+    ///             Err(error) if error.is_panic() => continue,
+    ///             outcome => break outcome,
+    ///         }
+    ///     };
+    ///     assert_eq!((outcome, attempt), (Ok(()), 2));
+    /// });
+    /// ```
     pub fn is_panic(&self) -> bool {
         matches!(self, TaskError::Panicked(_))
     }
@@ -48,6 +95,25 @@ impl From<TaskError> for std::io::Error {
 }
 
 /// A cancellation that was caught: asyncio's `CancelledError` where it is handled.
+///
+/// # Examples
+///
+/// ```
+/// use onelane::{Cancelled, EventLoop, catch_cancel, sleep, spawn, yield_now};
+/// use std::time::Duration;
+///
+/// async fn nap() -> Result<&'static str, Cancelled> {
+///     catch_cancel(sleep(Duration::from_secs(60))).await?;
+///     Ok("rested")
+/// }
+///
+/// EventLoop::with_virtual_clock().run(async {
+///     let task = spawn(nap());
+///     yield_now().await;
+///     task.cancel();
+///     assert_eq!(task.await, Ok(Err(Cancelled)));
+/// });
+/// ```
 #[doc(alias = "CancelledError")]
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Cancelled;
@@ -63,6 +129,20 @@ impl std::error::Error for Cancelled {}
 /// What a panic left: its message, and once its payload.
 ///
 /// Cloning shares the payload.
+///
+/// # Examples
+///
+/// ```
+/// use onelane::{EventLoop, TaskError, spawn};
+///
+/// EventLoop::with_virtual_clock().run(async {
+///     let task = spawn(async { assert!(2 + 2 == 5, "miscounted") });
+///     let outcome = (&task).await;
+///     assert_eq!(outcome, (&task).await); // the same panic for all who await
+///     let Err(TaskError::Panicked(panic)) = outcome else { unreachable!() };
+///     assert_eq!(format!("{panic:?}"), "Panic(\"miscounted\")");
+/// });
+/// ```
 #[derive(Clone)]
 pub struct Panic {
     message: Arc<str>,
@@ -80,16 +160,59 @@ impl Panic {
     }
 
     /// The text that was given to `panic!`, or a remark that there was none.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use onelane::{EventLoop, TaskError, spawn};
+    ///
+    /// EventLoop::with_virtual_clock().run(async {
+    ///     let outcome = spawn(async { Vec::<u8>::new()[3] }).await;
+    ///     let Err(TaskError::Panicked(panic)) = outcome else { unreachable!() };
+    ///     assert_eq!(panic.message(), "index out of bounds: the len is 0 but the index is 3");
+    /// });
+    /// ```
     pub fn message(&self) -> &str {
         &self.message
     }
 
     /// The payload, for whoever asks first.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use onelane::{EventLoop, TaskError, spawn};
+    /// use std::panic::panic_any;
+    ///
+    /// EventLoop::with_virtual_clock().run(async {
+    ///     let outcome = spawn(async { panic_any(404) as () }).await;
+    ///     let Err(TaskError::Panicked(panic)) = outcome else { unreachable!() };
+    ///     let code = panic.take_payload().and_then(|payload| payload.downcast::<i32>().ok());
+    ///     assert_eq!(code.as_deref(), Some(&404));
+    ///     assert!(panic.take_payload().is_none());
+    /// });
+    /// ```
     pub fn take_payload(&self) -> Option<Box<dyn Any + Send>> {
         self.payload.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).take()
     }
 
     /// Lets the panic go on in the caller, without calling the panic hook again.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use onelane::{EventLoop, TaskError, spawn};
+    ///
+    /// EventLoop::with_virtual_clock().run(async {
+    ///     let parent = spawn(async {
+    ///         match spawn(async { assert!(false, "no tea") }).await {
+    ///             Err(TaskError::Panicked(panic)) => panic.resume(), // the child's panic is the parent's
+    ///             outcome => outcome,
+    ///         }
+    ///     });
+    ///     assert_eq!(parent.await.unwrap_err().to_string(), "the task panicked: no tea");
+    /// });
+    /// ```
     pub fn resume(self) -> ! {
         let payload = self.take_payload().unwrap_or_else(|| Box::new(self.message.to_string()));
         std::panic::resume_unwind(payload)
@@ -112,6 +235,19 @@ impl PartialEq for Panic {
 impl Eq for Panic {}
 
 /// There is no loop running on this thread: asyncio's `RuntimeError: no running event loop`.
+///
+/// # Examples
+///
+/// ```
+/// use onelane::{EventLoop, Handle, NoRunningLoop};
+///
+/// fn later(callback: impl FnOnce() + 'static) -> Result<Handle, NoRunningLoop> {
+///     Ok(EventLoop::try_current()?.call_soon(callback))
+/// }
+///
+/// assert_eq!(later(|| ()).unwrap_err(), NoRunningLoop);
+/// EventLoop::with_virtual_clock().run(async { assert!(later(|| ()).is_ok()) });
+/// ```
 #[doc(alias = "RuntimeError")]
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct NoRunningLoop;
@@ -125,6 +261,21 @@ impl fmt::Display for NoRunningLoop {
 impl std::error::Error for NoRunningLoop {}
 
 /// The loop has been dropped: asyncio's `RuntimeError: Event loop is closed`.
+///
+/// # Examples
+///
+/// ```
+/// use onelane::{EventLoop, LoopClosed};
+///
+/// let event_loop = EventLoop::with_virtual_clock();
+/// let remote = event_loop.remote();
+/// assert!(remote.spawn(async {}).is_ok());
+/// drop(event_loop);
+/// match remote.spawn(async {}) {
+///     Ok(_) => unreachable!(),
+///     Err(LoopClosed) => println!("nobody is there to run it"),
+/// }
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct LoopClosed;
 

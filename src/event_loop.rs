@@ -56,6 +56,23 @@ pub struct EventLoop {
 }
 
 /// Where a loop gets its time from.
+///
+/// # Examples
+///
+/// ```
+/// use onelane::{Clock, EventLoop, sleep};
+/// use std::time::Duration;
+///
+/// /// How long a program took, which its tests run on the virtual clock.
+/// fn took(clock: Clock) -> Duration {
+///     let event_loop = EventLoop::builder().clock(clock).build();
+///     let begun = event_loop.time();
+///     event_loop.run(async { sleep(Duration::from_secs(3600)).await });
+///     event_loop.time() - begun
+/// }
+///
+/// assert_eq!(took(Clock::Virtual), Duration::from_secs(3600));
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 #[non_exhaustive]
 pub enum Clock {
@@ -71,6 +88,24 @@ pub enum Clock {
 }
 
 /// Makes an [`EventLoop`].
+///
+/// # Examples
+///
+/// ```
+/// use onelane::{Builder, Clock, EventLoop, spawn, yield_now};
+///
+/// /// What all tests of a program have in common.
+/// fn for_tests() -> Builder {
+///     EventLoop::builder().clock(Clock::Virtual).debug(false)
+/// }
+///
+/// let event_loop = for_tests().exception_handler(|_| ()).build();
+/// event_loop.run(async {
+///     drop(spawn(async { panic!("of which nobody is told") as () }));
+///     yield_now().await;
+/// });
+/// assert_eq!(event_loop.turn().tasks, 0);
+/// ```
 #[must_use = "a builder makes nothing until `build`"]
 #[derive(Default)]
 pub struct Builder {
@@ -86,6 +121,26 @@ pub struct Builder {
 type SlowStepHandler = Box<dyn Fn(&SlowStep)>;
 
 /// A step, or a callback, that kept the others waiting. What debug mode tells of; `Display` makes one line of it.
+///
+/// # Examples
+///
+/// ```
+/// use onelane::{EventLoop, SlowStep};
+/// use std::{cell::RefCell, rc::Rc, time::Duration};
+///
+/// let steps = Rc::new(RefCell::new(Vec::new()));
+/// let copy = steps.clone();
+/// let event_loop = EventLoop::builder()
+///     .debug(true)
+///     .slow_step(Duration::ZERO) // everything is slow
+///     .slow_step_handler(move |step: &SlowStep| copy.borrow_mut().push(step.clone()))
+///     .build();
+/// event_loop.call_soon(|| ());
+/// event_loop.spawn(async {});
+/// event_loop.turn();
+/// let of_tasks: Vec<bool> = steps.borrow().iter().map(|step| step.task.is_some()).collect();
+/// assert_eq!(of_tasks, [false, true]);
+/// ```
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct SlowStep {
@@ -113,6 +168,17 @@ impl fmt::Display for SlowStep {
 
 impl Builder {
     /// Where the time comes from; the machine's clock, unless this says otherwise.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use onelane::{Clock, EventLoop};
+    /// use std::time::Duration;
+    ///
+    /// let event_loop = EventLoop::builder().clock(Clock::Virtual).build();
+    /// event_loop.call_later(Duration::from_secs(3600), || ());
+    /// assert_eq!(event_loop.turn().timers, 1); // without an hour's wait
+    /// ```
     pub fn clock(mut self, clock: Clock) -> Self {
         self.clock = clock;
         self
@@ -189,6 +255,21 @@ impl Builder {
     /// How long a step may take before debug mode tells of it; 100 ms, unless this says otherwise.
     ///
     /// asyncio: `slow_callback_duration`.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use onelane::EventLoop;
+    /// use std::{cell::Cell, rc::Rc, time::Duration};
+    ///
+    /// for (limit, is_told) in [(Duration::ZERO, true), (Duration::from_secs(3600), false)] {
+    ///     let told = Rc::new(Cell::new(false));
+    ///     let copy = told.clone();
+    ///     let builder = EventLoop::builder().debug(true).slow_step(limit);
+    ///     builder.slow_step_handler(move |_| copy.set(true)).build().run(async {});
+    ///     assert_eq!(told.get(), is_told);
+    /// }
+    /// ```
     #[doc(alias = "slow_callback_duration")]
     pub fn slow_step(mut self, limit: Duration) -> Self {
         self.slow_step = Some(limit);
@@ -198,6 +279,23 @@ impl Builder {
     /// Who is told of slow steps in debug mode; without a handler they are a line on stderr.
     ///
     /// A handler may do anything a callback may, and its panic goes to the exception handler.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use onelane::EventLoop;
+    /// use std::{cell::Cell, rc::Rc, thread, time::Duration};
+    ///
+    /// let lost = Rc::new(Cell::new(Duration::ZERO));
+    /// let sum = lost.clone();
+    /// EventLoop::builder()
+    ///     .debug(true)
+    ///     .slow_step(Duration::from_millis(1))
+    ///     .slow_step_handler(move |step| sum.set(sum.get() + step.took))
+    ///     .build()
+    ///     .run(async { thread::sleep(Duration::from_millis(2)) });
+    /// assert!(lost.get() >= Duration::from_millis(2));
+    /// ```
     pub fn slow_step_handler(mut self, handler: impl Fn(&SlowStep) + 'static) -> Self {
         self.slow_step_handler = Some(Box::new(handler));
         self
@@ -278,6 +376,17 @@ impl Builder {
     /// # Panics
     ///
     /// If 65,535 loops are alive in the process.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use onelane::{Clock, EventLoop};
+    ///
+    /// // Two loops on a thread, of which one runs at a time.
+    /// let [real, quick] = [Clock::Real, Clock::Virtual].map(|clock| EventLoop::builder().clock(clock).build());
+    /// let half = real.run(async { 21 });
+    /// assert_eq!(quick.run(async { half * 2 }), 42);
+    /// ```
     pub fn build(mut self) -> EventLoop {
         let clock = match self.clock {
             Clock::Real => KernelClock::real(),
@@ -303,6 +412,20 @@ impl fmt::Debug for Builder {
 }
 
 /// What a turn did, and what is left.
+///
+/// # Examples
+///
+/// ```
+/// use onelane::{EventLoop, Turn};
+/// use std::time::Duration;
+///
+/// let event_loop = EventLoop::with_virtual_clock();
+/// event_loop.spawn(async {});
+/// let handle = event_loop.call_later(Duration::from_secs(5), || ());
+/// let Turn { steps, ready, tasks, next_deadline, .. } = event_loop.turn();
+/// assert_eq!((steps, ready, tasks), (1, 0, 0));
+/// assert_eq!(next_deadline, handle.when());
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[non_exhaustive]
 pub struct Turn {
@@ -325,12 +448,50 @@ pub struct Turn {
 
 impl Turn {
     /// Whether nothing is ready, so that the next turn is pointless before the deadline or a wake.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use onelane::{EventLoop, yield_now};
+    ///
+    /// let event_loop = EventLoop::with_virtual_clock();
+    /// let task = event_loop.spawn(async {
+    ///     for _ in 0..3 {
+    ///         yield_now().await;
+    ///     }
+    /// });
+    /// while !event_loop.turn().is_idle() {} // all that can be done now
+    /// assert!(task.is_done());
+    /// ```
     pub fn is_idle(&self) -> bool {
         self.ready == 0
     }
 }
 
 /// Why a program did not run to its end.
+///
+/// # Examples
+///
+/// ```
+/// use onelane::{EventLoop, RunError, current_task, yield_now};
+///
+/// fn exit_code(result: Result<(), RunError>) -> u8 {
+///     match result {
+///         Ok(()) => 0,
+///         Err(RunError::Cancelled) => 1,
+///         Err(error) => {
+///             eprintln!("{error}"); // of a deadlock, every task and what it waits for
+///             2
+///         }
+///     }
+/// }
+///
+/// let result = EventLoop::with_virtual_clock().try_run(async {
+///     current_task().unwrap().cancel();
+///     yield_now().await;
+/// });
+/// assert_eq!(exit_code(result), 1);
+/// ```
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum RunError {
@@ -361,16 +522,46 @@ impl std::error::Error for RunError {}
 
 impl EventLoop {
     /// A loop on the machine's clock.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let event_loop = onelane::EventLoop::new();
+    /// let runs = (1..=3).map(|n| event_loop.run(async move { n }));
+    /// assert_eq!(runs.sum::<i32>(), 6); // one loop, three runs
+    /// ```
     pub fn new() -> Self {
         Self::builder().build()
     }
 
     /// A loop on a [virtual clock](Clock::Virtual).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use onelane::{EventLoop, sleep};
+    /// use std::time::{Duration, Instant};
+    ///
+    /// let (begun, hour) = (Instant::now(), Duration::from_secs(3600));
+    /// EventLoop::with_virtual_clock().run(async { sleep(hour).await });
+    /// assert!(begun.elapsed() < hour);
+    /// ```
     pub fn with_virtual_clock() -> Self {
         Self::builder().clock(Clock::Virtual).build()
     }
 
     /// A builder.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use onelane::EventLoop;
+    /// use std::time::Instant;
+    ///
+    /// let event_loop = EventLoop::builder().debug(true).build();
+    /// let before = Instant::now();
+    /// assert!(event_loop.time() >= before); // on the machine's clock, since nothing was said of it
+    /// ```
     pub fn builder() -> Builder {
         Builder::default()
     }
@@ -382,6 +573,28 @@ impl EventLoop {
     /// # Panics
     ///
     /// If none is; see [`try_current`](Self::try_current).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use onelane::{EventLoop, Handle, LoopRef};
+    ///
+    /// /// Made in a loop, and used outside of its turns too, where `onelane::call_soon` panics.
+    /// struct Bell {
+    ///     home: LoopRef,
+    /// }
+    ///
+    /// impl Bell {
+    ///     fn ring(&self) -> Handle {
+    ///         self.home.call_soon(|| println!("ding"))
+    ///     }
+    /// }
+    ///
+    /// let event_loop = EventLoop::with_virtual_clock();
+    /// let bell = event_loop.run(async { Bell { home: EventLoop::current() } });
+    /// bell.ring();
+    /// assert_eq!(event_loop.turn().callbacks, 1);
+    /// ```
     #[doc(alias = "get_running_loop")]
     #[track_caller]
     pub fn current() -> LoopRef {
@@ -393,6 +606,21 @@ impl EventLoop {
     /// # Errors
     ///
     /// If none is.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use onelane::{EventLoop, current_task};
+    ///
+    /// /// For a line in a log that is written inside and outside of tasks.
+    /// fn writer() -> String {
+    ///     let task = EventLoop::try_current().ok().and_then(|_| current_task());
+    ///     task.map_or("-".into(), |task| task.name().to_string())
+    /// }
+    ///
+    /// assert_eq!(writer(), "-");
+    /// assert_eq!(EventLoop::with_virtual_clock().run(async { writer() }), "Task-1");
+    /// ```
     pub fn try_current() -> Result<LoopRef, NoRunningLoop> {
         context::running().map(|kernel| LoopRef::to(&kernel)).ok_or(NoRunningLoop)
     }
@@ -402,12 +630,13 @@ impl EventLoop {
     ///
     /// `main` may borrow from the caller.
     ///
+    /// asyncio: `Runner.run(main)`.
+    ///
     /// # Panics
     ///
     /// With the panic of `main`, if it panics. If a loop is running on this thread. If the main task was cancelled, by Ctrl-C too. On a
     /// virtual clock, if the program cannot go on; the message has the report. If tasks that are dropped at the end go on
     /// spawning tasks for a thousand rounds: those of the last round are leaked.
-    /// asyncio: `Runner.run(main)`.
     ///
     /// # Examples
     ///
@@ -436,7 +665,7 @@ impl EventLoop {
     /// # Examples
     ///
     /// ```
-    /// use onelane::{EventLoop, RunError, spawn, task};
+    /// use onelane::{EventLoop, RunError, task};
     ///
     /// // Waits for a task that waits for ever.
     /// let stuck = EventLoop::with_virtual_clock().try_run(async {
@@ -478,6 +707,15 @@ impl EventLoop {
     }
 
     /// Starts a task, also while the loop is not running.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let event_loop = onelane::EventLoop::with_virtual_clock();
+    /// let early = event_loop.spawn(async { 6 });
+    /// let product = event_loop.run(async { early.await.unwrap() * 7 });
+    /// assert_eq!(product, 42);
+    /// ```
     #[doc(alias = "create_task")]
     #[track_caller]
     pub fn spawn<F>(&self, future: F) -> Task<F::Output>
@@ -577,6 +815,26 @@ impl EventLoop {
 
     /// When to turn again: now, if anything is ready, else at the next timer; `None` if only a wake from elsewhere can change
     /// anything.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use onelane::{EventLoop, sleep};
+    /// use std::time::Duration;
+    ///
+    /// let event_loop = EventLoop::with_virtual_clock();
+    /// event_loop.spawn(async {
+    ///     for _ in 0..3 {
+    ///         sleep(Duration::from_secs(2)).await;
+    ///     }
+    /// });
+    /// let mut free = Duration::ZERO;
+    /// while let Some(moment) = event_loop.next_deadline() {
+    ///     free += moment - event_loop.time(); // the host does other things
+    ///     event_loop.turn();
+    /// }
+    /// assert_eq!(free, Duration::from_secs(6));
+    /// ```
     pub fn next_deadline(&self) -> Option<Instant> {
         if !self.kernel.wakers.is_idle() || self.kernel.inbox().has_messages() {
             return Some(self.time());
@@ -585,11 +843,36 @@ impl EventLoop {
     }
 
     /// The loop's time.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use onelane::{EventLoop, sleep};
+    /// use std::time::Duration;
+    ///
+    /// let [one, other] = [(); 2].map(|()| EventLoop::with_virtual_clock());
+    /// let (begun, second) = ((one.time(), other.time()), Duration::from_secs(1));
+    /// one.run(async { sleep(second).await });
+    /// // Each virtual clock goes by itself.
+    /// assert_eq!((one.time() - begun.0, other.time() - begun.1), (second, Duration::ZERO));
+    /// ```
     pub fn time(&self) -> Instant {
         self.kernel.clock.now_as_instant()
     }
 
     /// A handle for other threads.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::thread;
+    ///
+    /// let event_loop = onelane::EventLoop::with_virtual_clock();
+    /// let remote = event_loop.remote();
+    /// let thread = thread::spawn(move || remote.call_soon(|| println!("called where the loop is")));
+    /// thread.join().unwrap().unwrap();
+    /// assert_eq!(event_loop.turn().messages, 1);
+    /// ```
     pub fn remote(&self) -> Remote {
         Remote::to(&self.kernel)
     }
@@ -637,6 +920,21 @@ impl EventLoop {
     }
 
     /// The living tasks, in the order in which they were spawned.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::future::pending;
+    ///
+    /// let event_loop = onelane::EventLoop::with_virtual_clock();
+    /// event_loop.spawn(pending::<u8>());
+    /// event_loop.spawn(pending::<String>());
+    /// for task in event_loop.all_tasks() {
+    ///     task.cancel();
+    /// }
+    /// event_loop.turn();
+    /// assert!(event_loop.all_tasks().is_empty());
+    /// ```
     pub fn all_tasks(&self) -> Vec<TaskRef> {
         self.kernel.tasks().into_iter().map(|cell| TaskRef { cell }).collect()
     }
@@ -733,6 +1031,16 @@ impl LoopRef {
     }
 
     /// Whether the loop has been dropped.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let event_loop = onelane::EventLoop::with_virtual_clock();
+    /// let home = event_loop.loop_ref();
+    /// assert!(!home.is_closed());
+    /// drop(event_loop);
+    /// assert!(home.is_closed()); // a spawn would panic
+    /// ```
     pub fn is_closed(&self) -> bool {
         context::find(self.loop_id).is_none()
     }
@@ -742,6 +1050,16 @@ impl LoopRef {
     /// # Panics
     ///
     /// If the loop has been dropped.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let event_loop = onelane::EventLoop::with_virtual_clock();
+    /// let task = event_loop.loop_ref().spawn(async { 1 }); // between two turns
+    /// assert!(!task.is_done());
+    /// event_loop.turn();
+    /// assert_eq!(*task.result().unwrap(), 1);
+    /// ```
     #[doc(alias = "create_task")]
     #[track_caller]
     pub fn spawn<F>(&self, future: F) -> Task<F::Output>
@@ -756,6 +1074,23 @@ impl LoopRef {
     /// # Panics
     ///
     /// If the loop has been dropped.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use onelane::{EventLoop, LoopRef};
+    ///
+    /// fn again(home: LoopRef, times: u32) {
+    ///     if times > 0 {
+    ///         let copy = home.clone();
+    ///         home.call_soon(move || again(copy, times - 1));
+    ///     }
+    /// }
+    ///
+    /// let event_loop = EventLoop::with_virtual_clock();
+    /// again(event_loop.loop_ref(), 2);
+    /// assert_eq!([(); 3].map(|()| event_loop.turn().callbacks), [1, 1, 0]);
+    /// ```
     #[track_caller]
     pub fn call_soon(&self, callback: impl FnOnce() + 'static) -> Handle {
         Handle::soon(&self.kernel("LoopRef::call_soon()"), callback)
@@ -766,6 +1101,21 @@ impl LoopRef {
     /// # Panics
     ///
     /// If the loop has been dropped.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use onelane::{EventLoop, sleep};
+    /// use std::time::Duration;
+    ///
+    /// let event_loop = EventLoop::with_virtual_clock();
+    /// let home = event_loop.loop_ref();
+    /// let alarm = home.call_later(Duration::from_secs(5), || panic!("the program takes too long"));
+    /// event_loop.run(async {
+    ///     sleep(Duration::from_secs(1)).await;
+    ///     assert!(alarm.cancel());
+    /// });
+    /// ```
     #[track_caller]
     pub fn call_later(&self, delay: Duration, callback: impl FnOnce() + 'static) -> Handle {
         Handle::later(&self.kernel("LoopRef::call_later()"), delay, callback)
@@ -796,6 +1146,27 @@ impl LoopRef {
     /// # Panics
     ///
     /// If the loop has been dropped.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use onelane::{EventLoop, LoopRef, sleep};
+    /// use std::time::{Duration, Instant};
+    ///
+    /// /// Asks the loop and not the machine, so that it shows virtual time too.
+    /// struct Stopwatch(LoopRef, Instant);
+    ///
+    /// impl Stopwatch {
+    ///     fn elapsed(&self) -> Duration {
+    ///         self.0.time() - self.1
+    ///     }
+    /// }
+    ///
+    /// let event_loop = EventLoop::with_virtual_clock();
+    /// let watch = Stopwatch(event_loop.loop_ref(), event_loop.time());
+    /// event_loop.run(async { sleep(Duration::from_secs(9)).await });
+    /// assert_eq!(watch.elapsed(), Duration::from_secs(9));
+    /// ```
     #[track_caller]
     pub fn time(&self) -> Instant {
         self.kernel("LoopRef::time()").clock.now_as_instant()
@@ -806,6 +1177,20 @@ impl LoopRef {
     /// # Panics
     ///
     /// If the loop has been dropped.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use onelane::EventLoop;
+    /// use std::thread;
+    ///
+    /// EventLoop::with_virtual_clock().run(async {
+    ///     let remote = EventLoop::current().remote();
+    ///     let thread = thread::spawn(move || remote.spawn(async { 6 * 7 }).unwrap());
+    ///     let task = thread.join().unwrap(); // it does no more than send
+    ///     assert_eq!(task.await, Ok(42));
+    /// });
+    /// ```
     #[track_caller]
     pub fn remote(&self) -> Remote {
         Remote::to(&self.kernel("LoopRef::remote()"))

@@ -19,6 +19,21 @@ use std::task::{Context, Poll, Waker};
 /// What [`gather`] and [`as_completed`](crate::as_completed()) take: a task as it is, or a future, which becomes one.
 ///
 /// A `&Task<T>` is left in place, and its result is cloned.
+///
+/// # Examples
+///
+/// ```
+/// use onelane::{EventLoop, IntoTask, gather, spawn};
+///
+/// async fn sum(parts: Vec<impl IntoTask<Output = u32> + 'static>) -> u32 {
+///     gather(parts).await.unwrap().iter().sum()
+/// }
+///
+/// EventLoop::with_virtual_clock().run(async {
+///     assert_eq!(sum(vec![async { 3 }]).await, 3);
+///     assert_eq!(sum(vec![spawn(async { 1 }), spawn(async { 2 })]).await, 3);
+/// });
+/// ```
 pub trait IntoTask {
     /// The task's output.
     type Output;
@@ -297,6 +312,21 @@ impl<T> Children for Vec<Child<T>> {
 pub struct Fallible<T, E>(Vec<Child<Result<T, E>>>);
 
 /// Why a [`try_gather`] failed.
+///
+/// # Examples
+///
+/// ```
+/// use onelane::{EventLoop, TryGatherError, try_gather};
+///
+/// EventLoop::with_virtual_clock().run(async {
+///     let result = try_gather(["7", "x"].map(|text| async { text.parse::<u32>() })).await;
+///     match result {
+///         Ok(numbers) => unreachable!("{numbers:?}"),
+///         Err(TryGatherError::Failed(error)) => assert_eq!(error.to_string(), "invalid digit found in string"),
+///         Err(TryGatherError::Task(error)) => panic!("that is a bug: {error}"),
+///     }
+/// });
+/// ```
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum TryGatherError<E> {
     /// A child returned this error.
@@ -456,6 +486,22 @@ pub(crate) fn describe_tasks(tasks: &[Rc<dyn AnyTask>], f: &mut fmt::Formatter<'
 }
 
 /// The future of [`gather`], [`try_gather`] and [`gather!`](crate::gather!).
+///
+/// # Examples
+///
+/// ```
+/// use futures_util::future::select;
+/// use onelane::{EventLoop, gather, sleep};
+/// use std::time::Duration;
+///
+/// EventLoop::with_virtual_clock().run(async {
+///     let mut downloads = gather([1, 2, 60].map(|n| sleep(Duration::from_secs(n))));
+///     // A look at it after a while; by reference, so that it goes on.
+///     select(&mut downloads, sleep(Duration::from_secs(5))).await;
+///     assert_eq!(format!("{downloads:?}"), "Gather { children: 3, left: 1 }");
+///     assert!(downloads.await.is_ok());
+/// });
+/// ```
 #[must_use = "the children run, but their results are lost unless the gather is awaited"]
 pub struct Gather<C: Children + 'static> {
     gathering: Rc<Gathering<C>>,
@@ -562,6 +608,19 @@ impl<C: Children + 'static> fmt::Debug for Gather<C> {
 }
 
 /// The future of [`Gather::return_exceptions`].
+///
+/// # Examples
+///
+/// ```
+/// use onelane::{EventLoop, gather, spawn, yield_now};
+///
+/// EventLoop::with_virtual_clock().run(async {
+///     let tasks = [spawn(yield_now()), spawn(yield_now())];
+///     let all = gather(&tasks).return_exceptions();
+///     drop(all); // not polled yet, so the tasks run on
+///     assert_eq!(gather(tasks).await, Ok(vec![(), ()]));
+/// });
+/// ```
 #[must_use = "the children run, but their results are lost unless the gather is awaited"]
 pub struct GatherAll<C: Children + 'static> {
     gather: Gather<C>,

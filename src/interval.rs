@@ -68,6 +68,26 @@ pub fn interval_at(start: Instant, period: Duration) -> Interval {
 }
 
 /// When the next tick comes, if one was given later than it was due.
+///
+/// # Examples
+///
+/// ```
+/// use onelane::{EventLoop, MissedTickBehavior, interval, sleep};
+/// use std::time::Duration;
+///
+/// EventLoop::with_virtual_clock().run(async {
+///     let seconds = Duration::from_secs;
+///     use MissedTickBehavior::{Burst, Delay, Skip};
+///     for (behavior, third) in [(Burst, 20), (Delay, 35), (Skip, 30)] {
+///         let mut interval = interval(seconds(10));
+///         interval.set_missed_tick_behavior(behavior);
+///         let first = interval.tick().await;
+///         sleep(seconds(25)).await;
+///         interval.tick().await; // was due after 10 s
+///         assert_eq!(interval.tick().await - first, seconds(third));
+///     }
+/// });
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Default, Debug)]
 pub enum MissedTickBehavior {
     /// Those that were missed come one after the other, a turn each, until the interval has caught up. None is left out.
@@ -83,6 +103,36 @@ pub enum MissedTickBehavior {
 /// Ticks at equal distances: what [`interval`] and [`interval_at`] give.
 ///
 /// It holds a [`Sleep`], so it is `Send` and `Sync`, and has to be polled in the loop that it was made in.
+///
+/// # Examples
+///
+/// ```
+/// use onelane::{EventLoop, Interval, interval, timeout};
+/// use std::time::Duration;
+///
+/// struct Heart {
+///     interval: Interval,
+///     beats: u32,
+/// }
+///
+/// impl Heart {
+///     async fn beat(&mut self) {
+///         self.interval.tick().await;
+///         self.beats += 1;
+///     }
+/// }
+///
+/// EventLoop::with_virtual_clock().run(async {
+///     let mut heart = Heart { interval: interval(Duration::from_millis(800)), beats: 0 };
+///     let life = async {
+///         loop {
+///             heart.beat().await;
+///         }
+///     };
+///     assert!(timeout(Duration::from_secs(2), life).await.is_err());
+///     assert_eq!(heart.beats, 3); // at 0, 800 and 1600 ms
+/// });
+/// ```
 #[derive(Debug)]
 #[must_use = "an interval ticks for those who await `tick()`"]
 pub struct Interval {
@@ -182,11 +232,39 @@ impl Interval {
     }
 
     /// The distance between ticks.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use onelane::{EventLoop, interval};
+    /// use std::time::Duration;
+    ///
+    /// EventLoop::with_virtual_clock().run(async {
+    ///     let frames = interval(Duration::from_millis(20));
+    ///     let per_minute = Duration::from_secs(60).as_millis() / frames.period().as_millis();
+    ///     assert_eq!(per_minute, 3000);
+    /// });
+    /// ```
     pub fn period(&self) -> Duration {
         self.period
     }
 
     /// What becomes of missed ticks.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use onelane::{EventLoop, MissedTickBehavior, interval};
+    /// use std::time::Duration;
+    ///
+    /// EventLoop::with_virtual_clock().run(async {
+    ///     let mut interval = interval(Duration::from_secs(1));
+    ///     let usual = interval.missed_tick_behavior();
+    ///     interval.set_missed_tick_behavior(MissedTickBehavior::Skip); // for a while
+    ///     interval.set_missed_tick_behavior(usual);
+    ///     assert_eq!(interval.missed_tick_behavior(), MissedTickBehavior::Burst);
+    /// });
+    /// ```
     pub fn missed_tick_behavior(&self) -> MissedTickBehavior {
         self.behavior
     }
@@ -237,6 +315,28 @@ impl MissedTickBehavior {
 }
 
 /// The future of [`Interval::tick`].
+///
+/// # Examples
+///
+/// ```
+/// use onelane::{EventLoop, Interval, Tick, interval, time};
+/// use std::time::Duration;
+///
+/// struct Screen {
+///     frames: Interval,
+/// }
+///
+/// impl Screen {
+///     fn next_frame(&mut self) -> Tick<'_> {
+///         self.frames.tick()
+///     }
+/// }
+///
+/// EventLoop::with_virtual_clock().run(async {
+///     let mut screen = Screen { frames: interval(Duration::from_millis(16)) };
+///     assert_eq!(screen.next_frame().await, time());
+/// });
+/// ```
 #[derive(Debug)]
 #[must_use = "futures do nothing unless they are awaited"]
 pub struct Tick<'a> {

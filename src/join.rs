@@ -15,6 +15,29 @@ use std::task::{Context, Poll};
 /// awaits goes on to the task that is awaited.
 ///
 /// Cancel safety: **dropping it once it was polled cancels the task**. Before, dropping it lets the task run on.
+///
+/// # Examples
+///
+/// ```
+/// use onelane::{EventLoop, Join, TaskError, spawn};
+/// use std::{pin::Pin, task::{Context, Poll}};
+///
+/// /// A task as a future: for code that cannot do with `IntoFuture`.
+/// struct Answer(Join<u32>);
+///
+/// impl Future for Answer {
+///     type Output = Result<u32, TaskError>;
+///
+///     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+///         Pin::new(&mut self.0).poll(context)
+///     }
+/// }
+///
+/// EventLoop::with_virtual_clock().run(async {
+///     let task = spawn(async { 42 });
+///     assert_eq!(Answer(task.into_future()).await, Ok(42));
+/// });
+/// ```
 #[must_use = "futures do nothing unless they are awaited"]
 pub struct Join<T> {
     cell: Rc<dyn TypedTask<T>>,

@@ -180,6 +180,21 @@ impl<T> Promise<T> {
     /// A promise that is pending. No loop needs to be running.
     ///
     /// asyncio: `Future()`, `loop.create_future()`.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use onelane::{EventLoop, Promise, call_soon};
+    /// use std::collections::BTreeMap;
+    ///
+    /// EventLoop::with_virtual_clock().run(async {
+    ///     // Requests by their numbers, until the answer comes.
+    ///     let (mut asked, reply) = (BTreeMap::new(), Promise::new());
+    ///     asked.insert(7, reply.clone());
+    ///     call_soon(move || asked.remove(&7).unwrap().set_result("pong").unwrap());
+    ///     assert_eq!(reply.await, Ok("pong"));
+    /// });
+    /// ```
     #[must_use = "a promise that nobody holds is never set"]
     #[track_caller]
     pub fn new() -> Self {
@@ -197,6 +212,18 @@ impl<T> Promise<T> {
     /// Whether it was set or cancelled.
     ///
     /// asyncio: `done()`.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let winner = onelane::Promise::new();
+    /// for name in ["hare", "tortoise"] {
+    ///     if !winner.is_done() {
+    ///         winner.set_result(name).unwrap();
+    ///     }
+    /// }
+    /// assert_eq!(*winner.result().unwrap(), "hare");
+    /// ```
     #[doc(alias = "done")]
     pub fn is_done(&self) -> bool {
         self.cell.is_done()
@@ -205,6 +232,20 @@ impl<T> Promise<T> {
     /// Whether it was cancelled.
     ///
     /// asyncio: `cancelled()`.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use onelane::{EventLoop, Promise, spawn, yield_now};
+    ///
+    /// EventLoop::with_virtual_clock().run(async {
+    ///     let promise = Promise::<u32>::new();
+    ///     let reader = spawn(promise.clone().into_future());
+    ///     yield_now().await;
+    ///     reader.cancel();
+    ///     assert!(promise.is_cancelled()); // so whoever works on the value may stop
+    /// });
+    /// ```
     #[doc(alias = "cancelled")]
     pub fn is_cancelled(&self) -> bool {
         self.cell.ending.get() == Some(Ending::Cancelled)
@@ -481,6 +522,21 @@ impl<T: Clone + 'static> IntoFuture for &Promise<T> {
 /// An await of a [`Promise`]: what `promise.into_future()` gives.
 ///
 /// Cancel safety: **dropping it once it was polled cancels the promise**, for all who await it. Before, nothing happens.
+///
+/// # Examples
+///
+/// ```
+/// use onelane::{EventLoop, Promise, Promised};
+///
+/// EventLoop::with_virtual_clock().run(async {
+///     let promise = Promise::new();
+///     let readers: [Promised<char>; 2] = [(&promise).into_future(), (&promise).into_future()];
+///     promise.set_result('a').unwrap();
+///     for reader in readers {
+///         assert_eq!(reader.await, Ok('a'));
+///     }
+/// });
+/// ```
 #[must_use = "futures do nothing unless they are awaited"]
 pub struct Promised<T: 'static> {
     promise: Promise<T>,

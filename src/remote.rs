@@ -79,6 +79,24 @@ impl Remote {
     /// # Cost
     ///
     /// Five allocations and three locks.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use onelane::{EventLoop, sleep};
+    /// use std::{thread, time::Duration};
+    ///
+    /// let event_loop = EventLoop::with_virtual_clock();
+    /// let remote = event_loop.remote();
+    /// let thread = thread::spawn(move || {
+    ///     remote.spawn(async {
+    ///         sleep(Duration::from_secs(3600)).await; // on the loop, so by its clock
+    ///         "rested"
+    ///     })
+    /// });
+    /// let task = thread.join().unwrap().unwrap();
+    /// assert_eq!(event_loop.run(task), Ok("rested"));
+    /// ```
     #[doc(alias = "run_coroutine_threadsafe")]
     #[track_caller]
     pub fn spawn<F>(&self, future: F) -> Result<RemoteTask<F::Output>, LoopClosed>
@@ -143,6 +161,17 @@ impl Spawn for Remote {
 ///
 /// A future, which may be awaited on any executor, or waited for with [`wait`](Self::wait). Dropping it lets the task run on. If the
 /// loop is dropped first, the task counts as cancelled.
+///
+/// # Examples
+///
+/// ```
+/// use onelane::{EventLoop, TaskError};
+///
+/// let event_loop = EventLoop::with_virtual_clock();
+/// let task = event_loop.remote().spawn(async { 1 }).unwrap();
+/// drop(event_loop); // before it has taken the task over
+/// assert_eq!(task.wait(), Err(TaskError::Cancelled));
+/// ```
 #[must_use = "the task runs, but its result is lost unless somebody waits for it"]
 pub struct RemoteTask<T> {
     shared: Arc<Shared<T>>,
@@ -163,6 +192,18 @@ impl<T: Send + 'static> RemoteTask<T> {
     /// # Panics
     ///
     /// In a turn of a loop, which would wait for ever if the task is its own: await it there. If an await has taken the result.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::thread;
+    ///
+    /// let event_loop = onelane::EventLoop::with_virtual_clock();
+    /// let task = event_loop.remote().spawn(async { 6 * 7 }).unwrap();
+    /// let waiter = thread::spawn(move || task.wait());
+    /// while !event_loop.turn().is_idle() {}
+    /// assert_eq!(waiter.join().unwrap(), Ok(42));
+    /// ```
     pub fn wait(self) -> Result<T, TaskError> {
         assert!(
             !context::is_running(),
@@ -179,6 +220,18 @@ impl<T: Send + 'static> RemoteTask<T> {
     }
 
     /// Asks the task to end. It is taken over in the loop's next turn.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use onelane::{EventLoop, TaskError};
+    /// use std::future::pending;
+    ///
+    /// let event_loop = EventLoop::with_virtual_clock();
+    /// let task = event_loop.remote().spawn(pending::<()>()).unwrap();
+    /// task.cancel();
+    /// assert_eq!(event_loop.run(task), Err(TaskError::Cancelled));
+    /// ```
     pub fn cancel(&self) {
         let token = {
             let mut state = self.shared.lock();

@@ -22,6 +22,26 @@ use std::task::{Context, Poll, Waker};
 /// What [`shield`] takes: a future, `Task<T>`, `&Task<T>`, [`Promise<T>`](Promise), `&Promise<T>`.
 ///
 /// Of what is given as a reference the result is left in place, and cloned.
+///
+/// # Examples
+///
+/// ```
+/// use onelane::{EventLoop, Promise, Shield, Shieldable, shield, spawn};
+///
+/// /// A save that was begun is not to be broken off, whatever it is.
+/// fn save<S: Shieldable>(work: S) -> Shield<S::Output> {
+///     println!("saving");
+///     shield(work)
+/// }
+///
+/// EventLoop::with_virtual_clock().run(async {
+///     let promise = Promise::new();
+///     promise.set_result(3).unwrap();
+///     assert_eq!(save(async { 1 }).await, Ok(1));
+///     assert_eq!(save(spawn(async { 2 })).await, Ok(2));
+///     assert_eq!(save(&promise).await, Ok(3));
+/// });
+/// ```
 #[diagnostic::on_unimplemented(
     message = "shield() takes a future, a task or a promise, and `{Self}` is none",
     note = "of a `&Task<T>` or a `&Promise<T>` the result is cloned, so `T` has to be `Clone`; a future has to be `'static`"
@@ -233,6 +253,24 @@ impl Awaited for Ended {
 }
 
 /// The future of [`shield`].
+///
+/// # Examples
+///
+/// ```
+/// use onelane::{EventLoop, Promise, Shield, shield, spawn};
+///
+/// EventLoop::with_virtual_clock().run(async {
+///     let promise = Promise::new();
+///     // A task and a promise behind futures of one type.
+///     let shields: [Shield<u8>; 2] = [shield(spawn(async { 1 })), shield(&promise)];
+///     promise.set_result(2).unwrap();
+///     let mut values = Vec::new();
+///     for shield in shields {
+///         values.push(shield.await.unwrap());
+///     }
+///     assert_eq!(values, [1, 2]);
+/// });
+/// ```
 #[must_use = "what is behind it runs, but its result is lost unless the shield is awaited"]
 pub struct Shield<T> {
     behind: Behind<T>,

@@ -110,6 +110,23 @@ pub fn listen(signal: i32) -> io::Result<Signals> {
 }
 
 /// Listens for a signal; see [`listen`]. Dropping it ends that.
+///
+/// # Examples
+///
+/// ```
+/// use onelane::EventLoop;
+/// use onelane::signals::{self, SIGUSR1};
+///
+/// EventLoop::with_virtual_clock().run(async {
+///     let mut listeners = [(); 2].map(|()| signals::listen(SIGUSR1).unwrap());
+///     // In place of `kill -USR1`.
+/// #   signal_hook::low_level::raise(SIGUSR1).unwrap();
+///     for listener in &mut listeners {
+///         listener.next().await; // each hears it
+///     }
+///     assert_eq!(listeners.len(), 2);
+/// });
+/// ```
 #[derive(Debug)]
 #[must_use = "dropping a listener gives the signal back its default action"]
 pub struct Signals {
@@ -153,12 +170,42 @@ impl Signals {
     }
 
     /// The number of the signal.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use onelane::EventLoop;
+    /// use onelane::signals::{self, SIGTERM, SIGUSR2};
+    ///
+    /// EventLoop::with_virtual_clock().run(async {
+    ///     let listeners = [SIGTERM, SIGUSR2].map(|signal| signals::listen(signal).unwrap());
+    ///     let numbers: Vec<i32> = listeners.iter().map(|listener| listener.signal()).collect();
+    ///     assert_eq!(numbers, [SIGTERM, SIGUSR2]);
+    /// });
+    /// ```
     pub fn signal(&self) -> i32 {
         self.ear.signal
     }
 }
 
 /// The future of [`Signals::next`].
+///
+/// # Examples
+///
+/// ```
+/// use futures_util::future::{Either, select};
+/// use onelane::EventLoop;
+/// use onelane::signals::{self, SIGUSR1, SIGUSR2};
+///
+/// EventLoop::with_virtual_clock().run(async {
+///     let (mut reload, mut report) = (signals::listen(SIGUSR1).unwrap(), signals::listen(SIGUSR2).unwrap());
+///     // In place of `kill -USR2`.
+/// #   signal_hook::low_level::raise(SIGUSR2).unwrap();
+///     // It is `Unpin`, as `select` asks for.
+///     let came = select(reload.next(), report.next()).await;
+///     assert!(matches!(came, Either::Right(_)));
+/// });
+/// ```
 #[derive(Debug)]
 #[must_use = "futures do nothing unless they are awaited"]
 pub struct Next<'a> {

@@ -71,6 +71,21 @@ pub fn sleep_until(moment: Instant) -> Sleep {
 ///
 /// It holds plain numbers and finds its loop when it is polled, so it is `Send + Sync`, and `Unpin`. It has to be polled in the
 /// loop that it was made in.
+///
+/// # Examples
+///
+/// ```
+/// use onelane::{EventLoop, sleep, time};
+/// use std::time::Duration;
+///
+/// EventLoop::with_virtual_clock().run(async {
+///     let begun = time();
+///     // For those who ask for that, as hyper does.
+///     let pause: Box<dyn Future<Output = ()> + Send + Sync + Unpin> = Box::new(sleep(Duration::from_secs(1)));
+///     pause.await;
+///     assert_eq!(time() - begun, Duration::from_secs(1));
+/// });
+/// ```
 #[derive(Debug)]
 #[must_use = "futures do nothing unless they are awaited"]
 pub struct Sleep {
@@ -106,6 +121,24 @@ impl Sleep {
     /// # Panics
     ///
     /// On another thread than its loop's, and if the loop has been dropped.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use onelane::{EventLoop, sleep, time};
+    /// use std::time::Duration;
+    ///
+    /// EventLoop::with_virtual_clock().run(async {
+    ///     let (begun, limit) = (time(), Duration::from_secs(10));
+    ///     let mut watchdog = sleep(limit);
+    ///     for _ in 0..3 {
+    ///         sleep(limit / 2).await;
+    ///         watchdog.reset(time() + limit); // something was heard
+    ///     }
+    ///     watchdog.await;
+    ///     assert_eq!(time() - begun, Duration::from_secs(25));
+    /// });
+    /// ```
     #[track_caller]
     pub fn reset(&mut self, moment: Instant) {
         let Some(kernel) = context::find(self.loop_id) else { panic!("{}", elsewhere("Sleep::reset()")) };
@@ -115,6 +148,21 @@ impl Sleep {
     }
 
     /// Whether the time was up at the last poll.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use futures_util::future::select;
+    /// use onelane::{EventLoop, sleep};
+    /// use std::time::Duration;
+    ///
+    /// EventLoop::with_virtual_clock().run(async {
+    ///     let mut short = sleep(Duration::from_secs(1));
+    ///     let mut long = sleep(Duration::from_secs(2));
+    ///     select(&mut short, &mut long).await;
+    ///     assert!(short.is_elapsed() && !long.is_elapsed());
+    /// });
+    /// ```
     pub fn is_elapsed(&self) -> bool {
         matches!(self.stage, Stage::Over)
     }

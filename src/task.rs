@@ -1,6 +1,17 @@
 //! Tasks as their users hold them: [`Task`] with the type of its output, [`TaskRef`] without, and how they are spawned.
 //!
 //! What a task *is* stands in `kernel/task.rs`, how it is awaited in `join.rs`.
+//!
+//! ```
+//! use onelane::{EventLoop, task::{self, TaskRef}};
+//!
+//! EventLoop::with_virtual_clock().run(async {
+//!     let tea = task::Builder::new().name("tea").spawn(async { "ready" });
+//!     let known: TaskRef = tea.task_ref();
+//!     assert_eq!(tea.await, Ok("ready"));
+//!     assert_eq!((&*known.name(), known.state()), ("tea", task::TaskState::Done));
+//! });
+//! ```
 
 use crate::current::{cancel, running, uncancel};
 use crate::error::TaskError;
@@ -68,11 +79,39 @@ pub struct Builder {
 
 impl Builder {
     /// A builder for a task that is named after its number, `Task-7`.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use onelane::{EventLoop, task::Builder};
+    ///
+    /// EventLoop::with_virtual_clock().run(async {
+    ///     for (label, name) in [(Some("tea"), "tea"), (None, "Task-3")] {
+    ///         let builder = label.map_or_else(Builder::new, |label| Builder::new().name(label));
+    ///         assert_eq!(&*builder.spawn(async {}).name(), name);
+    ///     }
+    /// });
+    /// ```
     pub fn new() -> Self {
         Self::default()
     }
 
     /// Names the task.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use onelane::{EventLoop, RunError, task::Builder};
+    /// use std::future::pending;
+    ///
+    /// let result = EventLoop::with_virtual_clock().try_run(async {
+    ///     Builder::new().name(format!("shop {}", 7)).spawn(pending::<()>());
+    ///     pending::<()>().await
+    /// });
+    /// // A report tells more with names.
+    /// let Err(RunError::Deadlock(report)) = result else { unreachable!() };
+    /// assert_eq!(report.tasks[1].name, "shop 7");
+    /// ```
     #[doc(alias = "create_task")]
     pub fn name(mut self, name: impl Into<Rc<str>>) -> Self {
         self.name = Some(name.into());
@@ -84,6 +123,19 @@ impl Builder {
     /// # Panics
     ///
     /// If no loop is running on this thread.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use onelane::{EventLoop, gather, task::Builder};
+    ///
+    /// EventLoop::with_virtual_clock().run(async {
+    ///     let builder = Builder::new().name("worker");
+    ///     let workers = [1, 2].map(|n| builder.clone().spawn(async move { n * n }));
+    ///     assert!(workers.iter().all(|worker| &*worker.name() == "worker"));
+    ///     assert_eq!(gather(workers).await, Ok(vec![1, 4]));
+    /// });
+    /// ```
     #[track_caller]
     pub fn spawn<F>(self, future: F) -> Task<F::Output>
     where
@@ -122,6 +174,31 @@ pub struct Task<T> {
 }
 
 /// Names a done callback of a task or a promise, so that it can be removed.
+///
+/// # Examples
+///
+/// ```
+/// use onelane::{CallbackId, EventLoop, Task, spawn};
+/// use std::{cell::Cell, rc::Rc};
+///
+/// /// Is told of the end of a task, as long as it is there.
+/// struct Subscription<'a>(&'a Task<()>, CallbackId);
+///
+/// impl Drop for Subscription<'_> {
+///     fn drop(&mut self) {
+///         self.0.remove_done_callback(self.1);
+///     }
+/// }
+///
+/// EventLoop::with_virtual_clock().run(async {
+///     let (task, told) = (spawn(async {}), Rc::new(Cell::new(false)));
+///     let copy = told.clone();
+///     let subscription = Subscription(&task, task.add_done_callback(move |_| copy.set(true)));
+///     drop(subscription);
+///     task.await.unwrap();
+///     assert!(!told.get());
+/// });
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct CallbackId {
     loop_id: u64,
@@ -189,6 +266,20 @@ impl<T: 'static> Task<T> {
     /// Removes a done callback. False if it was queued already, or removed, or is another task's.
     ///
     /// asyncio: `remove_done_callback`, which finds it by equality and answers how many it removed.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use onelane::{EventLoop, spawn};
+    ///
+    /// EventLoop::with_virtual_clock().run(async {
+    ///     let [one, other] = [1, 2].map(|n| spawn(async move { n }));
+    ///     let callback = one.add_done_callback(|_| unreachable!());
+    ///     assert!(!other.remove_done_callback(callback)); // it is not there
+    ///     assert!(one.remove_done_callback(callback));
+    ///     assert_eq!(one.await, Ok(1));
+    /// });
+    /// ```
     pub fn remove_done_callback(&self, callback: CallbackId) -> bool {
         let header = self.cell.header();
         let is_ours = (callback.loop_id, callback.task) == (header.loop_id, self.id());
@@ -219,6 +310,19 @@ impl<T> Task<T> {
     ///
     /// If the task has not ended: ask [`is_done`](Self::is_done), or await it. If its result was taken, which only somebody who
     /// awaits a `Task` by value can do.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use onelane::{EventLoop, spawn, wait};
+    ///
+    /// EventLoop::with_virtual_clock().run(async {
+    ///     let tasks = ["tea", "toast"].map(|word| spawn(async { word.to_string() }));
+    ///     let (done, _) = wait(&tasks).await;
+    ///     let letters: usize = done.iter().map(|task| task.result().unwrap().len()).sum();
+    ///     assert_eq!(letters, 8);
+    /// });
+    /// ```
     #[doc(alias = "exception")]
     #[track_caller]
     pub fn result(&self) -> Result<Ref<'_, T>, TaskError> {
@@ -305,6 +409,21 @@ impl<T> Task<T> {
     /// Whether the task has ended, in whatever way.
     ///
     /// asyncio: `done()`.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use onelane::{EventLoop, yield_now};
+    ///
+    /// let event_loop = EventLoop::with_virtual_clock();
+    /// let task = event_loop.spawn(yield_now());
+    /// let mut turns = 0;
+    /// while !task.is_done() {
+    ///     event_loop.turn();
+    ///     turns += 1;
+    /// }
+    /// assert_eq!(turns, 2);
+    /// ```
     #[doc(alias = "done")]
     pub fn is_done(&self) -> bool {
         self.cell.header().is_done()
@@ -313,6 +432,20 @@ impl<T> Task<T> {
     /// Whether the task has ended because it was cancelled.
     ///
     /// asyncio: `cancelled()`.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use onelane::{EventLoop, spawn, wait};
+    ///
+    /// EventLoop::with_virtual_clock().run(async {
+    ///     let tasks = [1, 2].map(|n| spawn(async move { n }));
+    ///     tasks[0].cancel();
+    ///     let (mut done, _) = wait(tasks).await;
+    ///     done.retain(|task| !task.is_cancelled()); // those that are left have a result
+    ///     assert_eq!(*done[0].result().unwrap(), 2);
+    /// });
+    /// ```
     #[doc(alias = "cancelled")]
     pub fn is_cancelled(&self) -> bool {
         self.cell.header().ending.get() == Some(Ending::Cancelled)
@@ -321,6 +454,18 @@ impl<T> Task<T> {
     /// Its name; unless it was given one, `Task-7`, after its number.
     ///
     /// asyncio: `get_name()`.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use onelane::{EventLoop, spawn, task::Builder};
+    ///
+    /// EventLoop::with_virtual_clock().run(async {
+    ///     let tasks = [Builder::new().name("tea").spawn(async {}), spawn(async {})];
+    ///     let names = tasks.each_ref().map(|task| task.name());
+    ///     assert_eq!(names.join(" and "), "tea and Task-3");
+    /// });
+    /// ```
     #[doc(alias = "get_name")]
     pub fn name(&self) -> Rc<str> {
         self.cell.header().name()
@@ -329,16 +474,52 @@ impl<T> Task<T> {
     /// Renames it.
     ///
     /// asyncio: `set_name()`.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use onelane::{EventLoop, all_tasks, spawn};
+    ///
+    /// EventLoop::with_virtual_clock().run(async {
+    ///     spawn(async {}).set_name("of no use"); // once it is known
+    ///     assert!(all_tasks().iter().any(|task| &*task.name() == "of no use"));
+    /// });
+    /// ```
     pub fn set_name(&self, name: impl Into<Rc<str>>) {
         set_name(&*self.cell, name.into());
     }
 
     /// Its number: the loop counts its tasks, the first is 1.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use onelane::{EventLoop, current_task, spawn};
+    ///
+    /// EventLoop::with_virtual_clock().run(async {
+    ///     let task = spawn(async { current_task().unwrap().id() });
+    ///     let id = task.id();
+    ///     assert_eq!(task.await, Ok(id)); // it is the same from inside
+    /// });
+    /// ```
     pub fn id(&self) -> TaskId {
         TaskId(self.cell.header().id)
     }
 
     /// The same task, without the type of its output.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use onelane::{EventLoop, TaskRef, spawn, wait};
+    ///
+    /// EventLoop::with_virtual_clock().run(async {
+    ///     let (number, word) = (spawn(async { 1 }), spawn(async { "one" }));
+    ///     let tasks: [TaskRef; 2] = [number.task_ref(), word.task_ref()];
+    ///     let (done, _) = wait(tasks).await; // tasks of different types
+    ///     assert_eq!(done.len(), 2);
+    /// });
+    /// ```
     pub fn task_ref(&self) -> TaskRef {
         TaskRef { cell: self.erased() }
     }
@@ -391,6 +572,23 @@ pub struct TaskRef {
 }
 
 /// The number of a task in its loop.
+///
+/// # Examples
+///
+/// ```
+/// use onelane::{EventLoop, TaskId, as_completed, spawn};
+/// use std::collections::HashMap;
+///
+/// EventLoop::with_virtual_clock().run(async {
+///     let words = ["tea", "toast"];
+///     let tasks = words.map(|word| spawn(async { word.len() }));
+///     let labels: HashMap<TaskId, &str> = tasks.iter().map(|task| task.id()).zip(words).collect();
+///     let results = as_completed(tasks);
+///     while let Some(task) = results.next_task().await {
+///         assert_eq!(labels[&task.id()].len(), *task.result().unwrap());
+///     }
+/// });
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct TaskId(pub(crate) u64);
 
@@ -401,6 +599,21 @@ impl fmt::Display for TaskId {
 }
 
 /// Where a task is in its life.
+///
+/// # Examples
+///
+/// ```
+/// use onelane::{EventLoop, TaskState, current_task, spawn, yield_now};
+/// use std::future::pending;
+///
+/// EventLoop::with_virtual_clock().run(async {
+///     let tasks = [current_task().unwrap(), spawn(async {}).task_ref(), spawn(pending::<()>()).task_ref()];
+///     let states = || tasks.each_ref().map(|task| task.state());
+///     assert_eq!(states(), [TaskState::Running, TaskState::Queued, TaskState::Queued]);
+///     yield_now().await;
+///     assert_eq!(states(), [TaskState::Running, TaskState::Done, TaskState::Waiting]);
+/// });
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum TaskState {
     /// It stands in the ready queue.
@@ -415,53 +628,199 @@ pub enum TaskState {
 
 impl TaskRef {
     /// Its number: the loop counts its tasks, the first is 1.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use onelane::{EventLoop, all_tasks, spawn};
+    ///
+    /// EventLoop::with_virtual_clock().run(async {
+    ///     let asked = spawn(async {}).id(); // a number in a report, say
+    ///     let task = all_tasks().into_iter().find(|task| task.id() == asked);
+    ///     assert_eq!(task.unwrap().id().to_string(), "2");
+    /// });
+    /// ```
     pub fn id(&self) -> TaskId {
         TaskId(self.cell.header().id)
     }
 
     /// Its name; unless it was given one, `Task-7`, after its number.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use onelane::{EventLoop, all_tasks, spawn};
+    ///
+    /// EventLoop::with_virtual_clock().run(async {
+    ///     spawn(async {}).set_name("tea");
+    ///     let names: Vec<_> = all_tasks().iter().map(|task| task.name()).collect();
+    ///     assert_eq!(names.join(", "), "Task-1, tea");
+    /// });
+    /// ```
     #[doc(alias = "get_name")]
     pub fn name(&self) -> Rc<str> {
         self.cell.header().name()
     }
 
     /// Renames it.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use onelane::{EventLoop, current_task, spawn, yield_now};
+    ///
+    /// EventLoop::with_virtual_clock().run(async {
+    ///     let task = spawn(async {
+    ///         current_task().unwrap().set_name("loading"); // tells how far it is
+    ///         yield_now().await;
+    ///     });
+    ///     yield_now().await;
+    ///     assert_eq!(&*task.name(), "loading");
+    /// });
+    /// ```
     pub fn set_name(&self, name: impl Into<Rc<str>>) {
         set_name(&*self.cell, name.into());
     }
 
     /// Where it is in its life.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use onelane::{EventLoop, TaskState, all_tasks, spawn, yield_now};
+    /// use std::future::pending;
+    ///
+    /// EventLoop::with_virtual_clock().run(async {
+    ///     drop([spawn(pending::<()>()), spawn(pending()), spawn(yield_now())]);
+    ///     yield_now().await;
+    ///     let waiting = all_tasks().into_iter().filter(|task| task.state() == TaskState::Waiting);
+    ///     assert_eq!(waiting.count(), 2); // the third is queued again
+    /// });
+    /// ```
     pub fn state(&self) -> TaskState {
         state(&*self.cell)
     }
 
     /// Where it was spawned.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use onelane::{EventLoop, current_task, spawn};
+    ///
+    /// EventLoop::with_virtual_clock().run(async {
+    ///     let (task, line) = (spawn(async { current_task().unwrap().spawned_at() }), line!());
+    ///     assert_eq!(task.await.unwrap().line(), line);
+    /// });
+    /// ```
     pub fn spawned_at(&self) -> &'static Location<'static> {
         self.cell.header().spawned_at
     }
 
     /// As [`Task::cancel`].
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use onelane::{EventLoop, all_tasks, current_task, spawn, yield_now};
+    /// use std::future::pending;
+    ///
+    /// EventLoop::with_virtual_clock().run(async {
+    ///     drop([spawn(pending::<()>()), spawn(pending())]);
+    ///     let this = current_task().unwrap();
+    ///     for task in all_tasks() {
+    ///         if task != this {
+    ///             task.cancel();
+    ///         }
+    ///     }
+    ///     yield_now().await;
+    ///     assert_eq!(all_tasks(), [this]);
+    /// });
+    /// ```
     pub fn cancel(&self) -> bool {
         ask_to_end(&self.cell)
     }
 
     /// As [`Task::cancelling`].
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use onelane::{EventLoop, catch_cancel, current_task, spawn, yield_now};
+    /// use std::future::pending;
+    ///
+    /// EventLoop::with_virtual_clock().run(async {
+    ///     let task = spawn(async {
+    ///         // Was it cancelled, or interrupted by a timeout?
+    ///         catch_cancel(pending::<()>()).await.unwrap_err();
+    ///         current_task().unwrap().cancelling() > 0
+    ///     });
+    ///     yield_now().await;
+    ///     task.cancel();
+    ///     assert_eq!(task.await, Ok(true));
+    /// });
+    /// ```
     pub fn cancelling(&self) -> u32 {
         self.cell.header().cancelling.get()
     }
 
     /// As [`Task::uncancel`].
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use onelane::{EventLoop, catch_cancel, current_task, spawn, yield_now};
+    /// use std::future::pending;
+    ///
+    /// EventLoop::with_virtual_clock().run(async {
+    ///     let stubborn = spawn(async {
+    ///         catch_cancel(pending::<()>()).await.unwrap_err();
+    ///         current_task().unwrap().uncancel() // as if nothing had happened
+    ///     });
+    ///     yield_now().await;
+    ///     stubborn.cancel();
+    ///     assert_eq!(stubborn.await, Ok(0));
+    /// });
+    /// ```
     pub fn uncancel(&self) -> u32 {
         uncancel(self.cell.header())
     }
 
     /// As [`Task::is_done`].
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use onelane::{EventLoop, TaskRef, spawn, yield_now};
+    /// use std::future::pending;
+    ///
+    /// EventLoop::with_virtual_clock().run(async {
+    ///     let mut known: Vec<TaskRef> = vec![spawn(async {}).task_ref(), spawn(pending::<u8>()).task_ref()];
+    ///     yield_now().await;
+    ///     known.retain(|task| !task.is_done());
+    ///     assert_eq!(known.len(), 1);
+    /// });
+    /// ```
     #[doc(alias = "done")]
     pub fn is_done(&self) -> bool {
         self.cell.header().is_done()
     }
 
     /// As [`Task::is_cancelled`].
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use onelane::{EventLoop, spawn, yield_now};
+    ///
+    /// EventLoop::with_virtual_clock().run(async {
+    ///     let task = spawn(async {}).task_ref();
+    ///     task.cancel();
+    ///     assert!(!task.is_cancelled()); // it was asked to end, and has not ended yet
+    ///     yield_now().await;
+    ///     assert!(task.is_cancelled());
+    /// });
+    /// ```
     #[doc(alias = "cancelled")]
     pub fn is_cancelled(&self) -> bool {
         self.cell.header().ending.get() == Some(Ending::Cancelled)

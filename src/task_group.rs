@@ -117,6 +117,30 @@ where
 /// A group of tasks, as its body and its children hold it. See [`task_group`].
 ///
 /// Cloning gives another handle to the same group.
+///
+/// # Examples
+///
+/// ```
+/// use onelane::{EventLoop, TaskGroup, task_group};
+/// use std::{cell::Cell, rc::Rc};
+///
+/// /// A child spawns children of its own into the same group.
+/// fn grow(group: TaskGroup, height: u32, leaves: Rc<Cell<u32>>) {
+///     if height == 0 {
+///         leaves.set(leaves.get() + 1);
+///         return;
+///     }
+///     for _ in 0..2 {
+///         let (copy, leaves) = (group.clone(), leaves.clone());
+///         group.spawn(async move { grow(copy, height - 1, leaves) });
+///     }
+/// }
+///
+/// let leaves = Rc::new(Cell::new(0));
+/// let root = task_group(async |group| grow(group, 3, leaves.clone()));
+/// EventLoop::with_virtual_clock().run(root).unwrap();
+/// assert_eq!(leaves.get(), 8);
+/// ```
 pub struct TaskGroup<E = Infallible> {
     state: Rc<State<E>>,
 }
@@ -128,6 +152,23 @@ impl<E> Clone for TaskGroup<E> {
 }
 
 /// What a child has returned whose error went to its group.
+///
+/// # Examples
+///
+/// ```
+/// use onelane::{EventLoop, Failed, try_task_group};
+///
+/// EventLoop::with_virtual_clock().run(async {
+///     let mut child = None;
+///     let result = try_task_group(async |group| {
+///         child = Some(group.try_spawn(async { Err::<(), _>("disk full") }));
+///         Ok(())
+///     });
+///     // Why it failed, the group tells; that it failed, the child.
+///     assert_eq!(result.await.unwrap_err().to_string(), "1 failure(s) in a task group: disk full");
+///     assert_eq!(child.unwrap().await, Ok(Err(Failed)));
+/// });
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Failed;
 
@@ -140,6 +181,23 @@ impl fmt::Display for Failed {
 impl std::error::Error for Failed {}
 
 /// How one child failed, or the body.
+///
+/// # Examples
+///
+/// ```
+/// use onelane::{ChildError, EventLoop, try_task_group};
+///
+/// let result = EventLoop::with_virtual_clock().run(try_task_group(async |group| {
+///     group.try_spawn(async { "x".parse::<u32>() });
+///     group.spawn(async { assert!(false, "a bug") });
+///     Ok(())
+/// }));
+/// let told = result.unwrap_err().errors.into_iter().map(|error| match error {
+///     ChildError::Failed(error) => format!("bad input: {error}"),
+///     ChildError::Panicked(panic) => format!("panic: {}", panic.message()),
+/// });
+/// assert_eq!(told.collect::<Vec<_>>(), ["bad input: invalid digit found in string", "panic: a bug"]);
+/// ```
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum ChildError<E> {
     /// It returned this error.
@@ -160,6 +218,26 @@ impl<E: fmt::Display> fmt::Display for ChildError<E> {
 /// All failures in a group.
 ///
 /// asyncio: `ExceptionGroup`.
+///
+/// # Examples
+///
+/// ```
+/// use onelane::{ChildError, EventLoop, GroupError, try_task_group};
+///
+/// async fn upload() -> Result<(), GroupError<&'static str>> {
+///     try_task_group(async |group| {
+///         group.try_spawn(async { Err::<(), _>("no route") });
+///         group.try_spawn(async { Err::<(), _>("no space") });
+///         Ok(())
+///     })
+///     .await
+/// }
+///
+/// // What asyncio's `except*` does: takes out what is known, and goes on with the others.
+/// let mut error = EventLoop::with_virtual_clock().run(upload()).unwrap_err();
+/// error.errors.retain(|error| *error != ChildError::Failed("no route"));
+/// assert_eq!(error.errors, [ChildError::Failed("no space")]);
+/// ```
 #[doc(alias = "ExceptionGroup")]
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct GroupError<E> {
@@ -281,6 +359,18 @@ impl<E: 'static> TaskGroup<E> {
     /// # Panics
     ///
     /// If the group is finished: its body and all children have ended. If no loop is running on this thread.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use onelane::{EventLoop, sleep, task_group};
+    /// use std::time::Duration;
+    ///
+    /// EventLoop::with_virtual_clock().run(async {
+    ///     let slow = task_group(async |group| group.spawn(sleep(Duration::from_secs(60)))).await;
+    ///     assert!(slow.unwrap().is_done()); // nobody awaited it, and the group has waited for it
+    /// });
+    /// ```
     #[doc(alias = "create_task")]
     #[track_caller]
     pub fn spawn<F>(&self, future: F) -> Task<F::Output>
@@ -295,6 +385,23 @@ impl<E: 'static> TaskGroup<E> {
     /// # Panics
     ///
     /// As [`spawn`](Self::spawn).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use onelane::{EventLoop, try_task_group};
+    ///
+    /// let total = EventLoop::with_virtual_clock().run(try_task_group(async |group| {
+    ///     let parts = ["3", "4"].map(|text| group.try_spawn(async { text.parse::<u32>() }));
+    ///     let mut total = 0;
+    ///     for part in parts {
+    ///         // The first two errors are the group's to tell of.
+    ///         total += part.await.unwrap().unwrap();
+    ///     }
+    ///     Ok(total)
+    /// }));
+    /// assert_eq!(total, Ok(7));
+    /// ```
     #[doc(alias = "create_task")]
     #[track_caller]
     pub fn try_spawn<T, F>(&self, future: F) -> Task<Result<T, Failed>>
@@ -362,6 +469,20 @@ impl<E> fmt::Debug for TaskGroup<E> {
 type BodyEnd<T> = Result<Option<T>, Box<dyn Any + Send>>;
 
 /// The future of [`task_group`].
+///
+/// # Examples
+///
+/// ```
+/// use onelane::{EventLoop, all_tasks, sleep, task_group, timeout};
+/// use std::time::Duration;
+///
+/// EventLoop::with_virtual_clock().run(async {
+///     // A future like any other: here with a limit of time.
+///     let group = task_group(async |group| drop(group.spawn(sleep(Duration::from_secs(60)))));
+///     assert!(timeout(Duration::from_secs(1), group).await.is_err());
+///     assert_eq!(all_tasks().len(), 1); // the child has ended with it
+/// });
+/// ```
 #[must_use = "futures do nothing unless they are awaited"]
 pub struct RunGroup<F: Future, E: 'static> {
     body: Block<F>,
@@ -462,6 +583,27 @@ impl<F: Future, E> fmt::Debug for RunGroup<F, E> {
 }
 
 /// The future of [`try_task_group`].
+///
+/// # Examples
+///
+/// ```
+/// use onelane::{EventLoop, sleep, spawn, try_task_group, yield_now};
+/// use std::time::Duration;
+///
+/// EventLoop::with_virtual_clock().run(async {
+///     // As a task, which is cancelled with all that is in it.
+///     let job = spawn(try_task_group(async |group| {
+///         group.try_spawn(async {
+///             sleep(Duration::from_secs(60)).await;
+///             Err::<(), _>("too late to fail")
+///         });
+///         Ok(())
+///     }));
+///     yield_now().await;
+///     job.cancel();
+///     assert!(job.await.unwrap_err().is_cancelled());
+/// });
+/// ```
 #[must_use = "futures do nothing unless they are awaited"]
 pub struct TryRunGroup<F: Future, E: 'static> {
     group: RunGroup<F, E>,

@@ -20,10 +20,10 @@ use std::rc::Rc;
 /// }
 ///
 /// onelane::EventLoop::with_virtual_clock().run(async {
-///     USER.set("ada".into());
+///     let _ = USER.set("ada".into());
 ///     let child = onelane::spawn(async {
 ///         assert_eq!(USER.get(), "ada"); // inherited
-///         DEPTH.set(DEPTH.get() + 1); // stays here
+///         let _ = DEPTH.set(DEPTH.get() + 1); // stays here
 ///         DEPTH.get()
 ///     });
 ///     assert_eq!(child.await, Ok(1));
@@ -59,6 +59,27 @@ macro_rules! task_local {
 ///
 /// As long as no variable was set in a loop, a spawn costs one look at a flag; then it counts the values up. `set` copies the list of
 /// the task's values; `get` searches it.
+///
+/// # Examples
+///
+/// ```
+/// use onelane::{EventLoop, gather, yield_now};
+///
+/// onelane::task_local! { static REQUEST: u32; }
+///
+/// fn log(text: &str) -> String {
+///     format!("[{}] {text}", REQUEST.get()) // nobody had to hand it on
+/// }
+///
+/// EventLoop::with_virtual_clock().run(async {
+///     let requests = [7, 8].map(|number| async move {
+///         let _ = REQUEST.set(number);
+///         yield_now().await;
+///         log("hello")
+///     });
+///     assert_eq!(gather(requests).await.unwrap(), ["[7] hello", "[8] hello"]);
+/// });
+/// ```
 #[doc(alias = "ContextVar")]
 pub struct TaskLocal<T: 'static> {
     name: &'static str,
@@ -68,6 +89,30 @@ pub struct TaskLocal<T: 'static> {
 /// What a variable had before it was set: for [`TaskLocal::reset`].
 ///
 /// asyncio: `contextvars.Token`.
+///
+/// # Examples
+///
+/// ```
+/// use onelane::{Before, EventLoop};
+///
+/// onelane::task_local! { static INDENT: usize = 0; }
+///
+/// /// Lines are indented as long as it is there.
+/// struct Section(Option<Before<usize>>);
+///
+/// impl Drop for Section {
+///     fn drop(&mut self) {
+///         self.0.take().into_iter().for_each(|before| INDENT.reset(before));
+///     }
+/// }
+///
+/// EventLoop::with_virtual_clock().run(async {
+///     let section = Section(Some(INDENT.set(4)));
+///     assert_eq!(format!("{:1$}end", "", INDENT.get()), "    end");
+///     drop(section);
+///     assert_eq!(INDENT.get(), 0);
+/// });
+/// ```
 pub struct Before<T: 'static> {
     variable: &'static TaskLocal<T>,
     value: Option<Rc<dyn Any>>,
@@ -111,6 +156,19 @@ impl<T: 'static> TaskLocal<T> {
     /// # Panics
     ///
     /// If no loop is running on this thread. If `before` is another variable's.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// onelane::task_local! { static USER: String; }
+    ///
+    /// onelane::EventLoop::with_virtual_clock().run(async {
+    ///     let before = USER.set("root".into());
+    ///     assert_eq!(USER.get(), "root");
+    ///     USER.reset(before); // to nothing, as it was
+    ///     assert_eq!(USER.try_get(), None);
+    /// });
+    /// ```
     #[track_caller]
     pub fn reset(&'static self, before: Before<T>) {
         assert!(
@@ -152,6 +210,26 @@ impl<T: 'static> TaskLocal<T> {
     }
 
     /// The value, if there is one.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// onelane::task_local! { static LANGUAGE: &'static str; }
+    ///
+    /// /// To be called outside of a loop too.
+    /// fn greeting() -> &'static str {
+    ///     match LANGUAGE.try_get() {
+    ///         Some("de") => "Guten Tag",
+    ///         _ => "Hello",
+    ///     }
+    /// }
+    ///
+    /// assert_eq!(greeting(), "Hello");
+    /// onelane::EventLoop::with_virtual_clock().run(async {
+    ///     let _ = LANGUAGE.set("de");
+    ///     assert_eq!(greeting(), "Guten Tag");
+    /// });
+    /// ```
     pub fn try_get(&'static self) -> Option<T>
     where
         T: Clone,
@@ -164,6 +242,20 @@ impl<T: 'static> TaskLocal<T> {
     /// # Panics
     ///
     /// If it was not set, and has no default: `LookupError` in asyncio. See [`try_get`](Self::try_get).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use onelane::{EventLoop, spawn};
+    ///
+    /// onelane::task_local! { static RETRIES: u32 = 3; }
+    ///
+    /// EventLoop::with_virtual_clock().run(async {
+    ///     let _ = RETRIES.set(RETRIES.get() * 2);
+    ///     assert_eq!(spawn(async { RETRIES.get() }).await, Ok(6));
+    /// });
+    /// assert_eq!(RETRIES.get(), 3); // the default, outside
+    /// ```
     #[track_caller]
     pub fn get(&'static self) -> T
     where

@@ -17,6 +17,21 @@ use std::task::{Context, Poll, Waker, ready};
 use std::time::{Duration, Instant};
 
 /// The time was up: asyncio's `TimeoutError`.
+///
+/// # Examples
+///
+/// ```
+/// use onelane::{EventLoop, timeout};
+/// use std::{future::pending, io, time::Duration};
+///
+/// async fn read() -> io::Result<u8> {
+///     let byte = timeout(Duration::from_secs(5), pending()).await?;
+///     Ok(byte)
+/// }
+///
+/// let error = EventLoop::with_virtual_clock().run(read()).unwrap_err();
+/// assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+/// ```
 #[doc(alias = "TimeoutError")]
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Elapsed;
@@ -105,6 +120,23 @@ pub fn timeout_at<F: IntoFuture>(moment: Instant, future: F) -> Timeout<F::IntoF
 }
 
 /// The future of [`timeout`] and [`timeout_at`].
+///
+/// # Examples
+///
+/// ```
+/// use onelane::{Elapsed, EventLoop, Timeout, timeout};
+/// use std::{future::pending, time::Duration};
+///
+/// /// The limit that holds everywhere in a program.
+/// fn limited<F: IntoFuture>(future: F) -> Timeout<F::IntoFuture> {
+///     timeout(Duration::from_secs(30), future)
+/// }
+///
+/// EventLoop::with_virtual_clock().run(async {
+///     assert_eq!(limited(async { 1 }).await, Ok(1));
+///     assert_eq!(limited(pending::<u8>()).await, Err(Elapsed));
+/// });
+/// ```
 #[must_use = "futures do nothing unless they are awaited"]
 pub struct Timeout<F> {
     block: Block<F>,
@@ -231,6 +263,21 @@ impl Deadline {
     /// # Panics
     ///
     /// If no loop is running on this thread.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use onelane::{Deadline, EventLoop, sleep, time};
+    /// use std::time::Duration;
+    ///
+    /// EventLoop::with_virtual_clock().run(async {
+    ///     let deadline = Deadline::after(Duration::from_secs(5));
+    ///     sleep(Duration::from_secs(3)).await; // counts
+    ///     let begun = time();
+    ///     assert!(deadline.limit(sleep(Duration::from_secs(60))).await.is_err());
+    ///     assert_eq!(time() - begun, Duration::from_secs(2));
+    /// });
+    /// ```
     #[track_caller]
     pub fn after(duration: Duration) -> Self {
         let kernel = running("Deadline::after()");
@@ -242,6 +289,23 @@ impl Deadline {
     /// # Panics
     ///
     /// If no loop is running on this thread.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use onelane::{Deadline, EventLoop, sleep, time};
+    /// use std::time::Duration;
+    ///
+    /// EventLoop::with_virtual_clock().run(async {
+    ///     let closing_time = time() + Duration::from_secs(10);
+    ///     let mut served = 0;
+    ///     for _ in 0..5 {
+    ///         let visit = Deadline::at(closing_time).limit(sleep(Duration::from_secs(4)));
+    ///         served += u32::from(visit.await.is_ok());
+    ///     }
+    ///     assert_eq!(served, 2);
+    /// });
+    /// ```
     #[track_caller]
     pub fn at(moment: Instant) -> Self {
         let kernel = running("Deadline::at()");
@@ -255,6 +319,23 @@ impl Deadline {
     /// # Panics
     ///
     /// If no loop is running on this thread.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use onelane::{Deadline, Elapsed, EventLoop, sleep};
+    /// use std::time::Duration;
+    ///
+    /// async fn work(limit: Option<Duration>) -> Result<(), Elapsed> {
+    ///     let deadline = limit.map_or_else(Deadline::never, Deadline::after);
+    ///     deadline.limit(sleep(Duration::from_secs(3600))).await
+    /// }
+    ///
+    /// EventLoop::with_virtual_clock().run(async {
+    ///     assert_eq!(work(None).await, Ok(()));
+    ///     assert_eq!(work(Some(Duration::from_secs(1))).await, Err(Elapsed));
+    /// });
+    /// ```
     #[track_caller]
     pub fn never() -> Self {
         Deadline { limit: Limit::new(&running("Deadline::never()"), Time::NEVER) }
@@ -265,6 +346,22 @@ impl Deadline {
     /// # Panics
     ///
     /// If it limits a future already: make a deadline for each.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use onelane::{Deadline, Elapsed, EventLoop, spawn, time, yield_now};
+    /// use std::{future::pending, time::Duration};
+    ///
+    /// EventLoop::with_virtual_clock().run(async {
+    ///     let deadline = Deadline::after(Duration::from_secs(60));
+    ///     let download = spawn(deadline.limit(pending::<()>()));
+    ///     yield_now().await;
+    ///     // The other end of the handle is here: the time is up now.
+    ///     assert!(deadline.reschedule(Some(time())));
+    ///     assert_eq!(download.await, Ok(Err(Elapsed)));
+    /// });
+    /// ```
     #[track_caller]
     pub fn limit<F: IntoFuture>(&self, future: F) -> Timeout<F::IntoFuture> {
         assert!(
@@ -278,6 +375,27 @@ impl Deadline {
     /// if it is too late: the time was up, or the future was faster, or the loop has gone.
     ///
     /// asyncio: `Timeout.reschedule(when)`, which raises where this is false, and before the block is entered.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use onelane::{Deadline, EventLoop, sleep, time};
+    /// use std::time::Duration;
+    ///
+    /// EventLoop::with_virtual_clock().run(async {
+    ///     let deadline = Deadline::after(Duration::from_secs(2));
+    ///     let copy = deadline.clone();
+    ///     let read = deadline.limit(async move {
+    ///         for _ in 0..5 {
+    ///             sleep(Duration::from_secs(1)).await;
+    ///             // Something has come: there are two seconds for the next.
+    ///             assert!(copy.reschedule(Some(time() + Duration::from_secs(2))));
+    ///         }
+    ///     });
+    ///     assert_eq!(read.await, Ok(()));
+    ///     assert!(!deadline.reschedule(None)); // too late
+    /// });
+    /// ```
     #[must_use = "it may be too late"]
     pub fn reschedule(&self, moment: Option<Instant>) -> bool {
         let limit = &self.limit;
@@ -297,6 +415,21 @@ impl Deadline {
     /// The moment, if there is one.
     ///
     /// asyncio: `Timeout.when()`.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use onelane::{Deadline, EventLoop, sleep, time};
+    /// use std::time::Duration;
+    ///
+    /// EventLoop::with_virtual_clock().run(async {
+    ///     let deadline = Deadline::after(Duration::from_secs(5));
+    ///     sleep(Duration::from_secs(3)).await;
+    ///     let left = deadline.when().map(|when| when - time());
+    ///     assert_eq!(left, Some(Duration::from_secs(2)));
+    ///     assert_eq!(Deadline::never().when(), None);
+    /// });
+    /// ```
     pub fn when(&self) -> Option<Instant> {
         let when = self.limit.when.get();
         let kernel = context::find(self.limit.loop_id).filter(|_| when != Time::NEVER)?;
@@ -306,6 +439,21 @@ impl Deadline {
     /// Whether the time was up before the future was ready; also if the future has caught that.
     ///
     /// asyncio: `Timeout.expired()`.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use onelane::{Deadline, EventLoop};
+    /// use std::{future::pending, time::Duration};
+    ///
+    /// EventLoop::with_virtual_clock().run(async {
+    ///     let inner = Deadline::after(Duration::from_secs(2));
+    ///     let outer = Deadline::after(Duration::from_secs(1));
+    ///     assert!(outer.limit(inner.limit(pending::<()>())).await.is_err());
+    ///     // Whose time was up?
+    ///     assert!(outer.has_expired() && !inner.has_expired());
+    /// });
+    /// ```
     #[doc(alias = "expired")]
     pub fn has_expired(&self) -> bool {
         self.limit.stage.get() == Stage::Expired
@@ -327,6 +475,22 @@ impl<F> Timeout<F> {
     }
 
     /// Its deadline, to be put off from elsewhere.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use onelane::{EventLoop, call_later, sleep, timeout};
+    /// use std::time::Duration;
+    ///
+    /// EventLoop::with_virtual_clock().run(async {
+    ///     let patience = timeout(Duration::from_secs(2), sleep(Duration::from_secs(3)));
+    ///     let deadline = patience.deadline();
+    ///     call_later(Duration::from_secs(1), move || {
+    ///         let _in_time = deadline.reschedule(None);
+    ///     });
+    ///     assert_eq!(patience.await, Ok(()));
+    /// });
+    /// ```
     pub fn deadline(&self) -> Deadline {
         Deadline { limit: self.limit.clone() }
     }
@@ -368,6 +532,26 @@ impl<F> fmt::Debug for Timeout<F> {
 }
 
 /// What [`wait_for`] takes: a future, `Task<T>`, or `&Task<T>`.
+///
+/// # Examples
+///
+/// ```
+/// use onelane::{Awaitable, EventLoop, sleep, spawn, wait_for};
+/// use std::time::Duration;
+///
+/// async fn hurry(work: impl Awaitable) -> String {
+///     let name = work.as_task().map_or("a future".into(), |task| task.name());
+///     match wait_for(work, Duration::from_secs(1)).await {
+///         Ok(_) => format!("{name} was quick"),
+///         Err(_) => format!("{name} was too slow"),
+///     }
+/// }
+///
+/// EventLoop::with_virtual_clock().run(async {
+///     assert_eq!(hurry(sleep(Duration::ZERO)).await, "a future was quick");
+///     assert_eq!(hurry(spawn(sleep(Duration::from_secs(2)))).await, "Task-2 was too slow");
+/// });
+/// ```
 pub trait Awaitable: IntoFuture {
     /// The task, if it is one.
     fn as_task(&self) -> Option<TaskRef>;
@@ -445,6 +629,24 @@ pub fn wait_for<A: Awaitable>(awaitable: A, duration: Duration) -> WaitFor<A::In
 }
 
 /// The future of [`wait_for`].
+///
+/// # Examples
+///
+/// ```
+/// use onelane::{Elapsed, EventLoop, Join, WaitFor, sleep, spawn, wait_for};
+/// use std::time::Duration;
+///
+/// EventLoop::with_virtual_clock().run(async {
+///     // One limit for all, counted from here, although one is awaited after the other.
+///     let tasks = [3, 1, 9].map(|n| spawn(sleep(Duration::from_secs(n))));
+///     let waits: [WaitFor<Join<()>>; 3] = tasks.map(|task| wait_for(task, Duration::from_secs(5)));
+///     let mut in_time = Vec::new();
+///     for wait in waits {
+///         in_time.push(wait.await != Err(Elapsed));
+///     }
+///     assert_eq!(in_time, [true, true, false]);
+/// });
+/// ```
 #[must_use = "futures do nothing unless they are awaited"]
 pub struct WaitFor<F> {
     way: Way<F>,

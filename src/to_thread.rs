@@ -69,6 +69,18 @@ where
 }
 
 /// The future of [`to_thread`].
+///
+/// # Examples
+///
+/// ```
+/// use onelane::{EventLoop, ToThread, to_thread};
+///
+/// EventLoop::with_virtual_clock().run(async {
+///     let job: ToThread<i32> = to_thread(|| 6 * 7);
+///     assert_eq!(format!("{job:?}"), r#"ToThread { stage: "new" }"#); // no thread has it yet
+///     assert_eq!(job.await, Ok(42));
+/// });
+/// ```
 #[must_use = "futures do nothing unless they are awaited"]
 pub struct ToThread<T> {
     stage: Stage<T>,

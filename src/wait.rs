@@ -27,6 +27,25 @@ use std::time::Duration;
 /// onelane::wait([async {}]).await; // spawn() it first
 /// # });
 /// ```
+///
+/// # Examples
+///
+/// ```
+/// use onelane::{EventLoop, TaskHandle, spawn, wait};
+///
+/// /// Waits until all have ended, and counts those that did not come to their own end.
+/// async fn count_cancelled(tasks: Vec<impl TaskHandle>) -> usize {
+///     let (done, _) = wait(tasks).await;
+///     done.iter().filter(|task| task.task_ref().is_cancelled()).count()
+/// }
+///
+/// EventLoop::with_virtual_clock().run(async {
+///     let (number, word) = (spawn(async { 1 }), spawn(async { "one" }));
+///     word.cancel();
+///     assert_eq!(count_cancelled(vec![number.task_ref(), word.task_ref()]).await, 1);
+///     assert_eq!(count_cancelled(vec![number]).await, 0);
+/// });
+/// ```
 #[diagnostic::on_unimplemented(
     message = "wait() takes tasks alone, and `{Self}` is none",
     note = "make a task of a future with `onelane::spawn(..)`, or use `onelane::gather(..)`, which does it for you"
@@ -55,6 +74,25 @@ impl<H: TaskHandle> TaskHandle for &H {
 }
 
 /// When a [`wait`] is over.
+///
+/// # Examples
+///
+/// ```
+/// use onelane::{EventLoop, ReturnWhen, sleep, spawn, wait};
+/// use std::time::Duration;
+///
+/// EventLoop::with_virtual_clock().run(async {
+///     use ReturnWhen::{AllCompleted, FirstCompleted, FirstException};
+///     for (when, count) in [(FirstCompleted, 1), (FirstException, 2), (AllCompleted, 3)] {
+///         let tasks = [1, 2, 3].map(|n| spawn(async move {
+///             sleep(Duration::from_secs(n)).await;
+///             assert!(n != 2, "the second fails");
+///         }));
+///         let (done, _) = wait(&tasks).return_when(when).await;
+///         assert_eq!(done.len(), count);
+///     }
+/// });
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 pub enum ReturnWhen {
     /// When all tasks have ended. asyncio: `ALL_COMPLETED`.
@@ -214,6 +252,24 @@ impl Awaited for Waiting {
 }
 
 /// The future of [`wait`] and [`try_wait`].
+///
+/// # Examples
+///
+/// ```
+/// use onelane::{EventLoop, Task, Wait, sleep, spawn, wait};
+/// use std::time::Duration;
+///
+/// /// How long a program waits at its end for what is still to be done.
+/// fn farewell(tasks: Vec<Task<()>>) -> Wait<Task<()>> {
+///     wait(tasks).timeout(Duration::from_secs(10))
+/// }
+///
+/// EventLoop::with_virtual_clock().run(async {
+///     let tasks = [5, 50].map(|n| spawn(sleep(Duration::from_secs(n))));
+///     let (_, left) = farewell(tasks.into()).await;
+///     assert_eq!(left.len(), 1);
+/// });
+/// ```
 #[must_use = "futures do nothing unless they are awaited"]
 pub struct Wait<H> {
     handles: Vec<H>,
@@ -250,12 +306,43 @@ impl<H: TaskHandle> Wait<H> {
 
 impl<H> Wait<H> {
     /// Comes back after `duration` at the latest, counted from the first poll. That is no error, and cancels nothing.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use onelane::{EventLoop, sleep, spawn, wait};
+    /// use std::time::Duration;
+    ///
+    /// EventLoop::with_virtual_clock().run(async {
+    ///     let mut left = vec![spawn(sleep(Duration::from_millis(3500)))];
+    ///     let mut reports = Vec::new();
+    ///     while !left.is_empty() {
+    ///         (_, left) = wait(left).timeout(Duration::from_secs(1)).await;
+    ///         reports.push(left.len()); // each second
+    ///     }
+    ///     assert_eq!(reports, [1, 1, 1, 0]);
+    /// });
+    /// ```
     pub fn timeout(mut self, duration: Duration) -> Self {
         self.timeout = Some(duration);
         self
     }
 
     /// When it is over; unless this says otherwise, when all tasks have ended.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use onelane::{EventLoop, ReturnWhen, sleep, spawn, wait};
+    /// use std::time::Duration;
+    ///
+    /// EventLoop::with_virtual_clock().run(async {
+    ///     let mirrors = [5, 2, 9].map(|n| spawn(async move { sleep(Duration::from_secs(n)).await; n }));
+    ///     let (fastest, others) = wait(mirrors).return_when(ReturnWhen::FirstCompleted).await;
+    ///     others.iter().for_each(|other| drop(other.cancel()));
+    ///     assert_eq!(*fastest[0].result().unwrap(), 2);
+    /// });
+    /// ```
     pub fn return_when(self, return_when: ReturnWhen) -> Self {
         self.waiting.return_when.set(return_when);
         self

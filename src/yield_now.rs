@@ -34,6 +34,19 @@ pub fn yield_now() -> YieldNow {
 }
 
 /// The future of [`yield_now`].
+///
+/// # Examples
+///
+/// ```
+/// use futures_util::poll;
+/// use onelane::{EventLoop, YieldNow, yield_now};
+///
+/// EventLoop::with_virtual_clock().run(async {
+///     let mut pause: YieldNow = yield_now();
+///     assert!(poll!(&mut pause).is_pending()); // once, and it has asked to be polled again
+///     assert!(poll!(&mut pause).is_ready());
+/// });
+/// ```
 #[derive(Debug)]
 #[must_use = "futures do nothing unless they are awaited"]
 pub struct YieldNow {

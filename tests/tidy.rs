@@ -120,6 +120,66 @@ fn unsafe_code_stands_in_two_files() {
     }
 }
 
+/// Functions, methods, types, traits, macros and modules: whatever one can look up in the documentation.
+#[test]
+fn each_public_item_has_an_example() {
+    /// Whether docs have a code block that is run. A `text` block is a picture, a `compile_fail` shows what is not to be done.
+    fn has_example<'a>(docs: impl Iterator<Item = &'a str>) -> bool {
+        let fences = docs.filter_map(|line| line.trim_start_matches(['/', '!']).trim_start().strip_prefix("```"));
+        let not_run = ["text", "ignore", "no_run", "compile_fail"];
+        fences.step_by(2).any(|language| !not_run.iter().any(|word| language.contains(word)))
+    }
+
+    /// What a line declares in public: `fn` and its name, for instance.
+    fn declares(line: &str) -> Option<(&str, &str)> {
+        let words = match line.strip_prefix("pub ") {
+            Some(words) => words,
+            None if line.starts_with("macro_rules! ") => line,
+            None => return None,
+        };
+        let qualifiers = ["const", "async", "unsafe", "extern", "\"C\""];
+        let mut words = words.split_whitespace().skip_while(|word| qualifiers.contains(word));
+        let kind = words
+            .next()
+            .filter(|kind| ["fn", "struct", "enum", "union", "trait", "type", "mod", "macro_rules!"].contains(kind))?;
+        Some((kind, words.next()?.split(|c: char| !c.is_alphanumeric() && c != '_').next()?))
+    }
+
+    let sources = sources("src");
+    let mut found = 0;
+    let mut without = Vec::new();
+    for (file, text) in &sources {
+        if file.starts_with("src/kernel/") && file != "src/kernel/exceptions.rs" {
+            continue;
+        }
+        let lines: Vec<&str> = library_part(text).lines().map(str::trim).collect();
+        for (number, line) in lines.iter().enumerate() {
+            let Some((kind, name)) = declares(line) else { continue };
+            // Upward to where something else ends: docs and attributes, also those of several lines.
+            let is_above =
+                |line: &&str| line.starts_with("///") || !(line.is_empty() || line.ends_with(['{', '}', ';']));
+            let above: Vec<&str> = lines[..number].iter().rev().copied().take_while(is_above).collect();
+            let is_private = kind == "macro_rules!" && !above.contains(&"#[macro_export]");
+            if is_private || above.contains(&"#[doc(hidden)]") {
+                continue;
+            }
+            found += 1;
+            let in_its_file = || {
+                let folder = file.rsplit_once('/').map_or("", |(folder, _)| folder);
+                let files = [format!("{folder}/{name}.rs"), format!("{folder}/{name}/mod.rs")];
+                let inner = files.iter().find_map(|file| sources.get(file)).map_or("", |text| text);
+                has_example(inner.lines().filter(|line| line.starts_with("//!")))
+            };
+            let has = has_example(above.into_iter().rev().filter(|line| line.starts_with("///")));
+            if !has && (kind != "mod" || !in_its_file()) {
+                without.push(format!("{file}:{}: {kind} {name}", number + 1));
+            }
+        }
+    }
+    assert!(found > 200, "only {found} public items were found, so they were not looked for in the right way");
+    assert!(without.is_empty(), "these have no example that runs: {without:#?}");
+}
+
 /// The rows of the table in `docs/asyncio.md`: a test as `Class::name`, its state, and why.
 fn asyncio_rows(table: &str) -> Vec<(&str, &str, &str)> {
     let rows = table.lines().filter_map(|line| line.strip_prefix("| `")?.strip_suffix('|')?.split_once("` | "));

@@ -15,6 +15,25 @@ use std::panic::{AssertUnwindSafe, Location, catch_unwind};
 use std::rc::Rc;
 
 /// A panic that reached nobody, as an exception handler is told of it. `Display` makes one line of it.
+///
+/// # Examples
+///
+/// ```
+/// use onelane::{EventLoop, Exception, spawn, yield_now};
+/// use std::{cell::RefCell, rc::Rc};
+///
+/// let told = Rc::new(RefCell::new(Vec::new()));
+/// let copy = told.clone();
+/// let handler = move |exception: &Exception| copy.borrow_mut().push(exception.clone());
+/// EventLoop::builder().exception_handler(handler).build().run(async {
+///     drop(spawn(async { assert!(false, "nobody hears this") }));
+///     yield_now().await;
+/// });
+/// let exception = &told.borrow()[0];
+/// let (name, spawned_at) = exception.task.as_ref().unwrap();
+/// println!("{name}, spawned in line {}: {}", spawned_at.line(), exception.message);
+/// assert_eq!(exception.panic.message(), "nobody hears this");
+/// ```
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Exception {

@@ -64,6 +64,23 @@ enum State {
 }
 
 /// A [`Barrier`] was aborted or reset: asyncio's `BrokenBarrierError`.
+///
+/// # Examples
+///
+/// ```
+/// use onelane::{EventLoop, spawn, sync::{Barrier, BrokenBarrier}, yield_now};
+///
+/// EventLoop::with_virtual_clock().run(async {
+///     let barrier = Barrier::new(2);
+///     let other = spawn(barrier.wait());
+///     yield_now().await;
+///     barrier.abort(); // this side has failed, and will not come
+///     match other.await.unwrap() {
+///         Ok(_) => unreachable!("it went on alone"),
+///         Err(BrokenBarrier) => println!("the other side does not wait in vain"),
+///     }
+/// });
+/// ```
 #[doc(alias = "BrokenBarrierError")]
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct BrokenBarrier;
@@ -204,6 +221,19 @@ impl Barrier {
     /// So many have to come.
     ///
     /// asyncio: `Barrier.parties`.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use onelane::{EventLoop, gather, sync::Barrier};
+    ///
+    /// EventLoop::with_virtual_clock().run(async {
+    ///     let barrier = Barrier::new(3);
+    ///     // As many as it takes.
+    ///     let waits = (0..barrier.parties()).map(|_| barrier.wait());
+    ///     assert!(gather(waits).await.unwrap().iter().all(Result::is_ok));
+    /// });
+    /// ```
     pub fn parties(&self) -> usize {
         self.core.parties
     }
@@ -211,6 +241,20 @@ impl Barrier {
     /// So many have come to this round. Zero while the last one leaves.
     ///
     /// asyncio: `Barrier.n_waiting`.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use onelane::{EventLoop, spawn, sync::Barrier, yield_now};
+    ///
+    /// EventLoop::with_virtual_clock().run(async {
+    ///     let barrier = Barrier::new(3);
+    ///     spawn(barrier.wait());
+    ///     yield_now().await;
+    ///     let missing = barrier.parties() - barrier.n_waiting();
+    ///     assert_eq!(missing, 2);
+    /// });
+    /// ```
     pub fn n_waiting(&self) -> usize {
         if self.core.state.get() == State::Filling { self.core.count.get() } else { 0 }
     }
@@ -218,6 +262,21 @@ impl Barrier {
     /// Whether it was aborted, and not reset since.
     ///
     /// asyncio: `Barrier.broken`.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use onelane::{EventLoop, sync::Barrier};
+    ///
+    /// EventLoop::with_virtual_clock().run(async {
+    ///     let barrier = Barrier::new(1);
+    ///     barrier.abort();
+    ///     if barrier.is_broken() {
+    ///         barrier.reset(); // the next round is to go well
+    ///     }
+    ///     assert_eq!(barrier.wait().await, Ok(0));
+    /// });
+    /// ```
     #[doc(alias = "broken")]
     pub fn is_broken(&self) -> bool {
         self.core.state.get() == State::Broken
@@ -235,6 +294,22 @@ impl fmt::Debug for Barrier {
 }
 
 /// The future of [`Barrier::wait`].
+///
+/// # Examples
+///
+/// ```
+/// use onelane::{EventLoop, gather, sync::{Barrier, BarrierWait}};
+///
+/// /// Waits for a meeting at a barrier that they keep alive.
+/// fn meeting() -> [BarrierWait; 2] {
+///     let barrier = Barrier::new(2);
+///     [barrier.wait(), barrier.wait()]
+/// }
+///
+/// EventLoop::with_virtual_clock().run(async {
+///     assert_eq!(gather(meeting()).await, Ok(vec![Ok(0), Ok(1)]));
+/// });
+/// ```
 #[must_use = "futures do nothing unless they are awaited"]
 pub struct BarrierWait {
     core: Rc<Core>,

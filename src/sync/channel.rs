@@ -1,5 +1,28 @@
 //! Handing messages from many senders to one receiver, with an end: a queue that is shut down when one side has gone.
 //!
+//! ```
+//! use onelane::{EventLoop, gather, sync::channel};
+//!
+//! async fn count(words: channel::Sender<String>, up_to: u32) {
+//!     for n in 1..=up_to {
+//!         words.send(n.to_string()).await.unwrap();
+//!     }
+//! }
+//!
+//! async fn join(words: channel::Receiver<String>) -> String {
+//!     let mut text = String::new();
+//!     while let Some(word) = words.recv().await {
+//!         text += &word;
+//!     }
+//!     text
+//! }
+//!
+//! EventLoop::with_virtual_clock().run(async {
+//!     let (sender, receiver) = channel::channel(1);
+//!     assert_eq!(gather!(count(sender, 4), join(receiver)).await, Ok(((), "1234".into())));
+//! });
+//! ```
+//!
 //! Next: `queue.rs`, which does the work.
 
 use crate::sync::queue::{PutError, Queue, QueueGet, QueuePut, TryGetError, TryPutError};
@@ -86,12 +109,56 @@ struct Shared<T> {
 }
 
 /// A sending end of a [`channel`]. Clone it for more senders.
+///
+/// # Examples
+///
+/// ```
+/// use onelane::sync::{channel, channel::Sender};
+///
+/// struct Log {
+///     lines: Sender<String>,
+/// }
+///
+/// impl Log {
+///     fn write(&self, line: &str) {
+///         self.lines.try_send(line.into()).ok(); // what finds no room is left out
+///     }
+/// }
+///
+/// let (lines, reader) = channel(1);
+/// let log = Log { lines };
+/// log.write("up");
+/// log.write("and running");
+/// assert_eq!(reader.try_recv().unwrap(), "up");
+/// assert!(reader.is_empty());
+/// ```
 #[must_use = "the channel is closed when all senders are dropped"]
 pub struct Sender<T> {
     shared: Rc<Shared<T>>,
 }
 
 /// The receiving end of a [`channel`].
+///
+/// # Examples
+///
+/// ```
+/// use onelane::{EventLoop, sync::{channel::Receiver, unbounded}};
+///
+/// async fn first_even(numbers: Receiver<u32>) -> Option<u32> {
+///     loop {
+///         let number = numbers.recv().await?;
+///         if number % 2 == 0 {
+///             return Some(number);
+///         }
+///     }
+/// }
+///
+/// EventLoop::with_virtual_clock().run(async {
+///     let (sender, receiver) = unbounded();
+///     [3, 5, 6, 7].into_iter().for_each(|number| sender.try_send(number).unwrap());
+///     assert_eq!(first_even(receiver).await, Some(6));
+/// });
+/// ```
 #[must_use = "the channel is closed when the receiver is dropped"]
 pub struct Receiver<T> {
     shared: Rc<Shared<T>>,
@@ -150,6 +217,23 @@ impl<T> Sender<T> {
     }
 
     /// Whether the receiver was dropped, so that nothing can be sent.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use onelane::{EventLoop, spawn, sync::channel};
+    ///
+    /// EventLoop::with_virtual_clock().run(async {
+    ///     let (sender, receiver) = channel(1);
+    ///     spawn(async move { receiver.recv().await }); // wants one, and goes
+    ///     let mut made = 0;
+    ///     while !sender.is_closed() {
+    ///         made += 1;
+    ///         sender.send(made).await.ok();
+    ///     }
+    ///     assert_eq!(made, 2); // nothing is made in vain for long
+    /// });
+    /// ```
     pub fn is_closed(&self) -> bool {
         // Senders shut the queue down with the last of them, so here it was the receiver.
         self.shared.queue.is_shut_down()
@@ -221,11 +305,41 @@ impl<T> Receiver<T> {
     }
 
     /// So many messages have been sent and not received.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let (sender, receiver) = onelane::sync::unbounded();
+    /// for position in 1..=3 {
+    ///     sender.try_send(position).unwrap();
+    /// }
+    /// while receiver.len() > 1 {
+    ///     receiver.try_recv().unwrap(); // only the newest counts
+    /// }
+    /// assert_eq!(receiver.try_recv(), Ok(3));
+    /// ```
     pub fn len(&self) -> usize {
         self.shared.queue.len()
     }
 
     /// Whether no message is there.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use onelane::{EventLoop, sync::unbounded};
+    ///
+    /// EventLoop::with_virtual_clock().run(async {
+    ///     let (sender, receiver) = unbounded();
+    ///     "abc".chars().for_each(|letter| sender.try_send(letter).unwrap());
+    ///     // Waits for the first, and takes with it what has come by then.
+    ///     let mut batch = String::from_iter(receiver.recv().await);
+    ///     while !receiver.is_empty() {
+    ///         batch.extend(receiver.recv().await);
+    ///     }
+    ///     assert_eq!(batch, "abc");
+    /// });
+    /// ```
     pub fn is_empty(&self) -> bool {
         self.shared.queue.is_empty()
     }
@@ -238,6 +352,23 @@ impl<T> Drop for Receiver<T> {
 }
 
 /// The future of [`Sender::send`].
+///
+/// # Examples
+///
+/// ```
+/// use onelane::sync::{channel, channel::ChannelSend};
+/// use std::pin::pin;
+/// use std::task::{Context, Poll, Waker};
+///
+/// let (sender, receiver) = channel(1);
+/// sender.try_send('a').unwrap();
+/// // Polled by hand, without a loop.
+/// let send: ChannelSend<'_, char> = sender.send('b');
+/// let (mut send, mut context) = (pin!(send), Context::from_waker(Waker::noop()));
+/// assert!(send.as_mut().poll(&mut context).is_pending());
+/// receiver.try_recv().unwrap();
+/// assert_eq!(send.poll(&mut context), Poll::Ready(Ok(())));
+/// ```
 #[must_use = "futures do nothing unless they are awaited"]
 pub struct ChannelSend<'a, T> {
     put: QueuePut<'a, T>,
@@ -252,6 +383,31 @@ impl<T> Future for ChannelSend<'_, T> {
 }
 
 /// The future of [`Receiver::recv`].
+///
+/// # Examples
+///
+/// ```
+/// use onelane::EventLoop;
+/// use onelane::sync::{channel::{ChannelRecv, Receiver}, unbounded};
+///
+/// /// Where letters come from: a trait that can be a `dyn` one, since the future has a name.
+/// trait Source {
+///     fn next(&self) -> ChannelRecv<'_, char>;
+/// }
+///
+/// impl Source for Receiver<char> {
+///     fn next(&self) -> ChannelRecv<'_, char> {
+///         self.recv()
+///     }
+/// }
+///
+/// EventLoop::with_virtual_clock().run(async {
+///     let (sender, receiver) = unbounded();
+///     sender.try_send('a').unwrap();
+///     let source: Box<dyn Source> = Box::new(receiver);
+///     assert_eq!(source.next().await, Some('a'));
+/// });
+/// ```
 #[must_use = "futures do nothing unless they are awaited"]
 pub struct ChannelRecv<'a, T> {
     get: QueueGet<'a, T>,

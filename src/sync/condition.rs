@@ -140,6 +140,21 @@ impl<T> Condition<T> {
     /// Whether somebody has the lock.
     ///
     /// asyncio: `Condition.locked()`.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use onelane::{EventLoop, spawn, sync::Condition, yield_now};
+    /// use std::rc::Rc;
+    ///
+    /// EventLoop::with_virtual_clock().run(async {
+    ///     let condition = Rc::new(Condition::new(()));
+    ///     let copy = condition.clone();
+    ///     spawn(async move { drop(copy.wait(copy.lock().await).await) });
+    ///     yield_now().await;
+    ///     assert!(!condition.is_locked()); // who waits does not have it
+    /// });
+    /// ```
     #[doc(alias = "locked")]
     pub fn is_locked(&self) -> bool {
         self.lock.is_locked()
@@ -327,6 +342,21 @@ impl<T> fmt::Debug for Condition<T> {
 }
 
 /// The future of [`Condition::wait`].
+///
+/// # Examples
+///
+/// ```
+/// use futures_util::poll;
+/// use onelane::{EventLoop, sync::{Condition, ConditionWait}};
+///
+/// EventLoop::with_virtual_clock().run(async {
+///     let condition = Condition::new(1);
+///     let mut wait: ConditionWait<'_, i32> = condition.wait(condition.lock().await);
+///     assert!(condition.is_locked()); // until the first poll
+///     assert!(poll!(&mut wait).is_pending() && !condition.is_locked());
+///     assert_eq!(format!("{wait:?}"), r#"ConditionWait("waits for a notification")"#);
+/// });
+/// ```
 #[must_use = "futures do nothing unless they are awaited"]
 pub struct ConditionWait<'a, T = ()> {
     core: Rc<Core>,
@@ -394,6 +424,24 @@ impl<T> fmt::Debug for ConditionWait<'_, T> {
 }
 
 /// The future of [`Condition::wait_for`].
+///
+/// # Examples
+///
+/// ```
+/// use onelane::{EventLoop, sync::{Condition, ConditionWaitFor, LockGuard}};
+///
+/// type IsFull = fn(&mut Vec<u8>) -> bool;
+///
+/// /// With a function as predicate, the future has a type that can be written down.
+/// fn full<'a>(cups: &Condition<Vec<u8>>, guard: LockGuard<'a, Vec<u8>>) -> ConditionWaitFor<'a, Vec<u8>, IsFull> {
+///     cups.wait_for(guard, |cups| cups.len() == cups.capacity())
+/// }
+///
+/// EventLoop::with_virtual_clock().run(async {
+///     let cups = Condition::new(Vec::new());
+///     assert_eq!(full(&cups, cups.lock().await).await.len(), 0);
+/// });
+/// ```
 #[must_use = "futures do nothing unless they are awaited"]
 pub struct ConditionWaitFor<'a, T, P> {
     core: Rc<Core>,

@@ -120,6 +120,29 @@ impl Event {
     /// Whether the flag is set.
     ///
     /// asyncio: `Event.is_set()`.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use onelane::{EventLoop, sleep, spawn, sync::Event};
+    /// use std::{rc::Rc, time::Duration};
+    ///
+    /// EventLoop::with_virtual_clock().run(async {
+    ///     let stop = Rc::new(Event::new());
+    ///     let copy = stop.clone();
+    ///     let worker = spawn(async move {
+    ///         let mut rounds = 0;
+    ///         while !copy.is_set() {
+    ///             rounds += 1;
+    ///             sleep(Duration::from_secs(1)).await; // is finished before it stops
+    ///         }
+    ///         rounds
+    ///     });
+    ///     sleep(Duration::from_millis(2500)).await;
+    ///     stop.set();
+    ///     assert_eq!(worker.await, Ok(3));
+    /// });
+    /// ```
     pub fn is_set(&self) -> bool {
         self.core.set.get()
     }
@@ -151,6 +174,18 @@ impl fmt::Debug for Event {
 }
 
 /// The future of [`Event::wait`].
+///
+/// # Examples
+///
+/// ```
+/// use futures_util::FutureExt;
+///
+/// // It knows no loop: what is set is seen without one.
+/// let event = onelane::sync::Event::new();
+/// assert_eq!(event.wait().now_or_never(), None);
+/// event.set();
+/// assert_eq!(event.wait().now_or_never(), Some(()));
+/// ```
 #[must_use = "futures do nothing unless they are awaited"]
 pub struct EventWait {
     core: Rc<Core>,

@@ -189,7 +189,7 @@ impl<T> Lock<T> {
     /// # Examples
     ///
     /// ```
-    /// use onelane::{spawn, sync::Lock, yield_now};
+    /// use onelane::{spawn, sync::Lock};
     /// use std::rc::Rc;
     ///
     /// onelane::run(async {
@@ -225,6 +225,21 @@ impl<T> Lock<T> {
     /// Whether somebody has the lock. Between a release and the step of the next in line nobody has.
     ///
     /// asyncio: `Lock.locked()`.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use onelane::{EventLoop, sync::Lock};
+    ///
+    /// EventLoop::with_virtual_clock().run(async {
+    ///     let printer = Lock::new(());
+    ///     let lamp = || if printer.is_locked() { "red" } else { "green" };
+    ///     let job = printer.lock().await;
+    ///     assert_eq!(lamp(), "red");
+    ///     drop(job);
+    ///     assert_eq!(lamp(), "green");
+    /// });
+    /// ```
     #[doc(alias = "locked")]
     pub fn is_locked(&self) -> bool {
         self.raw.locked.get()
@@ -253,6 +268,24 @@ impl<T> Lock<T> {
     /// # Panics
     ///
     /// If a guard was forgotten (`mem::forget`), and with it the value; drop guards.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use onelane::{EventLoop, gather, sync::Lock};
+    /// use std::rc::Rc;
+    ///
+    /// EventLoop::with_virtual_clock().run(async {
+    ///     let found = Rc::new(Lock::new(Vec::new()));
+    ///     let searches = ["tea", "toast"].map(|word| {
+    ///         let found = found.clone();
+    ///         async move { found.lock().await.push(word) }
+    ///     });
+    ///     gather(searches).await.unwrap();
+    ///     // All have ended, so it is ours alone.
+    ///     assert_eq!(Rc::into_inner(found).unwrap().into_inner(), ["tea", "toast"]);
+    /// });
+    /// ```
     #[track_caller]
     pub fn into_inner(self) -> T {
         *self.value.into_inner().expect(FORGOTTEN)
@@ -277,6 +310,30 @@ impl<T> fmt::Debug for Lock<T> {
 }
 
 /// The future of [`Lock::lock`].
+///
+/// # Examples
+///
+/// ```
+/// use onelane::{EventLoop, sync::{Lock, LockAcquire}};
+///
+/// #[derive(Default)]
+/// struct Account {
+///     cents: Lock<u64>,
+/// }
+///
+/// impl Account {
+///     fn cents(&self) -> LockAcquire<'_, u64> {
+///         println!("somebody looks at the account");
+///         self.cents.lock()
+///     }
+/// }
+///
+/// EventLoop::with_virtual_clock().run(async {
+///     let account = Account::default();
+///     *account.cents().await += 5;
+///     assert_eq!(*account.cents().await, 5);
+/// });
+/// ```
 #[must_use = "futures do nothing unless they are awaited"]
 pub struct LockAcquire<'a, T = ()> {
     lock: &'a Lock<T>,
@@ -284,6 +341,21 @@ pub struct LockAcquire<'a, T = ()> {
 }
 
 /// The future of [`Lock::lock_owned`].
+///
+/// # Examples
+///
+/// ```
+/// use onelane::{EventLoop, gather, sync::{Lock, LockAcquireOwned}};
+/// use std::rc::Rc;
+///
+/// EventLoop::with_virtual_clock().run(async {
+///     let forks = [(); 2].map(|()| Rc::new(Lock::new(())));
+///     // They borrow nothing, so each can become a task.
+///     let both: [LockAcquireOwned; 2] = forks.each_ref().map(|fork| fork.lock_owned());
+///     let guards = gather(both).await.unwrap();
+///     assert!(guards.len() == 2 && forks.iter().all(|fork| fork.is_locked()));
+/// });
+/// ```
 #[must_use = "futures do nothing unless they are awaited"]
 pub struct LockAcquireOwned<T = ()> {
     acquiring: Acquiring,

@@ -11,6 +11,17 @@
 //! and no permit, item or notification is given to them. What a task had been given before that, it passes on when it is
 //! dropped.
 //!
+//! ```
+//! use onelane::{EventLoop, sync::Queue};
+//! use std::rc::Rc;
+//!
+//! let queue = Rc::new(Queue::unbounded());
+//! let copy = queue.clone();
+//! EventLoop::with_virtual_clock().run(async move { copy.put("from one loop").await }).unwrap();
+//! let item = EventLoop::with_virtual_clock().run(async move { queue.get().await });
+//! assert_eq!(item, Ok("from one loop"));
+//! ```
+//!
 //! ```compile_fail,E0277
 //! fn send<T: Send>(_: T) {}
 //! send(onelane::sync::Lock::new(1)); // for one thread

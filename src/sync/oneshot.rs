@@ -1,5 +1,24 @@
 //! One value, from one task to another.
 //!
+//! ```
+//! use onelane::{EventLoop, spawn, sync::{oneshot, unbounded}};
+//!
+//! /// A question, and where the answer is to go.
+//! struct Question(u32, oneshot::Sender<u32>);
+//!
+//! EventLoop::with_virtual_clock().run(async {
+//!     let (questions, desk) = unbounded();
+//!     spawn(async move {
+//!         while let Some(Question(n, reply)) = desk.recv().await {
+//!             reply.send(n * n).unwrap();
+//!         }
+//!     });
+//!     let (reply, answer) = oneshot::oneshot();
+//!     questions.try_send(Question(9, reply)).unwrap();
+//!     assert_eq!(answer.await, Ok(81));
+//! });
+//! ```
+//!
 //! Knows nothing but the line of its waiters, which has one place: the receiver's.
 
 use crate::sync::waiters::{Place, Ticket, Waiters};
@@ -109,6 +128,25 @@ pub struct Receiver<T> {
 }
 
 /// The sender of a [`oneshot`] was dropped, and has sent nothing.
+///
+/// # Examples
+///
+/// ```
+/// use onelane::{EventLoop, sleep, spawn, sync::{SenderDropped, oneshot}, yield_now};
+/// use std::time::Duration;
+///
+/// EventLoop::with_virtual_clock().run(async {
+///     let (sender, receiver) = oneshot();
+///     let worker = spawn(async move {
+///         sleep(Duration::from_secs(60)).await;
+///         sender.send("done").unwrap();
+///     });
+///     yield_now().await;
+///     worker.cancel();
+///     // Nobody waits for ever for one who has gone.
+///     assert_eq!(receiver.await, Err(SenderDropped));
+/// });
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct SenderDropped;
 
@@ -150,6 +188,24 @@ impl<T> Sender<T> {
     }
 
     /// Whether the receiver was dropped, so that nothing can be sent.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use onelane::sync::{oneshot, oneshot::Sender};
+    ///
+    /// /// Says whether anybody has got the answer.
+    /// fn answer(sender: Sender<u64>) -> bool {
+    ///     if sender.is_closed() {
+    ///         return false; // nobody wants to know, so there is no need to compute
+    ///     }
+    ///     sender.send((1..=20).product()).is_ok()
+    /// }
+    ///
+    /// let (sender, receiver) = oneshot();
+    /// drop(receiver);
+    /// assert!(!answer(sender));
+    /// ```
     pub fn is_closed(&self) -> bool {
         self.shared.core.receiver_dropped.get()
     }

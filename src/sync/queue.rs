@@ -494,6 +494,17 @@ impl<T> Queue<T> {
     /// So many items are in the queue.
     ///
     /// asyncio: `Queue.qsize()`.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let queue = onelane::sync::Queue::unbounded();
+    /// for job in 0..25 {
+    ///     queue.try_put(job).unwrap();
+    /// }
+    /// let workers = queue.len().div_ceil(10); // one for each ten jobs
+    /// assert_eq!(workers, 3);
+    /// ```
     #[doc(alias = "qsize")]
     pub fn len(&self) -> usize {
         self.core.len.get()
@@ -502,6 +513,16 @@ impl<T> Queue<T> {
     /// Whether there is no item.
     ///
     /// asyncio: `Queue.empty()`.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let mailbox = onelane::sync::Queue::unbounded();
+    /// let flag = || if mailbox.is_empty() { "down" } else { "up" };
+    /// assert_eq!(flag(), "down");
+    /// mailbox.try_put("letter").unwrap();
+    /// assert_eq!(flag(), "up");
+    /// ```
     #[doc(alias = "empty")]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
@@ -510,6 +531,20 @@ impl<T> Queue<T> {
     /// Whether there is no room. Never if it has no bound.
     ///
     /// asyncio: `Queue.full()`.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// // The last two readings: when there is no room, the oldest goes.
+    /// let readings = onelane::sync::Queue::bounded(2);
+    /// for reading in [17, 18, 19] {
+    ///     if readings.is_full() {
+    ///         readings.try_get().unwrap();
+    ///     }
+    ///     readings.try_put(reading).unwrap();
+    /// }
+    /// assert_eq!(readings.try_get(), Ok(18));
+    /// ```
     #[doc(alias = "full")]
     pub fn is_full(&self) -> bool {
         self.core.is_full()
@@ -518,12 +553,47 @@ impl<T> Queue<T> {
     /// So many items it holds at most, if it has a bound.
     ///
     /// asyncio: `Queue.maxsize`, which is 0 without a bound.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use onelane::sync::Queue;
+    ///
+    /// /// So full it is, in percent; what has no bound is never full.
+    /// fn load(queue: &Queue<char>) -> usize {
+    ///     queue.max_size().map_or(0, |bound| queue.len() * 100 / bound)
+    /// }
+    ///
+    /// let queue = Queue::bounded(4);
+    /// queue.try_put('a').unwrap();
+    /// assert_eq!((load(&queue), load(&Queue::unbounded())), (25, 0));
+    /// ```
     #[doc(alias = "maxsize")]
     pub fn max_size(&self) -> Option<usize> {
         self.core.bound.map(NonZeroUsize::get)
     }
 
     /// Whether it was shut down.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use onelane::sync::Queue;
+    ///
+    /// fn state(queue: &Queue<char>) -> &'static str {
+    ///     match (queue.is_shut_down(), queue.is_empty()) {
+    ///         (false, _) => "open",
+    ///         (true, false) => "closing", // what is left can still be got
+    ///         (true, true) => "closed",
+    ///     }
+    /// }
+    ///
+    /// let queue = Queue::unbounded();
+    /// queue.try_put('a').unwrap();
+    /// assert_eq!(state(&queue), "open");
+    /// queue.shutdown(false);
+    /// assert_eq!(state(&queue), "closing");
+    /// ```
     pub fn is_shut_down(&self) -> bool {
         self.core.is_shut_down.get()
     }
@@ -634,6 +704,18 @@ impl<T> LifoQueue<T> {
     /// # Panics
     ///
     /// If `max_size` is zero.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use onelane::sync::LifoQueue;
+    ///
+    /// // Idle connections: the one that was used last is given first, and what is too many is closed.
+    /// let idle = LifoQueue::bounded(2);
+    /// let kept = ["one", "two", "three"].map(|connection| idle.try_put(connection).is_ok());
+    /// assert_eq!(kept, [true, true, false]);
+    /// assert_eq!(idle.try_get(), Ok("two"));
+    /// ```
     #[track_caller]
     pub fn bounded(max_size: usize) -> Self {
         LifoQueue { queue: Queue::with(Some(bound(max_size)), Items::Lifo(RefCell::default()), QUEUE) }
@@ -642,6 +724,23 @@ impl<T> LifoQueue<T> {
     /// A queue that is never full.
     ///
     /// asyncio: `LifoQueue()`.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use onelane::sync::LifoQueue;
+    ///
+    /// // A walk over a tree, depth first.
+    /// let (to_visit, mut visited) = (LifoQueue::unbounded(), Vec::new());
+    /// to_visit.try_put(1).unwrap();
+    /// while let Ok(node) = to_visit.try_get() {
+    ///     visited.push(node);
+    ///     for child in [2 * node + 1, 2 * node].into_iter().filter(|child| *child < 8) {
+    ///         to_visit.try_put(child).unwrap();
+    ///     }
+    /// }
+    /// assert_eq!(visited, [1, 2, 4, 5, 3, 6, 7]);
+    /// ```
     pub fn unbounded() -> Self {
         LifoQueue { queue: Queue::with(None, Items::Lifo(RefCell::default()), QUEUE) }
     }
@@ -663,6 +762,19 @@ impl<T: Ord> PriorityQueue<T> {
     /// # Panics
     ///
     /// If `max_size` is zero.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use onelane::sync::{PriorityQueue, TryPutError};
+    ///
+    /// let beds = PriorityQueue::bounded(2);
+    /// beds.try_put((3, "cough")).unwrap();
+    /// beds.try_put((1, "heart")).unwrap();
+    /// // Being urgent makes no room.
+    /// assert_eq!(beds.try_put((1, "lung")), Err(TryPutError::Full((1, "lung"))));
+    /// assert_eq!(beds.try_get(), Ok((1, "heart")));
+    /// ```
     #[track_caller]
     pub fn bounded(max_size: usize) -> Self {
         Self::with(Some(bound(max_size)))
@@ -671,6 +783,19 @@ impl<T: Ord> PriorityQueue<T> {
     /// A queue that is never full.
     ///
     /// asyncio: `PriorityQueue()`.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use onelane::sync::PriorityQueue;
+    /// use std::cmp::Reverse;
+    ///
+    /// let bids = PriorityQueue::unbounded();
+    /// for bid in [20, 50, 30] {
+    ///     bids.try_put(Reverse(bid)).unwrap(); // the highest first
+    /// }
+    /// assert_eq!(bids.try_get(), Ok(Reverse(50)));
+    /// ```
     pub fn unbounded() -> Self {
         Self::with(None)
     }
@@ -750,6 +875,22 @@ impl<T> fmt::Debug for PriorityQueue<T> {
 // ---- the futures ----
 
 /// The future of [`Queue::put`].
+///
+/// # Examples
+///
+/// ```
+/// use onelane::{EventLoop, sync::{Queue, QueuePut}};
+///
+/// EventLoop::with_virtual_clock().run(async {
+///     let queue = Queue::unbounded();
+///     let puts: [QueuePut<'_, u8>; 3] = [1, 2, 3].map(|item| queue.put(item));
+///     assert!(queue.is_empty()); // nothing is put before it is awaited
+///     for put in puts.into_iter().rev() {
+///         put.await.unwrap();
+///     }
+///     assert_eq!(queue.get().await, Ok(3));
+/// });
+/// ```
 #[must_use = "futures do nothing unless they are awaited"]
 pub struct QueuePut<'a, T> {
     queue: &'a Queue<T>,
@@ -791,6 +932,21 @@ impl<T> Drop for QueuePut<'_, T> {
 }
 
 /// The future of [`Queue::get`].
+///
+/// # Examples
+///
+/// ```
+/// use futures_util::future::select;
+/// use onelane::{EventLoop, sync::Queue};
+///
+/// EventLoop::with_virtual_clock().run(async {
+///     let (letters, parcels) = (Queue::unbounded(), Queue::unbounded());
+///     parcels.put("book").await.unwrap();
+///     // From whichever has something; the other loses nothing.
+///     let (item, _) = select(letters.get(), parcels.get()).await.factor_first();
+///     assert_eq!(item, Ok("book"));
+/// });
+/// ```
 #[must_use = "futures do nothing unless they are awaited"]
 pub struct QueueGet<'a, T> {
     queue: &'a Queue<T>,
@@ -832,6 +988,22 @@ impl<T> Drop for QueueGet<'_, T> {
 }
 
 /// The future of [`Queue::join`].
+///
+/// # Examples
+///
+/// ```
+/// use onelane::{EventLoop, Task, spawn, sync::{Queue, QueueJoin}};
+///
+/// EventLoop::with_virtual_clock().run(async {
+///     let queue = Queue::unbounded();
+///     queue.put("job").await.unwrap();
+///     let join: QueueJoin = queue.join();
+///     let closing: Task<()> = spawn(join); // it borrows nothing, not even the queue
+///     queue.get().await.unwrap();
+///     queue.task_done();
+///     assert_eq!(closing.await, Ok(()));
+/// });
+/// ```
 #[must_use = "futures do nothing unless they are awaited"]
 pub struct QueueJoin {
     core: Rc<Core>,
@@ -886,11 +1058,45 @@ impl fmt::Debug for QueueJoin {
 /// A [`Queue`] was shut down before the item could be put, which comes back in this.
 ///
 /// asyncio: `QueueShutDown`.
+///
+/// # Examples
+///
+/// ```
+/// use onelane::{EventLoop, sync::{PutError, Queue}};
+///
+/// EventLoop::with_virtual_clock().run(async {
+///     let (closed, open) = (Queue::unbounded(), Queue::unbounded());
+///     closed.shutdown(false);
+///     if let Err(PutError(job)) = closed.put("job").await {
+///         open.put(job).await.unwrap(); // it was not lost
+///     }
+///     assert_eq!(open.get().await, Ok("job"));
+/// });
+/// ```
 #[doc(alias = "QueueShutDown")]
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct PutError<T>(pub T);
 
 /// Why [`Queue::try_put`] failed, with the item.
+///
+/// # Examples
+///
+/// ```
+/// use onelane::sync::{Queue, TryPutError};
+///
+/// fn offer(queue: &Queue<char>, item: char) -> &'static str {
+///     match queue.try_put(item) {
+///         Ok(()) => "taken",
+///         Err(TryPutError::Full(_)) => "come back later",
+///         Err(TryPutError::ShutDown(_)) => "closed for good",
+///     }
+/// }
+///
+/// let queue = Queue::bounded(1);
+/// assert_eq!([offer(&queue, 'a'), offer(&queue, 'b')], ["taken", "come back later"]);
+/// queue.shutdown(false);
+/// assert_eq!(offer(&queue, 'c'), "closed for good");
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum TryPutError<T> {
     /// There is no room: asyncio's `QueueFull`.
@@ -919,6 +1125,25 @@ impl<T> TryPutError<T> {
 }
 
 /// Why [`Queue::try_get`] gave nothing.
+///
+/// # Examples
+///
+/// ```
+/// use onelane::sync::{Queue, TryGetError};
+///
+/// fn look(queue: &Queue<u8>) -> &'static str {
+///     match queue.try_get() {
+///         Ok(_) => "one at once",
+///         Err(TryGetError::Empty) => "one, if you wait",
+///         Err(TryGetError::ShutDown) => "none any more",
+///     }
+/// }
+///
+/// let queue = Queue::unbounded();
+/// assert_eq!(look(&queue), "one, if you wait");
+/// queue.shutdown(false);
+/// assert_eq!(look(&queue), "none any more");
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum TryGetError {
     /// There is no item: asyncio's `QueueEmpty`.
@@ -932,6 +1157,24 @@ pub enum TryGetError {
 /// A [`Queue`] is empty and shut down: no item will come.
 ///
 /// asyncio: `QueueShutDown`.
+///
+/// # Examples
+///
+/// ```
+/// use onelane::{EventLoop, sync::{Queue, QueueShutDown}};
+///
+/// async fn pair(queue: &Queue<char>) -> Result<(char, char), QueueShutDown> {
+///     Ok((queue.get().await?, queue.get().await?))
+/// }
+///
+/// EventLoop::with_virtual_clock().run(async {
+///     let queue = Queue::unbounded();
+///     "abc".chars().for_each(|letter| queue.try_put(letter).unwrap());
+///     queue.shutdown(false);
+///     assert_eq!(pair(&queue).await, Ok(('a', 'b')));
+///     assert_eq!(pair(&queue).await, Err(QueueShutDown));
+/// });
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct QueueShutDown;
 

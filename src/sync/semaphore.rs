@@ -217,12 +217,45 @@ impl Semaphore {
     /// Whether who comes now would have to wait: there is no permit, or others wait.
     ///
     /// asyncio: `Semaphore.locked()`.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use onelane::{EventLoop, sync::Semaphore};
+    ///
+    /// /// Turns away who would have to wait.
+    /// async fn visit(tables: &Semaphore) -> Result<&'static str, &'static str> {
+    ///     if tables.is_locked() {
+    ///         return Err("all tables are taken");
+    ///     }
+    ///     let _table = tables.acquire().await;
+    ///     Ok("enjoyed it")
+    /// }
+    ///
+    /// EventLoop::with_virtual_clock().run(async {
+    ///     let tables = Semaphore::new(1);
+    ///     assert_eq!(visit(&tables).await, Ok("enjoyed it"));
+    ///     let _reserved = tables.acquire().await;
+    ///     assert_eq!(visit(&tables).await, Err("all tables are taken"));
+    /// });
+    /// ```
     #[doc(alias = "locked")]
     pub fn is_locked(&self) -> bool {
         self.core.is_locked()
     }
 
     /// So many permits are neither with anybody nor handed over.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// const LIMIT: usize = 10;
+    ///
+    /// let semaphore = onelane::sync::Semaphore::new(LIMIT);
+    /// let _downloads = [(); 3].map(|()| semaphore.try_acquire());
+    /// let under_way = LIMIT - semaphore.available_permits();
+    /// assert_eq!(under_way, 3);
+    /// ```
     pub fn available_permits(&self) -> usize {
         self.core.value.get()
     }
@@ -240,6 +273,16 @@ impl BoundedSemaphore {
     /// A semaphore with so many permits, and never more.
     ///
     /// asyncio: `BoundedSemaphore(value)`.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use onelane::sync::BoundedSemaphore;
+    ///
+    /// let licences = BoundedSemaphore::new(2);
+    /// let users = [(); 3].map(|()| licences.try_acquire());
+    /// assert_eq!(users.iter().flatten().count(), 2);
+    /// ```
     pub fn new(permits: usize) -> Self {
         BoundedSemaphore { semaphore: Semaphore::new(permits), bound: permits }
     }
@@ -308,12 +351,39 @@ impl BoundedSemaphore {
     }
 
     /// As [`Semaphore::is_locked`].
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use onelane::{EventLoop, spawn, sync::BoundedSemaphore, yield_now};
+    ///
+    /// EventLoop::with_virtual_clock().run(async {
+    ///     let semaphore = BoundedSemaphore::new(1);
+    ///     let permit = semaphore.acquire().await;
+    ///     let next = spawn(semaphore.acquire());
+    ///     yield_now().await;
+    ///     drop(permit);
+    ///     assert!(semaphore.is_locked()); // it went to the next
+    ///     assert!(next.await.is_ok());
+    /// });
+    /// ```
     #[doc(alias = "locked")]
     pub fn is_locked(&self) -> bool {
         self.semaphore.is_locked()
     }
 
     /// As [`Semaphore::available_permits`].
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let semaphore = onelane::sync::BoundedSemaphore::new(2);
+    /// semaphore.try_acquire().unwrap().forget();
+    /// let _guard = semaphore.try_acquire().unwrap();
+    /// assert_eq!(semaphore.available_permits(), 0);
+    /// semaphore.release(); // the one that was forgotten
+    /// assert_eq!(semaphore.available_permits(), 1);
+    /// ```
     pub fn available_permits(&self) -> usize {
         self.semaphore.available_permits()
     }
@@ -332,6 +402,22 @@ impl fmt::Debug for BoundedSemaphore {
 }
 
 /// The future of [`Semaphore::acquire`].
+///
+/// # Examples
+///
+/// ```
+/// use futures_util::poll;
+/// use onelane::{EventLoop, sync::{Semaphore, SemaphoreAcquire}};
+///
+/// EventLoop::with_virtual_clock().run(async {
+///     let semaphore = Semaphore::new(0);
+///     let mut line: [SemaphoreAcquire; 2] = [semaphore.acquire(), semaphore.acquire()];
+///     // The first poll takes a place in the line.
+///     assert!(poll!(&mut line[1]).is_pending() && poll!(&mut line[0]).is_pending());
+///     semaphore.release();
+///     assert!(poll!(&mut line[1]).is_ready());
+/// });
+/// ```
 #[must_use = "futures do nothing unless they are awaited"]
 pub struct SemaphoreAcquire {
     core: Rc<Core>,
