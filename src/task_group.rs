@@ -46,7 +46,8 @@ use std::task::{Context, Poll, Waker, ready};
 ///
 /// # Cost
 ///
-/// Three allocations, and two for each child and its entry; a child's end and the group's cost a turn each. Without children there is no pause.
+/// Three allocations, and three for each child; a child's end and the group's cost a turn each. Without children there is no
+/// pause.
 ///
 /// # Examples
 ///

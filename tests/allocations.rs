@@ -2,7 +2,8 @@
 #![allow(unsafe_code, reason = "counting allocations takes an allocator of one's own")]
 
 use onelane::{
-    EventLoop, Promise, as_completed, gather, interval, shield, sleep, spawn, task, timeout, wait, wait_for, yield_now,
+    EventLoop, Promise, as_completed, catch_cancel, finally, gather, interval, shield, sleep, spawn, task, task_group,
+    timeout, wait, wait_for, yield_now,
 };
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
@@ -66,6 +67,14 @@ fn allocate_as_the_docs_say() {
         assert_eq!(timeouts, 3, "timeout");
         let waits_for = count(async || wait_for(spawn(async {}), SECOND).await.unwrap().unwrap()).await;
         assert_eq!(waits_for, 1 + 4, "wait_for and its task");
+
+        // Run in one task, so that its list of scopes is there.
+        let cleanups = count(async || finally(yield_now(), yield_now()).await).await;
+        let catches = count(async || catch_cancel(yield_now()).await.unwrap()).await;
+        assert_eq!((cleanups, catches), (3, 2), "finally, catch_cancel");
+        let groups = count(async || task_group(async |_| yield_now().await).await.unwrap()).await;
+        let children = count(async || drop(task_group(async |group| group.spawn(async {})).await.unwrap())).await;
+        assert_eq!((groups, children), (3, 3 + 3), "task_group, with a child");
 
         let gathers = count(async || drop(gather([1, 2, 3].map(async |n| n)).await.unwrap())).await;
         assert_eq!(gathers, 3 + 4, "gather and its children");
