@@ -131,7 +131,10 @@ impl Poller {
 
     fn wake(&self) {
         if let Some(waker) = self.0.take() {
-            waker.wake();
+            // Foreign, and its panic must not cost a cleanup.
+            if let Err(payload) = catch_unwind(AssertUnwindSafe(|| waker.wake())) {
+                drop_payload(payload);
+            }
         }
     }
 }

@@ -57,6 +57,7 @@ impl Unwinding {
 
     fn poll_once(&mut self, task: &Header, counts: impl Fn(u64) -> bool, context: &mut Context<'_>) -> Poll<bool> {
         loop {
+            // The time of a timeout around a cleanup is up: to what is inside, that is another cancellation.
             if task.take_late(&counts) {
                 self.interrupt(task, &counts);
             }
