@@ -4,7 +4,11 @@
 mod common;
 
 use common::{Trace, ms};
-use onelane::{Clock, EventLoop, SlowStep, TaskError, call_soon, catch_cancel, gather, sleep, spawn, task, yield_now};
+use onelane::{
+    Clock, EventLoop, SlowStep, TaskError, call_later, call_soon, catch_cancel, finally, gather, sleep, spawn, task,
+    yield_now,
+};
+use std::future::pending;
 use std::panic::Location;
 use std::time::Duration;
 
@@ -87,6 +91,45 @@ fn tell_of_each_entry_in_order() {
         yield_now().await;
     });
     assert_eq!(trace.take(), ["Task-1", "a", "callback", "b", "Task-1", "a", "Task-1", "callback"]);
+}
+
+/// Callbacks of timers were not measured, and steps that end by a panic were not told of.
+#[test]
+fn tell_of_a_slow_timer_and_of_a_slow_panic() {
+    let trace = Trace::new();
+    let copy = trace.clone();
+    let event_loop = loop_that_tells(ms(5), move |step| copy.push(format!("of a task: {}", step.task.is_some())));
+    event_loop.run(async {
+        call_later(ms(1), block);
+        sleep(ms(2)).await;
+        let panics = spawn(async {
+            block();
+            panic!("x")
+        });
+        assert!(panics.await.unwrap_err().is_panic());
+    });
+    assert_eq!(trace.take(), ["of a task: false", "of a task: true"]);
+}
+
+/// What is frozen beside a cleanup was told of as well, as if the task waited for it.
+#[test]
+fn tell_what_a_cleanup_waits_for_and_nothing_beside_it() {
+    let trace = Trace::new();
+    let copy = trace.clone();
+    let event_loop = loop_that_tells(ms(5), move |step| copy.push(format!("{:?}", step.waits_for)));
+    event_loop.run(async {
+        let beside = spawn(sleep(ms(100)));
+        let cleanup = async {
+            block();
+            sleep(ms(1)).await;
+        };
+        let both = futures_util::future::join(finally(pending::<()>(), cleanup), beside.into_future());
+        let task = spawn(both);
+        yield_now().await;
+        task.cancel();
+        assert_eq!(task.await.map(drop), Err(TaskError::Cancelled));
+    });
+    assert_eq!(trace.take(), [r#"["a sleep"]"#]);
 }
 
 /// What a handler does is its own affair: it may use the loop, and panic.

@@ -5,10 +5,11 @@ mod common;
 
 use common::{Census, Trace, ms, on_drop, panic_of, telling_loop, virtual_loop};
 use onelane::{
-    ChildError, Failed, TaskError, all_tasks, call_later, catch_cancel, current_task, finally, sleep, spawn,
-    task_group, time, timeout, try_task_group, yield_now,
+    ChildError, Failed, GroupError, TaskError, TaskGroup, all_tasks, call_later, catch_cancel, current_task, finally,
+    sleep, spawn, task_group, time, timeout, try_task_group, yield_now,
 };
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
+use std::future::pending;
 use std::rc::Rc;
 
 #[test]
@@ -147,7 +148,7 @@ fn panic_in_the_body_goes_on_behind_the_children() {
     let message = panic_of(|| {
         virtual_loop().run(task_group(async |group| {
             let member = census.member();
-            group.spawn(finally(std::future::pending::<()>(), async move {
+            group.spawn(finally(pending::<()>(), async move {
                 sleep(ms(10)).await;
                 drop(member);
             }));
@@ -256,7 +257,7 @@ fn nest_groups_and_let_the_outer_failure_end_the_inner() {
             drop(inner.await);
             unreachable!("the body was interrupted")
         });
-        let error: onelane::GroupError<&str> = match result.await {
+        let error: GroupError<&str> = match result.await {
             Ok(()) => unreachable!(),
             Err(error) => error,
         };
@@ -345,7 +346,7 @@ fn fail_while_the_group_exits_and_count_the_turns() {
 /// Children that multiply are stopped by one failure.
 #[test]
 fn multiply_and_stop_at_one_failure() {
-    fn multiply(group: onelane::TaskGroup<&'static str>, made: Rc<Cell<u32>>) {
+    fn multiply(group: TaskGroup<&'static str>, made: Rc<Cell<u32>>) {
         let copy = group.clone();
         group.spawn(async move {
             made.set(made.get() + 1);
@@ -376,7 +377,7 @@ fn panic_in_the_body_and_in_a_child() {
     let (event_loop, told) = telling_loop();
     let message = panic_of(|| {
         event_loop.run(task_group(async |group| {
-            drop(group.spawn(finally(std::future::pending::<()>(), async { panic!("child") })));
+            drop(group.spawn(finally(pending::<()>(), async { panic!("child") })));
             yield_now().await;
             if !onelane::all_tasks().is_empty() {
                 panic!("body");
@@ -387,4 +388,140 @@ fn panic_in_the_body_and_in_a_child() {
         (message.as_str(), told.take()),
         ("body", vec!["a task panicked and nobody looked at its result: child".into()])
     );
+}
+
+/// Who took the result of the child in the turn of its end, took the failure from the group.
+#[test]
+fn take_the_panic_of_a_child_and_fail_all_the_same() {
+    virtual_loop().run(async {
+        let result = task_group(async |group| {
+            let child = group.spawn(async { panic!("oh") });
+            yield_now().await;
+            assert!(child.await.unwrap_err().is_panic());
+        });
+        assert_eq!(result.await.unwrap_err().to_string(), "1 failure(s) in a task group: panicked: oh");
+    });
+}
+
+/// asyncio raises the errors of children in place of the cancellation.
+#[test]
+fn cancel_the_task_and_lose_the_errors_of_children() {
+    let (event_loop, told) = telling_loop();
+    event_loop.run(async {
+        let task = spawn(async {
+            try_task_group(async |group| {
+                group.try_spawn(async {
+                    let _ = catch_cancel(pending::<()>()).await;
+                    Err::<(), _>("child")
+                });
+                pending().await
+            })
+            .await
+        });
+        sleep(ms(1)).await;
+        task.cancel();
+        let end: Result<Result<(), GroupError<&str>>, _> = task.await;
+        assert!(end.unwrap_err().is_cancelled());
+    });
+    assert_eq!(told.take(), [""; 0]);
+}
+
+/// Nobody heard of the panic of a child whose group was cancelled.
+#[test]
+fn cancel_the_task_and_tell_of_the_panic_of_a_child() {
+    let (event_loop, told) = telling_loop();
+    event_loop.run(async {
+        let task = spawn(async {
+            let _ = task_group(async |group| {
+                drop(group.spawn(finally(pending::<()>(), async { panic!("child") })));
+                pending::<()>().await;
+            })
+            .await;
+        });
+        sleep(ms(1)).await;
+        task.cancel();
+        assert_eq!(task.await, Err(TaskError::Cancelled));
+    });
+    assert_eq!(told.take(), ["a task panicked and nobody looked at its result: child"]);
+}
+
+/// A second cancellation changes nothing about the wait for children, however deep they are.
+#[test]
+fn nest_groups_in_a_cleanup_and_cancel_again() {
+    let trace = Trace::new();
+    virtual_loop().run(async {
+        let copy = trace.clone();
+        let innermost = finally(pending::<()>(), async move {
+            sleep(ms(10)).await;
+            copy.push("innermost");
+        });
+        let cleanup = async {
+            let _ = task_group(async |outer| {
+                outer.spawn(async {
+                    let _ = task_group(async |inner| {
+                        inner.spawn(innermost);
+                        pending::<()>().await;
+                    })
+                    .await;
+                });
+                pending::<()>().await;
+            })
+            .await;
+        };
+        let task = spawn(finally(pending::<()>(), cleanup));
+        sleep(ms(1)).await;
+        task.cancel();
+        sleep(ms(1)).await;
+        assert!(task.cancel());
+        let start = time();
+        assert_eq!(task.await, Err(TaskError::Cancelled));
+        assert_eq!((time() - start, all_tasks().len()), (ms(10), 1));
+    });
+    assert_eq!(trace.take(), ["innermost"]);
+}
+
+/// Children are known by numbers: one of another loop took the place of one of this, which outlived its group.
+#[test]
+fn spawn_into_a_group_of_another_loop_and_be_told() {
+    let (first, second) = (virtual_loop(), virtual_loop());
+    let slot: Rc<RefCell<Option<TaskGroup>>> = Rc::default();
+    let copy = slot.clone();
+    let task = first.spawn(async move {
+        let _ = task_group(async |group| {
+            *copy.borrow_mut() = Some(group.clone());
+            group.spawn(pending::<()>());
+        })
+        .await;
+    });
+    first.turn();
+    let group = slot.take().unwrap();
+    assert_eq!(
+        panic_of(|| second.run(async { drop(group.spawn(async {})) })),
+        "a child was to be spawned into a task group of another event loop; spawn where the group runs"
+    );
+    for _ in 0..5 {
+        first.turn();
+    }
+    assert!(!task.is_done());
+}
+
+/// A destructor in the body spawned into the group that was being dropped, which panicked.
+#[test]
+fn spawn_in_a_destructor_of_the_body_when_cancelled() {
+    let (event_loop, told) = telling_loop();
+    event_loop.run(async {
+        let task = spawn(async {
+            let _ = task_group(async |group| {
+                let copy = group.clone();
+                let _guard = on_drop(move || drop(copy.spawn(async {})));
+                pending::<()>().await;
+            })
+            .await;
+        });
+        yield_now().await;
+        task.cancel();
+        assert_eq!(task.await, Err(TaskError::Cancelled));
+        assert_eq!(all_tasks().len(), 1);
+    });
+    assert_eq!(told.take(), [""; 0]);
 }

@@ -3,8 +3,9 @@
 #[path = "common/mod.rs"]
 mod common;
 
-use common::{Census, Member, Trace, ms, on_drop, panic_of, telling_loop, virtual_loop};
+use common::{Census, Member, Trace, alone, ms, on_drop, panic_of, telling_loop, virtual_loop};
 use onelane::{Clock, EventLoop, Promise, call_later, call_soon, finally, gather, sleep, spawn, task_local, yield_now};
+use std::cell::Cell;
 use std::rc::Rc;
 
 task_local! {
@@ -12,6 +13,8 @@ task_local! {
     static LEVEL: u32 = 7;
     static HELD: Rc<Member>;
     static LOUD: OnDrop;
+    static FRESH: Rc<Cell<u32>> = Rc::new(Cell::new(0));
+    static PANICS: Panics;
 }
 
 struct OnDrop(Trace);
@@ -22,6 +25,14 @@ impl Drop for OnDrop {
         self.0.push(format!("dropped at level {:?}", LEVEL.try_get()));
         drop(LEVEL.set(9));
         drop(spawn(async {}));
+    }
+}
+
+struct Panics;
+
+impl Drop for Panics {
+    fn drop(&mut self) {
+        panic!("destructor");
     }
 }
 
@@ -242,4 +253,82 @@ fn see_in_the_exception_handler_the_values_of_the_callback() {
         yield_now().await;
     });
     assert_eq!(seen.take(), ["unset 7", "inherited 8", "set 9"]);
+}
+
+/// The next callback of the same turn saw what one had set, and so did what came behind a done callback and a dropped output.
+#[test]
+fn set_and_see_nothing_in_the_next_callback() {
+    let trace = Trace::new();
+    virtual_loop().run(async {
+        let look = |name: &'static str| {
+            let copy = trace.clone();
+            move || copy.push(format!("{name} {}", LEVEL.get()))
+        };
+        spawn(async {}).add_done_callback(|_| drop(LEVEL.set(1)));
+        drop(spawn(async { on_drop(|| drop(LEVEL.set(2))) }));
+        yield_now().await;
+        call_soon(look("behind an output"));
+        yield_now().await;
+        call_soon(look("behind a done callback"));
+        call_soon(|| drop(LEVEL.set(3)));
+        call_soon(look("behind a callback"));
+        let seen = look("in a task");
+        spawn(async move { seen() }).await.unwrap();
+    });
+    let expected = ["behind an output 7", "behind a done callback 7", "behind a callback 7", "in a task 7"];
+    assert_eq!(trace.take(), expected);
+}
+
+/// The value went to the variable of the token, whichever was asked.
+#[test]
+fn reset_with_what_another_variable_had_and_be_told() {
+    task_local! { static OTHER: u32; }
+    virtual_loop().run(async {
+        let before = OTHER.set(2);
+        assert_eq!(
+            panic_of(|| LEVEL.reset(before)),
+            "reset() of TaskLocal(LEVEL) was given what TaskLocal(OTHER) had before; give each variable its own"
+        );
+        assert_eq!((LEVEL.get(), OTHER.get()), (7, 2));
+    });
+}
+
+#[test]
+fn reset_in_another_task_and_change_nothing_here() {
+    virtual_loop().run(async {
+        drop(LEVEL.set(1));
+        let before = LEVEL.set(2);
+        let child = spawn(async move {
+            LEVEL.reset(before);
+            LEVEL.get()
+        });
+        assert_eq!((child.await, LEVEL.get()), (Ok(1), 2));
+    });
+}
+
+#[test]
+fn make_the_default_anew_at_each_get() {
+    virtual_loop().run(async {
+        FRESH.get().set(5);
+        assert_eq!(FRESH.get().get(), 0);
+        drop(FRESH.set(FRESH.get()));
+        FRESH.get().set(5);
+        assert_eq!(FRESH.get().get(), 5);
+    });
+}
+
+/// The destructors of an output and of a value both panicked, which ended the process.
+#[test]
+fn panic_in_the_destructors_of_an_output_and_of_a_value() {
+    alone("panic_in_the_destructors_of_an_output_and_of_a_value", || {
+        let (event_loop, told) = telling_loop();
+        event_loop.run(async {
+            drop(spawn(async {
+                drop(PANICS.set(Panics));
+                Panics
+            }));
+            sleep(ms(1)).await;
+        });
+        assert_eq!(told.take(), ["a destructor or a foreign waker panicked when a task ended: destructor"; 2]);
+    });
 }

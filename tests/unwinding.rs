@@ -1,0 +1,544 @@
+//! Unwinding where it meets something else: what stands beside a cleanup, the end of `run`, timeouts, panics, foreign wakers, other loops.
+
+#[path = "common/mod.rs"]
+mod common;
+
+use common::{Census, Trace, alone, ms, on_drop, panic_of, telling_loop, virtual_loop};
+use futures_util::future::{FutureExt, LocalBoxFuture, join, select};
+use futures_util::stream::{FuturesUnordered, StreamExt};
+use onelane::sync::Lock;
+use onelane::{
+    Cancelled, Deadline, Elapsed, EventLoop, Finally, TaskError, call_soon, catch_cancel, finally, gather, sleep,
+    spawn, time, timeout, yield_now,
+};
+use std::cell::RefCell;
+use std::future::{Pending, pending, poll_fn};
+use std::panic::panic_any;
+use std::rc::Rc;
+use std::task::Poll;
+
+/// What is said of a future that has cleaned up, and was polled all the same.
+const POLLED_AGAIN: &str = "a finally was polled after it was over, or after a cancellation of the task that polled it last: \
+     it has cleaned up; own it in the task that may be cancelled, and put a catch_cancel around it, not beside it";
+
+/// Sleeps, and tells of its end and of its drop.
+async fn work(trace: Trace, name: &'static str, milliseconds: u64) {
+    let copy = trace.clone();
+    let _guard = on_drop(move || copy.push(format!("{name} dropped")));
+    sleep(ms(milliseconds)).await;
+    trace.push(format!("{name} ends"));
+}
+
+/// Never ends by itself, and then works.
+fn stuck(
+    trace: &Trace,
+    name: &'static str,
+    milliseconds: u64,
+) -> Finally<Pending<()>, impl Future<Output = ()> + use<>> {
+    finally(pending(), work(trace.clone(), name, milliseconds))
+}
+
+/// Starts the parent, and lets `run` end while it waits. Its drop is written down.
+fn run_and_leave(event_loop: &EventLoop, trace: &Trace, parent: impl Future<Output = ()> + 'static) {
+    let copy = trace.clone();
+    event_loop.run(async move {
+        drop(spawn(async move {
+            let _guard = on_drop(move || copy.push("parent dropped"));
+            parent.await;
+        }));
+        sleep(ms(1)).await;
+    });
+}
+
+/// The parent had been cancelled, so its wait was dropped, and the cleanup below it with it.
+#[test]
+fn end_run_while_a_parent_awaits_a_child_that_cleans_up() {
+    let trace = Trace::new();
+    let (first, second, third) = (trace.clone(), trace.clone(), trace.clone());
+    run_and_leave(&virtual_loop(), &trace, async move {
+        let _ = spawn(stuck(&first, "task", 10)).await;
+    });
+    run_and_leave(&virtual_loop(), &trace, async move {
+        let _ = gather([stuck(&second, "gather", 10)]).await;
+    });
+    run_and_leave(&virtual_loop(), &trace, async move {
+        let _ = timeout(ms(1000), spawn(stuck(&third, "timeout", 10))).await;
+    });
+    let expected = [
+        "task ends",
+        "task dropped",
+        "parent dropped",
+        "gather ends",
+        "gather dropped",
+        "parent dropped",
+        "timeout ends",
+        "timeout dropped",
+        "parent dropped",
+    ];
+    assert_eq!(trace.take(), expected);
+}
+
+/// As above, where the end of `run` has to sleep for the cleanup.
+#[test]
+fn end_run_on_the_real_clock_while_a_child_cleans_up() {
+    let trace = Trace::new();
+    let copy = trace.clone();
+    run_and_leave(&EventLoop::new(), &trace, async move {
+        let _ = gather([stuck(&copy, "cleanup", 5)]).await;
+    });
+    assert_eq!(trace.take(), ["cleanup ends", "cleanup dropped", "parent dropped"]);
+}
+
+/// Tasks that a cleanup spawned at the end of `run` were cancelled at once.
+#[test]
+fn gather_in_a_cleanup_at_the_end_of_run() {
+    let trace = Trace::new();
+    virtual_loop().run(async {
+        let copy = trace.clone();
+        drop(spawn(finally(pending::<()>(), async move {
+            let children = [2, 1].map(|n| work(copy.clone(), if n == 1 { "short" } else { "long" }, n));
+            copy.push(format!("{:?}", gather(children).await));
+        })));
+        yield_now().await;
+    });
+    assert_eq!(trace.take(), ["short ends", "short dropped", "long ends", "long dropped", "Ok([(), ()])"]);
+}
+
+/// A callback that spawned late in the end of `run` left a task behind, and `run` panicked.
+#[test]
+fn spawn_in_a_chain_of_callbacks_at_the_end_of_run() {
+    fn chain(census: Census, depth: u32) {
+        if depth == 0 {
+            let member = census.member();
+            drop(spawn(pending::<()>().map(move |()| drop(member))));
+        } else {
+            call_soon(move || chain(census, depth - 1));
+        }
+    }
+    for depth in 0..8 {
+        let census = Census::new();
+        let event_loop = virtual_loop();
+        event_loop.run(async {
+            drop(spawn(pending::<()>()));
+            yield_now().await;
+            let copy = census.clone();
+            call_soon(move || chain(copy, depth));
+        });
+        let (made, dropped) = census.counts();
+        assert_eq!((made - dropped, event_loop.all_tasks().len()), (0, 0), "after {depth} callbacks");
+    }
+}
+
+/// A loop that was dropped waited for ever for a cleanup that always had something to do.
+#[test]
+fn drop_the_loop_and_end_a_cleanup_that_is_always_busy() {
+    alone("drop_the_loop_and_end_a_cleanup_that_is_always_busy", || {
+        let census = Census::new();
+        let event_loop = virtual_loop();
+        let member = census.member();
+        drop(event_loop.spawn(finally(pending::<()>(), async move {
+            let _member = member;
+            loop {
+                yield_now().await;
+            }
+        })));
+        event_loop.turn();
+        drop(event_loop);
+        assert_eq!(census.counts(), (1, 1));
+    });
+}
+
+/// A scope that was begun in the lent future of `run` and left it led back into that future when it was gone.
+#[test]
+fn keep_a_scope_of_the_lent_future_beyond_its_end() {
+    let trace = Trace::new();
+    let mut kept = Box::pin(catch_cancel(pending::<()>()));
+    let event_loop = virtual_loop();
+    let message = panic_of(|| {
+        event_loop.run(async {
+            let text = vec![String::from("hello"); 3];
+            let _guard = on_drop(|| trace.push("dropped"));
+            poll_fn(|context| {
+                assert!(kept.as_mut().poll(context).is_pending());
+                Poll::Ready(())
+            })
+            .await;
+            loop {
+                let _ = catch_cancel(pending::<()>()).await;
+                std::hint::black_box(text[1].len());
+            }
+        })
+    });
+    assert!(message.starts_with("the loop was to end, but tasks go on"), "{message}");
+    trace.push("over");
+    for _ in 0..3 {
+        event_loop.turn();
+    }
+    drop(event_loop);
+    assert_eq!(trace.take(), ["dropped", "over"]);
+}
+
+/// The frozen await beside the cleanup took the second cancellation, and passed it on to what it no longer waited for.
+#[test]
+fn cancel_again_beside_an_await_and_end_the_cleanup() {
+    virtual_loop().run(async {
+        let child = spawn(sleep(ms(100)));
+        let besides: [LocalBoxFuture<'static, ()>; 2] =
+            [Box::pin(child.into_future().map(drop)), Box::pin(gather([sleep(ms(100))]).into_future().map(drop))];
+        for beside in besides {
+            let start = time();
+            let task = spawn(async move { join(finally(pending::<()>(), sleep(ms(3_600_000))), beside).await });
+            for _ in 0..2 {
+                sleep(ms(1)).await;
+                task.cancel();
+            }
+            assert_eq!(task.await.map(drop), Err(TaskError::Cancelled));
+            assert_eq!(time() - start, ms(2));
+        }
+    });
+}
+
+/// The first child to end let the parent end, and its drop cancelled the cleanup of the other.
+#[test]
+fn cancel_a_join_of_children_and_let_both_clean_up() {
+    let trace = Trace::new();
+    virtual_loop().run(async {
+        let [a, b] = [("a", 10), ("b", 20)].map(|(name, n)| spawn(stuck(&trace, name, n)));
+        let copy = trace.clone();
+        let task = spawn(async move {
+            let _guard = on_drop(move || copy.push("parent dropped"));
+            join(a.into_future(), b.into_future()).await
+        });
+        sleep(ms(1)).await;
+        task.cancel();
+        assert_eq!(task.await.map(drop), Err(TaskError::Cancelled));
+        trace.push("over");
+    });
+    assert_eq!(trace.take(), ["a ends", "a dropped", "b ends", "b dropped", "parent dropped", "over"]);
+}
+
+/// The same in a timeout, which ended with the first of them.
+#[test]
+fn expire_around_a_join_of_children_and_let_both_clean_up() {
+    let trace = Trace::new();
+    virtual_loop().run(async {
+        let [a, b] = [("a", 10), ("b", 20)].map(|(name, n)| spawn(stuck(&trace, name, n)));
+        assert_eq!(timeout(ms(5), join(a.into_future(), b.into_future())).await.map(drop), Err(Elapsed));
+        sleep(ms(50)).await;
+    });
+    assert_eq!(trace.take(), ["a ends", "a dropped", "b ends", "b dropped"]);
+}
+
+/// A gather that ended with its first child, cancelled the others a second time, and so ended their cleanups.
+#[test]
+fn cancel_a_gather_and_let_each_child_clean_up() {
+    let trace = Trace::new();
+    virtual_loop().run(async {
+        let children = || [("a", 10), ("b", 20)].map(|(name, n)| stuck(&trace, name, n));
+        let (plain, in_timeout, all) = (children(), children(), children());
+        let gathers: [LocalBoxFuture<'static, ()>; 3] = [
+            Box::pin(async { drop(gather(plain).await) }),
+            Box::pin(async { drop(timeout(ms(50), gather(in_timeout)).await) }),
+            Box::pin(async { drop(gather(all).return_exceptions().await) }),
+        ];
+        for gather in gathers {
+            let task = spawn(gather);
+            yield_now().await;
+            yield_now().await;
+            task.cancel();
+            let end = task.await;
+            trace.push(format!("over {end:?}"));
+            sleep(ms(50)).await;
+        }
+    });
+    let expected = [
+        ["a ends", "a dropped", "over Err(Cancelled)", "b ends", "b dropped"], // the first that has ended decides
+        ["a ends", "a dropped", "over Err(Cancelled)", "b ends", "b dropped"],
+        ["a ends", "a dropped", "b ends", "b dropped", "over Err(Cancelled)"],
+    ];
+    assert_eq!(trace.take(), expected.concat());
+}
+
+/// A timeout that expired around a gather ended the cleanups of all children but the first.
+#[test]
+fn expire_around_a_gather_and_let_each_child_clean_up() {
+    let trace = Trace::new();
+    virtual_loop().run(async {
+        let children = [("a", 10), ("b", 20)].map(|(name, n)| stuck(&trace, name, n));
+        assert!(timeout(ms(5), gather(children)).await.is_err());
+        trace.push("over");
+        sleep(ms(50)).await;
+    });
+    assert_eq!(trace.take(), ["a ends", "a dropped", "over", "b ends", "b dropped"]);
+}
+
+/// Moved into another task that had not polled it yet, it was still a scope of the first, and died with it.
+#[test]
+fn move_a_begun_finally_and_cancel_the_task_that_it_left() {
+    let trace = Trace::new();
+    virtual_loop().run(async {
+        let slot = Rc::new(RefCell::new(None));
+        let (copy, moved) = (trace.clone(), slot.clone());
+        let first = spawn(async move {
+            let mut begun = Box::pin(finally(sleep(ms(10)).map(|()| 1), async move { copy.push("cleaned up") }));
+            assert!(poll_fn(|context| Poll::Ready(begun.poll_unpin(context))).await.is_pending());
+            *moved.borrow_mut() = Some(spawn(begun));
+            pending::<()>().await;
+        });
+        yield_now().await;
+        first.cancel();
+        let second = slot.take().unwrap();
+        trace.push(format!("{:?}", second.await));
+        trace.push(format!("{:?}", first.await));
+    });
+    assert_eq!(trace.take(), ["cleaned up", "Ok(1)", "Err(Cancelled)"]);
+}
+
+/// Polled by a future with wakers of its own, a catch noted the cancellation, and nobody polled it again.
+#[test]
+fn catch_under_a_waker_of_somebody_else() {
+    async fn catch_in_a_set() -> Option<Result<(), Cancelled>> {
+        let mut all = FuturesUnordered::new();
+        all.push(catch_cancel(pending::<()>()));
+        all.next().await
+    }
+    virtual_loop().run(async {
+        let start = time();
+        let task = spawn(catch_in_a_set());
+        yield_now().await;
+        task.cancel();
+        assert_eq!(task.await, Ok(Some(Err(Cancelled))));
+        assert_eq!(time() - start, ms(0));
+        assert_eq!(timeout(ms(5), catch_in_a_set()).await, Ok(Some(Err(Cancelled))));
+        assert_eq!(time() - start, ms(5));
+    });
+}
+
+/// What waited beside a catch was not given its lock any more, though its task went on.
+#[test]
+fn catch_and_get_the_lock_beside_it() {
+    virtual_loop().run(async {
+        let lock = Rc::new(Lock::new(()));
+        let wait = |copy: Rc<Lock<()>>| join(catch_cancel(pending::<()>()), async move { drop(copy.lock().await) });
+        let held = lock.lock().await;
+        let cancelled = spawn(wait(lock.clone()));
+        let interrupted = spawn(timeout(ms(5), wait(lock.clone())));
+        yield_now().await;
+        cancelled.cancel();
+        sleep(ms(10)).await;
+        drop(held);
+        assert_eq!(cancelled.await, Ok((Err(Cancelled), ())));
+        assert_eq!(interrupted.await, Ok(Ok((Err(Cancelled), ()))));
+    });
+}
+
+/// The kernel ends the cleanup before the catch goes on, and the finally beside it has nothing to give: it hung.
+#[test]
+fn catch_beside_a_finally_and_be_told() {
+    let trace = Trace::new();
+    virtual_loop().run(async {
+        let copy = trace.clone();
+        let task = spawn(join(
+            catch_cancel(pending::<()>()),
+            finally(pending::<()>(), async move { copy.push("cleaned up") }),
+        ));
+        yield_now().await;
+        task.cancel();
+        trace.push(task.await.unwrap_err().to_string());
+    });
+    assert_eq!(trace.take(), ["cleaned up".to_string(), format!("the task panicked: {POLLED_AGAIN}")]);
+}
+
+/// One owner was cancelled, which unwound the future of both, and the other hung.
+#[test]
+fn share_a_finally_and_cancel_one_of_its_owners() {
+    let trace = Trace::new();
+    virtual_loop().run(async {
+        let copy = trace.clone();
+        let shared = finally(sleep(ms(10)), async move { copy.push("cleaned up") }).shared();
+        // The one that polls last has it as a scope.
+        let (first, last) = (spawn(shared.clone()), spawn(shared));
+        yield_now().await;
+        last.cancel();
+        trace.push(last.await.unwrap_err().to_string());
+        trace.push(first.await.unwrap_err().to_string());
+    });
+    let expected =
+        ["cleaned up".to_string(), TaskError::Cancelled.to_string(), format!("the task panicked: {POLLED_AGAIN}")];
+    assert_eq!(trace.take(), expected);
+}
+
+/// Lent to a timeout that expired, and then awaited, it hung.
+#[test]
+fn lend_a_finally_to_a_timeout_and_await_it_again() {
+    let trace = Trace::new();
+    let message = panic_of(|| {
+        virtual_loop().run(async {
+            let copy = trace.clone();
+            let mut lent = Box::pin(finally(sleep(ms(10)), async move { copy.push("cleaned up") }));
+            trace.push(format!("{:?}", timeout(ms(5), lent.as_mut()).await));
+            lent.await;
+        })
+    });
+    assert_eq!(message, POLLED_AGAIN);
+    assert_eq!(trace.take(), ["cleaned up", "Err(Elapsed)"]);
+}
+
+/// A cleanup behind a value is no unwinding yet: the first cancellation is one that comes while it runs.
+#[test]
+fn cancel_once_and_end_the_cleanup_behind_a_value() {
+    let trace = Trace::new();
+    virtual_loop().run(async {
+        let task = spawn(finally(async { "value" }, work(trace.clone(), "cleanup", 10)));
+        sleep(ms(1)).await;
+        task.cancel();
+        trace.push(format!("{:?}", task.await));
+    });
+    assert_eq!(trace.take(), ["cleanup dropped", "Err(Cancelled)"]);
+}
+
+/// Nobody polled it but a callback, so it had no task in which to clean up, and did not.
+#[test]
+fn begin_in_a_callback_and_drop_it_there() {
+    let trace = Trace::new();
+    virtual_loop().run(async {
+        let copy = trace.clone();
+        call_soon(move || {
+            let mut begun = Box::pin(stuck(&copy, "cleanup", 1));
+            assert!(begun.as_mut().now_or_never().is_none());
+        });
+        sleep(ms(10)).await;
+    });
+    assert_eq!(trace.take(), ["cleanup ends", "cleanup dropped"]);
+}
+
+/// The timeout stepped down as soon as its task was cancelled, and the cleanup inside had no limit.
+#[test]
+fn limit_a_cleanup_that_a_cancellation_began() {
+    virtual_loop().run(async {
+        let start = time();
+        let task = spawn(timeout(ms(10), finally(pending::<()>(), sleep(ms(1000)))));
+        sleep(ms(5)).await;
+        task.cancel();
+        assert_eq!(task.await, Err(TaskError::Cancelled));
+        assert_eq!(time() - start, ms(10), "as in asyncio");
+    });
+}
+
+/// The same with an outer timeout in place of the cancellation.
+#[test]
+fn limit_a_cleanup_that_an_outer_timeout_began() {
+    virtual_loop().run(async {
+        let start = time();
+        let stuck = finally(pending::<()>(), sleep(ms(1000)));
+        assert_eq!(timeout(ms(5), timeout(ms(7), stuck)).await, Err(Elapsed));
+        assert_eq!(time() - start, ms(7), "as in asyncio");
+    });
+}
+
+/// The cancellation came while the timeout waited for a cleanup, and went past the catch around that.
+#[test]
+fn cancel_while_a_timeout_waits_for_a_cleanup_and_catch_it() {
+    let trace = Trace::new();
+    virtual_loop().run(async {
+        let copy = trace.clone();
+        let task = spawn(async move {
+            let inner = copy.clone();
+            let result = timeout(ms(5), async move {
+                let result = catch_cancel(stuck(&inner, "cleanup", 100)).await;
+                inner.push(format!("inside {result:?}"));
+            });
+            copy.push(format!("around {:?}", result.await));
+        });
+        sleep(ms(10)).await;
+        task.cancel();
+        trace.push(format!("task {:?}", task.await));
+    });
+    assert_eq!(trace.take(), ["cleanup dropped", "inside Err(Cancelled)", "around Ok(())", "task Ok(())"]);
+}
+
+/// Timers have numbers: the deadline's was that of a callback in the other loop, which was cancelled in its place.
+#[test]
+fn use_the_deadline_of_another_loop_and_be_told() {
+    let trace = Trace::new();
+    let (first, second) = (virtual_loop(), virtual_loop());
+    let deadline = first.run(async { Deadline::after(ms(50)) });
+    let copy = trace.clone();
+    first.call_later(ms(5), move || copy.push("called"));
+    trace.push(panic_of(|| second.run(async move { deadline.limit(sleep(ms(1))).await })));
+    first.run(async { sleep(ms(10)).await });
+    let expected = [
+        "poll() of a timeout was called in another event loop than its deadline's; make both in the loop that runs them",
+        "called",
+    ];
+    assert_eq!(trace.take(), expected);
+}
+
+/// The panic ended the timeout at once, and the outer cleanup went to a task of its own.
+#[test]
+fn panic_in_a_cleanup_in_a_timeout_and_go_on_with_the_next() {
+    let trace = Trace::new();
+    virtual_loop().run(async {
+        let inner = finally(sleep(ms(100)), async { panic!("inner") });
+        let task = spawn(timeout(ms(5), finally(inner, work(trace.clone(), "outer", 10))));
+        trace.push(task.await.unwrap_err().to_string());
+        sleep(ms(20)).await;
+    });
+    assert_eq!(trace.take(), ["outer ends", "outer dropped", "the task panicked: inner"]);
+}
+
+/// The panic of the inner cleanup took away the catch for later cancellations as well.
+#[test]
+fn panic_in_a_cleanup_and_catch_the_second_cancellation_in_the_next() {
+    let trace = Trace::new();
+    virtual_loop().run(async {
+        let copy = trace.clone();
+        let inner = finally(pending::<()>(), async { panic!("inner") });
+        let task = spawn(finally(inner, async move {
+            copy.push(format!("{:?}", catch_cancel(sleep(ms(100))).await));
+        }));
+        yield_now().await;
+        task.cancel();
+        sleep(ms(1)).await;
+        task.cancel();
+        trace.push(task.await.unwrap_err().to_string());
+    });
+    assert_eq!(trace.take(), ["Err(Cancelled)", "the task panicked: inner"]);
+}
+
+/// A destructor that panicked while a finally was dropped cost the cleanup.
+#[test]
+fn panic_in_a_destructor_in_a_race_and_clean_up_all_the_same() {
+    let trace = Trace::new();
+    virtual_loop().run(async {
+        let cleanup = work(trace.clone(), "cleanup", 1);
+        let task = spawn(async {
+            let body = async {
+                let _guard = on_drop(|| panic!("destructor"));
+                pending::<()>().await;
+            };
+            drop(select(Box::pin(yield_now()), Box::pin(finally(body, cleanup))).await);
+        });
+        trace.push(task.await.unwrap_err().to_string());
+        sleep(ms(10)).await;
+    });
+    assert_eq!(trace.take(), ["the task panicked: destructor", "cleanup ends", "cleanup dropped"]);
+}
+
+/// The second panic took the place of the first, whose payload panicked in its destructor, which ended the process.
+#[test]
+fn panic_in_the_destructor_of_a_panic() {
+    alone("panic_in_the_destructor_of_a_panic", || {
+        let (event_loop, told) = telling_loop();
+        event_loop.run(async {
+            let task = spawn(async {
+                let _guard = on_drop(|| panic!("destructor"));
+                finally(pending::<()>(), async { panic_any(on_drop(|| panic!("payload"))) }).await;
+            });
+            yield_now().await;
+            task.cancel();
+            assert_eq!(task.await.unwrap_err().to_string(), "the task panicked: destructor");
+        });
+        assert_eq!(told.take(), [""; 0]);
+    });
+}
