@@ -3,7 +3,7 @@
 
 mod common;
 
-use common::{Census, Trace, foreign, ms, on_drop, panic_of, text_of, virtual_loop};
+use common::{Census, Trace, alone_and_leaking, foreign, ms, on_drop, panic_of, text_of, virtual_loop};
 use futures_util::future::{Either, join, select};
 use futures_util::{FutureExt, poll};
 use onelane::sync::{
@@ -890,9 +890,11 @@ fn use_without_a_loop() {
 
 #[test]
 fn forget_a_guard_and_ask_for_the_value() {
-    let lock = Lock::new(1);
-    std::mem::forget(lock.try_lock());
-    assert!(panic_of(move || lock.into_inner()).contains("drop guards"));
+    alone_and_leaking("forget_a_guard_and_ask_for_the_value", || {
+        let lock = Lock::new(1);
+        std::mem::forget(lock.try_lock());
+        assert!(panic_of(move || lock.into_inner()).contains("drop guards"));
+    });
 }
 
 /// Ten thousand wait at each, and go in an order that has nothing to do with that in which they came. If that cost a walk through all
