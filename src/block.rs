@@ -192,6 +192,12 @@ impl<F: Future> Block<F> {
         let Some(inside) = self.interruption.inside.take() else { return Poll::Ready(false) };
         let header = inside.task.header();
         let counts = |number| inside.contains(number);
+        let kernel = context::running().filter(|_| self.unwinding.is_none());
+        if kernel.is_some_and(|kernel| kernel.awaits_living(header, counts)) {
+            // One of several that are awaited has ended; the others come.
+            self.interruption.inside.set(Some(inside));
+            return Poll::Pending;
+        }
         // A cancellation of the task may have come to the same scopes, and was caught there.
         let caught = self.unwinding.is_some() && header.take_caught(counts);
         let unwinding = self.unwinding.get_or_insert_with(Unwinding::new);

@@ -28,7 +28,7 @@ use std::task::{Context, Poll, Waker, ready};
 /// [`timeout`](crate::timeout()) around it and [`run`](crate::run()) at its end. A [`sleep`](crate::sleep()) that is handed in as a cleanup counts from its making, as always;
 /// in an `async` block it counts from the cleanup.
 ///
-/// Another cancellation while the cleanup runs ends the cleanup. Dropped without a cancellation, in a `select!` that something else has won
+/// A cancellation that comes while the cleanup runs ends the cleanup; behind a future that was ready, that is the first one. Dropped without a cancellation, in a `select!` that something else has won
 /// for example, it hands the cleanup over to a task of its own.
 ///
 /// Cancel safety: that is what it is for.

@@ -542,3 +542,22 @@ fn panic_in_the_destructor_of_a_panic() {
         assert_eq!(told.take(), [""; 0]);
     });
 }
+
+/// It came back with the first end, and a cancellation behind it was the second for the other's cleanup.
+#[test]
+fn wait_behind_a_timeout_for_all_that_clean_up() {
+    let trace = Trace::new();
+    virtual_loop().run(async {
+        let child = |name: &'static str, cleanup: u64| {
+            let trace = trace.clone();
+            spawn(finally(pending::<()>(), async move {
+                sleep(ms(cleanup)).await;
+                trace.push(format!("{name} ends"));
+            }))
+        };
+        let both = join(child("a", 10).into_future(), child("b", 20).into_future());
+        assert!(timeout(ms(5), both).await.is_err());
+        trace.push("over");
+    });
+    assert_eq!(trace.take(), ["a ends", "b ends", "over"]);
+}

@@ -140,11 +140,12 @@ impl Kernel {
         links
     }
 
-    /// Whether a task awaits others of which one lives.
-    pub(crate) fn awaits_living(&self, header: &Header) -> bool {
+    /// Whether a task awaits others of which one lives, in those waits whose numbers count.
+    pub(crate) fn awaits_living(&self, header: &Header, counts: impl Fn(u64) -> bool) -> bool {
         let mut any = false;
-        header.each_wait(|_, wait| {
+        header.each_wait(|number, wait| {
             any |= match wait {
+                _ if !counts(number) => false,
                 Wait::Sleep(_) => false,
                 Wait::Task(token) => self.wakers.task(*token).is_some(),
                 Wait::On(awaited) => {

@@ -394,7 +394,7 @@ impl Kernel {
     #[inline(never)]
     fn unwind(&self, task: &Rc<dyn AnyTask>) {
         let header = task.header();
-        if self.awaits_living(header) && self.wakers.keep_waiting(header) {
+        if self.awaits_living(header, |_| true) && self.wakers.keep_waiting(header) {
             return;
         }
         let mut unwinding = header.take_unwinding().unwrap_or_else(|| {
@@ -742,7 +742,7 @@ impl Kernel {
             forced.map(|task| self.wakers.force(task.header())).count() > 0
         };
         // Whoever waits for a wake that does not come, although all that it awaited has ended.
-        if force(&|header| self.awaits_living(header)) {
+        if force(&|header| self.awaits_living(header, |_| true)) {
             return 0;
         }
         let cleans_up = tasks.iter().any(|task| task.header().is_unwinding());
