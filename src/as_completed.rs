@@ -131,6 +131,7 @@ impl<T: 'static> Completing<T> {
 
     fn add_to_line(&self, getter: Rc<Getter<T>>) -> u64 {
         self.numbered.set(self.numbered.get() + 1);
+        getter.number.set(self.numbered.get());
         self.line.borrow_mut().insert(self.numbered.get(), getter);
         self.numbered.get()
     }
@@ -263,6 +264,8 @@ impl<T: 'static> Drop for Owner<T> {
 /// Somebody in the line.
 struct Getter<T> {
     completing: Weak<Completing<T>>,
+    /// Its place in the line.
+    number: Cell<u64>,
     stage: Cell<Stage>,
     waker: Cell<Option<Waker>>,
 }
@@ -282,6 +285,10 @@ impl<T: 'static> Awaited for Getter<T> {
         // One that is woken already passes that on when it is dropped.
         if self.stage.get() == Stage::Waiting {
             self.stage.set(Stage::Dying);
+            // Out of the line, so that nobody has to look past it. Its future holds it.
+            if let Some(completing) = self.completing.upgrade() {
+                drop(completing.line.borrow_mut().remove(&self.number.get()));
+            }
         }
     }
 
@@ -289,6 +296,9 @@ impl<T: 'static> Awaited for Getter<T> {
         if self.stage.get() == Stage::Dying {
             // What was delivered meanwhile went past it, so it is to look.
             self.stage.set(Stage::Woken);
+            if let Some(waker) = self.waker.take() {
+                waker.wake();
+            }
         }
     }
 
@@ -347,6 +357,7 @@ impl<T: 'static> Claim<T> {
         }
         let getter = Rc::new(Getter {
             completing: Rc::downgrade(completing),
+            number: Cell::new(0),
             stage: Cell::new(Stage::Waiting),
             waker: Cell::new(Some(waker)),
         });

@@ -165,7 +165,8 @@ impl<F: Future> Block<F> {
     }
 
     fn poll_inside(&mut self, context: &mut Context<'_>) -> Poll<Result<F::Output, Interrupted>> {
-        if self.interruption.pending.get() || self.unwinding.is_some() {
+        let goes_on = self.interruption.pending.get() || self.unwinding.is_some();
+        if goes_on {
             let caught = ready!(self.unwind(context));
             let error = self.unwinding.take().map(Unwinding::into_error);
             match error {
@@ -175,7 +176,11 @@ impl<F: Future> Block<F> {
             }
         }
         let future = self.future.as_mut().expect("a block is not polled after it is over");
-        future.as_mut().poll(context).map(Ok)
+        let poll = future.as_mut().poll(context);
+        if goes_on && poll.is_pending() {
+            self.resume();
+        }
+        poll.map(Ok)
     }
 
     /// Whether the task that is awaited was cancelled, and has ended otherwise. One that had ended before was not cancelled: its
@@ -185,6 +190,15 @@ impl<F: Future> Block<F> {
             let ending = header.ending.get();
             header.cancelling.get() > 0 && ending.is_some() && ending != Some(Ending::Cancelled)
         })
+    }
+
+    /// What waits in here lives on, and was told otherwise.
+    fn resume(&self) {
+        let Some(inside) = self.interruption.inside.take() else { return };
+        if let Some(kernel) = context::running() {
+            kernel.resume_waits(inside.task.header(), |number| inside.contains(number));
+        }
+        self.interruption.inside.set(Some(inside));
     }
 
     /// Polls the cleanups inside. Ready when they are through, or when the interruption was caught.

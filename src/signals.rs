@@ -353,7 +353,9 @@ struct Watched {
     /// Whether the handler does the default action. Written by the handler itself when a fuse is in.
     default_now: Arc<AtomicBool>,
     /// In the order in which they came.
-    ears: BTreeMap<u64, Hear>,
+    ears: BTreeMap<u64, (Listener, Hear)>,
+    /// Set by the handler: a signal has come that no run has heard of.
+    came: Arc<AtomicBool>,
     /// So many of the ears are runs'.
     runs: usize,
     /// While there are runs: the part of the handler that makes `default_now` true, so that the next signal ends the process
@@ -410,15 +412,19 @@ impl Hub {
         let hub = Hub { arrivals: arrivals.handle(), signals: BTreeMap::new(), numbered: 0 };
         thread::Builder::new().name("onelane-signals".into()).spawn(move || {
             for signal in arrivals.forever() {
-                let ears: Vec<Hear> = lock().as_ref().map_or_else(Vec::new, |hub| hub.ears(signal));
+                let ears: Vec<Hear> = lock().as_ref().map_or_else(Vec::new, |hub| hub.take_ears(signal));
                 ears.iter().for_each(|hear| hear());
             }
         })?;
         Ok(hub)
     }
 
-    fn ears(&self, signal: i32) -> Vec<Hear> {
-        self.signals.get(&signal).into_iter().flat_map(|watched| watched.ears.values().cloned()).collect()
+    /// Who is to hear of a signal that has arrived. It may have come in a run that is over, and then it is not for the next.
+    fn take_ears(&self, signal: i32) -> Vec<Hear> {
+        let Some(watched) = self.signals.get(&signal) else { return Vec::new() };
+        let fresh = watched.came.swap(false, Ordering::SeqCst);
+        let hears = |(listener, _): &&(Listener, Hear)| fresh || *listener == Listener::Other;
+        watched.ears.values().filter(hears).map(|(_, hear)| hear.clone()).collect()
     }
 
     fn add(&mut self, signal: i32, listener: Listener, hear: Hear) -> io::Result<u64> {
@@ -430,7 +436,7 @@ impl Hub {
             watched.add_run(signal)?;
         }
         self.numbered += 1;
-        watched.ears.insert(self.numbered, hear);
+        watched.ears.insert(self.numbered, (listener, hear));
         watched.settle();
         Ok(self.numbered)
     }
@@ -438,7 +444,7 @@ impl Hub {
     /// What comes back is to be dropped where nothing is locked.
     fn remove(&mut self, ear: &Ear) -> Option<Hear> {
         let watched = self.signals.get_mut(&ear.signal)?;
-        let hear = watched.ears.remove(&ear.number);
+        let hear = watched.ears.remove(&ear.number).map(|(_, hear)| hear);
         if ear.listener == Listener::Run {
             watched.remove_run();
         }
@@ -448,8 +454,8 @@ impl Hub {
 }
 
 impl Watched {
-    /// The parts of a handler run in the order in which they were registered: first the default action, then the pipe, and the
-    /// fuse last.
+    /// The parts of a handler run in the order in which they were registered: first the default action, then the flag that it has
+    /// come, then the pipe, and the fuse last.
     fn new(signal: i32, arrivals: &Handle) -> io::Result<Self> {
         let refuse = |why| Err(io::Error::new(io::ErrorKind::InvalidInput, format!("signal {signal} {why}")));
         if signal_hook::consts::FORBIDDEN.contains(&signal) {
@@ -462,8 +468,10 @@ impl Watched {
         // Until somebody listens, which is about to happen.
         let default_now = Arc::new(AtomicBool::new(was_default));
         flag::register_conditional_default(signal, default_now.clone())?;
+        let came = Arc::new(AtomicBool::new(false));
+        flag::register(signal, came.clone())?;
         arrivals.add_signal(signal)?;
-        Ok(Watched { was_default, default_now, ears: BTreeMap::new(), runs: 0, fuse: None })
+        Ok(Watched { was_default, default_now, ears: BTreeMap::new(), came, runs: 0, fuse: None })
     }
 
     /// A loop begins to run. The first signal is its, the second is not.
@@ -471,6 +479,8 @@ impl Watched {
         if self.runs == 0 {
             self.fuse = Some(flag::register(signal, self.default_now.clone())?);
             self.default_now.store(false, Ordering::SeqCst);
+            // What came before is not for this run, though it may not have been read yet.
+            self.came.store(false, Ordering::SeqCst);
         }
         self.runs += 1;
         Ok(())

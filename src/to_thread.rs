@@ -5,6 +5,7 @@
 
 use crate::current::{Record, running};
 use crate::error::{Panic, TaskError};
+use crate::kernel::exceptions::drop_payload;
 use crate::kernel::task::{Awaited, Wait};
 use crate::remote::Remote;
 use std::any::Any;
@@ -96,11 +97,32 @@ enum Stage<T> {
 /// A function that was given to the pool.
 struct Job<T> {
     /// Dropping it lets the pool forget the function, or its result.
-    result: blocking::Task<Result<T, Box<dyn Any + Send>>>,
+    result: blocking::Task<Tolerant<Ended<T>>>,
     loop_id: u64,
     /// Something is to come from elsewhere: the end of the function.
     _remote: Remote,
     thread: Rc<Thread>,
+}
+
+/// What a function gave, or its panic.
+type Ended<T> = Result<T, Box<dyn Any + Send>>;
+
+/// What nobody wants any more is dropped by the pool, which would end the process if a destructor panicked there.
+struct Tolerant<V>(Option<V>);
+
+impl<V> Tolerant<V> {
+    fn take(&mut self) -> V {
+        self.0.take().expect("it is taken once")
+    }
+}
+
+impl<V> Drop for Tolerant<V> {
+    fn drop(&mut self) {
+        let value = self.0.take();
+        if let Err(payload) = catch_unwind(AssertUnwindSafe(|| drop(value))) {
+            drop_payload(payload);
+        }
+    }
 }
 
 /// What is waited for.
@@ -118,12 +140,15 @@ impl<T: Send + 'static> Future for ToThread<T> {
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         let kernel = running("poll() of a to_thread()");
         let this = self.get_mut();
-        let begin = |function: Box<dyn FnOnce() -> T + Send>| Job {
-            // Caught there, or the pool would raise the panic here as it was.
-            result: blocking::unblock(move || catch_unwind(AssertUnwindSafe(function))),
-            loop_id: kernel.id(),
-            _remote: Remote::to(&kernel),
-            thread: Rc::new(Thread),
+        let begin = |function: Box<dyn FnOnce() -> T + Send>| {
+            let mut function = Tolerant(Some(function));
+            Job {
+                // Caught there, or the pool would raise the panic here as it was.
+                result: blocking::unblock(move || Tolerant(Some(catch_unwind(AssertUnwindSafe(function.take()))))),
+                loop_id: kernel.id(),
+                _remote: Remote::to(&kernel),
+                thread: Rc::new(Thread),
+            }
         };
         let mut job = match std::mem::replace(&mut this.stage, Stage::Over) {
             Stage::New(function) => begin(function),
@@ -140,7 +165,7 @@ impl<T: Send + 'static> Future for ToThread<T> {
         } else {
             this.record.end();
         }
-        Poll::Ready(ready!(result).map_err(|payload| TaskError::Panicked(Panic::new(payload))))
+        Poll::Ready(ready!(result).take().map_err(|payload| TaskError::Panicked(Panic::new(payload))))
     }
 }
 

@@ -46,7 +46,7 @@ impl Kernel {
         task.cancelling.set(left);
         if left == 0 && task.is_condemned() {
             self.wakers.pardon(task);
-            self.resume_waits(task);
+            self.resume_waits(task, |_| true);
         }
         left
     }
@@ -157,10 +157,12 @@ impl Kernel {
         any
     }
 
-    /// Takes back that what a task waits in was told of its cancellation.
-    pub(crate) fn resume_waits(&self, header: &Header) {
+    /// Takes back that what a task waits in was told of its cancellation, or of an interruption, of those waits whose numbers
+    /// count.
+    pub(crate) fn resume_waits(&self, header: &Header, counts: impl Fn(u64) -> bool) {
         let mut resumed = Vec::new();
-        header.each_wait(|_, wait| match wait {
+        header.each_wait(|number, wait| match wait {
+            _ if !counts(number) => {}
             Wait::Sleep(_) | Wait::Task(_) => {}
             Wait::On(awaited) => resumed.extend(awaited.upgrade()),
         });

@@ -420,7 +420,11 @@ impl Kernel {
                 match self.wakers.end_unwinding(header) {
                     Some(Halt::Ready(task)) => self.returned(&task),
                     Some(Halt::Suspended(task)) => self.suspended(&task),
-                    _ => {}
+                    _ => {
+                        // What stood beside the scope that caught it lives on, and was not told yet.
+                        self.wakers.leave_step();
+                        self.resume_waits(header, |_| true);
+                    }
                 }
             }
             Poll::Ready(false) => {

@@ -257,6 +257,15 @@ impl Core {
     }
 }
 
+/// Wakes the next when an item has come or gone, also if its comparison panics.
+struct WakesNext<'a>(&'a Waiters);
+
+impl Drop for WakesNext<'_> {
+    fn drop(&mut self) {
+        wake_next(self.0);
+    }
+}
+
 fn wake_next(waiters: &Waiters) {
     if let Some(waiter) = waiters.take_next() {
         waiter.wake();
@@ -454,8 +463,8 @@ impl<T> Queue<T> {
         // Before the item goes in, which it does even if its comparison panics.
         core.len.set(core.len.get() + 1);
         core.unfinished.set(core.unfinished.get() + 1);
+        let _told = WakesNext(&core.getters);
         self.items.push(item);
-        wake_next(&core.getters);
         Ok(())
     }
 
@@ -486,8 +495,9 @@ impl<T> Queue<T> {
         };
         self.items.check();
         core.len.set(left);
+        let told = WakesNext(&core.putters);
         let item = self.items.pop().expect("a queue has as many items as it counts");
-        wake_next(&core.putters);
+        drop(told);
         Ok(item)
     }
 

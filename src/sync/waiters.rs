@@ -20,11 +20,12 @@
 //! Does not know which primitive it serves, and no loop but for the record of who waits. Next: `lock.rs`.
 
 use crate::current::Record;
-use crate::kernel::context;
 use crate::kernel::task::{Awaited, Wait};
+use crate::kernel::{context, exceptions};
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::{Rc, Weak};
 use std::task::{Context, Poll, Waker};
 
@@ -178,8 +179,11 @@ impl Waiters {
 
 impl Waiter {
     pub(super) fn wake(&self) {
-        if let Some(waker) = self.waker.take() {
-            waker.wake();
+        let Some(waker) = self.waker.take() else { return };
+        // Others are to be woken too, and this runs in destructors: a foreign waker that panics must not keep them from it.
+        if let Err(payload) = catch_unwind(AssertUnwindSafe(|| waker.wake())) {
+            let loop_id = context::running().map_or(0, |kernel| kernel.id());
+            exceptions::reached_nobody(loop_id, exceptions::IN_A_WAKER, payload);
         }
     }
 
