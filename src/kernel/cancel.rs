@@ -157,6 +157,18 @@ impl Kernel {
         any
     }
 
+    /// A cancelled task keeps for a while what waits beside its cleanups, or beside the children that it waits for: others are to
+    /// have what that was given.
+    pub(crate) fn give_way(&self, header: &Header) {
+        let frozen = header.frozen();
+        let mut waits = Vec::new();
+        header.each_wait_of_all(|number, wait| match wait {
+            Wait::On(awaited) if frozen.is_none_or(|frozen| number <= frozen) => waits.extend(awaited.upgrade()),
+            _ => {}
+        });
+        waits.iter().for_each(|awaited| awaited.give_way());
+    }
+
     /// Takes back that what a task waits in was told of its cancellation, or of an interruption, of those waits whose numbers
     /// count.
     pub(crate) fn resume_waits(&self, header: &Header, counts: impl Fn(u64) -> bool) {

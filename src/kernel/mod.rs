@@ -395,12 +395,14 @@ impl Kernel {
     fn unwind(&self, task: &Rc<dyn AnyTask>) {
         let header = task.header();
         if self.awaits_living(header, |_| true) && self.wakers.keep_waiting(header) {
-            return;
+            return self.give_way(header);
         }
-        let mut unwinding = header.take_unwinding().unwrap_or_else(|| {
+        let begun = header.take_unwinding();
+        let begins = begun.is_none();
+        if begins {
             header.freeze();
-            Unwinding::new()
-        });
+        }
+        let mut unwinding = begun.unwrap_or_else(Unwinding::new);
         if self.wakers.begin_unwinding(header) {
             unwinding.interrupt(header, |_| true);
         }
@@ -411,7 +413,11 @@ impl Kernel {
         match poll {
             Poll::Pending => {
                 header.put_unwinding(unwinding);
-                if self.wakers.suspend_unwinding(header) {
+                let cancelled_again = self.wakers.suspend_unwinding(header);
+                if begins {
+                    self.give_way(header);
+                }
+                if cancelled_again {
                     self.cancel_suspended(task);
                 }
             }

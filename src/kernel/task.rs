@@ -142,6 +142,10 @@ pub(crate) trait Awaited {
     /// The cancellation was taken back before the future was dropped.
     fn resume(&self) {}
 
+    /// The future that waits is not dropped soon: it stands beside a cleanup, or its task waits for its children. What it was
+    /// given meanwhile goes to others. Called where nothing is borrowed; may wake.
+    fn give_way(&self) {}
+
     /// What is waited for, for people.
     fn describe(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result;
 }
@@ -302,11 +306,21 @@ impl Header {
     /// Shows what it waits for, with its numbers, to `look`, which must call no foreign code. While it unwinds, that is what
     /// its cleanups wait for.
     pub(crate) fn each_wait(&self, mut look: impl FnMut(u64, &Wait)) {
+        let frozen = self.lists.borrow().rare.as_ref().map_or(0, |rare| rare.frozen);
+        self.each_wait_of_all(|number, wait| {
+            if number > frozen {
+                look(number, wait);
+            }
+        });
+    }
+
+    /// As `each_wait`, with what stands beside its cleanups.
+    pub(crate) fn each_wait_of_all(&self, mut look: impl FnMut(u64, &Wait)) {
         let lists = self.lists.borrow();
-        let frozen = lists.rare.as_ref().map_or(0, |rare| rare.frozen);
-        let first = lists.wait.iter().map(|(number, wait)| (number, wait));
-        let waits = first.chain(lists.rare.iter().flat_map(|rare| &rare.waits));
-        for (number, wait) in waits.filter(|(number, _)| **number > frozen) {
+        if let Some((number, wait)) = &lists.wait {
+            look(*number, wait);
+        }
+        for (number, wait) in lists.rare.iter().flat_map(|rare| &rare.waits) {
             look(*number, wait);
         }
     }
@@ -389,6 +403,11 @@ impl Header {
         if let Some(rare) = &mut lists.rare {
             rare.frozen = numbered;
         }
+    }
+
+    /// While it unwinds: what has a number up to this is not polled.
+    pub(super) fn frozen(&self) -> Option<u64> {
+        self.lists.borrow().rare.as_ref().map(|rare| rare.frozen).filter(|&frozen| frozen > 0)
     }
 
     pub(super) fn thaw(&self) {

@@ -93,6 +93,15 @@ impl Place for RawLock {
         self.wake_first();
     }
 
+    /// Also a waiter that was given nothing may have stood in the way of the next.
+    fn left(&self, _: u8, _: bool) {
+        self.wake_first();
+    }
+
+    fn gives_way(&self, _: u8) -> bool {
+        true
+    }
+
     fn describe(&self, _: u8, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("a lock")
     }
@@ -127,11 +136,7 @@ impl Acquiring {
 
 impl Drop for Acquiring {
     fn drop(&mut self) {
-        // Also a waiter that was given nothing may have stood in the way of the next.
-        if self.ticket.is_in_line() {
-            self.ticket.leave();
-            self.raw.wake_first();
-        }
+        self.ticket.give_up();
     }
 }
 

@@ -294,6 +294,18 @@ impl Place for Core {
         }
     }
 
+    fn left(&self, line: u8, given: bool) {
+        match line {
+            GETTERS if given && self.len.get() > 0 => wake_next(&self.getters),
+            PUTTERS if given && !self.is_full() => wake_next(&self.putters),
+            _ => {}
+        }
+    }
+
+    fn gives_way(&self, line: u8) -> bool {
+        line == GETTERS || line == PUTTERS
+    }
+
     fn describe(&self, line: u8, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let what = match line {
             GETTERS => "to have an item",
@@ -934,10 +946,7 @@ impl<T> Future for QueuePut<'_, T> {
 
 impl<T> Drop for QueuePut<'_, T> {
     fn drop(&mut self) {
-        let core = &self.queue.core;
-        if self.ticket.leave() && !core.is_full() {
-            wake_next(&core.putters);
-        }
+        self.ticket.give_up();
     }
 }
 
@@ -990,10 +999,7 @@ impl<T> Future for QueueGet<'_, T> {
 
 impl<T> Drop for QueueGet<'_, T> {
     fn drop(&mut self) {
-        let core = &self.queue.core;
-        if self.ticket.leave() && core.len.get() > 0 {
-            wake_next(&core.getters);
-        }
+        self.ticket.give_up();
     }
 }
 

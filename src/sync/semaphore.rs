@@ -122,6 +122,17 @@ impl Place for Core {
         self.hand_out();
     }
 
+    fn left(&self, _: u8, given: bool) {
+        if given {
+            self.put_back();
+        }
+        self.hand_out();
+    }
+
+    fn gives_way(&self, _: u8) -> bool {
+        true
+    }
+
     fn describe(&self, _: u8, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("a semaphore")
     }
@@ -450,12 +461,7 @@ impl Future for SemaphoreAcquire {
 
 impl Drop for SemaphoreAcquire {
     fn drop(&mut self) {
-        if self.ticket.is_in_line() {
-            if self.ticket.leave() {
-                self.core.put_back();
-            }
-            self.core.hand_out();
-        }
+        self.ticket.give_up();
     }
 }
 

@@ -37,6 +37,15 @@ pub(super) trait Place {
     /// is to be given now.
     fn resumed(&self, line: u8);
 
+    /// A waiter leaves, and does not come for what it may have been given.
+    fn left(&self, _line: u8, _given: bool) {}
+
+    /// Whether a waiter that is not going to come for long leaves the line, and enters it anew if it comes after all. Where what is
+    /// given is there for all, it may stay.
+    fn gives_way(&self, _line: u8) -> bool {
+        false
+    }
+
     /// What is waited for, for people.
     fn describe(&self, line: u8, f: &mut fmt::Formatter<'_>) -> fmt::Result;
 }
@@ -222,7 +231,16 @@ impl Awaited for Waiter {
             }
             // It was given something while it was dying, and not woken for that.
             State::Given => self.wake(),
-            State::Waiting | State::Gone => {}
+            // It gave way, and is to come again.
+            State::Gone => self.wake(),
+            State::Waiting => {}
+        }
+    }
+
+    fn give_way(&self) {
+        if self.state.get() != State::Gone && self.place.gives_way(self.line) {
+            let given = self.waiters().leave(self);
+            self.place.left(self.line, given);
         }
     }
 
@@ -240,17 +258,23 @@ pub(super) struct Ticket {
 
 impl Ticket {
     pub(super) fn is_in_line(&self) -> bool {
-        self.waiter.is_some()
+        self.waiter.as_ref().is_some_and(|waiter| waiter.state.get() != State::Gone)
     }
 
     /// Takes a place at the end of a line.
     pub(super) fn enter(&mut self, place: Rc<dyn Place>, line: u8) {
-        debug_assert!(self.waiter.is_none(), "one place a ticket");
+        debug_assert!(!self.is_in_line(), "one place a ticket");
+        // It may have given way.
+        self.leave();
         self.waiter = Some(place.line(line).enter(&place, line));
     }
 
     /// Ready when something was given; then the place is left. Polls without a reason change nothing but the waker.
     pub(super) fn poll(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        if !self.is_in_line() {
+            self.leave();
+            return Poll::Ready(());
+        }
         let Some(waiter) = &self.waiter else { return Poll::Ready(()) };
         if !waiter.is_given() {
             let new = context.waker().clone();
@@ -280,6 +304,14 @@ impl Ticket {
         let given = waiter.waiters().leave(&waiter);
         drop(waiter.waker.take());
         given
+    }
+
+    /// The future that waits is dropped: what it was given is passed on.
+    pub(super) fn give_up(&mut self) {
+        if let Some(waiter) = &self.waiter {
+            waiter.give_way();
+        }
+        self.leave();
     }
 }
 
