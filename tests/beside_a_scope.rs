@@ -1,0 +1,191 @@
+//! What waits in a task beside a cleanup or beside a cancellation that is caught, under wakers of its own.
+
+#[path = "common/mod.rs"]
+mod common;
+
+use common::{foreign, ms, virtual_loop};
+use futures_util::FutureExt;
+use futures_util::future::{LocalBoxFuture, join};
+use futures_util::stream::{FuturesUnordered, StreamExt};
+use onelane::sync::{Event, Lock, Queue, Semaphore};
+use onelane::{Task, as_completed, catch_cancel, finally, sleep, spawn, time, timeout, yield_now};
+use std::future::pending;
+use std::rc::Rc;
+use std::task::Context;
+
+/// Waits for `waits` and, under a waker of its own, for a cancellation that it catches.
+async fn catch_beside(waits: impl Future + 'static) {
+    let mut all: FuturesUnordered<LocalBoxFuture<'static, ()>> = FuturesUnordered::new();
+    all.push(async { drop(waits.await) }.boxed_local());
+    all.push(async { assert!(catch_cancel(pending::<()>()).await.is_err()) }.boxed_local());
+    while all.next().await.is_some() {}
+}
+
+/// Waits for `waits`, and beside it for a cancellation that it cleans up behind.
+fn clean_up_beside<F: Future + 'static>(waits: F, cleanup: impl Future<Output = ()> + 'static) -> Task<()> {
+    spawn(async move { drop(join(waits, finally(pending::<()>(), cleanup)).await) })
+}
+
+async fn turns(count: u32) {
+    for _ in 0..count {
+        yield_now().await;
+    }
+}
+
+/// It stayed marked as about to be dropped, and was not woken.
+#[test]
+fn catch_a_cancellation_and_wait_on_beside_it() {
+    virtual_loop().run(async {
+        let (event, queue) = (Rc::new(Event::new()), Rc::new(Queue::unbounded()));
+        let copy = queue.clone();
+        let tasks = [
+            spawn(catch_beside(event.wait())),
+            spawn(catch_beside(async move { assert_eq!(copy.get().await, Ok(1)) })),
+        ];
+        turns(1).await;
+        tasks.iter().for_each(|task| assert!(task.cancel()));
+        turns(2).await;
+        event.set();
+        queue.try_put(1).unwrap();
+        for task in tasks {
+            assert_eq!(timeout(ms(5), task).await, Ok(Ok(())));
+        }
+    });
+}
+
+/// It stood in the way of the next, and the lock was free for ever.
+#[test]
+fn catch_a_cancellation_beside_a_lock_and_let_the_next_have_it() {
+    virtual_loop().run(async {
+        let lock = Rc::new(Lock::new(()));
+        let guard = lock.lock_owned().await;
+        let caught = spawn(catch_beside(lock.lock_owned()));
+        turns(1).await;
+        let next = spawn(lock.lock_owned());
+        turns(1).await;
+        caught.cancel();
+        turns(2).await;
+        drop(guard);
+        assert!(timeout(ms(5), next).await.is_ok());
+        assert_eq!(caught.await, Ok(()));
+    });
+}
+
+#[test]
+fn catch_the_end_of_a_timeout_and_wait_on_beside_it() {
+    virtual_loop().run(async {
+        let event = Rc::new(Event::new());
+        let task = spawn(timeout(ms(5), catch_beside(event.wait())));
+        sleep(ms(10)).await;
+        event.set();
+        assert_eq!(timeout(ms(5), task).await, Ok(Ok(Ok(()))));
+    });
+}
+
+/// A lock that is promised to what stands beside a cleanup goes to others, to the cleanup itself too.
+#[test]
+fn clean_up_with_the_lock_that_was_promised_beside_it() {
+    virtual_loop().run(async {
+        for release_first in [true, false] {
+            let lock = Rc::new(Lock::new(()));
+            let guard = lock.lock_owned().await;
+            let cleanup = lock.lock_owned();
+            let task = clean_up_beside(lock.lock_owned(), async { drop(cleanup.await) });
+            turns(1).await;
+            if release_first {
+                drop(guard);
+                task.cancel();
+            } else {
+                task.cancel();
+                turns(2).await;
+                drop(guard);
+            }
+            assert!(timeout(ms(5), task).await.unwrap().unwrap_err().is_cancelled());
+        }
+    });
+}
+
+/// Others had to wait for the end of the cleanup, here an hour.
+#[test]
+fn give_way_to_others_while_a_cleanup_takes_its_time() {
+    virtual_loop().run(async {
+        let hour = || async { sleep(ms(3_600_000)).await };
+        let start = time();
+
+        let lock = Rc::new(Lock::new(()));
+        let guard = lock.lock_owned().await;
+        let slow = [clean_up_beside(lock.lock_owned(), hour())];
+        turns(1).await;
+        let next = spawn(lock.lock_owned());
+        turns(1).await;
+        slow[0].cancel();
+        turns(2).await;
+        drop(guard);
+        drop(next.await.unwrap());
+
+        let queue = Rc::new(Queue::unbounded());
+        let (copy, other) = (queue.clone(), queue.clone());
+        let slow = clean_up_beside(async move { copy.get().await }, hour());
+        turns(1).await;
+        let next = spawn(async move { other.get().await });
+        turns(1).await;
+        queue.try_put(1).unwrap();
+        slow.cancel();
+        assert_eq!(next.await, Ok(Ok(1)));
+
+        let semaphore = Semaphore::new(1);
+        let permit = semaphore.acquire().await;
+        let slow = clean_up_beside(semaphore.acquire(), hour());
+        turns(1).await;
+        drop(permit);
+        slow.cancel();
+        drop(semaphore.acquire().await);
+        assert_eq!(time(), start);
+    });
+}
+
+/// A parent that waits for the end of its child held what the child's cleanup needed.
+#[test]
+fn give_way_to_the_cleanup_of_a_child() {
+    virtual_loop().run(async {
+        let lock = Rc::new(Lock::new(()));
+        let guard = lock.lock_owned().await;
+        let (own, childs) = (lock.lock_owned(), lock.lock_owned());
+        let parent = spawn(async move {
+            let child = spawn(finally(pending::<()>(), async { drop(childs.await) }));
+            drop(join(own, child.into_future()).await);
+        });
+        turns(2).await;
+        drop(guard);
+        parent.cancel();
+        assert!(timeout(ms(5), parent).await.unwrap().unwrap_err().is_cancelled());
+    });
+}
+
+/// What came meanwhile went past it, and nobody told it.
+#[test]
+fn uncancel_a_wait_for_the_next_result() {
+    virtual_loop().run(async {
+        let all = as_completed([ms(5), ms(10)].map(sleep));
+        let task = spawn(async move { std::iter::once(all.next()).collect::<FuturesUnordered<_>>().next().await });
+        turns(2).await;
+        task.cancel();
+        assert_eq!(task.uncancel(), 0);
+        assert_eq!(task.await, Ok(Some(Some(Ok(())))));
+    });
+}
+
+/// The first waker's panic cost those behind it their wake.
+#[test]
+fn panic_in_the_first_waker_and_wake_the_others() {
+    virtual_loop().run(async {
+        let event = Event::new();
+        let waker = foreign(|| panic!("waker"), || ());
+        let mut first = event.wait();
+        assert!(first.poll_unpin(&mut Context::from_waker(&waker)).is_pending());
+        let second = spawn(event.wait());
+        turns(1).await;
+        event.set();
+        assert!(timeout(ms(5), second).await.unwrap().is_ok());
+    });
+}
