@@ -67,7 +67,7 @@ use std::time::Duration;
 /// It takes several; a task by itself does not compile:
 ///
 /// ```compile_fail,E0277
-/// # onelane::run(async {
+/// # onelane::EventLoop::with_virtual_clock().run(async {
 /// onelane::as_completed(onelane::spawn(async {})); // await it
 /// # });
 /// ```
@@ -442,7 +442,7 @@ impl<T> AsCompleted<T> {
     /// ```
     /// use onelane::{as_completed, spawn};
     ///
-    /// onelane::run(async {
+    /// onelane::EventLoop::with_virtual_clock().run(async {
     ///     let results = as_completed([spawn(async { 1 }), spawn(async { 2 })]);
     ///     let second = results.next();
     ///     // The k-th that is awaited gets the k-th result, whichever was made first.
@@ -465,7 +465,7 @@ impl<T> AsCompleted<T> {
     /// ```
     /// use onelane::{as_completed, task::Builder};
     ///
-    /// onelane::run(async {
+    /// onelane::EventLoop::with_virtual_clock().run(async {
     ///     let tasks = ["tea", "egg"].map(|name| Builder::new().name(name).spawn(async {}));
     ///     let completed = as_completed(tasks);
     ///     assert_eq!(&*completed.next_task().await.unwrap().name(), "tea");
@@ -512,7 +512,7 @@ impl<T> AsCompleted<T> {
     /// # Examples
     ///
     /// ```
-    /// onelane::run(async {
+    /// onelane::EventLoop::with_virtual_clock().run(async {
     ///     let results = onelane::as_completed([1, 2].map(|n| async move { n }));
     ///     assert_eq!((results.len(), results.is_empty()), (2, false));
     ///     results.next().await;

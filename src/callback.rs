@@ -27,7 +27,7 @@ use std::time::{Duration, Instant};
 ///
 /// let called = Rc::new(Cell::new(false));
 /// let flag = called.clone();
-/// onelane::run(async {
+/// onelane::EventLoop::with_virtual_clock().run(async {
 ///     onelane::call_soon(move || flag.set(true));
 ///     assert!(!called.get());
 ///     onelane::yield_now().await;
@@ -128,7 +128,7 @@ pub fn time() -> Instant {
 /// ```
 /// use std::time::Duration;
 ///
-/// onelane::run(async {
+/// onelane::EventLoop::with_virtual_clock().run(async {
 ///     let handle = onelane::call_later(Duration::from_secs(5), || unreachable!());
 ///     assert!(handle.when().is_some_and(|when| when > onelane::time()));
 ///     assert!(handle.cancel() && handle.is_cancelled());
@@ -201,7 +201,7 @@ impl Handle {
     /// # Examples
     ///
     /// ```
-    /// onelane::run(async {
+    /// onelane::EventLoop::with_virtual_clock().run(async {
     ///     let handle = onelane::call_soon(|| unreachable!());
     ///     assert!(handle.cancel());
     ///     assert!(!handle.cancel());
@@ -235,7 +235,7 @@ impl Handle {
     /// # Examples
     ///
     /// ```
-    /// onelane::run(async {
+    /// onelane::EventLoop::with_virtual_clock().run(async {
     ///     let [called, cancelled] = [(); 2].map(|()| onelane::call_soon(|| ()));
     ///     cancelled.cancel();
     ///     onelane::yield_now().await;
@@ -256,7 +256,7 @@ impl Handle {
     /// # Examples
     ///
     /// ```
-    /// onelane::run(async {
+    /// onelane::EventLoop::with_virtual_clock().run(async {
     ///     let moment = onelane::time();
     ///     assert_eq!(onelane::call_at(moment, || ()).when(), Some(moment));
     ///     assert_eq!(onelane::call_soon(|| ()).when(), None);

@@ -1130,7 +1130,7 @@ impl LoopRef {
     /// # Examples
     ///
     /// ```
-    /// onelane::run(async {
+    /// onelane::EventLoop::with_virtual_clock().run(async {
     ///     let current = onelane::EventLoop::current();
     ///     let handle = current.call_at(current.time(), || ());
     ///     assert!(handle.when().is_some());

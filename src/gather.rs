@@ -162,7 +162,7 @@ where
 /// ```
 /// use onelane::{TryGatherError, spawn, try_gather};
 ///
-/// let result = onelane::run(async {
+/// let result = onelane::EventLoop::with_virtual_clock().run(async {
 ///     try_gather([spawn(async { Ok(1) }), spawn(async { Err("no") }), spawn(async { Ok(3) })]).await
 /// });
 /// assert_eq!(result, Err(TryGatherError::Failed("no")));
@@ -203,7 +203,7 @@ where
 /// # Examples
 ///
 /// ```
-/// let results = onelane::run(async {
+/// let results = onelane::EventLoop::with_virtual_clock().run(async {
 ///     onelane::gather!(async { 1 }, onelane::spawn(async { "two" }), async { 3.0 }).await
 /// });
 /// assert_eq!(results, Ok((1, "two", 3.0)));
@@ -539,7 +539,7 @@ impl<C: Children + 'static> Gather<C> {
     /// # Examples
     ///
     /// ```
-    /// let outcomes = onelane::run(async {
+    /// let outcomes = onelane::EventLoop::with_virtual_clock().run(async {
     ///     let tasks = [1, 2].map(|n| onelane::spawn(async move { n }));
     ///     tasks[0].cancel();
     ///     onelane::gather(tasks).return_exceptions().await

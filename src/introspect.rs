@@ -16,7 +16,7 @@ use crate::task::TaskRef;
 /// # Examples
 ///
 /// ```
-/// onelane::run(async {
+/// onelane::EventLoop::with_virtual_clock().run(async {
 ///     assert_eq!(&*onelane::current_task().unwrap().name(), "Task-1");
 ///     onelane::call_soon(|| assert!(onelane::current_task().is_none()));
 /// });
@@ -41,7 +41,7 @@ pub fn current_task() -> Option<TaskRef> {
 /// # Examples
 ///
 /// ```
-/// onelane::run(async {
+/// onelane::EventLoop::with_virtual_clock().run(async {
 ///     let task = onelane::spawn(async {});
 ///     assert_eq!(onelane::all_tasks().len(), 2);
 ///     task.await.unwrap();

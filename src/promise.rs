@@ -298,7 +298,7 @@ impl<T> Promise<T> {
     /// # Examples
     ///
     /// ```
-    /// onelane::run(async {
+    /// onelane::EventLoop::with_virtual_clock().run(async {
     ///     let promise = onelane::Promise::new();
     ///     let callback = promise.add_done_callback(|_| unreachable!());
     ///     assert!(promise.remove_done_callback(callback));
@@ -396,7 +396,7 @@ impl<T: 'static> Promise<T> {
     /// let promise = onelane::Promise::new();
     /// assert_eq!(promise.set_result(1), Ok(()));
     /// assert_eq!(promise.set_result(2), Err(2));
-    /// assert_eq!(onelane::run(promise), Ok(1));
+    /// assert_eq!(onelane::EventLoop::with_virtual_clock().run(promise), Ok(1));
     /// ```
     pub fn set_result(&self, value: T) -> Result<(), T> {
         if self.is_done() {
@@ -413,7 +413,7 @@ impl<T: 'static> Promise<T> {
     /// # Examples
     ///
     /// ```
-    /// onelane::run(async {
+    /// onelane::EventLoop::with_virtual_clock().run(async {
     ///     let promise = onelane::Promise::<()>::new();
     ///     assert!(promise.cancel() && !promise.cancel());
     ///     assert_eq!(promise.await, Err(onelane::TaskError::Cancelled));
@@ -448,7 +448,7 @@ impl<T: 'static> Promise<T> {
     ///
     /// let seen = Rc::new(Cell::new(0));
     /// let copy = seen.clone();
-    /// onelane::run(async move {
+    /// onelane::EventLoop::with_virtual_clock().run(async move {
     ///     let promise = onelane::Promise::new();
     ///     promise.add_done_callback(move |promise| copy.set(*promise.result().unwrap()));
     ///     promise.set_result(42).unwrap();

@@ -43,7 +43,7 @@ use std::rc::Rc;
 /// # Examples
 ///
 /// ```
-/// let value = onelane::run(async {
+/// let value = onelane::EventLoop::with_virtual_clock().run(async {
 ///     let task = onelane::spawn(async { 6 * 7 });
 ///     task.await
 /// });
@@ -66,7 +66,7 @@ where
 /// # Examples
 ///
 /// ```
-/// onelane::run(async {
+/// onelane::EventLoop::with_virtual_clock().run(async {
 ///     let task = onelane::task::Builder::new().name("answer").spawn(async { 42 });
 ///     assert_eq!(&*task.name(), "answer");
 /// });
@@ -239,7 +239,7 @@ impl<T: 'static> Task<T> {
     ///
     /// let seen = Rc::new(Cell::new(0));
     /// let copy = seen.clone();
-    /// onelane::run(async move {
+    /// onelane::EventLoop::with_virtual_clock().run(async move {
     ///     let task = onelane::spawn(async { 42 });
     ///     task.add_done_callback(move |task| copy.set(*task.result().unwrap()));
     ///     assert_eq!((&task).await, Ok(42));
@@ -359,7 +359,7 @@ impl<T> Task<T> {
     /// # Examples
     ///
     /// ```
-    /// onelane::run(async {
+    /// onelane::EventLoop::with_virtual_clock().run(async {
     ///     let task = onelane::spawn(async { unreachable!() });
     ///     assert!(task.cancel());
     ///     assert!(task.await.unwrap_err().is_cancelled());
@@ -376,7 +376,7 @@ impl<T> Task<T> {
     /// # Examples
     ///
     /// ```
-    /// onelane::run(async {
+    /// onelane::EventLoop::with_virtual_clock().run(async {
     ///     let task = onelane::spawn(async {});
     ///     task.cancel();
     ///     task.cancel();
@@ -395,7 +395,7 @@ impl<T> Task<T> {
     /// # Examples
     ///
     /// ```
-    /// onelane::run(async {
+    /// onelane::EventLoop::with_virtual_clock().run(async {
     ///     let task = onelane::spawn(async { 42 });
     ///     task.cancel();
     ///     assert_eq!(task.uncancel(), 0);
@@ -561,7 +561,7 @@ impl<T> fmt::Debug for Task<T> {
 /// # Examples
 ///
 /// ```
-/// onelane::run(async {
+/// onelane::EventLoop::with_virtual_clock().run(async {
 ///     let task = onelane::spawn(async {});
 ///     assert_eq!(onelane::all_tasks().last(), Some(&task.task_ref()));
 /// });

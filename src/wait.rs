@@ -23,7 +23,7 @@ use std::time::Duration;
 /// A bare future is none of these:
 ///
 /// ```compile_fail,E0277
-/// # onelane::run(async {
+/// # onelane::EventLoop::with_virtual_clock().run(async {
 /// onelane::wait([async {}]).await; // spawn() it first
 /// # });
 /// ```

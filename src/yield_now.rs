@@ -18,7 +18,7 @@ use std::task::{Context, Poll};
 ///
 /// let trace = Rc::new(RefCell::new(String::new()));
 /// let other = trace.clone();
-/// onelane::run(async {
+/// onelane::EventLoop::with_virtual_clock().run(async {
 ///     let task = onelane::spawn(async move { other.borrow_mut().push('b') });
 ///     trace.borrow_mut().push('a');
 ///     onelane::yield_now().await;

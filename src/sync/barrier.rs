@@ -23,7 +23,7 @@ use std::task::{Context, Poll, ready};
 /// A point where tasks wait for each other: when so many have come, all go on, and it fills anew.
 ///
 /// The last to come does not wait. Who comes while those who were released have not all left waits until they have, and is of the
-/// next round.
+/// next round. A task that has come and is cancelled counts until its wait is dropped, which may be after its cleanups.
 ///
 /// asyncio: `Barrier`.
 ///
@@ -37,7 +37,7 @@ use std::task::{Context, Poll, ready};
 /// use onelane::{gather, sync::Barrier};
 /// use std::rc::Rc;
 ///
-/// onelane::run(async {
+/// onelane::EventLoop::with_virtual_clock().run(async {
 ///     let barrier = Rc::new(Barrier::new(3));
 ///     let indices = gather([(); 3].map(|()| barrier.wait())).await.unwrap();
 ///     assert_eq!(indices, [Ok(0), Ok(1), Ok(2)]);
@@ -162,7 +162,7 @@ impl Barrier {
     /// # Examples
     ///
     /// ```
-    /// onelane::run(async {
+    /// onelane::EventLoop::with_virtual_clock().run(async {
     ///     let barrier = onelane::sync::Barrier::new(2);
     ///     let first = onelane::spawn(barrier.wait());
     ///     onelane::yield_now().await;
@@ -183,7 +183,7 @@ impl Barrier {
     /// ```
     /// use onelane::sync::{Barrier, BrokenBarrier};
     ///
-    /// onelane::run(async {
+    /// onelane::EventLoop::with_virtual_clock().run(async {
     ///     let barrier = Barrier::new(2);
     ///     let waiter = onelane::spawn(barrier.wait());
     ///     onelane::yield_now().await;
@@ -207,7 +207,7 @@ impl Barrier {
     /// ```
     /// use onelane::sync::{Barrier, BrokenBarrier};
     ///
-    /// onelane::run(async {
+    /// onelane::EventLoop::with_virtual_clock().run(async {
     ///     let barrier = Barrier::new(2);
     ///     barrier.abort();
     ///     assert_eq!(barrier.wait().await, Err(BrokenBarrier));

@@ -55,7 +55,7 @@ const NAME: &str = "a channel";
 /// ```
 /// use onelane::{spawn, sync::channel};
 ///
-/// onelane::run(async {
+/// onelane::EventLoop::with_virtual_clock().run(async {
 ///     let (sender, receiver) = channel(2);
 ///     for n in 0..3 {
 ///         let sender = sender.clone();
@@ -84,7 +84,7 @@ pub fn channel<T>(capacity: usize) -> (Sender<T>, Receiver<T>) {
 /// # Examples
 ///
 /// ```
-/// onelane::run(async {
+/// onelane::EventLoop::with_virtual_clock().run(async {
 ///     let (sender, receiver) = onelane::sync::unbounded();
 ///     sender.try_send('a').unwrap();
 ///     drop(sender);
@@ -186,7 +186,7 @@ impl<T> Sender<T> {
     /// ```
     /// use onelane::sync::{PutError, channel};
     ///
-    /// onelane::run(async {
+    /// onelane::EventLoop::with_virtual_clock().run(async {
     ///     let (sender, receiver) = channel(1);
     ///     assert_eq!(sender.send('a').await, Ok(()));
     ///     drop(receiver);
@@ -272,7 +272,7 @@ impl<T> Receiver<T> {
     /// # Examples
     ///
     /// ```
-    /// onelane::run(async {
+    /// onelane::EventLoop::with_virtual_clock().run(async {
     ///     let (sender, receiver) = onelane::sync::channel(1);
     ///     sender.send('a').await.unwrap();
     ///     assert_eq!(receiver.recv().await, Some('a'));

@@ -114,7 +114,7 @@ impl<T> Condition<T> {
     /// # Examples
     ///
     /// ```
-    /// onelane::run(async {
+    /// onelane::EventLoop::with_virtual_clock().run(async {
     ///     let condition = onelane::sync::Condition::new(1);
     ///     *condition.lock().await += 1;
     ///     assert_eq!(*condition.lock().await, 2);
@@ -182,7 +182,7 @@ impl<T> Condition<T> {
     /// use onelane::{spawn, sync::Condition, yield_now};
     /// use std::rc::Rc;
     ///
-    /// onelane::run(async {
+    /// onelane::EventLoop::with_virtual_clock().run(async {
     ///     let condition = Rc::new(Condition::new(false));
     ///     let waiter = spawn({
     ///         let condition = condition.clone();
@@ -225,7 +225,7 @@ impl<T> Condition<T> {
     /// # Examples
     ///
     /// ```
-    /// onelane::run(async {
+    /// onelane::EventLoop::with_virtual_clock().run(async {
     ///     let condition = onelane::sync::Condition::new(7);
     ///     let guard = condition.lock().await;
     ///     let guard = condition.wait_for(guard, |value| *value > 5).await;
@@ -252,7 +252,7 @@ impl<T> Condition<T> {
     /// # Examples
     ///
     /// ```
-    /// onelane::run(async {
+    /// onelane::EventLoop::with_virtual_clock().run(async {
     ///     let condition = onelane::sync::Condition::new(());
     ///     condition.notify_one(&condition.lock().await); // nobody waits: nothing happens
     /// });
@@ -278,7 +278,7 @@ impl<T> Condition<T> {
     /// use onelane::{spawn, sync::Condition, yield_now};
     /// use std::rc::Rc;
     ///
-    /// onelane::run(async {
+    /// onelane::EventLoop::with_virtual_clock().run(async {
     ///     let condition = Rc::new(Condition::new(()));
     ///     let waiters = [(); 3].map(|()| {
     ///         let condition = condition.clone();
@@ -307,7 +307,7 @@ impl<T> Condition<T> {
     /// # Examples
     ///
     /// ```
-    /// onelane::run(async {
+    /// onelane::EventLoop::with_virtual_clock().run(async {
     ///     let condition = onelane::sync::Condition::new(());
     ///     condition.notify_all(&condition.lock().await); // nobody waits: nothing happens
     /// });

@@ -86,7 +86,7 @@ impl Event {
     /// ```
     /// use onelane::{spawn, sync::Event, yield_now};
     ///
-    /// onelane::run(async {
+    /// onelane::EventLoop::with_virtual_clock().run(async {
     ///     let event = Event::new();
     ///     let waiter = spawn(event.wait());
     ///     yield_now().await;
@@ -156,7 +156,7 @@ impl Event {
     /// # Examples
     ///
     /// ```
-    /// onelane::run(async {
+    /// onelane::EventLoop::with_virtual_clock().run(async {
     ///     let event = onelane::sync::Event::new();
     ///     event.set();
     ///     event.wait().await;

@@ -174,7 +174,7 @@ impl<T> Lock<T> {
     /// # Examples
     ///
     /// ```
-    /// onelane::run(async {
+    /// onelane::EventLoop::with_virtual_clock().run(async {
     ///     let lock = onelane::sync::Lock::new(String::from("a"));
     ///     lock.lock().await.push('b');
     ///     assert_eq!(*lock.lock().await, "ab");
@@ -197,7 +197,7 @@ impl<T> Lock<T> {
     /// use onelane::{spawn, sync::Lock};
     /// use std::rc::Rc;
     ///
-    /// onelane::run(async {
+    /// onelane::EventLoop::with_virtual_clock().run(async {
     ///     let lock = Rc::new(Lock::new(1));
     ///     let mut guard = lock.lock_owned().await;
     ///     let task = spawn(async move { *guard += 1 });
@@ -372,7 +372,7 @@ pub struct LockAcquireOwned<T = ()> {
 /// # Examples
 ///
 /// ```
-/// onelane::run(async {
+/// onelane::EventLoop::with_virtual_clock().run(async {
 ///     let lock = onelane::sync::Lock::new(1);
 ///     let mut guard = lock.lock().await;
 ///     *guard += 1;
@@ -396,7 +396,7 @@ pub struct LockGuard<'a, T = ()> {
 /// use onelane::sync::Lock;
 /// use std::rc::Rc;
 ///
-/// onelane::run(async {
+/// onelane::EventLoop::with_virtual_clock().run(async {
 ///     let lock = Rc::new(Lock::new(1));
 ///     let guard = lock.lock_owned().await;
 ///     drop(lock);

@@ -43,7 +43,7 @@ use std::task::{Context, Poll, ready};
 /// ```
 /// use onelane::{spawn, sync::oneshot};
 ///
-/// onelane::run(async {
+/// onelane::EventLoop::with_virtual_clock().run(async {
 ///     let (sender, receiver) = oneshot();
 ///     let task = spawn(async move { receiver.await });
 ///     sender.send(42).unwrap();
@@ -114,7 +114,7 @@ pub struct Sender<T> {
 /// ```
 /// use onelane::sync::{oneshot, SenderDropped};
 ///
-/// onelane::run(async {
+/// onelane::EventLoop::with_virtual_clock().run(async {
 ///     let (sender, receiver) = oneshot::<u8>();
 ///     drop(sender);
 ///     assert_eq!(receiver.await, Err(SenderDropped));
@@ -172,7 +172,7 @@ impl<T> Sender<T> {
     /// # Examples
     ///
     /// ```
-    /// onelane::run(async {
+    /// onelane::EventLoop::with_virtual_clock().run(async {
     ///     let (sender, receiver) = onelane::sync::oneshot();
     ///     assert_eq!(sender.send(1), Ok(()));
     ///     assert_eq!(receiver.await, Ok(1));

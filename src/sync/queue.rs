@@ -397,7 +397,7 @@ impl<T> Queue<T> {
     /// ```
     /// use onelane::sync::{PutError, Queue};
     ///
-    /// onelane::run(async {
+    /// onelane::EventLoop::with_virtual_clock().run(async {
     ///     let queue = Queue::bounded(1);
     ///     assert_eq!(queue.put('a').await, Ok(()));
     ///     queue.shutdown(false);
@@ -432,7 +432,7 @@ impl<T> Queue<T> {
     /// use onelane::{spawn, sync::Queue};
     /// use std::rc::Rc;
     ///
-    /// onelane::run(async {
+    /// onelane::EventLoop::with_virtual_clock().run(async {
     ///     let queue = Rc::new(Queue::unbounded());
     ///     let copy = queue.clone();
     ///     let getter = spawn(async move { copy.get().await });
@@ -631,7 +631,7 @@ impl<T> Queue<T> {
     /// # Examples
     ///
     /// ```
-    /// onelane::run(async {
+    /// onelane::EventLoop::with_virtual_clock().run(async {
     ///     let queue = onelane::sync::Queue::unbounded();
     ///     queue.put('a').await.unwrap();
     ///     let item = queue.get().await.unwrap();
@@ -664,7 +664,7 @@ impl<T> Queue<T> {
     /// # Examples
     ///
     /// ```
-    /// onelane::run(async {
+    /// onelane::EventLoop::with_virtual_clock().run(async {
     ///     let queue = onelane::sync::Queue::<u8>::unbounded();
     ///     queue.join().await; // nothing was put
     /// });
@@ -684,7 +684,7 @@ impl<T> Queue<T> {
     /// ```
     /// use onelane::sync::{Queue, QueueShutDown};
     ///
-    /// onelane::run(async {
+    /// onelane::EventLoop::with_virtual_clock().run(async {
     ///     let queue = Queue::unbounded();
     ///     queue.put('a').await.unwrap();
     ///     queue.shutdown(false);

@@ -56,7 +56,7 @@ pub struct Semaphore {
 /// ```
 /// use onelane::sync::BoundedSemaphore;
 ///
-/// onelane::run(async {
+/// onelane::EventLoop::with_virtual_clock().run(async {
 ///     let semaphore = BoundedSemaphore::new(1);
 ///     semaphore.acquire().await.forget();
 ///     assert!(semaphore.is_locked());
@@ -171,7 +171,7 @@ impl Semaphore {
     /// # Examples
     ///
     /// ```
-    /// onelane::run(async {
+    /// onelane::EventLoop::with_virtual_clock().run(async {
     ///     let semaphore = onelane::sync::Semaphore::new(2);
     ///     let permit = semaphore.acquire().await;
     ///     assert_eq!(semaphore.available_permits(), 1);
@@ -212,7 +212,7 @@ impl Semaphore {
     /// ```
     /// use onelane::{spawn, sync::Semaphore, yield_now};
     ///
-    /// onelane::run(async {
+    /// onelane::EventLoop::with_virtual_clock().run(async {
     ///     let semaphore = Semaphore::new(0);
     ///     let waiter = spawn(semaphore.acquire());
     ///     yield_now().await;
@@ -307,7 +307,7 @@ impl BoundedSemaphore {
     /// # Examples
     ///
     /// ```
-    /// onelane::run(async {
+    /// onelane::EventLoop::with_virtual_clock().run(async {
     ///     let semaphore = onelane::sync::BoundedSemaphore::new(1);
     ///     let _permit = semaphore.acquire().await;
     ///     assert!(semaphore.is_locked());
@@ -477,7 +477,7 @@ impl fmt::Debug for SemaphoreAcquire {
 /// # Examples
 ///
 /// ```
-/// onelane::run(async {
+/// onelane::EventLoop::with_virtual_clock().run(async {
 ///     let semaphore = onelane::sync::Semaphore::new(1);
 ///     let permit = semaphore.acquire().await;
 ///     onelane::spawn(async move { drop(permit) }).await.unwrap();
@@ -496,7 +496,7 @@ impl Permit {
     /// # Examples
     ///
     /// ```
-    /// onelane::run(async {
+    /// onelane::EventLoop::with_virtual_clock().run(async {
     ///     let semaphore = onelane::sync::Semaphore::new(1);
     ///     semaphore.acquire().await.forget();
     ///     assert_eq!(semaphore.available_permits(), 0);
