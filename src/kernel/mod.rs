@@ -714,7 +714,8 @@ impl Kernel {
         self.waits_for_cleanups.set(patience == Patience::Waits);
         self.has_exempted.set(false);
         self.cancel_all(self.tasks());
-        let (mut rounds, mut turns) = (0, 0_u32);
+        // `idle_turns`: since the last in which a task ended.
+        let (mut rounds, mut idle_turns, mut fewest) = (0, 0_u32, usize::MAX);
         let mut turns_to_go = 2;
         while turns_to_go >= 0 && rounds < SHUTDOWN_ROUNDS {
             let spawned = self.spawned.get();
@@ -722,8 +723,9 @@ impl Kernel {
                 rounds += self.unblock(patience);
             }
             self.shutdown_turn();
-            turns += 1;
-            let resists = patience == Patience::GivesUp && turns % SHUTDOWN_ROUNDS == 0;
+            idle_turns = if self.wakers.len() < fewest { 0 } else { idle_turns + 1 };
+            fewest = fewest.min(self.wakers.len());
+            let resists = patience == Patience::GivesUp && idle_turns % SHUTDOWN_ROUNDS == SHUTDOWN_ROUNDS - 1;
             if resists || self.has_exempted.get() && !self.tasks().iter().any(|task| task.header().is_ending()) {
                 self.cancel_all(self.tasks());
                 rounds += 1;
