@@ -6,8 +6,9 @@ use crate::deadlock::{DeadlockReport, waits_for};
 use crate::error::{NoRunningLoop, TaskError};
 use crate::kernel::calls::Call;
 use crate::kernel::exceptions::{self, Exception, Handler};
+use crate::kernel::shutdown::Patience;
 use crate::kernel::task::{AnyTask, Then, lend};
-use crate::kernel::{Clock as KernelClock, Kernel, Patience, StepWatch, context};
+use crate::kernel::{Clock as KernelClock, Kernel, StepWatch, context};
 use crate::remote::Remote;
 #[cfg(all(unix, feature = "signals"))]
 use crate::signals::CtrlC;

@@ -8,7 +8,7 @@
 //! Tasks that await each other in a circle would wait for ever for each other's end: where the way leads back to a task that
 //! it has come through, the last one before it is queued, and does not wait.
 //!
-//! Next: `context.rs`.
+//! Next: `shutdown.rs`.
 
 use super::Kernel;
 use super::task::{AnyTask, Header, Wait};

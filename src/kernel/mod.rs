@@ -27,6 +27,7 @@ mod inbox;
 mod lanes;
 pub(crate) mod locals;
 mod ready;
+pub(crate) mod shutdown;
 pub(crate) mod task;
 mod token;
 pub(crate) mod unwind;
@@ -84,16 +85,6 @@ pub(crate) struct Kernel {
     /// In debug mode.
     watch: Option<StepWatch>,
     pub(crate) tally: Tally,
-}
-
-/// After so many rounds of tasks that spawn tasks while the loop shuts down, it gives up.
-const SHUTDOWN_ROUNDS: u32 = 1000;
-
-/// Whether the loop waits, when it ends, for cleanups that have to wait themselves, or ends them.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Patience {
-    Waits,
-    GivesUp,
 }
 
 /// Told of the task, unless it was a callback, and of the time.
@@ -591,12 +582,6 @@ impl Kernel {
         }
     }
 
-    /// The loop ends and waits for cleanups: whether what runs now is one, or was spawned by one, and may spawn itself.
-    fn exempts(&self) -> bool {
-        self.waits_for_cleanups.get()
-            && (self.cleaning.get() || self.current().is_some_and(|task| !task.header().is_ending()))
-    }
-
     /// Queues a task for a cleanup whose own task did not come to it. It runs also while the loop shuts down.
     pub(crate) fn spawn_cleanup<F: Future + 'static>(&self, header: Header, make: impl FnOnce(&Header) -> F) {
         let future = make(&header);
@@ -697,110 +682,6 @@ impl Kernel {
         tasks.sort_by_key(|task| task.header().id);
         tasks
     }
-
-    // ---- the end ----
-
-    /// Cancels all tasks and turns until they have ended, cleanups and all, and until the callbacks that were queued by then have run. If there is
-    /// none left, it does nothing, as `run_until_complete` does.
-    ///
-    /// # Errors
-    ///
-    /// Where the last task was spawned, if tasks go on spawning tasks or resist. It is still there then.
-    pub(crate) fn finish_tasks(&self, patience: Patience) -> Result<(), &'static Location<'static>> {
-        if self.wakers.len() == 0 {
-            return Ok(());
-        }
-        self.closing.set(true);
-        self.waits_for_cleanups.set(patience == Patience::Waits);
-        self.has_exempted.set(false);
-        self.cancel_all(self.tasks());
-        // `idle_turns`: since the last in which a task ended.
-        let (mut rounds, mut idle_turns, mut fewest) = (0, 0_u32, usize::MAX);
-        let mut turns_to_go = 2;
-        while turns_to_go >= 0 && rounds < SHUTDOWN_ROUNDS {
-            let spawned = self.spawned.get();
-            if self.wakers.len() > 0 && self.wakers.is_idle() {
-                rounds += self.unblock(patience);
-            }
-            self.shutdown_turn();
-            idle_turns = if self.wakers.len() < fewest { 0 } else { idle_turns + 1 };
-            fewest = fewest.min(self.wakers.len());
-            let resists = patience == Patience::GivesUp && idle_turns % SHUTDOWN_ROUNDS == SHUTDOWN_ROUNDS - 1;
-            if resists || self.has_exempted.get() && !self.tasks().iter().any(|task| task.header().is_ending()) {
-                self.cancel_all(self.tasks());
-                rounds += 1;
-            }
-            rounds += u32::from(self.spawned.get() > spawned);
-            if self.wakers.len() == 0 {
-                // The callbacks of the last end, and those which they queue: so far `asyncio.run()` goes too.
-                turns_to_go -= 1;
-            }
-        }
-        self.closing.set(false);
-        match self.tasks().last() {
-            None => {
-                assert!(self.wakers.len() == 0, "END-1: {} tasks are left at the end", self.wakers.len());
-                Ok(())
-            }
-            Some(task) => Err(task.header().spawned_at),
-        }
-    }
-
-    /// The loop is to end, nothing is ready, and there are tasks. Answers whether this counts as a round.
-    fn unblock(&self, patience: Patience) -> u32 {
-        let tasks = self.tasks();
-        let force = |waits: &dyn Fn(&Header) -> bool| {
-            let forced = tasks.iter().filter(|task| task.header().is_condemned() && !waits(task.header()));
-            forced.map(|task| self.wakers.force(task.header())).count() > 0
-        };
-        // Whoever waits for a wake that does not come, although all that it awaited has ended.
-        if force(&|header| self.awaits_living(header, |_| true)) {
-            return 0;
-        }
-        let cleans_up = tasks.iter().any(|task| task.header().is_unwinding());
-        if patience == Patience::Waits && cleans_up && self.rest().is_ok() {
-            self.turn();
-            return 0;
-        }
-        // Circles, then cleanups that cannot end, or are not waited for.
-        if !force(&|_| false) {
-            self.cancel_all(tasks);
-        }
-        1
-    }
-
-    /// As a turn, but a virtual clock stands still.
-    fn shutdown_turn(&self) {
-        self.drain();
-        let now = self.clock.now();
-        if now >= self.next.get() {
-            self.expire(now);
-        }
-        self.wakers.mark();
-        self.guarded(|| self.go_through(|| false));
-    }
-
-    /// The loop is dropped: tasks end, and what is left of callbacks, timers and messages is dropped uncalled.
-    ///
-    /// # Errors
-    ///
-    /// As `finish_tasks`.
-    pub(crate) fn close(&self) -> Result<(), &'static Location<'static>> {
-        loop {
-            let ended = self.finish_tasks(Patience::GivesUp);
-            let calls = self.calls.borrow_mut().drain();
-            let alarms = self.wheel.borrow_mut().drain();
-            let messages = self.inbox().close();
-            let nothing_left = calls.is_empty() && alarms.is_empty() && messages.is_empty();
-            // Their destructors may spawn and call as all foreign code may, so there is another round.
-            calls.into_iter().for_each(|call| self.tolerate(|| drop(call)));
-            alarms.into_iter().for_each(|alarm| self.tolerate(|| drop(alarm)));
-            messages.into_iter().for_each(|message| self.tolerate(|| drop(message)));
-            if nothing_left || ended.is_err() {
-                return ended;
-            }
-        }
-    }
 }
 
 /// A callback that sees these values. Whoever calls it takes them away again, also if it panics.
@@ -900,21 +781,5 @@ mod tests {
         kernel.turn();
         let ending = lent.take().and_then(|task| task.header().ending.get());
         assert_eq!((polls.get(), kernel.wakers.len(), ending), (0, 0, Some(Ending::Cancelled)));
-    }
-
-    /// The end of the loop drops what was not called, and runs none of it.
-    #[test]
-    fn close_drops_callbacks_and_timers_uncalled() {
-        let (kernel, _entered) = enter(Clock::virtual_time());
-        let held = Rc::new(());
-        for deadline in [Time(0), Time(5), Time::NEVER] {
-            let held = held.clone();
-            kernel.add_timer(deadline, Alarm::Call(Call::Once(Box::new(move || unreachable!("{held:?}")))));
-        }
-        let copy = held.clone();
-        kernel.call_soon(Call::Once(Box::new(move || unreachable!("{copy:?}"))));
-        assert_eq!(Rc::strong_count(&held), 5);
-        assert!(kernel.close().is_ok());
-        assert_eq!((Rc::strong_count(&held), kernel.wakers.len()), (1, 0), "END-1");
     }
 }

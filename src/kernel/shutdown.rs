@@ -1,0 +1,162 @@
+//! The end of a loop.
+//!
+//! ```text
+//!   cancel    all tasks, those that are spawned from now on too
+//!   turn      until none is left; a virtual clock stands still
+//!   unblock   nothing is ready, and tasks are left: force those whose awaits have all ended; or rest, and go through one turn as on
+//!             any day, if cleanups wait; or break circles; or cancel what resists once more
+//! ```
+//!
+//! While the loop waits for cleanups, what they spawn runs too. A loop that is dropped waits for nobody. Either way it gives up on
+//! tasks that spawn tasks for ever.
+//!
+//! Does not know who asks for the end. Next: `context.rs`.
+
+use super::Kernel;
+use super::task::Header;
+use std::panic::Location;
+
+/// After so many rounds of tasks that spawn tasks while the loop shuts down, it gives up.
+const SHUTDOWN_ROUNDS: u32 = 1000;
+
+/// Whether the loop waits, when it ends, for cleanups that have to wait themselves, or ends them.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Patience {
+    Waits,
+    GivesUp,
+}
+
+impl Kernel {
+    /// Cancels all tasks and turns until they have ended, cleanups and all, and until the callbacks that were queued by then have
+    /// run. If there is none left, it does nothing, as `run_until_complete` does.
+    ///
+    /// # Errors
+    ///
+    /// Where the last task was spawned, if tasks go on spawning tasks or resist. It is still there then.
+    pub(crate) fn finish_tasks(&self, patience: Patience) -> Result<(), &'static Location<'static>> {
+        if self.wakers.len() == 0 {
+            return Ok(());
+        }
+        self.closing.set(true);
+        self.waits_for_cleanups.set(patience == Patience::Waits);
+        self.has_exempted.set(false);
+        self.cancel_all(self.tasks());
+        // `idle_turns`: since the last in which a task ended.
+        let (mut rounds, mut idle_turns, mut fewest) = (0, 0_u32, usize::MAX);
+        let mut turns_to_go = 2;
+        while turns_to_go >= 0 && rounds < SHUTDOWN_ROUNDS {
+            let spawned = self.spawned.get();
+            if self.wakers.len() > 0 && self.wakers.is_idle() {
+                rounds += self.unblock(patience);
+            }
+            self.shutdown_turn();
+            idle_turns = if self.wakers.len() < fewest { 0 } else { idle_turns + 1 };
+            fewest = fewest.min(self.wakers.len());
+            let resists = patience == Patience::GivesUp && idle_turns % SHUTDOWN_ROUNDS == SHUTDOWN_ROUNDS - 1;
+            if resists || self.has_exempted.get() && !self.tasks().iter().any(|task| task.header().is_ending()) {
+                self.cancel_all(self.tasks());
+                rounds += 1;
+            }
+            rounds += u32::from(self.spawned.get() > spawned);
+            if self.wakers.len() == 0 {
+                // The callbacks of the last end, and those which they queue: so far `asyncio.run()` goes too.
+                turns_to_go -= 1;
+            }
+        }
+        self.closing.set(false);
+        match self.tasks().last() {
+            None => {
+                assert!(self.wakers.len() == 0, "END-1: {} tasks are left at the end", self.wakers.len());
+                Ok(())
+            }
+            Some(task) => Err(task.header().spawned_at),
+        }
+    }
+
+    /// The loop is to end, nothing is ready, and there are tasks. Answers whether this counts as a round.
+    fn unblock(&self, patience: Patience) -> u32 {
+        let tasks = self.tasks();
+        let force = |waits: &dyn Fn(&Header) -> bool| {
+            let forced = tasks.iter().filter(|task| task.header().is_condemned() && !waits(task.header()));
+            forced.map(|task| self.wakers.force(task.header())).count() > 0
+        };
+        // Whoever waits for a wake that does not come, although all that it awaited has ended.
+        if force(&|header| self.awaits_living(header, |_| true)) {
+            return 0;
+        }
+        let cleans_up = tasks.iter().any(|task| task.header().is_unwinding());
+        if patience == Patience::Waits && cleans_up && self.rest().is_ok() {
+            self.turn();
+            return 0;
+        }
+        // Circles, then cleanups that cannot end, or are not waited for.
+        if !force(&|_| false) {
+            self.cancel_all(tasks);
+        }
+        1
+    }
+
+    /// As a turn, but a virtual clock stands still.
+    fn shutdown_turn(&self) {
+        self.drain();
+        let now = self.clock.now();
+        if now >= self.next.get() {
+            self.expire(now);
+        }
+        self.wakers.mark();
+        self.guarded(|| self.go_through(|| false));
+    }
+
+    /// The loop is dropped: tasks end, and what is left of callbacks, timers and messages is dropped uncalled.
+    ///
+    /// # Errors
+    ///
+    /// As `finish_tasks`.
+    pub(crate) fn close(&self) -> Result<(), &'static Location<'static>> {
+        loop {
+            let ended = self.finish_tasks(Patience::GivesUp);
+            let calls = self.calls.borrow_mut().drain();
+            let alarms = self.wheel.borrow_mut().drain();
+            let messages = self.inbox().close();
+            let nothing_left = calls.is_empty() && alarms.is_empty() && messages.is_empty();
+            // Their destructors may spawn and call as all foreign code may, so there is another round.
+            calls.into_iter().for_each(|call| self.tolerate(|| drop(call)));
+            alarms.into_iter().for_each(|alarm| self.tolerate(|| drop(alarm)));
+            messages.into_iter().for_each(|message| self.tolerate(|| drop(message)));
+            if nothing_left || ended.is_err() {
+                return ended;
+            }
+        }
+    }
+
+    /// The loop ends and waits for cleanups: whether what runs now is one, or was spawned by one, and may spawn itself.
+    pub(super) fn exempts(&self) -> bool {
+        self.waits_for_cleanups.get()
+            && (self.cleaning.get() || self.current().is_some_and(|task| !task.header().is_ending()))
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+    use crate::kernel::calls::Call;
+    use crate::kernel::{Alarm, Clock, Time, context};
+    use std::rc::Rc;
+
+    /// The end of the loop drops what was not called, and runs none of it.
+    #[test]
+    fn close_drops_callbacks_and_timers_uncalled() {
+        let kernel = Kernel::new(Clock::virtual_time(), None);
+        let _entered = context::enter(&kernel);
+        let held = Rc::new(());
+        for deadline in [Time(0), Time(5), Time::NEVER] {
+            let held = held.clone();
+            kernel.add_timer(deadline, Alarm::Call(Call::Once(Box::new(move || unreachable!("{held:?}")))));
+        }
+        let copy = held.clone();
+        kernel.call_soon(Call::Once(Box::new(move || unreachable!("{copy:?}"))));
+        assert_eq!(Rc::strong_count(&held), 5);
+        assert!(kernel.close().is_ok());
+        assert_eq!((Rc::strong_count(&held), kernel.wakers.len()), (1, 0), "END-1");
+    }
+}
