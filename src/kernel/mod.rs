@@ -425,12 +425,10 @@ impl Kernel {
                 }
             }
             Poll::Ready(false) => {
-                let mut error = unwinding.error;
                 if let Err(payload) = catch_unwind(AssertUnwindSafe(|| self.wakers.drop_future(task))) {
-                    let before = std::mem::replace(&mut error, TaskError::Panicked(Panic::new(payload)));
-                    exceptions::drop_payload(Box::new(before));
+                    unwinding.panicked(payload);
                 }
-                self.fail(task, error);
+                self.fail(task, unwinding.into_error());
             }
         }
     }

@@ -17,6 +17,7 @@
 use super::exceptions;
 use super::task::{Header, Unwinding, Unwound};
 use crate::error::{Panic, TaskError};
+use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::task::{Context, Poll, ready};
 
@@ -25,7 +26,13 @@ impl Unwinding {
         Unwinding { doomed: 0, cleaning: Vec::new(), error: TaskError::Cancelled }
     }
 
-    /// What it has become: the cancellation, or the panic of a cleanup.
+    /// A panic takes the place of the cancellation, or of an earlier panic, the destructor of which may be foreign code.
+    pub(crate) fn panicked(&mut self, payload: Box<dyn Any + Send>) {
+        let before = std::mem::replace(&mut self.error, TaskError::Panicked(Panic::new(payload)));
+        exceptions::drop_payload(Box::new(before));
+    }
+
+    /// What it has become: the cancellation, or the last panic.
     pub(crate) fn into_error(self) -> TaskError {
         self.error
     }
@@ -37,7 +44,7 @@ impl Unwinding {
 
     /// Goes on until a cleanup has to wait, or all is through, or the cancellation was caught, which is the answer.
     ///
-    /// A panic of foreign code takes the place of the cancellation, and does not stop this.
+    /// A panic of foreign code does not stop this.
     pub(crate) fn poll(
         &mut self,
         task: &Header,
@@ -47,10 +54,7 @@ impl Unwinding {
         loop {
             match catch_unwind(AssertUnwindSafe(|| self.poll_once(task, &counts, context))) {
                 Ok(poll) => return poll,
-                Err(payload) => {
-                    let before = std::mem::replace(&mut self.error, TaskError::Panicked(Panic::new(payload)));
-                    exceptions::drop_payload(Box::new(before));
-                }
+                Err(payload) => self.panicked(payload),
             }
         }
     }
