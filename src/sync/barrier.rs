@@ -111,9 +111,6 @@ impl Place for Core {
         &self.waiters
     }
 
-    /// Whatever changes the state notifies the dying too.
-    fn resumed(&self, _: u8) {}
-
     fn describe(&self, _: u8, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "a barrier ({} of {})", self.count.get(), self.parties)
     }

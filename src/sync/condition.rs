@@ -64,9 +64,6 @@ impl Place for Core {
         &self.waiters
     }
 
-    /// `give` gives what the living leave over to the dying.
-    fn resumed(&self, _: u8) {}
-
     fn describe(&self, _: u8, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("a condition")
     }

@@ -51,9 +51,6 @@ impl Place for Core {
         &self.waiters
     }
 
-    /// `set` gives to the dying too, since it has enough for all.
-    fn resumed(&self, _: u8) {}
-
     fn describe(&self, _: u8, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("an event")
     }

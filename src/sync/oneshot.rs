@@ -75,9 +75,6 @@ impl Place for Core {
         &self.receiver
     }
 
-    /// The end of the sender is told to a dying receiver too.
-    fn resumed(&self, _: u8) {}
-
     fn describe(&self, _: u8, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("a oneshot to be sent")
     }

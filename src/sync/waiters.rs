@@ -34,8 +34,8 @@ pub(super) trait Place {
     fn line(&self, line: u8) -> &Waiters;
 
     /// A waiter that was dying waits again. What came meanwhile was not given to it; if there is still something to be given, it
-    /// is to be given now.
-    fn resumed(&self, line: u8);
+    /// is to be given now. Where what is given is told to the dying too, as `Waiters::give` does, there is nothing to do.
+    fn resumed(&self, _line: u8) {}
 
     /// A waiter leaves, and does not come for what it may have been given.
     fn left(&self, _line: u8, _given: bool) {}
