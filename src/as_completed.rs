@@ -1,8 +1,8 @@
 //! Results as they come.
 //!
-//! Each child's done callback, when its turn comes, puts the child's number into a queue, and wakes the first who waits at it. The
-//! queue works as asyncio's does: whoever is woken has no right to what was put in, but looks again, and stands at the end of
-//! the line if somebody else was faster. A place in the line that is given up is passed on.
+//! Each child's done callback, when its turn comes, puts the child's number into a queue, and wakes the first who waits at
+//! it. The queue works as asyncio's does: whoever is woken has no right to what was put in, but looks again, and stands at
+//! the end of the line if somebody else was faster. A place in the line that is given up is passed on.
 //!
 //! ```text
 //!   child ends --> callback: delivered [ 2, 0 ] --> wake the first of the line [ getter, getter ]
@@ -430,8 +430,8 @@ impl<T> AsCompleted<T> {
     /// The future holds what it needs, so that it can be given to a task, and several may wait at once. Each takes its place at
     /// its first poll.
     ///
-    /// Cancel safety: nothing is lost. A result is given out when the future is ready; one that waits no longer leaves its place to
-    /// the next.
+    /// Cancel safety: nothing is lost. A result is given out when the future is ready; one that waits no longer leaves its
+    /// place to the next.
     ///
     /// # Panics
     ///

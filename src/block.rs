@@ -1,8 +1,8 @@
 //! A part of a task's future that can be interrupted without the task: what a timeout and a group are made of.
 //!
 //! An interruption does to the inside what a cancellation does to a task: tasks that are awaited in there are cancelled and
-//! waited for, what is waited in is told, cleanups run, innermost first, and then the future is dropped without another poll. If a
-//! `catch_cancel` in there catches it, the future goes on.
+//! waited for, what is waited in is told, cleanups run, innermost first, and then the future is dropped without another
+//! poll. If a `catch_cancel` in there catches it, the future goes on.
 //!
 //! Inside is what the task has entered and begun to wait for while the block was polled; the task numbers both.
 //!

@@ -1,8 +1,8 @@
 //! What a task still does when it is cancelled: cleanups that await, and going on all the same.
 //!
-//! A cancellation drops a future, and a destructor cannot await. A [`finally`] enters its name in its task as a scope; when the task
-//! is cancelled, the kernel goes through the scopes, innermost first, drops what was being done there, and polls the cleanup
-//! (`kernel/unwind.rs`). The future around them is not polled meanwhile.
+//! A cancellation drops a future, and a destructor cannot await. A [`finally`] enters its name in its task as a scope; when
+//! the task is cancelled, the kernel goes through the scopes, innermost first, drops what was being done there, and polls
+//! the cleanup (`kernel/unwind.rs`). The future around them is not polled meanwhile.
 //!
 //! Body and cleanup have to be `'static`, since the kernel polls the cleanup by itself, and not by way of the futures around it:
 //! through them, whatever stands beside it in a `join!` would be polled too, and a cancelled task would run on.
@@ -22,14 +22,15 @@ use std::task::{Context, Poll, Waker, ready};
 
 /// Runs a future, and a cleanup behind it: when it is ready, when it panics, and when it is cancelled.
 ///
-/// The cleanup is a future that may await. It begins with the first poll of `future` only: what was never begun is not cleaned
-/// up. When the task is cancelled, what is inside is dropped first, then the cleanup runs in the same task, then the scope
-/// around this one has its turn. The task has ended when its last cleanup has, so whoever awaits it, waits for that, and so do a
-/// [`timeout`](crate::timeout()) around it and [`run`](crate::run()) at its end. A [`sleep`](crate::sleep()) that is handed in as a cleanup counts from its making, as always;
-/// in an `async` block it counts from the cleanup.
+/// The cleanup is a future that may await. It begins with the first poll of `future` only: what was never begun is not
+/// cleaned up. When the task is cancelled, what is inside is dropped first, then the cleanup runs in the same task, then the
+/// scope around this one has its turn. The task has ended when its last cleanup has, so whoever awaits it, waits for that,
+/// and so do a [`timeout`](crate::timeout()) around it and [`run`](crate::run()) at its end. A [`sleep`](crate::sleep())
+/// that is handed in as a cleanup counts from its making, as always; in an `async` block it counts from the cleanup.
 ///
-/// A cancellation that comes while the cleanup runs ends the cleanup; behind a future that was ready, that is the first one. Dropped without a cancellation, in a `select!` that something else has won
-/// for example, it hands the cleanup over to a task of its own.
+/// A cancellation that comes while the cleanup runs ends the cleanup; behind a future that was ready, that is the first one.
+/// Dropped without a cancellation, in a `select!` that something else has won for example, it hands the cleanup over to a
+/// task of its own.
 ///
 /// Cancel safety: that is what it is for.
 ///
@@ -116,8 +117,8 @@ struct Parts<F, C> {
     poller: Poller,
 }
 
-/// Who polls a scope, if it is not the task itself but something in the task with a waker of its own, `FuturesUnordered` for example: it
-/// does not know that the scope has something to say when the kernel has unwound it.
+/// Who polls a scope, if it is not the task itself but something in the task with a waker of its own, `FuturesUnordered` for
+/// example: it does not know that the scope has something to say when the kernel has unwound it.
 #[derive(Default)]
 struct Poller(Cell<Option<Waker>>);
 
@@ -260,8 +261,8 @@ impl<F: Future, C: Future<Output = ()>> Drop for Finally<F, C> {
     }
 }
 
-/// A cleanup in a task of its own. The task is in its scope from the beginning, so that the first cancellation, the one at the end
-/// of `run` for example, lets the cleanup go on, as if its own task had been cancelled. The second ends it.
+/// A cleanup in a task of its own. The task is in its scope from the beginning, so that the first cancellation, the one at
+/// the end of `run` for example, lets the cleanup go on, as if its own task had been cancelled. The second ends it.
 struct HandedOver<C: Future<Output = ()> + 'static>(Rc<Parts<std::future::Ready<()>, C>>);
 
 impl<C: Future<Output = ()> + 'static> HandedOver<C> {
@@ -294,9 +295,9 @@ impl<F: Future, C: Future<Output = ()>> fmt::Debug for Finally<F, C> {
 
 /// Runs a future in the current task and survives its cancellation: the future is dropped, and this gives [`Cancelled`].
 ///
-/// The task goes on behind it, in the same step, and is not cancelled any more, but [`cancelling`](crate::Task::cancelling) still
-/// counts the request; [`uncancel`](crate::Task::uncancel) takes it back. Cleanups inside of the future run first. An interruption by a timeout
-/// around it is caught as well. What the future awaited is cancelled, as always.
+/// The task goes on behind it, in the same step, and is not cancelled any more, but [`cancelling`](crate::Task::cancelling)
+/// still counts the request; [`uncancel`](crate::Task::uncancel) takes it back. Cleanups inside of the future run first. An
+/// interruption by a timeout around it is caught as well. What the future awaited is cancelled, as always.
 ///
 /// To pass the cancellation on after all, [`cancel`](crate::TaskRef::cancel) the current task.
 ///

@@ -26,9 +26,10 @@ use std::time::{Duration, Instant};
 /// [`run`](Self::run) drives it to the end of a program. A host that has a loop of its own calls [`turn`](Self::turn) instead,
 /// which never blocks, and [`next_deadline`](Self::next_deadline) to know when to come back.
 ///
-/// Neither `Send` nor `Sync`. Several loops may live on a thread, but only one of them turns at a time. Dropping a loop cancels its
-/// tasks; all futures are dropped when that is over (END-1). Callbacks in the ready queue may still be called while tasks end,
-/// timers do not fire any more. A loop cannot be dropped inside of its own turn: `run` and `turn` borrow it.
+/// Neither `Send` nor `Sync`. Several loops may live on a thread, but only one of them turns at a time. Dropping a loop
+/// cancels its tasks; all futures are dropped when that is over (END-1). Callbacks in the ready queue may still be called
+/// while tasks end, timers do not fire any more. A loop cannot be dropped inside of its own turn: `run` and `turn` borrow
+/// it.
 ///
 /// ```compile_fail,E0505
 /// let event_loop = onelane::EventLoop::new();
@@ -214,11 +215,12 @@ impl Builder {
         self
     }
 
-    /// Debug mode: a step or callback that takes 100 ms or longer is told of, with the task's name, where it was spawned, and what it
-    /// waits for now. Unless this says otherwise, it is on if the environment variable `ONELANE_DEBUG` is set and not empty.
+    /// Debug mode: a step or callback that takes 100 ms or longer is told of, with the task's name, where it was spawned,
+    /// and what it waits for now. Unless this says otherwise, it is on if the environment variable `ONELANE_DEBUG` is set
+    /// and not empty.
     ///
-    /// What else asyncio's debug mode shows needs none here: a task always knows where it was spawned, and what must not leave the
-    /// loop's thread is not `Send`, so a call from the wrong thread does not compile.
+    /// What else asyncio's debug mode shows needs none here: a task always knows where it was spawned, and what must not
+    /// leave the loop's thread is not `Send`, so a call from the wrong thread does not compile.
     ///
     /// asyncio: `set_debug`, `run(debug=True)`, `PYTHONASYNCIODEBUG`.
     ///
@@ -310,10 +312,11 @@ impl Builder {
     /// the main task as well; and the value, if the main task has one all the same. The second Ctrl-C kills the process, also
     /// when the loop's thread is stuck in a computation. Once the main task has ended, `SIGINT` does what it did before.
     ///
-    /// It reaches the main task at the beginning of a turn, some moments after the key was pressed. If several loops ask for it, the
-    /// first Ctrl-C is for all whose main tasks run. A listener of [`signals::listen(SIGINT)`](crate::signals::listen) hears
-    /// the first as well, and does not keep the second from killing. On a virtual clock a deadlock is reported, whether
-    /// somebody could press Ctrl-C or not. [`turn`](EventLoop::turn) has no main task, and nothing to do with this.
+    /// It reaches the main task at the beginning of a turn, some moments after the key was pressed. If several loops ask for
+    /// it, the first Ctrl-C is for all whose main tasks run. A listener of
+    /// [`signals::listen(SIGINT)`](crate::signals::listen) hears the first as well, and does not keep the second from
+    /// killing. On a virtual clock a deadlock is reported, whether somebody could press Ctrl-C or not.
+    /// [`turn`](EventLoop::turn) has no main task, and nothing to do with this.
     ///
     /// What `SIGINT` did before is its default, unless it was ignored, as for a program in the background of a script, or
     /// handled by others, when a process first asked for this. Linux tells that; on other systems it is taken to have been at its
@@ -635,9 +638,9 @@ impl EventLoop {
     ///
     /// # Panics
     ///
-    /// With the panic of `main`, if it panics. If a loop is running on this thread. If the main task was cancelled, by Ctrl-C too. On a
-    /// virtual clock, if the program cannot go on; the message has the report. If tasks that are dropped at the end go on
-    /// spawning tasks for a thousand rounds: those of the last round are leaked.
+    /// With the panic of `main`, if it panics. If a loop is running on this thread. If the main task was cancelled, by
+    /// Ctrl-C too. On a virtual clock, if the program cannot go on; the message has the report. If tasks that are dropped at
+    /// the end go on spawning tasks for a thousand rounds: those of the last round are leaked.
     ///
     /// # Examples
     ///

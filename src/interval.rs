@@ -148,7 +148,8 @@ impl Interval {
     fn new(kernel: &Kernel, asked: &str, start: Time, period: Duration) -> Self {
         assert!(
             !period.is_zero(),
-            "{asked} was called with a period of zero, and would tick for ever at one moment; give a longer one, or use yield_now()"
+            "{asked} was called with a period of zero, and would tick for ever at one moment; give a longer one, \
+             or use yield_now()"
         );
         Interval { sleep: Sleep::new(kernel, start), due: start, period, behavior: MissedTickBehavior::default() }
     }

@@ -21,11 +21,14 @@
 //!
 //! - Running: [`run()`], [`try_run`], [`EventLoop`] (with [`turn`](EventLoop::turn) for hosts), [`Remote`] for other threads.
 //! - Tasks: [`spawn()`], [`task::Builder`], [`Task`], [`TaskRef`], [`TaskError`], [`current_task`], [`all_tasks`].
-//! - Several at once: [`gather()`], [`try_gather`], [`gather!`], [`wait()`], [`try_wait`], [`as_completed()`], [`task_group()`], [`try_task_group`].
-//! - Time: [`sleep()`], [`sleep_until`], [`timeout()`], [`timeout_at`], [`Deadline`], [`wait_for`], [`interval()`], [`yield_now()`], [`time()`].
+//! - Several at once: [`gather()`], [`try_gather`], [`gather!`], [`wait()`], [`try_wait`], [`as_completed()`],
+//!   [`task_group()`], [`try_task_group`].
+//! - Time: [`sleep()`], [`sleep_until`], [`timeout()`], [`timeout_at`], [`Deadline`], [`wait_for`], [`interval()`],
+//!   [`yield_now()`], [`time()`].
 //! - Cancellation: [`Task::cancel`], [`shield()`], [`finally`], [`catch_cancel`].
 //! - Callbacks: [`Task::add_done_callback`], [`call_soon`], [`call_later`], [`call_at`].
-//! - What tasks share: [`Promise`], [`task_local!`]; [`sync`], with events, locks, conditions, semaphores, barriers, queues and channels.
+//! - What tasks share: [`Promise`], [`task_local!`]; [`sync`], with events, locks, conditions, semaphores, barriers, queues
+//!   and channels.
 //! - With the feature `threads`: `to_thread`, which calls a blocking function on another thread.
 //! - With the feature `signals`, on Unix: `Builder::cancel_on_ctrl_c`, and `signals::listen`.
 //!
@@ -33,7 +36,8 @@
 //!
 //! 1. A turn steps what was ready when it began. What becomes ready meanwhile waits for the next turn.
 //! 2. Dropping a [`Task`] lets it run on. Dropping an await of it that has begun cancels it.
-//! 3. Cancelling a task drops its future at its next turn; what it awaits is cancelled first, and each [`finally`] in it cleans up.
+//! 3. Cancelling a task drops its future at its next turn; what it awaits is cancelled first, and each [`finally`] in it
+//!    cleans up.
 //! 4. A failure of yours is a value, the end of a task is a [`TaskError`], misuse is a panic that says what to do.
 //!
 //! Tags such as READY-2 or END-1 name the invariants of `docs/architecture.md`.

@@ -4,8 +4,8 @@
 //! awaits, and done callbacks. At the end they are woken and queued in the order in which they came, so awaits and callbacks mix
 //! as they do at the end of a task.
 //!
-//! A promise has no row in the loop's table, and belongs to no loop: each of its waiters knows the loop in which it waits. Wakers,
-//! callbacks and values are foreign code, and nothing is borrowed while they run. Next: `shield.rs`.
+//! A promise has no row in the loop's table, and belongs to no loop: each of its waiters knows the loop in which it waits.
+//! Wakers, callbacks and values are foreign code, and nothing is borrowed while they run. Next: `shield.rs`.
 
 use crate::current::{Record, running};
 use crate::error::TaskError;
@@ -31,9 +31,9 @@ use std::task::{Context, Poll, Waker};
 /// **A cancellation of a task that awaits a promise cancels the promise, at the moment of `cancel()`, and with it all who await
 /// it; so does dropping an await that has begun.** [`shield(&promise)`](crate::shield()) keeps it from that.
 ///
-/// It may be made anywhere on the thread, and awaited in any loop of the thread. An await keeps the promise alive, not a way to set
-/// it: if the last handle is dropped while a task awaits it, that task waits for ever, which a virtual clock reports. Callbacks do
-/// not keep it alive: a pending promise that nobody holds or awaits drops its callbacks uncalled.
+/// It may be made anywhere on the thread, and awaited in any loop of the thread. An await keeps the promise alive, not a way
+/// to set it: if the last handle is dropped while a task awaits it, that task waits for ever, which a virtual clock reports.
+/// Callbacks do not keep it alive: a pending promise that nobody holds or awaits drops its callbacks uncalled.
 ///
 /// A failure of yours is a value: `Promise<Result<T, E>>` takes the place of `set_exception`.
 ///

@@ -159,8 +159,8 @@ impl Spawn for Remote {
 
 /// A task that was spawned from another thread.
 ///
-/// A future, which may be awaited on any executor, or waited for with [`wait`](Self::wait). Dropping it lets the task run on. If the
-/// loop is dropped first, the task counts as cancelled.
+/// A future, which may be awaited on any executor, or waited for with [`wait`](Self::wait). Dropping it lets the task run
+/// on. If the loop is dropped first, the task counts as cancelled.
 ///
 /// # Examples
 ///

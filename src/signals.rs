@@ -1,7 +1,7 @@
 //! Signals of the operating system: Ctrl-C that ends a program in order, and [`listen`] for any other.
 //!
-//! Behind the feature `signals`, which is off by default, and on Unix alone. There is one thread for them, "onelane-signals", which is
-//! started when a process first asks for a signal.
+//! Behind the feature `signals`, which is off by default, and on Unix alone. There is one thread for them,
+//! "onelane-signals", which is started when a process first asks for a signal.
 //!
 //! [`Builder::cancel_on_ctrl_c`](crate::Builder::cancel_on_ctrl_c) makes a loop that ends in order:
 //!
@@ -60,15 +60,15 @@ pub use signal_hook::consts::{
 /// beginning of a turn, some moments after it was sent, and at most once a turn. With the last listener of a signal its
 /// default action comes back, if it had that before.
 ///
-/// On a virtual clock, the loop waits for signals instead of reporting a deadlock as long as a listener is there; its clock jumps all
-/// the same.
+/// On a virtual clock, the loop waits for signals instead of reporting a deadlock as long as a listener is there; its clock
+/// jumps all the same.
 ///
 /// asyncio: `loop.add_signal_handler(signal, callback)`; dropping the listener is `remove_signal_handler`.
 ///
 /// # Errors
 ///
-/// If there is no such signal, if nobody can listen for it (`SIGKILL`, `SIGSTOP`, `SIGILL`, `SIGFPE`, `SIGSEGV`), or if the thread
-/// for signals could not be started.
+/// If there is no such signal, if nobody can listen for it (`SIGKILL`, `SIGSTOP`, `SIGILL`, `SIGFPE`, `SIGSEGV`), or if the
+/// thread for signals could not be started.
 ///
 /// # Panics
 ///
@@ -504,8 +504,8 @@ impl Watched {
     }
 }
 
-/// Whether a signal is neither ignored nor handled, as Linux tells it; elsewhere nobody can be asked without unsafe code, and it is
-/// taken for granted.
+/// Whether a signal is neither ignored nor handled, as Linux tells it; elsewhere nobody can be asked without unsafe code,
+/// and it is taken for granted.
 fn is_default(signal: i32) -> bool {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let in_mask = |name: &str| {

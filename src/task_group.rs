@@ -31,8 +31,8 @@ use std::task::{Context, Poll, Waker, ready};
 /// changes nothing about that. `body` is not polled meanwhile, and what it holds is dropped behind the children.
 ///
 /// Cancel safety: errors of children are lost with a group that is cancelled, interrupted or dropped; their panics go to the
-/// exception handler then. (asyncio raises them in place of the cancellation.) Dropped without a cancellation, in a `select!` that something else has won for example, it cancels the
-/// children and cannot wait for their end.
+/// exception handler then. (asyncio raises them in place of the cancellation.) Dropped without a cancellation, in a
+/// `select!` that something else has won for example, it cancels the children and cannot wait for their end.
 ///
 /// asyncio: `async with TaskGroup() as group: ...`.
 ///
@@ -352,8 +352,8 @@ impl<E> Awaited for State<E> {
 }
 
 impl<E: 'static> TaskGroup<E> {
-    /// Starts a child, as [`spawn`](crate::spawn()) does. While the group ends because of a failure or a cancellation, the child is cancelled
-    /// at once.
+    /// Starts a child, as [`spawn`](crate::spawn()) does. While the group ends because of a failure or a cancellation, the
+    /// child is cancelled at once.
     ///
     /// asyncio: `TaskGroup.create_task(coro)`.
     ///

@@ -57,8 +57,8 @@ macro_rules! task_local {
 ///
 /// # Cost
 ///
-/// As long as no variable was set in a loop, a spawn costs one look at a flag; then it counts the values up. `set` copies the list of
-/// the task's values; `get` searches it.
+/// As long as no variable was set in a loop, a spawn costs one look at a flag; then it counts the values up. `set` copies
+/// the list of the task's values; `get` searches it.
 ///
 /// # Examples
 ///

@@ -371,8 +371,8 @@ impl Deadline {
         Timeout { block: Block::new(future.into_future()), limit: self.limit.clone() }
     }
 
-    /// Puts the deadline off, brings it forward, or takes it away with `None`. A moment that has passed is up in the next turn. False
-    /// if it is too late: the time was up, or the future was faster, or the loop has gone.
+    /// Puts the deadline off, brings it forward, or takes it away with `None`. A moment that has passed is up in the next
+    /// turn. False if it is too late: the time was up, or the future was faster, or the loop has gone.
     ///
     /// asyncio: `Timeout.reschedule(when)`, which raises where this is false, and before the block is entered.
     ///

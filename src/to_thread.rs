@@ -20,8 +20,8 @@ use std::task::{Context, Poll, ready};
 /// Nothing begins before this is awaited. What the function captures goes to the other thread, and what it returns comes back,
 /// so both have to be `Send`.
 ///
-/// On a virtual clock, the loop waits for the function instead of reporting a deadlock; its clock jumps all the same, so a timeout
-/// around this expires at once if there is nothing else to do.
+/// On a virtual clock, the loop waits for the function instead of reporting a deadlock; its clock jumps all the same, so a
+/// timeout around this expires at once if there is nothing else to do.
 ///
 /// Cancel safety: **a function that runs cannot be stopped**. Dropping this lets it run on, and drops its result there. If no
 /// thread of the pool has come to it yet, it is never called.

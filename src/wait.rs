@@ -110,8 +110,8 @@ pub enum ReturnWhen {
 
 /// Waits for tasks, and gives back those that are done and those that are pending, both in the order of the arguments.
 ///
-/// It takes tasks alone; a future has to be [spawned](crate::spawn()) first. It never fails because a task does, and never cancels
-/// one, not even when it is cancelled itself, or when its time is up. A task that is given twice counts once.
+/// It takes tasks alone; a future has to be [spawned](crate::spawn()) first. It never fails because a task does, and never
+/// cancels one, not even when it is cancelled itself, or when its time is up. A task that is given twice counts once.
 ///
 /// Cancel safety: nothing is lost if the tasks are given as `&task`. Tasks that were given by value run on, without a handle.
 ///

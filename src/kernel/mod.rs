@@ -380,8 +380,8 @@ impl Kernel {
         }
     }
 
-    /// A step of a task that was cancelled: its cleanups come first, innermost first (`unwind.rs`), then its future is dropped. If the
-    /// cancellation is caught on the way, the step goes on.
+    /// A step of a task that was cancelled: its cleanups come first, innermost first (`unwind.rs`), then its future is
+    /// dropped. If the cancellation is caught on the way, the step goes on.
     #[inline(never)]
     fn unwind(&self, task: &Rc<dyn AnyTask>) {
         let header = task.header();
@@ -455,8 +455,8 @@ impl Kernel {
         if let Some(others) = others {
             others.into_values().for_each(|then| self.tell(then));
         }
-        // Last, since this may drop what is foreign, an outcome that nobody wants for one, and what its destructor does is its own
-        // affair.
+        // Last, since this may drop what is foreign, an outcome that nobody wants for one, and what its destructor does is
+        // its own affair.
         if self.has_locals.get() {
             self.tolerate(|| drop(header.take_locals()));
         }

@@ -3,12 +3,12 @@
 //! ```text
 //!   cancel    all tasks, those that are spawned from now on too
 //!   turn      until none is left; a virtual clock stands still
-//!   unblock   nothing is ready, and tasks are left: force those whose awaits have all ended; or rest, and go through one turn as on
-//!             any day, if cleanups wait; or break circles; or cancel what resists once more
+//!   unblock   nothing is ready, and tasks are left: force those whose awaits have all ended; or rest, and go through one turn
+//!             as on any day, if cleanups wait; or break circles; or cancel what resists once more
 //! ```
 //!
-//! While the loop waits for cleanups, what they spawn runs too. A loop that is dropped waits for nobody. Either way it gives up on
-//! tasks that spawn tasks for ever.
+//! While the loop waits for cleanups, what they spawn runs too. A loop that is dropped waits for nobody. Either way it gives
+//! up on tasks that spawn tasks for ever.
 //!
 //! Does not know who asks for the end. Next: `context.rs`.
 

@@ -18,8 +18,8 @@
 //!   5 Wakers::wake           6 Wakers::switch
 //! ```
 //!
-//! Between its cancellation and its end a task may be unwinding (`unwind.rs`): it is queued, running and waiting as before, but its
-//! steps poll cleanups.
+//! Between its cancellation and its end a task may be unwinding (`unwind.rs`): it is queued, running and waiting as before,
+//! but its steps poll cleanups.
 //!
 //! `QUEUED` and `WAITING` are `Header::life`, `RUNNING` is the one task of `Wakers::running`, `DONE` is `Header::ending`.
 //!
@@ -152,8 +152,8 @@ pub(crate) trait Awaited {
 
 /// A part of a task's future that a cancellation does not just drop: it cleans up, or goes on behind it.
 pub(crate) trait Scope {
-    /// A cancellation has come to this scope, and those inside of it are through. If it comes by a panic of a cleanup, it is not to be
-    /// caught.
+    /// A cancellation has come to this scope, and those inside of it are through. If it comes by a panic of a cleanup, it is
+    /// not to be caught.
     fn unwind(&self, panicked: bool) -> Unwound;
 
     /// Drops what was polled here so far, in which the cancellation arose. Called after `unwind` has answered

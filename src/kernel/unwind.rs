@@ -7,8 +7,8 @@
 //!   again, while d cleans up, in a scope e of that cleanup:   e, then d's cleanup is dropped, then a
 //! ```
 //!
-//! A task knows the scopes that it has entered and not left, by ascending numbers: whatever lies inside of a scope was entered after
-//! it. The future around the scopes is not polled meanwhile, so a cancelled task runs no line of its body.
+//! A task knows the scopes that it has entered and not left, by ascending numbers: whatever lies inside of a scope was
+//! entered after it. The future around the scopes is not polled meanwhile, so a cancelled task runs no line of its body.
 //!
 //! The same way goes an interruption of a part of a task, the end of a timeout for one: then only the scopes inside count.
 //!

@@ -1,7 +1,8 @@
 //! The waker table: a row for each living task, and wakers that are the numbers of rows.
 //!
-//! A waker's data pointer is a `Token`. Cloning and dropping a waker do nothing. A wake on the loop's own thread, inside of a
-//! turn, finds the row, compares the token, and pushes the task into the ready queue: no count, no lock, no atomic operation. A wake from anywhere else goes to the inbox of the token's lane, and comes back here when the loop drains it.
+//! A waker's data pointer is a `Token`. Cloning and dropping a waker do nothing. A wake on the loop's own thread, inside of
+//! a turn, finds the row, compares the token, and pushes the task into the ready queue: no count, no lock, no atomic
+//! operation. A wake from anywhere else goes to the inbox of the token's lane, and comes back here when the loop drains it.
 //!
 //! ```text
 //!   thread_local HOME ----> Wakers { rows: [ token | task ], ready: [ task task task ] }

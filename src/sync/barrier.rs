@@ -9,9 +9,9 @@
 //!     any state, abort: BROKEN, until reset
 //! ```
 //!
-//! One line holds those who have come and those who come while it drains or is reset; whoever is notified looks at the state, and goes
-//! to the end of the line if it is not its time. asyncio builds this on a condition whose lock is never contended, so
-//! here is none.
+//! One line holds those who have come and those who come while it drains or is reset; whoever is notified looks at the
+//! state, and goes to the end of the line if it is not its time. asyncio builds this on a condition whose lock is never
+//! contended, so here is none.
 
 use crate::sync::waiters::{Place, Ticket, Waiters};
 use std::cell::Cell;
@@ -137,8 +137,8 @@ impl Barrier {
         Barrier { core: Rc::new(core) }
     }
 
-    /// Waits until as many have come as the barrier has parties. Gives the number of those who were there when it came: in a round
-    /// from which nobody has gone away, each has its own.
+    /// Waits until as many have come as the barrier has parties. Gives the number of those who were there when it came: in a
+    /// round from which nobody has gone away, each has its own.
     ///
     /// Cancel safety: who is cancelled has not come; the others wait on for somebody in its place.
     ///

@@ -37,8 +37,8 @@ const NAME: &str = "a channel";
 
 /// A channel that holds at most so many messages: who sends waits while it is full.
 ///
-/// When all senders have been dropped, the receiver gets what is left, and then `None`. When the receiver has been dropped, the messages
-/// that are left are dropped, and who sends gets its message back.
+/// When all senders have been dropped, the receiver gets what is left, and then `None`. When the receiver has been dropped,
+/// the messages that are left are dropped, and who sends gets its message back.
 ///
 /// asyncio has none; it is a `Queue` that is shut down when one side has gone.
 ///

@@ -1,7 +1,7 @@
 //! Waiting until somebody says that what a lock guards has changed.
 //!
-//! A condition has its lock. Who waits gives its guard away and gets one back; who notifies shows a guard. So what asyncio checks when
-//! the program runs (the lock has to be held), the compiler checks.
+//! A condition has its lock. Who waits gives its guard away and gets one back; who notifies shows a guard. So what asyncio
+//! checks when the program runs (the lock has to be held), the compiler checks.
 
 use crate::sync::lock::{Lock, LockAcquire, LockGuard};
 use crate::sync::waiters::{Place, Ticket, Waiters};
@@ -12,9 +12,9 @@ use std::task::{Context, Poll, ready};
 
 /// A value under a lock, and tasks that wait until it has changed.
 ///
-/// To wait is to release the lock, to be notified, and to take the lock again, so several may wait at once. Who comes back looks at
-/// the value again: others may have been there first, and a notification may be one too many, because a wait that is given up
-/// passes one on.
+/// To wait is to release the lock, to be notified, and to take the lock again, so several may wait at once. Who comes back
+/// looks at the value again: others may have been there first, and a notification may be one too many, because a wait that
+/// is given up passes one on.
 ///
 /// asyncio: `Condition`. `async with condition:` is `let guard = condition.lock().await;`, and a condition without a value is
 /// `Condition::default()`.
@@ -159,8 +159,8 @@ impl<T> Condition<T> {
 
     /// Releases the lock, waits until it is notified, and takes the lock again.
     ///
-    /// Cancel safety: a wait that is given up leaves the lock released (asyncio takes it once more, only to release it), and notifies
-    /// one other in its place, whether it had been notified or not.
+    /// Cancel safety: a wait that is given up leaves the lock released (asyncio takes it once more, only to release it), and
+    /// notifies one other in its place, whether it had been notified or not.
     ///
     /// asyncio: `Condition.wait()`.
     ///
@@ -170,8 +170,8 @@ impl<T> Condition<T> {
     ///
     /// # Cost
     ///
-    /// An allocation; one more if the lock is not free afterwards. The waiter is stepped in the turn after the notification, and if it
-    /// then has to wait for the lock, in the turn after its release.
+    /// An allocation; one more if the lock is not free afterwards. The waiter is stepped in the turn after the notification,
+    /// and if it then has to wait for the lock, in the turn after its release.
     ///
     /// # Examples
     ///
@@ -204,8 +204,8 @@ impl<T> Condition<T> {
         ConditionWait { core: self.core.clone(), stage: Stage::Holding(guard), ticket: Ticket::default() }
     }
 
-    /// Waits until the value satisfies `predicate`: asks it first, and again after each notification, always under the lock. Does not
-    /// pause if it is satisfied at once.
+    /// Waits until the value satisfies `predicate`: asks it first, and again after each notification, always under the lock.
+    /// Does not pause if it is satisfied at once.
     ///
     /// Cancel safety: as of [`wait`](Condition::wait).
     ///
@@ -260,8 +260,8 @@ impl<T> Condition<T> {
         self.notify(guard, 1);
     }
 
-    /// Notifies the first `count` that wait, or as many as there are. They go on when they have the lock, so not before the guard is
-    /// dropped. Nothing is kept for those who come later.
+    /// Notifies the first `count` that wait, or as many as there are. They go on when they have the lock, so not before the
+    /// guard is dropped. Nothing is kept for those who come later.
     ///
     /// asyncio: `Condition.notify(n)`.
     ///

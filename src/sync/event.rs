@@ -11,8 +11,8 @@ use std::task::{Context, Poll, ready};
 
 /// A flag that tasks can wait for: once it is set, all of them go on.
 ///
-/// Whoever waits when it is set goes on, even if it is cleared before that task is stepped. Who comes while it is set does not wait
-/// at all, and so goes before those that were woken.
+/// Whoever waits when it is set goes on, even if it is cleared before that task is stepped. Who comes while it is set does
+/// not wait at all, and so goes before those that were woken.
 ///
 /// asyncio: `Event`.
 ///

@@ -1,7 +1,7 @@
 //! One at a time, across awaits.
 //!
-//! A lock that is released is not handed over: it is free until the first in line is stepped and takes it. But who comes meanwhile
-//! stands in line behind it, so nobody overtakes.
+//! A lock that is released is not handed over: it is free until the first in line is stepped and takes it. But who comes
+//! meanwhile stands in line behind it, so nobody overtakes.
 //!
 //! The value stands in a box, which the guard takes along and puts back. That needs no `unsafe`, and lets a guard own its lock.
 //!
@@ -17,9 +17,9 @@ use std::task::{Context, Poll, ready};
 
 /// A value that one task at a time can use, also across awaits.
 ///
-/// On one thread, what is done between two awaits is done alone anyway; a lock is for what has to stay together across an await. It
-/// is fair: first come, first served. It is not re-entrant: a task that locks it twice waits for itself. It belongs to no task, so a
-/// guard may be handed on.
+/// On one thread, what is done between two awaits is done alone anyway; a lock is for what has to stay together across an
+/// await. It is fair: first come, first served. It is not re-entrant: a task that locks it twice waits for itself. It
+/// belongs to no task, so a guard may be handed on.
 ///
 /// asyncio: `Lock`. With a guard in place of `release()`, and a value if you like; without one it is `Lock::new(())`, or
 /// `Lock::default()`.
@@ -185,7 +185,8 @@ impl<T> Lock<T> {
         LockAcquire { lock: self, acquiring: Acquiring::new(&self.raw) }
     }
 
-    /// As [`lock`](Lock::lock), with a guard that keeps the lock alive and has no lifetime, so that it may be given to another task.
+    /// As [`lock`](Lock::lock), with a guard that keeps the lock alive and has no lifetime, so that it may be given to
+    /// another task.
     ///
     /// # Panics
     ///

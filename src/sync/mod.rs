@@ -1,15 +1,15 @@
 //! What tasks share: events, locks, conditions, semaphores, barriers, queues, channels.
 //!
-//! All of it is for one thread: there is no atomic in here and no mutex, and nothing is `Send`. All of it may be made outside of a
-//! loop, used in one loop after another, and dropped when the loop has gone. To share it between tasks, put it into an
-//! [`Rc`](std::rc::Rc).
+//! All of it is for one thread: there is no atomic in here and no mutex, and nothing is `Send`. All of it may be made
+//! outside of a loop, used in one loop after another, and dropped when the loop has gone. To share it between tasks, put it
+//! into an [`Rc`](std::rc::Rc).
 //!
-//! The order is asyncio's, to the letter. What was waited for wakes the waiter directly: it is stepped in the next turn. A wait that
-//! has nothing to wait for does not pause. All lines are first come, first served.
+//! The order is asyncio's, to the letter. What was waited for wakes the waiter directly: it is stepped in the next turn. A
+//! wait that has nothing to wait for does not pause. All lines are first come, first served.
 //!
-//! A waiter that is cancelled does not count from the moment of the cancellation: a lock for which only cancelled tasks wait is free,
-//! and no permit, item or notification is given to them. What a task had been given before that, it passes on when it is
-//! dropped.
+//! A waiter that is cancelled does not count from the moment of the cancellation: a lock for which only cancelled tasks wait
+//! is free, and no permit, item or notification is given to them. What a task had been given before that, it passes on when
+//! it is dropped.
 //!
 //! ```
 //! use onelane::{EventLoop, sync::Queue};

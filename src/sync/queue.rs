@@ -1,8 +1,8 @@
 //! Handing items from tasks to tasks.
 //!
-//! As in asyncio, an item that is put wakes the first getter, but is not kept for it: whoever is stepped first takes it, and a getter
-//! that finds nothing goes to the end of the line. A getter that was woken and is dropped wakes the next. The same holds for putters and
-//! room.
+//! As in asyncio, an item that is put wakes the first getter, but is not kept for it: whoever is stepped first takes it, and
+//! a getter that finds nothing goes to the end of the line. A getter that was woken and is dropped wakes the next. The same
+//! holds for putters and room.
 //!
 //! The part that counts and wakes knows no items (`Core`), the part that holds items knows no waiters (`Items`).
 //!
@@ -83,15 +83,15 @@ pub struct LifoQueue<T> {
 
 /// A [`Queue`] that gives the smallest item first, and is otherwise the same: it derefs to one.
 ///
-/// Of equal items, those that came first are given first. asyncio leaves that open, so this is a refinement. For the largest first,
-/// put [`Reverse`](std::cmp::Reverse).
+/// Of equal items, those that came first are given first. asyncio leaves that open, so this is a refinement. For the largest
+/// first, put [`Reverse`](std::cmp::Reverse).
 ///
 /// asyncio: `PriorityQueue`.
 ///
 /// # Panics
 ///
-/// `put`, `get` and their likes, if a comparison of items panics, or uses this queue. Then the item that was being got is dropped, all
-/// others stay, and their order is not known.
+/// `put`, `get` and their likes, if a comparison of items panics, or uses this queue. Then the item that was being got is
+/// dropped, all others stay, and their order is not known.
 ///
 /// # Examples
 ///
@@ -389,8 +389,8 @@ impl<T> Queue<T> {
     ///
     /// # Cost
     ///
-    /// Nothing beside the place for the item if there is room, else an allocation; the putter is stepped in the turn after an item was
-    /// taken.
+    /// Nothing beside the place for the item if there is room, else an allocation; the putter is stepped in the turn after
+    /// an item was taken.
     ///
     /// # Examples
     ///
@@ -673,7 +673,8 @@ impl<T> Queue<T> {
         QueueJoin { core: self.core.clone(), ticket: Ticket::default(), over: false }
     }
 
-    /// Ends the queue: from now on nothing can be put, and when it is empty, nothing can be got. All that wait are woken to see that.
+    /// Ends the queue: from now on nothing can be put, and when it is empty, nothing can be got. All that wait are woken to
+    /// see that.
     ///
     /// If `immediate`, the items that are left are dropped and count as done. Otherwise they can still be got.
     ///

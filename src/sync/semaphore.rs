@@ -331,9 +331,9 @@ impl BoundedSemaphore {
 
     /// Gives back a permit that was [forgotten](Permit::forget).
     ///
-    /// To give back one that was not taken, or one whose guard will give it back, is a mistake in the program's counting and not
-    /// something to be handled, so it is a panic, where asyncio raises `ValueError`. asyncio notices it when the count is full, we
-    /// notice it at once, and so the drop of a [`Permit`] never fails.
+    /// To give back one that was not taken, or one whose guard will give it back, is a mistake in the program's counting and
+    /// not something to be handled, so it is a panic, where asyncio raises `ValueError`. asyncio notices it when the count
+    /// is full, we notice it at once, and so the drop of a [`Permit`] never fails.
     ///
     /// asyncio: `BoundedSemaphore.release()`.
     ///
@@ -471,8 +471,8 @@ impl fmt::Debug for SemaphoreAcquire {
     }
 }
 
-/// One permit of a [`Semaphore`], which goes back when this is dropped. It keeps the semaphore's count alive and has no lifetime, so
-/// it may be given to another task.
+/// One permit of a [`Semaphore`], which goes back when this is dropped. It keeps the semaphore's count alive and has no
+/// lifetime, so it may be given to another task.
 ///
 /// # Examples
 ///

@@ -40,8 +40,8 @@ pub(super) trait Place {
     /// A waiter leaves, and does not come for what it may have been given.
     fn left(&self, _line: u8, _given: bool) {}
 
-    /// Whether a waiter that is not going to come for long leaves the line, and enters it anew if it comes after all. Where what is
-    /// given is there for all, it may stay.
+    /// Whether a waiter that is not going to come for long leaves the line, and enters it anew if it comes after all. Where
+    /// what is given is there for all, it may stay.
     fn gives_way(&self, _line: u8) -> bool {
         false
     }
