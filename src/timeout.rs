@@ -56,6 +56,9 @@ impl From<Elapsed> for std::io::Error {
 /// have ended. A value that comes in the same turn as the end of the time, but behind it, is lost. With a duration of zero
 /// the future is polled once, and the time is up in the next turn.
 ///
+/// Cleanups inside ([`finally`](crate::finally())) that begin because of that are waited for, however long they take. One that a
+/// cancellation has begun before, or a timeout around this one, ends when the time is up.
+///
 /// Cancel safety: that of the future inside.
 ///
 /// asyncio: `timeout(delay)`.
