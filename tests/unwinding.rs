@@ -561,3 +561,39 @@ fn wait_behind_a_timeout_for_all_that_clean_up() {
     });
     assert_eq!(trace.take(), ["a ends", "b ends", "over"]);
 }
+
+/// A task that is ending cleans up by itself. Who no longer waits for it does not cancel it again, and so does not end its cleanup.
+#[test]
+fn give_up_an_await_and_a_gather_of_a_task_that_cleans_up() {
+    let trace = Trace::new();
+    virtual_loop().run(async {
+        for way in ["await", "gather"] {
+            let task = spawn(stuck(&trace, "cleanup", 10));
+            let asked = task.task_ref();
+            yield_now().await;
+            task.cancel();
+            yield_now().await;
+            let waits = if way == "await" {
+                task.into_future().map(drop).boxed_local()
+            } else {
+                gather([task]).map(drop).boxed_local()
+            };
+            // Begins to wait, loses, and is dropped.
+            drop(select(waits, Box::pin(sleep(ms(1)))).await);
+            trace.push(format!("{way} given up, cancelled {} time", asked.cancelling()));
+            sleep(ms(20)).await;
+            trace.push(format!("{:?}", asked.state()));
+        }
+    });
+    let expected = [
+        "await given up, cancelled 1 time",
+        "cleanup ends",
+        "cleanup dropped",
+        "Done",
+        "gather given up, cancelled 1 time",
+        "cleanup ends",
+        "cleanup dropped",
+        "Done",
+    ];
+    assert_eq!(trace.take(), expected);
+}
