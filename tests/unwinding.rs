@@ -153,7 +153,7 @@ fn drop_the_loop_and_end_a_cleanup_that_is_always_busy() {
 fn keep_a_scope_of_the_lent_future_beyond_its_end() {
     let trace = Trace::new();
     let mut kept = Box::pin(catch_cancel(pending::<()>()));
-    let event_loop = virtual_loop();
+    let (event_loop, told) = telling_loop();
     let message = panic_of(|| {
         event_loop.run(async {
             let text = vec![String::from("hello"); 3];
@@ -176,6 +176,7 @@ fn keep_a_scope_of_the_lent_future_beyond_its_end() {
     }
     drop(event_loop);
     assert_eq!(trace.take(), ["dropped", "over"]);
+    assert_eq!(told.take(), [""; 0], "a future that is gone was polled");
 }
 
 /// The frozen await beside the cleanup took the second cancellation, and passed it on to what it no longer waited for.
