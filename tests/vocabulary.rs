@@ -227,6 +227,22 @@ fn wait_for_a_task_and_it_has_ended_when_the_time_is_up() {
     assert_eq!(trace.take(), ["dropped", "cancelled: true"]);
 }
 
+/// The task was not cancelled, so it says nothing in spite of that: its value is too late, as in asyncio.
+#[test]
+fn wait_for_a_task_that_ends_just_before_the_time_is_up() {
+    virtual_loop().run(async {
+        let task = spawn(async {
+            sleep(ms(10)).await;
+            "value"
+        });
+        let waiting = wait_for(&task, ms(5));
+        sleep(ms(10)).await;
+        // The time has been up, which is told in the next turn. Before that the task has its last step, behind this one.
+        assert_eq!(waiting.await, Err(Elapsed));
+        assert_eq!((task.cancelling(), task.await), (0, Ok("value")));
+    });
+}
+
 // ---- the traits of futures-task ----
 
 #[test]
