@@ -9,12 +9,12 @@
 //!   time is up --> callback: delivered [ 2, 0, up, up ], one for each child that is left
 //! ```
 
-use crate::current::{Record, running};
+use crate::current::{Record, remove_waiter, running};
 use crate::error::TaskError;
 use crate::gather::{Child, IntoTask, children, describe_tasks};
 use crate::kernel::calls::{Call, Watcher};
 use crate::kernel::task::{AnyTask, Awaited, Then, Wait};
-use crate::kernel::{Alarm, TimerKey, context};
+use crate::kernel::{Alarm, TimerKey, WaiterKey, context};
 use crate::task::Task;
 use crate::timeout::Elapsed;
 use std::cell::{Cell, RefCell};
@@ -79,7 +79,7 @@ where
 {
     let mut seen = HashSet::new();
     let mut children = children("as_completed()", iterable);
-    children.retain(|child| seen.insert(Rc::as_ptr(&child.cell).cast::<()>()));
+    children.retain(|child| seen.insert(child.cell.header().id));
     AsCompleted { owner: Owner::new(children), begun: None }
 }
 
@@ -95,7 +95,7 @@ struct Completing<T> {
     /// By their numbers; None if it was given out.
     children: RefCell<Vec<Option<Child<T>>>>,
     /// The number of our callback with each child; 0 if it had ended when we came.
-    callbacks: RefCell<Vec<u64>>,
+    callbacks: RefCell<Vec<Option<WaiterKey>>>,
     /// So many callbacks have not been called yet.
     running: Cell<usize>,
     /// So many results are neither given out nor awaited.
@@ -165,13 +165,12 @@ impl<T: 'static> Completing<T> {
     fn remove_callbacks(&self) {
         let callbacks = self.callbacks.take();
         for (task, callback) in self.tasks().into_iter().zip(callbacks) {
-            let removed = task.and_then(|task| task.header().remove_waiter(callback));
-            drop(removed);
+            task.zip(callback).map(|(task, callback)| remove_waiter(&task, callback));
         }
     }
 
-    fn tasks(&self) -> Vec<Option<Rc<dyn AnyTask>>> {
-        let task = |child: &Option<Child<T>>| child.as_ref().map(|child| child.cell.clone().erase());
+    fn tasks(&self) -> Vec<Option<AnyTask>> {
+        let task = |child: &Option<Child<T>>| child.as_ref().map(|child| child.cell.any().clone());
         self.children.borrow().iter().map(task).collect()
     }
 }
@@ -207,16 +206,16 @@ impl<T: 'static> Owner<T> {
             over: Cell::new(false),
             children: RefCell::new(children.into_iter().map(Some).collect()),
         });
-        let call_back = |(which, task): (usize, Option<Rc<dyn AnyTask>>)| {
+        let call_back = |(which, task): (usize, Option<AnyTask>)| {
             let which =
                 u32::try_from(which).ok().filter(|&which| which != TIME_IS_UP).expect("fewer than 2^32 - 1 children");
             let call = Call::Watch(completing.clone(), which);
             let task = task.expect("no child was given out yet");
             if task.header().is_done() {
                 kernel.call_soon(call);
-                return 0;
+                return None;
             }
-            task.header().add_waiter(Then::Queue(call))
+            Some(kernel.wakers.add_waiter(task.header(), Then::Queue(call)))
         };
         let callbacks = completing.tasks().into_iter().enumerate().map(call_back).collect();
         completing.callbacks.replace(callbacks);

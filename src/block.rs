@@ -9,8 +9,8 @@
 //! Does not know why it is interrupted.
 
 use crate::error::TaskError;
-use crate::kernel::context;
 use crate::kernel::task::{AnyTask, Ending, Unwinding, same};
+use crate::kernel::{Kernel, context};
 use std::cell::Cell;
 use std::pin::Pin;
 use std::rc::Rc;
@@ -22,7 +22,7 @@ pub(crate) struct Block<F> {
     future: Option<Pin<Box<F>>>,
     interruption: Rc<Interruption>,
     /// The task that is awaited, if the future is an await of one: what it says in spite of an interruption counts.
-    awaited: Option<Rc<dyn AnyTask>>,
+    awaited: Option<AnyTask>,
     /// Since the interruption has come to the first step.
     unwinding: Option<Unwinding>,
 }
@@ -42,7 +42,7 @@ pub(crate) struct Interruption {
 
 /// What was begun in a block: waits and scopes of this task, by their numbers.
 struct Inside {
-    task: Rc<dyn AnyTask>,
+    task: AnyTask,
     /// Behind the first of a pair, up to the second.
     numbers: Vec<(u64, u64)>,
     /// So many ranges may there be before it is looked whether all are needed.
@@ -55,10 +55,8 @@ impl Inside {
     }
 
     /// Ranges of which nothing is left go. Done when there are twice as many as were left, so it costs each little.
-    fn prune(&mut self) {
-        let mut living = Vec::new();
-        let header = self.task.header();
-        header.each_number(|number| living.push(number));
+    fn prune(&mut self, kernel: &Kernel) {
+        let mut living = kernel.numbers(self.task.header());
         living.sort_unstable();
         self.numbers.retain(|&(before, last)| {
             let next = living.partition_point(|&number| number <= before);
@@ -70,7 +68,7 @@ impl Inside {
     /// Tells what is waited in, and cancels the tasks that are awaited. False if none is.
     fn interrupt(&self) -> bool {
         let header = self.task.header();
-        let Some(kernel) = context::find(header.loop_id) else { return false };
+        let Some(kernel) = context::loop_of(header.token()) else { return false };
         // The cleanups that a cancellation has begun in here, or a block around this one, are limited by this one as well.
         let cleaning = header.end_cleanups(|number| self.contains(number));
         let counts = |number| self.contains(number) || cleaning.is_some_and(|before| number > before);
@@ -81,10 +79,9 @@ impl Inside {
         links.map(|links| kernel.interrupt(&self.task, links)).is_some()
     }
 
-    /// After a poll of the future, before which the task's last number was `before`.
-    fn add(&mut self, before: u64) {
-        let header = self.task.header();
-        let last = header.numbered();
+    /// After a poll of the future, before which the last number was `before`.
+    fn add(&mut self, kernel: &Kernel, before: u64) {
+        let last = kernel.wakers.numbered();
         if last == before {
             return;
         }
@@ -93,7 +90,7 @@ impl Inside {
             _ => self.numbers.push((before, last)),
         }
         if self.numbers.len() > self.pruned_at {
-            self.prune();
+            self.prune(kernel);
         }
     }
 }
@@ -132,7 +129,7 @@ impl<F> Block<F> {
         Self::awaiting(None, future)
     }
 
-    pub(crate) fn awaiting(awaited: Option<Rc<dyn AnyTask>>, future: F) -> Self {
+    pub(crate) fn awaiting(awaited: Option<AnyTask>, future: F) -> Self {
         Block { future: Some(Box::pin(future)), interruption: Rc::default(), awaited, unwinding: None }
     }
 
@@ -154,12 +151,12 @@ impl<F> Block<F> {
 
 impl<F: Future> Block<F> {
     pub(crate) fn poll(&mut self, context: &mut Context<'_>) -> Poll<Result<F::Output, Interrupted>> {
-        let task = context::running().and_then(|kernel| kernel.current());
-        let before = task.as_ref().map_or(0, |task| task.header().numbered());
+        let kernel = context::running();
+        let before = kernel.as_ref().map_or(0, |kernel| kernel.wakers.numbered());
         let poll = self.poll_inside(context);
         match &poll {
             Poll::Ready(_) => self.end(),
-            Poll::Pending => self.suspend(task, before, context),
+            Poll::Pending => self.suspend(kernel.as_deref(), before, context),
         }
         poll
     }
@@ -206,8 +203,8 @@ impl<F: Future> Block<F> {
         let Some(inside) = self.interruption.inside.take() else { return Poll::Ready(false) };
         let header = inside.task.header();
         let counts = |number| inside.contains(number);
-        let kernel = context::running().filter(|_| self.unwinding.is_none());
-        if kernel.is_some_and(|kernel| kernel.awaits_living(header, counts)) {
+        let Some(kernel) = context::loop_of(header.token()) else { return Poll::Ready(false) };
+        if self.unwinding.is_none() && kernel.awaits_living(header, counts) {
             // One of several that are awaited has ended; the others come.
             self.interruption.inside.set(Some(inside));
             return Poll::Pending;
@@ -218,20 +215,20 @@ impl<F: Future> Block<F> {
         if self.interruption.pending.replace(false) {
             unwinding.interrupt(header, counts);
         }
-        let poll = if caught { Poll::Ready(true) } else { unwinding.poll(header, counts, context) };
+        let poll = if caught { Poll::Ready(true) } else { unwinding.poll(&kernel.wakers, header, counts, context) };
         header.take_caught(counts);
         self.interruption.inside.set(Some(inside));
         poll
     }
 
     /// What was begun in this poll is inside.
-    fn suspend(&self, task: Option<Rc<dyn AnyTask>>, before: u64, context: &Context<'_>) {
+    fn suspend(&self, kernel: Option<&Kernel>, before: u64, context: &Context<'_>) {
         let mut inside = self.interruption.inside.take();
-        if let Some(task) = task {
+        if let Some((kernel, task)) = kernel.and_then(|kernel| Some((kernel, kernel.current()?))) {
             // What another task began in here is not this task's.
             let known = inside.filter(|inside| same(&inside.task, &task));
             let mut known = known.unwrap_or(Inside { task, numbers: Vec::new(), pruned_at: 8 });
-            known.add(before);
+            known.add(kernel, before);
             inside = Some(known);
         }
         self.interruption.inside.set(inside);

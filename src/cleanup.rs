@@ -11,7 +11,7 @@ use crate::current::Place;
 use crate::error::Cancelled;
 use crate::kernel::context;
 use crate::kernel::exceptions::drop_payload;
-use crate::kernel::task::{Header, Scope, Unwound};
+use crate::kernel::task::{Scope, Unwound};
 use std::any::Any;
 use std::cell::{Cell, RefCell};
 use std::fmt;
@@ -124,10 +124,9 @@ struct Poller(Cell<Option<Waker>>);
 
 impl Poller {
     fn set(&self, context: &Context<'_>) {
-        let task = context::running().and_then(|kernel| kernel.current());
-        let waker =
-            (!task.is_some_and(|task| task.header().wakes_by(context.waker()))).then(|| context.waker().clone());
-        drop(self.0.replace(waker));
+        let kernel = context::running();
+        let is_the_task = kernel.is_some_and(|kernel| kernel.wakers.wakes_running(context.waker()));
+        drop(self.0.replace((!is_the_task).then(|| context.waker().clone())));
     }
 
     fn wake(&self) {
@@ -249,8 +248,9 @@ impl<F: Future, C: Future<Output = ()>> Drop for Finally<F, C> {
         if let Some(cleanup) = self.parts.cleanup.take() {
             let task = kernel.current().map(|task| task.header().name());
             let name = format!("cleanup of {}", task.as_deref().unwrap_or("a future that was dropped"));
-            let header = kernel.new_header(Some(name.into()), self.made_at);
-            kernel.spawn_cleanup(header, |header| HandedOver::new(header, cleanup));
+            let draft = kernel.draft(Some(name.into()), self.made_at);
+            let cleanup = HandedOver::new(cleanup);
+            kernel.spawn_cleanup(draft, Rc::<Parts<_, C>>::downgrade(&cleanup.0), cleanup);
         }
         if let Err(payload) = dropped {
             if std::thread::panicking() {
@@ -266,16 +266,14 @@ impl<F: Future, C: Future<Output = ()>> Drop for Finally<F, C> {
 struct HandedOver<C: Future<Output = ()> + 'static>(Rc<Parts<std::future::Ready<()>, C>>);
 
 impl<C: Future<Output = ()> + 'static> HandedOver<C> {
-    fn new(header: &Header, cleanup: Pin<Box<C>>) -> Self {
+    fn new(cleanup: Pin<Box<C>>) -> Self {
         let parts = Parts {
             body: RefCell::new(None),
             cleanup: RefCell::new(Some(cleanup)),
             stage: Cell::new(Stage::Body),
             poller: Poller::default(),
         };
-        let parts = Rc::new(parts);
-        header.add_scope(Rc::<Parts<_, C>>::downgrade(&parts));
-        HandedOver(parts)
+        HandedOver(Rc::new(parts))
     }
 }
 

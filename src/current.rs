@@ -1,7 +1,7 @@
 //! What leaf futures need of the loop: to find it, and to tell it what their task waits for.
 
 use crate::kernel::task::{AnyTask, Header, Scope, Wait};
-use crate::kernel::{Kernel, WaitKey, context};
+use crate::kernel::{Kernel, ScopeKey, WaitKey, WaiterKey, context};
 use std::rc::{Rc, Weak};
 
 /// The loop that is running on this thread, or a panic that says what was asked for.
@@ -23,28 +23,36 @@ pub(crate) fn running(asked: &str) -> Rc<Kernel> {
 #[inline]
 pub(crate) fn check_loop(kernel: &Kernel, task: &Header) {
     assert!(
-        kernel.id() == task.loop_id,
+        kernel.has(task.token()),
         "task {:?} belongs to another event loop; await it there, and send its result over a channel",
         task.name()
     );
 }
 
 /// Cancels a task, whatever loop it belongs to. False if it has ended.
-pub(crate) fn cancel(task: &Rc<dyn AnyTask>) -> bool {
+pub(crate) fn cancel(task: &AnyTask) -> bool {
     // A loop that has gone has left no task alive (END-1).
-    context::find(task.header().loop_id).is_some_and(|kernel| kernel.cancel(task))
+    context::loop_of(task.header().token()).is_some_and(|kernel| kernel.cancel(task))
 }
 
 /// An await of the task is dropped, which cancels it, unless it is ending already: what it still does is its own cleanup.
-pub(crate) fn abandon(task: &Rc<dyn AnyTask>) {
+pub(crate) fn abandon(task: &AnyTask) {
     if !task.header().is_ending() {
         cancel(task);
     }
 }
 
+/// Somebody does not wait for a task any more, whatever loop it belongs to. False if he was told already, or taken out.
+pub(crate) fn remove_waiter(task: &AnyTask, key: WaiterKey) -> bool {
+    let header = task.header();
+    let kernel = if header.is_done() { None } else { context::loop_of(header.token()) };
+    // What comes out is dropped here, where nothing is borrowed.
+    kernel.and_then(|kernel| kernel.wakers.remove_waiter(header, key)).is_some()
+}
+
 /// Takes one request to end back, whatever loop the task belongs to. Answers how many are left.
 pub(crate) fn uncancel(task: &Header) -> u32 {
-    match context::find(task.loop_id) {
+    match context::loop_of(task.token()) {
         Some(kernel) if !task.is_done() => kernel.uncancel(task),
         _ => task.cancelling.get(),
     }
@@ -72,22 +80,20 @@ impl Record {
     pub(crate) fn end(&mut self) {
         if let Some(key) = self.0.take() {
             // On another thread, or after the loop, there is nothing to be found, and nothing is lost.
-            if let Some(kernel) = context::find(key.loop_id) {
-                kernel.wakers.end_wait(key);
-            }
+            context::with_loop_of(key.task, |kernel| kernel.wakers.end_wait(key));
         }
     }
 }
 
 /// What the future of a scope keeps of its place in a task: from its first poll until it is left or dropped.
 #[derive(Debug, Default)]
-pub(crate) struct Place(Option<WaitKey>);
+pub(crate) struct Place(Option<ScopeKey>);
 
 impl Place {
     /// The scope is polled in the running task. In each task that it comes to, it is entered last.
     pub(crate) fn enter(&mut self, scope: impl FnOnce() -> Weak<dyn Scope>) {
         let Some(kernel) = context::running() else { return };
-        if self.0.is_some_and(|key| kernel.wakers.waits_here(key)) {
+        if self.0.is_some_and(|key| kernel.wakers.is_entered_here(key)) {
             return;
         }
         self.leave();
@@ -101,7 +107,7 @@ impl Place {
     /// Answers the loop in which it was, if that is still there.
     pub(crate) fn leave(&mut self) -> Option<Rc<Kernel>> {
         let key = self.0.take()?;
-        let kernel = context::find(key.loop_id)?;
+        let kernel = context::loop_of(key.task)?;
         kernel.wakers.leave_scope(key);
         Some(kernel)
     }

@@ -1,6 +1,6 @@
 //! What is said of a program that cannot go on.
 
-use crate::kernel::task::{Awaited, Header, Wait};
+use crate::kernel::task::{AnyTask, Awaited, Header, Wait};
 use crate::kernel::{Kernel, Time};
 use crate::task::TaskId;
 use std::fmt;
@@ -56,7 +56,7 @@ pub struct StuckTask {
 
 impl DeadlockReport {
     pub(crate) fn of(kernel: &Kernel) -> Self {
-        let stuck = |task: std::rc::Rc<dyn crate::kernel::task::AnyTask>| {
+        let stuck = |task: AnyTask| {
             let header = task.header();
             let waits_for = waits_for(kernel, header);
             StuckTask {
@@ -72,9 +72,7 @@ impl DeadlockReport {
 
 /// What a task waits for, in words.
 pub(crate) fn waits_for(kernel: &Kernel, task: &Header) -> Vec<String> {
-    let mut waits_for = Vec::new();
-    task.each_wait(|_, wait| waits_for.push(describe(kernel, wait)));
-    waits_for
+    kernel.waits(task).map(|(_, wait)| describe(kernel, &wait)).collect()
 }
 
 fn describe(kernel: &Kernel, wait: &Wait) -> String {

@@ -144,19 +144,21 @@ impl std::error::Error for Cancelled {}
 /// });
 /// ```
 #[derive(Clone)]
-pub struct Panic {
-    message: Arc<str>,
-    payload: Arc<Mutex<Option<Box<dyn Any + Send>>>>,
+pub struct Panic(Arc<Shared>);
+
+struct Shared {
+    message: Box<str>,
+    payload: Mutex<Option<Box<dyn Any + Send>>>,
 }
 
 impl Panic {
     pub(crate) fn new(payload: Box<dyn Any + Send>) -> Self {
-        let message: Arc<str> = match (payload.downcast_ref::<&str>(), payload.downcast_ref::<String>()) {
-            (Some(message), _) => Arc::from(*message),
-            (_, Some(message)) => Arc::from(message.as_str()),
-            _ => Arc::from("a payload that is no text"),
+        let message: Box<str> = match (payload.downcast_ref::<&str>(), payload.downcast_ref::<String>()) {
+            (Some(message), _) => Box::from(*message),
+            (_, Some(message)) => Box::from(message.as_str()),
+            _ => Box::from("a payload that is no text"),
         };
-        Panic { message, payload: Arc::new(Mutex::new(Some(payload))) }
+        Panic(Arc::new(Shared { message, payload: Mutex::new(Some(payload)) }))
     }
 
     /// The text that was given to `panic!`, or a remark that there was none.
@@ -173,7 +175,7 @@ impl Panic {
     /// });
     /// ```
     pub fn message(&self) -> &str {
-        &self.message
+        &self.0.message
     }
 
     /// The payload, for whoever asks first.
@@ -193,7 +195,7 @@ impl Panic {
     /// });
     /// ```
     pub fn take_payload(&self) -> Option<Box<dyn Any + Send>> {
-        self.payload.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).take()
+        self.0.payload.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).take()
     }
 
     /// Lets the panic go on in the caller, without calling the panic hook again.
@@ -214,7 +216,7 @@ impl Panic {
     /// });
     /// ```
     pub fn resume(self) -> ! {
-        let payload = self.take_payload().unwrap_or_else(|| Box::new(self.message.to_string()));
+        let payload = self.take_payload().unwrap_or_else(|| Box::new(self.message().to_string()));
         std::panic::resume_unwind(payload)
     }
 }
@@ -228,7 +230,7 @@ impl fmt::Debug for Panic {
 /// Equal if it is the same panic.
 impl PartialEq for Panic {
     fn eq(&self, other: &Self) -> bool {
-        Arc::ptr_eq(&self.payload, &other.payload)
+        Arc::ptr_eq(&self.0, &other.0)
     }
 }
 

@@ -14,7 +14,7 @@ use crate::remote::Remote;
 use crate::signals::CtrlC;
 use crate::task::{Task, TaskRef};
 use futures_task::{LocalFutureObj, LocalSpawn, SpawnError};
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::marker::PhantomData;
 use std::panic::Location;
@@ -364,7 +364,7 @@ impl Builder {
         }
         let handler = self.slow_step_handler.take();
         let handler = handler.unwrap_or_else(|| Box::new(|step| exceptions::complain(step)));
-        let report = move |task: Option<Rc<dyn AnyTask>>, took| {
+        let report = move |task: Option<AnyTask>, took| {
             let waits_for = match (context::running(), &task) {
                 (Some(kernel), Some(task)) => waits_for(&kernel, task.header()),
                 _ => Vec::new(),
@@ -399,7 +399,7 @@ impl Builder {
         let kernel = Kernel::new(clock, self.watch());
         context::add_loop(&kernel);
         if let Some(handler) = self.handler {
-            exceptions::set_handler(kernel.id(), handler);
+            exceptions::set_handler(kernel.id(), kernel.wakers.lane().tenancy(), handler);
         }
         EventLoop { kernel, cancel_on_ctrl_c: self.cancel_on_ctrl_c }
     }
@@ -685,18 +685,18 @@ impl EventLoop {
         }
         let kernel = &*self.kernel;
         let _entered = context::enter(&self.kernel);
-        let header = kernel.new_header(None, Location::caller());
-        lend(header, main.into_future(), |outcome, main| {
+        let draft = kernel.draft(None, Location::caller());
+        lend(draft, main.into_future(), |typed, main| {
             let over = Rc::new(Cell::new(false));
             let stop = over.clone();
-            main.header().add_waiter(Then::Queue(Call::Once(Box::new(move || stop.set(true)))));
             kernel.insert(main.clone());
+            kernel.wakers.add_waiter(main.header(), Then::Queue(Call::Once(Box::new(move || stop.set(true)))));
             let ctrl_c = CtrlC::watch(self.cancel_on_ctrl_c, kernel, main.header());
             // As asyncio does it, the turn in which main's done callback runs is finished.
             let stuck = kernel.turn_until(&over).err().map(|_| DeadlockReport::of(kernel));
             let interrupted = ctrl_c.end(main.header());
             let ended = kernel.finish_tasks(Patience::Waits);
-            let outcome = outcome.take();
+            let outcome = typed.outcome().and_then(RefCell::take);
             if let Err(spawned_at) = ended {
                 panic!("{}", never_ends(spawned_at));
             }

@@ -63,8 +63,8 @@ impl Spawner {
 /// A task among several, and how its result is read.
 #[doc(hidden)]
 pub struct Child<T> {
-    pub(crate) cell: Rc<dyn TypedTask<T>>,
-    read: fn(&dyn TypedTask<T>) -> Outcome<T>,
+    pub(crate) cell: TypedTask<T>,
+    read: fn(&TypedTask<T>) -> Outcome<T>,
 }
 
 impl<T> fmt::Debug for Child<T> {
@@ -75,7 +75,7 @@ impl<T> fmt::Debug for Child<T> {
 
 impl<T> Child<T> {
     pub(crate) fn read(&self) -> Outcome<T> {
-        (self.read)(&*self.cell)
+        (self.read)(&self.cell)
     }
 }
 
@@ -267,7 +267,7 @@ pub trait Children {
 
 /// Hides the kernel's type from the trait's signature.
 #[doc(hidden)]
-pub struct TaskList(Vec<Rc<dyn AnyTask>>);
+pub struct TaskList(Vec<AnyTask>);
 
 impl fmt::Debug for TaskList {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -286,7 +286,7 @@ impl<T> Children for Vec<Child<T>> {
     type All = Vec<Outcome<T>>;
 
     fn tasks(&self) -> TaskList {
-        TaskList(self.iter().map(|child| child.cell.clone().erase()).collect())
+        TaskList(self.iter().map(|child| child.cell.any().clone()).collect())
     }
 
     fn has_failed(&self, which: usize) -> bool {
@@ -356,7 +356,7 @@ impl<T, E> Children for Fallible<T, E> {
 
     fn has_failed(&self, which: usize) -> bool {
         let child = &self.0[which];
-        ended_without_value(child) || matches!(&*child.cell.outcome().borrow(), Some(Ok(Err(_))))
+        ended_without_value(child) || has_error(&child.cell)
     }
 
     fn values(&self) -> Self::Output {
@@ -372,6 +372,10 @@ impl<T, E> Children for Fallible<T, E> {
     }
 }
 
+fn has_error<T, E>(task: &TypedTask<Result<T, E>>) -> bool {
+    task.outcome().is_some_and(|outcome| matches!(&*outcome.borrow(), Some(Ok(Err(_)))))
+}
+
 fn flat<T, E>(child: &Child<Result<T, E>>) -> Result<T, TryGatherError<E>> {
     child.read().map_err(TryGatherError::Task)?.map_err(TryGatherError::Failed)
 }
@@ -383,7 +387,7 @@ macro_rules! children_of_tuples {
             type All = ($(Outcome<$type>,)+);
 
             fn tasks(&self) -> TaskList {
-                TaskList(vec![$(self.$number.cell.clone().erase()),+])
+                TaskList(vec![$(self.$number.cell.any().clone()),+])
             }
 
             fn has_failed(&self, which: usize) -> bool {
@@ -423,7 +427,7 @@ children_of_tuples!(A 0, B 1, C 2, D 3, E 4, F 5, G 6, H 7);
 /// A gather under way. Its children's callbacks hold it, and whoever awaits it.
 struct Gathering<C> {
     children: C,
-    tasks: Vec<Rc<dyn AnyTask>>,
+    tasks: Vec<AnyTask>,
     /// So many children's ends are still to be counted.
     left: Cell<usize>,
     /// The first that failed, in the order in which their ends were counted.
@@ -464,7 +468,7 @@ impl<C: Children> Watcher for Gathering<C> {
 }
 
 impl<C: Children> Awaited for Gathering<C> {
-    fn links(&self) -> Option<Vec<Rc<dyn AnyTask>>> {
+    fn links(&self) -> Option<Vec<AnyTask>> {
         (!self.is_decided()).then(|| self.tasks.clone())
     }
 
@@ -475,7 +479,7 @@ impl<C: Children> Awaited for Gathering<C> {
 }
 
 /// `"a" (done), "b"`
-pub(crate) fn describe_tasks(tasks: &[Rc<dyn AnyTask>], f: &mut fmt::Formatter<'_>) -> fmt::Result {
+pub(crate) fn describe_tasks(tasks: &[AnyTask], f: &mut fmt::Formatter<'_>) -> fmt::Result {
     for (nth, task) in tasks.iter().enumerate() {
         let header = task.header();
         let comma = if nth == 0 { "" } else { ", " };
@@ -510,7 +514,9 @@ pub struct Gather<C: Children + 'static> {
 }
 
 impl<C: Children + 'static> Gather<C> {
+    #[track_caller]
     fn new(children: C) -> Self {
+        let kernel = running("gather()");
         let tasks = children.tasks().0;
         let gathering = Rc::new(Gathering {
             children,
@@ -526,7 +532,8 @@ impl<C: Children + 'static> Gather<C> {
                 gathering.count(which);
             } else {
                 let number = u32::try_from(which).expect("fewer than 2^32 children");
-                task.header().add_waiter(Then::Queue(Call::Watch(gathering.clone(), number)));
+                let call = Call::Watch(gathering.clone(), number);
+                kernel.wakers.add_waiter(task.header(), Then::Queue(call));
             }
         }
         Gather { gathering, begun: false, record: Record::default() }

@@ -1,12 +1,11 @@
 //! Awaiting a task, and reading its outcome.
 
-use crate::current::{Record, abandon, check_loop};
+use crate::current::{Record, abandon, check_loop, remove_waiter};
 use crate::error::TaskError;
-use crate::kernel::context;
 use crate::kernel::task::{Header, Outcome, Then, TypedTask, Wait};
+use crate::kernel::{Kernel, WaiterKey, context};
 use std::fmt;
 use std::pin::Pin;
-use std::rc::Rc;
 use std::task::{Context, Poll};
 
 /// An await of a [`Task`](crate::Task): what `task.into_future()` gives.
@@ -40,20 +39,20 @@ use std::task::{Context, Poll};
 /// ```
 #[must_use = "futures do nothing unless they are awaited"]
 pub struct Join<T> {
-    cell: Rc<dyn TypedTask<T>>,
+    cell: TypedTask<T>,
     /// How the result is read: taken out, or cloned.
-    read: fn(&dyn TypedTask<T>) -> Outcome<T>,
-    /// The number of our waker among the task's waiters, once we wait.
-    waiter: Option<u64>,
+    read: fn(&TypedTask<T>) -> Outcome<T>,
+    /// Our waker among the task's waiters, once we wait.
+    waiter: Option<WaiterKey>,
     record: Record,
 }
 
 impl<T> Join<T> {
-    pub(crate) fn taking(cell: Rc<dyn TypedTask<T>>) -> Self {
+    pub(crate) fn taking(cell: TypedTask<T>) -> Self {
         Join { cell, read: take_outcome::<T>, waiter: None, record: Record::default() }
     }
 
-    pub(crate) fn cloning(cell: Rc<dyn TypedTask<T>>) -> Self
+    pub(crate) fn cloning(cell: TypedTask<T>) -> Self
     where
         T: Clone,
     {
@@ -70,46 +69,54 @@ impl<T> Future for Join<T> {
         if header.is_done() {
             this.waiter = None;
             this.record.end();
-            return Poll::Ready((this.read)(&*this.cell));
+            return Poll::Ready((this.read)(&this.cell));
         }
-        let kernel = context::running();
-        if let Some(kernel) = &kernel {
-            check_loop(kernel, header);
-            assert!(
-                !kernel.wakers.is_running(header),
-                "task {:?} awaits itself, and would wait for ever; await another task, or none",
-                header.name()
-            );
+        let running = context::running();
+        if let Some(kernel) = &running {
+            check(kernel, header);
         }
-        this.waiter = Some(wait_in(header, this.waiter, context));
-        if let Some(kernel) = kernel {
-            this.record.begin(&kernel, || Wait::Task(header.token()));
-        }
+        // Polled outside of a turn it finds its loop all the same, unless that has gone and left the task.
+        let Some(kernel) = running.or_else(|| context::loop_of(header.token())) else { return Poll::Pending };
+        this.waiter = Some(wait_in(&kernel, header, this.waiter, context));
+        this.record.begin(&kernel, || Wait::Task(header.token()));
         Poll::Pending
     }
 }
 
 /// Enters the waker among those who wait for a task, or makes sure that it stands there.
 #[inline]
-fn wait_in(header: &Header, waiter: Option<u64>, context: &Context<'_>) -> u64 {
-    let Some(number) = waiter else {
-        return header.add_waiter(Then::Wake(context.waker().clone()));
-    };
-    if !header.waiter_wakes(number, context.waker()) {
-        // A waker's clone and its drop may be foreign code: both happen here, where no borrow is held.
-        let waker = context.waker().clone();
-        drop(header.change_waiter(number, Then::Wake(waker)));
+fn wait_in(kernel: &Kernel, header: &Header, waiter: Option<WaiterKey>, context: &Context<'_>) -> WaiterKey {
+    match waiter {
+        Some(key) if kernel.wakers.waiter_wakes(key, context.waker()) => key,
+        // A waker's clone and its drop may be foreign code: both happen here, where nothing is borrowed.
+        Some(key) => {
+            let waker = context.waker().clone();
+            drop(kernel.wakers.change_waiter(key, Then::Wake(waker)));
+            key
+        }
+        None => {
+            let waker = context.waker().clone();
+            kernel.wakers.add_waiter(header, Then::Wake(waker))
+        }
     }
-    number
+}
+
+#[inline]
+fn check(kernel: &Kernel, task: &Header) {
+    check_loop(kernel, task);
+    assert!(
+        !kernel.wakers.is_running(task),
+        "task {:?} awaits itself, and would wait for ever; await another task, or none",
+        task.name()
+    );
 }
 
 impl<T> Drop for Join<T> {
     fn drop(&mut self) {
         self.record.end();
-        let Some(number) = self.waiter else { return };
-        let waiter = self.cell.header().remove_waiter(number);
-        abandon(&self.cell.clone().erase());
-        drop(waiter);
+        let Some(key) = self.waiter else { return };
+        remove_waiter(self.cell.any(), key);
+        abandon(self.cell.any());
     }
 }
 
@@ -119,12 +126,14 @@ impl<T> fmt::Debug for Join<T> {
     }
 }
 
+const ENDED: &str = "DONE-1: a task that has ended has an outcome";
+
 /// Takes the outcome of a task that has ended.
 #[track_caller]
-pub(crate) fn take_outcome<T>(cell: &dyn TypedTask<T>) -> Outcome<T> {
+pub(crate) fn take_outcome<T>(cell: &TypedTask<T>) -> Outcome<T> {
     cell.header().looked_at.set(true);
     let name = || cell.header().name();
-    let Ok(mut outcome) = cell.outcome().try_borrow_mut() else {
+    let Ok(mut outcome) = cell.outcome().expect(ENDED).try_borrow_mut() else {
         panic!(
             "the result of task {:?} was to be taken while it was borrowed; let go of what result() gave first",
             name()
@@ -143,9 +152,9 @@ pub(crate) fn take_outcome<T>(cell: &dyn TypedTask<T>) -> Outcome<T> {
 
 /// Clones the outcome of a task that has ended.
 #[track_caller]
-pub(crate) fn clone_outcome<T: Clone>(cell: &dyn TypedTask<T>) -> Outcome<T> {
+pub(crate) fn clone_outcome<T: Clone>(cell: &TypedTask<T>) -> Outcome<T> {
     cell.header().looked_at.set(true);
-    cell.outcome().borrow().clone().unwrap_or_else(|| {
+    cell.outcome().expect(ENDED).borrow().clone().unwrap_or_else(|| {
         let name = cell.header().name();
         panic!("the result of task {name:?} was asked for after it was taken; let everybody await `&task`")
     })

@@ -351,11 +351,6 @@ impl<T> Promise<T> {
         self.cell.add_waiter(Some(loop_id), Then::Queue(call))
     }
 
-    /// Takes out what `add_call` has put in. What it was is dropped here, where no borrow is held.
-    pub(crate) fn remove_call(&self, number: u64) {
-        drop(self.cell.remove_waiter(number));
-    }
-
     /// Takes the outcome of a promise that is done.
     #[track_caller]
     pub(crate) fn take_outcome(&self) -> Outcome<T> {

@@ -118,8 +118,8 @@ where
     F: Future<Output: Send + 'static> + Send + 'static,
 {
     let kernel = context::running().expect("a callback is called in a turn of its loop");
-    let header = kernel.new_header(None, spawned_at);
-    let task = Task { cell: kernel.spawn(header, future) };
+    let draft = kernel.draft(None, spawned_at);
+    let task = Task { cell: kernel.spawn(draft, future) };
     let delivery = promise.accept(&task);
     let cancelled = {
         let mut state = delivery.shared.lock();
@@ -341,6 +341,6 @@ struct Delivery<T> {
 impl<T> Drop for Delivery<T> {
     fn drop(&mut self) {
         let ended = self.task.is_done();
-        self.shared.end(if ended { take_outcome(&*self.task.cell) } else { Err(TaskError::Cancelled) });
+        self.shared.end(if ended { take_outcome(&self.task.cell) } else { Err(TaskError::Cancelled) });
     }
 }

@@ -8,15 +8,15 @@ use crate::error::TaskError;
 use crate::gather::describe_tasks;
 use crate::join::{clone_outcome, take_outcome};
 use crate::kernel::calls::{Call, Watcher};
-use crate::kernel::task::{AnyTask, Awaited, Outcome, Then, TypedTask, Wait};
-use crate::kernel::{Kernel, context};
+use crate::kernel::task::{Awaited, Outcome, Then, TypedTask, Wait};
+use crate::kernel::{Kernel, Token, context};
 use crate::promise::Promise;
-use crate::task::Task;
+use crate::task::{CallbackId, Task};
 use std::cell::Cell;
 use std::fmt;
 use std::panic::Location;
 use std::pin::Pin;
-use std::rc::{Rc, Weak};
+use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 
 /// What [`shield`] takes: a future, `Task<T>`, `&Task<T>`, [`Promise<T>`](Promise), `&Promise<T>`.
@@ -64,7 +64,7 @@ pub struct Place(Rc<Kernel>);
 pub struct Shielded<T>(Behind<T>);
 
 enum Behind<T> {
-    Task(Rc<dyn TypedTask<T>>, fn(&dyn TypedTask<T>) -> Outcome<T>),
+    Task(TypedTask<T>, fn(&TypedTask<T>) -> Outcome<T>),
     Promise(Promise<T>, fn(&Promise<T>) -> Outcome<T>),
 }
 
@@ -123,30 +123,31 @@ impl<T> Behind<T> {
 
     fn read(&self) -> Outcome<T> {
         match self {
-            Behind::Task(cell, read) => read(&**cell),
+            Behind::Task(cell, read) => read(cell),
             Behind::Promise(promise, read) => read(promise),
         }
     }
 
-    /// Queues the call at its end. Answers the number of the callback.
-    fn add_call(&self, kernel: &Kernel, call: Call) -> u64 {
+    /// Queues the call at its end.
+    fn add_call(&self, kernel: &Kernel, call: Call) -> CallbackId {
         match self {
-            Behind::Task(cell, _) => cell.header().add_waiter(Then::Queue(call)),
-            Behind::Promise(promise, _) => promise.add_call(kernel.id(), call),
+            Behind::Task(cell, _) => {
+                CallbackId::in_task(cell.header(), Some(kernel.wakers.add_waiter(cell.header(), Then::Queue(call))))
+            }
+            Behind::Promise(promise, _) => CallbackId::in_promise(promise.add_call(kernel.id(), call)),
         }
     }
 
-    /// What comes out is dropped here, where no borrow is held.
-    fn remove_call(&self, number: u64) {
+    fn remove_call(&self, callback: CallbackId) {
         match self {
-            Behind::Task(cell, _) => drop(cell.header().remove_waiter(number)),
-            Behind::Promise(promise, _) => promise.remove_call(number),
-        }
+            Behind::Task(cell, _) => callback.remove_from(cell.any()),
+            Behind::Promise(promise, _) => promise.remove_done_callback(callback),
+        };
     }
 
     fn what(&self) -> What {
         match self {
-            Behind::Task(cell, _) => What::Task(Rc::downgrade(&cell.clone().erase())),
+            Behind::Task(cell, _) => What::Task(cell.header().token()),
             Behind::Promise(promise, _) => What::Promise(promise.made_at()),
         }
     }
@@ -228,7 +229,7 @@ struct Ended {
 
 /// What is behind the shield, for people.
 enum What {
-    Task(Weak<dyn AnyTask>),
+    Task(Token),
     Promise(&'static Location<'static>),
 }
 
@@ -246,7 +247,10 @@ impl Awaited for Ended {
     fn describe(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("a shield on ")?;
         match &self.what {
-            What::Task(task) => describe_tasks(task.upgrade().as_slice(), f),
+            What::Task(task) => {
+                let task = context::running().and_then(|kernel| kernel.wakers.task(*task));
+                describe_tasks(task.as_slice(), f)
+            }
             What::Promise(made_at) => write!(f, "a promise made at {made_at}"),
         }
     }
@@ -275,8 +279,8 @@ impl Awaited for Ended {
 pub struct Shield<T> {
     behind: Behind<T>,
     ended: Rc<Ended>,
-    /// The number of our callback, until the shield is over.
-    callback: Option<u64>,
+    /// Our callback, until the shield is over.
+    callback: Option<CallbackId>,
     record: Record,
 }
 
@@ -304,8 +308,8 @@ impl<T> Drop for Shield<T> {
     fn drop(&mut self) {
         self.record.end();
         drop(self.ended.waker.take());
-        if let Some(number) = self.callback {
-            self.behind.remove_call(number);
+        if let Some(callback) = self.callback {
+            self.behind.remove_call(callback);
         }
     }
 }

@@ -4,7 +4,7 @@ use crate::current::{Record, running};
 use crate::kernel::task::Wait;
 use crate::kernel::{Alarm, Kernel, Message, Time, TimerKey, context, inbox};
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
 /// Waits for `duration`, counted from this call (TIME-1). Never shorter (TIME-2); a duration that reaches beyond what the clock
@@ -167,14 +167,47 @@ impl Sleep {
         matches!(self.stage, Stage::Over)
     }
 
+    /// The first poll.
+    fn begin(&mut self, waker: &Waker) {
+        let Sleep { loop_id, deadline, stage, record, .. } = self;
+        // Cloned out here, where nothing is borrowed: that may be foreign code.
+        let mut alarm = Some(Alarm::Wake(waker.clone()));
+        context::with_running(|running| {
+            let kernel = running.filter(|kernel| kernel.id() == *loop_id);
+            let Some(kernel) = kernel else { panic!("{}", elsewhere("poll() of a sleep")) };
+            if *deadline == Time(0) || *deadline <= kernel.clock.seen() {
+                *stage = Stage::Yielded;
+            } else if let Some(alarm) = alarm.take() {
+                *stage = Stage::Armed(kernel.add_timer(*deadline, alarm));
+                record.begin(kernel, || Wait::Sleep(*deadline));
+            }
+        });
+        if let Stage::Yielded = stage {
+            waker.wake_by_ref();
+        }
+    }
+
+    fn poll_armed(&mut self, key: TimerKey, waker: &Waker) -> Poll<()> {
+        let kernel = context::running().filter(|kernel| kernel.id() == self.loop_id);
+        let Some(kernel) = kernel else { panic!("{}", elsewhere("poll() of a sleep")) };
+        if !kernel.timer_wakes(key, waker) {
+            self.stage = Stage::Over;
+            self.record.end();
+            return Poll::Ready(());
+        }
+        let deadline = self.deadline;
+        self.record.begin(&kernel, || Wait::Sleep(deadline));
+        Poll::Pending
+    }
+
     fn disarm(&mut self) {
         self.record.end();
         let Stage::Armed(key) = std::mem::replace(&mut self.stage, Stage::Over) else { return };
-        match context::find(self.loop_id) {
-            // The alarm is dropped here, where no borrow is held.
-            Some(kernel) => drop(kernel.cancel_timer(key)),
+        // What comes out is dropped out here, where nothing is borrowed.
+        let alarm = context::with_loop(self.loop_id, |kernel| kernel.cancel_timer(key));
+        if alarm.is_none() {
             // On another thread, or the loop has gone. If it has, nobody reads this, and nobody has to.
-            None => drop(inbox(self.lane).send(self.loop_id, Message::CancelTimer(key))),
+            drop(inbox(self.lane).send(self.loop_id, Message::CancelTimer(key)));
         }
     }
 }
@@ -192,28 +225,13 @@ impl Future for Sleep {
             Stage::Armed(key) => Some(key),
             Stage::New => None,
         };
-        let kernel = context::running().filter(|kernel| kernel.id() == self.loop_id);
-        let Some(kernel) = kernel else { panic!("{}", elsewhere("poll() of a sleep")) };
         match key {
-            Some(key) if !kernel.timer_wakes(key, context.waker()) => {
-                self.stage = Stage::Over;
-                self.record.end();
-                return Poll::Ready(());
-            }
-            Some(_) => {}
-            None if self.deadline == Time(0) || self.deadline <= kernel.clock.now() => {
-                self.stage = Stage::Yielded;
-                context.waker().wake_by_ref();
-                return Poll::Pending;
-            }
+            Some(key) => self.poll_armed(key, context.waker()),
             None => {
-                let alarm = Alarm::Wake(context.waker().clone());
-                self.stage = Stage::Armed(kernel.add_timer(self.deadline, alarm));
+                self.begin(context.waker());
+                Poll::Pending
             }
         }
-        let deadline = self.deadline;
-        self.record.begin(&kernel, || Wait::Sleep(deadline));
-        Poll::Pending
     }
 }
 

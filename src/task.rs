@@ -13,11 +13,11 @@
 //! });
 //! ```
 
-use crate::current::{cancel, running, uncancel};
+use crate::current::{cancel, remove_waiter, running, uncancel};
 use crate::error::TaskError;
 use crate::join::Join;
-use crate::kernel::task::{AnyTask, Ending, Then, TypedTask, same};
-use crate::kernel::{Kernel, State, context};
+use crate::kernel::task::{AnyTask, Ending, Header, Then, TypedTask, same};
+use crate::kernel::{Kernel, State, Token, WaiterKey, context};
 use std::cell::Ref;
 use std::fmt;
 use std::hash::{Hash, Hasher};
@@ -170,7 +170,7 @@ impl Builder {
 /// });
 /// ```
 pub struct Task<T> {
-    pub(crate) cell: Rc<dyn TypedTask<T>>,
+    pub(crate) cell: TypedTask<T>,
 }
 
 /// Names a done callback of a task or a promise, so that it can be removed.
@@ -200,22 +200,38 @@ pub struct Task<T> {
 /// });
 /// ```
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct CallbackId {
-    loop_id: u64,
-    /// No task is number 0: then it is a promise's.
-    task: TaskId,
-    /// Its number among those who wait; 0 if what it waits for had ended.
-    number: u64,
+pub struct CallbackId(Callback);
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Callback {
+    /// No key if the task had ended.
+    OfTask(Token, Option<WaiterKey>),
+    /// Promises belong to no loop, and number those who wait for any of them.
+    OfPromise(u64),
 }
 
 impl CallbackId {
-    /// Promises belong to no loop, and number those who wait for any of them.
+    pub(crate) fn in_task(task: &Header, key: Option<WaiterKey>) -> Self {
+        CallbackId(Callback::OfTask(task.token(), key))
+    }
+
     pub(crate) fn in_promise(number: u64) -> Self {
-        CallbackId { loop_id: 0, task: TaskId(0), number }
+        CallbackId(Callback::OfPromise(number))
     }
 
     pub(crate) fn number_in_promise(self) -> Option<u64> {
-        (self.task == TaskId(0)).then_some(self.number)
+        match self.0 {
+            Callback::OfPromise(number) => Some(number),
+            Callback::OfTask(..) => None,
+        }
+    }
+
+    /// False if it was called already, or removed, or is another task's.
+    pub(crate) fn remove_from(self, task: &AnyTask) -> bool {
+        match self.0 {
+            Callback::OfTask(token, Some(key)) if token == task.header().token() => remove_waiter(task, key),
+            _ => false,
+        }
     }
 }
 
@@ -250,17 +266,17 @@ impl<T: 'static> Task<T> {
         let task = Task { cell: self.cell.clone() };
         let callback = move || callback(&task);
         let header = self.cell.header();
-        let mut number = 0;
+        let mut key = None;
         // If the loop has gone, the task has ended, and nobody is left to call it.
-        if let Some(kernel) = context::find(header.loop_id) {
+        if let Some(kernel) = context::loop_of(header.token()) {
             let call = kernel.callback(callback);
             if header.is_done() {
                 kernel.call_soon(call);
             } else {
-                number = header.add_waiter(Then::Queue(call));
+                key = Some(kernel.wakers.add_waiter(header, Then::Queue(call)));
             }
         }
-        CallbackId { loop_id: header.loop_id, task: self.id(), number }
+        CallbackId::in_task(header, key)
     }
 
     /// Removes a done callback. False if it was queued already, or removed, or is another task's.
@@ -281,10 +297,7 @@ impl<T: 'static> Task<T> {
     /// });
     /// ```
     pub fn remove_done_callback(&self, callback: CallbackId) -> bool {
-        let header = self.cell.header();
-        let is_ours = (callback.loop_id, callback.task) == (header.loop_id, self.id());
-        // What comes out is dropped here, where no borrow is held.
-        is_ours && header.remove_waiter(callback.number).is_some()
+        callback.remove_from(self.cell.any())
     }
 }
 
@@ -294,8 +307,8 @@ impl<T> Task<T> {
     where
         F: Future<Output = T> + 'static,
     {
-        let header = kernel.new_header(name, Location::caller());
-        Task { cell: kernel.spawn(header, future) }
+        let draft = kernel.draft(name, Location::caller());
+        Task { cell: kernel.spawn(draft, future) }
     }
 
     /// The outcome of a task that has ended, borrowed.
@@ -334,7 +347,7 @@ impl<T> Task<T> {
             );
         }
         header.looked_at.set(true);
-        let outcome = self.cell.outcome().borrow();
+        let outcome = self.cell.outcome().expect("DONE-1: a task that has ended has an outcome").borrow();
         match &*outcome {
             None => panic!(
                 "result() of task {:?} was asked for, but it was taken; await `&task` to leave it there",
@@ -486,7 +499,7 @@ impl<T> Task<T> {
     /// });
     /// ```
     pub fn set_name(&self, name: impl Into<Rc<str>>) {
-        set_name(&*self.cell, name.into());
+        self.cell.header().set_name(name.into());
     }
 
     /// Its number: the loop counts its tasks, the first is 1.
@@ -524,8 +537,8 @@ impl<T> Task<T> {
         TaskRef { cell: self.erased() }
     }
 
-    pub(crate) fn erased(&self) -> Rc<dyn AnyTask> {
-        self.cell.clone().erase()
+    pub(crate) fn erased(&self) -> AnyTask {
+        self.cell.any().clone()
     }
 }
 
@@ -550,7 +563,7 @@ impl<T: Clone> IntoFuture for &Task<T> {
 
 impl<T> fmt::Debug for Task<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        describe(&*self.cell, f.debug_struct("Task"))
+        describe(self.cell.header(), f.debug_struct("Task"))
     }
 }
 
@@ -568,7 +581,7 @@ impl<T> fmt::Debug for Task<T> {
 /// ```
 #[derive(Clone)]
 pub struct TaskRef {
-    pub(crate) cell: Rc<dyn AnyTask>,
+    pub(crate) cell: AnyTask,
 }
 
 /// The number of a task in its loop.
@@ -679,7 +692,7 @@ impl TaskRef {
     /// });
     /// ```
     pub fn set_name(&self, name: impl Into<Rc<str>>) {
-        set_name(&*self.cell, name.into());
+        self.cell.header().set_name(name.into());
     }
 
     /// Where it is in its life.
@@ -698,7 +711,7 @@ impl TaskRef {
     /// });
     /// ```
     pub fn state(&self) -> TaskState {
-        state(&*self.cell)
+        state(self.cell.header())
     }
 
     /// Where it was spawned.
@@ -837,18 +850,18 @@ impl Eq for TaskRef {}
 
 impl Hash for TaskRef {
     fn hash<H: Hasher>(&self, state: &mut H) {
-        Rc::as_ptr(&self.cell).cast::<()>().hash(state);
+        self.cell.hash(state);
     }
 }
 
 impl fmt::Debug for TaskRef {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        describe(&*self.cell, f.debug_struct("TaskRef"))
+        describe(self.cell.header(), f.debug_struct("TaskRef"))
     }
 }
 
 /// Cancels a task as its user does. False if it has ended, and then its panic was looked at.
-fn ask_to_end(task: &Rc<dyn AnyTask>) -> bool {
+fn ask_to_end(task: &AnyTask) -> bool {
     let was_alive = cancel(task);
     if !was_alive {
         task.header().looked_at.set(true);
@@ -856,11 +869,10 @@ fn ask_to_end(task: &Rc<dyn AnyTask>) -> bool {
     was_alive
 }
 
-fn describe(cell: &(impl AnyTask + ?Sized), mut out: fmt::DebugStruct<'_, '_>) -> fmt::Result {
-    let header = cell.header();
+fn describe(header: &Header, mut out: fmt::DebugStruct<'_, '_>) -> fmt::Result {
     out.field("id", &header.id);
     out.field("name", &header.name());
-    out.field("state", &state(cell));
+    out.field("state", &state(header));
     if let Some(ending) = header.ending.get() {
         out.field("ending", &ending);
     } else if header.cancelling.get() > 0 {
@@ -870,9 +882,8 @@ fn describe(cell: &(impl AnyTask + ?Sized), mut out: fmt::DebugStruct<'_, '_>) -
     out.finish()
 }
 
-fn state(cell: &(impl AnyTask + ?Sized)) -> TaskState {
-    let header = cell.header();
-    match context::find(header.loop_id) {
+fn state(header: &Header) -> TaskState {
+    match context::loop_of(header.token()) {
         Some(kernel) if !header.is_done() => match kernel.wakers.state(header) {
             State::Queued => TaskState::Queued,
             State::Running => TaskState::Running,
@@ -880,8 +891,4 @@ fn state(cell: &(impl AnyTask + ?Sized)) -> TaskState {
         },
         _ => TaskState::Done,
     }
-}
-
-fn set_name(cell: &(impl AnyTask + ?Sized), name: Rc<str>) {
-    cell.header().set_name(name);
 }

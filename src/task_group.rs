@@ -261,7 +261,7 @@ impl<E: fmt::Debug + fmt::Display> std::error::Error for GroupError<E> {}
 /// A group under way: its children's callbacks hold it, its handles, and its future.
 struct State<E> {
     /// By their numbers, so in the order in which they were spawned.
-    children: RefCell<BTreeMap<u64, Rc<dyn AnyTask>>>,
+    children: RefCell<BTreeMap<u64, AnyTask>>,
     failures: RefCell<Vec<Failure<E>>>,
     stage: Cell<Stage>,
     /// The loop of the children, whose numbers are its own.
@@ -276,7 +276,7 @@ struct State<E> {
 
 struct Failure<E> {
     /// Its panic is known when the group has told of it.
-    child: Rc<dyn AnyTask>,
+    child: AnyTask,
     error: ChildError<E>,
 }
 
@@ -300,7 +300,7 @@ impl<E> State<E> {
     }
 
     /// A child has ended, and its callback is called.
-    fn ended(&self, child: &Rc<dyn AnyTask>, error: Option<ChildError<E>>) {
+    fn ended(&self, child: &AnyTask, error: Option<ChildError<E>>) {
         let held = self.children.borrow_mut().remove(&child.header().id);
         if let Some(error) = error {
             self.failures.borrow_mut().push(Failure { child: child.clone(), error });
@@ -441,8 +441,8 @@ impl<E: 'static> TaskGroup<E> {
         let state = self.state.clone();
         // The first callback of all, so nobody has taken the outcome when it is called.
         task.add_done_callback(move |task| {
-            let panic = match &*task.cell.outcome().borrow() {
-                Some(Err(TaskError::Panicked(panic))) => Some(ChildError::Panicked(panic.clone())),
+            let panic = match task.cell.outcome().map(RefCell::borrow).as_deref() {
+                Some(Some(Err(TaskError::Panicked(panic)))) => Some(ChildError::Panicked(panic.clone())),
                 _ => None,
             };
             state.ended(&task.erased(), panic.or_else(|| error().map(ChildError::Failed)));

@@ -4,10 +4,10 @@
 //! back when they have ended; without such, it comes back in the next turn.
 
 use crate::block::{Block, Interrupted, Interruption};
-use crate::current::{check_loop, running};
+use crate::current::{check_loop, remove_waiter, running};
 use crate::kernel::calls::{Call, CallKey, Watcher};
 use crate::kernel::task::Then;
-use crate::kernel::{Alarm, Kernel, Time, TimerKey, context};
+use crate::kernel::{Alarm, Kernel, Time, TimerKey, WaiterKey, context};
 use crate::task::{Task, TaskRef};
 use std::cell::Cell;
 use std::fmt;
@@ -661,7 +661,7 @@ enum Way<F> {
     CancelledAtOnce {
         task: TaskRef,
         future: Option<Pin<Box<F>>>,
-        ended: Option<(Rc<Ended>, u64)>,
+        ended: Option<(Rc<Ended>, WaiterKey)>,
     },
     /// A future and no time: asyncio makes a task of it and cancels that, which takes so many turns.
     NeverStarted {
@@ -718,15 +718,14 @@ impl Watcher for Ended {
     }
 }
 
-fn cancel_and_wait(task: &TaskRef, ended: &mut Option<(Rc<Ended>, u64)>, context: &Context<'_>) {
+fn cancel_and_wait(task: &TaskRef, ended: &mut Option<(Rc<Ended>, WaiterKey)>, context: &Context<'_>) {
     let begins = ended.is_none();
-    if begins {
-        check_loop(&running("poll() of a wait_for"), task.cell.header());
-    }
     let (expiry, _) = ended.get_or_insert_with(|| {
+        let kernel = running("poll() of a wait_for");
+        check_loop(&kernel, task.cell.header());
         let expiry = Rc::new(Ended::default());
-        let waiter = task.cell.header().add_waiter(Then::Queue(Call::Watch(expiry.clone(), 0)));
-        (expiry, waiter)
+        let call = Call::Watch(expiry.clone(), 0);
+        (expiry, kernel.wakers.add_waiter(task.cell.header(), Then::Queue(call)))
     });
     let waker = context.waker().clone();
     drop(expiry.waker.replace(Some(waker)));
@@ -738,7 +737,7 @@ fn cancel_and_wait(task: &TaskRef, ended: &mut Option<(Rc<Ended>, u64)>, context
 impl<F> Drop for WaitFor<F> {
     fn drop(&mut self) {
         if let Way::CancelledAtOnce { task, ended: Some((expiry, waiter)), .. } = &self.way {
-            drop(task.cell.header().remove_waiter(*waiter));
+            remove_waiter(&task.cell, *waiter);
             drop(expiry.waker.take());
         }
     }

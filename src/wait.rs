@@ -3,14 +3,14 @@
 //! As in asyncio, a wait hears of its tasks by done callbacks, also of those that have ended already: it always lets others go
 //! first. Who is done is looked up when the waiting task is stepped, not when it is woken.
 
-use crate::current::{Record, check_loop, running};
+use crate::current::{Record, check_loop, remove_waiter, running};
 use crate::gather::describe_tasks;
 use crate::kernel::calls::{Call, Watcher};
 use crate::kernel::task::{AnyTask, Awaited, Ending, Then, Wait as WaitsFor};
-use crate::kernel::{Alarm, TimerKey, context};
+use crate::kernel::{Alarm, TimerKey, WaiterKey, context};
 use crate::task::{Task, TaskRef};
 use std::borrow::Borrow;
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::collections::HashSet;
 use std::fmt;
 use std::pin::Pin;
@@ -185,10 +185,10 @@ where
     let handles = distinct(tasks);
     let cells: Vec<_> = handles.iter().map(|handle| handle.borrow().cell.clone()).collect();
     Wait::new(handles, |_| {
-        Box::new(move |which| match &*cells[which].outcome().borrow() {
-            Some(Ok(value)) => value.is_err(),
-            Some(Err(error)) => error.is_panic(),
-            None => false,
+        Box::new(move |which| match cells[which].outcome().map(RefCell::borrow).as_deref() {
+            Some(Some(Ok(value))) => value.is_err(),
+            Some(Some(Err(error))) => error.is_panic(),
+            _ => false,
         })
     })
 }
@@ -205,7 +205,7 @@ where
 
 /// A wait under way: the tasks' callbacks hold it, and whoever awaits it.
 struct Waiting {
-    tasks: Rc<[Rc<dyn AnyTask>]>,
+    tasks: Rc<[AnyTask]>,
     has_failed: Box<dyn Fn(usize) -> bool>,
     return_when: Cell<ReturnWhen>,
     /// So many tasks' ends are still to be counted.
@@ -283,13 +283,13 @@ pub struct Wait<H> {
 struct Begun {
     loop_id: u64,
     timer: Option<TimerKey>,
-    /// Our number among the waiters of each task; 0 where it had ended already.
-    waiters: Vec<u64>,
+    /// Our place among the waiters of each task; none where it had ended already.
+    waiters: Vec<Option<WaiterKey>>,
 }
 
 impl<H: TaskHandle> Wait<H> {
     #[track_caller]
-    fn new(handles: Vec<H>, has_failed: impl FnOnce(Rc<[Rc<dyn AnyTask>]>) -> Box<dyn Fn(usize) -> bool>) -> Self {
+    fn new(handles: Vec<H>, has_failed: impl FnOnce(Rc<[AnyTask]>) -> Box<dyn Fn(usize) -> bool>) -> Self {
         assert!(!handles.is_empty(), "wait() was called with no tasks, and would wait for ever; check for that first");
         let tasks: Rc<[_]> = handles.iter().map(|handle| handle.task_ref().cell).collect();
         let waiting = Waiting {
@@ -356,15 +356,15 @@ impl<H> Wait<H> {
             let deadline = kernel.clock.now().after(duration);
             kernel.add_timer(deadline, Alarm::Call(Call::Watch(self.waiting.clone(), TIME_IS_UP)))
         });
-        let call_back = |(which, task): (usize, &Rc<dyn AnyTask>)| {
+        let call_back = |(which, task): (usize, &AnyTask)| {
             let which =
                 u32::try_from(which).ok().filter(|&which| which != TIME_IS_UP).expect("fewer than 2^32 - 1 tasks");
             let call = Call::Watch(self.waiting.clone(), which);
             if task.header().is_done() {
                 kernel.call_soon(call);
-                return 0;
+                return None;
             }
-            task.header().add_waiter(Then::Queue(call))
+            Some(kernel.wakers.add_waiter(task.header(), Then::Queue(call)))
         };
         let waiters = self.waiting.tasks.iter().enumerate().map(call_back).collect();
         Begun { loop_id: kernel.id(), timer, waiters }
@@ -380,7 +380,7 @@ impl<H> Wait<H> {
             drop(kernel.cancel_timer(timer));
         }
         for (task, waiter) in self.waiting.tasks.iter().zip(begun.waiters) {
-            drop(task.header().remove_waiter(waiter));
+            waiter.map(|waiter| remove_waiter(task, waiter));
         }
     }
 }

@@ -12,17 +12,16 @@
 
 use super::Kernel;
 use super::task::{AnyTask, Header, Wait};
-use std::rc::Rc;
 
 /// A place on the way, which is a walk in depth-first order; the stack is a list, so a chain of any length fits.
 enum Visit {
-    Enter { task: Rc<dyn AnyTask>, from: Option<Rc<dyn AnyTask>> },
-    Leave(Rc<dyn AnyTask>),
+    Enter { task: AnyTask, from: Option<AnyTask> },
+    Leave(AnyTask),
 }
 
 impl Kernel {
     /// Asks a task to end. False if it has ended.
-    pub(crate) fn cancel(&self, task: &Rc<dyn AnyTask>) -> bool {
+    pub(crate) fn cancel(&self, task: &AnyTask) -> bool {
         if task.header().is_done() {
             return false;
         }
@@ -32,7 +31,7 @@ impl Kernel {
 
     /// Asks all of these to end. Each is come by once, so a chain of tasks that await each other costs its length, and not its
     /// square.
-    pub(crate) fn cancel_all(&self, tasks: Vec<Rc<dyn AnyTask>>) {
+    pub(crate) fn cancel_all(&self, tasks: Vec<AnyTask>) {
         let spread = self.new_spread();
         for task in tasks {
             self.spread(vec![Visit::Enter { task, from: None }], spread);
@@ -52,25 +51,30 @@ impl Kernel {
     }
 
     /// A task that was condemned while it ran has suspended: what it waits for decides only now.
-    pub(crate) fn cancel_suspended(&self, task: &Rc<dyn AnyTask>) {
+    pub(crate) fn cancel_suspended(&self, task: &AnyTask) {
         let spread = self.new_spread();
         self.spread(self.onward(task, spread), spread);
     }
 
     /// Interrupts an await of a task that is not itself cancelled: its time is up. The links of that await are cancelled.
-    pub(crate) fn interrupt(&self, task: &Rc<dyn AnyTask>, links: Vec<Rc<dyn AnyTask>>) {
+    pub(crate) fn interrupt(&self, task: &AnyTask, links: Vec<AnyTask>) {
         let spread = self.new_spread();
         task.header().visited.set(on_the_way(spread));
         let enter = |link| Visit::Enter { task: link, from: Some(task.clone()) };
         self.spread(links.into_iter().rev().map(enter).collect(), spread);
     }
 
-    fn new_spread(&self) -> u64 {
+    fn new_spread(&self) -> u32 {
+        if self.spreads.get() == LAST_SPREAD {
+            // The numbers begin anew, and no mark of an old one may be left.
+            self.tasks().iter().for_each(|task| task.header().visited.set(0));
+            self.spreads.set(0);
+        }
         self.spreads.set(self.spreads.get() + 1);
         self.spreads.get()
     }
 
-    fn spread(&self, mut stack: Vec<Visit>, spread: u64) {
+    fn spread(&self, mut stack: Vec<Visit>, spread: u32) {
         while let Some(visit) = stack.pop() {
             match visit {
                 Visit::Leave(task) => task.header().visited.set(left_behind(spread)),
@@ -99,7 +103,7 @@ impl Kernel {
     }
 
     /// A task that has links is left to them, and they come next; any other is queued.
-    fn onward(&self, task: &Rc<dyn AnyTask>, spread: u64) -> Vec<Visit> {
+    fn onward(&self, task: &AnyTask, spread: u32) -> Vec<Visit> {
         let header = task.header();
         let Some(links) = self.interrupt_waits(header, |_| true) else {
             header.visited.set(left_behind(spread));
@@ -115,79 +119,79 @@ impl Kernel {
     /// Tells what a task waits in that it will not come back, of those waits whose numbers count, and answers the tasks to which
     /// the cancellation goes on. None if there are no links among the waits. If all that they lead to have ended, that is no
     /// task, but not none: the task is queued already, or a callback is that will wake it.
-    pub(crate) fn interrupt_waits(
-        &self,
-        header: &Header,
-        counts: impl Fn(u64) -> bool,
-    ) -> Option<Vec<Rc<dyn AnyTask>>> {
-        let mut links: Option<Vec<Rc<dyn AnyTask>>> = None;
+    pub(crate) fn interrupt_waits(&self, header: &Header, counts: impl Fn(u64) -> bool) -> Option<Vec<AnyTask>> {
+        let mut links: Option<Vec<AnyTask>> = None;
         let mut interrupted = Vec::new();
-        header.each_wait(|number, wait| match wait {
-            _ if !counts(number) => {}
-            Wait::Sleep(_) => {}
-            Wait::Task(token) => links.get_or_insert_default().extend(self.wakers.task(*token)),
-            Wait::On(awaited) => {
-                if let Some(awaited) = awaited.upgrade() {
-                    if let Some(tasks) = awaited.links() {
-                        links.get_or_insert_default().extend(tasks);
+        for (_, wait) in self.waits(header).filter(|(number, _)| counts(*number)) {
+            match wait {
+                Wait::Sleep(_) => {}
+                Wait::Task(token) => links.get_or_insert_default().extend(self.wakers.task(token)),
+                Wait::On(awaited) => {
+                    if let Some(awaited) = awaited.upgrade() {
+                        if let Some(tasks) = awaited.links() {
+                            links.get_or_insert_default().extend(tasks);
+                        }
+                        interrupted.push(awaited);
                     }
-                    interrupted.push(awaited);
                 }
             }
-        });
-        // Here nothing is borrowed any more.
+        }
         interrupted.iter().for_each(|awaited| awaited.interrupt());
         links
     }
 
     /// Whether a task awaits others of which one lives, in those waits whose numbers count.
     pub(crate) fn awaits_living(&self, header: &Header, counts: impl Fn(u64) -> bool) -> bool {
-        let mut any = false;
-        header.each_wait(|number, wait| {
-            any |= match wait {
-                _ if !counts(number) => false,
-                Wait::Sleep(_) => false,
-                Wait::Task(token) => self.wakers.task(*token).is_some(),
-                Wait::On(awaited) => {
-                    let links = awaited.upgrade().and_then(|awaited| awaited.links());
-                    links.is_some_and(|tasks| tasks.iter().any(|task| !task.header().is_done()))
-                }
-            };
-        });
-        any
+        self.waits(header).filter(|(number, _)| counts(*number)).any(|(_, wait)| match wait {
+            Wait::Sleep(_) => false,
+            Wait::Task(token) => self.wakers.task(token).is_some(),
+            Wait::On(awaited) => {
+                let links = awaited.upgrade().and_then(|awaited| awaited.links());
+                links.is_some_and(|tasks| tasks.iter().any(|task| !task.header().is_done()))
+            }
+        })
+    }
+
+    /// What a task waits for, with the numbers. While it unwinds, that is what its cleanups wait for.
+    pub(crate) fn waits(&self, header: &Header) -> impl Iterator<Item = (u64, Wait)> {
+        let frozen = header.frozen().unwrap_or(0);
+        self.wakers.waits(header).filter(move |(number, _)| *number > frozen)
+    }
+
+    /// The numbers of all that a task waits for and of the scopes that it has entered.
+    pub(crate) fn numbers(&self, header: &Header) -> Vec<u64> {
+        let waits = self.wakers.waits(header).map(|(number, _)| number);
+        waits.chain(header.scope_numbers()).collect()
     }
 
     /// A cancelled task keeps for a while what waits beside its cleanups, or beside the children that it waits for: others are to
     /// have what that was given.
     pub(crate) fn give_way(&self, header: &Header) {
         let frozen = header.frozen();
-        let mut waits = Vec::new();
-        header.each_wait_of_all(|number, wait| match wait {
-            Wait::On(awaited) if frozen.is_none_or(|frozen| number <= frozen) => waits.extend(awaited.upgrade()),
-            _ => {}
-        });
-        waits.iter().for_each(|awaited| awaited.give_way());
+        let is_beside = |number| frozen.is_none_or(|frozen| number <= frozen);
+        let beside = self.wakers.waits(header).filter(|(number, _)| is_beside(*number));
+        // All are found before the first is told.
+        let beside: Vec<_> = beside.filter_map(|(_, wait)| wait.upgrade()).collect();
+        beside.iter().for_each(|awaited| awaited.give_way());
     }
 
     /// Takes back that what a task waits in was told of its cancellation, or of an interruption, of those waits whose numbers
     /// count.
     pub(crate) fn resume_waits(&self, header: &Header, counts: impl Fn(u64) -> bool) {
-        let mut resumed = Vec::new();
-        header.each_wait(|number, wait| match wait {
-            _ if !counts(number) => {}
-            Wait::Sleep(_) | Wait::Task(_) => {}
-            Wait::On(awaited) => resumed.extend(awaited.upgrade()),
-        });
+        let waits = self.waits(header).filter(|(number, _)| counts(*number));
+        let resumed: Vec<_> = waits.filter_map(|(_, wait)| wait.upgrade()).collect();
         resumed.iter().for_each(|awaited| awaited.resume());
     }
 }
 
 // What `Header::visited` says: the number of the spread, doubled, and whether the way still leads through the task.
 
-fn on_the_way(spread: u64) -> u64 {
+const LAST_SPREAD: u32 = u32::MAX / 2;
+
+fn on_the_way(spread: u32) -> u32 {
     spread * 2 + 1
 }
 
-fn left_behind(spread: u64) -> u64 {
+fn left_behind(spread: u32) -> u32 {
     spread * 2
 }

@@ -29,35 +29,42 @@ impl Time {
 #[derive(Debug)]
 pub(crate) struct Clock {
     epoch: Instant,
-    /// The virtual time, on a virtual clock.
-    stands_at: Option<Cell<Time>>,
+    /// What it showed last. A virtual clock stands there.
+    seen: Cell<Time>,
+    is_virtual: bool,
 }
 
 impl Clock {
     pub(crate) fn real() -> Self {
-        Clock { epoch: Instant::now(), stands_at: None }
+        Clock { epoch: Instant::now(), seen: Cell::new(Time(0)), is_virtual: false }
     }
 
     pub(crate) fn virtual_time() -> Self {
-        Clock { epoch: Instant::now(), stands_at: Some(Cell::new(Time(0))) }
+        Clock { epoch: Instant::now(), seen: Cell::new(Time(0)), is_virtual: true }
     }
 
     pub(crate) fn is_virtual(&self) -> bool {
-        self.stands_at.is_some()
+        self.is_virtual
     }
 
     pub(crate) fn now(&self) -> Time {
-        match &self.stands_at {
-            Some(time) => time.get(),
-            None => self.time_at(Instant::now()),
+        if !self.is_virtual {
+            self.seen.set(self.time_at(Instant::now()));
         }
+        self.seen.get()
+    }
+
+    /// What it showed last: the time is this or later. Costs nothing.
+    #[inline]
+    pub(crate) fn seen(&self) -> Time {
+        self.seen.get()
     }
 
     /// Moves a virtual clock to `time`; back is no direction (TIME-1).
     pub(crate) fn jump(&self, time: Time) {
-        let stands_at = self.stands_at.as_ref().expect("only a virtual clock can be moved");
-        assert!(time >= stands_at.get(), "TIME-1: the clock stands at {:?} and was moved to {time:?}", stands_at.get());
-        stands_at.set(time);
+        assert!(self.is_virtual, "only a virtual clock can be moved");
+        let stands_at = self.seen.replace(time);
+        assert!(time >= stands_at, "TIME-1: the clock stands at {stands_at:?} and was moved to {time:?}");
     }
 
     /// The loop's time at an instant; an instant before the loop was made counts as its first moment.
@@ -71,12 +78,10 @@ impl Clock {
     }
 
     pub(crate) fn now_as_instant(&self) -> Instant {
-        match &self.stands_at {
-            Some(time) => {
-                self.instant_at(time.get()).expect("a virtual clock that stays within what `Instant` can express")
-            }
-            None => Instant::now(),
+        if !self.is_virtual {
+            return Instant::now();
         }
+        self.instant_at(self.now()).expect("a virtual clock that stays within what `Instant` can express")
     }
 }
 

@@ -4,19 +4,23 @@
 //! a thread-local.
 
 use super::Kernel;
+use super::token::{Tenancy, Token};
 use std::cell::RefCell;
 use std::mem::ManuallyDrop;
 use std::rc::{Rc, Weak};
 
-/// Each with its id.
-type Loops = Vec<(u64, Weak<Kernel>)>;
+struct Entry {
+    loop_id: u64,
+    tenancy: Tenancy,
+    kernel: Weak<Kernel>,
+}
 
 thread_local! {
     /// The loop that is in a turn. Emptied by the guard that has filled it, so nothing is lost by not dropping it.
     static RUNNING: ManuallyDrop<RefCell<Option<Rc<Kernel>>>> = const { ManuallyDrop::new(RefCell::new(None)) };
 
     /// The loops of this thread, the oldest first. The last to leave frees the memory.
-    static LOOPS: ManuallyDrop<RefCell<Loops>> = const { ManuallyDrop::new(RefCell::new(Vec::new())) };
+    static LOOPS: ManuallyDrop<RefCell<Vec<Entry>>> = const { ManuallyDrop::new(RefCell::new(Vec::new())) };
 }
 
 /// The loop that is in a turn on this thread.
@@ -29,17 +33,49 @@ pub(crate) fn is_running() -> bool {
     RUNNING.with(|running| running.borrow().is_some())
 }
 
+/// Lends the loop that is in a turn on this thread to `act`, which must call no foreign code: that could enter another loop.
+#[inline]
+pub(crate) fn with_running<R>(act: impl FnOnce(Option<&Kernel>) -> R) -> R {
+    RUNNING.with(|running| act(running.borrow().as_deref()))
+}
+
 /// A loop of this thread by its id, if it is still there.
 pub(crate) fn find(loop_id: u64) -> Option<Rc<Kernel>> {
-    if let Some(kernel) = running() {
-        if kernel.id() == loop_id {
-            return Some(kernel);
-        }
+    match running() {
+        Some(kernel) if kernel.id() == loop_id => Some(kernel),
+        _ => find_by(|entry| entry.loop_id == loop_id),
     }
-    LOOPS.with(|loops| {
-        let loops = loops.borrow();
-        loops.iter().find(|(id, _)| *id == loop_id).and_then(|(_, kernel)| kernel.upgrade())
+}
+
+/// The loop of a task, if it is one of this thread and still there.
+pub(crate) fn loop_of(task: Token) -> Option<Rc<Kernel>> {
+    match running() {
+        Some(kernel) if kernel.has(task) => Some(kernel),
+        _ => find_by(|entry| entry.tenancy.has(task)),
+    }
+}
+
+/// As `find`, and lends it as `with_running` does.
+#[inline]
+pub(crate) fn with_loop<R>(loop_id: u64, act: impl FnOnce(&Kernel) -> R) -> Option<R> {
+    with_running(|running| match running {
+        Some(kernel) if kernel.id() == loop_id => Some(act(kernel)),
+        _ => find_by(|entry| entry.loop_id == loop_id).map(|kernel| act(&kernel)),
     })
+}
+
+/// As `loop_of`, and lends it as `with_running` does.
+#[inline]
+pub(crate) fn with_loop_of<R>(task: Token, act: impl FnOnce(&Kernel) -> R) -> Option<R> {
+    with_running(|running| match running {
+        Some(kernel) if kernel.has(task) => Some(act(kernel)),
+        _ => find_by(|entry| entry.tenancy.has(task)).map(|kernel| act(&kernel)),
+    })
+}
+
+#[cold]
+fn find_by(is_it: impl Fn(&Entry) -> bool) -> Option<Rc<Kernel>> {
+    LOOPS.with(|loops| loops.borrow().iter().find(|entry| is_it(entry)).and_then(|entry| entry.kernel.upgrade()))
 }
 
 /// Until the guard is dropped, `kernel` is the loop that runs on this thread. Guards nest.
@@ -63,13 +99,15 @@ impl Drop for Entered {
 }
 
 pub(crate) fn add_loop(kernel: &Rc<Kernel>) {
-    LOOPS.with(|loops| loops.borrow_mut().push((kernel.id(), Rc::downgrade(kernel))));
+    let tenancy = kernel.wakers.lane().tenancy();
+    let entry = Entry { loop_id: kernel.id(), tenancy, kernel: Rc::downgrade(kernel) };
+    LOOPS.with(|loops| loops.borrow_mut().push(entry));
 }
 
 pub(crate) fn remove_loop(loop_id: u64) {
     LOOPS.with(|loops| {
         let mut loops = loops.borrow_mut();
-        loops.retain(|(id, _)| *id != loop_id);
+        loops.retain(|entry| entry.loop_id != loop_id);
         if loops.is_empty() {
             *loops = Vec::new();
         }

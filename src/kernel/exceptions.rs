@@ -3,8 +3,9 @@
 //! A panic of a task is its outcome. If the last handle goes without a look at it, or if a callback or a destructor panics,
 //! the loop's exception handler is told.
 //!
-//! Knows loops by their numbers alone. Next: `task.rs`.
+//! Knows loops by their numbers and lanes alone. Next: `task.rs`.
 
+use super::token::{Tenancy, Token};
 use crate::error::Panic;
 use std::any::Any;
 use std::cell::RefCell;
@@ -58,9 +59,15 @@ impl fmt::Display for Exception {
 pub(crate) type Handler = Rc<dyn Fn(&Exception)>;
 
 thread_local! {
-    /// The handlers of this thread's loops, under their numbers. Without a destructor, as all thread-locals here; the last loop
+    /// The handlers of this thread's loops. Without a destructor, as all thread-locals here; the last loop
     /// to leave frees the memory.
-    static HANDLERS: ManuallyDrop<RefCell<Vec<(u64, Handler)>>> = const { ManuallyDrop::new(RefCell::new(Vec::new())) };
+    static HANDLERS: ManuallyDrop<RefCell<Vec<Entry>>> = const { ManuallyDrop::new(RefCell::new(Vec::new())) };
+}
+
+struct Entry {
+    loop_id: u64,
+    tenancy: Tenancy,
+    handler: Handler,
 }
 
 pub(crate) const NEVER_LOOKED_AT: &str = "a task panicked and nobody looked at its result";
@@ -69,36 +76,40 @@ pub(crate) const IN_A_WAKER: &str = "a foreign waker panicked";
 pub(crate) const IN_A_HANDLER: &str = "the handler of slow steps panicked";
 pub(crate) const AT_AN_END: &str = "a destructor or a foreign waker panicked when a task ended";
 
-pub(crate) fn set_handler(loop_id: u64, handler: Handler) {
-    HANDLERS.with(|handlers| handlers.borrow_mut().push((loop_id, handler)));
+pub(crate) fn set_handler(loop_id: u64, tenancy: Tenancy, handler: Handler) {
+    HANDLERS.with(|handlers| handlers.borrow_mut().push(Entry { loop_id, tenancy, handler }));
 }
 
 /// The handler, to be dropped where no borrow is held: what it captured is foreign.
 pub(crate) fn remove_handler(loop_id: u64) -> Option<Handler> {
     HANDLERS.with(|handlers| {
         let mut handlers = handlers.borrow_mut();
-        let place = handlers.iter().position(|(id, _)| *id == loop_id)?;
-        let (_, handler) = handlers.swap_remove(place);
+        let place = handlers.iter().position(|entry| entry.loop_id == loop_id)?;
+        let entry = handlers.swap_remove(place);
         if handlers.is_empty() {
             *handlers = Vec::new();
         }
-        Some(handler)
+        Some(entry.handler)
     })
 }
 
-fn handler(loop_id: u64) -> Option<Handler> {
-    HANDLERS
-        .with(|handlers| handlers.borrow().iter().find(|(id, _)| *id == loop_id).map(|(_, handler)| handler.clone()))
+fn handler(is_asked: impl Fn(&Entry) -> bool) -> Option<Handler> {
+    HANDLERS.with(|handlers| handlers.borrow().iter().find(|entry| is_asked(entry)).map(|entry| entry.handler.clone()))
 }
 
 /// A panic that belongs to no task.
 pub(crate) fn reached_nobody(loop_id: u64, message: &'static str, payload: Box<dyn Any + Send>) {
-    report(loop_id, Exception { message, panic: Panic::new(payload), task: None });
+    report(handler(|entry| entry.loop_id == loop_id), Exception { message, panic: Panic::new(payload), task: None });
 }
 
-pub(crate) fn report(loop_id: u64, exception: Exception) {
+/// A panic of the task that has, or had, this token.
+pub(crate) fn report_of(task: Token, exception: Exception) {
+    report(handler(|entry| entry.tenancy.has(task)), exception);
+}
+
+fn report(handler: Option<Handler>, exception: Exception) {
     // A handler that panics must not take the loop with it: this runs in destructors.
-    let told = handler(loop_id).map(|handler| catch_unwind(AssertUnwindSafe(|| handler(&exception))));
+    let told = handler.map(|handler| catch_unwind(AssertUnwindSafe(|| handler(&exception))));
     if !matches!(told, Some(Ok(()))) {
         complain(&exception);
     }

@@ -10,7 +10,7 @@
 //! Knows no table and no task. Next: `task.rs`.
 
 use super::inbox::Inbox;
-use super::token::{LAST_GENERATION, MAX_LANES};
+use super::token::{LAST_GENERATION, MAX_LANES, Tenancy};
 use std::sync::{Mutex, OnceLock};
 
 /// Block k holds the inboxes of lanes 2^k - 1 to 2^(k + 1) - 2.
@@ -36,6 +36,13 @@ pub(crate) struct Lane {
     /// The generation of the lane's first tokens.
     pub(crate) generation: u32,
     pub(crate) inbox: &'static Inbox,
+}
+
+impl Lane {
+    #[inline]
+    pub(crate) fn tenancy(&self) -> Tenancy {
+        Tenancy { lane: self.number, since: self.generation }
+    }
 }
 
 /// # Panics

@@ -15,8 +15,8 @@
 //! call anything here, so no borrow is held while it runs (STEP-1). Its panics are caught around the turns and not
 //! around each step: `Wakers::running` says who it was, and the turn goes on behind it.
 //!
-//! Knows no word of the vocabulary: no gather, no sleep, no handle. To read before: `ready`, `wheel`, `clock`, `token`, `calls`,
-//! `inbox`, `lanes`, `task`, `wakers`. Next: `cancel.rs`.
+//! Knows no word of the vocabulary: no gather, no sleep, no handle. To read before: `ready`, `wheel`, `clock`, `pace`, `token`,
+//! `calls`, `inbox`, `lanes`, `task`, `wakers`. Next: `cancel.rs`.
 
 pub(crate) mod calls;
 mod cancel;
@@ -25,7 +25,9 @@ pub(crate) mod context;
 pub(crate) mod exceptions;
 mod inbox;
 mod lanes;
+mod lists;
 pub(crate) mod locals;
+mod pace;
 mod ready;
 pub(crate) mod shutdown;
 pub(crate) mod task;
@@ -38,19 +40,20 @@ pub(crate) use clock::{Clock, Time};
 pub(crate) use inbox::{Inbox, Message, Parked};
 pub(crate) use lanes::inbox;
 pub(crate) use token::Token;
-pub(crate) use wakers::{State, WaitKey};
+pub(crate) use wakers::{ScopeKey, State, WaitKey, WaiterKey};
 pub(crate) use wheel::TimerKey;
 
 use crate::error::{Panic, TaskError};
 use calls::{Call, CallKey, Calls};
 use locals::Locals;
+use pace::Pace;
 use std::any::Any;
 use std::cell::{Cell, RefCell};
 use std::panic::{AssertUnwindSafe, Location, catch_unwind};
-use std::rc::Rc;
+use std::rc::{Rc, Weak};
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
-use task::{AnyTask, Ending, Header, TaskCell, Then, Unwinding};
+use task::{AnyTask, Draft, Ending, Header, Scope, Then, TypedTask, Unwinding};
 use wakers::{Halt, Wakers};
 use wheel::Wheel;
 
@@ -62,6 +65,8 @@ pub(crate) struct Kernel {
     pub(crate) clock: Clock,
     /// No timer is due before this. Without timers it is `Time::NEVER`, and no clock is read.
     next: Cell<Time>,
+    /// How often a real clock is looked at, while timers are pending.
+    pace: Pace,
     /// There are timers that were set aside and have not fired yet.
     firing: Cell<bool>,
     /// A callback is being called.
@@ -69,7 +74,7 @@ pub(crate) struct Kernel {
     /// How many tasks were ever spawned: the last one's id.
     spawned: Cell<u64>,
     /// How many times a cancellation spread (`cancel.rs`).
-    spreads: Cell<u64>,
+    spreads: Cell<u32>,
     /// The loop is being shut down: a task that is spawned now is cancelled.
     closing: Cell<bool>,
     /// While it is being shut down: it waits for cleanups, and what they spawn runs.
@@ -88,7 +93,7 @@ pub(crate) struct Kernel {
 }
 
 /// Told of the task, unless it was a callback, and of the time.
-type Report = Box<dyn Fn(Option<Rc<dyn AnyTask>>, Duration)>;
+type Report = Box<dyn Fn(Option<AnyTask>, Duration)>;
 
 /// Hears of entries of the ready queue that took long.
 pub(crate) struct StepWatch {
@@ -144,6 +149,7 @@ impl Kernel {
             calls: RefCell::new(Calls::default()),
             clock,
             next: Cell::new(Time::NEVER),
+            pace: Pace::new(),
             firing: Cell::new(false),
             calling: Cell::new(false),
             spawned: Cell::new(0),
@@ -157,6 +163,12 @@ impl Kernel {
             watch,
             tally: Tally::default(),
         })
+    }
+
+    /// Whether the task is, or was, one of this loop.
+    #[inline]
+    pub(crate) fn has(&self, task: Token) -> bool {
+        self.wakers.lane().tenancy().has(task)
     }
 
     #[inline]
@@ -173,14 +185,14 @@ impl Kernel {
     /// One turn, but for the rest. The caller has entered the context.
     pub(crate) fn turn(&self) {
         self.begin();
-        self.guarded(|| self.go_through(|| false));
+        self.guarded(|| self.go_through(|_| false));
     }
 
     /// Turns and rests until `over`. Here the turn is written from its middle: a panic leaves it anywhere in `go_through`, and
     /// that is where it goes on.
     pub(crate) fn turn_until(&self, over: &Cell<bool>) -> Result<(), Stuck> {
-        // Nothing came from elsewhere, and no timer is pending: then one turn follows the other without a look around.
-        let calm = || !over.get() && !self.inbox().has_messages() && self.next.get() == Time::NEVER;
+        // Nothing came from elsewhere, and no timer can be due: then one turn follows the other without a look around.
+        let calm = |entries| !over.get() && !self.inbox().has_messages() && self.may_ignore_timers(entries);
         self.guarded(|| {
             loop {
                 self.go_through(calm);
@@ -191,6 +203,17 @@ impl Kernel {
                 self.begin();
             }
         })
+    }
+
+    /// Whether a turn of so many entries may follow in which no clock is read and no timer fires.
+    #[inline]
+    fn may_ignore_timers(&self, entries: usize) -> bool {
+        if self.next.get() == Time::NEVER {
+            return true;
+        }
+        !self.firing.get()
+            && self.next.get() > self.clock.seen()
+            && (self.clock.is_virtual() || self.pace.goes_on(entries))
     }
 
     /// The first half of a turn: what there is to do.
@@ -206,7 +229,7 @@ impl Kernel {
 
     /// The second half: foreign code runs. It may be left by a panic and entered again.
     #[inline]
-    fn go_through(&self, calm: impl Fn() -> bool) {
+    fn go_through(&self, calm: impl Fn(usize) -> bool) {
         self.step(calm);
         self.fire();
     }
@@ -250,6 +273,7 @@ impl Kernel {
             }
         }
         let now = self.clock.now();
+        self.pace.looked(now);
         (now >= self.next.get()).then_some(now)
     }
 
@@ -262,7 +286,7 @@ impl Kernel {
 
     /// Steps what was in the ready queue when the turn began, and nothing that is queued meanwhile (READY-2).
     #[inline]
-    fn step(&self, calm: impl Fn() -> bool) {
+    fn step(&self, calm: impl Fn(usize) -> bool) {
         if let Some(watch) = &self.watch {
             return self.step_watched(watch);
         }
@@ -287,7 +311,7 @@ impl Kernel {
     }
 
     /// It was cancelled while it ran: what it waits for now decides where that goes.
-    fn suspended(&self, task: &Rc<dyn AnyTask>) {
+    fn suspended(&self, task: &AnyTask) {
         self.wakers.leave_step();
         self.cancel_suspended(task);
     }
@@ -297,7 +321,7 @@ impl Kernel {
     fn step_watched(&self, watch: &StepWatch) {
         loop {
             watch.begin();
-            let halt = self.wakers.switch::<true>(|| false);
+            let halt = self.wakers.switch::<true>(|_| false);
             if let Halt::Over = halt {
                 return;
             }
@@ -308,7 +332,7 @@ impl Kernel {
     }
 
     /// A step or a callback is over, by a panic or not: in debug mode that is told, if it took long.
-    fn tell_if_slow(&self, task: Option<Rc<dyn AnyTask>>) {
+    fn tell_if_slow(&self, task: Option<AnyTask>) {
         let Some(watch) = &self.watch else { return };
         let Some(took) = watch.end() else { return };
         self.wakers.leave_step();
@@ -372,7 +396,7 @@ impl Kernel {
 
     /// The future returned. If the task was cancelled in its last step, that counts, and not what it returned.
     #[inline]
-    fn returned(&self, task: &Rc<dyn AnyTask>) {
+    fn returned(&self, task: &AnyTask) {
         if task.header().is_condemned() {
             self.fail(task, TaskError::Cancelled);
         } else {
@@ -383,7 +407,7 @@ impl Kernel {
     /// A step of a task that was cancelled: its cleanups come first, innermost first (`unwind.rs`), then its future is
     /// dropped. If the cancellation is caught on the way, the step goes on.
     #[inline(never)]
-    fn unwind(&self, task: &Rc<dyn AnyTask>) {
+    fn unwind(&self, task: &AnyTask) {
         let header = task.header();
         if self.awaits_living(header, |_| true) && self.wakers.keep_waiting(header) {
             return self.give_way(header);
@@ -391,15 +415,15 @@ impl Kernel {
         let begun = header.take_unwinding();
         let begins = begun.is_none();
         if begins {
-            header.freeze();
+            header.freeze(self.wakers.numbered());
         }
         let mut unwinding = begun.unwrap_or_else(Unwinding::new);
         if self.wakers.begin_unwinding(header) {
             unwinding.interrupt(header, |_| true);
         }
-        let waker = header.waker();
+        let waker = wakers::waker_of(header.token());
         self.cleaning.set(true);
-        let poll = unwinding.poll(header, |_| true, &mut Context::from_waker(&waker));
+        let poll = unwinding.poll(&self.wakers, header, |_| true, &mut Context::from_waker(&waker));
         self.cleaning.set(false);
         match poll {
             Poll::Pending => {
@@ -434,7 +458,7 @@ impl Kernel {
     }
 
     /// The future was dropped, and whatever it returned does not count.
-    fn fail(&self, task: &Rc<dyn AnyTask>, error: TaskError) {
+    fn fail(&self, task: &AnyTask, error: TaskError) {
         let ending = if error.is_panic() { Ending::Panicked } else { Ending::Cancelled };
         task.set_error(error);
         self.finish(task, ending);
@@ -442,18 +466,14 @@ impl Kernel {
 
     /// The only place where a task ends: its future was dropped, and its outcome is written.
     #[inline]
-    fn finish(&self, task: &Rc<dyn AnyTask>, ending: Ending) {
+    fn finish(&self, task: &AnyTask, ending: Ending) {
         let header = task.header();
         assert!(header.ending.get().is_none(), "DONE-1: a task ended twice");
         header.ending.set(Some(ending));
         let held = self.wakers.remove(header.token());
         // In the order in which they came. Nobody comes any more: whoever looks from now on finds the task done.
-        let (first, others) = header.take_waiters();
-        if let Some(then) = first {
+        while let Some(then) = self.wakers.pop_waiter(header) {
             self.tell(then);
-        }
-        if let Some(others) = others {
-            others.into_values().for_each(|then| self.tell(then));
         }
         // Last, since this may drop what is foreign, an outcome that nobody wants for one, and what its destructor does is
         // its own affair.
@@ -551,23 +571,23 @@ impl Kernel {
 
     // ---- what the floors above ask for ----
 
-    /// The header of a task that is about to be spawned.
+    /// A task that is about to be spawned.
     #[inline]
-    pub(crate) fn new_header(&self, name: Option<Rc<str>>, spawned_at: &'static Location<'static>) -> Header {
+    pub(crate) fn draft(&self, name: Option<Rc<str>>, spawned_at: &'static Location<'static>) -> Draft {
         self.spawned.set(self.spawned.get() + 1);
-        Header::new(self.spawned.get(), self.id(), spawned_at, name)
+        Draft { id: self.spawned.get(), lane: self.wakers.lane().number, spawned_at, name }
     }
 
     /// Queues a new task. While the loop shuts down it is cancelled, and its future is dropped in the next turn.
     #[inline]
-    pub(crate) fn spawn<F: Future + 'static>(&self, header: Header, future: F) -> Rc<TaskCell<F>> {
-        let cell = TaskCell::new(header, future);
-        self.insert(cell.clone());
-        cell
+    pub(crate) fn spawn<F: Future + 'static>(&self, draft: Draft, future: F) -> TypedTask<F::Output> {
+        let task = TypedTask::new(draft, future);
+        self.insert(task.any().clone());
+        task
     }
 
     #[inline]
-    pub(crate) fn insert(&self, task: Rc<dyn AnyTask>) {
+    pub(crate) fn insert(&self, task: AnyTask) {
         if self.has_locals.get() {
             self.hand_locals_on(task.header());
         }
@@ -580,11 +600,13 @@ impl Kernel {
         }
     }
 
-    /// Queues a task for a cleanup whose own task did not come to it. It runs also while the loop shuts down.
-    pub(crate) fn spawn_cleanup<F: Future + 'static>(&self, header: Header, make: impl FnOnce(&Header) -> F) {
-        let future = make(&header);
-        self.hand_locals_on(&header);
-        self.wakers.insert(TaskCell::new(header, future));
+    /// Queues a task for a cleanup whose own task did not come to it, in the scope of that cleanup from the beginning. It runs also
+    /// while the loop shuts down.
+    pub(crate) fn spawn_cleanup<F: Future + 'static>(&self, draft: Draft, scope: Weak<dyn Scope>, cleanup: F) {
+        let task = TypedTask::new(draft, cleanup);
+        self.wakers.add_scope(task.header(), scope);
+        self.hand_locals_on(task.header());
+        self.wakers.insert(task.any().clone());
     }
 
     pub(crate) fn call_soon(&self, call: Call) -> CallKey {
@@ -670,12 +692,12 @@ impl Kernel {
     }
 
     /// The task that is being stepped.
-    pub(crate) fn current(&self) -> Option<Rc<dyn AnyTask>> {
+    pub(crate) fn current(&self) -> Option<AnyTask> {
         self.wakers.running()
     }
 
     /// All living tasks, in the order in which they were spawned.
-    pub(crate) fn tasks(&self) -> Vec<Rc<dyn AnyTask>> {
+    pub(crate) fn tasks(&self) -> Vec<AnyTask> {
         let mut tasks = self.wakers.tasks();
         tasks.sort_by_key(|task| task.header().id);
         tasks
@@ -766,10 +788,10 @@ mod tests {
             polls.set(polls.get() + 1);
             std::task::Poll::<()>::Pending
         });
-        let header = kernel.new_header(None, Location::caller());
+        let draft = kernel.draft(None, Location::caller());
         let lent = RefCell::new(None);
         let unwound = catch_unwind(AssertUnwindSafe(|| {
-            task::lend(header, future, |_, main| {
+            task::lend(draft, future, |_, main| {
                 *lent.borrow_mut() = Some(main.clone());
                 kernel.insert(main);
                 std::panic::resume_unwind(Box::new("out of the body"))

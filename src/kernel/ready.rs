@@ -26,6 +26,7 @@ impl<E: Copy> ReadyQueue<E> {
         ReadyQueue { ring: Box::new([unused; LENGTH]), head: 0, mark: 0, tail: 0 }
     }
 
+    #[inline]
     pub(crate) fn len(&self) -> usize {
         self.tail.wrapping_sub(self.head)
     }

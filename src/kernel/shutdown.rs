@@ -104,7 +104,7 @@ impl Kernel {
             self.expire(now);
         }
         self.wakers.mark();
-        self.guarded(|| self.go_through(|| false));
+        self.guarded(|| self.go_through(|_| false));
     }
 
     /// The loop is dropped: tasks end, and what is left of callbacks, timers and messages is dropped uncalled.

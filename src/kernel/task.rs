@@ -1,7 +1,16 @@
 //! The task cell: a task's future, its outcome and its bookkeeping, in one allocation.
 //!
-//! The cell is counted (`Rc`): the waker table holds it while the task lives, handles hold it as long as they like. The
-//! future is dropped when the task ends, the rest of the cell with its last holder.
+//! ```text
+//!   TypedTask<T> --.                 +--------+-------------------------+
+//!   AnyTask -------+---------------> | Header | future, then outcome    |     one cell: 64 bytes and the larger of the two
+//!   row of the table                 +--------+-------------------------+
+//! ```
+//!
+//! The cell is counted: the waker table holds it while the task lives, handles hold it as long as they like. The future is
+//! dropped when the task ends, and the outcome takes its place; the rest of the cell goes with its last holder.
+//!
+//! Why this is not an `Rc<dyn Trait>`: handles, rows and queue hold one word, not two, nobody counts weak references that nobody
+//! has, and outcome and future share their place. A task that waits took 248 bytes before, and takes 88 now.
 //!
 //! ```text
 //!            spawn
@@ -23,21 +32,24 @@
 //!
 //! `QUEUED` and `WAITING` are `Header::life`, `RUNNING` is the one task of `Wakers::running`, `DONE` is `Header::ending`.
 //!
-//! Does not know the loop: whoever needs it looks it up by `Header::loop_id`. Next: `wakers.rs`.
-#![allow(unsafe_code, reason = "pins a future inside of a shared cell, and forgets a lifetime (`lend`)")]
+//! What is kept here of waits and waiters are the beginnings of lists, whose nodes stand in the table. Does not know the loop:
+//! whoever needs it looks it up by the token. Next: `wakers.rs`.
+#![allow(unsafe_code, reason = "counts and erases cells, and keeps the future and the outcome in one place")]
 
 use super::calls::Call;
 use super::clock::Time;
 use super::exceptions::{self, Exception};
+use super::lists::List;
 use super::locals::Locals;
 use super::token::Token;
 use crate::error::TaskError;
-use std::cell::{Cell, OnceCell, RefCell, UnsafeCell};
-use std::collections::BTreeMap;
-use std::mem::ManuallyDrop;
+use std::cell::{Cell, RefCell};
+use std::hash::{Hash, Hasher};
+use std::marker::PhantomData;
+use std::mem::{ManuallyDrop, offset_of};
 use std::panic::Location;
 use std::pin::Pin;
-use std::ptr::NonNull;
+use std::ptr::{self, NonNull};
 use std::rc::{Rc, Weak};
 use std::task::{Context, Poll, Waker, ready};
 
@@ -56,17 +68,25 @@ pub(super) const FORCED: u8 = 8;
 
 /// What is known of a task without knowing its type.
 pub(crate) struct Header {
-    // The waker table's: it alone writes here. `whole`, `waker` and `token` are set when the task is put into it.
-    /// The cell of this header, with the right to count it.
-    pub(super) whole: Cell<Option<NonNull<dyn AnyTask>>>,
-    pub(super) waker: OnceCell<Waker>,
-    pub(super) token: Cell<Token>,
+    /// What the cell can do, whose type is forgotten.
+    kind: &'static Kind,
+    /// So many `AnyTask`s there are.
+    holders: Cell<u32>,
+    /// What stands behind the header.
+    holds: Cell<Holds>,
+
+    // The waker table's: it alone writes here.
     /// Of `QUEUED`, `CONDEMNED`, `UNWINDING` and `FORCED`.
     pub(super) life: Cell<u8>,
+    /// Until the task is put into the table, one of its lane that nobody has.
+    pub(super) token: Cell<Token>,
+    /// What it waits for.
+    pub(super) waits: Cell<List>,
+    /// Who waits for it.
+    pub(super) waiters: Cell<List>,
 
     // Fixed when the task is made.
     pub(crate) id: u64,
-    pub(crate) loop_id: u64,
     pub(crate) spawned_at: &'static Location<'static>,
 
     // The life of the task; the kernel writes.
@@ -77,29 +97,24 @@ pub(crate) struct Header {
     /// How often a cancellation was asked for.
     pub(crate) cancelling: Cell<u32>,
     /// The last spread of a cancellation that came by here (`cancel.rs`).
-    pub(crate) visited: Cell<u64>,
-    /// Borrowed in this file alone, and while no foreign code runs.
-    lists: RefCell<Lists>,
+    pub(crate) visited: Cell<u32>,
+    /// What few tasks have. Taken out while it is used (`Header::extra`).
+    extra: Cell<Option<Box<Extra>>>,
 }
 
-/// What a task waits for, and who waits for it. Both are nearly always none or one, so the first of each stands here, and needs
-/// no memory of its own; the others stand in `Rare`, behind it.
-#[derive(Default)]
-struct Lists {
-    wait: Option<(u64, Wait)>,
-    waiter: Option<(u64, Then)>,
-    /// The number of the last wait or waiter. Each has its own, so that one that has gone is not taken for another.
-    numbered: u64,
-    rare: Option<Box<Rare>>,
+const _: () = assert!(size_of::<Header>() == 64, "a header is a line of the cache");
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Holds {
+    Future,
+    Nothing,
+    Outcome,
 }
 
 /// What few tasks have.
 #[derive(Default)]
-struct Rare {
+struct Extra {
     name: Option<Rc<str>>,
-    /// By their numbers, so in the order in which they came. Thousands may wait for one task, and give up in any order.
-    waits: BTreeMap<u64, Wait>,
-    waiters: BTreeMap<u64, Then>,
     /// By their numbers, so those inside stand behind those around them.
     scopes: Vec<EnteredScope>,
     /// While it is unwinding, and no step has taken it out.
@@ -119,6 +134,7 @@ pub(crate) enum Ending {
 }
 
 /// What a task waits for, as its leaf futures have it.
+#[derive(Clone)]
 pub(crate) enum Wait {
     /// A moment.
     Sleep(Time),
@@ -128,10 +144,20 @@ pub(crate) enum Wait {
     On(Weak<dyn Awaited>),
 }
 
+impl Wait {
+    /// What has to be told what becomes of the task that waits.
+    pub(super) fn upgrade(&self) -> Option<Rc<dyn Awaited>> {
+        match self {
+            Wait::Sleep(_) | Wait::Task(_) => None,
+            Wait::On(awaited) => awaited.upgrade(),
+        }
+    }
+}
+
 /// What a task can wait for other than a moment and one task: several tasks, a lock, a promise.
 pub(crate) trait Awaited {
     /// The tasks to which a cancellation of the waiting task goes on. None if it stays with that task.
-    fn links(&self) -> Option<Vec<Rc<dyn AnyTask>>> {
+    fn links(&self) -> Option<Vec<AnyTask>> {
         None
     }
 
@@ -206,41 +232,30 @@ pub(crate) enum Then {
 
 impl Header {
     #[inline]
-    pub(crate) fn new(id: u64, loop_id: u64, spawned_at: &'static Location<'static>, name: Option<Rc<str>>) -> Self {
+    fn new(kind: &'static Kind, draft: Draft) -> Self {
+        let name = draft.name.map(|name| Box::new(Extra { name: Some(name), ..Extra::default() }));
         Header {
-            whole: Cell::new(None),
-            waker: OnceCell::new(),
-            token: Cell::new(Token::NOBODY),
+            kind,
+            holders: Cell::new(1),
+            holds: Cell::new(Holds::Future),
             life: Cell::new(0),
-            id,
-            loop_id,
-            spawned_at,
+            token: Cell::new(Token::unplaced(draft.lane)),
+            waits: Cell::new(List::EMPTY),
+            waiters: Cell::new(List::EMPTY),
+            id: draft.id,
+            spawned_at: draft.spawned_at,
             ending: Cell::new(None),
             looked_at: Cell::new(false),
             cancelling: Cell::new(0),
             visited: Cell::new(0),
-            lists: RefCell::new(Lists {
-                wait: None,
-                waiter: None,
-                numbered: 0,
-                rare: name.map(|name| Box::new(Rare { name: Some(name), ..Rare::default() })),
-            }),
+            extra: Cell::new(name),
         }
     }
 
-    /// Names the task in its loop.
+    /// Names the task, and its loop.
+    #[inline]
     pub(crate) fn token(&self) -> Token {
         self.token.get()
-    }
-
-    /// Whether `waker` wakes the task.
-    pub(crate) fn wakes_by(&self, waker: &Waker) -> bool {
-        self.waker.get().is_some_and(|own| own.will_wake(waker))
-    }
-
-    /// What wakes the task.
-    pub(super) fn waker(&self) -> Waker {
-        self.waker.get().expect("READY-1: a task that was never inserted").clone()
     }
 
     /// It was cancelled, and has not ended.
@@ -262,384 +277,467 @@ impl Header {
     }
 
     pub(crate) fn name(&self) -> Rc<str> {
-        let name = self.lists.borrow().rare.as_ref().and_then(|rare| rare.name.clone());
+        let name = self.if_extra(|extra| extra.name.clone()).flatten();
         name.unwrap_or_else(|| Rc::from(format!("Task-{}", self.id)))
     }
 
     pub(crate) fn set_name(&self, name: Rc<str>) {
-        self.lists.borrow_mut().rare().name = Some(name);
+        self.extra(|extra| extra.name = Some(name));
     }
 
-    // ---- what it waits for ----
+    /// Lends what few tasks have to `act`, which must call no foreign code, and come back neither here nor to `if_extra`.
+    fn extra<R>(&self, act: impl FnOnce(&mut Extra) -> R) -> R {
+        let mut extra = self.extra.take().unwrap_or_default();
+        let result = act(&mut extra);
+        let before = self.extra.replace(Some(extra));
+        debug_assert!(before.is_none(), "STEP-1: a header was used while it was used");
+        result
+    }
 
-    /// Answers a number under which the wait can be found again.
+    /// As `extra`, if the task has any.
     #[inline]
-    pub(crate) fn add_wait(&self, wait: Wait) -> u64 {
-        let mut lists = self.lists.borrow_mut();
-        lists.numbered += 1;
-        let number = lists.numbered;
-        if lists.wait.is_none() && lists.rare.as_ref().is_none_or(|rare| rare.waits.is_empty()) {
-            lists.wait = Some((number, wait));
-        } else {
-            lists.rare().waits.insert(number, wait);
-        }
-        number
-    }
-
-    #[inline]
-    pub(crate) fn remove_wait(&self, number: u64) {
-        let mut lists = self.lists.borrow_mut();
-        if lists.wait.take_if(|(first, _)| *first == number).is_some() {
-            return;
-        }
-        if let Some(rare) = &mut lists.rare {
-            // What is removed owns nothing, so no foreign code runs.
-            rare.waits.remove(&number);
-        }
-    }
-
-    /// The number of the last wait or waiter: those that come later have higher ones.
-    pub(crate) fn numbered(&self) -> u64 {
-        self.lists.borrow().numbered
-    }
-
-    /// Shows what it waits for, with its numbers, to `look`, which must call no foreign code. While it unwinds, that is what
-    /// its cleanups wait for.
-    pub(crate) fn each_wait(&self, mut look: impl FnMut(u64, &Wait)) {
-        let frozen = self.lists.borrow().rare.as_ref().map_or(0, |rare| rare.frozen);
-        self.each_wait_of_all(|number, wait| {
-            if number > frozen {
-                look(number, wait);
-            }
-        });
-    }
-
-    /// As `each_wait`, with what stands beside its cleanups.
-    pub(crate) fn each_wait_of_all(&self, mut look: impl FnMut(u64, &Wait)) {
-        let lists = self.lists.borrow();
-        if let Some((number, wait)) = &lists.wait {
-            look(*number, wait);
-        }
-        for (number, wait) in lists.rare.iter().flat_map(|rare| &rare.waits) {
-            look(*number, wait);
-        }
+    fn if_extra<R>(&self, act: impl FnOnce(&mut Extra) -> R) -> Option<R> {
+        let mut extra = self.extra.take()?;
+        let result = act(&mut extra);
+        let before = self.extra.replace(Some(extra));
+        debug_assert!(before.is_none(), "STEP-1: a header was used while it was used");
+        Some(result)
     }
 
     // ---- how it unwinds ----
 
-    /// Answers the number of the scope. The task enters it after those that it has entered before.
-    pub(crate) fn add_scope(&self, scope: Weak<dyn Scope>) -> u64 {
-        let mut lists = self.lists.borrow_mut();
-        lists.numbered += 1;
-        let number = lists.numbered;
-        lists.rare().scopes.push(EnteredScope { number, scope, cleaning: None, is_late: false });
-        number
+    /// The task enters a scope after those that it has entered before. The number names it.
+    pub(super) fn add_scope(&self, number: u64, scope: Weak<dyn Scope>) {
+        self.extra(|extra| extra.scopes.push(EnteredScope { number, scope, cleaning: None, is_late: false }));
     }
 
     pub(crate) fn remove_scope(&self, number: u64) {
-        if let Some(rare) = &mut self.lists.borrow_mut().rare {
-            // What is removed owns nothing, so no foreign code runs.
-            rare.scopes.retain(|entered| entered.number != number);
-        }
+        // What is removed owns nothing, so no foreign code runs.
+        self.if_extra(|extra| extra.scopes.retain(|entered| entered.number != number));
+    }
+
+    /// The numbers of the scopes that it has entered, ascending.
+    pub(super) fn scope_numbers(&self) -> Vec<u64> {
+        let numbers = |extra: &mut Extra| extra.scopes.iter().map(|entered| entered.number).collect();
+        self.if_extra(numbers).unwrap_or_default()
     }
 
     /// The innermost scope of those whose numbers count.
     pub(crate) fn innermost_scope(&self, counts: impl Fn(u64) -> bool) -> Option<(u64, Rc<dyn Scope>)> {
-        let lists = self.lists.borrow();
-        let mut scopes = lists.rare.as_ref()?.scopes.iter().rev().filter(|entered| counts(entered.number));
-        scopes.find_map(|entered| Some((entered.number, entered.scope.upgrade()?)))
+        self.if_extra(|extra| {
+            let mut scopes = extra.scopes.iter().rev().filter(|entered| counts(entered.number));
+            scopes.find_map(|entered| Some((entered.number, entered.scope.upgrade()?)))
+        })?
     }
 
-    /// A scope's cleanup begins.
-    pub(super) fn begin_cleanup(&self, number: u64) {
-        let mut lists = self.lists.borrow_mut();
-        let numbered = lists.numbered;
-        if let Some(entered) = lists.rare().scopes.iter_mut().find(|entered| entered.number == number) {
-            entered.cleaning = Some(numbered);
-        }
+    /// A scope's cleanup begins; `last` is the last number that was given out.
+    pub(super) fn begin_cleanup(&self, number: u64, last: u64) {
+        self.if_extra(|extra| {
+            if let Some(entered) = extra.scopes.iter_mut().find(|entered| entered.number == number) {
+                entered.cleaning = Some(last);
+            }
+        });
     }
 
     /// The cleanups under way in scopes whose numbers count are to end. Answers the last number from before the first of
     /// them, if there is one: what waits behind it is to be told.
     pub(crate) fn end_cleanups(&self, counts: impl Fn(u64) -> bool) -> Option<u64> {
-        let mut lists = self.lists.borrow_mut();
-        let scopes = lists.rare.as_mut()?.scopes.iter_mut().filter(|entered| counts(entered.number));
-        let late = scopes.filter_map(|entered| {
-            entered.is_late = entered.cleaning.is_some();
-            entered.cleaning
-        });
-        late.min()
+        self.if_extra(|extra| {
+            let scopes = extra.scopes.iter_mut().filter(|entered| counts(entered.number));
+            let late = scopes.filter_map(|entered| {
+                entered.is_late = entered.cleaning.is_some();
+                entered.cleaning
+            });
+            late.min()
+        })?
     }
 
     /// Whether a cleanup in a scope whose number counts is to end. Asked once.
     pub(super) fn take_late(&self, counts: impl Fn(u64) -> bool) -> bool {
-        let mut lists = self.lists.borrow_mut();
-        let Some(rare) = &mut lists.rare else { return false };
-        let scopes = rare.scopes.iter_mut().filter(|entered| counts(entered.number));
-        // Each is taken, also behind the first.
-        scopes.filter_map(|entered| std::mem::take(&mut entered.is_late).then_some(())).count() > 0
+        let taken = self.if_extra(|extra| {
+            let scopes = extra.scopes.iter_mut().filter(|entered| counts(entered.number));
+            // Each is taken, also behind the first.
+            scopes.filter_map(|entered| std::mem::take(&mut entered.is_late).then_some(())).count() > 0
+        });
+        taken.unwrap_or(false)
     }
 
     pub(super) fn note_caught(&self, number: u64) {
-        self.lists.borrow_mut().rare().caught = number;
+        self.extra(|extra| extra.caught = number);
     }
 
     /// Whether a scope whose number counts caught the last cancellation. Asked once.
     pub(crate) fn take_caught(&self, counts: impl Fn(u64) -> bool) -> bool {
-        let mut lists = self.lists.borrow_mut();
-        lists.rare.as_mut().is_some_and(|rare| {
-            let caught = rare.caught != 0 && counts(rare.caught);
+        let caught = self.if_extra(|extra| {
+            let caught = extra.caught != 0 && counts(extra.caught);
             if caught {
-                rare.caught = 0;
+                extra.caught = 0;
             }
             caught
-        })
+        });
+        caught.unwrap_or(false)
     }
 
-    /// From now on, what waits in here is not polled, until `thaw`.
-    pub(super) fn freeze(&self) {
-        let mut lists = self.lists.borrow_mut();
-        let numbered = lists.numbered;
-        if let Some(rare) = &mut lists.rare {
-            rare.frozen = numbered;
-        }
+    /// From now on, what waits in here is not polled, until `thaw`; `last` is the last number that was given out.
+    pub(super) fn freeze(&self, last: u64) {
+        self.if_extra(|extra| extra.frozen = last);
     }
 
     /// While it unwinds: what has a number up to this is not polled.
     pub(super) fn frozen(&self) -> Option<u64> {
-        self.lists.borrow().rare.as_ref().map(|rare| rare.frozen).filter(|&frozen| frozen > 0)
+        self.if_extra(|extra| extra.frozen).filter(|&frozen| frozen > 0)
     }
 
     pub(super) fn thaw(&self) {
-        if let Some(rare) = &mut self.lists.borrow_mut().rare {
-            rare.frozen = 0;
-        }
+        self.if_extra(|extra| extra.frozen = 0);
     }
 
-    /// The task's future is gone, and its scopes are nobody's. What comes back is to be dropped where no borrow is held.
+    /// The task's future is gone, and its scopes are nobody's. What comes back is to be dropped where nothing is borrowed.
     fn take_scopes(&self) -> Option<(Vec<EnteredScope>, Option<Unwinding>)> {
-        let mut lists = self.lists.borrow_mut();
-        let rare = lists.rare.as_mut()?;
-        Some((std::mem::take(&mut rare.scopes), rare.unwinding.take()))
+        self.if_extra(|extra| (std::mem::take(&mut extra.scopes), extra.unwinding.take()))
     }
 
     pub(super) fn take_unwinding(&self) -> Option<Unwinding> {
-        self.lists.borrow_mut().rare.as_mut()?.unwinding.take()
+        self.if_extra(|extra| extra.unwinding.take())?
     }
 
     pub(super) fn put_unwinding(&self, unwinding: Unwinding) {
-        let before = self.lists.borrow_mut().rare().unwinding.replace(unwinding);
+        let before = self.extra(|extra| extra.unwinding.replace(unwinding));
         debug_assert!(before.is_none(), "STEP-2: a task unwinds inside of its unwinding");
-    }
-
-    /// Shows the numbers of all its waits and scopes to `look`, which must call no foreign code.
-    pub(crate) fn each_number(&self, mut look: impl FnMut(u64)) {
-        let lists = self.lists.borrow();
-        lists.wait.iter().for_each(|(number, _)| look(*number));
-        let Some(rare) = &lists.rare else { return };
-        rare.waits.keys().chain(rare.scopes.iter().map(|entered| &entered.number)).for_each(|&number| look(number));
-    }
-
-    // ---- who waits for it ----
-
-    /// Answers a number under which the waiter can be found again; never 0.
-    #[inline]
-    pub(crate) fn add_waiter(&self, then: Then) -> u64 {
-        let mut lists = self.lists.borrow_mut();
-        lists.numbered += 1;
-        let number = lists.numbered;
-        if lists.waiter.is_none() && lists.rare.as_ref().is_none_or(|rare| rare.waiters.is_empty()) {
-            lists.waiter = Some((number, then));
-        } else {
-            lists.rare().waiters.insert(number, then);
-        }
-        number
-    }
-
-    /// Takes a waiter out, to be dropped where no borrow is held. None if it has gone, or if the task has ended.
-    pub(crate) fn remove_waiter(&self, number: u64) -> Option<Then> {
-        let mut lists = self.lists.borrow_mut();
-        if let Some((_, then)) = lists.waiter.take_if(|(first, _)| *first == number) {
-            return Some(then);
-        }
-        lists.rare.as_mut()?.waiters.remove(&number)
-    }
-
-    /// Puts another waker in the place of a waiter. What comes back is to be dropped where no borrow is held.
-    pub(crate) fn change_waiter(&self, number: u64, mut then: Then) -> Then {
-        let mut lists = self.lists.borrow_mut();
-        if let Some(place) = lists.waiter(number) {
-            std::mem::swap(place, &mut then);
-        }
-        then
-    }
-
-    /// Whether the waiter wakes the same as `waker`.
-    #[inline]
-    pub(crate) fn waiter_wakes(&self, number: u64, waker: &Waker) -> bool {
-        let mut lists = self.lists.borrow_mut();
-        matches!(lists.waiter(number), Some(Then::Wake(old)) if old.will_wake(waker))
-    }
-
-    /// The task has ended: those who wait for it, in the order in which they came.
-    #[inline]
-    pub(crate) fn take_waiters(&self) -> (Option<Then>, Option<BTreeMap<u64, Then>>) {
-        let mut lists = self.lists.borrow_mut();
-        let others = lists.rare.as_mut().map(|rare| std::mem::take(&mut rare.waiters));
-        (lists.waiter.take().map(|(_, then)| then), others)
     }
 
     // ---- its task-local values ----
 
     pub(crate) fn locals(&self) -> Locals {
-        self.lists.borrow().rare.as_ref().map_or_else(Locals::default, |rare| rare.locals.clone())
+        self.if_extra(|extra| extra.locals.clone()).unwrap_or_default()
     }
 
-    /// What comes back is to be dropped where no borrow is held.
+    /// What comes back is to be dropped where nothing is borrowed.
     pub(crate) fn replace_locals(&self, locals: Locals) -> Locals {
-        std::mem::replace(&mut self.lists.borrow_mut().rare().locals, locals)
+        self.extra(|extra| std::mem::replace(&mut extra.locals, locals))
     }
 
     pub(super) fn take_locals(&self) -> Locals {
-        let mut lists = self.lists.borrow_mut();
-        lists.rare.as_mut().map(|rare| std::mem::take(&mut rare.locals)).unwrap_or_default()
+        self.if_extra(|extra| std::mem::take(&mut extra.locals)).unwrap_or_default()
     }
 }
 
-impl Lists {
-    fn rare(&mut self) -> &mut Rare {
-        self.rare.get_or_insert_default()
-    }
+// ---- the cell ----
 
-    fn waiter(&mut self, number: u64) -> Option<&mut Then> {
-        if self.waiter.as_ref().is_some_and(|(first, _)| *first == number) {
-            return self.waiter.as_mut().map(|(_, then)| then);
-        }
-        self.rare.as_mut()?.waiters.get_mut(&number)
-    }
+/// A task that is about to be made.
+pub(crate) struct Draft {
+    pub(super) id: u64,
+    pub(super) lane: u16,
+    pub(super) spawned_at: &'static Location<'static>,
+    pub(super) name: Option<Rc<str>>,
 }
 
-/// A task cell of which only the header is known.
-pub(crate) trait AnyTask {
-    fn header(&self) -> &Header;
+/// A task of which only the header is known. Counted: it holds the cell.
+pub(crate) struct AnyTask(NonNull<Header>);
 
-    /// Polls the future. When it is ready, it was dropped and its value is the outcome.
+/// A task of which the output's type is known.
+pub(crate) struct TypedTask<T> {
+    task: AnyTask,
+    /// It reads and writes outcomes, on this thread.
+    output: PhantomData<RefCell<Option<Outcome<T>>>>,
+}
+
+/// The header comes first, so a pointer to the cell is one to the header.
+#[repr(C)]
+struct TaskCell<F: Future> {
+    header: Header,
+    stage: Stage<F>,
+}
+
+/// What it is, `Header::holds` says.
+union Stage<F: Future> {
+    future: ManuallyDrop<F>,
+    outcome: ManuallyDrop<RefCell<Option<Outcome<F::Output>>>>,
+}
+
+/// What can be done with a cell of one type of future. Each pointer is to the header of a cell of that type, with the right to use
+/// the whole of it.
+struct Kind {
+    poll: unsafe fn(NonNull<Header>, &mut Context<'_>) -> Poll<()>,
+    drop_future: unsafe fn(NonNull<Header>),
+    set_error: unsafe fn(NonNull<Header>, TaskError),
+    free: unsafe fn(NonNull<Header>),
+    /// Where the outcome stands in the cell.
+    outcome_at: usize,
+}
+
+impl AnyTask {
+    #[inline]
+    pub(crate) fn header(&self) -> &Header {
+        // SAFETY: this holds the cell, and nobody has a `&mut` to a header.
+        unsafe { self.0.as_ref() }
+    }
+
+    /// Gives the hold up, without an end to it.
+    #[inline]
+    pub(super) fn into_raw(self) -> NonNull<Header> {
+        ManuallyDrop::new(self).0
+    }
+
+    /// Takes a hold over.
     ///
     /// # Safety
     ///
-    /// The future must be there, and nobody may be polling or dropping it.
-    unsafe fn poll(&self, context: &mut Context<'_>) -> Poll<()>;
+    /// It is from `into_raw`, and nobody else takes it over.
+    #[inline]
+    pub(super) unsafe fn from_raw(task: NonNull<Header>) -> Self {
+        AnyTask(task)
+    }
+
+    /// One more hold.
+    ///
+    /// # Safety
+    ///
+    /// The pointer is from `into_raw`, and somebody holds the cell.
+    #[inline]
+    pub(super) unsafe fn held(task: NonNull<Header>) -> Self {
+        // SAFETY: by the caller's word it is there.
+        let holders = unsafe { &task.as_ref().holders };
+        let Some(more) = holders.get().checked_add(1) else { too_many_holders() };
+        holders.set(more);
+        AnyTask(task)
+    }
 
     /// Drops the future if it is still there.
     ///
     /// # Safety
     ///
     /// Nobody may be polling it.
-    unsafe fn drop_future(&self);
+    pub(super) unsafe fn drop_future(&self) {
+        // SAFETY: the function is this cell's, and the rest is the caller's word.
+        unsafe { (self.header().kind.drop_future)(self.0) }
+    }
 
-    /// The task has ended without a value, whatever it returned.
-    fn set_error(&self, error: TaskError);
-}
-
-/// A task cell of which the output's type is known.
-pub(crate) trait TypedTask<T>: AnyTask {
-    /// None before the end, and after the outcome was taken.
-    fn outcome(&self) -> &RefCell<Option<Outcome<T>>>;
-    fn erase(self: Rc<Self>) -> Rc<dyn AnyTask>;
-}
-
-pub(crate) struct TaskCell<F: Future> {
-    header: Header,
-    outcome: RefCell<Option<Outcome<F::Output>>>,
-    /// The future has not been dropped yet.
-    has_future: Cell<bool>,
-    future: UnsafeCell<ManuallyDrop<F>>,
-}
-
-impl<F: Future> TaskCell<F> {
-    pub(crate) fn new(header: Header, future: F) -> Rc<Self> {
-        Rc::new(TaskCell {
-            header,
-            outcome: RefCell::new(None),
-            has_future: Cell::new(true),
-            future: UnsafeCell::new(ManuallyDrop::new(future)),
-        })
+    /// The task has ended without a value, whatever it returned. Its future was dropped.
+    pub(super) fn set_error(&self, error: TaskError) {
+        debug_assert!(self.header().holds.get() != Holds::Future, "DONE-1: an outcome was written over a future");
+        // SAFETY: the function is this cell's.
+        unsafe { (self.header().kind.set_error)(self.0, error) }
     }
 }
 
-impl<F: Future> AnyTask for TaskCell<F> {
-    fn header(&self) -> &Header {
-        &self.header
+/// As `Rc` does it: whoever has leaked four billion handles cannot be helped.
+#[cold]
+fn too_many_holders() -> ! {
+    exceptions::complain(&"a task is held by more than 2^32 handles");
+    std::process::abort()
+}
+
+/// Polls the future of a task. When it is ready, it was dropped and its value is the outcome.
+///
+/// # Safety
+///
+/// The pointer is from `into_raw`, and somebody holds the cell, at least until this returns. The future must be there, and nobody
+/// may be polling or dropping it.
+#[inline(always)]
+pub(super) unsafe fn poll(task: NonNull<Header>, context: &mut Context<'_>) -> Poll<()> {
+    // SAFETY: the cell is there, the function is its own, and the rest is the caller's word.
+    unsafe { (task.as_ref().kind.poll)(task, context) }
+}
+
+impl Clone for AnyTask {
+    #[inline]
+    fn clone(&self) -> Self {
+        // SAFETY: it is from `into_raw` or equal to one, and this holds the cell.
+        unsafe { AnyTask::held(self.0) }
+    }
+}
+
+impl Drop for AnyTask {
+    #[inline]
+    fn drop(&mut self) {
+        let header = self.header();
+        let left = header.holders.get() - 1;
+        header.holders.set(left);
+        if left == 0 {
+            let free = header.kind.free;
+            // SAFETY: nobody holds the cell any more, and the function is its own.
+            unsafe { free(self.0) }
+        }
+    }
+}
+
+impl<T> TypedTask<T> {
+    #[inline]
+    pub(crate) fn new<F: Future<Output = T> + 'static>(draft: Draft, future: F) -> Self {
+        // SAFETY: nothing in the cell is borrowed.
+        unsafe { Self::allocate(draft, future) }
+    }
+
+    /// # Safety
+    ///
+    /// When something ends that the future or its output borrows, there is neither in the cell any more.
+    #[inline]
+    unsafe fn allocate<F: Future<Output = T>>(draft: Draft, future: F) -> Self {
+        let stage = Stage { future: ManuallyDrop::new(future) };
+        let cell = Box::new(TaskCell { header: Header::new(TaskCell::<F>::KIND, draft), stage });
+        let task = AnyTask(NonNull::from(Box::leak(cell)).cast());
+        TypedTask { task, output: PhantomData }
     }
 
     #[inline]
-    unsafe fn poll(&self, context: &mut Context<'_>) -> Poll<()> {
-        debug_assert!(self.has_future.get(), "DONE-1: a task was polled after its future was dropped");
-        // SAFETY: the future lives in an `Rc` and is dropped there, so it is pinned. The caller says that it is there, and that
-        // nobody else uses it (STEP-2).
-        let future = unsafe { Pin::new_unchecked(&mut **self.future.get()) };
-        let value = ready!(future.poll(context));
-        // SAFETY: `poll` has returned, and as before nobody else uses the future.
-        unsafe { self.drop_future() };
-        *self.outcome.borrow_mut() = Some(Ok(value));
-        Poll::Ready(())
+    pub(crate) fn header(&self) -> &Header {
+        self.task.header()
     }
 
-    unsafe fn drop_future(&self) {
-        // First the mark, so that a destructor that panics, or asks for this task's end, does not lead here a second time.
-        if self.has_future.replace(false) {
-            // SAFETY: it is there, was not dropped before, and by the caller's word nobody is polling it.
-            unsafe { ManuallyDrop::drop(&mut *self.future.get()) };
+    /// The task without its type.
+    #[inline]
+    pub(crate) fn any(&self) -> &AnyTask {
+        &self.task
+    }
+
+    /// None before the end. In it, none after the outcome was taken.
+    #[inline]
+    pub(crate) fn outcome(&self) -> Option<&RefCell<Option<Outcome<T>>>> {
+        let header = self.header();
+        if header.holds.get() != Holds::Outcome {
+            return None;
         }
-    }
-
-    fn set_error(&self, error: TaskError) {
-        // The borrow ends before the value is dropped: its destructor is foreign code.
-        let value = self.outcome.replace(Some(Err(error)));
-        drop(value);
+        // SAFETY: it was written there, with this type: `T` is the output of the cell's future. It stays until the cell is freed,
+        // which this holds; `lend` empties cells whose `T` has come to its end.
+        Some(unsafe { self.task.0.byte_add(header.kind.outcome_at).cast().as_ref() })
     }
 }
 
-impl<F: Future> TypedTask<F::Output> for TaskCell<F>
-where
-    F: 'static,
-{
-    fn outcome(&self) -> &RefCell<Option<Outcome<F::Output>>> {
-        &self.outcome
+/// A handle does not pin an outcome.
+impl<T> Unpin for TypedTask<T> {}
+
+impl<T> Clone for TypedTask<T> {
+    #[inline]
+    fn clone(&self) -> Self {
+        TypedTask { task: self.task.clone(), output: PhantomData }
+    }
+}
+
+impl<F: Future> TaskCell<F> {
+    const KIND: &'static Kind = &Kind {
+        poll: Self::poll,
+        drop_future: Self::drop_future,
+        set_error: Self::set_error,
+        free: Self::free,
+        outcome_at: offset_of!(Self, stage),
+    };
+
+    /// # Safety
+    ///
+    /// As the function `poll` below the type says.
+    unsafe fn poll(task: NonNull<Header>, context: &mut Context<'_>) -> Poll<()> {
+        // SAFETY: `Kind` says that this is such a cell; somebody holds it.
+        let (header, stage) = unsafe { Self::parts(task) };
+        debug_assert!(header.holds.get() == Holds::Future, "DONE-1: a task was polled after its future was dropped");
+        // SAFETY: the future is there, is never moved, and is dropped where it is, so it is pinned. The caller says that nobody
+        // else uses it (STEP-2).
+        let future = unsafe { Pin::new_unchecked(&mut *(*stage).future) };
+        let value = ready!(future.poll(context));
+        // SAFETY: `poll` has returned, and as before nobody else uses the future. Then the place is free.
+        unsafe {
+            Self::drop_future(task);
+            Self::write(header, stage, Ok(value));
+        }
+        Poll::Ready(())
     }
 
-    fn erase(self: Rc<Self>) -> Rc<dyn AnyTask> {
-        self
+    /// # Safety
+    ///
+    /// Nobody may be polling the future.
+    unsafe fn drop_future(task: NonNull<Header>) {
+        // SAFETY: `Kind` says that this is such a cell; somebody holds it.
+        let (header, stage) = unsafe { Self::parts(task) };
+        if header.holds.get() == Holds::Future {
+            // First the mark, so that a destructor that panics, or asks for this task's end, does not lead here a second time.
+            header.holds.set(Holds::Nothing);
+            // SAFETY: it is there, was not dropped before, and by the caller's word nobody is polling it.
+            unsafe { ManuallyDrop::drop(&mut (*stage).future) };
+        }
+    }
+
+    /// # Safety
+    ///
+    /// The future was dropped.
+    unsafe fn set_error(task: NonNull<Header>, error: TaskError) {
+        // SAFETY: `Kind` says that this is such a cell; somebody holds it.
+        let (header, stage) = unsafe { Self::parts(task) };
+        if header.holds.get() == Holds::Outcome {
+            // SAFETY: it is there.
+            let outcome = unsafe { &*(*stage).outcome };
+            // The borrow ends before the value is dropped: its destructor is foreign code.
+            let value = outcome.replace(Some(Err(error)));
+            drop(value);
+        } else {
+            // SAFETY: by the caller's word there is no future, and no outcome.
+            unsafe { Self::write(header, stage, Err(error)) };
+        }
+    }
+
+    /// # Safety
+    ///
+    /// Nobody holds the cell any more.
+    unsafe fn free(task: NonNull<Header>) {
+        // SAFETY: it comes from a box of this type, and nobody has it any more.
+        drop(unsafe { Box::from_raw(task.cast::<Self>().as_ptr()) });
+    }
+
+    /// # Safety
+    ///
+    /// There is such a cell, and while the header is used somebody holds it.
+    #[inline(always)]
+    unsafe fn parts<'a>(task: NonNull<Header>) -> (&'a Header, *mut Stage<F>) {
+        let cell = task.cast::<Self>().as_ptr();
+        // SAFETY: the cell is there. Only the place of the stage is computed, none is looked at.
+        unsafe { (&(*cell).header, &raw mut (*cell).stage) }
+    }
+
+    /// # Safety
+    ///
+    /// The place is that of the header's cell, and there is nothing in it.
+    #[inline(always)]
+    unsafe fn write(header: &Header, stage: *mut Stage<F>, outcome: Outcome<F::Output>) {
+        // SAFETY: the place is free.
+        unsafe { ptr::write(stage, Stage { outcome: ManuallyDrop::new(RefCell::new(Some(outcome))) }) };
+        header.holds.set(Holds::Outcome);
+    }
+
+    /// Takes the outcome out of the cell, for ever.
+    fn take_outcome(&mut self) -> Option<Outcome<F::Output>> {
+        if self.header.holds.get() != Holds::Outcome {
+            return None;
+        }
+        self.header.holds.set(Holds::Nothing);
+        // SAFETY: it is there, and by the mark nobody takes it again.
+        unsafe { ManuallyDrop::take(&mut self.stage.outcome) }.into_inner()
     }
 }
 
 impl<F: Future> Drop for TaskCell<F> {
     fn drop(&mut self) {
         // SAFETY: the last holder of the cell has gone, so nobody uses the future.
-        unsafe { self.drop_future() };
+        unsafe { Self::drop_future(NonNull::from(&mut *self).cast()) };
+        let outcome = self.take_outcome();
         if let (Some(Ending::Panicked), false) = (self.header.ending.get(), self.header.looked_at.get()) {
-            if let Some(Err(TaskError::Panicked(panic))) = self.outcome.take() {
+            if let Some(Err(TaskError::Panicked(panic))) = outcome {
                 let message = exceptions::NEVER_LOOKED_AT;
                 let task = Some((self.header.name(), self.header.spawned_at));
-                exceptions::report(self.header.loop_id, Exception { message, panic, task });
+                exceptions::report_of(self.header.token(), Exception { message, panic, task });
             }
         }
     }
 }
 
-/// Runs `body` with a cell whose future may borrow from the caller.
+/// Runs `body` with a task whose future may borrow from the caller.
 ///
-/// The erased cell claims to live for ever, and whoever gets it may keep it. What borrows from the caller does not: future
-/// and outcome are gone when `lend` returns or unwinds.
-pub(crate) fn lend<F: Future, R>(
-    header: Header,
-    future: F,
-    body: impl FnOnce(&RefCell<Option<Outcome<F::Output>>>, Rc<dyn AnyTask>) -> R,
-) -> R {
-    struct Empty<'a, F: Future>(&'a TaskCell<F>);
+/// The cell may live for ever: whoever gets the task may keep it. What borrows from the caller does not: future and outcome
+/// are gone when `lend` returns or unwinds.
+pub(crate) fn lend<F: Future, R>(draft: Draft, future: F, body: impl FnOnce(&TypedTask<F::Output>, AnyTask) -> R) -> R {
+    struct Empty<'a, F: Future>(&'a TypedTask<F::Output>);
     impl<F: Future> Drop for Empty<'_, F> {
         fn drop(&mut self) {
-            let header = &self.0.header;
+            let task = self.0.any();
+            let header = task.header();
             if !header.is_done() {
                 // `body` has unwound, and the task still has a row: it must not be polled any more, but end.
                 header.life.set(header.life.get() | CONDEMNED);
@@ -647,21 +745,25 @@ pub(crate) fn lend<F: Future, R>(
             // A scope that was handed on elsewhere lives longer, and must not lead back to this future.
             drop(header.take_scopes());
             // SAFETY: steps do not outlive `body`, which has returned or unwound, so nobody is polling the future.
-            unsafe { self.0.drop_future() };
+            unsafe { task.drop_future() };
             drop(header.take_scopes());
-            drop(self.0.outcome.take());
+            drop(self.0.outcome().and_then(RefCell::take));
         }
     }
-    let cell = TaskCell::new(header, future);
-    let erased: Rc<dyn AnyTask + '_> = cell.clone();
-    // SAFETY: only the lifetime changes. `Empty` sees to it that nothing of `F` or its output is left when the borrows end,
-    // and an empty cell touches neither, not even when it is dropped.
-    let erased: Rc<dyn AnyTask> = unsafe { std::mem::transmute::<Rc<dyn AnyTask + '_>, Rc<dyn AnyTask>>(erased) };
-    let empty = Empty(&cell);
-    body(&empty.0.outcome, erased)
+    // SAFETY: `Empty` sees to it that nothing of `F` or its output is left when the borrows end. What is left of the outcome is `None`
+    // or an error, and borrows nothing.
+    let task = unsafe { TypedTask::allocate(draft, future) };
+    let empty = Empty::<F>(&task);
+    body(empty.0, task.any().clone())
+}
+
+impl Hash for AnyTask {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.0.hash(state);
+    }
 }
 
 /// Compares identities, not contents.
-pub(crate) fn same(one: &Rc<dyn AnyTask>, other: &Rc<dyn AnyTask>) -> bool {
-    std::ptr::addr_eq(Rc::as_ptr(one), Rc::as_ptr(other))
+pub(crate) fn same(one: &AnyTask, other: &AnyTask) -> bool {
+    one.0 == other.0
 }

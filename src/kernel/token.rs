@@ -45,15 +45,23 @@ impl Token {
         Token(lane | u64::from(generation) << SLOT_BITS | u64::from(slot))
     }
 
+    /// Of a task that has no row yet. Nobody has it.
+    #[inline]
+    pub(crate) fn unplaced(lane: u16) -> Self {
+        Token::new(lane, LAST_GENERATION, 0)
+    }
+
     #[inline]
     pub(crate) fn slot(self) -> u32 {
         self.0 as u32 & (MAX_SLOTS as u32 - 1)
     }
 
+    #[inline]
     pub(crate) fn generation(self) -> u32 {
         (self.0 >> SLOT_BITS) as u32 & LAST_GENERATION
     }
 
+    #[inline]
     pub(crate) fn lane(self) -> u16 {
         (self.0 >> (GENERATION_BITS + SLOT_BITS)) as u16
     }
@@ -71,6 +79,22 @@ impl Token {
     #[inline]
     pub(crate) fn from_data(data: *const ()) -> Self {
         Token(data.addr() as u64)
+    }
+}
+
+/// A loop's stay in its lane: all tokens from a generation on, until the loop has gone. While it is there, it has those of its
+/// tasks and no others that name one.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Tenancy {
+    pub(crate) lane: u16,
+    /// The generation of its first tokens.
+    pub(crate) since: u32,
+}
+
+impl Tenancy {
+    #[inline]
+    pub(crate) fn has(self, token: Token) -> bool {
+        token.lane() == self.lane && token.generation() >= self.since
     }
 }
 
@@ -95,6 +119,14 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn tenancy_has_the_tokens_of_its_lane_from_a_generation_on() {
+        let tenancy = Tenancy { lane: 7, since: 41 };
+        let has = |lane, generation| tenancy.has(Token::new(lane, generation, 9));
+        assert_eq!([has(7, 40), has(7, 41), has(7, 42), has(6, 41)], [false, true, true, false]);
+        assert!(tenancy.has(Token::unplaced(7)) && !tenancy.has(Token::NOBODY));
     }
 
     #[test]

@@ -12,10 +12,11 @@
 //!
 //! The same way goes an interruption of a part of a task, the end of a timeout for one: then only the scopes inside count.
 //!
-//! Does not know how a task ends when all scopes are through. Next: `wakers.rs`.
+//! Does not know how a task ends when all scopes are through. Next: `mod.rs`.
 
 use super::exceptions;
 use super::task::{Header, Unwinding, Unwound};
+use super::wakers::Wakers;
 use crate::error::{Panic, TaskError};
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -47,19 +48,26 @@ impl Unwinding {
     /// A panic of foreign code does not stop this.
     pub(crate) fn poll(
         &mut self,
+        wakers: &Wakers,
         task: &Header,
         counts: impl Fn(u64) -> bool,
         context: &mut Context<'_>,
     ) -> Poll<bool> {
         loop {
-            match catch_unwind(AssertUnwindSafe(|| self.poll_once(task, &counts, context))) {
+            match catch_unwind(AssertUnwindSafe(|| self.poll_once(wakers, task, &counts, context))) {
                 Ok(poll) => return poll,
                 Err(payload) => self.panicked(payload),
             }
         }
     }
 
-    fn poll_once(&mut self, task: &Header, counts: impl Fn(u64) -> bool, context: &mut Context<'_>) -> Poll<bool> {
+    fn poll_once(
+        &mut self,
+        wakers: &Wakers,
+        task: &Header,
+        counts: impl Fn(u64) -> bool,
+        context: &mut Context<'_>,
+    ) -> Poll<bool> {
         loop {
             // The time of a timeout around a cleanup is up: to what is inside, that is another cancellation.
             if task.take_late(&counts) {
@@ -87,7 +95,7 @@ impl Unwinding {
                     // Its place is taken before foreign code runs: if that panics, the cleanup is still to come.
                     self.cleaning.retain(|(other, _)| *other != number);
                     self.cleaning.push((number, scope.clone()));
-                    task.begin_cleanup(number);
+                    task.begin_cleanup(number, wakers.numbered());
                     scope.drop_body();
                 }
                 Unwound::Caught => {

@@ -13,14 +13,18 @@
 //! A task that has ended leaves its row to the next generation, so its old wakers compare unequal (WAKE-1), and nothing has to
 //! stay alive for them.
 //!
-//! Does not know what wakes a task, nor what becomes of it when it has ended. Next: `mod.rs`.
+//! What tasks wait for, and who waits for them, stands here too: nodes of lists that begin in the tasks' headers.
+//!
+//! Does not know what wakes a task, nor what becomes of it when it has ended. Next: `unwind.rs`.
 #![allow(unsafe_code, reason = "the waker's vtable, and a table that is borrowed without a flag on the switch path")]
 
 use super::lanes::{self, Lane};
+use super::lists::{List, Lists};
 use super::ready::ReadyQueue;
-use super::task::{AnyTask, CONDEMNED, FORCED, Header, QUEUED, Scope, UNWINDING, Wait};
+use super::task::{self, AnyTask, CONDEMNED, FORCED, Header, QUEUED, Scope, Then, UNWINDING, Wait};
 use super::token::{LAST_GENERATION, MAX_SLOTS, Token};
 use std::cell::{Cell, UnsafeCell};
+use std::num::NonZeroU64;
 use std::ptr::{self, NonNull};
 use std::rc::{Rc, Weak};
 use std::task::{Context, RawWaker, RawWakerVTable, Waker};
@@ -51,44 +55,70 @@ struct Table {
     vacant: Vec<u32>,
     /// How many rows have a tenant.
     tenants: usize,
+    waits: Lists<Numbered<Wait>>,
+    waiters: Lists<Numbered<Then>>,
+    /// The number of the last wait, waiter or scope of any task. Each has its own, so that one that has gone is not taken for
+    /// another, and what began earlier has the lower one.
+    numbered: u64,
+}
+
+struct Numbered<T> {
+    number: u64,
+    value: T,
 }
 
 struct Row {
     /// The tenant's token, or the next one's while the row is vacant.
     token: Token,
-    /// The tenant. The row owns one count of it.
+    /// The tenant, from `AnyTask::into_raw`. The row holds it.
     task: Option<NonNull<Header>>,
 }
 
 /// An entry of the ready queue, in one word: a task, or the key of a callback, doubled, plus one. Headers have even addresses.
 #[derive(Clone, Copy)]
-struct Entry(*const Header);
+struct Entry(NonNull<Header>);
 
 const _: () = assert!(align_of::<Header>() > 1);
 
 impl Entry {
-    const UNUSED: Entry = Entry(ptr::null());
+    const UNUSED: Entry = Entry(NonNull::dangling());
 
     fn task(task: NonNull<Header>) -> Self {
-        Entry(task.as_ptr())
+        Entry(task)
     }
 
     fn call(key: u32) -> Self {
-        Entry(ptr::without_provenance((key as usize) << 1 | 1))
+        let number = ptr::without_provenance_mut((key as usize) << 1 | 1);
+        Entry(NonNull::new(number).expect("it is odd"))
     }
 
     /// The key, if it is a callback's.
     #[inline]
     fn key(self) -> Option<u32> {
-        (self.0.addr() & 1 == 1).then(|| (self.0.addr() >> 1) as u32)
+        let number = self.0.addr().get();
+        (number & 1 == 1).then_some((number >> 1) as u32)
     }
 }
 
-/// Names one wait or one scope of one task, for ever.
+/// Names one wait of one task, for ever.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct WaitKey {
-    pub(crate) loop_id: u64,
-    task: Token,
+    pub(crate) task: Token,
+    number: NonZeroU64,
+    index: u32,
+}
+
+/// Names one who waits for a task, among those who wait for that task, for ever.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct WaiterKey {
+    number: NonZeroU64,
+    index: u32,
+}
+
+/// Names one scope of one task, for ever.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct ScopeKey {
+    pub(crate) task: Token,
     number: u64,
 }
 
@@ -108,19 +138,19 @@ pub(crate) enum Halt {
     /// This turn's entries are through.
     Over,
     /// A task was stepped and has suspended: only if `switch` was to stop there.
-    Stepped(Rc<dyn AnyTask>),
+    Stepped(AnyTask),
     /// A callback is to be called.
     Call(u32),
     /// The future is ready and gone, its outcome is there.
-    Ready(Rc<dyn AnyTask>),
+    Ready(AnyTask),
     /// The task has suspended, and was cancelled while it ran.
-    Suspended(Rc<dyn AnyTask>),
+    Suspended(AnyTask),
     /// The task was cancelled, and it is its turn: it was not polled, and is to unwind.
-    Condemned(Rc<dyn AnyTask>),
+    Condemned(AnyTask),
 }
 
 impl Halt {
-    pub(crate) fn task(&self) -> Option<&Rc<dyn AnyTask>> {
+    pub(crate) fn task(&self) -> Option<&AnyTask> {
         match self {
             Halt::Over | Halt::Call(_) => None,
             Halt::Stepped(task) | Halt::Ready(task) | Halt::Suspended(task) | Halt::Condemned(task) => Some(task),
@@ -130,7 +160,15 @@ impl Halt {
 
 impl Wakers {
     pub(crate) fn new() -> Self {
-        let table = Table { rows: Vec::new(), ready: ReadyQueue::new(Entry::UNUSED), vacant: Vec::new(), tenants: 0 };
+        let table = Table {
+            rows: Vec::new(),
+            ready: ReadyQueue::new(Entry::UNUSED),
+            vacant: Vec::new(),
+            tenants: 0,
+            waits: Lists::new(),
+            waiters: Lists::new(),
+            numbered: 0,
+        };
         Wakers {
             lane: lanes::enter(),
             running: Cell::new(Token::NOBODY),
@@ -168,18 +206,16 @@ impl Wakers {
 
     // ---- rows ----
 
-    /// Gives a task a row, a token and a waker, and queues it. The row owns it until `remove` gives it back.
+    /// Gives a task a row and a token, and queues it. The row holds it until `remove` gives it back.
     #[inline]
-    pub(crate) fn insert(&self, task: Rc<dyn AnyTask>) {
+    pub(crate) fn insert(&self, task: AnyTask) {
         // Before the row takes the task over: a panic leaves it with the caller.
         let has_room = self.with(|table| !table.vacant.is_empty() || table.rows.len() < MAX_SLOTS);
         assert!(
             has_room,
             "a new task was asked for, but {MAX_SLOTS} are alive or have used up their rows; let some end first"
         );
-        let whole = Rc::into_raw(task).cast_mut();
-        // SAFETY: `whole` is from `Rc::into_raw`, and its count is the row's from here on.
-        let header = unsafe { &*whole }.header();
+        let task = task.into_raw();
         let token = self.with(|table| {
             let slot = match table.vacant.pop() {
                 Some(slot) => slot,
@@ -187,22 +223,21 @@ impl Wakers {
             };
             let row = &mut table.rows[slot as usize];
             debug_assert!(row.task.is_none(), "WAKE-1: two tasks in a row");
-            row.task = Some(NonNull::from(header));
+            row.task = Some(task);
             table.tenants += 1;
-            table.ready.push(Entry::task(NonNull::from(header)));
+            table.ready.push(Entry::task(task));
             row.token
         });
-        header.whole.set(NonNull::new(whole));
+        // SAFETY: the row holds the task it names.
+        let header = unsafe { task.as_ref() };
+        debug_assert!(header.token.get() == Token::unplaced(self.lane.number), "READY-1: a task was inserted twice");
         header.token.set(token);
         header.life.set(QUEUED);
-        // SAFETY: the vtable's functions do what `RawWaker` asks for, with any data.
-        let set = header.waker.set(unsafe { Waker::new(token.to_data(), &VTABLE) });
-        debug_assert!(set.is_ok(), "READY-1: a task was inserted twice");
     }
 
     /// Takes a running task out of its row, which its token does not name any more (WAKE-1).
     #[inline]
-    pub(crate) fn remove(&self, token: Token) -> Rc<dyn AnyTask> {
+    pub(crate) fn remove(&self, token: Token) -> AnyTask {
         debug_assert!(token == self.running.get(), "STEP-2: a task ended outside of its step");
         self.running.set(Token::NOBODY);
         let task = self.with(|table| {
@@ -216,21 +251,24 @@ impl Wakers {
                 // Used up: the row stays vacant, under a token that nobody ever had.
                 row.token = Token::new(token.lane(), LAST_GENERATION, token.slot());
             }
-            row.task.take()
+            let task = row.task.take();
+            // SAFETY: the row has held it until just now, and nobody took it over.
+            let task = task.map(|task| unsafe { AnyTask::from_raw(task) });
+            if let Some(header) = task.as_ref().map(AnyTask::header) {
+                header.life.set(0);
+                // What it did not end by itself was forgotten, and owns nothing.
+                let mut waits = header.waits.replace(List::EMPTY);
+                while table.waits.pop(&mut waits).is_some() {}
+            }
+            task
         });
-        let task = task.expect("WAKE-1: a row without its task");
-        // SAFETY: the row owned the task until just now, and `whole` is from `Rc::into_raw`; its count comes back once.
-        unsafe {
-            let header = task.as_ref();
-            header.life.set(0);
-            Rc::from_raw(whole(header).as_ptr())
-        }
+        task.expect("WAKE-1: a row without its task")
     }
 
     /// The task of a token, while it lives.
-    pub(crate) fn task(&self, token: Token) -> Option<Rc<dyn AnyTask>> {
-        // SAFETY: the row owns the task it names.
-        self.row(token).map(|task| unsafe { count(task) })
+    pub(crate) fn task(&self, token: Token) -> Option<AnyTask> {
+        // SAFETY: the row holds the task it names.
+        self.row(token).map(|task| unsafe { AnyTask::held(task) })
     }
 
     #[inline]
@@ -242,10 +280,10 @@ impl Wakers {
     }
 
     /// All living tasks, in the order of their rows.
-    pub(crate) fn tasks(&self) -> Vec<Rc<dyn AnyTask>> {
+    pub(crate) fn tasks(&self) -> Vec<AnyTask> {
         let tasks = self.with(|table| table.rows.iter().filter_map(|row| row.task).collect::<Vec<_>>());
-        // SAFETY: the rows own the tasks that they name, and nothing foreign runs in between.
-        tasks.into_iter().map(|task| unsafe { count(task) }).collect()
+        // SAFETY: the rows hold the tasks that they name, and nothing foreign runs in between.
+        tasks.into_iter().map(|task| unsafe { AnyTask::held(task) }).collect()
     }
 
     /// How many tasks are alive.
@@ -270,7 +308,7 @@ impl Wakers {
     #[inline]
     pub(crate) fn wake(&self, token: Token) -> bool {
         let Some(task) = self.row(token) else { return false };
-        // SAFETY: the row owns the task it names.
+        // SAFETY: the row holds the task it names.
         let header = unsafe { task.as_ref() };
         if token == self.running.get() {
             self.note(QUEUED);
@@ -303,51 +341,137 @@ impl Wakers {
         task.life.set(task.life.get() & !(CONDEMNED | FORCED));
     }
 
+    #[inline]
+    fn note(&self, what: u8) {
+        self.meanwhile.set(self.meanwhile.get() | what);
+    }
+
+    // ---- what a task waits for, who waits for it ----
+
     /// The running task waits for this, until `end_wait`. None if no task is running.
     #[inline]
     pub(crate) fn begin_wait(&self, wait: Wait) -> Option<WaitKey> {
         let task = self.running.get();
-        let header = self.row(task)?;
-        // SAFETY: the row owns the task it names.
-        let number = unsafe { header.as_ref() }.add_wait(wait);
-        Some(WaitKey { loop_id: self.lane.loop_id, task, number })
+        // SAFETY: the row holds the task it names.
+        let header = unsafe { self.row(task)?.as_ref() };
+        self.with(|table| {
+            let number = table.next_number();
+            let index = push(&mut table.waits, &header.waits, Numbered { number: number.get(), value: wait });
+            Some(WaitKey { task, number, index })
+        })
     }
 
     /// It waits for this no longer. If the task has ended, nothing is left to be done.
     #[inline]
     pub(crate) fn end_wait(&self, key: WaitKey) {
-        if let Some(header) = self.row(key.task) {
-            // SAFETY: the row owns the task it names.
-            unsafe { header.as_ref() }.remove_wait(key.number);
-        }
+        let Some(task) = self.row(key.task) else { return };
+        // SAFETY: the row holds the task it names.
+        let header = unsafe { task.as_ref() };
+        // What is removed owns nothing, so no foreign code runs.
+        self.with(|table| drop(remove(&mut table.waits, &header.waits, key.index, key.number)));
     }
 
-    /// The running task enters a scope, until `leave_scope`. None if no task is running.
-    pub(crate) fn enter_scope(&self, scope: Weak<dyn Scope>) -> Option<WaitKey> {
-        let task = self.running.get();
-        let header = self.row(task)?;
-        // SAFETY: the row owns the task it names.
-        let number = unsafe { header.as_ref() }.add_scope(scope);
-        Some(WaitKey { loop_id: self.lane.loop_id, task, number })
-    }
-
-    /// It has left the scope. If the task has ended, nothing is left to be done.
-    pub(crate) fn leave_scope(&self, key: WaitKey) {
-        if let Some(header) = self.row(key.task) {
-            // SAFETY: the row owns the task it names.
-            unsafe { header.as_ref() }.remove_scope(key.number);
-        }
-    }
-
-    /// Whether the wait or scope is the running task's.
+    /// Whether the wait is the running task's.
     #[inline]
     pub(crate) fn waits_here(&self, key: WaitKey) -> bool {
         key.task == self.running.get()
     }
 
+    /// What a task waits for, with the numbers, in the order in which it began. Nobody may begin or end a wait meanwhile.
+    pub(crate) fn waits(&self, task: &Header) -> impl Iterator<Item = (u64, Wait)> {
+        let mut next = task.waits.get().first();
+        std::iter::from_fn(move || {
+            let index = next?;
+            self.with(|table| {
+                next = table.waits.next(index);
+                table.waits.get(index).map(|wait| (wait.number, wait.value.clone()))
+            })
+        })
+    }
+
+    /// Enters somebody among those who wait for a living task.
     #[inline]
-    fn note(&self, what: u8) {
-        self.meanwhile.set(self.meanwhile.get() | what);
+    pub(crate) fn add_waiter(&self, task: &Header, then: Then) -> WaiterKey {
+        debug_assert!(!task.is_done(), "DONE-1: somebody waits for a task that has ended");
+        self.with(|table| {
+            let number = table.next_number();
+            let index = push(&mut table.waiters, &task.waiters, Numbered { number: number.get(), value: then });
+            WaiterKey { number, index }
+        })
+    }
+
+    /// Takes a waiter out, to be dropped where nothing is borrowed. None if it has gone.
+    #[inline]
+    pub(crate) fn remove_waiter(&self, task: &Header, key: WaiterKey) -> Option<Then> {
+        self.with(|table| remove(&mut table.waiters, &task.waiters, key.index, key.number))
+    }
+
+    /// Puts another waker in the place of a waiter. What comes back is to be dropped where nothing is borrowed.
+    pub(crate) fn change_waiter(&self, key: WaiterKey, mut then: Then) -> Then {
+        self.with(|table| {
+            if let Some(waiter) = table.waiters.get_mut(key.index).filter(|waiter| waiter.number == key.number.get()) {
+                std::mem::swap(&mut waiter.value, &mut then);
+            }
+        });
+        then
+    }
+
+    /// Whether the waiter wakes the same as `waker`.
+    #[inline]
+    pub(crate) fn waiter_wakes(&self, key: WaiterKey, waker: &Waker) -> bool {
+        self.with(|table| {
+            let waiter = table.waiters.get(key.index).filter(|waiter| waiter.number == key.number.get());
+            waiter.is_some_and(|waiter| matches!(&waiter.value, Then::Wake(old) if old.will_wake(waker)))
+        })
+    }
+
+    /// Takes the first of those who wait for a task.
+    #[inline]
+    pub(crate) fn pop_waiter(&self, task: &Header) -> Option<Then> {
+        if task.waiters.get().is_empty() {
+            return None;
+        }
+        self.with(|table| {
+            let mut list = task.waiters.get();
+            let waiter = table.waiters.pop(&mut list);
+            task.waiters.set(list);
+            waiter.map(|waiter| waiter.value)
+        })
+    }
+
+    /// The number of the last wait, waiter or scope: those that come later have higher ones.
+    pub(crate) fn numbered(&self) -> u64 {
+        self.with(|table| table.numbered)
+    }
+
+    // ---- the scopes of a task ----
+
+    /// The running task enters a scope, until `leave_scope`. None if no task is running.
+    pub(crate) fn enter_scope(&self, scope: Weak<dyn Scope>) -> Option<ScopeKey> {
+        let task = self.running.get();
+        // SAFETY: the row holds the task it names.
+        let header = unsafe { self.row(task)?.as_ref() };
+        Some(ScopeKey { task, number: self.add_scope(header, scope) })
+    }
+
+    /// A task enters a scope. Answers its number.
+    pub(crate) fn add_scope(&self, task: &Header, scope: Weak<dyn Scope>) -> u64 {
+        let number = self.with(|table| table.next_number()).get();
+        task.add_scope(number, scope);
+        number
+    }
+
+    /// It has left the scope. If the task has ended, nothing is left to be done.
+    pub(crate) fn leave_scope(&self, key: ScopeKey) {
+        if let Some(header) = self.row(key.task) {
+            // SAFETY: the row holds the task it names.
+            unsafe { header.as_ref() }.remove_scope(key.number);
+        }
+    }
+
+    /// Whether the scope is the running task's.
+    pub(crate) fn is_entered_here(&self, key: ScopeKey) -> bool {
+        key.task == self.running.get()
     }
 
     // ---- the ready queue, which lives in the table so that a wake finds both at once ----
@@ -374,17 +498,19 @@ impl Wakers {
     // ---- the switch ----
 
     /// Steps the tasks of this turn, until something other than a switch is to be done. If nothing else was to be done between
-    /// this turn and the next, which `calm` knows, it goes on with the next.
+    /// this turn and the next, which `calm` knows for a turn of so many entries, it goes on with the next.
     ///
     /// This loop is what a task switch costs. It is one function and calls nothing but the future, so that nothing has to be
     /// saved and restored in between: written as a function a step, it took half as many instructions again.
     ///
     /// A panic of a future comes through, and leaves its task running. `EACH`: it stops after each step.
     #[inline]
-    pub(crate) fn switch<const EACH: bool>(&self, calm: impl Fn() -> bool) -> Halt {
+    pub(crate) fn switch<const EACH: bool>(&self, calm: impl Fn(usize) -> bool) -> Halt {
         loop {
             let Some(entry) = self.with(|table| table.ready.pop_marked()) else {
-                if calm() && self.mark() > 0 {
+                let entries = self.ready_len();
+                if entries > 0 && calm(entries) {
+                    self.mark();
                     continue;
                 }
                 self.running.set(Token::NOBODY);
@@ -394,54 +520,65 @@ impl Wakers {
                 self.running.set(Token::NOBODY);
                 return Halt::Call(key);
             }
-            // SAFETY: a task in the ready queue has a row, which owns it: it leaves both at once, or the queue first (READY-1).
-            let header = unsafe { &*entry.0 };
-            if let Some(halt) = self.step(header) {
+            // SAFETY: a task in the ready queue has a row, which holds it: it leaves both at once, or the queue first (READY-1).
+            if let Some(halt) = unsafe { self.step(entry.0) } {
                 return halt;
             }
             if EACH {
-                // SAFETY: its row owns the task: it has just suspended.
-                return Halt::Stepped(unsafe { count(NonNull::from(header)) });
+                // SAFETY: as before; it has just suspended.
+                return Halt::Stepped(unsafe { AnyTask::held(entry.0) });
             }
         }
     }
 
     /// The task has left the queue, and is polled, unless it is to end.
+    ///
+    /// # Safety
+    ///
+    /// A row holds the task.
     #[inline(always)]
-    fn step(&self, header: &Header) -> Option<Halt> {
+    unsafe fn step(&self, task: NonNull<Header>) -> Option<Halt> {
+        // SAFETY: a row holds the task.
+        let header = unsafe { task.as_ref() };
         debug_assert!(header.life.get() & QUEUED != 0, "READY-1: a task was stepped that was not queued");
         self.running.set(header.token());
         self.meanwhile.set(0);
         if header.life.get() != QUEUED {
-            // SAFETY: its row owns the task.
-            return Some(Halt::Condemned(unsafe { count(NonNull::from(header)) }));
+            // SAFETY: a row holds the task.
+            return Some(Halt::Condemned(unsafe { AnyTask::held(task) }));
         }
-        self.poll(header)
+        // SAFETY: the same.
+        unsafe { self.poll(task) }
     }
 
     /// Polls the running task.
+    ///
+    /// # Safety
+    ///
+    /// A row holds the task.
     #[inline(always)]
-    fn poll(&self, header: &Header) -> Option<Halt> {
-        let waker = header.waker.get().expect("READY-1: a task without a waker was queued");
-        let mut context = Context::from_waker(waker);
-        // SAFETY: the row owns the task until `remove`, which is for tasks at which `switch` has stopped. It left the queue just
+    unsafe fn poll(&self, task: NonNull<Header>) -> Option<Halt> {
+        // SAFETY: a row holds the task.
+        let header = unsafe { task.as_ref() };
+        let waker = waker_of(header.token());
+        // SAFETY: the row holds the task until `remove`, which is for tasks at which `switch` has stopped. It left the queue just
         // now and is not pushed while it is running, so nobody else is polling it (STEP-2). Its future is there: a task whose
         // future was dropped is removed (DONE-1), or was condemned by `lend`, and does not come this far.
-        let poll = unsafe { whole(header).as_ref().poll(&mut context) };
+        let poll = unsafe { task::poll(task, &mut Context::from_waker(&waker)) };
         if poll.is_ready() {
-            // SAFETY: its row owns the task.
-            return Some(Halt::Ready(unsafe { count(NonNull::from(header)) }));
+            // SAFETY: the row holds the task.
+            return Some(Halt::Ready(unsafe { AnyTask::held(task) }));
         }
         // While it ran it kept the mark `QUEUED`, so that a task which has woken itself needs no new one.
         let meanwhile = self.meanwhile.get();
         if meanwhile & QUEUED != 0 {
-            self.with(|table| table.ready.push(Entry::task(NonNull::from(header))));
+            self.with(|table| table.ready.push(Entry::task(task)));
         }
         if meanwhile != QUEUED {
             header.life.set(meanwhile);
             if meanwhile & CONDEMNED != 0 {
-                // SAFETY: its row owns the task.
-                return Some(Halt::Suspended(unsafe { count(NonNull::from(header)) }));
+                // SAFETY: the row holds the task.
+                return Some(Halt::Suspended(unsafe { AnyTask::held(task) }));
             }
         }
         None
@@ -472,7 +609,8 @@ impl Wakers {
         let meanwhile = self.meanwhile.get();
         task.life.set(meanwhile | UNWINDING);
         if meanwhile & QUEUED != 0 {
-            self.with(|table| table.ready.push(Entry::task(NonNull::from(task))));
+            let entry = Entry::task(self.row(task.token()).expect("WAKE-1: a running task has a row"));
+            self.with(|table| table.ready.push(entry));
         }
         self.leave_step();
         meanwhile & CONDEMNED != 0
@@ -481,19 +619,26 @@ impl Wakers {
     /// The cancellation was caught: the running task goes on, in the same step.
     pub(crate) fn end_unwinding(&self, task: &Header) -> Option<Halt> {
         task.life.set(QUEUED | self.meanwhile.get());
-        self.poll(task)
+        let task = self.row(task.token()).expect("WAKE-1: a running task has a row");
+        // SAFETY: the row holds the task that it names.
+        unsafe { self.poll(task) }
     }
 
     /// Drops the future of the running task, at which `switch` has stopped: with `Halt::Condemned`, or by a panic.
-    pub(crate) fn drop_future(&self, task: &Rc<dyn AnyTask>) {
+    pub(crate) fn drop_future(&self, task: &AnyTask) {
         assert!(task.header().token() == self.running.get(), "STEP-2: a future was dropped outside of its step");
         // SAFETY: it is running, but not being polled: `switch` has returned or unwound.
         unsafe { task.drop_future() };
     }
 
     /// The task that is being stepped.
-    pub(crate) fn running(&self) -> Option<Rc<dyn AnyTask>> {
+    pub(crate) fn running(&self) -> Option<AnyTask> {
         self.task(self.running.get())
+    }
+
+    /// Whether this waker wakes the task that is being stepped.
+    pub(crate) fn wakes_running(&self, waker: &Waker) -> bool {
+        token_of(waker) == Some(self.running.get())
     }
 
     /// Whether the task is being stepped.
@@ -508,27 +653,6 @@ impl Wakers {
     }
 }
 
-/// The cell of a header.
-#[inline]
-fn whole(header: &Header) -> NonNull<dyn AnyTask> {
-    header.whole.get().expect("READY-1: a task that was never inserted")
-}
-
-/// One more owner of a task.
-///
-/// # Safety
-///
-/// Somebody must own the task.
-unsafe fn count(task: NonNull<Header>) -> Rc<dyn AnyTask> {
-    // SAFETY: by the caller's word the task is there, and `whole` is from `Rc::into_raw`; the count that is added is the one
-    // that is given out.
-    unsafe {
-        let whole = whole(task.as_ref()).as_ptr();
-        Rc::increment_strong_count(whole);
-        Rc::from_raw(whole)
-    }
-}
-
 impl Table {
     #[cold]
     fn add_row(&mut self, lane: &Lane) -> u32 {
@@ -537,6 +661,30 @@ impl Table {
         self.rows.push(Row { token, task: None });
         slot as u32
     }
+
+    #[inline]
+    fn next_number(&mut self) -> NonZeroU64 {
+        self.numbered += 1;
+        NonZeroU64::new(self.numbered).expect("numbers do not come to their end")
+    }
+}
+
+#[inline]
+fn push<T>(lists: &mut Lists<Numbered<T>>, list: &Cell<List>, value: Numbered<T>) -> u32 {
+    let mut nodes = list.get();
+    let index = lists.push(&mut nodes, value);
+    list.set(nodes);
+    index
+}
+
+/// Takes out the node of this number, if it is still there. The number says that it stands in this list.
+#[inline]
+fn remove<T>(lists: &mut Lists<Numbered<T>>, list: &Cell<List>, index: u32, number: NonZeroU64) -> Option<T> {
+    lists.get(index).filter(|node| node.number == number.get())?;
+    let mut nodes = list.get();
+    let node = lists.remove(&mut nodes, index);
+    list.set(nodes);
+    Some(node.value)
 }
 
 impl Drop for Wakers {
@@ -545,7 +693,12 @@ impl Drop for Wakers {
         // Closed already, unless the loop was dropped without its owner: nobody may move into an open inbox.
         drop(self.lane.inbox.close());
         let unused = |row: &Row| row.token.generation() + u32::from(row.task.is_some());
-        let unused = self.table.get_mut().rows.iter().map(unused).max();
+        let table = self.table.get_mut();
+        let unused = table.rows.iter().map(unused).max();
+        if table.tenants > 0 {
+            // So is what waits for them.
+            std::mem::forget(std::mem::replace(&mut table.waiters, Lists::new()));
+        }
         lanes::leave(&self.lane, unused.unwrap_or(self.lane.generation));
     }
 }
@@ -602,6 +755,13 @@ fn wake_another(token: Token) {
         }
     }
     lanes::inbox(token.lane()).wake(token);
+}
+
+/// What wakes the task of a token.
+#[inline]
+pub(crate) fn waker_of(token: Token) -> Waker {
+    // SAFETY: the vtable's functions do what `RawWaker` asks for, with any data.
+    unsafe { Waker::new(token.to_data(), &VTABLE) }
 }
 
 /// The token behind a waker of ours.

@@ -20,16 +20,13 @@
 //!
 //! Knows no waker, no callback and no clock: time is a number that somebody hands in. Next: `clock.rs`.
 
-use slab::Slab;
+use super::lists::{List, Lists};
 use std::collections::BTreeMap;
 
 const DIGIT_BITS: u32 = 6;
 const SLOTS: usize = 1 << DIGIT_BITS;
 /// So many digits has a `u64` in base 64.
 const LEVELS: u32 = u64::BITS.div_ceil(DIGIT_BITS);
-
-/// The end of a list.
-const NIL: u32 = u32::MAX;
 
 #[derive(Debug)]
 pub(crate) struct Wheel<T> {
@@ -41,7 +38,7 @@ pub(crate) struct Wheel<T> {
     late: BTreeMap<(u64, u64), u32>,
     /// What `expire` has set aside and `pop_due` has not taken yet, in order.
     due: List,
-    timers: Slab<Timer<T>>,
+    timers: Lists<Timer<T>>,
     /// How many timers were ever made: the next one's age.
     made: u64,
     /// The earliest deadline, if it is known. Removing that timer makes it unknown.
@@ -55,20 +52,11 @@ struct Level {
     slots: [List; SLOTS],
 }
 
-/// A list of timers that are linked through their `previous` and `next`.
-#[derive(Debug, Clone, Copy)]
-struct List {
-    first: u32,
-    last: u32,
-}
-
 #[derive(Debug)]
 struct Timer<T> {
     deadline: u64,
     age: u64,
     place: Place,
-    previous: u32,
-    next: u32,
     value: T,
 }
 
@@ -94,7 +82,7 @@ impl<T> Wheel<T> {
             levels: Vec::new(),
             late: BTreeMap::new(),
             due: List::EMPTY,
-            timers: Slab::new(),
+            timers: Lists::new(),
             made: 0,
             earliest: None,
         }
@@ -111,8 +99,7 @@ impl<T> Wheel<T> {
         if self.timers.is_empty() || self.earliest.is_some_and(|earliest| deadline < earliest) {
             self.earliest = Some(deadline);
         }
-        let timer = Timer { deadline, age, place: Place::Late, previous: NIL, next: NIL, value };
-        let index = u32::try_from(self.timers.insert(timer)).expect("fewer than 2^32 timers");
+        let index = self.timers.add(Timer { deadline, age, place: Place::Late, value });
         if deadline < self.time {
             self.late.insert((deadline, age), index);
         } else {
@@ -123,15 +110,16 @@ impl<T> Wheel<T> {
 
     /// Takes a timer out, unless it was taken or has fired.
     pub(crate) fn remove(&mut self, key: TimerKey) -> Option<T> {
-        let timer = self.timers.get(key.index as usize).filter(|timer| timer.age == key.age)?;
+        let timer = self.timers.get(key.index).filter(|timer| timer.age == key.age)?;
         let deadline = timer.deadline;
         match timer.place {
             Place::Late => drop(self.late.remove(&(deadline, key.age))),
-            Place::Due => unlink(&mut self.due, &mut self.timers, key.index),
+            Place::Due => self.timers.unlink(&mut self.due, key.index),
             Place::Slot { level, slot } => {
                 let level = &mut self.levels[level as usize];
-                unlink(&mut level.slots[slot as usize], &mut self.timers, key.index);
-                if level.slots[slot as usize].first == NIL {
+                let list = &mut level.slots[slot as usize];
+                self.timers.unlink(list, key.index);
+                if list.is_empty() {
                     level.occupied &= !(1 << slot);
                 }
             }
@@ -139,12 +127,12 @@ impl<T> Wheel<T> {
         if self.earliest == Some(deadline) {
             self.earliest = None;
         }
-        Some(self.timers.remove(key.index as usize).value)
+        Some(self.timers.free(key.index).value)
     }
 
     /// The value under a key, unless it was taken or has fired.
     pub(crate) fn get_mut(&mut self, key: TimerKey) -> Option<&mut T> {
-        let timer = self.timers.get_mut(key.index as usize).filter(|timer| timer.age == key.age)?;
+        let timer = self.timers.get_mut(key.index).filter(|timer| timer.age == key.age)?;
         Some(&mut timer.value)
     }
 
@@ -164,10 +152,9 @@ impl<T> Wheel<T> {
     /// Sets aside what is due at `now`, for `pop_due`, and moves the wheel's time there. What was set aside before must be gone.
     pub(crate) fn expire(&mut self, now: u64) {
         debug_assert!(now >= self.time, "TIME-1: the wheel was turned back from {} to {now}", self.time);
-        debug_assert!(self.due.first == NIL, "TIME-3: timers of an earlier turn have not fired yet");
+        debug_assert!(self.due.is_empty(), "TIME-3: timers of an earlier turn have not fired yet");
         for (_, index) in std::mem::take(&mut self.late) {
-            self.timers[index as usize].place = Place::Due;
-            push(&mut self.due, &mut self.timers, index);
+            self.set_due(index);
         }
         while let Some((level, slot, begin)) = self.next_slot() {
             if begin > now {
@@ -181,14 +168,9 @@ impl<T> Wheel<T> {
 
     /// The next timer of those that `expire` has set aside.
     pub(crate) fn pop_due(&mut self) -> Option<T> {
-        if self.due.first == NIL {
-            return None;
-        }
-        let index = self.due.first;
-        unlink(&mut self.due, &mut self.timers, index);
+        let timer = self.timers.pop(&mut self.due)?;
         // What was set aside was the earliest; now something else is.
         self.earliest = None;
-        let timer = self.timers.remove(index as usize);
         debug_assert!(timer.deadline <= self.time, "TIME-2: a timer for {} fires at {}", timer.deadline, self.time);
         Some(timer.value)
     }
@@ -199,7 +181,7 @@ impl<T> Wheel<T> {
         self.late.clear();
         self.due = List::EMPTY;
         self.earliest = None;
-        std::mem::take(&mut self.timers).into_iter().map(|(_, timer)| timer.value).collect()
+        self.timers.drain().into_iter().map(|timer| timer.value).collect()
     }
 
     /// The occupied slot that time enters next: its level, its number and the moment of its beginning.
@@ -218,41 +200,47 @@ impl<T> Wheel<T> {
     fn enter(&mut self, level: u32, slot: u32) {
         let from = &mut self.levels[level as usize];
         from.occupied &= !(1 << slot);
-        let list = std::mem::replace(&mut from.slots[slot as usize], List::EMPTY);
-        let mut index = list.first;
-        while index != NIL {
-            let timer = &mut self.timers[index as usize];
-            let next = timer.next;
+        let mut next = std::mem::replace(&mut from.slots[slot as usize], List::EMPTY).first();
+        while let Some(index) = next {
+            next = self.timers.next(index);
             if level == 0 {
-                timer.place = Place::Due;
-                push(&mut self.due, &mut self.timers, index);
+                self.set_due(index);
             } else {
                 self.file(index);
             }
-            index = next;
         }
+    }
+
+    fn set_due(&mut self, index: u32) {
+        self.timer_mut(index).place = Place::Due;
+        self.timers.link(&mut self.due, index);
+    }
+
+    fn timer_mut(&mut self, index: u32) -> &mut Timer<T> {
+        self.timers.get_mut(index).expect("a timer that stands in a list is there")
     }
 
     /// Puts a timer on the level and into the slot where its deadline belongs.
     fn file(&mut self, index: u32) {
-        let timer = &mut self.timers[index as usize];
-        let difference = timer.deadline ^ self.time;
+        let time = self.time;
+        let timer = self.timer_mut(index);
+        let difference = timer.deadline ^ time;
         // The digit of the highest bit that differs; none differs in a timer for this very moment: level 0.
         let level = (difference | 1).ilog2() / DIGIT_BITS;
         let slot = (timer.deadline >> (level * DIGIT_BITS)) as usize % SLOTS;
-        debug_assert!(level < LEVELS && timer.deadline >= self.time);
+        debug_assert!(level < LEVELS && timer.deadline >= time);
         timer.place = Place::Slot { level: level as u8, slot: slot as u8 };
         while self.levels.len() <= level as usize {
             self.levels.push(Level { occupied: 0, slots: [List::EMPTY; SLOTS] });
         }
         let level = &mut self.levels[level as usize];
         level.occupied |= 1 << slot;
-        push(&mut level.slots[slot], &mut self.timers, index);
+        self.timers.link(&mut level.slots[slot], index);
     }
 
     fn find_earliest(&self) -> Option<u64> {
         // What is set aside or late lies before the wheel's time, everything else at it or behind it.
-        let due = self.timers.get(self.due.first as usize).map(|timer| timer.deadline);
+        let due = self.timers.iter(self.due).next().map(|timer| timer.deadline);
         let late = self.late.first_key_value().map(|(&(deadline, _), _)| deadline);
         if due.is_some() || late.is_some() {
             return due.into_iter().chain(late).min();
@@ -261,41 +249,8 @@ impl<T> Wheel<T> {
         if level == 0 {
             return Some(begin);
         }
-        let mut earliest = u64::MAX;
-        let mut index = self.levels[level as usize].slots[slot as usize].first;
-        while index != NIL {
-            let timer = &self.timers[index as usize];
-            earliest = earliest.min(timer.deadline);
-            index = timer.next;
-        }
-        Some(earliest)
-    }
-}
-
-impl List {
-    const EMPTY: List = List { first: NIL, last: NIL };
-}
-
-fn push<T>(list: &mut List, timers: &mut Slab<Timer<T>>, index: u32) {
-    let last = std::mem::replace(&mut list.last, index);
-    let timer = &mut timers[index as usize];
-    (timer.previous, timer.next) = (last, NIL);
-    match last {
-        NIL => list.first = index,
-        last => timers[last as usize].next = index,
-    }
-}
-
-fn unlink<T>(list: &mut List, timers: &mut Slab<Timer<T>>, index: u32) {
-    let timer = &timers[index as usize];
-    let (previous, next) = (timer.previous, timer.next);
-    match previous {
-        NIL => list.first = next,
-        previous => timers[previous as usize].next = next,
-    }
-    match next {
-        NIL => list.last = previous,
-        next => timers[next as usize].previous = previous,
+        let list = self.levels[level as usize].slots[slot as usize];
+        self.timers.iter(list).map(|timer| timer.deadline).min()
     }
 }
 

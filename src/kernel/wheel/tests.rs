@@ -130,7 +130,7 @@ fn verify<T>(wheel: &Wheel<T>) {
         let digit = (wheel.time >> (number as u32 * DIGIT_BITS)) as usize % SLOTS;
         for (slot, list) in level.slots.iter().enumerate() {
             let occupied = level.occupied & 1 << slot != 0;
-            assert_eq!(occupied, list.first != NIL, "level {number}, slot {slot}");
+            assert_eq!(occupied, !list.is_empty(), "level {number}, slot {slot}");
             assert!(!occupied || slot > digit || number == 0 && slot == digit, "level {number}, slot {slot} is past");
         }
     }
