@@ -70,6 +70,14 @@ impl DeadlockReport {
     }
 }
 
+/// `a sleep and for a lock`
+pub(crate) fn write_all(waits: &[String], f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    for (nth, wait) in waits.iter().enumerate() {
+        write!(f, "{}{wait}", if nth == 0 { "" } else { " and for " })?;
+    }
+    Ok(())
+}
+
 /// What a task waits for, in words.
 pub(crate) fn waits_for(kernel: &Kernel, task: &Header) -> Vec<String> {
     kernel.waits(task).map(|(_, wait)| describe(kernel, &wait)).collect()
@@ -104,7 +112,7 @@ impl fmt::Display for DeadlockReport {
             write!(f, "\n  {:?}, spawned at {}, waits for ", task.name, task.spawned_at)?;
             match task.waits_for.as_slice() {
                 [] => f.write_str("a future that is not onelane's")?,
-                waits => f.write_str(&waits.join(" and for "))?,
+                waits => write_all(waits, f)?,
             }
         }
         Ok(())

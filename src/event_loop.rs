@@ -2,7 +2,7 @@
 
 use crate::callback::Handle;
 use crate::current::running;
-use crate::deadlock::{DeadlockReport, waits_for};
+use crate::deadlock::{DeadlockReport, waits_for, write_all};
 use crate::error::{NoRunningLoop, TaskError};
 use crate::kernel::calls::Call;
 use crate::kernel::exceptions::{self, Exception, Handler};
@@ -163,7 +163,11 @@ impl fmt::Display for SlowStep {
         match self.waits_for.as_slice() {
             _ if task.is_done() => f.write_str("; it has ended"),
             [] => Ok(()),
-            waits => write!(f, "; it waits for {} now", waits.join(" and for ")),
+            waits => {
+                f.write_str("; it waits for ")?;
+                write_all(waits, f)?;
+                f.write_str(" now")
+            }
         }
     }
 }

@@ -49,6 +49,7 @@ use locals::Locals;
 use pace::Pace;
 use std::any::Any;
 use std::cell::{Cell, RefCell};
+use std::collections::BinaryHeap;
 use std::panic::{AssertUnwindSafe, Location, catch_unwind};
 use std::rc::{Rc, Weak};
 use std::task::{Context, Poll, Waker};
@@ -698,9 +699,10 @@ impl Kernel {
 
     /// All living tasks, in the order in which they were spawned.
     pub(crate) fn tasks(&self) -> Vec<AnyTask> {
-        let mut tasks = self.wakers.tasks();
-        tasks.sort_by_key(|task| task.header().id);
-        tasks
+        let tasks = self.wakers.tasks();
+        // A heap sorts them: std's sort would be several kilobytes of code in each binary.
+        let ids: BinaryHeap<_> = tasks.iter().enumerate().map(|(place, task)| (task.header().id, place)).collect();
+        ids.into_sorted_vec().into_iter().map(|(_, place)| tasks[place].clone()).collect()
     }
 }
 

@@ -16,12 +16,13 @@
 //! meets empty slots, and keeps its order, and what is made later stands behind.
 //!
 //! `insert` and `remove` are O(1). A timer moves down once a level at most, so a deadline costs eleven moves in the worst
-//! case. Deadlines that have passed already when they are inserted are rare, and wait in a sorted map (`late`).
+//! case. Deadlines that have passed already when they are inserted are rare, and wait in a list of their own (`late`) that is sorted when
+//! they fire.
 //!
 //! Knows no waker, no callback and no clock: time is a number that somebody hands in. Next: `clock.rs`.
 
 use super::lists::{List, Lists};
-use std::collections::BTreeMap;
+use std::collections::BinaryHeap;
 
 const DIGIT_BITS: u32 = 6;
 const SLOTS: usize = 1 << DIGIT_BITS;
@@ -34,8 +35,8 @@ pub(crate) struct Wheel<T> {
     time: u64,
     /// Grows to the highest level that was ever used, so a wheel without timers takes no memory.
     levels: Vec<Level>,
-    /// Deadlines that had passed when they were inserted, sorted by deadline and age.
-    late: BTreeMap<(u64, u64), u32>,
+    /// Timers whose deadlines had passed when they were inserted, by age.
+    late: List,
     /// What `expire` has set aside and `pop_due` has not taken yet, in order.
     due: List,
     timers: Lists<Timer<T>>,
@@ -80,7 +81,7 @@ impl<T> Wheel<T> {
         Wheel {
             time: 0,
             levels: Vec::new(),
-            late: BTreeMap::new(),
+            late: List::EMPTY,
             due: List::EMPTY,
             timers: Lists::new(),
             made: 0,
@@ -101,7 +102,7 @@ impl<T> Wheel<T> {
         }
         let index = self.timers.add(Timer { deadline, age, place: Place::Late, value });
         if deadline < self.time {
-            self.late.insert((deadline, age), index);
+            self.timers.link(&mut self.late, index);
         } else {
             self.file(index);
         }
@@ -113,7 +114,7 @@ impl<T> Wheel<T> {
         let timer = self.timers.get(key.index).filter(|timer| timer.age == key.age)?;
         let deadline = timer.deadline;
         match timer.place {
-            Place::Late => drop(self.late.remove(&(deadline, key.age))),
+            Place::Late => self.timers.unlink(&mut self.late, key.index),
             Place::Due => self.timers.unlink(&mut self.due, key.index),
             Place::Slot { level, slot } => {
                 let level = &mut self.levels[level as usize];
@@ -153,8 +154,8 @@ impl<T> Wheel<T> {
     pub(crate) fn expire(&mut self, now: u64) {
         debug_assert!(now >= self.time, "TIME-1: the wheel was turned back from {} to {now}", self.time);
         debug_assert!(self.due.is_empty(), "TIME-3: timers of an earlier turn have not fired yet");
-        for (_, index) in std::mem::take(&mut self.late) {
-            self.set_due(index);
+        if !self.late.is_empty() {
+            self.expire_late();
         }
         while let Some((level, slot, begin)) = self.next_slot() {
             if begin > now {
@@ -178,7 +179,7 @@ impl<T> Wheel<T> {
     /// Takes all timers out, in no order.
     pub(crate) fn drain(&mut self) -> Vec<T> {
         self.levels.clear();
-        self.late.clear();
+        self.late = List::EMPTY;
         self.due = List::EMPTY;
         self.earliest = None;
         self.timers.drain().into_iter().map(|timer| timer.value).collect()
@@ -211,6 +212,18 @@ impl<T> Wheel<T> {
         }
     }
 
+    /// A heap sorts them: std's sort would be several kilobytes of code in each binary.
+    #[cold]
+    fn expire_late(&mut self) {
+        let mut late = BinaryHeap::new();
+        while let Some(index) = self.late.first() {
+            self.timers.unlink(&mut self.late, index);
+            let timer = self.timer_mut(index);
+            late.push((timer.deadline, timer.age, index));
+        }
+        late.into_sorted_vec().into_iter().for_each(|(_, _, index)| self.set_due(index));
+    }
+
     fn set_due(&mut self, index: u32) {
         self.timer_mut(index).place = Place::Due;
         self.timers.link(&mut self.due, index);
@@ -241,7 +254,7 @@ impl<T> Wheel<T> {
     fn find_earliest(&self) -> Option<u64> {
         // What is set aside or late lies before the wheel's time, everything else at it or behind it.
         let due = self.timers.iter(self.due).next().map(|timer| timer.deadline);
-        let late = self.late.first_key_value().map(|(&(deadline, _), _)| deadline);
+        let late = self.timers.iter(self.late).map(|timer| timer.deadline).min();
         if due.is_some() || late.is_some() {
             return due.into_iter().chain(late).min();
         }
