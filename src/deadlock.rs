@@ -80,7 +80,9 @@ pub(crate) fn write_all(waits: &[String], f: &mut fmt::Formatter<'_>) -> fmt::Re
 
 /// What a task waits for, in words.
 pub(crate) fn waits_for(kernel: &Kernel, task: &Header) -> Vec<String> {
-    kernel.waits(task).map(|(_, wait)| describe(kernel, &wait)).collect()
+    let mut waits = Vec::new();
+    kernel.each_wait(task, &|_| true, &mut |wait| waits.push(describe(kernel, &wait)));
+    waits
 }
 
 fn describe(kernel: &Kernel, wait: &Wait) -> String {

@@ -186,24 +186,19 @@ impl Kernel {
     /// One turn, but for the rest. The caller has entered the context.
     pub(crate) fn turn(&self) {
         self.begin();
-        self.guarded(|| self.go_through(|_| false));
+        self.go_through(&Cell::new(true));
     }
 
-    /// Turns and rests until `over`. Here the turn is written from its middle: a panic leaves it anywhere in `go_through`, and
-    /// that is where it goes on.
+    /// Turns and rests until `over`.
     pub(crate) fn turn_until(&self, over: &Cell<bool>) -> Result<(), Stuck> {
-        // Nothing came from elsewhere, and no timer can be due: then one turn follows the other without a look around.
-        let calm = |entries| !over.get() && !self.inbox().has_messages() && self.may_ignore_timers(entries);
-        self.guarded(|| {
-            loop {
-                self.go_through(calm);
-                if over.get() {
-                    return Ok(());
-                }
-                self.rest()?;
-                self.begin();
+        loop {
+            self.go_through(over);
+            if over.get() {
+                return Ok(());
             }
-        })
+            self.rest()?;
+            self.begin();
+        }
     }
 
     /// Whether a turn of so many entries may follow in which no clock is read and no timer fires.
@@ -228,11 +223,14 @@ impl Kernel {
         add(&self.tally.entries, self.wakers.mark());
     }
 
-    /// The second half: foreign code runs. It may be left by a panic and entered again.
-    #[inline]
-    fn go_through(&self, calm: impl Fn(usize) -> bool) {
-        self.step(calm);
-        self.fire();
+    /// The second half: foreign code runs. A panic leaves it anywhere, and it goes on from there. If `over` is not set by the end
+    /// of this turn, more turns may follow in here.
+    #[inline(never)]
+    fn go_through(&self, over: &Cell<bool>) {
+        self.guarded(|| {
+            self.step(over);
+            self.fire();
+        });
     }
 
     /// Takes over what came from elsewhere, in the order in which it came.
@@ -287,12 +285,14 @@ impl Kernel {
 
     /// Steps what was in the ready queue when the turn began, and nothing that is queued meanwhile (READY-2).
     #[inline]
-    fn step(&self, calm: impl Fn(usize) -> bool) {
+    fn step(&self, over: &Cell<bool>) {
         if let Some(watch) = &self.watch {
             return self.step_watched(watch);
         }
+        // Nothing came from elsewhere, and no timer can be due: then one turn follows the other without a look around.
+        let calm = |entries| !over.get() && !self.inbox().has_messages() && self.may_ignore_timers(entries);
         loop {
-            match self.wakers.switch::<false>(&calm) {
+            match self.wakers.switch::<false>(calm) {
                 Halt::Over => return,
                 halt => self.go_on(halt),
             }
@@ -410,7 +410,7 @@ impl Kernel {
     #[inline(never)]
     fn unwind(&self, task: &AnyTask) {
         let header = task.header();
-        if self.awaits_living(header, |_| true) && self.wakers.keep_waiting(header) {
+        if self.awaits_living(header, &|_| true) && self.wakers.keep_waiting(header) {
             return self.give_way(header);
         }
         let begun = header.take_unwinding();
@@ -420,11 +420,11 @@ impl Kernel {
         }
         let mut unwinding = begun.unwrap_or_else(Unwinding::new);
         if self.wakers.begin_unwinding(header) {
-            unwinding.interrupt(header, |_| true);
+            unwinding.interrupt(header, &|_| true);
         }
         let waker = wakers::waker_of(header.token());
         self.cleaning.set(true);
-        let poll = unwinding.poll(&self.wakers, header, |_| true, &mut Context::from_waker(&waker));
+        let poll = unwinding.poll(&self.wakers, header, &|_| true, &mut Context::from_waker(&waker));
         self.cleaning.set(false);
         match poll {
             Poll::Pending => {
@@ -445,7 +445,7 @@ impl Kernel {
                     _ => {
                         // What stood beside the scope that caught it lives on, and was not told yet.
                         self.wakers.leave_step();
-                        self.resume_waits(header, |_| true);
+                        self.resume_waits(header, &|_| true);
                     }
                 }
             }

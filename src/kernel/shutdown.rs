@@ -14,6 +14,7 @@
 
 use super::Kernel;
 use super::task::Header;
+use std::cell::Cell;
 use std::panic::Location;
 
 /// After so many rounds of tasks that spawn tasks while the loop shuts down, it gives up.
@@ -81,7 +82,7 @@ impl Kernel {
             forced.map(|task| self.wakers.force(task.header())).count() > 0
         };
         // Whoever waits for a wake that does not come, although all that it awaited has ended.
-        if force(&|header| self.awaits_living(header, |_| true)) {
+        if force(&|header| self.awaits_living(header, &|_| true)) {
             return 0;
         }
         let cleans_up = tasks.iter().any(|task| task.header().is_unwinding());
@@ -104,7 +105,7 @@ impl Kernel {
             self.expire(now);
         }
         self.wakers.mark();
-        self.guarded(|| self.go_through(|_| false));
+        self.go_through(&Cell::new(true));
     }
 
     /// The loop is dropped: tasks end, and what is left of callbacks, timers and messages is dropped uncalled.

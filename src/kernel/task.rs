@@ -323,7 +323,7 @@ impl Header {
     }
 
     /// The innermost scope of those whose numbers count.
-    pub(crate) fn innermost_scope(&self, counts: impl Fn(u64) -> bool) -> Option<(u64, Rc<dyn Scope>)> {
+    pub(crate) fn innermost_scope(&self, counts: &dyn Fn(u64) -> bool) -> Option<(u64, Rc<dyn Scope>)> {
         self.if_extra(|extra| {
             let mut scopes = extra.scopes.iter().rev().filter(|entered| counts(entered.number));
             scopes.find_map(|entered| Some((entered.number, entered.scope.upgrade()?)))
@@ -341,7 +341,7 @@ impl Header {
 
     /// The cleanups under way in scopes whose numbers count are to end. Answers the last number from before the first of
     /// them, if there is one: what waits behind it is to be told.
-    pub(crate) fn end_cleanups(&self, counts: impl Fn(u64) -> bool) -> Option<u64> {
+    pub(crate) fn end_cleanups(&self, counts: &dyn Fn(u64) -> bool) -> Option<u64> {
         self.if_extra(|extra| {
             let scopes = extra.scopes.iter_mut().filter(|entered| counts(entered.number));
             let late = scopes.filter_map(|entered| {
@@ -353,7 +353,7 @@ impl Header {
     }
 
     /// Whether a cleanup in a scope whose number counts is to end. Asked once.
-    pub(super) fn take_late(&self, counts: impl Fn(u64) -> bool) -> bool {
+    pub(super) fn take_late(&self, counts: &dyn Fn(u64) -> bool) -> bool {
         let taken = self.if_extra(|extra| {
             let scopes = extra.scopes.iter_mut().filter(|entered| counts(entered.number));
             // Each is taken, also behind the first.
@@ -367,7 +367,7 @@ impl Header {
     }
 
     /// Whether a scope whose number counts caught the last cancellation. Asked once.
-    pub(crate) fn take_caught(&self, counts: impl Fn(u64) -> bool) -> bool {
+    pub(crate) fn take_caught(&self, counts: &dyn Fn(u64) -> bool) -> bool {
         let caught = self.if_extra(|extra| {
             let caught = extra.caught != 0 && counts(extra.caught);
             if caught {
