@@ -49,6 +49,7 @@ use locals::Locals;
 use pace::Pace;
 use std::any::Any;
 use std::cell::{Cell, RefCell};
+use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::panic::{AssertUnwindSafe, Location, catch_unwind};
 use std::rc::{Rc, Weak};
@@ -701,8 +702,15 @@ impl Kernel {
     pub(crate) fn tasks(&self) -> Vec<AnyTask> {
         let tasks = self.wakers.tasks();
         // A heap sorts them: std's sort would be several kilobytes of code in each binary.
-        let ids: BinaryHeap<_> = tasks.iter().enumerate().map(|(place, task)| (task.header().id, place)).collect();
-        ids.into_sorted_vec().into_iter().map(|(_, place)| tasks[place].clone()).collect()
+        let mut ids = BinaryHeap::new();
+        for (place, task) in tasks.iter().enumerate() {
+            ids.push(Reverse((task.header().id, place)));
+        }
+        let mut sorted = Vec::with_capacity(tasks.len());
+        while let Some(Reverse((_, place))) = ids.pop() {
+            sorted.push(tasks[place].clone());
+        }
+        sorted
     }
 }
 

@@ -12,8 +12,9 @@
 //!
 //! Does not know who asks for the end. Next: `context.rs`.
 
-use super::Kernel;
+use super::calls::Call;
 use super::task::Header;
+use super::{Alarm, Kernel, Message};
 use std::cell::Cell;
 use std::panic::Location;
 
@@ -116,16 +117,20 @@ impl Kernel {
     pub(crate) fn close(&self) -> Result<(), &'static Location<'static>> {
         loop {
             let ended = self.finish_tasks(Patience::GivesUp);
-            let calls = self.calls.borrow_mut().drain();
-            let alarms = self.wheel.borrow_mut().drain();
-            let messages = self.inbox().close();
-            let nothing_left = calls.is_empty() && alarms.is_empty() && messages.is_empty();
-            // Their destructors may spawn and call as all foreign code may, so there is another round.
-            calls.into_iter().for_each(|call| self.tolerate(|| drop(call)));
-            alarms.into_iter().for_each(|alarm| self.tolerate(|| drop(alarm)));
-            messages.into_iter().for_each(|message| self.tolerate(|| drop(message)));
-            if nothing_left || ended.is_err() {
+            let mut left = Vec::new();
+            self.calls.borrow_mut().drain(|call| left.push(Alarm::Call(call)));
+            self.wheel.borrow_mut().drain(|alarm| left.push(alarm));
+            for message in self.inbox().close() {
+                if let Message::Call(call) = message {
+                    left.push(Alarm::Call(Call::Once(call)));
+                }
+            }
+            if left.is_empty() || ended.is_err() {
                 return ended;
+            }
+            // Their destructors may spawn and call as all foreign code may, so there is another round.
+            for alarm in left {
+                self.tolerate(|| drop(alarm));
             }
         }
     }
@@ -140,8 +145,7 @@ impl Kernel {
 #[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;
-    use crate::kernel::calls::Call;
-    use crate::kernel::{Alarm, Clock, Time, context};
+    use crate::kernel::{Clock, Time, context};
     use std::rc::Rc;
 
     /// The end of the loop drops what was not called, and runs none of it.

@@ -312,8 +312,11 @@ impl Header {
     }
 
     pub(crate) fn remove_scope(&self, number: u64) {
-        // What is removed owns nothing, so no foreign code runs.
-        self.if_extra(|extra| extra.scopes.retain(|entered| entered.number != number));
+        self.if_extra(|extra| {
+            let place = extra.scopes.iter().position(|entered| entered.number == number);
+            // What is removed owns nothing, so no foreign code runs.
+            place.map(|place| drop(extra.scopes.remove(place)))
+        });
     }
 
     /// The numbers of the scopes that it has entered, ascending.
@@ -392,9 +395,10 @@ impl Header {
         self.if_extra(|extra| extra.frozen = 0);
     }
 
-    /// The task's future is gone, and its scopes are nobody's. What comes back is to be dropped where nothing is borrowed.
-    fn take_scopes(&self) -> Option<(Vec<EnteredScope>, Option<Unwinding>)> {
-        self.if_extra(|extra| (std::mem::take(&mut extra.scopes), extra.unwinding.take()))
+    /// The task's scopes are nobody's. What they held is dropped, which may be foreign code.
+    fn drop_scopes(&self) {
+        let scopes = self.if_extra(|extra| (std::mem::take(&mut extra.scopes), extra.unwinding.take()));
+        drop(scopes);
     }
 
     pub(super) fn take_unwinding(&self) -> Option<Unwinding> {
@@ -743,10 +747,10 @@ pub(crate) fn lend<F: Future, R>(draft: Draft, future: F, body: impl FnOnce(&Typ
                 header.life.set(header.life.get() | CONDEMNED);
             }
             // A scope that was handed on elsewhere lives longer, and must not lead back to this future.
-            drop(header.take_scopes());
+            header.drop_scopes();
             // SAFETY: steps do not outlive `body`, which has returned or unwound, so nobody is polling the future.
             unsafe { task.drop_future() };
-            drop(header.take_scopes());
+            header.drop_scopes();
             drop(self.0.outcome().and_then(RefCell::take));
         }
     }

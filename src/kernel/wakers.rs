@@ -281,9 +281,14 @@ impl Wakers {
 
     /// All living tasks, in the order of their rows.
     pub(crate) fn tasks(&self) -> Vec<AnyTask> {
-        let tasks = self.with(|table| table.rows.iter().filter_map(|row| row.task).collect::<Vec<_>>());
-        // SAFETY: the rows hold the tasks that they name, and nothing foreign runs in between.
-        tasks.into_iter().map(|task| unsafe { AnyTask::held(task) }).collect()
+        self.with(|table| {
+            let mut tasks = Vec::with_capacity(table.tenants);
+            for task in table.rows.iter().filter_map(|row| row.task) {
+                // SAFETY: the row holds the task that it names.
+                tasks.push(unsafe { AnyTask::held(task) });
+            }
+            tasks
+        })
     }
 
     /// How many tasks are alive.

@@ -176,13 +176,13 @@ impl<T> Wheel<T> {
         Some(timer.value)
     }
 
-    /// Takes all timers out, in no order.
-    pub(crate) fn drain(&mut self) -> Vec<T> {
+    /// Hands out what all timers hold, in no order. None is left.
+    pub(crate) fn drain(&mut self, mut take: impl FnMut(T)) {
         self.levels.clear();
         self.late = List::EMPTY;
         self.due = List::EMPTY;
         self.earliest = None;
-        self.timers.drain().into_iter().map(|timer| timer.value).collect()
+        self.timers.drain(|timer| take(timer.value));
     }
 
     /// The occupied slot that time enters next: its level, its number and the moment of its beginning.
