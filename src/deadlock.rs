@@ -1,6 +1,6 @@
 //! What is said of a program that cannot go on.
 
-use crate::kernel::task::{AnyTask, Awaited, Header, Wait};
+use crate::kernel::task::{Awaited, Header, Wait};
 use crate::kernel::{Kernel, Time};
 use crate::task::TaskId;
 use std::fmt;
@@ -56,17 +56,14 @@ pub struct StuckTask {
 
 impl DeadlockReport {
     pub(crate) fn of(kernel: &Kernel) -> Self {
-        let stuck = |task: AnyTask| {
+        let mut tasks = Vec::new();
+        for task in kernel.tasks() {
             let header = task.header();
             let waits_for = waits_for(kernel, header);
-            StuckTask {
-                id: TaskId(header.id),
-                name: header.name().to_string(),
-                spawned_at: header.spawned_at,
-                waits_for,
-            }
-        };
-        DeadlockReport { tasks: kernel.tasks().into_iter().map(stuck).collect() }
+            let (name, spawned_at) = (header.name().to_string(), header.spawned_at);
+            tasks.push(StuckTask { id: TaskId(header.id), name, spawned_at, waits_for });
+        }
+        DeadlockReport { tasks }
     }
 }
 

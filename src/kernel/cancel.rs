@@ -30,11 +30,10 @@ impl Kernel {
         true
     }
 
-    /// Asks all of these to end. Each is come by once, so a chain of tasks that await each other costs its length, and not its
-    /// square.
-    pub(crate) fn cancel_all(&self, tasks: Vec<AnyTask>) {
+    /// Asks all tasks to end. Each is come by once, so a chain of tasks that await each other costs its length, and not its square.
+    pub(crate) fn cancel_all(&self) {
         let spread = self.new_spread();
-        for task in tasks {
+        for task in self.tasks() {
             self.spread(vec![Visit::Enter { task, from: None }], spread);
         }
     }

@@ -224,14 +224,14 @@ impl Kernel {
         add(&self.tally.entries, self.wakers.mark());
     }
 
-    /// The second half: foreign code runs. A panic leaves it anywhere, and it goes on from there. If `over` is not set by the end
-    /// of this turn, more turns may follow in here.
-    #[inline(never)]
+    /// The second half: foreign code runs. If `over` is not set by the end of this turn, more turns may follow in here.
+    #[inline]
     fn go_through(&self, over: &Cell<bool>) {
-        self.guarded(|| {
-            self.step(over);
-            self.fire();
-        });
+        match &self.watch {
+            None => self.step(over),
+            Some(watch) => self.step_watched(watch),
+        }
+        self.fire();
     }
 
     /// Takes over what came from elsewhere, in the order in which it came.
@@ -285,31 +285,21 @@ impl Kernel {
     }
 
     /// Steps what was in the ready queue when the turn began, and nothing that is queued meanwhile (READY-2).
-    #[inline]
+    #[inline(never)]
     fn step(&self, over: &Cell<bool>) {
-        if let Some(watch) = &self.watch {
-            return self.step_watched(watch);
-        }
         // Nothing came from elsewhere, and no timer can be due: then one turn follows the other without a look around.
         let calm = |entries| !over.get() && !self.inbox().has_messages() && self.may_ignore_timers(entries);
-        loop {
-            match self.wakers.switch::<false>(calm) {
-                Halt::Over => return,
-                halt => self.go_on(halt),
+        self.guarded(|| {
+            loop {
+                match self.wakers.switch(calm) {
+                    Halt::Over => return,
+                    Halt::Call(entry) => self.call(entry),
+                    Halt::Ready(task) => self.returned(&task),
+                    Halt::Suspended(task) => self.suspended(&task),
+                    Halt::Condemned(task) => self.unwind(&task),
+                }
             }
-        }
-    }
-
-    /// Does what is to be done when `switch` has stopped. Each turn comes by here, so it is a part of `step` and no call.
-    #[inline(always)]
-    fn go_on(&self, halt: Halt) {
-        match halt {
-            Halt::Over | Halt::Stepped(_) => {}
-            Halt::Call(entry) => self.call(entry),
-            Halt::Ready(task) => self.returned(&task),
-            Halt::Suspended(task) => self.suspended(&task),
-            Halt::Condemned(task) => self.unwind(&task),
-        }
+        });
     }
 
     /// It was cancelled while it ran: what it waits for now decides where that goes.
@@ -321,15 +311,12 @@ impl Kernel {
     /// As `step`, with a look at the time after each entry.
     #[cold]
     fn step_watched(&self, watch: &StepWatch) {
-        loop {
+        for _ in 0..self.wakers.marked_len() {
+            let task = self.wakers.mark_next();
             watch.begin();
-            let halt = self.wakers.switch::<true>(|_| false);
-            if let Halt::Over = halt {
-                return;
-            }
-            let task = halt.task().cloned();
-            self.go_on(halt);
-            self.tell_if_slow(task);
+            self.step(&Cell::new(true));
+            // This may be the last who holds the task.
+            self.tolerate(|| self.tell_if_slow(task));
         }
     }
 
@@ -351,20 +338,22 @@ impl Kernel {
 
     #[cold]
     fn fire_due(&self) {
-        loop {
-            // In a line of its own: in the condition of a loop, the borrow would last until the end of the body.
-            let alarm = self.wheel.borrow_mut().pop_due();
-            let Some(alarm) = alarm else { break };
-            add(&self.tally.timers, 1);
-            match alarm {
-                Alarm::Wake(waker) => self.wake(waker),
-                Alarm::Call(call) => {
-                    self.watch.iter().for_each(StepWatch::begin);
-                    self.run(call);
-                    self.tell_if_slow(None);
+        self.guarded(|| {
+            loop {
+                // In a line of its own: in the condition of a loop, the borrow would last until the end of the body.
+                let alarm = self.wheel.borrow_mut().pop_due();
+                let Some(alarm) = alarm else { break };
+                add(&self.tally.timers, 1);
+                match alarm {
+                    Alarm::Wake(waker) => self.wake(waker),
+                    Alarm::Call(call) => {
+                        self.watch.iter().for_each(StepWatch::begin);
+                        self.run(call);
+                        self.tell_if_slow(None);
+                    }
                 }
             }
-        }
+        });
         self.firing.set(false);
         self.next_deadline();
     }
@@ -519,12 +508,9 @@ impl Kernel {
 
     /// Runs `act`, and again after each panic, until it comes to its end.
     #[inline]
-    fn guarded<R>(&self, act: impl Fn() -> R) -> R {
-        loop {
-            match catch_unwind(AssertUnwindSafe(&act)) {
-                Ok(result) => return result,
-                Err(payload) => self.panicked(payload),
-            }
+    fn guarded(&self, act: impl Fn()) {
+        while let Err(payload) = catch_unwind(AssertUnwindSafe(&act)) {
+            self.panicked(payload);
         }
     }
 

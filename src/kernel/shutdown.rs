@@ -42,7 +42,7 @@ impl Kernel {
         self.closing.set(true);
         self.waits_for_cleanups.set(patience == Patience::Waits);
         self.has_exempted.set(false);
-        self.cancel_all(self.tasks());
+        self.cancel_all();
         // `idle_turns`: since the last in which a task ended.
         let (mut rounds, mut idle_turns, mut fewest) = (0, 0_u32, usize::MAX);
         let mut turns_to_go = 2;
@@ -55,8 +55,8 @@ impl Kernel {
             idle_turns = if self.wakers.len() < fewest { 0 } else { idle_turns + 1 };
             fewest = fewest.min(self.wakers.len());
             let resists = patience == Patience::GivesUp && idle_turns % SHUTDOWN_ROUNDS == SHUTDOWN_ROUNDS - 1;
-            if resists || self.has_exempted.get() && !self.tasks().iter().any(|task| task.header().is_ending()) {
-                self.cancel_all(self.tasks());
+            if resists || self.has_exempted.get() && !self.has_task(&Header::is_ending) {
+                self.cancel_all();
                 rounds += 1;
             }
             rounds += u32::from(self.spawned.get() > spawned);
@@ -77,25 +77,35 @@ impl Kernel {
 
     /// The loop is to end, nothing is ready, and there are tasks. Answers whether this counts as a round.
     fn unblock(&self, patience: Patience) -> u32 {
-        let tasks = self.tasks();
-        let force = |waits: &dyn Fn(&Header) -> bool| {
-            let forced = tasks.iter().filter(|task| task.header().is_condemned() && !waits(task.header()));
-            forced.map(|task| self.wakers.force(task.header())).count() > 0
-        };
         // Whoever waits for a wake that does not come, although all that it awaited has ended.
-        if force(&|header| self.awaits_living(header, &|_| true)) {
+        if self.force_all(&|header| self.awaits_living(header, &|_| true)) {
             return 0;
         }
-        let cleans_up = tasks.iter().any(|task| task.header().is_unwinding());
-        if patience == Patience::Waits && cleans_up && self.rest().is_ok() {
+        if patience == Patience::Waits && self.has_task(&Header::is_unwinding) && self.rest().is_ok() {
             self.turn();
             return 0;
         }
         // Circles, then cleanups that cannot end, or are not waited for.
-        if !force(&|_| false) {
-            self.cancel_all(tasks);
+        if !self.force_all(&|_| false) {
+            self.cancel_all();
         }
         1
+    }
+
+    /// Forces the cancelled tasks that do not wait. Answers whether there was one.
+    fn force_all(&self, waits: &dyn Fn(&Header) -> bool) -> bool {
+        let mut forced = false;
+        for task in self.tasks() {
+            if task.header().is_condemned() && !waits(task.header()) {
+                self.wakers.force(task.header());
+                forced = true;
+            }
+        }
+        forced
+    }
+
+    fn has_task(&self, is_it: &dyn Fn(&Header) -> bool) -> bool {
+        self.wakers.tasks().iter().any(|task| is_it(task.header()))
     }
 
     /// As a turn, but a virtual clock stands still.

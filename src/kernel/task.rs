@@ -289,8 +289,7 @@ impl Header {
     fn extra<R>(&self, act: impl FnOnce(&mut Extra) -> R) -> R {
         let mut extra = self.extra.take().unwrap_or_default();
         let result = act(&mut extra);
-        let before = self.extra.replace(Some(extra));
-        debug_assert!(before.is_none(), "STEP-1: a header was used while it was used");
+        self.put_back(extra);
         result
     }
 
@@ -299,9 +298,15 @@ impl Header {
     fn if_extra<R>(&self, act: impl FnOnce(&mut Extra) -> R) -> Option<R> {
         let mut extra = self.extra.take()?;
         let result = act(&mut extra);
+        self.put_back(extra);
+        Some(result)
+    }
+
+    /// In a function of its own, since it is a part of all that use `extra`.
+    #[inline(never)]
+    fn put_back(&self, extra: Box<Extra>) {
         let before = self.extra.replace(Some(extra));
         debug_assert!(before.is_none(), "STEP-1: a header was used while it was used");
-        Some(result)
     }
 
     // ---- how it unwinds ----
