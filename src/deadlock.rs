@@ -60,7 +60,7 @@ impl DeadlockReport {
         for task in kernel.tasks() {
             let header = task.header();
             let waits_for = waits_for(kernel, header);
-            let (name, spawned_at) = (header.name().to_string(), header.spawned_at);
+            let (name, spawned_at) = (String::from(&*header.name()), header.spawned_at);
             tasks.push(StuckTask { id: TaskId(header.id), name, spawned_at, waits_for });
         }
         DeadlockReport { tasks }
@@ -97,7 +97,7 @@ fn describe(kernel: &Kernel, wait: &Wait) -> String {
             None => "a task that has ended".into(),
         },
         Wait::On(awaited) => match awaited.upgrade() {
-            Some(awaited) => Described(&*awaited).to_string(),
+            Some(awaited) => format!("{}", Described(&*awaited)),
             None => "what is no longer there".into(),
         },
     }

@@ -31,6 +31,7 @@ impl Kernel {
     }
 
     /// Asks all tasks to end. Each is come by once, so a chain of tasks that await each other costs its length, and not its square.
+    #[cold]
     pub(crate) fn cancel_all(&self) {
         let spread = self.new_spread();
         for task in self.tasks() {
@@ -69,12 +70,17 @@ impl Kernel {
 
     fn new_spread(&self) -> u32 {
         if self.spreads.get() == LAST_SPREAD {
-            // The numbers begin anew, and no mark of an old one may be left.
-            self.tasks().iter().for_each(|task| task.header().visited.set(0));
-            self.spreads.set(0);
+            self.forget_spreads();
         }
         self.spreads.set(self.spreads.get() + 1);
         self.spreads.get()
+    }
+
+    /// The numbers begin anew, and no mark of an old one may be left.
+    #[cold]
+    fn forget_spreads(&self) {
+        self.wakers.tasks().iter().for_each(|task| task.header().visited.set(0));
+        self.spreads.set(0);
     }
 
     /// Goes on until the stack is worked off, from its end.

@@ -574,7 +574,6 @@ impl Kernel {
         task
     }
 
-    #[inline]
     pub(crate) fn insert(&self, task: AnyTask) {
         if self.has_locals.get() {
             self.hand_locals_on(task.header());

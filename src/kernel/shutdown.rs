@@ -76,6 +76,7 @@ impl Kernel {
     }
 
     /// The loop is to end, nothing is ready, and there are tasks. Answers whether this counts as a round.
+    #[cold]
     fn unblock(&self, patience: Patience) -> u32 {
         // Whoever waits for a wake that does not come, although all that it awaited has ended.
         if self.force_all(&|header| self.awaits_living(header, &|_| true)) {
@@ -93,6 +94,7 @@ impl Kernel {
     }
 
     /// Forces the cancelled tasks that do not wait. Answers whether there was one.
+    #[cold]
     fn force_all(&self, waits: &dyn Fn(&Header) -> bool) -> bool {
         let mut forced = false;
         for task in self.tasks() {
@@ -104,6 +106,7 @@ impl Kernel {
         forced
     }
 
+    #[cold]
     fn has_task(&self, is_it: &dyn Fn(&Header) -> bool) -> bool {
         self.wakers.tasks().iter().any(|task| is_it(task.header()))
     }

@@ -61,6 +61,12 @@ impl Unwinding {
         }
     }
 
+    fn stop_cleaning(&mut self, number: u64) {
+        if let Some(place) = self.cleaning.iter().position(|(other, _)| *other == number) {
+            self.cleaning.remove(place);
+        }
+    }
+
     fn poll_once(
         &mut self,
         wakers: &Wakers,
@@ -89,11 +95,11 @@ impl Unwinding {
             match scope.unwind(panicked) {
                 Unwound::Through => {
                     task.remove_scope(number);
-                    self.cleaning.retain(|(other, _)| *other != number);
+                    self.stop_cleaning(number);
                 }
                 Unwound::CleansUp => {
                     // Its place is taken before foreign code runs: if that panics, the cleanup is still to come.
-                    self.cleaning.retain(|(other, _)| *other != number);
+                    self.stop_cleaning(number);
                     self.cleaning.push((number, scope.clone()));
                     task.begin_cleanup(number, wakers.numbered());
                     scope.drop_body();
