@@ -78,7 +78,7 @@ pub(crate) fn write_all(waits: &[String], f: &mut fmt::Formatter<'_>) -> fmt::Re
 /// What a task waits for, in words.
 pub(crate) fn waits_for(kernel: &Kernel, task: &Header) -> Vec<String> {
     let mut waits = Vec::new();
-    kernel.each_wait(task, &|_| true, &mut |wait| waits.push(describe(kernel, &wait)));
+    kernel.each_wait(task, &mut |wait| waits.push(describe(kernel, &wait)));
     waits
 }
 

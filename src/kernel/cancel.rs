@@ -130,39 +130,42 @@ impl Kernel {
     /// the cancellation goes on. None if there are no links among the waits. If all that they lead to have ended, that is no
     /// task, but not none: the task is queued already, or a callback is that will wake it.
     pub(crate) fn interrupt_waits(&self, header: &Header, counts: &dyn Fn(u64) -> bool) -> Option<Vec<AnyTask>> {
-        let links = self.links(header, counts);
-        self.awaited(header, counts).iter().for_each(|awaited| awaited.interrupt());
+        let counts = polled(header, counts);
+        let links = self.links(header, &counts);
+        self.awaited(header, &counts).iter().for_each(|awaited| awaited.interrupt());
         links
     }
 
     /// Whether a task awaits others of which one lives, in those waits whose numbers count.
     pub(crate) fn awaits_living(&self, header: &Header, counts: &dyn Fn(u64) -> bool) -> bool {
-        self.links(header, counts).is_some_and(|links| links.iter().any(|task| !task.header().is_done()))
+        let links = self.links(header, &polled(header, counts));
+        links.is_some_and(|links| links.iter().any(|task| !task.header().is_done()))
     }
 
     /// Takes back that what a task waits in was told of its cancellation, or of an interruption, of those waits whose numbers
     /// count.
     pub(crate) fn resume_waits(&self, header: &Header, counts: &dyn Fn(u64) -> bool) {
-        self.awaited(header, counts).iter().for_each(|awaited| awaited.resume());
+        self.awaited(header, &polled(header, counts)).iter().for_each(|awaited| awaited.resume());
     }
 
     /// A cancelled task keeps for a while what waits beside its cleanups, or beside the children that it waits for: others are to
     /// have what that was given.
     pub(crate) fn give_way(&self, header: &Header) {
-        let mut beside = Vec::new();
-        for (number, wait) in self.wakers.waits(header) {
-            if header.frozen().is_none_or(|frozen| number <= frozen) {
-                beside.extend(wait.upgrade());
-            }
-        }
-        // All are found before the first is told.
-        beside.iter().for_each(|awaited| awaited.give_way());
+        let frozen = header.frozen();
+        let is_beside = |number| frozen.is_none_or(|frozen| number <= frozen);
+        self.awaited(header, &is_beside).iter().for_each(|awaited| awaited.give_way());
     }
 
-    /// The tasks that a task awaits, in those waits whose numbers count. None if none of these waits is for tasks.
+    /// Hands out what a task waits for.
+    pub(crate) fn each_wait(&self, header: &Header, act: &mut dyn FnMut(Wait)) {
+        self.each_that_counts(header, &polled(header, &|_| true), act);
+    }
+
+    /// The tasks that a task awaits. None if none of its waits is for tasks.
+    #[inline(never)]
     fn links(&self, header: &Header, counts: &dyn Fn(u64) -> bool) -> Option<Vec<AnyTask>> {
         let mut links: Option<Vec<AnyTask>> = None;
-        self.each_wait(header, counts, &mut |wait| match wait {
+        self.each_that_counts(header, counts, &mut |wait| match wait {
             Wait::Sleep(_) => {}
             Wait::Task(token) => links.get_or_insert_default().extend(self.wakers.task(token)),
             Wait::On(awaited) => {
@@ -174,18 +177,19 @@ impl Kernel {
         links
     }
 
-    /// What is to be told what becomes of the task, of those waits whose numbers count. All are found before the first is told.
+    /// What is to be told what becomes of the task. All are found before the first is told.
+    #[inline(never)]
     fn awaited(&self, header: &Header, counts: &dyn Fn(u64) -> bool) -> Vec<Rc<dyn Awaited>> {
         let mut awaited = Vec::new();
-        self.each_wait(header, counts, &mut |wait| awaited.extend(wait.upgrade()));
+        self.each_that_counts(header, counts, &mut |wait| awaited.extend(wait.upgrade()));
         awaited
     }
 
-    /// Hands out what a task waits for, of those waits whose numbers count. While it unwinds, that is what its cleanups wait for.
-    pub(crate) fn each_wait(&self, header: &Header, counts: &dyn Fn(u64) -> bool, act: &mut dyn FnMut(Wait)) {
-        let frozen = header.frozen().unwrap_or(0);
+    /// Not a part of each that uses it: there are many.
+    #[inline(never)]
+    fn each_that_counts(&self, header: &Header, counts: &dyn Fn(u64) -> bool, act: &mut dyn FnMut(Wait)) {
         for (number, wait) in self.wakers.waits(header) {
-            if number > frozen && counts(number) {
+            if counts(number) {
                 act(wait);
             }
         }
@@ -196,6 +200,12 @@ impl Kernel {
         let waits = self.wakers.waits(header).map(|(number, _)| number);
         waits.chain(header.scope_numbers()).collect()
     }
+}
+
+/// Of what counts, that which is polled: while a task unwinds, that is what its cleanups wait for.
+fn polled(header: &Header, counts: &dyn Fn(u64) -> bool) -> impl Fn(u64) -> bool {
+    let frozen = header.frozen().unwrap_or(0);
+    move |number| number > frozen && counts(number)
 }
 
 /// The first link is the next to be entered.

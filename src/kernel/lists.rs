@@ -161,8 +161,10 @@ impl<T> Lists<T> {
 
     /// Hands all values of all lists out, in no order.
     pub(crate) fn drain(&mut self, mut take: impl FnMut(T)) {
-        for node in self.nodes.drain() {
-            take(node.value);
+        for index in 0..self.nodes.capacity() {
+            if let Some(node) = self.nodes.try_remove(index) {
+                take(node.value);
+            }
         }
     }
 }

@@ -316,6 +316,7 @@ impl Header {
         self.extra(|extra| extra.scopes.push(EnteredScope { number, scope, cleaning: None, is_late: false }));
     }
 
+    #[inline(never)]
     pub(crate) fn remove_scope(&self, number: u64) {
         self.if_extra(|extra| {
             let place = extra.scopes.iter().position(|entered| entered.number == number);
@@ -331,6 +332,7 @@ impl Header {
     }
 
     /// The innermost scope of those whose numbers count.
+    #[inline(never)]
     pub(crate) fn innermost_scope(&self, counts: &dyn Fn(u64) -> bool) -> Option<(u64, Rc<dyn Scope>)> {
         self.if_extra(|extra| {
             let mut scopes = extra.scopes.iter().rev().filter(|entered| counts(entered.number));

@@ -92,14 +92,13 @@ impl Unwinding {
             self.doomed = number - 1;
             // A panic is behind what is entered in a cleanup under way, which a new cancellation has come to.
             let panicked = self.error.is_panic() && self.cleaning.last().is_none_or(|(cleaning, _)| *cleaning > number);
-            match scope.unwind(panicked) {
-                Unwound::Through => {
-                    task.remove_scope(number);
-                    self.stop_cleaning(number);
-                }
+            let unwound = scope.unwind(panicked);
+            // If it was cleaning up, that is over.
+            self.stop_cleaning(number);
+            match unwound {
+                Unwound::Through => task.remove_scope(number),
                 Unwound::CleansUp => {
                     // Its place is taken before foreign code runs: if that panics, the cleanup is still to come.
-                    self.stop_cleaning(number);
                     self.cleaning.push((number, scope.clone()));
                     task.begin_cleanup(number, wakers.numbered());
                     scope.drop_body();
