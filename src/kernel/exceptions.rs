@@ -128,7 +128,9 @@ pub(crate) fn drop_payload(mut payload: Box<dyn Any>) {
     std::mem::forget(payload);
 }
 
-/// A line on stderr. If it cannot be written, then not: `eprintln!` would panic.
+/// A line on stderr, written at once, so that nothing comes in between. If it cannot be written, then not: `eprintln!` would
+/// panic.
 pub(crate) fn complain(what: &dyn fmt::Display) {
-    let _ = writeln!(std::io::stderr(), "onelane: {what}");
+    let line = format!("onelane: {what}\n");
+    let _ = std::io::stderr().write_all(line.as_bytes());
 }

@@ -42,7 +42,7 @@ use super::exceptions::{self, Exception};
 use super::lists::List;
 use super::locals::Locals;
 use super::token::Token;
-use crate::error::TaskError;
+use crate::error::{Panic, TaskError};
 use std::cell::{Cell, RefCell};
 use std::hash::{Hash, Hasher};
 use std::marker::PhantomData;
@@ -233,7 +233,7 @@ pub(crate) enum Then {
 impl Header {
     #[inline]
     fn new(kind: &'static Kind, draft: Draft) -> Self {
-        let name = draft.name.map(|name| Box::new(Extra { name: Some(name), ..Extra::default() }));
+        let extra = draft.name.map(|name| Box::new(Extra { name: Some(name), ..Extra::default() }));
         Header {
             kind,
             holders: Cell::new(1),
@@ -248,7 +248,7 @@ impl Header {
             looked_at: Cell::new(false),
             cancelling: Cell::new(0),
             visited: Cell::new(0),
-            extra: Cell::new(name),
+            extra: Cell::new(extra),
         }
     }
 
@@ -287,7 +287,7 @@ impl Header {
 
     /// Lends what few tasks have to `act`, which must call no foreign code, and come back neither here nor to `if_extra`.
     fn extra<R>(&self, act: impl FnOnce(&mut Extra) -> R) -> R {
-        let mut extra = self.extra.take().unwrap_or_default();
+        let mut extra = self.take_extra();
         let result = act(&mut extra);
         self.put_back(extra);
         result
@@ -302,11 +302,24 @@ impl Header {
         Some(result)
     }
 
-    /// In a function of its own, since it is a part of all that use `extra`.
+    // In functions of their own, since they are parts of all that use `extra`.
+
+    #[inline(never)]
+    fn take_extra(&self) -> Box<Extra> {
+        self.extra.take().unwrap_or_default()
+    }
+
     #[inline(never)]
     fn put_back(&self, extra: Box<Extra>) {
         let before = self.extra.replace(Some(extra));
         debug_assert!(before.is_none(), "STEP-1: a header was used while it was used");
+    }
+
+    #[cold]
+    fn reached_nobody(&self, panic: Panic) {
+        let message = exceptions::NEVER_LOOKED_AT;
+        let task = Some((self.name(), self.spawned_at));
+        exceptions::report_of(self.token(), Exception { message, panic, task });
     }
 
     // ---- how it unwinds ----
@@ -731,9 +744,7 @@ impl<F: Future> Drop for TaskCell<F> {
         let outcome = self.take_outcome();
         if let (Some(Ending::Panicked), false) = (self.header.ending.get(), self.header.looked_at.get()) {
             if let Some(Err(TaskError::Panicked(panic))) = outcome {
-                let message = exceptions::NEVER_LOOKED_AT;
-                let task = Some((self.header.name(), self.header.spawned_at));
-                exceptions::report_of(self.header.token(), Exception { message, panic, task });
+                self.header.reached_nobody(panic);
             }
         }
     }

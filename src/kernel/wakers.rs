@@ -231,7 +231,7 @@ impl Wakers {
         self.running.set(Token::NOBODY);
         let task = self.with(|table| {
             let row = &mut table.rows[token.slot() as usize];
-            assert!(row.token == token, "WAKE-1: {token:?} was to be removed from a row of {:?}", row.token);
+            assert!(row.token == token, "WAKE-1: a task was to be removed from another's row");
             table.tenants -= 1;
             if token.generation() + 1 < LAST_GENERATION {
                 row.token = token.next();
@@ -269,6 +269,7 @@ impl Wakers {
     }
 
     /// All living tasks, in the order of their rows.
+    #[inline(never)]
     pub(crate) fn tasks(&self) -> Vec<AnyTask> {
         self.with(|table| {
             let mut tasks = Vec::with_capacity(table.tenants);
