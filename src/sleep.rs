@@ -201,10 +201,12 @@ impl Sleep {
     }
 
     fn disarm(&mut self) {
-        self.record.end();
         let Stage::Armed(key) = std::mem::replace(&mut self.stage, Stage::Over) else { return };
-        // What comes out is dropped out here, where nothing is borrowed.
-        let alarm = context::with_loop(self.loop_id, |kernel| kernel.cancel_timer(key));
+        let alarm = context::with_loop(self.loop_id, |kernel| {
+            self.record.end_in(kernel);
+            kernel.cancel_timer(key)
+        });
+        // What came out is dropped here, where nothing is borrowed.
         if alarm.is_none() {
             // On another thread, or the loop has gone. If it has, nobody reads this, and nobody has to.
             drop(inbox(self.lane).send(self.loop_id, Message::CancelTimer(key)));

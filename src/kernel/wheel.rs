@@ -100,11 +100,11 @@ impl<T> Wheel<T> {
         if self.timers.is_empty() || self.earliest.is_some_and(|earliest| deadline < earliest) {
             self.earliest = Some(deadline);
         }
-        let index = self.timers.add(Timer { deadline, age, place: Place::Late, value });
-        if deadline < self.time {
-            self.timers.link(&mut self.late, index);
-        } else {
-            self.file(index);
+        let place = if deadline < self.time { Place::Late } else { self.place(deadline) };
+        let index = self.timers.add(Timer { deadline, age, place, value });
+        match place {
+            Place::Slot { level, slot } => self.link(level, slot, index),
+            _ => self.timers.link(&mut self.late, index),
         }
         TimerKey { index, age }
     }
@@ -207,8 +207,17 @@ impl<T> Wheel<T> {
             if level == 0 {
                 self.set_due(index);
             } else {
-                self.file(index);
+                self.move_down(index);
             }
+        }
+    }
+
+    fn move_down(&mut self, index: u32) {
+        let deadline = self.timer_mut(index).deadline;
+        let place = self.place(deadline);
+        self.timer_mut(index).place = place;
+        if let Place::Slot { level, slot } = place {
+            self.link(level, slot, index);
         }
     }
 
@@ -233,22 +242,32 @@ impl<T> Wheel<T> {
         self.timers.get_mut(index).expect("a timer that stands in a list is there")
     }
 
-    /// Puts a timer on the level and into the slot where its deadline belongs.
-    fn file(&mut self, index: u32) {
-        let time = self.time;
-        let timer = self.timer_mut(index);
-        let difference = timer.deadline ^ time;
-        // The digit of the highest bit that differs; none differs in a timer for this very moment: level 0.
+    /// Where a deadline belongs that has not passed.
+    #[inline]
+    fn place(&self, deadline: u64) -> Place {
+        debug_assert!(deadline >= self.time);
+        let difference = deadline ^ self.time;
+        // The digit of the highest bit that differs; none differs in a deadline that is this very moment: level 0.
         let level = (difference | 1).ilog2() / DIGIT_BITS;
-        let slot = (timer.deadline >> (level * DIGIT_BITS)) as usize % SLOTS;
-        debug_assert!(level < LEVELS && timer.deadline >= time);
-        timer.place = Place::Slot { level: level as u8, slot: slot as u8 };
-        while self.levels.len() <= level as usize {
-            self.levels.push(Level { occupied: 0, slots: [List::EMPTY; SLOTS] });
+        let slot = (deadline >> (level * DIGIT_BITS)) % SLOTS as u64;
+        Place::Slot { level: level as u8, slot: slot as u8 }
+    }
+
+    /// Puts a timer at the end of a slot.
+    #[inline]
+    fn link(&mut self, level: u8, slot: u8, index: u32) {
+        if self.levels.len() <= level as usize {
+            self.add_levels(level);
         }
         let level = &mut self.levels[level as usize];
         level.occupied |= 1 << slot;
-        self.timers.link(&mut level.slots[slot], index);
+        self.timers.link(&mut level.slots[slot as usize], index);
+    }
+
+    #[cold]
+    fn add_levels(&mut self, highest: u8) {
+        debug_assert!(u32::from(highest) < LEVELS);
+        self.levels.resize_with(highest as usize + 1, || Level { occupied: 0, slots: [List::EMPTY; SLOTS] });
     }
 
     fn find_earliest(&self) -> Option<u64> {
