@@ -1,0 +1,131 @@
+//! The figures as charts: an SVG for each family, a panel for each case, a bar for each runtime.
+
+use crate::figures::{CaseFigures, Figures, show};
+use std::fmt::Write;
+
+const PANEL_WIDTH: f64 = 460.0;
+const NAME_WIDTH: f64 = 132.0;
+const VALUE_WIDTH: f64 = 74.0;
+const ROW: f64 = 19.0;
+const HEAD: f64 = 44.0;
+const MARGIN: f64 = 16.0;
+
+/// The bars grow in powers of ten when the longest is so many times the shortest.
+const LOGARITHMIC_FROM: f64 = 12.0;
+
+/// The charts, each with the name of its file.
+pub(crate) fn all(figures: &Figures) -> Vec<(String, String)> {
+    figures.families().map(|(family, cases)| (format!("{}.svg", family.file), chart(family.title, &cases))).collect()
+}
+
+fn chart(title: &str, cases: &[&CaseFigures]) -> String {
+    let height_of = |case: &&CaseFigures| HEAD + ROW * case.results.len() as f64 + MARGIN;
+    // Two columns, filled row by row; a row is as high as its higher panel.
+    let rows: Vec<_> = cases.chunks(2).collect();
+    let heights: Vec<f64> = rows.iter().map(|row| row.iter().map(height_of).fold(0.0, f64::max)).collect();
+    let columns = cases.len().min(2) as f64;
+    let (width, height) = (MARGIN + columns * (PANEL_WIDTH + MARGIN), 2.0 * MARGIN + heights.iter().sum::<f64>());
+    let mut out = format!(
+        "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"{width}\" height=\"{height}\" viewBox=\"0 0 {width} {height}\" \
+         font-family=\"Helvetica, Arial, sans-serif\" font-size=\"12\" fill=\"#222\" role=\"img\">\n<title>{title}</title>\n\
+         <rect width=\"{width}\" height=\"{height}\" fill=\"#fff\"/>\n"
+    );
+    let mut top = MARGIN;
+    for (row, height) in rows.iter().zip(heights) {
+        for (column, case) in row.iter().enumerate() {
+            panel(&mut out, case, MARGIN + column as f64 * (PANEL_WIDTH + MARGIN), top);
+        }
+        top += height;
+    }
+    out.push_str("</svg>\n");
+    out
+}
+
+/// Where a value stands on the axis, from 0 to 1.
+struct Scale {
+    from: f64,
+    to: f64,
+    logarithmic: bool,
+}
+
+impl Scale {
+    fn of(case: &CaseFigures) -> Self {
+        let values = || case.results.iter().map(|figure| figure.quantile(0.75));
+        let (least, most) = (values().fold(f64::INFINITY, f64::min), values().fold(0.0, f64::max));
+        let logarithmic = least > 0.0 && most / least > LOGARITHMIC_FROM;
+        if logarithmic {
+            // It begins at half of the least value's power of ten at the latest, so that every bar can be seen.
+            let from = 10f64.powf((least / 2.0).log10().floor());
+            Scale { from, to: most, logarithmic }
+        } else {
+            Scale { from: 0.0, to: most.max(1e-9), logarithmic }
+        }
+    }
+
+    fn place(&self, value: f64) -> f64 {
+        if self.logarithmic {
+            (value.max(self.from) / self.from).log10() / (self.to / self.from).log10()
+        } else {
+            value / self.to
+        }
+    }
+
+    /// The powers of ten on the axis.
+    fn decades(&self) -> impl Iterator<Item = f64> {
+        let first = if self.logarithmic { self.from } else { f64::INFINITY };
+        std::iter::successors(Some(first), |value| Some(value * 10.0)).take_while(|value| *value <= self.to)
+    }
+}
+
+fn panel(out: &mut String, case: &CaseFigures, left: f64, top: f64) {
+    let scale = Scale::of(case);
+    let axis = left + NAME_WIDTH;
+    let length = PANEL_WIDTH - NAME_WIDTH - VALUE_WIDTH;
+    let ranking = case.ranking();
+    let bottom = top + HEAD + ROW * ranking.len() as f64;
+    let logarithmic = if scale.logarithmic { "; each line is ten times the one before" } else { "" };
+    let _ =
+        writeln!(out, "<text x=\"{left}\" y=\"{}\" font-weight=\"bold\">{}</text>", top + 12.0, escape(&case.title));
+    let (measured, id) = (case.measured(), &case.id);
+    let _ = writeln!(
+        out,
+        "<text x=\"{left}\" y=\"{}\" fill=\"#555\" font-size=\"11\">{id}: {measured}{logarithmic}</text>",
+        top + 28.0
+    );
+    for value in scale.decades() {
+        let x = axis + scale.place(value) * length;
+        let _ = writeln!(out, "<path d=\"M{x:.1} {:.1}V{bottom:.1}\" stroke=\"#ddd\"/>", top + HEAD - 4.0);
+    }
+    for (number, figure) in ranking.into_iter().enumerate() {
+        let y = top + HEAD + ROW * number as f64;
+        let end = |part| axis + scale.place(figure.quantile(part)) * length;
+        let (color, weight) = match figure.runtime.as_str() {
+            "onelane" => ("#1f5c99", "bold"),
+            "floor" => ("#c9c9c9", "normal"),
+            _ => ("#8fa3b5", "normal"),
+        };
+        let text = y + ROW / 2.0 + 3.0;
+        let _ = writeln!(
+            out,
+            "<text x=\"{:.1}\" y=\"{text:.1}\" text-anchor=\"end\" font-weight=\"{weight}\">{}</text>\
+             <rect x=\"{axis:.1}\" y=\"{:.1}\" width=\"{:.1}\" height=\"{:.1}\" fill=\"{color}\"/>\
+             <path d=\"M{:.1} {:.1}H{:.1}\" stroke=\"#222\"/>\
+             <text x=\"{:.1}\" y=\"{text:.1}\" font-weight=\"{weight}\">{}</text>",
+            axis - 6.0,
+            escape(&figure.runtime),
+            y + 2.0,
+            (end(0.5) - axis).max(0.5),
+            ROW - 5.0,
+            end(0.25),
+            y + (ROW - 1.0) / 2.0,
+            end(0.75),
+            end(0.75).max(end(0.5)) + 5.0,
+            show(case.unit, figure.median()),
+        );
+    }
+    let _ = writeln!(out, "<path d=\"M{axis:.1} {:.1}V{bottom:.1}\" stroke=\"#222\"/>", top + HEAD - 4.0);
+}
+
+fn escape(text: &str) -> String {
+    text.replace('&', "&amp;").replace('<', "&lt;").replace('`', "")
+}
