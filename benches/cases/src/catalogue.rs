@@ -90,7 +90,7 @@ pub const CASES: &[Case] = &[
     wall("yield-1", 1, 100, "yield", "one task that wakes itself and is pending"),
     wall("yield-300", 300, 10, "yield", "300 tasks that do"),
     wall("yield-1000", 1000, 10, "yield", "1,000 tasks that do"),
-    large(wall("yield-1000000", 1_000_000, 3, "yield", "1,000,000 tasks that do"), 50_000, 3),
+    large(wall("yield-1000000", 1_000_000, 5, "yield", "1,000,000 tasks that do"), 50_000, 5),
     wall("yield-1-timer", 1, 100, "yield", "one task that does, while a timer of one hour is pending"),
     wall("own-yield-1", 1, 100, "yield", "one task that calls the runtime's own `yield_now`"),
     wall("own-yield-1000", 1000, 10, "yield", "1,000 tasks that do"),

@@ -1,7 +1,7 @@
 //! Tasks that let each other go first, and tasks that wake each other in turn.
 //!
-//! The first of the tasks tells the meter: from its first switch on, when all tasks have been spawned and stepped, for so many
-//! rounds. What it takes to make the tasks is not in the figure.
+//! The meter runs from when all tasks have been spawned and woken until the last has woken itself for the last time. What it takes
+//! to make the tasks and to end them is not in the figure, and the order in which a runtime steps them does not matter.
 
 use crate::runtime::{Runtime, Timers, Yields};
 use crate::{Meter, Size, Work, Works};
@@ -74,25 +74,67 @@ impl<R: Yields> Pause for Own<R> {
     }
 }
 
-/// A task: it pauses once until all have been spawned, then as often as is measured, then once more, so that no task ends before.
-async fn pauses(pause: impl Pause, times: usize, meter: Option<Meter>) -> u64 {
-    pause.pause().await;
-    if let Some(meter) = meter {
-        (meter.start)();
+/// Where tasks gather before what is measured, and are counted after it.
+struct Gate {
+    /// So many are still to come, before and after.
+    missing: Cell<usize>,
+    missing_at_end: Cell<usize>,
+    waiting: RefCell<Vec<Waker>>,
+    meter: Meter,
+}
+
+impl Gate {
+    fn new(tasks: usize, meter: Meter) -> Rc<Self> {
+        let waiting = RefCell::new(Vec::with_capacity(tasks));
+        Rc::new(Gate { missing: Cell::new(tasks), missing_at_end: Cell::new(tasks), waiting, meter })
     }
-    for _ in 0..times {
+
+    /// Waits for all. The last one wakes all, itself too, and starts the meter.
+    async fn enter(&self) {
+        let mut entered = false;
+        poll_fn(|context| {
+            if entered && self.missing.get() == 0 {
+                return Poll::Ready(());
+            }
+            if !entered {
+                entered = true;
+                self.missing.set(self.missing.get() - 1);
+                self.waiting.borrow_mut().push(context.waker().clone());
+                if self.missing.get() == 0 {
+                    self.waiting.take().into_iter().for_each(Waker::wake);
+                    (self.meter.start)();
+                }
+            }
+            Poll::Pending
+        })
+        .await;
+    }
+
+    /// The last one stops the meter.
+    fn leave(&self) {
+        self.missing_at_end.set(self.missing_at_end.get() - 1);
+        if self.missing_at_end.get() == 0 {
+            (self.meter.stop)();
+        }
+    }
+}
+
+/// A task that pauses so many times. Each pause in the figure is a wake and the step that led to it: the first step comes from the
+/// gate, and the one after the last wake is not counted any more.
+async fn pauses(pause: impl Pause, times: usize, gate: Rc<Gate>) -> u64 {
+    gate.enter().await;
+    for _ in 1..times {
         pause.pause().await;
     }
-    if let Some(meter) = meter {
-        (meter.stop)();
-    }
+    gate.leave();
     pause.pause().await;
     times as u64
 }
 
 /// What the floor and all runtimes poll.
 pub(crate) fn self_waking(size: Size, meter: Meter) -> impl Iterator<Item = impl Future<Output = u64> + 'static> {
-    (0..size.width).map(move |number| pauses(BySelfWake, size.rounds, (number == 0).then_some(meter)))
+    let gate = Gate::new(size.width, meter);
+    (0..size.width).map(move |_| pauses(BySelfWake, size.rounds, gate.clone()))
 }
 
 /// Spawns all, then awaits all in order.
@@ -115,7 +157,8 @@ fn self_wakes<R: Runtime>(size: Size, meter: Meter) -> u64 {
 
 fn own<R: Yields>(size: Size, meter: Meter) -> u64 {
     R::run(async move |runtime: R| {
-        let task = |number| pauses(Own(runtime.clone()), size.rounds, (number == 0).then_some(meter));
+        let gate = Gate::new(size.width, meter);
+        let task = |_| pauses(Own(runtime.clone()), size.rounds, gate.clone());
         spawn_and_await(&runtime, (0..size.width).map(task)).await
     })
 }
