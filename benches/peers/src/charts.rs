@@ -10,8 +10,8 @@ const ROW: f64 = 19.0;
 const HEAD: f64 = 44.0;
 const MARGIN: f64 = 16.0;
 
-/// The bars grow in powers of ten when the longest is so many times the shortest.
-const LOGARITHMIC_FROM: f64 = 12.0;
+/// A bar that is so many times the shortest is cut off, or the others could not be told apart. Its number stands beside it all the same.
+const LONGEST: f64 = 40.0;
 
 /// The charts, each with the name of its file.
 pub(crate) fn all(figures: &Figures) -> Vec<(String, String)> {
@@ -41,64 +41,28 @@ fn chart(title: &str, cases: &[&CaseFigures]) -> String {
     out
 }
 
-/// Where a value stands on the axis, from 0 to 1.
-struct Scale {
-    from: f64,
-    to: f64,
-    logarithmic: bool,
-}
-
-impl Scale {
-    fn of(case: &CaseFigures) -> Self {
-        let values = || case.results.iter().map(|figure| figure.quantile(0.75));
-        let (least, most) = (values().fold(f64::INFINITY, f64::min), values().fold(0.0, f64::max));
-        let logarithmic = least > 0.0 && most / least > LOGARITHMIC_FROM;
-        if logarithmic {
-            // It begins at half of the least value's power of ten at the latest, so that every bar can be seen.
-            let from = 10f64.powf((least / 2.0).log10().floor());
-            Scale { from, to: most, logarithmic }
-        } else {
-            Scale { from: 0.0, to: most.max(1e-9), logarithmic }
-        }
-    }
-
-    fn place(&self, value: f64) -> f64 {
-        if self.logarithmic {
-            (value.max(self.from) / self.from).log10() / (self.to / self.from).log10()
-        } else {
-            value / self.to
-        }
-    }
-
-    /// The powers of ten on the axis.
-    fn decades(&self) -> impl Iterator<Item = f64> {
-        let first = if self.logarithmic { self.from } else { f64::INFINITY };
-        std::iter::successors(Some(first), |value| Some(value * 10.0)).take_while(|value| *value <= self.to)
-    }
+/// The value at the end of the axis: the largest that is not cut off.
+fn longest(case: &CaseFigures) -> f64 {
+    let medians = || case.results.iter().map(|figure| figure.median());
+    let shortest = medians().fold(f64::INFINITY, f64::min);
+    medians().filter(|median| *median <= shortest * LONGEST).fold(1e-9, f64::max)
 }
 
 fn panel(out: &mut String, case: &CaseFigures, left: f64, top: f64) {
-    let scale = Scale::of(case);
+    let longest = longest(case);
     let axis = left + NAME_WIDTH;
     let length = PANEL_WIDTH - NAME_WIDTH - VALUE_WIDTH;
     let ranking = case.ranking();
     let bottom = top + HEAD + ROW * ranking.len() as f64;
-    let logarithmic = if scale.logarithmic { "; each line is ten times the one before" } else { "" };
     let _ =
         writeln!(out, "<text x=\"{left}\" y=\"{}\" font-weight=\"bold\">{}</text>", top + 12.0, escape(&case.title));
     let (measured, id) = (case.measured(), &case.id);
-    let _ = writeln!(
-        out,
-        "<text x=\"{left}\" y=\"{}\" fill=\"#555\" font-size=\"11\">{id}: {measured}{logarithmic}</text>",
-        top + 28.0
-    );
-    for value in scale.decades() {
-        let x = axis + scale.place(value) * length;
-        let _ = writeln!(out, "<path d=\"M{x:.1} {:.1}V{bottom:.1}\" stroke=\"#ddd\"/>", top + HEAD - 4.0);
-    }
+    let _ =
+        writeln!(out, "<text x=\"{left}\" y=\"{}\" fill=\"#555\" font-size=\"11\">{id}: {measured}</text>", top + 28.0);
     for (number, figure) in ranking.into_iter().enumerate() {
         let y = top + HEAD + ROW * number as f64;
-        let end = |part| axis + scale.place(figure.quantile(part)) * length;
+        let end = |part| axis + (figure.quantile(part) / longest).clamp(0.0, 1.0) * length;
+        let is_cut = figure.median() > longest;
         let (color, weight) = match figure.runtime.as_str() {
             "onelane" => ("#1f5c99", "bold"),
             "floor" => ("#c9c9c9", "normal"),
@@ -109,19 +73,23 @@ fn panel(out: &mut String, case: &CaseFigures, left: f64, top: f64) {
             out,
             "<text x=\"{:.1}\" y=\"{text:.1}\" text-anchor=\"end\" font-weight=\"{weight}\">{}</text>\
              <rect x=\"{axis:.1}\" y=\"{:.1}\" width=\"{:.1}\" height=\"{:.1}\" fill=\"{color}\"/>\
-             <path d=\"M{:.1} {:.1}H{:.1}\" stroke=\"#222\"/>\
              <text x=\"{:.1}\" y=\"{text:.1}\" font-weight=\"{weight}\">{}</text>",
             axis - 6.0,
             escape(&figure.runtime),
             y + 2.0,
             (end(0.5) - axis).max(0.5),
             ROW - 5.0,
-            end(0.25),
-            y + (ROW - 1.0) / 2.0,
-            end(0.75),
             end(0.75).max(end(0.5)) + 5.0,
             show(case.unit, figure.median()),
         );
+        let middle = y + (ROW - 1.0) / 2.0;
+        let _ = if is_cut {
+            let (x, top, bottom) = (axis + length - 16.0, y + 1.0, y + ROW - 2.0);
+            writeln!(out, "<path d=\"M{x:.1} {bottom:.1}l6 -{0:.1}h5l-6 {0:.1}z\" fill=\"#fff\"/>", bottom - top)
+        } else {
+            // The range of the middle half of the samples.
+            writeln!(out, "<path d=\"M{:.1} {middle:.1}H{:.1}\" stroke=\"#222\"/>", end(0.25), end(0.75))
+        };
     }
     let _ = writeln!(out, "<path d=\"M{axis:.1} {:.1}V{bottom:.1}\" stroke=\"#222\"/>", top + HEAD - 4.0);
 }

@@ -123,6 +123,9 @@ pub(crate) fn run(options: &Options) -> Result<Figures, String> {
         cases: Vec::new(),
     };
     for case in cases {
+        if progress.is_hidden() {
+            eprintln!("{}", case.id);
+        }
         let mut results = CaseFigures::new(case);
         let mut sizes = Vec::new();
         // The warm-up, in which each finds how large its samples have to be.

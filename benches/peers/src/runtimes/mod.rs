@@ -71,3 +71,19 @@ pub(crate) fn all() -> (Vec<Peer>, Vec<(&'static str, String)>) {
     absent.push(("glommio", "it runs on Linux alone".into()));
     (peers, absent)
 }
+
+#[cfg(test)]
+mod tests {
+    use onelane_cases::{Meter, Size};
+
+    #[test]
+    fn each_does_its_work() {
+        for peer in super::all().0 {
+            for (id, work) in peer.works {
+                let case = onelane_cases::find(id).unwrap_or_else(|| panic!("{}: no case {id}", peer.id));
+                let size = Size { width: case.width.min(50), ..case.least(true) };
+                assert_eq!(work(size, Meter::NONE), size.operations(), "{} in {id}", peer.id);
+            }
+        }
+    }
+}
