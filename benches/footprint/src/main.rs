@@ -14,6 +14,7 @@ use hello::{Hello, Profile};
 use lexopt::Arg::{Long, Short};
 use lexopt::ValueExt;
 use std::path::{Path, PathBuf};
+use std::process::ExitCode;
 
 const HELP: &str = "\
 Measures a hello-world with onelane, tokio and smol: cold build, packages, size of the binary.
@@ -31,7 +32,17 @@ struct Options {
     print: bool,
 }
 
-fn main() -> Result<()> {
+fn main() -> ExitCode {
+    match run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run() -> Result<()> {
     let Some(options) = options()? else {
         print!("{HELP}");
         return Ok(());

@@ -6,6 +6,7 @@
 //!
 //! Read on in `plan.rs`, which says what is counted; `count.rs` counts; `table.rs` compares.
 
+#[cfg(not(test))]
 mod clock;
 mod count;
 mod plan;
@@ -37,22 +38,26 @@ struct Options {
     only: Vec<String>,
 }
 
-fn main() -> Result<ExitCode> {
-    let arguments: Vec<String> = std::env::args().skip(1).collect();
-    if let [first, rest @ ..] = &arguments[..] {
-        if first == count::CHILD {
-            count::work(rest)?;
-            return Ok(ExitCode::SUCCESS);
-        }
-    }
-    let Some(options) = options()? else {
-        print!("{HELP}");
-        return Ok(ExitCode::SUCCESS);
-    };
-    run(&options)
+fn main() -> ExitCode {
+    run().unwrap_or_else(|error| {
+        eprintln!("error: {error:#}");
+        ExitCode::FAILURE
+    })
 }
 
-fn run(options: &Options) -> Result<ExitCode> {
+fn run() -> Result<ExitCode> {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    if arguments.first().is_some_and(|first| first == count::CHILD) {
+        count::work(&arguments[1..])?;
+    } else if let Some(options) = options()? {
+        return compare(&options);
+    } else {
+        print!("{HELP}");
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn compare(options: &Options) -> Result<ExitCode> {
     let known = table::read()?;
     let here = table::Origin::here()?;
     if options.check && known.origin != here {

@@ -3,8 +3,9 @@
 use crate::plan::Entry;
 use anyhow::{Context, Result};
 use std::collections::BTreeMap;
-use std::fmt::{self, Write};
+use std::fmt;
 use std::fs;
+use std::io::ErrorKind;
 use std::process::Command;
 
 const FILE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/table.md");
@@ -80,11 +81,21 @@ impl Table {
 
 /// The table as it was checked in; an empty one if there is none.
 pub(crate) fn read() -> Result<Table> {
-    let text = match fs::read_to_string(FILE) {
-        Ok(text) => text,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Table::default()),
-        Err(error) => return Err(error).context(FILE),
-    };
+    match fs::read_to_string(FILE) {
+        Ok(text) => parse(&text).context(FILE),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(Table::default()),
+        Err(error) => Err(error).context(FILE),
+    }
+}
+
+pub(crate) fn write(table: &Table) -> Result<()> {
+    fs::write(FILE, table.to_string()).context(FILE)
+}
+
+/// What stands before the table's origin.
+const ORIGIN: &str = "Of ";
+
+fn parse(text: &str) -> Result<Table> {
     let mut table = Table::default();
     for line in text.lines() {
         if let Some(origin) = line.strip_prefix(ORIGIN) {
@@ -96,7 +107,7 @@ pub(crate) fn read() -> Result<Table> {
         let Some(case) = case.strip_prefix('`').and_then(|case| case.strip_suffix('`')) else { continue };
         for (runtime, cell) in RUNTIMES.iter().zip(counts) {
             if !cell.is_empty() {
-                let count = cell.parse().with_context(|| format!("{FILE}: `{cell}` is no number in: {line}"))?;
+                let count = cell.parse().with_context(|| format!("`{cell}` is no number in: {line}"))?;
                 table.row(case, operation).counts.insert((*runtime).into(), count);
             }
         }
@@ -104,29 +115,29 @@ pub(crate) fn read() -> Result<Table> {
     Ok(table)
 }
 
-const ORIGIN: &str = "Of ";
-
-pub(crate) fn write(table: &Table) -> Result<()> {
-    let mut text = format!(
-        "# Instructions per operation\n\n\
-         {ORIGIN}{}.\n\n\
-         Written by `cargo run --release --manifest-path benches/instructions/Cargo.toml -- --update`; \
-         `docs/performance/instructions.md` says what is counted, and how.\n\n\
-         | case | one operation | floor | onelane | times the floor |\n\
-         | --- | --- | ---: | ---: | ---: |\n",
-        table.origin
-    );
-    for row in &table.rows {
-        let count = |runtime| row.counts.get(runtime).copied();
-        let cell = |runtime| count(runtime).map_or(String::new(), |count| format!("{count:.1}"));
-        let ratio = match (count("floor"), count("onelane")) {
-            (Some(floor), Some(ours)) => format!("{:.2}", ours / floor),
-            _ => String::new(),
-        };
-        let Row { case, operation, .. } = row;
-        writeln!(text, "| `{case}` | {operation} | {} | {} | {ratio} |", cell("floor"), cell("onelane"))?;
+impl fmt::Display for Table {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(
+            f,
+            "# Instructions per operation\n\n\
+             {ORIGIN}{}.\n\n\
+             Written by `cargo run --release --manifest-path benches/instructions/Cargo.toml -- --update`; \
+             `docs/performance/instructions.md` says what is counted, and how.\n\n\
+             | case | one operation | floor | onelane | times the floor |\n\
+             | --- | --- | ---: | ---: | ---: |",
+            self.origin
+        )?;
+        for Row { case, operation, counts } in &self.rows {
+            let count = |runtime| counts.get(runtime).copied();
+            let cell = |runtime| count(runtime).map_or(String::new(), |count: f64| format!("{count:.1}"));
+            let ratio = match (count("floor"), count("onelane")) {
+                (Some(floor), Some(ours)) => format!("{:.2}", ours / floor),
+                _ => String::new(),
+            };
+            writeln!(f, "| `{case}` | {operation} | {} | {} | {ratio} |", cell("floor"), cell("onelane"))?;
+        }
+        Ok(())
     }
-    fs::write(FILE, text).context(FILE)
 }
 
 /// A count beside the table's.
@@ -196,5 +207,50 @@ impl fmt::Display for Comparison {
             writeln!(f, "\nWhat fell takes fewer instructions than the table says: --update, and commit the table.")?;
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn table(counts: &[(&str, &str, f64)]) -> Table {
+        let mut table = Table { origin: Origin("rustc 1.0.0, somewhere".into()), rows: Vec::new() };
+        for &(case, runtime, count) in counts {
+            table.row(case, "yield").counts.insert(runtime.into(), count);
+        }
+        table
+    }
+
+    #[test]
+    fn writes_and_reads_again() {
+        let written =
+            table(&[("yield-1", "floor", 38.0), ("yield-1", "onelane", 94.5), ("spawn-1", "onelane", 1200.0)]);
+        let read = parse(&written.to_string()).unwrap();
+        assert_eq!(read.origin, written.origin);
+        assert_eq!(read.to_string(), written.to_string());
+        assert_eq!(read.get("yield-1", "onelane"), Some(94.5));
+        assert_eq!(read.get("spawn-1", "floor"), None);
+    }
+
+    #[test]
+    fn tells_of_a_growth_and_of_a_fall() {
+        let known = table(&[("same", "onelane", 100.0), ("more", "onelane", 100.0), ("less", "onelane", 100.0)]);
+        let now = table(&[("same", "onelane", 101.9), ("more", "onelane", 102.1), ("less", "onelane", 97.9)]);
+        let comparison = compare(&known, &now);
+        assert!(comparison.has_grown());
+        let remarks: Vec<_> = comparison.to_string().lines().skip(1).take(3).map(remark).collect();
+        assert_eq!(remarks, ["%", "GREW", "fell"]);
+    }
+
+    #[test]
+    fn a_new_case_fails_and_a_dearer_floor_does_not() {
+        let known = table(&[("old", "floor", 40.0)]);
+        assert!(!compare(&known, &table(&[("old", "floor", 50.0)])).has_grown());
+        assert!(compare(&known, &table(&[("new", "onelane", 1.0)])).has_grown());
+    }
+
+    fn remark(line: &str) -> String {
+        line.split_whitespace().last().unwrap().into()
     }
 }
