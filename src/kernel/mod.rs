@@ -381,8 +381,11 @@ impl Kernel {
             }
             return Ok(());
         }
-        let timeout = next.map(|next| next.since(self.clock.now()));
-        self.inbox().park(timeout, false);
+        let wake_up = next.map(|next| self.pace.wake_up(next));
+        let timeout = wake_up.map(|wake_up| wake_up.since(self.clock.now()));
+        if let (Parked::TimedOut, Some(wake_up)) = (self.inbox().park(timeout, false), wake_up) {
+            self.pace.slept_until(wake_up);
+        }
         Ok(())
     }
 

@@ -101,7 +101,10 @@ impl Entry {
 }
 
 /// Names one wait of one task, for ever.
+///
+/// Packed, as the next, since whoever waits keeps them, and much of them would be padding.
 #[derive(Clone, Copy, Debug)]
+#[repr(Rust, packed(4))]
 pub(crate) struct WaitKey {
     pub(crate) task: Token,
     number: NonZeroU64,
@@ -110,6 +113,7 @@ pub(crate) struct WaitKey {
 
 /// Names one who waits for a task, among those who wait for that task, for ever.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(Rust, packed(4))]
 pub(crate) struct WaiterKey {
     number: NonZeroU64,
     index: u32,
@@ -373,8 +377,8 @@ impl Wakers {
 
     /// Whether the wait is the running task's.
     #[inline]
-    pub(crate) fn waits_here(&self, key: WaitKey) -> bool {
-        key.task == self.running.get()
+    pub(crate) fn waits_here(&self, WaitKey { task, .. }: WaitKey) -> bool {
+        task == self.running.get()
     }
 
     /// What a task waits for, with the numbers, in the order in which it began. Nobody may begin or end a wait meanwhile.

@@ -33,7 +33,7 @@ const LEVELS: u32 = u64::BITS.div_ceil(DIGIT_BITS);
 pub(crate) struct Wheel<T> {
     /// The wheel's time. Never goes back; no timer on a level is due before it.
     time: u64,
-    /// Grows to the highest level that was ever used, so a wheel without timers takes no memory.
+    /// All or none: a wheel that never had a timer takes no memory.
     levels: Vec<Level>,
     /// Timers whose deadlines had passed when they were inserted, by age.
     late: List,
@@ -70,7 +70,10 @@ enum Place {
 }
 
 /// Names one timer of one wheel, for ever: `age` tells it from later ones under the same index.
+///
+/// Packed, since whoever waits keeps one, and a quarter of it would be padding.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(Rust, packed(4))]
 pub(crate) struct TimerKey {
     index: u32,
     age: u64,
@@ -256,8 +259,8 @@ impl<T> Wheel<T> {
     /// Puts a timer at the end of a slot.
     #[inline]
     fn link(&mut self, level: u8, slot: u8, index: u32) {
-        if self.levels.len() <= level as usize {
-            self.add_levels(level);
+        if self.levels.is_empty() {
+            self.add_levels();
         }
         let level = &mut self.levels[level as usize];
         level.occupied |= 1 << slot;
@@ -265,9 +268,8 @@ impl<T> Wheel<T> {
     }
 
     #[cold]
-    fn add_levels(&mut self, highest: u8) {
-        debug_assert!(u32::from(highest) < LEVELS);
-        self.levels.resize_with(highest as usize + 1, || Level { occupied: 0, slots: [List::EMPTY; SLOTS] });
+    fn add_levels(&mut self) {
+        self.levels.resize_with(LEVELS as usize, || Level { occupied: 0, slots: [List::EMPTY; SLOTS] });
     }
 
     fn find_earliest(&self) -> Option<u64> {
