@@ -83,14 +83,6 @@ impl Record {
             context::with_loop_of(key.task, |kernel| kernel.wakers.end_wait(key));
         }
     }
-
-    /// As `end`, for a record that was begun in this loop.
-    #[inline]
-    pub(crate) fn end_in(&mut self, kernel: &Kernel) {
-        if let Some(key) = self.0.take() {
-            kernel.wakers.end_wait(key);
-        }
-    }
 }
 
 /// What the future of a scope keeps of its place in a task: from its first poll until it is left or dropped.

@@ -124,7 +124,6 @@ impl Kernel {
         let mut interrupted = Vec::new();
         for (_, wait) in self.waits(header).filter(|(number, _)| counts(*number)) {
             match wait {
-                Wait::Sleep(_) => {}
                 Wait::Task(token) => links.get_or_insert_default().extend(self.wakers.task(token)),
                 Wait::On(awaited) => {
                     if let Some(awaited) = awaited.upgrade() {
@@ -143,7 +142,6 @@ impl Kernel {
     /// Whether a task awaits others of which one lives, in those waits whose numbers count.
     pub(crate) fn awaits_living(&self, header: &Header, counts: impl Fn(u64) -> bool) -> bool {
         self.waits(header).filter(|(number, _)| counts(*number)).any(|(_, wait)| match wait {
-            Wait::Sleep(_) => false,
             Wait::Task(token) => self.wakers.task(token).is_some(),
             Wait::On(awaited) => {
                 let links = awaited.upgrade().and_then(|awaited| awaited.links());
@@ -152,7 +150,7 @@ impl Kernel {
         })
     }
 
-    /// What a task waits for, with the numbers. While it unwinds, that is what its cleanups wait for.
+    /// What a task waits for but sleeps, with the numbers. While it unwinds, that is what its cleanups wait for.
     pub(crate) fn waits(&self, header: &Header) -> impl Iterator<Item = (u64, Wait)> {
         let frozen = header.frozen().unwrap_or(0);
         self.wakers.waits(header).filter(move |(number, _)| *number > frozen)

@@ -182,6 +182,11 @@ impl<T> Lists<T> {
         std::iter::successors(list.first(), |&index| self.next(index)).filter_map(|index| self.get(index))
     }
 
+    /// The values of all lists, in no order.
+    pub(crate) fn iter_all(&self) -> impl Iterator<Item = &T> {
+        self.nodes.iter().filter_map(|node| node.value.as_ref())
+    }
+
     /// Takes all values out of all lists, in no order.
     pub(crate) fn drain(&mut self) -> Vec<T> {
         (self.vacant, self.used) = (NIL, 0);

@@ -40,8 +40,6 @@ pub(crate) struct Wheel<T> {
     /// What `expire` has set aside and `pop_due` has not taken yet, in order.
     due: List,
     timers: Lists<Timer<T>>,
-    /// How many timers were ever made: the next one's age.
-    made: u64,
     /// The earliest deadline, if it is known. Removing that timer makes it unknown.
     earliest: Option<u64>,
 }
@@ -81,25 +79,17 @@ pub(crate) struct TimerKey {
 
 impl<T> Wheel<T> {
     pub(crate) fn new() -> Self {
-        Wheel {
-            time: 0,
-            levels: Vec::new(),
-            late: List::EMPTY,
-            due: List::EMPTY,
-            timers: Lists::new(),
-            made: 0,
-            earliest: None,
-        }
+        Wheel { time: 0, levels: Vec::new(), late: List::EMPTY, due: List::EMPTY, timers: Lists::new(), earliest: None }
     }
 
     pub(crate) fn is_empty(&self) -> bool {
         self.timers.is_empty()
     }
 
-    /// A timer for `deadline`, which may have passed already, and is then due at the next `expire`.
-    pub(crate) fn insert(&mut self, deadline: u64, value: T) -> TimerKey {
-        let age = self.made;
-        self.made += 1;
+    /// A timer for `deadline`, which may have passed already, and is then due at the next `expire`. Later ones have higher ages, and
+    /// no two have the same.
+    #[inline]
+    pub(crate) fn insert(&mut self, deadline: u64, age: u64, value: T) -> TimerKey {
         if self.timers.is_empty() || self.earliest.is_some_and(|earliest| deadline < earliest) {
             self.earliest = Some(deadline);
         }
@@ -138,6 +128,11 @@ impl<T> Wheel<T> {
     pub(crate) fn get_mut(&mut self, key: TimerKey) -> Option<&mut T> {
         let timer = self.timers.get_mut(key.index).filter(|timer| timer.age == key.age)?;
         Some(&mut timer.value)
+    }
+
+    /// The age, the deadline and the value of each timer, in no order.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (u64, u64, &T)> {
+        self.timers.iter_all().map(|timer| (timer.age, timer.deadline, &timer.value))
     }
 
     /// The deadline of the timer that is due next; exact.
