@@ -1,7 +1,7 @@
 //! What is said of a program that cannot go on.
 
 use crate::kernel::task::{Awaited, Header, Wait};
-use crate::kernel::{Kernel, Time};
+use crate::kernel::{Kernel, Time, Token};
 use crate::task::TaskId;
 use std::fmt;
 use std::panic::Location;
@@ -56,10 +56,11 @@ pub struct StuckTask {
 
 impl DeadlockReport {
     pub(crate) fn of(kernel: &Kernel) -> Self {
+        let sleeps = kernel.sleeps();
         let mut tasks = Vec::new();
         for task in kernel.tasks() {
             let header = task.header();
-            let waits_for = waits_for(kernel, header);
+            let waits_for = waits_for(kernel, &sleeps, header);
             let (name, spawned_at) = (String::from(&*header.name()), header.spawned_at);
             tasks.push(StuckTask { id: TaskId(header.id), name, spawned_at, waits_for });
         }
@@ -75,11 +76,25 @@ pub(crate) fn write_all(waits: &[String], f: &mut fmt::Formatter<'_>) -> fmt::Re
     Ok(())
 }
 
-/// What a task waits for, in words.
-pub(crate) fn waits_for(kernel: &Kernel, task: &Header) -> Vec<String> {
-    let mut waits = Vec::new();
-    kernel.each_wait(task, &mut |wait| waits.push(describe(kernel, &wait)));
-    waits
+/// What a task waits for, in words, in the order in which it began. `sleeps` are those of all tasks, from `Kernel::sleeps`.
+pub(crate) fn waits_for(kernel: &Kernel, sleeps: &[(Token, u64, Time)], task: &Header) -> Vec<String> {
+    let first = sleeps.partition_point(|(token, ..)| *token < task.token());
+    let frozen = task.frozen().unwrap_or(0);
+    let mine = sleeps[first..].iter().take_while(|(token, ..)| *token == task.token());
+    let mut mine = mine.filter(|(_, number, _)| *number > frozen).peekable();
+    let mut words = Vec::new();
+    kernel.each_wait(task, &mut |number, wait| {
+        while let Some((.., until)) = mine.next_if(|(_, sleep, _)| *sleep < number) {
+            words.push(describe_sleep(*until));
+        }
+        words.push(describe(kernel, &wait));
+    });
+    words.extend(mine.map(|(.., until)| describe_sleep(*until)));
+    words
+}
+
+fn describe_sleep(until: Time) -> String {
+    if until == Time::NEVER { "a sleep that never ends".into() } else { "a sleep".into() }
 }
 
 fn describe(kernel: &Kernel, wait: &Wait) -> String {
@@ -90,8 +105,6 @@ fn describe(kernel: &Kernel, wait: &Wait) -> String {
         }
     }
     match wait {
-        Wait::Sleep(Time::NEVER) => "a sleep that never ends".into(),
-        Wait::Sleep(_) => "a sleep".into(),
         Wait::Task(token) => match kernel.wakers.task(*token) {
             Some(task) => format!("task {:?}", task.header().name()),
             None => "a task that has ended".into(),

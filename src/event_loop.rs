@@ -381,7 +381,7 @@ impl Builder {
         let handler = handler.unwrap_or_else(|| Box::new(|step| exceptions::complain(step)));
         let report = move |task: Option<AnyTask>, took| {
             let waits_for = match (context::running(), &task) {
-                (Some(kernel), Some(task)) => waits_for(&kernel, task.header()),
+                (Some(kernel), Some(task)) => waits_for(&kernel, &kernel.sleeps(), task.header()),
                 _ => Vec::new(),
             };
             handler(&SlowStep { took, task: task.map(|cell| TaskRef { cell }), waits_for });

@@ -1,9 +1,9 @@
 //! Waiting for a moment.
 
-use crate::current::{Record, running};
-use crate::kernel::task::Wait;
-use crate::kernel::{Alarm, Kernel, Message, Time, TimerKey, context, inbox};
+use crate::current::running;
+use crate::kernel::{Kernel, Message, Time, TimerKey, context, inbox};
 use std::pin::Pin;
+use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
@@ -93,7 +93,6 @@ pub struct Sleep {
     lane: u16,
     deadline: Time,
     stage: Stage,
-    record: Record,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -107,13 +106,7 @@ enum Stage {
 
 impl Sleep {
     pub(crate) fn new(kernel: &Kernel, deadline: Time) -> Self {
-        Sleep {
-            loop_id: kernel.id(),
-            lane: kernel.wakers.lane().number,
-            deadline,
-            stage: Stage::New,
-            record: Record::default(),
-        }
+        Sleep { loop_id: kernel.id(), lane: kernel.wakers.lane().number, deadline, stage: Stage::New }
     }
 
     /// Waits until `moment` instead, whether it is running or over. To be polled again.
@@ -169,41 +162,35 @@ impl Sleep {
 
     /// The first poll.
     fn begin(&mut self, waker: &Waker) {
-        let Sleep { loop_id, deadline, stage, record, .. } = self;
-        // Cloned out here, where nothing is borrowed: that may be foreign code.
-        let mut alarm = Some(Alarm::Wake(waker.clone()));
-        context::with_running(|running| {
-            let kernel = running.filter(|kernel| kernel.id() == *loop_id);
-            let Some(kernel) = kernel else { panic!("{}", elsewhere("poll() of a sleep")) };
-            if *deadline == Time(0) || *deadline <= kernel.clock.seen() {
-                *stage = Stage::Yielded;
-            } else if let Some(alarm) = alarm.take() {
-                *stage = Stage::Armed(kernel.add_timer(*deadline, alarm));
-                record.begin(kernel, || Wait::Sleep(*deadline));
-            }
-        });
-        if let Stage::Yielded = stage {
+        let kernel = self.kernel();
+        self.stage = if self.deadline == Time(0) || self.deadline <= kernel.clock.seen() {
+            Stage::Yielded
+        } else {
+            Stage::Armed(kernel.add_timer(self.deadline, kernel.alarm_for(waker)))
+        };
+        if let Stage::Yielded = self.stage {
             waker.wake_by_ref();
         }
     }
 
     fn poll_armed(&mut self, key: TimerKey, waker: &Waker) -> Poll<()> {
-        let kernel = context::running().filter(|kernel| kernel.id() == self.loop_id);
-        let Some(kernel) = kernel else { panic!("{}", elsewhere("poll() of a sleep")) };
-        if !kernel.timer_wakes(key, waker) {
-            self.stage = Stage::Over;
-            self.record.end();
-            return Poll::Ready(());
+        if self.kernel().timer_wakes(key, waker) {
+            return Poll::Pending;
         }
-        let deadline = self.deadline;
-        self.record.begin(&kernel, || Wait::Sleep(deadline));
-        Poll::Pending
+        self.stage = Stage::Over;
+        Poll::Ready(())
+    }
+
+    fn kernel(&self) -> Rc<Kernel> {
+        match context::running() {
+            Some(kernel) if kernel.id() == self.loop_id => kernel,
+            _ => panic!("{}", elsewhere("poll() of a sleep")),
+        }
     }
 
     fn disarm(&mut self) {
-        self.record.end();
         let Stage::Armed(key) = std::mem::replace(&mut self.stage, Stage::Over) else { return };
-        // What comes out is dropped out here, where nothing is borrowed.
+        // What comes out is dropped here, where nothing is borrowed.
         let alarm = context::with_loop(self.loop_id, |kernel| kernel.cancel_timer(key));
         if alarm.is_none() {
             // On another thread, or the loop has gone. If it has, nobody reads this, and nobody has to.

@@ -156,8 +156,8 @@ impl Kernel {
         self.awaited(header, &is_beside).iter().for_each(|awaited| awaited.give_way());
     }
 
-    /// Hands out what a task waits for.
-    pub(crate) fn each_wait(&self, header: &Header, act: &mut dyn FnMut(Wait)) {
+    /// Hands out what a task waits for but sleeps, with the numbers.
+    pub(crate) fn each_wait(&self, header: &Header, act: &mut dyn FnMut(u64, Wait)) {
         self.each_that_counts(header, &polled(header, &|_| true), act);
     }
 
@@ -165,8 +165,7 @@ impl Kernel {
     #[inline(never)]
     fn links(&self, header: &Header, counts: &dyn Fn(u64) -> bool) -> Option<Vec<AnyTask>> {
         let mut links: Option<Vec<AnyTask>> = None;
-        self.each_that_counts(header, counts, &mut |wait| match wait {
-            Wait::Sleep(_) => {}
+        self.each_that_counts(header, counts, &mut |_, wait| match wait {
             Wait::Task(token) => links.get_or_insert_default().extend(self.wakers.task(token)),
             Wait::On(awaited) => {
                 if let Some(tasks) = awaited.upgrade().and_then(|awaited| awaited.links()) {
@@ -181,16 +180,16 @@ impl Kernel {
     #[inline(never)]
     fn awaited(&self, header: &Header, counts: &dyn Fn(u64) -> bool) -> Vec<Rc<dyn Awaited>> {
         let mut awaited = Vec::new();
-        self.each_that_counts(header, counts, &mut |wait| awaited.extend(wait.upgrade()));
+        self.each_that_counts(header, counts, &mut |_, wait| awaited.extend(wait.upgrade()));
         awaited
     }
 
     /// Not a part of each that uses it: there are many.
     #[inline(never)]
-    fn each_that_counts(&self, header: &Header, counts: &dyn Fn(u64) -> bool, act: &mut dyn FnMut(Wait)) {
+    fn each_that_counts(&self, header: &Header, counts: &dyn Fn(u64) -> bool, act: &mut dyn FnMut(u64, Wait)) {
         for (number, wait) in self.wakers.waits(header) {
             if counts(number) {
-                act(wait);
+                act(number, wait);
             }
         }
     }

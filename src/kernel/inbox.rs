@@ -6,7 +6,7 @@
 //!
 //! ```text
 //!   elsewhere                                     the loop's thread
-//!     lock; push; flag := true; knock; unlock       take:  flag? then lock; take all; flag := false; unlock
+//!     lock; push; flag := true; unlock; knock       take:  flag? then lock; take all; flag := false; unlock
 //!                                                   park:  lock; nothing there? wait for a knock; unlock
 //! ```
 //!
@@ -95,30 +95,33 @@ impl Inbox {
 
     /// Wakes a task of the loop that is there. A token of an earlier one wakes nobody.
     pub(crate) fn wake(&self, token: Token) {
-        let mut state = self.lock();
+        let state = self.lock();
         if state.tenant.is_some() && token.generation() >= state.generation {
-            self.put(&mut state, Message::Wake(token));
+            self.put(state, Message::Wake(token));
         }
     }
 
     /// Sends to one certain loop. If it has gone, the message comes back.
     pub(crate) fn send(&self, tenant: u64, message: Message) -> Result<(), Message> {
-        let mut state = self.lock();
+        let state = self.lock();
         if state.tenant != Some(tenant) {
             return Err(message);
         }
-        self.put(&mut state, message);
+        self.put(state, message);
         Ok(())
     }
 
-    fn put(&self, state: &mut State, message: Message) {
+    /// The knock comes when the lock is free again: a loop that wakes up and finds it taken would go to sleep once more, which
+    /// made a wake from another thread half as dear again.
+    fn put(&self, mut state: MutexGuard<'_, State>, message: Message) {
         if state.messages.len() == state.messages.capacity() {
             forget_repeated_wakes(&mut state.messages);
         }
         state.messages.push(message);
         self.flag.store(true, Ordering::Release);
-        if state.asleep {
-            state.asleep = false;
+        let was_asleep = std::mem::replace(&mut state.asleep, false);
+        drop(state);
+        if was_asleep {
             self.knock.notify_one();
         }
     }

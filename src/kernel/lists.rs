@@ -1,4 +1,4 @@
-//! Many lists in one slab: what the timers of the wheel stand in, what tasks wait for, and who waits for them.
+//! Many lists in one place: what the timers of the wheel stand in, what tasks wait for, and who waits for them.
 //!
 //! ```text
 //!   List(2) ---> [2] <---> [5] <---> [0]          the first node's `previous` is the last node
@@ -11,13 +11,15 @@
 //! Whoever names a node by its index must know that it is still there, and in which list. Knows nothing of what stands in it.
 //! Next: `wheel.rs`.
 
-use slab::Slab;
-
 const NIL: u32 = u32::MAX;
 
 #[derive(Debug)]
 pub(crate) struct Lists<T> {
-    nodes: Slab<Node<T>>,
+    nodes: Vec<Node<T>>,
+    /// The first vacant node, whose `next` is the one after it. The last to come is the first to go.
+    vacant: u32,
+    /// How many nodes are not vacant.
+    used: usize,
 }
 
 #[derive(Debug)]
@@ -26,7 +28,8 @@ struct Node<T> {
     previous: u32,
     /// `NIL` in the last one.
     next: u32,
-    value: T,
+    /// None if it is vacant.
+    value: Option<T>,
 }
 
 /// The first node of a list, if there is one. A copy must not outlive a change of the list.
@@ -50,32 +53,42 @@ impl List {
 
 impl<T> Lists<T> {
     pub(crate) fn new() -> Self {
-        Lists { nodes: Slab::new() }
+        Lists { nodes: Vec::new(), vacant: NIL, used: 0 }
     }
 
     /// How many values there are in all lists together.
     #[cfg(test)]
     pub(crate) fn len(&self) -> usize {
-        self.nodes.len()
+        self.used
     }
 
     #[inline]
     pub(crate) fn is_empty(&self) -> bool {
-        self.nodes.is_empty()
+        self.used == 0
     }
 
     /// A node that stands in no list yet: `link` it.
     #[inline]
     pub(crate) fn add(&mut self, value: T) -> u32 {
-        u32::try_from(self.nodes.insert(Node { previous: NIL, next: NIL, value })).expect("fewer than 2^32 nodes")
+        if self.vacant == NIL {
+            self.grow();
+        }
+        let index = self.vacant;
+        let node = &mut self.nodes[index as usize];
+        self.vacant = node.next;
+        self.used += 1;
+        let before = node.value.replace(value);
+        debug_assert!(before.is_none(), "a vacant node had a value");
+        // Nothing, which the compiler need not know how to drop.
+        std::mem::forget(before);
+        index
     }
 
     /// A node at the end of a list.
     #[inline]
     pub(crate) fn push(&mut self, list: &mut List, value: T) -> u32 {
-        let index = u32::try_from(self.nodes.vacant_key()).expect("fewer than 2^32 nodes");
-        let previous = self.set_last(list, index);
-        self.nodes.insert(Node { previous, next: NIL, value });
+        let index = self.add(value);
+        self.link(list, index);
         index
     }
 
@@ -125,28 +138,38 @@ impl<T> Lists<T> {
         } else {
             self.nodes[previous as usize].next = next;
         }
-        match (next, list.first()) {
-            // It was the last: the first one knows who is that now.
-            (NIL, Some(first)) => self.nodes[first as usize].previous = previous,
-            (NIL, None) => {}
-            (next, _) => self.nodes[next as usize].previous = previous,
+        // If it was the last, the first one knows who is that now, if there is one.
+        let behind = if next == NIL { list.0 } else { next };
+        if behind != NIL {
+            self.nodes[behind as usize].previous = previous;
         }
     }
 
     /// Takes away a node that stands in no list.
     #[inline]
     pub(crate) fn free(&mut self, index: u32) -> T {
-        self.nodes.remove(index as usize).value
+        let node = &mut self.nodes[index as usize];
+        let value = node.value.take().expect("a node that is freed has a value");
+        node.next = std::mem::replace(&mut self.vacant, index);
+        self.used -= 1;
+        value
+    }
+
+    #[cold]
+    fn grow(&mut self) {
+        let index = u32::try_from(self.nodes.len()).ok().filter(|&index| index != NIL).expect("fewer than 2^32 nodes");
+        self.nodes.push(Node { previous: NIL, next: NIL, value: None });
+        self.vacant = index;
     }
 
     #[inline]
     pub(crate) fn get(&self, index: u32) -> Option<&T> {
-        self.nodes.get(index as usize).map(|node| &node.value)
+        self.nodes.get(index as usize)?.value.as_ref()
     }
 
     #[inline]
     pub(crate) fn get_mut(&mut self, index: u32) -> Option<&mut T> {
-        self.nodes.get_mut(index as usize).map(|node| &mut node.value)
+        self.nodes.get_mut(index as usize)?.value.as_mut()
     }
 
     /// The index of the node behind this one in its list.
@@ -156,16 +179,18 @@ impl<T> Lists<T> {
 
     /// The values of a list, in order.
     pub(crate) fn iter(&self, list: List) -> impl Iterator<Item = &T> {
-        std::iter::successors(list.first(), |&index| self.next(index)).map(|index| &self.nodes[index as usize].value)
+        std::iter::successors(list.first(), |&index| self.next(index)).filter_map(|index| self.get(index))
+    }
+
+    /// The values of all lists, in no order.
+    pub(crate) fn iter_all(&self) -> impl Iterator<Item = &T> {
+        self.nodes.iter().filter_map(|node| node.value.as_ref())
     }
 
     /// Hands all values of all lists out, in no order.
-    pub(crate) fn drain(&mut self, mut take: impl FnMut(T)) {
-        for index in 0..self.nodes.capacity() {
-            if let Some(node) = self.nodes.try_remove(index) {
-                take(node.value);
-            }
-        }
+    pub(crate) fn drain(&mut self, take: impl FnMut(T)) {
+        (self.vacant, self.used) = (NIL, 0);
+        std::mem::take(&mut self.nodes).into_iter().filter_map(|node| node.value).for_each(take);
     }
 }
 

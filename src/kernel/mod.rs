@@ -122,7 +122,10 @@ impl StepWatch {
 
 /// What a timer does.
 pub(crate) enum Alarm {
-    Wake(Waker),
+    /// Wakes the task that sleeps.
+    Task(Token),
+    /// Wakes something in the task that sleeps, which has a waker of its own, or another task.
+    Within(Token, Waker),
     Call(Call),
 }
 
@@ -345,7 +348,8 @@ impl Kernel {
                 let Some(alarm) = alarm else { break };
                 add(&self.tally.timers, 1);
                 match alarm {
-                    Alarm::Wake(waker) => self.wake(waker),
+                    Alarm::Task(token) => _ = self.wakers.wake(token),
+                    Alarm::Within(_, waker) => self.wake(waker),
                     Alarm::Call(call) => {
                         self.watch.iter().for_each(StepWatch::begin);
                         self.run(call);
@@ -371,8 +375,11 @@ impl Kernel {
             }
             return Ok(());
         }
-        let timeout = next.map(|next| next.since(self.clock.now()));
-        self.inbox().park(timeout, false);
+        let wake_up = next.map(|next| self.pace.wake_up(next));
+        let timeout = wake_up.map(|wake_up| wake_up.since(self.clock.now()));
+        if let (Parked::TimedOut, Some(wake_up)) = (self.inbox().park(timeout, false), wake_up) {
+            self.pace.slept_until(wake_up);
+        }
         Ok(())
     }
 
@@ -609,7 +616,9 @@ impl Kernel {
 
     pub(crate) fn add_timer(&self, deadline: Time, alarm: Alarm) -> TimerKey {
         self.next.set(self.next.get().min(deadline));
-        self.wheel.borrow_mut().insert(deadline.0, alarm)
+        // Numbered as waits are, since some are records of waits.
+        let age = self.wakers.next_number();
+        self.wheel.borrow_mut().insert(deadline.0, age, alarm)
     }
 
     /// The alarm, which is to be dropped where no borrow is held, unless it has gone off or was cancelled.
@@ -622,20 +631,36 @@ impl Kernel {
         alarm
     }
 
-    /// Whether the timer is still to come. If so, it wakes `waker` from now on.
-    pub(crate) fn timer_wakes(&self, key: TimerKey, waker: &Waker) -> bool {
-        let same = match self.wheel.borrow_mut().get_mut(key) {
-            None => return false,
-            Some(Alarm::Wake(old)) => old.will_wake(waker),
-            Some(Alarm::Call(_)) => true,
-        };
-        if !same {
-            // Cloning and dropping may be foreign code, so neither is done under the borrow.
-            let new = waker.clone();
-            let old = self.wheel.borrow_mut().get_mut(key).map(|alarm| std::mem::replace(alarm, Alarm::Wake(new)));
-            drop(old);
+    /// A timer for a sleep of the running task that wakes whom `waker` wakes. It is the record of that wait, too.
+    #[inline]
+    pub(crate) fn alarm_for(&self, waker: &Waker) -> Alarm {
+        match self.wakers.running_token() {
+            token if wakers::token_of(waker) == Some(token) => Alarm::Task(token),
+            token => Alarm::Within(token, waker.clone()),
         }
+    }
+
+    /// Whether the timer is still to come. If so, it wakes whom `waker` wakes from now on.
+    pub(crate) fn timer_wakes(&self, key: TimerKey, waker: &Waker) -> bool {
+        // Cloning and dropping a waker may be foreign code, so neither is done under the borrow.
+        let mut alarm = self.alarm_for(waker);
+        match (self.wheel.borrow_mut().get_mut(key), &mut alarm) {
+            (None, _) => return false,
+            (Some(old), alarm) => std::mem::swap(old, alarm),
+        }
+        drop(alarm);
         true
+    }
+
+    /// Which tasks sleep: for each sleep the task, its number among the waits, and the deadline. In the order of the tasks' tokens,
+    /// then of the numbers.
+    pub(crate) fn sleeps(&self) -> Vec<(Token, u64, Time)> {
+        let wheel = self.wheel.borrow();
+        let sleeps = wheel.iter().filter_map(|(age, deadline, alarm)| match alarm {
+            Alarm::Task(token) | Alarm::Within(token, _) => Some((*token, age, Time(deadline))),
+            Alarm::Call(_) => None,
+        });
+        sleeps.collect::<BinaryHeap<_>>().into_sorted_vec()
     }
 
     // ---- task-local values ----

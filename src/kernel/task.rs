@@ -37,7 +37,6 @@
 #![allow(unsafe_code, reason = "counts and erases cells, and keeps the future and the outcome in one place")]
 
 use super::calls::Call;
-use super::clock::Time;
 use super::exceptions::{self, Exception};
 use super::lists::List;
 use super::locals::Locals;
@@ -133,11 +132,9 @@ pub(crate) enum Ending {
     Panicked,
 }
 
-/// What a task waits for, as its leaf futures have it.
+/// What a task waits for, as its leaf futures have it. Sleeps are not among these: their timers say who sleeps.
 #[derive(Clone)]
 pub(crate) enum Wait {
-    /// A moment.
-    Sleep(Time),
     /// The end of a task: a link, on which a cancellation goes on.
     Task(Token),
     /// Anything else. Not owned: what a task waits for is its future's, and must not outlive it in here.
@@ -148,7 +145,7 @@ impl Wait {
     /// What has to be told what becomes of the task that waits.
     pub(super) fn upgrade(&self) -> Option<Rc<dyn Awaited>> {
         match self {
-            Wait::Sleep(_) | Wait::Task(_) => None,
+            Wait::Task(_) => None,
             Wait::On(awaited) => awaited.upgrade(),
         }
     }
@@ -407,7 +404,7 @@ impl Header {
     }
 
     /// While it unwinds: what has a number up to this is not polled.
-    pub(super) fn frozen(&self) -> Option<u64> {
+    pub(crate) fn frozen(&self) -> Option<u64> {
         self.if_extra(|extra| extra.frozen).filter(|&frozen| frozen > 0)
     }
 

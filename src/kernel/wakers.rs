@@ -63,7 +63,7 @@ struct Table {
 }
 
 struct Numbered<T> {
-    number: u64,
+    number: NonZeroU64,
     value: T,
 }
 
@@ -101,7 +101,10 @@ impl Entry {
 }
 
 /// Names one wait of one task, for ever.
+///
+/// Packed, as the next, since whoever waits keeps them, and much of them would be padding.
 #[derive(Clone, Copy, Debug)]
+#[repr(Rust, packed(4))]
 pub(crate) struct WaitKey {
     pub(crate) task: Token,
     number: NonZeroU64,
@@ -110,6 +113,7 @@ pub(crate) struct WaitKey {
 
 /// Names one who waits for a task, among those who wait for that task, for ever.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(Rust, packed(4))]
 pub(crate) struct WaiterKey {
     number: NonZeroU64,
     index: u32,
@@ -350,8 +354,8 @@ impl Wakers {
         // SAFETY: the row holds the task it names.
         let header = unsafe { self.row(task)?.as_ref() };
         self.with(|table| {
-            let number = table.next_number();
-            let index = push(&mut table.waits, &header.waits, Numbered { number: number.get(), value: wait });
+            let number = table.number();
+            let index = push(&mut table.waits, &header.waits, Numbered { number, value: wait });
             Some(WaitKey { task, number, index })
         })
     }
@@ -368,8 +372,8 @@ impl Wakers {
 
     /// Whether the wait is the running task's.
     #[inline]
-    pub(crate) fn waits_here(&self, key: WaitKey) -> bool {
-        key.task == self.running.get()
+    pub(crate) fn waits_here(&self, WaitKey { task, .. }: WaitKey) -> bool {
+        task == self.running.get()
     }
 
     /// What a task waits for, with the numbers, in the order in which it began. Nobody may begin or end a wait meanwhile.
@@ -379,7 +383,7 @@ impl Wakers {
             let index = next?;
             self.with(|table| {
                 next = table.waits.next(index);
-                table.waits.get(index).map(|wait| (wait.number, wait.value.clone()))
+                table.waits.get(index).map(|wait| (wait.number.get(), wait.value.clone()))
             })
         })
     }
@@ -389,8 +393,8 @@ impl Wakers {
     pub(crate) fn add_waiter(&self, task: &Header, then: Then) -> WaiterKey {
         debug_assert!(!task.is_done(), "DONE-1: somebody waits for a task that has ended");
         self.with(|table| {
-            let number = table.next_number();
-            let index = push(&mut table.waiters, &task.waiters, Numbered { number: number.get(), value: then });
+            let number = table.number();
+            let index = push(&mut table.waiters, &task.waiters, Numbered { number, value: then });
             WaiterKey { number, index }
         })
     }
@@ -402,9 +406,9 @@ impl Wakers {
     }
 
     /// Puts another waker in the place of a waiter. What comes back is to be dropped where nothing is borrowed.
-    pub(crate) fn change_waiter(&self, key: WaiterKey, mut then: Then) -> Then {
+    pub(crate) fn change_waiter(&self, WaiterKey { number, index }: WaiterKey, mut then: Then) -> Then {
         self.with(|table| {
-            if let Some(waiter) = table.waiters.get_mut(key.index).filter(|waiter| waiter.number == key.number.get()) {
+            if let Some(waiter) = table.waiters.get_mut(index).filter(|waiter| waiter.number == number) {
                 std::mem::swap(&mut waiter.value, &mut then);
             }
         });
@@ -413,9 +417,9 @@ impl Wakers {
 
     /// Whether the waiter wakes the same as `waker`.
     #[inline]
-    pub(crate) fn waiter_wakes(&self, key: WaiterKey, waker: &Waker) -> bool {
+    pub(crate) fn waiter_wakes(&self, WaiterKey { number, index }: WaiterKey, waker: &Waker) -> bool {
         self.with(|table| {
-            let waiter = table.waiters.get(key.index).filter(|waiter| waiter.number == key.number.get());
+            let waiter = table.waiters.get(index).filter(|waiter| waiter.number == number);
             waiter.is_some_and(|waiter| matches!(&waiter.value, Then::Wake(old) if old.will_wake(waker)))
         })
     }
@@ -432,6 +436,12 @@ impl Wakers {
             task.waiters.set(list);
             waiter.map(|waiter| waiter.value)
         })
+    }
+
+    /// The number of a wait that stands elsewhere.
+    #[inline]
+    pub(crate) fn next_number(&self) -> u64 {
+        self.with(|table| table.number()).get()
     }
 
     /// The number of the last wait, waiter or scope: those that come later have higher ones.
@@ -451,7 +461,7 @@ impl Wakers {
 
     /// A task enters a scope. Answers its number.
     pub(crate) fn add_scope(&self, task: &Header, scope: Weak<dyn Scope>) -> u64 {
-        let number = self.with(|table| table.next_number()).get();
+        let number = self.next_number();
         task.add_scope(number, scope);
         number
     }
@@ -640,8 +650,15 @@ impl Wakers {
     }
 
     /// Whether this waker wakes the task that is being stepped.
+    #[inline]
     pub(crate) fn wakes_running(&self, waker: &Waker) -> bool {
         token_of(waker) == Some(self.running.get())
+    }
+
+    /// The token of the task that is being stepped, or `Token::NOBODY`.
+    #[inline]
+    pub(crate) fn running_token(&self) -> Token {
+        self.running.get()
     }
 
     /// Whether the task is being stepped.
@@ -666,7 +683,7 @@ impl Table {
     }
 
     #[inline]
-    fn next_number(&mut self) -> NonZeroU64 {
+    fn number(&mut self) -> NonZeroU64 {
         self.numbered += 1;
         NonZeroU64::new(self.numbered).expect("numbers do not come to their end")
     }
@@ -683,7 +700,7 @@ fn push<T>(lists: &mut Lists<Numbered<T>>, list: &Cell<List>, value: Numbered<T>
 /// Takes out the node of this number, if it is still there. The number says that it stands in this list.
 #[inline]
 fn remove<T>(lists: &mut Lists<Numbered<T>>, list: &Cell<List>, index: u32, number: NonZeroU64) -> Option<T> {
-    lists.get(index).filter(|node| node.number == number.get())?;
+    lists.get(index).filter(|node| node.number == number)?;
     let mut nodes = list.get();
     let node = lists.remove(&mut nodes, index);
     list.set(nodes);

@@ -34,15 +34,13 @@ const LEVELS: u32 = u64::BITS.div_ceil(DIGIT_BITS);
 pub(crate) struct Wheel<T> {
     /// The wheel's time. Never goes back; no timer on a level is due before it.
     time: u64,
-    /// Grows to the highest level that was ever used, so a wheel without timers takes no memory.
+    /// All or none: a wheel that never had a timer takes no memory.
     levels: Vec<Level>,
     /// Timers whose deadlines had passed when they were inserted, by age.
     late: List,
     /// What `expire` has set aside and `pop_due` has not taken yet, in order.
     due: List,
     timers: Lists<Timer<T>>,
-    /// How many timers were ever made: the next one's age.
-    made: u64,
     /// The earliest deadline, if it is known. Removing that timer makes it unknown.
     earliest: Option<u64>,
 }
@@ -71,7 +69,10 @@ enum Place {
 }
 
 /// Names one timer of one wheel, for ever: `age` tells it from later ones under the same index.
+///
+/// Packed, since whoever waits keeps one, and a quarter of it would be padding.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(Rust, packed(4))]
 pub(crate) struct TimerKey {
     index: u32,
     age: u64,
@@ -79,33 +80,25 @@ pub(crate) struct TimerKey {
 
 impl<T> Wheel<T> {
     pub(crate) fn new() -> Self {
-        Wheel {
-            time: 0,
-            levels: Vec::new(),
-            late: List::EMPTY,
-            due: List::EMPTY,
-            timers: Lists::new(),
-            made: 0,
-            earliest: None,
-        }
+        Wheel { time: 0, levels: Vec::new(), late: List::EMPTY, due: List::EMPTY, timers: Lists::new(), earliest: None }
     }
 
     pub(crate) fn is_empty(&self) -> bool {
         self.timers.is_empty()
     }
 
-    /// A timer for `deadline`, which may have passed already, and is then due at the next `expire`.
-    pub(crate) fn insert(&mut self, deadline: u64, value: T) -> TimerKey {
-        let age = self.made;
-        self.made += 1;
+    /// A timer for `deadline`, which may have passed already, and is then due at the next `expire`. Later ones have higher ages, and
+    /// no two have the same.
+    #[inline]
+    pub(crate) fn insert(&mut self, deadline: u64, age: u64, value: T) -> TimerKey {
         if self.timers.is_empty() || self.earliest.is_some_and(|earliest| deadline < earliest) {
             self.earliest = Some(deadline);
         }
-        let index = self.timers.add(Timer { deadline, age, place: Place::Late, value });
-        if deadline < self.time {
-            self.timers.link(&mut self.late, index);
-        } else {
-            self.file(index);
+        let place = if deadline < self.time { Place::Late } else { self.place(deadline) };
+        let index = self.timers.add(Timer { deadline, age, place, value });
+        match place {
+            Place::Slot { level, slot } => self.link(level, slot, index),
+            _ => self.timers.link(&mut self.late, index),
         }
         TimerKey { index, age }
     }
@@ -136,6 +129,11 @@ impl<T> Wheel<T> {
     pub(crate) fn get_mut(&mut self, key: TimerKey) -> Option<&mut T> {
         let timer = self.timers.get_mut(key.index).filter(|timer| timer.age == key.age)?;
         Some(&mut timer.value)
+    }
+
+    /// The age, the deadline and the value of each timer, in no order.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (u64, u64, &T)> {
+        self.timers.iter_all().map(|timer| (timer.age, timer.deadline, &timer.value))
     }
 
     /// The deadline of the timer that is due next; exact.
@@ -208,8 +206,17 @@ impl<T> Wheel<T> {
             if level == 0 {
                 self.set_due(index);
             } else {
-                self.file(index);
+                self.move_down(index);
             }
+        }
+    }
+
+    fn move_down(&mut self, index: u32) {
+        let deadline = self.timer_mut(index).deadline;
+        let place = self.place(deadline);
+        self.timer_mut(index).place = place;
+        if let Place::Slot { level, slot } = place {
+            self.link(level, slot, index);
         }
     }
 
@@ -236,22 +243,31 @@ impl<T> Wheel<T> {
         self.timers.get_mut(index).expect("a timer that stands in a list is there")
     }
 
-    /// Puts a timer on the level and into the slot where its deadline belongs.
-    fn file(&mut self, index: u32) {
-        let time = self.time;
-        let timer = self.timer_mut(index);
-        let difference = timer.deadline ^ time;
-        // The digit of the highest bit that differs; none differs in a timer for this very moment: level 0.
+    /// Where a deadline belongs that has not passed.
+    #[inline]
+    fn place(&self, deadline: u64) -> Place {
+        debug_assert!(deadline >= self.time);
+        let difference = deadline ^ self.time;
+        // The digit of the highest bit that differs; none differs in a deadline that is this very moment: level 0.
         let level = (difference | 1).ilog2() / DIGIT_BITS;
-        let slot = (timer.deadline >> (level * DIGIT_BITS)) as usize % SLOTS;
-        debug_assert!(level < LEVELS && timer.deadline >= time);
-        timer.place = Place::Slot { level: level as u8, slot: slot as u8 };
-        while self.levels.len() <= level as usize {
-            self.levels.push(Level { occupied: 0, slots: [List::EMPTY; SLOTS] });
+        let slot = (deadline >> (level * DIGIT_BITS)) % SLOTS as u64;
+        Place::Slot { level: level as u8, slot: slot as u8 }
+    }
+
+    /// Puts a timer at the end of a slot.
+    #[inline]
+    fn link(&mut self, level: u8, slot: u8, index: u32) {
+        if self.levels.is_empty() {
+            self.add_levels();
         }
         let level = &mut self.levels[level as usize];
         level.occupied |= 1 << slot;
-        self.timers.link(&mut level.slots[slot], index);
+        self.timers.link(&mut level.slots[slot as usize], index);
+    }
+
+    #[cold]
+    fn add_levels(&mut self) {
+        self.levels.resize_with(LEVELS as usize, || Level { occupied: 0, slots: [List::EMPTY; SLOTS] });
     }
 
     fn find_earliest(&self) -> Option<u64> {

@@ -80,7 +80,7 @@ fn compare(start: u64, seed: u64, operations: u32) {
                     _ => model.now.saturating_add(random.spread()),
                 };
                 let timer = (deadline, model.made);
-                keys.push((wheel.insert(deadline, timer), timer));
+                keys.push((wheel.insert(deadline, timer.1, timer), timer));
                 model.insert(deadline);
             }
             5..=6 if !keys.is_empty() => {
@@ -161,10 +161,10 @@ fn far_timer_then_near_ones_at_each_power_of_two() {
         for start in [(1u64 << bit) - 1, 1 << bit, (1 << bit) + 1] {
             let mut wheel = Wheel::new();
             wheel.expire(start);
-            wheel.insert(u64::MAX, "far");
+            wheel.insert(u64::MAX, 0, "far");
             for ahead in [1, 2, 63, 64, 65, 4096, 1_000_000] {
                 let deadline = wheel.time + ahead;
-                wheel.insert(deadline, "near");
+                wheel.insert(deadline, ahead, "near");
                 assert_eq!(wheel.next_deadline(), Some(deadline));
                 wheel.expire(deadline - 1);
                 assert_eq!(wheel.pop_due(), None, "TIME-2: fired early");
@@ -180,18 +180,18 @@ fn far_timer_then_near_ones_at_each_power_of_two() {
 fn drain_takes_all_wherever_they_stand() {
     let mut wheel = Wheel::new();
     wheel.expire(100);
-    wheel.insert(50, "late");
-    wheel.insert(100, "due");
+    wheel.insert(50, 1, "late");
+    wheel.insert(100, 2, "due");
     wheel.expire(100);
-    wheel.insert(60, "late");
-    wheel.insert(101, "near");
-    wheel.insert(u64::MAX, "far");
+    wheel.insert(60, 3, "late");
+    wheel.insert(101, 4, "near");
+    wheel.insert(u64::MAX, 5, "far");
     let mut all = Vec::new();
     wheel.drain(|value| all.push(value));
     all.sort_unstable();
     assert_eq!(all, ["due", "far", "late", "late", "near"]);
     assert!(wheel.timers.is_empty());
     assert_eq!((wheel.next_deadline(), wheel.pop_due()), (None, None));
-    wheel.insert(102, "again");
+    wheel.insert(102, 6, "again");
     assert_eq!(wheel.next_deadline(), Some(102));
 }

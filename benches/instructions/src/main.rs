@@ -1,0 +1,117 @@
+//! How many instructions an operation takes: a yield, a hand-over, a spawn, a message. Counted by callgrind, so that they are the same
+//! in each run and on a busy machine; `table.md` has what they were, and `--check` holds them to it.
+//!
+//! The cases are those of `benches/cases`. Each runs at two sizes, and the difference is divided by the operations that the larger has
+//! more, so that the start of the program and of the loop cancel. Not measured: what an instruction costs, caches above all.
+//!
+//! Read on in `plan.rs`, which says what is counted; `count.rs` counts; `table.rs` compares.
+
+#[cfg(not(test))]
+mod clock;
+mod count;
+mod plan;
+mod table;
+mod virtual_time;
+
+use anyhow::{Result, bail, ensure};
+use lexopt::Arg::{Long, Short, Value};
+use lexopt::ValueExt;
+use std::process::ExitCode;
+use table::Table;
+
+const HELP: &str = "\
+Counts the instructions of an operation with valgrind's callgrind, and compares them with benches/instructions/table.md.
+
+    cargo run --release --manifest-path benches/instructions/Cargo.toml -- [OPTIONS]
+
+    --check       fail if one grew by more than 2 %
+    --update      write the table
+    --twice       count twice, and fail unless both are equal
+    --only CASE   only cases whose names begin so; can be repeated
+";
+
+#[derive(Default)]
+struct Options {
+    check: bool,
+    update: bool,
+    twice: bool,
+    only: Vec<String>,
+}
+
+fn main() -> ExitCode {
+    run().unwrap_or_else(|error| {
+        eprintln!("error: {error:#}");
+        ExitCode::FAILURE
+    })
+}
+
+fn run() -> Result<ExitCode> {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    if arguments.first().is_some_and(|first| first == count::CHILD) {
+        count::work(&arguments[1..])?;
+    } else if let Some(options) = options()? {
+        return compare(&options);
+    } else {
+        print!("{HELP}");
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn compare(options: &Options) -> Result<ExitCode> {
+    let known = table::read()?;
+    let here = table::Origin::here()?;
+    if options.check && known.origin != here {
+        // Not a failure: these figures say nothing about those.
+        println!("skipped: instructions, because the table is of {}, and this is {here}", known.origin);
+        return Ok(ExitCode::SUCCESS);
+    }
+    if let Some(missing) = count::missing() {
+        if options.check {
+            println!("skipped: instructions, because {missing}");
+            return Ok(ExitCode::SUCCESS);
+        }
+        bail!("{missing}");
+    }
+
+    let entries: Vec<_> = plan::entries()
+        .into_iter()
+        .filter(|entry| options.only.is_empty() || options.only.iter().any(|start| entry.case.starts_with(start)))
+        .collect();
+    ensure!(!entries.is_empty(), "no case begins with {}", options.only.join(" or "));
+    let counts = count::all(&entries)?;
+    if options.twice {
+        let again = count::all(&entries)?;
+        for ((entry, first), second) in entries.iter().zip(&counts).zip(&again) {
+            ensure!(first == second, "{} on {}: first {first:?}, then {second:?}", entry.case, entry.runtime);
+        }
+        println!("Counted twice: each of the {} counts is the same.\n", 2 * entries.len());
+    }
+
+    let counted = Table::new(here, entries.iter().zip(&counts).map(|(entry, count)| (*entry, count.per_operation())));
+    let comparison = table::compare(&known, &counted);
+    print!("{comparison}");
+    if options.update {
+        ensure!(options.only.is_empty(), "--update writes the whole table: leave out --only");
+        table::write(&counted)?;
+    }
+    Ok(if options.check && comparison.has_grown() { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+}
+
+/// None if help was asked for.
+fn options() -> Result<Option<Options>> {
+    let mut options = Options::default();
+    let mut arguments = lexopt::Parser::from_env();
+    while let Some(argument) = arguments.next()? {
+        match argument {
+            Long("check") => options.check = true,
+            Long("update") => options.update = true,
+            Long("twice") => options.twice = true,
+            Long("only") => options.only.push(arguments.value()?.string()?),
+            Long("help") | Short('h') => return Ok(None),
+            Value(value) => bail!("what is {value:?} for? (try --help)"),
+            other => bail!("{} (try --help)", other.unexpected()),
+        }
+    }
+    ensure!(!(options.check && options.update), "--check or --update, not both: one holds the table, one changes it");
+    Ok(Some(options))
+}

@@ -1,0 +1,75 @@
+//! What is counted: which cases, on what, and at which two sizes.
+//!
+//! Left out are the cases that are about something else than instructions: memory (`yield-1000000`, `spawn-100000`, the heap) and
+//! other threads (`foreign-wake`).
+
+use crate::virtual_time;
+use onelane_cases::{Floor, Onelane, Size, Work, find};
+
+/// A case on a runtime.
+#[derive(Clone, Copy)]
+pub(crate) struct Entry {
+    pub(crate) case: &'static str,
+    pub(crate) runtime: &'static str,
+    /// What one operation is.
+    pub(crate) operation: &'static str,
+    pub(crate) work: Work,
+    pub(crate) small: Size,
+    pub(crate) large: Size,
+}
+
+/// About so many operations more does the larger run make: enough that the rest of a division is no matter.
+const OPERATIONS: usize = 10_000;
+
+/// Cases of `benches/cases` that are repeated: one size is twice as often as the other.
+const REPEATED: &[&str] = &[
+    "yield-1",
+    "yield-300",
+    "yield-1000",
+    "own-yield-1",
+    "own-yield-1000",
+    "yield-1-timer",
+    "baton",
+    "ring-1000",
+    "spawn-1",
+    "spawn-1000",
+    "spawn-recursive-300",
+    "spawn-recursive-1000",
+    "gather-10",
+    "gather-100",
+    "gather-1000",
+    "oneshot",
+    "channel-chain",
+    "timer-create-drop",
+    "run-ready",
+    "make-and-run",
+];
+
+/// All that is counted, in the order of the table.
+pub(crate) fn entries() -> Vec<Entry> {
+    let mut entries = Vec::new();
+    for &id in REPEATED {
+        let case = find(id).unwrap_or_else(|| panic!("`{id}` is to be counted, and benches/cases has no such case"));
+        let rounds = OPERATIONS.div_ceil(case.width);
+        let size = |rounds| Size { width: case.width, rounds };
+        for (runtime, works) in [("floor", Floor::works()), ("onelane", Onelane::works())] {
+            if let Some(&(_, work)) = works.iter().find(|(works_id, _)| *works_id == id) {
+                let (small, large) = (size(rounds), size(2 * rounds));
+                entries.push(Entry { case: id, runtime, operation: case.operation, work, small, large });
+            }
+        }
+    }
+    // These happen once to each of many: one size has twice as many as the other.
+    let many = |case, operation, work| {
+        let size = |width| Size { width, rounds: 1 };
+        Entry { case, runtime: "onelane", operation, work, small: size(OPERATIONS), large: size(2 * OPERATIONS) }
+    };
+    entries.push(many("timers-pending", "timer", of("timers-1000000")));
+    entries.push(many("sleepers-virtual", "sleeper", virtual_time::sleepers));
+    entries
+}
+
+fn of(id: &str) -> Work {
+    let works = Onelane::works();
+    works.iter().find(|(works_id, _)| *works_id == id).unwrap_or_else(|| panic!("benches/cases has no `{id}`")).1
+}

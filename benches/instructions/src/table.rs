@@ -1,0 +1,256 @@
+//! The checked-in table: read, compared, written. It does not know how it was counted.
+
+use crate::plan::Entry;
+use anyhow::{Context, Result};
+use std::collections::BTreeMap;
+use std::fmt;
+use std::fs;
+use std::io::ErrorKind;
+use std::process::Command;
+
+const FILE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/table.md");
+
+/// By so much may a count differ from the table's.
+const TOLERANCE: f64 = 0.02;
+
+/// What the figures depend on, besides the source.
+#[derive(Clone, PartialEq, Eq, Default, Debug)]
+pub(crate) struct Origin(String);
+
+impl Origin {
+    /// Of this machine: the compiler, its target, and the C library, whose allocator is counted too.
+    pub(crate) fn here() -> Result<Origin> {
+        let said = |command: &str, argument: &str| -> Result<String> {
+            let output = Command::new(command).arg(argument).output().with_context(|| format!("starting {command}"))?;
+            Ok(String::from_utf8_lossy(&output.stdout).trim().into())
+        };
+        let rustc = said("rustc", "-vV")?;
+        let field =
+            |name: &str| rustc.lines().find_map(|line| line.strip_prefix(name)).unwrap_or("unknown").to_string();
+        // Where there is no glibc, there is no such question, or no such command.
+        let libc = said("getconf", "GNU_LIBC_VERSION").unwrap_or_default();
+        Ok(Origin(format!("rustc {}, {}, {libc}", field("release: "), field("host: "))))
+    }
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(if self.0.is_empty() { "no machine yet" } else { &self.0 })
+    }
+}
+
+/// Instructions per operation.
+#[derive(Default)]
+pub(crate) struct Table {
+    pub(crate) origin: Origin,
+    /// In the order of the plan.
+    rows: Vec<Row>,
+}
+
+struct Row {
+    case: String,
+    operation: String,
+    /// By runtime.
+    counts: BTreeMap<String, f64>,
+}
+
+const RUNTIMES: [&str; 2] = ["floor", "onelane"];
+
+impl Table {
+    pub(crate) fn new(origin: Origin, counts: impl Iterator<Item = (Entry, f64)>) -> Table {
+        let mut table = Table { origin, rows: Vec::new() };
+        for (entry, count) in counts {
+            table.row(entry.case, entry.operation).counts.insert(entry.runtime.into(), count);
+        }
+        table
+    }
+
+    /// The row of the case, a new one if there is none.
+    fn row(&mut self, case: &str, operation: &str) -> &mut Row {
+        let index = self.rows.iter().position(|row| row.case == case).unwrap_or_else(|| {
+            self.rows.push(Row { case: case.into(), operation: operation.into(), counts: BTreeMap::new() });
+            self.rows.len() - 1
+        });
+        &mut self.rows[index]
+    }
+
+    fn get(&self, case: &str, runtime: &str) -> Option<f64> {
+        self.rows.iter().find(|row| row.case == case)?.counts.get(runtime).copied()
+    }
+}
+
+/// The table as it was checked in; an empty one if there is none.
+pub(crate) fn read() -> Result<Table> {
+    match fs::read_to_string(FILE) {
+        Ok(text) => parse(&text).context(FILE),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(Table::default()),
+        Err(error) => Err(error).context(FILE),
+    }
+}
+
+pub(crate) fn write(table: &Table) -> Result<()> {
+    fs::write(FILE, table.to_string()).context(FILE)
+}
+
+/// What stands before the table's origin.
+const ORIGIN: &str = "Of ";
+
+fn parse(text: &str) -> Result<Table> {
+    let mut table = Table::default();
+    for line in text.lines() {
+        if let Some(origin) = line.strip_prefix(ORIGIN) {
+            table.origin = Origin(origin.trim_end_matches('.').into());
+        }
+        // | `case` | operation | floor | onelane | ratio |
+        let cells: Vec<&str> = line.trim_matches('|').split('|').map(str::trim).collect();
+        let [case, operation, counts @ .., _] = &cells[..] else { continue };
+        let Some(case) = case.strip_prefix('`').and_then(|case| case.strip_suffix('`')) else { continue };
+        for (runtime, cell) in RUNTIMES.iter().zip(counts) {
+            if !cell.is_empty() {
+                let count = cell.parse().with_context(|| format!("`{cell}` is no number in: {line}"))?;
+                table.row(case, operation).counts.insert((*runtime).into(), count);
+            }
+        }
+    }
+    Ok(table)
+}
+
+impl fmt::Display for Table {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(
+            f,
+            "# Instructions per operation\n\n\
+             {ORIGIN}{}.\n\n\
+             Written by `cargo run --release --manifest-path benches/instructions/Cargo.toml -- --update`; \
+             `docs/performance/instructions.md` says what is counted, and how.\n\n\
+             | case | one operation | floor | onelane | times the floor |\n\
+             | --- | --- | ---: | ---: | ---: |",
+            self.origin
+        )?;
+        for Row { case, operation, counts } in &self.rows {
+            let count = |runtime| counts.get(runtime).copied();
+            let cell = |runtime| count(runtime).map_or(String::new(), |count: f64| format!("{count:.1}"));
+            let ratio = match (count("floor"), count("onelane")) {
+                (Some(floor), Some(ours)) => format!("{:.2}", ours / floor),
+                _ => String::new(),
+            };
+            writeln!(f, "| `{case}` | {operation} | {} | {} | {ratio} |", cell("floor"), cell("onelane"))?;
+        }
+        Ok(())
+    }
+}
+
+/// A count beside the table's.
+struct Pair {
+    case: String,
+    runtime: &'static str,
+    known: Option<f64>,
+    counted: f64,
+}
+
+impl Pair {
+    /// How much more it is than it was: 0.01 is one per cent.
+    fn growth(&self) -> Option<f64> {
+        self.known.map(|known| self.counted / known - 1.0)
+    }
+
+    /// The floor is there to compare with: it is told of, and holds nobody up.
+    fn has_grown(&self) -> bool {
+        self.runtime == "onelane" && self.growth().is_none_or(|growth| growth > TOLERANCE)
+    }
+}
+
+/// All counts beside the table's.
+pub(crate) struct Comparison(Vec<Pair>);
+
+pub(crate) fn compare(known: &Table, counted: &Table) -> Comparison {
+    let mut pairs = Vec::new();
+    for row in &counted.rows {
+        for runtime in RUNTIMES {
+            if let Some(&counted) = row.counts.get(runtime) {
+                pairs.push(Pair { case: row.case.clone(), runtime, known: known.get(&row.case, runtime), counted });
+            }
+        }
+    }
+    Comparison(pairs)
+}
+
+impl Comparison {
+    /// One grew, or is not in the table.
+    pub(crate) fn has_grown(&self) -> bool {
+        self.0.iter().any(Pair::has_grown)
+    }
+}
+
+impl fmt::Display for Comparison {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "{:22} {:8} {:>10} {:>10} {:>8}", "case", "runtime", "table", "now", "")?;
+        let mut lower = false;
+        for pair in &self.0 {
+            let known = pair.known.map_or("-".into(), |known| format!("{known:.1}"));
+            let growth = pair.growth().map_or(String::new(), |growth| format!("{:+.2} %", 100.0 * growth));
+            let is_lower = pair.growth().is_some_and(|growth| growth < -TOLERANCE);
+            let remark = match (pair.has_grown(), pair.known) {
+                (true, Some(_)) => "  GREW",
+                (true, None) => "  not in the table",
+                _ if is_lower => "  fell",
+                _ => "",
+            };
+            lower |= is_lower;
+            writeln!(f, "{:22} {:8} {known:>10} {:>10.1} {growth:>10}{remark}", pair.case, pair.runtime, pair.counted)?;
+        }
+        if self.has_grown() {
+            writeln!(f, "\nWhat grew takes more instructions than benches/instructions/table.md says. Find out why.")?;
+            writeln!(f, "If it must be so, or a case is new: --update.")?;
+        }
+        if lower {
+            writeln!(f, "\nWhat fell takes fewer instructions than the table says: --update, and commit the table.")?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn table(counts: &[(&str, &str, f64)]) -> Table {
+        let mut table = Table { origin: Origin("rustc 1.0.0, somewhere".into()), rows: Vec::new() };
+        for &(case, runtime, count) in counts {
+            table.row(case, "yield").counts.insert(runtime.into(), count);
+        }
+        table
+    }
+
+    #[test]
+    fn writes_and_reads_again() {
+        let written =
+            table(&[("yield-1", "floor", 38.0), ("yield-1", "onelane", 94.5), ("spawn-1", "onelane", 1200.0)]);
+        let read = parse(&written.to_string()).unwrap();
+        assert_eq!(read.origin, written.origin);
+        assert_eq!(read.to_string(), written.to_string());
+        assert_eq!(read.get("yield-1", "onelane"), Some(94.5));
+        assert_eq!(read.get("spawn-1", "floor"), None);
+    }
+
+    #[test]
+    fn tells_of_a_growth_and_of_a_fall() {
+        let known = table(&[("same", "onelane", 100.0), ("more", "onelane", 100.0), ("less", "onelane", 100.0)]);
+        let now = table(&[("same", "onelane", 101.9), ("more", "onelane", 102.1), ("less", "onelane", 97.9)]);
+        let comparison = compare(&known, &now);
+        assert!(comparison.has_grown());
+        let remarks: Vec<_> = comparison.to_string().lines().skip(1).take(3).map(remark).collect();
+        assert_eq!(remarks, ["%", "GREW", "fell"]);
+    }
+
+    #[test]
+    fn a_new_case_fails_and_a_dearer_floor_does_not() {
+        let known = table(&[("old", "floor", 40.0)]);
+        assert!(!compare(&known, &table(&[("old", "floor", 50.0)])).has_grown());
+        assert!(compare(&known, &table(&[("new", "onelane", 1.0)])).has_grown());
+    }
+
+    fn remark(line: &str) -> String {
+        line.split_whitespace().last().unwrap().into()
+    }
+}

@@ -1,0 +1,221 @@
+//! The figures of a run: what is written as JSON, and what tables and charts are made of.
+
+use onelane_cases::{CASES, Case, Measure, Size};
+use serde::{Deserialize, Serialize};
+
+/// A run.
+#[derive(Serialize, Deserialize)]
+pub(crate) struct Figures {
+    pub(crate) machine: Machine,
+    /// Whether it was a quick look.
+    pub(crate) quick: bool,
+    /// Samples of each figure, without the warm-up.
+    pub(crate) rounds: usize,
+    pub(crate) runtimes: Vec<Runtime>,
+    pub(crate) absent: Vec<Absent>,
+    pub(crate) cases: Vec<CaseFigures>,
+}
+
+#[derive(Serialize, Deserialize)]
+pub(crate) struct Machine {
+    pub(crate) processor: String,
+    pub(crate) system: String,
+    pub(crate) compiler: String,
+    pub(crate) pinned: String,
+}
+
+#[derive(Serialize, Deserialize)]
+pub(crate) struct Runtime {
+    pub(crate) id: String,
+    pub(crate) version: String,
+    pub(crate) note: String,
+}
+
+#[derive(Serialize, Deserialize)]
+pub(crate) struct Absent {
+    pub(crate) id: String,
+    pub(crate) why: String,
+}
+
+#[derive(Serialize, Deserialize)]
+pub(crate) struct CaseFigures {
+    pub(crate) id: String,
+    pub(crate) title: String,
+    pub(crate) operation: String,
+    pub(crate) unit: Unit,
+    pub(crate) results: Vec<Figure>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Unit {
+    Nanoseconds,
+    CpuNanoseconds,
+    Bytes,
+    Allocations,
+}
+
+/// What a runtime took for an operation of a case.
+#[derive(Serialize, Deserialize)]
+pub(crate) struct Figure {
+    pub(crate) runtime: String,
+    /// How many things at once, and how often, in a sample.
+    pub(crate) width: usize,
+    pub(crate) repeats: usize,
+    /// One number a round, for one operation.
+    pub(crate) samples: Vec<f64>,
+}
+
+impl Figure {
+    pub(crate) fn new(runtime: &str, size: Size) -> Self {
+        Figure { runtime: runtime.into(), width: size.width, repeats: size.rounds, samples: Vec::new() }
+    }
+
+    /// The value below which that part of the samples lies, interpolated.
+    pub(crate) fn quantile(&self, part: f64) -> f64 {
+        let mut sorted = self.samples.clone();
+        sorted.sort_by(f64::total_cmp);
+        let place = part * (sorted.len() - 1) as f64;
+        let (below, above) = (sorted[place.floor() as usize], sorted[place.ceil() as usize]);
+        below + (above - below) * place.fract()
+    }
+
+    pub(crate) fn median(&self) -> f64 {
+        self.quantile(0.5)
+    }
+
+    /// The range of the middle half of the samples, as a part of the median.
+    pub(crate) fn spread(&self) -> f64 {
+        let range = self.quantile(0.75) - self.quantile(0.25);
+        if range == 0.0 { 0.0 } else { range / self.median() }
+    }
+}
+
+impl CaseFigures {
+    pub(crate) fn new(case: &Case) -> Self {
+        let unit = match case.measure {
+            Measure::Wall => Unit::Nanoseconds,
+            Measure::Cpu => Unit::CpuNanoseconds,
+            Measure::HeapBytes => Unit::Bytes,
+            Measure::Allocations => Unit::Allocations,
+        };
+        let (id, title, operation) = (case.id.into(), case.title.into(), case.operation.into());
+        CaseFigures { id, title, operation, unit, results: Vec::new() }
+    }
+
+    pub(crate) fn of(&self, runtime: &str) -> Option<&Figure> {
+        self.results.iter().find(|figure| figure.runtime == runtime)
+    }
+
+    pub(crate) fn median(&self, runtime: &str) -> Option<f64> {
+        self.of(runtime).map(Figure::median)
+    }
+
+    /// How many times what `onelane` takes.
+    pub(crate) fn ratio(&self, figure: &Figure) -> Option<f64> {
+        let ours = self.median("onelane")?;
+        (ours > 0.0).then(|| figure.median() / ours)
+    }
+
+    /// From the cheapest to the dearest.
+    pub(crate) fn ranking(&self) -> Vec<&Figure> {
+        let mut ranking: Vec<&Figure> = self.results.iter().collect();
+        ranking.sort_by(|a, b| a.median().total_cmp(&b.median()));
+        ranking
+    }
+
+    /// What one number of it is, for a heading.
+    pub(crate) fn measured(&self) -> String {
+        let what = match self.unit {
+            Unit::Nanoseconds => "time",
+            Unit::CpuNanoseconds => "CPU time",
+            Unit::Bytes => "bytes of heap",
+            Unit::Allocations => "allocations",
+        };
+        format!("{what} for each {}", self.operation)
+    }
+}
+
+impl Figures {
+    pub(crate) fn case(&self, id: &str) -> Option<&CaseFigures> {
+        self.cases.iter().find(|case| case.id == id)
+    }
+
+    /// The families that have figures, each with its cases.
+    pub(crate) fn families(&self) -> impl Iterator<Item = (&'static Family, Vec<&CaseFigures>)> {
+        FAMILIES.iter().filter_map(|family| {
+            let cases: Vec<_> = family.cases.iter().filter_map(|id| self.case(id)).collect();
+            (!cases.is_empty()).then_some((family, cases))
+        })
+    }
+}
+
+/// Cases that are shown together.
+pub(crate) struct Family {
+    pub(crate) title: &'static str,
+    /// The name of its chart's file.
+    pub(crate) file: &'static str,
+    pub(crate) cases: &'static [&'static str],
+}
+
+pub(crate) const FAMILIES: &[Family] = &[
+    Family {
+        title: "Yields",
+        file: "yields",
+        cases: &["yield-1", "yield-300", "yield-1000", "yield-1000000", "yield-1-timer"],
+    },
+    Family {
+        title: "Own yields and hand-overs",
+        file: "switches",
+        cases: &["own-yield-1", "own-yield-1000", "baton", "ring-1000"],
+    },
+    Family {
+        title: "Spawns",
+        file: "spawns",
+        cases: &["spawn-1", "spawn-1000", "spawn-100000", "spawn-recursive-300", "spawn-recursive-1000"],
+    },
+    Family {
+        title: "Gathers and messages",
+        file: "gathers",
+        cases: &["gather-10", "gather-100", "gather-1000", "oneshot", "channel-chain"],
+    },
+    Family { title: "Timers", file: "timers", cases: &["timer-create-drop", "sleepers-100000", "timers-1000000"] },
+    Family { title: "Wakes and runs", file: "runs", cases: &["foreign-wake", "run-ready", "make-and-run"] },
+    Family { title: "Memory", file: "memory", cases: &["heap-waiting", "heap-sleeping", "allocations-spawn"] },
+];
+
+/// A number with its unit, as short as three digits allow.
+pub(crate) fn show(unit: Unit, value: f64) -> String {
+    match unit {
+        Unit::Bytes => format!("{value:.0} B"),
+        Unit::Allocations => format!("{value:.1}"),
+        Unit::Nanoseconds | Unit::CpuNanoseconds => {
+            let (value, unit) = match value {
+                value if value < 1e4 => (value, "ns"),
+                value if value < 1e7 => (value / 1e3, "µs"),
+                value => (value / 1e6, "ms"),
+            };
+            format!("{} {unit}", three_digits(value))
+        }
+    }
+}
+
+pub(crate) fn three_digits(value: f64) -> String {
+    let decimals = if value < 10.0 { 2 } else { usize::from(value < 100.0) };
+    format!("{value:.decimals$}")
+}
+
+/// A ratio, with the sign.
+pub(crate) fn times(ratio: f64) -> String {
+    format!("{}×", three_digits(ratio))
+}
+
+const _: () = {
+    // Each case has a place in the table.
+    let (mut places, mut family) = (0, 0);
+    while family < FAMILIES.len() {
+        places += FAMILIES[family].cases.len();
+        family += 1;
+    }
+    assert!(places == CASES.len(), "a case has no family, or two");
+};

@@ -1,0 +1,92 @@
+//! `onelane` beside other runtimes, doing the same work: time, CPU time, heap and allocations of an operation, and the targets.
+//!
+//! Measured are the cases of `onelane-cases`, round by round a sample of each runtime, so that what disturbs the machine disturbs
+//! all. Not measured: sockets and files, and any work of the tasks themselves. `--help` says how to use it,
+//! `docs/performance/README.md` what the figures mean.
+
+mod alloc;
+mod charts;
+mod figures;
+mod measure;
+mod options;
+mod python;
+mod report;
+mod run;
+mod runtimes;
+mod targets;
+
+use figures::Figures;
+use options::{HELP, Options};
+use std::fs;
+use std::path::Path;
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    match Options::parse(&mut lexopt::Parser::from_env()).and_then(|options| act(&options)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("{error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn act(options: &Options) -> Result<(), String> {
+    if options.help {
+        print!("{HELP}");
+        return Ok(());
+    }
+    if options.list {
+        return list(options);
+    }
+    if options.render {
+        let folder =
+            options.folder().ok_or("--render makes table and charts of a whole run; leave the other options out")?;
+        let text = fs::read_to_string(folder.join("figures.json"))
+            .map_err(|error| format!("there are no figures in {}: {error}", folder.display()))?;
+        let figures = serde_json::from_str(&text).map_err(|error| format!("figures.json cannot be read: {error}"))?;
+        return write(&figures, &folder);
+    }
+    if cfg!(debug_assertions) {
+        eprintln!("This is a debug build: its figures say nothing. Run it with --release.");
+    }
+    let figures = run::run(options)?;
+    print!("{}", report::text(&figures));
+    match options.folder() {
+        Some(folder) => write(&figures, &folder),
+        None => Ok(()),
+    }
+}
+
+fn list(options: &Options) -> Result<(), String> {
+    println!("Cases");
+    for case in onelane_cases::CASES {
+        println!("    {:<22} {}", case.id, case.title);
+    }
+    let (participants, absent) = run::participants(options)?;
+    let names: Vec<&str> = participants.iter().map(|who| who.id).collect();
+    println!("Runtimes\n    {}", names.join(", "));
+    for absent in absent {
+        println!("    not here: {}: {}", absent.id, absent.why);
+    }
+    Ok(())
+}
+
+/// Figures, table and charts into the folder, and the table into its page if it has one.
+fn write(figures: &Figures, folder: &Path) -> Result<(), String> {
+    let table = report::markdown(figures);
+    let json = serde_json::to_string_pretty(figures).map_err(|error| error.to_string())? + "\n";
+    let mut files = vec![("figures.json".to_owned(), json), ("table.md".to_owned(), table.clone())];
+    files.extend(charts::all(figures));
+    let page = folder.join("README.md");
+    if let Some(page) = fs::read_to_string(&page).ok().and_then(|page| report::put_between_marks(&page, &table)) {
+        files.push(("README.md".to_owned(), page));
+    }
+    fs::create_dir_all(folder).map_err(|error| format!("{} cannot be made: {error}", folder.display()))?;
+    for (name, text) in files {
+        let path = folder.join(name);
+        fs::write(&path, text).map_err(|error| format!("{} cannot be written: {error}", path.display()))?;
+    }
+    eprintln!("Written to {}", folder.display());
+    Ok(())
+}

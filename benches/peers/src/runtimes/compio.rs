@@ -1,0 +1,125 @@
+//! compio, with the driver that it chooses on this machine: io_uring, or polling.
+
+use super::Peer;
+use compio::runtime::{JoinHandle, Runtime as Loop};
+use futures::channel::{mpsc, oneshot};
+use futures::{SinkExt, StreamExt};
+use onelane_cases::runtime::{Channels, Gathers, Oneshots, Reuse, Runtime, Timers};
+use onelane_cases::{basics, channels, foreign_wakes, gathers, oneshots, runs, sleeping, timers};
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+pub(super) fn peer() -> Peer {
+    Peer::of(
+        "compio",
+        "compio",
+        "The driver that it chooses itself (io_uring where there is one, else polling). It catches panics, and has no `yield_now`. \
+         Channels of `futures`, `futures::future::join_all` over spawned tasks for gathers.",
+        [
+            basics::<Compio>(),
+            gathers::<Compio>(),
+            oneshots::<Compio>(),
+            channels::<Compio>(),
+            timers::<Compio>(),
+            sleeping::<Compio>(),
+            foreign_wakes::<Compio>(),
+            runs::<Compio>(),
+        ]
+        .concat(),
+    )
+}
+
+#[derive(Clone)]
+struct Compio;
+
+/// A task whose failure is a panic.
+struct Handle<T>(JoinHandle<T>);
+
+impl<T> Future for Handle<T> {
+    type Output = T;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<T> {
+        Pin::new(&mut self.0).poll(context).map(|result| result.ok().unwrap())
+    }
+}
+
+impl Runtime for Compio {
+    type Handle<T: 'static> = Handle<T>;
+
+    fn run<T: 'static, F>(main: impl FnOnce(Self) -> F) -> T
+    where
+        F: Future<Output = T> + 'static,
+    {
+        Self::make().block_on(main(Compio))
+    }
+
+    fn spawn<F>(&self, future: F) -> Handle<F::Output>
+    where
+        F: Future<Output: 'static> + 'static,
+    {
+        Handle(compio::runtime::spawn(future))
+    }
+}
+
+impl Timers for Compio {
+    fn sleep(duration: Duration) -> impl Future<Output = ()> + 'static {
+        compio::time::sleep(duration)
+    }
+}
+
+impl Gathers for Compio {
+    async fn gather<F>(&self, futures: impl Iterator<Item = F> + 'static) -> Vec<u64>
+    where
+        F: Future<Output = u64> + 'static,
+    {
+        futures::future::join_all(futures.map(|future| self.spawn(future))).await
+    }
+}
+
+impl Oneshots for Compio {
+    type Sender<T: 'static> = oneshot::Sender<T>;
+    type Receiver<T: 'static> = oneshot::Receiver<T>;
+
+    fn oneshot<T: 'static>() -> (oneshot::Sender<T>, oneshot::Receiver<T>) {
+        oneshot::channel()
+    }
+
+    fn send<T: 'static>(sender: oneshot::Sender<T>, value: T) {
+        let _ = sender.send(value);
+    }
+
+    async fn receive<T: 'static>(receiver: oneshot::Receiver<T>) -> T {
+        receiver.await.unwrap()
+    }
+}
+
+impl Channels for Compio {
+    type Sender = mpsc::Sender<u64>;
+    type Receiver = mpsc::Receiver<u64>;
+
+    fn channel() -> (Self::Sender, Self::Receiver) {
+        // Each sender has room for one message beside what is asked for here.
+        mpsc::channel(0)
+    }
+
+    async fn send(sender: &mut Self::Sender, message: u64) {
+        sender.send(message).await.unwrap();
+    }
+
+    async fn receive(receiver: &mut Self::Receiver) -> Option<u64> {
+        receiver.next().await
+    }
+}
+
+impl Reuse for Compio {
+    type Loop = Loop;
+
+    fn make() -> Loop {
+        Loop::new().unwrap()
+    }
+
+    fn run_on<T: 'static>(kept: &mut Loop, main: impl Future<Output = T> + 'static) -> T {
+        kept.block_on(main)
+    }
+}

@@ -1,0 +1,134 @@
+//! glommio, where the kernel has io_uring and lets us lock enough memory for it.
+
+use super::Peer;
+use futures::channel::oneshot;
+use glommio::channels::local_channel::{LocalReceiver, LocalSender, new_bounded};
+use glommio::{LocalExecutor, LocalExecutorBuilder, Placement, Task};
+use onelane_cases::runtime::{Channels, Gathers, Oneshots, Reuse, Runtime, Timers, Yields};
+use onelane_cases::{Work, basics, channels, foreign_wakes, gathers, oneshots, own_yields, runs, sleeping, timers};
+use std::time::Duration;
+
+/// Why it cannot be measured here, if it cannot.
+pub(super) fn peer() -> Result<Peer, String> {
+    let tried = std::panic::catch_unwind(|| make().map(|executor| executor.run(async { 1 })));
+    match tried {
+        Ok(Ok(_)) => {}
+        Ok(Err(error)) => return Err(format!("it cannot start here: {error}")),
+        Err(_) => return Err("it panics at its start here".into()),
+    }
+    let all = [
+        basics::<Glommio>(),
+        own_yields::<Glommio>(),
+        gathers::<Glommio>(),
+        oneshots::<Glommio>(),
+        channels::<Glommio>(),
+        timers::<Glommio>(),
+        sleeping::<Glommio>(),
+        foreign_wakes::<Glommio>(),
+        runs::<Glommio>(),
+    ]
+    .concat();
+    // A million timers in a task are as many wakers, and it counts a task's wakers in 16 bits.
+    let counted = |(id, _): &(&str, Work)| *id != "timers-1000000";
+    Ok(Peer::of(
+        "glommio",
+        "glommio",
+        "`LocalExecutor`, unbound, io_uring. It reads the clock for each queue that it runs, looks for preemption, keeps \
+         statistics, and does not catch panics. Its local channels, oneshots of `futures`, `executor().yield_now()`, \
+         `futures::future::join_all` over spawned tasks for gathers. A spawned task runs at once. A \
+         task has at most 32,767 wakers, too few for a million timers.",
+        all.into_iter().filter(counted).collect(),
+    ))
+}
+
+fn make() -> glommio::Result<LocalExecutor, ()> {
+    LocalExecutorBuilder::new(Placement::Unbound).make()
+}
+
+#[derive(Clone)]
+struct Glommio;
+
+impl Runtime for Glommio {
+    type Handle<T: 'static> = Task<T>;
+
+    fn run<T: 'static, F>(main: impl FnOnce(Self) -> F) -> T
+    where
+        F: Future<Output = T> + 'static,
+    {
+        Self::make().run(main(Glommio))
+    }
+
+    fn spawn<F>(&self, future: F) -> Task<F::Output>
+    where
+        F: Future<Output: 'static> + 'static,
+    {
+        glommio::spawn_local(future)
+    }
+}
+
+impl Yields for Glommio {
+    async fn yield_now(&self) {
+        glommio::executor().yield_now().await;
+    }
+}
+
+impl Timers for Glommio {
+    async fn sleep(duration: Duration) {
+        glommio::timer::Timer::new(duration).await;
+    }
+}
+
+impl Gathers for Glommio {
+    async fn gather<F>(&self, futures: impl Iterator<Item = F> + 'static) -> Vec<u64>
+    where
+        F: Future<Output = u64> + 'static,
+    {
+        futures::future::join_all(futures.map(|future| self.spawn(future))).await
+    }
+}
+
+impl Oneshots for Glommio {
+    type Sender<T: 'static> = oneshot::Sender<T>;
+    type Receiver<T: 'static> = oneshot::Receiver<T>;
+
+    fn oneshot<T: 'static>() -> (oneshot::Sender<T>, oneshot::Receiver<T>) {
+        oneshot::channel()
+    }
+
+    fn send<T: 'static>(sender: oneshot::Sender<T>, value: T) {
+        let _ = sender.send(value);
+    }
+
+    async fn receive<T: 'static>(receiver: oneshot::Receiver<T>) -> T {
+        receiver.await.unwrap()
+    }
+}
+
+impl Channels for Glommio {
+    type Sender = LocalSender<u64>;
+    type Receiver = LocalReceiver<u64>;
+
+    fn channel() -> (Self::Sender, Self::Receiver) {
+        new_bounded(1)
+    }
+
+    async fn send(sender: &mut Self::Sender, message: u64) {
+        sender.send(message).await.unwrap();
+    }
+
+    async fn receive(receiver: &mut Self::Receiver) -> Option<u64> {
+        receiver.recv().await
+    }
+}
+
+impl Reuse for Glommio {
+    type Loop = LocalExecutor;
+
+    fn make() -> LocalExecutor {
+        make().unwrap()
+    }
+
+    fn run_on<T: 'static>(kept: &mut LocalExecutor, main: impl Future<Output = T> + 'static) -> T {
+        kept.run(main)
+    }
+}

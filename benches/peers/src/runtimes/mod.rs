@@ -1,0 +1,89 @@
+//! The runtimes, each in a file of its own, in the words of `onelane-cases`.
+//!
+//! A runtime has the works that it has the abilities for. What it lacks is a dash in the table, and its note says why.
+
+mod assert_send;
+mod compio;
+mod embassy;
+mod futures;
+#[cfg(target_os = "linux")]
+mod glommio;
+mod monoio;
+mod smol;
+mod tokio;
+
+use onelane_cases::{Floor, Onelane, Works};
+
+/// A runtime in this process.
+#[derive(Clone, Debug)]
+pub(crate) struct Peer {
+    /// Its name on the command line and in the figures.
+    pub(crate) id: &'static str,
+    /// The crate whose version is told, if it is not the standard library.
+    pub(crate) package: Option<&'static str>,
+    /// What of it is measured, which primitives it is measured with, and what it does that others don't.
+    pub(crate) note: &'static str,
+    /// What it can do.
+    pub(crate) works: Works,
+}
+
+impl Peer {
+    fn of(id: &'static str, package: &'static str, note: &'static str, works: Works) -> Self {
+        Peer { id, package: Some(package), note, works }
+    }
+}
+
+/// All runtimes of this process that this machine can run, and of the others why it cannot.
+pub(crate) fn all() -> (Vec<Peer>, Vec<(&'static str, String)>) {
+    let mut peers = vec![
+        Peer {
+            id: "floor",
+            package: None,
+            note: "No runtime: a bare loop that polls boxed futures in turn, with a waker that does nothing. It has only the \
+                   cases in which polling every future in every round is what a runtime would do; its spawn allocates a future, \
+                   polls it and frees it.",
+            works: Floor::works(),
+        },
+        Peer::of(
+            "onelane",
+            "onelane",
+            "`run`, `spawn`, `gather`, and `sync`'s `oneshot` and `channel`. It catches panics, keeps a record of what each task \
+             waits for, and has no I/O driver.",
+            Onelane::works(),
+        ),
+    ];
+    peers.extend(tokio::peers());
+    peers.extend([
+        smol::peer(),
+        futures::peer(),
+        futures::unordered(),
+        monoio::peer(),
+        compio::peer(),
+        embassy::peer(),
+    ]);
+    let mut absent = Vec::new();
+    #[cfg(target_os = "linux")]
+    match glommio::peer() {
+        Ok(peer) => peers.push(peer),
+        Err(why) => absent.push(("glommio", why)),
+    }
+    #[cfg(not(target_os = "linux"))]
+    absent.push(("glommio", "it runs on Linux alone".into()));
+    (peers, absent)
+}
+
+#[cfg(test)]
+mod tests {
+    use onelane_cases::{Meter, Size};
+
+    #[test]
+    fn each_does_its_work() {
+        for peer in super::all().0 {
+            for (id, work) in peer.works {
+                let case = onelane_cases::find(id).unwrap_or_else(|| panic!("{}: no case {id}", peer.id));
+                let size = Size { width: case.width.min(50), ..case.least(true) };
+                assert_eq!(work(size, Meter::NONE), size.operations(), "{} in {id}", peer.id);
+            }
+        }
+    }
+}
