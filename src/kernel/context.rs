@@ -58,30 +58,18 @@ pub(crate) fn loop_of(task: Token) -> Option<Rc<Kernel>> {
 /// As `find`, and lends it as `with_running` does.
 #[inline]
 pub(crate) fn with_loop<R>(loop_id: u64, act: impl FnOnce(&Kernel) -> R) -> Option<R> {
-    with_running(|running| {
-        let found;
-        Some(act(match running {
-            Some(kernel) if kernel.id() == loop_id => kernel,
-            _ => {
-                found = find_by(&|entry| entry.loop_id == loop_id)?;
-                &found
-            }
-        }))
+    with_running(|running| match running {
+        Some(kernel) if kernel.id() == loop_id => Some(act(kernel)),
+        _ => find_by(&|entry| entry.loop_id == loop_id).map(|kernel| act(&kernel)),
     })
 }
 
 /// As `loop_of`, and lends it as `with_running` does.
 #[inline]
 pub(crate) fn with_loop_of<R>(task: Token, act: impl FnOnce(&Kernel) -> R) -> Option<R> {
-    with_running(|running| {
-        let found;
-        Some(act(match running {
-            Some(kernel) if kernel.has(task) => kernel,
-            _ => {
-                found = find_by(&|entry| entry.tenancy.has(task))?;
-                &found
-            }
-        }))
+    with_running(|running| match running {
+        Some(kernel) if kernel.has(task) => Some(act(kernel)),
+        _ => find_by(&|entry| entry.tenancy.has(task)).map(|kernel| act(&kernel)),
     })
 }
 

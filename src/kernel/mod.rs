@@ -189,19 +189,20 @@ impl Kernel {
 
     /// One turn, but for the rest. The caller has entered the context.
     pub(crate) fn turn(&self) {
-        self.begin();
-        self.go_through(&Cell::new(true));
+        let over = self.turn_until(&Cell::new(true));
+        debug_assert!(over.is_ok());
     }
 
-    /// Turns and rests until `over`.
+    /// Turns, and rests in between, until `over` is set at the end of a turn.
+    #[inline(never)]
     pub(crate) fn turn_until(&self, over: &Cell<bool>) -> Result<(), Stuck> {
         loop {
+            self.begin();
             self.go_through(over);
             if over.get() {
                 return Ok(());
             }
             self.rest()?;
-            self.begin();
         }
     }
 
@@ -290,9 +291,9 @@ impl Kernel {
     /// Steps what was in the ready queue when the turn began, and nothing that is queued meanwhile (READY-2).
     #[inline(never)]
     fn step(&self, over: &Cell<bool>) {
-        // Nothing came from elsewhere, and no timer can be due: then one turn follows the other without a look around.
-        let calm = |entries| !over.get() && !self.inbox().has_messages() && self.may_ignore_timers(entries);
-        self.guarded(|| {
+        self.guarded(move || {
+            // Nothing came from elsewhere, and no timer can be due: then one turn follows the other without a look around.
+            let calm = |entries| !over.get() && !self.inbox().has_messages() && self.may_ignore_timers(entries);
             loop {
                 match self.wakers.switch(calm) {
                     Halt::Over => return,
@@ -341,25 +342,27 @@ impl Kernel {
 
     #[cold]
     fn fire_due(&self) {
-        self.guarded(|| {
-            loop {
-                // In a line of its own: in the condition of a loop, the borrow would last until the end of the body.
-                let alarm = self.wheel.borrow_mut().pop_due();
-                let Some(alarm) = alarm else { break };
-                add(&self.tally.timers, 1);
-                match alarm {
-                    Alarm::Task(token) => _ = self.wakers.wake(token),
-                    Alarm::Within(_, waker) => self.wake(waker),
-                    Alarm::Call(call) => {
-                        self.watch.iter().for_each(StepWatch::begin);
-                        self.run(call);
-                        self.tell_if_slow(None);
-                    }
-                }
+        loop {
+            // In a line of its own: in the condition of a loop, the borrow would last until the end of the body.
+            let alarm = self.wheel.borrow_mut().pop_due();
+            let Some(alarm) = alarm else { break };
+            add(&self.tally.timers, 1);
+            match alarm {
+                Alarm::Task(token) => _ = self.wakers.wake(token),
+                Alarm::Within(_, waker) => self.wake(waker),
+                Alarm::Call(call) => self.fire_call(call),
             }
-        });
+        }
         self.firing.set(false);
         self.next_deadline();
+    }
+
+    fn fire_call(&self, call: Call) {
+        self.watch.iter().for_each(StepWatch::begin);
+        match catch_unwind(AssertUnwindSafe(|| self.run(call))) {
+            Ok(()) => self.tell_if_slow(None),
+            Err(payload) => self.panicked(payload),
+        }
     }
 
     /// Sleeps, if nothing is ready, until the next deadline or until something comes.
