@@ -1,7 +1,7 @@
 //! What is said of a program that cannot go on.
 
 use crate::kernel::task::{Awaited, Header, Wait};
-use crate::kernel::{Kernel, Time, Token};
+use crate::kernel::{Kernel, Time};
 use crate::task::TaskId;
 use std::fmt;
 use std::panic::Location;
@@ -77,24 +77,25 @@ pub(crate) fn write_all(waits: &[String], f: &mut fmt::Formatter<'_>) -> fmt::Re
 }
 
 /// What a task waits for, in words, in the order in which it began. `sleeps` are those of all tasks, from `Kernel::sleeps`.
-pub(crate) fn waits_for(kernel: &Kernel, sleeps: &[(Token, u64, Time)], task: &Header) -> Vec<String> {
-    let first = sleeps.partition_point(|(token, ..)| *token < task.token());
-    let frozen = task.frozen().unwrap_or(0);
-    let mine = sleeps[first..].iter().take_while(|(token, ..)| *token == task.token());
-    let mut mine = mine.filter(|(_, number, _)| *number > frozen).peekable();
+pub(crate) fn waits_for(kernel: &Kernel, sleeps: &[(u64, u64, u64)], task: &Header) -> Vec<String> {
+    let (token, frozen) = (task.token().bits(), task.frozen().unwrap_or(0));
+    let mut next = sleeps.partition_point(|&(sleeper, number, _)| (sleeper, number) <= (token, frozen));
     let mut words = Vec::new();
-    kernel.each_wait(task, &mut |number, wait| {
-        while let Some((.., until)) = mine.next_if(|(_, sleep, _)| *sleep < number) {
-            words.push(describe_sleep(*until));
+    // Those sleeps that began before a wait stand before it, and the rest at the end.
+    let mut add_sleeps = |words: &mut Vec<String>, before| {
+        while let Some(&(_, _, until)) =
+            sleeps.get(next).filter(|&&(sleeper, number, _)| sleeper == token && number < before)
+        {
+            words.push(String::from(if Time(until) == Time::NEVER { "a sleep that never ends" } else { "a sleep" }));
+            next += 1;
         }
+    };
+    kernel.each_wait(task, &mut |number, wait| {
+        add_sleeps(&mut words, number);
         words.push(describe(kernel, &wait));
     });
-    words.extend(mine.map(|(.., until)| describe_sleep(*until)));
+    add_sleeps(&mut words, u64::MAX);
     words
-}
-
-fn describe_sleep(until: Time) -> String {
-    if until == Time::NEVER { "a sleep that never ends".into() } else { "a sleep".into() }
 }
 
 fn describe(kernel: &Kernel, wait: &Wait) -> String {

@@ -30,6 +30,7 @@ pub(crate) mod locals;
 mod pace;
 mod ready;
 pub(crate) mod shutdown;
+mod sort;
 pub(crate) mod task;
 mod token;
 pub(crate) mod unwind;
@@ -47,10 +48,9 @@ use crate::error::{Panic, TaskError};
 use calls::{Call, CallKey, Calls};
 use locals::Locals;
 use pace::Pace;
+use sort::sorted;
 use std::any::Any;
 use std::cell::{Cell, RefCell};
-use std::cmp::Reverse;
-use std::collections::BinaryHeap;
 use std::panic::{AssertUnwindSafe, Location, catch_unwind};
 use std::rc::{Rc, Weak};
 use std::task::{Context, Poll, Waker};
@@ -655,15 +655,16 @@ impl Kernel {
         true
     }
 
-    /// Which tasks sleep: for each sleep the task, its number among the waits, and the deadline. In the order of the tasks' tokens,
-    /// then of the numbers.
-    pub(crate) fn sleeps(&self) -> Vec<(Token, u64, Time)> {
-        let wheel = self.wheel.borrow();
-        let sleeps = wheel.iter().filter_map(|(age, deadline, alarm)| match alarm {
-            Alarm::Task(token) | Alarm::Within(token, _) => Some((*token, age, Time(deadline))),
-            Alarm::Call(_) => None,
-        });
-        sleeps.collect::<BinaryHeap<_>>().into_sorted_vec()
+    /// Which tasks sleep: for each sleep the bits of the task's token, its number among the waits, and the deadline, in this order.
+    pub(crate) fn sleeps(&self) -> Vec<(u64, u64, u64)> {
+        let mut sleeps = Vec::new();
+        for (age, deadline, alarm) in self.wheel.borrow().iter() {
+            match alarm {
+                Alarm::Task(token) | Alarm::Within(token, _) => sleeps.push((token.bits(), age, deadline)),
+                Alarm::Call(_) => {}
+            }
+        }
+        sorted(sleeps)
     }
 
     // ---- task-local values ----
@@ -714,16 +715,15 @@ impl Kernel {
     /// All living tasks, in the order in which they were spawned.
     pub(crate) fn tasks(&self) -> Vec<AnyTask> {
         let tasks = self.wakers.tasks();
-        // A heap sorts them: std's sort would be several kilobytes of code in each binary.
-        let mut ids = BinaryHeap::new();
+        let mut ids = Vec::with_capacity(tasks.len());
         for (place, task) in tasks.iter().enumerate() {
-            ids.push(Reverse((task.header().id, place)));
+            ids.push((task.header().id, place as u64, 0));
         }
-        let mut sorted = Vec::with_capacity(tasks.len());
-        while let Some(Reverse((_, place))) = ids.pop() {
-            sorted.push(tasks[place].clone());
+        let mut in_order = Vec::with_capacity(tasks.len());
+        for (_, place, _) in sorted(ids) {
+            in_order.push(tasks[place as usize].clone());
         }
-        sorted
+        in_order
     }
 }
 

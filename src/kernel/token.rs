@@ -76,6 +76,11 @@ impl Token {
         std::ptr::without_provenance(self.0 as usize)
     }
 
+    /// To sort by.
+    pub(crate) fn bits(self) -> u64 {
+        self.0
+    }
+
     #[inline]
     pub(crate) fn from_data(data: *const ()) -> Self {
         Token(data.addr() as u64)

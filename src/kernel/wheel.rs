@@ -22,8 +22,7 @@
 //! Knows no waker, no callback and no clock: time is a number that somebody hands in. Next: `clock.rs`.
 
 use super::lists::{List, Lists};
-use std::cmp::Reverse;
-use std::collections::BinaryHeap;
+use super::sort::sorted;
 
 const DIGIT_BITS: u32 = 6;
 const SLOTS: usize = 1 << DIGIT_BITS;
@@ -220,17 +219,16 @@ impl<T> Wheel<T> {
         }
     }
 
-    /// A heap sorts them: std's sort would be several kilobytes of code in each binary.
     #[cold]
     fn expire_late(&mut self) {
-        let mut late = BinaryHeap::new();
+        let mut late = Vec::new();
         while let Some(index) = self.late.first() {
             self.timers.unlink(&mut self.late, index);
             let timer = self.timer_mut(index);
-            late.push(Reverse((timer.deadline, timer.age, index)));
+            late.push((timer.deadline, timer.age, u64::from(index)));
         }
-        while let Some(Reverse((_, _, index))) = late.pop() {
-            self.set_due(index);
+        for (_, _, index) in sorted(late) {
+            self.set_due(index as u32);
         }
     }
 
@@ -267,7 +265,10 @@ impl<T> Wheel<T> {
 
     #[cold]
     fn add_levels(&mut self) {
-        self.levels.resize_with(LEVELS as usize, || Level { occupied: 0, slots: [List::EMPTY; SLOTS] });
+        self.levels.reserve_exact(LEVELS as usize);
+        for _ in 0..LEVELS {
+            self.levels.push(Level { occupied: 0, slots: [List::EMPTY; SLOTS] });
+        }
     }
 
     fn find_earliest(&self) -> Option<u64> {

@@ -1,0 +1,10 @@
+//! Sorting, in one place: a heap does it, since std's sort would be several kilobytes of code in each binary.
+//!
+//! Does not know what is sorted, but by its keys. Next: `lists.rs`.
+
+use std::collections::BinaryHeap;
+
+/// By the first number, equals by the second, and so on.
+pub(crate) fn sorted(keys: Vec<(u64, u64, u64)>) -> Vec<(u64, u64, u64)> {
+    BinaryHeap::from(keys).into_sorted_vec()
+}
