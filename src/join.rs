@@ -71,16 +71,21 @@ impl<T> Future for Join<T> {
             this.record.end();
             return Poll::Ready((this.read)(&this.cell));
         }
-        let running = context::running();
-        if let Some(kernel) = &running {
-            check(kernel, header);
-        }
-        // Polled outside of a turn it finds its loop all the same, unless that has gone and left the task.
-        let Some(kernel) = running.or_else(|| context::loop_of(header.token())) else { return Poll::Pending };
-        this.waiter = Some(wait_in(&kernel, header, this.waiter, context));
-        this.record.begin(&kernel, || Wait::Task(header.token()));
+        wait(header, &mut this.waiter, &mut this.record, context);
         Poll::Pending
     }
+}
+
+/// Waits for the end of a task. Knows no output, so that it is compiled once.
+fn wait(header: &Header, waiter: &mut Option<WaiterKey>, record: &mut Record, context: &Context<'_>) {
+    let running = context::running();
+    if let Some(kernel) = &running {
+        check(kernel, header);
+    }
+    // Polled outside of a turn it finds its loop all the same, unless that has gone and left the task.
+    let Some(kernel) = running.or_else(|| context::loop_of(header.token())) else { return };
+    *waiter = Some(wait_in(&kernel, header, *waiter, context));
+    record.begin(&kernel, || Wait::Task(header.token()));
 }
 
 /// Enters the waker among those who wait for a task, or makes sure that it stands there.
