@@ -52,6 +52,7 @@ impl Kernel {
     }
 
     /// A task that was condemned while it ran has suspended: what it waits for decides only now.
+    #[cold]
     pub(crate) fn cancel_suspended(&self, task: &AnyTask) {
         let spread = self.new_spread();
         let mut stack = Vec::new();

@@ -197,10 +197,18 @@ fn forget_repeated_wakes(messages: &mut Vec<Message>) {
     };
     let last = messages.iter().filter_map(slot).max();
     let mut seen = vec![None; last.map_or(0, |last| last + 1)];
-    messages.retain(|message| match message {
-        Message::Wake(token) => seen[token.slot() as usize].replace(*token) != Some(*token),
-        Message::Call(_) | Message::CancelTimer(_) => true,
-    });
+    let mut kept = 0;
+    for place in 0..messages.len() {
+        let is_needed = match &messages[place] {
+            Message::Wake(token) => seen[token.slot() as usize].replace(*token) != Some(*token),
+            Message::Call(_) | Message::CancelTimer(_) => true,
+        };
+        if is_needed {
+            messages.swap(kept, place);
+            kept += 1;
+        }
+    }
+    messages.truncate(kept);
     // Twice the memory if that has not made half of it free, or the next messages would cost a pass each.
     if messages.len() > messages.capacity() / 2 {
         messages.reserve(messages.capacity().max(16));

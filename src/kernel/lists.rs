@@ -189,8 +189,8 @@ impl<T> Lists<T> {
 
     /// Hands all values of all lists out, in no order.
     pub(crate) fn drain(&mut self, take: impl FnMut(T)) {
-        (self.vacant, self.used) = (NIL, 0);
-        std::mem::take(&mut self.nodes).into_iter().filter_map(|node| node.value).for_each(take);
+        self.nodes.iter_mut().filter_map(|node| node.value.take()).for_each(take);
+        *self = Lists::new();
     }
 }
 
