@@ -191,22 +191,20 @@ impl Inbox {
 /// loop that is not turning needs memory for the tasks that are woken, not for each time they are.
 fn forget_repeated_wakes(messages: &mut Vec<Message>) {
     // By their slots, which few more have than there are tasks. Of two tasks in one slot, the earlier has ended.
-    let slot = |message: &Message| match message {
-        Message::Wake(token) => Some(token.slot() as usize),
-        Message::Call(_) | Message::CancelTimer(_) => None,
-    };
-    let last = messages.iter().filter_map(slot).max();
-    let mut seen = vec![None; last.map_or(0, |last| last + 1)];
+    let mut seen = Vec::new();
     let mut kept = 0;
     for place in 0..messages.len() {
-        let is_needed = match &messages[place] {
-            Message::Wake(token) => seen[token.slot() as usize].replace(*token) != Some(*token),
-            Message::Call(_) | Message::CancelTimer(_) => true,
-        };
-        if is_needed {
-            messages.swap(kept, place);
-            kept += 1;
+        if let Message::Wake(token) = messages[place] {
+            let slot = token.slot() as usize;
+            if seen.len() <= slot {
+                seen.resize(slot + 1, Token::NOBODY);
+            }
+            if std::mem::replace(&mut seen[slot], token) == token {
+                continue;
+            }
         }
+        messages.swap(kept, place);
+        kept += 1;
     }
     messages.truncate(kept);
     // Twice the memory if that has not made half of it free, or the next messages would cost a pass each.

@@ -5,6 +5,7 @@
 use std::collections::BinaryHeap;
 
 /// By the first number, equals by the second, and so on.
+#[inline(never)]
 pub(crate) fn sorted(keys: Vec<(u64, u64, u64)>) -> Vec<(u64, u64, u64)> {
     BinaryHeap::from(keys).into_sorted_vec()
 }

@@ -266,7 +266,7 @@ impl<T> Wheel<T> {
     #[cold]
     fn add_levels(&mut self) {
         self.levels.reserve_exact(LEVELS as usize);
-        for _ in 0..LEVELS {
+        while self.levels.len() < LEVELS as usize {
             self.levels.push(Level { occupied: 0, slots: [List::EMPTY; SLOTS] });
         }
     }
