@@ -70,9 +70,9 @@ impl Inside {
         let header = self.task.header();
         let Some(kernel) = context::loop_of(header.token()) else { return false };
         // The cleanups that a cancellation has begun in here, or a block around this one, are limited by this one as well.
-        let cleaning = header.end_cleanups(|number| self.contains(number));
+        let cleaning = header.end_cleanups(&|number| self.contains(number));
         let counts = |number| self.contains(number) || cleaning.is_some_and(|before| number > before);
-        let links = kernel.interrupt_waits(header, counts);
+        let links = kernel.interrupt_waits(header, &counts);
         if cleaning.is_some() {
             kernel.wakers.wake(header.token());
         }
@@ -193,7 +193,7 @@ impl<F: Future> Block<F> {
     fn resume(&self) {
         let Some(inside) = self.interruption.inside.take() else { return };
         if let Some(kernel) = context::running() {
-            kernel.resume_waits(inside.task.header(), |number| inside.contains(number));
+            kernel.resume_waits(inside.task.header(), &|number| inside.contains(number));
         }
         self.interruption.inside.set(Some(inside));
     }
@@ -202,7 +202,7 @@ impl<F: Future> Block<F> {
     fn unwind(&mut self, context: &mut Context<'_>) -> Poll<bool> {
         let Some(inside) = self.interruption.inside.take() else { return Poll::Ready(false) };
         let header = inside.task.header();
-        let counts = |number| inside.contains(number);
+        let counts = &|number| inside.contains(number);
         let Some(kernel) = context::loop_of(header.token()) else { return Poll::Ready(false) };
         if self.unwinding.is_none() && kernel.awaits_living(header, counts) {
             // One of several that are awaited has ended; the others come.

@@ -1,6 +1,6 @@
 //! What is said of a program that cannot go on.
 
-use crate::kernel::task::{AnyTask, Awaited, Header, Wait};
+use crate::kernel::task::{Awaited, Header, Wait};
 use crate::kernel::{Kernel, Time, Token};
 use crate::task::TaskId;
 use std::fmt;
@@ -57,17 +57,14 @@ pub struct StuckTask {
 impl DeadlockReport {
     pub(crate) fn of(kernel: &Kernel) -> Self {
         let sleeps = kernel.sleeps();
-        let stuck = |task: AnyTask| {
+        let mut tasks = Vec::new();
+        for task in kernel.tasks() {
             let header = task.header();
             let waits_for = waits_for(kernel, &sleeps, header);
-            StuckTask {
-                id: TaskId(header.id),
-                name: header.name().to_string(),
-                spawned_at: header.spawned_at,
-                waits_for,
-            }
-        };
-        DeadlockReport { tasks: kernel.tasks().into_iter().map(stuck).collect() }
+            let (name, spawned_at) = (String::from(&*header.name()), header.spawned_at);
+            tasks.push(StuckTask { id: TaskId(header.id), name, spawned_at, waits_for });
+        }
+        DeadlockReport { tasks }
     }
 }
 
@@ -86,12 +83,12 @@ pub(crate) fn waits_for(kernel: &Kernel, sleeps: &[(Token, u64, Time)], task: &H
     let mine = sleeps[first..].iter().take_while(|(token, ..)| *token == task.token());
     let mut mine = mine.filter(|(_, number, _)| *number > frozen).peekable();
     let mut words = Vec::new();
-    for (number, wait) in kernel.waits(task) {
+    kernel.each_wait(task, &mut |number, wait| {
         while let Some((.., until)) = mine.next_if(|(_, sleep, _)| *sleep < number) {
             words.push(describe_sleep(*until));
         }
         words.push(describe(kernel, &wait));
-    }
+    });
     words.extend(mine.map(|(.., until)| describe_sleep(*until)));
     words
 }
@@ -113,7 +110,7 @@ fn describe(kernel: &Kernel, wait: &Wait) -> String {
             None => "a task that has ended".into(),
         },
         Wait::On(awaited) => match awaited.upgrade() {
-            Some(awaited) => Described(&*awaited).to_string(),
+            Some(awaited) => format!("{}", Described(&*awaited)),
             None => "what is no longer there".into(),
         },
     }

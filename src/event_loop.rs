@@ -157,9 +157,10 @@ pub struct SlowStep {
 impl fmt::Display for SlowStep {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Some(task) = &self.task else {
-            return write!(f, "a callback took {:?}, and kept the others waiting", self.took);
+            return write!(f, "a callback took {}, and kept the others waiting", Milliseconds(self.took));
         };
-        write!(f, "a step of task {:?}, spawned at {}, took {:?}", task.name(), task.spawned_at(), self.took)?;
+        let took = Milliseconds(self.took);
+        write!(f, "a step of task {:?}, spawned at {}, took {took}", task.name(), task.spawned_at())?;
         match self.waits_for.as_slice() {
             _ if task.is_done() => f.write_str("; it has ended"),
             [] => Ok(()),
@@ -169,6 +170,16 @@ impl fmt::Display for SlowStep {
                 f.write_str(" now")
             }
         }
+    }
+}
+
+/// `105.250 ms`. A `Duration`'s own `Debug` would be two kilobytes of code in each binary.
+struct Milliseconds(Duration);
+
+impl fmt::Display for Milliseconds {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let micros = self.0.as_micros() as u64;
+        write!(f, "{}.{:03} ms", micros / 1000, micros % 1000)
     }
 }
 
@@ -687,31 +698,43 @@ impl EventLoop {
         if context::is_running() {
             return Err(RunError::Nested);
         }
-        let kernel = &*self.kernel;
         let _entered = context::enter(&self.kernel);
-        let draft = kernel.draft(None, Location::caller());
+        let draft = self.kernel.draft(None, Location::caller());
         lend(draft, main.into_future(), |typed, main| {
-            let over = Rc::new(Cell::new(false));
-            let stop = over.clone();
-            kernel.insert(main.clone());
-            kernel.wakers.add_waiter(main.header(), Then::Queue(Call::Once(Box::new(move || stop.set(true)))));
-            let ctrl_c = CtrlC::watch(self.cancel_on_ctrl_c, kernel, main.header());
-            // As asyncio does it, the turn in which main's done callback runs is finished.
-            let stuck = kernel.turn_until(&over).err().map(|_| DeadlockReport::of(kernel));
-            let interrupted = ctrl_c.end(main.header());
-            let ended = kernel.finish_tasks(Patience::Waits);
-            let outcome = typed.outcome().and_then(RefCell::take);
-            if let Err(spawned_at) = ended {
-                panic!("{}", never_ends(spawned_at));
-            }
-            match (stuck, outcome) {
-                (Some(report), _) => Err(RunError::Deadlock(report)),
-                (None, Some(Ok(value))) => Ok(value),
-                (None, Some(Err(TaskError::Panicked(panic)))) => panic.resume(),
-                (None, Some(Err(TaskError::Cancelled)) | None) if interrupted => Err(RunError::Interrupted),
-                (None, Some(Err(TaskError::Cancelled)) | None) => Err(RunError::Cancelled),
+            let error = self.drive(&main)?;
+            match typed.outcome().and_then(RefCell::take) {
+                Some(Ok(value)) => Ok(value),
+                Some(Err(TaskError::Panicked(panic))) => panic.resume(),
+                Some(Err(TaskError::Cancelled)) | None => Err(error),
             }
         })
+    }
+
+    /// Turns until the main task has ended, and then until all others have. What it answers is why the main task has no value, if
+    /// it has none.
+    ///
+    /// # Errors
+    ///
+    /// If it could not come to its end.
+    #[track_caller]
+    fn drive(&self, main: &AnyTask) -> Result<RunError, RunError> {
+        let kernel = &*self.kernel;
+        let over = Rc::new(Cell::new(false));
+        let stop = over.clone();
+        kernel.insert(main.clone());
+        kernel.wakers.add_waiter(main.header(), Then::Queue(Call::Once(Box::new(move || stop.set(true)))));
+        let ctrl_c = CtrlC::watch(self.cancel_on_ctrl_c, kernel, main.header());
+        // As asyncio does it, the turn in which main's done callback runs is finished.
+        let stuck = kernel.turn_until(&over).err().map(|_| DeadlockReport::of(kernel));
+        let interrupted = ctrl_c.end(main.header());
+        if let Err(spawned_at) = kernel.finish_tasks(Patience::Waits) {
+            panic!("{}", never_ends(spawned_at));
+        }
+        match stuck {
+            Some(report) => Err(RunError::Deadlock(report)),
+            None if interrupted => Ok(RunError::Interrupted),
+            None => Ok(RunError::Cancelled),
+        }
     }
 
     /// Starts a task, also while the loop is not running.
@@ -818,6 +841,17 @@ impl EventLoop {
             ready: self.kernel.wakers.ready_len(),
             tasks: self.kernel.wakers.len(),
             next_deadline: self.next_deadline(),
+        }
+    }
+
+    /// So many turns, or fewer, if nothing is ready before.
+    pub(crate) fn turn_while_ready(&self, turns: u32) {
+        let _entered = context::enter(&self.kernel);
+        for _ in 0..turns {
+            self.kernel.turn();
+            if self.kernel.wakers.is_idle() {
+                break;
+            }
         }
     }
 

@@ -58,11 +58,7 @@ pub fn try_run<F: IntoFuture>(main: F) -> Result<F::Output, RunError> {
     let result = event_loop.try_run(main);
     // What is ready now, and what follows from it: before it closes its loop, `asyncio.run` makes so many turns for its own
     // purposes, and callbacks of the last tasks have always been called in them.
-    for _ in 0..TURNS_BEFORE_THE_END {
-        if event_loop.turn().is_idle() {
-            break;
-        }
-    }
+    event_loop.turn_while_ready(TURNS_BEFORE_THE_END);
     result
 }
 

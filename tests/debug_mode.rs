@@ -55,8 +55,10 @@ fn tell_of_slow_steps_with_name_place_and_wait() {
 fn show_a_slow_step_in_a_line() {
     let trace = Trace::new();
     let copy = trace.clone();
-    let event_loop =
-        loop_that_tells(ms(5), move |step| copy.push(step.to_string().replace(&format!("{:?}", step.took), "T")));
+    let event_loop = loop_that_tells(ms(5), move |step| {
+        let micros = step.took.as_micros();
+        copy.push(step.to_string().replace(&format!("{}.{:03} ms", micros / 1000, micros % 1000), "T"));
+    });
     event_loop.run(async {
         let waits = spawn(async {
             block();

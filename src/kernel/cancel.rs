@@ -11,7 +11,8 @@
 //! Next: `shutdown.rs`.
 
 use super::Kernel;
-use super::task::{AnyTask, Header, Wait};
+use super::task::{AnyTask, Awaited, Header, Wait};
+use std::rc::Rc;
 
 /// A place on the way, which is a walk in depth-first order; the stack is a list, so a chain of any length fits.
 enum Visit {
@@ -29,11 +30,11 @@ impl Kernel {
         true
     }
 
-    /// Asks all of these to end. Each is come by once, so a chain of tasks that await each other costs its length, and not its
-    /// square.
-    pub(crate) fn cancel_all(&self, tasks: Vec<AnyTask>) {
+    /// Asks all tasks to end. Each is come by once, so a chain of tasks that await each other costs its length, and not its square.
+    #[cold]
+    pub(crate) fn cancel_all(&self) {
         let spread = self.new_spread();
-        for task in tasks {
+        for task in self.tasks() {
             self.spread(vec![Visit::Enter { task, from: None }], spread);
         }
     }
@@ -45,7 +46,7 @@ impl Kernel {
         task.cancelling.set(left);
         if left == 0 && task.is_condemned() {
             self.wakers.pardon(task);
-            self.resume_waits(task, |_| true);
+            self.resume_waits(task, &|_| true);
         }
         left
     }
@@ -53,27 +54,36 @@ impl Kernel {
     /// A task that was condemned while it ran has suspended: what it waits for decides only now.
     pub(crate) fn cancel_suspended(&self, task: &AnyTask) {
         let spread = self.new_spread();
-        self.spread(self.onward(task, spread), spread);
+        let mut stack = Vec::new();
+        self.go_on_from(task, spread, &mut stack);
+        self.spread(stack, spread);
     }
 
     /// Interrupts an await of a task that is not itself cancelled: its time is up. The links of that await are cancelled.
     pub(crate) fn interrupt(&self, task: &AnyTask, links: Vec<AnyTask>) {
         let spread = self.new_spread();
         task.header().visited.set(on_the_way(spread));
-        let enter = |link| Visit::Enter { task: link, from: Some(task.clone()) };
-        self.spread(links.into_iter().rev().map(enter).collect(), spread);
+        let mut stack = Vec::new();
+        enter_links(links, task, &mut stack);
+        self.spread(stack, spread);
     }
 
     fn new_spread(&self) -> u32 {
         if self.spreads.get() == LAST_SPREAD {
-            // The numbers begin anew, and no mark of an old one may be left.
-            self.tasks().iter().for_each(|task| task.header().visited.set(0));
-            self.spreads.set(0);
+            self.forget_spreads();
         }
         self.spreads.set(self.spreads.get() + 1);
         self.spreads.get()
     }
 
+    /// The numbers begin anew, and no mark of an old one may be left.
+    #[cold]
+    fn forget_spreads(&self) {
+        self.wakers.tasks().iter().for_each(|task| task.header().visited.set(0));
+        self.spreads.set(0);
+    }
+
+    /// Goes on until the stack is worked off, from its end.
     fn spread(&self, mut stack: Vec<Visit>, spread: u32) {
         while let Some(visit) = stack.pop() {
             match visit {
@@ -95,7 +105,7 @@ impl Kernel {
                         // It comes by `cancel_suspended`, or ends.
                         header.visited.set(left_behind(spread));
                     } else {
-                        stack.extend(self.onward(&task, spread));
+                        self.go_on_from(&task, spread, &mut stack);
                     }
                 }
             }
@@ -103,63 +113,39 @@ impl Kernel {
     }
 
     /// A task that has links is left to them, and they come next; any other is queued.
-    fn onward(&self, task: &AnyTask, spread: u32) -> Vec<Visit> {
+    fn go_on_from(&self, task: &AnyTask, spread: u32, stack: &mut Vec<Visit>) {
         let header = task.header();
-        let Some(links) = self.interrupt_waits(header, |_| true) else {
+        let Some(links) = self.interrupt_waits(header, &|_| true) else {
             header.visited.set(left_behind(spread));
             self.wakers.wake(header.token());
-            return Vec::new();
+            return;
         };
         header.visited.set(on_the_way(spread));
-        // The stack is worked off from its end: the first link is the next, and the task is left after the last.
-        let enter = |link| Visit::Enter { task: link, from: Some(task.clone()) };
-        std::iter::once(Visit::Leave(task.clone())).chain(links.into_iter().rev().map(enter)).collect()
+        // The task is left after the last of them.
+        stack.push(Visit::Leave(task.clone()));
+        enter_links(links, task, stack);
     }
 
     /// Tells what a task waits in that it will not come back, of those waits whose numbers count, and answers the tasks to which
     /// the cancellation goes on. None if there are no links among the waits. If all that they lead to have ended, that is no
     /// task, but not none: the task is queued already, or a callback is that will wake it.
-    pub(crate) fn interrupt_waits(&self, header: &Header, counts: impl Fn(u64) -> bool) -> Option<Vec<AnyTask>> {
-        let mut links: Option<Vec<AnyTask>> = None;
-        let mut interrupted = Vec::new();
-        for (_, wait) in self.waits(header).filter(|(number, _)| counts(*number)) {
-            match wait {
-                Wait::Task(token) => links.get_or_insert_default().extend(self.wakers.task(token)),
-                Wait::On(awaited) => {
-                    if let Some(awaited) = awaited.upgrade() {
-                        if let Some(tasks) = awaited.links() {
-                            links.get_or_insert_default().extend(tasks);
-                        }
-                        interrupted.push(awaited);
-                    }
-                }
-            }
-        }
-        interrupted.iter().for_each(|awaited| awaited.interrupt());
+    pub(crate) fn interrupt_waits(&self, header: &Header, counts: &dyn Fn(u64) -> bool) -> Option<Vec<AnyTask>> {
+        let counts = polled(header, counts);
+        let links = self.links(header, &counts);
+        self.awaited(header, &counts).iter().for_each(|awaited| awaited.interrupt());
         links
     }
 
     /// Whether a task awaits others of which one lives, in those waits whose numbers count.
-    pub(crate) fn awaits_living(&self, header: &Header, counts: impl Fn(u64) -> bool) -> bool {
-        self.waits(header).filter(|(number, _)| counts(*number)).any(|(_, wait)| match wait {
-            Wait::Task(token) => self.wakers.task(token).is_some(),
-            Wait::On(awaited) => {
-                let links = awaited.upgrade().and_then(|awaited| awaited.links());
-                links.is_some_and(|tasks| tasks.iter().any(|task| !task.header().is_done()))
-            }
-        })
+    pub(crate) fn awaits_living(&self, header: &Header, counts: &dyn Fn(u64) -> bool) -> bool {
+        let links = self.links(header, &polled(header, counts));
+        links.is_some_and(|links| links.iter().any(|task| !task.header().is_done()))
     }
 
-    /// What a task waits for but sleeps, with the numbers. While it unwinds, that is what its cleanups wait for.
-    pub(crate) fn waits(&self, header: &Header) -> impl Iterator<Item = (u64, Wait)> {
-        let frozen = header.frozen().unwrap_or(0);
-        self.wakers.waits(header).filter(move |(number, _)| *number > frozen)
-    }
-
-    /// The numbers of all that a task waits for and of the scopes that it has entered.
-    pub(crate) fn numbers(&self, header: &Header) -> Vec<u64> {
-        let waits = self.wakers.waits(header).map(|(number, _)| number);
-        waits.chain(header.scope_numbers()).collect()
+    /// Takes back that what a task waits in was told of its cancellation, or of an interruption, of those waits whose numbers
+    /// count.
+    pub(crate) fn resume_waits(&self, header: &Header, counts: &dyn Fn(u64) -> bool) {
+        self.awaited(header, &polled(header, counts)).iter().for_each(|awaited| awaited.resume());
     }
 
     /// A cancelled task keeps for a while what waits beside its cleanups, or beside the children that it waits for: others are to
@@ -167,18 +153,64 @@ impl Kernel {
     pub(crate) fn give_way(&self, header: &Header) {
         let frozen = header.frozen();
         let is_beside = |number| frozen.is_none_or(|frozen| number <= frozen);
-        let beside = self.wakers.waits(header).filter(|(number, _)| is_beside(*number));
-        // All are found before the first is told.
-        let beside: Vec<_> = beside.filter_map(|(_, wait)| wait.upgrade()).collect();
-        beside.iter().for_each(|awaited| awaited.give_way());
+        self.awaited(header, &is_beside).iter().for_each(|awaited| awaited.give_way());
     }
 
-    /// Takes back that what a task waits in was told of its cancellation, or of an interruption, of those waits whose numbers
-    /// count.
-    pub(crate) fn resume_waits(&self, header: &Header, counts: impl Fn(u64) -> bool) {
-        let waits = self.waits(header).filter(|(number, _)| counts(*number));
-        let resumed: Vec<_> = waits.filter_map(|(_, wait)| wait.upgrade()).collect();
-        resumed.iter().for_each(|awaited| awaited.resume());
+    /// Hands out what a task waits for but sleeps, with the numbers.
+    pub(crate) fn each_wait(&self, header: &Header, act: &mut dyn FnMut(u64, Wait)) {
+        self.each_that_counts(header, &polled(header, &|_| true), act);
+    }
+
+    /// The tasks that a task awaits. None if none of its waits is for tasks.
+    #[inline(never)]
+    fn links(&self, header: &Header, counts: &dyn Fn(u64) -> bool) -> Option<Vec<AnyTask>> {
+        let mut links: Option<Vec<AnyTask>> = None;
+        self.each_that_counts(header, counts, &mut |_, wait| match wait {
+            Wait::Task(token) => links.get_or_insert_default().extend(self.wakers.task(token)),
+            Wait::On(awaited) => {
+                if let Some(tasks) = awaited.upgrade().and_then(|awaited| awaited.links()) {
+                    links.get_or_insert_default().extend(tasks);
+                }
+            }
+        });
+        links
+    }
+
+    /// What is to be told what becomes of the task. All are found before the first is told.
+    #[inline(never)]
+    fn awaited(&self, header: &Header, counts: &dyn Fn(u64) -> bool) -> Vec<Rc<dyn Awaited>> {
+        let mut awaited = Vec::new();
+        self.each_that_counts(header, counts, &mut |_, wait| awaited.extend(wait.upgrade()));
+        awaited
+    }
+
+    /// Not a part of each that uses it: there are many.
+    #[inline(never)]
+    fn each_that_counts(&self, header: &Header, counts: &dyn Fn(u64) -> bool, act: &mut dyn FnMut(u64, Wait)) {
+        for (number, wait) in self.wakers.waits(header) {
+            if counts(number) {
+                act(number, wait);
+            }
+        }
+    }
+
+    /// The numbers of all that a task waits for and of the scopes that it has entered.
+    pub(crate) fn numbers(&self, header: &Header) -> Vec<u64> {
+        let waits = self.wakers.waits(header).map(|(number, _)| number);
+        waits.chain(header.scope_numbers()).collect()
+    }
+}
+
+/// Of what counts, that which is polled: while a task unwinds, that is what its cleanups wait for.
+fn polled(header: &Header, counts: &dyn Fn(u64) -> bool) -> impl Fn(u64) -> bool {
+    let frozen = header.frozen().unwrap_or(0);
+    move |number| number > frozen && counts(number)
+}
+
+/// The first link is the next to be entered.
+fn enter_links(links: Vec<AnyTask>, from: &AnyTask, stack: &mut Vec<Visit>) {
+    for task in links.into_iter().rev() {
+        stack.push(Visit::Enter { task, from: Some(from.clone()) });
     }
 }
 

@@ -64,7 +64,7 @@ impl Clock {
     pub(crate) fn jump(&self, time: Time) {
         assert!(self.is_virtual, "only a virtual clock can be moved");
         let stands_at = self.seen.replace(time);
-        assert!(time >= stands_at, "TIME-1: the clock stands at {stands_at:?} and was moved to {time:?}");
+        assert!(time >= stands_at, "TIME-1: the clock stands at {} ns and was moved to {} ns", stands_at.0, time.0);
     }
 
     /// The loop's time at an instant; an instant before the loop was made counts as its first moment.

@@ -43,7 +43,7 @@ pub(crate) fn with_running<R>(act: impl FnOnce(Option<&Kernel>) -> R) -> R {
 pub(crate) fn find(loop_id: u64) -> Option<Rc<Kernel>> {
     match running() {
         Some(kernel) if kernel.id() == loop_id => Some(kernel),
-        _ => find_by(|entry| entry.loop_id == loop_id),
+        _ => find_by(&|entry| entry.loop_id == loop_id),
     }
 }
 
@@ -51,30 +51,42 @@ pub(crate) fn find(loop_id: u64) -> Option<Rc<Kernel>> {
 pub(crate) fn loop_of(task: Token) -> Option<Rc<Kernel>> {
     match running() {
         Some(kernel) if kernel.has(task) => Some(kernel),
-        _ => find_by(|entry| entry.tenancy.has(task)),
+        _ => find_by(&|entry| entry.tenancy.has(task)),
     }
 }
 
 /// As `find`, and lends it as `with_running` does.
 #[inline]
 pub(crate) fn with_loop<R>(loop_id: u64, act: impl FnOnce(&Kernel) -> R) -> Option<R> {
-    with_running(|running| match running {
-        Some(kernel) if kernel.id() == loop_id => Some(act(kernel)),
-        _ => find_by(|entry| entry.loop_id == loop_id).map(|kernel| act(&kernel)),
+    with_running(|running| {
+        let found;
+        Some(act(match running {
+            Some(kernel) if kernel.id() == loop_id => kernel,
+            _ => {
+                found = find_by(&|entry| entry.loop_id == loop_id)?;
+                &found
+            }
+        }))
     })
 }
 
 /// As `loop_of`, and lends it as `with_running` does.
 #[inline]
 pub(crate) fn with_loop_of<R>(task: Token, act: impl FnOnce(&Kernel) -> R) -> Option<R> {
-    with_running(|running| match running {
-        Some(kernel) if kernel.has(task) => Some(act(kernel)),
-        _ => find_by(|entry| entry.tenancy.has(task)).map(|kernel| act(&kernel)),
+    with_running(|running| {
+        let found;
+        Some(act(match running {
+            Some(kernel) if kernel.has(task) => kernel,
+            _ => {
+                found = find_by(&|entry| entry.tenancy.has(task))?;
+                &found
+            }
+        }))
     })
 }
 
 #[cold]
-fn find_by(is_it: impl Fn(&Entry) -> bool) -> Option<Rc<Kernel>> {
+fn find_by(is_it: &dyn Fn(&Entry) -> bool) -> Option<Rc<Kernel>> {
     LOOPS.with(|loops| loops.borrow().iter().find(|entry| is_it(entry)).and_then(|entry| entry.kernel.upgrade()))
 }
 
@@ -107,7 +119,9 @@ pub(crate) fn add_loop(kernel: &Rc<Kernel>) {
 pub(crate) fn remove_loop(loop_id: u64) {
     LOOPS.with(|loops| {
         let mut loops = loops.borrow_mut();
-        loops.retain(|entry| entry.loop_id != loop_id);
+        if let Some(place) = loops.iter().position(|entry| entry.loop_id == loop_id) {
+            loops.remove(place);
+        }
         if loops.is_empty() {
             *loops = Vec::new();
         }

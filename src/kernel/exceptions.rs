@@ -93,18 +93,18 @@ pub(crate) fn remove_handler(loop_id: u64) -> Option<Handler> {
     })
 }
 
-fn handler(is_asked: impl Fn(&Entry) -> bool) -> Option<Handler> {
+fn handler(is_asked: &dyn Fn(&Entry) -> bool) -> Option<Handler> {
     HANDLERS.with(|handlers| handlers.borrow().iter().find(|entry| is_asked(entry)).map(|entry| entry.handler.clone()))
 }
 
 /// A panic that belongs to no task.
 pub(crate) fn reached_nobody(loop_id: u64, message: &'static str, payload: Box<dyn Any + Send>) {
-    report(handler(|entry| entry.loop_id == loop_id), Exception { message, panic: Panic::new(payload), task: None });
+    report(handler(&|entry| entry.loop_id == loop_id), Exception { message, panic: Panic::new(payload), task: None });
 }
 
 /// A panic of the task that has, or had, this token.
 pub(crate) fn report_of(task: Token, exception: Exception) {
-    report(handler(|entry| entry.tenancy.has(task)), exception);
+    report(handler(&|entry| entry.tenancy.has(task)), exception);
 }
 
 fn report(handler: Option<Handler>, exception: Exception) {
@@ -128,7 +128,9 @@ pub(crate) fn drop_payload(mut payload: Box<dyn Any>) {
     std::mem::forget(payload);
 }
 
-/// A line on stderr. If it cannot be written, then not: `eprintln!` would panic.
+/// A line on stderr, written at once, so that nothing comes in between. If it cannot be written, then not: `eprintln!` would
+/// panic.
 pub(crate) fn complain(what: &dyn fmt::Display) {
-    let _ = writeln!(std::io::stderr(), "onelane: {what}");
+    let line = format!("onelane: {what}\n");
+    let _ = std::io::stderr().write_all(line.as_bytes());
 }

@@ -192,15 +192,14 @@ impl Inbox {
 /// loop that is not turning needs memory for the tasks that are woken, not for each time they are.
 fn forget_repeated_wakes(messages: &mut Vec<Message>) {
     // By their slots, which few more have than there are tasks. Of two tasks in one slot, the earlier has ended.
-    let mut seen = Vec::new();
+    let slot = |message: &Message| match message {
+        Message::Wake(token) => Some(token.slot() as usize),
+        Message::Call(_) | Message::CancelTimer(_) => None,
+    };
+    let last = messages.iter().filter_map(slot).max();
+    let mut seen = vec![None; last.map_or(0, |last| last + 1)];
     messages.retain(|message| match message {
-        Message::Wake(token) => {
-            let slot = token.slot() as usize;
-            if seen.len() <= slot {
-                seen.resize(slot + 1, None);
-            }
-            seen[slot].replace(*token) != Some(*token)
-        }
+        Message::Wake(token) => seen[token.slot() as usize].replace(*token) != Some(*token),
         Message::Call(_) | Message::CancelTimer(_) => true,
     });
     // Twice the memory if that has not made half of it free, or the next messages would cost a pass each.

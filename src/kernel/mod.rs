@@ -49,6 +49,7 @@ use locals::Locals;
 use pace::Pace;
 use std::any::Any;
 use std::cell::{Cell, RefCell};
+use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::panic::{AssertUnwindSafe, Location, catch_unwind};
 use std::rc::{Rc, Weak};
@@ -195,24 +196,19 @@ impl Kernel {
     /// One turn, but for the rest. The caller has entered the context.
     pub(crate) fn turn(&self) {
         self.begin();
-        self.guarded(|| self.go_through(|_| false));
+        self.go_through(&Cell::new(true));
     }
 
-    /// Turns and rests until `over`. Here the turn is written from its middle: a panic leaves it anywhere in `go_through`, and
-    /// that is where it goes on.
+    /// Turns and rests until `over`.
     pub(crate) fn turn_until(&self, over: &Cell<bool>) -> Result<(), Stuck> {
-        // Nothing came from elsewhere, and no timer can be due: then one turn follows the other without a look around.
-        let calm = |entries| !over.get() && !self.inbox().has_messages() && self.may_ignore_timers(entries);
-        self.guarded(|| {
-            loop {
-                self.go_through(calm);
-                if over.get() {
-                    return Ok(());
-                }
-                self.rest()?;
-                self.begin();
+        loop {
+            self.go_through(over);
+            if over.get() {
+                return Ok(());
             }
-        })
+            self.rest()?;
+            self.begin();
+        }
     }
 
     /// Whether a turn of so many entries may follow in which no clock is read and no timer fires.
@@ -237,10 +233,13 @@ impl Kernel {
         add(&self.tally.entries, self.wakers.mark());
     }
 
-    /// The second half: foreign code runs. It may be left by a panic and entered again.
+    /// The second half: foreign code runs. If `over` is not set by the end of this turn, more turns may follow in here.
     #[inline]
-    fn go_through(&self, calm: impl Fn(usize) -> bool) {
-        self.step(calm);
+    fn go_through(&self, over: &Cell<bool>) {
+        match &self.watch {
+            None => self.step(over),
+            Some(watch) => self.step_watched(watch),
+        }
         self.fire();
     }
 
@@ -301,29 +300,21 @@ impl Kernel {
     }
 
     /// Steps what was in the ready queue when the turn began, and nothing that is queued meanwhile (READY-2).
-    #[inline]
-    fn step(&self, calm: impl Fn(usize) -> bool) {
-        if let Some(watch) = &self.watch {
-            return self.step_watched(watch);
-        }
-        loop {
-            match self.wakers.switch::<false>(&calm) {
-                Halt::Over => return,
-                halt => self.go_on(halt),
+    #[inline(never)]
+    fn step(&self, over: &Cell<bool>) {
+        // Nothing came from elsewhere, and no timer can be due: then one turn follows the other without a look around.
+        let calm = |entries| !over.get() && !self.inbox().has_messages() && self.may_ignore_timers(entries);
+        self.guarded(|| {
+            loop {
+                match self.wakers.switch(calm) {
+                    Halt::Over => return,
+                    Halt::Call(entry) => self.call(entry),
+                    Halt::Ready(task) => self.returned(&task),
+                    Halt::Suspended(task) => self.suspended(&task),
+                    Halt::Condemned(task) => self.unwind(&task),
+                }
             }
-        }
-    }
-
-    /// Does what is to be done when `switch` has stopped. Each turn comes by here, so it is a part of `step` and no call.
-    #[inline(always)]
-    fn go_on(&self, halt: Halt) {
-        match halt {
-            Halt::Over | Halt::Stepped(_) => {}
-            Halt::Call(entry) => self.call(entry),
-            Halt::Ready(task) => self.returned(&task),
-            Halt::Suspended(task) => self.suspended(&task),
-            Halt::Condemned(task) => self.unwind(&task),
-        }
+        });
     }
 
     /// It was cancelled while it ran: what it waits for now decides where that goes.
@@ -335,15 +326,12 @@ impl Kernel {
     /// As `step`, with a look at the time after each entry.
     #[cold]
     fn step_watched(&self, watch: &StepWatch) {
-        loop {
+        for _ in 0..self.wakers.marked_len() {
+            let task = self.wakers.mark_next();
             watch.begin();
-            let halt = self.wakers.switch::<true>(|_| false);
-            if let Halt::Over = halt {
-                return;
-            }
-            let task = halt.task().cloned();
-            self.go_on(halt);
-            self.tell_if_slow(task);
+            self.step(&Cell::new(true));
+            // This may be the last who holds the task.
+            self.tolerate(|| self.tell_if_slow(task));
         }
     }
 
@@ -365,21 +353,23 @@ impl Kernel {
 
     #[cold]
     fn fire_due(&self) {
-        loop {
-            // In a line of its own: in the condition of a loop, the borrow would last until the end of the body.
-            let alarm = self.wheel.borrow_mut().pop_due();
-            let Some(alarm) = alarm else { break };
-            add(&self.tally.timers, 1);
-            match alarm {
-                Alarm::Task(token) => _ = self.wakers.wake(token),
-                Alarm::Within(_, waker) => self.wake(waker),
-                Alarm::Call(call) => {
-                    self.watch.iter().for_each(StepWatch::begin);
-                    self.run(call);
-                    self.tell_if_slow(None);
+        self.guarded(|| {
+            loop {
+                // In a line of its own: in the condition of a loop, the borrow would last until the end of the body.
+                let alarm = self.wheel.borrow_mut().pop_due();
+                let Some(alarm) = alarm else { break };
+                add(&self.tally.timers, 1);
+                match alarm {
+                    Alarm::Task(token) => _ = self.wakers.wake(token),
+                    Alarm::Within(_, waker) => self.wake(waker),
+                    Alarm::Call(call) => {
+                        self.watch.iter().for_each(StepWatch::begin);
+                        self.run(call);
+                        self.tell_if_slow(None);
+                    }
                 }
             }
-        }
+        });
         self.firing.set(false);
         self.next_deadline();
     }
@@ -429,7 +419,7 @@ impl Kernel {
     #[inline(never)]
     fn unwind(&self, task: &AnyTask) {
         let header = task.header();
-        if self.awaits_living(header, |_| true) && self.wakers.keep_waiting(header) {
+        if self.awaits_living(header, &|_| true) && self.wakers.keep_waiting(header) {
             return self.give_way(header);
         }
         let begun = header.take_unwinding();
@@ -439,11 +429,11 @@ impl Kernel {
         }
         let mut unwinding = begun.unwrap_or_else(Unwinding::new);
         if self.wakers.begin_unwinding(header) {
-            unwinding.interrupt(header, |_| true);
+            unwinding.interrupt(header, &|_| true);
         }
         let waker = wakers::waker_of(header.token());
         self.cleaning.set(true);
-        let poll = unwinding.poll(&self.wakers, header, |_| true, &mut Context::from_waker(&waker));
+        let poll = unwinding.poll(&self.wakers, header, &|_| true, &mut Context::from_waker(&waker));
         self.cleaning.set(false);
         match poll {
             Poll::Pending => {
@@ -464,7 +454,7 @@ impl Kernel {
                     _ => {
                         // What stood beside the scope that caught it lives on, and was not told yet.
                         self.wakers.leave_step();
-                        self.resume_waits(header, |_| true);
+                        self.resume_waits(header, &|_| true);
                     }
                 }
             }
@@ -537,12 +527,9 @@ impl Kernel {
 
     /// Runs `act`, and again after each panic, until it comes to its end.
     #[inline]
-    fn guarded<R>(&self, act: impl Fn() -> R) -> R {
-        loop {
-            match catch_unwind(AssertUnwindSafe(&act)) {
-                Ok(result) => return result,
-                Err(payload) => self.panicked(payload),
-            }
+    fn guarded(&self, act: impl Fn()) {
+        while let Err(payload) = catch_unwind(AssertUnwindSafe(&act)) {
+            self.panicked(payload);
         }
     }
 
@@ -606,7 +593,6 @@ impl Kernel {
         task
     }
 
-    #[inline]
     pub(crate) fn insert(&self, task: AnyTask) {
         if self.has_locals.get() {
             self.hand_locals_on(task.header());
@@ -738,8 +724,15 @@ impl Kernel {
     pub(crate) fn tasks(&self) -> Vec<AnyTask> {
         let tasks = self.wakers.tasks();
         // A heap sorts them: std's sort would be several kilobytes of code in each binary.
-        let ids: BinaryHeap<_> = tasks.iter().enumerate().map(|(place, task)| (task.header().id, place)).collect();
-        ids.into_sorted_vec().into_iter().map(|(_, place)| tasks[place].clone()).collect()
+        let mut ids = BinaryHeap::new();
+        for (place, task) in tasks.iter().enumerate() {
+            ids.push(Reverse((task.header().id, place)));
+        }
+        let mut sorted = Vec::with_capacity(tasks.len());
+        while let Some(Reverse((_, place))) = ids.pop() {
+            sorted.push(tasks[place].clone());
+        }
+        sorted
     }
 }
 

@@ -43,13 +43,27 @@ impl<E: Copy> ReadyQueue<E> {
         self.len()
     }
 
+    /// How many entries of this turn are left.
+    pub(crate) fn marked_len(&self) -> usize {
+        self.mark.wrapping_sub(self.head)
+    }
+
+    /// Only the next entry is this turn's from now on. Answers it, and leaves it in the queue.
+    pub(crate) fn mark_next(&mut self) -> Option<E> {
+        if self.is_empty() {
+            return None;
+        }
+        self.mark = self.head.wrapping_add(1);
+        Some(self.ring[self.place(self.head)])
+    }
+
     /// Takes the next entry of this turn.
     #[inline]
     pub(crate) fn pop_marked(&mut self) -> Option<E> {
         if self.head == self.mark {
             return None;
         }
-        debug_assert!(self.mark.wrapping_sub(self.head) <= self.len(), "READY-2: the mark lies behind the tail");
+        debug_assert!(self.marked_len() <= self.len(), "READY-2: the mark lies behind the tail");
         let entry = self.ring[self.place(self.head)];
         self.head = self.head.wrapping_add(1);
         Some(entry)
@@ -133,5 +147,18 @@ mod tests {
         assert_eq!(queue.pop_marked(), None, "READY-2");
         queue.mark();
         assert_eq!(queue.pop_marked(), Some("c"));
+    }
+
+    #[test]
+    fn mark_one_after_the_other() {
+        let mut queue = ReadyQueue::new("");
+        queue.push("a");
+        queue.push("b");
+        assert_eq!((queue.mark(), queue.marked_len()), (2, 2));
+        for entry in ["a", "b"] {
+            assert_eq!((queue.mark_next(), queue.marked_len()), (Some(entry), 1));
+            assert_eq!((queue.pop_marked(), queue.pop_marked()), (Some(entry), None));
+        }
+        assert_eq!((queue.mark_next(), queue.marked_len()), (None, 0));
     }
 }

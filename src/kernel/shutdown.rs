@@ -12,8 +12,10 @@
 //!
 //! Does not know who asks for the end. Next: `context.rs`.
 
-use super::Kernel;
+use super::calls::Call;
 use super::task::Header;
+use super::{Alarm, Kernel, Message};
+use std::cell::Cell;
 use std::panic::Location;
 
 /// After so many rounds of tasks that spawn tasks while the loop shuts down, it gives up.
@@ -40,7 +42,7 @@ impl Kernel {
         self.closing.set(true);
         self.waits_for_cleanups.set(patience == Patience::Waits);
         self.has_exempted.set(false);
-        self.cancel_all(self.tasks());
+        self.cancel_all();
         // `idle_turns`: since the last in which a task ended.
         let (mut rounds, mut idle_turns, mut fewest) = (0, 0_u32, usize::MAX);
         let mut turns_to_go = 2;
@@ -53,8 +55,8 @@ impl Kernel {
             idle_turns = if self.wakers.len() < fewest { 0 } else { idle_turns + 1 };
             fewest = fewest.min(self.wakers.len());
             let resists = patience == Patience::GivesUp && idle_turns % SHUTDOWN_ROUNDS == SHUTDOWN_ROUNDS - 1;
-            if resists || self.has_exempted.get() && !self.tasks().iter().any(|task| task.header().is_ending()) {
-                self.cancel_all(self.tasks());
+            if resists || self.has_exempted.get() && !self.has_task(&Header::is_ending) {
+                self.cancel_all();
                 rounds += 1;
             }
             rounds += u32::from(self.spawned.get() > spawned);
@@ -74,26 +76,39 @@ impl Kernel {
     }
 
     /// The loop is to end, nothing is ready, and there are tasks. Answers whether this counts as a round.
+    #[cold]
     fn unblock(&self, patience: Patience) -> u32 {
-        let tasks = self.tasks();
-        let force = |waits: &dyn Fn(&Header) -> bool| {
-            let forced = tasks.iter().filter(|task| task.header().is_condemned() && !waits(task.header()));
-            forced.map(|task| self.wakers.force(task.header())).count() > 0
-        };
         // Whoever waits for a wake that does not come, although all that it awaited has ended.
-        if force(&|header| self.awaits_living(header, |_| true)) {
+        if self.force_all(&|header| self.awaits_living(header, &|_| true)) {
             return 0;
         }
-        let cleans_up = tasks.iter().any(|task| task.header().is_unwinding());
-        if patience == Patience::Waits && cleans_up && self.rest().is_ok() {
+        if patience == Patience::Waits && self.has_task(&Header::is_unwinding) && self.rest().is_ok() {
             self.turn();
             return 0;
         }
         // Circles, then cleanups that cannot end, or are not waited for.
-        if !force(&|_| false) {
-            self.cancel_all(tasks);
+        if !self.force_all(&|_| false) {
+            self.cancel_all();
         }
         1
+    }
+
+    /// Forces the cancelled tasks that do not wait. Answers whether there was one.
+    #[cold]
+    fn force_all(&self, waits: &dyn Fn(&Header) -> bool) -> bool {
+        let mut forced = false;
+        for task in self.tasks() {
+            if task.header().is_condemned() && !waits(task.header()) {
+                self.wakers.force(task.header());
+                forced = true;
+            }
+        }
+        forced
+    }
+
+    #[cold]
+    fn has_task(&self, is_it: &dyn Fn(&Header) -> bool) -> bool {
+        self.wakers.tasks().iter().any(|task| is_it(task.header()))
     }
 
     /// As a turn, but a virtual clock stands still.
@@ -104,7 +119,7 @@ impl Kernel {
             self.expire(now);
         }
         self.wakers.mark();
-        self.guarded(|| self.go_through(|_| false));
+        self.go_through(&Cell::new(true));
     }
 
     /// The loop is dropped: tasks end, and what is left of callbacks, timers and messages is dropped uncalled.
@@ -115,16 +130,20 @@ impl Kernel {
     pub(crate) fn close(&self) -> Result<(), &'static Location<'static>> {
         loop {
             let ended = self.finish_tasks(Patience::GivesUp);
-            let calls = self.calls.borrow_mut().drain();
-            let alarms = self.wheel.borrow_mut().drain();
-            let messages = self.inbox().close();
-            let nothing_left = calls.is_empty() && alarms.is_empty() && messages.is_empty();
-            // Their destructors may spawn and call as all foreign code may, so there is another round.
-            calls.into_iter().for_each(|call| self.tolerate(|| drop(call)));
-            alarms.into_iter().for_each(|alarm| self.tolerate(|| drop(alarm)));
-            messages.into_iter().for_each(|message| self.tolerate(|| drop(message)));
-            if nothing_left || ended.is_err() {
+            let mut left = Vec::new();
+            self.calls.borrow_mut().drain(|call| left.push(Alarm::Call(call)));
+            self.wheel.borrow_mut().drain(|alarm| left.push(alarm));
+            for message in self.inbox().close() {
+                if let Message::Call(call) = message {
+                    left.push(Alarm::Call(Call::Once(call)));
+                }
+            }
+            if left.is_empty() || ended.is_err() {
                 return ended;
+            }
+            // Their destructors may spawn and call as all foreign code may, so there is another round.
+            for alarm in left {
+                self.tolerate(|| drop(alarm));
             }
         }
     }
@@ -139,8 +158,7 @@ impl Kernel {
 #[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;
-    use crate::kernel::calls::Call;
-    use crate::kernel::{Alarm, Clock, Time, context};
+    use crate::kernel::{Clock, Time, context};
     use std::rc::Rc;
 
     /// The end of the loop drops what was not called, and runs none of it.

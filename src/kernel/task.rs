@@ -41,7 +41,7 @@ use super::exceptions::{self, Exception};
 use super::lists::List;
 use super::locals::Locals;
 use super::token::Token;
-use crate::error::TaskError;
+use crate::error::{Panic, TaskError};
 use std::cell::{Cell, RefCell};
 use std::hash::{Hash, Hasher};
 use std::marker::PhantomData;
@@ -230,7 +230,7 @@ pub(crate) enum Then {
 impl Header {
     #[inline]
     fn new(kind: &'static Kind, draft: Draft) -> Self {
-        let name = draft.name.map(|name| Box::new(Extra { name: Some(name), ..Extra::default() }));
+        let extra = draft.name.map(|name| Box::new(Extra { name: Some(name), ..Extra::default() }));
         Header {
             kind,
             holders: Cell::new(1),
@@ -245,7 +245,7 @@ impl Header {
             looked_at: Cell::new(false),
             cancelling: Cell::new(0),
             visited: Cell::new(0),
-            extra: Cell::new(name),
+            extra: Cell::new(extra),
         }
     }
 
@@ -284,10 +284,9 @@ impl Header {
 
     /// Lends what few tasks have to `act`, which must call no foreign code, and come back neither here nor to `if_extra`.
     fn extra<R>(&self, act: impl FnOnce(&mut Extra) -> R) -> R {
-        let mut extra = self.extra.take().unwrap_or_default();
+        let mut extra = self.take_extra();
         let result = act(&mut extra);
-        let before = self.extra.replace(Some(extra));
-        debug_assert!(before.is_none(), "STEP-1: a header was used while it was used");
+        self.put_back(extra);
         result
     }
 
@@ -296,9 +295,28 @@ impl Header {
     fn if_extra<R>(&self, act: impl FnOnce(&mut Extra) -> R) -> Option<R> {
         let mut extra = self.extra.take()?;
         let result = act(&mut extra);
+        self.put_back(extra);
+        Some(result)
+    }
+
+    // In functions of their own, since they are parts of all that use `extra`.
+
+    #[inline(never)]
+    fn take_extra(&self) -> Box<Extra> {
+        self.extra.take().unwrap_or_default()
+    }
+
+    #[inline(never)]
+    fn put_back(&self, extra: Box<Extra>) {
         let before = self.extra.replace(Some(extra));
         debug_assert!(before.is_none(), "STEP-1: a header was used while it was used");
-        Some(result)
+    }
+
+    #[cold]
+    fn reached_nobody(&self, panic: Panic) {
+        let message = exceptions::NEVER_LOOKED_AT;
+        let task = Some((self.name(), self.spawned_at));
+        exceptions::report_of(self.token(), Exception { message, panic, task });
     }
 
     // ---- how it unwinds ----
@@ -308,9 +326,13 @@ impl Header {
         self.extra(|extra| extra.scopes.push(EnteredScope { number, scope, cleaning: None, is_late: false }));
     }
 
+    #[inline(never)]
     pub(crate) fn remove_scope(&self, number: u64) {
-        // What is removed owns nothing, so no foreign code runs.
-        self.if_extra(|extra| extra.scopes.retain(|entered| entered.number != number));
+        self.if_extra(|extra| {
+            let place = extra.scopes.iter().position(|entered| entered.number == number);
+            // What is removed owns nothing, so no foreign code runs.
+            place.map(|place| drop(extra.scopes.remove(place)))
+        });
     }
 
     /// The numbers of the scopes that it has entered, ascending.
@@ -320,7 +342,8 @@ impl Header {
     }
 
     /// The innermost scope of those whose numbers count.
-    pub(crate) fn innermost_scope(&self, counts: impl Fn(u64) -> bool) -> Option<(u64, Rc<dyn Scope>)> {
+    #[inline(never)]
+    pub(crate) fn innermost_scope(&self, counts: &dyn Fn(u64) -> bool) -> Option<(u64, Rc<dyn Scope>)> {
         self.if_extra(|extra| {
             let mut scopes = extra.scopes.iter().rev().filter(|entered| counts(entered.number));
             scopes.find_map(|entered| Some((entered.number, entered.scope.upgrade()?)))
@@ -338,7 +361,7 @@ impl Header {
 
     /// The cleanups under way in scopes whose numbers count are to end. Answers the last number from before the first of
     /// them, if there is one: what waits behind it is to be told.
-    pub(crate) fn end_cleanups(&self, counts: impl Fn(u64) -> bool) -> Option<u64> {
+    pub(crate) fn end_cleanups(&self, counts: &dyn Fn(u64) -> bool) -> Option<u64> {
         self.if_extra(|extra| {
             let scopes = extra.scopes.iter_mut().filter(|entered| counts(entered.number));
             let late = scopes.filter_map(|entered| {
@@ -350,7 +373,7 @@ impl Header {
     }
 
     /// Whether a cleanup in a scope whose number counts is to end. Asked once.
-    pub(super) fn take_late(&self, counts: impl Fn(u64) -> bool) -> bool {
+    pub(super) fn take_late(&self, counts: &dyn Fn(u64) -> bool) -> bool {
         let taken = self.if_extra(|extra| {
             let scopes = extra.scopes.iter_mut().filter(|entered| counts(entered.number));
             // Each is taken, also behind the first.
@@ -364,7 +387,7 @@ impl Header {
     }
 
     /// Whether a scope whose number counts caught the last cancellation. Asked once.
-    pub(crate) fn take_caught(&self, counts: impl Fn(u64) -> bool) -> bool {
+    pub(crate) fn take_caught(&self, counts: &dyn Fn(u64) -> bool) -> bool {
         let caught = self.if_extra(|extra| {
             let caught = extra.caught != 0 && counts(extra.caught);
             if caught {
@@ -389,9 +412,10 @@ impl Header {
         self.if_extra(|extra| extra.frozen = 0);
     }
 
-    /// The task's future is gone, and its scopes are nobody's. What comes back is to be dropped where nothing is borrowed.
-    fn take_scopes(&self) -> Option<(Vec<EnteredScope>, Option<Unwinding>)> {
-        self.if_extra(|extra| (std::mem::take(&mut extra.scopes), extra.unwinding.take()))
+    /// The task's scopes are nobody's. What they held is dropped, which may be foreign code.
+    fn drop_scopes(&self) {
+        let scopes = self.if_extra(|extra| (std::mem::take(&mut extra.scopes), extra.unwinding.take()));
+        drop(scopes);
     }
 
     pub(super) fn take_unwinding(&self) -> Option<Unwinding> {
@@ -717,9 +741,7 @@ impl<F: Future> Drop for TaskCell<F> {
         let outcome = self.take_outcome();
         if let (Some(Ending::Panicked), false) = (self.header.ending.get(), self.header.looked_at.get()) {
             if let Some(Err(TaskError::Panicked(panic))) = outcome {
-                let message = exceptions::NEVER_LOOKED_AT;
-                let task = Some((self.header.name(), self.header.spawned_at));
-                exceptions::report_of(self.header.token(), Exception { message, panic, task });
+                self.header.reached_nobody(panic);
             }
         }
     }
@@ -740,10 +762,10 @@ pub(crate) fn lend<F: Future, R>(draft: Draft, future: F, body: impl FnOnce(&Typ
                 header.life.set(header.life.get() | CONDEMNED);
             }
             // A scope that was handed on elsewhere lives longer, and must not lead back to this future.
-            drop(header.take_scopes());
+            header.drop_scopes();
             // SAFETY: steps do not outlive `body`, which has returned or unwound, so nobody is polling the future.
             unsafe { task.drop_future() };
-            drop(header.take_scopes());
+            header.drop_scopes();
             drop(self.0.outcome().and_then(RefCell::take));
         }
     }

@@ -39,7 +39,7 @@ impl Unwinding {
     }
 
     /// A cancellation arrives: all scopes that are entered now are to unwind, and a cleanup under way is to end.
-    pub(crate) fn interrupt(&mut self, task: &Header, counts: impl Fn(u64) -> bool) {
+    pub(crate) fn interrupt(&mut self, task: &Header, counts: &dyn Fn(u64) -> bool) {
         self.doomed = task.innermost_scope(counts).map_or(0, |(number, _)| number);
     }
 
@@ -50,14 +50,20 @@ impl Unwinding {
         &mut self,
         wakers: &Wakers,
         task: &Header,
-        counts: impl Fn(u64) -> bool,
+        counts: &dyn Fn(u64) -> bool,
         context: &mut Context<'_>,
     ) -> Poll<bool> {
         loop {
-            match catch_unwind(AssertUnwindSafe(|| self.poll_once(wakers, task, &counts, context))) {
+            match catch_unwind(AssertUnwindSafe(|| self.poll_once(wakers, task, counts, context))) {
                 Ok(poll) => return poll,
                 Err(payload) => self.panicked(payload),
             }
+        }
+    }
+
+    fn stop_cleaning(&mut self, number: u64) {
+        if let Some(place) = self.cleaning.iter().position(|(other, _)| *other == number) {
+            self.cleaning.remove(place);
         }
     }
 
@@ -65,13 +71,13 @@ impl Unwinding {
         &mut self,
         wakers: &Wakers,
         task: &Header,
-        counts: impl Fn(u64) -> bool,
+        counts: &dyn Fn(u64) -> bool,
         context: &mut Context<'_>,
     ) -> Poll<bool> {
         loop {
             // The time of a timeout around a cleanup is up: to what is inside, that is another cancellation.
-            if task.take_late(&counts) {
-                self.interrupt(task, &counts);
+            if task.take_late(counts) {
+                self.interrupt(task, counts);
             }
             let doomed = self.doomed;
             if let Some((number, scope)) = self.cleaning.last().filter(|(number, _)| *number > doomed) {
@@ -80,20 +86,19 @@ impl Unwinding {
                 self.cleaning.pop();
                 continue;
             }
-            let Some((number, scope)) = task.innermost_scope(|number| number <= doomed && counts(number)) else {
+            let Some((number, scope)) = task.innermost_scope(&|number| number <= doomed && counts(number)) else {
                 return Poll::Ready(false);
             };
             self.doomed = number - 1;
             // A panic is behind what is entered in a cleanup under way, which a new cancellation has come to.
             let panicked = self.error.is_panic() && self.cleaning.last().is_none_or(|(cleaning, _)| *cleaning > number);
-            match scope.unwind(panicked) {
-                Unwound::Through => {
-                    task.remove_scope(number);
-                    self.cleaning.retain(|(other, _)| *other != number);
-                }
+            let unwound = scope.unwind(panicked);
+            // If it was cleaning up, that is over.
+            self.stop_cleaning(number);
+            match unwound {
+                Unwound::Through => task.remove_scope(number),
                 Unwound::CleansUp => {
                     // Its place is taken before foreign code runs: if that panics, the cleanup is still to come.
-                    self.cleaning.retain(|(other, _)| *other != number);
                     self.cleaning.push((number, scope.clone()));
                     task.begin_cleanup(number, wakers.numbered());
                     scope.drop_body();

@@ -142,8 +142,6 @@ pub(crate) enum State {
 pub(crate) enum Halt {
     /// This turn's entries are through.
     Over,
-    /// A task was stepped and has suspended: only if `switch` was to stop there.
-    Stepped(AnyTask),
     /// A callback is to be called.
     Call(u32),
     /// The future is ready and gone, its outcome is there.
@@ -152,15 +150,6 @@ pub(crate) enum Halt {
     Suspended(AnyTask),
     /// The task was cancelled, and it is its turn: it was not polled, and is to unwind.
     Condemned(AnyTask),
-}
-
-impl Halt {
-    pub(crate) fn task(&self) -> Option<&AnyTask> {
-        match self {
-            Halt::Over | Halt::Call(_) => None,
-            Halt::Stepped(task) | Halt::Ready(task) | Halt::Suspended(task) | Halt::Condemned(task) => Some(task),
-        }
-    }
 }
 
 impl Wakers {
@@ -247,7 +236,7 @@ impl Wakers {
         self.running.set(Token::NOBODY);
         let task = self.with(|table| {
             let row = &mut table.rows[token.slot() as usize];
-            assert!(row.token == token, "WAKE-1: {token:?} was to be removed from a row of {:?}", row.token);
+            assert!(row.token == token, "WAKE-1: a task was to be removed from another's row");
             table.tenants -= 1;
             if token.generation() + 1 < LAST_GENERATION {
                 row.token = token.next();
@@ -285,10 +274,16 @@ impl Wakers {
     }
 
     /// All living tasks, in the order of their rows.
+    #[inline(never)]
     pub(crate) fn tasks(&self) -> Vec<AnyTask> {
-        let tasks = self.with(|table| table.rows.iter().filter_map(|row| row.task).collect::<Vec<_>>());
-        // SAFETY: the rows hold the tasks that they name, and nothing foreign runs in between.
-        tasks.into_iter().map(|task| unsafe { AnyTask::held(task) }).collect()
+        self.with(|table| {
+            let mut tasks = Vec::with_capacity(table.tenants);
+            for task in table.rows.iter().filter_map(|row| row.task) {
+                // SAFETY: the row holds the task that it names.
+                tasks.push(unsafe { AnyTask::held(task) });
+            }
+            tasks
+        })
     }
 
     /// How many tasks are alive.
@@ -506,6 +501,18 @@ impl Wakers {
         self.with(|table| table.ready.mark())
     }
 
+    /// How much of this turn is left.
+    pub(crate) fn marked_len(&self) -> usize {
+        self.with(|table| table.ready.marked_len())
+    }
+
+    /// Only the next entry is this turn's. Answers the task, unless it is a callback.
+    pub(crate) fn mark_next(&self) -> Option<AnyTask> {
+        let entry = self.with(|table| table.ready.mark_next())?;
+        // SAFETY: a task in the ready queue has a row, which holds it (READY-1).
+        entry.key().is_none().then(|| unsafe { AnyTask::held(entry.0) })
+    }
+
     // ---- the switch ----
 
     /// Steps the tasks of this turn, until something other than a switch is to be done. If nothing else was to be done between
@@ -514,9 +521,9 @@ impl Wakers {
     /// This loop is what a task switch costs. It is one function and calls nothing but the future, so that nothing has to be
     /// saved and restored in between: written as a function a step, it took half as many instructions again.
     ///
-    /// A panic of a future comes through, and leaves its task running. `EACH`: it stops after each step.
+    /// A panic of a future comes through, and leaves its task running.
     #[inline]
-    pub(crate) fn switch<const EACH: bool>(&self, calm: impl Fn(usize) -> bool) -> Halt {
+    pub(crate) fn switch(&self, calm: impl Fn(usize) -> bool) -> Halt {
         loop {
             let Some(entry) = self.with(|table| table.ready.pop_marked()) else {
                 let entries = self.ready_len();
@@ -534,10 +541,6 @@ impl Wakers {
             // SAFETY: a task in the ready queue has a row, which holds it: it leaves both at once, or the queue first (READY-1).
             if let Some(halt) = unsafe { self.step(entry.0) } {
                 return halt;
-            }
-            if EACH {
-                // SAFETY: as before; it has just suspended.
-                return Halt::Stepped(unsafe { AnyTask::held(entry.0) });
             }
         }
     }

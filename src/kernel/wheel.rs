@@ -22,6 +22,7 @@
 //! Knows no waker, no callback and no clock: time is a number that somebody hands in. Next: `clock.rs`.
 
 use super::lists::{List, Lists};
+use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
 const DIGIT_BITS: u32 = 6;
@@ -174,13 +175,13 @@ impl<T> Wheel<T> {
         Some(timer.value)
     }
 
-    /// Takes all timers out, in no order.
-    pub(crate) fn drain(&mut self) -> Vec<T> {
+    /// Hands out what all timers hold, in no order. None is left.
+    pub(crate) fn drain(&mut self, mut take: impl FnMut(T)) {
         self.levels.clear();
         self.late = List::EMPTY;
         self.due = List::EMPTY;
         self.earliest = None;
-        self.timers.drain().into_iter().map(|timer| timer.value).collect()
+        self.timers.drain(|timer| take(timer.value));
     }
 
     /// The occupied slot that time enters next: its level, its number and the moment of its beginning.
@@ -226,9 +227,11 @@ impl<T> Wheel<T> {
         while let Some(index) = self.late.first() {
             self.timers.unlink(&mut self.late, index);
             let timer = self.timer_mut(index);
-            late.push((timer.deadline, timer.age, index));
+            late.push(Reverse((timer.deadline, timer.age, index)));
         }
-        late.into_sorted_vec().into_iter().for_each(|(_, _, index)| self.set_due(index));
+        while let Some(Reverse((_, _, index))) = late.pop() {
+            self.set_due(index);
+        }
     }
 
     fn set_due(&mut self, index: u32) {

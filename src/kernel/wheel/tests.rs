@@ -186,7 +186,8 @@ fn drain_takes_all_wherever_they_stand() {
     wheel.insert(60, 3, "late");
     wheel.insert(101, 4, "near");
     wheel.insert(u64::MAX, 5, "far");
-    let mut all = wheel.drain();
+    let mut all = Vec::new();
+    wheel.drain(|value| all.push(value));
     all.sort_unstable();
     assert_eq!(all, ["due", "far", "late", "late", "near"]);
     assert!(wheel.timers.is_empty());
