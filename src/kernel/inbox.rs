@@ -132,11 +132,12 @@ impl Inbox {
         self.flag.load(Ordering::Acquire)
     }
 
-    /// All messages, in the order in which they came.
-    pub(crate) fn take(&self) -> Vec<Message> {
+    /// All messages, in the order in which they came, for an empty vector, whose memory is used for the next ones.
+    pub(crate) fn take(&self, empty: Vec<Message>) -> Vec<Message> {
+        debug_assert!(empty.is_empty(), "WAKE-2: messages would come back");
         let mut state = self.lock();
         self.flag.store(false, Ordering::Release);
-        std::mem::take(&mut state.messages)
+        std::mem::replace(&mut state.messages, empty)
     }
 
     /// Sleeps until there is a message, or until the time is up. With `remotes_only`, until nobody is left who could send.
@@ -244,10 +245,10 @@ mod tests {
         assert!(inbox.send(1, Message::Call(Box::new(|| ()))).is_ok());
         inbox.wake(token(2));
         assert!(inbox.has_messages());
-        let messages = inbox.take();
+        let messages = inbox.take(Vec::new());
         assert!(matches!(messages[..], [Message::Wake(first), Message::Call(_), Message::Wake(last)]
             if first == token(1) && last == token(2)));
-        assert!(!inbox.has_messages() && inbox.take().is_empty());
+        assert!(!inbox.has_messages() && inbox.take(Vec::new()).is_empty());
     }
 
     #[test]
@@ -285,7 +286,7 @@ mod tests {
         for nth in 0..100_000 {
             inbox.wake(token(nth % 100));
         }
-        let messages = inbox.take();
+        let messages = inbox.take(Vec::new());
         assert!(messages.capacity() <= 1024, "{} places for wakes of 100 tasks", messages.capacity());
         let seen = messages.iter().filter_map(|message| match message {
             Message::Wake(token) => Some(*token),
@@ -304,7 +305,7 @@ mod tests {
         let thread = thread::spawn(move || other.wake(token(1)));
         assert_eq!(inbox.park(None, true), Parked::Message);
         thread.join().unwrap();
-        assert_eq!(inbox.take().len(), 1);
+        assert_eq!(inbox.take(Vec::new()).len(), 1);
 
         let other = inbox.clone();
         let thread = thread::spawn(move || other.remove_remote(1));
@@ -327,13 +328,13 @@ mod loom_tests {
     fn drive(inbox: &Inbox, mut expected: usize) {
         while expected > 0 {
             if inbox.has_messages() {
-                let messages = inbox.take();
+                let messages = inbox.take(Vec::new());
                 expected = expected.checked_sub(messages.len()).expect("a message came twice");
             } else {
                 inbox.park(None, false);
             }
         }
-        assert!(inbox.take().is_empty());
+        assert!(inbox.take(Vec::new()).is_empty());
     }
 
     /// WAKE-2: if a message were lost, the loop would sleep for ever, which loom reports as a deadlock.
@@ -376,11 +377,11 @@ mod loom_tests {
             inbox.open(1, 0);
             let sender = inbox.clone();
             let thread = thread::spawn(move || sender.send(1, Message::Wake(Token::new(0, 0, 1))).is_ok());
-            let read = inbox.take().len() + inbox.close().len();
+            let read = inbox.take(Vec::new()).len() + inbox.close().len();
             let sent = thread.join().unwrap();
             assert_eq!(read, usize::from(sent));
             inbox.open(2, 0);
-            assert!(!inbox.has_messages() && inbox.take().is_empty());
+            assert!(!inbox.has_messages() && inbox.take(Vec::new()).is_empty());
         });
     }
 

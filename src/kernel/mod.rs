@@ -63,6 +63,8 @@ pub(crate) struct Kernel {
     /// The waker table and the ready queue.
     pub(crate) wakers: Rc<Wakers>,
     wheel: RefCell<Wheel<Alarm>>,
+    /// The memory of the messages that were read last, for the next ones.
+    messages: Cell<Vec<Message>>,
     calls: RefCell<Calls>,
     pub(crate) clock: Clock,
     /// No timer is due before this. Without timers it is `Time::NEVER`, and no clock is read.
@@ -93,6 +95,9 @@ pub(crate) struct Kernel {
     watch: Option<StepWatch>,
     pub(crate) tally: Tally,
 }
+
+/// The memory of so many messages is kept for the next ones.
+const KEPT_MESSAGES: usize = 1024;
 
 /// Told of the task, unless it was a callback, and of the time.
 type Report = Box<dyn Fn(Option<AnyTask>, Duration)>;
@@ -151,6 +156,7 @@ impl Kernel {
         Rc::new(Kernel {
             wakers: Rc::new(Wakers::new()),
             wheel: RefCell::new(Wheel::new()),
+            messages: Cell::default(),
             calls: RefCell::new(Calls::default()),
             clock,
             next: Cell::new(Time::NEVER),
@@ -248,8 +254,10 @@ impl Kernel {
 
     #[cold]
     fn read_messages(&self) {
-        for message in self.inbox().take() {
-            add(&self.tally.messages, 1);
+        // Taken out, since reading them may be foreign code.
+        let mut messages = self.inbox().take(self.messages.take());
+        add(&self.tally.messages, messages.len());
+        for message in messages.drain(..) {
             match message {
                 Message::Wake(token) => {
                     self.wakers.wake(token);
@@ -260,6 +268,10 @@ impl Kernel {
                 // An alarm is a waker or one of ours: dropping it may be foreign code, and that panic is nobody's.
                 Message::CancelTimer(key) => self.tolerate(|| drop(self.cancel_timer(key))),
             }
+        }
+        // After a flood it is given back.
+        if messages.capacity() <= KEPT_MESSAGES {
+            self.messages.set(messages);
         }
     }
 

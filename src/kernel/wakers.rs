@@ -24,6 +24,7 @@ use super::ready::ReadyQueue;
 use super::task::{self, AnyTask, CONDEMNED, FORCED, Header, QUEUED, Scope, Then, UNWINDING, Wait};
 use super::token::{LAST_GENERATION, MAX_SLOTS, Token};
 use std::cell::{Cell, UnsafeCell};
+use std::mem::ManuallyDrop;
 use std::num::NonZeroU64;
 use std::ptr::{self, NonNull};
 use std::rc::{Rc, Weak};
@@ -554,14 +555,15 @@ impl Wakers {
         // SAFETY: a row holds the task.
         let header = unsafe { task.as_ref() };
         debug_assert!(header.life.get() & QUEUED != 0, "READY-1: a task was stepped that was not queued");
-        self.running.set(header.token());
+        let token = header.token();
+        self.running.set(token);
         self.meanwhile.set(0);
         if header.life.get() != QUEUED {
             // SAFETY: a row holds the task.
             return Some(Halt::Condemned(unsafe { AnyTask::held(task) }));
         }
         // SAFETY: the same.
-        unsafe { self.poll(task) }
+        unsafe { self.poll(task, token) }
     }
 
     /// Polls the running task.
@@ -570,10 +572,11 @@ impl Wakers {
     ///
     /// A row holds the task.
     #[inline(always)]
-    unsafe fn poll(&self, task: NonNull<Header>) -> Option<Halt> {
+    unsafe fn poll(&self, task: NonNull<Header>, token: Token) -> Option<Halt> {
         // SAFETY: a row holds the task.
         let header = unsafe { task.as_ref() };
-        let waker = waker_of(header.token());
+        // It has nothing to drop, and is not asked for it at each step: that would be a twentieth of a switch.
+        let waker = ManuallyDrop::new(waker_of(token));
         // SAFETY: the row holds the task until `remove`, which is for tasks at which `switch` has stopped. It left the queue just
         // now and is not pushed while it is running, so nobody else is polling it (STEP-2). Its future is there: a task whose
         // future was dropped is removed (DONE-1), or was condemned by `lend`, and does not come this far.
@@ -632,9 +635,10 @@ impl Wakers {
     /// The cancellation was caught: the running task goes on, in the same step.
     pub(crate) fn end_unwinding(&self, task: &Header) -> Option<Halt> {
         task.life.set(QUEUED | self.meanwhile.get());
-        let task = self.row(task.token()).expect("WAKE-1: a running task has a row");
+        let token = task.token();
+        let task = self.row(token).expect("WAKE-1: a running task has a row");
         // SAFETY: the row holds the task that it names.
-        unsafe { self.poll(task) }
+        unsafe { self.poll(task, token) }
     }
 
     /// Drops the future of the running task, at which `switch` has stopped: with `Halt::Condemned`, or by a panic.
