@@ -237,6 +237,31 @@ mod tests {
         inbox
     }
 
+    /// A knock may come when the message it was for has been read: whoever sends knocks after it has let go of the lock. The
+    /// park that it ends too early is not one that lasted until its time.
+    #[test]
+    fn late_knock_does_not_hold_up_later_timers() {
+        use crate::kernel::{Alarm, Clock, Kernel, calls::Call, context};
+        use std::time::Instant;
+        let kernel = Kernel::new(Clock::real(), None);
+        let _entered = context::enter(&kernel);
+        let timer = |after| kernel.add_timer(kernel.clock.now().after(after), Alarm::Call(Call::Once(Box::new(|| ()))));
+        timer(Duration::from_secs(3));
+        let inbox = kernel.inbox();
+        let late = thread::spawn(move || {
+            while !inbox.lock().asleep {
+                thread::yield_now();
+            }
+            inbox.knock.notify_one();
+        });
+        kernel.rest().unwrap();
+        late.join().unwrap();
+        timer(Duration::from_millis(1));
+        let begun = Instant::now();
+        kernel.rest().unwrap();
+        assert!(begun.elapsed() < Duration::from_secs(1), "a timer of a millisecond took {:?}", begun.elapsed());
+    }
+
     #[test]
     fn messages_come_out_in_the_order_in_which_they_went_in() {
         let inbox = open();
