@@ -43,7 +43,7 @@ pub(crate) fn markdown(figures: &Figures, footprint: &Result<Footprint, String>)
     let machine = &figures.machine;
     let _ = writeln!(
         out,
-        "Medians of {} rounds{}, of resident memory {}. {}; {}; {}; {}.\n\nA cell: the median, how many times `onelane`'s it is, and half of the range in which the \
+        "Medians of {} rounds{}, {} for resident memory. {}; {}; {}; {}.\n\nA cell: the median, how many times `onelane`'s it is, and half of the range in which the \
          middle half of the samples lies, in per cent of the median. A dash: the runtime does not have what the case asks for, or does not \
          take part in it; the notes below say why. A number alone: it failed, the note with that number says how.",
         figures.rounds,
