@@ -11,6 +11,9 @@ pub enum Measure {
     Cpu,
     /// Bytes of heap that are held at the end and were not at the beginning.
     HeapBytes,
+    /// Bytes by which the process's resident memory grows. To be measured in a process that has done nothing else: memory that an
+    /// earlier run has freed would be used again, and not seen.
+    ResidentBytes,
     /// Calls of the allocator.
     Allocations,
 }
@@ -124,6 +127,24 @@ pub const CASES: &[Case] = &[
         ),
     ),
     of(Measure::HeapBytes, large(wall("heap-sleeping", 10_000, 1, "task", "heap of a task that sleeps"), 1000, 1)),
+    of(
+        Measure::ResidentBytes,
+        large(
+            wall(
+                "resident-waiting",
+                1_000_000,
+                1,
+                "task",
+                "1,000,000 tasks that wait, with their wakers kept by another",
+            ),
+            100_000,
+            1,
+        ),
+    ),
+    of(
+        Measure::ResidentBytes,
+        large(wall("resident-sleeping", 1_000_000, 1, "task", "1,000,000 tasks that sleep"), 100_000, 1),
+    ),
     of(
         Measure::Allocations,
         large(wall("allocations-spawn", 1, 1, "task", "allocations to spawn an empty task and await it"), 1, 1000),

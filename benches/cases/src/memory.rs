@@ -5,19 +5,21 @@ use crate::yields::SelfWake;
 use crate::{Meter, Size, Work, Works};
 use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
+use std::hint::black_box;
+use std::mem::MaybeUninit;
 use std::pin::pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-/// The case of a task that waits.
+/// The cases of a task that waits.
 pub fn waiting<R: Runtime>() -> Works {
-    vec![("heap-waiting", wait_for_a_wake::<R> as Work)]
+    vec![("heap-waiting", wait_for_a_wake::<R> as Work), ("resident-waiting", wait_for_a_wake::<R>)]
 }
 
-/// The case of a task that sleeps.
+/// The cases of a task that sleeps.
 pub fn sleeping<R: Timers>() -> Works {
-    vec![("heap-sleeping", sleep::<R> as Work)]
+    vec![("heap-sleeping", sleep::<R> as Work), ("resident-sleeping", sleep::<R>)]
 }
 
 /// Spawns the tasks, and stops when each has counted itself as waiting.
@@ -28,7 +30,7 @@ where
 {
     R::run(async move |runtime: R| {
         let waiting = Rc::new(Cell::new(0));
-        let mut tasks = Vec::with_capacity(size.width);
+        let mut tasks = room(size.width);
         (meter.start)();
         tasks.extend((0..size.width).map(|_| runtime.spawn(task(waiting.clone()))));
         let counted = waiting.clone();
@@ -48,7 +50,7 @@ where
 
 fn wait_for_a_wake<R: Runtime>(size: Size, meter: Meter) -> u64 {
     // The wakers' place is not counted: it is made before. Nobody wakes them.
-    let wakers: Rc<RefCell<Vec<Waker>>> = Rc::new(RefCell::new(Vec::with_capacity(size.width)));
+    let wakers: Rc<RefCell<Vec<Waker>>> = Rc::new(RefCell::new(room(size.width)));
     let kept = wakers.clone();
     let waiting = hold::<R, _>(size, meter, move |waiting| {
         let wakers = wakers.clone();
@@ -74,6 +76,14 @@ fn sleep<R: Timers>(size: Size, meter: Meter) -> u64 {
         };
         poll_fn(poll).await;
     })
+}
+
+/// Memory for so many, each page of which has been written to: the system has given it already.
+fn room<T>(count: usize) -> Vec<T> {
+    // Else the compiler may ask for zeroed memory, which the system gives when it is used.
+    let mut room = black_box(Vec::with_capacity(count));
+    room.spare_capacity_mut().fill_with(MaybeUninit::zeroed);
+    black_box(room)
 }
 
 fn count(waiting: &Cell<u64>) {

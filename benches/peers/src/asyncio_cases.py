@@ -6,6 +6,7 @@ Run as `python3 asyncio_cases.py asyncio` or `.. uvloop`. Sizes and operations a
 
 import asyncio
 import json
+import os
 import sys
 import threading
 import time
@@ -39,6 +40,17 @@ class CpuMeter(Meter):
 
 class HeapMeter(Meter):
     clock = staticmethod(lambda: tracemalloc.get_traced_memory()[0])
+
+
+def resident_bytes():
+    with open("/proc/self/statm") as statm:
+        return int(statm.read().split()[1]) * os.sysconf("SC_PAGESIZE")
+
+
+class ResidentMeter(Meter):
+    """For one sample: no second one may follow in this process."""
+
+    clock = staticmethod(resident_bytes)
 
 
 def run(main):
@@ -320,12 +332,17 @@ def held(task):
             while waiting[0] < width * rounds:
                 await Bare()
             meter.stop()
+            if isinstance(meter, ResidentMeter):
+                # To cancel a million tasks takes longer than all before.
+                answer(meter.value, waiting[0])
+                os._exit(0)
             for task_ in tasks:
                 task_.cancel()
             await asyncio.wait(tasks)
             return waiting[0]
 
-        tracemalloc.start()
+        if isinstance(meter, HeapMeter):
+            tracemalloc.start()
         try:
             return run(main())
         finally:
@@ -375,9 +392,15 @@ CASES = {
     "make-and-run": make_and_run,
     "heap-waiting": held(waits),
     "heap-sleeping": held(sleeps),
+    "resident-waiting": held(waits),
+    "resident-sleeping": held(sleeps),
 }
 
-METERS = {"wall": Meter, "cpu": CpuMeter, "heap": HeapMeter}
+def answer(value, done):
+    print(json.dumps({"value": value, "done": done}), flush=True)
+
+
+METERS = {"wall": Meter, "cpu": CpuMeter, "heap": HeapMeter, "resident": ResidentMeter}
 
 print(json.dumps({"version": version, "cases": list(CASES)}), flush=True)
 for line in sys.stdin:
@@ -385,7 +408,6 @@ for line in sys.stdin:
     try:
         meter = METERS[request["measure"]]()
         done = CASES[request["case"]](request["width"], request["rounds"], meter)
-        answer = {"value": meter.value, "done": done}
+        answer(meter.value, done)
     except Exception as error:
-        answer = {"error": repr(error)}
-    print(json.dumps(answer), flush=True)
+        print(json.dumps({"error": repr(error)}), flush=True)

@@ -13,6 +13,8 @@ pub(crate) struct Figures {
     pub(crate) rounds: usize,
     pub(crate) runtimes: Vec<Runtime>,
     pub(crate) absent: Vec<Absent>,
+    #[serde(default)]
+    pub(crate) failures: Vec<Failure>,
     pub(crate) cases: Vec<CaseFigures>,
 }
 
@@ -37,6 +39,14 @@ pub(crate) struct Absent {
     pub(crate) why: String,
 }
 
+/// A runtime that takes part in a case and failed in it, so that it has no figure there.
+#[derive(Serialize, Deserialize)]
+pub(crate) struct Failure {
+    pub(crate) case: String,
+    pub(crate) runtime: String,
+    pub(crate) why: String,
+}
+
 #[derive(Serialize, Deserialize)]
 pub(crate) struct CaseFigures {
     pub(crate) id: String,
@@ -52,6 +62,7 @@ pub(crate) enum Unit {
     Nanoseconds,
     CpuNanoseconds,
     Bytes,
+    ResidentBytes,
     Allocations,
 }
 
@@ -97,6 +108,7 @@ impl CaseFigures {
             Measure::Wall => Unit::Nanoseconds,
             Measure::Cpu => Unit::CpuNanoseconds,
             Measure::HeapBytes => Unit::Bytes,
+            Measure::ResidentBytes => Unit::ResidentBytes,
             Measure::Allocations => Unit::Allocations,
         };
         let (id, title, operation) = (case.id.into(), case.title.into(), case.operation.into());
@@ -130,6 +142,7 @@ impl CaseFigures {
             Unit::Nanoseconds => "time",
             Unit::CpuNanoseconds => "CPU time",
             Unit::Bytes => "bytes of heap",
+            Unit::ResidentBytes => "resident bytes",
             Unit::Allocations => "allocations",
         };
         format!("{what} for each {}", self.operation)
@@ -139,6 +152,12 @@ impl CaseFigures {
 impl Figures {
     pub(crate) fn case(&self, id: &str) -> Option<&CaseFigures> {
         self.cases.iter().find(|case| case.id == id)
+    }
+
+    /// Why the runtime failed in the case, if it did.
+    pub(crate) fn failure(&self, case: &CaseFigures, runtime: &str) -> Option<&str> {
+        let failure = self.failures.iter().find(|failure| failure.case == case.id && failure.runtime == runtime)?;
+        Some(&failure.why)
     }
 
     /// The families that have figures, each with its cases.
@@ -181,13 +200,17 @@ pub(crate) const FAMILIES: &[Family] = &[
     },
     Family { title: "Timers", file: "timers", cases: &["timer-create-drop", "sleepers-100000", "timers-1000000"] },
     Family { title: "Wakes and runs", file: "runs", cases: &["foreign-wake", "run-ready", "make-and-run"] },
-    Family { title: "Memory", file: "memory", cases: &["heap-waiting", "heap-sleeping", "allocations-spawn"] },
+    Family {
+        title: "Memory",
+        file: "memory",
+        cases: &["heap-waiting", "heap-sleeping", "resident-waiting", "resident-sleeping", "allocations-spawn"],
+    },
 ];
 
 /// A number with its unit, as short as three digits allow.
 pub(crate) fn show(unit: Unit, value: f64) -> String {
     match unit {
-        Unit::Bytes => format!("{value:.0} B"),
+        Unit::Bytes | Unit::ResidentBytes => format!("{value:.0} B"),
         Unit::Allocations => format!("{value:.1}"),
         Unit::Nanoseconds | Unit::CpuNanoseconds => {
             let (value, unit) = match value {

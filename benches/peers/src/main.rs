@@ -1,4 +1,4 @@
-//! `onelane` beside other runtimes, doing the same work: time, CPU time, heap and allocations of an operation, and the targets.
+//! `onelane` beside other runtimes, doing the same work: time, CPU time, memory and allocations of an operation, and the targets.
 //!
 //! Measured are the cases of `onelane-cases`, round by round a sample of each runtime, so that what disturbs the machine disturbs
 //! all. Not measured: sockets and files, and any work of the tasks themselves. `--help` says how to use it,
@@ -7,23 +7,29 @@
 mod alloc;
 mod charts;
 mod figures;
+mod footprint;
 mod measure;
 mod options;
 mod python;
 mod report;
+mod resident;
 mod run;
 mod runtimes;
 mod targets;
 
 use figures::Figures;
+use footprint::Footprint;
 use options::{HELP, Options};
 use std::fs;
 use std::path::Path;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
+    if let Some(code) = resident::child() {
+        return code;
+    }
     match Options::parse(&mut lexopt::Parser::from_env()).and_then(|options| act(&options)) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(error) => {
             eprintln!("{error}");
             ExitCode::FAILURE
@@ -31,31 +37,32 @@ fn main() -> ExitCode {
     }
 }
 
-fn act(options: &Options) -> Result<(), String> {
+fn act(options: &Options) -> Result<ExitCode, String> {
     if options.help {
         print!("{HELP}");
-        return Ok(());
+        return Ok(ExitCode::SUCCESS);
     }
     if options.list {
-        return list(options);
+        return list(options).map(|()| ExitCode::SUCCESS);
     }
+    let footprint = Footprint::read();
     if options.render {
         let folder =
             options.folder().ok_or("--render makes table and charts of a whole run; leave the other options out")?;
         let text = fs::read_to_string(folder.join("figures.json"))
             .map_err(|error| format!("there are no figures in {}: {error}", folder.display()))?;
         let figures = serde_json::from_str(&text).map_err(|error| format!("figures.json cannot be read: {error}"))?;
-        return write(&figures, &folder);
+        return write(&figures, &footprint, &folder).map(|()| ExitCode::SUCCESS);
     }
     if cfg!(debug_assertions) {
         eprintln!("This is a debug build: its figures say nothing. Run it with --release.");
     }
     let figures = run::run(options)?;
-    print!("{}", report::text(&figures));
-    match options.folder() {
-        Some(folder) => write(&figures, &folder),
-        None => Ok(()),
+    print!("{}", report::text(&figures, &footprint));
+    if let Some(folder) = options.folder() {
+        write(&figures, &footprint, &folder)?;
     }
+    Ok(if figures.failures.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 fn list(options: &Options) -> Result<(), String> {
@@ -72,15 +79,15 @@ fn list(options: &Options) -> Result<(), String> {
     Ok(())
 }
 
-/// Figures, table and charts into the folder, and the table into its page if it has one.
-fn write(figures: &Figures, folder: &Path) -> Result<(), String> {
-    let table = report::markdown(figures);
+/// Figures, table and charts into the folder, and into its page, if it has one, the table and what is lost.
+fn write(figures: &Figures, footprint: &Result<Footprint, String>, folder: &Path) -> Result<(), String> {
+    let table = report::markdown(figures, footprint);
     let json = serde_json::to_string_pretty(figures).map_err(|error| error.to_string())? + "\n";
     let mut files = vec![("figures.json".to_owned(), json), ("table.md".to_owned(), table.clone())];
     files.extend(charts::all(figures));
-    let page = folder.join("README.md");
-    if let Some(page) = fs::read_to_string(&page).ok().and_then(|page| report::put_between_marks(&page, &table)) {
-        files.push(("README.md".to_owned(), page));
+    if let Ok(page) = fs::read_to_string(folder.join("README.md")) {
+        let page = report::put_between_marks(page, "table", &table);
+        files.push(("README.md".to_owned(), report::put_between_marks(page, "losses", &report::losses(figures))));
     }
     fs::create_dir_all(folder).map_err(|error| format!("{} cannot be made: {error}", folder.display()))?;
     for (name, text) in files {

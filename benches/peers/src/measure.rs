@@ -2,7 +2,9 @@
 
 use crate::alloc;
 use onelane_cases::{Case, Measure, Meter, Rounds, Size, Work};
+use std::any::Any;
 use std::cell::Cell;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, Instant};
 
 /// What the instruments say at a moment.
@@ -46,14 +48,14 @@ fn cpu_time() -> Duration {
 ///
 /// # Errors
 ///
-/// If the work says that it has done other than it was to do.
+/// If the work panics, or says that it has done other than it was to do.
 pub(crate) fn sample(case: &Case, work: Work, size: Size) -> Result<f64, String> {
     START.set(None);
     STOP.set(None);
     alloc::count(matches!(case.measure, Measure::HeapBytes | Measure::Allocations));
-    let done = work(size, METER);
+    let done = catch_unwind(AssertUnwindSafe(|| work(size, METER)));
     alloc::count(false);
-    check(done, size)?;
+    check(done.map_err(|payload| panicked(&*payload))?, size)?;
     let (Some(start), Some(stop)) = (START.take(), STOP.take()) else {
         return Err("it has not told the meter of its beginning and its end".into());
     };
@@ -62,7 +64,13 @@ pub(crate) fn sample(case: &Case, work: Work, size: Size) -> Result<f64, String>
         Measure::Cpu => (stop.cpu - start.cpu).as_nanos() as f64,
         Measure::HeapBytes => (stop.held - start.held) as f64,
         Measure::Allocations => (stop.allocations - start.allocations) as f64,
+        Measure::ResidentBytes => return Err("resident memory is measured in a process of its own".into()),
     })
+}
+
+fn panicked(payload: &(dyn Any + Send)) -> String {
+    let text = payload.downcast_ref::<String>().map(String::as_str).or(payload.downcast_ref::<&str>().copied());
+    format!("it panicked: {}", text.unwrap_or("it did not say why"))
 }
 
 /// No runtime wins by not doing the work.

@@ -17,7 +17,8 @@ Runs the same work on onelane and on other runtimes, and shows what an operation
     --list          what cases and runtimes there are
     --help          this
 
-Without options it takes some minutes, and writes figures.json, table.md, the charts and the table in README.md of docs/performance.
+Without options it takes a quarter of an hour, and writes figures.json, table.md, the charts and the tables in README.md of docs/performance.
+Who fails in a case is told of and has no figure there; the exit code is then 1.
 Give it a machine that does nothing else. PYTHON names the interpreter for asyncio and uvloop, if it is not python3.
 ";
 

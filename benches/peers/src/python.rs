@@ -74,6 +74,7 @@ impl Python {
             Measure::Wall => "wall",
             Measure::Cpu => "cpu",
             Measure::HeapBytes => "heap",
+            Measure::ResidentBytes => "resident",
             Measure::Allocations => return Err("it does not count allocations".into()),
         };
         let request = Request { case: case.id, measure, width: size.width, rounds: size.rounds };

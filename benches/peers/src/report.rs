@@ -1,11 +1,13 @@
 //! The figures as tables: one for the terminal, one for the documents.
 
-use crate::figures::{Figures, show, times};
+use crate::figures::{CaseFigures, Figures, show, times};
+use crate::footprint::Footprint;
+use crate::run::RESIDENT_ROUNDS;
 use crate::targets;
 use std::fmt::Write;
 
 /// The table for the terminal: each case, its runtimes from the cheapest to the dearest.
-pub(crate) fn text(figures: &Figures) -> String {
+pub(crate) fn text(figures: &Figures, footprint: &Result<Footprint, String>) -> String {
     let mut out = String::new();
     for case in figures.families().flat_map(|(_, cases)| cases) {
         let _ = writeln!(out, "{}: {} ({})", case.id, case.title, case.measured());
@@ -17,10 +19,17 @@ pub(crate) fn text(figures: &Figures) -> String {
         }
     }
     out.push_str("\nTargets\n");
-    for held in targets::hold(figures) {
+    for held in targets::hold(figures, footprint) {
         let Some(measured) = held.measured else { continue };
-        let verdict = if held.met == Some(true) { "met" } else { "NOT MET" };
-        let _ = writeln!(out, "    {:<18} {:<52} {measured:<28} {verdict}", held.case, held.wanted);
+        let verdict = match held.met {
+            Some(true) => "met",
+            Some(false) => "NOT MET",
+            None => "not measured",
+        };
+        let _ = writeln!(out, "    {:<18} {:<60} {measured:<28} {verdict}", held.case, held.wanted);
+    }
+    for failure in &figures.failures {
+        let _ = writeln!(out, "\nFAILED: {} in {}: {}", failure.runtime, failure.case, failure.why);
     }
     for absent in &figures.absent {
         let _ = writeln!(out, "\n{} was not measured: {}", absent.id, absent.why);
@@ -29,16 +38,17 @@ pub(crate) fn text(figures: &Figures) -> String {
 }
 
 /// The tables for the documents: one a family, a row for each runtime, then the targets, then what the runtimes are.
-pub(crate) fn markdown(figures: &Figures) -> String {
+pub(crate) fn markdown(figures: &Figures, footprint: &Result<Footprint, String>) -> String {
     let mut out = String::new();
     let machine = &figures.machine;
     let _ = writeln!(
         out,
-        "Medians of {} rounds{}. {}; {}; {}; {}.\n\nA cell: the median, how many times `onelane`'s it is, and half of the range in which the \
+        "Medians of {} rounds{}, {} for resident memory. {}; {}; {}; {}.\n\nA cell: the median, how many times `onelane`'s it is, and half of the range in which the \
          middle half of the samples lies, in per cent of the median. A dash: the runtime does not have what the case asks for, or does not \
-         take part in it; the notes below say why.",
+         take part in it; the notes below say why. A number alone: it failed, the note with that number says how.",
         figures.rounds,
         if figures.quick { " of a quick look, with small sizes" } else { "" },
+        figures.rounds.min(RESIDENT_ROUNDS),
         machine.processor,
         machine.system,
         machine.compiler,
@@ -51,10 +61,15 @@ pub(crate) fn markdown(figures: &Figures) -> String {
         }
         let heads: Vec<String> = cases.iter().map(|case| format!("`{}`", case.id)).collect();
         let _ = writeln!(out, "\n| runtime | {} |\n| --- |{}", heads.join(" | "), " ---: |".repeat(cases.len()));
+        let mut notes = Vec::new();
         for runtime in &figures.runtimes {
             let cells: Vec<Option<String>> = cases
                 .iter()
                 .map(|case| {
+                    if let Some(why) = figures.failure(case, &runtime.id) {
+                        notes.push(format!("`{}` of {} failed: {why}", case.id, runtime.id));
+                        return Some(format!("<sup>{}</sup>", notes.len()));
+                    }
                     let figure = case.of(&runtime.id)?;
                     let ratio = case.ratio(figure).map_or_else(|| "-".into(), times);
                     Some(format!("{}<br>{ratio} ±{:.1} %", show(case.unit, figure.median()), figure.spread() * 50.0))
@@ -67,9 +82,12 @@ pub(crate) fn markdown(figures: &Figures) -> String {
             let name = if runtime.id == "onelane" { "**onelane**" } else { &runtime.id };
             let _ = writeln!(out, "| {name} | {} |", cells.join(" | "));
         }
+        for (number, note) in notes.iter().enumerate() {
+            let _ = writeln!(out, "\n<sup>{}</sup> {note}", number + 1);
+        }
     }
     out.push_str("\n### Targets\n\n| case | wanted | measured | |\n| --- | --- | ---: | --- |\n");
-    for held in targets::hold(figures) {
+    for held in targets::hold(figures, footprint) {
         let verdict = match held.met {
             Some(true) => "met",
             Some(false) => "**not met**",
@@ -88,12 +106,95 @@ pub(crate) fn markdown(figures: &Figures) -> String {
     out
 }
 
-/// What stands between the marks is replaced.
-pub(crate) const MARKS: (&str, &str) = ("<!-- table -->\n", "<!-- /table -->");
+/// What lies closer to ours than this is not told apart from it.
+const CLEARLY: f64 = 0.95;
 
-/// The page with the table put between its marks; `None` if it has no marks.
-pub(crate) fn put_between_marks(page: &str, table: &str) -> Option<String> {
-    let (before, rest) = page.split_once(MARKS.0)?;
-    let (_, after) = rest.split_once(MARKS.1)?;
-    Some(format!("{before}{}\n{table}\n{}{after}", MARKS.0, MARKS.1))
+/// The cases in which another runtime takes clearly less than `onelane`, and which. The floor is no runtime.
+pub(crate) fn losses(figures: &Figures) -> String {
+    let mut out = String::from("| case | cheaper there |\n| --- | --- |\n");
+    for case in figures.families().flat_map(|(_, cases)| cases) {
+        let cheaper = |(runtime, ratio): (&str, f64)| format!("{runtime} {}", times(ratio));
+        let cheaper: Vec<String> = losses_in(case).into_iter().map(cheaper).collect();
+        if !cheaper.is_empty() {
+            let _ = writeln!(out, "| `{}` | {} |", case.id, cheaper.join(", "));
+        }
+    }
+    let _ = writeln!(out, "\nHow many times `onelane`'s median theirs is, where that is below {}.", times(CLEARLY));
+    out
+}
+
+/// From the cheapest.
+fn losses_in(case: &CaseFigures) -> Vec<(&str, f64)> {
+    let ranking = case.ranking().into_iter().filter(|figure| figure.runtime != "floor");
+    let ratios = ranking.filter_map(|figure| Some((figure.runtime.as_str(), case.ratio(figure)?)));
+    ratios.filter(|(_, ratio)| *ratio < CLEARLY).collect()
+}
+
+/// The page with the text put between the marks of that name; as it was if it has no such marks.
+pub(crate) fn put_between_marks(page: String, name: &str, text: &str) -> String {
+    let (begin, end) = (format!("<!-- {name} -->\n"), format!("<!-- /{name} -->"));
+    let parts = page.split_once(&begin).and_then(|(before, rest)| Some((before, rest.split_once(&end)?.1)));
+    match parts {
+        Some((before, after)) => format!("{before}{begin}\n{text}\n{end}{after}"),
+        None => page,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::figures::{Failure, Figure, Machine, Runtime};
+    use onelane_cases::find;
+
+    fn figures() -> Figures {
+        let case = find("spawn-1").unwrap();
+        let mut spawns = CaseFigures::new(case);
+        for (runtime, median) in [("floor", 1.0), ("onelane", 10.0), ("smol", 9.8), ("tokio", 8.0)] {
+            let mut figure = Figure::new(runtime, case.least(true));
+            figure.samples.push(median);
+            spawns.results.push(figure);
+        }
+        let runtime = |id: &str| Runtime { id: id.into(), version: String::new(), note: String::new() };
+        Figures {
+            machine: Machine {
+                processor: String::new(),
+                system: String::new(),
+                compiler: String::new(),
+                pinned: String::new(),
+            },
+            quick: true,
+            rounds: 1,
+            runtimes: ["onelane", "smol", "tokio", "monoio"].map(runtime).into(),
+            absent: Vec::new(),
+            failures: vec![Failure { case: "spawn-1".into(), runtime: "monoio".into(), why: "it stumbled".into() }],
+            cases: vec![spawns],
+        }
+    }
+
+    #[test]
+    fn who_failed_has_a_note_in_place_of_a_figure() {
+        let footprint = Err("no footprint was taken".into());
+        let table = markdown(&figures(), &footprint);
+        for line in [
+            "| monoio | <sup>1</sup> |",
+            "<sup>1</sup> `spawn-1` of monoio failed: it stumbled",
+            "| `footprint` | cold build, packages, binary | no footprint was taken | not measured |",
+        ] {
+            assert!(table.lines().any(|found| found == line), "{line} is not in\n{table}");
+        }
+        let text = text(&figures(), &footprint);
+        assert!(text.contains("\nFAILED: monoio in spawn-1: it stumbled\n"), "{text}");
+    }
+
+    #[test]
+    fn losses_are_runtimes_that_take_clearly_less() {
+        assert!(losses(&figures()).contains("| `spawn-1` | tokio 0.80× |\n"), "{}", losses(&figures()));
+    }
+
+    #[test]
+    fn text_is_put_between_its_marks() {
+        let page = || "a\n<!-- losses -->\nold\n<!-- /losses -->\nb".to_owned();
+        assert_eq!(put_between_marks(page(), "losses", "new"), "a\n<!-- losses -->\n\nnew\n<!-- /losses -->\nb");
+        assert_eq!(put_between_marks(page(), "table", "new"), page());
+    }
 }

@@ -1,11 +1,11 @@
 //! A run: who takes part, and round by round a sample of each.
 
-use crate::figures::{Absent, CaseFigures, Figure, Figures, Machine, Runtime};
+use crate::figures::{Absent, CaseFigures, Failure, Figure, Figures, Machine, Runtime};
 use crate::options::Options;
 use crate::python::Python;
-use crate::{measure, runtimes};
+use crate::{measure, resident, runtimes};
 use indicatif::{ProgressBar, ProgressStyle};
-use onelane_cases::{CASES, Case, Size, Work, Works};
+use onelane_cases::{CASES, Case, Measure, Size, Work, Works};
 use std::process::Command;
 use std::time::Duration;
 
@@ -40,12 +40,18 @@ impl Participant {
     /// What an operation took in one run of the case.
     fn sample(&mut self, case: &Case, size: Size) -> Result<f64, String> {
         let work = self.work(case);
-        let result = match (&mut self.place, work) {
-            (Place::Child(python), _) => python.sample(case, size),
+        match (&mut self.place, work) {
+            (Place::Child(_), _) if is_resident(case) => Python::start(self.id)?.sample(case, size),
+            (Place::Child(python), _) => python.sample(case, size).inspect_err(|_| {
+                // It may have died of it, and has other cases to do.
+                if let Ok(fresh) = Python::start(self.id) {
+                    *python = fresh;
+                }
+            }),
+            (Place::Here(_), Some(_)) if is_resident(case) => resident::sample(self.id, case, size),
             (Place::Here(_), Some(work)) => measure::sample(case, work, size),
             (Place::Here(_), None) => Err("it does not have this case".into()),
-        };
-        result.map_err(|error| format!("{} in {}: {error}", self.id, case.id))
+        }
     }
 }
 
@@ -67,7 +73,8 @@ pub(crate) fn participants(options: &Options) -> Result<(Vec<Participant>, Vec<A
         (
             "asyncio",
             "CPython's, in a child process, by its own clock; memory as `tracemalloc` sees it. A task that wakes itself is one that \
-             yields bare, a waker is a future, a timer is `call_later`; the cases of a million are left out, they take minutes.",
+             yields bare, a waker is a future, a timer is `call_later`; of the cases of a million only those of resident memory \
+             are done, the others take minutes.",
         ),
         ("uvloop", "The same program on uvloop's loop."),
     ] {
@@ -98,58 +105,142 @@ fn version(package: &str) -> String {
     after.and_then(|after| after.split('"').next()).unwrap_or("of an unknown version").into()
 }
 
-/// Measures all that was asked for.
+/// The samples of each figure, beside the warm-up.
+#[derive(Clone, Copy)]
+struct Plan {
+    quick: bool,
+    rounds: usize,
+    /// So long a sample is to last.
+    target: Duration,
+}
+
+impl Plan {
+    fn new(options: &Options) -> Self {
+        let (rounds, milliseconds) = if options.quick { (3, 3) } else { (11, 35) };
+        Plan {
+            quick: options.quick,
+            rounds: options.rounds.unwrap_or(rounds),
+            target: Duration::from_millis(milliseconds),
+        }
+    }
+
+    fn rounds(self, case: &Case) -> usize {
+        if is_resident(case) { self.rounds.min(RESIDENT_ROUNDS) } else { self.rounds }
+    }
+
+    /// A sample in a process of its own needs no warm-up, and gains nothing by one.
+    fn warm_ups(self, case: &Case) -> usize {
+        usize::from(!is_resident(case))
+    }
+}
+
+/// Resident bytes hardly differ from sample to sample.
+pub(crate) const RESIDENT_ROUNDS: usize = 3;
+
+fn is_resident(case: &Case) -> bool {
+    case.measure == Measure::ResidentBytes
+}
+
+/// Measures all that was asked for. What fails stands in the figures, and the rest is measured all the same.
+///
+/// # Errors
+///
+/// If what was asked for does not exist.
 pub(crate) fn run(options: &Options) -> Result<Figures, String> {
     let pinned = measure::pin();
-    let (mut participants, absent) = participants(options)?;
-    let rounds = options.rounds.unwrap_or(if options.quick { 3 } else { 11 });
-    let target = Duration::from_millis(if options.quick { 3 } else { 35 });
-    let cases: Vec<&Case> = CASES.iter().filter(|case| options.wants_case(case.id)).collect();
+    let (mut participants, mut absent) = participants(options)?;
+    let plan = Plan::new(options);
+    let mut cases: Vec<&Case> = CASES.iter().filter(|case| options.wants_case(case.id)).collect();
+    if let Err(why) = resident::bytes() {
+        let (left_out, rest) = cases.into_iter().partition(|case| is_resident(case));
+        cases = rest;
+        absent.extend(Vec::into_iter(left_out).map(|case| Absent { id: case.id.into(), why: why.clone() }));
+    }
 
-    let pairs: usize = cases.iter().map(|case| participants.iter().filter(|who| who.has(case)).count()).sum();
-    let progress = ProgressBar::new((pairs * (rounds + 1)) as u64);
+    let samples = |case: &&Case| {
+        let takers = participants.iter().filter(|who| who.has(case)).count();
+        takers * (plan.warm_ups(case) + plan.rounds(case))
+    };
+    let progress = ProgressBar::new(cases.iter().map(samples).sum::<usize>() as u64);
     let style = ProgressStyle::with_template("{bar:40} {percent:>3} %  {elapsed} of {duration}  {msg}");
     progress.set_style(style.map_err(|error| error.to_string())?);
 
     let mut figures = Figures {
         machine: machine(pinned),
         quick: options.quick,
-        rounds,
+        rounds: plan.rounds,
         runtimes: participants
             .iter()
             .map(|who| Runtime { id: who.id.into(), version: who.version.clone(), note: who.note.into() })
             .collect(),
         absent,
+        failures: Vec::new(),
         cases: Vec::new(),
     };
     for case in cases {
         if progress.is_hidden() {
             eprintln!("{}", case.id);
         }
-        let mut results = CaseFigures::new(case);
-        let mut sizes = Vec::new();
-        // The warm-up, in which each finds how large its samples have to be.
-        for (number, who) in participants.iter_mut().enumerate().filter(|(_, who)| who.has(case)) {
-            progress.set_message(format!("{}: {} warms up", case.id, who.id));
-            let size = measure::calibrate(case, options.quick, target, |size| who.sample(case, size))?;
-            results.results.push(Figure::new(who.id, size));
-            sizes.push((number, size));
-            progress.inc(1);
-        }
-        for _ in 0..rounds {
-            for ((number, size), figure) in sizes.iter().zip(&mut results.results) {
-                let who = &mut participants[*number];
-                progress.set_message(format!("{}: {}", case.id, who.id));
-                figure.samples.push(who.sample(case, *size)? / size.operations() as f64);
-                progress.inc(1);
-            }
-        }
-        if !results.results.is_empty() {
+        let (results, failures) = measure_case(case, plan, &mut participants, &progress);
+        if !results.results.is_empty() || !failures.is_empty() {
             figures.cases.push(results);
         }
+        figures.failures.extend(failures);
     }
     progress.finish_and_clear();
     Ok(figures)
+}
+
+/// Round by round a sample of each who has the case. Who fails once is left out.
+fn measure_case(
+    case: &Case,
+    plan: Plan,
+    participants: &mut [Participant],
+    progress: &ProgressBar,
+) -> (CaseFigures, Vec<Failure>) {
+    let mut failures = Vec::new();
+    let mut fail = |who: &Participant, why: String, samples_left: usize| {
+        progress.suspend(|| eprintln!("{} in {}: {why}", who.id, case.id));
+        progress.inc(samples_left as u64);
+        failures.push(Failure { case: case.id.into(), runtime: who.id.into(), why });
+    };
+    let (rounds, warm_ups) = (plan.rounds(case), plan.warm_ups(case));
+    let mut takers = Vec::new();
+    for (number, who) in participants.iter_mut().enumerate().filter(|(_, who)| who.has(case)) {
+        let size = if warm_ups == 0 {
+            Ok(case.least(plan.quick))
+        } else {
+            progress.set_message(format!("{}: {} warms up", case.id, who.id));
+            measure::calibrate(case, plan.quick, plan.target, |size| who.sample(case, size))
+        };
+        match size {
+            Ok(size) => {
+                takers.push((number, size, Figure::new(who.id, size)));
+                progress.inc(warm_ups as u64);
+            }
+            Err(why) => fail(who, why, warm_ups + rounds),
+        }
+    }
+    for round in 0..rounds {
+        takers.retain_mut(|(number, size, figure)| {
+            let who = &mut participants[*number];
+            progress.set_message(format!("{}: {}", case.id, who.id));
+            match who.sample(case, *size) {
+                Ok(value) => {
+                    figure.samples.push(value / size.operations() as f64);
+                    progress.inc(1);
+                    true
+                }
+                Err(why) => {
+                    fail(who, why, rounds - round);
+                    false
+                }
+            }
+        });
+    }
+    let mut results = CaseFigures::new(case);
+    results.results = takers.into_iter().map(|(_, _, figure)| figure).collect();
+    (results, failures)
 }
 
 /// What it runs on, as far as it can be known.
@@ -168,5 +259,66 @@ fn machine(pinned: String) -> Machine {
         system: first_line("uname", &["-srm"]).unwrap_or_else(|| unknown("system")),
         compiler: first_line("rustc", &["--version"]).unwrap_or_else(|| unknown("compiler")),
         pinned,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use onelane_cases::find;
+
+    fn participant(id: &'static str, work: Work) -> Participant {
+        let place = Place::Here(vec![("yield-1", work)]);
+        Participant { id, version: String::new(), note: "", place }
+    }
+
+    #[test]
+    fn who_fails_is_told_of_and_the_others_are_measured() {
+        let mut participants = [
+            participant("lazy", |size, meter| {
+                (meter.start)();
+                (meter.stop)();
+                size.operations() - 1
+            }),
+            participant("sound", |size, meter| {
+                (meter.start)();
+                (meter.stop)();
+                size.operations()
+            }),
+            participant("panics", |_, _| panic!("no fuel")),
+            participant("has no meter", |size, _| size.operations()),
+        ];
+        let plan = Plan { quick: true, rounds: 2, target: Duration::ZERO };
+        let case = find("yield-1").unwrap();
+        let (results, failures) = measure_case(case, plan, &mut participants, &ProgressBar::hidden());
+        let measured: Vec<_> = results.results.iter().map(|figure| (&*figure.runtime, figure.samples.len())).collect();
+        assert_eq!(measured, [("sound", 2)]);
+        let failures: Vec<_> = failures.iter().map(|failure| (&*failure.runtime, &*failure.why)).collect();
+        assert_eq!(
+            failures,
+            [
+                ("lazy", "it has done 99 operations where 100 were to be done"),
+                ("panics", "it panicked: no fuel"),
+                ("has no meter", "it has not told the meter of its beginning and its end"),
+            ]
+        );
+    }
+
+    #[test]
+    fn who_fails_in_a_later_round_has_no_figure() {
+        thread_local! {
+            static RUNS: std::cell::Cell<u32> = const { std::cell::Cell::new(0) };
+        }
+        let mut participants = [participant("tired", |size, meter| {
+            (meter.start)();
+            (meter.stop)();
+            RUNS.set(RUNS.get() + 1);
+            if RUNS.get() < 3 { size.operations() } else { 0 }
+        })];
+        let case = Case { rounds: onelane_cases::Rounds::Exactly(1), ..*find("yield-1").unwrap() };
+        let plan = Plan { quick: true, rounds: 9, target: Duration::ZERO };
+        let (results, failures) = measure_case(&case, plan, &mut participants, &ProgressBar::hidden());
+        assert!(results.results.is_empty());
+        assert_eq!((failures.len(), RUNS.get()), (1, 3));
     }
 }

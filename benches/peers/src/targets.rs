@@ -1,6 +1,7 @@
-//! What `onelane` has set itself, held against the figures of a run. Build time, packages and size are measured elsewhere.
+//! What `onelane` has set itself, held against the figures of a run, and against those of the footprint, which are measured elsewhere.
 
 use crate::figures::{Figures, times};
+use crate::footprint::Footprint;
 
 /// A bound on the ratio of two medians.
 #[derive(Clone, Copy)]
@@ -68,7 +69,8 @@ const TARGETS: &[Target] = &[
     target("timer-create-drop", AtLeast(2.0), "tokio's best", TOKIO),
     target("timer-create-drop", AtLeast(2.0), "async-io", SMOL),
     target("sleepers-100000", AtMost(0.5), "tokio's best", TOKIO),
-    target("heap-waiting", AtMost(0.5), "tokio's best", TOKIO),
+    target("heap-waiting", AtMost(0.5), "tokio's best, as asked of the allocator", TOKIO),
+    target("resident-waiting", AtMost(0.5), "tokio's best, as the system sees it", TOKIO),
     target("foreign-wake", AtMost(1.0), "tokio's best", TOKIO),
     own("yield-1000000", AtMost(4.0), "yield-1000"),
     own("yield-1-timer", AtMost(1.2), "yield-1"),
@@ -76,6 +78,37 @@ const TARGETS: &[Target] = &[
     target("yield-1000", AtLeast(200.0), "asyncio", &["asyncio"]),
     target("spawn-1", AtLeast(100.0), "asyncio", &["asyncio"]),
     target("spawn-1000", AtLeast(100.0), "asyncio", &["asyncio"]),
+];
+
+/// One on the program that `benches/footprint` builds.
+struct FootprintTarget {
+    figure: &'static str,
+    wanted: &'static str,
+    bound: Bound,
+    /// The others, of whom the best counts. If there are none, the bound is on our own figure.
+    others: &'static [&'static str],
+}
+
+const FOOTPRINT_TARGETS: &[FootprintTarget] = &[
+    FootprintTarget {
+        figure: "debug_seconds",
+        wanted: "cold build, debug: at most a third of tokio's time",
+        bound: AtMost(1.0 / 3.0),
+        others: &["tokio"],
+    },
+    FootprintTarget {
+        figure: "release_seconds",
+        wanted: "cold build, release: at most a third of tokio's time",
+        bound: AtMost(1.0 / 3.0),
+        others: &["tokio"],
+    },
+    FootprintTarget { figure: "packages", wanted: "at most 3 packages", bound: AtMost(3.0), others: &[] },
+    FootprintTarget {
+        figure: "binary_bytes",
+        wanted: "the smallest binary: at most 1.00× the smallest other",
+        bound: AtMost(1.0),
+        others: &["tokio", "smol"],
+    },
 ];
 
 /// A target beside what was measured.
@@ -94,25 +127,94 @@ impl Target {
             let medians = self.others.iter().filter_map(|other| Some((*other, case.median(other)?)));
             medians.min_by(|a, b| a.1.total_cmp(&b.1))
         });
-        let measured = ours.zip(other).map(|(ours, (who, other))| match self.bound {
-            AtMost(_) => (who, ours / other),
-            AtLeast(_) => (who, other / ours),
-        });
+        let measured = ours.zip(other).map(|(ours, (who, other))| (who, self.bound.ratio(ours, other)));
         let wanted = match self.bound {
             AtMost(bound) => format!("at most {} {}", times(bound), self.than),
             AtLeast(bound) => format!("at least {} faster than {}", times(bound), self.than),
         };
-        let met = measured.map(|(_, ratio)| match self.bound {
-            AtMost(bound) => ratio <= bound,
-            AtLeast(bound) => ratio >= bound,
-        });
-        let named =
-            |(who, ratio)| if self.others.len() > 1 { format!("{} ({who})", times(ratio)) } else { times(ratio) };
+        let met = measured.map(|(_, ratio)| self.bound.holds(ratio));
+        let named = |(who, ratio)| named(ratio, who, self.others);
         Held { case: self.case, wanted, measured: measured.map(named), met }
     }
 }
 
-/// All targets.
-pub(crate) fn hold(figures: &Figures) -> Vec<Held> {
-    TARGETS.iter().map(|target| target.hold(figures)).collect()
+impl FootprintTarget {
+    fn hold(&self, footprint: &Footprint) -> Held {
+        let ours = footprint.of("onelane", self.figure);
+        let measured = if self.others.is_empty() {
+            ours.map(|ours| (ours, ours.to_string()))
+        } else {
+            let others = self.others.iter().filter_map(|other| Some((*other, footprint.of(other, self.figure)?)));
+            ours.zip(others.min_by(|a, b| a.1.total_cmp(&b.1))).map(|(ours, (who, other))| {
+                let ratio = self.bound.ratio(ours, other);
+                (ratio, named(ratio, who, self.others))
+            })
+        };
+        let met = measured.as_ref().map(|(value, _)| self.bound.holds(*value));
+        Held { case: FOOTPRINT, wanted: self.wanted.into(), measured: measured.map(|(_, text)| text), met }
+    }
+}
+
+impl Bound {
+    fn ratio(self, ours: f64, other: f64) -> f64 {
+        match self {
+            AtMost(_) => ours / other,
+            AtLeast(_) => other / ours,
+        }
+    }
+
+    fn holds(self, value: f64) -> bool {
+        match self {
+            AtMost(bound) => value <= bound,
+            AtLeast(bound) => value >= bound,
+        }
+    }
+}
+
+/// The ratio, and if there were several to compare with, with whom.
+fn named(ratio: f64, who: &str, others: &[&str]) -> String {
+    if others.len() > 1 { format!("{} ({who})", times(ratio)) } else { times(ratio) }
+}
+
+const FOOTPRINT: &str = "footprint";
+
+/// All targets. If there is no footprint, one line says why.
+pub(crate) fn hold(figures: &Figures, footprint: &Result<Footprint, String>) -> Vec<Held> {
+    let mut held: Vec<Held> = TARGETS.iter().map(|target| target.hold(figures)).collect();
+    match footprint {
+        Ok(footprint) => held.extend(FOOTPRINT_TARGETS.iter().map(|target| target.hold(footprint))),
+        Err(why) => {
+            let wanted = "cold build, packages, binary".into();
+            held.push(Held { case: FOOTPRINT, wanted, measured: Some(why.clone()), met: None });
+        }
+    }
+    held
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn footprint_is_held_against_its_targets() {
+        let text = r#"{ "rounds": 3, "programs": [
+            { "name": "onelane", "medians": { "debug_seconds": 1.0, "packages": 3, "binary_bytes": 500.0 } },
+            { "name": "tokio", "medians": { "debug_seconds": 2.0, "packages": 2, "binary_bytes": 400.0 } },
+            { "name": "smol", "medians": { "debug_seconds": 9.0, "packages": 33, "binary_bytes": 600.0 } }
+        ] }"#;
+        let footprint = Footprint::parse(text).unwrap();
+        let held = FOOTPRINT_TARGETS.iter().map(|target| target.hold(&footprint));
+        let held: Vec<_> = held.map(|held| (held.measured, held.met)).collect();
+        let said = |text: &str, met| (Some(text.to_owned()), Some(met));
+        assert_eq!(held, [said("0.50×", false), (None, None), said("3", true), said("1.25× (tokio)", false)]);
+    }
+
+    #[test]
+    fn targets_name_cases_that_there_are() {
+        for target in TARGETS {
+            for case in [Some(target.case), target.case_of_other].into_iter().flatten() {
+                assert!(onelane_cases::find(case).is_some(), "{case}");
+            }
+        }
+    }
 }

@@ -9,13 +9,16 @@ use onelane_cases::{Work, basics, channels, foreign_wakes, gathers, oneshots, ow
 use std::time::Duration;
 
 /// Why it cannot be measured here, if it cannot.
-pub(super) fn peer() -> Result<Peer, String> {
+pub(super) fn try_it() -> Result<(), String> {
     let tried = std::panic::catch_unwind(|| make().map(|executor| executor.run(async { 1 })));
     match tried {
-        Ok(Ok(_)) => {}
-        Ok(Err(error)) => return Err(format!("it cannot start here: {error}")),
-        Err(_) => return Err("it panics at its start here".into()),
+        Ok(Ok(_)) => Ok(()),
+        Ok(Err(error)) => Err(format!("it cannot start here: {error}")),
+        Err(_) => Err("it panics at its start here".into()),
     }
+}
+
+pub(super) fn peer() -> Peer {
     let all = [
         basics::<Glommio>(),
         own_yields::<Glommio>(),
@@ -30,7 +33,7 @@ pub(super) fn peer() -> Result<Peer, String> {
     .concat();
     // A million timers in a task are as many wakers, and it counts a task's wakers in 16 bits.
     let counted = |(id, _): &(&str, Work)| *id != "timers-1000000";
-    Ok(Peer::of(
+    Peer::of(
         "glommio",
         "glommio",
         "`LocalExecutor`, unbound, io_uring. It reads the clock for each queue that it runs, looks for preemption, keeps \
@@ -38,7 +41,7 @@ pub(super) fn peer() -> Result<Peer, String> {
          `futures::future::join_all` over spawned tasks for gathers. A spawned task runs at once. A \
          task has at most 32,767 wakers, too few for a million timers.",
         all.into_iter().filter(counted).collect(),
-    ))
+    )
 }
 
 fn make() -> glommio::Result<LocalExecutor, ()> {

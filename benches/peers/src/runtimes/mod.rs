@@ -12,7 +12,7 @@ mod monoio;
 mod smol;
 mod tokio;
 
-use onelane_cases::{Floor, Onelane, Works};
+use onelane_cases::{Floor, Onelane, Work, Works};
 
 /// A runtime in this process.
 #[derive(Clone, Debug)]
@@ -35,6 +35,30 @@ impl Peer {
 
 /// All runtimes of this process that this machine can run, and of the others why it cannot.
 pub(crate) fn all() -> (Vec<Peer>, Vec<(&'static str, String)>) {
+    let mut peers = everywhere();
+    let mut absent = Vec::new();
+    #[cfg(target_os = "linux")]
+    match glommio::try_it() {
+        Ok(()) => peers.push(glommio::peer()),
+        Err(why) => absent.push(("glommio", why)),
+    }
+    #[cfg(not(target_os = "linux"))]
+    absent.push(("glommio", "it runs on Linux alone".into()));
+    (peers, absent)
+}
+
+/// The work of a runtime that this machine can run, without having started any.
+pub(crate) fn work(runtime: &str, case: &str) -> Option<Work> {
+    #[cfg_attr(not(target_os = "linux"), expect(unused_mut))]
+    let mut peers = everywhere();
+    #[cfg(target_os = "linux")]
+    peers.push(glommio::peer());
+    let works = peers.into_iter().find(|peer| peer.id == runtime)?.works;
+    works.into_iter().find(|(id, _)| *id == case).map(|(_, work)| work)
+}
+
+/// The runtimes that any machine can run.
+fn everywhere() -> Vec<Peer> {
     let mut peers = vec![
         Peer {
             id: "floor",
@@ -61,15 +85,7 @@ pub(crate) fn all() -> (Vec<Peer>, Vec<(&'static str, String)>) {
         compio::peer(),
         embassy::peer(),
     ]);
-    let mut absent = Vec::new();
-    #[cfg(target_os = "linux")]
-    match glommio::peer() {
-        Ok(peer) => peers.push(peer),
-        Err(why) => absent.push(("glommio", why)),
-    }
-    #[cfg(not(target_os = "linux"))]
-    absent.push(("glommio", "it runs on Linux alone".into()));
-    (peers, absent)
+    peers
 }
 
 #[cfg(test)]

@@ -1,0 +1,39 @@
+//! What `benches/footprint` has measured: build time, packages, size. Here it is only read, from the file that stands beside our figures.
+
+use serde::Deserialize;
+use std::collections::HashMap;
+use std::fs;
+
+const FILE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/performance/footprint.json");
+
+#[derive(Deserialize)]
+pub(crate) struct Footprint {
+    programs: Vec<Program>,
+}
+
+#[derive(Deserialize)]
+struct Program {
+    name: String,
+    medians: HashMap<String, f64>,
+}
+
+impl Footprint {
+    /// # Errors
+    ///
+    /// If the file is missing or has another form, and how to get it.
+    pub(crate) fn read() -> Result<Self, String> {
+        let cure = "`cargo run --release --manifest-path benches/footprint/Cargo.toml` writes it";
+        let text = fs::read_to_string(FILE).map_err(|error| format!("no `footprint.json` ({error}); {cure}"))?;
+        Footprint::parse(&text).map_err(|error| format!("`footprint.json` cannot be read ({error}); {cure}"))
+    }
+
+    pub(crate) fn parse(text: &str) -> Result<Self, String> {
+        serde_json::from_str(text).map_err(|error| error.to_string())
+    }
+
+    /// A figure of the program that uses this runtime.
+    pub(crate) fn of(&self, runtime: &str, figure: &str) -> Option<f64> {
+        let program = self.programs.iter().find(|program| program.name == runtime)?;
+        program.medians.get(figure).copied()
+    }
+}
