@@ -51,7 +51,9 @@ struct Inside {
 
 impl Inside {
     fn contains(&self, number: u64) -> bool {
-        self.numbers.iter().any(|&range| contains(range, number))
+        // They stand in the order of their numbers.
+        let behind = self.numbers.partition_point(|&(_, last)| last < number);
+        self.numbers.get(behind).is_some_and(|&(before, _)| before < number)
     }
 
     /// Ranges of which nothing is left go. Done when there are twice as many as were left, so it costs each little.
@@ -93,10 +95,6 @@ impl Inside {
             self.prune(kernel);
         }
     }
-}
-
-fn contains((before, last): (u64, u64), number: u64) -> bool {
-    before < number && number <= last
 }
 
 impl Interruption {

@@ -10,8 +10,12 @@ use std::time::{Duration, Instant};
 /// Waits for `duration`, counted from this call (TIME-1). Never shorter (TIME-2); a duration that reaches beyond what the clock
 /// can count, 584 years, never ends.
 ///
-/// It always lets others go first: with a duration of zero, or when the moment has passed by the time it is awaited, it is
-/// [`yield_now`](crate::yield_now()).
+/// It always lets others go first: with a duration of zero, or when the loop has seen the moment pass by the time it is awaited,
+/// it is [`yield_now`](crate::yield_now()).
+///
+/// How late it can be on a real clock: as late as the system wakes a thread, and as the steps of other tasks take. A busy loop
+/// looks at the clock once a microsecond or so, and not in each turn. When many timers are due close to each other, they share
+/// wake-ups a quarter of a millisecond apart.
 ///
 /// Cancel safety: nothing is lost; dropping it takes the timer out.
 ///

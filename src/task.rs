@@ -246,7 +246,7 @@ impl<T: 'static> Task<T> {
     ///
     /// # Cost
     ///
-    /// One allocation, and one more if several wait for the task.
+    /// One allocation.
     ///
     /// # Examples
     ///

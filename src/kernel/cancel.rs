@@ -217,7 +217,7 @@ fn enter_links(links: Vec<AnyTask>, from: &AnyTask, stack: &mut Vec<Visit>) {
 
 // What `Header::visited` says: the number of the spread, doubled, and whether the way still leads through the task.
 
-const LAST_SPREAD: u32 = u32::MAX / 2;
+pub(super) const LAST_SPREAD: u32 = u32::MAX / 2;
 
 fn on_the_way(spread: u32) -> u32 {
     spread * 2 + 1

@@ -75,7 +75,7 @@ pub(crate) fn with_loop_of<R>(task: Token, act: impl FnOnce(&Kernel) -> R) -> Op
 
 #[cold]
 fn find_by(is_it: &dyn Fn(&Entry) -> bool) -> Option<Rc<Kernel>> {
-    LOOPS.with(|loops| loops.borrow().iter().find(|entry| is_it(entry)).and_then(|entry| entry.kernel.upgrade()))
+    LOOPS.with(|loops| loops.borrow().iter().rfind(|entry| is_it(entry)).and_then(|entry| entry.kernel.upgrade()))
 }
 
 /// Until the guard is dropped, `kernel` is the loop that runs on this thread. Guards nest.

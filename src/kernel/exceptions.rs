@@ -85,7 +85,7 @@ pub(crate) fn remove_handler(loop_id: u64) -> Option<Handler> {
     HANDLERS.with(|handlers| {
         let mut handlers = handlers.borrow_mut();
         let place = handlers.iter().position(|entry| entry.loop_id == loop_id)?;
-        let entry = handlers.swap_remove(place);
+        let entry = handlers.remove(place);
         if handlers.is_empty() {
             *handlers = Vec::new();
         }
@@ -94,7 +94,7 @@ pub(crate) fn remove_handler(loop_id: u64) -> Option<Handler> {
 }
 
 fn handler(is_asked: &dyn Fn(&Entry) -> bool) -> Option<Handler> {
-    HANDLERS.with(|handlers| handlers.borrow().iter().find(|entry| is_asked(entry)).map(|entry| entry.handler.clone()))
+    HANDLERS.with(|handlers| handlers.borrow().iter().rfind(|entry| is_asked(entry)).map(|entry| entry.handler.clone()))
 }
 
 /// A panic that belongs to no task.

@@ -13,6 +13,9 @@
 
 const NIL: u32 = u32::MAX;
 
+/// The memory of so many nodes is kept when all lists are empty.
+const KEPT: usize = 1024;
+
 #[derive(Debug)]
 pub(crate) struct Lists<T> {
     nodes: Vec<Node<T>>,
@@ -152,7 +155,18 @@ impl<T> Lists<T> {
         let value = node.value.take().expect("a node that is freed has a value");
         node.next = std::mem::replace(&mut self.vacant, index);
         self.used -= 1;
+        if self.used == 0 {
+            self.give_back();
+        }
         value
+    }
+
+    /// All lists are empty. After a flood, the memory is nobody's.
+    #[inline]
+    fn give_back(&mut self) {
+        if self.nodes.len() > KEPT {
+            *self = Lists::new();
+        }
     }
 
     #[cold]

@@ -359,6 +359,7 @@ impl Kernel {
             let alarm = self.wheel.borrow_mut().pop_due();
             let Some(alarm) = alarm else { break };
             add(&self.tally.timers, 1);
+            self.pace.fired();
             match alarm {
                 Alarm::Task(token) => _ = self.wakers.wake(token),
                 Alarm::Within(_, waker) => self.wake(waker),
@@ -392,8 +393,12 @@ impl Kernel {
         }
         let wake_up = next.map(|next| self.pace.wake_up(next));
         let timeout = wake_up.map(|wake_up| wake_up.since(self.clock.now()));
-        if let (Parked::TimedOut, Some(wake_up)) = (self.inbox().park(timeout, false), wake_up) {
-            self.pace.slept_until(wake_up);
+        if self.inbox().park(timeout, false) == Parked::TimedOut {
+            // It may have come back early: that is no wake-up for a timer.
+            let now = self.clock.now();
+            if wake_up.is_some_and(|wake_up| now >= wake_up) {
+                self.pace.woke(now);
+            }
         }
         Ok(())
     }
@@ -784,6 +789,51 @@ mod tests {
         assert!(kernel.clock.now() >= deadline, "TIME-2: the timer was early");
         // One that fires; a condition variable may return a few times for no reason.
         assert!(kernel.tally.turns.get() <= 5, "{} turns in which nothing was due", kernel.tally.turns.get());
+    }
+
+    /// A park that a late knock has ended is no wake-up for a timer: those that follow are not put off until its end.
+    #[test]
+    fn late_knock_puts_no_timer_off() {
+        let (kernel, _entered) = enter(Clock::real());
+        let begun = kernel.clock.now();
+        kernel.add_timer(begun.after(Duration::from_secs(20)), Alarm::Call(Call::Once(Box::new(|| ()))));
+        let inbox = kernel.inbox();
+        let late = std::thread::spawn(move || inbox.knock_late());
+        // As after a swarm.
+        (0..100).for_each(|_| kernel.pace.fired());
+        kernel.rest().unwrap();
+        late.join().unwrap();
+        assert!(kernel.pace.wake_up(begun) < begun.after(Duration::from_secs(1)));
+    }
+
+    /// The numbers of spreads begin anew when they are used up, and marks of old ones are not taken for those of new ones.
+    #[test]
+    fn cancel_when_the_numbers_of_spreads_are_used_up() {
+        let (kernel, _entered) = enter(Clock::virtual_time());
+        let tokens = Rc::new(RefCell::new(Vec::new()));
+        // Two tasks that await each other.
+        let task = |other: usize| {
+            let tokens = tokens.clone();
+            std::future::poll_fn(move |_| {
+                let kernel = context::running().unwrap();
+                kernel.wakers.begin_wait(task::Wait::Task(tokens.borrow()[other]));
+                std::task::Poll::<()>::Pending
+            })
+        };
+        let tasks = [1, 0].map(|other| kernel.spawn(kernel.draft(None, Location::caller()), task(other)));
+        tokens.borrow_mut().extend(tasks.iter().map(|task| task.header().token()));
+        kernel.turn();
+        // Leaves the marks of spread 1.
+        kernel.cancel(tasks[0].any());
+        kernel.spreads.set(cancel::LAST_SPREAD);
+        kernel.cancel(tasks[0].any());
+        let counts = || tasks.each_ref().map(|task| task.header().cancelling.get());
+        assert_eq!((kernel.spreads.get(), counts()), (1, [2, 2]));
+        kernel.turn();
+        kernel.turn();
+        // The last before the circle closes does not wait; the first would hear of its end by a waiter, which it does not have here.
+        assert_eq!(tasks.map(|task| task.header().ending.get()), [None, Some(Ending::Cancelled)]);
+        assert!(kernel.close().is_ok());
     }
 
     /// When timers have fired, the next deadline is known again, or that there is none.

@@ -1,16 +1,16 @@
 //! How often a loop looks at a real clock for the sake of its timers.
 //!
-//! A busy loop: reading a clock takes longer than a step of a task that does little. So a loop that is busy with such tasks goes on for some
-//! entries of its ready queue before it looks again: twice as many as before while they take less than a microsecond together,
-//! at most 63, and far fewer once they take longer. A timer can be late by that stretch, which is a microsecond or so, and when
-//! steps suddenly become long, once by 63 of them.
+//! A busy loop: reading a clock takes longer than a step of a task that does little. So a loop that is busy with such tasks goes
+//! on for some entries of its ready queue before it looks again: twice as many as before while they take less than a
+//! microsecond together, at most 31, and far fewer once they take longer. A timer can be late by that stretch, which is a
+//! microsecond or so, and whenever steps that were short become long, by 31 of them.
 //!
-//! Measured: with a look in each turn, a yield of one task with a timer pending took 2.4 times the instructions of one without;
-//! so it takes 1.1 times as many.
+//! Measured: with a look in each turn, a yield of one task with a timer pending took six times as long as one without, and so it takes
+//! 1.1 times as long.
 //!
-//! An idle loop: each wake-up of a thread costs as much as a hundred timers. The first timer after a while is met as closely as the
-//! system can. Those that follow it within a quarter of a millisecond share the next wake-up, so a swarm of timers wakes the
-//! thread 4,000 times a second and not for each. (asyncio waits in whole milliseconds, always.)
+//! An idle loop: each wake-up of a thread costs as much as a hundred timers. A timer is met as closely as the system can, unless
+//! the last wake-up had a swarm of them to fire: then the next one is a quarter of a millisecond later. So a swarm wakes the
+//! thread 4,000 times a second, and not for each timer. (asyncio waits in whole milliseconds, always.)
 //!
 //! Knows no clock, no timer and no queue: time and counts are handed in. Next: `clock.rs`.
 
@@ -22,9 +22,12 @@ use std::time::Duration;
 const SHORT: Duration = Duration::from_micros(1);
 
 /// So many entries may a stretch have.
-const LONGEST: usize = 63;
+const LONGEST: usize = 31;
 
-/// Timers that are this close to each other share a wake-up.
+/// So many timers at one wake-up are a swarm.
+const SWARM: usize = 4;
+
+/// So far apart are the wake-ups for a swarm.
 const SHARED: Duration = Duration::from_micros(250);
 
 #[derive(Debug)]
@@ -34,8 +37,10 @@ pub(crate) struct Pace {
     /// So many there were when the clock was looked at.
     stretch: Cell<usize>,
     looked_at: Cell<Time>,
-    /// The loop is not to wake up again for a timer before this.
-    rests_until: Cell<Time>,
+    /// When an idle loop woke up for a timer.
+    woke_at: Cell<Time>,
+    /// So many timers have fired since.
+    fired: Cell<usize>,
 }
 
 impl Pace {
@@ -44,7 +49,8 @@ impl Pace {
             left: Cell::new(0),
             stretch: Cell::new(0),
             looked_at: Cell::new(Time(0)),
-            rests_until: Cell::new(Time(0)),
+            woke_at: Cell::new(Time(0)),
+            fired: Cell::new(0),
         }
     }
 
@@ -58,12 +64,22 @@ impl Pace {
 
     /// When an idle loop is to wake up, if its next timer is due at `deadline`.
     pub(crate) fn wake_up(&self, deadline: Time) -> Time {
-        deadline.max(self.rests_until.get())
+        if self.fired.get() < SWARM {
+            return deadline;
+        }
+        deadline.max(self.woke_at.get().after(SHARED))
     }
 
-    /// The loop has slept until then, and nothing else has woken it.
-    pub(crate) fn slept_until(&self, wake_up: Time) {
-        self.rests_until.set(wake_up.after(SHARED));
+    /// An idle loop woke up for a timer.
+    pub(crate) fn woke(&self, now: Time) {
+        self.woke_at.set(now);
+        self.fired.set(0);
+    }
+
+    /// A timer fires.
+    #[inline]
+    pub(crate) fn fired(&self) {
+        self.fired.set(self.fired.get() + 1);
     }
 
     /// The clock was looked at.
@@ -102,22 +118,24 @@ mod tests {
     #[test]
     fn look_seldom_at_short_steps_and_each_turn_at_long_ones() {
         let (pace, mut now) = (Pace::new(), 5_000_000);
-        assert_eq!(stretches(&pace, &mut now, 10, 8), [1, 2, 4, 8, 16, 32, 64, 64]);
-        assert_eq!(stretches(&pace, &mut now, 10_000, 5), [64, 16, 4, 1, 1]);
+        assert_eq!(stretches(&pace, &mut now, 10, 8), [1, 2, 4, 8, 16, 32, 32, 32]);
+        assert_eq!(stretches(&pace, &mut now, 10_000, 5), [32, 8, 2, 1, 1]);
         let at_a_tenth = stretches(&pace, &mut now, 100, 40);
         assert!(at_a_tenth[10..].iter().all(|&stretch| (2..=20).contains(&stretch)), "{at_a_tenth:?}");
     }
 
     #[test]
-    fn meet_the_first_timer_and_let_those_close_behind_it_share() {
+    fn meet_each_timer_and_let_a_swarm_share() {
         let (pace, microseconds) = (Pace::new(), |count| Time(0).after(Duration::from_micros(count)));
-        let wake_ups = [1000, 1001, 1249, 1251, 1400, 9000].map(|deadline| {
+        // The next deadline, and how many timers fire then.
+        let wake_ups = [(1000, 1), (1020, 1), (1040, 3), (1041, 9), (1042, 40), (1300, 1), (1541, 1)];
+        let seen = wake_ups.map(|(deadline, fires)| {
             let wake_up = pace.wake_up(microseconds(deadline));
-            pace.slept_until(wake_up);
+            pace.woke(wake_up);
+            (0..fires).for_each(|_| pace.fired());
             wake_up
         });
-        // A loop would have fired the third timer with the second; each is asked for here.
-        assert_eq!(wake_ups, [1000, 1250, 1500, 1750, 2000, 9000].map(microseconds));
+        assert_eq!(seen, [1000, 1020, 1040, 1041, 1291, 1541, 1541].map(microseconds));
     }
 
     #[test]
@@ -125,7 +143,7 @@ mod tests {
         let (pace, mut now) = (Pace::new(), 5_000_000);
         stretches(&pace, &mut now, 10, 8);
         pace.looked(Time(now));
-        assert!(pace.goes_on(60) && !pace.goes_on(1000), "63 entries may follow");
+        assert!(pace.goes_on(30) && !pace.goes_on(1000), "31 entries may follow");
         assert!(!pace.goes_on(1), "what was left was used up");
     }
 }

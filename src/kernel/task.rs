@@ -10,7 +10,8 @@
 //! dropped when the task ends, and the outcome takes its place; the rest of the cell goes with its last holder.
 //!
 //! Why this is not an `Rc<dyn Trait>`: handles, rows and queue hold one word, not two, nobody counts weak references that nobody
-//! has, and outcome and future share their place. A task that waits took 248 bytes before, and takes 88 now.
+//! has, and outcome and future share their place. The cell of the smallest task took 248 bytes before, and takes
+//! 88 now.
 //!
 //! ```text
 //!            spawn
@@ -471,6 +472,7 @@ struct TaskCell<F: Future> {
 }
 
 /// What it is, `Header::holds` says.
+#[repr(C)]
 union Stage<F: Future> {
     future: ManuallyDrop<F>,
     outcome: ManuallyDrop<RefCell<Option<Outcome<F::Output>>>>,

@@ -36,7 +36,7 @@ use std::task::{Context, Poll, ready};
 ///
 /// # Cost
 ///
-/// An allocation, and one if the receiver has to wait.
+/// Two allocations, and two if the receiver has to wait.
 ///
 /// # Examples
 ///

@@ -1,20 +1,21 @@
-//! A review's attempts to break the kernel's cells, lists and paces.
+//! What handles, cells and keys must stand: futures of all sizes and alignments, panics at each end of a task, keys whose nodes are
+//! used again, handles that outlive their loop, sleeps that move.
+
 mod common;
 
 use common::{Post, Trace, foreign, ms, on_drop, virtual_loop};
 use onelane::{
-    EventLoop, Join, Sleep, Task, TaskRef, TaskState, call_later, call_soon, current_task, gather, sleep, spawn,
-    timeout, yield_now,
+    EventLoop, Join, Sleep, Task, TaskRef, TaskState, call_soon, current_task, gather, sleep, spawn, timeout, yield_now,
 };
 use std::cell::{Cell, RefCell};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 #[repr(align(128))]
-struct A128(u64);
+struct A128;
 #[repr(align(4096))]
 #[derive(Clone)]
 struct A4096(u64);
@@ -35,10 +36,10 @@ impl<T: Unpin> Future for Aligned<T> {
 }
 
 #[test]
-fn aligned_sized_and_empty() {
+fn spawn_futures_of_all_sizes_and_alignments() {
     let event_loop = virtual_loop();
     event_loop.run(async {
-        let one = spawn(Aligned(A128(1), 3));
+        let one = spawn(Aligned(A128, 3));
         let two = spawn(Aligned(A4096(2), 3));
         let zero = spawn(async {});
         let huge = spawn(async {
@@ -92,7 +93,7 @@ impl Drop for Loud {
 
 /// Panics in poll, in the drop of the future, in the drop of the outcome: each thing is dropped once.
 #[test]
-fn panics_everywhere() {
+fn panic_at_each_end_of_a_task_and_drop_everything_once() {
     for in_future in [false, true] {
         for in_value in [false, true] {
             for how in 0..5 {
@@ -104,7 +105,7 @@ fn panics_everywhere() {
                     .exception_handler(move |e| copy.borrow_mut().push(e.panic.message().to_string()))
                     .build();
                 let (f, v) = (futures.clone(), values.clone());
-                struct Fut(Loud, Option<Loud>, u32);
+                struct Fut(#[expect(dead_code, reason = "it is dropped")] Loud, Option<Loud>, u32);
                 impl Future for Fut {
                     type Output = Loud;
                     fn poll(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Loud> {
@@ -140,12 +141,13 @@ fn panics_everywhere() {
 
 /// A foreign waker that, when told, drops other awaits and callbacks of the same task.
 #[test]
-fn waiters_that_drop_each_other_while_told() {
-    common::alone_and_leaking("waiters_that_drop_each_other_while_told", waiters_drop_each_other);
+fn tell_waiters_that_drop_each_other() {
+    common::alone_and_leaking("tell_waiters_that_drop_each_other", waiters_drop_each_other);
 }
 
 fn waiters_drop_each_other() {
-    thread_local!(static SLOTS: RefCell<Vec<Option<Pin<Box<Join<u32>>>>>> = const { RefCell::new(Vec::new()) });
+    type Slots = Vec<Option<Pin<Box<Join<u32>>>>>;
+    thread_local!(static SLOTS: RefCell<Slots> = const { RefCell::new(Vec::new()) });
     let event_loop = virtual_loop();
     let trace = Trace::new();
     let t = trace.clone();
@@ -207,7 +209,7 @@ fn waiters_drop_each_other() {
 
 /// Keys of waiters: another task's key, under the same node, does nothing.
 #[test]
-fn keys_of_waiters_after_reuse_of_nodes() {
+fn keep_keys_apart_when_nodes_are_used_again() {
     virtual_loop().run(async {
         let called = Rc::new(Cell::new(0));
         let one = spawn(std::future::pending::<()>());
@@ -227,7 +229,7 @@ fn keys_of_waiters_after_reuse_of_nodes() {
 
 /// Handles of a loop that has gone, beside a new loop with the same lane.
 #[test]
-fn handles_beside_a_new_loop() {
+fn use_handles_beside_a_new_loop() {
     let first = virtual_loop();
     let task = first.spawn(async { 1u32 });
     let callback = task.add_done_callback(|_| {});
@@ -261,7 +263,7 @@ fn handles_beside_a_new_loop() {
 
 /// Two loops on a thread, by turns; sleeps dropped while the other runs.
 #[test]
-fn two_loops_on_a_thread() {
+fn run_two_loops_on_a_thread() {
     let (one, two) = (virtual_loop(), virtual_loop());
     let a = Rc::new(RefCell::new(Vec::<Sleep>::new()));
     let copy = a.clone();
@@ -289,7 +291,7 @@ fn two_loops_on_a_thread() {
 
 /// A sleep that moves from task to task, polled with foreign wakers, another's waker and its own, and re-polled.
 #[test]
-fn sleeps_that_move() {
+fn move_sleeps_between_tasks_and_wakers() {
     let trace = Trace::new();
     let t = trace.clone();
     virtual_loop().run(async move {
@@ -325,7 +327,7 @@ fn sleeps_that_move() {
 }
 
 #[test]
-fn sleep_dropped_on_another_thread_frees_its_timer() {
+fn drop_a_sleep_on_another_thread() {
     let event_loop = virtual_loop();
     event_loop.run(async {
         let mut s = sleep(ms(1000));
@@ -342,7 +344,7 @@ fn sleep_dropped_on_another_thread_frees_its_timer() {
 
 /// A foreign waker in a sleep whose clone and drop touch the wheel.
 #[test]
-fn foreign_wakers_in_the_wheel() {
+fn poll_sleeps_with_foreign_wakers() {
     thread_local!(static HELD: RefCell<Vec<Sleep>> = const { RefCell::new(Vec::new()) });
     virtual_loop().run(async {
         let mut s = sleep(ms(10));
@@ -363,7 +365,7 @@ fn foreign_wakers_in_the_wheel() {
 
 /// Timeouts around many polls beside other tasks that take numbers: only the right waits are interrupted.
 #[test]
-fn timeouts_beside_others_that_take_numbers() {
+fn interrupt_only_what_is_inside_of_a_timeout() {
     let begun = Instant::now();
     virtual_loop().run(async {
         let child = spawn(std::future::pending::<()>());
@@ -415,162 +417,9 @@ fn timeouts_beside_others_that_take_numbers() {
 }
 
 /// How much a timeout costs around n waits that were begun in polls of their own.
-#[test]
-fn timeout_around_many_waits() {
-    use futures_util::stream::{FuturesUnordered, StreamExt};
-    let mut times = Vec::new();
-    for n in [1000u32, 2000, 4000, 8000] {
-        let begun = virtual_loop().run(async move {
-            let events: Vec<_> = (0..n).map(|_| Rc::new(onelane::sync::Event::new())).collect();
-            let noise = spawn(async {
-                loop {
-                    let _ = spawn(yield_now()).await;
-                }
-            });
-            let begun = Cell::new(Instant::now());
-            let copy = &begun;
-            let _ = timeout(ms(1), async move {
-                let mut all = FuturesUnordered::new();
-                for event in &events {
-                    all.push(event.wait());
-                    // Begun in a poll of its own.
-                    std::future::poll_fn(|cx| {
-                        let _ = all.poll_next_unpin(cx);
-                        Poll::Ready(())
-                    })
-                    .await;
-                    yield_now().await;
-                    yield_now().await;
-                }
-                spawn(async move {
-                    noise.cancel();
-                });
-                copy.set(Instant::now());
-                while all.next().await.is_some() {}
-            })
-            .await;
-            begun.get()
-        });
-        times.push((n, begun.elapsed()));
-    }
-    println!("{times:?}");
-}
 
-/// Timers beside busy tasks, on the real clock.
 #[test]
-fn timers_beside_busy_tasks() {
-    let spin = |micros: u64| {
-        let until = Instant::now() + Duration::from_micros(micros);
-        while Instant::now() < until {}
-    };
-    let event_loop = EventLoop::new();
-    let late = event_loop.run(async move {
-        let heavy = Rc::new(Cell::new(false));
-        let copy = heavy.clone();
-        let busy = spawn(async move {
-            loop {
-                if copy.get() {
-                    spin(10_000);
-                }
-                yield_now().await;
-            }
-        });
-        let mut late = Vec::new();
-        for _ in 0..3 {
-            heavy.set(false);
-            sleep(ms(20)).await;
-            heavy.set(true);
-            let begun = Instant::now();
-            let fired = Rc::new(Cell::new(None));
-            let copy = fired.clone();
-            call_later(ms(1), move || copy.set(Some(Instant::now())));
-            while fired.get().is_none() {
-                yield_now().await;
-            }
-            late.push(fired.get().unwrap() - begun);
-        }
-        busy.cancel();
-        late
-    });
-    println!("timers of 1 ms beside steps of 10 ms: {late:?}");
-}
-
-/// Short sleeps one after the other, on the real clock.
-#[test]
-fn short_sleeps_in_a_row() {
-    let took = EventLoop::new().run(async {
-        let begun = Instant::now();
-        for _ in 0..1000 {
-            sleep(Duration::from_micros(20)).await;
-        }
-        begun.elapsed() / 1000
-    });
-    println!("a sleep of 20 us takes {took:?}");
-}
-
-/// A knock that comes when its message was read already (`notify` after `unlock`) must not hold up timers that come later.
-/// `kernel/inbox.rs` has the same without a race (`late_knock_does_not_hold_up_later_timers`).
-#[test]
-#[ignore = "a race of a minute: in release mode, with taskset -c 0"]
-fn late_knocks() {
-    use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
-    static PHASE: AtomicUsize = AtomicUsize::new(0);
-    thread_local!(static WAKER: RefCell<Option<Waker>> = const { RefCell::new(None) });
-    let event_loop = EventLoop::new();
-    let remote = event_loop.remote();
-    let thread = std::thread::spawn(move || {
-        let mut n = 1u64;
-        loop {
-            match PHASE.load(SeqCst) {
-                0 => std::thread::yield_now(),
-                1 => {
-                    n = n.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
-                    let wake = || drop(WAKER.with(|w| w.borrow_mut().take()).map(Waker::wake));
-                    remote.call_soon(wake).unwrap();
-                    let until = Instant::now() + Duration::from_nanos(n >> 49);
-                    while Instant::now() < until {}
-                }
-                _ => return,
-            }
-        }
-    });
-    let (worst, count) = event_loop.run(async {
-        let (begun, mut worst, mut count) = (Instant::now(), Duration::ZERO, 0);
-        while begun.elapsed() < Duration::from_secs(60) && worst < ms(100) {
-            PHASE.store(1, SeqCst);
-            for _ in 0..20 {
-                // Ends by its time, perhaps while a message is being sent.
-                sleep(Duration::from_micros(30)).await;
-                // Rests for long, until a message comes.
-                let mut long = sleep(ms(400));
-                let mut first = true;
-                std::future::poll_fn(|cx| {
-                    let _ = Pin::new(&mut long).poll(cx);
-                    if !std::mem::take(&mut first) {
-                        return Poll::Ready(());
-                    }
-                    WAKER.with(|w| w.borrow_mut().replace(cx.waker().clone()));
-                    Poll::Pending
-                })
-                .await;
-            }
-            PHASE.store(0, SeqCst);
-            let asleep = Instant::now();
-            sleep(Duration::from_micros(300)).await;
-            worst = worst.max(asleep.elapsed());
-            count += 1;
-        }
-        (worst, count)
-    });
-    PHASE.store(2, SeqCst);
-    thread.join().unwrap();
-    assert!(worst < ms(100), "a sleep of 300 us took {worst:?}, the {count}th");
-    println!("{count} times, at worst {worst:?}");
-}
-
-/// The auto traits.
-#[test]
-fn auto_traits() {
+fn keep_auto_traits() {
     fn unpin<T: Unpin>() {}
     fn send_sync<T: Send + Sync>() {}
     unpin::<Task<std::marker::PhantomPinned>>();
@@ -585,7 +434,7 @@ fn auto_traits() {
 
 /// Locals that the whole thing borrows, with a destructor that looks at what is borrowed.
 #[test]
-fn run_borrows_and_leaks_handles() {
+fn lend_to_run_and_keep_handles() {
     let event_loop = virtual_loop();
     let leaked = RefCell::new(None);
     for how in 0..3 {
