@@ -105,16 +105,17 @@ fn describe(kernel: &Kernel, wait: &Wait) -> String {
             self.0.describe(f)
         }
     }
-    match wait {
+    let gone = match wait {
         Wait::Task(token) => match kernel.wakers.task(*token) {
-            Some(task) => format!("task {:?}", task.header().name()),
-            None => "a task that has ended".into(),
+            Some(task) => return format!("task {:?}", task.header().name()),
+            None => "a task that has ended",
         },
         Wait::On(awaited) => match awaited.upgrade() {
-            Some(awaited) => format!("{}", Described(&*awaited)),
-            None => "what is no longer there".into(),
+            Some(awaited) => return format!("{}", Described(&*awaited)),
+            None => "what is no longer there",
         },
-    }
+    };
+    gone.into()
 }
 
 impl fmt::Display for DeadlockReport {

@@ -153,11 +153,12 @@ struct Shared {
 
 impl Panic {
     pub(crate) fn new(payload: Box<dyn Any + Send>) -> Self {
-        let message: Box<str> = match (payload.downcast_ref::<&str>(), payload.downcast_ref::<String>()) {
-            (Some(message), _) => Box::from(*message),
-            (_, Some(message)) => Box::from(message.as_str()),
-            _ => Box::from("a payload that is no text"),
+        let message = match (payload.downcast_ref::<&str>(), payload.downcast_ref::<String>()) {
+            (Some(message), _) => message,
+            (_, Some(message)) => message.as_str(),
+            _ => "a payload that is no text",
         };
+        let message = Box::from(message);
         Panic(Arc::new(Shared { message, payload: Mutex::new(Some(payload)) }))
     }
 

@@ -80,7 +80,7 @@ impl Kernel {
     /// The numbers begin anew, and no mark of an old one may be left.
     #[cold]
     fn forget_spreads(&self) {
-        self.wakers.tasks().iter().for_each(|task| task.header().visited.set(0));
+        self.tasks().iter().for_each(|task| task.header().visited.set(0));
         self.spreads.set(0);
     }
 
@@ -181,7 +181,11 @@ impl Kernel {
     #[inline(never)]
     fn awaited(&self, header: &Header, counts: &dyn Fn(u64) -> bool) -> Vec<Rc<dyn Awaited>> {
         let mut awaited = Vec::new();
-        self.each_that_counts(header, counts, &mut |_, wait| awaited.extend(wait.upgrade()));
+        self.each_that_counts(header, counts, &mut |_, wait| {
+            if let Some(one) = wait.upgrade() {
+                awaited.push(one);
+            }
+        });
         awaited
     }
 

@@ -731,16 +731,13 @@ impl Kernel {
 
     /// All living tasks, in the order in which they were spawned.
     pub(crate) fn tasks(&self) -> Vec<AnyTask> {
-        let tasks = self.wakers.tasks();
-        let mut ids = Vec::with_capacity(tasks.len());
-        for (place, task) in tasks.iter().enumerate() {
-            ids.push((task.header().id, place as u64, 0));
+        let mut tasks = Vec::with_capacity(self.wakers.len());
+        for (_, token, _) in sorted(self.wakers.ids()) {
+            if let Some(task) = self.wakers.task(Token::from_bits(token)) {
+                tasks.push(task);
+            }
         }
-        let mut in_order = Vec::with_capacity(tasks.len());
-        for (_, place, _) in sorted(ids) {
-            in_order.push(tasks[place as usize].clone());
-        }
-        in_order
+        tasks
     }
 }
 

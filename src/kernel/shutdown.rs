@@ -108,7 +108,7 @@ impl Kernel {
 
     #[cold]
     fn has_task(&self, is_it: &dyn Fn(&Header) -> bool) -> bool {
-        self.wakers.tasks().iter().any(|task| is_it(task.header()))
+        self.tasks().iter().any(|task| is_it(task.header()))
     }
 
     /// As a turn, but a virtual clock stands still.

@@ -81,6 +81,10 @@ impl Token {
         self.0
     }
 
+    pub(crate) fn from_bits(bits: u64) -> Self {
+        Token(bits)
+    }
+
     #[inline]
     pub(crate) fn from_data(data: *const ()) -> Self {
         Token(data.addr() as u64)

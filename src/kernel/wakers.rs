@@ -273,16 +273,17 @@ impl Wakers {
         })
     }
 
-    /// All living tasks, in the order of their rows.
-    #[inline(never)]
-    pub(crate) fn tasks(&self) -> Vec<AnyTask> {
+    /// The numbers of all living tasks, with the bits of their tokens.
+    pub(crate) fn ids(&self) -> Vec<(u64, u64, u64)> {
         self.with(|table| {
-            let mut tasks = Vec::with_capacity(table.tenants);
-            for task in table.rows.iter().filter_map(|row| row.task) {
-                // SAFETY: the row holds the task that it names.
-                tasks.push(unsafe { AnyTask::held(task) });
+            let mut ids = Vec::with_capacity(table.tenants);
+            for row in &table.rows {
+                if let Some(task) = row.task {
+                    // SAFETY: the row holds the task it names.
+                    ids.push((unsafe { task.as_ref() }.id, row.token.bits(), 0));
+                }
             }
-            tasks
+            ids
         })
     }
 
