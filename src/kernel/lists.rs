@@ -155,18 +155,17 @@ impl<T> Lists<T> {
         let value = node.value.take().expect("a node that is freed has a value");
         node.next = std::mem::replace(&mut self.vacant, index);
         self.used -= 1;
-        if self.used == 0 {
+        if self.used == 0 && self.nodes.len() > KEPT {
             self.give_back();
         }
         value
     }
 
-    /// All lists are empty. After a flood, the memory is nobody's.
-    #[inline]
+    /// All lists are empty, after a flood: the memory is nobody's.
+    #[cold]
+    #[inline(never)]
     fn give_back(&mut self) {
-        if self.nodes.len() > KEPT {
-            *self = Lists::new();
-        }
+        *self = Lists::new();
     }
 
     #[cold]
@@ -204,7 +203,7 @@ impl<T> Lists<T> {
     /// Hands all values of all lists out, in no order.
     pub(crate) fn drain(&mut self, take: impl FnMut(T)) {
         self.nodes.iter_mut().filter_map(|node| node.value.take()).for_each(take);
-        *self = Lists::new();
+        self.give_back();
     }
 }
 

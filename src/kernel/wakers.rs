@@ -717,14 +717,16 @@ impl Drop for Wakers {
         // A loop that could not come to an end leaks the tasks that are left (`Kernel::close`), and their tokens are used.
         // Closed already, unless the loop was dropped without its owner: nobody may move into an open inbox.
         drop(self.lane.inbox.close());
-        let unused = |row: &Row| row.token.generation() + u32::from(row.task.is_some());
         let table = self.table.get_mut();
-        let unused = table.rows.iter().map(unused).max();
+        let mut unused = self.lane.generation;
+        while let Some(row) = table.rows.pop() {
+            unused = unused.max(row.token.generation() + u32::from(row.task.is_some()));
+        }
         if table.tenants > 0 {
             // So is what waits for them.
             std::mem::forget(std::mem::replace(&mut table.waiters, Lists::new()));
         }
-        lanes::leave(&self.lane, unused.unwrap_or(self.lane.generation));
+        lanes::leave(&self.lane, unused);
     }
 }
 
