@@ -6,7 +6,7 @@
 //! microsecond or so, and whenever steps that were short become long, by 63 of them.
 //!
 //! Measured: with a look in each turn, a yield of one task with a timer pending took six times as long as one without, and so it takes
-//! 1.1 times as long.
+//! 1.2 times as long.
 //!
 //! An idle loop: each wake-up of a thread costs as much as a hundred timers. A timer is met as closely as the system can, unless
 //! the last wake-up had a swarm of them to fire: then the next one is a quarter of a millisecond later. So a swarm wakes the
