@@ -165,7 +165,7 @@ impl<T: 'static> Completing<T> {
     fn remove_callbacks(&self) {
         let callbacks = self.callbacks.take();
         for (task, callback) in self.tasks().into_iter().zip(callbacks) {
-            task.zip(callback).map(|(task, callback)| remove_waiter(&task, callback));
+            drop(task.zip(callback).and_then(|(task, callback)| remove_waiter(&task, callback)));
         }
     }
 

@@ -1,6 +1,6 @@
 //! What leaf futures need of the loop: to find it, and to tell it what their task waits for.
 
-use crate::kernel::task::{AnyTask, Header, Scope, Wait};
+use crate::kernel::task::{AnyTask, Header, Scope, Then, Wait};
 use crate::kernel::{Kernel, ScopeKey, WaitKey, WaiterKey, context};
 use std::rc::{Rc, Weak};
 
@@ -42,12 +42,12 @@ pub(crate) fn abandon(task: &AnyTask) {
     }
 }
 
-/// Somebody does not wait for a task any more, whatever loop it belongs to. False if he was told already, or taken out.
-pub(crate) fn remove_waiter(task: &AnyTask, key: WaiterKey) -> bool {
+/// Takes somebody out who waits for a task, whatever loop it belongs to. None if he was told already, or taken out. What comes back
+/// is to be dropped where nothing is borrowed, and may be foreign.
+pub(crate) fn remove_waiter(task: &AnyTask, key: WaiterKey) -> Option<Then> {
     let header = task.header();
     let kernel = if header.is_done() { None } else { context::loop_of(header.token()) };
-    // What comes out is dropped here, where nothing is borrowed.
-    kernel.and_then(|kernel| kernel.wakers.remove_waiter(header, key)).is_some()
+    kernel?.wakers.remove_waiter(header, key)
 }
 
 /// Takes one request to end back, whatever loop the task belongs to. Answers how many are left.

@@ -120,8 +120,10 @@ impl<T> Drop for Join<T> {
     fn drop(&mut self) {
         self.record.end();
         let Some(key) = self.waiter else { return };
-        remove_waiter(self.cell.any(), key);
+        let waiter = remove_waiter(self.cell.any(), key);
         abandon(self.cell.any());
+        // Last, since it may be a foreign waker, and its panic must not keep the task alive.
+        drop(waiter);
     }
 }
 

@@ -229,7 +229,7 @@ impl CallbackId {
     /// False if it was called already, or removed, or is another task's.
     pub(crate) fn remove_from(self, task: &AnyTask) -> bool {
         match self.0 {
-            Callback::OfTask(token, Some(key)) if token == task.header().token() => remove_waiter(task, key),
+            Callback::OfTask(token, Some(key)) if token == task.header().token() => remove_waiter(task, key).is_some(),
             _ => false,
         }
     }

@@ -737,7 +737,7 @@ fn cancel_and_wait(task: &TaskRef, ended: &mut Option<(Rc<Ended>, WaiterKey)>, c
 impl<F> Drop for WaitFor<F> {
     fn drop(&mut self) {
         if let Way::CancelledAtOnce { task, ended: Some((expiry, waiter)), .. } = &self.way {
-            remove_waiter(&task.cell, *waiter);
+            drop(remove_waiter(&task.cell, *waiter));
             drop(expiry.waker.take());
         }
     }

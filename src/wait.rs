@@ -380,7 +380,7 @@ impl<H> Wait<H> {
             drop(kernel.cancel_timer(timer));
         }
         for (task, waiter) in self.waiting.tasks.iter().zip(begun.waiters) {
-            waiter.map(|waiter| remove_waiter(task, waiter));
+            drop(waiter.and_then(|waiter| remove_waiter(task, waiter)));
         }
     }
 }

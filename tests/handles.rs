@@ -11,7 +11,8 @@ use std::cell::{Cell, RefCell};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll, Waker};
+use std::sync::Arc;
+use std::task::{Context, Poll, Wake, Waker};
 use std::time::Instant;
 
 #[repr(align(128))]
@@ -137,6 +138,31 @@ fn panic_at_each_end_of_a_task_and_drop_everything_once() {
             }
         }
     }
+}
+
+/// The await of a task is dropped, and with it the last of a foreign waker, which panics: the task is cancelled all the same.
+#[test]
+fn drop_an_await_whose_waker_panics_and_cancel_the_task() {
+    struct Bomb;
+    impl Wake for Bomb {
+        fn wake(self: Arc<Self>) {}
+    }
+    impl Drop for Bomb {
+        fn drop(&mut self) {
+            panic!("bang");
+        }
+    }
+    virtual_loop().run(async {
+        let task = spawn(std::future::pending::<()>());
+        let known = task.task_ref();
+        let mut join = Box::pin(task.into_future());
+        let waker = Waker::from(Arc::new(Bomb));
+        assert!(join.as_mut().poll(&mut Context::from_waker(&waker)).is_pending());
+        drop(waker);
+        assert!(catch_unwind(AssertUnwindSafe(|| drop(join))).is_err());
+        yield_now().await;
+        assert!(known.is_cancelled());
+    });
 }
 
 /// A foreign waker that, when told, drops other awaits and callbacks of the same task.

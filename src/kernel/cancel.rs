@@ -30,7 +30,8 @@ impl Kernel {
         true
     }
 
-    /// Asks all tasks to end. Each is come by once, so a chain of tasks that await each other costs its length, and not its square.
+    /// Asks all tasks to end. Each is come by once, so a chain of tasks that await each other costs its length, and not its
+    /// square.
     #[cold]
     pub(crate) fn cancel_all(&self) {
         let spread = self.new_spread();

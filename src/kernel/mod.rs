@@ -218,9 +218,8 @@ impl Kernel {
         if self.next.get() == Time::NEVER {
             return true;
         }
-        !self.firing.get()
-            && self.next.get() > self.clock.seen()
-            && (self.clock.is_virtual() || self.pace.goes_on(entries))
+        // Timers that were set aside were due at what the clock showed then, and `next` stays there until they have fired.
+        self.next.get() > self.clock.seen() && (self.clock.is_virtual() || self.pace.goes_on(entries))
     }
 
     /// The first half of a turn: what there is to do.
@@ -614,8 +613,8 @@ impl Kernel {
         }
     }
 
-    /// Queues a task for a cleanup whose own task did not come to it, in the scope of that cleanup from the beginning. It runs also
-    /// while the loop shuts down.
+    /// Queues a task for a cleanup whose own task did not come to it, in the scope of that cleanup from the beginning. It runs
+    /// also while the loop shuts down.
     pub(crate) fn spawn_cleanup<F: Future + 'static>(&self, draft: Draft, scope: Weak<dyn Scope>, cleanup: F) {
         let task = TypedTask::new(draft, cleanup);
         self.wakers.add_scope(task.header(), scope);
@@ -662,7 +661,7 @@ impl Kernel {
 
     /// Whether the timer is still to come. If so, it wakes whom `waker` wakes from now on.
     pub(crate) fn timer_wakes(&self, key: TimerKey, waker: &Waker) -> bool {
-        // Cloning and dropping a waker may be foreign code, so neither is done under the borrow.
+        // Cloning and dropping a waker may be foreign code, so neither is done under the borrow, which ends with the match.
         let mut alarm = self.alarm_for(waker);
         match (self.wheel.borrow_mut().get_mut(key), &mut alarm) {
             (None, _) => return false,
@@ -672,7 +671,7 @@ impl Kernel {
         true
     }
 
-    /// Which tasks sleep: for each sleep the bits of the task's token, its number among the waits, and the deadline, in this order.
+    /// Which tasks sleep: for each sleep the bits of the task's token, its number among the waits, and the deadline. Sorted.
     pub(crate) fn sleeps(&self) -> Vec<(u64, u64, u64)> {
         let mut sleeps = Vec::new();
         for (age, deadline, alarm) in self.wheel.borrow().iter() {
@@ -796,10 +795,10 @@ mod tests {
         kernel.add_timer(begun.after(Duration::from_secs(20)), Alarm::Call(Call::Once(Box::new(|| ()))));
         let inbox = kernel.inbox();
         let late = std::thread::spawn(move || inbox.knock_late());
-        // As after a swarm.
-        (0..100).for_each(|_| kernel.pace.fired());
         kernel.rest().unwrap();
         late.join().unwrap();
+        // As after a swarm.
+        (0..100).for_each(|_| kernel.pace.fired());
         assert!(kernel.pace.wake_up(begun) < begun.after(Duration::from_secs(1)));
     }
 
@@ -828,7 +827,7 @@ mod tests {
         assert_eq!((kernel.spreads.get(), counts()), (1, [2, 2]));
         kernel.turn();
         kernel.turn();
-        // The last before the circle closes does not wait; the first would hear of its end by a waiter, which it does not have here.
+        // The last before the circle closes does not wait; the first would hear of its end by a waiter, which it does not have.
         assert_eq!(tasks.map(|task| task.header().ending.get()), [None, Some(Ending::Cancelled)]);
         assert!(kernel.close().is_ok());
     }

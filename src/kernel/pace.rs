@@ -5,12 +5,12 @@
 //! microsecond together, at most 63, and far fewer once they take longer. A timer can be late by that stretch, which is a
 //! microsecond or so, and whenever steps that were short become long, by 63 of them.
 //!
-//! Measured: with a look in each turn, a yield of one task with a timer pending took six times as long as one without, and so it takes
-//! 1.2 times as long.
+//! Measured: with a look in each turn, a yield of one task with a timer pending took six times as long as one without, and so it
+//! takes 1.2 times as long.
 //!
 //! An idle loop: each wake-up of a thread costs as much as a hundred timers. A timer is met as closely as the system can, unless
 //! the last wake-up had a swarm of them to fire: then the next one is a quarter of a millisecond later. So a swarm wakes the
-//! thread 4,000 times a second, and not for each timer. (asyncio waits in whole milliseconds, always.)
+//! thread 4,000 times a second, and not for each timer. (With epoll, asyncio waits in whole milliseconds, always.)
 //!
 //! Knows no clock, no timer and no queue: time and counts are handed in. Next: `clock.rs`.
 
@@ -96,8 +96,8 @@ impl Pace {
 mod tests {
     use super::*;
 
-    /// Turns of one entry, each as long as `each` nanoseconds. Answers the number of entries between two looks, from the moment at
-    /// which the clock is looked at.
+    /// Turns of one entry, each as long as `each` nanoseconds. Answers the number of entries between two looks, from the moment
+    /// at which the clock is looked at.
     fn stretches(pace: &Pace, now: &mut u64, each: u64, looks: usize) -> Vec<usize> {
         let mut stretches = Vec::new();
         while stretches.len() < looks {

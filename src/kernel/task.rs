@@ -478,8 +478,8 @@ union Stage<F: Future> {
     outcome: ManuallyDrop<RefCell<Option<Outcome<F::Output>>>>,
 }
 
-/// What can be done with a cell of one type of future. Each pointer is to the header of a cell of that type, with the right to use
-/// the whole of it.
+/// What can be done with a cell of one type of future. Each pointer is to the header of a cell of that type, with the right to
+/// use the whole of it.
 struct Kind {
     poll: unsafe fn(NonNull<Header>, &mut Context<'_>) -> Poll<()>,
     drop_future: unsafe fn(NonNull<Header>),
@@ -771,8 +771,8 @@ pub(crate) fn lend<F: Future, R>(draft: Draft, future: F, body: impl FnOnce(&Typ
             drop(self.0.outcome().and_then(RefCell::take));
         }
     }
-    // SAFETY: `Empty` sees to it that nothing of `F` or its output is left when the borrows end. What is left of the outcome is `None`
-    // or an error, and borrows nothing.
+    // SAFETY: `Empty` sees to it that nothing of `F` or its output is left when the borrows end. What is left of the outcome is
+    // `None` or an error, and borrows nothing.
     let task = unsafe { TypedTask::allocate(draft, future) };
     let empty = Empty::<F>(&task);
     body(empty.0, task.any().clone())

@@ -16,8 +16,8 @@
 //! meets empty slots, and keeps its order, and what is made later stands behind.
 //!
 //! `insert` and `remove` are O(1). A timer moves down once a level at most, so a deadline costs eleven moves in the worst
-//! case. Deadlines that have passed already when they are inserted are rare, and wait in a list of their own (`late`) that is sorted when
-//! they fire.
+//! case. Deadlines that have passed already when they are inserted are rare, and wait in a list of their own (`late`) that
+//! is sorted when they fire.
 //!
 //! Knows no waker, no callback and no clock: time is a number that somebody hands in. Next: `clock.rs`.
 
@@ -86,8 +86,8 @@ impl<T> Wheel<T> {
         self.timers.is_empty()
     }
 
-    /// A timer for `deadline`, which may have passed already, and is then due at the next `expire`. Later ones have higher ages, and
-    /// no two have the same.
+    /// A timer for `deadline`, which may have passed already, and is then due at the next `expire`. Later ones have higher ages,
+    /// and no two have the same.
     #[inline]
     pub(crate) fn insert(&mut self, deadline: u64, age: u64, value: T) -> TimerKey {
         if self.timers.is_empty() || self.earliest.is_some_and(|earliest| deadline < earliest) {

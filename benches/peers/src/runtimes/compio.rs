@@ -1,10 +1,9 @@
 //! compio, with the driver that it chooses on this machine: io_uring, or polling.
 
 use super::Peer;
+use super::shared::{channels_of_futures, gathers_by_join_all, oneshots_of_futures};
 use compio::runtime::{JoinHandle, Runtime as Loop};
-use futures::channel::{mpsc, oneshot};
-use futures::{SinkExt, StreamExt};
-use onelane_cases::runtime::{Channels, Gathers, Oneshots, Reuse, Runtime, Timers};
+use onelane_cases::runtime::{Reuse, Runtime, Timers};
 use onelane_cases::{basics, channels, foreign_wakes, gathers, oneshots, runs, sleeping, timers};
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -68,49 +67,9 @@ impl Timers for Compio {
     }
 }
 
-impl Gathers for Compio {
-    async fn gather<F>(&self, futures: impl Iterator<Item = F> + 'static) -> Vec<u64>
-    where
-        F: Future<Output = u64> + 'static,
-    {
-        futures::future::join_all(futures.map(|future| self.spawn(future))).await
-    }
-}
-
-impl Oneshots for Compio {
-    type Sender<T: 'static> = oneshot::Sender<T>;
-    type Receiver<T: 'static> = oneshot::Receiver<T>;
-
-    fn oneshot<T: 'static>() -> (oneshot::Sender<T>, oneshot::Receiver<T>) {
-        oneshot::channel()
-    }
-
-    fn send<T: 'static>(sender: oneshot::Sender<T>, value: T) {
-        let _ = sender.send(value);
-    }
-
-    async fn receive<T: 'static>(receiver: oneshot::Receiver<T>) -> T {
-        receiver.await.unwrap()
-    }
-}
-
-impl Channels for Compio {
-    type Sender = mpsc::Sender<u64>;
-    type Receiver = mpsc::Receiver<u64>;
-
-    fn channel() -> (Self::Sender, Self::Receiver) {
-        // Each sender has room for one message beside what is asked for here.
-        mpsc::channel(0)
-    }
-
-    async fn send(sender: &mut Self::Sender, message: u64) {
-        sender.send(message).await.unwrap();
-    }
-
-    async fn receive(receiver: &mut Self::Receiver) -> Option<u64> {
-        receiver.next().await
-    }
-}
+gathers_by_join_all!(Compio);
+oneshots_of_futures!(Compio);
+channels_of_futures!(Compio);
 
 impl Reuse for Compio {
     type Loop = Loop;

@@ -1,13 +1,13 @@
 //! futures: `LocalPool`, and for gathers also `FuturesUnordered`, which runs children without making tasks of them.
 
 use super::Peer;
-use futures::channel::{mpsc, oneshot};
+use super::shared::{channels_of_futures, oneshots_of_futures};
+use futures::StreamExt;
 use futures::executor::{LocalPool, LocalSpawner};
 use futures::future::RemoteHandle;
 use futures::stream::FuturesUnordered;
 use futures::task::LocalSpawnExt;
-use futures::{SinkExt, StreamExt};
-use onelane_cases::runtime::{Channels, Gathers, Oneshots, Reuse, Runtime};
+use onelane_cases::runtime::{Gathers, Reuse, Runtime};
 use onelane_cases::{basics, channels, foreign_wakes, gathers, oneshots, runs};
 
 pub(super) fn peer() -> Peer {
@@ -69,40 +69,8 @@ impl Gathers for Futures {
     }
 }
 
-impl Oneshots for Futures {
-    type Sender<T: 'static> = oneshot::Sender<T>;
-    type Receiver<T: 'static> = oneshot::Receiver<T>;
-
-    fn oneshot<T: 'static>() -> (oneshot::Sender<T>, oneshot::Receiver<T>) {
-        oneshot::channel()
-    }
-
-    fn send<T: 'static>(sender: oneshot::Sender<T>, value: T) {
-        let _ = sender.send(value);
-    }
-
-    async fn receive<T: 'static>(receiver: oneshot::Receiver<T>) -> T {
-        receiver.await.unwrap()
-    }
-}
-
-impl Channels for Futures {
-    type Sender = mpsc::Sender<u64>;
-    type Receiver = mpsc::Receiver<u64>;
-
-    fn channel() -> (Self::Sender, Self::Receiver) {
-        // Each sender has room for one message beside what is asked for here.
-        mpsc::channel(0)
-    }
-
-    async fn send(sender: &mut Self::Sender, message: u64) {
-        sender.send(message).await.unwrap();
-    }
-
-    async fn receive(receiver: &mut Self::Receiver) -> Option<u64> {
-        receiver.next().await
-    }
-}
+oneshots_of_futures!(Futures);
+channels_of_futures!(Futures);
 
 impl Reuse for Futures {
     type Loop = LocalPool;

@@ -1,10 +1,10 @@
 //! glommio, where the kernel has io_uring and lets us lock enough memory for it.
 
 use super::Peer;
-use futures::channel::oneshot;
+use super::shared::{gathers_by_join_all, oneshots_of_futures};
 use glommio::channels::local_channel::{LocalReceiver, LocalSender, new_bounded};
 use glommio::{LocalExecutor, LocalExecutorBuilder, Placement, Task};
-use onelane_cases::runtime::{Channels, Gathers, Oneshots, Reuse, Runtime, Timers, Yields};
+use onelane_cases::runtime::{Channels, Reuse, Runtime, Timers, Yields};
 use onelane_cases::{Work, basics, channels, foreign_wakes, gathers, oneshots, own_yields, runs, sleeping, timers};
 use std::time::Duration;
 
@@ -81,31 +81,8 @@ impl Timers for Glommio {
     }
 }
 
-impl Gathers for Glommio {
-    async fn gather<F>(&self, futures: impl Iterator<Item = F> + 'static) -> Vec<u64>
-    where
-        F: Future<Output = u64> + 'static,
-    {
-        futures::future::join_all(futures.map(|future| self.spawn(future))).await
-    }
-}
-
-impl Oneshots for Glommio {
-    type Sender<T: 'static> = oneshot::Sender<T>;
-    type Receiver<T: 'static> = oneshot::Receiver<T>;
-
-    fn oneshot<T: 'static>() -> (oneshot::Sender<T>, oneshot::Receiver<T>) {
-        oneshot::channel()
-    }
-
-    fn send<T: 'static>(sender: oneshot::Sender<T>, value: T) {
-        let _ = sender.send(value);
-    }
-
-    async fn receive<T: 'static>(receiver: oneshot::Receiver<T>) -> T {
-        receiver.await.unwrap()
-    }
-}
+gathers_by_join_all!(Glommio);
+oneshots_of_futures!(Glommio);
 
 impl Channels for Glommio {
     type Sender = LocalSender<u64>;

@@ -9,6 +9,7 @@ mod futures;
 #[cfg(target_os = "linux")]
 mod glommio;
 mod monoio;
+mod shared;
 mod smol;
 mod tokio;
 

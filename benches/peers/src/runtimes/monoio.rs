@@ -1,11 +1,12 @@
 //! monoio with its legacy driver, which is epoll, since io_uring is not to be had everywhere.
 
 use super::Peer;
+use super::shared::gathers_by_join_all;
 use local_sync::{mpsc::bounded, oneshot};
 use monoio::task::JoinHandle;
 use monoio::time::TimeDriver;
 use monoio::{LegacyDriver, RuntimeBuilder};
-use onelane_cases::runtime::{Channels, Gathers, Oneshots, Reuse, Runtime, Timers};
+use onelane_cases::runtime::{Channels, Oneshots, Reuse, Runtime, Timers};
 use onelane_cases::{basics, channels, foreign_wakes, gathers, oneshots, runs, sleeping, timers};
 use std::time::Duration;
 
@@ -56,14 +57,7 @@ impl Timers for Monoio {
     }
 }
 
-impl Gathers for Monoio {
-    async fn gather<F>(&self, futures: impl Iterator<Item = F> + 'static) -> Vec<u64>
-    where
-        F: Future<Output = u64> + 'static,
-    {
-        futures::future::join_all(futures.map(|future| self.spawn(future))).await
-    }
-}
+gathers_by_join_all!(Monoio);
 
 impl Oneshots for Monoio {
     type Sender<T: 'static> = oneshot::Sender<T>;

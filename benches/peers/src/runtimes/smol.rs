@@ -1,9 +1,10 @@
 //! smol: `async-executor`'s `LocalExecutor`, driven by `async-io`'s `block_on`, as `smol::block_on` does.
 
 use super::Peer;
+use super::shared::gathers_by_join_all;
 use async_channel::{Receiver, Sender};
 use async_executor::{LocalExecutor, Task};
-use onelane_cases::runtime::{Channels, Gathers, Oneshots, Reuse, Runtime, Timers, Yields};
+use onelane_cases::runtime::{Channels, Oneshots, Reuse, Runtime, Timers, Yields};
 use onelane_cases::{basics, channels, foreign_wakes, gathers, oneshots, own_yields, runs, sleeping, timers};
 use std::rc::Rc;
 use std::time::Duration;
@@ -65,14 +66,7 @@ impl Timers for Smol {
     }
 }
 
-impl Gathers for Smol {
-    async fn gather<F>(&self, futures: impl Iterator<Item = F> + 'static) -> Vec<u64>
-    where
-        F: Future<Output = u64> + 'static,
-    {
-        futures::future::join_all(futures.map(|future| self.spawn(future))).await
-    }
-}
+gathers_by_join_all!(Smol);
 
 impl Oneshots for Smol {
     type Sender<T: 'static> = Sender<T>;

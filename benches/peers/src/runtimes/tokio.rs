@@ -2,6 +2,7 @@
 
 use super::Peer;
 use super::assert_send::AssertSend;
+use super::shared::gathers_by_join_all;
 use onelane_cases::runtime::{Channels, Gathers, Oneshots, Reuse, Runtime, Timers, Yields};
 use onelane_cases::{Works, basics, channels, foreign_wakes, gathers, oneshots, own_yields, runs, sleeping, timers};
 use std::marker::PhantomData;
@@ -289,11 +290,4 @@ impl Runtime for JoinAll {
     }
 }
 
-impl Gathers for JoinAll {
-    async fn gather<F>(&self, futures: impl Iterator<Item = F> + 'static) -> Vec<u64>
-    where
-        F: Future<Output = u64> + 'static,
-    {
-        futures::future::join_all(futures.map(|future| self.spawn(future))).await
-    }
-}
+gathers_by_join_all!(JoinAll);
