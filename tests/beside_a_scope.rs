@@ -8,10 +8,11 @@ use futures_util::FutureExt;
 use futures_util::future::{LocalBoxFuture, join};
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use onelane::sync::{Event, Lock, Queue, Semaphore};
-use onelane::{Task, as_completed, catch_cancel, finally, sleep, spawn, time, timeout, yield_now};
+use onelane::{RunError, Task, as_completed, catch_cancel, finally, sleep, spawn, time, timeout, yield_now};
 use std::future::pending;
 use std::rc::Rc;
 use std::task::Context;
+use std::time::Duration;
 
 /// Waits for `waits` and, under a waker of its own, for a cancellation that it catches.
 async fn catch_beside(waits: impl Future + 'static) {
@@ -188,4 +189,19 @@ fn panic_in_the_first_waker_and_wake_the_others() {
         event.set();
         assert!(timeout(ms(5), second).await.unwrap().is_ok());
     });
+}
+
+/// A report tells what the cleanup waits for, and not what stands beside it, which nobody polls any more.
+#[test]
+fn report_what_a_cleanup_waits_for_alone() {
+    let event = Rc::new(Event::new());
+    let stuck = virtual_loop().try_run(async {
+        let cleanup = event.clone();
+        let task = clean_up_beside(sleep(Duration::MAX), async move { drop(cleanup.wait().await) });
+        yield_now().await;
+        task.cancel();
+        task.await.unwrap();
+    });
+    let Err(RunError::Deadlock(report)) = stuck else { panic!("{stuck:?}") };
+    assert_eq!(report.tasks[1].waits_for, ["an event"]);
 }

@@ -256,4 +256,15 @@ mod tests {
         lists.drain(|_| drained += 1);
         assert_eq!((len, drained, lists.is_empty()), (left, left, true));
     }
+
+    #[test]
+    fn give_the_memory_of_a_flood_back() {
+        let (mut lists, mut list) = (Lists::new(), List::EMPTY);
+        for (length, kept) in [(KEPT, KEPT), (KEPT + 1, 0)] {
+            (0..length).for_each(|value| _ = lists.push(&mut list, value));
+            assert_eq!(lists.nodes.len(), length);
+            (0..length).for_each(|value| assert_eq!(lists.pop(&mut list), Some(value)));
+            assert_eq!(lists.nodes.len(), kept);
+        }
+    }
 }

@@ -802,6 +802,38 @@ mod tests {
         assert!(kernel.pace.wake_up(begun) < begun.after(Duration::from_secs(1)));
     }
 
+    /// The memory of messages is used again, but for that of a flood.
+    #[test]
+    fn messages_keep_their_memory_unless_they_are_a_flood() {
+        let (kernel, _entered) = enter(Clock::virtual_time());
+        let mut kept = Vec::new();
+        for count in [1, KEPT_MESSAGES + 1] {
+            for _ in 0..count {
+                assert!(kernel.inbox().send(kernel.id(), Message::Call(Box::new(|| ()))).is_ok());
+            }
+            kernel.turn();
+            let memory = kernel.messages.take();
+            kept.push(memory.capacity() > 0);
+        }
+        assert_eq!((kept, kernel.tally.messages.get()), (vec![true, false], KEPT_MESSAGES + 2));
+    }
+
+    /// A future that was forgotten does not end its wait: that goes with its task.
+    #[test]
+    fn ended_task_leaves_no_record() {
+        let (kernel, _entered) = enter(Clock::virtual_time());
+        let forgetful = std::future::poll_fn(|_| {
+            let kernel = context::running().unwrap();
+            let waits = [(); 3].map(|()| kernel.wakers.begin_wait(task::Wait::Task(kernel.wakers.running_token())));
+            assert!(waits.iter().all(Option::is_some));
+            assert_eq!(kernel.wakers.records(), 3);
+            std::task::Poll::Ready(())
+        });
+        let task = kernel.spawn(kernel.draft(None, Location::caller()), forgetful);
+        kernel.turn();
+        assert_eq!((task.header().is_done(), kernel.wakers.records()), (true, 0));
+    }
+
     /// The numbers of spreads begin anew when they are used up, and marks of old ones are not taken for those of new ones.
     #[test]
     fn cancel_when_the_numbers_of_spreads_are_used_up() {

@@ -440,6 +440,12 @@ impl Wakers {
         })
     }
 
+    /// How many waits are recorded, of all tasks.
+    #[cfg(all(test, not(loom)))]
+    pub(crate) fn records(&self) -> usize {
+        self.with(|table| table.waits.len())
+    }
+
     /// The number of a wait that stands elsewhere.
     #[inline]
     pub(crate) fn next_number(&self) -> u64 {
