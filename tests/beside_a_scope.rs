@@ -197,7 +197,7 @@ fn report_what_a_cleanup_waits_for_alone() {
     let event = Rc::new(Event::new());
     let stuck = virtual_loop().try_run(async {
         let cleanup = event.clone();
-        let task = clean_up_beside(sleep(Duration::MAX), async move { drop(cleanup.wait().await) });
+        let task = clean_up_beside(sleep(Duration::MAX), async move { cleanup.wait().await });
         yield_now().await;
         task.cancel();
         task.await.unwrap();
