@@ -318,11 +318,13 @@ struct Claim<T: 'static> {
 }
 
 impl<T: 'static> Claim<T> {
+    #[track_caller]
     fn new(owner: &Rc<Owner<T>>) -> Self {
-        Claim { owner: owner.clone(), claimed: false, place: None, record: Record::default() }
+        Claim { owner: owner.clone(), claimed: false, place: None, record: Record::here() }
     }
 
     /// None if nothing is left that is not claimed by others.
+    #[track_caller]
     fn poll(&mut self, context: &mut Context<'_>) -> Poll<Option<Delivery>> {
         let completing = self.owner.completing.clone();
         if !self.claimed {
@@ -346,6 +348,7 @@ impl<T: 'static> Claim<T> {
     }
 
     /// Takes the first delivery, or a place at the end of the line.
+    #[track_caller]
     fn look(&mut self, waker: Waker) -> Poll<Option<Delivery>> {
         let completing = &self.owner.completing;
         self.record.end();
@@ -365,6 +368,7 @@ impl<T: 'static> Claim<T> {
         Poll::Pending
     }
 
+    #[track_caller]
     fn record(&mut self) {
         if let (Some(kernel), Some((_, getter))) = (context::running(), &self.place) {
             self.record.begin(&kernel, || Wait::On(Rc::<Getter<T>>::downgrade(getter)));
@@ -451,6 +455,7 @@ impl<T> AsCompleted<T> {
     /// });
     /// ```
     #[doc(alias = "__anext__")]
+    #[track_caller]
     pub fn next(&self) -> Next<T, Option<Result<T, TaskError>>> {
         Next::new(&self.owner, |given| given.map(|child| without_time(child).read()))
     }
@@ -470,6 +475,7 @@ impl<T> AsCompleted<T> {
     ///     assert_eq!(&*completed.next_task().await.unwrap().name(), "tea");
     /// });
     /// ```
+    #[track_caller]
     pub fn next_task(&self) -> Next<T, Option<Task<T>>> {
         Next::new(&self.owner, |given| given.map(|child| Task { cell: without_time(child).cell }))
     }
@@ -543,6 +549,7 @@ impl<T> AsCompleted<T> {
     }
 
     #[cfg(feature = "stream")]
+    #[track_caller]
     fn poll_claim(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Child<T>, Elapsed>>> {
         let claim = self.begun.get_or_insert_with(|| Claim::new(&self.owner));
         let delivery = std::task::ready!(claim.poll(context));
@@ -617,6 +624,7 @@ impl<T> AsCompletedWithin<T> {
     ///     assert_eq!(results.next().await, Ok(None));
     /// });
     /// ```
+    #[track_caller]
     pub fn next(&self) -> Next<T, Result<Option<Result<T, TaskError>>, Elapsed>> {
         Next::new(&self.all.owner, |given| Ok(given.transpose()?.map(|child| child.read())))
     }
@@ -640,6 +648,7 @@ impl<T> AsCompletedWithin<T> {
     ///     assert!(completed.next_task().await.is_err() && !slow.is_done());
     /// });
     /// ```
+    #[track_caller]
     pub fn next_task(&self) -> Next<T, Result<Option<Task<T>>, Elapsed>> {
         Next::new(&self.all.owner, |given| Ok(given.transpose()?.map(|child| Task { cell: child.cell })))
     }
@@ -719,6 +728,7 @@ pub struct Next<T: 'static, O> {
 }
 
 impl<T: 'static, O> Next<T, O> {
+    #[track_caller]
     fn new(owner: &Rc<Owner<T>>, give: fn(Option<Result<Child<T>, Elapsed>>) -> O) -> Self {
         Next { claim: Claim::new(owner), give }
     }
@@ -727,6 +737,7 @@ impl<T: 'static, O> Next<T, O> {
 impl<T: 'static, O> Future for Next<T, O> {
     type Output = O;
 
+    #[track_caller]
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<O> {
         let delivery = std::task::ready!(self.claim.poll(context));
         let given = delivery.map(|delivery| self.claim.owner.give(delivery));
@@ -746,6 +757,7 @@ impl<T: 'static, O> fmt::Debug for Next<T, O> {
 impl<T> futures_core::Stream for AsCompleted<T> {
     type Item = Result<T, TaskError>;
 
+    #[track_caller]
     fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         let given = std::task::ready!(self.poll_claim(context));
         Poll::Ready(given.map(|child| without_time(child).read()))
@@ -763,6 +775,7 @@ impl<T> futures_core::Stream for AsCompleted<T> {
 impl<T> futures_core::Stream for AsCompletedWithin<T> {
     type Item = Result<Result<T, TaskError>, Elapsed>;
 
+    #[track_caller]
     fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         let given = std::task::ready!(self.all.poll_claim(context));
         Poll::Ready(given.map(|given| Ok(given?.read())))

@@ -148,6 +148,7 @@ impl<F> Block<F> {
 }
 
 impl<F: Future> Block<F> {
+    #[track_caller]
     pub(crate) fn poll(&mut self, context: &mut Context<'_>) -> Poll<Result<F::Output, Interrupted>> {
         let kernel = context::running();
         let before = kernel.as_ref().map_or(0, |kernel| kernel.wakers.numbered());

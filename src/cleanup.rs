@@ -210,6 +210,7 @@ impl<F: Future, C: Future<Output = ()>> Unpin for Finally<F, C> {}
 impl<F: Future, C: Future<Output = ()>> Future for Finally<F, C> {
     type Output = F::Output;
 
+    #[track_caller]
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<F::Output> {
         let this = &mut *self;
         this.place.enter(|| Rc::<Parts<F, C>>::downgrade(&this.parts));
@@ -280,6 +281,7 @@ impl<C: Future<Output = ()> + 'static> HandedOver<C> {
 impl<C: Future<Output = ()> + 'static> Future for HandedOver<C> {
     type Output = ();
 
+    #[track_caller]
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
         Scope::poll_cleanup(&*self.0, context)
     }
@@ -329,6 +331,7 @@ impl<F: Future, C: Future<Output = ()>> fmt::Debug for Finally<F, C> {
 ///     assert_eq!(task.await, Ok("woken"));
 /// });
 /// ```
+#[track_caller]
 pub fn catch_cancel<F: IntoFuture>(future: F) -> CatchCancel<F::IntoFuture> {
     let future = Some(Box::pin(future.into_future()));
     CatchCancel {
@@ -390,6 +393,7 @@ impl Scope for Catch {
 impl<F: Future> Future for CatchCancel<F> {
     type Output = Result<F::Output, Cancelled>;
 
+    #[track_caller]
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         let this = &mut *self;
         let result = if this.catch.caught.get() {

@@ -2,6 +2,8 @@
 
 use crate::kernel::task::{AnyTask, Header, Scope, Then, Wait};
 use crate::kernel::{Kernel, ScopeKey, WaitKey, WaiterKey, context};
+use std::panic::Location;
+use std::ptr;
 use std::rc::{Rc, Weak};
 
 /// The loop that is running on this thread, or a panic that says what was asked for.
@@ -60,29 +62,68 @@ pub(crate) fn uncancel(task: &Header) -> u32 {
 
 /// What a leaf future keeps of the record that its task waits for it: from the first poll that was pending until it is ready or
 /// dropped. Of several futures in one task, all that have begun are recorded, whichever was polled last.
-#[derive(Debug, Default)]
-pub(crate) struct Record(Option<WaitKey>);
+#[derive(Debug)]
+pub(crate) struct Record {
+    key: Option<WaitKey>,
+    /// Where it was polled last; before that, and behind a `Box<dyn Future>`, where it was made.
+    place: &'static Location<'static>,
+}
 
 impl Record {
-    /// The leaf was polled in the running task, and is pending.
+    /// Of a leaf that is made where the caller was called.
+    #[track_caller]
+    #[inline]
+    pub(crate) fn here() -> Self {
+        Record { key: None, place: Location::caller() }
+    }
+
+    /// The leaf was polled in the running task, where the caller was called, and is pending.
+    #[track_caller]
     #[inline]
     pub(crate) fn begin(&mut self, kernel: &Kernel, wait: impl FnOnce() -> Wait) {
-        if self.0.is_some_and(|key| kernel.wakers.waits_here(key)) {
+        let place = place_of(Location::caller(), self.place);
+        if let Some(key) = self.key.filter(|&key| kernel.wakers.waits_here(key)) {
+            if !ptr::eq(place, self.place) {
+                self.place = place;
+                kernel.wakers.move_wait(key, place);
+            }
             return;
         }
         // It may have been moved here from another task.
         self.end();
-        self.0 = kernel.wakers.begin_wait(wait());
+        self.place = place;
+        self.key = kernel.wakers.begin_wait(wait(), place);
     }
 
     /// The leaf is ready, or is dropped.
     #[inline]
     pub(crate) fn end(&mut self) {
-        if let Some(key) = self.0.take() {
+        if let Some(key) = self.key.take() {
             // On another thread, or after the loop, there is nothing to be found, and nothing is lost.
             context::with_loop_of(key.task, |kernel| kernel.wakers.end_wait(key));
         }
     }
+}
+
+/// The place to be shown for a leaf that was polled at `polled_at`: there, unless that is inside of a library that polls for
+/// others, as `Box<dyn Future>` does. Then it is `known`, an earlier poll of the same leaf, or where it was made.
+#[inline]
+pub(crate) fn place_of(
+    polled_at: &'static Location<'static>,
+    known: &'static Location<'static>,
+) -> &'static Location<'static> {
+    // An await mostly stands in the file in which its leaf is made, and the name of that is mostly stored once.
+    if ptr::eq(polled_at.file(), known.file()) || !is_in_library(polled_at.file()) { polled_at } else { known }
+}
+
+/// Whether a file belongs to `core`, to this crate, or to any that was downloaded.
+#[cold]
+fn is_in_library(file: &str) -> bool {
+    const HERE: &str = file!();
+    const NAME: &str = "current.rs";
+    let (ours, _) = HERE.split_at(HERE.len() - NAME.len());
+    let parts = ["library/core/src", "library/alloc/src", "library/std/src", "registry/src", "git/checkouts"];
+    file.starts_with(ours) || parts.iter().any(|part| file.contains(part) || file.contains(&part.replace('/', "\\")))
 }
 
 /// What the future of a scope keeps of its place in a task: from its first poll until it is left or dropped.

@@ -1,8 +1,9 @@
 //! The loop as its owner holds it: [`EventLoop`], its [`Builder`], a reference to the running one, and what a [`Turn`] did.
 
+use crate::call_graph::{Span, TaskSnapshot, WaitSnapshot};
 use crate::callback::Handle;
 use crate::current::running;
-use crate::deadlock::{DeadlockReport, waits_for, write_all};
+use crate::deadlock::{DeadlockReport, write_all};
 use crate::error::{NoRunningLoop, TaskError};
 use crate::kernel::calls::Call;
 use crate::kernel::exceptions::{self, Exception, Handler};
@@ -150,36 +151,25 @@ pub struct SlowStep {
     pub took: Duration,
     /// The task, unless it was a callback.
     pub task: Option<TaskRef>,
-    /// What the task waits for now; see [`StuckTask::waits_for`](crate::StuckTask::waits_for).
-    pub waits_for: Vec<String>,
+    /// What the task waits for now.
+    pub waits_for: Vec<WaitSnapshot>,
 }
 
 impl fmt::Display for SlowStep {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Some(task) = &self.task else {
-            return write!(f, "a callback took {}, and kept the others waiting", Milliseconds(self.took));
+            return write!(f, "a callback took {}, and kept the others waiting", Span(self.took));
         };
-        let took = Milliseconds(self.took);
+        let took = Span(self.took);
         write!(f, "a step of task {:?}, spawned at {}, took {took}", task.name(), task.spawned_at())?;
         match self.waits_for.as_slice() {
             _ if task.is_done() => f.write_str("; it has ended"),
             [] => Ok(()),
             waits => {
-                f.write_str("; it waits for ")?;
-                write_all(waits, f)?;
-                f.write_str(" now")
+                f.write_str("; it waits ")?;
+                write_all(waits, f)
             }
         }
-    }
-}
-
-/// `105.250 ms`. A `Duration`'s own `Debug` would be two kilobytes of code in each binary.
-struct Milliseconds(Duration);
-
-impl fmt::Display for Milliseconds {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let micros = self.0.as_micros() as u64;
-        write!(f, "{}.{:03} ms", micros / 1000, micros % 1000)
     }
 }
 
@@ -381,7 +371,7 @@ impl Builder {
         let handler = handler.unwrap_or_else(|| Box::new(|step| exceptions::complain(step)));
         let report = move |task: Option<AnyTask>, took| {
             let waits_for = match (context::running(), &task) {
-                (Some(kernel), Some(task)) => waits_for(&kernel, &kernel.sleeps(), task.header()),
+                (Some(kernel), Some(task)) => TaskSnapshot::of(&kernel, &kernel.sleeps(), task).waits_for,
                 _ => Vec::new(),
             };
             handler(&SlowStep { took, task: task.map(|cell| TaskRef { cell }), waits_for });
@@ -691,7 +681,7 @@ impl EventLoop {
     ///     task::Builder::new().name("lost").spawn(std::future::pending::<()>()).await
     /// });
     /// let Err(RunError::Deadlock(report)) = stuck else { unreachable!() };
-    /// assert_eq!(report.tasks[0].waits_for, ["task \"lost\""]);
+    /// assert_eq!(report.tasks[0].waits_for[0].what, "task \"lost\"");
     /// ```
     #[track_caller]
     pub fn try_run<F: IntoFuture>(&self, main: F) -> Result<F::Output, RunError> {

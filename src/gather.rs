@@ -536,7 +536,7 @@ impl<C: Children + 'static> Gather<C> {
                 kernel.wakers.add_waiter(task.header(), Then::Queue(call));
             }
         }
-        Gather { gathering, begun: false, record: Record::default() }
+        Gather { gathering, begun: false, record: Record::here() }
     }
 
     /// Waits for all children, however they end, and gives all outcomes in the order of the arguments.
@@ -559,6 +559,7 @@ impl<C: Children + 'static> Gather<C> {
     }
 
     /// Whether it is decided; if not, the task is woken when it is.
+    #[track_caller]
     fn poll_decided(&mut self, context: &mut Context<'_>) -> Poll<()> {
         let gathering = &self.gathering;
         if gathering.is_decided() {
@@ -586,6 +587,7 @@ impl<C: Children + 'static> Gather<C> {
 impl<C: Children + 'static> Future for Gather<C> {
     type Output = C::Output;
 
+    #[track_caller]
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<C::Output> {
         std::task::ready!(self.poll_decided(context));
         Poll::Ready(match self.gathering.failed.get() {
@@ -636,6 +638,7 @@ pub struct GatherAll<C: Children + 'static> {
 impl<C: Children + 'static> Future for GatherAll<C> {
     type Output = C::All;
 
+    #[track_caller]
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<C::All> {
         std::task::ready!(self.gather.poll_decided(context));
         Poll::Ready(self.gather.gathering.children.all())

@@ -177,7 +177,9 @@ impl Interval {
     ///     assert_eq!(time() - first, Duration::from_millis(2500));
     /// });
     /// ```
+    #[track_caller]
     pub fn tick(&mut self) -> Tick<'_> {
+        self.sleep.made_here();
         Tick { interval: self }
     }
 
@@ -292,6 +294,7 @@ impl Interval {
         self.behavior = behavior;
     }
 
+    #[track_caller]
     fn sleep_until(&mut self, kernel: &Kernel, due: Time) {
         self.due = due;
         self.sleep = Sleep::new(kernel, due);
@@ -347,6 +350,7 @@ pub struct Tick<'a> {
 impl Future for Tick<'_> {
     type Output = Instant;
 
+    #[track_caller]
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Instant> {
         self.interval.poll_tick(context)
     }

@@ -48,21 +48,24 @@ pub struct Join<T> {
 }
 
 impl<T> Join<T> {
+    #[track_caller]
     pub(crate) fn taking(cell: TypedTask<T>) -> Self {
-        Join { cell, read: take_outcome::<T>, waiter: None, record: Record::default() }
+        Join { cell, read: take_outcome::<T>, waiter: None, record: Record::here() }
     }
 
+    #[track_caller]
     pub(crate) fn cloning(cell: TypedTask<T>) -> Self
     where
         T: Clone,
     {
-        Join { cell, read: clone_outcome::<T>, waiter: None, record: Record::default() }
+        Join { cell, read: clone_outcome::<T>, waiter: None, record: Record::here() }
     }
 }
 
 impl<T> Future for Join<T> {
     type Output = Result<T, TaskError>;
 
+    #[track_caller]
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         let this = &mut *self;
         let header = this.cell.header();
@@ -77,6 +80,7 @@ impl<T> Future for Join<T> {
 }
 
 /// Waits for the end of a task. Knows no output, so that it is compiled once.
+#[track_caller]
 fn wait(header: &Header, waiter: &mut Option<WaiterKey>, record: &mut Record, context: &Context<'_>) {
     let running = context::running();
     if let Some(kernel) = &running {

@@ -45,6 +45,7 @@
 
 mod as_completed;
 mod block;
+mod call_graph;
 mod callback;
 mod cleanup;
 mod current;
@@ -75,9 +76,10 @@ mod wait;
 mod yield_now;
 
 pub use as_completed::{AsCompleted, AsCompletedWithin, Next, as_completed};
+pub use call_graph::{CallGraph, TaskSnapshot, WaitSnapshot, call_graph};
 pub use callback::{Handle, call_at, call_later, call_soon, time};
 pub use cleanup::{CatchCancel, Finally, catch_cancel, finally};
-pub use deadlock::{DeadlockReport, StuckTask};
+pub use deadlock::DeadlockReport;
 pub use error::{Cancelled, LoopClosed, NoRunningLoop, Panic, TaskError};
 pub use event_loop::{Builder, Clock, EventLoop, LoopRef, RunError, SlowStep, Turn};
 pub use gather::{Gather, GatherAll, IntoTask, TryGatherError, gather, try_gather};

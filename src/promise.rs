@@ -499,8 +499,9 @@ impl<T: 'static> IntoFuture for Promise<T> {
     type Output = Result<T, TaskError>;
     type IntoFuture = Promised<T>;
 
+    #[track_caller]
     fn into_future(self) -> Promised<T> {
-        Promised { promise: self, read: Promise::take_outcome, waiter: None, record: Record::default() }
+        Promised { promise: self, read: Promise::take_outcome, waiter: None, record: Record::here() }
     }
 }
 
@@ -509,8 +510,9 @@ impl<T: Clone + 'static> IntoFuture for &Promise<T> {
     type Output = Result<T, TaskError>;
     type IntoFuture = Promised<T>;
 
+    #[track_caller]
     fn into_future(self) -> Promised<T> {
-        Promised { promise: self.clone(), read: Promise::clone_outcome, waiter: None, record: Record::default() }
+        Promised { promise: self.clone(), read: Promise::clone_outcome, waiter: None, record: Record::here() }
     }
 }
 
@@ -545,6 +547,7 @@ pub struct Promised<T: 'static> {
 impl<T: 'static> Future for Promised<T> {
     type Output = Result<T, TaskError>;
 
+    #[track_caller]
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         let this = &mut *self;
         let cell = &this.promise.cell;

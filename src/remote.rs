@@ -1,8 +1,9 @@
 //! The loop from other threads.
 
+use crate::current::Record;
 use crate::error::{LoopClosed, TaskError};
 use crate::join::take_outcome;
-use crate::kernel::task::Outcome;
+use crate::kernel::task::{Outcome, Wait};
 use crate::kernel::{Inbox, Kernel, Message, Token, context};
 use crate::task::Task;
 use futures_task::{FutureObj, Spawn, SpawnError};
@@ -108,7 +109,7 @@ impl Remote {
         let promise = Promise(Some(shared.clone()));
         let caller = Location::caller();
         self.call_soon(move || start(caller, future, promise))?;
-        Ok(RemoteTask { shared, inbox: self.inbox, loop_id: self.loop_id })
+        Ok(RemoteTask { shared, inbox: self.inbox, loop_id: self.loop_id, record: Record::here() })
     }
 }
 
@@ -178,6 +179,7 @@ pub struct RemoteTask<T> {
     /// Where the loop is to be found. Not a `Remote`: nothing more is promised to come from here.
     inbox: &'static Inbox,
     loop_id: u64,
+    record: Record,
 }
 
 const TAKEN: &str = "the result of a RemoteTask was asked for twice; keep what the first await or wait() gave";
@@ -254,11 +256,14 @@ impl<T: Send + 'static> RemoteTask<T> {
 impl<T> Future for RemoteTask<T> {
     type Output = Result<T, TaskError>;
 
-    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+    #[track_caller]
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         // Cloning and dropping a waker may be foreign code: both happen outside of the lock.
         let waker = context.waker().clone();
         let mut state = self.shared.lock();
         if let Some(outcome) = state.outcome.take() {
+            drop(state);
+            self.record.end();
             return Poll::Ready(outcome);
         }
         if state.ended {
@@ -268,7 +273,16 @@ impl<T> Future for RemoteTask<T> {
         let old = state.waker.replace(waker);
         drop(state);
         drop(old);
+        if let Some(kernel) = context::running() {
+            self.record.begin(&kernel, || Wait::ELSEWHERE);
+        }
         Poll::Pending
+    }
+}
+
+impl<T> Drop for RemoteTask<T> {
+    fn drop(&mut self) {
+        self.record.end();
     }
 }
 

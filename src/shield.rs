@@ -217,7 +217,7 @@ pub fn shield<S: Shieldable>(awaitable: S) -> Shield<S::Output> {
     let Shielded(behind) = awaitable.into_shielded(&place);
     let ended = Rc::new(Ended { what: behind.what(), over: Cell::new(behind.is_done()), waker: Cell::new(None) });
     let callback = (!ended.over.get()).then(|| behind.add_call(&place.0, Call::Watch(ended.clone(), 0)));
-    Shield { behind, ended, callback, record: Record::default() }
+    Shield { behind, ended, callback, record: Record::here() }
 }
 
 /// Whether the end of what is behind the shield was heard of. Its callback holds it, and the shield.
@@ -287,6 +287,7 @@ pub struct Shield<T> {
 impl<T> Future for Shield<T> {
     type Output = Result<T, TaskError>;
 
+    #[track_caller]
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         let this = &mut *self;
         if this.ended.over.get() {

@@ -165,8 +165,9 @@ impl Signals {
     /// });
     /// ```
     #[allow(clippy::should_implement_trait, reason = "the word that streams have for it")]
+    #[track_caller]
     pub fn next(&mut self) -> Next<'_> {
-        Next { signals: self, record: Record::default() }
+        Next { signals: self, record: Record::here() }
     }
 
     /// The number of the signal.
@@ -216,6 +217,7 @@ pub struct Next<'a> {
 impl Future for Next<'_> {
     type Output = ();
 
+    #[track_caller]
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
         let this = self.get_mut();
         let kernel = context::running().filter(|kernel| kernel.id() == this.signals.loop_id);

@@ -1,7 +1,8 @@
 //! Waiting for a moment.
 
-use crate::current::running;
+use crate::current::{place_of, running};
 use crate::kernel::{Kernel, Message, Time, TimerKey, context, inbox};
+use std::panic::Location;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
@@ -97,6 +98,8 @@ pub struct Sleep {
     lane: u16,
     deadline: Time,
     stage: Stage,
+    /// As in `Record`: where it was polled last, or made.
+    place: &'static Location<'static>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -109,8 +112,17 @@ enum Stage {
 }
 
 impl Sleep {
+    /// Of a sleep that is made where the caller was called.
+    #[track_caller]
     pub(crate) fn new(kernel: &Kernel, deadline: Time) -> Self {
-        Sleep { loop_id: kernel.id(), lane: kernel.wakers.lane().number, deadline, stage: Stage::New }
+        let place = Location::caller();
+        Sleep { loop_id: kernel.id(), lane: kernel.wakers.lane().number, deadline, stage: Stage::New, place }
+    }
+
+    /// As if it were made where the caller was called.
+    #[track_caller]
+    pub(crate) fn made_here(&mut self) {
+        self.place = Location::caller();
     }
 
     /// Waits until `moment` instead, whether it is running or over. To be polled again.
@@ -170,7 +182,7 @@ impl Sleep {
         self.stage = if self.deadline == Time(0) || self.deadline <= kernel.clock.seen() {
             Stage::Yielded
         } else {
-            Stage::Armed(kernel.add_timer(self.deadline, kernel.alarm_for(waker)))
+            Stage::Armed(kernel.add_timer(self.deadline, kernel.alarm_for(waker, self.place)))
         };
         if let Stage::Yielded = self.stage {
             waker.wake_by_ref();
@@ -178,7 +190,7 @@ impl Sleep {
     }
 
     fn poll_armed(&mut self, key: TimerKey, waker: &Waker) -> Poll<()> {
-        if self.kernel().timer_wakes(key, waker) {
+        if self.kernel().timer_wakes(key, waker, self.place) {
             return Poll::Pending;
         }
         self.stage = Stage::Over;
@@ -206,6 +218,7 @@ impl Sleep {
 impl Future for Sleep {
     type Output = ();
 
+    #[track_caller]
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
         let key = match self.stage {
             Stage::Over => return Poll::Ready(()),
@@ -216,6 +229,7 @@ impl Future for Sleep {
             Stage::Armed(key) => Some(key),
             Stage::New => None,
         };
+        self.place = place_of(Location::caller(), self.place);
         match key {
             Some(key) => self.poll_armed(key, context.waker()),
             None => {

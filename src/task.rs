@@ -546,6 +546,7 @@ impl<T> IntoFuture for Task<T> {
     type Output = Result<T, TaskError>;
     type IntoFuture = Join<T>;
 
+    #[track_caller]
     fn into_future(self) -> Join<T> {
         Join::taking(self.cell)
     }
@@ -556,6 +557,7 @@ impl<T: Clone> IntoFuture for &Task<T> {
     type Output = Result<T, TaskError>;
     type IntoFuture = Join<T>;
 
+    #[track_caller]
     fn into_future(self) -> Join<T> {
         Join::cloning(self.cell.clone())
     }

@@ -69,6 +69,7 @@ use std::task::{Context, Poll, Waker, ready};
 /// assert_eq!((a, b), (1, 2));
 /// ```
 #[doc(alias = "TaskGroup")]
+#[track_caller]
 pub fn task_group<B, F>(body: B) -> RunGroup<F, Infallible>
 where
     B: FnOnce(TaskGroup<Infallible>) -> F,
@@ -106,6 +107,7 @@ where
 /// assert_eq!(result.unwrap_err().errors, [ChildError::Failed("disk full")]);
 /// ```
 #[doc(alias = "TaskGroup")]
+#[track_caller]
 pub fn try_task_group<B, F, T, E>(body: B) -> TryRunGroup<F, E>
 where
     B: FnOnce(TaskGroup<E>) -> F,
@@ -495,6 +497,7 @@ pub struct RunGroup<F: Future, E: 'static> {
 }
 
 impl<F: Future, E: 'static> RunGroup<F, E> {
+    #[track_caller]
     fn new(body: impl FnOnce(TaskGroup<E>) -> F) -> Self {
         let state = Rc::new(State {
             children: RefCell::default(),
@@ -507,11 +510,12 @@ impl<F: Future, E: 'static> RunGroup<F, E> {
         });
         let body = Block::new(body(TaskGroup { state: state.clone() }));
         state.interruption.set(Some(body.interruption().clone()));
-        RunGroup { body, ended: None, state, place: Place::default(), record: Record::default() }
+        RunGroup { body, ended: None, state, place: Place::default(), record: Record::here() }
     }
 
     /// Ready when the body and all children have ended: what became of the body, and the errors of the children.
     #[expect(clippy::type_complexity, reason = "it is taken apart at once, in two places")]
+    #[track_caller]
     fn poll_ended(
         &mut self,
         has_failed: impl FnOnce(&F::Output) -> bool,
@@ -559,6 +563,7 @@ impl<F: Future, E> Unpin for RunGroup<F, E> {}
 impl<F: Future> Future for RunGroup<F, Infallible> {
     type Output = Result<F::Output, GroupError<Infallible>>;
 
+    #[track_caller]
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         let (output, errors) = ready!(self.poll_ended(|_| false, context));
         Poll::Ready(if errors.is_empty() { Ok(output.expect(INTERRUPTED)) } else { Err(GroupError { errors }) })
@@ -616,6 +621,7 @@ where
 {
     type Output = Result<T, GroupError<E>>;
 
+    #[track_caller]
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         let (output, mut errors) = ready!(self.group.poll_ended(|output| output.is_err(), context));
         Poll::Ready(match output {

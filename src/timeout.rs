@@ -4,9 +4,9 @@
 //! back when they have ended; without such, it comes back in the next turn.
 
 use crate::block::{Block, Interrupted, Interruption};
-use crate::current::{check_loop, remove_waiter, running};
+use crate::current::{Record, check_loop, remove_waiter, running};
 use crate::kernel::calls::{Call, CallKey, Watcher};
-use crate::kernel::task::Then;
+use crate::kernel::task::{AnyTask, Awaited, Then, Wait};
 use crate::kernel::{Alarm, Kernel, Time, TimerKey, WaiterKey, context};
 use crate::task::{Task, TaskRef};
 use std::cell::Cell;
@@ -502,6 +502,7 @@ impl<F> Timeout<F> {
 impl<F: Future> Future for Timeout<F> {
     type Output = Result<F::Output, Elapsed>;
 
+    #[track_caller]
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         let this = &mut *self;
         assert!(!this.block.is_over(), "a timeout was polled after it was over");
@@ -625,7 +626,7 @@ pub fn wait_for<A: Awaitable>(awaitable: A, duration: Duration) -> WaitFor<A::In
     let future = Some(Box::pin(awaitable.into_future()));
     WaitFor {
         way: match task {
-            Some(task) => Way::CancelledAtOnce { task, future, ended: None },
+            Some(task) => Way::CancelledAtOnce { task, future, ended: None, record: Record::here() },
             None => Way::NeverStarted { future, turns: 3 },
         },
     }
@@ -662,6 +663,7 @@ enum Way<F> {
         task: TaskRef,
         future: Option<Pin<Box<F>>>,
         ended: Option<(Rc<Ended>, WaiterKey)>,
+        record: Record,
     },
     /// A future and no time: asyncio makes a task of it and cancels that, which takes so many turns.
     NeverStarted {
@@ -673,14 +675,16 @@ enum Way<F> {
 impl<F: Future> Future for WaitFor<F> {
     type Output = Result<F::Output, Elapsed>;
 
+    #[track_caller]
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         match &mut self.way {
             Way::Timed(timeout) => Pin::new(timeout).poll(context),
-            Way::CancelledAtOnce { task, future, ended } => {
+            Way::CancelledAtOnce { task, future, ended, record } => {
                 if !task.is_done() || ended.as_ref().is_some_and(|(ended, _)| !ended.told.get()) {
-                    cancel_and_wait(task, ended, context);
+                    cancel_and_wait(task, ended, record, context);
                     return Poll::Pending;
                 }
+                record.end();
                 let timed_out = ended.take().is_some() && task.is_cancelled();
                 let mut future = future.take().expect("a wait_for was polled after it was over");
                 if timed_out {
@@ -703,10 +707,21 @@ impl<F: Future> Future for WaitFor<F> {
 }
 
 /// Hears of the end of a task.
-#[derive(Default)]
 struct Ended {
+    task: TaskRef,
     told: Cell<bool>,
     waker: Cell<Option<Waker>>,
+}
+
+/// It has no links: the task was cancelled.
+impl Awaited for Ended {
+    fn tasks(&self) -> Vec<AnyTask> {
+        vec![self.task.cell.clone()]
+    }
+
+    fn describe(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "the end of task {:?}, which it has cancelled", self.task.name())
+    }
 }
 
 impl Watcher for Ended {
@@ -718,17 +733,24 @@ impl Watcher for Ended {
     }
 }
 
-fn cancel_and_wait(task: &TaskRef, ended: &mut Option<(Rc<Ended>, WaiterKey)>, context: &Context<'_>) {
+#[track_caller]
+fn cancel_and_wait(
+    task: &TaskRef,
+    ended: &mut Option<(Rc<Ended>, WaiterKey)>,
+    record: &mut Record,
+    context: &Context<'_>,
+) {
     let begins = ended.is_none();
+    let kernel = running("poll() of a wait_for");
     let (expiry, _) = ended.get_or_insert_with(|| {
-        let kernel = running("poll() of a wait_for");
         check_loop(&kernel, task.cell.header());
-        let expiry = Rc::new(Ended::default());
+        let expiry = Rc::new(Ended { task: task.clone(), told: Cell::new(false), waker: Cell::new(None) });
         let call = Call::Watch(expiry.clone(), 0);
         (expiry, kernel.wakers.add_waiter(task.cell.header(), Then::Queue(call)))
     });
     let waker = context.waker().clone();
     drop(expiry.waker.replace(Some(waker)));
+    record.begin(&kernel, || Wait::On(Rc::<Ended>::downgrade(expiry)));
     if begins {
         task.cancel();
     }
@@ -736,7 +758,8 @@ fn cancel_and_wait(task: &TaskRef, ended: &mut Option<(Rc<Ended>, WaiterKey)>, c
 
 impl<F> Drop for WaitFor<F> {
     fn drop(&mut self) {
-        if let Way::CancelledAtOnce { task, ended: Some((expiry, waiter)), .. } = &self.way {
+        if let Way::CancelledAtOnce { task, ended: Some((expiry, waiter)), record, .. } = &mut self.way {
+            record.end();
             drop(remove_waiter(&task.cell, *waiter));
             drop(expiry.waker.take());
         }

@@ -61,12 +61,13 @@ use std::task::{Context, Poll, ready};
 #[doc(alias = "run_in_executor")]
 #[doc(alias = "spawn_blocking")]
 #[doc(alias = "unblock")]
+#[track_caller]
 pub fn to_thread<F, T>(function: F) -> ToThread<T>
 where
     F: FnOnce() -> T + Send + 'static,
     T: Send + 'static,
 {
-    ToThread { stage: Stage::New(Box::new(function)), record: Record::default() }
+    ToThread { stage: Stage::New(Box::new(function)), record: Record::here() }
 }
 
 /// The future of [`to_thread`].
@@ -137,6 +138,7 @@ impl Awaited for Thread {
 impl<T: Send + 'static> Future for ToThread<T> {
     type Output = Result<T, TaskError>;
 
+    #[track_caller]
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         let kernel = running("poll() of a to_thread()");
         let this = self.get_mut();

@@ -300,7 +300,7 @@ impl<H: TaskHandle> Wait<H> {
             waker: Cell::new(None),
             tasks,
         };
-        Wait { handles, waiting: Rc::new(waiting), timeout: None, begun: None, record: Record::default() }
+        Wait { handles, waiting: Rc::new(waiting), timeout: None, begun: None, record: Record::here() }
     }
 }
 
@@ -391,6 +391,7 @@ impl<H> Unpin for Wait<H> {}
 impl<H: TaskHandle> Future for Wait<H> {
     type Output = (Vec<H>, Vec<H>);
 
+    #[track_caller]
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         let this = &mut *self;
         if this.begun.is_none() {

@@ -11,7 +11,8 @@
 //! Next: `shutdown.rs`.
 
 use super::Kernel;
-use super::task::{AnyTask, Awaited, Header, Wait};
+use super::task::{AnyTask, Awaited, Begun, Header, Wait};
+use super::token::Token;
 use std::rc::Rc;
 
 /// A place on the way, which is a walk in depth-first order; the stack is a list, so a chain of any length fits.
@@ -159,7 +160,7 @@ impl Kernel {
     }
 
     /// Hands out what a task waits for but sleeps, with the numbers.
-    pub(crate) fn each_wait(&self, header: &Header, act: &mut dyn FnMut(u64, Wait)) {
+    pub(crate) fn each_wait(&self, header: &Header, act: &mut dyn FnMut(u64, Begun)) {
         self.each_that_counts(header, &polled(header, &|_| true), act);
     }
 
@@ -167,7 +168,8 @@ impl Kernel {
     #[inline(never)]
     fn links(&self, header: &Header, counts: &dyn Fn(u64) -> bool) -> Option<Vec<AnyTask>> {
         let mut links: Option<Vec<AnyTask>> = None;
-        self.each_that_counts(header, counts, &mut |_, wait| match wait {
+        self.each_that_counts(header, counts, &mut |_, begun| match begun.wait {
+            Wait::Task(Token::NOBODY) => {}
             Wait::Task(token) => links.get_or_insert_default().extend(self.wakers.task(token)),
             Wait::On(awaited) => {
                 if let Some(tasks) = awaited.upgrade().and_then(|awaited| awaited.links()) {
@@ -182,8 +184,8 @@ impl Kernel {
     #[inline(never)]
     fn awaited(&self, header: &Header, counts: &dyn Fn(u64) -> bool) -> Vec<Rc<dyn Awaited>> {
         let mut awaited = Vec::new();
-        self.each_that_counts(header, counts, &mut |_, wait| {
-            if let Some(one) = wait.upgrade() {
+        self.each_that_counts(header, counts, &mut |_, begun| {
+            if let Some(one) = begun.wait.upgrade() {
                 awaited.push(one);
             }
         });
@@ -192,10 +194,10 @@ impl Kernel {
 
     /// Not a part of each that uses it: there are many.
     #[inline(never)]
-    fn each_that_counts(&self, header: &Header, counts: &dyn Fn(u64) -> bool, act: &mut dyn FnMut(u64, Wait)) {
-        for (number, wait) in self.wakers.waits(header) {
+    fn each_that_counts(&self, header: &Header, counts: &dyn Fn(u64) -> bool, act: &mut dyn FnMut(u64, Begun)) {
+        for (number, begun) in self.wakers.waits(header) {
             if counts(number) {
-                act(number, wait);
+                act(number, begun);
             }
         }
     }

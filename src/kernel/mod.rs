@@ -27,6 +27,7 @@ mod inbox;
 mod lanes;
 mod lists;
 pub(crate) mod locals;
+mod names;
 mod pace;
 mod ready;
 pub(crate) mod shutdown;
@@ -127,11 +128,22 @@ impl StepWatch {
 
 /// What a timer does.
 pub(crate) enum Alarm {
-    /// Wakes the task that sleeps.
-    Task(Token),
+    /// Wakes the task that sleeps, at this place.
+    Task(Token, &'static Location<'static>),
     /// Wakes something in the task that sleeps, which has a waker of its own, or another task.
-    Within(Token, Waker),
+    Within(Token, &'static Location<'static>, Waker),
     Call(Call),
+}
+
+/// A sleep of a task.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct SleepRecord {
+    pub(crate) task: Token,
+    /// Among the numbers of waits.
+    pub(crate) number: u64,
+    pub(crate) until: Time,
+    /// Where it is awaited.
+    pub(crate) place: &'static Location<'static>,
 }
 
 /// What the loop has done since it was made.
@@ -360,8 +372,8 @@ impl Kernel {
             add(&self.tally.timers, 1);
             self.pace.fired();
             match alarm {
-                Alarm::Task(token) => _ = self.wakers.wake(token),
-                Alarm::Within(_, waker) => self.wake(waker),
+                Alarm::Task(token, _) => _ = self.wakers.wake(token),
+                Alarm::Within(_, _, waker) => self.wake(waker),
                 Alarm::Call(call) => self.fire_call(call),
             }
         }
@@ -652,17 +664,17 @@ impl Kernel {
 
     /// A timer for a sleep of the running task that wakes whom `waker` wakes. It is the record of that wait, too.
     #[inline]
-    pub(crate) fn alarm_for(&self, waker: &Waker) -> Alarm {
+    pub(crate) fn alarm_for(&self, waker: &Waker, place: &'static Location<'static>) -> Alarm {
         match self.wakers.running_token() {
-            token if wakers::token_of(waker) == Some(token) => Alarm::Task(token),
-            token => Alarm::Within(token, waker.clone()),
+            token if wakers::token_of(waker) == Some(token) => Alarm::Task(token, place),
+            token => Alarm::Within(token, place, waker.clone()),
         }
     }
 
     /// Whether the timer is still to come. If so, it wakes whom `waker` wakes from now on.
-    pub(crate) fn timer_wakes(&self, key: TimerKey, waker: &Waker) -> bool {
+    pub(crate) fn timer_wakes(&self, key: TimerKey, waker: &Waker, place: &'static Location<'static>) -> bool {
         // Cloning and dropping a waker may be foreign code, so neither is done under the borrow, which ends with the match.
-        let mut alarm = self.alarm_for(waker);
+        let mut alarm = self.alarm_for(waker, place);
         match (self.wheel.borrow_mut().get_mut(key), &mut alarm) {
             (None, _) => return false,
             (Some(old), alarm) => std::mem::swap(old, alarm),
@@ -671,16 +683,20 @@ impl Kernel {
         true
     }
 
-    /// Which tasks sleep: for each sleep the bits of the task's token, its number among the waits, and the deadline. Sorted.
-    pub(crate) fn sleeps(&self) -> Vec<(u64, u64, u64)> {
+    /// The sleeps of all tasks: those of one task together, in the order in which they began.
+    pub(crate) fn sleeps(&self) -> Vec<SleepRecord> {
         let mut sleeps = Vec::new();
-        for (age, deadline, alarm) in self.wheel.borrow().iter() {
-            match alarm {
-                Alarm::Task(token) | Alarm::Within(token, _) => sleeps.push((token.bits(), age, deadline)),
+        for (number, until, alarm) in self.wheel.borrow().iter() {
+            match *alarm {
+                Alarm::Task(task, place) | Alarm::Within(task, place, _) => {
+                    sleeps.push(SleepRecord { task, number, until: Time(until), place });
+                }
                 Alarm::Call(_) => {}
             }
         }
-        sorted(sleeps)
+        let order =
+            sleeps.iter().enumerate().map(|(nth, sleep)| (sleep.task.bits(), sleep.number, nth as u64)).collect();
+        sorted(order).into_iter().map(|(_, _, nth)| sleeps[nth as usize]).collect()
     }
 
     // ---- task-local values ----
@@ -824,7 +840,9 @@ mod tests {
         let (kernel, _entered) = enter(Clock::virtual_time());
         let forgetful = std::future::poll_fn(|_| {
             let kernel = context::running().unwrap();
-            let waits = [(); 3].map(|()| kernel.wakers.begin_wait(task::Wait::Task(kernel.wakers.running_token())));
+            let waits = [(); 3].map(|()| {
+                kernel.wakers.begin_wait(task::Wait::Task(kernel.wakers.running_token()), Location::caller())
+            });
             assert!(waits.iter().all(Option::is_some));
             assert_eq!(kernel.wakers.records(), 3);
             std::task::Poll::Ready(())
@@ -844,7 +862,7 @@ mod tests {
             let tokens = tokens.clone();
             std::future::poll_fn(move |_| {
                 let kernel = context::running().unwrap();
-                kernel.wakers.begin_wait(task::Wait::Task(tokens.borrow()[other]));
+                kernel.wakers.begin_wait(task::Wait::Task(tokens.borrow()[other]), Location::caller());
                 std::task::Poll::<()>::Pending
             })
         };

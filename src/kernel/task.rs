@@ -41,6 +41,7 @@ use super::calls::Call;
 use super::exceptions::{self, Exception};
 use super::lists::List;
 use super::locals::Locals;
+use super::names::function_of;
 use super::token::Token;
 use crate::error::{Panic, TaskError};
 use std::cell::{Cell, RefCell};
@@ -143,6 +144,9 @@ pub(crate) enum Wait {
 }
 
 impl Wait {
+    /// The end of a task of another loop, which is no link.
+    pub(crate) const ELSEWHERE: Wait = Wait::Task(Token::NOBODY);
+
     /// What has to be told what becomes of the task that waits.
     pub(super) fn upgrade(&self) -> Option<Rc<dyn Awaited>> {
         match self {
@@ -152,11 +156,29 @@ impl Wait {
     }
 }
 
+/// A wait that has begun.
+#[derive(Clone)]
+pub(crate) struct Begun {
+    pub(crate) wait: Wait,
+    /// Where it is awaited.
+    pub(crate) place: &'static Location<'static>,
+}
+
 /// What a task can wait for other than a moment and one task: several tasks, a lock, a promise.
 pub(crate) trait Awaited {
     /// The tasks to which a cancellation of the waiting task goes on. None if it stays with that task.
     fn links(&self) -> Option<Vec<AnyTask>> {
         None
+    }
+
+    /// The tasks that are awaited, also those to which a cancellation does not go on.
+    fn tasks(&self) -> Vec<AnyTask> {
+        self.links().unwrap_or_default()
+    }
+
+    /// The tasks that have what is waited for.
+    fn holders(&self) -> Vec<Token> {
+        Vec::new()
     }
 
     /// The waiting task was cancelled, or a timeout around the wait has expired: the future that waits will be dropped, so
@@ -276,7 +298,7 @@ impl Header {
 
     pub(crate) fn name(&self) -> Rc<str> {
         let name = self.if_extra(|extra| extra.name.clone()).flatten();
-        name.unwrap_or_else(|| Rc::from(format!("Task-{}", self.id)))
+        name.unwrap_or_else(|| Rc::from(format!("{}-{}", function_of((self.kind.future)()), self.id)))
     }
 
     pub(crate) fn set_name(&self, name: Rc<str>) {
@@ -481,6 +503,8 @@ union Stage<F: Future> {
 /// What can be done with a cell of one type of future. Each pointer is to the header of a cell of that type, with the right to
 /// use the whole of it.
 struct Kind {
+    /// The name of the future's type.
+    future: fn() -> &'static str,
     poll: unsafe fn(NonNull<Header>, &mut Context<'_>) -> Poll<()>,
     drop_future: unsafe fn(NonNull<Header>),
     set_error: unsafe fn(NonNull<Header>, TaskError),
@@ -639,6 +663,7 @@ impl<T> Clone for TypedTask<T> {
 
 impl<F: Future> TaskCell<F> {
     const KIND: &'static Kind = &Kind {
+        future: std::any::type_name::<F>,
         poll: Self::poll,
         drop_future: Self::drop_future,
         set_error: Self::set_error,

@@ -21,11 +21,12 @@
 use super::lanes::{self, Lane};
 use super::lists::{List, Lists};
 use super::ready::ReadyQueue;
-use super::task::{self, AnyTask, CONDEMNED, FORCED, Header, QUEUED, Scope, Then, UNWINDING, Wait};
+use super::task::{self, AnyTask, Begun, CONDEMNED, FORCED, Header, QUEUED, Scope, Then, UNWINDING, Wait};
 use super::token::{LAST_GENERATION, MAX_SLOTS, Token};
 use std::cell::{Cell, UnsafeCell};
 use std::mem::ManuallyDrop;
 use std::num::NonZeroU64;
+use std::panic::Location;
 use std::ptr::{self, NonNull};
 use std::rc::{Rc, Weak};
 use std::task::{Context, RawWaker, RawWakerVTable, Waker};
@@ -56,7 +57,7 @@ struct Table {
     vacant: Vec<u32>,
     /// How many rows have a tenant.
     tenants: usize,
-    waits: Lists<Numbered<Wait>>,
+    waits: Lists<Numbered<Begun>>,
     waiters: Lists<Numbered<Then>>,
     /// The number of the last wait, waiter or scope of any task. Each has its own, so that one that has gone is not taken for
     /// another, and what began earlier has the lower one.
@@ -351,15 +352,24 @@ impl Wakers {
 
     /// The running task waits for this, until `end_wait`. None if no task is running.
     #[inline]
-    pub(crate) fn begin_wait(&self, wait: Wait) -> Option<WaitKey> {
+    pub(crate) fn begin_wait(&self, wait: Wait, place: &'static Location<'static>) -> Option<WaitKey> {
         let task = self.running.get();
         // SAFETY: the row holds the task it names.
         let header = unsafe { self.row(task)?.as_ref() };
         self.with(|table| {
             let number = table.number();
-            let index = push(&mut table.waits, &header.waits, Numbered { number, value: wait });
+            let index = push(&mut table.waits, &header.waits, Numbered { number, value: Begun { wait, place } });
             Some(WaitKey { task, number, index })
         })
+    }
+
+    /// A wait of the running task goes on at another place.
+    pub(crate) fn move_wait(&self, WaitKey { number, index, .. }: WaitKey, place: &'static Location<'static>) {
+        self.with(|table| {
+            if let Some(wait) = table.waits.get_mut(index).filter(|wait| wait.number == number) {
+                wait.value.place = place;
+            }
+        });
     }
 
     /// It waits for this no longer. If the task has ended, nothing is left to be done.
@@ -379,7 +389,7 @@ impl Wakers {
     }
 
     /// What a task waits for, with the numbers, in the order in which it began. Nobody may begin or end a wait meanwhile.
-    pub(crate) fn waits(&self, task: &Header) -> impl Iterator<Item = (u64, Wait)> {
+    pub(crate) fn waits(&self, task: &Header) -> impl Iterator<Item = (u64, Begun)> {
         let mut next = task.waits.get().first();
         std::iter::from_fn(move || {
             let index = next?;

@@ -167,8 +167,9 @@ impl Barrier {
     ///     assert_eq!(first.await, Ok(Ok(0)));
     /// });
     /// ```
+    #[track_caller]
     pub fn wait(&self) -> BarrierWait {
-        BarrierWait { core: self.core.clone(), ticket: Ticket::default(), stage: Stage::New }
+        BarrierWait { core: self.core.clone(), ticket: Ticket::here(), stage: Stage::New }
     }
 
     /// Sends those who wait away with [`BrokenBarrier`], and begins anew when they have left. Mends a barrier that was aborted.
@@ -336,6 +337,7 @@ impl BarrierWait {
 impl Future for BarrierWait {
     type Output = Result<usize, BrokenBarrier>;
 
+    #[track_caller]
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         let this = &mut *self;
         assert!(this.stage != Stage::Over, "a wait() of a barrier was polled after it was over; wait with a new one");

@@ -193,6 +193,7 @@ impl<T> Sender<T> {
     ///     assert_eq!(sender.send('b').await, Err(PutError('b')));
     /// });
     /// ```
+    #[track_caller]
     pub fn send(&self, message: T) -> ChannelSend<'_, T> {
         ChannelSend { put: self.shared.queue.put(message) }
     }
@@ -278,6 +279,7 @@ impl<T> Receiver<T> {
     ///     assert_eq!(receiver.recv().await, Some('a'));
     /// });
     /// ```
+    #[track_caller]
     pub fn recv(&self) -> ChannelRecv<'_, T> {
         ChannelRecv { get: self.shared.queue.get() }
     }
@@ -377,6 +379,7 @@ pub struct ChannelSend<'a, T> {
 impl<T> Future for ChannelSend<'_, T> {
     type Output = Result<(), PutError<T>>;
 
+    #[track_caller]
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         Pin::new(&mut self.put).poll(context)
     }
@@ -416,6 +419,7 @@ pub struct ChannelRecv<'a, T> {
 impl<T> Future for ChannelRecv<'_, T> {
     type Output = Option<T>;
 
+    #[track_caller]
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<T>> {
         Pin::new(&mut self.get).poll(context).map(Result::ok)
     }

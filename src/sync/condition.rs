@@ -118,6 +118,7 @@ impl<T> Condition<T> {
     /// });
     /// ```
     #[doc(alias = "acquire")]
+    #[track_caller]
     pub fn lock(&self) -> LockAcquire<'_, T> {
         self.lock.lock()
     }
@@ -201,7 +202,7 @@ impl<T> Condition<T> {
     #[track_caller]
     pub fn wait<'a>(&self, guard: LockGuard<'a, T>) -> ConditionWait<'a, T> {
         self.check(&guard, "wait");
-        ConditionWait { core: self.core.clone(), stage: Stage::Holding(guard), ticket: Ticket::default() }
+        ConditionWait { core: self.core.clone(), stage: Stage::Holding(guard), ticket: Ticket::here() }
     }
 
     /// Waits until the value satisfies `predicate`: asks it first, and again after each notification, always under the lock.
@@ -374,6 +375,7 @@ enum Stage<'a, T> {
 impl<'a, T> Future for ConditionWait<'a, T> {
     type Output = LockGuard<'a, T>;
 
+    #[track_caller]
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<LockGuard<'a, T>> {
         let this = &mut *self;
         if let Stage::Holding(guard) = &this.stage {
@@ -454,6 +456,7 @@ impl<T, P> Unpin for ConditionWaitFor<'_, T, P> {}
 impl<'a, T, P: FnMut(&mut T) -> bool> Future for ConditionWaitFor<'a, T, P> {
     type Output = LockGuard<'a, T>;
 
+    #[track_caller]
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<LockGuard<'a, T>> {
         let this = &mut *self;
         loop {
@@ -462,7 +465,7 @@ impl<'a, T, P: FnMut(&mut T) -> bool> Future for ConditionWaitFor<'a, T, P> {
                     return Poll::Ready(guard);
                 }
                 let stage = Stage::Holding(guard);
-                this.wait = Some(ConditionWait { core: this.core.clone(), stage, ticket: Ticket::default() });
+                this.wait = Some(ConditionWait { core: this.core.clone(), stage, ticket: Ticket::here() });
             }
             let Some(wait) = &mut this.wait else {
                 panic!("a wait_for() of a condition was polled after it was over; wait again with a new one")

@@ -159,8 +159,9 @@ impl Event {
     ///     event.wait().await;
     /// });
     /// ```
+    #[track_caller]
     pub fn wait(&self) -> EventWait {
-        EventWait { core: self.core.clone(), over: false, ticket: Ticket::default() }
+        EventWait { core: self.core.clone(), over: false, ticket: Ticket::here() }
     }
 }
 
@@ -193,6 +194,7 @@ pub struct EventWait {
 impl Future for EventWait {
     type Output = ();
 
+    #[track_caller]
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
         let this = &mut *self;
         if !this.over && !this.ticket.is_in_line() {

@@ -115,8 +115,9 @@ struct Acquiring {
 }
 
 impl Acquiring {
+    #[track_caller]
     fn new(raw: &Rc<RawLock>) -> Self {
-        Acquiring { raw: raw.clone(), ticket: Ticket::default(), over: false }
+        Acquiring { raw: raw.clone(), ticket: Ticket::here(), over: false }
     }
 
     /// When it is ready, the lock is taken.
@@ -181,6 +182,7 @@ impl<T> Lock<T> {
     /// });
     /// ```
     #[doc(alias = "acquire")]
+    #[track_caller]
     pub fn lock(&self) -> LockAcquire<'_, T> {
         LockAcquire { lock: self, acquiring: Acquiring::new(&self.raw) }
     }
@@ -208,6 +210,7 @@ impl<T> Lock<T> {
     /// });
     /// ```
     #[doc(alias = "acquire")]
+    #[track_caller]
     pub fn lock_owned(self: &Rc<Self>) -> LockAcquireOwned<T> {
         LockAcquireOwned { acquiring: Acquiring::new(&self.raw), lock: self.clone() }
     }
@@ -420,6 +423,7 @@ impl<'a, T> LockGuard<'a, T> {
 impl<'a, T> Future for LockAcquire<'a, T> {
     type Output = LockGuard<'a, T>;
 
+    #[track_caller]
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<LockGuard<'a, T>> {
         ready!(self.acquiring.poll(context));
         Poll::Ready(LockGuard { value: self.lock.value.take(), lock: self.lock })
@@ -429,6 +433,7 @@ impl<'a, T> Future for LockAcquire<'a, T> {
 impl<T> Future for LockAcquireOwned<T> {
     type Output = OwnedLockGuard<T>;
 
+    #[track_caller]
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<OwnedLockGuard<T>> {
         ready!(self.acquiring.poll(context));
         Poll::Ready(OwnedLockGuard { value: self.lock.value.take(), lock: self.lock.clone() })

@@ -51,9 +51,10 @@ use std::task::{Context, Poll, ready};
 /// });
 /// ```
 #[must_use = "without both ends nothing can be sent"]
+#[track_caller]
 pub fn oneshot<T>() -> (Sender<T>, Receiver<T>) {
     let shared = Rc::new(Shared { core: Rc::default(), value: RefCell::new(None) });
-    (Sender { shared: shared.clone() }, Receiver { shared, ticket: Ticket::default(), over: false })
+    (Sender { shared: shared.clone() }, Receiver { shared, ticket: Ticket::here(), over: false })
 }
 
 struct Shared<T> {
@@ -234,6 +235,7 @@ impl<T> Receiver<T> {
 impl<T> Future for Receiver<T> {
     type Output = Result<T, SenderDropped>;
 
+    #[track_caller]
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         let this = &mut *self;
         assert!(!this.over, "the receiver of a oneshot was polled after it was over; a oneshot has one value");

@@ -404,8 +404,9 @@ impl<T> Queue<T> {
     ///     assert_eq!(queue.put('b').await, Err(PutError('b')));
     /// });
     /// ```
+    #[track_caller]
     pub fn put(&self, item: T) -> QueuePut<'_, T> {
-        QueuePut { queue: self, item: Some(item), ticket: Ticket::default() }
+        QueuePut { queue: self, item: Some(item), ticket: Ticket::here() }
     }
 
     /// Takes the item that is first, and waits while there is none. Does not pause if there is one, also if others wait.
@@ -440,8 +441,9 @@ impl<T> Queue<T> {
     ///     assert_eq!(getter.await, Ok(Ok('a')));
     /// });
     /// ```
+    #[track_caller]
     pub fn get(&self) -> QueueGet<'_, T> {
-        QueueGet { queue: self, ticket: Ticket::default(), over: false }
+        QueueGet { queue: self, ticket: Ticket::here(), over: false }
     }
 
     /// Puts an item at the end if there is room.
@@ -669,8 +671,9 @@ impl<T> Queue<T> {
     ///     queue.join().await; // nothing was put
     /// });
     /// ```
+    #[track_caller]
     pub fn join(&self) -> QueueJoin {
-        QueueJoin { core: self.core.clone(), ticket: Ticket::default(), over: false }
+        QueueJoin { core: self.core.clone(), ticket: Ticket::here(), over: false }
     }
 
     /// Ends the queue: from now on nothing can be put, and when it is empty, nothing can be got. All that wait are woken to
@@ -928,6 +931,7 @@ impl<T> Unpin for QueuePut<'_, T> {}
 impl<T> Future for QueuePut<'_, T> {
     type Output = Result<(), PutError<T>>;
 
+    #[track_caller]
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         let this = &mut *self;
         loop {
@@ -977,6 +981,7 @@ pub struct QueueGet<'a, T> {
 impl<T> Future for QueueGet<'_, T> {
     type Output = Result<T, QueueShutDown>;
 
+    #[track_caller]
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         let this = &mut *self;
         assert!(!this.over, "a get() was polled after it was over; get again with a new one");
@@ -1031,6 +1036,7 @@ pub struct QueueJoin {
 impl Future for QueueJoin {
     type Output = ();
 
+    #[track_caller]
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
         let this = &mut *self;
         if !this.over && !this.ticket.is_in_line() {

@@ -179,8 +179,9 @@ impl Semaphore {
     ///     assert_eq!(semaphore.available_permits(), 2);
     /// });
     /// ```
+    #[track_caller]
     pub fn acquire(&self) -> SemaphoreAcquire {
-        SemaphoreAcquire { core: self.core.clone(), ticket: Ticket::default(), over: false }
+        SemaphoreAcquire { core: self.core.clone(), ticket: Ticket::here(), over: false }
     }
 
     /// A permit, if there is one and nobody waits.
@@ -439,6 +440,7 @@ pub struct SemaphoreAcquire {
 impl Future for SemaphoreAcquire {
     type Output = Permit;
 
+    #[track_caller]
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Permit> {
         let this = &mut *self;
         assert!(!this.over, "an acquire() was polled after it was over; acquire again with a new one");

@@ -250,13 +250,18 @@ impl Awaited for Waiter {
 }
 
 /// What a future keeps of its place in a line.
-#[derive(Default)]
 pub(super) struct Ticket {
     waiter: Option<Rc<Waiter>>,
     record: Record,
 }
 
 impl Ticket {
+    /// Of a future that is made where the caller was called.
+    #[track_caller]
+    pub(super) fn here() -> Self {
+        Ticket { waiter: None, record: Record::here() }
+    }
+
     pub(super) fn is_in_line(&self) -> bool {
         self.waiter.as_ref().is_some_and(|waiter| waiter.state.get() != State::Gone)
     }
@@ -270,6 +275,7 @@ impl Ticket {
     }
 
     /// Ready when something was given; then the place is left. Polls without a reason change nothing but the waker.
+    #[track_caller]
     pub(super) fn poll(&mut self, context: &mut Context<'_>) -> Poll<()> {
         if !self.is_in_line() {
             self.leave();
