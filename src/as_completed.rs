@@ -14,7 +14,7 @@ use crate::error::TaskError;
 use crate::gather::{Child, IntoTask, children, describe_tasks};
 use crate::kernel::calls::{Call, Watcher};
 use crate::kernel::task::{AnyTask, Awaited, Then, Wait};
-use crate::kernel::{Alarm, TimerKey, WaiterKey, context};
+use crate::kernel::{Alarm, TimerKey, WaiterKey, context, keep};
 use crate::task::Task;
 use crate::timeout::Elapsed;
 use std::cell::{Cell, RefCell};
@@ -333,7 +333,7 @@ impl<T: 'static> Claim<T> {
             self.claimed = true;
         }
         // A foreign waker may do anything when it is cloned or dropped, so it is put there before the look.
-        let waker = context.waker().clone();
+        let waker = keep(context.waker());
         if let Some((_, getter)) = &self.place {
             drop(getter.waker.replace(Some(waker)));
             if getter.stage.get() == Stage::Waiting {
@@ -342,7 +342,7 @@ impl<T: 'static> Claim<T> {
             }
             // It was woken; or another task, which had begun this await, was cancelled.
             self.leave_line();
-            return self.look(context.waker().clone());
+            return self.look(keep(context.waker()));
         }
         self.look(waker)
     }

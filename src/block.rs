@@ -10,7 +10,7 @@
 
 use crate::error::TaskError;
 use crate::kernel::task::{AnyTask, Ending, Unwinding, same};
-use crate::kernel::{Kernel, context};
+use crate::kernel::{Kernel, context, keep};
 use std::cell::Cell;
 use std::pin::Pin;
 use std::rc::Rc;
@@ -231,7 +231,7 @@ impl<F: Future> Block<F> {
             inside = Some(known);
         }
         self.interruption.inside.set(inside);
-        let waker = context.waker().clone();
+        let waker = keep(context.waker());
         drop(self.interruption.waker.replace(Some(waker)));
     }
 }

@@ -401,7 +401,8 @@ impl Builder {
             Clock::Real => KernelClock::real(),
             Clock::Virtual => KernelClock::virtual_time(),
         };
-        let kernel = Kernel::new(clock, self.watch());
+        let watch = self.watch();
+        let kernel = Kernel::new(clock, watch.is_some(), watch);
         context::add_loop(&kernel);
         if let Some(handler) = self.handler {
             exceptions::set_handler(kernel.id(), kernel.wakers.lane().tenancy(), handler);
@@ -817,12 +818,15 @@ impl EventLoop {
             "EventLoop::turn() was called from a running event loop; call it from the host's loop, or spawn into the running one"
         );
         let _entered = context::enter(&self.kernel);
-        let tally = &self.kernel.tally;
-        let count = || [&tally.entries, &tally.calls, &tally.timers, &tally.messages].map(Cell::get);
+        let tally = self.kernel.tally();
+        let count = || {
+            let counted = [&tally.calls_taken, &tally.timers_fired, &tally.messages].map(|counter| counter.get());
+            [self.kernel.wakers.entries().1, counted[0], counted[1], counted[2]]
+        };
         let before = count();
         self.kernel.turn();
         let after = count();
-        let [entries, callbacks, timers, messages] = std::array::from_fn(|n| after[n].wrapping_sub(before[n]));
+        let [entries, callbacks, timers, messages] = std::array::from_fn(|n| after[n].wrapping_sub(before[n]) as usize);
         Turn {
             steps: entries - callbacks,
             callbacks,

@@ -8,7 +8,7 @@ use crate::error::TaskError;
 use crate::join::{clone_outcome, take_outcome};
 use crate::kernel::calls::{Call, Watcher};
 use crate::kernel::task::{AnyTask, Awaited, Ending, Outcome, Then, TypedTask, Wait};
-use crate::kernel::{Kernel, context};
+use crate::kernel::{Kernel, context, keep};
 use crate::task::Task;
 use std::cell::Cell;
 use std::fmt;
@@ -574,7 +574,7 @@ impl<C: Children + 'static> Gather<C> {
             return Poll::Ready(());
         }
         self.begun = true;
-        let new = context.waker().clone();
+        let new = keep(context.waker());
         let old = gathering.waker.replace(Some(new));
         drop(old);
         if let Some(kernel) = context::running() {

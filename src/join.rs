@@ -3,7 +3,7 @@
 use crate::current::{Record, abandon, check_loop, remove_waiter};
 use crate::error::TaskError;
 use crate::kernel::task::{Header, Outcome, Then, TypedTask, Wait};
-use crate::kernel::{Kernel, WaiterKey, context};
+use crate::kernel::{Kernel, WaiterKey, context, keep};
 use std::fmt;
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -99,12 +99,12 @@ fn wait_in(kernel: &Kernel, header: &Header, waiter: Option<WaiterKey>, context:
         Some(key) if kernel.wakers.waiter_wakes(key, context.waker()) => key,
         // A waker's clone and its drop may be foreign code: both happen here, where nothing is borrowed.
         Some(key) => {
-            let waker = context.waker().clone();
+            let waker = keep(context.waker());
             drop(kernel.wakers.change_waiter(key, Then::Wake(waker)));
             key
         }
         None => {
-            let waker = context.waker().clone();
+            let waker = keep(context.waker());
             kernel.wakers.add_waiter(header, Then::Wake(waker))
         }
     }

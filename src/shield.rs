@@ -9,7 +9,7 @@ use crate::gather::describe_tasks;
 use crate::join::{clone_outcome, take_outcome};
 use crate::kernel::calls::{Call, Watcher};
 use crate::kernel::task::{Awaited, Outcome, Then, TypedTask, Wait};
-use crate::kernel::{Kernel, Token, context};
+use crate::kernel::{Kernel, Token, context, keep};
 use crate::promise::Promise;
 use crate::task::{CallbackId, Task};
 use std::cell::Cell;
@@ -295,7 +295,7 @@ impl<T> Future for Shield<T> {
             this.record.end();
             return Poll::Ready(this.behind.read());
         }
-        let new = context.waker().clone();
+        let new = keep(context.waker());
         let old = this.ended.waker.replace(Some(new));
         drop(old);
         if let Some(kernel) = context::running() {

@@ -7,8 +7,8 @@ use crate::block::{Block, Interrupted, Interruption};
 use crate::current::{Place, Record, cancel, running};
 use crate::error::{Panic, TaskError};
 use crate::gather::describe_tasks;
-use crate::kernel::context;
 use crate::kernel::task::{AnyTask, Awaited, Scope, Unwound, Wait};
+use crate::kernel::{context, keep};
 use crate::task::Task;
 use std::any::Any;
 use std::cell::{Cell, RefCell};
@@ -324,7 +324,7 @@ impl<E> State<E> {
         if self.children.borrow().is_empty() {
             return Poll::Ready(());
         }
-        let new = context.waker().clone();
+        let new = keep(context.waker());
         drop(self.waker.replace(Some(new)));
         Poll::Pending
     }

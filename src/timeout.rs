@@ -7,7 +7,7 @@ use crate::block::{Block, Interrupted, Interruption};
 use crate::current::{Record, check_loop, remove_waiter, running};
 use crate::kernel::calls::{Call, CallKey, Watcher};
 use crate::kernel::task::{AnyTask, Awaited, Then, Wait};
-use crate::kernel::{Alarm, Kernel, Time, TimerKey, WaiterKey, context};
+use crate::kernel::{Alarm, Kernel, Time, TimerKey, WaiterKey, context, keep};
 use crate::task::{Task, TaskRef};
 use std::cell::Cell;
 use std::fmt;
@@ -748,7 +748,7 @@ fn cancel_and_wait(
         let call = Call::Watch(expiry.clone(), 0);
         (expiry, kernel.wakers.add_waiter(task.cell.header(), Then::Queue(call)))
     });
-    let waker = context.waker().clone();
+    let waker = keep(context.waker());
     drop(expiry.waker.replace(Some(waker)));
     record.begin(&kernel, || Wait::On(Rc::<Ended>::downgrade(expiry)));
     if begins {

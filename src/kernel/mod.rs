@@ -32,6 +32,7 @@ mod pace;
 mod ready;
 pub(crate) mod shutdown;
 mod sort;
+mod tally;
 pub(crate) mod task;
 mod token;
 pub(crate) mod unwind;
@@ -43,6 +44,7 @@ pub(crate) use inbox::{Inbox, Message, Parked};
 pub(crate) use lanes::inbox;
 pub(crate) use token::Token;
 pub(crate) use wakers::{ScopeKey, State, WaitKey, WaiterKey};
+pub(crate) use wakers::{keep, wakes_the_same};
 pub(crate) use wheel::TimerKey;
 
 use crate::error::{Panic, TaskError};
@@ -56,6 +58,7 @@ use std::panic::{AssertUnwindSafe, Location, catch_unwind};
 use std::rc::{Rc, Weak};
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
+use tally::Tally;
 use task::{AnyTask, Draft, Ending, Header, Scope, Then, TypedTask, Unwinding};
 use wakers::{Halt, Wakers};
 use wheel::Wheel;
@@ -94,7 +97,6 @@ pub(crate) struct Kernel {
     callback_locals: RefCell<Locals>,
     /// In debug mode.
     watch: Option<StepWatch>,
-    pub(crate) tally: Tally,
 }
 
 /// The memory of so many messages is kept for the next ones.
@@ -146,27 +148,15 @@ pub(crate) struct SleepRecord {
     pub(crate) place: &'static Location<'static>,
 }
 
-/// What the loop has done since it was made.
-#[derive(Default, Debug)]
-pub(crate) struct Tally {
-    /// Turns, but for those that `Wakers::switch` went on to by itself.
-    pub(crate) turns: Cell<usize>,
-    /// Entries of the ready queue that were taken: steps and callbacks.
-    pub(crate) entries: Cell<usize>,
-    /// Callbacks of the ready queue that were called, or had been cancelled.
-    pub(crate) calls: Cell<usize>,
-    pub(crate) timers: Cell<usize>,
-    pub(crate) messages: Cell<usize>,
-}
-
 /// Nothing is ready, no timer is pending, and nobody has promised to send anything.
 #[derive(Debug)]
 pub(crate) struct Stuck;
 
 impl Kernel {
-    pub(crate) fn new(clock: Clock, watch: Option<StepWatch>) -> Rc<Self> {
+    /// A loop that is `observed` knows who holds wakers, and so when it can never go on; one on a virtual clock always is.
+    pub(crate) fn new(clock: Clock, observed: bool, watch: Option<StepWatch>) -> Rc<Self> {
         Rc::new(Kernel {
-            wakers: Rc::new(Wakers::new()),
+            wakers: Rc::new(Wakers::new(observed || clock.is_virtual())),
             wheel: RefCell::new(Wheel::new()),
             messages: Cell::default(),
             calls: RefCell::new(Calls::default()),
@@ -184,7 +174,6 @@ impl Kernel {
             has_locals: Cell::new(false),
             callback_locals: RefCell::default(),
             watch,
-            tally: Tally::default(),
         })
     }
 
@@ -197,6 +186,11 @@ impl Kernel {
     #[inline]
     pub(crate) fn id(&self) -> u64 {
         self.wakers.lane().loop_id
+    }
+
+    #[inline]
+    pub(crate) fn tally(&self) -> &Tally {
+        &self.wakers.tally
     }
 
     pub(crate) fn inbox(&self) -> &'static Inbox {
@@ -241,8 +235,7 @@ impl Kernel {
         if let Some(now) = self.look() {
             self.expire(now);
         }
-        add(&self.tally.turns, 1);
-        add(&self.tally.entries, self.wakers.mark());
+        self.wakers.mark();
     }
 
     /// The second half: foreign code runs. If `over` is not set by the end of this turn, more turns may follow in here.
@@ -267,10 +260,11 @@ impl Kernel {
     fn read_messages(&self) {
         // Taken out, since reading them may be foreign code.
         let mut messages = self.inbox().take(self.messages.take());
-        add(&self.tally.messages, messages.len());
+        self.tally().messages.add(messages.len() as u64);
         for message in messages.drain(..) {
             match message {
                 Message::Wake(token) => {
+                    self.tally().foreign.count();
                     self.wakers.wake(token);
                 }
                 Message::Call(call) => {
@@ -369,7 +363,7 @@ impl Kernel {
             // In a line of its own: in the condition of a loop, the borrow would last until the end of the body.
             let alarm = self.wheel.borrow_mut().pop_due();
             let Some(alarm) = alarm else { break };
-            add(&self.tally.timers, 1);
+            self.tally().timers_fired.count();
             self.pace.fired();
             match alarm {
                 Alarm::Task(token, _) => _ = self.wakers.wake(token),
@@ -395,16 +389,20 @@ impl Kernel {
             return Ok(());
         }
         let next = self.next_deadline();
+        if next.is_none() && self.wakers.is_observed() {
+            // There is nothing to wait for but `Remote`s and wakers that others hold.
+            let is_alive = |token| self.wakers.is_alive(token);
+            self.tally().parks.count();
+            return if self.inbox().park(None, Some(&is_alive)) == Parked::Abandoned { Err(Stuck) } else { Ok(()) };
+        }
         if self.clock.is_virtual() {
-            // The next turn jumps to the deadline. Without one there is nothing to wait for but `Remote`s.
-            if next.is_none() && self.inbox().park(None, true) == Parked::Abandoned {
-                return Err(Stuck);
-            }
+            // The next turn jumps to the deadline.
             return Ok(());
         }
+        self.tally().parks.count();
         let wake_up = next.map(|next| self.pace.wake_up(next));
         let timeout = wake_up.map(|wake_up| wake_up.since(self.clock.now()));
-        if self.inbox().park(timeout, false) == Parked::TimedOut {
+        if self.inbox().park(timeout, None) == Parked::TimedOut {
             // It may have come back early: that is no wake-up for a timer.
             let now = self.clock.now();
             if wake_up.is_some_and(|wake_up| now >= wake_up) {
@@ -450,7 +448,7 @@ impl Kernel {
         if self.wakers.begin_unwinding(header) {
             unwinding.interrupt(header, &|_| true);
         }
-        let waker = wakers::waker_of(header.token());
+        let waker = self.wakers.waker_of(header.token());
         self.cleaning.set(true);
         let poll = unwinding.poll(&self.wakers, header, &|_| true, &mut Context::from_waker(&waker));
         self.cleaning.set(false);
@@ -499,6 +497,11 @@ impl Kernel {
         let header = task.header();
         assert!(header.ending.get().is_none(), "DONE-1: a task ended twice");
         header.ending.set(Some(ending));
+        match ending {
+            Ending::Value => self.tally().returned.count(),
+            Ending::Cancelled => self.tally().cancelled.count(),
+            Ending::Panicked => self.tally().panicked.count(),
+        }
         let held = self.wakers.remove(header.token());
         // In the order in which they came. Nobody comes any more: whoever looks from now on finds the task done.
         while let Some(then) = self.wakers.pop_waiter(header) {
@@ -521,7 +524,7 @@ impl Kernel {
     }
 
     fn call(&self, entry: u32) {
-        add(&self.tally.calls, 1);
+        self.tally().calls_taken.count();
         let call = self.calls.borrow_mut().take(entry);
         if let Some(call) = call {
             self.run(call);
@@ -646,16 +649,23 @@ impl Kernel {
     }
 
     pub(crate) fn add_timer(&self, deadline: Time, alarm: Alarm) -> TimerKey {
+        self.tally().timers_armed.count();
         self.next.set(self.next.get().min(deadline));
         // Numbered as waits are, since some are records of waits.
         let age = self.wakers.next_number();
         self.wheel.borrow_mut().insert(deadline.0, age, alarm)
     }
 
+    /// How many timers are pending, also those that are due and have not fired yet.
+    pub(crate) fn timers(&self) -> usize {
+        self.wheel.borrow().len()
+    }
+
     /// The alarm, which is to be dropped where no borrow is held, unless it has gone off or was cancelled.
     pub(crate) fn cancel_timer(&self, key: TimerKey) -> Option<Alarm> {
         let mut wheel = self.wheel.borrow_mut();
         let alarm = wheel.remove(key);
+        self.tally().timers_cancelled.add(u64::from(alarm.is_some()));
         if wheel.is_empty() {
             self.next.set(Time::NEVER);
         }
@@ -667,7 +677,7 @@ impl Kernel {
     pub(crate) fn alarm_for(&self, waker: &Waker, place: &'static Location<'static>) -> Alarm {
         match self.wakers.running_token() {
             token if wakers::token_of(waker) == Some(token) => Alarm::Task(token, place),
-            token => Alarm::Within(token, place, waker.clone()),
+            token => Alarm::Within(token, place, wakers::keep(waker)),
         }
     }
 
@@ -768,10 +778,6 @@ pub(crate) fn callback_with(locals: Locals, callback: impl FnOnce() + 'static) -
     }))
 }
 
-fn add(counter: &Cell<usize>, number: usize) {
-    counter.set(counter.get().wrapping_add(number));
-}
-
 impl std::fmt::Debug for Kernel {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Kernel").field("id", &self.id()).field("tasks", &self.wakers.len()).finish_non_exhaustive()
@@ -784,7 +790,7 @@ mod tests {
     use std::time::Duration;
 
     fn enter(clock: Clock) -> (Rc<Kernel>, context::Entered) {
-        let kernel = Kernel::new(clock, None);
+        let kernel = Kernel::new(clock, false, None);
         let entered = context::enter(&kernel);
         (kernel, entered)
     }
@@ -800,7 +806,7 @@ mod tests {
         assert!(kernel.turn_until(&over).is_ok());
         assert!(kernel.clock.now() >= deadline, "TIME-2: the timer was early");
         // One that fires; a condition variable may return a few times for no reason.
-        assert!(kernel.tally.turns.get() <= 5, "{} turns in which nothing was due", kernel.tally.turns.get());
+        assert!(kernel.tally().turns.get() <= 5, "{} turns in which nothing was due", kernel.tally().turns.get());
     }
 
     /// A park that a late knock has ended is no wake-up for a timer: those that follow are not put off until its end.
@@ -831,7 +837,7 @@ mod tests {
             let memory = kernel.messages.take();
             kept.push(memory.capacity() > 0);
         }
-        assert_eq!((kept, kernel.tally.messages.get()), (vec![true, false], KEPT_MESSAGES + 2));
+        assert_eq!((kept, kernel.tally().messages.get() as usize), (vec![true, false], KEPT_MESSAGES + 2));
     }
 
     /// A future that was forgotten does not end its wait: that goes with its task.
@@ -892,7 +898,7 @@ mod tests {
         let mut seen = Vec::new();
         for _ in 0..3 {
             kernel.turn();
-            seen.push((kernel.clock.now(), kernel.next.get(), kernel.tally.timers.get()));
+            seen.push((kernel.clock.now(), kernel.next.get(), kernel.tally().timers_fired.get()));
         }
         assert_eq!(seen, [(Time(5), Time(9), 2), (Time(9), Time::NEVER, 3), (Time(9), Time::NEVER, 3)]);
     }

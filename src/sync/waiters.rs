@@ -21,7 +21,7 @@
 
 use crate::current::Record;
 use crate::kernel::task::{Awaited, Wait};
-use crate::kernel::{context, exceptions};
+use crate::kernel::{context, exceptions, keep};
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
@@ -283,7 +283,7 @@ impl Ticket {
         }
         let Some(waiter) = &self.waiter else { return Poll::Ready(()) };
         if !waiter.is_given() {
-            let new = context.waker().clone();
+            let new = keep(context.waker());
             let old = waiter.waker.replace(Some(new));
             drop(old);
             if waiter.state.get() == State::Dying {
