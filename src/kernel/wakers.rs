@@ -403,6 +403,31 @@ impl Wakers {
         })
     }
 
+    /// The running task, if any is, waits for another, and `waker` is woken at that one's end.
+    #[inline]
+    pub(crate) fn begin_join(
+        &self,
+        awaited: &Header,
+        waker: Waker,
+        place: &'static Location<'static>,
+    ) -> (WaiterKey, Option<WaitKey>) {
+        debug_assert!(!awaited.is_done(), "DONE-1: somebody waits for a task that has ended");
+        let task = self.running.get();
+        // SAFETY: the row holds the task it names.
+        let header = self.row(task).map(|header| unsafe { header.as_ref() });
+        self.with(|table| {
+            let number = table.number();
+            let index = push(&mut table.waiters, &awaited.waiters, Numbered { number, value: Then::Wake(waker) });
+            let waiter = WaiterKey { number, index };
+            let wait = header.map(|header| {
+                let (number, wait) = (table.number(), Wait::Task(awaited.token()));
+                let index = push(&mut table.waits, &header.waits, Numbered { number, value: Begun { wait, place } });
+                WaitKey { task, number, index }
+            });
+            (waiter, wait)
+        })
+    }
+
     /// A wait of the running task goes on at another place.
     pub(crate) fn move_wait(&self, WaitKey { number, index, .. }: WaitKey, place: &'static Location<'static>) {
         self.with(|table| {
@@ -910,9 +935,15 @@ pub(crate) fn keep(waker: &Waker) -> Waker {
 }
 
 /// The token behind a waker of ours.
+#[inline]
 pub(crate) fn token_of(waker: &Waker) -> Option<Token> {
-    let is_ours = [&PLAIN, &COUNTED, &KEPT].into_iter().any(|ours| ptr::eq(waker.vtable(), ours));
+    let is_ours = ptr::eq(waker.vtable(), &PLAIN) || is_of_observed(waker);
     is_ours.then(|| Token::from_data(waker.data()))
+}
+
+#[cold]
+fn is_of_observed(waker: &Waker) -> bool {
+    ptr::eq(waker.vtable(), &COUNTED) || ptr::eq(waker.vtable(), &KEPT)
 }
 
 /// As `Waker::will_wake`, also if one of them is kept.
