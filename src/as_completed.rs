@@ -280,6 +280,12 @@ enum Stage {
 
 /// It has no links: a cancellation leaves the children alone.
 impl<T: 'static> Awaited for Getter<T> {
+    /// Those that were not given out.
+    fn tasks(&self) -> Vec<AnyTask> {
+        let tasks = self.completing.upgrade().map(|completing| completing.tasks());
+        tasks.into_iter().flatten().flatten().collect()
+    }
+
     fn interrupt(&self) {
         // One that is woken already passes that on when it is dropped.
         if self.stage.get() == Stage::Waiting {
@@ -303,8 +309,7 @@ impl<T: 'static> Awaited for Getter<T> {
 
     fn describe(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("the next to complete of ")?;
-        let tasks = self.completing.upgrade().map(|completing| completing.tasks());
-        describe_tasks(&tasks.into_iter().flatten().flatten().collect::<Vec<_>>(), f)
+        describe_tasks(&self.tasks(), f)
     }
 }
 

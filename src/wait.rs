@@ -245,6 +245,10 @@ impl Watcher for Waiting {
 
 /// It has no links: a cancelled wait leaves its tasks alone.
 impl Awaited for Waiting {
+    fn tasks(&self) -> Vec<AnyTask> {
+        self.tasks.to_vec()
+    }
+
     fn describe(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("a wait on ")?;
         describe_tasks(&self.tasks, f)

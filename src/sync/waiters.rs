@@ -21,7 +21,7 @@
 
 use crate::current::Record;
 use crate::kernel::task::{Awaited, Wait};
-use crate::kernel::{context, exceptions, keep};
+use crate::kernel::{Token, context, exceptions, keep};
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
@@ -46,7 +46,12 @@ pub(super) trait Place {
         false
     }
 
-    /// What is waited for, for people.
+    /// The tasks that have what is waited for.
+    fn holders(&self, _line: u8) -> Vec<Token> {
+        Vec::new()
+    }
+
+    /// What is waited for, for people: a noun phrase that stands behind "waits for".
     fn describe(&self, line: u8, f: &mut fmt::Formatter<'_>) -> fmt::Result;
 }
 
@@ -242,6 +247,10 @@ impl Awaited for Waiter {
             let given = self.waiters().leave(self);
             self.place.left(self.line, given);
         }
+    }
+
+    fn holders(&self) -> Vec<Token> {
+        self.place.holders(self.line)
     }
 
     fn describe(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
