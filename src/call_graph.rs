@@ -148,7 +148,7 @@ impl TaskSnapshot {
             },
             spawned_at: header.spawned_at,
             waits_for: waits_of(kernel, sleeps, header),
-            outside_wakers: None,
+            outside_wakers: kernel.wakers.is_observed().then(|| kernel.inbox().wakers(header.token())),
         }
     }
 

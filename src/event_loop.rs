@@ -10,6 +10,7 @@ use crate::kernel::exceptions::{self, Exception, Handler};
 use crate::kernel::shutdown::Patience;
 use crate::kernel::task::{AnyTask, Then, lend};
 use crate::kernel::{Clock as KernelClock, Kernel, StepWatch, context};
+use crate::metrics::Metrics;
 use crate::remote::Remote;
 #[cfg(all(unix, feature = "signals"))]
 use crate::signals::CtrlC;
@@ -117,11 +118,14 @@ pub struct Builder {
     debug: Option<bool>,
     slow_step: Option<Duration>,
     slow_step_handler: Option<SlowStepHandler>,
+    deadlock_handler: Option<DeadlockHandler>,
+    metrics: bool,
     /// Stays false without the feature `signals`.
     cancel_on_ctrl_c: bool,
 }
 
 type SlowStepHandler = Box<dyn Fn(&SlowStep)>;
+type DeadlockHandler = Box<dyn Fn(&DeadlockReport)>;
 
 /// A step, or a callback, that kept the others waiting. What debug mode tells of; `Display` makes one line of it.
 ///
@@ -309,6 +313,68 @@ impl Builder {
         self
     }
 
+    /// Who is told in debug mode of tasks that have come to wait for each other in a circle while others go on; without a handler
+    /// the report is written to stderr.
+    ///
+    /// It is told at the end of the step that closes the circle: one in which each task waits for nothing but the end of the next, or
+    /// for a [`Lock`](crate::sync::Lock) that the next has, by a guard that no other task can have. Nobody is told if one of them
+    /// is limited by a [`timeout`](crate::timeout()), or is awaited by somebody who is, since that ends it. If nothing else goes on
+    /// either, that is [`RunError::Deadlock`], and told of here as well.
+    ///
+    /// A handler may do anything a callback may, and its panic goes to the exception handler.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use onelane::{EventLoop, Task, spawn, yield_now};
+    /// use std::{cell::RefCell, rc::Rc};
+    ///
+    /// let told = Rc::new(RefCell::new(Vec::new()));
+    /// let copy = told.clone();
+    /// let builder = EventLoop::builder().debug(true).deadlock_handler(move |report| copy.borrow_mut().push(report.clone()));
+    /// builder.build().run(async {
+    ///     // Each awaits the other.
+    ///     let tasks: Rc<RefCell<Vec<Task<()>>>> = Rc::default();
+    ///     for nth in [0, 1] {
+    ///         let others = tasks.clone();
+    ///         let task = spawn(async move {
+    ///             let other = others.borrow_mut().swap_remove(0);
+    ///             let _ = other.await;
+    ///         });
+    ///         task.set_name(["tic", "tac"][nth]);
+    ///         tasks.borrow_mut().insert(0, task);
+    ///     }
+    ///     for _ in 0..3 {
+    ///         yield_now().await; // the rest of the program goes on
+    ///     }
+    /// });
+    /// let circle = &told.borrow()[0];
+    /// assert!(circle.others_go_on && circle.tasks.len() == 2);
+    /// ```
+    pub fn deadlock_handler(mut self, handler: impl Fn(&DeadlockReport) + 'static) -> Self {
+        self.deadlock_handler = Some(Box::new(handler));
+        self
+    }
+
+    /// Whether the loop counts what it does, for [`metrics`](crate::metrics()). It does not, unless this or debug mode says so.
+    ///
+    /// # Cost
+    ///
+    /// A few instructions a wake. Each waker that a future of another crate keeps takes a lock, once when it is cloned, and once when
+    /// it is dropped.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let event_loop = onelane::EventLoop::builder().metrics(true).build();
+    /// event_loop.run(async {});
+    /// assert_eq!(event_loop.metrics().finished, 1);
+    /// ```
+    pub fn metrics(mut self, metrics: bool) -> Self {
+        self.metrics = metrics;
+        self
+    }
+
     /// Whether Ctrl-C cancels the main task of a [`run`](EventLoop::run), so that everything unwinds, instead of killing the
     /// process on the spot. It does not, unless this says so.
     ///
@@ -362,9 +428,13 @@ impl Builder {
         self
     }
 
-    fn watch(&mut self) -> Option<StepWatch> {
+    fn is_debug(&self) -> bool {
         let by_environment = || std::env::var_os("ONELANE_DEBUG").is_some_and(|value| !value.is_empty());
-        if !self.debug.unwrap_or_else(by_environment) {
+        self.debug.unwrap_or_else(by_environment)
+    }
+
+    fn watch(&mut self) -> Option<StepWatch> {
+        if !self.is_debug() {
             return None;
         }
         let handler = self.slow_step_handler.take();
@@ -377,7 +447,13 @@ impl Builder {
             handler(&SlowStep { took, task: task.map(|cell| TaskRef { cell }), waits_for });
         };
         let limit = self.slow_step.unwrap_or(Duration::from_millis(100));
-        Some(StepWatch::new(limit, Box::new(report)))
+        let handler = self.deadlock_handler.take();
+        let handler = handler.unwrap_or_else(|| Box::new(|report| exceptions::complain(report)));
+        let suspended = move |task: &AnyTask| {
+            let report = context::running().and_then(|kernel| DeadlockReport::of_circle(&kernel, task));
+            report.iter().for_each(|report| handler(report));
+        };
+        Some(StepWatch::new(limit, Box::new(report), Box::new(suspended)))
     }
 
     /// The loop.
@@ -402,10 +478,11 @@ impl Builder {
             Clock::Virtual => KernelClock::virtual_time(),
         };
         let watch = self.watch();
-        let kernel = Kernel::new(clock, watch.is_some(), watch);
+        let debug = watch.is_some();
+        let kernel = Kernel::new(clock, debug || self.metrics, watch);
         context::add_loop(&kernel);
-        if let Some(handler) = self.handler {
-            exceptions::set_handler(kernel.id(), kernel.wakers.lane().tenancy(), handler);
+        if debug || self.handler.is_some() {
+            exceptions::set_handler(kernel.id(), kernel.wakers.lane().tenancy(), self.handler, debug);
         }
         EventLoop { kernel, cancel_on_ctrl_c: self.cancel_on_ctrl_c }
     }
@@ -953,6 +1030,26 @@ impl EventLoop {
     /// ```
     pub fn current_task(&self) -> Option<TaskRef> {
         self.kernel.current().map(|cell| TaskRef { cell })
+    }
+
+    /// What this loop has done since it was made; see [`metrics`](crate::metrics()).
+    ///
+    /// # Panics
+    ///
+    /// If it does not count: ask for that with [`Builder::metrics(true)`](Builder::metrics).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let event_loop = onelane::EventLoop::builder().metrics(true).build();
+    /// event_loop.call_soon(|| ());
+    /// event_loop.turn();
+    /// let now = event_loop.metrics();
+    /// assert_eq!((now.turns, now.callbacks, now.steps), (1, 1, 0));
+    /// ```
+    #[track_caller]
+    pub fn metrics(&self) -> Metrics {
+        Metrics::of(&self.kernel, "EventLoop::metrics()")
     }
 
     /// The living tasks, in the order in which they were spawned.

@@ -99,32 +99,46 @@ pub(crate) struct Kernel {
     watch: Option<StepWatch>,
 }
 
+/// The step of a task that took longest.
+#[derive(Clone)]
+pub(crate) struct LongestStep {
+    pub(crate) took: Duration,
+    /// Its number.
+    pub(crate) task: u64,
+    pub(crate) name: Rc<str>,
+    /// The await at which it ended, or where the task was spawned.
+    pub(crate) place: &'static Location<'static>,
+}
+
 /// The memory of so many messages is kept for the next ones.
 const KEPT_MESSAGES: usize = 1024;
 
 /// Told of the task, unless it was a callback, and of the time.
 type Report = Box<dyn Fn(Option<AnyTask>, Duration)>;
 
-/// Hears of entries of the ready queue that took long.
+/// In debug mode: looks at each entry of the ready queue when it is over.
 pub(crate) struct StepWatch {
     limit: Duration,
-    report: Report,
+    /// Hears of those that took that long.
+    slow: Report,
+    /// Hears of each task that waits after its step.
+    suspended: Box<dyn Fn(&AnyTask)>,
     /// When what runs now began.
     began: Cell<Option<Instant>>,
+    longest: RefCell<Option<LongestStep>>,
 }
 
 impl StepWatch {
-    pub(crate) fn new(limit: Duration, report: Report) -> Self {
-        StepWatch { limit, report, began: Cell::new(None) }
+    pub(crate) fn new(limit: Duration, slow: Report, suspended: Box<dyn Fn(&AnyTask)>) -> Self {
+        StepWatch { limit, slow, suspended, began: Cell::new(None), longest: RefCell::default() }
     }
 
     fn begin(&self) {
         self.began.set(Some(Instant::now()));
     }
 
-    /// How long it took, if that was long.
-    fn end(&self) -> Option<Duration> {
-        self.began.take().map(|began| began.elapsed()).filter(|&took| took >= self.limit)
+    fn is_longest(&self, took: Duration) -> bool {
+        self.longest.borrow().as_ref().is_none_or(|longest| took > longest.took)
     }
 }
 
@@ -344,9 +358,27 @@ impl Kernel {
     /// A step or a callback is over, by a panic or not: in debug mode that is told, if it took long.
     fn tell_if_slow(&self, task: Option<AnyTask>) {
         let Some(watch) = &self.watch else { return };
-        let Some(took) = watch.end() else { return };
+        let Some(took) = watch.began.take().map(|began| began.elapsed()) else { return };
         self.wakers.leave_step();
-        self.tolerate_in(exceptions::IN_A_HANDLER, || (watch.report)(task, took));
+        if let Some(task) = &task {
+            let header = task.header();
+            if watch.is_longest(took) {
+                let place = self.wakers.waits(header).last().map_or(header.spawned_at, |(_, begun)| begun.place);
+                let longest = LongestStep { took, task: header.id, name: header.name(), place };
+                let _former = watch.longest.replace(Some(longest));
+            }
+            if !header.is_done() && self.wakers.state(header) == State::Waiting {
+                self.tolerate_in(exceptions::IN_A_HANDLER, || (watch.suspended)(task));
+            }
+        }
+        if took >= watch.limit {
+            self.tolerate_in(exceptions::IN_A_HANDLER, || (watch.slow)(task, took));
+        }
+    }
+
+    /// None but in debug mode.
+    pub(crate) fn longest_step(&self) -> Option<LongestStep> {
+        self.watch.as_ref()?.longest.borrow().clone()
     }
 
     /// Fires the timers that were set aside, in the order of their deadlines (TIME-3).
@@ -532,6 +564,7 @@ impl Kernel {
     }
 
     fn run(&self, call: Call) {
+        self.tally().callbacks.count();
         self.calling.set(true);
         call.run();
         self.called();
@@ -691,6 +724,16 @@ impl Kernel {
         }
         drop(alarm);
         true
+    }
+
+    /// The tasks of which something is limited in time, by a timeout for example.
+    pub(crate) fn limited(&self) -> Vec<Token> {
+        let wheel = self.wheel.borrow();
+        let limit = |alarm: &Alarm| match alarm {
+            Alarm::Call(Call::Watch(watcher, _)) => watcher.limits(),
+            _ => None,
+        };
+        wheel.iter().filter_map(|(_, _, alarm)| limit(alarm)).collect()
     }
 
     /// The sleeps of all tasks: those of one task together, in the order in which they began.

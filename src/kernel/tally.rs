@@ -33,6 +33,8 @@ pub(crate) struct Tally {
     /// Callbacks of the ready queue that were pushed, and that were taken: called, or found cancelled.
     pub(crate) calls_pushed: Counter,
     pub(crate) calls_taken: Counter,
+    /// Callbacks that were called, of timers too.
+    pub(crate) callbacks: Counter,
     /// Tasks that were queued for the first time.
     pub(crate) spawned: Counter,
     pub(crate) returned: Counter,

@@ -749,6 +749,11 @@ impl Wakers {
         self.task(self.running.get())
     }
 
+    /// Whether a task is being stepped, and was woken meanwhile.
+    pub(crate) fn running_is_woken(&self) -> bool {
+        self.running.get() != Token::NOBODY && self.meanwhile.get() & QUEUED != 0
+    }
+
     /// Whether this waker wakes the task that is being stepped.
     #[inline]
     pub(crate) fn wakes_running(&self, waker: &Waker) -> bool {

@@ -66,6 +66,8 @@ pub struct Lock<T = ()> {
 struct RawLock {
     /// While it is locked, who took it: `NOBODY` if that was outside of any task.
     holder: Cell<Option<Token>>,
+    /// By a guard that borrows nothing: another task may have it now.
+    is_owned: Cell<bool>,
     waiters: Waiters,
     label: Label,
 }
@@ -86,6 +88,7 @@ impl RawLock {
 
     fn release(&self) {
         self.holder.set(None);
+        self.is_owned.set(false);
         self.wake_first();
     }
 
@@ -119,6 +122,10 @@ impl Place for RawLock {
 
     fn holders(&self, _: u8) -> Vec<Token> {
         self.holder.get().into_iter().collect()
+    }
+
+    fn sole_holder(&self, _: u8) -> Option<Token> {
+        self.holder.get().filter(|_| !self.is_owned.get())
     }
 
     fn describe(&self, _: u8, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -182,7 +189,12 @@ impl<T> Lock<T> {
     /// ```
     #[track_caller]
     pub fn new(value: T) -> Self {
-        let raw = RawLock { holder: Cell::new(None), waiters: Waiters::default(), label: Label::here() };
+        let raw = RawLock {
+            holder: Cell::new(None),
+            is_owned: Cell::new(false),
+            waiters: Waiters::default(),
+            label: Label::here(),
+        };
         Lock { raw: Rc::new(raw), value: Cell::new(Some(Box::new(value))) }
     }
 
@@ -497,6 +509,7 @@ impl<T> Future for LockAcquireOwned<T> {
     #[track_caller]
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<OwnedLockGuard<T>> {
         ready!(self.acquiring.poll(context));
+        self.lock.raw.is_owned.set(true);
         Poll::Ready(OwnedLockGuard { value: self.lock.value.take(), lock: self.lock.clone() })
     }
 }

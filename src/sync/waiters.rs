@@ -51,6 +51,11 @@ pub(super) trait Place {
         Vec::new()
     }
 
+    /// The one task without which it cannot come, if that is certain.
+    fn sole_holder(&self, _line: u8) -> Option<Token> {
+        None
+    }
+
     /// What is waited for, for people: a noun phrase that stands behind "waits for".
     fn describe(&self, line: u8, f: &mut fmt::Formatter<'_>) -> fmt::Result;
 }
@@ -247,6 +252,10 @@ impl Awaited for Waiter {
             let given = self.waiters().leave(self);
             self.place.left(self.line, given);
         }
+    }
+
+    fn sole_holder(&self) -> Option<Token> {
+        self.place.sole_holder(self.line)
     }
 
     fn holders(&self) -> Vec<Token> {
