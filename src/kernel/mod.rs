@@ -33,6 +33,7 @@ mod ready;
 pub(crate) mod shutdown;
 mod sort;
 pub(crate) mod task;
+pub(crate) mod task_id;
 mod token;
 pub(crate) mod unwind;
 mod wakers;
