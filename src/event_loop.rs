@@ -7,6 +7,8 @@ use crate::deadlock::{DeadlockReport, write_all};
 use crate::error::{NoRunningLoop, TaskError};
 use crate::kernel::calls::Call;
 use crate::kernel::exceptions::{self, Exception, Handler};
+#[cfg(feature = "probe")]
+use crate::kernel::probe::Probe;
 use crate::kernel::shutdown::Patience;
 use crate::kernel::task::{AnyTask, Then, lend};
 use crate::kernel::{Clock as KernelClock, Kernel, StepWatch, context};
@@ -122,6 +124,8 @@ pub struct Builder {
     metrics: bool,
     /// Stays false without the feature `signals`.
     cancel_on_ctrl_c: bool,
+    #[cfg(feature = "probe")]
+    probe: Option<Box<dyn Probe>>,
 }
 
 type SlowStepHandler = Box<dyn Fn(&SlowStep)>;
@@ -428,6 +432,40 @@ impl Builder {
         self
     }
 
+    /// Who is told of each thing that the loop does, when it does it: spawns, wakes, steps, waits, timers, ends. The last that is
+    /// named counts; [`Tee`](crate::probe::Tee) makes one of two.
+    ///
+    /// A probe may do anything a callback may, and what it does to the loop is not told to it. If it panics, it is taken out, and
+    /// its panic goes to the exception handler. It goes with the loop.
+    ///
+    /// # Cost
+    ///
+    /// What the probe itself costs, and for each event a look at the clock, which on a virtual one is free; each entry of the
+    /// ready queue is stepped by itself, where else steps and turns follow each other without a look around. Without a probe a loop
+    /// makes a comparison for each thing of which it would tell; without the feature `probe`, not even that.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use onelane::{EventLoop, sleep, spawn};
+    /// use onelane::probe::Ring;
+    /// use std::{rc::Rc, time::Duration};
+    ///
+    /// let ring = Rc::new(Ring::new(1000));
+    /// let event_loop = EventLoop::builder().probe(ring.clone()).build();
+    /// event_loop.run(async {
+    ///     spawn(sleep(Duration::from_millis(1))).await.unwrap();
+    /// });
+    /// println!("{ring}"); // what happened, line by line
+    /// assert!(!ring.is_empty());
+    /// ```
+    #[cfg(feature = "probe")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "probe")))]
+    pub fn probe(mut self, probe: impl Probe + 'static) -> Self {
+        self.probe = Some(Box::new(probe));
+        self
+    }
+
     fn is_debug(&self) -> bool {
         let by_environment = || std::env::var_os("ONELANE_DEBUG").is_some_and(|value| !value.is_empty());
         self.debug.unwrap_or_else(by_environment)
@@ -483,6 +521,10 @@ impl Builder {
         context::add_loop(&kernel);
         if debug || self.handler.is_some() {
             exceptions::set_handler(kernel.id(), kernel.wakers.lane().tenancy(), self.handler, debug);
+        }
+        #[cfg(feature = "probe")]
+        if let Some(probe) = self.probe {
+            kernel.probe.set(kernel.id(), probe);
         }
         EventLoop { kernel, cancel_on_ctrl_c: self.cancel_on_ctrl_c }
     }
@@ -1103,6 +1145,9 @@ impl Drop for EventLoop {
             }
             context::remove_loop(self.kernel.id());
         }
+        // Dropped last, also if the handler panics as it is dropped.
+        #[cfg(feature = "probe")]
+        let _probe = self.kernel.probe.take();
         drop(exceptions::remove_handler(self.kernel.id()));
     }
 }

@@ -31,6 +31,7 @@
 //!   and channels.
 //! - With the feature `threads`: `to_thread`, which calls a blocking function on another thread.
 //! - With the feature `signals`, on Unix: `Builder::cancel_on_ctrl_c`, and `signals::listen`.
+//! - With the feature `probe`: `Builder::probe`, and the module `probe`, for those who want to hear of each thing that a loop does.
 //!
 //! # Four rules
 //!
@@ -58,6 +59,9 @@ mod introspect;
 mod join;
 mod kernel;
 mod metrics;
+#[cfg(feature = "probe")]
+#[cfg_attr(docsrs, doc(cfg(feature = "probe")))]
+pub mod probe;
 mod promise;
 mod remote;
 mod run;

@@ -75,6 +75,8 @@ pub(crate) const NEVER_LOOKED_AT: &str = "a task panicked and nobody looked at i
 pub(crate) const IN_A_CALLBACK: &str = "a callback panicked";
 pub(crate) const IN_A_WAKER: &str = "a foreign waker panicked";
 pub(crate) const IN_A_HANDLER: &str = "the handler of slow steps panicked";
+#[cfg(feature = "probe")]
+pub(crate) const IN_A_PROBE: &str = "a probe panicked, and was taken out";
 pub(crate) const AT_AN_END: &str = "a destructor or a foreign waker panicked when a task ended";
 
 pub(crate) fn set_handler(loop_id: u64, tenancy: Tenancy, handler: Option<Handler>, is_debug: bool) {

@@ -29,11 +29,14 @@ mod lists;
 pub(crate) mod locals;
 mod names;
 mod pace;
+#[cfg(feature = "probe")]
+pub(crate) mod probe;
 mod ready;
 pub(crate) mod shutdown;
 mod sort;
 mod tally;
 pub(crate) mod task;
+pub(crate) mod task_id;
 mod token;
 pub(crate) mod unwind;
 mod wakers;
@@ -97,6 +100,9 @@ pub(crate) struct Kernel {
     callback_locals: RefCell<Locals>,
     /// In debug mode.
     watch: Option<StepWatch>,
+    /// Who hears of what the loop does.
+    #[cfg(feature = "probe")]
+    pub(crate) probe: probe::ProbeSlot,
 }
 
 /// The step of a task that took longest.
@@ -188,6 +194,8 @@ impl Kernel {
             has_locals: Cell::new(false),
             callback_locals: RefCell::default(),
             watch,
+            #[cfg(feature = "probe")]
+            probe: probe::ProbeSlot::default(),
         })
     }
 
@@ -654,6 +662,8 @@ impl Kernel {
         }
         let exempt = self.closing.get() && self.exempts();
         self.wakers.insert(task.clone());
+        #[cfg(feature = "probe")]
+        self.tell_spawn(task.header());
         if exempt {
             self.has_exempted.set(true);
         } else if self.closing.get() {
@@ -752,6 +762,26 @@ impl Kernel {
         sorted(order).into_iter().map(|(_, _, nth)| sleeps[nth as usize]).collect()
     }
 
+    // ---- the probe ----
+
+    #[cfg(feature = "probe")]
+    fn tell_spawn(&self, task: &Header) {
+        if self.probe.is_set() {
+            let (task, name, at) = (task_id::TaskId(task.id), &*task.name(), task.spawned_at);
+            self.probe.emit(self.clock.now(), probe::EventKind::Spawn { task, name, at, by: self.source() });
+        }
+    }
+
+    /// Who it is that causes something now.
+    #[cfg(feature = "probe")]
+    fn source(&self) -> probe::Source {
+        match self.current() {
+            Some(task) => probe::Source::Task(task_id::TaskId(task.header().id)),
+            None if self.calling.get() => probe::Source::Callback,
+            None => probe::Source::Outside,
+        }
+    }
+
     // ---- task-local values ----
 
     /// Those of the task that is being stepped, or of the callback that is being called. A destructor that runs in neither sees
@@ -806,6 +836,17 @@ impl Kernel {
             }
         }
         tasks
+    }
+}
+
+#[cfg(feature = "probe")]
+impl From<Ending> for probe::Ending {
+    fn from(ending: Ending) -> Self {
+        match ending {
+            Ending::Value => probe::Ending::Value,
+            Ending::Cancelled => probe::Ending::Cancelled,
+            Ending::Panicked => probe::Ending::Panicked,
+        }
     }
 }
 
