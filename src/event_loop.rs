@@ -517,14 +517,22 @@ impl Builder {
         };
         let watch = self.watch();
         let debug = watch.is_some();
-        let kernel = Kernel::new(clock, debug || self.metrics, watch);
+        let is_probed = {
+            #[cfg(feature = "probe")]
+            {
+                self.probe.is_some()
+            }
+            #[cfg(not(feature = "probe"))]
+            false
+        };
+        let kernel = Kernel::new(clock, debug || self.metrics || is_probed, watch);
         context::add_loop(&kernel);
         if debug || self.handler.is_some() {
             exceptions::set_handler(kernel.id(), kernel.wakers.lane().tenancy(), self.handler, debug);
         }
         #[cfg(feature = "probe")]
         if let Some(probe) = self.probe {
-            kernel.probe.set(kernel.id(), probe);
+            kernel.set_probe(probe);
         }
         EventLoop { kernel, cancel_on_ctrl_c: self.cancel_on_ctrl_c }
     }
@@ -814,7 +822,10 @@ impl EventLoop {
             let error = self.drive(&main)?;
             match typed.outcome().and_then(RefCell::take) {
                 Some(Ok(value)) => Ok(value),
-                Some(Err(TaskError::Panicked(panic))) => panic.resume(),
+                Some(Err(TaskError::Panicked(panic))) => {
+                    self.kernel.tell_panic();
+                    panic.resume()
+                }
                 Some(Err(TaskError::Cancelled)) | None => Err(error),
             }
         })
@@ -836,6 +847,9 @@ impl EventLoop {
         let ctrl_c = CtrlC::watch(self.cancel_on_ctrl_c, kernel, main.header());
         // As asyncio does it, the turn in which main's done callback runs is finished.
         let stuck = kernel.turn_until(&over).err().map(|_| DeadlockReport::of(kernel));
+        if stuck.is_some() {
+            kernel.tell_deadlock();
+        }
         let interrupted = ctrl_c.end(main.header());
         if let Err(spawned_at) = kernel.finish_tasks(Patience::Waits) {
             panic!("{}", never_ends(spawned_at));
@@ -1147,7 +1161,7 @@ impl Drop for EventLoop {
         }
         // Dropped last, also if the handler panics as it is dropped.
         #[cfg(feature = "probe")]
-        let _probe = self.kernel.probe.take();
+        let _probe = self.kernel.wakers.probe.take();
         drop(exceptions::remove_handler(self.kernel.id()));
     }
 }
