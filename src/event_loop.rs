@@ -259,7 +259,7 @@ impl Builder {
     ///         std::thread::sleep(Duration::from_millis(5)); // blocks the whole loop
     ///         yield_now().await;
     ///     });
-    /// assert!(told.borrow()[0].starts_with("a step of task \"Task-1\""));
+    /// assert!(told.borrow()[0].starts_with("a step of task \"main-1\""));
     /// ```
     #[doc(alias = "set_debug")]
     #[doc(alias = "PYTHONASYNCIODEBUG")]
@@ -756,7 +756,7 @@ impl EventLoop {
     /// }
     ///
     /// assert_eq!(writer(), "-");
-    /// assert_eq!(EventLoop::with_virtual_clock().run(async { writer() }), "Task-1");
+    /// assert_eq!(EventLoop::with_virtual_clock().run(async { writer() }), "main-1");
     /// ```
     pub fn try_current() -> Result<LoopRef, NoRunningLoop> {
         context::running().map(|kernel| LoopRef::to(&kernel)).ok_or(NoRunningLoop)
