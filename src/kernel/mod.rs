@@ -858,11 +858,7 @@ impl Kernel {
     /// Each entry of the ready queue is looked at before and after.
     #[inline]
     fn is_watched(&self) -> bool {
-        #[cfg(feature = "probe")]
-        if self.wakers.probe.is_set() {
-            return true;
-        }
-        self.watch.is_some()
+        self.watch.is_some() || self.wakers.is_probed()
     }
 
     pub(crate) fn tell_panic(&self) {

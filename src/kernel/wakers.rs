@@ -380,6 +380,14 @@ impl Wakers {
         }
     }
 
+    #[inline]
+    pub(crate) fn is_probed(&self) -> bool {
+        #[cfg(feature = "probe")]
+        return self.probe.is_set();
+        #[cfg(not(feature = "probe"))]
+        false
+    }
+
     #[cfg(feature = "probe")]
     fn woken(&self, task: &Header, outcome: WakeOutcome) -> EventKind<'static> {
         EventKind::Wake { task: Some(TaskId(task.id)), by: self.source(), outcome }
@@ -990,19 +998,26 @@ fn wake_another(token: Token) {
 
 fn wake_by_ref_observed(data: *const ()) {
     let token = Token::from_data(data);
-    // SAFETY: as in `wake_by_ref`.
-    if let Some(home) = HOME.get().map(|home| unsafe { home.as_ref() }) {
-        if token == home.running.get() {
+    if let Some(home) = HOME.get() {
+        // SAFETY: as in `wake_by_ref`.
+        let home = unsafe { home.as_ref() };
+        // The usual case, in as few instructions as can be.
+        if token == home.running.get() && home.meanwhile.get() == 0 && !home.is_probed() {
             home.tally.wakes.count();
-            return home.wake_running();
-        }
-        if token.lane() == home.lane.number {
-            home.wake(token);
-            return;
+            return home.meanwhile.set(QUEUED);
         }
     }
-    // It is counted when it is drained.
-    lanes::inbox(token.lane()).wake(token);
+    wake_observed(token);
+}
+
+/// A wake that goes to an inbox is counted when it is drained.
+#[inline(never)]
+fn wake_observed(token: Token) {
+    // SAFETY: as in `wake_by_ref`.
+    match HOME.get().map(|home| unsafe { home.as_ref() }) {
+        Some(home) if home.lane.number == token.lane() => _ = home.wake(token),
+        _ => lanes::inbox(token.lane()).wake(token),
+    }
 }
 
 fn wake_counted(data: *const ()) {

@@ -22,7 +22,7 @@ pub use catalogue::{CASES, Case, Measure, Rounds, Size, find};
 pub use combinators::gathers;
 pub use floor::Floor;
 pub use memory::{sleeping, waiting};
-pub use onelane::Onelane;
+pub use onelane::{Counting, Debugged, Onelane};
 pub use spawns::spawns;
 pub use sync::{channels, oneshots};
 pub use timers::timers;

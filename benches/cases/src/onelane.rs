@@ -73,6 +73,39 @@ impl Runtime for Onelane {
     }
 }
 
+/// The same, with a loop that counts what it does.
+#[derive(Clone, Copy, Debug)]
+pub struct Counting;
+
+/// The same, in debug mode.
+#[derive(Clone, Copy, Debug)]
+pub struct Debugged;
+
+macro_rules! observed {
+    ($runtime:ident, $builder:expr) => {
+        impl Runtime for $runtime {
+            type Handle<T: 'static> = Handle<T>;
+
+            fn run<T: 'static, F>(main: impl FnOnce(Self) -> F) -> T
+            where
+                F: Future<Output = T> + 'static,
+            {
+                $builder.build().run(main($runtime))
+            }
+
+            fn spawn<F>(&self, future: F) -> Handle<F::Output>
+            where
+                F: Future<Output: 'static> + 'static,
+            {
+                Handle(onelane::spawn(future))
+            }
+        }
+    };
+}
+
+observed!(Counting, EventLoop::builder().metrics(true));
+observed!(Debugged, EventLoop::builder().debug(true).slow_step(Duration::MAX));
+
 impl Yields for Onelane {
     fn yield_now(&self) -> impl Future<Output = ()> {
         onelane::yield_now()

@@ -43,6 +43,8 @@ impl SelfWake {
 impl Future for SelfWake {
     type Output = ();
 
+    // Else it is inlined for one runtime and not for another.
+    #[inline(always)]
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
         if self.woken {
             return Poll::Ready(());

@@ -4,7 +4,7 @@
 //! other threads (`foreign-wake`).
 
 use crate::virtual_time;
-use onelane_cases::{Floor, Onelane, Size, Work, find};
+use onelane_cases::{Counting, Debugged, Floor, Onelane, Size, Work, Works, find, yields};
 
 /// A case on a runtime.
 #[derive(Clone, Copy)]
@@ -59,6 +59,30 @@ pub(crate) fn entries() -> Vec<Entry> {
             }
         }
     }
+    // What it costs to look.
+    let observed: [(&[(_, _)], Works); 2] = [
+        (
+            &[("yield-1", "yield-1-metrics"), ("yield-1000", "yield-1000-metrics"), ("ring-1000", "ring-1000-metrics")],
+            yields::<Counting>(),
+        ),
+        (&[("yield-1000", "yield-1000-debug")], yields::<Debugged>()),
+    ];
+    for (ids, works) in observed {
+        for &(id, name) in ids {
+            let case = find(id).unwrap_or_else(|| panic!("benches/cases has no `{id}`"));
+            let rounds = OPERATIONS.div_ceil(case.width);
+            let size = |rounds| Size { width: case.width, rounds };
+            let (work, operation) = (work_of(&works, id), case.operation);
+            entries.push(Entry {
+                case: name,
+                runtime: "onelane",
+                operation,
+                work,
+                small: size(rounds),
+                large: size(2 * rounds),
+            });
+        }
+    }
     // These happen once to each of many: one size has twice as many as the other.
     let many = |case, operation, work| {
         let size = |width| Size { width, rounds: 1 };
@@ -70,6 +94,9 @@ pub(crate) fn entries() -> Vec<Entry> {
 }
 
 fn of(id: &str) -> Work {
-    let works = Onelane::works();
+    work_of(&Onelane::works(), id)
+}
+
+fn work_of(works: &Works, id: &str) -> Work {
     works.iter().find(|(works_id, _)| *works_id == id).unwrap_or_else(|| panic!("benches/cases has no `{id}`")).1
 }
