@@ -14,7 +14,7 @@ use crate::error::TaskError;
 use crate::gather::{Child, IntoTask, children, describe_tasks};
 use crate::kernel::calls::{Call, Watcher};
 use crate::kernel::task::{AnyTask, Awaited, Then, Wait};
-use crate::kernel::{Alarm, TimerKey, WaiterKey, context};
+use crate::kernel::{Alarm, TimerKey, WaiterKey, context, keep};
 use crate::task::Task;
 use crate::timeout::Elapsed;
 use std::cell::{Cell, RefCell};
@@ -280,6 +280,12 @@ enum Stage {
 
 /// It has no links: a cancellation leaves the children alone.
 impl<T: 'static> Awaited for Getter<T> {
+    /// Those that were not given out.
+    fn tasks(&self) -> Vec<AnyTask> {
+        let tasks = self.completing.upgrade().map(|completing| completing.tasks());
+        tasks.into_iter().flatten().flatten().collect()
+    }
+
     fn interrupt(&self) {
         // One that is woken already passes that on when it is dropped.
         if self.stage.get() == Stage::Waiting {
@@ -303,8 +309,7 @@ impl<T: 'static> Awaited for Getter<T> {
 
     fn describe(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("the next to complete of ")?;
-        let tasks = self.completing.upgrade().map(|completing| completing.tasks());
-        describe_tasks(&tasks.into_iter().flatten().flatten().collect::<Vec<_>>(), f)
+        describe_tasks(&self.tasks(), f)
     }
 }
 
@@ -333,7 +338,7 @@ impl<T: 'static> Claim<T> {
             self.claimed = true;
         }
         // A foreign waker may do anything when it is cloned or dropped, so it is put there before the look.
-        let waker = context.waker().clone();
+        let waker = keep(context.waker());
         if let Some((_, getter)) = &self.place {
             drop(getter.waker.replace(Some(waker)));
             if getter.stage.get() == Stage::Waiting {
@@ -342,7 +347,7 @@ impl<T: 'static> Claim<T> {
             }
             // It was woken; or another task, which had begun this await, was cancelled.
             self.leave_line();
-            return self.look(context.waker().clone());
+            return self.look(keep(context.waker()));
         }
         self.look(waker)
     }

@@ -10,7 +10,7 @@
 
 use crate::error::TaskError;
 use crate::kernel::task::{AnyTask, Ending, Unwinding, same};
-use crate::kernel::{Kernel, context};
+use crate::kernel::{Kernel, Token, context, keep};
 use std::cell::Cell;
 use std::pin::Pin;
 use std::rc::Rc;
@@ -98,6 +98,14 @@ impl Inside {
 }
 
 impl Interruption {
+    /// The task in which the block is polled.
+    pub(crate) fn task(&self) -> Option<Token> {
+        let inside = self.inside.take()?;
+        let task = inside.task.header().token();
+        self.inside.set(Some(inside));
+        Some(task)
+    }
+
     /// Interrupts the block. Called where nothing is borrowed.
     pub(crate) fn interrupt(&self) {
         self.pending.set(true);
@@ -232,7 +240,7 @@ impl<F: Future> Block<F> {
             inside = Some(known);
         }
         self.interruption.inside.set(inside);
-        let waker = context.waker().clone();
+        let waker = keep(context.waker());
         drop(self.interruption.waker.replace(Some(waker)));
     }
 }

@@ -35,7 +35,7 @@ use std::time::{Duration, Instant};
 /// # Examples
 ///
 /// ```
-/// use onelane::{EventLoop, call_soon, print_call_graph, sleep, spawn, task};
+/// use onelane::{EventLoop, sleep, task};
 /// use std::time::Duration;
 ///
 /// let event_loop = EventLoop::with_virtual_clock();
@@ -411,7 +411,7 @@ impl TaskSnapshot {
             },
             spawned_at: header.spawned_at,
             waits_for: waits_of(kernel, sleeps, header),
-            outside_wakers: None,
+            outside_wakers: kernel.wakers.is_observed().then(|| kernel.inbox().wakers(header.token())),
         }
     }
 

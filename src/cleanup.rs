@@ -9,9 +9,9 @@
 
 use crate::current::Place;
 use crate::error::Cancelled;
-use crate::kernel::context;
 use crate::kernel::exceptions::drop_payload;
 use crate::kernel::task::{Scope, Unwound};
+use crate::kernel::{context, keep};
 use std::any::Any;
 use std::cell::{Cell, RefCell};
 use std::fmt;
@@ -126,7 +126,7 @@ impl Poller {
     fn set(&self, context: &Context<'_>) {
         let kernel = context::running();
         let is_the_task = kernel.is_some_and(|kernel| kernel.wakers.wakes_running(context.waker()));
-        drop(self.0.replace((!is_the_task).then(|| context.waker().clone())));
+        drop(self.0.replace((!is_the_task).then(|| keep(context.waker()))));
     }
 
     fn wake(&self) {

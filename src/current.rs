@@ -2,9 +2,11 @@
 
 use crate::kernel::task::{AnyTask, Header, Scope, Then, Wait};
 use crate::kernel::{Kernel, ScopeKey, WaitKey, WaiterKey, context};
+use std::cell::Cell;
 use std::panic::Location;
 use std::ptr;
 use std::rc::{Rc, Weak};
+use std::task::Waker;
 
 /// The loop that is running on this thread, or a panic that says what was asked for.
 #[track_caller]
@@ -82,17 +84,37 @@ impl Record {
     #[inline]
     pub(crate) fn begin(&mut self, kernel: &Kernel, wait: impl FnOnce() -> Wait) {
         let place = place_of(Location::caller(), self.place);
-        if let Some(key) = self.key.filter(|&key| kernel.wakers.waits_here(key)) {
-            if !ptr::eq(place, self.place) {
-                self.place = place;
-                kernel.wakers.move_wait(key, place);
-            }
+        if self.key.is_some() && self.goes_on(kernel, place) {
             return;
         }
-        // It may have been moved here from another task.
-        self.end();
         self.place = place;
         self.key = kernel.wakers.begin_wait(wait(), place);
+    }
+
+    /// The same for a first poll that waits for a task, and enters the waker among those who do.
+    #[track_caller]
+    #[inline]
+    pub(crate) fn begin_join(&mut self, kernel: &Kernel, awaited: &Header, waker: Waker) -> WaiterKey {
+        debug_assert!(self.key.is_none(), "a wait was begun twice");
+        self.place = place_of(Location::caller(), self.place);
+        let (waiter, key) = kernel.wakers.begin_join(awaited, waker, self.place);
+        self.key = key;
+        waiter
+    }
+
+    /// It was polled before. False if that was in another task, from which it was moved here.
+    #[cold]
+    #[inline(never)]
+    fn goes_on(&mut self, kernel: &Kernel, place: &'static Location<'static>) -> bool {
+        let Some(key) = self.key.filter(|&key| kernel.wakers.waits_here(key)) else {
+            self.end();
+            return false;
+        };
+        if !ptr::eq(place, self.place) {
+            self.place = place;
+            kernel.wakers.move_wait(key, place);
+        }
+        true
     }
 
     /// The leaf is ready, or is dropped.
@@ -112,18 +134,45 @@ pub(crate) fn place_of(
     polled_at: &'static Location<'static>,
     known: &'static Location<'static>,
 ) -> &'static Location<'static> {
-    // An await mostly stands in the file in which its leaf is made, and the name of that is mostly stored once.
-    if ptr::eq(polled_at.file(), known.file()) || !is_in_library(polled_at.file()) { polled_at } else { known }
+    // An await mostly stands in the file in which its leaf is made.
+    if ptr::eq(polled_at.file(), known.file()) || is_shown(polled_at, known) { polled_at } else { known }
 }
 
-/// Whether a file belongs to `core`, to this crate, or to any that was downloaded.
-#[cold]
-fn is_in_library(file: &str) -> bool {
+/// The same file may be named in two places.
+#[inline(never)]
+fn is_shown(polled_at: &'static Location<'static>, known: &Location<'_>) -> bool {
+    polled_at.file() == known.file() || !is_in_library(polled_at)
+}
+
+thread_local! {
+    /// The last place that was looked at, and what was found: a leaf in a box is polled at the same one again and again.
+    static LAST_LOOK: Cell<Option<(&'static Location<'static>, bool)>> = const { Cell::new(None) };
+}
+
+/// Whether a place is in the standard library, in this crate, or in any that was downloaded.
+fn is_in_library(place: &'static Location<'static>) -> bool {
+    match LAST_LOOK.get() {
+        Some((last, found)) if ptr::eq(last, place) => found,
+        _ => {
+            let found = is_library(place.file());
+            LAST_LOOK.set(Some((place, found)));
+            found
+        }
+    }
+}
+
+fn is_library(file: &str) -> bool {
     const HERE: &str = file!();
     const NAME: &str = "current.rs";
     let (ours, _) = HERE.split_at(HERE.len() - NAME.len());
-    let parts = ["library/core/src", "library/alloc/src", "library/std/src", "registry/src", "git/checkouts"];
-    file.starts_with(ours) || parts.iter().any(|part| file.contains(part) || file.contains(&part.replace('/', "\\")))
+    // Folders of the standard library, of crates from a registry, and of crates from a repository, with either separator.
+    let parts = ["library?core?src", "library?alloc?src", "library?std?src", "registry?src", "git?checkouts"];
+    file.starts_with(ours) || parts.iter().any(|part| has_part(file.as_bytes(), part.as_bytes()))
+}
+
+fn has_part(file: &[u8], part: &[u8]) -> bool {
+    let is_same = |(one, other): (&u8, &u8)| one == other || (*other == b'?' && matches!(one, b'/' | b'\\'));
+    file.windows(part.len()).any(|window| window.iter().zip(part).all(is_same))
 }
 
 /// What the future of a scope keeps of its place in a task: from its first poll until it is left or dropped.
@@ -151,5 +200,30 @@ impl Place {
         let kernel = context::loop_of(key.task)?;
         kernel.wakers.leave_scope(key);
         Some(kernel)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_library;
+
+    #[test]
+    fn know_libraries_by_their_folders() {
+        for (file, expected) in [
+            ("shop/src/main.rs", false),
+            ("examples/tour.rs", false),
+            ("/home/a/shop/src/main.rs", false),
+            (r"C:\a\shop\src\main.rs", false),
+            ("/rustc/0123abcd/library/core/src/future/future.rs", true),
+            (r"/rustc/0123abcd\library\alloc\src\boxed.rs", true),
+            ("/home/a/.rustup/toolchains/stable/lib/rustlib/src/rust/library/alloc/src/boxed.rs", true),
+            ("/home/a/.cargo/registry/src/index.crates.io-1949cf8c6b5b557f/futures-util-0.3.31/src/lib.rs", true),
+            (r"C:\a\.cargo\registry\src\index.crates.io-6f17d22bba15001f\futures-util-0.3.31\src\lib.rs", true),
+            ("/home/a/.cargo/git/checkouts/shop-0123/abc/src/lib.rs", true),
+            (concat!("", file!()), true),
+            ("", false),
+        ] {
+            assert_eq!(is_library(file), expected, "{file}");
+        }
     }
 }

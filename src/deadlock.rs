@@ -1,26 +1,33 @@
-//! What is said of a program that cannot go on.
+//! What is said of a program that cannot go on, or of tasks that hold each other up while the rest goes on.
 
-use crate::call_graph::{CallGraph, TaskSnapshot};
-use crate::kernel::Kernel;
+use crate::call_graph::{CallGraph, TaskSnapshot, WaitSnapshot};
+use crate::kernel::task::{AnyTask, Header, Wait};
+use crate::kernel::{Kernel, State, Token};
 use crate::task::TaskId;
 use std::fmt;
 
-/// All tasks of a loop in which nothing can happen any more, with where each waits, and for what.
+/// Tasks that can never go on, with where each waits, and for what.
+///
+/// There are two kinds. If nothing in the loop can ever happen again, it is of all tasks, and `run` ends: nothing is ready, no
+/// timer is pending, and nobody else has a waker or a [`Remote`](crate::Remote). In debug mode there is one of a circle as well, as
+/// soon as it closes and while others go on: of tasks each of which waits for nothing but the end of the next, or for a lock
+/// that the next has; see [`Builder::deadlock_handler`](crate::Builder::deadlock_handler).
 ///
 /// # Examples
 ///
 /// ```
 /// use onelane::{EventLoop, RunError, sync::Lock};
 ///
-/// let lock = Lock::new(());
+/// let lock = Lock::new(()).named("db");
 /// let result = EventLoop::with_virtual_clock().try_run(async {
 ///     let _guard = lock.lock().await;
 ///     drop(lock.lock().await); // has it already, and waits for itself
 /// });
 /// let Err(RunError::Deadlock(report)) = result else { unreachable!() };
 /// let stuck = &report.tasks[0];
-/// println!("{}, spawned at {}", stuck.name, stuck.spawned_at);
-/// assert_eq!(stuck.waits_for[0].what, "a lock");
+/// assert_eq!(stuck.waits_for[0].what, r#"lock "db", held by "main-1""#);
+/// assert_eq!(report.circles, [[stuck.id]]);
+/// println!("{report}");
 /// ```
 #[derive(Clone, Debug)]
 #[non_exhaustive]
@@ -29,32 +36,131 @@ pub struct DeadlockReport {
     pub tasks: Vec<TaskSnapshot>,
     /// The circles in which tasks wait for each other, as [`CallGraph::circles`] tells them.
     pub circles: Vec<Vec<TaskId>>,
+    /// Whether other tasks of the loop can go on. Only a cancellation can then end those in the circle.
+    pub others_go_on: bool,
 }
 
 impl DeadlockReport {
+    /// Of a loop in which nothing can happen any more.
     pub(crate) fn of(kernel: &Kernel) -> Self {
         let graph = CallGraph::of(kernel);
-        DeadlockReport { circles: graph.circles(), tasks: graph.tasks }
+        DeadlockReport { circles: graph.circles(), tasks: graph.tasks, others_go_on: false }
     }
+
+    /// Of the circle that has closed with what this task waits for, if there is one.
+    pub(crate) fn of_circle(kernel: &Kernel, task: &AnyTask) -> Option<Self> {
+        let circle = circle(kernel, task.header())?;
+        let graph = CallGraph::of(kernel);
+        if may_be_freed(kernel, &graph, &circle) {
+            return None;
+        }
+        let of_circle = |task: &&TaskSnapshot| circle.contains(&task.id);
+        let tasks: Vec<_> = graph.tasks.iter().filter(of_circle).cloned().collect();
+        let circles = CallGraph { time: graph.time, tasks: tasks.clone() }.circles();
+        Some(DeadlockReport { tasks, circles, others_go_on: true })
+    }
+}
+
+/// The tasks of a circle, if one goes through this task in which each waits for the next alone.
+fn circle(kernel: &Kernel, first: &Header) -> Option<Vec<TaskId>> {
+    let mut circle = vec![TaskId(first.id)];
+    let mut blocker = sole_blocker(kernel, first)?;
+    while blocker != first.token() {
+        let next = kernel.wakers.task(blocker)?;
+        let id = TaskId(next.header().id);
+        if circle.contains(&id) {
+            // A circle, but this task stands before it. It was told of when it closed.
+            return None;
+        }
+        circle.push(id);
+        blocker = sole_blocker(kernel, next.header())?;
+    }
+    Some(circle)
+}
+
+/// The one task that a task waits for, if it waits for nothing else and nobody else can wake it.
+fn sole_blocker(kernel: &Kernel, task: &Header) -> Option<Token> {
+    let is_free = kernel.wakers.state(task) != State::Waiting || task.is_ending();
+    if is_free || kernel.inbox().wakers(task.token()) > 0 {
+        return None;
+    }
+    let mut waits = kernel.wakers.waits(task).map(|(_, begun)| begun.wait);
+    let wait = waits.next()?;
+    if waits.next().is_some() {
+        return None;
+    }
+    match wait {
+        Wait::Task(token) => Some(token),
+        Wait::On(awaited) => awaited.upgrade()?.sole_holder(),
+    }
+}
+
+/// Whether a task of the circle sleeps as well, or stands in a timeout, or one that awaits it does: they end by themselves.
+fn may_be_freed(kernel: &Kernel, graph: &CallGraph, circle: &[TaskId]) -> bool {
+    let mut reached: Vec<TaskId> = Vec::new();
+    let sleepers = kernel.sleeps().into_iter().map(|sleep| sleep.task).filter(|&token| {
+        // Others that sleep go on, and are not what frees a circle.
+        kernel.wakers.task(token).is_some_and(|task| circle.contains(&TaskId(task.header().id)))
+    });
+    let mut next: Vec<Token> = kernel.limited();
+    next.extend(sleepers);
+    let mut next: Vec<TaskId> =
+        next.into_iter().filter_map(|token| Some(TaskId(kernel.wakers.task(token)?.header().id))).collect();
+    while let Some(id) = next.pop() {
+        if circle.contains(&id) {
+            return true;
+        }
+        if !reached.contains(&id) {
+            reached.push(id);
+            next.extend(graph.task(id).into_iter().flat_map(TaskSnapshot::blockers));
+        }
+    }
+    false
 }
 
 impl fmt::Display for DeadlockReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let tasks = self.tasks.len();
-        write!(f, "deadlock: nothing is ready, no timer is pending, and {tasks} task(s) wait:")?;
-        for task in &self.tasks {
-            write!(f, "\n  {:?}, spawned at {}, waits ", task.name, task.spawned_at)?;
-            match task.waits_for.as_slice() {
-                [] => f.write_str("for a future that is not onelane's")?,
-                waits => write_all(waits, f)?,
+        if self.others_go_on {
+            write!(f, "deadlock: {tasks} task(s) wait for each other, and only a cancellation can end that")?;
+        } else {
+            write!(
+                f,
+                "deadlock: nothing is ready, no timer is pending, nobody else holds a waker, and {tasks} task(s) wait"
+            )?;
+        }
+        for circle in &self.circles {
+            let members = circle.iter().filter_map(|&id| self.task(id));
+            for (nth, task) in members.enumerate() {
+                write!(f, "\n  {} {:?} waits ", if nth == 0 { "circle:" } else { "       " }, task.name)?;
+                write_all(&task.waits_for, f)?;
+            }
+        }
+        for task in self.tasks.iter().filter(|task| !self.circles.iter().any(|circle| circle.contains(&task.id))) {
+            write!(f, "\n  {:?}, spawned at {}, ", task.name, task.spawned_at)?;
+            match (task.waits_for.as_slice(), task.outside_wakers) {
+                ([], None | Some(0)) => {
+                    f.write_str("waits in a future that is not onelane's, and its last waker was dropped")?
+                }
+                ([], Some(_)) => f.write_str("waits in a future that is not onelane's")?,
+                (waits, _) => {
+                    f.write_str("waits ")?;
+                    write_all(waits, f)?;
+                }
             }
         }
         Ok(())
     }
 }
 
+impl DeadlockReport {
+    fn task(&self, id: TaskId) -> Option<&TaskSnapshot> {
+        self.tasks.iter().find(|task| task.id == id)
+    }
+}
+
 /// `at a.rs:1:2 for a sleep, and at a.rs:3:4 for a lock`
-pub(crate) fn write_all(waits: &[crate::call_graph::WaitSnapshot], f: &mut fmt::Formatter<'_>) -> fmt::Result {
+pub(crate) fn write_all(waits: &[WaitSnapshot], f: &mut fmt::Formatter<'_>) -> fmt::Result {
     for (nth, wait) in waits.iter().enumerate() {
         write!(f, "{}at {} for {}", if nth == 0 { "" } else { ", and " }, wait.at, wait.what)?;
     }

@@ -7,9 +7,12 @@ use crate::deadlock::{DeadlockReport, write_all};
 use crate::error::{NoRunningLoop, TaskError};
 use crate::kernel::calls::Call;
 use crate::kernel::exceptions::{self, Exception, Handler};
+#[cfg(feature = "probe")]
+use crate::kernel::probe::Probe;
 use crate::kernel::shutdown::Patience;
 use crate::kernel::task::{AnyTask, Then, lend};
 use crate::kernel::{Clock as KernelClock, Kernel, StepWatch, context};
+use crate::metrics::Metrics;
 use crate::remote::Remote;
 #[cfg(all(unix, feature = "signals"))]
 use crate::signals::{CtrlC, Printer};
@@ -120,13 +123,18 @@ pub struct Builder {
     debug: Option<bool>,
     slow_step: Option<Duration>,
     slow_step_handler: Option<SlowStepHandler>,
+    deadlock_handler: Option<DeadlockHandler>,
+    metrics: bool,
     /// Stays false without the feature `signals`.
     cancel_on_ctrl_c: bool,
     #[cfg(all(unix, feature = "signals"))]
     print_on: Option<i32>,
+    #[cfg(feature = "probe")]
+    probe: Option<Box<dyn Probe>>,
 }
 
 type SlowStepHandler = Box<dyn Fn(&SlowStep)>;
+type DeadlockHandler = Box<dyn Fn(&DeadlockReport)>;
 
 /// A step, or a callback, that kept the others waiting. What debug mode tells of; `Display` makes one line of it.
 ///
@@ -314,6 +322,68 @@ impl Builder {
         self
     }
 
+    /// Who is told in debug mode of tasks that have come to wait for each other in a circle while others go on; without a handler
+    /// the report is written to stderr.
+    ///
+    /// It is told at the end of the step that closes the circle: one in which each task waits for nothing but the end of the next, or
+    /// for a [`Lock`](crate::sync::Lock) that the next has, by a guard that no other task can have. Nobody is told if one of them
+    /// is limited by a [`timeout`](crate::timeout()), or is awaited by somebody who is, since that ends it. If nothing else goes on
+    /// either, that is [`RunError::Deadlock`], and told of here as well.
+    ///
+    /// A handler may do anything a callback may, and its panic goes to the exception handler.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use onelane::{EventLoop, Task, spawn, yield_now};
+    /// use std::{cell::RefCell, rc::Rc};
+    ///
+    /// let told = Rc::new(RefCell::new(Vec::new()));
+    /// let copy = told.clone();
+    /// let builder = EventLoop::builder().debug(true).deadlock_handler(move |report| copy.borrow_mut().push(report.clone()));
+    /// builder.build().run(async {
+    ///     // Each awaits the other.
+    ///     let tasks: Rc<RefCell<Vec<Task<()>>>> = Rc::default();
+    ///     for nth in [0, 1] {
+    ///         let others = tasks.clone();
+    ///         let task = spawn(async move {
+    ///             let other = others.borrow_mut().swap_remove(0);
+    ///             let _ = other.await;
+    ///         });
+    ///         task.set_name(["tic", "tac"][nth]);
+    ///         tasks.borrow_mut().insert(0, task);
+    ///     }
+    ///     for _ in 0..3 {
+    ///         yield_now().await; // the rest of the program goes on
+    ///     }
+    /// });
+    /// let circle = &told.borrow()[0];
+    /// assert!(circle.others_go_on && circle.tasks.len() == 2);
+    /// ```
+    pub fn deadlock_handler(mut self, handler: impl Fn(&DeadlockReport) + 'static) -> Self {
+        self.deadlock_handler = Some(Box::new(handler));
+        self
+    }
+
+    /// Whether the loop counts what it does, for [`metrics`](crate::metrics()). It does not, unless this or debug mode says so.
+    ///
+    /// # Cost
+    ///
+    /// A few instructions a wake. Each waker that a future of another crate keeps takes a lock, once when it is cloned, and once when
+    /// it is dropped.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let event_loop = onelane::EventLoop::builder().metrics(true).build();
+    /// event_loop.run(async {});
+    /// assert_eq!(event_loop.metrics().finished, 1);
+    /// ```
+    pub fn metrics(mut self, metrics: bool) -> Self {
+        self.metrics = metrics;
+        self
+    }
+
     /// Whether Ctrl-C cancels the main task of a [`run`](EventLoop::run), so that everything unwinds, instead of killing the
     /// process on the spot. It does not, unless this says so.
     ///
@@ -411,9 +481,47 @@ impl Builder {
         self
     }
 
-    fn watch(&mut self) -> Option<StepWatch> {
+    /// Who is told of each thing that the loop does, when it does it: spawns, wakes, steps, waits, timers, ends. The last that is
+    /// named counts; [`Tee`](crate::probe::Tee) makes one of two.
+    ///
+    /// A probe may do anything a callback may, and what it does to the loop is not told to it. If it panics, it is taken out, and
+    /// its panic goes to the exception handler. It goes with the loop.
+    ///
+    /// # Cost
+    ///
+    /// What the probe itself costs, and for each event a look at the clock, which on a virtual one is free; each entry of the
+    /// ready queue is stepped by itself, where else steps and turns follow each other without a look around. Without a probe a loop
+    /// makes a comparison for each thing of which it would tell; without the feature `probe`, not even that.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use onelane::{EventLoop, sleep, spawn};
+    /// use onelane::probe::Ring;
+    /// use std::{rc::Rc, time::Duration};
+    ///
+    /// let ring = Rc::new(Ring::new(1000));
+    /// let event_loop = EventLoop::builder().probe(ring.clone()).build();
+    /// event_loop.run(async {
+    ///     spawn(sleep(Duration::from_millis(1))).await.unwrap();
+    /// });
+    /// println!("{ring}"); // what happened, line by line
+    /// assert!(!ring.is_empty());
+    /// ```
+    #[cfg(feature = "probe")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "probe")))]
+    pub fn probe(mut self, probe: impl Probe + 'static) -> Self {
+        self.probe = Some(Box::new(probe));
+        self
+    }
+
+    fn is_debug(&self) -> bool {
         let by_environment = || std::env::var_os("ONELANE_DEBUG").is_some_and(|value| !value.is_empty());
-        if !self.debug.unwrap_or_else(by_environment) {
+        self.debug.unwrap_or_else(by_environment)
+    }
+
+    fn watch(&mut self) -> Option<StepWatch> {
+        if !self.is_debug() {
             return None;
         }
         let handler = self.slow_step_handler.take();
@@ -426,7 +534,13 @@ impl Builder {
             handler(&SlowStep { took, task: task.map(|cell| TaskRef { cell }), waits_for });
         };
         let limit = self.slow_step.unwrap_or(Duration::from_millis(100));
-        Some(StepWatch::new(limit, Box::new(report)))
+        let handler = self.deadlock_handler.take();
+        let handler = handler.unwrap_or_else(|| Box::new(|report| exceptions::complain(report)));
+        let suspended = move |task: &AnyTask| {
+            let report = context::running().and_then(|kernel| DeadlockReport::of_circle(&kernel, task));
+            report.iter().for_each(|report| handler(report));
+        };
+        Some(StepWatch::new(limit, Box::new(report), Box::new(suspended)))
     }
 
     /// The loop.
@@ -451,10 +565,16 @@ impl Builder {
             Clock::Real => KernelClock::real(),
             Clock::Virtual => KernelClock::virtual_time(),
         };
-        let kernel = Kernel::new(clock, self.watch());
+        let watch = self.watch();
+        let debug = watch.is_some();
+        let kernel = Kernel::new(clock, debug || self.metrics, watch);
         context::add_loop(&kernel);
-        if let Some(handler) = self.handler {
-            exceptions::set_handler(kernel.id(), kernel.wakers.lane().tenancy(), handler);
+        if debug || self.handler.is_some() {
+            exceptions::set_handler(kernel.id(), kernel.wakers.lane().tenancy(), self.handler, debug);
+        }
+        #[cfg(feature = "probe")]
+        if let Some(probe) = self.probe {
+            kernel.probe.set(kernel.id(), probe);
         }
         #[allow(unused_mut, reason = "without the feature `signals` nothing is added")]
         let mut event_loop = EventLoop {
@@ -878,12 +998,15 @@ impl EventLoop {
             "EventLoop::turn() was called from a running event loop; call it from the host's loop, or spawn into the running one"
         );
         let _entered = context::enter(&self.kernel);
-        let tally = &self.kernel.tally;
-        let count = || [&tally.entries, &tally.calls, &tally.timers, &tally.messages].map(Cell::get);
+        let tally = self.kernel.tally();
+        let count = || {
+            let counted = [&tally.calls_taken, &tally.timers_fired, &tally.messages].map(|counter| counter.get());
+            [self.kernel.wakers.entries().1, counted[0], counted[1], counted[2]]
+        };
         let before = count();
         self.kernel.turn();
         let after = count();
-        let [entries, callbacks, timers, messages] = std::array::from_fn(|n| after[n].wrapping_sub(before[n]));
+        let [entries, callbacks, timers, messages] = std::array::from_fn(|n| after[n].wrapping_sub(before[n]) as usize);
         Turn {
             steps: entries - callbacks,
             callbacks,
@@ -1012,6 +1135,26 @@ impl EventLoop {
         self.kernel.current().map(|cell| TaskRef { cell })
     }
 
+    /// What this loop has done since it was made; see [`metrics`](crate::metrics()).
+    ///
+    /// # Panics
+    ///
+    /// If it does not count: ask for that with [`Builder::metrics(true)`](Builder::metrics).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let event_loop = onelane::EventLoop::builder().metrics(true).build();
+    /// event_loop.call_soon(|| ());
+    /// event_loop.turn();
+    /// let now = event_loop.metrics();
+    /// assert_eq!((now.turns, now.callbacks, now.steps), (1, 1, 0));
+    /// ```
+    #[track_caller]
+    pub fn metrics(&self) -> Metrics {
+        Metrics::of(&self.kernel, "EventLoop::metrics()")
+    }
+
     /// As [`call_graph`](crate::call_graph()), also while the loop is not running: who waits where, for what, and for whom.
     ///
     /// # Examples
@@ -1082,6 +1225,9 @@ impl Drop for EventLoop {
             }
             context::remove_loop(self.kernel.id());
         }
+        // Dropped last, also if the handler panics as it is dropped.
+        #[cfg(feature = "probe")]
+        let _probe = self.kernel.probe.take();
         drop(exceptions::remove_handler(self.kernel.id()));
     }
 }

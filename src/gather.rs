@@ -8,7 +8,7 @@ use crate::error::TaskError;
 use crate::join::{clone_outcome, take_outcome};
 use crate::kernel::calls::{Call, Watcher};
 use crate::kernel::task::{AnyTask, Awaited, Ending, Outcome, Then, TypedTask, Wait};
-use crate::kernel::{Kernel, context};
+use crate::kernel::{Kernel, context, keep};
 use crate::task::Task;
 use std::cell::Cell;
 use std::fmt;
@@ -478,15 +478,21 @@ impl<C: Children> Awaited for Gathering<C> {
     }
 }
 
-/// `"a" (done), "b"`
+/// `"a" (done), "b"`; if there are many, the first of those that live: `1000 tasks, of which 2 live: "c", "d"`
 pub(crate) fn describe_tasks(tasks: &[AnyTask], f: &mut fmt::Formatter<'_>) -> fmt::Result {
-    for (nth, task) in tasks.iter().enumerate() {
-        let header = task.header();
+    const MANY: usize = 8;
+    let are_many = tasks.len() > MANY;
+    let living = tasks.iter().filter(|task| !task.header().is_done()).count();
+    if are_many {
+        write!(f, "{} tasks, of which {living} live{}", tasks.len(), if living == 0 { "" } else { ": " })?;
+    }
+    let told = tasks.iter().map(AnyTask::header).filter(|header| !are_many || !header.is_done());
+    for (nth, header) in told.take(MANY).enumerate() {
         let comma = if nth == 0 { "" } else { ", " };
         let done = if header.is_done() { " (done)" } else { "" };
         write!(f, "{comma}{:?}{done}", header.name())?;
     }
-    Ok(())
+    if are_many && living > MANY { f.write_str(", ..") } else { Ok(()) }
 }
 
 /// The future of [`gather`], [`try_gather`] and [`gather!`](crate::gather!).
@@ -574,7 +580,7 @@ impl<C: Children + 'static> Gather<C> {
             return Poll::Ready(());
         }
         self.begun = true;
-        let new = context.waker().clone();
+        let new = keep(context.waker());
         let old = gathering.waker.replace(Some(new));
         drop(old);
         if let Some(kernel) = context::running() {

@@ -3,7 +3,7 @@
 use crate::current::{Record, abandon, check_loop, remove_waiter};
 use crate::error::TaskError;
 use crate::kernel::task::{Header, Outcome, Then, TypedTask, Wait};
-use crate::kernel::{Kernel, WaiterKey, context};
+use crate::kernel::{Kernel, WaiterKey, context, keep};
 use std::fmt;
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -88,26 +88,32 @@ fn wait(header: &Header, waiter: &mut Option<WaiterKey>, record: &mut Record, co
     }
     // Polled outside of a turn it finds its loop all the same, unless that has gone and left the task.
     let Some(kernel) = running.or_else(|| context::loop_of(header.token())) else { return };
-    *waiter = Some(wait_in(&kernel, header, *waiter, context));
-    record.begin(&kernel, || Wait::Task(header.token()));
+    if waiter.is_none() {
+        // A waker's clone may be foreign code: it happens here, where nothing is borrowed.
+        let waker = keep(context.waker());
+        *waiter = Some(record.begin_join(&kernel, header, waker));
+    } else {
+        wait_on(&kernel, header, waiter, record, context);
+    }
 }
 
-/// Enters the waker among those who wait for a task, or makes sure that it stands there.
-#[inline]
-fn wait_in(kernel: &Kernel, header: &Header, waiter: Option<WaiterKey>, context: &Context<'_>) -> WaiterKey {
-    match waiter {
-        Some(key) if kernel.wakers.waiter_wakes(key, context.waker()) => key,
-        // A waker's clone and its drop may be foreign code: both happen here, where nothing is borrowed.
-        Some(key) => {
-            let waker = context.waker().clone();
-            drop(kernel.wakers.change_waiter(key, Then::Wake(waker)));
-            key
-        }
-        None => {
-            let waker = context.waker().clone();
-            kernel.wakers.add_waiter(header, Then::Wake(waker))
-        }
+/// It was polled before, and something else in its task has woken that since.
+#[cold]
+#[inline(never)]
+#[track_caller]
+fn wait_on(
+    kernel: &Kernel,
+    header: &Header,
+    waiter: &mut Option<WaiterKey>,
+    record: &mut Record,
+    context: &Context<'_>,
+) {
+    if let Some(key) = waiter.filter(|&key| !kernel.wakers.waiter_wakes(key, context.waker())) {
+        // As above, and so may the drop of the one before.
+        let waker = keep(context.waker());
+        drop(kernel.wakers.change_waiter(key, Then::Wake(waker)));
     }
+    record.begin(kernel, || Wait::Task(header.token()));
 }
 
 #[inline]

@@ -33,6 +33,7 @@
 //! - With the feature `threads`: `to_thread`, which calls a blocking function on another thread.
 //! - With the feature `signals`, on Unix: `Builder::cancel_on_ctrl_c`, `Builder::print_call_graph_on`, and
 //!   `signals::listen`.
+//! - With the feature `probe`: `Builder::probe`, and the module `probe`, for those who want to hear of each thing that a loop does.
 //!
 //! # Four rules
 //!
@@ -60,6 +61,10 @@ mod introspect;
 mod join;
 mod json;
 mod kernel;
+mod metrics;
+#[cfg(feature = "probe")]
+#[cfg_attr(docsrs, doc(cfg(feature = "probe")))]
+pub mod probe;
 mod promise;
 mod remote;
 mod run;
@@ -90,6 +95,7 @@ pub use interval::{Interval, MissedTickBehavior, Tick, interval, interval_at};
 pub use introspect::{all_tasks, current_task};
 pub use join::Join;
 pub use kernel::exceptions::Exception;
+pub use metrics::{LongestStep, Metrics, metrics};
 pub use promise::{Promise, Promised};
 pub use remote::{Remote, RemoteTask};
 pub use run::{run, try_run};

@@ -12,7 +12,7 @@ use crate::error::TaskError;
 use crate::kernel::calls::Call;
 use crate::kernel::locals::Locals;
 use crate::kernel::task::{Awaited, Ending, Outcome, Wait};
-use crate::kernel::{callback_with, context, exceptions};
+use crate::kernel::{callback_with, context, exceptions, keep, wakes_the_same};
 use crate::task::CallbackId;
 use std::cell::{Cell, Ref, RefCell};
 use std::collections::BTreeMap;
@@ -126,14 +126,14 @@ impl<T> PromiseCell<T> {
 
     /// Enters a waker, or makes sure that it stands there.
     fn wait_in(&self, waiter: Option<u64>, loop_id: Option<u64>, context: &Context<'_>) -> u64 {
-        let is_ours = |then: &Then<T>| matches!(then, Then::Wake(old) if old.will_wake(context.waker()));
+        let is_ours = |then: &Then<T>| matches!(then, Then::Wake(old) if wakes_the_same(old, context.waker()));
         if let Some(number) = waiter {
             if self.waiters.borrow().get(&number).is_some_and(|waiter| is_ours(&waiter.then)) {
                 return number;
             }
         }
         // A waker's clone and its drop may be foreign code: both happen here, where no borrow is held.
-        let new = Waiter { loop_id, then: Then::Wake(context.waker().clone()) };
+        let new = Waiter { loop_id, then: Then::Wake(keep(context.waker())) };
         let Some(number) = waiter else { return self.add_waiter(loop_id, new.then) };
         let old = self.waiters.borrow_mut().insert(number, new);
         drop(old);

@@ -4,7 +4,7 @@ use crate::current::Record;
 use crate::error::{LoopClosed, TaskError};
 use crate::join::take_outcome;
 use crate::kernel::task::{Outcome, Wait};
-use crate::kernel::{Inbox, Kernel, Message, Token, context};
+use crate::kernel::{Inbox, Kernel, Message, Token, context, keep};
 use crate::task::Task;
 use futures_task::{FutureObj, Spawn, SpawnError};
 use std::fmt;
@@ -258,8 +258,11 @@ impl<T> Future for RemoteTask<T> {
 
     #[track_caller]
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let kernel = context::running();
+        // A task of the same loop ends nowhere else.
+        let is_here = kernel.as_ref().is_some_and(|kernel| kernel.id() == self.loop_id);
         // Cloning and dropping a waker may be foreign code: both happen outside of the lock.
-        let waker = context.waker().clone();
+        let waker = if is_here { keep(context.waker()) } else { context.waker().clone() };
         let mut state = self.shared.lock();
         if let Some(outcome) = state.outcome.take() {
             drop(state);
@@ -273,7 +276,7 @@ impl<T> Future for RemoteTask<T> {
         let old = state.waker.replace(waker);
         drop(state);
         drop(old);
-        if let Some(kernel) = context::running() {
+        if let Some(kernel) = kernel {
             self.record.begin(&kernel, || Wait::ELSEWHERE);
         }
         Poll::Pending

@@ -8,8 +8,8 @@ use crate::error::TaskError;
 use crate::gather::describe_tasks;
 use crate::join::{clone_outcome, take_outcome};
 use crate::kernel::calls::{Call, Watcher};
-use crate::kernel::task::{Awaited, Outcome, Then, TypedTask, Wait};
-use crate::kernel::{Kernel, Token, context};
+use crate::kernel::task::{AnyTask, Awaited, Outcome, Then, TypedTask, Wait};
+use crate::kernel::{Kernel, Token, context, keep};
 use crate::promise::Promise;
 use crate::task::{CallbackId, Task};
 use std::cell::Cell;
@@ -233,6 +233,16 @@ enum What {
     Promise(&'static Location<'static>),
 }
 
+impl What {
+    /// The task, unless it has ended.
+    fn task(&self) -> Option<AnyTask> {
+        match *self {
+            What::Task(token) => context::loop_of(token)?.wakers.task(token),
+            What::Promise(_) => None,
+        }
+    }
+}
+
 impl Watcher for Ended {
     fn called(&self, _: u32) {
         self.over.set(true);
@@ -244,14 +254,16 @@ impl Watcher for Ended {
 
 /// It has no links, and nothing is given to it: a cancellation ends here.
 impl Awaited for Ended {
+    fn tasks(&self) -> Vec<AnyTask> {
+        self.what.task().into_iter().collect()
+    }
+
     fn describe(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("a shield on ")?;
-        match &self.what {
-            What::Task(task) => {
-                let task = context::running().and_then(|kernel| kernel.wakers.task(*task));
-                describe_tasks(task.as_slice(), f)
-            }
-            What::Promise(made_at) => write!(f, "a promise made at {made_at}"),
+        match (self.what.task(), &self.what) {
+            (Some(task), _) => describe_tasks(&[task], f),
+            (None, What::Task(_)) => f.write_str("a task that has ended"),
+            (None, What::Promise(made_at)) => write!(f, "a promise made at {made_at}"),
         }
     }
 }
@@ -295,7 +307,7 @@ impl<T> Future for Shield<T> {
             this.record.end();
             return Poll::Ready(this.behind.read());
         }
-        let new = context.waker().clone();
+        let new = keep(context.waker());
         let old = this.ended.waker.replace(Some(new));
         drop(old);
         if let Some(kernel) = context::running() {

@@ -24,6 +24,8 @@ use std::hash::{Hash, Hasher};
 use std::panic::Location;
 use std::rc::Rc;
 
+pub use crate::kernel::task_id::TaskId;
+
 /// Starts a task on the running loop.
 ///
 /// The future is polled first in the next turn, behind everything that is ready now. Dropping the [`Task`] lets it run on; to
@@ -584,33 +586,6 @@ impl<T> fmt::Debug for Task<T> {
 #[derive(Clone)]
 pub struct TaskRef {
     pub(crate) cell: AnyTask,
-}
-
-/// The number of a task in its loop.
-///
-/// # Examples
-///
-/// ```
-/// use onelane::{EventLoop, TaskId, as_completed, spawn};
-/// use std::collections::HashMap;
-///
-/// EventLoop::with_virtual_clock().run(async {
-///     let words = ["tea", "toast"];
-///     let tasks = words.map(|word| spawn(async { word.len() }));
-///     let labels: HashMap<TaskId, &str> = tasks.iter().map(|task| task.id()).zip(words).collect();
-///     let results = as_completed(tasks);
-///     while let Some(task) = results.next_task().await {
-///         assert_eq!(labels[&task.id()].len(), *task.result().unwrap());
-///     }
-/// });
-/// ```
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
-pub struct TaskId(pub(crate) u64);
-
-impl fmt::Display for TaskId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
-    }
 }
 
 /// Where a task is in its life.

@@ -7,8 +7,8 @@ use crate::block::{Block, Interrupted, Interruption};
 use crate::current::{Place, Record, cancel, running};
 use crate::error::{Panic, TaskError};
 use crate::gather::describe_tasks;
-use crate::kernel::context;
 use crate::kernel::task::{AnyTask, Awaited, Scope, Unwound, Wait};
+use crate::kernel::{context, keep};
 use crate::task::Task;
 use std::any::Any;
 use std::cell::{Cell, RefCell};
@@ -17,7 +17,7 @@ use std::convert::Infallible;
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::pin::Pin;
-use std::rc::Rc;
+use std::rc::{Rc, Weak};
 use std::task::{Context, Poll, Waker, ready};
 
 /// Runs `body` in the current task with a group into which it spawns children, and ends when all of them have ended.
@@ -274,6 +274,9 @@ struct State<E> {
     interruption: Cell<Option<Rc<Interruption>>>,
     /// Of whoever waits for the last child.
     waker: Cell<Option<Waker>>,
+    /// That the task waits for the children, behind the body or in a cleanup.
+    record: RefCell<Record>,
+    this: Weak<Self>,
 }
 
 struct Failure<E> {
@@ -320,19 +323,29 @@ impl<E> State<E> {
     }
 
     /// Ready when no child is left.
-    fn poll_children(&self, context: &Context<'_>) -> Poll<()> {
+    #[track_caller]
+    fn poll_children(&self, context: &Context<'_>) -> Poll<()>
+    where
+        E: 'static,
+    {
         if self.children.borrow().is_empty() {
+            self.record.borrow_mut().end();
             return Poll::Ready(());
         }
-        let new = context.waker().clone();
+        let new = keep(context.waker());
         drop(self.waker.replace(Some(new)));
+        if let Some(kernel) = context::running() {
+            self.record.borrow_mut().begin(&kernel, || Wait::On(self.this.clone()));
+        }
         Poll::Pending
     }
 }
 
-impl<E> Scope for State<E> {
+impl<E: 'static> Scope for State<E> {
     fn unwind(&self, _panicked: bool) -> Unwound {
         self.abort();
+        // What it waited for before is not polled any more.
+        self.record.borrow_mut().end();
         self.stage.set(Stage::Exiting);
         Unwound::CleansUp
     }
@@ -345,11 +358,15 @@ impl<E> Scope for State<E> {
     }
 }
 
+/// It has no links: a cancellation comes to the children by the scope.
 impl<E> Awaited for State<E> {
+    fn tasks(&self) -> Vec<AnyTask> {
+        self.children.borrow().values().cloned().collect()
+    }
+
     fn describe(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("a group of ")?;
-        let children: Vec<_> = self.children.borrow().values().cloned().collect();
-        describe_tasks(&children, f)
+        describe_tasks(&self.tasks(), f)
     }
 }
 
@@ -493,13 +510,13 @@ pub struct RunGroup<F: Future, E: 'static> {
     ended: Option<BodyEnd<F::Output>>,
     state: Rc<State<E>>,
     place: Place,
-    record: Record,
 }
 
 impl<F: Future, E: 'static> RunGroup<F, E> {
     #[track_caller]
     fn new(body: impl FnOnce(TaskGroup<E>) -> F) -> Self {
-        let state = Rc::new(State {
+        let record = Record::here();
+        let new = |this: &Weak<State<E>>| State {
             children: RefCell::default(),
             failures: RefCell::default(),
             stage: Cell::new(Stage::Body),
@@ -507,10 +524,13 @@ impl<F: Future, E: 'static> RunGroup<F, E> {
             aborting: Cell::new(false),
             interruption: Cell::new(None),
             waker: Cell::new(None),
-        });
+            record: RefCell::new(record),
+            this: this.clone(),
+        };
+        let state = Rc::new_cyclic(new);
         let body = Block::new(body(TaskGroup { state: state.clone() }));
         state.interruption.set(Some(body.interruption().clone()));
-        RunGroup { body, ended: None, state, place: Place::default(), record: Record::here() }
+        RunGroup { body, ended: None, state, place: Place::default() }
     }
 
     /// Ready when the body and all children have ended: what became of the body, and the errors of the children.
@@ -536,12 +556,8 @@ impl<F: Future, E: 'static> RunGroup<F, E> {
             self.ended = Some(ended);
         }
         if self.state.poll_children(context).is_pending() {
-            if let Some(kernel) = context::running() {
-                self.record.begin(&kernel, || Wait::On(Rc::<State<E>>::downgrade(&self.state)));
-            }
             return Poll::Pending;
         }
-        self.record.end();
         self.place.leave();
         self.state.stage.set(Stage::Finished);
         // If the body panicked, that goes on, and the panics of children reach the exception handler.
@@ -572,7 +588,7 @@ impl<F: Future> Future for RunGroup<F, Infallible> {
 
 impl<F: Future, E> Drop for RunGroup<F, E> {
     fn drop(&mut self) {
-        self.record.end();
+        self.state.record.borrow_mut().end();
         self.place.leave();
         drop((self.state.interruption.take(), self.state.waker.take()));
         self.state.abort();

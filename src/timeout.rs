@@ -7,7 +7,7 @@ use crate::block::{Block, Interrupted, Interruption};
 use crate::current::{Record, check_loop, remove_waiter, running};
 use crate::kernel::calls::{Call, CallKey, Watcher};
 use crate::kernel::task::{AnyTask, Awaited, Then, Wait};
-use crate::kernel::{Alarm, Kernel, Time, TimerKey, WaiterKey, context};
+use crate::kernel::{Alarm, Kernel, Time, TimerKey, Token, WaiterKey, context, keep};
 use crate::task::{Task, TaskRef};
 use std::cell::Cell;
 use std::fmt;
@@ -209,6 +209,13 @@ enum Key {
 }
 
 impl Watcher for Limit {
+    fn limits(&self) -> Option<Token> {
+        let interruption = self.interruption.take()?;
+        let task = interruption.task();
+        self.interruption.set(Some(interruption));
+        task
+    }
+
     fn called(&self, _: u32) {
         self.key.set(None);
         self.stage.set(Stage::Expired);
@@ -748,7 +755,7 @@ fn cancel_and_wait(
         let call = Call::Watch(expiry.clone(), 0);
         (expiry, kernel.wakers.add_waiter(task.cell.header(), Then::Queue(call)))
     });
-    let waker = context.waker().clone();
+    let waker = keep(context.waker());
     drop(expiry.waker.replace(Some(waker)));
     record.begin(&kernel, || Wait::On(Rc::<Ended>::downgrade(expiry)));
     if begins {

@@ -7,7 +7,7 @@ use crate::current::{Record, check_loop, remove_waiter, running};
 use crate::gather::describe_tasks;
 use crate::kernel::calls::{Call, Watcher};
 use crate::kernel::task::{AnyTask, Awaited, Ending, Then, Wait as WaitsFor};
-use crate::kernel::{Alarm, TimerKey, WaiterKey, context};
+use crate::kernel::{Alarm, TimerKey, WaiterKey, context, keep};
 use crate::task::{Task, TaskRef};
 use std::borrow::Borrow;
 use std::cell::{Cell, RefCell};
@@ -245,6 +245,10 @@ impl Watcher for Waiting {
 
 /// It has no links: a cancelled wait leaves its tasks alone.
 impl Awaited for Waiting {
+    fn tasks(&self) -> Vec<AnyTask> {
+        self.tasks.to_vec()
+    }
+
     fn describe(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("a wait on ")?;
         describe_tasks(&self.tasks, f)
@@ -403,7 +407,7 @@ impl<H: TaskHandle> Future for Wait<H> {
             let handles = std::mem::take(&mut this.handles);
             return Poll::Ready(handles.into_iter().partition(|handle| handle.task_ref().is_done()));
         }
-        let new = context.waker().clone();
+        let new = keep(context.waker());
         let old = this.waiting.waker.replace(Some(new));
         drop(old);
         if let Some(kernel) = context::running() {

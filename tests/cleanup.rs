@@ -305,7 +305,7 @@ fn drop_in_a_race_and_clean_up_in_a_task_of_its_own() {
         let losing = Box::pin(losing);
         drop(futures_util::future::select(winner, losing).await);
         trace.push("the race is over");
-        assert_eq!(&*onelane::all_tasks()[1].name(), "cleanup of Task-1");
+        assert_eq!(&*onelane::all_tasks()[1].name(), "cleanup of drop_in_a_race_and_clean_up_in_a_task_of_its_own-1");
         sleep(ms(20)).await;
     });
     let expected =

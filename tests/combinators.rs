@@ -3,7 +3,7 @@
 
 mod common;
 
-use common::{Census, Trace, foreign, ms, on_drop, panic_of, telling_loop, virtual_loop};
+use common::{Census, Trace, foreign, ms, on_drop, panic_of, telling_loop, virtual_loop, words};
 use futures_util::{FutureExt, poll};
 use onelane::{
     Elapsed, EventLoop, MissedTickBehavior, Next, Promise, RunError, TaskError, as_completed, call_soon, gather,
@@ -373,15 +373,14 @@ fn report_a_deadlock_on_promises_and_shields() {
         shield(task).await
     });
     let Err(RunError::Deadlock(report)) = stuck else { panic!("no deadlock: {stuck:?}") };
-    let waits: Vec<_> =
-        report.tasks.iter().map(|task| format!("{}: {}", task.name, task.waits_for.join(", "))).collect();
+    let waits: Vec<_> = report.tasks.iter().map(|task| format!("{}: {}", task.name, words(task))).collect();
     let made_at = |column: u32| format!("a promise made at tests/combinators.rs:{line}:{column}");
     let expected = [
-        "Task-1: a shield on \"bare\"".to_string(),
+        "report_a_deadlock_on_promises_and_shields-1: a shield on \"bare\"".to_string(),
         format!("bare: {}", made_at(29)),
         format!("shield: a shield on {}", made_at(51)),
-        "Task-4: ".to_string(),
-        "next: the next to complete of \"Task-4\"".to_string(),
+        "Pending-4: ".to_string(),
+        "next: the next to complete of \"Pending-4\"".to_string(),
     ];
     assert_eq!(waits, expected);
     assert!(!shielded.is_done(), "the tasks were cancelled in the end, but it was shielded");
@@ -801,7 +800,7 @@ fn tick_at_the_ends_of_time() {
         }
     });
     let Err(RunError::Deadlock(report)) = stuck else { panic!("no deadlock: {stuck:?}") };
-    assert_eq!(report.tasks[0].waits_for, ["a sleep that never ends"]);
+    assert_eq!(words(&report.tasks[0]), "a sleep that never ends");
 }
 
 /// What was made here may be awaited from another task of the loop.

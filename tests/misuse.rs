@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{Census, Post, Trace, alone, ms, panic_of, text_of, virtual_loop, watched};
+use common::{Census, Post, Trace, alone, ms, panic_of, text_of, virtual_loop, watched, words};
 use futures_util::poll;
 use onelane::{
     EventLoop, NoRunningLoop, RunError, Sleep, Task, TaskError, TaskRef, all_tasks, call_at, call_later, call_soon,
@@ -234,9 +234,10 @@ fn await_each_other_and_end_the_run() {
             });
             let error = event_loop.try_run(pending::<()>()).unwrap_err();
             let RunError::Deadlock(report) = error else { panic!("{error:?}") };
-            let waits: Vec<_> = report.tasks.iter().map(|task| task.waits_for.join(",")).collect();
-            let mut expected: Vec<_> =
-                (0..tasks).map(|nth| format!("task \"Task-{}\"", (nth + 1) % tasks + 1)).collect();
+            let waits: Vec<_> = report.tasks.iter().map(words).collect();
+            let mut expected: Vec<_> = (0..tasks)
+                .map(|nth| format!("task \"await_each_other_and_end_the_run-{}\"", (nth + 1) % tasks + 1))
+                .collect();
             expected.push(String::new());
             assert_eq!(waits, expected);
             assert_eq!(circle.states(), vec![true; tasks]);
@@ -572,7 +573,7 @@ fn sleep_longer_than_can_be_counted_and_deadlock() {
     let error = virtual_loop().try_run(async { sleep(Duration::MAX).await }).unwrap_err();
     let RunError::Deadlock(report) = error else { panic!("{error:?}") };
     assert_eq!(report.tasks.len(), 1);
-    assert_eq!(report.tasks[0].waits_for, ["a sleep that never ends"]);
+    assert_eq!(words(&report.tasks[0]), "a sleep that never ends");
 }
 
 /// A cancelled main task, and one that cannot go on, by their messages.

@@ -3,7 +3,7 @@
 
 mod common;
 
-use common::{Census, Trace, alone_and_leaking, foreign, ms, on_drop, panic_of, text_of, virtual_loop};
+use common::{Census, Trace, alone_and_leaking, foreign, ms, on_drop, panic_of, text_of, virtual_loop, words};
 use futures_util::future::{Either, join, select};
 use futures_util::{FutureExt, poll};
 use onelane::sync::{
@@ -1200,7 +1200,7 @@ fn send_and_close() {
 fn report_what_is_waited_for() {
     type Scene = Pin<Box<dyn Future<Output = ()>>>;
     let report = |scene: Scene| match EventLoop::with_virtual_clock().try_run(scene) {
-        Err(RunError::Deadlock(report)) => report.tasks[0].waits_for.join(", "),
+        Err(RunError::Deadlock(report)) => words(&report.tasks[0]),
         _ => "no deadlock".to_string(),
     };
     let scenes: [(Scene, &str); 8] = [

@@ -87,7 +87,7 @@ fn await_a_remote_task_in_another_loop() {
         while !thread.is_finished() {
             event_loop.turn();
         }
-        assert_eq!(thread.join().unwrap(), (Ok("Task-1".to_string()), Ok(())));
+        assert_eq!(thread.join().unwrap(), (Ok("await_a_remote_task_in_another_loop-1".to_string()), Ok(())));
     });
 }
 
@@ -453,7 +453,7 @@ fn list_all_tasks_from_everywhere() {
         move || {
             let all: Vec<_> = all_tasks().iter().map(|task| format!("{} {:?}", task.name(), task.state())).collect();
             assert_eq!(format!("{:?}", all_tasks()).matches("TaskRef").count(), all.len());
-            trace.push(format!("{name}: {}", all.join(", ")));
+            trace.push(format!("{name}: {}", all.join(", ").replace("list_all_tasks_from_everywhere", "F")));
         }
     };
     let (in_handler, waiting) = (look(&trace, "handler"), Post::new());
@@ -479,11 +479,11 @@ fn list_all_tasks_from_everywhere() {
         trace.take(),
         [
             "handler: ",
-            "main: Task-1 Running",
-            "task: Task-1 Queued, Task-2 Running, Task-3 Queued, Task-4 Queued",
-            "done: Task-1 Queued, Task-3 Waiting, Task-4 Queued",
-            "callback: Task-1 Queued, Task-3 Waiting, Task-4 Queued",
-            "destructor: Task-1 Queued, Task-3 Waiting, Task-4 Running",
+            "main: F-1 Running",
+            "task: F-1 Queued, F-2 Running, wait-3 Queued, F-4 Queued",
+            "done: F-1 Queued, wait-3 Waiting, F-4 Queued",
+            "callback: F-1 Queued, wait-3 Waiting, F-4 Queued",
+            "destructor: F-1 Queued, wait-3 Waiting, F-4 Running",
         ]
     );
 }

@@ -149,7 +149,9 @@ fn each_public_item_has_an_example() {
     let mut found = 0;
     let mut without = Vec::new();
     for (file, text) in &sources {
-        if file.starts_with("src/kernel/") && file != "src/kernel/exceptions.rs" {
+        let is_public =
+            ["src/kernel/exceptions.rs", "src/kernel/probe.rs", "src/kernel/task_id.rs"].contains(&file.as_str());
+        if file.starts_with("src/kernel/") && !is_public {
             continue;
         }
         let lines: Vec<&str> = library_part(text).lines().map(str::trim).collect();

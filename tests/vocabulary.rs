@@ -111,7 +111,7 @@ fn name_a_task_and_follow_its_life() {
         yield_now().await;
         assert_eq!(
             (unnamed.name().to_string(), unnamed.task_ref().state()),
-            (format!("Task-{}", unnamed.id()), TaskState::Waiting)
+            (format!("name_a_task_and_follow_its_life-{}", unnamed.id()), TaskState::Waiting)
         );
     });
 }
@@ -288,7 +288,10 @@ fn report_a_deadlock_with_names_places_and_waits() {
     let place = |line: u32, column: u32| format!("tests/vocabulary.rs:{line}:{column}");
     let expected = [
         "deadlock: nothing is ready, no timer is pending, and 4 task(s) wait:".to_string(),
-        format!("  \"Task-1\", spawned at {}, waits for a wait on \"both\", \"sleeper\"", place(first_line - 1, 32)),
+        format!(
+            "  \"report_a_deadlock_with_names_places_and_waits-1\", spawned at {}, waits for a wait on \"both\", \"sleeper\"",
+            place(first_line - 1, 32)
+        ),
         format!("  \"lost\", spawned at {}, waits for a future that is not onelane's", place(first_line, 54)),
         format!("  \"both\", spawned at {}, waits for a gather of \"lost\"", place(first_line + 1, 54)),
         format!("  \"sleeper\", spawned at {}, waits for a sleep that never ends", place(first_line + 2, 60)),

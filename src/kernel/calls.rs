@@ -5,6 +5,7 @@
 //!
 //! Knows no task. Next: `inbox.rs`.
 
+use super::token::Token;
 use slab::Slab;
 use std::rc::Rc;
 
@@ -19,6 +20,11 @@ pub(crate) enum Call {
 /// Hears of several tasks that end, or of a timer.
 pub(crate) trait Watcher {
     fn called(&self, which: u32);
+
+    /// The task of which it limits something in time.
+    fn limits(&self) -> Option<Token> {
+        None
+    }
 }
 
 impl Call {

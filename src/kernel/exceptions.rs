@@ -59,7 +59,7 @@ impl fmt::Display for Exception {
 pub(crate) type Handler = Rc<dyn Fn(&Exception)>;
 
 thread_local! {
-    /// The handlers of this thread's loops. Without a destructor, as all thread-locals here; the last loop
+    /// Of this thread's loops, those that have a handler or are in debug mode. Without a destructor, as all thread-locals here; the last loop
     /// to leave frees the memory.
     static HANDLERS: ManuallyDrop<RefCell<Vec<Entry>>> = const { ManuallyDrop::new(RefCell::new(Vec::new())) };
 }
@@ -67,17 +67,20 @@ thread_local! {
 struct Entry {
     loop_id: u64,
     tenancy: Tenancy,
-    handler: Handler,
+    handler: Option<Handler>,
+    is_debug: bool,
 }
 
 pub(crate) const NEVER_LOOKED_AT: &str = "a task panicked and nobody looked at its result";
 pub(crate) const IN_A_CALLBACK: &str = "a callback panicked";
 pub(crate) const IN_A_WAKER: &str = "a foreign waker panicked";
 pub(crate) const IN_A_HANDLER: &str = "the handler of slow steps panicked";
+#[cfg(feature = "probe")]
+pub(crate) const IN_A_PROBE: &str = "a probe panicked, and was taken out";
 pub(crate) const AT_AN_END: &str = "a destructor or a foreign waker panicked when a task ended";
 
-pub(crate) fn set_handler(loop_id: u64, tenancy: Tenancy, handler: Handler) {
-    HANDLERS.with(|handlers| handlers.borrow_mut().push(Entry { loop_id, tenancy, handler }));
+pub(crate) fn set_handler(loop_id: u64, tenancy: Tenancy, handler: Option<Handler>, is_debug: bool) {
+    HANDLERS.with(|handlers| handlers.borrow_mut().push(Entry { loop_id, tenancy, handler, is_debug }));
 }
 
 /// The handler, to be dropped where no borrow is held: what it captured is foreign.
@@ -89,12 +92,25 @@ pub(crate) fn remove_handler(loop_id: u64) -> Option<Handler> {
         if handlers.is_empty() {
             *handlers = Vec::new();
         }
-        Some(entry.handler)
+        entry.handler
     })
 }
 
 fn handler(is_asked: &dyn Fn(&Entry) -> bool) -> Option<Handler> {
-    HANDLERS.with(|handlers| handlers.borrow().iter().rfind(|entry| is_asked(entry)).map(|entry| entry.handler.clone()))
+    HANDLERS.with(|handlers| {
+        handlers.borrow().iter().rfind(|entry| is_asked(entry)).and_then(|entry| entry.handler.clone())
+    })
+}
+
+/// In debug mode, that nobody has taken the value of a task that has ended.
+pub(crate) fn never_taken(task: Token, name: &dyn Fn() -> Rc<str>, spawned_at: &Location<'_>, type_name: &str) {
+    let is_debug = |handlers: &RefCell<Vec<Entry>>| {
+        handlers.borrow().iter().any(|entry| entry.is_debug && entry.tenancy.has(task))
+    };
+    if HANDLERS.with(|handlers| is_debug(handlers)) {
+        let what = format!("task {:?}, spawned at {spawned_at}, gave a `{type_name}` that nobody has taken", name());
+        complain(&what);
+    }
 }
 
 /// A panic that belongs to no task.

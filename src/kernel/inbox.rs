@@ -53,6 +53,10 @@ struct State {
     asleep: bool,
     /// So many `Remote`s of the tenant are alive: something may still come.
     remotes: usize,
+    /// Who else holds wakers: for each slot, the last task of which one was cloned, and how many of that one's there are.
+    wakers: Vec<(Token, u32)>,
+    /// The loop wants to know when a task has no waker left.
+    counts: bool,
 }
 
 /// Why `park` came back.
@@ -68,7 +72,15 @@ pub(crate) enum Parked {
 
 impl Inbox {
     pub(crate) fn new() -> Self {
-        let state = State { tenant: None, generation: 0, messages: Vec::new(), asleep: false, remotes: 0 };
+        let state = State {
+            tenant: None,
+            generation: 0,
+            messages: Vec::new(),
+            asleep: false,
+            remotes: 0,
+            wakers: Vec::new(),
+            counts: false,
+        };
         Inbox { flag: AtomicBool::new(false), state: Mutex::new(state), knock: Condvar::new() }
     }
 
@@ -89,6 +101,7 @@ impl Inbox {
     pub(crate) fn close(&self) -> Vec<Message> {
         let mut state = self.lock();
         state.tenant = None;
+        state.wakers = Vec::new();
         self.flag.store(false, Ordering::Release);
         std::mem::take(&mut state.messages)
     }
@@ -140,15 +153,17 @@ impl Inbox {
         std::mem::replace(&mut state.messages, empty)
     }
 
-    /// Sleeps until there is a message, or until the time is up. With `remotes_only`, until nobody is left who could send.
-    pub(crate) fn park(&self, timeout: Option<Duration>, remotes_only: bool) -> Parked {
+    /// Sleeps until there is a message, or until the time is up. With `is_alive`, until nobody is left who could send: no
+    /// `Remote`, and no waker of a task that is alive. Under the lock it is asked which tasks are.
+    pub(crate) fn park(&self, timeout: Option<Duration>, is_alive: Option<&dyn Fn(Token) -> bool>) -> Parked {
         let mut state = self.lock();
         if !state.messages.is_empty() {
             return Parked::Message;
         }
-        if remotes_only && state.remotes == 0 {
+        if is_alive.is_some_and(|is_alive| !state.can_receive(is_alive)) {
             return Parked::Abandoned;
         }
+        state.counts = is_alive.is_some();
         state.asleep = true;
         match timeout {
             // A condition variable may return for no reason; what counts is whether somebody has knocked.
@@ -168,6 +183,49 @@ impl Inbox {
         if knocked { Parked::Message } else { Parked::TimedOut }
     }
 
+    /// Somebody else has got a waker of this task.
+    pub(crate) fn add_waker(&self, token: Token) {
+        let mut state = self.lock();
+        let slot = token.slot() as usize;
+        if state.tenant.is_none() || token.generation() < state.generation {
+            return;
+        }
+        if state.wakers.len() <= slot {
+            state.wakers.resize(slot + 1, (Token::NOBODY, 0));
+        }
+        let (known, count) = &mut state.wakers[slot];
+        if *known == token {
+            *count += 1;
+        } else if *known == Token::NOBODY || known.generation() < token.generation() {
+            // The task that was known has ended.
+            (*known, *count) = (token, 1);
+        }
+    }
+
+    /// And has dropped it.
+    pub(crate) fn remove_waker(&self, token: Token) {
+        let mut state = self.lock();
+        let Some((_, count)) = state.wakers.get_mut(token.slot() as usize).filter(|(known, _)| *known == token) else {
+            return;
+        };
+        *count = count.saturating_sub(1);
+        if *count == 0 && state.asleep && state.counts {
+            // The loop looks again whether anything can come.
+            state.asleep = false;
+            self.knock.notify_one();
+        }
+    }
+
+    /// How many wakers of the task others have.
+    pub(crate) fn wakers(&self, token: Token) -> usize {
+        let state = self.lock();
+        state
+            .wakers
+            .get(token.slot() as usize)
+            .filter(|(known, _)| *known == token)
+            .map_or(0, |&(_, count)| count as usize)
+    }
+
     pub(crate) fn add_remote(&self, tenant: u64) {
         let mut state = self.lock();
         if state.tenant == Some(tenant) {
@@ -185,6 +243,12 @@ impl Inbox {
                 self.knock.notify_one();
             }
         }
+    }
+}
+
+impl State {
+    fn can_receive(&self, is_alive: &dyn Fn(Token) -> bool) -> bool {
+        self.remotes > 0 || self.wakers.iter().any(|&(token, count)| count > 0 && is_alive(token))
     }
 }
 
@@ -284,11 +348,11 @@ mod tests {
         inbox.open(2, 7);
         inbox.wake(Token::new(0, 6, 1));
         assert!(!inbox.has_messages(), "WAKE-1: a token of an earlier tenant was taken");
-        assert_eq!(inbox.park(None, true), Parked::Abandoned, "a remote of an earlier tenant counts");
+        assert_eq!(inbox.park(None, Some(&|_| true)), Parked::Abandoned, "a remote of an earlier tenant counts");
         inbox.remove_remote(1);
         inbox.add_remote(2);
         inbox.remove_remote(2);
-        assert_eq!(inbox.park(None, true), Parked::Abandoned);
+        assert_eq!(inbox.park(None, Some(&|_| true)), Parked::Abandoned);
     }
 
     #[test]
@@ -309,21 +373,21 @@ mod tests {
     #[test]
     fn park_returns_for_a_message_and_for_the_last_remote() {
         let inbox = Arc::new(open());
-        assert_eq!(inbox.park(None, true), Parked::Abandoned);
-        assert_eq!(inbox.park(Some(Duration::ZERO), false), Parked::TimedOut);
+        assert_eq!(inbox.park(None, Some(&|_| true)), Parked::Abandoned);
+        assert_eq!(inbox.park(Some(Duration::ZERO), None), Parked::TimedOut);
         inbox.add_remote(1);
         let other = inbox.clone();
         let thread = thread::spawn(move || other.wake(token(1)));
-        assert_eq!(inbox.park(None, true), Parked::Message);
+        assert_eq!(inbox.park(None, Some(&|_| true)), Parked::Message);
         thread.join().unwrap();
         assert_eq!(inbox.take(Vec::new()).len(), 1);
 
         let other = inbox.clone();
         let thread = thread::spawn(move || other.remove_remote(1));
         // Woken by the last remote's end, or there is none any more.
-        assert_ne!(inbox.park(None, true), Parked::TimedOut);
+        assert_ne!(inbox.park(None, Some(&|_| true)), Parked::TimedOut);
         thread.join().unwrap();
-        assert_eq!(inbox.park(None, true), Parked::Abandoned);
+        assert_eq!(inbox.park(None, Some(&|_| true)), Parked::Abandoned);
     }
 }
 
@@ -342,7 +406,7 @@ mod loom_tests {
                 let messages = inbox.take(Vec::new());
                 expected = expected.checked_sub(messages.len()).expect("a message came twice");
             } else {
-                inbox.park(None, false);
+                inbox.park(None, None);
             }
         }
         assert!(inbox.take(Vec::new()).is_empty());
@@ -405,7 +469,7 @@ mod loom_tests {
             inbox.add_remote(1);
             let remote = inbox.clone();
             let thread = thread::spawn(move || remote.remove_remote(1));
-            while inbox.park(None, true) != Parked::Abandoned {}
+            while inbox.park(None, Some(&|_| true)) != Parked::Abandoned {}
             thread.join().unwrap();
         });
     }

@@ -60,7 +60,6 @@ impl<T> Lists<T> {
     }
 
     /// How many values there are in all lists together.
-    #[cfg(test)]
     pub(crate) fn len(&self) -> usize {
         self.used
     }

@@ -29,10 +29,14 @@ mod lists;
 pub(crate) mod locals;
 mod names;
 mod pace;
+#[cfg(feature = "probe")]
+pub(crate) mod probe;
 mod ready;
 pub(crate) mod shutdown;
 mod sort;
+mod tally;
 pub(crate) mod task;
+pub(crate) mod task_id;
 mod token;
 pub(crate) mod unwind;
 mod wakers;
@@ -43,6 +47,7 @@ pub(crate) use inbox::{Inbox, Message, Parked};
 pub(crate) use lanes::inbox;
 pub(crate) use token::Token;
 pub(crate) use wakers::{ScopeKey, State, WaitKey, WaiterKey};
+pub(crate) use wakers::{keep, wakes_the_same};
 pub(crate) use wheel::TimerKey;
 
 use crate::error::{Panic, TaskError};
@@ -56,6 +61,7 @@ use std::panic::{AssertUnwindSafe, Location, catch_unwind};
 use std::rc::{Rc, Weak};
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
+use tally::Tally;
 use task::{AnyTask, Draft, Ending, Header, Scope, Then, TypedTask, Unwinding};
 use wakers::{Halt, Wakers};
 use wheel::Wheel;
@@ -94,7 +100,20 @@ pub(crate) struct Kernel {
     callback_locals: RefCell<Locals>,
     /// In debug mode.
     watch: Option<StepWatch>,
-    pub(crate) tally: Tally,
+    /// Who hears of what the loop does.
+    #[cfg(feature = "probe")]
+    pub(crate) probe: probe::ProbeSlot,
+}
+
+/// The step of a task that took longest.
+#[derive(Clone)]
+pub(crate) struct LongestStep {
+    pub(crate) took: Duration,
+    /// Its number.
+    pub(crate) task: u64,
+    pub(crate) name: Rc<str>,
+    /// The await at which it ended, or where the task was spawned.
+    pub(crate) place: &'static Location<'static>,
 }
 
 /// The memory of so many messages is kept for the next ones.
@@ -103,26 +122,29 @@ const KEPT_MESSAGES: usize = 1024;
 /// Told of the task, unless it was a callback, and of the time.
 type Report = Box<dyn Fn(Option<AnyTask>, Duration)>;
 
-/// Hears of entries of the ready queue that took long.
+/// In debug mode: looks at each entry of the ready queue when it is over.
 pub(crate) struct StepWatch {
     limit: Duration,
-    report: Report,
+    /// Hears of those that took that long.
+    slow: Report,
+    /// Hears of each task that waits after its step.
+    suspended: Box<dyn Fn(&AnyTask)>,
     /// When what runs now began.
     began: Cell<Option<Instant>>,
+    longest: RefCell<Option<LongestStep>>,
 }
 
 impl StepWatch {
-    pub(crate) fn new(limit: Duration, report: Report) -> Self {
-        StepWatch { limit, report, began: Cell::new(None) }
+    pub(crate) fn new(limit: Duration, slow: Report, suspended: Box<dyn Fn(&AnyTask)>) -> Self {
+        StepWatch { limit, slow, suspended, began: Cell::new(None), longest: RefCell::default() }
     }
 
     fn begin(&self) {
         self.began.set(Some(Instant::now()));
     }
 
-    /// How long it took, if that was long.
-    fn end(&self) -> Option<Duration> {
-        self.began.take().map(|began| began.elapsed()).filter(|&took| took >= self.limit)
+    fn is_longest(&self, took: Duration) -> bool {
+        self.longest.borrow().as_ref().is_none_or(|longest| took > longest.took)
     }
 }
 
@@ -146,27 +168,15 @@ pub(crate) struct SleepRecord {
     pub(crate) place: &'static Location<'static>,
 }
 
-/// What the loop has done since it was made.
-#[derive(Default, Debug)]
-pub(crate) struct Tally {
-    /// Turns, but for those that `Wakers::switch` went on to by itself.
-    pub(crate) turns: Cell<usize>,
-    /// Entries of the ready queue that were taken: steps and callbacks.
-    pub(crate) entries: Cell<usize>,
-    /// Callbacks of the ready queue that were called, or had been cancelled.
-    pub(crate) calls: Cell<usize>,
-    pub(crate) timers: Cell<usize>,
-    pub(crate) messages: Cell<usize>,
-}
-
 /// Nothing is ready, no timer is pending, and nobody has promised to send anything.
 #[derive(Debug)]
 pub(crate) struct Stuck;
 
 impl Kernel {
-    pub(crate) fn new(clock: Clock, watch: Option<StepWatch>) -> Rc<Self> {
+    /// A loop that is `observed` knows who holds wakers, and so when it can never go on; one on a virtual clock always is.
+    pub(crate) fn new(clock: Clock, observed: bool, watch: Option<StepWatch>) -> Rc<Self> {
         Rc::new(Kernel {
-            wakers: Rc::new(Wakers::new()),
+            wakers: Rc::new(Wakers::new(observed || clock.is_virtual())),
             wheel: RefCell::new(Wheel::new()),
             messages: Cell::default(),
             calls: RefCell::new(Calls::default()),
@@ -184,7 +194,8 @@ impl Kernel {
             has_locals: Cell::new(false),
             callback_locals: RefCell::default(),
             watch,
-            tally: Tally::default(),
+            #[cfg(feature = "probe")]
+            probe: probe::ProbeSlot::default(),
         })
     }
 
@@ -197,6 +208,11 @@ impl Kernel {
     #[inline]
     pub(crate) fn id(&self) -> u64 {
         self.wakers.lane().loop_id
+    }
+
+    #[inline]
+    pub(crate) fn tally(&self) -> &Tally {
+        &self.wakers.tally
     }
 
     pub(crate) fn inbox(&self) -> &'static Inbox {
@@ -241,8 +257,7 @@ impl Kernel {
         if let Some(now) = self.look() {
             self.expire(now);
         }
-        add(&self.tally.turns, 1);
-        add(&self.tally.entries, self.wakers.mark());
+        self.wakers.mark();
     }
 
     /// The second half: foreign code runs. If `over` is not set by the end of this turn, more turns may follow in here.
@@ -267,10 +282,11 @@ impl Kernel {
     fn read_messages(&self) {
         // Taken out, since reading them may be foreign code.
         let mut messages = self.inbox().take(self.messages.take());
-        add(&self.tally.messages, messages.len());
+        self.tally().messages.add(messages.len() as u64);
         for message in messages.drain(..) {
             match message {
                 Message::Wake(token) => {
+                    self.tally().foreign.count();
                     self.wakers.wake(token);
                 }
                 Message::Call(call) => {
@@ -350,9 +366,27 @@ impl Kernel {
     /// A step or a callback is over, by a panic or not: in debug mode that is told, if it took long.
     fn tell_if_slow(&self, task: Option<AnyTask>) {
         let Some(watch) = &self.watch else { return };
-        let Some(took) = watch.end() else { return };
+        let Some(took) = watch.began.take().map(|began| began.elapsed()) else { return };
         self.wakers.leave_step();
-        self.tolerate_in(exceptions::IN_A_HANDLER, || (watch.report)(task, took));
+        if let Some(task) = &task {
+            let header = task.header();
+            if watch.is_longest(took) {
+                let place = self.wakers.waits(header).last().map_or(header.spawned_at, |(_, begun)| begun.place);
+                let longest = LongestStep { took, task: header.id, name: header.name(), place };
+                let _former = watch.longest.replace(Some(longest));
+            }
+            if !header.is_done() && self.wakers.state(header) == State::Waiting {
+                self.tolerate_in(exceptions::IN_A_HANDLER, || (watch.suspended)(task));
+            }
+        }
+        if took >= watch.limit {
+            self.tolerate_in(exceptions::IN_A_HANDLER, || (watch.slow)(task, took));
+        }
+    }
+
+    /// None but in debug mode.
+    pub(crate) fn longest_step(&self) -> Option<LongestStep> {
+        self.watch.as_ref()?.longest.borrow().clone()
     }
 
     /// Fires the timers that were set aside, in the order of their deadlines (TIME-3).
@@ -369,7 +403,7 @@ impl Kernel {
             // In a line of its own: in the condition of a loop, the borrow would last until the end of the body.
             let alarm = self.wheel.borrow_mut().pop_due();
             let Some(alarm) = alarm else { break };
-            add(&self.tally.timers, 1);
+            self.tally().timers_fired.count();
             self.pace.fired();
             match alarm {
                 Alarm::Task(token, _) => _ = self.wakers.wake(token),
@@ -395,16 +429,20 @@ impl Kernel {
             return Ok(());
         }
         let next = self.next_deadline();
+        if next.is_none() && self.wakers.is_observed() {
+            // There is nothing to wait for but `Remote`s and wakers that others hold.
+            let is_alive = |token| self.wakers.is_alive(token);
+            self.tally().parks.count();
+            return if self.inbox().park(None, Some(&is_alive)) == Parked::Abandoned { Err(Stuck) } else { Ok(()) };
+        }
         if self.clock.is_virtual() {
-            // The next turn jumps to the deadline. Without one there is nothing to wait for but `Remote`s.
-            if next.is_none() && self.inbox().park(None, true) == Parked::Abandoned {
-                return Err(Stuck);
-            }
+            // The next turn jumps to the deadline.
             return Ok(());
         }
+        self.tally().parks.count();
         let wake_up = next.map(|next| self.pace.wake_up(next));
         let timeout = wake_up.map(|wake_up| wake_up.since(self.clock.now()));
-        if self.inbox().park(timeout, false) == Parked::TimedOut {
+        if self.inbox().park(timeout, None) == Parked::TimedOut {
             // It may have come back early: that is no wake-up for a timer.
             let now = self.clock.now();
             if wake_up.is_some_and(|wake_up| now >= wake_up) {
@@ -450,7 +488,7 @@ impl Kernel {
         if self.wakers.begin_unwinding(header) {
             unwinding.interrupt(header, &|_| true);
         }
-        let waker = wakers::waker_of(header.token());
+        let waker = self.wakers.waker_of(header.token());
         self.cleaning.set(true);
         let poll = unwinding.poll(&self.wakers, header, &|_| true, &mut Context::from_waker(&waker));
         self.cleaning.set(false);
@@ -499,6 +537,11 @@ impl Kernel {
         let header = task.header();
         assert!(header.ending.get().is_none(), "DONE-1: a task ended twice");
         header.ending.set(Some(ending));
+        match ending {
+            Ending::Value => self.tally().returned.count(),
+            Ending::Cancelled => self.tally().cancelled.count(),
+            Ending::Panicked => self.tally().panicked.count(),
+        }
         let held = self.wakers.remove(header.token());
         // In the order in which they came. Nobody comes any more: whoever looks from now on finds the task done.
         while let Some(then) = self.wakers.pop_waiter(header) {
@@ -521,7 +564,7 @@ impl Kernel {
     }
 
     fn call(&self, entry: u32) {
-        add(&self.tally.calls, 1);
+        self.tally().calls_taken.count();
         let call = self.calls.borrow_mut().take(entry);
         if let Some(call) = call {
             self.run(call);
@@ -529,6 +572,7 @@ impl Kernel {
     }
 
     fn run(&self, call: Call) {
+        self.tally().callbacks.count();
         self.calling.set(true);
         call.run();
         self.called();
@@ -618,6 +662,8 @@ impl Kernel {
         }
         let exempt = self.closing.get() && self.exempts();
         self.wakers.insert(task.clone());
+        #[cfg(feature = "probe")]
+        self.tell_spawn(task.header());
         if exempt {
             self.has_exempted.set(true);
         } else if self.closing.get() {
@@ -646,16 +692,23 @@ impl Kernel {
     }
 
     pub(crate) fn add_timer(&self, deadline: Time, alarm: Alarm) -> TimerKey {
+        self.tally().timers_armed.count();
         self.next.set(self.next.get().min(deadline));
         // Numbered as waits are, since some are records of waits.
         let age = self.wakers.next_number();
         self.wheel.borrow_mut().insert(deadline.0, age, alarm)
     }
 
+    /// How many timers are pending, also those that are due and have not fired yet.
+    pub(crate) fn timers(&self) -> usize {
+        self.wheel.borrow().len()
+    }
+
     /// The alarm, which is to be dropped where no borrow is held, unless it has gone off or was cancelled.
     pub(crate) fn cancel_timer(&self, key: TimerKey) -> Option<Alarm> {
         let mut wheel = self.wheel.borrow_mut();
         let alarm = wheel.remove(key);
+        self.tally().timers_cancelled.add(u64::from(alarm.is_some()));
         if wheel.is_empty() {
             self.next.set(Time::NEVER);
         }
@@ -667,7 +720,7 @@ impl Kernel {
     pub(crate) fn alarm_for(&self, waker: &Waker, place: &'static Location<'static>) -> Alarm {
         match self.wakers.running_token() {
             token if wakers::token_of(waker) == Some(token) => Alarm::Task(token, place),
-            token => Alarm::Within(token, place, waker.clone()),
+            token => Alarm::Within(token, place, wakers::keep(waker)),
         }
     }
 
@@ -681,6 +734,16 @@ impl Kernel {
         }
         drop(alarm);
         true
+    }
+
+    /// The tasks of which something is limited in time, by a timeout for example.
+    pub(crate) fn limited(&self) -> Vec<Token> {
+        let wheel = self.wheel.borrow();
+        let limit = |alarm: &Alarm| match alarm {
+            Alarm::Call(Call::Watch(watcher, _)) => watcher.limits(),
+            _ => None,
+        };
+        wheel.iter().filter_map(|(_, _, alarm)| limit(alarm)).collect()
     }
 
     /// The sleeps of all tasks: those of one task together, in the order in which they began.
@@ -697,6 +760,26 @@ impl Kernel {
         let order =
             sleeps.iter().enumerate().map(|(nth, sleep)| (sleep.task.bits(), sleep.number, nth as u64)).collect();
         sorted(order).into_iter().map(|(_, _, nth)| sleeps[nth as usize]).collect()
+    }
+
+    // ---- the probe ----
+
+    #[cfg(feature = "probe")]
+    fn tell_spawn(&self, task: &Header) {
+        if self.probe.is_set() {
+            let (task, name, at) = (task_id::TaskId(task.id), &*task.name(), task.spawned_at);
+            self.probe.emit(self.clock.now(), probe::EventKind::Spawn { task, name, at, by: self.source() });
+        }
+    }
+
+    /// Who it is that causes something now.
+    #[cfg(feature = "probe")]
+    fn source(&self) -> probe::Source {
+        match self.current() {
+            Some(task) => probe::Source::Task(task_id::TaskId(task.header().id)),
+            None if self.calling.get() => probe::Source::Callback,
+            None => probe::Source::Outside,
+        }
     }
 
     // ---- task-local values ----
@@ -756,6 +839,17 @@ impl Kernel {
     }
 }
 
+#[cfg(feature = "probe")]
+impl From<Ending> for probe::Ending {
+    fn from(ending: Ending) -> Self {
+        match ending {
+            Ending::Value => probe::Ending::Value,
+            Ending::Cancelled => probe::Ending::Cancelled,
+            Ending::Panicked => probe::Ending::Panicked,
+        }
+    }
+}
+
 /// A callback that sees these values. Whoever calls it takes them away again, also if it panics.
 pub(crate) fn callback_with(locals: Locals, callback: impl FnOnce() + 'static) -> Call {
     if locals.is_empty() {
@@ -766,10 +860,6 @@ pub(crate) fn callback_with(locals: Locals, callback: impl FnOnce() + 'static) -
         kernel.callback_locals.replace(locals);
         callback();
     }))
-}
-
-fn add(counter: &Cell<usize>, number: usize) {
-    counter.set(counter.get().wrapping_add(number));
 }
 
 impl std::fmt::Debug for Kernel {
@@ -784,7 +874,7 @@ mod tests {
     use std::time::Duration;
 
     fn enter(clock: Clock) -> (Rc<Kernel>, context::Entered) {
-        let kernel = Kernel::new(clock, None);
+        let kernel = Kernel::new(clock, false, None);
         let entered = context::enter(&kernel);
         (kernel, entered)
     }
@@ -800,7 +890,7 @@ mod tests {
         assert!(kernel.turn_until(&over).is_ok());
         assert!(kernel.clock.now() >= deadline, "TIME-2: the timer was early");
         // One that fires; a condition variable may return a few times for no reason.
-        assert!(kernel.tally.turns.get() <= 5, "{} turns in which nothing was due", kernel.tally.turns.get());
+        assert!(kernel.tally().turns.get() <= 5, "{} turns in which nothing was due", kernel.tally().turns.get());
     }
 
     /// A park that a late knock has ended is no wake-up for a timer: those that follow are not put off until its end.
@@ -831,7 +921,7 @@ mod tests {
             let memory = kernel.messages.take();
             kept.push(memory.capacity() > 0);
         }
-        assert_eq!((kept, kernel.tally.messages.get()), (vec![true, false], KEPT_MESSAGES + 2));
+        assert_eq!((kept, kernel.tally().messages.get() as usize), (vec![true, false], KEPT_MESSAGES + 2));
     }
 
     /// A future that was forgotten does not end its wait: that goes with its task.
@@ -892,7 +982,7 @@ mod tests {
         let mut seen = Vec::new();
         for _ in 0..3 {
             kernel.turn();
-            seen.push((kernel.clock.now(), kernel.next.get(), kernel.tally.timers.get()));
+            seen.push((kernel.clock.now(), kernel.next.get(), kernel.tally().timers_fired.get()));
         }
         assert_eq!(seen, [(Time(5), Time(9), 2), (Time(9), Time::NEVER, 3), (Time(9), Time::NEVER, 3)]);
     }

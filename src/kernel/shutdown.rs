@@ -164,7 +164,7 @@ mod tests {
     /// The end of the loop drops what was not called, and runs none of it.
     #[test]
     fn close_drops_callbacks_and_timers_uncalled() {
-        let kernel = Kernel::new(Clock::virtual_time(), None);
+        let kernel = Kernel::new(Clock::virtual_time(), false, None);
         let _entered = context::enter(&kernel);
         let held = Rc::new(());
         for deadline in [Time(0), Time(5), Time::NEVER] {

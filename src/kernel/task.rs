@@ -181,6 +181,11 @@ pub(crate) trait Awaited {
         Vec::new()
     }
 
+    /// The one task without which it cannot come, if that is certain.
+    fn sole_holder(&self) -> Option<Token> {
+        None
+    }
+
     /// The waiting task was cancelled, or a timeout around the wait has expired: the future that waits will be dropped, so
     /// nothing is to be given to it from now on. Called where nothing is borrowed; may wake.
     fn interrupt(&self) {}
@@ -333,6 +338,14 @@ impl Header {
     fn put_back(&self, extra: Box<Extra>) {
         let before = self.extra.replace(Some(extra));
         debug_assert!(before.is_none(), "STEP-1: a header was used while it was used");
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn never_taken(&self, type_name: &str) {
+        if self.is_done() {
+            exceptions::never_taken(self.token(), &|| self.name(), self.spawned_at, type_name);
+        }
     }
 
     #[cold]
@@ -766,6 +779,9 @@ impl<F: Future> Drop for TaskCell<F> {
         // SAFETY: the last holder of the cell has gone, so nobody uses the future.
         unsafe { Self::drop_future(NonNull::from(&mut *self).cast()) };
         let outcome = self.take_outcome();
+        if size_of::<F::Output>() > 0 && matches!(outcome, Some(Ok(_))) && !self.header.looked_at.get() {
+            self.header.never_taken(std::any::type_name::<F::Output>());
+        }
         if let (Some(Ending::Panicked), false) = (self.header.ending.get(), self.header.looked_at.get()) {
             if let Some(Err(TaskError::Panicked(panic))) = outcome {
                 self.header.reached_nobody(panic);

@@ -21,6 +21,7 @@
 use super::lanes::{self, Lane};
 use super::lists::{List, Lists};
 use super::ready::ReadyQueue;
+use super::tally::Tally;
 use super::task::{self, AnyTask, Begun, CONDEMNED, FORCED, Header, QUEUED, Scope, Then, UNWINDING, Wait};
 use super::token::{LAST_GENERATION, MAX_SLOTS, Token};
 use std::cell::{Cell, UnsafeCell};
@@ -39,12 +40,15 @@ thread_local! {
 
 pub(crate) struct Wakers {
     lane: Lane,
+    /// Of the wakers that tasks are polled with: `PLAIN`, or `COUNTED` if the loop is observed.
+    vtable: &'static RawWakerVTable,
     /// The task that is being stepped, or `Token::NOBODY`. A task that wakes itself is known by this alone.
     running: Cell<Token>,
     /// What came upon the running task meanwhile: of `QUEUED` and `CONDEMNED`.
     meanwhile: Cell<u8>,
     /// Borrowed in `with` alone.
     table: UnsafeCell<Table>,
+    pub(crate) tally: Tally,
     /// In debug builds, whether `table` is borrowed.
     #[cfg(debug_assertions)]
     borrowed: Cell<bool>,
@@ -154,7 +158,8 @@ pub(crate) enum Halt {
 }
 
 impl Wakers {
-    pub(crate) fn new() -> Self {
+    /// In an observed loop all wakes are counted, and who else holds wakers is known.
+    pub(crate) fn new(observed: bool) -> Self {
         let table = Table {
             rows: Vec::new(),
             ready: ReadyQueue::new(Entry::UNUSED),
@@ -166,12 +171,19 @@ impl Wakers {
         };
         Wakers {
             lane: lanes::enter(),
+            vtable: if observed { &COUNTED } else { &PLAIN },
             running: Cell::new(Token::NOBODY),
             meanwhile: Cell::new(0),
             table: UnsafeCell::new(table),
+            tally: Tally::default(),
             #[cfg(debug_assertions)]
             borrowed: Cell::new(false),
         }
+    }
+
+    #[inline]
+    pub(crate) fn is_observed(&self) -> bool {
+        ptr::eq(self.vtable, &COUNTED)
     }
 
     #[inline]
@@ -220,6 +232,7 @@ impl Wakers {
             debug_assert!(row.task.is_none(), "WAKE-1: two tasks in a row");
             row.task = Some(task);
             table.tenants += 1;
+            self.tally.spawned.count();
             table.ready.push(Entry::task(task));
             row.token
         });
@@ -235,6 +248,8 @@ impl Wakers {
     pub(crate) fn remove(&self, token: Token) -> AnyTask {
         debug_assert!(token == self.running.get(), "STEP-2: a task ended outside of its step");
         self.running.set(Token::NOBODY);
+        // It was woken in its last step, by itself or by its destructors.
+        self.tally.late.add(u64::from(self.meanwhile.replace(0) & QUEUED));
         let task = self.with(|table| {
             let row = &mut table.rows[token.slot() as usize];
             assert!(row.token == token, "WAKE-1: a task was to be removed from another's row");
@@ -264,6 +279,10 @@ impl Wakers {
     pub(crate) fn task(&self, token: Token) -> Option<AnyTask> {
         // SAFETY: the row holds the task it names.
         self.row(token).map(|task| unsafe { AnyTask::held(task) })
+    }
+
+    pub(crate) fn is_alive(&self, token: Token) -> bool {
+        self.row(token).is_some()
     }
 
     #[inline]
@@ -309,16 +328,37 @@ impl Wakers {
     /// Queues a task if it waits. False if the token names no task of this loop.
     #[inline]
     pub(crate) fn wake(&self, token: Token) -> bool {
+        self.tally.wakes.count();
+        let is_here = self.queue(token);
+        if !is_here {
+            self.tally.late.count();
+        }
+        is_here
+    }
+
+    /// As `wake`, but for what it counts.
+    #[inline]
+    fn queue(&self, token: Token) -> bool {
         let Some(task) = self.row(token) else { return false };
         // SAFETY: the row holds the task it names.
         let header = unsafe { task.as_ref() };
         if token == self.running.get() {
-            self.note(QUEUED);
+            self.wake_running();
         } else if header.life.get() & QUEUED == 0 {
             header.life.set(header.life.get() | QUEUED);
             self.with(|table| table.ready.push(Entry::task(task)));
+        } else {
+            self.tally.merged.count();
         }
         true
+    }
+
+    /// The running task is to be queued when it suspends.
+    fn wake_running(&self) {
+        if self.meanwhile.get() & QUEUED != 0 {
+            self.tally.merged.count();
+        }
+        self.note(QUEUED);
     }
 
     /// The task is to end when it is stepped next.
@@ -360,6 +400,31 @@ impl Wakers {
             let number = table.number();
             let index = push(&mut table.waits, &header.waits, Numbered { number, value: Begun { wait, place } });
             Some(WaitKey { task, number, index })
+        })
+    }
+
+    /// The running task, if any is, waits for another, and `waker` is woken at that one's end.
+    #[inline]
+    pub(crate) fn begin_join(
+        &self,
+        awaited: &Header,
+        waker: Waker,
+        place: &'static Location<'static>,
+    ) -> (WaiterKey, Option<WaitKey>) {
+        debug_assert!(!awaited.is_done(), "DONE-1: somebody waits for a task that has ended");
+        let task = self.running.get();
+        // SAFETY: the row holds the task it names.
+        let header = self.row(task).map(|header| unsafe { header.as_ref() });
+        self.with(|table| {
+            let number = table.number();
+            let index = push(&mut table.waiters, &awaited.waiters, Numbered { number, value: Then::Wake(waker) });
+            let waiter = WaiterKey { number, index };
+            let wait = header.map(|header| {
+                let (number, wait) = (table.number(), Wait::Task(awaited.token()));
+                let index = push(&mut table.waits, &header.waits, Numbered { number, value: Begun { wait, place } });
+                WaitKey { task, number, index }
+            });
+            (waiter, wait)
         })
     }
 
@@ -432,7 +497,7 @@ impl Wakers {
     pub(crate) fn waiter_wakes(&self, WaiterKey { number, index }: WaiterKey, waker: &Waker) -> bool {
         self.with(|table| {
             let waiter = table.waiters.get(index).filter(|waiter| waiter.number == number);
-            waiter.is_some_and(|waiter| matches!(&waiter.value, Then::Wake(old) if old.will_wake(waker)))
+            waiter.is_some_and(|waiter| matches!(&waiter.value, Then::Wake(old) if wakes_the_same(old, waker)))
         })
     }
 
@@ -508,14 +573,21 @@ impl Wakers {
         self.with(|table| table.ready.len())
     }
 
+    /// How many entries were ever pushed, and how many were taken.
+    pub(crate) fn entries(&self) -> (u64, u64) {
+        self.with(|table| table.ready.numbers())
+    }
+
     pub(crate) fn push_call(&self, key: u32) {
+        self.tally.calls_pushed.count();
         self.with(|table| table.ready.push(Entry::call(key)));
     }
 
-    /// What is ready now is this turn's. Answers how much that is.
+    /// A turn begins: what is ready now is its own.
     #[inline]
-    pub(crate) fn mark(&self) -> usize {
-        self.with(|table| table.ready.mark())
+    pub(crate) fn mark(&self) {
+        self.tally.turns.count();
+        self.with(|table| table.ready.mark());
     }
 
     /// How much of this turn is left.
@@ -593,7 +665,7 @@ impl Wakers {
         // SAFETY: a row holds the task.
         let header = unsafe { task.as_ref() };
         // It has nothing to drop, and is not asked for it at each step: that would be a twentieth of a switch.
-        let waker = ManuallyDrop::new(waker_of(token));
+        let waker = self.waker_of(token);
         // SAFETY: the row holds the task until `remove`, which is for tasks at which `switch` has stopped. It left the queue just
         // now and is not pushed while it is running, so nobody else is polling it (STEP-2). Its future is there: a task whose
         // future was dropped is removed (DONE-1), or was condemned by `lend`, and does not come this far.
@@ -665,9 +737,21 @@ impl Wakers {
         unsafe { task.drop_future() };
     }
 
+    /// What wakes the task of a token. Borrowed: it is not counted, and not dropped.
+    #[inline(always)]
+    pub(crate) fn waker_of(&self, token: Token) -> ManuallyDrop<Waker> {
+        // SAFETY: the vtable's functions do what `RawWaker` asks for, with any data.
+        ManuallyDrop::new(unsafe { Waker::new(token.to_data(), self.vtable) })
+    }
+
     /// The task that is being stepped.
     pub(crate) fn running(&self) -> Option<AnyTask> {
         self.task(self.running.get())
+    }
+
+    /// Whether a task is being stepped, and was woken meanwhile.
+    pub(crate) fn running_is_woken(&self) -> bool {
+        self.running.get() != Token::NOBODY && self.meanwhile.get() & QUEUED != 0
     }
 
     /// Whether this waker wakes the task that is being stepped.
@@ -764,12 +848,35 @@ impl Drop for Home {
     }
 }
 
-// ---- the vtable ----
+// ---- the vtables ----
 
-static VTABLE: RawWakerVTable = RawWakerVTable::new(clone, wake_by_ref, wake_by_ref, ignore);
+/// Of a loop that nobody observes.
+static PLAIN: RawWakerVTable = RawWakerVTable::new(clone, wake_by_ref, wake_by_ref, ignore);
+
+/// Of an observed loop: its wakers are counted, as long as they are not `KEPT`. Each clone and each drop takes the inbox's lock.
+static COUNTED: RawWakerVTable = RawWakerVTable::new(clone_counted, wake_counted, wake_by_ref_observed, drop_counted);
+
+/// Of an observed loop, held by one of our own futures: it wakes whom a counted one wakes. Others that are clones of such a
+/// one do not exist: nobody but us has it.
+static KEPT: RawWakerVTable = RawWakerVTable::new(clone_kept, wake_by_ref_observed, wake_by_ref_observed, ignore);
 
 fn clone(data: *const ()) -> RawWaker {
-    RawWaker::new(data, &VTABLE)
+    RawWaker::new(data, &PLAIN)
+}
+
+fn clone_kept(data: *const ()) -> RawWaker {
+    RawWaker::new(data, &KEPT)
+}
+
+fn clone_counted(data: *const ()) -> RawWaker {
+    let token = Token::from_data(data);
+    lanes::inbox(token.lane()).add_waker(token);
+    RawWaker::new(data, &COUNTED)
+}
+
+fn drop_counted(data: *const ()) {
+    let token = Token::from_data(data);
+    lanes::inbox(token.lane()).remove_waker(token);
 }
 
 fn ignore(_data: *const ()) {}
@@ -793,21 +900,59 @@ fn wake_another(token: Token) {
         // SAFETY: as in `wake_by_ref`.
         let home = unsafe { home.as_ref() };
         // A token of this lane that names nobody is of a task that has ended (WAKE-1).
-        if home.wake(token) || home.lane.number == token.lane() {
+        if home.queue(token) || home.lane.number == token.lane() {
             return;
         }
     }
     lanes::inbox(token.lane()).wake(token);
 }
 
-/// What wakes the task of a token.
+fn wake_by_ref_observed(data: *const ()) {
+    let token = Token::from_data(data);
+    // SAFETY: as in `wake_by_ref`.
+    if let Some(home) = HOME.get().map(|home| unsafe { home.as_ref() }) {
+        if token == home.running.get() {
+            home.tally.wakes.count();
+            return home.wake_running();
+        }
+        if token.lane() == home.lane.number {
+            home.wake(token);
+            return;
+        }
+    }
+    // It is counted when it is drained.
+    lanes::inbox(token.lane()).wake(token);
+}
+
+fn wake_counted(data: *const ()) {
+    wake_by_ref_observed(data);
+    drop_counted(data);
+}
+
+/// A waker that one of our own futures keeps, and nobody else: such a one is not counted among those that are held outside.
 #[inline]
-pub(crate) fn waker_of(token: Token) -> Waker {
-    // SAFETY: the vtable's functions do what `RawWaker` asks for, with any data.
-    unsafe { Waker::new(token.to_data(), &VTABLE) }
+pub(crate) fn keep(waker: &Waker) -> Waker {
+    if ptr::eq(waker.vtable(), &COUNTED) {
+        // SAFETY: as in `Wakers::waker_of`.
+        return unsafe { Waker::new(waker.data(), &KEPT) };
+    }
+    waker.clone()
 }
 
 /// The token behind a waker of ours.
+#[inline]
 pub(crate) fn token_of(waker: &Waker) -> Option<Token> {
-    ptr::eq(waker.vtable(), &VTABLE).then(|| Token::from_data(waker.data()))
+    let is_ours = ptr::eq(waker.vtable(), &PLAIN) || is_of_observed(waker);
+    is_ours.then(|| Token::from_data(waker.data()))
+}
+
+#[cold]
+fn is_of_observed(waker: &Waker) -> bool {
+    ptr::eq(waker.vtable(), &COUNTED) || ptr::eq(waker.vtable(), &KEPT)
+}
+
+/// As `Waker::will_wake`, also if one of them is kept.
+#[inline]
+pub(crate) fn wakes_the_same(one: &Waker, other: &Waker) -> bool {
+    one.will_wake(other) || token_of(one).is_some_and(|token| token_of(other) == Some(token))
 }

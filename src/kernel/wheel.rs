@@ -86,6 +86,10 @@ impl<T> Wheel<T> {
         self.timers.is_empty()
     }
 
+    pub(crate) fn len(&self) -> usize {
+        self.timers.len()
+    }
+
     /// A timer for `deadline`, which may have passed already, and is then due at the next `expire`. Later ones have higher ages,
     /// and no two have the same.
     #[inline]

@@ -13,6 +13,7 @@
 //! state, and goes to the end of the line if it is not its time. asyncio builds this on a condition whose lock is never
 //! contended, so here is none.
 
+use crate::sync::label::Label;
 use crate::sync::waiters::{Place, Ticket, Waiters};
 use std::cell::Cell;
 use std::fmt;
@@ -48,6 +49,7 @@ pub struct Barrier {
 }
 
 struct Core {
+    label: Label,
     parties: usize,
     state: Cell<State>,
     /// So many have come and not left.
@@ -112,7 +114,15 @@ impl Place for Core {
     }
 
     fn describe(&self, _: u8, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "a barrier ({} of {})", self.count.get(), self.parties)
+        let (count, parties) = (self.count.get(), self.parties);
+        let what = "a barrier";
+        match self.state.get() {
+            State::Filling => self.label.write_with(what, Some(format_args!("{count} of {parties} have come")), f),
+            State::Broken => self.label.write_with(what, Some(format_args!("broken")), f),
+            State::Draining | State::Resetting => {
+                self.label.write_with(what, Some(format_args!("{count} of {parties} have not left yet")), f)
+            }
+        }
     }
 }
 
@@ -133,8 +143,38 @@ impl Barrier {
     #[track_caller]
     pub fn new(parties: usize) -> Self {
         assert!(parties > 0, "Barrier::new(0) was called, but nobody would ever come; give it at least one party");
-        let core = Core { parties, state: Cell::new(State::Filling), count: Cell::new(0), waiters: Waiters::default() };
+        let core = Core {
+            label: Label::here(),
+            parties,
+            state: Cell::new(State::Filling),
+            count: Cell::new(0),
+            waiters: Waiters::default(),
+        };
         Barrier { core: Rc::new(core) }
+    }
+
+    /// Gives it a name, which stands in reports of what tasks wait for: `barrier "start" (1 of 3 have come)`. Without one it is called by the place where it
+    /// was made.
+    ///
+    /// # Cost
+    ///
+    /// An allocation, unless the name is an `Rc<str>`.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use onelane::{EventLoop, RunError, sync::Barrier};
+    ///
+    /// let result = EventLoop::with_virtual_clock().try_run(async {
+    ///     _ = Barrier::new(3).named("start").wait().await; // the others do not come
+    /// });
+    /// let Err(RunError::Deadlock(report)) = result else { unreachable!() };
+    /// assert_eq!(report.tasks[0].waits_for[0].what, r#"barrier "start" (1 of 3 have come)"#);
+    /// ```
+    #[must_use = "it gives back what was named"]
+    pub fn named(self, name: impl Into<Rc<str>>) -> Self {
+        self.core.label.set_name(name.into());
+        self
     }
 
     /// Waits until as many have come as the barrier has parties. Gives the number of those who were there when it came: in a

@@ -25,7 +25,7 @@
 //!
 //! Next: `queue.rs`, which does the work.
 
-use crate::sync::queue::{PutError, Queue, QueueGet, QueuePut, TryGetError, TryPutError};
+use crate::sync::queue::{PutError, Queue, QueueGet, QueuePut, TryGetError, TryPutError, Words};
 use std::cell::Cell;
 use std::fmt;
 use std::num::NonZeroUsize;
@@ -33,7 +33,7 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
 
-const NAME: &str = "a channel";
+const CHANNEL: &Words = &Words { whole: "a channel", item: "a message" };
 
 /// A channel that holds at most so many messages: who sends waits while it is full.
 ///
@@ -93,12 +93,14 @@ pub fn channel<T>(capacity: usize) -> (Sender<T>, Receiver<T>) {
 /// });
 /// ```
 #[must_use = "without both ends nothing can be sent"]
+#[track_caller]
 pub fn unbounded<T>() -> (Sender<T>, Receiver<T>) {
     ends(None)
 }
 
+#[track_caller]
 fn ends<T>(capacity: Option<NonZeroUsize>) -> (Sender<T>, Receiver<T>) {
-    let shared = Rc::new(Shared { queue: Queue::named(capacity, NAME), senders: Cell::new(1) });
+    let shared = Rc::new(Shared { queue: Queue::fifo(capacity, CHANNEL), senders: Cell::new(1) });
     (Sender { shared: shared.clone() }, Receiver { shared })
 }
 

@@ -3,6 +3,7 @@
 //! A condition has its lock. Who waits gives its guard away and gets one back; who notifies shows a guard. So what asyncio
 //! checks when the program runs (the lock has to be held), the compiler checks.
 
+use crate::sync::label::Label;
 use crate::sync::lock::{Lock, LockAcquire, LockGuard};
 use crate::sync::waiters::{Place, Ticket, Waiters};
 use std::fmt;
@@ -51,11 +52,13 @@ use std::task::{Context, Poll, ready};
 /// ```
 pub struct Condition<T = ()> {
     lock: Rc<Lock<T>>,
+    /// The lock was made here, and has no name but ours.
+    owns_lock: bool,
     core: Rc<Core>,
 }
 
-#[derive(Default)]
 struct Core {
+    label: Label,
     waiters: Waiters,
 }
 
@@ -65,7 +68,8 @@ impl Place for Core {
     }
 
     fn describe(&self, _: u8, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a condition")
+        f.write_str("a notification of ")?;
+        self.label.write("a condition", f)
     }
 }
 
@@ -80,8 +84,9 @@ impl<T> Condition<T> {
     /// let condition = onelane::sync::Condition::new(5);
     /// assert_eq!(condition.try_lock().as_deref(), Some(&5));
     /// ```
+    #[track_caller]
     pub fn new(value: T) -> Self {
-        Condition::with_lock(Rc::new(Lock::new(value)))
+        Condition { owns_lock: true, ..Condition::with_lock(Rc::new(Lock::new(value))) }
     }
 
     /// A condition on a lock that there is already, for instance that of another condition.
@@ -100,8 +105,40 @@ impl<T> Condition<T> {
     /// let guard = not_empty.try_lock();
     /// assert!(guard.is_some() && not_full.is_locked());
     /// ```
+    #[track_caller]
     pub fn with_lock(lock: Rc<Lock<T>>) -> Self {
-        Condition { lock, core: Rc::default() }
+        let core = Core { label: Label::here(), waiters: Waiters::default() };
+        Condition { lock, owns_lock: false, core: Rc::new(core) }
+    }
+
+    /// Gives it a name, which stands in reports of what tasks wait for: `a notification of condition "stock"`. Without one it is called by the place where it
+    /// was made. A lock that [`new`](Condition::new) has made gets the same name; one that was there before keeps its own.
+    ///
+    /// # Cost
+    ///
+    /// An allocation, unless the name is an `Rc<str>`.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use onelane::{EventLoop, RunError, sync::Condition};
+    ///
+    /// let result = EventLoop::with_virtual_clock().try_run(async {
+    ///     let stock = Condition::new(0).named("stock");
+    ///     let guard = stock.lock().await;
+    ///     drop(stock.wait_for(guard, |pieces| *pieces > 0).await); // and nobody notifies
+    /// });
+    /// let Err(RunError::Deadlock(report)) = result else { unreachable!() };
+    /// assert_eq!(report.tasks[0].waits_for[0].what, r#"a notification of condition "stock""#);
+    /// ```
+    #[must_use = "it gives back what was named"]
+    pub fn named(self, name: impl Into<Rc<str>>) -> Self {
+        let name = name.into();
+        if self.owns_lock {
+            self.lock.set_name(name.clone());
+        }
+        self.core.label.set_name(name);
+        self
     }
 
     /// Takes the lock: [`Lock::lock`].
@@ -325,6 +362,7 @@ impl<T> Condition<T> {
 }
 
 impl<T: Default> Default for Condition<T> {
+    #[track_caller]
     fn default() -> Self {
         Condition::new(T::default())
     }

@@ -1,7 +1,8 @@
 //! A flag that tasks wait for.
 //!
-//! Knows nothing but the line of its waiters.
+//! Knows nothing but the line of its waiters, and its name.
 
+use crate::sync::label::Label;
 use crate::sync::waiters::{Place, Ticket, Waiters};
 use std::cell::Cell;
 use std::fmt;
@@ -35,13 +36,12 @@ use std::task::{Context, Poll, ready};
 ///     assert_eq!(waiter.await, Ok(()));
 /// });
 /// ```
-#[derive(Default)]
 pub struct Event {
     core: Rc<Core>,
 }
 
-#[derive(Default)]
 struct Core {
+    label: Label,
     set: Cell<bool>,
     waiters: Waiters,
 }
@@ -52,7 +52,7 @@ impl Place for Core {
     }
 
     fn describe(&self, _: u8, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("an event")
+        self.label.write("an event", f)
     }
 }
 
@@ -66,8 +66,34 @@ impl Event {
     /// ```
     /// assert!(!onelane::sync::Event::new().is_set());
     /// ```
+    #[track_caller]
     pub fn new() -> Self {
-        Self::default()
+        let core = Core { label: Label::here(), set: Cell::new(false), waiters: Waiters::default() };
+        Event { core: Rc::new(core) }
+    }
+
+    /// Gives it a name, which stands in reports of what tasks wait for: `event "ready"`. Without one it is called by the place where it
+    /// was made.
+    ///
+    /// # Cost
+    ///
+    /// An allocation, unless the name is an `Rc<str>`.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use onelane::{EventLoop, RunError, sync::Event};
+    ///
+    /// let result = EventLoop::with_virtual_clock().try_run(async {
+    ///     Event::new().named("ready").wait().await; // and nobody can set it
+    /// });
+    /// let Err(RunError::Deadlock(report)) = result else { unreachable!() };
+    /// assert_eq!(report.tasks[0].waits_for[0].what, r#"event "ready""#);
+    /// ```
+    #[must_use = "it gives back what was named"]
+    pub fn named(self, name: impl Into<Rc<str>>) -> Self {
+        self.core.label.set_name(name.into());
+        self
     }
 
     /// Sets the flag and wakes all that wait, in the order in which they came. Nothing happens if it is set.
@@ -162,6 +188,13 @@ impl Event {
     #[track_caller]
     pub fn wait(&self) -> EventWait {
         EventWait { core: self.core.clone(), over: false, ticket: Ticket::here() }
+    }
+}
+
+impl Default for Event {
+    #[track_caller]
+    fn default() -> Self {
+        Event::new()
     }
 }
 

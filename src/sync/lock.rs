@@ -7,6 +7,8 @@
 //!
 //! Next: `condition.rs`.
 
+use crate::kernel::{Token, context};
+use crate::sync::label::Label;
 use crate::sync::waiters::{Place, Ticket, Waiters};
 use std::cell::Cell;
 use std::fmt;
@@ -20,6 +22,9 @@ use std::task::{Context, Poll, ready};
 /// On one thread, what is done between two awaits is done alone anyway; a lock is for what has to stay together across an
 /// await. It is fair: first come, first served. It is not re-entrant: a task that locks it twice waits for itself. It
 /// belongs to no task, so a guard may be handed on.
+///
+/// For those who look at what tasks wait for, it remembers the task that took it, until it is released: a guard that was given to
+/// another task, or forgotten (`mem::forget`), still counts as that of the first one.
 ///
 /// asyncio: `Lock`. With a guard in place of `release()`, and a value if you like; without one it is `Lock::new(())`, or
 /// `Lock::default()`.
@@ -58,25 +63,38 @@ pub struct Lock<T = ()> {
 }
 
 /// A lock without its value.
-#[derive(Default)]
 struct RawLock {
-    locked: Cell<bool>,
+    /// While it is locked, who took it: `NOBODY` if that was outside of any task.
+    holder: Cell<Option<Token>>,
+    /// By a guard that borrows nothing: another task may have it now.
+    is_owned: Cell<bool>,
     waiters: Waiters,
+    label: Label,
 }
 
 impl RawLock {
+    fn is_locked(&self) -> bool {
+        self.holder.get().is_some()
+    }
+
     fn is_free(&self) -> bool {
-        !self.locked.get() && !self.waiters.any()
+        !self.is_locked() && !self.waiters.any()
+    }
+
+    fn take(&self) {
+        let running = context::with_running(|kernel| kernel.map(|kernel| kernel.wakers.running_token()));
+        self.holder.set(Some(running.unwrap_or(Token::NOBODY)));
     }
 
     fn release(&self) {
-        self.locked.set(false);
+        self.holder.set(None);
+        self.is_owned.set(false);
         self.wake_first();
     }
 
     /// If the lock is not taken, the first in line may.
     fn wake_first(&self) {
-        if !self.locked.get() {
+        if !self.is_locked() {
             if let Some(waiter) = self.waiters.take_foremost() {
                 waiter.wake();
             }
@@ -102,8 +120,25 @@ impl Place for RawLock {
         true
     }
 
+    fn holders(&self, _: u8) -> Vec<Token> {
+        self.holder.get().into_iter().collect()
+    }
+
+    fn sole_holder(&self, _: u8) -> Option<Token> {
+        self.holder.get().filter(|_| !self.is_owned.get())
+    }
+
     fn describe(&self, _: u8, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a lock")
+        self.label.write("a lock", f)?;
+        match self.holder.get() {
+            // Released, and not taken yet by the first in line.
+            None => Ok(()),
+            Some(Token::NOBODY) => f.write_str(", held outside of any task"),
+            Some(token) => match context::loop_of(token).and_then(|kernel| kernel.wakers.task(token)) {
+                Some(task) => write!(f, ", held by {:?}", task.header().name()),
+                None => f.write_str(", held by a task that has ended"),
+            },
+        }
     }
 }
 
@@ -128,8 +163,8 @@ impl Acquiring {
             self.ticket.enter(self.raw.clone(), 0);
         }
         ready!(self.ticket.poll(context));
-        debug_assert!(!self.raw.locked.get(), "a lock that somebody may take is free");
-        self.raw.locked.set(true);
+        debug_assert!(!self.raw.is_locked(), "a lock that somebody may take is free");
+        self.raw.take();
         self.over = true;
         Poll::Ready(())
     }
@@ -152,8 +187,45 @@ impl<T> Lock<T> {
     /// let lock = onelane::sync::Lock::new(5);
     /// assert_eq!(lock.into_inner(), 5);
     /// ```
+    #[track_caller]
     pub fn new(value: T) -> Self {
-        Lock { raw: Rc::default(), value: Cell::new(Some(Box::new(value))) }
+        let raw = RawLock {
+            holder: Cell::new(None),
+            is_owned: Cell::new(false),
+            waiters: Waiters::default(),
+            label: Label::here(),
+        };
+        Lock { raw: Rc::new(raw), value: Cell::new(Some(Box::new(value))) }
+    }
+
+    /// Gives it a name, which stands in reports of what tasks wait for: `lock "db", held by "b"`. Without one it is called by the place where it
+    /// was made.
+    ///
+    /// # Cost
+    ///
+    /// An allocation, unless the name is an `Rc<str>`.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use onelane::{EventLoop, RunError, sync::Lock};
+    ///
+    /// let result = EventLoop::with_virtual_clock().try_run(async {
+    ///     onelane::current_task().unwrap().set_name("main");
+    ///     let db = Lock::new(()).named("db");
+    ///     let _twice = (db.lock().await, db.lock().await);
+    /// });
+    /// let Err(RunError::Deadlock(report)) = result else { unreachable!() };
+    /// assert_eq!(report.tasks[0].waits_for[0].what, r#"lock "db", held by "main""#);
+    /// ```
+    #[must_use = "it gives back what was named"]
+    pub fn named(self, name: impl Into<Rc<str>>) -> Self {
+        self.set_name(name.into());
+        self
+    }
+
+    pub(super) fn set_name(&self, name: Rc<str>) {
+        self.raw.label.set_name(name);
     }
 
     /// Waits until the lock is free, and takes it. Does not pause if it is free and nobody waits.
@@ -226,7 +298,7 @@ impl<T> Lock<T> {
     /// ```
     pub fn try_lock(&self) -> Option<LockGuard<'_, T>> {
         self.raw.is_free().then(|| {
-            self.raw.locked.set(true);
+            self.raw.take();
             LockGuard { value: self.value.take(), lock: self }
         })
     }
@@ -251,7 +323,7 @@ impl<T> Lock<T> {
     /// ```
     #[doc(alias = "locked")]
     pub fn is_locked(&self) -> bool {
-        self.raw.locked.get()
+        self.raw.is_locked()
     }
 
     /// The value; nobody else can have the lock.
@@ -304,6 +376,7 @@ impl<T> Lock<T> {
 const FORGOTTEN: &str = "a lock was asked for its value, which is with a guard that was forgotten; drop guards";
 
 impl<T: Default> Default for Lock<T> {
+    #[track_caller]
     fn default() -> Self {
         Lock::new(T::default())
     }
@@ -312,7 +385,7 @@ impl<T: Default> Default for Lock<T> {
 impl<T> fmt::Debug for Lock<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Lock")
-            .field("locked", &self.raw.locked.get())
+            .field("locked", &self.raw.is_locked())
             .field("waiters", &self.raw.waiters.len())
             .finish_non_exhaustive()
     }
@@ -436,6 +509,7 @@ impl<T> Future for LockAcquireOwned<T> {
     #[track_caller]
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<OwnedLockGuard<T>> {
         ready!(self.acquiring.poll(context));
+        self.lock.raw.is_owned.set(true);
         Poll::Ready(OwnedLockGuard { value: self.lock.value.take(), lock: self.lock.clone() })
     }
 }

@@ -22,6 +22,21 @@
 //! assert_eq!(item, Ok("from one loop"));
 //! ```
 //!
+//! [`call_graph`](crate::call_graph()) and the report of a deadlock call each of them by the place where it was made, or, all but
+//! channels, by a name that it was given.
+//!
+//! ```
+//! use onelane::{EventLoop, call_graph, spawn, sync::Event, yield_now};
+//!
+//! EventLoop::with_virtual_clock().run(async {
+//!     let ready = Event::new().named("ready");
+//!     let waiter = spawn(ready.wait());
+//!     yield_now().await;
+//!     assert_eq!(call_graph().task(waiter.id()).unwrap().waits_for[0].what, r#"event "ready""#);
+//!     ready.set();
+//! });
+//! ```
+//!
 //! ```compile_fail,E0277
 //! fn send<T: Send>(_: T) {}
 //! send(onelane::sync::Lock::new(1)); // for one thread
@@ -31,6 +46,7 @@ mod barrier;
 pub mod channel;
 mod condition;
 mod event;
+mod label;
 mod lock;
 pub mod oneshot;
 mod queue;

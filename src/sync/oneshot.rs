@@ -21,6 +21,7 @@
 //!
 //! Knows nothing but the line of its waiters, which has one place: the receiver's.
 
+use crate::sync::label::Label;
 use crate::sync::waiters::{Place, Ticket, Waiters};
 use std::cell::{Cell, RefCell};
 use std::fmt;
@@ -53,7 +54,13 @@ use std::task::{Context, Poll, ready};
 #[must_use = "without both ends nothing can be sent"]
 #[track_caller]
 pub fn oneshot<T>() -> (Sender<T>, Receiver<T>) {
-    let shared = Rc::new(Shared { core: Rc::default(), value: RefCell::new(None) });
+    let core = Core {
+        label: Label::here(),
+        sender_dropped: Cell::new(false),
+        receiver_dropped: Cell::new(false),
+        receiver: Waiters::default(),
+    };
+    let shared = Rc::new(Shared { core: Rc::new(core), value: RefCell::new(None) });
     (Sender { shared: shared.clone() }, Receiver { shared, ticket: Ticket::here(), over: false })
 }
 
@@ -64,8 +71,8 @@ struct Shared<T> {
 }
 
 /// Who waits, without the value's type.
-#[derive(Default)]
 struct Core {
+    label: Label,
     sender_dropped: Cell<bool>,
     receiver_dropped: Cell<bool>,
     receiver: Waiters,
@@ -77,7 +84,8 @@ impl Place for Core {
     }
 
     fn describe(&self, _: u8, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a oneshot to be sent")
+        f.write_str("the value of ")?;
+        self.label.write("a oneshot", f)
     }
 }
 

@@ -8,6 +8,7 @@
 //!
 //! Next: `channel.rs`.
 
+use crate::sync::label::Label;
 use crate::sync::waiters::{Place, Ticket, Waiters};
 use std::cell::{Cell, RefCell};
 use std::cmp::Ordering;
@@ -241,9 +242,17 @@ struct Core {
     getters: Waiters,
     putters: Waiters,
     joiners: Waiters,
-    /// What it is called: "a queue", "a channel".
-    name: &'static str,
+    words: &'static Words,
+    label: Label,
 }
+
+/// What it and what is in it are called.
+pub(super) struct Words {
+    pub(super) whole: &'static str,
+    pub(super) item: &'static str,
+}
+
+const QUEUE: &Words = &Words { whole: "a queue", item: "an item" };
 
 impl Core {
     fn is_full(&self) -> bool {
@@ -307,19 +316,30 @@ impl Place for Core {
     }
 
     fn describe(&self, line: u8, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let what = match line {
-            GETTERS => "to have an item",
-            PUTTERS => "to have room",
-            _ => "to be worked off",
-        };
-        write!(f, "{} {what}", self.name)
+        let (words, label) = (self.words, &self.label);
+        match line {
+            GETTERS => {
+                write!(f, "{} of ", words.item)?;
+                label.write(words.whole, f)
+            }
+            PUTTERS => {
+                let (len, bound) = (self.len.get(), self.bound.map_or(0, NonZeroUsize::get));
+                f.write_str("room in ")?;
+                label.write_with(words.whole, Some(format_args!("{len} of {bound} taken")), f)
+            }
+            _ => {
+                f.write_str("the end of all items of ")?;
+                label.write_with(words.whole, Some(format_args!("{} unfinished", self.unfinished.get())), f)
+            }
+        }
     }
 }
 
 // ---- the queue ----
 
 impl<T> Queue<T> {
-    fn with(bound: Option<NonZeroUsize>, items: Items<T>, name: &'static str) -> Self {
+    #[track_caller]
+    fn with(bound: Option<NonZeroUsize>, items: Items<T>, words: &'static Words) -> Self {
         let core = Core {
             bound,
             len: Cell::new(0),
@@ -328,14 +348,16 @@ impl<T> Queue<T> {
             getters: Waiters::default(),
             putters: Waiters::default(),
             joiners: Waiters::default(),
-            name,
+            words,
+            label: Label::here(),
         };
         Queue { core: Rc::new(core), items }
     }
 
-    /// A queue under another name, for the deadlock report.
-    pub(super) fn named(bound: Option<NonZeroUsize>, name: &'static str) -> Self {
-        Queue::with(bound, Items::Fifo(RefCell::default()), name)
+    /// First in, first out, under words of its own.
+    #[track_caller]
+    pub(super) fn fifo(bound: Option<NonZeroUsize>, words: &'static Words) -> Self {
+        Queue::with(bound, Items::Fifo(RefCell::default()), words)
     }
 
     /// A queue of at most so many items.
@@ -355,7 +377,7 @@ impl<T> Queue<T> {
     /// ```
     #[track_caller]
     pub fn bounded(max_size: usize) -> Self {
-        Queue::named(Some(bound(max_size)), QUEUE)
+        Queue::fifo(Some(bound(max_size)), QUEUE)
     }
 
     /// A queue that is never full.
@@ -369,8 +391,34 @@ impl<T> Queue<T> {
     /// queue.try_put('a').unwrap();
     /// assert!(!queue.is_full());
     /// ```
+    #[track_caller]
     pub fn unbounded() -> Self {
-        Queue::named(None, QUEUE)
+        Queue::fifo(None, QUEUE)
+    }
+
+    /// Gives it a name, which stands in reports of what tasks wait for: `an item of queue "jobs"`. Without one it is called by the place where it
+    /// was made.
+    ///
+    /// # Cost
+    ///
+    /// An allocation, unless the name is an `Rc<str>`.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use onelane::{EventLoop, RunError, sync::Queue};
+    ///
+    /// let result = EventLoop::with_virtual_clock().try_run(async {
+    ///     let jobs = Queue::bounded(1).named("jobs");
+    ///     let _both = (jobs.put('a').await, jobs.put('b').await);
+    /// });
+    /// let Err(RunError::Deadlock(report)) = result else { unreachable!() };
+    /// assert_eq!(report.tasks[0].waits_for[0].what, r#"room in queue "jobs" (1 of 1 taken)"#);
+    /// ```
+    #[must_use = "it gives back what was named"]
+    pub fn named(self, name: impl Into<Rc<str>>) -> Self {
+        self.core.label.set_name(name.into());
+        self
     }
 
     /// Puts an item at the end, and waits while the queue is full. Does not pause if there is room, also if others wait for it.
@@ -714,8 +762,6 @@ impl<T> Queue<T> {
     }
 }
 
-const QUEUE: &str = "a queue";
-
 #[track_caller]
 fn bound(max_size: usize) -> NonZeroUsize {
     NonZeroUsize::new(max_size)
@@ -767,8 +813,28 @@ impl<T> LifoQueue<T> {
     /// }
     /// assert_eq!(visited, [1, 2, 4, 5, 3, 6, 7]);
     /// ```
+    #[track_caller]
     pub fn unbounded() -> Self {
         LifoQueue { queue: Queue::with(None, Items::Lifo(RefCell::default()), QUEUE) }
+    }
+
+    /// As [`Queue::named`].
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use onelane::{EventLoop, RunError, sync::LifoQueue};
+    ///
+    /// let result = EventLoop::with_virtual_clock().try_run(async {
+    ///     let undo = LifoQueue::<char>::unbounded().named("undo");
+    ///     _ = undo.get().await;
+    /// });
+    /// let Err(RunError::Deadlock(report)) = result else { unreachable!() };
+    /// assert_eq!(report.tasks[0].waits_for[0].what, r#"an item of queue "undo""#);
+    /// ```
+    #[must_use = "it gives back what was named"]
+    pub fn named(self, name: impl Into<Rc<str>>) -> Self {
+        LifoQueue { queue: self.queue.named(name) }
     }
 }
 
@@ -822,10 +888,33 @@ impl<T: Ord> PriorityQueue<T> {
     /// }
     /// assert_eq!(bids.try_get(), Ok(Reverse(50)));
     /// ```
+    #[track_caller]
     pub fn unbounded() -> Self {
         Self::with(None)
     }
 
+    /// As [`Queue::named`].
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use onelane::{EventLoop, RunError, sync::PriorityQueue};
+    ///
+    /// let result = EventLoop::with_virtual_clock().try_run(async {
+    ///     let alarms = PriorityQueue::unbounded().named("alarms");
+    ///     alarms.try_put(3).unwrap();
+    ///     alarms.join().await; // nobody says that it is done
+    /// });
+    /// let Err(RunError::Deadlock(report)) = result else { unreachable!() };
+    /// let what = r#"the end of all items of queue "alarms" (1 unfinished)"#;
+    /// assert_eq!(report.tasks[0].waits_for[0].what, what);
+    /// ```
+    #[must_use = "it gives back what was named"]
+    pub fn named(self, name: impl Into<Rc<str>>) -> Self {
+        PriorityQueue { queue: self.queue.named(name) }
+    }
+
+    #[track_caller]
     fn with(bound: Option<NonZeroUsize>) -> Self {
         let ranked = Ranked {
             heap: Cell::new(Some(BinaryHeap::new())),
@@ -847,6 +936,7 @@ impl<T> Deref for PriorityQueue<T> {
 
 /// Without a bound, as in asyncio.
 impl<T> Default for Queue<T> {
+    #[track_caller]
     fn default() -> Self {
         Queue::unbounded()
     }
@@ -854,6 +944,7 @@ impl<T> Default for Queue<T> {
 
 /// Without a bound, as in asyncio.
 impl<T> Default for LifoQueue<T> {
+    #[track_caller]
     fn default() -> Self {
         LifoQueue::unbounded()
     }
@@ -861,6 +952,7 @@ impl<T> Default for LifoQueue<T> {
 
 /// Without a bound, as in asyncio.
 impl<T: Ord> Default for PriorityQueue<T> {
+    #[track_caller]
     fn default() -> Self {
         PriorityQueue::unbounded()
     }

@@ -3,8 +3,9 @@
 //! A permit that comes back is handed over to the first in line, so the count stays where it is. While anybody waits, nobody
 //! overtakes.
 //!
-//! Knows nothing but the line of its waiters.
+//! Knows nothing but the line of its waiters, and its name.
 
+use crate::sync::label::Label;
 use crate::sync::waiters::{Place, Ticket, Waiters};
 use std::cell::Cell;
 use std::fmt;
@@ -70,6 +71,7 @@ pub struct BoundedSemaphore {
 }
 
 struct Core {
+    label: Label,
     value: Cell<usize>,
     /// So many permits were forgotten and not released since, for `BoundedSemaphore`, which has as many as it began with: here,
     /// given, in guards and forgotten.
@@ -134,7 +136,8 @@ impl Place for Core {
     }
 
     fn describe(&self, _: u8, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a semaphore")
+        f.write_str("a permit of ")?;
+        self.label.write_with("a semaphore", Some(format_args!("{} free", self.value.get())), f)
     }
 }
 
@@ -149,9 +152,41 @@ impl Semaphore {
     /// let semaphore = onelane::sync::Semaphore::new(0);
     /// assert!(semaphore.is_locked());
     /// ```
+    #[track_caller]
     pub fn new(permits: usize) -> Self {
-        let core = Core { value: Cell::new(permits), forgotten: Cell::new(0), waiters: Waiters::default() };
+        let core = Core {
+            label: Label::here(),
+            value: Cell::new(permits),
+            forgotten: Cell::new(0),
+            waiters: Waiters::default(),
+        };
         Semaphore { core: Rc::new(core) }
+    }
+
+    /// Gives it a name, which stands in reports of what tasks wait for: `a permit of semaphore "slots" (0 free)`. Without one it is called by the place where it
+    /// was made. Who has the permits is not known: anybody may
+    /// [release](Semaphore::release) one.
+    ///
+    /// # Cost
+    ///
+    /// An allocation, unless the name is an `Rc<str>`.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use onelane::{EventLoop, RunError, sync::Semaphore};
+    ///
+    /// let result = EventLoop::with_virtual_clock().try_run(async {
+    ///     let slots = Semaphore::new(1).named("slots");
+    ///     let _both = (slots.acquire().await, slots.acquire().await);
+    /// });
+    /// let Err(RunError::Deadlock(report)) = result else { unreachable!() };
+    /// assert_eq!(report.tasks[0].waits_for[0].what, r#"a permit of semaphore "slots" (0 free)"#);
+    /// ```
+    #[must_use = "it gives back what was named"]
+    pub fn named(self, name: impl Into<Rc<str>>) -> Self {
+        self.core.label.set_name(name.into());
+        self
     }
 
     /// Waits for a permit. Does not pause if there is one and nobody waits.
@@ -295,8 +330,27 @@ impl BoundedSemaphore {
     /// let users = [(); 3].map(|()| licences.try_acquire());
     /// assert_eq!(users.iter().flatten().count(), 2);
     /// ```
+    #[track_caller]
     pub fn new(permits: usize) -> Self {
         BoundedSemaphore { semaphore: Semaphore::new(permits), bound: permits }
+    }
+
+    /// As [`Semaphore::named`].
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use onelane::{EventLoop, RunError, sync::BoundedSemaphore};
+    ///
+    /// let result = EventLoop::with_virtual_clock().try_run(async {
+    ///     drop(BoundedSemaphore::new(0).named("licences").acquire().await);
+    /// });
+    /// let Err(RunError::Deadlock(report)) = result else { unreachable!() };
+    /// assert_eq!(report.tasks[0].waits_for[0].what, r#"a permit of semaphore "licences" (0 free)"#);
+    /// ```
+    #[must_use = "it gives back what was named"]
+    pub fn named(self, name: impl Into<Rc<str>>) -> Self {
+        BoundedSemaphore { semaphore: self.semaphore.named(name), bound: self.bound }
     }
 
     /// As [`Semaphore::acquire`].
@@ -314,6 +368,7 @@ impl BoundedSemaphore {
     ///     assert!(semaphore.is_locked());
     /// });
     /// ```
+    #[track_caller]
     pub fn acquire(&self) -> SemaphoreAcquire {
         self.semaphore.acquire()
     }

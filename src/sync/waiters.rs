@@ -21,7 +21,7 @@
 
 use crate::current::Record;
 use crate::kernel::task::{Awaited, Wait};
-use crate::kernel::{context, exceptions};
+use crate::kernel::{Token, context, exceptions, keep};
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
@@ -46,7 +46,17 @@ pub(super) trait Place {
         false
     }
 
-    /// What is waited for, for people.
+    /// The tasks that have what is waited for.
+    fn holders(&self, _line: u8) -> Vec<Token> {
+        Vec::new()
+    }
+
+    /// The one task without which it cannot come, if that is certain.
+    fn sole_holder(&self, _line: u8) -> Option<Token> {
+        None
+    }
+
+    /// What is waited for, for people: a noun phrase that stands behind "waits for".
     fn describe(&self, line: u8, f: &mut fmt::Formatter<'_>) -> fmt::Result;
 }
 
@@ -244,6 +254,14 @@ impl Awaited for Waiter {
         }
     }
 
+    fn sole_holder(&self) -> Option<Token> {
+        self.place.sole_holder(self.line)
+    }
+
+    fn holders(&self) -> Vec<Token> {
+        self.place.holders(self.line)
+    }
+
     fn describe(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.place.describe(self.line, f)
     }
@@ -283,7 +301,7 @@ impl Ticket {
         }
         let Some(waiter) = &self.waiter else { return Poll::Ready(()) };
         if !waiter.is_given() {
-            let new = context.waker().clone();
+            let new = keep(context.waker());
             let old = waiter.waker.replace(Some(new));
             drop(old);
             if waiter.state.get() == State::Dying {

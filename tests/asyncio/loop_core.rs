@@ -357,7 +357,7 @@ mod base_event_loop_with_selector_tests {
         let lines: Vec<_> = told.lines().filter(|line| line.starts_with("onelane: ")).collect();
         assert_eq!(lines.len(), 2, "{lines:?}");
         assert!(lines[0].starts_with("onelane: a callback took "), "{lines:?}");
-        let step = "onelane: a step of task \"Task-1\", spawned at tests/asyncio/loop_core.rs:";
+        let step = "onelane: a step of task \"test_log_slow_callbacks-1\", spawned at tests/asyncio/loop_core.rs:";
         assert!(lines[1].starts_with(step) && lines[1].contains(", took "), "{lines:?}");
     }
 }

@@ -1,7 +1,7 @@
 //! What several test files share: a list of what happened, counted things, a place for wakers, wakers that are not onelane's.
 #![allow(dead_code, reason = "each test file is a crate of its own, and uses a part of this")]
 
-use onelane::{Clock, EventLoop, Sleep, sleep};
+use onelane::{Clock, EventLoop, Sleep, TaskSnapshot, sleep};
 use std::any::Any;
 use std::cell::RefCell;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
@@ -27,10 +27,20 @@ impl Trace {
         self.0.borrow_mut().push(what.into());
     }
 
+    pub(crate) fn extend(&self, what: impl IntoIterator<Item = String>) {
+        self.0.borrow_mut().extend(what);
+    }
+
     /// What has happened since the last look.
     pub(crate) fn take(&self) -> Vec<String> {
         self.0.take()
     }
+}
+
+/// What a task waits for, in words.
+pub(crate) fn words(task: &TaskSnapshot) -> String {
+    let words: Vec<_> = task.waits_for.iter().map(|wait| &*wait.what).collect();
+    words.join(", ")
 }
 
 /// Counts its members: those that were made, those that were dropped, and where.

@@ -1,0 +1,765 @@
+//! The feature `probe`: what each probe makes of events, and how a loop treats the probe that it has.
+#![cfg(feature = "probe")]
+#![allow(unsafe_code, reason = "counting allocations takes an allocator of one's own")]
+
+mod common;
+#[path = "common/trace.rs"]
+mod trace;
+
+use common::{Trace, ms, on_drop, telling_loop, virtual_loop};
+use onelane::probe::{
+    Counters, Counts, Ending, Event, EventKind, Failure, Printer, Probe, Recorder, Ring, Source, Tee, WakeOutcome,
+};
+use onelane::{Clock, EventLoop, TaskId, call_soon, spawn, task, yield_now};
+use serde_json::Value;
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::cell::{Cell, RefCell};
+use std::io::{self, ErrorKind, Write};
+use std::panic::Location;
+use std::rc::Rc;
+use std::time::Duration;
+use trace::{check_trace, events_of};
+
+// ---- what the tests are made of ----
+
+struct Counting;
+
+thread_local! {
+    static MADE: Cell<usize> = const { Cell::new(0) };
+}
+
+// SAFETY: everything is passed on to the system's allocator; counting allocates nothing.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        MADE.set(MADE.get() + 1);
+        // SAFETY: as the caller promises.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
+        // SAFETY: as the caller promises.
+        unsafe { System.dealloc(pointer, layout) }
+    }
+}
+
+#[global_allocator]
+static COUNTING: Counting = Counting;
+
+/// The numbers of the first tasks of a loop: nobody else can make them.
+fn ids<const N: usize>() -> [TaskId; N] {
+    let event_loop = virtual_loop();
+    std::array::from_fn(|_| event_loop.spawn(async {}).id())
+}
+
+fn here() -> &'static Location<'static> {
+    Location::caller()
+}
+
+fn feed(probe: &impl Probe, time: Duration, kinds: &[EventKind<'_>]) {
+    for &kind in kinds {
+        probe.event(&Event::new(time, kind));
+    }
+}
+
+fn spawned<'a>(task: TaskId, name: &'a str, by: Source) -> EventKind<'a> {
+    EventKind::Spawn { task, name, at: here(), by }
+}
+
+fn woken(task: TaskId, by: Source) -> EventKind<'static> {
+    EventKind::Wake { task: Some(task), by, outcome: WakeOutcome::Queued }
+}
+
+fn waits<'a>(task: TaskId, wait: u64, what: &'a str) -> EventKind<'a> {
+    EventKind::WaitBegin { task, wait, what, at: here() }
+}
+
+fn waited(task: TaskId, wait: u64) -> EventKind<'static> {
+    EventKind::WaitEnd { task, wait, at: here() }
+}
+
+fn begins(task: TaskId) -> EventKind<'static> {
+    EventKind::StepBegin { task }
+}
+
+fn pauses(task: TaskId) -> EventKind<'static> {
+    EventKind::StepEnd { task, ended: false }
+}
+
+fn ends(task: TaskId) -> EventKind<'static> {
+    EventKind::StepEnd { task, ended: true }
+}
+
+/// What is written can be read while somebody else has the writer.
+#[derive(Clone, Default)]
+struct Paper(Rc<RefCell<Vec<u8>>>);
+
+impl Paper {
+    fn text(&self) -> String {
+        String::from_utf8(self.0.borrow().clone()).unwrap()
+    }
+}
+
+impl Write for Paper {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.borrow_mut().write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// A probe that is a function.
+struct Told<F>(F);
+
+impl<F: Fn(&Event<'_>)> Probe for Told<F> {
+    fn event(&self, event: &Event<'_>) {
+        (self.0)(event);
+    }
+}
+
+/// Each kind of event, with each outcome.
+fn all_kinds([one, two]: [TaskId; 2]) -> Vec<EventKind<'static>> {
+    let wake = |outcome, task| EventKind::Wake { task, by: Source::Kernel, outcome };
+    vec![
+        EventKind::TurnBegin,
+        EventKind::TurnEnd,
+        spawned(one, "one", Source::Outside),
+        wake(WakeOutcome::Queued, Some(one)),
+        wake(WakeOutcome::Merged, Some(two)),
+        wake(WakeOutcome::Late, None),
+        begins(one),
+        ends(one),
+        EventKind::CallBegin,
+        EventKind::CallEnd,
+        waits(two, 7, "a \"lock\"\n"),
+        waited(two, 7),
+        EventKind::TimerArm { timer: 8, deadline: ms(1500), task: Some(two) },
+        EventKind::TimerArm { timer: 9, deadline: ms(2500), task: None },
+        EventKind::TimerFire { timer: 8 },
+        EventKind::TimerCancel { timer: 9 },
+        EventKind::End { task: one, ending: Ending::Value },
+        EventKind::End { task: one, ending: Ending::Cancelled },
+        EventKind::End { task: one, ending: Ending::Panicked },
+        EventKind::Park { until: Some(ms(1500)) },
+        EventKind::Park { until: None },
+        EventKind::Unpark,
+        EventKind::Fail { why: Failure::Deadlock },
+    ]
+}
+
+/// The line with the places cut off, which move with this file.
+fn without_place(line: &str) -> String {
+    line.split(" at=").next().unwrap().to_string()
+}
+
+// ---- the printer ----
+
+#[test]
+fn print_each_kind_in_a_line() {
+    let lines = Trace::new();
+    let copy = lines.clone();
+    let printer = Printer::with(move |line| copy.push(line));
+    feed(&printer, Duration::new(1, 2), &all_kinds(ids()));
+    feed(&printer, ms(0), &[spawned(ids::<1>()[0], "a\u{1b}[31m \"b\"\nc", Source::Callback)]);
+    let lines = lines.take();
+    let place = format!(" at={}:", file!());
+    assert_eq!(lines.iter().filter(|line| line.contains(&place)).count(), 4);
+    assert_eq!(
+        lines.iter().map(|line| without_place(line)).collect::<Vec<_>>(),
+        [
+            "1.000000002 turn-begin",
+            "1.000000002 turn-end",
+            "1.000000002 spawn task=1 name=\"one\" by=outside",
+            "1.000000002 wake task=1 by=kernel outcome=queued",
+            "1.000000002 wake task=2 by=kernel outcome=merged",
+            "1.000000002 wake by=kernel outcome=late",
+            "1.000000002 step-begin task=1",
+            "1.000000002 step-end task=1 ended=true",
+            "1.000000002 call-begin",
+            "1.000000002 call-end",
+            "1.000000002 wait-begin task=2 wait=7 what=\"a \\\"lock\\\"\\n\"",
+            "1.000000002 wait-end task=2 wait=7",
+            "1.000000002 timer-arm timer=8 deadline=1.500000000 task=2",
+            "1.000000002 timer-arm timer=9 deadline=2.500000000",
+            "1.000000002 timer-fire timer=8",
+            "1.000000002 timer-cancel timer=9",
+            "1.000000002 end task=1 ending=value",
+            "1.000000002 end task=1 ending=cancelled",
+            "1.000000002 end task=1 ending=panicked",
+            "1.000000002 park until=1.500000000",
+            "1.000000002 park",
+            "1.000000002 unpark",
+            "1.000000002 fail why=deadlock",
+            "0.000000000 spawn task=1 name=\"a\\u{1b}[31m \\\"b\\\"\\nc\" by=callback",
+        ]
+    );
+}
+
+/// A writer that takes so many bytes.
+struct Short(usize, Paper);
+
+impl Write for Short {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if bytes.len() > self.0 {
+            return Err(ErrorKind::StorageFull.into());
+        }
+        self.0 -= bytes.len();
+        self.1.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[test]
+fn print_until_an_error_and_again_when_it_was_taken() {
+    let paper = Paper::default();
+    let printer = Printer::new(Short(40, paper.clone()));
+    feed(&printer, ms(0), &[EventKind::TurnBegin, EventKind::CallBegin, EventKind::Unpark]);
+    assert_eq!(paper.text(), "0.000000000 turn-begin\n");
+    assert_eq!(printer.take_error().unwrap().kind(), ErrorKind::StorageFull);
+    feed(&printer, ms(0), &[EventKind::Park { until: None }]);
+    assert_eq!(paper.text(), "0.000000000 turn-begin\n0.000000000 park\n");
+    assert!(printer.take_error().is_none());
+}
+
+// ---- the counters, and two probes at once ----
+
+#[test]
+fn count_each_kind() {
+    let (counters, others) = (Rc::new(Counters::new()), Counters::new());
+    let tee = Tee(counters.clone(), &others);
+    feed(&tee, ms(0), &all_kinds(ids()));
+    assert_eq!(counters.counts(), others.counts());
+    let Counts { timers_armed, parks, .. } = counters.counts();
+    assert_eq!((timers_armed, parks), (2, 2));
+    // All others once: their sum is that of the events.
+    let shown = format!("{:?}", counters.counts());
+    let numbers: Vec<u32> = shown.split([' ', ',', '}']).filter_map(|word| word.parse().ok()).collect();
+    assert_eq!((numbers.len(), numbers.iter().sum::<u32>()), (21, 23));
+    assert_eq!(numbers.iter().filter(|&&number| number == 1).count(), 19);
+}
+
+// ---- the ring ----
+
+#[test]
+fn keep_the_last_and_count_the_lost() {
+    let ring = Ring::new(3);
+    assert_eq!((ring.len(), ring.overwritten(), ring.is_empty()), (0, 0, true));
+    let mut seen = Vec::new();
+    for timer in 0..8 {
+        feed(&ring, ms(timer), &[EventKind::TimerFire { timer }]);
+        seen.push((ring.len(), ring.overwritten()));
+    }
+    assert_eq!(seen, [(1, 0), (2, 0), (3, 0), (3, 1), (3, 2), (3, 3), (3, 4), (3, 5)]);
+    assert_eq!(
+        ring.to_string(),
+        "the last 3 events, 5 before them lost:\n\
+         0.005000000 timer-fire timer=5\n\
+         0.006000000 timer-fire timer=6\n\
+         0.007000000 timer-fire timer=7\n"
+    );
+}
+
+/// The names of living tasks, and of those that have ended of which an event is left.
+#[test]
+fn keep_names_as_long_as_they_are_needed() {
+    let tasks: [TaskId; 100] = ids();
+    let ring = Ring::new(8);
+    feed(&ring, ms(0), &[spawned(tasks[0], "main", Source::Outside)]);
+    for &task in &tasks[1..99] {
+        let name = format!("worker {task}");
+        let end = EventKind::End { task, ending: Ending::Value };
+        feed(&ring, ms(0), &[spawned(task, &name, Source::Task(tasks[0])), begins(task), end, ends(task)]);
+    }
+    feed(&ring, ms(0), &[begins(tasks[0]), spawned(tasks[99], "", Source::Task(tasks[0]))]);
+    let told = ring.to_string();
+    let names: Vec<&str> = told.lines().filter(|line| line.contains(" is ")).collect();
+    assert_eq!(
+        names,
+        ["task 1 is \"main\"", "task 98 is \"worker 98\"", "task 99 is \"worker 99\"", "task 100 is \"\""]
+    );
+    // The texts of the events are there as well.
+    assert!(told.contains("spawn task=99 name=\"worker 99\" by=task:1 at="), "{told}");
+}
+
+/// More living tasks than names: those that have names keep them.
+#[test]
+fn go_on_without_names_if_there_are_too_many() {
+    let tasks: [TaskId; 40] = ids();
+    let ring = Ring::new(4);
+    for &task in &tasks {
+        feed(&ring, ms(0), &[spawned(task, &format!("t{task}"), Source::Outside)]);
+    }
+    for &task in &tasks[1..4] {
+        feed(&ring, ms(0), &[EventKind::End { task, ending: Ending::Cancelled }]);
+    }
+    feed(&ring, ms(0), &[begins(tasks[39])]);
+    let told = ring.to_string();
+    let names: Vec<&str> = told.lines().filter(|line| line.contains(" is ")).collect();
+    assert_eq!(names, ["task 2 is \"t2\"", "task 3 is \"t3\"", "task 4 is \"t4\""]);
+}
+
+#[test]
+fn record_in_the_ring_without_allocations() {
+    let tasks: [TaskId; 500] = ids();
+    let ring = Ring::new(64);
+    let kinds = all_kinds([tasks[0], tasks[1]]);
+    let before = MADE.get();
+    for (nth, &task) in tasks.iter().enumerate() {
+        let what = "something with a name that is longer than what is kept of it";
+        feed(&ring, ms(1), &[spawned(task, what, Source::Outside), begins(task), waits(task, 1, what)]);
+        // Every third stays alive.
+        if nth % 3 > 0 {
+            feed(&ring, ms(1), &[EventKind::End { task, ending: Ending::Value }]);
+        }
+        for &kind in kinds.iter().filter(|kind| !matches!(kind, EventKind::Fail { .. })) {
+            feed(&ring, ms(2), &[kind]);
+        }
+    }
+    assert_eq!(MADE.get() - before, 0);
+    assert!(ring.overwritten() > 10_000 && ring.to_string().contains("what=\"something with a name that i…\""));
+}
+
+#[test]
+fn tell_the_ring_when_the_program_fails() {
+    let told = Trace::new();
+    let copy = told.clone();
+    let ring = Ring::new(10).on_failure(move |ring| copy.push(ring.to_string()));
+    feed(&ring, ms(0), &[EventKind::Unpark]);
+    assert_eq!(told.take(), [""; 0]);
+    feed(&ring, ms(0), &[EventKind::Fail { why: Failure::Panic }]);
+    assert_eq!(
+        told.take(),
+        ["the last 2 events, 0 before them lost:\n0.000000000 unpark\n0.000000000 fail why=panic\n"]
+    );
+}
+
+// ---- the recorder ----
+
+const HOSTILE: &str = "w\"\\</script><!--\u{0}\u{1b}\n\u{2028}é";
+
+/// Two tasks, of which one waits for a lock and a sleep at once, in all that can happen to them.
+fn tell_a_story(probe: &impl Probe) {
+    let [main, worker] = ids();
+    let turn = |now, kinds: &[EventKind<'_>]| {
+        feed(probe, now, &[EventKind::TurnBegin]);
+        feed(probe, now, kinds);
+        feed(probe, now, &[EventKind::TurnEnd]);
+    };
+    feed(probe, ms(0), &[spawned(main, "main", Source::Outside)]);
+    turn(
+        ms(0),
+        &[
+            begins(main),
+            spawned(worker, HOSTILE, Source::Task(main)),
+            EventKind::TimerArm { timer: 1, deadline: ms(5), task: Some(main) },
+            waits(main, 1, "a sleep"),
+            pauses(main),
+        ],
+    );
+    turn(
+        ms(0),
+        &[
+            begins(worker),
+            waits(worker, 2, "a lock"),
+            EventKind::TimerArm { timer: 3, deadline: ms(9), task: Some(worker) },
+            waits(worker, 3, "a sleep"),
+            // It wakes itself, and then waits.
+            woken(worker, Source::Task(worker)),
+            EventKind::Wake { task: Some(worker), by: Source::Task(worker), outcome: WakeOutcome::Merged },
+            pauses(worker),
+            EventKind::CallBegin,
+            EventKind::Wake { task: None, by: Source::Callback, outcome: WakeOutcome::Late },
+            EventKind::CallEnd,
+        ],
+    );
+    turn(ms(0), &[begins(worker), pauses(worker)]);
+    feed(probe, ms(0), &[EventKind::Park { until: Some(ms(5)) }]);
+    feed(probe, ms(5), &[EventKind::Unpark]);
+    turn(ms(5), &[EventKind::TimerFire { timer: 1 }, woken(main, Source::Timer)]);
+    let end = EventKind::End { task: main, ending: Ending::Value };
+    turn(ms(5), &[begins(main), waited(main, 1), end, woken(worker, Source::Kernel), ends(main)]);
+    let end = EventKind::End { task: worker, ending: Ending::Cancelled };
+    let cancel = EventKind::TimerCancel { timer: 3 };
+    turn(ms(5), &[begins(worker), waited(worker, 3), cancel, waited(worker, 2), end, ends(worker)]);
+}
+
+/// `0 B turn` of `{"tid":0,"ph":"B","name":"turn",..}`, with what else there is to be seen.
+fn shown(event: &Value) -> String {
+    let mut line = format!("{} {}", event["tid"], event["ph"].as_str().unwrap());
+    if let Some(name) = event["name"].as_str() {
+        line += &format!(" {name}");
+    }
+    if event["ph"] == "s" || event["ph"] == "f" || event["ph"] == "b" || event["ph"] == "e" {
+        line += &format!(" {}", event["id"]);
+    }
+    for (key, value) in event["args"].as_object().into_iter().flatten().filter(|(key, _)| *key != "at") {
+        line += &format!(" {key}={}", value.as_str().map_or_else(|| value.to_string(), str::to_string));
+    }
+    line
+}
+
+#[test]
+fn record_a_story() {
+    let paper = Paper::default();
+    let recorder = Recorder::new(paper.clone());
+    tell_a_story(&recorder);
+    recorder.finish().unwrap();
+    let json = paper.text();
+    let lines: Vec<String> = events_of(&json).iter().map(shown).collect();
+    let hostile = |before: &str| format!("{before}{HOSTILE}");
+    assert_eq!(
+        lines,
+        [
+            "0 M process_name name=onelane".into(),
+            "0 M thread_name name=loop".into(),
+            "1 M thread_name name=main".into(),
+            "1 M thread_sort_index sort_index=1".into(),
+            hostile("2 M thread_name name="),
+            "2 M thread_sort_index sort_index=2".into(),
+            // Between two turns.
+            "0 i spawn by=outside name=main task=1".into(),
+            "0 B outside".into(),
+            "0 s spawn 1".into(),
+            "0 E".into(),
+            "1 B ready".into(),
+            "0 C tasks alive=1 ready=1".into(),
+            "0 B turn".into(),
+            "1 E".into(),
+            "1 B run".into(),
+            "1 f spawn 1".into(),
+            hostile("1 i spawn by=task:1 name=") + " task=2",
+            "1 s spawn 2".into(),
+            "2 B ready".into(),
+            "0 b timer 1 deadline=0.005000000 task=1".into(),
+            "1 E".into(),
+            "1 B wait a sleep".into(),
+            "0 E".into(),
+            "0 C tasks alive=2 ready=1".into(),
+            "0 B turn".into(),
+            "2 E".into(),
+            "2 B run".into(),
+            "2 f spawn 2".into(),
+            "0 b timer 3 deadline=0.009000000 task=2".into(),
+            "2 s wake 3".into(),
+            "2 i merged by=task:2".into(),
+            "2 E".into(),
+            "2 B ready".into(),
+            "0 B callback".into(),
+            "0 i late by=callback".into(),
+            "0 E".into(),
+            "0 E".into(),
+            "0 B turn".into(),
+            "2 E".into(),
+            "2 B run".into(),
+            "2 f wake 3".into(),
+            "2 E".into(),
+            "2 B wait a lock + a sleep".into(),
+            "0 E".into(),
+            "0 C tasks alive=2 ready=0".into(),
+            "0 B park until=0.005000000".into(),
+            "0 E".into(),
+            "0 B turn".into(),
+            "0 e timer 1 outcome=fired".into(),
+            "0 s wake 4".into(),
+            "1 E".into(),
+            "1 B ready".into(),
+            "0 E".into(),
+            "0 C tasks alive=2 ready=1".into(),
+            "0 B turn".into(),
+            "1 E".into(),
+            "1 B run".into(),
+            "1 f wake 4".into(),
+            "1 i end ending=value".into(),
+            "1 s wake 5".into(),
+            "2 E".into(),
+            "2 B ready".into(),
+            "1 E".into(),
+            "0 E".into(),
+            "0 C tasks alive=1 ready=1".into(),
+            "0 B turn".into(),
+            "2 E".into(),
+            "2 B run".into(),
+            "2 f wake 5".into(),
+            "0 e timer 3 outcome=cancelled".into(),
+            "2 i end ending=cancelled".into(),
+            "2 E".into(),
+            "0 E".into(),
+            "0 C tasks alive=0 ready=0".into(),
+        ]
+    );
+    // What would end the script in which a page has it.
+    assert!(!json.contains("</script") && !json.contains("<!--") && !json.contains('\u{2028}'));
+}
+
+#[test]
+fn record_as_much_as_the_counters_count() {
+    let (paper, counters) = (Paper::default(), Counters::new());
+    tell_a_story(&Tee(&counters, Recorder::new(paper.clone())));
+    let (trace, counts) = (check_trace(&paper.text()), counters.counts());
+    assert_eq!(trace.tracks.len() as u64, 1 + counts.spawns);
+    assert_eq!(trace.tracks[&2], HOSTILE);
+    let slices = ["turn", "run", "call", "park", "ready"].map(|category| trace.slices(category) as u64);
+    assert_eq!(
+        slices,
+        [counts.turns_begun, counts.steps_begun, counts.calls_begun, counts.parks, counts.spawns + counts.wakes_queued,]
+    );
+    assert_eq!(trace.slices("wait"), 2);
+    let arrows = ["spawn", "wake"].map(|category| trace.arrows(category) as u64);
+    assert_eq!(arrows, [counts.spawns, counts.wakes_queued]);
+    let instants = ["wake merged", "wake late", "end value", "end cancelled", "spawn spawn"];
+    let instants = instants.map(|what| trace.instants(what) as u64);
+    let expected = [counts.wakes_merged, counts.wakes_late, counts.finished, counts.cancelled, counts.spawns];
+    assert_eq!(instants, expected);
+    let timers = ["fired", "cancelled", "pending"].map(|outcome| trace.timers(outcome) as u64);
+    assert_eq!(timers, [counts.timers_fired, counts.timers_cancelled, 0]);
+}
+
+/// A clock that stands still: each time is later than the one before all the same, and the next rest catches up.
+#[test]
+fn record_times_that_increase_while_the_clock_stands() {
+    let paper = Paper::default();
+    let recorder = Recorder::new(paper.clone());
+    let turn = [EventKind::TurnBegin, EventKind::TurnEnd];
+    for now in [ms(1), ms(1), ms(1), Duration::from_nanos(1_000_002), ms(2)] {
+        feed(&recorder, now, &turn);
+    }
+    recorder.finish().unwrap();
+    let stamp = |event: &Value| (event["ts"].as_f64().unwrap() * 1000.0).round() as u64;
+    let events = events_of(&paper.text());
+    let stamps: Vec<u64> = events.iter().filter(|event| event["name"] == "turn").map(stamp).collect();
+    // Before the first come the counters.
+    assert_eq!(stamps, [1_000_001, 1_000_003, 1_000_005, 1_000_007, 2_000_000]);
+}
+
+#[test]
+fn name_some_waits_and_count_the_others() {
+    let (paper, [task]) = (Paper::default(), ids());
+    let recorder = Recorder::new(paper.clone());
+    feed(&recorder, ms(0), &[spawned(task, "t", Source::Outside), begins(task)]);
+    for wait in 0..100 {
+        feed(&recorder, ms(0), &[waits(task, wait, &format!("lock {wait}"))]);
+    }
+    feed(&recorder, ms(0), &[waited(task, 1), waited(task, 200), pauses(task)]);
+    drop(recorder);
+    let events = events_of(&paper.text());
+    let wait = events.iter().find(|event| event["cat"] == "wait").unwrap();
+    assert_eq!(wait["name"], "wait lock 0 + lock 2 + lock 3 + 96 more");
+    let at = wait["args"]["at"].as_str().unwrap();
+    assert_eq!(at.matches(file!()).count(), 3, "{at}");
+}
+
+/// Tasks of which nothing was told before, and what is left when the recorder ends.
+#[test]
+fn record_what_has_no_beginning_and_what_has_no_end() {
+    let (paper, [ready, waiting, running]) = (Paper::default(), ids());
+    let recorder = Recorder::new(paper.clone());
+    feed(&recorder, ms(1), &[EventKind::TimerFire { timer: 1 }, waited(ready, 1), ends(ready), EventKind::CallEnd]);
+    feed(&recorder, ms(1), &[EventKind::TurnBegin, woken(ready, Source::Outside), begins(waiting), pauses(waiting)]);
+    feed(&recorder, ms(1), &[begins(running), EventKind::TimerArm { timer: 2, deadline: ms(9), task: None }]);
+    feed(&recorder, ms(1), &[EventKind::Fail { why: Failure::Deadlock }]);
+    recorder.finish().unwrap();
+    feed(&recorder, ms(1), &[EventKind::Unpark, begins(ready)]);
+    assert!(recorder.finish().is_ok());
+    let counts = check_trace(&paper.text());
+    assert_eq!(counts.tracks.values().collect::<Vec<_>>(), ["loop", "task 1", "task 2", "task 3"]);
+    let slices = ["turn", "ready", "run", "wait"].map(|category| counts.slices(category));
+    assert_eq!((slices, counts.timers("pending")), ([1, 1, 2, 1], 1));
+    assert_eq!((counts.instants("fail deadlock"), counts.arrows("wake")), (1, 0));
+}
+
+/// Whatever comes in whatever order, the trace is one that can be read.
+#[test]
+fn record_nonsense_that_can_be_read() {
+    let tasks: [TaskId; 5] = ids();
+    for seed in 0..300_u64 {
+        let mut random = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
+        let mut pick = |most: u64| {
+            random ^= random << 13;
+            random ^= random >> 7;
+            random ^= random << 17;
+            random % most
+        };
+        let (paper, counters) = (Paper::default(), Counters::new());
+        let recorder = Recorder::new(paper.clone());
+        let (mut spawns, mut living, mut now) = (Vec::new(), tasks.to_vec(), 0);
+        for timer in 0..pick(150) {
+            let task = living[pick(living.len() as u64) as usize];
+            now += pick(4) * pick(30);
+            let kind = match pick(20) {
+                0 => EventKind::TurnBegin,
+                1 => EventKind::TurnEnd,
+                2 | 3 if !spawns.contains(&task) => {
+                    spawns.push(task);
+                    spawned(task, "t", Source::Outside)
+                }
+                4 | 5 => woken(task, Source::Outside),
+                6 => EventKind::Wake { task: Some(task), by: Source::Timer, outcome: WakeOutcome::Merged },
+                7 => EventKind::Wake { task: None, by: Source::Timer, outcome: WakeOutcome::Late },
+                8 | 9 => begins(task),
+                10 => pauses(task),
+                11 => ends(task),
+                12 => EventKind::CallBegin,
+                13 => EventKind::CallEnd,
+                14 => waits(task, pick(5), "w"),
+                15 => waited(task, pick(5)),
+                16 => EventKind::TimerArm { timer, deadline: ms(1), task: None },
+                17 => EventKind::TimerFire { timer: pick(150) },
+                18 if living.len() > 1 => {
+                    living.retain(|&other| other != task);
+                    EventKind::End { task, ending: Ending::Value }
+                }
+                19 => EventKind::Park { until: None },
+                _ => EventKind::Unpark,
+            };
+            feed(&Tee(&counters, &recorder), Duration::from_nanos(now), &[kind]);
+        }
+        drop(recorder);
+        let (trace, counts) = (check_trace(&paper.text()), counters.counts());
+        assert_eq!(trace.slices("turn") as u64, counts.turns_begun, "seed {seed}");
+        assert_eq!(trace.slices("run") as u64, counts.steps_begun, "seed {seed}");
+        assert_eq!(trace.instants("end value") as u64, counts.finished, "seed {seed}");
+        assert_eq!(trace.timers.values().sum::<usize>() as u64, counts.timers_armed, "seed {seed}");
+    }
+}
+
+#[test]
+fn write_in_pieces_and_end_when_it_is_dropped() {
+    let (paper, [task]) = (Paper::default(), ids());
+    let recorder = Recorder::new(paper.clone());
+    feed(&recorder, ms(0), &[spawned(task, "t", Source::Outside)]);
+    assert_eq!(paper.text(), "");
+    for _ in 0..2000 {
+        feed(&recorder, ms(0), &[begins(task), woken(task, Source::Task(task)), pauses(task)]);
+    }
+    let early = paper.text().len();
+    assert!(early > 100_000 && serde_json::from_str::<Value>(&paper.text()).is_err());
+    drop(recorder);
+    assert!(paper.text().len() > early);
+    let counts = check_trace(&paper.text());
+    assert_eq!((counts.slices("run"), counts.arrows("wake"), counts.slices("ready")), (2000, 1999, 2001));
+}
+
+#[test]
+fn keep_the_error_of_the_writer() {
+    let (paper, [task]) = (Paper::default(), ids());
+    let recorder = Recorder::new(Short(100_000, paper.clone()));
+    for _ in 0..2000 {
+        feed(&recorder, ms(0), &[begins(task), pauses(task)]);
+    }
+    let written = paper.text().len();
+    assert!(written > 60_000, "the first piece");
+    assert_eq!(recorder.finish().unwrap_err().kind(), ErrorKind::StorageFull);
+    assert!(recorder.finish().is_ok());
+    drop(recorder);
+    assert_eq!(paper.text().len(), written);
+}
+
+// ---- a probe in a loop ----
+
+fn spawns_of(told: &Trace) -> impl Fn(&Event<'_>) + use<> {
+    let told = told.clone();
+    move |event| {
+        if let EventKind::Spawn { .. } = event.kind {
+            told.push(without_place(&event.to_string()));
+        }
+    }
+}
+
+#[test]
+fn tell_of_spawns_who_when_and_where() {
+    let (told, place) = (Trace::new(), Rc::new(Cell::new(None)));
+    let (tell, seen) = (spawns_of(&told), place.clone());
+    let probe = Told(move |event: &Event<'_>| {
+        tell(event);
+        if let EventKind::Spawn { at, .. } = event.kind {
+            seen.set(Some(at));
+        }
+    });
+    let event_loop = EventLoop::builder().clock(Clock::Virtual).probe(probe).build();
+    let named = |name: &str| drop(task::Builder::new().name(name).spawn(async {}));
+    drop(event_loop.spawn(async {}));
+    assert_eq!((place.get().unwrap().file(), place.get().unwrap().line()), (file!(), line!() - 1));
+    event_loop.run(async move {
+        named("by the main task");
+        onelane::sleep(ms(1500)).await;
+        call_soon(move || named("by a callback"));
+        yield_now().await;
+    });
+    let told = told.take();
+    let lines: Vec<&str> = told.iter().map(String::as_str).collect();
+    let [first, main, others @ ..] = lines.as_slice() else { panic!("{lines:?}") };
+    assert!(first.starts_with("0.000000000 spawn task=1 name=\"") && first.ends_with(" by=outside"), "{first}");
+    assert!(main.starts_with("0.000000000 spawn task=2 name=\"") && main.ends_with(" by=outside"), "{main}");
+    assert_eq!(
+        others,
+        [
+            "0.000000000 spawn task=3 name=\"by the main task\" by=task:2",
+            "1.500000000 spawn task=4 name=\"by a callback\" by=callback",
+        ]
+    );
+}
+
+/// What it does itself is not told, and what follows is.
+#[test]
+fn spawn_in_a_probe_untold() {
+    let told = Trace::new();
+    let tell = spawns_of(&told);
+    let probe = Told(move |event: &Event<'_>| {
+        tell(event);
+        if EventLoop::try_current().is_ok() {
+            drop(spawn(async {}));
+        }
+    });
+    let event_loop = EventLoop::builder().clock(Clock::Virtual).probe(probe).build();
+    let [own, other] = event_loop.run(async { [spawn(async {}).id(), spawn(async {}).id()] });
+    let told = told.take();
+    let numbers: Vec<&str> = told.iter().filter_map(|line| line.split(['=', ' ']).nth(3)).collect();
+    let expected = [1, 2].map(|nth: u32| nth.to_string());
+    assert_eq!(numbers[0], expected[0]);
+    assert_eq!(numbers[1..], [own.to_string(), other.to_string()], "{told:?}");
+    assert!(own.to_string() > expected[0] && all_different(&numbers));
+}
+
+fn all_different(numbers: &[&str]) -> bool {
+    numbers.iter().enumerate().all(|(nth, number)| !numbers[..nth].contains(number))
+}
+
+#[test]
+fn take_out_a_probe_that_panics() {
+    let (told, life) = (Trace::new(), Trace::new());
+    let (copy, events) = (told.clone(), life.clone());
+    let gone = life.clone();
+    let guard = on_drop(move || gone.push("dropped"));
+    let probe = Told(move |_: &Event<'_>| {
+        let _ = &guard;
+        events.push("event");
+        panic!("in the probe");
+    });
+    let event_loop = EventLoop::builder()
+        .clock(Clock::Virtual)
+        .probe(probe)
+        .exception_handler(move |exception| copy.push(exception.to_string()))
+        .build();
+    let value = event_loop.run(async { spawn(async { 7 }).await });
+    assert_eq!(value, Ok(7));
+    assert_eq!(life.take(), ["event", "dropped"]);
+    assert_eq!(told.take(), ["a probe panicked, and was taken out: in the probe"]);
+}
+
+#[test]
+fn drop_the_probe_with_its_loop() {
+    let counters = Rc::new(Counters::new());
+    let event_loop = EventLoop::builder().probe(Counters::new()).probe(counters.clone()).build();
+    assert_eq!(Rc::strong_count(&counters), 2);
+    event_loop.run(async {});
+    drop(event_loop);
+    assert_eq!((Rc::strong_count(&counters), counters.counts().spawns), (1, 1));
+    // A loop without one has none of another loop.
+    let (event_loop, told) = telling_loop();
+    event_loop.run(async {});
+    assert_eq!((counters.counts().spawns, told.take().len()), (1, 0));
+}
