@@ -469,6 +469,7 @@ fn not_async(n: u32) -> impl Future<Output = u32> {
 #[test]
 fn name_tasks_after_their_functions() {
     let shop = || Shop(Rc::default());
+    let closure = async || 1;
     virtual_loop().run(async {
         // Kept, so that nothing is dropped before it is named.
         let tasks = [
@@ -484,7 +485,7 @@ fn name_tasks_after_their_functions() {
             spawn(Box::pin(serve(1))),
             spawn(boxed(1)),
             spawn(poll_fn(|_| std::task::Poll::Ready(1))),
-            spawn((async || 1)()),
+            spawn(closure()),
         ];
         let names: Vec<String> = tasks.iter().map(|task| task.name().rsplit_once('-').unwrap().0.to_string()).collect();
         let here = "name_tasks_after_their_functions";

@@ -508,7 +508,7 @@ fn several_tasks() {
     );
     assert_eq!(
         marks(async move {
-            try_gather([async { Ok::<(), ()>(pending().await) }]).await // MARK try_gather
+            try_gather([async { pending::<Result<(), ()>>().await }]).await // MARK try_gather
         }),
         ["try_gather"]
     );
@@ -584,7 +584,7 @@ fn task_groups() {
     assert_eq!(
         marks(async {
             try_task_group(async |group| {
-                group.spawn(async { Ok::<(), ()>(pending().await) });
+                group.spawn(async { pending::<Result<(), ()>>().await });
                 Ok::<(), ()>(())
             })
             .await // MARK the end of a group that may fail

@@ -7,7 +7,7 @@
 mod common;
 
 use common::{Trace, alone, await_that, ms, on_drop, panic_of, virtual_loop};
-use futures_util::{FutureExt, poll};
+use futures_util::poll;
 use onelane::signals::{self, SIGHUP, SIGINT, SIGTERM, SIGUSR1, SIGUSR2, SIGWINCH};
 use onelane::sync::Event;
 use onelane::{Clock, EventLoop, RunError, call_soon, current_task, sleep, spawn, task, timeout, yield_now};
@@ -576,7 +576,7 @@ fn print_the_call_graph_of_a_loop_that_sleeps() {
     let told = told(NAME, || {
         printing(Clock::Real).run(async {
             current_task().unwrap().set_name("main");
-            let _other = task::Builder::new().name("other").spawn(Event::new().wait().map(drop));
+            let _other = task::Builder::new().name("other").spawn(async { Event::new().named("e").wait().await });
             let mut listener = signals::listen(SIGUSR1).unwrap();
             for _ in 0..2 {
                 let killer = thread::spawn(|| kill("USR1"));
@@ -586,7 +586,7 @@ fn print_the_call_graph_of_a_loop_that_sleeps() {
         });
     });
     let head = format!("onelane: 2 task(s) on thread {NAME}:");
-    let one = [&head, "└── (T) main", "    └── signal SIGUSR1", "└── (T) other", "    └── an event"];
+    let one = [&head, "└── (T) main", "    └── signal SIGUSR1", "└── (T) other", "    └── event \"e\""];
     assert_eq!(without_places(&told), [one, one].concat());
 }
 
