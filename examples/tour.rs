@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! cargo run --example tour
+//! cargo run --features probe --example tour -- --trace FOLDER     # and a trace of each program, for Perfetto
 //! ```
 //!
 //! The bodies of the tasks are those of `seed_gather.rs` and its four siblings, and so are the main tasks here, but for one
@@ -11,6 +12,8 @@
 mod recorder;
 #[path = "tour/timeline.rs"]
 mod timeline;
+#[path = "tour/trace.rs"]
+mod trace;
 
 #[path = "seed_callback.rs"]
 #[expect(dead_code, reason = "its own main, without a recorder")]
@@ -92,6 +95,10 @@ What to read next
   cargo test                what is promised, each promise with its test";
 
 fn main() -> ExitCode {
+    if let Err(problem) = trace::read_arguments() {
+        eprintln!("tour: {problem}");
+        return ExitCode::FAILURE;
+    }
     println!("{BEFORE}");
     for (nth, stop) in STOPS.iter().enumerate() {
         if let Err(problem) = show(nth + 1, stop) {
@@ -141,66 +148,81 @@ fn check(recording: &Recording) -> Result<(), String> {
 }
 
 fn run_gather(recorder: &Recorder) -> Result<(), TaskError> {
-    onelane::run(recorder.main(async {
-        let mut tasks = Vec::new();
-        for i in 1..5 {
-            tasks.push(recorder.task(format!("func1({i})"), seed_gather::func1(i)));
-        }
-        gather(tasks).await?;
-        Ok(())
-    }))
+    trace::run(
+        "gather",
+        recorder.main(async {
+            let mut tasks = Vec::new();
+            for i in 1..5 {
+                tasks.push(recorder.task(format!("func1({i})"), seed_gather::func1(i)));
+            }
+            gather(tasks).await?;
+            Ok(())
+        }),
+    )
 }
 
 fn run_wait(recorder: &Recorder) -> Result<(), TaskError> {
-    onelane::run(recorder.main(async {
-        let mut tasks = Vec::new();
-        for i in 1..5 {
-            tasks.push(spawn(recorder.task(format!("func1({i})"), seed_wait::func1(i))));
-        }
-        wait(tasks).await;
-        Ok(())
-    }))
+    trace::run(
+        "wait",
+        recorder.main(async {
+            let mut tasks = Vec::new();
+            for i in 1..5 {
+                tasks.push(spawn(recorder.task(format!("func1({i})"), seed_wait::func1(i))));
+            }
+            wait(tasks).await;
+            Ok(())
+        }),
+    )
 }
 
 fn run_callback(recorder: &Recorder) -> Result<(), TaskError> {
-    onelane::run(recorder.main(async {
-        let mut tasks = Vec::new();
-        for i in 1..5 {
-            let task = spawn(recorder.task(format!("func1({i})"), seed_callback::func1(i)));
-            let recorder = recorder.clone();
-            task.add_done_callback(move |task| recorder.call(|| seed_callback::callback(task)));
-            tasks.push(task);
-        }
-        wait(tasks).await;
-        Ok(())
-    }))
+    trace::run(
+        "callback",
+        recorder.main(async {
+            let mut tasks = Vec::new();
+            for i in 1..5 {
+                let task = spawn(recorder.task(format!("func1({i})"), seed_callback::func1(i)));
+                let recorder = recorder.clone();
+                task.add_done_callback(move |task| recorder.call(|| seed_callback::callback(task)));
+                tasks.push(task);
+            }
+            wait(tasks).await;
+            Ok(())
+        }),
+    )
 }
 
 fn run_timeout(recorder: &Recorder) -> Result<(), TaskError> {
-    onelane::run(recorder.main(async {
-        let spawn = |i| named(recorder, i, seed_timeout::func1(i));
-        let tasks: Vec<_> = (1..5).map(spawn).collect();
-        let (done, pending) = wait(tasks).timeout(Duration::from_millis(2500)).await;
-        println!("done: {} {:?}", seed_timeout::names(&done), seed_timeout::results(&done)?);
-        println!("pending: {}", seed_timeout::names(&pending));
-        Ok(())
-    }))
+    trace::run(
+        "timeout",
+        recorder.main(async {
+            let spawn = |i| named(recorder, i, seed_timeout::func1(i));
+            let tasks: Vec<_> = (1..5).map(spawn).collect();
+            let (done, pending) = wait(tasks).timeout(Duration::from_millis(2500)).await;
+            println!("done: {} {:?}", seed_timeout::names(&done), seed_timeout::results(&done)?);
+            println!("pending: {}", seed_timeout::names(&pending));
+            Ok(())
+        }),
+    )
 }
 
 fn run_introspect(recorder: &Recorder) -> Result<(), TaskError> {
-    onelane::run(recorder.main(async {
-        let spawn = |i| named(recorder, i, seed_introspect::func1(i));
-        let tasks: Vec<_> = (1..5).map(spawn).collect();
-        println!("未完成: {}", all_tasks().len());
-        println!("结果: {:?}", gather(tasks).await?);
-        println!("未完成: {}", all_tasks().len());
-        current_task().unwrap().set_name("主任务");
-        println!("当前任务: {}", current_task().unwrap().name());
-        if let Err(error) = onelane::try_run(seed_introspect::func1(5)) {
-            println!("RuntimeError: {error}");
-        }
-        Ok(())
-    }))?;
+    trace::run(
+        "introspect",
+        recorder.main(async {
+            let spawn = |i| named(recorder, i, seed_introspect::func1(i));
+            let tasks: Vec<_> = (1..5).map(spawn).collect();
+            println!("未完成: {}", all_tasks().len());
+            println!("结果: {:?}", gather(tasks).await?);
+            println!("未完成: {}", all_tasks().len());
+            current_task().unwrap().set_name("主任务");
+            println!("当前任务: {}", current_task().unwrap().name());
+            if let Err(error) = onelane::try_run(seed_introspect::func1(5)) {
+                println!("RuntimeError: {error}");
+            }
+            Ok(())
+        }),
+    )?;
     if let Err(error) = EventLoop::try_current() {
         println!("RuntimeError: {error}");
     }

@@ -11,7 +11,7 @@ mod tests;
 mod tree;
 
 use crate::current::running;
-use crate::kernel::task::{AnyTask, Awaited, Header, Wait};
+use crate::kernel::task::{AnyTask, Header, Wait};
 use crate::kernel::{Kernel, SleepRecord, State, Time, Token};
 use crate::task::{TaskId, TaskState};
 use std::fmt::{self, Write as _};
@@ -473,33 +473,17 @@ impl fmt::Display for Span {
 }
 
 fn awaiting(kernel: &Kernel, wait: &Wait, at: &'static Location<'static>) -> WaitSnapshot {
-    struct Described<'a>(&'a dyn Awaited);
-    impl fmt::Display for Described<'_> {
-        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-            self.0.describe(f)
-        }
-    }
     let id = |token: Token| kernel.wakers.task(token).map(|task| TaskId(task.header().id));
     let (mut tasks, mut held_by) = (Vec::new(), Vec::new());
-    let what = match wait {
-        Wait::Task(Token::NOBODY) => "a task of another loop".into(),
-        Wait::Task(token) => {
-            tasks.extend(id(*token));
-            match kernel.wakers.task(*token) {
-                Some(task) => format!("task {:?}", task.header().name()),
-                None => "a task that has ended".into(),
+    match wait {
+        Wait::Task(token) => tasks.extend(id(*token)),
+        Wait::On(awaited) => {
+            if let Some(awaited) = awaited.upgrade() {
+                let is_alive = |task: &&AnyTask| !task.header().is_done();
+                tasks.extend(awaited.tasks().iter().filter(is_alive).map(|task| TaskId(task.header().id)));
+                held_by.extend(awaited.holders().into_iter().filter_map(id));
             }
         }
-        Wait::On(awaited) => match awaited.upgrade() {
-            Some(awaited) => {
-                tasks.extend(
-                    awaited.tasks().iter().filter(|task| !task.header().is_done()).map(|task| TaskId(task.header().id)),
-                );
-                held_by.extend(awaited.holders().into_iter().filter_map(id));
-                format!("{}", Described(&*awaited))
-            }
-            None => "what is no longer there".into(),
-        },
-    };
-    WaitSnapshot { what, at, tasks, held_by, until: None }
+    }
+    WaitSnapshot { what: kernel.wakers.describe(wait), at, tasks, held_by, until: None }
 }

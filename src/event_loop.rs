@@ -264,7 +264,7 @@ impl Builder {
     ///         std::thread::sleep(Duration::from_millis(5)); // blocks the whole loop
     ///         yield_now().await;
     ///     });
-    /// assert!(told.borrow()[0].starts_with("a step of task \"Task-1\""));
+    /// assert!(told.borrow()[0].starts_with("a step of task \"main-1\""));
     /// ```
     #[doc(alias = "set_debug")]
     #[doc(alias = "PYTHONASYNCIODEBUG")]
@@ -567,14 +567,22 @@ impl Builder {
         };
         let watch = self.watch();
         let debug = watch.is_some();
-        let kernel = Kernel::new(clock, debug || self.metrics, watch);
+        let is_probed = {
+            #[cfg(feature = "probe")]
+            {
+                self.probe.is_some()
+            }
+            #[cfg(not(feature = "probe"))]
+            false
+        };
+        let kernel = Kernel::new(clock, debug || self.metrics || is_probed, watch);
         context::add_loop(&kernel);
         if debug || self.handler.is_some() {
             exceptions::set_handler(kernel.id(), kernel.wakers.lane().tenancy(), self.handler, debug);
         }
         #[cfg(feature = "probe")]
         if let Some(probe) = self.probe {
-            kernel.probe.set(kernel.id(), probe);
+            kernel.set_probe(probe);
         }
         #[allow(unused_mut, reason = "without the feature `signals` nothing is added")]
         let mut event_loop = EventLoop {
@@ -809,7 +817,7 @@ impl EventLoop {
     /// }
     ///
     /// assert_eq!(writer(), "-");
-    /// assert_eq!(EventLoop::with_virtual_clock().run(async { writer() }), "Task-1");
+    /// assert_eq!(EventLoop::with_virtual_clock().run(async { writer() }), "main-1");
     /// ```
     pub fn try_current() -> Result<LoopRef, NoRunningLoop> {
         context::running().map(|kernel| LoopRef::to(&kernel)).ok_or(NoRunningLoop)
@@ -875,7 +883,10 @@ impl EventLoop {
             let error = self.drive(&main)?;
             match typed.outcome().and_then(RefCell::take) {
                 Some(Ok(value)) => Ok(value),
-                Some(Err(TaskError::Panicked(panic))) => panic.resume(),
+                Some(Err(TaskError::Panicked(panic))) => {
+                    self.kernel.tell_panic();
+                    panic.resume()
+                }
                 Some(Err(TaskError::Cancelled)) | None => Err(error),
             }
         })
@@ -897,6 +908,9 @@ impl EventLoop {
         let ctrl_c = CtrlC::watch(self.cancel_on_ctrl_c, kernel, main.header());
         // As asyncio does it, the turn in which main's done callback runs is finished.
         let stuck = kernel.turn_until(&over).err().map(|_| DeadlockReport::of(kernel));
+        if stuck.is_some() {
+            kernel.tell_deadlock();
+        }
         let interrupted = ctrl_c.end(main.header());
         if let Err(spawned_at) = kernel.finish_tasks(Patience::Waits) {
             panic!("{}", never_ends(spawned_at));
@@ -1227,7 +1241,7 @@ impl Drop for EventLoop {
         }
         // Dropped last, also if the handler panics as it is dropped.
         #[cfg(feature = "probe")]
-        let _probe = self.kernel.probe.take();
+        let _probe = self.kernel.wakers.probe.take();
         drop(exceptions::remove_handler(self.kernel.id()));
     }
 }

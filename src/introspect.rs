@@ -17,7 +17,7 @@ use crate::task::TaskRef;
 ///
 /// ```
 /// onelane::EventLoop::with_virtual_clock().run(async {
-///     assert_eq!(&*onelane::current_task().unwrap().name(), "Task-1");
+///     assert_eq!(&*onelane::current_task().unwrap().name(), "main-1");
 ///     onelane::call_soon(|| assert!(onelane::current_task().is_none()));
 /// });
 /// ```

@@ -39,11 +39,12 @@ pub struct Metrics {
     pub callbacks: u64,
     /// Wakes of tasks, by whomever: themselves, other tasks, timers, other threads. A cancellation of a waiting task is one as well.
     pub wakes: u64,
-    /// Wakes that have put their task into the ready queue, or will when its step is over.
+    /// Wakes that have put their task into the ready queue. If it was running, that is done at the end of its step, unless it ends
+    /// with it.
     pub wakes_queued: u64,
     /// Wakes of tasks that stood in the ready queue already.
     pub wakes_merged: u64,
-    /// Wakes of tasks that had ended, or ended in the step in which they were woken.
+    /// Wakes of tasks that had ended.
     pub wakes_late: u64,
     /// Wakes from elsewhere: other threads, other loops, between two turns. They are among the others. Of several wakes of one task
     /// between two turns, not all have to be counted.
@@ -143,7 +144,7 @@ impl Metrics {
             steps: taken - tally.calls_taken.get(),
             callbacks: tally.callbacks.get(),
             wakes: tally.wakes.get(),
-            wakes_queued: pushed - tally.calls_pushed.get() - tally.spawned.get() + noted,
+            wakes_queued: pushed - tally.calls_pushed.get() - tally.spawned.get() + noted + tally.outrun.get(),
             wakes_merged: tally.merged.get(),
             wakes_late: tally.late.get(),
             wakes_foreign: tally.foreign.get(),

@@ -80,7 +80,7 @@ pub struct Builder {
 }
 
 impl Builder {
-    /// A builder for a task that is named after its number, `Task-7`.
+    /// A builder for a task that is named after its function and its number, `worker-7`.
     ///
     /// # Examples
     ///
@@ -88,7 +88,7 @@ impl Builder {
     /// use onelane::{EventLoop, task::Builder};
     ///
     /// EventLoop::with_virtual_clock().run(async {
-    ///     for (label, name) in [(Some("tea"), "tea"), (None, "Task-3")] {
+    ///     for (label, name) in [(Some("tea"), "tea"), (None, "main-3")] {
     ///         let builder = label.map_or_else(Builder::new, |label| Builder::new().name(label));
     ///         assert_eq!(&*builder.spawn(async {}).name(), name);
     ///     }
@@ -466,7 +466,8 @@ impl<T> Task<T> {
         self.cell.header().ending.get() == Some(Ending::Cancelled)
     }
 
-    /// Its name; unless it was given one, `Task-7`, after its number.
+    /// Its name; unless it was given one, `worker-7`, after its function and its number: `worker` is the `async fn`, or the one in which
+    /// the `async` block stands.
     ///
     /// asyncio: `get_name()`.
     ///
@@ -478,7 +479,7 @@ impl<T> Task<T> {
     /// EventLoop::with_virtual_clock().run(async {
     ///     let tasks = [Builder::new().name("tea").spawn(async {}), spawn(async {})];
     ///     let names = tasks.each_ref().map(|task| task.name());
-    ///     assert_eq!(names.join(" and "), "tea and Task-3");
+    ///     assert_eq!(names.join(" and "), "tea and main-3");
     /// });
     /// ```
     #[doc(alias = "get_name")]
@@ -634,7 +635,8 @@ impl TaskRef {
         TaskId(self.cell.header().id)
     }
 
-    /// Its name; unless it was given one, `Task-7`, after its number.
+    /// Its name; unless it was given one, `worker-7`, after its function and its number: `worker` is the `async fn`, or the one in which
+    /// the `async` block stands.
     ///
     /// # Examples
     ///
@@ -644,7 +646,7 @@ impl TaskRef {
     /// EventLoop::with_virtual_clock().run(async {
     ///     spawn(async {}).set_name("tea");
     ///     let names: Vec<_> = all_tasks().iter().map(|task| task.name()).collect();
-    ///     assert_eq!(names.join(", "), "Task-1, tea");
+    ///     assert_eq!(names.join(", "), "main-1, tea");
     /// });
     /// ```
     #[doc(alias = "get_name")]

@@ -560,7 +560,7 @@ impl<F> fmt::Debug for Timeout<F> {
 ///
 /// EventLoop::with_virtual_clock().run(async {
 ///     assert_eq!(hurry(sleep(Duration::ZERO)).await, "a future was quick");
-///     assert_eq!(hurry(spawn(sleep(Duration::from_secs(2)))).await, "Task-2 was too slow");
+///     assert_eq!(hurry(spawn(sleep(Duration::from_secs(2)))).await, "Sleep-2 was too slow");
 /// });
 /// ```
 pub trait Awaitable: IntoFuture {

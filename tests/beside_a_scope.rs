@@ -194,7 +194,7 @@ fn panic_in_the_first_waker_and_wake_the_others() {
 /// A report tells what the cleanup waits for, and not what stands beside it, which nobody polls any more.
 #[test]
 fn report_what_a_cleanup_waits_for_alone() {
-    let event = Rc::new(Event::new());
+    let event = Rc::new(Event::new().named("bell"));
     let stuck = virtual_loop().try_run(async {
         let cleanup = event.clone();
         let task = clean_up_beside(sleep(Duration::MAX), async move { cleanup.wait().await });
@@ -203,5 +203,5 @@ fn report_what_a_cleanup_waits_for_alone() {
         task.await.unwrap();
     });
     let Err(RunError::Deadlock(report)) = stuck else { panic!("{stuck:?}") };
-    assert_eq!(words(&report.tasks[1]), "an event");
+    assert_eq!(words(&report.tasks[1]), "event \"bell\"");
 }

@@ -27,12 +27,43 @@ use std::time::{Duration, Instant};
 
 #[test]
 fn run_and_compare_with_cpython() {
+    compare_all(&EventLoop::with_virtual_clock);
+}
+
+/// Whoever looks changes nothing: a picture of all tasks after each step and each turn leaves the same traces.
+#[cfg(feature = "probe")]
+#[test]
+fn look_at_the_call_graph_all_the_time() {
+    use onelane::probe::{Event, EventKind, Probe};
+
+    struct Looks(Rc<Cell<usize>>);
+
+    impl Probe for Looks {
+        fn event(&self, event: &Event<'_>) {
+            if let EventKind::StepEnd { .. } | EventKind::TurnEnd = event.kind {
+                let graph = onelane::call_graph();
+                self.0.set(self.0.get() + format!("{graph:?}").len().min(1));
+                assert!(graph.circles().iter().all(|circle| !circle.is_empty()));
+            }
+        }
+    }
+
+    let looks = Rc::new(Cell::new(0));
+    let copy = looks.clone();
+    compare_all(&move || {
+        EventLoop::builder().clock(onelane::Clock::Virtual).probe(Looks(copy.clone())).metrics(true).build()
+    });
+    assert!(looks.get() > 50_000, "{} looks saw anything", looks.get());
+}
+
+/// Runs all programs, each on a loop of its own.
+fn compare_all(event_loop: &dyn Fn() -> EventLoop) {
     let mut levels: BTreeMap<String, Tally> = BTreeMap::new();
     let mut first_difference = None;
     for path in files() {
         for program in programs(&path) {
             let tally = levels.entry(program.level.clone()).or_default();
-            if let Some(ours) = tally.compare(&program) {
+            if let Some(ours) = tally.compare(&program, event_loop) {
                 first_difference.get_or_insert_with(|| show_difference(&path, &program, &ours));
             }
         }
@@ -56,9 +87,9 @@ struct Tally {
 
 impl Tally {
     /// Runs the program. Answers the trace that it left, if it should have left another.
-    fn compare(&mut self, program: &Program) -> Option<Trace> {
+    fn compare(&mut self, program: &Program, event_loop: &dyn Fn() -> EventLoop) -> Option<Trace> {
         self.run += 1;
-        let ours = run(&program.bodies);
+        let ours = run(&program.bodies, event_loop);
         let differs = ours != program.trace;
         self.differ += usize::from(differs);
         differs.then_some(ours)
@@ -331,8 +362,8 @@ enum Stage {
 }
 
 /// Runs a program to its end.
-fn run(bodies: &Bodies) -> Trace {
-    let event_loop = EventLoop::with_virtual_clock();
+fn run(bodies: &Bodies, event_loop: &dyn Fn() -> EventLoop) -> Trace {
+    let event_loop = event_loop();
     let machine = Machine::new(bodies, &event_loop);
     let result = catch_unwind(AssertUnwindSafe(|| event_loop.try_run(machine.clone().main())));
     drop(event_loop);

@@ -7,16 +7,21 @@ mod common;
 mod trace;
 
 use common::{Trace, ms, on_drop, telling_loop, virtual_loop};
+use futures_util::future::select;
 use onelane::probe::{
     Counters, Counts, Ending, Event, EventKind, Failure, Printer, Probe, Recorder, Ring, Source, Tee, WakeOutcome,
 };
-use onelane::{Clock, EventLoop, TaskId, call_soon, spawn, task, yield_now};
+use onelane::sync::Lock;
+use onelane::{
+    Clock, EventLoop, Metrics, TaskId, call_later, call_soon, gather, sleep, spawn, task, timeout, yield_now,
+};
 use serde_json::Value;
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::{Cell, RefCell};
 use std::io::{self, ErrorKind, Write};
 use std::panic::Location;
 use std::rc::Rc;
+use std::task::{Context, Poll};
 use std::time::Duration;
 use trace::{check_trace, events_of};
 
@@ -710,7 +715,7 @@ fn spawn_in_a_probe_untold() {
     let tell = spawns_of(&told);
     let probe = Told(move |event: &Event<'_>| {
         tell(event);
-        if EventLoop::try_current().is_ok() {
+        if EventLoop::try_current().is_ok() && matches!(event.kind, EventKind::Spawn { .. }) {
             drop(spawn(async {}));
         }
     });
@@ -762,4 +767,139 @@ fn drop_the_probe_with_its_loop() {
     let (event_loop, told) = telling_loop();
     event_loop.run(async {});
     assert_eq!((counters.counts().spawns, told.take().len()), (1, 0));
+}
+
+// ---- a loop that tells everything ----
+
+/// A program in which all sorts of things happen. Those that come from elsewhere came before it began.
+async fn busy() {
+    let lock = Rc::new(Lock::new(()).named("pen"));
+    let writers = (0..3).map(|nth| {
+        let lock = lock.clone();
+        spawn(async move {
+            let _pen = lock.lock().await;
+            sleep(ms(nth)).await;
+            yield_now().await;
+            nth
+        })
+    });
+    let writers: Vec<_> = writers.collect();
+    let doomed = spawn(sleep(Duration::from_secs(60)));
+    let angry = spawn(async { panic!("told of as a panic") });
+    let late = call_later(ms(1), || ());
+    let twice = call_later(ms(500), || ());
+    twice.cancel();
+    call_soon(move || drop(late));
+    call_soon(|| ()).cancel();
+    assert!(timeout(ms(5), std::future::pending::<()>()).await.is_err());
+    // Woken twice in a step, by itself, and once more in its last.
+    std::future::poll_fn({
+        let mut polls = 0;
+        move |context: &mut Context<'_>| {
+            polls += 1;
+            context.waker().wake_by_ref();
+            context.waker().wake_by_ref();
+            if polls == 3 { Poll::Ready(()) } else { Poll::Pending }
+        }
+    })
+    .await;
+    // A waker that comes too late.
+    let kept = Rc::new(RefCell::new(None));
+    let copy = kept.clone();
+    let gone = spawn(std::future::poll_fn(move |context| {
+        *copy.borrow_mut() = Some(context.waker().clone());
+        Poll::Ready(())
+    }));
+    gone.await.unwrap();
+    kept.take().unwrap().wake();
+    doomed.cancel();
+    select(sleep(ms(2)), sleep(ms(1))).await;
+    assert!(angry.await.unwrap_err().is_panic());
+    assert_eq!(gather(writers).await, Ok(vec![0, 1, 2]));
+}
+
+fn tell_of_a_busy_program(clock: Clock, probe: impl Probe + 'static) -> Metrics {
+    let event_loop = EventLoop::builder().clock(clock).probe(probe).metrics(true).build();
+    // Queued before, and woken from elsewhere: once queued, once merged.
+    let task = event_loop.spawn(yield_now());
+    let waker = Rc::new(RefCell::new(None));
+    let copy = waker.clone();
+    let other = event_loop.spawn(std::future::poll_fn(move |context| {
+        let first = copy.borrow().is_none();
+        *copy.borrow_mut() = Some(context.waker().clone());
+        if first { Poll::Pending } else { Poll::Ready(()) }
+    }));
+    event_loop.turn();
+    waker.borrow().as_ref().unwrap().wake_by_ref();
+    event_loop.run(busy());
+    assert!(task.is_done() && other.is_done());
+    event_loop.metrics()
+}
+
+#[test]
+fn count_what_the_loop_counts() {
+    for clock in [Clock::Virtual, Clock::Real] {
+        let counters = Rc::new(Counters::new());
+        let metrics = tell_of_a_busy_program(clock, counters.clone());
+        let counts = counters.counts();
+        let counted = [
+            [counts.turns_begun, counts.turns_ended, counts.steps_begun, counts.steps_ended],
+            [counts.wakes_queued, counts.wakes_merged, counts.wakes_late, counts.spawns],
+            [counts.calls_begun, counts.calls_ended, counts.parks, counts.unparks],
+            [counts.timers_armed, counts.timers_fired, counts.timers_cancelled, 0],
+            [counts.finished, counts.cancelled, counts.panicked, counts.failures],
+        ];
+        let expected = [
+            [metrics.turns, metrics.turns, metrics.steps, metrics.steps],
+            [metrics.wakes_queued, metrics.wakes_merged, metrics.wakes_late, metrics.spawned],
+            [metrics.callbacks, metrics.callbacks, metrics.parks, metrics.parks],
+            [metrics.timers_armed, metrics.timers_fired, metrics.timers_cancelled, metrics.timers_pending],
+            [metrics.finished, metrics.cancelled, metrics.panicked, 0],
+        ];
+        assert_eq!(counted, expected, "{clock:?}");
+        assert_eq!(metrics.wakes, metrics.wakes_queued + metrics.wakes_merged + metrics.wakes_late);
+        assert!(metrics.wakes_merged > 0 && metrics.wakes_late > 0 && metrics.wakes_foreign > 0, "{metrics:?}");
+        // Each wait that began has ended, in whatever way.
+        assert_eq!(counts.waits_begun, counts.waits_ended, "{clock:?}");
+    }
+}
+
+#[test]
+fn record_a_busy_program() {
+    for clock in [Clock::Virtual, Clock::Real] {
+        let paper = Paper::default();
+        let metrics = tell_of_a_busy_program(clock, Recorder::new(paper.clone()));
+        let trace = check_trace(&paper.text());
+        let shown = [trace.slices("turn"), trace.slices("run"), trace.slices("call"), trace.slices("park")];
+        assert_eq!(shown.map(|count| count as u64), [metrics.turns, metrics.steps, metrics.callbacks, metrics.parks]);
+        assert_eq!(trace.tracks.len() as u64, 1 + metrics.spawned);
+        let ends = ["end value", "end cancelled", "end panicked", "wake merged", "wake late"];
+        assert_eq!(
+            ends.map(|what| trace.instants(what) as u64),
+            [metrics.finished, metrics.cancelled, metrics.panicked, metrics.wakes_merged, metrics.wakes_late]
+        );
+        let timers = ["fired", "cancelled", "pending"].map(|outcome| trace.timers(outcome) as u64);
+        assert_eq!(timers, [metrics.timers_fired, metrics.timers_cancelled, 0]);
+    }
+}
+
+/// What has led to the end stands on stderr; here it is caught.
+#[test]
+fn show_the_ring_on_a_panic_and_on_a_deadlock() {
+    let told = Trace::new();
+    for (nth, why) in ["deadlock", "panic"].into_iter().enumerate() {
+        let copy = told.clone();
+        let ring = Ring::new(3).on_failure(move |ring: &Ring| copy.push(ring.to_string()));
+        let event_loop = EventLoop::builder().clock(Clock::Virtual).probe(ring).build();
+        let ended = common::panic_of(|| {
+            event_loop.run(async {
+                assert!(nth == 0, "out of the main task");
+                std::future::pending::<()>().await;
+            })
+        });
+        assert!(ended.contains(["deadlock", "out of the main task"][nth]), "{ended}");
+        let shown = told.take();
+        assert_eq!(shown.len(), 1);
+        assert!(shown[0].trim_end().ends_with(&format!("fail why={why}")), "{shown:?}");
+    }
 }

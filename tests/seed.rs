@@ -5,7 +5,12 @@
 //! The examples run as processes of their own, all at the same time. Nothing here looks at a clock: that four tasks overlap is
 //! seen in the order of the lines, all four begin before one ends.
 
+#[cfg(feature = "probe")]
+#[path = "common/trace.rs"]
+mod trace;
+
 use std::env::{consts::EXE_SUFFIX, current_exe};
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::LazyLock;
@@ -92,6 +97,9 @@ fn build(profile: &Path) {
     let (name, mut directory) = (name_of(profile), profile.parent().expect("a profile is in a target directory"));
     let mut cargo = Command::new(env!("CARGO"));
     cargo.current_dir(env!("CARGO_MANIFEST_DIR")).args(["build", "--quiet", "--examples"]);
+    if cfg!(feature = "probe") {
+        cargo.args(["--features", "probe"]);
+    }
     cargo.args(["--profile", if name == "debug" { "dev" } else { &name }]);
     // With `--target`, the target's name stands in between.
     let target = name_of(directory);
@@ -103,9 +111,46 @@ fn build(profile: &Path) {
     let _ = cargo.arg("--target-dir").arg(directory).status();
 }
 
+/// The traces of the tour can be read, their slices nest, and what is in them is what the loops have counted.
+#[cfg(feature = "probe")]
+#[test]
+#[ignore = "it takes the ten seconds that the tour takes; .ci/run runs it"]
+fn tour_writes_traces_that_agree_with_the_metrics() {
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("tour");
+    let text = output(start_with("tour", &["--trace".as_ref(), folder.as_os_str()]));
+    for program in &PROGRAMS {
+        let path = folder.join(format!("{}.json", program.name));
+        let line = text.lines().find_map(|line| line.strip_prefix(&format!("Trace: {} (", path.display())));
+        let line = line.unwrap_or_else(|| panic!("no trace of {}:\n{text}", program.name));
+        let counted: Vec<u64> = line
+            .trim_end_matches(')')
+            .split(", ")
+            .map(|count| count.rsplit(' ').next().unwrap().parse().unwrap())
+            .collect();
+        let counts = trace::check_trace(&std::fs::read_to_string(&path).unwrap());
+        let [turns, steps, calls, parks] = ["turn", "run", "call", "park"].map(|category| counts.slices(category));
+        let [merged, late] = ["wake merged", "wake late"].map(|what| counts.instants(what));
+        let [fired, cancelled] = ["fired", "cancelled"].map(|outcome| counts.timers(outcome));
+        // The track of the loop is not a task's.
+        let tasks = counts.tracks.len() - 1;
+        let shown = [turns, steps, calls, parks, tasks, merged, late, fired, cancelled].map(|count| count as u64);
+        assert_eq!(counted, shown, "turns, steps, ... of {}", program.name);
+        assert!(steps > 5 && counts.arrows("wake") > 0, "{}: nothing happened", program.name);
+    }
+}
+
 fn start(name: &str) -> Child {
+    start_with(name, &[])
+}
+
+fn start_with(name: &str, arguments: &[&OsStr]) -> Child {
     let binary = EXAMPLES.join(format!("{name}{EXE_SUFFIX}"));
-    let child = Command::new(&binary).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
+    let child = Command::new(&binary)
+        .args(arguments)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn();
     child.unwrap_or_else(|error| {
         panic!("{} does not start: {error}; build it with `cargo build --examples`", binary.display())
     })

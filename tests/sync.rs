@@ -1204,38 +1204,41 @@ fn report_what_is_waited_for() {
         _ => "no deadlock".to_string(),
     };
     let scenes: [(Scene, &str); 8] = [
-        (Box::pin(async { Event::new().wait().await }), "an event"),
-        (Box::pin(async { drop(Semaphore::new(0).acquire().await) }), "a semaphore"),
-        (Box::pin(async { _ = Barrier::new(3).wait().await }), "a barrier (1 of 3)"),
-        (Box::pin(async { _ = Queue::<u8>::unbounded().get().await }), "a queue to have an item"),
+        (Box::pin(async { Event::new().named("e").wait().await }), "event \"e\""),
+        (
+            Box::pin(async { drop(Semaphore::new(0).named("s").acquire().await) }),
+            "a permit of semaphore \"s\" (0 free)",
+        ),
+        (Box::pin(async { _ = Barrier::new(3).named("b").wait().await }), "barrier \"b\" (1 of 3 have come)"),
+        (Box::pin(async { _ = Queue::<u8>::unbounded().named("q").get().await }), "an item of queue \"q\""),
         (
             Box::pin(async {
-                let lock = Lock::new(());
+                let lock = Lock::new(()).named("l");
                 let _twice = (lock.lock().await, lock.lock().await);
             }),
-            "a lock",
+            "lock \"l\", held by \"Task-1\"",
         ),
         (
             Box::pin(async {
-                let queue = Queue::bounded(1);
+                let queue = Queue::bounded(1).named("q");
                 let _twice = (queue.put(1).await, queue.put(2).await);
             }),
-            "a queue to have room",
+            "room in queue \"q\" (1 of 1 taken)",
         ),
         (
             Box::pin(async {
-                let condition = Condition::new(());
+                let condition = Condition::new(()).named("c");
                 drop(condition.wait(condition.lock().await).await);
             }),
-            "a condition",
+            "a notification of condition \"c\"",
         ),
         (
             Box::pin(async {
-                let queue = Queue::unbounded();
+                let queue = Queue::unbounded().named("q");
                 queue.try_put(1).unwrap();
                 queue.join().await;
             }),
-            "a queue to be worked off",
+            "the end of all items of queue \"q\" (1 unfinished)",
         ),
     ];
     for (scene, expected) in scenes {

@@ -111,7 +111,7 @@ fn name_a_task_and_follow_its_life() {
         yield_now().await;
         assert_eq!(
             (unnamed.name().to_string(), unnamed.task_ref().state()),
-            (format!("name_a_task_and_follow_its_life-{}", unnamed.id()), TaskState::Waiting)
+            (format!("Sleep-{}", unnamed.id()), TaskState::Waiting)
         );
     });
 }
@@ -281,20 +281,22 @@ fn report_a_deadlock_with_names_places_and_waits() {
         let both = task::Builder::new().name("both").spawn(async move { gather([lost]).await });
         let sleeper = task::Builder::new().name("sleeper").spawn(sleep(Duration::MAX));
         call_soon(|| ());
+        current_task().unwrap().set_name("main");
         wait([both.task_ref(), sleeper.task_ref()]).await;
         unreachable!()
     });
     let Err(RunError::Deadlock(report)) = stuck else { panic!("no deadlock: {stuck:?}") };
     let place = |line: u32, column: u32| format!("tests/vocabulary.rs:{line}:{column}");
+    let at = |line: u32, column: u32| place(first_line + line - 1, column);
     let expected = [
-        "deadlock: nothing is ready, no timer is pending, and 4 task(s) wait:".to_string(),
+        "deadlock: nothing is ready, no timer is pending, nobody else holds a waker, and 4 task(s) wait".to_string(),
+        format!("  \"main\", spawned at {}, waits at {} for a wait on \"both\", \"sleeper\"", at(0, 32), at(6, 53)),
         format!(
-            "  \"report_a_deadlock_with_names_places_and_waits-1\", spawned at {}, waits for a wait on \"both\", \"sleeper\"",
-            place(first_line - 1, 32)
+            "  \"lost\", spawned at {}, waits in a future that is not onelane's, and its last waker was dropped",
+            at(1, 54)
         ),
-        format!("  \"lost\", spawned at {}, waits for a future that is not onelane's", place(first_line, 54)),
-        format!("  \"both\", spawned at {}, waits for a gather of \"lost\"", place(first_line + 1, 54)),
-        format!("  \"sleeper\", spawned at {}, waits for a sleep that never ends", place(first_line + 2, 60)),
+        format!("  \"both\", spawned at {}, waits at {} for a gather of \"lost\"", at(2, 54), at(2, 88)),
+        format!("  \"sleeper\", spawned at {}, waits at {} for a sleep that never ends", at(3, 60), at(3, 66)),
     ];
     assert_eq!(report.to_string().lines().collect::<Vec<_>>(), expected);
 }

@@ -18,6 +18,20 @@
 //! Knows no word of the vocabulary: no gather, no sleep, no handle. To read before: `ready`, `wheel`, `clock`, `pace`, `token`,
 //! `calls`, `inbox`, `lanes`, `task`, `wakers`. Next: `cancel.rs`.
 
+/// Tells the probe, if one is set: `tell!(wakers, EventKind::TurnBegin)`. Foreign code, so nothing may be borrowed. Without the feature
+/// `probe` it is nothing, and what it would tell is not computed.
+macro_rules! tell {
+    ($wakers:expr, $kind:expr) => {
+        #[cfg(feature = "probe")]
+        {
+            let wakers: &crate::kernel::wakers::Wakers = &$wakers;
+            if wakers.probe.is_set() {
+                wakers.probe.emit($kind);
+            }
+        }
+    };
+}
+
 pub(crate) mod calls;
 mod cancel;
 mod clock;
@@ -54,6 +68,8 @@ use crate::error::{Panic, TaskError};
 use calls::{Call, CallKey, Calls};
 use locals::Locals;
 use pace::Pace;
+#[cfg(feature = "probe")]
+use probe::{EventKind, Source};
 use sort::sorted;
 use std::any::Any;
 use std::cell::{Cell, RefCell};
@@ -63,6 +79,8 @@ use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 use tally::Tally;
 use task::{AnyTask, Draft, Ending, Header, Scope, Then, TypedTask, Unwinding};
+#[cfg(feature = "probe")]
+use task_id::TaskId;
 use wakers::{Halt, Wakers};
 use wheel::Wheel;
 
@@ -100,9 +118,6 @@ pub(crate) struct Kernel {
     callback_locals: RefCell<Locals>,
     /// In debug mode.
     watch: Option<StepWatch>,
-    /// Who hears of what the loop does.
-    #[cfg(feature = "probe")]
-    pub(crate) probe: probe::ProbeSlot,
 }
 
 /// The step of a task that took longest.
@@ -194,8 +209,6 @@ impl Kernel {
             has_locals: Cell::new(false),
             callback_locals: RefCell::default(),
             watch,
-            #[cfg(feature = "probe")]
-            probe: probe::ProbeSlot::default(),
         })
     }
 
@@ -257,17 +270,28 @@ impl Kernel {
         if let Some(now) = self.look() {
             self.expire(now);
         }
+        self.open_turn();
+    }
+
+    fn open_turn(&self) {
         self.wakers.mark();
+        #[cfg(feature = "probe")]
+        self.wakers.probe.cause.set(Source::Kernel);
+        tell!(self.wakers, EventKind::TurnBegin);
     }
 
     /// The second half: foreign code runs. If `over` is not set by the end of this turn, more turns may follow in here.
     #[inline]
     fn go_through(&self, over: &Cell<bool>) {
-        match &self.watch {
-            None => self.step(over),
-            Some(watch) => self.step_watched(watch),
+        if self.is_watched() {
+            self.step_watched()
+        } else {
+            self.step(over)
         }
         self.fire();
+        tell!(self.wakers, EventKind::TurnEnd);
+        #[cfg(feature = "probe")]
+        self.wakers.probe.cause.set(Source::Outside);
     }
 
     /// Takes over what came from elsewhere, in the order in which it came.
@@ -351,13 +375,19 @@ impl Kernel {
         self.cancel_suspended(task);
     }
 
-    /// As `step`, with a look at the time after each entry.
+    /// As `step`, with a look at each entry before and after.
     #[cold]
-    fn step_watched(&self, watch: &StepWatch) {
+    fn step_watched(&self) {
         for _ in 0..self.wakers.marked_len() {
             let task = self.wakers.mark_next();
-            watch.begin();
+            if let Some(_header) = task.as_ref().map(AnyTask::header) {
+                tell!(self.wakers, EventKind::StepBegin { task: TaskId(_header.id) });
+            }
+            self.watch.iter().for_each(StepWatch::begin);
             self.step(&Cell::new(true));
+            if let Some(_header) = task.as_ref().map(AnyTask::header) {
+                tell!(self.wakers, EventKind::StepEnd { task: TaskId(_header.id), ended: _header.is_done() });
+            }
             // This may be the last who holds the task.
             self.tolerate(|| self.tell_if_slow(task));
         }
@@ -401,10 +431,14 @@ impl Kernel {
     fn fire_due(&self) {
         loop {
             // In a line of its own: in the condition of a loop, the borrow would last until the end of the body.
-            let alarm = self.wheel.borrow_mut().pop_due();
-            let Some(alarm) = alarm else { break };
+            let due = self.wheel.borrow_mut().pop_due();
+            let Some((_age, alarm)) = due else { break };
             self.tally().timers_fired.count();
             self.pace.fired();
+            #[cfg(feature = "probe")]
+            let _because = self.because_of(Source::Timer);
+            tell!(self.wakers, EventKind::TimerFire { timer: _age });
+            self.tell_awake(_age, &alarm);
             match alarm {
                 Alarm::Task(token, _) => _ = self.wakers.wake(token),
                 Alarm::Within(_, _, waker) => self.wake(waker),
@@ -413,6 +447,16 @@ impl Kernel {
         }
         self.firing.set(false);
         self.next_deadline();
+    }
+
+    /// A sleep is over, in one way or the other.
+    fn tell_awake(&self, _age: u64, _alarm: &Alarm) {
+        #[cfg(feature = "probe")]
+        if let Alarm::Task(token, at) | Alarm::Within(token, at, _) = *_alarm {
+            if let Some(task) = self.wakers.id(token) {
+                tell!(self.wakers, EventKind::WaitEnd { task, wait: _age, at });
+            }
+        }
     }
 
     fn fire_call(&self, call: Call) {
@@ -432,17 +476,15 @@ impl Kernel {
         if next.is_none() && self.wakers.is_observed() {
             // There is nothing to wait for but `Remote`s and wakers that others hold.
             let is_alive = |token| self.wakers.is_alive(token);
-            self.tally().parks.count();
-            return if self.inbox().park(None, Some(&is_alive)) == Parked::Abandoned { Err(Stuck) } else { Ok(()) };
+            return if self.park(None, Some(&is_alive)) == Parked::Abandoned { Err(Stuck) } else { Ok(()) };
         }
         if self.clock.is_virtual() {
             // The next turn jumps to the deadline.
             return Ok(());
         }
-        self.tally().parks.count();
         let wake_up = next.map(|next| self.pace.wake_up(next));
         let timeout = wake_up.map(|wake_up| wake_up.since(self.clock.now()));
-        if self.inbox().park(timeout, None) == Parked::TimedOut {
+        if self.park(timeout, None) == Parked::TimedOut {
             // It may have come back early: that is no wake-up for a timer.
             let now = self.clock.now();
             if wake_up.is_some_and(|wake_up| now >= wake_up) {
@@ -450,6 +492,17 @@ impl Kernel {
             }
         }
         Ok(())
+    }
+
+    fn park(&self, timeout: Option<Duration>, is_alive: Option<&dyn Fn(Token) -> bool>) -> Parked {
+        self.tally().parks.count();
+        tell!(
+            self.wakers,
+            EventKind::Park { until: timeout.map(|timeout| Duration::from_nanos(self.clock.now().after(timeout).0)) }
+        );
+        let parked = self.inbox().park(timeout, is_alive);
+        tell!(self.wakers, EventKind::Unpark);
+        parked
     }
 
     /// When the next timer is due, if one is; exactly.
@@ -543,6 +596,9 @@ impl Kernel {
             Ending::Panicked => self.tally().panicked.count(),
         }
         let held = self.wakers.remove(header.token());
+        #[cfg(feature = "probe")]
+        let _because = self.because_of(Source::Kernel);
+        tell!(self.wakers, EventKind::End { task: TaskId(header.id), ending: ending.into() });
         // In the order in which they came. Nobody comes any more: whoever looks from now on finds the task done.
         while let Some(then) = self.wakers.pop_waiter(header) {
             self.tell(then);
@@ -574,6 +630,9 @@ impl Kernel {
     fn run(&self, call: Call) {
         self.tally().callbacks.count();
         self.calling.set(true);
+        #[cfg(feature = "probe")]
+        let _because = self.because_of(Source::Callback);
+        tell!(self.wakers, EventKind::CallBegin);
         call.run();
         self.called();
     }
@@ -581,6 +640,7 @@ impl Kernel {
     /// A callback is over, and so are the values that it saw.
     fn called(&self) {
         self.calling.set(false);
+        tell!(self.wakers, EventKind::CallEnd);
         if self.has_locals.get() {
             let locals = self.callback_locals.take();
             // Their destructors are foreign code, and belong to no callback any more.
@@ -662,7 +722,6 @@ impl Kernel {
         }
         let exempt = self.closing.get() && self.exempts();
         self.wakers.insert(task.clone());
-        #[cfg(feature = "probe")]
         self.tell_spawn(task.header());
         if exempt {
             self.has_exempted.set(true);
@@ -678,6 +737,7 @@ impl Kernel {
         self.wakers.add_scope(task.header(), scope);
         self.hand_locals_on(task.header());
         self.wakers.insert(task.any().clone());
+        self.tell_spawn(task.header());
     }
 
     pub(crate) fn call_soon(&self, call: Call) -> CallKey {
@@ -696,7 +756,25 @@ impl Kernel {
         self.next.set(self.next.get().min(deadline));
         // Numbered as waits are, since some are records of waits.
         let age = self.wakers.next_number();
-        self.wheel.borrow_mut().insert(deadline.0, age, alarm)
+        #[cfg(feature = "probe")]
+        let sleeper = match alarm {
+            Alarm::Task(token, at) | Alarm::Within(token, at, _) => self.wakers.id(token).map(|task| (task, at)),
+            Alarm::Call(_) => None,
+        };
+        let key = self.wheel.borrow_mut().insert(deadline.0, age, alarm);
+        tell!(
+            self.wakers,
+            EventKind::TimerArm {
+                timer: age,
+                deadline: Duration::from_nanos(deadline.0),
+                task: sleeper.map(|(task, _)| task),
+            }
+        );
+        #[cfg(feature = "probe")]
+        if let Some((task, at)) = sleeper {
+            tell!(self.wakers, EventKind::WaitBegin { task, wait: age, what: "a sleep", at });
+        }
+        key
     }
 
     /// How many timers are pending, also those that are due and have not fired yet.
@@ -706,13 +784,18 @@ impl Kernel {
 
     /// The alarm, which is to be dropped where no borrow is held, unless it has gone off or was cancelled.
     pub(crate) fn cancel_timer(&self, key: TimerKey) -> Option<Alarm> {
-        let mut wheel = self.wheel.borrow_mut();
-        let alarm = wheel.remove(key);
-        self.tally().timers_cancelled.add(u64::from(alarm.is_some()));
-        if wheel.is_empty() {
-            self.next.set(Time::NEVER);
-        }
-        alarm
+        let alarm = {
+            let mut wheel = self.wheel.borrow_mut();
+            let alarm = wheel.remove(key);
+            if wheel.is_empty() {
+                self.next.set(Time::NEVER);
+            }
+            alarm?
+        };
+        self.tally().timers_cancelled.count();
+        tell!(self.wakers, EventKind::TimerCancel { timer: key.age() });
+        self.tell_awake(key.age(), &alarm);
+        Some(alarm)
     }
 
     /// A timer for a sleep of the running task that wakes whom `waker` wakes. It is the record of that wait, too.
@@ -764,22 +847,48 @@ impl Kernel {
 
     // ---- the probe ----
 
+    /// Somebody is told of each thing that this loop does.
     #[cfg(feature = "probe")]
-    fn tell_spawn(&self, task: &Header) {
-        if self.probe.is_set() {
-            let (task, name, at) = (task_id::TaskId(task.id), &*task.name(), task.spawned_at);
-            self.probe.emit(self.clock.now(), probe::EventKind::Spawn { task, name, at, by: self.source() });
-        }
+    pub(crate) fn set_probe(self: &Rc<Self>, probe: Box<dyn probe::Probe>) {
+        let kernel = Rc::downgrade(self);
+        let now = move || kernel.upgrade().map_or(Time(0), |kernel| kernel.clock.now());
+        drop(self.wakers.probe.set(self.id(), Box::new(now), probe));
     }
 
-    /// Who it is that causes something now.
-    #[cfg(feature = "probe")]
-    fn source(&self) -> probe::Source {
-        match self.current() {
-            Some(task) => probe::Source::Task(task_id::TaskId(task.header().id)),
-            None if self.calling.get() => probe::Source::Callback,
-            None => probe::Source::Outside,
+    /// Each entry of the ready queue is looked at before and after.
+    #[inline]
+    fn is_watched(&self) -> bool {
+        #[cfg(feature = "probe")]
+        if self.wakers.probe.is_set() {
+            return true;
         }
+        self.watch.is_some()
+    }
+
+    pub(crate) fn tell_panic(&self) {
+        tell!(self.wakers, EventKind::Fail { why: probe::Failure::Panic });
+    }
+
+    pub(crate) fn tell_deadlock(&self) {
+        tell!(self.wakers, EventKind::Fail { why: probe::Failure::Deadlock });
+    }
+
+    fn tell_spawn(&self, _task: &Header) {
+        tell!(
+            self.wakers,
+            EventKind::Spawn {
+                task: TaskId(_task.id),
+                name: &_task.name(),
+                at: _task.spawned_at,
+                by: self.wakers.source()
+            }
+        );
+    }
+
+    /// Until the guard is dropped, what no task causes is caused by this.
+    #[cfg(feature = "probe")]
+    fn because_of(&self, cause: Source) -> Because<'_> {
+        Because { slot: &self.wakers.probe, before: self.wakers.probe.cause.replace(cause) }
     }
 
     // ---- task-local values ----
@@ -836,6 +945,20 @@ impl Kernel {
             }
         }
         tasks
+    }
+}
+
+/// See `Kernel::because_of`.
+#[cfg(feature = "probe")]
+struct Because<'a> {
+    slot: &'a probe::ProbeSlot,
+    before: Source,
+}
+
+#[cfg(feature = "probe")]
+impl Drop for Because<'_> {
+    fn drop(&mut self) {
+        self.slot.cause.set(self.before);
     }
 }
 

@@ -451,25 +451,38 @@ impl fmt::Display for Seconds {
 }
 
 /// Whom a loop tells.
-#[derive(Default)]
 pub(crate) struct ProbeSlot {
     /// There is somebody, and he is not being told.
     is_set: Cell<bool>,
     /// Taken out while he is told.
     listener: Cell<Option<Listener>>,
+    /// Who causes what no task does.
+    pub(crate) cause: Cell<Source>,
 }
 
 struct Listener {
     probe: Box<dyn Probe>,
+    now: Box<dyn Fn() -> Time>,
     /// Its exception handler hears of a panic of the probe.
     loop_id: u64,
 }
 
+impl Default for ProbeSlot {
+    fn default() -> Self {
+        ProbeSlot { is_set: Cell::new(false), listener: Cell::new(None), cause: Cell::new(Source::Outside) }
+    }
+}
+
 impl ProbeSlot {
     /// The loop tells this one from now on. Whom it has told so far comes back, to be dropped where nothing is borrowed.
-    pub(crate) fn set(&self, loop_id: u64, probe: Box<dyn Probe>) -> Option<Box<dyn Probe>> {
+    pub(crate) fn set(
+        &self,
+        loop_id: u64,
+        now: Box<dyn Fn() -> Time>,
+        probe: Box<dyn Probe>,
+    ) -> Option<Box<dyn Probe>> {
         self.is_set.set(true);
-        self.listener.replace(Some(Listener { probe, loop_id })).map(|before| before.probe)
+        self.listener.replace(Some(Listener { probe, now, loop_id })).map(|before| before.probe)
     }
 
     /// Takes out whom the loop has told so far, to be dropped where nothing is borrowed.
@@ -487,16 +500,16 @@ impl ProbeSlot {
     /// Foreign code: nothing may be borrowed. Returns in any case.
     #[cold]
     #[inline(never)]
-    pub(crate) fn emit(&self, time: Time, kind: EventKind<'_>) {
+    pub(crate) fn emit(&self, kind: EventKind<'_>) {
         let Some(listener) = self.listener.take() else { return };
         self.is_set.set(false);
-        let event = Event::new(Duration::from_nanos(time.0), kind);
+        let event = Event::new(Duration::from_nanos((listener.now)().0), kind);
         let Err(payload) = catch_unwind(AssertUnwindSafe(|| listener.probe.event(&event))) else {
             self.is_set.set(true);
             self.listener.set(Some(listener));
             return;
         };
-        let Listener { probe, loop_id } = listener;
+        let Listener { probe, loop_id, .. } = listener;
         exceptions::reached_nobody(loop_id, exceptions::IN_A_PROBE, payload);
         // One report is enough.
         if let Err(payload) = catch_unwind(AssertUnwindSafe(|| drop(probe))) {
@@ -519,21 +532,27 @@ mod tests {
         }
     }
 
+    /// Goes on by a nanosecond at each look.
+    fn clock() -> Box<dyn Fn() -> Time> {
+        let time = Cell::new(1);
+        Box::new(move || Time(time.replace(time.get() + 1)))
+    }
+
     #[test]
     fn slot_tells_its_probe_and_not_of_the_probe() {
         let (slot, told) = (Rc::new(ProbeSlot::default()), Rc::new(RefCell::new(Vec::new())));
-        slot.emit(Time(1), EventKind::TurnBegin);
+        slot.emit(EventKind::TurnBegin);
         assert!(!slot.is_set());
         let (inner, copy) = (slot.clone(), told.clone());
         let probe = Calls(move |event: &Event<'_>| {
             assert!(!inner.is_set());
-            inner.emit(Time(99), EventKind::Unpark);
+            inner.emit(EventKind::Unpark);
             copy.borrow_mut().push(event.to_string());
         });
-        assert!(slot.set(1, Box::new(probe)).is_none() && slot.is_set());
-        slot.emit(Time(2), EventKind::TurnBegin);
-        slot.emit(Time(3), EventKind::TurnEnd);
-        assert_eq!(*told.borrow(), ["0.000000002 turn-begin", "0.000000003 turn-end"]);
+        assert!(slot.set(1, clock(), Box::new(probe)).is_none() && slot.is_set());
+        slot.emit(EventKind::TurnBegin);
+        slot.emit(EventKind::TurnEnd);
+        assert_eq!(*told.borrow(), ["0.000000001 turn-begin", "0.000000002 turn-end"]);
         assert!(slot.take().is_some() && !slot.is_set() && slot.take().is_none());
     }
 
@@ -552,9 +571,9 @@ mod tests {
             }
         }
         let slot = ProbeSlot::default();
-        slot.set(u64::MAX, Box::new(Bomb));
-        slot.emit(Time(1), EventKind::TurnBegin);
+        slot.set(u64::MAX, clock(), Box::new(Bomb));
+        slot.emit(EventKind::TurnBegin);
         assert!(!slot.is_set() && slot.take().is_none());
-        slot.emit(Time(2), EventKind::TurnEnd);
+        slot.emit(EventKind::TurnEnd);
     }
 }

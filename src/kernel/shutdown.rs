@@ -118,7 +118,7 @@ impl Kernel {
         if now >= self.next.get() {
             self.expire(now);
         }
-        self.wakers.mark();
+        self.open_turn();
         self.go_through(&Cell::new(true));
     }
 

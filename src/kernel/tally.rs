@@ -44,8 +44,10 @@ pub(crate) struct Tally {
     pub(crate) wakes: Counter,
     /// Those of tasks that were queued already.
     pub(crate) merged: Counter,
-    /// Those of tasks that had ended, or ended in the step in which they were woken.
+    /// Those of tasks that had ended.
     pub(crate) late: Counter,
+    /// Those of the running task that was to be queued by them, and ended in that step.
+    pub(crate) outrun: Counter,
     /// Those that came from elsewhere.
     pub(crate) foreign: Counter,
     pub(crate) timers_armed: Counter,

@@ -20,11 +20,16 @@
 
 use super::lanes::{self, Lane};
 use super::lists::{List, Lists};
+#[cfg(feature = "probe")]
+use super::probe::{EventKind, ProbeSlot, Source, WakeOutcome};
 use super::ready::ReadyQueue;
 use super::tally::Tally;
-use super::task::{self, AnyTask, Begun, CONDEMNED, FORCED, Header, QUEUED, Scope, Then, UNWINDING, Wait};
+use super::task::{self, AnyTask, Awaited, Begun, CONDEMNED, FORCED, Header, QUEUED, Scope, Then, UNWINDING, Wait};
+#[cfg(feature = "probe")]
+use super::task_id::TaskId;
 use super::token::{LAST_GENERATION, MAX_SLOTS, Token};
 use std::cell::{Cell, UnsafeCell};
+use std::fmt;
 use std::mem::ManuallyDrop;
 use std::num::NonZeroU64;
 use std::panic::Location;
@@ -49,6 +54,9 @@ pub(crate) struct Wakers {
     /// Borrowed in `with` alone.
     table: UnsafeCell<Table>,
     pub(crate) tally: Tally,
+    /// Who hears of what the loop does.
+    #[cfg(feature = "probe")]
+    pub(crate) probe: ProbeSlot,
     /// In debug builds, whether `table` is borrowed.
     #[cfg(debug_assertions)]
     borrowed: Cell<bool>,
@@ -176,6 +184,8 @@ impl Wakers {
             meanwhile: Cell::new(0),
             table: UnsafeCell::new(table),
             tally: Tally::default(),
+            #[cfg(feature = "probe")]
+            probe: ProbeSlot::default(),
             #[cfg(debug_assertions)]
             borrowed: Cell::new(false),
         }
@@ -249,7 +259,7 @@ impl Wakers {
         debug_assert!(token == self.running.get(), "STEP-2: a task ended outside of its step");
         self.running.set(Token::NOBODY);
         // It was woken in its last step, by itself or by its destructors.
-        self.tally.late.add(u64::from(self.meanwhile.replace(0) & QUEUED));
+        self.tally.outrun.add(u64::from(self.meanwhile.replace(0) & QUEUED));
         let task = self.with(|table| {
             let row = &mut table.rows[token.slot() as usize];
             assert!(row.token == token, "WAKE-1: a task was to be removed from another's row");
@@ -332,6 +342,7 @@ impl Wakers {
         let is_here = self.queue(token);
         if !is_here {
             self.tally.late.count();
+            tell!(self, EventKind::Wake { task: None, by: self.source(), outcome: WakeOutcome::Late });
         }
         is_here
     }
@@ -347,18 +358,43 @@ impl Wakers {
         } else if header.life.get() & QUEUED == 0 {
             header.life.set(header.life.get() | QUEUED);
             self.with(|table| table.ready.push(Entry::task(task)));
+            tell!(self, self.woken(header, WakeOutcome::Queued));
         } else {
             self.tally.merged.count();
+            tell!(self, self.woken(header, WakeOutcome::Merged));
         }
         true
     }
 
     /// The running task is to be queued when it suspends.
     fn wake_running(&self) {
-        if self.meanwhile.get() & QUEUED != 0 {
+        let _is_first = self.meanwhile.get() & QUEUED == 0;
+        if !_is_first {
             self.tally.merged.count();
         }
         self.note(QUEUED);
+        #[cfg(feature = "probe")]
+        if let Some(task) = self.running() {
+            let outcome = if _is_first { WakeOutcome::Queued } else { WakeOutcome::Merged };
+            tell!(self, self.woken(task.header(), outcome));
+        }
+    }
+
+    #[cfg(feature = "probe")]
+    fn woken(&self, task: &Header, outcome: WakeOutcome) -> EventKind<'static> {
+        EventKind::Wake { task: Some(TaskId(task.id)), by: self.source(), outcome }
+    }
+
+    /// Who it is that causes something now.
+    #[cfg(feature = "probe")]
+    pub(crate) fn source(&self) -> Source {
+        self.id(self.running.get()).map_or(self.probe.cause.get(), Source::Task)
+    }
+
+    /// The number of a living task.
+    #[cfg(feature = "probe")]
+    pub(crate) fn id(&self, token: Token) -> Option<TaskId> {
+        self.task(token).map(|task| TaskId(task.header().id))
     }
 
     /// The task is to end when it is stepped next.
@@ -396,11 +432,18 @@ impl Wakers {
         let task = self.running.get();
         // SAFETY: the row holds the task it names.
         let header = unsafe { self.row(task)?.as_ref() };
-        self.with(|table| {
+        #[cfg(feature = "probe")]
+        let what = if self.probe.is_set() { self.describe(&wait) } else { String::new() };
+        let key = self.with(|table| {
             let number = table.number();
             let index = push(&mut table.waits, &header.waits, Numbered { number, value: Begun { wait, place } });
-            Some(WaitKey { task, number, index })
-        })
+            WaitKey { task, number, index }
+        });
+        tell!(
+            self,
+            EventKind::WaitBegin { task: TaskId(header.id), wait: { key.number }.get(), what: &what, at: place }
+        );
+        Some(key)
     }
 
     /// The running task, if any is, waits for another, and `waker` is woken at that one's end.
@@ -415,7 +458,7 @@ impl Wakers {
         let task = self.running.get();
         // SAFETY: the row holds the task it names.
         let header = self.row(task).map(|header| unsafe { header.as_ref() });
-        self.with(|table| {
+        let keys = self.with(|table| {
             let number = table.number();
             let index = push(&mut table.waiters, &awaited.waiters, Numbered { number, value: Then::Wake(waker) });
             let waiter = WaiterKey { number, index };
@@ -425,7 +468,20 @@ impl Wakers {
                 WaitKey { task, number, index }
             });
             (waiter, wait)
-        })
+        });
+        #[cfg(feature = "probe")]
+        if let (Some(header), (_, Some(key))) = (header, &keys) {
+            tell!(
+                self,
+                EventKind::WaitBegin {
+                    task: TaskId(header.id),
+                    wait: { key.number }.get(),
+                    what: &self.describe(&Wait::Task(awaited.token())),
+                    at: place,
+                }
+            );
+        }
+        keys
     }
 
     /// A wait of the running task goes on at another place.
@@ -444,7 +500,32 @@ impl Wakers {
         // SAFETY: the row holds the task it names.
         let header = unsafe { task.as_ref() };
         // What is removed owns nothing, so no foreign code runs.
-        self.with(|table| drop(remove(&mut table.waits, &header.waits, key.index, key.number)));
+        let _ended = self.with(|table| remove(&mut table.waits, &header.waits, key.index, key.number));
+        #[cfg(feature = "probe")]
+        if let Some(begun) = _ended {
+            tell!(self, EventKind::WaitEnd { task: TaskId(header.id), wait: { key.number }.get(), at: begun.place });
+        }
+    }
+
+    /// What is waited for, in words.
+    pub(crate) fn describe(&self, wait: &Wait) -> String {
+        struct Described<'a>(&'a dyn Awaited);
+        impl fmt::Display for Described<'_> {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                self.0.describe(f)
+            }
+        }
+        match wait {
+            Wait::Task(Token::NOBODY) => "a task of another loop".into(),
+            Wait::Task(token) => match self.task(*token) {
+                Some(task) => format!("task {:?}", task.header().name()),
+                None => "a task that has ended".into(),
+            },
+            Wait::On(awaited) => match awaited.upgrade() {
+                Some(awaited) => format!("{}", Described(&*awaited)),
+                None => "what is no longer there".into(),
+            },
+        }
     }
 
     /// Whether the wait is the running task's.

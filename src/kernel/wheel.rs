@@ -77,6 +77,12 @@ pub(crate) struct TimerKey {
     age: u64,
 }
 
+impl TimerKey {
+    pub(crate) fn age(&self) -> u64 {
+        self.age
+    }
+}
+
 impl<T> Wheel<T> {
     pub(crate) fn new() -> Self {
         Wheel { time: 0, levels: Vec::new(), late: List::EMPTY, due: List::EMPTY, timers: Lists::new(), earliest: None }
@@ -170,12 +176,12 @@ impl<T> Wheel<T> {
     }
 
     /// The next timer of those that `expire` has set aside.
-    pub(crate) fn pop_due(&mut self) -> Option<T> {
+    pub(crate) fn pop_due(&mut self) -> Option<(u64, T)> {
         let timer = self.timers.pop(&mut self.due)?;
         // What was set aside was the earliest; now something else is.
         self.earliest = None;
         debug_assert!(timer.deadline <= self.time, "TIME-2: a timer for {} fires at {}", timer.deadline, self.time);
-        Some(timer.value)
+        Some((timer.age, timer.value))
     }
 
     /// Hands out what all timers hold, in no order. None is left.

@@ -1,0 +1,64 @@
+//! What the tour's programs run on: a loop, and with `--trace FOLDER` one that writes down what it does, for
+//! <https://ui.perfetto.dev>. That takes the feature `probe`.
+
+use std::path::PathBuf;
+use std::sync::OnceLock;
+
+static FOLDER: OnceLock<PathBuf> = OnceLock::new();
+
+/// Reads the arguments.
+pub(crate) fn read_arguments() -> Result<(), String> {
+    let mut arguments = std::env::args_os().skip(1);
+    match (arguments.next(), arguments.next(), arguments.next()) {
+        (None, ..) => Ok(()),
+        (Some(option), Some(folder), None) if option == "--trace" => trace_into(folder.into()),
+        _ => Err("usage: tour [--trace FOLDER]".into()),
+    }
+}
+
+#[cfg(not(feature = "probe"))]
+fn trace_into(_folder: PathBuf) -> Result<(), String> {
+    Err("--trace takes the feature probe: cargo run --features probe --example tour -- --trace FOLDER".into())
+}
+
+#[cfg(feature = "probe")]
+fn trace_into(folder: PathBuf) -> Result<(), String> {
+    std::fs::create_dir_all(&folder).map_err(|error| format!("{}: {error}", folder.display()))?;
+    FOLDER.set(folder).map_err(|_| "the arguments are read once".into())
+}
+
+/// Runs one program of the tour.
+#[cfg(not(feature = "probe"))]
+pub(crate) fn run<F: IntoFuture>(_program: &str, main: F) -> F::Output {
+    onelane::run(main)
+}
+
+/// Runs one program of the tour, and writes its trace, if that was asked for.
+#[cfg(feature = "probe")]
+pub(crate) fn run<F: IntoFuture>(program: &str, main: F) -> F::Output {
+    use onelane::probe::Recorder;
+    use std::{fs::File, io::BufWriter, rc::Rc};
+
+    let Some(folder) = FOLDER.get() else { return onelane::run(main) };
+    let path = folder.join(format!("{program}.json"));
+    let file = File::create(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    let recorder = Rc::new(Recorder::new(BufWriter::new(file)));
+    let event_loop = onelane::EventLoop::builder().probe(recorder.clone()).build();
+    let output = event_loop.run(main);
+    let did = event_loop.metrics();
+    recorder.finish().unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    println!(
+        "Trace: {} (turns {}, steps {}, callbacks {}, parks {}, spawned {}, merged {}, late {}, fired {}, cancelled {})",
+        path.display(),
+        did.turns,
+        did.steps,
+        did.callbacks,
+        did.parks,
+        did.spawned,
+        did.wakes_merged,
+        did.wakes_late,
+        did.timers_fired,
+        did.timers_cancelled,
+    );
+    output
+}
