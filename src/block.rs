@@ -168,6 +168,7 @@ impl<F: Future> Block<F> {
         poll
     }
 
+    #[track_caller]
     fn poll_inside(&mut self, context: &mut Context<'_>) -> Poll<Result<F::Output, Interrupted>> {
         let goes_on = self.interruption.pending.get() || self.unwinding.is_some();
         if goes_on {

@@ -56,7 +56,7 @@ impl DeadlockReport {
         }
         let of_circle = |task: &&TaskSnapshot| circle.contains(&task.id);
         let tasks: Vec<_> = graph.tasks.iter().filter(of_circle).cloned().collect();
-        let circles = CallGraph { tasks: tasks.clone() }.circles();
+        let circles = CallGraph { time: graph.time, tasks: tasks.clone() }.circles();
         Some(DeadlockReport { tasks, circles, others_go_on: true })
     }
 }

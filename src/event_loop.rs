@@ -1,6 +1,6 @@
 //! The loop as its owner holds it: [`EventLoop`], its [`Builder`], a reference to the running one, and what a [`Turn`] did.
 
-use crate::call_graph::{Span, TaskSnapshot, WaitSnapshot};
+use crate::call_graph::{CallGraph, Span, TaskSnapshot, WaitSnapshot};
 use crate::callback::Handle;
 use crate::current::running;
 use crate::deadlock::{DeadlockReport, write_all};
@@ -15,7 +15,7 @@ use crate::kernel::{Clock as KernelClock, Kernel, StepWatch, context};
 use crate::metrics::Metrics;
 use crate::remote::Remote;
 #[cfg(all(unix, feature = "signals"))]
-use crate::signals::CtrlC;
+use crate::signals::{CtrlC, Printer};
 use crate::task::{Task, TaskRef};
 use futures_task::{LocalFutureObj, LocalSpawn, SpawnError};
 use std::cell::{Cell, RefCell};
@@ -59,6 +59,9 @@ use std::time::{Duration, Instant};
 pub struct EventLoop {
     kernel: Rc<Kernel>,
     cancel_on_ctrl_c: bool,
+    /// Held until the loop is dropped.
+    #[cfg(all(unix, feature = "signals"))]
+    printer: Option<Printer>,
 }
 
 /// Where a loop gets its time from.
@@ -124,6 +127,8 @@ pub struct Builder {
     metrics: bool,
     /// Stays false without the feature `signals`.
     cancel_on_ctrl_c: bool,
+    #[cfg(all(unix, feature = "signals"))]
+    print_on: Option<i32>,
     #[cfg(feature = "probe")]
     probe: Option<Box<dyn Probe>>,
 }
@@ -432,6 +437,50 @@ impl Builder {
         self
     }
 
+    /// Each time this signal comes, the loop prints its call graph on stderr, as [`print_call_graph`](crate::print_call_graph)
+    /// does. With `SIGUSR1`, `kill -USR1 PID` shows where each task of a running program waits.
+    ///
+    /// It is printed in the loop's next turn, also if the loop sleeps until then; several signals before that are one. If
+    /// several loops ask for it, each prints its own. Outside of [`run`](EventLoop::run) it is the next
+    /// [`turn`](EventLoop::turn) that prints. A loop whose thread is stuck in a step prints when that is over.
+    ///
+    /// From [`build`](Self::build) until the loop is dropped, the signal does not do what it does by default; that kills the
+    /// process, for most. Others hear it too, those of [`signals::listen`](crate::signals::listen) for one. On a virtual clock a
+    /// deadlock is reported, whether somebody could send the signal or not. A second call takes the place of the first.
+    ///
+    /// If the thread for signals cannot be started, the program runs without this.
+    ///
+    /// asyncio: `python -m asyncio pstree PID`, which reads the memory of the other process.
+    ///
+    /// # Panics
+    ///
+    /// [`build`](Self::build) does, if nobody can listen for this signal: choose one of those in [`signals`](crate::signals).
+    ///
+    /// # Cost
+    ///
+    /// A thread for the process, and some allocations for a signal. As long as none comes, nothing.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use onelane::{EventLoop, signals::SIGUSR1, sleep};
+    /// use std::time::Duration;
+    ///
+    /// let event_loop = EventLoop::builder().print_call_graph_on(SIGUSR1).build();
+    /// event_loop.run(async {
+    ///     // In place of `kill -USR1`.
+    /// #   signal_hook::low_level::raise(SIGUSR1).unwrap();
+    ///     sleep(Duration::from_millis(20)).await; // meanwhile it is printed
+    /// });
+    /// ```
+    #[cfg(all(unix, feature = "signals"))]
+    #[cfg_attr(docsrs, doc(cfg(feature = "signals")))]
+    #[doc(alias = "pstree")]
+    pub fn print_call_graph_on(mut self, signal: i32) -> Self {
+        self.print_on = Some(signal);
+        self
+    }
+
     /// Who is told of each thing that the loop does, when it does it: spawns, wakes, steps, waits, timers, ends. The last that is
     /// named counts; [`Tee`](crate::probe::Tee) makes one of two.
     ///
@@ -498,7 +547,7 @@ impl Builder {
     ///
     /// # Panics
     ///
-    /// If 65,535 loops are alive in the process.
+    /// If 65,535 loops are alive in the process. If `print_call_graph_on` was asked for a signal that nobody can listen for.
     ///
     /// # Examples
     ///
@@ -510,6 +559,7 @@ impl Builder {
     /// let half = real.run(async { 21 });
     /// assert_eq!(quick.run(async { half * 2 }), 42);
     /// ```
+    #[track_caller]
     pub fn build(mut self) -> EventLoop {
         let clock = match self.clock {
             Clock::Real => KernelClock::real(),
@@ -534,7 +584,18 @@ impl Builder {
         if let Some(probe) = self.probe {
             kernel.set_probe(probe);
         }
-        EventLoop { kernel, cancel_on_ctrl_c: self.cancel_on_ctrl_c }
+        #[allow(unused_mut, reason = "without the feature `signals` nothing is added")]
+        let mut event_loop = EventLoop {
+            kernel,
+            cancel_on_ctrl_c: self.cancel_on_ctrl_c,
+            #[cfg(all(unix, feature = "signals"))]
+            printer: None,
+        };
+        #[cfg(all(unix, feature = "signals"))]
+        if let Some(signal) = self.print_on {
+            event_loop.printer = Printer::on(signal, &event_loop.kernel);
+        }
+        event_loop
     }
 }
 
@@ -1108,6 +1169,25 @@ impl EventLoop {
         Metrics::of(&self.kernel, "EventLoop::metrics()")
     }
 
+    /// As [`call_graph`](crate::call_graph()), also while the loop is not running: who waits where, for what, and for whom.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use onelane::{EventLoop, sleep};
+    /// use std::time::Duration;
+    ///
+    /// let event_loop = EventLoop::with_virtual_clock();
+    /// event_loop.spawn(async { sleep(Duration::from_secs(60)).await });
+    /// event_loop.turn();
+    /// let graph = event_loop.call_graph();
+    /// assert_eq!(graph.tasks[0].waits_for[0].what, "a sleep, 60.000 s more");
+    /// ```
+    #[doc(alias = "capture_call_graph")]
+    pub fn call_graph(&self) -> CallGraph {
+        CallGraph::of(&self.kernel)
+    }
+
     /// The living tasks, in the order in which they were spawned.
     ///
     /// # Examples
@@ -1386,6 +1466,35 @@ impl LoopRef {
     #[track_caller]
     pub fn remote(&self) -> Remote {
         Remote::to(&self.kernel("LoopRef::remote()"))
+    }
+
+    /// As [`call_graph`](crate::call_graph()): who waits where, for what, and for whom.
+    ///
+    /// # Panics
+    ///
+    /// If the loop has been dropped.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use onelane::{EventLoop, LoopRef, sleep};
+    /// use std::time::Duration;
+    ///
+    /// /// How many tasks wait in this file. It may be asked between two turns.
+    /// fn waiting_here(home: &LoopRef) -> usize {
+    ///     let graph = home.call_graph();
+    ///     graph.tasks.iter().filter(|task| task.waits_for.iter().any(|wait| wait.at.file() == file!())).count()
+    /// }
+    ///
+    /// let event_loop = EventLoop::with_virtual_clock();
+    /// event_loop.spawn(async { sleep(Duration::from_secs(1)).await });
+    /// event_loop.turn();
+    /// assert_eq!(waiting_here(&event_loop.loop_ref()), 1);
+    /// ```
+    #[doc(alias = "capture_call_graph")]
+    #[track_caller]
+    pub fn call_graph(&self) -> CallGraph {
+        CallGraph::of(&self.kernel("LoopRef::call_graph()"))
     }
 }
 

@@ -200,6 +200,7 @@ impl Interval {
     ///     assert_eq!(tick, onelane::time());
     /// });
     /// ```
+    #[track_caller]
     pub fn poll_tick(&mut self, context: &mut Context<'_>) -> Poll<Instant> {
         ready!(Pin::new(&mut self.sleep).poll(context));
         let kernel = running("poll() of a tick");

@@ -29,8 +29,10 @@
 //! - Callbacks: [`Task::add_done_callback`], [`call_soon`], [`call_later`], [`call_at`].
 //! - What tasks share: [`Promise`], [`task_local!`]; [`sync`], with events, locks, conditions, semaphores, barriers, queues
 //!   and channels.
+//! - Looking inside: [`call_graph()`] and [`print_call_graph`], for where each task waits, for what and for whom.
 //! - With the feature `threads`: `to_thread`, which calls a blocking function on another thread.
-//! - With the feature `signals`, on Unix: `Builder::cancel_on_ctrl_c`, and `signals::listen`.
+//! - With the feature `signals`, on Unix: `Builder::cancel_on_ctrl_c`, `Builder::print_call_graph_on`, and
+//!   `signals::listen`.
 //! - With the feature `probe`: `Builder::probe`, and the module `probe`, for those who want to hear of each thing that a loop does.
 //!
 //! # Four rules
@@ -57,6 +59,7 @@ mod gather;
 mod interval;
 mod introspect;
 mod join;
+mod json;
 mod kernel;
 mod metrics;
 #[cfg(feature = "probe")]
@@ -81,7 +84,7 @@ mod wait;
 mod yield_now;
 
 pub use as_completed::{AsCompleted, AsCompletedWithin, Next, as_completed};
-pub use call_graph::{CallGraph, TaskSnapshot, WaitSnapshot, call_graph};
+pub use call_graph::{CallGraph, TaskSnapshot, WaitSnapshot, call_graph, print_call_graph};
 pub use callback::{Handle, call_at, call_later, call_soon, time};
 pub use cleanup::{CatchCancel, Finally, catch_cancel, finally};
 pub use deadlock::DeadlockReport;

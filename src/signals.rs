@@ -1,4 +1,5 @@
-//! Signals of the operating system: Ctrl-C that ends a program in order, and [`listen`] for any other.
+//! Signals of the operating system: Ctrl-C that ends a program in order, one that prints what its tasks wait for, and
+//! [`listen`] for any other.
 //!
 //! Behind the feature `signals`, which is off by default, and on Unix alone. There is one thread for them,
 //! "onelane-signals", which is started when a process first asks for a signal.
@@ -22,7 +23,8 @@
 //   the handler, on any thread, at any moment      the thread "onelane-signals"     the loop's thread
 //     the default action, if nobody listens
 //     a byte into a pipe ------------------------>   who listens? a message ----->    a callback: wakes, or
-//     with Ctrl-C: the next is the default's                                          cancels the main task
+//     with Ctrl-C: the next is the default's                                          cancels the main task, or
+//                                                                                     prints the call graph
 //
 // A handler may take no lock and no memory, so it does not touch an inbox: it sets a flag and writes a byte, and that is all. A
 // handler that was installed stays, so a signal that nobody listens for any more would be ignored. The flag `default_now` is the
@@ -31,6 +33,7 @@
 // The hub does not know what is cancelled or woken: that is in the closures that it calls. Next: `event_loop.rs`, which holds a
 // `CtrlC` while a main task runs.
 
+use crate::call_graph::print_call_graph;
 use crate::current::{Record, running};
 use crate::kernel::task::{Awaited, Header, Wait};
 use crate::kernel::{Kernel, Message, context};
@@ -332,6 +335,46 @@ impl CtrlC {
     pub(crate) fn end(self, main: &Header) -> bool {
         drop(self.ear);
         self.has_cancelled.load(Ordering::Relaxed) && main.cancelling.get() <= 1
+    }
+}
+
+// ---- the call graph ----
+
+/// While a loop lives: each time the signal comes, the loop prints its call graph.
+#[derive(Debug)]
+pub(crate) struct Printer {
+    _ear: Ear,
+}
+
+impl Printer {
+    /// None if it is not to be had.
+    ///
+    /// # Panics
+    ///
+    /// If there is no such signal, or nobody can listen for it.
+    #[track_caller]
+    pub(crate) fn on(signal: i32, kernel: &Kernel) -> Option<Self> {
+        let (inbox, loop_id) = (kernel.inbox(), kernel.id());
+        let on_its_way = Arc::new(AtomicBool::new(false));
+        // Not a `Remote`, for the reason of Ctrl-C.
+        let hear = move || {
+            if !on_its_way.swap(true, Ordering::SeqCst) {
+                let on_its_way = on_its_way.clone();
+                let print = Box::new(move || {
+                    on_its_way.store(false, Ordering::SeqCst);
+                    print_call_graph();
+                });
+                // If the loop has gone, there is nothing to print.
+                drop(inbox.send(loop_id, Message::Call(print)));
+            }
+        };
+        match Ear::new(signal, Listener::Other, hear) {
+            Ok(ear) => Some(Printer { _ear: ear }),
+            Err(error) if error.kind() == io::ErrorKind::InvalidInput => {
+                panic!("Builder::print_call_graph_on({signal}) was asked for, but {error}")
+            }
+            Err(_) => None,
+        }
     }
 }
 

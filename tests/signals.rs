@@ -6,10 +6,11 @@
 
 mod common;
 
-use common::{Trace, alone, ms, on_drop, panic_of, virtual_loop};
+use common::{Trace, alone, await_that, ms, on_drop, panic_of, virtual_loop};
 use futures_util::poll;
 use onelane::signals::{self, SIGHUP, SIGINT, SIGTERM, SIGUSR1, SIGUSR2, SIGWINCH};
-use onelane::{EventLoop, RunError, call_soon, current_task, sleep, spawn, timeout, yield_now};
+use onelane::sync::Event;
+use onelane::{Clock, EventLoop, RunError, call_soon, current_task, sleep, spawn, task, timeout, yield_now};
 use signal_hook::low_level::raise;
 use std::cell::Cell;
 use std::future::pending;
@@ -51,6 +52,24 @@ fn killed(name: &str, signal: i32, test: impl FnOnce()) -> String {
     let output = command.args(["--exact", name, "--nocapture"]).env(KILLED, name).output().unwrap();
     let told = String::from_utf8_lossy(&output.stderr).into_owned();
     assert_eq!(output.status.signal(), Some(signal), "{}: {told}", output.status);
+    told
+}
+
+/// Runs a test in a process of its own. Answers what it has written to stderr.
+fn told(name: &str, test: impl FnOnce()) -> String {
+    const TELLS: &str = "ONELANE_TEST_TELLS";
+    if std::env::var(TELLS).as_deref() == Ok(name) {
+        thread::spawn(|| {
+            thread::sleep(ms(60_000));
+            std::process::exit(101);
+        });
+        test();
+        std::process::exit(0);
+    }
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    let output = command.args(["--exact", name, "--nocapture"]).env(TELLS, name).output().unwrap();
+    let told = String::from_utf8(output.stderr).unwrap();
+    assert!(output.status.success(), "{}: {told}", output.status);
     told
 }
 
@@ -537,4 +556,120 @@ fn listen_where_it_cannot_be() {
             assert_eq!((error.kind(), error.to_string()), (std::io::ErrorKind::InvalidInput, why.to_string()));
         }
     });
+}
+
+// ---- the call graph on a signal ----
+
+fn printing(clock: Clock) -> EventLoop {
+    EventLoop::builder().clock(clock).print_call_graph_on(SIGUSR1).build()
+}
+
+/// What was printed, without the places.
+fn without_places(told: &str) -> Vec<&str> {
+    told.lines().map(|line| line.split(", at ").next().unwrap()).collect()
+}
+
+/// The loop has no timer, and sleeps until the signal comes. The listener, who came after the printer, hears after it.
+#[test]
+fn print_the_call_graph_of_a_loop_that_sleeps() {
+    const NAME: &str = "print_the_call_graph_of_a_loop_that_sleeps";
+    let told = told(NAME, || {
+        printing(Clock::Real).run(async {
+            current_task().unwrap().set_name("main");
+            let _other = task::Builder::new().name("other").spawn(async { Event::new().named("e").wait().await });
+            let mut listener = signals::listen(SIGUSR1).unwrap();
+            for _ in 0..2 {
+                let killer = thread::spawn(|| kill("USR1"));
+                listener.next().await;
+                killer.join().unwrap();
+            }
+        });
+    });
+    let head = format!("onelane: 2 task(s) on thread {NAME}:");
+    let one = [&head, "└── (T) main", "    └── signal SIGUSR1", "└── (T) other", "    └── event \"e\""];
+    assert_eq!(without_places(&told), [one, one].concat());
+}
+
+#[test]
+fn print_the_call_graphs_of_several_loops() {
+    let told = told("print_the_call_graphs_of_several_loops", || {
+        let listening = Arc::new(Barrier::new(3));
+        let threads = ["one", "other"].map(|name| {
+            let listening = listening.clone();
+            let run = move || {
+                printing(Clock::Virtual).run(async {
+                    current_task().unwrap().set_name(name);
+                    let mut listener = signals::listen(SIGUSR1).unwrap();
+                    listening.wait();
+                    listener.next().await;
+                });
+            };
+            thread::Builder::new().name(format!("lane {name}")).spawn(run).unwrap()
+        });
+        listening.wait();
+        raise(SIGUSR1).unwrap();
+        for thread in threads {
+            thread.join().unwrap();
+        }
+    });
+    let lines = without_places(&told);
+    // Which comes first is a matter of luck, but each is in one piece.
+    let mut printed: Vec<_> = lines.chunks(3).map(|lines| lines.join("\n")).collect();
+    printed.sort();
+    let expected = ["one", "other"]
+        .map(|name| format!("onelane: 1 task(s) on thread lane {name}:\n└── (T) {name}\n    └── signal SIGUSR1"));
+    assert_eq!(printed, expected);
+}
+
+/// Who could send the signal keeps nobody waiting.
+#[test]
+fn report_a_deadlock_though_a_signal_could_come() {
+    alone("report_a_deadlock_though_a_signal_could_come", || {
+        let result = printing(Clock::Virtual).try_run(pending::<()>());
+        assert!(matches!(result, Err(RunError::Deadlock(_))), "{result:?}");
+    });
+}
+
+/// A host that turns the loop itself: the signal is something to turn for. Before that, several are one.
+#[test]
+fn print_the_call_graph_in_the_next_turn() {
+    const NAME: &str = "print_the_call_graph_in_the_next_turn";
+    let told = told(NAME, || {
+        let event_loop = printing(Clock::Real);
+        raise(SIGUSR1).unwrap();
+        await_that(|| event_loop.next_deadline().is_some());
+        for _ in 0..3 {
+            raise(SIGUSR1).unwrap();
+        }
+        eprintln!("now");
+        event_loop.turn();
+        eprintln!("then");
+    });
+    let head = format!("onelane: 0 task(s) on thread {NAME}:");
+    assert_eq!(told.lines().take(3).collect::<Vec<_>>(), ["now", &head, "then"]);
+}
+
+#[test]
+fn be_killed_when_no_loop_prints_any_more() {
+    let told = killed("be_killed_when_no_loop_prints_any_more", SIGUSR1, || {
+        let [one, other] = [(); 2].map(|()| printing(Clock::Virtual));
+        drop(one);
+        raise(SIGUSR1).unwrap();
+        eprintln!("the other is still there");
+        drop(other);
+        raise(SIGUSR1).unwrap();
+    });
+    assert!(told.contains("the other is still there"));
+}
+
+#[test]
+fn print_on_a_signal_that_cannot_be() {
+    for (signal, why) in [
+        (9, "signal 9 cannot be listened for; choose one that a process can live with"),
+        (0, "signal 0 is not known; choose one of those in onelane::signals"),
+    ] {
+        let message = panic_of(|| EventLoop::builder().print_call_graph_on(signal).build());
+        assert_eq!(message, format!("Builder::print_call_graph_on({signal}) was asked for, but {why}"));
+    }
+    assert_eq!(virtual_loop().run(async { 1 }), 1);
 }

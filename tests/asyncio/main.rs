@@ -10,6 +10,7 @@ mod common;
 
 mod as_completed;
 mod barrier;
+mod call_graph;
 mod cancellation;
 mod condition;
 mod context;

@@ -1,0 +1,69 @@
+//! JSON, as far as snapshots and traces need it: numbers and words that need no escape write themselves, so this is texts and
+//! lists.
+//!
+//! Knows nothing of what is written.
+
+use std::fmt::{self, Write as _};
+
+/// A text, with its quotes. What a terminal, a script or a page could take for more than a letter is escaped: all control
+/// characters, the line ends of JavaScript, and the `/` of `</`.
+pub(crate) struct Text<'a>(pub(crate) &'a str);
+
+impl fmt::Display for Text<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_char('"')?;
+        let mut before = ' ';
+        for letter in self.0.chars() {
+            match letter {
+                '"' => f.write_str("\\\"")?,
+                '\\' => f.write_str("\\\\")?,
+                '\n' => f.write_str("\\n")?,
+                '\r' => f.write_str("\\r")?,
+                '\t' => f.write_str("\\t")?,
+                '/' if before == '<' => f.write_str("\\/")?,
+                // All of these have four digits.
+                '\u{2028}' | '\u{2029}' => write!(f, "\\u{:04x}", u32::from(letter))?,
+                _ if letter.is_control() => write!(f, "\\u{:04x}", u32::from(letter))?,
+                _ => f.write_char(letter)?,
+            }
+            before = letter;
+        }
+        f.write_char('"')
+    }
+}
+
+/// Writes `[a,b,c]`.
+pub(crate) fn list<T>(out: &mut String, items: impl IntoIterator<Item = T>, mut write: impl FnMut(&mut String, T)) {
+    out.push('[');
+    for (nth, item) in items.into_iter().enumerate() {
+        if nth > 0 {
+            out.push(',');
+        }
+        write(out, item);
+    }
+    out.push(']');
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Text, list};
+
+    /// Every character that is escaped, or could be, comes back from a reader that is not ours.
+    #[test]
+    fn write_texts_that_are_read_back() {
+        let all: String = (0..0x3000).filter_map(char::from_u32).chain("😀</script><!-- \u{10ffff}".chars()).collect();
+        let written = Text(&all).to_string();
+        assert_eq!(serde_json::from_str::<String>(&written).unwrap(), all);
+        assert!(!written.chars().any(|letter| letter.is_control() || "\u{2028}\u{2029}".contains(letter)));
+        assert!(!written.contains("</"));
+    }
+
+    #[test]
+    fn write_lists() {
+        let mut out = String::new();
+        list(&mut out, [vec![1, 2], vec![], vec![3]], |out, inner| {
+            list(out, inner, |out, number| out.push_str(&number.to_string()));
+        });
+        assert_eq!(out, "[[1,2],[],[3]]");
+    }
+}
