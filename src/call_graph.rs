@@ -374,9 +374,6 @@ fn walk(
     }
 }
 
-/// What is said of a task that waits, and has no record of it.
-const NOT_OURS: &str = "a future that is not onelane's";
-
 fn word_for(state: TaskState) -> &'static str {
     match state {
         TaskState::Queued => "queued",
@@ -425,9 +422,18 @@ impl TaskSnapshot {
         self.waits_for.iter().flat_map(|wait| wait.tasks.iter().chain(&wait.held_by).copied())
     }
 
-    /// It waits in a future that is not ours.
-    fn waits_for_others(&self) -> bool {
-        self.state == TaskState::Waiting && self.waits_for.is_empty()
+    /// What is to be said beside what it waits for: that it does so in a future that is not ours, and what its wakers tell.
+    pub(crate) fn note(&self) -> Option<&'static str> {
+        if self.state != TaskState::Waiting {
+            return None;
+        }
+        match (self.waits_for.is_empty(), self.outside_wakers) {
+            (true, None) => Some("a future that is not onelane's"),
+            (true, Some(0)) => Some("a future that is not onelane's, and its last waker was dropped"),
+            (true, Some(_)) => Some("a future that is not onelane's, possibly woken from outside"),
+            (false, None | Some(0)) => None,
+            (false, Some(_)) => Some("possibly woken from outside"),
+        }
     }
 }
 

@@ -1,6 +1,7 @@
 //! What is said of a program that cannot go on, or of tasks that hold each other up while the rest goes on.
 
 use crate::call_graph::{CallGraph, TaskSnapshot, WaitSnapshot};
+use crate::kernel::exceptions::complain;
 use crate::kernel::task::{AnyTask, Header, Wait};
 use crate::kernel::{Kernel, State, Token};
 use crate::task::TaskId;
@@ -138,16 +139,7 @@ impl fmt::Display for DeadlockReport {
         }
         for task in self.tasks.iter().filter(|task| !self.circles.iter().any(|circle| circle.contains(&task.id))) {
             write!(f, "\n  {:?}, spawned at {}, ", task.name, task.spawned_at)?;
-            match (task.waits_for.as_slice(), task.outside_wakers) {
-                ([], None | Some(0)) => {
-                    f.write_str("waits in a future that is not onelane's, and its last waker was dropped")?
-                }
-                ([], Some(_)) => f.write_str("waits in a future that is not onelane's")?,
-                (waits, _) => {
-                    f.write_str("waits ")?;
-                    write_all(waits, f)?;
-                }
-            }
+            write_waits(task, f)?;
         }
         Ok(())
     }
@@ -157,6 +149,34 @@ impl DeadlockReport {
     fn task(&self, id: TaskId) -> Option<&TaskSnapshot> {
         self.tasks.iter().find(|task| task.id == id)
     }
+}
+
+/// `waits at a.rs:1:2 for a sleep`, and what its wakers tell.
+fn write_waits(task: &TaskSnapshot, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    if task.waits_for.is_empty() {
+        return write!(f, "waits for {}", task.note().unwrap_or("nothing"));
+    }
+    f.write_str("waits ")?;
+    write_all(&task.waits_for, f)?;
+    task.note().map_or(Ok(()), |note| write!(f, ", {note}"))
+}
+
+/// What is told of a loop on a virtual clock that has nothing to do but to wait for others.
+pub(crate) fn tell_of_long_rest(kernel: &Kernel) {
+    struct LongRest(Vec<TaskSnapshot>);
+    impl fmt::Display for LongRest {
+        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str(
+                "a loop on a virtual clock has waited for a second of real time: nothing is ready, no timer is pending",
+            )?;
+            for task in &self.0 {
+                write!(f, "\n  {:?}, spawned at {}, ", task.name, task.spawned_at)?;
+                write_waits(task, f)?;
+            }
+            Ok(())
+        }
+    }
+    complain(&LongRest(CallGraph::of(kernel).tasks));
 }
 
 /// `at a.rs:1:2 for a sleep, and at a.rs:3:4 for a lock`

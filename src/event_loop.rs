@@ -3,7 +3,7 @@
 use crate::call_graph::{CallGraph, Span, TaskSnapshot, WaitSnapshot};
 use crate::callback::Handle;
 use crate::current::running;
-use crate::deadlock::{DeadlockReport, write_all};
+use crate::deadlock::{DeadlockReport, tell_of_long_rest, write_all};
 use crate::error::{NoRunningLoop, TaskError};
 use crate::kernel::calls::Call;
 use crate::kernel::exceptions::{self, Exception, Handler};
@@ -233,18 +233,27 @@ impl Builder {
         self
     }
 
-    /// Debug mode: a step or callback that takes 100 ms or longer is told of, with the task's name, where it was spawned,
-    /// and what it waits for now. Unless this says otherwise, it is on if the environment variable `ONELANE_DEBUG` is set
-    /// and not empty.
+    /// Debug mode: the loop watches its tasks, and tells of
     ///
-    /// What else asyncio's debug mode shows needs none here: a task always knows where it was spawned, and what must not
-    /// leave the loop's thread is not `Send`, so a call from the wrong thread does not compile.
+    /// - steps and callbacks that take long, and so keep all others waiting: [`slow_step`](Self::slow_step),
+    ///   [`slow_step_handler`](Self::slow_step_handler); the longest stands in the [`metrics`](crate::metrics()), which debug mode
+    ///   switches on;
+    /// - tasks that have come to wait for each other in a circle: [`deadlock_handler`](Self::deadlock_handler);
+    /// - programs that cannot go on, also on a real clock, where `run` would wait for ever: [`RunError::Deadlock`];
+    /// - results that nobody takes: a line on stderr when the last handle of a task goes that has ended with a value, unless that
+    ///   is of no size, as `()` is.
+    ///
+    /// A task whose panic nobody looks at is told of in any mode, see [`exception_handler`](Self::exception_handler). Calls from the wrong
+    /// thread need no mode either: what must not leave the loop's thread is not `Send`, so they do not compile, and what finds no loop
+    /// on its thread panics with a message that says so.
+    ///
+    /// Unless this says otherwise, debug mode is on if the environment has `ONELANE_DEBUG`, and it is not empty.
     ///
     /// asyncio: `set_debug`, `run(debug=True)`, `PYTHONASYNCIODEBUG`.
     ///
     /// # Cost
     ///
-    /// A look at the machine's clock for each step. Off, none.
+    /// Two looks at the machine's clock for each step, and about 260 instructions. Off, none.
     ///
     /// # Examples
     ///
@@ -538,7 +547,7 @@ impl Builder {
         let handler = handler.unwrap_or_else(|| Box::new(|report| exceptions::complain(report)));
         let suspended = move |task: &AnyTask| {
             let report = context::running().and_then(|kernel| DeadlockReport::of_circle(&kernel, task));
-            report.iter().for_each(|report| handler(report));
+            report.iter().for_each(&*handler);
         };
         Some(StepWatch::new(limit, Box::new(report), Box::new(suspended)))
     }
@@ -576,6 +585,7 @@ impl Builder {
             false
         };
         let kernel = Kernel::new(clock, debug || self.metrics || is_probed, watch);
+        kernel.tell_of_long_rest.set(Some(tell_of_long_rest));
         context::add_loop(&kernel);
         if debug || self.handler.is_some() {
             exceptions::set_handler(kernel.id(), kernel.wakers.lane().tenancy(), self.handler, debug);

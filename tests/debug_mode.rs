@@ -175,3 +175,41 @@ fn tell_of_nothing_without_debug_mode() {
         .build();
     event_loop.run(yield_now());
 }
+
+/// In debug mode, what a task gave and nobody took is told of when its last handle goes. What has no size is nothing to take.
+#[test]
+fn tell_of_results_that_nobody_takes() {
+    let told = common::stderr_of("tell_of_results_that_nobody_takes", || {
+        let run = |debug| {
+            let event_loop = EventLoop::builder().clock(Clock::Virtual).debug(debug).exception_handler(|_| ()).build();
+            event_loop.run(async {
+                let _detached = spawn(async { 1_u8 });
+                spawn(async { Err::<(), _>("nobody hears this") }).set_name("failing");
+                spawn(async {}).set_name("of no size");
+                spawn(async { panic!("told of elsewhere") }).set_name("panics");
+                let cancelled = spawn(sleep(ms(1)));
+                cancelled.cancel();
+                drop(cancelled);
+                let looked_at = spawn(async { 2_u8 });
+                let taken = spawn(async { 3_u8 });
+                assert_eq!(gather([spawn(async { 4 })]).await, Ok(vec![4]));
+                assert_eq!(taken.await, Ok(3));
+                assert_eq!(*looked_at.result().unwrap(), 2);
+            });
+        };
+        run(false);
+        run(true);
+    });
+    let Some(told) = told else { return };
+    let lines: Vec<_> = told.lines().filter_map(|line| line.strip_prefix("onelane: ")).collect();
+    let place = |code: &str| {
+        let before = include_str!("debug_mode.rs").lines().take_while(|line| !line.contains(code)).count();
+        format!("tests/debug_mode.rs:{}", before + 1)
+    };
+    let [failing, detached] = lines[..] else { panic!("{told}") };
+    let start = format!("task \"failing\", spawned at {}:", place("nobody hears this"));
+    assert!(failing.starts_with(&start), "{failing} {start}");
+    assert!(failing.ends_with("gave a `core::result::Result<(), &str>` that nobody has taken"), "{failing}");
+    let start = format!("task \"tell_of_results_that_nobody_takes-2\", spawned at {}:", place("let _detached"));
+    assert!(detached.starts_with(&start) && detached.ends_with("gave a `u8` that nobody has taken"), "{detached}");
+}

@@ -591,7 +591,7 @@ fn run_what_does_not_return() {
         ),
         "{message}"
     );
-    assert!(message.ends_with("waits in a future that is not onelane's, and its last waker was dropped"), "{message}");
+    assert!(message.ends_with("waits for a future that is not onelane's, and its last waker was dropped"), "{message}");
     let ended: Vec<TaskRef> = virtual_loop().run(async { all_tasks() });
     assert!(ended[0].is_done());
 }

@@ -1248,12 +1248,14 @@ fn report_what_is_waited_for() {
         let (_sender, receiver) = channel::<u8>(1);
         _ = receiver.recv().await;
     });
-    assert_eq!(report(scene), "a channel to have an item");
+    let made_at = format!("tests/sync.rs:{}:35", line!() - 3);
+    assert_eq!(report(scene), format!("a message of a channel (made at {made_at})"));
     let scene = Box::pin(async {
         let (_sender, receiver) = oneshot::<u8>();
         _ = receiver.await;
     });
-    assert_eq!(report(scene), "a oneshot to be sent");
+    let made_at = format!("tests/sync.rs:{}:35", line!() - 3);
+    assert_eq!(report(scene), format!("the value of a oneshot (made at {made_at})"));
 }
 
 /// Asked for once more when they are over, futures say so.

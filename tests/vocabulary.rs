@@ -292,7 +292,7 @@ fn report_a_deadlock_with_names_places_and_waits() {
         "deadlock: nothing is ready, no timer is pending, nobody else holds a waker, and 4 task(s) wait".to_string(),
         format!("  \"main\", spawned at {}, waits at {} for a wait on \"both\", \"sleeper\"", at(0, 32), at(6, 53)),
         format!(
-            "  \"lost\", spawned at {}, waits in a future that is not onelane's, and its last waker was dropped",
+            "  \"lost\", spawned at {}, waits for a future that is not onelane's, and its last waker was dropped",
             at(1, 54)
         ),
         format!("  \"both\", spawned at {}, waits at {} for a gather of \"lost\"", at(2, 54), at(2, 88)),

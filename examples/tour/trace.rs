@@ -2,9 +2,9 @@
 //! <https://ui.perfetto.dev>. That takes the feature `probe`.
 
 use std::path::PathBuf;
-use std::sync::OnceLock;
 
-static FOLDER: OnceLock<PathBuf> = OnceLock::new();
+#[cfg(feature = "probe")]
+static FOLDER: std::sync::OnceLock<PathBuf> = std::sync::OnceLock::new();
 
 /// Reads the arguments.
 pub(crate) fn read_arguments() -> Result<(), String> {

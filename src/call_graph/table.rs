@@ -1,6 +1,6 @@
 //! The call graph as a table, a line a task, and as JSON: all that is in it.
 
-use crate::call_graph::{CallGraph, NOT_OURS, Plain, TaskSnapshot, WaitSnapshot, word_for};
+use crate::call_graph::{CallGraph, Plain, TaskSnapshot, WaitSnapshot, word_for};
 use crate::json::{Text, list};
 use std::fmt::Write as _;
 use std::panic::Location;
@@ -60,17 +60,17 @@ impl CallGraph {
     }
 
     fn row(&self, task: &TaskSnapshot, awaiters: &[usize]) -> [String; HEAD.len()] {
-        let waits = |word: &dyn Fn(&WaitSnapshot) -> String| {
-            let words: Vec<String> = task.waits_for.iter().map(word).collect();
-            or_dash(words.join("; "))
-        };
+        let waits =
+            |word: &dyn Fn(&WaitSnapshot) -> String| -> Vec<String> { task.waits_for.iter().map(word).collect() };
+        let mut what = waits(&|wait| Plain(&wait.what).to_string());
+        what.extend(task.note().map(String::from));
         let names: Vec<String> = awaiters.iter().map(|&place| Plain(&self.tasks[place].name).to_string()).collect();
         [
             task.id.to_string(),
             or_dash(Plain(&task.name).to_string()),
             word_for(task.state).into(),
-            if task.waits_for_others() { NOT_OURS.into() } else { waits(&|wait| Plain(&wait.what).to_string()) },
-            waits(&|wait| wait.at.to_string()),
+            or_dash(what.join("; ")),
+            or_dash(waits(&|wait| wait.at.to_string()).join("; ")),
             or_dash(names.join(", ")),
         ]
     }

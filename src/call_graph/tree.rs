@@ -13,7 +13,7 @@
 //! No recursion, and no time but for what is written: each task is drawn once, and below so many levels a tree is broken off and
 //! goes on at the left, since the margins of a chain would be as long as the square of its length.
 
-use crate::call_graph::{CallGraph, NOT_OURS, Plain, TaskSnapshot, walk};
+use crate::call_graph::{CallGraph, Plain, TaskSnapshot, walk};
 use crate::task::{TaskId, TaskState};
 use std::fmt;
 
@@ -165,8 +165,8 @@ impl Drawing<'_> {
         };
         self.line(tree, from, is_last, &format!("(T) {}{state}", Plain(&task.name)));
         self.margin.push_str(if is_last { "    " } else { "│   " });
-        if task.waits_for_others() {
-            self.line(tree, from, true, NOT_OURS);
+        if let Some(note) = task.note() {
+            self.line(tree, from, task.waits_for.is_empty(), note);
         }
         self.drawn_in[place] = Some(tree);
         self.depths[place] = Some(self.path.len());

@@ -118,6 +118,9 @@ pub(crate) struct Kernel {
     callback_locals: RefCell<Locals>,
     /// In debug mode.
     watch: Option<StepWatch>,
+    /// What tells of the first rest on a virtual clock that takes longer than `patience`: others may never come.
+    pub(crate) tell_of_long_rest: Cell<Option<fn(&Kernel)>>,
+    patience: Cell<Duration>,
 }
 
 /// The step of a task that took longest.
@@ -209,6 +212,8 @@ impl Kernel {
             has_locals: Cell::new(false),
             callback_locals: RefCell::default(),
             watch,
+            tell_of_long_rest: Cell::new(None),
+            patience: Cell::new(Duration::from_secs(1)),
         })
     }
 
@@ -476,7 +481,13 @@ impl Kernel {
         if next.is_none() && self.wakers.is_observed() {
             // There is nothing to wait for but `Remote`s and wakers that others hold.
             let is_alive = |token| self.wakers.is_alive(token);
-            return if self.park(None, Some(&is_alive)) == Parked::Abandoned { Err(Stuck) } else { Ok(()) };
+            let tell = self.clock.is_virtual().then(|| self.tell_of_long_rest.take()).flatten();
+            let parked = self.park(tell.map(|_| self.patience.get()), Some(&is_alive));
+            match tell {
+                Some(tell) if parked == Parked::TimedOut => tell(self),
+                tell => self.tell_of_long_rest.set(tell),
+            }
+            return if parked == Parked::Abandoned { Err(Stuck) } else { Ok(()) };
         }
         if self.clock.is_virtual() {
             // The next turn jumps to the deadline.
@@ -1025,6 +1036,26 @@ mod tests {
         // As after a swarm.
         (0..100).for_each(|_| kernel.pace.fired());
         assert!(kernel.pace.wake_up(begun) < begun.after(Duration::from_secs(1)));
+    }
+
+    /// A virtual clock that waits for others says so once, and goes on waiting.
+    #[test]
+    fn tell_once_of_a_long_rest() {
+        thread_local!(static TOLD: Cell<u32> = const { Cell::new(0) });
+        let (kernel, _entered) = enter(Clock::virtual_time());
+        kernel.patience.set(Duration::ZERO);
+        kernel.tell_of_long_rest.set(Some(|_| TOLD.set(TOLD.get() + 1)));
+        kernel.inbox().add_remote(kernel.id());
+        assert!(kernel.rest().is_ok());
+        assert_eq!(TOLD.get(), 1);
+        let inbox = kernel.inbox();
+        let (id, message) = (kernel.id(), Message::Call(Box::new(|| ())));
+        let sender = std::thread::spawn(move || inbox.send(id, message).is_ok());
+        assert!(kernel.rest().is_ok() && sender.join().unwrap());
+        kernel.turn();
+        kernel.inbox().remove_remote(kernel.id());
+        assert!(kernel.rest().is_err(), "there is nobody left");
+        assert_eq!(TOLD.get(), 1);
     }
 
     /// The memory of messages is used again, but for that of a flood.

@@ -16,8 +16,9 @@ pub(crate) fn is_debug(builder: Builder) -> bool {
 
 mod base_event_loop_tests {
     use super::is_debug;
+    use crate::Cue;
     use crate::common::{Census, Trace, ms, panic_of, telling_loop, virtual_loop};
-    use crate::{Cue, stderr_of, stderr_with};
+    use crate::common::{stderr_of, stderr_with};
     use onelane::{Clock, EventLoop, RunError, call_soon, sleep, task, time, yield_now};
     use std::cell::Cell;
     use std::future::pending;
@@ -340,7 +341,7 @@ mod base_event_loop_tests {
 }
 
 mod base_event_loop_with_selector_tests {
-    use crate::stderr_of;
+    use crate::common::stderr_of;
     use onelane::{Clock, EventLoop};
     use std::time::Duration;
 

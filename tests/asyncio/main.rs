@@ -79,29 +79,6 @@ impl<T> Cue<T> {
     }
 }
 
-/// Runs a test in a process of its own, and gives what that writes to stderr. In there it runs `act`, and answers `None`.
-fn stderr_of(name: &str, act: impl FnOnce()) -> Option<String> {
-    stderr_with(name, None, act)
-}
-
-/// As `stderr_of`, with `ONELANE_DEBUG` in the environment of that process, or without.
-fn stderr_with(name: &str, debug: Option<&str>, act: impl FnOnce()) -> Option<String> {
-    const ALONE: &str = "ONELANE_TWIN_ALONE";
-    if std::env::var(ALONE).as_deref() == Ok(name) {
-        act();
-        return None;
-    }
-    let mut command = std::process::Command::new(std::env::current_exe().unwrap());
-    command.args(["--exact", name, "--nocapture"]).env(ALONE, name).env_remove("ONELANE_DEBUG");
-    if let Some(debug) = debug {
-        command.env("ONELANE_DEBUG", debug);
-    }
-    let output = command.output().unwrap();
-    let (told, ran) = (String::from_utf8_lossy(&output.stderr), String::from_utf8_lossy(&output.stdout));
-    assert!(output.status.success() && ran.contains("1 passed"), "{name} failed, with {}:\n{told}", output.status);
-    Some(told.into_owned())
-}
-
 /// Whether one waits for the promise, which is what `task._fut_waiter is fut` says of the only task that could.
 fn is_awaited<T>(promise: &Promise<T>) -> bool {
     format!("{promise:?}").contains("waiters: 1")

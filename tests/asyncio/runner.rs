@@ -1,9 +1,9 @@
 //! run, and the loop as its owner runs it: twins of `test_runners.py`.
 
 mod run_tests {
+    use crate::common::stderr_with;
     use crate::common::{ms, on_drop, panic_of, telling_loop, virtual_loop};
     use crate::loop_core::is_debug;
-    use crate::stderr_with;
     use onelane::{EventLoop, RunError, Task, sleep, spawn, yield_now};
 
     #[test]

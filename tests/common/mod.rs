@@ -267,3 +267,26 @@ fn alone_with(name: &str, variables: &[(&str, &str)], test: impl FnOnce()) {
     assert!(output.status.success(), "{name} failed, with {}:\n{told}", output.status);
     assert!(ran.contains("1 passed"), "there is no test {name}");
 }
+
+/// Runs a test in a process of its own, and gives what that writes to stderr. In there it runs `act`, and answers `None`.
+pub(crate) fn stderr_of(name: &str, act: impl FnOnce()) -> Option<String> {
+    stderr_with(name, None, act)
+}
+
+/// As `stderr_of`, with `ONELANE_DEBUG` in the environment of that process, or without.
+pub(crate) fn stderr_with(name: &str, debug: Option<&str>, act: impl FnOnce()) -> Option<String> {
+    const ALONE: &str = "ONELANE_TEST_SHOWS_STDERR";
+    if std::env::var(ALONE).as_deref() == Ok(name) {
+        act();
+        return None;
+    }
+    let mut command = std::process::Command::new(std::env::current_exe().unwrap());
+    command.args(["--exact", name, "--nocapture"]).env(ALONE, name).env_remove("ONELANE_DEBUG");
+    if let Some(debug) = debug {
+        command.env("ONELANE_DEBUG", debug);
+    }
+    let output = command.output().unwrap();
+    let (told, ran) = (String::from_utf8_lossy(&output.stderr), String::from_utf8_lossy(&output.stdout));
+    assert!(output.status.success() && ran.contains("1 passed"), "{name} failed, with {}:\n{told}", output.status);
+    Some(told.into_owned())
+}
