@@ -91,8 +91,9 @@ pub enum Clock {
     /// A clock that stands still while anything is ready, and jumps to the next deadline when nothing is.
     ///
     /// Tests take no time on it and are exact to the nanosecond. A program that cannot go on is reported as a
-    /// [deadlock](crate::RunError::Deadlock) instead of hanging; only while a [`Remote`] of the loop is alive does it wait for
-    /// what may come from there.
+    /// [deadlock](crate::RunError::Deadlock) instead of hanging. Only while a [`Remote`] of the loop is alive, or others hold a waker
+    /// of one of its tasks (another thread, a future or a channel of another crate), does it wait for what may come from there;
+    /// if that takes longer than a second, it says so on stderr, once, with where each task waits.
     Virtual,
 }
 
@@ -705,7 +706,9 @@ impl Turn {
 pub enum RunError {
     /// A loop is running on this thread already.
     Nested,
-    /// On a virtual clock: nothing is ready, no timer is pending, and nobody is left who could send anything.
+    /// Nothing is ready, no timer is pending, and nobody is left who could wake a task or send anything: no other thread, no
+    /// [`Remote`], no primitive of another crate has a waker. Reported at that moment, on a virtual clock always, on a real one in
+    /// [debug mode](Builder::debug); else the loop sleeps for ever.
     Deadlock(DeadlockReport),
     /// The main task was cancelled.
     Cancelled,
@@ -843,7 +846,7 @@ impl EventLoop {
     /// # Panics
     ///
     /// With the panic of `main`, if it panics. If a loop is running on this thread. If the main task was cancelled, by
-    /// Ctrl-C too. On a virtual clock, if the program cannot go on; the message has the report. If tasks that are dropped at
+    /// Ctrl-C too. On a virtual clock and in debug mode, if the program cannot go on; the message has the report. If tasks that are dropped at
     /// the end go on spawning tasks for a thousand rounds: those of the last round are leaked.
     ///
     /// # Examples
