@@ -328,10 +328,10 @@ impl Wakers {
     /// Queues a task if it waits. False if the token names no task of this loop.
     #[inline]
     pub(crate) fn wake(&self, token: Token) -> bool {
-        self.tally.wakes.count();
         let is_here = self.queue(token);
-        if !is_here {
-            self.tally.late.count();
+        if is_here || token.lane() == self.lane.number {
+            self.tally.wakes.count();
+            self.tally.late.add(u64::from(!is_here));
         }
         is_here
     }
