@@ -113,7 +113,9 @@ fn may_be_freed(kernel: &Kernel, graph: &CallGraph, circle: &[TaskId]) -> bool {
         }
         if !reached.contains(&id) {
             reached.push(id);
-            next.extend(graph.task(id).into_iter().flat_map(TaskSnapshot::blockers));
+            // Those that it awaits end with it. Who has a lock that it wants goes on all the same.
+            let waits = graph.task(id).into_iter().flat_map(|task| &task.waits_for);
+            next.extend(waits.flat_map(|wait| wait.tasks.iter().copied()));
         }
     }
     false
