@@ -336,7 +336,8 @@ impl Builder {
     /// the report is written to stderr.
     ///
     /// It is told at the end of the step that closes the circle: one in which each task waits for nothing but the end of the next, or
-    /// for a [`Lock`](crate::sync::Lock) that the next has, by a guard that no other task can have. Nobody is told if one of them
+    /// for a [`Lock`](crate::sync::Lock) that the next took with [`lock`](crate::sync::Lock::lock). Such a guard seldom leaves its task;
+    /// if it does, inside of a future that moves, the report is wrong, and says that it may be. Nobody is told if one of them
     /// is limited by a [`timeout`](crate::timeout()), or is awaited by somebody who is, since that ends it. If nothing else goes on
     /// either, that is [`RunError::Deadlock`], and told of here as well.
     ///
@@ -546,8 +547,9 @@ impl Builder {
         let limit = self.slow_step.unwrap_or(Duration::from_millis(100));
         let handler = self.deadlock_handler.take();
         let handler = handler.unwrap_or_else(|| Box::new(|report| exceptions::complain(report)));
+        let told = RefCell::default();
         let suspended = move |task: &AnyTask| {
-            let report = context::running().and_then(|kernel| DeadlockReport::of_circle(&kernel, task));
+            let report = context::running().and_then(|kernel| DeadlockReport::of_circle(&kernel, task, &told));
             report.iter().for_each(&*handler);
         };
         Some(StepWatch::new(limit, Box::new(report), Box::new(suspended)))

@@ -104,7 +104,11 @@ fn lines(report: &DeadlockReport) -> Vec<String> {
     let text = with_marks(&report.to_string());
     let mut lines = text.lines().map(|line| line.trim_start().to_string());
     let first = match report.others_go_on {
-        true => format!("deadlock: {count} task(s) wait for each other, and only a cancellation can end that"),
+        true => {
+            let locks = text.contains(" for lock ");
+            let unless = if locks { "unless a guard has moved to another task, " } else { "" };
+            format!("deadlock: {count} task(s) wait for each other, and {unless}only a cancellation can end that")
+        }
         false => format!(
             "deadlock: nothing is ready, no timer is pending, nobody else holds a waker, and {count} task(s) wait"
         ),
@@ -335,7 +339,7 @@ fn stand_in_two_circles() {
 fn join_who_waits_for_ever() {
     let expected = &[
         r#""main", spawned at @run, waits at @ever for task "lost""#,
-        r#""lost", spawned at @ever.spawn, waits in a future that is not onelane's, and its last waker was dropped"#,
+        r#""lost", spawned at @ever.spawn, waits for a future that is not onelane's, and its last waker was dropped"#,
     ];
     stuck(&[], expected, || async {
         let lost = named("lost", pending::<()>()); // MARK ever.spawn
@@ -346,7 +350,7 @@ fn join_who_waits_for_ever() {
 #[test]
 fn forget_a_waker() {
     let expected =
-        &[r#""main", spawned at @run, waits in a future that is not onelane's, and its last waker was dropped"#];
+        &[r#""main", spawned at @run, waits for a future that is not onelane's, and its last waker was dropped"#];
     stuck(&[], expected, forget_the_waker);
 }
 
@@ -355,8 +359,8 @@ fn forget_a_waker() {
 fn drop_the_last_waker_in_the_loop() {
     let expected = &[
         r#""main", spawned at @run, waits at @last for a gather of "a", "b""#,
-        r#""a", spawned at @last.a, waits in a future that is not onelane's, and its last waker was dropped"#,
-        r#""b", spawned at @last.b, waits in a future that is not onelane's, and its last waker was dropped"#,
+        r#""a", spawned at @last.a, waits for a future that is not onelane's, and its last waker was dropped"#,
+        r#""b", spawned at @last.b, waits for a future that is not onelane's, and its last waker was dropped"#,
     ];
     stuck(&[], expected, || async {
         let by_callback = give_waker_to(|waker| drop(call_later(ms(1), move || drop(waker))));
@@ -377,7 +381,7 @@ fn drop_the_last_waker_in_the_loop() {
 #[test]
 fn drop_the_last_waker_on_another_thread() {
     let expected =
-        &[r#""main", spawned at @run, waits in a future that is not onelane's, and its last waker was dropped"#];
+        &[r#""main", spawned at @run, waits for a future that is not onelane's, and its last waker was dropped"#];
     watched(move || {
         for builder in [virtual_debug().debug(false), virtual_debug(), real_debug()] {
             let (event_loop, told) = telling(builder);
@@ -644,7 +648,7 @@ fn limit_a_circle_by_a_time_that_never_comes() {
 fn gather_those_who_are_stuck() {
     let expected = &[
         r#""main", spawned at @run, waits at @gather for a gather of "a" (done), "b", "c""#,
-        r#""b", spawned at @gather.b, waits in a future that is not onelane's, and its last waker was dropped"#,
+        r#""b", spawned at @gather.b, waits for a future that is not onelane's, and its last waker was dropped"#,
         r#""c", spawned at @gather.c, waits at @gather.join for task "b""#,
     ];
     stuck(&[], expected, || async {
@@ -699,7 +703,7 @@ fn clean_up_for_ever() {
 fn shield_a_task_that_is_stuck() {
     let expected = &[
         r#""main", spawned at @run, waits at @shield for a shield on "stuck""#,
-        r#""stuck", spawned at @shield.spawn, waits in a future that is not onelane's, and its last waker was dropped"#,
+        r#""stuck", spawned at @shield.spawn, waits for a future that is not onelane's, and its last waker was dropped"#,
     ];
     stuck(&[], expected, || async {
         let stuck = named("stuck", pending::<()>()); // MARK shield.spawn
@@ -1218,7 +1222,6 @@ fn tell_of_a_circle_once() {
 
 /// A cancellation that was taken back leaves all as it was.
 #[test]
-#[ignore = "whoever is stepped in a circle that stands tells of it again"]
 fn tell_of_a_circle_once_though_a_member_was_stepped() {
     for builder in [virtual_debug(), real_debug()] {
         let (event_loop, told) = telling(builder);
@@ -1300,12 +1303,14 @@ fn tell_of_a_circle_although_somebody_else_has_a_limit() {
     }
 }
 
-/// Guards that borrow their lock move all the same: in a future that was begun here and goes on in another task, and anywhere, if
-/// the lock lives for ever.
+/// Guards that borrow their lock may move all the same, in a future that was begun here and goes on in another task. Then the
+/// report is wrong, and says that it may be.
 #[test]
-#[ignore = "a lock takes it that a guard which is not owned stays with its task"]
-fn wait_for_a_lock_whose_guard_was_moved_unseen() {
-    goes_on(|| async {
+fn say_that_a_guard_may_have_moved() {
+    let told = Trace::new();
+    let copy = told.clone();
+    let builder = virtual_debug().deadlock_handler(move |report| copy.push(report.to_string()));
+    builder.build().run(async {
         let lock = lock("db");
         let copy = lock.clone();
         let work = Box::pin(async move {
@@ -1320,15 +1325,9 @@ fn wait_for_a_lock_whose_guard_was_moved_unseen() {
         yield_now().await;
         drop(lock.lock().await);
     });
-    goes_on(|| async {
-        let lock: &'static Lock = Box::leak(Box::new(Lock::new(()).named("global")));
-        let guard = lock.lock().await;
-        drop(named("keeper", async move {
-            settle().await;
-            drop(guard);
-        }));
-        drop(lock.lock().await);
-    });
+    let told = told.take();
+    let hedge = "and unless a guard has moved to another task, only a cancellation can end that";
+    assert!(told.len() == 1 && told[0].contains(hedge), "{told:?}");
 }
 
 /// A waker that others have may wake a member, whatever it waits for besides.
