@@ -36,7 +36,7 @@
 use crate::call_graph::print_call_graph;
 use crate::current::{Record, running};
 use crate::kernel::task::{Awaited, Header, Wait};
-use crate::kernel::{Kernel, Message, context};
+use crate::kernel::{Kernel, Message, context, keep};
 use crate::remote::Remote;
 use signal_hook::iterator::{Handle, Signals as Arrivals};
 use signal_hook::low_level::{signal_name, unregister};
@@ -230,7 +230,7 @@ impl Future for Next<'_> {
             )
         };
         // Cloning and dropping a waker may be foreign code: both happen outside of the lock.
-        let waker = context.waker().clone();
+        let waker = keep(context.waker());
         let mut state = this.signals.shared.lock();
         if std::mem::take(&mut state.came) {
             drop(state);
