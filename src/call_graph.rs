@@ -11,6 +11,7 @@ mod tests;
 mod tree;
 
 use crate::current::running;
+use crate::json::is_invisible;
 use crate::kernel::task::{AnyTask, Header, Wait};
 use crate::kernel::{Kernel, SleepRecord, State, Time, Token};
 use crate::task::{TaskId, TaskState};
@@ -314,7 +315,7 @@ impl CallGraph {
         circles
     }
 
-    fn place_of(&self, id: TaskId) -> Option<usize> {
+    pub(crate) fn place_of(&self, id: TaskId) -> Option<usize> {
         self.tasks.binary_search_by_key(&id, |task| task.id).ok()
     }
 
@@ -389,7 +390,7 @@ struct Plain<'a>(&'a str);
 impl fmt::Display for Plain<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for letter in self.0.chars() {
-            if letter.is_control() { write!(f, "{}", letter.escape_default())? } else { f.write_char(letter)? }
+            if is_invisible(letter) { write!(f, "{}", letter.escape_default())? } else { f.write_char(letter)? }
         }
         Ok(())
     }
