@@ -91,8 +91,8 @@ pub enum Clock {
     /// A clock that stands still while anything is ready, and jumps to the next deadline when nothing is.
     ///
     /// Tests take no time on it and are exact to the nanosecond. A program that cannot go on is reported as a
-    /// [deadlock](crate::RunError::Deadlock) instead of hanging; only while a [`Remote`] of the loop is alive does it wait for
-    /// what may come from there.
+    /// [deadlock](crate::RunError::Deadlock) instead of hanging; only while a [`Remote`] of the loop is alive, or somebody else
+    /// holds a waker of a task, does it wait for what may come from there.
     Virtual,
 }
 
@@ -335,9 +335,12 @@ impl Builder {
     /// the report is written to stderr.
     ///
     /// It is told at the end of the step that closes the circle: one in which each task waits for nothing but the end of the next, or
-    /// for a [`Lock`](crate::sync::Lock) that the next has, by a guard that no other task can have. Nobody is told if one of them
-    /// is limited by a [`timeout`](crate::timeout()), or is awaited by somebody who is, since that ends it. If nothing else goes on
-    /// either, that is [`RunError::Deadlock`], and told of here as well.
+    /// for a [`Lock`](crate::sync::Lock) that the next has taken, and has not given away: by an
+    /// [`OwnedLockGuard`](crate::sync::OwnedLockGuard), or in a future that was moved to another task. Only the guard of a `&'static
+    /// Lock` may have gone unseen. Nobody is told if one of them is limited by a [`timeout`](crate::timeout()) or sleeps as well, or
+    /// is awaited by somebody who is or does, since that may end it; nor if that is dropped later. What else can end a circle is a
+    /// cancellation, also that by a task group of which another child fails. If nothing else goes on either, that is
+    /// [`RunError::Deadlock`], and told of here as well.
     ///
     /// A handler may do anything a callback may, and its panic goes to the exception handler.
     ///
@@ -705,7 +708,8 @@ impl Turn {
 pub enum RunError {
     /// A loop is running on this thread already.
     Nested,
-    /// On a virtual clock: nothing is ready, no timer is pending, and nobody is left who could send anything.
+    /// On a virtual clock, or in debug mode: nothing is ready, no timer is pending, and nobody is left who could wake a task or
+    /// send anything.
     Deadlock(DeadlockReport),
     /// The main task was cancelled.
     Cancelled,

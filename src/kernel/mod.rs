@@ -826,18 +826,28 @@ impl Kernel {
             (None, _) => return false,
             (Some(old), alarm) => std::mem::swap(old, alarm),
         }
+        if let Alarm::Task(token, _) | Alarm::Within(token, ..) = alarm {
+            if token != self.wakers.running_token() {
+                self.wakers.give_away(token);
+            }
+        }
         drop(alarm);
         true
     }
 
-    /// The tasks of which something is limited in time, by a timeout for example.
+    /// The tasks of which something is limited in time, by a timeout for example, also if its time is up already.
     pub(crate) fn limited(&self) -> Vec<Token> {
-        let wheel = self.wheel.borrow();
-        let limit = |alarm: &Alarm| match alarm {
-            Alarm::Call(Call::Watch(watcher, _)) => watcher.limits(),
-            _ => None,
+        let limit = |call: &Call| match call {
+            Call::Watch(watcher, _) => watcher.limits(),
+            Call::Once(_) => None,
         };
-        wheel.iter().filter_map(|(_, _, alarm)| limit(alarm)).collect()
+        let mut limited: Vec<Token> = self.calls.borrow().iter().filter_map(limit).collect();
+        let wheel = self.wheel.borrow();
+        limited.extend(wheel.iter().filter_map(|(_, _, alarm)| match alarm {
+            Alarm::Call(call) => limit(call),
+            _ => None,
+        }));
+        limited
     }
 
     /// The sleeps of all tasks: those of one task together, in the order in which they began.

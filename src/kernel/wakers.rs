@@ -515,6 +515,14 @@ impl Wakers {
         }
     }
 
+    /// A future in which this task has waited was moved to another task.
+    #[cold]
+    pub(crate) fn give_away(&self, task: Token) {
+        if let Some(task) = self.task(task) {
+            task.header().give_away();
+        }
+    }
+
     /// What is waited for, in words.
     pub(crate) fn describe(&self, wait: &Wait) -> String {
         struct Described<'a>(&'a dyn Awaited);
