@@ -95,7 +95,8 @@ pub struct TaskSnapshot {
     /// onelane's. A task that is stepped or queued may still have waits: those that it has begun and not ended.
     pub waits_for: Vec<WaitSnapshot>,
     /// How many of its wakers are held by others than onelane's own futures: by other threads, or by futures and primitives of
-    /// other crates. `None` if the loop does not count them, which it does on a virtual clock and in debug mode.
+    /// other crates. `None` if the loop does not count them, which it does on a virtual clock, in debug mode, with metrics and
+    /// with a probe.
     pub outside_wakers: Option<usize>,
 }
 

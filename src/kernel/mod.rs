@@ -191,8 +191,10 @@ pub(crate) struct SleepRecord {
 pub(crate) struct Stuck;
 
 impl Kernel {
-    /// A loop that is `observed` knows who holds wakers, and so when it can never go on; one on a virtual clock always is.
+    /// A loop that is `observed` knows who holds wakers; one on a virtual clock always is. With a `watch` it has to be, since then
+    /// it tells when it can never go on.
     pub(crate) fn new(clock: Clock, observed: bool, watch: Option<StepWatch>) -> Rc<Self> {
+        debug_assert!(observed || watch.is_none());
         Rc::new(Kernel {
             wakers: Rc::new(Wakers::new(observed || clock.is_virtual())),
             wheel: RefCell::new(Wheel::new()),
@@ -478,7 +480,7 @@ impl Kernel {
             return Ok(());
         }
         let next = self.next_deadline();
-        if next.is_none() && self.wakers.is_observed() {
+        if next.is_none() && self.tells_deadlocks() {
             // There is nothing to wait for but `Remote`s and wakers that others hold.
             let is_alive = |token| self.wakers.is_alive(token);
             let tell = self.clock.is_virtual().then(|| self.tell_of_long_rest.take()).flatten();
@@ -503,6 +505,11 @@ impl Kernel {
             }
         }
         Ok(())
+    }
+
+    /// A loop on a real clock that is observed for its metrics or a probe alone waits as any other.
+    fn tells_deadlocks(&self) -> bool {
+        self.clock.is_virtual() || self.watch.is_some()
     }
 
     fn park(&self, timeout: Option<Duration>, is_alive: Option<&dyn Fn(Token) -> bool>) -> Parked {
