@@ -36,7 +36,7 @@
 use crate::call_graph::print_call_graph;
 use crate::current::{Record, running};
 use crate::kernel::task::{Awaited, Header, Wait};
-use crate::kernel::{Kernel, Message, context};
+use crate::kernel::{Kernel, Message, context, keep};
 use crate::remote::Remote;
 use signal_hook::iterator::{Handle, Signals as Arrivals};
 use signal_hook::low_level::{signal_name, unregister};
@@ -229,8 +229,9 @@ impl Future for Next<'_> {
                 "poll() of Signals::next() was called where its loop is not; listen in the loop that waits for the signal"
             )
         };
-        // Cloning and dropping a waker may be foreign code: both happen outside of the lock.
-        let waker = context.waker().clone();
+        // Cloning and dropping a waker may be foreign code: both happen outside of the lock. It is woken on this thread, and the
+        // listener's `Remote` keeps the loop waiting.
+        let waker = keep(context.waker());
         let mut state = this.signals.shared.lock();
         if std::mem::take(&mut state.came) {
             drop(state);
