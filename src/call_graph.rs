@@ -11,6 +11,7 @@ mod tests;
 mod tree;
 
 use crate::current::running;
+use crate::json::is_invisible;
 use crate::kernel::task::{AnyTask, Header, Wait};
 use crate::kernel::{Kernel, SleepRecord, State, Time, Token};
 use crate::task::{TaskId, TaskState};
@@ -94,7 +95,8 @@ pub struct TaskSnapshot {
     /// onelane's. A task that is stepped or queued may still have waits: those that it has begun and not ended.
     pub waits_for: Vec<WaitSnapshot>,
     /// How many of its wakers are held by others than onelane's own futures: by other threads, or by futures and primitives of
-    /// other crates. `None` if the loop does not count them, which it does on a virtual clock and in debug mode.
+    /// other crates. `None` if the loop does not count them, which it does on a virtual clock, in debug mode, with metrics and
+    /// with a probe.
     pub outside_wakers: Option<usize>,
 }
 
@@ -314,7 +316,7 @@ impl CallGraph {
         circles
     }
 
-    fn place_of(&self, id: TaskId) -> Option<usize> {
+    pub(crate) fn place_of(&self, id: TaskId) -> Option<usize> {
         self.tasks.binary_search_by_key(&id, |task| task.id).ok()
     }
 
@@ -389,7 +391,7 @@ struct Plain<'a>(&'a str);
 impl fmt::Display for Plain<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for letter in self.0.chars() {
-            if letter.is_control() { write!(f, "{}", letter.escape_default())? } else { f.write_char(letter)? }
+            if is_invisible(letter) { write!(f, "{}", letter.escape_default())? } else { f.write_char(letter)? }
         }
         Ok(())
     }
@@ -413,7 +415,7 @@ impl TaskSnapshot {
     }
 
     /// The tasks that it awaits.
-    fn awaited(&self) -> impl Iterator<Item = TaskId> {
+    pub(crate) fn awaited(&self) -> impl Iterator<Item = TaskId> {
         self.waits_for.iter().flat_map(|wait| wait.tasks.iter().copied())
     }
 

@@ -107,6 +107,9 @@ impl Record {
     #[inline(never)]
     fn goes_on(&mut self, kernel: &Kernel, place: &'static Location<'static>) -> bool {
         let Some(key) = self.key.filter(|&key| kernel.wakers.waits_here(key)) else {
+            if let Some(key) = self.key {
+                context::with_loop_of(key.task, |kernel| kernel.wakers.give_away(key.task));
+            }
             self.end();
             return false;
         };

@@ -3,7 +3,7 @@
 use crate::call_graph::{CallGraph, TaskSnapshot, WaitSnapshot};
 use crate::kernel::exceptions::complain;
 use crate::kernel::task::{AnyTask, Header, Wait};
-use crate::kernel::{Kernel, State, Token};
+use crate::kernel::{Kernel, State, Time, Token};
 use crate::task::TaskId;
 use std::cell::RefCell;
 use std::fmt;
@@ -59,8 +59,9 @@ impl DeadlockReport {
         if may_be_freed(kernel, &graph, &circle) {
             return None;
         }
-        let of_circle = |task: &&TaskSnapshot| circle.contains(&task.id);
-        let tasks: Vec<_> = graph.tasks.iter().filter(of_circle).cloned().collect();
+        let mut circle = circle;
+        circle.sort_unstable();
+        let tasks: Vec<_> = circle.iter().filter_map(|&id| graph.task(id)).cloned().collect();
         let circles = CallGraph { time: graph.time, tasks: tasks.clone() }.circles();
         told.borrow_mut().push(first_wait);
         Some(DeadlockReport { tasks, circles, others_go_on: true })
@@ -77,14 +78,18 @@ struct Circle {
 fn circle(kernel: &Kernel, first: &Header) -> Option<Circle> {
     let mut circle = vec![TaskId(first.id)];
     let (mut blocker, mut first_wait) = sole_blocker(kernel, first)?;
+    // A task of the path, put on at each power of two. Whoever goes round behind `first` comes by it.
+    let mut milestone = Token::NOBODY;
     while blocker != first.token() {
-        let next = kernel.wakers.task(blocker)?;
-        let id = TaskId(next.header().id);
-        if circle.contains(&id) {
+        if blocker == milestone {
             // A circle, but this task stands before it. It was told of when it closed.
             return None;
         }
-        circle.push(id);
+        let next = kernel.wakers.task(blocker)?;
+        circle.push(TaskId(next.header().id));
+        if circle.len().is_power_of_two() {
+            milestone = blocker;
+        }
         let (next, wait) = sole_blocker(kernel, next.header())?;
         (blocker, first_wait) = (next, first_wait.min(wait));
     }
@@ -104,34 +109,31 @@ fn sole_blocker(kernel: &Kernel, task: &Header) -> Option<(Token, u64)> {
     }
     let blocker = match begun.wait {
         Wait::Task(token) => token,
-        Wait::On(awaited) => awaited.upgrade()?.sole_holder()?,
+        Wait::On(awaited) => {
+            // What the holder took may have gone with a future to another task.
+            let has_it =
+                |holder: &Token| kernel.wakers.task(*holder).is_some_and(|holder| !holder.header().has_given_away());
+            awaited.upgrade()?.sole_holder().filter(has_it)?
+        }
     };
     Some((blocker, number))
 }
 
 /// Whether a task of the circle sleeps as well, or stands in a timeout, or one that awaits it does: they end by themselves.
 fn may_be_freed(kernel: &Kernel, graph: &CallGraph, circle: &[TaskId]) -> bool {
-    let mut reached: Vec<TaskId> = Vec::new();
-    let sleepers = kernel.sleeps().into_iter().map(|sleep| sleep.task).filter(|&token| {
-        // Others that sleep go on, and are not what frees a circle.
-        kernel.wakers.task(token).is_some_and(|task| circle.contains(&TaskId(task.header().id)))
-    });
-    let mut next: Vec<Token> = kernel.limited();
-    next.extend(sleepers);
-    let mut next: Vec<TaskId> =
-        next.into_iter().filter_map(|token| Some(TaskId(kernel.wakers.task(token)?.header().id))).collect();
-    while let Some(id) = next.pop() {
-        if circle.contains(&id) {
-            return true;
-        }
-        if !reached.contains(&id) {
-            reached.push(id);
+    let place = |token: Token| graph.place_of(TaskId(kernel.wakers.task(token)?.header().id));
+    // A sleep that never ends frees nobody.
+    let sleeps = kernel.sleeps().into_iter().filter(|sleep| sleep.until != Time::NEVER);
+    let mut next: Vec<usize> =
+        kernel.limited().into_iter().chain(sleeps.map(|sleep| sleep.task)).filter_map(place).collect();
+    let mut reached = vec![false; graph.tasks.len()];
+    while let Some(place) = next.pop() {
+        if !std::mem::replace(&mut reached[place], true) {
             // Those that it awaits end with it. Who has a lock that it wants goes on all the same.
-            let waits = graph.task(id).into_iter().flat_map(|task| &task.waits_for);
-            next.extend(waits.flat_map(|wait| wait.tasks.iter().copied()));
+            next.extend(graph.tasks[place].awaited().filter_map(|id| graph.place_of(id)));
         }
     }
-    false
+    circle.iter().any(|&id| graph.place_of(id).is_some_and(|place| reached[place]))
 }
 
 impl fmt::Display for DeadlockReport {
@@ -154,7 +156,9 @@ impl fmt::Display for DeadlockReport {
                 write_all(&task.waits_for, f)?;
             }
         }
-        for task in self.tasks.iter().filter(|task| !self.circles.iter().any(|circle| circle.contains(&task.id))) {
+        let mut told: Vec<TaskId> = self.circles.concat();
+        told.sort_unstable();
+        for task in self.tasks.iter().filter(|task| told.binary_search(&task.id).is_err()) {
             write!(f, "\n  {:?}, spawned at {}, ", task.name, task.spawned_at)?;
             write_waits(task, f)?;
         }
@@ -164,7 +168,8 @@ impl fmt::Display for DeadlockReport {
 
 impl DeadlockReport {
     fn task(&self, id: TaskId) -> Option<&TaskSnapshot> {
-        self.tasks.iter().find(|task| task.id == id)
+        let place = self.tasks.binary_search_by_key(&id, |task| task.id).ok()?;
+        Some(&self.tasks[place])
     }
 }
 

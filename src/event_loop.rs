@@ -336,10 +336,13 @@ impl Builder {
     /// the report is written to stderr.
     ///
     /// It is told at the end of the step that closes the circle: one in which each task waits for nothing but the end of the next, or
-    /// for a [`Lock`](crate::sync::Lock) that the next took with [`lock`](crate::sync::Lock::lock). Such a guard seldom leaves its task;
-    /// if it does, inside of a future that moves, the report is wrong, and says that it may be. Nobody is told if one of them
-    /// is limited by a [`timeout`](crate::timeout()), or is awaited by somebody who is, since that ends it. If nothing else goes on
-    /// either, that is [`RunError::Deadlock`], and told of here as well.
+    /// for a [`Lock`](crate::sync::Lock) that the next has taken, and has not given away: by an
+    /// [`OwnedLockGuard`](crate::sync::OwnedLockGuard), or in a future that was moved to another task. Only the guard of a
+    /// `&'static Lock`, or one in a future that waits for nothing of onelane's, may have gone unseen: the report says so.
+    ///
+    /// Nobody is told if one of them is limited by a [`timeout`](crate::timeout()) or sleeps as well, or is awaited by somebody who is
+    /// or does, since that may end it; nor if that is dropped later. What else can end a circle is a cancellation, also that by a task
+    /// group of which another child fails. If nothing else goes on either, that is [`RunError::Deadlock`], and told of here as well.
     ///
     /// A handler may do anything a callback may, and its panic goes to the exception handler.
     ///
@@ -406,7 +409,8 @@ impl Builder {
     /// It reaches the main task at the beginning of a turn, some moments after the key was pressed. If several loops ask for
     /// it, the first Ctrl-C is for all whose main tasks run. A listener of
     /// [`signals::listen(SIGINT)`](crate::signals::listen) hears the first as well, and does not keep the second from
-    /// killing. On a virtual clock a deadlock is reported, whether somebody could press Ctrl-C or not.
+    /// killing. On a virtual clock a deadlock is reported, whether somebody could press Ctrl-C or not; on a real one, where only
+    /// debug mode reports them, the program waits for it.
     /// [`turn`](EventLoop::turn) has no main task, and nothing to do with this.
     ///
     /// What `SIGINT` did before is its default, unless it was ignored, as for a program in the background of a script, or
@@ -456,8 +460,8 @@ impl Builder {
     /// [`turn`](EventLoop::turn) that prints. A loop whose thread is stuck in a step prints when that is over.
     ///
     /// From [`build`](Self::build) until the loop is dropped, the signal does not do what it does by default; that kills the
-    /// process, for most. Others hear it too, those of [`signals::listen`](crate::signals::listen) for one. On a virtual clock a
-    /// deadlock is reported, whether somebody could send the signal or not. A second call takes the place of the first.
+    /// process, for most. Others hear it too, those of [`signals::listen`](crate::signals::listen) for one. On a virtual clock,
+    /// and in debug mode, a deadlock is reported, whether somebody could send the signal or not. A second call takes the place of the first.
     ///
     /// If the thread for signals cannot be started, the program runs without this.
     ///

@@ -5,8 +5,15 @@
 
 use std::fmt::{self, Write as _};
 
-/// A text, with its quotes. What a terminal, a script or a page could take for more than a letter is escaped: all control
-/// characters, the line ends of JavaScript, and the `/` of `</`.
+/// What is no letter to a terminal: controls, what ends lines, and what turns the direction in which the rest of a line is
+/// written. All of these have up to four digits.
+pub(crate) fn is_invisible(letter: char) -> bool {
+    letter.is_control()
+        || matches!(letter, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
+/// A text, with its quotes. What a terminal, a script or a page could take for more than a letter is escaped: what is invisible,
+/// and the `/` of `</`.
 pub(crate) struct Text<'a>(pub(crate) &'a str);
 
 impl fmt::Display for Text<'_> {
@@ -21,9 +28,7 @@ impl fmt::Display for Text<'_> {
                 '\r' => f.write_str("\\r")?,
                 '\t' => f.write_str("\\t")?,
                 '/' if before == '<' => f.write_str("\\/")?,
-                // All of these have four digits.
-                '\u{2028}' | '\u{2029}' => write!(f, "\\u{:04x}", u32::from(letter))?,
-                _ if letter.is_control() => write!(f, "\\u{:04x}", u32::from(letter))?,
+                _ if is_invisible(letter) => write!(f, "\\u{:04x}", u32::from(letter))?,
                 _ => f.write_char(letter)?,
             }
             before = letter;
@@ -54,7 +59,7 @@ mod tests {
         let all: String = (0..0x3000).filter_map(char::from_u32).chain("😀</script><!-- \u{10ffff}".chars()).collect();
         let written = Text(&all).to_string();
         assert_eq!(serde_json::from_str::<String>(&written).unwrap(), all);
-        assert!(!written.chars().any(|letter| letter.is_control() || "\u{2028}\u{2029}".contains(letter)));
+        assert!(!written.chars().any(|letter| letter.is_control() || "\u{2028}\u{2029}\u{202e}".contains(letter)));
         assert!(!written.contains("</"));
     }
 

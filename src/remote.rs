@@ -17,8 +17,8 @@ use std::task::{Context, Poll, Waker};
 ///
 /// What is sent is taken over at the beginning of the loop's next turn, in the order of sending, and wakes a loop that sleeps. A
 /// `call_soon` on the loop's own thread goes behind what was sent before.
-/// While a `Remote` is alive, a loop on a virtual clock waits for what may come, instead of reporting a deadlock; its clock
-/// jumps all the same. It does not keep the loop alive.
+/// While a `Remote` is alive, a loop on a virtual clock, or in debug mode, waits for what may come, instead of reporting a
+/// deadlock; a virtual clock jumps all the same. It does not keep the loop alive.
 ///
 /// Implements `futures_task::Spawn`.
 ///
@@ -162,6 +162,9 @@ impl Spawn for Remote {
 ///
 /// A future, which may be awaited on any executor, or waited for with [`wait`](Self::wait). Dropping it lets the task run
 /// on. If the loop is dropped first, the task counts as cancelled.
+///
+/// That it could [`cancel`](Self::cancel) the task keeps no loop from reporting a deadlock: whoever means to do that keeps a
+/// [`Remote`] as well.
 ///
 /// # Examples
 ///

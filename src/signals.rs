@@ -229,7 +229,8 @@ impl Future for Next<'_> {
                 "poll() of Signals::next() was called where its loop is not; listen in the loop that waits for the signal"
             )
         };
-        // Cloning and dropping a waker may be foreign code: both happen outside of the lock.
+        // Cloning and dropping a waker may be foreign code: both happen outside of the lock. It is woken on this thread, and the
+        // listener's `Remote` keeps the loop waiting.
         let waker = keep(context.waker());
         let mut state = this.signals.shared.lock();
         if std::mem::take(&mut state.came) {

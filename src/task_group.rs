@@ -397,7 +397,7 @@ impl<E: 'static> TaskGroup<E> {
     where
         F: Future + 'static,
     {
-        self.add(future, || None)
+        self.add(future, || None, |_| false)
     }
 
     /// As [`spawn`](Self::spawn); an `Err` fails the group, which takes the error. Whoever asks the child gets [`Failed`].
@@ -437,12 +437,18 @@ impl<E: 'static> TaskGroup<E> {
                 Failed
             })
         };
-        self.add(child, move || error.take())
+        self.add(child, move || error.take(), |result| result.is_err() || size_of::<T>() == 0)
     }
 
-    /// `error` answers what the child has left, when it has ended.
+    /// `error` answers what the child has left, when it has ended, and `is_told` whether its outcome has nothing that the group does
+    /// not tell, so that nobody has to take it.
     #[track_caller]
-    fn add<F>(&self, future: F, error: impl FnOnce() -> Option<E> + 'static) -> Task<F::Output>
+    fn add<F>(
+        &self,
+        future: F,
+        error: impl FnOnce() -> Option<E> + 'static,
+        is_told: fn(&F::Output) -> bool,
+    ) -> Task<F::Output>
     where
         F: Future + 'static,
     {
@@ -462,6 +468,10 @@ impl<E: 'static> TaskGroup<E> {
         task.add_done_callback(move |task| {
             let panic = match task.cell.outcome().map(RefCell::borrow).as_deref() {
                 Some(Some(Err(TaskError::Panicked(panic)))) => Some(ChildError::Panicked(panic.clone())),
+                Some(Some(Ok(output))) if is_told(output) => {
+                    task.cell.header().looked_at.set(true);
+                    None
+                }
                 _ => None,
             };
             state.ended(&task.erased(), panic.or_else(|| error().map(ChildError::Failed)));

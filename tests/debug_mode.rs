@@ -6,7 +6,7 @@ mod common;
 use common::{Trace, ms};
 use onelane::{
     Clock, EventLoop, SlowStep, TaskError, call_later, call_soon, catch_cancel, finally, gather, sleep, spawn, task,
-    yield_now,
+    try_task_group, yield_now,
 };
 use std::future::pending;
 use std::panic::Location;
@@ -195,6 +195,15 @@ fn tell_of_results_that_nobody_takes() {
                 assert_eq!(gather([spawn(async { 4 })]).await, Ok(vec![4]));
                 assert_eq!(taken.await, Ok(3));
                 assert_eq!(*looked_at.result().unwrap(), 2);
+                // Of such children the group tells, but for values.
+                let group = try_task_group(async |group| {
+                    drop(group.try_spawn(async { Ok::<u8, &str>(5) }));
+                    drop(group.try_spawn(async { Ok(()) }));
+                    yield_now().await;
+                    drop(group.try_spawn(async { Err::<u8, _>("the group tells") }));
+                    Ok(())
+                });
+                assert!(group.await.is_err());
             });
         };
         run(false);
@@ -206,7 +215,8 @@ fn tell_of_results_that_nobody_takes() {
         let before = include_str!("debug_mode.rs").lines().take_while(|line| !line.contains(code)).count();
         format!("tests/debug_mode.rs:{}", before + 1)
     };
-    let [failing, detached] = lines[..] else { panic!("{told}") };
+    let [failing, child, detached] = lines[..] else { panic!("{told}") };
+    assert!(child.contains(&place("<u8, &str>(5)")) && child.ends_with("Failed>` that nobody has taken"), "{child}");
     let start = format!("task \"failing\", spawned at {}:", place("nobody hears this"));
     assert!(failing.starts_with(&start), "{failing} {start}");
     assert!(failing.ends_with("gave a `core::result::Result<(), &str>` that nobody has taken"), "{failing}");

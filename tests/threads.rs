@@ -4,6 +4,7 @@ mod common;
 
 use common::{Census, Post, Trace, await_that, ms, on_drop, virtual_loop, watched};
 use futures_util::poll;
+use onelane::sync::Event;
 use onelane::{
     EventLoop, Handle, Join, LoopClosed, LoopRef, Panic, Remote, RemoteTask, RunError, Sleep, Task, TaskError, TaskId,
     TaskRef, all_tasks, call_soon, current_task, sleep, spawn, timeout, yield_now,
@@ -572,6 +573,31 @@ fn drop_remotes_while_the_loop_waits() {
             threads.into_iter().for_each(|thread| thread.join().unwrap());
         }
     });
+}
+
+/// On a real clock, a loop that counts waits as one that does not, here for a cancellation that nobody has promised: only debug mode
+/// would report a deadlock.
+#[test]
+fn count_and_wait_all_the_same() {
+    thread_local!(static OVER: Rc<Event> = Rc::new(Event::new()));
+    for counts in [false, true] {
+        let event_loop = EventLoop::builder().debug(false).metrics(counts).build();
+        let task = event_loop.remote().spawn(async {
+            let _over = on_drop(|| OVER.with(|over| over.set()));
+            pending::<()>().await
+        });
+        let task = task.unwrap();
+        let thread = thread::spawn(move || {
+            thread::sleep(ms(20));
+            task.cancel();
+        });
+        let ended = event_loop.try_run(async {
+            OVER.with(Rc::clone).wait().await;
+            OVER.with(|over| over.clear());
+        });
+        thread.join().unwrap();
+        assert!(ended.is_ok(), "{counts}: {ended:?}");
+    }
 }
 
 /// A waker that is sent along a circle of threads, and wakes in each.

@@ -46,7 +46,7 @@ fn draw_states_and_waits_in_their_order() {
     graph.tasks[0].state = TaskState::Running;
     graph.tasks[1].state = TaskState::Queued;
     graph.tasks[1].waits_for[1].what = "a\u{1b}sleep\n".into();
-    graph.tasks[2].name = "tab\tétoile".into();
+    graph.tasks[2].name = "tab\tétoile\u{202e}".into();
     assert_eq!(
         tree(&graph),
         [
@@ -54,7 +54,7 @@ fn draw_states_and_waits_in_their_order() {
             "└── (T) t-2, queued",
             "    ├── all",
             r"    └── a\u{1b}sleep\n",
-            r"└── (T) tab\tétoile",
+            r"└── (T) tab\tétoile\u{202e}",
             "    └── a future that is not onelane's",
         ]
     );

@@ -81,6 +81,11 @@ impl Calls {
         entry.call.take()
     }
 
+    /// Those that are neither cancelled nor called yet.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &Call> {
+        self.entries.iter().filter_map(|(_, entry)| entry.call.as_ref())
+    }
+
     /// Hands all callbacks out, which are not going to be called.
     pub(crate) fn drain(&mut self, mut take: impl FnMut(Call)) {
         for (_, entry) in &mut self.entries {

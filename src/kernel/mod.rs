@@ -191,8 +191,10 @@ pub(crate) struct SleepRecord {
 pub(crate) struct Stuck;
 
 impl Kernel {
-    /// A loop that is `observed` knows who holds wakers, and so when it can never go on; one on a virtual clock always is.
+    /// A loop that is `observed` knows who holds wakers; one on a virtual clock always is. With a `watch` it has to be, since then
+    /// it tells when it can never go on.
     pub(crate) fn new(clock: Clock, observed: bool, watch: Option<StepWatch>) -> Rc<Self> {
+        debug_assert!(observed || watch.is_none());
         Rc::new(Kernel {
             wakers: Rc::new(Wakers::new(observed || clock.is_virtual())),
             wheel: RefCell::new(Wheel::new()),
@@ -482,7 +484,7 @@ impl Kernel {
             return Ok(());
         }
         let next = self.next_deadline();
-        if next.is_none() && (self.clock.is_virtual() || self.watch.is_some()) {
+        if next.is_none() && self.tells_deadlocks() {
             // There is nothing to wait for but `Remote`s and wakers that others hold.
             let is_alive = |token| self.wakers.is_alive(token);
             if !self.inbox().may_receive(&is_alive) {
@@ -510,6 +512,11 @@ impl Kernel {
             }
         }
         Ok(())
+    }
+
+    /// A loop on a real clock that is observed for its metrics or a probe alone waits as any other.
+    fn tells_deadlocks(&self) -> bool {
+        self.clock.is_virtual() || self.watch.is_some()
     }
 
     fn park(&self, timeout: Option<Duration>, is_alive: Option<&dyn Fn(Token) -> bool>) -> Parked {
@@ -834,18 +841,28 @@ impl Kernel {
             (None, _) => return false,
             (Some(old), alarm) => std::mem::swap(old, alarm),
         }
+        if let Alarm::Task(token, _) | Alarm::Within(token, ..) = alarm {
+            if token != self.wakers.running_token() {
+                self.wakers.give_away(token);
+            }
+        }
         drop(alarm);
         true
     }
 
-    /// The tasks of which something is limited in time, by a timeout for example.
+    /// The tasks of which something is limited in time, by a timeout for example, also if its time is up already.
     pub(crate) fn limited(&self) -> Vec<Token> {
-        let wheel = self.wheel.borrow();
-        let limit = |alarm: &Alarm| match alarm {
-            Alarm::Call(Call::Watch(watcher, _)) => watcher.limits(),
-            _ => None,
+        let limit = |call: &Call| match call {
+            Call::Watch(watcher, _) => watcher.limits(),
+            Call::Once(_) => None,
         };
-        wheel.iter().filter_map(|(_, _, alarm)| limit(alarm)).collect()
+        let mut limited: Vec<Token> = self.calls.borrow().iter().filter_map(limit).collect();
+        let wheel = self.wheel.borrow();
+        limited.extend(wheel.iter().filter_map(|(_, _, alarm)| match alarm {
+            Alarm::Call(call) => limit(call),
+            _ => None,
+        }));
+        limited
     }
 
     /// The sleeps of all tasks: those of one task together, in the order in which they began.

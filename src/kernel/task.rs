@@ -124,6 +124,8 @@ struct Extra {
     frozen: u64,
     /// The scope that caught a cancellation last.
     caught: u64,
+    /// A future in which it had waited was moved to another task.
+    gave_away: bool,
     locals: Locals,
 }
 
@@ -144,7 +146,7 @@ pub(crate) enum Wait {
 }
 
 impl Wait {
-    /// The end of a task of another loop, which is no link.
+    /// The end of a task that a `Remote` has spawned, in this loop or in another, which is no link.
     pub(crate) const ELSEWHERE: Wait = Wait::Task(Token::NOBODY);
 
     /// What has to be told what becomes of the task that waits.
@@ -353,6 +355,15 @@ impl Header {
         let message = exceptions::NEVER_LOOKED_AT;
         let task = Some((self.name(), self.spawned_at));
         exceptions::report_of(self.token(), Exception { message, panic, task });
+    }
+
+    /// A future in which it had waited was moved to another task, and with it whatever that future has.
+    pub(super) fn give_away(&self) {
+        self.extra(|extra| extra.gave_away = true);
+    }
+
+    pub(crate) fn has_given_away(&self) -> bool {
+        self.if_extra(|extra| extra.gave_away).unwrap_or(false)
     }
 
     // ---- how it unwinds ----

@@ -517,6 +517,14 @@ impl Wakers {
         }
     }
 
+    /// A future in which this task has waited was moved to another task.
+    #[cold]
+    pub(crate) fn give_away(&self, task: Token) {
+        if let Some(task) = self.task(task) {
+            task.header().give_away();
+        }
+    }
+
     /// What is waited for, in words.
     pub(crate) fn describe(&self, wait: &Wait) -> String {
         struct Described<'a>(&'a dyn Awaited);
@@ -526,7 +534,7 @@ impl Wakers {
             }
         }
         match wait {
-            Wait::Task(Token::NOBODY) => "a task of another loop".into(),
+            Wait::Task(Token::NOBODY) => "a task spawned by a Remote".into(),
             Wait::Task(token) => match self.task(*token) {
                 Some(task) => format!("task {:?}", task.header().name()),
                 None => "a task that has ended".into(),
