@@ -206,7 +206,7 @@ fn tell_no_more_than_is_known() {
     event_loop.spawn(pending::<()>());
     event_loop.turn();
     let graph = event_loop.call_graph();
-    assert_eq!(graph.tasks[0].waits_for[0].what, "a task of another loop");
+    assert_eq!(graph.tasks[0].waits_for[0].what, "a remote task");
     assert!(graph.tasks[0].waits_for[0].tasks.is_empty() && graph.tasks[1].waits_for.is_empty());
     assert!(graph.to_string().ends_with("    └── a future that is not onelane's, and its last waker was dropped"));
 }

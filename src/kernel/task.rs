@@ -144,7 +144,7 @@ pub(crate) enum Wait {
 }
 
 impl Wait {
-    /// The end of a task of another loop, which is no link.
+    /// The end of a `RemoteTask`, mostly of another loop, which is no link.
     pub(crate) const ELSEWHERE: Wait = Wait::Task(Token::NOBODY);
 
     /// What has to be told what becomes of the task that waits.

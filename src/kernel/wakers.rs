@@ -524,7 +524,7 @@ impl Wakers {
             }
         }
         match wait {
-            Wait::Task(Token::NOBODY) => "a task of another loop".into(),
+            Wait::Task(Token::NOBODY) => "a remote task".into(),
             Wait::Task(token) => match self.task(*token) {
                 Some(task) => format!("task {:?}", task.header().name()),
                 None => "a task that has ended".into(),
