@@ -13,7 +13,7 @@ use onelane::probe::{
 };
 use onelane::sync::Lock;
 use onelane::{
-    Clock, EventLoop, Metrics, TaskId, call_later, call_soon, gather, sleep, spawn, task, timeout, yield_now,
+    Clock, EventLoop, Metrics, Promise, TaskId, call_later, call_soon, gather, sleep, spawn, task, timeout, yield_now,
 };
 use serde_json::Value;
 use std::alloc::{GlobalAlloc, Layout, System};
@@ -767,6 +767,31 @@ fn drop_the_probe_with_its_loop() {
     let (event_loop, told) = telling_loop();
     event_loop.run(async {});
     assert_eq!((counters.counts().spawns, told.take().len()), (1, 0));
+}
+
+/// What a probe does when the loop is about to sleep keeps it from that.
+#[test]
+fn wake_and_set_timers_as_the_loop_parks() {
+    for (clock, debug) in [(Clock::Virtual, false), (Clock::Real, true), (Clock::Real, false)] {
+        let (promises, parks) = ([Promise::new(), Promise::new()], Cell::new(0));
+        let copies = promises.clone();
+        let probe = Told(move |event: &Event<'_>| {
+            let EventKind::Park { .. } = event.kind else { return };
+            let [first, second] = copies.clone();
+            match parks.replace(parks.get() + 1) {
+                0 => first.set_result(()).unwrap(),
+                1 => drop(onelane::call_later(ms(1), move || second.set_result(()).unwrap())),
+                _ => {}
+            }
+        });
+        let event_loop = EventLoop::builder().clock(clock).debug(debug).probe(probe).build();
+        let result = event_loop.try_run(async {
+            for promise in promises {
+                promise.await.unwrap();
+            }
+        });
+        assert!(result.is_ok(), "{clock:?}: {result:?}");
+    }
 }
 
 // ---- a loop that tells everything ----

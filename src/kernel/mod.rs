@@ -507,11 +507,14 @@ impl Kernel {
 
     fn park(&self, timeout: Option<Duration>, is_alive: Option<&dyn Fn(Token) -> bool>) -> Parked {
         self.tally().parks.count();
+        let next = self.next.get();
         tell!(
             self.wakers,
             EventKind::Park { until: timeout.map(|timeout| Duration::from_nanos(self.clock.now().after(timeout).0)) }
         );
-        let parked = self.inbox().park(timeout, is_alive);
+        // Whoever was told may have made something ready, or have set a timer.
+        let has_changed = !self.wakers.is_idle() || self.next.get() < next;
+        let parked = if has_changed { Parked::Message } else { self.inbox().park(timeout, is_alive) };
         tell!(self.wakers, EventKind::Unpark);
         parked
     }
