@@ -794,6 +794,32 @@ fn wake_and_set_timers_as_the_loop_parks() {
     }
 }
 
+/// A sleep that goes over to another task is over for the first.
+#[test]
+fn tell_of_a_sleep_in_whose_task_it_is() {
+    let told = Trace::new();
+    let copy = told.clone();
+    let probe = Told(move |event: &Event<'_>| match event.kind {
+        EventKind::WaitBegin { task, what: "a sleep", .. } => copy.push(format!("{task} sleeps")),
+        EventKind::WaitEnd { task, .. } => copy.push(format!("{task} goes on")),
+        _ => {}
+    });
+    EventLoop::builder().clock(Clock::Virtual).probe(probe).build().run(async {
+        let mut pause = Box::pin(sleep(ms(5)));
+        std::future::poll_fn(|context| {
+            let mut poll = || assert!(pause.as_mut().poll(context).is_pending());
+            poll();
+            // In the same task, it just goes on.
+            poll();
+            Poll::Ready(())
+        })
+        .await;
+        spawn(pause);
+        sleep(ms(10)).await;
+    });
+    assert_eq!(told.take(), ["1 sleeps", "1 sleeps", "1 goes on", "2 sleeps", "2 goes on", "1 goes on"]);
+}
+
 // ---- a loop that tells everything ----
 
 /// A program in which all sorts of things happen. Those that come from elsewhere came before it began.

@@ -829,8 +829,22 @@ impl Kernel {
             (None, _) => return false,
             (Some(old), alarm) => std::mem::swap(old, alarm),
         }
+        #[cfg(feature = "probe")]
+        self.tell_moved(key.age(), &alarm, place);
         drop(alarm);
         true
+    }
+
+    /// A sleep may have come from one task to another.
+    #[cfg(feature = "probe")]
+    fn tell_moved(&self, age: u64, before: &Alarm, at: &'static Location<'static>) {
+        let now = self.wakers.running_token();
+        if matches!(*before, Alarm::Task(task, _) | Alarm::Within(task, ..) if task != now) {
+            self.tell_awake(age, before);
+            if let Some(task) = self.wakers.id(now) {
+                tell!(self.wakers, EventKind::WaitBegin { task, wait: age, what: "a sleep", at });
+            }
+        }
     }
 
     /// The tasks of which something is limited in time, by a timeout for example.
