@@ -482,9 +482,11 @@ impl Kernel {
             // There is nothing to wait for but `Remote`s and wakers that others hold.
             let is_alive = |token| self.wakers.is_alive(token);
             let tell = self.clock.is_virtual().then(|| self.tell_of_long_rest.take()).flatten();
+            let begun = Instant::now();
             let parked = self.park(tell.map(|_| self.patience.get()), Some(&is_alive));
             match tell {
-                Some(tell) if parked == Parked::TimedOut => tell(self),
+                // It may have come back early, as below.
+                Some(tell) if parked == Parked::TimedOut && begun.elapsed() >= self.patience.get() => tell(self),
                 tell => self.tell_of_long_rest.set(tell),
             }
             return if parked == Parked::Abandoned { Err(Stuck) } else { Ok(()) };
@@ -1073,6 +1075,21 @@ mod tests {
         kernel.inbox().remove_remote(kernel.id());
         assert!(kernel.rest().is_err(), "there is nobody left");
         assert_eq!(TOLD.get(), 1);
+    }
+
+    /// A park that a late knock has ended is none in which the loop has waited long.
+    #[test]
+    fn late_knock_is_no_long_rest() {
+        thread_local!(static TOLD: Cell<u32> = const { Cell::new(0) });
+        let (kernel, _entered) = enter(Clock::virtual_time());
+        kernel.patience.set(Duration::from_secs(20));
+        kernel.tell_of_long_rest.set(Some(|_| TOLD.set(TOLD.get() + 1)));
+        kernel.inbox().add_remote(kernel.id());
+        let inbox = kernel.inbox();
+        let late = std::thread::spawn(move || inbox.knock_late());
+        assert!(kernel.rest().is_ok());
+        late.join().unwrap();
+        assert_eq!((TOLD.get(), kernel.tell_of_long_rest.take().is_some()), (0, true));
     }
 
     /// The memory of messages is used again, but for that of a flood.
