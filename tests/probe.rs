@@ -794,6 +794,32 @@ fn wake_and_set_timers_as_the_loop_parks() {
     }
 }
 
+/// A park is until the next timer. On a virtual clock there is none then, though the loop looks around after a second.
+#[test]
+fn park_until_a_timer_or_for_as_long_as_it_takes() {
+    for clock in [Clock::Virtual, Clock::Real] {
+        let (parks, deadline) = (Rc::new(RefCell::new(Vec::new())), Rc::new(Cell::new(None)));
+        let promise = Promise::new();
+        let (copy, armed, asked) = (parks.clone(), deadline.clone(), promise.clone());
+        let probe = Told(move |event: &Event<'_>| match event.kind {
+            EventKind::Park { until } => {
+                copy.borrow_mut().push(until);
+                let _ = asked.set_result(());
+            }
+            EventKind::TimerArm { deadline, .. } => armed.set(Some(deadline)),
+            _ => {}
+        });
+        EventLoop::builder().clock(clock).probe(probe).build().run(async {
+            match clock {
+                Clock::Real => sleep(Duration::from_millis(30)).await,
+                _ => promise.await.unwrap(),
+            }
+        });
+        let parks = parks.take();
+        assert!(!parks.is_empty() && parks.iter().all(|&until| until == deadline.get()), "{clock:?}: {parks:?}");
+    }
+}
+
 /// A sleep that goes over to another task is over for the first.
 #[test]
 fn tell_of_a_sleep_in_whose_task_it_is() {

@@ -483,7 +483,7 @@ impl Kernel {
             let is_alive = |token| self.wakers.is_alive(token);
             let tell = self.clock.is_virtual().then(|| self.tell_of_long_rest.take()).flatten();
             let begun = Instant::now();
-            let parked = self.park(tell.map(|_| self.patience.get()), Some(&is_alive));
+            let parked = self.park(None, tell.map(|_| self.patience.get()), Some(&is_alive));
             match tell {
                 // It may have come back early, as below.
                 Some(tell) if parked == Parked::TimedOut && begun.elapsed() >= self.patience.get() => tell(self),
@@ -497,7 +497,7 @@ impl Kernel {
         }
         let wake_up = next.map(|next| self.pace.wake_up(next));
         let timeout = wake_up.map(|wake_up| wake_up.since(self.clock.now()));
-        if self.park(timeout, None) == Parked::TimedOut {
+        if self.park(wake_up, timeout, None) == Parked::TimedOut {
             // It may have come back early: that is no wake-up for a timer.
             let now = self.clock.now();
             if wake_up.is_some_and(|wake_up| now >= wake_up) {
@@ -507,13 +507,16 @@ impl Kernel {
         Ok(())
     }
 
-    fn park(&self, timeout: Option<Duration>, is_alive: Option<&dyn Fn(Token) -> bool>) -> Parked {
+    /// Sleeps until the timer that is told of, or until the time is up that is not, or as long as anybody is alive.
+    fn park(
+        &self,
+        _until: Option<Time>,
+        timeout: Option<Duration>,
+        is_alive: Option<&dyn Fn(Token) -> bool>,
+    ) -> Parked {
         self.tally().parks.count();
         let next = self.next.get();
-        tell!(
-            self.wakers,
-            EventKind::Park { until: timeout.map(|timeout| Duration::from_nanos(self.clock.now().after(timeout).0)) }
-        );
+        tell!(self.wakers, EventKind::Park { until: _until.map(|until| Duration::from_nanos(until.0)) });
         // Whoever was told may have made something ready, or have set a timer.
         let has_changed = !self.wakers.is_idle() || self.next.get() < next;
         let parked = if has_changed { Parked::Message } else { self.inbox().park(timeout, is_alive) };
