@@ -91,8 +91,8 @@ pub enum Clock {
     /// A clock that stands still while anything is ready, and jumps to the next deadline when nothing is.
     ///
     /// Tests take no time on it and are exact to the nanosecond. A program that cannot go on is reported as a
-    /// [deadlock](crate::RunError::Deadlock) instead of hanging; only while a [`Remote`] of the loop is alive does it wait for
-    /// what may come from there.
+    /// [deadlock](crate::RunError::Deadlock) instead of hanging; only while somebody else has a [`Remote`] of the loop, or a waker
+    /// of one of its tasks, does it wait for what may come from there.
     Virtual,
 }
 
@@ -404,7 +404,7 @@ impl Builder {
     /// It reaches the main task at the beginning of a turn, some moments after the key was pressed. If several loops ask for
     /// it, the first Ctrl-C is for all whose main tasks run. A listener of
     /// [`signals::listen(SIGINT)`](crate::signals::listen) hears the first as well, and does not keep the second from
-    /// killing. On a virtual clock a deadlock is reported, whether somebody could press Ctrl-C or not.
+    /// killing. On a virtual clock and in debug mode a deadlock is reported, whether somebody could press Ctrl-C or not.
     /// [`turn`](EventLoop::turn) has no main task, and nothing to do with this.
     ///
     /// What `SIGINT` did before is its default, unless it was ignored, as for a program in the background of a script, or
@@ -454,8 +454,9 @@ impl Builder {
     /// [`turn`](EventLoop::turn) that prints. A loop whose thread is stuck in a step prints when that is over.
     ///
     /// From [`build`](Self::build) until the loop is dropped, the signal does not do what it does by default; that kills the
-    /// process, for most. Others hear it too, those of [`signals::listen`](crate::signals::listen) for one. On a virtual clock a
-    /// deadlock is reported, whether somebody could send the signal or not. A second call takes the place of the first.
+    /// process, for most. Others hear it too, those of [`signals::listen`](crate::signals::listen) for one. On a virtual clock and
+    /// in debug mode a deadlock is reported, whether somebody could send the signal or not. A second call takes the place of the
+    /// first.
     ///
     /// If the thread for signals cannot be started, the program runs without this.
     ///
@@ -705,7 +706,8 @@ impl Turn {
 pub enum RunError {
     /// A loop is running on this thread already.
     Nested,
-    /// On a virtual clock: nothing is ready, no timer is pending, and nobody is left who could send anything.
+    /// On a virtual clock, or in [debug mode](Builder::debug): nothing is ready, no timer is pending, and nobody is left who could
+    /// send anything.
     Deadlock(DeadlockReport),
     /// The main task was cancelled.
     Cancelled,

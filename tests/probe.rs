@@ -846,6 +846,31 @@ fn tell_of_a_sleep_in_whose_task_it_is() {
     assert_eq!(told.take(), ["1 sleeps", "1 sleeps", "1 goes on", "2 sleeps", "2 goes on", "1 goes on"]);
 }
 
+/// Each timer ends, also those that the loop takes with it; and a wake that comes too late is told once.
+#[test]
+fn tell_of_the_last_timers_and_of_a_late_wake() {
+    let counters = Rc::new(Counters::new());
+    let event_loop = EventLoop::builder().clock(Clock::Virtual).probe(counters.clone()).build();
+    event_loop.run(async {
+        call_later(ms(100), || ());
+        let mut join = Box::pin(spawn(sleep(ms(5))).into_future());
+        let forgetful = spawn(async move {
+            std::future::poll_fn(|context| {
+                assert!(join.as_mut().poll(context).is_pending());
+                Poll::Ready(())
+            })
+            .await;
+            std::mem::forget(join);
+        });
+        forgetful.await.unwrap();
+        sleep(ms(10)).await;
+    });
+    drop(event_loop);
+    let counts = counters.counts();
+    assert_eq!([counts.timers_armed, counts.timers_fired, counts.timers_cancelled], [3, 2, 1]);
+    assert_eq!(counts.wakes_late, 1);
+}
+
 // ---- a loop that tells everything ----
 
 /// A program in which all sorts of things happen. Those that come from elsewhere came before it began.
@@ -957,6 +982,48 @@ fn record_a_busy_program() {
         );
         let timers = ["fired", "cancelled", "pending"].map(|outcome| trace.timers(outcome) as u64);
         assert_eq!(timers, [metrics.timers_fired, metrics.timers_cancelled, 0]);
+    }
+}
+
+/// At each event the numbers obey their laws, whatever the probe does then.
+#[test]
+fn act_at_each_event() {
+    let check = || {
+        let now = onelane::metrics();
+        let alive = now.spawned - now.finished - now.cancelled - now.panicked;
+        let pending = now.timers_armed - now.timers_fired - now.timers_cancelled;
+        assert_eq!((now.alive, now.timers_pending), (alive, pending), "{now:?}");
+        assert_eq!(now.wakes, now.wakes_queued + now.wakes_merged + now.wakes_late, "{now:?}");
+    };
+    let acts: [fn(); 6] = [
+        || drop(onelane::call_graph().to_string()),
+        || drop(spawn(yield_now())),
+        || {
+            let task = spawn(sleep(ms(1)));
+            task.cancel();
+            call_soon(|| drop(task));
+        },
+        || drop(call_later(ms(1), || drop(spawn(async {})))),
+        || assert!(call_later(ms(1), || ()).cancel()),
+        // Another loop, which ends with a task in it.
+        || drop(virtual_loop().spawn(yield_now())),
+    ];
+    for (clock, act) in [Clock::Virtual, Clock::Real].into_iter().flat_map(|clock| acts.map(|act| (clock, act))) {
+        let failures = Rc::new(Cell::new(0));
+        let (copy, events) = (failures.clone(), Cell::new(0));
+        let probe = Told(move |_: &Event<'_>| {
+            events.set(events.get() + 1);
+            if EventLoop::try_current().is_ok() && events.get() < 500 {
+                check();
+                act();
+                check();
+            }
+        });
+        let builder = EventLoop::builder().clock(clock).probe(probe);
+        let event_loop = builder.exception_handler(move |_| copy.set(copy.get() + 1)).build();
+        event_loop.run(busy());
+        drop(event_loop);
+        assert_eq!(failures.get(), 0, "the probe has panicked");
     }
 }
 

@@ -191,7 +191,8 @@ pub(crate) struct SleepRecord {
 pub(crate) struct Stuck;
 
 impl Kernel {
-    /// A loop that is `observed` knows who holds wakers, and so when it can never go on; one on a virtual clock always is.
+    /// A loop that is `observed` counts, and knows who holds wakers; one on a virtual clock always is, and so is to be one with a
+    /// `watch`: both know when they can never go on.
     pub(crate) fn new(clock: Clock, observed: bool, watch: Option<StepWatch>) -> Rc<Self> {
         Rc::new(Kernel {
             wakers: Rc::new(Wakers::new(observed || clock.is_virtual())),
@@ -406,7 +407,7 @@ impl Kernel {
         if let Some(task) = &task {
             let header = task.header();
             if watch.is_longest(took) {
-                let place = self.wakers.waits(header).last().map_or(header.spawned_at, |(_, begun)| begun.place);
+                let place = self.waits_at(header).unwrap_or(header.spawned_at);
                 let longest = LongestStep { took, task: header.id, name: header.name(), place };
                 let _former = watch.longest.replace(Some(longest));
             }
@@ -417,6 +418,19 @@ impl Kernel {
         if took >= watch.limit {
             self.tolerate_in(exceptions::IN_A_HANDLER, || (watch.slow)(task, took));
         }
+    }
+
+    /// Where a task waits, if it does: of several awaits, the one that it came to last.
+    fn waits_at(&self, header: &Header) -> Option<&'static Location<'static>> {
+        let wait = self.wakers.waits(header).last().map(|(number, begun)| (number, begun.place));
+        let wheel = self.wheel.borrow();
+        let sleeps = wheel.iter().filter_map(|(number, _, alarm)| match *alarm {
+            Alarm::Task(task, place) | Alarm::Within(task, place, _) => {
+                (task == header.token()).then_some((number, place))
+            }
+            Alarm::Call(_) => None,
+        });
+        wait.into_iter().chain(sleeps).max_by_key(|&(number, _)| number).map(|(_, place)| place)
     }
 
     /// None but in debug mode.
@@ -478,7 +492,7 @@ impl Kernel {
             return Ok(());
         }
         let next = self.next_deadline();
-        if next.is_none() && self.wakers.is_observed() {
+        if next.is_none() && (self.clock.is_virtual() || self.watch.is_some()) {
             // There is nothing to wait for but `Remote`s and wakers that others hold.
             let is_alive = |token| self.wakers.is_alive(token);
             let tell = self.clock.is_virtual().then(|| self.tell_of_long_rest.take()).flatten();
@@ -713,7 +727,7 @@ impl Kernel {
     #[inline]
     fn wake(&self, waker: Waker) {
         match wakers::token_of(&waker) {
-            Some(token) if self.wakers.wake(token) => {}
+            Some(token) if self.has(token) => _ = self.wakers.wake(token),
             _ => self.tolerate(|| waker.wake()),
         }
     }
