@@ -364,7 +364,7 @@ mod test_asyncio_tools_edge_cases {
         other.turn();
         let (here, there) = (table(&event_loop.call_graph()), table(&other.call_graph()));
         assert_eq!(here[1][1..], ["awaiter", "waiting", "a remote task; possibly woken from outside", "-"]);
-        assert_eq!(there[1][2..], ["waiting", "a future that is not onelane's", "-"]);
+        assert_eq!(there[1][2..], ["waiting", "a future that is not onelane's, and its last waker was dropped", "-"]);
     }
 
     /// A name may be empty.
