@@ -460,8 +460,9 @@ impl Builder {
     /// [`turn`](EventLoop::turn) that prints. A loop whose thread is stuck in a step prints when that is over.
     ///
     /// From [`build`](Self::build) until the loop is dropped, the signal does not do what it does by default; that kills the
-    /// process, for most. Others hear it too, those of [`signals::listen`](crate::signals::listen) for one. On a virtual clock,
-    /// and in debug mode, a deadlock is reported, whether somebody could send the signal or not. A second call takes the place of the first.
+    /// process, for most. Others hear it too, those of [`signals::listen`](crate::signals::listen) for one. On a virtual clock and
+    /// in debug mode a deadlock is reported, whether somebody could send the signal or not. A second call takes the place of the
+    /// first.
     ///
     /// If the thread for signals cannot be started, the program runs without this.
     ///

@@ -33,7 +33,7 @@ use std::time::Duration;
 pub struct Metrics {
     /// Turns of the loop.
     pub turns: u64,
-    /// Times that a task was polled, or ended because it was cancelled.
+    /// Times that a task came to its turn: that it was polled, or that it went on its way to an end because it was cancelled.
     pub steps: u64,
     /// Callbacks that were called, from the ready queue and by timers.
     pub callbacks: u64,
@@ -98,7 +98,8 @@ pub struct LongestStep {
     pub id: TaskId,
     /// The name of the task.
     pub name: Rc<str>,
-    /// The await at which the step ended; where the task was spawned, if it has ended or waits in a future that is not onelane's.
+    /// The await at which the step ended; where the task was spawned, if it has ended, has given way to others, or waits in a future
+    /// that is not onelane's.
     pub at: &'static Location<'static>,
 }
 

@@ -13,7 +13,7 @@ use onelane::probe::{
 };
 use onelane::sync::Lock;
 use onelane::{
-    Clock, EventLoop, Metrics, TaskId, call_later, call_soon, gather, sleep, spawn, task, timeout, yield_now,
+    Clock, EventLoop, Metrics, Promise, TaskId, call_later, call_soon, gather, sleep, spawn, task, timeout, yield_now,
 };
 use serde_json::Value;
 use std::alloc::{GlobalAlloc, Layout, System};
@@ -769,6 +769,108 @@ fn drop_the_probe_with_its_loop() {
     assert_eq!((counters.counts().spawns, told.take().len()), (1, 0));
 }
 
+/// What a probe does when the loop is about to sleep keeps it from that.
+#[test]
+fn wake_and_set_timers_as_the_loop_parks() {
+    for (clock, debug) in [(Clock::Virtual, false), (Clock::Real, true), (Clock::Real, false)] {
+        let (promises, parks) = ([Promise::new(), Promise::new()], Cell::new(0));
+        let copies = promises.clone();
+        let probe = Told(move |event: &Event<'_>| {
+            let EventKind::Park { .. } = event.kind else { return };
+            let [first, second] = copies.clone();
+            match parks.replace(parks.get() + 1) {
+                0 => first.set_result(()).unwrap(),
+                1 => drop(onelane::call_later(ms(1), move || second.set_result(()).unwrap())),
+                _ => {}
+            }
+        });
+        let event_loop = EventLoop::builder().clock(clock).debug(debug).probe(probe).build();
+        let result = event_loop.try_run(async {
+            for promise in promises {
+                promise.await.unwrap();
+            }
+        });
+        assert!(result.is_ok(), "{clock:?}: {result:?}");
+    }
+}
+
+/// A park is until the next timer. On a virtual clock there is none then, though the loop looks around after a second.
+#[test]
+fn park_until_a_timer_or_for_as_long_as_it_takes() {
+    for clock in [Clock::Virtual, Clock::Real] {
+        let (parks, deadline) = (Rc::new(RefCell::new(Vec::new())), Rc::new(Cell::new(None)));
+        let promise = Promise::new();
+        let (copy, armed, asked) = (parks.clone(), deadline.clone(), promise.clone());
+        let probe = Told(move |event: &Event<'_>| match event.kind {
+            EventKind::Park { until } => {
+                copy.borrow_mut().push(until);
+                let _ = asked.set_result(());
+            }
+            EventKind::TimerArm { deadline, .. } => armed.set(Some(deadline)),
+            _ => {}
+        });
+        EventLoop::builder().clock(clock).probe(probe).build().run(async {
+            match clock {
+                Clock::Real => sleep(Duration::from_millis(30)).await,
+                _ => promise.await.unwrap(),
+            }
+        });
+        let parks = parks.take();
+        assert!(!parks.is_empty() && parks.iter().all(|&until| until == deadline.get()), "{clock:?}: {parks:?}");
+    }
+}
+
+/// A sleep that goes over to another task is over for the first.
+#[test]
+fn tell_of_a_sleep_in_whose_task_it_is() {
+    let told = Trace::new();
+    let copy = told.clone();
+    let probe = Told(move |event: &Event<'_>| match event.kind {
+        EventKind::WaitBegin { task, what: "a sleep", .. } => copy.push(format!("{task} sleeps")),
+        EventKind::WaitEnd { task, .. } => copy.push(format!("{task} goes on")),
+        _ => {}
+    });
+    EventLoop::builder().clock(Clock::Virtual).probe(probe).build().run(async {
+        let mut pause = Box::pin(sleep(ms(5)));
+        std::future::poll_fn(|context| {
+            let mut poll = || assert!(pause.as_mut().poll(context).is_pending());
+            poll();
+            // In the same task, it just goes on.
+            poll();
+            Poll::Ready(())
+        })
+        .await;
+        spawn(pause);
+        sleep(ms(10)).await;
+    });
+    assert_eq!(told.take(), ["1 sleeps", "1 sleeps", "1 goes on", "2 sleeps", "2 goes on", "1 goes on"]);
+}
+
+/// Each timer ends, also those that the loop takes with it; and a wake that comes too late is told once.
+#[test]
+fn tell_of_the_last_timers_and_of_a_late_wake() {
+    let counters = Rc::new(Counters::new());
+    let event_loop = EventLoop::builder().clock(Clock::Virtual).probe(counters.clone()).build();
+    event_loop.run(async {
+        call_later(ms(100), || ());
+        let mut join = Box::pin(spawn(sleep(ms(5))).into_future());
+        let forgetful = spawn(async move {
+            std::future::poll_fn(|context| {
+                assert!(join.as_mut().poll(context).is_pending());
+                Poll::Ready(())
+            })
+            .await;
+            std::mem::forget(join);
+        });
+        forgetful.await.unwrap();
+        sleep(ms(10)).await;
+    });
+    drop(event_loop);
+    let counts = counters.counts();
+    assert_eq!([counts.timers_armed, counts.timers_fired, counts.timers_cancelled], [3, 2, 1]);
+    assert_eq!(counts.wakes_late, 1);
+}
+
 // ---- a loop that tells everything ----
 
 /// A program in which all sorts of things happen. Those that come from elsewhere came before it began.
@@ -880,6 +982,48 @@ fn record_a_busy_program() {
         );
         let timers = ["fired", "cancelled", "pending"].map(|outcome| trace.timers(outcome) as u64);
         assert_eq!(timers, [metrics.timers_fired, metrics.timers_cancelled, 0]);
+    }
+}
+
+/// At each event the numbers obey their laws, whatever the probe does then.
+#[test]
+fn act_at_each_event() {
+    let check = || {
+        let now = onelane::metrics();
+        let alive = now.spawned - now.finished - now.cancelled - now.panicked;
+        let pending = now.timers_armed - now.timers_fired - now.timers_cancelled;
+        assert_eq!((now.alive, now.timers_pending), (alive, pending), "{now:?}");
+        assert_eq!(now.wakes, now.wakes_queued + now.wakes_merged + now.wakes_late, "{now:?}");
+    };
+    let acts: [fn(); 6] = [
+        || drop(onelane::call_graph().to_string()),
+        || drop(spawn(yield_now())),
+        || {
+            let task = spawn(sleep(ms(1)));
+            task.cancel();
+            call_soon(|| drop(task));
+        },
+        || drop(call_later(ms(1), || drop(spawn(async {})))),
+        || assert!(call_later(ms(1), || ()).cancel()),
+        // Another loop, which ends with a task in it.
+        || drop(virtual_loop().spawn(yield_now())),
+    ];
+    for (clock, act) in [Clock::Virtual, Clock::Real].into_iter().flat_map(|clock| acts.map(|act| (clock, act))) {
+        let failures = Rc::new(Cell::new(0));
+        let (copy, events) = (failures.clone(), Cell::new(0));
+        let probe = Told(move |_: &Event<'_>| {
+            events.set(events.get() + 1);
+            if EventLoop::try_current().is_ok() && events.get() < 500 {
+                check();
+                act();
+                check();
+            }
+        });
+        let builder = EventLoop::builder().clock(clock).probe(probe);
+        let event_loop = builder.exception_handler(move |_| copy.set(copy.get() + 1)).build();
+        event_loop.run(busy());
+        drop(event_loop);
+        assert_eq!(failures.get(), 0, "the probe has panicked");
     }
 }
 

@@ -14,7 +14,7 @@ use std::future::{pending, poll_fn};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::task::{Poll, Waker};
+use std::task::{Context, Poll, Waker};
 use std::thread;
 
 // ---- what is Send and Sync, and what is neither (checked when this is compiled) ----
@@ -598,6 +598,35 @@ fn count_and_wait_all_the_same() {
         thread.join().unwrap();
         assert!(ended.is_ok(), "{counts}: {ended:?}");
     }
+}
+
+/// A waker that waits in a future of a loop on another thread, and nowhere else: that one may still wake.
+#[test]
+fn wait_in_a_loop_of_another_thread() {
+    watched(|| {
+        let (sender, wakers) = std::sync::mpsc::channel::<Waker>();
+        let other = thread::spawn(move || {
+            let waker = wakers.recv().unwrap();
+            EventLoop::new().run(async move {
+                let mut pause = Box::pin(sleep(ms(30)));
+                // Polled by hand for the other's task; that waker goes, and the sleep has one of its own.
+                assert!(pause.as_mut().poll(&mut Context::from_waker(&waker)).is_pending());
+                drop(waker);
+                sleep(ms(60)).await;
+                drop(pause);
+            });
+        });
+        let mut sender = Some(sender);
+        let result = virtual_loop().try_run(poll_fn(move |context| match sender.take() {
+            Some(sender) => {
+                sender.send(context.waker().clone()).unwrap();
+                Poll::Pending
+            }
+            None => Poll::Ready(()),
+        }));
+        assert!(result.is_ok(), "{result:?}");
+        other.join().unwrap();
+    });
 }
 
 /// A waker that is sent along a circle of threads, and wakes in each.

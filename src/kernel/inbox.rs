@@ -480,6 +480,53 @@ mod loom_tests {
         });
     }
 
+    /// So does the last waker of a task that is alive: the loop must not sleep on, waiting for nobody.
+    #[test]
+    fn loom_last_waker_leaves_a_loop_that_parks() {
+        loom::model(|| {
+            let inbox = Arc::new(Inbox::new());
+            inbox.open(1, 0);
+            let token = Token::new(0, 0, 1);
+            inbox.add_waker(token);
+            let holder = inbox.clone();
+            let thread = thread::spawn(move || {
+                // Cloned, and both dropped: at no moment before the end there is none.
+                holder.add_waker(token);
+                holder.remove_waker(token);
+                holder.remove_waker(token);
+            });
+            while inbox.park(None, Some(&|other| other == token)) != Parked::Abandoned {}
+            assert_eq!(inbox.wakers(token), 0);
+            thread.join().unwrap();
+        });
+    }
+
+    /// It is woken by value, which is a wake and then a drop: the wake is read before the loop gives up.
+    #[test]
+    fn loom_last_waker_wakes_a_loop_that_parks() {
+        loom::model(|| {
+            let inbox = Arc::new(Inbox::new());
+            inbox.open(1, 0);
+            let token = Token::new(0, 0, 1);
+            inbox.add_waker(token);
+            let holder = inbox.clone();
+            let thread = thread::spawn(move || {
+                holder.wake(token);
+                holder.remove_waker(token);
+            });
+            let mut read = 0;
+            loop {
+                if inbox.has_messages() {
+                    read += inbox.take(Vec::new()).len();
+                } else if inbox.park(None, Some(&|other| other == token)) == Parked::Abandoned {
+                    break;
+                }
+            }
+            assert_eq!(read, 1, "WAKE-2");
+            thread.join().unwrap();
+        });
+    }
+
     /// Three threads, one of which sends twice: the wait is bounded by the number of preemptions.
     #[test]
     fn loom_three_wakers() {

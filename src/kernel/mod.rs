@@ -408,11 +408,7 @@ impl Kernel {
         if let Some(task) = &task {
             let header = task.header();
             if watch.is_longest(took) {
-                let waits = self.wakers.waits(header).map(|(number, begun)| (number, begun.place));
-                let mine = |sleep: &SleepRecord| sleep.task == header.token();
-                let sleeps = self.sleeps().into_iter().filter(mine).map(|sleep| (sleep.number, sleep.place));
-                let last = waits.chain(sleeps).max_by_key(|&(number, _)| number);
-                let place = last.map_or(header.spawned_at, |(_, place)| place);
+                let place = self.waits_at(header).unwrap_or(header.spawned_at);
                 let longest = LongestStep { took, task: header.id, name: header.name(), place };
                 let _former = watch.longest.replace(Some(longest));
             }
@@ -423,6 +419,19 @@ impl Kernel {
         if took >= watch.limit {
             self.tolerate_in(exceptions::IN_A_HANDLER, || (watch.slow)(task, took));
         }
+    }
+
+    /// Where a task waits, if it does: of several awaits, the one that it came to last.
+    fn waits_at(&self, header: &Header) -> Option<&'static Location<'static>> {
+        let wait = self.wakers.waits(header).last().map(|(number, begun)| (number, begun.place));
+        let wheel = self.wheel.borrow();
+        let sleeps = wheel.iter().filter_map(|(number, _, alarm)| match *alarm {
+            Alarm::Task(task, place) | Alarm::Within(task, place, _) => {
+                (task == header.token()).then_some((number, place))
+            }
+            Alarm::Call(_) => None,
+        });
+        wait.into_iter().chain(sleeps).max_by_key(|&(number, _)| number).map(|(_, place)| place)
     }
 
     /// None but in debug mode.
@@ -491,9 +500,11 @@ impl Kernel {
                 return Err(Stuck);
             }
             let tell = self.clock.is_virtual().then(|| self.tell_of_long_rest.take()).flatten();
-            let parked = self.park(tell.map(|_| self.patience.get()), Some(&is_alive));
+            let begun = Instant::now();
+            let parked = self.park(None, tell.map(|_| self.patience.get()), Some(&is_alive));
             match tell {
-                Some(tell) if parked == Parked::TimedOut => tell(self),
+                // It may have come back early, as below.
+                Some(tell) if parked == Parked::TimedOut && begun.elapsed() >= self.patience.get() => tell(self),
                 tell => self.tell_of_long_rest.set(tell),
             }
             return if parked == Parked::Abandoned { Err(Stuck) } else { Ok(()) };
@@ -504,7 +515,7 @@ impl Kernel {
         }
         let wake_up = next.map(|next| self.pace.wake_up(next));
         let timeout = wake_up.map(|wake_up| wake_up.since(self.clock.now()));
-        if self.park(timeout, None) == Parked::TimedOut {
+        if self.park(wake_up, timeout, None) == Parked::TimedOut {
             // It may have come back early: that is no wake-up for a timer.
             let now = self.clock.now();
             if wake_up.is_some_and(|wake_up| now >= wake_up) {
@@ -519,13 +530,19 @@ impl Kernel {
         self.clock.is_virtual() || self.watch.is_some()
     }
 
-    fn park(&self, timeout: Option<Duration>, is_alive: Option<&dyn Fn(Token) -> bool>) -> Parked {
+    /// Sleeps until the timer that is told of, or until the time is up that is not, or as long as anybody is alive.
+    fn park(
+        &self,
+        _until: Option<Time>,
+        timeout: Option<Duration>,
+        is_alive: Option<&dyn Fn(Token) -> bool>,
+    ) -> Parked {
         self.tally().parks.count();
-        tell!(
-            self.wakers,
-            EventKind::Park { until: timeout.map(|timeout| Duration::from_nanos(self.clock.now().after(timeout).0)) }
-        );
-        let parked = self.inbox().park(timeout, is_alive);
+        let next = self.next.get();
+        tell!(self.wakers, EventKind::Park { until: _until.map(|until| Duration::from_nanos(until.0)) });
+        // Whoever was told may have made something ready, or have set a timer.
+        let has_changed = !self.wakers.is_idle() || self.next.get() < next;
+        let parked = if has_changed { Parked::Message } else { self.inbox().park(timeout, is_alive) };
         tell!(self.wakers, EventKind::Unpark);
         parked
     }
@@ -719,8 +736,7 @@ impl Kernel {
     #[inline]
     fn wake(&self, waker: Waker) {
         match wakers::token_of(&waker) {
-            // One of this lane that has ended was counted, and is not to be woken twice.
-            Some(token) if self.wakers.wake(token) || token.lane() == self.wakers.lane().number => {}
+            Some(token) if self.has(token) => _ = self.wakers.wake(token),
             _ => self.tolerate(|| waker.wake()),
         }
     }
@@ -846,8 +862,22 @@ impl Kernel {
                 self.wakers.give_away(token);
             }
         }
+        #[cfg(feature = "probe")]
+        self.tell_moved(key.age(), &alarm, place);
         drop(alarm);
         true
+    }
+
+    /// A sleep may have come from one task to another.
+    #[cfg(feature = "probe")]
+    fn tell_moved(&self, age: u64, before: &Alarm, at: &'static Location<'static>) {
+        let now = self.wakers.running_token();
+        if matches!(*before, Alarm::Task(task, _) | Alarm::Within(task, ..) if task != now) {
+            self.tell_awake(age, before);
+            if let Some(task) = self.wakers.id(now) {
+                tell!(self.wakers, EventKind::WaitBegin { task, wait: age, what: "a sleep", at });
+            }
+        }
     }
 
     /// The tasks of which something is limited in time, by a timeout for example, also if its time is up already.
@@ -1081,6 +1111,21 @@ mod tests {
         kernel.inbox().remove_remote(kernel.id());
         assert!(kernel.rest().is_err(), "there is nobody left");
         assert_eq!(TOLD.get(), 1);
+    }
+
+    /// A park that a late knock has ended is none in which the loop has waited long.
+    #[test]
+    fn late_knock_is_no_long_rest() {
+        thread_local!(static TOLD: Cell<u32> = const { Cell::new(0) });
+        let (kernel, _entered) = enter(Clock::virtual_time());
+        kernel.patience.set(Duration::from_secs(20));
+        kernel.tell_of_long_rest.set(Some(|_| TOLD.set(TOLD.get() + 1)));
+        kernel.inbox().add_remote(kernel.id());
+        let inbox = kernel.inbox();
+        let late = std::thread::spawn(move || inbox.knock_late());
+        assert!(kernel.rest().is_ok());
+        late.join().unwrap();
+        assert_eq!((TOLD.get(), kernel.tell_of_long_rest.take().is_some()), (0, true));
     }
 
     /// The memory of messages is used again, but for that of a flood.

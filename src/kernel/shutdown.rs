@@ -13,6 +13,8 @@
 //! Does not know who asks for the end. Next: `context.rs`.
 
 use super::calls::Call;
+#[cfg(feature = "probe")]
+use super::probe::EventKind;
 use super::task::Header;
 use super::{Alarm, Kernel, Message};
 use std::cell::Cell;
@@ -132,10 +134,7 @@ impl Kernel {
             let ended = self.finish_tasks(Patience::GivesUp);
             let mut left = Vec::new();
             self.calls.borrow_mut().drain(|call| left.push(Alarm::Call(call)));
-            self.wheel.borrow_mut().drain(|alarm| {
-                self.tally().timers_cancelled.count();
-                left.push(alarm);
-            });
+            self.drain_timers(&mut left);
             for message in self.inbox().close() {
                 if let Message::Call(call) = message {
                     left.push(Alarm::Call(Call::Once(call)));
@@ -148,6 +147,17 @@ impl Kernel {
             for alarm in left {
                 self.tolerate(|| drop(alarm));
             }
+        }
+    }
+
+    /// They are cancelled, as if each had been taken out.
+    fn drain_timers(&self, left: &mut Vec<Alarm>) {
+        let mut timers = Vec::new();
+        self.wheel.borrow_mut().drain(|age, alarm| timers.push((age, alarm)));
+        self.tally().timers_cancelled.add(timers.len() as u64);
+        for (_age, alarm) in timers {
+            tell!(self.wakers, EventKind::TimerCancel { timer: _age });
+            left.push(alarm);
         }
     }
 

@@ -1035,14 +1035,21 @@ fn wake_counted(data: *const ()) {
     drop_counted(data);
 }
 
-/// A waker that one of our own futures keeps, and nobody else: such a one is not counted among those that are held outside.
+/// A waker that one of our own futures keeps, and nobody else: such a one is not counted among those that are held outside, if it
+/// is of the loop that is running. Of another loop it may be on another thread, where that one does not know of it.
 #[inline]
 pub(crate) fn keep(waker: &Waker) -> Waker {
-    if ptr::eq(waker.vtable(), &COUNTED) {
+    if ptr::eq(waker.vtable(), &COUNTED) && is_at_home(Token::from_data(waker.data())) {
         // SAFETY: as in `Wakers::waker_of`.
         return unsafe { Waker::new(waker.data(), &KEPT) };
     }
     waker.clone()
+}
+
+/// Whether the token is of the loop that is in a turn on this thread.
+fn is_at_home(token: Token) -> bool {
+    // SAFETY: as in `wake_by_ref`.
+    HOME.get().is_some_and(|home| unsafe { home.as_ref() }.lane.number == token.lane())
 }
 
 /// The token behind a waker of ours.

@@ -184,13 +184,13 @@ impl<T> Wheel<T> {
         Some((timer.age, timer.value))
     }
 
-    /// Hands out what all timers hold, in no order. None is left.
-    pub(crate) fn drain(&mut self, mut take: impl FnMut(T)) {
+    /// Hands out what all timers hold, with their ages, in no order. None is left.
+    pub(crate) fn drain(&mut self, mut take: impl FnMut(u64, T)) {
         self.levels.clear();
         self.late = List::EMPTY;
         self.due = List::EMPTY;
         self.earliest = None;
-        self.timers.drain(|timer| take(timer.value));
+        self.timers.drain(|timer| take(timer.age, timer.value));
     }
 
     /// The occupied slot that time enters next: its level, its number and the moment of its beginning.

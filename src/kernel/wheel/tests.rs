@@ -191,7 +191,7 @@ fn drain_takes_all_wherever_they_stand() {
     wheel.insert(101, 4, "near");
     wheel.insert(u64::MAX, 5, "far");
     let mut all = Vec::new();
-    wheel.drain(|value| all.push(value));
+    wheel.drain(|_, value| all.push(value));
     all.sort_unstable();
     assert_eq!(all, ["due", "far", "late", "late", "near"]);
     assert!(wheel.timers.is_empty());
