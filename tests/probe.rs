@@ -533,7 +533,7 @@ fn record_times_that_increase_while_the_clock_stands() {
         feed(&recorder, now, &turn);
     }
     recorder.finish().unwrap();
-    let stamp = |event: &Value| (event["ts"].as_f64().unwrap() * 1000.0).round() as u64;
+    let stamp = |event: &Value| (event["ts"].as_f64().unwrap() * 1000.0) as u64;
     let events = events_of(&paper.text());
     let stamps: Vec<u64> = events.iter().filter(|event| event["name"] == "turn").map(stamp).collect();
     // Before the first come the counters.
