@@ -7,6 +7,10 @@
 //!
 //! In order: the test, the files, the statements, the interpreter, the traces.
 
+#[cfg(feature = "probe")]
+#[path = "common/strict.rs"]
+mod strict;
+
 use onelane::sync::{Condition, Event, Lock, Queue, Semaphore};
 use onelane::{
     Elapsed, EventLoop, Handle, Promise, ReturnWhen, RunError, Task, TaskError, TryGatherError, all_tasks,
@@ -24,36 +28,61 @@ use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
+#[cfg(feature = "probe")]
+use strict::Strict;
 
 #[test]
 fn run_and_compare_with_cpython() {
     compare_all(&EventLoop::with_virtual_clock);
 }
 
-/// Whoever looks changes nothing: a picture of all tasks after each step and each turn leaves the same traces.
+/// Whoever looks changes nothing: a picture of all tasks at each event leaves the same traces. The events are what their docs say.
 #[cfg(feature = "probe")]
 #[test]
 fn look_at_the_call_graph_all_the_time() {
-    use onelane::probe::{Event, EventKind, Probe};
+    use onelane::probe::{Event, EventKind, Probe, Tee};
 
-    struct Looks(Rc<Cell<usize>>);
+    /// How often somebody looked and saw something, and what was wrong.
+    type Notes = (Cell<usize>, RefCell<Vec<String>>);
+
+    struct Looks(Strict, Rc<Notes>);
 
     impl Probe for Looks {
         fn event(&self, event: &Event<'_>) {
-            if let EventKind::StepEnd { .. } | EventKind::TurnEnd = event.kind {
-                let graph = onelane::call_graph();
-                self.0.set(self.0.get() + format!("{graph:?}").len().min(1));
-                assert!(graph.circles().iter().all(|circle| !circle.is_empty()));
-            }
+            // In the middle of what a task does, too.
+            let graph = match event.kind {
+                EventKind::Spawn { .. } | EventKind::Park { .. } | EventKind::Unpark | EventKind::Fail { .. } => return,
+                _ if EventLoop::try_current().is_err() => return,
+                _ => onelane::call_graph(),
+            };
+            self.1.0.set(self.1.0.get() + format!("{graph:?}").len().min(1));
+            assert!(graph.circles().iter().all(|circle| !circle.is_empty()));
         }
     }
 
-    let looks = Rc::new(Cell::new(0));
-    let copy = looks.clone();
+    impl Drop for Looks {
+        fn drop(&mut self) {
+            self.1.1.borrow_mut().extend(self.0.complaints_at_the_end());
+        }
+    }
+
+    let notes = Rc::new(Notes::default());
+    let copy = notes.clone();
     compare_all(&move || {
-        EventLoop::builder().clock(onelane::Clock::Virtual).probe(Looks(copy.clone())).metrics(true).build()
+        let (strict, notes) = (Strict::default(), copy.clone());
+        let told = notes.clone();
+        EventLoop::builder()
+            .clock(onelane::Clock::Virtual)
+            .probe(Tee(strict.clone(), Looks(strict, notes)))
+            .exception_handler(move |exception| {
+                told.1.borrow_mut().extend(exception.message.contains("a probe").then(|| exception.to_string()))
+            })
+            .metrics(true)
+            .build()
     });
-    assert!(looks.get() > 50_000, "{} looks saw anything", looks.get());
+    let complaints = notes.1.take();
+    assert!(complaints.is_empty(), "{} complaints: {:#?}", complaints.len(), &complaints[..complaints.len().min(20)]);
+    assert!(notes.0.get() > 200_000, "{} looks saw anything", notes.0.get());
 }
 
 /// Runs all programs, each on a loop of its own.

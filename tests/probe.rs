@@ -3,6 +3,8 @@
 #![allow(unsafe_code, reason = "counting allocations takes an allocator of one's own")]
 
 mod common;
+#[path = "common/strict.rs"]
+mod strict;
 #[path = "common/trace.rs"]
 mod trace;
 
@@ -13,16 +15,18 @@ use onelane::probe::{
 };
 use onelane::sync::Lock;
 use onelane::{
-    Clock, EventLoop, Metrics, TaskId, call_later, call_soon, gather, sleep, spawn, task, timeout, yield_now,
+    Clock, EventLoop, Metrics, TaskId, call_later, call_soon, finally, gather, sleep, spawn, task, timeout, yield_now,
 };
 use serde_json::Value;
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::{Cell, RefCell};
 use std::io::{self, ErrorKind, Write};
 use std::panic::Location;
+use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::Duration;
+use strict::Strict;
 use trace::{check_trace, events_of};
 
 // ---- what the tests are made of ----
@@ -769,6 +773,292 @@ fn drop_the_probe_with_its_loop() {
     assert_eq!((counters.counts().spawns, told.take().len()), (1, 0));
 }
 
+// ---- what a loop tells, and when ----
+
+/// A loop whose events are held to their docs; their lines without places come through `told` as far as `tell` wants.
+fn strict_loop(clock: Clock, tell: fn(&EventKind<'_>) -> bool) -> (EventLoop, Strict, Trace) {
+    let (strict, told) = (Strict::default(), Trace::new());
+    let copy = told.clone();
+    let probe = Told(move |event: &Event<'_>| {
+        if tell(&event.kind) {
+            copy.push(without_place(&event.to_string()));
+        }
+    });
+    let event_loop = EventLoop::builder()
+        .clock(clock)
+        .probe(Tee(strict.clone(), probe))
+        .exception_handler(|_| ())
+        .metrics(true)
+        .build();
+    (event_loop, strict, told)
+}
+
+/// Cleanups, panics everywhere, what is left at the end, and a host that turns the loop by hand behind two runs.
+#[test]
+fn tell_all_in_order() {
+    let (event_loop, strict, told) = strict_loop(Clock::Virtual, |_| true);
+    let named = |name: &str| task::Builder::new().name(name);
+    event_loop.run(async move {
+        drop(named("cleans up").spawn(finally(sleep(ms(10)), sleep(ms(3)))));
+        drop(named("panics").spawn(async {
+            let _guard = on_drop(|| panic!("as it is dropped"));
+            std::future::pending::<()>().await;
+        }));
+        call_soon(|| panic!("in a callback"));
+        yield_now().await;
+        call_later(ms(1), || panic!("in the callback of a timer"));
+        sleep(ms(1)).await;
+    });
+    event_loop.run(async {});
+    event_loop.spawn(async { panic!("in a task") });
+    event_loop.turn();
+    drop(event_loop);
+    assert_eq!(strict.complaints_at_the_end(), [""; 0]);
+    assert_eq!(
+        told.take(),
+        [
+            "0.000000000 spawn task=1 name=\"tell_all_in_order-1\" by=outside",
+            "0.000000000 turn-begin",
+            "0.000000000 step-begin task=1",
+            "0.000000000 spawn task=2 name=\"cleans up\" by=task:1",
+            "0.000000000 spawn task=3 name=\"panics\" by=task:1",
+            "0.000000000 wake task=1 by=task:1 outcome=queued",
+            "0.000000000 step-end task=1 ended=false",
+            "0.000000000 turn-end",
+            "0.000000000 turn-begin",
+            "0.000000000 step-begin task=2",
+            "0.000000000 timer-arm timer=3 deadline=0.010000000 task=2",
+            "0.000000000 wait-begin task=2 wait=3 what=\"a sleep\"",
+            "0.000000000 step-end task=2 ended=false",
+            "0.000000000 step-begin task=3",
+            "0.000000000 step-end task=3 ended=false",
+            "0.000000000 call-begin",
+            "0.000000000 call-end",
+            "0.000000000 step-begin task=1",
+            "0.000000000 timer-arm timer=4 deadline=0.001000000",
+            "0.000000000 timer-arm timer=5 deadline=0.001000000 task=1",
+            "0.000000000 wait-begin task=1 wait=5 what=\"a sleep\"",
+            "0.000000000 step-end task=1 ended=false",
+            "0.000000000 turn-end",
+            "0.001000000 turn-begin",
+            "0.001000000 timer-fire timer=4",
+            "0.001000000 call-begin",
+            "0.001000000 call-end",
+            "0.001000000 timer-fire timer=5",
+            "0.001000000 wait-end task=1 wait=5",
+            "0.001000000 wake task=1 by=timer outcome=queued",
+            "0.001000000 turn-end",
+            "0.001000000 turn-begin",
+            "0.001000000 step-begin task=1",
+            "0.001000000 end task=1 ending=value",
+            "0.001000000 step-end task=1 ended=true",
+            "0.001000000 turn-end",
+            "0.001000000 turn-begin",
+            "0.001000000 call-begin",
+            "0.001000000 call-end",
+            "0.001000000 turn-end",
+            "0.001000000 wake task=2 by=kernel outcome=queued",
+            "0.001000000 wake task=3 by=kernel outcome=queued",
+            "0.001000000 turn-begin",
+            "0.001000000 step-begin task=2",
+            "0.001000000 timer-cancel timer=3",
+            "0.001000000 wait-end task=2 wait=3",
+            "0.001000000 timer-arm timer=6 deadline=0.003000000 task=2",
+            "0.001000000 wait-begin task=2 wait=6 what=\"a sleep\"",
+            "0.001000000 step-end task=2 ended=false",
+            "0.001000000 step-begin task=3",
+            "0.001000000 end task=3 ending=panicked",
+            "0.001000000 step-end task=3 ended=true",
+            "0.001000000 turn-end",
+            "0.003000000 turn-begin",
+            "0.003000000 timer-fire timer=6",
+            "0.003000000 wait-end task=2 wait=6",
+            "0.003000000 wake task=2 by=timer outcome=queued",
+            "0.003000000 turn-end",
+            "0.003000000 turn-begin",
+            "0.003000000 step-begin task=2",
+            "0.003000000 end task=2 ending=cancelled",
+            "0.003000000 step-end task=2 ended=true",
+            "0.003000000 turn-end",
+            "0.003000000 turn-begin",
+            "0.003000000 turn-end",
+            "0.003000000 turn-begin",
+            "0.003000000 turn-end",
+            "0.003000000 spawn task=4 name=\"tell_all_in_order-4\" by=outside",
+            "0.003000000 turn-begin",
+            "0.003000000 step-begin task=4",
+            "0.003000000 end task=4 ending=value",
+            "0.003000000 step-end task=4 ended=true",
+            "0.003000000 turn-end",
+            "0.003000000 turn-begin",
+            "0.003000000 call-begin",
+            "0.003000000 call-end",
+            "0.003000000 turn-end",
+            "0.003000000 spawn task=5 name=\"tell_all_in_order-5\" by=outside",
+            "0.003000000 turn-begin",
+            "0.003000000 step-begin task=5",
+            "0.003000000 end task=5 ending=panicked",
+            "0.003000000 step-end task=5 ended=true",
+            "0.003000000 turn-end",
+        ]
+    );
+}
+
+#[test]
+fn tell_who_wakes() {
+    let is_wake = |kind: &EventKind<'_>| matches!(kind, EventKind::Wake { .. });
+    let (event_loop, strict, told) = strict_loop(Clock::Virtual, is_wake);
+    // Woken by another thread, between two turns.
+    let (waker, polls) = (Rc::new(RefCell::new(None)), Rc::new(Cell::new(0)));
+    let copy = waker.clone();
+    let _sleeper = event_loop.spawn(std::future::poll_fn(move |context| {
+        *copy.borrow_mut() = Some(context.waker().clone());
+        polls.set(polls.get() + 1);
+        if polls.get() == 5 { Poll::Ready(()) } else { Poll::Pending }
+    }));
+    event_loop.turn();
+    let wake = move || waker.borrow().as_ref().unwrap().wake_by_ref();
+    let other = wake.clone();
+    wake();
+    event_loop.turn();
+    event_loop.run(async move {
+        // In another thread, while the loop is in a step.
+        let waker = current_waker().await;
+        std::thread::spawn(move || waker.wake()).join().unwrap();
+        once_pending().await;
+        other(); // task 1, by a task
+        yield_now().await;
+        call_soon(other); // by a callback
+        sleep(ms(1)).await; // by a timer
+        // By the end of another, which is cancelled.
+        let slow = spawn(sleep(ms(5)));
+        let victim = slow.task_ref();
+        call_later(ms(1), move || _ = victim.cancel());
+        assert!(slow.await.unwrap_err().is_cancelled());
+        spawn(sleep(ms(7)));
+        yield_now().await;
+    });
+    drop(event_loop);
+    assert_eq!(strict.complaints_at_the_end(), [""; 0]);
+    assert_eq!(
+        told.take(),
+        [
+            "0.000000000 wake task=1 by=outside outcome=queued",
+            "0.000000000 wake task=2 by=outside outcome=queued",
+            "0.000000000 wake task=1 by=task:2 outcome=queued",
+            "0.000000000 wake task=2 by=task:2 outcome=queued",
+            "0.000000000 wake task=1 by=callback outcome=queued",
+            "0.001000000 wake task=2 by=timer outcome=queued",
+            "0.002000000 wake task=3 by=callback outcome=queued",
+            "0.002000000 wake task=2 by=kernel outcome=queued",
+            "0.002000000 wake task=2 by=task:2 outcome=queued",
+            "0.002000000 wake task=1 by=kernel outcome=queued",
+            "0.002000000 wake task=4 by=kernel outcome=queued",
+        ]
+    );
+}
+
+async fn current_waker() -> std::task::Waker {
+    std::future::poll_fn(|context| Poll::Ready(context.waker().clone())).await
+}
+
+/// Pending once, and wakes nobody.
+async fn once_pending() {
+    let mut is_first = true;
+    std::future::poll_fn(|_| if std::mem::take(&mut is_first) { Poll::Pending } else { Poll::Ready(()) }).await;
+}
+
+/// A sleep that another task goes on with is that one's wait.
+#[test]
+fn tell_whose_wait_a_moved_sleep_is() {
+    let is_wait = |kind: &EventKind<'_>| matches!(kind, EventKind::WaitBegin { .. } | EventKind::WaitEnd { .. });
+    let (event_loop, strict, told) = strict_loop(Clock::Virtual, is_wait);
+    event_loop.run(async {
+        let slot = Rc::new(RefCell::new(Some(sleep(ms(10)))));
+        let copy = slot.clone();
+        let first = spawn(async move {
+            std::future::poll_fn(|context| {
+                assert!(Pin::new(copy.borrow_mut().as_mut().unwrap()).poll(context).is_pending());
+                Poll::Ready(())
+            })
+            .await;
+            std::future::pending::<()>().await;
+        });
+        yield_now().await;
+        let sleep = slot.take().unwrap();
+        sleep.await;
+        first.cancel();
+    });
+    drop(event_loop);
+    assert_eq!(strict.complaints_at_the_end(), [""; 0]);
+    assert_eq!(
+        told.take(),
+        [
+            "0.000000000 wait-begin task=2 wait=2 what=\"a sleep\"",
+            "0.000000000 wait-end task=2 wait=2",
+            "0.000000000 wait-begin task=1 wait=2 what=\"a sleep\"",
+            "0.010000000 wait-end task=1 wait=2",
+        ]
+    );
+}
+
+/// When the next timer is due, to the nanosecond; nothing if there is none.
+#[test]
+fn tell_until_when_the_loop_parks() {
+    let (event_loop, _, told) = strict_loop(Clock::Virtual, |kind| matches!(kind, EventKind::Park { .. }));
+    assert!(event_loop.try_run(std::future::pending::<()>()).is_err());
+    assert_eq!(told.take(), ["0.000000000 park"]);
+
+    let seen = Rc::new(RefCell::new((Vec::new(), Vec::new())));
+    let copy = seen.clone();
+    let probe = Told(move |event: &Event<'_>| match event.kind {
+        EventKind::TimerArm { deadline, .. } => copy.borrow_mut().0.push(Some(deadline)),
+        EventKind::Park { until } => copy.borrow_mut().1.push(until),
+        _ => {}
+    });
+    EventLoop::builder().probe(probe).build().run(sleep_in_the_loop(ms(30)));
+    let (mut deadlines, parks) = seen.take();
+    // It may come back early, and park again.
+    deadlines.resize(parks.len(), deadlines[0]);
+    assert_eq!(parks, deadlines);
+}
+
+async fn sleep_in_the_loop(duration: Duration) {
+    sleep(duration).await;
+}
+
+/// What a probe does as it hears of a park keeps the loop from it.
+#[test]
+fn go_on_if_the_probe_makes_something_ready() {
+    let acts: [fn(&Rc<onelane::sync::Event>); 2] = [
+        |event| event.set(),
+        |event| {
+            let event = event.clone();
+            drop(call_later(ms(1), move || event.set()));
+        },
+    ];
+    for clock in [Clock::Virtual, Clock::Real] {
+        for act in acts {
+            let event = Rc::new(onelane::sync::Event::new());
+            let (copy, parks) = (event.clone(), Rc::new(Cell::new(0)));
+            let (counters, count) = (Rc::new(Counters::new()), parks.clone());
+            let probe = Told(move |told: &Event<'_>| {
+                if let EventKind::Park { .. } = told.kind {
+                    if count.replace(count.get() + 1) == 0 {
+                        act(&copy);
+                    }
+                }
+            });
+            // In debug mode it does not wait for ever.
+            let probe = Tee(counters.clone(), probe);
+            let event_loop = EventLoop::builder().clock(clock).debug(true).probe(probe).build();
+            assert!(event_loop.try_run(async move { event.wait().await }).is_ok(), "{clock:?}");
+            assert!(parks.get() > 0);
+            assert_eq!(counters.counts().parks, counters.counts().unparks);
+        }
+    }
+}
+
 // ---- a loop that tells everything ----
 
 /// A program in which all sorts of things happen. Those that come from elsewhere came before it began.
@@ -861,6 +1151,16 @@ fn count_what_the_loop_counts() {
         assert!(metrics.wakes_merged > 0 && metrics.wakes_late > 0 && metrics.wakes_foreign > 0, "{metrics:?}");
         // Each wait that began has ended, in whatever way.
         assert_eq!(counts.waits_begun, counts.waits_ended, "{clock:?}");
+    }
+}
+
+/// Each event at its place, also in a program in which all sorts of things happen.
+#[test]
+fn tell_of_a_busy_program_what_the_docs_say() {
+    for clock in [Clock::Virtual, Clock::Real] {
+        let strict = Strict::default();
+        tell_of_a_busy_program(clock, strict.clone());
+        assert_eq!(strict.complaints_at_the_end(), [""; 0], "{clock:?}");
     }
 }
 

@@ -457,10 +457,17 @@ impl Kernel {
     /// A sleep is over, in one way or the other.
     fn tell_awake(&self, _age: u64, _alarm: &Alarm) {
         #[cfg(feature = "probe")]
-        if let Alarm::Task(token, at) | Alarm::Within(token, at, _) = *_alarm {
-            if let Some(task) = self.wakers.id(token) {
-                tell!(self.wakers, EventKind::WaitEnd { task, wait: _age, at });
-            }
+        if let Some((task, at)) = self.sleeper(_alarm) {
+            tell!(self.wakers, EventKind::WaitEnd { task, wait: _age, at });
+        }
+    }
+
+    /// Who sleeps until this goes off, and where, if somebody does.
+    #[cfg(feature = "probe")]
+    fn sleeper(&self, alarm: &Alarm) -> Option<(TaskId, &'static Location<'static>)> {
+        match *alarm {
+            Alarm::Task(token, at) | Alarm::Within(token, at, _) => self.wakers.id(token).map(|task| (task, at)),
+            Alarm::Call(_) => None,
         }
     }
 
@@ -482,7 +489,7 @@ impl Kernel {
             // There is nothing to wait for but `Remote`s and wakers that others hold.
             let is_alive = |token| self.wakers.is_alive(token);
             let tell = self.clock.is_virtual().then(|| self.tell_of_long_rest.take()).flatten();
-            let parked = self.park(tell.map(|_| self.patience.get()), Some(&is_alive));
+            let parked = self.park(None, tell.map(|_| self.patience.get()), Some(&is_alive));
             match tell {
                 Some(tell) if parked == Parked::TimedOut => tell(self),
                 tell => self.tell_of_long_rest.set(tell),
@@ -495,7 +502,7 @@ impl Kernel {
         }
         let wake_up = next.map(|next| self.pace.wake_up(next));
         let timeout = wake_up.map(|wake_up| wake_up.since(self.clock.now()));
-        if self.park(timeout, None) == Parked::TimedOut {
+        if self.park(wake_up, timeout, None) == Parked::TimedOut {
             // It may have come back early: that is no wake-up for a timer.
             let now = self.clock.now();
             if wake_up.is_some_and(|wake_up| now >= wake_up) {
@@ -505,15 +512,33 @@ impl Kernel {
         Ok(())
     }
 
-    fn park(&self, timeout: Option<Duration>, is_alive: Option<&dyn Fn(Token) -> bool>) -> Parked {
+    /// Sleeps so long, which is until then if a timer is pending.
+    fn park(
+        &self,
+        _until: Option<Time>,
+        timeout: Option<Duration>,
+        is_alive: Option<&dyn Fn(Token) -> bool>,
+    ) -> Parked {
         self.tally().parks.count();
-        tell!(
-            self.wakers,
-            EventKind::Park { until: timeout.map(|timeout| Duration::from_nanos(self.clock.now().after(timeout).0)) }
-        );
+        #[cfg(feature = "probe")]
+        if self.is_woken_by_telling(_until) {
+            return Parked::Message;
+        }
         let parked = self.inbox().park(timeout, is_alive);
         tell!(self.wakers, EventKind::Unpark);
         parked
+    }
+
+    /// Tells the probe of a park. Whether it has done something meanwhile because of which there is none.
+    #[cfg(feature = "probe")]
+    fn is_woken_by_telling(&self, until: Option<Time>) -> bool {
+        let next = self.next.get();
+        tell!(self.wakers, EventKind::Park { until: until.map(|until| Duration::from_nanos(until.0)) });
+        let is_woken = !self.wakers.is_idle() || self.next.get() < next;
+        if is_woken {
+            tell!(self.wakers, EventKind::Unpark);
+        }
+        is_woken
     }
 
     /// When the next timer is due, if one is; exactly.
@@ -768,10 +793,7 @@ impl Kernel {
         // Numbered as waits are, since some are records of waits.
         let age = self.wakers.next_number();
         #[cfg(feature = "probe")]
-        let sleeper = match alarm {
-            Alarm::Task(token, at) | Alarm::Within(token, at, _) => self.wakers.id(token).map(|task| (task, at)),
-            Alarm::Call(_) => None,
-        };
+        let sleeper = self.sleeper(&alarm);
         let key = self.wheel.borrow_mut().insert(deadline.0, age, alarm);
         tell!(
             self.wakers,
@@ -822,9 +844,19 @@ impl Kernel {
     pub(crate) fn timer_wakes(&self, key: TimerKey, waker: &Waker, place: &'static Location<'static>) -> bool {
         // Cloning and dropping a waker may be foreign code, so neither is done under the borrow, which ends with the match.
         let mut alarm = self.alarm_for(waker, place);
+        #[cfg(feature = "probe")]
+        let sleeper = self.sleeper(&alarm);
         match (self.wheel.borrow_mut().get_mut(key), &mut alarm) {
             (None, _) => return false,
             (Some(old), alarm) => std::mem::swap(old, alarm),
+        }
+        #[cfg(feature = "probe")]
+        if self.sleeper(&alarm).map(|(task, _)| task) != sleeper.map(|(task, _)| task) {
+            // It was moved from one task to another.
+            self.tell_awake(key.age(), &alarm);
+            if let Some((task, at)) = sleeper {
+                tell!(self.wakers, EventKind::WaitBegin { task, wait: key.age(), what: "a sleep", at });
+            }
         }
         drop(alarm);
         true
