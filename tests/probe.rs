@@ -15,7 +15,8 @@ use onelane::probe::{
 };
 use onelane::sync::Lock;
 use onelane::{
-    Clock, EventLoop, Metrics, TaskId, call_later, call_soon, finally, gather, sleep, spawn, task, timeout, yield_now,
+    Clock, EventLoop, Metrics, TaskId, call_later, call_soon, current_task, finally, gather, sleep, spawn, task,
+    timeout, yield_now,
 };
 use serde_json::Value;
 use std::alloc::{GlobalAlloc, Layout, System};
@@ -225,13 +226,30 @@ impl Write for Short {
 #[test]
 fn print_until_an_error_and_again_when_it_was_taken() {
     let paper = Paper::default();
-    let printer = Printer::new(Short(40, paper.clone()));
+    let printer = Printer::new(Short(42, paper.clone()));
+    // The last would have fitted.
     feed(&printer, ms(0), &[EventKind::TurnBegin, EventKind::CallBegin, EventKind::Unpark]);
     assert_eq!(paper.text(), "0.000000000 turn-begin\n");
     assert_eq!(printer.take_error().unwrap().kind(), ErrorKind::StorageFull);
     feed(&printer, ms(0), &[EventKind::Park { until: None }]);
     assert_eq!(paper.text(), "0.000000000 turn-begin\n0.000000000 park\n");
     assert!(printer.take_error().is_none());
+}
+
+/// Whoever is told of a line may do something of which the same printer is told.
+#[test]
+fn print_nothing_from_inside_of_the_printer() {
+    let lines = Trace::new();
+    let copy = lines.clone();
+    let printer = Rc::new_cyclic(|weak: &std::rc::Weak<Printer>| {
+        let weak = weak.clone();
+        Printer::with(move |line| {
+            copy.push(line);
+            feed(&weak.upgrade().unwrap(), ms(1), &[EventKind::Unpark]);
+        })
+    });
+    feed(&printer, ms(0), &[EventKind::TurnBegin, EventKind::TurnEnd]);
+    assert_eq!(lines.take(), ["0.000000000 turn-begin", "0.000000000 turn-end"]);
 }
 
 // ---- the counters, and two probes at once ----
@@ -292,6 +310,46 @@ fn keep_names_as_long_as_they_are_needed() {
     );
     // The texts of the events are there as well.
     assert!(told.contains("spawn task=99 name=\"worker 99\" by=task:1 at="), "{told}");
+}
+
+/// A name goes with the last event of its task, and not before: then there is room for another.
+#[test]
+fn give_a_name_up_with_the_last_event() {
+    for (between, names) in [(2, [Some("task 1 is \"t1\""), None]), (3, [None, Some("task 5 is \"t5\"")])] {
+        let tasks: [TaskId; 5] = ids();
+        let ring = Ring::new(4);
+        for (task, name) in tasks.iter().zip(["t1", "t2", "t3", "t4"]) {
+            feed(&ring, ms(0), &[spawned(*task, name, Source::Outside)]);
+        }
+        feed(&ring, ms(0), &[EventKind::End { task: tasks[0], ending: Ending::Value }]);
+        for _ in 0..between {
+            feed(&ring, ms(0), &[begins(tasks[1])]);
+        }
+        feed(&ring, ms(0), &[spawned(tasks[4], "t5", Source::Outside)]);
+        let told = ring.to_string();
+        let find = |start: &str| told.lines().find(|line| line.starts_with(start));
+        assert_eq!([find("task 1 is"), find("task 5 is")], names, "{told}");
+    }
+}
+
+/// What is told of the ring may be an event of the ring. It is lost.
+#[test]
+fn keep_nothing_from_inside_of_the_ring() {
+    struct Echo<'a>(&'a Ring, String);
+
+    impl std::fmt::Write for Echo<'_> {
+        fn write_str(&mut self, text: &str) -> std::fmt::Result {
+            feed(self.0, ms(1), &[EventKind::Unpark]);
+            self.1.push_str(text);
+            Ok(())
+        }
+    }
+
+    let ring = Ring::new(3);
+    feed(&ring, ms(0), &[EventKind::TurnBegin]);
+    let mut echo = Echo(&ring, String::new());
+    std::fmt::Write::write_fmt(&mut echo, format_args!("{ring}")).unwrap();
+    assert_eq!((echo.1, ring.len()), (ring.to_string(), 1));
 }
 
 /// More living tasks than names: those that have names keep them.
@@ -935,6 +993,13 @@ fn tell_who_wakes() {
         let victim = slow.task_ref();
         call_later(ms(1), move || _ = victim.cancel());
         assert!(slow.await.unwrap_err().is_cancelled());
+        // Cancelled in its step, which goes on to what it waits for then.
+        let own = spawn(async {
+            current_task().unwrap().cancel();
+            sleep(ms(1)).await;
+        });
+        yield_now().await;
+        drop(own);
         spawn(sleep(ms(7)));
         yield_now().await;
     });
@@ -952,8 +1017,10 @@ fn tell_who_wakes() {
             "0.002000000 wake task=3 by=callback outcome=queued",
             "0.002000000 wake task=2 by=kernel outcome=queued",
             "0.002000000 wake task=2 by=task:2 outcome=queued",
-            "0.002000000 wake task=1 by=kernel outcome=queued",
             "0.002000000 wake task=4 by=kernel outcome=queued",
+            "0.002000000 wake task=2 by=task:2 outcome=queued",
+            "0.002000000 wake task=1 by=kernel outcome=queued",
+            "0.002000000 wake task=5 by=kernel outcome=queued",
         ]
     );
 }
@@ -1057,6 +1124,29 @@ fn go_on_if_the_probe_makes_something_ready() {
             assert_eq!(counters.counts().parks, counters.counts().unparks);
         }
     }
+}
+
+/// Whoever hears of an event may make and drop a loop, which runs it to its end, whatever the event was.
+#[test]
+fn end_another_loop_at_each_event() {
+    let ended = Rc::new(Cell::new(0));
+    let count = ended.clone();
+    let probe = Told(move |_: &Event<'_>| {
+        let other = EventLoop::with_virtual_clock();
+        let copy = count.clone();
+        let guard = on_drop(move || copy.set(copy.get() + 1));
+        drop(other.spawn(async move { drop(guard) }));
+    });
+    let told = Trace::new();
+    let copy = told.clone();
+    let event_loop = EventLoop::builder()
+        .clock(Clock::Virtual)
+        .probe(probe)
+        .exception_handler(move |exception| copy.push(exception.to_string()))
+        .build();
+    event_loop.run(busy());
+    assert_eq!(told.take(), [""; 0]);
+    assert!(ended.get() > 100, "{} loops", ended.get());
 }
 
 // ---- a loop that tells everything ----
