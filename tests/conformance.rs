@@ -36,26 +36,42 @@ fn run_and_compare_with_cpython() {
     compare_all(&EventLoop::with_virtual_clock);
 }
 
-/// Whoever looks changes nothing: a picture of all tasks at each event leaves the same traces. The events are what their docs say.
+/// Whoever looks changes nothing: a picture of all tasks at each event leaves the same traces. The events are what
+/// their docs say, the metrics agree with them, and their laws hold in the middle of everything.
 #[cfg(feature = "probe")]
 #[test]
 fn look_at_the_call_graph_all_the_time() {
-    use onelane::probe::{Event, EventKind, Probe, Tee};
+    use onelane::probe::{Counters, Event, EventKind, Probe, Tee};
 
     /// How often somebody looked and saw something, and what was wrong.
     type Notes = (Cell<usize>, RefCell<Vec<String>>);
 
-    struct Looks(Strict, Rc<Notes>);
+    struct Looks(Strict, Rc<Notes>, Rc<Counters>);
 
     impl Probe for Looks {
         fn event(&self, event: &Event<'_>) {
             // In the middle of what a task does, too.
-            let graph = match event.kind {
-                EventKind::Spawn { .. } | EventKind::Park { .. } | EventKind::Unpark | EventKind::Fail { .. } => return,
-                _ if EventLoop::try_current().is_err() => return,
-                _ => onelane::call_graph(),
-            };
+            if EventLoop::try_current().is_err() {
+                return;
+            }
+            let graph = onelane::call_graph();
             self.1.0.set(self.1.0.get() + format!("{graph:?}").len().min(1));
+            let now = onelane::metrics();
+            assert_eq!(now.spawned, now.alive + now.finished + now.cancelled + now.panicked);
+            assert_eq!(now.wakes, now.wakes_queued + now.wakes_merged + now.wakes_late);
+            assert_eq!(now.timers_armed, now.timers_fired + now.timers_cancelled + now.timers_pending);
+            // What was told so far is what was counted so far.
+            let told = self.2.counts();
+            let wakes = [told.wakes_queued, told.wakes_merged, told.wakes_late];
+            let timers = [told.timers_armed, told.timers_fired, told.timers_cancelled];
+            let ends = [told.spawns, told.finished, told.cancelled, told.panicked];
+            assert_eq!(wakes, [now.wakes_queued, now.wakes_merged, now.wakes_late], "{event}");
+            assert_eq!(timers, [now.timers_armed, now.timers_fired, now.timers_cancelled], "{event}");
+            assert_eq!(ends, [now.spawned, now.finished, now.cancelled, now.panicked], "{event}");
+            if event.kind == EventKind::TurnEnd {
+                let steps = [told.turns_begun, told.steps_begun, told.calls_begun];
+                assert_eq!(steps, [now.turns, now.steps, now.callbacks], "{event}");
+            }
             assert!(graph.circles().iter().all(|circle| !circle.is_empty()));
         }
     }
@@ -69,11 +85,11 @@ fn look_at_the_call_graph_all_the_time() {
     let notes = Rc::new(Notes::default());
     let copy = notes.clone();
     compare_all(&move || {
-        let (strict, notes) = (Strict::default(), copy.clone());
+        let (strict, notes, counters) = (Strict::default(), copy.clone(), Rc::new(Counters::new()));
         let told = notes.clone();
         EventLoop::builder()
             .clock(onelane::Clock::Virtual)
-            .probe(Tee(strict.clone(), Looks(strict, notes)))
+            .probe(Tee(counters.clone(), Tee(strict.clone(), Looks(strict, notes, counters))))
             .exception_handler(move |exception| {
                 told.1.borrow_mut().extend(exception.message.contains("a probe").then(|| exception.to_string()))
             })
