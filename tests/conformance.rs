@@ -10,6 +10,10 @@
 #[cfg(feature = "probe")]
 #[path = "common/strict.rs"]
 mod strict;
+#[cfg(feature = "probe")]
+#[path = "common/trace.rs"]
+#[expect(dead_code, reason = "others count more")]
+mod trace;
 
 use onelane::sync::{Condition, Event, Lock, Queue, Semaphore};
 use onelane::{
@@ -99,6 +103,38 @@ fn look_at_the_call_graph_all_the_time() {
     let complaints = notes.1.take();
     assert!(complaints.is_empty(), "{} complaints: {:#?}", complaints.len(), &complaints[..complaints.len().min(20)]);
     assert!(notes.0.get() > 200_000, "{} looks saw anything", notes.0.get());
+}
+
+/// The trace of each program can be read: its slices nest, its arrows lie in slices.
+#[cfg(feature = "probe")]
+#[test]
+fn record_each_program() {
+    struct Paper(Vec<u8>, Rc<Cell<usize>>);
+
+    impl std::io::Write for Paper {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.0.write(bytes)
+        }
+
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+
+    impl Drop for Paper {
+        fn drop(&mut self) {
+            let counts = trace::check_trace(std::str::from_utf8(&self.0).unwrap());
+            self.1.set(self.1.get() + counts.slices("run"));
+        }
+    }
+
+    let steps = Rc::new(Cell::new(0));
+    let copy = steps.clone();
+    compare_all(&move || {
+        let recorder = onelane::probe::Recorder::new(Paper(Vec::new(), copy.clone()));
+        EventLoop::builder().clock(onelane::Clock::Virtual).probe(recorder).build()
+    });
+    assert!(steps.get() > 20_000, "{} steps", steps.get());
 }
 
 /// Runs all programs, each on a loop of its own.
