@@ -5,6 +5,7 @@ use crate::kernel::exceptions::complain;
 use crate::kernel::task::{AnyTask, Header, Wait};
 use crate::kernel::{Kernel, State, Token};
 use crate::task::TaskId;
+use std::cell::RefCell;
 use std::fmt;
 
 /// Tasks that can never go on, with where each waits, and for what.
@@ -12,7 +13,7 @@ use std::fmt;
 /// There are two kinds. If nothing in the loop can ever happen again, it is of all tasks, and `run` ends: nothing is ready, no
 /// timer is pending, and nobody else has a waker or a [`Remote`](crate::Remote). In debug mode there is one of a circle as well, as
 /// soon as it closes and while others go on: of tasks each of which waits for nothing but the end of the next, or for a lock
-/// that the next has; see [`Builder::deadlock_handler`](crate::Builder::deadlock_handler).
+/// that the next took; see [`Builder::deadlock_handler`](crate::Builder::deadlock_handler).
 ///
 /// # Examples
 ///
@@ -48,9 +49,12 @@ impl DeadlockReport {
         DeadlockReport { circles: graph.circles(), tasks: graph.tasks, others_go_on: false }
     }
 
-    /// Of the circle that has closed with what this task waits for, if there is one.
-    pub(crate) fn of_circle(kernel: &Kernel, task: &AnyTask) -> Option<Self> {
-        let circle = circle(kernel, task.header())?;
+    /// Of the circle that has closed with what this task waits for, if there is one, and it was not `told` of.
+    pub(crate) fn of_circle(kernel: &Kernel, task: &AnyTask, told: &RefCell<Vec<u64>>) -> Option<Self> {
+        let Circle { tasks: circle, first_wait } = circle(kernel, task.header())?;
+        if told.borrow().contains(&first_wait) {
+            return None;
+        }
         let graph = CallGraph::of(kernel);
         if may_be_freed(kernel, &graph, &circle) {
             return None;
@@ -58,14 +62,21 @@ impl DeadlockReport {
         let of_circle = |task: &&TaskSnapshot| circle.contains(&task.id);
         let tasks: Vec<_> = graph.tasks.iter().filter(of_circle).cloned().collect();
         let circles = CallGraph { time: graph.time, tasks: tasks.clone() }.circles();
+        told.borrow_mut().push(first_wait);
         Some(DeadlockReport { tasks, circles, others_go_on: true })
     }
 }
 
-/// The tasks of a circle, if one goes through this task in which each waits for the next alone.
-fn circle(kernel: &Kernel, first: &Header) -> Option<Vec<TaskId>> {
+struct Circle {
+    tasks: Vec<TaskId>,
+    /// The lowest number among its waits, which no other circle has.
+    first_wait: u64,
+}
+
+/// The circle, if one goes through this task in which each waits for the next alone.
+fn circle(kernel: &Kernel, first: &Header) -> Option<Circle> {
     let mut circle = vec![TaskId(first.id)];
-    let mut blocker = sole_blocker(kernel, first)?;
+    let (mut blocker, mut first_wait) = sole_blocker(kernel, first)?;
     while blocker != first.token() {
         let next = kernel.wakers.task(blocker)?;
         let id = TaskId(next.header().id);
@@ -74,26 +85,28 @@ fn circle(kernel: &Kernel, first: &Header) -> Option<Vec<TaskId>> {
             return None;
         }
         circle.push(id);
-        blocker = sole_blocker(kernel, next.header())?;
+        let (next, wait) = sole_blocker(kernel, next.header())?;
+        (blocker, first_wait) = (next, first_wait.min(wait));
     }
-    Some(circle)
+    Some(Circle { tasks: circle, first_wait })
 }
 
-/// The one task that a task waits for, if it waits for nothing else and nobody else can wake it.
-fn sole_blocker(kernel: &Kernel, task: &Header) -> Option<Token> {
+/// The one task that a task waits for, if it waits for nothing else and nobody else can wake it, and the number of the wait.
+fn sole_blocker(kernel: &Kernel, task: &Header) -> Option<(Token, u64)> {
     let is_free = kernel.wakers.state(task) != State::Waiting || task.is_ending();
     if is_free || kernel.inbox().wakers(task.token()) > 0 {
         return None;
     }
-    let mut waits = kernel.wakers.waits(task).map(|(_, begun)| begun.wait);
-    let wait = waits.next()?;
+    let mut waits = kernel.wakers.waits(task);
+    let (number, begun) = waits.next()?;
     if waits.next().is_some() {
         return None;
     }
-    match wait {
-        Wait::Task(token) => Some(token),
-        Wait::On(awaited) => awaited.upgrade()?.sole_holder(),
-    }
+    let blocker = match begun.wait {
+        Wait::Task(token) => token,
+        Wait::On(awaited) => awaited.upgrade()?.sole_holder()?,
+    };
+    Some((blocker, number))
 }
 
 /// Whether a task of the circle sleeps as well, or stands in a timeout, or one that awaits it does: they end by themselves.
@@ -113,7 +126,9 @@ fn may_be_freed(kernel: &Kernel, graph: &CallGraph, circle: &[TaskId]) -> bool {
         }
         if !reached.contains(&id) {
             reached.push(id);
-            next.extend(graph.task(id).into_iter().flat_map(TaskSnapshot::blockers));
+            // Those that it awaits end with it. Who has a lock that it wants goes on all the same.
+            let waits = graph.task(id).into_iter().flat_map(|task| &task.waits_for);
+            next.extend(waits.flat_map(|wait| wait.tasks.iter().copied()));
         }
     }
     false
@@ -123,7 +138,9 @@ impl fmt::Display for DeadlockReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let tasks = self.tasks.len();
         if self.others_go_on {
-            write!(f, "deadlock: {tasks} task(s) wait for each other, and only a cancellation can end that")?;
+            let locks = self.tasks.iter().any(|task| task.waits_for.iter().any(|wait| !wait.held_by.is_empty()));
+            let unless = if locks { "unless a guard has moved to another task, " } else { "" };
+            write!(f, "deadlock: {tasks} task(s) wait for each other, and {unless}only a cancellation can end that")?;
         } else {
             write!(
                 f,

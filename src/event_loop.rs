@@ -91,8 +91,9 @@ pub enum Clock {
     /// A clock that stands still while anything is ready, and jumps to the next deadline when nothing is.
     ///
     /// Tests take no time on it and are exact to the nanosecond. A program that cannot go on is reported as a
-    /// [deadlock](crate::RunError::Deadlock) instead of hanging; only while a [`Remote`] of the loop is alive does it wait for
-    /// what may come from there.
+    /// [deadlock](crate::RunError::Deadlock) instead of hanging. Only while a [`Remote`] of the loop is alive, or others hold a waker
+    /// of one of its tasks (another thread, a future or a channel of another crate), does it wait for what may come from there;
+    /// if that takes longer than a second, it says so on stderr, once, with where each task waits.
     Virtual,
 }
 
@@ -335,7 +336,8 @@ impl Builder {
     /// the report is written to stderr.
     ///
     /// It is told at the end of the step that closes the circle: one in which each task waits for nothing but the end of the next, or
-    /// for a [`Lock`](crate::sync::Lock) that the next has, by a guard that no other task can have. Nobody is told if one of them
+    /// for a [`Lock`](crate::sync::Lock) that the next took with [`lock`](crate::sync::Lock::lock). Such a guard seldom leaves its task;
+    /// if it does, inside of a future that moves, the report is wrong, and says that it may be. Nobody is told if one of them
     /// is limited by a [`timeout`](crate::timeout()), or is awaited by somebody who is, since that ends it. If nothing else goes on
     /// either, that is [`RunError::Deadlock`], and told of here as well.
     ///
@@ -545,8 +547,9 @@ impl Builder {
         let limit = self.slow_step.unwrap_or(Duration::from_millis(100));
         let handler = self.deadlock_handler.take();
         let handler = handler.unwrap_or_else(|| Box::new(|report| exceptions::complain(report)));
+        let told = RefCell::default();
         let suspended = move |task: &AnyTask| {
-            let report = context::running().and_then(|kernel| DeadlockReport::of_circle(&kernel, task));
+            let report = context::running().and_then(|kernel| DeadlockReport::of_circle(&kernel, task, &told));
             report.iter().for_each(&*handler);
         };
         Some(StepWatch::new(limit, Box::new(report), Box::new(suspended)))
@@ -705,7 +708,9 @@ impl Turn {
 pub enum RunError {
     /// A loop is running on this thread already.
     Nested,
-    /// On a virtual clock: nothing is ready, no timer is pending, and nobody is left who could send anything.
+    /// Nothing is ready, no timer is pending, and nobody is left who could wake a task or send anything: no other thread, no
+    /// [`Remote`], no primitive of another crate has a waker. Reported at that moment, on a virtual clock always, on a real one in
+    /// [debug mode](Builder::debug); else the loop sleeps for ever.
     Deadlock(DeadlockReport),
     /// The main task was cancelled.
     Cancelled,
@@ -843,7 +848,7 @@ impl EventLoop {
     /// # Panics
     ///
     /// With the panic of `main`, if it panics. If a loop is running on this thread. If the main task was cancelled, by
-    /// Ctrl-C too. On a virtual clock, if the program cannot go on; the message has the report. If tasks that are dropped at
+    /// Ctrl-C too. On a virtual clock and in debug mode, if the program cannot go on; the message has the report. If tasks that are dropped at
     /// the end go on spawning tasks for a thousand rounds: those of the last round are leaked.
     ///
     /// # Examples

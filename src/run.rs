@@ -16,7 +16,8 @@ use crate::kernel::context;
 /// # Panics
 ///
 /// With the panic of `main`, if it panics. If a loop is running on this thread already, see [`try_run`]. If the main task
-/// was cancelled. If tasks that are dropped at the end go on spawning tasks for a thousand rounds.
+/// was cancelled. If tasks that are dropped at the end go on spawning tasks for a thousand rounds. With `ONELANE_DEBUG` in the
+/// environment, if the program cannot go on, see [`RunError::Deadlock`].
 ///
 /// # Examples
 ///

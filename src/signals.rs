@@ -36,7 +36,7 @@
 use crate::call_graph::print_call_graph;
 use crate::current::{Record, running};
 use crate::kernel::task::{Awaited, Header, Wait};
-use crate::kernel::{Kernel, Message, context};
+use crate::kernel::{Kernel, Message, context, keep};
 use crate::remote::Remote;
 use signal_hook::iterator::{Handle, Signals as Arrivals};
 use signal_hook::low_level::{signal_name, unregister};
@@ -230,7 +230,7 @@ impl Future for Next<'_> {
             )
         };
         // Cloning and dropping a waker may be foreign code: both happen outside of the lock.
-        let waker = context.waker().clone();
+        let waker = keep(context.waker());
         let mut state = this.signals.shared.lock();
         if std::mem::take(&mut state.came) {
             drop(state);
@@ -306,6 +306,8 @@ pub(crate) struct CtrlC {
     ear: Option<Ear>,
     /// A Ctrl-C found the main task alive, and has cancelled it.
     has_cancelled: Arc<AtomicBool>,
+    /// Something may come from elsewhere.
+    _remote: Option<Remote>,
 }
 
 impl CtrlC {
@@ -314,7 +316,9 @@ impl CtrlC {
         let has_cancelled = Arc::new(AtomicBool::new(false));
         let (inbox, loop_id, token) = (kernel.inbox(), kernel.id(), main.token());
         let copy = has_cancelled.clone();
-        // Not a `Remote`: a program that cannot go on is one, also if somebody could press Ctrl-C.
+        // On a virtual clock a program that cannot go on is one, also if somebody could press Ctrl-C. In debug mode on a real clock
+        // it may be waiting for just that.
+        let remote = (wanted && !kernel.clock.is_virtual()).then(|| Remote::to(kernel));
         let hear = move || {
             let has_cancelled = copy.clone();
             let cancel = Box::new(move || {
@@ -328,7 +332,7 @@ impl CtrlC {
             drop(inbox.send(loop_id, Message::Call(cancel)));
         };
         let ear = if wanted { Ear::new(SIGINT, Listener::Run, hear).ok() } else { None };
-        CtrlC { ear, has_cancelled }
+        CtrlC { _remote: remote.filter(|_| ear.is_some()), ear, has_cancelled }
     }
 
     /// The main task has ended. Answers whether that, if it was cancelled, was Ctrl-C's doing alone.

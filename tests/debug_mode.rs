@@ -161,7 +161,7 @@ fn use_the_loop_in_the_handler_and_panic() {
     });
     assert_eq!(
         (ended, told.take()),
-        (Err(TaskError::Cancelled), vec!["the handler of slow steps panicked: handler".to_string()])
+        (Err(TaskError::Cancelled), vec!["a handler of debug mode panicked: handler".to_string()])
     );
 }
 

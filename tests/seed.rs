@@ -1,4 +1,5 @@
-//! The seed: the five programs print, byte for byte, what CPython prints for their twins; the tour shows all five.
+//! The seed: the five programs print, byte for byte, what CPython prints for their twins; the tour shows all five. And the program
+//! that hangs explains itself.
 //!
 //! `seed/*.out` is CPython's output. The one difference: where it names `asyncio.run()`, ours names `onelane::run()`.
 //!
@@ -40,6 +41,15 @@ fn five_run_and_print_what_cpython_prints() {
     for (program, child) in PROGRAMS.iter().zip(children) {
         assert_eq!(output(child), program.output, "seed_{} printed something else", program.name);
     }
+}
+
+/// The program that hangs says of itself what the README shows, lines and columns too.
+#[test]
+fn ps_explains_itself_as_the_readme_shows() {
+    let readme = include_str!("../README.md");
+    let shown = readme.split("<!-- ps -->").nth(1).expect("the README has a part between two marks");
+    let shown = shown.trim().trim_start_matches("```text\n").trim_end_matches("\n```");
+    assert_eq!(output(start("ps")).trim_end(), shown);
 }
 
 #[test]

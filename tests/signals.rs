@@ -111,6 +111,26 @@ fn interrupt_main_and_unwind_everything() {
     });
 }
 
+/// On a real clock, a program that waits for Ctrl-C is no deadlock, in debug mode neither.
+#[test]
+fn wait_for_ctrl_c_in_debug_mode() {
+    alone("wait_for_ctrl_c_in_debug_mode", || {
+        let event_loop = EventLoop::builder().debug(true).cancel_on_ctrl_c(true).build();
+        let result = event_loop.try_run(async {
+            thread::spawn(|| {
+                // Time enough to report what is none.
+                thread::sleep(ms(20));
+                raise(SIGINT).unwrap();
+            });
+            pending::<()>().await;
+        });
+        assert!(matches!(result, Err(RunError::Interrupted)), "{result:?}");
+        // What is not wanted is not waited for.
+        let result = EventLoop::builder().debug(true).build().try_run(pending::<()>());
+        assert!(matches!(result, Err(RunError::Deadlock(_))), "{result:?}");
+    });
+}
+
 #[test]
 fn interrupt_a_loop_that_sleeps_from_another_process() {
     alone("interrupt_a_loop_that_sleeps_from_another_process", || {

@@ -74,7 +74,7 @@ struct Entry {
 pub(crate) const NEVER_LOOKED_AT: &str = "a task panicked and nobody looked at its result";
 pub(crate) const IN_A_CALLBACK: &str = "a callback panicked";
 pub(crate) const IN_A_WAKER: &str = "a foreign waker panicked";
-pub(crate) const IN_A_HANDLER: &str = "the handler of slow steps panicked";
+pub(crate) const IN_A_HANDLER: &str = "a handler of debug mode panicked";
 #[cfg(feature = "probe")]
 pub(crate) const IN_A_PROBE: &str = "a probe panicked, and was taken out";
 pub(crate) const AT_AN_END: &str = "a destructor or a foreign waker panicked when a task ended";

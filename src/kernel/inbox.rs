@@ -226,6 +226,12 @@ impl Inbox {
             .map_or(0, |&(_, count)| count as usize)
     }
 
+    /// Whether there are messages, or anybody who could send: a `Remote`, or a waker of a task that is alive.
+    pub(crate) fn may_receive(&self, is_alive: &dyn Fn(Token) -> bool) -> bool {
+        let state = self.lock();
+        !state.messages.is_empty() || state.can_receive(is_alive)
+    }
+
     pub(crate) fn add_remote(&self, tenant: u64) {
         let mut state = self.lock();
         if state.tenant == Some(tenant) {

@@ -87,7 +87,7 @@ impl<T> Lists<T> {
     }
 
     /// A node at the end of a list.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn push(&mut self, list: &mut List, value: T) -> u32 {
         let index = self.add(value);
         self.link(list, index);

@@ -406,7 +406,11 @@ impl Kernel {
         if let Some(task) = &task {
             let header = task.header();
             if watch.is_longest(took) {
-                let place = self.wakers.waits(header).last().map_or(header.spawned_at, |(_, begun)| begun.place);
+                let waits = self.wakers.waits(header).map(|(number, begun)| (number, begun.place));
+                let mine = |sleep: &SleepRecord| sleep.task == header.token();
+                let sleeps = self.sleeps().into_iter().filter(mine).map(|sleep| (sleep.number, sleep.place));
+                let last = waits.chain(sleeps).max_by_key(|&(number, _)| number);
+                let place = last.map_or(header.spawned_at, |(_, place)| place);
                 let longest = LongestStep { took, task: header.id, name: header.name(), place };
                 let _former = watch.longest.replace(Some(longest));
             }
@@ -485,9 +489,12 @@ impl Kernel {
             return Ok(());
         }
         let next = self.next_deadline();
-        if next.is_none() && self.wakers.is_observed() {
+        if next.is_none() && (self.clock.is_virtual() || self.watch.is_some()) {
             // There is nothing to wait for but `Remote`s and wakers that others hold.
             let is_alive = |token| self.wakers.is_alive(token);
+            if !self.inbox().may_receive(&is_alive) {
+                return Err(Stuck);
+            }
             let tell = self.clock.is_virtual().then(|| self.tell_of_long_rest.take()).flatten();
             let parked = self.park(None, tell.map(|_| self.patience.get()), Some(&is_alive));
             match tell {
@@ -730,7 +737,8 @@ impl Kernel {
     #[inline]
     fn wake(&self, waker: Waker) {
         match wakers::token_of(&waker) {
-            Some(token) if self.wakers.wake(token) => {}
+            // One of this lane that has ended was counted, and is not to be woken twice.
+            Some(token) if self.wakers.wake(token) || token.lane() == self.wakers.lane().number => {}
             _ => self.tolerate(|| waker.wake()),
         }
     }

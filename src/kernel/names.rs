@@ -16,20 +16,29 @@ const CLOSURE: &str = "::{{closure}}";
 
 /// The word for a future of this type.
 pub(super) fn function_of(type_name: &str) -> &str {
-    if type_name.ends_with(CLOSURE) {
-        return last_part(type_name.trim_end_matches(CLOSURE));
+    let mut function = type_name;
+    while let Some(around) = function.strip_suffix(CLOSURE) {
+        function = around;
     }
-    match parameters(type_name).find(|parameter| parameter.contains(CLOSURE)) {
+    if function.len() < type_name.len() {
+        return last_part(function);
+    }
+    match parameters(type_name).find(|parameter| find_last(parameter, CLOSURE).is_some()) {
         Some(inside) => function_of(inside),
-        None if type_name.contains("dyn ") => "Task",
+        None if find_last(type_name, "dyn ").is_some() => "Task",
         None => last_part(type_name),
     }
+}
+
+/// As `str::rfind`, whose search takes kilobytes, for names that are short.
+fn find_last(text: &str, part: &str) -> Option<usize> {
+    text.as_bytes().windows(part.len()).rposition(|window| window == part.as_bytes())
 }
 
 /// `count` of `shop::Till<shop::Coin>::count<u8>`.
 fn last_part(path: &str) -> &str {
     let own = path.ends_with('>').then(|| opening(path)).flatten().map_or(path, |open| &path[..open]);
-    own.rsplit("::").next().unwrap_or(own)
+    find_last(own, "::").map_or(own, |place| &own[place + 2..])
 }
 
 /// Where the `<` stands that the `>` at the end closes.

@@ -136,7 +136,10 @@ impl Kernel {
             let ended = self.finish_tasks(Patience::GivesUp);
             let mut left = Vec::new();
             self.calls.borrow_mut().drain(|call| left.push(Alarm::Call(call)));
-            self.wheel.borrow_mut().drain(|alarm| left.push(alarm));
+            self.wheel.borrow_mut().drain(|alarm| {
+                self.tally().timers_cancelled.count();
+                left.push(alarm);
+            });
             for message in self.inbox().close() {
                 if let Message::Call(call) = message {
                     left.push(Alarm::Call(Call::Once(call)));

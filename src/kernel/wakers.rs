@@ -338,9 +338,11 @@ impl Wakers {
     /// Queues a task if it waits. False if the token names no task of this loop.
     #[inline]
     pub(crate) fn wake(&self, token: Token) -> bool {
-        self.tally.wakes.count();
         let is_here = self.queue(token);
-        if !is_here {
+        if is_here {
+            self.tally.wakes.count();
+        } else if token.lane() == self.lane.number {
+            self.tally.wakes.count();
             self.tally.late.count();
             tell!(self, EventKind::Wake { task: None, by: self.source(), outcome: WakeOutcome::Late });
         }
