@@ -7,6 +7,14 @@
 //!
 //! In order: the test, the files, the statements, the interpreter, the traces.
 
+#[cfg(feature = "probe")]
+#[path = "common/strict.rs"]
+mod strict;
+#[cfg(feature = "probe")]
+#[path = "common/trace.rs"]
+#[expect(dead_code, reason = "others count more")]
+mod trace;
+
 use onelane::sync::{Condition, Event, Lock, Queue, Semaphore};
 use onelane::{
     Elapsed, EventLoop, Handle, Promise, ReturnWhen, RunError, Task, TaskError, TryGatherError, all_tasks,
@@ -24,36 +32,109 @@ use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
+#[cfg(feature = "probe")]
+use strict::Strict;
 
 #[test]
 fn run_and_compare_with_cpython() {
     compare_all(&EventLoop::with_virtual_clock);
 }
 
-/// Whoever looks changes nothing: a picture of all tasks after each step and each turn leaves the same traces.
+/// Whoever looks changes nothing: a picture of all tasks at each event leaves the same traces. The events are what
+/// their docs say, the metrics agree with them, and their laws hold in the middle of everything.
 #[cfg(feature = "probe")]
 #[test]
 fn look_at_the_call_graph_all_the_time() {
-    use onelane::probe::{Event, EventKind, Probe};
+    use onelane::probe::{Counters, Event, EventKind, Probe, Tee};
 
-    struct Looks(Rc<Cell<usize>>);
+    /// How often somebody looked and saw something, and what was wrong.
+    type Notes = (Cell<usize>, RefCell<Vec<String>>);
+
+    struct Looks(Strict, Rc<Notes>, Rc<Counters>);
 
     impl Probe for Looks {
         fn event(&self, event: &Event<'_>) {
-            if let EventKind::StepEnd { .. } | EventKind::TurnEnd = event.kind {
-                let graph = onelane::call_graph();
-                self.0.set(self.0.get() + format!("{graph:?}").len().min(1));
-                assert!(graph.circles().iter().all(|circle| !circle.is_empty()));
+            // In the middle of what a task does, too.
+            if EventLoop::try_current().is_err() {
+                return;
             }
+            let graph = onelane::call_graph();
+            self.1.0.set(self.1.0.get() + format!("{graph:?}").len().min(1));
+            let now = onelane::metrics();
+            assert_eq!(now.spawned, now.alive + now.finished + now.cancelled + now.panicked);
+            assert_eq!(now.wakes, now.wakes_queued + now.wakes_merged + now.wakes_late);
+            assert_eq!(now.timers_armed, now.timers_fired + now.timers_cancelled + now.timers_pending);
+            // What was told so far is what was counted so far.
+            let told = self.2.counts();
+            let wakes = [told.wakes_queued, told.wakes_merged, told.wakes_late];
+            let timers = [told.timers_armed, told.timers_fired, told.timers_cancelled];
+            let ends = [told.spawns, told.finished, told.cancelled, told.panicked];
+            assert_eq!(wakes, [now.wakes_queued, now.wakes_merged, now.wakes_late], "{event}");
+            assert_eq!(timers, [now.timers_armed, now.timers_fired, now.timers_cancelled], "{event}");
+            assert_eq!(ends, [now.spawned, now.finished, now.cancelled, now.panicked], "{event}");
+            if event.kind == EventKind::TurnEnd {
+                let steps = [told.turns_begun, told.steps_begun, told.calls_begun];
+                assert_eq!(steps, [now.turns, now.steps, now.callbacks], "{event}");
+            }
+            assert!(graph.circles().iter().all(|circle| !circle.is_empty()));
         }
     }
 
-    let looks = Rc::new(Cell::new(0));
-    let copy = looks.clone();
+    impl Drop for Looks {
+        fn drop(&mut self) {
+            self.1.1.borrow_mut().extend(self.0.complaints_at_the_end());
+        }
+    }
+
+    let notes = Rc::new(Notes::default());
+    let copy = notes.clone();
     compare_all(&move || {
-        EventLoop::builder().clock(onelane::Clock::Virtual).probe(Looks(copy.clone())).metrics(true).build()
+        let (strict, notes, counters) = (Strict::default(), copy.clone(), Rc::new(Counters::new()));
+        let told = notes.clone();
+        EventLoop::builder()
+            .clock(onelane::Clock::Virtual)
+            .probe(Tee(counters.clone(), Tee(strict.clone(), Looks(strict, notes, counters))))
+            .exception_handler(move |exception| {
+                told.1.borrow_mut().extend(exception.message.contains("a probe").then(|| exception.to_string()))
+            })
+            .metrics(true)
+            .build()
     });
-    assert!(looks.get() > 50_000, "{} looks saw anything", looks.get());
+    let complaints = notes.1.take();
+    assert!(complaints.is_empty(), "{} complaints: {:#?}", complaints.len(), &complaints[..complaints.len().min(20)]);
+    assert!(notes.0.get() > 200_000, "{} looks saw anything", notes.0.get());
+}
+
+/// The trace of each program can be read: its slices nest, its arrows lie in slices.
+#[cfg(feature = "probe")]
+#[test]
+fn record_each_program() {
+    struct Paper(Vec<u8>, Rc<Cell<usize>>);
+
+    impl std::io::Write for Paper {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.0.write(bytes)
+        }
+
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+
+    impl Drop for Paper {
+        fn drop(&mut self) {
+            let counts = trace::check_trace(std::str::from_utf8(&self.0).unwrap());
+            self.1.set(self.1.get() + counts.slices("run"));
+        }
+    }
+
+    let steps = Rc::new(Cell::new(0));
+    let copy = steps.clone();
+    compare_all(&move || {
+        let recorder = onelane::probe::Recorder::new(Paper(Vec::new(), copy.clone()));
+        EventLoop::builder().clock(onelane::Clock::Virtual).probe(recorder).build()
+    });
+    assert!(steps.get() > 20_000, "{} steps", steps.get());
 }
 
 /// Runs all programs, each on a loop of its own.

@@ -3,6 +3,8 @@
 #![allow(unsafe_code, reason = "counting allocations takes an allocator of one's own")]
 
 mod common;
+#[path = "common/strict.rs"]
+mod strict;
 #[path = "common/trace.rs"]
 mod trace;
 
@@ -13,16 +15,19 @@ use onelane::probe::{
 };
 use onelane::sync::Lock;
 use onelane::{
-    Clock, EventLoop, Metrics, Promise, TaskId, call_later, call_soon, gather, sleep, spawn, task, timeout, yield_now,
+    Clock, EventLoop, Metrics, TaskId, call_later, call_soon, current_task, finally, gather, sleep, spawn, task,
+    timeout, yield_now,
 };
 use serde_json::Value;
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::{Cell, RefCell};
 use std::io::{self, ErrorKind, Write};
 use std::panic::Location;
+use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::Duration;
+use strict::Strict;
 use trace::{check_trace, events_of};
 
 // ---- what the tests are made of ----
@@ -221,13 +226,30 @@ impl Write for Short {
 #[test]
 fn print_until_an_error_and_again_when_it_was_taken() {
     let paper = Paper::default();
-    let printer = Printer::new(Short(40, paper.clone()));
+    let printer = Printer::new(Short(42, paper.clone()));
+    // The last would have fitted.
     feed(&printer, ms(0), &[EventKind::TurnBegin, EventKind::CallBegin, EventKind::Unpark]);
     assert_eq!(paper.text(), "0.000000000 turn-begin\n");
     assert_eq!(printer.take_error().unwrap().kind(), ErrorKind::StorageFull);
     feed(&printer, ms(0), &[EventKind::Park { until: None }]);
     assert_eq!(paper.text(), "0.000000000 turn-begin\n0.000000000 park\n");
     assert!(printer.take_error().is_none());
+}
+
+/// Whoever is told of a line may do something of which the same printer is told.
+#[test]
+fn print_nothing_from_inside_of_the_printer() {
+    let lines = Trace::new();
+    let copy = lines.clone();
+    let printer = Rc::new_cyclic(|weak: &std::rc::Weak<Printer>| {
+        let weak = weak.clone();
+        Printer::with(move |line| {
+            copy.push(line);
+            feed(&weak.upgrade().unwrap(), ms(1), &[EventKind::Unpark]);
+        })
+    });
+    feed(&printer, ms(0), &[EventKind::TurnBegin, EventKind::TurnEnd]);
+    assert_eq!(lines.take(), ["0.000000000 turn-begin", "0.000000000 turn-end"]);
 }
 
 // ---- the counters, and two probes at once ----
@@ -288,6 +310,46 @@ fn keep_names_as_long_as_they_are_needed() {
     );
     // The texts of the events are there as well.
     assert!(told.contains("spawn task=99 name=\"worker 99\" by=task:1 at="), "{told}");
+}
+
+/// A name goes with the last event of its task, and not before: then there is room for another.
+#[test]
+fn give_a_name_up_with_the_last_event() {
+    for (between, names) in [(2, [Some("task 1 is \"t1\""), None]), (3, [None, Some("task 5 is \"t5\"")])] {
+        let tasks: [TaskId; 5] = ids();
+        let ring = Ring::new(4);
+        for (task, name) in tasks.iter().zip(["t1", "t2", "t3", "t4"]) {
+            feed(&ring, ms(0), &[spawned(*task, name, Source::Outside)]);
+        }
+        feed(&ring, ms(0), &[EventKind::End { task: tasks[0], ending: Ending::Value }]);
+        for _ in 0..between {
+            feed(&ring, ms(0), &[begins(tasks[1])]);
+        }
+        feed(&ring, ms(0), &[spawned(tasks[4], "t5", Source::Outside)]);
+        let told = ring.to_string();
+        let find = |start: &str| told.lines().find(|line| line.starts_with(start));
+        assert_eq!([find("task 1 is"), find("task 5 is")], names, "{told}");
+    }
+}
+
+/// What is told of the ring may be an event of the ring. It is lost.
+#[test]
+fn keep_nothing_from_inside_of_the_ring() {
+    struct Echo<'a>(&'a Ring, String);
+
+    impl std::fmt::Write for Echo<'_> {
+        fn write_str(&mut self, text: &str) -> std::fmt::Result {
+            feed(self.0, ms(1), &[EventKind::Unpark]);
+            self.1.push_str(text);
+            Ok(())
+        }
+    }
+
+    let ring = Ring::new(3);
+    feed(&ring, ms(0), &[EventKind::TurnBegin]);
+    let mut echo = Echo(&ring, String::new());
+    std::fmt::Write::write_fmt(&mut echo, format_args!("{ring}")).unwrap();
+    assert_eq!((echo.1, ring.len()), (ring.to_string(), 1));
 }
 
 /// More living tasks than names: those that have names keep them.
@@ -533,7 +595,7 @@ fn record_times_that_increase_while_the_clock_stands() {
         feed(&recorder, now, &turn);
     }
     recorder.finish().unwrap();
-    let stamp = |event: &Value| (event["ts"].as_f64().unwrap() * 1000.0).round() as u64;
+    let stamp = |event: &Value| (event["ts"].as_f64().unwrap() * 1000.0) as u64;
     let events = events_of(&paper.text());
     let stamps: Vec<u64> = events.iter().filter(|event| event["name"] == "turn").map(stamp).collect();
     // Before the first come the counters.
@@ -769,83 +831,6 @@ fn drop_the_probe_with_its_loop() {
     assert_eq!((counters.counts().spawns, told.take().len()), (1, 0));
 }
 
-/// What a probe does when the loop is about to sleep keeps it from that.
-#[test]
-fn wake_and_set_timers_as_the_loop_parks() {
-    for (clock, debug) in [(Clock::Virtual, false), (Clock::Real, true), (Clock::Real, false)] {
-        let (promises, parks) = ([Promise::new(), Promise::new()], Cell::new(0));
-        let copies = promises.clone();
-        let probe = Told(move |event: &Event<'_>| {
-            let EventKind::Park { .. } = event.kind else { return };
-            let [first, second] = copies.clone();
-            match parks.replace(parks.get() + 1) {
-                0 => first.set_result(()).unwrap(),
-                1 => drop(onelane::call_later(ms(1), move || second.set_result(()).unwrap())),
-                _ => {}
-            }
-        });
-        let event_loop = EventLoop::builder().clock(clock).debug(debug).probe(probe).build();
-        let result = event_loop.try_run(async {
-            for promise in promises {
-                promise.await.unwrap();
-            }
-        });
-        assert!(result.is_ok(), "{clock:?}: {result:?}");
-    }
-}
-
-/// A park is until the next timer. On a virtual clock there is none then, though the loop looks around after a second.
-#[test]
-fn park_until_a_timer_or_for_as_long_as_it_takes() {
-    for clock in [Clock::Virtual, Clock::Real] {
-        let (parks, deadline) = (Rc::new(RefCell::new(Vec::new())), Rc::new(Cell::new(None)));
-        let promise = Promise::new();
-        let (copy, armed, asked) = (parks.clone(), deadline.clone(), promise.clone());
-        let probe = Told(move |event: &Event<'_>| match event.kind {
-            EventKind::Park { until } => {
-                copy.borrow_mut().push(until);
-                let _ = asked.set_result(());
-            }
-            EventKind::TimerArm { deadline, .. } => armed.set(Some(deadline)),
-            _ => {}
-        });
-        EventLoop::builder().clock(clock).probe(probe).build().run(async {
-            match clock {
-                Clock::Real => sleep(Duration::from_millis(30)).await,
-                _ => promise.await.unwrap(),
-            }
-        });
-        let parks = parks.take();
-        assert!(!parks.is_empty() && parks.iter().all(|&until| until == deadline.get()), "{clock:?}: {parks:?}");
-    }
-}
-
-/// A sleep that goes over to another task is over for the first.
-#[test]
-fn tell_of_a_sleep_in_whose_task_it_is() {
-    let told = Trace::new();
-    let copy = told.clone();
-    let probe = Told(move |event: &Event<'_>| match event.kind {
-        EventKind::WaitBegin { task, what: "a sleep", .. } => copy.push(format!("{task} sleeps")),
-        EventKind::WaitEnd { task, .. } => copy.push(format!("{task} goes on")),
-        _ => {}
-    });
-    EventLoop::builder().clock(Clock::Virtual).probe(probe).build().run(async {
-        let mut pause = Box::pin(sleep(ms(5)));
-        std::future::poll_fn(|context| {
-            let mut poll = || assert!(pause.as_mut().poll(context).is_pending());
-            poll();
-            // In the same task, it just goes on.
-            poll();
-            Poll::Ready(())
-        })
-        .await;
-        spawn(pause);
-        sleep(ms(10)).await;
-    });
-    assert_eq!(told.take(), ["1 sleeps", "1 sleeps", "1 goes on", "2 sleeps", "2 goes on", "1 goes on"]);
-}
-
 /// Each timer ends, also those that the loop takes with it; and a wake that comes too late is told once.
 #[test]
 fn tell_of_the_last_timers_and_of_a_late_wake() {
@@ -869,6 +854,339 @@ fn tell_of_the_last_timers_and_of_a_late_wake() {
     let counts = counters.counts();
     assert_eq!([counts.timers_armed, counts.timers_fired, counts.timers_cancelled], [3, 2, 1]);
     assert_eq!(counts.wakes_late, 1);
+}
+
+// ---- what a loop tells, and when ----
+
+/// A loop whose events are held to their docs; their lines without places come through `told` as far as `tell` wants.
+fn strict_loop(clock: Clock, tell: fn(&EventKind<'_>) -> bool) -> (EventLoop, Strict, Trace) {
+    let (strict, told) = (Strict::default(), Trace::new());
+    let copy = told.clone();
+    let probe = Told(move |event: &Event<'_>| {
+        if tell(&event.kind) {
+            copy.push(without_place(&event.to_string()));
+        }
+    });
+    let event_loop = EventLoop::builder()
+        .clock(clock)
+        .probe(Tee(strict.clone(), probe))
+        .exception_handler(|_| ())
+        .metrics(true)
+        .build();
+    (event_loop, strict, told)
+}
+
+/// Cleanups, panics everywhere, what is left at the end, and a host that turns the loop by hand behind two runs.
+#[test]
+fn tell_all_in_order() {
+    let (event_loop, strict, told) = strict_loop(Clock::Virtual, |_| true);
+    let named = |name: &str| task::Builder::new().name(name);
+    event_loop.run(async move {
+        drop(named("cleans up").spawn(finally(sleep(ms(10)), sleep(ms(3)))));
+        drop(named("panics").spawn(async {
+            let _guard = on_drop(|| panic!("as it is dropped"));
+            std::future::pending::<()>().await;
+        }));
+        call_soon(|| panic!("in a callback"));
+        yield_now().await;
+        call_later(ms(1), || panic!("in the callback of a timer"));
+        sleep(ms(1)).await;
+    });
+    event_loop.run(async {});
+    event_loop.spawn(async { panic!("in a task") });
+    event_loop.turn();
+    drop(event_loop);
+    assert_eq!(strict.complaints_at_the_end(), [""; 0]);
+    assert_eq!(
+        told.take(),
+        [
+            "0.000000000 spawn task=1 name=\"tell_all_in_order-1\" by=outside",
+            "0.000000000 turn-begin",
+            "0.000000000 step-begin task=1",
+            "0.000000000 spawn task=2 name=\"cleans up\" by=task:1",
+            "0.000000000 spawn task=3 name=\"panics\" by=task:1",
+            "0.000000000 wake task=1 by=task:1 outcome=queued",
+            "0.000000000 step-end task=1 ended=false",
+            "0.000000000 turn-end",
+            "0.000000000 turn-begin",
+            "0.000000000 step-begin task=2",
+            "0.000000000 timer-arm timer=3 deadline=0.010000000 task=2",
+            "0.000000000 wait-begin task=2 wait=3 what=\"a sleep\"",
+            "0.000000000 step-end task=2 ended=false",
+            "0.000000000 step-begin task=3",
+            "0.000000000 step-end task=3 ended=false",
+            "0.000000000 call-begin",
+            "0.000000000 call-end",
+            "0.000000000 step-begin task=1",
+            "0.000000000 timer-arm timer=4 deadline=0.001000000",
+            "0.000000000 timer-arm timer=5 deadline=0.001000000 task=1",
+            "0.000000000 wait-begin task=1 wait=5 what=\"a sleep\"",
+            "0.000000000 step-end task=1 ended=false",
+            "0.000000000 turn-end",
+            "0.001000000 turn-begin",
+            "0.001000000 timer-fire timer=4",
+            "0.001000000 call-begin",
+            "0.001000000 call-end",
+            "0.001000000 timer-fire timer=5",
+            "0.001000000 wait-end task=1 wait=5",
+            "0.001000000 wake task=1 by=timer outcome=queued",
+            "0.001000000 turn-end",
+            "0.001000000 turn-begin",
+            "0.001000000 step-begin task=1",
+            "0.001000000 end task=1 ending=value",
+            "0.001000000 step-end task=1 ended=true",
+            "0.001000000 turn-end",
+            "0.001000000 turn-begin",
+            "0.001000000 call-begin",
+            "0.001000000 call-end",
+            "0.001000000 turn-end",
+            "0.001000000 wake task=2 by=kernel outcome=queued",
+            "0.001000000 wake task=3 by=kernel outcome=queued",
+            "0.001000000 turn-begin",
+            "0.001000000 step-begin task=2",
+            "0.001000000 timer-cancel timer=3",
+            "0.001000000 wait-end task=2 wait=3",
+            "0.001000000 timer-arm timer=6 deadline=0.003000000 task=2",
+            "0.001000000 wait-begin task=2 wait=6 what=\"a sleep\"",
+            "0.001000000 step-end task=2 ended=false",
+            "0.001000000 step-begin task=3",
+            "0.001000000 end task=3 ending=panicked",
+            "0.001000000 step-end task=3 ended=true",
+            "0.001000000 turn-end",
+            "0.003000000 turn-begin",
+            "0.003000000 timer-fire timer=6",
+            "0.003000000 wait-end task=2 wait=6",
+            "0.003000000 wake task=2 by=timer outcome=queued",
+            "0.003000000 turn-end",
+            "0.003000000 turn-begin",
+            "0.003000000 step-begin task=2",
+            "0.003000000 end task=2 ending=cancelled",
+            "0.003000000 step-end task=2 ended=true",
+            "0.003000000 turn-end",
+            "0.003000000 turn-begin",
+            "0.003000000 turn-end",
+            "0.003000000 turn-begin",
+            "0.003000000 turn-end",
+            "0.003000000 spawn task=4 name=\"tell_all_in_order-4\" by=outside",
+            "0.003000000 turn-begin",
+            "0.003000000 step-begin task=4",
+            "0.003000000 end task=4 ending=value",
+            "0.003000000 step-end task=4 ended=true",
+            "0.003000000 turn-end",
+            "0.003000000 turn-begin",
+            "0.003000000 call-begin",
+            "0.003000000 call-end",
+            "0.003000000 turn-end",
+            "0.003000000 spawn task=5 name=\"tell_all_in_order-5\" by=outside",
+            "0.003000000 turn-begin",
+            "0.003000000 step-begin task=5",
+            "0.003000000 end task=5 ending=panicked",
+            "0.003000000 step-end task=5 ended=true",
+            "0.003000000 turn-end",
+        ]
+    );
+}
+
+#[test]
+fn tell_who_wakes() {
+    let is_wake = |kind: &EventKind<'_>| matches!(kind, EventKind::Wake { .. });
+    let (event_loop, strict, told) = strict_loop(Clock::Virtual, is_wake);
+    // Woken by another thread, between two turns.
+    let (waker, polls) = (Rc::new(RefCell::new(None)), Rc::new(Cell::new(0)));
+    let copy = waker.clone();
+    let _sleeper = event_loop.spawn(std::future::poll_fn(move |context| {
+        *copy.borrow_mut() = Some(context.waker().clone());
+        polls.set(polls.get() + 1);
+        if polls.get() == 5 { Poll::Ready(()) } else { Poll::Pending }
+    }));
+    event_loop.turn();
+    let wake = move || waker.borrow().as_ref().unwrap().wake_by_ref();
+    let other = wake.clone();
+    wake();
+    event_loop.turn();
+    event_loop.run(async move {
+        // In another thread, while the loop is in a step.
+        let waker = current_waker().await;
+        std::thread::spawn(move || waker.wake()).join().unwrap();
+        once_pending().await;
+        other(); // task 1, by a task
+        yield_now().await;
+        call_soon(other); // by a callback
+        sleep(ms(1)).await; // by a timer
+        // By the end of another, which is cancelled.
+        let slow = spawn(sleep(ms(5)));
+        let victim = slow.task_ref();
+        call_later(ms(1), move || _ = victim.cancel());
+        assert!(slow.await.unwrap_err().is_cancelled());
+        // Cancelled in its step, which goes on to what it waits for then.
+        let own = spawn(async {
+            current_task().unwrap().cancel();
+            sleep(ms(1)).await;
+        });
+        yield_now().await;
+        drop(own);
+        spawn(sleep(ms(7)));
+        yield_now().await;
+    });
+    drop(event_loop);
+    assert_eq!(strict.complaints_at_the_end(), [""; 0]);
+    assert_eq!(
+        told.take(),
+        [
+            "0.000000000 wake task=1 by=outside outcome=queued",
+            "0.000000000 wake task=2 by=outside outcome=queued",
+            "0.000000000 wake task=1 by=task:2 outcome=queued",
+            "0.000000000 wake task=2 by=task:2 outcome=queued",
+            "0.000000000 wake task=1 by=callback outcome=queued",
+            "0.001000000 wake task=2 by=timer outcome=queued",
+            "0.002000000 wake task=3 by=callback outcome=queued",
+            "0.002000000 wake task=2 by=kernel outcome=queued",
+            "0.002000000 wake task=2 by=task:2 outcome=queued",
+            "0.002000000 wake task=4 by=kernel outcome=queued",
+            "0.002000000 wake task=2 by=task:2 outcome=queued",
+            "0.002000000 wake task=1 by=kernel outcome=queued",
+            "0.002000000 wake task=5 by=kernel outcome=queued",
+        ]
+    );
+}
+
+async fn current_waker() -> std::task::Waker {
+    std::future::poll_fn(|context| Poll::Ready(context.waker().clone())).await
+}
+
+/// Pending once, and wakes nobody.
+async fn once_pending() {
+    let mut is_first = true;
+    std::future::poll_fn(|_| if std::mem::take(&mut is_first) { Poll::Pending } else { Poll::Ready(()) }).await;
+}
+
+/// A sleep that another task goes on with is that one's wait.
+#[test]
+fn tell_whose_wait_a_moved_sleep_is() {
+    let is_wait = |kind: &EventKind<'_>| matches!(kind, EventKind::WaitBegin { .. } | EventKind::WaitEnd { .. });
+    let (event_loop, strict, told) = strict_loop(Clock::Virtual, is_wait);
+    event_loop.run(async {
+        let slot = Rc::new(RefCell::new(Some(sleep(ms(10)))));
+        let copy = slot.clone();
+        let first = spawn(async move {
+            std::future::poll_fn(|context| {
+                assert!(Pin::new(copy.borrow_mut().as_mut().unwrap()).poll(context).is_pending());
+                Poll::Ready(())
+            })
+            .await;
+            std::future::pending::<()>().await;
+        });
+        yield_now().await;
+        let sleep = slot.take().unwrap();
+        sleep.await;
+        first.cancel();
+    });
+    drop(event_loop);
+    assert_eq!(strict.complaints_at_the_end(), [""; 0]);
+    assert_eq!(
+        told.take(),
+        [
+            "0.000000000 wait-begin task=2 wait=2 what=\"a sleep\"",
+            "0.000000000 wait-end task=2 wait=2",
+            "0.000000000 wait-begin task=1 wait=2 what=\"a sleep\"",
+            "0.010000000 wait-end task=1 wait=2",
+        ]
+    );
+}
+
+/// When the next timer is due, to the nanosecond; nothing if there is none.
+#[test]
+fn tell_until_when_the_loop_parks() {
+    let (event_loop, _, told) = strict_loop(Clock::Virtual, |kind| matches!(kind, EventKind::Park { .. }));
+    // Somebody else could send something, and gives up.
+    let remote = event_loop.remote();
+    let other = std::thread::spawn(move || {
+        std::thread::sleep(ms(20));
+        drop(remote);
+    });
+    assert!(event_loop.try_run(std::future::pending::<()>()).is_err());
+    other.join().unwrap();
+    // None, if it gave up before.
+    assert!(told.take().iter().all(|line| line == "0.000000000 park"));
+
+    let seen = Rc::new(RefCell::new((Vec::new(), Vec::new())));
+    let copy = seen.clone();
+    let probe = Told(move |event: &Event<'_>| match event.kind {
+        EventKind::TimerArm { deadline, .. } => copy.borrow_mut().0.push(Some(deadline)),
+        EventKind::Park { until } => copy.borrow_mut().1.push(until),
+        _ => {}
+    });
+    EventLoop::builder().probe(probe).build().run(sleep_in_the_loop(ms(30)));
+    let (mut deadlines, parks) = seen.take();
+    // It may come back early, and park again.
+    deadlines.resize(parks.len(), deadlines[0]);
+    assert_eq!(parks, deadlines);
+}
+
+async fn sleep_in_the_loop(duration: Duration) {
+    sleep(duration).await;
+}
+
+/// What a probe does as it hears of a park keeps the loop from it.
+#[test]
+fn go_on_if_the_probe_makes_something_ready() {
+    let acts: [fn(&Rc<onelane::sync::Event>); 2] = [
+        |event| event.set(),
+        |event| {
+            let event = event.clone();
+            drop(call_later(ms(1), move || event.set()));
+        },
+    ];
+    for clock in [Clock::Virtual, Clock::Real] {
+        for act in acts {
+            let event = Rc::new(onelane::sync::Event::new());
+            let (copy, parks) = (event.clone(), Rc::new(Cell::new(0)));
+            let (counters, count) = (Rc::new(Counters::new()), parks.clone());
+            let probe = Told(move |told: &Event<'_>| {
+                if let EventKind::Park { .. } = told.kind {
+                    if count.replace(count.get() + 1) == 0 {
+                        act(&copy);
+                    }
+                }
+            });
+            let probe = Tee(counters.clone(), probe);
+            let event_loop = EventLoop::builder().clock(clock).debug(true).probe(probe).build();
+            // The loop parks as long as somebody could send something, which is until the end of this, and not for ever.
+            let (remote, (end, ended)) = (event_loop.remote(), std::sync::mpsc::channel::<()>());
+            let other = std::thread::spawn(move || {
+                let _ = ended.recv_timeout(Duration::from_secs(60));
+                drop(remote);
+            });
+            assert!(event_loop.try_run(async move { event.wait().await }).is_ok(), "{clock:?}");
+            drop(end);
+            other.join().unwrap();
+            assert!(parks.get() > 0);
+            assert_eq!(counters.counts().parks, counters.counts().unparks);
+        }
+    }
+}
+
+/// Whoever hears of an event may make and drop a loop, which runs it to its end, whatever the event was.
+#[test]
+fn end_another_loop_at_each_event() {
+    let ended = Rc::new(Cell::new(0));
+    let count = ended.clone();
+    let probe = Told(move |_: &Event<'_>| {
+        let other = EventLoop::with_virtual_clock();
+        let copy = count.clone();
+        let guard = on_drop(move || copy.set(copy.get() + 1));
+        drop(other.spawn(async move { drop(guard) }));
+    });
+    let told = Trace::new();
+    let copy = told.clone();
+    let event_loop = EventLoop::builder()
+        .clock(Clock::Virtual)
+        .probe(probe)
+        .exception_handler(move |exception| copy.push(exception.to_string()))
+        .build();
+    event_loop.run(busy());
+    assert_eq!(told.take(), [""; 0]);
+    assert!(ended.get() > 100, "{} loops", ended.get());
 }
 
 // ---- a loop that tells everything ----
@@ -966,6 +1284,16 @@ fn count_what_the_loop_counts() {
     }
 }
 
+/// Each event at its place, also in a program in which all sorts of things happen.
+#[test]
+fn tell_of_a_busy_program_what_the_docs_say() {
+    for clock in [Clock::Virtual, Clock::Real] {
+        let strict = Strict::default();
+        tell_of_a_busy_program(clock, strict.clone());
+        assert_eq!(strict.complaints_at_the_end(), [""; 0], "{clock:?}");
+    }
+}
+
 #[test]
 fn record_a_busy_program() {
     for clock in [Clock::Virtual, Clock::Real] {
@@ -1044,6 +1372,6 @@ fn show_the_ring_on_a_panic_and_on_a_deadlock() {
         assert!(ended.contains(["deadlock", "out of the main task"][nth]), "{ended}");
         let shown = told.take();
         assert_eq!(shown.len(), 1);
-        assert!(shown[0].trim_end().ends_with(&format!("fail why={why}")), "{shown:?}");
+        assert!(shown[0].contains(&format!("\n0.000000000 fail why={why}\n")), "{shown:?}");
     }
 }

@@ -637,7 +637,7 @@ fn print_the_call_graphs_of_several_loops() {
     let mut printed: Vec<_> = lines.chunks(4).map(|lines| lines.join("\n")).collect();
     printed.sort();
     let expected = ["one", "other"].map(|name| {
-        let task = "    ├── possibly woken from outside\n    └── signal SIGUSR1";
+        let task = "    └── signal SIGUSR1";
         format!("onelane: 1 task(s) on thread lane {name}:\n└── (T) {name}\n{task}")
     });
     assert_eq!(printed, expected);

@@ -11,6 +11,8 @@
 //! Next: `shutdown.rs`.
 
 use super::Kernel;
+#[cfg(feature = "probe")]
+use super::probe::Source;
 use super::task::{AnyTask, Awaited, Begun, Header, Wait};
 use super::token::Token;
 use std::rc::Rc;
@@ -35,6 +37,8 @@ impl Kernel {
     /// square.
     #[cold]
     pub(crate) fn cancel_all(&self) {
+        #[cfg(feature = "probe")]
+        let _because = self.because_of(Source::Kernel);
         let spread = self.new_spread();
         for task in self.tasks() {
             self.spread(vec![Visit::Enter { task, from: None }], spread);

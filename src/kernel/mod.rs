@@ -472,10 +472,17 @@ impl Kernel {
     /// A sleep is over, in one way or the other.
     fn tell_awake(&self, _age: u64, _alarm: &Alarm) {
         #[cfg(feature = "probe")]
-        if let Alarm::Task(token, at) | Alarm::Within(token, at, _) = *_alarm {
-            if let Some(task) = self.wakers.id(token) {
-                tell!(self.wakers, EventKind::WaitEnd { task, wait: _age, at });
-            }
+        if let Some((task, at)) = self.sleeper(_alarm) {
+            tell!(self.wakers, EventKind::WaitEnd { task, wait: _age, at });
+        }
+    }
+
+    /// Who sleeps until this goes off, and where, if somebody does.
+    #[cfg(feature = "probe")]
+    fn sleeper(&self, alarm: &Alarm) -> Option<(TaskId, &'static Location<'static>)> {
+        match *alarm {
+            Alarm::Task(token, at) | Alarm::Within(token, at, _) => self.wakers.id(token).map(|task| (task, at)),
+            Alarm::Call(_) => None,
         }
     }
 
@@ -799,10 +806,7 @@ impl Kernel {
         // Numbered as waits are, since some are records of waits.
         let age = self.wakers.next_number();
         #[cfg(feature = "probe")]
-        let sleeper = match alarm {
-            Alarm::Task(token, at) | Alarm::Within(token, at, _) => self.wakers.id(token).map(|task| (task, at)),
-            Alarm::Call(_) => None,
-        };
+        let sleeper = self.sleeper(&alarm);
         let key = self.wheel.borrow_mut().insert(deadline.0, age, alarm);
         tell!(
             self.wakers,

@@ -201,7 +201,7 @@ pub enum EventKind<'a> {
         /// The task that sleeps. None if it is for a callback.
         task: Option<TaskId>,
     },
-    /// A timer fires. The wake or the callback that it is for comes right behind.
+    /// A timer fires. Right behind come the end of the wait, if it is a sleep, and the wake or the callback that it is for.
     TimerFire {
         /// The number of the timer.
         timer: u64,
@@ -250,7 +250,7 @@ pub enum Source {
     Callback,
     /// A timer that fired.
     Timer,
-    /// The loop itself: the end of a task that is awaited, a cancellation that has come so far.
+    /// The loop itself: the end of a task that is awaited, a cancellation that has come so far, the end of the loop or of `run`.
     Kernel,
     /// Another thread, another loop, or the host between two turns.
     Outside,

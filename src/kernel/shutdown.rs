@@ -14,7 +14,7 @@
 
 use super::calls::Call;
 #[cfg(feature = "probe")]
-use super::probe::EventKind;
+use super::probe::{EventKind, Source};
 use super::task::Header;
 use super::{Alarm, Kernel, Message};
 use std::cell::Cell;
@@ -98,6 +98,8 @@ impl Kernel {
     /// Forces the cancelled tasks that do not wait. Answers whether there was one.
     #[cold]
     fn force_all(&self, waits: &dyn Fn(&Header) -> bool) -> bool {
+        #[cfg(feature = "probe")]
+        let _because = self.because_of(Source::Kernel);
         let mut forced = false;
         for task in self.tasks() {
             if task.header().is_condemned() && !waits(task.header()) {

@@ -338,15 +338,20 @@ impl Wakers {
     /// Queues a task if it waits. False if the token names no task of this loop.
     #[inline]
     pub(crate) fn wake(&self, token: Token) -> bool {
+        // First, since a probe that is told of it may ask what was counted.
+        self.tally.wakes.count();
         let is_here = self.queue(token);
         if is_here {
-            self.tally.wakes.count();
-        } else if token.lane() == self.lane.number {
-            self.tally.wakes.count();
+            return true;
+        }
+        if token.lane() != self.lane.number {
+            // It counts where it comes to.
+            self.tally.wakes.add(u64::MAX);
+        } else {
             self.tally.late.count();
             tell!(self, EventKind::Wake { task: None, by: self.source(), outcome: WakeOutcome::Late });
         }
-        is_here
+        false
     }
 
     /// As `wake`, but for what it counts.

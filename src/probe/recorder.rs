@@ -357,7 +357,7 @@ impl State {
         line.numbers(&[("sort_index", task.0)]).end();
     }
 
-    /// Nothing more is to come. A task of whose spawn nothing was told has a number for a name.
+    /// Nothing more is to come. A task without a name, or of whose spawn nothing was told, has a number for one.
     fn close_track(&mut self, task: TaskId) {
         self.turn_to(task, Doing::Nothing);
         if !self.track(task).is_named {
@@ -367,7 +367,10 @@ impl State {
     }
 
     fn spawned(&mut self, task: TaskId, name: &str, at: &'static Location<'static>, by: Source) {
-        self.name(task, &name);
+        // Perfetto complains of a track whose name is empty.
+        if !name.is_empty() {
+            self.name(task, &name);
+        }
         self.instant('t', self.here(), "spawn", "spawn", &[("task", &task), ("name", &name), ("at", &at), ("by", &by)]);
         let tail = self.tail("spawn");
         let track = self.track(task);

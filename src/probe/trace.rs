@@ -1,11 +1,14 @@
 //! The trace-event format of Chrome, which Perfetto reads: a list of objects in JSON, each with a phase, a track and a time.
 //!
 //! ```text
-//! {"ph":"B","pid":1,"tid":3,"ts":1500.002,"cat":"run","name":"run"}
+//! {"ph":"B","pid":1000000000,"tid":3,"ts":1500.0021,"cat":"run","name":"run"}
 //! ```
 //!
 //! Times are made strictly increasing: a slice that would have no length has one of a nanosecond. Knows no events of a loop. Next:
 //! `recorder.rs`.
+//!
+//! Some versions of Perfetto take track 0 for one with the number of the process, so no track has that. Some cut the nanoseconds off
+//! that they compute from the microseconds, so a tenth of one is added: 1500.002 may come out as 1500001.
 
 use std::fmt::{self, Display, Write as _};
 use std::io;
@@ -13,6 +16,9 @@ use std::time::Duration;
 
 /// So much is gathered before it is written.
 const ENOUGH: usize = 1 << 16;
+
+/// The number of the process. No task comes so far.
+const PROCESS: u64 = 1_000_000_000;
 
 /// A nanosecond of the trace.
 pub(crate) type Stamp = u64;
@@ -32,7 +38,9 @@ impl Trace {
     pub(crate) fn new(out: Box<dyn io::Write>) -> Self {
         let buffer = String::from(r#"{"displayTimeUnit":"ns","traceEvents":["#);
         let mut trace = Trace { out: Some(out), error: None, buffer, time: 0, stamp: 0 };
-        trace.buffer.push_str(r#"{"ph":"M","pid":1,"tid":0,"name":"process_name","args":{"name":"onelane"}}"#);
+        let name = r#""tid":0,"name":"process_name","args":{"name":"onelane"}"#;
+        // Writing into a string does not fail.
+        let _ = write!(trace.buffer, r#"{{"ph":"M","pid":{PROCESS},{name}}}"#);
         trace
     }
 
@@ -54,7 +62,8 @@ impl Trace {
     pub(crate) fn line(&mut self, phase: char, track: u64, stamp: Stamp) -> Line<'_> {
         let (micros, nanos) = (stamp / 1000, stamp % 1000);
         let line = Line(self);
-        line.put(format_args!(",\n{{\"ph\":\"{phase}\",\"pid\":1,\"tid\":{track},\"ts\":{micros}.{nanos:03}"))
+        let line = line.put(format_args!(",\n{{\"ph\":\"{phase}\",\"pid\":{PROCESS},\"tid\":{track}"));
+        line.put(format_args!(",\"ts\":{micros}.{nanos:03}1"))
     }
 
     fn write(&mut self) {

@@ -48,9 +48,11 @@ fn text<'a>(event: &'a Value, key: &str) -> &'a str {
     event[key].as_str().unwrap_or_else(|| panic!("there is no {key} in {event}"))
 }
 
-/// The time in nanoseconds.
+/// The time in nanoseconds, which some readers round and others cut off.
 fn stamp(event: &Value) -> u64 {
-    (event["ts"].as_f64().unwrap_or_else(|| panic!("there is no time in {event}")) * 1000.0).round() as u64
+    let nanos = event["ts"].as_f64().unwrap_or_else(|| panic!("there is no time in {event}")) * 1000.0;
+    assert_eq!(nanos as u64, nanos.round() as u64, "{event}");
+    nanos as u64
 }
 
 /// The events of a trace, in the order of their times. Metadata, which has none, comes first.
@@ -67,7 +69,8 @@ pub(crate) fn events_of(json: &str) -> Vec<Value> {
 ///
 /// If it is not well-formed: if slices of a track do not nest, or have no length; if times are not all different; if an arrow has
 /// no tail or no head, or one that lies in no slice, or a head that is not in a step; if a timer begins or ends twice, or does
-/// not end; if the counters are not those that the slices give.
+/// not end; if the counters are not those that the slices give; if a track has no name, or the number of the process, which some
+/// readers take for track 0.
 pub(crate) fn check_trace(json: &str) -> Counts {
     let mut counts = Counts::default();
     let mut open: BTreeMap<u64, Vec<(String, u64)>> = BTreeMap::new();
@@ -75,12 +78,14 @@ pub(crate) fn check_trace(json: &str) -> Counts {
     let mut timers: BTreeMap<u64, bool> = BTreeMap::new();
     let mut last = 0;
     let (mut ready, mut alive) = (0_u64, 0_u64);
+    let mut process = None;
     for event in events_of(json) {
-        assert_eq!(event["pid"], 1, "{event}");
+        assert_eq!(event["pid"].as_u64(), *process.get_or_insert(event["pid"].as_u64()), "{event}");
         let track = event["tid"].as_u64().unwrap_or_else(|| panic!("no track: {event}"));
         let phase = text(&event, "ph");
         if phase == "M" {
             if event["name"] == "thread_name" {
+                assert_ne!(text(&event["args"], "name"), "");
                 let before = counts.tracks.insert(track, text(&event["args"], "name").to_string());
                 assert_eq!(before, None, "a track has two names: {event}");
                 alive += u64::from(track > 0);
@@ -151,6 +156,8 @@ pub(crate) fn check_trace(json: &str) -> Counts {
             _ => panic!("an unknown phase: {event}"),
         }
     }
+    let process = process.flatten().expect("the number of the process");
+    assert!(process > 0 && u32::try_from(process).is_ok() && !counts.tracks.contains_key(&process), "{process}");
     for (track, stack) in &open {
         assert!(stack.is_empty(), "on track {track} these are still open: {stack:?}");
         assert!(counts.tracks.contains_key(track), "track {track} has no name");
