@@ -121,6 +121,8 @@ pub(crate) struct Kernel {
     /// What tells of the first rest on a virtual clock that takes longer than `patience`: others may never come.
     pub(crate) tell_of_long_rest: Cell<Option<fn(&Kernel)>>,
     patience: Cell<Duration>,
+    /// So many timers were taken out of the wheel at the end of the loop, and are to be cancelled one by one.
+    drained: Cell<usize>,
 }
 
 /// The step of a task that took longest.
@@ -216,6 +218,7 @@ impl Kernel {
             watch,
             tell_of_long_rest: Cell::new(None),
             patience: Cell::new(Duration::from_secs(1)),
+            drained: Cell::new(0),
         })
     }
 
@@ -825,7 +828,7 @@ impl Kernel {
 
     /// How many timers are pending, also those that are due and have not fired yet.
     pub(crate) fn timers(&self) -> usize {
-        self.wheel.borrow().len()
+        self.wheel.borrow().len() + self.drained.get()
     }
 
     /// The alarm, which is to be dropped where no borrow is held, unless it has gone off or was cancelled.

@@ -156,8 +156,10 @@ impl Kernel {
     fn drain_timers(&self, left: &mut Vec<Alarm>) {
         let mut timers = Vec::new();
         self.wheel.borrow_mut().drain(|age, alarm| timers.push((age, alarm)));
-        self.tally().timers_cancelled.add(timers.len() as u64);
+        self.drained.set(timers.len());
         for (_age, alarm) in timers {
+            self.drained.set(self.drained.get() - 1);
+            self.tally().timers_cancelled.count();
             tell!(self.wakers, EventKind::TimerCancel { timer: _age });
             left.push(alarm);
         }
