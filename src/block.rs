@@ -10,7 +10,7 @@
 
 use crate::error::TaskError;
 use crate::kernel::task::{AnyTask, Ending, Unwinding, same};
-use crate::kernel::{Kernel, Token, context, keep};
+use crate::kernel::{Kernel, Token, context, keep, sorted_once};
 use std::cell::Cell;
 use std::pin::Pin;
 use std::rc::Rc;
@@ -58,8 +58,7 @@ impl Inside {
 
     /// Ranges of which nothing is left go. Done when there are twice as many as were left, so it costs each little.
     fn prune(&mut self, kernel: &Kernel) {
-        let mut living = kernel.numbers(self.task.header());
-        living.sort_unstable();
+        let living = sorted_once(kernel.numbers(self.task.header()).into_iter());
         self.numbers.retain(|&(before, last)| {
             let next = living.partition_point(|&number| number <= before);
             living.get(next).is_some_and(|&number| number <= last)

@@ -13,7 +13,7 @@ mod tree;
 use crate::current::running;
 use crate::json::is_invisible;
 use crate::kernel::task::{AnyTask, Header, Wait};
-use crate::kernel::{Kernel, SleepRecord, State, Time, Token};
+use crate::kernel::{Kernel, SleepRecord, State, Time, Token, sorted_once};
 use crate::task::{TaskId, TaskState};
 use std::fmt::{self, Write as _};
 use std::io::Write as _;
@@ -323,10 +323,8 @@ impl CallGraph {
     /// For each task, the places of those to which `next` leads. Each once.
     fn edges<'a, I: Iterator<Item = TaskId>>(&'a self, next: impl Fn(&'a TaskSnapshot) -> I) -> Vec<Vec<usize>> {
         let places = |task: &'a TaskSnapshot| {
-            let mut places: Vec<usize> = next(task).filter_map(|id| self.place_of(id)).collect();
-            places.sort_unstable();
-            places.dedup();
-            places
+            let places = next(task).filter_map(|id| self.place_of(id));
+            sorted_once(places.map(|place| place as u64)).into_iter().map(|place| place as usize).collect()
         };
         self.tasks.iter().map(places).collect()
     }
@@ -445,11 +443,16 @@ fn waits_of(kernel: &Kernel, sleeps: &[SleepRecord], task: &Header) -> Vec<WaitS
     // Those of one task stand together.
     let begin = sleeps.partition_point(|sleep| sleep.task.bits() < task.token().bits());
     let mine = sleeps[begin..].iter().take_while(|sleep| sleep.task == task.token());
-    let mut waits: Vec<(u64, WaitSnapshot)> =
-        mine.filter(|sleep| sleep.number > frozen).map(|sleep| (sleep.number, asleep(kernel, sleep))).collect();
-    kernel.each_wait(task, &mut |number, begun| waits.push((number, awaiting(kernel, &begun.wait, begun.place))));
-    waits.sort_by_key(|&(number, _)| number);
-    waits.into_iter().map(|(_, wait)| wait).collect()
+    let mut mine = mine.filter(|sleep| sleep.number > frozen).peekable();
+    let mut waits = Vec::new();
+    kernel.each_wait(task, &mut |number, begun| {
+        while let Some(earlier) = mine.next_if(|sleep| sleep.number < number) {
+            waits.push(asleep(kernel, earlier));
+        }
+        waits.push(awaiting(kernel, &begun.wait, begun.place));
+    });
+    waits.extend(mine.map(|sleep| asleep(kernel, sleep)));
+    waits
 }
 
 fn asleep(kernel: &Kernel, sleep: &SleepRecord) -> WaitSnapshot {

@@ -3,7 +3,7 @@
 use crate::call_graph::{CallGraph, TaskSnapshot, WaitSnapshot};
 use crate::kernel::exceptions::complain;
 use crate::kernel::task::{AnyTask, Header, Wait};
-use crate::kernel::{Kernel, State, Time, Token};
+use crate::kernel::{Kernel, State, Time, Token, sorted_once};
 use crate::task::TaskId;
 use std::cell::RefCell;
 use std::fmt;
@@ -59,9 +59,8 @@ impl DeadlockReport {
         if may_be_freed(kernel, &graph, &circle) {
             return None;
         }
-        let mut circle = circle;
-        circle.sort_unstable();
-        let tasks: Vec<_> = circle.iter().filter_map(|&id| graph.task(id)).cloned().collect();
+        let circle = sorted_once(circle.iter().map(|id| id.0));
+        let tasks: Vec<_> = circle.iter().filter_map(|&id| graph.task(TaskId(id))).cloned().collect();
         let circles = CallGraph { time: graph.time, tasks: tasks.clone() }.circles();
         told.borrow_mut().push(first_wait);
         Some(DeadlockReport { tasks, circles, others_go_on: true })
@@ -156,9 +155,8 @@ impl fmt::Display for DeadlockReport {
                 write_all(&task.waits_for, f)?;
             }
         }
-        let mut told: Vec<TaskId> = self.circles.concat();
-        told.sort_unstable();
-        for task in self.tasks.iter().filter(|task| told.binary_search(&task.id).is_err()) {
+        let told = sorted_once(self.circles.iter().flatten().map(|id| id.0));
+        for task in self.tasks.iter().filter(|task| told.binary_search(&task.id.0).is_err()) {
             write!(f, "\n  {:?}, spawned at {}, ", task.name, task.spawned_at)?;
             write_waits(task, f)?;
         }

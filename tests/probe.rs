@@ -1375,3 +1375,14 @@ fn show_the_ring_on_a_panic_and_on_a_deadlock() {
         assert!(shown[0].contains(&format!("\n0.000000000 fail why={why}\n")), "{shown:?}");
     }
 }
+
+/// Unless somebody else is named, a ring prints itself when the program fails.
+#[test]
+fn print_the_ring_on_stderr() {
+    let told = common::stderr_of("print_the_ring_on_stderr", || {
+        let event_loop = EventLoop::builder().clock(Clock::Virtual).probe(Ring::new(2)).build();
+        assert!(event_loop.try_run(std::future::pending::<()>()).is_err());
+    });
+    let Some(told) = told else { return };
+    assert!(told.contains("fail why=deadlock") && !told.contains("spawn task=1"), "{told}");
+}

@@ -59,6 +59,7 @@ mod wheel;
 pub(crate) use clock::{Clock, Time};
 pub(crate) use inbox::{Inbox, Message, Parked};
 pub(crate) use lanes::inbox;
+pub(crate) use sort::sorted_once;
 pub(crate) use token::Token;
 pub(crate) use wakers::{ScopeKey, State, WaitKey, WaiterKey};
 pub(crate) use wakers::{keep, wakes_the_same};

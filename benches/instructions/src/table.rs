@@ -175,10 +175,23 @@ pub(crate) fn compare(known: &Table, counted: &Table) -> Comparison {
     Comparison(pairs)
 }
 
+/// What looking may cost: a case, the same where nobody looks, and how many times as much it may take.
+const LIMITS: [(&str, &str, f64); 2] =
+    [("yield-1-metrics", "yield-1", 1.05), ("yield-1000-metrics", "yield-1000", 1.05)];
+
 impl Comparison {
-    /// One grew, or is not in the table.
+    /// One grew, or is not in the table, or takes more than it may beside another.
     pub(crate) fn has_grown(&self) -> bool {
-        self.0.iter().any(Pair::has_grown)
+        self.0.iter().any(Pair::has_grown) || self.beyond_limits().next().is_some()
+    }
+
+    /// Cases that take more than they may, with those that they are held to.
+    fn beyond_limits(&self) -> impl Iterator<Item = (&str, &str, f64)> {
+        let count = |case: &str| self.0.iter().find(|pair| pair.case == case && pair.runtime == "onelane");
+        LIMITS.into_iter().filter(move |&(case, other, limit)| {
+            let pair = count(case).zip(count(other));
+            pair.is_some_and(|(case, other)| case.counted > limit * other.counted)
+        })
     }
 }
 
@@ -202,6 +215,9 @@ impl fmt::Display for Comparison {
         if self.has_grown() {
             writeln!(f, "\nWhat grew takes more instructions than benches/instructions/table.md says. Find out why.")?;
             writeln!(f, "If it must be so, or a case is new: --update.")?;
+        }
+        for (case, other, limit) in self.beyond_limits() {
+            writeln!(f, "\n{case} takes more than {limit} times what {other} takes.")?;
         }
         if lower {
             writeln!(f, "\nWhat fell takes fewer instructions than the table says: --update, and commit the table.")?;
@@ -248,6 +264,15 @@ mod tests {
         let known = table(&[("old", "floor", 40.0)]);
         assert!(!compare(&known, &table(&[("old", "floor", 50.0)])).has_grown());
         assert!(compare(&known, &table(&[("new", "onelane", 1.0)])).has_grown());
+    }
+
+    #[test]
+    fn looking_has_a_limit() {
+        let counts =
+            |with_metrics| table(&[("yield-1", "onelane", 100.0), ("yield-1-metrics", "onelane", with_metrics)]);
+        let [within, beyond] = [104.9, 105.1].map(|count| compare(&counts(count), &counts(count)));
+        assert_eq!([within.has_grown(), beyond.has_grown()], [false, true]);
+        assert!(beyond.to_string().contains("yield-1-metrics takes more than 1.05 times what yield-1 takes"));
     }
 
     fn remark(line: &str) -> String {
