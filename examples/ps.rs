@@ -1,8 +1,8 @@
 //! A program that hangs, and says why.
 //!
-//! Two clerks carry money between two accounts, and each takes the lock of the one that it begins with first. A teller waits for both
-//! of them, and a printer waits for receipts, which nobody writes before the money has moved. On the virtual clock it takes no
-//! time to come to where nothing can happen any more.
+//! Two clerks carry money between two accounts, and each takes the lock of the one that it begins with first. A teller waits
+//! for both of them, and a printer waits for receipts, which nobody writes before the money has moved. On the virtual clock
+//! it takes no time to come to where nothing can happen any more.
 //!
 //! `kill -USR1` shows the same of a program that runs, if its loop was built with `Builder::print_call_graph_on`.
 

@@ -22,10 +22,10 @@ use std::time::{Duration, Instant};
 
 /// All tasks of a loop at one moment, with what each waits for, where, and for whom.
 ///
-/// `Display` draws it as a tree, as asyncio's `pstree` does: below a task what it waits for, and below that the tasks that it
-/// awaits. A task is drawn once; where it is named again, there is a hint to where it is. Where a circle closes, it is named. Tasks
-/// that have what is waited for, a lock for example, are told of in words, and are no branches. Below sixteen tasks a tree is broken
-/// off, and goes on at the left.
+/// `Display` draws it as a tree, as asyncio's `pstree` does: below a task what it waits for, and below that the tasks that
+/// it awaits. A task is drawn once; where it is named again, there is a hint to where it is. Where a circle closes, it is
+/// named. Tasks that have what is waited for, a lock for example, are told of in words, and are no branches. Below sixteen
+/// tasks a tree is broken off, and goes on at the left.
 ///
 /// A wait is known from the first poll of a future of onelane that was pending until that future is ready or dropped. Nobody is
 /// polled to find it out, and no order changes. What is awaited in futures of other crates, but for what those await in here, is
@@ -271,8 +271,8 @@ impl CallGraph {
         self.tasks.iter().filter(move |task| task.waits_for.iter().any(|wait| wait.tasks.contains(&id)))
     }
 
-    /// The circles in which tasks wait for each other: for their ends, or for what another has. Each begins with the task that was
-    /// spawned first, and each task waits for the next, the last for the first.
+    /// The circles in which tasks wait for each other: for their ends, or for what another has. Each begins with the task
+    /// that was spawned first, and each task waits for the next, the last for the first.
     ///
     /// Of circles that share tasks not all may be told, of which there can be very many; but there is none that has no task in
     /// common with one that is told. A task in a circle that waits for something else as well, a sleep for example, may get out

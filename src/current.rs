@@ -46,8 +46,8 @@ pub(crate) fn abandon(task: &AnyTask) {
     }
 }
 
-/// Takes somebody out who waits for a task, whatever loop it belongs to. None if he was told already, or taken out. What comes back
-/// is to be dropped where nothing is borrowed, and may be foreign.
+/// Takes somebody out who waits for a task, whatever loop it belongs to. None if he was told already, or taken out. What
+/// comes back is to be dropped where nothing is borrowed, and may be foreign.
 pub(crate) fn remove_waiter(task: &AnyTask, key: WaiterKey) -> Option<Then> {
     let header = task.header();
     let kernel = if header.is_done() { None } else { context::loop_of(header.token()) };

@@ -10,10 +10,10 @@ use std::fmt;
 
 /// Tasks that can never go on, with where each waits, and for what.
 ///
-/// There are two kinds. If nothing in the loop can ever happen again, it is of all tasks, and `run` ends: nothing is ready, no
-/// timer is pending, and nobody else has a waker or a [`Remote`](crate::Remote). In debug mode there is one of a circle as well, as
-/// soon as it closes and while others go on: of tasks each of which waits for nothing but the end of the next, or for a lock
-/// that the next took; see [`Builder::deadlock_handler`](crate::Builder::deadlock_handler).
+/// There are two kinds. If nothing in the loop can ever happen again, it is of all tasks, and `run` ends: nothing is ready,
+/// no timer is pending, and nobody else has a waker or a [`Remote`](crate::Remote). In debug mode there is one of a circle
+/// as well, as soon as it closes and while others go on: of tasks each of which waits for nothing but the end of the next,
+/// or for a lock that the next took; see [`Builder::deadlock_handler`](crate::Builder::deadlock_handler).
 ///
 /// # Examples
 ///

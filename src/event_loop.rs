@@ -91,9 +91,9 @@ pub enum Clock {
     /// A clock that stands still while anything is ready, and jumps to the next deadline when nothing is.
     ///
     /// Tests take no time on it and are exact to the nanosecond. A program that cannot go on is reported as a
-    /// [deadlock](crate::RunError::Deadlock) instead of hanging. Only while a [`Remote`] of the loop is alive, or others hold a waker
-    /// of one of its tasks (another thread, a future or a channel of another crate), does it wait for what may come from there;
-    /// if that takes longer than a second, it says so on stderr, once, with where each task waits.
+    /// [deadlock](crate::RunError::Deadlock) instead of hanging. Only while a [`Remote`] of the loop is alive, or others
+    /// hold a waker of one of its tasks (another thread, a future or a channel of another crate), does it wait for what may
+    /// come from there; if that takes longer than a second, it says so on stderr, once, with where each task waits.
     Virtual,
 }
 
@@ -244,9 +244,9 @@ impl Builder {
     /// - results that nobody takes: a line on stderr when the last handle of a task goes that has ended with a value, unless that
     ///   is of no size, as `()` is.
     ///
-    /// A task whose panic nobody looks at is told of in any mode, see [`exception_handler`](Self::exception_handler). Calls from the wrong
-    /// thread need no mode either: what must not leave the loop's thread is not `Send`, so they do not compile, and what finds no loop
-    /// on its thread panics with a message that says so.
+    /// A task whose panic nobody looks at is told of in any mode, see [`exception_handler`](Self::exception_handler). Calls
+    /// from the wrong thread need no mode either: what must not leave the loop's thread is not `Send`, so they do not
+    /// compile, and what finds no loop on its thread panics with a message that says so.
     ///
     /// Unless this says otherwise, debug mode is on if the environment has `ONELANE_DEBUG`, and it is not empty.
     ///
@@ -335,14 +335,15 @@ impl Builder {
     /// Who is told in debug mode of tasks that have come to wait for each other in a circle while others go on; without a handler
     /// the report is written to stderr.
     ///
-    /// It is told at the end of the step that closes the circle: one in which each task waits for nothing but the end of the next, or
-    /// for a [`Lock`](crate::sync::Lock) that the next has taken, and has not given away: by an
+    /// It is told at the end of the step that closes the circle: one in which each task waits for nothing but the end of the
+    /// next, or for a [`Lock`](crate::sync::Lock) that the next has taken, and has not given away: by an
     /// [`OwnedLockGuard`](crate::sync::OwnedLockGuard), or in a future that was moved to another task. Only the guard of a
     /// `&'static Lock`, or one in a future that waits for nothing of onelane's, may have gone unseen: the report says so.
     ///
-    /// Nobody is told if one of them is limited by a [`timeout`](crate::timeout()) or sleeps as well, or is awaited by somebody who is
-    /// or does, since that may end it; nor if that is dropped later. What else can end a circle is a cancellation, also that by a task
-    /// group of which another child fails. If nothing else goes on either, that is [`RunError::Deadlock`], and told of here as well.
+    /// Nobody is told if one of them is limited by a [`timeout`](crate::timeout()) or sleeps as well, or is awaited by
+    /// somebody who is or does, since that may end it; nor if that is dropped later. What else can end a circle is a
+    /// cancellation, also that by a task group of which another child fails. If nothing else goes on either, that is
+    /// [`RunError::Deadlock`], and told of here as well.
     ///
     /// A handler may do anything a callback may, and its panic goes to the exception handler.
     ///
@@ -383,8 +384,8 @@ impl Builder {
     ///
     /// # Cost
     ///
-    /// A few instructions a wake. Each waker that a future of another crate keeps takes a lock, once when it is cloned, and once when
-    /// it is dropped.
+    /// A few instructions a wake. Each waker that a future of another crate keeps takes a lock, once when it is cloned, and
+    /// once when it is dropped.
     ///
     /// # Examples
     ///
@@ -460,9 +461,9 @@ impl Builder {
     /// [`turn`](EventLoop::turn) that prints. A loop whose thread is stuck in a step prints when that is over.
     ///
     /// From [`build`](Self::build) until the loop is dropped, the signal does not do what it does by default; that kills the
-    /// process, for most. Others hear it too, those of [`signals::listen`](crate::signals::listen) for one. On a virtual clock and
-    /// in debug mode a deadlock is reported, whether somebody could send the signal or not. A second call takes the place of the
-    /// first.
+    /// process, for most. Others hear it too, those of [`signals::listen`](crate::signals::listen) for one. On a virtual
+    /// clock and in debug mode a deadlock is reported, whether somebody could send the signal or not. A second call takes
+    /// the place of the first.
     ///
     /// If the thread for signals cannot be started, the program runs without this.
     ///
@@ -505,9 +506,9 @@ impl Builder {
     ///
     /// # Cost
     ///
-    /// What the probe itself costs, and for each event a look at the clock, which on a virtual one is free; each entry of the
-    /// ready queue is stepped by itself, where else steps and turns follow each other without a look around. Without a probe a loop
-    /// makes a comparison for each thing of which it would tell; without the feature `probe`, not even that.
+    /// What the probe itself costs, and for each event a look at the clock, which on a virtual one is free; each entry of
+    /// the ready queue is stepped by itself, where else steps and turns follow each other without a look around. Without a
+    /// probe a loop makes a comparison for each thing of which it would tell; without the feature `probe`, not even that.
     ///
     /// # Examples
     ///
@@ -714,8 +715,8 @@ pub enum RunError {
     /// A loop is running on this thread already.
     Nested,
     /// Nothing is ready, no timer is pending, and nobody is left who could wake a task or send anything: no other thread, no
-    /// [`Remote`], no primitive of another crate has a waker. Reported at that moment, on a virtual clock always, on a real one in
-    /// [debug mode](Builder::debug); else the loop sleeps for ever.
+    /// [`Remote`], no primitive of another crate has a waker. Reported at that moment, on a virtual clock always, on a real
+    /// one in [debug mode](Builder::debug); else the loop sleeps for ever.
     Deadlock(DeadlockReport),
     /// The main task was cancelled.
     Cancelled,
@@ -853,8 +854,8 @@ impl EventLoop {
     /// # Panics
     ///
     /// With the panic of `main`, if it panics. If a loop is running on this thread. If the main task was cancelled, by
-    /// Ctrl-C too. On a virtual clock and in debug mode, if the program cannot go on; the message has the report. If tasks that are dropped at
-    /// the end go on spawning tasks for a thousand rounds: those of the last round are leaked.
+    /// Ctrl-C too. On a virtual clock and in debug mode, if the program cannot go on; the message has the report. If tasks
+    /// that are dropped at the end go on spawning tasks for a thousand rounds: those of the last round are leaked.
     ///
     /// # Examples
     ///

@@ -37,17 +37,18 @@ pub struct Metrics {
     pub steps: u64,
     /// Callbacks that were called, from the ready queue and by timers.
     pub callbacks: u64,
-    /// Wakes of tasks, by whomever: themselves, other tasks, timers, other threads. A cancellation of a waiting task is one as well.
+    /// Wakes of tasks, by whomever: themselves, other tasks, timers, other threads. A cancellation of a waiting task is one
+    /// as well.
     pub wakes: u64,
-    /// Wakes that have put their task into the ready queue. If it was running, that is done at the end of its step, unless it ends
-    /// with it.
+    /// Wakes that have put their task into the ready queue. If it was running, that is done at the end of its step, unless
+    /// it ends with it.
     pub wakes_queued: u64,
     /// Wakes of tasks that stood in the ready queue already.
     pub wakes_merged: u64,
     /// Wakes of tasks that had ended.
     pub wakes_late: u64,
-    /// Wakes from elsewhere: other threads, other loops, between two turns. They are among the others. Of several wakes of one task
-    /// between two turns, not all have to be counted.
+    /// Wakes from elsewhere: other threads, other loops, between two turns. They are among the others. Of several wakes of
+    /// one task between two turns, not all have to be counted.
     pub wakes_foreign: u64,
     /// Tasks that were spawned, main tasks too.
     pub spawned: u64,
@@ -98,8 +99,8 @@ pub struct LongestStep {
     pub id: TaskId,
     /// The name of the task.
     pub name: Rc<str>,
-    /// The await at which the step ended; where the task was spawned, if it has ended, has given way to others, or waits in a future
-    /// that is not onelane's.
+    /// The await at which the step ended; where the task was spawned, if it has ended, has given way to others, or waits in
+    /// a future that is not onelane's.
     pub at: &'static Location<'static>,
 }
 

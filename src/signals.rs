@@ -317,8 +317,8 @@ impl CtrlC {
         let has_cancelled = Arc::new(AtomicBool::new(false));
         let (inbox, loop_id, token) = (kernel.inbox(), kernel.id(), main.token());
         let copy = has_cancelled.clone();
-        // On a virtual clock a program that cannot go on is one, also if somebody could press Ctrl-C. In debug mode on a real clock
-        // it may be waiting for just that.
+        // On a virtual clock a program that cannot go on is one, also if somebody could press Ctrl-C. In debug mode on a
+        // real clock it may be waiting for just that.
         let remote = (wanted && !kernel.clock.is_virtual()).then(|| Remote::to(kernel));
         let hear = move || {
             let has_cancelled = copy.clone();

@@ -466,8 +466,8 @@ impl<T> Task<T> {
         self.cell.header().ending.get() == Some(Ending::Cancelled)
     }
 
-    /// Its name; unless it was given one, `worker-7`, after its function and its number: `worker` is the `async fn`, or the one in which
-    /// the `async` block stands.
+    /// Its name; unless it was given one, `worker-7`, after its function and its number: `worker` is the `async fn`, or the
+    /// one in which the `async` block stands.
     ///
     /// asyncio: `get_name()`.
     ///
@@ -635,8 +635,8 @@ impl TaskRef {
         TaskId(self.cell.header().id)
     }
 
-    /// Its name; unless it was given one, `worker-7`, after its function and its number: `worker` is the `async fn`, or the one in which
-    /// the `async` block stands.
+    /// Its name; unless it was given one, `worker-7`, after its function and its number: `worker` is the `async fn`, or the
+    /// one in which the `async` block stands.
     ///
     /// # Examples
     ///

@@ -440,8 +440,8 @@ impl<E: 'static> TaskGroup<E> {
         self.add(child, move || error.take(), |result| result.is_err() || size_of::<T>() == 0)
     }
 
-    /// `error` answers what the child has left, when it has ended, and `is_told` whether its outcome has nothing that the group does
-    /// not tell, so that nobody has to take it.
+    /// `error` answers what the child has left, when it has ended, and `is_told` whether its outcome has nothing that the
+    /// group does not tell, so that nobody has to take it.
     #[track_caller]
     fn add<F>(
         &self,

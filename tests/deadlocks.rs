@@ -1,7 +1,7 @@
 //! Programs that can never go on are reported, with names and places; those that look alike, and go on, are not.
 //!
-//! Lines of this file are told by their marks: a report's `tests/deadlocks.rs:12:34` is compared as `@name` where line 12 ends with a
-//! mark of that name, or the line above is one.
+//! Lines of this file are told by their marks: a report's `tests/deadlocks.rs:12:34` is compared as `@name` where line 12
+//! ends with a mark of that name, or the line above is one.
 
 mod common;
 
@@ -17,8 +17,9 @@ use onelane::{
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::future::{pending, poll_fn, ready};
+use std::ptr;
 use std::rc::Rc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicPtr, Ordering};
 use std::sync::mpsc;
 use std::sync::{Arc, Mutex};
 use std::task::{Poll, Waker};
@@ -1311,6 +1312,9 @@ fn say_that_a_guard_may_have_moved() {
     let builder = virtual_debug().deadlock_handler(move |report| copy.push(report.to_string()));
     builder.build().run(async {
         let lock: &'static Lock = Box::leak(Box::new(Lock::new(()).named("global")));
+        // So that it is no leak.
+        static GLOBAL: AtomicPtr<Lock> = AtomicPtr::new(ptr::null_mut());
+        GLOBAL.store(ptr::from_ref(lock).cast_mut(), Ordering::Relaxed);
         let guard = lock.lock().await;
         drop(named("keeper", async move {
             settle().await;

@@ -140,6 +140,9 @@ fn obey_the_laws_as_the_loop_is_dropped() {
 #[test]
 fn count_a_late_wake_once() {
     let event_loop = counting_loop();
+    // Outlives the task that has begun it.
+    let kept = Rc::new(RefCell::new(None));
+    let copy = kept.clone();
     event_loop.run(async {
         let slow = spawn(sleep(ms(5)));
         let mut join = Box::pin(slow.into_future());
@@ -149,7 +152,7 @@ fn count_a_late_wake_once() {
                 Poll::Ready(())
             })
             .await;
-            std::mem::forget(join);
+            *copy.borrow_mut() = Some(join);
         });
         forgetful.await.unwrap();
         sleep(ms(10)).await;

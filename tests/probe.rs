@@ -836,6 +836,9 @@ fn drop_the_probe_with_its_loop() {
 fn tell_of_the_last_timers_and_of_a_late_wake() {
     let counters = Rc::new(Counters::new());
     let event_loop = EventLoop::builder().clock(Clock::Virtual).probe(counters.clone()).build();
+    // Outlives the task that has begun it.
+    let kept = Rc::new(RefCell::new(None));
+    let copy = kept.clone();
     event_loop.run(async {
         call_later(ms(100), || ());
         let mut join = Box::pin(spawn(sleep(ms(5))).into_future());
@@ -845,7 +848,7 @@ fn tell_of_the_last_timers_and_of_a_late_wake() {
                 Poll::Ready(())
             })
             .await;
-            std::mem::forget(join);
+            *copy.borrow_mut() = Some(join);
         });
         forgetful.await.unwrap();
         sleep(ms(10)).await;

@@ -1,5 +1,5 @@
-//! The seed: the five programs print, byte for byte, what CPython prints for their twins; the tour shows all five. And the program
-//! that hangs explains itself.
+//! The seed: the five programs print, byte for byte, what CPython prints for their twins; the tour shows all five. And the
+//! program that hangs explains itself.
 //!
 //! `seed/*.out` is CPython's output. The one difference: where it names `asyncio.run()`, ours names `onelane::run()`.
 //!
@@ -107,7 +107,10 @@ fn build(profile: &Path) {
     let (name, mut directory) = (name_of(profile), profile.parent().expect("a profile is in a target directory"));
     let mut cargo = Command::new(env!("CARGO"));
     cargo.current_dir(env!("CARGO_MANIFEST_DIR")).args(["build", "--quiet", "--examples"]);
-    if cfg!(feature = "probe") {
+    // With those of this test, so that nothing is built twice.
+    if cfg!(all(feature = "probe", feature = "signals", feature = "stream", feature = "threads")) {
+        cargo.arg("--all-features");
+    } else if cfg!(feature = "probe") {
         cargo.args(["--features", "probe"]);
     }
     cargo.args(["--profile", if name == "debug" { "dev" } else { &name }]);

@@ -1,7 +1,7 @@
 //! Signals: the first Ctrl-C cancels the main task, the second kills, and who else listens for what.
 //!
-//! A signal is for a whole process, so each test has a process of its own. Most raise their signals themselves, on their own thread:
-//! when that returns, the handler has run.
+//! A signal is for a whole process, so each test has a process of its own. Most raise their signals themselves, on their own
+//! thread: when that returns, the handler has run.
 #![cfg(unix)]
 
 mod common;

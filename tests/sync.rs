@@ -897,8 +897,8 @@ fn forget_a_guard_and_ask_for_the_value() {
     });
 }
 
-/// Ten thousand wait at each, and go in an order that has nothing to do with that in which they came. If that cost a walk through all
-/// of them each time, this test would be seen to take long.
+/// Ten thousand wait at each, and go in an order that has nothing to do with that in which they came. If that cost a walk
+/// through all of them each time, this test would be seen to take long.
 #[test]
 fn cancel_ten_thousand_in_any_order() {
     const COUNT: usize = 10_000;

@@ -92,7 +92,8 @@ fn await_a_remote_task_in_another_loop() {
     });
 }
 
-/// WAKE-2. bytedance/monoio#121, tokio-rs/tokio#3662: wakers are `Send` by contract, also where everything else stays on its thread.
+/// WAKE-2. bytedance/monoio#121, tokio-rs/tokio#3662: wakers are `Send` by contract, also where everything else stays on its
+/// thread.
 #[test]
 fn clone_and_wake_on_eight_threads_while_the_loop_sleeps_and_ends() {
     watched(|| {
@@ -575,8 +576,8 @@ fn drop_remotes_while_the_loop_waits() {
     });
 }
 
-/// On a real clock, a loop that counts waits as one that does not, here for a cancellation that nobody has promised: only debug mode
-/// would report a deadlock.
+/// On a real clock, a loop that counts waits as one that does not, here for a cancellation that nobody has promised: only
+/// debug mode would report a deadlock.
 #[test]
 fn count_and_wait_all_the_same() {
     thread_local!(static OVER: Rc<Event> = Rc::new(Event::new()));

@@ -1,4 +1,5 @@
-//! What the documents say of the source and of the tests, and what these say: floors, tags, unsafe code, the twins of asyncio's tests.
+//! What the documents say of the source and of the tests, and what these say: floors, tags, unsafe code, the twins of
+//! asyncio's tests.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;

@@ -14,9 +14,9 @@ const HEAD: [&str; 6] = ["id", "name", "state", "waits for", "at", "awaited by"]
 impl CallGraph {
     /// A table: one line for each task, in the order in which they were spawned, below a line of heads.
     ///
-    /// The columns are the task's number, its name, its state, what it waits for, where, and the tasks that await it. Several waits
-    /// stand behind each other, with `;` between them. What is empty is a `-`. No word is cut: one of more than 60 letters
-    /// moves the rest of its line to the right.
+    /// The columns are the task's number, its name, its state, what it waits for, where, and the tasks that await it.
+    /// Several waits stand behind each other, with `;` between them. What is empty is a `-`. No word is cut: one of more
+    /// than 60 letters moves the rest of its line to the right.
     ///
     /// asyncio: `python -m asyncio ps`.
     ///

@@ -203,8 +203,8 @@ fn break_deep_trees_off() {
     assert_eq!(lines[below..], ["└── (T) t-17", "    └── x", "        └── (T) t-18", "            └── x"]);
 }
 
-/// On one in seven of all graphs of four tasks: each task is drawn once, each edge is there once, and each circle has a task in common with one that
-/// is told, in the list and in the tree.
+/// On one in seven of all graphs of four tasks: each task is drawn once, each edge is there once, and each circle has a task
+/// in common with one that is told, in the list and in the tree.
 #[test]
 fn draw_small_graphs() {
     const SIZE: usize = 4;

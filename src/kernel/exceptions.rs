@@ -59,8 +59,8 @@ impl fmt::Display for Exception {
 pub(crate) type Handler = Rc<dyn Fn(&Exception)>;
 
 thread_local! {
-    /// Of this thread's loops, those that have a handler or are in debug mode. Without a destructor, as all thread-locals here; the last loop
-    /// to leave frees the memory.
+    /// Of this thread's loops, those that have a handler or are in debug mode. Without a destructor, as all thread-locals
+    /// here; the last loop to leave frees the memory.
     static HANDLERS: ManuallyDrop<RefCell<Vec<Entry>>> = const { ManuallyDrop::new(RefCell::new(Vec::new())) };
 }
 

@@ -18,8 +18,8 @@
 //! Knows no word of the vocabulary: no gather, no sleep, no handle. To read before: `ready`, `wheel`, `clock`, `pace`, `token`,
 //! `calls`, `inbox`, `lanes`, `task`, `wakers`. Next: `cancel.rs`.
 
-/// Tells the probe, if one is set: `tell!(wakers, EventKind::TurnBegin)`. Foreign code, so nothing may be borrowed. Without the feature
-/// `probe` it is nothing, and what it would tell is not computed.
+/// Tells the probe, if one is set: `tell!(wakers, EventKind::TurnBegin)`. Foreign code, so nothing may be borrowed. Without
+/// the feature `probe` it is nothing, and what it would tell is not computed.
 macro_rules! tell {
     ($wakers:expr, $kind:expr) => {
         #[cfg(feature = "probe")]
@@ -194,8 +194,8 @@ pub(crate) struct SleepRecord {
 pub(crate) struct Stuck;
 
 impl Kernel {
-    /// A loop that is `observed` knows who holds wakers; one on a virtual clock always is. With a `watch` it has to be, since then
-    /// it tells when it can never go on.
+    /// A loop that is `observed` knows who holds wakers; one on a virtual clock always is. With a `watch` it has to be,
+    /// since then it tells when it can never go on.
     pub(crate) fn new(clock: Clock, observed: bool, watch: Option<StepWatch>) -> Rc<Self> {
         debug_assert!(observed || watch.is_none());
         Rc::new(Kernel {

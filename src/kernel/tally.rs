@@ -21,6 +21,11 @@ impl Counter {
         self.add(1);
     }
 
+    /// It was counted in the wrong place.
+    pub(crate) fn take_back(&self) {
+        self.add(u64::MAX);
+    }
+
     #[inline]
     pub(crate) fn get(&self) -> u64 {
         self.0.get()

@@ -346,7 +346,7 @@ impl Wakers {
         }
         if token.lane() != self.lane.number {
             // It counts where it comes to.
-            self.tally.wakes.add(u64::MAX);
+            self.tally.wakes.take_back();
         } else {
             self.tally.late.count();
             tell!(self, EventKind::Wake { task: None, by: self.source(), outcome: WakeOutcome::Late });

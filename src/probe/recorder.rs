@@ -37,8 +37,8 @@ use std::time::Duration;
 /// A task that waits for several things at once has one slice for them. A slice `outside`, a nanosecond long, stands on the track
 /// of the loop where a wake or a spawn came between two turns.
 ///
-/// Each time in the trace is at least a nanosecond after the one before. On a virtual clock, which stands still during a turn, the
-/// trace runs ahead of the clock by a nanosecond a line, and lets it catch up at the next rest.
+/// Each time in the trace is at least a nanosecond after the one before. On a virtual clock, which stands still during a
+/// turn, the trace runs ahead of the clock by a nanosecond a line, and lets it catch up at the next rest.
 ///
 /// The trace is complete after [`finish`](Self::finish), or when the recorder is dropped, as it is with its loop.
 ///

@@ -4,11 +4,11 @@
 //! {"ph":"B","pid":1000000000,"tid":3,"ts":1500.0021,"cat":"run","name":"run"}
 //! ```
 //!
-//! Times are made strictly increasing: a slice that would have no length has one of a nanosecond. Knows no events of a loop. Next:
-//! `recorder.rs`.
+//! Times are made strictly increasing: a slice that would have no length has one of a nanosecond. Knows no events of a loop.
+//! Next: `recorder.rs`.
 //!
-//! Some versions of Perfetto take track 0 for one with the number of the process, so no track has that. Some cut the nanoseconds off
-//! that they compute from the microseconds, so a tenth of one is added: 1500.002 may come out as 1500001.
+//! Some versions of Perfetto take track 0 for one with the number of the process, so no track has that. Some cut the
+//! nanoseconds off that they compute from the microseconds, so a tenth of one is added: 1500.002 may come out as 1500001.
 
 use std::fmt::{self, Display, Write as _};
 use std::io;

@@ -153,8 +153,8 @@ impl Barrier {
         Barrier { core: Rc::new(core) }
     }
 
-    /// Gives it a name, which stands in reports of what tasks wait for: `barrier "start" (1 of 3 have come)`. Without one it is called by the place where it
-    /// was made.
+    /// Gives it a name, which stands in reports of what tasks wait for: `barrier "start" (1 of 3 have come)`. Without one it
+    /// is called by the place where it was made.
     ///
     /// # Cost
     ///

@@ -111,8 +111,9 @@ impl<T> Condition<T> {
         Condition { lock, owns_lock: false, core: Rc::new(core) }
     }
 
-    /// Gives it a name, which stands in reports of what tasks wait for: `a notification of condition "stock"`. Without one it is called by the place where it
-    /// was made. A lock that [`new`](Condition::new) has made gets the same name; one that was there before keeps its own.
+    /// Gives it a name, which stands in reports of what tasks wait for: `a notification of condition "stock"`. Without one
+    /// it is called by the place where it was made. A lock that [`new`](Condition::new) has made gets the same name; one
+    /// that was there before keeps its own.
     ///
     /// # Cost
     ///

@@ -72,8 +72,8 @@ impl Event {
         Event { core: Rc::new(core) }
     }
 
-    /// Gives it a name, which stands in reports of what tasks wait for: `event "ready"`. Without one it is called by the place where it
-    /// was made.
+    /// Gives it a name, which stands in reports of what tasks wait for: `event "ready"`. Without one it is called by the
+    /// place where it was made.
     ///
     /// # Cost
     ///

@@ -198,8 +198,8 @@ impl<T> Lock<T> {
         Lock { raw: Rc::new(raw), value: Cell::new(Some(Box::new(value))) }
     }
 
-    /// Gives it a name, which stands in reports of what tasks wait for: `lock "db", held by "b"`. Without one it is called by the place where it
-    /// was made.
+    /// Gives it a name, which stands in reports of what tasks wait for: `lock "db", held by "b"`. Without one it is called
+    /// by the place where it was made.
     ///
     /// # Cost
     ///

@@ -396,8 +396,8 @@ impl<T> Queue<T> {
         Queue::fifo(None, QUEUE)
     }
 
-    /// Gives it a name, which stands in reports of what tasks wait for: `an item of queue "jobs"`. Without one it is called by the place where it
-    /// was made.
+    /// Gives it a name, which stands in reports of what tasks wait for: `an item of queue "jobs"`. Without one it is called
+    /// by the place where it was made.
     ///
     /// # Cost
     ///

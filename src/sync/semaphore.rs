@@ -163,8 +163,8 @@ impl Semaphore {
         Semaphore { core: Rc::new(core) }
     }
 
-    /// Gives it a name, which stands in reports of what tasks wait for: `a permit of semaphore "slots" (0 free)`. Without one it is called by the place where it
-    /// was made. Who has the permits is not known: anybody may
+    /// Gives it a name, which stands in reports of what tasks wait for: `a permit of semaphore "slots" (0 free)`. Without
+    /// one it is called by the place where it was made. Who has the permits is not known: anybody may
     /// [release](Semaphore::release) one.
     ///
     /// # Cost
