@@ -3,6 +3,8 @@
 //! Lines of this file are told by their marks: a report's `tests/deadlocks.rs:12:34` is compared as `@name` where line 12
 //! ends with a mark of that name, or the line above is one.
 
+#[path = "deadlocks/circles.rs"]
+mod circles;
 mod common;
 
 use common::{Post, Trace, await_that, ms, on_drop, watched};

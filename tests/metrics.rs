@@ -1,6 +1,8 @@
 //! What a loop counts: each thing once, and the laws between them, at any moment.
 
 mod common;
+#[path = "metrics/laws.rs"]
+mod laws;
 
 use common::{Post, await_that, ms, on_drop, panic_of, watched};
 use futures_util::future::{Either, join, select};

@@ -1,8 +1,6 @@
 //! What a loop counts: the laws of its numbers, whenever one looks, and that counting changes nothing else.
 
-mod common;
-
-use common::on_drop;
+use crate::common::on_drop;
 use onelane::{
     Clock, EventLoop, Metrics, Promise, RunError, call_later, catch_cancel, current_task, finally, metrics, sleep,
     spawn, yield_now,

@@ -1,7 +1,5 @@
 //! Tasks that come to wait for each other in a circle while others go on, which debug mode tells of, and what only looks like it.
 
-mod common;
-
 use futures_util::future::{Either, select};
 use onelane::sync::{Event, Lock};
 use onelane::{Clock, DeadlockReport, EventLoop, Task, sleep, spawn, task, timeout};
