@@ -10,6 +10,9 @@
 //!   Waker { data: token, vtable } ----'  row = token.slot(); same token? waiting? then ready.push(task)
 //! ```
 //!
+//! That is so in a loop that nobody observes. In one on a virtual clock, in debug mode, with metrics or a probe, wakers that
+//! others keep are counted, by the inbox, so that the loop knows who could still wake its tasks: they have another vtable.
+//!
 //! A task that has ended leaves its row to the next generation, so its old wakers compare unequal (WAKE-1), and nothing has to
 //! stay alive for them.
 //!
