@@ -380,7 +380,8 @@ impl Builder {
         self
     }
 
-    /// Whether the loop counts what it does, for [`metrics`](crate::metrics()). It does not, unless this or debug mode says so.
+    /// Whether the loop counts what it does, for [`metrics`](crate::metrics()). Unless this
+    /// says so, it does not but on a virtual clock, in debug mode and with a probe.
     ///
     /// # Cost
     ///

@@ -3,12 +3,15 @@
 #![allow(unsafe_code, reason = "counting allocations takes an allocator of one's own")]
 
 mod common;
+#[path = "common/counting.rs"]
+mod counting;
 #[path = "common/strict.rs"]
 mod strict;
 #[path = "common/trace.rs"]
 mod trace;
 
 use common::{Trace, ms, on_drop, telling_loop, virtual_loop};
+use counting::MADE;
 use futures_util::future::select;
 use onelane::probe::{
     Counters, Counts, Ending, Event, EventKind, Failure, Printer, Probe, Recorder, Ring, Source, Tee, WakeOutcome,
@@ -19,7 +22,6 @@ use onelane::{
     timeout, yield_now,
 };
 use serde_json::Value;
-use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::{Cell, RefCell};
 use std::io::{self, ErrorKind, Write};
 use std::panic::Location;
@@ -31,29 +33,6 @@ use strict::Strict;
 use trace::{check_trace, events_of};
 
 // ---- what the tests are made of ----
-
-struct Counting;
-
-thread_local! {
-    static MADE: Cell<usize> = const { Cell::new(0) };
-}
-
-// SAFETY: everything is passed on to the system's allocator; counting allocates nothing.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        MADE.set(MADE.get() + 1);
-        // SAFETY: as the caller promises.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
-        // SAFETY: as the caller promises.
-        unsafe { System.dealloc(pointer, layout) }
-    }
-}
-
-#[global_allocator]
-static COUNTING: Counting = Counting;
 
 /// The numbers of the first tasks of a loop: nobody else can make them.
 fn ids<const N: usize>() -> [TaskId; N] {
