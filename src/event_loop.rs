@@ -57,7 +57,7 @@ use std::time::{Duration, Instant};
 #[doc(alias = "AbstractEventLoop")]
 #[doc(alias = "new_event_loop")]
 pub struct EventLoop {
-    kernel: Rc<Kernel>,
+    pub(crate) kernel: Rc<Kernel>,
     cancel_on_ctrl_c: bool,
     /// Held until the loop is dropped.
     #[cfg(all(unix, feature = "signals"))]
@@ -629,63 +629,6 @@ impl fmt::Debug for Builder {
     }
 }
 
-/// What a turn did, and what is left.
-///
-/// # Examples
-///
-/// ```
-/// use onelane::{EventLoop, Turn};
-/// use std::time::Duration;
-///
-/// let event_loop = EventLoop::with_virtual_clock();
-/// event_loop.spawn(async {});
-/// let handle = event_loop.call_later(Duration::from_secs(5), || ());
-/// let Turn { steps, ready, tasks, next_deadline, .. } = event_loop.turn();
-/// assert_eq!((steps, ready, tasks), (1, 0, 0));
-/// assert_eq!(next_deadline, handle.when());
-/// ```
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-#[non_exhaustive]
-pub struct Turn {
-    /// So many times a task was stepped, or ended because it was cancelled.
-    pub steps: usize,
-    /// So many callbacks were called from the ready queue.
-    pub callbacks: usize,
-    /// So many timers fired.
-    pub timers: usize,
-    /// So many wakes and callbacks came from elsewhere.
-    pub messages: usize,
-    /// So much is ready for the next turn.
-    pub ready: usize,
-    /// So many tasks are alive.
-    pub tasks: usize,
-    /// When to turn again: now, if anything is ready, else at the next timer; `None` if only a wake from elsewhere can change
-    /// anything.
-    pub next_deadline: Option<Instant>,
-}
-
-impl Turn {
-    /// Whether nothing is ready, so that the next turn is pointless before the deadline or a wake.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// use onelane::{EventLoop, yield_now};
-    ///
-    /// let event_loop = EventLoop::with_virtual_clock();
-    /// let task = event_loop.spawn(async {
-    ///     for _ in 0..3 {
-    ///         yield_now().await;
-    ///     }
-    /// });
-    /// while !event_loop.turn().is_idle() {} // all that can be done now
-    /// assert!(task.is_done());
-    /// ```
-    pub fn is_idle(&self) -> bool {
-        self.ready == 0
-    }
-}
-
 /// Why a program did not run to its end.
 ///
 /// # Examples
@@ -899,10 +842,13 @@ impl EventLoop {
         if context::is_running() {
             return Err(RunError::Nested);
         }
+        self.kernel.wake_hosted();
+        // Whatever happens in there, a host is told of what is left.
+        let _host = Host(&self.kernel);
         let _entered = context::enter(&self.kernel);
         let draft = self.kernel.draft(None, Location::caller());
         lend(draft, main.into_future(), |typed, main| {
-            let error = self.drive(&main)?;
+            let error = self.complete(&main)?;
             match typed.outcome().and_then(RefCell::take) {
                 Some(Ok(value)) => Ok(value),
                 Some(Err(TaskError::Panicked(panic))) => {
@@ -921,8 +867,9 @@ impl EventLoop {
     ///
     /// If it could not come to its end.
     #[track_caller]
-    fn drive(&self, main: &AnyTask) -> Result<RunError, RunError> {
+    fn complete(&self, main: &AnyTask) -> Result<RunError, RunError> {
         let kernel = &*self.kernel;
+        kernel.finish_paused_turn();
         let over = Rc::new(Cell::new(false));
         let stop = over.clone();
         kernel.insert(main.clone());
@@ -1005,93 +952,6 @@ impl EventLoop {
     #[track_caller]
     pub fn call_at(&self, moment: Instant, callback: impl FnOnce() + 'static) -> Handle {
         Handle::at(&self.kernel, moment, callback)
-    }
-
-    /// One turn: takes what came from elsewhere, steps what is ready, fires the timers that are due. Never blocks; what becomes
-    /// ready meanwhile waits for the next turn. A virtual clock jumps to the next deadline if nothing is ready.
-    ///
-    /// # Panics
-    ///
-    /// If a loop is running on this thread.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// use onelane::{EventLoop, yield_now};
-    ///
-    /// let event_loop = EventLoop::new();
-    /// let task = event_loop.spawn(yield_now());
-    /// let turn = event_loop.turn();
-    /// assert_eq!((turn.steps, turn.ready, turn.tasks), (1, 1, 1));
-    /// let turn = event_loop.turn();
-    /// assert_eq!((turn.steps, turn.ready, turn.tasks), (1, 0, 0));
-    /// assert!(task.is_done() && turn.is_idle());
-    /// ```
-    #[track_caller]
-    pub fn turn(&self) -> Turn {
-        assert!(
-            !context::is_running(),
-            "EventLoop::turn() was called from a running event loop; call it from the host's loop, or spawn into the running one"
-        );
-        let _entered = context::enter(&self.kernel);
-        let tally = self.kernel.tally();
-        let count = || {
-            let counted = [&tally.calls_taken, &tally.timers_fired, &tally.messages].map(|counter| counter.get());
-            [self.kernel.wakers.entries().1, counted[0], counted[1], counted[2]]
-        };
-        let before = count();
-        self.kernel.turn();
-        let after = count();
-        let [entries, callbacks, timers, messages] = std::array::from_fn(|n| after[n].wrapping_sub(before[n]) as usize);
-        Turn {
-            steps: entries - callbacks,
-            callbacks,
-            timers,
-            messages,
-            ready: self.kernel.wakers.ready_len(),
-            tasks: self.kernel.wakers.len(),
-            next_deadline: self.next_deadline(),
-        }
-    }
-
-    /// So many turns, or fewer, if nothing is ready before.
-    pub(crate) fn turn_while_ready(&self, turns: u32) {
-        let _entered = context::enter(&self.kernel);
-        for _ in 0..turns {
-            self.kernel.turn();
-            if self.kernel.wakers.is_idle() {
-                break;
-            }
-        }
-    }
-
-    /// When to turn again: now, if anything is ready, else at the next timer; `None` if only a wake from elsewhere can change
-    /// anything.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// use onelane::{EventLoop, sleep};
-    /// use std::time::Duration;
-    ///
-    /// let event_loop = EventLoop::with_virtual_clock();
-    /// event_loop.spawn(async {
-    ///     for _ in 0..3 {
-    ///         sleep(Duration::from_secs(2)).await;
-    ///     }
-    /// });
-    /// let mut free = Duration::ZERO;
-    /// while let Some(moment) = event_loop.next_deadline() {
-    ///     free += moment - event_loop.time(); // the host does other things
-    ///     event_loop.turn();
-    /// }
-    /// assert_eq!(free, Duration::from_secs(6));
-    /// ```
-    pub fn next_deadline(&self) -> Option<Instant> {
-        if !self.kernel.wakers.is_idle() || self.kernel.inbox().has_messages() {
-            return Some(self.time());
-        }
-        self.kernel.next_deadline().and_then(|time| self.kernel.clock.instant_at(time))
     }
 
     /// The loop's time.
@@ -1265,6 +1125,15 @@ impl Drop for EventLoop {
         #[cfg(feature = "probe")]
         let _probe = self.kernel.wakers.probe.take();
         drop(exceptions::remove_handler(self.kernel.id()));
+    }
+}
+
+/// The host is called, if there is one, when its loop has run without it.
+struct Host<'a>(&'a Kernel);
+
+impl Drop for Host<'_> {
+    fn drop(&mut self) {
+        self.0.return_to_host();
     }
 }
 

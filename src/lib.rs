@@ -56,12 +56,22 @@ mod deadlock;
 mod error;
 mod event_loop;
 mod gather;
+mod host;
+#[cfg(all(unix, feature = "hyper"))]
+#[cfg_attr(docsrs, doc(cfg(feature = "hyper")))]
+pub mod hyper;
 mod interval;
 mod introspect;
+#[cfg(all(unix, feature = "io"))]
+#[cfg_attr(docsrs, doc(cfg(feature = "io")))]
+pub mod io;
 mod join;
 mod json;
 mod kernel;
 mod metrics;
+#[cfg(all(unix, feature = "io"))]
+#[cfg_attr(docsrs, doc(cfg(feature = "io")))]
+pub mod net;
 #[cfg(feature = "probe")]
 #[cfg_attr(docsrs, doc(cfg(feature = "probe")))]
 pub mod probe;
@@ -89,8 +99,9 @@ pub use callback::{Handle, call_at, call_later, call_soon, time};
 pub use cleanup::{CatchCancel, Finally, catch_cancel, finally};
 pub use deadlock::DeadlockReport;
 pub use error::{Cancelled, LoopClosed, NoRunningLoop, Panic, TaskError};
-pub use event_loop::{Builder, Clock, EventLoop, LoopRef, RunError, SlowStep, Turn};
+pub use event_loop::{Builder, Clock, EventLoop, LoopRef, RunError, SlowStep};
 pub use gather::{Gather, GatherAll, IntoTask, TryGatherError, gather, try_gather};
+pub use host::{Budget, Drive, Turn};
 pub use interval::{Interval, MissedTickBehavior, Tick, interval, interval_at};
 pub use introspect::{all_tasks, current_task};
 pub use join::Join;

@@ -117,6 +117,7 @@ impl Kernel {
                 }
             }
         }
+        self.stir();
     }
 
     /// A task that has links is left to them, and they come next; any other is queued.

@@ -60,6 +60,12 @@ impl Clock {
         self.seen.get()
     }
 
+    /// What the machine's clock shows, also beside a virtual one. Does not count as having been seen.
+    #[cfg(all(unix, feature = "io"))]
+    pub(crate) fn machine_time(&self) -> Time {
+        self.time_at(Instant::now())
+    }
+
     /// Moves a virtual clock to `time`; back is no direction (TIME-1).
     pub(crate) fn jump(&self, time: Time) {
         assert!(self.is_virtual, "only a virtual clock can be moved");

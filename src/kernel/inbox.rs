@@ -10,13 +10,21 @@
 //!                                                   park:  lock; nothing there? wait for a knock; unlock
 //! ```
 //!
+//! A loop sleeps in one of three ways. By itself it waits here, on a condition variable; or in a poller, with the lock open, and
+//! then a *bell* ends that wait. Or it is a guest of another loop, which sleeps in its own way and comes when a bell calls it.
+//! In each, whoever sends first finds it asleep, wakes it, and leaves it awake: who comes next has nothing to do but send.
+//!
 //! Nothing of the loop is touched from elsewhere but the inbox, and inboxes live as long as the process: a waker may fire at
 //! any time, also while its loop is being dropped, or years later (`lanes`).
 //!
 //! Knows tokens, no task and no waker. Next: `lanes.rs`.
 
+#[cfg(all(unix, feature = "io"))]
+use super::source::SourceKey;
 use super::token::Token;
 use super::wheel::TimerKey;
+use std::sync::Arc;
+use std::task::Waker;
 use std::time::Duration;
 
 #[cfg(loom)]
@@ -34,6 +42,9 @@ pub(crate) enum Message {
     Call(Box<dyn FnOnce() + Send>),
     /// A sleep was dropped on another thread.
     CancelTimer(TimerKey),
+    /// So was a source.
+    #[cfg(all(unix, feature = "io"))]
+    RemoveSource(SourceKey),
 }
 
 pub(crate) struct Inbox {
@@ -43,20 +54,51 @@ pub(crate) struct Inbox {
     knock: Condvar,
 }
 
+/// Called to end a sleep, from any thread, where no lock is held.
+pub(crate) type Bell = Arc<dyn Fn() + Send + Sync>;
+
 struct State {
     /// Which loop reads this inbox; loops come and go, the inbox stays. `None` between two loops.
     tenant: Option<u64>,
     /// The generation of the tenant's first tokens: earlier ones are of tasks that ended with an earlier tenant (WAKE-1).
     generation: u32,
     messages: Vec<Message>,
-    /// The loop waits for a knock.
-    asleep: bool,
+    sleep: Sleep,
+    bells: Bells,
     /// So many `Remote`s of the tenant are alive: something may still come.
     remotes: usize,
     /// Who else holds wakers: for each slot, the last task of which one was cloned, and how many of that one's there are.
     wakers: Vec<(Token, u32)>,
     /// The loop wants to know when a task has no waker left.
     counts: bool,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Sleep {
+    Awake,
+    /// The loop's thread waits for a knock, or in its poller.
+    Parked,
+    /// A host waits, which was told that there is nothing to do.
+    Hosted,
+}
+
+/// How a loop is woken that does not wait on the condition variable.
+#[derive(Default)]
+struct Bells {
+    /// Ends the wait of the loop's poller, if it has one.
+    poller: Option<Bell>,
+    /// Calls the host.
+    hook: Option<Bell>,
+    /// Wakes whoever polls the loop as a future; once.
+    driver: Option<Waker>,
+}
+
+/// What is to be done about a sleep, when the lock is open again.
+#[must_use = "the loop would sleep on"]
+enum Alarm {
+    Nothing,
+    Knock,
+    Ring(Bells),
 }
 
 /// Why `park` came back.
@@ -76,7 +118,8 @@ impl Inbox {
             tenant: None,
             generation: 0,
             messages: Vec::new(),
-            asleep: false,
+            sleep: Sleep::Awake,
+            bells: Bells::default(),
             remotes: 0,
             wakers: Vec::new(),
             counts: false,
@@ -102,8 +145,14 @@ impl Inbox {
         let mut state = self.lock();
         state.tenant = None;
         state.wakers = Vec::new();
+        state.sleep = Sleep::Awake;
+        let bells = std::mem::take(&mut state.bells);
         self.flag.store(false, Ordering::Release);
-        std::mem::take(&mut state.messages)
+        let messages = std::mem::take(&mut state.messages);
+        drop(state);
+        // Behind the lock, since they are foreign.
+        drop(bells);
+        messages
     }
 
     /// Wakes a task of the loop that is there. A token of an earlier one wakes nobody.
@@ -132,10 +181,22 @@ impl Inbox {
         }
         state.messages.push(message);
         self.flag.store(true, Ordering::Release);
-        let was_asleep = std::mem::replace(&mut state.asleep, false);
+        let alarm = state.disturb();
         drop(state);
-        if was_asleep {
-            self.knock.notify_one();
+        self.sound(alarm);
+    }
+
+    /// Does what `State::disturb` found to be done. Nothing is locked.
+    fn sound(&self, alarm: Alarm) {
+        match alarm {
+            Alarm::Nothing => {}
+            Alarm::Knock => self.knock.notify_one(),
+            Alarm::Ring(Bells { poller, hook, driver }) => {
+                poller.iter().chain(&hook).for_each(|bell| bell());
+                if let Some(driver) = driver {
+                    driver.wake();
+                }
+            }
         }
     }
 
@@ -143,6 +204,11 @@ impl Inbox {
     #[inline]
     pub(crate) fn has_messages(&self) -> bool {
         self.flag.load(Ordering::Acquire)
+    }
+
+    /// How many there are.
+    pub(crate) fn messages(&self) -> usize {
+        if self.has_messages() { self.lock().messages.len() } else { 0 }
     }
 
     /// All messages, in the order in which they came, for an empty vector, whose memory is used for the next ones.
@@ -157,18 +223,13 @@ impl Inbox {
     /// `Remote`, and no waker of a task that is alive. Under the lock it is asked which tasks are.
     pub(crate) fn park(&self, timeout: Option<Duration>, is_alive: Option<&dyn Fn(Token) -> bool>) -> Parked {
         let mut state = self.lock();
-        if !state.messages.is_empty() {
-            return Parked::Message;
+        if let Some(parked) = state.fall_asleep(is_alive) {
+            return parked;
         }
-        if is_alive.is_some_and(|is_alive| !state.can_receive(is_alive)) {
-            return Parked::Abandoned;
-        }
-        state.counts = is_alive.is_some();
-        state.asleep = true;
         match timeout {
             // A condition variable may return for no reason; what counts is whether somebody has knocked.
             None => {
-                while state.asleep {
+                while state.sleep == Sleep::Parked {
                     state = self.knock.wait(state).unwrap_or_else(|poisoned| poisoned.into_inner());
                 }
             }
@@ -178,9 +239,74 @@ impl Inbox {
                 state = waited.unwrap_or_else(|poisoned| poisoned.into_inner()).0;
             }
         }
-        let knocked = !std::mem::replace(&mut state.asleep, false);
-        debug_assert!(knocked || state.messages.is_empty(), "WAKE-2: a message came without a knock");
-        if knocked { Parked::Message } else { Parked::TimedOut }
+        if state.wake_up() { Parked::Message } else { Parked::TimedOut }
+    }
+
+    /// As `park`, for a loop that sleeps in its poller: `wait` is called with the lock open, and ended by the poller's bell, also
+    /// if that was rung before. Unless it is needless, it answers whether something has happened there.
+    pub(crate) fn park_in(&self, is_alive: Option<&dyn Fn(Token) -> bool>, wait: impl FnOnce() -> bool) -> Parked {
+        let needless = self.lock().fall_asleep(is_alive);
+        if let Some(parked) = needless {
+            return parked;
+        }
+        let has_happened = wait();
+        let knocked = self.lock().wake_up();
+        if knocked || has_happened { Parked::Message } else { Parked::TimedOut }
+    }
+
+    /// The loop's poller, and its bell.
+    #[cfg(all(unix, feature = "io", not(loom)))]
+    pub(crate) fn set_poller(&self, bell: Bell) {
+        let before = self.lock().bells.poller.replace(bell);
+        drop(before);
+    }
+
+    // ---- the loop as a guest ----
+
+    /// Whom to call when there is something to do again.
+    pub(crate) fn set_hook(&self, hook: Option<Bell>) {
+        let before = std::mem::replace(&mut self.lock().bells.hook, hook);
+        drop(before);
+    }
+
+    /// Whom to wake then, beside that.
+    pub(crate) fn set_driver(&self, driver: Option<Waker>) {
+        let before = std::mem::replace(&mut self.lock().bells.driver, driver);
+        drop(before);
+    }
+
+    /// The host is told that there is nothing to do: from now on it is called when something comes. Answers how many messages
+    /// have come already; if there are any, it is not.
+    pub(crate) fn sleep_hosted(&self) -> usize {
+        let mut state = self.lock();
+        if state.messages.is_empty() {
+            state.sleep = Sleep::Hosted;
+        }
+        state.messages.len()
+    }
+
+    /// The host has come.
+    pub(crate) fn wake_hosted(&self) {
+        self.lock().sleep = Sleep::Awake;
+    }
+
+    /// Calls the host, whether it sleeps or not.
+    pub(crate) fn ring_host(&self) {
+        let alarm = {
+            let mut state = self.lock();
+            state.sleep = Sleep::Hosted;
+            state.disturb()
+        };
+        self.sound(alarm);
+    }
+
+    /// Something has happened on the loop's own thread of which the host is to know, unless it was called already.
+    pub(crate) fn call_host(&self) {
+        let alarm = {
+            let mut state = self.lock();
+            if state.sleep == Sleep::Hosted { state.disturb() } else { Alarm::Nothing }
+        };
+        self.sound(alarm);
     }
 
     /// Somebody else has got a waker of this task.
@@ -209,10 +335,8 @@ impl Inbox {
             return;
         };
         *count = count.saturating_sub(1);
-        if *count == 0 && state.asleep && state.counts {
-            // The loop looks again whether anything can come.
-            state.asleep = false;
-            self.knock.notify_one();
+        if *count == 0 && state.counts {
+            self.look_again(state);
         }
     }
 
@@ -243,16 +367,58 @@ impl Inbox {
         let mut state = self.lock();
         if state.tenant == Some(tenant) {
             state.remotes -= 1;
-            if state.remotes == 0 && state.asleep {
-                // The loop looks again whether anything can come.
-                state.asleep = false;
-                self.knock.notify_one();
+            if state.remotes == 0 {
+                self.look_again(state);
             }
         }
+    }
+
+    /// If the loop is parked, it looks again whether anything can come.
+    fn look_again(&self, mut state: MutexGuard<'_, State>) {
+        let alarm = if state.sleep == Sleep::Parked { state.disturb() } else { Alarm::Nothing };
+        drop(state);
+        self.sound(alarm);
     }
 }
 
 impl State {
+    /// The loop is about to park. Answers why it does not have to.
+    fn fall_asleep(&mut self, is_alive: Option<&dyn Fn(Token) -> bool>) -> Option<Parked> {
+        if !self.messages.is_empty() {
+            return Some(Parked::Message);
+        }
+        if is_alive.is_some_and(|is_alive| !self.can_receive(is_alive)) {
+            return Some(Parked::Abandoned);
+        }
+        self.counts = is_alive.is_some();
+        self.sleep = Sleep::Parked;
+        None
+    }
+
+    /// It is awake again. Answers whether somebody has woken it.
+    fn wake_up(&mut self) -> bool {
+        let knocked = std::mem::replace(&mut self.sleep, Sleep::Awake) != Sleep::Parked;
+        debug_assert!(knocked || self.messages.is_empty(), "WAKE-2: a message came without a knock");
+        knocked
+    }
+
+    /// Ends the sleep, if there is one: what this answers is to be done behind the lock.
+    fn disturb(&mut self) -> Alarm {
+        match std::mem::replace(&mut self.sleep, Sleep::Awake) {
+            Sleep::Awake => Alarm::Nothing,
+            Sleep::Parked => match &self.bells.poller {
+                None => Alarm::Knock,
+                poller => Alarm::Ring(Bells { poller: poller.clone(), ..Bells::default() }),
+            },
+            // The waker is taken: cloning it might be foreign code, and whoever polls leaves a new one.
+            Sleep::Hosted => Alarm::Ring(Bells {
+                poller: self.bells.poller.clone(),
+                hook: self.bells.hook.clone(),
+                driver: self.bells.driver.take(),
+            }),
+        }
+    }
+
     fn can_receive(&self, is_alive: &dyn Fn(Token) -> bool) -> bool {
         self.remotes > 0 || self.wakers.iter().any(|&(token, count)| count > 0 && is_alive(token))
     }
@@ -288,7 +454,7 @@ fn forget_repeated_wakes(messages: &mut Vec<Message>) {
 impl Inbox {
     /// Waits until the loop is asleep, and knocks without a message, as one does whose message was read before it came to that.
     pub(crate) fn knock_late(&self) {
-        while !self.lock().asleep {
+        while self.lock().sleep != Sleep::Parked {
             std::thread::yield_now();
         }
         self.knock.notify_one();

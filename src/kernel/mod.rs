@@ -4,6 +4,7 @@
 //!            +----------------------------------------------------------+
 //!            v                                                          |
 //!   drain    what came from elsewhere: tasks to wake, callbacks         |
+//!   listen   to the sockets, now and then, if there are any             |
 //!   look     at the clock, once; a virtual one jumps if nothing is ready|
 //!   expire   set aside the timers that are due                          |
 //!   step     what was ready when the turn began: tasks, callbacks       |
@@ -37,17 +38,23 @@ mod cancel;
 mod clock;
 pub(crate) mod context;
 pub(crate) mod exceptions;
+pub(crate) mod guest;
 mod inbox;
 mod lanes;
+mod listen;
 mod lists;
 pub(crate) mod locals;
 mod names;
 mod pace;
 #[cfg(feature = "probe")]
 pub(crate) mod probe;
+#[cfg(all(unix, feature = "io"))]
+pub(crate) mod reactor;
 mod ready;
 pub(crate) mod shutdown;
 mod sort;
+#[cfg(all(unix, feature = "io"))]
+mod source;
 mod tally;
 pub(crate) mod task;
 pub(crate) mod task_id;
@@ -124,6 +131,14 @@ pub(crate) struct Kernel {
     patience: Cell<Duration>,
     /// So many timers were taken out of the wheel at the end of the loop, and are to be cancelled one by one.
     drained: Cell<usize>,
+    /// A turn that a host has paused: so many of its entries are left, and then its timers.
+    paused: Cell<Option<usize>>,
+    /// A host was told that there is nothing to do before this moment (`guest.rs`).
+    told_to_sleep: Cell<Option<Time>>,
+    /// There is a host to be called.
+    hosted: Cell<bool>,
+    #[cfg(all(unix, feature = "io"))]
+    reactor: std::cell::OnceCell<Rc<reactor::Reactor>>,
 }
 
 /// The step of a task that took longest.
@@ -220,6 +235,11 @@ impl Kernel {
             tell_of_long_rest: Cell::new(None),
             patience: Cell::new(Duration::from_secs(1)),
             drained: Cell::new(0),
+            paused: Cell::new(None),
+            told_to_sleep: Cell::new(None),
+            hosted: Cell::new(false),
+            #[cfg(all(unix, feature = "io"))]
+            reactor: std::cell::OnceCell::new(),
         })
     }
 
@@ -264,20 +284,22 @@ impl Kernel {
         }
     }
 
-    /// Whether a turn of so many entries may follow in which no clock is read and no timer fires.
+    /// Whether a turn of so many entries may follow in which no clock is read, no timer fires and no socket is looked at.
     #[inline]
-    fn may_ignore_timers(&self, entries: usize) -> bool {
-        if self.next.get() == Time::NEVER {
+    fn may_look_away(&self, entries: usize) -> bool {
+        if self.next.get() == Time::NEVER && !self.is_listening() {
             return true;
         }
         // Timers that were set aside were due at what the clock showed then, and `next` stays there until they have fired.
-        self.next.get() > self.clock.seen() && (self.clock.is_virtual() || self.pace.goes_on(entries))
+        let none_is_due = self.next.get() > self.clock.seen();
+        none_is_due && (self.clock.is_virtual() && !self.is_listening() || self.pace.goes_on(entries))
     }
 
     /// The first half of a turn: what there is to do.
     #[inline]
     fn begin(&self) {
         self.drain();
+        self.listen();
         if let Some(now) = self.look() {
             self.expire(now);
         }
@@ -300,6 +322,11 @@ impl Kernel {
             self.step(over)
         }
         self.fire();
+        self.close_turn();
+    }
+
+    #[inline]
+    fn close_turn(&self) {
         tell!(self.wakers, EventKind::TurnEnd);
         #[cfg(feature = "probe")]
         self.wakers.probe.cause.set(Source::Outside);
@@ -329,6 +356,8 @@ impl Kernel {
                 }
                 // An alarm is a waker or one of ours: dropping it may be foreign code, and that panic is nobody's.
                 Message::CancelTimer(key) => self.tolerate(|| drop(self.cancel_timer(key))),
+                #[cfg(all(unix, feature = "io"))]
+                Message::RemoveSource(key) => self.tolerate(|| self.remove_source(key)),
             }
         }
         // After a flood it is given back.
@@ -367,7 +396,7 @@ impl Kernel {
     fn step(&self, over: &Cell<bool>) {
         self.guarded(move || {
             // Nothing came from elsewhere, and no timer can be due: then one turn follows the other without a look around.
-            let calm = |entries| !over.get() && !self.inbox().has_messages() && self.may_ignore_timers(entries);
+            let calm = |entries| !over.get() && !self.inbox().has_messages() && self.may_look_away(entries);
             loop {
                 match self.wakers.switch(calm) {
                     Halt::Over => return,
@@ -453,24 +482,31 @@ impl Kernel {
 
     #[cold]
     fn fire_due(&self) {
-        loop {
-            // In a line of its own: in the condition of a loop, the borrow would last until the end of the body.
-            let due = self.wheel.borrow_mut().pop_due();
-            let Some((_age, alarm)) = due else { break };
-            self.tally().timers_fired.count();
-            self.pace.fired();
-            #[cfg(feature = "probe")]
-            let _because = self.because_of(Source::Timer);
-            tell!(self.wakers, EventKind::TimerFire { timer: _age });
-            self.tell_awake(_age, &alarm);
-            match alarm {
-                Alarm::Task(token, _) => _ = self.wakers.wake(token),
-                Alarm::Within(_, _, waker) => self.wake(waker),
-                Alarm::Call(call) => self.fire_call(call),
-            }
+        while self.fire_next() {}
+    }
+
+    /// Fires one of them. False if there was none: all have fired.
+    #[inline]
+    fn fire_next(&self) -> bool {
+        // In a line of its own: in a condition, the borrow would last until the end of the body.
+        let due = self.wheel.borrow_mut().pop_due();
+        let Some((_age, alarm)) = due else {
+            self.firing.set(false);
+            self.next_deadline();
+            return false;
+        };
+        self.tally().timers_fired.count();
+        self.pace.fired();
+        #[cfg(feature = "probe")]
+        let _because = self.because_of(Source::Timer);
+        tell!(self.wakers, EventKind::TimerFire { timer: _age });
+        self.tell_awake(_age, &alarm);
+        match alarm {
+            Alarm::Task(token, _) => _ = self.wakers.wake(token),
+            Alarm::Within(_, _, waker) => self.wake(waker),
+            Alarm::Call(call) => self.fire_call(call),
         }
-        self.firing.set(false);
-        self.next_deadline();
+        true
     }
 
     /// A sleep is over, in one way or the other.
@@ -507,12 +543,15 @@ impl Kernel {
         if next.is_none() && self.tells_deadlocks() {
             // There is nothing to wait for but `Remote`s and wakers that others hold.
             let is_alive = |token| self.wakers.is_alive(token);
-            if !self.inbox().may_receive(&is_alive) {
+            let is_listening = self.is_listening();
+            if !is_listening && !self.inbox().may_receive(&is_alive) {
                 return Err(Stuck);
             }
             let tell = self.clock.is_virtual().then(|| self.tell_of_long_rest.take()).flatten();
             let begun = Instant::now();
-            let parked = self.park(None, tell.map(|_| self.patience.get()), Some(&is_alive));
+            let timeout = tell.map(|_| self.patience.get());
+            // For a socket the loop waits as long as it takes.
+            let parked = self.park(None, timeout, if is_listening { None } else { Some(&is_alive) });
             match tell {
                 // It may have come back early, as below.
                 Some(tell) if parked == Parked::TimedOut && begun.elapsed() >= self.patience.get() => tell(self),
@@ -521,7 +560,8 @@ impl Kernel {
             return if parked == Parked::Abandoned { Err(Stuck) } else { Ok(()) };
         }
         if self.clock.is_virtual() {
-            // The next turn jumps to the deadline.
+            // The next turn jumps to the deadline, unless a socket is ready now.
+            self.listen_if_idle();
             return Ok(());
         }
         let wake_up = next.map(|next| self.pace.wake_up(next));
@@ -553,7 +593,7 @@ impl Kernel {
         tell!(self.wakers, EventKind::Park { until: _until.map(|until| Duration::from_nanos(until.0)) });
         // Whoever was told may have made something ready, or have set a timer.
         let has_changed = !self.wakers.is_idle() || self.next.get() < next;
-        let parked = if has_changed { Parked::Message } else { self.inbox().park(timeout, is_alive) };
+        let parked = if has_changed { Parked::Message } else { self.sleep(timeout, is_alive) };
         tell!(self.wakers, EventKind::Unpark);
         parked
     }
@@ -781,6 +821,7 @@ impl Kernel {
         } else if self.closing.get() {
             self.cancel(&task);
         }
+        self.stir();
     }
 
     /// Queues a task for a cleanup whose own task did not come to it, in the scope of that cleanup from the beginning. It runs
@@ -791,11 +832,13 @@ impl Kernel {
         self.hand_locals_on(task.header());
         self.wakers.insert(task.any().clone());
         self.tell_spawn(task.header());
+        self.stir();
     }
 
     pub(crate) fn call_soon(&self, call: Call) -> CallKey {
         let key = self.calls.borrow_mut().insert(call);
         self.wakers.push_call(key.entry());
+        self.stir();
         key
     }
 
@@ -824,6 +867,7 @@ impl Kernel {
         if let Some((task, at)) = sleeper {
             tell!(self.wakers, EventKind::WaitBegin { task, wait: age, what: "a sleep", at });
         }
+        self.stir();
         key
     }
 

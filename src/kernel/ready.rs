@@ -52,12 +52,18 @@ impl<E: Copy> ReadyQueue<E> {
         self.mark.wrapping_sub(self.head)
     }
 
+    /// Only the first `count` are this turn's from now on.
+    pub(crate) fn mark_first(&mut self, count: usize) {
+        debug_assert!(count <= self.len(), "READY-2: more is marked than there is");
+        self.mark = self.head.wrapping_add(count);
+    }
+
     /// Only the next entry is this turn's from now on. Answers it, and leaves it in the queue.
     pub(crate) fn mark_next(&mut self) -> Option<E> {
         if self.is_empty() {
             return None;
         }
-        self.mark = self.head.wrapping_add(1);
+        self.mark_first(1);
         Some(self.ring[self.place(self.head)])
     }
 
@@ -166,5 +172,19 @@ mod tests {
             assert_eq!((queue.pop_marked(), queue.pop_marked()), (Some(entry), None));
         }
         assert_eq!((queue.mark_next(), queue.marked_len()), (None, 0));
+    }
+
+    #[test]
+    fn mark_some_and_then_the_rest() {
+        let mut queue = ReadyQueue::new(0);
+        (0..5).for_each(|entry| queue.push(entry));
+        queue.mark_first(2);
+        assert_eq!([(); 3].map(|()| queue.pop_marked()), [Some(0), Some(1), None]);
+        queue.mark_first(0);
+        assert_eq!(queue.pop_marked(), None);
+        queue.mark_first(3);
+        queue.push(5);
+        assert_eq!([(); 4].map(|()| queue.pop_marked()), [Some(2), Some(3), Some(4), None]);
+        assert_eq!(queue.len(), 1);
     }
 }

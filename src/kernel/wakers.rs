@@ -31,6 +31,8 @@ use super::task::{self, AnyTask, Awaited, Begun, CONDEMNED, FORCED, Header, QUEU
 #[cfg(feature = "probe")]
 use super::task_id::TaskId;
 use super::token::{LAST_GENERATION, MAX_SLOTS, Token};
+#[cfg(all(unix, feature = "io"))]
+use polling::{Event, PollMode, Poller};
 use std::cell::{Cell, UnsafeCell};
 use std::fmt;
 use std::mem::ManuallyDrop;
@@ -38,7 +40,11 @@ use std::num::NonZeroU64;
 use std::panic::Location;
 use std::ptr::{self, NonNull};
 use std::rc::{Rc, Weak};
+#[cfg(all(unix, feature = "io"))]
+use std::sync::Arc;
 use std::task::{Context, RawWaker, RawWakerVTable, Waker};
+#[cfg(all(unix, feature = "io"))]
+use std::{io, os::fd::AsFd};
 
 thread_local! {
     /// The table of the loop that is in a turn on this thread. It has no destructor, so wakers may look here at any time, also
@@ -702,6 +708,11 @@ impl Wakers {
         self.with(|table| table.ready.marked_len())
     }
 
+    /// Only the first `count` entries are this turn's.
+    pub(crate) fn mark_first(&self, count: usize) {
+        self.with(|table| table.ready.mark_first(count));
+    }
+
     /// Only the next entry is this turn's. Answers the task, unless it is a callback.
     pub(crate) fn mark_next(&self) -> Option<AnyTask> {
         let entry = self.with(|table| table.ready.mark_next())?;
@@ -952,6 +963,45 @@ pub(crate) struct Home {
 impl Drop for Home {
     fn drop(&mut self) {
         HOME.set(self.before);
+    }
+}
+
+/// Something that a poller watches, as long as this lives.
+///
+/// Stands here since it is what a waker is, at the other end of the process: the system keeps a number of ours, and what it
+/// names must not go before the number is taken back.
+#[cfg(all(unix, feature = "io"))]
+#[derive(Debug)]
+pub(crate) struct Watched<S: AsFd + ?Sized> {
+    poller: Arc<Poller>,
+    source: Arc<S>,
+}
+
+#[cfg(all(unix, feature = "io"))]
+impl<S: AsFd + ?Sized> Watched<S> {
+    pub(crate) fn new(poller: Arc<Poller>, source: Arc<S>, interest: Event) -> io::Result<Self> {
+        // SAFETY: the source is open as long as it is watched: it is held here, and `drop` takes it out of the poller before it
+        // lets it go.
+        unsafe { poller.add_with_mode(&source.as_fd(), interest, PollMode::Level)? };
+        Ok(Watched { poller, source })
+    }
+
+    pub(crate) fn source(&self) -> &Arc<S> {
+        &self.source
+    }
+
+    /// What the poller tells of from now on. Of an error it tells in any case, and if that is all, only once.
+    pub(crate) fn change(&self, interest: Event) -> io::Result<()> {
+        let mode = if interest.readable || interest.writable { PollMode::Level } else { PollMode::Oneshot };
+        self.poller.modify_with_mode(self.source.as_fd(), interest, mode)
+    }
+}
+
+#[cfg(all(unix, feature = "io"))]
+impl<S: AsFd + ?Sized> Drop for Watched<S> {
+    fn drop(&mut self) {
+        // It can fail if somebody has closed the descriptor behind our back, and then there is nothing to take out.
+        drop(self.poller.delete(self.source.as_fd()));
     }
 }
 

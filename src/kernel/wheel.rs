@@ -184,6 +184,16 @@ impl<T> Wheel<T> {
         Some((timer.age, timer.value))
     }
 
+    /// Whether timers were set aside and have not been taken.
+    pub(crate) fn has_due(&self) -> bool {
+        !self.due.is_empty()
+    }
+
+    /// How many they are.
+    pub(crate) fn due_len(&self) -> usize {
+        self.timers.iter(self.due).count()
+    }
+
     /// Hands out what all timers hold, with their ages, in no order. None is left.
     pub(crate) fn drain(&mut self, mut take: impl FnMut(u64, T)) {
         self.levels.clear();

@@ -1,0 +1,215 @@
+//! hyper 1.x on this loop, with the feature `hyper`.
+//!
+//! [`TcpStream`], [`UnixStream`] and each [`Async`] stream are hyper's [`Read`] and [`Write`]; [`Sleep`](crate::Sleep) is
+//! its [`Sleep`](hyper::rt::Sleep). [`LoopTimer`] and [`LoopExecutor`] stand for the loop that is running.
+//!
+//! A server needs a timer: hyper's limit of thirty seconds for the head of a request has no effect without one.
+//!
+//! ```
+//! use http_body_util::Full;
+//! use hyper::{Request, Response, body::{Bytes, Incoming}, server::conn::http1, service::service_fn};
+//! use onelane::{EventLoop, hyper::LoopTimer, net::{TcpListener, TcpStream}, spawn};
+//! use std::{convert::Infallible, net::Ipv4Addr};
+//!
+//! async fn hello(_: Request<Incoming>) -> Result<Response<Full<Bytes>>, Infallible> {
+//!     Ok(Response::new(Full::new(Bytes::from_static(b"hello"))))
+//! }
+//!
+//! EventLoop::new().run(async {
+//!     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+//!     let address = listener.local_addr().unwrap();
+//!     spawn(async move {
+//!         let (stream, _) = listener.accept().await.unwrap();
+//!         http1::Builder::new().timer(LoopTimer).serve_connection(stream, service_fn(hello)).await
+//!     });
+//!
+//!     let stream = TcpStream::connect(address).await.unwrap();
+//!     let (mut client, connection) = hyper::client::conn::http1::handshake(stream).await.unwrap();
+//!     spawn(connection);
+//!     let request = Request::get("/").header("host", "localhost").body(Full::new(Bytes::new())).unwrap();
+//!     assert_eq!(client.send_request(request).await.unwrap().status(), 200);
+//! });
+//! ```
+
+use crate::current::running;
+use crate::io::Async;
+use crate::net::{TcpStream, UnixStream};
+use crate::sleep::{Sleep, sleep, sleep_until};
+use crate::task::spawn;
+use hyper::rt::{Executor, Read, ReadBufCursor, Timer, Write};
+use std::io::{self, IoSlice};
+use std::os::fd::AsFd;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+use std::time::{Duration, Instant};
+
+/// The timers of the running loop, for hyper. On a virtual clock they are virtual.
+///
+/// # Panics
+///
+/// Its functions, if no loop is running on this thread.
+///
+/// # Examples
+///
+/// ```
+/// use hyper::rt::Timer;
+/// use onelane::{EventLoop, hyper::LoopTimer, time};
+/// use std::time::Duration;
+///
+/// EventLoop::with_virtual_clock().run(async {
+///     let begun = time();
+///     LoopTimer.sleep(Duration::from_secs(30)).await;
+///     assert_eq!(LoopTimer.now() - begun, Duration::from_secs(30));
+/// });
+/// ```
+#[derive(Clone, Copy, Default, Debug)]
+pub struct LoopTimer;
+
+impl hyper::rt::Sleep for Sleep {}
+
+impl Timer for LoopTimer {
+    #[track_caller]
+    fn sleep(&self, duration: Duration) -> Pin<Box<dyn hyper::rt::Sleep>> {
+        Box::pin(sleep(duration))
+    }
+
+    #[track_caller]
+    fn sleep_until(&self, deadline: Instant) -> Pin<Box<dyn hyper::rt::Sleep>> {
+        Box::pin(sleep_until(deadline))
+    }
+
+    #[track_caller]
+    fn now(&self) -> Instant {
+        running("LoopTimer::now()").clock.now_as_instant()
+    }
+
+    /// Without a new box, if it is one of ours.
+    #[track_caller]
+    fn reset(&self, sleep: &mut Pin<Box<dyn hyper::rt::Sleep>>, deadline: Instant) {
+        match sleep.as_mut().downcast_mut_pin::<Sleep>() {
+            Some(sleep) => sleep.get_mut().reset(deadline),
+            None => *sleep = self.sleep_until(deadline),
+        }
+    }
+}
+
+/// Spawns on the running loop, for hyper. The futures may be `!Send`.
+///
+/// # Panics
+///
+/// Its function, if no loop is running on this thread.
+///
+/// # Examples
+///
+/// ```
+/// use hyper::rt::Executor;
+/// use onelane::{EventLoop, all_tasks, hyper::LoopExecutor};
+/// use std::rc::Rc;
+///
+/// EventLoop::with_virtual_clock().run(async {
+///     let local = Rc::new(1);
+///     LoopExecutor.execute(async move { drop(local) });
+///     assert_eq!(all_tasks().len(), 2);
+/// });
+/// ```
+#[derive(Clone, Copy, Default, Debug)]
+pub struct LoopExecutor;
+
+impl<F: Future + 'static> Executor<F> for LoopExecutor {
+    #[track_caller]
+    fn execute(&self, future: F) {
+        drop(spawn(future));
+    }
+}
+
+impl<T> Read for Async<T>
+where
+    for<'a> &'a T: io::Read,
+{
+    #[track_caller]
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, mut buffer: ReadBufCursor<'_>) -> Poll<io::Result<()>> {
+        ready!(self.poll_read_copied(cx, buffer.remaining(), |bytes| buffer.put_slice(bytes)))?;
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl<T> Write for Async<T>
+where
+    for<'a> &'a T: io::Write,
+    T: AsFd,
+{
+    #[track_caller]
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        futures_io::AsyncWrite::poll_write(self, cx, bytes)
+    }
+
+    #[track_caller]
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        futures_io::AsyncWrite::poll_flush(self, cx)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        futures_io::AsyncWrite::poll_close(self, cx)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+
+    #[track_caller]
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        futures_io::AsyncWrite::poll_write_vectored(self, cx, slices)
+    }
+}
+
+/// The same for a socket that has an `Async` under the name `io`.
+macro_rules! as_its_async {
+    ($stream:ty) => {
+        impl Read for $stream {
+            #[track_caller]
+            fn poll_read(
+                mut self: Pin<&mut Self>,
+                cx: &mut Context<'_>,
+                buffer: ReadBufCursor<'_>,
+            ) -> Poll<io::Result<()>> {
+                Read::poll_read(Pin::new(&mut self.io), cx, buffer)
+            }
+        }
+
+        impl Write for $stream {
+            #[track_caller]
+            fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+                Write::poll_write(Pin::new(&mut self.io), cx, bytes)
+            }
+
+            /// A socket keeps nothing back.
+            fn poll_flush(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+                Poll::Ready(Ok(()))
+            }
+
+            fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+                Write::poll_shutdown(Pin::new(&mut self.io), cx)
+            }
+
+            fn is_write_vectored(&self) -> bool {
+                true
+            }
+
+            #[track_caller]
+            fn poll_write_vectored(
+                mut self: Pin<&mut Self>,
+                cx: &mut Context<'_>,
+                slices: &[IoSlice<'_>],
+            ) -> Poll<io::Result<usize>> {
+                Write::poll_write_vectored(Pin::new(&mut self.io), cx, slices)
+            }
+        }
+    };
+}
+
+as_its_async!(TcpStream);
+as_its_async!(UnixStream);

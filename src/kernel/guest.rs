@@ -1,0 +1,198 @@
+//! The loop as a guest: a host turns it, for as long as it likes, and is called when there is something to do again.
+//!
+//! A budget may end in the middle of a turn. Then the turn is *paused*, and the next one goes on where it stopped: with what is
+//! left of its entries, then with its timers. So a budget changes when a thing is done, and never the order (READY-2, TIME-3).
+//!
+//! ```text
+//!   host                     the loop
+//!     turn  ----------------> awake: it calls nobody, what comes is found at the end of the turn
+//!     "nothing before T" <--- told_to_sleep = T, and the inbox: asleep
+//!     (sleeps)
+//!     <- called, once ------- a message; or on this thread, outside of a turn: a task, a callback, a timer before T
+//!     turn  ----------------> ..
+//! ```
+//!
+//! Does not know who the host is, and how it sleeps. Next: `context.rs`.
+
+#[cfg(feature = "probe")]
+use super::probe::Source;
+use super::{Kernel, Time, context};
+use std::cell::Cell;
+use std::time::Instant;
+
+/// What is left of a budget.
+#[derive(Debug)]
+pub(crate) struct Meter {
+    steps: usize,
+    until: Option<Instant>,
+    /// The first entry is free, so that a host which is always late gets on.
+    begun: bool,
+}
+
+impl Meter {
+    pub(crate) fn new(steps: usize, until: Option<Instant>) -> Self {
+        Meter { steps: steps.max(1), until, begun: false }
+    }
+
+    fn is_used_up(&self) -> bool {
+        self.begun && (self.steps == 0 || self.until.is_some_and(|until| Instant::now() >= until))
+    }
+
+    /// So many of `count` entries may follow without a look at the budget; 0 if it is used up.
+    fn take(&mut self, count: usize) -> usize {
+        if self.is_used_up() {
+            return 0;
+        }
+        // With a limit in time, each entry may be the one that takes long.
+        let count = if self.until.is_some() { count.min(1) } else { count.min(self.steps) };
+        (self.steps, self.begun) = (self.steps - count, true);
+        count
+    }
+}
+
+impl Kernel {
+    /// Turns until nothing is ready, or until the budget is used up, which may be in the middle of a turn. The caller has entered
+    /// the context.
+    pub(crate) fn turn_within(&self, meter: &mut Meter) {
+        loop {
+            self.begin_or_resume();
+            if !self.go_through_within(meter) {
+                // Until it goes on, what happens is the host's doing.
+                #[cfg(feature = "probe")]
+                self.wakers.probe.cause.set(Source::Outside);
+                return;
+            }
+            self.paused.set(None);
+            self.close_turn();
+            if !self.has_work() || meter.is_used_up() {
+                return;
+            }
+        }
+    }
+
+    /// Finishes a turn that was paused. False if there is none.
+    pub(crate) fn finish_paused_turn(&self) -> bool {
+        if self.paused.get().is_none() {
+            return false;
+        }
+        self.begin_or_resume();
+        let finished = self.go_through_within(&mut Meter::new(usize::MAX, None));
+        debug_assert!(finished, "READY-2: a budget without a limit was used up");
+        self.paused.set(None);
+        self.close_turn();
+        true
+    }
+
+    fn begin_or_resume(&self) {
+        if self.paused.get().is_none() {
+            self.begin();
+            self.paused.set(Some(self.wakers.marked_len()));
+        }
+        #[cfg(feature = "probe")]
+        self.wakers.probe.cause.set(Source::Kernel);
+    }
+
+    /// What is left of this turn: its entries, then its timers. False if the budget is used up before.
+    fn go_through_within(&self, meter: &mut Meter) -> bool {
+        while let Some(left) = self.paused.get().filter(|&left| left > 0) {
+            let count = meter.take(left);
+            if count == 0 {
+                return false;
+            }
+            self.paused.set(Some(left - count));
+            self.wakers.mark_first(count);
+            if self.is_watched() {
+                self.step_watched();
+            } else {
+                self.step(&Cell::new(true));
+            }
+        }
+        while self.firing.get() {
+            if self.wheel.borrow().has_due() && meter.take(1) == 0 {
+                return false;
+            }
+            self.fire_next();
+        }
+        true
+    }
+
+    /// Whether a turn would find anything to do now, timers that have become due apart.
+    pub(crate) fn has_work(&self) -> bool {
+        self.ready_len() > 0 || self.inbox().has_messages()
+    }
+
+    /// How much is ready: entries of the queue, and timers that a paused turn has set aside.
+    pub(crate) fn ready_len(&self) -> usize {
+        let due = if self.firing.get() { self.wheel.borrow().due_len() } else { 0 };
+        self.wakers.ready_len() + due
+    }
+
+    // ---- the host sleeps, and is called ----
+
+    /// There is a host that wants to be called, from now on.
+    pub(crate) fn call_me(&self) {
+        self.hosted.set(true);
+        let is_running = context::with_running(|running| running.is_some_and(|kernel| kernel.id() == self.id()));
+        if !is_running {
+            self.return_to_host();
+        }
+    }
+
+    /// The loop is the host's again, which was not here. If there is work for it, or will be, it is called at once.
+    pub(crate) fn return_to_host(&self) {
+        self.sleep_hosted();
+        if self.hosted.get() && (self.has_work() || self.next_deadline().is_some()) {
+            self.inbox().ring_host();
+        }
+    }
+
+    /// As `call_me`, but a host that was here before is not called for it.
+    #[cfg(all(unix, feature = "io"))]
+    pub(crate) fn call_me_once(&self) {
+        if !self.hosted.get() {
+            self.call_me();
+        }
+    }
+
+    /// The host polls this loop as a future, and is about to turn it.
+    pub(crate) fn has_driver(&self) {
+        self.hosted.set(true);
+    }
+
+    /// The host has come: it is not called while it is here.
+    pub(crate) fn wake_hosted(&self) {
+        if self.told_to_sleep.take().is_some() {
+            self.inbox().wake_hosted();
+        }
+    }
+
+    /// The host goes. If it was told that there is nothing to do, it is called as soon as there is. Answers how many messages wait
+    /// to be taken over: with any, or with anything ready, it knows by itself that it is to come again.
+    pub(crate) fn sleep_hosted(&self) -> usize {
+        if !self.hosted.get() || self.ready_len() > 0 {
+            return self.inbox().messages();
+        }
+        let messages = self.inbox().sleep_hosted();
+        if messages == 0 {
+            self.told_to_sleep.set(Some(self.next_deadline().unwrap_or(Time::NEVER)));
+        }
+        messages
+    }
+
+    /// Something may have become ready on this thread: if the host was told that nothing is, it is called. That is foreign code,
+    /// so nothing may be borrowed.
+    #[inline]
+    pub(crate) fn stir(&self) {
+        if let Some(until) = self.told_to_sleep.get() {
+            self.call_host(until);
+        }
+    }
+
+    #[cold]
+    fn call_host(&self, until: Time) {
+        if self.ready_len() > 0 || self.next.get() < until {
+            self.told_to_sleep.set(None);
+            self.inbox().call_host();
+        }
+    }
+}

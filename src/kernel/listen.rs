@@ -1,0 +1,143 @@
+//! How a loop listens to its sockets, with the feature `io`: in place of the park when it is idle, and now and then when it is busy.
+//!
+//! A look costs a system call or a few, a step of a task that does little a hundredth of that. So a busy loop with sockets looks at
+//! the clock as one with timers does (`pace.rs`), and at its sockets when a tenth of a millisecond has gone by: it pays a per cent
+//! for them, and none waits longer than that and a turn. As long as nobody waits for a socket, or there is no reactor, a turn
+//! asks for that and for no more.
+//!
+//! Without the feature there is nothing to listen to, and nothing of this in the program.
+//!
+//! Next: `context.rs`.
+
+#[cfg(not(all(unix, feature = "io")))]
+use super::Kernel;
+
+#[cfg(all(unix, feature = "io"))]
+mod sockets {
+    use super::super::exceptions::complain;
+    use super::super::inbox::Parked;
+    use super::super::reactor::{Reactor, Removed, SourceKey, Waiter};
+    use super::super::{Kernel, Time, Token};
+    use std::io;
+    use std::rc::Rc;
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    impl Kernel {
+        /// The loop's reactor. The first who asks for it has it made.
+        pub(crate) fn reactor(&self) -> io::Result<&Rc<Reactor>> {
+            if let Some(reactor) = self.reactor.get() {
+                return Ok(reactor);
+            }
+            let reactor = Reactor::new()?;
+            let poller = reactor.poller().clone();
+            self.inbox().set_poller(Arc::new(move || {
+                if let Err(error) = poller.notify() {
+                    complain(&format_args!("a loop that sleeps in its poller could not be woken: {error}"));
+                }
+            }));
+            Ok(self.reactor.get_or_init(|| Rc::new(reactor)))
+        }
+
+        /// Whether somebody waits for a socket.
+        #[inline]
+        pub(in super::super) fn is_listening(&self) -> bool {
+            self.reactor.get().is_some_and(|reactor| reactor.is_awaited())
+        }
+
+        /// A turn begins: looks at the sockets, if it is time.
+        #[inline]
+        pub(in super::super) fn listen(&self) {
+            if self.is_listening() {
+                self.listen_at_times();
+            }
+        }
+
+        #[cold]
+        fn listen_at_times(&self) {
+            let now = self.clock.machine_time();
+            if self.clock.is_virtual() || self.next.get() == Time::NEVER {
+                // Nobody else looks at this clock in this turn.
+                self.pace.looked(now);
+            }
+            if self.reactor.get().is_some_and(|reactor| reactor.is_due(now)) {
+                self.hear(Some(Duration::ZERO));
+            }
+        }
+
+        /// Looks at the sockets of an idle loop, without waiting for them.
+        pub(crate) fn listen_if_idle(&self) {
+            if self.reactor.get().is_some() && self.wakers.is_idle() {
+                self.hear(Some(Duration::ZERO));
+            }
+        }
+
+        /// Sleeps until something comes, where it comes.
+        pub(in super::super) fn sleep(
+            &self,
+            timeout: Option<Duration>,
+            is_alive: Option<&dyn Fn(Token) -> bool>,
+        ) -> Parked {
+            match self.reactor.get() {
+                None => self.inbox().park(timeout, is_alive),
+                Some(_) => self.inbox().park_in(is_alive, || self.hear(timeout)),
+            }
+        }
+
+        /// Takes a source out. Whoever waits for it is woken. What it owns is dropped here, where nothing is borrowed.
+        pub(crate) fn remove_source(&self, key: SourceKey) {
+            let removed = self.reactor.get().and_then(|reactor| reactor.remove(key));
+            if let Some(Removed { waiters, watched }) = removed {
+                self.wake_all(waiters);
+                drop(watched);
+            }
+        }
+
+        fn wake_all(&self, waiters: Vec<Waiter>) {
+            for Waiter { waker, wait, .. } in waiters {
+                if let Some(wait) = wait {
+                    self.wakers.end_wait(wait);
+                }
+                self.wake(waker);
+            }
+        }
+
+        /// Looks, and wakes. Answers whether there was anybody to wake.
+        fn hear(&self, timeout: Option<Duration>) -> bool {
+            let Some(reactor) = self.reactor.get() else { return false };
+            let heard = reactor.look(timeout, self.wakers.is_idle());
+            reactor.looked(self.clock.machine_time());
+            let woken = match heard {
+                Ok(woken) => woken,
+                Err(error) => {
+                    panic!("the poller of an event loop failed: {error}; has its descriptor been closed by others?")
+                }
+            };
+            let is_anybody = !woken.is_empty();
+            self.wake_all(woken);
+            is_anybody
+        }
+    }
+}
+
+#[cfg(not(all(unix, feature = "io")))]
+impl Kernel {
+    #[inline(always)]
+    pub(super) fn is_listening(&self) -> bool {
+        false
+    }
+
+    #[inline(always)]
+    pub(super) fn listen(&self) {}
+
+    #[inline(always)]
+    pub(crate) fn listen_if_idle(&self) {}
+
+    pub(super) fn sleep(
+        &self,
+        timeout: Option<std::time::Duration>,
+        is_alive: Option<&dyn Fn(super::Token) -> bool>,
+    ) -> super::Parked {
+        self.inbox().park(timeout, is_alive)
+    }
+}

@@ -1,0 +1,353 @@
+//! The reactor: sources that can be read or written, and who waits for that. It takes the place of the park.
+//!
+//! A source has two sides. Each is *ready*, as far as is known, or somebody waits for it:
+//!
+//! ```text
+//!              somebody found that it would block, and waits
+//!      ready --------------------------------------------------> awaited
+//!        ^                                                          |
+//!        +----------------------------------------------------------+
+//!              the poller says that it can be read (or written): all who wait are woken
+//! ```
+//!
+//! "Ready" may be wrong, and costs a system call then; "not ready" may be wrong too, and costs a look of the poller. Neither loses
+//! anything, because the poller is level-triggered: it tells of a side again and again, as long as it is so. Three designs:
+//!
+//! - **One-shot**, polling's default: each wait is one more system call, to arm the poller.
+//! - **Edge-triggered**: none, but each reader has to read until it would block, which is one more as well, or miss an end of the
+//!   stream that came with the last bytes.
+//! - **Level-triggered**, which stands here: a reader that got less than it had room for knows that nothing is left, and waits
+//!   without a system call. What nobody waits for would be told of at each look; a side of which an idle loop hears although it is
+//!   known to be ready is one that nobody wants at the moment, and it is *switched off* until somebody waits for it.
+//!
+//! No system call is made for a wait, then, and none for a wake, but that of the poller for all.
+//!
+//! Knows no task, and no clock. Next: `listen.rs`.
+
+use super::clock::Time;
+pub(crate) use super::source::SourceKey;
+use super::task::Awaited;
+use super::wakers::{WaitKey, Watched};
+use polling::{Event, Events, Poller};
+use rustix::net::{getpeername, getsockname};
+use slab::Slab;
+use std::cell::{Cell, RefCell};
+use std::fmt;
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::rc::{Rc, Weak};
+use std::sync::{Arc, Weak as ArcWeak};
+use std::task::Waker;
+use std::time::Duration;
+
+/// Anything with a file descriptor.
+pub(crate) trait Descriptor: AsFd + Send + Sync + 'static {
+    /// What it is called, for people.
+    fn kind(&self) -> &'static str;
+}
+
+/// A side of a source.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Side {
+    Read,
+    Write,
+}
+
+/// A busy loop looks at its sockets so often: a look takes about a microsecond, which is one per cent of that.
+const EVERY: Duration = Duration::from_micros(100);
+
+/// So much is read at once by way of the loop's own memory.
+#[cfg(feature = "hyper")]
+const SCRATCH: usize = 64 * 1024;
+
+pub(crate) struct Reactor {
+    poller: Arc<Poller>,
+    /// Borrowed in this file alone, where no foreign code runs: what is taken out is dropped by the caller.
+    sources: RefCell<Slab<Source>>,
+    events: RefCell<Events>,
+    /// How many sides somebody waits for.
+    awaited: Cell<usize>,
+    /// The number of the last source, and of the last waiter.
+    numbered: Cell<u64>,
+    looked_at: Cell<Time>,
+    /// Memory to read into, for those who have none that is initialized.
+    #[cfg(feature = "hyper")]
+    scratch: Cell<Vec<u8>>,
+}
+
+struct Source {
+    number: u64,
+    watched: Watched<dyn Descriptor>,
+    sides: [State; 2],
+}
+
+#[derive(Default)]
+struct State {
+    ready: bool,
+    /// The poller tells of this side.
+    is_on: bool,
+    /// Nobody, while it is ready.
+    waiters: Vec<Waiter>,
+    /// What those who wait here tell that they wait for.
+    awaited: Option<Rc<ASide>>,
+}
+
+/// Somebody who waits for a side. What comes out of the reactor is to be woken, or dropped, where nothing is borrowed.
+#[derive(Debug)]
+pub(crate) struct Waiter {
+    number: u64,
+    pub(crate) waker: Waker,
+    /// The record of that wait.
+    pub(crate) wait: Option<WaitKey>,
+}
+
+/// What is left of a source that was taken out; to be dropped where nothing is borrowed.
+pub(crate) struct Removed {
+    pub(crate) waiters: Vec<Waiter>,
+    pub(crate) watched: Watched<dyn Descriptor>,
+}
+
+impl Reactor {
+    pub(crate) fn new() -> io::Result<Self> {
+        let poller = Poller::new()?;
+        if !poller.supports_level() {
+            return Err(io::Error::new(
+                io::ErrorKind::Unsupported,
+                "sockets need a level-triggered poller, as epoll and kqueue are",
+            ));
+        }
+        Ok(Reactor {
+            poller: Arc::new(poller),
+            sources: RefCell::default(),
+            events: RefCell::new(Events::new()),
+            awaited: Cell::new(0),
+            numbered: Cell::new(0),
+            looked_at: Cell::new(Time(0)),
+            #[cfg(feature = "hyper")]
+            scratch: Cell::default(),
+        })
+    }
+
+    pub(crate) fn poller(&self) -> &Arc<Poller> {
+        &self.poller
+    }
+
+    /// Whether anybody waits for any source.
+    #[inline]
+    pub(crate) fn is_awaited(&self) -> bool {
+        self.awaited.get() > 0
+    }
+
+    fn number(&self) -> u64 {
+        self.numbered.set(self.numbered.get() + 1);
+        self.numbered.get()
+    }
+
+    // ---- sources ----
+
+    /// Watches a source until `remove`. Of `first` the poller tells from now on; that side is not taken for ready, the other is.
+    pub(crate) fn add(&self, source: Arc<dyn Descriptor>, first: Side) -> io::Result<SourceKey> {
+        let mut sources = self.sources.borrow_mut();
+        let (entry, number) = (sources.vacant_entry(), self.number());
+        let index = entry.key();
+        let watched =
+            Watched::new(self.poller.clone(), source, Event::new(index, first == Side::Read, first == Side::Write))?;
+        let side = |side| State { ready: side != first, is_on: side == first, ..State::default() };
+        entry.insert(Source { number, watched, sides: [side(Side::Read), side(Side::Write)] });
+        Ok(SourceKey { index, number })
+    }
+
+    pub(crate) fn remove(&self, key: SourceKey) -> Option<Removed> {
+        let mut sources = self.sources.borrow_mut();
+        let is_it = sources.get(key.index).is_some_and(|source| source.number == key.number);
+        let source = is_it.then(|| sources.remove(key.index))?;
+        let mut waiters = Vec::new();
+        for side in source.sides {
+            self.awaited.set(self.awaited.get() - usize::from(!side.waiters.is_empty()));
+            waiters.extend(side.waiters);
+        }
+        Some(Removed { waiters, watched: source.watched })
+    }
+
+    fn with<R>(&self, key: SourceKey, act: impl FnOnce(&mut Source) -> R) -> R {
+        let mut sources = self.sources.borrow_mut();
+        let source = sources.get_mut(key.index).filter(|source| source.number == key.number);
+        act(source.expect("a source stays until its owner is dropped"))
+    }
+
+    // ---- readiness ----
+
+    /// Whether it is worth a try.
+    #[inline]
+    pub(crate) fn is_ready(&self, key: SourceKey, side: Side) -> bool {
+        self.with(key, |source| source.sides[side as usize].ready)
+    }
+
+    /// It would block, or nothing is left.
+    #[inline]
+    pub(crate) fn exhausted(&self, key: SourceKey, side: Side) {
+        self.with(key, |source| source.sides[side as usize].ready = false);
+    }
+
+    /// Enters somebody who waits from now on.
+    pub(crate) fn wait(&self, key: SourceKey, side: Side, waiter: Waiter) -> io::Result<()> {
+        self.with(key, |source| {
+            source.switch_on(key.index, side)?;
+            let state = &mut source.sides[side as usize];
+            state.ready = false;
+            if state.waiters.is_empty() {
+                self.awaited.set(self.awaited.get() + 1);
+            }
+            state.waiters.push(waiter);
+            Ok(())
+        })
+    }
+
+    /// A waiter for a side; `wait` enters it.
+    pub(crate) fn waiter(&self, waker: Waker, wait: Option<WaitKey>) -> Waiter {
+        Waiter { number: self.number(), waker, wait }
+    }
+
+    /// Whether somebody waits already who wakes the same, in the running task.
+    pub(crate) fn is_waiting(&self, key: SourceKey, side: Side, is_it: impl Fn(&Waiter) -> bool) -> bool {
+        self.with(key, |source| source.sides[side as usize].waiters.iter().any(is_it))
+    }
+
+    /// Takes somebody out who waits no longer. None if it was woken.
+    pub(crate) fn leave(&self, key: SourceKey, side: Side, number: u64) -> Option<Waiter> {
+        let mut sources = self.sources.borrow_mut();
+        let source = sources.get_mut(key.index).filter(|source| source.number == key.number)?;
+        let waiters = &mut source.sides[side as usize].waiters;
+        let place = waiters.iter().position(|waiter| waiter.number == number)?;
+        let waiter = waiters.swap_remove(place);
+        self.awaited.set(self.awaited.get() - usize::from(waiters.is_empty()));
+        Some(waiter)
+    }
+
+    /// What those who wait for this side tell of it.
+    pub(crate) fn awaited(&self, key: SourceKey, side: Side) -> Weak<dyn Awaited> {
+        self.with(key, |source| {
+            let descriptor = source.watched.source();
+            let make = || Rc::new(ASide { side, kind: descriptor.kind(), source: Arc::downgrade(descriptor) });
+            let awaited = Rc::downgrade(source.sides[side as usize].awaited.get_or_insert_with(make));
+            awaited as Weak<dyn Awaited>
+        })
+    }
+
+    #[cfg(feature = "hyper")]
+    pub(crate) fn take_scratch(&self) -> Vec<u8> {
+        let mut scratch = self.scratch.take();
+        scratch.resize(SCRATCH, 0);
+        scratch
+    }
+
+    #[cfg(feature = "hyper")]
+    pub(crate) fn put_scratch(&self, scratch: Vec<u8>) {
+        self.scratch.set(scratch);
+    }
+
+    // ---- the look ----
+
+    /// Whether a busy loop is to look.
+    pub(crate) fn is_due(&self, now: Time) -> bool {
+        now.since(self.looked_at.get()) >= EVERY
+    }
+
+    pub(crate) fn looked(&self, now: Time) {
+        self.looked_at.set(now);
+    }
+
+    /// Waits until something can be read or written for which somebody waits, until the poller is notified, or until the time is
+    /// up; answers who is to be woken. `is_idle` says that whoever was woken before has had its turn.
+    pub(crate) fn look(&self, timeout: Option<Duration>, is_idle: bool) -> io::Result<Vec<Waiter>> {
+        let mut events = self.events.borrow_mut();
+        let mut woken = Vec::new();
+        events.clear();
+        self.poller.wait(&mut events, timeout)?;
+        // If more has happened than there is room for, the next look tells of it.
+        events.iter().try_for_each(|event| self.happened(event, is_idle, &mut woken))?;
+        Ok(woken)
+    }
+
+    fn happened(&self, event: Event, is_idle: bool, woken: &mut Vec<Waiter>) -> io::Result<()> {
+        let mut sources = self.sources.borrow_mut();
+        let Some(source) = sources.get_mut(event.key) else { return Ok(()) };
+        let mut switches = false;
+        for (side, happened) in [(Side::Read, event.readable), (Side::Write, event.writable)] {
+            let state = &mut source.sides[side as usize];
+            if !happened {
+                continue;
+            }
+            if state.ready && is_idle && state.is_on {
+                (state.is_on, switches) = (false, true);
+            }
+            if !state.waiters.is_empty() {
+                self.awaited.set(self.awaited.get() - 1);
+                woken.append(&mut state.waiters);
+            }
+            state.ready = true;
+        }
+        if switches { source.switch(event.key) } else { Ok(()) }
+    }
+}
+
+impl Source {
+    fn switch_on(&mut self, index: usize, side: Side) -> io::Result<()> {
+        if std::mem::replace(&mut self.sides[side as usize].is_on, true) {
+            return Ok(());
+        }
+        self.switch(index).inspect_err(|_| self.sides[side as usize].is_on = false)
+    }
+
+    /// Tells the poller which sides are on.
+    fn switch(&self, index: usize) -> io::Result<()> {
+        let [read, write] = &self.sides;
+        self.watched.change(Event::new(index, read.is_on, write.is_on))
+    }
+}
+
+impl AsFd for Reactor {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.poller.as_fd()
+    }
+}
+
+impl Waiter {
+    pub(crate) fn number(&self) -> u64 {
+        self.number
+    }
+}
+
+/// What is waited for.
+#[derive(Debug)]
+struct ASide {
+    side: Side,
+    kind: &'static str,
+    source: ArcWeak<dyn Descriptor>,
+}
+
+impl Awaited for ASide {
+    fn describe(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let what = match self.side {
+            Side::Read => "something to read",
+            Side::Write => "room to write",
+        };
+        write!(f, "{what}, {}", self.kind)?;
+        let Some(source) = self.source.upgrade() else { return Ok(()) };
+        // Whatever has no address, a pipe for example, is known by its kind.
+        let address = |address: rustix::net::SocketAddrAny| SocketAddr::try_from(address).ok();
+        match (getpeername(source.as_fd()), getsockname(source.as_fd())) {
+            (Ok(Some(peer)), _) => address(peer).map_or(Ok(()), |peer| write!(f, " to {peer}")),
+            (_, Ok(own)) => address(own).map_or(Ok(()), |own| write!(f, " at {own}")),
+            _ => Ok(()),
+        }
+    }
+}
+
+impl fmt::Debug for Reactor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let sources = self.sources.borrow().len();
+        f.debug_struct("Reactor").field("sources", &sources).field("awaited", &self.awaited.get()).finish()
+    }
+}

@@ -1,0 +1,98 @@
+//! Sockets, with the feature `io`, on Unix.
+//!
+//! Each is an [`Async`](crate::io::Async) of the type in the standard library that has its name, and gives it out for what is not
+//! here: [`TcpStream::as_async`], for example. Streams are futures-io's [`AsyncRead`](futures_io::AsyncRead) and
+//! [`AsyncWrite`](futures_io::AsyncWrite), also by reference.
+//!
+//! Addresses are numbers here. Looking a name up would block the loop; [`to_thread`](crate::to_thread()), with the feature
+//! `threads`, does it elsewhere: `to_thread(|| ("example.org", 80).to_socket_addrs()).await`.
+//!
+//! ```
+//! use futures_util::{AsyncReadExt, AsyncWriteExt};
+//! use onelane::{EventLoop, net::{TcpListener, TcpStream}, spawn};
+//! use std::net::Ipv4Addr;
+//!
+//! EventLoop::new().run(async {
+//!     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
+//!     let address = listener.local_addr()?;
+//!     let server = spawn(async move {
+//!         let (mut peer, _) = listener.accept().await?;
+//!         peer.write_all(b"welcome").await
+//!     });
+//!     let mut text = String::new();
+//!     TcpStream::connect(address).await?.read_to_string(&mut text).await?;
+//!     assert_eq!(text, "welcome");
+//!     server.await.unwrap()
+//! })
+//! # .unwrap();
+//! ```
+
+/// futures-io's traits for a socket that has an `Async` under the name `io`, and for references to it.
+macro_rules! read_and_write {
+    ($stream:ty) => {
+        read_and_write!(@ $stream);
+        read_and_write!(@ &$stream);
+    };
+    (@ $stream:ty) => {
+        impl futures_io::AsyncRead for $stream {
+            #[track_caller]
+            fn poll_read(
+                self: std::pin::Pin<&mut Self>,
+                cx: &mut std::task::Context<'_>,
+                buffer: &mut [u8],
+            ) -> std::task::Poll<std::io::Result<usize>> {
+                std::pin::Pin::new(&mut &self.io).poll_read(cx, buffer)
+            }
+
+            #[track_caller]
+            fn poll_read_vectored(
+                self: std::pin::Pin<&mut Self>,
+                cx: &mut std::task::Context<'_>,
+                buffers: &mut [std::io::IoSliceMut<'_>],
+            ) -> std::task::Poll<std::io::Result<usize>> {
+                std::pin::Pin::new(&mut &self.io).poll_read_vectored(cx, buffers)
+            }
+        }
+
+        impl futures_io::AsyncWrite for $stream {
+            #[track_caller]
+            fn poll_write(
+                self: std::pin::Pin<&mut Self>,
+                cx: &mut std::task::Context<'_>,
+                bytes: &[u8],
+            ) -> std::task::Poll<std::io::Result<usize>> {
+                std::pin::Pin::new(&mut &self.io).poll_write(cx, bytes)
+            }
+
+            #[track_caller]
+            fn poll_write_vectored(
+                self: std::pin::Pin<&mut Self>,
+                cx: &mut std::task::Context<'_>,
+                slices: &[std::io::IoSlice<'_>],
+            ) -> std::task::Poll<std::io::Result<usize>> {
+                std::pin::Pin::new(&mut &self.io).poll_write_vectored(cx, slices)
+            }
+
+            /// Nothing is kept back, so there is nothing to do.
+            fn poll_flush(
+                self: std::pin::Pin<&mut Self>,
+                _cx: &mut std::task::Context<'_>,
+            ) -> std::task::Poll<std::io::Result<()>> {
+                std::task::Poll::Ready(Ok(()))
+            }
+
+            /// Shuts it down for writing: the peer sees the end.
+            fn poll_close(
+                self: std::pin::Pin<&mut Self>,
+                cx: &mut std::task::Context<'_>,
+            ) -> std::task::Poll<std::io::Result<()>> {
+                std::pin::Pin::new(&mut &self.io).poll_close(cx)
+            }
+        }
+    };
+}
+mod tcp;
+mod unix;
+
+pub use tcp::{Accept, Connect, TcpListener, TcpStream};
+pub use unix::UnixStream;
