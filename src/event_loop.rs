@@ -1114,6 +1114,7 @@ impl Drop for EventLoop {
             );
             return;
         }
+        self.kernel.leave_host();
         {
             let _entered = context::enter(&self.kernel);
             if let Err(spawned_at) = self.kernel.close() {

@@ -17,7 +17,7 @@ mod trace;
 
 use onelane::sync::{Condition, Event, Lock, Queue, Semaphore};
 use onelane::{
-    Elapsed, EventLoop, Handle, Promise, ReturnWhen, RunError, Task, TaskError, TryGatherError, all_tasks,
+    Budget, Elapsed, EventLoop, Handle, Promise, ReturnWhen, RunError, Task, TaskError, TryGatherError, all_tasks,
     as_completed, call_later, call_soon, current_task, gather, shield, sleep, spawn, timeout, try_gather, try_wait,
     wait_for,
 };
@@ -38,6 +38,36 @@ use strict::Strict;
 #[test]
 fn run_and_compare_with_cpython() {
     compare(1, &EventLoop::with_virtual_clock);
+}
+
+/// A host that gives a step at a time, or a few, or hardly any time, changes when things are done, and nothing else: a budget that
+/// ends in the middle of a turn leaves the rest of it to the next.
+#[test]
+fn turn_within_budgets_and_compare_with_cpython() {
+    let budgets = [Budget::steps(1), Budget::steps(3), Budget::time(Duration::ZERO), Budget::UNLIMITED];
+    let mut turns = 0;
+    for path in files() {
+        for (nth, program) in programs(&path).enumerate() {
+            let (lines, taken) = lines_within(&program.bodies, budgets[nth % budgets.len()]);
+            turns += taken;
+            assert!(lines == program.trace.lines, "{} of {} differs", program.id, path.display());
+        }
+    }
+    assert!(turns > 10_000, "only {turns} turns: the budgets did not end early");
+}
+
+/// What a program logs until body 0 has ended, or until it is stuck, and how many calls of the host that took.
+fn lines_within(bodies: &Bodies, budget: Budget) -> (Vec<Line>, usize) {
+    let event_loop = EventLoop::with_virtual_clock();
+    let machine = Machine::new(bodies, &event_loop);
+    let main = event_loop.spawn(machine.clone().main());
+    let mut turns = 0;
+    while !main.is_done() && event_loop.next_deadline().is_some() {
+        event_loop.turn_within(budget);
+        turns += 1;
+    }
+    machine.stage.set(Stage::Silent);
+    (machine.lines.take(), turns)
 }
 
 /// Whoever looks changes nothing: a picture of all tasks at each event leaves the same traces. The events are what

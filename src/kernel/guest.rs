@@ -71,16 +71,22 @@ impl Kernel {
     }
 
     /// Finishes a turn that was paused. False if there is none.
+    #[inline]
     pub(crate) fn finish_paused_turn(&self) -> bool {
-        if self.paused.get().is_none() {
-            return false;
+        let is_paused = self.paused.get().is_some();
+        if is_paused {
+            self.finish_turn();
         }
+        is_paused
+    }
+
+    #[cold]
+    fn finish_turn(&self) {
         self.begin_or_resume();
         let finished = self.go_through_within(&mut Meter::new(usize::MAX, None));
         debug_assert!(finished, "READY-2: a budget without a limit was used up");
         self.paused.set(None);
         self.close_turn();
-        true
     }
 
     fn begin_or_resume(&self) {
@@ -139,9 +145,17 @@ impl Kernel {
     }
 
     /// The loop is the host's again, which was not here. If there is work for it, or will be, it is called at once.
+    #[inline]
     pub(crate) fn return_to_host(&self) {
+        if self.hosted.get() {
+            self.call_back();
+        }
+    }
+
+    #[cold]
+    fn call_back(&self) {
         self.sleep_hosted();
-        if self.hosted.get() && (self.has_work() || self.next_deadline().is_some()) {
+        if self.has_work() || self.next_deadline().is_some() {
             self.inbox().ring_host();
         }
     }
@@ -160,10 +174,17 @@ impl Kernel {
     }
 
     /// The host has come: it is not called while it is here.
+    #[inline]
     pub(crate) fn wake_hosted(&self) {
         if self.told_to_sleep.take().is_some() {
             self.inbox().wake_hosted();
         }
+    }
+
+    /// The loop is about to end, and calls nobody any more.
+    pub(crate) fn leave_host(&self) {
+        self.hosted.set(false);
+        self.wake_hosted();
     }
 
     /// The host goes. If it was told that there is nothing to do, it is called as soon as there is. Answers how many messages wait

@@ -64,7 +64,8 @@ struct State {
     generation: u32,
     messages: Vec<Message>,
     sleep: Sleep,
-    bells: Bells,
+    /// None for a loop that has no poller, and is nobody's guest.
+    bells: Option<Box<Bells>>,
     /// So many `Remote`s of the tenant are alive: something may still come.
     remotes: usize,
     /// Who else holds wakers: for each slot, the last task of which one was cloned, and how many of that one's there are.
@@ -119,7 +120,7 @@ impl Inbox {
             generation: 0,
             messages: Vec::new(),
             sleep: Sleep::Awake,
-            bells: Bells::default(),
+            bells: None,
             remotes: 0,
             wakers: Vec::new(),
             counts: false,
@@ -146,7 +147,7 @@ impl Inbox {
         state.tenant = None;
         state.wakers = Vec::new();
         state.sleep = Sleep::Awake;
-        let bells = std::mem::take(&mut state.bells);
+        let bells = state.bells.take();
         self.flag.store(false, Ordering::Release);
         let messages = std::mem::take(&mut state.messages);
         drop(state);
@@ -244,6 +245,7 @@ impl Inbox {
 
     /// As `park`, for a loop that sleeps in its poller: `wait` is called with the lock open, and ended by the poller's bell, also
     /// if that was rung before. Unless it is needless, it answers whether something has happened there.
+    #[cfg(any(test, all(unix, feature = "io")))]
     pub(crate) fn park_in(&self, is_alive: Option<&dyn Fn(Token) -> bool>, wait: impl FnOnce() -> bool) -> Parked {
         let needless = self.lock().fall_asleep(is_alive);
         if let Some(parked) = needless {
@@ -257,7 +259,7 @@ impl Inbox {
     /// The loop's poller, and its bell.
     #[cfg(all(unix, feature = "io", not(loom)))]
     pub(crate) fn set_poller(&self, bell: Bell) {
-        let before = self.lock().bells.poller.replace(bell);
+        let before = self.lock().bells().poller.replace(bell);
         drop(before);
     }
 
@@ -265,13 +267,13 @@ impl Inbox {
 
     /// Whom to call when there is something to do again.
     pub(crate) fn set_hook(&self, hook: Option<Bell>) {
-        let before = std::mem::replace(&mut self.lock().bells.hook, hook);
+        let before = std::mem::replace(&mut self.lock().bells().hook, hook);
         drop(before);
     }
 
     /// Whom to wake then, beside that.
     pub(crate) fn set_driver(&self, driver: Option<Waker>) {
-        let before = std::mem::replace(&mut self.lock().bells.driver, driver);
+        let before = std::mem::replace(&mut self.lock().bells().driver, driver);
         drop(before);
     }
 
@@ -404,19 +406,26 @@ impl State {
 
     /// Ends the sleep, if there is one: what this answers is to be done behind the lock.
     fn disturb(&mut self) -> Alarm {
-        match std::mem::replace(&mut self.sleep, Sleep::Awake) {
-            Sleep::Awake => Alarm::Nothing,
-            Sleep::Parked => match &self.bells.poller {
+        let sleep = std::mem::replace(&mut self.sleep, Sleep::Awake);
+        match (sleep, &mut self.bells) {
+            (Sleep::Awake, _) => Alarm::Nothing,
+            (Sleep::Parked, None) => Alarm::Knock,
+            (Sleep::Hosted, None) => Alarm::Nothing,
+            (Sleep::Parked, Some(bells)) => match &bells.poller {
                 None => Alarm::Knock,
                 poller => Alarm::Ring(Bells { poller: poller.clone(), ..Bells::default() }),
             },
             // The waker is taken: cloning it might be foreign code, and whoever polls leaves a new one.
-            Sleep::Hosted => Alarm::Ring(Bells {
-                poller: self.bells.poller.clone(),
-                hook: self.bells.hook.clone(),
-                driver: self.bells.driver.take(),
+            (Sleep::Hosted, Some(bells)) => Alarm::Ring(Bells {
+                poller: bells.poller.clone(),
+                hook: bells.hook.clone(),
+                driver: bells.driver.take(),
             }),
         }
+    }
+
+    fn bells(&mut self) -> &mut Bells {
+        self.bells.get_or_insert_default()
     }
 
     fn can_receive(&self, is_alive: &dyn Fn(Token) -> bool) -> bool {
@@ -690,6 +699,87 @@ mod loom_tests {
             }
             assert_eq!(read, 1, "WAKE-2");
             thread.join().unwrap();
+        });
+    }
+
+    /// In place of a poller: a wait that a bell ends, also if it was rung before.
+    struct Doorbell {
+        rung: Mutex<bool>,
+        change: Condvar,
+    }
+
+    impl Doorbell {
+        fn new() -> Arc<Self> {
+            Arc::new(Doorbell { rung: Mutex::new(false), change: Condvar::new() })
+        }
+
+        fn bell(doorbell: &Arc<Self>) -> Bell {
+            let doorbell = doorbell.clone();
+            std::sync::Arc::new(move || {
+                *doorbell.rung.lock().unwrap() = true;
+                doorbell.change.notify_one();
+            })
+        }
+
+        fn wait(&self) {
+            let mut rung = self.rung.lock().unwrap();
+            while !std::mem::take(&mut *rung) {
+                rung = self.change.wait(rung).unwrap();
+            }
+        }
+    }
+
+    /// WAKE-2, for a loop that sleeps in its poller, with the inbox open.
+    #[test]
+    fn loom_two_wakers_and_a_loop_that_sleeps_in_its_poller() {
+        loom::model(|| {
+            let (inbox, poller) = (Arc::new(Inbox::new()), Doorbell::new());
+            inbox.open(1, 0);
+            inbox.lock().bells().poller = Some(Doorbell::bell(&poller));
+            let threads = [1, 2].map(|slot| {
+                let inbox = inbox.clone();
+                thread::spawn(move || inbox.wake(Token::new(0, 0, slot)))
+            });
+            let mut expected = 2;
+            while expected > 0 {
+                if inbox.has_messages() {
+                    expected -= inbox.take(Vec::new()).len();
+                } else {
+                    inbox.park_in(None, || {
+                        poller.wait();
+                        false
+                    });
+                }
+            }
+            threads.into_iter().for_each(|thread| thread.join().unwrap());
+            drop(inbox.close());
+        });
+    }
+
+    /// WAKE-2, for a guest: its host sleeps in its own way, and comes when it is called.
+    #[test]
+    fn loom_two_wakers_and_a_host_that_sleeps() {
+        loom::model(|| {
+            let (inbox, host) = (Arc::new(Inbox::new()), Doorbell::new());
+            inbox.open(1, 0);
+            inbox.set_hook(Some(Doorbell::bell(&host)));
+            let threads = [1, 2].map(|slot| {
+                let inbox = inbox.clone();
+                thread::spawn(move || inbox.wake(Token::new(0, 0, slot)))
+            });
+            let mut expected = 2;
+            while expected > 0 {
+                // A turn.
+                inbox.wake_hosted();
+                if inbox.has_messages() {
+                    expected -= inbox.take(Vec::new()).len();
+                }
+                if expected > 0 && inbox.sleep_hosted() == 0 {
+                    host.wait();
+                }
+            }
+            threads.into_iter().for_each(|thread| thread.join().unwrap());
+            drop(inbox.close());
         });
     }
 

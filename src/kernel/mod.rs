@@ -486,7 +486,7 @@ impl Kernel {
     }
 
     /// Fires one of them. False if there was none: all have fired.
-    #[inline]
+    #[inline(always)]
     fn fire_next(&self) -> bool {
         // In a line of its own: in a condition, the borrow would last until the end of the body.
         let due = self.wheel.borrow_mut().pop_due();

@@ -1,0 +1,594 @@
+//! The loop as a guest of another: the host's contract, rule by rule, as it stands in `src/host.rs`.
+
+mod common;
+
+use common::{Census, Post, Trace, ms, on_drop, panic_of, virtual_loop};
+use onelane::{Budget, Clock, Drive, EventLoop, Task, call_later, call_soon, sleep, spawn, yield_now};
+use std::cell::{Cell, RefCell};
+use std::future::pending;
+use std::pin::{Pin, pin};
+use std::rc::Rc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::channel;
+use std::sync::{Arc, Barrier};
+use std::task::{Context, Poll, Wake, Waker};
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// Counts the calls of a loop's wake hook.
+#[derive(Clone, Default)]
+struct Calls(Arc<AtomicUsize>);
+
+impl Calls {
+    fn of(event_loop: &EventLoop) -> Self {
+        let calls = Calls::default();
+        let copy = calls.clone();
+        event_loop.set_wake_hook(move || _ = copy.0.fetch_add(1, Ordering::SeqCst));
+        calls
+    }
+
+    /// How many there were since this was asked last.
+    fn take(&self) -> usize {
+        self.0.swap(0, Ordering::SeqCst)
+    }
+}
+
+async fn yield_for_ever() {
+    loop {
+        yield_now().await;
+    }
+}
+
+/// Two tasks that say when they are stepped.
+fn spawn_talkers(event_loop: &EventLoop, trace: &Trace, times: usize) {
+    for name in ["a", "b"] {
+        let trace = trace.clone();
+        drop(event_loop.spawn(async move {
+            for nth in 1..=times {
+                trace.push(format!("{name}{nth}"));
+                yield_now().await;
+            }
+        }));
+    }
+}
+
+// ---- rule 1: the hook is called on the edge from idle to ready, once, and no wake is lost ----
+
+#[test]
+fn wake_a_thousand_times_and_call_once() {
+    let event_loop = virtual_loop();
+    let post = Post::new();
+    let task = event_loop.spawn(post.wait());
+    event_loop.turn();
+    let calls = Calls::of(&event_loop);
+    assert_eq!(calls.take(), 0, "there is nothing to do");
+    let (waker, remote) = (post.waker(), event_loop.remote());
+    thread::spawn(move || {
+        for _ in 0..1000 {
+            waker.wake_by_ref();
+            remote.call_soon(|| ()).unwrap();
+        }
+    })
+    .join()
+    .unwrap();
+    assert_eq!(calls.take(), 1);
+    let turn = event_loop.turn();
+    assert_eq!((turn.callbacks, turn.steps, turn.is_idle()), (1000, 1, true));
+    // The edge has come by, and comes again.
+    post.open();
+    assert_eq!(calls.take(), 1);
+    event_loop.turn();
+    assert!(task.is_done());
+    post.waker().wake();
+    assert_eq!(calls.take(), 1, "who is woken, and whether he lives, is found out in the turn");
+}
+
+/// What this thread does outside of a turn: each is an edge, and those behind it are none.
+#[test]
+fn touch_an_idle_loop_and_be_called() {
+    let (event_loop, trace) = (virtual_loop(), Trace::new());
+    let (waits, post) = (event_loop.spawn(pending::<()>()), Post::new());
+    drop(event_loop.spawn(post.wait()));
+    event_loop.turn();
+    let calls = Calls::of(&event_loop);
+    let home = event_loop.loop_ref();
+    let touches: Vec<(&str, Box<dyn Fn()>)> = vec![
+        ("spawn", Box::new(|| drop(event_loop.spawn(async {})))),
+        ("spawn by reference", Box::new(|| drop(home.spawn(async {})))),
+        ("call_soon", Box::new(|| _ = event_loop.call_soon(|| ()))),
+        ("call_later", Box::new(|| _ = event_loop.call_later(ms(5), || ()))),
+        ("enter and spawn", Box::new(|| event_loop.enter(|| drop(spawn(async {}))))),
+        ("enter and wake", Box::new(|| event_loop.enter(|| post.open()))),
+        ("remote", Box::new(|| event_loop.remote().call_soon(|| ()).unwrap())),
+        ("cancel", Box::new(|| _ = waits.cancel())),
+    ];
+    while !event_loop.turn().is_idle() {}
+    calls.take();
+    for (what, touch) in &touches {
+        touch();
+        trace.push(format!("{what}: {}", calls.take()));
+        touch();
+        if calls.take() > 0 {
+            trace.push(format!("{what} again"));
+        }
+        while event_loop.next_deadline().is_some() {
+            event_loop.turn();
+        }
+    }
+    let expected: Vec<String> = touches.iter().map(|(what, _)| format!("{what}: 1")).collect();
+    assert_eq!(trace.take(), expected);
+}
+
+/// A deadline that the host knows is no news; one before it is.
+#[test]
+fn set_timers_and_call_for_the_nearer_ones() {
+    let event_loop = virtual_loop();
+    event_loop.call_later(ms(100), || ());
+    let calls = Calls::of(&event_loop);
+    assert_eq!(calls.take(), 1, "a host that has just come knows of no deadline");
+    event_loop.turn_within(Budget::steps(0));
+    event_loop.call_later(ms(100), || ());
+    // The virtual clock has jumped, so this is later than nothing.
+    assert_eq!(calls.take(), 1);
+    let real = EventLoop::new();
+    let calls = Calls::of(&real);
+    let hour = Duration::from_secs(3600);
+    real.call_later(hour, || ());
+    assert_eq!(calls.take(), 1);
+    real.turn();
+    real.call_later(2 * hour, || ());
+    assert_eq!(calls.take(), 0);
+    let nearer = real.call_later(hour / 2, || ());
+    assert_eq!(calls.take(), 1);
+    assert_eq!(real.turn().next_deadline, nearer.when());
+}
+
+/// What comes in the middle of a turn is found at its end, and nobody is called.
+#[test]
+fn wake_in_a_turn_and_find_it_in_the_report() {
+    let event_loop = virtual_loop();
+    let calls = Calls::of(&event_loop);
+    let remote = event_loop.remote();
+    event_loop.call_soon(move || {
+        let sender = thread::spawn(move || remote.call_soon(|| ()).unwrap());
+        sender.join().unwrap();
+    });
+    calls.take();
+    let turn = event_loop.turn();
+    assert_eq!((turn.callbacks, turn.ready, turn.is_idle(), calls.take()), (1, 1, false, 0));
+    assert!(turn.next_deadline.is_some_and(|deadline| deadline <= event_loop.time()), "it is to come again at once");
+    let turn = event_loop.turn();
+    assert_eq!((turn.messages, turn.callbacks, turn.is_idle(), calls.take()), (1, 1, true, 0));
+}
+
+/// WAKE-2: a host that does nothing but wait for the hook, while threads wake its tasks as fast as they can.
+#[test]
+fn race_wakes_against_a_host_that_sleeps() {
+    const THREADS: usize = 2;
+    const ROUNDS: usize = 2000;
+    thread_local!(static CALLED: Cell<usize> = const { Cell::new(0) });
+    let event_loop = EventLoop::new();
+    let (post, events) = channel();
+    event_loop.set_wake_hook(move || post.send(()).unwrap());
+    let start = Arc::new(Barrier::new(THREADS + 1));
+    let threads = [(); THREADS].map(|()| {
+        let (remote, start) = (event_loop.remote(), start.clone());
+        thread::spawn(move || {
+            start.wait();
+            for _ in 0..ROUNDS {
+                remote.call_soon(|| CALLED.set(CALLED.get() + 1)).unwrap();
+                thread::yield_now();
+            }
+        })
+    });
+    start.wait();
+    while CALLED.get() < THREADS * ROUNDS {
+        // If a wake were lost, this would wait for ever.
+        events.recv_timeout(Duration::from_secs(60)).expect("WAKE-2: a wake was lost");
+        while !event_loop.turn().is_idle() {}
+    }
+    threads.into_iter().for_each(|thread| thread.join().unwrap());
+    assert_eq!((CALLED.get(), event_loop.turn().messages), (THREADS * ROUNDS, 0));
+}
+
+// ---- rule 2: the hook may come at any moment, and does not turn the loop ----
+
+#[test]
+fn call_the_hook_in_a_turn_of_another_loop() {
+    let (guest, other) = (virtual_loop(), virtual_loop());
+    guest.turn();
+    let calls = Calls::of(&guest);
+    other.run(async {
+        guest.call_soon(|| ());
+        assert_eq!(calls.take(), 1);
+        // Nor does anybody else turn it now.
+        let message = panic_of(|| guest.turn_within(Budget::steps(1)));
+        assert!(message.starts_with("EventLoop::turn_within() was called from a running event loop; call it from"));
+    });
+    assert_eq!(guest.turn().callbacks, 1);
+}
+
+#[test]
+fn panic_in_the_hook_and_lose_nothing() {
+    let event_loop = virtual_loop();
+    event_loop.turn();
+    event_loop.set_wake_hook(|| panic!("the host is out"));
+    let remote = event_loop.remote();
+    assert_eq!(panic_of(|| remote.call_soon(|| ())), "the host is out");
+    assert_eq!(event_loop.turn().callbacks, 1);
+}
+
+/// STEP-1: the hook comes when all is in order, so it may ask.
+#[test]
+fn ask_the_loop_in_the_hook() {
+    thread_local!(static SEEN: RefCell<Vec<(bool, usize)>> = const { RefCell::new(Vec::new()) });
+    thread_local!(static LOOP: Rc<EventLoop> = Rc::new(virtual_loop()));
+    let event_loop = LOOP.with(Rc::clone);
+    event_loop.turn();
+    event_loop.set_wake_hook(|| {
+        LOOP.with(|event_loop| {
+            let seen = (event_loop.next_deadline().is_some(), event_loop.all_tasks().len());
+            SEEN.with_borrow_mut(|all| all.push(seen));
+            // It is an edge no more.
+            event_loop.call_soon(|| ());
+        });
+    });
+    drop(event_loop.spawn(async {}));
+    assert_eq!(SEEN.take(), [(true, 1)]);
+    assert_eq!(event_loop.turn().callbacks, 1);
+}
+
+// ---- rule 3: a turn is bounded ----
+
+#[test]
+fn pause_in_the_middle_of_a_turn_and_go_on() {
+    let (event_loop, trace) = (virtual_loop(), Trace::new());
+    spawn_talkers(&event_loop, &trace, 2);
+    let reports = [(); 6].map(|()| {
+        let turn = event_loop.turn_within(Budget::steps(1));
+        trace.push("|");
+        (turn.steps, turn.ready, turn.tasks)
+    });
+    assert_eq!(trace.take(), ["a1", "|", "b1", "|", "a2", "|", "b2", "|", "|", "|"]);
+    assert_eq!(reports, [(1, 2, 2), (1, 2, 2), (1, 2, 2), (1, 2, 2), (1, 1, 1), (1, 0, 0)]);
+}
+
+/// READY-2, TIME-3: what is spawned while a turn is paused waits for the next one, and so do timers that were set meanwhile.
+#[test]
+fn touch_a_paused_turn() {
+    let (event_loop, trace) = (virtual_loop(), Trace::new());
+    let say = |text: &'static str| {
+        let trace = trace.clone();
+        move || trace.push(text)
+    };
+    event_loop.call_later(ms(5), say("timer of this turn"));
+    event_loop.call_later(ms(5), say("its neighbour"));
+    event_loop.turn_within(Budget::steps(1));
+    assert_eq!(trace.take(), ["timer of this turn"]);
+    event_loop.call_soon(say("next turn"));
+    event_loop.call_at(event_loop.time(), say("timer of the next turn"));
+    let turn = event_loop.turn_within(Budget::steps(1));
+    assert_eq!((trace.take(), turn.timers, turn.is_idle()), (vec!["its neighbour".to_string()], 1, false));
+    event_loop.turn();
+    assert_eq!(trace.take(), ["next turn", "timer of the next turn"]);
+}
+
+/// A paused turn has timers left, and nothing else: that is not idle.
+#[test]
+fn pause_before_the_timers() {
+    let event_loop = virtual_loop();
+    let fired = Rc::new(Cell::new(0));
+    for _ in 0..3 {
+        let fired = fired.clone();
+        event_loop.call_later(ms(1), move || fired.set(fired.get() + 1));
+    }
+    let turns = [(); 3].map(|()| event_loop.turn_within(Budget::steps(1)));
+    assert_eq!(
+        turns.map(|turn| (turn.timers, turn.ready, turn.is_idle())),
+        [(1, 2, false), (1, 1, false), (1, 0, true)]
+    );
+    assert_eq!((fired.get(), event_loop.next_deadline()), (3, None));
+}
+
+/// Whatever comes next finishes it: a plain turn, a run, the end of the loop.
+#[test]
+fn finish_a_paused_turn() {
+    let (event_loop, trace) = (virtual_loop(), Trace::new());
+    spawn_talkers(&event_loop, &trace, 3);
+    event_loop.turn_within(Budget::steps(1));
+    assert_eq!((event_loop.turn().steps, trace.take()), (1, vec!["a1".to_string(), "b1".into()]));
+    event_loop.turn_within(Budget::steps(1));
+    let copy = trace.clone();
+    event_loop.run(async move { copy.push("main") });
+    assert_eq!(trace.take(), ["a2", "b2", "a3", "b3", "main"]);
+
+    let census = Census::new();
+    for _ in 0..2 {
+        let member = census.member();
+        drop(event_loop.spawn(async move {
+            let _member = member;
+            pending::<()>().await;
+        }));
+    }
+    event_loop.turn_within(Budget::steps(1));
+    drop(event_loop);
+    assert_eq!(census.counts(), (2, 2), "END-1");
+}
+
+#[test]
+fn yield_for_ever_and_give_the_frame_back() {
+    let event_loop = EventLoop::new();
+    drop(event_loop.spawn(yield_for_ever()));
+    let turn = event_loop.turn_within(Budget::time(ms(1)));
+    assert!(turn.steps > 0 && !turn.is_idle());
+    let turn = event_loop.turn_within(Budget::time(Duration::MAX).and_steps(17));
+    assert_eq!((turn.steps, turn.ready), (17, 1));
+    // One that has no time left gets on.
+    assert_eq!(event_loop.turn_within(Budget::time(Duration::ZERO)).steps, 1);
+    assert_eq!(event_loop.turn_within(Budget::steps(0)).steps, 1);
+}
+
+/// In debug mode and with metrics each entry is looked at, and the budget is the same.
+#[test]
+fn pause_a_watched_loop() {
+    let event_loop = EventLoop::builder().clock(Clock::Virtual).debug(true).metrics(true).build();
+    let trace = Trace::new();
+    spawn_talkers(&event_loop, &trace, 2);
+    let steps = [(); 3].map(|()| event_loop.turn_within(Budget::steps(2)).steps);
+    assert_eq!((steps, trace.take()), ([2, 2, 2], ["a1", "b1", "a2", "b2"].map(String::from).to_vec()));
+    assert_eq!((event_loop.metrics().turns, event_loop.metrics().steps), (3, 6));
+}
+
+/// A panic ends its task, and not the budget of the others.
+#[test]
+fn panic_in_a_budget() {
+    let event_loop = EventLoop::builder().clock(Clock::Virtual).exception_handler(|_| ()).build();
+    let fails = event_loop.spawn(async { panic!("oh") as () });
+    let lives = event_loop.spawn(async { 1 });
+    event_loop.turn_within(Budget::steps(1));
+    assert!(fails.is_done() && !lives.is_done());
+    assert_eq!(event_loop.turn_within(Budget::steps(1)).tasks, 0);
+    assert_eq!(lives.result().as_deref(), Ok(&1));
+}
+
+// ---- rules 4 and 5: one look at the clock, and what a report says ----
+
+#[test]
+fn fire_what_is_due_and_tell_when_to_come_again() {
+    let (event_loop, trace) = (virtual_loop(), Trace::new());
+    let begun = event_loop.time();
+    for (delay, name) in [(20, "late"), (10, "early"), (10, "second")] {
+        let trace = trace.clone();
+        event_loop.call_later(ms(delay), move || trace.push(name));
+    }
+    assert_eq!(event_loop.next_deadline(), Some(begun + ms(10)));
+    let turn = event_loop.turn_within(Budget::UNLIMITED);
+    assert_eq!((trace.take(), turn.timers), (vec!["early".to_string(), "second".into()], 2));
+    assert_eq!((turn.next_deadline, turn.is_idle()), (Some(begun + ms(20)), true));
+    drop(event_loop.spawn(yield_for_ever()));
+    let turn = event_loop.turn_within(Budget::steps(1));
+    assert_eq!(turn.next_deadline, Some(event_loop.time()), "there is work");
+}
+
+// ---- rule 6: the host has gone, the loop has gone ----
+
+#[test]
+fn drop_the_loop_and_call_nobody() {
+    let event_loop = virtual_loop();
+    event_loop.turn();
+    let (calls, census) = (Calls::of(&event_loop), Census::new());
+    let (member, post) = (census.member(), Post::new());
+    let waits = post.wait();
+    drop(event_loop.spawn(async move {
+        waits.await;
+        drop(member);
+    }));
+    event_loop.turn();
+    calls.take();
+    let remote = event_loop.remote();
+    drop(event_loop);
+    assert_eq!((census.counts(), census.dropped_on()), ((1, 1), vec![thread::current().id()]));
+    post.open();
+    assert!(remote.call_soon(|| ()).is_err());
+    assert_eq!(calls.take(), 0);
+    assert_eq!(Arc::strong_count(&calls.0), 1, "the hook has gone with the loop");
+}
+
+#[test]
+fn replace_the_hook() {
+    let event_loop = virtual_loop();
+    event_loop.turn();
+    let first = Calls::of(&event_loop);
+    let second = Calls::of(&event_loop);
+    event_loop.call_soon(|| ());
+    assert_eq!((first.take(), second.take(), Arc::strong_count(&first.0)), (0, 1, 1));
+}
+
+/// A `run` in between needs no host, and what it leaves is told.
+#[test]
+fn run_a_hosted_loop() {
+    let event_loop = virtual_loop();
+    event_loop.turn();
+    let calls = Calls::of(&event_loop);
+    event_loop.run(async {
+        yield_now().await;
+        drop(spawn(async {}));
+    });
+    assert_eq!(calls.take(), 0, "nothing is left");
+    event_loop.run(async { _ = call_later(ms(5), || ()) });
+    assert_eq!((calls.take(), event_loop.turn().timers), (1, 1));
+    event_loop.call_soon(|| ());
+    assert_eq!(calls.take(), 1);
+}
+
+// ---- enter ----
+
+#[test]
+fn enter_and_find_the_loop() {
+    let event_loop = virtual_loop();
+    assert!(EventLoop::try_current().is_err());
+    let task: Task<u8> = event_loop.enter(|| {
+        assert!(event_loop.is_running() && onelane::current_task().is_none());
+        _ = call_soon(|| ());
+        event_loop.enter(|| spawn(async { 1 }))
+    });
+    assert!(EventLoop::try_current().is_err() && !task.is_done());
+    let turn = event_loop.turn();
+    assert_eq!((turn.callbacks, turn.steps, task.is_done()), (1, 1, true));
+}
+
+#[test]
+fn enter_and_run_or_turn_nothing() {
+    let (event_loop, other) = (virtual_loop(), virtual_loop());
+    event_loop.enter(|| {
+        for refuse in [&event_loop, &other] {
+            assert!(panic_of(|| refuse.turn()).starts_with("EventLoop::turn() was called from a running event loop"));
+            assert!(refuse.try_run(async {}).is_err());
+        }
+    });
+    assert_eq!(panic_of(|| event_loop.enter(|| panic!("out"))), "out");
+    assert!(EventLoop::try_current().is_err(), "it was left by the panic too");
+    event_loop.run(async {});
+}
+
+/// Inside of a turn of another loop, whose own tasks go on as they would.
+#[test]
+fn enter_one_loop_in_a_turn_of_another() {
+    let (outer, inner) = (virtual_loop(), virtual_loop());
+    let (task, after) = outer.run(async {
+        let task = inner.enter(|| spawn(async { EventLoop::current() }));
+        yield_now().await;
+        (task, EventLoop::current())
+    });
+    assert_eq!(after, outer.loop_ref());
+    assert_eq!(inner.run(task), Ok(inner.loop_ref()));
+}
+
+// ---- drive ----
+
+/// An executor of one future, on this thread, that counts its polls, and timers that it lets go off by itself.
+#[derive(Clone, Default)]
+struct Host {
+    wakes: Arc<HostWaker>,
+    timers: Rc<RefCell<Vec<(Instant, Rc<Cell<bool>>)>>>,
+}
+
+#[derive(Default)]
+struct HostWaker(AtomicUsize);
+
+impl Wake for HostWaker {
+    fn wake(self: Arc<Self>) {
+        self.0.fetch_add(1, Ordering::SeqCst);
+    }
+}
+
+impl Host {
+    fn drive<'a>(&self, event_loop: &'a EventLoop) -> Drive<'a> {
+        let timers = self.timers.clone();
+        event_loop.drive(move |deadline| {
+            let is_up = Rc::new(Cell::new(false));
+            timers.borrow_mut().push((deadline, is_up.clone()));
+            std::future::poll_fn(move |_| if is_up.get() { Poll::Ready(()) } else { Poll::Pending })
+        })
+    }
+
+    /// Polls as long as it is woken. Answers how often it polled, and whether the future is ready.
+    fn poll(&self, mut drive: Pin<&mut Drive<'_>>) -> (usize, bool) {
+        let waker = Waker::from(self.wakes.clone());
+        let mut polls = 0;
+        loop {
+            polls += 1;
+            if drive.as_mut().poll(&mut Context::from_waker(&waker)).is_ready() {
+                return (polls, true);
+            }
+            if self.wakes.0.swap(0, Ordering::SeqCst) == 0 {
+                return (polls, false);
+            }
+        }
+    }
+}
+
+#[test]
+fn drive_to_the_end_in_portions() {
+    let (event_loop, host) = (virtual_loop(), Host::default());
+    let task = event_loop.spawn(async {
+        for _ in 0..10 {
+            yield_now().await;
+        }
+        sleep(Duration::from_secs(3600)).await;
+        7
+    });
+    let drive = pin!(host.drive(&event_loop).budget(Budget::steps(5)));
+    // Eleven steps, a jump of the clock, and a last one.
+    assert_eq!(host.poll(drive), (4, true));
+    assert_eq!(event_loop.run(task), Ok(7));
+    assert!(host.timers.borrow().iter().all(|(deadline, _)| *deadline <= event_loop.time()));
+}
+
+#[test]
+fn drive_and_wait_for_the_hosts_timer() {
+    let (event_loop, host) = (EventLoop::new(), Host::default());
+    let begun = event_loop.time();
+    drop(event_loop.spawn(sleep_for(&event_loop, ms(20))));
+    let mut drive = pin!(host.drive(&event_loop));
+    assert_eq!(host.poll(drive.as_mut()), (1, false));
+    assert_eq!(host.poll(drive.as_mut()), (1, false), "the timer is there already");
+    let timers = host.timers.borrow().clone();
+    assert_eq!(timers.len(), 1);
+    assert!(timers[0].0 >= begun + ms(20));
+    thread::sleep(timers[0].0.saturating_duration_since(Instant::now()));
+    timers[0].1.set(true);
+    assert!(host.poll(drive).1);
+}
+
+fn sleep_for(event_loop: &EventLoop, duration: Duration) -> impl Future<Output = ()> + use<> {
+    event_loop.enter(|| sleep(duration))
+}
+
+/// The waker is the hook: called once on the edge, from any thread.
+#[test]
+fn drive_and_be_woken_from_elsewhere() {
+    let (event_loop, host, post) = (virtual_loop(), Host::default(), Post::new());
+    drop(event_loop.spawn(post.wait()));
+    let mut drive = pin!(host.drive(&event_loop));
+    assert_eq!(host.poll(drive.as_mut()), (1, false));
+    let waker = post.waker();
+    thread::spawn(move || (0..100).for_each(|_| waker.wake_by_ref())).join().unwrap();
+    assert_eq!(host.wakes.0.load(Ordering::SeqCst), 1);
+    host.wakes.0.store(0, Ordering::SeqCst);
+    assert_eq!(host.poll(drive.as_mut()), (1, false), "it was not opened");
+    post.open();
+    assert_eq!(host.wakes.0.load(Ordering::SeqCst), 1);
+    assert_eq!(host.poll(drive), (1, true));
+}
+
+/// What is dropped in the middle is gone on with; the tasks are the loop's.
+#[test]
+fn drop_a_drive_and_make_another() {
+    let (event_loop, host, trace) = (virtual_loop(), Host::default(), Trace::new());
+    spawn_talkers(&event_loop, &trace, 2);
+    {
+        let mut drive = pin!(host.drive(&event_loop).budget(Budget::steps(3)));
+        let waker = Waker::from(host.wakes.clone());
+        assert!(drive.as_mut().poll(&mut Context::from_waker(&waker)).is_pending());
+        assert!(format!("{drive:?}").starts_with("Drive { budget: Budget { steps: 3, time: None }"));
+    }
+    assert_eq!(trace.take(), ["a1", "b1", "a2"]);
+    host.wakes.0.store(0, Ordering::SeqCst);
+    event_loop.call_soon(|| ());
+    assert_eq!(host.wakes.0.load(Ordering::SeqCst), 0, "nobody polls it now");
+    assert!(host.poll(pin!(host.drive(&event_loop))).1);
+    assert_eq!(trace.take(), ["b2"]);
+}
+
+/// A future that is dropped in a turn of a driven loop may spawn there; that counts.
+#[test]
+fn spawn_at_the_end_of_a_driven_loop() {
+    let (event_loop, host) = (virtual_loop(), Host::default());
+    let last = Rc::new(Cell::new(false));
+    let copy = last.clone();
+    let heir = on_drop(move || drop(spawn(async move { copy.set(true) })));
+    drop(event_loop.spawn(async move { drop(heir) }));
+    assert!(host.poll(pin!(host.drive(&event_loop))).1);
+    assert!(last.get());
+}
