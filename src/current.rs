@@ -147,21 +147,26 @@ fn is_shown(polled_at: &'static Location<'static>, known: &Location<'_>) -> bool
     polled_at.file() == known.file() || !is_in_library(polled_at)
 }
 
+/// So many places that were looked at are remembered.
+const LOOKS: usize = 8;
+
 thread_local! {
-    /// The last place that was looked at, and what was found: a leaf in a box is polled at the same one again and again.
-    static LAST_LOOK: Cell<Option<(&'static Location<'static>, bool)>> = const { Cell::new(None) };
+    /// Places that were looked at, and what was found, each where its address says: a leaf in a box is polled at the same one
+    /// again and again, and beside it another at its own.
+    static LAST_LOOKS: [Cell<Option<(&'static Location<'static>, bool)>>; LOOKS] = const { [const { Cell::new(None) }; LOOKS] };
 }
 
 /// Whether a place is in the standard library, in this crate, or in any that was downloaded.
 fn is_in_library(place: &'static Location<'static>) -> bool {
-    match LAST_LOOK.get() {
+    let memory = ptr::from_ref(place).addr() / size_of::<Location<'_>>() % LOOKS;
+    LAST_LOOKS.with(|looks| match looks[memory].get() {
         Some((last, found)) if ptr::eq(last, place) => found,
         _ => {
             let found = is_library(place.file());
-            LAST_LOOK.set(Some((place, found)));
+            looks[memory].set(Some((place, found)));
             found
         }
-    }
+    })
 }
 
 fn is_library(file: &str) -> bool {

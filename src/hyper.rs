@@ -122,6 +122,9 @@ impl<F: Future + 'static> Executor<F> for LoopExecutor {
     }
 }
 
+/// A head and a short body are written as one: to copy them costs less than what the system makes of two.
+const SMALL: usize = 4 * 1024;
+
 impl<T> Read for Async<T>
 where
     for<'a> &'a T: io::Read,
@@ -162,7 +165,11 @@ where
         cx: &mut Context<'_>,
         slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        futures_io::AsyncWrite::poll_write_vectored(self, cx, slices)
+        let length = slices.iter().map(|slice| slice.len()).sum();
+        if length > SMALL {
+            return futures_io::AsyncWrite::poll_write_vectored(self, cx, slices);
+        }
+        self.poll_write_copied(cx, length, slices)
     }
 }
 

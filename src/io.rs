@@ -510,6 +510,33 @@ where
     }
 }
 
+#[cfg(feature = "hyper")]
+impl<T> Async<T>
+where
+    for<'a> &'a T: Write,
+{
+    /// Writes several slices as one, by way of the same buffer.
+    #[track_caller]
+    pub(crate) fn poll_write_copied(
+        &self,
+        cx: &mut Context<'_>,
+        length: usize,
+        slices: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let kernel = self.kernel("poll() of a socket");
+        let reactor = self.reactor(&kernel);
+        let mut scratch = reactor.take_scratch();
+        let mut end = 0;
+        for slice in slices {
+            scratch[end..end + slice.len()].copy_from_slice(slice);
+            end += slice.len();
+        }
+        let amount = self.poll_write_from(cx, length, |mut source: &T| source.write(&scratch[..length]));
+        reactor.put_scratch(scratch);
+        amount
+    }
+}
+
 fn elsewhere(asked: &str) -> String {
     format!("{asked} was called where its loop is not; use a socket in the loop that it was made in")
 }

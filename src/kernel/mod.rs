@@ -46,6 +46,8 @@ mod lists;
 pub(crate) mod locals;
 mod names;
 mod pace;
+#[cfg(all(unix, feature = "io"))]
+mod poller;
 #[cfg(feature = "probe")]
 pub(crate) mod probe;
 #[cfg(all(unix, feature = "io"))]

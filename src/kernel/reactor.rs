@@ -25,10 +25,11 @@
 //! Knows no task, and no clock. Next: `listen.rs`.
 
 use super::clock::Time;
+use super::poller::Waiting;
 pub(crate) use super::source::SourceKey;
 use super::task::Awaited;
 use super::wakers::{WaitKey, Watched};
-use polling::{Event, Events, Poller};
+use polling::{Event, Poller};
 use rustix::net::{getpeername, getsockname};
 use slab::Slab;
 use std::cell::{Cell, RefCell};
@@ -62,10 +63,9 @@ const EVERY: Duration = Duration::from_micros(100);
 const SCRATCH: usize = 64 * 1024;
 
 pub(crate) struct Reactor {
-    poller: Arc<Poller>,
+    waiting: Waiting,
     /// Borrowed in this file alone, where no foreign code runs: what is taken out is dropped by the caller.
     sources: RefCell<Slab<Source>>,
-    events: RefCell<Events>,
     /// How many sides somebody waits for.
     awaited: Cell<usize>,
     /// The number of the last source, and of the last waiter.
@@ -110,17 +110,9 @@ pub(crate) struct Removed {
 
 impl Reactor {
     pub(crate) fn new() -> io::Result<Self> {
-        let poller = Poller::new()?;
-        if !poller.supports_level() {
-            return Err(io::Error::new(
-                io::ErrorKind::Unsupported,
-                "sockets need a level-triggered poller, as epoll and kqueue are",
-            ));
-        }
         Ok(Reactor {
-            poller: Arc::new(poller),
+            waiting: Waiting::new()?,
             sources: RefCell::default(),
-            events: RefCell::new(Events::new()),
             awaited: Cell::new(0),
             numbered: Cell::new(0),
             looked_at: Cell::new(Time(0)),
@@ -130,7 +122,7 @@ impl Reactor {
     }
 
     pub(crate) fn poller(&self) -> &Arc<Poller> {
-        &self.poller
+        self.waiting.poller()
     }
 
     /// Whether anybody waits for any source.
@@ -152,7 +144,7 @@ impl Reactor {
         let (entry, number) = (sources.vacant_entry(), self.number());
         let index = entry.key();
         let watched =
-            Watched::new(self.poller.clone(), source, Event::new(index, first == Side::Read, first == Side::Write))?;
+            Watched::new(self.poller().clone(), source, Event::new(index, first == Side::Read, first == Side::Write))?;
         let side = |side| State { ready: side != first, is_on: side == first, ..State::default() };
         entry.insert(Source { number, watched, sides: [side(Side::Read), side(Side::Write)] });
         Ok(SourceKey { index, number })
@@ -261,13 +253,14 @@ impl Reactor {
     /// Waits until something can be read or written for which somebody waits, until the poller is notified, or until the time is
     /// up; answers who is to be woken. `is_idle` says that whoever was woken before has had its turn.
     pub(crate) fn look(&self, timeout: Option<Duration>, is_idle: bool) -> io::Result<Vec<Waiter>> {
-        let mut events = self.events.borrow_mut();
-        let mut woken = Vec::new();
-        events.clear();
-        self.poller.wait(&mut events, timeout)?;
-        // If more has happened than there is room for, the next look tells of it.
-        events.iter().try_for_each(|event| self.happened(event, is_idle, &mut woken))?;
-        Ok(woken)
+        let (mut woken, mut result) = (Vec::new(), Ok(()));
+        // If more has happened than is told of at once, the next look tells of it.
+        self.waiting.wait(timeout, &mut |event| {
+            if let Err(error) = self.happened(event, is_idle, &mut woken) {
+                result = Err(error);
+            }
+        })?;
+        result.map(|()| woken)
     }
 
     fn happened(&self, event: Event, is_idle: bool, woken: &mut Vec<Waiter>) -> io::Result<()> {
@@ -309,7 +302,7 @@ impl Source {
 
 impl AsFd for Reactor {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.poller.as_fd()
+        self.poller().as_fd()
     }
 }
 
