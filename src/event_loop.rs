@@ -92,8 +92,8 @@ pub enum Clock {
     ///
     /// Tests take no time on it and are exact to the nanosecond. A program that cannot go on is reported as a
     /// [deadlock](crate::RunError::Deadlock) instead of hanging. Only while a [`Remote`] of the loop is alive, or others
-    /// hold a waker of one of its tasks (another thread, a future or a channel of another crate), does it wait for what may
-    /// come from there; if that takes longer than a second, it says so on stderr, once, with where each task waits.
+    /// hold a waker of one of its tasks (another thread, a future or a channel of another crate), or while a task waits for a
+    /// socket, does it wait for what may come from there; if that takes longer than a second, it says so on stderr, once, with where each task waits.
     Virtual,
 }
 
@@ -659,7 +659,7 @@ pub enum RunError {
     /// A loop is running on this thread already.
     Nested,
     /// Nothing is ready, no timer is pending, and nobody is left who could wake a task or send anything: no other thread, no
-    /// [`Remote`], no primitive of another crate has a waker. Reported at that moment, on a virtual clock always, on a real
+    /// [`Remote`], no primitive of another crate has a waker, and no socket is awaited. Reported at that moment, on a virtual clock always, on a real
     /// one in [debug mode](Builder::debug); else the loop sleeps for ever.
     Deadlock(DeadlockReport),
     /// The main task was cancelled.
@@ -1001,7 +1001,7 @@ impl EventLoop {
         LoopRef::to(&self.kernel)
     }
 
-    /// Whether this loop is in a turn, now and on this thread.
+    /// Whether this loop is in a turn, or was [entered](Self::enter), now and on this thread.
     ///
     /// asyncio: `loop.is_running()`.
     ///

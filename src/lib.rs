@@ -19,7 +19,9 @@
 //!
 //! # The map
 //!
-//! - Running: [`run()`], [`try_run`], [`EventLoop`] (with [`turn`](EventLoop::turn) for hosts), [`Remote`] for other threads.
+//! - Running: [`run()`], [`try_run`], [`EventLoop`], [`Remote`] for other threads.
+//! - Inside of another loop: [`turn`](EventLoop::turn), [`turn_within`](EventLoop::turn_within) a [`Budget`],
+//!   [`set_wake_hook`](EventLoop::set_wake_hook), [`enter`](EventLoop::enter), [`drive`](EventLoop::drive).
 //! - Tasks: [`spawn()`], [`task::Builder`], [`Task`], [`TaskRef`], [`TaskError`], [`current_task`], [`all_tasks`].
 //! - Several at once: [`gather()`], [`try_gather`], [`gather!`], [`wait()`], [`try_wait`], [`as_completed()`],
 //!   [`task_group()`], [`try_task_group`].
@@ -30,6 +32,8 @@
 //! - What tasks share: [`Promise`], [`task_local!`]; [`sync`], with events, locks, conditions, semaphores, barriers, queues
 //!   and channels.
 //! - Looking inside: [`call_graph()`] and [`print_call_graph`], for where each task waits, for what and for whom.
+//! - With the feature `io`, on Unix: `io::Async`, and `net` with sockets and streams; with the feature `hyper`, hyper's traits
+//!   for them.
 //! - With the feature `threads`: `to_thread`, which calls a blocking function on another thread.
 //! - With the feature `signals`, on Unix: `Builder::cancel_on_ctrl_c`, `Builder::print_call_graph_on`, and
 //!   `signals::listen`.
