@@ -37,6 +37,7 @@
 //! - With the feature `threads`: `to_thread`, which calls a blocking function on another thread.
 //! - With the feature `signals`, on Unix: `Builder::cancel_on_ctrl_c`, `Builder::print_call_graph_on`, and
 //!   `signals::listen`.
+//! - With the feature `io`, on Unix: `net`, with sockets and asyncio's streams and servers; `io::Async`, for whatever can be polled.
 //! - With the feature `probe`: `Builder::probe`, and the module `probe`, for those who want to hear of each thing that a loop does.
 //!
 //! # Four rules

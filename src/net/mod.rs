@@ -91,8 +91,19 @@ macro_rules! read_and_write {
         }
     };
 }
+mod datagram;
+mod server;
+mod socket;
+mod streams;
 mod tcp;
+mod trial;
+mod udp;
 mod unix;
 
+pub use datagram::{Receive, Transmit};
+pub use server::{ServeForever, Server, WaitClosed, start_server, start_unix_server};
+pub use streams::{Close, IncompleteRead, LimitOverrun, OpenConnection, OpenUnixConnection, Read, WriteAll};
+pub use streams::{StreamReader, StreamWriter, open_connection, open_unix_connection};
 pub use tcp::{Accept, Connect, TcpListener, TcpStream};
-pub use unix::UnixStream;
+pub use udp::UdpSocket;
+pub use unix::{UnixAccept, UnixConnect, UnixDatagram, UnixListener, UnixStream};

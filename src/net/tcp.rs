@@ -2,6 +2,7 @@
 
 use crate::io::{Async, Operation};
 use crate::kernel::reactor::Side;
+use crate::net::socket::socket;
 use rustix::io::Errno;
 use rustix::net::{self, AddressFamily, SocketType, ipproto, sockopt};
 use std::fmt;
@@ -68,7 +69,7 @@ impl TcpListener {
     #[track_caller]
     pub fn bind(address: impl Into<SocketAddr>) -> io::Result<Self> {
         let address = address.into();
-        Self::on(socket(&address)?, address)
+        Self::on(socket_for(&address)?, address)
     }
 
     /// As [`bind`](Self::bind), but others may listen at the same address, if they ask for the same (`SO_REUSEPORT`): the system
@@ -100,7 +101,7 @@ impl TcpListener {
     #[track_caller]
     pub fn bind_shared(address: impl Into<SocketAddr>) -> io::Result<Self> {
         let address = address.into();
-        let socket = socket(&address)?;
+        let socket = socket_for(&address)?;
         sockopt::set_socket_reuseport(&socket, true)?;
         Self::on(socket, address)
     }
@@ -243,7 +244,7 @@ fn accept(listener: &std::net::TcpListener) -> io::Result<(OwnedFd, SocketAddr)>
     #[cfg(target_vendor = "apple")]
     let accepted = {
         let accepted = net::acceptfrom(listener)?;
-        set_flags(&accepted.0)?;
+        crate::net::socket::set_flags(&accepted.0)?;
         accepted
     };
     let (socket, address) = accepted;
@@ -257,26 +258,9 @@ fn accepted_by_us((socket, address): (OwnedFd, SocketAddr)) -> io::Result<(TcpSt
     Ok((TcpStream { io }, address))
 }
 
-fn socket(address: &SocketAddr) -> io::Result<OwnedFd> {
+fn socket_for(address: &SocketAddr) -> rustix::io::Result<OwnedFd> {
     let family = if address.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
-    #[cfg(not(target_vendor = "apple"))]
-    let socket = {
-        let flags = net::SocketFlags::NONBLOCK | net::SocketFlags::CLOEXEC;
-        net::socket_with(family, SocketType::STREAM, flags, Some(ipproto::TCP))?
-    };
-    #[cfg(target_vendor = "apple")]
-    let socket = {
-        let socket = net::socket(family, SocketType::STREAM, Some(ipproto::TCP))?;
-        set_flags(&socket)?;
-        socket
-    };
-    Ok(socket)
-}
-
-#[cfg(target_vendor = "apple")]
-fn set_flags(socket: &OwnedFd) -> rustix::io::Result<()> {
-    rustix::io::ioctl_fionbio(socket, true)?;
-    rustix::io::fcntl_setfd(socket, rustix::io::FdFlags::CLOEXEC)
+    socket(family, SocketType::STREAM, Some(ipproto::TCP))
 }
 
 /// The future of [`TcpListener::accept`].
@@ -297,6 +281,7 @@ fn set_flags(socket: &OwnedFd) -> rustix::io::Result<()> {
 #[derive(Debug)]
 #[must_use = "futures do nothing unless they are awaited"]
 pub struct Accept<'a> {
+    #[expect(clippy::type_complexity, reason = "it is the function's, and stands here alone")]
     operation: Operation<'a, std::net::TcpListener, fn(&std::net::TcpListener) -> io::Result<(OwnedFd, SocketAddr)>>,
 }
 
@@ -567,7 +552,7 @@ enum Stage {
 impl Connect {
     #[track_caller]
     fn begin(address: SocketAddr) -> io::Result<TcpStream> {
-        let socket = socket(&address)?;
+        let socket = socket_for(&address)?;
         match net::connect(&socket, &address) {
             // A signal that comes in between does not stop it.
             Ok(()) | Err(Errno::INPROGRESS | Errno::INTR) => {}

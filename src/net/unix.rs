@@ -1,11 +1,792 @@
-//! Unix sockets.
+//! Unix sockets: listeners, streams and datagrams between processes of one machine.
 
-use crate::io::Async;
+use crate::io::{Async, Operation};
+use crate::kernel::reactor::Side;
+use crate::net::datagram::{Receive, Transmit};
+use crate::net::socket::socket;
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketType};
+use std::fmt;
+use std::io;
+use std::net::Shutdown;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::net::SocketAddr;
+use std::panic::Location;
+use std::path::{Path, PathBuf};
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+/// A Unix socket that listens for connections.
+///
+/// Its file stays when it is dropped, and a second [`bind`](Self::bind) to the same path fails as long as it is there. Remove it.
+///
+/// asyncio: what `start_unix_server` makes first.
+///
+/// # Examples
+///
+/// ```
+/// use onelane::{EventLoop, net::{UnixListener, UnixStream}};
+///
+/// # let path = std::env::temp_dir().join(format!("onelane-unix-listener-{}", std::process::id()));
+/// EventLoop::new().run(async {
+///     let listener = UnixListener::bind(&path)?;
+///     let client = UnixStream::connect(&path).await?;
+///     let (_peer, _) = listener.accept().await?;
+///     assert_eq!(client.peer_addr()?.as_pathname(), Some(&*path));
+///     std::fs::remove_file(&path)
+/// })
+/// # .unwrap();
+/// ```
+#[derive(Debug)]
+pub struct UnixListener {
+    io: Async<std::os::unix::net::UnixListener>,
+}
+
+impl UnixListener {
+    /// Listens at a path, where it makes a file.
+    ///
+    /// # Errors
+    ///
+    /// If there is such a file already, be it that of a listener that has gone; if the path is longer than a hundred bytes or so.
+    ///
+    /// # Panics
+    ///
+    /// If no loop is running on this thread.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use onelane::{EventLoop, net::UnixListener};
+    /// use std::io::ErrorKind;
+    ///
+    /// # let path = std::env::temp_dir().join(format!("onelane-unix-bind-{}", std::process::id()));
+    /// EventLoop::new().run(async {
+    ///     drop(UnixListener::bind(&path)?);
+    ///     assert_eq!(UnixListener::bind(&path).unwrap_err().kind(), ErrorKind::AddrInUse);
+    ///     std::fs::remove_file(&path)?;
+    ///     UnixListener::bind(&path)?;
+    ///     std::fs::remove_file(&path)
+    /// })
+    /// # .unwrap();
+    /// ```
+    #[track_caller]
+    pub fn bind(path: impl AsRef<Path>) -> io::Result<Self> {
+        Self::from_std(std::os::unix::net::UnixListener::bind(path)?)
+    }
+
+    /// Takes over a listener of the standard library's; it is made non-blocking.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Async::new`].
+    ///
+    /// # Panics
+    ///
+    /// If no loop is running on this thread.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use onelane::{EventLoop, net::UnixListener};
+    ///
+    /// # let path = std::env::temp_dir().join(format!("onelane-unix-from-std-{}", std::process::id()));
+    /// let early = std::os::unix::net::UnixListener::bind(&path).unwrap(); // before there is a loop
+    /// EventLoop::new().run(async { UnixListener::from_std(early) }).unwrap();
+    /// # std::fs::remove_file(&path).unwrap();
+    /// ```
+    #[track_caller]
+    pub fn from_std(listener: std::os::unix::net::UnixListener) -> io::Result<Self> {
+        Ok(UnixListener { io: Async::new(listener)? })
+    }
+
+    /// Waits for a connection; gives it, and the address of the peer, which mostly has none.
+    ///
+    /// Cancel safety: nothing is lost; a connection that nobody has accepted stays with the system.
+    ///
+    /// # Errors
+    ///
+    /// As [`TcpListener::accept`](crate::net::TcpListener::accept).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use onelane::{EventLoop, net::UnixListener, timeout};
+    /// use std::time::Duration;
+    ///
+    /// # let path = std::env::temp_dir().join(format!("onelane-unix-accept-{}", std::process::id()));
+    /// EventLoop::with_virtual_clock().run(async {
+    ///     let listener = UnixListener::bind(&path)?;
+    ///     // Nobody comes.
+    ///     assert!(timeout(Duration::from_secs(60), listener.accept()).await.is_err());
+    ///     std::fs::remove_file(&path)
+    /// })
+    /// # .unwrap();
+    /// ```
+    #[doc(alias = "sock_accept")]
+    #[track_caller]
+    pub fn accept(&self) -> UnixAccept<'_> {
+        UnixAccept { operation: self.io.read_with(std::os::unix::net::UnixListener::accept) }
+    }
+
+    /// As [`accept`](Self::accept), for those who write futures by hand.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`accept`](Self::accept).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use onelane::{EventLoop, net::{UnixListener, UnixStream}};
+    /// use std::future::poll_fn;
+    ///
+    /// # let path = std::env::temp_dir().join(format!("onelane-unix-poll-accept-{}", std::process::id()));
+    /// EventLoop::new().run(async {
+    ///     let listener = UnixListener::bind(&path)?;
+    ///     let _client = UnixStream::connect(&path).await?;
+    ///     let (_peer, address) = poll_fn(|cx| listener.poll_accept(cx)).await?;
+    ///     assert!(address.is_unnamed());
+    ///     std::fs::remove_file(&path)
+    /// })
+    /// # .unwrap();
+    /// ```
+    #[track_caller]
+    pub fn poll_accept(&self, cx: &mut Context<'_>) -> Poll<io::Result<(UnixStream, SocketAddr)>> {
+        let accepted = ready!(self.io.poll_read_with(cx, std::os::unix::net::UnixListener::accept));
+        Poll::Ready(accepted.and_then(accepted_by_us))
+    }
+
+    /// Where it listens.
+    ///
+    /// # Errors
+    ///
+    /// If the system does not say.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use onelane::{EventLoop, net::UnixListener};
+    ///
+    /// # let path = std::env::temp_dir().join(format!("onelane-unix-local-{}", std::process::id()));
+    /// EventLoop::new().run(async {
+    ///     let listener = UnixListener::bind(&path)?;
+    ///     assert_eq!(listener.local_addr()?.as_pathname(), Some(&*path));
+    ///     std::fs::remove_file(&path)
+    /// })
+    /// # .unwrap();
+    /// ```
+    pub fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.io.get_ref().local_addr()
+    }
+
+    /// The socket, for what is not here.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use onelane::{EventLoop, net::UnixListener};
+    ///
+    /// # let path = std::env::temp_dir().join(format!("onelane-unix-listener-async-{}", std::process::id()));
+    /// EventLoop::new().run(async {
+    ///     let listener = UnixListener::bind(&path)?;
+    ///     assert!(listener.as_async().get_ref().take_error()?.is_none());
+    ///     std::fs::remove_file(&path)
+    /// })
+    /// # .unwrap();
+    /// ```
+    pub fn as_async(&self) -> &Async<std::os::unix::net::UnixListener> {
+        &self.io
+    }
+}
+
+impl AsFd for UnixListener {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.io.as_fd()
+    }
+}
+
+/// The future of [`UnixListener::accept`].
+///
+/// # Examples
+///
+/// ```
+/// use onelane::{EventLoop, net::{UnixListener, UnixStream}};
+///
+/// # let path = std::env::temp_dir().join(format!("onelane-unix-accept-future-{}", std::process::id()));
+/// EventLoop::new().run(async {
+///     let listener = UnixListener::bind(&path)?;
+///     let (accepted, connected) = futures_util::join!(listener.accept(), UnixStream::connect(&path));
+///     (accepted?, connected?);
+///     std::fs::remove_file(&path)
+/// })
+/// # .unwrap();
+/// ```
+#[derive(Debug)]
+#[must_use = "futures do nothing unless they are awaited"]
+pub struct UnixAccept<'a> {
+    #[expect(clippy::type_complexity, reason = "it is the function's, and stands here alone")]
+    operation: Operation<
+        'a,
+        std::os::unix::net::UnixListener,
+        fn(&std::os::unix::net::UnixListener) -> io::Result<(std::os::unix::net::UnixStream, SocketAddr)>,
+    >,
+}
+
+impl Future for UnixAccept<'_> {
+    type Output = io::Result<(UnixStream, SocketAddr)>;
+
+    #[track_caller]
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let accepted = ready!(Pin::new(&mut self.operation).poll(cx));
+        Poll::Ready(accepted.and_then(accepted_by_us))
+    }
+}
+
+fn accepted_by_us(
+    (stream, address): (std::os::unix::net::UnixStream, SocketAddr),
+) -> io::Result<(UnixStream, SocketAddr)> {
+    Ok((UnixStream::from_std(stream)?, address))
+}
 
 /// A connection to another process of this machine.
+///
+/// To read and to write, there are [`AsyncRead`](futures_io::AsyncRead) and [`AsyncWrite`](futures_io::AsyncWrite), for `UnixStream`
+/// and for `&UnixStream`. Closing it as `AsyncWrite` shuts it down for writing; dropping it closes it. With the feature
+/// `hyper` it is hyper's `Read` and `Write` too.
+///
+/// asyncio: a transport, or `StreamReader` and `StreamWriter`, which
+/// [`open_unix_connection`](crate::net::open_unix_connection()) gives.
+///
+/// # Examples
+///
+/// ```
+/// use futures_util::{AsyncReadExt, AsyncWriteExt};
+/// use onelane::{EventLoop, net::UnixStream};
+///
+/// EventLoop::new().run(async {
+///     let (mut one, mut other) = UnixStream::pair()?;
+///     one.write_all(b"hello").await?;
+///     drop(one); // what was written arrives
+///     let mut text = String::new();
+///     other.read_to_string(&mut text).await?;
+///     assert_eq!(text, "hello");
+///     Ok::<(), std::io::Error>(())
+/// })
+/// # .unwrap();
+/// ```
 #[derive(Debug)]
 pub struct UnixStream {
     pub(crate) io: Async<std::os::unix::net::UnixStream>,
 }
 
+impl UnixStream {
+    /// Opens a connection to whoever listens at a path.
+    ///
+    /// Cancel safety: nothing is lost.
+    ///
+    /// # Errors
+    ///
+    /// If there is no such file, or nobody listens there any more. If as many wait to be accepted as the listener has room for
+    /// ([`WouldBlock`](io::ErrorKind::WouldBlock)): the system does not tell when there is room; try again later.
+    ///
+    /// # Panics
+    ///
+    /// When it is polled, if no loop is running on this thread.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use onelane::{EventLoop, net::UnixStream};
+    /// use std::io::ErrorKind;
+    ///
+    /// EventLoop::new().run(async {
+    ///     let error = UnixStream::connect("/nonexistent/socket").await.unwrap_err();
+    ///     assert_eq!(error.kind(), ErrorKind::NotFound);
+    /// });
+    /// ```
+    #[doc(alias = "sock_connect")]
+    #[track_caller]
+    pub fn connect(path: impl AsRef<Path>) -> UnixConnect {
+        UnixConnect { path: path.as_ref().to_path_buf(), made_at: Location::caller() }
+    }
+
+    /// Two that are connected to each other.
+    ///
+    /// # Errors
+    ///
+    /// If there are no file descriptors left.
+    ///
+    /// # Panics
+    ///
+    /// If no loop is running on this thread.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use onelane::{EventLoop, net::UnixStream};
+    ///
+    /// EventLoop::new().run(async {
+    ///     let (one, _other) = UnixStream::pair().unwrap();
+    ///     assert!(one.peer_addr().unwrap().is_unnamed());
+    /// });
+    /// ```
+    #[doc(alias = "socketpair")]
+    #[track_caller]
+    pub fn pair() -> io::Result<(Self, Self)> {
+        let (one, other) = std::os::unix::net::UnixStream::pair()?;
+        Ok((Self::from_std(one)?, Self::from_std(other)?))
+    }
+
+    /// Takes over a connection of the standard library's; it is made non-blocking.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Async::new`].
+    ///
+    /// # Panics
+    ///
+    /// If no loop is running on this thread.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use onelane::{EventLoop, net::UnixStream};
+    ///
+    /// let (ours, _theirs) = std::os::unix::net::UnixStream::pair().unwrap();
+    /// EventLoop::new().run(async { UnixStream::from_std(ours) }).unwrap();
+    /// ```
+    #[track_caller]
+    pub fn from_std(stream: std::os::unix::net::UnixStream) -> io::Result<Self> {
+        Ok(UnixStream { io: Async::new(stream)? })
+    }
+
+    /// Who is at the other end. Whoever has connected mostly has no address.
+    ///
+    /// # Errors
+    ///
+    /// If it is not connected any more.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use onelane::{EventLoop, net::{UnixListener, UnixStream}};
+    ///
+    /// # let path = std::env::temp_dir().join(format!("onelane-unix-peer-{}", std::process::id()));
+    /// EventLoop::new().run(async {
+    ///     let _listener = UnixListener::bind(&path)?;
+    ///     let stream = UnixStream::connect(&path).await?;
+    ///     assert_eq!(stream.peer_addr()?.as_pathname(), Some(&*path));
+    ///     std::fs::remove_file(&path)
+    /// })
+    /// # .unwrap();
+    /// ```
+    pub fn peer_addr(&self) -> io::Result<SocketAddr> {
+        self.io.get_ref().peer_addr()
+    }
+
+    /// This end.
+    ///
+    /// # Errors
+    ///
+    /// If the system does not say.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use onelane::{EventLoop, net::UnixStream};
+    ///
+    /// EventLoop::new().run(async {
+    ///     let (one, _other) = UnixStream::pair().unwrap();
+    ///     assert!(one.local_addr().unwrap().is_unnamed());
+    /// });
+    /// ```
+    pub fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.io.get_ref().local_addr()
+    }
+
+    /// Ends one direction, or both. After `Shutdown::Write` the peer reads to the end of what was written, and then sees that it
+    /// is the end.
+    ///
+    /// # Errors
+    ///
+    /// If it is not connected any more.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use futures_util::AsyncReadExt;
+    /// use onelane::{EventLoop, net::UnixStream};
+    /// use std::net::Shutdown;
+    ///
+    /// EventLoop::new().run(async {
+    ///     let (one, mut other) = UnixStream::pair()?;
+    ///     one.shutdown(Shutdown::Write)?;
+    ///     assert_eq!(other.read(&mut [0; 8]).await?, 0);
+    ///     Ok::<(), std::io::Error>(())
+    /// })
+    /// # .unwrap();
+    /// ```
+    #[doc(alias = "write_eof")]
+    pub fn shutdown(&self, how: Shutdown) -> io::Result<()> {
+        self.io.get_ref().shutdown(how)
+    }
+
+    /// The socket, for what is not here.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use onelane::{EventLoop, net::UnixStream};
+    ///
+    /// EventLoop::new().run(async {
+    ///     let (one, _other) = UnixStream::pair()?;
+    ///     one.as_async().writable().await
+    /// })
+    /// # .unwrap();
+    /// ```
+    pub fn as_async(&self) -> &Async<std::os::unix::net::UnixStream> {
+        &self.io
+    }
+}
+
+impl AsFd for UnixStream {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.io.as_fd()
+    }
+}
+
 read_and_write!(UnixStream);
+
+/// The future of [`UnixStream::connect`]. It is ready at once: the system connects Unix sockets without a pause, or not at all.
+///
+/// # Examples
+///
+/// ```
+/// use onelane::{EventLoop, net::UnixStream};
+///
+/// EventLoop::new().run(async {
+///     let attempt = UnixStream::connect("/nonexistent/socket"); // nothing is tried yet
+///     assert!(attempt.await.is_err());
+/// });
+/// ```
+#[must_use = "futures do nothing unless they are awaited"]
+pub struct UnixConnect {
+    path: PathBuf,
+    made_at: &'static Location<'static>,
+}
+
+impl Future for UnixConnect {
+    type Output = io::Result<UnixStream>;
+
+    #[track_caller]
+    fn poll(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let address = SocketAddrUnix::new(&*self.path)?;
+        let socket = socket(AddressFamily::UNIX, SocketType::STREAM, None)?;
+        rustix::net::connect(&socket, &address)?;
+        let mut io = Async::listen(std::os::unix::net::UnixStream::from(socket), Side::Read)?;
+        io.made_at(self.made_at);
+        Poll::Ready(Ok(UnixStream { io }))
+    }
+}
+
+impl fmt::Debug for UnixConnect {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("UnixConnect").field(&self.path).finish()
+    }
+}
+
+/// A Unix socket that sends and receives datagrams. Each arrives whole, in order, as long as the receiver is there.
+///
+/// asyncio: `loop.create_datagram_endpoint(family=AF_UNIX)`, without the protocol.
+///
+/// # Examples
+///
+/// ```
+/// use onelane::{EventLoop, net::UnixDatagram};
+///
+/// EventLoop::new().run(async {
+///     let (one, other) = UnixDatagram::pair()?;
+///     one.send(b"first").await?;
+///     one.send(b"second").await?;
+///     let mut buffer = [0; 16];
+///     assert_eq!(other.recv(&mut buffer).await?, 5);
+///     assert_eq!(other.recv(&mut buffer).await?, 6);
+///     Ok::<(), std::io::Error>(())
+/// })
+/// # .unwrap();
+/// ```
+#[doc(alias = "create_datagram_endpoint")]
+#[derive(Debug)]
+pub struct UnixDatagram {
+    io: Async<std::os::unix::net::UnixDatagram>,
+}
+
+impl UnixDatagram {
+    /// A socket at a path, where it makes a file, which stays when the socket is dropped.
+    ///
+    /// # Errors
+    ///
+    /// If there is such a file already; if the path is longer than a hundred bytes or so.
+    ///
+    /// # Panics
+    ///
+    /// If no loop is running on this thread.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use onelane::{EventLoop, net::UnixDatagram};
+    ///
+    /// # let path = std::env::temp_dir().join(format!("onelane-datagram-bind-{}", std::process::id()));
+    /// EventLoop::new().run(async {
+    ///     let socket = UnixDatagram::bind(&path)?;
+    ///     UnixDatagram::unbound()?.send_to(b"hello", &path).await?;
+    ///     assert_eq!(socket.recv(&mut [0; 16]).await?, 5);
+    ///     std::fs::remove_file(&path)
+    /// })
+    /// # .unwrap();
+    /// ```
+    #[track_caller]
+    pub fn bind(path: impl AsRef<Path>) -> io::Result<Self> {
+        Self::from_std(std::os::unix::net::UnixDatagram::bind(path)?)
+    }
+
+    /// A socket without an address: it sends, and nobody can answer.
+    ///
+    /// # Errors
+    ///
+    /// If there are no file descriptors left.
+    ///
+    /// # Panics
+    ///
+    /// If no loop is running on this thread.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use onelane::{EventLoop, net::UnixDatagram};
+    ///
+    /// EventLoop::new().run(async { UnixDatagram::unbound() }).unwrap();
+    /// ```
+    #[track_caller]
+    pub fn unbound() -> io::Result<Self> {
+        Self::from_std(std::os::unix::net::UnixDatagram::unbound()?)
+    }
+
+    /// Two that are connected to each other.
+    ///
+    /// # Errors
+    ///
+    /// If there are no file descriptors left.
+    ///
+    /// # Panics
+    ///
+    /// If no loop is running on this thread.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use onelane::{EventLoop, net::UnixDatagram};
+    ///
+    /// EventLoop::new().run(async { UnixDatagram::pair() }).unwrap();
+    /// ```
+    #[doc(alias = "socketpair")]
+    #[track_caller]
+    pub fn pair() -> io::Result<(Self, Self)> {
+        let (one, other) = std::os::unix::net::UnixDatagram::pair()?;
+        Ok((Self::from_std(one)?, Self::from_std(other)?))
+    }
+
+    /// Takes over a socket of the standard library's; it is made non-blocking.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Async::new`].
+    ///
+    /// # Panics
+    ///
+    /// If no loop is running on this thread.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use onelane::{EventLoop, net::UnixDatagram};
+    ///
+    /// let early = std::os::unix::net::UnixDatagram::unbound().unwrap();
+    /// EventLoop::new().run(async { UnixDatagram::from_std(early) }).unwrap();
+    /// ```
+    #[track_caller]
+    pub fn from_std(socket: std::os::unix::net::UnixDatagram) -> io::Result<Self> {
+        Ok(UnixDatagram { io: Async::new(socket)? })
+    }
+
+    /// From now on [`send`](Self::send) goes to the socket at this path. This waits for nothing.
+    ///
+    /// # Errors
+    ///
+    /// If nobody is there.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use onelane::{EventLoop, net::UnixDatagram};
+    /// use std::io::ErrorKind;
+    ///
+    /// EventLoop::new().run(async {
+    ///     let error = UnixDatagram::unbound()?.connect("/nonexistent/socket").unwrap_err();
+    ///     assert_eq!(error.kind(), ErrorKind::NotFound);
+    ///     Ok::<(), std::io::Error>(())
+    /// })
+    /// # .unwrap();
+    /// ```
+    pub fn connect(&self, path: impl AsRef<Path>) -> io::Result<()> {
+        self.io.get_ref().connect(path)
+    }
+
+    /// Sends a datagram to the peer to whom it is connected, when that has room for it; gives its length.
+    ///
+    /// Cancel safety: if this is dropped before it is ready, nothing was sent.
+    ///
+    /// # Errors
+    ///
+    /// If it is not connected, if the peer has gone, or if the datagram is too long.
+    ///
+    /// # Panics
+    ///
+    /// When it is polled where its loop is not running.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use onelane::{EventLoop, net::UnixDatagram, timeout};
+    /// use std::time::Duration;
+    ///
+    /// EventLoop::with_virtual_clock().run(async {
+    ///     let (one, other) = UnixDatagram::pair()?;
+    ///     let mut sent = 0;
+    ///     while timeout(Duration::from_secs(1), one.send(b"again")).await.is_ok() {
+    ///         sent += 1; // until there is no more room
+    ///     }
+    ///     for _ in 0..sent {
+    ///         other.recv(&mut [0; 8]).await?;
+    ///     }
+    ///     Ok::<(), std::io::Error>(())
+    /// })
+    /// # .unwrap();
+    /// ```
+    pub fn send<'a>(&'a self, bytes: &'a [u8]) -> Transmit<'a, std::os::unix::net::UnixDatagram, ()> {
+        Transmit::new(&self.io, bytes, (), |socket, bytes, ()| socket.send(bytes))
+    }
+
+    /// Sends a datagram to the socket at a path; gives its length. Otherwise as [`send`](Self::send).
+    ///
+    /// If that socket has no room, this tries in each turn, since the system tells of room only those who are
+    /// [connected](Self::connect).
+    ///
+    /// # Errors
+    ///
+    /// Those of [`send`](Self::send).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use onelane::{EventLoop, net::UnixDatagram};
+    /// use std::io::ErrorKind;
+    ///
+    /// EventLoop::new().run(async {
+    ///     let error = UnixDatagram::unbound()?.send_to(b"hello", "/nonexistent/socket").await.unwrap_err();
+    ///     assert_eq!(error.kind(), ErrorKind::NotFound);
+    ///     Ok::<(), std::io::Error>(())
+    /// })
+    /// # .unwrap();
+    /// ```
+    #[doc(alias = "sock_sendto")]
+    pub fn send_to<'a, P>(&'a self, bytes: &'a [u8], path: P) -> Transmit<'a, std::os::unix::net::UnixDatagram, P>
+    where
+        P: AsRef<Path>,
+    {
+        Transmit::new(&self.io, bytes, path, |socket, bytes, path| socket.send_to(bytes, path))
+    }
+
+    /// Waits for a datagram; gives its length. What does not fit into the buffer is lost.
+    ///
+    /// Cancel safety: nothing is lost; dropping it ends the wait.
+    ///
+    /// # Errors
+    ///
+    /// If the system says so.
+    ///
+    /// # Panics
+    ///
+    /// When it is polled where its loop is not running.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use onelane::{EventLoop, net::UnixDatagram};
+    ///
+    /// EventLoop::new().run(async {
+    ///     let (one, other) = UnixDatagram::pair()?;
+    ///     one.send(b"too long").await?;
+    ///     let mut buffer = [0; 3];
+    ///     assert_eq!(other.recv(&mut buffer).await?, 3);
+    ///     assert_eq!(&buffer, b"too");
+    ///     Ok::<(), std::io::Error>(())
+    /// })
+    /// # .unwrap();
+    /// ```
+    #[doc(alias = "sock_recv")]
+    pub fn recv<'a>(&'a self, buffer: &'a mut [u8]) -> Receive<'a, std::os::unix::net::UnixDatagram, usize> {
+        Receive::new(&self.io, buffer, std::os::unix::net::UnixDatagram::recv)
+    }
+
+    /// Waits for a datagram; gives its length, and who has sent it, as far as that has an address. Otherwise as
+    /// [`recv`](Self::recv).
+    ///
+    /// # Errors
+    ///
+    /// Those of [`recv`](Self::recv).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use onelane::{EventLoop, net::UnixDatagram};
+    ///
+    /// EventLoop::new().run(async {
+    ///     let (one, other) = UnixDatagram::pair()?;
+    ///     one.send(b"hello").await?;
+    ///     let (count, from) = other.recv_from(&mut [0; 16]).await?;
+    ///     assert!(count == 5 && from.is_unnamed());
+    ///     Ok::<(), std::io::Error>(())
+    /// })
+    /// # .unwrap();
+    /// ```
+    #[doc(alias = "sock_recvfrom")]
+    pub fn recv_from<'a>(
+        &'a self,
+        buffer: &'a mut [u8],
+    ) -> Receive<'a, std::os::unix::net::UnixDatagram, (usize, SocketAddr)> {
+        Receive::new(&self.io, buffer, std::os::unix::net::UnixDatagram::recv_from)
+    }
+
+    /// The socket, for what is not here.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use onelane::{EventLoop, net::UnixDatagram};
+    ///
+    /// EventLoop::new().run(async {
+    ///     let socket = UnixDatagram::unbound().unwrap();
+    ///     assert!(socket.as_async().get_ref().local_addr().unwrap().is_unnamed());
+    /// });
+    /// ```
+    pub fn as_async(&self) -> &Async<std::os::unix::net::UnixDatagram> {
+        &self.io
+    }
+}
+
+impl AsFd for UnixDatagram {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.io.as_fd()
+    }
+}

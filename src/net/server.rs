@@ -1,0 +1,531 @@
+//! asyncio's servers: each connection a task of its own.
+//!
+//! A server is a task that accepts, a state that it shares with its [`Server`] handles and its connections, and a count: who closes
+//! it takes the listener out of the state, and the last connection says that it is over.
+
+use crate::kernel::exceptions::complain;
+use crate::net::streams::{StreamReader, StreamWriter};
+use crate::net::tcp::TcpListener;
+use crate::net::unix::UnixListener;
+use crate::sleep::sleep;
+use crate::sync::{Event, EventWait};
+use crate::task::{Builder, TaskRef};
+use crate::yield_now::yield_now;
+use std::cell::{Cell, RefCell};
+use std::fmt;
+use std::fs;
+use std::future::poll_fn;
+use std::io;
+use std::net::SocketAddr;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+/// So long a server waits that could not accept; asyncio's number.
+const ACCEPT_RETRY_DELAY: Duration = Duration::from_secs(1);
+
+/// So many connections are accepted one behind the other, before others have their turn.
+const IN_A_ROW: u32 = 64;
+
+/// Listens at a TCP address, and spawns a task for each connection, which calls `handler` with a reader and a writer. The connection
+/// is closed when the handler has dropped both.
+///
+/// A handler that panics ends its own connection, and the exception handler is told, as of any task at whose result nobody looks.
+///
+/// If there are no descriptors left for a connection, the server says so on stderr, once, and tries again each second, on
+/// the loop's clock, until there are; the connection waits in the system meanwhile.
+///
+/// The server goes on until it is [closed](Server::close), or the loop ends; also if its `Server` is dropped.
+///
+/// asyncio: `start_server(callback, host, port)`.
+///
+/// # Errors
+///
+/// Those of [`TcpListener::bind`].
+///
+/// # Panics
+///
+/// If no loop is running on this thread.
+///
+/// # Examples
+///
+/// ```
+/// use onelane::{EventLoop, net};
+/// use std::net::Ipv4Addr;
+///
+/// async fn greet(mut reader: net::StreamReader, mut writer: net::StreamWriter) {
+///     let Ok(name) = reader.read_line().await else { return };
+///     let _ = writer.write_all(&[b"hello ", &name[..]].concat()).await;
+/// }
+///
+/// EventLoop::new().run(async {
+///     let server = net::start_server((Ipv4Addr::LOCALHOST, 0), greet)?;
+///     let (mut reader, mut writer) = net::open_connection(server.local_addr()?).await?;
+///     writer.write_all(b"lane\n").await?;
+///     assert_eq!(reader.read_line().await?, b"hello lane\n");
+///     server.close();
+///     server.wait_closed().await;
+///     Ok::<(), std::io::Error>(())
+/// })
+/// # .unwrap();
+/// ```
+#[track_caller]
+pub fn start_server<H>(address: impl Into<SocketAddr>, handler: H) -> io::Result<Server>
+where
+    H: AsyncFn(StreamReader, StreamWriter) + 'static,
+{
+    let listener = TcpListener::bind(address)?;
+    let address = listener.local_addr()?;
+    Ok(Server::start(Listener::Tcp(listener), Some(address), address.to_string(), handler))
+}
+
+/// Listens at a path, where it makes a file; the file is removed when the server is closed. Otherwise as [`start_server`].
+///
+/// asyncio: `start_unix_server(callback, path)`.
+///
+/// # Errors
+///
+/// Those of [`UnixListener::bind`]. A file that is there already is not removed, even if its server has gone.
+///
+/// # Panics
+///
+/// If no loop is running on this thread.
+///
+/// # Examples
+///
+/// ```
+/// use onelane::{EventLoop, net};
+///
+/// # let path = std::env::temp_dir().join(format!("onelane-start-unix-{}", std::process::id()));
+/// EventLoop::new().run(async {
+///     let server = net::start_unix_server(&path, async |mut reader, mut writer| {
+///         let question = reader.read_line().await.unwrap();
+///         writer.write_all(&question).await.unwrap();
+///     })?;
+///     let (mut reader, mut writer) = net::open_unix_connection(&path).await?;
+///     writer.write_all(b"hello\n").await?;
+///     assert_eq!(reader.read_line().await?, b"hello\n");
+///     server.close();
+///     assert!(!path.exists());
+///     Ok::<(), std::io::Error>(())
+/// })
+/// # .unwrap();
+/// ```
+#[track_caller]
+pub fn start_unix_server<H>(path: impl AsRef<Path>, handler: H) -> io::Result<Server>
+where
+    H: AsyncFn(StreamReader, StreamWriter) + 'static,
+{
+    let path = path.as_ref();
+    let listener = UnixListener::bind(path)?;
+    let name = path.display().to_string();
+    Ok(Server::start(Listener::Unix(listener, SocketFile::at(path)), None, name, handler))
+}
+
+enum Listener {
+    Tcp(TcpListener),
+    Unix(UnixListener, #[expect(dead_code, reason = "it removes the file when it is dropped")] Option<SocketFile>),
+}
+
+impl Listener {
+    /// The next connection, and the peer's address, if it has one.
+    fn poll_accept(&self, cx: &mut Context<'_>) -> Poll<io::Result<Accepted>> {
+        match self {
+            Listener::Tcp(listener) => listener
+                .poll_accept(cx)
+                .map_ok(|(stream, peer)| Accepted { streams: stream.into_streams(), peer: Some(peer) }),
+            Listener::Unix(listener, _) => {
+                listener.poll_accept(cx).map_ok(|(stream, _)| Accepted { streams: stream.into_streams(), peer: None })
+            }
+        }
+    }
+}
+
+struct Accepted {
+    streams: (StreamReader, StreamWriter),
+    peer: Option<SocketAddr>,
+}
+
+/// The file of a Unix socket, which goes with it.
+struct SocketFile {
+    path: PathBuf,
+    device_and_number: (u64, u64),
+}
+
+impl SocketFile {
+    fn at(path: &Path) -> Option<Self> {
+        // Also after the program has gone to another folder.
+        let path = std::path::absolute(path).ok()?;
+        let device_and_number = Self::look(&path)?;
+        Some(SocketFile { path, device_and_number })
+    }
+
+    fn look(path: &Path) -> Option<(u64, u64)> {
+        fs::symlink_metadata(path).ok().map(|file| (file.dev(), file.ino()))
+    }
+}
+
+impl Drop for SocketFile {
+    fn drop(&mut self) {
+        // Somebody else may have put his there.
+        if Self::look(&self.path) == Some(self.device_and_number) {
+            let _ = fs::remove_file(&self.path);
+        }
+    }
+}
+
+/// A server that [`start_server`] or [`start_unix_server`] has started.
+///
+/// Dropping it lets the server run on, as dropping a [`Task`](crate::Task) does.
+///
+/// asyncio: `Server`.
+///
+/// # Examples
+///
+/// ```
+/// use onelane::{EventLoop, net};
+/// use std::net::Ipv4Addr;
+///
+/// EventLoop::new().run(async {
+///     let server = net::start_server((Ipv4Addr::LOCALHOST, 0), async |mut reader, _| {
+///         reader.read_to_end().await.unwrap();
+///     })?;
+///     let address = server.local_addr()?;
+///     let (_reader, writer) = net::open_connection(address).await?;
+///     while server.connections() < 1 {
+///         onelane::yield_now().await;
+///     }
+///     server.close();
+///     assert!(net::open_connection(address).await.is_err()); // nobody listens any more
+///     assert_eq!(server.connections(), 1); // but who is there stays
+///     writer.close().await?;
+///     server.wait_closed().await;
+///     assert_eq!(server.connections(), 0);
+///     Ok::<(), std::io::Error>(())
+/// })
+/// # .unwrap();
+/// ```
+pub struct Server {
+    state: Rc<State>,
+    address: Option<SocketAddr>,
+    accepting: TaskRef,
+}
+
+struct State {
+    name: String,
+    /// None when it is closed.
+    listener: RefCell<Option<Rc<Listener>>>,
+    connections: Cell<usize>,
+    /// It is closed, and no connection is left.
+    over: Event,
+}
+
+impl State {
+    fn close(&self) {
+        let listener = self.listener.take();
+        drop(listener);
+        self.look_for_the_end();
+    }
+
+    fn look_for_the_end(&self) {
+        if self.connections.get() == 0 && self.listener.borrow().is_none() {
+            self.over.set();
+        }
+    }
+
+    /// None when the server is closed.
+    fn poll_accept(&self, cx: &mut Context<'_>) -> Poll<Option<io::Result<Accepted>>> {
+        let listener = self.listener.borrow().clone();
+        match listener {
+            Some(listener) => listener.poll_accept(cx).map(Some),
+            None => Poll::Ready(None),
+        }
+    }
+}
+
+/// The task that accepts has ended, however: nobody listens any more.
+struct Accepting(Rc<State>);
+
+impl Drop for Accepting {
+    fn drop(&mut self) {
+        self.0.close();
+    }
+}
+
+/// A connection, from its first moment to the end of its handler's future.
+struct Connection(Rc<State>);
+
+impl Connection {
+    fn new(state: &Rc<State>) -> Self {
+        state.connections.set(state.connections.get() + 1);
+        Connection(state.clone())
+    }
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        self.0.connections.set(self.0.connections.get() - 1);
+        self.0.look_for_the_end();
+    }
+}
+
+/// Accepts until the server is closed.
+async fn accept_all<H>(accepting: Accepting, handler: Rc<H>)
+where
+    H: AsyncFn(StreamReader, StreamWriter) + 'static,
+{
+    let state = &accepting.0;
+    let mut told = false;
+    for nth in 1_u32.. {
+        match poll_fn(|cx| state.poll_accept(cx)).await {
+            None => return,
+            Some(Ok(accepted)) => {
+                told = false;
+                serve(state, accepted, handler.clone());
+            }
+            // It was given up before it was accepted.
+            Some(Err(error)) if error.kind() == io::ErrorKind::ConnectionAborted => {}
+            Some(Err(error)) => {
+                if !std::mem::replace(&mut told, true) {
+                    let name = &state.name;
+                    complain(&format_args!("the server at {name} cannot accept: {error}; it tries again each second"));
+                }
+                sleep(ACCEPT_RETRY_DELAY).await;
+            }
+        }
+        if nth % IN_A_ROW == 0 {
+            yield_now().await;
+        }
+    }
+}
+
+/// Spawns the task of a connection.
+fn serve<H>(state: &Rc<State>, Accepted { streams, peer }: Accepted, handler: Rc<H>)
+where
+    H: AsyncFn(StreamReader, StreamWriter) + 'static,
+{
+    let name = match peer {
+        Some(peer) => format!("connection from {peer}"),
+        None => format!("connection at {}", state.name),
+    };
+    let connection = Connection::new(state);
+    drop(Builder::new().name(name).spawn(async move {
+        let _connection = connection;
+        let (reader, writer) = streams;
+        handler(reader, writer).await;
+    }));
+}
+
+impl Server {
+    #[track_caller]
+    fn start<H>(listener: Listener, address: Option<SocketAddr>, name: String, handler: H) -> Self
+    where
+        H: AsyncFn(StreamReader, StreamWriter) + 'static,
+    {
+        let over = Event::new().named(format!("end of the server at {name}"));
+        let task = Builder::new().name(format!("server at {name}"));
+        let listener = RefCell::new(Some(Rc::new(listener)));
+        let state = Rc::new(State { name, listener, connections: Cell::new(0), over });
+        let accepting = task.spawn(accept_all(Accepting(state.clone()), Rc::new(handler))).task_ref();
+        Server { state, address, accepting }
+    }
+
+    /// Where it listens, or has listened.
+    ///
+    /// asyncio: `server.sockets[0].getsockname()`.
+    ///
+    /// # Errors
+    ///
+    /// If it is a Unix socket ([`Unsupported`](io::ErrorKind::Unsupported)), which has a path instead.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use onelane::{EventLoop, net};
+    /// use std::net::Ipv4Addr;
+    ///
+    /// EventLoop::new().run(async {
+    ///     let server = net::start_server((Ipv4Addr::LOCALHOST, 0), async |_, _| {}).unwrap();
+    ///     assert_ne!(server.local_addr().unwrap().port(), 0);
+    /// });
+    /// ```
+    #[doc(alias = "sockets")]
+    pub fn local_addr(&self) -> io::Result<SocketAddr> {
+        let message = "a server at a path has no IP address";
+        self.address.ok_or_else(|| io::Error::new(io::ErrorKind::Unsupported, message))
+    }
+
+    /// How many connections are open: tasks of them that have not ended.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use onelane::{EventLoop, net};
+    /// use std::net::Ipv4Addr;
+    ///
+    /// EventLoop::new().run(async {
+    ///     let server = net::start_server((Ipv4Addr::LOCALHOST, 0), async |_, _| {}).unwrap();
+    ///     assert_eq!(server.connections(), 0);
+    /// });
+    /// ```
+    pub fn connections(&self) -> usize {
+        self.state.connections.get()
+    }
+
+    /// Stops listening, at once: the address is free, and who has connected without being accepted is reset. Connections that
+    /// were accepted go on; [`wait_closed`](Self::wait_closed) waits for them. Nothing happens if it is closed already.
+    ///
+    /// asyncio: `Server.close`.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use onelane::{EventLoop, net};
+    /// use std::net::Ipv4Addr;
+    ///
+    /// EventLoop::new().run(async {
+    ///     let server = net::start_server((Ipv4Addr::LOCALHOST, 0), async |_, _| {})?;
+    ///     server.close();
+    ///     net::start_server(server.local_addr()?, async |_, _| {})?; // the next one may have it
+    ///     Ok::<(), std::io::Error>(())
+    /// })
+    /// # .unwrap();
+    /// ```
+    pub fn close(&self) {
+        self.state.close();
+        // It may sleep because it could not accept.
+        self.accepting.cancel();
+    }
+
+    /// Waits until the server is closed, and the last of its connections has ended.
+    ///
+    /// Cancel safety: nothing is lost.
+    ///
+    /// asyncio: `Server.wait_closed`.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use onelane::{EventLoop, net};
+    /// use std::net::Ipv4Addr;
+    ///
+    /// EventLoop::new().run(async {
+    ///     let server = net::start_server((Ipv4Addr::LOCALHOST, 0), async |_, _| {})?;
+    ///     server.close();
+    ///     server.wait_closed().await;
+    ///     Ok::<(), std::io::Error>(())
+    /// })
+    /// # .unwrap();
+    /// ```
+    #[track_caller]
+    pub fn wait_closed(&self) -> WaitClosed {
+        WaitClosed { over: self.state.over.wait() }
+    }
+
+    /// Waits until somebody else closes the server, and the last of its connections has ended. Dropping this closes the server.
+    ///
+    /// asyncio: `Server.serve_forever`.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use onelane::{EventLoop, net, timeout};
+    /// use std::{net::Ipv4Addr, time::Duration};
+    ///
+    /// EventLoop::with_virtual_clock().run(async {
+    ///     let server = net::start_server((Ipv4Addr::LOCALHOST, 0), async |_, _| {})?;
+    ///     let _ = timeout(Duration::from_secs(3600), server.serve_forever()).await;
+    ///     assert!(net::open_connection(server.local_addr()?).await.is_err());
+    ///     Ok::<(), std::io::Error>(())
+    /// })
+    /// # .unwrap();
+    /// ```
+    #[track_caller]
+    pub fn serve_forever(&self) -> ServeForever<'_> {
+        ServeForever { server: self, over: self.wait_closed() }
+    }
+}
+
+impl fmt::Debug for Server {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let is_closed = self.state.listener.borrow().is_none();
+        let mut debug = f.debug_struct("Server");
+        debug.field("at", &self.state.name).field("closed", &is_closed).field("connections", &self.connections());
+        debug.finish()
+    }
+}
+
+/// The future of [`Server::wait_closed`].
+///
+/// # Examples
+///
+/// ```
+/// use futures_util::FutureExt;
+/// use onelane::{EventLoop, net};
+/// use std::net::Ipv4Addr;
+///
+/// EventLoop::new().run(async {
+///     let server = net::start_server((Ipv4Addr::LOCALHOST, 0), async |_, _| {}).unwrap();
+///     assert!(server.wait_closed().now_or_never().is_none());
+///     server.close();
+///     assert!(server.wait_closed().now_or_never().is_some());
+/// });
+/// ```
+#[derive(Debug)]
+#[must_use = "futures do nothing unless they are awaited"]
+pub struct WaitClosed {
+    over: EventWait,
+}
+
+impl Future for WaitClosed {
+    type Output = ();
+
+    #[track_caller]
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        Pin::new(&mut self.over).poll(cx)
+    }
+}
+
+/// The future of [`Server::serve_forever`]. Dropping it closes the server.
+///
+/// # Examples
+///
+/// ```
+/// use onelane::{EventLoop, net, spawn, yield_now};
+/// use std::{net::Ipv4Addr, rc::Rc};
+///
+/// EventLoop::new().run(async {
+///     let server = Rc::new(net::start_server((Ipv4Addr::LOCALHOST, 0), async |_, _| {}).unwrap());
+///     let serving = spawn({
+///         let server = server.clone();
+///         async move { server.serve_forever().await }
+///     });
+///     yield_now().await;
+///     server.close();
+///     assert_eq!(serving.await, Ok(()));
+/// });
+/// ```
+#[derive(Debug)]
+#[must_use = "futures do nothing unless they are awaited"]
+pub struct ServeForever<'a> {
+    server: &'a Server,
+    over: WaitClosed,
+}
+
+impl Future for ServeForever<'_> {
+    type Output = ();
+
+    #[track_caller]
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        Pin::new(&mut self.over).poll(cx)
+    }
+}
+
+impl Drop for ServeForever<'_> {
+    fn drop(&mut self) {
+        self.server.close();
+    }
+}

@@ -1,0 +1,1188 @@
+//! asyncio's streams: a connection as a [`StreamReader`] and a [`StreamWriter`].
+//!
+//! The reader has a buffer, and its methods are asyncio's. Nothing is read before somebody asks for it: the buffer holds what came
+//! with what was asked for, and a peer that sends faster waits, in the system's buffers.
+//!
+//! The writer has none. asyncio's `write` puts bytes into a buffer, from which the loop sends them behind the program's back, and
+//! `drain` waits until there is room in it; whether they were ever sent nobody tells. Here nothing is sent in the background, so bytes
+//! that a `write` had taken and nobody drained would be lost with the writer. There is one word for both:
+//! [`write_all`](StreamWriter::write_all), which is ready when the system has all of the bytes, or has failed to take them.
+
+use crate::net::tcp::{Connect, TcpStream};
+use crate::net::trial::Trial;
+use crate::net::unix::{UnixConnect, UnixStream};
+use std::fmt;
+use std::io;
+use std::net::{Shutdown, SocketAddr};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::path::Path;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, ready};
+
+/// So long may a line be, unless the reader is told otherwise; asyncio's number.
+const LIMIT: usize = 64 * 1024;
+
+/// So much is asked for at once: at first, and when that was too little.
+const FIRST_ROOM: usize = 4 * 1024;
+const ROOM: usize = 64 * 1024;
+
+/// More memory than this is not kept for a buffer that has become empty.
+const KEPT: usize = 2 * ROOM;
+
+/// So often a future asks the system in one poll, before it lets others run.
+const CALLS_A_POLL: usize = 16;
+
+/// Opens a TCP connection.
+///
+/// Small writes are sent at once (`TCP_NODELAY`), as in asyncio.
+///
+/// Cancel safety: dropping it gives the attempt up.
+///
+/// asyncio: `open_connection(host, port)`. Here an address is a number; see the [module](crate::net) for names.
+///
+/// # Errors
+///
+/// Those of [`TcpStream::connect`].
+///
+/// # Panics
+///
+/// When it is polled, if no loop is running on this thread.
+///
+/// # Examples
+///
+/// ```
+/// use onelane::{EventLoop, net};
+/// use std::net::Ipv4Addr;
+///
+/// EventLoop::new().run(async {
+///     let server = net::start_server((Ipv4Addr::LOCALHOST, 0), async |mut reader, mut writer| {
+///         let line = reader.read_line().await.unwrap();
+///         writer.write_all(&line.to_ascii_uppercase()).await.unwrap();
+///     })?;
+///     let (mut reader, mut writer) = net::open_connection(server.local_addr()?).await?;
+///     writer.write_all(b"hello\n").await?;
+///     assert_eq!(reader.read_line().await?, b"HELLO\n");
+///     Ok::<(), std::io::Error>(())
+/// })
+/// # .unwrap();
+/// ```
+#[track_caller]
+pub fn open_connection(address: impl Into<SocketAddr>) -> OpenConnection {
+    OpenConnection { connect: TcpStream::connect(address) }
+}
+
+/// Opens a connection to whoever listens at a path. Otherwise as [`open_connection`].
+///
+/// asyncio: `open_unix_connection(path)`.
+///
+/// # Errors
+///
+/// Those of [`UnixStream::connect`].
+///
+/// # Panics
+///
+/// When it is polled, if no loop is running on this thread.
+///
+/// # Examples
+///
+/// ```
+/// use onelane::{EventLoop, net};
+///
+/// # let path = std::env::temp_dir().join(format!("onelane-open-unix-{}", std::process::id()));
+/// EventLoop::new().run(async {
+///     let server = net::start_unix_server(&path, async |_, mut writer| {
+///         writer.write_all(b"welcome").await.unwrap();
+///     })?;
+///     let (mut reader, _writer) = net::open_unix_connection(&path).await?;
+///     assert_eq!(reader.read_to_end().await?, b"welcome");
+///     server.close();
+///     Ok::<(), std::io::Error>(())
+/// })
+/// # .unwrap();
+/// ```
+#[track_caller]
+pub fn open_unix_connection(path: impl AsRef<Path>) -> OpenUnixConnection {
+    OpenUnixConnection { connect: UnixStream::connect(path) }
+}
+
+/// The future of [`open_connection`].
+///
+/// # Examples
+///
+/// ```
+/// use onelane::{EventLoop, net, timeout};
+/// use std::{net::Ipv4Addr, time::Duration};
+///
+/// EventLoop::new().run(async {
+///     let listener = net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
+///     let attempt = net::open_connection(listener.local_addr()?);
+///     let (_reader, writer) = timeout(Duration::from_secs(10), attempt).await.expect("in time")?;
+///     writer.close().await
+/// })
+/// # .unwrap();
+/// ```
+#[derive(Debug)]
+#[must_use = "futures do nothing unless they are awaited"]
+pub struct OpenConnection {
+    connect: Connect,
+}
+
+impl Future for OpenConnection {
+    type Output = io::Result<(StreamReader, StreamWriter)>;
+
+    #[track_caller]
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        Poll::Ready(Ok(ready!(Pin::new(&mut self.connect).poll(cx))?.into_streams()))
+    }
+}
+
+/// The future of [`open_unix_connection`].
+///
+/// # Examples
+///
+/// ```
+/// use onelane::{EventLoop, net};
+///
+/// EventLoop::new().run(async {
+///     assert!(net::open_unix_connection("/nonexistent/socket").await.is_err());
+/// });
+/// ```
+#[derive(Debug)]
+#[must_use = "futures do nothing unless they are awaited"]
+pub struct OpenUnixConnection {
+    connect: UnixConnect,
+}
+
+impl Future for OpenUnixConnection {
+    type Output = io::Result<(StreamReader, StreamWriter)>;
+
+    #[track_caller]
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        Poll::Ready(Ok(ready!(Pin::new(&mut self.connect).poll(cx))?.into_streams()))
+    }
+}
+
+impl TcpStream {
+    /// The connection as asyncio's pair of a reader and a writer. Small writes are sent at once from now on (`TCP_NODELAY`).
+    ///
+    /// asyncio: `open_connection(sock=..)`.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use onelane::{EventLoop, net::{TcpListener, TcpStream}};
+    /// use std::net::Ipv4Addr;
+    ///
+    /// EventLoop::new().run(async {
+    ///     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
+    ///     let (_, mut writer) = TcpStream::connect(listener.local_addr()?).await?.into_streams();
+    ///     let (mut reader, _) = listener.accept().await?.0.into_streams();
+    ///     writer.write_all(b"hello").await?;
+    ///     assert_eq!(reader.read_exactly(5).await?, b"hello");
+    ///     Ok::<(), std::io::Error>(())
+    /// })
+    /// # .unwrap();
+    /// ```
+    pub fn into_streams(self) -> (StreamReader, StreamWriter) {
+        // A connection that has ended already may refuse; whoever reads or writes hears of that.
+        let _ = self.set_nodelay(true);
+        halves(Stream::Tcp(self))
+    }
+}
+
+impl UnixStream {
+    /// The connection as asyncio's pair of a reader and a writer.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use onelane::{EventLoop, net::UnixStream};
+    ///
+    /// EventLoop::new().run(async {
+    ///     let (one, other) = UnixStream::pair()?;
+    ///     let (_, mut writer) = one.into_streams();
+    ///     let (mut reader, _) = other.into_streams();
+    ///     writer.write_all(b"a line\nand more").await?;
+    ///     assert_eq!(reader.read_line().await?, b"a line\n");
+    ///     Ok::<(), std::io::Error>(())
+    /// })
+    /// # .unwrap();
+    /// ```
+    pub fn into_streams(self) -> (StreamReader, StreamWriter) {
+        halves(Stream::Unix(self))
+    }
+}
+
+fn halves(stream: Stream) -> (StreamReader, StreamWriter) {
+    let stream = Rc::new(stream);
+    (StreamReader { stream: stream.clone(), buffer: Buffer::default() }, StreamWriter { stream })
+}
+
+/// The connection, which both halves hold.
+#[derive(Debug)]
+enum Stream {
+    Tcp(TcpStream),
+    Unix(UnixStream),
+}
+
+impl Stream {
+    fn shutdown(&self, how: Shutdown) -> io::Result<()> {
+        let done = match self {
+            Stream::Tcp(stream) => stream.shutdown(how),
+            Stream::Unix(stream) => stream.shutdown(how),
+        };
+        match done {
+            // The peer has gone already.
+            Err(error) if error.kind() == io::ErrorKind::NotConnected => Ok(()),
+            done => done,
+        }
+    }
+}
+
+impl AsFd for Stream {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        match self {
+            Stream::Tcp(stream) => stream.as_fd(),
+            Stream::Unix(stream) => stream.as_fd(),
+        }
+    }
+}
+
+// ---- reading ----
+
+/// What comes in by a connection.
+///
+/// Whatever was read and not yet taken stays in the reader's buffer. So each of its futures may be dropped at any time, and
+/// the next one begins with the same bytes; and an error loses none.
+///
+/// The connection is closed when both halves have been dropped.
+///
+/// asyncio: `StreamReader`.
+///
+/// # Examples
+///
+/// ```
+/// use onelane::{EventLoop, net::UnixStream};
+///
+/// EventLoop::new().run(async {
+///     let (one, other) = UnixStream::pair()?;
+///     let (mut reader, _) = one.into_streams();
+///     let (_, mut writer) = other.into_streams();
+///     writer.write_all(b"GET /\r\nfour: 4\r\n\r\nbody").await?;
+///     writer.write_eof()?;
+///     assert_eq!(reader.read_line().await?, b"GET /\r\n");
+///     assert_eq!(reader.read_until(b"\r\n\r\n").await?, b"four: 4\r\n\r\n");
+///     assert_eq!(reader.read_exactly(3).await?, b"bod");
+///     assert_eq!(reader.read_to_end().await?, b"y");
+///     assert!(reader.at_eof());
+///     Ok::<(), std::io::Error>(())
+/// })
+/// # .unwrap();
+/// ```
+pub struct StreamReader {
+    stream: Rc<Stream>,
+    buffer: Buffer,
+}
+
+impl StreamReader {
+    /// Reads what there is, up to `count` bytes, and waits only if there is nothing. Empty at the end of the stream, and if `count` is
+    /// zero. One call gives 64 KiB at most.
+    ///
+    /// Does not pause as long as there is something.
+    ///
+    /// Cancel safety: nothing is lost.
+    ///
+    /// asyncio: `StreamReader.read(n)`; `read(-1)` is [`read_to_end`](Self::read_to_end).
+    ///
+    /// # Errors
+    ///
+    /// If the connection has failed, and nothing is left in the buffer; again at each call.
+    ///
+    /// # Panics
+    ///
+    /// When it is polled where its loop is not running.
+    ///
+    /// # Cost
+    ///
+    /// An allocation, for the bytes.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use onelane::{EventLoop, net::UnixStream};
+    ///
+    /// EventLoop::new().run(async {
+    ///     let (mut reader, _ours) = UnixStream::pair()?.0.into_streams(); // and the other end is gone
+    ///     assert_eq!(reader.read(100).await?, b"");
+    ///     Ok::<(), std::io::Error>(())
+    /// })
+    /// # .unwrap();
+    /// ```
+    pub fn read(&mut self, count: usize) -> Read<'_> {
+        self.begin(Goal::UpTo(count))
+    }
+
+    /// Reads `count` bytes, neither more nor fewer.
+    ///
+    /// Cancel safety: nothing is lost; what has come stays in the buffer.
+    ///
+    /// asyncio: `StreamReader.readexactly`.
+    ///
+    /// # Errors
+    ///
+    /// If the stream ends before ([`UnexpectedEof`](io::ErrorKind::UnexpectedEof), with an [`IncompleteRead`] that tells how many bytes
+    /// came): they stay, and [`read`](Self::read) gives them. If the connection has failed.
+    ///
+    /// # Panics
+    ///
+    /// When it is polled where its loop is not running.
+    ///
+    /// # Cost
+    ///
+    /// Memory grows with what has come, not with what is asked for.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use onelane::{EventLoop, net::{IncompleteRead, UnixStream}};
+    /// use std::io::ErrorKind;
+    ///
+    /// EventLoop::new().run(async {
+    ///     let (one, other) = UnixStream::pair()?;
+    ///     let (mut reader, _) = one.into_streams();
+    ///     let (_, mut writer) = other.into_streams();
+    ///     writer.write_all(b"abc").await?;
+    ///     writer.close().await?;
+    ///     let error = reader.read_exactly(10).await.unwrap_err();
+    ///     assert_eq!(error.kind(), ErrorKind::UnexpectedEof);
+    ///     assert_eq!(error.downcast::<IncompleteRead>().unwrap().came, 3);
+    ///     assert_eq!(reader.read(10).await?, b"abc");
+    ///     Ok::<(), std::io::Error>(())
+    /// })
+    /// # .unwrap();
+    /// ```
+    #[doc(alias = "readexactly")]
+    pub fn read_exactly(&mut self, count: usize) -> Read<'_> {
+        self.begin(Goal::Exactly(count))
+    }
+
+    /// Reads a line: bytes up to a `\n`, and that too. If the stream ends without one, what was left; empty at the end.
+    ///
+    /// They are bytes, as in asyncio; `String::from_utf8` makes text of them.
+    ///
+    /// Cancel safety: nothing is lost.
+    ///
+    /// asyncio: `StreamReader.readline`.
+    ///
+    /// # Errors
+    ///
+    /// If the line is longer than the [limit](Self::set_limit) ([`InvalidData`](io::ErrorKind::InvalidData), with a [`LimitOverrun`]):
+    /// its bytes stay, and [`read`](Self::read) gives them. (asyncio throws them away.) If the connection has failed.
+    ///
+    /// # Panics
+    ///
+    /// When it is polled where its loop is not running.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use onelane::{EventLoop, net::UnixStream};
+    ///
+    /// EventLoop::new().run(async {
+    ///     let (one, other) = UnixStream::pair()?;
+    ///     let (mut reader, _) = one.into_streams();
+    ///     let (_, mut writer) = other.into_streams();
+    ///     writer.write_all(b"one\ntwo").await?;
+    ///     writer.close().await?;
+    ///     let mut lines = Vec::new();
+    ///     while !reader.at_eof() {
+    ///         lines.push(String::from_utf8(reader.read_line().await?).unwrap());
+    ///     }
+    ///     assert_eq!(lines[..2], ["one\n", "two"]);
+    ///     Ok::<(), std::io::Error>(())
+    /// })
+    /// # .unwrap();
+    /// ```
+    #[doc(alias = "readline")]
+    pub fn read_line(&mut self) -> Read<'_> {
+        self.begin(Goal::Line)
+    }
+
+    /// Reads up to `separator`, and that too.
+    ///
+    /// Cancel safety: nothing is lost.
+    ///
+    /// asyncio: `StreamReader.readuntil`.
+    ///
+    /// # Errors
+    ///
+    /// If the stream ends before ([`UnexpectedEof`](io::ErrorKind::UnexpectedEof), with an [`IncompleteRead`]), or if there is more
+    /// before it than the [limit](Self::set_limit) ([`InvalidData`](io::ErrorKind::InvalidData), with a [`LimitOverrun`]): the bytes
+    /// stay, and [`read`](Self::read) gives them. If the connection has failed.
+    ///
+    /// # Panics
+    ///
+    /// If `separator` is empty. When it is polled where its loop is not running.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use onelane::{EventLoop, net::UnixStream};
+    /// use std::io::ErrorKind;
+    ///
+    /// EventLoop::new().run(async {
+    ///     let (one, other) = UnixStream::pair()?;
+    ///     let (mut reader, _) = one.into_streams();
+    ///     let (_, mut writer) = other.into_streams();
+    ///     writer.write_all(b"key: value").await?;
+    ///     writer.close().await?;
+    ///     assert_eq!(reader.read_until(b": ").await?, b"key: ");
+    ///     assert_eq!(reader.read_until(b": ").await.unwrap_err().kind(), ErrorKind::UnexpectedEof);
+    ///     assert_eq!(reader.read_to_end().await?, b"value");
+    ///     Ok::<(), std::io::Error>(())
+    /// })
+    /// # .unwrap();
+    /// ```
+    #[doc(alias = "readuntil")]
+    #[track_caller]
+    pub fn read_until<'a>(&'a mut self, separator: &'a [u8]) -> Read<'a> {
+        assert!(
+            !separator.is_empty(),
+            "read_until() was asked for an empty separator, which is everywhere; give it a byte at least"
+        );
+        self.begin(Goal::Until(separator))
+    }
+
+    /// Reads all that comes until the end of the stream. It knows no limit: for peers that are trusted.
+    ///
+    /// Cancel safety: nothing is lost.
+    ///
+    /// asyncio: `StreamReader.read()`.
+    ///
+    /// # Errors
+    ///
+    /// If the connection has failed; what came before stays.
+    ///
+    /// # Panics
+    ///
+    /// When it is polled where its loop is not running.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use onelane::{EventLoop, net};
+    /// use std::net::Ipv4Addr;
+    ///
+    /// EventLoop::new().run(async {
+    ///     let server = net::start_server((Ipv4Addr::LOCALHOST, 0), async |mut reader, mut writer| {
+    ///         let question = reader.read_to_end().await.unwrap();
+    ///         writer.write_all(format!("{} bytes", question.len()).as_bytes()).await.unwrap();
+    ///     })?;
+    ///     let (mut reader, mut writer) = net::open_connection(server.local_addr()?).await?;
+    ///     writer.write_all(&[7; 1000]).await?;
+    ///     writer.write_eof()?;
+    ///     assert_eq!(reader.read_to_end().await?, b"1000 bytes");
+    ///     Ok::<(), std::io::Error>(())
+    /// })
+    /// # .unwrap();
+    /// ```
+    pub fn read_to_end(&mut self) -> Read<'_> {
+        self.begin(Goal::End)
+    }
+
+    /// Whether the end of the stream was seen, and the buffer is empty. Until a read has seen the end, it is false.
+    ///
+    /// asyncio: `StreamReader.at_eof`.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use onelane::{EventLoop, net::UnixStream};
+    ///
+    /// EventLoop::new().run(async {
+    ///     let (mut reader, _) = UnixStream::pair()?.0.into_streams(); // and the other end is gone
+    ///     assert!(!reader.at_eof());
+    ///     assert!(reader.read(1).await?.is_empty() && reader.at_eof());
+    ///     Ok::<(), std::io::Error>(())
+    /// })
+    /// # .unwrap();
+    /// ```
+    pub fn at_eof(&self) -> bool {
+        self.buffer.is_at_end && self.buffer.unread().is_empty()
+    }
+
+    /// Sets how many bytes [`read_line`](Self::read_line) and [`read_until`](Self::read_until) may find before what they look for:
+    /// 64 KiB, unless this says otherwise. A peer that never ends its line takes no more memory than that, and a read's worth.
+    ///
+    /// asyncio: `open_connection(.., limit=..)`.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use onelane::{EventLoop, net::{LimitOverrun, UnixStream}};
+    ///
+    /// EventLoop::new().run(async {
+    ///     let (one, other) = UnixStream::pair()?;
+    ///     let (mut reader, _) = one.into_streams();
+    ///     let (_, mut writer) = other.into_streams();
+    ///     reader.set_limit(10);
+    ///     writer.write_all(b"a long line that nobody has asked for\n").await?;
+    ///     let error = reader.read_line().await.unwrap_err();
+    ///     assert_eq!(error.downcast::<LimitOverrun>().unwrap().limit, 10);
+    ///     assert_eq!(reader.read(11).await?, b"a long line"); // nothing is lost
+    ///     Ok::<(), std::io::Error>(())
+    /// })
+    /// # .unwrap();
+    /// ```
+    pub fn set_limit(&mut self, limit: usize) {
+        self.buffer.limit = limit;
+    }
+
+    fn begin<'a>(&'a mut self, goal: Goal<'a>) -> Read<'a> {
+        let trial = match &*self.stream {
+            Stream::Tcp(stream) => AnyTrial::Tcp(Trial::to_read(stream.as_async())),
+            Stream::Unix(stream) => AnyTrial::Unix(Trial::to_read(stream.as_async())),
+        };
+        let mut read = Read { trial, buffer: &mut self.buffer, goal, searched: 0 };
+        if read.buffer.is_drained {
+            read.trial.wait_first();
+        }
+        read
+    }
+}
+
+impl AsFd for StreamReader {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.stream.as_fd()
+    }
+}
+
+impl fmt::Debug for StreamReader {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let unread = self.buffer.unread().len();
+        f.debug_struct("StreamReader").field("stream", &self.stream).field("unread", &unread).finish()
+    }
+}
+
+/// What was read and not yet taken.
+struct Buffer {
+    /// Of this, `start..end`.
+    memory: Vec<u8>,
+    start: usize,
+    end: usize,
+    limit: usize,
+    is_at_end: bool,
+    /// The last read left nothing, so the next one would block.
+    is_drained: bool,
+    /// How the connection has failed. The system says it once.
+    failure: Option<i32>,
+}
+
+impl Default for Buffer {
+    fn default() -> Self {
+        let (memory, limit) = (Vec::new(), LIMIT);
+        Buffer { memory, start: 0, end: 0, limit, is_at_end: false, is_drained: false, failure: None }
+    }
+}
+
+impl Buffer {
+    fn unread(&self) -> &[u8] {
+        &self.memory[self.start..self.end]
+    }
+
+    /// Hands out the first bytes.
+    fn take(&mut self, count: usize) -> Vec<u8> {
+        // What is large goes out without a copy.
+        let whole = count == self.end && self.memory.len() > KEPT;
+        let taken = if whole {
+            let mut memory = std::mem::take(&mut self.memory);
+            memory.truncate(count);
+            memory
+        } else {
+            self.memory[self.start..self.start + count].to_vec()
+        };
+        self.start += count;
+        if self.start == self.end {
+            (self.start, self.end) = (0, 0);
+            if self.memory.len() > KEPT {
+                self.memory = Vec::new();
+            }
+        }
+        taken
+    }
+
+    /// Reads once, behind what is there.
+    fn fill(&mut self, stream: &mut dyn io::Read) -> io::Result<()> {
+        self.make_room();
+        let room = self.memory.len() - self.end;
+        let count = stream.read(&mut self.memory[self.end..])?;
+        self.end += count;
+        self.is_at_end = count == 0;
+        self.is_drained = 0 < count && count < room;
+        if count == room && self.memory.len() < ROOM {
+            // There is more; the next time it is asked for at once.
+            self.memory.resize(self.memory.len() * 2, 0);
+        }
+        Ok(())
+    }
+
+    fn make_room(&mut self) {
+        if self.start > 0 {
+            self.memory.copy_within(self.start..self.end, 0);
+            (self.start, self.end) = (0, self.end - self.start);
+        }
+        let length = self.memory.len();
+        if length - self.end <= length / 4 {
+            self.memory.resize((2 * length).max(FIRST_ROOM), 0);
+        }
+    }
+}
+
+/// What is to be read.
+#[derive(Clone, Copy, Debug)]
+enum Goal<'a> {
+    UpTo(usize),
+    Exactly(usize),
+    Line,
+    Until(&'a [u8]),
+    End,
+}
+
+impl Goal<'_> {
+    /// What has been reached with the bytes that are there. `searched` of them are known not to begin a separator.
+    fn reach(self, buffer: &mut Buffer, searched: &mut usize) -> Option<io::Result<Vec<u8>>> {
+        let (unread, is_at_end) = (buffer.unread().len(), buffer.is_at_end);
+        match self {
+            Goal::UpTo(0) => Some(Ok(Vec::new())),
+            Goal::UpTo(count) => (unread > 0 || is_at_end).then(|| Ok(buffer.take(unread.min(count)))),
+            Goal::Exactly(count) if unread >= count => Some(Ok(buffer.take(count))),
+            Goal::Exactly(count) => is_at_end.then(|| Err(IncompleteRead { came: unread, wanted: Some(count) }.into())),
+            Goal::End => is_at_end.then(|| Ok(buffer.take(unread))),
+            Goal::Line => match buffer.search(b"\n", searched) {
+                None if is_at_end => Some(Ok(buffer.take(unread))),
+                reached => reached,
+            },
+            Goal::Until(separator) => match buffer.search(separator, searched) {
+                None if is_at_end => Some(Err(IncompleteRead { came: unread, wanted: None }.into())),
+                reached => reached,
+            },
+        }
+    }
+}
+
+impl Buffer {
+    /// Takes all up to a separator.
+    fn search(&mut self, separator: &[u8], searched: &mut usize) -> Option<io::Result<Vec<u8>>> {
+        let unread = self.unread();
+        let found = match separator {
+            [byte] => unread[*searched..].iter().position(|it| it == byte),
+            _ => unread[*searched..].windows(separator.len()).position(|it| it == separator),
+        };
+        let before = match found {
+            Some(place) => *searched + place,
+            // The last bytes may be the beginning of one.
+            None => (unread.len() + 1).saturating_sub(separator.len()).max(*searched),
+        };
+        *searched = before;
+        if before > self.limit {
+            return Some(Err(LimitOverrun { came: unread.len(), limit: self.limit }.into()));
+        }
+        found.map(|_| Ok(self.take(before + separator.len())))
+    }
+}
+
+/// The future of [`StreamReader`]'s methods: gives bytes.
+///
+/// # Examples
+///
+/// ```
+/// use onelane::{EventLoop, net::UnixStream, timeout};
+/// use std::time::Duration;
+///
+/// EventLoop::with_virtual_clock().run(async {
+///     let (one, other) = UnixStream::pair()?;
+///     let (mut reader, _) = one.into_streams();
+///     let (_, mut writer) = other.into_streams();
+///     writer.write_all(b"half a line, ").await?;
+///     assert!(timeout(Duration::from_secs(60), reader.read_line()).await.is_err());
+///     writer.write_all(b"and the rest\n").await?;
+///     assert_eq!(reader.read_line().await?, b"half a line, and the rest\n");
+///     Ok::<(), std::io::Error>(())
+/// })
+/// # .unwrap();
+/// ```
+#[must_use = "futures do nothing unless they are awaited"]
+pub struct Read<'a> {
+    trial: AnyTrial<'a>,
+    buffer: &'a mut Buffer,
+    goal: Goal<'a>,
+    searched: usize,
+}
+
+impl Future for Read<'_> {
+    type Output = io::Result<Vec<u8>>;
+
+    #[track_caller]
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let Read { trial, buffer, goal, searched } = &mut *self;
+        for _ in 0..CALLS_A_POLL {
+            if let Some(reached) = goal.reach(buffer, searched) {
+                return Poll::Ready(reached);
+            }
+            if let Some(failure) = buffer.failure {
+                return Poll::Ready(Err(io::Error::from_raw_os_error(failure)));
+            }
+            if let Err(error) = ready!(trial.poll_read(cx, |stream| buffer.fill(stream))) {
+                buffer.failure = error.raw_os_error();
+                return Poll::Ready(Err(error));
+            }
+            if buffer.is_drained {
+                trial.wait_first();
+            }
+        }
+        // Others have their turn, if the peer sends faster than this reads.
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    }
+}
+
+impl fmt::Debug for Read<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let unread = self.buffer.unread().len();
+        f.debug_struct("Read").field("goal", &self.goal).field("unread", &unread).finish_non_exhaustive()
+    }
+}
+
+/// The stream has ended before what was asked for had come: the error inside of an
+/// [`UnexpectedEof`](io::ErrorKind::UnexpectedEof). The bytes that came are still in the reader.
+///
+/// asyncio: `IncompleteReadError`.
+///
+/// # Examples
+///
+/// ```
+/// use onelane::{EventLoop, net::{IncompleteRead, UnixStream}};
+///
+/// EventLoop::new().run(async {
+///     let (mut reader, _) = UnixStream::pair()?.0.into_streams(); // and the other end is gone
+///     let error = reader.read_exactly(4).await.unwrap_err();
+///     assert_eq!(error.to_string(), "the stream ended after 0 of 4 bytes, which are still to be read");
+///     assert_eq!(error.downcast::<IncompleteRead>().unwrap(), IncompleteRead { came: 0, wanted: Some(4) });
+///     Ok::<(), std::io::Error>(())
+/// })
+/// # .unwrap();
+/// ```
+#[doc(alias = "IncompleteReadError")]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct IncompleteRead {
+    /// So many bytes came.
+    pub came: usize,
+    /// So many were asked for, if it was a number and not a separator.
+    pub wanted: Option<usize>,
+}
+
+impl fmt::Display for IncompleteRead {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let came = self.came;
+        match self.wanted {
+            Some(wanted) => write!(f, "the stream ended after {came} of {wanted} bytes, which are still to be read"),
+            None => write!(f, "the stream ended after {came} bytes without the separator; they are still to be read"),
+        }
+    }
+}
+
+impl std::error::Error for IncompleteRead {}
+
+impl From<IncompleteRead> for io::Error {
+    fn from(error: IncompleteRead) -> Self {
+        io::Error::new(io::ErrorKind::UnexpectedEof, error)
+    }
+}
+
+/// More has come than the limit allows, and no separator: the error inside of an [`InvalidData`](io::ErrorKind::InvalidData). The
+/// bytes are still in the reader.
+///
+/// asyncio: `LimitOverrunError`.
+///
+/// # Examples
+///
+/// ```
+/// use onelane::{EventLoop, net::{LimitOverrun, UnixStream}};
+///
+/// EventLoop::new().run(async {
+///     let (one, other) = UnixStream::pair()?;
+///     let (mut reader, _) = one.into_streams();
+///     let (_, mut writer) = other.into_streams();
+///     reader.set_limit(3);
+///     writer.write_all(b"four").await?;
+///     let error = reader.read_until(b";").await.unwrap_err();
+///     assert_eq!(error.downcast::<LimitOverrun>().unwrap(), LimitOverrun { came: 4, limit: 3 });
+///     assert_eq!(reader.read(4).await?, b"four");
+///     Ok::<(), std::io::Error>(())
+/// })
+/// # .unwrap();
+/// ```
+#[doc(alias = "LimitOverrunError")]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct LimitOverrun {
+    /// So many bytes wait in the reader.
+    pub came: usize,
+    /// So many may stand before the separator.
+    pub limit: usize,
+}
+
+impl fmt::Display for LimitOverrun {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let LimitOverrun { came, limit } = self;
+        write!(f, "no separator within {limit} bytes; {came} are still to be read, and set_limit() allows more")
+    }
+}
+
+impl std::error::Error for LimitOverrun {}
+
+impl From<LimitOverrun> for io::Error {
+    fn from(error: LimitOverrun) -> Self {
+        io::Error::new(io::ErrorKind::InvalidData, error)
+    }
+}
+
+// ---- writing ----
+
+/// What goes out by a connection.
+///
+/// It keeps nothing back: what [`write_all`](Self::write_all) has taken, the system has, and sends it, also after the writer was
+/// dropped, unless the peer resets the connection, or unread bytes are dropped with it. Whoever must know that it has arrived lets
+/// the peer say so.
+///
+/// The connection is closed when both halves have been dropped; [`close`](Self::close) does not wait for the reader.
+///
+/// asyncio: `StreamWriter`. Its `write` and `drain` are one here, `write_all`: there is nobody who would send, in the background,
+/// what a `write` had only taken.
+///
+/// # Examples
+///
+/// ```
+/// use onelane::{EventLoop, net};
+/// use std::net::Ipv4Addr;
+///
+/// EventLoop::new().run(async {
+///     let server = net::start_server((Ipv4Addr::LOCALHOST, 0), async |mut reader, mut writer| {
+///         while let Ok(bytes) = reader.read(1000).await {
+///             if bytes.is_empty() || writer.write_all(&bytes).await.is_err() {
+///                 break;
+///             }
+///         }
+///     })?;
+///     let (mut reader, mut writer) = net::open_connection(server.local_addr()?).await?;
+///     writer.write_all(b"echo").await?;
+///     writer.write_eof()?;
+///     assert_eq!(reader.read_to_end().await?, b"echo");
+///     Ok::<(), std::io::Error>(())
+/// })
+/// # .unwrap();
+/// ```
+#[derive(Debug)]
+pub struct StreamWriter {
+    stream: Rc<Stream>,
+}
+
+impl StreamWriter {
+    /// Writes all of it. Waits as long as the peer does not read, and the system's buffers are full.
+    ///
+    /// Cancel safety: dropped in between, a beginning of it was sent, and the rest was not; [`WriteAll::written`] tells how much.
+    ///
+    /// asyncio: `StreamWriter.write` and `drain`.
+    ///
+    /// # Errors
+    ///
+    /// If the peer has closed the connection ([`BrokenPipe`](io::ErrorKind::BrokenPipe),
+    /// [`ConnectionReset`](io::ErrorKind::ConnectionReset)), or the writer has ended it. How much has arrived is not known then.
+    ///
+    /// # Panics
+    ///
+    /// When it is polled where its loop is not running.
+    ///
+    /// # Cost
+    ///
+    /// A system call, mostly.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use onelane::{EventLoop, net::UnixStream};
+    /// use std::io::ErrorKind;
+    ///
+    /// EventLoop::new().run(async {
+    ///     let (_, mut writer) = UnixStream::pair()?.0.into_streams(); // and the other end is gone
+    ///     assert_eq!(writer.write_all(b"anybody there?").await.unwrap_err().kind(), ErrorKind::BrokenPipe);
+    ///     Ok::<(), std::io::Error>(())
+    /// })
+    /// # .unwrap();
+    /// ```
+    #[doc(alias = "write")]
+    #[doc(alias = "drain")]
+    #[doc(alias = "writelines")]
+    pub fn write_all<'a>(&'a mut self, bytes: &'a [u8]) -> WriteAll<'a> {
+        let trial = match &*self.stream {
+            Stream::Tcp(stream) => AnyTrial::Tcp(Trial::to_write(stream.as_async())),
+            Stream::Unix(stream) => AnyTrial::Unix(Trial::to_write(stream.as_async())),
+        };
+        WriteAll { trial, bytes, written: 0 }
+    }
+
+    /// Tells the peer that this is the end; it reads what was written before, and then sees that. The reader goes on.
+    ///
+    /// asyncio: `StreamWriter.write_eof`.
+    ///
+    /// # Errors
+    ///
+    /// If the system says so. That the peer has gone already is no error.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use onelane::{EventLoop, net::UnixStream};
+    ///
+    /// EventLoop::new().run(async {
+    ///     let (one, other) = UnixStream::pair()?;
+    ///     let ((mut reader, mut writer), (mut peer, mut answer)) = (one.into_streams(), other.into_streams());
+    ///     writer.write_all(b"the question").await?;
+    ///     writer.write_eof()?;
+    ///     assert_eq!(peer.read_to_end().await?, b"the question");
+    ///     answer.write_all(b"the answer").await?;
+    ///     assert_eq!(reader.read(100).await?, b"the answer");
+    ///     Ok::<(), std::io::Error>(())
+    /// })
+    /// # .unwrap();
+    /// ```
+    pub fn write_eof(&mut self) -> io::Result<()> {
+        self.stream.shutdown(Shutdown::Write)
+    }
+
+    /// Who is at the other end.
+    ///
+    /// asyncio: `StreamWriter.get_extra_info('peername')`.
+    ///
+    /// # Errors
+    ///
+    /// If it is not connected any more. If it is a Unix socket ([`Unsupported`](io::ErrorKind::Unsupported)).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use onelane::{EventLoop, net};
+    /// use std::net::Ipv4Addr;
+    ///
+    /// EventLoop::new().run(async {
+    ///     let listener = net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
+    ///     let (_reader, writer) = net::open_connection(listener.local_addr()?).await?;
+    ///     assert_eq!(writer.peer_addr()?, listener.local_addr()?);
+    ///     Ok::<(), std::io::Error>(())
+    /// })
+    /// # .unwrap();
+    /// ```
+    #[doc(alias = "get_extra_info")]
+    pub fn peer_addr(&self) -> io::Result<SocketAddr> {
+        match &*self.stream {
+            Stream::Tcp(stream) => stream.peer_addr(),
+            Stream::Unix(_) => Err(io::Error::new(
+                io::ErrorKind::Unsupported,
+                "a Unix socket has no IP address; its file descriptor (AsFd) tells who is there",
+            )),
+        }
+    }
+
+    /// Closes the connection in both directions. Who reads from its other half sees the end.
+    ///
+    /// Nothing is kept back that had to be sent first, so it is ready at once.
+    ///
+    /// Cancel safety: nothing happens before it is polled; the connection ends anyhow when both halves are gone.
+    ///
+    /// asyncio: `StreamWriter.close` and `wait_closed`.
+    ///
+    /// # Errors
+    ///
+    /// If the system says so. That the peer has gone already is no error.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use onelane::{EventLoop, net::UnixStream};
+    ///
+    /// EventLoop::new().run(async {
+    ///     let (one, other) = UnixStream::pair()?;
+    ///     let ((mut reader, writer), (mut peer, _)) = (one.into_streams(), other.into_streams());
+    ///     writer.close().await?;
+    ///     assert_eq!(peer.read_to_end().await?, b"");
+    ///     assert_eq!(reader.read_to_end().await?, b""); // as well
+    ///     Ok::<(), std::io::Error>(())
+    /// })
+    /// # .unwrap();
+    /// ```
+    #[doc(alias = "wait_closed")]
+    pub fn close(self) -> Close {
+        Close { stream: self.stream }
+    }
+}
+
+impl AsFd for StreamWriter {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.stream.as_fd()
+    }
+}
+
+/// The future of [`StreamWriter::write_all`].
+///
+/// # Examples
+///
+/// ```
+/// use onelane::{EventLoop, net::UnixStream, timeout};
+/// use std::time::Duration;
+///
+/// EventLoop::with_virtual_clock().run(async {
+///     let (one, other) = UnixStream::pair()?;
+///     let ((mut reader, _), (_, mut writer)) = (one.into_streams(), other.into_streams());
+///     let book = vec![7; 10_000_000];
+///     let mut write = writer.write_all(&book);
+///     // Nobody reads.
+///     assert!(timeout(Duration::from_secs(60), &mut write).await.is_err());
+///     let written = write.written();
+///     assert!(0 < written && written < book.len());
+///     assert_eq!(reader.read_exactly(written).await?, book[..written]);
+///     Ok::<(), std::io::Error>(())
+/// })
+/// # .unwrap();
+/// ```
+#[must_use = "futures do nothing unless they are awaited"]
+pub struct WriteAll<'a> {
+    trial: AnyTrial<'a>,
+    bytes: &'a [u8],
+    written: usize,
+}
+
+impl WriteAll<'_> {
+    /// How many bytes the system has taken.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use onelane::{EventLoop, net::UnixStream};
+    ///
+    /// EventLoop::new().run(async {
+    ///     let (one, _other) = UnixStream::pair()?;
+    ///     let (_, mut writer) = one.into_streams();
+    ///     let mut write = writer.write_all(b"hello");
+    ///     assert_eq!(write.written(), 0);
+    ///     (&mut write).await?;
+    ///     assert_eq!(write.written(), 5);
+    ///     Ok::<(), std::io::Error>(())
+    /// })
+    /// # .unwrap();
+    /// ```
+    pub fn written(&self) -> usize {
+        self.written
+    }
+}
+
+impl Future for WriteAll<'_> {
+    type Output = io::Result<()>;
+
+    #[track_caller]
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let WriteAll { trial, bytes, written } = &mut *self;
+        for _ in 0..CALLS_A_POLL {
+            let rest = &bytes[*written..];
+            if rest.is_empty() {
+                return Poll::Ready(Ok(()));
+            }
+            let count = ready!(trial.poll_write(cx, |stream| stream.write(rest)))?;
+            if count == 0 {
+                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+            }
+            *written += count;
+            if count < rest.len() {
+                // There is no more room.
+                trial.wait_first();
+            }
+        }
+        // Others have their turn, if the peer reads as fast as this writes.
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    }
+}
+
+impl fmt::Debug for WriteAll<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let length = self.bytes.len();
+        f.debug_struct("WriteAll").field("written", &self.written).field("length", &length).finish_non_exhaustive()
+    }
+}
+
+/// The future of [`StreamWriter::close`].
+///
+/// # Examples
+///
+/// ```
+/// use onelane::{EventLoop, net::UnixStream};
+///
+/// EventLoop::new().run(async {
+///     let (one, _other) = UnixStream::pair()?;
+///     let (_reader, writer) = one.into_streams();
+///     writer.close().await
+/// })
+/// # .unwrap();
+/// ```
+#[derive(Debug)]
+#[must_use = "futures do nothing unless they are awaited"]
+pub struct Close {
+    stream: Rc<Stream>,
+}
+
+impl Future for Close {
+    type Output = io::Result<()>;
+
+    fn poll(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<Self::Output> {
+        Poll::Ready(self.stream.shutdown(Shutdown::Both))
+    }
+}
+
+// ---- of either kind ----
+
+enum AnyTrial<'a> {
+    Tcp(Trial<'a, std::net::TcpStream>),
+    Unix(Trial<'a, std::os::unix::net::UnixStream>),
+}
+
+impl AnyTrial<'_> {
+    fn wait_first(&mut self) {
+        match self {
+            AnyTrial::Tcp(trial) => trial.wait_first(),
+            AnyTrial::Unix(trial) => trial.wait_first(),
+        }
+    }
+
+    #[track_caller]
+    fn poll_read<R>(
+        &mut self,
+        cx: &mut Context<'_>,
+        mut read: impl FnMut(&mut dyn io::Read) -> io::Result<R>,
+    ) -> Poll<io::Result<R>> {
+        match self {
+            AnyTrial::Tcp(trial) => trial.poll(cx, |mut stream| read(&mut stream)),
+            AnyTrial::Unix(trial) => trial.poll(cx, |mut stream| read(&mut stream)),
+        }
+    }
+
+    #[track_caller]
+    fn poll_write<R>(
+        &mut self,
+        cx: &mut Context<'_>,
+        mut write: impl FnMut(&mut dyn io::Write) -> io::Result<R>,
+    ) -> Poll<io::Result<R>> {
+        match self {
+            AnyTrial::Tcp(trial) => trial.poll(cx, |mut stream| write(&mut stream)),
+            AnyTrial::Unix(trial) => trial.poll(cx, |mut stream| write(&mut stream)),
+        }
+    }
+}
