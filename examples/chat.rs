@@ -121,7 +121,7 @@ async fn read_line(reader: &mut Reader<'_>) -> io::Result<Line> {
     }
     let line = bytes.strip_suffix(b"\n").unwrap_or(&bytes);
     let line = line.strip_suffix(b"\r").unwrap_or(line);
-    Ok(match str::from_utf8(line) {
+    Ok(match std::str::from_utf8(line) {
         _ if line.len() > LONGEST_LINE => Line::Bad("that line is too long; say it in several of 512 bytes"),
         Ok(text) if text.contains(char::is_control) => Line::Bad("control characters are not sent on; say it without"),
         Ok(text) => Line::Text(text.to_owned()),
