@@ -56,6 +56,9 @@ mod block;
 mod call_graph;
 mod callback;
 mod cleanup;
+#[cfg(feature = "criterion")]
+#[cfg_attr(docsrs, doc(cfg(feature = "criterion")))]
+pub mod criterion;
 mod current;
 mod deadlock;
 mod error;

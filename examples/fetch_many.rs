@@ -1,0 +1,122 @@
+//! A hundred requests, ten at a time, and their answers in order; a bar on the terminal tells how far it is.
+//!
+//! A semaphore lets ten go on at once, and as many connections are kept. The answers come in any order; `try_gather` puts them
+//! into that of the questions, and stops at the first that fails.
+//!
+//! ```text
+//! cargo run --release --features hyper --example fetch_many                   # serves itself, in the same loop
+//! cargo run --release --features hyper --example fetch_many -- --port 8080    # asks the example http_server there
+//! ```
+
+mod http;
+mod options;
+
+use http::client::Client;
+use http::server::{Limits, serve};
+use onelane::net::TcpListener;
+use onelane::sync::Semaphore;
+use onelane::{EventLoop, spawn, time, try_gather};
+use options::Result;
+use std::cell::{Cell, RefCell};
+use std::future::pending;
+use std::io::{IsTerminal, stderr};
+use std::net::{Ipv4Addr, SocketAddr};
+use std::process::ExitCode;
+use std::rc::Rc;
+use std::time::Duration;
+
+const REQUESTS: u64 = 100;
+const AT_A_TIME: usize = 10;
+
+struct Fetcher {
+    server: SocketAddr,
+    permits: Semaphore,
+    /// Connections that nobody uses at the moment.
+    idle: RefCell<Vec<Client>>,
+    opened: Cell<u32>,
+    done: Cell<u64>,
+}
+
+impl Fetcher {
+    async fn fetch(self: Rc<Self>, path: String) -> std::result::Result<String, String> {
+        let _permit = self.permits.acquire().await;
+        let idle = self.idle.borrow_mut().pop();
+        let mut client = match idle {
+            Some(client) => client,
+            None => {
+                self.opened.set(self.opened.get() + 1);
+                Client::connect(self.server).await?
+            }
+        };
+        let (status, text) = client.get(&path).await?;
+        if !status.is_success() {
+            return Err(format!("GET {path}: {status}: {}", text.trim_end()));
+        }
+        self.idle.borrow_mut().push(client);
+        self.done.set(self.done.get() + 1);
+        self.show_progress();
+        Ok(text)
+    }
+
+    /// A line that is written over on a terminal; elsewhere, in a log for example, a line for each ten.
+    fn show_progress(&self) {
+        let done = self.done.get();
+        if stderr().is_terminal() {
+            let width = 40 * done / REQUESTS;
+            let end = if done == REQUESTS { "\n" } else { "" };
+            eprint!("\r[{:<40}] {done:3}/{REQUESTS}{end}", "#".repeat(width as usize));
+        } else if done % 10 == 0 {
+            eprintln!("{done} of {REQUESTS} are here");
+        }
+    }
+}
+
+/// A server in the same loop, which ends with it.
+fn serve_here() -> Result<SocketAddr> {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
+    let address = listener.local_addr()?;
+    let limits = Limits { header_timeout: Duration::from_secs(30), grace: Duration::ZERO, requests: None };
+    drop(spawn(serve(listener, limits, pending())));
+    Ok(address)
+}
+
+async fn fetch_all(port: Option<u16>) -> Result<()> {
+    let server = match port {
+        Some(port) => (Ipv4Addr::LOCALHOST, port).into(),
+        None => serve_here()?,
+    };
+    let fetcher = Rc::new(Fetcher {
+        server,
+        permits: Semaphore::new(AT_A_TIME).named("ten at a time"),
+        idle: RefCell::default(),
+        opened: Cell::default(),
+        done: Cell::default(),
+    });
+    // Each is answered after another time, so the answers come in another order.
+    let delays: Vec<u64> = (0..REQUESTS).map(|number| number * 37 % 50).collect();
+    let begun = time();
+    let answers = try_gather(delays.iter().map(|delay| fetcher.clone().fetch(format!("/delay/{delay}")))).await;
+    let took = time() - begun;
+    if answers.is_err() && stderr().is_terminal() {
+        eprintln!(); // behind the bar
+    }
+    let answers = answers.map_err(|error| error.to_string())?;
+
+    for (delay, answer) in delays.iter().zip(&answers) {
+        assert_eq!(*answer, format!("{delay} ms later\n"), "an answer stands in the wrong place");
+    }
+    let (waited, opened) = (delays.iter().sum::<u64>(), fetcher.opened.get());
+    println!(
+        "{} answers in order; {waited} ms of waiting took {} ms, on {opened} connections",
+        answers.len(),
+        took.as_millis()
+    );
+    Ok(())
+}
+
+fn main() -> ExitCode {
+    options::run_with("usage: fetch_many [--port N]", &["--port"], |options| {
+        let port = options.get("--port")?;
+        EventLoop::new().try_run(fetch_all(port))?
+    })
+}

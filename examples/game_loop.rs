@@ -1,0 +1,89 @@
+//! A game that gives the loop two milliseconds of each frame.
+//!
+//! The host is a loop of sixty frames a second that draws nothing. In each frame it calls `turn_within` with a budget of two
+//! milliseconds; what is not done then is done in the next frame, in the same order. Some tasks load, one animates, and after
+//! half a second one begins to think, which always yields and is always ready. It gets what is left of the budget, and the game
+//! goes on. A step that has begun is finished, so steps are to be short.
+//!
+//! `cargo run --release --example game_loop` takes a second.
+
+use onelane::{Budget, EventLoop, interval, sleep, yield_now};
+use std::cell::Cell;
+use std::hint::black_box;
+use std::rc::Rc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+const FRAME: Duration = Duration::from_nanos(16_666_667);
+const SHARE: Duration = Duration::from_millis(2);
+const FRAMES: u32 = 60;
+/// So many frames make a line of the output.
+const A_LINE: u32 = 10;
+
+/// What the tasks tell the picture. All are on one thread, so cells do.
+#[derive(Default)]
+struct World {
+    loaded: Cell<u32>,
+    pose: Cell<u32>,
+    thoughts: Cell<u64>,
+}
+
+/// Waits for a disk that is not there, then unpacks in small pieces, with a yield behind each.
+async fn load(world: Rc<World>, delay: Duration) {
+    sleep(delay).await;
+    for _ in 0..50 {
+        black_box((0..10_000u32).fold(0, |sum: u32, number| sum.wrapping_add(black_box(number))));
+        yield_now().await;
+    }
+    world.loaded.set(world.loaded.get() + 1);
+}
+
+/// A new pose twenty times a second.
+async fn animate(world: Rc<World>) {
+    let mut ticks = interval(Duration::from_millis(50));
+    loop {
+        ticks.tick().await;
+        world.pose.set(world.pose.get() + 1);
+    }
+}
+
+/// Never waits: without a budget it would keep the frame for ever.
+async fn think(world: Rc<World>) {
+    loop {
+        world.thoughts.set(world.thoughts.get() + 1);
+        yield_now().await;
+    }
+}
+
+fn main() {
+    let event_loop = EventLoop::new();
+    let world = Rc::new(World::default());
+    for asset in 1..=8 {
+        drop(event_loop.spawn(load(world.clone(), Duration::from_millis(60) * asset)));
+    }
+    drop(event_loop.spawn(animate(world.clone())));
+
+    println!("frames  steps    longest share  loaded  poses  thoughts");
+    let mut next_frame = Instant::now();
+    let (mut steps, mut longest) = (0, Duration::ZERO);
+    for frame in 1..=FRAMES {
+        if frame == FRAMES / 2 + 1 {
+            drop(event_loop.spawn(think(world.clone())));
+        }
+        // Input, physics; then the loop's share.
+        let begun = Instant::now();
+        let turn = event_loop.turn_within(Budget::time(SHARE));
+        longest = longest.max(begun.elapsed());
+        steps += turn.steps;
+        // A picture; then the rest of the frame goes by.
+        if frame % A_LINE == 0 {
+            let World { loaded, pose, thoughts } = &*world;
+            let (loaded, pose, thoughts) = (loaded.get(), pose.get(), thoughts.get());
+            println!("{frame:6}  {steps:<7}  {longest:<13.3?}  {loaded:6}  {pose:5}  {thoughts}");
+            (steps, longest) = (0, Duration::ZERO);
+        }
+        next_frame += FRAME;
+        thread::sleep(next_frame.saturating_duration_since(Instant::now()));
+    }
+    println!("The game is over; {} tasks end with their loop.", event_loop.all_tasks().len());
+}

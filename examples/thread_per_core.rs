@@ -1,0 +1,141 @@
+//! A loop for each core: each has its own listener at the same port, and the system deals the connections out.
+//!
+//! The loops share nothing. What a thread is told from outside comes by its `Remote`: a closure that finds what belongs to that
+//! thread when it is there. At the end each tells how much it did.
+//!
+//! ```text
+//! cargo run --release --features hyper,signals --example thread_per_core                   # tries itself
+//! cargo run --release --features hyper,signals --example thread_per_core -- --port 8080    # until Ctrl-C
+//! ```
+
+mod http;
+mod options;
+
+use http::client::Client;
+use http::server::{Limits, Report, serve};
+use onelane::net::TcpListener;
+use onelane::signals::{self, SIGINT};
+use onelane::sync::{Event, Semaphore};
+use onelane::{EventLoop, Remote, gather};
+use options::Result;
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::process::ExitCode;
+use std::rc::Rc;
+use std::sync::mpsc;
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+const USAGE: &str = "usage: thread_per_core [--port N] [--threads N]";
+const LIMITS: Limits =
+    Limits { header_timeout: Duration::from_secs(30), grace: Duration::from_secs(5), requests: None };
+/// So many connections does it make when it tries itself.
+const CONNECTIONS: u64 = 200;
+
+thread_local! {
+    /// Ends the loop of this thread.
+    static STOP: Rc<Event> = Rc::new(Event::new());
+}
+
+/// A thread with a loop.
+struct Lane {
+    thread: JoinHandle<Report>,
+    remote: Remote,
+}
+
+impl Lane {
+    /// Comes back when it listens; tells where.
+    fn start(number: usize, address: SocketAddr) -> io::Result<(Self, SocketAddr)> {
+        let (tell, told) = mpsc::channel();
+        let body = move || {
+            let event_loop = EventLoop::new();
+            let remote = event_loop.remote();
+            event_loop.run(async {
+                let listener = TcpListener::bind_shared(address).and_then(|it| Ok((it.local_addr()?, it)));
+                // Whoever starts a lane waits for this.
+                let listener = match listener {
+                    Ok((address, listener)) => {
+                        let _ = tell.send(Ok((remote, address)));
+                        listener
+                    }
+                    Err(error) => {
+                        let _ = tell.send(Err(error));
+                        return Report::default();
+                    }
+                };
+                let stop = STOP.with(Rc::clone);
+                serve(listener, LIMITS, stop.wait()).await
+            })
+        };
+        let thread = thread::Builder::new().name(format!("lane-{number}")).spawn(body)?;
+        let (remote, address) = told.recv().map_err(io::Error::other)??;
+        Ok((Lane { thread, remote }, address))
+    }
+}
+
+fn start(count: usize, port: u16) -> Result<(Vec<Lane>, SocketAddr)> {
+    let failed = |error| format!("cannot listen at 127.0.0.1:{port}: {error}");
+    // The first finds the port, if any will do.
+    let (first, address) = Lane::start(0, (Ipv4Addr::LOCALHOST, port).into()).map_err(failed)?;
+    let mut lanes = vec![first];
+    for number in 1..count {
+        lanes.push(Lane::start(number, address).map_err(failed)?.0);
+    }
+    Ok((lanes, address))
+}
+
+/// Comes back when all that they have begun is answered. Answers how many requests were served.
+fn stop(lanes: Vec<Lane>) -> u64 {
+    for lane in &lanes {
+        // Called on its thread. A loop that has gone needs no telling.
+        let _ = lane.remote.call_soon(|| STOP.with(|stop| stop.set()));
+    }
+    let mut sum = 0;
+    for (number, lane) in lanes.into_iter().enumerate() {
+        match lane.thread.join() {
+            Ok(Report { connections, requests, .. }) => {
+                println!("loop {number}: {requests:6} requests, {connections:6} connections");
+                sum += requests;
+            }
+            Err(_) => println!("loop {number} panicked"),
+        }
+    }
+    sum
+}
+
+/// Each connection is a new one, as the system deals out connections, not requests.
+async fn ask(address: SocketAddr) -> Result<()> {
+    let permits = Rc::new(Semaphore::new(20));
+    let requests = (0..CONNECTIONS).map(|number| {
+        let permits = permits.clone();
+        async move {
+            let _permit = permits.acquire().await;
+            Client::connect(address).await?.get(&format!("/item/{number}")).await
+        }
+    });
+    for answer in gather(requests).await? {
+        answer?;
+    }
+    Ok(())
+}
+
+fn main() -> ExitCode {
+    options::run_with(USAGE, &["--port", "--threads"], |options| {
+        let cores = thread::available_parallelism().map_or(2, |cores| cores.get().clamp(2, 16));
+        let count = options.get::<std::num::NonZero<usize>>("--threads")?.map_or(cores, |count| count.get());
+        let port = options.get("--port")?;
+        let (lanes, address) = start(count, port.unwrap_or(0))?;
+        println!("{count} loops listen on http://{address}");
+        let event_loop = EventLoop::new();
+        let result = match port {
+            Some(_) => event_loop.run(async {
+                signals::listen(SIGINT)?.next().await;
+                Ok(())
+            }),
+            None => event_loop.run(ask(address)),
+        };
+        let served = stop(lanes);
+        assert!(port.is_some() || result.is_err() || served == CONNECTIONS, "{served} were served");
+        result
+    })
+}
