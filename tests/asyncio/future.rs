@@ -159,9 +159,9 @@ mod base_future_done_callback_tests {
 
         /// Sets the promise, between two turns, and checks what was called when.
         fn finish(&self, bag: &[u32]) {
-            assert_eq!(*self.bag.borrow(), []);
+            assert_eq!(*self.bag.borrow(), [0_u32; 0]);
             self.f.set_result("foo").unwrap();
-            assert_eq!(*self.bag.borrow(), [], "not before the loop turns");
+            assert_eq!(*self.bag.borrow(), [0_u32; 0], "not before the loop turns");
             run_briefly(&self.event_loop);
             assert_eq!(*self.bag.borrow(), bag);
             assert_eq!(*self.f.result().unwrap(), "foo");
@@ -208,7 +208,7 @@ mod base_future_done_callback_tests {
         let (event_loop, bag, f) = (virtual_loop(), Bag::default(), Promise::<Result<(), &str>>::new());
         let copy = bag.clone();
         event_loop.run(async { f.add_done_callback(move |_| copy.borrow_mut().push(100)) });
-        assert_eq!(*bag.borrow(), []);
+        assert_eq!(*bag.borrow(), [0_u32; 0]);
         f.set_result(Err("no")).unwrap();
         run_briefly(&event_loop);
         assert_eq!(*bag.borrow(), [100]);

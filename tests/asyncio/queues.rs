@@ -513,7 +513,7 @@ mod queue_join_test_mixin {
                         });
                     }
                     q.join().await;
-                    assert_eq!(accumulator.get(), (0..100).sum(), "{class}");
+                    assert_eq!(accumulator.get(), (0..100).sum::<i32>(), "{class}");
 
                     running.set(false);
                     for _ in 0..2 {
