@@ -1,0 +1,51 @@
+//! Other people's crates on the loop, as they are: channels, locks, combinators, timers and sockets that know no more of
+//! onelane than the waker that they are polled with.
+//!
+//! A file for each crate stands below `works_with/`; `cancelled.rs` has what holds of all of them when a task that waits in
+//! them is cancelled, or its loop ends.
+
+mod common;
+#[path = "works_with/async_channel.rs"]
+mod of_async_channel;
+#[path = "works_with/async_io.rs"]
+mod of_async_io;
+#[path = "works_with/async_lock.rs"]
+mod of_async_lock;
+#[path = "works_with/futures_util.rs"]
+mod of_futures_util;
+#[path = "works_with/tokio_sync.rs"]
+mod of_tokio_sync;
+#[path = "works_with/cancelled.rs"]
+mod when_cancelled;
+
+use common::{Trace, virtual_loop, watched};
+use onelane::time;
+use std::fmt::Display;
+use std::time::Instant;
+
+/// Runs a test on a virtual clock, and fails if it hangs: whoever waits for another crate may be woken by anybody, so if a
+/// wake were lost the loop would wait for it, and report no deadlock.
+fn on_virtual_clock(test: impl AsyncFnOnce() + Send + 'static) {
+    watched(|| virtual_loop().run(test()));
+}
+
+/// A list of what happened, and when: in milliseconds of the running loop's clock since the list was begun.
+#[derive(Clone)]
+struct Diary {
+    entries: Trace,
+    begun: Instant,
+}
+
+impl Diary {
+    fn begin() -> Self {
+        Diary { entries: Trace::new(), begun: time() }
+    }
+
+    fn note(&self, what: impl Display) {
+        self.entries.push(format!("{} ms: {what}", (time() - self.begun).as_millis()));
+    }
+
+    fn take(&self) -> Vec<String> {
+        self.entries.take()
+    }
+}
