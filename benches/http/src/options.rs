@@ -1,0 +1,196 @@
+//! The command line. It does not know what becomes of the orders.
+
+use anyhow::{Context, Result, bail, ensure};
+use lexopt::Arg::{Long, Short, Value};
+use lexopt::{Parser, ValueExt};
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+pub(crate) const HELP: &str = "\
+Puts the same HTTP service on onelane and on tokio under the load of wrk, by turns.
+
+    cargo run --release --manifest-path benches/http/Cargo.toml -- [OPTIONS]
+    cargo run --release --manifest-path benches/http/Cargo.toml -- serve onelane|tokio --port N
+
+    --connections N,N,..  how many connections wrk keeps open (1,32,256,1000)
+    --rounds N            so many samples of each; the median counts (7)
+    --seconds N           how long a sample is (5)
+    --out DIR             where servers.md and servers.json are (docs/performance)
+    --print               print the table, and write nothing
+    --quick               a look of a minute: 2 rounds of 1 second; writes nothing
+    --soak SECONDS        a server under 1,000 connections for so long: does its memory stay, do its descriptors go?
+    --runtime NAME        the server of a soak: onelane or tokio (onelane)
+
+    serve NAME            only the server; prints the port that it listens on, and runs until it is killed
+    --port N              that port, on 127.0.0.1; with 0, one that the system chooses (0)
+    --with-parent         ends when the process that has started it does (Linux)
+
+Give it a machine that does nothing else, and two cores. Needs Linux and wrk.
+";
+
+/// What is to be done.
+#[derive(Debug, PartialEq)]
+pub(crate) enum Order {
+    Help,
+    Serve(Serve),
+    Measure(Plan),
+    Soak(Soak),
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Runtime {
+    Onelane,
+    Tokio,
+}
+
+impl Runtime {
+    pub(crate) const ALL: [Runtime; 2] = [Runtime::Onelane, Runtime::Tokio];
+
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Runtime::Onelane => "onelane",
+            Runtime::Tokio => "tokio",
+        }
+    }
+
+    fn named(name: &str) -> Result<Self> {
+        let found = Self::ALL.into_iter().find(|runtime| runtime.name() == name);
+        found.with_context(|| format!("there is no server on {name:?}; give onelane or tokio"))
+    }
+}
+
+impl fmt::Display for Runtime {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+#[derive(Debug, PartialEq)]
+pub(crate) struct Serve {
+    pub(crate) runtime: Runtime,
+    pub(crate) port: u16,
+    pub(crate) with_parent: bool,
+}
+
+#[derive(Debug, PartialEq)]
+pub(crate) struct Plan {
+    pub(crate) connections: Vec<u32>,
+    pub(crate) rounds: usize,
+    pub(crate) seconds: u32,
+    /// None if nothing is to be written.
+    pub(crate) out: Option<PathBuf>,
+}
+
+#[derive(Debug, PartialEq)]
+pub(crate) struct Soak {
+    pub(crate) runtime: Runtime,
+    pub(crate) seconds: u32,
+}
+
+impl Order {
+    /// # Errors
+    ///
+    /// What is wrong with the arguments, and what to give instead.
+    pub(crate) fn parse(parser: &mut Parser) -> Result<Self> {
+        let out = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/performance");
+        let mut plan = Plan { connections: vec![1, 32, 256, 1000], rounds: 7, seconds: 5, out: Some(out) };
+        let (mut soak, mut runtime) = (None, Runtime::Onelane);
+        while let Some(argument) = parser.next()? {
+            match argument {
+                Value(word) if word == "serve" => return Serve::parse(parser),
+                Long("connections") => plan.connections = connections(&parser.value()?.string()?)?,
+                Long("rounds") => plan.rounds = parser.value()?.parse()?,
+                Long("seconds") => plan.seconds = parser.value()?.parse()?,
+                Long("out") => plan.out = Some(parser.value()?.into()),
+                Long("print") => plan.out = None,
+                Long("quick") => (plan.rounds, plan.seconds, plan.out) = (2, 1, None),
+                Long("soak") => soak = Some(parser.value()?.parse()?),
+                Long("runtime") => runtime = Runtime::named(&parser.value()?.string()?)?,
+                Long("help") | Short('h') => return Ok(Order::Help),
+                other => bail!("{} (try --help)", other.unexpected()),
+            }
+        }
+        ensure!(plan.rounds > 0, "--rounds 0 measures nothing: give at least 1");
+        ensure!(plan.seconds > 0, "--seconds 0 measures nothing: give at least 1");
+        match soak {
+            None => Ok(Order::Measure(plan)),
+            Some(seconds) => {
+                ensure!(seconds >= Soak::SHORTEST, "--soak {seconds} tells nothing: give at least {}", Soak::SHORTEST);
+                Ok(Order::Soak(Soak { runtime, seconds }))
+            }
+        }
+    }
+}
+
+impl Soak {
+    /// Fewer seconds have no half that could be looked at.
+    const SHORTEST: u32 = 10;
+}
+
+impl Serve {
+    fn parse(parser: &mut Parser) -> Result<Order> {
+        let (mut runtime, mut port, mut with_parent) = (None, 0, false);
+        while let Some(argument) = parser.next()? {
+            match argument {
+                Value(name) if runtime.is_none() => runtime = Some(Runtime::named(&name.string()?)?),
+                Long("port") => port = parser.value()?.parse()?,
+                Long("with-parent") => with_parent = true,
+                Long("help") | Short('h') => return Ok(Order::Help),
+                other => bail!("{} (try --help)", other.unexpected()),
+            }
+        }
+        let runtime = runtime.context("serve whom? give onelane or tokio")?;
+        Ok(Order::Serve(Serve { runtime, port, with_parent }))
+    }
+}
+
+fn connections(list: &str) -> Result<Vec<u32>> {
+    let number = |text: &str| text.trim().parse().ok().filter(|number| (1..=10_000).contains(number));
+    let numbers = list.split(',').map(number).collect::<Option<Vec<u32>>>();
+    numbers.with_context(|| format!("--connections {list}: give numbers from 1 to 10000, with commas between them"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Order, Plan, Runtime, Serve, Soak};
+
+    fn parse(arguments: &[&str]) -> Result<Order, String> {
+        Order::parse(&mut lexopt::Parser::from_args(arguments)).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn a_server_has_a_runtime_and_a_port() {
+        let serve = |runtime, port, with_parent| Ok(Order::Serve(Serve { runtime, port, with_parent }));
+        assert_eq!(parse(&["serve", "tokio", "--port", "80"]), serve(Runtime::Tokio, 80, false));
+        assert_eq!(parse(&["serve", "--with-parent", "onelane"]), serve(Runtime::Onelane, 0, true));
+    }
+
+    #[test]
+    fn quick_writes_nothing() {
+        let quick = Plan { connections: vec![1, 2], rounds: 2, seconds: 1, out: None };
+        assert_eq!(parse(&["--connections", "1, 2", "--quick"]), Ok(Order::Measure(quick)));
+        assert!(matches!(parse(&[]), Ok(Order::Measure(Plan { rounds: 7, seconds: 5, out: Some(_), .. }))));
+    }
+
+    #[test]
+    fn a_soak_has_one_server() {
+        assert_eq!(parse(&["--soak", "60"]), Ok(Order::Soak(Soak { runtime: Runtime::Onelane, seconds: 60 })));
+        let tokio = parse(&["--runtime", "tokio", "--soak", "60"]);
+        assert_eq!(tokio, Ok(Order::Soak(Soak { runtime: Runtime::Tokio, seconds: 60 })));
+    }
+
+    #[test]
+    fn what_is_wrong_is_told() {
+        for (arguments, told) in [
+            (&["serve"][..], "serve whom? give onelane or tokio"),
+            (&["serve", "smol"], "there is no server on \"smol\"; give onelane or tokio"),
+            (&["--rounds", "0"], "--rounds 0 measures nothing: give at least 1"),
+            (&["--seconds", "0"], "--seconds 0 measures nothing: give at least 1"),
+            (&["--soak", "3"], "--soak 3 tells nothing: give at least 10"),
+            (&["--connections", "1,0"], "--connections 1,0: give numbers from 1 to 10000, with commas between them"),
+            (&["--fast"], "invalid option '--fast' (try --help)"),
+        ] {
+            assert_eq!(parse(arguments).unwrap_err(), told);
+        }
+    }
+}

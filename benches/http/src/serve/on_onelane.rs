@@ -1,0 +1,29 @@
+//! The accept loop on `onelane`.
+
+use super::{PAUSE, hello, http, tell};
+use anyhow::Result;
+use hyper::service::service_fn;
+use onelane::hyper::LoopTimer;
+use onelane::net::TcpListener;
+use onelane::{EventLoop, sleep, spawn};
+use std::net::Ipv4Addr;
+
+pub(super) fn serve(port: u16) -> Result<()> {
+    EventLoop::new().run(accept(port))
+}
+
+async fn accept(port: u16) -> Result<()> {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port))?;
+    tell(listener.local_addr()?)?;
+    let http = http(LoopTimer);
+    loop {
+        let accepted = listener.accept().await.and_then(|(stream, _)| stream.set_nodelay(true).map(|()| stream));
+        let Ok(stream) = accepted else {
+            sleep(PAUSE).await;
+            continue;
+        };
+        let connection = http.serve_connection(stream, service_fn(hello));
+        // A connection that fails is the client's affair.
+        drop(spawn(async move { drop(connection.await) }));
+    }
+}

@@ -1,0 +1,41 @@
+//! The accept loop on tokio's `current_thread` runtime, with hyper-util's adapters.
+
+use super::{PAUSE, hello, http, tell};
+use anyhow::Result;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use std::io;
+use std::net::Ipv4Addr;
+use tokio::net::{TcpListener, TcpSocket};
+use tokio::runtime::Builder;
+use tokio::spawn;
+use tokio::time::sleep;
+
+pub(super) fn serve(port: u16) -> Result<()> {
+    Builder::new_current_thread().enable_all().build()?.block_on(accept(port))
+}
+
+async fn accept(port: u16) -> Result<()> {
+    let listener = listen(port)?;
+    tell(listener.local_addr()?)?;
+    let http = http(TokioTimer::new());
+    loop {
+        let accepted = listener.accept().await.and_then(|(stream, _)| stream.set_nodelay(true).map(|()| stream));
+        let Ok(stream) = accepted else {
+            sleep(PAUSE).await;
+            continue;
+        };
+        let connection = http.serve_connection(TokioIo::new(stream), service_fn(hello));
+        // A connection that fails is the client's affair.
+        drop(spawn(async move { drop(connection.await) }));
+    }
+}
+
+/// As `TcpListener::bind`, but so many may wait as wait for `onelane`'s. There it is 128, and of a thousand that come at once
+/// some might have to try again a second later.
+fn listen(port: u16) -> io::Result<TcpListener> {
+    let socket = TcpSocket::new_v4()?;
+    socket.set_reuseaddr(true)?;
+    socket.bind((Ipv4Addr::LOCALHOST, port).into())?;
+    socket.listen(1024)
+}

@@ -1,0 +1,63 @@
+//! A server as a child process: this program again, with `serve`. It is killed when it is dropped.
+
+use crate::options::Runtime;
+use crate::pins::{self, Pins};
+use crate::process::Process;
+use anyhow::{Context, Result, bail};
+use std::io::{BufRead, BufReader};
+use std::process::{Child, Stdio};
+
+pub(crate) struct Server {
+    child: Child,
+    port: u16,
+}
+
+impl Server {
+    /// Starts it, and waits until it listens.
+    pub(crate) fn start(runtime: Runtime, pins: Pins) -> Result<Self> {
+        let program = std::env::current_exe()?;
+        let mut command = pins.command(pins::SERVER, program);
+        let child = command
+            .args(["serve", runtime.name(), "--with-parent"])
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .spawn()
+            .with_context(|| format!("starting the server on {runtime}"))?;
+        // From here on it is killed, also if it tells no port.
+        let mut server = Server { child, port: 0 };
+        server.port = server.told().with_context(|| format!("the server on {runtime} was to tell its port"))?;
+        Ok(server)
+    }
+
+    fn told(&mut self) -> Result<u16> {
+        let mut line = String::new();
+        BufReader::new(self.child.stdout.as_mut().context("it has no output")?).read_line(&mut line)?;
+        line.trim().parse().with_context(|| format!("and said {line:?}"))
+    }
+
+    pub(crate) fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// # Errors
+    ///
+    /// If it has ended by itself, or by somebody else.
+    pub(crate) fn ensure_it_runs(&mut self) -> Result<()> {
+        match self.child.try_wait()? {
+            None => Ok(()),
+            Some(status) => bail!("the server has ended under the load: {status}"),
+        }
+    }
+
+    pub(crate) fn process(&self) -> Process {
+        Process::new(self.child.id())
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // It may have ended already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
