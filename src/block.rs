@@ -146,11 +146,26 @@ impl<F> Block<F> {
         self.future.is_none()
     }
 
+    fn is_interrupted(&self) -> bool {
+        self.interruption.pending.get() || self.unwinding.is_some()
+    }
+
     /// Drops the future.
     pub(crate) fn end(&mut self) {
+        self.end_after(self.is_interrupted());
+    }
+
+    /// What was interrupted and has outlived the future, in a set of somebody else's or a `Shared`, waits on.
+    fn end_after(&mut self, interruption: bool) {
+        let inside = self.interruption.inside.take();
         self.interruption.forget();
         self.unwinding = None;
         self.future = None;
+        if let Some(inside) = inside.filter(|_| interruption) {
+            if let Some(kernel) = context::loop_of(inside.task.header().token()) {
+                kernel.release_waits(inside.task.header(), &|number| inside.contains(number));
+            }
+        }
     }
 }
 
@@ -159,9 +174,10 @@ impl<F: Future> Block<F> {
     pub(crate) fn poll(&mut self, context: &mut Context<'_>) -> Poll<Result<F::Output, Interrupted>> {
         let kernel = context::running();
         let before = kernel.as_ref().map_or(0, |kernel| kernel.wakers.numbered());
+        let was_interrupted = self.is_interrupted();
         let poll = self.poll_inside(context);
         match &poll {
-            Poll::Ready(_) => self.end(),
+            Poll::Ready(_) => self.end_after(was_interrupted),
             Poll::Pending => self.suspend(kernel.as_deref(), before, context),
         }
         poll
@@ -169,7 +185,7 @@ impl<F: Future> Block<F> {
 
     #[track_caller]
     fn poll_inside(&mut self, context: &mut Context<'_>) -> Poll<Result<F::Output, Interrupted>> {
-        let goes_on = self.interruption.pending.get() || self.unwinding.is_some();
+        let goes_on = self.is_interrupted();
         if goes_on {
             let caught = ready!(self.unwind(context));
             let error = self.unwinding.take().map(Unwinding::into_error);
@@ -246,6 +262,6 @@ impl<F: Future> Block<F> {
 
 impl<F> Drop for Block<F> {
     fn drop(&mut self) {
-        self.interruption.forget();
+        self.end();
     }
 }

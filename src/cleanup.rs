@@ -197,7 +197,10 @@ impl<F: Future + 'static, C: Future<Output = ()> + 'static> Scope for Parts<F, C
     }
 
     fn poll_cleanup(&self, context: &mut Context<'_>) -> Poll<()> {
-        match ready!(poll_slot(&self.cleanup, context)) {
+        let over = ready!(poll_slot(&self.cleanup, context));
+        // Somebody may have polled the scope meanwhile, and its wakes came here.
+        self.poller.wake();
+        match over {
             Some(Err(payload)) => resume_unwind(payload),
             Some(Ok(())) | None => Poll::Ready(()),
         }

@@ -156,6 +156,14 @@ impl Kernel {
         self.awaited(header, &polled(header, counts)).iter().for_each(|awaited| awaited.resume());
     }
 
+    /// The future that was to come back for these waits is gone. Those that are still recorded have outlived it, since they stand in
+    /// a future of somebody else's, which polls them only when they wake it.
+    #[cold]
+    pub(crate) fn release_waits(&self, header: &Header, counts: &dyn Fn(u64) -> bool) {
+        // Wakes, and the wakers may be foreign.
+        self.awaited(header, counts).iter().for_each(|awaited| self.tolerate(|| awaited.resume()));
+    }
+
     /// A cancelled task keeps for a while what waits beside its cleanups, or beside the children that it waits for: others are to
     /// have what that was given.
     pub(crate) fn give_way(&self, header: &Header) {

@@ -675,6 +675,7 @@ impl Kernel {
     /// The future was dropped, and whatever it returned does not count.
     fn fail(&self, task: &AnyTask, error: TaskError) {
         let ending = if error.is_panic() { Ending::Panicked } else { Ending::Cancelled };
+        self.release_waits(task.header(), &|_| true);
         task.set_error(error);
         self.finish(task, ending);
     }

@@ -9,7 +9,11 @@ use futures_util::future::{
 use futures_util::stream::{self, FuturesOrdered, FuturesUnordered, StreamExt, TryStreamExt};
 use futures_util::task::{LocalSpawnExt, SpawnExt};
 use futures_util::{join, pin_mut, select, select_biased, try_join};
-use onelane::{EventLoop, Promise, TaskError, call_later, gather, metrics, shield, sleep, spawn, time, yield_now};
+use onelane::sync::{Event, Lock, Queue, Semaphore, oneshot};
+use onelane::{
+    Elapsed, EventLoop, Promise, TaskError, as_completed, call_later, finally, gather, metrics, shield, sleep, spawn,
+    time, timeout, yield_now,
+};
 use std::cell::{Cell, RefCell};
 use std::future::pending;
 use std::panic::AssertUnwindSafe;
@@ -450,5 +454,79 @@ fn catch_a_panic_and_go_on() {
             caught.map(|()| "no panic").map_err(|payload| text_of(&*payload))
         });
         assert_eq!(gather([task]).await, Ok(vec![Err("in here".to_string())]));
+    });
+}
+
+/// What is waited for: how it is begun, and what lets it go on.
+type Wait = (&'static str, fn() -> (LocalBoxFuture<'static, ()>, Box<dyn FnOnce()>));
+
+/// Waits of ours that outlive who polled them: in a set that a timeout was around, or in a `Shared`.
+const WAITS: [Wait; 6] = [
+    ("event", || {
+        let event = Rc::new(Event::new());
+        let wait = event.wait();
+        (wait.boxed_local(), Box::new(move || event.set()))
+    }),
+    ("lock", || {
+        let lock = Rc::new(Lock::new(()));
+        let (guard, copy) = (lock.lock_owned().now_or_never().unwrap(), lock.clone());
+        (async move { drop(copy.lock().await) }.boxed_local(), Box::new(move || drop(guard)))
+    }),
+    ("semaphore", || {
+        let semaphore = Rc::new(Semaphore::new(0));
+        let copy = semaphore.clone();
+        (async move { drop(copy.acquire().await) }.boxed_local(), Box::new(move || semaphore.release()))
+    }),
+    ("queue", || {
+        let queue = Rc::new(Queue::unbounded());
+        let copy = queue.clone();
+        (async move { copy.get().await.unwrap() }.boxed_local(), Box::new(move || queue.try_put(()).unwrap()))
+    }),
+    ("oneshot", || {
+        let (sender, receiver) = oneshot();
+        (async move { receiver.await.unwrap() }.boxed_local(), Box::new(move || sender.send(()).unwrap()))
+    }),
+    ("as_completed", || {
+        let event = Rc::new(Event::new());
+        let results = as_completed([event.wait()]);
+        (async move { results.next().await.unwrap().unwrap() }.boxed_local(), Box::new(move || event.set()))
+    }),
+];
+
+/// The time is up, or the task cancelled, that polled a wait, and the wait outlives it: it is told that it will not be polled again, and
+/// then that it will, or whoever has it now would wait for ever.
+#[test]
+fn outlive_who_polled_and_be_woken() {
+    on_virtual_clock(async || {
+        for (name, begin) in WAITS {
+            let (wait, give) = begin();
+            let mut set: FuturesUnordered<_> = [wait].into_iter().collect();
+            assert_eq!(timeout(ms(5), set.next()).await, Err(Elapsed), "{name}");
+            give();
+            assert_eq!(set.next().await, Some(()), "{name}");
+
+            let (wait, give) = begin();
+            let shared = wait.shared();
+            let [first, last] = [spawn(shared.clone()), spawn(shared)];
+            yield_now().await;
+            last.cancel();
+            yield_now().await;
+            give();
+            assert_eq!(first.await, Ok(()), "{name}");
+        }
+    });
+}
+
+/// Who shares a `finally` that was cancelled is told of the misuse, also if the cleanup takes its time.
+#[test]
+fn share_a_finally_and_be_told() {
+    on_virtual_clock(async || {
+        let shared = finally(sleep(ms(10)), async { sleep(ms(3)).await }).shared();
+        let [first, last] = [spawn(shared.clone()), spawn(shared)];
+        yield_now().await;
+        last.cancel();
+        assert!(last.await.is_err());
+        let Err(TaskError::Panicked(panic)) = first.await else { panic!("it went on") };
+        assert!(panic.message().starts_with("a finally was polled after it was over"), "{}", panic.message());
     });
 }
