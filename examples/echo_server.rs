@@ -54,7 +54,7 @@ async fn client(address: SocketAddr, length: usize) -> io::Result<usize> {
         },
         reader.read_to_end(&mut received)
     );
-    (written?, read?);
+    written.and(read)?;
     if received == sent { Ok(length) } else { Err(io::Error::other("something else came back than was sent")) }
 }
 

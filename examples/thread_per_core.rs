@@ -124,18 +124,21 @@ fn main() -> ExitCode {
         let cores = thread::available_parallelism().map_or(2, |cores| cores.get().clamp(2, 16));
         let count = options.get::<std::num::NonZero<usize>>("--threads")?.map_or(cores, |count| count.get());
         let port = options.get("--port")?;
-        let (lanes, address) = start(count, port.unwrap_or(0))?;
-        println!("{count} loops listen on http://{address}");
-        let event_loop = EventLoop::new();
-        let result = match port {
-            Some(_) => event_loop.run(async {
-                signals::listen(SIGINT)?.next().await;
-                Ok(())
-            }),
-            None => event_loop.run(ask(address)),
-        };
-        let served = stop(lanes);
-        assert!(port.is_some() || result.is_err() || served == CONNECTIONS, "{served} were served");
-        result
+        EventLoop::new().try_run(async {
+            // Before anybody knows of the port, so that a signal that follows at once is heard.
+            let interrupts = port.map(|_| signals::listen(SIGINT)).transpose()?;
+            let (lanes, address) = start(count, port.unwrap_or(0))?;
+            println!("{count} loops listen on http://{address}");
+            let result = match interrupts {
+                Some(mut interrupts) => {
+                    interrupts.next().await;
+                    Ok(())
+                }
+                None => ask(address).await,
+            };
+            let served = stop(lanes);
+            assert!(port.is_some() || result.is_err() || served == CONNECTIONS, "{served} were served");
+            result
+        })?
     })
 }

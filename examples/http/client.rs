@@ -23,8 +23,8 @@ impl Client {
         let stream = TcpStream::connect(address).await.map_err(|error| failed(&error))?;
         stream.set_nodelay(true).map_err(|error| failed(&error))?;
         let (requests, connection) = handshake(stream).await.map_err(|error| failed(&error))?;
-        // It lives as long as somebody can send a request. What goes wrong in there, the request is told.
-        drop(spawn(connection));
+        // It lives as long as somebody can send a request, who is told what goes wrong.
+        drop(spawn(async { drop(connection.await) }));
         Ok(Client { address, requests })
     }
 

@@ -1,0 +1,168 @@
+//! A loop of onelane's as a task of tokio's: both run on one thread, and each awaits what is the other's.
+//!
+//! First without sockets of ours: tokio's `sleep_until` is all that `drive` needs. Inside of it, tokio's own timers, sockets and
+//! channels work as well, since tokio polls our loop, which polls them. Then with sockets of ours, of which the loop's file
+//! descriptor tells; it is watched by tokio's `AsyncFd`.
+//!
+//! `cargo run --release --bin inside_tokio`, in `examples/hosts`.
+
+use futures_util::io::{AsyncReadExt, AsyncWriteExt, copy};
+use onelane::{Budget, EventLoop, gather, net, sleep, spawn, yield_now};
+use std::cell::Cell;
+use std::future::pending;
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::os::fd::OwnedFd;
+use std::rc::Rc;
+use std::thread;
+use std::time::{Duration, Instant};
+use tokio::io::unix::AsyncFd;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, Interest};
+use tokio::task::{LocalSet, spawn_local};
+
+const MOMENT: Duration = Duration::from_millis(20);
+
+fn main() -> io::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let tasks = LocalSet::new();
+    tasks.block_on(&runtime, without_sockets())?;
+    tasks.block_on(&runtime, with_sockets())
+}
+
+/// Ticks on tokio, as long as it lives: so it is seen that ours leaves room for others.
+fn tick() -> (Rc<Cell<u32>>, tokio::task::JoinHandle<()>) {
+    let ticks = Rc::new(Cell::new(0));
+    let copy = ticks.clone();
+    let ticking = spawn_local(async move {
+        loop {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+            copy.set(copy.get() + 1);
+        }
+    });
+    (ticks, ticking)
+}
+
+// ---- timers, other threads, and what is tokio's ----
+
+async fn without_sockets() -> io::Result<()> {
+    let (ticks, ticking) = tick();
+    let event_loop = EventLoop::new();
+    let begun = Instant::now();
+
+    let sleeper = event_loop.spawn(async {
+        let pauses = (1..=3).map(|number| sleep(MOMENT * number));
+        gather(pauses).await
+    });
+    // Always ready, for a while. Each poll of the loop has so many steps, and then tokio's other tasks have their turn.
+    let busy = event_loop.spawn(async move {
+        while begun.elapsed() < MOMENT * 2 {
+            yield_now().await;
+        }
+    });
+    let remote = event_loop.remote();
+    let thread = thread::spawn(move || {
+        thread::sleep(MOMENT);
+        remote.spawn(async { 6 * 7 }).map(|task| task.wait())
+    });
+    let guest = event_loop.spawn(with_what_is_tokios());
+
+    event_loop.drive(|moment| tokio::time::sleep_until(moment.into())).budget(Budget::steps(64)).await;
+    ticking.abort();
+    assert!(sleeper.await.is_ok() && busy.is_done() && begun.elapsed() >= MOMENT * 3);
+    let answer = thread.join().expect("that thread does not panic");
+    assert_eq!(answer, Ok(Ok(42)));
+    let echoed = event_loop.enter(|| guest.result().map(|result| result.as_ref().ok().cloned()));
+    assert_eq!(echoed, Ok(Some("by tokio".into())));
+    println!("without sockets: {:?}, and tokio ticked {} times meanwhile", begun.elapsed(), ticks.get());
+    assert!(ticks.get() >= 3);
+    Ok(())
+}
+
+/// A task of ours that awaits tokio's timers, sockets and channels.
+async fn with_what_is_tokios() -> io::Result<String> {
+    tokio::time::sleep(MOMENT).await;
+    let listener = tokio::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
+    let mut client = tokio::net::TcpStream::connect(listener.local_addr()?).await?;
+    let (mut peer, _) = listener.accept().await?;
+    client.write_all(b"by tokio").await?;
+    drop(client);
+    let mut text = String::new();
+    peer.read_to_string(&mut text).await?;
+
+    // More than tokio lets a task of its own receive before it has others run.
+    let (sender, mut receiver) = tokio::sync::mpsc::channel(1000);
+    let sending = spawn(async move {
+        for number in 0..10_000 {
+            sender.send(number).await.expect("it is received below");
+        }
+    });
+    let mut count = 0;
+    while receiver.recv().await.is_some() {
+        count += 1;
+    }
+    assert!(count == 10_000 && sending.is_done());
+    Ok(text)
+}
+
+// ---- sockets of ours ----
+
+async fn with_sockets() -> io::Result<()> {
+    let (ticks, ticking) = tick();
+    let event_loop = EventLoop::new();
+    let begun = Instant::now();
+    let main = event_loop.spawn(async {
+        let listener = net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
+        let address = listener.local_addr()?;
+        let server = spawn(serve(listener));
+        let clients = (1..=20).map(|number| client(address, number * 100_000));
+        let lengths = gather(clients).await.map_err(io::Error::other)?;
+        server.cancel();
+        lengths.into_iter().sum::<io::Result<usize>>()
+    });
+
+    // tokio watches a descriptor of its own for the same poller, and closes it when it is dropped.
+    let fd: OwnedFd = event_loop.as_fd()?.try_clone_to_owned()?;
+    #[allow(
+        deprecated,
+        reason = "its heir is unsafe, for types whose descriptor may change; that of an OwnedFd does not"
+    )]
+    let fd = AsyncFd::with_interest(fd, Interest::READABLE)?;
+    let readable = || async {
+        match fd.readable().await {
+            // tokio hears of edges, and takes it for readable until it is told otherwise. It is told before the turn that follows
+            // this, in which our loop looks, and not after it: what comes meanwhile is an edge, and must not be cleared.
+            Ok(mut guard) => guard.clear_ready(),
+            // tokio is shutting down, and nothing comes any more.
+            Err(_) => pending().await,
+        }
+    };
+    let drive = event_loop.drive(|moment| tokio::time::sleep_until(moment.into())).with_io(readable);
+    // A step that writes a megabyte takes long; so many of them would take too long.
+    drive.budget(Budget::time(Duration::from_micros(500))).await;
+    ticking.abort();
+    let total = main.into_future().await.map_err(io::Error::other)??;
+    assert_eq!(total, 21_000_000);
+    println!("with sockets: {:?} for {total} bytes, and tokio ticked {} times meanwhile", begun.elapsed(), ticks.get());
+    Ok(())
+}
+
+async fn serve(listener: net::TcpListener) -> io::Result<()> {
+    loop {
+        let (stream, _) = listener.accept().await?;
+        // What goes wrong with it, the client is told.
+        drop(spawn(async move { drop(copy(&stream, &mut &stream).await) }));
+    }
+}
+
+/// Sends so many bytes, and reads them back.
+async fn client(address: SocketAddr, length: usize) -> io::Result<usize> {
+    let stream = net::TcpStream::connect(address).await?;
+    let mut received = Vec::new();
+    let (mut reader, mut writer) = (&stream, &stream);
+    let sent = async {
+        writer.write_all(&vec![7; length]).await?;
+        writer.close().await
+    };
+    let (sent, read) = futures_util::join!(sent, reader.read_to_end(&mut received));
+    sent.and(read)
+}
