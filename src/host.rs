@@ -468,7 +468,7 @@ impl EventLoop {
         let sleep_until = move |moment| Box::pin(sleep_until(moment)) as Pin<Box<dyn Future<Output = ()> + 'a>>;
         Drive {
             event_loop: self,
-            budget: Budget::steps(STEPS_A_POLL),
+            budget: BUDGET_OF_A_POLL,
             sleep_until: Box::new(sleep_until),
             sleeping: None,
             #[cfg(all(unix, feature = "io"))]
@@ -477,8 +477,8 @@ impl EventLoop {
     }
 }
 
-/// So many steps has a poll of a [`Drive`], unless it is told otherwise.
-const STEPS_A_POLL: usize = 128;
+/// What a poll of a [`Drive`] has, unless it is told otherwise.
+const BUDGET_OF_A_POLL: Budget = Budget::time(Duration::from_micros(500)).and_steps(128);
 
 type BoxFuture<'a> = Pin<Box<dyn Future<Output = ()> + 'a>>;
 
@@ -515,8 +515,8 @@ struct Readable<'a> {
 }
 
 impl<'a> Drive<'a> {
-    /// How much of the loop runs in a poll; 128 steps, unless this says otherwise. Whoever shares the other executor waits that
-    /// long.
+    /// How much of the loop runs in a poll; 128 steps and no more than half a millisecond, unless this says otherwise. Whoever shares
+    /// the other executor waits that long.
     ///
     /// # Examples
     ///
@@ -534,7 +534,8 @@ impl<'a> Drive<'a> {
     }
 
     /// For a loop with sockets: `readable` makes a future that is ready when the loop's [`as_fd`](EventLoop::as_fd) can be read,
-    /// and it is called anew each time. Without it, sockets are looked at only when something else wakes the loop.
+    /// and it is called anew each time. If it is told of changes alone, as tokio's `AsyncFd` is, it is to forget that it was ready
+    /// before it returns (`clear_ready`): the turn that follows looks at everything. Without it, sockets are looked at only when something else wakes the loop.
     ///
     /// # Examples
     ///

@@ -1,6 +1,6 @@
 //! hyper 1.x on this loop, with the feature `hyper`.
 //!
-//! [`TcpStream`], [`UnixStream`] and each [`Async`] stream are hyper's [`Read`] and [`Write`]; [`Sleep`](crate::Sleep) is
+//! [`TcpStream`], [`UnixStream`] and each [`Async`] stream are hyper's [`Read`] and [`Write`]; the future of [`sleep`] is
 //! its [`Sleep`](hyper::rt::Sleep). [`LoopTimer`] and [`LoopExecutor`] stand for the loop that is running.
 //!
 //! A server needs a timer: hyper's limit of thirty seconds for the head of a request has no effect without one.
@@ -25,7 +25,7 @@
 //!
 //!     let stream = TcpStream::connect(address).await.unwrap();
 //!     let (mut client, connection) = hyper::client::conn::http1::handshake(stream).await.unwrap();
-//!     spawn(connection);
+//!     spawn(async { drop(connection.await) });
 //!     let request = Request::get("/").header("host", "localhost").body(Full::new(Bytes::new())).unwrap();
 //!     assert_eq!(client.send_request(request).await.unwrap().status(), 200);
 //! });

@@ -15,6 +15,12 @@ use std::task::{Context, Poll, Wake, Waker};
 use std::thread;
 use std::time::{Duration, Instant};
 
+/// What touches a loop from outside, by its name and as a call.
+type Touch<'a> = (&'static str, Box<dyn Fn() + 'a>);
+
+/// When a host's timer is to go off, and whether it has.
+type HostTimer = (Instant, Rc<Cell<bool>>);
+
 /// Counts the calls of a loop's wake hook.
 #[derive(Clone, Default)]
 struct Calls(Arc<AtomicUsize>);
@@ -92,7 +98,7 @@ fn touch_an_idle_loop_and_be_called() {
     event_loop.turn();
     let calls = Calls::of(&event_loop);
     let home = event_loop.loop_ref();
-    let touches: Vec<(&str, Box<dyn Fn()>)> = vec![
+    let touches: Vec<Touch<'_>> = vec![
         ("spawn", Box::new(|| drop(event_loop.spawn(async {})))),
         ("spawn by reference", Box::new(|| drop(home.spawn(async {})))),
         ("call_soon", Box::new(|| _ = event_loop.call_soon(|| ()))),
@@ -470,7 +476,7 @@ fn enter_one_loop_in_a_turn_of_another() {
 #[derive(Clone, Default)]
 struct Host {
     wakes: Arc<HostWaker>,
-    timers: Rc<RefCell<Vec<(Instant, Rc<Cell<bool>>)>>>,
+    timers: Rc<RefCell<Vec<HostTimer>>>,
 }
 
 #[derive(Default)]

@@ -16,7 +16,7 @@ use super::Kernel;
 mod sockets {
     use super::super::exceptions::complain;
     use super::super::inbox::Parked;
-    use super::super::reactor::{Reactor, Removed, SourceKey, Waiter};
+    use super::super::reactor::{Heard, Reactor, Removed, SourceKey, Waiter};
     use super::super::{Kernel, Time, Token};
     use std::io;
     use std::rc::Rc;
@@ -65,10 +65,12 @@ mod sockets {
             }
         }
 
-        /// Looks at the sockets of an idle loop, without waiting for them.
+        /// Looks at the sockets of an idle loop, without waiting for them, until there is nothing more to be heard of, or somebody was
+        /// woken: then it is idle no more. So an end comes soon, since what nobody wants is switched off at the second look.
         pub(crate) fn listen_if_idle(&self) {
-            if self.reactor.get().is_some() && self.wakers.is_idle() {
-                self.hear(Some(Duration::ZERO));
+            let mut has_more = self.reactor.get().is_some();
+            while has_more && self.wakers.is_idle() {
+                has_more = self.hear(Some(Duration::ZERO)).has_more;
             }
         }
 
@@ -80,7 +82,7 @@ mod sockets {
         ) -> Parked {
             match self.reactor.get() {
                 None => self.inbox().park(timeout, is_alive),
-                Some(_) => self.inbox().park_in(is_alive, || self.hear(timeout)),
+                Some(_) => self.inbox().park_in(is_alive, || self.hear(timeout).has_woken),
             }
         }
 
@@ -102,21 +104,29 @@ mod sockets {
             }
         }
 
-        /// Looks, and wakes. Answers whether there was anybody to wake.
-        fn hear(&self, timeout: Option<Duration>) -> bool {
-            let Some(reactor) = self.reactor.get() else { return false };
+        /// Looks, and wakes.
+        fn hear(&self, timeout: Option<Duration>) -> Answer {
+            let Some(reactor) = self.reactor.get() else { return Answer::default() };
             let heard = reactor.look(timeout, self.wakers.is_idle());
             reactor.looked(self.clock.machine_time());
-            let woken = match heard {
-                Ok(woken) => woken,
+            match heard {
+                Ok(Heard { woken, has_more }) => {
+                    let has_woken = !woken.is_empty();
+                    self.wake_all(woken);
+                    Answer { has_woken, has_more }
+                }
                 Err(error) => {
                     panic!("the poller of an event loop failed: {error}; has its descriptor been closed by others?")
                 }
-            };
-            let is_anybody = !woken.is_empty();
-            self.wake_all(woken);
-            is_anybody
+            }
         }
+    }
+
+    /// What came of a look.
+    #[derive(Default)]
+    struct Answer {
+        has_woken: bool,
+        has_more: bool,
     }
 }
 

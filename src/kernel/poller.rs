@@ -41,13 +41,13 @@ mod direct {
             Ok((was_notified && direct.events.len() == 1).then_some(direct))
         }
 
-        /// Tells `happened` of each event; of a notification, which is still to be read, by none.
+        /// Tells `happened` of each event; of a notification, which is still to be read, by none. Answers as `Waiting::wait` does.
         pub(super) fn wait(
             &mut self,
             poller: &Poller,
             timeout: Option<Duration>,
             mut happened: impl FnMut(Option<Event>),
-        ) -> io::Result<()> {
+        ) -> io::Result<bool> {
             self.events.clear();
             let timeout = timeout.and_then(|timeout| Timespec::try_from(timeout).ok());
             match epoll::wait(poller, spare_capacity(&mut self.events), timeout.as_ref()) {
@@ -63,7 +63,7 @@ mod direct {
                 let writable = flags.intersects(gone | epoll::EventFlags::OUT);
                 happened((key != usize::MAX).then(|| Event::new(key, readable, writable)));
             }
-            Ok(())
+            Ok(self.events.len() == CAPACITY)
         }
     }
 }
@@ -100,29 +100,30 @@ impl Waiting {
     }
 
     /// Waits until something happens, which `happened` is told, until the poller is notified, or until the time is up. It may come
-    /// back early.
-    pub(crate) fn wait(&self, timeout: Option<Duration>, happened: &mut dyn FnMut(Event)) -> io::Result<()> {
+    /// back early. Answers whether more may have happened than is told of at once.
+    pub(crate) fn wait(&self, timeout: Option<Duration>, happened: &mut dyn FnMut(Event)) -> io::Result<bool> {
         #[cfg(any(target_os = "linux", target_os = "android"))]
         if let Some(direct) = &self.direct {
             let timeout = timeout.map(whole_milliseconds);
             if timeout != Some(None) {
                 let mut notified = false;
-                direct.borrow_mut().wait(&self.poller, timeout.flatten(), |event| match event {
+                let is_full = direct.borrow_mut().wait(&self.poller, timeout.flatten(), |event| match event {
                     Some(event) => happened(event),
                     None => notified = true,
                 })?;
-                return if notified { self.wait_by_polling(Some(Duration::ZERO), happened) } else { Ok(()) };
+                return if notified { self.wait_by_polling(Some(Duration::ZERO), happened) } else { Ok(is_full) };
             }
         }
         self.wait_by_polling(timeout, happened)
     }
 
-    fn wait_by_polling(&self, timeout: Option<Duration>, happened: &mut dyn FnMut(Event)) -> io::Result<()> {
+    fn wait_by_polling(&self, timeout: Option<Duration>, happened: &mut dyn FnMut(Event)) -> io::Result<bool> {
         let mut events = self.events.borrow_mut();
         events.clear();
-        self.poller.wait(&mut events, timeout)?;
+        let told = self.poller.wait(&mut events, timeout)?;
         events.iter().for_each(happened);
-        Ok(())
+        // Polling keeps two of the places for itself.
+        Ok(told + 2 >= events.capacity().get())
     }
 }
 

@@ -102,6 +102,14 @@ pub(crate) struct Waiter {
     pub(crate) wait: Option<WaitKey>,
 }
 
+/// What a look has heard.
+pub(crate) struct Heard {
+    /// To be woken, where nothing is borrowed.
+    pub(crate) woken: Vec<Waiter>,
+    /// The next look will hear of more, if it was not of what nobody wants.
+    pub(crate) has_more: bool,
+}
+
 /// What is left of a source that was taken out; to be dropped where nothing is borrowed.
 pub(crate) struct Removed {
     pub(crate) waiters: Vec<Waiter>,
@@ -251,16 +259,15 @@ impl Reactor {
     }
 
     /// Waits until something can be read or written for which somebody waits, until the poller is notified, or until the time is
-    /// up; answers who is to be woken. `is_idle` says that whoever was woken before has had its turn.
-    pub(crate) fn look(&self, timeout: Option<Duration>, is_idle: bool) -> io::Result<Vec<Waiter>> {
+    /// up. `is_idle` says that whoever was woken before has had its turn.
+    pub(crate) fn look(&self, timeout: Option<Duration>, is_idle: bool) -> io::Result<Heard> {
         let (mut woken, mut result) = (Vec::new(), Ok(()));
-        // If more has happened than is told of at once, the next look tells of it.
-        self.waiting.wait(timeout, &mut |event| {
+        let has_more = self.waiting.wait(timeout, &mut |event| {
             if let Err(error) = self.happened(event, is_idle, &mut woken) {
                 result = Err(error);
             }
         })?;
-        result.map(|()| woken)
+        result.map(|()| Heard { woken, has_more })
     }
 
     fn happened(&self, event: Event, is_idle: bool, woken: &mut Vec<Waiter>) -> io::Result<()> {
