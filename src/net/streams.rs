@@ -287,7 +287,7 @@ pub struct StreamReader {
 
 impl StreamReader {
     /// Reads what there is, up to `count` bytes, and waits only if there is nothing. Empty at the end of the stream, and if `count` is
-    /// zero. One call gives 64 KiB at most.
+    /// zero. It asks the system once, for 64 KiB or so.
     ///
     /// Does not pause as long as there is something.
     ///
