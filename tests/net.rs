@@ -5,7 +5,8 @@ mod common;
 
 use common::{Trace, alone, ms, panic_of, watched};
 use futures_util::future::{Either, select};
-use futures_util::{AsyncReadExt, AsyncWriteExt, FutureExt, join};
+use futures_util::stream::FuturesUnordered;
+use futures_util::{AsyncReadExt, AsyncWriteExt, FutureExt, StreamExt, join};
 use onelane::io::Async;
 use onelane::net::{TcpListener, TcpStream, UdpSocket, UnixDatagram, UnixListener, UnixStream};
 use onelane::{
@@ -660,6 +661,126 @@ fn take_a_socket_out_and_put_it_into_another_loop() {
     assert_eq!(&word, b"moved");
 }
 
+#[test]
+fn between_two_runs_a_socket_can_be_dropped_and_taken_out() {
+    let event_loop = EventLoop::new();
+    let (one, mut other) = std::os::unix::net::UnixStream::pair().unwrap();
+    let (three, four) = std::os::unix::net::UnixStream::pair().unwrap();
+    let (one, three) = event_loop.run(async { (Async::new(one).unwrap(), Async::new(three).unwrap()) });
+    drop(one);
+    assert_eq!(other.read(&mut [0; 8]).unwrap(), 0, "it is closed at once");
+    three.into_inner().write_all(b"ours").unwrap();
+    let mut word = [0; 4];
+    (&four).read_exact(&mut word).unwrap();
+    assert_eq!(&word, b"ours");
+}
+
+#[test]
+fn taking_a_socket_out_elsewhere_is_a_panic_and_closes_it() {
+    watched(|| {
+        let event_loop = EventLoop::new();
+        let (one, mut other) = std::os::unix::net::UnixStream::pair().unwrap();
+        let one = event_loop.run(async { Async::new(one).unwrap() });
+        let told = thread::spawn(move || panic_of(|| one.into_inner())).join().unwrap();
+        assert!(told.starts_with("io::Async::into_inner() was called where its loop is not"), "{told}");
+        event_loop.run(yield_now());
+        assert_eq!(other.read(&mut [0; 8]).unwrap(), 0);
+    });
+}
+
+#[test]
+fn a_socket_of_a_loop_that_has_gone_takes_none_of_the_next_loop_with_it() {
+    watched(|| {
+        for on_another_thread in [false, true] {
+            let first = EventLoop::new();
+            let old = first.run(async { UnixStream::pair().unwrap() });
+            drop(first);
+            // The next loop of this thread has the first one's place, and its sockets have the numbers of the others.
+            let next = EventLoop::new();
+            let (mut one, mut other) = next.run(async { UnixStream::pair().unwrap() });
+            if on_another_thread {
+                thread::spawn(move || drop(old)).join().unwrap();
+            } else {
+                drop(old);
+            }
+            next.run(async {
+                let mut word = [0; 4];
+                let (read, written) = join!(one.read_exact(&mut word), async {
+                    yield_now().await;
+                    other.write_all(b"here").await
+                });
+                read.and(written).unwrap();
+            });
+        }
+    });
+}
+
+// ---- wakers of others, and cleanups ----
+
+#[test]
+fn each_of_many_waits_in_one_task_has_its_waker() {
+    run(|| async {
+        let pairs: Vec<_> = (0..20).map(|_| UnixStream::pair().unwrap()).collect();
+        let (ours, mut theirs): (Vec<_>, Vec<_>) = pairs.into_iter().unzip();
+        let read = |nth: usize, mut stream: UnixStream| async move {
+            let mut byte = [0];
+            stream.read_exact(&mut byte).await.unwrap();
+            (nth, byte[0])
+        };
+        let mut reads: FuturesUnordered<_> = ours.into_iter().enumerate().map(|(nth, one)| read(nth, one)).collect();
+        assert!(reads.next().now_or_never().is_none());
+        for nth in (0..20).rev() {
+            theirs[nth].write_all(&[nth as u8]).await.unwrap();
+            assert_eq!(reads.next().await, Some((nth, nth as u8)));
+        }
+        assert_eq!(reads.next().await, None);
+    });
+}
+
+#[test]
+fn two_reads_of_one_task_at_one_stream() {
+    run(|| async {
+        let (one, mut other) = UnixStream::pair().unwrap();
+        let (mut first, mut second) = ([0], [0]);
+        let (mut left, mut right) = (&one, &one);
+        let (a, b, c) = join!(left.read_exact(&mut first), right.read_exact(&mut second), async {
+            yield_now().await;
+            other.write_all(b"ab").await
+        });
+        a.and(b).and(c).unwrap();
+        assert_eq!(first[0] + second[0], b'a' + b'b');
+    });
+}
+
+#[test]
+fn run_waits_for_a_cleanup_that_waits_for_a_socket() {
+    for clock in [Clock::Real, Clock::Virtual] {
+        watched(move || {
+            let (ours, mut theirs) = std::os::unix::net::UnixStream::pair().unwrap();
+            let thread = thread::spawn(move || {
+                let mut word = [0; 3];
+                theirs.read_exact(&mut word).unwrap();
+                thread::sleep(ms(20));
+                theirs.write_all(b"yes").unwrap();
+                word
+            });
+            let answered = Rc::new(Cell::new(false));
+            let copy = answered.clone();
+            EventLoop::builder().clock(clock).build().run(async move {
+                let mut ours = UnixStream::from_std(ours).unwrap();
+                drop(spawn(onelane::finally(pending::<()>(), async move {
+                    ours.write_all(b"bye").await.unwrap();
+                    ours.read_exact(&mut [0; 3]).await.unwrap();
+                    copy.set(true);
+                })));
+                yield_now().await;
+            });
+            assert!(answered.get());
+            assert_eq!(&thread.join().unwrap(), b"bye");
+        });
+    }
+}
+
 // ---- clocks ----
 
 #[test]
@@ -794,30 +915,35 @@ fn a_wait_that_is_over_is_told_of_no_more() {
 
 #[test]
 fn no_deadlock_as_long_as_a_socket_is_awaited() {
-    watched(|| {
-        let (ours, theirs) = std::os::unix::net::UnixStream::pair().unwrap();
-        let event_loop = EventLoop::with_virtual_clock();
-        let thread = thread::spawn(move || {
-            thread::sleep(ms(20));
-            drop(theirs);
-        });
-        let ended = Rc::new(Cell::new(false));
-        let copy = ended.clone();
-        let result = event_loop.try_run(async move {
-            spawn(async move {
-                let mut ours = UnixStream::from_std(ours).unwrap();
-                assert_eq!(ours.read(&mut [0; 8]).await.unwrap(), 0);
-                copy.set(true);
-            });
-            sync::Event::new().named("never").wait().await;
-        });
-        // Only when the reader had ended nothing could happen any more.
-        assert!(ended.get());
-        let Err(RunError::Deadlock(report)) = result else { panic!("{result:?}") };
-        assert_eq!(report.tasks.len(), 1);
-        assert_eq!(report.tasks[0].waits_for[0].what, r#"event "never""#);
-        thread.join().unwrap();
+    // On a real clock it is told of in debug mode.
+    for clock in [Clock::Virtual, Clock::Real] {
+        watched(move || no_deadlock_on(clock));
+    }
+}
+
+fn no_deadlock_on(clock: Clock) {
+    let (ours, theirs) = std::os::unix::net::UnixStream::pair().unwrap();
+    let event_loop = EventLoop::builder().clock(clock).debug(true).build();
+    let thread = thread::spawn(move || {
+        thread::sleep(ms(20));
+        drop(theirs);
     });
+    let ended = Rc::new(Cell::new(false));
+    let copy = ended.clone();
+    let result = event_loop.try_run(async move {
+        spawn(async move {
+            let mut ours = UnixStream::from_std(ours).unwrap();
+            assert_eq!(ours.read(&mut [0; 8]).await.unwrap(), 0);
+            copy.set(true);
+        });
+        sync::Event::new().named("never").wait().await;
+    });
+    // Only when the reader had ended nothing could happen any more.
+    assert!(ended.get());
+    let Err(RunError::Deadlock(report)) = result else { panic!("{result:?}") };
+    assert_eq!(report.tasks.len(), 1);
+    assert_eq!(report.tasks[0].waits_for[0].what, r#"event "never""#);
+    thread.join().unwrap();
 }
 
 #[test]

@@ -475,7 +475,7 @@ fn a_server_goes_on_without_its_handle_until_the_loop_ends() {
         let event_loop = EventLoop::new();
         let (address, mut client) = event_loop.run(async {
             let server = net::start_server(HERE, async |mut reader, mut writer| {
-                loop {
+                while !reader.at_eof() {
                     let line = reader.read_line().await.unwrap();
                     writer.write_all(&line).await.unwrap();
                 }

@@ -367,7 +367,8 @@ impl StreamReader {
         self.begin(Goal::Exactly(count))
     }
 
-    /// Reads a line: bytes up to a `\n`, and that too. If the stream ends without one, what was left; empty at the end.
+    /// Reads a line: bytes up to a `\n`, and that too. If the stream ends without one, what was left; empty at the end, where nothing
+    /// waits any more: a loop over lines has to look for that.
     ///
     /// They are bytes, as in asyncio; `String::from_utf8` makes text of them.
     ///
