@@ -1,6 +1,6 @@
 //! hyper 1.x on this loop, with the feature `hyper`.
 //!
-//! [`TcpStream`], [`UnixStream`] and each [`Async`] stream are hyper's [`Read`] and [`Write`]; [`Sleep`](crate::Sleep) is
+//! [`TcpStream`], [`UnixStream`] and each [`Async`] stream are hyper's [`Read`] and [`Write`]; [`Sleep`] is
 //! its [`Sleep`](hyper::rt::Sleep). [`LoopTimer`] and [`LoopExecutor`] stand for the loop that is running.
 //!
 //! A server needs a timer: hyper's limit of thirty seconds for the head of a request has no effect without one.

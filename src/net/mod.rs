@@ -4,7 +4,7 @@
 //! here: [`TcpStream::as_async`], for example. Streams are futures-io's [`AsyncRead`](futures_io::AsyncRead) and
 //! [`AsyncWrite`](futures_io::AsyncWrite), also by reference.
 //!
-//! Addresses are numbers here. Looking a name up would block the loop; [`to_thread`](crate::to_thread()), with the feature
+//! Addresses are numbers here. Looking a name up would block the loop; `to_thread`, with the feature
 //! `threads`, does it elsewhere: `to_thread(|| ("example.org", 80).to_socket_addrs()).await`.
 //!
 //! A future of a socket borrows it, so it cannot be dropped, nor taken apart, while somebody waits for it:
