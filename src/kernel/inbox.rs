@@ -244,6 +244,7 @@ impl Inbox {
 
     /// As `park`, for a loop that sleeps in its poller: `wait` is called with the lock open, and ended by the poller's bell, also
     /// if that was rung before. Unless it is needless, it answers whether something has happened there.
+    #[cfg(all(unix, feature = "io"))]
     pub(crate) fn park_in(&self, is_alive: Option<&dyn Fn(Token) -> bool>, wait: impl FnOnce() -> bool) -> Parked {
         let needless = self.lock().fall_asleep(is_alive);
         if let Some(parked) = needless {
