@@ -4,8 +4,26 @@
 //! here: [`TcpStream::as_async`], for example. Streams are futures-io's [`AsyncRead`](futures_io::AsyncRead) and
 //! [`AsyncWrite`](futures_io::AsyncWrite), also by reference.
 //!
-//! Addresses are numbers here. Looking a name up would block the loop; [`to_thread`](crate::to_thread()), with the feature
+//! Addresses are numbers here. Looking a name up would block the loop; `to_thread`, with the feature
 //! `threads`, does it elsewhere: `to_thread(|| ("example.org", 80).to_socket_addrs()).await`.
+//!
+//! A future of a socket borrows it, so it cannot be dropped, nor taken apart, while somebody waits for it:
+//!
+//! ```compile_fail,E0505
+//! # async fn example(socket: onelane::net::UdpSocket) {
+//! let mut buffer = [0; 8];
+//! let receive = socket.recv(&mut buffer);
+//! drop(socket);
+//! receive.await;
+//! # }
+//! ```
+//!
+//! They may go to another thread, to be dropped there, but not to another loop. asyncio's streams stay on their thread:
+//!
+//! ```compile_fail,E0277
+//! fn send<T: Send>() {}
+//! send::<onelane::net::StreamReader>();
+//! ```
 //!
 //! ```
 //! use futures_util::{AsyncReadExt, AsyncWriteExt};

@@ -287,7 +287,7 @@ pub struct StreamReader {
 
 impl StreamReader {
     /// Reads what there is, up to `count` bytes, and waits only if there is nothing. Empty at the end of the stream, and if `count` is
-    /// zero. One call gives 64 KiB at most.
+    /// zero. It asks the system once, for 64 KiB or so.
     ///
     /// Does not pause as long as there is something.
     ///
@@ -367,7 +367,8 @@ impl StreamReader {
         self.begin(Goal::Exactly(count))
     }
 
-    /// Reads a line: bytes up to a `\n`, and that too. If the stream ends without one, what was left; empty at the end.
+    /// Reads a line: bytes up to a `\n`, and that too. If the stream ends without one, what was left; empty at the end, where nothing
+    /// waits any more: a loop over lines has to look for that.
     ///
     /// They are bytes, as in asyncio; `String::from_utf8` makes text of them.
     ///
