@@ -17,7 +17,7 @@ Puts the same HTTP service on onelane and on tokio under the load of wrk, by tur
     --seconds N           how long a sample is (5)
     --out DIR             where servers.md and servers.json are (docs/performance)
     --print               print the table, and write nothing
-    --quick               a look of a minute: 2 rounds of 1 second; writes nothing
+    --quick               a look, less than a minute: 2 rounds of 1 second; writes nothing
     --soak SECONDS        a server under 1,000 connections for so long: does its memory stay, do its descriptors go?
     --runtime NAME        the server of a soak: onelane or tokio (onelane)
 
