@@ -151,3 +151,68 @@ impl Kernel {
         self.inbox().park(timeout, is_alive)
     }
 }
+
+#[cfg(all(test, not(loom), unix, feature = "io"))]
+mod tests {
+    use super::super::reactor::{Descriptor, Side};
+    use super::super::{Clock, Kernel, context};
+    use std::io::Write;
+    use std::os::fd::{AsFd, BorrowedFd};
+    use std::os::unix::net::UnixStream;
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::task::{Wake, Waker};
+
+    struct Socket(UnixStream);
+
+    impl AsFd for Socket {
+        fn as_fd(&self) -> BorrowedFd<'_> {
+            self.0.as_fd()
+        }
+    }
+
+    impl Descriptor for Socket {
+        fn kind(&self) -> &'static str {
+            "UnixStream"
+        }
+    }
+
+    #[derive(Default)]
+    struct Counted(AtomicUsize);
+
+    impl Wake for Counted {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Ordering::SeqCst);
+        }
+    }
+
+    /// A host that is told of changes alone, as by an edge-triggered poller, is told of nothing that a look has left behind. So an idle
+    /// turn looks until there is nothing more: past many sockets that are ready, and that nobody wants, to the one that is awaited.
+    #[test]
+    fn hear_of_one_behind_many_that_nobody_wants() {
+        let kernel = Kernel::new(Clock::virtual_time(), false, None);
+        let _entered = context::enter(&kernel);
+        let reactor = kernel.reactor().unwrap().clone();
+        let mut peers = Vec::new();
+        let mut add = || {
+            let (ours, mut theirs) = UnixStream::pair().unwrap();
+            theirs.write_all(b"x").unwrap();
+            peers.push(theirs);
+            reactor.add(Arc::new(Socket(ours)), Side::Read).unwrap()
+        };
+        // Many times what a look tells of.
+        let unwanted: Vec<_> = (0..50).map(|_| add()).collect();
+        let wanted = add();
+        let counted = Arc::new(Counted::default());
+        reactor.wait(wanted, Side::Read, reactor.waiter(Waker::from(counted.clone()), None)).unwrap();
+        kernel.listen_if_idle();
+        assert_eq!((counted.0.load(Ordering::SeqCst), reactor.is_awaited()), (1, false));
+        // What nobody wants is switched off by then, and no look hears of it.
+        assert!(unwanted.iter().all(|&key| reactor.is_ready(key, Side::Read)));
+        let heard = reactor.look(Some(std::time::Duration::ZERO), true).unwrap();
+        assert!(!heard.has_more && heard.woken.is_empty());
+        for key in unwanted.into_iter().chain([wanted]) {
+            kernel.remove_source(key);
+        }
+    }
+}
