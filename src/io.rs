@@ -373,8 +373,6 @@ impl<T> Async<T> {
 
     // ---- how an operation goes ----
 
-    /// Tries, or waits for another try. Whoever waits stays entered when the operation is given up, since nobody tells of that; it
-    /// is then woken once for nothing.
     #[track_caller]
     fn poll_with<R>(
         &self,
@@ -382,18 +380,50 @@ impl<T> Async<T> {
         cx: &mut Context<'_>,
         act: impl FnMut(&T) -> io::Result<R>,
     ) -> Poll<io::Result<R>> {
-        let kernel = self.kernel("poll() of a socket");
-        let reactor = self.reactor(&kernel);
+        let kernel = self.kernel(POLL);
+        self.poll_in(&kernel, self.reactor(&kernel), side, cx, act)
+    }
+
+    /// Tries, or waits for another try. Whoever waits stays entered when the operation is given up, since nobody tells of that; it
+    /// is then woken once for nothing.
+    #[track_caller]
+    fn poll_in<R>(
+        &self,
+        kernel: &Kernel,
+        reactor: &Reactor,
+        side: Side,
+        cx: &mut Context<'_>,
+        act: impl FnMut(&T) -> io::Result<R>,
+    ) -> Poll<io::Result<R>> {
         if let Some(result) = self.attempt(reactor, side, act) {
             return Poll::Ready(result);
         }
         // One that polls again for no reason is there already.
         if !reactor.is_waiting(self.key, side, |waiter| wakes_the_same(&waiter.waker, cx.waker())) {
-            if let Err(error) = self.enter(&kernel, side, cx) {
+            if let Err(error) = self.enter(kernel, reactor, side, cx) {
                 return Poll::Ready(Err(error));
             }
         }
         Poll::Pending
+    }
+
+    /// As `poll_in`, for so many bytes at most: if it were less, nothing is left to be had at the moment.
+    #[track_caller]
+    #[inline]
+    fn poll_bytes(
+        &self,
+        kernel: &Kernel,
+        side: Side,
+        cx: &mut Context<'_>,
+        most: usize,
+        act: impl FnMut(&T) -> io::Result<usize>,
+    ) -> Poll<io::Result<usize>> {
+        let reactor = self.reactor(kernel);
+        let amount = ready!(self.poll_in(kernel, reactor, side, cx, act))?;
+        if amount > 0 && amount < most {
+            reactor.exhausted(self.key, side);
+        }
+        Poll::Ready(Ok(amount))
     }
 
     /// Calls `act` if it is worth a try. None if it would block.
@@ -421,8 +451,7 @@ impl<T> Async<T> {
 
     /// Enters the running task among those who wait. Answers the number by which it can be taken out.
     #[track_caller]
-    fn enter(&self, kernel: &Kernel, side: Side, cx: &mut Context<'_>) -> io::Result<u64> {
-        let reactor = self.reactor(kernel);
+    fn enter(&self, kernel: &Kernel, reactor: &Reactor, side: Side, cx: &mut Context<'_>) -> io::Result<u64> {
         // Cloning a waker may be foreign code, and nothing is borrowed here.
         let waker = keep(cx.waker());
         let place = place_of(Location::caller(), self.made_at);
@@ -444,41 +473,8 @@ impl<T> Async<T> {
         }
     }
 
-    fn reactor<'a>(&self, kernel: &'a Kernel) -> &'a Rc<Reactor> {
+    fn reactor<'a>(&self, kernel: &'a Kernel) -> &'a Reactor {
         kernel.reactor().expect("the reactor is there: this has a source in it")
-    }
-
-    /// So much was read or written of what there was room for: if it was less, nothing is left to be had at the moment.
-    #[inline]
-    fn note_amount(&self, side: Side, amount: usize, room: usize) {
-        if amount > 0 && amount < room {
-            let kernel = self.kernel("poll() of a socket");
-            self.reactor(&kernel).exhausted(self.key, side);
-        }
-    }
-
-    #[track_caller]
-    pub(crate) fn poll_read_into(
-        &self,
-        cx: &mut Context<'_>,
-        room: usize,
-        read: impl FnMut(&T) -> io::Result<usize>,
-    ) -> Poll<io::Result<usize>> {
-        let amount = ready!(self.poll_with(Side::Read, cx, read))?;
-        self.note_amount(Side::Read, amount, room);
-        Poll::Ready(Ok(amount))
-    }
-
-    #[track_caller]
-    pub(crate) fn poll_write_from(
-        &self,
-        cx: &mut Context<'_>,
-        length: usize,
-        write: impl FnMut(&T) -> io::Result<usize>,
-    ) -> Poll<io::Result<usize>> {
-        let amount = ready!(self.poll_with(Side::Write, cx, write))?;
-        self.note_amount(Side::Write, amount, length);
-        Poll::Ready(Ok(amount))
     }
 }
 
@@ -496,12 +492,12 @@ where
         room: usize,
         put: impl FnOnce(&[u8]),
     ) -> Poll<io::Result<()>> {
-        let kernel = self.kernel("poll() of a socket");
+        let kernel = self.kernel(POLL);
         let reactor = self.reactor(&kernel);
         // Taken out, since reading may be foreign code.
         let mut scratch = reactor.take_scratch();
         let room = room.min(scratch.len());
-        let amount = self.poll_read_into(cx, room, |mut source: &T| source.read(&mut scratch[..room]));
+        let amount = self.poll_bytes(&kernel, Side::Read, cx, room, |mut source: &T| source.read(&mut scratch[..room]));
         if let Poll::Ready(Ok(amount)) = amount {
             put(&scratch[..amount]);
         }
@@ -523,7 +519,7 @@ where
         length: usize,
         slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let kernel = self.kernel("poll() of a socket");
+        let kernel = self.kernel(POLL);
         let reactor = self.reactor(&kernel);
         let mut scratch = reactor.take_scratch();
         let mut end = 0;
@@ -531,11 +527,14 @@ where
             scratch[end..end + slice.len()].copy_from_slice(slice);
             end += slice.len();
         }
-        let amount = self.poll_write_from(cx, length, |mut source: &T| source.write(&scratch[..length]));
+        let amount =
+            self.poll_bytes(&kernel, Side::Write, cx, length, |mut source: &T| source.write(&scratch[..length]));
         reactor.put_scratch(scratch);
         amount
     }
 }
+
+const POLL: &str = "poll() of a socket";
 
 fn elsewhere(asked: &str) -> String {
     format!("{asked} was called where its loop is not; use a socket in the loop that it was made in")
@@ -617,7 +616,7 @@ impl<T> Future for Readiness<'_, T> {
                 Some(waiter) => end(&kernel, waiter),
             },
         }
-        match source.enter(&kernel, side, cx) {
+        match source.enter(&kernel, reactor, side, cx) {
             Ok(number) => {
                 self.stage = Stage::Entered(number);
                 Poll::Pending
@@ -704,7 +703,7 @@ where
         if let Some(result) = this.source.attempt(reactor, this.side, &mut this.act) {
             return Poll::Ready(result);
         }
-        match this.source.enter(&kernel, this.side, cx) {
+        match this.source.enter(&kernel, reactor, this.side, cx) {
             Ok(number) => {
                 this.entered = Some(number);
                 Poll::Pending
@@ -737,7 +736,7 @@ where
 {
     #[track_caller]
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>> {
-        self.poll_read_into(cx, buffer.len(), |mut source: &T| source.read(buffer))
+        self.poll_bytes(&self.kernel(POLL), Side::Read, cx, buffer.len(), |mut source: &T| source.read(buffer))
     }
 
     #[track_caller]
@@ -747,7 +746,7 @@ where
         buffers: &mut [IoSliceMut<'_>],
     ) -> Poll<io::Result<usize>> {
         let room = buffers.iter().map(|buffer| buffer.len()).sum();
-        self.poll_read_into(cx, room, |mut source: &T| source.read_vectored(buffers))
+        self.poll_bytes(&self.kernel(POLL), Side::Read, cx, room, |mut source: &T| source.read_vectored(buffers))
     }
 }
 
@@ -758,7 +757,7 @@ where
 {
     #[track_caller]
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        self.poll_write_from(cx, bytes.len(), |mut source: &T| source.write(bytes))
+        self.poll_bytes(&self.kernel(POLL), Side::Write, cx, bytes.len(), |mut source: &T| source.write(bytes))
     }
 
     #[track_caller]
@@ -768,7 +767,7 @@ where
         slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let length = slices.iter().map(|slice| slice.len()).sum();
-        self.poll_write_from(cx, length, |mut source: &T| source.write_vectored(slices))
+        self.poll_bytes(&self.kernel(POLL), Side::Write, cx, length, |mut source: &T| source.write_vectored(slices))
     }
 
     #[track_caller]

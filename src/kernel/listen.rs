@@ -89,14 +89,14 @@ mod sockets {
         /// Takes a source out. Whoever waits for it is woken. What it owns is dropped here, where nothing is borrowed.
         pub(crate) fn remove_source(&self, key: SourceKey) {
             let removed = self.reactor.get().and_then(|reactor| reactor.remove(key));
-            if let Some(Removed { waiters, watched }) = removed {
-                self.wake_all(waiters);
+            if let Some(Removed { mut waiters, watched }) = removed {
+                self.wake_all(&mut waiters);
                 drop(watched);
             }
         }
 
-        fn wake_all(&self, waiters: Vec<Waiter>) {
-            for Waiter { waker, wait, .. } in waiters {
+        fn wake_all(&self, waiters: &mut Vec<Waiter>) {
+            for Waiter { waker, wait, .. } in waiters.drain(..) {
                 if let Some(wait) = wait {
                     self.wakers.end_wait(wait);
                 }
@@ -110,9 +110,10 @@ mod sockets {
             let heard = reactor.look(timeout, self.wakers.is_idle());
             reactor.looked(self.clock.machine_time());
             match heard {
-                Ok(Heard { woken, has_more }) => {
+                Ok(Heard { mut woken, has_more }) => {
                     let has_woken = !woken.is_empty();
-                    self.wake_all(woken);
+                    self.wake_all(&mut woken);
+                    reactor.keep_memory(woken);
                     Answer { has_woken, has_more }
                 }
                 Err(error) => {

@@ -71,6 +71,8 @@ pub(crate) struct Reactor {
     /// The number of the last source, and of the last waiter.
     numbered: Cell<u64>,
     looked_at: Cell<Time>,
+    /// The memory of those who were woken last, for the next.
+    woken: Cell<Vec<Waiter>>,
     /// Memory to read into, for those who have none that is initialized.
     #[cfg(feature = "hyper")]
     scratch: Cell<Vec<u8>>,
@@ -124,6 +126,7 @@ impl Reactor {
             awaited: Cell::new(0),
             numbered: Cell::new(0),
             looked_at: Cell::new(Time(0)),
+            woken: Cell::default(),
             #[cfg(feature = "hyper")]
             scratch: Cell::default(),
         })
@@ -261,13 +264,19 @@ impl Reactor {
     /// Waits until something can be read or written for which somebody waits, until the poller is notified, or until the time is
     /// up. `is_idle` says that whoever was woken before has had its turn.
     pub(crate) fn look(&self, timeout: Option<Duration>, is_idle: bool) -> io::Result<Heard> {
-        let (mut woken, mut result) = (Vec::new(), Ok(()));
+        let (mut woken, mut result) = (self.woken.take(), Ok(()));
         let has_more = self.waiting.wait(timeout, &mut |event| {
             if let Err(error) = self.happened(event, is_idle, &mut woken) {
                 result = Err(error);
             }
         })?;
         result.map(|()| Heard { woken, has_more })
+    }
+
+    /// Takes the memory of a look back. Nobody is in it any more.
+    pub(crate) fn keep_memory(&self, woken: Vec<Waiter>) {
+        debug_assert!(woken.is_empty(), "somebody was not woken");
+        self.woken.set(woken);
     }
 
     fn happened(&self, event: Event, is_idle: bool, woken: &mut Vec<Waiter>) -> io::Result<()> {
