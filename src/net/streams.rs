@@ -30,9 +30,6 @@ const ROOM: usize = 64 * 1024;
 /// More memory than this is not kept for a buffer that has become empty.
 const KEPT: usize = 2 * ROOM;
 
-/// So often a future asks the system in one poll, before it lets others run.
-const CALLS_A_POLL: usize = 16;
-
 /// Opens a TCP connection.
 ///
 /// Small writes are sent at once (`TCP_NODELAY`), as in asyncio.
@@ -727,7 +724,9 @@ impl Future for Read<'_> {
     #[track_caller]
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let Read { trial, buffer, goal, searched } = &mut *self;
-        for _ in 0..CALLS_A_POLL {
+        // The room doubles as long as it is filled, so it soon is larger than the system's buffers, and this waits: however fast the
+        // peer sends, others have their turn.
+        loop {
             if let Some(reached) = goal.reach(buffer, searched) {
                 return Poll::Ready(reached);
             }
@@ -742,9 +741,6 @@ impl Future for Read<'_> {
                 trial.wait_first();
             }
         }
-        // Others have their turn, if the peer sends faster than this reads.
-        cx.waker().wake_by_ref();
-        Poll::Pending
     }
 }
 
@@ -1092,7 +1088,7 @@ impl Future for WriteAll<'_> {
     #[track_caller]
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let WriteAll { trial, bytes, written } = &mut *self;
-        for _ in 0..CALLS_A_POLL {
+        loop {
             let rest = &bytes[*written..];
             if rest.is_empty() {
                 return Poll::Ready(Ok(()));
@@ -1107,9 +1103,6 @@ impl Future for WriteAll<'_> {
                 trial.wait_first();
             }
         }
-        // Others have their turn, if the peer reads as fast as this writes.
-        cx.waker().wake_by_ref();
-        Poll::Pending
     }
 }
 
