@@ -30,9 +30,16 @@ use std::time::{Duration, Instant};
 /// [`run`](Self::run) drives it to the end of a program. A host that has a loop of its own calls [`turn`](Self::turn) instead,
 /// which never blocks, and [`next_deadline`](Self::next_deadline) to know when to come back.
 ///
-/// Neither `Send` nor `Sync`. Several loops may live on a thread, but only one of them turns at a time. Dropping a loop
-/// cancels its tasks; all futures are dropped when that is over (END-1). Callbacks in the ready queue may still be called
-/// while tasks end, timers do not fire any more. A loop cannot be dropped inside of its own turn: `run` and `turn` borrow
+/// Neither `Send` nor `Sync`.
+///
+/// ```compile_fail,E0277
+/// let event_loop = onelane::EventLoop::new();
+/// std::thread::spawn(move || drop(event_loop));
+/// ```
+///
+/// Several loops may live on a thread, but only one of them turns at a time. Dropping a loop
+/// cancels its tasks; all futures are dropped when that is over (END-1). Callbacks in the ready queue and timers that are due may
+/// still be called while tasks end, later timers do not fire any more. A loop cannot be dropped inside of its own turn: `run` and `turn` borrow
 /// it.
 ///
 /// ```compile_fail,E0505
@@ -842,7 +849,7 @@ impl EventLoop {
         if context::is_running() {
             return Err(RunError::Nested);
         }
-        self.kernel.wake_hosted();
+        self.kernel.host_comes();
         // Whatever happens in there, a host is told of what is left.
         let _host = Host(&self.kernel);
         let _entered = context::enter(&self.kernel);
@@ -1114,7 +1121,7 @@ impl Drop for EventLoop {
             );
             return;
         }
-        self.kernel.leave_host();
+        self.kernel.detach_host();
         {
             let _entered = context::enter(&self.kernel);
             if let Err(spawned_at) = self.kernel.close() {
@@ -1134,7 +1141,7 @@ struct Host<'a>(&'a Kernel);
 
 impl Drop for Host<'_> {
     fn drop(&mut self) {
-        self.0.return_to_host();
+        self.0.tolerate_hook(Kernel::return_to_host);
     }
 }
 

@@ -7,15 +7,15 @@
 //! 3. A turn steps what was ready when it began, within a budget. A task that always wakes itself cannot eat a frame.
 //! 4. Timers that are due fire against one reading of the clock.
 //! 5. A turn that leaves work says so: its next deadline is now.
-//! 6. When the host has gone, the hook is called no more; a loop that is dropped ends its tasks on its own thread, and cannot be
-//!    sent to another.
+//! 6. When the loop has gone, the hook is dropped, and called no more, unless a call from another thread was on its way; the loop's
+//!    tasks have ended on its own thread. It cannot be sent to another.
 //! 7. No turn blocks.
 //!
 //! Knows no host. What hosts there are stands in `examples/`.
 
 use crate::event_loop::EventLoop;
-use crate::kernel::context;
 use crate::kernel::guest::Meter;
+use crate::kernel::{Kernel, context};
 use std::fmt;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -147,15 +147,14 @@ pub struct Turn {
     pub callbacks: usize,
     /// So many timers fired.
     pub timers: usize,
-    /// So many wakes and callbacks came from elsewhere.
+    /// So many messages came from elsewhere: wakes, callbacks, and what was dropped on another thread.
     pub messages: usize,
     /// So much is ready for the next turn: tasks and callbacks; also what came from elsewhere meanwhile, and timers that are due, if
     /// the budget was used up before them.
     pub ready: usize,
     /// So many tasks are alive.
     pub tasks: usize,
-    /// When to turn again: now, if anything is ready, else at the next timer; `None` if only a wake from elsewhere can change
-    /// anything.
+    /// When to turn again; see [`EventLoop::next_deadline`].
     pub next_deadline: Option<Instant>,
 }
 
@@ -256,7 +255,7 @@ impl EventLoop {
             !context::is_running(),
             "{asked} was called from a running event loop; call it from the host's loop, or spawn into the running one"
         );
-        self.kernel.wake_hosted();
+        self.kernel.host_comes();
         let tally = self.kernel.tally();
         let count = || {
             let counted = [&tally.calls_taken, &tally.timers_fired, &tally.messages].map(|counter| counter.get());
@@ -273,7 +272,7 @@ impl EventLoop {
         let after = count();
         let [entries, callbacks, timers, messages] = std::array::from_fn(|n| after[n].wrapping_sub(before[n]) as usize);
         // What comes after this calls the host.
-        let left = self.kernel.sleep_hosted();
+        let left = self.kernel.host_goes();
         Turn {
             steps: entries - callbacks,
             callbacks,
@@ -297,7 +296,7 @@ impl EventLoop {
     }
 
     /// When to turn again: now, if anything is ready, else at the next timer; `None` if only a wake from elsewhere can change
-    /// anything.
+    /// anything, or a socket: of sockets, `as_fd` tells (feature `io`).
     ///
     /// # Examples
     ///
@@ -334,8 +333,11 @@ impl EventLoop {
     /// called at once. It is not called during a turn of the loop, nor while a turn has left work: then [`Turn::ready`] and the
     /// next deadline say so. [`run`](Self::run) needs no host; what is left when it returns is told by a call.
     ///
+    /// It hears of no socket: a host whose loop has some (feature `io`) watches `as_fd` as well, or turns now and then.
+    ///
     /// The hook is to tell the host, and nothing else: to post an event, to write to a pipe. It cannot turn the loop. A panic in
-    /// it goes to whoever woke the loop, and the wake is not lost.
+    /// it goes to whoever woke the loop, or to the exception handler if that was a destructor, and the wake is not lost. To have none
+    /// any more, set one that does nothing.
     ///
     /// # Examples
     ///
@@ -361,15 +363,15 @@ impl EventLoop {
     /// ```
     pub fn set_wake_hook(&self, hook: impl Fn() + Send + Sync + 'static) {
         self.kernel.inbox().set_hook(Some(Arc::new(hook)));
-        self.kernel.call_me();
+        self.kernel.attach_host();
     }
 
     /// Calls `act` as if the loop were running, and gives what it returns: [`spawn`](crate::spawn()), [`sleep`](crate::sleep()),
     /// [`call_soon`](crate::call_soon()) and the others find this loop. For the callbacks of a host: what they spawn runs in the
     /// next turn.
     ///
-    /// Nothing is stepped in there, no task is the current one, and no loop can be turned or run. It may be called inside of a
-    /// turn, also of another loop.
+    /// Nothing is stepped in there, and no loop can be turned or run. It may be called inside of a turn: in one of the same loop it
+    /// changes nothing; in one of another, no task is the current one until it is over.
     ///
     /// # Examples
     ///
@@ -390,7 +392,7 @@ impl EventLoop {
         struct Stir<'a>(&'a EventLoop);
         impl Drop for Stir<'_> {
             fn drop(&mut self) {
-                self.0.kernel.stir();
+                self.0.kernel.tolerate_hook(Kernel::leave_to_host);
             }
         }
         let _stir = Stir(self);
@@ -424,7 +426,7 @@ impl EventLoop {
     #[cfg_attr(docsrs, doc(cfg(feature = "io")))]
     pub fn as_fd(&self) -> std::io::Result<std::os::fd::BorrowedFd<'_>> {
         let reactor = self.kernel.reactor()?;
-        self.kernel.call_me_once();
+        self.kernel.attach_host_once();
         Ok(std::os::fd::AsFd::as_fd(&**reactor))
     }
 
@@ -468,6 +470,7 @@ impl EventLoop {
         let sleep_until = move |moment| Box::pin(sleep_until(moment)) as Pin<Box<dyn Future<Output = ()> + 'a>>;
         Drive {
             event_loop: self,
+            number: 0,
             budget: BUDGET_OF_A_POLL,
             sleep_until: Box::new(sleep_until),
             sleeping: None,
@@ -499,6 +502,8 @@ type BoxFuture<'a> = Pin<Box<dyn Future<Output = ()> + 'a>>;
 #[must_use = "futures do nothing unless they are awaited"]
 pub struct Drive<'a> {
     event_loop: &'a EventLoop,
+    /// Tells it from others of the same loop; 0 before the first poll.
+    number: u64,
     budget: Budget,
     sleep_until: Box<dyn FnMut(Instant) -> BoxFuture<'a> + 'a>,
     /// The host's timer, and for when it is.
@@ -599,10 +604,14 @@ impl Future for Drive<'_> {
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
         let this = self.get_mut();
         let kernel = &this.event_loop.kernel;
+        if this.number == 0 {
+            this.number = kernel.wakers.next_number();
+        }
         // Before the turn: from its end on, somebody may call.
-        kernel.inbox().set_driver(Some(context.waker().clone()));
-        kernel.has_driver();
+        kernel.inbox().set_driver(this.number, Some(context.waker().clone()));
+        kernel.attach_driver();
         let turn = this.event_loop.turn_within(this.budget);
+        kernel.told_driver();
         if turn.tasks == 0 && turn.is_idle() {
             return Poll::Ready(());
         }
@@ -625,7 +634,12 @@ impl Future for Drive<'_> {
 
 impl Drop for Drive<'_> {
     fn drop(&mut self) {
-        self.event_loop.kernel.inbox().set_driver(None);
+        let kernel = &self.event_loop.kernel;
+        kernel.inbox().set_driver(self.number, None);
+        if self.number > 0 {
+            // What was told to this one alone is told to others who drive the loop, or to its host.
+            kernel.tolerate_hook(Kernel::hand_over);
+        }
     }
 }
 

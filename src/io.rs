@@ -48,7 +48,7 @@ use std::task::{Context, Poll, ready};
 ///
 /// Several tasks may wait for the same side of it; all are woken, and each tries.
 ///
-/// For types whose descriptor stays the same as long as they live, as that of all in the standard library does.
+/// Its type is asked for its descriptor once, and then it is that which counts.
 ///
 /// asyncio: `loop.add_reader`, `add_writer`, `sock_recv` and the others of their kind.
 ///
@@ -129,12 +129,12 @@ impl<T: AsFd + Send + Sync + 'static> Async<T> {
     #[track_caller]
     pub fn new(source: T) -> io::Result<Self> {
         ioctl_fionbio(&source, true)?;
-        Self::listen(source, Side::Read)
+        Self::register(source, Side::Read)
     }
 
     /// Of a source that is non-blocking already, and of which `first` is awaited first.
     #[track_caller]
-    pub(crate) fn listen(source: T, first: Side) -> io::Result<Self> {
+    pub(crate) fn register(source: T, first: Side) -> io::Result<Self> {
         let kernel = crate::current::running("io::Async::new()");
         let source = Arc::new(Source(source));
         let key = kernel.reactor()?.add(source.clone(), first)?;
@@ -318,7 +318,8 @@ impl<T> Async<T> {
     }
 
     /// As [`read_with`](Self::read_with), for those who write futures by hand. Who is told to wait is woken when it is worth another try, and
-    /// may be woken for nothing.
+    /// may be woken for nothing. Nobody tells when a poll is given up, so it counts as a wait until there is news; of more than
+    /// sixteen of one task, the oldest is woken.
     ///
     /// # Examples
     ///
@@ -399,12 +400,16 @@ impl<T> Async<T> {
             return Poll::Ready(result);
         }
         // One that polls again for no reason is there already.
-        if !reactor.is_waiting(self.key, side, |waiter| wakes_the_same(&waiter.waker, cx.waker())) {
-            if let Err(error) = self.enter(kernel, reactor, side, cx) {
-                return Poll::Ready(Err(error));
-            }
+        if reactor.is_waiting(self.key, side, |waiter| wakes_the_same(&waiter.waker, cx.waker())) {
+            return Poll::Pending;
         }
-        Poll::Pending
+        if let Some(waiter) = reactor.oldest_of_many(self.key, side, kernel.wakers.running_token()) {
+            kernel.wake_waiter(waiter);
+        }
+        match self.enter(kernel, reactor, side, cx, true) {
+            Ok(_) => Poll::Pending,
+            Err(error) => Poll::Ready(Err(error)),
+        }
     }
 
     /// As `poll_in`, for so many bytes at most: if it were less, nothing is left to be had at the moment.
@@ -419,6 +424,10 @@ impl<T> Async<T> {
         act: impl FnMut(&T) -> io::Result<usize>,
     ) -> Poll<io::Result<usize>> {
         let reactor = self.reactor(kernel);
+        if most == 0 {
+            // There is nothing to wait for.
+            return Poll::Ready(Ok(0));
+        }
         let amount = ready!(self.poll_in(kernel, reactor, side, cx, act))?;
         if amount > 0 && amount < most {
             reactor.exhausted(self.key, side);
@@ -451,12 +460,19 @@ impl<T> Async<T> {
 
     /// Enters the running task among those who wait. Answers the number by which it can be taken out.
     #[track_caller]
-    fn enter(&self, kernel: &Kernel, reactor: &Reactor, side: Side, cx: &mut Context<'_>) -> io::Result<u64> {
+    fn enter(
+        &self,
+        kernel: &Kernel,
+        reactor: &Reactor,
+        side: Side,
+        cx: &mut Context<'_>,
+        is_polled: bool,
+    ) -> io::Result<u64> {
         // Cloning a waker may be foreign code, and nothing is borrowed here.
         let waker = keep(cx.waker());
         let place = place_of(Location::caller(), self.made_at);
         let wait = kernel.wakers.begin_wait(Wait::On(reactor.awaited(self.key, side)), place);
-        let waiter = reactor.waiter(waker, wait);
+        let waiter = reactor.waiter(waker, wait, is_polled);
         let number = waiter.number();
         if let Err(error) = reactor.wait(self.key, side, waiter) {
             wait.into_iter().for_each(|wait| kernel.wakers.end_wait(wait));
@@ -616,7 +632,7 @@ impl<T> Future for Readiness<'_, T> {
                 Some(waiter) => end(&kernel, waiter),
             },
         }
-        match source.enter(&kernel, reactor, side, cx) {
+        match source.enter(&kernel, reactor, side, cx, false) {
             Ok(number) => {
                 self.stage = Stage::Entered(number);
                 Poll::Pending
@@ -703,7 +719,7 @@ where
         if let Some(result) = this.source.attempt(reactor, this.side, &mut this.act) {
             return Poll::Ready(result);
         }
-        match this.source.enter(&kernel, reactor, this.side, cx) {
+        match this.source.enter(&kernel, reactor, this.side, cx, false) {
             Ok(number) => {
                 this.entered = Some(number);
                 Poll::Pending
@@ -772,7 +788,19 @@ where
 
     #[track_caller]
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.poll_write_with(cx, |mut source| source.flush())
+        // Not a wait for room, if there is nothing to be flushed.
+        let mut source = self.get_ref();
+        match source.flush() {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                let kernel = self.kernel(POLL);
+                self.reactor(&kernel).exhausted(self.key, Side::Write);
+                self.poll_write_with(cx, |mut source| source.flush())
+            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {
+                self.poll_write_with(cx, |mut source| source.flush())
+            }
+            result => Poll::Ready(result),
+        }
     }
 
     /// Shuts a socket down for writing, so that the peer sees the end. Anything else is flushed, and is closed when it is dropped.

@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{Census, Post, Trace, ms, on_drop, panic_of, virtual_loop};
+use common::{Census, Post, Trace, alone, ms, on_drop, panic_of, virtual_loop};
 use onelane::{Budget, Clock, Drive, EventLoop, Task, call_later, call_soon, sleep, spawn, yield_now};
 use std::cell::{Cell, RefCell};
 use std::future::pending;
@@ -197,6 +197,37 @@ fn race_wakes_against_a_host_that_sleeps() {
     assert_eq!((CALLED.get(), event_loop.turn().messages), (THREADS * ROUNDS, 0));
 }
 
+/// A hook that is set where the loop was entered hears of what is there, and of what comes.
+#[test]
+fn set_the_hook_inside_enter() {
+    let event_loop = virtual_loop();
+    event_loop.call_soon(|| ());
+    let calls = event_loop.enter(|| Calls::of(&event_loop));
+    assert_eq!(calls.take(), 1, "there is something to do already");
+
+    let event_loop = virtual_loop();
+    let calls = event_loop.enter(|| Calls::of(&event_loop));
+    let remote = event_loop.remote();
+    thread::spawn(move || remote.call_soon(|| ()).unwrap()).join().unwrap();
+    assert_eq!(calls.take(), 1, "WAKE-2");
+}
+
+/// What a paused turn had left is cancelled: it is still to be finished, and the host knows that.
+#[test]
+fn cancel_what_is_left_of_a_paused_turn() {
+    let event_loop = virtual_loop();
+    let calls = Calls::of(&event_loop);
+    event_loop.call_later(ms(1), || ());
+    let second = event_loop.call_later(ms(1), || ());
+    assert_eq!(event_loop.turn_within(Budget::steps(1)).ready, 1);
+    second.cancel();
+    assert_eq!(event_loop.next_deadline(), Some(event_loop.time()));
+    calls.take();
+    assert!(event_loop.turn().is_idle());
+    event_loop.remote().call_soon(|| ()).unwrap();
+    assert_eq!(calls.take(), 1);
+}
+
 // ---- rule 2: the hook may come at any moment, and does not turn the loop ----
 
 #[test]
@@ -222,6 +253,33 @@ fn panic_in_the_hook_and_lose_nothing() {
     let remote = event_loop.remote();
     assert_eq!(panic_of(|| remote.call_soon(|| ())), "the host is out");
     assert_eq!(event_loop.turn().callbacks, 1);
+}
+
+/// In a destructor there is nobody to whom a panic could go but the exception handler.
+#[test]
+fn panic_in_the_hook_while_enter_unwinds() {
+    alone("panic_in_the_hook_while_enter_unwinds", || {
+        let told = Rc::new(RefCell::new(Vec::new()));
+        let copy = told.clone();
+        let event_loop = EventLoop::builder()
+            .clock(Clock::Virtual)
+            .exception_handler(move |exception| copy.borrow_mut().push(exception.to_string()))
+            .build();
+        let post = Post::new();
+        drop(event_loop.spawn(post.wait()));
+        event_loop.turn();
+        event_loop.set_wake_hook(|| panic!("the host is out"));
+        // A wake in there finds the loop, and the host hears of it at the end.
+        let message = panic_of(|| {
+            event_loop.enter(|| {
+                post.open();
+                panic!("first")
+            })
+        });
+        assert_eq!((&*message, told.borrow().len()), ("first", 1));
+        assert!(told.borrow()[0].starts_with("a wake hook panicked"), "{}", told.borrow()[0]);
+        assert_eq!(event_loop.turn().tasks, 0);
+    });
 }
 
 /// STEP-1: the hook comes when all is in order, so it may ask.
@@ -357,6 +415,36 @@ fn panic_in_a_budget() {
     assert_eq!(lives.result().as_deref(), Ok(&1));
 }
 
+/// Messages that queue nothing, late wakes for example, are not steps, and a flood of them does not keep the host.
+#[cfg(feature = "probe")]
+#[test]
+fn flood_with_messages_and_give_the_frame_back() {
+    use onelane::probe::{Event, EventKind, Probe, WakeOutcome};
+    /// Sends one more for each that is read.
+    struct Flood(Waker, Rc<Cell<usize>>);
+    impl Probe for Flood {
+        fn event(&self, event: &Event<'_>) {
+            if let EventKind::Wake { outcome: WakeOutcome::Late, .. } = event.kind {
+                self.1.set(self.1.get() + 1);
+                let waker = self.0.clone();
+                thread::spawn(move || waker.wake()).join().unwrap();
+            }
+        }
+    }
+    let (ended, read) = (Post::new(), Rc::new(Cell::new(0)));
+    ended.unlock();
+    // A waker of a task that has ended.
+    let event_loop = virtual_loop();
+    event_loop.run(ended.wait());
+    let flood = Flood(ended.waker(), read.clone());
+    drop(event_loop);
+    let event_loop = EventLoop::builder().clock(Clock::Virtual).probe(flood).build();
+    event_loop.run(ended.wait());
+    ended.waker().wake();
+    let turn = event_loop.turn_within(Budget::time(Duration::from_secs(3600)));
+    assert_eq!((turn.steps, turn.messages, read.get()), (0, 1, 1));
+}
+
 // ---- rules 4 and 5: one look at the clock, and what a report says ----
 
 #[test]
@@ -374,6 +462,40 @@ fn fire_what_is_due_and_tell_when_to_come_again() {
     drop(event_loop.spawn(yield_for_ever()));
     let turn = event_loop.turn_within(Budget::steps(1));
     assert_eq!(turn.next_deadline, Some(event_loop.time()), "there is work");
+}
+
+/// A timer that becomes due while the turn steps waits for the next one, which looks at the clock again.
+#[test]
+fn look_at_the_clock_once_a_turn() {
+    let event_loop = EventLoop::new();
+    let timer = event_loop.call_later(ms(5), || ());
+    drop(event_loop.spawn(async move {
+        // So long that the timer is due behind it.
+        let due = timer.when().unwrap();
+        thread::sleep(due.saturating_duration_since(Instant::now()));
+        assert!(Instant::now() >= due);
+    }));
+    let first = event_loop.turn();
+    assert_eq!((first.steps, first.timers), (1, 0));
+    assert_eq!(event_loop.turn().timers, 1);
+}
+
+// ---- rule 7: no turn blocks ----
+
+/// A loop counts its parks: a turn has none, whatever there is to wait for.
+#[test]
+fn turn_without_a_park() {
+    let event_loop = EventLoop::builder().metrics(true).build();
+    let (_remote, post) = (event_loop.remote(), Post::new());
+    drop(event_loop.spawn(post.wait()));
+    event_loop.call_later(Duration::from_secs(3600), || ());
+    for _ in 0..3 {
+        event_loop.turn();
+        event_loop.turn_within(Budget::UNLIMITED);
+        event_loop.turn_within(Budget::time(ms(1)));
+    }
+    let metrics = event_loop.metrics();
+    assert_eq!((metrics.parks, metrics.turns), (0, 9));
 }
 
 // ---- rule 6: the host has gone, the loop has gone ----
@@ -398,6 +520,65 @@ fn drop_the_loop_and_call_nobody() {
     assert!(remote.call_soon(|| ()).is_err());
     assert_eq!(calls.take(), 0);
     assert_eq!(Arc::strong_count(&calls.0), 1, "the hook has gone with the loop");
+}
+
+/// END-1: what the hook's destructor does is done while the loop is still there.
+#[test]
+fn spawn_and_panic_in_the_destructor_of_the_hook() {
+    let census = Census::new();
+    let told = Rc::new(Cell::new(0));
+    let copy = told.clone();
+    let event_loop =
+        EventLoop::builder().clock(Clock::Virtual).exception_handler(move |_| copy.set(copy.get() + 1)).build();
+    struct Last(Census);
+    impl Drop for Last {
+        fn drop(&mut self) {
+            LOOP.with(|home| {
+                let member = self.0.member();
+                let home: onelane::LoopRef = home.take().unwrap();
+                drop(home.spawn(async move {
+                    let _member = member;
+                    pending::<()>().await;
+                }));
+            });
+            panic!("in the destructor of the hook");
+        }
+    }
+    thread_local!(static LOOP: RefCell<Option<onelane::LoopRef>> = const { RefCell::new(None) });
+    LOOP.set(Some(event_loop.loop_ref()));
+    let last = Last(census.clone());
+    event_loop.set_wake_hook(move || _ = &last);
+    drop(event_loop);
+    assert_eq!((census.counts(), told.get()), ((1, 1), 1));
+}
+
+/// A turn that was paused when its loop is dropped is over: those who are told of turns see them in pairs.
+#[cfg(feature = "probe")]
+#[test]
+fn drop_a_loop_with_a_paused_turn_and_a_probe() {
+    use onelane::probe::{Event, EventKind, Probe};
+    #[derive(Clone, Default)]
+    struct Turns(Trace);
+    impl Probe for Turns {
+        fn event(&self, event: &Event<'_>) {
+            match event.kind {
+                EventKind::TurnBegin => self.0.push("begin"),
+                EventKind::TurnEnd => self.0.push("end"),
+                _ => {}
+            }
+        }
+    }
+    for tasks in [0, 2] {
+        let turns = Turns::default();
+        let event_loop = EventLoop::builder().clock(Clock::Virtual).probe(turns.clone()).build();
+        (0..tasks).for_each(|_| drop(event_loop.spawn(pending::<()>())));
+        (0..2).for_each(|_| _ = event_loop.call_later(ms(1), || ()));
+        event_loop.turn_within(Budget::steps(1));
+        drop(event_loop);
+        let seen = turns.0.take();
+        assert!(seen.chunks(2).all(|pair| pair == ["begin", "end"]), "{seen:?}");
+        assert!(seen.len() >= 2);
+    }
 }
 
 #[test]
@@ -585,6 +766,94 @@ fn drop_a_drive_and_make_another() {
     assert_eq!(host.wakes.0.load(Ordering::SeqCst), 0, "nobody polls it now");
     assert!(host.poll(pin!(host.drive(&event_loop))).1);
     assert_eq!(trace.take(), ["b2"]);
+}
+
+/// Of two that drive a loop, each is woken, and one that goes takes only its own waker with it.
+#[test]
+fn drive_twice_and_drop_one() {
+    let (event_loop, post) = (virtual_loop(), Post::new());
+    drop(event_loop.spawn(post.wait()));
+    let hosts = [(); 2].map(|()| Host::default());
+    let mut first = Box::pin(hosts[0].drive(&event_loop));
+    let mut second = pin!(hosts[1].drive(&event_loop));
+    assert_eq!((hosts[0].poll(first.as_mut()), hosts[1].poll(second.as_mut())), ((1, false), (1, false)));
+    drop(first);
+    post.open();
+    assert_eq!(hosts.each_ref().map(|host| host.wakes.0.load(Ordering::SeqCst)), [0, 1]);
+    assert_eq!(hosts[1].poll(second), (1, true));
+}
+
+/// What was told to a drive alone is told to the host when the drive goes: work that was left, a deadline. What both were told
+/// is not told again.
+#[test]
+fn drop_a_drive_under_a_hook() {
+    let (event_loop, host, post) = (EventLoop::new(), Host::default(), Post::new());
+    let calls = Calls::of(&event_loop);
+    let waker = Waker::from(host.wakes.clone());
+    let poll_once = |budget| {
+        let mut drive = pin!(host.drive(&event_loop).budget(budget));
+        assert!(drive.as_mut().poll(&mut Context::from_waker(&waker)).is_pending());
+        calls.take()
+    };
+    let task = event_loop.spawn(yield_for_ever());
+    poll_once(Budget::steps(3));
+    assert_eq!(calls.take(), 1, "there is work");
+    task.cancel();
+    drop(event_loop.spawn(post.wait()));
+    while !event_loop.turn().is_idle() {}
+
+    event_loop.call_later(Duration::from_secs(3600), || ());
+    poll_once(Budget::UNLIMITED);
+    assert_eq!(calls.take(), 1, "there is a deadline");
+    event_loop.turn();
+
+    let mut drive = Box::pin(host.drive(&event_loop));
+    assert!(drive.as_mut().poll(&mut Context::from_waker(&waker)).is_pending());
+    post.waker().wake();
+    assert_eq!(calls.take(), 1);
+    drop(drive);
+    assert_eq!(calls.take(), 0, "it was called, and has not come yet");
+}
+
+/// A hook that panics keeps nobody else from being woken.
+#[test]
+fn panic_in_the_hook_beside_a_drive() {
+    let (event_loop, host, post) = (virtual_loop(), Host::default(), Post::new());
+    drop(event_loop.spawn(post.wait()));
+    event_loop.turn();
+    event_loop.set_wake_hook(|| panic!("out"));
+    let mut drive = pin!(host.drive(&event_loop));
+    assert_eq!(host.poll(drive.as_mut()), (1, false));
+    let remote = event_loop.remote();
+    assert_eq!(panic_of(|| remote.call_soon(|| ())), "out");
+    assert_eq!(host.wakes.0.load(Ordering::SeqCst), 1);
+    host.wakes.0.store(0, Ordering::SeqCst);
+    assert_eq!(host.poll(drive), (1, false));
+}
+
+/// The laws of the metrics hold also where a turn is paused.
+#[test]
+fn count_in_a_paused_turn() {
+    let event_loop = EventLoop::builder().clock(Clock::Virtual).metrics(true).build();
+    for nth in 0..5 {
+        drop(event_loop.spawn(async move {
+            for _ in 0..3 {
+                sleep(ms(nth)).await;
+                yield_now().await;
+            }
+        }));
+        event_loop.call_later(ms(nth), || ());
+    }
+    let mut looks = 0;
+    while event_loop.next_deadline().is_some() {
+        event_loop.turn_within(Budget::steps(1));
+        let now = event_loop.metrics();
+        assert_eq!(now.spawned, now.alive + now.finished + now.cancelled + now.panicked, "{now:?}");
+        assert_eq!(now.wakes, now.wakes_queued + now.wakes_merged + now.wakes_late, "{now:?}");
+        assert_eq!(now.timers_armed, now.timers_fired + now.timers_cancelled + now.timers_pending, "{now:?}");
+        looks += 1;
+    }
+    assert!(looks > 30, "{looks} turns");
 }
 
 /// A future that is dropped in a turn of a driven loop may spawn there; that counts.

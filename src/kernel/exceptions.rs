@@ -74,6 +74,7 @@ struct Entry {
 pub(crate) const NEVER_LOOKED_AT: &str = "a task panicked and nobody looked at its result";
 pub(crate) const IN_A_CALLBACK: &str = "a callback panicked";
 pub(crate) const IN_A_WAKER: &str = "a foreign waker panicked";
+pub(crate) const IN_A_HOOK: &str = "a wake hook panicked";
 pub(crate) const IN_A_HANDLER: &str = "a handler of debug mode panicked";
 #[cfg(feature = "probe")]
 pub(crate) const IN_A_PROBE: &str = "a probe panicked, and was taken out";

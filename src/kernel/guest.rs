@@ -16,9 +16,20 @@
 
 #[cfg(feature = "probe")]
 use super::probe::Source;
-use super::{Kernel, Time, context};
+use super::{Kernel, Time, context, exceptions};
 use std::cell::Cell;
 use std::time::Instant;
+
+/// Who knows of the work that is left, or of the next deadline.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub(crate) enum Knows {
+    #[default]
+    Nobody,
+    /// Who polls the loop as a future.
+    Driver,
+    /// The host too.
+    Everybody,
+}
 
 /// What is left of a budget.
 #[derive(Debug)]
@@ -32,6 +43,14 @@ pub(crate) struct Meter {
 impl Meter {
     pub(crate) fn new(steps: usize, until: Option<Instant>) -> Self {
         Meter { steps: steps.max(1), until, begun: false }
+    }
+
+    /// A turn is over. Whether another may begin: one that has taken nothing but messages is the last, or a flood of them would never
+    /// end.
+    fn goes_on(&mut self, steps_before: usize) -> bool {
+        let has_taken = self.steps < steps_before;
+        self.begun = true;
+        has_taken && !self.is_used_up()
     }
 
     fn is_used_up(&self) -> bool {
@@ -55,6 +74,7 @@ impl Kernel {
     /// the context.
     pub(crate) fn turn_within(&self, meter: &mut Meter) {
         loop {
+            let steps_before = meter.steps;
             self.begin_or_resume();
             if !self.go_through_within(meter) {
                 // Until it goes on, what happens is the host's doing.
@@ -64,7 +84,7 @@ impl Kernel {
             }
             self.paused.set(None);
             self.close_turn();
-            if !self.has_work() || meter.is_used_up() {
+            if !meter.goes_on(steps_before) || !self.has_work() {
                 return;
             }
         }
@@ -124,7 +144,12 @@ impl Kernel {
 
     /// Whether a turn would find anything to do now, timers that have become due apart.
     pub(crate) fn has_work(&self) -> bool {
-        self.ready_len() > 0 || self.inbox().has_messages()
+        self.has_own_work() || self.inbox().has_messages()
+    }
+
+    /// The same, but for what came from elsewhere.
+    fn has_own_work(&self) -> bool {
+        self.paused.get().is_some() || !self.wakers.is_idle()
     }
 
     /// How much is ready: entries of the queue, and timers that a paused turn has set aside.
@@ -135,66 +160,110 @@ impl Kernel {
 
     // ---- the host sleeps, and is called ----
 
-    /// There is a host that wants to be called, from now on.
-    pub(crate) fn call_me(&self) {
+    /// There is a host that wants to be called, from now on. If there is work for it, or will be, it is called at once; inside of a turn
+    /// it finds that at its end, and where the loop was entered, when that is left.
+    pub(crate) fn attach_host(&self) {
         self.hosted.set(true);
-        let is_running = context::with_running(|running| running.is_some_and(|kernel| kernel.id() == self.id()));
-        if !is_running {
+        if !self.is_running() {
             self.return_to_host();
         }
     }
 
-    /// The loop is the host's again, which was not here. If there is work for it, or will be, it is called at once.
+    /// The same, but a host that was here before is not called for it.
+    #[cfg(all(unix, feature = "io"))]
+    pub(crate) fn attach_host_once(&self) {
+        if !self.hosted.get() {
+            self.attach_host();
+        }
+    }
+
+    /// The host polls this loop as a future, and is about to turn it.
+    pub(crate) fn attach_driver(&self) {
+        self.hosted.set(true);
+    }
+
+    /// The turn was a driver's, and so is what it has reported.
+    pub(crate) fn told_driver(&self) {
+        self.work_is_known.set(Knows::Driver);
+    }
+
+    /// A driver goes, who may have been told what nobody else knows: of work, or of a deadline.
+    pub(crate) fn hand_over(&self) {
+        let is_alone = self.work_is_known.get() == Knows::Driver && !self.is_running();
+        if is_alone && (self.told_to_sleep.get().is_none() || self.inbox().is_host_asleep()) {
+            self.tell_host();
+        }
+    }
+
+    /// For destructors, from which no panic of a hook is to come.
+    pub(crate) fn tolerate_hook(&self, act: impl FnOnce(&Self)) {
+        self.tolerate_in(exceptions::IN_A_HOOK, || act(self));
+    }
+
+    /// The loop is about to end, and calls nobody any more.
+    pub(crate) fn detach_host(&self) {
+        self.hosted.set(false);
+        self.told_to_sleep.set(None);
+        // Foreign: it may do what it likes while the loop is still there.
+        let bells = self.inbox().take_bells();
+        self.tolerate(|| drop(bells));
+    }
+
+    /// The loop is the host's again, which was not here. If there is work for it, or will be, it is called.
     #[inline]
     pub(crate) fn return_to_host(&self) {
         if self.hosted.get() {
-            self.call_back();
+            self.tell_host();
         }
     }
 
     #[cold]
-    fn call_back(&self) {
-        self.sleep_hosted();
+    fn tell_host(&self) {
+        self.host_goes();
         if self.has_work() || self.next_deadline().is_some() {
             self.inbox().ring_host();
         }
     }
 
-    /// As `call_me`, but a host that was here before is not called for it.
-    #[cfg(all(unix, feature = "io"))]
-    pub(crate) fn call_me_once(&self) {
-        if !self.hosted.get() {
-            self.call_me();
+    /// The loop was entered by its host, who leaves it now. In there its wakes have found the loop, and not the host.
+    #[cold]
+    pub(crate) fn leave_to_host(&self) {
+        if self.hosted.get()
+            && !self.is_running()
+            && self.told_to_sleep.get().is_none()
+            && self.work_is_known.get() == Knows::Nobody
+        {
+            self.tell_host();
+        } else {
+            self.stir();
         }
     }
 
-    /// The host polls this loop as a future, and is about to turn it.
-    pub(crate) fn has_driver(&self) {
-        self.hosted.set(true);
+    fn is_running(&self) -> bool {
+        context::with_running(|running| running.is_some_and(|kernel| kernel.id() == self.id()))
     }
 
     /// The host has come: it is not called while it is here.
     #[inline]
-    pub(crate) fn wake_hosted(&self) {
+    pub(crate) fn host_comes(&self) {
         if self.told_to_sleep.take().is_some() {
-            self.inbox().wake_hosted();
+            self.inbox().host_is_here();
         }
-    }
-
-    /// The loop is about to end, and calls nobody any more.
-    pub(crate) fn leave_host(&self) {
-        self.hosted.set(false);
-        self.wake_hosted();
     }
 
     /// The host goes. If it was told that there is nothing to do, it is called as soon as there is. Answers how many messages wait
     /// to be taken over: with any, or with anything ready, it knows by itself that it is to come again.
-    pub(crate) fn sleep_hosted(&self) -> usize {
-        if !self.hosted.get() || self.ready_len() > 0 {
+    pub(crate) fn host_goes(&self) -> usize {
+        if !self.hosted.get() {
             return self.inbox().messages();
         }
-        let messages = self.inbox().sleep_hosted();
+        self.work_is_known.set(Knows::Everybody);
+        if self.has_own_work() {
+            return self.inbox().messages();
+        }
+        let messages = self.inbox().host_sleeps();
         if messages == 0 {
+            self.work_is_known.set(Knows::Nobody);
             self.told_to_sleep.set(Some(self.next_deadline().unwrap_or(Time::NEVER)));
         }
         messages
@@ -211,9 +280,18 @@ impl Kernel {
 
     #[cold]
     fn call_host(&self, until: Time) {
-        if self.ready_len() > 0 || self.next.get() < until {
+        if self.has_own_work() || self.next.get() < until {
             self.told_to_sleep.set(None);
+            self.work_is_known.set(Knows::Everybody);
             self.inbox().call_host();
+        }
+    }
+
+    /// The loop ends: a turn that was paused is over, and what is left of it is the end's.
+    pub(crate) fn give_paused_turn_up(&self) {
+        if self.paused.take().is_some() {
+            self.wakers.mark_first(0);
+            self.close_turn();
         }
     }
 }

@@ -23,6 +23,7 @@
 use super::source::SourceKey;
 use super::token::Token;
 use super::wheel::TimerKey;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
 use std::task::Waker;
 use std::time::Duration;
@@ -85,13 +86,13 @@ enum Sleep {
 
 /// How a loop is woken that does not wait on the condition variable.
 #[derive(Default)]
-struct Bells {
+pub(crate) struct Bells {
     /// Ends the wait of the loop's poller, if it has one.
     poller: Option<Bell>,
     /// Calls the host.
     hook: Option<Bell>,
-    /// Wakes whoever polls the loop as a future; once.
-    driver: Option<Waker>,
+    /// Wake those who poll the loop as a future; once. Each has a number.
+    drivers: Vec<(u64, Waker)>,
 }
 
 /// What is to be done about a sleep, when the lock is open again.
@@ -192,10 +193,18 @@ impl Inbox {
         match alarm {
             Alarm::Nothing => {}
             Alarm::Knock => self.knock.notify_one(),
-            Alarm::Ring(Bells { poller, hook, driver }) => {
-                poller.iter().chain(&hook).for_each(|bell| bell());
-                if let Some(driver) = driver {
-                    driver.wake();
+            Alarm::Ring(Bells { poller, hook, drivers }) => {
+                // Foreign, and none keeps the others from being called. The panic goes to whoever has sent.
+                let mut panicked = None;
+                let mut call = |act: &mut dyn FnMut()| {
+                    if let Err(payload) = catch_unwind(AssertUnwindSafe(act)) {
+                        panicked.get_or_insert(payload);
+                    }
+                };
+                poller.iter().chain(&hook).for_each(|bell| call(&mut || bell()));
+                drivers.iter().for_each(|(_, driver)| call(&mut || driver.wake_by_ref()));
+                if let Some(payload) = panicked {
+                    resume_unwind(payload);
                 }
             }
         }
@@ -271,15 +280,29 @@ impl Inbox {
         drop(before);
     }
 
-    /// Whom to wake then, beside that.
-    pub(crate) fn set_driver(&self, driver: Option<Waker>) {
-        let before = std::mem::replace(&mut self.lock().bells().driver, driver);
+    /// Whom to wake then, beside that, in place of who was there under this number.
+    pub(crate) fn set_driver(&self, number: u64, driver: Option<Waker>) {
+        let before = {
+            let mut state = self.lock();
+            let drivers = &mut state.bells().drivers;
+            let place = drivers.iter().position(|(known, _)| *known == number);
+            let before = place.map(|place| drivers.remove(place));
+            drivers.extend(driver.map(|driver| (number, driver)));
+            before
+        };
         drop(before);
+    }
+
+    /// The loop is about to end, and calls nobody any more. What comes back is to be dropped where no lock is held.
+    pub(crate) fn take_bells(&self) -> Option<Box<Bells>> {
+        let mut state = self.lock();
+        state.sleep = Sleep::Awake;
+        state.bells.take()
     }
 
     /// The host is told that there is nothing to do: from now on it is called when something comes. Answers how many messages
     /// have come already; if there are any, it is not.
-    pub(crate) fn sleep_hosted(&self) -> usize {
+    pub(crate) fn host_sleeps(&self) -> usize {
         let mut state = self.lock();
         if state.messages.is_empty() {
             state.sleep = Sleep::Hosted;
@@ -287,8 +310,13 @@ impl Inbox {
         state.messages.len()
     }
 
+    /// Whether the host sleeps, and was not called since.
+    pub(crate) fn is_host_asleep(&self) -> bool {
+        self.lock().sleep == Sleep::Hosted
+    }
+
     /// The host has come.
-    pub(crate) fn wake_hosted(&self) {
+    pub(crate) fn host_is_here(&self) {
         self.lock().sleep = Sleep::Awake;
     }
 
@@ -415,11 +443,11 @@ impl State {
                 None => Alarm::Knock,
                 poller => Alarm::Ring(Bells { poller: poller.clone(), ..Bells::default() }),
             },
-            // The waker is taken: cloning it might be foreign code, and whoever polls leaves a new one.
+            // The wakers are taken: cloning one might be foreign code, and whoever polls leaves a new one.
             (Sleep::Hosted, Some(bells)) => Alarm::Ring(Bells {
                 poller: bells.poller.clone(),
                 hook: bells.hook.clone(),
-                driver: bells.driver.take(),
+                drivers: std::mem::take(&mut bells.drivers),
             }),
         }
     }
@@ -770,11 +798,11 @@ mod loom_tests {
             let mut expected = 2;
             while expected > 0 {
                 // A turn.
-                inbox.wake_hosted();
+                inbox.host_is_here();
                 if inbox.has_messages() {
                     expected -= inbox.take(Vec::new()).len();
                 }
-                if expected > 0 && inbox.sleep_hosted() == 0 {
+                if expected > 0 && inbox.host_sleeps() == 0 {
                     host.wait();
                 }
             }

@@ -89,25 +89,29 @@ mod sockets {
         /// Takes a source out. Whoever waits for it is woken. What it owns is dropped here, where nothing is borrowed.
         pub(crate) fn remove_source(&self, key: SourceKey) {
             let removed = self.reactor.get().and_then(|reactor| reactor.remove(key));
-            if let Some(Removed { mut waiters, watched }) = removed {
+            if let Some(Removed { mut waiters, mut watched }) = removed {
+                watched.end();
                 self.wake_all(&mut waiters);
+                self.stir();
                 drop(watched);
             }
         }
 
         fn wake_all(&self, waiters: &mut Vec<Waiter>) {
-            for Waiter { waker, wait, .. } in waiters.drain(..) {
-                if let Some(wait) = wait {
-                    self.wakers.end_wait(wait);
-                }
-                self.wake(waker);
+            waiters.drain(..).for_each(|waiter| self.wake_waiter(waiter));
+        }
+
+        pub(crate) fn wake_waiter(&self, Waiter { waker, wait, .. }: Waiter) {
+            if let Some(wait) = wait {
+                self.wakers.end_wait(wait);
             }
+            self.wake(waker);
         }
 
         /// Looks, and wakes.
         fn hear(&self, timeout: Option<Duration>) -> Answer {
             let Some(reactor) = self.reactor.get() else { return Answer::default() };
-            let heard = reactor.look(timeout, self.wakers.is_idle());
+            let heard = reactor.look(timeout);
             reactor.looked(self.clock.machine_time());
             match heard {
                 Ok(Heard { mut woken, has_more }) => {
@@ -205,12 +209,12 @@ mod tests {
         let unwanted: Vec<_> = (0..50).map(|_| add()).collect();
         let wanted = add();
         let counted = Arc::new(Counted::default());
-        reactor.wait(wanted, Side::Read, reactor.waiter(Waker::from(counted.clone()), None)).unwrap();
+        reactor.wait(wanted, Side::Read, reactor.waiter(Waker::from(counted.clone()), None, true)).unwrap();
         kernel.listen_if_idle();
         assert_eq!((counted.0.load(Ordering::SeqCst), reactor.is_awaited()), (1, false));
         // What nobody wants is switched off by then, and no look hears of it.
         assert!(unwanted.iter().all(|&key| reactor.is_ready(key, Side::Read)));
-        let heard = reactor.look(Some(std::time::Duration::ZERO), true).unwrap();
+        let heard = reactor.look(Some(std::time::Duration::ZERO)).unwrap();
         assert!(!heard.has_more && heard.woken.is_empty());
         for key in unwanted.into_iter().chain([wanted]) {
             kernel.remove_source(key);

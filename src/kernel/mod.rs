@@ -139,6 +139,8 @@ pub(crate) struct Kernel {
     told_to_sleep: Cell<Option<Time>>,
     /// There is a host to be called.
     hosted: Cell<bool>,
+    /// Who knows that there is work, and comes by himself.
+    work_is_known: Cell<guest::Knows>,
     #[cfg(all(unix, feature = "io"))]
     reactor: std::cell::OnceCell<Rc<reactor::Reactor>>,
 }
@@ -240,6 +242,7 @@ impl Kernel {
             paused: Cell::new(None),
             told_to_sleep: Cell::new(None),
             hosted: Cell::new(false),
+            work_is_known: Cell::default(),
             #[cfg(all(unix, feature = "io"))]
             reactor: std::cell::OnceCell::new(),
         })
@@ -382,7 +385,10 @@ impl Kernel {
             }
         }
         let now = self.clock.now();
-        self.pace.looked(now);
+        if !self.is_listening() || !self.clock.is_virtual() {
+            // Else the pace is that of the machine's clock (`listen.rs`).
+            self.pace.looked(now);
+        }
         (now >= self.next.get()).then_some(now)
     }
 

@@ -17,8 +17,11 @@
 //! - **Edge-triggered**: none, but each reader has to read until it would block, which is one more as well, or miss an end of the
 //!   stream that came with the last bytes.
 //! - **Level-triggered**, which stands here: a reader that got less than it had room for knows that nothing is left, and waits
-//!   without a system call. What nobody waits for would be told of at each look; a side of which an idle loop hears although it is
+//!   without a system call. What nobody waits for would be told of at each look; a side of which a second look tells although it is
 //!   known to be ready is one that nobody wants at the moment, and it is *switched off* until somebody waits for it.
+//!
+//! One thing cannot be switched off while somebody waits: an error that reading does not take away, as a queue of errors that was
+//! asked for (`IP_RECVERR`) and that nobody reads. Whoever waits is woken again and again then.
 //!
 //! No system call is made for a wait, then, and none for a wake, but that of the poller for all.
 //!
@@ -28,6 +31,7 @@ use super::clock::Time;
 use super::poller::Waiting;
 pub(crate) use super::source::SourceKey;
 use super::task::Awaited;
+use super::token::Token;
 use super::wakers::{WaitKey, Watched};
 use polling::{Event, Poller};
 use rustix::net::{getpeername, getsockname};
@@ -62,6 +66,9 @@ const EVERY: Duration = Duration::from_micros(100);
 #[cfg(feature = "hyper")]
 const SCRATCH: usize = 64 * 1024;
 
+/// So many reads of one task may wait at one side of a source, by way of polls.
+const MANY: usize = 16;
+
 pub(crate) struct Reactor {
     waiting: Waiting,
     /// Borrowed in this file alone, where no foreign code runs: what is taken out is dropped by the caller.
@@ -71,6 +78,8 @@ pub(crate) struct Reactor {
     /// The number of the last source, and of the last waiter.
     numbered: Cell<u64>,
     looked_at: Cell<Time>,
+    /// How many looks there were.
+    looks: Cell<u64>,
     /// The memory of those who were woken last, for the next.
     woken: Cell<Vec<Waiter>>,
     /// Memory to read into, for those who have none that is initialized.
@@ -87,6 +96,8 @@ struct Source {
 #[derive(Default)]
 struct State {
     ready: bool,
+    /// The last look that has told that it is.
+    told_in: u64,
     /// The poller tells of this side.
     is_on: bool,
     /// Nobody, while it is ready.
@@ -99,6 +110,8 @@ struct State {
 #[derive(Debug)]
 pub(crate) struct Waiter {
     number: u64,
+    /// Entered by a poll, so it does not leave when its future is dropped.
+    is_polled: bool,
     pub(crate) waker: Waker,
     /// The record of that wait.
     pub(crate) wait: Option<WaitKey>,
@@ -126,6 +139,7 @@ impl Reactor {
             awaited: Cell::new(0),
             numbered: Cell::new(0),
             looked_at: Cell::new(Time(0)),
+            looks: Cell::new(0),
             woken: Cell::default(),
             #[cfg(feature = "hyper")]
             scratch: Cell::default(),
@@ -151,11 +165,16 @@ impl Reactor {
 
     /// Watches a source until `remove`. Of `first` the poller tells from now on; that side is not taken for ready, the other is.
     pub(crate) fn add(&self, source: Arc<dyn Descriptor>, first: Side) -> io::Result<SourceKey> {
+        let mut watched = Watched::new(self.poller().clone(), source);
         let mut sources = self.sources.borrow_mut();
         let (entry, number) = (sources.vacant_entry(), self.number());
         let index = entry.key();
-        let watched =
-            Watched::new(self.poller().clone(), source, Event::new(index, first == Side::Read, first == Side::Write))?;
+        let begun = watched.begin(Event::new(index, first == Side::Read, first == Side::Write));
+        if let Err(error) = begun {
+            // The source is dropped behind the borrow.
+            drop(sources);
+            return Err(error);
+        }
         let side = |side| State { ready: side != first, is_on: side == first, ..State::default() };
         entry.insert(Source { number, watched, sides: [side(Side::Read), side(Side::Write)] });
         Ok(SourceKey { index, number })
@@ -208,8 +227,20 @@ impl Reactor {
     }
 
     /// A waiter for a side; `wait` enters it.
-    pub(crate) fn waiter(&self, waker: Waker, wait: Option<WaitKey>) -> Waiter {
-        Waiter { number: self.number(), waker, wait }
+    pub(crate) fn waiter(&self, waker: Waker, wait: Option<WaitKey>, is_polled: bool) -> Waiter {
+        Waiter { number: self.number(), is_polled, waker, wait }
+    }
+
+    /// Of those whom polls have entered for one task, the oldest, if there are many: nobody tells when one is given up, and then it
+    /// would stay until there is news. To be woken, so that it comes again if it was not.
+    pub(crate) fn oldest_of_many(&self, key: SourceKey, side: Side, task: Token) -> Option<Waiter> {
+        let is_one = |waiter: &&Waiter| waiter.is_polled && waiter.wait.is_some_and(|wait| { wait.task } == task);
+        self.with(key, |source| {
+            let waiters = &mut source.sides[side as usize].waiters;
+            let oldest = waiters.iter().position(|waiter| is_one(&waiter))?;
+            let has_many = waiters.iter().filter(is_one).count() >= MANY;
+            has_many.then(|| waiters.remove(oldest))
+        })
     }
 
     /// Whether somebody waits already who wakes the same, in the running task.
@@ -223,7 +254,7 @@ impl Reactor {
         let source = sources.get_mut(key.index).filter(|source| source.number == key.number)?;
         let waiters = &mut source.sides[side as usize].waiters;
         let place = waiters.iter().position(|waiter| waiter.number == number)?;
-        let waiter = waiters.swap_remove(place);
+        let waiter = waiters.remove(place);
         self.awaited.set(self.awaited.get() - usize::from(waiters.is_empty()));
         Some(waiter)
     }
@@ -262,15 +293,12 @@ impl Reactor {
     }
 
     /// Waits until something can be read or written for which somebody waits, until the poller is notified, or until the time is
-    /// up. `is_idle` says that whoever was woken before has had its turn.
-    pub(crate) fn look(&self, timeout: Option<Duration>, is_idle: bool) -> io::Result<Heard> {
-        let (mut woken, mut result) = (self.woken.take(), Ok(()));
-        let has_more = self.waiting.wait(timeout, &mut |event| {
-            if let Err(error) = self.happened(event, is_idle, &mut woken) {
-                result = Err(error);
-            }
-        })?;
-        result.map(|()| Heard { woken, has_more })
+    /// up.
+    pub(crate) fn look(&self, timeout: Option<Duration>) -> io::Result<Heard> {
+        let mut woken = self.woken.take();
+        self.looks.set(self.looks.get() + 1);
+        let has_more = self.waiting.wait(timeout, &mut |event| self.happened(event, &mut woken))?;
+        Ok(Heard { woken, has_more })
     }
 
     /// Takes the memory of a look back. Nobody is in it any more.
@@ -279,25 +307,29 @@ impl Reactor {
         self.woken.set(woken);
     }
 
-    fn happened(&self, event: Event, is_idle: bool, woken: &mut Vec<Waiter>) -> io::Result<()> {
+    fn happened(&self, event: Event, woken: &mut Vec<Waiter>) {
         let mut sources = self.sources.borrow_mut();
-        let Some(source) = sources.get_mut(event.key) else { return Ok(()) };
+        let Some(source) = sources.get_mut(event.key) else { return };
         let mut switches = false;
         for (side, happened) in [(Side::Read, event.readable), (Side::Write, event.writable)] {
             let state = &mut source.sides[side as usize];
             if !happened {
                 continue;
             }
-            if state.ready && is_idle && state.is_on {
+            // Whoever was told in an earlier look has had a turn since.
+            if state.ready && state.is_on && state.told_in < self.looks.get() {
                 (state.is_on, switches) = (false, true);
             }
             if !state.waiters.is_empty() {
                 self.awaited.set(self.awaited.get() - 1);
                 woken.append(&mut state.waiters);
             }
-            state.ready = true;
+            (state.ready, state.told_in) = (true, self.looks.get());
         }
-        if switches { source.switch(event.key) } else { Ok(()) }
+        if switches {
+            // If that fails, there is something wrong with the source, and whoever uses it next hears of that.
+            drop(source.switch(event.key));
+        }
     }
 }
 

@@ -119,8 +119,8 @@ impl Kernel {
     fn shutdown_turn(&self) {
         self.drain();
         let now = self.clock.now();
-        // A turn that a host has paused goes on in this one, with the timers that it has set aside.
-        if self.paused.take().is_none() && now >= self.next.get() {
+        // A turn that was paused may have set timers aside already.
+        if now >= self.next.get() && !self.firing.get() {
             self.expire(now);
         }
         self.open_turn();
@@ -133,14 +133,18 @@ impl Kernel {
     ///
     /// As `finish_tasks`.
     pub(crate) fn close(&self) -> Result<(), &'static Location<'static>> {
+        self.give_paused_turn_up();
         loop {
             let ended = self.finish_tasks(Patience::GivesUp);
             let mut left = Vec::new();
             self.calls.borrow_mut().drain(|call| left.push(Alarm::Call(call)));
             self.drain_timers(&mut left);
             for message in self.inbox().close() {
-                if let Message::Call(call) = message {
-                    left.push(Alarm::Call(Call::Once(call)));
+                match message {
+                    Message::Call(call) => left.push(Alarm::Call(Call::Once(call))),
+                    #[cfg(all(unix, feature = "io"))]
+                    Message::RemoveSource(key) => self.tolerate(|| self.remove_source(key)),
+                    Message::Wake(_) | Message::CancelTimer(_) => {}
                 }
             }
             if left.is_empty() || ended.is_err() {

@@ -44,7 +44,10 @@ use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::task::{Context, RawWaker, RawWakerVTable, Waker};
 #[cfg(all(unix, feature = "io"))]
-use std::{io, os::fd::AsFd};
+use std::{
+    io,
+    os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd},
+};
 
 thread_local! {
     /// The table of the loop that is in a turn on this thread. It has no destructor, so wakers may look here at any time, also
@@ -975,33 +978,56 @@ impl Drop for Home {
 pub(crate) struct Watched<S: AsFd + ?Sized> {
     poller: Arc<Poller>,
     source: Arc<S>,
+    /// What the source said when it was asked, once: it may say something else the next time.
+    fd: RawFd,
+    is_watched: bool,
 }
 
 #[cfg(all(unix, feature = "io"))]
 impl<S: AsFd + ?Sized> Watched<S> {
-    pub(crate) fn new(poller: Arc<Poller>, source: Arc<S>, interest: Event) -> io::Result<Self> {
-        // SAFETY: the source is open as long as it is watched: it is held here, and `drop` takes it out of the poller before it
-        // lets it go.
-        unsafe { poller.add_with_mode(&source.as_fd(), interest, PollMode::Level)? };
-        Ok(Watched { poller, source })
+    /// Of a source that the poller does not watch yet. Asking for its descriptor may be foreign code.
+    pub(crate) fn new(poller: Arc<Poller>, source: Arc<S>) -> Self {
+        let fd = source.as_fd().as_raw_fd();
+        Watched { poller, source, fd, is_watched: false }
+    }
+
+    /// From now on the poller watches it.
+    pub(crate) fn begin(&mut self, interest: Event) -> io::Result<()> {
+        // SAFETY: the source is held here, and was asked for its descriptor by a reference that may last as long: so it is open
+        // until the source is dropped, and `drop` takes it out of the poller before that.
+        unsafe { self.poller.add_with_mode(self.fd, interest, PollMode::Level)? };
+        self.is_watched = true;
+        Ok(())
     }
 
     pub(crate) fn source(&self) -> &Arc<S> {
         &self.source
     }
 
+    fn fd(&self) -> BorrowedFd<'_> {
+        // SAFETY: it is open as long as the source lives, as said in `begin`, and the source is held here.
+        unsafe { BorrowedFd::borrow_raw(self.fd) }
+    }
+
     /// What the poller tells of from now on. Of an error it tells in any case, and if that is all, only once.
     pub(crate) fn change(&self, interest: Event) -> io::Result<()> {
         let mode = if interest.readable || interest.writable { PollMode::Level } else { PollMode::Oneshot };
-        self.poller.modify_with_mode(self.source.as_fd(), interest, mode)
+        self.poller.modify_with_mode(self.fd(), interest, mode)
+    }
+
+    /// From now on it does not watch it any more.
+    pub(crate) fn end(&mut self) {
+        if std::mem::take(&mut self.is_watched) {
+            // It can fail if somebody has closed the descriptor behind our back, and then there is nothing to take out.
+            drop(self.poller.delete(self.fd()));
+        }
     }
 }
 
 #[cfg(all(unix, feature = "io"))]
 impl<S: AsFd + ?Sized> Drop for Watched<S> {
     fn drop(&mut self) {
-        // It can fail if somebody has closed the descriptor behind our back, and then there is nothing to take out.
-        drop(self.poller.delete(self.source.as_fd()));
+        self.end();
     }
 }
 

@@ -1,0 +1,260 @@
+//! `io::Async` at its edges: types that say now this and now that, reads that are given up without a word, who is woken, and hosts.
+#![cfg(unix)]
+
+mod common;
+
+use common::{Trace, ms, watched};
+use futures_util::future::{Either, select};
+use futures_util::stream::FuturesUnordered;
+use futures_util::{AsyncRead, AsyncReadExt, AsyncWriteExt, FutureExt, StreamExt};
+use onelane::io::Async;
+use onelane::{EventLoop, call_graph, current_task, metrics, sleep, spawn, timeout, yield_now};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use std::cell::RefCell;
+use std::future::poll_fn;
+use std::io::Write;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::net::UnixStream;
+use std::pin::{Pin, pin};
+use std::rc::Rc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::task::Poll;
+use std::thread;
+
+fn pair() -> (UnixStream, UnixStream) {
+    UnixStream::pair().unwrap()
+}
+
+fn run<F: Future>(make: impl FnOnce() -> F + Send + 'static) -> F::Output
+where
+    F::Output: Send + 'static,
+{
+    watched(move || EventLoop::builder().metrics(true).build().run(make()))
+}
+
+// ---- types of others ----
+
+/// Says one descriptor so many times, and then another. No unsafe code is needed for that.
+struct Flip {
+    one: OwnedFd,
+    other: OwnedFd,
+    asked: AtomicUsize,
+    times: usize,
+}
+
+impl Flip {
+    fn new(one: UnixStream, other: UnixStream, times: usize) -> Self {
+        Flip { one: one.into(), other: other.into(), asked: AtomicUsize::new(0), times }
+    }
+}
+
+impl AsFd for Flip {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        let asked = self.asked.fetch_add(1, Ordering::SeqCst);
+        if asked < self.times { self.one.as_fd() } else { self.other.as_fd() }
+    }
+}
+
+/// What is watched is what is taken out: else the next source would get the events of this one, and the loop would spin.
+#[test]
+fn change_the_descriptor_and_leave_nothing_behind() {
+    for times in 1..4 {
+        run(move || async move {
+            let (one, mut peer) = pair();
+            let _clone = one.try_clone().unwrap();
+            drop(Async::new(Flip::new(one, pair().0, times)).unwrap());
+            peer.write_all(b"x").unwrap();
+            let (quiet, _peer) = pair();
+            let quiet = Async::new(quiet).unwrap();
+            assert!(timeout(ms(20), quiet.readable()).await.is_err(), "readable, though nothing came");
+            let before = metrics().parks;
+            sleep(ms(20)).await;
+            assert!(metrics().parks - before <= 10);
+        });
+    }
+}
+
+/// The same while it is watched, and what is switched off is what was on.
+#[test]
+fn change_the_descriptor_while_the_loop_listens() {
+    for times in 1..4 {
+        run(move || async move {
+            let (one, mut peer) = pair();
+            let flip = Async::new(Flip::new(one, pair().0, times)).unwrap();
+            peer.write_all(b"x").unwrap();
+            for _ in 0..3 {
+                sleep(ms(1)).await;
+            }
+            drop(flip);
+        });
+    }
+}
+
+/// STEP-1: whoever is asked for his descriptor may drop a socket, and make one.
+#[test]
+fn drop_and_make_sockets_in_as_fd() {
+    struct Busy {
+        fd: OwnedFd,
+        inner: Mutex<Option<Async<UnixStream>>>,
+    }
+    impl AsFd for Busy {
+        fn as_fd(&self) -> BorrowedFd<'_> {
+            let before = self.inner.lock().unwrap().take();
+            drop(before);
+            *self.inner.lock().unwrap() = Some(Async::new(pair().0).unwrap());
+            self.fd.as_fd()
+        }
+    }
+    run(|| async {
+        let (one, _peer) = pair();
+        let inner = Mutex::new(Some(Async::new(pair().0).unwrap()));
+        let busy = Async::new(Busy { fd: one.into(), inner }).unwrap();
+        assert!(busy.readable().now_or_never().is_none());
+        drop(busy);
+    });
+}
+
+// ---- reads and writes ----
+
+/// Nobody tells when a poll is given up. Of many of one task, the oldest goes.
+#[test]
+fn give_up_reads_under_new_wakers_again_and_again() {
+    run(|| async {
+        let (one, mut peer) = pair();
+        let one = Async::new(one).unwrap();
+        for _ in 0..1000 {
+            let mut set = FuturesUnordered::new();
+            set.push(async { (&one).read(&mut [0; 8]).await });
+            assert!(matches!(select(set.next(), pin!(yield_now())).await, Either::Right(_)));
+        }
+        let id = current_task().unwrap().id();
+        let waits = call_graph().task(id).unwrap().waits_for.len();
+        assert!(waits <= 16, "{waits} waits of one task at one socket");
+        // And those that are alive are heard.
+        let mut set: FuturesUnordered<_> = (0..10).map(|_| async { (&one).read(&mut [0; 1]).await.unwrap() }).collect();
+        assert!(set.next().now_or_never().is_none());
+        peer.write_all(&[0; 10]).unwrap();
+        let mut read = 0;
+        while let Some(count) = set.next().await {
+            read += count;
+        }
+        assert_eq!(read, 10);
+    });
+}
+
+#[test]
+fn flush_a_socket_that_is_full() {
+    run(|| async {
+        let (one, _peer) = pair();
+        let mut one = Async::new(one).unwrap();
+        while let Some(written) = one.write(&[0; 100_000]).now_or_never() {
+            written.unwrap();
+        }
+        // Nothing is kept back, so there is nothing to wait for.
+        one.flush().now_or_never().expect("at once").unwrap();
+    });
+}
+
+#[test]
+fn read_and_write_nothing() {
+    run(|| async {
+        let (one, _peer) = pair();
+        let mut one = Async::new(one).unwrap();
+        assert_eq!(one.read(&mut []).now_or_never().expect("at once").unwrap(), 0);
+        assert_eq!(one.write(&[]).now_or_never().expect("at once").unwrap(), 0);
+    });
+}
+
+#[test]
+fn wake_in_the_order_of_waiting_behind_one_that_leaves() {
+    run(|| async {
+        let (one, mut peer) = pair();
+        let (one, trace) = (Rc::new(Async::new(one).unwrap()), Trace::new());
+        let tasks = ["a", "b", "c", "d"].map(|name| {
+            let (one, trace) = (one.clone(), trace.clone());
+            spawn(async move {
+                one.readable().await.unwrap();
+                trace.push(name);
+            })
+        });
+        yield_now().await;
+        let [first, others @ ..] = tasks;
+        first.cancel();
+        yield_now().await;
+        peer.write_all(b"x").unwrap();
+        for other in others {
+            other.await.unwrap();
+        }
+        assert_eq!(trace.take(), ["b", "c", "d"]);
+    });
+}
+
+// ---- hosts ----
+
+/// A socket is taken out while its loop is idle: who waits for it is woken, and so is the host.
+#[test]
+fn take_a_socket_out_and_be_called() {
+    let take_out: [fn(Rc<RefCell<Option<Async<UnixStream>>>>); 2] = [
+        |held| drop(held.take()),
+        // In a turn of another loop.
+        |held| EventLoop::with_virtual_clock().run(async move { drop(held.take()) }),
+    ];
+    for take_out in take_out {
+        let event_loop = EventLoop::with_virtual_clock();
+        let (one, _peer) = pair();
+        let held = Rc::new(RefCell::new(Some(event_loop.run(async { Async::new(one).unwrap() }))));
+        let copy = held.clone();
+        let task = event_loop.spawn(poll_fn(move |cx| match &mut *copy.borrow_mut() {
+            None => Poll::Ready(()),
+            Some(stream) => Pin::new(stream).poll_read(cx, &mut [0; 8]).map(|_| ()),
+        }));
+        let calls = Arc::new(AtomicUsize::new(0));
+        let copy = calls.clone();
+        event_loop.set_wake_hook(move || _ = copy.fetch_add(1, Ordering::SeqCst));
+        while !event_loop.turn().is_idle() {}
+        calls.store(0, Ordering::SeqCst);
+        take_out(held);
+        assert_eq!(calls.load(Ordering::SeqCst), 1, "WAKE-2");
+        event_loop.turn();
+        assert!(task.is_done());
+    }
+}
+
+/// A host that asks for the descriptor where the loop is entered hears what comes.
+#[test]
+fn ask_for_the_descriptor_inside_enter() {
+    let event_loop = EventLoop::with_virtual_clock();
+    let fd = event_loop.enter(|| event_loop.as_fd().unwrap());
+    let remote = event_loop.remote();
+    thread::spawn(move || remote.call_soon(|| ()).unwrap()).join().unwrap();
+    let at_once = Timespec { tv_sec: 0, tv_nsec: 0 };
+    assert_eq!(poll(&mut [PollFd::new(&fd, PollFlags::IN)], Some(&at_once)).unwrap(), 1, "WAKE-2");
+}
+
+/// A driver that is told of the descriptor: what comes through sockets and what comes from elsewhere, until all is done.
+#[test]
+fn drive_a_loop_with_sockets() {
+    watched(|| {
+        let event_loop = EventLoop::new();
+        let (one, peer) = pair();
+        let task = event_loop.spawn(async move {
+            let mut one = Async::new(one).unwrap();
+            let mut text = String::new();
+            one.read_to_string(&mut text).await.unwrap();
+            text
+        });
+        let sender = thread::spawn(move || {
+            let mut peer = peer;
+            for word in ["there ", "and ", "back"] {
+                thread::sleep(ms(2));
+                peer.write_all(word.as_bytes()).unwrap();
+            }
+        });
+        let fd = async_io::Async::new(event_loop.as_fd().unwrap().try_clone_to_owned().unwrap()).unwrap();
+        let drive = event_loop.drive(|_| std::future::pending()).with_io(|| async { fd.readable().await.unwrap() });
+        async_io::block_on(drive);
+        sender.join().unwrap();
+        assert_eq!(event_loop.run(task), Ok("there and back".to_string()));
+    });
+}
