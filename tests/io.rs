@@ -192,10 +192,13 @@ fn wake_in_the_order_of_waiting_behind_one_that_leaves() {
 
 // ---- hosts ----
 
+/// A socket that somebody may take out.
+type Held = Rc<RefCell<Option<Async<UnixStream>>>>;
+
 /// A socket is taken out while its loop is idle: who waits for it is woken, and so is the host.
 #[test]
 fn take_a_socket_out_and_be_called() {
-    let take_out: [fn(Rc<RefCell<Option<Async<UnixStream>>>>); 2] = [
+    let take_out: [fn(Held); 2] = [
         |held| drop(held.take()),
         // In a turn of another loop.
         |held| EventLoop::with_virtual_clock().run(async move { drop(held.take()) }),
