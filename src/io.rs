@@ -406,7 +406,7 @@ impl<T> Async<T> {
         if let Some(waiter) = reactor.oldest_of_many(self.key, side, kernel.wakers.running_token()) {
             kernel.wake_waiter(waiter);
         }
-        match self.enter(kernel, reactor, side, cx, true) {
+        match self.enter(kernel, reactor, side, cx, true, true) {
             Ok(_) => Poll::Pending,
             Err(error) => Poll::Ready(Err(error)),
         }
@@ -430,7 +430,7 @@ impl<T> Async<T> {
         }
         let amount = ready!(self.poll_in(kernel, reactor, side, cx, act))?;
         if amount > 0 && amount < most {
-            reactor.exhausted(self.key, side);
+            reactor.drained(self.key, side);
         }
         Poll::Ready(Ok(amount))
     }
@@ -467,6 +467,7 @@ impl<T> Async<T> {
         side: Side,
         cx: &mut Context<'_>,
         is_polled: bool,
+        has_tried: bool,
     ) -> io::Result<u64> {
         // Cloning a waker may be foreign code, and nothing is borrowed here.
         let waker = keep(cx.waker());
@@ -474,7 +475,8 @@ impl<T> Async<T> {
         let wait = kernel.wakers.begin_wait(Wait::On(reactor.awaited(self.key, side)), place);
         let waiter = reactor.waiter(waker, wait, is_polled);
         let number = waiter.number();
-        if let Err(error) = reactor.wait(self.key, side, waiter) {
+        // Who has tried knows that there is nothing; who has not asks also for what was there before.
+        if let Err(error) = reactor.wait(self.key, side, waiter, has_tried) {
             wait.into_iter().for_each(|wait| kernel.wakers.end_wait(wait));
             return Err(error);
         }
@@ -632,7 +634,7 @@ impl<T> Future for Readiness<'_, T> {
                 Some(waiter) => end(&kernel, waiter),
             },
         }
-        match source.enter(&kernel, reactor, side, cx, false) {
+        match source.enter(&kernel, reactor, side, cx, false, false) {
             Ok(number) => {
                 self.stage = Stage::Entered(number);
                 Poll::Pending
@@ -719,7 +721,7 @@ where
         if let Some(result) = this.source.attempt(reactor, this.side, &mut this.act) {
             return Poll::Ready(result);
         }
-        match this.source.enter(&kernel, reactor, this.side, cx, false) {
+        match this.source.enter(&kernel, reactor, this.side, cx, false, true) {
             Ok(number) => {
                 this.entered = Some(number);
                 Poll::Pending

@@ -209,7 +209,7 @@ mod tests {
         let unwanted: Vec<_> = (0..50).map(|_| add()).collect();
         let wanted = add();
         let counted = Arc::new(Counted::default());
-        reactor.wait(wanted, Side::Read, reactor.waiter(Waker::from(counted.clone()), None, true)).unwrap();
+        reactor.wait(wanted, Side::Read, reactor.waiter(Waker::from(counted.clone()), None, true), true).unwrap();
         kernel.listen_if_idle();
         assert_eq!((counted.0.load(Ordering::SeqCst), reactor.is_awaited()), (1, false));
         // What nobody wants is switched off by then, and no look hears of it.

@@ -156,6 +156,9 @@ pub(crate) struct LongestStep {
     pub(crate) place: &'static Location<'static>,
 }
 
+/// So many entries of a turn may follow without a look at the sockets.
+const PORTION: usize = 32;
+
 /// The memory of so many messages is kept for the next ones.
 const KEPT_MESSAGES: usize = 1024;
 
@@ -323,6 +326,8 @@ impl Kernel {
     fn go_through(&self, over: &Cell<bool>) {
         if self.is_watched() {
             self.step_watched()
+        } else if self.is_listening() {
+            self.step_and_listen(over)
         } else {
             self.step(over)
         }
@@ -415,6 +420,21 @@ impl Kernel {
                 }
             }
         });
+    }
+
+    /// As `step`, but a turn with many entries listens in between: so requests that come meanwhile are queued as they come, and not all
+    /// that came in one long turn in whatever order the poller has them.
+    #[cold]
+    fn step_and_listen(&self, over: &Cell<bool>) {
+        let mut left = self.wakers.marked_len();
+        while left > PORTION {
+            self.wakers.mark_first(PORTION);
+            self.step(&Cell::new(true));
+            left -= PORTION;
+            self.listen();
+            self.wakers.mark_first(left);
+        }
+        self.step(over);
     }
 
     /// It was cancelled while it ran: what it waits for now decides where that goes.

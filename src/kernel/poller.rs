@@ -9,23 +9,32 @@
 //!
 //! Knows no source. Next: `reactor.rs`.
 
-use polling::{Event, Events, Poller};
+use super::wakers::Watched;
+use polling::{Event, Events, PollMode, Poller};
 use std::cell::RefCell;
 use std::io;
+use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::time::Duration;
 
 #[cfg(any(target_os = "linux", target_os = "android"))]
 mod direct {
-    use polling::{Event, Poller};
+    use super::News;
+    use polling::Poller;
     use rustix::buffer::spare_capacity;
     use rustix::event::{Timespec, epoll};
     use rustix::io::Errno;
     use std::io;
+    use std::os::fd::BorrowedFd;
     use std::time::Duration;
 
     /// So much is told of at once. Tests have less, and are through sooner.
     pub(super) const CAPACITY: usize = if cfg!(test) { 4 } else { 1024 };
+
+    fn edges() -> epoll::EventFlags {
+        use epoll::EventFlags as Flags;
+        Flags::IN | Flags::OUT | Flags::PRI | Flags::RDHUP | Flags::ET
+    }
 
     pub(super) struct Direct {
         events: Vec<epoll::Event>,
@@ -41,12 +50,22 @@ mod direct {
             Ok((was_notified && direct.events.len() == 1).then_some(direct))
         }
 
+        /// Both sides, each once when it changes, and the peer's end told from what it sent.
+        pub(super) fn add(poller: &Poller, fd: BorrowedFd<'_>, key: usize) -> io::Result<()> {
+            Ok(epoll::add(poller, fd, epoll::EventData::new_u64(key as u64), edges())?)
+        }
+
+        /// The same again: it is told of anew what is there.
+        pub(super) fn arm(poller: &Poller, fd: BorrowedFd<'_>, key: usize) -> io::Result<()> {
+            Ok(epoll::modify(poller, fd, epoll::EventData::new_u64(key as u64), edges())?)
+        }
+
         /// Tells `happened` of each event; of a notification, which is still to be read, by none. Answers as `Waiting::wait` does.
         pub(super) fn wait(
             &mut self,
             poller: &Poller,
             timeout: Option<Duration>,
-            mut happened: impl FnMut(Option<Event>),
+            mut happened: impl FnMut(Option<News>),
         ) -> io::Result<bool> {
             self.events.clear();
             // What does not fit is another system call, which older kernels do not have; whoever comes back early comes again.
@@ -59,15 +78,29 @@ mod direct {
             }
             for event in &self.events {
                 let (flags, key) = (event.flags, event.data.u64() as usize);
-                // What polling asks for when it is asked for one side, and with it for the other's news.
                 let gone = epoll::EventFlags::HUP | epoll::EventFlags::ERR;
-                let readable = flags.intersects(gone | epoll::EventFlags::IN | epoll::EventFlags::PRI);
-                let writable = flags.intersects(gone | epoll::EventFlags::OUT);
-                happened((key != usize::MAX).then(|| Event::new(key, readable, writable)));
+                let ended = gone | epoll::EventFlags::RDHUP;
+                let news = News {
+                    key,
+                    readable: flags.intersects(ended | epoll::EventFlags::IN | epoll::EventFlags::PRI),
+                    writable: flags.intersects(gone | epoll::EventFlags::OUT),
+                    ended: flags.intersects(ended),
+                };
+                happened((key != usize::MAX).then_some(news));
             }
             Ok(self.events.len() == CAPACITY)
         }
     }
+}
+
+/// What has happened to a source.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct News {
+    pub(crate) key: usize,
+    pub(crate) readable: bool,
+    pub(crate) writable: bool,
+    /// What the peer sends has come to its end, or there was an error. Of a source that is told of by its edges, where it matters.
+    pub(crate) ended: bool,
 }
 
 pub(crate) struct Waiting {
@@ -101,16 +134,44 @@ impl Waiting {
         &self.poller
     }
 
+    /// Whether sources are told of once, when they change, and not again and again.
+    pub(crate) fn tells_edges(&self) -> bool {
+        #[cfg(any(target_os = "linux", target_os = "android"))]
+        return self.direct.is_some();
+        #[cfg(not(any(target_os = "linux", target_os = "android")))]
+        false
+    }
+
+    /// Begins to watch a source, for one side, or for both if it is told of by its edges.
+    pub(crate) fn watch<S: AsFd + ?Sized>(&self, watched: &mut Watched<S>, interest: Event) -> io::Result<()> {
+        #[cfg(any(target_os = "linux", target_os = "android"))]
+        if self.direct.is_some() {
+            return watched.begin_by(|poller, fd| direct::Direct::add(poller, fd, interest.key));
+        }
+        watched.begin(interest, PollMode::Level)
+    }
+
+    /// What it is told of from now on. Of an error it is in any case, and if that is all, only once. By its edges: it is told again of what is
+    /// there now.
+    pub(crate) fn change<S: AsFd + ?Sized>(&self, watched: &Watched<S>, interest: Event) -> io::Result<()> {
+        #[cfg(any(target_os = "linux", target_os = "android"))]
+        if self.direct.is_some() {
+            return direct::Direct::arm(&self.poller, watched.fd(), interest.key);
+        }
+        let mode = if interest.readable || interest.writable { PollMode::Level } else { PollMode::Oneshot };
+        self.poller.modify_with_mode(watched.fd(), interest, mode)
+    }
+
     /// Waits until something happens, which `happened` is told, until the poller is notified, or until the time is up. It may come
     /// back early. Answers whether more may have happened than is told of at once.
-    pub(crate) fn wait(&self, timeout: Option<Duration>, happened: &mut dyn FnMut(Event)) -> io::Result<bool> {
+    pub(crate) fn wait(&self, timeout: Option<Duration>, happened: &mut dyn FnMut(News)) -> io::Result<bool> {
         #[cfg(any(target_os = "linux", target_os = "android"))]
         if let Some(direct) = &self.direct {
             let timeout = timeout.map(whole_milliseconds);
             if timeout != Some(None) {
                 let mut notified = false;
                 let is_full = direct.borrow_mut().wait(&self.poller, timeout.flatten(), |event| match event {
-                    Some(event) => happened(event),
+                    Some(news) => happened(news),
                     None => notified = true,
                 })?;
                 return if notified { self.wait_by_polling(Some(Duration::ZERO), happened) } else { Ok(is_full) };
@@ -119,11 +180,12 @@ impl Waiting {
         self.wait_by_polling(timeout, happened)
     }
 
-    fn wait_by_polling(&self, timeout: Option<Duration>, happened: &mut dyn FnMut(Event)) -> io::Result<bool> {
+    fn wait_by_polling(&self, timeout: Option<Duration>, happened: &mut dyn FnMut(News)) -> io::Result<bool> {
         let mut events = self.events.borrow_mut();
         events.clear();
         let told = self.poller.wait(&mut events, timeout)?;
-        events.iter().for_each(happened);
+        let news = |Event { key, readable, writable, .. }| News { key, readable, writable, ended: false };
+        events.iter().map(news).for_each(happened);
         // Polling keeps two of the places for itself.
         Ok(told + 2 >= events.capacity().get())
     }
@@ -161,12 +223,14 @@ mod tests {
         );
         for _ in 0..2 {
             let (ours, mut theirs) = UnixStream::pair().unwrap();
-            let mut watched = super::super::wakers::Watched::new(direct.poller.clone(), Arc::new(ours));
-            watched.begin(Event::none(7)).unwrap();
-            assert_eq!(told(&direct, Duration::ZERO), []);
-            watched.change(Event::all(7)).unwrap();
+            let mut watched = Watched::new(direct.poller.clone(), Arc::new(ours));
+            direct.watch(&mut watched, Event::all(7)).unwrap();
             assert_eq!(told(&direct, Duration::from_secs(60)), [(7, false, true)]);
             theirs.write_all(b"x").unwrap();
+            assert_eq!(told(&direct, Duration::from_secs(60)), [(7, true, true)]);
+            // By the edges it is told of once, else again and again; and again, if that is asked for.
+            assert_eq!(told(&direct, Duration::ZERO).is_empty(), direct.tells_edges());
+            direct.change(&watched, Event::all(7)).unwrap();
             assert_eq!(told(&direct, Duration::from_secs(60)), [(7, true, true)]);
             drop(watched);
             assert_eq!(told(&direct, Duration::ZERO), []);

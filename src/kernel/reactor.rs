@@ -28,7 +28,7 @@
 //! Knows no task, and no clock. Next: `listen.rs`.
 
 use super::clock::Time;
-use super::poller::Waiting;
+use super::poller::{News, Waiting};
 pub(crate) use super::source::SourceKey;
 use super::task::Awaited;
 use super::token::Token;
@@ -96,6 +96,8 @@ struct Source {
 #[derive(Default)]
 struct State {
     ready: bool,
+    /// The end, or an error, was told of, and will not be again.
+    ended: bool,
     /// The last look that has told that it is.
     told_in: u64,
     /// The poller tells of this side.
@@ -169,7 +171,8 @@ impl Reactor {
         let mut sources = self.sources.borrow_mut();
         let (entry, number) = (sources.vacant_entry(), self.number());
         let index = entry.key();
-        let begun = watched.begin(Event::new(index, first == Side::Read, first == Side::Write));
+        let interest = Event::new(index, first == Side::Read, first == Side::Write);
+        let begun = self.waiting.watch(&mut watched, interest);
         if let Err(error) = begun {
             // The source is dropped behind the borrow.
             drop(sources);
@@ -206,16 +209,29 @@ impl Reactor {
         self.with(key, |source| source.sides[side as usize].ready)
     }
 
-    /// It would block, or nothing is left.
+    /// It would block.
     #[inline]
     pub(crate) fn exhausted(&self, key: SourceKey, side: Side) {
         self.with(key, |source| source.sides[side as usize].ready = false);
     }
 
-    /// Enters somebody who waits from now on.
-    pub(crate) fn wait(&self, key: SourceKey, side: Side, waiter: Waiter) -> io::Result<()> {
+    /// Less was had than there was room for, so nothing is left but an end that was told already.
+    #[inline]
+    pub(crate) fn drained(&self, key: SourceKey, side: Side) {
         self.with(key, |source| {
-            source.switch_on(key.index, side)?;
+            let state = &mut source.sides[side as usize];
+            state.ready = state.ended;
+        });
+    }
+
+    /// Enters somebody who waits from now on: for what is `news` to the poller, or also for what is there and was told of before.
+    pub(crate) fn wait(&self, key: SourceKey, side: Side, waiter: Waiter, for_news: bool) -> io::Result<()> {
+        self.with(key, |source| {
+            if !self.waiting.tells_edges() {
+                self.switch_on(source, key.index, side)?;
+            } else if !for_news {
+                self.switch(source, key.index)?;
+            }
             let state = &mut source.sides[side as usize];
             state.ready = false;
             if state.waiters.is_empty() {
@@ -307,7 +323,7 @@ impl Reactor {
         self.woken.set(woken);
     }
 
-    fn happened(&self, event: Event, woken: &mut Vec<Waiter>) {
+    fn happened(&self, event: News, woken: &mut Vec<Waiter>) {
         let mut sources = self.sources.borrow_mut();
         let Some(source) = sources.get_mut(event.key) else { return };
         let mut switches = false;
@@ -317,9 +333,10 @@ impl Reactor {
                 continue;
             }
             // Whoever was told in an earlier look has had a turn since.
-            if state.ready && state.is_on && state.told_in < self.looks.get() {
+            if state.ready && state.is_on && state.told_in < self.looks.get() && !self.waiting.tells_edges() {
                 (state.is_on, switches) = (false, true);
             }
+            state.ended |= event.ended;
             if !state.waiters.is_empty() {
                 self.awaited.set(self.awaited.get() - 1);
                 woken.append(&mut state.waiters);
@@ -328,23 +345,21 @@ impl Reactor {
         }
         if switches {
             // If that fails, there is something wrong with the source, and whoever uses it next hears of that.
-            drop(source.switch(event.key));
+            drop(self.switch(source, event.key));
         }
     }
-}
 
-impl Source {
-    fn switch_on(&mut self, index: usize, side: Side) -> io::Result<()> {
-        if std::mem::replace(&mut self.sides[side as usize].is_on, true) {
+    fn switch_on(&self, source: &mut Source, index: usize, side: Side) -> io::Result<()> {
+        if std::mem::replace(&mut source.sides[side as usize].is_on, true) {
             return Ok(());
         }
-        self.switch(index).inspect_err(|_| self.sides[side as usize].is_on = false)
+        self.switch(source, index).inspect_err(|_| source.sides[side as usize].is_on = false)
     }
 
     /// Tells the poller which sides are on.
-    fn switch(&self, index: usize) -> io::Result<()> {
-        let [read, write] = &self.sides;
-        self.watched.change(Event::new(index, read.is_on, write.is_on))
+    fn switch(&self, source: &Source, index: usize) -> io::Result<()> {
+        let [read, write] = &source.sides;
+        self.waiting.change(&source.watched, Event::new(index, read.is_on, write.is_on))
     }
 }
 

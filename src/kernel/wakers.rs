@@ -992,10 +992,17 @@ impl<S: AsFd + ?Sized> Watched<S> {
     }
 
     /// From now on the poller watches it.
-    pub(crate) fn begin(&mut self, interest: Event) -> io::Result<()> {
+    pub(crate) fn begin(&mut self, interest: Event, mode: PollMode) -> io::Result<()> {
         // SAFETY: the source is held here, and was asked for its descriptor by a reference that may last as long: so it is open
         // until the source is dropped, and `drop` takes it out of the poller before that.
-        unsafe { self.poller.add_with_mode(self.fd, interest, PollMode::Level)? };
+        unsafe { self.poller.add_with_mode(self.fd, interest, mode)? };
+        self.is_watched = true;
+        Ok(())
+    }
+
+    /// The same, by one of the poller's own ways that asks for no promise.
+    pub(crate) fn begin_by(&mut self, add: impl FnOnce(&Poller, BorrowedFd<'_>) -> io::Result<()>) -> io::Result<()> {
+        add(&self.poller, self.fd())?;
         self.is_watched = true;
         Ok(())
     }
@@ -1004,15 +1011,9 @@ impl<S: AsFd + ?Sized> Watched<S> {
         &self.source
     }
 
-    fn fd(&self) -> BorrowedFd<'_> {
+    pub(crate) fn fd(&self) -> BorrowedFd<'_> {
         // SAFETY: it is open as long as the source lives, as said in `begin`, and the source is held here.
         unsafe { BorrowedFd::borrow_raw(self.fd) }
-    }
-
-    /// What the poller tells of from now on. Of an error it tells in any case, and if that is all, only once.
-    pub(crate) fn change(&self, interest: Event) -> io::Result<()> {
-        let mode = if interest.readable || interest.writable { PollMode::Level } else { PollMode::Oneshot };
-        self.poller.modify_with_mode(self.fd(), interest, mode)
     }
 
     /// From now on it does not watch it any more.
