@@ -202,7 +202,7 @@ impl<T> Async<T> {
 
     /// Waits until it can be read: until there is something, the end, or an error.
     ///
-    /// It waits for news in any case, and asks the loop, not the system. What is read behind it may still say
+    /// It waits in any case, until the loop has looked, which a system call has the poller tell anew. What is read behind it may still say
     /// [`WouldBlock`](io::ErrorKind::WouldBlock), if somebody else was faster; wait again then, or use
     /// [`read_with`](Self::read_with), which does that.
     ///

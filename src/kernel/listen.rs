@@ -2,7 +2,7 @@
 //!
 //! A look costs a system call or a few, a step of a task that does little a hundredth of that. So a busy loop with sockets looks at
 //! the clock as one with timers does (`pace.rs`), and at its sockets when a tenth of a millisecond has gone by: it pays a per cent
-//! for them, and none waits longer than that and a turn. As long as nobody waits for a socket, or there is no reactor, a turn
+//! for them, and none waits longer than that and thirty-two steps to be heard, and a turn to be served. As long as nobody waits for a socket, or there is no reactor, a turn
 //! asks for that and for no more.
 //!
 //! Without the feature there is nothing to listen to, and nothing of this in the program.

@@ -4,6 +4,9 @@
 //! one is enough if neither matters: `epoll_wait` on the same descriptor. So whole milliseconds are waited for directly, and what
 //! is left of them, less than one, by way of `polling`; so is a wait that `notify` has ended, which has to be read.
 //!
+//! There the sources are told of by their edges, the end of a stream by itself, for which polling has no words; elsewhere by their
+//! level (`reactor.rs`).
+//!
 //! That takes for granted how polling numbers its events. It is tried out when a poller is made; if it is otherwise, or the system is
 //! another than Linux, each wait goes by way of `polling`.
 //!

@@ -24,7 +24,7 @@ impl Report {
         let pinned = if samples.pinned { "server and `wrk` each on a core of its own" } else { "nothing pinned" };
         let (rounds, seconds) = (plan.rounds, plan.seconds);
         let caption = format!(
-            "{versions}; {}; {rustc}; {machine}; {pinned}; medians of {rounds} rounds of {seconds} s, ± half of the range of their middle half, and how many times `onelane`'s that is.",
+            "{versions}; {}; {rustc}; {machine}; {pinned}; medians of {rounds} rounds of {seconds} s, and for tokio the median over the rounds of how many times `onelane`'s it is in the same round, ± half of the range of the middle half.",
             samples.wrk
         );
         let text = format!("{caption}\n\n{}", table(&plan.connections, &samples.all));
@@ -101,17 +101,25 @@ fn table(connections: &[u32], samples: &[Sample]) -> String {
 fn row(runtime: Runtime, samples: &[&Sample], ours: &[&Sample]) -> String {
     let mut row = if runtime == Runtime::ALL[0] { format!("**{runtime}**") } else { runtime.to_string() };
     for column in COLUMNS {
-        let values = |samples: &[&Sample]| samples.iter().map(|sample| (column.value)(sample)).collect::<Vec<_>>();
-        let (values, ours) = (values(samples), values(ours));
+        let values: Vec<f64> = samples.iter().map(|sample| (column.value)(sample)).collect();
         let _ = write!(row, " | {}", (column.show)(median(&values)));
         if column.is_compared {
-            let (times, spread) = (median(&values) / median(&ours), spread(&values) * 100.0);
+            let ratios = if runtime == Runtime::ALL[0] { values } else { ratios(samples, ours, column.value) };
+            let (times, spread) = (median(&ratios), spread(&ratios) * 100.0);
+            let times = if runtime == Runtime::ALL[0] { 1.0 } else { times };
             let _ = write!(row, "<br>{times:.2}× ±{spread:.1} %");
         }
     }
     let failed: u64 = samples.iter().map(|sample| sample.load.socket_errors + sample.load.bad_answers).sum();
     let _ = write!(row, " | {} |", thousands(failed as f64));
     row
+}
+
+/// How many times ours it is, in each round by itself: a machine that is slow for a while is so for both.
+fn ratios(samples: &[&Sample], ours: &[&Sample], value: fn(&Sample) -> f64) -> Vec<f64> {
+    let in_the_same_round = |sample: &&Sample| ours.iter().find(|other| other.round == sample.round);
+    let ratio = |sample: &&Sample| in_the_same_round(sample).map(|other| value(sample) / value(other));
+    samples.iter().filter_map(ratio).collect()
 }
 
 /// `1,234,567`
