@@ -22,7 +22,7 @@ use std::time::Duration;
 
 #[cfg(any(target_os = "linux", target_os = "android"))]
 mod direct {
-    use super::News;
+    use crate::kernel::poller::News;
     use polling::Poller;
     use rustix::buffer::spare_capacity;
     use rustix::event::{Timespec, epoll};
