@@ -31,6 +31,8 @@ use crate::kernel::task::Wait;
 use crate::kernel::{Kernel, Message, context, inbox, keep, wakes_the_same};
 use futures_io::{AsyncRead, AsyncWrite};
 use rustix::io::ioctl_fionbio;
+use rustix::net::SocketType;
+use rustix::net::sockopt::socket_type;
 use std::any::type_name;
 use std::fmt;
 use std::io::{self, IoSlice, IoSliceMut, Read, Write};
@@ -77,6 +79,9 @@ pub struct Async<T> {
     key: SourceKey,
     loop_id: u64,
     lane: u16,
+    /// A stream of bytes: a read that gives less than there was room for has taken all. A terminal gives a line, a socket of
+    /// messages a message, and more may be there.
+    is_stream: bool,
     /// Shown for waits that are polled inside of a library.
     made_at: &'static Location<'static>,
 }
@@ -111,7 +116,7 @@ impl<T: AsFd + Send + Sync + 'static> Async<T> {
     ///
     /// # Cost
     ///
-    /// Two system calls, an allocation.
+    /// Three system calls, two allocations.
     ///
     /// # Examples
     ///
@@ -129,17 +134,18 @@ impl<T: AsFd + Send + Sync + 'static> Async<T> {
     #[track_caller]
     pub fn new(source: T) -> io::Result<Self> {
         ioctl_fionbio(&source, true)?;
-        Self::register(source, Side::Read)
+        let is_stream = socket_type(&source).is_ok_and(|kind| kind == SocketType::STREAM);
+        Self::register(source, Side::Read, is_stream)
     }
 
     /// Of a source that is non-blocking already, and of which `first` is awaited first.
     #[track_caller]
-    pub(crate) fn register(source: T, first: Side) -> io::Result<Self> {
+    pub(crate) fn register(source: T, first: Side, is_stream: bool) -> io::Result<Self> {
         let kernel = crate::current::running("io::Async::new()");
         let source = Arc::new(Source(source));
         let key = kernel.reactor()?.add(source.clone(), first)?;
         let (loop_id, lane) = (kernel.id(), kernel.wakers.lane().number);
-        Ok(Async { source, key, loop_id, lane, made_at: Location::caller() })
+        Ok(Async { source, key, loop_id, lane, is_stream, made_at: Location::caller() })
     }
 
     /// As if it were made there.
@@ -429,7 +435,7 @@ impl<T> Async<T> {
             return Poll::Ready(Ok(0));
         }
         let amount = ready!(self.poll_in(kernel, reactor, side, cx, act))?;
-        if amount > 0 && amount < most {
+        if self.is_stream && amount > 0 && amount < most {
             reactor.drained(self.key, side);
         }
         Poll::Ready(Ok(amount))

@@ -10,9 +10,10 @@ use futures_util::{AsyncRead, AsyncReadExt, AsyncWriteExt, FutureExt, StreamExt}
 use onelane::io::Async;
 use onelane::{EventLoop, call_graph, current_task, metrics, sleep, spawn, timeout, yield_now};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 use std::cell::RefCell;
 use std::future::poll_fn;
-use std::io::Write;
+use std::io::{Read, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::pin::{Pin, pin};
@@ -140,6 +141,37 @@ fn give_up_reads_under_new_wakers_again_and_again() {
             read += count;
         }
         assert_eq!(read, 10);
+    });
+}
+
+/// A read of a message gives less than there is room for, and the next message may be there already.
+#[test]
+fn read_messages_one_after_the_other() {
+    struct Packets(OwnedFd);
+    impl AsFd for Packets {
+        fn as_fd(&self) -> BorrowedFd<'_> {
+            self.0.as_fd()
+        }
+    }
+    impl Read for &Packets {
+        fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+            Ok(rustix::io::read(&self.0, buffer)?)
+        }
+    }
+    run(|| async {
+        let flags = SocketFlags::CLOEXEC;
+        let (one, peer) = socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None).unwrap();
+        for message in ["a", "bc", "def"] {
+            rustix::io::write(&peer, message.as_bytes()).unwrap();
+        }
+        let mut one = Async::new(Packets(one)).unwrap();
+        let mut read = Vec::new();
+        for _ in 0..3 {
+            let mut buffer = [0; 64];
+            let count = one.read(&mut buffer).await.unwrap();
+            read.push(String::from_utf8_lossy(&buffer[..count]).into_owned());
+        }
+        assert_eq!(read, ["a", "bc", "def"]);
     });
 }
 

@@ -111,7 +111,7 @@ impl TcpListener {
         sockopt::set_socket_reuseaddr(&socket, true)?;
         net::bind(&socket, &address)?;
         net::listen(&socket, BACKLOG)?;
-        Ok(TcpListener { io: Async::register(std::net::TcpListener::from(socket), Side::Read)? })
+        Ok(TcpListener { io: Async::register(std::net::TcpListener::from(socket), Side::Read, true)? })
     }
 
     /// Takes over a listener of the standard library's; it is made non-blocking.
@@ -254,7 +254,7 @@ fn accept(listener: &std::net::TcpListener) -> io::Result<(OwnedFd, SocketAddr)>
 
 /// Ours: the loop listens to it.
 fn accepted_by_us((socket, address): (OwnedFd, SocketAddr)) -> io::Result<(TcpStream, SocketAddr)> {
-    let io = Async::register(std::net::TcpStream::from(socket), Side::Read)?;
+    let io = Async::register(std::net::TcpStream::from(socket), Side::Read, true)?;
     Ok((TcpStream { io }, address))
 }
 
@@ -559,7 +559,7 @@ impl Connect {
             Err(error) => return Err(error.into()),
         }
         // Behind the attempt: before it, the socket counts as hung up.
-        Ok(TcpStream { io: Async::register(std::net::TcpStream::from(socket), Side::Write)? })
+        Ok(TcpStream { io: Async::register(std::net::TcpStream::from(socket), Side::Write, true)? })
     }
 }
 
