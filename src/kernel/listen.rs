@@ -2,7 +2,7 @@
 //!
 //! A look costs a system call or a few, a step of a task that does little a hundredth of that. So a busy loop with sockets looks at
 //! the clock as one with timers does (`pace.rs`), and at its sockets when a tenth of a millisecond has gone by: it pays a per cent
-//! for them, and none waits longer than that and thirty-two steps to be heard, and a turn to be served. As long as nobody waits for a socket, or there is no reactor, a turn
+//! for them, and none waits much longer than that to be heard, and a turn to be served. As long as nobody waits for a socket, or there is no reactor, a turn
 //! asks for that and for no more.
 //!
 //! Without the feature there is nothing to listen to, and nothing of this in the program.
@@ -45,24 +45,24 @@ mod sockets {
             self.reactor.get().is_some_and(|reactor| reactor.is_awaited())
         }
 
-        /// A turn begins: looks at the sockets, if it is time.
+        /// A turn begins, or goes on: looks at the sockets, if it is time. Answers whether it was.
         #[inline]
-        pub(in super::super) fn listen(&self) {
-            if self.is_listening() {
-                self.listen_at_times();
-            }
+        pub(in super::super) fn listen(&self) -> bool {
+            self.is_listening() && self.listen_at_times()
         }
 
         #[cold]
-        fn listen_at_times(&self) {
+        fn listen_at_times(&self) -> bool {
             let now = self.clock.machine_time();
             if self.clock.is_virtual() || self.next.get() == Time::NEVER {
                 // Nobody else looks at this clock in this turn.
                 self.pace.looked(now);
             }
-            if self.reactor.get().is_some_and(|reactor| reactor.is_due(now)) {
+            let is_due = self.reactor.get().is_some_and(|reactor| reactor.is_due(now));
+            if is_due {
                 self.hear(Some(Duration::ZERO));
             }
+            is_due
         }
 
         /// Looks at the sockets of an idle loop, without waiting for them, until there is nothing more to be heard of, or somebody was
@@ -143,7 +143,9 @@ impl Kernel {
     }
 
     #[inline(always)]
-    pub(super) fn listen(&self) {}
+    pub(super) fn listen(&self) -> bool {
+        false
+    }
 
     #[inline(always)]
     pub(crate) fn listen_if_idle(&self) {}

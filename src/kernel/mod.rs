@@ -156,8 +156,8 @@ pub(crate) struct LongestStep {
     pub(crate) place: &'static Location<'static>,
 }
 
-/// So many entries of a turn may follow without a look at the sockets.
-const PORTION: usize = 32;
+/// So many entries of a turn follow a look at the sockets before it is asked whether it is time for another.
+const PORTION: usize = 16;
 
 /// The memory of so many messages is kept for the next ones.
 const KEPT_MESSAGES: usize = 1024;
@@ -426,12 +426,13 @@ impl Kernel {
     /// that came in one long turn in whatever order the poller has them.
     #[cold]
     fn step_and_listen(&self, over: &Cell<bool>) {
-        let mut left = self.wakers.marked_len();
-        while left > PORTION {
-            self.wakers.mark_first(PORTION);
+        let (mut left, mut portion) = (self.wakers.marked_len(), PORTION);
+        while left > portion {
+            self.wakers.mark_first(portion);
             self.step(&Cell::new(true));
-            left -= PORTION;
-            self.listen();
+            left -= portion;
+            // Of short steps twice as many may follow: each time the clock is read.
+            portion = if self.listen() { PORTION } else { 2 * portion };
             self.wakers.mark_first(left);
         }
         self.step(over);
