@@ -1,0 +1,174 @@
+//! Runs random programs on onelane and compares what they do with what they did on CPython's asyncio.
+//!
+//! A line of a `.jsonl` file in this folder is a program and the trace that CPython left when it ran it: who logged
+//! what, in which order, at which millisecond. An interpreter runs the program through the public API alone, on a
+//! virtual clock, and must leave the same trace. `README.md` describes the levels, the statements and the environment
+//! variables.
+//!
+//! This file has the tests. `comparison.rs` has traces and what differs between two of them. `program.rs` reads the
+//! files and `statement.rs` the statements. `machine.rs` runs a program; it rests on `shared.rs` and `outcome.rs`, and
+//! what each statement does is in `levels_a_to_c.rs` and `level_d.rs`. Read `machine.rs` next.
+
+mod comparison;
+mod level_d;
+mod levels_a_to_c;
+mod machine;
+mod outcome;
+mod program;
+mod shared;
+mod statement;
+#[cfg(feature = "probe")]
+#[path = "../common/strict.rs"]
+mod strict;
+#[cfg(feature = "probe")]
+#[path = "../common/trace.rs"]
+#[expect(dead_code, reason = "other tests count more")]
+mod trace;
+
+use comparison::{Comparison, Trace};
+use onelane::{Budget, EventLoop};
+use program::{Program, files, programs};
+#[cfg(feature = "probe")]
+use std::cell::{Cell, RefCell};
+#[cfg(feature = "probe")]
+use std::rc::Rc;
+use std::time::Duration;
+#[cfg(feature = "probe")]
+use strict::Strict;
+
+#[test]
+fn run_and_compare_with_cpython() {
+    compare(1, &mut |program| machine::run(&program.bodies, &EventLoop::with_virtual_clock));
+}
+
+/// A host may allow the loop one step at a time, or a few, or hardly any time. A budget that ends in the middle of a
+/// turn leaves the rest of it to the next call, so it changes nothing that a program logs. What a program logs after
+/// body 0 has ended is not compared: the host stops there.
+#[test]
+fn turn_within_budgets_and_compare_with_cpython() {
+    let budgets = [Budget::steps(1), Budget::steps(3), Budget::time(Duration::ZERO), Budget::UNLIMITED];
+    let mut budgets = budgets.into_iter().cycle();
+    let mut turns = 0;
+    compare(1, &mut |program| {
+        let (lines, taken) = machine::lines_within(&program.bodies, budgets.next().unwrap());
+        turns += taken;
+        Trace { lines, shutdown: program.trace.shutdown.clone(), end: program.trace.end.clone() }
+    });
+    assert!(turns > 10_000, "only {turns} turns: the budgets did not end early");
+}
+
+/// A probe that takes a picture of all tasks at each event changes no trace. The events are what their docs say, the
+/// metrics agree with them, and the laws of the metrics hold at every moment.
+#[cfg(feature = "probe")]
+#[test]
+fn look_at_the_call_graph_all_the_time() {
+    use onelane::probe::{Counters, Event, EventKind, Probe, Tee};
+
+    /// How many pictures showed something, and what was wrong.
+    type Notes = (Cell<usize>, RefCell<Vec<String>>);
+
+    struct Looks(Strict, Rc<Notes>, Rc<Counters>);
+
+    impl Probe for Looks {
+        fn event(&self, event: &Event<'_>) {
+            // Events are emitted in the middle of a task's step, too.
+            if EventLoop::try_current().is_err() {
+                return;
+            }
+            let graph = onelane::call_graph();
+            self.1.0.set(self.1.0.get() + format!("{graph:?}").len().min(1));
+            let now = onelane::metrics();
+            assert_eq!(now.spawned, now.alive + now.finished + now.cancelled + now.panicked);
+            assert_eq!(now.wakes, now.wakes_queued + now.wakes_merged + now.wakes_late);
+            assert_eq!(now.timers_armed, now.timers_fired + now.timers_cancelled + now.timers_pending);
+            // The events up to now add up to the metrics of now.
+            let told = self.2.counts();
+            let wakes = [told.wakes_queued, told.wakes_merged, told.wakes_late];
+            let timers = [told.timers_armed, told.timers_fired, told.timers_cancelled];
+            let ends = [told.spawns, told.finished, told.cancelled, told.panicked];
+            assert_eq!(wakes, [now.wakes_queued, now.wakes_merged, now.wakes_late], "{event}");
+            assert_eq!(timers, [now.timers_armed, now.timers_fired, now.timers_cancelled], "{event}");
+            assert_eq!(ends, [now.spawned, now.finished, now.cancelled, now.panicked], "{event}");
+            if event.kind == EventKind::TurnEnd {
+                let steps = [told.turns_begun, told.steps_begun, told.calls_begun];
+                assert_eq!(steps, [now.turns, now.steps, now.callbacks], "{event}");
+            }
+            assert!(graph.circles().iter().all(|circle| !circle.is_empty()));
+        }
+    }
+
+    impl Drop for Looks {
+        fn drop(&mut self) {
+            self.1.1.borrow_mut().extend(self.0.complaints_at_the_end());
+        }
+    }
+
+    let notes = Rc::new(Notes::default());
+    let copy = notes.clone();
+    let event_loop = move || {
+        let (strict, notes, counters) = (Strict::default(), copy.clone(), Rc::new(Counters::new()));
+        let told = notes.clone();
+        EventLoop::builder()
+            .clock(onelane::Clock::Virtual)
+            .probe(Tee(counters.clone(), Tee(strict.clone(), Looks(strict, notes, counters))))
+            .exception_handler(move |exception| {
+                told.1.borrow_mut().extend(exception.message.contains("a probe").then(|| exception.to_string()))
+            })
+            .metrics(true)
+            .build()
+    };
+    compare(OBSERVED, &mut |program| machine::run(&program.bodies, &event_loop));
+    let complaints = notes.1.take();
+    assert!(complaints.is_empty(), "{} complaints: {:#?}", complaints.len(), &complaints[..complaints.len().min(20)]);
+    assert!(notes.0.get() > 200_000 / OBSERVED, "{} pictures showed anything", notes.0.get());
+}
+
+/// The recording of each program can be read: its slices nest, its arrows lie in slices.
+#[cfg(feature = "probe")]
+#[test]
+fn record_each_program() {
+    struct Paper(Vec<u8>, Rc<Cell<usize>>);
+
+    impl std::io::Write for Paper {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.0.write(bytes)
+        }
+
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+
+    impl Drop for Paper {
+        fn drop(&mut self) {
+            let counts = trace::check_trace(std::str::from_utf8(&self.0).unwrap());
+            self.1.set(self.1.get() + counts.slices("run"));
+        }
+    }
+
+    let steps = Rc::new(Cell::new(0));
+    let copy = steps.clone();
+    let event_loop = move || {
+        let recorder = onelane::probe::Recorder::new(Paper(Vec::new(), copy.clone()));
+        EventLoop::builder().clock(onelane::Clock::Virtual).probe(recorder).build()
+    };
+    compare(OBSERVED, &mut |program| machine::run(&program.bodies, &event_loop));
+    assert!(steps.get() > 20_000 / OBSERVED, "{} steps", steps.get());
+}
+
+/// With a probe, every eighth program runs where the build is not optimized: all of them would take minutes.
+#[cfg(feature = "probe")]
+const OBSERVED: usize = if cfg!(debug_assertions) { 8 } else { 1 };
+
+/// Runs every program, or one of `one_of`, and compares the trace that it leaves with CPython's.
+fn compare(one_of: usize, run: &mut dyn FnMut(&Program) -> Trace) {
+    let mut comparison = Comparison::new();
+    for path in files() {
+        for program in programs(&path).step_by(one_of) {
+            comparison.begin(&path, &program);
+            let ours = run(&program);
+            comparison.end(&path, &program, ours);
+        }
+    }
+    comparison.finish();
+}
