@@ -130,7 +130,7 @@ fn watchdog() -> Sender<String> {
 /// The program, and both traces side by side.
 fn show_difference(path: &Path, program: &Program, ours: &Trace) -> String {
     let mut out = vec![format!("{} of {} differs.", program.id, path.display())];
-    out.extend(program.why.iter().map(|why| format!("It was found because: {why}.")));
+    out.extend(program.why.clone());
     for (number, body) in program.source.as_array().into_iter().flatten().enumerate() {
         out.push(format!("body {number}:"));
         out.extend(body.as_array().into_iter().flatten().map(|statement| format!("    {statement}")));

@@ -30,7 +30,8 @@ pub(crate) fn files() -> Vec<PathBuf> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/conformance");
     let mut files = Vec::new();
     if std::env::var_os("ONELANE_ONLY").is_none() {
-        files.extend(["A", "B", "C", "D"].map(|level| folder.join(format!("programs-{level}.jsonl"))));
+        let names = ["programs-A", "programs-B", "programs-C", "programs-D", "found-D"];
+        files.extend(names.map(|name| folder.join(name).with_extension("jsonl")));
     }
     if let Some(more) = std::env::var_os("ONELANE_PROGRAMS") {
         files.extend(std::env::split_paths(&more).filter(|path| !path.as_os_str().is_empty()));
