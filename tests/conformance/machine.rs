@@ -40,6 +40,9 @@ pub(crate) fn run(bodies: &Bodies, event_loop: &dyn Fn() -> EventLoop) -> Trace 
         Ok(Err(error)) => error.to_string(),
         Err(panic) => format!("panic: {}", message(&*panic)),
     };
+    if machine.has_panicked.get() {
+        trace.end += ", and a body panicked";
+    }
     trace
 }
 
@@ -85,6 +88,8 @@ pub(crate) struct Machine {
     stage: Cell<Stage>,
     lines: RefCell<Vec<Line>>,
     shutdown: RefCell<Vec<String>>,
+    /// No program panics by itself. The trace alone may not show it: a task that is left ends in silence.
+    has_panicked: Cell<bool>,
     /// The number of instances made so far.
     instances: Cell<u32>,
     /// The task of body 0.
@@ -119,6 +124,7 @@ impl Machine {
             stage: Cell::new(Stage::Running),
             lines: RefCell::default(),
             shutdown: RefCell::default(),
+            has_panicked: Cell::new(false),
             instances: Cell::new(0),
             main: RefCell::default(),
             tasks: RefCell::default(),
@@ -194,11 +200,11 @@ impl Instance {
     pub(crate) fn run_block(&self, block: &Block) -> LocalFuture<Option<Output>> {
         let (me, block) = (self.clone(), block.clone());
         Box::pin(async move {
-            let mut guards = Guards::default();
+            let mut guards = Guards { instance: me.clone(), labels: Vec::new() };
             for statement in &*block {
                 let output = match statement {
                     Statement::Guard(label) => {
-                        guards.0.push(Guard { instance: me.clone(), label: label.clone() });
+                        guards.labels.push(label.clone());
                         None
                     }
                     Statement::Return(value) => Some(Ok(Some(*value))),
@@ -259,25 +265,19 @@ impl Instance {
     }
 }
 
-/// Logs its label when it is dropped.
-struct Guard {
+/// The guards of a block: their labels are logged when the block ends, the last guard's first.
+struct Guards {
     instance: Instance,
-    label: String,
+    labels: Vec<String>,
 }
-
-impl Drop for Guard {
-    fn drop(&mut self) {
-        self.instance.log(format!("guard {}{}", self.label, seen()));
-    }
-}
-
-/// The guards of a block.
-#[derive(Default)]
-struct Guards(Vec<Guard>);
 
 impl Drop for Guards {
     fn drop(&mut self) {
-        // The last guard goes first; a list would be dropped from its front.
-        while self.0.pop().is_some() {}
+        while let Some(label) = self.labels.pop() {
+            self.instance.log(format!("guard {label}{}", seen()));
+        }
+        if std::thread::panicking() {
+            self.instance.machine.has_panicked.set(true);
+        }
     }
 }
