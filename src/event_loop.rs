@@ -912,7 +912,7 @@ impl EventLoop {
     #[track_caller]
     pub fn spawn<F>(&self, future: F) -> Task<F::Output>
     where
-        F: Future + 'static,
+        F: Future<Output: 'static> + 'static,
     {
         Task::spawn_on(&self.kernel, None, future)
     }
@@ -1235,7 +1235,7 @@ impl LoopRef {
     #[track_caller]
     pub fn spawn<F>(&self, future: F) -> Task<F::Output>
     where
-        F: Future + 'static,
+        F: Future<Output: 'static> + 'static,
     {
         Task::spawn_on(&self.kernel("LoopRef::spawn()"), None, future)
     }

@@ -79,7 +79,7 @@ impl<T> Child<T> {
     }
 }
 
-impl<F: Future + 'static> IntoTask for F {
+impl<F: Future<Output: 'static> + 'static> IntoTask for F {
     type Output = F::Output;
 
     #[track_caller]

@@ -115,7 +115,7 @@ impl Timer for LoopTimer {
 #[derive(Clone, Copy, Default, Debug)]
 pub struct LoopExecutor;
 
-impl<F: Future + 'static> Executor<F> for LoopExecutor {
+impl<F: Future<Output: 'static> + 'static> Executor<F> for LoopExecutor {
     #[track_caller]
     fn execute(&self, future: F) {
         drop(spawn(future));

@@ -68,7 +68,7 @@ enum Behind<T> {
     Promise(Promise<T>, fn(&Promise<T>) -> Outcome<T>),
 }
 
-impl<F: Future + 'static> Shieldable for F {
+impl<F: Future<Output: 'static> + 'static> Shieldable for F {
     type Output = F::Output;
 
     #[track_caller]

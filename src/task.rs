@@ -26,10 +26,15 @@ use std::rc::Rc;
 
 pub use crate::kernel::task_id::TaskId;
 
+#[cfg(doctest)]
+mod tests;
+
 /// Starts a task on the running loop.
 ///
 /// The future is polled first in the next turn, behind everything that is ready now. Dropping the [`Task`] lets it run on; to
 /// have its result, await it.
+///
+/// The task keeps what the future returns until its last handle is dropped. So the output has to be `'static` too.
 ///
 /// asyncio: `create_task(coro)`.
 ///
@@ -56,7 +61,7 @@ pub use crate::kernel::task_id::TaskId;
 #[track_caller]
 pub fn spawn<F>(future: F) -> Task<F::Output>
 where
-    F: Future + 'static,
+    F: Future<Output: 'static> + 'static,
 {
     Task::spawn_on(&running("spawn()"), None, future)
 }
@@ -141,7 +146,7 @@ impl Builder {
     #[track_caller]
     pub fn spawn<F>(self, future: F) -> Task<F::Output>
     where
-        F: Future + 'static,
+        F: Future<Output: 'static> + 'static,
     {
         Task::spawn_on(&running("task::Builder::spawn()"), self.name, future)
     }
@@ -308,6 +313,7 @@ impl<T> Task<T> {
     pub(crate) fn spawn_on<F>(kernel: &Kernel, name: Option<Rc<str>>, future: F) -> Self
     where
         F: Future<Output = T> + 'static,
+        T: 'static,
     {
         let draft = kernel.draft(name, Location::caller());
         Task { cell: kernel.spawn(draft, future) }

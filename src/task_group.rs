@@ -395,7 +395,7 @@ impl<E: 'static> TaskGroup<E> {
     #[track_caller]
     pub fn spawn<F>(&self, future: F) -> Task<F::Output>
     where
-        F: Future + 'static,
+        F: Future<Output: 'static> + 'static,
     {
         self.add(future, || None, |_| false)
     }
@@ -450,7 +450,7 @@ impl<E: 'static> TaskGroup<E> {
         is_told: fn(&F::Output) -> bool,
     ) -> Task<F::Output>
     where
-        F: Future + 'static,
+        F: Future<Output: 'static> + 'static,
     {
         assert!(
             self.state.stage.get() != Stage::Finished,

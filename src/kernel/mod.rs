@@ -833,7 +833,7 @@ impl Kernel {
 
     /// Queues a new task. While the loop shuts down it is cancelled, and its future is dropped in the next turn.
     #[inline]
-    pub(crate) fn spawn<F: Future + 'static>(&self, draft: Draft, future: F) -> TypedTask<F::Output> {
+    pub(crate) fn spawn<F: Future<Output: 'static> + 'static>(&self, draft: Draft, future: F) -> TypedTask<F::Output> {
         let task = TypedTask::new(draft, future);
         self.insert(task.any().clone());
         task

@@ -635,8 +635,12 @@ impl Drop for AnyTask {
 
 impl<T> TypedTask<T> {
     #[inline]
-    pub(crate) fn new<F: Future<Output = T> + 'static>(draft: Draft, future: F) -> Self {
-        // SAFETY: nothing in the cell is borrowed.
+    pub(crate) fn new<F: Future<Output = T> + 'static>(draft: Draft, future: F) -> Self
+    where
+        // An `async` block may count as `'static` though its output does not (rust-lang/rust#84366).
+        T: 'static,
+    {
+        // SAFETY: neither the future nor its output borrows anything.
         unsafe { Self::allocate(draft, future) }
     }
 
