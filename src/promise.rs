@@ -106,6 +106,13 @@ thread_local! {
 
 const WHILE_TELLING: &str = "a foreign waker or a destructor panicked when a promise was done";
 
+/// Runs foreign code in the place of somebody who waits, whose exception handler is told of a panic.
+fn tolerate(loop_id: Option<u64>, act: impl FnOnce()) {
+    if let Err(payload) = catch_unwind(AssertUnwindSafe(act)) {
+        exceptions::reached_nobody(loop_id.unwrap_or(0), WHILE_TELLING, payload);
+    }
+}
+
 impl<T> PromiseCell<T> {
     fn is_done(&self) -> bool {
         self.ending.get().is_some()
@@ -319,13 +326,13 @@ impl<T> Promise<T> {
         T: 'static,
     {
         let Waiter { loop_id, then } = waiter;
-        let told = catch_unwind(AssertUnwindSafe(|| {
+        let is_wake = matches!(then, Then::Wake(_));
+        tolerate(loop_id, || {
             let kernel = loop_id.and_then(context::find);
             match (then, kernel) {
                 (Then::Wake(waker), Some(kernel)) => {
                     // Between two turns, a wake would go through the inbox, and come behind all callbacks.
-                    let is_running = context::running().is_some_and(|running| running.id() == kernel.id());
-                    let _entered = (!is_running).then(|| context::enter(&kernel));
+                    let _home = kernel.wakers.clone().enter();
                     waker.wake();
                 }
                 (Then::Wake(waker), None) => waker.wake(),
@@ -336,9 +343,10 @@ impl<T> Promise<T> {
                 }
                 (Then::Queue(_) | Then::CallBack(..), None) => {}
             }
-        }));
-        if let Err(payload) = told {
-            exceptions::reached_nobody(loop_id.unwrap_or(0), WHILE_TELLING, payload);
+        });
+        if is_wake {
+            // It did not go through the inbox, so nobody has called the host.
+            tolerate(loop_id, || loop_id.and_then(context::find).iter().for_each(|kernel| kernel.stir()));
         }
     }
 

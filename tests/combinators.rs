@@ -309,6 +309,31 @@ fn panic_in_a_foreign_waker() {
     assert_eq!(told.take(), ["a foreign waker or a destructor panicked when a promise was done: in a waker"]);
 }
 
+/// A foreign waker drops the loop in which it waits. The drop panicked, and the tasks were never dropped.
+#[test]
+fn set_a_promise_and_drop_the_loop_in_a_waker() {
+    thread_local!(static LOOP: RefCell<Option<EventLoop>> = const { RefCell::new(None) });
+    let (event_loop, told) = telling_loop();
+    let (promise, census) = (Promise::new(), Census::new());
+    let member = census.member();
+    drop(event_loop.spawn(async move {
+        let _member = member;
+        pending::<()>().await;
+    }));
+    event_loop.turn();
+    let mut awaited = [(); 2].map(|()| (&promise).into_future());
+    let waker = foreign(|| drop(LOOP.take()), || ());
+    event_loop.enter(|| awaited.each_mut().map(|awaited| assert!(poll_with(awaited, &waker).is_pending())));
+    let home = event_loop.loop_ref();
+    LOOP.set(Some(event_loop));
+    promise.set_result(7).unwrap();
+    assert_eq!((census.counts(), home.is_closed()), ((1, 1), true));
+    for mut awaited in awaited {
+        assert_eq!(poll_with(&mut awaited, &waker), Poll::Ready(Ok(7)));
+    }
+    assert_eq!(told.take(), [""; 0]);
+}
+
 #[test]
 fn poll_an_await_again_and_again() {
     virtual_loop().run(async {

@@ -3,7 +3,7 @@
 mod common;
 
 use common::{Census, Post, Trace, alone, ms, on_drop, panic_of, virtual_loop};
-use onelane::{Budget, Clock, Drive, EventLoop, Task, call_later, call_soon, sleep, spawn, yield_now};
+use onelane::{Budget, Clock, Drive, EventLoop, Promise, Task, call_later, call_soon, sleep, spawn, yield_now};
 use std::cell::{Cell, RefCell};
 use std::future::pending;
 use std::pin::{Pin, pin};
@@ -89,12 +89,17 @@ fn wake_a_thousand_times_and_call_once() {
     assert_eq!(calls.take(), 1, "who is woken, and whether he lives, is found out in the turn");
 }
 
-/// What this thread does outside of a turn: each is an edge, and those behind it are none.
+/// What this thread does outside of a turn: each is an edge, and those behind it are none. A promise that was set woke its tasks
+/// without a call.
 #[test]
 fn touch_an_idle_loop_and_be_called() {
     let (event_loop, trace) = (virtual_loop(), Trace::new());
     let (waits, post) = (event_loop.spawn(pending::<()>()), Post::new());
     drop(event_loop.spawn(post.wait()));
+    let [set, cancelled] = [(); 2].map(|()| Promise::new());
+    for promise in [&set, &cancelled] {
+        drop(event_loop.spawn(promise.into_future()));
+    }
     event_loop.turn();
     let calls = Calls::of(&event_loop);
     let home = event_loop.loop_ref();
@@ -107,6 +112,8 @@ fn touch_an_idle_loop_and_be_called() {
         ("enter and wake", Box::new(|| event_loop.enter(|| post.open()))),
         ("remote", Box::new(|| event_loop.remote().call_soon(|| ()).unwrap())),
         ("cancel", Box::new(|| _ = waits.cancel())),
+        ("set a promise", Box::new(|| _ = set.set_result(()))),
+        ("cancel a promise", Box::new(|| _ = cancelled.cancel())),
     ];
     while !event_loop.turn().is_idle() {}
     calls.take();
