@@ -350,6 +350,93 @@ fn end_the_thread_of_a_loop_in_a_thread_local() {
     }
 }
 
+/// A program that exits inside of a turn: the destructors of thread-locals run, one of which is that of the loop. It panicked
+/// there, or ended tasks of which one was being stepped.
+#[test]
+fn exit_in_a_turn_and_give_the_code() {
+    type Last = OnDrop<Box<dyn FnOnce()>>;
+    type Way = (&'static str, fn(&EventLoop));
+    const WAY: &str = "ONELANE_TEST_EXITS";
+    thread_local! {
+        static EARLY: RefCell<Option<Last>> = const { RefCell::new(None) };
+        static LOOP: EventLoop = virtual_loop();
+        static LATE: RefCell<Option<Last>> = const { RefCell::new(None) };
+    }
+    fn exit() {
+        std::process::exit(3);
+    }
+    /// Exits in a task beside which others are ready, and wait.
+    async fn exit_beside_others() {
+        drop(spawn(async {
+            let _member = on_drop(|| println!("dropped"));
+            pending::<()>().await;
+        }));
+        drop(spawn(async {
+            loop {
+                yield_now().await;
+            }
+        }));
+        yield_now().await;
+        exit();
+    }
+    /// Dropped by `exit`, and uses the loop that stands in the thread-local, whether that has gone or not.
+    fn last(name: &'static str, home: &LoopRef) -> Option<Last> {
+        let task = home.spawn(pending::<()>());
+        let home = home.clone();
+        Some(on_drop(Box::new(move || {
+            task.cancel();
+            assert!(home.is_closed() || !home.spawn(async {}).is_done());
+            println!("{name}");
+        })))
+    }
+    let ways: [Way; 7] = [
+        ("run", |own| own.run(exit_beside_others())),
+        ("turn", |own| {
+            drop(own.spawn(exit_beside_others()));
+            (0..3).for_each(|_| _ = own.turn());
+        }),
+        ("callback", |own| {
+            own.call_soon(exit);
+            own.turn();
+        }),
+        ("enter", |own| own.enter(exit)),
+        ("enter another", |own| {
+            own.run(async {
+                drop(spawn(pending::<()>()));
+                let other = virtual_loop();
+                other.enter(|| own.enter(|| other.enter(exit)));
+            });
+        }),
+        ("run another", |_| virtual_loop().run(exit_beside_others())),
+        ("thread", |_| thread::spawn(|| LOOP.with(|own| own.run(exit_beside_others()))).join().unwrap()),
+    ];
+    if let Ok(name) = std::env::var(WAY) {
+        let (_, way) = ways.iter().find(|(known, _)| *known == name).unwrap();
+        EARLY.with(|_| ());
+        LOOP.with(|own| {
+            EARLY.set(last("early", &own.loop_ref()));
+            LATE.set(last("late", &own.loop_ref()));
+            way(own);
+        });
+        unreachable!("it has exited");
+    }
+    for (name, _) in ways {
+        let mut command = std::process::Command::new(std::env::current_exe().unwrap());
+        // What the exit leaves behind is not looked for.
+        let command =
+            command.env(WAY, name).env("ASAN_OPTIONS", "detect_leaks=0").env("LSAN_OPTIONS", "detect_leaks=0");
+        let output = command.args(["--exact", "exit_in_a_turn_and_give_the_code", "--nocapture"]).output().unwrap();
+        let (told, ran) = (String::from_utf8_lossy(&output.stderr), String::from_utf8_lossy(&output.stdout));
+        assert_eq!(output.status.code(), Some(3), "{name}: {}\n{told}", output.status);
+        let mut dropped: Vec<&str> = ran.lines().filter(|line| ["early", "late", "dropped"].contains(line)).collect();
+        // Each system has its own order of thread-locals.
+        dropped.sort_unstable();
+        // No task of a loop that is in a turn is dropped. Thread-locals of other threads are left alone.
+        let expected: &[&str] = if name == "thread" { &[] } else { &["early", "late"] };
+        assert_eq!((dropped.as_slice(), &*told), (expected, ""), "{name}");
+    }
+}
+
 /// tokio-rs/tokio#1916, z-galaxy/zbus#380, glommio/glommio#51: a spawn in a destructor at shutdown panicked.
 #[test]
 fn spawn_in_a_destructor_at_shutdown_and_never_run() {

@@ -513,10 +513,6 @@ fn poll_a_remote_task_again() {
     assert!(again.is_err(), "it was polled after it was over, and answers {:?}", again.unwrap());
 }
 
-// That a loop is dropped inside of its own turn cannot be tested: `run` and `turn` borrow it, so the compiler refuses each safe
-// attempt, and with `ManuallyDrop` and raw pointers the exclusive reference for the drop would alias that borrow, which is
-// undefined behaviour in the test itself.
-
 /// A task of one loop is awaited in another, and the awaiter is cancelled: the cancellation must not go astray in the table of
 /// the wrong loop.
 #[test]

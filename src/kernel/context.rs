@@ -87,21 +87,36 @@ fn find_by(is_it: &dyn Fn(&Entry) -> bool) -> Option<Rc<Kernel>> {
 
 /// Until the guard is dropped, `kernel` is the loop that runs on this thread. Guards nest.
 pub(crate) fn enter(kernel: &Rc<Kernel>) -> Entered {
+    kernel.entered.set(kernel.entered.get() + 1);
     let home = kernel.wakers.clone().enter();
     let before = RUNNING.with(|running| running.replace(Some(kernel.clone())));
-    Entered { before, _home: home }
+    Entered { _home: home, other: before }
 }
 
+/// It is forgotten by `std::process::exit` alone, which runs the destructors of thread-locals and none of the stack. So a loop
+/// that is dropped while it `is_entered` stands in a thread-local, and no code on the stack goes on.
 pub(crate) struct Entered {
-    before: Option<Rc<Kernel>>,
     _home: super::wakers::Home,
+    /// The loop that ran before. The destructor exchanges it for the one that is left.
+    ///
+    /// The last field, so that it is dropped when all is as it was before the guard: if nobody else owns the loop any more,
+    /// foreign code runs.
+    other: Option<Rc<Kernel>>,
 }
 
 impl Drop for Entered {
     fn drop(&mut self) {
-        let left = RUNNING.with(|running| running.replace(self.before.take()));
-        // The loop is owned by somebody else as well, so this drops a count and runs no foreign code.
-        drop(left);
+        RUNNING.with(|running| std::mem::swap(&mut *running.borrow_mut(), &mut self.other));
+        if let Some(left) = &self.other {
+            left.entered.set(left.entered.get() - 1);
+        }
+    }
+}
+
+impl Kernel {
+    /// Whether it is in a turn, or in a call of `EventLoop::enter`, also if another loop was entered in there.
+    pub(crate) fn is_entered(&self) -> bool {
+        self.entered.get() > 0
     }
 }
 

@@ -133,6 +133,8 @@ pub(crate) struct Kernel {
     patience: Cell<Duration>,
     /// So many timers were taken out of the wheel at the end of the loop, and are to be cancelled one by one.
     drained: Cell<usize>,
+    /// How many turns and calls of `EventLoop::enter` it is in, one inside of the other (`context.rs`).
+    entered: Cell<u32>,
     /// A turn that a host has paused: so many of its entries are left, and then its timers.
     paused: Cell<Option<usize>>,
     /// A host was told that there is nothing to do before this moment (`guest.rs`).
@@ -242,6 +244,7 @@ impl Kernel {
             tell_of_long_rest: Cell::new(None),
             patience: Cell::new(Duration::from_secs(1)),
             drained: Cell::new(0),
+            entered: Cell::new(0),
             paused: Cell::new(None),
             told_to_sleep: Cell::new(None),
             hosted: Cell::new(false),
