@@ -331,7 +331,7 @@ impl EventLoop {
     /// thread from which it comes; when this thread, outside of a turn, spawns, calls or cancels; and when a timer is set that is
     /// due before the [`next_deadline`](Self::next_deadline) that the host knows. If there is something to do already, it is
     /// called at once. It is not called during a turn of the loop, nor while a turn has left work: then [`Turn::ready`] and the
-    /// next deadline say so. [`run`](Self::run) needs no host; what is left when it returns is told by a call.
+    /// next deadline say so. Where the loop was [entered](Self::enter), the call waits until it is left. [`run`](Self::run) needs no host; what is left when it returns is told by a call.
     ///
     /// It hears of no socket: a host whose loop has some (feature `io`) watches `as_fd` as well, or turns now and then.
     ///

@@ -2,8 +2,8 @@
 
 mod common;
 
-use common::{Census, Post, Trace, alone, ms, on_drop, panic_of, virtual_loop};
-use onelane::{Budget, Clock, Drive, EventLoop, Promise, Task, call_later, call_soon, sleep, spawn, yield_now};
+use common::{Census, Post, Trace, alone, ms, on_drop, panic_of, telling_loop, virtual_loop};
+use onelane::{Budget, Clock, Drive, EventLoop, Promise, Task, call_later, call_soon, gather, sleep, spawn, yield_now};
 use std::cell::{Cell, RefCell};
 use std::future::pending;
 use std::pin::{Pin, pin};
@@ -217,6 +217,63 @@ fn set_the_hook_inside_enter() {
     let remote = event_loop.remote();
     thread::spawn(move || remote.call_soon(|| ()).unwrap()).join().unwrap();
     assert_eq!(calls.take(), 1, "WAKE-2");
+}
+
+/// A hook that was set in a turn, where another loop was entered, was called in the middle of that turn, and its panic cost wakes.
+#[test]
+fn set_the_hook_in_a_turn_and_call_it_at_the_end() {
+    for panics in [false, true] {
+        let ((own, told), other) = (telling_loop(), virtual_loop());
+        let (calls, trace) = (Calls::default(), Trace::new());
+        own.run(async {
+            let tasks: Vec<_> = (1..=3).map(|nth| spawn(async move { nth })).collect();
+            for task in &tasks {
+                for name in ["first", "second"] {
+                    let copy = trace.clone();
+                    task.add_done_callback(move |task| copy.push(format!("{name} of {}", *task.result().unwrap())));
+                }
+            }
+            other.enter(|| {
+                let copy = calls.clone();
+                own.set_wake_hook(move || {
+                    copy.0.fetch_add(1, Ordering::SeqCst);
+                    assert!(!panics, "the host is out");
+                });
+                drop(own.spawn(async {}));
+                own.enter(|| drop(spawn(async {})));
+                own.enter(|| other.enter(|| own.call_later(ms(1), || ())));
+            });
+            assert_eq!(gather(tasks).await.unwrap(), [1, 2, 3]);
+            sleep(ms(5)).await;
+            assert_eq!((calls.take(), trace.take().len()), (0, 6));
+            call_later(ms(5), || ());
+        });
+        assert_eq!((calls.take(), own.turn().timers), (1, 1));
+        let expected = if panics { vec!["a wake hook panicked: the host is out"] } else { vec![] };
+        assert_eq!(told.take(), expected);
+    }
+}
+
+/// A host that enters its loop is called when it leaves it, so a panic of the hook does not part what is done in there.
+#[test]
+fn spawn_where_the_loop_is_entered_and_be_called_at_the_end() {
+    let (event_loop, told) = telling_loop();
+    event_loop.turn();
+    let calls = Calls::default();
+    let copy = calls.clone();
+    event_loop.set_wake_hook(move || {
+        copy.0.fetch_add(1, Ordering::SeqCst);
+        panic!("the host is out");
+    });
+    event_loop.turn();
+    let all = event_loop.enter(|| {
+        let all = gather([yield_now(), yield_now()]);
+        event_loop.enter(|| drop(spawn(async {})));
+        assert_eq!(calls.take(), 0);
+        all
+    });
+    assert_eq!((calls.take(), told.take()), (1, vec!["a wake hook panicked: the host is out".to_string()]));
+    assert_eq!(event_loop.run(all), Ok(vec![(), ()]));
 }
 
 /// What a paused turn had left is cancelled: it is still to be finished, and the host knows that.

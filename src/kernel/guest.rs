@@ -16,7 +16,7 @@
 
 #[cfg(feature = "probe")]
 use super::probe::Source;
-use super::{Kernel, Time, context, exceptions};
+use super::{Kernel, Time, exceptions};
 use std::cell::Cell;
 use std::time::Instant;
 
@@ -164,7 +164,7 @@ impl Kernel {
     /// it finds that at its end, and where the loop was entered, when that is left.
     pub(crate) fn attach_host(&self) {
         self.hosted.set(true);
-        if !self.is_running() {
+        if !self.is_entered() {
             self.return_to_host();
         }
     }
@@ -189,7 +189,7 @@ impl Kernel {
 
     /// A driver goes, who may have been told what nobody else knows: of work, or of a deadline.
     pub(crate) fn hand_over(&self) {
-        let is_alone = self.work_is_known.get() == Knows::Driver && !self.is_running();
+        let is_alone = self.work_is_known.get() == Knows::Driver && !self.is_entered();
         if is_alone && (self.told_to_sleep.get().is_none() || self.inbox().is_host_asleep()) {
             self.tell_host();
         }
@@ -229,7 +229,7 @@ impl Kernel {
     #[cold]
     pub(crate) fn leave_to_host(&self) {
         if self.hosted.get()
-            && !self.is_running()
+            && !self.is_entered()
             && self.told_to_sleep.get().is_none()
             && self.work_is_known.get() == Knows::Nobody
         {
@@ -237,10 +237,6 @@ impl Kernel {
         } else {
             self.stir();
         }
-    }
-
-    fn is_running(&self) -> bool {
-        context::with_running(|running| running.is_some_and(|kernel| kernel.id() == self.id()))
     }
 
     /// The host has come: it is not called while it is here.
@@ -278,8 +274,12 @@ impl Kernel {
         }
     }
 
+    /// Not while the loop is in a turn or is entered: whoever leaves it comes here, or reports what there is.
     #[cold]
     fn call_host(&self, until: Time) {
+        if self.is_entered() {
+            return;
+        }
         if self.has_own_work() || self.next.get() < until {
             self.told_to_sleep.set(None);
             self.work_is_known.set(Knows::Everybody);
