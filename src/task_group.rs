@@ -458,9 +458,10 @@ impl<E: 'static> TaskGroup<E> {
         );
         let kernel = running("TaskGroup::spawn()");
         assert!(
-            self.state.loop_id.replace(Some(kernel.id())).is_none_or(|loop_id| loop_id == kernel.id()),
+            self.state.loop_id.get().is_none_or(|loop_id| loop_id == kernel.id()),
             "a child was to be spawned into a task group of another event loop; spawn where the group runs"
         );
+        self.state.loop_id.set(Some(kernel.id()));
         let task = Task::spawn_on(&kernel, None, future);
         self.state.children.borrow_mut().insert(task.cell.header().id, task.erased());
         let state = self.state.clone();

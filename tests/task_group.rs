@@ -505,6 +505,19 @@ fn spawn_into_a_group_of_another_loop_and_be_told() {
     assert!(!task.is_done());
 }
 
+/// After a spawn from another loop was refused, the group took itself for that loop's, and refused its own.
+#[test]
+fn refuse_a_spawn_from_another_loop_and_take_the_next() {
+    let (own, other) = (virtual_loop(), virtual_loop());
+    let result = own.run(task_group(async |group| {
+        let mut children = vec![group.spawn(async { 1 })];
+        panic_of(|| other.enter(|| drop(group.spawn(async {}))));
+        children.extend([2, 3].map(|nth| group.spawn(async move { nth })));
+        children
+    }));
+    assert_eq!(result.unwrap().iter().map(|child| *child.result().unwrap()).collect::<Vec<_>>(), [1, 2, 3]);
+}
+
 /// A destructor in the body spawned into the group that was being dropped, which panicked.
 #[test]
 fn spawn_in_a_destructor_of_the_body_when_cancelled() {
