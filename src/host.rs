@@ -335,9 +335,9 @@ impl EventLoop {
     ///
     /// It hears of no socket: a host whose loop has some (feature `io`) watches `as_fd` as well, or turns now and then.
     ///
-    /// The hook is to tell the host, and nothing else: to post an event, to write to a pipe. It cannot turn the loop. A panic in
-    /// it goes to whoever woke the loop, or to the exception handler if that was a destructor, and the wake is not lost. To have none
-    /// any more, set one that does nothing.
+    /// The hook is to tell the host, and nothing else: to post an event, to write to a pipe. It cannot turn the loop. A panic of
+    /// the hook loses nothing. If the call came through a waker or a [`Remote`](crate::Remote), or from this function, the panic goes on
+    /// in whoever used that; otherwise the exception handler is told. To have no hook any more, set one that does nothing.
     ///
     /// # Examples
     ///
@@ -362,8 +362,9 @@ impl EventLoop {
     /// # thread.join().unwrap();
     /// ```
     pub fn set_wake_hook(&self, hook: impl Fn() + Send + Sync + 'static) {
-        self.kernel.inbox().set_hook(Some(Arc::new(hook)));
+        let _before = self.kernel.inbox().set_hook(Arc::new(hook));
         self.kernel.attach_host();
+        // The hook before is dropped last: the panic of its destructor is the caller's, and must not keep this one from being called.
     }
 
     /// Calls `act` as if the loop were running, and gives what it returns: [`spawn`](crate::spawn()), [`sleep`](crate::sleep()),
@@ -608,8 +609,9 @@ impl Future for Drive<'_> {
             this.number = kernel.wakers.next_number();
         }
         // Before the turn: from its end on, somebody may call.
-        kernel.inbox().set_driver(this.number, Some(context.waker().clone()));
+        let before = kernel.inbox().set_driver(this.number, Some(context.waker().clone()));
         kernel.attach_driver();
+        drop(before);
         let turn = this.event_loop.turn_within(this.budget);
         kernel.told_driver();
         if turn.tasks == 0 && turn.is_idle() {
@@ -635,7 +637,8 @@ impl Future for Drive<'_> {
 impl Drop for Drive<'_> {
     fn drop(&mut self) {
         let kernel = &self.event_loop.kernel;
-        kernel.inbox().set_driver(self.number, None);
+        // Foreign, so it is dropped last.
+        let _before = kernel.inbox().set_driver(self.number, None);
         if self.number > 0 {
             // What was told to this one alone is told to others who drive the loop, or to its host.
             kernel.tolerate_hook(Kernel::hand_over);

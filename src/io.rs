@@ -28,7 +28,7 @@
 use crate::current::place_of;
 use crate::kernel::reactor::{Descriptor, Reactor, Side, SourceKey, Waiter};
 use crate::kernel::task::Wait;
-use crate::kernel::{Kernel, Message, context, inbox, keep, wakes_the_same};
+use crate::kernel::{Kernel, Message, context, exceptions, inbox, keep, wakes_the_same};
 use futures_io::{AsyncRead, AsyncWrite};
 use rustix::io::ioctl_fionbio;
 use rustix::net::SocketType;
@@ -568,8 +568,11 @@ impl<T> Drop for Async<T> {
     fn drop(&mut self) {
         match context::find(self.loop_id) {
             Some(kernel) => kernel.remove_source(self.key),
-            // On another thread, or the loop has gone, and its reactor with it.
-            None => drop(inbox(self.lane).send(self.loop_id, Message::RemoveSource(self.key))),
+            // On another thread, or the loop has gone, and its reactor with it. A hook may be called, whose panic must not come out of
+            // a destructor.
+            None => exceptions::tolerate(self.loop_id, exceptions::IN_A_HOOK, || {
+                drop(inbox(self.lane).send(self.loop_id, Message::RemoveSource(self.key)));
+            }),
         }
     }
 }

@@ -17,7 +17,7 @@ use crate::task::CallbackId;
 use std::cell::{Cell, Ref, RefCell};
 use std::collections::BTreeMap;
 use std::fmt;
-use std::panic::{AssertUnwindSafe, Location, catch_unwind};
+use std::panic::Location;
 use std::pin::Pin;
 use std::rc::{Rc, Weak};
 use std::task::{Context, Poll, Waker};
@@ -105,13 +105,6 @@ thread_local! {
 }
 
 const WHILE_TELLING: &str = "a foreign waker or a destructor panicked when a promise was done";
-
-/// Runs foreign code in the place of somebody who waits, whose exception handler is told of a panic.
-fn tolerate(loop_id: Option<u64>, act: impl FnOnce()) {
-    if let Err(payload) = catch_unwind(AssertUnwindSafe(act)) {
-        exceptions::reached_nobody(loop_id.unwrap_or(0), WHILE_TELLING, payload);
-    }
-}
 
 impl<T> PromiseCell<T> {
     fn is_done(&self) -> bool {
@@ -326,8 +319,8 @@ impl<T> Promise<T> {
         T: 'static,
     {
         let Waiter { loop_id, then } = waiter;
-        let is_wake = matches!(then, Then::Wake(_));
-        tolerate(loop_id, || {
+        let (is_wake, known) = (matches!(then, Then::Wake(_)), loop_id.unwrap_or(0));
+        exceptions::tolerate(known, WHILE_TELLING, || {
             let kernel = loop_id.and_then(context::find);
             match (then, kernel) {
                 (Then::Wake(waker), Some(kernel)) => {
@@ -346,7 +339,7 @@ impl<T> Promise<T> {
         });
         if is_wake {
             // It did not go through the inbox, so nobody has called the host.
-            tolerate(loop_id, || loop_id.and_then(context::find).iter().for_each(|kernel| kernel.stir()));
+            loop_id.and_then(context::find).iter().for_each(|kernel| kernel.stir());
         }
     }
 

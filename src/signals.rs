@@ -36,7 +36,7 @@
 use crate::call_graph::print_call_graph;
 use crate::current::{Record, running};
 use crate::kernel::task::{Awaited, Header, Wait};
-use crate::kernel::{Kernel, Message, context, keep};
+use crate::kernel::{Kernel, Message, context, exceptions, keep};
 use crate::remote::Remote;
 use signal_hook::iterator::{Handle, Signals as Arrivals};
 use signal_hook::low_level::{signal_name, unregister};
@@ -463,7 +463,11 @@ impl Hub {
         thread::Builder::new().name("onelane-signals".into()).spawn(move || {
             for signal in arrivals.forever() {
                 let ears: Vec<Hear> = lock().as_ref().map_or_else(Vec::new, |hub| hub.take_ears(signal));
-                ears.iter().for_each(|hear| hear());
+                for hear in ears {
+                    // It wakes a loop, and may call its hook, or it wakes a task of somebody else's executor. A panic of these must
+                    // not end this thread, on which everybody's signals arrive.
+                    exceptions::tolerate(0, exceptions::IN_A_WAKER, move || hear());
+                }
             }
         })?;
         Ok(hub)

@@ -1,7 +1,7 @@
 //! Waiting for a moment.
 
 use crate::current::{place_of, running};
-use crate::kernel::{Kernel, Message, Time, TimerKey, context, inbox};
+use crate::kernel::{Kernel, Message, Time, TimerKey, context, exceptions, inbox};
 use std::panic::Location;
 use std::pin::Pin;
 use std::rc::Rc;
@@ -209,8 +209,10 @@ impl Sleep {
         // What comes out is dropped here, where nothing is borrowed.
         let alarm = context::with_loop(self.loop_id, |kernel| kernel.cancel_timer(key));
         if alarm.is_none() {
-            // On another thread, or the loop has gone. If it has, nobody reads this, and nobody has to.
-            drop(inbox(self.lane).send(self.loop_id, Message::CancelTimer(key)));
+            // On another thread, or the loop has gone. If it has, nobody reads this, and nobody has to. A hook may be called, whose
+            // panic must not come out of a destructor.
+            let send = || drop(inbox(self.lane).send(self.loop_id, Message::CancelTimer(key)));
+            exceptions::tolerate(self.loop_id, exceptions::IN_A_HOOK, send);
         }
     }
 }

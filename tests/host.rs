@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{Census, Post, Trace, alone, ms, on_drop, panic_of, telling_loop, virtual_loop};
+use common::{Census, Post, Trace, alone, foreign, ms, on_drop, panic_of, telling_loop, virtual_loop};
 use onelane::{Budget, Clock, Drive, EventLoop, Promise, Task, call_later, call_soon, gather, sleep, spawn, yield_now};
 use std::cell::{Cell, RefCell};
 use std::future::pending;
@@ -317,6 +317,46 @@ fn panic_in_the_hook_and_lose_nothing() {
     let remote = event_loop.remote();
     assert_eq!(panic_of(|| remote.call_soon(|| ())), "the host is out");
     assert_eq!(event_loop.turn().callbacks, 1);
+}
+
+/// A panic of the hook came out in the middle of what this thread did: handles of what was made were lost, and of the children of a
+/// gather that was dropped only the first was cancelled.
+#[test]
+fn panic_in_the_hook_on_the_loops_thread_and_lose_nothing() {
+    let (event_loop, told) = telling_loop();
+    event_loop.set_wake_hook(|| panic!("the host is out"));
+    let complaint = || vec!["a wake hook panicked: the host is out".to_string()];
+    let all = event_loop.enter(|| {
+        let mut all = gather([pending::<()>(), pending()]);
+        assert!(Pin::new(&mut all).poll(&mut Context::from_waker(Waker::noop())).is_pending());
+        all
+    });
+    let settle = || while !event_loop.turn().is_idle() {};
+    settle();
+    assert_eq!((told.take(), event_loop.all_tasks().len()), (complaint(), 2));
+
+    drop(all);
+    settle();
+    assert_eq!((told.take(), event_loop.all_tasks().len()), (complaint(), 0));
+
+    let task = event_loop.spawn(async { 7 });
+    settle();
+    assert_eq!((told.take(), task.is_done()), (complaint(), true));
+
+    let handle = event_loop.call_later(ms(1), || unreachable!());
+    assert_eq!((told.take(), handle.cancel()), (complaint(), true));
+
+    // In a destructor on another thread, where there is no handler.
+    let event_loop = EventLoop::new();
+    event_loop.set_wake_hook(|| panic!("the host is out"));
+    let asleep = event_loop.enter(|| {
+        let mut asleep = sleep(Duration::from_secs(3600));
+        assert!(Pin::new(&mut asleep).poll(&mut Context::from_waker(Waker::noop())).is_pending());
+        asleep
+    });
+    event_loop.turn();
+    assert!(thread::spawn(move || drop(asleep)).join().is_ok());
+    assert_eq!((event_loop.turn().messages, event_loop.next_deadline()), (1, None));
 }
 
 /// In a destructor there is nobody to whom a panic could go but the exception handler.
@@ -645,6 +685,20 @@ fn drop_a_loop_with_a_paused_turn_and_a_probe() {
     }
 }
 
+/// The destructor of the hook before panicked, and the host of the new one was not called for what was there.
+#[test]
+fn replace_a_hook_that_panics_as_it_is_dropped() {
+    let event_loop = virtual_loop();
+    event_loop.turn();
+    let last = on_drop(|| panic!("in the destructor of the hook"));
+    event_loop.set_wake_hook(move || _ = &last);
+    event_loop.call_soon(|| ());
+    let calls = Calls::default();
+    let copy = calls.clone();
+    let message = panic_of(|| event_loop.set_wake_hook(move || _ = copy.0.fetch_add(1, Ordering::SeqCst)));
+    assert_eq!((&*message, calls.take()), ("in the destructor of the hook", 1));
+}
+
 #[test]
 fn replace_the_hook() {
     let event_loop = virtual_loop();
@@ -877,6 +931,22 @@ fn drop_a_drive_under_a_hook() {
     assert_eq!(calls.take(), 1);
     drop(drive);
     assert_eq!(calls.take(), 0, "it was called, and has not come yet");
+}
+
+/// A drive goes whose waker panics as it is dropped: what was told to it alone was told to nobody.
+#[test]
+fn drop_a_drive_whose_waker_panics() {
+    let event_loop = virtual_loop();
+    let calls = Calls::of(&event_loop);
+    event_loop.spawn(yield_for_ever());
+    let mut drive = Box::pin(event_loop.drive(|_| pending()).budget(Budget::steps(1)));
+    let waker = foreign(|| (), || panic!("in the drop of a waker"));
+    assert!(drive.as_mut().poll(&mut Context::from_waker(&waker)).is_pending());
+    // The drive's is the last.
+    drop(waker);
+    calls.take();
+    assert_eq!(panic_of(|| drop(drive)), "in the drop of a waker");
+    assert_eq!(calls.take(), 1);
 }
 
 /// A hook that panics keeps nobody else from being woken.

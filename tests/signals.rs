@@ -405,6 +405,32 @@ fn hear_what_one_listens_for() {
     });
 }
 
+/// A wake hook panicked on the thread on which signals arrive, which ended with that: no signal was heard any more.
+#[test]
+fn panic_in_the_hook_and_hear_the_next_signal() {
+    alone("panic_in_the_hook_and_hear_the_next_signal", || {
+        let event_loop = EventLoop::new();
+        let heard = Rc::new(Cell::new(0));
+        let copy = heard.clone();
+        event_loop.spawn(async move {
+            let mut listener = signals::listen(SIGUSR1).unwrap();
+            loop {
+                listener.next().await;
+                copy.set(copy.get() + 1);
+            }
+        });
+        event_loop.turn();
+        event_loop.set_wake_hook(|| panic!("the host is out"));
+        for nth in 1..=3 {
+            while !event_loop.turn().is_idle() {}
+            raise(SIGUSR1).unwrap();
+            while heard.get() < nth {
+                event_loop.turn();
+            }
+        }
+    });
+}
+
 /// Each loop hears it, on its own thread.
 #[test]
 fn hear_in_several_loops() {

@@ -119,6 +119,13 @@ pub(crate) fn reached_nobody(loop_id: u64, message: &'static str, payload: Box<d
     report(handler(&|entry| entry.loop_id == loop_id), Exception { message, panic: Panic::new(payload), task: None });
 }
 
+/// Runs foreign code whose panic belongs to nobody but the loop's exception handler.
+pub(crate) fn tolerate(loop_id: u64, message: &'static str, act: impl FnOnce()) {
+    if let Err(payload) = catch_unwind(AssertUnwindSafe(act)) {
+        reached_nobody(loop_id, message, payload);
+    }
+}
+
 /// A panic of the task that has, or had, this token.
 pub(crate) fn report_of(task: Token, exception: Exception) {
     report(handler(&|entry| entry.tenancy.has(task)), exception);

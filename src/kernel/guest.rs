@@ -195,7 +195,7 @@ impl Kernel {
         }
     }
 
-    /// For destructors, from which no panic of a hook is to come.
+    /// A panic of a hook goes to the exception handler.
     pub(crate) fn tolerate_hook(&self, act: impl FnOnce(&Self)) {
         self.tolerate_in(exceptions::IN_A_HOOK, || act(self));
     }
@@ -283,7 +283,8 @@ impl Kernel {
         if self.has_own_work() || self.next.get() < until {
             self.told_to_sleep.set(None);
             self.work_is_known.set(Knows::Everybody);
-            self.inbox().call_host();
+            // Whoever comes here is in the middle of something: a panic would lose what follows.
+            self.tolerate_hook(|kernel| kernel.inbox().call_host());
         }
     }
 

@@ -274,23 +274,19 @@ impl Inbox {
 
     // ---- the loop as a guest ----
 
-    /// Whom to call when there is something to do again.
-    pub(crate) fn set_hook(&self, hook: Option<Bell>) {
-        let before = std::mem::replace(&mut self.lock().bells().hook, hook);
-        drop(before);
+    /// Whom to call when there is something to do again. Answers who it was before, who is foreign.
+    pub(crate) fn set_hook(&self, hook: Bell) -> Option<Bell> {
+        self.lock().bells().hook.replace(hook)
     }
 
-    /// Whom to wake then, beside that, in place of who was there under this number.
-    pub(crate) fn set_driver(&self, number: u64, driver: Option<Waker>) {
-        let before = {
-            let mut state = self.lock();
-            let drivers = &mut state.bells().drivers;
-            let place = drivers.iter().position(|(known, _)| *known == number);
-            let before = place.map(|place| drivers.remove(place));
-            drivers.extend(driver.map(|driver| (number, driver)));
-            before
-        };
-        drop(before);
+    /// Whom to wake then, beside that, in place of who was there under this number. That one comes back, and is foreign.
+    pub(crate) fn set_driver(&self, number: u64, driver: Option<Waker>) -> Option<Waker> {
+        let mut state = self.lock();
+        let drivers = &mut state.bells().drivers;
+        let place = drivers.iter().position(|(known, _)| *known == number);
+        let before = place.map(|place| drivers.remove(place));
+        drivers.extend(driver.map(|driver| (number, driver)));
+        before.map(|(_, waker)| waker)
     }
 
     /// The loop is about to end, and calls nobody any more. What comes back is to be dropped where no lock is held.
@@ -790,7 +786,7 @@ mod loom_tests {
         loom::model(|| {
             let (inbox, host) = (Arc::new(Inbox::new()), Doorbell::new());
             inbox.open(1, 0);
-            inbox.set_hook(Some(Doorbell::bell(&host)));
+            assert!(inbox.set_hook(Doorbell::bell(&host)).is_none());
             let threads = [1, 2].map(|slot| {
                 let inbox = inbox.clone();
                 thread::spawn(move || inbox.wake(Token::new(0, 0, slot)))
