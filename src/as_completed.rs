@@ -14,7 +14,7 @@ use crate::error::TaskError;
 use crate::gather::{Child, IntoTask, children, describe_tasks};
 use crate::kernel::calls::{Call, Watcher};
 use crate::kernel::task::{AnyTask, Awaited, Then, Wait};
-use crate::kernel::{Alarm, TimerKey, WaiterKey, context, keep};
+use crate::kernel::{Alarm, TimerKey, WaiterKey, context, exceptions, keep};
 use crate::task::Task;
 use crate::timeout::Elapsed;
 use std::cell::{Cell, RefCell};
@@ -124,7 +124,8 @@ impl<T: 'static> Completing<T> {
         if let Some(getter) = getter {
             getter.stage.set(Stage::Woken);
             if let Some(waker) = getter.waker.take() {
-                waker.wake();
+                // Others are to be woken too, and a foreign waker that panics must not keep them from it.
+                exceptions::tolerate(self.loop_id, exceptions::IN_A_WAKER, || waker.wake());
             }
         }
     }

@@ -606,7 +606,8 @@ impl<C: Children + 'static> Future for Gather<C> {
 impl<C: Children + 'static> Drop for Gather<C> {
     fn drop(&mut self) {
         self.record.end();
-        drop(self.gathering.waker.take());
+        // Dropped last: it may be a foreign one, and its panic must not keep a child alive.
+        let _waker = self.gathering.waker.take();
         if self.begun {
             for task in self.gathering.links().unwrap_or_default() {
                 crate::current::abandon(&task);

@@ -320,7 +320,8 @@ impl<T> Future for Shield<T> {
 impl<T> Drop for Shield<T> {
     fn drop(&mut self) {
         self.record.end();
-        drop(self.ended.waker.take());
+        // Dropped last, since it may be a foreign one.
+        let _waker = self.ended.waker.take();
         if let Some(callback) = self.callback {
             self.behind.remove_call(callback);
         }

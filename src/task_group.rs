@@ -8,7 +8,7 @@ use crate::current::{Place, Record, cancel, running};
 use crate::error::{Panic, TaskError};
 use crate::gather::describe_tasks;
 use crate::kernel::task::{AnyTask, Awaited, Scope, Unwound, Wait};
-use crate::kernel::{context, keep};
+use crate::kernel::{context, exceptions, keep};
 use crate::task::Task;
 use std::any::Any;
 use std::cell::{Cell, RefCell};
@@ -582,6 +582,7 @@ impl<F: Future, E: 'static> RunGroup<F, E> {
     }
 }
 
+const IN_A_BODY: &str = "the body of a task group panicked, and the group ended before its children had";
 const INTERRUPTED: &str = "the body of a group is interrupted by a failure alone, which is among the errors";
 
 // The output of the body is not pinned, and the body stands in a box.
@@ -606,6 +607,10 @@ impl<F: Future, E> Drop for RunGroup<F, E> {
         // Its destructors may still spawn: such children are cancelled at once.
         self.body.end();
         self.state.stage.set(Stage::Finished);
+        if let Some(Err(payload)) = self.ended.take() {
+            // The group had no time to pass it on.
+            exceptions::reached_nobody(self.state.loop_id.get().unwrap_or(0), IN_A_BODY, payload);
+        }
     }
 }
 

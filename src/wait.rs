@@ -379,7 +379,8 @@ impl<H> Wait<H> {
         self.record.end();
         let Some(begun) = self.begun.take() else { return };
         self.waiting.released.set(true);
-        drop(self.waiting.waker.take());
+        // Dropped last, since it may be a foreign one.
+        let _waker = self.waiting.waker.take();
         if let (Some(kernel), Some(timer)) = (context::find(begun.loop_id), begun.timer) {
             drop(kernel.cancel_timer(timer));
         }

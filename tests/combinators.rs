@@ -334,6 +334,21 @@ fn set_a_promise_and_drop_the_loop_in_a_waker() {
     assert_eq!(told.take(), [""; 0]);
 }
 
+/// The time is up for several, and the waker of the first panics: the others were never told.
+#[test]
+fn panic_in_a_waker_when_the_time_is_up() {
+    let (event_loop, told) = telling_loop();
+    event_loop.run(async {
+        let results = as_completed([pending::<()>(), pending()]).timeout(ms(5));
+        let bad = foreign(|| panic!("in a waker"), || ());
+        let mut first = results.next();
+        assert!(poll_with(&mut first, &bad).is_pending());
+        assert_eq!(results.next().await, Err(Elapsed));
+        assert_eq!(poll_with(&mut first, Waker::noop()), Poll::Ready(Err(Elapsed)));
+    });
+    assert_eq!(told.take(), ["a foreign waker panicked: in a waker"]);
+}
+
 #[test]
 fn poll_an_await_again_and_again() {
     virtual_loop().run(async {

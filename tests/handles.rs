@@ -3,7 +3,7 @@
 
 mod common;
 
-use common::{Post, Trace, foreign, ms, on_drop, virtual_loop};
+use common::{Post, Trace, foreign, ms, on_drop, panic_of, virtual_loop};
 use onelane::{
     EventLoop, Join, Sleep, Task, TaskRef, TaskState, call_soon, current_task, gather, sleep, spawn, timeout, yield_now,
 };
@@ -162,6 +162,36 @@ fn drop_an_await_whose_waker_panics_and_cancel_the_task() {
         assert!(catch_unwind(AssertUnwindSafe(|| drop(join))).is_err());
         yield_now().await;
         assert!(known.is_cancelled());
+    });
+}
+
+/// As above, of what awaits several: the children of a gather are cancelled, the timer of a wait is taken out.
+#[test]
+fn drop_what_awaits_several_and_whose_waker_panics() {
+    fn begin<F: Future + Unpin>(future: &mut F) {
+        let waker = foreign(|| (), || panic!("bang"));
+        assert!(Pin::new(future).poll(&mut Context::from_waker(&waker)).is_pending());
+        // The future has the last clone.
+        drop(waker);
+    }
+    fn drop_loudly<T>(value: T) {
+        assert_eq!(panic_of(|| drop(value)), "bang");
+    }
+    virtual_loop().run(async {
+        let children = [(); 2].map(|()| spawn(std::future::pending::<()>()));
+        let known = children.each_ref().map(Task::task_ref);
+        let mut all = gather(children);
+        begin(&mut all);
+        drop_loudly(all);
+        yield_now().await;
+        assert!(known.iter().all(TaskRef::is_cancelled));
+
+        let child = spawn(std::future::pending::<()>());
+        let mut some = onelane::wait([&child]).timeout(ms(5));
+        begin(&mut some);
+        assert_eq!(onelane::metrics().timers_pending, 1);
+        drop_loudly(some);
+        assert_eq!(onelane::metrics().timers_pending, 0);
     });
 }
 

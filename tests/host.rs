@@ -6,6 +6,7 @@ use common::{Census, Post, Trace, alone, foreign, ms, on_drop, panic_of, telling
 use onelane::{Budget, Clock, Drive, EventLoop, Promise, Task, call_later, call_soon, gather, sleep, spawn, yield_now};
 use std::cell::{Cell, RefCell};
 use std::future::pending;
+use std::panic::panic_any;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -963,6 +964,29 @@ fn panic_in_the_hook_beside_a_drive() {
     assert_eq!(host.wakes.0.load(Ordering::SeqCst), 1);
     host.wakes.0.store(0, Ordering::SeqCst);
     assert_eq!(host.poll(drive), (1, false));
+}
+
+/// The hook panics, and so do the wakers of two drives, with payloads that panic, and when they are dropped: the third is woken.
+#[test]
+fn panic_in_all_that_is_called_and_call_the_rest() {
+    alone("panic_in_all_that_is_called_and_call_the_rest", || {
+        let (event_loop, host) = (virtual_loop(), Host::default());
+        event_loop.set_wake_hook(|| panic!("the hook"));
+        let bomb = || panic_any(on_drop(|| panic!("in the drop of a payload")));
+        let keep = event_loop.spawn(pending::<()>());
+        let mut drives = [(); 3].map(|()| Box::pin(event_loop.drive(|_| pending())));
+        for drive in &mut drives[..2] {
+            let waker = foreign(bomb, || panic!("in the drop of a waker"));
+            assert!(drive.as_mut().poll(&mut Context::from_waker(&waker)).is_pending());
+            // The loop has the last clone.
+            drop(waker);
+        }
+        assert_eq!(host.poll(drives[2].as_mut()), (1, false));
+        let remote = event_loop.remote();
+        assert_eq!(panic_of(|| remote.call_soon(|| ())), "the hook");
+        assert_eq!(host.wakes.0.load(Ordering::SeqCst), 1);
+        assert_eq!((event_loop.turn().callbacks, keep.is_done()), (1, false));
+    });
 }
 
 /// The laws of the metrics hold also where a turn is paused.

@@ -5,8 +5,8 @@ mod common;
 use common::{Census, Post, Trace, alone, foreign, ms, on_drop, panic_of, telling_loop, virtual_loop, watched};
 use futures_util::poll;
 use onelane::{
-    Clock, EventLoop, RunError, Task, TaskError, all_tasks, call_later, call_soon, gather, sleep, spawn, timeout, wait,
-    yield_now,
+    Clock, EventLoop, Promise, RunError, Task, TaskError, all_tasks, call_later, call_soon, gather, sleep, spawn,
+    timeout, wait, yield_now,
 };
 use std::cell::RefCell;
 use std::future::{pending, poll_fn};
@@ -314,6 +314,72 @@ fn panic_in_the_drop_of_a_payload() {
         let turned = catch_unwind(AssertUnwindSafe(|| settle(&event_loop)));
         assert!(turned.is_ok(), "a payload's destructor panicked out of turn()");
         assert!(beside.is_done());
+    });
+}
+
+/// The handler panics, with a payload whose destructor panics: that came out of `run`, and left tasks behind.
+#[test]
+fn panic_in_the_handler_and_in_the_drop_of_its_payload() {
+    alone("panic_in_the_handler_and_in_the_drop_of_its_payload", || {
+        let handler = |_: &onelane::Exception| panic_any(on_drop(|| panic!("in the drop of a payload")));
+        let event_loop = EventLoop::builder().clock(Clock::Virtual).exception_handler(handler).build();
+        let result = event_loop.run(async {
+            call_soon(|| panic!("in a callback"));
+            drop(spawn(async { panic!("in a poll") }));
+            let task = spawn(async { 7 });
+            yield_now().await;
+            drop(on_drop(|| drop(spawn(async { panic!("in another poll") }))));
+            yield_now().await;
+            task.await
+        });
+        assert_eq!((result, event_loop.all_tasks().len()), (Ok(7), 0));
+    });
+}
+
+/// The handler drops its own loop, and is dropped when it returns, outside of the catch around the call.
+#[test]
+fn drop_the_loop_in_its_handler_and_panic_in_the_drop_of_the_handler() {
+    thread_local!(static LOOP: RefCell<Option<EventLoop>> = const { RefCell::new(None) });
+    let (trace, promise) = (Trace::new(), Promise::new());
+    let (copy, last) = (trace.clone(), on_drop(|| panic!("in the drop of the handler")));
+    let handler = move |exception: &onelane::Exception| {
+        let _last = &last;
+        copy.push(exception.panic.message());
+        drop(LOOP.take());
+    };
+    let event_loop = EventLoop::builder().clock(Clock::Virtual).exception_handler(handler).build();
+    let mut awaited = [(); 2].map(|()| (&promise).into_future());
+    let waker = foreign(|| panic!("in a waker"), || ());
+    event_loop.enter(|| {
+        for awaited in &mut awaited {
+            assert!(Pin::new(awaited).poll(&mut Context::from_waker(&waker)).is_pending());
+        }
+    });
+    LOOP.set(Some(event_loop));
+    assert_eq!(promise.set_result(()), Ok(()));
+    assert_eq!((trace.take(), LOOP.take().is_none()), (vec!["in a waker".to_string()], true));
+}
+
+/// A future panics as it is dropped behind its last poll, and so does the value that it has returned: two at once abort.
+#[test]
+fn panic_in_the_drop_of_a_future_and_of_its_output() {
+    alone("panic_in_the_drop_of_a_future_and_of_its_output", || {
+        let (event_loop, told) = telling_loop();
+        let census = Census::new();
+        let bomb = |name: &'static str| {
+            let member = census.member();
+            on_drop(move || {
+                drop(member);
+                panic!("{name}")
+            })
+        };
+        let (kept, mut value) = (bomb("future"), Some(bomb("output")));
+        let task = event_loop.spawn(poll_fn(move |_| {
+            let _kept = &kept;
+            Poll::Ready(value.take().unwrap())
+        }));
+        settle(&event_loop);
+        assert_eq!((message_of(&task), census.counts(), told.take()), ("future".to_string(), (2, 2), vec![]));
     });
 }
 

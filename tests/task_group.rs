@@ -445,6 +445,29 @@ fn cancel_the_task_and_tell_of_the_panic_of_a_child() {
     assert_eq!(told.take(), ["a task panicked and nobody looked at its result: child"]);
 }
 
+/// The body had panicked when its task was cancelled, and the panic was told to nobody.
+#[test]
+fn panic_in_the_body_and_cancel_the_task() {
+    let (event_loop, told) = telling_loop();
+    event_loop.run(async {
+        let task = spawn(async {
+            let _ = task_group(async |group| {
+                group.spawn(finally(pending::<()>(), sleep(ms(5))));
+                yield_now().await;
+                panic!("in the body");
+            })
+            .await;
+        });
+        sleep(ms(1)).await;
+        task.cancel();
+        assert_eq!(task.await, Err(TaskError::Cancelled));
+    });
+    assert_eq!(
+        told.take(),
+        ["the body of a task group panicked, and the group ended before its children had: in the body"]
+    );
+}
+
 /// A second cancellation changes nothing about the wait for children, however deep they are.
 #[test]
 fn nest_groups_in_a_cleanup_and_cancel_again() {

@@ -132,10 +132,13 @@ pub(crate) fn report_of(task: Token, exception: Exception) {
 }
 
 fn report(handler: Option<Handler>, exception: Exception) {
-    // A handler that panics must not take the loop with it: this runs in destructors.
-    let told = handler.map(|handler| catch_unwind(AssertUnwindSafe(|| handler(&exception))));
-    if !matches!(told, Some(Ok(()))) {
+    // A handler that panics must not take the loop with it: this runs in destructors. One that has dropped its loop is dropped in here.
+    let told = catch_unwind(AssertUnwindSafe(|| handler.map(|handler| handler(&exception))));
+    if !matches!(told, Ok(Some(()))) {
         complain(&exception);
+    }
+    if let Err(payload) = told {
+        drop_payload(payload);
     }
     drop_payload(Box::new(exception));
 }

@@ -19,10 +19,12 @@
 //!
 //! Knows tokens, no task and no waker. Next: `lanes.rs`.
 
+use super::exceptions::drop_payload;
 #[cfg(all(unix, feature = "io"))]
 use super::source::SourceKey;
 use super::token::Token;
 use super::wheel::TimerKey;
+use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
 use std::task::Waker;
@@ -194,15 +196,16 @@ impl Inbox {
             Alarm::Nothing => {}
             Alarm::Knock => self.knock.notify_one(),
             Alarm::Ring(Bells { poller, hook, drivers }) => {
-                // Foreign, and none keeps the others from being called. The panic goes to whoever has sent.
+                // Foreign, and none keeps the others from being called, or dropped. The first panic goes to whoever has sent.
                 let mut panicked = None;
-                let mut call = |act: &mut dyn FnMut()| {
-                    if let Err(payload) = catch_unwind(AssertUnwindSafe(act)) {
-                        panicked.get_or_insert(payload);
-                    }
-                };
-                poller.iter().chain(&hook).for_each(|bell| call(&mut || bell()));
-                drivers.iter().for_each(|(_, driver)| call(&mut || driver.wake_by_ref()));
+                for bell in poller.into_iter().chain(hook) {
+                    call(&mut panicked, || bell());
+                    call(&mut panicked, || drop(bell));
+                }
+                for (_, driver) in drivers {
+                    call(&mut panicked, || driver.wake_by_ref());
+                    call(&mut panicked, || drop(driver));
+                }
                 if let Some(payload) = panicked {
                     resume_unwind(payload);
                 }
@@ -404,6 +407,15 @@ impl Inbox {
         let alarm = if state.sleep == Sleep::Parked { state.disturb() } else { Alarm::Nothing };
         drop(state);
         self.sound(alarm);
+    }
+}
+
+/// Keeps the first panic of several calls.
+fn call(panicked: &mut Option<Box<dyn Any + Send>>, act: impl FnOnce()) {
+    match (catch_unwind(AssertUnwindSafe(act)), &panicked) {
+        (Ok(()), _) => {}
+        (Err(payload), None) => *panicked = Some(payload),
+        (Err(payload), Some(_)) => drop_payload(payload),
     }
 }
 

@@ -231,20 +231,21 @@ impl Reactor {
 
     /// Enters somebody who waits from now on: for news, or also for what is there and was told of before.
     pub(crate) fn wait(&self, key: SourceKey, side: Side, waiter: Waiter, for_news: bool) -> io::Result<()> {
+        // By itself: if it fails, the waiter is dropped behind the borrow.
+        if !self.waiting.tells_edges() {
+            self.with(key, |source| self.switch_on(source, key.index, side))?;
+        } else if !for_news {
+            self.with(key, |source| self.switch(source, key.index))?;
+        }
         self.with(key, |source| {
-            if !self.waiting.tells_edges() {
-                self.switch_on(source, key.index, side)?;
-            } else if !for_news {
-                self.switch(source, key.index)?;
-            }
             let state = &mut source.sides[side as usize];
             state.ready = false;
             if state.waiters.is_empty() {
                 self.awaited.set(self.awaited.get() + 1);
             }
             state.waiters.push(waiter);
-            Ok(())
-        })
+        });
+        Ok(())
     }
 
     /// A waiter for a side; `wait` enters it.

@@ -48,7 +48,7 @@ use std::cell::{Cell, RefCell};
 use std::hash::{Hash, Hasher};
 use std::marker::PhantomData;
 use std::mem::{ManuallyDrop, offset_of};
-use std::panic::Location;
+use std::panic::{AssertUnwindSafe, Location, catch_unwind};
 use std::pin::Pin;
 use std::ptr::{self, NonNull};
 use std::rc::{Rc, Weak};
@@ -537,6 +537,25 @@ struct Kind {
     outcome_at: usize,
 }
 
+/// A value whose future is being dropped. If that panics, the value goes too, and its own destructor may panic as well.
+struct Unwritten<T>(Option<T>);
+
+impl<T> Drop for Unwritten<T> {
+    #[inline]
+    fn drop(&mut self) {
+        if let Some(value) = self.0.take() {
+            drop_unwritten(value);
+        }
+    }
+}
+
+#[cold]
+fn drop_unwritten<T>(value: T) {
+    if let Err(payload) = catch_unwind(AssertUnwindSafe(|| drop(value))) {
+        exceptions::drop_payload(payload);
+    }
+}
+
 impl AnyTask {
     #[inline]
     pub(crate) fn header(&self) -> &Header {
@@ -709,11 +728,13 @@ impl<F: Future> TaskCell<F> {
         // SAFETY: the future is there, is never moved, and is dropped where it is, so it is pinned. The caller says that nobody
         // else uses it (STEP-2).
         let future = unsafe { Pin::new_unchecked(&mut *(*stage).future) };
-        let value = ready!(future.poll(context));
+        let mut value = Unwritten(Some(ready!(future.poll(context))));
         // SAFETY: `poll` has returned, and as before nobody else uses the future. Then the place is free.
         unsafe {
             Self::drop_future(task);
-            Self::write(header, stage, Ok(value));
+            if let Some(value) = value.0.take() {
+                Self::write(header, stage, Ok(value));
+            }
         }
         Poll::Ready(())
     }
