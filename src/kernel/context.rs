@@ -88,9 +88,16 @@ fn find_by(is_it: &dyn Fn(&Entry) -> bool) -> Option<Rc<Kernel>> {
 /// Until the guard is dropped, `kernel` is the loop that runs on this thread. Guards nest.
 pub(crate) fn enter(kernel: &Rc<Kernel>) -> Entered {
     kernel.entered.set(kernel.entered.get() + 1);
+    let mut guard = enter_to_wake(kernel);
+    guard.counted = Some(kernel.clone());
+    guard
+}
+
+/// As `enter`, for a wake between two turns. It does not count: foreign code in there may drop the loop, and its host is called.
+pub(crate) fn enter_to_wake(kernel: &Rc<Kernel>) -> Entered {
     let home = kernel.wakers.clone().enter();
     let before = RUNNING.with(|running| running.replace(Some(kernel.clone())));
-    Entered { _home: home, other: before }
+    Entered { _home: home, other: before, counted: None }
 }
 
 /// It is forgotten by `std::process::exit` alone, which runs the destructors of thread-locals and none of the stack. So a loop
@@ -99,16 +106,19 @@ pub(crate) struct Entered {
     _home: super::wakers::Home,
     /// The loop that ran before. The destructor exchanges it for the one that is left.
     ///
-    /// The last field, so that it is dropped when all is as it was before the guard: if nobody else owns the loop any more,
-    /// foreign code runs.
+    /// This and the next are the last fields, so they are dropped when all is as it was before the guard: if nobody else owns the
+    /// loop any more, foreign code runs.
     other: Option<Rc<Kernel>>,
+    /// The loop that counts this guard. That is the one that is left, unless coroutines with stacks of their own have left theirs
+    /// out of order.
+    counted: Option<Rc<Kernel>>,
 }
 
 impl Drop for Entered {
     fn drop(&mut self) {
         RUNNING.with(|running| std::mem::swap(&mut *running.borrow_mut(), &mut self.other));
-        if let Some(left) = &self.other {
-            left.entered.set(left.entered.get() - 1);
+        if let Some(kernel) = &self.counted {
+            kernel.entered.set(kernel.entered.get() - 1);
         }
     }
 }
