@@ -1,266 +1,468 @@
-//! A part of a task's future that can be interrupted without the task: what a timeout and a group are made of.
+//! A part of a task's future that can be interrupted while the task goes on: what a timeout and a group are made of.
 //!
 //! An interruption does to the inside what a cancellation does to a task: tasks that are awaited in there are cancelled and
-//! waited for, what is waited in is told, cleanups run, innermost first, and then the future is dropped without another
-//! poll. If a `catch_cancel` in there catches it, the future goes on.
+//! waited for, each other wait is told that it is over, cleanups run, innermost first, and then the future is dropped without
+//! another poll (but for the body of a group, which one poll drops). If a `catch_cancel` in there catches it, the future goes on.
 //!
-//! Inside is what the task has entered and begun to wait for while the block was polled; the task numbers both.
+//! ```text
+//!     request            the links have ended           all scopes are through
+//!   -----------> ASKED ----------------------> DRIVES -------------------------> over
+//!                  |                             |
+//!                  |  somebody further out       |  a scope has caught it
+//!                  v  interrupts, or drives      v
+//!               (overtaken)                 the future is polled
+//! ```
 //!
-//! Does not know why it is interrupted.
+//! ASKED: interrupted, and waiting for the tasks that are awaited inside, its links. DRIVES: goes through the scopes inside, and
+//! polls their cleanups. Overtaken: a scope further out, or the task, does that instead.
+//!
+//! A block is a scope as well, and what lies inside of it the kernel knows by the numbers (`kernel/scopes.rs`). Of several blocks
+//! that are interrupted, one inside of the other, the outermost drives.
+//!
+//! Does not know why it is interrupted. Next: `timeout.rs`.
 
+use crate::current::{Place, put_raised, raise, take_raised, wakes_running};
 use crate::error::TaskError;
-use crate::kernel::task::{AnyTask, Ending, Unwinding, same};
-use crate::kernel::{Kernel, Token, context, keep, sorted_once};
+use crate::kernel::exceptions;
+use crate::kernel::scopes::{Region, Scope, Unwinding};
+use crate::kernel::task::{AnyTask, Ending};
+use crate::kernel::unwind::Stop;
+use crate::kernel::{Kernel, Links, ScopeKey, Token, WaiterKey, context, keep};
 use std::cell::Cell;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
-use std::rc::Rc;
-use std::task::{Context, Poll, Waker, ready};
+use std::rc::{Rc, Weak};
+use std::task::{Context, Poll, Waker};
+
+/// A scope whose inside can be interrupted.
+pub(crate) trait BlockScope: Scope {
+    fn interruption(&self) -> &Interruption;
+}
 
 /// The future of a block, and what is to be known of it from outside.
-pub(crate) struct Block<F> {
+pub(crate) struct Block<F, S: BlockScope + 'static> {
     /// In a box, so that it can be dropped when it is interrupted, and moved with the rest. None when it is over.
     future: Option<Pin<Box<F>>>,
-    interruption: Rc<Interruption>,
+    scope: Rc<S>,
+    place: Place,
     /// The task that is awaited, if the future is an await of one: what it says in spite of an interruption counts.
     awaited: Option<AnyTask>,
-    /// Since the interruption has come to the first step.
-    unwinding: Option<Unwinding>,
 }
 
 /// The future was interrupted, and dropped.
 pub(crate) struct Interrupted;
 
-/// The handle by which a block is interrupted.
+/// What a block does about interruptions, as its scope has it.
 #[derive(Default)]
 pub(crate) struct Interruption {
-    /// It has come and was not dealt with.
-    pending: Cell<bool>,
+    /// One was asked for, and has not come to the scopes inside yet.
+    is_asked: Cell<bool>,
+    /// One is to be asked for when the future suspends.
+    is_next: Cell<bool>,
+    /// It does not wait for the tasks that it awaits: one of them waits for it.
+    leads_back: Cell<bool>,
+    /// It was interrupted when it came from another task.
+    has_moved: Cell<bool>,
+    /// The task that is awaited has been cancelled by this.
+    has_cancelled: Cell<bool>,
+    /// While it drives, and no poll has taken it out.
+    unwinding: Cell<Option<Unwinding>>,
+    /// While it waits for what it has cancelled: the task, and where it stands among those who wait for that.
+    link: Cell<Option<(Token, WaiterKey)>>,
+    /// Of whoever polls the block.
     waker: Cell<Option<Waker>>,
-    /// Taken out while it is used; whoever finds it gone comes by again with the next poll.
-    inside: Cell<Option<Inside>>,
-}
-
-/// What was begun in a block: waits and scopes of this task, by their numbers.
-struct Inside {
-    task: AnyTask,
-    /// Behind the first of a pair, up to the second.
-    numbers: Vec<(u64, u64)>,
-    /// So many ranges may there be before it is looked whether all are needed.
-    pruned_at: usize,
-}
-
-impl Inside {
-    fn contains(&self, number: u64) -> bool {
-        // They stand in the order of their numbers.
-        let behind = self.numbers.partition_point(|&(_, last)| last < number);
-        self.numbers.get(behind).is_some_and(|&(before, _)| before < number)
-    }
-
-    /// Ranges of which nothing is left go. Done when there are twice as many as were left, so it costs each little.
-    fn prune(&mut self, kernel: &Kernel) {
-        let living = sorted_once(kernel.numbers(self.task.header()).into_iter());
-        self.numbers.retain(|&(before, last)| {
-            let next = living.partition_point(|&number| number <= before);
-            living.get(next).is_some_and(|&number| number <= last)
-        });
-        self.pruned_at = 2 * self.numbers.len() + 8;
-    }
-
-    /// Tells what is waited in, and cancels the tasks that are awaited. False if none is.
-    fn interrupt(&self) -> bool {
-        let header = self.task.header();
-        let Some(kernel) = context::loop_of(header.token()) else { return false };
-        // The cleanups that a cancellation has begun in here, or a block around this one, are limited by this one as well.
-        let cleaning = header.end_cleanups(&|number| self.contains(number));
-        let counts = |number| self.contains(number) || cleaning.is_some_and(|before| number > before);
-        let links = kernel.interrupt_waits(header, &counts);
-        if cleaning.is_some() {
-            kernel.wakers.wake(header.token());
-        }
-        links.map(|links| kernel.interrupt(&self.task, links)).is_some()
-    }
-
-    /// After a poll of the future, before which the last number was `before`.
-    fn add(&mut self, kernel: &Kernel, before: u64) {
-        let last = kernel.wakers.numbered();
-        if last == before {
-            return;
-        }
-        match self.numbers.last_mut() {
-            Some((_, end)) if *end == before => *end = last,
-            _ => self.numbers.push((before, last)),
-        }
-        if self.numbers.len() > self.pruned_at {
-            self.prune(kernel);
-        }
-    }
+    /// Where the block was entered.
+    key: Cell<Option<ScopeKey>>,
 }
 
 impl Interruption {
     /// The task in which the block is polled.
     pub(crate) fn task(&self) -> Option<Token> {
-        let inside = self.inside.take()?;
-        let task = inside.task.header().token();
-        self.inside.set(Some(inside));
-        Some(task)
+        self.key.get().map(|key| key.task)
     }
 
-    /// Interrupts the block. Called where nothing is borrowed.
-    pub(crate) fn interrupt(&self) {
-        self.pending.set(true);
-        let waker = self.waker.take();
-        if let Some(inside) = self.inside.take() {
-            let has_links = inside.interrupt();
-            self.inside.set(Some(inside));
-            if has_links {
-                // The end of what it awaits wakes the task. If that has ended, it is woken already.
-                return;
+    /// Asks for the interruption of what is inside. Called where nothing is borrowed.
+    pub(crate) fn request(&self) {
+        let Some((kernel, task, number)) = self.found() else {
+            self.is_asked.set(true);
+            return self.wake();
+        };
+        let header = task.header();
+        header.ask(number);
+        match header.driver_over(number) {
+            // The cleanup under way stands beside the block, and is none of its business.
+            Some(_) if !header.cleans_inside(number) => {}
+            Some(Region::Task) => kernel.interrupt_again(&task),
+            Some(Region::Inside(driver)) => {
+                if let Some(driver) = header.scope(driver) {
+                    driver.interrupt();
+                }
             }
+            None => self.interrupt(),
         }
-        if let Some(waker) = waker {
+    }
+
+    /// What is inside is to be interrupted, and this drives. As `Scope::interrupt`.
+    pub(crate) fn interrupt(&self) {
+        self.is_asked.set(true);
+        let Some((kernel, task, number)) = self.found() else { return self.wake() };
+        match kernel.interrupt(&task, Region::Inside(number)) {
+            // The end of what it awaits wakes it.
+            Links::Living => self.has_cancelled.set(true),
+            Links::Ended => {}
+            Links::LeadBack => {
+                self.leads_back.set(true);
+                self.wake();
+            }
+            Links::None => self.wake(),
+        }
+    }
+
+    /// As `Scope::interrupt_next`.
+    pub(crate) fn interrupt_next(&self) {
+        self.is_next.set(true);
+    }
+
+    /// The future has suspended, or is over. Answers whether an interruption was to be asked for then.
+    pub(crate) fn take_next(&self) -> bool {
+        self.is_next.take()
+    }
+
+    /// As `Scope::overtake`: whoever is further out does now what this has begun.
+    pub(crate) fn overtake(&self) -> bool {
+        let had_asked = self.is_asked.replace(false);
+        self.leads_back.set(false);
+        self.stop_waiting();
+        // What it has become by now may be a panic, and the payload of that is foreign: its own panic must not cost a cleanup.
+        exceptions::drop_value(self.unwinding.take());
+        had_asked
+    }
+
+    /// As `Scope::resume_asking`.
+    pub(crate) fn resume_asking(&self) {
+        self.is_asked.set(true);
+        self.wake();
+    }
+
+    /// Whether somebody outside of the block has asked for an interruption since it was entered.
+    pub(crate) fn is_asked_from_outside(&self) -> bool {
+        self.found().is_some_and(|(_, task, number)| task.header().is_asked_from_outside(number))
+    }
+
+    /// Whether the block lies where somebody further out unwinds.
+    pub(crate) fn is_frozen(&self) -> bool {
+        self.found().is_some_and(|(_, task, number)| task.header().is_frozen(number))
+    }
+
+    /// Whether an interruption has gone through the block, and is over.
+    pub(crate) fn is_left_behind(&self) -> bool {
+        self.found().is_some_and(|(_, task, number)| {
+            task.header().scope(number).is_none() && task.header().driver_over(number).is_none()
+        })
+    }
+
+    /// The interruption goes on to what is around the block, in this step.
+    pub(crate) fn raise(&self, context: &Context<'_>) {
+        raise(context);
+    }
+
+    /// The block was interrupted and has an answer to that, but others had asked before: the task is interrupted again where it
+    /// suspends next, unless it returns before.
+    pub(crate) fn ask_again(&self) {
+        let Some((kernel, task, number)) = self.found() else { return };
+        if task.header().requests() > 0 {
+            if kernel.wakers.is_running(task.header()) {
+                kernel.wakers.doom(task.header());
+            }
+        } else if let Some(asking) = task.header().asking_around(number) {
+            asking.interrupt_next();
+        }
+    }
+
+    /// The block was polled, and is pending.
+    pub(crate) fn keep_waker(&self, context: &Context<'_>) {
+        let waker = keep(context.waker());
+        drop(self.waker.replace(Some(waker)));
+    }
+
+    fn wake(&self) {
+        if let Some(waker) = self.waker.take() {
             waker.wake();
         }
     }
 
-    /// Nobody will come back for what waits in here.
-    pub(crate) fn forget(&self) {
-        let (waker, inside) = (self.waker.take(), self.inside.take());
-        drop((waker, inside));
+    /// The running task has unwound the block: if something in the task polls that by a waker of its own, it is woken.
+    pub(crate) fn wake_poller(&self) {
+        if let Some(waker) = self.waker.take().filter(|waker| !wakes_running(waker)) {
+            // Foreign, and its panic must not cost the cleanup of the scope.
+            if let Err(payload) = catch_unwind(AssertUnwindSafe(|| waker.wake())) {
+                exceptions::drop_payload(payload);
+            }
+        }
+    }
+
+    fn found(&self) -> Option<(Rc<Kernel>, AnyTask, u64)> {
+        let key = self.key.get()?;
+        let kernel = context::loop_of(key.task)?;
+        let task = kernel.wakers.task(key.task)?;
+        Some((kernel, task, key.number))
+    }
+
+    fn stop_waiting(&self) {
+        let Some(link) = self.link.take() else { return };
+        if let Some(kernel) = context::loop_of(link.0) {
+            kernel.drop_link(Some(link));
+        }
+    }
+
+    /// It came from another task: what that had begun in here is not this task's.
+    fn moved(&self) {
+        let was_interrupted = self.is_interrupted();
+        self.overtake();
+        if was_interrupted && self.has_moved.replace(true) {
+            // Several tasks poll it in turn.
+            self.is_asked.set(true);
+        } else if was_interrupted {
+            // What is inside comes over with the next poll of the future, and is interrupted behind that.
+            self.is_next.set(true);
+        }
+    }
+
+    /// One was asked for, or is under way.
+    fn is_interrupted(&self) -> bool {
+        let unwinding = self.unwinding.take();
+        let drives = unwinding.is_some();
+        self.unwinding.set(unwinding);
+        drives || self.is_asked.get()
     }
 }
 
-impl<F> Block<F> {
-    pub(crate) fn new(future: F) -> Self {
-        Self::awaiting(None, future)
+impl<F, S: BlockScope> Block<F, S> {
+    pub(crate) fn new(scope: Rc<S>, future: F) -> Self {
+        Self::awaiting(None, scope, future)
     }
 
-    pub(crate) fn awaiting(awaited: Option<AnyTask>, future: F) -> Self {
-        Block { future: Some(Box::pin(future)), interruption: Rc::default(), awaited, unwinding: None }
+    pub(crate) fn awaiting(awaited: Option<AnyTask>, scope: Rc<S>, future: F) -> Self {
+        Block { future: Some(Box::pin(future)), scope, place: Place::default(), awaited }
     }
 
-    pub(crate) fn interruption(&self) -> &Rc<Interruption> {
-        &self.interruption
+    pub(crate) fn scope(&self) -> &Rc<S> {
+        &self.scope
     }
 
+    pub(crate) fn place(&mut self) -> &mut Place {
+        &mut self.place
+    }
+
+    /// Its future is gone, and nothing of it goes on.
     pub(crate) fn is_over(&self) -> bool {
-        self.future.is_none()
+        self.future.is_none() && !self.scope.interruption().is_interrupted()
     }
 
-    fn is_interrupted(&self) -> bool {
-        self.interruption.pending.get() || self.unwinding.is_some()
+    /// Enters the block in the running task, if it was not polled there before. Answers whether it came from another.
+    pub(crate) fn enter(&mut self) -> bool {
+        let scope = &self.scope;
+        let moved = self.place.enter(|| Rc::<S>::downgrade(scope) as Weak<dyn Scope>);
+        let interruption = self.scope.interruption();
+        interruption.key.set(self.place.key());
+        if moved {
+            interruption.moved();
+        }
+        moved
     }
 
-    /// Drops the future.
+    /// Drops the future, and leaves the scope.
     pub(crate) fn end(&mut self) {
-        self.end_after(self.is_interrupted());
+        self.drop_future();
+        self.leave();
     }
 
-    /// What was interrupted and has outlived the future, in a set of somebody else's or a `Shared`, waits on.
-    fn end_after(&mut self, interruption: bool) {
-        let inside = self.interruption.inside.take();
-        self.interruption.forget();
-        self.unwinding = None;
+    pub(crate) fn leave(&mut self) {
+        self.place.leave();
+        self.scope.interruption().key.set(None);
+    }
+
+    pub(crate) fn drop_future(&mut self) {
+        self.drop_future_after(self.scope.interruption().is_interrupted());
+    }
+
+    /// Drops the future. What was interrupted and has outlived it, in a set of somebody else's or a `Shared`, waits on.
+    fn drop_future_after(&mut self, was_interrupted: bool) {
+        let interruption = self.scope.interruption();
+        interruption.overtake();
+        drop(interruption.waker.take());
+        let found = interruption.found();
+        if let Some((_, task, number)) = &found {
+            task.header().set_driving(*number, false);
+        }
         self.future = None;
-        if let Some(inside) = inside.filter(|_| interruption) {
-            if let Some(kernel) = context::loop_of(inside.task.header().token()) {
-                kernel.release_waits(inside.task.header(), &|number| inside.contains(number));
-            }
+        if let Some((kernel, task, number)) = found.filter(|_| was_interrupted) {
+            kernel.hand_orphans_over(task.header(), Region::Inside(number));
+            kernel.release_waits(task.header(), Region::Inside(number));
         }
     }
 }
 
-impl<F: Future> Block<F> {
+/// Whether the future of a block is polled in this step.
+enum Turn {
+    /// It is; the block has just caught an interruption inside if this is true.
+    Polls {
+        resumes: bool,
+    },
+    Pending,
+    Over(TaskError),
+}
+
+impl<F: Future, S: BlockScope> Block<F, S> {
+    /// Ready with `Interrupted` when it was asked for, and is through. The scope is still entered then.
     #[track_caller]
     pub(crate) fn poll(&mut self, context: &mut Context<'_>) -> Poll<Result<F::Output, Interrupted>> {
-        let kernel = context::running();
-        let before = kernel.as_ref().map_or(0, |kernel| kernel.wakers.numbered());
-        let was_interrupted = self.is_interrupted();
+        self.enter();
+        // What stands beside the block may have raised before it was polled: that is not for what is inside.
+        let beside = take_raised();
+        let was_interrupted = self.scope.interruption().is_interrupted();
+        let found = self.scope.interruption().found();
+        let polled = found.as_ref().map(|(kernel, task, number)| kernel.poll_scope(task.header(), *number));
         let poll = self.poll_inside(context);
+        drop(polled);
         match &poll {
-            Poll::Ready(_) => self.end_after(was_interrupted),
-            Poll::Pending => self.suspend(kernel.as_deref(), before, context),
+            Poll::Ready(_) => self.drop_future_after(was_interrupted),
+            Poll::Pending => self.suspend(context),
+        }
+        if beside {
+            put_raised();
         }
         poll
     }
 
     #[track_caller]
     fn poll_inside(&mut self, context: &mut Context<'_>) -> Poll<Result<F::Output, Interrupted>> {
-        let goes_on = self.is_interrupted();
-        if goes_on {
-            let caught = ready!(self.unwind(context));
-            let error = self.unwinding.take().map(Unwinding::into_error);
-            match error {
-                Some(TaskError::Panicked(panic)) if !caught => panic.resume(),
-                _ if caught || self.was_resisted() => {}
-                _ => return Poll::Ready(Err(Interrupted)),
+        let mut raised = false;
+        loop {
+            let resumes = match self.take_turn(raised, context) {
+                Turn::Polls { resumes } => resumes,
+                Turn::Pending => return Poll::Pending,
+                Turn::Over(TaskError::Panicked(panic)) => panic.resume(),
+                Turn::Over(TaskError::Cancelled) if self.has_resisted() => false,
+                Turn::Over(TaskError::Cancelled) => return Poll::Ready(Err(Interrupted)),
+            };
+            let future = self.future.as_mut().expect("a block is not polled after it is over");
+            let poll = future.as_mut().poll(context);
+            raised = take_raised();
+            let Poll::Pending = poll else { return poll.map(Ok) };
+            let Some((kernel, task, number)) = self.scope.interruption().found() else { return Poll::Pending };
+            if resumes {
+                // What waits in here lives on, and was told otherwise.
+                kernel.resume_waits(task.header(), Region::Inside(number));
+            }
+            if !raised {
+                return Poll::Pending;
             }
         }
-        let future = self.future.as_mut().expect("a block is not polled after it is over");
-        let poll = future.as_mut().poll(context);
-        if goes_on && poll.is_pending() {
-            self.resume();
-        }
-        poll.map(Ok)
     }
 
-    /// Whether the task that is awaited was cancelled, and has ended otherwise. One that had ended before was not cancelled: its
-    /// value came too late.
-    fn was_resisted(&self) -> bool {
-        self.awaited.as_ref().map(|task| task.header()).is_some_and(|header| {
-            let ending = header.ending.get();
-            header.cancelling.get() > 0 && ending.is_some() && ending != Some(Ending::Cancelled)
-        })
+    /// Goes on with an interruption, if there is one.
+    fn take_turn(&mut self, raised: bool, context: &mut Context<'_>) -> Turn {
+        let interruption = self.scope.interruption();
+        let begun = interruption.unwinding.take();
+        if !raised && begun.is_none() && !interruption.is_asked.get() {
+            return Turn::Polls { resumes: false };
+        }
+        let Some((kernel, task, number)) = interruption.found() else {
+            // It is polled in no task, so there is nothing inside that the kernel could know.
+            interruption.is_asked.set(false);
+            return Turn::Over(TaskError::Cancelled);
+        };
+        let (header, region) = (task.header(), Region::Inside(number));
+        if !raised && interruption.is_asked.get() && !interruption.leads_back.get() {
+            let mut link = interruption.link.take();
+            let waits = kernel.follow_link(&mut link, header, region, context.waker());
+            interruption.link.set(link);
+            if waits {
+                kernel.give_way(header, region, false);
+                interruption.unwinding.set(begun);
+                return Turn::Pending;
+            }
+        }
+        interruption.stop_waiting();
+        interruption.leads_back.set(false);
+        let begins = begun.is_none();
+        let mut unwinding = begun.unwrap_or_else(|| Unwinding::new(region));
+        header.set_driving(number, true);
+        if interruption.is_asked.replace(false) || raised {
+            unwinding.interrupt(header);
+        }
+        loop {
+            match unwinding.poll(&kernel, header, context) {
+                Poll::Pending => {
+                    if begins {
+                        kernel.give_way(header, region, true);
+                    }
+                    if self.future.is_some() && kernel.is_held_up_by_itself(&task, region) {
+                        let future = self.future.take();
+                        if let Err(payload) = catch_unwind(AssertUnwindSafe(|| drop(future))) {
+                            unwinding.panicked(payload);
+                        }
+                    }
+                    self.scope.interruption().unwinding.set(Some(unwinding));
+                    return Turn::Pending;
+                }
+                Poll::Ready(Stop::DropsBody) => {
+                    let Some(future) = &mut self.future else { continue };
+                    let poll = catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(context)));
+                    let _unwinds_already = take_raised();
+                    match poll {
+                        Ok(Poll::Pending) => {}
+                        // What stood beside that scope has ended the future: it counts no more.
+                        Ok(Poll::Ready(output)) => {
+                            let future = self.future.take();
+                            if let Err(payload) = catch_unwind(AssertUnwindSafe(|| drop((output, future)))) {
+                                unwinding.panicked(payload);
+                            }
+                        }
+                        Err(payload) => {
+                            unwinding.panicked(payload);
+                            let future = self.future.take();
+                            if let Err(payload) = catch_unwind(AssertUnwindSafe(|| drop(future))) {
+                                unwinding.panicked(payload);
+                            }
+                        }
+                    }
+                }
+                Poll::Ready(stop) => {
+                    header.set_driving(number, false);
+                    if stop == Stop::Caught {
+                        kernel.hand_orphans_over(header, region);
+                    }
+                    return match stop {
+                        Stop::Caught if self.future.is_some() => Turn::Polls { resumes: true },
+                        _ => Turn::Over(unwinding.into_error()),
+                    };
+                }
+            }
+        }
     }
 
-    /// What waits in here lives on, and was told otherwise.
-    fn resume(&self) {
-        let Some(inside) = self.interruption.inside.take() else { return };
-        if let Some(kernel) = context::running() {
-            kernel.resume_waits(inside.task.header(), &|number| inside.contains(number));
-        }
-        self.interruption.inside.set(Some(inside));
+    /// Whether the task that is awaited was cancelled by this, and has ended otherwise. One that had ended before was not
+    /// cancelled: its value came too late.
+    fn has_resisted(&self) -> bool {
+        self.scope.interruption().has_cancelled.get()
+            && self.awaited.as_ref().is_some_and(|task| {
+                let ending = task.header().ending.get();
+                ending.is_some() && ending != Some(Ending::Cancelled)
+            })
     }
 
-    /// Polls the cleanups inside. Ready when they are through, or when the interruption was caught.
-    fn unwind(&mut self, context: &mut Context<'_>) -> Poll<bool> {
-        let Some(inside) = self.interruption.inside.take() else { return Poll::Ready(false) };
-        let header = inside.task.header();
-        let counts = &|number| inside.contains(number);
-        let Some(kernel) = context::loop_of(header.token()) else { return Poll::Ready(false) };
-        if self.unwinding.is_none() && kernel.awaits_living(header, counts) {
-            // One of several that are awaited has ended; the others come.
-            self.interruption.inside.set(Some(inside));
-            return Poll::Pending;
+    fn suspend(&self, context: &Context<'_>) {
+        let interruption = self.scope.interruption();
+        interruption.keep_waker(context);
+        if interruption.take_next() {
+            interruption.interrupt();
         }
-        // A cancellation of the task may have come to the same scopes, and was caught there.
-        let caught = self.unwinding.is_some() && header.take_caught(counts);
-        let unwinding = self.unwinding.get_or_insert_with(Unwinding::new);
-        if self.interruption.pending.replace(false) {
-            unwinding.interrupt(header, counts);
-        }
-        let poll = if caught { Poll::Ready(true) } else { unwinding.poll(&kernel.wakers, header, counts, context) };
-        header.take_caught(counts);
-        self.interruption.inside.set(Some(inside));
-        poll
-    }
-
-    /// What was begun in this poll is inside.
-    fn suspend(&self, kernel: Option<&Kernel>, before: u64, context: &Context<'_>) {
-        let mut inside = self.interruption.inside.take();
-        if let Some((kernel, task)) = kernel.and_then(|kernel| Some((kernel, kernel.current()?))) {
-            // What another task began in here is not this task's.
-            let known = inside.filter(|inside| same(&inside.task, &task));
-            let mut known = known.unwrap_or(Inside { task, numbers: Vec::new(), pruned_at: 8 });
-            known.add(kernel, before);
-            inside = Some(known);
-        }
-        self.interruption.inside.set(inside);
-        let waker = keep(context.waker());
-        drop(self.interruption.waker.replace(Some(waker)));
     }
 }
 
-impl<F> Drop for Block<F> {
+impl<F, S: BlockScope> Drop for Block<F, S> {
     fn drop(&mut self) {
         self.end();
     }

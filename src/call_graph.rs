@@ -439,11 +439,10 @@ impl TaskSnapshot {
 
 /// What a task waits for, in the order in which it began.
 fn waits_of(kernel: &Kernel, sleeps: &[SleepRecord], task: &Header) -> Vec<WaitSnapshot> {
-    let frozen = task.frozen().unwrap_or(0);
     // Those of one task stand together.
     let begin = sleeps.partition_point(|sleep| sleep.task.bits() < task.token().bits());
     let mine = sleeps[begin..].iter().take_while(|sleep| sleep.task == task.token());
-    let mut mine = mine.filter(|sleep| sleep.number > frozen).peekable();
+    let mut mine = mine.filter(|sleep| !task.is_frozen(sleep.number)).peekable();
     let mut waits = Vec::new();
     kernel.each_wait(task, &mut |number, begun| {
         while let Some(earlier) = mine.next_if(|sleep| sleep.number < number) {

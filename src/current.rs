@@ -1,12 +1,13 @@
 //! What leaf futures need of the loop: to find it, and to tell it what their task waits for.
 
-use crate::kernel::task::{AnyTask, Header, Scope, Then, Wait};
+use crate::kernel::scopes::Scope;
+use crate::kernel::task::{AnyTask, Header, Then, Wait};
 use crate::kernel::{Kernel, ScopeKey, WaitKey, WaiterKey, context};
 use std::cell::Cell;
 use std::panic::Location;
 use std::ptr;
 use std::rc::{Rc, Weak};
-use std::task::Waker;
+use std::task::{Context, Waker};
 
 /// The loop that is running on this thread, or a panic that says what was asked for.
 #[track_caller]
@@ -39,10 +40,15 @@ pub(crate) fn cancel(task: &AnyTask) -> bool {
     context::loop_of(task.header().token()).is_some_and(|kernel| kernel.cancel(task))
 }
 
-/// An await of the task is dropped, which cancels it, unless it is ending already: what it still does is its own cleanup.
+/// An await of the task is dropped, which cancels it, unless it is ending already: what it still does is its own cleanup. Nor
+/// does a task cancel itself by that.
 pub(crate) fn abandon(task: &AnyTask) {
-    if !task.header().is_ending() {
-        cancel(task);
+    let header = task.header();
+    if header.is_done() || header.is_ending() {
+        return;
+    }
+    if let Some(kernel) = context::loop_of(header.token()).filter(|kernel| !kernel.wakers.is_running(header)) {
+        kernel.cancel(task);
     }
 }
 
@@ -183,19 +189,57 @@ fn has_part(file: &[u8], part: &[u8]) -> bool {
     file.windows(part.len()).any(|window| window.iter().zip(part).all(is_same))
 }
 
+/// Whether a waker is the running task's own.
+pub(crate) fn wakes_running(waker: &Waker) -> bool {
+    context::running().is_some_and(|kernel| kernel.wakers.wakes_running(waker))
+}
+
+/// The running task, or the block that is being polled, ends as cancelled from where it stands. If that is caught beside this place,
+/// whoever polls it comes back.
+pub(crate) fn raise(context: &Context<'_>) {
+    put_raised();
+    if !wakes_running(context.waker()) {
+        context.waker().wake_by_ref();
+    }
+}
+
+/// What `take_raised` has taken stood beside the block that was polled meanwhile.
+pub(crate) fn put_raised() {
+    context::with_running(|kernel| kernel.iter().for_each(|kernel| kernel.wakers.raise()));
+}
+
+/// Whether what was polled just now has raised. Asked once.
+pub(crate) fn take_raised() -> bool {
+    context::with_running(|kernel| kernel.is_some_and(|kernel| kernel.wakers.take_raised()))
+}
+
 /// What the future of a scope keeps of its place in a task: from its first poll until it is left or dropped.
 #[derive(Debug, Default)]
 pub(crate) struct Place(Option<ScopeKey>);
 
 impl Place {
-    /// The scope is polled in the running task. In each task that it comes to, it is entered last.
-    pub(crate) fn enter(&mut self, scope: impl FnOnce() -> Weak<dyn Scope>) {
-        let Some(kernel) = context::running() else { return };
+    /// The scope is polled in the running task. In each task that it comes to, it is entered last. Answers whether it came
+    /// from another.
+    pub(crate) fn enter(&mut self, scope: impl FnOnce() -> Weak<dyn Scope>) -> bool {
+        let Some(kernel) = context::running() else { return false };
         if self.0.is_some_and(|key| kernel.wakers.is_entered_here(key)) {
-            return;
+            return false;
         }
+        let moved = self.0.is_some();
         self.leave();
         self.0 = kernel.wakers.enter_scope(scope());
+        moved
+    }
+
+    /// Where it was entered.
+    pub(crate) fn key(&self) -> Option<ScopeKey> {
+        self.0
+    }
+
+    /// Whether it is not polled by itself now, since the task, or the part of it around this place, unwinds.
+    pub(crate) fn is_frozen(&self) -> bool {
+        let task = self.0.and_then(|key| Some((context::loop_of(key.task)?.wakers.task(key.task)?, key.number)));
+        task.is_some_and(|(task, number)| task.header().unwinds_somewhere() && task.header().is_frozen(number))
     }
 
     pub(crate) fn is_entered(&self) -> bool {
@@ -208,6 +252,18 @@ impl Place {
         let kernel = context::loop_of(key.task)?;
         kernel.wakers.leave_scope(key);
         Some(kernel)
+    }
+
+    /// The future of the scope is dropped. If the task unwinds, the scope is left to that: then the answer is true.
+    pub(crate) fn leave_to_unwinding(&mut self, scope: impl FnOnce() -> Rc<dyn Scope>) -> bool {
+        let Some(key) = self.0 else { return false };
+        let Some(kernel) = context::loop_of(key.task) else { return false };
+        let Some(task) = kernel.wakers.task(key.task) else { return false };
+        let is_left = task.header().leave_to_driver(key.number, scope);
+        if is_left {
+            self.0 = None;
+        }
+        is_left
     }
 }
 

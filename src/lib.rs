@@ -104,7 +104,7 @@ mod yield_now;
 pub use as_completed::{AsCompleted, AsCompletedWithin, Next, as_completed};
 pub use call_graph::{CallGraph, TaskSnapshot, WaitSnapshot, call_graph, print_call_graph};
 pub use callback::{Handle, call_at, call_later, call_soon, time};
-pub use cleanup::{CatchCancel, Finally, catch_cancel, finally};
+pub use cleanup::{CatchCancel, Finally, OnCancel, RaiseCancelled, catch_cancel, finally, on_cancel, raise_cancelled};
 pub use deadlock::DeadlockReport;
 pub use error::{Cancelled, LoopClosed, NoRunningLoop, Panic, TaskError};
 pub use event_loop::{Builder, Clock, EventLoop, LoopRef, RunError, SlowStep};

@@ -850,6 +850,8 @@ fn ask_to_end(task: &AnyTask) -> bool {
     let was_alive = cancel(task);
     if !was_alive {
         task.header().looked_at.set(true);
+    } else if let Some(kernel) = context::loop_of(task.header().token()) {
+        kernel.note_asked(task);
     }
     was_alive
 }

@@ -1,14 +1,18 @@
 //! Tasks that belong together: all have ended when the group has, and the failure of one cancels the others.
 //!
-//! The group hears of its children by done callbacks. It is a block (`block.rs`), which the first failure interrupts, with a
-//! scope around it, so that a cancellation of the task goes to the children and waits for their end.
+//! The group hears of its children by done callbacks. It is a block (`block.rs`), which the first failure interrupts. As a scope
+//! it waits for its children, so that an interruption from further out ends here, or goes on, when they have ended.
+//!
+//! Knows nothing of what its children do. Next: `cleanup.rs`.
 
-use crate::block::{Block, Interrupted, Interruption};
-use crate::current::{Place, Record, cancel, running};
+use crate::block::{Block, BlockScope, Interruption};
+use crate::current::{Record, cancel, running};
 use crate::error::{Panic, TaskError};
 use crate::gather::describe_tasks;
-use crate::kernel::task::{AnyTask, Awaited, Scope, Unwound, Wait};
-use crate::kernel::{context, exceptions, keep};
+use crate::kernel::exceptions::{self, Exception};
+use crate::kernel::scopes::{Arrival, Dropped, Scope, Unwound};
+use crate::kernel::task::{AnyTask, Awaited, Wait};
+use crate::kernel::{context, keep};
 use crate::task::Task;
 use std::any::Any;
 use std::cell::{Cell, RefCell};
@@ -27,12 +31,18 @@ use std::task::{Context, Poll, Waker, ready};
 /// in a [`GroupError`]. A child that is cancelled does not disturb the group. With children that return a `Result`, use
 /// [`try_task_group`].
 ///
-/// A cancellation of the task cancels the children; the task ends when they have ended, cleanups and all. A second cancellation
-/// changes nothing about that. `body` is not polled meanwhile, and what it holds is dropped behind the children.
+/// When the task is cancelled, `body` is dropped first, then the children are cancelled, and the group waits for their end,
+/// cleanups and all. A second cancellation does not end this wait. If no child has failed by then, the cancellation goes on. If one
+/// has, the group gives the errors, and the task is interrupted again where it suspends next. If it returns before that, the error
+/// by `?` for example, this value is its outcome, so no error is lost. The same holds for the end of a timeout around the group,
+/// and for the failure of a group around it.
 ///
-/// Cancel safety: errors of children are lost with a group that is cancelled, interrupted or dropped; their panics go to the
-/// exception handler then. (asyncio raises them in place of the cancellation.) Dropped without a cancellation, in a
-/// `select!` that something else has won for example, it cancels the children and cannot wait for their end.
+/// If something waits beside the group in the same task, in a `join!`, then `body` is dropped after the children have ended. Such
+/// a neighbour is seen by its waits on futures of this crate; one that waits on another crate's future may be polled once more.
+///
+/// Cancel safety: nothing is lost in a cancellation. Dropped without one, in a `select!` that something else has won for
+/// example, the group cancels its children and cannot wait for their end. Errors that it had not given by then, and those that
+/// come later, go to the exception handler.
 ///
 /// asyncio: `async with TaskGroup() as group: ...`.
 ///
@@ -46,8 +56,9 @@ use std::task::{Context, Poll, Waker, ready};
 ///
 /// # Cost
 ///
-/// Three allocations, and three for each child; a child's end and the group's cost a turn each. Without children there is no
-/// pause.
+/// Two allocations, one more if the body awaits something, and two more for the first child. For each child two, with
+/// [`try_spawn`](TaskGroup::try_spawn) three. The first scope of a task takes two more, for the list of its scopes. A child's
+/// end and the group's cost a turn each. Without children there is no pause.
 ///
 /// # Examples
 ///
@@ -270,13 +281,36 @@ struct State<E> {
     loop_id: Cell<Option<u64>>,
     /// A failure or a cancellation has come: children are cancelled, also those to come.
     aborting: Cell<bool>,
-    /// Of the body, while it may be interrupted.
-    interruption: Cell<Option<Rc<Interruption>>>,
+    /// Of the body.
+    interruption: Interruption,
+    /// The body has returned an error, or panicked.
+    body_failed: Cell<bool>,
+    /// How an interruption of the whole group stands.
+    exit: Exit,
     /// Of whoever waits for the last child.
     waker: Cell<Option<Waker>>,
     /// That the task waits for the children, behind the body or in a cleanup.
     record: RefCell<Record>,
     this: Weak<Self>,
+}
+
+/// What is known of an interruption that has come to a group, while somebody further out drives it.
+#[derive(Default)]
+struct Exit {
+    /// It has come, and waits here for the children.
+    has_come: Cell<bool>,
+    /// It is the panic of a cleanup.
+    is_panic: Cell<bool>,
+    /// It ends here: the group has errors.
+    is_caught: Cell<bool>,
+    /// The future of the group was dropped, and the body with it.
+    body_is_gone: Cell<bool>,
+    /// The body is to be dropped by the next poll.
+    drops_body: Cell<bool>,
+    /// What the body's destructors panicked with.
+    payload: Cell<Option<Box<dyn Any + Send>>>,
+    /// Something stands beside the group in its task, and would be polled with it.
+    is_beside: Cell<bool>,
 }
 
 struct Failure<E> {
@@ -309,17 +343,53 @@ impl<E> State<E> {
         let held = self.children.borrow_mut().remove(&child.header().id);
         if let Some(error) = error {
             self.failures.borrow_mut().push(Failure { child: child.clone(), error });
-            self.abort();
-            if let Some(interruption) = self.interruption.take() {
-                interruption.interrupt();
-            }
+            self.failed();
         }
         if self.children.borrow().is_empty() {
-            if let Some(waker) = self.waker.take() {
-                waker.wake();
-            }
+            self.wake();
         }
         drop(held);
+    }
+
+    /// The first failure cancels the other children, and interrupts the task, wherever in the group that stands.
+    fn failed(&self) {
+        let is_first = !self.aborting.get();
+        self.abort();
+        match self.stage.get() {
+            Stage::Body if is_first => self.interruption.request(),
+            Stage::Exiting if is_first => self.wake(),
+            Stage::Finished => self.report_failures(),
+            _ => {}
+        }
+    }
+
+    fn wake(&self) {
+        if let Some(waker) = self.waker.take() {
+            waker.wake();
+        }
+    }
+
+    fn has_failures(&self) -> bool {
+        !self.failures.borrow().is_empty() || self.body_failed.get()
+    }
+
+    /// Nobody gets the errors any more: the exception handler hears of them. Panics tell of themselves.
+    fn report_failures(&self) {
+        for Failure { child, error } in self.failures.take() {
+            if let ChildError::Failed(error) = error {
+                let what = format!("an error of type {}", std::any::type_name::<E>());
+                exceptions::drop_value(error);
+                let task = Some((child.header().name(), child.header().spawned_at));
+                let panic = Panic::new(Box::new(what));
+                exceptions::report_of(child.header().token(), Exception { message: LOST, panic, task });
+            }
+        }
+    }
+
+    /// The future of the group has moved into a child, which is the last that is left: neither can wait for the other.
+    fn is_waited_for_by_its_last_child(&self) -> bool {
+        let Some(task) = context::running().and_then(|kernel| kernel.current()) else { return false };
+        self.children.borrow().keys().all(|&id| id == task.header().id)
     }
 
     /// Ready when no child is left.
@@ -341,20 +411,82 @@ impl<E> State<E> {
     }
 }
 
+const LOST: &str = "a child of a task group failed, and its group was dropped before it could tell";
+
 impl<E: 'static> Scope for State<E> {
-    fn unwind(&self, _panicked: bool) -> Unwound {
-        self.abort();
+    fn unwind(&self, arrival: Arrival) -> Unwound {
+        if self.exit.has_come.replace(true) {
+            // It waits for the children already, and they have been cancelled.
+            return Unwound::Absorbed;
+        }
+        self.exit.is_panic.set(arrival.panicked);
+        self.interruption.wake_poller();
         // What it waited for before is not polled any more.
         self.record.borrow_mut().end();
-        self.stage.set(Stage::Exiting);
         Unwound::CleansUp
     }
 
-    /// The body is a part of the group's future, and dropped with that.
-    fn drop_body(&self) {}
+    /// The body may borrow, so it stands in the group's future, and only a poll of that comes to it. What stands beside the
+    /// group in the task would be polled as well, and must not be: then the body goes with the future, behind the children.
+    fn drop_body(&self, is_alone: bool) -> Dropped {
+        if self.stage.get() != Stage::Body || !is_alone || self.exit.is_beside.get() || self.exit.body_is_gone.get() {
+            return Dropped::Here;
+        }
+        self.exit.drops_body.set(true);
+        Dropped::WhenPolled
+    }
 
-    fn poll_cleanup(&self, context: &mut Context<'_>) -> Poll<()> {
-        self.poll_children(context)
+    fn poll_cleanup(&self, context: &mut Context<'_>) -> Poll<Unwound> {
+        self.exit.drops_body.set(false);
+        if let Some(payload) = self.exit.payload.take() {
+            self.exit.is_panic.set(true);
+            resume_unwind(payload);
+        }
+        self.stage.set(Stage::Exiting);
+        self.abort();
+        if self.is_waited_for_by_its_last_child() {
+            self.record.borrow_mut().end();
+        } else {
+            ready!(self.poll_children(context));
+        }
+        if self.has_failures() && !self.exit.is_panic.get() {
+            self.exit.is_caught.set(true);
+            self.interruption.wake_poller();
+            return Poll::Ready(Unwound::Caught);
+        }
+        self.stage.set(Stage::Finished);
+        self.report_failures();
+        self.interruption.wake_poller();
+        Poll::Ready(Unwound::Through)
+    }
+
+    fn overtake(&self) -> bool {
+        self.interruption.overtake()
+    }
+
+    fn resume_asking(&self) {
+        self.interruption.resume_asking();
+    }
+
+    fn interrupt_next(&self) {
+        self.interruption.interrupt_next();
+    }
+
+    fn interrupt(&self) {
+        self.interruption.interrupt();
+    }
+
+    /// Its children are cancelled, and go on alone.
+    fn hand_over(self: Rc<Self>) {
+        self.abort();
+        self.stage.set(Stage::Finished);
+        self.report_failures();
+    }
+}
+
+impl<E: 'static> BlockScope for State<E> {
+    fn interruption(&self) -> &Interruption {
+        &self.interruption
     }
 }
 
@@ -362,6 +494,10 @@ impl<E: 'static> Scope for State<E> {
 impl<E> Awaited for State<E> {
     fn tasks(&self) -> Vec<AnyTask> {
         self.children.borrow().values().cloned().collect()
+    }
+
+    fn outwaited(&self) -> Vec<AnyTask> {
+        self.tasks()
     }
 
     fn describe(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -434,6 +570,7 @@ impl<E: 'static> TaskGroup<E> {
         let child = async move {
             future.await.map_err(|error| {
                 copy.set(Some(error));
+                keep_result();
                 Failed
             })
         };
@@ -516,11 +653,11 @@ type BodyEnd<T> = Result<Option<T>, Box<dyn Any + Send>>;
 /// ```
 #[must_use = "futures do nothing unless they are awaited"]
 pub struct RunGroup<F: Future, E: 'static> {
-    body: Block<F>,
+    body: Block<F, State<E>>,
     /// Once the body is over.
     ended: Option<BodyEnd<F::Output>>,
-    state: Rc<State<E>>,
-    place: Place,
+    /// It was polled.
+    begun: bool,
 }
 
 impl<F: Future, E: 'static> RunGroup<F, E> {
@@ -533,15 +670,20 @@ impl<F: Future, E: 'static> RunGroup<F, E> {
             stage: Cell::new(Stage::Body),
             loop_id: Cell::new(None),
             aborting: Cell::new(false),
-            interruption: Cell::new(None),
+            interruption: Interruption::default(),
+            body_failed: Cell::new(false),
+            exit: Exit::default(),
             waker: Cell::new(None),
             record: RefCell::new(record),
             this: this.clone(),
         };
         let state = Rc::new_cyclic(new);
-        let body = Block::new(body(TaskGroup { state: state.clone() }));
-        state.interruption.set(Some(body.interruption().clone()));
-        RunGroup { body, ended: None, state, place: Place::default() }
+        let future = body(TaskGroup { state: state.clone() });
+        RunGroup { body: Block::new(state, future), ended: None, begun: false }
+    }
+
+    fn state(&self) -> &Rc<State<E>> {
+        self.body.scope()
     }
 
     /// Ready when the body and all children have ended: what became of the body, and the errors of the children.
@@ -552,38 +694,126 @@ impl<F: Future, E: 'static> RunGroup<F, E> {
         has_failed: impl FnOnce(&F::Output) -> bool,
         context: &mut Context<'_>,
     ) -> Poll<(Option<F::Output>, Vec<ChildError<E>>)> {
-        self.place.enter(|| Rc::<State<E>>::downgrade(&self.state));
+        let state = self.state().clone();
+        if state.exit.drops_body.take() {
+            self.drop_body(&state);
+            state.interruption.keep_waker(context);
+            return Poll::Pending;
+        }
+        if state.exit.is_caught.get() {
+            self.body.drop_future();
+            return Poll::Ready(self.finish(&state));
+        }
+        if state.exit.has_come.get() && state.stage.get() == Stage::Finished && !self.body.place().is_entered() {
+            // Something beside the group has caught what went on.
+            state.interruption.raise(context);
+            return Poll::Pending;
+        }
+        let moved = self.body.enter();
+        if state.exit.has_come.get() && !moved {
+            // Somebody further out waits for the children, or has, and what stands beside the group has caught the interruption.
+            if state.interruption.is_left_behind() {
+                state.interruption.raise(context);
+            }
+            state.interruption.keep_waker(context);
+            return Poll::Pending;
+        }
+        if moved && state.exit.has_come.take() && self.body.is_over() && self.ended.is_none() {
+            // It was interrupted in another task, and goes on in this one.
+            self.ended = Some(Ok(None));
+        }
         if self.ended.is_none() {
             assert!(!self.body.is_over(), "a task group was polled after it was over");
-            let ended = match catch_unwind(AssertUnwindSafe(|| self.body.poll(context))) {
-                Ok(poll) => Ok(ready!(poll).map_or_else(|Interrupted| None, Some)),
-                Err(payload) => Err(payload),
-            };
-            drop(self.state.interruption.take());
-            self.state.stage.set(Stage::Exiting);
-            if ended.as_ref().map_or(true, |output| output.as_ref().is_some_and(has_failed)) {
-                self.state.abort();
+            let ended = ready!(self.poll_body(&state, context));
+            state.stage.set(Stage::Exiting);
+            state.body_failed.set(match &ended {
+                Ok(Some(output)) => has_failed(output),
+                Ok(None) => false,
+                Err(_) => true,
+            });
+            if state.body_failed.get() || matches!(ended, Ok(None)) {
+                state.abort();
             }
             self.ended = Some(ended);
         }
-        if self.state.poll_children(context).is_pending() {
+        if state.poll_children(context).is_pending() {
+            state.interruption.keep_waker(context);
+            if state.interruption.take_next() {
+                // What was to interrupt the body comes to the wait for the children, which it does not end.
+                context.waker().wake_by_ref();
+            }
             return Poll::Pending;
         }
-        self.place.leave();
-        self.state.stage.set(Stage::Finished);
+        if matches!(self.ended, Some(Ok(None))) && !state.has_failures() {
+            // What has interrupted the body goes on to what is around the group, in this step.
+            state.stage.set(Stage::Finished);
+            state.exit.has_come.set(true);
+            self.body.leave();
+            state.interruption.raise(context);
+            return Poll::Pending;
+        }
+        Poll::Ready(self.finish(&state))
+    }
+
+    #[track_caller]
+    fn poll_body(&mut self, state: &State<E>, context: &mut Context<'_>) -> Poll<BodyEnd<F::Output>> {
+        let kernel = context::running();
+        let look = || kernel.as_ref().map(|kernel| (kernel.wakers.numbered(), kernel.wakers.running_is_woken()));
+        let before = look();
+        let ended = match catch_unwind(AssertUnwindSafe(|| self.body.poll(context))) {
+            Ok(Poll::Ready(end)) => Ok(end.ok()),
+            Ok(Poll::Pending) => {
+                // Something else has woken the task in this step, or has had the group polled for nothing.
+                let is_woken = before.is_some_and(|(_, is_woken)| is_woken);
+                let is_for_nothing = std::mem::replace(&mut self.begun, true) && before == look();
+                if (is_woken || is_for_nothing) && !state.interruption.is_frozen() {
+                    state.exit.is_beside.set(true);
+                }
+                return Poll::Pending;
+            }
+            Err(payload) => Err(payload),
+        };
+        Poll::Ready(ended)
+    }
+
+    fn drop_body(&mut self, state: &State<E>) {
+        if let Err(payload) = catch_unwind(AssertUnwindSafe(|| self.body.drop_future())) {
+            let before = state.exit.payload.replace(Some(payload));
+            debug_assert!(before.is_none(), "a body is dropped once");
+        }
+    }
+
+    /// The group is over.
+    fn finish(&mut self, state: &State<E>) -> (Option<F::Output>, Vec<ChildError<E>>) {
+        if state.has_failures() {
+            // The errors come first; if somebody else had asked the task to end, that comes next.
+            state.interruption.ask_again();
+        }
+        self.body.leave();
+        state.stage.set(Stage::Finished);
         // If the body panicked, that goes on, and the panics of children reach the exception handler.
-        let output = self.ended.take().expect("the body is over").unwrap_or_else(|payload| resume_unwind(payload));
+        let ended = self.ended.take().unwrap_or(Ok(None));
+        let output = ended.unwrap_or_else(|payload| {
+            state.report_failures();
+            resume_unwind(payload)
+        });
         let told = |failure: Failure<E>| {
             failure.child.header().looked_at.set(true);
             failure.error
         };
-        let errors = self.state.failures.take().into_iter().map(told).collect();
-        Poll::Ready((output, errors))
+        (output, state.failures.take().into_iter().map(told).collect())
+    }
+}
+
+/// The running task, a child that returns an error, ends with that also if it was cancelled in this step.
+fn keep_result() {
+    if let Some(kernel) = context::running() {
+        kernel.keep_result();
     }
 }
 
 const IN_A_BODY: &str = "the body of a task group panicked, and the group ended before its children had";
-const INTERRUPTED: &str = "the body of a group is interrupted by a failure alone, which is among the errors";
+const INTERRUPTED: &str = "a group without errors has the output of its body, or raises";
 
 // The output of the body is not pinned, and the body stands in a box.
 impl<F: Future, E> Unpin for RunGroup<F, E> {}
@@ -600,23 +830,33 @@ impl<F: Future> Future for RunGroup<F, Infallible> {
 
 impl<F: Future, E> Drop for RunGroup<F, E> {
     fn drop(&mut self) {
-        self.state.record.borrow_mut().end();
-        self.place.leave();
-        drop((self.state.interruption.take(), self.state.waker.take()));
-        self.state.abort();
-        // Its destructors may still spawn: such children are cancelled at once.
-        self.body.end();
-        self.state.stage.set(Stage::Finished);
+        let state = self.state().clone();
+        if self.body.place().leave_to_unwinding(|| state.clone()) {
+            // Whoever unwinds what is around it waits for the children.
+            state.exit.body_is_gone.set(true);
+            self.body.drop_future();
+        } else {
+            state.record.borrow_mut().end();
+            drop(state.waker.take());
+            state.abort();
+            // Its destructors may still spawn: such children are cancelled at once. A panic of them costs no error of a child.
+            let dropped = catch_unwind(AssertUnwindSafe(|| self.body.end()));
+            state.stage.set(Stage::Finished);
+            state.report_failures();
+            if let Err(payload) = dropped {
+                exceptions::reached_nobody(state.loop_id.get().unwrap_or(0), IN_A_BODY, payload);
+            }
+        }
         if let Some(Err(payload)) = self.ended.take() {
             // The group had no time to pass it on.
-            exceptions::reached_nobody(self.state.loop_id.get().unwrap_or(0), IN_A_BODY, payload);
+            exceptions::reached_nobody(state.loop_id.get().unwrap_or(0), IN_A_BODY, payload);
         }
     }
 }
 
 impl<F: Future, E> fmt::Debug for RunGroup<F, E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("RunGroup").field("group", &TaskGroup { state: self.state.clone() }).finish()
+        f.debug_struct("RunGroup").field("group", &TaskGroup { state: self.state().clone() }).finish()
     }
 }
 

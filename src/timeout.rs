@@ -3,16 +3,17 @@
 //! When the time is up, the future inside is interrupted (`block.rs`): tasks that it awaits are cancelled, and the timeout comes
 //! back when they have ended; without such, it comes back in the next turn.
 
-use crate::block::{Block, Interrupted, Interruption};
-use crate::current::{Record, check_loop, remove_waiter, running};
+use crate::block::{Block, BlockScope, Interrupted, Interruption};
+use crate::current::{Record, cancel, check_loop, remove_waiter, running};
 use crate::kernel::calls::{Call, CallKey, Watcher};
+use crate::kernel::scopes::{Arrival, Scope, Unwound};
 use crate::kernel::task::{AnyTask, Awaited, Then, Wait};
 use crate::kernel::{Alarm, Kernel, Time, TimerKey, Token, WaiterKey, context, keep};
 use crate::task::{Task, TaskRef};
 use std::cell::Cell;
 use std::fmt;
 use std::pin::Pin;
-use std::rc::Rc;
+use std::rc::{Rc, Weak};
 use std::task::{Context, Poll, Waker, ready};
 use std::time::{Duration, Instant};
 
@@ -52,12 +53,16 @@ impl From<Elapsed> for std::io::Error {
 
 /// Runs a future in the current task for `duration` at most, counted from this call.
 ///
-/// When the time is up, what the future awaits is interrupted: tasks that it awaits are cancelled, and it is dropped when they
-/// have ended. A value that comes in the same turn as the end of the time, but behind it, is lost. With a duration of zero
+/// When the time is up, the future is interrupted: tasks that it awaits are cancelled, and the future is dropped when they have
+/// ended. A value that the future would return later in the same turn is lost. With a duration of zero
 /// the future is polled once, and the time is up in the next turn.
 ///
 /// Cleanups inside ([`finally`](crate::finally())) that begin because of that are waited for, however long they take. One that a
 /// cancellation has begun before, or a timeout around this one, ends when the time is up.
+///
+/// If somebody outside of the timeout has asked for an interruption since it was entered (a cancellation of the task, a timeout or
+/// a failing group around this one), the interruption goes on through the timeout: nothing behind it runs. That is so also if the
+/// cancellation was caught inside, and not taken back by [`uncancel`](crate::Task::uncancel).
 ///
 /// Cancel safety: that of the future inside.
 ///
@@ -73,7 +78,8 @@ impl From<Elapsed> for std::io::Error {
 ///
 /// # Cost
 ///
-/// Three allocations, one more if something is awaited inside, and a timer.
+/// Two allocations, one more if something is awaited inside, and a timer. The first scope of a task takes two more, for the list
+/// of its scopes.
 ///
 /// # Examples
 ///
@@ -90,7 +96,7 @@ impl From<Elapsed> for std::io::Error {
 #[track_caller]
 pub fn timeout<F: IntoFuture>(duration: Duration, future: F) -> Timeout<F::IntoFuture> {
     let kernel = running("timeout()");
-    Timeout::new(&kernel, kernel.clock.now().after(duration), Block::new(future.into_future()))
+    Timeout::new(&kernel, kernel.clock.now().after(duration), None, future.into_future())
 }
 
 /// Runs a future in the current task until a moment of the loop's [`time`](crate::time()) at most. Otherwise as [`timeout`].
@@ -119,7 +125,7 @@ pub fn timeout<F: IntoFuture>(duration: Duration, future: F) -> Timeout<F::IntoF
 #[track_caller]
 pub fn timeout_at<F: IntoFuture>(moment: Instant, future: F) -> Timeout<F::IntoFuture> {
     let kernel = running("timeout_at()");
-    Timeout::new(&kernel, kernel.clock.time_at(moment), Block::new(future.into_future()))
+    Timeout::new(&kernel, kernel.clock.time_at(moment), None, future.into_future())
 }
 
 /// The future of [`timeout`] and [`timeout_at`].
@@ -142,8 +148,7 @@ pub fn timeout_at<F: IntoFuture>(moment: Instant, future: F) -> Timeout<F::IntoF
 /// ```
 #[must_use = "futures do nothing unless they are awaited"]
 pub struct Timeout<F> {
-    block: Block<F>,
-    limit: Rc<Limit>,
+    block: Block<F, Limit>,
 }
 
 /// When the time of a [`Timeout`] is up, as seen from anywhere: from inside of the future that it limits, or from another task.
@@ -187,8 +192,11 @@ struct Limit {
     taken: Cell<bool>,
     /// What is to be taken back if the future is faster.
     key: Cell<Option<Key>>,
-    /// Set when the block is polled first.
-    interruption: Cell<Option<Rc<Interruption>>>,
+    /// An interruption has ended at it, while somebody further out drove that.
+    has_caught: Cell<bool>,
+    /// One has come through it.
+    goes_on: Cell<bool>,
+    interruption: Interruption,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -210,18 +218,46 @@ enum Key {
 
 impl Watcher for Limit {
     fn limits(&self) -> Option<Token> {
-        let interruption = self.interruption.take()?;
-        let task = interruption.task();
-        self.interruption.set(Some(interruption));
-        task
+        self.interruption.task()
     }
 
     fn called(&self, _: u32) {
         self.key.set(None);
         self.stage.set(Stage::Expired);
-        if let Some(interruption) = self.interruption.take() {
-            interruption.interrupt();
-        }
+        self.interruption.request();
+    }
+}
+
+impl Scope for Limit {
+    /// If the time was up, and nobody further out has asked, it ends here.
+    fn unwind(&self, arrival: Arrival) -> Unwound {
+        let is_own = self.stage.get() == Stage::Expired && !arrival.panicked && !arrival.is_from_outside;
+        self.has_caught.set(is_own);
+        self.finish();
+        self.interruption.wake_poller();
+        if is_own { Unwound::Caught } else { Unwound::Through }
+    }
+
+    fn overtake(&self) -> bool {
+        self.interruption.overtake()
+    }
+
+    fn resume_asking(&self) {
+        self.interruption.resume_asking();
+    }
+
+    fn interrupt_next(&self) {
+        self.interruption.interrupt_next();
+    }
+
+    fn interrupt(&self) {
+        self.interruption.interrupt();
+    }
+}
+
+impl BlockScope for Limit {
+    fn interruption(&self) -> &Interruption {
+        &self.interruption
     }
 }
 
@@ -233,7 +269,9 @@ impl Limit {
             stage: Cell::new(Stage::New),
             taken: Cell::new(false),
             key: Cell::new(None),
-            interruption: Cell::new(None),
+            has_caught: Cell::new(false),
+            goes_on: Cell::new(false),
+            interruption: Interruption::default(),
         })
     }
 
@@ -260,7 +298,6 @@ impl Limit {
 
     fn finish(&self) {
         self.disarm();
-        drop(self.interruption.take());
         if self.stage.get() != Stage::Expired {
             self.stage.set(Stage::Finished);
         }
@@ -378,7 +415,7 @@ impl Deadline {
             !self.limit.taken.replace(true),
             "Deadline::limit() was called for a second future; make a deadline for each"
         );
-        Timeout { block: Block::new(future.into_future()), limit: self.limit.clone() }
+        Timeout { block: Block::new(self.limit.clone(), future.into_future()) }
     }
 
     /// Puts the deadline off, brings it forward, or takes it away with `None`. A moment that has passed is up in the next
@@ -478,10 +515,14 @@ impl fmt::Debug for Deadline {
 }
 
 impl<F> Timeout<F> {
-    fn new(kernel: &Kernel, deadline: Time, block: Block<F>) -> Self {
+    fn new(kernel: &Kernel, deadline: Time, awaited: Option<AnyTask>, future: F) -> Self {
         let limit = Limit::new(kernel, deadline);
         limit.taken.set(true);
-        Timeout { block, limit }
+        Timeout { block: Block::awaiting(awaited, limit, future) }
+    }
+
+    fn limit(&self) -> &Rc<Limit> {
+        self.block.scope()
     }
 
     /// Its deadline, to be put off from elsewhere.
@@ -502,7 +543,7 @@ impl<F> Timeout<F> {
     /// });
     /// ```
     pub fn deadline(&self) -> Deadline {
-        Deadline { limit: self.limit.clone() }
+        Deadline { limit: self.limit().clone() }
     }
 }
 
@@ -512,27 +553,47 @@ impl<F: Future> Future for Timeout<F> {
     #[track_caller]
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         let this = &mut *self;
+        let limit = this.limit().clone();
+        if limit.goes_on.get() {
+            // Something beside it has caught what went on.
+            limit.interruption.raise(context);
+            return Poll::Pending;
+        }
         assert!(!this.block.is_over(), "a timeout was polled after it was over");
-        if this.limit.stage.get() == Stage::New {
+        if limit.stage.get() == Stage::New {
             let kernel = running("poll() of a timeout");
             assert!(
-                kernel.id() == this.limit.loop_id,
+                kernel.id() == limit.loop_id,
                 "poll() of a timeout was called in another event loop than its deadline's; make both in the loop that runs them"
             );
-            this.limit.stage.set(Stage::Active);
-            this.limit.interruption.set(Some(this.block.interruption().clone()));
+            limit.stage.set(Stage::Active);
+            this.block.enter();
             // Before the future is polled: of equal deadlines, this one is older than those inside.
-            this.limit.arm(&kernel);
+            limit.arm(&kernel);
         }
-        let result = ready!(this.block.poll(context));
-        this.limit.finish();
-        Poll::Ready(result.map_err(|Interrupted| Elapsed))
+        let interrupted = limit.has_caught.get();
+        let result = if interrupted { Err(Interrupted) } else { ready!(this.block.poll(context)) };
+        let is_from_outside = limit.interruption.is_asked_from_outside();
+        limit.finish();
+        this.block.end();
+        match result {
+            Ok(output) => Poll::Ready(Ok(output)),
+            Err(Interrupted) if interrupted || limit.stage.get() == Stage::Expired && !is_from_outside => {
+                Poll::Ready(Err(Elapsed))
+            }
+            Err(Interrupted) => {
+                // Not for the time alone, or not for the time at all: it goes on to what is around.
+                limit.goes_on.set(true);
+                limit.interruption.raise(context);
+                Poll::Pending
+            }
+        }
     }
 }
 
 impl<F> Drop for Timeout<F> {
     fn drop(&mut self) {
-        self.limit.finish();
+        self.limit().finish();
     }
 }
 
@@ -606,7 +667,8 @@ impl<T: Clone> Awaitable for &Task<T> {
 ///
 /// # Cost
 ///
-/// Three allocations, one more if something is awaited inside, and a timer.
+/// Two allocations, one more if something is awaited inside, and a timer. The first scope of a task takes two more, for the list
+/// of its scopes.
 ///
 /// # Examples
 ///
@@ -626,15 +688,14 @@ pub fn wait_for<A: Awaitable>(awaitable: A, duration: Duration) -> WaitFor<A::In
     if !duration.is_zero() {
         let deadline = kernel.clock.now().after(duration);
         let task = awaitable.as_task().map(|task| task.cell);
-        let block = Block::awaiting(task, awaitable.into_future());
-        return WaitFor { way: Way::Timed(Timeout::new(&kernel, deadline, block)) };
+        return WaitFor { way: Way::Timed(Timeout::new(&kernel, deadline, task, awaitable.into_future())) };
     }
     let task = awaitable.as_task();
     let future = Some(Box::pin(awaitable.into_future()));
     WaitFor {
         way: match task {
             Some(task) => Way::CancelledAtOnce { task, future, ended: None, record: Record::here() },
-            None => Way::NeverStarted { future, turns: 3 },
+            None => Way::NeverStarted { future, ending: None, record: Record::here() },
         },
     }
 }
@@ -672,10 +733,12 @@ enum Way<F> {
         ended: Option<(Rc<Ended>, WaiterKey)>,
         record: Record,
     },
-    /// A future and no time: asyncio makes a task of it and cancels that, which takes so many turns.
+    /// A future and no time: asyncio makes a task of it, cancels that, and waits for its done callback. Once begun, callbacks
+    /// stand for these.
     NeverStarted {
         future: Option<Pin<Box<F>>>,
-        turns: u32,
+        ending: Option<Rc<NeverStarted>>,
+        record: Record,
     },
 }
 
@@ -700,16 +763,77 @@ impl<F: Future> Future for WaitFor<F> {
                 // The task has ended, so this is its result.
                 future.as_mut().poll(context).map(Ok)
             }
-            Way::NeverStarted { turns: 0, .. } => Poll::Ready(Err(Elapsed)),
-            Way::NeverStarted { future, turns } => {
-                if *turns < 3 {
+            Way::NeverStarted { future, ending, record } => {
+                let kernel = running("poll() of a wait_for");
+                let ending = ending.get_or_insert_with(|| NeverStarted::begin(&kernel));
+                if ending.steps.get() == 0 {
+                    record.end();
                     *future = None;
+                    return Poll::Ready(Err(Elapsed));
                 }
-                *turns -= 1;
-                context.waker().wake_by_ref();
+                let waker = keep(context.waker());
+                drop(ending.waker.replace(Some(waker)));
+                record.begin(&kernel, || Wait::On(Rc::<NeverStarted>::downgrade(ending)));
                 Poll::Pending
             }
         }
+    }
+}
+
+/// The end of a task that never was: a step in which it is dropped, then its done callback, which wakes the one who waits.
+struct NeverStarted {
+    /// So many are left.
+    steps: Cell<u32>,
+    key: Cell<Option<CallKey>>,
+    waker: Cell<Option<Waker>>,
+    loop_id: u64,
+    this: Weak<NeverStarted>,
+}
+
+impl NeverStarted {
+    fn begin(kernel: &Kernel) -> Rc<Self> {
+        let new = |this: &Weak<Self>| NeverStarted {
+            steps: Cell::new(2),
+            key: Cell::new(None),
+            waker: Cell::new(None),
+            loop_id: kernel.id(),
+            this: this.clone(),
+        };
+        let ending = Rc::new_cyclic(new);
+        ending.call_next(kernel);
+        ending
+    }
+
+    fn call_next(&self, kernel: &Kernel) {
+        if let Some(this) = self.this.upgrade() {
+            self.key.set(Some(kernel.call_soon(Call::Watch(this, 0))));
+        }
+    }
+
+    fn give_up(&self) {
+        if let (Some(key), Some(kernel)) = (self.key.take(), context::find(self.loop_id)) {
+            drop(kernel.cancel_call(key));
+        }
+        drop(self.waker.take());
+    }
+}
+
+impl Watcher for NeverStarted {
+    fn called(&self, _: u32) {
+        self.key.set(None);
+        self.steps.set(self.steps.get() - 1);
+        if self.steps.get() > 0 {
+            return self.call_next(&running("a callback of wait_for"));
+        }
+        if let Some(waker) = self.waker.take() {
+            waker.wake();
+        }
+    }
+}
+
+impl Awaited for NeverStarted {
+    fn describe(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the end of a future that it has cancelled")
     }
 }
 
@@ -759,16 +883,23 @@ fn cancel_and_wait(
     drop(expiry.waker.replace(Some(waker)));
     record.begin(&kernel, || Wait::On(Rc::<Ended>::downgrade(expiry)));
     if begins {
-        task.cancel();
+        cancel(&task.cell);
     }
 }
 
 impl<F> Drop for WaitFor<F> {
     fn drop(&mut self) {
-        if let Way::CancelledAtOnce { task, ended: Some((expiry, waiter)), record, .. } = &mut self.way {
-            record.end();
-            drop(remove_waiter(&task.cell, *waiter));
-            drop(expiry.waker.take());
+        match &mut self.way {
+            Way::CancelledAtOnce { task, ended: Some((expiry, waiter)), record, .. } => {
+                record.end();
+                drop(remove_waiter(&task.cell, *waiter));
+                drop(expiry.waker.take());
+            }
+            Way::NeverStarted { ending: Some(ending), record, .. } => {
+                record.end();
+                ending.give_up();
+            }
+            _ => {}
         }
     }
 }

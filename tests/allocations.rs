@@ -4,11 +4,13 @@
 #[path = "common/counting.rs"]
 mod counting;
 
-use counting::MADE;
+use counting::{HELD, MADE};
+use futures_util::FutureExt;
 use onelane::{
     EventLoop, Promise, as_completed, catch_cancel, finally, gather, interval, shield, sleep, spawn, task, task_group,
-    timeout, wait, wait_for, yield_now,
+    timeout, try_task_group, wait, wait_for, yield_now,
 };
+use std::future::pending;
 use std::time::Duration;
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -42,18 +44,29 @@ fn allocate_as_the_docs_say() {
         });
         assert_eq!(callbacks.await, 1 + 1, "add_done_callback");
 
+        // From here on in one task, so that its list of scopes is there.
         let timeouts = count(async || timeout(SECOND, yield_now()).await.unwrap()).await;
-        assert_eq!(timeouts, 3, "timeout");
+        // What is awaited inside has a number, and the timeout a list of these.
+        let awaiting = count(async || timeout(SECOND, sleep(SECOND / 2)).await.unwrap()).await;
+        assert_eq!((timeouts, awaiting), (2, 2 + 1), "timeout, with a wait inside");
         let waits_for = count(async || wait_for(spawn(async {}), SECOND).await.unwrap().unwrap()).await;
-        assert_eq!(waits_for, 1 + 4, "wait_for and its task");
+        assert_eq!(waits_for, 1 + 2 + 1, "wait_for and its task");
 
-        // Run in one task, so that its list of scopes is there.
         let cleanups = count(async || finally(yield_now(), yield_now()).await).await;
         let catches = count(async || catch_cancel(yield_now()).await.unwrap()).await;
         assert_eq!((cleanups, catches), (3, 2), "finally, catch_cancel");
         let groups = count(async || task_group(async |_| yield_now().await).await.unwrap()).await;
         let children = count(async || drop(task_group(async |group| group.spawn(async {})).await.unwrap())).await;
-        assert_eq!((groups, children), (3, 3 + 3), "task_group, with a child");
+        // The list of children, and that of what is inside; the task and its callback.
+        assert_eq!((groups, children), (2, 2 + 2 + 2), "task_group, with a child");
+        let results = count(async || {
+            let group = try_task_group(async |group| {
+                (0..3).for_each(|_| drop(group.try_spawn(async { Ok::<_, ()>(()) })));
+                Ok(())
+            });
+            group.await.unwrap();
+        });
+        assert_eq!(results.await, 2 + 2 + 3 * 3, "try_task_group with three children, each with room for its error");
 
         let gathers = count(async || drop(gather([1, 2, 3].map(async |n| n)).await.unwrap())).await;
         assert_eq!(gathers, 3 + 4, "gather and its children");
@@ -85,5 +98,69 @@ fn allocate_as_the_docs_say() {
         assert_eq!(results.await, 3 + 8 + 2, "as_completed, its children, and a wait");
         let ticks = count(async || _ = interval(SECOND).tick().await);
         assert_eq!(ticks.await, 0, "interval");
+    });
+}
+
+/// What a task has left behind, it has left: its list of scopes does not grow.
+#[test]
+fn allocate_for_a_thousand_scopes_as_for_one() {
+    EventLoop::with_virtual_clock().run(async {
+        let timeouts = count(async || {
+            for _ in 0..1000 {
+                timeout(SECOND, yield_now()).await.unwrap();
+            }
+        });
+        assert_eq!(timeouts.await, 1000 * 2, "timeout");
+        let cleanups = count(async || {
+            for _ in 0..1000 {
+                finally(yield_now(), yield_now()).await;
+            }
+        });
+        assert_eq!(cleanups.await, 1000 * 3, "finally");
+        let catches = count(async || {
+            for _ in 0..1000 {
+                catch_cancel(yield_now()).await.unwrap();
+            }
+        });
+        assert_eq!(catches.await, 1000 * 2, "catch_cancel");
+        let dropped = count(async || {
+            for _ in 0..1000 {
+                assert!(catch_cancel(pending::<()>()).now_or_never().is_none());
+            }
+        });
+        // A box of `pending` needs no memory.
+        assert_eq!(dropped.await, 1000, "catch_cancel, dropped");
+        let groups = count(async || {
+            for _ in 0..1000 {
+                task_group(async |_| yield_now().await).await.unwrap();
+            }
+        });
+        assert_eq!(groups.await, 1000 * 2, "task_group");
+    });
+}
+
+/// A timeout around thousands of awaits forgets those that are over.
+#[test]
+fn hold_no_more_behind_two_thousand_awaits_than_behind_a_hundred() {
+    EventLoop::with_virtual_clock().run(async {
+        // Its numbers stand between those of the awaits.
+        let neighbour = spawn(async {
+            loop {
+                sleep(SECOND).await;
+            }
+        });
+        let held = timeout(5000 * SECOND, async {
+            let mut held = Vec::with_capacity(2);
+            for count in [100, 1900] {
+                for _ in 0..count {
+                    sleep(SECOND).await;
+                }
+                held.push(HELD.get());
+            }
+            held
+        });
+        let held = held.await.unwrap();
+        assert_eq!(held[0], held[1], "bytes");
+        drop(neighbour);
     });
 }

@@ -205,3 +205,31 @@ fn report_what_a_cleanup_waits_for_alone() {
     let Err(RunError::Deadlock(report)) = stuck else { panic!("{stuck:?}") };
     assert_eq!(words(&report.tasks[1]), "event \"bell\"");
 }
+
+/// What is promised to somebody in a timeout that is up, and waits for a cleanup, goes to the next.
+#[test]
+fn give_way_to_others_while_a_timeout_waits_for_a_cleanup() {
+    virtual_loop().run(async {
+        let (begun, lock) = (time(), Rc::new(Lock::new(())));
+        let (holder, waiter, other) = (lock.clone(), lock.clone(), lock.clone());
+        drop(spawn(async move {
+            let _guard = holder.lock().await;
+            sleep(ms(10)).await;
+        }));
+        yield_now().await;
+        let waits = async move {
+            let _guard = waiter.lock().await;
+            pending::<()>().await;
+        };
+        let cleans = finally(pending::<()>(), async { sleep(ms(100)).await });
+        let limited = spawn(timeout(ms(5), join(waits, cleans)));
+        yield_now().await;
+        let other = spawn(async move {
+            let _guard = other.lock().await;
+            time() - begun
+        });
+        assert_eq!(other.await, Ok(ms(10)));
+        assert!(limited.await.unwrap().is_err());
+        assert_eq!(time() - begun, ms(105));
+    });
+}

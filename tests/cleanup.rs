@@ -120,6 +120,43 @@ fn cancel_twice_before_the_step_and_clean_up_once() {
     assert_eq!(trace.take(), ["body begins", "body dropped", "cleanup begins", "cleanup ends", "cleanup dropped"]);
 }
 
+/// One of two requests is taken back. The other one counts.
+#[test]
+fn cancel_twice_and_uncancel_once() {
+    virtual_loop().run(async {
+        let task = spawn(async {
+            yield_now().await;
+            1
+        });
+        task.cancel();
+        task.cancel();
+        assert_eq!(task.uncancel(), 1);
+        assert_eq!(task.await, Err(TaskError::Cancelled));
+    });
+}
+
+/// The same for a task that waits in the midst of its future, and then for both requests.
+#[test]
+fn cancel_a_wait_twice_and_uncancel_once_and_twice() {
+    for (taken_back, expected) in [(1, Err(TaskError::Cancelled)), (2, Ok("value"))] {
+        let trace = Trace::new();
+        virtual_loop().run(async {
+            let body = async {
+                sleep(ms(5)).await;
+                "value"
+            };
+            let task = spawn(finally(body, work(trace.clone(), "cleanup", 1)));
+            sleep(ms(1)).await;
+            assert!(task.cancel() && task.cancel());
+            (0..taken_back).for_each(|nth| assert_eq!(task.uncancel(), 1 - nth));
+            let begun = time();
+            assert_eq!(task.await.map_err(|_| TaskError::Cancelled), expected);
+            assert_eq!(time() - begun, if taken_back == 1 { ms(1) } else { ms(5) });
+        });
+        assert_eq!(trace.take(), ["cleanup begins", "cleanup ends", "cleanup dropped"]);
+    }
+}
+
 #[test]
 fn cancel_before_the_first_step_and_clean_up_nothing() {
     let trace = Trace::new();

@@ -5,9 +5,9 @@ mod common;
 use common::{Census, Post, Trace, alone, ms, panic_of, text_of, virtual_loop, watched, words};
 use futures_util::poll;
 use onelane::{
-    EventLoop, NoRunningLoop, RunError, Sleep, Task, TaskError, TaskRef, all_tasks, call_at, call_later, call_soon,
-    current_task, gather, run, sleep, sleep_until, spawn, task, time, timeout, timeout_at, try_gather, try_run, wait,
-    wait_for, yield_now,
+    EventLoop, NoRunningLoop, RunError, Sleep, Task, TaskError, TaskRef, all_tasks, as_completed, call_at, call_later,
+    call_soon, current_task, gather, run, shield, sleep, sleep_until, spawn, task, time, timeout, timeout_at,
+    try_gather, try_run, wait, wait_for, yield_now,
 };
 use std::cell::RefCell;
 use std::future::pending;
@@ -188,6 +188,47 @@ fn await_itself() {
         }
     });
     assert_eq!(message, "task \"ouroboros\" awaits itself, and would wait for ever; await another task, or none");
+}
+
+/// When the time is up, a task that waits for itself goes on. Nobody has cancelled it.
+#[test]
+fn wait_for_itself_for_a_while() {
+    let trace = Trace::new();
+    virtual_loop().run(async {
+        for way in ["shield", "wait", "as_completed", "gather"] {
+            let slot: Rc<RefCell<Option<Rc<Task<()>>>>> = Rc::default();
+            let (copy, trace) = (slot.clone(), trace.clone());
+            let task = Rc::new(spawn(async move {
+                let me = copy.take().unwrap();
+                let result = match way {
+                    "shield" => timeout(ms(10), shield(&*me)).await.map(drop),
+                    "wait" => timeout(ms(10), wait([me.task_ref()])).await.map(drop),
+                    "gather" => timeout(ms(10), gather([&*me])).await.map(drop),
+                    _ => as_completed([&*me]).timeout(ms(10)).next().await.map(drop),
+                };
+                trace.push(format!("{way}: {result:?}, cancelled {} times", me.cancelling()));
+                yield_now().await;
+            }));
+            *slot.borrow_mut() = Some(task.clone());
+            sleep(ms(20)).await;
+            assert!(task.is_done() && !task.is_cancelled(), "{way}: {task:?}");
+        }
+    });
+    let expected =
+        ["shield", "wait", "as_completed", "gather"].map(|way| format!("{way}: Err(Elapsed), cancelled 0 times"));
+    assert_eq!(trace.take(), expected);
+    // An await is refused, in a timeout too.
+    let message = virtual_loop().run(async {
+        let slot: Rc<RefCell<Option<Rc<Task<()>>>>> = Rc::default();
+        let copy = slot.clone();
+        let task = Rc::new(spawn(async move {
+            let me = copy.take().unwrap();
+            let _ = timeout(ms(10), &*me).await;
+        }));
+        *slot.borrow_mut() = Some(task.clone());
+        (&*task).await.unwrap_err().to_string()
+    });
+    assert!(message.contains("awaits itself"), "{message}");
 }
 
 #[test]

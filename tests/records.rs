@@ -4,12 +4,12 @@
 mod common;
 
 use common::{Trace, ms, on_drop, telling_loop, virtual_loop};
-use futures_util::future::{join_all, select};
+use futures_util::future::{Either, join, join_all, select};
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use futures_util::{FutureExt, poll};
 use onelane::{
-    Elapsed, EventLoop, Join, ReturnWhen, Task, TaskRef, call_soon, gather, sleep, spawn, time, timeout, wait,
-    wait_for, yield_now,
+    Elapsed, EventLoop, Join, ReturnWhen, Task, TaskError, TaskRef, call_soon, finally, gather, sleep, spawn,
+    sync::Event, time, timeout, wait, wait_for, yield_now,
 };
 use std::cell::{Cell, RefCell};
 use std::future::pending;
@@ -129,6 +129,147 @@ fn wait_for_many_in_a_join_of_all() {
             outcome.0
         });
         assert_eq!(in_time.count(), 19, "at 20 ms, the older timer is the timeout's");
+    });
+}
+
+/// An await of a task that takes so long to end when it is cancelled.
+fn slow_to_end(milliseconds: u64) -> Join<()> {
+    spawn(finally(pending::<()>(), async move { sleep(ms(milliseconds)).await })).into_future()
+}
+
+/// The set woke its task for the first child and then no more, so the task never ended.
+#[test]
+fn cancel_a_set_of_children_that_end_one_after_the_other() {
+    virtual_loop().run(async {
+        let start = time();
+        let task = spawn(async {
+            let mut set: FuturesUnordered<_> = [slow_to_end(10), slow_to_end(20)].into_iter().collect();
+            while set.next().await.is_some() {}
+        });
+        sleep(ms(5)).await;
+        task.cancel();
+        assert_eq!((task.await, time() - start), (Err(TaskError::Cancelled), ms(25)));
+    });
+}
+
+/// The same in a `join_all` of more than thirty, which has a set inside.
+#[test]
+fn cancel_a_join_of_all_whose_children_end_one_after_the_other() {
+    virtual_loop().run(async {
+        let start = time();
+        let task = spawn(async {
+            let _ = join_all((10..50).map(slow_to_end)).await;
+        });
+        sleep(ms(5)).await;
+        task.cancel();
+        assert_eq!((task.await, time() - start), (Err(TaskError::Cancelled), ms(54)));
+    });
+}
+
+/// One that awaits nothing, and one that awaits another, so it ends a turn later.
+fn of_two_depths() -> FuturesUnordered<Join<()>> {
+    let shallow = spawn(sleep(ms(60_000)));
+    let deep = spawn(async { drop(spawn(sleep(ms(60_000))).await) });
+    [shallow, deep].into_iter().map(IntoFuture::into_future).collect()
+}
+
+/// The same without cleanups: a turn between the two ends was enough.
+#[test]
+fn cancel_a_set_of_children_of_two_depths() {
+    virtual_loop().run(async {
+        let start = time();
+        let task = spawn(async {
+            let mut set = of_two_depths();
+            while set.next().await.is_some() {}
+        });
+        sleep(ms(5)).await;
+        task.cancel();
+        assert_eq!((task.await, time() - start), (Err(TaskError::Cancelled), ms(5)));
+    });
+}
+
+/// The same in a timeout, which did not come back.
+#[test]
+fn expire_around_a_set_of_children_of_two_depths() {
+    virtual_loop().run(async {
+        let start = time();
+        let mut set = of_two_depths();
+        let result = timeout(ms(10), async { while set.next().await.is_some() {} }).await;
+        assert_eq!((result, time() - start), (Err(Elapsed), ms(10)));
+    });
+}
+
+/// A wake was lost that came while the cancelled task waited for what it awaits, when the cancellation was taken back.
+#[test]
+fn wake_a_cancelled_task_and_uncancel() {
+    let trace = Trace::new();
+    virtual_loop().run(async {
+        let start = time();
+        let tell = {
+            let trace = trace.clone();
+            move |what: &str| trace.push(format!("{what} at {:?}", time() - start))
+        };
+        let copy = tell.clone();
+        let races = spawn(async move {
+            match select(sleep(ms(10)), slow_to_end(95)).await {
+                Either::Left(_) => copy("the sleep"),
+                Either::Right(_) => copy("the task"),
+            }
+        });
+        let in_a_set = spawn(async move {
+            let mut set = FuturesUnordered::new();
+            set.push(sleep(ms(10)).boxed_local());
+            set.push(slow_to_end(95).map(drop).boxed_local());
+            while set.next().await.is_some() {
+                tell("one of the set");
+            }
+        });
+        sleep(ms(5)).await;
+        races.cancel();
+        in_a_set.cancel();
+        sleep(ms(10)).await;
+        assert_eq!((races.uncancel(), in_a_set.uncancel()), (0, 0));
+        assert_eq!((races.await, in_a_set.await), (Ok(()), Ok(())));
+    });
+    assert_eq!(trace.take(), ["the sleep at 15ms", "one of the set at 15ms", "one of the set at 100ms"]);
+}
+
+/// The numbers of what is inside of a timeout are forgotten when there are many, but not those of what still waits.
+#[test]
+fn wait_for_many_in_a_timeout_beside_one_that_goes_on() {
+    virtual_loop().run(async {
+        let event = Rc::new(Event::new());
+        let copy = event.clone();
+        let ticker = spawn(async move {
+            loop {
+                sleep(ms(1)).await;
+                copy.set();
+                copy.clear();
+            }
+        });
+        let many = async |times: usize| {
+            for _ in 0..times {
+                event.wait().await;
+                spawn(async {}).await.unwrap();
+                yield_now().await;
+            }
+            pending::<()>().await;
+        };
+        // What comes and goes is outside of the timeout, in another one.
+        let task = spawn(pending::<()>());
+        let known = task.task_ref();
+        let later = async {
+            sleep(ms(1)).await;
+            pending::<()>().await;
+        };
+        let inside = finally(join(task.into_future(), later), async {});
+        let (long, short) = join(timeout(ms(300), inside), timeout(ms(250), many(200))).await;
+        assert!(long.is_err() && short.is_err() && known.is_cancelled());
+        // It is inside.
+        let task = spawn(pending::<()>());
+        let known = task.task_ref();
+        assert!(timeout(ms(50), join(task.into_future(), many(usize::MAX))).await.is_err() && known.is_cancelled());
+        ticker.cancel();
     });
 }
 
@@ -281,4 +422,81 @@ fn wait_for_a_task_of_another_loop_without_time() {
     });
     assert!(message.contains("belongs to another event loop"), "{message}");
     assert!(!task.is_done() && task.cancelling() == 0);
+}
+
+/// A timeout keeps the numbers of what is awaited in it as ranges, and forgets those in which nothing waits any more. The early
+/// await is still one of them.
+#[test]
+fn expire_around_an_early_await_and_thousands_of_later_ones() {
+    virtual_loop().run(async {
+        // Between two numbers of the first task stands one of this task.
+        drop(spawn(async {
+            loop {
+                sleep(ms(1)).await;
+            }
+        }));
+        let (early, begun) = (spawn(finally(pending::<()>(), async { sleep(ms(7)).await })), time());
+        let child = early.task_ref();
+        let later = async {
+            for _ in 0..1000 {
+                spawn(sleep(ms(1))).await.unwrap();
+            }
+            pending::<()>().await;
+        };
+        let ended = timeout(ms(5000), join(early.into_future(), later)).await;
+        assert_eq!((ended.is_err(), child.is_cancelled(), time() - begun), (true, true, ms(5007)));
+    });
+}
+
+/// It was interrupted when it came to the other task, though nobody had asked.
+#[test]
+fn hand_a_begun_timeout_to_another_task() {
+    virtual_loop().run(async {
+        for (milliseconds, expected) in [(3, Ok("value")), (9, Err(Elapsed))] {
+            let begun = time();
+            let mut limited = Box::pin(timeout(ms(5), async move {
+                sleep(ms(1)).await;
+                sleep(ms(milliseconds - 1)).await;
+                "value"
+            }));
+            assert!(poll!(&mut limited).is_pending());
+            let other = spawn(limited);
+            assert_eq!(other.await.unwrap(), expected);
+            assert_eq!(time() - begun, ms(milliseconds.min(5)));
+        }
+    });
+}
+
+/// The cancellation comes to a task on two ways. It counts once, and both ways wait for its end.
+#[test]
+fn cancel_a_diamond_and_count_each_task_once() {
+    for has_child in [false, true] {
+        virtual_loop().run(async {
+            let cleans = finally(pending::<()>(), async { sleep(ms(10)).await });
+            let bottom = Rc::new(spawn(async move {
+                if has_child {
+                    _ = spawn(cleans).await;
+                } else {
+                    cleans.await;
+                }
+            }));
+            let [left, right] = [bottom.clone(), bottom.clone()].map(|bottom| {
+                spawn(async move {
+                    _ = (&*bottom).await;
+                })
+            });
+            let ends = Rc::new(RefCell::new(Vec::new()));
+            for side in [&left, &right] {
+                let (ends, begun) = (ends.clone(), time());
+                side.add_done_callback(move |side| ends.borrow_mut().push((time() - begun, side.cancelling())));
+            }
+            let top = spawn(join(left.into_future(), right.into_future()));
+            for _ in 0..4 {
+                yield_now().await;
+            }
+            top.cancel();
+            assert!(top.await.unwrap_err().is_cancelled());
+            assert_eq!((bottom.cancelling(), ends.take()), (1, vec![(ms(10), 1); 2]), "{has_child}");
+        });
+    }
 }

@@ -4,8 +4,8 @@
 
 mod common;
 
-use common::{alone, alone_and_leaking, on_drop, panic_of, virtual_loop};
-use onelane::{EventLoop, Remote, Task, spawn, yield_now};
+use common::{alone, alone_and_leaking, ms, on_drop, panic_of, virtual_loop};
+use onelane::{EventLoop, Remote, Task, catch_cancel, current_task, finally, sleep, spawn, time, yield_now};
 use std::cell::{Cell, RefCell};
 use std::future::pending;
 use std::rc::Rc;
@@ -191,5 +191,59 @@ fn call_soon_in_destructors_of_callbacks_and_drop_the_loop() {
         event_loop.run(async { EventLoop::current() }).call_soon(link(10, count.clone()));
         drop(event_loop);
         assert_eq!((count.get(), Rc::strong_count(&count)), (21, 1));
+    });
+}
+
+/// The main future was dropped when `run` gave up, but its task could be brought back: a cancellation queued it, and `uncancel()` took
+/// away the mark that kept it from being polled. The loop then polled what was dropped.
+#[test]
+fn resist_the_end_of_run_and_uncancel() {
+    alone("resist_the_end_of_run_and_uncancel", || {
+        let event_loop = virtual_loop();
+        let (known, catches) = (RefCell::new(None), Cell::new(0));
+        let message = panic_of(|| {
+            let text = vec![7_u8; 4096];
+            let (text, known, catches) = (&text, &known, &catches);
+            event_loop.run(async move {
+                *known.borrow_mut() = current_task();
+                loop {
+                    let _ = catch_cancel(pending::<()>()).await;
+                    catches.set(catches.get() + usize::from(text.iter().all(|&byte| byte == 7)));
+                }
+            })
+        });
+        assert!(message.starts_with(MESSAGE_BEGINS) && message.ends_with(MESSAGE_ENDS), "{message}");
+        let (task, caught) = (known.take().unwrap(), catches.get());
+        assert!(!task.is_done() && caught >= 1000, "{caught}");
+        task.cancel();
+        while task.uncancel() > 0 {}
+        event_loop.turn();
+        assert!(task.is_cancelled());
+        assert_eq!(catches.get(), caught, "what was dropped has run");
+    });
+}
+
+/// What a cleanup spawns at the end of the run goes on until the cleanups have ended, and no longer.
+#[test]
+fn spawn_in_a_cleanup_what_never_ends_and_end_the_run() {
+    alone("spawn_in_a_cleanup_what_never_ends_and_end_the_run", || {
+        let ticks = Rc::new(Cell::new(0));
+        let (copy, event_loop) = (ticks.clone(), virtual_loop());
+        let begun = event_loop.run(async move {
+            let cleanup = async move {
+                drop(spawn(async move {
+                    loop {
+                        sleep(ms(2)).await;
+                        copy.set(copy.get() + 1);
+                    }
+                }));
+                sleep(ms(7)).await;
+            };
+            drop(spawn(finally(pending::<()>(), cleanup)));
+            yield_now().await;
+            time()
+        });
+        assert_eq!((ticks.get(), event_loop.time() - begun), (3, ms(7)));
+        assert!(event_loop.all_tasks().is_empty());
     });
 }

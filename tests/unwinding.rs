@@ -5,11 +5,12 @@ mod common;
 
 use common::{Census, Trace, alone, ms, on_drop, panic_of, telling_loop, virtual_loop};
 use futures_util::future::{FutureExt, LocalBoxFuture, join, select};
+use futures_util::poll;
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use onelane::sync::Lock;
 use onelane::{
-    Cancelled, Deadline, Elapsed, EventLoop, Finally, TaskError, call_soon, catch_cancel, finally, gather, sleep,
-    spawn, time, timeout, yield_now,
+    Cancelled, Deadline, Elapsed, EventLoop, Finally, TaskError, call_soon, catch_cancel, current_task, finally,
+    gather, sleep, spawn, time, timeout, yield_now,
 };
 use std::cell::RefCell;
 use std::future::{Pending, pending, poll_fn};
@@ -475,6 +476,32 @@ fn use_the_deadline_of_another_loop_and_be_told() {
     assert_eq!(trace.take(), expected);
 }
 
+/// A timeout moved to another task, with the cleanup that was to come. The first task, which was cancelled, took it away, and the
+/// second waited for ever.
+#[test]
+fn move_a_begun_timeout_and_cancel_the_task_that_it_left() {
+    let trace = Trace::new();
+    virtual_loop().run(async {
+        let (slot, copy) = (Rc::new(RefCell::new(None)), trace.clone());
+        let seconds = slot.clone();
+        let first = spawn(async move {
+            let cleanup = async move {
+                sleep(ms(1)).await;
+                copy.push("cleaned up");
+            };
+            let mut limited = Box::pin(timeout(ms(0), finally(pending::<()>(), cleanup)));
+            assert!(poll!(&mut limited).is_pending());
+            *seconds.borrow_mut() = Some(spawn(limited));
+            current_task().unwrap().cancel();
+            pending::<()>().await;
+        });
+        assert_eq!(first.await, Err(TaskError::Cancelled));
+        let (second, start) = (slot.take().unwrap(), time());
+        assert_eq!((second.await, time() - start), (Ok(Err(Elapsed)), ms(1)));
+    });
+    assert_eq!(trace.take(), ["cleaned up"]);
+}
+
 /// The panic ended the timeout at once, and the outer cleanup went to a task of its own.
 #[test]
 fn panic_in_a_cleanup_in_a_timeout_and_go_on_with_the_next() {
@@ -597,4 +624,57 @@ fn give_up_an_await_and_a_gather_of_a_task_that_cleans_up() {
         "Done",
     ];
     assert_eq!(trace.take(), expected);
+}
+
+/// The cleanup never ran, and its destructor panics.
+#[test]
+fn return_from_an_on_cancel_and_panic_in_the_destructor_of_its_cleanup() {
+    let trace = Trace::new();
+    let message = panic_of(|| {
+        virtual_loop().run(async {
+            let (dropped, guard) = (trace.clone(), on_drop(|| panic!("in the destructor")));
+            let body = async move { on_drop(move || dropped.push("value dropped")) };
+            drop(onelane::on_cancel(body, async move { drop(guard) }).await);
+            trace.push("went on");
+        })
+    });
+    assert_eq!((message.as_str(), trace.take()), ("in the destructor", vec!["value dropped".to_string()]));
+}
+
+/// The body has given its value, and its destructor panics: that is what counts, behind the cleanup.
+#[test]
+fn return_a_value_and_panic_in_the_destructor_of_the_body() {
+    let trace = Trace::new();
+    let message = panic_of(|| {
+        virtual_loop().run(async {
+            let (dropped, cleaned) = (trace.clone(), trace.clone());
+            let guard = on_drop(|| panic!("in the destructor"));
+            let mut value = Some(on_drop(move || dropped.push("value dropped")));
+            let body = poll_fn(move |_| {
+                let _ = &guard;
+                Poll::Ready(value.take())
+            });
+            drop(finally(body, async move { cleaned.push("cleaned up") }).await);
+            trace.push("went on");
+        })
+    });
+    assert_eq!(message, "in the destructor");
+    assert_eq!(trace.take(), ["value dropped", "cleaned up"]);
+}
+
+/// What is over is dropped, though the scope itself is kept.
+#[test]
+fn keep_a_catch_beyond_its_end_and_drop_what_was_inside() {
+    let trace = Trace::new();
+    virtual_loop().run(async {
+        let copy = trace.clone();
+        let guard = on_drop(move || copy.push("dropped"));
+        let mut kept = Box::pin(catch_cancel(poll_fn(move |_| {
+            let _ = &guard;
+            Poll::Ready(())
+        })));
+        assert_eq!(kept.as_mut().await, Ok(()));
+        trace.push("kept");
+    });
+    assert_eq!(trace.take(), ["dropped", "kept"]);
 }

@@ -677,8 +677,6 @@ fn wait_for_the_children_of_a_group_that_ends() {
         let after = [
             r#"body: a group of "child of body" -> child of body"#,
             r#"exit: a group of "child of exit" -> child of exit"#,
-            // The body is dropped behind the children.
-            r#"time: event "time""#,
             r#"time: a group of "child of time" -> child of time"#,
             r#"failed: a group of "child of failed" -> child of failed"#,
         ];

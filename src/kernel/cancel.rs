@@ -5,17 +5,25 @@
 //! their end, and waits until the last has ended; any other is queued at once. So children end before the destructors of
 //! their parents run.
 //!
-//! Tasks that await each other in a circle would wait for ever for each other's end: where the way leads back to a task that
-//! it has come through, the last one before it is queued, and does not wait.
+//! While it waits for the last it is not polled, nor is the future through which it awaits them: the task registers itself as a
+//! waiter of the next one that still lives (`follow_link`). So does a block that was interrupted.
 //!
-//! Next: `shutdown.rs`.
+//! Tasks that await each other in a circle would wait for ever for each other's end: if the walk comes back to a task on
+//! its own path, the last task before it is forced: it is queued, and waits for nothing. A circle through a group is not found by
+//! this walk, and as in asyncio its tasks stay, unless the program has cancelled each of them twice within one turn. At the
+//! end of the loop such circles are looked for, and broken.
+//!
+//! Next: `scopes.rs`.
 
-use super::Kernel;
 #[cfg(feature = "probe")]
 use super::probe::Source;
-use super::task::{AnyTask, Awaited, Begun, Header, Wait};
+use super::scopes::Region;
+use super::task::{AnyTask, Awaited, Begun, Header, Then, Wait, WaiterKey, same};
 use super::token::Token;
+use super::wakers::keep;
+use super::{Kernel, sorted_once};
 use std::rc::Rc;
+use std::task::Waker;
 
 /// A place on the way, which is a walk in depth-first order; the stack is a list, so a chain of any length fits.
 enum Visit {
@@ -26,11 +34,25 @@ enum Visit {
 impl Kernel {
     /// Asks a task to end. False if it has ended.
     pub(crate) fn cancel(&self, task: &AnyTask) -> bool {
-        if task.header().is_done() {
+        let header = task.header();
+        if header.is_done() {
             return false;
         }
         self.spread(vec![Visit::Enter { task: task.clone(), from: None }], self.new_spread());
         true
+    }
+
+    /// The program has asked a task to end, by a handle to it. If it waits in a circle, each task of which the program has asked
+    /// twice in one turn, it waits no longer.
+    pub(crate) fn note_asked(&self, task: &AnyTask) {
+        let header = task.header();
+        if self.outwaited_tasks(header).is_empty() {
+            return;
+        }
+        header.note_asked(self.tally().turns.get());
+        if header.is_pressed() && self.waits_for_itself(task) {
+            self.wakers.force(header);
+        }
     }
 
     /// Asks all tasks to end. Each is come by once, so a chain of tasks that await each other costs its length, and not its
@@ -50,11 +72,22 @@ impl Kernel {
     pub(crate) fn uncancel(&self, task: &Header) -> u32 {
         let left = task.cancelling.get().saturating_sub(1);
         task.cancelling.set(left);
-        if left == 0 && task.is_condemned() {
-            self.wakers.pardon(task);
-            self.resume_waits(task, &|_| true);
+        if left == 0 && (task.is_condemned() || self.wakers.is_doomed(task)) {
+            self.pardon(task);
         }
         left
+    }
+
+    /// A task that was condemned, and has not been unwound for that, goes on after all.
+    fn pardon(&self, task: &Header) {
+        self.wakers.pardon(task);
+        task.take_request();
+        if let Some(link) = task.replace_link(None) {
+            // It was woken while it waited for the end of another, and is to see what for.
+            self.drop_link(Some(link));
+            self.wakers.wake(task.token());
+        }
+        self.resume_waits(task, Region::Task);
     }
 
     /// A task that was condemned while it ran has suspended: what it waits for decides only now.
@@ -66,13 +99,114 @@ impl Kernel {
         self.spread(stack, spread);
     }
 
-    /// Interrupts an await of a task that is not itself cancelled: its time is up. The links of that await are cancelled.
-    pub(crate) fn interrupt(&self, task: &AnyTask, links: Vec<AnyTask>) {
+    /// Interrupts what a task does in a region, without cancelling the task: the region unwinds when it is polled next. Answers
+    /// what it has to wait for before that.
+    pub(crate) fn interrupt(&self, task: &AnyTask, region: Region) -> Links {
+        let Some(links) = self.interrupt_waits(task.header(), region) else { return Links::None };
         let spread = self.new_spread();
         task.header().visited.set(on_the_way(spread));
         let mut stack = Vec::new();
+        let is_living = links.iter().any(|task| !task.header().is_done());
         enter_links(links, task, &mut stack);
-        self.spread(stack, spread);
+        match self.spread(stack, spread) {
+            true => Links::LeadBack,
+            false if is_living => Links::Living,
+            false => Links::Ended,
+        }
+    }
+
+    /// A task that waits in a scope, which somebody else than itself unwinds, is to be interrupted there once more.
+    pub(crate) fn interrupt_again(&self, task: &AnyTask) {
+        self.wakers.condemn(task.header());
+        if !self.wakers.is_running(task.header()) {
+            self.cancel_suspended(task);
+        }
+    }
+
+    /// Looks for cancelled tasks that wait for each other's ends in circles, by way of groups and cleanups too, and has one of
+    /// each circle wait no longer. Answers whether there was one.
+    #[cold]
+    pub(crate) fn break_circles(&self) -> bool {
+        let spread = self.new_spread();
+        let mut has_broken = false;
+        let mut stack = Vec::new();
+        for task in self.tasks() {
+            stack.push(Visit::Enter { task, from: None });
+            while let Some(visit) = stack.pop() {
+                let (task, from) = match visit {
+                    Visit::Enter { task, from } => (task, from),
+                    Visit::Leave(task) => {
+                        task.header().visited.set(left_behind(spread));
+                        continue;
+                    }
+                };
+                let visited = task.header().visited.get();
+                if visited == on_the_way(spread) {
+                    has_broken |= self.break_circle(&task, from, &stack);
+                } else if visited != left_behind(spread) && task.header().is_ending() {
+                    task.header().visited.set(on_the_way(spread));
+                    stack.push(Visit::Leave(task.clone()));
+                    enter_links(self.awaited_tasks(task.header()), &task, &mut stack);
+                }
+            }
+        }
+        has_broken
+    }
+
+    /// The way leads back to `first`, by `last`, and through what is still to be left: a task of these that is cancelled and waits
+    /// is forced.
+    fn break_circle(&self, first: &AnyTask, last: Option<AnyTask>, way: &[Visit]) -> bool {
+        let on_the_way = way.iter().rev().filter_map(|visit| match visit {
+            Visit::Leave(task) => Some(task),
+            Visit::Enter { .. } => None,
+        });
+        let mut circle = Vec::from_iter(last);
+        for task in on_the_way {
+            circle.push(task.clone());
+            if same(task, first) {
+                break;
+            }
+        }
+        let waits = circle.into_iter().find(|task| task.header().is_condemned() && !task.header().is_forced());
+        waits.inspect(|task| self.wakers.force(task.header())).is_some()
+    }
+
+    /// Whether a task waits for its own end, by way of others each of which the program has asked twice in one turn as
+    /// well.
+    #[cold]
+    fn waits_for_itself(&self, task: &AnyTask) -> bool {
+        let spread = self.new_spread();
+        let mut stack = self.outwaited_tasks(task.header());
+        while let Some(next) = stack.pop() {
+            if same(&next, task) {
+                return true;
+            }
+            let is_new = next.header().visited.replace(on_the_way(spread)) != on_the_way(spread);
+            if is_new && next.header().is_pressed() {
+                stack.extend(self.outwaited_tasks(next.header()));
+            }
+        }
+        false
+    }
+
+    /// The tasks whose ends a task waits for also when it is cancelled.
+    fn outwaited_tasks(&self, header: &Header) -> Vec<AnyTask> {
+        let mut tasks = Vec::new();
+        self.each_wait(header, &mut |_, begun| match begun.wait {
+            Wait::Task(token) => tasks.extend(self.wakers.task(token)),
+            Wait::On(awaited) => tasks.extend(awaited.upgrade().into_iter().flat_map(|awaited| awaited.outwaited())),
+        });
+        tasks
+    }
+
+    /// The tasks without whose ends a task does not go on.
+    fn awaited_tasks(&self, header: &Header) -> Vec<AnyTask> {
+        let mut tasks = Vec::new();
+        self.each_wait(header, &mut |_, begun| match begun.wait {
+            Wait::Task(token) => tasks.extend(self.wakers.task(token)),
+            Wait::On(awaited) => tasks.extend(awaited.upgrade().into_iter().flat_map(|awaited| awaited.tasks())),
+        });
+        tasks
     }
 
     fn new_spread(&self) -> u32 {
@@ -90,8 +224,10 @@ impl Kernel {
         self.spreads.set(0);
     }
 
-    /// Goes on until the stack is worked off, from its end.
-    fn spread(&self, mut stack: Vec<Visit>, spread: u32) {
+    /// Goes on until the stack is worked off, from its end. Answers whether the way leads back to a task that is not itself
+    /// cancelled: that of a block which is interrupted.
+    fn spread(&self, mut stack: Vec<Visit>, spread: u32) -> bool {
+        let mut leads_back = false;
         while let Some(visit) = stack.pop() {
             match visit {
                 Visit::Leave(task) => task.header().visited.set(left_behind(spread)),
@@ -101,9 +237,14 @@ impl Kernel {
                         continue;
                     }
                     if header.visited.get() == on_the_way(spread) {
-                        if let Some(from) = from {
-                            self.wakers.force(from.header());
+                        match from {
+                            Some(from) if from.header().is_condemned() => self.wakers.force(from.header()),
+                            _ => leads_back = true,
                         }
+                        continue;
+                    }
+                    if header.take_spared() {
+                        header.cancelling.set(header.cancelling.get().saturating_add(1));
                         continue;
                     }
                     header.cancelling.set(header.cancelling.get().saturating_add(1));
@@ -118,12 +259,13 @@ impl Kernel {
             }
         }
         self.stir();
+        leads_back
     }
 
     /// A task that has links is left to them, and they come next; any other is queued.
     fn go_on_from(&self, task: &AnyTask, spread: u32, stack: &mut Vec<Visit>) {
         let header = task.header();
-        let Some(links) = self.interrupt_waits(header, &|_| true) else {
+        let Some(links) = self.interrupt_waits(header, Region::Task) else {
             header.visited.set(left_behind(spread));
             self.wakers.wake(header.token());
             return;
@@ -134,47 +276,67 @@ impl Kernel {
         enter_links(links, task, stack);
     }
 
-    /// Tells what a task waits in that it will not come back, of those waits whose numbers count, and answers the tasks to which
-    /// the cancellation goes on. None if there are no links among the waits. If all that they lead to have ended, that is no
-    /// task, but not none: the task is queued already, or a callback is that will wake it.
-    pub(crate) fn interrupt_waits(&self, header: &Header, counts: &dyn Fn(u64) -> bool) -> Option<Vec<AnyTask>> {
-        let counts = polled(header, counts);
-        let links = self.links(header, &counts);
-        self.awaited(header, &counts).iter().for_each(|awaited| awaited.interrupt());
+    /// What a task waits in, in a region, is told that it will not come back. Answers the tasks to which the cancellation goes on.
+    /// None if there are no links among the waits. If all that they lead to have ended, that is no task, but not none: the
+    /// task is queued already, or a callback is that will wake it.
+    fn interrupt_waits(&self, header: &Header, region: Region) -> Option<Vec<AnyTask>> {
+        let counts = &|number| polled(header, region, number);
+        let links = self.links(header, counts);
+        self.awaited(header, counts).iter().for_each(|awaited| awaited.interrupt());
         links
     }
 
-    /// Whether a task awaits others of which one lives, in those waits whose numbers count.
-    pub(crate) fn awaits_living(&self, header: &Header, counts: &dyn Fn(u64) -> bool) -> bool {
-        let links = self.links(header, &polled(header, counts));
-        links.is_some_and(|links| links.iter().any(|task| !task.header().is_done()))
+    /// Takes back that what a task waits in, in a region, was told of an interruption.
+    pub(crate) fn resume_waits(&self, header: &Header, region: Region) {
+        self.awaited(header, &|number| polled(header, region, number)).iter().for_each(|awaited| awaited.resume());
     }
 
-    /// Takes back that what a task waits in was told of its cancellation, or of an interruption, of those waits whose numbers
-    /// count.
-    pub(crate) fn resume_waits(&self, header: &Header, counts: &dyn Fn(u64) -> bool) {
-        self.awaited(header, &polled(header, counts)).iter().for_each(|awaited| awaited.resume());
-    }
-
-    /// The future that was to come back for these waits is gone. Those that are still recorded have outlived it, since they stand in
-    /// a future of somebody else's, which polls them only when they wake it.
+    /// The future of a region is gone. Waits that are still recorded there have outlived it, since they stand in a future of
+    /// somebody else's, which polls them only when they wake it.
     #[cold]
-    pub(crate) fn release_waits(&self, header: &Header, counts: &dyn Fn(u64) -> bool) {
+    pub(crate) fn release_waits(&self, header: &Header, region: Region) {
         // Wakes, and the wakers may be foreign.
+        let counts = &|number| header.is_inside(region, number);
         self.awaited(header, counts).iter().for_each(|awaited| self.tolerate(|| awaited.resume()));
     }
 
-    /// A cancelled task keeps for a while what waits beside its cleanups, or beside the children that it waits for: others are to
-    /// have what that was given.
-    pub(crate) fn give_way(&self, header: &Header) {
-        let frozen = header.frozen();
-        let is_beside = |number| frozen.is_none_or(|frozen| number <= frozen);
-        self.awaited(header, &is_beside).iter().for_each(|awaited| awaited.give_way());
+    /// What waits in a region, and is not polled for a while, makes room: others are to have what it was given. That is all
+    /// there, or what is frozen alone.
+    pub(crate) fn give_way(&self, header: &Header, region: Region, is_frozen_alone: bool) {
+        let counts = &|number| header.is_inside(region, number) && (!is_frozen_alone || header.is_frozen(number));
+        self.awaited(header, counts).iter().for_each(|awaited| awaited.give_way());
+    }
+
+    // ---- who is not polled waits by itself ----
+
+    /// Waits for the next task that still lives of those which are awaited in a region. False if there is none.
+    pub(crate) fn follow_link(
+        &self,
+        link: &mut Option<(Token, WaiterKey)>,
+        header: &Header,
+        region: Region,
+        waker: &Waker,
+    ) -> bool {
+        self.drop_link(link.take());
+        let links = self.links(header, &|number| polled(header, region, number));
+        let Some(next) = links.into_iter().flatten().find(|task| !task.header().is_done()) else { return false };
+        let waiter = self.wakers.add_waiter(next.header(), Then::Wake(keep(waker)));
+        *link = Some((next.header().token(), waiter));
+        true
+    }
+
+    /// Waits for it no longer.
+    pub(crate) fn drop_link(&self, link: Option<(Token, WaiterKey)>) {
+        let Some((task, waiter)) = link else { return };
+        if let Some(task) = self.wakers.task(task) {
+            // Its waker may be foreign.
+            drop(self.wakers.remove_waiter(task.header(), waiter));
+        }
     }
 
     /// Hands out what a task waits for but sleeps, with the numbers.
     pub(crate) fn each_wait(&self, header: &Header, act: &mut dyn FnMut(u64, Begun)) {
-        self.each_that_counts(header, &polled(header, &|_| true), act);
+        self.each_that_counts(header, &|number| !header.is_frozen(number), act);
     }
 
     /// The tasks that a task awaits. None if none of its waits is for tasks.
@@ -182,8 +344,12 @@ impl Kernel {
     fn links(&self, header: &Header, counts: &dyn Fn(u64) -> bool) -> Option<Vec<AnyTask>> {
         let mut links: Option<Vec<AnyTask>> = None;
         self.each_that_counts(header, counts, &mut |_, begun| match begun.wait {
-            Wait::Task(Token::NOBODY) => {}
-            Wait::Task(token) => links.get_or_insert_default().extend(self.wakers.task(token)),
+            // Of one that has ended, the wake has come already.
+            Wait::Task(token) => {
+                if let Some(task) = self.wakers.task(token) {
+                    links.get_or_insert_default().push(task);
+                }
+            }
             Wait::On(awaited) => {
                 if let Some(tasks) = awaited.upgrade().and_then(|awaited| awaited.links()) {
                     links.get_or_insert_default().extend(tasks);
@@ -215,17 +381,58 @@ impl Kernel {
         }
     }
 
-    /// The numbers of all that a task waits for and of the scopes that it has entered.
-    pub(crate) fn numbers(&self, header: &Header) -> Vec<u64> {
-        let waits = self.wakers.waits(header).map(|(number, _)| number);
-        waits.chain(header.scope_numbers()).collect()
+    /// A scope of a task is polled: what begins until the guard is dropped lies inside of it.
+    pub(crate) fn poll_scope<'a>(&'a self, header: &'a Header, number: u64) -> Polled<'a> {
+        let before = self.wakers.numbered();
+        header.scopes(|scopes| scopes.open(number, before));
+        Polled { kernel: self, header, number }
+    }
+
+    /// What has begun in this poll of a scope lies inside of it.
+    fn close_scope(&self, header: &Header, number: u64) {
+        let last = self.wakers.numbered();
+        let many = header.scopes(|scopes| {
+            scopes.close(number, last);
+            scopes.is_to_be_pruned(number)
+        });
+        if many == Some(true) {
+            let waits = self.wakers.waits(header).map(|(number, _)| number);
+            let scopes = header.scopes(|scopes| scopes.numbers().collect::<Vec<_>>()).unwrap_or_default();
+            let living = sorted_once(waits.chain(scopes));
+            header.scopes(|scopes| scopes.prune(number, &living));
+        }
     }
 }
 
-/// Of what counts, that which is polled: while a task unwinds, that is what its cleanups wait for.
-fn polled(header: &Header, counts: &dyn Fn(u64) -> bool) -> impl Fn(u64) -> bool {
-    let frozen = header.frozen().unwrap_or(0);
-    move |number| number > frozen && counts(number)
+/// See `Kernel::poll_scope`.
+pub(crate) struct Polled<'a> {
+    kernel: &'a Kernel,
+    header: &'a Header,
+    number: u64,
+}
+
+impl Drop for Polled<'_> {
+    fn drop(&mut self) {
+        self.kernel.close_scope(self.header, self.number);
+    }
+}
+
+/// What an interrupted block has to wait for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Links {
+    /// Nothing: it is to be polled.
+    None,
+    /// The end of the tasks that are awaited in it, which wakes it.
+    Living,
+    /// The same, but they have ended, so it is woken already.
+    Ended,
+    /// The same, but one of them waits for the task of the block: it must not be waited for.
+    LeadBack,
+}
+
+/// Whether what has this number lies in the region, and is polled: while a region unwinds, that is what its cleanups wait for.
+fn polled(header: &Header, region: Region, number: u64) -> bool {
+    header.is_inside(region, number) && !header.is_frozen(number)
 }
 
 /// The first link is the next to be entered.

@@ -89,7 +89,7 @@ fn find_by(is_it: &dyn Fn(&Entry) -> bool) -> Option<Rc<Kernel>> {
 pub(crate) fn enter(kernel: &Rc<Kernel>) -> Entered {
     kernel.entered.set(kernel.entered.get() + 1);
     let mut guard = enter_to_wake(kernel);
-    guard.counted = Some(kernel.clone());
+    guard.is_counted = true;
     guard
 }
 
@@ -97,28 +97,28 @@ pub(crate) fn enter(kernel: &Rc<Kernel>) -> Entered {
 pub(crate) fn enter_to_wake(kernel: &Rc<Kernel>) -> Entered {
     let home = kernel.wakers.clone().enter();
     let before = RUNNING.with(|running| running.replace(Some(kernel.clone())));
-    Entered { _home: home, other: before, counted: None }
+    Entered { is_counted: false, _home: home, other: before }
 }
 
 /// It is forgotten by `std::process::exit` alone, which runs the destructors of thread-locals and none of the stack. So a loop
 /// that is dropped while it `is_entered` stands in a thread-local, and no code on the stack goes on.
 pub(crate) struct Entered {
+    /// The loop that is left counts this guard.
+    is_counted: bool,
     _home: super::wakers::Home,
     /// The loop that ran before. The destructor exchanges it for the one that is left.
     ///
-    /// This and the next are the last fields, so they are dropped when all is as it was before the guard: if nobody else owns the
-    /// loop any more, foreign code runs.
+    /// The last field, so it is dropped when all is as it was before the guard: if nobody else owns the loop any more, foreign
+    /// code runs.
     other: Option<Rc<Kernel>>,
-    /// The loop that counts this guard. That is the one that is left, unless coroutines with stacks of their own have left theirs
-    /// out of order.
-    counted: Option<Rc<Kernel>>,
 }
 
 impl Drop for Entered {
     fn drop(&mut self) {
         RUNNING.with(|running| std::mem::swap(&mut *running.borrow_mut(), &mut self.other));
-        if let Some(kernel) = &self.counted {
-            kernel.entered.set(kernel.entered.get() - 1);
+        if let Some(kernel) = self.other.as_ref().filter(|_| self.is_counted) {
+            // Coroutines with stacks of their own may leave theirs out of order.
+            kernel.entered.set(kernel.entered.get().saturating_sub(1));
         }
     }
 }

@@ -1,7 +1,7 @@
-//! Panics that reach nobody: who is told, and what.
+//! Panics that nobody takes, and how the exception handler is told of them.
 //!
-//! A panic of a task is its outcome. If the last handle goes without a look at it, or if a callback or a destructor panics,
-//! the loop's exception handler is told.
+//! A panic of a task is its outcome. If the last handle is dropped before anybody has read the outcome, or if a callback or a
+//! destructor panics, the loop's exception handler is told.
 //!
 //! Knows loops by their numbers and lanes alone. Next: `task.rs`.
 
@@ -126,13 +126,21 @@ pub(crate) fn tolerate(loop_id: u64, message: &'static str, act: impl FnOnce()) 
     }
 }
 
+/// As `tolerate`, at the end of the task that has, or had, this token.
+pub(crate) fn tolerate_of(task: Token, act: impl FnOnce()) {
+    if let Err(payload) = catch_unwind(AssertUnwindSafe(act)) {
+        report_of(task, Exception { message: AT_AN_END, panic: Panic::new(payload), task: None });
+    }
+}
+
 /// A panic of the task that has, or had, this token.
 pub(crate) fn report_of(task: Token, exception: Exception) {
     report(handler(&|entry| entry.tenancy.has(task)), exception);
 }
 
 fn report(handler: Option<Handler>, exception: Exception) {
-    // A handler that panics must not take the loop with it: this runs in destructors. One that has dropped its loop is dropped in here.
+    // A handler that panics must not take the loop with it: this runs in destructors. One that has dropped its loop is dropped in
+    // here.
     let told = catch_unwind(AssertUnwindSafe(|| handler.map(|handler| handler(&exception))));
     if !matches!(told, Ok(Some(()))) {
         complain(&exception);
@@ -153,6 +161,13 @@ pub(crate) fn drop_payload(mut payload: Box<dyn Any>) {
         }
     }
     std::mem::forget(payload);
+}
+
+/// A foreign value is dropped, and its panic tells nobody anything.
+pub(crate) fn drop_value<T>(value: T) {
+    if let Err(payload) = catch_unwind(AssertUnwindSafe(|| drop(value))) {
+        drop_payload(payload);
+    }
 }
 
 /// A line on stderr, written at once, so that nothing comes in between. If it cannot be written, then not: `eprintln!` would

@@ -38,6 +38,7 @@ mod cancel;
 mod clock;
 pub(crate) mod context;
 pub(crate) mod exceptions;
+mod frozen;
 pub(crate) mod guest;
 mod inbox;
 mod lanes;
@@ -53,6 +54,7 @@ pub(crate) mod probe;
 #[cfg(all(unix, feature = "io"))]
 pub(crate) mod reactor;
 mod ready;
+pub(crate) mod scopes;
 pub(crate) mod shutdown;
 mod sort;
 #[cfg(all(unix, feature = "io"))]
@@ -65,12 +67,14 @@ pub(crate) mod unwind;
 mod wakers;
 mod wheel;
 
+pub(crate) use cancel::Links;
 pub(crate) use clock::{Clock, Time};
 pub(crate) use inbox::{Inbox, Message, Parked};
 pub(crate) use lanes::inbox;
 pub(crate) use sort::sorted_once;
+pub(crate) use task::WaiterKey;
 pub(crate) use token::Token;
-pub(crate) use wakers::{ScopeKey, State, WaitKey, WaiterKey};
+pub(crate) use wakers::{ScopeKey, State, WaitKey};
 pub(crate) use wakers::{keep, wakes_the_same};
 pub(crate) use wheel::TimerKey;
 
@@ -80,17 +84,19 @@ use locals::Locals;
 use pace::Pace;
 #[cfg(feature = "probe")]
 use probe::{EventKind, Source};
+use scopes::{Region, Unwinding};
 use sort::sorted;
 use std::any::Any;
 use std::cell::{Cell, RefCell};
 use std::panic::{AssertUnwindSafe, Location, catch_unwind};
-use std::rc::{Rc, Weak};
+use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 use tally::Tally;
-use task::{AnyTask, Draft, Ending, Header, Scope, Then, TypedTask, Unwinding};
+use task::{AnyTask, Draft, Ending, Header, Then, TypedTask};
 #[cfg(feature = "probe")]
 use task_id::TaskId;
+use unwind::Stop;
 use wakers::{Halt, Wakers};
 use wheel::Wheel;
 
@@ -419,7 +425,7 @@ impl Kernel {
                     Halt::Call(entry) => self.call(entry),
                     Halt::Ready(task) => self.returned(&task),
                     Halt::Suspended(task) => self.suspended(&task),
-                    Halt::Condemned(task) => self.unwind(&task),
+                    Halt::Unwinds(task) => self.unwind(&task, false),
                 }
             }
         });
@@ -443,8 +449,11 @@ impl Kernel {
 
     /// It was cancelled while it ran: what it waits for now decides where that goes.
     fn suspended(&self, task: &AnyTask) {
-        self.wakers.leave_step();
-        self.cancel_suspended(task);
+        if self.wakers.interrupted(task.header()) {
+            self.unwind(task, true);
+        } else {
+            self.cancel_suspended(task);
+        }
     }
 
     /// As `step`, with a look at each entry before and after.
@@ -522,7 +531,7 @@ impl Kernel {
     fn fire_next(&self) -> bool {
         // In a line of its own: in a condition, the borrow would last until the end of the body.
         let due = self.wheel.borrow_mut().pop_due();
-        let Some((_age, alarm)) = due else {
+        let Some((age, alarm)) = due else {
             self.firing.set(false);
             self.next_deadline();
             return false;
@@ -531,10 +540,10 @@ impl Kernel {
         self.pace.fired();
         #[cfg(feature = "probe")]
         let _because = self.because_of(Source::Timer);
-        tell!(self.wakers, EventKind::TimerFire { timer: _age });
-        self.tell_awake(_age, &alarm);
+        tell!(self.wakers, EventKind::TimerFire { timer: age });
+        self.tell_awake(age, &alarm);
         match alarm {
-            Alarm::Task(token, _) => _ = self.wakers.wake(token),
+            Alarm::Task(token, _) => self.wakers.wake_from_sleep(token, age),
             Alarm::Within(_, _, waker) => self.wake(waker),
             Alarm::Call(call) => self.fire_call(call),
         }
@@ -650,54 +659,95 @@ impl Kernel {
     }
 
     /// A step of a task that was cancelled: its cleanups come first, innermost first (`unwind.rs`), then its future is
-    /// dropped. If the cancellation is caught on the way, the step goes on.
+    /// dropped. If the cancellation is caught on the way, the step goes on. One that the task has `raised` itself does not wait
+    /// for what the task awaits.
     #[inline(never)]
-    fn unwind(&self, task: &AnyTask) {
+    fn unwind(&self, task: &AnyTask, raised: bool) {
         let header = task.header();
-        if self.awaits_living(header, &|_| true) && self.wakers.keep_waiting(header) {
-            return self.give_way(header);
+        let waker = self.wakers.waker_of(header.token());
+        let mut link = header.replace_link(None);
+        let waits = !raised && header.is_condemned() && !header.is_forced();
+        if waits && self.follow_link(&mut link, header, Region::Task, &waker) {
+            header.replace_link(link);
+            self.wakers.keep_waiting(header);
+            return self.give_way(header, Region::Task, false);
         }
+        self.drop_link(link);
         let begun = header.take_unwinding();
         let begins = begun.is_none();
-        if begins {
-            header.freeze(self.wakers.numbered());
+        let mut unwinding = begun.unwrap_or_else(|| Unwinding::new(Region::Task));
+        if self.wakers.begin_unwinding(header) || raised {
+            unwinding.interrupt(header);
         }
-        let mut unwinding = begun.unwrap_or_else(Unwinding::new);
-        if self.wakers.begin_unwinding(header) {
-            unwinding.interrupt(header, &|_| true);
-        }
-        let waker = self.wakers.waker_of(header.token());
-        self.cleaning.set(true);
-        let poll = unwinding.poll(&self.wakers, header, &|_| true, &mut Context::from_waker(&waker));
-        self.cleaning.set(false);
-        match poll {
-            Poll::Pending => {
-                header.put_unwinding(unwinding);
-                let cancelled_again = self.wakers.suspend_unwinding(header);
-                if begins {
-                    self.give_way(header);
+        loop {
+            let was_cleaning = self.cleaning.replace(true);
+            let poll = unwinding.poll(self, header, &mut Context::from_waker(&waker));
+            self.cleaning.set(was_cleaning);
+            match poll {
+                Poll::Pending => {
+                    if header.has_future() && self.is_held_up_by_itself(task, Region::Task) {
+                        self.tolerate(|| self.wakers.drop_future(task));
+                    }
+                    header.put_unwinding(unwinding);
+                    let cancelled_again = self.wakers.suspend_unwinding(header);
+                    if begins {
+                        self.give_way(header, Region::Task, true);
+                    }
+                    if cancelled_again {
+                        self.cancel_suspended(task);
+                    }
+                    return;
                 }
-                if cancelled_again {
-                    self.cancel_suspended(task);
-                }
-            }
-            Poll::Ready(true) => {
-                header.thaw();
-                match self.wakers.end_unwinding(header) {
-                    Some(Halt::Ready(task)) => self.returned(&task),
-                    Some(Halt::Suspended(task)) => self.suspended(&task),
-                    _ => {
-                        // What stood beside the scope that caught it lives on, and was not told yet.
-                        self.wakers.leave_step();
-                        self.resume_waits(header, &|_| true);
+                Poll::Ready(Stop::DropsBody) if header.has_future() => {
+                    let polled = catch_unwind(AssertUnwindSafe(|| self.wakers.poll_for_a_drop(task)));
+                    let _unwinds_already = self.wakers.take_raised();
+                    if let Err(payload) = polled {
+                        unwinding.panicked(payload);
+                        // Something beside that scope has panicked, and the future is not to be polled again.
+                        if let Err(payload) = catch_unwind(AssertUnwindSafe(|| self.wakers.drop_future(task))) {
+                            unwinding.panicked(payload);
+                        }
                     }
                 }
-            }
-            Poll::Ready(false) => {
-                if let Err(payload) = catch_unwind(AssertUnwindSafe(|| self.wakers.drop_future(task))) {
-                    unwinding.panicked(payload);
+                Poll::Ready(Stop::DropsBody) => {}
+                Poll::Ready(Stop::Caught) if header.has_future() => return self.go_on(task),
+                Poll::Ready(Stop::Caught | Stop::Through) => {
+                    if let Err(payload) = catch_unwind(AssertUnwindSafe(|| self.wakers.drop_future(task))) {
+                        unwinding.panicked(payload);
+                    }
+                    self.hand_orphans_over(header, Region::Task);
+                    return self.fail(task, unwinding.into_error());
                 }
-                self.fail(task, unwinding.into_error());
+            }
+        }
+    }
+
+    /// The running task returns, and what it returns counts also if it was cancelled in this step.
+    pub(crate) fn keep_result(&self) {
+        if let Some(task) = self.current() {
+            self.wakers.pardon(task.header());
+        }
+    }
+
+    /// Nobody drives the unwinding of this region any more: cleanups whose futures are gone get tasks of their own.
+    pub(crate) fn hand_orphans_over(&self, header: &Header, region: Region) {
+        let orphans = header.scopes(|scopes| scopes.orphans(region)).unwrap_or_default();
+        orphans.into_iter().for_each(|scope| self.tolerate(|| scope.hand_over()));
+    }
+
+    /// The cancellation was caught: the running task goes on, in the same step.
+    fn go_on(&self, task: &AnyTask) {
+        let header = task.header();
+        header.forget_sleeps();
+        // A cleanup that has lost its future, and to which the cancellation has not come.
+        self.hand_orphans_over(header, Region::Task);
+        match self.wakers.end_unwinding(header) {
+            Some(Halt::Ready(task)) => self.returned(&task),
+            Some(Halt::Suspended(task)) => self.suspended(&task),
+            _ => {
+                // What stood beside the scope that caught it lives on, and was not told yet.
+                self.wakers.leave_step();
+                self.resume_waits(header, Region::Task);
             }
         }
     }
@@ -705,7 +755,7 @@ impl Kernel {
     /// The future was dropped, and whatever it returned does not count.
     fn fail(&self, task: &AnyTask, error: TaskError) {
         let ending = if error.is_panic() { Ending::Panicked } else { Ending::Cancelled };
-        self.release_waits(task.header(), &|_| true);
+        self.release_waits(task.header(), Region::Task);
         task.set_error(error);
         self.finish(task, ending);
     }
@@ -811,9 +861,7 @@ impl Kernel {
     }
 
     fn tolerate_in(&self, place: &'static str, act: impl FnOnce()) {
-        if let Err(payload) = catch_unwind(AssertUnwindSafe(act)) {
-            exceptions::reached_nobody(self.id(), place, payload);
-        }
+        exceptions::tolerate(self.id(), place, act);
     }
 
     /// Wakes, whosever waker it is.
@@ -857,11 +905,11 @@ impl Kernel {
         self.stir();
     }
 
-    /// Queues a task for a cleanup whose own task did not come to it, in the scope of that cleanup from the beginning. It runs
-    /// also while the loop shuts down.
-    pub(crate) fn spawn_cleanup<F: Future + 'static>(&self, draft: Draft, scope: Weak<dyn Scope>, cleanup: F) {
+    /// Queues a task for a cleanup whose own task did not come to it. It runs also while the loop shuts down, and the first request
+    /// to end lets it finish, as if its own task had been cancelled.
+    pub(crate) fn spawn_cleanup<F: Future + 'static>(&self, draft: Draft, cleanup: F) {
         let task = TypedTask::new(draft, cleanup);
-        self.wakers.add_scope(task.header(), scope);
+        task.header().spare();
         self.hand_locals_on(task.header());
         self.wakers.insert(task.any().clone());
         self.tell_spawn(task.header());

@@ -3,12 +3,12 @@
 //! ```text
 //!   cancel    all tasks, those that are spawned from now on too
 //!   turn      until none is left; a virtual clock stands still
-//!   unblock   nothing is ready, and tasks are left: force those whose awaits have all ended; or rest, and go through one turn
-//!             as on any day, if cleanups wait; or break circles; or cancel what resists once more
+//!   unblock   nothing is ready, and tasks are left: if cleanups are waited for, break circles, or rest and run one normal turn;
+//!             otherwise force the cancelled tasks that wait for others; otherwise cancel all once more
 //! ```
 //!
 //! While the loop waits for cleanups, what they spawn runs too. A loop that is dropped waits for nobody. Either way it gives
-//! up on tasks that spawn tasks for ever.
+//! up on tasks that spawn tasks for ever, or that resist for ever.
 //!
 //! Does not know who asks for the end. Next: `context.rs`.
 
@@ -80,32 +80,32 @@ impl Kernel {
     /// The loop is to end, nothing is ready, and there are tasks. Answers whether this counts as a round.
     #[cold]
     fn unblock(&self, patience: Patience) -> u32 {
-        // Whoever waits for a wake that does not come, although all that it awaited has ended.
-        if self.force_all(&|header| self.awaits_living(header, &|_| true)) {
-            return 0;
+        if patience == Patience::Waits {
+            // Circles would wait for ever, and without a deadline so would the loop.
+            if self.next_deadline().is_none() && self.break_circles() {
+                return 0;
+            }
+            if self.rest().is_ok() {
+                self.turn();
+                return 0;
+            }
         }
-        if patience == Patience::Waits && self.has_task(&Header::is_unwinding) && self.rest().is_ok() {
-            self.turn();
-            return 0;
-        }
-        // Circles, then cleanups that cannot end, or are not waited for.
-        if !self.force_all(&|_| false) {
+        // What can never end, or is not waited for.
+        if !self.force_all() {
             self.cancel_all();
         }
         1
     }
 
-    /// Forces the cancelled tasks that do not wait. Answers whether there was one.
+    /// Forces all cancelled tasks that wait for others. Answers whether there was one.
     #[cold]
-    fn force_all(&self, waits: &dyn Fn(&Header) -> bool) -> bool {
+    fn force_all(&self) -> bool {
         #[cfg(feature = "probe")]
         let _because = self.because_of(Source::Kernel);
         let mut forced = false;
-        for task in self.tasks() {
-            if task.header().is_condemned() && !waits(task.header()) {
-                self.wakers.force(task.header());
-                forced = true;
-            }
+        for task in self.tasks().iter().filter(|task| task.header().is_condemned()) {
+            self.wakers.force(task.header());
+            forced = true;
         }
         forced
     }

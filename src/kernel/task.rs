@@ -10,8 +10,8 @@
 //! dropped when the task ends, and the outcome takes its place; the rest of the cell goes with its last holder.
 //!
 //! Why this is not an `Rc<dyn Trait>`: handles, rows and queue hold one word, not two, nobody counts weak references that nobody
-//! has, and outcome and future share their place. The cell of the smallest task took 248 bytes before, and takes
-//! 88 now.
+//! has, and outcome and future share their place. With `Rc` the cell of the smallest task took 248 bytes; it
+//! takes 88.
 //!
 //! ```text
 //!            spawn
@@ -42,13 +42,15 @@ use super::exceptions::{self, Exception};
 use super::lists::List;
 use super::locals::Locals;
 use super::names::function_of;
+use super::scopes::{Region, Scope, Scopes, Unwinding};
 use super::token::Token;
 use crate::error::{Panic, TaskError};
 use std::cell::{Cell, RefCell};
 use std::hash::{Hash, Hasher};
 use std::marker::PhantomData;
 use std::mem::{ManuallyDrop, offset_of};
-use std::panic::{AssertUnwindSafe, Location, catch_unwind};
+use std::num::NonZeroU64;
+use std::panic::Location;
 use std::pin::Pin;
 use std::ptr::{self, NonNull};
 use std::rc::{Rc, Weak};
@@ -64,20 +66,25 @@ pub(super) const CONDEMNED: u8 = 2;
 /// In `Header::life`: the cancellation has come to its scopes, and the cleanup of one is not through.
 pub(super) const UNWINDING: u8 = 4;
 
-/// In `Header::life`: it was cancelled in a circle, or at the end of the loop, and is not to wait for what it awaits.
+/// In `Header::life`, beside `CONDEMNED`: it was cancelled in a circle, or at the end of the loop, and is not to wait for what it
+/// awaits.
 pub(super) const FORCED: u8 = 8;
+/// In what comes upon a task while it runs: it ends as cancelled in this step, from where it stands.
+pub(super) const RAISED: u8 = 16;
+/// In what comes upon a task while it runs: it is condemned if it suspends. What it returns before that counts.
+pub(super) const DOOMED: u8 = 32;
 
 /// What is known of a task without knowing its type.
 pub(crate) struct Header {
-    /// What the cell can do, whose type is forgotten.
-    kind: &'static Kind,
+    /// What the cell can do, whose type is forgotten. Another one once the future was dropped unfinished.
+    kind: Cell<&'static Kind>,
     /// So many `AnyTask`s there are.
     holders: Cell<u32>,
     /// What stands behind the header.
     holds: Cell<Holds>,
 
     // The waker table's: it alone writes here.
-    /// Of `QUEUED`, `CONDEMNED`, `UNWINDING` and `FORCED`.
+    /// Of `QUEUED`, `CONDEMNED`, `UNWINDING` and `FORCED`; in the step in which it suspends, of `RAISED` and `DOOMED` as well.
     pub(super) life: Cell<u8>,
     /// Until the task is put into the table, one of its lane that nobody has.
     pub(super) token: Cell<Token>,
@@ -116,14 +123,25 @@ enum Holds {
 #[derive(Default)]
 struct Extra {
     name: Option<Rc<str>>,
-    /// By their numbers, so those inside stand behind those around them.
-    scopes: Vec<EnteredScope>,
+    scopes: Scopes,
     /// While it is unwinding, and no step has taken it out.
     unwinding: Option<Unwinding>,
-    /// While it is unwinding, the last number from before: what waited then is not polled any more.
-    frozen: u64,
-    /// The scope that caught a cancellation last.
-    caught: u64,
+    /// While it is cancelled and not polled: the task whose end it waits for, and where it stands among those who do.
+    link: Option<(Token, WaiterKey)>,
+    /// The number of the sleep that was over last, and the turn in which it was.
+    slept: (u64, u64),
+    /// The numbers of the sleeps that were over while they were frozen.
+    slept_frozen: Vec<u64>,
+    /// The last number that had been given out when it was asked to end while it ran.
+    request: Option<u64>,
+    /// It is a cleanup that was handed over, and not to be disturbed by the first request to end.
+    is_spared: bool,
+    /// How many requests to end it was spared.
+    spared: u32,
+    /// The last turn in which the program has asked it to end, by a handle to it, while it waited for tasks.
+    asked_in: u64,
+    /// The program has asked twice in one turn.
+    is_pressed: bool,
     /// A future in which it had waited was moved to another task.
     gave_away: bool,
     locals: Locals,
@@ -178,9 +196,19 @@ pub(crate) trait Awaited {
         self.links().unwrap_or_default()
     }
 
+    /// The tasks whose ends the waiting task waits for also when it is cancelled.
+    fn outwaited(&self) -> Vec<AnyTask> {
+        self.links().unwrap_or_default()
+    }
+
     /// The tasks that have what is waited for.
     fn holders(&self) -> Vec<Token> {
         Vec::new()
+    }
+
+    /// The one task that took what is waited for, though it may have passed it on since.
+    fn taker(&self) -> Option<Token> {
+        None
     }
 
     /// The one task without which it cannot come, if that is certain.
@@ -203,52 +231,6 @@ pub(crate) trait Awaited {
     fn describe(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result;
 }
 
-/// A part of a task's future that a cancellation does not just drop: it cleans up, or goes on behind it.
-pub(crate) trait Scope {
-    /// A cancellation has come to this scope, and those inside of it are through. If it comes by a panic of a cleanup, it is
-    /// not to be caught.
-    fn unwind(&self, panicked: bool) -> Unwound;
-
-    /// Drops what was polled here so far, in which the cancellation arose. Called after `unwind` has answered
-    /// `CleansUp`, before the first `poll_cleanup`.
-    fn drop_body(&self);
-
-    /// After a panic it is over.
-    fn poll_cleanup(&self, context: &mut Context<'_>) -> Poll<()>;
-}
-
-struct EnteredScope {
-    number: u64,
-    /// Not owned, for the reason of `Wait::On`.
-    scope: Weak<dyn Scope>,
-    /// Since its cleanup began, the last number from before.
-    cleaning: Option<u64>,
-    /// Its cleanup is to end: the time of a timeout around it is up.
-    is_late: bool,
-}
-
-/// What a scope makes of a cancellation.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Unwound {
-    /// It goes on to the scope around this one.
-    Through,
-    /// It goes on when a cleanup has ended.
-    CleansUp,
-    /// It ends here, and the future around this scope goes on.
-    Caught,
-}
-
-/// A cancellation on its way from scope to scope, innermost first. What it does is told in `unwind.rs`.
-pub(crate) struct Unwinding {
-    /// It has not come yet to the scopes of this number and lower ones.
-    pub(super) doomed: u64,
-    /// The scopes that clean up, each inside of the cleanup before it: the last is polled. They keep their place among the task's
-    /// scopes until they are through.
-    pub(super) cleaning: Vec<(u64, Rc<dyn Scope>)>,
-    /// How the task will end. A panic in a cleanup takes the place of the cancellation.
-    pub(super) error: TaskError,
-}
-
 /// What is to be done at a task's end.
 pub(crate) enum Then {
     /// Wake whoever awaits.
@@ -257,12 +239,21 @@ pub(crate) enum Then {
     Queue(Call),
 }
 
+/// Names one who waits for a task, among those who wait for that task, for ever. Packed, since whoever waits keeps it, and much
+/// of it would be padding.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(Rust, packed(4))]
+pub(crate) struct WaiterKey {
+    pub(super) number: NonZeroU64,
+    pub(super) index: u32,
+}
+
 impl Header {
     #[inline]
     fn new(kind: &'static Kind, draft: Draft) -> Self {
         let extra = draft.name.map(|name| Box::new(Extra { name: Some(name), ..Extra::default() }));
         Header {
-            kind,
+            kind: Cell::new(kind),
             holders: Cell::new(1),
             holds: Cell::new(Holds::Future),
             life: Cell::new(0),
@@ -298,6 +289,16 @@ impl Header {
         self.life.get() & CONDEMNED != 0
     }
 
+    /// It was cancelled in a circle, or at the end of the loop.
+    pub(crate) fn is_forced(&self) -> bool {
+        self.life.get() & FORCED != 0
+    }
+
+    /// Its future is there: it has not returned, and was not dropped.
+    pub(super) fn has_future(&self) -> bool {
+        self.holds.get() == Holds::Future
+    }
+
     #[inline]
     pub(crate) fn is_done(&self) -> bool {
         self.ending.get().is_some()
@@ -305,7 +306,7 @@ impl Header {
 
     pub(crate) fn name(&self) -> Rc<str> {
         let name = self.if_extra(|extra| extra.name.clone()).flatten();
-        name.unwrap_or_else(|| Rc::from(format!("{}-{}", function_of((self.kind.future)()), self.id)))
+        name.unwrap_or_else(|| Rc::from(format!("{}-{}", function_of((self.kind.get().future)()), self.id)))
     }
 
     pub(crate) fn set_name(&self, name: Rc<str>) {
@@ -370,99 +371,184 @@ impl Header {
 
     /// The task enters a scope after those that it has entered before. The number names it.
     pub(super) fn add_scope(&self, number: u64, scope: Weak<dyn Scope>) {
-        self.extra(|extra| extra.scopes.push(EnteredScope { number, scope, cleaning: None, is_late: false }));
+        let requests = self.requests();
+        self.extra(|extra| extra.scopes.add(number, scope, requests));
     }
 
+    /// It has left the scope. What comes back is to be dropped where nothing is borrowed.
     #[inline(never)]
-    pub(crate) fn remove_scope(&self, number: u64) {
-        self.if_extra(|extra| {
-            let place = extra.scopes.iter().position(|entered| entered.number == number);
-            // What is removed owns nothing, so no foreign code runs.
-            place.map(|place| drop(extra.scopes.remove(place)))
-        });
+    pub(super) fn remove_scope(&self, number: u64) -> Option<Rc<dyn Scope>> {
+        self.scopes(|scopes| scopes.remove(number)).flatten()
     }
 
-    /// The numbers of the scopes that it has entered, ascending.
-    pub(super) fn scope_numbers(&self) -> Vec<u64> {
-        let numbers = |extra: &mut Extra| extra.scopes.iter().map(|entered| entered.number).collect();
-        self.if_extra(numbers).unwrap_or_default()
+    /// The future of a scope is dropped. If it lies where somebody unwinds, that one goes on with the scope, and the answer is
+    /// true.
+    pub(crate) fn leave_to_driver(&self, number: u64, scope: impl FnOnce() -> Rc<dyn Scope>) -> bool {
+        let is_driven = self.scope(number).is_some() && self.driver_over(number).is_some();
+        if is_driven {
+            let scope = scope();
+            let before = self.scopes(|scopes| scopes.own(number, scope)).flatten();
+            drop(before);
+        }
+        is_driven
     }
 
-    /// The innermost scope of those whose numbers count.
+    /// Who drives the unwinding in which what has this number is not polled.
+    pub(crate) fn driver_over(&self, number: u64) -> Option<Region> {
+        let unwinds = self.is_unwinding();
+        match self.scopes(|scopes| scopes.driver_over(number, unwinds)) {
+            Some(driver) => driver,
+            None => unwinds.then_some(Region::Task),
+        }
+    }
+
+    pub(crate) fn scope(&self, number: u64) -> Option<Rc<dyn Scope>> {
+        self.scopes(|scopes| scopes.scope(number)).flatten()
+    }
+
+    /// A block begins to drive the unwinding of what is inside of it, or does not any more.
+    pub(crate) fn set_driving(&self, number: u64, drives: bool) {
+        self.scopes(|scopes| scopes.set_driving(number, drives));
+    }
+
+    /// A scope asks for the interruption of what is inside of it.
+    pub(crate) fn ask(&self, number: u64) {
+        self.scopes(|scopes| scopes.ask(number));
+    }
+
+    /// Whether somebody outside of a scope has asked for an interruption since it was entered.
+    pub(crate) fn is_asked_from_outside(&self, number: u64) -> bool {
+        let requests = self.requests();
+        self.scopes(|scopes| scopes.is_asked_from_outside(number, requests)).unwrap_or(false)
+    }
+
+    pub(super) fn has_asking_scopes(&self) -> bool {
+        self.scopes(|scopes| scopes.any_asks()).unwrap_or(false)
+    }
+
+    /// The outermost scope around a number that has asked for an interruption.
+    pub(crate) fn asking_around(&self, number: u64) -> Option<Rc<dyn Scope>> {
+        self.scopes(|scopes| scopes.asking_around(number)).flatten()
+    }
+
+    /// Whether what has this number lies in the region.
+    pub(crate) fn is_inside(&self, region: Region, number: u64) -> bool {
+        region == Region::Task || self.scopes(|scopes| scopes.is_inside(number, region)).unwrap_or(false)
+    }
+
+    /// Whether a cleanup runs inside of this scope, or it is one itself.
+    pub(crate) fn cleans_inside(&self, number: u64) -> bool {
+        self.scopes(|scopes| scopes.cleans_inside(number)).unwrap_or(false)
+    }
+
+    /// Whether what has this number is not polled, since the task, or a part of it, unwinds.
+    pub(crate) fn is_frozen(&self, number: u64) -> bool {
+        self.driver_over(number).is_some()
+    }
+
+    /// The task unwinds, or a block in it does.
+    pub(crate) fn unwinds_somewhere(&self) -> bool {
+        self.is_unwinding() || self.scopes(|scopes| scopes.has_drivers()).unwrap_or(false)
+    }
+
+    /// Lends the scopes to `act`, which must call no foreign code. None if the task never had any.
     #[inline(never)]
-    pub(crate) fn innermost_scope(&self, counts: &dyn Fn(u64) -> bool) -> Option<(u64, Rc<dyn Scope>)> {
-        self.if_extra(|extra| {
-            let mut scopes = extra.scopes.iter().rev().filter(|entered| counts(entered.number));
-            scopes.find_map(|entered| Some((entered.number, entered.scope.upgrade()?)))
-        })?
+    pub(super) fn scopes<R>(&self, act: impl FnOnce(&mut Scopes) -> R) -> Option<R> {
+        self.if_extra(|extra| act(&mut extra.scopes))
     }
 
-    /// A scope's cleanup begins; `last` is the last number that was given out.
-    pub(super) fn begin_cleanup(&self, number: u64, last: u64) {
-        self.if_extra(|extra| {
-            if let Some(entered) = extra.scopes.iter_mut().find(|entered| entered.number == number) {
-                entered.cleaning = Some(last);
-            }
+    fn has_extra(&self) -> bool {
+        let extra = self.extra.take();
+        let has_extra = extra.is_some();
+        self.extra.set(extra);
+        has_extra
+    }
+
+    /// The task's scopes are nobody's. What they held is to be dropped where nothing is borrowed: that may be foreign code.
+    fn take_scopes(&self) -> Option<(Scopes, Option<Unwinding>)> {
+        self.if_extra(|extra| (std::mem::take(&mut extra.scopes), extra.unwinding.take()))
+    }
+
+    /// The task waits for the end of another, while it is cancelled and not polled. Answers whom it has waited for so far.
+    pub(super) fn replace_link(&self, link: Option<(Token, WaiterKey)>) -> Option<(Token, WaiterKey)> {
+        match link {
+            Some(_) => self.extra(|extra| std::mem::replace(&mut extra.link, link)),
+            None => self.if_extra(|extra| extra.link.take())?,
+        }
+    }
+
+    /// The program has asked it to end in this turn, while it waits for tasks.
+    pub(super) fn note_asked(&self, turn: u64) {
+        self.extra(|extra| {
+            extra.is_pressed |= extra.asked_in == turn;
+            extra.asked_in = turn;
         });
     }
 
-    /// The cleanups under way in scopes whose numbers count are to end. Answers the last number from before the first of
-    /// them, if there is one: what waits behind it is to be told.
-    pub(crate) fn end_cleanups(&self, counts: &dyn Fn(u64) -> bool) -> Option<u64> {
-        self.if_extra(|extra| {
-            let scopes = extra.scopes.iter_mut().filter(|entered| counts(entered.number));
-            let late = scopes.filter_map(|entered| {
-                entered.is_late = entered.cleaning.is_some();
-                entered.cleaning
-            });
-            late.min()
-        })?
+    /// Whether the program has asked it to end twice in one turn.
+    pub(super) fn is_pressed(&self) -> bool {
+        self.if_extra(|extra| extra.is_pressed).unwrap_or(false)
     }
 
-    /// Whether a cleanup in a scope whose number counts is to end. Asked once.
-    pub(super) fn take_late(&self, counts: &dyn Fn(u64) -> bool) -> bool {
-        let taken = self.if_extra(|extra| {
-            let scopes = extra.scopes.iter_mut().filter(|entered| counts(entered.number));
-            // Each is taken, also behind the first.
-            scopes.filter_map(|entered| std::mem::take(&mut entered.is_late).then_some(())).count() > 0
-        });
-        taken.unwrap_or(false)
+    /// A sleep is over.
+    #[inline]
+    pub(super) fn note_sleep(&self, number: u64, turn: u64) {
+        if self.if_extra(|extra| extra.slept = (number, turn)).is_some() && self.is_ending() {
+            self.note_frozen_sleep(number);
+        }
     }
 
-    pub(super) fn note_caught(&self, number: u64) {
-        self.extra(|extra| extra.caught = number);
+    #[cold]
+    fn note_frozen_sleep(&self, number: u64) {
+        if self.is_condemned() || self.is_frozen(number) {
+            self.if_extra(|extra| extra.slept_frozen.push(number));
+        }
     }
 
-    /// Whether a scope whose number counts caught the last cancellation. Asked once.
-    pub(crate) fn take_caught(&self, counts: &dyn Fn(u64) -> bool) -> bool {
-        let caught = self.if_extra(|extra| {
-            let caught = extra.caught != 0 && counts(extra.caught);
-            if caught {
-                extra.caught = 0;
-            }
-            caught
-        });
-        caught.unwrap_or(false)
+    /// The numbers of the sleeps that were over since the task was polled last, as far as they are known in this turn.
+    pub(super) fn sleeps_over(&self, turn: u64) -> Vec<u64> {
+        let sleeps = |extra: &mut Extra| {
+            let (number, over) = extra.slept;
+            let last = (over + 1 == turn).then_some(number);
+            extra.slept_frozen.iter().copied().chain(last).collect()
+        };
+        self.if_extra(sleeps).unwrap_or_default()
     }
 
-    /// From now on, what waits in here is not polled, until `thaw`; `last` is the last number that was given out.
-    pub(super) fn freeze(&self, last: u64) {
-        self.if_extra(|extra| extra.frozen = last);
+    /// The task is polled again, and so are its sleeps.
+    pub(super) fn forget_sleeps(&self) {
+        self.if_extra(|extra| extra.slept_frozen.clear());
     }
 
-    /// While it unwinds: what has a number up to this is not polled.
-    pub(crate) fn frozen(&self) -> Option<u64> {
-        self.if_extra(|extra| extra.frozen).filter(|&frozen| frozen > 0)
+    pub(super) fn note_request(&self, number: u64) {
+        self.extra(|extra| extra.request = Some(number));
     }
 
-    pub(super) fn thaw(&self) {
-        self.if_extra(|extra| extra.frozen = 0);
+    /// The last number from before the request to end that comes to the task now. If that came while it did not run, all its scopes
+    /// are from before.
+    pub(super) fn take_request(&self) -> u64 {
+        self.if_extra(|extra| extra.request.take()).flatten().unwrap_or(u64::MAX)
     }
 
-    /// The task's scopes are nobody's. What they held is dropped, which may be foreign code.
-    fn drop_scopes(&self) {
-        let scopes = self.if_extra(|extra| (std::mem::take(&mut extra.scopes), extra.unwinding.take()));
-        drop(scopes);
+    /// The first request to end is counted, and changes nothing.
+    pub(super) fn spare(&self) {
+        self.extra(|extra| extra.is_spared = true);
+    }
+
+    /// Whether it is spared a request to end. Asked once.
+    pub(super) fn take_spared(&self) -> bool {
+        let take = |extra: &mut Extra| {
+            let is_spared = std::mem::take(&mut extra.is_spared);
+            extra.spared += u32::from(is_spared);
+            is_spared
+        };
+        self.if_extra(take).unwrap_or(false)
+    }
+
+    /// How often a cancellation was asked for that it was not spared.
+    pub(crate) fn requests(&self) -> u32 {
+        let spared = self.if_extra(|extra| extra.spared).unwrap_or(0);
+        self.cancelling.get().saturating_sub(spared)
     }
 
     pub(super) fn take_unwinding(&self) -> Option<Unwinding> {
@@ -535,6 +621,8 @@ struct Kind {
     free: unsafe fn(NonNull<Header>),
     /// Where the outcome stands in the cell.
     outcome_at: usize,
+    /// What takes the place of this when the future is dropped unfinished: the same, but it polls nothing.
+    gone: Option<&'static Kind>,
 }
 
 /// A value whose future is being dropped. If that panics, the value goes too, and its own destructor may panic as well.
@@ -551,9 +639,7 @@ impl<T> Drop for Unwritten<T> {
 
 #[cold]
 fn drop_unwritten<T>(value: T) {
-    if let Err(payload) = catch_unwind(AssertUnwindSafe(|| drop(value))) {
-        exceptions::drop_payload(payload);
-    }
+    exceptions::drop_value(value);
 }
 
 impl AnyTask {
@@ -599,15 +685,18 @@ impl AnyTask {
     ///
     /// Nobody may be polling it.
     pub(super) unsafe fn drop_future(&self) {
+        let kind = self.header().kind.get();
+        // First, since a destructor that panics must not leave the way to a poll open.
+        self.header().kind.set(kind.gone.unwrap_or(kind));
         // SAFETY: the function is this cell's, and the rest is the caller's word.
-        unsafe { (self.header().kind.drop_future)(self.0) }
+        unsafe { (kind.drop_future)(self.0) }
     }
 
     /// The task has ended without a value, whatever it returned. Its future was dropped.
     pub(super) fn set_error(&self, error: TaskError) {
         debug_assert!(self.header().holds.get() != Holds::Future, "DONE-1: an outcome was written over a future");
         // SAFETY: the function is this cell's.
-        unsafe { (self.header().kind.set_error)(self.0, error) }
+        unsafe { (self.header().kind.get().set_error)(self.0, error) }
     }
 }
 
@@ -618,16 +707,17 @@ fn too_many_holders() -> ! {
     std::process::abort()
 }
 
-/// Polls the future of a task. When it is ready, it was dropped and its value is the outcome.
+/// Polls the future of a task. When it is ready, it was dropped and its value is the outcome. If the future was dropped
+/// unfinished, nothing is polled, and the task is condemned and ready.
 ///
 /// # Safety
 ///
-/// The pointer is from `into_raw`, and somebody holds the cell, at least until this returns. The future must be there, and nobody
-/// may be polling or dropping it.
+/// The pointer is from `into_raw`, and somebody holds the cell, at least until this returns. The task must not have returned
+/// before, and nobody may be polling or dropping the future.
 #[inline(always)]
 pub(super) unsafe fn poll(task: NonNull<Header>, context: &mut Context<'_>) -> Poll<()> {
     // SAFETY: the cell is there, the function is its own, and the rest is the caller's word.
-    unsafe { (task.as_ref().kind.poll)(task, context) }
+    unsafe { (task.as_ref().kind.get().poll)(task, context) }
 }
 
 impl Clone for AnyTask {
@@ -645,7 +735,7 @@ impl Drop for AnyTask {
         let left = header.holders.get() - 1;
         header.holders.set(left);
         if left == 0 {
-            let free = header.kind.free;
+            let free = header.kind.get().free;
             // SAFETY: nobody holds the cell any more, and the function is its own.
             unsafe { free(self.0) }
         }
@@ -694,7 +784,7 @@ impl<T> TypedTask<T> {
         }
         // SAFETY: it was written there, with this type: `T` is the output of the cell's future. It stays until the cell is freed,
         // which this holds; `lend` empties cells whose `T` has come to its end.
-        Some(unsafe { self.task.0.byte_add(header.kind.outcome_at).cast().as_ref() })
+        Some(unsafe { self.task.0.byte_add(header.kind.get().outcome_at).cast().as_ref() })
     }
 }
 
@@ -708,14 +798,30 @@ impl<T> Clone for TypedTask<T> {
     }
 }
 
+/// Stands for `TaskCell::poll` once the future was dropped unfinished: the cell itself knows that there is nothing to be polled.
+///
+/// # Safety
+///
+/// As the function `poll` says.
+unsafe fn poll_nothing(task: NonNull<Header>, _: &mut Context<'_>) -> Poll<()> {
+    // SAFETY: somebody holds the cell.
+    let header = unsafe { task.as_ref() };
+    debug_assert!(header.holds.get() != Holds::Future, "DONE-1: a future is there that was said to be gone");
+    header.life.set(header.life.get() | CONDEMNED);
+    Poll::Ready(())
+}
+
 impl<F: Future> TaskCell<F> {
-    const KIND: &'static Kind = &Kind {
+    const KIND: &'static Kind = &Kind { poll: Self::poll, gone: Some(Self::GONE), ..*Self::GONE };
+
+    const GONE: &'static Kind = &Kind {
         future: std::any::type_name::<F>,
-        poll: Self::poll,
+        poll: poll_nothing,
         drop_future: Self::drop_future,
         set_error: Self::set_error,
         free: Self::free,
         outcome_at: offset_of!(Self, stage),
+        gone: None,
     };
 
     /// # Safety
@@ -836,16 +942,19 @@ pub(crate) fn lend<F: Future, R>(draft: Draft, future: F, body: impl FnOnce(&Typ
         fn drop(&mut self) {
             let task = self.0.any();
             let header = task.header();
-            if !header.is_done() {
-                // `body` has unwound, and the task still has a row: it must not be polled any more, but end.
-                header.life.set(header.life.get() | CONDEMNED);
+            if header.has_future() {
+                // First of all, whatever else panics: from now on the cell polls nothing, also if the task still has a row since
+                // `body` has unwound.
+                // SAFETY: steps do not outlive `body`, which has returned or unwound, so nobody is polling the future.
+                exceptions::tolerate_of(header.token(), || unsafe { task.drop_future() });
             }
-            // A scope that was handed on elsewhere lives longer, and must not lead back to this future.
-            header.drop_scopes();
-            // SAFETY: steps do not outlive `body`, which has returned or unwound, so nobody is polling the future.
-            unsafe { task.drop_future() };
-            header.drop_scopes();
-            drop(self.0.outcome().and_then(RefCell::take));
+            if let Some(value) = self.0.outcome().and_then(RefCell::take) {
+                exceptions::tolerate_of(header.token(), || drop(value));
+            }
+            if header.has_extra() {
+                // A scope that was handed on elsewhere lives longer, and must not lead back here.
+                exceptions::tolerate_of(header.token(), || drop(header.take_scopes()));
+            }
         }
     }
     // SAFETY: `Empty` sees to it that nothing of `F` or its output is left when the borrows end. What is left of the outcome is

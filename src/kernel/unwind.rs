@@ -1,4 +1,4 @@
-//! How a cancellation goes through a task: from scope to scope, innermost first.
+//! How an interruption goes through a region of a task: from scope to scope, innermost first.
 //!
 //! ```text
 //!   task { a { b { c } d { .. } } }      entered: a 1, b 2, c 3; b and c left; d 4
@@ -7,24 +7,46 @@
 //!   again, while d cleans up, in a scope e of that cleanup:   e, then d's cleanup is dropped, then a
 //! ```
 //!
-//! A task knows the scopes that it has entered and not left, by ascending numbers: whatever lies inside of a scope was
-//! entered after it. The future around the scopes is not polled meanwhile, so a cancelled task runs no line of its body.
+//! An interruption begins at the innermost scope, wherever the task stands, and goes outward, as an exception does. A second one
+//! ends first what is inside of the cleanup under way, then this cleanup, and goes on outward from there. The future around the
+//! scopes is not polled meanwhile, so no line of it runs.
 //!
-//! The same way goes an interruption of a part of a task, the end of a timeout for one: then only the scopes inside count.
+//! A cancellation goes through the whole task, and the kernel drives it. The end of a timeout, and the failure of a group, go
+//! through what is inside of that block, and the block drives them (`block.rs`), unless somebody further out does already. What
+//! is done here is the same for both. Kept here is how far the interruption has come; everything else is stored with the scopes.
 //!
-//! Does not know how a task ends when all scopes are through. Next: `mod.rs`.
+//! Does not know how a region ends when all its scopes are through. Next: `frozen.rs`.
 
+use super::Kernel;
 use super::exceptions;
-use super::task::{Header, Unwinding, Unwound};
-use super::wakers::Wakers;
+use super::scopes::{Arrival, Dropped, Region, Unwinding, Unwound};
+use super::task::Header;
 use crate::error::{Panic, TaskError};
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
+
+/// Why an unwinding does not go on by itself.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Stop {
+    /// All scopes are through.
+    Through,
+    /// A scope has caught it: what is around that goes on.
+    Caught,
+    /// The future of the region is to be polled, so that a scope in it can drop its body; then this goes on.
+    DropsBody,
+}
 
 impl Unwinding {
-    pub(crate) fn new() -> Self {
-        Unwinding { doomed: 0, cleaning: Vec::new(), error: TaskError::Cancelled }
+    pub(crate) fn new(region: Region) -> Self {
+        Unwinding {
+            region,
+            doomed: 0,
+            passed: Vec::new(),
+            overtaken: Vec::new(),
+            asked_before: u64::MAX,
+            error: TaskError::Cancelled,
+        }
     }
 
     /// A panic takes the place of the cancellation, or of an earlier panic, the destructor of which may be foreign code.
@@ -38,79 +60,119 @@ impl Unwinding {
         self.error
     }
 
-    /// A cancellation arrives: all scopes that are entered now are to unwind, and a cleanup under way is to end.
-    pub(crate) fn interrupt(&mut self, task: &Header, counts: &dyn Fn(u64) -> bool) {
-        self.doomed = task.innermost_scope(counts).map_or(0, |(number, _)| number);
+    /// An interruption arrives: all scopes that are entered now are to unwind, and a cleanup under way is to end.
+    pub(crate) fn interrupt(&mut self, task: &Header) {
+        self.asked_before = if self.region == Region::Task { task.take_request() } else { u64::MAX };
+        let innermost = task.scopes(|scopes| scopes.innermost(self.region, u64::MAX)).flatten();
+        self.doomed = innermost.map_or(0, |(number, _)| number);
+        self.passed.clear();
+        let taken_over = task.scopes(|scopes| scopes.taken_over(self.region)).unwrap_or_default();
+        self.overtaken.extend(taken_over.iter().filter(|(_, scope)| scope.overtake()).map(|(number, _)| number));
     }
 
-    /// Goes on until a cleanup has to wait, or all is through, or the cancellation was caught, which is the answer.
+    /// Goes on until a cleanup has to wait, or there is something else to be done.
     ///
     /// A panic of foreign code does not stop this.
-    pub(crate) fn poll(
-        &mut self,
-        wakers: &Wakers,
-        task: &Header,
-        counts: &dyn Fn(u64) -> bool,
-        context: &mut Context<'_>,
-    ) -> Poll<bool> {
+    pub(crate) fn poll(&mut self, kernel: &Kernel, task: &Header, context: &mut Context<'_>) -> Poll<Stop> {
         loop {
-            match catch_unwind(AssertUnwindSafe(|| self.poll_once(wakers, task, counts, context))) {
+            match catch_unwind(AssertUnwindSafe(|| self.poll_once(kernel, task, context))) {
                 Ok(poll) => return poll,
                 Err(payload) => self.panicked(payload),
             }
         }
     }
 
-    fn stop_cleaning(&mut self, number: u64) {
-        if let Some(place) = self.cleaning.iter().position(|(other, _)| *other == number) {
-            self.cleaning.remove(place);
+    fn poll_once(&mut self, kernel: &Kernel, task: &Header, context: &mut Context<'_>) -> Poll<Stop> {
+        let region = self.region;
+        loop {
+            let doomed = self.doomed;
+            if let Some((number, scope)) = task.scopes(|scopes| scopes.innermost_cleaning(region, doomed)).flatten() {
+                let polled = kernel.poll_scope(task, number);
+                let poll = scope.poll_cleanup(context);
+                drop(polled);
+                match poll {
+                    Poll::Pending if kernel.wakers.take_raised() => self.interrupt(task),
+                    Poll::Pending => return Poll::Pending,
+                    Poll::Ready(unwound) => {
+                        // The cleanup has returned all the same.
+                        let _came_to_nothing = kernel.wakers.take_raised();
+                        // If it was caught there, the interruption is behind all scopes inside, and so it is here.
+                        if unwound == Unwound::Caught && self.catch(task, number) {
+                            return Poll::Ready(Stop::Caught);
+                        }
+                        drop(task.remove_scope(number));
+                    }
+                }
+                continue;
+            }
+            let Some((number, scope)) = task.scopes(|scopes| scopes.innermost(region, doomed)).flatten() else {
+                return Poll::Ready(Stop::Through);
+            };
+            self.doomed = number - 1;
+            if task.scopes(|scopes| scopes.cleaning_around(number, region)).flatten().is_none() {
+                self.passed.push(number);
+            }
+            match scope.unwind(self.arrival(task, number)) {
+                Unwound::Through => drop(task.remove_scope(number)),
+                Unwound::CleansUp => {
+                    let is_beside = |&passed: &u64| passed != number && !task.is_inside(Region::Inside(number), passed);
+                    let is_alone = !kernel.has_neighbours(task, region, number) && !self.passed.iter().any(is_beside);
+                    // First, so that the cleanup is still to come if what is dropped panics.
+                    task.scopes(|scopes| scopes.begin_cleanup(number, scope.clone()));
+                    if scope.drop_body(is_alone) == Dropped::WhenPolled {
+                        let around = task.scopes(|scopes| scopes.cleaning_around(number, region)).flatten();
+                        let Some(around) = around else { return Poll::Ready(Stop::DropsBody) };
+                        self.poll_around(around, kernel, task, context);
+                    }
+                }
+                Unwound::Absorbed => {}
+                Unwound::Caught => {
+                    if self.catch(task, number) {
+                        return Poll::Ready(Stop::Caught);
+                    }
+                }
+            }
         }
     }
 
-    fn poll_once(
-        &mut self,
-        wakers: &Wakers,
-        task: &Header,
-        counts: &dyn Fn(u64) -> bool,
-        context: &mut Context<'_>,
-    ) -> Poll<bool> {
-        loop {
-            // The time of a timeout around a cleanup is up: to what is inside, that is another cancellation.
-            if task.take_late(counts) {
-                self.interrupt(task, counts);
-            }
-            let doomed = self.doomed;
-            if let Some((number, scope)) = self.cleaning.last().filter(|(number, _)| *number > doomed) {
-                ready!(scope.poll_cleanup(context));
-                task.remove_scope(*number);
-                self.cleaning.pop();
-                continue;
-            }
-            let Some((number, scope)) = task.innermost_scope(&|number| number <= doomed && counts(number)) else {
-                return Poll::Ready(false);
-            };
-            self.doomed = number - 1;
-            // A panic is behind what is entered in a cleanup under way, which a new cancellation has come to.
-            let panicked = self.error.is_panic() && self.cleaning.last().is_none_or(|(cleaning, _)| *cleaning > number);
-            let unwound = scope.unwind(panicked);
-            // If it was cleaning up, that is over.
-            self.stop_cleaning(number);
-            match unwound {
-                Unwound::Through => task.remove_scope(number),
-                Unwound::CleansUp => {
-                    // Its place is taken before foreign code runs: if that panics, the cleanup is still to come.
-                    self.cleaning.push((number, scope.clone()));
-                    task.begin_cleanup(number, wakers.numbered());
-                    scope.drop_body();
-                }
-                Unwound::Caught => {
-                    task.remove_scope(number);
-                    task.note_caught(number);
-                    // A second cancellation, caught inside of a cleanup: the first is still on its way.
-                    let Some((number, _)) = self.cleaning.last() else { return Poll::Ready(true) };
-                    self.doomed = number - 1;
-                }
-            }
+    /// A scope in this cleanup is to drop its body: the cleanup is polled for that, and not the future around it.
+    fn poll_around(&self, cleaning: u64, kernel: &Kernel, task: &Header, context: &mut Context<'_>) {
+        let Some(scope) = task.scope(cleaning) else { return };
+        let _polled = kernel.poll_scope(task, cleaning);
+        let is_over = scope.poll_cleanup(context).is_ready();
+        let _unwinds_already = kernel.wakers.take_raised();
+        if is_over {
+            // What stood beside that scope has ended the cleanup.
+            drop(task.remove_scope(cleaning));
         }
+    }
+
+    /// How the interruption comes to this scope.
+    fn arrival(&self, task: &Header, number: u64) -> Arrival {
+        let requests = task.requests();
+        let seen = task.scopes(|scopes| {
+            // A panic is behind what is entered in a cleanup under way: there, a new interruption has come.
+            let is_inside = scopes.cleaning_around(number, self.region).is_some();
+            (is_inside, scopes.is_asked_from_outside(number, requests))
+        });
+        let (is_inside, is_from_outside) = seen.unwrap_or_default();
+        Arrival {
+            panicked: self.error.is_panic() && !is_inside,
+            is_from_outside: is_from_outside || number > self.asked_before,
+        }
+    }
+
+    /// A scope has caught the interruption. False if that was in a cleanup, of another one that is still on its way.
+    fn catch(&mut self, task: &Header, number: u64) -> bool {
+        let around = task.scopes(|scopes| scopes.cleaning_around(number, self.region)).flatten();
+        let is_beside = |&one: &u64| one != number && !task.is_inside(Region::Inside(one), number);
+        let beside: Vec<_> = self.overtaken.iter().copied().filter(is_beside).collect();
+        drop(task.remove_scope(number));
+        if let Some(cleaning) = around {
+            self.doomed = cleaning - 1;
+            return false;
+        }
+        beside.into_iter().filter_map(|one| task.scope(one)).for_each(|scope| scope.resume_asking());
+        true
     }
 }

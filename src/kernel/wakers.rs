@@ -18,7 +18,7 @@
 //!
 //! What tasks wait for, and who waits for them, stands here too: nodes of lists that begin in the tasks' headers.
 //!
-//! Does not know what wakes a task, nor what becomes of it when it has ended. Next: `unwind.rs`.
+//! Does not know what wakes a task, nor what becomes of it when it has ended. Next: `mod.rs`.
 #![allow(unsafe_code, reason = "the waker's vtable, and a table that is borrowed without a flag on the switch path")]
 
 use super::lanes::{self, Lane};
@@ -26,8 +26,11 @@ use super::lists::{List, Lists};
 #[cfg(feature = "probe")]
 use super::probe::{EventKind, ProbeSlot, Source, WakeOutcome};
 use super::ready::ReadyQueue;
+use super::scopes::Scope;
 use super::tally::Tally;
-use super::task::{self, AnyTask, Awaited, Begun, CONDEMNED, FORCED, Header, QUEUED, Scope, Then, UNWINDING, Wait};
+use super::task::{
+    self, AnyTask, Awaited, Begun, CONDEMNED, DOOMED, FORCED, Header, QUEUED, RAISED, Then, UNWINDING, Wait, WaiterKey,
+};
 #[cfg(feature = "probe")]
 use super::task_id::TaskId;
 use super::token::{LAST_GENERATION, MAX_SLOTS, Token};
@@ -61,7 +64,7 @@ pub(crate) struct Wakers {
     vtable: &'static RawWakerVTable,
     /// The task that is being stepped, or `Token::NOBODY`. A task that wakes itself is known by this alone.
     running: Cell<Token>,
-    /// What came upon the running task meanwhile: of `QUEUED` and `CONDEMNED`.
+    /// What came upon the running task meanwhile: of `QUEUED`, `CONDEMNED`, `RAISED` and `DOOMED`.
     meanwhile: Cell<u8>,
     /// Borrowed in `with` alone.
     table: UnsafeCell<Table>,
@@ -128,7 +131,7 @@ impl Entry {
 
 /// Names one wait of one task, for ever.
 ///
-/// Packed, as the next, since whoever waits keeps them, and much of them would be padding.
+/// Packed, since whoever waits keeps it, and much of it would be padding.
 #[derive(Clone, Copy, Debug)]
 #[repr(Rust, packed(4))]
 pub(crate) struct WaitKey {
@@ -137,19 +140,11 @@ pub(crate) struct WaitKey {
     index: u32,
 }
 
-/// Names one who waits for a task, among those who wait for that task, for ever.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-#[repr(Rust, packed(4))]
-pub(crate) struct WaiterKey {
-    number: NonZeroU64,
-    index: u32,
-}
-
 /// Names one scope of one task, for ever.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct ScopeKey {
     pub(crate) task: Token,
-    number: u64,
+    pub(crate) number: u64,
 }
 
 /// Where a task is in its life. See the picture in `task.rs`.
@@ -163,7 +158,7 @@ pub(crate) enum State {
     Running,
 }
 
-/// Why `switch` has stopped, and what is to be done before it goes on. In the last three, the task is still running.
+/// Why `switch` has stopped, and what is to be done before it goes on. In all but the first two, the task is still running.
 pub(crate) enum Halt {
     /// This turn's entries are through.
     Over,
@@ -171,10 +166,10 @@ pub(crate) enum Halt {
     Call(u32),
     /// The future is ready and gone, its outcome is there.
     Ready(AnyTask),
-    /// The task has suspended, and was cancelled while it ran.
+    /// The task has suspended, and was cancelled while it ran (`Wakers::interrupted`).
     Suspended(AnyTask),
-    /// The task was cancelled, and it is its turn: it was not polled, and is to unwind.
-    Condemned(AnyTask),
+    /// The task was cancelled, or unwinds already, and it is its turn: it was not polled.
+    Unwinds(AnyTask),
 }
 
 impl Wakers {
@@ -366,6 +361,16 @@ impl Wakers {
         false
     }
 
+    /// A sleep of a task is over, that of this number. A task that has scopes remembers which.
+    #[inline]
+    pub(crate) fn wake_from_sleep(&self, token: Token, number: u64) {
+        self.wake(token);
+        if let Some(task) = self.row(token) {
+            // SAFETY: the row holds the task it names.
+            unsafe { task.as_ref() }.note_sleep(number, self.tally.turns.get());
+        }
+    }
+
     /// As `wake`, but for what it counts.
     #[inline]
     fn queue(&self, token: Token) -> bool {
@@ -424,16 +429,38 @@ impl Wakers {
         self.task(token).map(|task| TaskId(task.header().id))
     }
 
-    /// The task is to end when it is stepped next.
+    /// The task is to end when it is stepped next, or when it suspends, if it is running.
     pub(crate) fn condemn(&self, task: &Header) {
         if task.token() == self.running.get() {
+            self.note_request(task);
             self.note(CONDEMNED);
         }
         task.life.set(task.life.get() | CONDEMNED);
     }
 
+    /// The running task is to end when it suspends; what it returns before that counts.
+    pub(crate) fn doom(&self, task: &Header) {
+        self.note_request(task);
+        self.note(DOOMED);
+    }
+
+    /// The running task is asked to end, and may still enter scopes before that comes to it.
+    fn note_request(&self, task: &Header) {
+        if self.meanwhile.get() & (CONDEMNED | DOOMED) == 0 {
+            task.note_request(self.numbered());
+        }
+    }
+
+    /// Whether the task is running, and is to end when it suspends.
+    pub(crate) fn is_doomed(&self, task: &Header) -> bool {
+        self.is_running(task) && self.meanwhile.get() & DOOMED != 0
+    }
+
     /// A condemned task is queued, and not to wait for what it awaits.
     pub(crate) fn force(&self, task: &Header) {
+        if !task.is_condemned() {
+            return;
+        }
         task.life.set(task.life.get() | FORCED);
         self.wake(task.token());
     }
@@ -441,7 +468,7 @@ impl Wakers {
     /// The task is not to end after all.
     pub(crate) fn pardon(&self, task: &Header) {
         if task.token() == self.running.get() {
-            self.meanwhile.set(self.meanwhile.get() & !CONDEMNED);
+            self.meanwhile.set(self.meanwhile.get() & !(CONDEMNED | DOOMED));
         }
         task.life.set(task.life.get() & !(CONDEMNED | FORCED));
     }
@@ -531,6 +558,10 @@ impl Wakers {
         #[cfg(feature = "probe")]
         if let Some(begun) = _ended {
             tell!(self, EventKind::WaitEnd { task: TaskId(header.id), wait: { key.number }.get(), at: begun.place });
+        }
+        if { key.task } != self.running.get() && (header.is_condemned() || header.has_asking_scopes()) {
+            // What it waited for was moved to another task, and will not wake this one.
+            self.wake(key.task);
         }
     }
 
@@ -667,9 +698,13 @@ impl Wakers {
 
     /// It has left the scope. If the task has ended, nothing is left to be done.
     pub(crate) fn leave_scope(&self, key: ScopeKey) {
-        if let Some(header) = self.row(key.task) {
-            // SAFETY: the row holds the task it names.
-            unsafe { header.as_ref() }.remove_scope(key.number);
+        let Some(task) = self.task(key.task) else { return };
+        let header = task.header();
+        let was_cleaning = header.scopes(|scopes| scopes.is_cleaning(key.number)).unwrap_or(false);
+        drop(header.remove_scope(key.number));
+        if was_cleaning && !self.is_running(header) {
+            // It waits for the end of that cleanup, which goes on elsewhere.
+            self.wake(key.task);
         }
     }
 
@@ -770,7 +805,7 @@ impl Wakers {
         self.meanwhile.set(0);
         if header.life.get() != QUEUED {
             // SAFETY: a row holds the task.
-            return Some(Halt::Condemned(unsafe { AnyTask::held(task) }));
+            return Some(Halt::Unwinds(unsafe { AnyTask::held(task) }));
         }
         // SAFETY: the same.
         unsafe { self.poll(task, token) }
@@ -788,8 +823,8 @@ impl Wakers {
         // It has nothing to drop, and is not asked for it at each step: that would be a twentieth of a switch.
         let waker = self.waker_of(token);
         // SAFETY: the row holds the task until `remove`, which is for tasks at which `switch` has stopped. It left the queue just
-        // now and is not pushed while it is running, so nobody else is polling it (STEP-2). Its future is there: a task whose
-        // future was dropped is removed (DONE-1), or was condemned by `lend`, and does not come this far.
+        // now and is not pushed while it is running, so nobody else is polling it (STEP-2). A task that has returned is removed
+        // (DONE-1), and of one whose future was dropped unfinished the cell polls nothing.
         let poll = unsafe { task::poll(task, &mut Context::from_waker(&waker)) };
         if poll.is_ready() {
             // SAFETY: the row holds the task.
@@ -797,30 +832,42 @@ impl Wakers {
         }
         // While it ran it kept the mark `QUEUED`, so that a task which has woken itself needs no new one.
         let meanwhile = self.meanwhile.get();
-        if meanwhile & QUEUED != 0 {
+        if meanwhile == QUEUED {
             self.with(|table| table.ready.push(Entry::task(task)));
+            return None;
         }
-        if meanwhile != QUEUED {
-            header.life.set(meanwhile);
-            if meanwhile & CONDEMNED != 0 {
-                // SAFETY: the row holds the task.
-                return Some(Halt::Suspended(unsafe { AnyTask::held(task) }));
-            }
+        header.life.set(meanwhile);
+        if meanwhile == 0 {
+            return None;
         }
-        None
+        // SAFETY: the row holds the task.
+        Some(Halt::Suspended(unsafe { AnyTask::held(task) }))
+    }
+
+    /// The running task has suspended, and is to be cancelled for what came upon it meanwhile. Answers whether it ends as cancelled
+    /// in this step, from where it stands; then it is still running.
+    #[cold]
+    pub(crate) fn interrupted(&self, task: &Header) -> bool {
+        if self.take_raised() {
+            // A wake has nothing to bring it back for.
+            return true;
+        }
+        let meanwhile = self.meanwhile.get();
+        task.life.set(meanwhile & QUEUED | CONDEMNED);
+        if meanwhile & QUEUED != 0 {
+            let entry = Entry::task(self.row(task.token()).expect("WAKE-1: a running task has a row"));
+            self.with(|table| table.ready.push(entry));
+        }
+        self.leave_step();
+        false
     }
 
     // ---- the steps of a task that unwinds ----
 
-    /// The running task was cancelled, and is to wait on for what it awaits, unless it was forced.
-    pub(crate) fn keep_waiting(&self, task: &Header) -> bool {
-        let life = task.life.get();
-        if life & (CONDEMNED | FORCED) != CONDEMNED {
-            return false;
-        }
-        task.life.set(life & !QUEUED);
+    /// The running task was cancelled, and waits on for what it awaits.
+    pub(crate) fn keep_waiting(&self, task: &Header) {
+        task.life.set(task.life.get() & !QUEUED);
         self.leave_step();
-        true
     }
 
     /// Takes the mark of a cancellation from the running task, which is unwinding from now on. Answers whether there was one.
@@ -830,20 +877,34 @@ impl Wakers {
         was_condemned
     }
 
+    /// The running task ends as cancelled, from where it stands: whoever polls what has suspended there is to interrupt it.
+    pub(crate) fn raise(&self) {
+        self.note(RAISED);
+    }
+
+    /// Whether the running task has asked for that. Asked once.
+    pub(crate) fn take_raised(&self) -> bool {
+        let meanwhile = self.meanwhile.get();
+        self.meanwhile.set(meanwhile & !RAISED);
+        meanwhile & RAISED != 0
+    }
+
     /// The running task suspends in a cleanup. Answers whether it was cancelled meanwhile.
     pub(crate) fn suspend_unwinding(&self, task: &Header) -> bool {
         let meanwhile = self.meanwhile.get();
-        task.life.set(meanwhile | UNWINDING);
+        let condemned = if meanwhile & (CONDEMNED | DOOMED) != 0 { CONDEMNED } else { 0 };
+        task.life.set(meanwhile & QUEUED | condemned | UNWINDING);
         if meanwhile & QUEUED != 0 {
             let entry = Entry::task(self.row(task.token()).expect("WAKE-1: a running task has a row"));
             self.with(|table| table.ready.push(entry));
         }
         self.leave_step();
-        meanwhile & CONDEMNED != 0
+        condemned != 0
     }
 
-    /// The cancellation was caught: the running task goes on, in the same step.
+    /// The cancellation was caught: the running task, whose future is there, goes on in the same step.
     pub(crate) fn end_unwinding(&self, task: &Header) -> Option<Halt> {
+        assert!(self.is_running(task) && task.has_future(), "STEP-2: a future was polled outside of its step");
         task.life.set(QUEUED | self.meanwhile.get());
         let token = task.token();
         let task = self.row(token).expect("WAKE-1: a running task has a row");
@@ -851,7 +912,22 @@ impl Wakers {
         unsafe { self.poll(task, token) }
     }
 
-    /// Drops the future of the running task, at which `switch` has stopped: with `Halt::Condemned`, or by a panic.
+    /// Polls the future of the running task, which unwinds, for a scope in it that is to drop its body: nothing else in there has
+    /// been woken.
+    pub(crate) fn poll_for_a_drop(&self, task: &AnyTask) {
+        let header = task.header();
+        assert!(self.is_running(header) && header.has_future(), "STEP-2: a future was polled outside of its step");
+        let waker = self.waker_of(header.token());
+        let entry = self.row(header.token()).expect("WAKE-1: a running task has a row");
+        // SAFETY: the row holds the task, whose future is there. `switch` has stopped at it, so nobody is polling it.
+        let poll = unsafe { task::poll(entry, &mut Context::from_waker(&waker)) };
+        if poll.is_ready() {
+            // From now on the cell polls nothing, whatever becomes of the marks of the task.
+            self.drop_future(task);
+        }
+    }
+
+    /// Drops the future of the running task, at which `switch` has stopped: with `Halt::Unwinds`, or by a panic.
     pub(crate) fn drop_future(&self, task: &AnyTask) {
         assert!(task.header().token() == self.running.get(), "STEP-2: a future was dropped outside of its step");
         // SAFETY: it is running, but not being polled: `switch` has returned or unwound.

@@ -5,6 +5,7 @@
 //!
 //! Knows nothing but the line of its waiters, and its name.
 
+use crate::kernel::{Token, context};
 use crate::sync::label::Label;
 use crate::sync::waiters::{Place, Ticket, Waiters};
 use std::cell::Cell;
@@ -76,10 +77,23 @@ struct Core {
     /// So many permits were forgotten and not released since, for `BoundedSemaphore`, which has as many as it began with: here,
     /// given, in guards and forgotten.
     forgotten: Cell<usize>,
+    /// So many permits are in guards.
+    out: Cell<usize>,
+    /// Who took all of those, if it was one task.
+    taker: Cell<Option<Token>>,
     waiters: Waiters,
 }
 
 impl Core {
+    /// One more permit, of those that are counted as taken, is in a guard.
+    fn permit(self: &Rc<Self>) -> Permit {
+        let running = context::with_running(|kernel| kernel.map(|kernel| kernel.wakers.running_token()));
+        let is_first = self.out.get() == 0;
+        self.out.set(self.out.get() + 1);
+        self.taker.set(running.filter(|_| is_first || self.taker.get() == running));
+        Permit { core: Some(self.clone()) }
+    }
+
     /// Whether who comes now has to wait.
     fn is_locked(&self) -> bool {
         self.value.get() == 0 || self.waiters.any()
@@ -135,6 +149,10 @@ impl Place for Core {
         true
     }
 
+    fn taker(&self, _: u8) -> Option<Token> {
+        self.taker.get().filter(|_| self.out.get() > 0 && self.forgotten.get() == 0)
+    }
+
     fn describe(&self, _: u8, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("a permit of ")?;
         self.label.write_with("a semaphore", Some(format_args!("{} free", self.value.get())), f)
@@ -158,6 +176,8 @@ impl Semaphore {
             label: Label::here(),
             value: Cell::new(permits),
             forgotten: Cell::new(0),
+            out: Cell::new(0),
+            taker: Cell::new(None),
             waiters: Waiters::default(),
         };
         Semaphore { core: Rc::new(core) }
@@ -231,7 +251,7 @@ impl Semaphore {
     pub fn try_acquire(&self) -> Option<Permit> {
         (!self.core.is_locked()).then(|| {
             self.core.take();
-            Permit { core: Some(self.core.clone()) }
+            self.core.permit()
         })
     }
 
@@ -502,15 +522,15 @@ impl Future for SemaphoreAcquire {
         if this.ticket.is_in_line() {
             ready!(this.ticket.poll(context));
         } else if this.core.is_locked() {
-            this.ticket.enter(this.core.clone(), 0);
+            this.ticket.enter_behind(this.core.clone(), 0);
             ready!(this.ticket.poll(context));
         } else {
             this.core.take();
             this.over = true;
-            return Poll::Ready(Permit { core: Some(this.core.clone()) });
+            return Poll::Ready(this.core.permit());
         }
         this.over = true;
-        let permit = Permit { core: Some(this.core.clone()) };
+        let permit = this.core.permit();
         this.core.hand_out();
         Poll::Ready(permit)
     }
@@ -563,6 +583,7 @@ impl Permit {
     /// ```
     pub fn forget(mut self) {
         if let Some(core) = self.core.take() {
+            core.out.set(core.out.get() - 1);
             core.forgotten.set(core.forgotten.get().saturating_add(1));
         }
     }
@@ -571,6 +592,7 @@ impl Permit {
 impl Drop for Permit {
     fn drop(&mut self) {
         if let Some(core) = self.core.take() {
+            core.out.set(core.out.get() - 1);
             core.release();
         }
     }

@@ -1,7 +1,7 @@
 //! What several test files share: a list of what happened, counted things, a place for wakers, wakers that are not onelane's.
 #![allow(dead_code, reason = "each test file is a crate of its own, and uses a part of this")]
 
-use onelane::{Clock, EventLoop, Sleep, TaskSnapshot, sleep};
+use onelane::{Clock, EventLoop, Metrics, Sleep, TaskSnapshot, sleep};
 use std::any::Any;
 use std::cell::RefCell;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
@@ -41,6 +41,15 @@ impl Trace {
 pub(crate) fn words(task: &TaskSnapshot) -> String {
     let words: Vec<_> = task.waits_for.iter().map(|wait| &*wait.what).collect();
     words.join(", ")
+}
+
+/// The laws of what a loop counts.
+pub(crate) fn check_metrics(now: &Metrics) {
+    assert_eq!(now.spawned, now.alive + now.finished + now.cancelled + now.panicked, "{now:?}");
+    assert_eq!(now.wakes, now.wakes_queued + now.wakes_merged + now.wakes_late, "{now:?}");
+    assert_eq!(now.timers_armed, now.timers_fired + now.timers_cancelled + now.timers_pending, "{now:?}");
+    // A step is the first of its task, or a wake has led to it. Those that have yet to come are missing.
+    assert!(now.steps <= now.spawned + now.wakes_queued, "{now:?}");
 }
 
 /// Counts its members: those that were made, those that were dropped, and where.

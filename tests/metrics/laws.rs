@@ -1,9 +1,9 @@
 //! What a loop counts: the laws of its numbers, whenever one looks, and that counting changes nothing else.
 
-use crate::common::on_drop;
+use crate::common::{check_metrics as check, on_drop};
 use onelane::{
-    Clock, EventLoop, Metrics, Promise, RunError, call_later, catch_cancel, current_task, finally, metrics, sleep,
-    spawn, yield_now,
+    Clock, EventLoop, Promise, RunError, call_later, catch_cancel, current_task, finally, metrics, sleep, spawn,
+    yield_now,
 };
 use std::cell::RefCell;
 use std::future::poll_fn;
@@ -17,14 +17,6 @@ fn counting_loop() -> EventLoop {
 
 fn ms(number: u64) -> Duration {
     Duration::from_millis(number)
-}
-
-fn check(now: &Metrics) {
-    assert_eq!(now.spawned, now.alive + now.finished + now.cancelled + now.panicked, "{now:?}");
-    assert_eq!(now.wakes, now.wakes_queued + now.wakes_merged + now.wakes_late, "{now:?}");
-    assert_eq!(now.timers_armed, now.timers_fired + now.timers_cancelled + now.timers_pending, "{now:?}");
-    // A step is the first of its task, or a wake has led to it. Those that have yet to come are missing.
-    assert!(now.steps <= now.spawned + now.wakes_queued, "{now:?}");
 }
 
 /// Looks when it is dropped.

@@ -1,0 +1,368 @@
+//! `raise_cancelled` and `on_cancel`: what asyncio does by `raise CancelledError`, and by an `except` that raises again. And
+//! requests of the task itself.
+
+mod common;
+
+use common::{Trace, ms, on_drop, telling_loop, virtual_loop};
+use futures_util::future::{FutureExt, join, select};
+use futures_util::stream::{FuturesUnordered, StreamExt};
+use onelane::sync::Lock;
+use onelane::{
+    Cancelled, ChildError, Elapsed, Promise, TaskError, catch_cancel, current_task, finally, on_cancel,
+    raise_cancelled, sleep, spawn, task_group, time, timeout, try_task_group, yield_now,
+};
+use std::future::{pending, ready};
+use std::pin::pin;
+use std::rc::Rc;
+
+/// The turns until a task has ended.
+async fn turns_until_done(task: &onelane::TaskRef) -> u32 {
+    let mut turns = 0;
+    while !task.is_done() {
+        yield_now().await;
+        turns += 1;
+    }
+    turns
+}
+
+#[test]
+fn raise_and_end_in_the_same_step() {
+    virtual_loop().run(async {
+        let trace = Trace::new();
+        let copy = trace.clone();
+        let task = spawn(async move {
+            let dropped = copy.clone();
+            let _guard = on_drop(move || dropped.push("guard"));
+            copy.push("before");
+            raise_cancelled::<()>().await;
+            copy.push("behind");
+        });
+        let other = spawn(yield_now());
+        yield_now().await;
+        assert_eq!(trace.take(), ["before", "guard"]);
+        assert!(task.is_cancelled() && !other.is_done());
+        assert_eq!((task.cancelling(), task.await), (0, Err(TaskError::Cancelled)));
+    });
+}
+
+/// The recipe "cancel the current task" ended it a turn later, and counted a request that nobody had made.
+#[test]
+fn catch_and_raise_again_as_if_nobody_had_caught() {
+    virtual_loop().run(async {
+        for raises in [false, true] {
+            let task = spawn(async move {
+                if raises {
+                    assert_eq!(catch_cancel(pending::<()>()).await, Err(Cancelled));
+                    raise_cancelled().await
+                } else {
+                    pending::<()>().await
+                }
+            });
+            yield_now().await;
+            task.cancel();
+            assert_eq!(turns_until_done(&task.task_ref()).await, 1);
+            assert_eq!((task.cancelling(), task.await), (1, Err(TaskError::Cancelled)));
+        }
+    });
+}
+
+#[test]
+fn raise_in_scopes_and_unwind_them() {
+    virtual_loop().run(async {
+        let trace = Trace::new();
+        let (one, two) = (trace.clone(), trace.clone());
+        let inner = finally(async { raise_cancelled::<u8>().await }, async move {
+            sleep(ms(1)).await;
+            one.push("finally");
+        });
+        let caught = catch_cancel(on_cancel(inner, async move {
+            sleep(ms(1)).await;
+            two.push("on_cancel");
+        }));
+        let start = time();
+        assert_eq!(caught.await, Err(Cancelled));
+        assert_eq!(trace.take(), ["finally", "on_cancel"]);
+        assert_eq!(time() - start, ms(2));
+        assert_eq!(current_task().unwrap().cancelling(), 0);
+    });
+}
+
+/// It goes on through a timeout whose time is not up, and becomes `Elapsed` where it is.
+#[test]
+fn raise_in_a_timeout() {
+    virtual_loop().run(async {
+        let through = catch_cancel(timeout(ms(5), async { raise_cancelled::<()>().await }));
+        assert_eq!(through.await, Err(Cancelled));
+        let caught_first = timeout(ms(5), async {
+            assert_eq!(catch_cancel(pending::<()>()).await, Err(Cancelled));
+            raise_cancelled::<()>().await
+        });
+        assert_eq!(caught_first.await, Err(Elapsed));
+        assert_eq!(current_task().unwrap().cancelling(), 0);
+        // The whole task, through two of them.
+        let task = spawn(timeout(ms(5), timeout(ms(9), raise_cancelled::<()>())));
+        assert_eq!(task.await, Err(TaskError::Cancelled));
+    });
+}
+
+/// The children are cancelled and waited for; an error of theirs comes first.
+#[test]
+fn raise_in_the_body_of_a_group() {
+    virtual_loop().run(async {
+        for fails in [false, true] {
+            let start = time();
+            let group = try_task_group(async |group| {
+                let slow = finally(pending::<()>(), sleep(ms(3)));
+                group.spawn(slow);
+                if fails {
+                    group.try_spawn(async {
+                        assert_eq!(catch_cancel(pending::<()>()).await, Err(Cancelled));
+                        Err::<(), _>("child")
+                    });
+                }
+                yield_now().await;
+                raise_cancelled::<Result<(), &str>>().await
+            });
+            let result = catch_cancel(group).await;
+            assert_eq!(time() - start, ms(3));
+            match result {
+                Ok(result) => assert!(fails && result.unwrap_err().errors == [ChildError::Failed("child")]),
+                Err(Cancelled) => assert!(!fails),
+            }
+        }
+    });
+}
+
+/// A child that raises ends as cancelled, which disturbs no group.
+#[test]
+fn raise_in_a_child_of_a_group() {
+    virtual_loop().run(async {
+        let result = task_group(async |group| group.spawn(raise_cancelled::<()>())).await;
+        assert!(result.unwrap().is_cancelled());
+    });
+}
+
+/// In a cleanup it ends that, and goes on as the cancellation that has begun it.
+#[test]
+fn raise_in_a_cleanup() {
+    virtual_loop().run(async {
+        let trace = Trace::new();
+        let (one, two) = (trace.clone(), trace.clone());
+        let inner = finally(pending::<()>(), async move {
+            sleep(ms(1)).await;
+            one.push("inner");
+            raise_cancelled::<()>().await;
+            one.push("behind");
+        });
+        let task = spawn(finally(inner, async move { two.push("outer") }));
+        yield_now().await;
+        task.cancel();
+        assert_eq!(task.await, Err(TaskError::Cancelled));
+        assert_eq!(trace.take(), ["inner", "outer"]);
+        // And behind a body that has returned.
+        let task = spawn(finally(async {}, raise_cancelled()));
+        assert_eq!(task.await, Err(TaskError::Cancelled));
+    });
+}
+
+#[test]
+fn raise_where_an_awaited_promise_was_cancelled() {
+    virtual_loop().run(async {
+        let promise = Promise::<u8>::new();
+        let copy = promise.clone();
+        let task = spawn(async move {
+            match copy.await {
+                Err(TaskError::Cancelled) => raise_cancelled().await,
+                outcome => outcome.unwrap(),
+            }
+        });
+        yield_now().await;
+        promise.cancel();
+        assert_eq!(task.await, Err(TaskError::Cancelled));
+    });
+}
+
+/// A neighbour goes with it, and so does a lock that it holds.
+#[test]
+fn raise_beside_a_neighbour() {
+    virtual_loop().run(async {
+        let lock = Rc::new(Lock::new(()));
+        let copy = lock.clone();
+        let task = spawn(async move {
+            let holder = async {
+                let _guard = copy.lock().await;
+                pending::<()>().await
+            };
+            join(holder, raise_cancelled::<()>()).await
+        });
+        assert_eq!(task.await.map(drop), Err(TaskError::Cancelled));
+        assert!(!lock.is_locked());
+    });
+}
+
+/// In the step in which it was woken as well, by itself or by others, it ends once, and the wake is not lost on another.
+#[test]
+fn raise_and_be_woken_in_the_same_step() {
+    virtual_loop().run(async {
+        for _ in 0..3 {
+            let task = spawn(async { join(yield_now(), raise_cancelled::<()>()).await.0 });
+            assert_eq!(task.await, Err(TaskError::Cancelled));
+            let caught = spawn(async {
+                let raised = catch_cancel(async { join(yield_now(), raise_cancelled::<()>()).await }).await;
+                assert!(raised.is_err());
+                yield_now().await;
+                7
+            });
+            assert_eq!(caught.await, Ok(7));
+        }
+    });
+}
+
+#[test]
+#[should_panic(expected = "raise_cancelled() was polled outside of a task")]
+fn raise_outside_of_a_task() {
+    use std::task::{Context, Waker};
+    virtual_loop().enter(|| {
+        let _ = pin!(raise_cancelled::<()>()).poll(&mut Context::from_waker(Waker::noop()));
+    });
+}
+
+#[test]
+fn interrupt_and_run_the_cleanup_alone() {
+    virtual_loop().run(async {
+        let trace = Trace::new();
+        let made = |name: &'static str| {
+            let trace = trace.clone();
+            async move {
+                sleep(ms(1)).await;
+                trace.push(name);
+            }
+        };
+        // It returns: no cleanup.
+        assert_eq!(on_cancel(async { 7 }, made("returned")).await, 7);
+        // A cancellation, a timeout, a group that fails.
+        let task = spawn(on_cancel(pending::<()>(), made("cancelled")));
+        yield_now().await;
+        task.cancel();
+        assert_eq!(task.await, Err(TaskError::Cancelled));
+        assert_eq!(timeout(ms(1), on_cancel(pending::<()>(), made("timed out"))).await, Err(Elapsed));
+        let cleanup = made("failed");
+        let group = try_task_group(async |group| {
+            group.try_spawn(async { Err::<(), _>("child") });
+            on_cancel(pending::<()>(), cleanup).await;
+            Ok(())
+        });
+        assert!(group.await.is_err());
+        assert_eq!(trace.take(), ["cancelled", "timed out", "failed"]);
+        // It loses a race: that is an interruption too.
+        let mut loser = on_cancel(pending::<()>(), made("lost"));
+        select(&mut loser, yield_now()).await;
+        drop(loser);
+        sleep(ms(2)).await;
+        assert_eq!(trace.take(), ["lost"]);
+    });
+}
+
+/// The panic of the future goes on, and there is nothing to clean up; that of the cleanup takes the place of the cancellation.
+#[test]
+fn panic_in_an_on_cancel() {
+    let (event_loop, told) = telling_loop();
+    event_loop.run(async {
+        let task = spawn(on_cancel(async { panic!("future") }, async { unreachable!() }));
+        let _: Result<(), _> = task.await.inspect_err(|error| assert!(error.is_panic()));
+        let task = spawn(on_cancel(pending::<()>(), async { panic!("cleanup") }));
+        yield_now().await;
+        task.cancel();
+        assert!(task.await.unwrap_err().is_panic());
+    });
+    assert_eq!(told.take(), [""; 0]);
+}
+
+/// asyncio makes a `TimeoutError` of it, and loses the cancellation.
+#[test]
+fn cancel_oneself_and_enter_a_timeout_that_is_up() {
+    virtual_loop().run(async {
+        for uncancels in [false, true] {
+            let task = spawn(async move {
+                let me = current_task().unwrap();
+                me.cancel();
+                let result = timeout(ms(0), async {
+                    if uncancels {
+                        assert_eq!(me.uncancel(), 0);
+                    }
+                    pending::<()>().await
+                });
+                assert_eq!(result.await, Err(Elapsed));
+                yield_now().await;
+                7
+            });
+            let expected = if uncancels { Ok(7) } else { Err(TaskError::Cancelled) };
+            assert_eq!(task.await, expected);
+        }
+    });
+}
+
+/// What is raised in one branch of a `select!`, and has lost in the same step, is nobody's.
+#[test]
+fn raise_and_lose_a_select() {
+    let trace = Trace::new();
+    virtual_loop().run(async {
+        let (inner, outer) = (trace.clone(), trace.clone());
+        let task = spawn(finally(
+            finally(pending::<()>(), async move {
+                select(raise_cancelled::<()>(), ready(())).await;
+                inner.push("inner");
+            }),
+            async move {
+                sleep(ms(1)).await;
+                outer.push("outer");
+            },
+        ));
+        yield_now().await;
+        task.cancel();
+        assert_eq!(task.await, Err(TaskError::Cancelled));
+
+        let body = trace.clone();
+        let task = spawn(async move {
+            select(raise_cancelled::<()>(), ready(())).await;
+            sleep(ms(1)).await;
+            body.push("goes on");
+        });
+        assert_eq!(task.await, Ok(()));
+    });
+    assert_eq!(trace.take(), ["inner", "outer", "goes on"]);
+}
+
+/// A `catch_cancel` beside it catches it once; then it is raised again, and ends the task.
+#[test]
+fn raise_beside_a_catch() {
+    virtual_loop().run(async {
+        let catch = || catch_cancel(sleep(ms(10)));
+        let a_timeout = || timeout(ms(60), raise_cancelled::<()>());
+        let in_a_set = async move {
+            let both = [raise_cancelled::<()>().boxed_local(), async move { _ = catch().await }.boxed_local()];
+            both.into_iter().collect::<FuturesUnordered<_>>().collect::<Vec<_>>().await;
+        };
+        let tasks = [
+            spawn(async move { _ = join(raise_cancelled::<()>(), catch()).await }),
+            spawn(async move { _ = join(raise_cancelled::<()>(), timeout(ms(60), catch())).await }),
+            spawn(async move { _ = join(a_timeout(), catch()).await }),
+            spawn(async move { _ = join(task_group(async |_| raise_cancelled::<()>().await), catch()).await }),
+            spawn(in_a_set),
+        ];
+        for task in tasks {
+            assert_eq!(timeout(ms(1000), task).await.expect("it does not hang"), Err(TaskError::Cancelled));
+        }
+    });
+}
+
+/// The scope that is entered then has the first number of all.
+#[test]
+fn cancel_oneself_and_enter_the_first_timeout_of_a_loop() {
+    let event_loop = virtual_loop();
+    let task = event_loop.spawn(async {
+        current_task().unwrap().cancel();
+        timeout(ms(0), yield_now()).await
+    });
+    assert_eq!(event_loop.run(task), Err(TaskError::Cancelled));
+}

@@ -1,0 +1,447 @@
+//! A cancellation comes to a task in which something stands beside a scope, panics there, or has moved to another task.
+
+mod common;
+
+use common::{Census, Trace, ms, on_drop, telling_loop, virtual_loop};
+use futures_util::future::{FutureExt, LocalBoxFuture, join, select};
+use futures_util::stream::{FuturesUnordered, StreamExt};
+use onelane::sync::Lock;
+use onelane::{
+    ChildError, TaskError, TaskGroup, all_tasks, catch_cancel, finally, on_cancel, sleep, spawn, task_group, timeout,
+    try_task_group, yield_now,
+};
+use std::cell::RefCell;
+use std::future::{IntoFuture, pending, poll_fn};
+use std::panic::panic_any;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Context, Poll, Wake, Waker};
+
+/// A payload whose destructor panics.
+struct Grenade;
+
+impl Drop for Grenade {
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            panic!("the payload of a cleanup");
+        }
+    }
+}
+
+/// The timeout was unwinding, with the panic of a cleanup, when the cancellation took it over.
+#[test]
+fn take_over_the_panic_of_a_cleanup_and_end_the_next_cleanup() {
+    let census = Census::new();
+    virtual_loop().run(async {
+        let inner = finally(pending::<()>(), async { panic_any(Grenade) });
+        let one = census.member();
+        let outer = on_cancel(inner, async move {
+            let _one = one;
+            pending::<()>().await;
+        });
+        let task = spawn(timeout(ms(1), outer));
+        sleep(ms(2)).await;
+        task.cancel();
+        sleep(ms(1)).await;
+        assert!(task.is_done());
+        assert_eq!(census.counts(), (1, 1), "though the task is still held");
+        assert!(task.await.is_err());
+    });
+}
+
+/// Passes wakes on, and panics then.
+struct Fragile(Waker);
+
+impl Wake for Fragile {
+    fn wake(self: Arc<Self>) {
+        self.0.wake_by_ref();
+        panic!("a waker");
+    }
+}
+
+#[test]
+fn cancel_a_group_under_a_waker_that_panics() {
+    virtual_loop().run(async {
+        let task = spawn(async {
+            let group = task_group(async |group| {
+                group.spawn(pending::<()>());
+                pending::<()>().await;
+            });
+            let mut group = Box::pin(group);
+            poll_fn(move |context| {
+                let waker = Waker::from(Arc::new(Fragile(context.waker().clone())));
+                group.as_mut().poll(&mut Context::from_waker(&waker))
+            })
+            .await
+        });
+        yield_now().await;
+        yield_now().await;
+        task.cancel();
+        assert_eq!(task.await.map(drop), Err(TaskError::Cancelled));
+        assert_eq!(all_tasks().len(), 1, "the child has ended first");
+    });
+}
+
+/// The set does not poll what has not woken it.
+#[test]
+fn cancel_a_group_in_a_set_and_get_its_errors() {
+    virtual_loop().run(async {
+        let task = spawn(async {
+            let group = try_task_group(async |group| {
+                group.try_spawn(async {
+                    _ = catch_cancel(pending::<()>()).await;
+                    Err::<(), _>("resists")
+                });
+                pending::<Result<(), _>>().await
+            });
+            let mut set = FuturesUnordered::from_iter([group]);
+            set.next().await.unwrap()
+        });
+        yield_now().await;
+        yield_now().await;
+        task.cancel();
+        let errors = task.await.unwrap().unwrap_err().errors;
+        assert_eq!(errors, [ChildError::Failed("resists")]);
+    });
+}
+
+/// As a `finally`, a group that a cancellation has gone through cannot go on when that was caught beside it. The cancellation goes on.
+#[test]
+fn catch_beside_a_group_and_end_as_cancelled() {
+    virtual_loop().run(async {
+        for in_set in [true, false] {
+            let catch: LocalBoxFuture<()> = async { _ = catch_cancel(pending::<()>()).await }.boxed_local();
+            let group: LocalBoxFuture<()> =
+                async { _ = task_group(async |_| pending::<()>().await).await }.boxed_local();
+            let both = [catch, group];
+            let task = spawn(async move {
+                if in_set {
+                    FuturesUnordered::from_iter(both).collect::<Vec<_>>().await;
+                } else {
+                    let [catch, group] = both;
+                    join(catch, group).await;
+                }
+            });
+            yield_now().await;
+            task.cancel();
+            assert_eq!(task.await, Err(TaskError::Cancelled), "in a set: {in_set}");
+        }
+    });
+}
+
+/// The await has moved to another task, and its end does not wake the one that was cancelled.
+#[test]
+fn move_an_await_and_cancel_the_task_that_it_left() {
+    virtual_loop().run(async {
+        let child = spawn(pending::<()>());
+        let task = spawn(async move {
+            let mut set = Box::pin(async move {
+                let mut set = FuturesUnordered::from_iter([child.into_future()]);
+                set.next().await
+            });
+            poll_fn(|context| Poll::Ready(set.as_mut().poll(context).is_pending())).await;
+            spawn(async move { drop(set.await) });
+            pending::<()>().await;
+        });
+        yield_now().await;
+        yield_now().await;
+        task.cancel();
+        assert_eq!(task.await, Err(TaskError::Cancelled));
+    });
+}
+
+/// A group's body is dropped by a poll. Beside it somebody panics in that poll, and no other one comes.
+#[test]
+fn panic_beside_a_group_whose_body_is_dropped() {
+    let trace = Trace::new();
+    virtual_loop().run(async {
+        let copy = trace.clone();
+        let inner = task_group(async |_| pending::<()>().await);
+        let outer = task_group(async |_| drop(inner.await));
+        let mut outer = Box::pin(async move { drop(outer.await) });
+        let mut polls = 0;
+        let task = spawn(poll_fn(move |context| -> Poll<()> {
+            polls += 1;
+            copy.push(format!("poll {polls}"));
+            _ = outer.as_mut().poll(context);
+            assert!(polls < 2, "beside a group");
+            Poll::Pending
+        }));
+        yield_now().await;
+        task.cancel();
+        assert!(task.await.unwrap_err().is_panic());
+    });
+    assert_eq!(trace.take(), ["poll 1", "poll 2"]);
+}
+
+/// The cleanup is polled for that, and not what is around it.
+#[test]
+fn drop_the_body_of_a_group_in_a_cleanup() {
+    let trace = Trace::new();
+    virtual_loop().run(async {
+        let (copy, mut polls) = (trace.clone(), 0);
+        let cleanup = async move {
+            let _frame = on_drop({
+                let copy = copy.clone();
+                move || copy.push("frame dropped")
+            });
+            let body = copy.clone();
+            _ = task_group(async move |group| {
+                group.spawn(finally(pending::<()>(), async move { copy.push("child cleaned up") }));
+                let _body = on_drop(move || body.push("body dropped"));
+                pending::<()>().await;
+            })
+            .await;
+        };
+        let mut scope = Box::pin(finally(pending::<()>(), cleanup));
+        let task = spawn(poll_fn(move |context| {
+            polls += 1;
+            assert!(polls < 2, "the frame around it was polled");
+            scope.as_mut().poll(context)
+        }));
+        yield_now().await;
+        task.cancel();
+        sleep(ms(1)).await;
+        task.cancel();
+        assert_eq!(task.await, Err(TaskError::Cancelled));
+    });
+    assert_eq!(trace.take(), ["body dropped", "child cleaned up", "frame dropped"]);
+}
+
+/// A yield beside a scope is no wait of which the loop knows. The scope is one.
+#[test]
+fn cancel_a_finally_beside_a_group_and_poll_neither() {
+    let trace = Trace::new();
+    virtual_loop().run(async {
+        let copy = trace.clone();
+        let group = async { drop(task_group(async |_| pending::<()>().await).await) }.boxed_local();
+        let scope = async move {
+            finally(async {}, pending::<()>()).await;
+            copy.push("went on");
+        };
+        let task = spawn(join(group, scope));
+        yield_now().await;
+        task.cancel();
+        assert_eq!(task.await.map(drop), Err(TaskError::Cancelled));
+    });
+    assert_eq!(trace.take(), [""; 0]);
+}
+
+/// The child was cancelled, and does not wait for the lock any more. So the frame keeps it until the child has ended.
+#[test]
+fn keep_the_lock_for_which_a_cancelled_child_has_waited() {
+    let trace = Trace::new();
+    virtual_loop().run(async {
+        let copy = trace.clone();
+        let task = spawn(async move {
+            let lock = Rc::new(Lock::new(()));
+            let _guard = lock.lock().await;
+            let frame = copy.clone();
+            let _frame = on_drop(move || frame.push("frame dropped"));
+            let child = copy.clone();
+            let other = lock.clone();
+            let group = task_group(async move |group| {
+                group.spawn(async move {
+                    let _child = on_drop(move || child.push("child dropped"));
+                    drop(other.lock().await);
+                });
+                drop(Lock::new(()).lock().await);
+                pending::<()>().await;
+            });
+            _ = join(group, sleep(ms(100))).await;
+        });
+        sleep(ms(1)).await;
+        task.cancel();
+        assert_eq!(task.await, Err(TaskError::Cancelled));
+    });
+    assert_eq!(trace.take(), ["child dropped", "frame dropped"]);
+}
+
+/// The future of a group goes on in its own child.
+#[test]
+fn await_a_group_in_its_only_child_and_cancel_that() {
+    virtual_loop().run(async {
+        let place = Rc::new(RefCell::new(None::<LocalBoxFuture<()>>));
+        let (copy, child) = (place.clone(), Rc::new(RefCell::new(None)));
+        let kept = child.clone();
+        let mut group = async move {
+            let body = async move |group: TaskGroup| {
+                let child = group.spawn(async move {
+                    let group = copy.take().unwrap();
+                    group.await;
+                });
+                *kept.borrow_mut() = Some(child);
+            };
+            drop(task_group(body).await);
+        }
+        .boxed_local();
+        poll_fn(|context| Poll::Ready(group.as_mut().poll(context).is_pending())).await;
+        *place.borrow_mut() = Some(group);
+        yield_now().await;
+        let child = child.take().unwrap();
+        child.cancel();
+        assert_eq!(child.await, Err(TaskError::Cancelled));
+    });
+}
+
+/// The outer `finally` was polled in another task in between, so it is entered behind the inner one. A cancellation that is caught
+/// around it has not come to the inner one, whose cleanup goes on.
+#[test]
+fn catch_around_a_cleanup_that_has_lost_its_future() {
+    let trace = Trace::new();
+    virtual_loop().run(async {
+        let copy = trace.clone();
+        let inner = finally(async {}, async move {
+            sleep(ms(5)).await;
+            copy.push("inner cleaned up");
+        });
+        let set = async { FuturesUnordered::from_iter([inner]).collect::<Vec<_>>().await };
+        let copy = trace.clone();
+        let mut outer = finally(set, async move { copy.push("outer cleaned up") }).boxed_local();
+        let task = spawn(async move {
+            poll_fn(|context| Poll::Ready(outer.as_mut().poll(context).is_pending())).await;
+            let outer = spawn(async move {
+                poll_fn(|context| Poll::Ready(outer.as_mut().poll(context).is_pending())).await;
+                Some(outer)
+            });
+            let outer = outer.await.unwrap();
+            _ = catch_cancel(outer.unwrap()).await;
+            sleep(ms(10)).await;
+        });
+        sleep(ms(1)).await;
+        task.cancel();
+        assert_eq!(task.await, Ok(()));
+    });
+    assert_eq!(trace.take(), ["outer cleaned up", "inner cleaned up"]);
+}
+
+/// The end of a timeout, and the failure of a child, limit the cleanups inside, and none that stands beside.
+#[test]
+fn end_a_timeout_beside_a_cleanup() {
+    let trace = Trace::new();
+    virtual_loop().run(async {
+        let copy = trace.clone();
+        let cleaner = move || {
+            let copy = copy.clone();
+            finally(pending::<()>(), async move {
+                sleep(ms(10)).await;
+                copy.push("cleaned up");
+            })
+        };
+        let beside = cleaner();
+        let task = spawn(async move { _ = join(timeout(ms(5), pending::<()>()), beside).await });
+        sleep(ms(1)).await;
+        task.cancel();
+        assert_eq!(task.await, Err(TaskError::Cancelled));
+
+        let beside = cleaner();
+        let task = spawn(async move { _ = timeout(ms(1), join(timeout(ms(5), pending::<()>()), beside)).await });
+        assert_eq!(task.await, Ok(()));
+
+        let beside = cleaner();
+        let fails = async |group: TaskGroup<()>| {
+            group.try_spawn(async {
+                sleep(ms(5)).await;
+                Err::<(), ()>(())
+            });
+            pending::<Result<(), ()>>().await
+        };
+        let task = spawn(async move { _ = join(try_task_group(fails), beside).await });
+        sleep(ms(1)).await;
+        task.cancel();
+        _ = task.await;
+    });
+    assert_eq!(trace.take(), ["cleaned up"; 3]);
+}
+
+/// A body returns in the poll in which the group beside it drops its own: its cleanup is begun by the cancellation, and not ended
+/// by it.
+#[test]
+fn return_beside_a_group_that_is_cancelled() {
+    let trace = Trace::new();
+    virtual_loop().run(async {
+        let is_set = Rc::new(std::cell::Cell::new(false));
+        let (copy, cleaner) = (is_set.clone(), trace.clone());
+        let foreign = poll_fn(move |_| if copy.get() { Poll::Ready(()) } else { Poll::Pending });
+        let cleanup = async move {
+            sleep(ms(1)).await;
+            cleaner.push("cleaned up");
+        };
+        let group = task_group(async |group| {
+            group.spawn(sleep(ms(60)));
+            pending::<()>().await
+        });
+        let task = spawn(join(finally(foreign, cleanup), group));
+        yield_now().await;
+        yield_now().await;
+        is_set.set(true);
+        task.cancel();
+        assert!(task.await.unwrap_err().is_cancelled());
+    });
+    assert_eq!(trace.take(), ["cleaned up"]);
+}
+
+/// A timeout that a neighbour enters while the task unwinds does not catch the cancellation.
+#[test]
+fn enter_a_timeout_beside_a_group_that_is_cancelled() {
+    virtual_loop().run(async {
+        for beside in 0..3 {
+            let group = task_group(async |group| {
+                group.spawn(finally(pending::<()>(), sleep(ms(20))));
+                sleep(ms(8)).await;
+            });
+            let task = spawn(async move {
+                let beside = async move {
+                    sleep(ms(3)).await;
+                    _ = timeout(ms(beside), pending::<()>()).await;
+                };
+                select(Box::pin(group), Box::pin(beside)).await;
+            });
+            sleep(ms(3)).await;
+            task.cancel();
+            assert_eq!(timeout(ms(1000), task).await.expect("it does not hang"), Err(TaskError::Cancelled));
+        }
+    });
+}
+
+/// A destructor in the body of a dropped group panics: the errors of the children are told all the same.
+#[test]
+fn drop_a_group_whose_body_panics_as_it_is_dropped() {
+    let (event_loop, told) = telling_loop();
+    event_loop.run(async {
+        let group = try_task_group(async |group| {
+            let _bomb = on_drop(|| panic!("a destructor"));
+            group.try_spawn(async {
+                _ = catch_cancel(pending::<()>()).await;
+                Err::<(), _>("lost")
+            });
+            pending::<Result<(), &str>>().await
+        });
+        select(Box::pin(group), Box::pin(sleep(ms(1)))).await;
+        sleep(ms(1)).await;
+    });
+    let told = told.take();
+    assert!(told.iter().any(|line| line.contains("a destructor")), "{told:?}");
+    assert!(told.iter().any(|line| line.contains("a child of a task group failed")), "{told:?}");
+}
+
+/// The time of a timeout is up, and its future waits for the end of a task, when the task is cancelled, and a `catch_cancel` beside
+/// the timeout catches that: the timeout has not forgotten its time.
+#[test]
+fn catch_beside_a_timeout_that_is_up() {
+    virtual_loop().run(async {
+        let slow = spawn(finally(pending::<()>(), sleep(ms(20))));
+        let task = spawn(async move {
+            let limited = timeout(ms(5), async {
+                _ = slow.await;
+                pending::<()>().await
+            });
+            _ = join(limited, catch_cancel(pending::<()>())).await;
+        });
+        sleep(ms(6)).await;
+        task.cancel();
+        // It gives no `Elapsed`, since the request still counts.
+        let ended = timeout(ms(1000), task).await.expect("it does not hang");
+        assert_eq!(ended, Err(TaskError::Cancelled));
+    });
+}
