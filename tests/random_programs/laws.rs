@@ -1,0 +1,506 @@
+//! The main task of a program, and the laws.
+//!
+//! ```text
+//!   always         no timer fires early; a lock has one holder; metrics add up
+//!                  an await returns after its task has ended, and a task ends after its cleanups
+//!                  a cancelled task runs no line of its body, and ends as cancelled; a group may
+//!                  give it errors, and then it goes on until it suspends
+//!                  a timeout whose time is up lets the cancellations pass that came since it was entered
+//!                  an on_cancel that was not cancelled has no cleanup
+//!                  tasks that a cancelled task awaits end before it; no child outlives its group
+//!   in quiet       a satisfied wait wakes its task; a cancelled task ends
+//!   at the end     each program ends; each task ends once; locks are free, permits are back
+//!                  each future is dropped once; each finally that was polled cleans up
+//!                  each panic is one that the program asked for, and none escapes from the loop
+//!   of two runs    a program leaves the same trace in each way of running
+//! ```
+//!
+//! Quiet means that no timer is left but main's, and nothing is ready: main sleeps longer than all
+//! other timers last. Where a law cannot be decided, because a future was kept without polls, moved
+//! to another task or was in a set with a destructor that panicked, the law is not checked. Nor is it
+//! where something stands beside the scope in its task to which an interruption comes: beside a group
+//! whose body is dropped, which is done by a poll; beside a `catch_cancel`, which catches what has gone
+//! through others by then; or beside `raise_cancelled`, which waits for nobody.
+
+use crate::machine::{Entry, Machine, STUCK, TaskRecord, take, tolerate};
+use crate::parts::{BOMB, Cleanup, Scope, Sort, Stage, ms};
+use crate::program::{Ending, SLOTS, Word};
+use onelane::sync::Event;
+use onelane::{
+    CallGraph, TaskId, TaskRef, TaskSnapshot, TaskState, WaitSnapshot, all_tasks, call_graph, call_later, current_task,
+    metrics, sleep, wait, yield_now,
+};
+use std::cell::Cell;
+use std::collections::{HashMap, HashSet};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::rc::Rc;
+use std::time::Duration;
+
+/// Longer than all timers of a program together. Nothing is left to happen when it has passed.
+const LONG: Duration = Duration::from_secs(1_000_000);
+
+impl Machine {
+    // ---- the main task ----
+
+    /// Spawns the tasks, runs the script, and ends the program.
+    pub(crate) async fn main(self: Rc<Self>) {
+        self.current();
+        let scope = Scope::default();
+        for (slot, node) in self.program.tasks.iter().enumerate() {
+            let task = self.spawn(node, &scope);
+            let task_ref = task.task_ref();
+            self.put(slot, Entry { task: Some(Rc::new(task)), task_ref });
+        }
+        for node in &self.program.script {
+            match node.word {
+                Word::Turns => {
+                    for _ in 0..node.numbers[0] {
+                        yield_now().await;
+                    }
+                }
+                Word::Pause => sleep(ms(node.numbers[0])).await,
+                _ => tolerate(|| self.act(node, &scope)),
+            }
+        }
+        match self.program.ending {
+            Ending::Orderly => self.end_in_order().await,
+            Ending::Leave(pause) => {
+                self.cancel_later(self.limit());
+                sleep(ms(pause)).await;
+            }
+            Ending::Stuck => {
+                self.wait_for_tasks().await;
+                self.cancel_later(self.limit());
+            }
+            Ending::Drop(_) => std::future::pending().await,
+        }
+        self.log(0, "main is over");
+        self.is_over.set(true);
+    }
+
+    /// The number of rounds after which a task that has not ended never will.
+    fn limit(&self) -> usize {
+        self.program.len() * 2 + 10
+    }
+
+    /// Waits for all tasks that exist now.
+    async fn wait_for_tasks(&self) {
+        let me = current_task();
+        let all: Vec<TaskRef> = all_tasks().into_iter().filter(|task| Some(task) != me.as_ref()).collect();
+        if !all.is_empty() {
+            wait(all).await;
+        }
+    }
+
+    /// The host found nothing ready and no timer pending.
+    pub(crate) fn note_stuck(&self) {
+        self.check_quiet();
+        self.note_end_of_stuck();
+    }
+
+    /// `run` reported a deadlock, and ended all tasks.
+    pub(crate) fn note_end_of_stuck(&self) {
+        self.log(0, STUCK);
+        self.is_over.set(true);
+    }
+
+    async fn end_in_order(self: &Rc<Self>) {
+        for round in 0..self.limit() {
+            sleep(LONG).await;
+            let is_alone = all_tasks().len() == 1;
+            if is_alone && self.has_let_go() {
+                return self.check_locks();
+            }
+            if is_alone {
+                // The drops may hand over cleanups, which are tasks.
+                self.let_go();
+                continue;
+            }
+            self.check_quiet();
+            if self.failure().is_some() {
+                return;
+            }
+            self.log(round, "all is quiet");
+            if round < 2 { self.satisfy() } else { self.cancel_all(round) }
+        }
+        self.broken("each program ends", format!("\n{}", call_graph()));
+    }
+
+    /// Satisfies some of the waits.
+    fn satisfy(&self) {
+        self.events.iter().for_each(Event::set);
+        (0..3).for_each(|which| self.set_promise(which));
+        (0..2).for_each(|which| self.notify(which, 1));
+        for which in 0..4 {
+            drop(self.queue(which).try_get());
+            drop(self.queue(which).try_put(self.item()));
+        }
+        for which in 0..2 {
+            drop(self.receiver(which).try_recv());
+            drop(self.sender(which).try_send(self.item()));
+        }
+    }
+
+    /// Cancels all tasks but main. In each third round it does so twice, which breaks circles
+    /// through groups. Nothing is dropped then, since it would end the cleanups that are handed over.
+    fn cancel_all(&self, round: usize) {
+        self.look_for_circles();
+        let me = current_task();
+        let cancel = || all_tasks().iter().filter(|task| Some(*task) != me.as_ref()).for_each(|task| _ = task.cancel());
+        if round % 3 == 2 {
+            cancel();
+        } else {
+            (0..3).for_each(|which| tolerate(|| self.drop_parked(which)));
+        }
+        cancel();
+    }
+
+    /// Cancels the tasks that main leaves behind, again and again. `run` would wait for their
+    /// cleanups without a limit.
+    fn cancel_later(self: &Rc<Self>, rounds: usize) {
+        let machine = self.clone();
+        call_later(LONG, move || {
+            if all_tasks().is_empty() {
+                return;
+            }
+            machine.check_quiet();
+            if rounds == 0 {
+                machine.broken("each program ends", format!("behind main:\n{}", call_graph()));
+            }
+            if let Some(failure) = machine.failure() {
+                // `run` might never return.
+                crate::say_and_exit(&failure);
+            }
+            machine.cancel_all(rounds);
+            machine.cancel_later(rounds - 1);
+        });
+    }
+
+    fn has_let_go(&self) -> bool {
+        let slots = self.slots.borrow().iter().all(Option::is_none);
+        slots && self.parked.borrow().iter().all(Option::is_none)
+    }
+
+    /// Drops all that the machine keeps. Destructors may panic.
+    pub(crate) fn let_go(&self) {
+        (0..3).for_each(|which| tolerate(|| self.drop_parked(which)));
+        (0..SLOTS).for_each(|slot| tolerate(|| drop(take(&self.slots, slot))));
+        for which in 0..2 {
+            tolerate(|| drop(take(&self.callbacks, which)));
+            tolerate(|| _ = take(&self.handles, which).map(|handle| handle.cancel()));
+            tolerate(|| drop(take(&self.oneshots, which)));
+            tolerate(|| drop(take(&self.deadlines, which)));
+        }
+        (0..3).for_each(|which| tolerate(|| self.renew_promise(which)));
+        for which in 0..4 {
+            while self.queue(which).try_get().is_ok() {}
+        }
+        for which in 0..2 {
+            while self.receiver(which).try_recv().is_ok() {}
+        }
+    }
+
+    // ---- laws ----
+
+    /// The laws of quiet.
+    fn check_quiet(&self) {
+        let graph = call_graph();
+        let states: HashMap<TaskId, Rc<TaskRecord>> = self.tasks.borrow().clone();
+        let waits = self.waits.borrow().clone();
+        let is_alive = |id: TaskId| graph.task(id).is_some();
+        // A waiter that is not polled can hold up a line.
+        let lines_move = self.kept.get() == 0
+            && self.parked.borrow().iter().all(Option::is_none)
+            && waits.values().all(|known| known.task.is_some_and(is_alive));
+        for known in waits.values() {
+            let Some(state) = known.task.filter(|&id| is_alive(id)).and_then(|id| states.get(&id)) else { continue };
+            if known.sort == Sort::Exclusive && !lines_move || !self.is_polled(&known.scope, state) {
+                continue;
+            }
+            if known.scope.has_moved() && (self.has_raised_beside.get() || self.program.takes_out_of_sets()) {
+                // It is in another task by now, and that may unwind.
+                continue;
+            }
+            // An interruption has gone through a timeout, and it lives on: in a `Shared`, in another task to which it has moved
+            // since, or beside a `catch_cancel`.
+            let is_shared = self.program.has(|word| word == Word::Shared);
+            let has_left = known.scope.has_moved() && self.program.has(|word| word == Word::Raise);
+            let is_beside_a_catch = self.has_caught.get() && known.scope.may_move();
+            if known.sort == Sort::Limit && (is_shared || has_left || is_beside_a_catch) {
+                continue;
+            }
+            if (known.is_satisfied)(self) {
+                let is_held = || self.has_raised_beside.get() || self.is_explained(state.id(), &graph, &states);
+                if known.sort != Sort::Limit || !is_held() {
+                    let what = if known.sort == Sort::Limit { "a timeout" } else { "a wait" };
+                    let text = format!("{what} of task {} in node {}:\n{graph}", state.name, known.node);
+                    self.broken("a satisfied wait wakes its task", text);
+                }
+            }
+        }
+        for task in &graph.tasks {
+            let Some(state) = states.get(&task.id) else { continue };
+            let waits_for_tasks = task.waits_for.iter().any(|wait| !wait.tasks.is_empty());
+            let waits = waits.values().any(|known| known.task == Some(task.id) && !(known.is_satisfied)(self));
+            // A wait that moved in a set is still registered with the task that it left.
+            let waits = waits || self.program.has(Word::moves) || self.has_raised_beside.get();
+            let waits = waits || state.is_cancelled() && self.waits_in_vain(task);
+            // A cancellation went through a timeout and was caught beside it.
+            let waits = waits || self.has_caught.get() && self.program.has_neighbours_of_limits();
+            if !waits && !waits_for_tasks && !self.cleans_up(task.id) && task.state != TaskState::Running {
+                self.broken(
+                    "a waiting task waits for something",
+                    format!("task {}, {}:\n{graph}", state.name, task.name),
+                );
+            }
+            if state.is_cancelled() && !self.is_explained(task.id, &graph, &states) {
+                self.broken("a cancelled task ends", format!("task {} goes on:\n{graph}", state.name));
+            }
+        }
+        self.check_metrics();
+    }
+
+    /// Whether a wait in a scope of a task is certainly polled.
+    fn is_polled(&self, scope: &Scope, state: &TaskRecord) -> bool {
+        let in_time = match &scope.cleanup {
+            Some(cleanup) => {
+                cleanup.stage.get() == Stage::Begun
+                    && cleanup.runs_in.get() == Some(state.id())
+                    && cleanup.cancelled.get() == state.task.cancelling()
+                    && !state.is_caught_elsewhere.get()
+                    && !state.has_raised.get()
+                    && !self.unwinds_inside(cleanup)
+                    // It may have begun without an interruption, in another cleanup that an interruption has begun.
+                    && (cleanup.unwinds.get() && !cleanup.scope.is_kept() || self.is_polled(&cleanup.scope, state))
+            }
+            None => {
+                let is_over = state.has_panicked.get()
+                    || state.has_raised.get()
+                    || state.may_unwind.get()
+                    || self.unwinds(state.id());
+                !state.is_cancelled() && !state.is_caught_elsewhere.get() && !is_over
+            }
+        };
+        in_time && scope.is_polled()
+    }
+
+    /// Whether a task unwinds. Its cancellation may have been taken back since, too late.
+    fn unwinds(&self, id: TaskId) -> bool {
+        self.cleanups.borrow().iter().any(|cleanup| {
+            cleanup.unwinds.get() && cleanup.stage.get() == Stage::Begun && cleanup.runs_in.get() == Some(id)
+        })
+    }
+
+    /// Whether a cancelled task waits for tasks that have ended, and was not woken. A future that was polled in a set, and taken out
+    /// of it, does not wake the set any more. Nor does a gather that is decided before its last task has ended, if the set
+    /// was woken already and has not been polled since.
+    fn waits_in_vain(&self, task: &TaskSnapshot) -> bool {
+        let is_taken_out = self.program.takes_out_of_sets();
+        let is_in_vain = |wait: &WaitSnapshot| {
+            wait.tasks.is_empty() && (is_taken_out && wait.until.is_none() || wait.what.starts_with("a gather of"))
+        };
+        (is_taken_out || self.program.has(Word::is_set)) && task.waits_for.iter().any(is_in_vain)
+    }
+
+    /// Whether a part of a cleanup unwinds: what stands beside that part is not polled.
+    fn unwinds_inside(&self, outer: &Rc<Cleanup>) -> bool {
+        let is_inside = |cleanup: &Rc<Cleanup>| {
+            let around = |cleanup: &Rc<Cleanup>| cleanup.scope.cleanup.clone();
+            std::iter::successors(around(cleanup), around).any(|around| Rc::ptr_eq(&around, outer))
+        };
+        self.cleanups.borrow().iter().any(|cleanup| {
+            let is_begun = cleanup.unwinds.get() && cleanup.stage.get() == Stage::Begun;
+            is_begun && cleanup.runs_in.get() == outer.runs_in.get() && is_inside(cleanup)
+        })
+    }
+
+    /// Whether a cleanup of the running task may wait for a lock or a permit, or for a task that waits for one. If the task itself
+    /// has that, its future is dropped before its cleanups are over.
+    pub(crate) fn is_held_up_by_itself(&self) -> bool {
+        if !self.current().is_some_and(|state| self.cleans_up(state.id())) {
+            return false;
+        }
+        let waits = self.waits.borrow();
+        waits.values().any(|known| known.sort == Sort::Exclusive)
+    }
+
+    fn cleans_up(&self, id: TaskId) -> bool {
+        let is_in = |cleanup: &Rc<Cleanup>| cleanup.stage.get() == Stage::Begun && cleanup.runs_in.get() == Some(id);
+        self.cleanups.borrow().iter().any(is_in)
+    }
+
+    /// Whether a cancelled task has a reason to live on: it cleans up, or it awaits a task that has
+    /// a reason or is not cancelled. Tasks that wait for each other in a circle through a group stay in it until each of them
+    /// was cancelled by itself, which `cancel_all` does.
+    fn is_explained(&self, id: TaskId, graph: &CallGraph, states: &HashMap<TaskId, Rc<TaskRecord>>) -> bool {
+        let mut seen = HashSet::from([id]);
+        let mut next = vec![id];
+        let (mut ways, mut through_groups) = (HashMap::<TaskId, Vec<TaskId>>::new(), Vec::new());
+        while let Some(id) = next.pop() {
+            if self.cleans_up(id) || states.get(&id).is_some_and(|state| !state.is_cancelled()) && seen.len() > 1 {
+                return true;
+            }
+            let Some(task) = graph.task(id) else { continue };
+            if self.waits_in_vain(task) {
+                return true;
+            }
+            // A cancellation does not go through these.
+            let passes = |what: &str| {
+                ["a shield on", "a wait on", "the next to complete"].iter().any(|begin| what.starts_with(begin))
+            };
+            for wait in task.waits_for.iter().filter(|wait| !passes(&wait.what)) {
+                next.extend(wait.tasks.iter().copied().filter(|&id| seen.insert(id)));
+                ways.entry(id).or_default().extend(&wait.tasks);
+                if wait.what.starts_with("a group of") {
+                    through_groups.extend(wait.tasks.iter().map(|&child| (id, child)));
+                }
+            }
+        }
+        through_groups.into_iter().any(|(parent, child)| {
+            let mut reached = HashSet::from([child]);
+            let mut next = vec![child];
+            while let Some(id) = next.pop() {
+                next.extend(ways.get(&id).into_iter().flatten().copied().filter(|&id| reached.insert(id)));
+            }
+            reached.contains(&parent)
+        })
+    }
+
+    /// An await was dropped before it was over.
+    pub(crate) fn check_abandoned(&self, child: &TaskRef, scope: &Scope) {
+        let is_orderly = self.program.ending == Ending::Orderly && !self.is_over.get();
+        let is_excused = self.has_circles.get() || self.is_dropped_freely() || scope.may_move();
+        if !is_orderly || is_excused || child.is_done() {
+            return;
+        }
+        let Some(me) = self.current() else { return };
+        if me.has_raised.get() || self.has_raised_beside.get() {
+            // It waits for nobody.
+            return;
+        }
+        let graph = call_graph();
+        let mut seen = HashSet::from([child.id()]);
+        let mut next = vec![child.id()];
+        while let Some(task) = next.pop().and_then(|id| graph.task(id)) {
+            let awaited = task.waits_for.iter().flat_map(|wait| wait.tasks.iter().copied());
+            next.extend(awaited.filter(|&id| seen.insert(id)));
+        }
+        if seen.contains(&me.id()) {
+            // In a circle one task has to end first.
+            return self.has_circles.set(true);
+        }
+        let text = format!("task {} awaits task {}:\n{graph}", me.name, self.state(child).name);
+        self.broken("tasks that a cancelled task awaits end before it", text);
+    }
+
+    /// Remembers that there is a circle: then any of its tasks may end first.
+    pub(crate) fn look_for_circles(&self) {
+        let has_circles = || !call_graph().circles().is_empty();
+        self.has_circles.set(self.has_circles.get() || has_circles());
+    }
+
+    /// Everything that tasks can hold is free.
+    fn check_locks(&self) {
+        if self.may_leak() {
+            return;
+        }
+        let free = |name: &str, is_free: bool| {
+            self.holds("everything is free at the end", is_free, || format!("{name} is not"));
+        };
+        for lock in &self.locks {
+            free("a lock", !lock.is_locked() && lock.try_lock().is_some());
+        }
+        for condition in &self.conditions {
+            free("a condition", !condition.is_locked() && condition.try_lock().is_some());
+        }
+        free("a semaphore", self.permits(0) == 1 && self.permits(1) == 2);
+        free("a barrier", self.barriers.iter().all(|barrier| barrier.n_waiting() == 0));
+        free("a wait", self.waits.borrow().is_empty());
+        let counts = self.in_semaphores.each_ref().map(Cell::get);
+        free("a permit", counts == [0, 0]);
+        if self.counts {
+            let now = metrics();
+            self.holds("the metrics add up", now.alive == 1, || format!("{now:?}"));
+        }
+        self.check_metrics();
+    }
+
+    /// Whether a panic of a destructor may have leaked its neighbours in a set.
+    pub(crate) fn may_leak(&self) -> bool {
+        self.has_destructor_panicked.get() && self.program.has_sets()
+    }
+
+    /// Runs the second loop after the first has gone.
+    pub(crate) fn run_other_loop(&self) {
+        let Some(other) = self.other_loop.take() else { return };
+        let ended = catch_unwind(AssertUnwindSafe(|| {
+            other.run(async {
+                sleep(ms(10)).await;
+                let me = current_task();
+                all_tasks().iter().filter(|task| Some(*task) != me.as_ref()).for_each(|task| _ = task.cancel());
+                sleep(ms(10)).await;
+                self.holds("each program ends", all_tasks().len() == 1, || format!("another loop:\n{}", call_graph()));
+            });
+        }));
+        self.holds("no panic escapes from the loop", ended.is_ok(), || "another loop".into());
+        drop(self.others.take());
+    }
+
+    /// The laws of the end, when the loops have gone.
+    pub(crate) fn check_end(&self, panics: &[String]) {
+        let is_whole = matches!(self.program.ending, Ending::Orderly | Ending::Leave(_));
+        for state in self.tasks.borrow().values() {
+            let name = state.name;
+            self.holds("each task ends", state.task.is_done(), || format!("task {name} has not"));
+            let (told, expected) = (state.told.get(), u32::from(state.is_to_be_told.get()));
+            let is_right = told == expected || !is_whole && told < expected;
+            self.holds("each task ends once", is_right, || format!("the end of task {name} was told {told} times"));
+        }
+        for cleanup in self.cleanups.borrow().iter() {
+            // A future that outlives its loop finds no loop to clean up in.
+            let is_lost = self.program.ending != Ending::Orderly && cleanup.is_free();
+            let is_lost = is_lost || self.may_leak();
+            let is_over = is_lost
+                || !cleanup.is_begun.get()
+                || !cleanup.is_needed()
+                || cleanup.was_polled.get() && cleanup.stage.get() == Stage::Over;
+            let text = || format!("node {} has not", cleanup.node);
+            self.holds("each finally that was polled cleans up", is_over, text);
+        }
+        // A reference to a task keeps its output.
+        tolerate(|| self.let_go());
+        for (_, state) in self.tasks.take() {
+            tolerate(|| drop(state));
+        }
+        for cleanup in self.cleanups.take() {
+            tolerate(|| drop(cleanup));
+        }
+        for count in [&self.futures, &self.values] {
+            let (made, dropped) = (count.made.get(), count.dropped.get());
+            let text = || format!("{made} were made, {dropped} were dropped");
+            if self.may_leak() {
+                continue;
+            }
+            self.holds("each future is dropped once", made == dropped, text);
+        }
+        for panic in panics {
+            self.holds("each panic is one that the program asked for", is_wanted(panic), || panic.clone());
+        }
+    }
+}
+
+/// Whether the program asked for a panic, or misused something. Random programs do.
+fn is_wanted(message: &str) -> bool {
+    let misuse = [
+        " awaits itself, and would wait for ever",
+        "was asked for twice; await `&",
+        "was asked for after it was taken; let everybody await `&",
+        "a finally was polled after it was over, or after a cancellation of the task that polled it last",
+        "task_done() of a queue was called too many times",
+        "but the group is finished; spawn while its body or a child runs",
+        // A `Shared` panics with these. The second is the result of a waker that panicked.
+        "inner future panicked during poll",
+        "value: PoisonError",
+    ];
+    message.starts_with(BOMB) || misuse.iter().any(|part| message.contains(part))
+}
