@@ -69,7 +69,7 @@ pub(crate) struct Interruption {
     unwinding: Cell<Option<Unwinding>>,
     /// While it waits for what it has cancelled: the task, and where it stands among those who wait for that.
     link: Cell<Option<(Token, WaiterKey)>>,
-    /// Of whoever polls the block.
+    /// The waker of the last poll of the block.
     waker: Cell<Option<Waker>>,
     /// Where the block was entered.
     key: Cell<Option<ScopeKey>>,
@@ -123,12 +123,12 @@ impl Interruption {
         self.is_next.set(true);
     }
 
-    /// The future has suspended, or is over. Answers whether an interruption was to be asked for then.
+    /// Whether an interruption is to be asked for, now that the future has suspended or is over. Asked once.
     pub(crate) fn take_next(&self) -> bool {
         self.is_next.take()
     }
 
-    /// As `Scope::overtake`: whoever is further out does now what this has begun.
+    /// As `Scope::overtake`: a scope further out takes over the unwinding that this block has begun.
     pub(crate) fn overtake(&self) -> bool {
         let had_asked = self.is_asked.replace(false);
         self.leads_back.set(false);
@@ -259,7 +259,7 @@ impl<F, S: BlockScope> Block<F, S> {
         self.future.is_none() && !self.scope.interruption().is_interrupted()
     }
 
-    /// Enters the block in the running task, if it was not polled there before. Answers whether it came from another.
+    /// Enters the block in the running task, if it was not polled there before. Returns whether it was entered in another one.
     pub(crate) fn enter(&mut self) -> bool {
         let scope = &self.scope;
         let moved = self.place.enter(|| Rc::<S>::downgrade(scope) as Weak<dyn Scope>);

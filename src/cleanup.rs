@@ -27,7 +27,7 @@ use std::task::{Context, Poll, Waker, ready};
 ///
 /// The cleanup is a future that may await. It runs only if `future` was polled at least once. When the task is cancelled, what is
 /// inside is dropped first, then the cleanup runs in the same task, then the unwinding goes on with the scope around this one. The
-/// task has ended when its last cleanup has, so whoever awaits it, waits for that, and so do a [`timeout`](crate::timeout()) around
+/// task ends with its last cleanup. A task that awaits it waits for that end, and so do a [`timeout`](crate::timeout()) around
 /// it and [`run`](crate::run()) at its end. A [`sleep`](crate::sleep()) that is handed in as a cleanup counts from its making, as
 /// always; in an `async` block it counts from the cleanup.
 ///

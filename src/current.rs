@@ -194,8 +194,8 @@ pub(crate) fn wakes_running(waker: &Waker) -> bool {
     context::running().is_some_and(|kernel| kernel.wakers.wakes_running(waker))
 }
 
-/// The running task, or the block that is being polled, ends as cancelled from where it stands. If that is caught beside this place,
-/// whoever polls it comes back.
+/// The running task, or the block that is being polled, ends as cancelled from where it stands. If a
+/// `catch_cancel` beside this place catches that, the waker brings the next poll here.
 pub(crate) fn raise(context: &Context<'_>) {
     put_raised();
     if !wakes_running(context.waker()) {
