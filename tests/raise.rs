@@ -364,5 +364,9 @@ fn cancel_oneself_and_enter_the_first_timeout_of_a_loop() {
         current_task().unwrap().cancel();
         timeout(ms(0), yield_now()).await
     });
-    assert_eq!(event_loop.run(task), Err(TaskError::Cancelled));
+    // Not by `run`, whose await of the task would have the first number.
+    while !task.is_done() {
+        event_loop.turn();
+    }
+    assert!(task.is_cancelled());
 }
