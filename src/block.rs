@@ -21,7 +21,7 @@
 //!
 //! Does not know why it is interrupted. Next: `timeout.rs`.
 
-use crate::current::{Place, put_raised, raise, take_raised, wakes_running};
+use crate::current::{Place, put_raised, take_raised, wakes_running};
 use crate::error::TaskError;
 use crate::kernel::exceptions;
 use crate::kernel::scopes::{Region, Scope, Unwinding};
@@ -159,11 +159,6 @@ impl Interruption {
         self.found().is_some_and(|(_, task, number)| {
             task.header().scope(number).is_none() && task.header().driver_over(number).is_none()
         })
-    }
-
-    /// The interruption goes on to what is around the block, in this step.
-    pub(crate) fn raise(&self, context: &Context<'_>) {
-        raise(context);
     }
 
     /// The block was interrupted and has an answer to that, but others had asked before: the task is interrupted again where it

@@ -6,7 +6,7 @@
 //! Knows nothing of what its children do. Next: `cleanup.rs`.
 
 use crate::block::{Block, BlockScope, Interruption};
-use crate::current::{Record, cancel, running};
+use crate::current::{Record, cancel, raise, running};
 use crate::error::{Panic, TaskError};
 use crate::gather::describe_tasks;
 use crate::kernel::exceptions::{self, Exception};
@@ -706,14 +706,14 @@ impl<F: Future, E: 'static> RunGroup<F, E> {
         }
         if state.exit.has_come.get() && state.stage.get() == Stage::Finished && !self.body.place().is_entered() {
             // Something beside the group has caught what went on.
-            state.interruption.raise(context);
+            raise(context);
             return Poll::Pending;
         }
         let moved = self.body.enter();
         if state.exit.has_come.get() && !moved {
             // Somebody further out waits for the children, or has, and what stands beside the group has caught the interruption.
             if state.interruption.is_left_behind() {
-                state.interruption.raise(context);
+                raise(context);
             }
             state.interruption.keep_waker(context);
             return Poll::Pending;
@@ -749,7 +749,7 @@ impl<F: Future, E: 'static> RunGroup<F, E> {
             state.stage.set(Stage::Finished);
             state.exit.has_come.set(true);
             self.body.leave();
-            state.interruption.raise(context);
+            raise(context);
             return Poll::Pending;
         }
         Poll::Ready(self.finish(&state))

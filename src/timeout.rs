@@ -4,7 +4,7 @@
 //! back when they have ended; without such, it comes back in the next turn.
 
 use crate::block::{Block, BlockScope, Interrupted, Interruption};
-use crate::current::{Record, cancel, check_loop, remove_waiter, running};
+use crate::current::{Record, cancel, check_loop, raise, remove_waiter, running};
 use crate::kernel::calls::{Call, CallKey, Watcher};
 use crate::kernel::scopes::{Arrival, Scope, Unwound};
 use crate::kernel::task::{AnyTask, Awaited, Then, Wait};
@@ -556,7 +556,7 @@ impl<F: Future> Future for Timeout<F> {
         let limit = this.limit().clone();
         if limit.goes_on.get() {
             // Something beside it has caught what went on.
-            limit.interruption.raise(context);
+            raise(context);
             return Poll::Pending;
         }
         assert!(!this.block.is_over(), "a timeout was polled after it was over");
@@ -584,7 +584,7 @@ impl<F: Future> Future for Timeout<F> {
             Err(Interrupted) => {
                 // Not for the time alone, or not for the time at all: it goes on to what is around.
                 limit.goes_on.set(true);
-                limit.interruption.raise(context);
+                raise(context);
                 Poll::Pending
             }
         }
