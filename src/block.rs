@@ -24,7 +24,7 @@
 use crate::current::{Place, put_raised, take_raised, wakes_running};
 use crate::error::TaskError;
 use crate::kernel::exceptions;
-use crate::kernel::scopes::{Region, Scope, Unwinding};
+use crate::kernel::scopes::{Inside, Region, Scope, Unwinding};
 use crate::kernel::task::{AnyTask, Ending};
 use crate::kernel::unwind::Stop;
 use crate::kernel::{Kernel, Links, ScopeKey, Token, WaiterKey, context, keep};
@@ -95,53 +95,16 @@ impl Interruption {
             Some(Region::Task) => kernel.interrupt_again(&task),
             Some(Region::Inside(driver)) => {
                 if let Some(driver) = header.scope(driver) {
-                    driver.interrupt();
+                    driver.inside().into_iter().for_each(Inside::interrupt);
                 }
             }
             None => self.interrupt(),
         }
     }
 
-    /// What is inside is to be interrupted, and this drives. As `Scope::interrupt`.
-    pub(crate) fn interrupt(&self) {
-        self.is_asked.set(true);
-        let Some((kernel, task, number)) = self.found() else { return self.wake() };
-        match kernel.interrupt(&task, Region::Inside(number)) {
-            // The end of what it awaits wakes it.
-            Links::Living => self.has_cancelled.set(true),
-            Links::Ended => {}
-            Links::LeadBack => {
-                self.leads_back.set(true);
-                self.wake();
-            }
-            Links::None => self.wake(),
-        }
-    }
-
-    /// As `Scope::interrupt_next`.
-    pub(crate) fn interrupt_next(&self) {
-        self.is_next.set(true);
-    }
-
     /// Whether an interruption is to be asked for, now that the future has suspended or is over. Asked once.
     pub(crate) fn take_next(&self) -> bool {
         self.is_next.take()
-    }
-
-    /// As `Scope::overtake`: a scope further out takes over the unwinding that this block has begun.
-    pub(crate) fn overtake(&self) -> bool {
-        let had_asked = self.is_asked.replace(false);
-        self.leads_back.set(false);
-        self.stop_waiting();
-        // What it has become by now may be a panic, and the payload of that is foreign: its own panic must not cost a cleanup.
-        exceptions::drop_value(self.unwinding.take());
-        had_asked
-    }
-
-    /// As `Scope::resume_asking`.
-    pub(crate) fn resume_asking(&self) {
-        self.is_asked.set(true);
-        self.wake();
     }
 
     /// Whether somebody outside of the block has asked for an interruption since it was entered.
@@ -170,7 +133,7 @@ impl Interruption {
                 kernel.wakers.doom(task.header());
             }
         } else if let Some(asking) = task.header().asking_around(number) {
-            asking.interrupt_next();
+            asking.inside().into_iter().for_each(Inside::interrupt_next);
         }
     }
 
@@ -178,12 +141,6 @@ impl Interruption {
     pub(crate) fn keep_waker(&self, context: &Context<'_>) {
         let waker = keep(context.waker());
         drop(self.waker.replace(Some(waker)));
-    }
-
-    fn wake(&self) {
-        if let Some(waker) = self.waker.take() {
-            waker.wake();
-        }
     }
 
     /// The running task has unwound the block: if something in the task polls that by a waker of its own, it is woken.
@@ -229,6 +186,47 @@ impl Interruption {
         let drives = unwinding.is_some();
         self.unwinding.set(unwinding);
         drives || self.is_asked.get()
+    }
+}
+
+impl Inside for Interruption {
+    fn interrupt(&self) {
+        self.is_asked.set(true);
+        let Some((kernel, task, number)) = self.found() else { return self.wake() };
+        match kernel.interrupt(&task, Region::Inside(number)) {
+            // The end of what it awaits wakes it.
+            Links::Living => self.has_cancelled.set(true),
+            Links::Ended => {}
+            Links::LeadBack => {
+                self.leads_back.set(true);
+                self.wake();
+            }
+            Links::None => self.wake(),
+        }
+    }
+
+    fn interrupt_next(&self) {
+        self.is_next.set(true);
+    }
+
+    fn overtake(&self) -> bool {
+        let had_asked = self.is_asked.replace(false);
+        self.leads_back.set(false);
+        self.stop_waiting();
+        // What it has become by now may be a panic, and the payload of that is foreign: its own panic must not cost a cleanup.
+        exceptions::drop_value(self.unwinding.take());
+        had_asked
+    }
+
+    fn resume_asking(&self) {
+        self.is_asked.set(true);
+        self.wake();
+    }
+
+    fn wake(&self) {
+        if let Some(waker) = self.waker.take() {
+            waker.wake();
+        }
     }
 }
 

@@ -10,7 +10,7 @@ use crate::current::{Record, cancel, raise, running};
 use crate::error::{Panic, TaskError};
 use crate::gather::describe_tasks;
 use crate::kernel::exceptions::{self, Exception};
-use crate::kernel::scopes::{Arrival, Dropped, Scope, Unwound};
+use crate::kernel::scopes::{Arrival, Dropped, Inside, Scope, Unwound};
 use crate::kernel::task::{AnyTask, Awaited, Wait};
 use crate::kernel::{context, keep};
 use crate::task::Task;
@@ -460,20 +460,8 @@ impl<E: 'static> Scope for State<E> {
         Poll::Ready(Unwound::Through)
     }
 
-    fn overtake(&self) -> bool {
-        self.interruption.overtake()
-    }
-
-    fn resume_asking(&self) {
-        self.interruption.resume_asking();
-    }
-
-    fn interrupt_next(&self) {
-        self.interruption.interrupt_next();
-    }
-
-    fn interrupt(&self) {
-        self.interruption.interrupt();
+    fn inside(&self) -> Option<&dyn Inside> {
+        Some(&self.interruption)
     }
 
     /// Its children are cancelled, and go on alone.

@@ -6,7 +6,7 @@
 use crate::block::{Block, BlockScope, Interrupted, Interruption};
 use crate::current::{Record, cancel, check_loop, raise, remove_waiter, running};
 use crate::kernel::calls::{Call, CallKey, Watcher};
-use crate::kernel::scopes::{Arrival, Scope, Unwound};
+use crate::kernel::scopes::{Arrival, Inside, Scope, Unwound};
 use crate::kernel::task::{AnyTask, Awaited, Then, Wait};
 use crate::kernel::{Alarm, Kernel, Time, TimerKey, Token, WaiterKey, context, keep};
 use crate::task::{Task, TaskRef};
@@ -238,20 +238,8 @@ impl Scope for Limit {
         if is_own { Unwound::Caught } else { Unwound::Through }
     }
 
-    fn overtake(&self) -> bool {
-        self.interruption.overtake()
-    }
-
-    fn resume_asking(&self) {
-        self.interruption.resume_asking();
-    }
-
-    fn interrupt_next(&self) {
-        self.interruption.interrupt_next();
-    }
-
-    fn interrupt(&self) {
-        self.interruption.interrupt();
+    fn inside(&self) -> Option<&dyn Inside> {
+        Some(&self.interruption)
     }
 }
 

@@ -37,23 +37,32 @@ pub(crate) trait Scope {
         Poll::Ready(Unwound::Through)
     }
 
-    /// An interruption from further out takes over what this scope was unwinding, or was about to unwind. Answers whether it had
-    /// asked for an interruption that has not begun to unwind.
-    fn overtake(&self) -> bool {
-        false
+    /// What is inside, if that can be interrupted while the task goes on.
+    fn inside(&self) -> Option<&dyn Inside> {
+        None
     }
-
-    /// What had overtaken this scope was caught beside it, and has not come to it: it asks again.
-    fn resume_asking(&self) {}
-
-    /// What is inside is to be interrupted when it suspends next.
-    fn interrupt_next(&self) {}
-
-    /// What is inside is to be interrupted now, since the time of a scope inside is up.
-    fn interrupt(&self) {}
 
     /// The future of this scope was dropped while its cleanup was under way, and nobody drives that any more.
     fn hand_over(self: Rc<Self>) {}
+}
+
+/// The inside of a scope that can be interrupted by itself: the scope unwinds what is in there, unless somebody further out does.
+pub(crate) trait Inside {
+    /// It is to be interrupted now, since the time of a scope in there is up.
+    fn interrupt(&self);
+
+    /// It is to be interrupted when it suspends next.
+    fn interrupt_next(&self);
+
+    /// An interruption from further out takes over what was unwinding, or was about to unwind. Returns whether one had been asked
+    /// for that has not begun to unwind.
+    fn overtake(&self) -> bool;
+
+    /// What had overtaken it was caught beside it, and has not come to it: it asks again.
+    fn resume_asking(&self);
+
+    /// The scope is to be polled.
+    fn wake(&self);
 }
 
 /// How an interruption comes to a scope.

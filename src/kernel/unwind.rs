@@ -19,7 +19,7 @@
 
 use super::Kernel;
 use super::exceptions;
-use super::scopes::{Arrival, Dropped, Region, Unwinding, Unwound};
+use super::scopes::{Arrival, Dropped, Inside, Region, Scope, Unwinding, Unwound};
 use super::task::Header;
 use crate::error::{Panic, TaskError};
 use std::any::Any;
@@ -67,7 +67,8 @@ impl Unwinding {
         self.doomed = innermost.map_or(0, |(number, _)| number);
         self.passed.clear();
         let taken_over = task.scopes(|scopes| scopes.taken_over(self.region)).unwrap_or_default();
-        self.overtaken.extend(taken_over.iter().filter(|(_, scope)| scope.overtake()).map(|(number, _)| number));
+        let had_asked = |scope: &dyn Scope| scope.inside().is_some_and(|inside| inside.overtake());
+        self.overtaken.extend(taken_over.iter().filter(|(_, scope)| had_asked(&**scope)).map(|(number, _)| number));
     }
 
     /// Goes on until a cleanup has to wait, or there is something else to be done.
@@ -172,7 +173,9 @@ impl Unwinding {
             self.doomed = cleaning - 1;
             return false;
         }
-        beside.into_iter().filter_map(|one| task.scope(one)).for_each(|scope| scope.resume_asking());
+        for scope in beside.into_iter().filter_map(|one| task.scope(one)) {
+            scope.inside().into_iter().for_each(Inside::resume_asking);
+        }
         true
     }
 }
