@@ -239,7 +239,7 @@ impl Place {
     /// Whether it is not polled by itself now, since the task, or the part of it around this place, unwinds.
     pub(crate) fn is_frozen(&self) -> bool {
         let task = self.0.and_then(|key| Some((context::loop_of(key.task)?.wakers.task(key.task)?, key.number)));
-        task.is_some_and(|(task, number)| task.header().unwinds_somewhere() && task.header().is_frozen(number))
+        task.is_some_and(|(task, number)| task.header().is_frozen(number))
     }
 
     pub(crate) fn is_entered(&self) -> bool {

@@ -268,6 +268,7 @@ impl EventLoop {
             turn();
             // Whoever watches the loop's descriptor for changes must not sleep while anything is ready there.
             self.kernel.listen_if_idle();
+            self.kernel.look_before_the_host_rests();
         }
         let after = count();
         let [entries, callbacks, timers, messages] = std::array::from_fn(|n| after[n].wrapping_sub(before[n]) as usize);

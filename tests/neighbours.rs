@@ -3,12 +3,14 @@
 mod common;
 
 use common::{Trace, ms, on_drop, virtual_loop};
-use futures_util::future::join;
-use onelane::sync::{Event, Lock, Semaphore};
+use futures_util::future::{FutureExt, join, ready};
+use futures_util::stream::{FuturesUnordered, StreamExt};
+use onelane::sync::{Event, Lock, OwnedLockGuard, Semaphore};
 use onelane::{EventLoop, RunError, finally, sleep, spawn, task_group, timeout, yield_now};
 use std::future::pending;
 use std::pin::Pin;
 use std::rc::Rc;
+use std::time::Instant;
 
 type Fut = Pin<Box<dyn Future<Output = ()>>>;
 
@@ -229,4 +231,191 @@ fn cancel_a_group_whose_body_wakes_its_neighbour() {
         assert!(task.await.is_err());
     });
     assert_eq!(trace.take(), [""; 0]);
+}
+
+/// A cleanup that waits for a lock, beside a part of the same task that has the guard, or keeps it when it is over: but another task has
+/// taken it.
+fn keeps_a_guard_of_others(lock: &Rc<Lock<()>>, guard: OwnedLockGuard<()>, trace: &Trace) -> Fut {
+    let (copy, trace) = (lock.clone(), trace.clone());
+    let keeps = async move {
+        let _guard = guard;
+        pending::<()>().await;
+    };
+    let cleanup = async move {
+        drop(copy.lock().await);
+        trace.push("cleaned up");
+    };
+    Box::pin(async move { _ = join(keeps, finally(pending::<()>(), cleanup)).await })
+}
+
+/// The task that took it has ended, or there never was one, or it waits for the task to which it gave the guard.
+#[test]
+fn clean_up_with_what_a_neighbour_was_given() {
+    for taken in ["by a task that has ended", "outside of any task", "by the one that waits"] {
+        let trace = Trace::new();
+        let lock = Rc::new(Lock::new(()));
+        let event_loop = EventLoop::new();
+        let outside = (taken == "outside of any task").then(|| lock.lock_owned().now_or_never().unwrap());
+        event_loop.run(async {
+            let guard = match (taken, outside) {
+                (_, Some(guard)) => guard,
+                ("by the one that waits", _) => lock.lock_owned().await,
+                _ => spawn(lock.lock_owned()).await.unwrap(),
+            };
+            let task = spawn(keeps_a_guard_of_others(&lock, guard, &trace));
+            yield_now().await;
+            task.cancel();
+            assert!(task.await.unwrap_err().is_cancelled());
+        });
+        assert_eq!(trace.take(), ["cleaned up"], "{taken}");
+    }
+}
+
+/// As above, and what unwinds is a block: its end is waited for by the task that is around it, and by nobody else.
+#[test]
+fn expire_around_a_neighbour_that_was_given_a_guard() {
+    let trace = Trace::new();
+    let lock = Rc::new(Lock::new(()));
+    EventLoop::new().run(async {
+        let guard = spawn(lock.lock_owned()).await.unwrap();
+        assert!(timeout(ms(1), keeps_a_guard_of_others(&lock, guard, &trace)).await.is_err());
+        // In a set that polls with a waker of its own.
+        let guard = spawn(lock.lock_owned()).await.unwrap();
+        let set = FuturesUnordered::new();
+        set.push(timeout(ms(1), keeps_a_guard_of_others(&lock, guard, &trace)));
+        set.push(timeout(ms(3), Box::pin(pending()) as Fut));
+        assert!(set.all(|result| ready(result.is_err())).await);
+    });
+    assert_eq!(trace.take(), ["cleaned up"; 2]);
+}
+
+/// Of two permits the task has one, and another task, which waits for this one, the other: whether it came to wait before the
+/// cleanup did or after.
+#[test]
+fn clean_up_with_a_permit_of_two() {
+    for waits_first in [true, false] {
+        let trace = Trace::new();
+        EventLoop::new().run(async {
+            let permits = Rc::new(Semaphore::new(2));
+            let (one, two, copy) = (permits.clone(), permits.clone(), permits.clone());
+            let cleaner = trace.clone();
+            let keeps = async move {
+                let _permit = one.acquire().await;
+                pending::<()>().await;
+            };
+            let cleanup = async move {
+                drop(copy.acquire().await);
+                cleaner.push("cleaned up");
+            };
+            let task = spawn(async move { _ = join(keeps, finally(pending::<()>(), cleanup)).await });
+            let end = task.task_ref();
+            let other = spawn(async move {
+                let _permit = two.acquire().await;
+                if !waits_first {
+                    sleep(ms(2)).await;
+                }
+                drop(task.await);
+            });
+            yield_now().await;
+            end.cancel();
+            other.await.unwrap();
+        });
+        assert_eq!(trace.take(), ["cleaned up"], "{waits_first}");
+    }
+}
+
+/// The cleanup waits for a task that comes to wait, later, for a task that comes to wait for what is frozen here. A host's loop
+/// notices it as well.
+#[test]
+fn clean_up_at_the_end_of_a_long_chain() {
+    for by_a_host in [false, true] {
+        let trace = Trace::new();
+        let lock = Rc::new(Lock::new(()));
+        let cleaner = trace.clone();
+        let main = async move {
+            let (copy, wanted) = (lock.clone(), lock.clone());
+            let last = spawn(async move {
+                sleep(ms(3)).await;
+                drop(wanted.lock().await);
+            });
+            let middle = spawn(async move {
+                sleep(ms(1)).await;
+                last.await.unwrap();
+            });
+            let keeps = async move {
+                let _guard = copy.lock().await;
+                pending::<()>().await;
+            };
+            let cleanup = async move {
+                middle.await.unwrap();
+                cleaner.push("cleaned up");
+            };
+            let task = spawn(join(keeps, finally(pending::<()>(), cleanup)));
+            yield_now().await;
+            task.cancel();
+            assert!(task.await.unwrap_err().is_cancelled());
+        };
+        let event_loop = EventLoop::new();
+        if by_a_host {
+            let main = event_loop.spawn(main);
+            while !main.is_done() {
+                let turn = event_loop.turn();
+                if let Some(moment) = turn.next_deadline {
+                    std::thread::sleep(moment.saturating_duration_since(Instant::now()));
+                }
+                assert!(main.is_done() || turn.next_deadline.is_some() || !turn.is_idle(), "a hang");
+            }
+        } else {
+            event_loop.run(main);
+        }
+        assert_eq!(trace.take(), ["cleaned up"]);
+    }
+}
+
+/// Who took it lives, and waits for other things: it will let go, and nothing is dropped before that.
+#[test]
+fn wait_in_a_cleanup_for_a_guard_of_one_that_goes_on() {
+    let trace = Trace::new();
+    EventLoop::new().run(async {
+        let lock = Rc::new(Lock::new(()));
+        let (copy, beside, cleaner) = (lock.clone(), trace.clone(), trace.clone());
+        let other = spawn(async move {
+            let _guard = copy.lock().await;
+            sleep(ms(3)).await;
+        });
+        yield_now().await;
+        let keeps = async move {
+            let _guard = on_drop(move || beside.push("neighbour dropped"));
+            pending::<()>().await;
+        };
+        let cleanup = async move {
+            drop(lock.lock().await);
+            cleaner.push("cleaned up");
+        };
+        let task = spawn(join(keeps, finally(pending::<()>(), cleanup)));
+        yield_now().await;
+        task.cancel();
+        assert!(task.await.unwrap_err().is_cancelled());
+        other.await.unwrap();
+    });
+    assert_eq!(trace.take(), ["cleaned up", "neighbour dropped"]);
+}
+
+/// A neighbour whose sleep is over when the cancellation comes can't be told from a body that goes on: on a virtual clock, that is
+/// reported, and the task ends with its loop.
+#[test]
+fn report_a_cleanup_that_waits_for_a_neighbour_whose_sleep_is_over() {
+    let trace = Trace::new();
+    let result = virtual_loop().try_run(async {
+        let (has, cleanup) = contested("a lock", Box::pin(sleep(ms(1))), &trace);
+        let task = spawn(beside("beside", has, cleanup));
+        task.set_name("stuck");
+        // Woken first, of two that are due together.
+        sleep(ms(1)).await;
+        task.cancel();
+        drop(task.await);
+    });
+    let Err(RunError::Deadlock(report)) = result else { panic!("{result:?}") };
+    let stuck = report.tasks.iter().find(|task| &*task.name == "stuck").unwrap();
+    assert!(stuck.waits_for[0].what.ends_with("held by \"stuck\""), "{stuck:?}");
 }

@@ -80,6 +80,7 @@ pub(crate) use wheel::TimerKey;
 
 use crate::error::{Panic, TaskError};
 use calls::{Call, CallKey, Calls};
+use frozen::Suspended;
 use locals::Locals;
 use pace::Pace;
 #[cfg(feature = "probe")]
@@ -128,6 +129,8 @@ pub(crate) struct Kernel {
     has_exempted: Cell<bool>,
     /// A cleanup is being polled.
     cleaning: Cell<bool>,
+    /// Cleanups that wait for others (`frozen.rs`).
+    suspended: Suspended,
     /// A task-local variable was set in this loop. As long as none was, nobody looks for values.
     has_locals: Cell<bool>,
     /// The task-local values of the callback that is being called.
@@ -244,6 +247,7 @@ impl Kernel {
             waits_for_cleanups: Cell::new(false),
             has_exempted: Cell::new(false),
             cleaning: Cell::new(false),
+            suspended: Suspended::default(),
             has_locals: Cell::new(false),
             callback_locals: RefCell::default(),
             watch,
@@ -581,6 +585,9 @@ impl Kernel {
             return Ok(());
         }
         let next = self.next_deadline();
+        if self.wakes_held_up(next) {
+            return Ok(());
+        }
         if next.is_none() && self.tells_deadlocks() {
             // There is nothing to wait for but `Remote`s and wakers that others hold.
             let is_alive = |token| self.wakers.is_alive(token);

@@ -96,7 +96,7 @@ pub(crate) enum Dropped {
 }
 
 /// What an interruption is for.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub(crate) enum Region {
     /// All that the task does.
     Task,
@@ -207,6 +207,9 @@ impl Scopes {
     /// Who drives the unwinding in which what has this number is not polled: of several, the outermost. What is polled there is
     /// the innermost cleanup alone.
     pub(super) fn driver_over(&self, number: u64, task_unwinds: bool) -> Option<Region> {
+        if !task_unwinds && !self.entered.iter().any(|entered| entered.drives) {
+            return None;
+        }
         let lineage = self.lineage(number);
         let drives_over = |&region: &Region| {
             let polled = self.innermost_cleaning(region, 0);
@@ -312,8 +315,8 @@ impl Scopes {
         }
     }
 
-    pub(super) fn has_drivers(&self) -> bool {
-        self.entered.iter().any(|entered| entered.drives)
+    pub(super) fn is_driving(&self, number: u64) -> bool {
+        self.get(number).is_some_and(|entered| entered.drives)
     }
 
     /// The scopes of a region, which an interruption takes over.
@@ -610,7 +613,7 @@ mod tests {
     fn compare(scopes: &Scopes, twin: &Twin, requests: u32) -> usize {
         let known: Vec<u64> = twin.scopes.keys().copied().collect();
         assert!(scopes.numbers().eq(known.iter().copied()));
-        assert_eq!(scopes.has_drivers(), !twin.drivers().is_empty());
+        assert!(known.iter().copied().filter(|&number| scopes.is_driving(number)).eq(twin.drivers()));
         let regions: Vec<Region> = [Region::Task].into_iter().chain(known.iter().map(|&n| Region::Inside(n))).collect();
         let number = |found: Option<(u64, Rc<dyn Scope>)>| found.map(|(number, _)| number);
         let mut driven = 0;

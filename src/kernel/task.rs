@@ -206,9 +206,9 @@ pub(crate) trait Awaited {
         Vec::new()
     }
 
-    /// The one task that took what is waited for, though it may have passed it on since.
-    fn taker(&self) -> Option<Token> {
-        None
+    /// The tasks that took what is waited for, though they may have passed it on since. None if it may come from anybody.
+    fn takers(&self) -> Vec<Token> {
+        Vec::new()
     }
 
     /// The one task without which it cannot come, if that is certain.
@@ -446,9 +446,12 @@ impl Header {
         self.driver_over(number).is_some()
     }
 
-    /// The task unwinds, or a block in it does.
-    pub(crate) fn unwinds_somewhere(&self) -> bool {
-        self.is_unwinding() || self.scopes(|scopes| scopes.has_drivers()).unwrap_or(false)
+    /// Whether the task unwinds, or the scope with this region.
+    pub(crate) fn is_driving(&self, region: Region) -> bool {
+        match region {
+            Region::Task => self.is_unwinding(),
+            Region::Inside(number) => self.scopes(|scopes| scopes.is_driving(number)).unwrap_or(false),
+        }
     }
 
     /// Lends the scopes to `act`, which must call no foreign code. None if the task never had any.

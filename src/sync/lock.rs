@@ -124,8 +124,8 @@ impl Place for RawLock {
         self.holder.get().into_iter().collect()
     }
 
-    fn taker(&self, _: u8) -> Option<Token> {
-        self.holder.get()
+    fn takers(&self, _: u8) -> Vec<Token> {
+        self.holder.get().into_iter().collect()
     }
 
     fn sole_holder(&self, _: u8) -> Option<Token> {
@@ -164,7 +164,7 @@ impl Acquiring {
     fn poll(&mut self, context: &mut Context<'_>) -> Poll<()> {
         assert!(!self.over, "a lock() was polled after it was over; lock again with a new one");
         if !self.ticket.is_in_line() && !self.raw.is_free() {
-            self.ticket.enter_behind(self.raw.clone(), 0);
+            self.ticket.enter(self.raw.clone(), 0);
         }
         ready!(self.ticket.poll(context));
         debug_assert!(!self.raw.is_locked(), "a lock that somebody may take is free");

@@ -8,7 +8,8 @@
 use crate::kernel::{Token, context};
 use crate::sync::label::Label;
 use crate::sync::waiters::{Place, Ticket, Waiters};
-use std::cell::Cell;
+use slab::Slab;
+use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::pin::Pin;
 use std::rc::Rc;
@@ -77,10 +78,9 @@ struct Core {
     /// So many permits were forgotten and not released since, for `BoundedSemaphore`, which has as many as it began with: here,
     /// given, in guards and forgotten.
     forgotten: Cell<usize>,
-    /// So many permits are in guards.
-    out: Cell<usize>,
-    /// Who took all of those, if it was one task.
-    taker: Cell<Option<Token>>,
+    /// For each permit that is in a guard, who took it: `NOBODY` if that was outside of any task. Borrowed while no foreign code
+    /// runs.
+    takers: RefCell<Slab<Token>>,
     waiters: Waiters,
 }
 
@@ -88,10 +88,8 @@ impl Core {
     /// One more permit, of those that are counted as taken, is in a guard.
     fn permit(self: &Rc<Self>) -> Permit {
         let running = context::with_running(|kernel| kernel.map(|kernel| kernel.wakers.running_token()));
-        let is_first = self.out.get() == 0;
-        self.out.set(self.out.get() + 1);
-        self.taker.set(running.filter(|_| is_first || self.taker.get() == running));
-        Permit { core: Some(self.clone()) }
+        let taken = self.takers.borrow_mut().insert(running.unwrap_or(Token::NOBODY));
+        Permit { core: Some(self.clone()), taken }
     }
 
     /// Whether who comes now has to wait.
@@ -149,8 +147,12 @@ impl Place for Core {
         true
     }
 
-    fn taker(&self, _: u8) -> Option<Token> {
-        self.taker.get().filter(|_| self.out.get() > 0 && self.forgotten.get() == 0)
+    fn takers(&self, _: u8) -> Vec<Token> {
+        if self.forgotten.get() > 0 {
+            Vec::new()
+        } else {
+            self.takers.borrow().iter().map(|(_, &taker)| taker).collect()
+        }
     }
 
     fn describe(&self, _: u8, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -176,8 +178,7 @@ impl Semaphore {
             label: Label::here(),
             value: Cell::new(permits),
             forgotten: Cell::new(0),
-            out: Cell::new(0),
-            taker: Cell::new(None),
+            takers: RefCell::default(),
             waiters: Waiters::default(),
         };
         Semaphore { core: Rc::new(core) }
@@ -522,7 +523,7 @@ impl Future for SemaphoreAcquire {
         if this.ticket.is_in_line() {
             ready!(this.ticket.poll(context));
         } else if this.core.is_locked() {
-            this.ticket.enter_behind(this.core.clone(), 0);
+            this.ticket.enter(this.core.clone(), 0);
             ready!(this.ticket.poll(context));
         } else {
             this.core.take();
@@ -565,6 +566,8 @@ impl fmt::Debug for SemaphoreAcquire {
 pub struct Permit {
     /// None once it was forgotten.
     core: Option<Rc<Core>>,
+    /// Its place among those that are taken.
+    taken: usize,
 }
 
 impl Permit {
@@ -583,7 +586,7 @@ impl Permit {
     /// ```
     pub fn forget(mut self) {
         if let Some(core) = self.core.take() {
-            core.out.set(core.out.get() - 1);
+            core.takers.borrow_mut().remove(self.taken);
             core.forgotten.set(core.forgotten.get().saturating_add(1));
         }
     }
@@ -592,7 +595,7 @@ impl Permit {
 impl Drop for Permit {
     fn drop(&mut self) {
         if let Some(core) = self.core.take() {
-            core.out.set(core.out.get() - 1);
+            core.takers.borrow_mut().remove(self.taken);
             core.release();
         }
     }

@@ -51,9 +51,9 @@ pub(super) trait Place {
         Vec::new()
     }
 
-    /// The one task that took what is waited for, though it may have passed it on since.
-    fn taker(&self, _line: u8) -> Option<Token> {
-        None
+    /// The tasks that took what is waited for, though they may have passed it on since. None if it may come from anybody.
+    fn takers(&self, _line: u8) -> Vec<Token> {
+        Vec::new()
     }
 
     /// The one task without which it cannot come, if that is certain.
@@ -259,8 +259,8 @@ impl Awaited for Waiter {
         }
     }
 
-    fn taker(&self) -> Option<Token> {
-        self.place.taker(self.line)
+    fn takers(&self) -> Vec<Token> {
+        self.place.takers(self.line)
     }
 
     fn sole_holder(&self) -> Option<Token> {
@@ -299,17 +299,6 @@ impl Ticket {
         // It may have given way.
         self.leave();
         self.waiter = Some(place.line(line).enter(&place, line));
-    }
-
-    /// As `enter`, of a place where one task may have taken what is waited for: if that one unwinds, it hears of it.
-    #[cold]
-    #[inline(never)]
-    pub(super) fn enter_behind(&mut self, place: Rc<dyn Place>, line: u8) {
-        let taker = place.taker(line);
-        self.enter(place, line);
-        if let Some((taker, kernel)) = taker.zip(context::running()) {
-            kernel.is_wanted_of(taker);
-        }
     }
 
     /// Ready when something was given; then the place is left. Polls without a reason change nothing but the waker.
