@@ -114,7 +114,7 @@ impl Record {
     fn goes_on(&mut self, kernel: &Kernel, place: &'static Location<'static>) -> bool {
         let Some(key) = self.key.filter(|&key| kernel.wakers.waits_here(key)) else {
             if let Some(key) = self.key {
-                context::with_loop_of(key.task, |kernel| kernel.wakers.give_away(key.task));
+                context::loop_of(key.task).iter().for_each(|kernel| kernel.wakers.give_away(key.task));
             }
             self.end();
             return false;

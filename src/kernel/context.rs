@@ -68,16 +68,21 @@ pub(crate) fn with_loop<R>(loop_id: u64, act: impl FnOnce(&Kernel) -> R) -> Opti
     })
 }
 
-/// As `loop_of`, and lends it as `with_running` does.
+/// As `loop_of`, and lends it as `with_running` does. `act` returns false if the task is not there; so it may be called of two
+/// loops.
 #[inline]
-pub(crate) fn with_loop_of<R>(task: Token, act: impl FnOnce(&Kernel) -> R) -> Option<R> {
+pub(crate) fn with_loop_of(task: Token, act: impl Fn(&Kernel) -> bool) {
     if cfg!(feature = "probe") {
-        return loop_of(task).map(|kernel| act(&kernel));
+        loop_of(task).iter().for_each(|kernel| _ = act(kernel));
+        return;
     }
-    with_running(|running| match running {
-        Some(kernel) if kernel.has(task) => Some(act(kernel)),
-        _ => find_by(&|entry| entry.tenancy.has(task)).map(|kernel| act(&kernel)),
-    })
+    with_running(|running| {
+        if !running.is_some_and(&act) {
+            if let Some(kernel) = find_by(&|entry| entry.tenancy.has(task)) {
+                act(&kernel);
+            }
+        }
+    });
 }
 
 #[cold]

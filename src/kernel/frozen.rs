@@ -53,7 +53,7 @@ impl Kernel {
     pub(crate) fn is_held_up_by_itself(&self, task: &AnyTask, region: Region) -> bool {
         let is_held_up = self.is_held_up(task, region);
         if !is_held_up && self.waits_for_others(task.header()) {
-            let mut cleanups = self.suspended.cleanups.borrow_mut();
+            let mut cleanups = self.suspended.get_or_init(Box::default).cleanups.borrow_mut();
             // In a loop that never rests it must not grow for ever.
             if cleanups.len() == cleanups.capacity() {
                 self.forget_those_over(&mut cleanups);
@@ -66,28 +66,28 @@ impl Kernel {
     /// Nothing is ready before the next timer. Wakes what unwinds and is held up by itself by now; false if nothing is.
     #[inline]
     pub(crate) fn wakes_held_up(&self, next: Option<Time>) -> bool {
-        !self.suspended.cleanups.borrow().is_empty() && self.wakes_held_up_before(next)
+        self.suspended.get().is_some_and(|suspended| self.wakes_held_up_among(suspended, next))
     }
 
     /// As `wakes_held_up`, of a loop that is at rest while its host does other things.
     pub(crate) fn look_before_the_host_rests(&self) {
-        if self.wakers.is_idle() && !self.suspended.cleanups.borrow().is_empty() {
-            self.wakes_held_up_before(self.next_deadline());
+        if self.wakers.is_idle() && self.suspended.get().is_some() {
+            self.wakes_held_up(self.next_deadline());
         }
     }
 
     #[cold]
-    fn wakes_held_up_before(&self, next: Option<Time>) -> bool {
-        let left = self.suspended.rests.get();
+    fn wakes_held_up_among(&self, suspended: &Suspended, next: Option<Time>) -> bool {
+        let left = suspended.rests.get();
         // On a virtual clock it takes no time to wait.
         let is_long = next.is_none_or(|next| !self.clock.is_virtual() && next.since(self.clock.now()) >= LONG);
         if left > 0 && !is_long {
-            self.suspended.rests.set(left - 1);
+            suspended.rests.set(left - 1);
             return false;
         }
-        let mut cleanups = self.suspended.cleanups.take();
+        let mut cleanups = suspended.cleanups.take();
         self.forget_those_over(&mut cleanups);
-        self.suspended.rests.set(cleanups.len() / LOOKS);
+        suspended.rests.set(cleanups.len() / LOOKS);
         let mut held_up = Vec::new();
         cleanups.retain(|&(token, region)| {
             let task = self.wakers.task(token).filter(|task| self.is_held_up(task, region));
@@ -95,7 +95,7 @@ impl Kernel {
             held_up.extend(task.zip(Some(region)));
             !is_held_up
         });
-        *self.suspended.cleanups.borrow_mut() = cleanups;
+        suspended.cleanups.replace(cleanups);
         let wakes = !held_up.is_empty();
         for (task, region) in held_up {
             match region {

@@ -88,7 +88,7 @@ use probe::{EventKind, Source};
 use scopes::{Region, Unwinding};
 use sort::sorted;
 use std::any::Any;
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::panic::{AssertUnwindSafe, Location, catch_unwind};
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
@@ -130,7 +130,7 @@ pub(crate) struct Kernel {
     /// A cleanup is being polled.
     cleaning: Cell<bool>,
     /// Cleanups that wait for others (`frozen.rs`).
-    suspended: Suspended,
+    suspended: OnceCell<Box<Suspended>>,
     /// A task-local variable was set in this loop. As long as none was, nobody looks for values.
     has_locals: Cell<bool>,
     /// The task-local values of the callback that is being called.
@@ -153,7 +153,7 @@ pub(crate) struct Kernel {
     /// Who knows that there is work, and comes by himself.
     work_is_known: Cell<guest::Knows>,
     #[cfg(all(unix, feature = "io"))]
-    reactor: std::cell::OnceCell<Rc<reactor::Reactor>>,
+    reactor: OnceCell<Rc<reactor::Reactor>>,
 }
 
 /// The step of a task that took longest.
@@ -247,7 +247,7 @@ impl Kernel {
             waits_for_cleanups: Cell::new(false),
             has_exempted: Cell::new(false),
             cleaning: Cell::new(false),
-            suspended: Suspended::default(),
+            suspended: OnceCell::new(),
             has_locals: Cell::new(false),
             callback_locals: RefCell::default(),
             watch,
@@ -260,7 +260,7 @@ impl Kernel {
             hosted: Cell::new(false),
             work_is_known: Cell::default(),
             #[cfg(all(unix, feature = "io"))]
-            reactor: std::cell::OnceCell::new(),
+            reactor: OnceCell::new(),
         })
     }
 

@@ -345,10 +345,22 @@ impl Wakers {
     /// Queues a task if it waits. False if the token names no task of this loop.
     #[inline]
     pub(crate) fn wake(&self, token: Token) -> bool {
+        self.wake_with(token, |_| {})
+    }
+
+    /// A sleep of a task is over, that of this number. A task that has scopes remembers which.
+    #[inline]
+    pub(crate) fn wake_from_sleep(&self, token: Token, number: u64) {
+        let turn = self.tally.turns.get();
+        self.wake_with(token, |header| header.note_sleep(number, turn));
+    }
+
+    /// As `wake`, and tells the task before.
+    #[inline(always)]
+    fn wake_with(&self, token: Token, tell_task: impl FnOnce(&Header)) -> bool {
         // First, since a probe that is told of it may ask what was counted.
         self.tally.wakes.count();
-        let is_here = self.queue(token);
-        if is_here {
+        if self.queue(token, tell_task) {
             return true;
         }
         if token.lane() != self.lane.number {
@@ -361,22 +373,13 @@ impl Wakers {
         false
     }
 
-    /// A sleep of a task is over, that of this number. A task that has scopes remembers which.
+    /// As `wake_with`, but for what it counts.
     #[inline]
-    pub(crate) fn wake_from_sleep(&self, token: Token, number: u64) {
-        self.wake(token);
-        if let Some(task) = self.row(token) {
-            // SAFETY: the row holds the task it names.
-            unsafe { task.as_ref() }.note_sleep(number, self.tally.turns.get());
-        }
-    }
-
-    /// As `wake`, but for what it counts.
-    #[inline]
-    fn queue(&self, token: Token) -> bool {
+    fn queue(&self, token: Token, tell_task: impl FnOnce(&Header)) -> bool {
         let Some(task) = self.row(token) else { return false };
         // SAFETY: the row holds the task it names.
         let header = unsafe { task.as_ref() };
+        tell_task(header);
         if token == self.running.get() {
             self.wake_running();
         } else if header.life.get() & QUEUED == 0 {
@@ -547,10 +550,10 @@ impl Wakers {
         });
     }
 
-    /// It waits for this no longer. If the task has ended, nothing is left to be done.
+    /// It waits for this no longer. False if the task is not in this loop, or has ended: then nothing is left to be done.
     #[inline]
-    pub(crate) fn end_wait(&self, key: WaitKey) {
-        let Some(task) = self.row(key.task) else { return };
+    pub(crate) fn end_wait(&self, key: WaitKey) -> bool {
+        let Some(task) = self.row(key.task) else { return false };
         // SAFETY: the row holds the task it names.
         let header = unsafe { task.as_ref() };
         // What is removed owns nothing, so no foreign code runs.
@@ -559,9 +562,18 @@ impl Wakers {
         if let Some(begun) = _ended {
             tell!(self, EventKind::WaitEnd { task: TaskId(header.id), wait: { key.number }.get(), at: begun.place });
         }
-        if { key.task } != self.running.get() && (header.is_condemned() || header.has_asking_scopes()) {
-            // What it waited for was moved to another task, and will not wake this one.
-            self.wake(key.task);
+        if { key.task } != self.running.get() {
+            self.ended_elsewhere(header);
+        }
+        true
+    }
+
+    /// What a task waited for was moved to another one, perhaps, and then it will not wake this one.
+    #[cold]
+    #[inline(never)]
+    fn ended_elsewhere(&self, task: &Header) {
+        if task.is_condemned() || task.has_asking_scopes() {
+            self.wake(task.token());
         }
     }
 
@@ -1160,7 +1172,7 @@ fn wake_another(token: Token) {
         // SAFETY: as in `wake_by_ref`.
         let home = unsafe { home.as_ref() };
         // A token of this lane that names nobody is of a task that has ended (WAKE-1).
-        if home.queue(token) || home.lane.number == token.lane() {
+        if home.queue(token, |_| {}) || home.lane.number == token.lane() {
             return;
         }
     }
