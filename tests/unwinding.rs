@@ -678,3 +678,31 @@ fn keep_a_catch_beyond_its_end_and_drop_what_was_inside() {
     });
     assert_eq!(trace.take(), ["dropped", "kept"]);
 }
+
+/// In a timeout a cleanup runs, and catches in there a cancellation of the task; beside the timeout, and entered between it and the
+/// catch, a `finally` has to clean up behind that cancellation: it was passed over, and its cleanup came behind the end of its task.
+#[test]
+fn catch_in_a_cleanup_and_clean_up_beside_it() {
+    let trace = Trace::new();
+    virtual_loop().run(async {
+        let (first, second) = (trace.clone(), trace.clone());
+        let cleanup = async move {
+            assert!(catch_cancel(pending::<()>()).await.is_err());
+            sleep(ms(2)).await;
+            first.push("cleaned up in the timeout");
+        };
+        let beside = async move {
+            let cleanup = async move {
+                sleep(ms(1)).await;
+                second.push("cleaned up beside it");
+            };
+            finally(pending::<()>(), cleanup).await;
+        };
+        let task = spawn(join(timeout(ms(0), finally(pending::<()>(), cleanup)), beside));
+        sleep(ms(2)).await;
+        task.cancel();
+        assert!(task.await.unwrap_err().is_cancelled());
+        trace.push("ended");
+    });
+    assert_eq!(trace.take(), ["cleaned up beside it", "cleaned up in the timeout", "ended"]);
+}

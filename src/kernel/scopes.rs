@@ -111,6 +111,8 @@ pub(crate) struct Unwinding {
     pub(super) doomed: u64,
     /// The scopes to which it has come, but for those in cleanups.
     pub(super) passed: Vec<u64>,
+    /// The scopes whose cleanups have caught it, inside: they go on with what they had begun.
+    pub(super) caught_in: Vec<u64>,
     /// The scopes that had asked when it overtook them.
     pub(super) overtaken: Vec<u64>,
     /// The scopes of higher numbers were entered when it had been asked for already.

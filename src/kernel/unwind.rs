@@ -43,6 +43,7 @@ impl Unwinding {
             region,
             doomed: 0,
             passed: Vec::new(),
+            caught_in: Vec::new(),
             overtaken: Vec::new(),
             asked_before: u64::MAX,
             error: TaskError::Cancelled,
@@ -66,6 +67,7 @@ impl Unwinding {
         let innermost = task.scopes(|scopes| scopes.innermost(self.region, u64::MAX)).flatten();
         self.doomed = innermost.map_or(0, |(number, _)| number);
         self.passed.clear();
+        self.caught_in.clear();
         let taken_over = task.scopes(|scopes| scopes.taken_over(self.region)).unwrap_or_default();
         let had_asked = |scope: &dyn Scope| scope.inside().is_some_and(|inside| inside.overtake());
         self.overtaken.extend(taken_over.iter().filter(|(_, scope)| had_asked(&**scope)).map(|(number, _)| number));
@@ -110,6 +112,11 @@ impl Unwinding {
                 return Poll::Ready(Stop::Through);
             };
             self.doomed = number - 1;
+            let is_left_alone =
+                |&cleaning: &u64| cleaning == number || task.is_inside(Region::Inside(cleaning), number);
+            if self.caught_in.iter().any(is_left_alone) {
+                continue;
+            }
             if task.scopes(|scopes| scopes.cleaning_around(number, region)).flatten().is_none() {
                 self.passed.push(number);
             }
@@ -170,7 +177,8 @@ impl Unwinding {
         let beside: Vec<_> = self.overtaken.iter().copied().filter(is_beside).collect();
         drop(task.remove_scope(number));
         if let Some(cleaning) = around {
-            self.doomed = cleaning - 1;
+            // What stands beside that cleanup comes next, if it was entered later.
+            self.caught_in.push(cleaning);
             return false;
         }
         for scope in beside.into_iter().filter_map(|one| task.scope(one)) {

@@ -378,19 +378,25 @@ impl Machine {
             // It waits for nobody.
             return;
         }
-        let graph = call_graph();
-        let mut seen = HashSet::from([child.id()]);
-        let mut next = vec![child.id()];
-        while let Some(task) = next.pop().and_then(|id| graph.task(id)) {
-            let awaited = task.waits_for.iter().flat_map(|wait| wait.tasks.iter().copied());
-            next.extend(awaited.filter(|&id| seen.insert(id)));
+        self.look_for_a_way_back(child.id());
+        if self.has_circles.get() {
+            return;
         }
-        if seen.contains(&me.id()) {
-            // In a circle one task has to end first.
-            return self.has_circles.set(true);
-        }
-        let text = format!("task {} awaits task {}:\n{graph}", me.name, self.state(child).name);
+        let text = format!("task {} awaits task {}:\n{}", me.name, self.state(child).name, call_graph());
         self.broken("tasks that a cancelled task awaits end before it", text);
+    }
+
+    /// A task, which the running one awaits, may wait for that in turn: then there is a circle, and one of its tasks has to end first.
+    pub(crate) fn look_for_a_way_back(&self, awaited: TaskId) {
+        let Some(me) = self.current() else { return };
+        let graph = call_graph();
+        let mut seen = HashSet::new();
+        let mut next = vec![awaited];
+        while let Some(id) = next.pop() {
+            let awaited = graph.task(id).into_iter().flat_map(|task| &task.waits_for).flat_map(|wait| &wait.tasks);
+            next.extend(awaited.copied().filter(|&id| seen.insert(id)));
+        }
+        self.has_circles.set(self.has_circles.get() || seen.contains(&me.id()));
     }
 
     /// Remembers that there is a circle: then any of its tasks may end first.

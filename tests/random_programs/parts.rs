@@ -592,6 +592,9 @@ impl<F: Future> Future for WatchedWait<F> {
         if poll.is_pending() && is_loop_running() {
             this.known.task = current_task().map(|task| task.id());
             this.number = Some(this.machine.note_wait(this.known.clone()));
+            if let Some(me) = this.known.task.filter(|_| this.machine.program.has(Word::awaits_a_slot)) {
+                this.machine.look_for_a_way_back(me);
+            }
         }
         poll
     }
