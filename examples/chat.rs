@@ -189,7 +189,7 @@ async fn write_lines(stream: Rc<TcpStream>, lines: Rc<Queue<Rc<str>>>) -> io::Re
     Ok(())
 }
 
-/// Until it goes away, or is dropped. Answers the reason.
+/// Until it goes away, or is dropped. Returns the reason.
 async fn talk_to(room: &Room, stream: &TcpStream, lines: &Rc<Queue<Rc<str>>>) -> io::Result<Option<&'static str>> {
     let mut reader = BufReader::new(stream);
     let entry = match timeout(PATIENCE, ask_name(room, &mut reader, lines)).await {

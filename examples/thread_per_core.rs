@@ -84,7 +84,7 @@ fn start(count: usize, port: u16) -> Result<(Vec<Lane>, SocketAddr)> {
     Ok((lanes, address))
 }
 
-/// Comes back when all that they have begun is answered. Answers how many requests were served.
+/// Comes back when all that they have begun is answered. Returns how many requests were served.
 fn stop(lanes: Vec<Lane>) -> u64 {
     for lane in &lanes {
         // Called on its thread. A loop that has gone needs no telling.

@@ -381,7 +381,7 @@ impl<T: 'static> Claim<T> {
         }
     }
 
-    /// Answers whether something was to be looked for.
+    /// Returns whether something was to be looked for.
     fn leave_line(&mut self) -> bool {
         let Some((number, getter)) = self.place.take() else { return false };
         // It is gone from there if it was woken. We hold it, so nothing is dropped under the borrow.

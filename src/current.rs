@@ -60,7 +60,7 @@ pub(crate) fn remove_waiter(task: &AnyTask, key: WaiterKey) -> Option<Then> {
     kernel?.wakers.remove_waiter(header, key)
 }
 
-/// Takes one request to end back, whatever loop the task belongs to. Answers how many are left.
+/// Takes one request to end back, whatever loop the task belongs to. Returns how many are left.
 pub(crate) fn uncancel(task: &Header) -> u32 {
     match context::loop_of(task.token()) {
         Some(kernel) if !task.is_done() => kernel.uncancel(task),
@@ -218,7 +218,7 @@ pub(crate) fn take_raised() -> bool {
 pub(crate) struct Place(Option<ScopeKey>);
 
 impl Place {
-    /// The scope is polled in the running task. In each task that it comes to, it is entered last. Answers whether it came
+    /// The scope is polled in the running task. In each task that it comes to, it is entered last. Returns whether it came
     /// from another.
     pub(crate) fn enter(&mut self, scope: impl FnOnce() -> Weak<dyn Scope>) -> bool {
         let Some(kernel) = context::running() else { return false };
@@ -246,7 +246,7 @@ impl Place {
         self.0.is_some()
     }
 
-    /// Answers the loop in which it was, if that is still there.
+    /// Returns the loop in which it was, if that is still there.
     pub(crate) fn leave(&mut self) -> Option<Rc<Kernel>> {
         let key = self.0.take()?;
         let kernel = context::loop_of(key.task)?;

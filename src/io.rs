@@ -464,7 +464,7 @@ impl<T> Async<T> {
         }
     }
 
-    /// Enters the running task among those who wait. Answers the number by which it can be taken out.
+    /// Enters the running task among those who wait. Returns the number by which it can be taken out.
     #[track_caller]
     fn enter(
         &self,

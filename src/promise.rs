@@ -111,7 +111,7 @@ impl<T> PromiseCell<T> {
         self.ending.get().is_some()
     }
 
-    /// Answers a number under which the waiter can be found again; never 0.
+    /// Returns a number under which the waiter can be found again; never 0.
     fn add_waiter(&self, loop_id: Option<u64>, then: Then<T>) -> u64 {
         let number = NUMBERED.get() + 1;
         NUMBERED.set(number);
@@ -348,7 +348,7 @@ impl<T> Promise<T> {
         self.cell.made_at
     }
 
-    /// Queues one of ours in a loop when the promise is done. Answers a number under which it can be removed.
+    /// Queues one of ours in a loop when the promise is done. Returns a number under which it can be removed.
     pub(crate) fn add_call(&self, loop_id: u64, call: Call) -> u64 {
         self.cell.add_waiter(Some(loop_id), Then::Queue(call))
     }

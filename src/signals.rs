@@ -336,7 +336,7 @@ impl CtrlC {
         CtrlC { _remote: remote.filter(|_| ear.is_some()), ear, has_cancelled }
     }
 
-    /// The main task has ended. Answers whether that, if it was cancelled, was Ctrl-C's doing alone.
+    /// The main task has ended. Returns whether that, if it was cancelled, was Ctrl-C's doing alone.
     pub(crate) fn end(self, main: &Header) -> bool {
         drop(self.ear);
         self.has_cancelled.load(Ordering::Relaxed) && main.cancelling.get() <= 1

@@ -798,7 +798,7 @@ impl Host {
         })
     }
 
-    /// Polls as long as it is woken. Answers how often it polled, and whether the future is ready.
+    /// Polls as long as it is woken. Returns how often it polled, and whether the future is ready.
     fn poll(&self, mut drive: Pin<&mut Drive<'_>>) -> (usize, bool) {
         let waker = Waker::from(self.wakes.clone());
         let mut polls = 0;

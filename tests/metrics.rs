@@ -908,7 +908,7 @@ impl World {
     }
 }
 
-/// One random program. Answers how often the laws were looked at, and what it has counted.
+/// One random program. Returns how often the laws were looked at, and what it has counted.
 fn run_program(seed: u64) -> (u64, Metrics) {
     let world = World::new(seed);
     let copy = world.clone();

@@ -36,7 +36,7 @@ fn kill(signal: &str) {
     assert!(status.success());
 }
 
-/// Runs a test in a process of its own, which a signal has to kill. Answers what it has written by then.
+/// Runs a test in a process of its own, which a signal has to kill. Returns what it has written by then.
 fn killed(name: &str, signal: i32, test: impl FnOnce()) -> String {
     const KILLED: &str = "ONELANE_TEST_KILLED";
     if std::env::var(KILLED).as_deref() == Ok(name) {
@@ -55,7 +55,7 @@ fn killed(name: &str, signal: i32, test: impl FnOnce()) -> String {
     told
 }
 
-/// Runs a test in a process of its own. Answers what it has written to stderr.
+/// Runs a test in a process of its own. Returns what it has written to stderr.
 fn told(name: &str, test: impl FnOnce()) -> String {
     const TELLS: &str = "ONELANE_TEST_TELLS";
     if std::env::var(TELLS).as_deref() == Ok(name) {

@@ -99,7 +99,7 @@ impl Kernel {
         self.spread(stack, spread);
     }
 
-    /// Interrupts what a task does in a region, without cancelling the task: the region unwinds when it is polled next. Answers
+    /// Interrupts what a task does in a region, without cancelling the task: the region unwinds when it is polled next. Returns
     /// what it has to wait for before that.
     pub(crate) fn interrupt(&self, task: &AnyTask, region: Region) -> Links {
         let Some(links) = self.interrupt_waits(task.header(), region) else { return Links::None };
@@ -124,7 +124,7 @@ impl Kernel {
     }
 
     /// Looks for cancelled tasks that wait for each other's ends in circles, by way of groups and cleanups too, and has one of
-    /// each circle wait no longer. Answers whether there was one.
+    /// each circle wait no longer. Returns whether there was one.
     #[cold]
     pub(crate) fn break_circles(&self) -> bool {
         let spread = self.new_spread();
@@ -224,7 +224,7 @@ impl Kernel {
         self.spreads.set(0);
     }
 
-    /// Goes on until the stack is worked off, from its end. Answers whether the way leads back to a task that is not itself
+    /// Goes on until the stack is worked off, from its end. Returns whether the way leads back to a task that is not itself
     /// cancelled: that of a block which is interrupted.
     fn spread(&self, mut stack: Vec<Visit>, spread: u32) -> bool {
         let mut leads_back = false;
@@ -276,7 +276,7 @@ impl Kernel {
         enter_links(links, task, stack);
     }
 
-    /// What a task waits in, in a region, is told that it will not come back. Answers the tasks to which the cancellation goes on.
+    /// What a task waits in, in a region, is told that it will not come back. Returns the tasks to which the cancellation goes on.
     /// None if there are no links among the waits. If all that they lead to have ended, that is no task, but not none: the
     /// task is queued already, or a callback is that will wake it.
     fn interrupt_waits(&self, header: &Header, region: Region) -> Option<Vec<AnyTask>> {

@@ -247,7 +247,7 @@ impl Kernel {
         }
     }
 
-    /// The host goes. If it was told that there is nothing to do, it is called as soon as there is. Answers how many messages wait
+    /// The host goes. If it was told that there is nothing to do, it is called as soon as there is. Returns how many messages wait
     /// to be taken over: with any, or with anything ready, it knows by itself that it is to come again.
     pub(crate) fn host_goes(&self) -> usize {
         if !self.hosted.get() {

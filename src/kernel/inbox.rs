@@ -277,7 +277,7 @@ impl Inbox {
 
     // ---- the loop as a guest ----
 
-    /// Whom to call when there is something to do again. Answers who it was before, who is foreign.
+    /// Whom to call when there is something to do again. Returns who it was before, who is foreign.
     pub(crate) fn set_hook(&self, hook: Bell) -> Option<Bell> {
         self.lock().bells().hook.replace(hook)
     }
@@ -299,7 +299,7 @@ impl Inbox {
         state.bells.take()
     }
 
-    /// The host is told that there is nothing to do: from now on it is called when something comes. Answers how many messages
+    /// The host is told that there is nothing to do: from now on it is called when something comes. Returns how many messages
     /// have come already; if there are any, it is not.
     pub(crate) fn host_sleeps(&self) -> usize {
         let mut state = self.lock();
@@ -420,7 +420,7 @@ fn call(panicked: &mut Option<Box<dyn Any + Send>>, act: impl FnOnce()) {
 }
 
 impl State {
-    /// The loop is about to park. Answers why it does not have to.
+    /// The loop is about to park. Returns why it does not have to.
     fn fall_asleep(&mut self, is_alive: Option<&dyn Fn(Token) -> bool>) -> Option<Parked> {
         if !self.messages.is_empty() {
             return Some(Parked::Message);
@@ -433,7 +433,7 @@ impl State {
         None
     }
 
-    /// It is awake again. Answers whether somebody has woken it.
+    /// It is awake again. Returns whether somebody has woken it.
     fn wake_up(&mut self) -> bool {
         let knocked = std::mem::replace(&mut self.sleep, Sleep::Awake) != Sleep::Parked;
         debug_assert!(knocked || self.messages.is_empty(), "WAKE-2: a message came without a knock");

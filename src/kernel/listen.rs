@@ -45,7 +45,7 @@ mod sockets {
             self.reactor.get().is_some_and(|reactor| reactor.is_awaited())
         }
 
-        /// A turn begins, or goes on: looks at the sockets, if it is time. Answers whether it was.
+        /// A turn begins, or goes on: looks at the sockets, if it is time. Returns whether it was.
         #[inline]
         pub(in super::super) fn listen(&self) -> bool {
             self.is_listening() && self.listen_at_times()

@@ -115,7 +115,7 @@ impl<T> Lists<T> {
         (node.previous, node.next) = (previous, NIL);
     }
 
-    /// Tells a list which node is the last from now on. Answers what that node's `previous` is to be.
+    /// Tells a list which node is the last from now on. Returns what that node's `previous` is to be.
     #[inline]
     fn set_last(&mut self, list: &mut List, index: u32) -> u32 {
         match list.first() {

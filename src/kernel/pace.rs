@@ -96,7 +96,7 @@ impl Pace {
 mod tests {
     use super::*;
 
-    /// Turns of one entry, each as long as `each` nanoseconds. Answers the number of entries between two looks, from the moment
+    /// Turns of one entry, each as long as `each` nanoseconds. Returns the number of entries between two looks, from the moment
     /// at which the clock is looked at.
     fn stretches(pace: &Pace, now: &mut u64, each: u64, looks: usize) -> Vec<usize> {
         let mut stretches = Vec::new();

@@ -63,7 +63,7 @@ mod direct {
             Ok(epoll::modify(poller, fd, epoll::EventData::new_u64(key as u64), edges())?)
         }
 
-        /// Tells `happened` of each event; of a notification, which is still to be read, by none. Answers as `Waiting::wait` does.
+        /// Tells `happened` of each event; of a notification, which is still to be read, by none. Returns as `Waiting::wait` does.
         pub(super) fn wait(
             &mut self,
             poller: &Poller,
@@ -166,7 +166,7 @@ impl Waiting {
     }
 
     /// Waits until something happens, which `happened` is told, until the poller is notified, or until the time is up. It may come
-    /// back early. Answers whether more may have happened than is told of at once.
+    /// back early. Returns whether more may have happened than is told of at once.
     pub(crate) fn wait(&self, timeout: Option<Duration>, happened: &mut dyn FnMut(News)) -> io::Result<bool> {
         #[cfg(any(target_os = "linux", target_os = "android"))]
         if let Some(direct) = &self.direct {

@@ -58,7 +58,7 @@ impl<E: Copy> ReadyQueue<E> {
         self.mark = self.head.wrapping_add(count);
     }
 
-    /// Only the next entry is this turn's from now on. Answers it, and leaves it in the queue.
+    /// Only the next entry is this turn's from now on. Returns it, and leaves it in the queue.
     pub(crate) fn mark_next(&mut self) -> Option<E> {
         if self.is_empty() {
             return None;

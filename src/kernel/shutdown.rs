@@ -77,7 +77,7 @@ impl Kernel {
         }
     }
 
-    /// The loop is to end, nothing is ready, and there are tasks. Answers whether this counts as a round.
+    /// The loop is to end, nothing is ready, and there are tasks. Returns whether this counts as a round.
     #[cold]
     fn unblock(&self, patience: Patience) -> u32 {
         if patience == Patience::Waits {
@@ -97,7 +97,7 @@ impl Kernel {
         1
     }
 
-    /// Forces all cancelled tasks that wait for others. Answers whether there was one.
+    /// Forces all cancelled tasks that wait for others. Returns whether there was one.
     #[cold]
     fn force_all(&self) -> bool {
         #[cfg(feature = "probe")]

@@ -472,7 +472,7 @@ impl Header {
         self.if_extra(|extra| (std::mem::take(&mut extra.scopes), extra.unwinding.take()))
     }
 
-    /// The task waits for the end of another, while it is cancelled and not polled. Answers whom it has waited for so far.
+    /// The task waits for the end of another, while it is cancelled and not polled. Returns whom it has waited for so far.
     pub(super) fn replace_link(&self, link: Option<(Token, WaiterKey)>) -> Option<(Token, WaiterKey)> {
         match link {
             Some(_) => self.extra(|extra| std::mem::replace(&mut extra.link, link)),

@@ -701,7 +701,7 @@ impl Wakers {
         Some(ScopeKey { task, number: self.add_scope(header, scope) })
     }
 
-    /// A task enters a scope. Answers its number.
+    /// A task enters a scope. Returns its number.
     pub(crate) fn add_scope(&self, task: &Header, scope: Weak<dyn Scope>) -> u64 {
         let number = self.next_number();
         task.add_scope(number, scope);
@@ -763,7 +763,7 @@ impl Wakers {
         self.with(|table| table.ready.mark_first(count));
     }
 
-    /// Only the next entry is this turn's. Answers the task, unless it is a callback.
+    /// Only the next entry is this turn's. Returns the task, unless it is a callback.
     pub(crate) fn mark_next(&self) -> Option<AnyTask> {
         let entry = self.with(|table| table.ready.mark_next())?;
         // SAFETY: a task in the ready queue has a row, which holds it (READY-1).
@@ -856,7 +856,7 @@ impl Wakers {
         Some(Halt::Suspended(unsafe { AnyTask::held(task) }))
     }
 
-    /// The running task has suspended, and is to be cancelled for what came upon it meanwhile. Answers whether it ends as cancelled
+    /// The running task has suspended, and is to be cancelled for what came upon it meanwhile. Returns whether it ends as cancelled
     /// in this step, from where it stands; then it is still running.
     #[cold]
     pub(crate) fn interrupted(&self, task: &Header) -> bool {
@@ -882,7 +882,7 @@ impl Wakers {
         self.leave_step();
     }
 
-    /// Takes the mark of a cancellation from the running task, which is unwinding from now on. Answers whether there was one.
+    /// Takes the mark of a cancellation from the running task, which is unwinding from now on. Returns whether there was one.
     pub(crate) fn begin_unwinding(&self, task: &Header) -> bool {
         let was_condemned = task.is_condemned();
         task.life.set(QUEUED | UNWINDING);
@@ -901,7 +901,7 @@ impl Wakers {
         meanwhile & RAISED != 0
     }
 
-    /// The running task suspends in a cleanup. Answers whether it was cancelled meanwhile.
+    /// The running task suspends in a cleanup. Returns whether it was cancelled meanwhile.
     pub(crate) fn suspend_unwinding(&self, task: &Header) -> bool {
         let meanwhile = self.meanwhile.get();
         let condemned = if meanwhile & (CONDEMNED | DOOMED) != 0 { CONDEMNED } else { 0 };

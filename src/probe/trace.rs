@@ -77,7 +77,7 @@ impl Trace {
         }
     }
 
-    /// Nothing can be written any more. Answers the first error, once.
+    /// Nothing can be written any more. Returns the first error, once.
     pub(crate) fn finish(&mut self) -> io::Result<()> {
         if self.is_open() {
             self.buffer.push_str("\n]}\n");

@@ -43,7 +43,7 @@ impl Process {
         Ok(fs::read_dir(&folder).with_context(|| format!("reading {}", folder.display()))?.count())
     }
 
-    /// Waits until so many are open, but not for long. Answers how many are.
+    /// Waits until so many are open, but not for long. Returns how many are.
     pub(crate) fn settle(&self, descriptors: usize) -> Result<usize> {
         let begun = Instant::now();
         loop {
