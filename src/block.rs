@@ -210,16 +210,24 @@ impl Inside for Interruption {
     }
 
     fn overtake(&self) -> bool {
-        let had_asked = self.is_asked.replace(false);
+        let was_interrupted = self.is_interrupted();
+        self.is_asked.set(false);
         self.leads_back.set(false);
         self.stop_waiting();
         // What it has become by now may be a panic, and the payload of that is foreign: its own panic must not cost a cleanup.
         exceptions::drop_value(self.unwinding.take());
-        had_asked
+        was_interrupted
     }
 
-    fn resume_asking(&self) {
-        self.is_asked.set(true);
+    fn resume(&self) {
+        let Some((_, task, number)) = self.found() else { return };
+        match Unwinding::of_cleanup(task.header(), Region::Inside(number)) {
+            Some(unwinding) => {
+                task.header().set_driving(number, true);
+                self.unwinding.set(Some(unwinding));
+            }
+            None => self.is_asked.set(true),
+        }
         self.wake();
     }
 

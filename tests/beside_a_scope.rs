@@ -3,7 +3,7 @@
 #[path = "common/mod.rs"]
 mod common;
 
-use common::{foreign, ms, virtual_loop, words};
+use common::{Trace, foreign, ms, virtual_loop, words};
 use futures_util::FutureExt;
 use futures_util::future::{LocalBoxFuture, join};
 use futures_util::stream::{FuturesUnordered, StreamExt};
@@ -232,4 +232,30 @@ fn give_way_to_others_while_a_timeout_waits_for_a_cleanup() {
         assert!(limited.await.unwrap().is_err());
         assert_eq!(time() - begun, ms(105));
     });
+}
+
+/// A timeout is up, and drives a cleanup inside. Beside it, a catch ends a cancellation of the task, which had taken the cleanup over:
+/// nobody drove it any more, and the task waited for ever.
+#[test]
+fn catch_beside_a_timeout_that_cleans_up() {
+    let trace = Trace::new();
+    virtual_loop().run(async {
+        let (cleaner, catcher) = (trace.clone(), trace.clone());
+        let cleanup = async move {
+            sleep(ms(5)).await;
+            cleaner.push("cleaned up");
+        };
+        let limited = timeout(ms(1), finally(pending::<()>(), cleanup));
+        let catches = async move {
+            assert!(catch_cancel(pending::<()>()).await.is_err());
+            catcher.push("caught");
+        };
+        let task = spawn(join(limited, catches));
+        sleep(ms(3)).await;
+        task.cancel();
+        // The request came since the timeout was entered, so there is no `Elapsed`.
+        assert!(task.await.unwrap_err().is_cancelled());
+        trace.push("ended");
+    });
+    assert_eq!(trace.take(), ["caught", "cleaned up", "ended"]);
 }

@@ -54,12 +54,12 @@ pub(crate) trait Inside {
     /// It is to be interrupted when it suspends next.
     fn interrupt_next(&self);
 
-    /// An interruption from further out takes over what was unwinding, or was about to unwind. Returns whether one had been asked
-    /// for that has not begun to unwind.
+    /// An interruption from further out takes over what was unwinding, or was about to unwind. Returns whether there was one.
     fn overtake(&self) -> bool;
 
-    /// What had overtaken it was caught beside it, and has not come to it: it asks again.
-    fn resume_asking(&self);
+    /// What had overtaken it was caught beside it, and has not come to it: it goes on with the cleanup that was under way, or asks
+    /// again.
+    fn resume(&self);
 
     /// The scope is to be polled.
     fn wake(&self);
@@ -113,7 +113,7 @@ pub(crate) struct Unwinding {
     pub(super) passed: Vec<u64>,
     /// The scopes whose cleanups have caught it, inside: they go on with what they had begun.
     pub(super) caught_in: Vec<u64>,
-    /// The scopes that had asked when it overtook them.
+    /// The scopes that were interrupted when it overtook them.
     pub(super) overtaken: Vec<u64>,
     /// The scopes of higher numbers were entered when it had been asked for already.
     pub(super) asked_before: u64,
@@ -262,14 +262,15 @@ impl Scopes {
     /// that one's to poll.
     pub(super) fn innermost_cleaning(&self, region: Region, above: u64) -> Option<(u64, Rc<dyn Scope>)> {
         let scopes = self.entered.iter().rev().filter(|entered| entered.cleans && entered.number > above);
-        let is_driven_inside = |number| {
-            let mut drivers =
-                self.entered.iter().filter(|driver| driver.drives && self.is_inside(driver.number, region));
-            drivers.any(|driver| self.is_inside(number, Region::Inside(driver.number)))
-        };
         scopes
-            .filter(|entered| self.is_inside(entered.number, region) && !is_driven_inside(entered.number))
+            .filter(|entered| self.is_inside(entered.number, region) && !self.is_driven_inside(entered.number, region))
             .find_map(|entered| Some((entered.number, entered.scope()?)))
+    }
+
+    /// Whether a block inside of the region drives what has this number.
+    fn is_driven_inside(&self, number: u64, region: Region) -> bool {
+        let mut drivers = self.entered.iter().filter(|driver| driver.drives && self.is_inside(driver.number, region));
+        drivers.any(|driver| self.is_inside(number, Region::Inside(driver.number)))
     }
 
     /// Whether a cleanup runs inside of this scope, or it is one itself.
@@ -301,9 +302,11 @@ impl Scopes {
         self.get_mut(number)?.owned.replace(scope)
     }
 
-    /// The scopes of a region that are owned here: whoever has driven their unwinding does not any more.
+    /// The scopes of a region that are owned here, but for those that a block inside drives: whoever has driven their unwinding
+    /// does not any more.
     pub(super) fn orphans(&mut self, region: Region) -> Vec<Rc<dyn Scope>> {
-        let inside: Vec<u64> = self.numbers().filter(|&number| self.is_inside(number, region)).collect();
+        let is_here = |&number: &u64| self.is_inside(number, region) && !self.is_driven_inside(number, region);
+        let inside: Vec<u64> = self.numbers().filter(is_here).collect();
         let is_owned = |entered: &Entered| inside.contains(&entered.number) && entered.owned.is_some();
         let (orphans, others) = std::mem::take(&mut self.entered).into_iter().partition(is_owned);
         self.entered = others;
@@ -590,14 +593,16 @@ mod tests {
         }
 
         fn innermost_cleaning(&self, region: Region, above: u64) -> Option<u64> {
-            let inner: Vec<u64> = self.drivers().into_iter().filter(|&one| self.is_inside(one, region)).collect();
             let is_next = |&number: &u64| {
-                self.scopes[&number].cleans
-                    && number > above
-                    && self.is_inside(number, region)
-                    && !inner.iter().any(|&driver| self.is_inside(number, Region::Inside(driver)))
+                let is_here = self.is_inside(number, region) && !self.is_driven_inside(number, region);
+                self.scopes[&number].cleans && number > above && is_here
             };
             self.scopes.keys().rev().copied().find(is_next)
+        }
+
+        fn is_driven_inside(&self, number: u64, region: Region) -> bool {
+            let inner = self.drivers().into_iter().filter(|&one| self.is_inside(one, region));
+            inner.into_iter().any(|driver| self.is_inside(number, Region::Inside(driver)))
         }
 
         fn driver_over(&self, number: u64, task_unwinds: bool) -> Option<Region> {
@@ -698,7 +703,8 @@ mod tests {
                     }
                     (8, Some(number)) if random.below(4) == 0 => {
                         let region = Region::Inside(number);
-                        let is_orphan = |one: &u64| twin.scopes[one].cleans && twin.is_inside(*one, region);
+                        let is_here = |one| twin.is_inside(one, region) && !twin.is_driven_inside(one, region);
+                        let is_orphan = |&one: &u64| twin.scopes[&one].cleans && is_here(one);
                         let orphans: Vec<u64> = known.into_iter().filter(is_orphan).collect();
                         assert_eq!(scopes.orphans(region).len(), orphans.len());
                         orphans.iter().for_each(|one| _ = twin.scopes.remove(one));

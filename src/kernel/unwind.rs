@@ -50,6 +50,12 @@ impl Unwinding {
         }
     }
 
+    /// One that has come to the innermost cleanup of a region, which is under way. None if there is none.
+    pub(crate) fn of_cleanup(task: &Header, region: Region) -> Option<Self> {
+        let (cleaning, _) = task.scopes(|scopes| scopes.innermost_cleaning(region, 0)).flatten()?;
+        Some(Unwinding { doomed: cleaning - 1, ..Unwinding::new(region) })
+    }
+
     /// A panic takes the place of the cancellation, or of an earlier panic, the destructor of which may be foreign code.
     pub(crate) fn panicked(&mut self, payload: Box<dyn Any + Send>) {
         let before = std::mem::replace(&mut self.error, TaskError::Panicked(Panic::new(payload)));
@@ -69,8 +75,8 @@ impl Unwinding {
         self.passed.clear();
         self.caught_in.clear();
         let taken_over = task.scopes(|scopes| scopes.taken_over(self.region)).unwrap_or_default();
-        let had_asked = |scope: &dyn Scope| scope.inside().is_some_and(|inside| inside.overtake());
-        self.overtaken.extend(taken_over.iter().filter(|(_, scope)| had_asked(&**scope)).map(|(number, _)| number));
+        let is_overtaken = |scope: &dyn Scope| scope.inside().is_some_and(|inside| inside.overtake());
+        self.overtaken.extend(taken_over.iter().filter(|(_, scope)| is_overtaken(&**scope)).map(|(number, _)| number));
     }
 
     /// Goes on until a cleanup has to wait, or there is something else to be done.
@@ -182,7 +188,7 @@ impl Unwinding {
             return false;
         }
         for scope in beside.into_iter().filter_map(|one| task.scope(one)) {
-            scope.inside().into_iter().for_each(Inside::resume_asking);
+            scope.inside().into_iter().for_each(Inside::resume);
         }
         true
     }
