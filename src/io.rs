@@ -31,8 +31,6 @@ use crate::kernel::task::Wait;
 use crate::kernel::{Kernel, Message, context, exceptions, inbox, keep, wakes_the_same};
 use futures_io::{AsyncRead, AsyncWrite};
 use rustix::io::ioctl_fionbio;
-use rustix::net::SocketType;
-use rustix::net::sockopt::socket_type;
 use std::any::type_name;
 use std::fmt;
 use std::io::{self, IoSlice, IoSliceMut, Read, Write};
@@ -49,6 +47,9 @@ use std::task::{Context, Poll, ready};
 /// Dropping it takes it out of the loop, and closes it.
 ///
 /// Several tasks may wait for the same side of it; all are woken, and each tries.
+///
+/// A task whose operations succeed again and again, on this or on other sources, lets others run after each 64: the next operation is
+/// pending once, and the task is woken at once. So a peer that is as fast as we are stops nobody's timers.
 ///
 /// Its type is asked for its descriptor once, and then it is that which counts.
 ///
@@ -79,9 +80,8 @@ pub struct Async<T> {
     key: SourceKey,
     loop_id: u64,
     lane: u16,
-    /// A stream of bytes: a read that gives less than there was room for has taken all. A terminal gives a line, a socket of
-    /// messages a message, and more may be there.
-    is_stream: bool,
+    /// A TCP connection of the system's: what a length tells of it stands in `reactor.rs`.
+    is_tcp: bool,
     /// Shown for waits that are polled inside of a library.
     made_at: &'static Location<'static>,
 }
@@ -116,7 +116,7 @@ impl<T: AsFd + Send + Sync + 'static> Async<T> {
     ///
     /// # Cost
     ///
-    /// Three system calls, two allocations.
+    /// Two system calls, two allocations.
     ///
     /// # Examples
     ///
@@ -134,18 +134,17 @@ impl<T: AsFd + Send + Sync + 'static> Async<T> {
     #[track_caller]
     pub fn new(source: T) -> io::Result<Self> {
         ioctl_fionbio(&source, true)?;
-        let is_stream = socket_type(&source).is_ok_and(|kind| kind == SocketType::STREAM);
-        Self::register(source, Side::Read, is_stream)
+        Self::register(source, Side::Read, false)
     }
 
     /// Of a source that is non-blocking already, and of which `first` is awaited first.
     #[track_caller]
-    pub(crate) fn register(source: T, first: Side, is_stream: bool) -> io::Result<Self> {
+    pub(crate) fn register(source: T, first: Side, is_tcp: bool) -> io::Result<Self> {
         let kernel = crate::current::running("io::Async::new()");
         let source = Arc::new(Source(source));
         let key = kernel.reactor()?.add(source.clone(), first)?;
         let (loop_id, lane) = (kernel.id(), kernel.wakers.lane().number);
-        Ok(Async { source, key, loop_id, lane, is_stream, made_at: Location::caller() })
+        Ok(Async { source, key, loop_id, lane, is_tcp, made_at: Location::caller() })
     }
 
     /// As if it were made there.
@@ -324,8 +323,8 @@ impl<T> Async<T> {
     }
 
     /// As [`read_with`](Self::read_with), for those who write futures by hand. Who is told to wait is woken when it is worth another try, and
-    /// may be woken for nothing. Nobody tells when a poll is given up, so it counts as a wait until there is news; of more than
-    /// sixteen of one task, the oldest is woken.
+    /// may be woken for nothing. Nobody tells when a poll is given up, so it counts as a wait until there is news; when many have come,
+    /// those who wait are woken, and who still does polls again.
     ///
     /// # Examples
     ///
@@ -402,15 +401,20 @@ impl<T> Async<T> {
         cx: &mut Context<'_>,
         act: impl FnMut(&T) -> io::Result<R>,
     ) -> Poll<io::Result<R>> {
-        if let Some(result) = self.attempt(reactor, side, act) {
-            return Poll::Ready(result);
+        match self.attempt(kernel, reactor, side, cx, act) {
+            Attempt::Done(result) => return Poll::Ready(result),
+            Attempt::LetsOthersRun => return Poll::Pending,
+            Attempt::WouldBlock => {}
         }
         // One that polls again for no reason is there already.
         if reactor.is_waiting(self.key, side, |waiter| wakes_the_same(&waiter.waker, cx.waker())) {
             return Poll::Pending;
         }
-        if let Some(waiter) = reactor.oldest_of_many(self.key, side, kernel.wakers.running_token()) {
-            kernel.wake_waiter(waiter);
+        let asked = reactor.to_be_asked(self.key, side, cx.waker());
+        if !asked.waiters.is_empty() {
+            let wakers = asked.waiters.iter().map(|waiter| keep(&waiter.waker)).collect();
+            drop(reactor.asked(self.key, side, wakers, kernel.tally().turns.get()));
+            asked.waiters.into_iter().for_each(|waiter| kernel.wake_waiter(waiter));
         }
         match self.enter(kernel, reactor, side, cx, true, true) {
             Ok(_) => Poll::Pending,
@@ -418,7 +422,7 @@ impl<T> Async<T> {
         }
     }
 
-    /// As `poll_in`, for so many bytes at most: if it were less, nothing is left to be had at the moment.
+    /// As `poll_in`, for so many bytes at most, which stand in so many pieces.
     #[track_caller]
     #[inline]
     fn poll_bytes(
@@ -426,7 +430,7 @@ impl<T> Async<T> {
         kernel: &Kernel,
         side: Side,
         cx: &mut Context<'_>,
-        most: usize,
+        (most, pieces): (usize, usize),
         act: impl FnMut(&T) -> io::Result<usize>,
     ) -> Poll<io::Result<usize>> {
         let reactor = self.reactor(kernel);
@@ -435,31 +439,39 @@ impl<T> Async<T> {
             return Poll::Ready(Ok(0));
         }
         let amount = ready!(self.poll_in(kernel, reactor, side, cx, act))?;
-        if self.is_stream && amount > 0 && amount < most {
+        // The system looks at no more than so much in one call.
+        let is_asked_for = pieces <= MOST_PIECES && most <= MOST_BYTES;
+        if self.is_tcp && is_asked_for && 0 < amount && amount < most {
             reactor.drained(self.key, side);
         }
         Poll::Ready(Ok(amount))
     }
 
-    /// Calls `act` if it is worth a try. None if it would block.
+    /// Calls `act` if it is worth a try. A task that has succeeded many times is woken, and tries again when others have run.
     #[inline]
     fn attempt<R>(
         &self,
+        kernel: &Kernel,
         reactor: &Reactor,
         side: Side,
+        cx: &mut Context<'_>,
         mut act: impl FnMut(&T) -> io::Result<R>,
-    ) -> Option<io::Result<R>> {
+    ) -> Attempt<R> {
         if !reactor.is_ready(self.key, side) {
-            return None;
+            return Attempt::WouldBlock;
+        }
+        if !reactor.may_go_on(kernel.wakers.running_token()) {
+            cx.waker().wake_by_ref();
+            return Attempt::LetsOthersRun;
         }
         loop {
             match act(&self.source.0) {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     reactor.exhausted(self.key, side);
-                    return None;
+                    return Attempt::WouldBlock;
                 }
-                result => return Some(result),
+                result => return Attempt::Done(result),
             }
         }
     }
@@ -521,7 +533,8 @@ where
         // Taken out, since reading may be foreign code.
         let mut scratch = reactor.take_scratch();
         let room = room.min(scratch.len());
-        let amount = self.poll_bytes(&kernel, Side::Read, cx, room, |mut source: &T| source.read(&mut scratch[..room]));
+        let read = |mut source: &T| source.read(&mut scratch[..room]);
+        let amount = self.poll_bytes(&kernel, Side::Read, cx, (room, 1), read);
         if let Poll::Ready(Ok(amount)) = amount {
             put(&scratch[..amount]);
         }
@@ -551,14 +564,25 @@ where
             scratch[end..end + slice.len()].copy_from_slice(slice);
             end += slice.len();
         }
-        let amount =
-            self.poll_bytes(&kernel, Side::Write, cx, length, |mut source: &T| source.write(&scratch[..length]));
+        let write = |mut source: &T| source.write(&scratch[..length]);
+        let amount = self.poll_bytes(&kernel, Side::Write, cx, (length, 1), write);
         reactor.put_scratch(scratch);
         amount
     }
 }
 
 const POLL: &str = "poll() of a socket";
+
+/// Linux gives and takes no more in one call: `MAX_RW_COUNT`, and `IOV_MAX`.
+const MOST_BYTES: usize = 0x7fff_f000;
+const MOST_PIECES: usize = 1024;
+
+/// What came of an attempt.
+enum Attempt<R> {
+    Done(io::Result<R>),
+    WouldBlock,
+    LetsOthersRun,
+}
 
 fn elsewhere(asked: &str) -> String {
     format!("{asked} was called where its loop is not; use a socket in the loop that it was made in")
@@ -727,8 +751,10 @@ where
             let waiter = reactor.leave(this.source.key, this.side, number);
             waiter.into_iter().for_each(|waiter| end(&kernel, waiter));
         }
-        if let Some(result) = this.source.attempt(reactor, this.side, &mut this.act) {
-            return Poll::Ready(result);
+        match this.source.attempt(&kernel, reactor, this.side, cx, &mut this.act) {
+            Attempt::Done(result) => return Poll::Ready(result),
+            Attempt::LetsOthersRun => return Poll::Pending,
+            Attempt::WouldBlock => {}
         }
         match this.source.enter(&kernel, reactor, this.side, cx, false, true) {
             Ok(number) => {
@@ -737,6 +763,13 @@ where
             }
             Err(error) => Poll::Ready(Err(error)),
         }
+    }
+}
+
+impl<T, F> Operation<'_, T, F> {
+    /// It was tried, and waits.
+    pub(crate) fn would_block(&self) -> bool {
+        self.entered.is_some()
     }
 }
 
@@ -756,6 +789,11 @@ impl<T, F> fmt::Debug for Operation<'_, T, F> {
 
 // ---- futures-io ----
 
+/// Several slices may be of the same bytes, and be more together than there is memory.
+fn total(lengths: impl Iterator<Item = usize>) -> usize {
+    lengths.fold(0, usize::saturating_add)
+}
+
 /// The traits on references, so that one task may read and another write.
 impl<T> AsyncRead for &Async<T>
 where
@@ -763,7 +801,8 @@ where
 {
     #[track_caller]
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>> {
-        self.poll_bytes(&self.kernel(POLL), Side::Read, cx, buffer.len(), |mut source: &T| source.read(buffer))
+        let room = (buffer.len(), 1);
+        self.poll_bytes(&self.kernel(POLL), Side::Read, cx, room, |mut source: &T| source.read(buffer))
     }
 
     #[track_caller]
@@ -772,7 +811,7 @@ where
         cx: &mut Context<'_>,
         buffers: &mut [IoSliceMut<'_>],
     ) -> Poll<io::Result<usize>> {
-        let room = buffers.iter().map(|buffer| buffer.len()).sum();
+        let room = (total(buffers.iter().map(|buffer| buffer.len())), buffers.len());
         self.poll_bytes(&self.kernel(POLL), Side::Read, cx, room, |mut source: &T| source.read_vectored(buffers))
     }
 }
@@ -784,7 +823,8 @@ where
 {
     #[track_caller]
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        self.poll_bytes(&self.kernel(POLL), Side::Write, cx, bytes.len(), |mut source: &T| source.write(bytes))
+        let length = (bytes.len(), 1);
+        self.poll_bytes(&self.kernel(POLL), Side::Write, cx, length, |mut source: &T| source.write(bytes))
     }
 
     #[track_caller]
@@ -793,7 +833,7 @@ where
         cx: &mut Context<'_>,
         slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let length = slices.iter().map(|slice| slice.len()).sum();
+        let length = (total(slices.iter().map(|slice| slice.len())), slices.len());
         self.poll_bytes(&self.kernel(POLL), Side::Write, cx, length, |mut source: &T| source.write_vectored(slices))
     }
 

@@ -163,8 +163,7 @@ fn fill_a_datagram_socket_and_empty_it() {
     run(|| async {
         let (one, other) = UnixDatagram::pair().unwrap();
         let mut sent = 0;
-        while let Some(result) = one.send(b"again").now_or_never() {
-            assert_eq!(result.unwrap(), 5);
+        while one.as_async().get_ref().send(b"again").is_ok() {
             sent += 1;
         }
         let mut last = pin!(one.send(b"last"));

@@ -89,7 +89,7 @@ mod sockets {
         /// Takes a source out. Whoever waits for it is woken. What it owns is dropped here, where nothing is borrowed.
         pub(crate) fn remove_source(&self, key: SourceKey) {
             let removed = self.reactor.get().and_then(|reactor| reactor.remove(key));
-            if let Some(Removed { mut waiters, mut watched }) = removed {
+            if let Some(Removed { mut waiters, mut watched, .. }) = removed {
                 watched.end();
                 self.wake_all(&mut waiters);
                 self.stir();

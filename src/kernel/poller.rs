@@ -88,6 +88,7 @@ mod direct {
                     readable: flags.intersects(ended | epoll::EventFlags::IN | epoll::EventFlags::PRI),
                     writable: flags.intersects(gone | epoll::EventFlags::OUT),
                     ended: flags.intersects(ended),
+                    urgent: flags.contains(epoll::EventFlags::PRI),
                 };
                 happened((key != usize::MAX).then_some(news));
             }
@@ -104,6 +105,9 @@ pub(crate) struct News {
     pub(crate) writable: bool,
     /// What the peer sends has come to its end, or there was an error. Of a source that is told of by its edges, where it matters.
     pub(crate) ended: bool,
+    /// There is something out of the order in which it was sent, and a read gives no more at once than what is before it. Told as
+    /// `ended` is.
+    pub(crate) urgent: bool,
 }
 
 pub(crate) struct Waiting {
@@ -187,7 +191,8 @@ impl Waiting {
         let mut events = self.events.borrow_mut();
         events.clear();
         let told = self.poller.wait(&mut events, timeout)?;
-        let news = |Event { key, readable, writable, .. }| News { key, readable, writable, ended: false };
+        let news =
+            |Event { key, readable, writable, .. }| News { key, readable, writable, ended: false, urgent: false };
         events.iter().map(news).for_each(happened);
         // Polling keeps two of the places for itself.
         Ok(told + 2 >= events.capacity().get())

@@ -10,9 +10,11 @@
 //!              the poller says that it can be read (or written): all who wait are woken
 //! ```
 //!
-//! "Ready" may be wrong, and costs a system call then. "Not ready" is found by one, too, mostly: an operation that would block. But a
-//! reader that got less than it had room for need not ask again, which would be one more for each request. Three designs of
-//! how the poller tells, for the sake of that one call:
+//! "Ready" may be wrong, and costs a system call then. "Not ready" is found by one, too: an operation that would block. There is one
+//! exception. A TCP connection that has given less than there was room for has no more, but for what stands behind a mark of
+//! urgent bytes, of which epoll tells; so it need not be asked again, which would be one call more for each request. Nothing else is
+//! concluded from a length: a Unix socket ends a read at a descriptor that was passed, a type that reads from a buffer of its own
+//! gives what it likes. Three designs of how the poller tells, for the sake of that one call:
 //!
 //! - **One-shot**, polling's default: each wait is a system call, to arm the poller.
 //! - **Level-triggered**, again and again as long as it is so: none. But each side that was told of is looked at by the system
@@ -37,7 +39,7 @@ use super::poller::{News, Waiting};
 pub(crate) use super::source::SourceKey;
 use super::task::Awaited;
 use super::token::Token;
-use super::wakers::{WaitKey, Watched};
+use super::wakers::{WaitKey, Watched, wakes_the_same};
 use polling::{Event, Poller};
 use rustix::net::{getpeername, getsockname};
 use slab::Slab;
@@ -71,8 +73,14 @@ const EVERY: Duration = Duration::from_micros(100);
 #[cfg(feature = "hyper")]
 const SCRATCH: usize = 64 * 1024;
 
-/// So many reads of one task may wait at one side of a source, by way of polls.
+/// So many polls that wait may come to a side of a source before those who are there are asked whether they still wait.
 const MANY: usize = 16;
+
+/// Who waits comes again within so many turns.
+const PATIENCE: u64 = 16;
+
+/// So many operations may succeed one after the other before their task lets others run.
+const PORTION: u32 = 64;
 
 pub(crate) struct Reactor {
     waiting: Waiting,
@@ -87,6 +95,8 @@ pub(crate) struct Reactor {
     looks: Cell<u64>,
     /// The memory of those who were woken last, for the next.
     woken: Cell<Vec<Waiter>>,
+    /// So many operations of this task have succeeded since it waited last.
+    succeeded: Cell<(Token, u32)>,
     /// Memory to read into, for those who have none that is initialized.
     #[cfg(feature = "hyper")]
     scratch: Cell<Vec<u8>>,
@@ -103,14 +113,30 @@ struct State {
     ready: bool,
     /// The end, or an error, was told of, and will not be again.
     ended: bool,
+    /// Urgent bytes have come. Others may.
+    is_urgent: bool,
     /// The last look that has told that it is.
     told_in: u64,
     /// The poller tells of this side.
     is_on: bool,
     /// Nobody, while it is ready.
     waiters: Vec<Waiter>,
+    /// Those of them whom polls have entered.
+    polled: Polled,
     /// What those who wait here tell that they wait for.
     awaited: Option<Rc<ASide>>,
+}
+
+/// Waiters that were entered by polls. Nobody tells when one is given up, and until there is news it cannot be told from one that waits:
+/// so they are woken now and then, and who waits comes again.
+#[derive(Default)]
+struct Polled {
+    /// So many have come since some were woken last, that had not been woken for this.
+    fresh: usize,
+    /// So many have come again.
+    living: usize,
+    /// The wakers of the others, with the turns in which they were woken.
+    asked: Vec<(u64, Waker)>,
 }
 
 /// Somebody who waits for a side. What comes out of the reactor is to be woken, or dropped, where nothing is borrowed.
@@ -122,6 +148,14 @@ pub(crate) struct Waiter {
     pub(crate) waker: Waker,
     /// The record of that wait.
     pub(crate) wait: Option<WaitKey>,
+}
+
+/// Who is to be asked whether it still waits.
+#[derive(Default)]
+pub(crate) struct Asked {
+    pub(crate) waiters: Vec<Waiter>,
+    /// The waker of one that was asked, and has come.
+    _came: Option<Waker>,
 }
 
 /// What a look has heard.
@@ -136,6 +170,7 @@ pub(crate) struct Heard {
 pub(crate) struct Removed {
     pub(crate) waiters: Vec<Waiter>,
     pub(crate) watched: Watched<dyn Descriptor>,
+    _asked: Vec<(u64, Waker)>,
 }
 
 impl Reactor {
@@ -148,6 +183,7 @@ impl Reactor {
             looked_at: Cell::new(Time(0)),
             looks: Cell::new(0),
             woken: Cell::default(),
+            succeeded: Cell::new((Token::NOBODY, 0)),
             #[cfg(feature = "hyper")]
             scratch: Cell::default(),
         })
@@ -192,12 +228,13 @@ impl Reactor {
         let mut sources = self.sources.borrow_mut();
         let is_it = sources.get(key.index).is_some_and(|source| source.number == key.number);
         let source = is_it.then(|| sources.remove(key.index))?;
-        let mut waiters = Vec::new();
+        let (mut waiters, mut asked) = (Vec::new(), Vec::new());
         for side in source.sides {
             self.awaited.set(self.awaited.get() - usize::from(!side.waiters.is_empty()));
             waiters.extend(side.waiters);
+            asked.extend(side.polled.asked);
         }
-        Some(Removed { waiters, watched: source.watched })
+        Some(Removed { waiters, watched: source.watched, _asked: asked })
     }
 
     fn with<R>(&self, key: SourceKey, act: impl FnOnce(&mut Source) -> R) -> R {
@@ -214,18 +251,31 @@ impl Reactor {
         self.with(key, |source| source.sides[side as usize].ready)
     }
 
+    /// Whether another operation of this task may be tried at once. If not, it is to let others run first, however much there is.
+    #[inline]
+    pub(crate) fn may_go_on(&self, task: Token) -> bool {
+        let (before, succeeded) = self.succeeded.get();
+        let succeeded = if before == task { succeeded } else { 0 };
+        let may_go_on = succeeded < PORTION;
+        // One that is polled on all the same is not kept from it.
+        self.succeeded.set((task, if may_go_on { succeeded + 1 } else { 0 }));
+        may_go_on
+    }
+
     /// It would block.
     #[inline]
     pub(crate) fn exhausted(&self, key: SourceKey, side: Side) {
+        self.succeeded.set((Token::NOBODY, 0));
         self.with(key, |source| source.sides[side as usize].ready = false);
     }
 
-    /// Less was had than there was room for, so nothing is left but an end that was told already.
+    /// A TCP connection has given, or taken, less than there was room for: nothing is left but an end that was told already, or
+    /// what is behind urgent bytes.
     #[inline]
     pub(crate) fn drained(&self, key: SourceKey, side: Side) {
         self.with(key, |source| {
             let state = &mut source.sides[side as usize];
-            state.ready = state.ended;
+            state.ready = state.ended || state.is_urgent;
         });
     }
 
@@ -253,15 +303,39 @@ impl Reactor {
         Waiter { number: self.number(), is_polled, waker, wait }
     }
 
-    /// Of those whom polls have entered for one task, the oldest, if there are many: nobody tells when one is given up, and then it
-    /// would stay until there is news. To be woken, so that it comes again if it was not.
-    pub(crate) fn oldest_of_many(&self, key: SourceKey, side: Side, task: Token) -> Option<Waiter> {
-        let is_one = |waiter: &&Waiter| waiter.is_polled && waiter.wait.is_some_and(|wait| { wait.task } == task);
+    /// A poll is about to wait here, and to leave this waker. Returns those who are to be asked whether they still wait: who does,
+    /// comes again when it is woken. That is so each time as many have come as there are already, or may be, so each costs
+    /// the others one wake at most.
+    pub(crate) fn to_be_asked(&self, key: SourceKey, side: Side, waker: &Waker) -> Asked {
         self.with(key, |source| {
-            let waiters = &mut source.sides[side as usize].waiters;
-            let oldest = waiters.iter().position(|waiter| is_one(&waiter))?;
-            let has_many = waiters.iter().filter(is_one).count() >= MANY;
-            has_many.then(|| waiters.remove(oldest))
+            let State { waiters, polled, .. } = &mut source.sides[side as usize];
+            if let Some(place) = polled.asked.iter().position(|(_, asked)| wakes_the_same(asked, waker)) {
+                polled.living += 1;
+                return Asked { waiters: Vec::new(), _came: Some(polled.asked.swap_remove(place).1) };
+            }
+            polled.fresh += 1;
+            if polled.fresh <= (polled.living + polled.asked.len()).max(MANY) {
+                return Asked::default();
+            }
+            (polled.fresh, polled.living) = (1, 0);
+            let (asked, others): (Vec<_>, Vec<_>) = std::mem::take(waiters).into_iter().partition(|one| one.is_polled);
+            if others.is_empty() && !asked.is_empty() {
+                self.awaited.set(self.awaited.get() - 1);
+            }
+            *waiters = others;
+            Asked { waiters: asked, _came: None }
+        })
+    }
+
+    /// They are being asked in this turn. What comes back, of those who have not come again, is dropped where nothing is borrowed.
+    pub(crate) fn asked(&self, key: SourceKey, side: Side, wakers: Vec<Waker>, turn: u64) -> Vec<(u64, Waker)> {
+        self.with(key, |source| {
+            let asked = &mut source.sides[side as usize].polled.asked;
+            let (gone, mut known): (Vec<_>, Vec<_>) =
+                std::mem::take(asked).into_iter().partition(|(asked, _)| asked + PATIENCE < turn);
+            known.extend(wakers.into_iter().map(|waker| (turn, waker)));
+            *asked = known;
+            gone
         })
     }
 
@@ -343,6 +417,7 @@ impl Reactor {
                 (state.is_on, switches) = (false, true);
             }
             state.ended |= event.ended;
+            state.is_urgent |= event.urgent;
             if !state.waiters.is_empty() {
                 self.awaited.set(self.awaited.get() - 1);
                 woken.append(&mut state.waiters);

@@ -111,7 +111,7 @@ impl TcpListener {
         sockopt::set_socket_reuseaddr(&socket, true)?;
         net::bind(&socket, &address)?;
         net::listen(&socket, BACKLOG)?;
-        Ok(TcpListener { io: Async::register(std::net::TcpListener::from(socket), Side::Read, true)? })
+        Ok(TcpListener { io: Async::register(std::net::TcpListener::from(socket), Side::Read, false)? })
     }
 
     /// Takes over a listener of the standard library's; it is made non-blocking.

@@ -41,14 +41,13 @@ impl<'a, T> Trial<'a, T> {
                 ready!(Pin::new(waiting).poll(cx))?;
                 self.waiting = None;
             }
-            let result = if self.writes {
-                Pin::new(&mut self.io.write_with(&mut act)).poll(cx)
-            } else {
-                Pin::new(&mut self.io.read_with(&mut act)).poll(cx)
-            };
-            if result.is_ready() {
+            let mut operation = if self.writes { self.io.write_with(&mut act) } else { self.io.read_with(&mut act) };
+            let result = Pin::new(&mut operation).poll(cx);
+            // It may only let others run.
+            if result.is_ready() || !operation.would_block() {
                 return result;
             }
+            drop(operation);
             self.wait_first();
         }
     }

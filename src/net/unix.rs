@@ -482,7 +482,7 @@ impl Future for UnixConnect {
         let address = SocketAddrUnix::new(&*self.path)?;
         let socket = socket(AddressFamily::UNIX, SocketType::STREAM, None)?;
         rustix::net::connect(&socket, &address)?;
-        let mut io = Async::register(std::os::unix::net::UnixStream::from(socket), Side::Read, true)?;
+        let mut io = Async::register(std::os::unix::net::UnixStream::from(socket), Side::Read, false)?;
         io.made_at(self.made_at);
         Poll::Ready(Ok(UnixStream { io }))
     }
