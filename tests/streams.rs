@@ -167,18 +167,74 @@ fn at_the_limit_and_beyond() {
             let (fits, too_long) = ([vec![b'x'; limit], b"\n".to_vec()].concat(), vec![b'y'; limit + 1]);
             writer.write_all(&fits).await.unwrap();
             assert_eq!(reader.read_line().await.unwrap(), fits);
-            writer.write_all(&too_long).await.unwrap();
-            // Also if the separator has come by now.
-            for separator in ["", "\n"] {
-                writer.write_all(separator.as_bytes()).await.unwrap();
-                let error = reader.read_line().await.unwrap_err();
-                assert_eq!((error.kind(), reader.at_eof()), (ErrorKind::InvalidData, false));
-                let told = format!("no separator within {limit} bytes; ");
-                assert!(error.to_string().starts_with(&told), "{error}");
-                assert_eq!(error.downcast::<LimitOverrun>().unwrap().limit, limit);
+            // Also if the separator has come.
+            for (separator, next) in [("", ""), ("\n", ""), ("\n", "next")] {
+                let sent = [&too_long, separator.as_bytes(), next.as_bytes()].concat();
+                writer.write_all(&sent).await.unwrap();
+                // What has come stays.
+                for _ in 0..2 {
+                    let error = reader.read_until(b"\n").await.unwrap_err();
+                    assert_eq!((error.kind(), reader.at_eof()), (ErrorKind::InvalidData, false));
+                    let told = format!("{} bytes before the separator, and the limit is {limit}", limit + 1);
+                    assert!(error.to_string().starts_with(&told), "{error}");
+                    assert_eq!(error.downcast::<LimitOverrun>().unwrap(), LimitOverrun { consumed: limit + 1, limit });
+                }
+                reader.set_limit(limit + 1);
+                let whole = reader.read_exactly(sent.len()).await.unwrap();
+                assert_eq!(whole, sent);
+                reader.set_limit(limit);
             }
-            reader.set_limit(limit + 1);
-            assert_eq!(reader.read_line().await.unwrap(), [too_long, b"\n".to_vec()].concat());
+        }
+    });
+}
+
+/// What CPython 3.13 gives of these chunks: `None` is its `ValueError`. A line that was too long could not be skipped.
+#[test]
+fn skip_lines_that_are_too_long() {
+    type Case = (usize, &'static [&'static str], &'static [Option<&'static str>]);
+    const CASES: [Case; 6] = [
+        (8, &["a line that is too long\nend\n"], &[None, Some("end\n"), Some("")]),
+        (8, &["a line that", " is too long\nend\n"], &[None, None, Some("end\n"), Some("")]),
+        (4, &["too long for it\n\nx\n"], &[None, Some("\n"), Some("x\n"), Some("")]),
+        (8, &["12345678\n123456789\nok\n"], &[Some("12345678\n"), None, Some("ok\n"), Some("")]),
+        (8, &["123456789", "\nok"], &[None, Some("\n"), Some("ok"), Some("")]),
+        (4, &["longlong", "longlong", "\n", "z"], &[None, None, Some("\n"), Some("z"), Some("")]),
+    ];
+    for (limit, chunks, lines) in CASES {
+        run(move || async move {
+            let (mut reader, mut writer, _held) = pipe();
+            reader.set_limit(limit);
+            let mut chunks = chunks.iter();
+            for line in lines {
+                let read = loop {
+                    // The next chunk comes when somebody waits for it.
+                    if let Ok(read) = timeout(ms(1), reader.read_line()).await {
+                        break read;
+                    }
+                    match chunks.next() {
+                        Some(chunk) => writer.write_all(chunk.as_bytes()).await.unwrap(),
+                        None => writer.write_eof().unwrap(),
+                    }
+                };
+                let read = read.ok().map(|bytes| String::from_utf8(bytes).unwrap());
+                assert_eq!(read.as_deref(), *line, "{lines:?}");
+            }
+        });
+    }
+}
+
+/// The separator may have begun in what has come; that is not to be consumed.
+#[test]
+fn consume_what_is_before_a_separator() {
+    run(|| async {
+        for (text, limit, consumed) in [("12345\r\nrest", 3, 5), ("12345\r", 3, 5), ("123456", 4, 5)] {
+            let (mut reader, mut writer, _held) = pipe();
+            reader.set_limit(limit);
+            writer.write_all(text.as_bytes()).await.unwrap();
+            let error = reader.read_until(b"\r\n").await.unwrap_err();
+            let overrun: LimitOverrun = error.downcast().unwrap();
+            assert_eq!(overrun, LimitOverrun { consumed, limit });
+            assert_eq!(reader.read_exactly(consumed).await.unwrap(), &text.as_bytes()[..consumed]);
         }
     });
 }
@@ -189,9 +245,9 @@ fn a_peer_that_never_ends_its_line_takes_no_more_than_the_limit() {
         let (mut reader, mut writer, _held) = pipe();
         let sender = spawn(async move { writer.write_all(&vec![b'x'; 10_000_000]).await });
         let error = reader.read_line().await.unwrap_err();
-        let LimitOverrun { came, limit } = error.downcast().unwrap();
+        let LimitOverrun { consumed, limit } = error.downcast().unwrap();
         assert_eq!(limit, 65_536);
-        assert!(came <= 3 * limit, "{came} bytes");
+        assert!(consumed <= 3 * limit, "{consumed} bytes");
         assert!(!sender.is_done(), "the rest waits at the sender");
         sender.cancel();
     });

@@ -376,7 +376,9 @@ impl StreamReader {
     /// # Errors
     ///
     /// If the line is longer than the [limit](Self::set_limit) ([`InvalidData`](io::ErrorKind::InvalidData), with a [`LimitOverrun`]):
-    /// its bytes stay, and [`read`](Self::read) gives them. (asyncio throws them away.) If the connection has failed.
+    /// the line is dropped, or what has come of it, and the next call goes on behind that. So a loop that skips such errors comes
+    /// to the next line, and a line of which the rest comes later gives that rest as a line. Whoever wants the bytes uses
+    /// [`read_until`](Self::read_until). If the connection has failed.
     ///
     /// # Panics
     ///
@@ -525,10 +527,10 @@ impl StreamReader {
     ///     let (mut reader, _) = one.into_streams();
     ///     let (_, mut writer) = other.into_streams();
     ///     reader.set_limit(10);
-    ///     writer.write_all(b"a long line that nobody has asked for\n").await?;
+    ///     writer.write_all(b"a long line that nobody has asked for\nthe next\n").await?;
     ///     let error = reader.read_line().await.unwrap_err();
     ///     assert_eq!(error.downcast::<LimitOverrun>().unwrap().limit, 10);
-    ///     assert_eq!(reader.read(11).await?, b"a long line"); // nothing is lost
+    ///     assert_eq!(reader.read_line().await?, b"the next\n");
     ///     Ok::<(), std::io::Error>(())
     /// })
     /// # .unwrap();
@@ -658,20 +660,27 @@ impl Goal<'_> {
             Goal::Exactly(count) => is_at_end.then(|| Err(IncompleteRead { came: unread, wanted: Some(count) }.into())),
             Goal::End => is_at_end.then(|| Ok(buffer.take(unread))),
             Goal::Line => match buffer.search(b"\n", searched) {
-                None if is_at_end => Some(Ok(buffer.take(unread))),
-                reached => reached,
+                Err(overrun) => {
+                    // With its end, if that is there, so that the next line follows.
+                    let rest = buffer.unread().get(overrun.consumed).map_or(unread, |_| overrun.consumed + 1);
+                    drop(buffer.take(rest));
+                    Some(Err(overrun.into()))
+                }
+                Ok(None) => is_at_end.then(|| Ok(buffer.take(unread))),
+                Ok(Some(count)) => Some(Ok(buffer.take(count))),
             },
             Goal::Until(separator) => match buffer.search(separator, searched) {
-                None if is_at_end => Some(Err(IncompleteRead { came: unread, wanted: None }.into())),
-                reached => reached,
+                Err(overrun) => Some(Err(overrun.into())),
+                Ok(None) => is_at_end.then(|| Err(IncompleteRead { came: unread, wanted: None }.into())),
+                Ok(Some(count)) => Some(Ok(buffer.take(count))),
             },
         }
     }
 }
 
 impl Buffer {
-    /// Takes all up to a separator.
-    fn search(&mut self, separator: &[u8], searched: &mut usize) -> Option<io::Result<Vec<u8>>> {
+    /// So many bytes are there up to a separator, and with it, if it is there.
+    fn search(&self, separator: &[u8], searched: &mut usize) -> Result<Option<usize>, LimitOverrun> {
         let unread = self.unread();
         let found = match separator {
             [byte] => unread[*searched..].iter().position(|it| it == byte),
@@ -684,9 +693,9 @@ impl Buffer {
         };
         *searched = before;
         if before > self.limit {
-            return Some(Err(LimitOverrun { came: unread.len(), limit: self.limit }.into()));
+            return Err(LimitOverrun { consumed: before, limit: self.limit });
         }
-        found.map(|_| Ok(self.take(before + separator.len())))
+        Ok(found.map(|_| before + separator.len()))
     }
 }
 
@@ -797,8 +806,10 @@ impl From<IncompleteRead> for io::Error {
     }
 }
 
-/// More has come than the limit allows, and no separator: the error inside of an [`InvalidData`](io::ErrorKind::InvalidData). The
-/// bytes are still in the reader.
+/// More has come before the separator than the limit allows: the error inside of an [`InvalidData`](io::ErrorKind::InvalidData).
+/// Behind [`read_until`](StreamReader::read_until) the bytes are still in the reader, and
+/// [`read_exactly`](StreamReader::read_exactly) with `consumed` takes them without a part of the separator;
+/// [`read_line`](StreamReader::read_line) has dropped them.
 ///
 /// asyncio: `LimitOverrunError`.
 ///
@@ -814,7 +825,7 @@ impl From<IncompleteRead> for io::Error {
 ///     reader.set_limit(3);
 ///     writer.write_all(b"four").await?;
 ///     let error = reader.read_until(b";").await.unwrap_err();
-///     assert_eq!(error.downcast::<LimitOverrun>().unwrap(), LimitOverrun { came: 4, limit: 3 });
+///     assert_eq!(error.downcast::<LimitOverrun>().unwrap(), LimitOverrun { consumed: 4, limit: 3 });
 ///     assert_eq!(reader.read(4).await?, b"four");
 ///     Ok::<(), std::io::Error>(())
 /// })
@@ -823,16 +834,18 @@ impl From<IncompleteRead> for io::Error {
 #[doc(alias = "LimitOverrunError")]
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct LimitOverrun {
-    /// So many bytes wait in the reader.
-    pub came: usize,
+    /// So many bytes stand before the separator, or, if that has not come, before what may be its beginning.
+    ///
+    /// asyncio: `LimitOverrunError.consumed`.
+    pub consumed: usize,
     /// So many may stand before the separator.
     pub limit: usize,
 }
 
 impl fmt::Display for LimitOverrun {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let LimitOverrun { came, limit } = self;
-        write!(f, "no separator within {limit} bytes; {came} are still to be read, and set_limit() allows more")
+        let LimitOverrun { consumed, limit } = self;
+        write!(f, "{consumed} bytes before the separator, and the limit is {limit}; set_limit() allows more")
     }
 }
 
