@@ -543,6 +543,129 @@ fn serve_forever_that_is_cancelled_closes_the_server() {
     });
 }
 
+/// It closed the server, and waited for no connection.
+#[test]
+fn serve_forever_that_is_cancelled_waits_for_its_connections() {
+    for second in [false, true] {
+        run(move || async move {
+            let trace = Trace::new();
+            let copy = trace.clone();
+            let server = net::start_server(HERE, async move |_, mut writer| {
+                sleep(ms(100)).await;
+                writer.write_all(b"late").await.unwrap();
+                copy.push("answered");
+            });
+            let server = server.unwrap();
+            let address = server.local_addr().unwrap();
+            let (mut reader, _writer) = net::open_connection(address).await.unwrap();
+            while server.connections() == 0 {
+                yield_now().await;
+            }
+            let serving = spawn(server.serve_forever());
+            yield_now().await;
+            serving.cancel();
+            yield_now().await;
+            yield_now().await;
+            assert!(!server.is_serving() && net::open_connection(address).await.is_err());
+            assert!(!serving.is_done());
+            if second {
+                serving.cancel();
+            }
+            assert!(serving.await.unwrap_err().is_cancelled());
+            trace.push("serve_forever ended");
+            assert_eq!(reader.read_to_end().await.unwrap(), b"late");
+            let order = if second { ["serve_forever ended", "answered"] } else { ["answered", "serve_forever ended"] };
+            assert_eq!(trace.take(), order);
+        });
+    }
+}
+
+/// A connection lasts as long as it is open, whatever has become of its handler.
+#[test]
+fn wait_closed_waits_for_what_a_handler_has_kept() {
+    run(|| async {
+        let kept = Rc::new(RefCell::new(Vec::new()));
+        let (copy, ended) = (kept.clone(), Rc::new(Cell::new(0)));
+        let count = ended.clone();
+        let server = net::start_server(HERE, async move |reader, writer| {
+            copy.borrow_mut().push((reader, writer));
+            count.set(count.get() + 1);
+        });
+        let server = server.unwrap();
+        let mut clients = Vec::new();
+        for _ in 0..3 {
+            clients.push(net::open_connection(server.local_addr().unwrap()).await.unwrap());
+        }
+        while ended.get() < 3 {
+            yield_now().await;
+        }
+        server.close();
+        for left in [3, 2, 1] {
+            assert_eq!(server.connections(), left);
+            assert!(timeout(ms(10), server.wait_closed()).await.is_err());
+            let (reader, writer) = kept.borrow_mut().pop().unwrap();
+            if left == 2 {
+                // The reader stays, and the connection is closed.
+                writer.close().await.unwrap();
+                assert_eq!(server.connections(), 1);
+                drop(reader);
+            }
+        }
+        server.wait_closed().await;
+        assert_eq!(server.connections(), 0);
+    });
+}
+
+/// A handler that reads sees the end, one that writes fails; the peer sees the end, or is told of what was thrown away.
+#[test]
+fn close_and_abort_the_clients_of_a_server() {
+    for aborts in [false, true] {
+        watched(move || {
+            EventLoop::new().run(async move {
+                let trace = Trace::new();
+                let copy = trace.clone();
+                let begun = Rc::new(Cell::new(0));
+                let count = begun.clone();
+                let server = net::start_server(HERE, async move |mut reader, mut writer| {
+                    let what = reader.read_exactly(1).await.unwrap();
+                    count.set(count.get() + 1);
+                    if what == b"r" {
+                        assert_eq!(reader.read_to_end().await.unwrap(), b"");
+                        copy.push("read to the end");
+                    } else {
+                        while writer.write_all(&[0; 100_000]).await.is_ok() {}
+                        copy.push("can write no more");
+                    }
+                });
+                let server = server.unwrap();
+                let address = server.local_addr().unwrap();
+                let (mut idle, mut ours) = net::open_connection(address).await.unwrap();
+                ours.write_all(b"r").await.unwrap();
+                let (mut full, mut other) = net::open_connection(address).await.unwrap();
+                other.write_all(b"w").await.unwrap();
+                while begun.get() < 2 {
+                    yield_now().await;
+                }
+                assert_eq!(server.connections(), 2);
+                server.close();
+                if aborts {
+                    server.abort_clients()
+                } else {
+                    server.close_clients()
+                }
+                assert_eq!(server.connections(), 0);
+                server.wait_closed().await;
+                let end = full.read_to_end().await;
+                assert_eq!(end.is_err(), aborts, "{end:?}");
+                assert_eq!(idle.read_to_end().await.unwrap(), b"");
+                let mut told = trace.take();
+                told.sort();
+                assert_eq!(told, ["can write no more", "read to the end"]);
+            });
+        });
+    }
+}
+
 #[test]
 fn a_server_goes_on_without_its_handle_until_the_loop_ends() {
     watched(|| {

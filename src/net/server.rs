@@ -1,17 +1,20 @@
 //! asyncio's servers: each connection a task of its own.
 //!
-//! A server is a task that accepts, a state that it shares with its [`Server`] handles and its connections, and a count: who closes
-//! it takes the listener out of the state, and the last connection says that it is over.
+//! A server is a task that accepts, and a state that it shares with its [`Server`] handle and its connections: who closes
+//! it takes the listener out of the state, and the last connection that is closed says that it is over. As in asyncio a connection
+//! lasts as long as it is open, whatever has become of its handler.
 
+use crate::cleanup::{OnCancel, on_cancel};
 use crate::kernel::exceptions::complain;
-use crate::net::streams::{StreamReader, StreamWriter};
+use crate::net::streams::{Connection, StreamReader, StreamWriter};
 use crate::net::tcp::TcpListener;
 use crate::net::unix::UnixListener;
 use crate::sleep::sleep;
 use crate::sync::{Event, EventWait};
 use crate::task::{Builder, TaskRef};
 use crate::yield_now::yield_now;
-use std::cell::{Cell, RefCell};
+use slab::Slab;
+use std::cell::RefCell;
 use std::fmt;
 use std::fs;
 use std::future::poll_fn;
@@ -20,7 +23,7 @@ use std::net::SocketAddr;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
-use std::rc::Rc;
+use std::rc::{Rc, Weak};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -218,7 +221,8 @@ struct State {
     name: String,
     /// None when it is closed.
     listener: RefCell<Option<Rc<Listener>>>,
-    connections: Cell<usize>,
+    /// Those that are open.
+    connections: RefCell<Slab<Weak<Connection>>>,
     /// It is closed, and no connection is left.
     over: Event,
 }
@@ -231,7 +235,7 @@ impl State {
     }
 
     fn look_for_the_end(&self) {
-        if self.connections.get() == 0 && self.listener.borrow().is_none() {
+        if self.connections.borrow().is_empty() && self.listener.borrow().is_none() {
             self.over.set();
         }
     }
@@ -255,20 +259,16 @@ impl Drop for Accepting {
     }
 }
 
-/// A connection, from its first moment to the end of its handler's future.
-struct Connection(Rc<State>);
-
-impl Connection {
-    fn new(state: &Rc<State>) -> Self {
-        state.connections.set(state.connections.get() + 1);
-        Connection(state.clone())
-    }
+/// Kept by a connection as long as it is open.
+struct Open {
+    state: Rc<State>,
+    key: usize,
 }
 
-impl Drop for Connection {
+impl Drop for Open {
     fn drop(&mut self) {
-        self.0.connections.set(self.0.connections.get() - 1);
-        self.0.look_for_the_end();
+        self.state.connections.borrow_mut().remove(self.key);
+        self.state.look_for_the_end();
     }
 }
 
@@ -311,12 +311,11 @@ where
         Some(peer) => format!("connection from {peer}"),
         None => format!("connection at {}", state.name),
     };
-    let connection = Connection::new(state);
-    drop(Builder::new().name(name).spawn(async move {
-        let _connection = connection;
-        let (reader, writer) = streams;
-        handler(reader, writer).await;
-    }));
+    let (reader, writer) = streams;
+    let connection = reader.connection();
+    let key = state.connections.borrow_mut().insert(Rc::downgrade(connection));
+    connection.keep(Box::new(Open { state: state.clone(), key }));
+    drop(Builder::new().name(name).spawn(async move { handler(reader, writer).await }));
 }
 
 impl Server {
@@ -328,7 +327,7 @@ impl Server {
         let over = Event::new().named(format!("end of the server at {name}"));
         let task = Builder::new().name(format!("server at {name}"));
         let listener = RefCell::new(Some(Rc::new(listener)));
-        let state = Rc::new(State { name, listener, connections: Cell::new(0), over });
+        let state = Rc::new(State { name, listener, connections: RefCell::default(), over });
         let accepting = task.spawn(accept_all(Accepting(state.clone()), Rc::new(handler))).task_ref();
         Server { state, address, accepting }
     }
@@ -358,7 +357,29 @@ impl Server {
         self.address.ok_or_else(|| io::Error::new(io::ErrorKind::Unsupported, message))
     }
 
-    /// How many connections are open: tasks of them that have not ended.
+    /// Whether it listens: it was not closed.
+    ///
+    /// asyncio: `Server.is_serving`.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use onelane::{EventLoop, net};
+    /// use std::net::Ipv4Addr;
+    ///
+    /// EventLoop::new().run(async {
+    ///     let server = net::start_server((Ipv4Addr::LOCALHOST, 0), async |_, _| {}).unwrap();
+    ///     assert!(server.is_serving());
+    ///     server.close();
+    ///     assert!(!server.is_serving());
+    /// });
+    /// ```
+    pub fn is_serving(&self) -> bool {
+        self.state.listener.borrow().is_some()
+    }
+
+    /// How many connections are open: that were accepted, and of which neither the reader and the writer were dropped nor
+    /// the writer was [closed](StreamWriter::close).
     ///
     /// # Examples
     ///
@@ -372,7 +393,7 @@ impl Server {
     /// });
     /// ```
     pub fn connections(&self) -> usize {
-        self.state.connections.get()
+        self.state.connections.borrow().len()
     }
 
     /// Stops listening, at once: the address is free, and who has connected without being accepted is reset. Connections that
@@ -395,12 +416,80 @@ impl Server {
     /// # .unwrap();
     /// ```
     pub fn close(&self) {
-        self.state.close();
-        // It may sleep because it could not accept.
-        self.accepting.cancel();
+        close(&self.state, &self.accepting);
     }
 
-    /// Waits until the server is closed, and the last of its connections has ended.
+    /// Closes all connections that are open, as [`StreamWriter::close`] does: their handlers read what had come, and then the end, and can
+    /// write no more. Call [`close`](Self::close) first, or new ones may come meanwhile.
+    ///
+    /// asyncio: `Server.close_clients`.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use onelane::{EventLoop, net};
+    /// use std::net::Ipv4Addr;
+    ///
+    /// EventLoop::new().run(async {
+    ///     let server = net::start_server((Ipv4Addr::LOCALHOST, 0), async |mut reader, _| {
+    ///         assert_eq!(reader.read_to_end().await.unwrap(), b""); // the client sends nothing, and stays
+    ///     })?;
+    ///     let (mut reader, _writer) = net::open_connection(server.local_addr()?).await?;
+    ///     while server.connections() == 0 {
+    ///         onelane::yield_now().await;
+    ///     }
+    ///     server.close();
+    ///     server.close_clients();
+    ///     server.wait_closed().await;
+    ///     assert_eq!(reader.read_to_end().await?, b"");
+    ///     Ok::<(), std::io::Error>(())
+    /// })
+    /// # .unwrap();
+    /// ```
+    pub fn close_clients(&self) {
+        self.each_connection(Connection::close);
+    }
+
+    /// As [`close_clients`](Self::close_clients), and what the system has not sent to the peers by the time at which a handler drops its
+    /// connection is thrown away: they see a connection that was reset.
+    ///
+    /// asyncio: `Server.abort_clients`.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use onelane::{EventLoop, net};
+    /// use std::net::Ipv4Addr;
+    ///
+    /// EventLoop::new().run(async {
+    ///     let server = net::start_server((Ipv4Addr::LOCALHOST, 0), async |_, mut writer| {
+    ///         // The client does not read.
+    ///         while writer.write_all(&[0; 100_000]).await.is_ok() {}
+    ///     })?;
+    ///     let _client = net::open_connection(server.local_addr()?).await?;
+    ///     while server.connections() == 0 {
+    ///         onelane::yield_now().await;
+    ///     }
+    ///     server.close();
+    ///     server.abort_clients();
+    ///     server.wait_closed().await;
+    ///     Ok::<(), std::io::Error>(())
+    /// })
+    /// # .unwrap();
+    /// ```
+    pub fn abort_clients(&self) {
+        self.each_connection(Connection::abort);
+    }
+
+    /// Those that are there now. One that fails has been lost already, and its handler hears of that.
+    fn each_connection(&self, act: fn(&Connection) -> io::Result<()>) {
+        let connections: Vec<_> =
+            self.state.connections.borrow().iter().filter_map(|(_, connection)| connection.upgrade()).collect();
+        connections.iter().for_each(|connection| drop(act(connection)));
+    }
+
+    /// Waits until the server is closed, and the last of its connections is, too. So it waits also for one whose handler has returned,
+    /// if its reader or its writer was kept; and not for what a handler does behind the end of its connection.
     ///
     /// Cancel safety: nothing is lost.
     ///
@@ -425,9 +514,11 @@ impl Server {
         WaitClosed { over: self.state.over.wait() }
     }
 
-    /// Waits until somebody else closes the server, and the last of its connections has ended. Dropping this closes the server.
+    /// Waits until somebody else closes the server, and the last of its connections is closed, too. If it is cancelled, or a timeout
+    /// around it expires, it closes the server, and then waits for its connections; so do not cancel it before you have told the clients, or
+    /// use [`close_clients`](Self::close_clients). A second cancellation ends that wait. Dropping this closes the server as well.
     ///
-    /// asyncio: `Server.serve_forever`.
+    /// asyncio: `Server.serve_forever`. There it ends as cancelled if somebody closes the server; here that is how it ends.
     ///
     /// # Examples
     ///
@@ -444,9 +535,17 @@ impl Server {
     /// # .unwrap();
     /// ```
     #[track_caller]
-    pub fn serve_forever(&self) -> ServeForever<'_> {
-        ServeForever { server: self, over: self.wait_closed() }
+    pub fn serve_forever(&self) -> ServeForever {
+        let closing = Closing { state: self.state.clone(), accepting: self.accepting.clone() };
+        let end = CloseAndWait { closing: closing.clone(), over: None };
+        ServeForever { serving: on_cancel(self.wait_closed(), end), closing }
     }
+}
+
+fn close(state: &State, accepting: &TaskRef) {
+    state.close();
+    // It may sleep because it could not accept.
+    accepting.cancel();
 }
 
 impl fmt::Debug for Server {
@@ -508,24 +607,60 @@ impl Future for WaitClosed {
 ///     assert_eq!(serving.await, Ok(()));
 /// });
 /// ```
-#[derive(Debug)]
 #[must_use = "futures do nothing unless they are awaited"]
-pub struct ServeForever<'a> {
-    server: &'a Server,
-    over: WaitClosed,
+pub struct ServeForever {
+    serving: OnCancel<WaitClosed, CloseAndWait>,
+    closing: Closing,
 }
 
-impl Future for ServeForever<'_> {
+impl Future for ServeForever {
     type Output = ();
 
     #[track_caller]
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        Pin::new(&mut self.over).poll(cx)
+        Pin::new(&mut self.serving).poll(cx)
     }
 }
 
-impl Drop for ServeForever<'_> {
+impl Drop for ServeForever {
     fn drop(&mut self) {
-        self.server.close();
+        self.closing.close();
+    }
+}
+
+impl fmt::Debug for ServeForever {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ServeForever").field("at", &self.closing.state.name).finish_non_exhaustive()
+    }
+}
+
+#[derive(Clone)]
+struct Closing {
+    state: Rc<State>,
+    accepting: TaskRef,
+}
+
+impl Closing {
+    fn close(&self) {
+        close(&self.state, &self.accepting);
+    }
+}
+
+/// Closes a server at its first poll.
+struct CloseAndWait {
+    closing: Closing,
+    over: Option<EventWait>,
+}
+
+impl Future for CloseAndWait {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let CloseAndWait { closing, over } = &mut *self;
+        let over = over.get_or_insert_with(|| {
+            closing.close();
+            closing.state.over.wait()
+        });
+        Pin::new(over).poll(cx)
     }
 }

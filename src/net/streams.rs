@@ -11,6 +11,9 @@
 use crate::net::tcp::{Connect, TcpStream};
 use crate::net::trial::Trial;
 use crate::net::unix::{UnixConnect, UnixStream};
+use rustix::net::sockopt::set_socket_linger;
+use std::any::Any;
+use std::cell::Cell;
 use std::fmt;
 use std::io;
 use std::net::{Shutdown, SocketAddr};
@@ -19,6 +22,7 @@ use std::path::Path;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 /// So long may a line be, unless the reader is told otherwise; asyncio's number.
 const LIMIT: usize = 64 * 1024;
@@ -212,11 +216,44 @@ impl UnixStream {
 }
 
 fn halves(stream: Stream) -> (StreamReader, StreamWriter) {
-    let stream = Rc::new(stream);
-    (StreamReader { stream: stream.clone(), buffer: Buffer::default() }, StreamWriter { stream })
+    let connection = Rc::new(Connection { stream, while_open: Cell::default() });
+    (StreamReader { connection: connection.clone(), buffer: Buffer::default() }, StreamWriter { connection })
 }
 
-/// The connection, which both halves hold.
+/// What both halves hold. It is open until they have been dropped, or until one side closes it.
+pub(super) struct Connection {
+    stream: Stream,
+    /// Of the server that has accepted it. Dropped when the connection is closed.
+    while_open: Cell<Option<Box<dyn Any>>>,
+}
+
+impl Connection {
+    /// Keeps this until the connection is closed.
+    pub(super) fn keep(&self, while_open: Box<dyn Any>) {
+        self.while_open.set(Some(while_open));
+    }
+
+    /// Ends both directions: what is read from now on is what had come, and then the end; what is written fails.
+    pub(super) fn close(&self) -> io::Result<()> {
+        let closed = self.stream.shutdown(Shutdown::Both);
+        drop(self.while_open.take());
+        closed
+    }
+
+    /// As `close`, and the system throws away what it has not sent yet, and tells the peer, when both halves are dropped.
+    pub(super) fn abort(&self) -> io::Result<()> {
+        set_socket_linger(&self.stream, Some(Duration::ZERO))?;
+        self.close()
+    }
+}
+
+impl fmt::Debug for Connection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.stream.fmt(f)
+    }
+}
+
+/// A connection of either kind.
 #[derive(Debug)]
 enum Stream {
     Tcp(TcpStream),
@@ -278,11 +315,15 @@ impl AsFd for Stream {
 /// # .unwrap();
 /// ```
 pub struct StreamReader {
-    stream: Rc<Stream>,
+    connection: Rc<Connection>,
     buffer: Buffer,
 }
 
 impl StreamReader {
+    pub(super) fn connection(&self) -> &Rc<Connection> {
+        &self.connection
+    }
+
     /// Reads what there is, up to `count` bytes, and waits only if there is nothing. Empty at the end of the stream, and if `count` is
     /// zero. It asks the system once, for 64 KiB or so.
     ///
@@ -540,7 +581,7 @@ impl StreamReader {
     }
 
     fn begin<'a>(&'a mut self, goal: Goal<'a>) -> Read<'a> {
-        let trial = match &*self.stream {
+        let trial = match &self.connection.stream {
             Stream::Tcp(stream) => AnyTrial::Tcp(Trial::to_read(stream.as_async())),
             Stream::Unix(stream) => AnyTrial::Unix(Trial::to_read(stream.as_async())),
         };
@@ -554,14 +595,14 @@ impl StreamReader {
 
 impl AsFd for StreamReader {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.stream.as_fd()
+        self.connection.stream.as_fd()
     }
 }
 
 impl fmt::Debug for StreamReader {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let unread = self.buffer.unread().len();
-        f.debug_struct("StreamReader").field("stream", &self.stream).field("unread", &unread).finish()
+        f.debug_struct("StreamReader").field("stream", &self.connection).field("unread", &unread).finish()
     }
 }
 
@@ -894,7 +935,7 @@ impl From<LimitOverrun> for io::Error {
 /// ```
 #[derive(Debug)]
 pub struct StreamWriter {
-    stream: Rc<Stream>,
+    connection: Rc<Connection>,
 }
 
 impl StreamWriter {
@@ -934,7 +975,7 @@ impl StreamWriter {
     #[doc(alias = "drain")]
     #[doc(alias = "writelines")]
     pub fn write_all<'a>(&'a mut self, bytes: &'a [u8]) -> WriteAll<'a> {
-        let trial = match &*self.stream {
+        let trial = match &self.connection.stream {
             Stream::Tcp(stream) => AnyTrial::Tcp(Trial::to_write(stream.as_async())),
             Stream::Unix(stream) => AnyTrial::Unix(Trial::to_write(stream.as_async())),
         };
@@ -967,7 +1008,7 @@ impl StreamWriter {
     /// # .unwrap();
     /// ```
     pub fn write_eof(&mut self) -> io::Result<()> {
-        self.stream.shutdown(Shutdown::Write)
+        self.connection.stream.shutdown(Shutdown::Write)
     }
 
     /// Who is at the other end.
@@ -994,7 +1035,7 @@ impl StreamWriter {
     /// ```
     #[doc(alias = "get_extra_info")]
     pub fn peer_addr(&self) -> io::Result<SocketAddr> {
-        match &*self.stream {
+        match &self.connection.stream {
             Stream::Tcp(stream) => stream.peer_addr(),
             Stream::Unix(_) => Err(io::Error::new(
                 io::ErrorKind::Unsupported,
@@ -1032,13 +1073,13 @@ impl StreamWriter {
     /// ```
     #[doc(alias = "wait_closed")]
     pub fn close(self) -> Close {
-        Close { stream: self.stream }
+        Close { connection: self.connection }
     }
 }
 
 impl AsFd for StreamWriter {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.stream.as_fd()
+        self.connection.stream.as_fd()
     }
 }
 
@@ -1143,14 +1184,14 @@ impl fmt::Debug for WriteAll<'_> {
 #[derive(Debug)]
 #[must_use = "futures do nothing unless they are awaited"]
 pub struct Close {
-    stream: Rc<Stream>,
+    connection: Rc<Connection>,
 }
 
 impl Future for Close {
     type Output = io::Result<()>;
 
     fn poll(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<Self::Output> {
-        Poll::Ready(self.stream.shutdown(Shutdown::Both))
+        Poll::Ready(self.connection.close())
     }
 }
 
