@@ -11,6 +11,8 @@
 //!                  |  somebody further out       |  a scope has caught it
 //!                  v  interrupts, or drives      v
 //!               (overtaken)                 the future is polled
+//!                  |
+//!                  |  that was caught beside the block: ASKED or DRIVES again
 //! ```
 //!
 //! ASKED: interrupted, and waiting for the tasks that are awaited inside, its links. DRIVES: goes through the scopes inside, and
@@ -67,12 +69,24 @@ pub(crate) struct Interruption {
     has_cancelled: Cell<bool>,
     /// While it drives, and no poll has taken it out.
     unwinding: Cell<Option<Unwinding>>,
+    /// What a scope further out, or the task, has overtaken. If that is caught beside the block, this goes on.
+    overtaken: Cell<Option<Overtaken>>,
     /// While it waits for what it has cancelled: the task, and where it stands among those who wait for that.
     link: Cell<Option<(Token, WaiterKey)>>,
     /// The waker of the last poll of the block.
     waker: Cell<Option<Waker>>,
     /// Where the block was entered.
     key: Cell<Option<ScopeKey>>,
+}
+
+struct Overtaken {
+    was_asked: bool,
+    unwinding: Option<Unwinding>,
+}
+
+/// What an unwinding has become may be a panic, and the payload of that is foreign: its own panic must not cost a cleanup.
+fn drop_overtaken(overtaken: Option<Overtaken>) {
+    exceptions::drop_value(overtaken.and_then(|overtaken| overtaken.unwinding));
 }
 
 impl Interruption {
@@ -170,7 +184,7 @@ impl Interruption {
     /// It came from another task: what that had begun in here is not this task's.
     fn moved(&self) {
         let was_interrupted = self.is_interrupted();
-        self.overtake();
+        self.forget();
         if was_interrupted && self.has_moved.replace(true) {
             // Several tasks poll it in turn.
             self.is_asked.set(true);
@@ -178,6 +192,12 @@ impl Interruption {
             // What is inside comes over with the next poll of the future, and is interrupted behind that.
             self.is_next.set(true);
         }
+    }
+
+    /// Nothing of it goes on.
+    fn forget(&self) {
+        self.overtake();
+        drop_overtaken(self.overtaken.take());
     }
 
     /// One was asked for, or is under way.
@@ -190,6 +210,13 @@ impl Interruption {
 }
 
 impl Inside for Interruption {
+    fn force(&self) {
+        if self.is_asked.get() {
+            self.leads_back.set(true);
+            self.wake();
+        }
+    }
+
     fn interrupt(&self) {
         self.is_asked.set(true);
         let Some((kernel, task, number)) = self.found() else { return self.wake() };
@@ -210,24 +237,23 @@ impl Inside for Interruption {
     }
 
     fn overtake(&self) -> bool {
-        let was_interrupted = self.is_interrupted();
-        self.is_asked.set(false);
         self.leads_back.set(false);
         self.stop_waiting();
-        // What it has become by now may be a panic, and the payload of that is foreign: its own panic must not cost a cleanup.
-        exceptions::drop_value(self.unwinding.take());
+        let overtaken = Overtaken { was_asked: self.is_asked.replace(false), unwinding: self.unwinding.take() };
+        let was_interrupted = overtaken.was_asked || overtaken.unwinding.is_some();
+        if was_interrupted {
+            drop_overtaken(self.overtaken.replace(Some(overtaken)));
+        }
         was_interrupted
     }
 
     fn resume(&self) {
-        let Some((_, task, number)) = self.found() else { return };
-        match Unwinding::of_cleanup(task.header(), Region::Inside(number)) {
-            Some(unwinding) => {
-                task.header().set_driving(number, true);
-                self.unwinding.set(Some(unwinding));
-            }
-            None => self.is_asked.set(true),
+        let Some(Overtaken { was_asked, unwinding }) = self.overtaken.take() else { return };
+        if let Some((_, task, number)) = self.found().filter(|_| unwinding.is_some()) {
+            task.header().set_driving(number, true);
         }
+        self.is_asked.set(was_asked);
+        self.unwinding.set(unwinding);
         self.wake();
     }
 
@@ -290,7 +316,7 @@ impl<F, S: BlockScope> Block<F, S> {
     /// Drops the future. What was interrupted and has outlived it, in a set of somebody else's or a `Shared`, waits on.
     fn drop_future_after(&mut self, was_interrupted: bool) {
         let interruption = self.scope.interruption();
-        interruption.overtake();
+        interruption.forget();
         drop(interruption.waker.take());
         let found = interruption.found();
         if let Some((_, task, number)) = &found {
@@ -399,7 +425,7 @@ impl<F: Future, S: BlockScope> Block<F, S> {
                     if begins {
                         kernel.give_way(header, region, true);
                     }
-                    if self.future.is_some() && kernel.is_held_up_by_itself(&task, region) {
+                    if self.future.is_some() && kernel.cleanup_suspended(&task, region) {
                         let future = self.future.take();
                         if let Err(payload) = catch_unwind(AssertUnwindSafe(|| drop(future))) {
                             unwinding.panicked(payload);

@@ -38,10 +38,9 @@ use std::task::{Context, Poll, Waker, ready};
 /// task of its own. The first cancellation of that task is counted and disturbs nothing; the second ends the cleanup.
 ///
 /// What stands around a cleanup, or beside it in a `join!`, keeps what it has until the cleanup has ended. If the cleanup waits
-/// for a lock, or for the permits of a semaphore, that only the task itself can give back, then what stands around and beside the
-/// cleanup is dropped, since nothing else could help. That is so if it was taken by the task itself, by tasks that wait for this
-/// one, or by a task that has ended and gave its guard away. A loop that reports deadlocks does so instead, unless it sees
-/// something waiting beside the cleanup.
+/// for a lock or a permit that the task itself has taken, then what stands around and beside the cleanup is dropped, since nothing
+/// else could help; also if others have taken it, and nothing in the loop goes on. A loop that reports deadlocks does so instead,
+/// unless it sees something waiting beside the cleanup.
 ///
 /// Cancel safety: that is what it is for.
 ///

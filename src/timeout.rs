@@ -238,6 +238,10 @@ impl Scope for Limit {
         if is_own { Unwound::Caught } else { Unwound::Through }
     }
 
+    fn is_timed(&self) -> bool {
+        self.stage.get() == Stage::Active && self.when.get() != Time::NEVER
+    }
+
     fn inside(&self) -> Option<&dyn Inside> {
         Some(&self.interruption)
     }

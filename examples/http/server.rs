@@ -104,7 +104,7 @@ impl Server {
     }
 
     async fn connection(self: Rc<Self>, stream: TcpStream, peer: SocketAddr) {
-        // Returns are small, and sent whole.
+        // Answers are small, and sent whole.
         let _ = stream.set_nodelay(true);
         let service = service_fn(async |request| {
             let response = answer(request).await;

@@ -17,172 +17,397 @@
 //! reports deadlocks (one on a virtual clock, or in debug mode) drops the future only if something waits beside the cleanup, and
 //! reports the deadlock otherwise.
 //!
-//! Known is who has *taken* a lock or a permit, not where the guard is now. So a task is held up by itself if what it waits for
-//! can come only from itself, or from tasks that wait for it in turn, or from a task that has ended: that one gave its guard away,
-//! and the frozen future may have it.
+//! Known is who has *taken* a lock or a permit, not where the guard is now. So there are two answers.
 //!
-//! The kernel looks for this when a cleanup suspends. Others may begin to wait later, and close the circle: so it looks again at
-//! all cleanups that wait for others when nothing is ready. Next: `shutdown.rs`.
+//! - The task has taken it itself, and it is what the cleanup waits for, or what a task waits for that the cleanup awaits. The kernel
+//!   looks for this when a cleanup suspends, and when somebody begins to wait for what a task has taken that is ending.
+//! - Others have taken it, and each of them waits for this task and for nothing else; or one that has ended, which gave its guard
+//!   away, and whatever lives in the loop waits for this task. This takes a search, and others may close the circle at any time.
+//!   So the kernel looks for it when nothing is ready, at a few of the cleanups that wait for others.
+//!
+//! What it does not find is a guard that another task has taken, given to this one, and goes on without. Next: `shutdown.rs`.
 
 use super::scopes::{Inside, Region};
-use super::task::{AnyTask, Header, Wait, same};
+use super::task::{AnyTask, Begun, Header, Wait};
 use super::token::Token;
-use super::{Kernel, Time, context};
+use super::wakers::State;
+use super::{Alarm, Kernel, Time, context};
 use std::cell::{Cell, RefCell};
+use std::collections::{BTreeSet, HashMap, HashSet};
+use std::ops::Bound;
 use std::time::Duration;
 
-/// The cleanups that have suspended and wait for others, by task and region. Some may be over, some may stand here twice.
+/// The cleanups that have suspended and wait for others, by task and region. Some may be over.
 #[derive(Default)]
-pub(super) struct Suspended {
+pub(super) struct Cleanups {
     /// Borrowed in this file alone, and while no foreign code runs.
-    cleanups: RefCell<Vec<(Token, Region)>>,
-    /// So many rests go by before the next look: fewer than there are cleanups, so that a look costs each rest a little.
+    waiting: RefCell<BTreeSet<(Token, Region)>>,
+    /// Those that are to be polled, since they have been found to be held up.
+    found: RefCell<BTreeSet<(Token, Region)>>,
+    /// The one that was looked at last.
+    last: Cell<Option<(Token, Region)>>,
+    /// So many short rests go by before the next look, so that a look costs each of them a little.
     rests: Cell<usize>,
 }
 
-/// So many cleanups are looked at for each rest.
-const LOOKS: usize = 16;
+/// So many cleanups are looked at in one rest.
+const AT_ONCE: usize = 128;
 
-/// A rest that takes longer is worth a look in any case.
+/// So many tasks and timers may be looked at for each rest.
+const PER_REST: usize = 16;
+
+/// A rest that takes longer is worth a look in any case. If there is more to be looked at, it takes no longer.
 const LONG: Duration = Duration::from_millis(10);
 
 impl Kernel {
-    /// A cleanup in a region of this task has suspended, and the region's frozen future is there. Returns whether it is to be
-    /// dropped for the cleanup.
+    /// A cleanup in a region of this task has suspended, and the region's frozen future is there. Returns whether that is to be
+    /// dropped for the cleanup. If not, the kernel looks again later.
     #[cold]
-    pub(crate) fn is_held_up_by_itself(&self, task: &AnyTask, region: Region) -> bool {
-        let is_held_up = self.is_held_up(task, region);
-        if !is_held_up && self.waits_for_others(task.header()) {
-            let mut cleanups = self.suspended.get_or_init(Box::default).cleanups.borrow_mut();
-            // In a loop that never rests it must not grow for ever.
-            if cleanups.len() == cleanups.capacity() {
-                self.forget_those_over(&mut cleanups);
+    pub(crate) fn cleanup_suspended(&self, task: &AnyTask, region: Region) -> bool {
+        let one = (task.header().token(), region);
+        let was_found = self.cleanups.get().is_some_and(|cleanups| cleanups.found.borrow_mut().remove(&one));
+        if self.is_held_up(task, region) || was_found && self.is_stuck(task, region).0 {
+            return true;
+        }
+        // If it is not so any more, that is no reason to look for it again and again.
+        if !was_found && self.waits_for_others(task.header()) {
+            self.cleanups.get_or_init(Box::default).waiting.borrow_mut().insert(one);
+        }
+        false
+    }
+
+    /// Somebody begins to wait for what this task has taken.
+    pub(crate) fn is_wanted_of(&self, taker: Token) {
+        let Some(task) = self.wakers.task(taker) else { return };
+        let header = task.header();
+        if header.is_condemned() && !header.is_forced() {
+            if self.is_held_up_by_its_links(&task, Region::Task) {
+                self.wakers.force(header);
             }
-            cleanups.push((task.header().token(), region));
+            return;
         }
-        is_held_up
+        for number in header.asking_scopes() {
+            if self.is_held_up_by_its_links(&task, Region::Inside(number)) {
+                self.tolerate(|| {
+                    header.scope(number).iter().filter_map(|scope| scope.inside()).for_each(Inside::force)
+                });
+            }
+        }
+        let Some(cleanups) = self.cleanups.get() else { return };
+        let first = (taker, Region::Task);
+        let regions: Vec<_> =
+            cleanups.waiting.borrow().range(first..).take_while(|(token, _)| *token == taker).copied().collect();
+        for (_, region) in regions {
+            if header.is_driving(region) && self.is_held_up(&task, region) {
+                self.drive(&task, region);
+            }
+        }
     }
 
-    /// Nothing is ready before the next timer. Wakes what unwinds and is held up by itself by now; false if nothing is.
+    /// Nothing is ready before the next timer. Wakes what unwinds and is held up by itself by now. Returns whether it has, and how long
+    /// the loop may rest if there is more to be looked at.
     #[inline]
-    pub(crate) fn wakes_held_up(&self, next: Option<Time>) -> bool {
-        self.suspended.get().is_some_and(|suspended| self.wakes_held_up_among(suspended, next))
+    pub(crate) fn wake_held_up(&self, next: Option<Time>) -> (bool, Option<Duration>) {
+        match self.cleanups.get() {
+            Some(cleanups) if !cleanups.waiting.borrow().is_empty() => self.wake_held_up_among(cleanups, next),
+            _ => (false, None),
+        }
     }
 
-    /// As `wakes_held_up`, of a loop that is at rest while its host does other things.
+    /// As `wake_held_up`, of a loop that is at rest while its host does other things.
     pub(crate) fn look_before_the_host_rests(&self) {
-        if self.wakers.is_idle() && self.suspended.get().is_some() {
-            self.wakes_held_up(self.next_deadline());
+        if self.wakers.is_idle() && self.cleanups.get().is_some() {
+            self.wake_held_up(self.next_deadline());
         }
     }
 
     #[cold]
-    fn wakes_held_up_among(&self, suspended: &Suspended, next: Option<Time>) -> bool {
-        let left = suspended.rests.get();
-        // On a virtual clock it takes no time to wait.
+    fn wake_held_up_among(&self, cleanups: &Cleanups, next: Option<Time>) -> (bool, Option<Duration>) {
+        let left = cleanups.rests.get();
         let is_long = next.is_none_or(|next| !self.clock.is_virtual() && next.since(self.clock.now()) >= LONG);
         if left > 0 && !is_long {
-            suspended.rests.set(left - 1);
-            return false;
+            cleanups.rests.set(left - 1);
+            return (false, None);
         }
-        let mut cleanups = suspended.cleanups.take();
-        self.forget_those_over(&mut cleanups);
-        suspended.rests.set(cleanups.len() / LOOKS);
-        let mut held_up = Vec::new();
-        cleanups.retain(|&(token, region)| {
-            let task = self.wakers.task(token).filter(|task| self.is_held_up(task, region));
-            let is_held_up = task.is_some();
-            held_up.extend(task.zip(Some(region)));
-            !is_held_up
-        });
-        suspended.cleanups.replace(cleanups);
-        let wakes = !held_up.is_empty();
-        for (task, region) in held_up {
-            match region {
-                Region::Task => _ = self.wakers.wake(task.header().token()),
-                Region::Inside(number) => {
-                    let scope = task.header().scope(number);
-                    self.tolerate(|| scope.iter().filter_map(|scope| scope.inside()).for_each(Inside::wake));
-                }
+        let (portion, has_more) = cleanups.next_portion();
+        let mut work = portion.len();
+        let mut has_woken = false;
+        for one @ (token, region) in portion {
+            let task = self.wakers.task(token).filter(|task| task.header().is_driving(region));
+            let is_held_up = task.as_ref().is_some_and(|task| {
+                let (is_stuck, cost) = self.is_stuck(task, region);
+                work += cost;
+                is_stuck
+            });
+            if task.is_none() || is_held_up {
+                cleanups.waiting.borrow_mut().remove(&one);
+            }
+            if let Some(task) = task.filter(|_| is_held_up) {
+                // What was found is looked at once more when it suspends.
+                cleanups.found.borrow_mut().insert(one);
+                self.drive(&task, region);
+                has_woken = true;
             }
         }
-        wakes
+        cleanups.rests.set(work / PER_REST);
+        (has_woken, has_more.then_some(LONG))
     }
 
-    fn forget_those_over(&self, cleanups: &mut Vec<(Token, Region)>) {
-        cleanups.sort_unstable();
-        cleanups.dedup();
-        cleanups
-            .retain(|&(token, region)| self.wakers.task(token).is_some_and(|task| task.header().is_driving(region)));
+    /// Whoever drives a region is polled.
+    fn drive(&self, task: &AnyTask, region: Region) {
+        match region {
+            Region::Task => _ = self.wakers.wake(task.header().token()),
+            Region::Inside(number) => {
+                let scope = task.header().scope(number);
+                self.tolerate(|| scope.iter().filter_map(|scope| scope.inside()).for_each(Inside::wake));
+            }
+        }
     }
 
-    fn is_held_up(&self, task: &AnyTask, region: Region) -> bool {
-        (!self.tells_deadlocks() || self.has_frozen_waits(task.header(), region)) && self.waits_for_own(task)
+    /// Whether anybody would drop a frozen future of this task, if that were all that helps: a loop that reports deadlocks does so
+    /// only for what is known to stand beside the cleanup.
+    fn may_drop(&self, header: &Header, region: Region) -> bool {
+        !self.tells_deadlocks() || self.has_frozen_waits(header, region)
     }
 
-    /// Whether a task waits for anything that could come to wait for it in turn.
+    /// Whether what a task waits for could come to wait for it in turn.
     fn waits_for_others(&self, header: &Header) -> bool {
-        let mut waits_for_others = false;
-        self.each_wait(header, &mut |_, begun| {
-            waits_for_others |= match begun.wait {
-                Wait::Task(_) => true,
-                Wait::On(awaited) => {
-                    awaited.upgrade().is_some_and(|on| !on.takers().is_empty() || !on.outwaited().is_empty())
-                }
-            };
-        });
-        waits_for_others
+        let waits_for_others = |begun: Begun| match begun.wait {
+            Wait::Task(_) => true,
+            Wait::On(awaited) => awaited.upgrade().is_some_and(|on| on.takers().is_some() || !on.tasks().is_empty()),
+        };
+        self.waits_of(header).into_iter().any(|(_, begun)| waits_for_others(begun))
     }
 
-    /// Whether something that a task waits for can come from nobody but itself: it has taken that, or whoever has waits for this
-    /// task, or nobody knows who has.
-    fn waits_for_own(&self, task: &AnyTask) -> bool {
-        let mut known = vec![task.clone()];
+    /// What is polled of a task waits for this.
+    fn waits_of(&self, header: &Header) -> Vec<(u64, Begun)> {
         let mut waits = Vec::new();
-        let mut next = 0;
-        while let Some(waiting) = known.get(next).cloned() {
-            self.each_wait(waiting.header(), &mut |_, begun| {
-                let wait = |from, is_taken| AnyOf { waiting: next, from, is_taken };
-                match begun.wait {
-                    Wait::Task(token) => {
-                        // Of one that has ended, the wake has come already.
-                        let awaited = self.wakers.task(token);
-                        waits.extend(awaited.map(|awaited| wait(vec![place_in(&mut known, awaited)], false)));
-                    }
-                    Wait::On(awaited) => {
-                        let Some(awaited) = awaited.upgrade() else { return };
-                        for awaited in awaited.outwaited() {
-                            waits.push(wait(vec![place_in(&mut known, awaited)], false));
-                        }
-                        let takers = awaited.takers();
-                        // One that was cancelled waits for tasks alone.
-                        if !takers.is_empty() && !waiting.header().is_condemned() {
-                            let mut place = |&taker: &Token| match self.wakers.task(taker) {
-                                Some(taker) => Some(place_in(&mut known, taker)),
-                                // Of another loop.
-                                None if context::loop_of(taker).is_some_and(|other| other.wakers.is_alive(taker)) => {
-                                    None
-                                }
-                                // The task itself may have what was taken by one that has ended.
-                                None => Some(0),
-                            };
-                            let from: Option<Vec<_>> = takers.iter().map(&mut place).collect();
-                            waits.extend(from.map(|from| wait(from, true)));
-                        }
-                    }
+        self.each_wait(header, &mut |number, begun| waits.push((number, begun)));
+        waits
+    }
+
+    // ---- the task has taken it itself ----
+
+    /// Whether what a cleanup in this region waits for was taken in the region.
+    fn is_held_up(&self, task: &AnyTask, region: Region) -> bool {
+        let header = task.header();
+        self.wants_what_it_has(task, region) && self.may_drop(header, region)
+    }
+
+    /// As `is_held_up`, of an interruption that waits for the tasks that are awaited in the region before it begins: one of these
+    /// waits for what the task has.
+    fn is_held_up_by_its_links(&self, task: &AnyTask, region: Region) -> bool {
+        let header = task.header();
+        // A frame around an await does not wait itself.
+        let has_others = || {
+            let sleeps = self.sleeps_of(header).into_iter();
+            let waits = self.waits_of(header).into_iter().map(|(number, _)| number);
+            waits.chain(sleeps).filter(|&number| header.is_inside(region, number)).count() > 1
+        };
+        self.wants_what_it_has(task, region) && (!self.tells_deadlocks() || has_others())
+    }
+
+    fn sleeps_of(&self, header: &Header) -> Vec<u64> {
+        let sleeps = self.sleeps().into_iter().filter(|sleep| sleep.task == header.token());
+        sleeps.map(|sleep| sleep.number).collect()
+    }
+
+    /// Whether something in this region waits for what the task has taken, or for the end of one that does, directly or not.
+    fn wants_what_it_has(&self, task: &AnyTask, region: Region) -> bool {
+        let own = task.header().token();
+        let mut seen = HashSet::from([own]);
+        let mut next = vec![task.clone()];
+        while let Some(waiting) = next.pop() {
+            let header = waiting.header();
+            for (number, begun) in self.waits_of(header) {
+                if header.token() == own && !header.is_inside(region, number) {
+                    continue;
                 }
-            });
-            next += 1;
+                let mut tasks: Vec<AnyTask> = match &begun.wait {
+                    Wait::Task(token) => self.wakers.task(*token).into_iter().collect(),
+                    Wait::On(awaited) => match awaited.upgrade() {
+                        // One that was cancelled waits for tasks alone.
+                        Some(on) if header.is_condemned() => on.outwaited(),
+                        Some(on) => {
+                            let taker = on.taker();
+                            let is_here = |number: u64| task.header().is_inside(region, number);
+                            if taker == Some(own) && on.taken_at().into_iter().all(is_here) {
+                                return true;
+                            }
+                            taker.and_then(|taker| self.wakers.task(taker)).into_iter().chain(on.tasks()).collect()
+                        }
+                        None => Vec::new(),
+                    },
+                };
+                tasks.retain(|task| seen.insert(task.header().token()));
+                next.extend(tasks);
+            }
         }
-        // Who waits for the task, directly or not.
-        let mut leads_back = vec![false; known.len()];
-        leads_back[0] = true;
-        let closed = |wait: &&AnyOf, leads_back: &[bool]| wait.from.iter().all(|&from| leads_back[from]);
-        while let Some(wait) = waits.iter().find(|wait| !leads_back[wait.waiting] && closed(wait, &leads_back)) {
-            leads_back[wait.waiting] = true;
+        false
+    }
+
+    // ---- nothing goes on without it ----
+
+    /// Whether a region can't go on since all that it waits for can come only from what waits for this task; and what it took to find out.
+    fn is_stuck(&self, task: &AnyTask, region: Region) -> (bool, usize) {
+        let header = task.header();
+        if !self.may_drop(header, region) {
+            return (false, 1);
         }
-        let mut circle = waits.iter().filter(|wait| leads_back[wait.waiting] && closed(wait, &leads_back));
-        waits.iter().any(|wait| wait.waiting == 0 && closed(&wait, &leads_back)) && circle.any(|wait| wait.is_taken)
+        let own = header.token();
+        let mut search =
+            Search { kernel: self, own, known: HashMap::from([(own, true)]), work: 1, is_alone: None, is_taken: false };
+        let waits = self.waits_of(header);
+        let is_inside = |number: u64| header.is_inside(region, number);
+        let is_stuck = !waits.is_empty()
+            && waits.iter().all(|(number, begun)| is_inside(*number) && search.is_closed(header, begun, 0))
+            && search.is_taken
+            && !header.is_timed()
+            && !search.any_sleeps(header);
+        (is_stuck, search.work)
+    }
+}
+
+impl Cleanups {
+    /// Those who are looked at in this rest. Returns whether there are more.
+    fn next_portion(&self) -> (Vec<(Token, Region)>, bool) {
+        let waiting = self.waiting.borrow();
+        let after = self.last.get().map_or(Bound::Unbounded, Bound::Excluded);
+        let mut portion: Vec<_> = waiting.range((after, Bound::Unbounded)).take(AT_ONCE).copied().collect();
+        if portion.len() < AT_ONCE {
+            // And from the beginning.
+            let up_to = self.last.get().map_or(Bound::Unbounded, Bound::Included);
+            let left = AT_ONCE - portion.len();
+            if self.last.get().is_some() {
+                portion.extend(waiting.range((Bound::Unbounded, up_to)).take(left).copied());
+            }
+        }
+        self.last.set(portion.last().copied());
+        let has_more = portion.len() < waiting.len();
+        (portion, has_more)
+    }
+}
+
+/// A search that goes deeper, or takes longer, than this finds nothing.
+const DEPTH: usize = 256;
+const MOST_WORK: usize = 4096;
+
+/// Looks for who waits for one task and for nothing else.
+struct Search<'a> {
+    kernel: &'a Kernel,
+    own: Token,
+    /// Whether they do. One that is being looked at counts as if it did not.
+    known: HashMap<Token, bool>,
+    work: usize,
+    /// Whether any of them waits for what was taken, and not for ends of tasks alone: with these, nothing helps.
+    is_taken: bool,
+    /// Whether nothing at all goes on, if that was asked for.
+    is_alone: Option<bool>,
+}
+
+impl Search<'_> {
+    fn leads_back(&mut self, task: &AnyTask, depth: usize) -> bool {
+        let header = task.header();
+        self.work += 1;
+        if let Some(&known) = self.known.get(&header.token()) {
+            return known;
+        }
+        if depth > DEPTH || self.work > MOST_WORK {
+            return false;
+        }
+        self.known.insert(header.token(), false);
+        let waits = self.kernel.waits_of(header);
+        let leads_back = self.kernel.wakers.state(header) == State::Waiting
+            && !waits.is_empty()
+            && !header.is_timed()
+            && waits.iter().all(|(_, begun)| self.is_closed(header, begun, depth));
+        self.known.insert(header.token(), leads_back);
+        leads_back
+    }
+
+    /// Whether what somebody waits for can come only from those who lead back.
+    fn is_closed(&mut self, waiting: &Header, begun: &Begun, depth: usize) -> bool {
+        let (takers, tasks) = match &begun.wait {
+            // Of one that has ended, the wake has come.
+            Wait::Task(token) => (None, self.kernel.wakers.task(*token).into_iter().collect()),
+            Wait::On(awaited) => match awaited.upgrade() {
+                Some(on) if waiting.is_condemned() => (None, on.outwaited()),
+                Some(on) => (on.takers(), on.tasks()),
+                None => return false,
+            },
+        };
+        match takers {
+            // It may be on its way to somebody who has not come for it.
+            Some(takers) => {
+                let is_closed =
+                    !takers.is_empty() && takers.into_iter().all(|taker| self.is_taken_for_good(taker, depth + 1));
+                self.is_taken |= is_closed;
+                is_closed
+            }
+            None => !tasks.is_empty() && tasks.iter().all(|task| self.leads_back(task, depth + 1)),
+        }
+    }
+
+    fn is_taken_for_good(&mut self, taker: Token, depth: usize) -> bool {
+        match self.kernel.wakers.task(taker) {
+            Some(task) => self.leads_back(&task, depth),
+            None if self.kernel.is_of_another(taker) => false,
+            None => self.is_alone(),
+        }
+    }
+
+    /// Whether all in the loop wait for each other, and nothing goes on: what was taken by a task that has ended, or outside of any
+    /// task, may be anywhere.
+    fn is_alone(&mut self) -> bool {
+        if let Some(is_alone) = self.is_alone {
+            return is_alone;
+        }
+        let kernel = self.kernel;
+        let has_other_timers = |alarm: &Alarm| match alarm {
+            Alarm::Task(token, _) | Alarm::Within(token, ..) => *token != self.own,
+            Alarm::Call(_) => true,
+        };
+        let waits_for_tasks = |begun: &Begun| match &begun.wait {
+            Wait::Task(_) => true,
+            Wait::On(awaited) => awaited.upgrade().is_some_and(|on| match on.takers() {
+                Some(takers) => !takers.is_empty() && !takers.into_iter().any(|taker| kernel.is_of_another(taker)),
+                None => !on.tasks().is_empty(),
+            }),
+        };
+        let is_stuck = |task: &AnyTask| {
+            let header = task.header();
+            let waits = kernel.waits_of(header);
+            header.token() == self.own
+                || kernel.wakers.state(header) == State::Waiting
+                    && !header.is_timed()
+                    && !waits.is_empty()
+                    && waits.iter().all(|(_, begun)| waits_for_tasks(begun))
+        };
+        let tasks = kernel.tasks();
+        let is_alone = !kernel.is_listening()
+            && !kernel.wheel.borrow().iter().any(|(_, _, alarm)| has_other_timers(alarm))
+            && tasks.iter().all(is_stuck);
+        self.work += tasks.len();
+        self.is_alone = Some(is_alone);
+        is_alone
+    }
+
+    /// Whether any of those who lead back sleeps, or the task itself does, in what is polled of it.
+    fn any_sleeps(&mut self, own: &Header) -> bool {
+        let wheel = self.kernel.wheel.borrow();
+        self.work += wheel.len();
+        wheel.iter().any(|(number, _, alarm)| match *alarm {
+            Alarm::Task(token, _) | Alarm::Within(token, ..) if token == own.token() => !own.is_frozen(number),
+            Alarm::Task(token, _) | Alarm::Within(token, ..) => self.known.get(&token) == Some(&true),
+            Alarm::Call(_) => false,
+        })
+    }
+}
+
+impl Kernel {
+    /// A living task of another loop.
+    fn is_of_another(&self, task: Token) -> bool {
+        !self.has(task) && context::loop_of(task).is_some_and(|other| other.wakers.is_alive(task))
     }
 
     /// Whether anything in a region is known to wait beside the scope of this number, or to have slept there until now.
@@ -203,20 +428,4 @@ impl Kernel {
         waits.any(is_beside)
             || self.sleeps().iter().any(|sleep| sleep.task == header.token() && is_beside(sleep.number))
     }
-}
-
-/// A wait that ends when any of these tasks lets it end.
-struct AnyOf {
-    waiting: usize,
-    from: Vec<usize>,
-    /// For what they have taken, and not for their ends.
-    is_taken: bool,
-}
-
-/// Where a task stands among these; at the end, if it is new.
-fn place_in(known: &mut Vec<AnyTask>, task: AnyTask) -> usize {
-    known.iter().position(|one| same(one, &task)).unwrap_or_else(|| {
-        known.push(task);
-        known.len() - 1
-    })
 }

@@ -80,7 +80,7 @@ pub(crate) use wheel::TimerKey;
 
 use crate::error::{Panic, TaskError};
 use calls::{Call, CallKey, Calls};
-use frozen::Suspended;
+use frozen::Cleanups;
 use locals::Locals;
 use pace::Pace;
 #[cfg(feature = "probe")]
@@ -130,7 +130,7 @@ pub(crate) struct Kernel {
     /// A cleanup is being polled.
     cleaning: Cell<bool>,
     /// Cleanups that wait for others (`frozen.rs`).
-    suspended: OnceCell<Box<Suspended>>,
+    cleanups: OnceCell<Box<Cleanups>>,
     /// A task-local variable was set in this loop. As long as none was, nobody looks for values.
     has_locals: Cell<bool>,
     /// The task-local values of the callback that is being called.
@@ -247,7 +247,7 @@ impl Kernel {
             waits_for_cleanups: Cell::new(false),
             has_exempted: Cell::new(false),
             cleaning: Cell::new(false),
-            suspended: OnceCell::new(),
+            cleanups: OnceCell::new(),
             has_locals: Cell::new(false),
             callback_locals: RefCell::default(),
             watch,
@@ -585,9 +585,12 @@ impl Kernel {
             return Ok(());
         }
         let next = self.next_deadline();
-        if self.wakes_held_up(next) {
+        let (has_woken, soon) = self.wake_held_up(next);
+        if has_woken {
             return Ok(());
         }
+        let soon = soon.filter(|_| !self.clock.is_virtual()).map(|soon| self.clock.now().after(soon));
+        let next = next.into_iter().chain(soon).min();
         if next.is_none() && self.tells_deadlocks() {
             // There is nothing to wait for but `Remote`s and wakers that others hold.
             let is_alive = |token| self.wakers.is_alive(token);
@@ -692,7 +695,7 @@ impl Kernel {
             self.cleaning.set(was_cleaning);
             match poll {
                 Poll::Pending => {
-                    if header.has_future() && self.is_held_up_by_itself(task, Region::Task) {
+                    if header.has_future() && self.cleanup_suspended(task, Region::Task) {
                         self.tolerate(|| self.wakers.drop_future(task));
                     }
                     header.put_unwinding(unwinding);

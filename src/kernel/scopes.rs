@@ -37,6 +37,11 @@ pub(crate) trait Scope {
         Poll::Ready(Unwound::Through)
     }
 
+    /// Whether its time may come to be up.
+    fn is_timed(&self) -> bool {
+        false
+    }
+
     /// What is inside, if that can be interrupted while the task goes on.
     fn inside(&self) -> Option<&dyn Inside> {
         None
@@ -60,6 +65,9 @@ pub(crate) trait Inside {
     /// What had overtaken it was caught beside it, and has not come to it: it goes on with the cleanup that was under way, or asks
     /// again.
     fn resume(&self);
+
+    /// The interruption is not to wait for the tasks that are awaited in there: one of them waits for what this task has.
+    fn force(&self);
 
     /// The scope is to be polled.
     fn wake(&self);
@@ -353,6 +361,12 @@ impl Scopes {
 
     pub(super) fn any_asks(&self) -> bool {
         self.entered.iter().any(|entered| entered.has_asked)
+    }
+
+    /// The scopes that have asked, and do not drive yet.
+    pub(super) fn asking(&self) -> Vec<u64> {
+        let asking = self.entered.iter().filter(|entered| entered.has_asked && !entered.drives);
+        asking.map(|entered| entered.number).collect()
     }
 
     /// The outermost scope around this number that has asked for an interruption.

@@ -206,8 +206,19 @@ pub(crate) trait Awaited {
         Vec::new()
     }
 
-    /// The tasks that took what is waited for, though they may have passed it on since. None if it may come from anybody.
-    fn takers(&self) -> Vec<Token> {
+    /// The tasks that took what is waited for, though they may have passed it on since; nobody, if it is on its way from one to the
+    /// next. None if it may come from anybody.
+    fn takers(&self) -> Option<Vec<Token>> {
+        None
+    }
+
+    /// The one task that took all of it, if it was one.
+    fn taker(&self) -> Option<Token> {
+        None
+    }
+
+    /// When it was taken: numbers among those of the waits, each of which lies inside of the scopes in which it was taken.
+    fn taken_at(&self) -> Vec<u64> {
         Vec::new()
     }
 
@@ -444,6 +455,19 @@ impl Header {
     /// Whether what has this number is not polled, since the task, or a part of it, unwinds.
     pub(crate) fn is_frozen(&self, number: u64) -> bool {
         self.driver_over(number).is_some()
+    }
+
+    /// The scopes that wait, before they unwind, for the tasks that are awaited in there.
+    pub(super) fn asking_scopes(&self) -> Vec<u64> {
+        self.scopes(|scopes| scopes.asking()).unwrap_or_default()
+    }
+
+    /// Whether the time of a scope in what is polled of this task may come to be up.
+    pub(super) fn is_timed(&self) -> bool {
+        let numbers: Vec<u64> = self.scopes(|scopes| scopes.numbers().collect()).unwrap_or_default();
+        numbers
+            .into_iter()
+            .any(|number| !self.is_frozen(number) && self.scope(number).is_some_and(|scope| scope.is_timed()))
     }
 
     /// Whether the task unwinds, or the scope with this region.

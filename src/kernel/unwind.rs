@@ -50,12 +50,6 @@ impl Unwinding {
         }
     }
 
-    /// One that has come to the innermost cleanup of a region, which is under way. None if there is none.
-    pub(crate) fn of_cleanup(task: &Header, region: Region) -> Option<Self> {
-        let (cleaning, _) = task.scopes(|scopes| scopes.innermost_cleaning(region, 0)).flatten()?;
-        Some(Unwinding { doomed: cleaning - 1, ..Unwinding::new(region) })
-    }
-
     /// A panic takes the place of the cancellation, or of an earlier panic, the destructor of which may be foreign code.
     pub(crate) fn panicked(&mut self, payload: Box<dyn Any + Send>) {
         let before = std::mem::replace(&mut self.error, TaskError::Panicked(Panic::new(payload)));
@@ -180,15 +174,19 @@ impl Unwinding {
     fn catch(&mut self, task: &Header, number: u64) -> bool {
         let around = task.scopes(|scopes| scopes.cleaning_around(number, self.region)).flatten();
         let is_beside = |&one: &u64| one != number && !task.is_inside(Region::Inside(one), number);
-        let beside: Vec<_> = self.overtaken.iter().copied().filter(is_beside).collect();
+        // If that was in a cleanup, those further out stay overtaken.
+        let goes_on = |&one: &u64| around.is_none_or(|around| task.is_inside(Region::Inside(around), one));
+        let (beside, others) = self.overtaken.iter().partition(|one| is_beside(one) && goes_on(one));
+        let beside: Vec<u64> = beside;
+        self.overtaken = others;
         drop(task.remove_scope(number));
+        for scope in beside.into_iter().filter_map(|one| task.scope(one)) {
+            scope.inside().into_iter().for_each(Inside::resume);
+        }
         if let Some(cleaning) = around {
             // What stands beside that cleanup comes next, if it was entered later.
             self.caught_in.push(cleaning);
             return false;
-        }
-        for scope in beside.into_iter().filter_map(|one| task.scope(one)) {
-            scope.inside().into_iter().for_each(Inside::resume);
         }
         true
     }

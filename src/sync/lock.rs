@@ -66,6 +66,7 @@ pub struct Lock<T = ()> {
 struct RawLock {
     /// While it is locked, who took it: `NOBODY` if that was outside of any task.
     holder: Cell<Option<Token>>,
+    taken_at: Cell<u64>,
     /// By a guard that borrows nothing: another task may have it now.
     is_owned: Cell<bool>,
     waiters: Waiters,
@@ -82,8 +83,10 @@ impl RawLock {
     }
 
     fn take(&self) {
-        let running = context::with_running(|kernel| kernel.map(|kernel| kernel.wakers.running_token()));
-        self.holder.set(Some(running.unwrap_or(Token::NOBODY)));
+        let (taker, number) =
+            context::with_running(|kernel| kernel.map(|kernel| kernel.wakers.take())).unwrap_or_default();
+        self.holder.set(Some(taker));
+        self.taken_at.set(number);
     }
 
     fn release(&self) {
@@ -124,8 +127,16 @@ impl Place for RawLock {
         self.holder.get().into_iter().collect()
     }
 
-    fn takers(&self, _: u8) -> Vec<Token> {
-        self.holder.get().into_iter().collect()
+    fn takers(&self, _: u8) -> Option<Vec<Token>> {
+        Some(self.holder.get().into_iter().collect())
+    }
+
+    fn taker(&self, _: u8) -> Option<Token> {
+        self.holder.get()
+    }
+
+    fn taken_at(&self, _: u8) -> Vec<u64> {
+        vec![self.taken_at.get()]
     }
 
     fn sole_holder(&self, _: u8) -> Option<Token> {
@@ -165,8 +176,12 @@ impl Acquiring {
         assert!(!self.over, "a lock() was polled after it was over; lock again with a new one");
         if !self.ticket.is_in_line() && !self.raw.is_free() {
             self.ticket.enter(self.raw.clone(), 0);
+            let poll = self.ticket.poll(context);
+            self.ticket.tell_taker();
+            ready!(poll);
+        } else {
+            ready!(self.ticket.poll(context));
         }
-        ready!(self.ticket.poll(context));
         debug_assert!(!self.raw.is_locked(), "a lock that somebody may take is free");
         self.raw.take();
         self.over = true;
@@ -195,6 +210,7 @@ impl<T> Lock<T> {
     pub fn new(value: T) -> Self {
         let raw = RawLock {
             holder: Cell::new(None),
+            taken_at: Cell::new(0),
             is_owned: Cell::new(false),
             waiters: Waiters::default(),
             label: Label::here(),

@@ -23,7 +23,7 @@ use std::task::{Context, Poll, ready};
 ///
 /// # Cost
 ///
-/// An allocation for the semaphore, one for each task that has to wait.
+/// An allocation for the semaphore, one for each task that has to wait, and memory for as many permits as were out at once.
 ///
 /// # Examples
 ///
@@ -78,17 +78,17 @@ struct Core {
     /// So many permits were forgotten and not released since, for `BoundedSemaphore`, which has as many as it began with: here,
     /// given, in guards and forgotten.
     forgotten: Cell<usize>,
-    /// For each permit that is in a guard, who took it: `NOBODY` if that was outside of any task. Borrowed while no foreign code
-    /// runs.
-    takers: RefCell<Slab<Token>>,
+    /// For each permit that is in a guard, who took it, `NOBODY` if that was outside of any task, and when. Borrowed while no
+    /// foreign code runs.
+    takers: RefCell<Slab<(Token, u64)>>,
     waiters: Waiters,
 }
 
 impl Core {
     /// One more permit, of those that are counted as taken, is in a guard.
     fn permit(self: &Rc<Self>) -> Permit {
-        let running = context::with_running(|kernel| kernel.map(|kernel| kernel.wakers.running_token()));
-        let taken = self.takers.borrow_mut().insert(running.unwrap_or(Token::NOBODY));
+        let taker = context::with_running(|kernel| kernel.map(|kernel| kernel.wakers.take())).unwrap_or_default();
+        let taken = self.takers.borrow_mut().insert(taker);
         Permit { core: Some(self.clone()), taken }
     }
 
@@ -147,12 +147,24 @@ impl Place for Core {
         true
     }
 
-    fn takers(&self, _: u8) -> Vec<Token> {
-        if self.forgotten.get() > 0 {
-            Vec::new()
-        } else {
-            self.takers.borrow().iter().map(|(_, &taker)| taker).collect()
+    fn takers(&self, _: u8) -> Option<Vec<Token>> {
+        // Permits that were forgotten are released by anybody; one that was handed over is with nobody yet.
+        match (self.forgotten.get(), self.waiters.given()) {
+            (0, 0) => Some(self.takers.borrow().iter().map(|(_, &(taker, _))| taker).collect()),
+            (0, _) => Some(Vec::new()),
+            _ => None,
         }
+    }
+
+    fn taker(&self, _: u8) -> Option<Token> {
+        let takers = self.takers.borrow();
+        let mut takers = takers.iter().map(|(_, &(taker, _))| taker);
+        let first = takers.next().filter(|_| self.forgotten.get() == 0 && self.waiters.given() == 0)?;
+        takers.all(|taker| taker == first).then_some(first)
+    }
+
+    fn taken_at(&self, _: u8) -> Vec<u64> {
+        self.takers.borrow().iter().map(|(_, &(_, number))| number).collect()
     }
 
     fn describe(&self, _: u8, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -524,7 +536,9 @@ impl Future for SemaphoreAcquire {
             ready!(this.ticket.poll(context));
         } else if this.core.is_locked() {
             this.ticket.enter(this.core.clone(), 0);
-            ready!(this.ticket.poll(context));
+            let poll = this.ticket.poll(context);
+            this.ticket.tell_taker();
+            ready!(poll);
         } else {
             this.core.take();
             this.over = true;

@@ -51,8 +51,18 @@ pub(super) trait Place {
         Vec::new()
     }
 
-    /// The tasks that took what is waited for, though they may have passed it on since. None if it may come from anybody.
-    fn takers(&self, _line: u8) -> Vec<Token> {
+    /// As `Awaited::takers`.
+    fn takers(&self, _line: u8) -> Option<Vec<Token>> {
+        None
+    }
+
+    /// As `Awaited::taker`.
+    fn taker(&self, _line: u8) -> Option<Token> {
+        None
+    }
+
+    /// As `Awaited::taken_at`.
+    fn taken_at(&self, _line: u8) -> Vec<u64> {
         Vec::new()
     }
 
@@ -259,8 +269,16 @@ impl Awaited for Waiter {
         }
     }
 
-    fn takers(&self) -> Vec<Token> {
+    fn takers(&self) -> Option<Vec<Token>> {
         self.place.takers(self.line)
+    }
+
+    fn taker(&self) -> Option<Token> {
+        self.place.taker(self.line)
+    }
+
+    fn taken_at(&self) -> Vec<u64> {
+        self.place.taken_at(self.line)
     }
 
     fn sole_holder(&self) -> Option<Token> {
@@ -299,6 +317,16 @@ impl Ticket {
         // It may have given way.
         self.leave();
         self.waiter = Some(place.line(line).enter(&place, line));
+    }
+
+    /// The task that has taken what is waited for hears of it, if it is ending.
+    #[cold]
+    #[inline(never)]
+    pub(super) fn tell_taker(&self) {
+        let taker = self.waiter.as_ref().and_then(|waiter| waiter.taker());
+        if let Some((taker, kernel)) = taker.zip(context::running()) {
+            kernel.is_wanted_of(taker);
+        }
     }
 
     /// Ready when something was given; then the place is left. Polls without a reason change nothing but the waker.

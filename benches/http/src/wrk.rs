@@ -17,7 +17,7 @@ pub(crate) struct Load {
     pub(crate) p99: f64,
     /// Connections that were refused or broke, and answers that took longer than two seconds.
     pub(crate) socket_errors: u64,
-    /// Returns with a status of 400 and above.
+    /// Answers with a status of 400 and above.
     pub(crate) bad_answers: u64,
 }
 
