@@ -6,7 +6,10 @@ use common::{Trace, ms, on_drop, virtual_loop};
 use futures_util::future::{FutureExt, join, ready};
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use onelane::sync::{Event, Lock, OwnedLockGuard, Semaphore};
-use onelane::{EventLoop, RunError, finally, sleep, spawn, task_group, timeout, yield_now};
+use onelane::{
+    Elapsed, EventLoop, RunError, TaskError, all_tasks, catch_cancel, finally, sleep, spawn, task_group, timeout,
+    try_task_group, yield_now,
+};
 use std::future::pending;
 use std::pin::Pin;
 use std::rc::Rc;
@@ -418,4 +421,63 @@ fn report_a_cleanup_that_waits_for_a_neighbour_whose_sleep_is_over() {
     let Err(RunError::Deadlock(report)) = result else { panic!("{result:?}") };
     let stuck = report.tasks.iter().find(|task| &*task.name == "stuck").unwrap();
     assert!(stuck.waits_for[0].what.ends_with("held by \"stuck\""), "{stuck:?}");
+}
+
+/// What has to go for a cleanup goes with all that stands beside that, a panic of it too.
+#[test]
+fn expire_beside_a_guard_that_goes_with_a_panic() {
+    let trace = Trace::new();
+    EventLoop::new().run(async {
+        let keeps = async {
+            let _bomb = on_drop(|| panic!("a destructor"));
+            pending::<()>().await;
+        };
+        let (has, cleanup) = contested("a lock", Box::pin(keeps), &trace);
+        let task = spawn(timeout(ms(1), beside("beside", has, cleanup)));
+        let Err(TaskError::Panicked(panic)) = task.await else { panic!("the timeout has not panicked") };
+        assert_eq!(panic.message(), "a destructor");
+    });
+    assert_eq!(trace.take(), ["cleaned up"]);
+}
+
+/// The future around a group is gone, for a child that needs what it had. The group's errors have nobody to come to.
+#[test]
+fn expire_around_a_group_that_fails_with_what_a_neighbour_has() {
+    let trace = Trace::new();
+    EventLoop::new().run(async {
+        let (has, cleanup) = contested("a lock", Box::pin(pending()), &trace);
+        let group = async move {
+            let group = try_task_group(async |group| {
+                group.try_spawn(async move {
+                    _ = catch_cancel(pending::<()>()).await;
+                    cleanup.await;
+                    Err::<(), _>("fails")
+                });
+                pending::<Result<(), &str>>().await
+            });
+            drop(group.await);
+        };
+        assert_eq!(timeout(ms(1), join(has, group)).await.map(drop), Err(Elapsed));
+    });
+    assert_eq!(trace.take(), ["cleaned up"]);
+}
+
+/// What is left of the cleanup is the task's, also where it began in a timeout: the task ends after it.
+#[test]
+fn clean_up_in_a_timeout_with_what_a_neighbour_has() {
+    let trace = Trace::new();
+    EventLoop::new().run(async {
+        let (has, cleanup) = contested("a lock", Box::pin(pending()), &trace);
+        let cleanup = async move {
+            cleanup.await;
+            sleep(ms(1)).await;
+        };
+        let task = spawn(join(has, timeout(ms(1000), finally(pending::<()>(), cleanup))));
+        yield_now().await;
+        yield_now().await;
+        task.cancel();
+        assert!(task.await.unwrap_err().is_cancelled());
+        trace.push(format!("ended with {} tasks", all_tasks().len()));
+    });
+    assert_eq!(trace.take(), ["cleaned up", "ended with 1 tasks"]);
 }

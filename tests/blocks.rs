@@ -1,0 +1,586 @@
+//! A timeout, or the body of a group, is interrupted, and meanwhile it is polled by others, moved to another task, overtaken by a
+//! cancellation, interrupted again, or dropped.
+
+mod common;
+
+use common::{Census, Trace, foreign, ms, on_drop, virtual_loop};
+use futures_util::future::{Either, FutureExt, LocalBoxFuture, join, select};
+use futures_util::stream::{FuturesUnordered, StreamExt};
+use onelane::sync::Lock;
+use onelane::{
+    ChildError, Deadline, Elapsed, Task, TaskError, catch_cancel, finally, gather, raise_cancelled, sleep, spawn,
+    task_group, time, timeout, try_task_group, yield_now,
+};
+use std::cell::{Cell, RefCell};
+use std::future::{IntoFuture, pending, poll_fn};
+use std::panic::panic_any;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Context, Poll, Wake, Waker};
+
+/// Polls a future once, whoever polls it later.
+async fn poll_once<F: Future + Unpin + ?Sized>(future: &mut F) -> Poll<F::Output> {
+    poll_fn(|context| Poll::Ready(future.poll_unpin(context))).await
+}
+
+fn message_of(error: TaskError) -> String {
+    match error {
+        TaskError::Panicked(panic) => panic.message().to_string(),
+        TaskError::Cancelled => "cancelled".to_string(),
+    }
+}
+
+/// Counts the polls from now on, and is never ready.
+fn count_polls(polls: &Rc<Cell<u32>>) -> impl Future<Output = ()> + use<> {
+    let polls = polls.clone();
+    poll_fn(move |_| {
+        polls.set(polls.get() + 1);
+        Poll::Pending
+    })
+}
+
+/// A callback is no task, so there is nothing inside of the timeout that the loop could know.
+#[test]
+fn poll_a_timeout_in_callbacks_and_let_its_time_be_up() {
+    let census = Census::new();
+    virtual_loop().run(async {
+        let member = census.member();
+        let limited = timeout(ms(5), async move {
+            let _member = member;
+            pending::<()>().await;
+        });
+        let (limited, ended) = (Rc::new(RefCell::new(Box::pin(limited))), Rc::new(RefCell::new(Vec::new())));
+        for at in [0, 4, 6] {
+            sleep(ms(at)).await;
+            let (limited, ended) = (limited.clone(), ended.clone());
+            onelane::call_soon(move || ended.borrow_mut().push(limited.borrow_mut().as_mut().now_or_never()));
+            yield_now().await;
+        }
+        assert_eq!(ended.take(), [None, None, Some(Err(Elapsed))]);
+        assert_eq!(census.counts(), (1, 1), "though the timeout is still there");
+    });
+}
+
+/// The inner group has had its body dropped by a poll; in that poll the outer one has not begun to stand beside something.
+#[test]
+fn drop_the_bodies_of_groups_one_in_the_other_before_their_children_have_ended() {
+    let trace = Trace::new();
+    virtual_loop().run(async {
+        let says = |what: &'static str| {
+            let trace = trace.clone();
+            move || trace.push(what)
+        };
+        let (inner_body, inner_child) = (says("inner body"), says("inner child"));
+        let (outer_body, outer_child) = (says("outer body"), says("outer child"));
+        let task = spawn(task_group(async move |group| {
+            let _body = on_drop(outer_body);
+            group.spawn(finally(pending::<()>(), async move {
+                sleep(ms(5)).await;
+                outer_child();
+            }));
+            let inner = task_group(async move |group| {
+                let _body = on_drop(inner_body);
+                group.spawn(finally(pending::<()>(), async move {
+                    sleep(ms(1)).await;
+                    inner_child();
+                }));
+                pending::<()>().await;
+            });
+            _ = inner.await;
+        }));
+        sleep(ms(1)).await;
+        task.cancel();
+        assert_eq!(task.await.map(drop), Err(TaskError::Cancelled));
+    });
+    assert_eq!(trace.take(), ["inner body", "inner child", "outer body", "outer child"]);
+}
+
+/// The timeout has interrupted the group and still unwinds, when something beside it polls the group: that is no reason to end.
+#[test]
+fn poll_a_group_beside_the_timeout_that_unwinds_it() {
+    let trace = Trace::new();
+    virtual_loop().run(async {
+        let (copy, inside) = (trace.clone(), trace.clone());
+        let task = spawn(async move {
+            let group = task_group(async |group| {
+                group.spawn(finally(pending::<()>(), async { sleep(ms(5)).await }));
+                pending::<()>().await;
+            });
+            let shared = async move { drop(group.await) }.boxed_local().shared();
+            let limited = timeout(
+                ms(5),
+                finally(shared.clone(), async move {
+                    sleep(ms(5)).await;
+                    inside.push("cleaned up");
+                }),
+            );
+            let mut shared = Box::pin(shared);
+            let begun = time();
+            let beside = async {
+                for moment in ["its child cleans up", "what is around it cleans up"] {
+                    sleep(ms(6)).await;
+                    assert!(poll_once(&mut shared).await.is_pending());
+                    sleep(ms(1)).await;
+                    copy.push(format!("{moment}, after {:?}", time() - begun));
+                }
+            };
+            let (ended, ()) = join(limited, beside).await;
+            copy.push(format!("{ended:?}"));
+        });
+        assert_eq!(task.await, Ok(()));
+    });
+    assert_eq!(trace.take(), ["its child cleans up, after 7ms", "what is around it cleans up, after 14ms", "cleaned up", "Err(Elapsed)"]);
+}
+
+/// A task was cancelled, and its group gave errors instead: it hands them to another task, and is not cancelled where it suspends
+/// next, since nobody has passed the group there.
+#[test]
+fn hand_a_group_that_has_failed_to_another_task() {
+    virtual_loop().run(async {
+        let group = try_task_group(async |group| {
+            group.try_spawn(async {
+                _ = catch_cancel(pending::<()>()).await;
+                Err::<(), _>("resists")
+            });
+            pending::<Result<(), _>>().await
+        });
+        let task = spawn(async move {
+            let mut group = Box::pin(group);
+            let mut polls = 0;
+            poll_fn(|context| {
+                polls += 1;
+                if polls < 3 { group.poll_unpin(context).map(drop) } else { Poll::Ready(()) }
+            })
+            .await;
+            let other = spawn(async {
+                let errors = group.await.unwrap_err().errors;
+                yield_now().await;
+                errors
+            });
+            other.await.unwrap()
+        });
+        yield_now().await;
+        yield_now().await;
+        task.cancel();
+        assert_eq!(task.await, Ok(vec![ChildError::Failed("resists")]));
+    });
+}
+
+/// The task is polled anyway, when a cancellation has gone through a timeout in it: nobody has to wake it for that.
+#[test]
+fn catch_around_a_timeout_and_be_polled_once() {
+    virtual_loop().run(async {
+        let polls = Rc::new(Cell::new(0));
+        let copy = polls.clone();
+        let task = spawn(async move {
+            _ = catch_cancel(timeout(ms(100), pending::<()>())).await;
+            count_polls(&copy).await;
+        });
+        sleep(ms(1)).await;
+        task.cancel();
+        sleep(ms(1)).await;
+        assert_eq!(polls.get(), 1);
+    });
+}
+
+/// A payload whose destructor panics.
+struct Grenade;
+
+impl Drop for Grenade {
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            panic!("the payload of a waker");
+        }
+    }
+}
+
+/// Passes wakes on, and panics then.
+struct Fragile(Waker);
+
+impl Wake for Fragile {
+    fn wake(self: Arc<Self>) {
+        self.0.wake_by_ref();
+        panic_any(Grenade);
+    }
+}
+
+/// Polls a future under a waker whose panics panic.
+fn under_a_grenade<F: Future>(future: F) -> impl Future<Output = F::Output> {
+    let mut future = Box::pin(future);
+    poll_fn(move |context| {
+        let waker = Waker::from(Arc::new(Fragile(context.waker().clone())));
+        future.as_mut().poll(&mut Context::from_waker(&waker))
+    })
+}
+
+/// A waker's panic costs nobody anything, and nor does the panic of that panic's payload.
+#[test]
+fn cancel_scopes_under_a_waker_whose_payload_panics() {
+    virtual_loop().run(async {
+        let scopes: [LocalBoxFuture<'static, ()>; 2] = [
+            timeout(ms(100), pending::<()>()).map(drop).boxed_local(),
+            finally(pending::<()>(), async {}).boxed_local(),
+        ];
+        for scope in scopes {
+            let task = spawn(under_a_grenade(scope));
+            yield_now().await;
+            task.cancel();
+            assert_eq!(task.await, Err(TaskError::Cancelled));
+        }
+    });
+}
+
+/// A timeout that waits for the task it has cancelled is dropped: the end of that task is nothing to the one that goes on.
+#[test]
+fn drop_a_timeout_that_waits_for_a_cancelled_task() {
+    virtual_loop().run(async {
+        let polls = Rc::new(Cell::new(0));
+        let slow = spawn(finally(pending::<()>(), sleep(ms(20))));
+        let copy = polls.clone();
+        let task = spawn(async move {
+            let limited = timeout(ms(5), slow.into_future());
+            // Polled for its neighbour, it sees that the task still lives.
+            select(Box::pin(limited), Box::pin(async { sleep(ms(6)).await })).await;
+            count_polls(&copy).await;
+        });
+        sleep(ms(50)).await;
+        assert_eq!(polls.get(), 1);
+        task.cancel();
+    });
+}
+
+/// Two tasks poll a timeout in turn. When its time is up, each finds it in another task than it was, and that must not go on for
+/// ever.
+#[test]
+fn let_the_time_be_up_of_a_timeout_that_two_tasks_poll_in_turn() {
+    let trace = Trace::new();
+    virtual_loop().run(async {
+        let limited = Rc::new(RefCell::new(Some(Box::pin(timeout(ms(5), pending::<()>())))));
+        let poller = |name: &'static str, first: u64| {
+            let (limited, trace) = (limited.clone(), trace.clone());
+            spawn(async move {
+                sleep(ms(first)).await;
+                for nth in 0..10 {
+                    let Some(mut one) = limited.take() else { return };
+                    match poll_once(&mut one).await {
+                        Poll::Pending => _ = limited.replace(Some(one)),
+                        Poll::Ready(ended) => trace.push(format!("{name}, {nth}: {ended:?}")),
+                    }
+                    sleep(ms(6)).await;
+                }
+            })
+        };
+        let pollers = [poller("one", 0), poller("other", 3)];
+        for task in pollers {
+            assert_eq!(task.await, Ok(()));
+        }
+    });
+    assert_eq!(trace.take(), ["other, 1: Err(Elapsed)"]);
+}
+
+/// What has overtaken a timeout was caught beside it, and it waits on for the end of the task that it has cancelled.
+#[test]
+fn raise_beside_a_timeout_that_waits_for_a_task() {
+    let trace = Trace::new();
+    virtual_loop().run(async {
+        let (inside, copy) = (trace.clone(), trace.clone());
+        let slow = spawn(finally(pending::<()>(), async move {
+            sleep(ms(10)).await;
+            inside.push("cleaned up");
+        }));
+        let task = spawn(async move {
+            let mut limited = Box::pin(timeout(ms(5), slow.into_future()));
+            let raising = catch_cancel(async {
+                sleep(ms(6)).await;
+                raise_cancelled::<()>().await
+            });
+            assert!(poll_once(&mut limited).await.is_pending());
+            assert!(raising.await.is_err());
+            copy.push(format!("{:?}", limited.await));
+        });
+        assert_eq!(task.await, Ok(()));
+    });
+    assert_eq!(trace.take(), ["cleaned up", "Err(Elapsed)"]);
+}
+
+/// As `catch_beside_a_timeout_that_is_up`, in a set, which polls only what has woken it.
+#[test]
+fn catch_in_a_set_with_a_timeout_that_is_up() {
+    virtual_loop().run(async {
+        let slow = spawn(finally(pending::<()>(), sleep(ms(20))));
+        let task = spawn(async move {
+            let limited = timeout(ms(5), async {
+                _ = slow.await;
+                pending::<()>().await
+            });
+            let both: [LocalBoxFuture<()>; 2] =
+                [limited.map(drop).boxed_local(), catch_cancel(pending::<()>()).map(drop).boxed_local()];
+            FuturesUnordered::from_iter(both).collect::<Vec<_>>().await;
+        });
+        sleep(ms(6)).await;
+        task.cancel();
+        let ended = timeout(ms(1000), task).await.expect("it does not hang");
+        assert_eq!(ended, Err(TaskError::Cancelled));
+    });
+}
+
+/// The body of a group is dropped by a poll, and in that the timeout beside it was polled as well: when the cancellation was caught
+/// in there, it is polled again.
+#[test]
+fn catch_around_a_group_in_a_set_with_a_timeout_that_is_up() {
+    virtual_loop().run(async {
+        let task = spawn(async {
+            let limited = timeout(ms(5), pending::<()>());
+            let group = task_group(async |_| pending::<()>().await);
+            let both: [LocalBoxFuture<()>; 2] =
+                [limited.map(drop).boxed_local(), catch_cancel(group).map(drop).boxed_local()];
+            FuturesUnordered::from_iter(both).collect::<Vec<_>>().await;
+        });
+        // Over before the timeout's time, and in the same turn.
+        sleep(ms(5)).await;
+        task.cancel();
+        let ended = timeout(ms(1000), task).await.expect("it does not hang");
+        assert_eq!(ended, Err(TaskError::Cancelled));
+    });
+}
+
+/// What wakes itself all the time waits for nothing of which the loop knows. It is polled no more when the group beside it drops its
+/// body.
+#[test]
+fn cancel_a_group_beside_what_wakes_itself() {
+    virtual_loop().run(async {
+        let polls = Rc::new(Cell::new(0));
+        let copy = polls.clone();
+        let beside = poll_fn(move |context| -> Poll<()> {
+            copy.set(copy.get() + 1);
+            context.waker().wake_by_ref();
+            Poll::Pending
+        });
+        let group = task_group(async |group| {
+            group.spawn(pending::<()>());
+            pending::<()>().await;
+        });
+        let task = spawn(join(group, beside));
+        for _ in 0..3 {
+            yield_now().await;
+        }
+        let before = polls.get();
+        assert!(before > 1);
+        task.cancel();
+        assert_eq!(task.await.map(drop), Err(TaskError::Cancelled));
+        assert_eq!(polls.get(), before);
+    });
+}
+
+/// A handle to a deadline outlives its timeout, and keeps nobody who has polled that.
+#[test]
+fn drop_the_waker_of_a_timeout_that_is_over() {
+    virtual_loop().run(async {
+        for is_ready in [true, false] {
+            let trace = Trace::new();
+            let dropped = Arc::new(std::sync::atomic::AtomicBool::new(false));
+            let copy = dropped.clone();
+            let waker = foreign(|| (), move || copy.store(true, std::sync::atomic::Ordering::SeqCst));
+            let deadline = Deadline::after(ms(5));
+            let is_set = Rc::new(Cell::new(false));
+            let inside = is_set.clone();
+            let inside = poll_fn(move |_| if inside.get() { Poll::Ready(()) } else { Poll::Pending });
+            let mut limited = Box::pin(deadline.limit(inside));
+            assert!(limited.poll_unpin(&mut Context::from_waker(&waker)).is_pending());
+            drop(waker);
+            if is_ready {
+                is_set.set(true);
+                _ = poll_once(&mut limited).await;
+            } else {
+                drop(limited);
+            }
+            trace.push(format!("{}", dropped.load(std::sync::atomic::Ordering::SeqCst)));
+            assert_eq!(trace.take(), ["true"], "ready: {is_ready}");
+            assert!(!deadline.has_expired());
+        }
+    });
+}
+
+/// A timeout is dropped while a cleanup inside of it is under way. What is left goes on innermost first, as it would have in there.
+#[test]
+fn drop_a_timeout_that_unwinds_and_clean_up_from_within() {
+    let trace = Trace::new();
+    virtual_loop().run(async {
+        let is_set = Rc::new(Cell::new(false));
+        let (copy, inner, outer) = (is_set.clone(), trace.clone(), trace.clone());
+        let inner = finally(pending::<()>(), async move {
+            poll_fn(|_| if copy.get() { Poll::Ready(()) } else { Poll::Pending }).await;
+            inner.push("inner");
+        });
+        let limited = timeout(ms(5), finally(inner, async move { outer.push("outer") }));
+        select(Box::pin(limited), Box::pin(sleep(ms(7)))).await;
+        is_set.set(true);
+        sleep(ms(1)).await;
+    });
+    assert_eq!(trace.take(), ["inner", "outer"]);
+}
+
+/// A `raise_cancelled` in a timeout unwinds what is in there. What stands beside the timeout goes on meanwhile.
+#[test]
+fn raise_in_a_timeout_and_go_on_beside_it() {
+    let trace = Trace::new();
+    virtual_loop().run(async {
+        let (inside, beside) = (trace.clone(), trace.clone());
+        let task = spawn(join(
+            timeout(
+                ms(100),
+                finally(raise_cancelled::<()>(), async move {
+                    sleep(ms(10)).await;
+                    inside.push("cleaned up");
+                }),
+            ),
+            async move {
+                sleep(ms(5)).await;
+                beside.push("beside");
+                pending::<()>().await;
+            },
+        ));
+        assert_eq!(task.await.map(drop), Err(TaskError::Cancelled));
+    });
+    assert_eq!(trace.take(), ["beside", "cleaned up"]);
+}
+
+/// What waits for a lock in a block is given it, and before it is polled the block is interrupted, and has to wait for a task:
+/// somebody else is given the lock meanwhile.
+#[test]
+fn pass_a_lock_on_while_a_block_waits_for_the_task_it_has_cancelled() {
+    let trace = Trace::new();
+    virtual_loop().run(async {
+        let lock = Rc::new(Lock::new(()));
+        let (held, inner, other) = (lock.clone(), lock.clone(), lock.clone());
+        spawn(async move {
+            let _guard = held.lock().await;
+            sleep(ms(5)).await;
+            yield_now().await;
+        });
+        yield_now().await;
+        let slow = spawn(finally(pending::<()>(), sleep(ms(20))));
+        let task = spawn(try_task_group(async move |group| {
+            group.try_spawn(async {
+                sleep(ms(5)).await;
+                Err::<(), _>("fails")
+            });
+            _ = join(inner.lock(), slow.into_future()).await;
+            pending::<Result<(), &str>>().await
+        }));
+        yield_now().await;
+        yield_now().await;
+        let copy = trace.clone();
+        spawn(async move {
+            drop(other.lock().await);
+            copy.push("lock");
+        });
+        sleep(ms(10)).await;
+        trace.push("slept");
+        assert_eq!(task.await.unwrap().unwrap_err().errors, [ChildError::Failed("fails")]);
+    });
+    assert_eq!(trace.take(), ["lock", "slept"]);
+}
+
+/// A cleanup in a timeout has panicked. The next one waits for a task, when it is ended by a second interruption, that of a timeout
+/// in there: the panic counts still.
+#[test]
+fn keep_the_panic_of_a_cleanup_when_the_next_is_interrupted() {
+    virtual_loop().run(async {
+        let slow = spawn(finally(pending::<()>(), sleep(ms(10))));
+        let panics = finally(pending::<()>(), async { panic!("a cleanup") });
+        let inner = timeout(ms(8), finally(panics, async move { drop(slow.await) }));
+        let task = spawn(join(timeout(ms(5), inner), async { sleep(ms(9)).await }));
+        assert_eq!(message_of(task.await.unwrap_err()), "a cleanup");
+    });
+}
+
+/// A timeout in which a task awaits itself did not wait for that. Interrupted again, in a cleanup that awaits another task, it waits
+/// for that one.
+#[test]
+fn wait_for_a_task_at_the_second_interruption() {
+    let trace = Trace::new();
+    virtual_loop().run(async {
+        let place = Rc::new(RefCell::new(None::<Rc<Task<()>>>));
+        let copy = place.clone();
+        let (first, second, third) = (trace.clone(), trace.clone(), trace.clone());
+        let slow = spawn(finally(pending::<()>(), async move {
+            sleep(ms(10)).await;
+            first.push("slow has cleaned up");
+        }));
+        let task = spawn(async move {
+            yield_now().await;
+            let itself = copy.take().unwrap();
+            let cleanup = async move {
+                let _frame = on_drop(move || second.push("cleanup dropped"));
+                drop(slow.await);
+            };
+            let inner = timeout(ms(8), finally(async move { drop(gather([&*itself]).await) }, cleanup));
+            let beside = async { sleep(ms(9)).await };
+            third.push(format!("{:?}", join(timeout(ms(5), inner), beside).await.0));
+        });
+        *place.borrow_mut() = Some(Rc::new(task));
+        sleep(ms(100)).await;
+    });
+    assert_eq!(trace.take(), ["slow has cleaned up", "cleanup dropped", "Err(Elapsed)"]);
+}
+
+/// A group in a timeout drops its body by a poll. What stands beside it ends in that poll, or panics, and may panic as it is dropped.
+#[test]
+fn panic_beside_a_group_in_a_timeout() {
+    virtual_loop().run(async {
+        let bomb = |message: &'static str| on_drop(move || panic!("{message}"));
+        for (kind, expected) in
+            [("an output", "an output"), ("a poll", "a poll"), ("a poll and a destructor", "a destructor")]
+        {
+            let mut polls = 0;
+            let mut kept = (kind == "a poll and a destructor").then(|| bomb("a destructor"));
+            let beside = poll_fn(move |_| {
+                _ = &mut kept;
+                polls += 1;
+                match kind {
+                    _ if polls < 2 => Poll::Pending,
+                    "an output" => Poll::Ready(bomb("an output")),
+                    _ => panic!("a poll"),
+                }
+            });
+            let inner = task_group(async |_| pending::<()>().await);
+            let outer = Box::pin(task_group(async |_| drop(inner.await)));
+            let limited = timeout(ms(5), select(outer, Box::pin(beside)).map(|either| match either {
+                Either::Left(_) => None,
+                Either::Right((bomb, _)) => Some(bomb),
+            }));
+            let task = spawn(limited.map(|ended| _ = std::mem::ManuallyDrop::new(ended)));
+            assert_eq!(message_of(task.await.unwrap_err()), expected, "{kind}");
+        }
+    });
+}
+
+/// As `catch_around_a_cleanup_that_has_lost_its_future`, and it is the end of a timeout that is caught.
+#[test]
+fn catch_the_end_of_a_timeout_around_a_cleanup_that_has_lost_its_future() {
+    let trace = Trace::new();
+    virtual_loop().run(async {
+        let copy = trace.clone();
+        let inner = finally(async {}, async move {
+            sleep(ms(5)).await;
+            copy.push("inner cleaned up");
+        });
+        let set = async { FuturesUnordered::from_iter([inner]).collect::<Vec<_>>().await };
+        let copy = trace.clone();
+        let mut outer = finally(set, async move { copy.push("outer cleaned up") }).boxed_local();
+        let task = spawn(timeout(ms(1), async move {
+            _ = poll_once(&mut outer).await;
+            let outer = spawn(async move {
+                _ = poll_once(&mut outer).await;
+                outer
+            });
+            let outer = outer.await.unwrap();
+            _ = catch_cancel(outer).await;
+            sleep(ms(10)).await;
+        }));
+        assert_eq!(task.await, Ok(Ok(())));
+    });
+    assert_eq!(trace.take(), ["outer cleaned up", "inner cleaned up"]);
+}
+
