@@ -30,6 +30,12 @@ fn message_of(error: TaskError) -> String {
     }
 }
 
+/// Polls a future until it is ready, and keeps it.
+fn polled_until_ready<F: Future + 'static>(future: F) -> Box<dyn FnMut(&mut Context<'_>)> {
+    let (mut future, mut is_ready) = (Box::pin(future), false);
+    Box::new(move |context| is_ready = is_ready || future.as_mut().poll(context).is_ready())
+}
+
 /// Counts the polls from now on, and is never ready.
 fn count_polls(polls: &Rc<Cell<u32>>) -> impl Future<Output = ()> + use<> {
     let polls = polls.clone();
@@ -129,7 +135,10 @@ fn poll_a_group_beside_the_timeout_that_unwinds_it() {
         });
         assert_eq!(task.await, Ok(()));
     });
-    assert_eq!(trace.take(), ["its child cleans up, after 7ms", "what is around it cleans up, after 14ms", "cleaned up", "Err(Elapsed)"]);
+    assert_eq!(
+        trace.take(),
+        ["its child cleans up, after 7ms", "what is around it cleans up, after 14ms", "cleaned up", "Err(Elapsed)"]
+    );
 }
 
 /// A task was cancelled, and its group gave errors instead: it hands them to another task, and is not cancelled where it suspends
@@ -372,6 +381,36 @@ fn cancel_a_group_beside_what_wakes_itself() {
     });
 }
 
+/// What is over has been left, though its future is still there, and stands beside nothing.
+#[test]
+fn cancel_a_group_beside_scopes_that_are_over() {
+    for kind in ["a timeout", "a finally", "a catch"] {
+        let trace = Trace::new();
+        virtual_loop().run(async {
+            let (body, child) = (trace.clone(), trace.clone());
+            let group = task_group(async move |group| {
+                let _body = on_drop(move || body.push("body dropped"));
+                group.spawn(finally(pending::<()>(), async move { child.push("child cleaned up") }));
+                pending::<()>().await;
+            });
+            let mut keep: Box<dyn FnMut(&mut Context<'_>)> = match kind {
+                "a timeout" => polled_until_ready(timeout(ms(100), async {})),
+                "a finally" => polled_until_ready(finally(async {}, async {})),
+                _ => polled_until_ready(catch_cancel(async {})),
+            };
+            let beside = poll_fn(move |context| -> Poll<()> {
+                keep(context);
+                Poll::Pending
+            });
+            let task = spawn(join(group, beside));
+            sleep(ms(1)).await;
+            task.cancel();
+            assert_eq!(task.await.map(drop), Err(TaskError::Cancelled));
+        });
+        assert_eq!(trace.take(), ["body dropped", "child cleaned up"], "{kind}");
+    }
+}
+
 /// A handle to a deadline outlives its timeout, and keeps nobody who has polled that.
 #[test]
 fn drop_the_waker_of_a_timeout_that_is_over() {
@@ -546,10 +585,13 @@ fn panic_beside_a_group_in_a_timeout() {
             });
             let inner = task_group(async |_| pending::<()>().await);
             let outer = Box::pin(task_group(async |_| drop(inner.await)));
-            let limited = timeout(ms(5), select(outer, Box::pin(beside)).map(|either| match either {
-                Either::Left(_) => None,
-                Either::Right((bomb, _)) => Some(bomb),
-            }));
+            let limited = timeout(
+                ms(5),
+                select(outer, Box::pin(beside)).map(|either| match either {
+                    Either::Left(_) => None,
+                    Either::Right((bomb, _)) => Some(bomb),
+                }),
+            );
             let task = spawn(limited.map(|ended| _ = std::mem::ManuallyDrop::new(ended)));
             assert_eq!(message_of(task.await.unwrap_err()), expected, "{kind}");
         }
@@ -583,4 +625,3 @@ fn catch_the_end_of_a_timeout_around_a_cleanup_that_has_lost_its_future() {
     });
     assert_eq!(trace.take(), ["outer cleaned up", "inner cleaned up"]);
 }
-

@@ -3,14 +3,19 @@
 #[path = "common/mod.rs"]
 mod common;
 
-use common::{Trace, ms, on_drop, panic_of, telling_loop, virtual_loop};
+use common::{Trace, alone_and_leaking, ms, on_drop, panic_of, telling_loop, virtual_loop};
+use futures_util::future::{FutureExt, LocalBoxFuture, join, join3};
+use futures_util::stream::{FuturesUnordered, StreamExt};
 use onelane::{
-    Cancelled, EventLoop, TaskError, call_later, catch_cancel, current_task, finally, gather, sleep, spawn, time,
-    timeout, yield_now,
+    Cancelled, EventLoop, TaskError, call_later, catch_cancel, current_task, finally, gather, on_cancel, sleep, spawn,
+    task_group, time, timeout, yield_now,
 };
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
+use std::future::{pending, poll_fn};
+use std::panic::panic_any;
+use std::pin::Pin;
 use std::rc::Rc;
-use std::task::Poll;
+use std::task::{Context, Poll};
 
 /// Sleeps, and tells of its beginning, its end, and its drop.
 async fn work(trace: Trace, name: &'static str, milliseconds: u64) {
@@ -563,4 +568,170 @@ fn wake_a_task_in_its_cleanup_for_no_reason() {
         assert_eq!(task.await, Err(TaskError::Cancelled));
     });
     assert_eq!(*polls.borrow(), 3);
+}
+
+/// Ready, or panicking, when it is polled. Its destructor panics too.
+struct Broken<T> {
+    polled: Result<Option<T>, &'static str>,
+    dropped: &'static str,
+}
+
+impl<T: Unpin> Future for Broken<T> {
+    type Output = T;
+
+    fn poll(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<T> {
+        match &mut self.polled {
+            Ok(output) => Poll::Ready(output.take().unwrap()),
+            Err(message) => panic!("{message}"),
+        }
+    }
+}
+
+impl<T> Drop for Broken<T> {
+    fn drop(&mut self) {
+        panic_any(Explosive(self.dropped));
+    }
+}
+
+/// A payload, or an output, whose destructor panics.
+struct Explosive(&'static str);
+
+impl Drop for Explosive {
+    fn drop(&mut self) {
+        panic!("{}", self.0);
+    }
+}
+
+fn message_of(error: TaskError) -> String {
+    match error {
+        TaskError::Panicked(panic) => panic.message().to_string(),
+        TaskError::Cancelled => "cancelled".to_string(),
+    }
+}
+
+/// Of several panics the first in a body counts, and that of a cleanup before that of a body. Each costs no more than itself:
+/// two at once would end the process.
+#[test]
+fn panic_in_several_ways_in_a_body_and_in_its_cleanup() {
+    alone_and_leaking("panic_in_several_ways_in_a_body_and_in_its_cleanup", || {
+        let trace = Trace::new();
+        virtual_loop().run(async {
+            let cleanup = || {
+                let trace = trace.clone();
+                async move { trace.push("cleaned up") }
+            };
+            // The poll panics, and so do the destructor and its payload.
+            let body: Broken<()> = Broken { polled: Err("a poll"), dropped: "a payload" };
+            let task = spawn(finally(body, cleanup()));
+            trace.push(message_of(task.await.unwrap_err()));
+            // The destructor panics, and so does that of the output.
+            let body = Broken { polled: Ok(Some(Explosive("an output"))), dropped: "a payload" };
+            let task = spawn(finally(body, cleanup()).map(std::mem::forget));
+            let TaskError::Panicked(panic) = task.await.unwrap_err() else { panic!("it was not cancelled") };
+            trace.push(panic.message());
+            std::mem::forget(panic);
+            // The cleanup panics, and so does the destructor of the output that is lost by that.
+            let body = async { Explosive("an output") };
+            let task = spawn(async { std::mem::forget(finally(body, async { panic!("a cleanup") }).await) });
+            trace.push(message_of(task.await.unwrap_err()));
+            // As above, and the cleanup is one that is not needed.
+            let bomb = on_drop(|| panic!("a destructor of a cleanup"));
+            let unneeded = async move {
+                let _bomb = bomb;
+            };
+            let body = async { Explosive("an output") };
+            let task = spawn(async { std::mem::forget(on_cancel(body, unneeded).await) });
+            trace.push(message_of(task.await.unwrap_err()));
+            // A panic goes through, and the body is dropped by that, and panics.
+            let copy = trace.clone();
+            let task = spawn(async move {
+                let body = async {
+                    let _bomb = on_drop(|| panic!("a destructor of a body"));
+                    pending::<()>().await;
+                };
+                let mut scope = Box::pin(finally(body, async move { copy.push("cleaned up") }));
+                assert!(futures_util::poll!(&mut scope).is_pending());
+                panic!("around it");
+            });
+            trace.push(message_of(task.await.unwrap_err()));
+            yield_now().await;
+        });
+        let expected = [
+            "cleaned up",
+            "a poll",
+            "cleaned up",
+            "a payload that is no text",
+            "a cleanup",
+            "a destructor of a cleanup",
+            "cleaned up",
+            "around it",
+        ];
+        assert_eq!(trace.take(), expected);
+    });
+}
+
+/// The body has returned beside a group that drops its own, and then another one does: what was returned is kept, and comes out, when
+/// the cancellation was caught beside it.
+#[test]
+fn return_beside_groups_that_are_cancelled_and_catch_beside_them() {
+    let trace = Trace::new();
+    virtual_loop().run(async {
+        let is_set = Rc::new(Cell::new(false));
+        let (copy, returned) = (is_set.clone(), trace.clone());
+        let body = poll_fn(move |_| if copy.get() { Poll::Ready("returned") } else { Poll::Pending });
+        let scope = async move { returned.push(finally(body, async {}).await) };
+        let groups = task_group(async |group| {
+            group.spawn(pending::<()>());
+            let inner = task_group(async |group| {
+                group.spawn(pending::<()>());
+                pending::<()>().await;
+            });
+            _ = inner.await;
+        });
+        let task = spawn(join3(catch_cancel(pending::<()>()), scope, groups));
+        yield_now().await;
+        yield_now().await;
+        is_set.set(true);
+        task.cancel();
+        assert_eq!(task.await.map(drop), Err(TaskError::Cancelled));
+    });
+    assert_eq!(trace.take(), ["returned"]);
+}
+
+/// A cleanup is over, or was ended, while a set polls its scope elsewhere in the task: the set hears of that, though it polls nothing
+/// that has not woken it.
+#[test]
+fn clean_up_in_a_timeout_what_a_set_polls_as_well() {
+    for is_ended in [false, true] {
+        let message = virtual_loop().run(async {
+            let begun = time();
+            let cleanup = async { sleep(ms(10)).await };
+            let shared = finally(pending::<()>(), cleanup).boxed_local().shared();
+            // It is the timeout that polls the cleanup last.
+            let inside = join(shared.clone(), sleep(ms(7)));
+            let limited = timeout(ms(5), timeout(ms(if is_ended { 8 } else { 100 }), inside));
+            let both: [LocalBoxFuture<()>; 2] = [limited.map(drop).boxed_local(), shared.boxed_local()];
+            let task = spawn(async { FuturesUnordered::from_iter(both).collect::<Vec<_>>().await });
+            let ended = timeout(ms(1000), task).await.expect("it does not hang");
+            format!("{:?}: {}", time() - begun, message_of(ended.unwrap_err()))
+        });
+        let after = if is_ended { "8ms" } else { "15ms" };
+        assert!(message.starts_with(&format!("{after}: a finally was polled after it was over")), "{message}");
+    }
+}
+
+/// A scope that was begun in a loop is dropped while that does not run: the cleanup has its turn when it runs again.
+#[test]
+fn drop_a_finally_outside_of_its_loop() {
+    let trace = Trace::new();
+    let (event_loop, copy) = (virtual_loop(), trace.clone());
+    let scope = event_loop.run(async move {
+        let mut scope = Box::pin(finally(pending::<()>(), async move { copy.push("cleaned up") }));
+        assert!(futures_util::poll!(&mut scope).is_pending());
+        scope
+    });
+    drop(scope);
+    assert_eq!(trace.take(), [""; 0]);
+    event_loop.turn();
+    assert_eq!(trace.take(), ["cleaned up"]);
 }

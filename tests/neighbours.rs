@@ -481,3 +481,21 @@ fn clean_up_in_a_timeout_with_what_a_neighbour_has() {
     });
     assert_eq!(trace.take(), ["cleaned up", "ended with 1 tasks"]);
 }
+
+/// The neighbour cleans up as well, afterwards. What its body has is there for the first cleanup.
+#[test]
+fn clean_up_with_what_a_neighbour_has_that_cleans_up_too() {
+    let trace = Trace::new();
+    EventLoop::new().run(async {
+        let (has, cleanup) = contested("a lock", Box::pin(pending()), &trace);
+        let copy = trace.clone();
+        let has = finally(has, async move { copy.push("the neighbour has cleaned up") });
+        let task = spawn(beside("beside", Box::pin(has), cleanup));
+        yield_now().await;
+        yield_now().await;
+        task.cancel();
+        let ended = timeout(ms(1000), task).await.expect("it does not hang");
+        assert!(ended.unwrap_err().is_cancelled());
+    });
+    assert_eq!(trace.take(), ["cleaned up", "the neighbour has cleaned up"]);
+}

@@ -370,3 +370,18 @@ fn cancel_oneself_and_enter_the_first_timeout_of_a_loop() {
     }
     assert!(task.is_cancelled());
 }
+
+/// What was never polled has not raised, and takes back nothing when it is dropped.
+#[test]
+fn drop_beside_a_raise_another_that_was_never_polled() {
+    virtual_loop().run(async {
+        let beside = async {
+            drop(raise_cancelled::<()>());
+            sleep(ms(10)).await;
+        };
+        let begun = time();
+        let task = spawn(async move { join(raise_cancelled::<()>(), beside).await });
+        assert_eq!(task.await, Err(TaskError::Cancelled));
+        assert_eq!(time(), begun);
+    });
+}
