@@ -2,16 +2,17 @@
 
 mod common;
 
-use common::{Trace, ms, on_drop, virtual_loop};
-use futures_util::future::{FutureExt, join, ready};
+use common::{Trace, ms, on_drop, virtual_loop, watched};
+use futures_util::future::{FutureExt, join, ready, select};
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use onelane::sync::{Event, Lock, OwnedLockGuard, Semaphore};
 use onelane::{
-    Elapsed, EventLoop, RunError, TaskError, all_tasks, catch_cancel, finally, sleep, spawn, task_group, timeout,
-    try_task_group, yield_now,
+    Elapsed, EventLoop, RunError, Task, TaskError, all_tasks, catch_cancel, finally, gather, sleep, spawn, task_group,
+    time, timeout, try_task_group, yield_now,
 };
-use std::future::pending;
-use std::pin::Pin;
+use std::cell::{Cell, RefCell};
+use std::future::{IntoFuture, pending, poll_fn};
+use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::time::Instant;
 
@@ -498,4 +499,276 @@ fn clean_up_with_what_a_neighbour_has_that_cleans_up_too() {
         assert!(ended.unwrap_err().is_cancelled());
     });
     assert_eq!(trace.take(), ["cleaned up", "the neighbour has cleaned up"]);
+}
+
+/// A cleanup beside something that tells when it is dropped: in a task whose handle is in the place.
+fn beside_a_witness(cleanup: impl Future<Output = ()> + 'static, trace: &Trace) -> Rc<Task<()>> {
+    let (witness, cleaner) = (trace.clone(), trace.clone());
+    let keeps = async move {
+        let _witness = on_drop(move || witness.push("neighbour dropped"));
+        pending::<()>().await;
+    };
+    let cleanup = async move {
+        cleanup.await;
+        cleaner.push("cleaned up");
+    };
+    Rc::new(spawn(async move { _ = join(keeps, finally(pending::<()>(), cleanup)).await }))
+}
+
+/// Tasks that wait for each other's ends wait for nothing that a neighbour could have, and one of them waits
+/// for something else as well.
+#[test]
+fn wait_in_a_cleanup_for_a_task_that_waits_for_it() {
+    for kind in ["an await", "a gather", "beside a lock of others"] {
+        let trace = Trace::new();
+        EventLoop::new().run(async {
+            let lock = Rc::new(Lock::new(()));
+            let (taken, wanted) = (lock.clone(), lock.clone());
+            spawn(async move {
+                let _guard = taken.lock().await;
+                sleep(ms(4)).await;
+            });
+            yield_now().await;
+            let place = Rc::new(RefCell::new(None::<Rc<Task<()>>>));
+            let copy = place.clone();
+            let peer = spawn(async move {
+                yield_now().await;
+                let task = copy.take().unwrap();
+                if kind == "beside a lock of others" {
+                    select((&*task).into_future(), pin!(wanted.lock())).await;
+                } else {
+                    select((&*task).into_future(), pin!(sleep(ms(4)))).await;
+                }
+            });
+            let cleanup = async move {
+                if kind == "a gather" {
+                    _ = gather([peer]).await;
+                } else {
+                    _ = peer.await;
+                }
+            };
+            let task = beside_a_witness(cleanup, &trace);
+            *place.borrow_mut() = Some(task.clone());
+            yield_now().await;
+            yield_now().await;
+            task.cancel();
+            assert!((&*task).await.unwrap_err().is_cancelled());
+        });
+        assert_eq!(trace.take(), ["cleaned up", "neighbour dropped"], "{kind}");
+    }
+}
+
+/// Who has one permit waits for what the neighbour has, and who has the other one will give it back.
+#[test]
+fn wait_in_a_cleanup_for_either_of_two_permits() {
+    let trace = Trace::new();
+    EventLoop::new().run(async {
+        let (lock, permits) = (Rc::new(Lock::new(())), Rc::new(Semaphore::new(2)));
+        let (one, other, wanted) = (permits.clone(), permits.clone(), permits);
+        let (has, needs) = (lock.clone(), lock);
+        spawn(async move {
+            let _permit = one.acquire().await;
+            sleep(ms(4)).await;
+        });
+        let (witness, cleaner) = (trace.clone(), trace.clone());
+        let keeps = async move {
+            let _witness = on_drop(move || witness.push("neighbour dropped"));
+            let _guard = has.lock().await;
+            pending::<()>().await;
+        };
+        let cleanup = async move {
+            drop(wanted.acquire().await);
+            cleaner.push("cleaned up");
+        };
+        let task = spawn(join(keeps, finally(pending::<()>(), cleanup)));
+        yield_now().await;
+        spawn(async move {
+            let _permit = other.acquire().await;
+            drop(needs.lock().await);
+        });
+        yield_now().await;
+        yield_now().await;
+        task.cancel();
+        assert!(task.await.unwrap_err().is_cancelled());
+    });
+    assert_eq!(trace.take(), ["cleaned up", "neighbour dropped"]);
+}
+
+/// A task of another loop has taken the lock, and lives: what becomes of its guard nobody here knows.
+#[test]
+fn wait_in_a_cleanup_for_a_guard_of_another_loop() {
+    let trace = Trace::new();
+    let (lock, other) = (Rc::new(Lock::new(())), EventLoop::new());
+    let guard = Rc::new(RefCell::new(None));
+    let (copy, place) = (lock.clone(), guard.clone());
+    let taker = other.spawn(async move {
+        *place.borrow_mut() = Some(copy.lock_owned().await);
+        pending::<()>().await;
+    });
+    other.turn();
+    assert!(lock.is_locked());
+    EventLoop::new().run(async {
+        let task = beside_a_witness(async move { drop(lock.lock().await) }, &trace);
+        yield_now().await;
+        task.cancel();
+        sleep(ms(4)).await;
+        drop(guard.take());
+        assert!((&*task).await.unwrap_err().is_cancelled());
+    });
+    assert_eq!(trace.take(), ["cleaned up", "neighbour dropped"]);
+    drop(taker);
+}
+
+/// What a cleanup waits for has been waiting in turn for the neighbour's lock, with a limit that is over in the next turn. A host's
+/// loop, which has more to do, does not look before that.
+#[test]
+fn wait_in_a_cleanup_under_a_host_for_what_is_over_soon() {
+    let trace = Trace::new();
+    let (event_loop, lock) = (EventLoop::new(), Rc::new(Lock::new(())));
+    let (has, wanted) = (lock.clone(), lock);
+    let (witness, cleaner) = (trace.clone(), trace.clone());
+    let task = event_loop.spawn(async move {
+        let keeps = async move {
+            let _witness = on_drop(move || witness.push("neighbour dropped"));
+            let _guard = has.lock().await;
+            pending::<()>().await;
+        };
+        let cleanup = async move {
+            _ = spawn(async move { _ = timeout(ms(0), wanted.lock()).await.is_ok() }).await;
+            cleaner.push("cleaned up");
+        };
+        _ = join(keeps, finally(pending::<()>(), cleanup)).await;
+    });
+    event_loop.turn();
+    task.cancel();
+    while !task.is_done() {
+        event_loop.turn();
+    }
+    assert_eq!(trace.take(), ["cleaned up", "neighbour dropped"]);
+}
+
+/// Polls of a future.
+fn counted<F: Future>(future: F, polls: &Rc<Cell<u32>>) -> impl Future<Output = F::Output> + use<F> {
+    let (mut future, polls) = (Box::pin(future), polls.clone());
+    poll_fn(move |context| {
+        polls.set(polls.get() + 1);
+        future.as_mut().poll(context)
+    })
+}
+
+/// The neighbour has gone for a guard that it did not have, and nobody looks at that again.
+#[test]
+fn look_once_for_a_guard_that_nobody_has() {
+    let polls = Rc::new(Cell::new(0));
+    EventLoop::new().run(async {
+        let lock = Rc::new(Lock::new(()));
+        let guard = spawn(lock.clone().lock_owned()).await.unwrap();
+        let cleanup = counted(async move { drop(lock.lock().await) }, &polls);
+        let task = spawn(finally(pending::<()>(), cleanup));
+        yield_now().await;
+        task.cancel();
+        sleep(ms(4)).await;
+        drop(guard);
+        assert!(task.await.unwrap_err().is_cancelled());
+    });
+    assert_eq!(polls.get(), 2);
+}
+
+/// A cleanup has waited for others, and is over. What its task waits for later is not looked at.
+#[test]
+fn look_at_no_task_whose_cleanup_is_over() {
+    let polls = Rc::new(Cell::new(0));
+    EventLoop::new().run(async {
+        let (lock, own) = (Rc::new(Lock::new(())), Rc::new(Lock::new(())));
+        let guard = lock.clone().lock_owned().await;
+        let (copy, kept) = (polls.clone(), Rc::new(RefCell::new(None)));
+        let place = kept.clone();
+        let task = spawn(async move {
+            _ = catch_cancel(finally(pending::<()>(), async move { drop(lock.lock().await) })).await;
+            *place.borrow_mut() = Some(own.clone().lock_owned().await);
+            drop(counted(own.lock(), &copy).await);
+        });
+        yield_now().await;
+        task.cancel();
+        yield_now().await;
+        yield_now().await;
+        drop(guard);
+        sleep(ms(4)).await;
+        drop(kept.take());
+        task.await.unwrap();
+    });
+    assert_eq!(polls.get(), 2);
+}
+
+/// Of many cleanups that wait for others, one comes to wait for what a neighbour has. The loop looks at all of them now and then: at
+/// each third rest, if it has three dozens of them.
+#[test]
+fn look_now_and_then_at_many_cleanups() {
+    let trace = Trace::new();
+    virtual_loop().run(async {
+        let (helper, lock) = (Rc::new(spawn(pending::<()>())), Rc::new(Lock::new(())));
+        let many: Vec<_> = (0..36)
+            .map(|_| {
+                let helper = helper.clone();
+                spawn(finally(pending::<()>(), async move { drop((&*helper).await) }))
+            })
+            .collect();
+        let (has, wanted, copy) = (lock.clone(), lock, trace.clone());
+        let keeps = async move {
+            let _guard = has.lock().await;
+            sleep(ms(100_000)).await;
+        };
+        let begun = time();
+        let cleanup = async move {
+            let other = async move {
+                sleep(ms(70)).await;
+                drop(wanted.lock().await);
+            };
+            spawn(other).await.unwrap();
+            copy.push(format!("cleaned up after {:?}", time() - begun));
+        };
+        let task = spawn(join(keeps, finally(pending::<()>(), cleanup)));
+        yield_now().await;
+        many.iter().for_each(|task| _ = task.cancel());
+        task.cancel();
+        for _ in 0..12 {
+            sleep(ms(20)).await;
+        }
+        helper.cancel();
+    });
+    assert_eq!(trace.take(), ["cleaned up after 100ms"]);
+}
+
+/// Before a long rest it looks in any case.
+#[test]
+fn look_at_many_cleanups_before_a_long_rest() {
+    watched(|| {
+        EventLoop::new().run(async {
+            let (helper, lock) = (Rc::new(spawn(pending::<()>())), Rc::new(Lock::new(())));
+            let many: Vec<_> = (0..36)
+                .map(|_| {
+                    let helper = helper.clone();
+                    spawn(finally(pending::<()>(), async move { drop((&*helper).await) }))
+                })
+                .collect();
+            let (has, wanted) = (lock.clone(), lock);
+            let keeps = async move {
+                let _guard = has.lock().await;
+                pending::<()>().await;
+            };
+            let cleanup = async move {
+                let other = async move {
+                    sleep(ms(4)).await;
+                    drop(wanted.lock().await);
+                };
+                spawn(other).await.unwrap();
+            };
+            let task = spawn(join(keeps, finally(pending::<()>(), cleanup)));
+            yield_now().await;
+            many.iter().for_each(|task| _ = task.cancel());
+            task.cancel();
+            assert!(timeout(ms(100_000), task).await.unwrap().unwrap_err().is_cancelled());
+            helper.cancel();
+        });
+    });
 }
