@@ -7,10 +7,12 @@ mod counting;
 use counting::{HELD, MADE};
 use futures_util::FutureExt;
 use onelane::{
-    EventLoop, Promise, as_completed, catch_cancel, finally, gather, interval, shield, sleep, spawn, task, task_group,
-    timeout, try_task_group, wait, wait_for, yield_now,
+    EventLoop, Promise, Task, as_completed, catch_cancel, finally, gather, interval, shield, sleep, spawn, task,
+    task_group, timeout, try_task_group, wait, wait_for, yield_now,
 };
-use std::future::pending;
+use std::future::{IntoFuture, pending};
+use std::pin::pin;
+use std::rc::Rc;
 use std::time::Duration;
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -162,5 +164,60 @@ fn hold_no_more_behind_two_thousand_awaits_than_behind_a_hundred() {
         let held = held.await.unwrap();
         assert_eq!(held[0], held[1], "bytes");
         drop(neighbour);
+    });
+}
+
+/// Cleanups that wait for others are known to the loop, so that it can look for those that wait for themselves. A loop that never
+/// rests never looks, and forgets those that are over.
+#[test]
+fn hold_no_more_behind_two_thousand_cleanups_than_behind_a_hundred() {
+    EventLoop::with_virtual_clock().run(async {
+        let mut held = Vec::with_capacity(2);
+        for count in [100, 1900] {
+            for _ in 0..count {
+                let other = spawn(async {
+                    for _ in 0..4 {
+                        yield_now().await;
+                    }
+                });
+                let task = spawn(finally(pending::<()>(), async { other.await.unwrap() }));
+                yield_now().await;
+                task.cancel();
+                assert!(task.await.is_err());
+            }
+            held.push(HELD.get());
+        }
+        assert_eq!(held[0], held[1], "bytes");
+    });
+}
+
+/// The same of cleanups that suspend again and again.
+#[test]
+fn hold_no_more_behind_two_thousand_steps_of_two_cleanups_than_behind_a_hundred() {
+    EventLoop::with_virtual_clock().run(async {
+        let other = Rc::new(spawn(pending::<()>()));
+        let tasks = [0, 1].map(|_| {
+            let other = other.clone();
+            spawn(finally(pending::<()>(), async move {
+                let mut ended = pin!((&*other).into_future());
+                while futures_util::poll!(&mut ended).is_pending() {
+                    yield_now().await;
+                }
+            }))
+        });
+        yield_now().await;
+        tasks.each_ref().map(Task::cancel);
+        let mut held = Vec::with_capacity(2);
+        for count in [100, 1900] {
+            for _ in 0..count {
+                yield_now().await;
+            }
+            held.push(HELD.get());
+        }
+        assert_eq!(held[0], held[1], "bytes");
+        other.cancel();
+        for task in tasks {
+            assert!(task.await.is_err());
+        }
     });
 }

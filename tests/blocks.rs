@@ -9,7 +9,7 @@ use futures_util::stream::{FuturesUnordered, StreamExt};
 use onelane::sync::Lock;
 use onelane::{
     ChildError, Deadline, Elapsed, Task, TaskError, catch_cancel, finally, gather, raise_cancelled, sleep, spawn,
-    task_group, time, timeout, try_task_group, yield_now,
+    task_group, time, timeout, try_task_group, wait_for, yield_now,
 };
 use std::cell::{Cell, RefCell};
 use std::future::{IntoFuture, pending, poll_fn};
@@ -249,12 +249,54 @@ fn drop_a_timeout_that_waits_for_a_cancelled_task() {
         let task = spawn(async move {
             let limited = timeout(ms(5), slow.into_future());
             // Polled for its neighbour, it sees that the task still lives.
-            select(Box::pin(limited), Box::pin(async { sleep(ms(6)).await })).await;
+            let beside = async {
+                sleep(ms(6)).await;
+                sleep(ms(1)).await;
+            };
+            select(Box::pin(limited), Box::pin(beside)).await;
             count_polls(&copy).await;
         });
         sleep(ms(50)).await;
         assert_eq!(polls.get(), 1);
         task.cancel();
+    });
+}
+
+/// As above, and it is a cancellation of the task that was taken back.
+#[test]
+fn uncancel_a_task_that_waits_for_a_cancelled_task() {
+    virtual_loop().run(async {
+        let polls = Rc::new(Cell::new(0));
+        let slow = spawn(finally(pending::<()>(), sleep(ms(20))));
+        let copy = polls.clone();
+        let task = spawn(async move {
+            let beside = async {
+                sleep(ms(6)).await;
+                sleep(ms(2)).await;
+            };
+            select(slow.into_future(), Box::pin(beside)).await;
+            count_polls(&copy).await;
+        });
+        sleep(ms(5)).await;
+        task.cancel();
+        sleep(ms(2)).await;
+        assert_eq!(task.uncancel(), 0);
+        sleep(ms(50)).await;
+        assert_eq!(polls.get(), 1);
+        task.cancel();
+    });
+}
+
+/// The task that is awaited has ended in the same turn, just before the time was up: its value came too late.
+#[test]
+fn end_in_the_turn_in_which_the_time_is_up() {
+    virtual_loop().run(async {
+        let task = spawn(async {
+            sleep(ms(5)).await;
+            7
+        });
+        yield_now().await;
+        assert_eq!(wait_for(task, ms(5)).await, Err(Elapsed));
     });
 }
 

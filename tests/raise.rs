@@ -8,12 +8,14 @@ use futures_util::future::{FutureExt, join, select};
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use onelane::sync::Lock;
 use onelane::{
-    Cancelled, ChildError, Elapsed, Promise, TaskError, catch_cancel, current_task, finally, on_cancel,
+    Cancelled, ChildError, Elapsed, Promise, Task, TaskError, catch_cancel, current_task, finally, gather, on_cancel,
     raise_cancelled, sleep, spawn, task_group, time, timeout, try_task_group, yield_now,
 };
-use std::future::{pending, ready};
+use std::cell::RefCell;
+use std::future::{IntoFuture, pending, poll_fn, ready};
 use std::pin::pin;
 use std::rc::Rc;
+use std::task::Poll;
 
 /// The turns until a task has ended.
 async fn turns_until_done(task: &onelane::TaskRef) -> u32 {
@@ -383,5 +385,102 @@ fn drop_beside_a_raise_another_that_was_never_polled() {
         let task = spawn(async move { join(raise_cancelled::<()>(), beside).await });
         assert_eq!(task.await, Err(TaskError::Cancelled));
         assert_eq!(time(), begun);
+    });
+}
+
+/// A task asks itself to end and takes that back in the same step: what it awaits has not heard of it.
+#[test]
+fn cancel_and_uncancel_in_a_step_and_await_on() {
+    virtual_loop().run(async {
+        let child = spawn(async {
+            sleep(ms(5)).await;
+            7
+        });
+        let task = spawn(async move {
+            let mut child = child.into_future();
+            assert!(futures_util::poll!(&mut child).is_pending());
+            let this = current_task().unwrap();
+            assert!(this.cancel());
+            assert_eq!(this.uncancel(), 0);
+            child.await
+        });
+        assert_eq!(task.await, Ok(Ok(7)));
+    });
+}
+
+/// A task cancels another, which waits for it in two ways, and so itself: it is asked once.
+#[test]
+fn cancel_a_task_that_leads_back_to_this_one_in_two_ways() {
+    virtual_loop().run(async {
+        let place = Rc::new(RefCell::new(None::<Rc<Task<u32>>>));
+        let copy = place.clone();
+        let task = Rc::new(spawn(async move {
+            yield_now().await;
+            let this = copy.borrow().clone().unwrap();
+            let ways = [this.clone(), this.clone()].map(|this| spawn(async move { drop((&*this).await) }));
+            let both = spawn(async move { drop(gather(ways).await) });
+            yield_now().await;
+            yield_now().await;
+            both.cancel();
+            let asked = this.cancelling();
+            while this.uncancel() > 0 {}
+            asked
+        }));
+        *place.borrow_mut() = Some(task.clone());
+        assert_eq!((&*task).await, Ok(1));
+    });
+}
+
+/// A request that was taken back in the step in which it was made is not that of a later `raise_cancelled`: a timeout that was
+/// entered in between, and whose time is up, takes the raise for its own interruption, as always.
+#[test]
+fn cancel_and_uncancel_and_raise_when_the_time_of_a_timeout_is_up() {
+    for uncancels in [false, true] {
+        virtual_loop().run(async {
+            let task = spawn(async move {
+                if uncancels {
+                    let this = current_task().unwrap();
+                    assert!(this.cancel());
+                    assert_eq!(this.uncancel(), 0);
+                }
+                let mut limited = Box::pin(timeout(ms(5), pending::<()>()));
+                assert!(futures_util::poll!(&mut limited).is_pending());
+                sleep(ms(5)).await;
+                let mut raises = Some(raise_cancelled::<()>());
+                let mut has_raised = false;
+                poll_fn(|context| {
+                    if std::mem::replace(&mut has_raised, true) {
+                        return limited.as_mut().poll(context);
+                    }
+                    raises.as_mut().unwrap().poll_unpin(context).map(|()| Ok(()))
+                })
+                .await
+            });
+            assert_eq!(task.await, Ok(Err(Elapsed)), "{uncancels}");
+        });
+    }
+}
+
+/// A timeout whose time is up at once was the last thing that was entered before the request, of which another is left: it gives
+/// `Elapsed` as it does with that one alone.
+#[test]
+fn cancel_and_uncancel_behind_another_request_in_a_timeout() {
+    virtual_loop().run(async {
+        let task = spawn(async {
+            _ = catch_cancel(pending::<()>()).await;
+            let this = current_task().unwrap();
+            assert_eq!(this.cancelling(), 1);
+            let inside = poll_fn(move |_| -> Poll<()> {
+                if this.cancelling() == 1 {
+                    assert!(this.cancel());
+                    assert_eq!(this.uncancel(), 1);
+                }
+                Poll::Pending
+            });
+            timeout(ms(0), inside).await
+        });
+        yield_now().await;
+        task.cancel();
+        assert_eq!(task.await, Ok(Err(Elapsed)));
     });
 }

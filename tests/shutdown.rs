@@ -4,10 +4,15 @@
 
 mod common;
 
-use common::{alone, alone_and_leaking, ms, on_drop, panic_of, virtual_loop};
-use onelane::{EventLoop, Remote, Task, catch_cancel, current_task, finally, sleep, spawn, time, yield_now};
+use common::{Post, Trace, alone, alone_and_leaking, await_that, ms, on_drop, panic_of, virtual_loop};
+use futures_util::future::select;
+use onelane::sync::Event;
+use onelane::{
+    EventLoop, Remote, Task, catch_cancel, current_task, finally, gather, sleep, spawn, time, wait, yield_now,
+};
 use std::cell::{Cell, RefCell};
 use std::future::pending;
+use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
@@ -246,4 +251,238 @@ fn spawn_in_a_cleanup_what_never_ends_and_end_the_run() {
         assert_eq!((ticks.get(), event_loop.time() - begun), (3, ms(7)));
         assert!(event_loop.all_tasks().is_empty());
     });
+}
+
+/// Opens a post from another thread, when somebody waits there.
+fn open_later(post: &Post) {
+    let post = post.clone();
+    std::thread::spawn(move || {
+        await_that(|| post.has_waker());
+        std::thread::sleep(ms(4));
+        post.open();
+    });
+}
+
+/// A task that tells when it is dropped.
+fn telling<F: Future<Output = ()> + 'static>(name: &'static str, trace: &Trace, future: F) -> Rc<Task<()>> {
+    let trace = trace.clone();
+    Rc::new(spawn(async move {
+        let _guard = on_drop(move || trace.push(name));
+        future.await;
+    }))
+}
+
+/// The first waits for the cleanup of the second, and that for the end of the first: it is the first that waits no longer, and
+/// the cleanup comes to its end.
+#[test]
+fn end_the_run_with_a_cleanup_that_waits_for_who_waits_for_it() {
+    alone("end_the_run_with_a_cleanup_that_waits_for_who_waits_for_it", || {
+        for event_loop in [EventLoop::new(), virtual_loop()] {
+            let trace = Trace::new();
+            event_loop.run(async {
+                let place = Rc::new(RefCell::new(None::<Task<()>>));
+                let (copy, cleaner) = (place.clone(), trace.clone());
+                let first = telling("first", &trace, async move {
+                    yield_now().await;
+                    let second = copy.take().unwrap();
+                    _ = second.await;
+                });
+                let known = first.task_ref();
+                let cleanup = async move {
+                    wait([known]).await;
+                    cleaner.push("cleaned up");
+                };
+                *place.borrow_mut() = Some(spawn(finally(pending::<()>(), cleanup)));
+                yield_now().await;
+                yield_now().await;
+            });
+            assert_eq!(trace.take(), ["first", "cleaned up"]);
+        }
+    });
+}
+
+/// Two wait for one, and another for both. That is no circle, and each waits until those have ended for which it waits.
+#[test]
+fn end_the_run_with_two_that_wait_for_one() {
+    alone("end_the_run_with_two_that_wait_for_one", || {
+        let (trace, post) = (Trace::new(), Post::new());
+        open_later(&post);
+        EventLoop::new().run(async {
+            let (waited, copy) = (post.clone(), trace.clone());
+            let one = Rc::new(spawn(finally(pending::<()>(), async move {
+                waited.wait().await;
+                copy.push("cleaned up");
+            })));
+            let [left, right] = ["left", "right"].map(|name| {
+                let one = one.clone();
+                telling(name, &trace, async move { drop((&*one).await) })
+            });
+            telling("both", &trace, async move { drop(gather([&*left, &*right]).await) });
+            yield_now().await;
+            yield_now().await;
+        });
+        assert_eq!(trace.take(), ["cleaned up", "left", "right", "both"]);
+    });
+}
+
+/// A task that has caught the cancellation waits for one that waits for it, and for something else: it goes on by that, and nobody
+/// has to wait no longer.
+#[test]
+fn end_the_run_with_one_who_goes_on_and_waits_for_who_waits_for_it() {
+    alone("end_the_run_with_one_who_goes_on_and_waits_for_who_waits_for_it", || {
+        let (trace, post) = (Trace::new(), Post::new());
+        open_later(&post);
+        EventLoop::new().run(async {
+            let place = Rc::new(RefCell::new(None::<Rc<Task<()>>>));
+            let (copy, waited) = (place.clone(), post.clone());
+            let goes_on = telling("goes on", &trace, async move {
+                _ = catch_cancel(pending::<()>()).await;
+                let other = copy.take().unwrap();
+                select(pin!(wait([other.task_ref()])), pin!(waited.wait())).await;
+            });
+            *place.borrow_mut() = Some(telling("waits", &trace, async move { drop((&*goes_on).await) }));
+            yield_now().await;
+            yield_now().await;
+        });
+        assert_eq!(trace.take(), ["goes on", "waits"]);
+    });
+}
+
+/// Two cleanups wait for each other, or for something else. Who waits for one of them does not stand in the circle.
+#[test]
+fn end_the_run_with_one_who_waits_for_a_circle_of_cleanups() {
+    alone("end_the_run_with_one_who_waits_for_a_circle_of_cleanups", || {
+        let (trace, post) = (Trace::new(), Post::new());
+        open_later(&post);
+        EventLoop::new().run(async {
+            let place = Rc::new(RefCell::new(None::<Rc<Task<()>>>));
+            let (copy, first) = (place.clone(), trace.clone());
+            telling("waits", &trace, async move {
+                yield_now().await;
+                let one = copy.borrow().clone().unwrap();
+                drop((&*one).await);
+            });
+            let (copy, waited, other_trace) = (place.clone(), post.clone(), trace.clone());
+            let other = Rc::new(spawn(finally(pending::<()>(), async move {
+                let one = copy.borrow().clone().unwrap();
+                select(pin!(wait([one.task_ref()])), pin!(waited.wait())).await;
+                other_trace.push("other cleaned up");
+            })));
+            let one = spawn(finally(pending::<()>(), async move {
+                wait([other.task_ref()]).await;
+                first.push("one cleaned up");
+            }));
+            *place.borrow_mut() = Some(Rc::new(one));
+            yield_now().await;
+            yield_now().await;
+        });
+        assert_eq!(trace.take(), ["other cleaned up", "one cleaned up", "waits"]);
+    });
+}
+
+/// Nothing goes on, and of those who are left one waits for the other: it waits no longer, and that helps the other.
+#[test]
+fn end_the_run_with_a_cleanup_that_goes_on_when_another_is_dropped() {
+    let trace = Trace::new();
+    virtual_loop().run(async {
+        let event = Rc::new(Event::new());
+        let (set, cleaner) = (event.clone(), trace.clone());
+        let cleans = spawn(finally(pending::<()>(), async move {
+            event.wait().await;
+            cleaner.push("cleaned up");
+        }));
+        drop(spawn(async move {
+            let _guard = on_drop(move || set.set());
+            _ = cleans.await;
+        }));
+        yield_now().await;
+        yield_now().await;
+    });
+    assert_eq!(trace.take(), ["cleaned up"]);
+}
+
+/// A loop that is never at rest while it ends hears what is sent to it.
+#[test]
+fn send_a_message_to_a_cleanup_that_never_rests() {
+    alone("send_a_message_to_a_cleanup_that_never_rests", || {
+        let is_set = Arc::new(AtomicUsize::new(0));
+        virtual_loop().run(async {
+            let (remote, copy) = (EventLoop::current().remote(), is_set.clone());
+            let cleanup = async move {
+                let sent = copy.clone();
+                remote.call_soon(move || sent.store(1, Ordering::SeqCst)).unwrap();
+                while copy.load(Ordering::SeqCst) == 0 {
+                    yield_now().await;
+                }
+            };
+            drop(spawn(finally(pending::<()>(), cleanup)));
+            yield_now().await;
+        });
+        assert_eq!(is_set.load(Ordering::SeqCst), 1);
+    });
+}
+
+/// While the loop waits for cleanups, those and whoever has caught the cancellation may spawn; what a destructor spawns is cancelled
+/// before its first step. While the loop is dropped, everything is.
+#[test]
+fn spawn_at_the_end_and_run_or_not() {
+    for is_dropped in [false, true] {
+        let trace = Trace::new();
+        let helps = |name: &'static str| {
+            let trace = trace.clone();
+            move || {
+                spawn(async move {
+                    sleep(ms(0)).await;
+                    trace.push(name);
+                })
+            }
+        };
+        let (in_destructor, in_cleanup, goes_on) = (helps("destructor"), helps("cleanup"), helps("goes on"));
+        let tasks = move || {
+            drop(spawn(async move {
+                let _guard = on_drop(move || drop(in_destructor()));
+                pending::<()>().await;
+            }));
+            drop(spawn(finally(pending::<()>(), async move { drop(in_cleanup().await) })));
+            drop(spawn(async move {
+                _ = catch_cancel(pending::<()>()).await;
+                _ = goes_on().await;
+            }));
+        };
+        let event_loop = virtual_loop();
+        if is_dropped {
+            event_loop.call_soon(tasks);
+            event_loop.turn();
+            event_loop.turn();
+            drop(event_loop);
+            assert_eq!(trace.take(), [""; 0]);
+        } else {
+            event_loop.run(async {
+                tasks();
+                yield_now().await;
+            });
+            assert_eq!(trace.take(), ["cleanup", "goes on"]);
+        }
+    }
+}
+
+/// That a cleanup has spawned at the end of one run is forgotten in the next.
+#[test]
+fn end_a_run_again_and_let_go_on_who_catches() {
+    let event_loop = virtual_loop();
+    event_loop.run(async {
+        drop(spawn(finally(pending::<()>(), async { drop(spawn(async {}).await) })));
+        yield_now().await;
+    });
+    let trace = Trace::new();
+    let copy = trace.clone();
+    event_loop.run(async {
+        drop(spawn(async move {
+            _ = catch_cancel(pending::<()>()).await;
+            sleep(ms(5)).await;
+            copy.push("went on");
+        }));
+        yield_now().await;
+    });
+    assert_eq!(trace.take(), ["went on"]);
 }

@@ -700,6 +700,37 @@ fn cancel_a_circle_through_a_group() {
     });
 }
 
+/// A child was cancelled, twice, before it came to stand in the circle, and has caught that: it was not cancelled in the circle.
+#[test]
+fn cancel_a_child_before_it_closes_a_circle_through_a_group() {
+    virtual_loop().run(async {
+        let slot: Rc<RefCell<Option<Task<()>>>> = Rc::default();
+        let copy = slot.clone();
+        let group = spawn(async move {
+            let child = async move {
+                _ = catch_cancel(pending::<()>()).await;
+                let other = copy.take().unwrap();
+                _ = other.await;
+            };
+            _ = task_group(async |group| drop(group.spawn(child))).await;
+        });
+        let known = group.task_ref();
+        yield_now().await;
+        let other = spawn(async move { drop(group.await) });
+        let tasks = [known, all_tasks()[2].clone(), other.task_ref()];
+        *slot.borrow_mut() = Some(other);
+        sleep(ms(1)).await;
+        assert!(tasks[1].cancel() && tasks[1].cancel());
+        sleep(ms(1)).await;
+        for nth in [0, 2, 1] {
+            assert_eq!(tasks.each_ref().map(TaskRef::is_done), [false; 3], "before {nth}");
+            assert!(tasks[nth].cancel() && tasks[nth].cancel());
+            sleep(ms(1)).await;
+        }
+        assert!(tasks.iter().all(TaskRef::is_cancelled));
+    });
+}
+
 /// Two tasks poll a group, one after the other. The first, which was cancelled, waited for ever for a child of the second's.
 #[test]
 fn move_a_begun_group_and_cancel_the_task_that_it_left() {

@@ -7,8 +7,8 @@ use futures_util::future::{FutureExt, LocalBoxFuture, join, select};
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use onelane::sync::Lock;
 use onelane::{
-    ChildError, TaskError, TaskGroup, all_tasks, catch_cancel, finally, on_cancel, sleep, spawn, task_group, timeout,
-    try_task_group, yield_now,
+    Cancelled, ChildError, Elapsed, TaskError, TaskGroup, all_tasks, catch_cancel, finally, on_cancel, sleep, spawn,
+    task_group, timeout, try_task_group, yield_now,
 };
 use std::cell::RefCell;
 use std::future::{IntoFuture, pending, poll_fn};
@@ -443,5 +443,60 @@ fn catch_beside_a_timeout_that_is_up() {
         // It gives no `Elapsed`, since the request still counts.
         let ended = timeout(ms(1000), task).await.expect("it does not hang");
         assert_eq!(ended, Err(TaskError::Cancelled));
+    });
+}
+
+/// A cancellation is caught beside a timeout whose time is not up: that goes on as if nothing had been.
+#[test]
+fn catch_beside_a_timeout_that_is_not_up() {
+    virtual_loop().run(async {
+        let limited = timeout(ms(50), async { sleep(ms(20)).await });
+        let task = spawn(join(limited, catch_cancel(pending::<()>())));
+        sleep(ms(5)).await;
+        task.cancel();
+        assert_eq!(task.await, Ok((Ok(()), Err(Cancelled))));
+    });
+}
+
+/// A second cancellation ends a cleanup in the body of a group, with a scope inside of that cleanup, which stands beside nothing: the
+/// body is dropped before the child ends.
+#[test]
+fn end_a_cleanup_in_the_body_of_a_group() {
+    let trace = Trace::new();
+    virtual_loop().run(async {
+        let (body, child) = (trace.clone(), trace.clone());
+        let task = spawn(task_group(async move |group| {
+            let _body = on_drop(move || body.push("body dropped"));
+            group.spawn(finally(pending::<()>(), async move { child.push("child cleaned up") }));
+            finally(pending::<()>(), finally(pending::<()>(), async {})).await;
+        }));
+        sleep(ms(1)).await;
+        task.cancel();
+        sleep(ms(1)).await;
+        task.cancel();
+        assert_eq!(task.await.map(drop), Err(TaskError::Cancelled));
+    });
+    assert_eq!(trace.take(), ["body dropped", "child cleaned up"]);
+}
+
+/// The time of a timeout was up, and its await of a cancelled task has moved to another task: nobody tells the first of the end.
+#[test]
+fn move_an_await_out_of_a_timeout_that_is_up() {
+    virtual_loop().run(async {
+        let child = spawn(finally(pending::<()>(), async { sleep(ms(10)).await }));
+        let task = spawn(timeout(ms(5), async move {
+            let mut set = Box::pin(async move {
+                let mut set = FuturesUnordered::from_iter([child.into_future()]);
+                set.next().await
+            });
+            poll_fn(|context| Poll::Ready(set.as_mut().poll(context).is_pending())).await;
+            spawn(async move {
+                sleep(ms(7)).await;
+                drop(set.await);
+            });
+            pending::<()>().await;
+        }));
+        let ended = timeout(ms(1000), task).await.expect("it does not hang");
+        assert_eq!(ended, Ok(Err(Elapsed)));
     });
 }

@@ -515,6 +515,19 @@ mod tests {
         assert!((1_000..2_000).contains(&looks), "{looks} looks at all that lives");
     }
 
+    /// A scope may be polled for nothing, again and again.
+    #[test]
+    fn keep_no_range_of_a_poll_in_which_nothing_begins() {
+        let plain: Rc<dyn Scope> = Rc::new(Plain);
+        let mut scopes = Scopes::default();
+        scopes.add(1, Rc::downgrade(&plain), 0);
+        for number in 1..100 {
+            scopes.open(1, number);
+            scopes.close(1, number);
+        }
+        assert_eq!(scopes.get(1).unwrap().inside.ranges, []);
+    }
+
     /// Twice as many as were left are kept without a look, so many that live cost one look for each doubling.
     #[test]
     fn look_seldom_at_many_that_live() {
