@@ -6,9 +6,11 @@ mod counting;
 
 use counting::{HELD, MADE};
 use futures_util::FutureExt;
+use futures_util::future::{Either, select};
+use onelane::sync::Event;
 use onelane::{
-    EventLoop, Promise, Task, as_completed, catch_cancel, finally, gather, interval, shield, sleep, spawn, task,
-    task_group, timeout, try_task_group, wait, wait_for, yield_now,
+    EventLoop, Promise, as_completed, catch_cancel, finally, gather, interval, shield, sleep, spawn, task, task_group,
+    timeout, try_task_group, wait, wait_for, yield_now,
 };
 use std::future::{IntoFuture, pending};
 use std::pin::pin;
@@ -167,6 +169,29 @@ fn hold_no_more_behind_two_thousand_awaits_than_behind_a_hundred() {
     });
 }
 
+/// A timeout is polled again and again, for something beside what waits in it.
+#[test]
+fn poll_a_timeout_a_thousand_times_and_allocate_nothing() {
+    EventLoop::with_virtual_clock().run(async {
+        let event = Event::new();
+        let beside = async {
+            let mut made = Vec::with_capacity(2);
+            for _ in 0..2 {
+                for _ in 0..1000 {
+                    yield_now().await;
+                }
+                made.push(MADE.get());
+            }
+            made
+        };
+        let (waits, beside) = (pin!(event.wait()), pin!(beside));
+        let Ok(Either::Right((made, _))) = timeout(SECOND, select(waits, beside)).await else {
+            panic!("nobody has set it")
+        };
+        assert_eq!(made[0], made[1]);
+    });
+}
+
 /// Cleanups that wait for others are known to the loop, so that it can look for those that wait for themselves. A loop that never
 /// rests never looks, and forgets those that are over.
 #[test]
@@ -206,7 +231,9 @@ fn hold_no_more_behind_two_thousand_steps_of_two_cleanups_than_behind_a_hundred(
             }))
         });
         yield_now().await;
-        tasks.each_ref().map(Task::cancel);
+        for task in &tasks {
+            task.cancel();
+        }
         let mut held = Vec::with_capacity(2);
         for count in [100, 1900] {
             for _ in 0..count {

@@ -657,10 +657,10 @@ fn catch_the_end_of_a_timeout_around_a_cleanup_that_has_lost_its_future() {
             _ = poll_once(&mut outer).await;
             let outer = spawn(async move {
                 _ = poll_once(&mut outer).await;
-                outer
+                Some(outer)
             });
             let outer = outer.await.unwrap();
-            _ = catch_cancel(outer).await;
+            _ = catch_cancel(outer.unwrap()).await;
             sleep(ms(10)).await;
         }));
         assert_eq!(task.await, Ok(Ok(())));

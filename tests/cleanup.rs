@@ -728,7 +728,7 @@ fn drop_a_finally_outside_of_its_loop() {
     let scope = event_loop.run(async move {
         let mut scope = Box::pin(finally(pending::<()>(), async move { copy.push("cleaned up") }));
         assert!(futures_util::poll!(&mut scope).is_pending());
-        scope
+        Some(scope)
     });
     drop(scope);
     assert_eq!(trace.take(), [""; 0]);
