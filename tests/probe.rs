@@ -18,8 +18,8 @@ use onelane::probe::{
 };
 use onelane::sync::Lock;
 use onelane::{
-    Clock, EventLoop, Metrics, TaskId, call_later, call_soon, current_task, finally, gather, sleep, spawn, task,
-    timeout, yield_now,
+    Budget, Clock, EventLoop, Metrics, TaskId, call_later, call_soon, current_task, finally, gather, sleep, spawn,
+    task, timeout, yield_now,
 };
 use serde_json::Value;
 use std::cell::{Cell, RefCell};
@@ -1367,4 +1367,16 @@ fn print_the_ring_on_stderr() {
     });
     let Some(told) = told else { return };
     assert!(told.contains("fail why=deadlock") && !told.contains("spawn task=1"), "{told}");
+}
+
+/// A host drops a loop in the middle of a turn: that turn ends before the last ones begin.
+#[test]
+fn drop_a_loop_whose_turn_was_paused() {
+    let strict = Strict::default();
+    let event_loop = EventLoop::builder().clock(Clock::Virtual).probe(strict.clone()).build();
+    let tasks = [(); 3].map(|()| event_loop.spawn(std::future::pending::<()>()));
+    assert_eq!(event_loop.turn_within(Budget::steps(1)).steps, 1);
+    drop(tasks);
+    drop(event_loop);
+    assert_eq!(strict.complaints_at_the_end(), [""; 0]);
 }
