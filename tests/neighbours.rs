@@ -119,25 +119,32 @@ fn clean_up_with_what_a_neighbour_has_on_a_virtual_clock() {
     }
 }
 
-/// A frame around a cleanup has what that waits for: as in asyncio, that is a deadlock, and it is reported with both places.
+/// A frame around a cleanup has what that waits for: as in asyncio, that is a deadlock, and it is reported with both places. It is no
+/// neighbour that sleeps, if the cleanup does.
 #[test]
 fn report_a_cleanup_that_waits_for_what_is_around_it() {
-    let lock = Rc::new(Lock::new(()).named("db"));
-    let result = virtual_loop().try_run(async {
-        let (inner, copy) = (lock.clone(), lock.clone());
-        let task = spawn(async move {
-            let _guard = inner.lock().await;
-            finally(pending::<()>(), async move { drop(copy.lock().await) }).await;
+    for sleeps in [false, true] {
+        let lock = Rc::new(Lock::new(()).named("db"));
+        let result = virtual_loop().try_run(async {
+            let (inner, copy) = (lock.clone(), lock.clone());
+            let task = spawn(async move {
+                let _guard = inner.lock().await;
+                let cleanup = async move {
+                    let asleep = async { sleep(ms(if sleeps { 5 } else { 0 })).await };
+                    _ = join(copy.lock(), asleep).await;
+                };
+                finally(pending::<()>(), cleanup).await;
+            });
+            task.set_name("stuck");
+            yield_now().await;
+            task.cancel();
+            let _ = task.await;
         });
-        task.set_name("stuck");
-        yield_now().await;
-        task.cancel();
-        let _ = task.await;
-    });
-    let Err(RunError::Deadlock(report)) = result else { panic!("{result:?}") };
-    let stuck = report.tasks.iter().find(|task| &*task.name == "stuck").unwrap();
-    assert_eq!(stuck.waits_for[0].what, r#"lock "db", held by "stuck""#);
-    assert!(!lock.is_locked());
+        let Err(RunError::Deadlock(report)) = result else { panic!("{result:?}, sleeps: {sleeps}") };
+        let stuck = report.tasks.iter().find(|task| &*task.name == "stuck").unwrap();
+        assert_eq!(stuck.waits_for[0].what, r#"lock "db", held by "stuck""#);
+        assert!(!lock.is_locked());
+    }
 }
 
 /// A cleanup that waits for nothing of its own task has no effect on what stands beside it before it ends.
