@@ -397,7 +397,6 @@ impl<F: Future, S: BlockScope> Block<F, S> {
         }
         let Some((kernel, task, number)) = interruption.found() else {
             // It is polled in no task, so there is nothing inside that the kernel could know.
-            interruption.is_asked.set(false);
             return Turn::Over(TaskError::Cancelled);
         };
         let (header, region) = (task.header(), Region::Inside(number));
@@ -411,7 +410,6 @@ impl<F: Future, S: BlockScope> Block<F, S> {
                 return Turn::Pending;
             }
         }
-        interruption.stop_waiting();
         interruption.leads_back.set(false);
         let begins = begun.is_none();
         let mut unwinding = begun.unwrap_or_else(|| Unwinding::new(region));
