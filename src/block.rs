@@ -185,6 +185,7 @@ impl Interruption {
     fn moved(&self) {
         let was_interrupted = self.is_interrupted();
         self.forget();
+        self.leads_back.set(false);
         if was_interrupted && self.has_moved.replace(true) {
             // Several tasks poll it in turn.
             self.is_asked.set(true);
@@ -220,15 +221,13 @@ impl Inside for Interruption {
     fn interrupt(&self) {
         self.is_asked.set(true);
         let Some((kernel, task, number)) = self.found() else { return self.wake() };
-        match kernel.interrupt(&task, Region::Inside(number)) {
+        let links = kernel.interrupt(&task, Region::Inside(number));
+        self.leads_back.set(links == Links::LeadBack);
+        match links {
             // The end of what it awaits wakes it.
             Links::Living => self.has_cancelled.set(true),
             Links::Ended => {}
-            Links::LeadBack => {
-                self.leads_back.set(true);
-                self.wake();
-            }
-            Links::None => self.wake(),
+            Links::LeadBack | Links::None => self.wake(),
         }
     }
 
@@ -237,7 +236,7 @@ impl Inside for Interruption {
     }
 
     fn overtake(&self) -> bool {
-        self.leads_back.set(false);
+        // If that comes to nothing, and this asks again, what leads back does so still.
         self.stop_waiting();
         let overtaken = Overtaken { was_asked: self.is_asked.replace(false), unwinding: self.unwinding.take() };
         let was_interrupted = overtaken.was_asked || overtaken.unwinding.is_some();

@@ -330,6 +330,34 @@ fn let_the_time_be_up_of_a_timeout_that_two_tasks_poll_in_turn() {
     assert_eq!(trace.take(), ["other, 1: Err(Elapsed)"]);
 }
 
+/// The time of a timeout is up in which a task awaits itself, and there it waits for nobody: nor does it when a `raise_cancelled`
+/// beside it has come first and was caught.
+#[test]
+fn raise_beside_a_timeout_in_which_a_task_awaits_itself() {
+    virtual_loop().run(async {
+        let place = Rc::new(RefCell::new(None::<Rc<Task<()>>>));
+        let copy = place.clone();
+        let done = Rc::new(Cell::new(false));
+        let is_done = done.clone();
+        let task = spawn(async move {
+            yield_now().await;
+            let itself = copy.take().unwrap();
+            let mut limited = Box::pin(timeout(ms(5), gather([&*itself])));
+            let raising = catch_cancel(async {
+                sleep(ms(5)).await;
+                raise_cancelled::<()>().await
+            });
+            assert!(poll_once(&mut limited).await.is_pending());
+            assert!(raising.await.is_err());
+            assert!(limited.await.is_err());
+            is_done.set(true);
+        });
+        *place.borrow_mut() = Some(Rc::new(task));
+        sleep(ms(100)).await;
+        assert!(done.get());
+    });
+}
+
 /// What has overtaken a timeout was caught beside it, and it waits on for the end of the task that it has cancelled.
 #[test]
 fn raise_beside_a_timeout_that_waits_for_a_task() {

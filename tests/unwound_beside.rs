@@ -479,6 +479,50 @@ fn end_a_cleanup_in_the_body_of_a_group() {
     assert_eq!(trace.take(), ["body dropped", "child cleaned up"]);
 }
 
+/// A group in a cleanup is cancelled, and the poll that drops its body ends the cleanup. What is around that goes on with the
+/// cancellation, and what stands beside it too.
+#[test]
+fn end_a_cleanup_beside_a_group_that_is_cancelled_in_there() {
+    for has_group in [false, true] {
+        virtual_loop().run(async {
+            let is_set = Rc::new(std::cell::Cell::new(false));
+            let copy = is_set.clone();
+            let foreign = poll_fn(move |_| if copy.get() { Poll::Ready(()) } else { Poll::Pending });
+            let cleanup = async move {
+                let group = task_group(async |_| pending::<()>().await);
+                select(Box::pin(group), foreign).await;
+            };
+            let scope = finally(pending::<()>(), cleanup);
+            let task = if has_group {
+                let group = task_group(async |_| pending::<()>().await);
+                spawn(async { _ = join(group, scope).await })
+            } else {
+                spawn(scope)
+            };
+            yield_now().await;
+            task.cancel();
+            sleep(ms(1)).await;
+            is_set.set(true);
+            task.cancel();
+            assert_eq!(task.await, Err(TaskError::Cancelled), "with a group beside it: {has_group}");
+        });
+    }
+}
+
+/// A cleanup beside a group is over. A second cancellation ends another one, in the body of the group, and comes to the group then.
+#[test]
+fn cancel_a_group_again_beside_a_cleanup_that_is_over() {
+    virtual_loop().run(async {
+        let group = task_group(async |_| finally(pending::<()>(), pending::<()>()).await);
+        let task = spawn(join(group, finally(pending::<()>(), async {})));
+        yield_now().await;
+        task.cancel();
+        sleep(ms(1)).await;
+        task.cancel();
+        assert_eq!(task.await.map(drop), Err(TaskError::Cancelled));
+    });
+}
+
 /// The time of a timeout was up, and its await of a cancelled task has moved to another task: nobody tells the first of the end.
 #[test]
 fn move_an_await_out_of_a_timeout_that_is_up() {

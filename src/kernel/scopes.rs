@@ -117,7 +117,8 @@ pub(crate) struct Unwinding {
     pub(super) region: Region,
     /// It has not come yet to the scopes of this number and lower ones.
     pub(super) doomed: u64,
-    /// The scopes to which it has come, but for those in cleanups.
+    /// The scopes to which it has come, but for those in cleanups. What was over before another interruption arrived is among them:
+    /// its future may be there still, and is not to be polled.
     pub(super) passed: Vec<u64>,
     /// The scopes whose cleanups have caught it, inside: they go on with what they had begun.
     pub(super) caught_in: Vec<u64>,

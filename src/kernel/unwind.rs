@@ -66,7 +66,6 @@ impl Unwinding {
         self.asked_before = if self.region == Region::Task { task.take_request() } else { u64::MAX };
         let innermost = task.scopes(|scopes| scopes.innermost(self.region, u64::MAX)).flatten();
         self.doomed = innermost.map_or(0, |(number, _)| number);
-        self.passed.clear();
         self.caught_in.clear();
         let taken_over = task.scopes(|scopes| scopes.taken_over(self.region)).unwrap_or_default();
         let is_overtaken = |scope: &dyn Scope| scope.inside().is_some_and(|inside| inside.overtake());
@@ -117,13 +116,16 @@ impl Unwinding {
             if self.caught_in.iter().any(is_left_alone) {
                 continue;
             }
-            if task.scopes(|scopes| scopes.cleaning_around(number, region)).flatten().is_none() {
+            let is_in_cleanup = task.scopes(|scopes| scopes.cleaning_around(number, region)).flatten().is_some();
+            if !is_in_cleanup && !self.passed.contains(&number) {
                 self.passed.push(number);
             }
             match scope.unwind(self.arrival(task, number)) {
                 Unwound::Through => drop(task.remove_scope(number)),
                 Unwound::CleansUp => {
-                    let is_beside = |&passed: &u64| passed != number && !task.is_inside(Region::Inside(number), passed);
+                    let is_in = |inner: u64, outer: u64| task.is_inside(Region::Inside(outer), inner);
+                    let is_beside =
+                        |&passed: &u64| passed != number && !is_in(passed, number) && !is_in(number, passed);
                     let is_alone = !kernel.has_neighbours(task, region, number) && !self.passed.iter().any(is_beside);
                     // First, so that the cleanup is still to come if what is dropped panics.
                     task.scopes(|scopes| scopes.begin_cleanup(number, scope.clone()));
@@ -147,12 +149,9 @@ impl Unwinding {
     fn poll_around(&self, cleaning: u64, kernel: &Kernel, task: &Header, context: &mut Context<'_>) {
         let Some(scope) = task.scope(cleaning) else { return };
         let _polled = kernel.poll_scope(task, cleaning);
-        let is_over = scope.poll_cleanup(context).is_ready();
+        // What stands beside that scope may end the cleanup: then the interruption, which comes there next, finds nothing to end.
+        _ = scope.poll_cleanup(context);
         let _unwinds_already = kernel.wakers.take_raised();
-        if is_over {
-            // What stood beside that scope has ended the cleanup.
-            drop(task.remove_scope(cleaning));
-        }
     }
 
     /// How the interruption comes to this scope.
