@@ -46,6 +46,8 @@ pub(super) struct Cleanups {
     found: RefCell<BTreeSet<(Token, Region)>>,
     /// The one that was looked at last.
     last: Cell<Option<(Token, Region)>>,
+    /// So many may wait before those that are over are forgotten.
+    most: Cell<usize>,
     /// So many short rests go by before the next look, so that a look costs each of them a little.
     rests: Cell<usize>,
 }
@@ -71,7 +73,18 @@ impl Kernel {
         }
         // If it is not so any more, that is no reason to look for it again and again.
         if !was_found && self.waits_for_others(task.header()) {
-            self.cleanups.get_or_init(Box::default).waiting.borrow_mut().insert(one);
+            let cleanups = self.cleanups.get_or_init(Box::default);
+            let mut waiting = cleanups.waiting.borrow_mut();
+            waiting.insert(one);
+            // In a loop that never rests, nobody looks for those that are over.
+            if waiting.len() > cleanups.most.get().max(AT_ONCE) {
+                let is_there = |&(token, region): &(Token, Region)| {
+                    self.wakers.task(token).is_some_and(|task| task.header().is_driving(region))
+                };
+                waiting.retain(is_there);
+                cleanups.found.borrow_mut().retain(is_there);
+                cleanups.most.set(2 * waiting.len());
+            }
         }
         false
     }
@@ -219,6 +232,10 @@ impl Kernel {
         let mut next = vec![task.clone()];
         while let Some(waiting) = next.pop() {
             let header = waiting.header();
+            if header.token() != own && header.is_timed() {
+                // It may wait no longer, soon.
+                continue;
+            }
             for (number, begun) in self.waits_of(header) {
                 if header.token() == own && !header.is_inside(region, number) {
                     continue;
