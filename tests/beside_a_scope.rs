@@ -259,3 +259,155 @@ fn catch_beside_a_timeout_that_cleans_up() {
     });
     assert_eq!(trace.take(), ["caught", "cleaned up", "ended"]);
 }
+
+/// As above, and around that timeout another one is up, which waits for a task that is awaited inside: that request was lost, and the
+/// cleanup was let run to its end.
+#[test]
+fn catch_beside_a_timeout_around_one_that_cleans_up() {
+    let trace = Trace::new();
+    virtual_loop().run(async {
+        let (cleaner, catcher, begun) = (trace.clone(), trace.clone(), time());
+        let awaited = spawn(finally(pending::<()>(), sleep(ms(10))));
+        yield_now().await;
+        let cleanup = async move {
+            cleaner.push("begins to clean up");
+            drop(awaited.await);
+            sleep(ms(100_000)).await;
+            cleaner.push("cleaned up");
+        };
+        let limited = timeout(ms(2), timeout(ms(1), finally(pending::<()>(), cleanup)));
+        let catches = async move {
+            assert!(catch_cancel(pending::<()>()).await.is_err());
+            catcher.push("caught");
+        };
+        let task = spawn(join(limited, catches));
+        sleep(ms(4)).await;
+        task.cancel();
+        assert!(task.await.unwrap_err().is_cancelled());
+        trace.push(format!("ended after {:?}", time() - begun));
+    });
+    assert_eq!(trace.take(), ["begins to clean up", "caught", "ended after 4ms"]);
+}
+
+/// Two timeouts clean up, one in the other, and in the outer one a catch ends its interruption, so that the inner one goes on. That it
+/// had to was forgotten if a cancellation of the task was caught beside them meanwhile.
+#[test]
+fn catch_beside_two_timeouts_that_clean_up() {
+    for is_cancelled in [false, true] {
+        let trace = Trace::new();
+        virtual_loop().run(async {
+            let told = || {
+                let trace = trace.clone();
+                move |what: &str| trace.push(what)
+            };
+            let (first, second, within, after, beside) = (told(), told(), told(), told(), told());
+            let inner = timeout(
+                ms(1),
+                finally(pending::<()>(), async move {
+                    sleep(ms(20)).await;
+                    second("cleaned up inside");
+                }),
+            );
+            let catches = async move {
+                let cleanup = async move {
+                    sleep(ms(5)).await;
+                    first("cleaned up");
+                };
+                assert!(catch_cancel(finally(pending::<()>(), cleanup)).await.is_err());
+                within("caught inside");
+            };
+            let outer = async move {
+                assert!(timeout(ms(2), join(inner, catches)).await.is_err());
+                after("elapsed");
+            };
+            let caught = async move {
+                if is_cancelled {
+                    assert!(catch_cancel(pending::<()>()).await.is_err());
+                    beside("caught beside");
+                }
+            };
+            let task = spawn(join(outer, caught));
+            sleep(ms(4)).await;
+            if is_cancelled {
+                task.cancel();
+            }
+            assert_eq!(task.await.is_err(), is_cancelled);
+        });
+        let end = ["cleaned up", "caught inside", "cleaned up inside"];
+        match is_cancelled {
+            // The request came since the timeout was entered.
+            true => assert_eq!(trace.take(), [&["caught beside"][..], &end].concat()),
+            false => assert_eq!(trace.take(), [&end[..], &["elapsed"]].concat()),
+        }
+    }
+}
+
+/// In a cleanup: a timeout cleans up, and beside it a second cancellation is caught. The timeout did not go on, and its future was
+/// polled after its cleanup had been taken out.
+#[test]
+fn catch_in_a_cleanup_beside_a_timeout_that_cleans_up() {
+    let trace = Trace::new();
+    virtual_loop().run(async {
+        let (cleaner, catcher, outer) = (trace.clone(), trace.clone(), trace.clone());
+        let limited = timeout(
+            ms(1),
+            finally(pending::<()>(), async move {
+                sleep(ms(10)).await;
+                cleaner.push("cleaned up");
+            }),
+        );
+        let catches = async move {
+            assert!(catch_cancel(pending::<()>()).await.is_err());
+            catcher.push("caught");
+        };
+        let cleanup = async move {
+            _ = join(limited, catches).await;
+            outer.push("cleaned up around it"); // the second request ends that, as the timeout passes it on
+        };
+        let task = spawn(finally(pending::<()>(), cleanup));
+        yield_now().await;
+        task.cancel();
+        sleep(ms(4)).await;
+        task.cancel();
+        assert!(task.await.unwrap_err().is_cancelled());
+        trace.push("ended");
+    });
+    assert_eq!(trace.take(), ["caught", "cleaned up", "ended"]);
+}
+
+/// A cleanup in a timeout has panicked, and the next one runs. That panic was lost if a cancellation of the task was caught beside it
+/// meanwhile.
+#[test]
+fn catch_beside_a_timeout_in_which_a_cleanup_has_panicked() {
+    for is_cancelled in [false, true] {
+        let trace = Trace::new();
+        virtual_loop().run(async {
+            let (cleaner, catcher) = (trace.clone(), trace.clone());
+            let panics = finally(pending::<()>(), async { std::panic::resume_unwind(Box::new("a panic")) });
+            let limited = timeout(
+                ms(1),
+                finally(panics, async move {
+                    sleep(ms(5)).await;
+                    cleaner.push("cleaned up");
+                }),
+            );
+            let catches = async move {
+                if is_cancelled {
+                    assert!(catch_cancel(pending::<()>()).await.is_err());
+                    catcher.push("caught");
+                }
+            };
+            let task = spawn(join(limited, catches));
+            sleep(ms(3)).await;
+            if is_cancelled {
+                task.cancel();
+            }
+            trace.push(task.await.unwrap_err().to_string());
+        });
+        let end = ["cleaned up", "the task panicked: a panic"];
+        match is_cancelled {
+            true => assert_eq!(trace.take(), [&["caught"][..], &end].concat()),
+            false => assert_eq!(trace.take(), end),
+        }
+    }
+}

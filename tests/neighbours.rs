@@ -3,18 +3,18 @@
 mod common;
 
 use common::{Trace, ms, on_drop, virtual_loop, watched};
-use futures_util::future::{FutureExt, join, ready, select};
+use futures_util::future::{FutureExt, join, join3, ready, select};
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use onelane::sync::{Event, Lock, OwnedLockGuard, Semaphore};
 use onelane::{
-    Elapsed, EventLoop, RunError, Task, TaskError, all_tasks, catch_cancel, finally, gather, sleep, spawn, task_group,
-    time, timeout, try_task_group, yield_now,
+    Elapsed, EventLoop, RunError, Task, TaskError, all_tasks, as_completed, call_later, catch_cancel, finally, gather,
+    shield, sleep, spawn, task_group, time, timeout, try_task_group, wait, yield_now,
 };
 use std::cell::{Cell, RefCell};
 use std::future::{IntoFuture, pending, poll_fn};
 use std::pin::{Pin, pin};
 use std::rc::Rc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 type Fut = Pin<Box<dyn Future<Output = ()>>>;
 
@@ -778,4 +778,525 @@ fn look_at_many_cleanups_before_a_long_rest() {
             helper.cancel();
         });
     });
+}
+
+/// By the machine's clock, on a virtual one, and in debug mode: the last two report deadlocks.
+fn loops() -> [EventLoop; 3] {
+    [EventLoop::new(), virtual_loop(), EventLoop::builder().debug(true).build()]
+}
+
+/// Waits in a future of ours once it has `first`, and tells when it is dropped.
+fn waits_with(first: impl Future + 'static, trace: &Trace) -> impl Future<Output = ()> + 'static {
+    let trace = trace.clone();
+    async move {
+        let _first = first.await;
+        let _told = on_drop(move || trace.push("neighbour dropped"));
+        Event::new().wait().await;
+    }
+}
+
+/// Waits for `wanted` in a cleanup.
+fn clean_up_with(wanted: impl Future + 'static, trace: &Trace) -> impl Future<Output = ()> + 'static {
+    let trace = trace.clone();
+    finally(pending::<()>(), async move {
+        drop(wanted.await);
+        trace.push("cleaned up");
+    })
+}
+
+/// Both in one task, which goes on when it is cancelled.
+fn catch_around(first: impl Future + 'static, wanted: impl Future + 'static, trace: &Trace) -> Task<()> {
+    let both = join(waits_with(first, trace), clean_up_with(wanted, trace));
+    let trace = trace.clone();
+    spawn(async move {
+        assert!(catch_cancel(both).await.is_err());
+        trace.push("caught");
+    })
+}
+
+async fn turns(count: u32) {
+    for _ in 0..count {
+        yield_now().await;
+    }
+}
+
+/// Who took it has ended, and others have it, who go on and let go. It was taken for lost, and the frozen future was dropped, with
+/// the catch in it.
+#[test]
+fn wait_in_a_cleanup_for_what_others_were_given() {
+    for given in ["a permit to a job", "a guard to a job", "a guard to a callback", "a guard to the main task"] {
+        for event_loop in loops() {
+            let trace = Trace::new();
+            // Taken outside of any task.
+            let outside = Rc::new(Lock::new(()));
+            let guard = outside.lock_owned().now_or_never().unwrap();
+            event_loop.run(async {
+                let (jobs, taken) = (Rc::new(Semaphore::new(2)), Rc::new(Lock::new(())));
+                let told = trace.clone();
+                let lets_go = move || told.push("let go");
+                let wanted: Fut = match given {
+                    "a permit to a job" => {
+                        let copy = jobs.clone();
+                        let starter = spawn(async move {
+                            let (first, second) = (copy.acquire().await, copy.acquire().await);
+                            drop(spawn(async move {
+                                sleep(ms(3)).await;
+                                lets_go();
+                                drop(first);
+                            }));
+                            drop(spawn(async move {
+                                sleep(Duration::from_secs(9)).await;
+                                drop(second);
+                            }));
+                        });
+                        starter.await.unwrap();
+                        Box::pin(async move { drop(jobs.acquire().await) })
+                    }
+                    "a guard to a job" => {
+                        let guard = spawn(taken.lock_owned()).await.unwrap();
+                        drop(spawn(async move {
+                            sleep(ms(3)).await;
+                            lets_go();
+                            drop(guard);
+                        }));
+                        Box::pin(async move { drop(taken.lock().await) })
+                    }
+                    "a guard to a callback" => {
+                        call_later(ms(3), move || {
+                            lets_go();
+                            drop(guard);
+                        });
+                        Box::pin(async move { drop(outside.lock().await) })
+                    }
+                    _ => {
+                        let guard = spawn(taken.lock_owned()).await.unwrap();
+                        let worker = catch_around(ready(()), taken.lock_owned(), &trace);
+                        turns(2).await;
+                        worker.cancel();
+                        sleep(ms(3)).await;
+                        lets_go();
+                        drop(guard);
+                        return worker.await.unwrap();
+                    }
+                };
+                let worker = catch_around(ready(()), wanted, &trace);
+                turns(2).await;
+                worker.cancel();
+                worker.await.unwrap();
+            });
+            assert_eq!(trace.take(), ["let go", "cleaned up", "neighbour dropped", "caught"], "{given}");
+        }
+    }
+}
+
+/// Permits that were forgotten are released by anybody: nothing is dropped.
+#[test]
+fn wait_in_a_cleanup_for_a_permit_that_was_forgotten() {
+    for by_itself in [true, false] {
+        for event_loop in loops() {
+            let trace = Trace::new();
+            event_loop.run(async {
+                let permits = Rc::new(Semaphore::new(1));
+                let (own, copy, told) = (permits.clone(), permits.clone(), trace.clone());
+                let first: Fut = match by_itself {
+                    true => Box::pin(async move { own.acquire().await.forget() }),
+                    false => {
+                        permits.acquire().await.forget();
+                        Box::pin(ready(()))
+                    }
+                };
+                let worker = catch_around(first, permits.acquire(), &trace);
+                turns(2).await;
+                worker.cancel();
+                call_later(ms(3), move || {
+                    told.push("released");
+                    copy.release();
+                });
+                worker.await.unwrap();
+            });
+            assert_eq!(trace.take(), ["released", "cleaned up", "neighbour dropped", "caught"], "{by_itself}");
+        }
+    }
+}
+
+/// Who has it waits for this task, or for something that comes sooner, and lets go then: it was taken for stuck.
+#[test]
+fn wait_in_a_cleanup_for_one_that_waits_a_while() {
+    for limit in ["a sleep", "a timeout", "a task that sleeps", "an event", "a timeout of a shield"] {
+        for event_loop in loops() {
+            let trace = Trace::new();
+            event_loop.run(async {
+                let lock = Rc::new(Lock::new(()));
+                let worker = Rc::new(catch_around(ready(()), lock.lock_owned(), &trace));
+                let (copy, told) = (worker.clone(), trace.clone());
+                let event = Rc::new(Event::new());
+                let set = event.clone();
+                call_later(ms(3), move || set.set());
+                let holder = spawn(async move {
+                    let guard = lock.lock().await;
+                    let over: Fut = match limit {
+                        "a sleep" => Box::pin(sleep(ms(3))),
+                        "a timeout" => Box::pin(async { _ = timeout(ms(3), pending::<()>()).await }),
+                        "a task that sleeps" => {
+                            let task = spawn(sleep(ms(3)));
+                            Box::pin(async move { task.await.unwrap() })
+                        }
+                        "an event" => Box::pin(async move { event.wait().await }),
+                        _ => Box::pin(pending()),
+                    };
+                    let ends = async move { drop((&*copy).await) };
+                    if limit == "a timeout of a shield" {
+                        assert!(timeout(ms(3), shield(spawn(ends))).await.is_err());
+                    } else {
+                        select(over, Box::pin(ends)).await;
+                    }
+                    told.push("let go");
+                    drop(guard);
+                });
+                turns(2).await;
+                worker.cancel();
+                holder.await.unwrap();
+                (&*worker).await.unwrap();
+            });
+            assert_eq!(trace.take(), ["let go", "cleaned up", "neighbour dropped", "caught"], "{limit}");
+        }
+    }
+}
+
+/// Of two permits the task has one, and the other is on its way to a third task: that was overlooked, as if the
+/// task had them all.
+#[test]
+fn wait_in_a_cleanup_for_a_permit_on_its_way() {
+    for event_loop in loops() {
+        let trace = Trace::new();
+        event_loop.run(async {
+            let permits = Rc::new(Semaphore::new(2));
+            let first = permits.acquire().await;
+            let worker = catch_around(permits.acquire(), permits.acquire(), &trace);
+            turns(2).await;
+            let (copy, told) = (permits.clone(), trace.clone());
+            let next = spawn(async move {
+                let permit = copy.acquire().await;
+                told.push("taken");
+                sleep(ms(3)).await;
+                told.push("let go");
+                drop(permit);
+            });
+            turns(2).await;
+            worker.cancel();
+            drop(first);
+            worker.await.unwrap();
+            next.await.unwrap();
+        });
+        assert_eq!(trace.take(), ["taken", "let go", "cleaned up", "neighbour dropped", "caught"]);
+    }
+}
+
+/// A lock is on its way when the cleanup comes to wait for it. Who takes it then gives it to the frozen neighbour, and waits for this
+/// task: nobody looked for that.
+#[test]
+fn clean_up_with_a_lock_that_was_on_its_way() {
+    watched(|| {
+        for event_loop in loops() {
+            let trace = Trace::new();
+            event_loop.run(async {
+                let lock = Rc::new(Lock::new(()));
+                let guard = lock.lock_owned().await;
+                let slot = Rc::new(RefCell::new(None));
+                let given = Rc::downgrade(&slot);
+                let keeps = join(async move { slot }, waits_with(ready(()), &trace));
+                let task = spawn(join(keeps, clean_up_with(lock.lock_owned(), &trace)));
+                let end = task.task_ref();
+                let (copy, told) = (lock.clone(), trace.clone());
+                let next = spawn(async move {
+                    let guard = copy.lock_owned().await;
+                    told.push("taken");
+                    *given.upgrade().unwrap().borrow_mut() = Some(guard);
+                    assert!(task.await.unwrap_err().is_cancelled());
+                    told.push("ended");
+                });
+                turns(2).await;
+                end.cancel();
+                drop(guard);
+                next.await.unwrap();
+            });
+            assert_eq!(trace.take(), ["taken", "neighbour dropped", "cleaned up", "ended"]);
+        }
+    });
+}
+
+/// So many tasks that wait in their cleanups, for others, until the event is set.
+async fn many_that_clean_up(count: u32, event: &Rc<Event>) {
+    let slow = |_| {
+        let event = event.clone();
+        spawn(finally(pending::<()>(), async move { spawn(event.wait()).await.unwrap() }))
+    };
+    let many: Vec<_> = (0..count).map(slow).collect();
+    turns(1).await;
+    many.iter().for_each(|task| assert!(task.cancel()));
+    sleep(ms(1)).await;
+}
+
+/// A timer is always pending.
+async fn tick() {
+    loop {
+        sleep(Duration::from_secs(3600)).await;
+    }
+}
+
+/// With many cleanups that wait for others, the look before the clock moved on was left out: too late, or never.
+#[test]
+fn clean_up_with_what_a_neighbour_has_among_many() {
+    for count in [0, 15, 16, 40, 100] {
+        for ticks in [false, true] {
+            for wants_at in [ms(0), ms(5)] {
+                let trace = Trace::new();
+                virtual_loop().run(async {
+                    let event = Rc::new(Event::new());
+                    many_that_clean_up(count, &event).await;
+                    if ticks {
+                        drop(spawn(tick()));
+                    }
+                    let lock = Rc::new(Lock::new(()));
+                    let copy = lock.clone();
+                    let other = async move {
+                        if !wants_at.is_zero() {
+                            sleep(wants_at).await;
+                        }
+                        drop(copy.lock().await);
+                    };
+                    let wanted = async move { spawn(other).await.unwrap() };
+                    let task = spawn(join(waits_with(lock.lock_owned(), &trace), clean_up_with(wanted, &trace)));
+                    turns(1).await;
+                    let begun = time();
+                    task.cancel();
+                    assert!(task.await.unwrap_err().is_cancelled());
+                    assert_eq!(time() - begun, wants_at);
+                    event.set();
+                });
+                assert_eq!(trace.take(), ["neighbour dropped", "cleaned up"], "{count}, {ticks}, {wants_at:?}");
+            }
+        }
+    }
+}
+
+/// As above, and what the neighbour has was taken by another task, which comes to wait for this one when all have suspended.
+#[test]
+fn clean_up_with_what_a_neighbour_was_given_among_many() {
+    for count in [0, 16, 100, 300] {
+        for neighbour_sleeps in [false, true] {
+            for ticks in [false, true] {
+                let trace = Trace::new();
+                let result = virtual_loop().try_run(async {
+                    let event = Rc::new(Event::new());
+                    many_that_clean_up(count, &event).await;
+                    if ticks {
+                        drop(spawn(tick()));
+                    }
+                    let lock = Rc::new(Lock::new(()));
+                    let guard = lock.lock_owned().await;
+                    let told = trace.clone();
+                    let has: Fut = match neighbour_sleeps {
+                        true => Box::pin(async move {
+                            let _guard = guard;
+                            let _told = on_drop(move || told.push("neighbour dropped"));
+                            sleep(ms(9)).await;
+                        }),
+                        false => Box::pin(waits_with(ready(guard), &trace)),
+                    };
+                    let task = spawn(join(has, clean_up_with(lock.lock_owned(), &trace)));
+                    turns(1).await;
+                    task.cancel();
+                    sleep(ms(5)).await;
+                    let begun = time();
+                    assert!(task.await.unwrap_err().is_cancelled());
+                    assert!(time() - begun < Duration::from_secs(1), "{count}, {neighbour_sleeps}, {ticks}");
+                    event.set();
+                });
+                assert!(result.is_ok(), "{count}, {neighbour_sleeps}, {ticks}: {result:?}");
+                assert_eq!(trace.take(), ["neighbour dropped", "cleaned up"], "{count}, {neighbour_sleeps}, {ticks}");
+            }
+        }
+    }
+}
+
+/// Another task comes to wait for the lock while something is always ready: nobody looked before the loop had nothing to do.
+#[test]
+fn clean_up_with_what_a_neighbour_has_in_a_loop_that_never_rests() {
+    for event_loop in loops() {
+        let trace = Trace::new();
+        event_loop.run(async {
+            let (lock, event) = (Rc::new(Lock::new(())), Rc::new(Event::new()));
+            let (copy, set) = (lock.clone(), event.clone());
+            let other = spawn(async move {
+                event.wait().await;
+                drop(copy.lock().await);
+            });
+            let task = spawn(join(waits_with(lock.lock_owned(), &trace), clean_up_with(other.into_future(), &trace)));
+            turns(2).await;
+            task.cancel();
+            turns(2).await;
+            set.set();
+            turns(9).await;
+            assert!(task.is_done());
+        });
+        assert_eq!(trace.take(), ["neighbour dropped", "cleaned up"]);
+    }
+}
+
+/// A cleanup waits, in one way or another, for a task that wants what a neighbour has: only an await and what is made of it was
+/// followed.
+#[test]
+fn clean_up_by_waiting_for_a_task_in_any_way() {
+    watched(|| {
+        for way in ["await", "gather", "shield", "wait", "as_completed", "timeout", "task_group"] {
+            for event_loop in loops() {
+                let trace = Trace::new();
+                event_loop.run(async {
+                    let lock = Rc::new(Lock::new(()));
+                    let copy = lock.clone();
+                    let other = async move { drop(copy.lock().await) };
+                    let wanted: Fut = match way {
+                        "await" => Box::pin(async move { spawn(other).await.unwrap() }),
+                        "gather" => Box::pin(async move { drop(gather([other]).await) }),
+                        "shield" => Box::pin(async move { shield(spawn(other)).await.unwrap() }),
+                        "wait" => Box::pin(async move { drop(wait([spawn(other)]).await) }),
+                        "as_completed" => Box::pin(async move { drop(as_completed([spawn(other)]).next().await) }),
+                        "timeout" => {
+                            Box::pin(async move { drop(timeout(Duration::from_secs(99), spawn(other)).await) })
+                        }
+                        _ => {
+                            Box::pin(async move { drop(task_group(async move |group| drop(group.spawn(other))).await) })
+                        }
+                    };
+                    let task = spawn(join(waits_with(lock.lock_owned(), &trace), clean_up_with(wanted, &trace)));
+                    turns(2).await;
+                    task.cancel();
+                    assert!(task.await.unwrap_err().is_cancelled());
+                });
+                assert_eq!(trace.take(), ["neighbour dropped", "cleaned up"], "{way}");
+            }
+        }
+    });
+}
+
+/// Cancels a task that awaits one that wants its lock in a cleanup: at once, or there in a cleanup, its own or that of a timeout.
+fn cancel_one_that_awaits(way: &str, event_loop: &EventLoop, neighbour_sleeps: bool) {
+    let trace = Trace::new();
+    event_loop.run(async {
+        let lock = Rc::new(Lock::new(()));
+        let other = spawn(clean_up_with(lock.lock_owned(), &trace));
+        let (told, copy) = (trace.clone(), lock.clone());
+        let has: Fut = match neighbour_sleeps {
+            true => Box::pin(async move {
+                let _guard = copy.lock().await;
+                let _told = on_drop(move || told.push("neighbour dropped"));
+                sleep(Duration::from_secs(9)).await;
+            }),
+            false => Box::pin(waits_with(lock.lock_owned(), &trace)),
+        };
+        let awaits = async move { assert!(other.await.unwrap_err().is_cancelled()) };
+        let task = match way {
+            "at once" => spawn(async move { _ = join(has, awaits).await }),
+            "in a cleanup" => spawn(async move { _ = join(has, finally(pending::<()>(), awaits)).await }),
+            _ => spawn(async move { _ = timeout(ms(1), join(has, finally(pending::<()>(), awaits))).await }),
+        };
+        turns(2).await;
+        match way {
+            "at once" => {}
+            "in a cleanup" => _ = task.cancel(),
+            _ => sleep(ms(3)).await,
+        }
+        turns(2).await;
+        task.cancel();
+        assert!(task.await.unwrap_err().is_cancelled());
+    });
+    assert_eq!(trace.take(), ["neighbour dropped", "cleaned up"], "{way}");
+}
+
+const WAYS_TO_AWAIT: [&str; 3] = ["at once", "in a cleanup", "in the cleanup of a timeout"];
+
+/// A cancelled task waits for the end of a task that it awaits, before anything in it is dropped: and that one waited for its lock.
+#[test]
+fn cancel_a_task_that_awaits_one_that_wants_its_lock() {
+    watched(|| {
+        for way in WAYS_TO_AWAIT {
+            loops().iter().for_each(|event_loop| cancel_one_that_awaits(way, event_loop, true));
+            cancel_one_that_awaits(way, &EventLoop::new(), false);
+        }
+    });
+}
+
+/// As above, beside a neighbour that does not sleep, in loops that report deadlocks.
+#[test]
+fn cancel_a_task_that_awaits_one_that_wants_its_lock_and_report_no_deadlock() {
+    for way in WAYS_TO_AWAIT {
+        let [_, by_clock, debugged] = loops();
+        [by_clock, debugged].iter().for_each(|event_loop| cancel_one_that_awaits(way, event_loop, false));
+    }
+}
+
+/// A timeout is up and cleans up inside, and waits for what has been taken in another part of its task, which goes on and lets go:
+/// what stands beside the cleanup was dropped.
+#[test]
+fn wait_in_a_cleanup_of_a_timeout_for_a_lock_taken_beside_that() {
+    for event_loop in loops() {
+        let trace = Trace::new();
+        event_loop.run(async {
+            let lock = Rc::new(Lock::new(()));
+            let both = join(waits_with(ready(()), &trace), clean_up_with(lock.lock_owned(), &trace));
+            let holder = async {
+                let _guard = lock.lock().await;
+                sleep(ms(5)).await;
+                trace.push("let go");
+            };
+            assert!(join(holder, timeout(ms(1), both)).await.1.is_err());
+        });
+        assert_eq!(trace.take(), ["let go", "cleaned up", "neighbour dropped"]);
+    }
+}
+
+/// What waits for the task's own lock stands beside the timeout, and the cleanup waits for nothing of that: what stands beside the
+/// cleanup was dropped all the same.
+#[test]
+fn clean_up_in_a_timeout_beside_which_the_lock_is_waited_for() {
+    for event_loop in loops() {
+        let trace = Trace::new();
+        event_loop.run(async {
+            let (lock, event) = (Rc::new(Lock::new(())), Event::new());
+            let other = spawn(lock.lock_owned());
+            let both = join(waits_with(ready(()), &trace), clean_up_with(sleep(ms(2)), &trace));
+            let holder = async {
+                let _guard = lock.lock().await;
+                event.wait().await;
+                trace.push("let go");
+            };
+            let limited = async {
+                assert!(timeout(ms(1), both).await.is_err());
+                event.set();
+            };
+            join3(holder, async { drop(other.await.unwrap()) }, limited).await;
+        });
+        assert_eq!(trace.take(), ["cleaned up", "neighbour dropped", "let go"]);
+    }
+}
+
+/// Each of two tasks waits in its cleanup for what stands frozen in the other: one of them lets go, and both clean up.
+#[test]
+fn clean_up_with_what_another_cleanup_holds_up() {
+    for event_loop in loops() {
+        let trace = Trace::new();
+        event_loop.run(async {
+            let (a, b) = (Rc::new(Lock::new(())), Rc::new(Lock::new(())));
+            let tasks = [(&a, &b), (&b, &a)].map(|(has, wants)| {
+                spawn(join(waits_with(has.lock_owned(), &trace), clean_up_with(wants.lock_owned(), &trace)))
+            });
+            turns(2).await;
+            tasks.iter().for_each(|task| assert!(task.cancel()));
+            for task in tasks {
+                assert!(task.await.unwrap_err().is_cancelled());
+            }
+        });
+        assert_eq!(trace.take(), ["neighbour dropped", "cleaned up", "neighbour dropped", "cleaned up"]);
+    }
 }

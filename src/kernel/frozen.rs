@@ -137,11 +137,24 @@ impl Kernel {
     #[cold]
     fn wake_held_up_among(&self, cleanups: &Cleanups, next: Option<Time>) -> (bool, Option<Duration>) {
         let left = cleanups.rests.get();
-        let is_long = next.is_none_or(|next| !self.clock.is_virtual() && next.since(self.clock.now()) >= LONG);
+        let is_virtual = self.clock.is_virtual();
+        // A virtual clock is about to jump, and what could be found now may be over then.
+        let is_long = is_virtual || next.is_none_or(|next| next.since(self.clock.now()) >= LONG);
         if left > 0 && !is_long {
             cleanups.rests.set(left - 1);
             return (false, None);
         }
+        let mut found = self.wake_portion(cleanups);
+        if is_virtual && next.is_none() {
+            // It is about to be told of a deadlock.
+            for _ in 0..cleanups.waiting.borrow().len() / AT_ONCE {
+                found.0 |= self.wake_portion(cleanups).0;
+            }
+        }
+        found
+    }
+
+    fn wake_portion(&self, cleanups: &Cleanups) -> (bool, Option<Duration>) {
         let (portion, has_more) = cleanups.next_portion();
         let mut work = portion.len();
         let mut has_woken = false;
@@ -214,7 +227,7 @@ impl Kernel {
         // A frame around an await does not wait itself.
         let has_others = || {
             let sleeps = self.sleeps_of(header).into_iter();
-            let waits = self.waits_of(header).into_iter().map(|(number, _)| number);
+            let waits = self.wakers.waits(header).map(|(number, _)| number);
             waits.chain(sleeps).filter(|&number| header.is_inside(region, number)).count() > 1
         };
         self.wants_what_it_has(task, region) && (!self.tells_deadlocks() || has_others())

@@ -552,7 +552,8 @@ impl Wakers {
 
     /// The running task takes something for which others will wait: who it is, and a number of that moment.
     pub(crate) fn take(&self) -> (Token, u64) {
-        (self.running.get(), self.with(|table| table.number()).get())
+        self.with(|table| table.numbered += 1);
+        (self.running.get(), self.numbered())
     }
 
     /// It waits for this no longer. False if the task is not in this loop, or has ended: then nothing is left to be done.

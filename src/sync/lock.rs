@@ -174,14 +174,15 @@ impl Acquiring {
     #[track_caller]
     fn poll(&mut self, context: &mut Context<'_>) -> Poll<()> {
         assert!(!self.over, "a lock() was polled after it was over; lock again with a new one");
-        if !self.ticket.is_in_line() && !self.raw.is_free() {
+        let enters = !self.ticket.is_in_line() && !self.raw.is_free();
+        if enters {
             self.ticket.enter(self.raw.clone(), 0);
-            let poll = self.ticket.poll(context);
-            self.ticket.tell_taker();
-            ready!(poll);
-        } else {
-            ready!(self.ticket.poll(context));
         }
+        let poll = self.ticket.poll(context);
+        if enters {
+            self.ticket.tell_taker();
+        }
+        ready!(poll);
         debug_assert!(!self.raw.is_locked(), "a lock that somebody may take is free");
         self.raw.take();
         self.over = true;

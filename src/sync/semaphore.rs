@@ -532,18 +532,20 @@ impl Future for SemaphoreAcquire {
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Permit> {
         let this = &mut *self;
         assert!(!this.over, "an acquire() was polled after it was over; acquire again with a new one");
-        if this.ticket.is_in_line() {
-            ready!(this.ticket.poll(context));
-        } else if this.core.is_locked() {
-            this.ticket.enter(this.core.clone(), 0);
-            let poll = this.ticket.poll(context);
-            this.ticket.tell_taker();
-            ready!(poll);
-        } else {
+        let enters = !this.ticket.is_in_line();
+        if enters && !this.core.is_locked() {
             this.core.take();
             this.over = true;
             return Poll::Ready(this.core.permit());
         }
+        if enters {
+            this.ticket.enter(this.core.clone(), 0);
+        }
+        let poll = this.ticket.poll(context);
+        if enters {
+            this.ticket.tell_taker();
+        }
+        ready!(poll);
         this.over = true;
         let permit = this.core.permit();
         this.core.hand_out();

@@ -221,6 +221,13 @@ impl Waiter {
         }
     }
 
+    /// Who is polled lives: the future has moved out of the task that was cancelled.
+    #[cold]
+    #[inline(never)]
+    fn lives_on(&self) {
+        self.resume();
+    }
+
     fn waiters(&self) -> &Waiters {
         self.place.line(self.line)
     }
@@ -332,19 +339,16 @@ impl Ticket {
     /// Ready when something was given; then the place is left. Polls without a reason change nothing but the waker.
     #[track_caller]
     pub(super) fn poll(&mut self, context: &mut Context<'_>) -> Poll<()> {
-        if !self.is_in_line() {
+        let Some(waiter) = &self.waiter else { return Poll::Ready(()) };
+        if matches!(waiter.state.get(), State::Given | State::Gone) {
             self.leave();
             return Poll::Ready(());
         }
-        let Some(waiter) = &self.waiter else { return Poll::Ready(()) };
-        if !waiter.is_given() {
-            let new = keep(context.waker());
-            let old = waiter.waker.replace(Some(new));
-            drop(old);
-            if waiter.state.get() == State::Dying {
-                // Who is polled lives: the future has moved out of the task that was cancelled.
-                waiter.resume();
-            }
+        let new = keep(context.waker());
+        let old = waiter.waker.replace(Some(new));
+        drop(old);
+        if waiter.state.get() == State::Dying {
+            waiter.lives_on();
         }
         // Looked at once more: the waker's code may have come back here.
         if waiter.is_given() {
