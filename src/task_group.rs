@@ -451,6 +451,8 @@ impl<E: 'static> Scope for State<E> {
         }
         if self.has_failures() && !self.exit.is_panic.get() {
             self.exit.is_caught.set(true);
+            // The task may have put the group aside, and then nobody comes for the errors.
+            self.interruption.ask_again();
             self.interruption.wake_poller();
             return Poll::Ready(Unwound::Caught);
         }

@@ -143,7 +143,7 @@ fn poll_a_group_beside_the_timeout_that_unwinds_it() {
 }
 
 /// A task was cancelled, and its group has errors instead. Another task gets them, and is not cancelled for the first one where it
-/// suspends next.
+/// suspends next. The first one is.
 #[test]
 fn hand_a_group_that_has_failed_to_another_task() {
     virtual_loop().run(async {
@@ -154,6 +154,8 @@ fn hand_a_group_that_has_failed_to_another_task() {
             });
             pending::<Result<(), _>>().await
         });
+        let place = Rc::new(RefCell::new(None));
+        let copy = place.clone();
         let task = spawn(async move {
             let mut group = Box::pin(group);
             let mut polls = 0;
@@ -162,17 +164,19 @@ fn hand_a_group_that_has_failed_to_another_task() {
                 if polls < 3 { group.poll_unpin(context).map(drop) } else { Poll::Ready(()) }
             })
             .await;
-            let other = spawn(async {
+            *copy.borrow_mut() = Some(spawn(async {
                 let errors = group.await.unwrap_err().errors;
                 yield_now().await;
                 errors
-            });
-            other.await.unwrap()
+            }));
+            pending::<()>().await;
         });
         yield_now().await;
         yield_now().await;
         task.cancel();
-        assert_eq!(task.await, Ok(vec![ChildError::Failed("resists")]));
+        assert!(task.await.unwrap_err().is_cancelled());
+        let other = place.take().unwrap();
+        assert_eq!(other.await, Ok(vec![ChildError::Failed("resists")]));
     });
 }
 
@@ -691,4 +695,25 @@ fn catch_the_end_of_a_timeout_around_a_cleanup_that_has_lost_its_future() {
         assert_eq!(task.await, Ok(Ok(())));
     });
     assert_eq!(trace.take(), ["outer cleaned up", "inner cleaned up"]);
+}
+
+/// A group that was put aside has failed. Its task is cancelled, and nobody comes for the errors: the cancellation was lost.
+#[test]
+fn cancel_a_task_that_has_put_a_failed_group_aside() {
+    virtual_loop().run(async {
+        let group = try_task_group(async |group| {
+            group.try_spawn(async { Err::<(), _>("lost") });
+            Ok::<_, &str>(())
+        });
+        let task = spawn(async move {
+            let mut group = Box::pin(group);
+            assert!((&mut group).now_or_never().is_none());
+            pending::<()>().await;
+            drop(group);
+        });
+        yield_now().await;
+        yield_now().await;
+        task.cancel();
+        assert!(timeout(ms(1), task).await.unwrap().unwrap_err().is_cancelled());
+    });
 }
