@@ -8,7 +8,7 @@ use crate::error::TaskError;
 use crate::join::{clone_outcome, take_outcome};
 use crate::kernel::calls::{Call, Watcher};
 use crate::kernel::task::{AnyTask, Awaited, Ending, Outcome, Then, TypedTask, Wait};
-use crate::kernel::{Kernel, context, keep};
+use crate::kernel::{Kernel, Token, context, keep};
 use crate::task::Task;
 use std::cell::Cell;
 use std::fmt;
@@ -435,6 +435,10 @@ struct Gathering<C> {
     /// A failure does not decide: `return_exceptions`.
     wants_all: Cell<bool>,
     waker: Cell<Option<Waker>>,
+    /// The task that awaits it, if that was interrupted: it does not poll the gather any more, but waits for it to be decided.
+    interrupted: Cell<Option<Token>>,
+    /// The task that has polled it last.
+    polled_in: Cell<Token>,
     /// Somebody has got the result, so the children's panics are known.
     delivered: Cell<bool>,
 }
@@ -463,6 +467,10 @@ impl<C: Children> Watcher for Gathering<C> {
             if let Some(waker) = self.waker.take() {
                 waker.wake();
             }
+            if let Some(task) = self.interrupted.take() {
+                // Whatever polls the gather in there may have been woken before, and wake nobody now.
+                context::loop_of(task).iter().for_each(|kernel| kernel.link_is_over(task));
+            }
         }
     }
 }
@@ -470,6 +478,14 @@ impl<C: Children> Watcher for Gathering<C> {
 impl<C: Children> Awaited for Gathering<C> {
     fn links(&self) -> Option<Vec<AnyTask>> {
         (!self.is_decided()).then(|| self.tasks.clone())
+    }
+
+    fn interrupt(&self) {
+        self.interrupted.set(Some(self.polled_in.get()));
+    }
+
+    fn resume(&self) {
+        self.interrupted.set(None);
     }
 
     fn describe(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -530,6 +546,8 @@ impl<C: Children + 'static> Gather<C> {
             failed: Cell::new(None),
             wants_all: Cell::new(false),
             waker: Cell::new(None),
+            interrupted: Cell::new(None),
+            polled_in: Cell::default(),
             delivered: Cell::new(false),
             tasks,
         });
@@ -584,6 +602,7 @@ impl<C: Children + 'static> Gather<C> {
         let old = gathering.waker.replace(Some(new));
         drop(old);
         if let Some(kernel) = context::running() {
+            gathering.polled_in.set(kernel.wakers.running_token());
             self.record.begin(&kernel, || Wait::On(Rc::<Gathering<C>>::downgrade(gathering)));
         }
         Poll::Pending

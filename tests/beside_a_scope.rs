@@ -8,7 +8,7 @@ use futures_util::FutureExt;
 use futures_util::future::{LocalBoxFuture, join};
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use onelane::sync::{Event, Lock, Queue, Semaphore};
-use onelane::{RunError, Task, as_completed, catch_cancel, finally, sleep, spawn, time, timeout, yield_now};
+use onelane::{RunError, Task, as_completed, catch_cancel, finally, gather, sleep, spawn, time, timeout, yield_now};
 use std::future::pending;
 use std::rc::Rc;
 use std::task::Context;
@@ -409,5 +409,31 @@ fn catch_beside_a_timeout_in_which_a_cleanup_has_panicked() {
             true => assert_eq!(trace.take(), [&["caught"][..], &end].concat()),
             false => assert_eq!(trace.take(), end),
         }
+    }
+}
+
+/// A gather is decided by the first of its children that ends as cancelled, though another still cleans up. In a set that had been
+/// woken before, nobody told the timeout around it, which waited for the other child.
+#[test]
+fn expire_around_a_gather_in_a_set() {
+    for cancels in [false, true] {
+        virtual_loop().run(async move {
+            let begun = time();
+            let child = || finally(pending::<()>(), sleep(Duration::from_secs(60)));
+            let mut set = FuturesUnordered::new();
+            let children: [LocalBoxFuture<'static, ()>; 2] = [Box::pin(child()), Box::pin(pending())];
+            set.push(gather(children).map(drop).boxed_local());
+            set.push(yield_now().boxed_local());
+            let all = async move { while set.next().await.is_some() {} };
+            if cancels {
+                let task = spawn(all);
+                yield_now().await;
+                task.cancel();
+                assert!(task.await.unwrap_err().is_cancelled());
+            } else {
+                assert!(timeout(ms(0), all).await.is_err());
+            }
+            assert_eq!(time(), begun);
+        });
     }
 }

@@ -17,7 +17,7 @@
 
 #[cfg(feature = "probe")]
 use super::probe::Source;
-use super::scopes::Region;
+use super::scopes::{Inside, Region};
 use super::task::{AnyTask, Awaited, Begun, Header, Then, Wait, WaiterKey, same};
 use super::token::Token;
 use super::wakers::keep;
@@ -323,6 +323,18 @@ impl Kernel {
         let waiter = self.wakers.add_waiter(next.header(), Then::Wake(keep(waker)));
         *link = Some((next.header().token(), waiter));
         true
+    }
+
+    /// What this task awaits, while it is not polled since it was interrupted, will have no end that wakes it: it is to look.
+    pub(crate) fn link_is_over(&self, task: Token) {
+        let Some(task) = self.wakers.task(task) else { return };
+        let header = task.header();
+        if header.is_condemned() {
+            self.wakers.wake(header.token());
+        }
+        for scope in header.asking_scopes().into_iter().filter_map(|number| header.scope(number)) {
+            self.tolerate(|| scope.inside().into_iter().for_each(Inside::wake));
+        }
     }
 
     /// Waits for it no longer.
