@@ -181,7 +181,11 @@ fn is_library(file: &str) -> bool {
     let (ours, _) = HERE.split_at(HERE.len() - NAME.len());
     // Folders of the standard library, of crates from a registry, and of crates from a repository, with either separator.
     let parts = ["library?core?src", "library?alloc?src", "library?std?src", "registry?src", "git?checkouts"];
-    file.starts_with(ours) || parts.iter().any(|part| has_part(file.as_bytes(), part.as_bytes()))
+    // Older compilers name the places of what is generic by the whole path.
+    const WHOLE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/src/");
+    file.starts_with(ours)
+        || file.starts_with(WHOLE)
+        || parts.iter().any(|part| has_part(file.as_bytes(), part.as_bytes()))
 }
 
 fn has_part(file: &[u8], part: &[u8]) -> bool {

@@ -16,6 +16,9 @@ const CLOSURE: &str = "::{{closure}}";
 
 /// The word for a future of this type.
 pub(super) fn function_of(type_name: &str) -> &str {
+    // Older compilers give the future of an async closure a parameter.
+    let own = type_name.ends_with('>').then(|| opening(type_name)).flatten().map(|open| &type_name[..open]);
+    let type_name = own.filter(|own| own.ends_with(CLOSURE)).unwrap_or(type_name);
     let mut function = type_name;
     while let Some(around) = function.strip_suffix(CLOSURE) {
         function = around;
@@ -94,6 +97,7 @@ mod tests {
     fn name_functions() {
         for (type_name, word) in [
             ("shop::serve::{{closure}}", "serve"),
+            ("shop::main::{{closure}}::{{closure}}<i16>", "main"),
             ("shop::main::{{closure}}::{{closure}}", "main"),
             ("shop::Till<shop::Coin>::count::{{closure}}", "count"),
             ("shop::sum<alloc::vec::Vec<u8>, u8>::{{closure}}", "sum"),

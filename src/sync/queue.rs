@@ -156,20 +156,27 @@ impl<T: Ord> Eq for Entry<T> {}
 
 /// The heap while it is out; put back also if a comparison panics.
 struct TakenOut<'a, T> {
-    heap: BinaryHeap<Entry<T>>,
+    /// Some until it is put back. Older compilers make no empty heap of what may not be `Ord`.
+    heap: Option<BinaryHeap<Entry<T>>>,
     home: &'a Cell<Option<BinaryHeap<Entry<T>>>>,
 }
 
 impl<T> Drop for TakenOut<'_, T> {
     fn drop(&mut self) {
-        self.home.set(Some(std::mem::take(&mut self.heap)));
+        self.home.set(self.heap.take());
+    }
+}
+
+impl<T> TakenOut<'_, T> {
+    fn heap(&mut self) -> &mut BinaryHeap<Entry<T>> {
+        self.heap.as_mut().expect("it is out until this is dropped")
     }
 }
 
 impl<T> Ranked<T> {
     #[track_caller]
     fn take_out(&self) -> TakenOut<'_, T> {
-        TakenOut { heap: self.heap.take().expect(COMPARED), home: &self.heap }
+        TakenOut { heap: Some(self.heap.take().expect(COMPARED)), home: &self.heap }
     }
 }
 
@@ -193,7 +200,7 @@ impl<T> Items<T> {
             Items::Ranked(ranked) => {
                 ranked.numbered.set(ranked.numbered.get() + 1);
                 let entry = Entry { item, number: ranked.numbered.get() };
-                (ranked.push)(&mut ranked.take_out().heap, entry);
+                (ranked.push)(ranked.take_out().heap(), entry);
             }
         }
     }
@@ -203,25 +210,17 @@ impl<T> Items<T> {
         match self {
             Items::Fifo(items) => items.borrow_mut().pop_front(),
             Items::Lifo(items) => items.borrow_mut().pop(),
-            Items::Ranked(ranked) => (ranked.pop)(&mut ranked.take_out().heap).map(|entry| entry.item),
+            Items::Ranked(ranked) => (ranked.pop)(ranked.take_out().heap()).map(|entry| entry.item),
         }
     }
 
     /// All that there is, to be dropped where everything is in order.
     #[track_caller]
-    fn take_all(&self) -> Items<T> {
+    fn take_all(&self) -> Vec<T> {
         match self {
-            Items::Fifo(items) => Items::Fifo(RefCell::new(items.take())),
-            Items::Lifo(items) => Items::Lifo(RefCell::new(items.take())),
-            Items::Ranked(ranked) => {
-                let heap = std::mem::take(&mut ranked.take_out().heap);
-                Items::Ranked(Ranked {
-                    heap: Cell::new(Some(heap)),
-                    numbered: Cell::new(0),
-                    push: ranked.push,
-                    pop: ranked.pop,
-                })
-            }
+            Items::Fifo(items) => items.take().into(),
+            Items::Lifo(items) => items.take(),
+            Items::Ranked(ranked) => ranked.take_out().heap().drain().map(|entry| entry.item).collect(),
         }
     }
 }
