@@ -435,8 +435,8 @@ struct Gathering<C> {
     /// A failure does not decide: `return_exceptions`.
     wants_all: Cell<bool>,
     waker: Cell<Option<Waker>>,
-    /// The task that awaits it, if that was interrupted: it does not poll the gather any more, but waits for it to be decided.
-    interrupted: Cell<Option<Token>>,
+    /// The task that awaits it was interrupted: it does not poll the gather any more, but waits for it to be decided.
+    interrupted: Cell<bool>,
     /// The task that has polled it last.
     polled_in: Cell<Token>,
     /// Somebody has got the result, so the children's panics are known.
@@ -467,12 +467,18 @@ impl<C: Children> Watcher for Gathering<C> {
             if let Some(waker) = self.waker.take() {
                 waker.wake();
             }
-            if let Some(task) = self.interrupted.take() {
-                // Whatever polls the gather in there may have been woken before, and wake nobody now.
-                context::loop_of(task).iter().for_each(|kernel| kernel.link_is_over(task));
+            if self.interrupted.get() {
+                link_is_over(self.polled_in.get());
             }
         }
     }
+}
+
+/// Whatever polls a gather, in a task that was interrupted, may have been woken before, and wakes nobody now.
+#[cold]
+#[inline(never)]
+fn link_is_over(task: Token) {
+    context::loop_of(task).iter().for_each(|kernel| kernel.link_is_over(task));
 }
 
 impl<C: Children> Awaited for Gathering<C> {
@@ -481,11 +487,11 @@ impl<C: Children> Awaited for Gathering<C> {
     }
 
     fn interrupt(&self) {
-        self.interrupted.set(Some(self.polled_in.get()));
+        self.interrupted.set(true);
     }
 
     fn resume(&self) {
-        self.interrupted.set(None);
+        self.interrupted.set(false);
     }
 
     fn describe(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -546,7 +552,7 @@ impl<C: Children + 'static> Gather<C> {
             failed: Cell::new(None),
             wants_all: Cell::new(false),
             waker: Cell::new(None),
-            interrupted: Cell::new(None),
+            interrupted: Cell::new(false),
             polled_in: Cell::default(),
             delivered: Cell::new(false),
             tasks,

@@ -117,44 +117,41 @@ impl Kernel {
         }
     }
 
-    /// Nothing is ready before the next timer. Wakes what unwinds and is held up by itself by now. Returns whether it has, and how long
-    /// the loop may rest if there is more to be looked at.
-    #[inline]
-    pub(crate) fn wake_held_up(&self, next: Option<Time>) -> (bool, Option<Duration>) {
-        match self.cleanups.get() {
-            Some(cleanups) if !cleanups.waiting.borrow().is_empty() => self.wake_held_up_among(cleanups, next),
-            _ => (false, None),
-        }
-    }
-
     /// As `wake_held_up`, of a loop that is at rest while its host does other things.
     pub(crate) fn look_before_the_host_rests(&self) {
-        if self.wakers.is_idle() && self.cleanups.get().is_some() {
-            self.wake_held_up(self.next_deadline());
+        if let Some(cleanups) = self.cleanups.get().filter(|_| self.wakers.is_idle()) {
+            self.wake_held_up(cleanups, self.next_deadline());
         }
     }
 
+    /// Nothing is ready before the next timer. Wakes what unwinds and is held up by itself by now. Returns whether it has, and until
+    /// when the loop may rest: not as long, if there is more to be looked at.
     #[cold]
-    fn wake_held_up_among(&self, cleanups: &Cleanups, next: Option<Time>) -> (bool, Option<Duration>) {
+    pub(super) fn wake_held_up(&self, cleanups: &Cleanups, next: Option<Time>) -> (bool, Option<Time>) {
+        if cleanups.waiting.borrow().is_empty() {
+            return (false, next);
+        }
         let left = cleanups.rests.get();
         let is_virtual = self.clock.is_virtual();
         // A virtual clock is about to jump, and what could be found now may be over then.
         let is_long = is_virtual || next.is_none_or(|next| next.since(self.clock.now()) >= LONG);
         if left > 0 && !is_long {
             cleanups.rests.set(left - 1);
-            return (false, None);
+            return (false, next);
         }
-        let mut found = self.wake_portion(cleanups);
+        let (mut has_woken, has_more) = self.wake_portion(cleanups);
         if is_virtual && next.is_none() {
-            // It is about to be told of a deadlock.
+            // A deadlock is about to be reported.
             for _ in 0..cleanups.waiting.borrow().len() / AT_ONCE {
-                found.0 |= self.wake_portion(cleanups).0;
+                has_woken |= self.wake_portion(cleanups).0;
             }
         }
-        found
+        let soon = (has_more && !is_virtual).then(|| self.clock.now().after(LONG));
+        (has_woken, next.into_iter().chain(soon).min())
     }
 
-    fn wake_portion(&self, cleanups: &Cleanups) -> (bool, Option<Duration>) {
+    /// Returns whether it has woken any, and whether there are more to be looked at.
+    fn wake_portion(&self, cleanups: &Cleanups) -> (bool, bool) {
         let (portion, has_more) = cleanups.next_portion();
         let mut work = portion.len();
         let mut has_woken = false;
@@ -176,7 +173,7 @@ impl Kernel {
             }
         }
         cleanups.rests.set(work / PER_REST);
-        (has_woken, has_more.then_some(LONG))
+        (has_woken, has_more)
     }
 
     /// Whoever drives a region is polled.

@@ -584,13 +584,14 @@ impl Kernel {
         if !self.wakers.is_idle() || self.inbox().has_messages() {
             return Ok(());
         }
-        let next = self.next_deadline();
-        let (has_woken, soon) = self.wake_held_up(next);
-        if has_woken {
-            return Ok(());
+        let mut next = self.next_deadline();
+        if let Some(cleanups) = self.cleanups.get() {
+            let (has_woken, soon) = self.wake_held_up(cleanups, next);
+            if has_woken {
+                return Ok(());
+            }
+            next = soon;
         }
-        let soon = soon.filter(|_| !self.clock.is_virtual()).map(|soon| self.clock.now().after(soon));
-        let next = next.into_iter().chain(soon).min();
         if next.is_none() && self.tells_deadlocks() {
             // There is nothing to wait for but `Remote`s and wakers that others hold.
             let is_alive = |token| self.wakers.is_alive(token);

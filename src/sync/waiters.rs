@@ -366,9 +366,8 @@ impl Ticket {
     pub(super) fn leave(&mut self) -> bool {
         let Some(waiter) = self.waiter.take() else { return false };
         self.record.end();
-        let given = waiter.waiters().leave(&waiter);
-        drop(waiter.waker.take());
-        given
+        // Its waker, which may be foreign, goes with it, where nothing is borrowed.
+        waiter.waiters().leave(&waiter)
     }
 
     /// The future that waits is dropped: what it was given is passed on.
