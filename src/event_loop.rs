@@ -66,6 +66,8 @@ use std::time::{Duration, Instant};
 pub struct EventLoop {
     pub(crate) kernel: Rc<Kernel>,
     cancel_on_ctrl_c: bool,
+    #[cfg(feature = "threads")]
+    thread_join_timeout: Duration,
     /// Held until the loop is dropped.
     #[cfg(all(unix, feature = "signals"))]
     printer: Option<Printer>,
@@ -137,9 +139,15 @@ pub struct Builder {
     cancel_on_ctrl_c: bool,
     #[cfg(all(unix, feature = "signals"))]
     print_on: Option<i32>,
+    #[cfg(feature = "threads")]
+    thread_join_timeout: Option<Duration>,
     #[cfg(feature = "probe")]
     probe: Option<Box<dyn Probe>>,
 }
+
+/// As `asyncio.run` waits for its threads.
+#[cfg(feature = "threads")]
+const THREAD_JOIN_TIMEOUT: Duration = Duration::from_secs(300);
 
 type SlowStepHandler = Box<dyn Fn(&SlowStep)>;
 type DeadlockHandler = Box<dyn Fn(&DeadlockReport)>;
@@ -461,6 +469,36 @@ impl Builder {
         self
     }
 
+    /// How long [`run`](EventLoop::run) waits at its end for functions of [`to_thread`](crate::to_thread()) that still run: five minutes,
+    /// unless this says otherwise. They cannot be stopped. If some run on after that, a line on stderr says how many, and what they have
+    /// not done when the program ends is not done. With zero, it does not wait, and says nothing.
+    ///
+    /// It is real time, also for a loop on a virtual clock.
+    ///
+    /// asyncio: `loop.shutdown_default_executor(timeout)`, which `asyncio.run` calls.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use onelane::{EventLoop, to_thread};
+    /// use std::time::Duration;
+    ///
+    /// let event_loop = EventLoop::builder().thread_join_timeout(Duration::ZERO).build();
+    /// event_loop.run(async {
+    ///     // Nobody types.
+    ///     let line = onelane::spawn(to_thread(|| std::io::stdin().lines().next()));
+    ///     onelane::sleep(Duration::from_millis(1)).await;
+    ///     line.cancel();
+    /// });
+    /// ```
+    #[cfg(feature = "threads")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "threads")))]
+    #[doc(alias = "shutdown_default_executor")]
+    pub fn thread_join_timeout(mut self, limit: Duration) -> Self {
+        self.thread_join_timeout = Some(limit);
+        self
+    }
+
     /// Each time this signal comes, the loop prints its call graph on stderr, as [`print_call_graph`](crate::print_call_graph)
     /// does. With `SIGUSR1`, `kill -USR1 PID` shows where each task of a running program waits.
     ///
@@ -615,6 +653,8 @@ impl Builder {
         let mut event_loop = EventLoop {
             kernel,
             cancel_on_ctrl_c: self.cancel_on_ctrl_c,
+            #[cfg(feature = "threads")]
+            thread_join_timeout: self.thread_join_timeout.unwrap_or(THREAD_JOIN_TIMEOUT),
             #[cfg(all(unix, feature = "signals"))]
             printer: None,
         };
@@ -888,13 +928,27 @@ impl EventLoop {
             kernel.tell_deadlock();
         }
         let interrupted = ctrl_c.end(main.header());
-        if let Err(spawned_at) = kernel.finish_tasks(Patience::Waits) {
+        let finished = kernel.finish_tasks(Patience::Waits);
+        #[cfg(feature = "threads")]
+        self.join_threads();
+        if let Err(spawned_at) = finished {
             panic!("{}", never_ends(spawned_at));
         }
         match stuck {
             Some(report) => Err(RunError::Deadlock(report)),
             None if interrupted => Ok(RunError::Interrupted),
             None => Ok(RunError::Cancelled),
+        }
+    }
+
+    #[cfg(feature = "threads")]
+    fn join_threads(&self) {
+        let limit = self.thread_join_timeout;
+        match crate::to_thread::join(self.kernel.id(), limit) {
+            left @ 1.. if !limit.is_zero() => exceptions::complain(&format_args!(
+                "{left} function(s) of to_thread() still run, {limit:?} after their loop has ended; they are left to themselves"
+            )),
+            _ => {}
         }
     }
 

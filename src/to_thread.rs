@@ -9,11 +9,14 @@ use crate::kernel::exceptions::drop_payload;
 use crate::kernel::task::{Awaited, Wait};
 use crate::remote::Remote;
 use std::any::Any;
+use std::collections::BTreeMap;
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::rc::{Rc, Weak};
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 /// Calls a function on a thread of a pool, so that the loop goes on while it computes or blocks, and gives what it returned.
 ///
@@ -26,10 +29,11 @@ use std::task::{Context, Poll, ready};
 /// Cancel safety: **a function that runs cannot be stopped**. Dropping this lets it run on, and drops its result there. If no
 /// thread of the pool has come to it yet, it is never called.
 ///
-/// asyncio: `to_thread`, and `run_in_executor` with the default executor. Unlike `asyncio.run`, which waits up to five minutes
-/// for such functions at its end, [`run`](crate::run()) waits for none that nobody awaits any more: one that reads the
-/// keyboard would keep the program alive. If `main` returns, what they have not done yet is not done. A function that must
-/// come to its end is for a `std::thread`, which can be joined.
+/// At its end [`run`](crate::run()) waits for functions of its loop that still run, for five minutes at most, as `asyncio.run` does: so
+/// what they were about to save is saved. [`Builder::thread_join_timeout`](crate::Builder::thread_join_timeout) sets another limit, or none of
+/// that wait at all, for functions that may never return, such as one that reads the keyboard.
+///
+/// asyncio: `to_thread`, and `run_in_executor` with the default executor.
 ///
 /// # Errors
 ///
@@ -41,7 +45,7 @@ use std::task::{Context, Poll, ready};
 ///
 /// # Cost
 ///
-/// Three allocations, and two trips between threads: to the pool, and through the loop's inbox back. The pool starts threads as
+/// Three allocations, a lock that is taken twice, and two trips between threads: to the pool, and through the loop's inbox back. The pool starts threads as
 /// they are needed, up to 500 (`BLOCKING_MAX_THREADS` in the environment says otherwise).
 ///
 /// # Examples
@@ -127,6 +131,46 @@ impl<V> Drop for Tolerant<V> {
 }
 
 /// What is waited for.
+/// A function that may run, or is to, from its loop's first poll until it has returned or is never going to be called.
+struct Out {
+    loop_id: u64,
+}
+
+/// So many of each loop, by its number.
+static OUT: Mutex<BTreeMap<u64, usize>> = Mutex::new(BTreeMap::new());
+static CAME_BACK: Condvar = Condvar::new();
+
+fn all_out() -> MutexGuard<'static, BTreeMap<u64, usize>> {
+    OUT.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Out {
+    fn of(loop_id: u64) -> Self {
+        *all_out().entry(loop_id).or_default() += 1;
+        Out { loop_id }
+    }
+}
+
+impl Drop for Out {
+    fn drop(&mut self) {
+        let mut out = all_out();
+        if let Some(count) = out.get_mut(&self.loop_id) {
+            *count -= 1;
+            if *count == 0 {
+                out.remove(&self.loop_id);
+                CAME_BACK.notify_all();
+            }
+        }
+    }
+}
+
+/// The loop has ended: waits, for so long at most, until none of its functions is out any more. Returns how many are.
+pub(crate) fn join(loop_id: u64, limit: Duration) -> usize {
+    let is_out = |out: &mut BTreeMap<u64, usize>| out.contains_key(&loop_id);
+    let (out, _) = CAME_BACK.wait_timeout_while(all_out(), limit, is_out).unwrap_or_else(PoisonError::into_inner);
+    out.get(&loop_id).copied().unwrap_or(0)
+}
+
 struct Thread;
 
 impl Awaited for Thread {
@@ -144,9 +188,13 @@ impl<T: Send + 'static> Future for ToThread<T> {
         let this = self.get_mut();
         let begin = |function: Box<dyn FnOnce() -> T + Send>| {
             let mut function = Tolerant(Some(function));
+            let out = Out::of(kernel.id());
             Job {
-                // Caught there, or the pool would raise the panic here as it was.
-                result: blocking::unblock(move || Tolerant(Some(catch_unwind(AssertUnwindSafe(function.take()))))),
+                result: blocking::unblock(move || {
+                    let _out = out;
+                    // Caught here, or the pool would raise the panic there as it was.
+                    Tolerant(Some(catch_unwind(AssertUnwindSafe(function.take()))))
+                }),
                 loop_id: kernel.id(),
                 _remote: Remote::to(&kernel),
                 thread: Rc::new(Thread),

@@ -4,7 +4,7 @@ mod common;
 
 use common::{Census, Trace, alone, await_that, ms, on_drop, panic_of, virtual_loop, watched};
 use futures_util::poll;
-use onelane::{Elapsed, EventLoop, RunError, TaskError, spawn, timeout, to_thread, yield_now};
+use onelane::{Clock, Elapsed, EventLoop, RunError, TaskError, spawn, timeout, to_thread, yield_now};
 use std::cell::Cell;
 use std::future::pending;
 use std::pin::pin;
@@ -231,4 +231,40 @@ fn poll_where_it_cannot_be() {
         })
     });
     assert_eq!((polled.get(), &*twice), (1, "a to_thread() was polled after its end; keep what the first await gave"));
+}
+
+/// What it was about to save was not saved: the program ended first.
+#[test]
+fn wait_at_the_end_of_run_for_functions_that_still_run() {
+    let saved = Arc::new(AtomicBool::new(false));
+    let (copy, (begin, begun)) = (saved.clone(), channel());
+    virtual_loop().run(async move {
+        let task = spawn(to_thread(move || {
+            begin.send(()).unwrap();
+            thread::sleep(ms(50));
+            copy.store(true, Ordering::SeqCst);
+        }));
+        yield_now().await;
+        begun.recv().unwrap();
+        task.cancel();
+        assert!(task.await.unwrap_err().is_cancelled());
+    });
+    assert!(saved.load(Ordering::SeqCst));
+}
+
+/// With a limit of zero it waits for none, and another loop's functions are none of its business.
+#[test]
+fn end_beside_functions_that_still_run() {
+    let (release, released) = channel::<()>();
+    let (begin, begun) = channel();
+    EventLoop::builder().clock(Clock::Virtual).thread_join_timeout(ms(0)).build().run(async move {
+        drop(spawn(to_thread(move || {
+            begin.send(()).unwrap();
+            released.recv().unwrap_err();
+        })));
+        yield_now().await;
+        begun.recv().unwrap();
+    });
+    virtual_loop().run(async { assert_eq!(to_thread(|| 1).await, Ok(1)) });
+    drop(release);
 }

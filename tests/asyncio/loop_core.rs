@@ -327,16 +327,50 @@ mod base_event_loop_tests {
         }
     }
 
-    /// A run waits for no function that runs on a thread, so that no time has to be set for that.
+    /// The event is that of a socket, and a pass of a loop that is stopped at once is a `turn()`.
+    #[test]
+    #[cfg(all(unix, feature = "io"))]
+    fn test_single_selecter_event_callback_after_stopping() {
+        use onelane::net::UnixStream;
+        use std::io::{Read, Write};
+
+        let event_loop = EventLoop::new();
+        let callcount = Rc::new(Cell::new(0));
+        let count = callcount.clone();
+        let (ours, theirs) = event_loop.enter(|| UnixStream::pair().unwrap());
+        event_loop.spawn(async move {
+            let mut buffer = [0; 1];
+            loop {
+                ours.as_async().read_with(|mut socket| socket.read(&mut buffer)).await.unwrap();
+                count.set(count.get() + 1);
+            }
+        });
+        event_loop.turn();
+        theirs.as_async().get_ref().write_all(b"x").unwrap();
+        for _ in 0..2 {
+            event_loop.turn();
+            assert_eq!(callcount.get(), 1);
+        }
+    }
+
     #[test]
     #[cfg(feature = "threads")]
     fn test_shutdown_default_executor_timeout() {
         let (release, released) = std::sync::mpsc::channel::<()>();
-        virtual_loop().run(async {
-            drop(onelane::spawn(onelane::to_thread(move || released.recv())));
-            yield_now().await;
+        let told = stderr_of("loop_core::base_event_loop_tests::test_shutdown_default_executor_timeout", || {
+            let limit = std::time::Duration::from_millis(100);
+            EventLoop::builder().clock(onelane::Clock::Virtual).thread_join_timeout(limit).build().run(async {
+                drop(onelane::spawn(onelane::to_thread(move || released.recv())));
+                yield_now().await;
+            });
         });
         drop(release);
+        if let Some(told) = told {
+            assert!(
+                told.contains("1 function(s) of to_thread() still run, 100ms after their loop has ended"),
+                "{told}"
+            );
+        }
     }
 }
 
