@@ -17,6 +17,7 @@ use crate::task::CallbackId;
 use std::cell::{Cell, Ref, RefCell};
 use std::collections::BTreeMap;
 use std::fmt;
+use std::hash::{Hash, Hasher};
 use std::panic::Location;
 use std::pin::Pin;
 use std::rc::{Rc, Weak};
@@ -474,6 +475,21 @@ impl<T> Clone for Promise<T> {
 }
 
 /// A promise that is pending.
+/// Whether they are the same promise, and not two of the same value.
+impl<T> PartialEq for Promise<T> {
+    fn eq(&self, other: &Self) -> bool {
+        Rc::ptr_eq(&self.cell, &other.cell)
+    }
+}
+
+impl<T> Eq for Promise<T> {}
+
+impl<T> Hash for Promise<T> {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        Rc::as_ptr(&self.cell).hash(state);
+    }
+}
+
 impl<T> Default for Promise<T> {
     #[track_caller]
     fn default() -> Self {

@@ -825,6 +825,22 @@ impl TaskRef {
     }
 }
 
+/// Whether they are handles of the same task.
+impl<T> PartialEq for Task<T> {
+    fn eq(&self, other: &Self) -> bool {
+        same(self.cell.any(), other.cell.any())
+    }
+}
+
+impl<T> Eq for Task<T> {}
+
+impl<T> Hash for Task<T> {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.cell.any().hash(state);
+    }
+}
+
+/// Whether they are of the same task.
 impl PartialEq for TaskRef {
     fn eq(&self, other: &Self) -> bool {
         same(&self.cell, &other.cell)

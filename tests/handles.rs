@@ -5,9 +5,11 @@ mod common;
 
 use common::{Post, Trace, foreign, ms, on_drop, panic_of, virtual_loop};
 use onelane::{
-    EventLoop, Join, Sleep, Task, TaskRef, TaskState, call_soon, current_task, gather, sleep, spawn, timeout, yield_now,
+    EventLoop, Join, Promise, Sleep, Task, TaskRef, TaskState, call_soon, current_task, gather, sleep, spawn, timeout,
+    yield_now,
 };
 use std::cell::{Cell, RefCell};
+use std::collections::{HashMap, HashSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::rc::Rc;
@@ -518,4 +520,23 @@ fn lend_to_run_and_keep_handles() {
         let handle: Option<TaskRef> = leaked.borrow_mut().take();
         assert!(handle.unwrap().is_done());
     }
+}
+
+/// Two handles of one task, or of one promise, are equal; two of equal values are not.
+#[test]
+fn compare_tasks_and_promises() {
+    virtual_loop().run(async {
+        let tasks = [spawn(async { 1 }), spawn(async { 1 })];
+        assert!(tasks[0] == tasks[0] && tasks[0] != tasks[1]);
+        let known: HashMap<&Task<u32>, &str> = HashMap::from([(&tasks[0], "first"), (&tasks[1], "second")]);
+        assert_eq!((known[&tasks[0]], known[&tasks[1]]), ("first", "second"));
+        let promises = [Promise::<u32>::new(), Promise::new()];
+        let copy = promises[0].clone();
+        assert!(copy == promises[0] && copy != promises[1]);
+        #[expect(clippy::mutable_key_type, reason = "what changes in there is not compared")]
+        let waits = HashSet::from(promises.clone());
+        copy.set_result(1).unwrap();
+        promises[1].set_result(1).unwrap();
+        assert!(waits.contains(&copy) && waits.len() == 2 && promises[0] != promises[1]);
+    });
 }

@@ -1242,3 +1242,29 @@ fn a_remote_wakes_a_loop_that_sleeps_in_its_poller() {
         done.wait().await;
     });
 }
+
+/// It said that it would block, which nobody can wait for.
+#[test]
+fn connect_to_a_unix_socket_whose_queue_is_full() {
+    run(|| async {
+        let path = std::env::temp_dir().join(format!("onelane-full-{}", std::process::id()));
+        let _ = std::fs::remove_file(&path);
+        let listener = UnixListener::bind(&path).unwrap();
+        rustix::net::listen(&listener, 0).unwrap();
+        let mut waiting = Vec::new();
+        let error = loop {
+            match UnixStream::connect(&path).await {
+                Ok(stream) => waiting.push(stream),
+                Err(error) => break error,
+            }
+            assert!(waiting.len() < 100, "the queue has no end");
+        };
+        assert_eq!(error.kind(), ErrorKind::ConnectionRefused, "{error}");
+        // When some were accepted there is room.
+        for _ in 0..waiting.len() {
+            listener.accept().await.unwrap();
+        }
+        UnixStream::connect(&path).await.unwrap();
+        std::fs::remove_file(path).unwrap();
+    });
+}

@@ -4,6 +4,7 @@ use crate::io::{Async, Operation};
 use crate::kernel::reactor::Side;
 use crate::net::datagram::{Receive, Transmit};
 use crate::net::socket::socket;
+use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketType};
 use std::fmt;
 use std::io;
@@ -286,7 +287,8 @@ impl UnixStream {
     /// # Errors
     ///
     /// If there is no such file, or nobody listens there any more. If as many wait to be accepted as the listener has room for
-    /// ([`WouldBlock`](io::ErrorKind::WouldBlock)): the system does not tell when there is room; try again later.
+    /// ([`ConnectionRefused`](io::ErrorKind::ConnectionRefused), as on other systems): the system does not tell when there is room; try
+    /// again later.
     ///
     /// # Panics
     ///
@@ -474,6 +476,8 @@ pub struct UnixConnect {
     made_at: &'static Location<'static>,
 }
 
+const QUEUE_IS_FULL: &str = "whoever listens there does not accept the connections that wait already; try again later";
+
 impl Future for UnixConnect {
     type Output = io::Result<UnixStream>;
 
@@ -481,7 +485,14 @@ impl Future for UnixConnect {
     fn poll(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<Self::Output> {
         let address = SocketAddrUnix::new(&*self.path)?;
         let socket = socket(AddressFamily::UNIX, SocketType::STREAM, None)?;
-        rustix::net::connect(&socket, &address)?;
+        match rustix::net::connect(&socket, &address) {
+            Ok(()) => {}
+            // Others refuse such a connection; Linux says that it would block, and never when there is room.
+            Err(Errno::AGAIN) => {
+                return Poll::Ready(Err(io::Error::new(io::ErrorKind::ConnectionRefused, QUEUE_IS_FULL)));
+            }
+            Err(error) => return Poll::Ready(Err(error.into())),
+        }
         let mut io = Async::register(std::os::unix::net::UnixStream::from(socket), Side::Read, false)?;
         io.made_at(self.made_at);
         Poll::Ready(Ok(UnixStream { io }))
