@@ -167,6 +167,41 @@ impl<T: 'static> PromiseCell<T> {
 }
 
 /// A cancelled await cancels the promise, which wakes whoever awaits.
+/// A promise of whatever value.
+#[doc(hidden)]
+pub struct AnyPromise(Rc<dyn Settles>);
+
+trait Settles {
+    fn is_done(&self) -> bool;
+    fn cancel(&self) -> bool;
+}
+
+impl<T: 'static> Settles for PromiseCell<T> {
+    fn is_done(&self) -> bool {
+        PromiseCell::is_done(self)
+    }
+
+    fn cancel(&self) -> bool {
+        PromiseCell::cancel(self)
+    }
+}
+
+impl AnyPromise {
+    pub(crate) fn is_done(&self) -> bool {
+        self.0.is_done()
+    }
+
+    pub(crate) fn cancel(&self) -> bool {
+        self.0.cancel()
+    }
+}
+
+impl fmt::Debug for AnyPromise {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("AnyPromise").field("done", &self.is_done()).finish()
+    }
+}
+
 impl<T: 'static> Awaited for PromiseCell<T> {
     fn interrupt(&self) {
         self.cancel();
@@ -343,6 +378,13 @@ impl<T> Promise<T> {
             // It did not go through the inbox, so nobody has called the host.
             loop_id.and_then(context::find).iter().for_each(|kernel| kernel.stir());
         }
+    }
+
+    pub(crate) fn any(&self) -> AnyPromise
+    where
+        T: 'static,
+    {
+        AnyPromise(self.cell.clone())
     }
 
     pub(crate) fn made_at(&self) -> &'static Location<'static> {

@@ -9,6 +9,7 @@ use crate::kernel::calls::{Call, CallKey, Watcher};
 use crate::kernel::scopes::{Arrival, Inside, Scope, Unwound};
 use crate::kernel::task::{AnyTask, Awaited, Then, Wait};
 use crate::kernel::{Alarm, Kernel, Time, TimerKey, Token, WaiterKey, context, keep};
+use crate::promise::{AnyPromise, Promise};
 use crate::task::{Task, TaskRef};
 use std::cell::Cell;
 use std::fmt;
@@ -619,6 +620,12 @@ impl<F> fmt::Debug for Timeout<F> {
 pub trait Awaitable: IntoFuture {
     /// The task, if it is one.
     fn as_task(&self) -> Option<TaskRef>;
+
+    /// The promise, if it is one.
+    #[doc(hidden)]
+    fn as_promise(&self) -> Option<AnyPromise> {
+        None
+    }
 }
 
 impl<F: Future> Awaitable for F {
@@ -636,6 +643,26 @@ impl<T> Awaitable for Task<T> {
 impl<T: Clone> Awaitable for &Task<T> {
     fn as_task(&self) -> Option<TaskRef> {
         Some(self.task_ref())
+    }
+}
+
+impl<T: 'static> Awaitable for Promise<T> {
+    fn as_task(&self) -> Option<TaskRef> {
+        None
+    }
+
+    fn as_promise(&self) -> Option<AnyPromise> {
+        Some(self.any())
+    }
+}
+
+impl<T: Clone + 'static> Awaitable for &Promise<T> {
+    fn as_task(&self) -> Option<TaskRef> {
+        None
+    }
+
+    fn as_promise(&self) -> Option<AnyPromise> {
+        Some(self.any())
     }
 }
 
@@ -682,12 +709,12 @@ pub fn wait_for<A: Awaitable>(awaitable: A, duration: Duration) -> WaitFor<A::In
         let task = awaitable.as_task().map(|task| task.cell);
         return WaitFor { way: Way::Timed(Timeout::new(&kernel, deadline, task, awaitable.into_future())) };
     }
-    let task = awaitable.as_task();
+    let (task, promise) = (awaitable.as_task(), awaitable.as_promise());
     let future = Some(Box::pin(awaitable.into_future()));
     WaitFor {
         way: match task {
             Some(task) => Way::CancelledAtOnce { task, future, ended: None, record: Record::here() },
-            None => Way::NeverStarted { future, ending: None, record: Record::here() },
+            None => Way::NeverStarted { future, promise, ending: None, record: Record::here() },
         },
     }
 }
@@ -729,6 +756,7 @@ enum Way<F> {
     /// stand for these.
     NeverStarted {
         future: Option<Pin<Box<F>>>,
+        promise: Option<AnyPromise>,
         ending: Option<Rc<NeverStarted>>,
         record: Record,
     },
@@ -755,9 +783,18 @@ impl<F: Future> Future for WaitFor<F> {
                 // The task has ended, so this is its result.
                 future.as_mut().poll(context).map(Ok)
             }
-            Way::NeverStarted { future, ending, record } => {
+            Way::NeverStarted { future, promise, ending, record } => {
                 let kernel = running("poll() of a wait_for");
-                let ending = ending.get_or_insert_with(|| NeverStarted::begin(&kernel));
+                if let Some(promise) = promise.as_ref().filter(|_| ending.is_none()) {
+                    if promise.is_done() {
+                        let future = future.as_mut().expect("a wait_for was polled after it was over");
+                        return future.as_mut().poll(context).map(Ok);
+                    }
+                    promise.cancel();
+                }
+                // A promise is over when it is cancelled, and a task that never was has a step for that.
+                let steps = if promise.is_some() { 1 } else { 2 };
+                let ending = ending.get_or_insert_with(|| NeverStarted::begin(&kernel, steps));
                 if ending.steps.get() == 0 {
                     record.end();
                     *future = None;
@@ -772,7 +809,8 @@ impl<F: Future> Future for WaitFor<F> {
     }
 }
 
-/// The end of a task that never was: a step in which it is dropped, then its done callback, which wakes the one who waits.
+/// The end of a task that never was: a step in which it is dropped, then its done callback, which wakes the one who waits. Of a promise,
+/// the callback alone.
 struct NeverStarted {
     /// So many are left.
     steps: Cell<u32>,
@@ -783,9 +821,9 @@ struct NeverStarted {
 }
 
 impl NeverStarted {
-    fn begin(kernel: &Kernel) -> Rc<Self> {
+    fn begin(kernel: &Kernel, steps: u32) -> Rc<Self> {
         let new = |this: &Weak<Self>| NeverStarted {
-            steps: Cell::new(2),
+            steps: Cell::new(steps),
             key: Cell::new(None),
             waker: Cell::new(None),
             loop_id: kernel.id(),

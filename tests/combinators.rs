@@ -6,8 +6,8 @@ mod common;
 use common::{Census, Trace, foreign, ms, on_drop, panic_of, telling_loop, virtual_loop, words};
 use futures_util::{FutureExt, poll};
 use onelane::{
-    Elapsed, EventLoop, MissedTickBehavior, Next, Promise, RunError, TaskError, as_completed, call_soon, gather,
-    interval, interval_at, shield, sleep, spawn, time, timeout, yield_now,
+    Elapsed, EventLoop, MissedTickBehavior, Next, Promise, RunError, TaskError, as_completed, call_later, call_soon,
+    gather, interval, interval_at, shield, sleep, spawn, time, timeout, wait_for, yield_now,
 };
 use std::cell::{Cell, RefCell};
 use std::future::pending;
@@ -863,4 +863,43 @@ fn send_an_interval_to_another_task() {
         sleep(Duration::from_micros(3500)).await;
     });
     assert_eq!(count.get(), 4);
+}
+
+/// As CPython's traces of the same programs have it: a promise is an awaitable as any other, and cancelled when the time is up.
+#[test]
+fn wait_for_a_promise() {
+    for case in ["pending", "set before", "set in time", "taken"] {
+        let trace = Trace::new();
+        virtual_loop().run(async {
+            let (promise, copy) = (Promise::<&str>::new(), trace.clone());
+            drop(spawn(async move {
+                for turn in 0..4 {
+                    copy.push(turn.to_string());
+                    yield_now().await;
+                }
+            }));
+            match case {
+                "set before" => promise.set_result("value").unwrap(),
+                "set in time" => {
+                    let promise = promise.clone();
+                    drop(call_later(ms(10), move || promise.set_result("value").unwrap()));
+                }
+                _ => {}
+            }
+            let result = match case {
+                "taken" => wait_for(promise.clone(), ms(0)).await,
+                "set in time" => wait_for(&promise, ms(20)).await,
+                _ => wait_for(&promise, ms(0)).await,
+            };
+            trace.push(result.map_or("Elapsed", Result::unwrap));
+            trace.push(promise.is_cancelled().to_string());
+            sleep(ms(1)).await;
+        });
+        let expected = match case {
+            "set before" => "value false 0 1 2 3",
+            "set in time" => "0 1 2 3 value false",
+            _ => "0 1 Elapsed true 2 3",
+        };
+        assert_eq!(trace.take().join(" "), expected, "{case}");
+    }
 }
