@@ -255,12 +255,16 @@ impl<E: fmt::Display> fmt::Display for ChildError<E> {
 #[doc(alias = "ExceptionGroup")]
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct GroupError<E> {
-    /// Of the children in the order in which they ended, then of the body; never empty.
+    /// Of the children in the order in which they ended, then of the body. Empty if nothing failed, and the group was
+    /// [cancelled](TaskGroup::cancel) before its body had returned.
     pub errors: Vec<ChildError<E>>,
 }
 
 impl<E: fmt::Display> fmt::Display for GroupError<E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.errors.is_empty() {
+            return f.write_str("the task group was cancelled");
+        }
         write!(f, "{} failure(s) in a task group", self.errors.len())?;
         for (nth, error) in self.errors.iter().enumerate() {
             write!(f, "{} {error}", if nth == 0 { ":" } else { ";" })?;
@@ -281,6 +285,8 @@ struct State<E> {
     loop_id: Cell<Option<u64>>,
     /// A failure or a cancellation has come: children are cancelled, also those to come.
     aborting: Cell<bool>,
+    /// Somebody has called `cancel`.
+    is_cancelled: Cell<bool>,
     /// Of the body.
     interruption: Interruption,
     /// The body has returned an error, or panicked.
@@ -369,6 +375,11 @@ impl<E> State<E> {
         }
     }
 
+    /// The group ends, and nobody further out has asked for that.
+    fn ends_by_its_own_cancellation(&self) -> bool {
+        self.is_cancelled.get() && !self.interruption.is_asked_from_outside()
+    }
+
     fn has_failures(&self) -> bool {
         !self.failures.borrow().is_empty() || self.body_failed.get()
     }
@@ -384,6 +395,11 @@ impl<E> State<E> {
                 exceptions::report_of(child.header().token(), Exception { message: LOST, panic, task });
             }
         }
+    }
+
+    fn is_in_running_task(&self) -> bool {
+        let running = context::running().and_then(|kernel| kernel.current());
+        running.is_some_and(|task| self.interruption.task() == Some(task.header().token()))
     }
 
     /// The future of the group has moved into a child, which is the last that is left: neither can wait for the other.
@@ -497,6 +513,55 @@ impl<E> Awaited for State<E> {
 }
 
 impl<E: 'static> TaskGroup<E> {
+    /// Ends the group: its children are cancelled, also those that are spawned from now on, and its body is interrupted where it
+    /// waits, or suspends next. Cleanups run. Unlike a cancellation of the task around it, this ends at the group, which gives a
+    /// [`GroupError`] without errors then; with those of children that failed all the same; or its output, if the body returns one.
+    ///
+    /// Nothing happens if the group is over. If the task is cancelled as well, that goes on behind the group.
+    ///
+    /// asyncio: `TaskGroup.cancel()` (Python 3.15), where a group that was cancelled just ends: here it has no output to give.
+    ///
+    /// # Examples
+    ///
+    /// The first that finds something ends the search:
+    ///
+    /// ```
+    /// use onelane::{EventLoop, sleep, task_group};
+    /// use std::{cell::Cell, rc::Rc, time::Duration};
+    ///
+    /// let found = Rc::new(Cell::new(None));
+    /// let copy = found.clone();
+    /// let result = EventLoop::with_virtual_clock().run(task_group(async move |group| {
+    ///     for place in [30, 10, 20] {
+    ///         let (group_of_all, found) = (group.clone(), copy.clone());
+    ///         group.spawn(async move {
+    ///             sleep(Duration::from_secs(place)).await;
+    ///             found.set(Some(place));
+    ///             group_of_all.cancel();
+    ///         });
+    ///     }
+    /// }));
+    /// assert_eq!((found.get(), result), (Some(10), Ok(())));
+    /// ```
+    #[doc(alias = "cancel_scope")]
+    pub fn cancel(&self) {
+        let state = &self.state;
+        if state.stage.get() == Stage::Finished || state.is_cancelled.replace(true) {
+            return;
+        }
+        let is_first = !state.aborting.get();
+        state.abort();
+        match state.stage.get() {
+            Stage::Body if is_first && state.is_in_running_task() => {
+                state.interruption.interrupt_next();
+                Inside::wake(&state.interruption);
+            }
+            Stage::Body if is_first => state.interruption.request(),
+            Stage::Exiting if is_first => state.wake(),
+            _ => {}
+        }
+    }
+
     /// Starts a child, as [`spawn`](crate::spawn()) does. While the group ends because of a failure or a cancellation, the
     /// child is cancelled at once.
     ///
@@ -660,6 +725,7 @@ impl<F: Future, E: 'static> RunGroup<F, E> {
             stage: Cell::new(Stage::Body),
             loop_id: Cell::new(None),
             aborting: Cell::new(false),
+            is_cancelled: Cell::new(false),
             interruption: Interruption::default(),
             body_failed: Cell::new(false),
             exit: Exit::default(),
@@ -734,7 +800,7 @@ impl<F: Future, E: 'static> RunGroup<F, E> {
             }
             return Poll::Pending;
         }
-        if matches!(self.ended, Some(Ok(None))) && !state.has_failures() {
+        if matches!(self.ended, Some(Ok(None))) && !state.has_failures() && !state.ends_by_its_own_cancellation() {
             // What has interrupted the body goes on to what is around the group, in this step.
             state.stage.set(Stage::Finished);
             state.exit.has_come.set(true);
@@ -803,7 +869,6 @@ fn keep_result() {
 }
 
 const IN_A_BODY: &str = "the body of a task group panicked, and the group ended before its children had";
-const INTERRUPTED: &str = "a group without errors has the output of its body, or raises";
 
 // The output of the body is not pinned, and the body stands in a box.
 impl<F: Future, E> Unpin for RunGroup<F, E> {}
@@ -814,7 +879,11 @@ impl<F: Future> Future for RunGroup<F, Infallible> {
     #[track_caller]
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         let (output, errors) = ready!(self.poll_ended(|_| false, context));
-        Poll::Ready(if errors.is_empty() { Ok(output.expect(INTERRUPTED)) } else { Err(GroupError { errors }) })
+        Poll::Ready(match output {
+            Some(output) if errors.is_empty() => Ok(output),
+            // It has failed, or was cancelled by its own.
+            _ => Err(GroupError { errors }),
+        })
     }
 }
 

@@ -757,3 +757,97 @@ fn move_a_begun_group_and_cancel_the_task_that_it_left() {
         assert_eq!((second.await, time() - start), (Ok(Ok(())), ms(25)));
     });
 }
+
+// ---- a group that is cancelled by its handle ----
+
+/// From the body itself, from a child, and from elsewhere.
+#[test]
+fn cancel_a_group_and_go_on_behind_it() {
+    for by in ["the body", "a child", "a callback", "another task", "a child, twice"] {
+        let trace = Trace::new();
+        virtual_loop().run(async {
+            let (copy, cleaner) = (trace.clone(), trace.clone());
+            let result = task_group(async move |group| {
+                let _witness = on_drop(move || copy.push("the body is dropped"));
+                group.spawn(finally(pending::<()>(), async move {
+                    sleep(ms(5)).await;
+                    cleaner.push("a child cleans up");
+                }));
+                let handle = group.clone();
+                match by {
+                    "the body" => {
+                        yield_now().await;
+                        handle.cancel();
+                    }
+                    "a callback" => drop(call_later(ms(1), move || handle.cancel())),
+                    "another task" => drop(spawn(async move { handle.cancel() })),
+                    _ => drop(group.spawn(async move {
+                        yield_now().await;
+                        handle.cancel();
+                        handle.cancel();
+                    })),
+                }
+                pending::<()>().await;
+            })
+            .await;
+            let error = result.unwrap_err();
+            assert_eq!((error.errors.len(), error.to_string()), (0, "the task group was cancelled".to_string()));
+            // The task itself was not cancelled.
+            yield_now().await;
+            assert_eq!(current_task().unwrap().cancelling(), 0);
+            trace.push("behind it");
+        });
+        assert_eq!(trace.take(), ["the body is dropped", "a child cleans up", "behind it"], "{by}");
+    }
+}
+
+/// What the body returns, and what children fail with, counts; so does a cancellation of the task. A group that is over is not cancelled.
+#[test]
+fn cancel_a_group_that_has_something_to_say() {
+    virtual_loop().run(async {
+        // The body returns in the step in which it cancels, or resists.
+        let result = task_group(async |group| {
+            group.spawn(pending::<()>());
+            group.cancel();
+            1
+        });
+        assert_eq!(result.await, Ok(1));
+        let result = task_group(async |group| {
+            group.cancel();
+            catch_cancel(pending::<()>()).await.unwrap_err();
+            2
+        });
+        assert_eq!(result.await, Ok(2));
+        let result = try_task_group(async |group| {
+            group.try_spawn(finally(pending::<Result<(), &str>>(), async {}));
+            group.try_spawn(async {
+                catch_cancel(pending::<()>()).await.unwrap_err();
+                Err::<(), _>("failed")
+            });
+            sleep(ms(1)).await;
+            group.cancel();
+            assert!(group.try_spawn(async { Ok(()) }).await.is_err());
+            Ok(())
+        });
+        assert_eq!(result.await.unwrap_err().errors, [ChildError::Failed("failed")]);
+        // The task is cancelled, too.
+        let task = spawn(async {
+            let result = task_group(async |group| {
+                group.spawn(finally(pending::<()>(), sleep(ms(5))));
+                sleep(ms(1)).await;
+                group.cancel();
+                pending::<()>().await;
+            });
+            drop(result.await);
+            unreachable!("the cancellation goes on");
+        });
+        sleep(ms(3)).await;
+        task.cancel();
+        assert!(task.await.unwrap_err().is_cancelled());
+        let kept = Rc::new(RefCell::new(None));
+        let copy = kept.clone();
+        let result = task_group(async move |group| *copy.borrow_mut() = Some(group));
+        assert_eq!(result.await, Ok(()));
+        kept.take().unwrap().cancel();
+    });
+}

@@ -14,6 +14,11 @@ use std::sync::mpsc::channel;
 use std::task::{Context, Poll, Waker};
 use std::thread;
 
+/// A loop that waits for no function at the end of `run`.
+fn impatient() -> EventLoop {
+    EventLoop::builder().clock(Clock::Virtual).thread_join_timeout(ms(0)).build()
+}
+
 #[test]
 fn call_on_another_thread() {
     let here = thread::current().id();
@@ -92,7 +97,7 @@ fn end_while_a_dropped_function_runs() {
         let (go_on, wait) = channel::<()>();
         let over = Arc::new(AtomicBool::new(false));
         let flag = over.clone();
-        let result = virtual_loop().try_run(async {
+        let result = impatient().try_run(async {
             let (begun, has_begun) = channel();
             {
                 let mut job = pin!(to_thread(move || {
@@ -121,7 +126,7 @@ fn drop_the_result_of_a_function_that_nobody_waits_for() {
         let (go_on, wait) = channel::<()>();
         let (begun, has_begun) = channel();
         let member = census.member();
-        EventLoop::new().run(async move {
+        impatient().run(async move {
             let task = spawn(to_thread(move || {
                 begun.send(()).unwrap();
                 wait.recv().unwrap();
@@ -193,7 +198,7 @@ fn go_on_in_another_loop() {
             thread::sleep(ms(5));
             5
         });
-        let first = virtual_loop();
+        let first = impatient();
         first.run(async { assert!(poll!(&mut job).is_pending()) });
         go_on.send(()).unwrap();
         assert_eq!(virtual_loop().run(async { (&mut job).await }), Ok(5));
@@ -257,7 +262,7 @@ fn wait_at_the_end_of_run_for_functions_that_still_run() {
 fn end_beside_functions_that_still_run() {
     let (release, released) = channel::<()>();
     let (begin, begun) = channel();
-    EventLoop::builder().clock(Clock::Virtual).thread_join_timeout(ms(0)).build().run(async move {
+    impatient().run(async move {
         drop(spawn(to_thread(move || {
             begin.send(()).unwrap();
             released.recv().unwrap_err();

@@ -358,10 +358,14 @@ mod base_event_loop_tests {
     fn test_shutdown_default_executor_timeout() {
         let (release, released) = std::sync::mpsc::channel::<()>();
         let told = stderr_of("loop_core::base_event_loop_tests::test_shutdown_default_executor_timeout", || {
-            let limit = std::time::Duration::from_millis(100);
-            EventLoop::builder().clock(onelane::Clock::Virtual).thread_join_timeout(limit).build().run(async {
-                drop(onelane::spawn(onelane::to_thread(move || released.recv())));
+            let (begin, begun) = std::sync::mpsc::channel();
+            EventLoop::builder().clock(Clock::Virtual).thread_join_timeout(ms(100)).build().run(async {
+                drop(onelane::spawn(onelane::to_thread(move || {
+                    begin.send(()).unwrap();
+                    released.recv()
+                })));
                 yield_now().await;
+                begun.recv().unwrap();
             });
         });
         drop(release);
@@ -540,10 +544,11 @@ mod event_loop_tests_mixin {
             event_loop.turn();
             has_begun.recv().unwrap();
             task.cancel();
-            assert_eq!(event_loop.run(task), Err(TaskError::Cancelled));
-            drop(event_loop);
+            // `run` waits for it at its end.
             drop(release);
-            has_ended.recv().unwrap();
+            assert_eq!(event_loop.run(task), Err(TaskError::Cancelled));
+            has_ended.try_recv().unwrap();
+            drop(event_loop);
             assert!(told.take().is_empty());
         });
     }
