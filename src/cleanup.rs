@@ -37,10 +37,11 @@ use std::task::{Context, Poll, Waker, ready};
 /// Dropped without a cancellation, in a `select!` that something else has won for example, it hands the cleanup over to a
 /// task of its own. The first cancellation of that task is counted and disturbs nothing; the second ends the cleanup.
 ///
-/// What stands around a cleanup, or beside it in a `join!`, keeps what it has until the cleanup has ended. If the cleanup waits
-/// for a lock or a permit that the task itself has taken, then what stands around and beside the cleanup is dropped, since nothing
-/// else could help; also if others have taken it, and nothing in the loop goes on. A loop that reports deadlocks does so instead,
-/// unless it sees something waiting beside the cleanup.
+/// What stands around a cleanup, or beside it in a `join!`, keeps what it has until the cleanup has ended. There is one exception.
+/// If the cleanup waits for a lock or a permit that the task itself has taken, then what stands around and beside the cleanup is
+/// dropped, since nothing else could help. The same happens if other tasks have taken it, and each of them waits, directly or
+/// indirectly, only for this task; if a task that has ended took it, the whole loop must be waiting. A loop that reports deadlocks
+/// reports the deadlock instead, unless it sees something waiting beside the cleanup.
 ///
 /// Cancel safety: that is what it is for.
 ///

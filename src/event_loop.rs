@@ -469,9 +469,9 @@ impl Builder {
         self
     }
 
-    /// How long [`run`](EventLoop::run) waits at its end for functions of [`to_thread`](crate::to_thread()) that still run: five minutes,
-    /// unless this says otherwise. They cannot be stopped. If some run on after that, a line on stderr says how many, and what they have
-    /// not done when the program ends is not done. With zero, it does not wait, and says nothing.
+    /// Sets how long [`run`](EventLoop::run) waits at its end for functions of [`to_thread`](crate::to_thread()) that still run. The
+    /// default is five minutes. If functions still run after that, `run` prints their number on stderr and returns. They are stopped
+    /// when the process exits, wherever they are. With zero, `run` does not wait and prints nothing.
     ///
     /// It is real time, also for a loop on a virtual clock.
     ///

@@ -48,10 +48,11 @@ use std::task::{Context, Poll, ready};
 ///
 /// Several tasks may wait for the same side of it; all are woken, and each tries.
 ///
-/// A task whose operations succeed again and again, on this or on other sources, lets others run after each 64: the next operation is
-/// pending once, and the task is woken at once. So a peer that is as fast as we are stops nobody's timers.
+/// After 64 operations of a task have succeeded in a row, on any sources, the next one returns `Pending` once and wakes the task at
+/// once. So other tasks and timers run, even if the peer is as fast as this task.
 ///
-/// Its type is asked for its descriptor once, and then it is that which counts.
+/// The loop calls `as_fd` once, when the `Async` is made, and registers that descriptor. What `as_fd` returns later has no effect on
+/// the registration.
 ///
 /// asyncio: `loop.add_reader`, `add_writer`, `sock_recv` and the others of their kind.
 ///
@@ -322,9 +323,10 @@ impl<T> Async<T> {
         Operation { source: self, side: Side::Write, act: write, entered: None }
     }
 
-    /// As [`read_with`](Self::read_with), for those who write futures by hand. Who is told to wait is woken when it is worth another try, and
-    /// may be woken for nothing. Nobody tells when a poll is given up, so it counts as a wait until there is news; when many have come,
-    /// those who wait are woken, and who still does polls again.
+    /// As [`read_with`](Self::read_with), for futures that are written by hand. If this returns `Pending`, the task is woken when
+    /// another try is worthwhile; it may also be woken spuriously. The loop cannot see that a future has stopped polling, so its
+    /// waker stays registered until the side is next ready. When many such wakers have collected, the loop wakes them all, and a
+    /// future that still waits polls again.
     ///
     /// # Examples
     ///

@@ -514,10 +514,12 @@ impl<E> Awaited for State<E> {
 
 impl<E: 'static> TaskGroup<E> {
     /// Ends the group: its children are cancelled, also those that are spawned from now on, and its body is interrupted where it
-    /// waits, or suspends next. Cleanups run. Unlike a cancellation of the task around it, this ends at the group, which gives a
-    /// [`GroupError`] without errors then; with those of children that failed all the same; or its output, if the body returns one.
+    /// waits, or suspends next. Cleanups run. The cancellation does not go on to the task around the group. If a child or the body
+    /// fails all the same, the group returns a [`GroupError`] with those failures. Otherwise it returns the output of the body, if the
+    /// body has returned one, or a [`GroupError`] without errors.
     ///
-    /// Nothing happens if the group is over. If the task is cancelled as well, that goes on behind the group.
+    /// If the group is over, nothing happens. If the task is cancelled as well, the cancellation of the task goes on after the group
+    /// has ended.
     ///
     /// asyncio: `TaskGroup.cancel()` (Python 3.15), where a group that was cancelled just ends: here it has no output to give.
     ///

@@ -29,9 +29,9 @@ use std::time::Duration;
 /// Cancel safety: **a function that runs cannot be stopped**. Dropping this lets it run on, and drops its result there. If no
 /// thread of the pool has come to it yet, it is never called.
 ///
-/// At its end [`run`](crate::run()) waits for functions of its loop that still run, for five minutes at most, as `asyncio.run` does: so
-/// what they were about to save is saved. [`Builder::thread_join_timeout`](crate::Builder::thread_join_timeout) sets another limit, or none of
-/// that wait at all, for functions that may never return, such as one that reads the keyboard.
+/// At its end, [`run`](crate::run()) waits for functions of its loop that still run, for five minutes at most, as `asyncio.run`
+/// does, so that their work is done. [`Builder::thread_join_timeout`](crate::Builder::thread_join_timeout) sets another limit. A limit
+/// of zero turns the wait off, for functions that may never return, such as one that reads the keyboard.
 ///
 /// asyncio: `to_thread`, and `run_in_executor` with the default executor.
 ///
@@ -130,7 +130,6 @@ impl<V> Drop for Tolerant<V> {
     }
 }
 
-/// What is waited for.
 /// A function that may run, or is to, from its loop's first poll until it has returned or is never going to be called.
 struct Out {
     loop_id: u64,
@@ -171,6 +170,7 @@ pub(crate) fn join(loop_id: u64, limit: Duration) -> usize {
     out.get(&loop_id).copied().unwrap_or(0)
 }
 
+/// What is waited for.
 struct Thread;
 
 impl Awaited for Thread {

@@ -17,15 +17,19 @@
 //! reports deadlocks (one on a virtual clock, or in debug mode) drops the future only if something waits beside the cleanup, and
 //! reports the deadlock otherwise.
 //!
-//! Known is who has *taken* a lock or a permit, not where the guard is now. So there are two answers.
+//! The kernel knows which task took a lock or a permit, and inside which scopes, but not where the guard is now. It therefore
+//! distinguishes two cases.
 //!
-//! - The task has taken it itself, and it is what the cleanup waits for, or what a task waits for that the cleanup awaits. The kernel
-//!   looks for this when a cleanup suspends, and when somebody begins to wait for what a task has taken that is ending.
-//! - Others have taken it, and each of them waits for this task and for nothing else; or one that has ended, which gave its guard
-//!   away, and whatever lives in the loop waits for this task. This takes a search, and others may close the circle at any time.
-//!   So the kernel looks for it when nothing is ready, at a few of the cleanups that wait for others.
+//! - The task itself has taken it. Either the cleanup waits for it, or the cleanup awaits another task that waits for it. The kernel
+//!   checks this when a cleanup suspends, and again when a task begins to wait for something that a task under cancellation has
+//!   taken.
+//! - Other tasks have taken it, and each of them waits only for this task, directly or indirectly. If a taker has ended, its guard
+//!   may be anywhere; then every other task must be waiting for tasks or for what tasks hold, with no timer pending and no socket
+//!   awaited. The kernel has to search for such a cycle, and another task may complete the cycle at any time. So it searches when
+//!   nothing is ready, at a few of the suspended cleanups at a time.
 //!
-//! What it does not find is a guard that another task has taken, given to this one, and goes on without. Next: `shutdown.rs`.
+//! It does not find a guard that another task took and handed to this task, if that other task continues to run. Next:
+//! `shutdown.rs`.
 
 use super::scopes::{Inside, Region};
 use super::task::{AnyTask, Begun, Header, Wait};

@@ -10,29 +10,30 @@
 //!              the poller says that it can be read (or written): all who wait are woken
 //! ```
 //!
-//! "Ready" may be wrong, and costs a system call then. "Not ready" is found by one, too: an operation that would block. There is one
-//! exception. A TCP connection that has given less than there was room for has no more, but for what stands behind a mark of
-//! urgent bytes, of which epoll tells; so it need not be asked again, which would be one call more for each request. Nothing else is
-//! concluded from a length: a Unix socket ends a read at a descriptor that was passed, a type that reads from a buffer of its own
-//! gives what it likes. Three designs of how the poller tells, for the sake of that one call:
+//! "Ready" may be wrong, and costs a system call then. "Not ready" is found by a system call too: an operation that would block. There
+//! is one exception. If a read from a TCP connection returns fewer bytes than the buffer holds, nothing more is there, except what
+//! follows urgent data, which epoll reports. So the reactor does not read again; that saves one system call per request. Nothing else
+//! is concluded from a length: a read from a Unix socket ends at a descriptor that was passed, and a type that reads from a buffer of
+//! its own may return any length. We considered three ways for the poller to report readiness. They differ in the number of system
+//! calls per wait:
 //!
-//! - **One-shot**, polling's default: each wait is a system call, to arm the poller.
-//! - **Level-triggered**, again and again as long as it is so: none. But each side that was told of is looked at by the system
-//!   once more at the next look, and stays at its place in the line, so that those who come later are told of in no order: with 256
-//!   connections under full load, the slowest answers in a hundred came a third later than tokio's. What nobody wants has to be
-//!   switched off.
-//! - **Edge-triggered**, once when it changes: none, and in the order of arrival. But an end of the stream that came with the last
-//!   bytes was told with them, and a reader that did not ask again would miss it. epoll can tell it from the bytes (`RDHUP`).
+//! - **One-shot**, the default of `polling`: each wait is a system call, to arm the poller.
+//! - **Level-triggered**: the poller reports a side at every poll while it is ready. A wait needs no system call. But the kernel checks
+//!   each reported side again at the next poll, and does not report sides in order of arrival. With 256 connections under full load,
+//!   the slowest one per cent of the answers came a third later than tokio's. A side that no task waits for has to be disabled.
+//! - **Edge-triggered**: the poller reports a side once, when it becomes ready. A wait needs no system call, and sides are reported in
+//!   order of arrival. But if the end of the stream arrives with the last bytes, both are reported once, and a reader that stops
+//!   after a short read would miss the end. epoll reports the end separately (`RDHUP`).
 //!
-//! On Linux the third stands here: a side that is *ended* is always worth a try. Elsewhere polling does not tell, and the second
-//! does: a side of which a second look tells although it is known to be ready is one that nobody wants at the moment, and it is
-//! *switched off* until somebody waits for it. (What cannot be switched off there while somebody waits is an error that
-//! reading does not take away, such as a queue of errors that was asked for and that nobody reads.)
+//! On Linux the reactor uses edges: a side that is *ended* is always worth a try. On other systems the `polling` crate does not report
+//! the end, so the reactor uses level-triggered mode there. If a second poll reports a side that is already known to be ready, no task
+//! wants that side at the moment. The reactor disables it until a task waits for it. (It cannot disable, while a task waits, an error
+//! that reading does not take away, such as a queue of errors that was asked for and that nobody reads.)
 //!
-//! No system call is made for a wait, then, and none for a wake, but that of the poller for all; `Async::readable`, which does not
-//! try, asks the poller to tell once more.
+//! A wait and a wake therefore cost no system call of their own, only the shared call to the poller. `Async::readable`, which does not
+//! try, asks the poller to report once more.
 //!
-//! Knows no task, and no clock. Next: `listen.rs`.
+//! It knows tasks by their tokens alone, and does not read the clock. Next: `listen.rs`.
 
 use super::clock::Time;
 use super::poller::{News, Waiting};

@@ -378,8 +378,9 @@ impl Server {
         self.state.listener.borrow().is_some()
     }
 
-    /// How many connections are open: that were accepted, and of which neither the reader and the writer were dropped nor
-    /// the writer was [closed](StreamWriter::close).
+    /// The number of open connections. A connection is open from its acceptance until its writer is
+    /// [closed](StreamWriter::close), until [`close_clients`](Self::close_clients) closes it, or until both its reader and its writer
+    /// are dropped.
     ///
     /// # Examples
     ///
@@ -419,8 +420,9 @@ impl Server {
         close(&self.state, &self.accepting);
     }
 
-    /// Closes all connections that are open, as [`StreamWriter::close`] does: their handlers read what had come, and then the end, and can
-    /// write no more. Call [`close`](Self::close) first, or new ones may come meanwhile.
+    /// Closes all connections that are open, as [`StreamWriter::close`] does. A handler can still read the data that has arrived, and
+    /// then the end of the stream; its writes fail. Call [`close`](Self::close) first, because the server accepts new connections
+    /// until then.
     ///
     /// asyncio: `Server.close_clients`.
     ///
@@ -450,8 +452,8 @@ impl Server {
         self.each_connection(Connection::close);
     }
 
-    /// As [`close_clients`](Self::close_clients), and what the system has not sent to the peers by the time at which a handler drops its
-    /// connection is thrown away: they see a connection that was reset.
+    /// Like [`close_clients`](Self::close_clients), but when a handler drops its reader and its writer, the system discards the data
+    /// that it has not sent yet, and the peer sees a reset connection.
     ///
     /// asyncio: `Server.abort_clients`.
     ///
@@ -488,8 +490,9 @@ impl Server {
         connections.iter().for_each(|connection| drop(act(connection)));
     }
 
-    /// Waits until the server is closed, and the last of its connections is, too. So it waits also for one whose handler has returned,
-    /// if its reader or its writer was kept; and not for what a handler does behind the end of its connection.
+    /// Waits until the server is closed and the last of its connections is closed. It also waits for a connection whose handler has
+    /// returned, if its reader or its writer is still alive. It does not wait for a handler that continues after its connection is
+    /// closed.
     ///
     /// Cancel safety: nothing is lost.
     ///
@@ -514,11 +517,12 @@ impl Server {
         WaitClosed { over: self.state.over.wait() }
     }
 
-    /// Waits until somebody else closes the server, and the last of its connections is closed, too. If it is cancelled, or a timeout
-    /// around it expires, it closes the server, and then waits for its connections; so do not cancel it before you have told the clients, or
-    /// use [`close_clients`](Self::close_clients). A second cancellation ends that wait. Dropping this closes the server as well.
+    /// Waits until another task closes the server and the last of its connections is closed. If the task is cancelled, or a timeout
+    /// around this expires, this closes the server and then waits until the last connection closes. To end this wait, ask the clients
+    /// to disconnect, or call [`close_clients`](Self::close_clients) before cancelling; a second cancellation also ends it. Dropping
+    /// this closes the server as well.
     ///
-    /// asyncio: `Server.serve_forever`. There it ends as cancelled if somebody closes the server; here that is how it ends.
+    /// asyncio: `Server.serve_forever`. There it raises `CancelledError` when the server is closed; here it returns.
     ///
     /// # Examples
     ///

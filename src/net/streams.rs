@@ -405,8 +405,8 @@ impl StreamReader {
         self.begin(Goal::Exactly(count))
     }
 
-    /// Reads a line: bytes up to a `\n`, and that too. If the stream ends without one, what was left; empty at the end, where nothing
-    /// waits any more: a loop over lines has to look for that.
+    /// Reads a line: bytes up to a `\n`, and that too. If the stream ends without a `\n`, this returns the remaining bytes. At the end of
+    /// the stream it returns an empty vector at once, every time: a loop over lines must check for that, or it never ends.
     ///
     /// They are bytes, as in asyncio; `String::from_utf8` makes text of them.
     ///
@@ -417,8 +417,8 @@ impl StreamReader {
     /// # Errors
     ///
     /// If the line is longer than the [limit](Self::set_limit) ([`InvalidData`](io::ErrorKind::InvalidData), with a [`LimitOverrun`]):
-    /// the line is dropped, or what has come of it, and the next call goes on behind that. So a loop that skips such errors comes
-    /// to the next line, and a line of which the rest comes later gives that rest as a line. Whoever wants the bytes uses
+    /// then the part of the line that has arrived is discarded, with the `\n` if that has arrived, and the next call continues after
+    /// it. If the rest of the line arrives later, the next call returns that rest as a line. To keep the bytes, use
     /// [`read_until`](Self::read_until). If the connection has failed.
     ///
     /// # Panics
@@ -875,11 +875,11 @@ impl From<IncompleteRead> for io::Error {
 #[doc(alias = "LimitOverrunError")]
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct LimitOverrun {
-    /// So many bytes stand before the separator, or, if that has not come, before what may be its beginning.
+    /// The number of bytes before the separator. If the separator has not arrived, the number of bytes that cannot be part of it.
     ///
     /// asyncio: `LimitOverrunError.consumed`.
     pub consumed: usize,
-    /// So many may stand before the separator.
+    /// The greatest number of bytes allowed before the separator.
     pub limit: usize,
 }
 
