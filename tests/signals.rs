@@ -6,7 +6,7 @@
 
 mod common;
 
-use common::{Trace, alone, await_that, ms, on_drop, panic_of, virtual_loop};
+use common::{Trace, alone, await_that, ctrl_c_is_ignored, killed, ms, on_drop, panic_of, virtual_loop};
 use futures_util::poll;
 use onelane::signals::{self, SIGHUP, SIGINT, SIGTERM, SIGUSR1, SIGUSR2, SIGWINCH};
 use onelane::sync::Event;
@@ -14,7 +14,6 @@ use onelane::{Clock, EventLoop, RunError, call_soon, current_task, sleep, spawn,
 use signal_hook::low_level::raise;
 use std::cell::Cell;
 use std::future::pending;
-use std::os::unix::process::ExitStatusExt;
 use std::process::Command;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -36,25 +35,6 @@ fn kill(signal: &str) {
     assert!(status.success());
 }
 
-/// Runs a test in a process of its own, which a signal has to kill. Returns what it has written by then.
-fn killed(name: &str, signal: i32, test: impl FnOnce()) -> String {
-    const KILLED: &str = "ONELANE_TEST_KILLED";
-    if std::env::var(KILLED).as_deref() == Ok(name) {
-        thread::spawn(|| {
-            thread::sleep(ms(60_000));
-            std::process::exit(101);
-        });
-        test();
-        eprintln!("it was not killed");
-        std::process::exit(102);
-    }
-    let mut command = Command::new(std::env::current_exe().unwrap());
-    let output = command.args(["--exact", name, "--nocapture"]).env(KILLED, name).output().unwrap();
-    let told = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert_eq!(output.status.signal(), Some(signal), "{}: {told}", output.status);
-    told
-}
-
 /// Runs a test in a process of its own. Returns what it has written to stderr.
 fn told(name: &str, test: impl FnOnce()) -> String {
     const TELLS: &str = "ONELANE_TEST_TELLS";
@@ -71,18 +51,6 @@ fn told(name: &str, test: impl FnOnce()) -> String {
     let told = String::from_utf8(output.stderr).unwrap();
     assert!(output.status.success(), "{}: {told}", output.status);
     told
-}
-
-/// Whether whoever has started the tests has them ignore Ctrl-C, as a script does for what runs in its background. Then its
-/// default action cannot be seen.
-fn ctrl_c_is_ignored() -> bool {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
-    let ignored = mask.is_some_and(|mask| u64::from_str_radix(mask.trim(), 16).unwrap() & (1 << (SIGINT - 1)) != 0);
-    if ignored {
-        eprintln!("skipped: Ctrl-C is ignored here");
-    }
-    ignored
 }
 
 // ---- Ctrl-C ----

@@ -25,8 +25,16 @@ mod remote;
 mod runner;
 mod runner_interrupt;
 mod semaphore;
+#[cfg(all(unix, feature = "io"))]
+mod server;
 mod shield;
+#[cfg(all(unix, feature = "signals"))]
+mod signals;
 mod sleep;
+#[cfg(all(unix, feature = "io"))]
+mod sock_lowlevel;
+#[cfg(all(unix, feature = "io"))]
+mod streams;
 mod task;
 mod task_group;
 mod timeout;

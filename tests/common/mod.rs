@@ -277,6 +277,41 @@ fn alone_with(name: &str, variables: &[(&str, &str)], test: impl FnOnce()) {
     assert!(ran.contains("1 passed"), "there is no test {name}");
 }
 
+/// Runs a test in a process of its own, which a signal has to kill. Returns what it has written by then.
+#[cfg(unix)]
+pub(crate) fn killed(name: &str, signal: i32, test: impl FnOnce()) -> String {
+    use std::os::unix::process::ExitStatusExt;
+    const KILLED: &str = "ONELANE_TEST_KILLED";
+    if std::env::var(KILLED).as_deref() == Ok(name) {
+        thread::spawn(|| {
+            thread::sleep(ms(60_000));
+            std::process::exit(101);
+        });
+        test();
+        eprintln!("it was not killed");
+        std::process::exit(102);
+    }
+    let mut command = std::process::Command::new(std::env::current_exe().unwrap());
+    let output = command.args(["--exact", name, "--nocapture"]).env(KILLED, name).output().unwrap();
+    let told = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.signal(), Some(signal), "{}: {told}", output.status);
+    told
+}
+
+/// Whether whoever has started the tests has them ignore Ctrl-C, as a script does for what runs in its background. Then its
+/// default action cannot be seen.
+#[cfg(unix)]
+pub(crate) fn ctrl_c_is_ignored() -> bool {
+    const SIGINT: u32 = 2;
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    let ignored = mask.is_some_and(|mask| u64::from_str_radix(mask.trim(), 16).unwrap() & (1 << (SIGINT - 1)) != 0);
+    if ignored {
+        eprintln!("skipped: Ctrl-C is ignored here");
+    }
+    ignored
+}
+
 /// Runs a test in a process of its own, and gives what that writes to stderr. In there it runs `act`, and answers `None`.
 pub(crate) fn stderr_of(name: &str, act: impl FnOnce()) -> Option<String> {
     stderr_with(name, None, act)
