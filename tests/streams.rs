@@ -636,6 +636,8 @@ fn close_and_abort_the_clients_of_a_server() {
                         while writer.write_all(&[0; 100_000]).await.is_ok() {}
                         copy.push("can write no more");
                     }
+                    drop((reader, writer));
+                    count.set(count.get() - 1);
                 });
                 let server = server.unwrap();
                 let address = server.local_addr().unwrap();
@@ -655,6 +657,10 @@ fn close_and_abort_the_clients_of_a_server() {
                 }
                 assert_eq!(server.connections(), 0);
                 server.wait_closed().await;
+                // Until the handlers have dropped what they had.
+                while begun.get() > 0 {
+                    yield_now().await;
+                }
                 let end = full.read_to_end().await;
                 assert_eq!(end.is_err(), aborts, "{end:?}");
                 assert_eq!(idle.read_to_end().await.unwrap(), b"");

@@ -453,7 +453,7 @@ impl Server {
     }
 
     /// Like [`close_clients`](Self::close_clients), but when a handler drops its reader and its writer, the system discards the data
-    /// that it has not sent yet, and the peer sees a reset connection.
+    /// that it has not sent yet, and resets the connection. The peer sees the reset, unless it has read to the end before.
     ///
     /// asyncio: `Server.abort_clients`.
     ///
