@@ -135,7 +135,7 @@ struct Out {
     loop_id: u64,
 }
 
-/// So many of each loop, by its number.
+/// The number of such functions per loop, by the loop's id.
 static OUT: Mutex<BTreeMap<u64, usize>> = Mutex::new(BTreeMap::new());
 static CAME_BACK: Condvar = Condvar::new();
 

@@ -1300,3 +1300,49 @@ fn clean_up_with_what_another_cleanup_holds_up() {
         assert_eq!(trace.take(), ["neighbour dropped", "cleaned up", "neighbour dropped", "cleaned up"]);
     }
 }
+
+/// Of two permits one was forgotten, and somebody releases it; who has the other waits for the cleanup's task.
+#[test]
+fn wait_in_a_cleanup_for_a_forgotten_permit_beside_one_that_waits_for_it() {
+    let trace = Trace::new();
+    EventLoop::new().run(async {
+        let permits = Rc::new(Semaphore::new(2));
+        permits.acquire().await.forget();
+        let (copy, cleanup) = (permits.clone(), permits.clone());
+        let task = beside_a_witness(async move { drop(cleanup.acquire().await) }, &trace);
+        let end = task.task_ref();
+        let other = spawn(async move {
+            let _permit = copy.acquire().await;
+            drop((&*task).await);
+        });
+        yield_now().await;
+        end.cancel();
+        sleep(ms(3)).await;
+        permits.release();
+        other.await.unwrap();
+    });
+    assert_eq!(trace.take(), ["cleaned up", "neighbour dropped"]);
+}
+
+/// All that lives in a loop waits for a guard which a task of another loop has taken, and a host turns both.
+#[test]
+fn wait_in_a_cleanup_under_a_host_for_a_guard_of_another_loop() {
+    let trace = Trace::new();
+    let (lock, event, other, ours) =
+        (Rc::new(Lock::new(())), Rc::new(Event::new()), EventLoop::new(), EventLoop::new());
+    let (copy, waits) = (lock.clone(), event.clone());
+    let holder = other.spawn(async move {
+        let _guard = copy.lock().await;
+        waits.wait().await;
+    });
+    other.turn();
+    let task = ours.enter(|| beside_a_witness(async move { drop(lock.lock().await) }, &trace));
+    ours.turn();
+    task.cancel();
+    (0..4).for_each(|_| _ = ours.turn());
+    event.set();
+    (0..4).for_each(|_| _ = other.turn());
+    (0..4).for_each(|_| _ = ours.turn());
+    assert!(holder.is_done() && task.is_done());
+    assert_eq!(trace.take(), ["cleaned up", "neighbour dropped"]);
+}

@@ -50,16 +50,16 @@ pub(super) struct Cleanups {
     found: RefCell<BTreeSet<(Token, Region)>>,
     /// The one that was looked at last.
     last: Cell<Option<(Token, Region)>>,
-    /// So many may wait before those that are over are forgotten.
+    /// The length of `waiting` from which the cleanups that are over are removed.
     most: Cell<usize>,
-    /// So many short rests go by before the next look, so that a look costs each of them a little.
+    /// The number of short rests before the next search, which spreads the cost of a search over them.
     rests: Cell<usize>,
 }
 
-/// So many cleanups are looked at in one rest.
+/// The greatest number of cleanups that are searched in one rest.
 const AT_ONCE: usize = 128;
 
-/// So many tasks and timers may be looked at for each rest.
+/// The number of tasks and timers that a search may visit for each rest until the next one.
 const PER_REST: usize = 16;
 
 /// A rest that takes longer is worth a look in any case. If there is more to be looked at, it takes no longer.
@@ -456,7 +456,6 @@ impl Kernel {
     fn has_frozen_waits(&self, header: &Header, region: Region) -> bool {
         let is_beside = |number: u64| header.is_inside(region, number) && header.is_frozen(number);
         let mut waits = self.wakers.waits(header).map(|(number, _)| number);
-        waits.any(is_beside)
-            || self.sleeps().iter().any(|sleep| sleep.task == header.token() && is_beside(sleep.number))
+        waits.any(is_beside) || self.sleeps_of(header).into_iter().any(is_beside)
     }
 }

@@ -74,13 +74,13 @@ const EVERY: Duration = Duration::from_micros(100);
 #[cfg(feature = "hyper")]
 const SCRATCH: usize = 64 * 1024;
 
-/// So many polls that wait may come to a side of a source before those who are there are asked whether they still wait.
+/// The number of new wakers at a side of a source from which the wakers that are there are woken, to see which still wait.
 const MANY: usize = 16;
 
 /// Who waits comes again within so many turns.
 const PATIENCE: u64 = 16;
 
-/// So many operations may succeed one after the other before their task lets others run.
+/// The number of operations that may succeed in a row before their task lets others run.
 const PORTION: u32 = 64;
 
 pub(crate) struct Reactor {
@@ -96,7 +96,7 @@ pub(crate) struct Reactor {
     looks: Cell<u64>,
     /// The memory of those who were woken last, for the next.
     woken: Cell<Vec<Waiter>>,
-    /// So many operations of this task have succeeded since it waited last.
+    /// The task whose operation succeeded last, and how many have succeeded since it waited.
     succeeded: Cell<(Token, u32)>,
     /// Memory to read into, for those who have none that is initialized.
     #[cfg(feature = "hyper")]
@@ -132,9 +132,9 @@ struct State {
 /// so they are woken now and then, and who waits comes again.
 #[derive(Default)]
 struct Polled {
-    /// So many have come since some were woken last, that had not been woken for this.
+    /// The number of new wakers since the last time at which the others were woken to see which still wait.
     fresh: usize,
-    /// So many have come again.
+    /// The number of those that have been registered again since then.
     living: usize,
     /// The wakers of the others, with the turns in which they were woken.
     asked: Vec<(u64, Waker)>,
