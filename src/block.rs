@@ -160,10 +160,15 @@ impl Interruption {
     /// The running task has unwound the block: if something in the task polls that by a waker of its own, it is woken.
     pub(crate) fn wake_poller(&self) {
         if let Some(waker) = self.waker.take().filter(|waker| !wakes_running(waker)) {
-            // Foreign, and its panic must not cost the cleanup of the scope.
-            if let Err(payload) = catch_unwind(AssertUnwindSafe(|| waker.wake())) {
-                exceptions::drop_payload(payload);
-            }
+            self.wake_foreign(waker);
+        }
+    }
+
+    /// Its panic must not cost the cleanup of a scope.
+    fn wake_foreign(&self, waker: Waker) {
+        match self.task() {
+            Some(task) => exceptions::tolerate_of(task, || waker.wake()),
+            None => waker.wake(),
         }
     }
 
@@ -181,17 +186,25 @@ impl Interruption {
         }
     }
 
-    /// It came from another task: what that had begun in here is not this task's.
-    fn moved(&self) {
+    /// It came from another task: what that had begun in here is not this task's. If it `waits` for a task that it has cancelled,
+    /// it does so in this task.
+    fn moved(&self, waits: bool) {
         let was_interrupted = self.is_interrupted();
         self.forget();
         self.leads_back.set(false);
-        if was_interrupted && self.has_moved.replace(true) {
-            // Several tasks poll it in turn.
+        if was_interrupted && (self.has_moved.replace(true) || waits) {
+            // Several tasks poll it in turn, or may.
             self.is_asked.set(true);
         } else if was_interrupted {
             // What is inside comes over with the next poll of the future, and is interrupted behind that.
             self.is_next.set(true);
+        }
+    }
+
+    /// It goes to another task. The cleanups of which only the driver knows do not.
+    fn leave_to_itself(&self) {
+        if let Some((kernel, task, number)) = self.found() {
+            kernel.hand_abandoned_over(task.header(), Region::Inside(number));
         }
     }
 
@@ -258,7 +271,7 @@ impl Inside for Interruption {
 
     fn wake(&self) {
         if let Some(waker) = self.waker.take() {
-            waker.wake();
+            self.wake_foreign(waker);
         }
     }
 }
@@ -288,13 +301,28 @@ impl<F, S: BlockScope> Block<F, S> {
     /// Enters the block in the running task, if it was not polled there before. Returns whether it was entered in another one.
     pub(crate) fn enter(&mut self) -> bool {
         let scope = &self.scope;
+        if self.place.has_moved() {
+            scope.interruption().leave_to_itself();
+        }
         let moved = self.place.enter(|| Rc::<S>::downgrade(scope) as Weak<dyn Scope>);
         let interruption = self.scope.interruption();
         interruption.key.set(self.place.key());
         if moved {
-            interruption.moved();
+            interruption.moved(self.cancelled().is_some());
         }
         moved
+    }
+
+    /// The task that is awaited, if it was cancelled by this and still lives.
+    fn cancelled(&self) -> Option<&AnyTask> {
+        let awaited = self.awaited.as_ref().filter(|_| self.scope.interruption().has_cancelled.get());
+        awaited.filter(|task| !task.header().is_done())
+    }
+
+    /// Waits for the task that is awaited, although another one has begun that await. False if there is none.
+    fn follow_cancelled(&self, kernel: &Kernel, link: &mut Option<(Token, WaiterKey)>, waker: &Waker) -> bool {
+        *link = self.cancelled().map(|task| kernel.add_link(task, waker));
+        link.is_some()
     }
 
     /// Drops the future, and leaves the scope.
@@ -401,7 +429,8 @@ impl<F: Future, S: BlockScope> Block<F, S> {
         let (header, region) = (task.header(), Region::Inside(number));
         if !raised && interruption.is_asked.get() && !interruption.leads_back.get() {
             let mut link = interruption.link.take();
-            let waits = kernel.follow_link(&mut link, header, region, context.waker());
+            let waits = kernel.follow_link(&mut link, header, region, context.waker())
+                || interruption.has_moved.get() && self.follow_cancelled(&kernel, &mut link, context.waker());
             interruption.link.set(link);
             if waits {
                 kernel.give_way(header, region, false);
@@ -433,7 +462,7 @@ impl<F: Future, S: BlockScope> Block<F, S> {
                 }
                 Poll::Ready(Stop::DropsBody) => {
                     let Some(future) = &mut self.future else { continue };
-                    let poll = catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(context)));
+                    let poll = kernel.poll_for_a_drop(|| future.as_mut().poll(context));
                     let _unwinds_already = take_raised();
                     match poll {
                         Ok(Poll::Pending) => {}

@@ -264,6 +264,9 @@ impl<F: Future, C: Future<Output = ()>> Future for Finally<F, C> {
     #[track_caller]
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<F::Output> {
         let this = &mut *self;
+        if this.place.is_too_late(context) {
+            return Poll::Pending;
+        }
         this.place.enter(|| Rc::<Parts<F, C>>::downgrade(&this.parts));
         this.begun = true;
         this.parts.poller.set(context);

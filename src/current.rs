@@ -235,6 +235,23 @@ impl Place {
         moved
     }
 
+    /// Whether it was entered in another task than the running one.
+    pub(crate) fn has_moved(&self) -> bool {
+        self.0.is_some_and(|key| context::running().is_some_and(|kernel| !kernel.wakers.is_entered_here(key)))
+    }
+
+    /// Whether it is polled for nothing: it has not begun in the running task, and what is around it is polled only so that
+    /// something beside it drops its body. If that is caught, it is polled again.
+    pub(crate) fn is_too_late(&self, context: &Context<'_>) -> bool {
+        let is_new = |kernel: &Kernel| !self.0.is_some_and(|key| kernel.wakers.is_entered_here(key));
+        let is_too_late =
+            context::with_running(|kernel| kernel.is_some_and(|kernel| kernel.only_drops() && is_new(kernel)));
+        if is_too_late && !wakes_running(context.waker()) {
+            context.waker().wake_by_ref();
+        }
+        is_too_late
+    }
+
     /// Where it was entered.
     pub(crate) fn key(&self) -> Option<ScopeKey> {
         self.0

@@ -767,6 +767,9 @@ impl<F: Future, E: 'static> RunGroup<F, E> {
             raise(context);
             return Poll::Pending;
         }
+        if self.body.place().is_too_late(context) {
+            return Poll::Pending;
+        }
         let moved = self.body.enter();
         if state.exit.has_come.get() && !moved {
             // Somebody further out waits for the children, or has, and what stands beside the group has caught the interruption.

@@ -553,6 +553,9 @@ impl<F: Future> Future for Timeout<F> {
             return Poll::Pending;
         }
         assert!(!this.block.is_over(), "a timeout was polled after it was over");
+        if this.block.place().is_too_late(context) {
+            return Poll::Pending;
+        }
         if limit.stage.get() == Stage::New {
             let kernel = running("poll() of a timeout");
             assert!(

@@ -717,3 +717,135 @@ fn cancel_a_task_that_has_put_a_failed_group_aside() {
         assert!(timeout(ms(1), task).await.unwrap().unwrap_err().is_cancelled());
     });
 }
+
+/// A block goes on in another task. A cleanup in it, whose future somebody else has dropped, was known to the first task alone, and
+/// was lost; it is handed over.
+#[test]
+fn move_a_group_and_leave_a_cleanup_behind() {
+    let trace = Trace::new();
+    let copy = trace.clone();
+    virtual_loop().run(async {
+        let aside = Rc::new(RefCell::new(None));
+        let keep = aside.clone();
+        let mut group = Box::pin(task_group(async move |_| {
+            let mut work = Box::pin(finally(pending::<()>(), async move {
+                copy.push("begins");
+                sleep(ms(1)).await;
+                copy.push("cleans up");
+            }));
+            assert!(poll_once(&mut work).await.is_pending());
+            *keep.borrow_mut() = Some(work);
+            raise_cancelled::<()>().await;
+        }));
+        let put = Rc::new(RefCell::new(None));
+        let keep = put.clone();
+        let first = spawn(async move {
+            assert!(poll_once(&mut group).await.is_pending());
+            *keep.borrow_mut() = Some(group);
+            pending::<()>().await;
+        });
+        yield_now().await;
+        // The loss of the future is none of the group's business, which drives the cleanup.
+        drop(aside.take());
+        let group = put.take().unwrap();
+        assert!(spawn(group).await.unwrap_err().is_cancelled());
+        sleep(ms(2)).await;
+        assert!(!first.is_done());
+    });
+    assert_eq!(trace.take(), ["begins", "cleans up"]);
+}
+
+/// The task that has begun a cleanup returns, and the future of that stands elsewhere: the task keeps nothing of it.
+#[test]
+fn return_beside_a_cleanup_that_was_put_aside() {
+    let census = Census::new();
+    let aside = Rc::new(RefCell::new(None));
+    let (keep, member) = (aside.clone(), census.member());
+    let task = virtual_loop().run(async {
+        let task = spawn(async move {
+            let mut limited = Box::pin(timeout(
+                ms(0),
+                finally(raise_cancelled::<()>(), async move {
+                    let _member = member;
+                    pending::<()>().await;
+                }),
+            ));
+            assert!(poll_once(&mut limited).await.is_pending());
+            *keep.borrow_mut() = Some(limited);
+        });
+        while !task.is_done() {
+            yield_now().await;
+        }
+        task.task_ref()
+    });
+    drop(aside.take());
+    assert_eq!(census.counts(), (1, 1));
+    assert!(task.is_done());
+}
+
+/// A task is cancelled, and enters a timeout in the same step. The time of that is up while its cleanup runs, and it must not take
+/// that for its own interruption alone: the task went on.
+#[test]
+fn enter_a_timeout_in_the_step_of_a_cancellation() {
+    let trace = Trace::new();
+    let copy = trace.clone();
+    virtual_loop().run(async {
+        let task = spawn(async move {
+            onelane::current_task().unwrap().cancel();
+            let cleanup = copy.clone();
+            let limited = timeout(
+                ms(1),
+                finally(pending::<()>(), async move {
+                    cleanup.push("cleans up");
+                    pending::<()>().await;
+                }),
+            );
+            copy.push(format!("{:?}", limited.await));
+        });
+        assert!(timeout(ms(10), task).await.unwrap().unwrap_err().is_cancelled());
+    });
+    assert_eq!(trace.take(), ["cleans up"]);
+}
+
+/// Two tasks poll a `wait_for` in turn, by way of a `Shared`. It waits for the task that it has cancelled, whichever has begun
+/// that await, and cancels it once.
+#[test]
+fn wait_for_a_task_in_two_tasks() {
+    let trace = Trace::new();
+    let copy = trace.clone();
+    virtual_loop().run(async {
+        let child = spawn(finally(pending::<()>(), async move {
+            sleep(ms(5)).await;
+            copy.push("cleaned up");
+        }));
+        let waits = async move {
+            let waits = wait_for(child, ms(1)).map(|ended| ended.is_err());
+            join(waits, sleep(ms(1))).await.0
+        };
+        let shared = waits.boxed_local().shared();
+        let others = [spawn(shared.clone()), spawn(shared)];
+        for other in others {
+            assert_eq!(other.await, Ok(true));
+            trace.push("elapsed");
+        }
+    });
+    assert_eq!(trace.take(), ["cleaned up", "elapsed", "elapsed"]);
+}
+
+/// A catch in a set in a timeout in a set. The timeout has begun to unwind, and the cancellation that overtakes it is caught: the
+/// timeout had taken the wake that was meant for the set inside, and nobody polled that again.
+#[test]
+fn catch_in_a_set_in_a_timeout_in_a_set() {
+    virtual_loop().run(async {
+        let task = spawn(async {
+            let work = catch_cancel(finally(pending::<()>(), pending::<()>()));
+            let inner: FuturesUnordered<_> = [work].into_iter().collect();
+            let limited = timeout(ms(1), async move { inner.collect::<Vec<_>>().await.len() });
+            let outer: FuturesUnordered<_> = [limited].into_iter().collect();
+            outer.collect::<Vec<_>>().await
+        });
+        sleep(ms(2)).await;
+        task.cancel();
+        assert_eq!(timeout(ms(10), task).await.unwrap(), Ok(vec![Ok(1)]));
+    });
+}

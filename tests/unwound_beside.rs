@@ -10,7 +10,7 @@ use onelane::{
     Cancelled, ChildError, Elapsed, TaskError, TaskGroup, all_tasks, catch_cancel, finally, on_cancel, sleep, spawn,
     task_group, timeout, try_task_group, yield_now,
 };
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::future::{IntoFuture, pending, poll_fn};
 use std::panic::panic_any;
 use std::rc::Rc;
@@ -543,4 +543,40 @@ fn move_an_await_out_of_a_timeout_that_is_up() {
         let ended = timeout(ms(1000), task).await.expect("it does not hang");
         assert_eq!(ended, Ok(Err(Elapsed)));
     });
+}
+
+/// The future of a task is polled once more so that a group in it drops its body. A `finally` that nobody had polled before stands
+/// beside it: it does not begin in that poll, since the cancellation would not come to it.
+#[test]
+fn begin_nothing_in_a_poll_that_drops_a_body() {
+    let trace = Trace::new();
+    virtual_loop().run(async {
+        let (woken, is_over) = (Rc::new(Cell::new(false)), trace.clone());
+        let begins = woken.clone();
+        let task = spawn(async move {
+            let group = Box::pin(task_group(async |group| {
+                group.spawn(pending::<()>());
+                pending::<()>().await;
+            }));
+            let mut work = Box::pin(finally(
+                poll_fn({
+                    let trace = is_over.clone();
+                    move |_| {
+                        trace.push("begins");
+                        Poll::<()>::Pending
+                    }
+                }),
+                async move { is_over.push("cleans up") },
+            ));
+            let beside = poll_fn(move |context| if begins.get() { work.as_mut().poll(context) } else { Poll::Pending });
+            join(group, beside).await
+        });
+        yield_now().await;
+        yield_now().await;
+        woken.set(true);
+        task.cancel();
+        assert!(timeout(ms(10), task).await.unwrap().unwrap_err().is_cancelled());
+        sleep(ms(1)).await;
+    });
+    assert_eq!(trace.take(), Vec::<String>::new());
 }

@@ -320,9 +320,13 @@ impl Kernel {
         self.drop_link(link.take());
         let links = self.links(header, &|number| polled(header, region, number));
         let Some(next) = links.into_iter().flatten().find(|task| !task.header().is_done()) else { return false };
-        let waiter = self.wakers.add_waiter(next.header(), Then::Wake(keep(waker)));
-        *link = Some((next.header().token(), waiter));
+        *link = Some(self.add_link(&next, waker));
         true
+    }
+
+    pub(crate) fn add_link(&self, task: &AnyTask, waker: &Waker) -> (Token, WaiterKey) {
+        let waiter = self.wakers.add_waiter(task.header(), Then::Wake(keep(waker)));
+        (task.header().token(), waiter)
     }
 
     /// What this task awaits, while it is not polled since it was interrupted, will have no end that wakes it: it is to look.

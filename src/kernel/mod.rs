@@ -129,6 +129,8 @@ pub(crate) struct Kernel {
     has_exempted: Cell<bool>,
     /// A cleanup is being polled.
     cleaning: Cell<bool>,
+    /// A future is polled only so that a scope in it drops its body: nothing begins in there.
+    only_drops: Cell<bool>,
     /// Cleanups that wait for others (`frozen.rs`).
     cleanups: OnceCell<Box<Cleanups>>,
     /// A task-local variable was set in this loop. As long as none was, nobody looks for values.
@@ -247,6 +249,7 @@ impl Kernel {
             waits_for_cleanups: Cell::new(false),
             has_exempted: Cell::new(false),
             cleaning: Cell::new(false),
+            only_drops: Cell::new(false),
             cleanups: OnceCell::new(),
             has_locals: Cell::new(false),
             callback_locals: RefCell::default(),
@@ -665,6 +668,10 @@ impl Kernel {
         if task.header().is_condemned() {
             self.fail(task, TaskError::Cancelled);
         } else {
+            if task.header().has_extra() {
+                self.hand_abandoned_over(task.header(), Region::Task);
+                self.tolerate(|| drop(task.header().take_scopes()));
+            }
             self.finish(task, Ending::Value);
         }
     }
@@ -710,7 +717,7 @@ impl Kernel {
                     return;
                 }
                 Poll::Ready(Stop::DropsBody) if header.has_future() => {
-                    let polled = catch_unwind(AssertUnwindSafe(|| self.wakers.poll_for_a_drop(task)));
+                    let polled = self.poll_for_a_drop(|| self.wakers.poll_for_a_drop(task));
                     let _unwinds_already = self.wakers.take_raised();
                     if let Err(payload) = polled {
                         unwinding.panicked(payload);
@@ -733,6 +740,18 @@ impl Kernel {
         }
     }
 
+    /// Polls what unwinds, for `Stop::DropsBody`.
+    pub(crate) fn poll_for_a_drop<R>(&self, poll: impl FnOnce() -> R) -> std::thread::Result<R> {
+        let before = self.only_drops.replace(true);
+        let polled = catch_unwind(AssertUnwindSafe(poll));
+        self.only_drops.set(before);
+        polled
+    }
+
+    pub(crate) fn only_drops(&self) -> bool {
+        self.only_drops.get()
+    }
+
     /// The running task returns, and what it returns counts also if it was cancelled in this step.
     pub(crate) fn keep_result(&self) {
         if let Some(task) = self.current() {
@@ -744,6 +763,12 @@ impl Kernel {
     pub(crate) fn hand_orphans_over(&self, header: &Header, region: Region) {
         let orphans = header.scopes(|scopes| scopes.orphans(region)).unwrap_or_default();
         orphans.into_iter().for_each(|scope| self.tolerate(|| scope.hand_over()));
+    }
+
+    /// Nor here, but the futures that still exist have moved, and go on elsewhere.
+    pub(crate) fn hand_abandoned_over(&self, header: &Header, region: Region) {
+        let abandoned = header.scopes(|scopes| scopes.abandoned(region)).unwrap_or_default();
+        abandoned.into_iter().for_each(|scope| self.tolerate(|| scope.hand_over()));
     }
 
     /// The cancellation was caught: the running task goes on, in the same step.

@@ -124,8 +124,8 @@ pub(crate) struct Unwinding {
     pub(super) caught_in: Vec<u64>,
     /// The scopes that were interrupted when it overtook them.
     pub(super) overtaken: Vec<u64>,
-    /// The scopes of higher numbers were entered when it had been asked for already.
-    pub(super) asked_before: u64,
+    /// The scopes that were entered when it had been asked for already, and before it arrived.
+    pub(super) asked_before: Ranges,
     /// How the region will end. A panic in a cleanup takes the place of the cancellation.
     pub(super) error: TaskError,
 }
@@ -142,6 +142,8 @@ struct Entered {
     scope: Weak<dyn Scope>,
     /// While it is to be unwound in any case: its cleanup is under way, or its future was dropped in the midst of an unwinding.
     owned: Option<Rc<dyn Scope>>,
+    /// Its future was dropped, and nobody but the driver will go on with it.
+    is_abandoned: bool,
     /// Its cleanup is under way.
     cleans: bool,
     /// It polls its scopes' cleanups itself, and not its future.
@@ -161,6 +163,7 @@ impl Scopes {
             number,
             scope,
             owned: None,
+            is_abandoned: false,
             cleans: false,
             drives: false,
             has_asked: false,
@@ -308,16 +311,28 @@ impl Scopes {
 
     /// The scope's future is dropped, and whoever drives the unwinding goes on with it.
     pub(super) fn own(&mut self, number: u64, scope: Rc<dyn Scope>) -> Option<Rc<dyn Scope>> {
-        self.get_mut(number)?.owned.replace(scope)
+        let entered = self.get_mut(number)?;
+        entered.is_abandoned = true;
+        entered.owned.replace(scope)
     }
 
     /// The scopes of a region that are owned here, but for those that a block inside drives: whoever has driven their unwinding
     /// does not any more.
     pub(super) fn orphans(&mut self, region: Region) -> Vec<Rc<dyn Scope>> {
+        self.take_owned(region, |_| true)
+    }
+
+    /// Those orphans whose futures are gone, if what lies in the region may go on in another task.
+    pub(super) fn abandoned(&mut self, region: Region) -> Vec<Rc<dyn Scope>> {
+        self.take_owned(region, |entered| entered.is_abandoned)
+    }
+
+    fn take_owned(&mut self, region: Region, is_wanted: fn(&Entered) -> bool) -> Vec<Rc<dyn Scope>> {
         let is_here = |&number: &u64| self.is_inside(number, region) && !self.is_driven_inside(number, region);
         let inside: Vec<u64> = self.numbers().filter(is_here).collect();
-        let is_owned = |entered: &Entered| inside.contains(&entered.number) && entered.owned.is_some();
-        let (orphans, others) = std::mem::take(&mut self.entered).into_iter().partition(is_owned);
+        let is_taken =
+            |entered: &Entered| inside.contains(&entered.number) && entered.owned.is_some() && is_wanted(entered);
+        let (orphans, others) = std::mem::take(&mut self.entered).into_iter().partition(is_taken);
         self.entered = others;
         let orphans: Vec<Entered> = orphans;
         orphans.into_iter().filter_map(|entered| entered.owned).collect()
@@ -385,7 +400,7 @@ impl Entered {
 
 /// Numbers, as ranges that ascend: behind the first of a pair, up to the second.
 #[derive(Default)]
-struct Ranges {
+pub(super) struct Ranges {
     ranges: Vec<(u64, u64)>,
     /// Of one that has no end yet, what stands before it.
     open: Option<u64>,
@@ -397,7 +412,7 @@ struct Ranges {
 const FEW: usize = 8;
 
 impl Ranges {
-    fn contains(&self, number: u64) -> bool {
+    pub(super) fn contains(&self, number: u64) -> bool {
         if self.open.is_some_and(|before| before < number) {
             return true;
         }
@@ -405,7 +420,7 @@ impl Ranges {
         self.ranges.get(behind).is_some_and(|&(before, _)| before < number)
     }
 
-    fn add(&mut self, before: u64, last: u64) {
+    pub(super) fn add(&mut self, before: u64, last: u64) {
         match self.ranges.last_mut() {
             Some((_, end)) if *end == before => *end = last,
             _ => self.ranges.push((before, last)),

@@ -484,7 +484,7 @@ impl Header {
         self.if_extra(|extra| act(&mut extra.scopes))
     }
 
-    fn has_extra(&self) -> bool {
+    pub(super) fn has_extra(&self) -> bool {
         let extra = self.extra.take();
         let has_extra = extra.is_some();
         self.extra.set(extra);
@@ -492,7 +492,7 @@ impl Header {
     }
 
     /// The task's scopes are nobody's. What they held is to be dropped where nothing is borrowed: that may be foreign code.
-    fn take_scopes(&self) -> Option<(Scopes, Option<Unwinding>)> {
+    pub(super) fn take_scopes(&self) -> Option<(Scopes, Option<Unwinding>)> {
         self.if_extra(|extra| (std::mem::take(&mut extra.scopes), extra.unwinding.take()))
     }
 

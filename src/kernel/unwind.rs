@@ -19,7 +19,7 @@
 
 use super::Kernel;
 use super::exceptions;
-use super::scopes::{Arrival, Dropped, Inside, Region, Scope, Unwinding, Unwound};
+use super::scopes::{Arrival, Dropped, Inside, Ranges, Region, Scope, Unwinding, Unwound};
 use super::task::Header;
 use crate::error::{Panic, TaskError};
 use std::any::Any;
@@ -45,7 +45,7 @@ impl Unwinding {
             passed: Vec::new(),
             caught_in: Vec::new(),
             overtaken: Vec::new(),
-            asked_before: u64::MAX,
+            asked_before: Ranges::default(),
             error: TaskError::Cancelled,
         }
     }
@@ -63,9 +63,12 @@ impl Unwinding {
 
     /// An interruption arrives: all scopes that are entered now are to unwind, and a cleanup under way is to end.
     pub(crate) fn interrupt(&mut self, task: &Header) {
-        self.asked_before = if self.region == Region::Task { task.take_request() } else { u64::MAX };
         let innermost = task.scopes(|scopes| scopes.innermost(self.region, u64::MAX)).flatten();
         self.doomed = innermost.map_or(0, |(number, _)| number);
+        let before = if self.region == Region::Task { task.take_request() } else { u64::MAX };
+        if before < self.doomed {
+            self.asked_before.add(before, self.doomed);
+        }
         self.caught_in.clear();
         let taken_over = task.scopes(|scopes| scopes.taken_over(self.region)).unwrap_or_default();
         let is_overtaken = |scope: &dyn Scope| scope.inside().is_some_and(|inside| inside.overtake());
@@ -146,12 +149,15 @@ impl Unwinding {
     }
 
     /// A scope in this cleanup is to drop its body: the cleanup is polled for that, and not the future around it.
-    fn poll_around(&self, cleaning: u64, kernel: &Kernel, task: &Header, context: &mut Context<'_>) {
+    fn poll_around(&mut self, cleaning: u64, kernel: &Kernel, task: &Header, context: &mut Context<'_>) {
         let Some(scope) = task.scope(cleaning) else { return };
         let _polled = kernel.poll_scope(task, cleaning);
         // What stands beside that scope may end the cleanup: then the interruption, which comes there next, finds nothing to end.
-        _ = scope.poll_cleanup(context);
+        let polled = kernel.poll_for_a_drop(|| scope.poll_cleanup(context));
         let _unwinds_already = kernel.wakers.take_raised();
+        if let Err(payload) = polled {
+            self.panicked(payload);
+        }
     }
 
     /// How the interruption comes to this scope.
@@ -165,7 +171,7 @@ impl Unwinding {
         let (is_inside, is_from_outside) = seen.unwrap_or_default();
         Arrival {
             panicked: self.error.is_panic() && !is_inside,
-            is_from_outside: is_from_outside || number > self.asked_before,
+            is_from_outside: is_from_outside || self.asked_before.contains(number),
         }
     }
 
@@ -178,6 +184,12 @@ impl Unwinding {
         let (beside, others) = self.overtaken.iter().partition(|one| is_beside(one) && goes_on(one));
         let beside: Vec<u64> = beside;
         self.overtaken = others;
+        // A block around it may have been polled, and has not polled what was woken inside.
+        let around_it = |&one: &u64| one != number && task.is_inside(Region::Inside(one), number);
+        let numbers = task.scopes(|scopes| scopes.numbers().collect::<Vec<_>>()).unwrap_or_default();
+        for scope in numbers.into_iter().filter(around_it).filter_map(|one| task.scope(one)) {
+            scope.inside().into_iter().for_each(Inside::wake);
+        }
         drop(task.remove_scope(number));
         for scope in beside.into_iter().filter_map(|one| task.scope(one)) {
             scope.inside().into_iter().for_each(Inside::resume);

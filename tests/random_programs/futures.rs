@@ -4,8 +4,8 @@
 
 use crate::machine::{Entry, Machine, Parked, by_hand, take};
 use crate::parts::{
-    BodyFuture, Boxed, Cleanup, CleanupFuture, Counted, Foreign, Fuse, Group, GroupBody, GroupHandle, InRoot, Limit,
-    Oops, Out, Payload, Protected, Reason, RelayFuture, Scope, Sort, Value, WaitRecord, Watched, WatchedFinally,
+    BodyFuture, Boxed, Cleanup, CleanupFuture, Counted, Foreign, Fuse, Group, GroupBody, GroupHandle, InRoot, InShared,
+    Limit, Oops, Out, Payload, Protected, Reason, RelayFuture, Scope, Sort, Value, WaitRecord, Watched, WatchedFinally,
     WatchedGroup, WatchedWait, explode, explode_in_drop, ms,
 };
 use crate::program::{Kind, Node, Word};
@@ -94,6 +94,10 @@ impl Machine {
                 Box::pin(wait.map(move |()| m.value()))
             }
             Word::Unpark => Box::pin(async move {
+                if m.in_shared.get() > 0 {
+                    // It may be in there itself, and a `Shared` that polls itself waits for its own mutex.
+                    return m.value();
+                }
                 let Some(Parked { future, kept }) = take(&m.parked, a) else { return m.value() };
                 // A future that is put aside may take another one out.
                 kept.set(scope.may_move());
@@ -314,6 +318,7 @@ impl Machine {
                             m.log(node.id, "catches");
                             scope.note_caught();
                             m.note_caught();
+                            m.has_caught_elsewhere.set(m.has_caught_elsewhere.get() || scope.may_move());
                             if a == 1 {
                                 current_task().map(|task| m.uncancel(&task));
                             }
@@ -427,7 +432,8 @@ impl Machine {
             }
             Word::Shared => {
                 let moved = Rc::new(Cell::new(true));
-                let shared = m.future(&only, &scope.within(Reason::Moved(moved))).shared();
+                let inside = m.future(&only, &scope.within(Reason::Moved(moved)));
+                let shared = InShared { inside, machine: m.clone() }.shared();
                 Box::pin(async move {
                     let other = shared.clone();
                     match (a, b) {
@@ -554,7 +560,7 @@ impl Machine {
         let (copy, body) = (group.clone(), node.inside[0].clone());
         let run = task_group(move |handle| {
             *copy.handle.borrow_mut() = Some(GroupHandle::Plain(handle));
-            GroupBody { inside: Some(m.future(&body, &scope)), machine: m }
+            GroupBody { inside: Some(m.future(&body, &scope)), machine: m, group: copy }
         });
         let out = |result: Result<Out, _>| match result {
             Ok(out) => (out, false),
@@ -569,7 +575,7 @@ impl Machine {
         let (copy, body) = (group.clone(), node.inside[0].clone());
         let run = try_task_group(move |handle| {
             *copy.handle.borrow_mut() = Some(GroupHandle::Fallible(handle));
-            GroupBody { inside: Some(m.future(&body, &scope)), machine: m }
+            GroupBody { inside: Some(m.future(&body, &scope)), machine: m, group: copy }
         });
         let out = |result: Result<Value, _>| match result {
             Ok(value) => (Ok(value), false),

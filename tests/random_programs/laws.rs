@@ -225,7 +225,7 @@ impl Machine {
             // since, or beside a `catch_cancel`.
             let is_shared = self.program.has(|word| word == Word::Shared);
             let has_left = known.scope.has_moved() && self.program.has(|word| word == Word::Raise);
-            let is_beside_a_catch = self.has_caught.get() && known.scope.may_move();
+            let is_beside_a_catch = self.has_caught.get() && known.scope.may_move() || self.has_caught_elsewhere.get();
             if known.sort == Sort::Limit && (is_shared || has_left || is_beside_a_catch) {
                 continue;
             }

@@ -172,6 +172,10 @@ pub(crate) struct Machine {
     pub(crate) has_raised_beside: Cell<bool>,
     /// A `catch_cancel` has caught something.
     pub(crate) has_caught: Cell<bool>,
+    /// One did that may have moved to another task, into a timeout there.
+    pub(crate) has_caught_elsewhere: Cell<bool>,
+    /// How many futures inside of a `Shared` are being polled.
+    pub(crate) in_shared: Cell<u32>,
     /// A task's own future is being polled.
     pub(crate) is_in_root: Cell<bool>,
     /// In this poll of a task's own future, something in there went on.
@@ -242,6 +246,8 @@ impl Machine {
             has_circles: Cell::new(false),
             has_raised_beside: Cell::new(false),
             has_caught: Cell::new(false),
+            has_caught_elsewhere: Cell::new(false),
+            in_shared: Cell::new(0),
             is_in_root: Cell::new(false),
             has_run: Cell::new(false),
             in_destructors: Cell::new(0),
@@ -410,13 +416,6 @@ impl Machine {
             let left = state.task.cancelling();
             state.caught.set(if has_returned { left } else { state.caught.get().min(left.saturating_sub(1)) });
         }
-    }
-
-    /// Whether a scope that is polled first may stand beside a group whose body is dropped, and begin in that very poll, so that
-    /// the cancellation does not come to it.
-    pub(crate) fn begins_late(&self) -> bool {
-        let unwinds = |state: Rc<TaskRecord>| state.task.cancelling() > state.caught.get() || state.has_raised.get();
-        self.program.has_neighbours_of_groups() && self.current().is_some_and(unwinds)
     }
 
     /// Whether the drop under way is not caused by a cancellation.

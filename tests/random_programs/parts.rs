@@ -244,14 +244,20 @@ impl Scope {
         })
     }
 
-    /// A `catch_cancel` in this scope caught a cancellation: expired timeouts around it go on.
+    /// A `catch_cancel` in this scope caught a cancellation: expired timeouts around it go on. Those in a task that it has left do
+    /// not.
     pub(crate) fn note_caught(&self) {
-        self.any(|reason| {
-            if let Reason::IsUp(limit) = reason {
+        let has_left = self.any(|reason| match reason {
+            Reason::IsUp(limit) => {
                 limit.was_caught.set((limit.is_up)());
+                false
             }
-            false
+            Reason::Moved(moved) => moved.get(),
+            _ => false,
         });
+        if has_left {
+            return;
+        }
         if let Some(cleanup) = &self.cleanup {
             cleanup.scope.note_caught();
         }
@@ -285,6 +291,11 @@ impl Scope {
     /// Whether a future in this scope has moved to another task.
     pub(crate) fn has_moved(&self) -> bool {
         self.any(|reason| matches!(reason, Reason::Moved(moved) if moved.get()))
+    }
+
+    /// Whether it, or a cleanup in which it stands, has moved to another task. In a set, it may not have been polled there.
+    pub(crate) fn is_elsewhere(&self) -> bool {
+        self.has_moved() || self.cleanup.as_ref().is_some_and(|cleanup| cleanup.scope.is_elsewhere())
     }
 
     fn any(&self, is_it: impl Fn(&Reason) -> bool) -> bool {
@@ -321,7 +332,7 @@ impl Limit {
 pub(crate) struct Group {
     pub(crate) handle: RefCell<Option<GroupHandle>>,
     pub(crate) children: RefCell<Vec<TaskRef>>,
-    /// A child has failed.
+    /// A child has failed, or the body has panicked.
     pub(crate) has_failed: Cell<bool>,
 }
 
@@ -530,6 +541,29 @@ impl Drop for InRoot<'_> {
     }
 }
 
+/// The future of a `Shared`.
+pub(crate) struct InShared {
+    pub(crate) inside: Boxed,
+    pub(crate) machine: Rc<Machine>,
+}
+
+impl Future for InShared {
+    type Output = Out;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Out> {
+        struct Polled<'a>(&'a Cell<u32>);
+        impl Drop for Polled<'_> {
+            fn drop(&mut self) {
+                self.0.set(self.0.get() - 1);
+            }
+        }
+        let machine = self.machine.clone();
+        machine.in_shared.set(machine.in_shared.get() + 1);
+        let _polled = Polled(&machine.in_shared);
+        self.inside.as_mut().poll(context)
+    }
+}
+
 impl Drop for Root {
     fn drop(&mut self) {
         let Some(state) = self.machine.current() else { return };
@@ -619,6 +653,7 @@ impl Future for BodyFuture {
     type Output = Out;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Out> {
+        self.cleanup.is_begun.set(true);
         // A panic is an end as well.
         self.cleanup.body_is_over.set(true);
         let poll = self.inside.as_mut().expect("it is dropped with the body").as_mut().poll(context);
@@ -712,9 +747,6 @@ impl Future for WatchedFinally {
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Out> {
         let this = &mut *self;
-        if !this.cleanup.is_begun.replace(true) && this.machine.begins_late() {
-            this.cleanup.is_free.set(true);
-        }
         let task = this.machine.current().map(|state| state.id());
         let before = this.cleanup.owner.replace(task);
         if before.is_some() && before != task {
@@ -771,6 +803,7 @@ impl<F> WatchedGroup<F> {
 /// The body of a group.
 pub(crate) struct GroupBody {
     pub(crate) inside: Option<Boxed>,
+    pub(crate) group: Rc<Group>,
     pub(crate) machine: Rc<Machine>,
 }
 
@@ -778,7 +811,11 @@ impl Future for GroupBody {
     type Output = Out;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Out> {
-        self.inside.as_mut().expect("it is dropped with the body").as_mut().poll(context)
+        // A panic leaves it so.
+        let before = self.group.has_failed.replace(true);
+        let poll = self.inside.as_mut().expect("it is dropped with the body").as_mut().poll(context);
+        self.group.has_failed.set(before);
+        poll
     }
 }
 
@@ -795,9 +832,7 @@ impl<F: Future<Output = (Out, bool)>> Future for WatchedGroup<F> {
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Out> {
         let this = &mut *self;
-        if !std::mem::replace(&mut this.is_begun, true) && this.machine.begins_late() {
-            this.has_moved = true;
-        }
+        this.is_begun = true;
         let task = this.machine.current().map(|state| state.id());
         let before = std::mem::replace(&mut this.task, task);
         this.has_moved |= before.is_some() && before != task;
@@ -817,8 +852,12 @@ impl<F> Drop for WatchedGroup<F> {
     fn drop(&mut self) {
         let is_free = self.machine.is_dropped_freely()
             || self.machine.is_held_up_by_itself()
-            || self.scope.has_moved()
+            || self.scope.is_elsewhere()
             || self.has_moved;
+        if self.is_begun && self.group.has_failed.get() {
+            // It may have answered a cancellation with its errors, which nobody fetches.
+            self.machine.note_errors();
+        }
         if is_free || !self.is_begun {
             let (handle, children) = (self.group.handle.take(), self.group.children.take());
             drop((handle, children));
