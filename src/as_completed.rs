@@ -9,13 +9,14 @@
 //!   time is up --> callback: delivered [ 2, 0, up, up ], one for each child that is left
 //! ```
 
-use crate::current::{Record, remove_waiter, running};
+use crate::child::{AnyChild, Child, IntoTask, TaskOrPromise, describe_children, may_come_from_anybody, tasks_of};
+use crate::current::{Record, running};
 use crate::error::TaskError;
-use crate::gather::{Child, IntoTask, children, describe_tasks};
+use crate::gather::children;
 use crate::kernel::calls::{Call, Watcher};
-use crate::kernel::task::{AnyTask, Awaited, Then, Wait};
-use crate::kernel::{Alarm, TimerKey, WaiterKey, context, exceptions, keep};
-use crate::task::Task;
+use crate::kernel::task::{AnyTask, Awaited, Wait};
+use crate::kernel::{Alarm, TimerKey, Token, context, exceptions, keep};
+use crate::task::{CallbackId, Task};
 use crate::timeout::Elapsed;
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, HashSet, VecDeque};
@@ -25,11 +26,12 @@ use std::rc::{Rc, Weak};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-/// Runs futures and tasks at once, and gives their results in the order in which they end.
+/// Runs futures and tasks at once, awaits promises with them, and gives their results in the order in which they end.
 ///
-/// Futures become tasks here and now, in order, so they run also if nobody asks for their results. A task that is given twice
-/// counts once. The order is that in which the tasks' done callbacks run; tasks that have ended already are heard of in that way
-/// too, so their results come in the next turn, in the order of the arguments.
+/// Futures become tasks here and now, in order, so they run also if nobody asks for their results. Tasks and promises are taken as
+/// they are, and what is given twice counts once; one list of both is a list of [`TaskOrPromise`]. The order is that in which the
+/// done callbacks run; those that are done already are heard of in that way too, so their results come in the next turn, in the
+/// order of the arguments.
 ///
 /// A child's failure is its result, and decides nothing. Children are never cancelled: not when this is dropped, nor when a task
 /// that awaits is cancelled, nor when the time is up.
@@ -79,7 +81,7 @@ where
 {
     let mut seen = HashSet::new();
     let mut children = children("as_completed()", iterable);
-    children.retain(|child| seen.insert(child.cell.header().id));
+    children.retain(|child| seen.insert(child.any().address()));
     AsCompleted { owner: Owner::new(children), begun: None }
 }
 
@@ -89,13 +91,13 @@ type Delivery = Result<u32, Elapsed>;
 /// What the timer calls, where children call their number.
 const TIME_IS_UP: u32 = u32::MAX;
 
-/// Several tasks under way. Their callbacks hold it, and whoever wants their results.
+/// Several children under way. Their callbacks hold it, and whoever wants their results.
 struct Completing<T> {
     loop_id: u64,
     /// By their numbers; None if it was given out.
     children: RefCell<Vec<Option<Child<T>>>>,
-    /// The number of our callback with each child; 0 if it had ended when we came.
-    callbacks: RefCell<Vec<Option<WaiterKey>>>,
+    /// Our callback with each child; none if it had ended when we came.
+    callbacks: RefCell<Vec<Option<CallbackId>>>,
     /// So many callbacks have not been called yet.
     running: Cell<usize>,
     /// So many results are neither given out nor awaited.
@@ -162,17 +164,17 @@ impl<T: 'static> Completing<T> {
         }
     }
 
-    /// The tasks keep nothing of us from here on.
+    /// The children keep nothing of us from here on.
     fn remove_callbacks(&self) {
         let callbacks = self.callbacks.take();
-        for (task, callback) in self.tasks().into_iter().zip(callbacks) {
-            drop(task.zip(callback).and_then(|(task, callback)| remove_waiter(&task, callback)));
+        for (child, callback) in self.list().into_iter().zip(callbacks) {
+            child.zip(callback).into_iter().for_each(|(child, callback)| child.remove_call(callback));
         }
     }
 
-    fn tasks(&self) -> Vec<Option<AnyTask>> {
-        let task = |child: &Option<Child<T>>| child.as_ref().map(|child| child.cell.any().clone());
-        self.children.borrow().iter().map(task).collect()
+    /// By their numbers, without those that were given out.
+    fn list(&self) -> Vec<Option<AnyChild>> {
+        self.children.borrow().iter().map(|child| child.as_ref().map(Child::any)).collect()
     }
 }
 
@@ -207,18 +209,18 @@ impl<T: 'static> Owner<T> {
             over: Cell::new(false),
             children: RefCell::new(children.into_iter().map(Some).collect()),
         });
-        let call_back = |(which, task): (usize, Option<AnyTask>)| {
+        let call_back = |(which, child): (usize, Option<AnyChild>)| {
             let which =
                 u32::try_from(which).ok().filter(|&which| which != TIME_IS_UP).expect("fewer than 2^32 - 1 children");
             let call = Call::Watch(completing.clone(), which);
-            let task = task.expect("no child was given out yet");
-            if task.header().is_done() {
+            let child = child.expect("no child was given out yet");
+            if child.is_done() {
                 kernel.call_soon(call);
                 return None;
             }
-            Some(kernel.wakers.add_waiter(task.header(), Then::Queue(call)))
+            Some(child.add_call(&kernel, call))
         };
-        let callbacks = completing.tasks().into_iter().enumerate().map(call_back).collect();
+        let callbacks = completing.list().into_iter().enumerate().map(call_back).collect();
         completing.callbacks.replace(callbacks);
         Rc::new(Owner { completing })
     }
@@ -281,10 +283,12 @@ enum Stage {
 
 /// It has no links: a cancellation leaves the children alone.
 impl<T: 'static> Awaited for Getter<T> {
-    /// Those that were not given out.
     fn tasks(&self) -> Vec<AnyTask> {
-        let tasks = self.completing.upgrade().map(|completing| completing.tasks());
-        tasks.into_iter().flatten().flatten().collect()
+        tasks_of(&self.list())
+    }
+
+    fn takers(&self) -> Option<Vec<Token>> {
+        may_come_from_anybody(&self.list()).then(Vec::new)
     }
 
     fn interrupt(&self) {
@@ -310,7 +314,15 @@ impl<T: 'static> Awaited for Getter<T> {
 
     fn describe(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("the next to complete of ")?;
-        describe_tasks(&self.tasks(), f)
+        describe_children(&self.list(), f)
+    }
+}
+
+impl<T: 'static> Getter<T> {
+    /// Those that were not given out.
+    fn list(&self) -> Vec<AnyChild> {
+        let list = self.completing.upgrade().map(|completing| completing.list());
+        list.into_iter().flatten().flatten().collect()
     }
 }
 
@@ -405,7 +417,7 @@ impl<T: 'static> Drop for Claim<T> {
     }
 }
 
-/// The tasks of [`as_completed`], and their results as they come.
+/// The children of [`as_completed`], and their results as they come.
 ///
 /// Several tasks may await results of the same `AsCompleted` at once: they get them in the order in which they came.
 ///
@@ -444,7 +456,7 @@ impl<T> AsCompleted<T> {
     ///
     /// # Panics
     ///
-    /// When polled, if somebody else has taken the result of a task that was given as `&task`.
+    /// When polled, if somebody else has taken the result of a task or a promise that was given as a reference.
     ///
     /// # Examples
     ///
@@ -470,6 +482,10 @@ impl<T> AsCompleted<T> {
     ///
     /// asyncio: `async for task in as_completed(tasks)`.
     ///
+    /// # Panics
+    ///
+    /// When polled, if what has ended is a promise: [`next_child`](Self::next_child) gives both.
+    ///
     /// # Examples
     ///
     /// ```
@@ -483,7 +499,30 @@ impl<T> AsCompleted<T> {
     /// ```
     #[track_caller]
     pub fn next_task(&self) -> Next<T, Option<Task<T>>> {
-        Next::new(&self.owner, |given| given.map(|child| Task { cell: without_time(child).cell }))
+        Next::new(&self.owner, |given| given.map(|child| only_task(without_time(child))))
+    }
+
+    /// As [`next_task`](Self::next_task), of tasks and promises.
+    ///
+    /// asyncio: `async for future in as_completed(futures)`.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use onelane::{EventLoop, Promise, TaskOrPromise, as_completed, call_soon};
+    ///
+    /// EventLoop::with_virtual_clock().run(async {
+    ///     let [left, right] = [Promise::new(), Promise::new()];
+    ///     let completed = as_completed([&left, &right]);
+    ///     let setter = right.clone();
+    ///     call_soon(move || setter.set_result("first").unwrap());
+    ///     let Some(TaskOrPromise::Promise(first)) = completed.next_child().await else { unreachable!() };
+    ///     assert_eq!(first, right);
+    /// });
+    /// ```
+    #[track_caller]
+    pub fn next_child(&self) -> Next<T, Option<TaskOrPromise<T>>> {
+        Next::new(&self.owner, |given| given.map(|child| without_time(child).into_handle()))
     }
 
     /// Gives [`Elapsed`] for each child that has not ended `duration` after this call. Results that were delivered by then come
@@ -561,6 +600,17 @@ impl<T> AsCompleted<T> {
         let delivery = std::task::ready!(claim.poll(context));
         self.begun = None;
         Poll::Ready(delivery.map(|delivery| self.owner.give(delivery)))
+    }
+}
+
+fn only_task<T>(child: Child<T>) -> Task<T> {
+    match child.into_handle() {
+        TaskOrPromise::Task(task) => task,
+        TaskOrPromise::Promise(promise) => {
+            panic!(
+                "next_task() was awaited, but what has completed is a {promise:?}; use next_child(), which gives both"
+            )
+        }
     }
 }
 
@@ -656,7 +706,31 @@ impl<T> AsCompletedWithin<T> {
     /// ```
     #[track_caller]
     pub fn next_task(&self) -> Next<T, Result<Option<Task<T>>, Elapsed>> {
-        Next::new(&self.all.owner, |given| Ok(given.transpose()?.map(|child| Task { cell: child.cell })))
+        Next::new(&self.all.owner, |given| Ok(given.transpose()?.map(only_task)))
+    }
+
+    /// As [`AsCompleted::next_child`].
+    ///
+    /// # Errors
+    ///
+    /// [`Elapsed`] if the time was up for one of the children.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use onelane::{Elapsed, EventLoop, Promise, as_completed};
+    /// use std::time::Duration;
+    ///
+    /// EventLoop::with_virtual_clock().run(async {
+    ///     let promise = Promise::<u8>::new();
+    ///     let completed = as_completed([&promise]).timeout(Duration::from_secs(1));
+    ///     assert_eq!(completed.next_child().await.err(), Some(Elapsed));
+    ///     assert!(!promise.is_done()); // it was not cancelled
+    /// });
+    /// ```
+    #[track_caller]
+    pub fn next_child(&self) -> Next<T, Result<Option<TaskOrPromise<T>>, Elapsed>> {
+        Next::new(&self.all.owner, |given| Ok(given.transpose()?.map(Child::into_handle)))
     }
 
     /// As [`AsCompleted::len`]; children for which the time was up count until that was said.
@@ -709,7 +783,7 @@ impl<T> fmt::Debug for AsCompletedWithin<T> {
     }
 }
 
-/// The next of several results: the future of `next` and `next_task` of [`AsCompleted`] and [`AsCompletedWithin`]. `O` is what it
+/// The next of several results: the future of `next`, `next_task` and `next_child` of [`AsCompleted`] and [`AsCompletedWithin`]. `O` is what it
 /// gives.
 ///
 /// # Examples

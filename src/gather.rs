@@ -3,129 +3,39 @@
 //! A gather hears of its children by done callbacks: the callback, when its turn comes, counts, and wakes whoever awaits when
 //! the gather is decided. So it takes one turn more than a direct await; what has ended already is counted at once.
 
-use crate::current::{Record, check_loop, running};
+use crate::child::{AnyChild, Child, ChildRef, IntoTask, Lent, Spawner, describe_children, may_come_from_anybody};
+use crate::current::{Record, running};
 use crate::error::TaskError;
-use crate::join::{clone_outcome, take_outcome};
 use crate::kernel::calls::{Call, Watcher};
-use crate::kernel::task::{AnyTask, Awaited, Ending, Outcome, Then, TypedTask, Wait};
-use crate::kernel::{Kernel, Token, context, keep};
-use crate::task::Task;
+use crate::kernel::task::{Awaited, Link, Outcome, Then, Wait};
+use crate::kernel::{Token, context, keep};
+use crate::task::CallbackId;
 use std::cell::Cell;
 use std::fmt;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 
-/// What [`gather`] and [`as_completed`](crate::as_completed()) take: a task as it is, or a future, which becomes one.
+/// Runs futures and tasks at once, awaits promises with them, and gives their values in the order of the arguments.
 ///
-/// A `&Task<T>` is left in place, and its result is cloned.
-///
-/// # Examples
-///
-/// ```
-/// use onelane::{EventLoop, IntoTask, gather, spawn};
-///
-/// async fn sum(parts: Vec<impl IntoTask<Output = u32> + 'static>) -> u32 {
-///     gather(parts).await.unwrap().iter().sum()
-/// }
-///
-/// EventLoop::with_virtual_clock().run(async {
-///     assert_eq!(sum(vec![async { 3 }]).await, 3);
-///     assert_eq!(sum(vec![spawn(async { 1 }), spawn(async { 2 })]).await, 3);
-/// });
-/// ```
-pub trait IntoTask {
-    /// The task's output.
-    type Output;
-
-    #[doc(hidden)]
-    fn into_child(self, spawner: &Spawner) -> Child<Self::Output>;
-}
-
-/// What a future needs to become a task.
-#[derive(Debug)]
-#[doc(hidden)]
-pub struct Spawner(Rc<Kernel>);
-
-impl Spawner {
-    #[doc(hidden)]
-    #[track_caller]
-    pub fn new() -> Self {
-        Self::asked_by("gather()")
-    }
-
-    #[track_caller]
-    pub(crate) fn asked_by(asked: &str) -> Self {
-        Spawner(running(asked))
-    }
-}
-
-/// A task among several, and how its result is read.
-#[doc(hidden)]
-pub struct Child<T> {
-    pub(crate) cell: TypedTask<T>,
-    read: fn(&TypedTask<T>) -> Outcome<T>,
-}
-
-impl<T> fmt::Debug for Child<T> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Child").field(&self.cell.header().name()).finish()
-    }
-}
-
-impl<T> Child<T> {
-    pub(crate) fn read(&self) -> Outcome<T> {
-        (self.read)(&self.cell)
-    }
-}
-
-impl<F: Future<Output: 'static> + 'static> IntoTask for F {
-    type Output = F::Output;
-
-    #[track_caller]
-    fn into_child(self, spawner: &Spawner) -> Child<F::Output> {
-        Task::spawn_on(&spawner.0, None, self).into_child(spawner)
-    }
-}
-
-impl<T> IntoTask for Task<T> {
-    type Output = T;
-
-    #[track_caller]
-    fn into_child(self, spawner: &Spawner) -> Child<T> {
-        check_loop(&spawner.0, self.cell.header());
-        Child { cell: self.cell, read: take_outcome::<T> }
-    }
-}
-
-impl<T: Clone> IntoTask for &Task<T> {
-    type Output = T;
-
-    #[track_caller]
-    fn into_child(self, spawner: &Spawner) -> Child<T> {
-        check_loop(&spawner.0, self.cell.header());
-        Child { cell: self.cell.clone(), read: clone_outcome::<T> }
-    }
-}
-
-/// Runs futures and tasks at once, and gives their values in the order of the arguments.
-///
-/// Futures become tasks here and now, in order, so they run also if the gather is never awaited. The first that is cancelled or
+/// Futures become tasks here and now, in order, so they run also if the gather is never awaited. Tasks and promises are taken as
+/// they are; one list of both is a list of [`TaskOrPromise`](crate::TaskOrPromise). The first child that is cancelled or
 /// panics decides: the gather fails, and **the others run on**. Of no arguments it gives an empty list, without a pause.
 ///
-/// Cancelling a task that awaits a gather cancels all children first. Cancel safety: dropping it once it was polled cancels the
-/// children; before, they run on.
+/// Cancelling a task that awaits a gather cancels all children first, in order. Cancel safety: dropping it once it was polled
+/// cancels the children; before, they run on.
 ///
 /// asyncio: `gather(*aws)`.
 ///
 /// # Panics
 ///
-/// If no loop is running on this thread. When awaited, if somebody else has taken a result out of a task that was given as
-/// `&task`.
+/// If no loop is running on this thread. When awaited, if somebody else has taken a result out of a task or a promise, or a promise
+/// was given twice by value: give `&promise`.
 ///
 /// # Cost
 ///
-/// One allocation for each future, and four for the gather; a child's end and the gather's cost a turn each.
+/// One allocation for each future, and three for the gather; a promise takes a place in its list of those who wait. A child's end
+/// and the gather's cost a turn each.
 ///
 /// # Examples
 ///
@@ -141,6 +51,20 @@ impl<T: Clone> IntoTask for &Task<T> {
 ///     .await
 /// });
 /// assert_eq!(results, Ok(vec![30, 10, 20]));
+/// ```
+///
+/// Of promises, which others set:
+///
+/// ```
+/// use onelane::{EventLoop, Promise, call_soon, gather};
+///
+/// EventLoop::with_virtual_clock().run(async {
+///     let promises = [Promise::new(), Promise::new()];
+///     let [left, right] = promises.clone();
+///     call_soon(move || right.set_result(2).unwrap());
+///     call_soon(move || left.set_result(1).unwrap());
+///     assert_eq!(gather(&promises).await, Ok(vec![1, 2]));
+/// });
 /// ```
 #[track_caller]
 pub fn gather<I>(iterable: I) -> Gather<Vec<Child<<I::Item as IntoTask>::Output>>>
@@ -179,7 +103,7 @@ where
     Gather::new(Fallible(children("try_gather()", iterable)))
 }
 
-/// Futures become tasks, in order; tasks are taken as they are.
+/// Futures become tasks, in order; tasks and promises are taken as they are.
 #[track_caller]
 pub(crate) fn children<I>(asked: &str, iterable: I) -> Vec<Child<<I::Item as IntoTask>::Output>>
 where
@@ -198,13 +122,15 @@ where
 
 /// As [`gather()`](crate::gather()), for arguments of different types: gives a tuple.
 ///
-/// Takes one to eight futures and tasks. The macro's value is a future; it fails as `gather` does.
+/// Takes one to eight futures, tasks and promises. The macro's value is a future; it fails as `gather` does.
 ///
 /// # Examples
 ///
 /// ```
 /// let results = onelane::EventLoop::with_virtual_clock().run(async {
-///     onelane::gather!(async { 1 }, onelane::spawn(async { "two" }), async { 3.0 }).await
+///     let promise = onelane::Promise::new();
+///     promise.set_result(3.0).unwrap();
+///     onelane::gather!(async { 1 }, onelane::spawn(async { "two" }), promise).await
 /// });
 /// assert_eq!(results, Ok((1, "two", 3.0)));
 /// ```
@@ -254,7 +180,8 @@ pub trait Children {
     type Output;
     type All;
 
-    fn tasks(&self) -> TaskList;
+    fn count(&self) -> usize;
+    fn child(&self, which: usize) -> ChildRef<'_>;
     /// Whether a child that has ended fails the gather.
     fn has_failed(&self, which: usize) -> bool;
     /// All have ended, none has failed.
@@ -265,32 +192,22 @@ pub trait Children {
     fn all(&self) -> Self::All;
 }
 
-/// Hides the kernel's type from the trait's signature.
-#[doc(hidden)]
-pub struct TaskList(Vec<AnyTask>);
-
-impl fmt::Debug for TaskList {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_list().entries(self.0.iter().map(|task| task.header().name())).finish()
-    }
-}
-
 const FAILED: &str = "a gather's failed child has a value";
 
-fn ended_without_value<T>(child: &Child<T>) -> bool {
-    child.cell.header().ending.get() != Some(Ending::Value)
-}
-
-impl<T> Children for Vec<Child<T>> {
+impl<T: 'static> Children for Vec<Child<T>> {
     type Output = Result<Vec<T>, TaskError>;
     type All = Vec<Outcome<T>>;
 
-    fn tasks(&self) -> TaskList {
-        TaskList(self.iter().map(|child| child.cell.any().clone()).collect())
+    fn count(&self) -> usize {
+        self.len()
+    }
+
+    fn child(&self, which: usize) -> ChildRef<'_> {
+        self[which].lend()
     }
 
     fn has_failed(&self, which: usize) -> bool {
-        ended_without_value(&self[which])
+        self[which].ended_without_value()
     }
 
     fn values(&self) -> Self::Output {
@@ -346,17 +263,21 @@ impl<E: fmt::Display> fmt::Display for TryGatherError<E> {
 
 impl<E: std::error::Error> std::error::Error for TryGatherError<E> {}
 
-impl<T, E> Children for Fallible<T, E> {
+impl<T: 'static, E: 'static> Children for Fallible<T, E> {
     type Output = Result<Vec<T>, TryGatherError<E>>;
     type All = Vec<Outcome<Result<T, E>>>;
 
-    fn tasks(&self) -> TaskList {
-        self.0.tasks()
+    fn count(&self) -> usize {
+        self.0.len()
+    }
+
+    fn child(&self, which: usize) -> ChildRef<'_> {
+        self.0.child(which)
     }
 
     fn has_failed(&self, which: usize) -> bool {
         let child = &self.0[which];
-        ended_without_value(child) || has_error(&child.cell)
+        child.ended_without_value() || child.has_error()
     }
 
     fn values(&self) -> Self::Output {
@@ -372,27 +293,30 @@ impl<T, E> Children for Fallible<T, E> {
     }
 }
 
-fn has_error<T, E>(task: &TypedTask<Result<T, E>>) -> bool {
-    task.outcome().is_some_and(|outcome| matches!(&*outcome.borrow(), Some(Ok(Err(_)))))
-}
-
 fn flat<T, E>(child: &Child<Result<T, E>>) -> Result<T, TryGatherError<E>> {
     child.read().map_err(TryGatherError::Task)?.map_err(TryGatherError::Failed)
 }
 
 macro_rules! children_of_tuples {
     ($($type:ident $number:tt),+) => {
-        impl<$($type),+> Children for ($(Child<$type>,)+) {
+        impl<$($type: 'static),+> Children for ($(Child<$type>,)+) {
             type Output = Result<($($type,)+), TaskError>;
             type All = ($(Outcome<$type>,)+);
 
-            fn tasks(&self) -> TaskList {
-                TaskList(vec![$(self.$number.cell.any().clone()),+])
+            fn count(&self) -> usize {
+                [$($number),+].len()
+            }
+
+            fn child(&self, which: usize) -> ChildRef<'_> {
+                match which {
+                    $($number => self.$number.lend(),)+
+                    _ => unreachable!(),
+                }
             }
 
             fn has_failed(&self, which: usize) -> bool {
                 match which {
-                    $($number => ended_without_value(&self.$number),)+
+                    $($number => self.$number.ended_without_value(),)+
                     _ => unreachable!(),
                 }
             }
@@ -427,7 +351,6 @@ children_of_tuples!(A 0, B 1, C 2, D 3, E 4, F 5, G 6, H 7);
 /// A gather under way. Its children's callbacks hold it, and whoever awaits it.
 struct Gathering<C> {
     children: C,
-    tasks: Vec<AnyTask>,
     /// So many children's ends are still to be counted.
     left: Cell<usize>,
     /// The first that failed, in the order in which their ends were counted.
@@ -448,10 +371,15 @@ impl<C: Children> Gathering<C> {
         self.left.get() == 0 || !self.wants_all.get() && self.failed.get().is_some()
     }
 
+    /// The children in order, held.
+    fn list(&self) -> Vec<AnyChild> {
+        (0..self.children.count()).map(|which| self.children.child(which).into()).collect()
+    }
+
     fn count(&self, which: usize) {
         if self.delivered.get() {
             // Whoever awaited knows how the gather ended; what came later is not reported again.
-            self.tasks[which].header().looked_at.set(true);
+            AnyChild::from(self.children.child(which)).look_at();
         }
         self.left.set(self.left.get() - 1);
         if self.failed.get().is_none() && self.children.has_failed(which) {
@@ -482,8 +410,12 @@ fn link_is_over(task: Token) {
 }
 
 impl<C: Children> Awaited for Gathering<C> {
-    fn links(&self) -> Option<Vec<AnyTask>> {
-        (!self.is_decided()).then(|| self.tasks.clone())
+    fn links(&self) -> Option<Vec<Link>> {
+        (!self.is_decided()).then(|| self.list().iter().map(AnyChild::link).collect())
+    }
+
+    fn takers(&self) -> Option<Vec<Token>> {
+        may_come_from_anybody(&self.list()).then(Vec::new)
     }
 
     fn interrupt(&self) {
@@ -496,25 +428,8 @@ impl<C: Children> Awaited for Gathering<C> {
 
     fn describe(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("a gather of ")?;
-        describe_tasks(&self.tasks, f)
+        describe_children(&self.list(), f)
     }
-}
-
-/// `"a" (done), "b"`; if there are many, the first of those that live: `1000 tasks, of which 2 live: "c", "d"`
-pub(crate) fn describe_tasks(tasks: &[AnyTask], f: &mut fmt::Formatter<'_>) -> fmt::Result {
-    const MANY: usize = 8;
-    let are_many = tasks.len() > MANY;
-    let living = tasks.iter().filter(|task| !task.header().is_done()).count();
-    if are_many {
-        write!(f, "{} tasks, of which {living} live{}", tasks.len(), if living == 0 { "" } else { ": " })?;
-    }
-    let told = tasks.iter().map(AnyTask::header).filter(|header| !are_many || !header.is_done());
-    for (nth, header) in told.take(MANY).enumerate() {
-        let comma = if nth == 0 { "" } else { ", " };
-        let done = if header.is_done() { " (done)" } else { "" };
-        write!(f, "{comma}{:?}{done}", header.name())?;
-    }
-    if are_many && living > MANY { f.write_str(", ..") } else { Ok(()) }
 }
 
 /// The future of [`gather`], [`try_gather`] and [`gather!`](crate::gather!).
@@ -537,6 +452,8 @@ pub(crate) fn describe_tasks(tasks: &[AnyTask], f: &mut fmt::Formatter<'_>) -> f
 #[must_use = "the children run, but their results are lost unless the gather is awaited"]
 pub struct Gather<C: Children + 'static> {
     gathering: Rc<Gathering<C>>,
+    /// Our calls with promises. The calls of tasks go with the tasks.
+    calls: Vec<(usize, CallbackId)>,
     begun: bool,
     record: Record,
 }
@@ -545,28 +462,32 @@ impl<C: Children + 'static> Gather<C> {
     #[track_caller]
     fn new(children: C) -> Self {
         let kernel = running("gather()");
-        let tasks = children.tasks().0;
+        let count = children.count();
         let gathering = Rc::new(Gathering {
             children,
-            left: Cell::new(tasks.len()),
+            left: Cell::new(count),
             failed: Cell::new(None),
             wants_all: Cell::new(false),
             waker: Cell::new(None),
             interrupted: Cell::new(false),
             polled_in: Cell::default(),
             delivered: Cell::new(false),
-            tasks,
         });
-        for (which, task) in gathering.tasks.iter().enumerate() {
-            if task.header().is_done() {
-                gathering.count(which);
-            } else {
-                let number = u32::try_from(which).expect("fewer than 2^32 children");
-                let call = Call::Watch(gathering.clone(), number);
-                kernel.wakers.add_waiter(task.header(), Then::Queue(call));
+        let mut calls = Vec::new();
+        for which in 0..count {
+            let number = u32::try_from(which).expect("fewer than 2^32 children");
+            let call = || Call::Watch(gathering.clone(), number);
+            match gathering.children.child(which).0 {
+                Lent::Task(task) if !task.header().is_done() => {
+                    kernel.wakers.add_waiter(task.header(), Then::Queue(call()));
+                }
+                Lent::Promise(promise) if !promise.is_done() => {
+                    calls.push((which, CallbackId::in_promise(promise.add_call(kernel.id(), call()))));
+                }
+                _ => gathering.count(which),
             }
         }
-        Gather { gathering, begun: false, record: Record::here() }
+        Gather { gathering, calls, begun: false, record: Record::here() }
     }
 
     /// Waits for all children, however they end, and gives all outcomes in the order of the arguments.
@@ -594,11 +515,9 @@ impl<C: Children + 'static> Gather<C> {
         let gathering = &self.gathering;
         if gathering.is_decided() {
             gathering.delivered.set(true);
-            gathering
-                .tasks
-                .iter()
-                .filter(|task| task.header().is_done())
-                .for_each(|task| task.header().looked_at.set(true));
+            if gathering.failed.get().is_some() {
+                gathering.list().iter().filter(|child| child.is_done()).for_each(AnyChild::look_at);
+            }
             self.begun = false;
             self.record.end();
             return Poll::Ready(());
@@ -633,10 +552,11 @@ impl<C: Children + 'static> Drop for Gather<C> {
         self.record.end();
         // Dropped last: it may be a foreign one, and its panic must not keep a child alive.
         let _waker = self.gathering.waker.take();
-        if self.begun {
-            for task in self.gathering.links().unwrap_or_default() {
-                crate::current::abandon(&task);
-            }
+        for (which, callback) in self.calls.drain(..) {
+            AnyChild::from(self.gathering.children.child(which)).remove_call(callback);
+        }
+        if self.begun && !self.gathering.is_decided() {
+            self.gathering.list().iter().for_each(AnyChild::abandon);
         }
     }
 }
@@ -644,7 +564,7 @@ impl<C: Children + 'static> Drop for Gather<C> {
 impl<C: Children + 'static> fmt::Debug for Gather<C> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let left = self.gathering.left.get();
-        f.debug_struct("Gather").field("children", &self.gathering.tasks.len()).field("left", &left).finish()
+        f.debug_struct("Gather").field("children", &self.gathering.children.count()).field("left", &left).finish()
     }
 }
 

@@ -55,6 +55,7 @@ mod as_completed;
 mod block;
 mod call_graph;
 mod callback;
+mod child;
 mod cleanup;
 #[cfg(feature = "criterion")]
 #[cfg_attr(docsrs, doc(cfg(feature = "criterion")))]
@@ -104,11 +105,12 @@ mod yield_now;
 pub use as_completed::{AsCompleted, AsCompletedWithin, Next, as_completed};
 pub use call_graph::{CallGraph, TaskSnapshot, WaitSnapshot, call_graph, print_call_graph};
 pub use callback::{Handle, call_at, call_later, call_soon, time};
+pub use child::{IntoTask, TaskOrPromise};
 pub use cleanup::{CatchCancel, Finally, OnCancel, RaiseCancelled, catch_cancel, finally, on_cancel, raise_cancelled};
 pub use deadlock::DeadlockReport;
 pub use error::{Cancelled, LoopClosed, NoRunningLoop, Panic, TaskError};
 pub use event_loop::{Builder, Clock, EventLoop, LoopRef, RunError, SlowStep};
-pub use gather::{Gather, GatherAll, IntoTask, TryGatherError, gather, try_gather};
+pub use gather::{Gather, GatherAll, TryGatherError, gather, try_gather};
 pub use host::{Budget, Drive, Turn};
 pub use interval::{Interval, MissedTickBehavior, Tick, interval, interval_at};
 pub use introspect::{all_tasks, current_task};
@@ -127,7 +129,7 @@ pub use timeout::{Awaitable, Deadline, Elapsed, Timeout, WaitFor, timeout, timeo
 #[cfg(feature = "threads")]
 #[cfg_attr(docsrs, doc(cfg(feature = "threads")))]
 pub use to_thread::{ToThread, to_thread};
-pub use wait::{ReturnWhen, TaskHandle, Wait, try_wait, wait};
+pub use wait::{ReturnWhen, TaskHandle, TryWaitable, Wait, Waitable, try_wait, wait};
 pub use yield_now::{YieldNow, yield_now};
 
 /// The programs of the README are run as tests.
@@ -143,5 +145,6 @@ struct ForThoseWhoComeFromAsyncio;
 /// What `gather!` expands to.
 #[doc(hidden)]
 pub mod __private {
-    pub use crate::gather::{Spawner, gather_tuple};
+    pub use crate::child::Spawner;
+    pub use crate::gather::gather_tuple;
 }

@@ -32,6 +32,10 @@ use std::task::{Context, Poll, Waker};
 /// **A cancellation of a task that awaits a promise cancels the promise, at the moment of `cancel()`, and with it all who await
 /// it; so does dropping an await that has begun.** [`shield(&promise)`](crate::shield()) keeps it from that.
 ///
+/// [`gather`](crate::gather()), [`wait`](crate::wait()), [`as_completed`](crate::as_completed()), [`shield`](crate::shield()) and
+/// [`wait_for`](crate::wait_for) take it as it is, and make no task of it. For a task that awaits it, spawn
+/// `async { promise.await }`.
+///
 /// It may be made anywhere on the thread, and awaited in any loop of the thread. An await keeps the promise alive, not a way
 /// to set it: if the last handle is dropped while a task awaits it, that task waits for ever, which a virtual clock reports.
 /// Callbacks do not keep it alive: a pending promise that nobody holds or awaits drops its callbacks uncalled.
@@ -112,6 +116,10 @@ impl<T> PromiseCell<T> {
         self.ending.get().is_some()
     }
 
+    fn held(&self) -> Rc<Self> {
+        self.this.upgrade().unwrap_or_else(|| unreachable!("whoever calls this holds it"))
+    }
+
     /// Returns a number under which the waiter can be found again; never 0.
     fn add_waiter(&self, loop_id: Option<u64>, then: Then<T>) -> u64 {
         let number = NUMBERED.get() + 1;
@@ -153,8 +161,7 @@ impl<T: 'static> PromiseCell<T> {
 
     /// The only place where a promise is done.
     fn settle(&self, ending: Ending, outcome: Outcome<T>) {
-        let Some(cell) = self.this.upgrade() else { unreachable!("whoever settles holds it") };
-        let promise = Promise { cell };
+        let promise = Promise { cell: self.held() };
         debug_assert!(!self.is_done(), "DONE-1: a promise was set twice");
         let nothing = self.outcome.replace(Some(outcome));
         debug_assert!(nothing.is_none(), "DONE-1: a pending promise had an outcome");
@@ -166,14 +173,17 @@ impl<T: 'static> PromiseCell<T> {
     }
 }
 
-/// A cancelled await cancels the promise, which wakes whoever awaits.
 /// A promise of whatever value.
+#[derive(Clone)]
 #[doc(hidden)]
 pub struct AnyPromise(Rc<dyn Settles>);
 
 trait Settles {
     fn is_done(&self) -> bool;
     fn cancel(&self) -> bool;
+    fn add_call(&self, loop_id: u64, call: Call) -> u64;
+    fn remove_call(&self, number: u64);
+    fn awaited(&self) -> Rc<dyn Awaited>;
 }
 
 impl<T: 'static> Settles for PromiseCell<T> {
@@ -183,6 +193,18 @@ impl<T: 'static> Settles for PromiseCell<T> {
 
     fn cancel(&self) -> bool {
         PromiseCell::cancel(self)
+    }
+
+    fn add_call(&self, loop_id: u64, call: Call) -> u64 {
+        self.add_waiter(Some(loop_id), Then::Queue(call))
+    }
+
+    fn remove_call(&self, number: u64) {
+        drop(self.remove_waiter(number));
+    }
+
+    fn awaited(&self) -> Rc<dyn Awaited> {
+        self.held()
     }
 }
 
@@ -194,6 +216,30 @@ impl AnyPromise {
     pub(crate) fn cancel(&self) -> bool {
         self.0.cancel()
     }
+
+    /// Queues one of ours in a loop when the promise is done. Returns a number under which it can be removed.
+    pub(crate) fn add_call(&self, loop_id: u64, call: Call) -> u64 {
+        self.0.add_call(loop_id, call)
+    }
+
+    pub(crate) fn remove_call(&self, callback: CallbackId) {
+        if let Some(number) = callback.number_in_promise() {
+            self.0.remove_call(number);
+        }
+    }
+
+    /// As what somebody waits for; its interruption cancels it.
+    pub(crate) fn awaited(&self) -> Rc<dyn Awaited> {
+        self.0.awaited()
+    }
+
+    pub(crate) fn describe(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.awaited().describe(f)
+    }
+
+    pub(crate) fn address(&self) -> *const () {
+        Rc::as_ptr(&self.0).cast()
+    }
 }
 
 impl fmt::Debug for AnyPromise {
@@ -202,6 +248,7 @@ impl fmt::Debug for AnyPromise {
     }
 }
 
+/// A cancelled await cancels the promise, which wakes whoever awaits.
 impl<T: 'static> Awaited for PromiseCell<T> {
     fn interrupt(&self) {
         self.cancel();
@@ -387,24 +434,25 @@ impl<T> Promise<T> {
         AnyPromise(self.cell.clone())
     }
 
-    pub(crate) fn made_at(&self) -> &'static Location<'static> {
-        self.cell.made_at
-    }
-
-    /// Queues one of ours in a loop when the promise is done. Returns a number under which it can be removed.
-    pub(crate) fn add_call(&self, loop_id: u64, call: Call) -> u64 {
-        self.cell.add_waiter(Some(loop_id), Then::Queue(call))
-    }
-
     /// Takes the outcome of a promise that is done.
     #[track_caller]
     pub(crate) fn take_outcome(&self) -> Outcome<T> {
         let Ok(mut outcome) = self.cell.outcome.try_borrow_mut() else {
             panic!("the value of a promise was to be taken while it was borrowed; let go of what result() gave first");
         };
-        outcome.take().unwrap_or_else(|| {
+        let taken = outcome.take().unwrap_or_else(|| {
             panic!("the value of a promise was asked for twice; await `&promise` to leave it for others")
-        })
+        });
+        if let Err(error) = &taken {
+            // A cancellation stays, for whoever else reads the outcome.
+            *outcome = Some(Err(error.clone()));
+        }
+        taken
+    }
+
+    /// Whether its value is there, and is such.
+    pub(crate) fn is_value(&self, is_such: impl FnOnce(&T) -> bool) -> bool {
+        matches!(&*self.cell.outcome.borrow(), Some(Ok(value)) if is_such(value))
     }
 
     /// Clones the outcome of a promise that is done.
@@ -516,7 +564,6 @@ impl<T> Clone for Promise<T> {
     }
 }
 
-/// A promise that is pending.
 /// Whether they are the same promise, and not two of the same value.
 impl<T> PartialEq for Promise<T> {
     fn eq(&self, other: &Self) -> bool {
@@ -532,6 +579,7 @@ impl<T> Hash for Promise<T> {
     }
 }
 
+/// A promise that is pending.
 impl<T> Default for Promise<T> {
     #[track_caller]
     fn default() -> Self {

@@ -3,23 +3,21 @@
 //! A shield stands between whoever awaits and what is awaited: it hears of the end by a done callback, and has no links, so a
 //! cancellation ends at it.
 
-use crate::current::{Record, check_loop, running};
+use crate::child::{AnyChild, Child, IntoTask, Spawner, describe_children};
+use crate::current::Record;
 use crate::error::TaskError;
-use crate::gather::describe_tasks;
-use crate::join::{clone_outcome, take_outcome};
 use crate::kernel::calls::{Call, Watcher};
-use crate::kernel::task::{AnyTask, Awaited, Outcome, Then, TypedTask, Wait};
-use crate::kernel::{Kernel, Token, context, keep};
-use crate::promise::Promise;
-use crate::task::{CallbackId, Task};
+use crate::kernel::task::{AnyTask, Awaited, Wait};
+use crate::kernel::{context, keep};
+use crate::task::CallbackId;
 use std::cell::Cell;
 use std::fmt;
-use std::panic::Location;
 use std::pin::Pin;
 use std::rc::Rc;
+use std::slice;
 use std::task::{Context, Poll, Waker};
 
-/// What [`shield`] takes: a future, `Task<T>`, `&Task<T>`, [`Promise<T>`](Promise), `&Promise<T>`.
+/// What [`shield`] takes: a future, `Task<T>`, `&Task<T>`, [`Promise<T>`](crate::Promise), `&Promise<T>`.
 ///
 /// Of what is given as a reference the result is left in place, and cloned.
 ///
@@ -42,131 +40,9 @@ use std::task::{Context, Poll, Waker};
 ///     assert_eq!(save(&promise).await, Ok(3));
 /// });
 /// ```
-#[diagnostic::on_unimplemented(
-    message = "shield() takes a future, a task or a promise, and `{Self}` is none",
-    note = "of a `&Task<T>` or a `&Promise<T>` the result is cloned, so `T` has to be `Clone`; a future has to be `'static`"
-)]
-pub trait Shieldable {
-    /// What it gives when it has ended well.
-    type Output;
+pub trait Shieldable: IntoTask<Output: 'static> {}
 
-    #[doc(hidden)]
-    fn into_shielded(self, place: &Place) -> Shielded<Self::Output>;
-}
-
-/// Where the shield was made.
-#[derive(Debug)]
-#[doc(hidden)]
-pub struct Place(Rc<Kernel>);
-
-/// What is behind a shield, and how its result is read.
-#[doc(hidden)]
-pub struct Shielded<T>(Behind<T>);
-
-enum Behind<T> {
-    Task(TypedTask<T>, fn(&TypedTask<T>) -> Outcome<T>),
-    Promise(Promise<T>, fn(&Promise<T>) -> Outcome<T>),
-}
-
-impl<F: Future<Output: 'static> + 'static> Shieldable for F {
-    type Output = F::Output;
-
-    #[track_caller]
-    fn into_shielded(self, place: &Place) -> Shielded<F::Output> {
-        Task::spawn_on(&place.0, None, self).into_shielded(place)
-    }
-}
-
-impl<T> Shieldable for Task<T> {
-    type Output = T;
-
-    #[track_caller]
-    fn into_shielded(self, place: &Place) -> Shielded<T> {
-        check_loop(&place.0, self.cell.header());
-        Shielded(Behind::Task(self.cell, take_outcome::<T>))
-    }
-}
-
-impl<T: Clone> Shieldable for &Task<T> {
-    type Output = T;
-
-    #[track_caller]
-    fn into_shielded(self, place: &Place) -> Shielded<T> {
-        check_loop(&place.0, self.cell.header());
-        Shielded(Behind::Task(self.cell.clone(), clone_outcome::<T>))
-    }
-}
-
-impl<T> Shieldable for Promise<T> {
-    type Output = T;
-
-    fn into_shielded(self, _: &Place) -> Shielded<T> {
-        Shielded(Behind::Promise(self, Promise::take_outcome))
-    }
-}
-
-impl<T: Clone> Shieldable for &Promise<T> {
-    type Output = T;
-
-    fn into_shielded(self, _: &Place) -> Shielded<T> {
-        Shielded(Behind::Promise(self.clone(), Promise::clone_outcome))
-    }
-}
-
-impl<T> Behind<T> {
-    fn is_done(&self) -> bool {
-        match self {
-            Behind::Task(cell, _) => cell.header().is_done(),
-            Behind::Promise(promise, _) => promise.is_done(),
-        }
-    }
-
-    fn read(&self) -> Outcome<T> {
-        match self {
-            Behind::Task(cell, read) => read(cell),
-            Behind::Promise(promise, read) => read(promise),
-        }
-    }
-
-    /// Queues the call at its end.
-    fn add_call(&self, kernel: &Kernel, call: Call) -> CallbackId {
-        match self {
-            Behind::Task(cell, _) => {
-                CallbackId::in_task(cell.header(), Some(kernel.wakers.add_waiter(cell.header(), Then::Queue(call))))
-            }
-            Behind::Promise(promise, _) => CallbackId::in_promise(promise.add_call(kernel.id(), call)),
-        }
-    }
-
-    fn remove_call(&self, callback: CallbackId) {
-        match self {
-            Behind::Task(cell, _) => callback.remove_from(cell.any()),
-            Behind::Promise(promise, _) => promise.remove_done_callback(callback),
-        };
-    }
-
-    fn what(&self) -> What {
-        match self {
-            Behind::Task(cell, _) => What::Task(cell.header().token()),
-            Behind::Promise(promise, _) => What::Promise(promise.made_at()),
-        }
-    }
-}
-
-impl<T> fmt::Debug for Behind<T> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Behind::Task(cell, _) => f.debug_tuple("Task").field(&cell.header().name()).finish(),
-            Behind::Promise(promise, _) => promise.fmt(f),
-        }
-    }
-}
-
-impl<T> fmt::Debug for Shielded<T> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
-    }
-}
+impl<A: IntoTask<Output: 'static>> Shieldable for A {}
 
 /// Awaits a task or a promise, and keeps a cancellation from it: if the task that awaits is cancelled, what is behind the shield
 /// goes on.
@@ -213,34 +89,18 @@ impl<T> fmt::Debug for Shielded<T> {
 /// ```
 #[track_caller]
 pub fn shield<S: Shieldable>(awaitable: S) -> Shield<S::Output> {
-    let place = Place(running("shield()"));
-    let Shielded(behind) = awaitable.into_shielded(&place);
-    let ended = Rc::new(Ended { what: behind.what(), over: Cell::new(behind.is_done()), waker: Cell::new(None) });
-    let callback = (!ended.over.get()).then(|| behind.add_call(&place.0, Call::Watch(ended.clone(), 0)));
-    Shield { behind, ended, callback, record: Record::here() }
+    let spawner = Spawner::asked_by("shield()");
+    let child = awaitable.into_child(&spawner);
+    let ended = Rc::new(Ended { behind: child.any(), over: Cell::new(child.is_done()), waker: Cell::new(None) });
+    let callback = (!child.is_done()).then(|| ended.behind.add_call(&spawner.0, Call::Watch(ended.clone(), 0)));
+    Shield { child, ended, callback, record: Record::here() }
 }
 
 /// Whether the end of what is behind the shield was heard of. Its callback holds it, and the shield.
 struct Ended {
-    what: What,
+    behind: AnyChild,
     over: Cell<bool>,
     waker: Cell<Option<Waker>>,
-}
-
-/// What is behind the shield, for people.
-enum What {
-    Task(Token),
-    Promise(&'static Location<'static>),
-}
-
-impl What {
-    /// The task, unless it has ended.
-    fn task(&self) -> Option<AnyTask> {
-        match *self {
-            What::Task(token) => context::loop_of(token)?.wakers.task(token),
-            What::Promise(_) => None,
-        }
-    }
 }
 
 impl Watcher for Ended {
@@ -255,16 +115,12 @@ impl Watcher for Ended {
 /// It has no links, and nothing is given to it: a cancellation ends here.
 impl Awaited for Ended {
     fn tasks(&self) -> Vec<AnyTask> {
-        self.what.task().into_iter().collect()
+        self.behind.task().cloned().into_iter().collect()
     }
 
     fn describe(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("a shield on ")?;
-        match (self.what.task(), &self.what) {
-            (Some(task), _) => describe_tasks(&[task], f),
-            (None, What::Task(_)) => f.write_str("a task that has ended"),
-            (None, What::Promise(made_at)) => write!(f, "a promise made at {made_at}"),
-        }
+        describe_children(slice::from_ref(&self.behind), f)
     }
 }
 
@@ -289,7 +145,7 @@ impl Awaited for Ended {
 /// ```
 #[must_use = "what is behind it runs, but its result is lost unless the shield is awaited"]
 pub struct Shield<T> {
-    behind: Behind<T>,
+    child: Child<T>,
     ended: Rc<Ended>,
     /// Our callback, until the shield is over.
     callback: Option<CallbackId>,
@@ -305,7 +161,7 @@ impl<T> Future for Shield<T> {
         if this.ended.over.get() {
             this.callback = None;
             this.record.end();
-            return Poll::Ready(this.behind.read());
+            return Poll::Ready(this.child.read());
         }
         let new = keep(context.waker());
         let old = this.ended.waker.replace(Some(new));
@@ -323,13 +179,13 @@ impl<T> Drop for Shield<T> {
         // Dropped last, since it may be a foreign one.
         let _waker = self.ended.waker.take();
         if let Some(callback) = self.callback {
-            self.behind.remove_call(callback);
+            self.ended.behind.remove_call(callback);
         }
     }
 }
 
 impl<T> fmt::Debug for Shield<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Shield").field("behind", &self.behind).field("over", &self.ended.over.get()).finish()
+        f.debug_struct("Shield").field("behind", &self.child).field("over", &self.ended.over.get()).finish()
     }
 }

@@ -36,6 +36,15 @@ mod tests;
 ///
 /// The task keeps what the future returns until its last handle is dropped. So the output has to be `'static` too.
 ///
+/// It takes no task and no promise, as `create_task` does not: they are no futures, and under way already. Await them, or spawn
+/// `async { promise.await }`:
+///
+/// ```compile_fail,E0277
+/// # onelane::EventLoop::with_virtual_clock().run(async {
+/// onelane::spawn(onelane::Promise::<u8>::new());
+/// # });
+/// ```
+///
 /// asyncio: `create_task(coro)`.
 ///
 /// # Panics

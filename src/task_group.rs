@@ -6,9 +6,9 @@
 //! Knows nothing of what its children do. Next: `cleanup.rs`.
 
 use crate::block::{Block, BlockScope, Interruption};
+use crate::child::describe_tasks;
 use crate::current::{Record, cancel, raise, running};
 use crate::error::{Panic, TaskError};
-use crate::gather::describe_tasks;
 use crate::kernel::exceptions::{self, Exception};
 use crate::kernel::scopes::{Arrival, Dropped, Inside, Scope, Unwound};
 use crate::kernel::task::{AnyTask, Awaited, Wait};

@@ -1,32 +1,25 @@
-//! Waiting for some of several tasks.
+//! Waiting for some of several tasks and promises.
 //!
 //! As in asyncio, a wait hears of its tasks by done callbacks, also of those that have ended already: it always lets others go
 //! first. Who is done is looked up when the waiting task is stepped, not when it is woken.
 
-use crate::current::{Record, check_loop, remove_waiter, running};
-use crate::gather::describe_tasks;
+use crate::child::{AnyChild, Child, TaskOrPromise, describe_children, may_come_from_anybody, tasks_of};
+use crate::current::{Record, check_loop, running};
 use crate::kernel::calls::{Call, Watcher};
-use crate::kernel::task::{AnyTask, Awaited, Ending, Then, Wait as WaitsFor};
-use crate::kernel::{Alarm, TimerKey, WaiterKey, context, keep};
-use crate::task::{Task, TaskRef};
-use std::borrow::Borrow;
-use std::cell::{Cell, RefCell};
+use crate::kernel::task::{AnyTask, Awaited, Wait as WaitsFor};
+use crate::kernel::{Alarm, TimerKey, Token, context, keep};
+use crate::promise::Promise;
+use crate::task::{CallbackId, Task, TaskRef};
+use std::cell::Cell;
 use std::collections::HashSet;
 use std::fmt;
 use std::pin::Pin;
 use std::rc::Rc;
+use std::slice;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-/// What [`wait`] takes: `Task<T>`, `&Task<T>`, and for tasks of different types [`TaskRef`].
-///
-/// A bare future is none of these:
-///
-/// ```compile_fail,E0277
-/// # onelane::EventLoop::with_virtual_clock().run(async {
-/// onelane::wait([async {}]).await; // spawn() it first
-/// # });
-/// ```
+/// A handle of a task: `Task<T>`, `&Task<T>`, and for tasks of different types [`TaskRef`].
 ///
 /// # Examples
 ///
@@ -46,10 +39,6 @@ use std::time::Duration;
 ///     assert_eq!(count_cancelled(vec![number]).await, 0);
 /// });
 /// ```
-#[diagnostic::on_unimplemented(
-    message = "wait() takes tasks alone, and `{Self}` is none",
-    note = "make a task of a future with `onelane::spawn(..)`, or use `onelane::gather(..)`, which does it for you"
-)]
 pub trait TaskHandle {
     /// The task that is meant.
     fn task_ref(&self) -> TaskRef;
@@ -70,6 +59,160 @@ impl TaskHandle for TaskRef {
 impl<H: TaskHandle> TaskHandle for &H {
     fn task_ref(&self) -> TaskRef {
         (**self).task_ref()
+    }
+}
+
+/// What [`wait`] takes: a [`TaskHandle`], a [`Promise<T>`](Promise) or `&Promise<T>`, and for lists of both a
+/// [`TaskOrPromise<T>`](TaskOrPromise) or a reference to one.
+///
+/// A bare future is none of these:
+///
+/// ```compile_fail,E0277
+/// # onelane::EventLoop::with_virtual_clock().run(async {
+/// onelane::wait([async {}]).await; // spawn() it first
+/// # });
+/// ```
+///
+/// # Examples
+///
+/// ```
+/// use onelane::{EventLoop, Promise, ReturnWhen, Waitable, spawn, wait};
+///
+/// /// Waits until one of them is done, and returns how many are not.
+/// async fn count_pending(things: Vec<impl Waitable>) -> usize {
+///     wait(things).return_when(ReturnWhen::FirstCompleted).await.1.len()
+/// }
+///
+/// EventLoop::with_virtual_clock().run(async {
+///     assert_eq!(count_pending(vec![spawn(async {})]).await, 0);
+///     let promises = [Promise::new(), Promise::new()];
+///     promises[0].set_result(1).unwrap();
+///     assert_eq!(count_pending(promises.iter().collect()).await, 1);
+/// });
+/// ```
+#[diagnostic::on_unimplemented(
+    message = "wait() takes tasks and promises alone, and `{Self}` is none",
+    note = "make a task of a future with `onelane::spawn(..)`, or use `onelane::gather(..)`, which does it for you"
+)]
+pub trait Waitable {
+    #[doc(hidden)]
+    fn waited(&self) -> Waited;
+}
+
+/// Hides the type of children from the trait's signature.
+#[doc(hidden)]
+pub struct Waited(AnyChild);
+
+impl fmt::Debug for Waited {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        describe_children(slice::from_ref(&self.0), f)
+    }
+}
+
+impl<H: TaskHandle> Waitable for H {
+    fn waited(&self) -> Waited {
+        Waited(AnyChild::Task(self.task_ref().cell))
+    }
+}
+
+impl<T: 'static> Waitable for Promise<T> {
+    fn waited(&self) -> Waited {
+        Waited(AnyChild::Promise(self.any()))
+    }
+}
+
+impl<T: 'static> Waitable for &Promise<T> {
+    fn waited(&self) -> Waited {
+        (**self).waited()
+    }
+}
+
+impl<T: 'static> Waitable for TaskOrPromise<T> {
+    fn waited(&self) -> Waited {
+        match self {
+            TaskOrPromise::Task(task) => task.waited(),
+            TaskOrPromise::Promise(promise) => promise.waited(),
+        }
+    }
+}
+
+impl<T: 'static> Waitable for &TaskOrPromise<T> {
+    fn waited(&self) -> Waited {
+        (**self).waited()
+    }
+}
+
+/// What [`try_wait`] takes: a [`Waitable`] whose output is a `Result`.
+///
+/// # Examples
+///
+/// ```
+/// use onelane::{EventLoop, Promise, ReturnWhen, TryWaitable, try_wait};
+///
+/// /// Waits for the first failure, and returns how many are done by then.
+/// async fn count_done(things: Vec<impl TryWaitable>) -> usize {
+///     try_wait(things).return_when(ReturnWhen::FirstException).await.0.len()
+/// }
+///
+/// EventLoop::with_virtual_clock().run(async {
+///     let promises: [Promise<Result<u8, &str>>; 3] = [Promise::new(), Promise::new(), Promise::new()];
+///     promises[0].set_result(Ok(1)).unwrap();
+///     promises[1].set_result(Err("no")).unwrap();
+///     assert_eq!(count_done(promises.iter().collect()).await, 2);
+/// });
+/// ```
+#[diagnostic::on_unimplemented(
+    message = "try_wait() takes tasks and promises alone whose output is a `Result`, and `{Self}` is none"
+)]
+pub trait TryWaitable: Waitable {
+    /// The value of one that has ended well.
+    type Ok: 'static;
+    /// The error of one that has failed.
+    type Error: 'static;
+
+    #[doc(hidden)]
+    fn child(&self) -> Child<Result<Self::Ok, Self::Error>>;
+}
+
+impl<T: 'static, E: 'static> TryWaitable for Task<Result<T, E>> {
+    type Ok = T;
+    type Error = E;
+
+    fn child(&self) -> Child<Result<T, E>> {
+        Child::of_task(&self.cell)
+    }
+}
+
+impl<T: 'static, E: 'static> TryWaitable for Promise<Result<T, E>> {
+    type Ok = T;
+    type Error = E;
+
+    fn child(&self) -> Child<Result<T, E>> {
+        Child::of_promise(self)
+    }
+}
+
+impl<T: 'static, E: 'static> TryWaitable for TaskOrPromise<Result<T, E>> {
+    type Ok = T;
+    type Error = E;
+
+    fn child(&self) -> Child<Result<T, E>> {
+        match self {
+            TaskOrPromise::Task(task) => task.child(),
+            TaskOrPromise::Promise(promise) => promise.child(),
+        }
+    }
+}
+
+impl<'a, H: TryWaitable> TryWaitable for &'a H
+where
+    &'a H: Waitable,
+{
+    type Ok = H::Ok;
+    type Error = H::Error;
+
+    fn child(&self) -> Child<Result<H::Ok, H::Error>> {
+        (**self).child()
     }
 }
 
@@ -95,31 +238,33 @@ impl<H: TaskHandle> TaskHandle for &H {
 /// ```
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 pub enum ReturnWhen {
-    /// When all tasks have ended. asyncio: `ALL_COMPLETED`.
+    /// When all are done. asyncio: `ALL_COMPLETED`.
     #[default]
     #[doc(alias = "ALL_COMPLETED")]
     AllCompleted,
-    /// When the first has ended, in whatever way. asyncio: `FIRST_COMPLETED`.
+    /// When the first is done, in whatever way. asyncio: `FIRST_COMPLETED`.
     #[doc(alias = "FIRST_COMPLETED")]
     FirstCompleted,
-    /// When the first has panicked, or with [`try_wait`] returned an `Err`; else when all have ended. A cancelled task does not
-    /// count. asyncio: `FIRST_EXCEPTION`.
+    /// When the first has panicked, or with [`try_wait`] ended with an `Err`; else when all are done. One that was cancelled does
+    /// not count. asyncio: `FIRST_EXCEPTION`.
     #[doc(alias = "FIRST_EXCEPTION")]
     FirstException,
 }
 
-/// Waits for tasks, and gives back those that are done and those that are pending, both in the order of the arguments.
+/// Waits for tasks and promises, and gives back those that are done and those that are pending, both in the order of the
+/// arguments.
 ///
-/// It takes tasks alone; a future has to be [spawned](crate::spawn()) first. It never fails because a task does, and never
-/// cancels one, not even when it is cancelled itself, or when its time is up. A task that is given twice counts once.
+/// It takes no future: that has to be [spawned](crate::spawn()) first. It never fails because a task does, and never
+/// cancels one, nor a promise, not even when it is cancelled itself, or when its time is up. What is given twice counts once.
 ///
-/// Cancel safety: nothing is lost if the tasks are given as `&task`. Tasks that were given by value run on, without a handle.
+/// Cancel safety: nothing is lost if they are given as `&task` or `&promise`. Tasks that were given by value run on, without a
+/// handle.
 ///
 /// asyncio: `wait(tasks, timeout=..., return_when=...)`.
 ///
 /// # Panics
 ///
-/// If it is given no task. When polled, if no loop is running on this thread.
+/// If it is given nothing. When polled, if no loop is running on this thread, or if a task is of another loop.
 ///
 /// # Cost
 ///
@@ -145,14 +290,13 @@ pub enum ReturnWhen {
 pub fn wait<I>(tasks: I) -> Wait<I::Item>
 where
     I: IntoIterator,
-    I::Item: TaskHandle,
+    I::Item: Waitable,
 {
-    Wait::new(distinct(tasks), |tasks| {
-        Box::new(move |which| tasks[which].header().ending.get() == Some(Ending::Panicked))
-    })
+    Wait::new(distinct(tasks), |list| Box::new(move |which| list[which].has_panicked()))
 }
 
-/// As [`wait`], for tasks whose output is a `Result`: an `Err` counts as an exception for [`ReturnWhen::FirstException`].
+/// As [`wait`], for tasks and promises whose output is a `Result`: an `Err` counts as an exception for
+/// [`ReturnWhen::FirstException`].
 ///
 /// # Panics
 ///
@@ -175,40 +319,32 @@ where
 /// ```
 #[doc(alias = "wait")]
 #[track_caller]
-pub fn try_wait<I, T, E>(tasks: I) -> Wait<I::Item>
+pub fn try_wait<I>(tasks: I) -> Wait<I::Item>
 where
     I: IntoIterator,
-    I::Item: TaskHandle + Borrow<Task<Result<T, E>>>,
-    T: 'static,
-    E: 'static,
+    I::Item: TryWaitable,
 {
     let handles = distinct(tasks);
-    let cells: Vec<_> = handles.iter().map(|handle| handle.borrow().cell.clone()).collect();
-    Wait::new(handles, |_| {
-        Box::new(move |which| match cells[which].outcome().map(RefCell::borrow).as_deref() {
-            Some(Some(Ok(value))) => value.is_err(),
-            Some(Some(Err(error))) => error.is_panic(),
-            _ => false,
-        })
-    })
+    let children: Vec<_> = handles.iter().map(TryWaitable::child).collect();
+    Wait::new(handles, |list| Box::new(move |which| list[which].has_panicked() || children[which].has_error()))
 }
 
-/// Each task once, in the order of the arguments.
+/// Each task and promise once, in the order of the arguments.
 fn distinct<I>(tasks: I) -> Vec<I::Item>
 where
     I: IntoIterator,
-    I::Item: TaskHandle,
+    I::Item: Waitable,
 {
     let mut seen = HashSet::new();
-    tasks.into_iter().filter(|handle| seen.insert(handle.task_ref())).collect()
+    tasks.into_iter().filter(|handle| seen.insert(handle.waited().0.address())).collect()
 }
 
-/// A wait under way: the tasks' callbacks hold it, and whoever awaits it.
+/// A wait under way: the callbacks of tasks and promises hold it, and whoever awaits it.
 struct Waiting {
-    tasks: Rc<[AnyTask]>,
+    list: Rc<[AnyChild]>,
     has_failed: Box<dyn Fn(usize) -> bool>,
     return_when: Cell<ReturnWhen>,
-    /// So many tasks' ends are still to be counted.
+    /// So many ends are still to be counted.
     left: Cell<usize>,
     /// It is over; later ends change nothing.
     released: Cell<bool>,
@@ -219,7 +355,7 @@ struct Waiting {
 const TIME_IS_UP: u32 = u32::MAX;
 
 impl Waiting {
-    /// Counts the end of a task. Whether the wait is over with it.
+    /// Counts the end of one. Whether the wait is over with it.
     fn count(&self, which: usize) -> bool {
         self.left.set(self.left.get() - 1);
         self.left.get() == 0
@@ -243,15 +379,19 @@ impl Watcher for Waiting {
     }
 }
 
-/// It has no links: a cancelled wait leaves its tasks alone.
+/// It has no links: a cancelled wait leaves tasks and promises alone.
 impl Awaited for Waiting {
     fn tasks(&self) -> Vec<AnyTask> {
-        self.tasks.to_vec()
+        tasks_of(&self.list)
+    }
+
+    fn takers(&self) -> Option<Vec<Token>> {
+        may_come_from_anybody(&self.list).then(Vec::new)
     }
 
     fn describe(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("a wait on ")?;
-        describe_tasks(&self.tasks, f)
+        describe_children(&self.list, f)
     }
 }
 
@@ -287,22 +427,22 @@ pub struct Wait<H> {
 struct Begun {
     loop_id: u64,
     timer: Option<TimerKey>,
-    /// Our place among the waiters of each task; none where it had ended already.
-    waiters: Vec<Option<WaiterKey>>,
+    /// Our call with each; none where it had ended already.
+    calls: Vec<Option<CallbackId>>,
 }
 
-impl<H: TaskHandle> Wait<H> {
+impl<H: Waitable> Wait<H> {
     #[track_caller]
-    fn new(handles: Vec<H>, has_failed: impl FnOnce(Rc<[AnyTask]>) -> Box<dyn Fn(usize) -> bool>) -> Self {
+    fn new(handles: Vec<H>, has_failed: impl FnOnce(Rc<[AnyChild]>) -> Box<dyn Fn(usize) -> bool>) -> Self {
         assert!(!handles.is_empty(), "wait() was called with no tasks, and would wait for ever; check for that first");
-        let tasks: Rc<[_]> = handles.iter().map(|handle| handle.task_ref().cell).collect();
+        let list: Rc<[_]> = handles.iter().map(|handle| handle.waited().0).collect();
         let waiting = Waiting {
-            has_failed: has_failed(tasks.clone()),
+            has_failed: has_failed(list.clone()),
             return_when: Cell::new(ReturnWhen::AllCompleted),
-            left: Cell::new(tasks.len()),
+            left: Cell::new(list.len()),
             released: Cell::new(false),
             waker: Cell::new(None),
-            tasks,
+            list,
         };
         Wait { handles, waiting: Rc::new(waiting), timeout: None, begun: None, record: Record::here() }
     }
@@ -332,7 +472,7 @@ impl<H> Wait<H> {
         self
     }
 
-    /// When it is over; unless this says otherwise, when all tasks have ended.
+    /// When it is over; unless this says otherwise, when all are done.
     ///
     /// # Examples
     ///
@@ -352,26 +492,26 @@ impl<H> Wait<H> {
         self
     }
 
-    /// Arms the timer, and asks each task to call back.
+    /// Arms the timer, and asks each to call back.
     fn begin(&self) -> Begun {
         let kernel = running("poll() of a wait");
-        self.waiting.tasks.iter().for_each(|task| check_loop(&kernel, task.header()));
+        self.waiting.list.iter().filter_map(AnyChild::task).for_each(|task| check_loop(&kernel, task.header()));
         let timer = self.timeout.map(|duration| {
             let deadline = kernel.clock.now().after(duration);
             kernel.add_timer(deadline, Alarm::Call(Call::Watch(self.waiting.clone(), TIME_IS_UP)))
         });
-        let call_back = |(which, task): (usize, &AnyTask)| {
+        let call_back = |(which, child): (usize, &AnyChild)| {
             let which =
                 u32::try_from(which).ok().filter(|&which| which != TIME_IS_UP).expect("fewer than 2^32 - 1 tasks");
             let call = Call::Watch(self.waiting.clone(), which);
-            if task.header().is_done() {
+            if child.is_done() {
                 kernel.call_soon(call);
                 return None;
             }
-            Some(kernel.wakers.add_waiter(task.header(), Then::Queue(call)))
+            Some(child.add_call(&kernel, call))
         };
-        let waiters = self.waiting.tasks.iter().enumerate().map(call_back).collect();
-        Begun { loop_id: kernel.id(), timer, waiters }
+        let calls = self.waiting.list.iter().enumerate().map(call_back).collect();
+        Begun { loop_id: kernel.id(), timer, calls }
     }
 
     /// Takes back what `begin` did, as far as it is still there.
@@ -384,8 +524,8 @@ impl<H> Wait<H> {
         if let (Some(kernel), Some(timer)) = (context::find(begun.loop_id), begun.timer) {
             drop(kernel.cancel_timer(timer));
         }
-        for (task, waiter) in self.waiting.tasks.iter().zip(begun.waiters) {
-            drop(waiter.and_then(|waiter| remove_waiter(task, waiter)));
+        for (child, call) in self.waiting.list.iter().zip(begun.calls) {
+            call.into_iter().for_each(|call| child.remove_call(call));
         }
     }
 }
@@ -393,7 +533,7 @@ impl<H> Wait<H> {
 // The handles are not pinned: they are moved out when the wait is over.
 impl<H> Unpin for Wait<H> {}
 
-impl<H: TaskHandle> Future for Wait<H> {
+impl<H: Waitable> Future for Wait<H> {
     type Output = (Vec<H>, Vec<H>);
 
     #[track_caller]
@@ -406,7 +546,7 @@ impl<H: TaskHandle> Future for Wait<H> {
         if this.waiting.released.get() {
             this.end();
             let handles = std::mem::take(&mut this.handles);
-            return Poll::Ready(handles.into_iter().partition(|handle| handle.task_ref().is_done()));
+            return Poll::Ready(handles.into_iter().partition(|handle| handle.waited().0.is_done()));
         }
         let new = keep(context.waker());
         let old = this.waiting.waker.replace(Some(new));
@@ -426,9 +566,6 @@ impl<H> Drop for Wait<H> {
 
 impl<H> fmt::Debug for Wait<H> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Wait")
-            .field("tasks", &self.waiting.tasks.len())
-            .field("left", &self.waiting.left.get())
-            .finish()
+        f.debug_struct("Wait").field("tasks", &self.waiting.list.len()).field("left", &self.waiting.left.get()).finish()
     }
 }

@@ -559,7 +559,7 @@ fn look_between_an_end_and_the_step_after_it() {
             r#"gather: a gather of "b" (done)"#,
             r#"wait: a wait on "c" (done)"#,
             r#"as_completed: the next to complete of "d" (done)"#,
-            "shield: a shield on a task that has ended",
+            r#"shield: a shield on "e" (done)"#,
             r#"group: a group of "f" (done)"#,
         ];
         assert_eq!(lines(&call_graph().tasks), expected);

@@ -18,7 +18,7 @@
 #[cfg(feature = "probe")]
 use super::probe::Source;
 use super::scopes::{Inside, Region};
-use super::task::{AnyTask, Awaited, Begun, Header, Then, Wait, WaiterKey, same};
+use super::task::{AnyTask, Awaited, Begun, Header, Link, Then, Wait, WaiterKey, same};
 use super::token::Token;
 use super::wakers::keep;
 use super::{Kernel, sorted_once};
@@ -27,8 +27,13 @@ use std::task::Waker;
 
 /// A place on the way, which is a walk in depth-first order; the stack is a list, so a chain of any length fits.
 enum Visit {
-    Enter { task: AnyTask, from: Option<AnyTask> },
+    Enter {
+        task: AnyTask,
+        from: Option<AnyTask>,
+    },
     Leave(AnyTask),
+    /// What is no task is interrupted, and leads nowhere.
+    Interrupt(Rc<dyn Awaited>),
 }
 
 impl Kernel {
@@ -106,7 +111,7 @@ impl Kernel {
         let spread = self.new_spread();
         task.header().visited.set(on_the_way(spread));
         let mut stack = Vec::new();
-        let is_living = links.iter().any(|task| !task.header().is_done());
+        let is_living = links.iter().any(|link| matches!(link, Link::Task(task) if !task.header().is_done()));
         enter_links(links, task, &mut stack);
         match self.spread(stack, spread) {
             true => Links::LeadBack,
@@ -139,6 +144,7 @@ impl Kernel {
                         task.header().visited.set(left_behind(spread));
                         continue;
                     }
+                    Visit::Interrupt(_) => continue,
                 };
                 let visited = task.header().visited.get();
                 if visited == on_the_way(spread) {
@@ -146,7 +152,8 @@ impl Kernel {
                 } else if visited != left_behind(spread) && task.header().is_ending() {
                     task.header().visited.set(on_the_way(spread));
                     stack.push(Visit::Leave(task.clone()));
-                    enter_links(self.awaited_tasks(task.header()), &task, &mut stack);
+                    let tasks = self.awaited_tasks(task.header()).into_iter().map(Link::Task);
+                    enter_links(tasks.collect(), &task, &mut stack);
                 }
             }
         }
@@ -158,7 +165,7 @@ impl Kernel {
     fn break_circle(&self, first: &AnyTask, last: Option<AnyTask>, way: &[Visit]) -> bool {
         let on_the_way = way.iter().rev().filter_map(|visit| match visit {
             Visit::Leave(task) => Some(task),
-            Visit::Enter { .. } => None,
+            Visit::Enter { .. } | Visit::Interrupt(_) => None,
         });
         let mut circle = Vec::from_iter(last);
         for task in on_the_way {
@@ -231,6 +238,7 @@ impl Kernel {
         while let Some(visit) = stack.pop() {
             match visit {
                 Visit::Leave(task) => task.header().visited.set(left_behind(spread)),
+                Visit::Interrupt(awaited) => awaited.interrupt(),
                 Visit::Enter { task, from } => {
                     let header = task.header();
                     if header.is_done() || header.visited.get() == left_behind(spread) {
@@ -276,10 +284,10 @@ impl Kernel {
         enter_links(links, task, stack);
     }
 
-    /// What a task waits in, in a region, is told that it will not come back. Returns the tasks to which the cancellation goes on.
-    /// None if there are no links among the waits. If all that they lead to have ended, that is no task, but not none: the
-    /// task is queued already, or a callback is that will wake it.
-    fn interrupt_waits(&self, header: &Header, region: Region) -> Option<Vec<AnyTask>> {
+    /// What a task waits in, in a region, is told that it will not come back. Returns to what the cancellation goes on.
+    /// None if there are no links among the waits. If all that they lead to have ended, or are no tasks, that is no task, but not
+    /// none: the task is queued already, or a callback is, or will be, that will wake it.
+    fn interrupt_waits(&self, header: &Header, region: Region) -> Option<Vec<Link>> {
         let counts = &|number| polled(header, region, number);
         let links = self.links(header, counts);
         self.awaited(header, counts).iter().for_each(|awaited| awaited.interrupt());
@@ -319,7 +327,8 @@ impl Kernel {
     ) -> bool {
         self.drop_link(link.take());
         let links = self.links(header, &|number| polled(header, region, number));
-        let Some(next) = links.into_iter().flatten().find(|task| !task.header().is_done()) else { return false };
+        let mut tasks = links.into_iter().flatten().filter_map(Link::into_task);
+        let Some(next) = tasks.find(|task| !task.header().is_done()) else { return false };
         *link = Some(self.add_link(&next, waker));
         true
     }
@@ -355,20 +364,20 @@ impl Kernel {
         self.each_that_counts(header, &|number| !header.is_frozen(number), act);
     }
 
-    /// The tasks that a task awaits. None if none of its waits is for tasks.
+    /// The tasks that a task awaits, and what is awaited beside them. None if none of its waits is for tasks or a gather.
     #[inline(never)]
-    fn links(&self, header: &Header, counts: &dyn Fn(u64) -> bool) -> Option<Vec<AnyTask>> {
-        let mut links: Option<Vec<AnyTask>> = None;
+    fn links(&self, header: &Header, counts: &dyn Fn(u64) -> bool) -> Option<Vec<Link>> {
+        let mut links: Option<Vec<Link>> = None;
         self.each_that_counts(header, counts, &mut |_, begun| match begun.wait {
             // Of one that has ended, the wake has come already.
             Wait::Task(token) => {
                 if let Some(task) = self.wakers.task(token) {
-                    links.get_or_insert_default().push(task);
+                    links.get_or_insert_default().push(Link::Task(task));
                 }
             }
             Wait::On(awaited) => {
-                if let Some(tasks) = awaited.upgrade().and_then(|awaited| awaited.links()) {
-                    links.get_or_insert_default().extend(tasks);
+                if let Some(on) = awaited.upgrade().and_then(|awaited| awaited.links()) {
+                    links.get_or_insert_default().extend(on);
                 }
             }
         });
@@ -452,9 +461,12 @@ fn polled(header: &Header, region: Region, number: u64) -> bool {
 }
 
 /// The first link is the next to be entered.
-fn enter_links(links: Vec<AnyTask>, from: &AnyTask, stack: &mut Vec<Visit>) {
-    for task in links.into_iter().rev() {
-        stack.push(Visit::Enter { task, from: Some(from.clone()) });
+fn enter_links(links: Vec<Link>, from: &AnyTask, stack: &mut Vec<Visit>) {
+    for link in links.into_iter().rev() {
+        stack.push(match link {
+            Link::Task(task) => Visit::Enter { task, from: Some(from.clone()) },
+            Link::On(awaited) => Visit::Interrupt(awaited),
+        });
     }
 }
 

@@ -186,19 +186,19 @@ pub(crate) struct Begun {
 
 /// What a task can wait for other than a moment and one task: several tasks, a lock, a promise.
 pub(crate) trait Awaited {
-    /// The tasks to which a cancellation of the waiting task goes on. None if it stays with that task.
-    fn links(&self) -> Option<Vec<AnyTask>> {
+    /// To what a cancellation of the waiting task goes on, in this order. None if it stays with that task.
+    fn links(&self) -> Option<Vec<Link>> {
         None
     }
 
     /// The tasks that are awaited, also those to which a cancellation does not go on.
     fn tasks(&self) -> Vec<AnyTask> {
-        self.links().unwrap_or_default()
+        self.links().into_iter().flatten().filter_map(Link::into_task).collect()
     }
 
     /// The tasks whose ends the waiting task waits for also when it is cancelled.
     fn outwaited(&self) -> Vec<AnyTask> {
-        self.links().unwrap_or_default()
+        self.links().into_iter().flatten().filter_map(Link::into_task).collect()
     }
 
     /// The tasks that have what is waited for.
@@ -207,7 +207,7 @@ pub(crate) trait Awaited {
     }
 
     /// The tasks that took what is waited for, though they may have passed it on since; nobody, if it is on its way from one to the
-    /// next. None if it may come from anybody.
+    /// next, or may come from elsewhere too. None if it may come from anybody, or from the tasks that are awaited alone.
     fn takers(&self) -> Option<Vec<Token>> {
         None
     }
@@ -240,6 +240,23 @@ pub(crate) trait Awaited {
 
     /// What is waited for, for people.
     fn describe(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result;
+}
+
+/// Where a cancellation goes on.
+pub(crate) enum Link {
+    /// To a task, whose end is waited for.
+    Task(AnyTask),
+    /// To something that is interrupted by that, and then calls back.
+    On(Rc<dyn Awaited>),
+}
+
+impl Link {
+    pub(crate) fn into_task(self) -> Option<AnyTask> {
+        match self {
+            Link::Task(task) => Some(task),
+            Link::On(_) => None,
+        }
+    }
 }
 
 /// What is to be done at a task's end.
