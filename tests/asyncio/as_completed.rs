@@ -2,7 +2,10 @@
 
 mod base_task_tests {
     use crate::common::{ms, panic_of, virtual_loop};
-    use onelane::{AsCompleted, Elapsed, EventLoop, Task, TaskError, TaskId, as_completed, sleep, spawn, time, wait};
+    use onelane::{
+        AsCompleted, Elapsed, EventLoop, Promise, Task, TaskError, TaskId, TaskOrPromise, as_completed, sleep, spawn,
+        time, wait,
+    };
 
     async fn sleeper(duration: u64, value: char) -> char {
         sleep(ms(duration)).await;
@@ -49,7 +52,7 @@ mod base_task_tests {
         }
     }
 
-    /// A list has one type in Rust, so tasks and coroutines do not mix.
+    /// A list has one type in Rust, so tasks and coroutines do not mix; tasks and promises do.
     #[test]
     fn test_as_completed_same_tasks_in_as_out() {
         async fn out(results: AsCompleted<u32>) -> Vec<TaskId> {
@@ -67,6 +70,13 @@ mod base_task_tests {
             let ids_of_coroutines = out(as_completed((0..4).map(coro))).await;
             assert_eq!(ids_of_coroutines.len(), 4);
             assert!(ids_of_coroutines.iter().all(|id| !ids_in.contains(id)));
+            let (promise, task) = (Promise::new(), spawn(coro(7)));
+            promise.set_result(8).unwrap();
+            let id = task.id();
+            let results = as_completed([TaskOrPromise::from(promise.clone()), task.into()]);
+            let Some(TaskOrPromise::Promise(first)) = results.next_child().await else { panic!("a promise was first") };
+            let Some(TaskOrPromise::Task(second)) = results.next_child().await else { panic!("a task was second") };
+            assert!(first == promise && second.id() == id);
         });
     }
 

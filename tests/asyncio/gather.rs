@@ -1,7 +1,7 @@
 //! gather: twins of the gather classes of `test_tasks.py`.
 
 use crate::Cue;
-use onelane::{EventLoop, Task, TaskError, gather};
+use onelane::{EventLoop, Promise, Task, TaskError, TryGatherError, gather, try_gather};
 use std::cell::Cell;
 use std::rc::Rc;
 
@@ -74,6 +74,25 @@ fn make_all(event_loop: &EventLoop, kind: Kind, cues: &[Child]) -> Gathered<Vec<
     }
 }
 
+/// What Python's own tests gather. An exception is an `Err`.
+type Future = Promise<Result<i32, &'static str>>;
+
+fn futures<const N: usize>() -> [Future; N] {
+    std::array::from_fn(|_| Promise::new())
+}
+
+fn make_of(event_loop: &EventLoop, futures: &[Future]) -> Gathered<Result<Vec<i32>, TryGatherError<&'static str>>> {
+    let futures = futures.to_vec();
+    Gathered::new(event_loop.spawn(async move { try_gather(&futures).await }), Rc::default())
+}
+
+type Results = Vec<Result<Result<i32, &'static str>, TaskError>>;
+
+fn make_all_of(event_loop: &EventLoop, futures: &[Future]) -> Gathered<Results> {
+    let futures = futures.to_vec();
+    Gathered::new(event_loop.spawn(async move { gather(&futures).return_exceptions().await }), Rc::default())
+}
+
 fn message(error: &TaskError) -> &str {
     match error {
         TaskError::Cancelled => "cancelled",
@@ -105,14 +124,34 @@ mod gather_tests_base {
         }
     }
 
+    /// The same with promises.
+    fn check_success_of<T: Clone + PartialEq + std::fmt::Debug + 'static>(
+        make: fn(&EventLoop, &[Future]) -> Gathered<T>,
+        expected: &T,
+    ) {
+        let event_loop = virtual_loop();
+        let [a, b, c]: [Future; 3] = futures();
+        let Gathered { outer, called, .. } = make(&event_loop, &[a.clone(), b.clone(), c.clone()]);
+        b.set_result(Ok(1)).unwrap();
+        a.set_result(Ok(2)).unwrap();
+        run_loop(&event_loop);
+        assert_eq!((called.get(), outer.is_done()), (0, false));
+        c.set_result(Ok(3)).unwrap();
+        run_loop(&event_loop);
+        assert_eq!(called.get(), 1);
+        assert_eq!(&*outer.result().unwrap(), expected);
+    }
+
     #[test]
     fn test_success() {
         check_success(make, &Ok(vec![2, 1, 3]));
+        check_success_of(make_of, &Ok(vec![2, 1, 3]));
     }
 
     #[test]
     fn test_result_exception_success() {
         check_success(make_all, &vec![Ok(2), Ok(1), Ok(3)]);
+        check_success_of(make_all_of, &vec![Ok(Ok(2)), Ok(Ok(1)), Ok(Ok(3))]);
     }
 
     #[test]
@@ -141,6 +180,22 @@ mod gather_tests_base {
             drop((outer, tasks));
             assert!(told.take().is_empty());
         }
+        let event_loop = virtual_loop();
+        let [a, b, c, d, e]: [Future; 5] = futures();
+        let all = [&a, &b, &c, &d, &e].map(Promise::clone);
+        let Gathered { outer, called, .. } = make_of(&event_loop, &all);
+        a.set_result(Ok(1)).unwrap();
+        b.set_result(Err("zero division")).unwrap();
+        run_loop(&event_loop);
+        assert!(outer.is_done());
+        assert_eq!(called.get(), 1);
+        assert_eq!(*outer.result().unwrap(), Err(TryGatherError::Failed("zero division")));
+        // These do nothing.
+        c.set_result(Ok(3)).unwrap();
+        assert!(d.cancel());
+        e.set_result(Err("runtime")).unwrap();
+        run_loop(&event_loop);
+        assert_eq!(called.get(), 1);
     }
 
     #[test]
@@ -164,6 +219,18 @@ mod gather_tests_base {
             drop((outer, tasks));
             assert!(told.take().is_empty());
         }
+        let event_loop = virtual_loop();
+        let [a, b, c, d]: [Future; 4] = futures();
+        let Gathered { outer, called, .. } = make_all_of(&event_loop, &[&a, &b, &c, &d].map(Promise::clone));
+        b.set_result(Ok(1)).unwrap();
+        c.set_result(Err("zero division")).unwrap();
+        a.set_result(Ok(3)).unwrap();
+        run_loop(&event_loop);
+        assert!(!outer.is_done());
+        d.set_result(Err("runtime")).unwrap();
+        run_loop(&event_loop);
+        assert_eq!(called.get(), 1);
+        assert_eq!(*outer.result().unwrap(), [Ok(Ok(3)), Ok(Ok(1)), Ok(Err("zero division")), Ok(Err("runtime"))]);
     }
 }
 
@@ -196,6 +263,18 @@ mod future_gather_tests {
         assert!(message.contains("belongs to another event loop"), "{message}");
     }
 
+    /// Promises belong to no loop, and are gathered by the loop that runs, twice if that is asked for.
+    #[test]
+    fn test_constructor_homogenous_futures() {
+        let other_loop = virtual_loop();
+        let children: [Future; 3] = futures();
+        for _ in 0..2 {
+            let Gathered { outer, .. } = make_of(&other_loop, &children);
+            run_loop(&other_loop);
+            assert!(!outer.is_done());
+        }
+    }
+
     /// A cancelled child is a failure of the gather, and cancels nobody.
     #[test]
     fn test_one_cancellation() {
@@ -218,6 +297,27 @@ mod future_gather_tests {
         run_loop(&event_loop);
         assert!(tasks[4].result().is_err());
         assert_eq!((&*outer.result().unwrap(), called.get()), (&Err(TaskError::Cancelled), 1));
+        promises_with_one_cancellation();
+    }
+
+    fn promises_with_one_cancellation() {
+        let event_loop = virtual_loop();
+        let [a, b, c, d, e]: [Future; 5] = futures();
+        let all = [&a, &b, &c, &d, &e].map(Promise::clone);
+        let Gathered { outer, called, .. } = make_of(&event_loop, &all);
+        a.set_result(Ok(1)).unwrap();
+        b.cancel();
+        run_loop(&event_loop);
+        assert!(outer.is_done());
+        assert_eq!(called.get(), 1);
+        assert!(!outer.is_cancelled());
+        assert_eq!(*outer.result().unwrap(), Err(TryGatherError::Task(TaskError::Cancelled)));
+        // These do nothing.
+        c.set_result(Ok(3)).unwrap();
+        assert!(d.cancel());
+        e.set_result(Err("runtime")).unwrap();
+        run_loop(&event_loop);
+        assert_eq!(called.get(), 1);
     }
 
     #[test]
@@ -237,6 +337,23 @@ mod future_gather_tests {
         assert!(matches!((&results[2], &results[4]), (Err(TaskError::Cancelled), Err(TaskError::Cancelled))));
         let results: Vec<_> = results.iter().map(|result| result.as_ref().map_err(message)).collect();
         let expected = [Ok(&1), Err("zero division"), Err("cancelled"), Ok(&3), Err("cancelled"), Err("runtime")];
+        assert_eq!((&results[..], called.get()), (&expected[..], 1));
+
+        let [a, b, c, d, e, f]: [Future; 6] = futures();
+        let all = [&a, &b, &c, &d, &e, &f].map(Promise::clone);
+        let Gathered { outer, called, .. } = make_all_of(&event_loop, &all);
+        a.set_result(Ok(1)).unwrap();
+        b.set_result(Err("zero division")).unwrap();
+        c.cancel();
+        run_loop(&event_loop);
+        assert!(!outer.is_done());
+        d.set_result(Ok(3)).unwrap();
+        e.cancel();
+        f.set_result(Err("runtime")).unwrap();
+        let results = event_loop.run(&outer).unwrap();
+        let cancelled = Err(TaskError::Cancelled);
+        let expected =
+            [Ok(Ok(1)), Ok(Err("zero division")), cancelled.clone(), Ok(Ok(3)), cancelled, Ok(Err("runtime"))];
         assert_eq!((&results[..], called.get()), (&expected[..], 1));
     }
 }
