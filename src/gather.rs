@@ -180,7 +180,7 @@ pub trait Children {
     type Output;
     type All;
 
-    fn count(&self) -> usize;
+    fn size(&self) -> usize;
     fn child(&self, which: usize) -> ChildRef<'_>;
     /// Whether a child that has ended fails the gather.
     fn has_failed(&self, which: usize) -> bool;
@@ -198,7 +198,7 @@ impl<T: 'static> Children for Vec<Child<T>> {
     type Output = Result<Vec<T>, TaskError>;
     type All = Vec<Outcome<T>>;
 
-    fn count(&self) -> usize {
+    fn size(&self) -> usize {
         self.len()
     }
 
@@ -267,7 +267,7 @@ impl<T: 'static, E: 'static> Children for Fallible<T, E> {
     type Output = Result<Vec<T>, TryGatherError<E>>;
     type All = Vec<Outcome<Result<T, E>>>;
 
-    fn count(&self) -> usize {
+    fn size(&self) -> usize {
         self.0.len()
     }
 
@@ -303,7 +303,7 @@ macro_rules! children_of_tuples {
             type Output = Result<($($type,)+), TaskError>;
             type All = ($(Outcome<$type>,)+);
 
-            fn count(&self) -> usize {
+            fn size(&self) -> usize {
                 [$($number),+].len()
             }
 
@@ -373,7 +373,7 @@ impl<C: Children> Gathering<C> {
 
     /// The children in order, held.
     fn list(&self) -> Vec<AnyChild> {
-        (0..self.children.count()).map(|which| self.children.child(which).into()).collect()
+        (0..self.children.size()).map(|which| self.children.child(which).into()).collect()
     }
 
     fn count(&self, which: usize) {
@@ -462,10 +462,10 @@ impl<C: Children + 'static> Gather<C> {
     #[track_caller]
     fn new(children: C) -> Self {
         let kernel = running("gather()");
-        let count = children.count();
+        let size = children.size();
         let gathering = Rc::new(Gathering {
             children,
-            left: Cell::new(count),
+            left: Cell::new(size),
             failed: Cell::new(None),
             wants_all: Cell::new(false),
             waker: Cell::new(None),
@@ -474,7 +474,7 @@ impl<C: Children + 'static> Gather<C> {
             delivered: Cell::new(false),
         });
         let mut calls = Vec::new();
-        for which in 0..count {
+        for which in 0..size {
             let number = u32::try_from(which).expect("fewer than 2^32 children");
             let call = || Call::Watch(gathering.clone(), number);
             match gathering.children.child(which).0 {
@@ -564,7 +564,7 @@ impl<C: Children + 'static> Drop for Gather<C> {
 impl<C: Children + 'static> fmt::Debug for Gather<C> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let left = self.gathering.left.get();
-        f.debug_struct("Gather").field("children", &self.gathering.children.count()).field("left", &left).finish()
+        f.debug_struct("Gather").field("children", &self.gathering.children.size()).field("left", &left).finish()
     }
 }
 

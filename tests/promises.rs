@@ -1,9 +1,12 @@
 //! Promises in `gather`, `wait` and `as_completed`, among tasks: in asyncio's order, turn by turn, and at their edges.
 //!
-//! `tests/promises/twin.py` has the same programs in Python, and `traces.txt` what they print under CPython 3.13.
+//! `tests/promises/twin.py` has the same programs in Python, and `traces.txt` what they print under CPython 3.13. Random programs
+//! stand in `random_programs.rs`.
 
 #[path = "common/mod.rs"]
 mod common;
+#[path = "promises/random_programs.rs"]
+mod random_programs;
 
 use common::{Census, Trace, on_drop, panic_of, virtual_loop, words};
 use onelane::{
@@ -382,6 +385,36 @@ fn gather_with_an_error() {
     });
 }
 
+/// A cleanup awaits promises; a second cancellation goes on to them.
+#[test]
+fn gather_in_a_cleanup() {
+    check("gather_in_a_cleanup", || async {
+        let (p, q, r) = (promise(), promise(), promise());
+        let clean_up = |name, promises: [Promise<Text>; 2]| {
+            let cleanup = async move { follow(name, try_gather(&promises), listed).await };
+            spawn(finally(pending::<()>(), cleanup))
+        };
+        let c = clean_up("c", [p.clone(), q.clone()]);
+        let d = clean_up("d", [q.clone(), r.clone()]);
+        turns(2).await;
+        c.cancel();
+        d.cancel();
+        turns(2).await;
+        tell("p", &p);
+        set(&p, "P");
+        turns(2).await;
+        d.cancel();
+        say(format_args!("q is cancelled: {}", truth(q.is_cancelled())));
+        turns(5).await;
+        say(format_args!(
+            "c {}, d {}, r {}",
+            truth(c.is_cancelled()),
+            truth(d.is_cancelled()),
+            truth(r.is_cancelled())
+        ));
+    });
+}
+
 // ---- wait ----
 
 #[test]
@@ -684,7 +717,7 @@ fn values_that_panic_and_come_back() {
     drop(HOME.take());
 }
 
-/// A promise belongs to no loop: two gathers of two loops hear of its end, each in its own.
+/// A promise belongs to no loop: two gathers of two loops await it, each in its own.
 #[test]
 fn gather_a_promise_in_two_loops() {
     let loops = [virtual_loop(), virtual_loop()];

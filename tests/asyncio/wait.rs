@@ -58,7 +58,7 @@ mod base_task_tests {
         assert!(message.contains("wait() was called with no tasks"), "{message}");
     }
 
-    /// A task or a future in place of a list does not compile; the doc test of `TaskHandle` shows it of a future in a list.
+    /// A task or a future in place of a list does not compile; the doc test of `Waitable` shows it of a future in a list.
     #[test]
     fn test_wait_invalid_args() {
         let none: [Task<()>; 0] = [];

@@ -222,6 +222,29 @@ async def gather_with_an_error():
     await turns(4)
 
 
+async def gather_in_a_cleanup():
+    p, q, r = promise(), promise(), promise()
+
+    async def clean_up(name, *futures):
+        try:
+            await promise()
+        finally:
+            await follow(name, gather(*futures))
+
+    c = create_task(clean_up("c", p, q))
+    d = create_task(clean_up("d", q, r))
+    await turns(2)
+    c.cancel(), d.cancel()
+    await turns(2)
+    tell("p", p)
+    p.set_result("P")
+    await turns(2)
+    d.cancel()
+    say(f"q is cancelled: {q.cancelled()}")
+    await turns(5)
+    say(f"c {c.cancelled()}, d {d.cancelled()}, r {r.cancelled()}")
+
+
 async def wait_for_the_first():
     p, q = promise(), promise()
     t = create_task(worker("t", 3))
