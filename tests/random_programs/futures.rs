@@ -298,11 +298,8 @@ impl Machine {
             Word::Group => self.group(&node, &scope),
             Word::TryGroup => self.try_group(&node, &scope),
             Word::Catch => {
-                let inside = catch_cancel(inside(&m));
+                let mut inside = Box::pin(catch_cancel(inside(&m)));
                 Box::pin(async move {
-                    if scope.may_move() {
-                        m.current().inspect(|state| state.is_caught_elsewhere.set(true));
-                    }
                     // A catch that loses a race after it caught cannot report it.
                     let copy = m.clone();
                     let lost = OnDrop(Some(move || {
@@ -310,7 +307,13 @@ impl Machine {
                             copy.note_caught();
                         }
                     }));
-                    let caught = inside.await;
+                    let caught = poll_fn(|context| {
+                        if scope.may_move() {
+                            m.current().inspect(|state| state.is_caught_elsewhere.set(true));
+                        }
+                        inside.as_mut().poll(context)
+                    });
+                    let caught = caught.await;
                     lost.forget();
                     match caught {
                         Ok(out) => out,
