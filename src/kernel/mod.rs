@@ -476,8 +476,10 @@ impl Kernel {
             if let Some(_header) = task.as_ref().map(AnyTask::header) {
                 tell!(self.wakers, EventKind::StepEnd { task: TaskId(_header.id), ended: _header.is_done() });
             }
-            // This may be the last who holds the task.
-            self.tolerate(|| self.tell_if_slow(task));
+            // This may be the last who holds the task. Nothing is running by now, so its panic is nobody's.
+            if let Err(payload) = catch_unwind(AssertUnwindSafe(|| self.tell_if_slow(task))) {
+                self.panicked(payload);
+            }
         }
     }
 
