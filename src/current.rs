@@ -130,9 +130,17 @@ impl Record {
     #[inline]
     pub(crate) fn end(&mut self) {
         if let Some(key) = self.key.take() {
-            // On another thread, or after the loop, there is nothing to be found, and nothing is lost.
-            context::with_loop_of(key.task, |kernel| kernel.wakers.end_wait(key));
+            end_wait(key);
         }
+    }
+}
+
+/// In a function of its own, since most leaves are ready at once and have no record.
+#[inline(never)]
+fn end_wait(key: WaitKey) {
+    // On another thread, or after the loop, there is nothing to be found, and nothing is lost.
+    if let Some(kernel) = context::loop_of(key.task) {
+        kernel.wakers.end_wait(key);
     }
 }
 
@@ -209,12 +217,12 @@ pub(crate) fn raise(context: &Context<'_>) {
 
 /// What `take_raised` has taken stood beside the block that was polled meanwhile.
 pub(crate) fn put_raised() {
-    context::with_running(|kernel| kernel.iter().for_each(|kernel| kernel.wakers.raise()));
+    context::running().iter().for_each(|kernel| kernel.wakers.raise());
 }
 
 /// Whether what was polled just now has raised. Asked once.
 pub(crate) fn take_raised() -> bool {
-    context::with_running(|kernel| kernel.is_some_and(|kernel| kernel.wakers.take_raised()))
+    context::running().is_some_and(|kernel| kernel.wakers.take_raised())
 }
 
 /// What the future of a scope keeps of its place in a task: from its first poll until it is left or dropped.

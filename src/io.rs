@@ -497,7 +497,7 @@ impl<T> Async<T> {
         let number = waiter.number();
         // Who has tried knows that there is nothing; who has not asks also for what was there before.
         if let Err(error) = reactor.wait(self.key, side, waiter, has_tried) {
-            wait.into_iter().for_each(|wait| _ = kernel.wakers.end_wait(wait));
+            wait.into_iter().for_each(|wait| kernel.wakers.end_wait(wait));
             return Err(error);
         }
         Ok(number)
@@ -706,7 +706,7 @@ fn leave<T>(source: &Async<T>, side: Side, number: u64) {
 
 /// Its wait is over, and its waker is dropped where nothing is borrowed.
 fn end(kernel: &Kernel, waiter: Waiter) {
-    waiter.wait.into_iter().for_each(|wait| _ = kernel.wakers.end_wait(wait));
+    waiter.wait.into_iter().for_each(|wait| kernel.wakers.end_wait(wait));
 }
 
 /// The future of [`Async::read_with`] and [`Async::write_with`].

@@ -408,7 +408,7 @@ impl<T> Promise<T> {
             match (then, kernel) {
                 (Then::Wake(waker), Some(kernel)) => {
                     // Between two turns, a wake would go through the inbox, and come behind all callbacks.
-                    let is_running = context::with_running(|running| running.is_some_and(|it| it.id() == kernel.id()));
+                    let is_running = context::running().is_some_and(|it| it.id() == kernel.id());
                     let _entered = (!is_running).then(|| context::enter_to_wake(&kernel));
                     waker.wake();
                 }

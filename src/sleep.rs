@@ -207,7 +207,7 @@ impl Sleep {
     fn disarm(&mut self) {
         let Stage::Armed(key) = std::mem::replace(&mut self.stage, Stage::Over) else { return };
         // What comes out is dropped here, where nothing is borrowed.
-        let alarm = context::with_loop(self.loop_id, |kernel| kernel.cancel_timer(key));
+        let alarm = context::find(self.loop_id).and_then(|kernel| kernel.cancel_timer(key));
         if alarm.is_none() {
             // On another thread, or the loop has gone. If it has, nobody reads this, and nobody has to. A hook may be called, whose
             // panic must not come out of a destructor.

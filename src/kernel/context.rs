@@ -5,8 +5,8 @@
 
 use super::Kernel;
 use super::token::{Tenancy, Token};
-use std::cell::RefCell;
-use std::mem::ManuallyDrop;
+use std::cell::{Cell, RefCell};
+use std::mem::{self, ManuallyDrop};
 use std::rc::{Rc, Weak};
 
 struct Entry {
@@ -16,8 +16,9 @@ struct Entry {
 }
 
 thread_local! {
-    /// The loop that is in a turn. Emptied by the guard that has filled it, so nothing is lost by not dropping it.
-    static RUNNING: ManuallyDrop<RefCell<Option<Rc<Kernel>>>> = const { ManuallyDrop::new(RefCell::new(None)) };
+    /// The loop that is in a turn. The cell owns it, in whatever order the guards are dropped, and also if one is forgotten. Emptied
+    /// by the guard that has filled it, so nothing is lost by not dropping it.
+    static RUNNING: ManuallyDrop<Cell<Option<Rc<Kernel>>>> = const { ManuallyDrop::new(Cell::new(None)) };
 
     /// The loops of this thread, the oldest first. The last to leave frees the memory.
     static LOOPS: ManuallyDrop<RefCell<Vec<Entry>>> = const { ManuallyDrop::new(RefCell::new(Vec::new())) };
@@ -26,20 +27,22 @@ thread_local! {
 /// The loop that is in a turn on this thread.
 #[inline]
 pub(crate) fn running() -> Option<Rc<Kernel>> {
-    RUNNING.with(|running| running.borrow().clone())
+    RUNNING.with(|running| {
+        // A cell lends nothing. While it is empty, nothing is called that could look.
+        let kernel = running.take();
+        let counted = kernel.clone();
+        // That is `None`. Forgotten, since its drop would look whether it is.
+        mem::forget(running.replace(kernel));
+        counted
+    })
 }
 
 pub(crate) fn is_running() -> bool {
-    RUNNING.with(|running| running.borrow().is_some())
-}
-
-/// Lends the loop that is in a turn on this thread to `act`, which must call no foreign code: that could enter another loop.
-#[inline]
-pub(crate) fn with_running<R>(act: impl FnOnce(Option<&Kernel>) -> R) -> R {
-    RUNNING.with(|running| act(running.borrow().as_deref()))
+    running().is_some()
 }
 
 /// A loop of this thread by its id, if it is still there.
+#[inline]
 pub(crate) fn find(loop_id: u64) -> Option<Rc<Kernel>> {
     match running() {
         Some(kernel) if kernel.id() == loop_id => Some(kernel),
@@ -48,41 +51,12 @@ pub(crate) fn find(loop_id: u64) -> Option<Rc<Kernel>> {
 }
 
 /// The loop of a task, if it is one of this thread and still there.
+#[inline]
 pub(crate) fn loop_of(task: Token) -> Option<Rc<Kernel>> {
     match running() {
         Some(kernel) if kernel.has(task) => Some(kernel),
         _ => find_by(&|entry| entry.tenancy.has(task)),
     }
-}
-
-/// As `find`, and lends it as `with_running` does.
-#[inline]
-pub(crate) fn with_loop<R>(loop_id: u64, act: impl FnOnce(&Kernel) -> R) -> Option<R> {
-    if cfg!(feature = "probe") {
-        // What is done may be told to a probe, which is foreign code.
-        return find(loop_id).map(|kernel| act(&kernel));
-    }
-    with_running(|running| match running {
-        Some(kernel) if kernel.id() == loop_id => Some(act(kernel)),
-        _ => find_by(&|entry| entry.loop_id == loop_id).map(|kernel| act(&kernel)),
-    })
-}
-
-/// As `loop_of`, and lends it as `with_running` does. `act` returns false if the task is not there; so it may be called of two
-/// loops.
-#[inline]
-pub(crate) fn with_loop_of(task: Token, act: impl Fn(&Kernel) -> bool) {
-    if cfg!(feature = "probe") {
-        loop_of(task).iter().for_each(|kernel| _ = act(kernel));
-        return;
-    }
-    with_running(|running| {
-        if !running.is_some_and(&act) {
-            if let Some(kernel) = find_by(&|entry| entry.tenancy.has(task)) {
-                act(&kernel);
-            }
-        }
-    });
 }
 
 #[cold]
@@ -120,7 +94,7 @@ pub(crate) struct Entered {
 
 impl Drop for Entered {
     fn drop(&mut self) {
-        RUNNING.with(|running| std::mem::swap(&mut *running.borrow_mut(), &mut self.other));
+        RUNNING.with(|running| self.other = running.replace(self.other.take()));
         if let Some(kernel) = self.other.as_ref().filter(|_| self.is_counted) {
             // Coroutines with stacks of their own may leave theirs out of order.
             kernel.entered.set(kernel.entered.get().saturating_sub(1));
@@ -151,4 +125,32 @@ pub(crate) fn remove_loop(loop_id: u64) {
             *loops = Vec::new();
         }
     });
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+    use crate::kernel::Clock;
+
+    /// Coroutines with stacks of their own may drop their guards in any order. What a guard puts back may be a loop that nobody
+    /// else owns by then: it is there until it is left, for wakes too.
+    #[test]
+    fn leave_in_any_order() {
+        let [outer, middle, inner] = [(); 3].map(|()| Kernel::new(Clock::virtual_time(), false, None));
+        let ids = [&outer, &middle, &inner].map(|kernel| kernel.id());
+        let is_left = Rc::downgrade(&middle);
+        let of_nobody = middle.wakers.waker_of(Token::unplaced(middle.wakers.lane().number));
+        let running_id = || running().map(|kernel| kernel.id());
+        let guards = [&outer, &middle, &inner].map(enter);
+        assert_eq!(running_id(), Some(ids[2]));
+        let [first, second, third] = guards;
+        drop(second);
+        assert_eq!(running_id(), Some(ids[0]));
+        drop(middle);
+        drop(third);
+        assert_eq!((running_id(), is_left.strong_count()), (Some(ids[1]), 1));
+        of_nobody.wake_by_ref();
+        drop(first);
+        assert_eq!((running_id(), is_left.strong_count()), (None, 0));
+    }
 }

@@ -19,7 +19,7 @@
 //! What tasks wait for, and who waits for them, stands here too: nodes of lists that begin in the tasks' headers.
 //!
 //! Does not know what wakes a task, nor what becomes of it when it has ended. Next: `mod.rs`.
-#![allow(unsafe_code, reason = "the waker's vtable, and a table that is borrowed without a flag on the switch path")]
+#![allow(unsafe_code, reason = "the waker's vtable, and a table that is found uncounted and borrowed without a flag")]
 
 use super::lanes::{self, Lane};
 use super::lists::{List, Lists};
@@ -53,9 +53,9 @@ use std::{
 };
 
 thread_local! {
-    /// The table of the loop that is in a turn on this thread. It has no destructor, so wakers may look here at any time, also
-    /// while the thread is being torn down.
-    static HOME: Cell<Option<NonNull<Wakers>>> = const { Cell::new(None) };
+    /// The table of the loop that is in a turn on this thread. The cell owns it, in whatever order the guards are dropped, and also
+    /// if one is forgotten. It has no destructor, so wakers may look here at any time, also while the thread is being torn down.
+    static HOME: ManuallyDrop<Cell<Option<Rc<Wakers>>>> = const { ManuallyDrop::new(Cell::new(None)) };
 }
 
 pub(crate) struct Wakers {
@@ -224,8 +224,7 @@ impl Wakers {
 
     /// Makes this the table of the turn that begins on this thread, until the guard is dropped.
     pub(crate) fn enter(self: Rc<Self>) -> Home {
-        let before = HOME.replace(Some(NonNull::from(&*self)));
-        Home { before, _wakers: self }
+        Home { other: HOME.with(|home| home.replace(Some(self))) }
     }
 
     // ---- rows ----
@@ -556,10 +555,10 @@ impl Wakers {
         (self.running.get(), self.numbered())
     }
 
-    /// It waits for this no longer. False if the task is not in this loop, or has ended: then nothing is left to be done.
+    /// It waits for this no longer. If the task has ended, nothing is left to be done.
     #[inline]
-    pub(crate) fn end_wait(&self, key: WaitKey) -> bool {
-        let Some(task) = self.row(key.task) else { return false };
+    pub(crate) fn end_wait(&self, key: WaitKey) {
+        let Some(task) = self.row(key.task) else { return };
         // SAFETY: the row holds the task it names.
         let header = unsafe { task.as_ref() };
         // What is removed owns nothing, so no foreign code runs.
@@ -571,7 +570,6 @@ impl Wakers {
         if { key.task } != self.running.get() {
             self.ended_elsewhere(header);
         }
-        true
     }
 
     /// What a task waited for was moved to another one, perhaps, and then it will not wake this one.
@@ -1053,13 +1051,13 @@ impl std::fmt::Debug for Wakers {
 
 /// While it lives, wakes on this thread find the table directly.
 pub(crate) struct Home {
-    before: Option<NonNull<Wakers>>,
-    _wakers: Rc<Wakers>,
+    /// The table that was there before. The destructor exchanges it for the one that is left.
+    other: Option<Rc<Wakers>>,
 }
 
 impl Drop for Home {
     fn drop(&mut self) {
-        HOME.set(self.before);
+        HOME.with(|home| self.other = home.replace(self.other.take()));
     }
 }
 
@@ -1159,11 +1157,24 @@ fn drop_counted(data: *const ()) {
 
 fn ignore(_data: *const ()) {}
 
+/// The table of the loop that is in a turn on this thread.
+///
+/// # Safety
+///
+/// The reference is used within the function that has asked for it. Meanwhile the guards below that on the stack stay, and so does
+/// the table, whatever a probe does that is told of the wake.
+#[inline(always)]
+unsafe fn home<'a>() -> Option<&'a Wakers> {
+    // SAFETY: a thread-local is this thread's alone, and nothing is called here that could put another table into the cell. The
+    // cell owns what is in it. `Home` alone puts another there, and keeps this one until its own end: `Wakers::enter` takes
+    // nothing away, and what a guard puts back it has owned. So it is of no matter who forgets a guard, and when a loop is dropped.
+    HOME.with(|home| unsafe { (*home.as_ptr()).as_deref() })
+}
+
 fn wake_by_ref(data: *const ()) {
     let token = Token::from_data(data);
-    if let Some(home) = HOME.get() {
-        // SAFETY: a `Home` on this thread's stack holds the table while the pointer stands in `HOME`.
-        let home = unsafe { home.as_ref() };
+    // SAFETY: it is used in here alone.
+    if let Some(home) = unsafe { home() } {
         if token == home.running.get() {
             return home.note(QUEUED);
         }
@@ -1174,9 +1185,8 @@ fn wake_by_ref(data: *const ()) {
 /// Not the running task. In a function of its own, so that a task which wakes itself has nothing to save.
 #[inline(never)]
 fn wake_another(token: Token) {
-    if let Some(home) = HOME.get() {
-        // SAFETY: as in `wake_by_ref`.
-        let home = unsafe { home.as_ref() };
+    // SAFETY: as in `wake_by_ref`.
+    if let Some(home) = unsafe { home() } {
         // A token of this lane that names nobody is of a task that has ended (WAKE-1).
         if home.queue(token, |_| {}) || home.lane.number == token.lane() {
             return;
@@ -1187,9 +1197,8 @@ fn wake_another(token: Token) {
 
 fn wake_by_ref_observed(data: *const ()) {
     let token = Token::from_data(data);
-    if let Some(home) = HOME.get() {
-        // SAFETY: as in `wake_by_ref`.
-        let home = unsafe { home.as_ref() };
+    // SAFETY: as in `wake_by_ref`.
+    if let Some(home) = unsafe { home() } {
         // The usual case, in as few instructions as can be.
         if token == home.running.get() && home.meanwhile.get() == 0 && !home.is_probed() {
             home.tally.wakes.count();
@@ -1203,7 +1212,7 @@ fn wake_by_ref_observed(data: *const ()) {
 #[inline(never)]
 fn wake_observed(token: Token) {
     // SAFETY: as in `wake_by_ref`.
-    match HOME.get().map(|home| unsafe { home.as_ref() }) {
+    match unsafe { home() } {
         Some(home) if home.lane.number == token.lane() => _ = home.wake(token),
         _ => lanes::inbox(token.lane()).wake(token),
     }
@@ -1228,7 +1237,7 @@ pub(crate) fn keep(waker: &Waker) -> Waker {
 /// Whether the token is of the loop that is in a turn on this thread.
 fn is_at_home(token: Token) -> bool {
     // SAFETY: as in `wake_by_ref`.
-    HOME.get().is_some_and(|home| unsafe { home.as_ref() }.lane.number == token.lane())
+    unsafe { home() }.is_some_and(|home| home.lane.number == token.lane())
 }
 
 /// The token behind a waker of ours.

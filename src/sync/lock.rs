@@ -83,8 +83,7 @@ impl RawLock {
     }
 
     fn take(&self) {
-        let (taker, number) =
-            context::with_running(|kernel| kernel.map(|kernel| kernel.wakers.take())).unwrap_or_default();
+        let (taker, number) = context::running().map(|kernel| kernel.wakers.take()).unwrap_or_default();
         self.holder.set(Some(taker));
         self.taken_at.set(number);
     }
