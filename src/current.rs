@@ -252,8 +252,7 @@ impl Place {
     /// something beside it drops its body. If that is caught, it is polled again.
     pub(crate) fn is_too_late(&self, context: &Context<'_>) -> bool {
         let is_new = |kernel: &Kernel| !self.0.is_some_and(|key| kernel.wakers.is_entered_here(key));
-        let is_too_late =
-            context::with_running(|kernel| kernel.is_some_and(|kernel| kernel.only_drops() && is_new(kernel)));
+        let is_too_late = context::running().is_some_and(|kernel| kernel.only_drops() && is_new(&kernel));
         if is_too_late && !wakes_running(context.waker()) {
             context.waker().wake_by_ref();
         }
