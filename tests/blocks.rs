@@ -849,3 +849,29 @@ fn catch_in_a_set_in_a_timeout_in_a_set() {
         assert_eq!(timeout(ms(10), task).await.unwrap(), Ok(vec![Ok(1)]));
     });
 }
+
+/// The time of a timeout in a set is up, and it polls the cleanup of what another task has taken over. That task polls it as well,
+/// and has it from then on: the set was not woken, and the timeout waited for a cleanup that was not its own any more.
+#[test]
+fn take_a_cleanup_over_from_a_timeout_in_a_set() {
+    virtual_loop().run(async {
+        let aside = Rc::new(RefCell::new(None));
+        let keep = aside.clone();
+        let task = spawn(async move {
+            let limited = timeout(ms(1), async move {
+                let work = finally(pending::<()>(), pending::<()>());
+                let mut set: FuturesUnordered<_> = [work].into_iter().collect();
+                assert!(poll_once(&mut set.next()).await.is_pending());
+                *keep.borrow_mut() = Some(set);
+                pending::<()>().await;
+            });
+            let set: FuturesUnordered<_> = [limited].into_iter().collect();
+            set.collect::<Vec<_>>().await
+        });
+        yield_now().await;
+        let mut set = aside.take().unwrap();
+        let other = spawn(async move { set.next().await });
+        assert_eq!(timeout(ms(10), task).await.unwrap(), Ok(vec![Err(Elapsed)]));
+        assert!(!other.is_done());
+    });
+}

@@ -26,7 +26,7 @@ use super::lists::{List, Lists};
 #[cfg(feature = "probe")]
 use super::probe::{EventKind, ProbeSlot, Source, WakeOutcome};
 use super::ready::ReadyQueue;
-use super::scopes::Scope;
+use super::scopes::{Inside, Region, Scope};
 use super::tally::Tally;
 use super::task::{
     self, AnyTask, Awaited, Begun, CONDEMNED, DOOMED, FORCED, Header, QUEUED, RAISED, Then, UNWINDING, Wait, WaiterKey,
@@ -717,10 +717,15 @@ impl Wakers {
         let Some(task) = self.task(key.task) else { return };
         let header = task.header();
         let was_cleaning = header.scopes(|scopes| scopes.is_cleaning(key.number)).unwrap_or(false);
+        let driver = if was_cleaning { header.driver_over(key.number) } else { None };
         drop(header.remove_scope(key.number));
         if was_cleaning && !self.is_running(header) {
-            // It waits for the end of that cleanup, which goes on elsewhere.
+            // It waits for the end of that cleanup, which goes on elsewhere; and so does the block in it that drives.
             self.wake(key.task);
+            if let Some(Region::Inside(driver)) = driver {
+                let driver = header.scope(driver);
+                driver.iter().filter_map(|driver| driver.inside()).for_each(Inside::wake);
+            }
         }
     }
 
