@@ -48,8 +48,8 @@ use std::task::{Context, Poll, ready};
 ///
 /// Several tasks may wait for the same side of it; all are woken, and each tries.
 ///
-/// After 64 operations of a task have succeeded in a row, on any sources, the next one returns `Pending` once and wakes the task at
-/// once. So other tasks and timers run, even if the peer is as fast as this task.
+/// When the operations of a task have taken 50 µs in one step, or 64 of them have succeeded, the next one returns `Pending` once and
+/// wakes the task at once. So other tasks and timers run, even if the peer is as fast as this task.
 ///
 /// The loop calls `as_fd` once, when the `Async` is made, and registers that descriptor. What `as_fd` returns later has no effect on
 /// the registration.
@@ -462,7 +462,7 @@ impl<T> Async<T> {
         if !reactor.is_ready(self.key, side) {
             return Attempt::WouldBlock;
         }
-        if !reactor.may_go_on(kernel.wakers.running_token()) {
+        if !reactor.may_go_on(kernel.wakers.running_token(), kernel.tally().turns.get(), &kernel.clock) {
             cx.waker().wake_by_ref();
             return Attempt::LetsOthersRun;
         }

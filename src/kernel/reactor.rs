@@ -33,9 +33,9 @@
 //! A wait and a wake therefore cost no system call of their own, only the shared call to the poller. `Async::readable`, which does not
 //! try, asks the poller to report once more.
 //!
-//! It knows tasks by their tokens alone, and does not read the clock. Next: `listen.rs`.
+//! It knows tasks by their tokens alone. Next: `listen.rs`.
 
-use super::clock::Time;
+use super::clock::{Clock, Time};
 use super::poller::{News, Waiting};
 pub(crate) use super::source::SourceKey;
 use super::task::Awaited;
@@ -80,8 +80,14 @@ const MANY: usize = 16;
 /// Who waits comes again within so many turns.
 const PATIENCE: u64 = 16;
 
-/// The number of operations that may succeed in a row before their task lets others run.
+/// The number of operations that may succeed in one step before their task lets others run.
 const PORTION: u32 = 64;
+
+/// The time that they may take together.
+const PORTION_LASTS: Duration = Duration::from_micros(50);
+
+/// The number of operations before the clock is read the first time. A request and its answer need fewer.
+const UNTIMED: u32 = 2;
 
 pub(crate) struct Reactor {
     waiting: Waiting,
@@ -96,11 +102,20 @@ pub(crate) struct Reactor {
     looks: Cell<u64>,
     /// The memory of those who were woken last, for the next.
     woken: Cell<Vec<Waiter>>,
-    /// The task whose operation succeeded last, and how many have succeeded since it waited.
-    succeeded: Cell<(Token, u32)>,
+    portion: Cell<Portion>,
     /// Memory to read into, for those who have none that is initialized.
     #[cfg(feature = "hyper")]
     scratch: Cell<Vec<u8>>,
+}
+
+/// The operations of one step of a task.
+#[derive(Clone, Copy)]
+struct Portion {
+    task: Token,
+    turn: u64,
+    operations: u32,
+    /// The time behind the first few operations.
+    timed_from: Time,
 }
 
 struct Source {
@@ -184,7 +199,7 @@ impl Reactor {
             looked_at: Cell::new(Time(0)),
             looks: Cell::new(0),
             woken: Cell::default(),
-            succeeded: Cell::new((Token::NOBODY, 0)),
+            portion: Cell::new(Portion { task: Token::NOBODY, turn: 0, operations: 0, timed_from: Time(0) }),
             #[cfg(feature = "hyper")]
             scratch: Cell::default(),
         })
@@ -252,21 +267,23 @@ impl Reactor {
         self.with(key, |source| source.sides[side as usize].ready)
     }
 
-    /// Whether another operation of this task may be tried at once. If not, it is to let others run first, however much there is.
+    /// Whether another operation of this task may be tried in this turn. If not, it is to let others run first, however much there is.
     #[inline]
-    pub(crate) fn may_go_on(&self, task: Token) -> bool {
-        let (before, succeeded) = self.succeeded.get();
-        let succeeded = if before == task { succeeded } else { 0 };
-        let may_go_on = succeeded < PORTION;
+    pub(crate) fn may_go_on(&self, task: Token, turn: u64, clock: &Clock) -> bool {
+        let mut portion = self.portion.get();
+        if (portion.task, portion.turn) != (task, turn) {
+            portion = Portion { task, turn, operations: 0, timed_from: Time(0) };
+        }
+        let may_go_on = portion.operations < UNTIMED || portion.has_time_at(clock.machine_time());
         // One that is polled on all the same is not kept from it.
-        self.succeeded.set((task, if may_go_on { succeeded + 1 } else { 0 }));
+        portion.operations = if may_go_on { portion.operations + 1 } else { 0 };
+        self.portion.set(portion);
         may_go_on
     }
 
     /// It would block.
     #[inline]
     pub(crate) fn exhausted(&self, key: SourceKey, side: Side) {
-        self.succeeded.set((Token::NOBODY, 0));
         self.with(key, |source| source.sides[side as usize].ready = false);
     }
 
@@ -442,6 +459,16 @@ impl Reactor {
     fn switch(&self, source: &Source, index: usize) -> io::Result<()> {
         let [read, write] = &source.sides;
         self.waiting.change(&source.watched, Event::new(index, read.is_on, write.is_on))
+    }
+}
+
+impl Portion {
+    /// Whether there is time for another operation, behind the first few.
+    fn has_time_at(&mut self, now: Time) -> bool {
+        if self.operations == UNTIMED {
+            self.timed_from = now;
+        }
+        self.operations < PORTION && now.since(self.timed_from) < PORTION_LASTS
     }
 }
 
