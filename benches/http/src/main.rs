@@ -6,8 +6,8 @@
 //!      serve tokio   <--- loopback --- wrk      by turns, a process each time
 //! ```
 //!
-//! Measured is what a server of one thread does with many small requests on connections that stay: requests a second,
-//! latency, CPU time of a request, memory. Not measured: large bodies, TLS, HTTP/2, connections that come and go, a network, many cores.
+//! Measured is what a server of one thread does with requests of four kinds (small, large, pipelined, each on a connection of its own):
+//! requests a second, latency, CPU time of a request, memory. Not measured: TLS, HTTP/2, a network, many cores.
 //!
 //! Read on in `serve/mod.rs`, the server; in `measure.rs`, the rounds; in `report.rs`, which writes them down.
 

@@ -1,7 +1,7 @@
 //! The rounds: a server and `wrk` in front of it, for each runtime in turn. It does not know what is written down.
 
 use crate::limits;
-use crate::options::{Plan, Runtime};
+use crate::options::{Candidate, Case, Plan};
 use crate::pins::Pins;
 use crate::process::Memory;
 use crate::server::Server;
@@ -20,8 +20,9 @@ pub(crate) struct Samples {
 
 /// A run of `wrk` against a server that was started for it.
 pub(crate) struct Sample {
-    pub(crate) runtime: Runtime,
-    pub(crate) connections: u32,
+    /// Its name.
+    pub(crate) server: &'static str,
+    pub(crate) case: Case,
     pub(crate) round: usize,
     pub(crate) load: Load,
     /// The server's, while `wrk` ran.
@@ -47,14 +48,16 @@ impl Sample {
 pub(crate) fn measure(plan: &Plan) -> Result<Samples> {
     let wrk = crate::wrk::version()?;
     let pins = Pins::find();
-    limits::ensure_room_for(plan.connections.iter().copied().max().unwrap_or(0))?;
+    limits::ensure_room_for(plan.cases().iter().map(|case| case.connections).max().unwrap_or(0))?;
     let mut all = Vec::new();
-    for &connections in &plan.connections {
+    for case in plan.cases() {
+        let (load, connections) = (case.load.name(), case.connections);
         for round in 1..=plan.rounds {
-            eprintln!("{connections} connections, round {round} of {}", plan.rounds);
-            for runtime in turns(round) {
-                let sample = sample(runtime, pins, connections, plan.seconds, round);
-                let told = || format!("the server on {runtime} under {connections} connections");
+            eprintln!("{load}, {connections} connections, round {round} of {}", plan.rounds);
+            for candidate in turns(plan.candidates(), round) {
+                let sample = sample(candidate, pins, case, plan.seconds, round);
+                let told =
+                    || format!("the server on {} under the {load} load of {connections} connections", candidate.name);
                 all.push(sample.with_context(told)?);
             }
         }
@@ -63,17 +66,16 @@ pub(crate) fn measure(plan: &Plan) -> Result<Samples> {
 }
 
 /// A B, B A, A B: who is second has nothing of it in the end.
-fn turns(round: usize) -> [Runtime; 2] {
-    let [first, second] = Runtime::ALL;
+fn turns<T>([first, second]: [T; 2], round: usize) -> [T; 2] {
     if round % 2 == 1 { [first, second] } else { [second, first] }
 }
 
-fn sample(runtime: Runtime, pins: Pins, connections: u32, seconds: u32, round: usize) -> Result<Sample> {
-    let mut server = Server::start(runtime, pins)?;
+fn sample(candidate: Candidate<'_>, pins: Pins, case: Case, seconds: u32, round: usize) -> Result<Sample> {
+    let mut server = Server::start(candidate, pins)?;
     let process = server.process();
     let (idle, descriptors) = (process.memory()?, process.descriptors()?);
     let mut run = |seconds| {
-        let load = Run::start(pins, server.port(), connections, seconds)?.finish()?;
+        let load = Run::start(pins, server.port(), case, seconds)?.finish()?;
         server.ensure_it_runs()?;
         // What the end of a run costs does not count for the next one.
         process.settle(descriptors)?;
@@ -83,5 +85,5 @@ fn sample(runtime: Runtime, pins: Pins, connections: u32, seconds: u32, round: u
     let before = process.cpu_seconds()?;
     let load = run(seconds)?;
     let cpu_seconds = process.cpu_seconds()? - before;
-    Ok(Sample { runtime, connections, round, load, cpu_seconds, idle, after: process.memory()? })
+    Ok(Sample { server: candidate.name, case, round, load, cpu_seconds, idle, after: process.memory()? })
 }

@@ -12,7 +12,13 @@ Puts the same HTTP service on onelane and on tokio under the load of wrk, by tur
     cargo run --release --manifest-path benches/http/Cargo.toml -- [OPTIONS]
     cargo run --release --manifest-path benches/http/Cargo.toml -- serve onelane|tokio --port N
 
-    --connections N,N,..  how many connections wrk keeps open (1,32,256,1000)
+    --loads NAME,NAME,..  what wrk asks for (small,large,pipelined,closing):
+                            small      short answers, on connections that stay
+                            large      a MiB to the server, and the same back
+                            pipelined  sixteen requests in one write
+                            closing    a connection for each request
+    --connections N,N,..  how many connections wrk keeps open under the small load (1,32,256,1000); the others have 32
+    --against PROGRAM     another build of this program, whose server on onelane is measured in place of tokio's; writes nothing
     --rounds N            so many samples of each; the median counts (7)
     --seconds N           how long a sample is (5)
     --out DIR             where servers.md and servers.json are (docs/performance)
@@ -44,8 +50,6 @@ pub(crate) enum Runtime {
 }
 
 impl Runtime {
-    pub(crate) const ALL: [Runtime; 2] = [Runtime::Onelane, Runtime::Tokio];
-
     pub(crate) fn name(self) -> &'static str {
         match self {
             Runtime::Onelane => "onelane",
@@ -54,7 +58,7 @@ impl Runtime {
     }
 
     fn named(name: &str) -> Result<Self> {
-        let found = Self::ALL.into_iter().find(|runtime| runtime.name() == name);
+        let found = [Runtime::Onelane, Runtime::Tokio].into_iter().find(|runtime| runtime.name() == name);
         found.with_context(|| format!("there is no server on {name:?}; give onelane or tokio"))
     }
 }
@@ -65,6 +69,53 @@ impl fmt::Display for Runtime {
     }
 }
 
+/// What `wrk` asks for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Load {
+    Small,
+    Large,
+    Pipelined,
+    Closing,
+}
+
+impl Load {
+    pub(crate) const ALL: [Load; 4] = [Load::Small, Load::Large, Load::Pipelined, Load::Closing];
+
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Load::Small => "small",
+            Load::Large => "large",
+            Load::Pipelined => "pipelined",
+            Load::Closing => "closing",
+        }
+    }
+
+    /// The script that has `wrk` ask for it.
+    pub(crate) fn script(self) -> Option<PathBuf> {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("wrk");
+        (self != Load::Small).then(|| folder.join(self.name()).with_extension("lua"))
+    }
+}
+
+/// A row of the table for each server: a load, and on how many connections.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Case {
+    pub(crate) load: Load,
+    pub(crate) connections: u32,
+}
+
+/// A server that is measured.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub(crate) struct Candidate<'a> {
+    pub(crate) name: &'static str,
+    pub(crate) runtime: Runtime,
+    /// None for this program.
+    pub(crate) program: Option<&'a Path>,
+}
+
+/// Of the loads that have one number.
+const CONNECTIONS: u32 = 32;
+
 #[derive(Debug, PartialEq)]
 pub(crate) struct Serve {
     pub(crate) runtime: Runtime,
@@ -74,11 +125,36 @@ pub(crate) struct Serve {
 
 #[derive(Debug, PartialEq)]
 pub(crate) struct Plan {
+    pub(crate) loads: Vec<Load>,
+    /// Of the small load.
     pub(crate) connections: Vec<u32>,
     pub(crate) rounds: usize,
     pub(crate) seconds: u32,
     /// None if nothing is to be written.
     pub(crate) out: Option<PathBuf>,
+    /// Another build of this program, in place of tokio.
+    pub(crate) against: Option<PathBuf>,
+}
+
+impl Plan {
+    pub(crate) fn cases(&self) -> Vec<Case> {
+        let of = |&load| match load {
+            Load::Small => self.connections.clone(),
+            _ => vec![CONNECTIONS],
+        };
+        let cases = |load| of(load).into_iter().map(|connections| Case { load: *load, connections });
+        self.loads.iter().flat_map(cases).collect()
+    }
+
+    /// Ours, and the other.
+    pub(crate) fn candidates(&self) -> [Candidate<'_>; 2] {
+        let of = |runtime: Runtime| Candidate { name: runtime.name(), runtime, program: None };
+        let other = match &self.against {
+            None => of(Runtime::Tokio),
+            Some(program) => Candidate { name: "the other build", runtime: Runtime::Onelane, program: Some(program) },
+        };
+        [of(Runtime::Onelane), other]
+    }
 }
 
 #[derive(Debug, PartialEq)]
@@ -93,12 +169,15 @@ impl Order {
     /// What is wrong with the arguments, and what to give instead.
     pub(crate) fn parse(parser: &mut Parser) -> Result<Self> {
         let out = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/performance");
-        let mut plan = Plan { connections: vec![1, 32, 256, 1000], rounds: 7, seconds: 5, out: Some(out) };
+        let (loads, connections) = (Load::ALL.to_vec(), vec![1, 32, 256, 1000]);
+        let mut plan = Plan { loads, connections, rounds: 7, seconds: 5, out: Some(out), against: None };
         let (mut soak, mut runtime) = (None, Runtime::Onelane);
         while let Some(argument) = parser.next()? {
             match argument {
                 Value(word) if word == "serve" => return Serve::parse(parser),
-                Long("connections") => plan.connections = connections(&parser.value()?.string()?)?,
+                Long("loads") => plan.loads = named(&parser.value()?.string()?)?,
+                Long("against") => (plan.against, plan.out) = (Some(parser.value()?.into()), None),
+                Long("connections") => plan.connections = numbers(&parser.value()?.string()?)?,
                 Long("rounds") => plan.rounds = parser.value()?.parse()?,
                 Long("seconds") => plan.seconds = parser.value()?.parse()?,
                 Long("out") => plan.out = Some(parser.value()?.into()),
@@ -144,7 +223,13 @@ impl Serve {
     }
 }
 
-fn connections(list: &str) -> Result<Vec<u32>> {
+fn named(list: &str) -> Result<Vec<Load>> {
+    let load = |text: &str| Load::ALL.into_iter().find(|load| load.name() == text.trim());
+    let loads = list.split(',').map(load).collect::<Option<Vec<Load>>>();
+    loads.with_context(|| format!("--loads {list}: give small, large, pipelined or closing, with commas between them"))
+}
+
+fn numbers(list: &str) -> Result<Vec<u32>> {
     let number = |text: &str| text.trim().parse().ok().filter(|number| (1..=10_000).contains(number));
     let numbers = list.split(',').map(number).collect::<Option<Vec<u32>>>();
     numbers.with_context(|| format!("--connections {list}: give numbers from 1 to 10000, with commas between them"))
@@ -152,7 +237,8 @@ fn connections(list: &str) -> Result<Vec<u32>> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Order, Plan, Runtime, Serve, Soak};
+    use super::{Case, Load, Order, Plan, Runtime, Serve, Soak};
+    use std::path::Path;
 
     fn parse(arguments: &[&str]) -> Result<Order, String> {
         Order::parse(&mut lexopt::Parser::from_args(arguments)).map_err(|error| error.to_string())
@@ -167,9 +253,26 @@ mod tests {
 
     #[test]
     fn quick_writes_nothing() {
-        let quick = Plan { connections: vec![1, 2], rounds: 2, seconds: 1, out: None };
+        let loads = Load::ALL.to_vec();
+        let quick = Plan { loads, connections: vec![1, 2], rounds: 2, seconds: 1, out: None, against: None };
         assert_eq!(parse(&["--connections", "1, 2", "--quick"]), Ok(Order::Measure(quick)));
         assert!(matches!(parse(&[]), Ok(Order::Measure(Plan { rounds: 7, seconds: 5, out: Some(_), .. }))));
+    }
+
+    #[test]
+    fn loads_have_their_connections_and_another_build_is_in_place_of_tokio() {
+        let arguments = ["--against", "old", "--loads", "large,small", "--connections", "1,2"];
+        let Ok(Order::Measure(plan)) = parse(&arguments) else { panic!("it is a plan") };
+        let cases = [(Load::Large, 32), (Load::Small, 1), (Load::Small, 2)];
+        assert_eq!(plan.cases(), cases.map(|(load, connections)| Case { load, connections }));
+        assert_eq!((plan.candidates()[1].program, plan.out.as_deref()), (Some(Path::new("old")), None));
+    }
+
+    #[test]
+    fn scripts_are_there() {
+        for load in Load::ALL {
+            assert!(load.script().is_none_or(|script| script.exists()), "{load:?}");
+        }
     }
 
     #[test]
@@ -188,6 +291,7 @@ mod tests {
             (&["--seconds", "0"], "--seconds 0 measures nothing: give at least 1"),
             (&["--soak", "3"], "--soak 3 tells nothing: give at least 10"),
             (&["--connections", "1,0"], "--connections 1,0: give numbers from 1 to 10000, with commas between them"),
+            (&["--loads", "x"], "--loads x: give small, large, pipelined or closing, with commas between them"),
             (&["--fast"], "invalid option '--fast' (try --help)"),
         ] {
             assert_eq!(parse(arguments).unwrap_err(), told);

@@ -1,7 +1,7 @@
 //! The table, for people and as JSON. It does not know how the figures were found.
 
 use crate::measure::{Sample, Samples};
-use crate::options::{Plan, Runtime};
+use crate::options::{Candidate, Case, Plan};
 use crate::page;
 use crate::statistics::{median, spread};
 use anyhow::{Context, Result};
@@ -24,10 +24,11 @@ impl Report {
         let pinned = if samples.pinned { "server and `wrk` each on a core of its own" } else { "nothing pinned" };
         let (rounds, seconds) = (plan.rounds, plan.seconds);
         let caption = format!(
-            "{versions}; {}; {rustc}; {machine}; {pinned}; medians of {rounds} rounds of {seconds} s, and for tokio the median over the rounds of how many times `onelane`'s it is in the same round, ± half of the range of the middle half.",
-            samples.wrk
+            "{versions}; {}; {rustc}; {machine}; {pinned}; medians of {rounds} rounds of {seconds} s, and for {} the median over the rounds of how many times `onelane`'s it is in the same round, ± half of the range of the middle half.",
+            samples.wrk,
+            if plan.against.is_some() { "the other build" } else { "tokio" },
         );
-        let text = format!("{caption}\n\n{}", table(&plan.connections, &samples.all));
+        let text = format!("{caption}\n\n{}", table(&plan.cases(), plan.candidates(), &samples.all));
         let figures = json!({
             "versions": versions,
             "wrk": samples.wrk,
@@ -78,35 +79,34 @@ const COLUMNS: &[Column] = &[
     column("after", |sample| sample.after.now as f64, megabytes, false),
 ];
 
-fn table(connections: &[u32], samples: &[Sample]) -> String {
-    let mut table = String::from("| connections | server");
+fn table(cases: &[Case], [ours, other]: [Candidate<'_>; 2], samples: &[Sample]) -> String {
+    let mut table = String::from("| load | connections | server");
     COLUMNS.iter().for_each(|column| table.extend([" | ", column.title]));
-    table.push_str(" | failed |\n| ---: | ---");
+    table.push_str(" | failed |\n| --- | ---: | ---");
     COLUMNS.iter().for_each(|_| table.push_str(" | ---:"));
     table.push_str(" | ---: |");
-    for &connections in connections {
-        for runtime in Runtime::ALL {
-            let of = |runtime| -> Vec<&Sample> {
-                let is_it = |sample: &&Sample| sample.connections == connections && sample.runtime == runtime;
-                samples.iter().filter(is_it).collect()
-            };
-            let number = thousands(f64::from(connections));
-            let _ = write!(table, "\n| {number} | {}", row(runtime, &of(runtime), &of(Runtime::ALL[0])));
-        }
+    for &case in cases {
+        let of = |name| -> Vec<&Sample> {
+            samples.iter().filter(|sample| sample.case == case && sample.server == name).collect()
+        };
+        let (load, number) = (case.load.name(), thousands(f64::from(case.connections)));
+        let (our_samples, others) = (of(ours.name), of(other.name));
+        let _ = write!(table, "\n| {load} | {number} | **{}**{}", ours.name, row(&our_samples, None));
+        let _ = write!(table, "\n| {load} | {number} | {}{}", other.name, row(&others, Some(&our_samples)));
     }
     table
 }
 
-/// Without the number of connections.
-fn row(runtime: Runtime, samples: &[&Sample], ours: &[&Sample]) -> String {
-    let mut row = if runtime == Runtime::ALL[0] { format!("**{runtime}**") } else { runtime.to_string() };
+/// The figures, beside ours if they are another's.
+fn row(samples: &[&Sample], ours: Option<&[&Sample]>) -> String {
+    let mut row = String::new();
     for column in COLUMNS {
         let values: Vec<f64> = samples.iter().map(|sample| (column.value)(sample)).collect();
         let _ = write!(row, " | {}", (column.show)(median(&values)));
         if column.is_compared {
-            let ratios = if runtime == Runtime::ALL[0] { values } else { ratios(samples, ours, column.value) };
-            let (times, spread) = (median(&ratios), spread(&ratios) * 100.0);
-            let times = if runtime == Runtime::ALL[0] { 1.0 } else { times };
+            let ratios = ours.map(|ours| ratios(samples, ours, column.value));
+            let times = ratios.as_ref().map_or(1.0, |ratios| median(ratios));
+            let spread = spread(&ratios.unwrap_or(values)) * 100.0;
             let _ = write!(row, "<br>{times:.2}× ±{spread:.1} %");
         }
     }
@@ -156,8 +156,9 @@ fn megabytes(kilobytes: f64) -> String {
 
 fn figures(sample: &Sample) -> Value {
     json!({
-        "runtime": sample.runtime.name(),
-        "connections": sample.connections,
+        "server": sample.server,
+        "load": sample.case.load.name(),
+        "connections": sample.case.connections,
         "round": sample.round,
         "requests": sample.load.requests,
         "requests_per_second": sample.load.rate,
@@ -205,14 +206,16 @@ fn machine() -> String {
 mod tests {
     use super::{duration, locked, megabytes, table, thousands};
     use crate::measure::Sample;
-    use crate::options::Runtime;
+    use crate::options::{Candidate, Case, Load as Asked, Runtime};
     use crate::process::Memory;
     use crate::wrk::Load;
 
-    fn sample(runtime: Runtime, round: usize, rate: f64) -> Sample {
+    const CASE: Case = Case { load: Asked::Small, connections: 1000 };
+
+    fn sample(server: &'static str, round: usize, rate: f64) -> Sample {
         Sample {
-            runtime,
-            connections: 1000,
+            server,
+            case: CASE,
             round,
             load: Load { requests: rate as u64, rate, p50: 300.0, p99: 1270.0, socket_errors: 1, bad_answers: 2 },
             cpu_seconds: 0.5,
@@ -224,17 +227,22 @@ mod tests {
     #[test]
     fn each_has_the_median_and_is_compared() {
         let samples = [
-            sample(Runtime::Onelane, 1, 100_000.0),
-            sample(Runtime::Tokio, 1, 40_000.0),
-            sample(Runtime::Tokio, 2, 60_000.0),
-            sample(Runtime::Onelane, 2, 100_000.0),
+            sample("onelane", 1, 100_000.0),
+            sample("tokio", 1, 40_000.0),
+            sample("tokio", 2, 60_000.0),
+            sample("onelane", 2, 100_000.0),
         ];
+        let candidates = [Runtime::Onelane, Runtime::Tokio].map(|runtime| Candidate {
+            name: runtime.name(),
+            runtime,
+            program: None,
+        });
         let expected = "\
-| connections | server | requests/s | p50 | p99 | CPU time of a request | its core is busy | resident, idle | at most | after | failed |
-| ---: | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |
-| 1,000 | **onelane** | 100,000<br>1.00× ±0.0 % | 300 µs<br>1.00× ±0.0 % | 1.27 ms<br>1.00× ±0.0 % | 5.00 µs<br>1.00× ±0.0 % | 50 % | 1.02 MB | 3.07 MB | 2.05 MB | 6 |
-| 1,000 | tokio | 50,000<br>0.50× ±10.0 % | 300 µs<br>1.00× ±0.0 % | 1.27 ms<br>1.00× ±0.0 % | 10.4 µs<br>2.08× ±10.0 % | 50 % | 1.02 MB | 3.07 MB | 2.05 MB | 6 |";
-        assert_eq!(table(&[1000], &samples), expected);
+| load | connections | server | requests/s | p50 | p99 | CPU time of a request | its core is busy | resident, idle | at most | after | failed |
+| --- | ---: | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |
+| small | 1,000 | **onelane** | 100,000<br>1.00× ±0.0 % | 300 µs<br>1.00× ±0.0 % | 1.27 ms<br>1.00× ±0.0 % | 5.00 µs<br>1.00× ±0.0 % | 50 % | 1.02 MB | 3.07 MB | 2.05 MB | 6 |
+| small | 1,000 | tokio | 50,000<br>0.50× ±10.0 % | 300 µs<br>1.00× ±0.0 % | 1.27 ms<br>1.00× ±0.0 % | 10.4 µs<br>2.08× ±10.0 % | 50 % | 1.02 MB | 3.07 MB | 2.05 MB | 6 |";
+        assert_eq!(table(&[CASE], candidates, &samples), expected);
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! A server as a child process: this program again, with `serve`. It is killed when it is dropped.
 
-use crate::options::Runtime;
+use crate::options::Candidate;
 use crate::pins::{self, Pins};
 use crate::process::Process;
 use anyhow::{Context, Result, bail};
@@ -13,16 +13,16 @@ pub(crate) struct Server {
 }
 
 impl Server {
-    /// Starts it, and waits until it listens.
-    pub(crate) fn start(runtime: Runtime, pins: Pins) -> Result<Self> {
-        let program = std::env::current_exe()?;
-        let mut command = pins.command(pins::SERVER, program);
+    /// Starts it, and waits until it listens. The program is this one, or another build of it.
+    pub(crate) fn start(Candidate { name, runtime, program }: Candidate<'_>, pins: Pins) -> Result<Self> {
+        let ours = std::env::current_exe()?;
+        let mut command = pins.command(pins::SERVER, program.unwrap_or(&ours));
         let child = command
             .args(["serve", runtime.name(), "--with-parent"])
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .spawn()
-            .with_context(|| format!("starting the server on {runtime}"))?;
+            .with_context(|| format!("starting the server on {name}"))?;
         // From here on it is killed, also if it tells no port.
         let mut server = Server { child, port: 0 };
         server.port = server.told().with_context(|| format!("the server on {runtime} was to tell its port"))?;

@@ -3,7 +3,7 @@
 //! `wrk` comes anew every ten seconds or so, with all its connections, so that also those come and go.
 
 use crate::limits;
-use crate::options::Soak;
+use crate::options::{Candidate, Case, Load, Soak};
 use crate::pins::Pins;
 use crate::process::Process;
 use crate::server::Server;
@@ -14,6 +14,7 @@ use std::thread::sleep;
 use std::time::Duration;
 
 const CONNECTIONS: u32 = 1000;
+const CASE: Case = Case { load: Load::Small, connections: CONNECTIONS };
 
 /// A visit of `wrk` is that long.
 const VISIT: u32 = 10;
@@ -41,7 +42,8 @@ pub(crate) fn soak(plan: &Soak) -> Result<()> {
     crate::wrk::version()?;
     let pins = Pins::find();
     limits::ensure_room_for(CONNECTIONS)?;
-    let mut server = Server::start(plan.runtime, pins)?;
+    let candidate = Candidate { name: plan.runtime.name(), runtime: plan.runtime, program: None };
+    let mut server = Server::start(candidate, pins)?;
     let process = server.process();
     let (descriptors, idle) = (process.descriptors()?, process.memory()?);
     println!("{}, {} s, {CONNECTIONS} connections; idle: {} kB resident", plan.runtime, plan.seconds, idle.now);
@@ -51,7 +53,7 @@ pub(crate) fn soak(plan: &Soak) -> Result<()> {
     while left > 0 {
         // What is left over goes with the last visit.
         let seconds = if left < 2 * VISIT { left } else { VISIT };
-        visit(&mut seen, &process, Run::start(pins, server.port(), CONNECTIONS, seconds)?)?;
+        visit(&mut seen, &process, Run::start(pins, server.port(), CASE, seconds)?)?;
         server.ensure_it_runs()?;
         left -= seconds;
     }

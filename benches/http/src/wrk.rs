@@ -1,7 +1,9 @@
 //! `wrk`, which makes the load, and what it tells. It does not know who serves.
 
+use crate::options::Case;
 use crate::pins::{self, Pins};
 use anyhow::{Context, Result, bail, ensure};
+use std::ffi::OsString;
 use std::io::{ErrorKind, Read};
 use std::process::{Child, Command, Stdio};
 
@@ -46,10 +48,12 @@ pub(crate) fn version() -> Result<String> {
 
 impl Run {
     /// One thread that keeps so many connections open, and asks again on each as soon as it has the answer.
-    pub(crate) fn start(pins: Pins, port: u16, connections: u32, seconds: u32) -> Result<Self> {
+    pub(crate) fn start(pins: Pins, port: u16, Case { load, connections }: Case, seconds: u32) -> Result<Self> {
+        let script = load.script().map(|script| [OsString::from("--script"), script.into()]);
         let child = pins
             .command(pins::WRK, "wrk")
             .args(["-t1", &format!("-c{connections}"), &format!("-d{seconds}s"), "--latency"])
+            .args(script.into_iter().flatten())
             .arg(format!("http://127.0.0.1:{port}/"))
             .stdin(Stdio::null())
             .stdout(Stdio::piped())

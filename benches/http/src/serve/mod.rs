@@ -8,12 +8,12 @@ mod on_tokio;
 use crate::limits;
 use crate::options::{Runtime, Serve};
 use anyhow::Result;
-use http_body_util::Full;
+use http_body_util::{Either, Full};
 use hyper::body::{Bytes, Incoming};
 use hyper::header::{CONTENT_TYPE, HeaderValue};
 use hyper::rt::Timer;
 use hyper::server::conn::http1;
-use hyper::{Request, Response};
+use hyper::{Method, Request, Response};
 use std::convert::Infallible;
 use std::io::{self, Write};
 use std::net::SocketAddr;
@@ -37,9 +37,12 @@ pub(crate) fn serve(order: &Serve) -> Result<()> {
     }
 }
 
-/// The service.
-async fn hello(_: Request<Incoming>) -> Result<Response<Full<Bytes>>, Infallible> {
-    let mut response = Response::new(Full::new(Bytes::from_static(b"hello world\n")));
+/// What is posted comes back, as it comes in. To all else the answer is a short one.
+async fn answer(request: Request<Incoming>) -> Result<Response<Either<Full<Bytes>, Incoming>>, Infallible> {
+    if request.method() == Method::POST {
+        return Ok(Response::new(Either::Right(request.into_body())));
+    }
+    let mut response = Response::new(Either::Left(Full::new(Bytes::from_static(b"hello world\n"))));
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/plain"));
     Ok(response)
 }

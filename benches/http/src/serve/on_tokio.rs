@@ -1,6 +1,6 @@
 //! The accept loop on tokio's `current_thread` runtime, with hyper-util's adapters.
 
-use super::{PAUSE, hello, http, tell};
+use super::{PAUSE, answer, http, tell};
 use anyhow::Result;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -25,7 +25,7 @@ async fn accept(port: u16) -> Result<()> {
             sleep(PAUSE).await;
             continue;
         };
-        let connection = http.serve_connection(TokioIo::new(stream), service_fn(hello));
+        let connection = http.serve_connection(TokioIo::new(stream), service_fn(answer));
         // A connection that fails is the client's affair.
         drop(spawn(async move { drop(connection.await) }));
     }

@@ -1,0 +1,8 @@
+-- Sixteen requests in one write. Each answer counts, and a latency is that of all sixteen.
+init = function()
+    sixteen = string.rep(wrk.format(), 16)
+end
+
+request = function()
+    return sixteen
+end
