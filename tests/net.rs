@@ -25,6 +25,7 @@ use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 use std::thread;
+use std::time::Duration;
 
 const HERE: (Ipv4Addr, u16) = (Ipv4Addr::LOCALHOST, 0);
 
@@ -349,6 +350,35 @@ fn rest_with_an_urgent_byte() {
         send(&one, b"!", SendFlags::OOB).unwrap();
         (one, reader)
     });
+}
+
+/// A wait of less than a millisecond, and one that another thread ends, hear of it as any other.
+#[test]
+fn hear_of_the_end_and_of_urgent_bytes_that_came_with_others_while_a_timer_is_near() {
+    for notifies in [false, true].into_iter().cycle().take(40) {
+        run(move || async move {
+            let (one, mut other) = tcp_pair().await;
+            let remote = EventLoop::current().remote();
+            let reader = spawn(async move {
+                let (mut all, mut buffer) = (Vec::new(), [0; 100]);
+                while let count @ 1.. = other.read(&mut buffer).await.unwrap() {
+                    all.extend_from_slice(&buffer[..count]);
+                }
+                all
+            });
+            // It waits, and the loop is idle when all that follows is there already.
+            sleep(Duration::from_micros(300)).await;
+            if notifies {
+                thread::spawn(move || drop(remote.call_soon(|| ()))).join().unwrap();
+            }
+            send(&one, b"before", SendFlags::empty()).unwrap();
+            send(&one, b"!", SendFlags::OOB).unwrap();
+            send(&one, b"last", SendFlags::empty()).unwrap();
+            one.shutdown(Shutdown::Write).unwrap();
+            sleep(Duration::from_micros(500)).await;
+            assert_eq!(reader.await.unwrap(), b"beforelast");
+        });
+    }
 }
 
 #[test]

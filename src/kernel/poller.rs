@@ -1,11 +1,13 @@
 //! Waiting in polling's poller, in as few system calls as can be.
 //!
 //! `polling` makes five system calls of a wait, since it waits as exactly as a timer can, and wakes up for `notify`. On Linux
-//! one is enough if neither matters: `epoll_wait` on the same descriptor. So whole milliseconds are waited for directly, and what
-//! is left of them, less than one, by way of `polling`; so is a wait that `notify` has ended, which has to be read.
+//! one is enough if neither matters: `epoll_wait` on the same descriptor. So whole milliseconds are waited for directly. What is left
+//! of them, less than one, is waited for by `ppoll` on that descriptor, and `epoll_wait` follows if anything has happened. By way of
+//! `polling` goes the wait that reads a notification.
 //!
-//! There the sources are told of by their edges, the end of a stream by itself, for which polling has no words; elsewhere by their
-//! level (`reactor.rs`).
+//! There the sources are told of by their edges, the end of a stream and urgent bytes by themselves, for which polling has no words;
+//! elsewhere by their level (`reactor.rs`). What happens just before polling's wait is told of by that wait, and not again: such news
+//! is *vague*, and there may have been an end, too.
 //!
 //! That takes for granted how polling numbers its events. It is tried out when a poller is made; if it is otherwise, or the system is
 //! another than Linux, each wait goes by way of `polling`.
@@ -25,7 +27,7 @@ mod direct {
     use crate::kernel::poller::News;
     use polling::Poller;
     use rustix::buffer::spare_capacity;
-    use rustix::event::{Timespec, epoll};
+    use rustix::event::{PollFd, PollFlags, Timespec, epoll, poll};
     use rustix::io::Errno;
     use std::io;
     use std::os::fd::BorrowedFd;
@@ -63,6 +65,16 @@ mod direct {
             Ok(epoll::modify(poller, fd, epoll::EventData::new_u64(key as u64), edges())?)
         }
 
+        /// Waits until there is something to be told of, to the nanosecond. Returns whether there is.
+        pub(super) fn is_there_within(poller: &Poller, timeout: Duration) -> io::Result<bool> {
+            let timeout = Timespec::try_from(timeout).expect("a timeout of less than a millisecond");
+            match poll(&mut [PollFd::new(poller, PollFlags::IN)], Some(&timeout)) {
+                Ok(count) => Ok(count > 0),
+                Err(Errno::INTR) => Ok(false),
+                Err(error) => Err(error.into()),
+            }
+        }
+
         /// Tells `happened` of each event; of a notification, which is still to be read, by none. Returns as `Waiting::wait` does.
         pub(super) fn wait(
             &mut self,
@@ -89,6 +101,7 @@ mod direct {
                     writable: flags.intersects(gone | epoll::EventFlags::OUT),
                     ended: flags.intersects(ended),
                     urgent: flags.contains(epoll::EventFlags::PRI),
+                    is_vague: false,
                 };
                 happened((key != usize::MAX).then_some(news));
             }
@@ -108,6 +121,8 @@ pub(crate) struct News {
     /// There is something out of the order in which it was sent, and a read gives no more at once than what is before it. Told as
     /// `ended` is.
     pub(crate) urgent: bool,
+    /// Whether it has ended, or is urgent, is not known, and will not be told.
+    pub(crate) is_vague: bool,
 }
 
 pub(crate) struct Waiting {
@@ -174,15 +189,17 @@ impl Waiting {
     pub(crate) fn wait(&self, timeout: Option<Duration>, happened: &mut dyn FnMut(News)) -> io::Result<bool> {
         #[cfg(any(target_os = "linux", target_os = "android"))]
         if let Some(direct) = &self.direct {
-            let timeout = timeout.map(whole_milliseconds);
-            if timeout != Some(None) {
-                let mut notified = false;
-                let is_full = direct.borrow_mut().wait(&self.poller, timeout.flatten(), |event| match event {
-                    Some(news) => happened(news),
-                    None => notified = true,
-                })?;
-                return if notified { self.wait_by_polling(Some(Duration::ZERO), happened) } else { Ok(is_full) };
-            }
+            let timeout = match timeout.map(|timeout| (timeout, whole_milliseconds(timeout))) {
+                Some((timeout, None)) if !direct::Direct::is_there_within(&self.poller, timeout)? => return Ok(false),
+                Some((_, whole)) => Some(whole.unwrap_or(Duration::ZERO)),
+                None => None,
+            };
+            let mut notified = false;
+            let is_full = direct.borrow_mut().wait(&self.poller, timeout, |event| match event {
+                Some(news) => happened(news),
+                None => notified = true,
+            })?;
+            return if notified { self.wait_by_polling(Some(Duration::ZERO), happened) } else { Ok(is_full) };
         }
         self.wait_by_polling(timeout, happened)
     }
@@ -191,8 +208,15 @@ impl Waiting {
         let mut events = self.events.borrow_mut();
         events.clear();
         let told = self.poller.wait(&mut events, timeout)?;
-        let news =
-            |Event { key, readable, writable, .. }| News { key, readable, writable, ended: false, urgent: false };
+        let is_vague = self.tells_edges();
+        let news = |Event { key, readable, writable, .. }| News {
+            key,
+            readable,
+            writable,
+            ended: false,
+            urgent: false,
+            is_vague,
+        };
         events.iter().map(news).for_each(happened);
         // Polling keeps two of the places for itself.
         Ok(told + 2 >= events.capacity().get())
@@ -243,6 +267,26 @@ mod tests {
             drop(watched);
             assert_eq!(told(&direct, Duration::ZERO), []);
             direct.direct = None;
+        }
+    }
+
+    /// Whoever reads less than there was room for has to know whether the end was told of: in each way of waiting.
+    #[test]
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    fn tell_of_the_end_or_that_it_is_not_known() {
+        let waiting = Waiting::new().unwrap();
+        for timeout in [Some(Duration::ZERO), Some(Duration::from_micros(300)), Some(Duration::from_secs(60)), None] {
+            let (ours, mut theirs) = UnixStream::pair().unwrap();
+            let mut watched = Watched::new(waiting.poller.clone(), Arc::new(ours));
+            waiting.watch(&mut watched, Event::all(7)).unwrap();
+            theirs.write_all(b"x").unwrap();
+            drop(theirs);
+            let mut ended = Vec::new();
+            waiting.wait(timeout, &mut |news| ended.push((news.ended, news.is_vague))).unwrap();
+            assert_eq!(ended, [(true, false)], "{timeout:?}");
+            waiting.change(&watched, Event::all(7)).unwrap();
+            waiting.wait_by_polling(timeout, &mut |news| ended.push((news.ended, news.is_vague))).unwrap();
+            assert_eq!(ended[1..], [(false, true)], "{timeout:?}");
         }
     }
 

@@ -25,7 +25,8 @@
 //!   order of arrival. But if the end of the stream arrives with the last bytes, both are reported once, and a reader that stops
 //!   after a short read would miss the end. epoll reports the end separately (`RDHUP`).
 //!
-//! On Linux the reactor uses edges: a side that is *ended* is always worth a try. On other systems the `polling` crate does not report
+//! On Linux the reactor uses edges: a side that is *ended* is always worth a try, and so is one of which the news was *vague*
+//! (`poller.rs`), until an operation would block. On other systems the `polling` crate does not report
 //! the end, so the reactor uses level-triggered mode there. If a second poll reports a side that is already known to be ready, no task
 //! wants that side at the moment. The reactor disables it until a task waits for it. (It cannot disable, while a task waits, an error
 //! that reading does not take away, such as a queue of errors that was asked for and that nobody reads.)
@@ -131,6 +132,8 @@ struct State {
     ended: bool,
     /// Urgent bytes have come. Others may.
     is_urgent: bool,
+    /// An end, or urgent bytes, may have been among what was told of last. It is found by an operation that would block, or not.
+    is_vague: bool,
     /// The last look that has told that it is.
     told_in: u64,
     /// The poller tells of this side.
@@ -284,16 +287,19 @@ impl Reactor {
     /// It would block.
     #[inline]
     pub(crate) fn exhausted(&self, key: SourceKey, side: Side) {
-        self.with(key, |source| source.sides[side as usize].ready = false);
+        self.with(key, |source| {
+            let state = &mut source.sides[side as usize];
+            (state.ready, state.is_vague) = (false, false);
+        });
     }
 
     /// A TCP connection has given, or taken, less than there was room for: nothing is left but an end that was told already, or
-    /// what is behind urgent bytes.
+    /// what is behind urgent bytes, or what was told of vaguely.
     #[inline]
     pub(crate) fn drained(&self, key: SourceKey, side: Side) {
         self.with(key, |source| {
             let state = &mut source.sides[side as usize];
-            state.ready = state.ended || state.is_urgent;
+            state.ready = state.ended || state.is_urgent || state.is_vague;
         });
     }
 
@@ -436,6 +442,7 @@ impl Reactor {
             }
             state.ended |= event.ended;
             state.is_urgent |= event.urgent;
+            state.is_vague |= event.is_vague;
             if !state.waiters.is_empty() {
                 self.awaited.set(self.awaited.get() - 1);
                 woken.append(&mut state.waiters);
