@@ -161,24 +161,31 @@ fn is_shown(polled_at: &'static Location<'static>, known: &Location<'_>) -> bool
     polled_at.file() == known.file() || !is_in_library(polled_at)
 }
 
-/// So many places that were looked at are remembered.
-const LOOKS: usize = 8;
+/// The number of pairs of places that are remembered.
+const PAIRS: usize = 16;
+
+/// A place that was looked at, and what was found.
+type Looked = Option<(&'static Location<'static>, bool)>;
 
 thread_local! {
-    /// Places that were looked at, and what was found, each where its address says: a leaf in a box is polled at the same one
-    /// again and again, and beside it another at its own.
-    static LAST_LOOKS: [Cell<Option<(&'static Location<'static>, bool)>>; LOOKS] = const { [const { Cell::new(None) }; LOOKS] };
+    /// Places that were looked at, each in the pair of its address: a leaf in a box is polled at the same one again and again, and
+    /// beside it another at its own. Two that are polled by turns may have the same pair, so it has room for both.
+    static LAST_LOOKS: [Cell<[Looked; 2]>; PAIRS] = const { [const { Cell::new([None; 2]) }; PAIRS] };
 }
 
 /// Whether a place is in the standard library, in this crate, or in any that was downloaded.
 fn is_in_library(place: &'static Location<'static>) -> bool {
-    let memory = ptr::from_ref(place).addr() / size_of::<Location<'_>>() % LOOKS;
-    LAST_LOOKS.with(|looks| match looks[memory].get() {
-        Some((last, found)) if ptr::eq(last, place) => found,
-        _ => {
-            let found = is_library(place.file());
-            looks[memory].set(Some((place, found)));
-            found
+    let pair = ptr::from_ref(place).addr() / size_of::<Location<'_>>() % PAIRS;
+    LAST_LOOKS.with(|looks| {
+        let known = looks[pair].get();
+        let is_it = |(last, _): &(&'static Location<'static>, bool)| ptr::eq(*last, place);
+        match known.into_iter().flatten().find(is_it) {
+            Some((_, found)) => found,
+            None => {
+                let found = is_library(place.file());
+                looks[pair].set([Some((place, found)), known[0]]);
+                found
+            }
         }
     })
 }
