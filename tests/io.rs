@@ -265,7 +265,7 @@ fn wait_with_a_thousand_reads_in_one_task() {
 }
 
 /// Who has much to read, or much room to write, lets others run now and then: after 64 operations, or sooner if they take long, but
-/// behind three at least.
+/// behind four at least.
 #[test]
 fn let_others_run_beside_a_busy_socket() {
     run(|| async {
@@ -287,12 +287,12 @@ fn let_others_run_beside_a_busy_socket() {
             one.read_exact(&mut [0]).await.unwrap();
         }
         let read = turns.take();
-        assert!((10..340).contains(&read), "{read} turns for a thousand reads");
+        assert!((10..260).contains(&read), "{read} turns for a thousand reads");
         for _ in 0..100 {
             one.write_with(|mut stream| stream.write(b"x")).await.unwrap();
         }
         let written = turns.take();
-        assert!((1..40).contains(&written), "{written} turns for a hundred writes");
+        assert!((1..30).contains(&written), "{written} turns for a hundred writes");
         let mut reader = net_stream(one).into_streams().0;
         peer.write_all(&[7; 50_000]).unwrap();
         for _ in 0..50_000 {

@@ -369,7 +369,7 @@ fn hear_of_the_end_and_of_urgent_bytes_that_came_with_others_while_a_timer_is_ne
             // It waits, and the loop is idle when all that follows is there already.
             sleep(Duration::from_micros(300)).await;
             if notifies {
-                thread::spawn(move || drop(remote.call_soon(|| ()))).join().unwrap();
+                thread::spawn(move || remote.call_soon(|| ()).unwrap()).join().unwrap();
             }
             send(&one, b"before", SendFlags::empty()).unwrap();
             send(&one, b"!", SendFlags::OOB).unwrap();

@@ -87,7 +87,8 @@ const PORTION: u32 = 64;
 /// The time that they may take together.
 const PORTION_LASTS: Duration = Duration::from_micros(50);
 
-/// The number of operations before the clock is read the first time. A request and its answer need fewer.
+/// The number of operations before the clock is read the first time. A request and its answer need no more. Behind that it is read
+/// before every second one.
 const UNTIMED: u32 = 2;
 
 pub(crate) struct Reactor {
@@ -277,7 +278,8 @@ impl Reactor {
         if (portion.task, portion.turn) != (task, turn) {
             portion = Portion { task, turn, operations: 0, timed_from: Time(0) };
         }
-        let may_go_on = portion.operations < UNTIMED || portion.has_time_at(clock.machine_time());
+        let is_untimed = portion.operations < UNTIMED || portion.operations % 2 == 1;
+        let may_go_on = is_untimed || portion.has_time_at(clock.machine_time());
         // One that is polled on all the same is not kept from it.
         portion.operations = if may_go_on { portion.operations + 1 } else { 0 };
         self.portion.set(portion);
