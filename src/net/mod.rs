@@ -119,7 +119,7 @@ mod udp;
 mod unix;
 
 pub use datagram::{Receive, Transmit};
-pub use server::{ServeForever, Server, WaitClosed, start_server, start_unix_server};
+pub use server::{ServeForever, Server, WaitClosed, start_server, start_server_on, start_unix_server};
 pub use streams::{Close, IncompleteRead, LimitOverrun, OpenConnection, OpenUnixConnection, Read, WriteAll};
 pub use streams::{StreamReader, StreamWriter, open_connection, open_unix_connection};
 pub use tcp::{Accept, Connect, TcpListener, TcpStream};

@@ -80,7 +80,45 @@ pub fn start_server<H>(address: impl Into<SocketAddr>, handler: H) -> io::Result
 where
     H: AsyncFn(StreamReader, StreamWriter) + 'static,
 {
-    let listener = TcpListener::bind(address)?;
+    start_server_on(TcpListener::bind(address)?, handler)
+}
+
+/// As [`start_server`], on a listener that is there already. [`TcpListener::from_std`] makes one of a listener that was inherited, or of a
+/// socket with options of its own.
+///
+/// asyncio: `start_server(callback, sock=..)`.
+///
+/// # Errors
+///
+/// If the listener has no address any more.
+///
+/// # Panics
+///
+/// If no loop is running on this thread, or if it is not the listener's.
+///
+/// # Examples
+///
+/// ```
+/// use onelane::{EventLoop, net};
+///
+/// EventLoop::new().run(async {
+///     let listener = std::net::TcpListener::bind("127.0.0.1:0")?;
+///     let listener = net::TcpListener::from_std(listener)?;
+///     let server = net::start_server_on(listener, async |_, mut writer| {
+///         writer.write_all(b"welcome").await.unwrap();
+///     })?;
+///     let (mut reader, _writer) = net::open_connection(server.local_addr()?).await?;
+///     assert_eq!(reader.read_to_end().await?, b"welcome");
+///     Ok::<(), std::io::Error>(())
+/// })
+/// # .unwrap();
+/// ```
+#[doc(alias = "start_server")]
+#[track_caller]
+pub fn start_server_on<H>(listener: TcpListener, handler: H) -> io::Result<Server>
+where
+    H: AsyncFn(StreamReader, StreamWriter) + 'static,
+{
     let address = listener.local_addr()?;
     Ok(Server::start(Listener::Tcp(listener), Some(address), address.to_string(), handler))
 }

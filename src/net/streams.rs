@@ -495,6 +495,44 @@ impl StreamReader {
         self.begin(Goal::Until(separator))
     }
 
+    /// Reads up to the separator that ends first, and that too. Otherwise as [`read_until`](Self::read_until).
+    ///
+    /// asyncio: `StreamReader.readuntil` with a tuple.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`read_until`](Self::read_until).
+    ///
+    /// # Panics
+    ///
+    /// If there is no separator, or one of them is empty. When it is polled where its loop is not running.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use onelane::{EventLoop, net::UnixStream};
+    ///
+    /// EventLoop::new().run(async {
+    ///     let (one, other) = UnixStream::pair()?;
+    ///     let (mut reader, _) = one.into_streams();
+    ///     let (_, mut writer) = other.into_streams();
+    ///     writer.write_all(b"one, two; three").await?;
+    ///     assert_eq!(reader.read_until_any(&[b", ", b"; "]).await?, b"one, ");
+    ///     assert_eq!(reader.read_until_any(&[b", ", b"; "]).await?, b"two; ");
+    ///     Ok::<(), std::io::Error>(())
+    /// })
+    /// # .unwrap();
+    /// ```
+    #[doc(alias = "readuntil")]
+    #[track_caller]
+    pub fn read_until_any<'a>(&'a mut self, separators: &'a [&'a [u8]]) -> Read<'a> {
+        assert!(
+            !separators.is_empty() && separators.iter().all(|separator| !separator.is_empty()),
+            "read_until_any() was asked for no separator, or for an empty one; give it one at least, and each a byte at least"
+        );
+        self.begin(Goal::UntilAny(separators))
+    }
+
     /// Reads all that comes until the end of the stream. It knows no limit: for peers that are trusted.
     ///
     /// Cancel safety: nothing is lost.
@@ -687,6 +725,7 @@ enum Goal<'a> {
     Exactly(usize),
     Line,
     Until(&'a [u8]),
+    UntilAny(&'a [&'a [u8]]),
     End,
 }
 
@@ -700,7 +739,7 @@ impl Goal<'_> {
             Goal::Exactly(count) if unread >= count => Some(Ok(buffer.take(count))),
             Goal::Exactly(count) => is_at_end.then(|| Err(IncompleteRead { came: unread, wanted: Some(count) }.into())),
             Goal::End => is_at_end.then(|| Ok(buffer.take(unread))),
-            Goal::Line => match buffer.search(b"\n", searched) {
+            Goal::Line => match buffer.search(&[b"\n"], searched) {
                 Err(overrun) => {
                     // With its end, if that is there, so that the next line follows.
                     let rest = buffer.unread().get(overrun.consumed).map_or(unread, |_| overrun.consumed + 1);
@@ -710,7 +749,8 @@ impl Goal<'_> {
                 Ok(None) => is_at_end.then(|| Ok(buffer.take(unread))),
                 Ok(Some(count)) => Some(Ok(buffer.take(count))),
             },
-            Goal::Until(separator) => match buffer.search(separator, searched) {
+            Goal::Until(separator) => Goal::UntilAny(&[separator]).reach(buffer, searched),
+            Goal::UntilAny(separators) => match buffer.search(separators, searched) {
                 Err(overrun) => Some(Err(overrun.into())),
                 Ok(None) => is_at_end.then(|| Err(IncompleteRead { came: unread, wanted: None }.into())),
                 Ok(Some(count)) => Some(Ok(buffer.take(count))),
@@ -720,23 +760,30 @@ impl Goal<'_> {
 }
 
 impl Buffer {
-    /// So many bytes are there up to a separator, and with it, if it is there.
-    fn search(&self, separator: &[u8], searched: &mut usize) -> Result<Option<usize>, LimitOverrun> {
-        let unread = self.unread();
-        let found = match separator {
-            [byte] => unread[*searched..].iter().position(|it| it == byte),
-            _ => unread[*searched..].windows(separator.len()).position(|it| it == separator),
+    /// So many bytes are there up to the separator that ends first, and with it, if one is there.
+    fn search(&self, separators: &[&[u8]], searched: &mut usize) -> Result<Option<usize>, LimitOverrun> {
+        let unread = &self.unread()[*searched..];
+        let find = |separator: &[u8]| {
+            let place = match separator {
+                [byte] => unread.iter().position(|it| it == byte),
+                _ => unread.windows(separator.len()).position(|it| it == separator),
+            };
+            place.map(|place| (place + separator.len(), separator.len()))
         };
+        let longest = separators.iter().map(|separator| separator.len()).max().unwrap_or(1);
+        // Of two that end together, the shorter one.
+        let found = separators.iter().filter_map(|separator| find(separator)).min();
         let before = match found {
-            Some(place) => *searched + place,
+            Some((end, length)) => *searched + end - length,
             // The last bytes may be the beginning of one.
-            None => (unread.len() + 1).saturating_sub(separator.len()).max(*searched),
+            None => *searched + (unread.len() + 1).saturating_sub(longest),
         };
-        *searched = before;
         if before > self.limit {
             return Err(LimitOverrun { consumed: before, limit: self.limit });
         }
-        Ok(found.map(|_| before + separator.len()))
+        // If one was found, this is over.
+        *searched = before;
+        Ok(found.map(|(_, length)| before + length))
     }
 }
 

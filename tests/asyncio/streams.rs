@@ -93,6 +93,7 @@ mod stream_tests {
     use std::io::{ErrorKind, Read, Write};
     use std::os::fd::OwnedFd;
     use std::os::unix::net::UnixListener;
+    use std::pin::pin;
     use std::process::Command;
     use std::rc::Rc;
     use std::sync::mpsc::channel;
@@ -431,6 +432,8 @@ mod stream_tests {
         run(|| async {
             let (mut reader, _feeder) = stream();
             assert!(panic_of(|| drop(reader.read_until(b""))).contains("was asked for an empty separator"));
+            assert!(panic_of(|| drop(reader.read_until_any(&[b"x", b""]))).contains("or for an empty one"));
+            assert!(panic_of(|| drop(reader.read_until_any(&[]))).contains("was asked for no separator"));
         });
     }
 
@@ -493,6 +496,49 @@ mod stream_tests {
             let error = reader.read_until(b"AAA").await.unwrap_err();
             assert_eq!(error.downcast::<LimitOverrun>().unwrap(), LimitOverrun { consumed: 9, limit: 3 });
             assert_eq!(left(reader, feeder).await, b"some dataAAA");
+        });
+    }
+
+    #[test]
+    fn test_readuntil_multi_separator() {
+        run(|| async {
+            let (mut reader, mut feeder) = stream();
+            feeder.feed_data(b"line 1\nline 2\r");
+            assert_eq!(reader.read_until_any(&[b"\r", b"\n"]).await.unwrap(), b"line 1\n");
+            assert_eq!(reader.read_until_any(&[b"\r", b"\n"]).await.unwrap(), b"line 2\r");
+            // The one that ends first, also if it is the longer one.
+            feeder.feed_data(b"ABCDEFG");
+            assert_eq!(reader.read_until_any(&[b"DEF", b"BCDE"]).await.unwrap(), b"ABCDE");
+            assert_eq!(left(reader, feeder).await, b"FG");
+        });
+    }
+
+    #[test]
+    fn test_readuntil_multi_separator_limit() {
+        run(|| async {
+            let (mut reader, mut feeder) = stream();
+            reader.set_limit(3);
+            feeder.feed_data(b"some dataA");
+            let error = reader.read_until_any(&[b"A", b"ome dataA"]).await.unwrap_err();
+            assert_eq!(error.downcast::<LimitOverrun>().unwrap(), LimitOverrun { consumed: 9, limit: 3 });
+            assert_eq!(left(reader, feeder).await, b"some dataA");
+        });
+    }
+
+    #[test]
+    fn test_readuntil_multi_separator_negative_offset() {
+        run(|| async {
+            let (mut reader, mut feeder) = stream();
+            feeder.feed_data(b"data");
+            {
+                let mut read = pin!(reader.read_until_any(&[b"A", b"long sep"]));
+                assert!(read.as_mut().now_or_never().is_none());
+                feeder.feed_data(b"Z");
+                assert!(read.as_mut().now_or_never().is_none());
+                feeder.feed_data(b"Aaaa");
+                assert_eq!(read.await.unwrap(), b"dataZA");
+            }
+            assert_eq!(left(reader, feeder).await, b"aaa");
         });
     }
 
