@@ -9,8 +9,10 @@
 //! Measured is what a server of one thread does with requests of four kinds (small, large, pipelined, each on a connection of its own):
 //! requests a second, latency, CPU time of a request, memory. Not measured: TLS, HTTP/2, a network, many cores.
 //!
-//! Read on in `serve/mod.rs`, the server; in `measure.rs`, the rounds; in `report.rs`, which writes them down.
+//! Read on in `serve/mod.rs`, the server; in `measure.rs`, the rounds; in `report.rs`, which writes them down. `hostile/mod.rs` does not
+//! measure, but sees whether a loop withstands.
 
+mod hostile;
 mod limits;
 mod measure;
 mod options;
@@ -51,6 +53,8 @@ fn obey(order: Order) -> Result<()> {
             }
         }
         Order::Soak(plan) => soak::soak(&plan)?,
+        Order::Hostile(plan) => hostile::withstand(&plan)?,
+        Order::Withstand => hostile::serve()?,
     }
     Ok(())
 }

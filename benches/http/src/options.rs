@@ -26,6 +26,7 @@ Puts the same HTTP service on onelane and on tokio under the load of wrk, by tur
     --quick               a look, less than a minute: 2 rounds of 1 second; writes nothing
     --soak SECONDS        a server under 1,000 connections for so long: does its memory stay, do its descriptors go?
     --runtime NAME        the server of a soak: onelane or tokio (onelane)
+    --hostile SECONDS     good clients among hostile ones: are they served, are timers on time, is everything given back?
 
     serve NAME            only the server; prints the port that it listens on, and runs until it is killed
     --port N              that port, on 127.0.0.1; with 0, one that the system chooses (0)
@@ -41,6 +42,9 @@ pub(crate) enum Order {
     Serve(Serve),
     Measure(Plan),
     Soak(Soak),
+    Hostile(Hostile),
+    /// Be the server of that.
+    Withstand,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -163,6 +167,11 @@ pub(crate) struct Soak {
     pub(crate) seconds: u32,
 }
 
+#[derive(Debug, PartialEq)]
+pub(crate) struct Hostile {
+    pub(crate) seconds: u32,
+}
+
 impl Order {
     /// # Errors
     ///
@@ -171,10 +180,11 @@ impl Order {
         let out = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/performance");
         let (loads, connections) = (Load::ALL.to_vec(), vec![1, 32, 256, 1000]);
         let mut plan = Plan { loads, connections, rounds: 7, seconds: 5, out: Some(out), against: None };
-        let (mut soak, mut runtime) = (None, Runtime::Onelane);
+        let (mut soak, mut hostile, mut runtime) = (None, None, Runtime::Onelane);
         while let Some(argument) = parser.next()? {
             match argument {
                 Value(word) if word == "serve" => return Serve::parse(parser),
+                Value(word) if word == "withstand" => return Ok(Order::Withstand),
                 Long("loads") => plan.loads = named(&parser.value()?.string()?)?,
                 Long("against") => (plan.against, plan.out) = (Some(parser.value()?.into()), None),
                 Long("connections") => plan.connections = numbers(&parser.value()?.string()?)?,
@@ -184,6 +194,7 @@ impl Order {
                 Long("print") => plan.out = None,
                 Long("quick") => (plan.rounds, plan.seconds, plan.out) = (2, 1, None),
                 Long("soak") => soak = Some(parser.value()?.parse()?),
+                Long("hostile") => hostile = Some(parser.value()?.parse()?),
                 Long("runtime") => runtime = Runtime::named(&parser.value()?.string()?)?,
                 Long("help") | Short('h') => return Ok(Order::Help),
                 other => bail!("{} (try --help)", other.unexpected()),
@@ -191,20 +202,20 @@ impl Order {
         }
         ensure!(plan.rounds > 0, "--rounds 0 measures nothing: give at least 1");
         ensure!(plan.seconds > 0, "--seconds 0 measures nothing: give at least 1");
-        match soak {
-            None => Ok(Order::Measure(plan)),
-            Some(seconds) => {
-                ensure!(seconds >= Soak::SHORTEST, "--soak {seconds} tells nothing: give at least {}", Soak::SHORTEST);
-                Ok(Order::Soak(Soak { runtime, seconds }))
-            }
+        for (name, seconds) in [("soak", soak), ("hostile", hostile)] {
+            let is_enough = seconds.is_none_or(|seconds| seconds >= SHORTEST);
+            ensure!(is_enough, "--{name} {} tells nothing: give at least {SHORTEST}", seconds.unwrap_or(0));
         }
+        Ok(match (soak, hostile) {
+            (Some(seconds), _) => Order::Soak(Soak { runtime, seconds }),
+            (None, Some(seconds)) => Order::Hostile(Hostile { seconds }),
+            (None, None) => Order::Measure(plan),
+        })
     }
 }
 
-impl Soak {
-    /// Fewer seconds have no half that could be looked at.
-    const SHORTEST: u32 = 10;
-}
+/// Fewer seconds have no half that could be looked at.
+const SHORTEST: u32 = 10;
 
 impl Serve {
     fn parse(parser: &mut Parser) -> Result<Order> {
@@ -289,6 +300,7 @@ mod tests {
             (&["serve", "smol"], "there is no server on \"smol\"; give onelane or tokio"),
             (&["--rounds", "0"], "--rounds 0 measures nothing: give at least 1"),
             (&["--seconds", "0"], "--seconds 0 measures nothing: give at least 1"),
+            (&["--hostile", "3"], "--hostile 3 tells nothing: give at least 10"),
             (&["--soak", "3"], "--soak 3 tells nothing: give at least 10"),
             (&["--connections", "1,0"], "--connections 1,0: give numbers from 1 to 10000, with commas between them"),
             (&["--loads", "x"], "--loads x: give small, large, pipelined or closing, with commas between them"),

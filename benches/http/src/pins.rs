@@ -1,5 +1,6 @@
 //! Which core a process runs on: a `taskset` in front of its command. It does not know what is run.
 
+use anyhow::{Result, ensure};
 use std::ffi::OsStr;
 use std::process::{Command, Stdio};
 
@@ -31,6 +32,16 @@ impl Pins {
 
     pub(crate) fn work(self) -> bool {
         self.work
+    }
+
+    /// The first thread of this program on that core, and those that it starts from now on.
+    pub(crate) fn pin_this(self, core: usize) -> Result<()> {
+        if self.work {
+            let mut command = Command::new("taskset");
+            command.args(["--cpu-list", "--pid", &core.to_string(), &std::process::id().to_string()]);
+            ensure!(command.stdout(Stdio::null()).status()?.success(), "this program cannot choose its core");
+        }
+        Ok(())
     }
 
     /// The program on that core. `taskset` becomes it, so it has the process id of the child.

@@ -62,7 +62,7 @@ pub(crate) fn soak(plan: &Soak) -> Result<()> {
     println!("descriptors: idle {descriptors}, at most {}, in the end {kept}", seen.most_descriptors);
     println!("requests: {}, of which {} failed", seen.requests, seen.failed);
 
-    let (growth, allowed) = seen.growth();
+    let (growth, allowed) = growth(&seen.resident);
     ensure!(growth <= allowed, "memory grows: by {growth:.0} kB in the second half, where {allowed:.0} may be");
     ensure!(kept == descriptors, "{kept} descriptors are open in the end, and there were {descriptors}");
     ensure!(seen.failed == 0, "{} requests failed", seen.failed);
@@ -87,39 +87,38 @@ fn visit(seen: &mut Seen, process: &Process, mut run: Run) -> Result<()> {
 
 impl Seen {
     fn print(&self, after: u64) {
-        let show = |values: &[f64]| values.iter().map(|value| format!(" {value:.0}")).collect::<String>();
         let (first, rest) = self.resident.split_at(SHOWN.min(self.resident.len()));
         let last = &rest[rest.len().saturating_sub(SHOWN)..];
         println!("resident, kB, each second at first:{}", show(first));
         println!("                  and in the end:{}; without clients: {after}", show(last));
     }
+}
 
-    /// From the first to the second half of the second half, by medians, and how much of that is nothing.
-    fn growth(&self) -> (f64, f64) {
-        let half = &self.resident[self.resident.len() / 2..];
-        let (before, after) = half.split_at(half.len() / 2);
-        let (before, after) = (median(before), median(after));
-        (after - before, STAYS.1.max(before * STAYS.0))
-    }
+pub(crate) fn show(kilobytes: &[f64]) -> String {
+    kilobytes.iter().map(|value| format!(" {value:.0}")).collect()
+}
+
+/// From the first to the second half of the second half of the seconds, by medians, and how much of that is nothing.
+pub(crate) fn growth(resident: &[f64]) -> (f64, f64) {
+    let half = &resident[resident.len() / 2..];
+    let (before, after) = half.split_at(half.len() / 2);
+    let (before, after) = (median(before), median(after));
+    (after - before, STAYS.1.max(before * STAYS.0))
 }
 
 #[cfg(test)]
 mod tests {
-    use super::Seen;
-
-    fn growth(resident: Vec<f64>) -> (f64, f64) {
-        Seen { resident, ..Seen::default() }.growth()
-    }
+    use super::growth;
 
     #[test]
     fn what_grows_at_first_may() {
         let resident = (0..100).map(|second| f64::from(second.min(50)) * 1000.0);
-        assert_eq!(growth(resident.collect()), (0.0, 500.0));
+        assert_eq!(growth(&resident.collect::<Vec<_>>()), (0.0, 500.0));
     }
 
     #[test]
     fn what_grows_on_is_seen() {
-        let (growth, allowed) = growth((0..100).map(|second| 4000.0 + f64::from(second) * 20.0).collect());
+        let (growth, allowed) = growth(&(0..100).map(|second| 4000.0 + f64::from(second) * 20.0).collect::<Vec<_>>());
         assert_eq!((growth, allowed), (500.0, 256.0));
     }
 }

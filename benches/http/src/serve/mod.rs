@@ -5,6 +5,8 @@
 mod on_onelane;
 mod on_tokio;
 
+pub(crate) use on_onelane::accept;
+
 use crate::limits;
 use crate::options::{Runtime, Serve};
 use anyhow::Result;

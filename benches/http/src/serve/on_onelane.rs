@@ -9,12 +9,14 @@ use onelane::{EventLoop, sleep, spawn};
 use std::net::Ipv4Addr;
 
 pub(super) fn serve(port: u16) -> Result<()> {
-    EventLoop::new().run(accept(port))
+    EventLoop::new().run(async {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port))?;
+        tell(listener.local_addr()?)?;
+        accept(listener).await
+    })
 }
 
-async fn accept(port: u16) -> Result<()> {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port))?;
-    tell(listener.local_addr()?)?;
+pub(crate) async fn accept(listener: TcpListener) -> Result<()> {
     let http = http(LoopTimer);
     loop {
         let accepted = listener.accept().await.and_then(|(stream, _)| stream.set_nodelay(true).map(|()| stream));

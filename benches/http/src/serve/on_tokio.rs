@@ -12,12 +12,14 @@ use tokio::spawn;
 use tokio::time::sleep;
 
 pub(super) fn serve(port: u16) -> Result<()> {
-    Builder::new_current_thread().enable_all().build()?.block_on(accept(port))
+    Builder::new_current_thread().enable_all().build()?.block_on(async {
+        let listener = listen(port)?;
+        tell(listener.local_addr()?)?;
+        accept(listener).await
+    })
 }
 
-async fn accept(port: u16) -> Result<()> {
-    let listener = listen(port)?;
-    tell(listener.local_addr()?)?;
+async fn accept(listener: TcpListener) -> Result<()> {
     let http = http(TokioTimer::new());
     loop {
         let accepted = listener.accept().await.and_then(|(stream, _)| stream.set_nodelay(true).map(|()| stream));
