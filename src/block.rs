@@ -186,18 +186,22 @@ impl Interruption {
         }
     }
 
-    /// It came from another task: what that had begun in here is not this task's. If it `waits` for a task that it has cancelled,
-    /// it does so in this task.
-    fn moved(&self, waits: bool) {
+    /// It came from another task: what that had begun in here is not this task's. `awaits` says of a task that this has cancelled
+    /// and awaits whether it still lives.
+    fn moved(&self, awaits: Option<bool>) {
         let was_interrupted = self.is_interrupted();
         self.forget();
         self.leads_back.set(false);
-        if was_interrupted && (self.has_moved.replace(true) || waits) {
-            // Several tasks poll it in turn, or may.
-            self.is_asked.set(true);
-        } else if was_interrupted {
+        if !was_interrupted {
+            return;
+        }
+        let has_moved = self.has_moved.replace(true);
+        if awaits.unwrap_or(!has_moved) {
             // What is inside comes over with the next poll of the future, and is interrupted behind that.
             self.is_next.set(true);
+        } else {
+            // Several tasks poll it in turn, or there is nothing to wait for.
+            self.is_asked.set(true);
         }
     }
 
@@ -308,21 +312,15 @@ impl<F, S: BlockScope> Block<F, S> {
         let interruption = self.scope.interruption();
         interruption.key.set(self.place.key());
         if moved {
-            interruption.moved(self.cancelled().is_some());
+            interruption.moved(self.awaits_cancelled());
         }
         moved
     }
 
-    /// The task that is awaited, if it was cancelled by this and still lives.
-    fn cancelled(&self) -> Option<&AnyTask> {
-        let awaited = self.awaited.as_ref().filter(|_| self.scope.interruption().has_cancelled.get());
-        awaited.filter(|task| !task.header().is_done())
-    }
-
-    /// Waits for the task that is awaited, although another one has begun that await. False if there is none.
-    fn follow_cancelled(&self, kernel: &Kernel, link: &mut Option<(Token, WaiterKey)>, waker: &Waker) -> bool {
-        *link = self.cancelled().map(|task| kernel.add_link(task, waker));
-        link.is_some()
+    /// Whether the task that is awaited still lives, if it was cancelled by this.
+    fn awaits_cancelled(&self) -> Option<bool> {
+        let awaited = self.awaited.as_ref().filter(|_| self.scope.interruption().has_cancelled.get())?;
+        Some(!awaited.header().is_done())
     }
 
     /// Drops the future, and leaves the scope.
@@ -429,8 +427,7 @@ impl<F: Future, S: BlockScope> Block<F, S> {
         let (header, region) = (task.header(), Region::Inside(number));
         if !raised && interruption.is_asked.get() && !interruption.leads_back.get() {
             let mut link = interruption.link.take();
-            let waits = kernel.follow_link(&mut link, header, region, context.waker())
-                || interruption.has_moved.get() && self.follow_cancelled(&kernel, &mut link, context.waker());
+            let waits = kernel.follow_link(&mut link, header, region, context.waker());
             interruption.link.set(link);
             if waits {
                 kernel.give_way(header, region, false);
@@ -510,7 +507,12 @@ impl<F: Future, S: BlockScope> Block<F, S> {
         let interruption = self.scope.interruption();
         interruption.keep_waker(context);
         if interruption.take_next() {
-            interruption.interrupt();
+            if self.awaits_cancelled() == Some(true) {
+                // Once is enough, and the end of that task wakes this.
+                interruption.is_asked.set(true);
+            } else {
+                interruption.interrupt();
+            }
         }
     }
 }

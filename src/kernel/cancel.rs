@@ -333,7 +333,7 @@ impl Kernel {
         true
     }
 
-    pub(crate) fn add_link(&self, task: &AnyTask, waker: &Waker) -> (Token, WaiterKey) {
+    fn add_link(&self, task: &AnyTask, waker: &Waker) -> (Token, WaiterKey) {
         let waiter = self.wakers.add_waiter(task.header(), Then::Wake(keep(waker)));
         (task.header().token(), waiter)
     }

@@ -399,7 +399,11 @@ impl Machine {
         if let Some(state) = self.current() {
             state.ran_on.set(false);
             state.has_raised.set(false);
-            state.lives_on.set(state.task.cancelling() > 0);
+            let asks_again = state.task.cancelling() > 0;
+            state.lives_on.set(asks_again);
+            // A cleanup under way in there is interrupted, too.
+            let is_here = |cleanup: &&Rc<Cleanup>| asks_again && cleanup.runs_in.get() == Some(state.id());
+            self.cleanups.borrow().iter().filter(is_here).for_each(|cleanup| cleanup.cancelled.set(u32::MAX));
         }
     }
 

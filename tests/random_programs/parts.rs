@@ -836,7 +836,19 @@ impl<F: Future<Output = (Out, bool)>> Future for WatchedGroup<F> {
         let task = this.machine.current().map(|state| state.id());
         let before = std::mem::replace(&mut this.task, task);
         this.has_moved |= before.is_some() && before != task;
-        let poll = this.inside.as_mut().poll(context);
+        struct Panics<'a>(&'a Machine);
+        impl Drop for Panics<'_> {
+            fn drop(&mut self) {
+                if std::thread::panicking() {
+                    // Its body did.
+                    self.0.note_errors();
+                }
+            }
+        }
+        let poll = {
+            let _panics = Panics(&this.machine);
+            this.inside.as_mut().poll(context)
+        };
         if let Poll::Ready((out, has_errors)) = poll {
             this.check();
             if has_errors {
