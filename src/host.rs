@@ -454,15 +454,23 @@ impl EventLoop {
     /// use onelane::{EventLoop, sleep, spawn};
     /// use std::time::{Duration, Instant};
     ///
-    /// // Any executor with timers; here one that has a thread for them.
-    /// let sleep_until = |moment: Instant| async move { async_io::Timer::at(moment).await; };
+    /// # use std::{future::poll_fn, pin::pin, task::{Context, Poll, Waker}};
+    /// # fn block_on(future: impl Future) {
+    /// #     let mut future = pin!(future);
+    /// #     while future.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending() {}
+    /// # }
+    /// # async fn sleep_until(moment: Instant) {
+    /// #     poll_fn(|_| if Instant::now() < moment { Poll::Pending } else { Poll::Ready(()) }).await;
+    /// # }
     /// let event_loop = EventLoop::new();
     /// let task = event_loop.spawn(async {
     ///     let child = spawn(async { 6 * 7 });
     ///     sleep(Duration::from_millis(1)).await;
     ///     child.await
     /// });
-    /// async_io::block_on(event_loop.drive(sleep_until));
+    /// // `block_on` and `sleep_until` belong to the other executor: `async_io::block_on`, for one, and
+    /// // `|moment| async move { async_io::Timer::at(moment).await; }`.
+    /// block_on(event_loop.drive(sleep_until));
     /// assert_eq!(event_loop.run(task).unwrap(), Ok(42));
     /// ```
     pub fn drive<'a, F>(&'a self, mut sleep_until: impl FnMut(Instant) -> F + 'a) -> Drive<'a>
@@ -492,14 +500,15 @@ type BoxFuture<'a> = Pin<Box<dyn Future<Output = ()> + 'a>>;
 /// # Examples
 ///
 /// ```
+/// use futures_util::FutureExt;
 /// use onelane::{Budget, EventLoop};
 /// use std::future::pending;
 ///
 /// let event_loop = EventLoop::new();
 /// event_loop.spawn(async {});
-/// // A loop without timers needs no clock.
+/// // A loop without timers needs no clock. This one is done in one poll.
 /// let drive = event_loop.drive(|_| pending()).budget(Budget::steps(10));
-/// async_io::block_on(drive);
+/// assert_eq!(drive.now_or_never(), Some(()));
 /// ```
 #[must_use = "futures do nothing unless they are awaited"]
 pub struct Drive<'a> {
@@ -547,9 +556,20 @@ impl<'a> Drive<'a> {
     /// # Examples
     ///
     /// ```
-    /// use onelane::{EventLoop, io, net};
+    /// use onelane::{EventLoop, net};
     /// use std::{future::pending, net::Ipv4Addr};
     ///
+    /// # use rustix::event::{PollFd, PollFlags, Timespec, poll};
+    /// # use std::{future::poll_fn, pin::pin, task::{Context, Poll, Waker}};
+    /// # fn block_on(future: impl Future) {
+    /// #     let mut future = pin!(future);
+    /// #     while future.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending() {}
+    /// # }
+    /// # async fn readable(fd: std::os::fd::BorrowedFd<'_>) {
+    /// #     let at_once = Timespec { tv_sec: 0, tv_nsec: 0 };
+    /// #     let mut is_readable = || poll(&mut [PollFd::new(&fd, PollFlags::IN)], Some(&at_once)).unwrap() == 1;
+    /// #     poll_fn(|_| if is_readable() { Poll::Ready(()) } else { Poll::Pending }).await;
+    /// # }
     /// let event_loop = EventLoop::new();
     /// let task = event_loop.spawn(async {
     ///     let listener = net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
@@ -557,10 +577,10 @@ impl<'a> Drive<'a> {
     ///     let (accepted, connected) = futures_util::join!(listener.accept(), client);
     ///     accepted.is_ok() && connected.is_ok()
     /// });
-    /// // The other executor's way of waiting for a file descriptor; here async-io's.
-    /// let fd = async_io::Async::new(event_loop.as_fd().unwrap().try_clone_to_owned().unwrap()).unwrap();
-    /// let drive = event_loop.drive(|_| pending()).with_io(|| async { fd.readable().await.unwrap() });
-    /// async_io::block_on(drive);
+    /// // `block_on` and `readable` belong to the other executor: `async_io::block_on`, for one, and the method
+    /// // `readable` of an `async_io::Async`.
+    /// let fd = event_loop.as_fd().unwrap();
+    /// block_on(event_loop.drive(|_| pending()).with_io(|| readable(fd)));
     /// assert_eq!(event_loop.run(task), Ok(true));
     /// ```
     #[cfg(all(unix, feature = "io"))]

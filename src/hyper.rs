@@ -6,29 +6,45 @@
 //! A server needs a timer: hyper's limit of thirty seconds for the head of a request has no effect without one.
 //!
 //! ```
+//! use onelane::net::{TcpStream, UnixStream};
+//!
+//! fn is_for_hyper<Stream: hyper::rt::Read + hyper::rt::Write + Unpin>() {}
+//! is_for_hyper::<TcpStream>();
+//! is_for_hyper::<UnixStream>();
+//! ```
+//!
+//! A server and a client of one request, `examples/http/src/bin/hello.rs`. It needs hyper's features `client`, `http1` and `server`,
+//! and the crate http-body-util:
+//!
+//! ```ignore
 //! use http_body_util::Full;
-//! use hyper::{Request, Response, body::{Bytes, Incoming}, server::conn::http1, service::service_fn};
-//! use onelane::{EventLoop, hyper::LoopTimer, net::{TcpListener, TcpStream}, spawn};
+//! use hyper::body::{Bytes, Incoming};
+//! use hyper::{Request, Response, client, server, service::service_fn};
+//! use onelane::net::{TcpListener, TcpStream};
+//! use onelane::{EventLoop, hyper::LoopTimer, spawn};
 //! use std::{convert::Infallible, net::Ipv4Addr};
 //!
 //! async fn hello(_: Request<Incoming>) -> Result<Response<Full<Bytes>>, Infallible> {
 //!     Ok(Response::new(Full::new(Bytes::from_static(b"hello"))))
 //! }
 //!
-//! EventLoop::new().run(async {
-//!     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-//!     let address = listener.local_addr().unwrap();
-//!     spawn(async move {
-//!         let (stream, _) = listener.accept().await.unwrap();
-//!         http1::Builder::new().timer(LoopTimer).serve_connection(stream, service_fn(hello)).await
-//!     });
+//! fn main() {
+//!     EventLoop::new().run(async {
+//!         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+//!         let address = listener.local_addr().unwrap();
+//!         spawn(async move {
+//!             let (stream, _) = listener.accept().await.unwrap();
+//!             let mut http = server::conn::http1::Builder::new();
+//!             http.timer(LoopTimer).serve_connection(stream, service_fn(hello)).await
+//!         });
 //!
-//!     let stream = TcpStream::connect(address).await.unwrap();
-//!     let (mut client, connection) = hyper::client::conn::http1::handshake(stream).await.unwrap();
-//!     spawn(async { drop(connection.await) });
-//!     let request = Request::get("/").header("host", "localhost").body(Full::new(Bytes::new())).unwrap();
-//!     assert_eq!(client.send_request(request).await.unwrap().status(), 200);
-//! });
+//!         let stream = TcpStream::connect(address).await.unwrap();
+//!         let (mut client, connection) = client::conn::http1::handshake(stream).await.unwrap();
+//!         spawn(async { drop(connection.await) });
+//!         let request = Request::get("/").header("host", "localhost").body(Full::new(Bytes::new())).unwrap();
+//!         assert_eq!(client.send_request(request).await.unwrap().status(), 200);
+//!     });
+//! }
 //! ```
 
 use crate::current::running;

@@ -57,9 +57,6 @@ mod call_graph;
 mod callback;
 mod child;
 mod cleanup;
-#[cfg(feature = "criterion")]
-#[cfg_attr(docsrs, doc(cfg(feature = "criterion")))]
-pub mod criterion;
 mod current;
 mod deadlock;
 mod error;

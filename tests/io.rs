@@ -450,30 +450,3 @@ fn ask_for_the_descriptor_inside_enter() {
     let at_once = Timespec { tv_sec: 0, tv_nsec: 0 };
     assert_eq!(poll(&mut [PollFd::new(&fd, PollFlags::IN)], Some(&at_once)).unwrap(), 1, "WAKE-2");
 }
-
-/// A driver that is told of the descriptor: what comes through sockets and what comes from elsewhere, until all is done.
-#[test]
-fn drive_a_loop_with_sockets() {
-    watched(|| {
-        let event_loop = EventLoop::new();
-        let (one, peer) = pair();
-        let task = event_loop.spawn(async move {
-            let mut one = Async::new(one).unwrap();
-            let mut text = String::new();
-            one.read_to_string(&mut text).await.unwrap();
-            text
-        });
-        let sender = thread::spawn(move || {
-            let mut peer = peer;
-            for word in ["there ", "and ", "back"] {
-                thread::sleep(ms(2));
-                peer.write_all(word.as_bytes()).unwrap();
-            }
-        });
-        let fd = async_io::Async::new(event_loop.as_fd().unwrap().try_clone_to_owned().unwrap()).unwrap();
-        let drive = event_loop.drive(|_| std::future::pending()).with_io(|| async { fd.readable().await.unwrap() });
-        async_io::block_on(drive);
-        sender.join().unwrap();
-        assert_eq!(event_loop.run(task), Ok("there and back".to_string()));
-    });
-}

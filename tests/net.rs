@@ -1107,13 +1107,12 @@ fn a_busy_loop_hears_its_sockets() {
 
 /// So many descriptors may be open, if the system allows it.
 fn make_room_for_descriptors(count: u64) -> u64 {
-    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-    let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
-    let room = count.min(maximum.unwrap_or(count));
-    if current.is_some_and(|current| current < room) {
-        setrlimit(Resource::Nofile, Rlimit { current: Some(room), maximum }).unwrap();
+    let (current, maximum) = rlimit::Resource::NOFILE.get().unwrap();
+    let room = count.min(maximum);
+    if current < room {
+        rlimit::Resource::NOFILE.set(room, maximum).unwrap();
     }
-    room.max(current.unwrap_or(count))
+    room.max(current)
 }
 
 #[test]

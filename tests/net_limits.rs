@@ -6,8 +6,8 @@ mod common;
 use common::{Trace, alone, ms, stderr_of};
 use onelane::net::{TcpListener, UnixListener, UnixStream, open_connection, start_server};
 use onelane::{EventLoop, sleep, time};
+use rlimit::Resource;
 use rustix::io::Errno;
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use std::fs::File;
 use std::io::Read;
 use std::net::Ipv4Addr;
@@ -17,15 +17,15 @@ const HERE: (Ipv4Addr, u16) = (Ipv4Addr::LOCALHOST, 0);
 
 /// As long as it lives, no descriptor can be had.
 struct NoneLeft {
-    before: Rlimit,
+    before: u64,
 }
 
 impl NoneLeft {
     fn new() -> Self {
-        let before = getrlimit(Resource::Nofile);
+        let (before, maximum) = Resource::NOFILE.get().unwrap();
         // The lowest that is free, which is the first that the limit forbids.
         let next = File::open("/").unwrap().as_raw_fd() as u64;
-        setrlimit(Resource::Nofile, Rlimit { current: Some(next), maximum: before.maximum }).unwrap();
+        Resource::NOFILE.set(next, maximum).unwrap();
         assert_eq!(Errno::from_io_error(&File::open("/").unwrap_err()), Some(Errno::MFILE));
         NoneLeft { before }
     }
@@ -33,7 +33,8 @@ impl NoneLeft {
 
 impl Drop for NoneLeft {
     fn drop(&mut self) {
-        setrlimit(Resource::Nofile, self.before).unwrap();
+        let (_, maximum) = Resource::NOFILE.get().unwrap();
+        Resource::NOFILE.set(self.before, maximum).unwrap();
     }
 }
 

@@ -15,9 +15,10 @@ mod selector_event_loop_signal_tests {
     use crate::common::{alone, killed, virtual_loop};
     use onelane::signals::{SIGHUP, SIGTERM, SIGUSR1, SIGUSR2, SIGWINCH, listen};
     use onelane::{spawn, yield_now};
-    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    use rlimit::Resource;
     use signal_hook::consts::{SIGKILL, SIGSTOP};
     use signal_hook::low_level::raise;
+    use std::fs::File;
     use std::io::ErrorKind;
 
     #[test]
@@ -67,11 +68,11 @@ mod selector_event_loop_signal_tests {
     fn test_add_signal_handler_setup_error() {
         alone("signals::selector_event_loop_signal_tests::test_add_signal_handler_setup_error", || {
             virtual_loop().run(async {
-                let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
-                setrlimit(Resource::Nofile, Rlimit { current: Some(0), maximum }).unwrap();
-                let error = listen(SIGUSR1).unwrap_err();
-                setrlimit(Resource::Nofile, Rlimit { current, maximum }).unwrap();
-                assert_eq!(error.raw_os_error(), Some(rustix::io::Errno::MFILE.raw_os_error()));
+                let (current, maximum) = Resource::NOFILE.get().unwrap();
+                Resource::NOFILE.set(0, maximum).unwrap();
+                let (error, of_a_file) = (listen(SIGUSR1).unwrap_err(), File::open("/").unwrap_err());
+                Resource::NOFILE.set(current, maximum).unwrap();
+                assert_eq!(error.raw_os_error(), of_a_file.raw_os_error());
                 let mut listener = listen(SIGUSR1).unwrap();
                 raise(SIGUSR1).unwrap();
                 listener.next().await;

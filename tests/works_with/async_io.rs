@@ -2,7 +2,7 @@
 
 use crate::common::{foreign, ms, on_drop, virtual_loop, watched};
 use crate::{Diary, Trace};
-use async_io::{Async, Timer};
+use async_io::{Async, Timer, block_on};
 use futures_util::future::{Either, FutureExt, join_all, select};
 use futures_util::stream::StreamExt;
 use futures_util::{join, poll};
@@ -294,5 +294,53 @@ fn end_a_loop_and_accept_in_another() {
             let (accepted, _) = join!(listener.accept(), connect_to(&listener));
             assert!(accepted.is_ok());
         });
+    });
+}
+
+// ---- a loop in its executor ----
+
+/// The other executor's timers wake the loop for its own.
+#[test]
+fn drive_a_loop_with_timers() {
+    watched(|| {
+        let event_loop = EventLoop::new();
+        let task = event_loop.spawn(async {
+            let child = spawn(async { 6 * 7 });
+            sleep(ms(1)).await;
+            child.await
+        });
+        block_on(event_loop.drive(|moment| async move { _ = Timer::at(moment).await }));
+        assert_eq!(event_loop.run(task).unwrap(), Ok(42));
+    });
+}
+
+/// A driver that is told of the descriptor: what comes through sockets and what comes from elsewhere, until all is done.
+#[cfg(feature = "io")]
+#[test]
+fn drive_a_loop_with_sockets() {
+    use futures_util::io::AsyncReadExt;
+    use std::os::unix::net::UnixStream;
+
+    watched(|| {
+        let event_loop = EventLoop::new();
+        let (one, peer) = UnixStream::pair().unwrap();
+        let task = event_loop.spawn(async move {
+            let mut one = onelane::io::Async::new(one).unwrap();
+            let mut text = String::new();
+            one.read_to_string(&mut text).await.unwrap();
+            text
+        });
+        let sender = thread::spawn(move || {
+            let mut peer = peer;
+            for word in ["there ", "and ", "back"] {
+                thread::sleep(ms(2));
+                peer.write_all(word.as_bytes()).unwrap();
+            }
+        });
+        let fd = Async::new(event_loop.as_fd().unwrap().try_clone_to_owned().unwrap()).unwrap();
+        let drive = event_loop.drive(|_| std::future::pending()).with_io(|| async { fd.readable().await.unwrap() });
+        block_on(drive);
+        sender.join().unwrap();
+        assert_eq!(event_loop.run(task), Ok("there and back".to_string()));
     });
 }

@@ -4,18 +4,18 @@
 //! into that of the questions, and stops at the first that fails.
 //!
 //! ```text
-//! cargo run --release --features hyper --example fetch_many                   # serves itself, in the same loop
-//! cargo run --release --features hyper --example fetch_many -- --port 8080    # asks the example http_server there
+//! cargo run --release -p onelane-http-examples --bin fetch_many                   # serves itself, in the same loop
+//! cargo run --release -p onelane-http-examples --bin fetch_many -- --port 8080    # asks the server of `http_server` there
 //! ```
 
-mod http;
+#[path = "../../../options/mod.rs"]
 mod options;
 
-use http::client::Client;
-use http::server::{Limits, serve};
 use onelane::net::TcpListener;
 use onelane::sync::Semaphore;
 use onelane::{EventLoop, spawn, time, try_gather};
+use onelane_http_examples::client::Client;
+use onelane_http_examples::server::{Limits, serve};
 use options::Result;
 use std::cell::{Cell, RefCell};
 use std::future::pending;

@@ -10,7 +10,7 @@ use onelane::net::TcpStream;
 use onelane::spawn;
 use std::net::SocketAddr;
 
-pub(crate) struct Client {
+pub struct Client {
     address: SocketAddr,
     requests: SendRequest<Full<Bytes>>,
 }
@@ -18,7 +18,7 @@ pub(crate) struct Client {
 type Result<T> = std::result::Result<T, String>;
 
 impl Client {
-    pub(crate) async fn connect(address: SocketAddr) -> Result<Self> {
+    pub async fn connect(address: SocketAddr) -> Result<Self> {
         let failed = |error: &dyn std::error::Error| format!("cannot connect to {address}: {}", with_causes(error));
         let stream = TcpStream::connect(address).await.map_err(|error| failed(&error))?;
         stream.set_nodelay(true).map_err(|error| failed(&error))?;
@@ -29,11 +29,11 @@ impl Client {
     }
 
     /// The status of the answer, and its text.
-    pub(crate) async fn get(&mut self, path: &str) -> Result<(StatusCode, String)> {
+    pub async fn get(&mut self, path: &str) -> Result<(StatusCode, String)> {
         self.send(Method::GET, path, Bytes::new()).await
     }
 
-    pub(crate) async fn send(&mut self, method: Method, path: &str, body: Bytes) -> Result<(StatusCode, String)> {
+    pub async fn send(&mut self, method: Method, path: &str, body: Bytes) -> Result<(StatusCode, String)> {
         let failed = |error: &dyn std::error::Error| format!("{method} {path} failed: {}", with_causes(error));
         let request = Request::builder().method(&method).uri(path).header(HOST, self.address.to_string());
         let request = request.body(Full::new(body)).map_err(|error| failed(&error))?;

@@ -8,9 +8,9 @@ use onelane::sleep;
 use std::time::Duration;
 
 /// Text, or what came in.
-pub(crate) type Body = Either<Full<Bytes>, Incoming>;
+pub type Body = Either<Full<Bytes>, Incoming>;
 
-pub(crate) async fn answer(request: Request<Incoming>) -> Response<Body> {
+pub async fn answer(request: Request<Incoming>) -> Response<Body> {
     let path = request.uri().path().to_owned();
     let segments: Vec<&str> = path.split('/').skip(1).collect();
     let is_read = matches!(*request.method(), Method::GET | Method::HEAD);

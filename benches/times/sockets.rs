@@ -3,7 +3,8 @@
 //! Measured is the yield of a task in a loop in which nothing happens on any socket. Not measured: what a socket that is ready
 //! costs, which is `benches/http`'s, and sockets that nobody waits for, which the loop does not look at.
 //!
-//! `cargo bench --bench sockets --features io`; compare the medians of one run with each other, not with those of another run.
+//! `cargo bench --manifest-path benches/times/Cargo.toml --features io --bench sockets`; compare the medians of one run with each
+//! other, not with those of another run.
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use onelane::io::Async;

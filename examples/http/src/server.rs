@@ -18,24 +18,24 @@ use std::rc::Rc;
 use std::time::Duration;
 
 #[derive(Clone, Copy)]
-pub(crate) struct Limits {
+pub struct Limits {
     /// So long may a client take for the head of a request; also for the next one, when it keeps its connection.
-    pub(crate) header_timeout: Duration,
+    pub header_timeout: Duration,
     /// So long is waited at the end for what has begun.
-    pub(crate) grace: Duration,
+    pub grace: Duration,
     /// So many requests, and it ends.
-    pub(crate) requests: Option<u64>,
+    pub requests: Option<u64>,
 }
 
 /// What was done.
 #[derive(Clone, Copy, Default, Debug)]
 #[allow(dead_code, reason = "not each program asks for all")]
-pub(crate) struct Report {
-    pub(crate) connections: u64,
+pub struct Report {
+    pub connections: u64,
     /// Those that were answered, whether the client has read it or not.
-    pub(crate) requests: u64,
+    pub requests: u64,
     /// Connections that were dropped at the end, because their requests took too long.
-    pub(crate) dropped: usize,
+    pub dropped: usize,
 }
 
 struct Server {
@@ -49,7 +49,7 @@ struct Server {
 }
 
 /// Serves until `stop` is ready, or the number of requests is reached.
-pub(crate) async fn serve(listener: TcpListener, limits: Limits, stop: impl Future<Output = ()>) -> Report {
+pub async fn serve(listener: TcpListener, limits: Limits, stop: impl Future<Output = ()>) -> Report {
     let server = Rc::new(Server {
         limits,
         report: Cell::default(),
@@ -141,7 +141,7 @@ impl Server {
 }
 
 /// hyper's errors tell what failed, and their causes why.
-pub(crate) fn with_causes(error: &dyn std::error::Error) -> String {
+pub fn with_causes(error: &dyn std::error::Error) -> String {
     let causes = std::iter::successors(error.source(), |error| error.source());
     causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
 }

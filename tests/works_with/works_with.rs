@@ -4,18 +4,19 @@
 //! A file for each crate stands below `works_with/`; `cancelled.rs` has what holds of all of them when a task that waits in
 //! them is cancelled, or its loop ends.
 
+#[path = "../common/mod.rs"]
 mod common;
-#[path = "works_with/async_channel.rs"]
+#[path = "async_channel.rs"]
 mod of_async_channel;
-#[path = "works_with/async_io.rs"]
+#[path = "async_io.rs"]
 mod of_async_io;
-#[path = "works_with/async_lock.rs"]
+#[path = "async_lock.rs"]
 mod of_async_lock;
-#[path = "works_with/futures_util.rs"]
+#[path = "futures_util.rs"]
 mod of_futures_util;
-#[path = "works_with/tokio_sync.rs"]
+#[path = "tokio_sync.rs"]
 mod of_tokio_sync;
-#[path = "works_with/cancelled.rs"]
+#[path = "cancelled.rs"]
 mod when_cancelled;
 
 use common::{Trace, virtual_loop, watched};

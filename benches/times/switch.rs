@@ -4,7 +4,8 @@
 //! does nothing. Not measured: timers, wakes from other threads, cold caches, and tasks with much state; the futures here are
 //! a few words long. Each iteration makes a loop of its own, whose cost is spread over a thousand switches or more.
 //!
-//! `cargo bench --bench switch`; compare the medians of one run with each other, not with those of another run.
+//! `cargo bench --manifest-path benches/times/Cargo.toml --bench switch`; compare the medians of one run with each other, not with
+//! those of another run.
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use std::cell::{Cell, RefCell};

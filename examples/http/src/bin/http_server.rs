@@ -5,22 +5,22 @@
 //! seconds is dropped. A second Ctrl-C ends it at once.
 //!
 //! ```text
-//! cargo run --release --features hyper,signals --example http_server                   # tries itself
-//! cargo run --release --features hyper,signals --example http_server -- --port 8080    # then: curl http://127.0.0.1:8080/
+//! cargo run --release -p onelane-http-examples --bin http_server                   # tries itself
+//! cargo run --release -p onelane-http-examples --bin http_server -- --port 8080    # then: curl http://127.0.0.1:8080/
 //! ```
 
-mod http;
+#[path = "../../../options/mod.rs"]
 mod options;
 
 use futures_util::future::select;
 use futures_util::io::{AsyncReadExt, AsyncWriteExt};
-use http::client::Client;
-use http::server::{Limits, Report, serve};
 use hyper::Method;
 use hyper::body::Bytes;
 use onelane::net::{TcpListener, TcpStream};
 use onelane::signals::{self, SIGINT, SIGTERM};
 use onelane::{EventLoop, sleep, spawn, time};
+use onelane_http_examples::client::Client;
+use onelane_http_examples::server::{Limits, Report, serve};
 use options::{Options, Result};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::process::ExitCode;

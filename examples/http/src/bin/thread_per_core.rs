@@ -4,19 +4,19 @@
 //! thread when it is there. At the end each tells how much it did.
 //!
 //! ```text
-//! cargo run --release --features hyper,signals --example thread_per_core                   # tries itself
-//! cargo run --release --features hyper,signals --example thread_per_core -- --port 8080    # until Ctrl-C
+//! cargo run --release -p onelane-http-examples --bin thread_per_core                   # tries itself
+//! cargo run --release -p onelane-http-examples --bin thread_per_core -- --port 8080    # until Ctrl-C
 //! ```
 
-mod http;
+#[path = "../../../options/mod.rs"]
 mod options;
 
-use http::client::Client;
-use http::server::{Limits, Report, serve};
 use onelane::net::TcpListener;
 use onelane::signals::{self, SIGINT};
 use onelane::sync::{Event, Semaphore};
 use onelane::{EventLoop, Remote, gather};
+use onelane_http_examples::client::Client;
+use onelane_http_examples::server::{Limits, Report, serve};
 use options::Result;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
