@@ -1,9 +1,10 @@
 //! What the documents say of the source and of the tests, and what these say: floors, tags, unsafe code, the twins of
-//! asyncio's tests.
+//! asyncio's tests, the files of the package.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
+use std::process::Command;
 
 /// All Rust files below a folder, by their path from the package's root, with what stands in them.
 fn sources(folder: &str) -> BTreeMap<String, String> {
@@ -254,4 +255,28 @@ fn each_test_of_asyncio_is_told_of() {
     );
     assert!(table.contains(&counted), "docs/asyncio.md does not say: {counted}");
     assert!(rows.len() == 610 && passes >= 300, "{counted}");
+}
+
+/// What is published: the sources, examples and documents, whatever the README links to, and no tests or benchmarks.
+#[test]
+fn the_package_holds_what_the_readme_links_to() {
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let mut list = Command::new(cargo);
+    list.args(["package", "--list", "--allow-dirty", "--offline", "--package", "onelane"]);
+    let output = list.current_dir(env!("CARGO_MANIFEST_DIR")).output().unwrap();
+    let files = String::from_utf8(output.stdout).unwrap().replace('\\', "/");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let readme = document("README.md");
+    let links = readme.split("](").skip(1).map(|rest| rest.split(')').next().unwrap());
+    let links: Vec<&str> = links.filter(|link| !link.contains("://")).collect();
+    assert!(links.len() > 3, "only {links:?} were found, so they were not looked for in the right way");
+    for link in links {
+        // A folder is shown by its README.
+        let is_held = files.lines().any(|file| file == link || file == format!("{link}/README.md"));
+        assert!(is_held, "the README links to {link}, which is not in the package:\n{files}");
+    }
+    for file in files.lines() {
+        let (folder, _) = file.split_once('/').unwrap_or(("", file));
+        assert!(["", "docs", "examples", "src"].contains(&folder), "{file} is in the package");
+    }
 }

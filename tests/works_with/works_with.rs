@@ -1,7 +1,7 @@
 //! Other people's crates on the loop, as they are: channels, locks, combinators, timers and sockets that know no more of
 //! onelane than the waker that they are polled with.
 //!
-//! A file for each crate stands below `works_with/`; `cancelled.rs` has what holds of all of them when a task that waits in
+//! A file for each crate stands beside this one; `cancelled.rs` has what holds of all of them when a task that waits in
 //! them is cancelled, or its loop ends.
 
 #[path = "../common/mod.rs"]
