@@ -1,7 +1,7 @@
 //! Plain callbacks: at once, after a while, at a moment.
 
 use crate::current::running;
-use crate::kernel::calls::CallKey;
+use crate::kernel::callbacks::calls::CallKey;
 use crate::kernel::{Alarm, Kernel, Time, TimerKey, context};
 use std::cell::{Cell, OnceCell};
 use std::fmt;

@@ -1,7 +1,8 @@
 //! What leaf futures need of the loop: to find it, and to tell it what their task waits for.
 
-use crate::kernel::scopes::Scope;
-use crate::kernel::task::{AnyTask, Header, Then, Wait};
+use crate::kernel::cancel::scopes::Scope;
+use crate::kernel::cell::{AnyTask, Header};
+use crate::kernel::table::records::{Then, Wait};
 use crate::kernel::{Kernel, ScopeKey, WaitKey, WaiterKey, context};
 use std::cell::Cell;
 use std::panic::Location;
@@ -47,7 +48,7 @@ pub(crate) fn abandon(task: &AnyTask) {
     if header.is_done() || header.is_ending() {
         return;
     }
-    if let Some(kernel) = context::loop_of(header.token()).filter(|kernel| !kernel.wakers.is_running(header)) {
+    if let Some(kernel) = context::loop_of(header.token()).filter(|kernel| !kernel.table.is_running(header)) {
         kernel.cancel(task);
     }
 }
@@ -57,7 +58,7 @@ pub(crate) fn abandon(task: &AnyTask) {
 pub(crate) fn remove_waiter(task: &AnyTask, key: WaiterKey) -> Option<Then> {
     let header = task.header();
     let kernel = if header.is_done() { None } else { context::loop_of(header.token()) };
-    kernel?.wakers.remove_waiter(header, key)
+    kernel?.table.remove_waiter(header, key)
 }
 
 /// Takes one request to end back, whatever loop the task belongs to. Returns how many are left.
@@ -94,7 +95,7 @@ impl Record {
             return;
         }
         self.place = place;
-        self.key = kernel.wakers.begin_wait(wait(), place);
+        self.key = kernel.table.begin_wait(wait(), place);
     }
 
     /// The same for a first poll that waits for a task, and enters the waker among those who do.
@@ -103,7 +104,7 @@ impl Record {
     pub(crate) fn begin_join(&mut self, kernel: &Kernel, awaited: &Header, waker: Waker) -> WaiterKey {
         debug_assert!(self.key.is_none(), "a wait was begun twice");
         self.place = place_of(Location::caller(), self.place);
-        let (waiter, key) = kernel.wakers.begin_join(awaited, waker, self.place);
+        let (waiter, key) = kernel.table.begin_join(awaited, waker, self.place);
         self.key = key;
         waiter
     }
@@ -112,16 +113,16 @@ impl Record {
     #[cold]
     #[inline(never)]
     fn goes_on(&mut self, kernel: &Kernel, place: &'static Location<'static>) -> bool {
-        let Some(key) = self.key.filter(|&key| kernel.wakers.waits_here(key)) else {
+        let Some(key) = self.key.filter(|&key| kernel.table.waits_here(key)) else {
             if let Some(key) = self.key {
-                context::loop_of(key.task).iter().for_each(|kernel| kernel.wakers.give_away(key.task));
+                context::loop_of(key.task).iter().for_each(|kernel| kernel.table.give_away(key.task));
             }
             self.end();
             return false;
         };
         if !ptr::eq(place, self.place) {
             self.place = place;
-            kernel.wakers.move_wait(key, place);
+            kernel.table.move_wait(key, place);
         }
         true
     }
@@ -140,7 +141,7 @@ impl Record {
 fn end_wait(key: WaitKey) {
     // On another thread, or after the loop, there is nothing to be found, and nothing is lost.
     if let Some(kernel) = context::loop_of(key.task) {
-        kernel.wakers.end_wait(key);
+        kernel.table.end_wait(key);
     }
 }
 
@@ -210,7 +211,7 @@ fn has_part(file: &[u8], part: &[u8]) -> bool {
 
 /// Whether a waker is the running task's own.
 pub(crate) fn wakes_running(waker: &Waker) -> bool {
-    context::running().is_some_and(|kernel| kernel.wakers.wakes_running(waker))
+    context::running().is_some_and(|kernel| kernel.table.wakes_running(waker))
 }
 
 /// The running task, or the block that is being polled, ends as cancelled from where it stands. If a
@@ -224,12 +225,12 @@ pub(crate) fn raise(context: &Context<'_>) {
 
 /// What `take_raised` has taken stood beside the block that was polled meanwhile.
 pub(crate) fn put_raised() {
-    context::running().iter().for_each(|kernel| kernel.wakers.raise());
+    context::running().iter().for_each(|kernel| kernel.table.raise());
 }
 
 /// Whether what was polled just now has raised. Asked once.
 pub(crate) fn take_raised() -> bool {
-    context::running().is_some_and(|kernel| kernel.wakers.take_raised())
+    context::running().is_some_and(|kernel| kernel.table.take_raised())
 }
 
 /// What the future of a scope keeps of its place in a task: from its first poll until it is left or dropped.
@@ -241,24 +242,24 @@ impl Place {
     /// from another.
     pub(crate) fn enter(&mut self, scope: impl FnOnce() -> Weak<dyn Scope>) -> bool {
         let Some(kernel) = context::running() else { return false };
-        if self.0.is_some_and(|key| kernel.wakers.is_entered_here(key)) {
+        if self.0.is_some_and(|key| kernel.table.is_entered_here(key)) {
             return false;
         }
         let moved = self.0.is_some();
         self.leave();
-        self.0 = kernel.wakers.enter_scope(scope());
+        self.0 = kernel.table.enter_scope(scope());
         moved
     }
 
     /// Whether it was entered in another task than the running one.
     pub(crate) fn has_moved(&self) -> bool {
-        self.0.is_some_and(|key| context::running().is_some_and(|kernel| !kernel.wakers.is_entered_here(key)))
+        self.0.is_some_and(|key| context::running().is_some_and(|kernel| !kernel.table.is_entered_here(key)))
     }
 
     /// Whether it is polled for nothing: it has not begun in the running task, and what is around it is polled only so that
     /// something beside it drops its body. If that is caught, it is polled again.
     pub(crate) fn is_too_late(&self, context: &Context<'_>) -> bool {
-        let is_new = |kernel: &Kernel| !self.0.is_some_and(|key| kernel.wakers.is_entered_here(key));
+        let is_new = |kernel: &Kernel| !self.0.is_some_and(|key| kernel.table.is_entered_here(key));
         let is_too_late = context::running().is_some_and(|kernel| kernel.only_drops() && is_new(&kernel));
         if is_too_late && !wakes_running(context.waker()) {
             context.waker().wake_by_ref();
@@ -273,7 +274,7 @@ impl Place {
 
     /// Whether it is not polled by itself now, since the task, or the part of it around this place, unwinds.
     pub(crate) fn is_frozen(&self) -> bool {
-        let task = self.0.and_then(|key| Some((context::loop_of(key.task)?.wakers.task(key.task)?, key.number)));
+        let task = self.0.and_then(|key| Some((context::loop_of(key.task)?.table.task(key.task)?, key.number)));
         task.is_some_and(|(task, number)| task.header().is_frozen(number))
     }
 
@@ -285,7 +286,7 @@ impl Place {
     pub(crate) fn leave(&mut self) -> Option<Rc<Kernel>> {
         let key = self.0.take()?;
         let kernel = context::loop_of(key.task)?;
-        kernel.wakers.leave_scope(key);
+        kernel.table.leave_scope(key);
         Some(kernel)
     }
 
@@ -293,7 +294,7 @@ impl Place {
     pub(crate) fn leave_to_unwinding(&mut self, scope: impl FnOnce() -> Rc<dyn Scope>) -> bool {
         let Some(key) = self.0 else { return false };
         let Some(kernel) = context::loop_of(key.task) else { return false };
-        let Some(task) = kernel.wakers.task(key.task) else { return false };
+        let Some(task) = kernel.table.task(key.task) else { return false };
         let is_left = task.header().leave_to_driver(key.number, scope);
         if is_left {
             self.0 = None;

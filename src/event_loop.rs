@@ -1,21 +1,22 @@
 //! The loop as its owner holds it: [`EventLoop`], its [`Builder`], a reference to the running one, and what a [`Turn`] did.
 
-use crate::call_graph::{CallGraph, Span, TaskSnapshot, WaitSnapshot};
 use crate::callback::Handle;
 use crate::current::running;
-use crate::deadlock::{DeadlockReport, tell_of_long_rest, write_all};
 use crate::error::{NoRunningLoop, TaskError};
-use crate::kernel::calls::Call;
-use crate::kernel::exceptions::{self, Exception, Handler};
+use crate::inspect::call_graph::{CallGraph, Span, TaskSnapshot, WaitSnapshot};
+use crate::inspect::deadlock::{DeadlockReport, tell_of_long_rest, write_all};
+use crate::inspect::metrics::Metrics;
+use crate::kernel::callbacks::calls::Call;
+use crate::kernel::callbacks::exceptions::{self, Exception, Handler};
+use crate::kernel::cancel::shutdown::Patience;
+use crate::kernel::cell::{AnyTask, lend};
 #[cfg(feature = "probe")]
-use crate::kernel::probe::Probe;
-use crate::kernel::shutdown::Patience;
-use crate::kernel::task::{AnyTask, Then, lend};
+use crate::kernel::observe::probe::Probe;
+use crate::kernel::table::records::Then;
 use crate::kernel::{Clock as KernelClock, Kernel, StepWatch, context};
-use crate::metrics::Metrics;
-use crate::remote::Remote;
+use crate::outside::remote::Remote;
 #[cfg(all(unix, feature = "signals"))]
-use crate::signals::{CtrlC, Printer};
+use crate::outside::signals::{CtrlC, Printer};
 use crate::task::{Task, TaskRef};
 use futures_task::{LocalFutureObj, LocalSpawn, SpawnError};
 use std::cell::{Cell, RefCell};
@@ -640,10 +641,10 @@ impl Builder {
             false
         };
         let kernel = Kernel::new(clock, debug || self.metrics || is_probed, watch);
-        kernel.tell_of_long_rest.set(Some(tell_of_long_rest));
+        kernel.idling.tell_of_long_rest.set(Some(tell_of_long_rest));
         context::add_loop(&kernel);
         if debug || self.handler.is_some() {
-            exceptions::set_handler(kernel.id(), kernel.wakers.lane().tenancy(), self.handler, debug);
+            exceptions::set_handler(kernel.id(), kernel.table.lane().tenancy(), self.handler, debug);
         }
         #[cfg(feature = "probe")]
         if let Some(probe) = self.probe {
@@ -920,7 +921,7 @@ impl EventLoop {
         let over = Rc::new(Cell::new(false));
         let stop = over.clone();
         kernel.insert(main.clone());
-        kernel.wakers.add_waiter(main.header(), Then::Queue(Call::Once(Box::new(move || stop.set(true)))));
+        kernel.table.add_waiter(main.header(), Then::Queue(Call::Once(Box::new(move || stop.set(true)))));
         let ctrl_c = CtrlC::watch(self.cancel_on_ctrl_c, kernel, main.header());
         // As asyncio does it, the turn in which main's done callback runs is finished.
         let stuck = kernel.turn_until(&over).err().map(|_| DeadlockReport::of(kernel));
@@ -944,7 +945,7 @@ impl EventLoop {
     #[cfg(feature = "threads")]
     fn join_threads(&self) {
         let limit = self.thread_join_timeout;
-        match crate::to_thread::join(self.kernel.id(), limit) {
+        match crate::outside::to_thread::join(self.kernel.id(), limit) {
             left @ 1.. if !limit.is_zero() => exceptions::complain(&format_args!(
                 "{left} function(s) of to_thread() still run, {limit:?} after their loop has ended; they are left to themselves"
             )),
@@ -1160,8 +1161,8 @@ impl Default for EventLoop {
 
 impl fmt::Debug for EventLoop {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let tasks = self.kernel.wakers.len();
-        f.debug_struct("EventLoop").field("tasks", &tasks).field("ready", &self.kernel.wakers.ready_len()).finish()
+        let tasks = self.kernel.table.len();
+        f.debug_struct("EventLoop").field("tasks", &tasks).field("ready", &self.kernel.table.ready_len()).finish()
     }
 }
 
@@ -1182,7 +1183,7 @@ impl Drop for EventLoop {
         }
         // Dropped last, also if the handler panics as it is dropped.
         #[cfg(feature = "probe")]
-        let _probe = self.kernel.wakers.probe.take();
+        let _probe = self.kernel.table.probe.take();
         drop(exceptions::remove_handler(self.kernel.id()));
     }
 }
@@ -1202,11 +1203,11 @@ struct CtrlC;
 
 #[cfg(not(all(unix, feature = "signals")))]
 impl CtrlC {
-    fn watch(_wanted: bool, _kernel: &Kernel, _main: &crate::kernel::task::Header) -> Self {
+    fn watch(_wanted: bool, _kernel: &Kernel, _main: &crate::kernel::cell::Header) -> Self {
         CtrlC
     }
 
-    fn end(self, _main: &crate::kernel::task::Header) -> bool {
+    fn end(self, _main: &crate::kernel::cell::Header) -> bool {
         false
     }
 }

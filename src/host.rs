@@ -14,7 +14,7 @@
 //! Knows no host. What hosts there are stands in `examples/`.
 
 use crate::event_loop::EventLoop;
-use crate::kernel::guest::Meter;
+use crate::kernel::idle::guest::Meter;
 use crate::kernel::{Kernel, context};
 use std::fmt;
 use std::pin::Pin;
@@ -259,7 +259,7 @@ impl EventLoop {
         let tally = self.kernel.tally();
         let count = || {
             let counted = [&tally.calls_taken, &tally.timers_fired, &tally.messages].map(|counter| counter.get());
-            [self.kernel.wakers.entries().1, counted[0], counted[1], counted[2]]
+            [self.kernel.table.entries().1, counted[0], counted[1], counted[2]]
         };
         let before = count();
         {
@@ -280,7 +280,7 @@ impl EventLoop {
             timers,
             messages,
             ready: self.kernel.ready_len() + left,
-            tasks: self.kernel.wakers.len(),
+            tasks: self.kernel.table.len(),
             next_deadline: if left > 0 { Some(self.time()) } else { self.next_deadline() },
         }
     }
@@ -290,7 +290,7 @@ impl EventLoop {
         let _entered = context::enter(&self.kernel);
         for _ in 0..turns {
             self.kernel.turn();
-            if self.kernel.wakers.is_idle() {
+            if self.kernel.table.is_idle() {
                 break;
             }
         }
@@ -627,7 +627,7 @@ impl Future for Drive<'_> {
         let this = self.get_mut();
         let kernel = &this.event_loop.kernel;
         if this.number == 0 {
-            this.number = kernel.wakers.next_number();
+            this.number = kernel.table.next_number();
         }
         // Before the turn: from its end on, somebody may call.
         let before = kernel.inbox().set_driver(this.number, Some(context.waker().clone()));

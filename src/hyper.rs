@@ -48,10 +48,10 @@
 //! ```
 
 use crate::current::running;
-use crate::io::Async;
 use crate::net::{TcpStream, UnixStream};
-use crate::sleep::{Sleep, sleep, sleep_until};
+use crate::outside::io::Async;
 use crate::task::spawn;
+use crate::time::sleep::{Sleep, sleep, sleep_until};
 use hyper::rt::{Executor, Read, ReadBufCursor, Timer, Write};
 use std::io::{self, IoSlice};
 use std::os::fd::AsFd;

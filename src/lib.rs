@@ -51,83 +51,69 @@
 //! Tags such as READY-2 or END-1 name the invariants of `docs/architecture.md`.
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
-mod as_completed;
-mod block;
-mod call_graph;
 mod callback;
-mod child;
-mod cleanup;
+mod cancel;
+mod combine;
 mod current;
-mod deadlock;
 mod error;
 mod event_loop;
-mod gather;
 mod host;
 #[cfg(all(unix, feature = "hyper"))]
 #[cfg_attr(docsrs, doc(cfg(feature = "hyper")))]
 pub mod hyper;
-mod interval;
-mod introspect;
-#[cfg(all(unix, feature = "io"))]
-#[cfg_attr(docsrs, doc(cfg(feature = "io")))]
-pub mod io;
-mod join;
-mod json;
+mod inspect;
 mod kernel;
-mod metrics;
 #[cfg(all(unix, feature = "io"))]
 #[cfg_attr(docsrs, doc(cfg(feature = "io")))]
 pub mod net;
-#[cfg(feature = "probe")]
-#[cfg_attr(docsrs, doc(cfg(feature = "probe")))]
-pub mod probe;
-mod promise;
-mod remote;
+mod outside;
 mod run;
-mod shield;
-#[cfg(all(unix, feature = "signals"))]
-#[cfg_attr(docsrs, doc(cfg(feature = "signals")))]
-pub mod signals;
-mod sleep;
 pub mod sync;
 pub mod task;
-mod task_group;
-mod task_local;
-mod timeout;
-#[cfg(feature = "threads")]
-mod to_thread;
-mod wait;
-mod yield_now;
+mod time;
 
-pub use as_completed::{AsCompleted, AsCompletedWithin, Next, as_completed};
-pub use call_graph::{CallGraph, TaskSnapshot, WaitSnapshot, call_graph, print_call_graph};
 pub use callback::{Handle, call_at, call_later, call_soon, time};
-pub use child::{IntoTask, TaskOrPromise};
-pub use cleanup::{CatchCancel, Finally, OnCancel, RaiseCancelled, catch_cancel, finally, on_cancel, raise_cancelled};
-pub use deadlock::DeadlockReport;
+pub use cancel::cleanup::{
+    CatchCancel, Finally, OnCancel, RaiseCancelled, catch_cancel, finally, on_cancel, raise_cancelled,
+};
+pub use cancel::task_group::{
+    ChildError, Failed, GroupError, RunGroup, TaskGroup, TryRunGroup, task_group, try_task_group,
+};
+pub use combine::as_completed::{AsCompleted, AsCompletedWithin, Next, as_completed};
+pub use combine::gather::{Gather, GatherAll, TryGatherError, gather, try_gather};
+pub use combine::shield::{Shield, Shieldable, shield};
+pub use combine::wait::{ReturnWhen, TaskHandle, TryWaitable, Wait, Waitable, try_wait, wait};
 pub use error::{Cancelled, LoopClosed, NoRunningLoop, Panic, TaskError};
 pub use event_loop::{Builder, Clock, EventLoop, LoopRef, RunError, SlowStep};
-pub use gather::{Gather, GatherAll, TryGatherError, gather, try_gather};
 pub use host::{Budget, Drive, Turn};
-pub use interval::{Interval, MissedTickBehavior, Tick, interval, interval_at};
-pub use introspect::{all_tasks, current_task};
-pub use join::Join;
-pub use kernel::exceptions::Exception;
-pub use metrics::{LongestStep, Metrics, metrics};
-pub use promise::{Promise, Promised};
-pub use remote::{Remote, RemoteTask};
-pub use run::{run, try_run};
-pub use shield::{Shield, Shieldable, shield};
-pub use sleep::{Sleep, sleep, sleep_until};
-pub use task::{CallbackId, Task, TaskId, TaskRef, TaskState, spawn};
-pub use task_group::{ChildError, Failed, GroupError, RunGroup, TaskGroup, TryRunGroup, task_group, try_task_group};
-pub use task_local::{Before, TaskLocal};
-pub use timeout::{Awaitable, Deadline, Elapsed, Timeout, WaitFor, timeout, timeout_at, wait_for};
+pub use inspect::call_graph::{CallGraph, TaskSnapshot, WaitSnapshot, call_graph, print_call_graph};
+pub use inspect::deadlock::DeadlockReport;
+pub use inspect::introspect::{all_tasks, current_task};
+pub use inspect::metrics::{LongestStep, Metrics, metrics};
+#[cfg(feature = "probe")]
+#[cfg_attr(docsrs, doc(cfg(feature = "probe")))]
+pub use inspect::probe;
+pub use kernel::callbacks::exceptions::Exception;
+#[cfg(all(unix, feature = "io"))]
+#[cfg_attr(docsrs, doc(cfg(feature = "io")))]
+pub use outside::io;
+pub use outside::remote::{Remote, RemoteTask};
+#[cfg(all(unix, feature = "signals"))]
+#[cfg_attr(docsrs, doc(cfg(feature = "signals")))]
+pub use outside::signals;
 #[cfg(feature = "threads")]
 #[cfg_attr(docsrs, doc(cfg(feature = "threads")))]
-pub use to_thread::{ToThread, to_thread};
-pub use wait::{ReturnWhen, TaskHandle, TryWaitable, Wait, Waitable, try_wait, wait};
-pub use yield_now::{YieldNow, yield_now};
+pub use outside::to_thread::{ToThread, to_thread};
+pub use run::{run, try_run};
+pub use task::child::{IntoTask, TaskOrPromise};
+pub use task::join::Join;
+pub use task::promise::{Promise, Promised};
+pub use task::task_local::{Before, TaskLocal};
+pub use task::yield_now::{YieldNow, yield_now};
+pub use task::{CallbackId, Task, TaskId, TaskRef, TaskState, spawn};
+pub use time::interval::{Interval, MissedTickBehavior, Tick, interval, interval_at};
+pub use time::sleep::{Sleep, sleep, sleep_until};
+pub use time::timeout::{Awaitable, Deadline, Elapsed, Timeout, WaitFor, timeout, timeout_at, wait_for};
 
 /// The programs of the README are run as tests.
 #[cfg(doctest)]
@@ -142,6 +128,6 @@ struct ForThoseWhoComeFromAsyncio;
 /// What `gather!` expands to.
 #[doc(hidden)]
 pub mod __private {
-    pub use crate::child::Spawner;
-    pub use crate::gather::gather_tuple;
+    pub use crate::combine::gather::gather_tuple;
+    pub use crate::task::child::Spawner;
 }

@@ -11,7 +11,15 @@
 //! process ever share a token: a row whose generations are used up is retired, and so is a lane. A token therefore names its
 //! task for ever, and a token of a task that has ended names nobody (WAKE-1).
 //!
-//! Knows nothing of tasks, tables and threads. Next: `calls.rs`.
+//! Why a number? A waker is a pointer of data and a table of functions, and it may be cloned, kept for ever, sent to another thread,
+//! and used when its task has long ended. If the pointer leads to the task, somebody has to count the clones, with atomic
+//! operations, because the clones may be anywhere. A number leads nowhere by itself. It is copied, forgotten and compared, and the loop
+//! that it names says whether the task is still there. So a waker costs nothing to clone and to drop, and it keeps no memory alive.
+//!
+//! The price is a bound: 65,535 loops at a time, 16,777,216 tasks at a time in each, and as many tasks one after the other in a row
+//! before the row is retired.
+//!
+//! Knows nothing of tasks, tables and threads. Next: `cell.rs`.
 
 const SLOT_BITS: u32 = 24;
 const GENERATION_BITS: u32 = 24;
@@ -71,6 +79,7 @@ impl Token {
         Token::new(self.lane(), self.generation() + 1, self.slot())
     }
 
+    /// As a waker's data. There is no memory at this address, and nobody looks for any.
     #[inline]
     pub(crate) fn to_data(self) -> *const () {
         std::ptr::without_provenance(self.0 as usize)
@@ -91,62 +100,6 @@ impl Token {
     }
 }
 
-/// A loop's stay in its lane: all tokens from a generation on, until the loop has gone. While it is there, it has those of its
-/// tasks and no others that name one.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) struct Tenancy {
-    pub(crate) lane: u16,
-    /// The generation of its first tokens.
-    pub(crate) since: u32,
-}
-
-impl Tenancy {
-    #[inline]
-    pub(crate) fn has(self, token: Token) -> bool {
-        token.lane() == self.lane && token.generation() >= self.since
-    }
-}
-
-impl Default for Token {
-    fn default() -> Self {
-        Token::NOBODY
-    }
-}
-
-impl std::fmt::Debug for Token {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}/{}.{}", self.lane(), self.slot(), self.generation())
-    }
-}
-
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn pack_and_unpack_at_the_edges() {
-        for lane in [0, 1, u16::MAX] {
-            for generation in [0, 1, LAST_GENERATION] {
-                for slot in [0, 1, MAX_SLOTS as u32 - 1] {
-                    let token = Token::new(lane, generation, slot);
-                    assert_eq!((token.lane(), token.generation(), token.slot()), (lane, generation, slot));
-                    assert_eq!(Token::from_data(token.to_data()), token);
-                }
-            }
-        }
-    }
-
-    #[test]
-    fn tenancy_has_the_tokens_of_its_lane_from_a_generation_on() {
-        let tenancy = Tenancy { lane: 7, since: 41 };
-        let has = |lane, generation| tenancy.has(Token::new(lane, generation, 9));
-        assert_eq!([has(7, 40), has(7, 41), has(7, 42), has(6, 41)], [false, true, true, false]);
-        assert!(tenancy.has(Token::unplaced(7)) && !tenancy.has(Token::NOBODY));
-    }
-
-    #[test]
-    fn next_changes_the_generation_alone() {
-        let token = Token::new(7, 41, 9);
-        assert_eq!(token.next(), Token::new(7, 42, 9));
-    }
-}
+mod tests;
+mod traits;

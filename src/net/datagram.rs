@@ -1,7 +1,7 @@
 //! The futures of sockets that send and receive datagrams.
 
-use crate::io::Async;
 use crate::net::trial::Trial;
+use crate::outside::io::Async;
 use std::fmt;
 use std::io;
 use std::pin::Pin;

@@ -4,15 +4,15 @@
 //! it takes the listener out of the state, and the last connection that is closed says that it is over. As in asyncio a connection
 //! lasts as long as it is open, whatever has become of its handler.
 
-use crate::cleanup::{OnCancel, on_cancel};
-use crate::kernel::exceptions::complain;
+use crate::cancel::cleanup::{OnCancel, on_cancel};
+use crate::kernel::callbacks::exceptions::complain;
 use crate::net::streams::{Connection, StreamReader, StreamWriter};
 use crate::net::tcp::TcpListener;
 use crate::net::unix::UnixListener;
-use crate::sleep::sleep;
 use crate::sync::{Event, EventWait};
+use crate::task::yield_now::yield_now;
 use crate::task::{Builder, TaskRef};
-use crate::yield_now::yield_now;
+use crate::time::sleep::sleep;
 use slab::Slab;
 use std::cell::RefCell;
 use std::fmt;

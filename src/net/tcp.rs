@@ -1,8 +1,8 @@
 //! TCP: listeners and streams.
 
-use crate::io::{Async, Operation};
-use crate::kernel::reactor::Side;
+use crate::kernel::idle::sockets::reactor::Side;
 use crate::net::socket::socket;
+use crate::outside::io::{Async, Operation};
 use rustix::io::Errno;
 use rustix::net::{self, AddressFamily, SocketType, ipproto, sockopt};
 use std::fmt;

@@ -3,7 +3,7 @@
 //! [`Operation`](crate::io::Operation) holds a closure, whose type has no name. Here the closure is made anew for each poll, and
 //! what stays is the wait, which ends when the future is dropped: nobody stays entered who has given up.
 
-use crate::io::{Async, Readiness};
+use crate::outside::io::{Async, Readiness};
 use std::fmt;
 use std::io;
 use std::pin::Pin;

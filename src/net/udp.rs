@@ -1,7 +1,7 @@
 //! UDP.
 
-use crate::io::Async;
 use crate::net::datagram::{Receive, Transmit};
+use crate::outside::io::Async;
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd};

@@ -1,9 +1,9 @@
 //! Unix sockets: listeners, streams and datagrams between processes of one machine.
 
-use crate::io::{Async, Operation};
-use crate::kernel::reactor::Side;
+use crate::kernel::idle::sockets::reactor::Side;
 use crate::net::datagram::{Receive, Transmit};
 use crate::net::socket::socket;
+use crate::outside::io::{Async, Operation};
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketType};
 use std::fmt;

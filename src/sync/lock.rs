@@ -83,7 +83,7 @@ impl RawLock {
     }
 
     fn take(&self) {
-        let (taker, number) = context::running().map(|kernel| kernel.wakers.take()).unwrap_or_default();
+        let (taker, number) = context::running().map(|kernel| kernel.table.take()).unwrap_or_default();
         self.holder.set(Some(taker));
         self.taken_at.set(number);
     }
@@ -148,7 +148,7 @@ impl Place for RawLock {
             // Released, and not taken yet by the first in line.
             None => Ok(()),
             Some(Token::NOBODY) => f.write_str(", held outside of any task"),
-            Some(token) => match context::loop_of(token).and_then(|kernel| kernel.wakers.task(token)) {
+            Some(token) => match context::loop_of(token).and_then(|kernel| kernel.table.task(token)) {
                 Some(task) => write!(f, ", held by {:?}", task.header().name()),
                 None => f.write_str(", held by a task that has ended"),
             },

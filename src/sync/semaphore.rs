@@ -87,7 +87,7 @@ struct Core {
 impl Core {
     /// One more permit, of those that are counted as taken, is in a guard.
     fn permit(self: &Rc<Self>) -> Permit {
-        let taker = context::running().map(|kernel| kernel.wakers.take()).unwrap_or_default();
+        let taker = context::running().map(|kernel| kernel.table.take()).unwrap_or_default();
         let taken = self.takers.borrow_mut().insert(taker);
         Permit { core: Some(self.clone()), taken }
     }

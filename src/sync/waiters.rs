@@ -20,8 +20,9 @@
 //! Does not know which primitive it serves, and no loop but for the record of who waits. Next: `lock.rs`.
 
 use crate::current::Record;
-use crate::kernel::task::{Awaited, Wait};
-use crate::kernel::{Token, context, exceptions, keep};
+use crate::kernel::callbacks::exceptions;
+use crate::kernel::table::records::{Awaited, Wait};
+use crate::kernel::{Token, context, keep};
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt;

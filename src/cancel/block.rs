@@ -1,0 +1,524 @@
+//! A part of a task's future that can be interrupted while the task goes on: what a timeout and a group are made of.
+//!
+//! An interruption does to the inside what a cancellation does to a task: tasks that are awaited in there are cancelled and
+//! waited for, each other wait is told that it is over, cleanups run, innermost first, and then the future is dropped without
+//! another poll (but for the body of a group, which one poll drops). If a `catch_cancel` in there catches it, the future goes on.
+//!
+//! ```text
+//!     request            the links have ended           all scopes are through
+//!   -----------> ASKED ----------------------> DRIVES -------------------------> over
+//!                  |                             |
+//!                  |  somebody further out       |  a scope has caught it
+//!                  v  interrupts, or drives      v
+//!               (overtaken)                 the future is polled
+//!                  |
+//!                  |  that was caught beside the block: ASKED or DRIVES again
+//! ```
+//!
+//! ASKED: interrupted, and waiting for the tasks that are awaited inside, its links. DRIVES: goes through the scopes inside, and
+//! polls their cleanups. Overtaken: a scope further out, or the task, does that instead.
+//!
+//! A block is a scope as well, and what lies inside of it the kernel knows by the numbers (`kernel/cancel/scopes.rs`). Of several blocks
+//! that are interrupted, one inside of the other, the outermost drives.
+//!
+//! Does not know why it is interrupted. Next: `timeout.rs`.
+
+use crate::current::{Place, put_raised, take_raised, wakes_running};
+use crate::error::TaskError;
+use crate::kernel::callbacks::exceptions;
+use crate::kernel::cancel::scopes::{Inside, Region, Scope, Unwinding};
+use crate::kernel::cancel::unwind::Stop;
+use crate::kernel::cell::{AnyTask, Ending};
+use crate::kernel::{Kernel, Links, ScopeKey, Token, WaiterKey, context, keep};
+use std::cell::Cell;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::Pin;
+use std::rc::{Rc, Weak};
+use std::task::{Context, Poll, Waker};
+
+/// A scope whose inside can be interrupted.
+pub(crate) trait BlockScope: Scope {
+    fn interruption(&self) -> &Interruption;
+}
+
+/// The future of a block, and what is to be known of it from outside.
+pub(crate) struct Block<F, S: BlockScope + 'static> {
+    /// In a box, so that it can be dropped when it is interrupted, and moved with the rest. None when it is over.
+    future: Option<Pin<Box<F>>>,
+    scope: Rc<S>,
+    place: Place,
+    /// The task that is awaited, if the future is an await of one: what it says in spite of an interruption counts.
+    awaited: Option<AnyTask>,
+}
+
+/// The future was interrupted, and dropped.
+pub(crate) struct Interrupted;
+
+/// What a block does about interruptions, as its scope has it.
+#[derive(Default)]
+pub(crate) struct Interruption {
+    /// One was asked for, and has not come to the scopes inside yet.
+    is_asked: Cell<bool>,
+    /// One is to be asked for when the future suspends.
+    is_next: Cell<bool>,
+    /// It does not wait for the tasks that it awaits: one of them waits for it.
+    leads_back: Cell<bool>,
+    /// It was interrupted when it came from another task.
+    has_moved: Cell<bool>,
+    /// The task that is awaited has been cancelled by this.
+    has_cancelled: Cell<bool>,
+    /// While it drives, and no poll has taken it out.
+    unwinding: Cell<Option<Unwinding>>,
+    /// What a scope further out, or the task, has overtaken. If that is caught beside the block, this goes on.
+    overtaken: Cell<Option<Overtaken>>,
+    /// While it waits for what it has cancelled: the task, and where it stands among those who wait for that.
+    link: Cell<Option<(Token, WaiterKey)>>,
+    /// The waker of the last poll of the block.
+    waker: Cell<Option<Waker>>,
+    /// Where the block was entered.
+    key: Cell<Option<ScopeKey>>,
+}
+
+struct Overtaken {
+    was_asked: bool,
+    unwinding: Option<Unwinding>,
+}
+
+/// What an unwinding has become may be a panic, and the payload of that is foreign: its own panic must not cost a cleanup.
+fn drop_overtaken(overtaken: Option<Overtaken>) {
+    exceptions::drop_value(overtaken.and_then(|overtaken| overtaken.unwinding));
+}
+
+impl Interruption {
+    /// The task in which the block is polled.
+    pub(crate) fn task(&self) -> Option<Token> {
+        self.key.get().map(|key| key.task)
+    }
+
+    /// Asks for the interruption of what is inside. Called where nothing is borrowed.
+    pub(crate) fn request(&self) {
+        let Some((kernel, task, number)) = self.found() else {
+            self.is_asked.set(true);
+            return self.wake();
+        };
+        let header = task.header();
+        header.ask(number);
+        match header.driver_over(number) {
+            // The cleanup under way stands beside the block, and is none of its business.
+            Some(_) if !header.cleans_inside(number) => {}
+            Some(Region::Task) => kernel.interrupt_again(&task),
+            Some(Region::Inside(driver)) => {
+                if let Some(driver) = header.scope(driver) {
+                    driver.inside().into_iter().for_each(Inside::interrupt);
+                }
+            }
+            None => self.interrupt(),
+        }
+    }
+
+    /// Whether an interruption is to be asked for, now that the future has suspended or is over. Asked once.
+    pub(crate) fn take_next(&self) -> bool {
+        self.is_next.take()
+    }
+
+    /// Whether somebody outside of the block has asked for an interruption since it was entered.
+    pub(crate) fn is_asked_from_outside(&self) -> bool {
+        self.found().is_some_and(|(_, task, number)| task.header().is_asked_from_outside(number))
+    }
+
+    /// Whether the block lies where somebody further out unwinds.
+    pub(crate) fn is_frozen(&self) -> bool {
+        self.found().is_some_and(|(_, task, number)| task.header().is_frozen(number))
+    }
+
+    /// Whether an interruption has gone through the block, and is over.
+    pub(crate) fn is_left_behind(&self) -> bool {
+        self.found().is_some_and(|(_, task, number)| {
+            task.header().scope(number).is_none() && task.header().driver_over(number).is_none()
+        })
+    }
+
+    /// The block was interrupted and has an answer to that, but others had asked before: the task is interrupted again where it
+    /// suspends next, unless it returns before.
+    pub(crate) fn ask_again(&self) {
+        let Some((kernel, task, number)) = self.found() else { return };
+        if task.header().requests() > 0 {
+            if kernel.table.is_running(task.header()) {
+                kernel.table.doom(task.header());
+            }
+        } else if let Some(asking) = task.header().asking_around(number) {
+            asking.inside().into_iter().for_each(Inside::interrupt_next);
+        }
+    }
+
+    /// The block was polled, and is pending.
+    pub(crate) fn keep_waker(&self, context: &Context<'_>) {
+        let waker = keep(context.waker());
+        drop(self.waker.replace(Some(waker)));
+    }
+
+    /// The running task has unwound the block: if something in the task polls that by a waker of its own, it is woken.
+    pub(crate) fn wake_poller(&self) {
+        if let Some(waker) = self.waker.take().filter(|waker| !wakes_running(waker)) {
+            self.wake_foreign(waker);
+        }
+    }
+
+    /// Its panic must not cost the cleanup of a scope.
+    fn wake_foreign(&self, waker: Waker) {
+        match self.task() {
+            Some(task) => exceptions::tolerate_of(task, || waker.wake()),
+            None => waker.wake(),
+        }
+    }
+
+    fn found(&self) -> Option<(Rc<Kernel>, AnyTask, u64)> {
+        let key = self.key.get()?;
+        let kernel = context::loop_of(key.task)?;
+        let task = kernel.table.task(key.task)?;
+        Some((kernel, task, key.number))
+    }
+
+    fn stop_waiting(&self) {
+        let Some(link) = self.link.take() else { return };
+        if let Some(kernel) = context::loop_of(link.0) {
+            kernel.drop_link(Some(link));
+        }
+    }
+
+    /// It came from another task: what that had begun in here is not this task's. `awaits` says of a task that this has cancelled
+    /// and awaits whether it still lives.
+    fn moved(&self, awaits: Option<bool>) {
+        let was_interrupted = self.is_interrupted();
+        self.forget();
+        self.leads_back.set(false);
+        if !was_interrupted {
+            return;
+        }
+        let has_moved = self.has_moved.replace(true);
+        if awaits.unwrap_or(!has_moved) {
+            // What is inside comes over with the next poll of the future, and is interrupted behind that.
+            self.is_next.set(true);
+        } else {
+            // Several tasks poll it in turn, or there is nothing to wait for.
+            self.is_asked.set(true);
+        }
+    }
+
+    /// It goes to another task. The cleanups of which only the driver knows do not.
+    fn leave_to_itself(&self) {
+        if let Some((kernel, task, number)) = self.found() {
+            kernel.hand_abandoned_over(task.header(), Region::Inside(number));
+        }
+    }
+
+    /// Nothing of it goes on.
+    fn forget(&self) {
+        self.overtake();
+        drop_overtaken(self.overtaken.take());
+    }
+
+    /// One was asked for, or is under way.
+    fn is_interrupted(&self) -> bool {
+        let unwinding = self.unwinding.take();
+        let drives = unwinding.is_some();
+        self.unwinding.set(unwinding);
+        drives || self.is_asked.get()
+    }
+}
+
+impl Inside for Interruption {
+    fn force(&self) {
+        if self.is_asked.get() {
+            self.leads_back.set(true);
+            self.wake();
+        }
+    }
+
+    fn interrupt(&self) {
+        self.is_asked.set(true);
+        let Some((kernel, task, number)) = self.found() else { return self.wake() };
+        let links = kernel.interrupt(&task, Region::Inside(number));
+        self.leads_back.set(links == Links::LeadBack);
+        match links {
+            // The end of what it awaits wakes it.
+            Links::Living => self.has_cancelled.set(true),
+            Links::Ended => {}
+            Links::LeadBack | Links::None => self.wake(),
+        }
+    }
+
+    fn interrupt_next(&self) {
+        self.is_next.set(true);
+    }
+
+    fn overtake(&self) -> bool {
+        // If that comes to nothing, and this asks again, what leads back does so still.
+        self.stop_waiting();
+        let overtaken = Overtaken { was_asked: self.is_asked.replace(false), unwinding: self.unwinding.take() };
+        let was_interrupted = overtaken.was_asked || overtaken.unwinding.is_some();
+        if was_interrupted {
+            drop_overtaken(self.overtaken.replace(Some(overtaken)));
+        }
+        was_interrupted
+    }
+
+    fn resume(&self) {
+        let Some(Overtaken { was_asked, unwinding }) = self.overtaken.take() else { return };
+        if let Some((_, task, number)) = self.found().filter(|_| unwinding.is_some()) {
+            task.header().set_driving(number, true);
+        }
+        self.is_asked.set(was_asked);
+        self.unwinding.set(unwinding);
+        self.wake();
+    }
+
+    fn wake(&self) {
+        if let Some(waker) = self.waker.take() {
+            self.wake_foreign(waker);
+        }
+    }
+}
+
+impl<F, S: BlockScope> Block<F, S> {
+    pub(crate) fn new(scope: Rc<S>, future: F) -> Self {
+        Self::awaiting(None, scope, future)
+    }
+
+    pub(crate) fn awaiting(awaited: Option<AnyTask>, scope: Rc<S>, future: F) -> Self {
+        Block { future: Some(Box::pin(future)), scope, place: Place::default(), awaited }
+    }
+
+    pub(crate) fn scope(&self) -> &Rc<S> {
+        &self.scope
+    }
+
+    pub(crate) fn place(&mut self) -> &mut Place {
+        &mut self.place
+    }
+
+    /// Its future is gone, and nothing of it goes on.
+    pub(crate) fn is_over(&self) -> bool {
+        self.future.is_none() && !self.scope.interruption().is_interrupted()
+    }
+
+    /// Enters the block in the running task, if it was not polled there before. Returns whether it was entered in another one.
+    pub(crate) fn enter(&mut self) -> bool {
+        let scope = &self.scope;
+        if self.place.has_moved() {
+            scope.interruption().leave_to_itself();
+        }
+        let moved = self.place.enter(|| Rc::<S>::downgrade(scope) as Weak<dyn Scope>);
+        let interruption = self.scope.interruption();
+        interruption.key.set(self.place.key());
+        if moved {
+            interruption.moved(self.awaits_cancelled());
+        }
+        moved
+    }
+
+    /// Whether the task that is awaited still lives, if it was cancelled by this.
+    fn awaits_cancelled(&self) -> Option<bool> {
+        let awaited = self.awaited.as_ref().filter(|_| self.scope.interruption().has_cancelled.get())?;
+        Some(!awaited.header().is_done())
+    }
+
+    /// Drops the future, and leaves the scope.
+    pub(crate) fn end(&mut self) {
+        self.drop_future();
+        self.leave();
+    }
+
+    pub(crate) fn leave(&mut self) {
+        self.place.leave();
+        self.scope.interruption().key.set(None);
+    }
+
+    pub(crate) fn drop_future(&mut self) {
+        self.drop_future_after(self.scope.interruption().is_interrupted());
+    }
+
+    /// Drops the future. What was interrupted and has outlived it, in a set of somebody else's or a `Shared`, waits on.
+    fn drop_future_after(&mut self, was_interrupted: bool) {
+        let interruption = self.scope.interruption();
+        interruption.forget();
+        drop(interruption.waker.take());
+        let found = interruption.found();
+        if let Some((_, task, number)) = &found {
+            task.header().set_driving(*number, false);
+        }
+        self.future = None;
+        if let Some((kernel, task, number)) = found.filter(|_| was_interrupted) {
+            kernel.hand_orphans_over(task.header(), Region::Inside(number));
+            kernel.release_waits(task.header(), Region::Inside(number));
+        }
+    }
+}
+
+/// Whether the future of a block is polled in this step.
+enum Turn {
+    /// It is; the block has just caught an interruption inside if this is true.
+    Polls {
+        resumes: bool,
+    },
+    Pending,
+    Over(TaskError),
+}
+
+impl<F: Future, S: BlockScope> Block<F, S> {
+    /// Ready with `Interrupted` when it was asked for, and is through. The scope is still entered then.
+    #[track_caller]
+    pub(crate) fn poll(&mut self, context: &mut Context<'_>) -> Poll<Result<F::Output, Interrupted>> {
+        self.enter();
+        // What stands beside the block may have raised before it was polled: that is not for what is inside.
+        let beside = take_raised();
+        let was_interrupted = self.scope.interruption().is_interrupted();
+        let found = self.scope.interruption().found();
+        let polled = found.as_ref().map(|(kernel, task, number)| kernel.poll_scope(task.header(), *number));
+        let poll = self.poll_inside(context);
+        drop(polled);
+        match &poll {
+            Poll::Ready(_) => self.drop_future_after(was_interrupted),
+            Poll::Pending => self.suspend(context),
+        }
+        if beside {
+            put_raised();
+        }
+        poll
+    }
+
+    #[track_caller]
+    fn poll_inside(&mut self, context: &mut Context<'_>) -> Poll<Result<F::Output, Interrupted>> {
+        let mut raised = false;
+        loop {
+            let resumes = match self.take_turn(raised, context) {
+                Turn::Polls { resumes } => resumes,
+                Turn::Pending => return Poll::Pending,
+                Turn::Over(TaskError::Panicked(panic)) => panic.resume(),
+                Turn::Over(TaskError::Cancelled) if self.has_resisted() => false,
+                Turn::Over(TaskError::Cancelled) => return Poll::Ready(Err(Interrupted)),
+            };
+            let future = self.future.as_mut().expect("a block is not polled after it is over");
+            let poll = future.as_mut().poll(context);
+            raised = take_raised();
+            let Poll::Pending = poll else { return poll.map(Ok) };
+            let Some((kernel, task, number)) = self.scope.interruption().found() else { return Poll::Pending };
+            if resumes {
+                // What waits in here lives on, and was told otherwise.
+                kernel.resume_waits(task.header(), Region::Inside(number));
+            }
+            if !raised {
+                return Poll::Pending;
+            }
+        }
+    }
+
+    /// Goes on with an interruption, if there is one.
+    fn take_turn(&mut self, raised: bool, context: &mut Context<'_>) -> Turn {
+        let interruption = self.scope.interruption();
+        let begun = interruption.unwinding.take();
+        if !raised && begun.is_none() && !interruption.is_asked.get() {
+            return Turn::Polls { resumes: false };
+        }
+        let Some((kernel, task, number)) = interruption.found() else {
+            // It is polled in no task, so there is nothing inside that the kernel could know.
+            return Turn::Over(TaskError::Cancelled);
+        };
+        let (header, region) = (task.header(), Region::Inside(number));
+        if !raised && interruption.is_asked.get() && !interruption.leads_back.get() {
+            let mut link = interruption.link.take();
+            let waits = kernel.follow_link(&mut link, header, region, context.waker());
+            interruption.link.set(link);
+            if waits {
+                kernel.give_way(header, region, false);
+                interruption.unwinding.set(begun);
+                return Turn::Pending;
+            }
+        }
+        interruption.leads_back.set(false);
+        let begins = begun.is_none();
+        let mut unwinding = begun.unwrap_or_else(|| Unwinding::new(region));
+        header.set_driving(number, true);
+        if interruption.is_asked.replace(false) || raised {
+            unwinding.interrupt(header);
+        }
+        loop {
+            match unwinding.poll(&kernel, header, context) {
+                Poll::Pending => {
+                    if begins {
+                        kernel.give_way(header, region, true);
+                    }
+                    if self.future.is_some() && kernel.cleanup_suspended(&task, region) {
+                        let future = self.future.take();
+                        if let Err(payload) = catch_unwind(AssertUnwindSafe(|| drop(future))) {
+                            unwinding.panicked(payload);
+                        }
+                    }
+                    self.scope.interruption().unwinding.set(Some(unwinding));
+                    return Turn::Pending;
+                }
+                Poll::Ready(Stop::DropsBody) => {
+                    let Some(future) = &mut self.future else { continue };
+                    let poll = kernel.poll_for_a_drop(|| future.as_mut().poll(context));
+                    let _unwinds_already = take_raised();
+                    match poll {
+                        Ok(Poll::Pending) => {}
+                        // What stood beside that scope has ended the future: it counts no more.
+                        Ok(Poll::Ready(output)) => {
+                            let future = self.future.take();
+                            if let Err(payload) = catch_unwind(AssertUnwindSafe(|| drop((output, future)))) {
+                                unwinding.panicked(payload);
+                            }
+                        }
+                        Err(payload) => {
+                            unwinding.panicked(payload);
+                            let future = self.future.take();
+                            if let Err(payload) = catch_unwind(AssertUnwindSafe(|| drop(future))) {
+                                unwinding.panicked(payload);
+                            }
+                        }
+                    }
+                }
+                Poll::Ready(stop) => {
+                    header.set_driving(number, false);
+                    if stop == Stop::Caught {
+                        kernel.hand_orphans_over(header, region);
+                    }
+                    return match stop {
+                        Stop::Caught if self.future.is_some() => Turn::Polls { resumes: true },
+                        _ => Turn::Over(unwinding.into_error()),
+                    };
+                }
+            }
+        }
+    }
+
+    /// Whether the task that is awaited was cancelled by this, and has ended otherwise. One that had ended before was not
+    /// cancelled: its value came too late.
+    fn has_resisted(&self) -> bool {
+        self.scope.interruption().has_cancelled.get()
+            && self.awaited.as_ref().is_some_and(|task| {
+                let ending = task.header().ending.get();
+                ending.is_some() && ending != Some(Ending::Cancelled)
+            })
+    }
+
+    fn suspend(&self, context: &Context<'_>) {
+        let interruption = self.scope.interruption();
+        interruption.keep_waker(context);
+        if interruption.take_next() {
+            if self.awaits_cancelled() == Some(true) {
+                // Once is enough, and the end of that task wakes this.
+                interruption.is_asked.set(true);
+            } else {
+                interruption.interrupt();
+            }
+        }
+    }
+}
+
+impl<F, S: BlockScope> Drop for Block<F, S> {
+    fn drop(&mut self) {
+        self.end();
+    }
+}

@@ -1,0 +1,649 @@
+//! What a task still does when it is cancelled: cleanups that await, and going on all the same. And how it ends as cancelled by
+//! itself.
+//!
+//! A cancellation drops a future, and a destructor cannot await. A [`finally`] registers itself with its task as a scope; when
+//! the task is cancelled, the kernel goes through the scopes, innermost first, drops what was being done there, and polls
+//! the cleanup (`kernel/cancel/unwind.rs`). The future around them is not polled meanwhile.
+//!
+//! Body and cleanup have to be `'static`, since the kernel polls the cleanup by itself, and not by way of the futures around it:
+//! through them, whatever stands beside it in a `join!` would be polled too, and a cancelled task would run on.
+
+use crate::current::{Place, raise, running, take_raised, wakes_running};
+use crate::error::Cancelled;
+use crate::kernel::callbacks::exceptions::drop_payload;
+use crate::kernel::cancel::scopes::{Arrival, Dropped, Scope, Unwound};
+use crate::kernel::{Kernel, context, keep};
+use std::any::Any;
+use std::cell::{Cell, RefCell};
+use std::fmt;
+use std::marker::PhantomData;
+use std::panic::{AssertUnwindSafe, Location, catch_unwind, resume_unwind};
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, Waker, ready};
+
+/// Runs a future, and a cleanup behind it: when it is ready, when it panics, and when it is interrupted, by a cancellation of the
+/// task, by a timeout around it, or by a group that fails.
+///
+/// The cleanup is a future that may await. It runs only if `future` was polled at least once. When the task is cancelled, what is
+/// inside is dropped first, then the cleanup runs in the same task, then the unwinding goes on with the scope around this one. The
+/// task ends with its last cleanup. A task that awaits it waits for that end, and so do a [`timeout`](crate::timeout()) around
+/// it and [`run`](crate::run()) at its end. A [`sleep`](crate::sleep()) that is handed in as a cleanup counts from its making, as
+/// always; in an `async` block it counts from the cleanup.
+///
+/// If the future returned or panicked, the first cancellation ends the cleanup. If a cancellation began the cleanup, the second
+/// ends it.
+///
+/// Dropped without a cancellation, in a `select!` that something else has won for example, it hands the cleanup over to a
+/// task of its own. The first cancellation of that task is counted and disturbs nothing; the second ends the cleanup.
+///
+/// What stands around a cleanup, or beside it in a `join!`, keeps what it has until the cleanup has ended. There is one exception.
+/// If the cleanup waits for a lock or a permit that the task itself has taken, then what stands around and beside the cleanup is
+/// dropped, since nothing else could help. The same happens if other tasks have taken it, and each of them waits, directly or
+/// indirectly, only for this task; if a task that has ended took it, the whole loop must be waiting. A loop that reports deadlocks
+/// reports the deadlock instead, unless it sees something waiting beside the cleanup.
+///
+/// Cancel safety: that is what it is for.
+///
+/// asyncio: `try: ... finally: await ...`.
+///
+/// # Panics
+///
+/// With the panic of the future, when the cleanup has ended, or with the cleanup's own.
+///
+/// # Cost
+///
+/// Three allocations, and an entry in the task's list of scopes.
+///
+/// # Examples
+///
+/// ```
+/// use onelane::{EventLoop, finally, sleep, spawn};
+/// use std::{cell::Cell, rc::Rc, time::Duration};
+///
+/// let closed = Rc::new(Cell::new(false));
+/// let copy = closed.clone();
+/// EventLoop::with_virtual_clock().run(async move {
+///     let second = Duration::from_secs(1);
+///     let task = spawn(finally(sleep(60 * second), async move {
+///         sleep(second).await; // says goodbye to the other side
+///         copy.set(true);
+///     }));
+///     onelane::yield_now().await;
+///     task.cancel();
+///     assert!(task.await.unwrap_err().is_cancelled()); // a second later
+/// });
+/// assert!(closed.get());
+/// ```
+#[track_caller]
+pub fn finally<F, C>(future: F, cleanup: C) -> Finally<F::IntoFuture, C::IntoFuture>
+where
+    F: IntoFuture<IntoFuture: 'static>,
+    C: IntoFuture<Output = (), IntoFuture: 'static>,
+{
+    Finally::new(true, future.into_future(), cleanup.into_future())
+}
+
+/// The future of [`finally`].
+///
+/// # Examples
+///
+/// ```
+/// use onelane::{EventLoop, Finally, Sleep, finally, sleep};
+/// use std::future::{Ready, ready};
+/// use std::time::Duration;
+///
+/// struct Visit {
+///     stay: Finally<Sleep, Ready<()>>,
+/// }
+///
+/// EventLoop::with_virtual_clock().run(async {
+///     let visit = Visit { stay: finally(sleep(Duration::from_secs(1)), ready(())) };
+///     assert!(format!("{:?}", visit.stay).starts_with("Finally { stage: Body"));
+///     visit.stay.await;
+/// });
+/// ```
+#[must_use = "futures do nothing unless they are awaited"]
+pub struct Finally<F: Future + 'static, C: Future<Output = ()> + 'static> {
+    parts: Rc<Parts<F, C>>,
+    /// What the body gave, or its panic, until the cleanup has ended.
+    outcome: Option<Ended<F::Output>>,
+    /// It was polled.
+    begun: bool,
+    place: Place,
+}
+
+/// What the kernel reaches when the task is cancelled.
+struct Parts<F, C> {
+    body: Slot<F>,
+    cleanup: Slot<C>,
+    stage: Cell<Stage>,
+    /// The cleanup runs also when the body has come to its end.
+    is_always: bool,
+    poller: Poller,
+    made_at: &'static Location<'static>,
+}
+
+/// Who polls a scope, if it is not the task itself but something in the task with a waker of its own, `FuturesUnordered` for
+/// example: it does not know that the scope has something to say when the kernel has unwound it.
+#[derive(Default)]
+struct Poller(Cell<Option<Waker>>);
+
+impl Poller {
+    fn set(&self, context: &Context<'_>) {
+        drop(self.0.replace((!wakes_running(context.waker())).then(|| keep(context.waker()))));
+    }
+
+    fn wake(&self) {
+        if let Some(waker) = self.0.take() {
+            // Foreign, and its panic must not cost a cleanup.
+            if let Err(payload) = catch_unwind(AssertUnwindSafe(|| waker.wake())) {
+                drop_payload(payload);
+            }
+        }
+    }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Stage {
+    Body,
+    /// The body is over or gone.
+    Cleanup,
+}
+
+/// A future in a place of its own, out of which it is taken while foreign code runs.
+type Slot<F> = RefCell<Option<Pin<Box<F>>>>;
+
+/// What a future gave, or its panic.
+type Ended<T> = Result<T, Box<dyn Any + Send>>;
+
+/// Polls what is in the slot; once it has ended, drops it. None if nothing is there.
+fn poll_slot<F>(slot: &Slot<F>, context: &mut Context<'_>) -> Poll<Option<Ended<F::Output>>>
+where
+    F: Future + 'static,
+{
+    let Some(mut future) = slot.take() else { return Poll::Ready(None) };
+    let polled = match catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(context))) {
+        Ok(Poll::Pending) => {
+            *slot.borrow_mut() = Some(future);
+            return Poll::Pending;
+        }
+        Ok(Poll::Ready(output)) => Ok(output),
+        Err(payload) => Err(payload),
+    };
+    // Dropped where nothing unwinds, so that a destructor that panics does no more than that.
+    let dropped = catch_unwind(AssertUnwindSafe(|| drop(future)));
+    Poll::Ready(Some(match (polled, dropped) {
+        (ended, Ok(())) => ended,
+        (Ok(output), Err(payload)) => {
+            drop_payload(Box::new(output));
+            Err(payload)
+        }
+        (Err(payload), Err(second)) => {
+            drop_payload(Box::new(second));
+            Err(payload)
+        }
+    }))
+}
+
+impl<F: Future + 'static, C: Future<Output = ()> + 'static> Scope for Parts<F, C> {
+    fn unwind(&self, _: Arrival) -> Unwound {
+        if self.stage.replace(Stage::Cleanup) == Stage::Body {
+            self.poller.wake();
+            return Unwound::CleansUp;
+        }
+        // It was cleaning up already, and this ends it. Whoever polls the scope elsewhere is to see that.
+        drop(self.cleanup.take());
+        self.poller.wake();
+        Unwound::Through
+    }
+
+    fn drop_body(&self, _: bool) -> Dropped {
+        drop(self.body.take());
+        Dropped::Here
+    }
+
+    fn poll_cleanup(&self, context: &mut Context<'_>) -> Poll<Unwound> {
+        let over = ready!(poll_slot(&self.cleanup, context));
+        // Somebody may have polled the scope meanwhile, and its wakes came here.
+        self.poller.wake();
+        match over {
+            Some(Err(payload)) => resume_unwind(payload),
+            Some(Ok(())) | None => Poll::Ready(Unwound::Through),
+        }
+    }
+
+    fn hand_over(self: Rc<Self>) {
+        // The body is gone, or belongs to a future that nobody polls any more.
+        let body = self.body.take();
+        if let Some(kernel) = context::running() {
+            self.hand_cleanup_over(&kernel);
+        }
+        drop(body);
+    }
+}
+
+impl<F, C> Parts<F, C> {
+    fn fmt_as(&self, name: &str, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct(name).field("stage", &self.stage.get()).field("made_at", &self.made_at).finish()
+    }
+}
+
+impl<F: Future + 'static, C: Future<Output = ()> + 'static> Parts<F, C> {
+    /// What is left of the cleanup goes on in a task of its own.
+    fn hand_cleanup_over(&self, kernel: &Kernel) {
+        let Some(cleanup) = self.cleanup.take() else { return };
+        let task = kernel.current().map(|task| task.header().name());
+        let name = format!("cleanup of {}", task.as_deref().unwrap_or("a future that was dropped"));
+        let draft = kernel.draft(Some(name.into()), self.made_at);
+        kernel.spawn_cleanup(draft, cleanup);
+    }
+}
+
+// The output is not pinned, and body and cleanup stand in boxes.
+impl<F: Future, C: Future<Output = ()>> Unpin for Finally<F, C> {}
+
+impl<F: Future, C: Future<Output = ()>> Finally<F, C> {
+    #[track_caller]
+    fn new(is_always: bool, body: F, cleanup: C) -> Self {
+        let parts = Parts {
+            body: RefCell::new(Some(Box::pin(body))),
+            cleanup: RefCell::new(Some(Box::pin(cleanup))),
+            stage: Cell::new(Stage::Body),
+            is_always,
+            poller: Poller::default(),
+            made_at: Location::caller(),
+        };
+        Finally { parts: Rc::new(parts), outcome: None, begun: false, place: Place::default() }
+    }
+}
+
+impl<F: Future, C: Future<Output = ()>> Future for Finally<F, C> {
+    type Output = F::Output;
+
+    #[track_caller]
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<F::Output> {
+        let this = &mut *self;
+        if this.place.is_too_late(context) {
+            return Poll::Pending;
+        }
+        this.place.enter(|| Rc::<Parts<F, C>>::downgrade(&this.parts));
+        this.begun = true;
+        this.parts.poller.set(context);
+        if this.parts.stage.get() == Stage::Body {
+            if this.outcome.is_none() {
+                this.outcome = ready!(poll_slot(&this.parts.body, context));
+            }
+            if this.place.is_frozen() {
+                // It was polled for something beside it, which drops its body. The interruption comes here too, and begins the cleanup.
+                return Poll::Pending;
+            }
+            this.parts.stage.set(Stage::Cleanup);
+            if !this.parts.is_always {
+                let cleanup = this.parts.cleanup.take();
+                if let Err(payload) = catch_unwind(AssertUnwindSafe(|| drop(cleanup))) {
+                    this.place.leave();
+                    drop_payload(Box::new(this.outcome.take()));
+                    resume_unwind(payload);
+                }
+            }
+        }
+        let cleanup = ready!(poll_slot(&this.parts.cleanup, context));
+        this.place.leave();
+        let outcome = this.outcome.take().expect(
+            "a finally was polled after it was over, or after a cancellation of the task that polled it last: it has cleaned up; \
+             own it in the task that may be cancelled, and put a catch_cancel around it, not beside it",
+        );
+        match (outcome, cleanup) {
+            (Ok(output), Some(Ok(())) | None) => Poll::Ready(output),
+            (Err(payload), Some(Ok(())) | None) => resume_unwind(payload),
+            (outcome, Some(Err(payload))) => {
+                // The panic of the cleanup counts, and is not to meet another one.
+                drop_payload(Box::new(outcome));
+                resume_unwind(payload)
+            }
+        }
+    }
+}
+
+impl<F: Future, C: Future<Output = ()>> Drop for Finally<F, C> {
+    fn drop(&mut self) {
+        // Begun in a callback, it has no place.
+        let was_entered = self.place.is_entered();
+        if self.place.leave_to_unwinding(|| self.parts.clone()) {
+            // The cleanup has its turn there.
+            return drop(self.parts.body.take());
+        }
+        let kernel = if was_entered { self.place.leave() } else { context::running() };
+        let Some(kernel) = kernel.filter(|_| self.begun) else { return };
+        // What is inside has scopes of its own, and they come first. A destructor that panics must not cost the cleanup.
+        let body = self.parts.body.take();
+        let dropped = catch_unwind(AssertUnwindSafe(|| drop(body)));
+        self.parts.hand_cleanup_over(&kernel);
+        if let Err(payload) = dropped {
+            if std::thread::panicking() {
+                return drop_payload(payload);
+            }
+            resume_unwind(payload);
+        }
+    }
+}
+
+impl<F: Future, C: Future<Output = ()>> fmt::Debug for Finally<F, C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.parts.fmt_as("Finally", f)
+    }
+}
+
+/// Runs a future, and a cleanup if the future is interrupted: by a cancellation of the task, by a timeout or a failing group around
+/// it, or by [`raise_cancelled`] inside of it. Then the interruption goes on.
+///
+/// As [`finally`], but a future that returns or panics has no cleanup behind it: the cleanup is dropped without a poll. Dropped
+/// without a cancellation, in a `select!` that something else has won for example, it hands the cleanup over to a task of its
+/// own, as a `finally` does.
+///
+/// Cancel safety: that is what it is for.
+///
+/// asyncio: `try: ... except CancelledError: await ...; raise`.
+///
+/// # Panics
+///
+/// With the panic of the future, or with the cleanup's own.
+///
+/// # Cost
+///
+/// As [`finally`].
+///
+/// # Examples
+///
+/// ```
+/// use onelane::{EventLoop, on_cancel, sleep, spawn};
+/// use std::{cell::Cell, rc::Rc, time::Duration};
+///
+/// EventLoop::with_virtual_clock().run(async {
+///     let undone = Rc::new(Cell::new(0));
+///     let transfer = |seconds: u64| {
+///         let undone = undone.clone();
+///         spawn(on_cancel(sleep(Duration::from_secs(seconds)), async move {
+///             sleep(Duration::from_secs(1)).await; // takes back what was done so far
+///             undone.set(undone.get() + 1);
+///         }))
+///     };
+///     let (quick, slow) = (transfer(1), transfer(60));
+///     assert!(quick.await.is_ok());
+///     slow.cancel();
+///     assert!(slow.await.unwrap_err().is_cancelled());
+///     assert_eq!(undone.get(), 1);
+/// });
+/// ```
+#[doc(alias = "except CancelledError")]
+#[track_caller]
+pub fn on_cancel<F, C>(future: F, cleanup: C) -> OnCancel<F::IntoFuture, C::IntoFuture>
+where
+    F: IntoFuture<IntoFuture: 'static>,
+    C: IntoFuture<Output = (), IntoFuture: 'static>,
+{
+    OnCancel { scope: Finally::new(false, future.into_future(), cleanup.into_future()) }
+}
+
+/// The future of [`on_cancel`].
+///
+/// # Examples
+///
+/// ```
+/// use onelane::{EventLoop, OnCancel, Sleep, on_cancel, sleep};
+/// use std::future::{Ready, ready};
+/// use std::time::Duration;
+///
+/// EventLoop::with_virtual_clock().run(async {
+///     let stay: OnCancel<Sleep, Ready<()>> = on_cancel(sleep(Duration::from_secs(1)), ready(()));
+///     assert!(format!("{stay:?}").starts_with("OnCancel { stage: Body"));
+///     stay.await;
+/// });
+/// ```
+#[must_use = "futures do nothing unless they are awaited"]
+pub struct OnCancel<F: Future + 'static, C: Future<Output = ()> + 'static> {
+    scope: Finally<F, C>,
+}
+
+impl<F: Future, C: Future<Output = ()>> Future for OnCancel<F, C> {
+    type Output = F::Output;
+
+    #[track_caller]
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<F::Output> {
+        Pin::new(&mut self.scope).poll(context)
+    }
+}
+
+impl<F: Future, C: Future<Output = ()>> fmt::Debug for OnCancel<F, C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.scope.parts.fmt_as("OnCancel", f)
+    }
+}
+
+/// Ends the current task as cancelled, in this step: nothing behind it runs. Around it, everything goes as in a cancellation, but
+/// for one thing: what the task awaits beside it, in a `join!`, is dropped and not waited for. So scopes unwind, innermost first, a
+/// [`catch_cancel`] around it catches it, and the task ends as [`TaskError::Cancelled`](crate::TaskError::Cancelled) when it has
+/// come through all of them.
+///
+/// In the future of a [`timeout`](crate::timeout()) it ends that future, and goes on to what is around the timeout, unless the
+/// time was up. In the body of a task group it cancels the children, waits for them, and goes on; if a child has failed, the
+/// group gives its errors instead. Nobody has asked the task to end by it, so [`cancelling`](crate::Task::cancelling) counts
+/// nothing.
+///
+/// It never returns, so it can stand where any type is expected. If it loses a `select!` in the step in which it was polled,
+/// it has no effect.
+///
+/// Cancel safety: it has no effect before it is polled.
+///
+/// asyncio: `raise CancelledError`, and what an await of a cancelled task or future does there.
+///
+/// # Panics
+///
+/// If it is polled outside of a task.
+///
+/// # Examples
+///
+/// ```
+/// use onelane::{Cancelled, EventLoop, TaskError, catch_cancel, raise_cancelled, sleep, spawn, yield_now};
+/// use std::time::Duration;
+///
+/// EventLoop::with_virtual_clock().run(async {
+///     let task = spawn(async {
+///         match catch_cancel(sleep(Duration::from_secs(60))).await {
+///             Ok(()) => "slept",
+///             // After a look at it, the cancellation goes on.
+///             Err(Cancelled) => raise_cancelled().await,
+///         }
+///     });
+///     yield_now().await;
+///     task.cancel();
+///     assert_eq!(task.await, Err(TaskError::Cancelled));
+///
+///     // As in asyncio, the end of the task that is awaited becomes one's own.
+///     let awaited = spawn(std::future::pending::<u32>());
+///     awaited.cancel();
+///     let task = spawn(async move {
+///         match awaited.await {
+///             Err(TaskError::Cancelled) => raise_cancelled().await,
+///             outcome => outcome.unwrap(),
+///         }
+///     });
+///     assert!(task.await.unwrap_err().is_cancelled());
+/// });
+/// ```
+#[doc(alias = "raise CancelledError")]
+pub fn raise_cancelled<T>() -> RaiseCancelled<T> {
+    RaiseCancelled { has_raised: false, never: PhantomData }
+}
+
+/// The future of [`raise_cancelled`].
+///
+/// # Examples
+///
+/// ```
+/// use onelane::{EventLoop, RaiseCancelled, raise_cancelled, spawn};
+///
+/// EventLoop::with_virtual_clock().run(async {
+///     let end: RaiseCancelled<u8> = raise_cancelled();
+///     assert!(spawn(end).await.unwrap_err().is_cancelled());
+/// });
+/// ```
+#[must_use = "futures do nothing unless they are awaited"]
+pub struct RaiseCancelled<T> {
+    has_raised: bool,
+    never: PhantomData<fn() -> T>,
+}
+
+impl<T> Future for RaiseCancelled<T> {
+    type Output = T;
+
+    #[track_caller]
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<T> {
+        let kernel = running("poll() of raise_cancelled()");
+        assert!(
+            kernel.current().is_some(),
+            "raise_cancelled() was polled outside of a task, and there is none to end; await it in the task that is to end"
+        );
+        self.has_raised = true;
+        raise(context);
+        Poll::Pending
+    }
+}
+
+impl<T> Drop for RaiseCancelled<T> {
+    fn drop(&mut self) {
+        if self.has_raised {
+            // Something beside it was ready in the same step, in a `select!` for example: nobody is where it was raised.
+            take_raised();
+        }
+    }
+}
+
+impl<T> fmt::Debug for RaiseCancelled<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("RaiseCancelled")
+    }
+}
+
+/// Runs a future in the current task and survives its cancellation: the future is dropped, and this gives [`Cancelled`].
+///
+/// The task continues after it, in the same step, as one that is not cancelled. [`cancelling`](crate::Task::cancelling) still
+/// counts the request; [`uncancel`](crate::Task::uncancel) takes it back. Cleanups inside of the future run first. An
+/// interruption by a timeout around it is caught as well. What the future awaited is cancelled, as always.
+///
+/// To pass the cancellation on after all, await [`raise_cancelled`]; to do something before it goes on, use [`on_cancel`].
+///
+/// Cancel safety: that of the future inside.
+///
+/// asyncio: `try: ... except CancelledError: ...`.
+///
+/// # Errors
+///
+/// [`Cancelled`] if the future was interrupted: by a cancellation of the task, by a timeout or a failing group around it, or by
+/// [`raise_cancelled`] inside of it.
+///
+/// # Cost
+///
+/// Two allocations, and an entry in the task's list of scopes.
+///
+/// # Examples
+///
+/// ```
+/// use onelane::{Cancelled, EventLoop, catch_cancel, sleep, spawn};
+/// use std::time::Duration;
+///
+/// EventLoop::with_virtual_clock().run(async {
+///     let task = spawn(async {
+///         match catch_cancel(sleep(Duration::from_secs(60))).await {
+///             Ok(()) => "slept",
+///             Err(Cancelled) => "woken",
+///         }
+///     });
+///     onelane::yield_now().await;
+///     task.cancel();
+///     assert_eq!(task.await, Ok("woken"));
+/// });
+/// ```
+#[track_caller]
+pub fn catch_cancel<F: IntoFuture>(future: F) -> CatchCancel<F::IntoFuture> {
+    let future = Some(Box::pin(future.into_future()));
+    CatchCancel {
+        future,
+        catch: Rc::new(Catch { caught: Cell::new(false), poller: Poller::default() }),
+        place: Place::default(),
+    }
+}
+
+/// The future of [`catch_cancel`].
+///
+/// # Examples
+///
+/// ```
+/// use onelane::{CatchCancel, EventLoop, Sleep, catch_cancel, sleep};
+/// use std::time::Duration;
+///
+/// /// A pause that a cancellation cuts short.
+/// fn pause(seconds: u64) -> CatchCancel<Sleep> {
+///     catch_cancel(sleep(Duration::from_secs(seconds)))
+/// }
+///
+/// EventLoop::with_virtual_clock().run(async {
+///     assert_eq!(pause(1).await, Ok(()));
+/// });
+/// ```
+#[must_use = "futures do nothing unless they are awaited"]
+pub struct CatchCancel<F> {
+    future: Option<Pin<Box<F>>>,
+    catch: Rc<Catch>,
+    place: Place,
+}
+
+/// Whether a cancellation has come.
+struct Catch {
+    caught: Cell<bool>,
+    poller: Poller,
+}
+
+impl Scope for Catch {
+    fn unwind(&self, arrival: Arrival) -> Unwound {
+        if arrival.panicked {
+            return Unwound::Through;
+        }
+        self.caught.set(true);
+        self.poller.wake();
+        Unwound::Caught
+    }
+}
+
+impl<F: Future> Future for CatchCancel<F> {
+    type Output = Result<F::Output, Cancelled>;
+
+    #[track_caller]
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = &mut *self;
+        let result = if this.catch.caught.get() {
+            Err(Cancelled)
+        } else {
+            this.place.enter(|| Rc::<Catch>::downgrade(&this.catch));
+            this.catch.poller.set(context);
+            let future = this.future.as_mut().expect("a catch_cancel was polled after it was over");
+            Ok(ready!(future.as_mut().poll(context)))
+        };
+        this.place.leave();
+        this.future = None;
+        Poll::Ready(result)
+    }
+}
+
+impl<F> Drop for CatchCancel<F> {
+    fn drop(&mut self) {
+        self.place.leave();
+    }
+}
+
+impl<F> fmt::Debug for CatchCancel<F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("CatchCancel").field("caught", &self.catch.caught.get()).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,5 @@
+//! What a cancellation meets: cleanups, blocks that can be interrupted, task groups.
+
+pub(crate) mod block;
+pub(crate) mod cleanup;
+pub(crate) mod task_group;

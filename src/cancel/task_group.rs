@@ -1,0 +1,979 @@
+//! Tasks that belong together: all have ended when the group has, and the failure of one cancels the others.
+//!
+//! The group hears of its children by done callbacks. It is a block (`block.rs`), which the first failure interrupts. As a scope
+//! it waits for its children, so that an interruption from further out ends here, or goes on, when they have ended.
+//!
+//! Knows nothing of what its children do. Next: `cleanup.rs`.
+
+use crate::cancel::block::{Block, BlockScope, Interruption};
+use crate::current::{Record, cancel, raise, running};
+use crate::error::{Panic, TaskError};
+use crate::kernel::callbacks::exceptions::{self, Exception};
+use crate::kernel::cancel::scopes::{Arrival, Dropped, Inside, Scope, Unwound};
+use crate::kernel::cell::AnyTask;
+use crate::kernel::table::records::{Awaited, Wait};
+use crate::kernel::{context, keep};
+use crate::task::Task;
+use crate::task::child::describe_tasks;
+use std::any::Any;
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
+use std::convert::Infallible;
+use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::pin::Pin;
+use std::rc::{Rc, Weak};
+use std::task::{Context, Poll, Waker, ready};
+
+/// Runs `body` in the current task with a group into which it spawns children, and ends when all of them have ended.
+///
+/// `body` gets the [`TaskGroup`] as a handle that can be cloned, so children may spawn children. A child that panics fails
+/// the group: the other children are cancelled, and so is what the body awaits; when all have ended, the panics come together
+/// in a [`GroupError`]. A child that is cancelled does not disturb the group. With children that return a `Result`, use
+/// [`try_task_group`].
+///
+/// When the task is cancelled, `body` is dropped first, then the children are cancelled, and the group waits for their end,
+/// cleanups and all. A second cancellation does not end this wait. If no child has failed by then, the cancellation goes on. If one
+/// has, the group gives the errors, and the task is interrupted again where it suspends next. If it returns before that, the error
+/// by `?` for example, this value is its outcome, so no error is lost. The same holds for the end of a timeout around the group,
+/// and for the failure of a group around it.
+///
+/// If something waits beside the group in the same task, in a `join!`, then `body` is dropped after the children have ended. Such
+/// a neighbour is seen by its waits on futures of this crate; one that waits on another crate's future may be polled once more.
+///
+/// Cancel safety: nothing is lost in a cancellation. Dropped without one, in a `select!` that something else has won for
+/// example, the group cancels its children and cannot wait for their end. Errors that it had not given by then, and those that
+/// come later, go to the exception handler.
+///
+/// asyncio: `async with TaskGroup() as group: ...`.
+///
+/// # Errors
+///
+/// The panics of children.
+///
+/// # Panics
+///
+/// With the panic of `body`, when the children have ended.
+///
+/// # Cost
+///
+/// Two allocations, one more if the body awaits something, and two more for the first child. For each child two, with
+/// [`try_spawn`](TaskGroup::try_spawn) three. The first scope of a task takes two more, for the list of its scopes. A child's
+/// end and the group's cost a turn each. Without children there is no pause.
+///
+/// # Examples
+///
+/// ```
+/// use onelane::{EventLoop, sleep, task_group};
+/// use std::time::Duration;
+///
+/// let (a, b) = EventLoop::with_virtual_clock().run(async {
+///     let (a, b) = task_group(async |group| {
+///         let a = group.spawn(async { sleep(Duration::from_secs(1)).await; 1 });
+///         let b = group.spawn(async { 2 });
+///         (a, b)
+///     })
+///     .await
+///     .unwrap();
+///     assert!(a.is_done() && b.is_done());
+///     (a.await.unwrap(), b.await.unwrap())
+/// });
+/// assert_eq!((a, b), (1, 2));
+/// ```
+#[doc(alias = "TaskGroup")]
+#[track_caller]
+pub fn task_group<B, F>(body: B) -> RunGroup<F, Infallible>
+where
+    B: FnOnce(TaskGroup<Infallible>) -> F,
+    F: Future,
+{
+    RunGroup::new(body)
+}
+
+/// As [`task_group`], with failures: an `Err` of `body`, or of a child that was started with
+/// [`try_spawn`](TaskGroup::try_spawn), fails the group as well.
+///
+/// # Errors
+///
+/// The errors and panics of the children, in the order in which they ended, then the error of `body`.
+///
+/// # Panics
+///
+/// As [`task_group`].
+///
+/// # Examples
+///
+/// ```
+/// use onelane::{ChildError, EventLoop, sleep, try_task_group};
+/// use std::time::Duration;
+///
+/// let result = EventLoop::with_virtual_clock().run(try_task_group(async |group| {
+///     group.try_spawn(async {
+///         sleep(Duration::from_secs(1)).await;
+///         Err::<(), _>("disk full")
+///     });
+///     group.spawn(sleep(Duration::from_secs(3600))); // is cancelled after a second
+///     sleep(Duration::from_secs(3600)).await; // so is this
+///     Ok(())
+/// }));
+/// assert_eq!(result.unwrap_err().errors, [ChildError::Failed("disk full")]);
+/// ```
+#[doc(alias = "TaskGroup")]
+#[track_caller]
+pub fn try_task_group<B, F, T, E>(body: B) -> TryRunGroup<F, E>
+where
+    B: FnOnce(TaskGroup<E>) -> F,
+    F: Future<Output = Result<T, E>>,
+    E: 'static,
+{
+    TryRunGroup { group: RunGroup::new(body) }
+}
+
+/// A group of tasks, as its body and its children hold it. See [`task_group`].
+///
+/// Cloning gives another handle to the same group.
+///
+/// # Examples
+///
+/// ```
+/// use onelane::{EventLoop, TaskGroup, task_group};
+/// use std::{cell::Cell, rc::Rc};
+///
+/// /// A child spawns children of its own into the same group.
+/// fn grow(group: TaskGroup, height: u32, leaves: Rc<Cell<u32>>) {
+///     if height == 0 {
+///         leaves.set(leaves.get() + 1);
+///         return;
+///     }
+///     for _ in 0..2 {
+///         let (copy, leaves) = (group.clone(), leaves.clone());
+///         group.spawn(async move { grow(copy, height - 1, leaves) });
+///     }
+/// }
+///
+/// let leaves = Rc::new(Cell::new(0));
+/// let root = task_group(async |group| grow(group, 3, leaves.clone()));
+/// EventLoop::with_virtual_clock().run(root).unwrap();
+/// assert_eq!(leaves.get(), 8);
+/// ```
+pub struct TaskGroup<E = Infallible> {
+    state: Rc<State<E>>,
+}
+
+impl<E> Clone for TaskGroup<E> {
+    fn clone(&self) -> Self {
+        TaskGroup { state: self.state.clone() }
+    }
+}
+
+/// What a child has returned whose error went to its group.
+///
+/// # Examples
+///
+/// ```
+/// use onelane::{EventLoop, Failed, try_task_group};
+///
+/// EventLoop::with_virtual_clock().run(async {
+///     let mut child = None;
+///     let result = try_task_group(async |group| {
+///         child = Some(group.try_spawn(async { Err::<(), _>("disk full") }));
+///         Ok(())
+///     });
+///     // Why it failed, the group tells; that it failed, the child.
+///     assert_eq!(result.await.unwrap_err().to_string(), "1 failure(s) in a task group: disk full");
+///     assert_eq!(child.unwrap().await, Ok(Err(Failed)));
+/// });
+/// ```
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Failed;
+
+impl fmt::Display for Failed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the child failed, and its group has the error")
+    }
+}
+
+impl std::error::Error for Failed {}
+
+/// How one child failed, or the body.
+///
+/// # Examples
+///
+/// ```
+/// use onelane::{ChildError, EventLoop, try_task_group};
+///
+/// let result = EventLoop::with_virtual_clock().run(try_task_group(async |group| {
+///     group.try_spawn(async { "x".parse::<u32>() });
+///     group.spawn(async { assert!(false, "a bug") });
+///     Ok(())
+/// }));
+/// let told = result.unwrap_err().errors.into_iter().map(|error| match error {
+///     ChildError::Failed(error) => format!("bad input: {error}"),
+///     ChildError::Panicked(panic) => format!("panic: {}", panic.message()),
+/// });
+/// assert_eq!(told.collect::<Vec<_>>(), ["bad input: invalid digit found in string", "panic: a bug"]);
+/// ```
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum ChildError<E> {
+    /// It returned this error.
+    Failed(E),
+    /// It panicked.
+    Panicked(Panic),
+}
+
+impl<E: fmt::Display> fmt::Display for ChildError<E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            ChildError::Failed(error) => error.fmt(f),
+            ChildError::Panicked(panic) => write!(f, "panicked: {}", panic.message()),
+        }
+    }
+}
+
+/// All failures in a group.
+///
+/// asyncio: `ExceptionGroup`.
+///
+/// # Examples
+///
+/// ```
+/// use onelane::{ChildError, EventLoop, GroupError, try_task_group};
+///
+/// async fn upload() -> Result<(), GroupError<&'static str>> {
+///     try_task_group(async |group| {
+///         group.try_spawn(async { Err::<(), _>("no route") });
+///         group.try_spawn(async { Err::<(), _>("no space") });
+///         Ok(())
+///     })
+///     .await
+/// }
+///
+/// // What asyncio's `except*` does: takes out what is known, and goes on with the others.
+/// let mut error = EventLoop::with_virtual_clock().run(upload()).unwrap_err();
+/// error.errors.retain(|error| *error != ChildError::Failed("no route"));
+/// assert_eq!(error.errors, [ChildError::Failed("no space")]);
+/// ```
+#[doc(alias = "ExceptionGroup")]
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct GroupError<E> {
+    /// Of the children in the order in which they ended, then of the body. Empty if nothing failed, and the group was
+    /// [cancelled](TaskGroup::cancel) before its body had returned.
+    pub errors: Vec<ChildError<E>>,
+}
+
+impl<E: fmt::Display> fmt::Display for GroupError<E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.errors.is_empty() {
+            return f.write_str("the task group was cancelled");
+        }
+        write!(f, "{} failure(s) in a task group", self.errors.len())?;
+        for (nth, error) in self.errors.iter().enumerate() {
+            write!(f, "{} {error}", if nth == 0 { ":" } else { ";" })?;
+        }
+        Ok(())
+    }
+}
+
+impl<E: fmt::Debug + fmt::Display> std::error::Error for GroupError<E> {}
+
+/// A group under way: its children's callbacks hold it, its handles, and its future.
+struct State<E> {
+    /// By their numbers, so in the order in which they were spawned.
+    children: RefCell<BTreeMap<u64, AnyTask>>,
+    failures: RefCell<Vec<Failure<E>>>,
+    stage: Cell<Stage>,
+    /// The loop of the children, whose numbers are its own.
+    loop_id: Cell<Option<u64>>,
+    /// A failure or a cancellation has come: children are cancelled, also those to come.
+    aborting: Cell<bool>,
+    /// Somebody has called `cancel`.
+    is_cancelled: Cell<bool>,
+    /// Of the body.
+    interruption: Interruption,
+    /// The body has returned an error, or panicked.
+    body_failed: Cell<bool>,
+    /// How an interruption of the whole group stands.
+    exit: Exit,
+    /// Of whoever waits for the last child.
+    waker: Cell<Option<Waker>>,
+    /// That the task waits for the children, behind the body or in a cleanup.
+    record: RefCell<Record>,
+    this: Weak<Self>,
+}
+
+/// What is known of an interruption that has come to a group, while somebody further out drives it.
+#[derive(Default)]
+struct Exit {
+    /// It has come, and waits here for the children.
+    has_come: Cell<bool>,
+    /// It is the panic of a cleanup.
+    is_panic: Cell<bool>,
+    /// It ends here: the group has errors.
+    is_caught: Cell<bool>,
+    /// The future of the group was dropped, and the body with it.
+    body_is_gone: Cell<bool>,
+    /// The body is to be dropped by the next poll.
+    drops_body: Cell<bool>,
+    /// What the body's destructors panicked with.
+    payload: Cell<Option<Box<dyn Any + Send>>>,
+    /// Something stands beside the group in its task, and would be polled with it.
+    is_beside: Cell<bool>,
+}
+
+struct Failure<E> {
+    /// Its panic is known when the group has told of it.
+    child: AnyTask,
+    error: ChildError<E>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Stage {
+    Body,
+    /// The body is over; the last child ends the group.
+    Exiting,
+    Finished,
+}
+
+impl<E> State<E> {
+    fn abort(&self) {
+        if self.aborting.replace(true) {
+            return;
+        }
+        let children: Vec<_> = self.children.borrow().values().cloned().collect();
+        for child in children {
+            cancel(&child);
+        }
+    }
+
+    /// A child has ended, and its callback is called.
+    fn ended(&self, child: &AnyTask, error: Option<ChildError<E>>) {
+        let held = self.children.borrow_mut().remove(&child.header().id);
+        if let Some(error) = error {
+            self.failures.borrow_mut().push(Failure { child: child.clone(), error });
+            self.failed();
+        }
+        if self.children.borrow().is_empty() {
+            self.wake();
+        }
+        drop(held);
+    }
+
+    /// The first failure cancels the other children, and interrupts the task, wherever in the group that stands.
+    fn failed(&self) {
+        let is_first = !self.aborting.get();
+        self.abort();
+        match self.stage.get() {
+            Stage::Body if is_first => self.interruption.request(),
+            Stage::Exiting if is_first => self.wake(),
+            Stage::Finished => self.report_failures(),
+            _ => {}
+        }
+    }
+
+    fn wake(&self) {
+        if let Some(waker) = self.waker.take() {
+            waker.wake();
+        }
+    }
+
+    /// The group ends, and nobody further out has asked for that.
+    fn ends_by_its_own_cancellation(&self) -> bool {
+        self.is_cancelled.get() && !self.interruption.is_asked_from_outside()
+    }
+
+    fn has_failures(&self) -> bool {
+        !self.failures.borrow().is_empty() || self.body_failed.get()
+    }
+
+    /// Nobody gets the errors any more: the exception handler hears of them. Panics tell of themselves.
+    fn report_failures(&self) {
+        for Failure { child, error } in self.failures.take() {
+            if let ChildError::Failed(error) = error {
+                let what = format!("an error of type {}", std::any::type_name::<E>());
+                exceptions::drop_value(error);
+                let task = Some((child.header().name(), child.header().spawned_at));
+                let panic = Panic::new(Box::new(what));
+                exceptions::report_of(child.header().token(), Exception { message: LOST, panic, task });
+            }
+        }
+    }
+
+    fn is_in_running_task(&self) -> bool {
+        let running = context::running().and_then(|kernel| kernel.current());
+        running.is_some_and(|task| self.interruption.task() == Some(task.header().token()))
+    }
+
+    /// The future of the group has moved into a child, which is the last that is left: neither can wait for the other.
+    fn is_waited_for_by_its_last_child(&self) -> bool {
+        let Some(task) = context::running().and_then(|kernel| kernel.current()) else { return false };
+        self.children.borrow().keys().all(|&id| id == task.header().id)
+    }
+
+    /// Ready when no child is left.
+    #[track_caller]
+    fn poll_children(&self, context: &Context<'_>) -> Poll<()>
+    where
+        E: 'static,
+    {
+        if self.children.borrow().is_empty() {
+            self.record.borrow_mut().end();
+            return Poll::Ready(());
+        }
+        let new = keep(context.waker());
+        drop(self.waker.replace(Some(new)));
+        if let Some(kernel) = context::running() {
+            self.record.borrow_mut().begin(&kernel, || Wait::On(self.this.clone()));
+        }
+        Poll::Pending
+    }
+}
+
+const LOST: &str = "a child of a task group failed, and its group was dropped before it could tell";
+
+impl<E: 'static> Scope for State<E> {
+    fn unwind(&self, arrival: Arrival) -> Unwound {
+        if self.exit.has_come.replace(true) {
+            // It waits for the children already, and they have been cancelled.
+            return Unwound::Absorbed;
+        }
+        self.exit.is_panic.set(arrival.panicked);
+        self.interruption.wake_poller();
+        // What it waited for before is not polled any more.
+        self.record.borrow_mut().end();
+        Unwound::CleansUp
+    }
+
+    /// The body may borrow, so it stands in the group's future, and only a poll of that comes to it. What stands beside the
+    /// group in the task would be polled as well, and must not be: then the body goes with the future, behind the children.
+    fn drop_body(&self, is_alone: bool) -> Dropped {
+        if self.stage.get() != Stage::Body || !is_alone || self.exit.is_beside.get() || self.exit.body_is_gone.get() {
+            return Dropped::Here;
+        }
+        self.exit.drops_body.set(true);
+        Dropped::WhenPolled
+    }
+
+    fn poll_cleanup(&self, context: &mut Context<'_>) -> Poll<Unwound> {
+        self.exit.drops_body.set(false);
+        if let Some(payload) = self.exit.payload.take() {
+            self.exit.is_panic.set(true);
+            resume_unwind(payload);
+        }
+        self.stage.set(Stage::Exiting);
+        self.abort();
+        if self.is_waited_for_by_its_last_child() {
+            self.record.borrow_mut().end();
+        } else {
+            ready!(self.poll_children(context));
+        }
+        if self.has_failures() && !self.exit.is_panic.get() {
+            self.exit.is_caught.set(true);
+            // The task may have put the group aside, and then nobody comes for the errors.
+            self.interruption.ask_again();
+            self.interruption.wake_poller();
+            return Poll::Ready(Unwound::Caught);
+        }
+        self.stage.set(Stage::Finished);
+        self.report_failures();
+        self.interruption.wake_poller();
+        Poll::Ready(Unwound::Through)
+    }
+
+    fn inside(&self) -> Option<&dyn Inside> {
+        Some(&self.interruption)
+    }
+
+    /// Its children are cancelled, and go on alone.
+    fn hand_over(self: Rc<Self>) {
+        self.abort();
+        self.stage.set(Stage::Finished);
+        self.report_failures();
+    }
+}
+
+impl<E: 'static> BlockScope for State<E> {
+    fn interruption(&self) -> &Interruption {
+        &self.interruption
+    }
+}
+
+/// It has no links: a cancellation comes to the children by the scope.
+impl<E> Awaited for State<E> {
+    fn tasks(&self) -> Vec<AnyTask> {
+        self.children.borrow().values().cloned().collect()
+    }
+
+    fn outwaited(&self) -> Vec<AnyTask> {
+        self.tasks()
+    }
+
+    fn describe(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a group of ")?;
+        describe_tasks(&self.tasks(), f)
+    }
+}
+
+impl<E: 'static> TaskGroup<E> {
+    /// Ends the group: its children are cancelled, also those that are spawned from now on, and its body is interrupted where it
+    /// waits, or suspends next. Cleanups run. The cancellation does not go on to the task around the group. If a child or the body
+    /// fails all the same, the group returns a [`GroupError`] with those failures. Otherwise it returns the output of the body, if the
+    /// body has returned one, or a [`GroupError`] without errors.
+    ///
+    /// If the group is over, nothing happens. If the task is cancelled as well, the cancellation of the task goes on after the group
+    /// has ended.
+    ///
+    /// asyncio: `TaskGroup.cancel()` (Python 3.15), where a group that was cancelled just ends: here it has no output to give.
+    ///
+    /// # Examples
+    ///
+    /// The first that finds something ends the search:
+    ///
+    /// ```
+    /// use onelane::{EventLoop, sleep, task_group};
+    /// use std::{cell::Cell, rc::Rc, time::Duration};
+    ///
+    /// let found = Rc::new(Cell::new(None));
+    /// let copy = found.clone();
+    /// let result = EventLoop::with_virtual_clock().run(task_group(async move |group| {
+    ///     for place in [30, 10, 20] {
+    ///         let (group_of_all, found) = (group.clone(), copy.clone());
+    ///         group.spawn(async move {
+    ///             sleep(Duration::from_secs(place)).await;
+    ///             found.set(Some(place));
+    ///             group_of_all.cancel();
+    ///         });
+    ///     }
+    /// }));
+    /// assert_eq!((found.get(), result), (Some(10), Ok(())));
+    /// ```
+    #[doc(alias = "cancel_scope")]
+    pub fn cancel(&self) {
+        let state = &self.state;
+        if state.stage.get() == Stage::Finished || state.is_cancelled.replace(true) {
+            return;
+        }
+        let is_first = !state.aborting.get();
+        state.abort();
+        match state.stage.get() {
+            Stage::Body if is_first && state.is_in_running_task() => {
+                state.interruption.interrupt_next();
+                Inside::wake(&state.interruption);
+            }
+            Stage::Body if is_first => state.interruption.request(),
+            Stage::Exiting if is_first => state.wake(),
+            _ => {}
+        }
+    }
+
+    /// Starts a child, as [`spawn`](crate::spawn()) does. While the group ends because of a failure or a cancellation, the
+    /// child is cancelled at once.
+    ///
+    /// asyncio: `TaskGroup.create_task(coro)`.
+    ///
+    /// # Panics
+    ///
+    /// If the group is finished: its body and all children have ended. If no loop is running on this thread.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use onelane::{EventLoop, sleep, task_group};
+    /// use std::time::Duration;
+    ///
+    /// EventLoop::with_virtual_clock().run(async {
+    ///     let slow = task_group(async |group| group.spawn(sleep(Duration::from_secs(60)))).await;
+    ///     assert!(slow.unwrap().is_done()); // nobody awaited it, and the group has waited for it
+    /// });
+    /// ```
+    #[doc(alias = "create_task")]
+    #[track_caller]
+    pub fn spawn<F>(&self, future: F) -> Task<F::Output>
+    where
+        F: Future<Output: 'static> + 'static,
+    {
+        self.add(future, || None, |_| false)
+    }
+
+    /// As [`spawn`](Self::spawn); an `Err` fails the group, which takes the error. Whoever asks the child gets [`Failed`].
+    ///
+    /// # Panics
+    ///
+    /// As [`spawn`](Self::spawn).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use onelane::{EventLoop, try_task_group};
+    ///
+    /// let total = EventLoop::with_virtual_clock().run(try_task_group(async |group| {
+    ///     let parts = ["3", "4"].map(|text| group.try_spawn(async { text.parse::<u32>() }));
+    ///     let mut total = 0;
+    ///     for part in parts {
+    ///         // The first two errors are the group's to tell of.
+    ///         total += part.await.unwrap().unwrap();
+    ///     }
+    ///     Ok(total)
+    /// }));
+    /// assert_eq!(total, Ok(7));
+    /// ```
+    #[doc(alias = "create_task")]
+    #[track_caller]
+    pub fn try_spawn<T, F>(&self, future: F) -> Task<Result<T, Failed>>
+    where
+        F: Future<Output = Result<T, E>> + 'static,
+        T: 'static,
+    {
+        let error = Rc::new(Cell::new(None));
+        let copy = error.clone();
+        let child = async move {
+            future.await.map_err(|error| {
+                copy.set(Some(error));
+                keep_result();
+                Failed
+            })
+        };
+        self.add(child, move || error.take(), |result| result.is_err() || size_of::<T>() == 0)
+    }
+
+    /// `error` answers what the child has left, when it has ended, and `is_told` whether its outcome has nothing that the
+    /// group does not tell, so that nobody has to take it.
+    #[track_caller]
+    fn add<F>(
+        &self,
+        future: F,
+        error: impl FnOnce() -> Option<E> + 'static,
+        is_told: fn(&F::Output) -> bool,
+    ) -> Task<F::Output>
+    where
+        F: Future<Output: 'static> + 'static,
+    {
+        assert!(
+            self.state.stage.get() != Stage::Finished,
+            "a child was to be spawned into a task group, but the group is finished; spawn while its body or a child runs"
+        );
+        let kernel = running("TaskGroup::spawn()");
+        assert!(
+            self.state.loop_id.get().is_none_or(|loop_id| loop_id == kernel.id()),
+            "a child was to be spawned into a task group of another event loop; spawn where the group runs"
+        );
+        self.state.loop_id.set(Some(kernel.id()));
+        let task = Task::spawn_on(&kernel, None, future);
+        self.state.children.borrow_mut().insert(task.cell.header().id, task.erased());
+        let state = self.state.clone();
+        // The first callback of all, so nobody has taken the outcome when it is called.
+        task.add_done_callback(move |task| {
+            let panic = match task.cell.outcome().map(RefCell::borrow).as_deref() {
+                Some(Some(Err(TaskError::Panicked(panic)))) => Some(ChildError::Panicked(panic.clone())),
+                Some(Some(Ok(output))) if is_told(output) => {
+                    task.cell.header().looked_at.set(true);
+                    None
+                }
+                _ => None,
+            };
+            state.ended(&task.erased(), panic.or_else(|| error().map(ChildError::Failed)));
+        });
+        if self.state.aborting.get() {
+            task.cancel();
+        }
+        task
+    }
+}
+
+impl<E> fmt::Debug for TaskGroup<E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let State { children, failures, stage, aborting, .. } = &*self.state;
+        f.debug_struct("TaskGroup")
+            .field("children", &children.borrow().len())
+            .field("failures", &failures.borrow().len())
+            .field("stage", &stage.get())
+            .field("aborting", &aborting.get())
+            .finish()
+    }
+}
+
+/// The output of a body, nothing if it was interrupted, or its panic.
+type BodyEnd<T> = Result<Option<T>, Box<dyn Any + Send>>;
+
+/// The future of [`task_group`].
+///
+/// # Examples
+///
+/// ```
+/// use onelane::{EventLoop, all_tasks, sleep, task_group, timeout};
+/// use std::time::Duration;
+///
+/// EventLoop::with_virtual_clock().run(async {
+///     // A future like any other: here with a limit of time.
+///     let group = task_group(async |group| drop(group.spawn(sleep(Duration::from_secs(60)))));
+///     assert!(timeout(Duration::from_secs(1), group).await.is_err());
+///     assert_eq!(all_tasks().len(), 1); // the child has ended with it
+/// });
+/// ```
+#[must_use = "futures do nothing unless they are awaited"]
+pub struct RunGroup<F: Future, E: 'static> {
+    body: Block<F, State<E>>,
+    /// Once the body is over.
+    ended: Option<BodyEnd<F::Output>>,
+    /// It was polled.
+    begun: bool,
+}
+
+impl<F: Future, E: 'static> RunGroup<F, E> {
+    #[track_caller]
+    fn new(body: impl FnOnce(TaskGroup<E>) -> F) -> Self {
+        let record = Record::here();
+        let new = |this: &Weak<State<E>>| State {
+            children: RefCell::default(),
+            failures: RefCell::default(),
+            stage: Cell::new(Stage::Body),
+            loop_id: Cell::new(None),
+            aborting: Cell::new(false),
+            is_cancelled: Cell::new(false),
+            interruption: Interruption::default(),
+            body_failed: Cell::new(false),
+            exit: Exit::default(),
+            waker: Cell::new(None),
+            record: RefCell::new(record),
+            this: this.clone(),
+        };
+        let state = Rc::new_cyclic(new);
+        let future = body(TaskGroup { state: state.clone() });
+        RunGroup { body: Block::new(state, future), ended: None, begun: false }
+    }
+
+    fn state(&self) -> &Rc<State<E>> {
+        self.body.scope()
+    }
+
+    /// Ready when the body and all children have ended: what became of the body, and the errors of the children.
+    #[expect(clippy::type_complexity, reason = "it is taken apart at once, in two places")]
+    #[track_caller]
+    fn poll_ended(
+        &mut self,
+        has_failed: impl FnOnce(&F::Output) -> bool,
+        context: &mut Context<'_>,
+    ) -> Poll<(Option<F::Output>, Vec<ChildError<E>>)> {
+        let state = self.state().clone();
+        if state.exit.drops_body.take() {
+            self.drop_body(&state);
+            state.interruption.keep_waker(context);
+            return Poll::Pending;
+        }
+        if state.exit.is_caught.get() {
+            self.body.drop_future();
+            return Poll::Ready(self.finish(&state));
+        }
+        if state.exit.has_come.get() && state.stage.get() == Stage::Finished && !self.body.place().is_entered() {
+            // Something beside the group has caught what went on.
+            raise(context);
+            return Poll::Pending;
+        }
+        if self.body.place().is_too_late(context) {
+            return Poll::Pending;
+        }
+        let moved = self.body.enter();
+        if state.exit.has_come.get() && !moved {
+            // Somebody further out waits for the children, or has, and what stands beside the group has caught the interruption.
+            if state.interruption.is_left_behind() {
+                raise(context);
+            }
+            state.interruption.keep_waker(context);
+            return Poll::Pending;
+        }
+        if moved && state.exit.has_come.take() && self.body.is_over() && self.ended.is_none() {
+            // It was interrupted in another task, and goes on in this one.
+            self.ended = Some(Ok(None));
+        }
+        if self.ended.is_none() {
+            assert!(!self.body.is_over(), "a task group was polled after it was over");
+            let ended = ready!(self.poll_body(&state, context));
+            state.stage.set(Stage::Exiting);
+            state.body_failed.set(match &ended {
+                Ok(Some(output)) => has_failed(output),
+                Ok(None) => false,
+                Err(_) => true,
+            });
+            if state.body_failed.get() || matches!(ended, Ok(None)) {
+                state.abort();
+            }
+            self.ended = Some(ended);
+        }
+        if state.poll_children(context).is_pending() {
+            state.interruption.keep_waker(context);
+            if state.interruption.take_next() {
+                // What was to interrupt the body comes to the wait for the children, which it does not end.
+                context.waker().wake_by_ref();
+            }
+            return Poll::Pending;
+        }
+        if matches!(self.ended, Some(Ok(None))) && !state.has_failures() && !state.ends_by_its_own_cancellation() {
+            // What has interrupted the body goes on to what is around the group, in this step.
+            state.stage.set(Stage::Finished);
+            state.exit.has_come.set(true);
+            self.body.leave();
+            raise(context);
+            return Poll::Pending;
+        }
+        Poll::Ready(self.finish(&state))
+    }
+
+    #[track_caller]
+    fn poll_body(&mut self, state: &State<E>, context: &mut Context<'_>) -> Poll<BodyEnd<F::Output>> {
+        let kernel = context::running();
+        let look = || kernel.as_ref().map(|kernel| (kernel.table.numbered(), kernel.table.running_is_woken()));
+        let before = look();
+        let ended = match catch_unwind(AssertUnwindSafe(|| self.body.poll(context))) {
+            Ok(Poll::Ready(end)) => Ok(end.ok()),
+            Ok(Poll::Pending) => {
+                // Something else has woken the task in this step, or has had the group polled for nothing.
+                let is_woken = before.is_some_and(|(_, is_woken)| is_woken);
+                let is_for_nothing = std::mem::replace(&mut self.begun, true) && before == look();
+                if (is_woken || is_for_nothing) && !state.interruption.is_frozen() {
+                    state.exit.is_beside.set(true);
+                }
+                return Poll::Pending;
+            }
+            Err(payload) => Err(payload),
+        };
+        Poll::Ready(ended)
+    }
+
+    fn drop_body(&mut self, state: &State<E>) {
+        if let Err(payload) = catch_unwind(AssertUnwindSafe(|| self.body.drop_future())) {
+            let before = state.exit.payload.replace(Some(payload));
+            debug_assert!(before.is_none(), "a body is dropped once");
+        }
+    }
+
+    /// The group is over.
+    fn finish(&mut self, state: &State<E>) -> (Option<F::Output>, Vec<ChildError<E>>) {
+        if state.has_failures() {
+            // The errors come first; if somebody else had asked the task to end, that comes next.
+            state.interruption.ask_again();
+        }
+        self.body.leave();
+        state.stage.set(Stage::Finished);
+        // If the body panicked, that goes on, and the panics of children reach the exception handler.
+        let ended = self.ended.take().unwrap_or(Ok(None));
+        let output = ended.unwrap_or_else(|payload| {
+            state.report_failures();
+            resume_unwind(payload)
+        });
+        let told = |failure: Failure<E>| {
+            failure.child.header().looked_at.set(true);
+            failure.error
+        };
+        (output, state.failures.take().into_iter().map(told).collect())
+    }
+}
+
+/// The running task, a child that returns an error, ends with that also if it was cancelled in this step.
+fn keep_result() {
+    if let Some(kernel) = context::running() {
+        kernel.keep_result();
+    }
+}
+
+const IN_A_BODY: &str = "the body of a task group panicked, and the group ended before its children had";
+
+// The output of the body is not pinned, and the body stands in a box.
+impl<F: Future, E> Unpin for RunGroup<F, E> {}
+
+impl<F: Future> Future for RunGroup<F, Infallible> {
+    type Output = Result<F::Output, GroupError<Infallible>>;
+
+    #[track_caller]
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let (output, errors) = ready!(self.poll_ended(|_| false, context));
+        Poll::Ready(match output {
+            Some(output) if errors.is_empty() => Ok(output),
+            // It has failed, or was cancelled by its own.
+            _ => Err(GroupError { errors }),
+        })
+    }
+}
+
+impl<F: Future, E> Drop for RunGroup<F, E> {
+    fn drop(&mut self) {
+        let state = self.state().clone();
+        if self.body.place().leave_to_unwinding(|| state.clone()) {
+            // Whoever unwinds what is around it waits for the children.
+            state.exit.body_is_gone.set(true);
+            self.body.drop_future();
+        } else {
+            state.record.borrow_mut().end();
+            drop(state.waker.take());
+            state.abort();
+            // Its destructors may still spawn: such children are cancelled at once. A panic of them costs no error of a child.
+            let dropped = catch_unwind(AssertUnwindSafe(|| self.body.end()));
+            state.stage.set(Stage::Finished);
+            state.report_failures();
+            if let Err(payload) = dropped {
+                exceptions::reached_nobody(state.loop_id.get().unwrap_or(0), IN_A_BODY, payload);
+            }
+        }
+        if let Some(Err(payload)) = self.ended.take() {
+            // The group had no time to pass it on.
+            exceptions::reached_nobody(state.loop_id.get().unwrap_or(0), IN_A_BODY, payload);
+        }
+    }
+}
+
+impl<F: Future, E> fmt::Debug for RunGroup<F, E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RunGroup").field("group", &TaskGroup { state: self.state().clone() }).finish()
+    }
+}
+
+/// The future of [`try_task_group`].
+///
+/// # Examples
+///
+/// ```
+/// use onelane::{EventLoop, sleep, spawn, try_task_group, yield_now};
+/// use std::time::Duration;
+///
+/// EventLoop::with_virtual_clock().run(async {
+///     // As a task, which is cancelled with all that is in it.
+///     let job = spawn(try_task_group(async |group| {
+///         group.try_spawn(async {
+///             sleep(Duration::from_secs(60)).await;
+///             Err::<(), _>("too late to fail")
+///         });
+///         Ok(())
+///     }));
+///     yield_now().await;
+///     job.cancel();
+///     assert!(job.await.unwrap_err().is_cancelled());
+/// });
+/// ```
+#[must_use = "futures do nothing unless they are awaited"]
+pub struct TryRunGroup<F: Future, E: 'static> {
+    group: RunGroup<F, E>,
+}
+
+impl<F, T, E> Future for TryRunGroup<F, E>
+where
+    F: Future<Output = Result<T, E>>,
+{
+    type Output = Result<T, GroupError<E>>;
+
+    #[track_caller]
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let (output, mut errors) = ready!(self.group.poll_ended(|output| output.is_err(), context));
+        Poll::Ready(match output {
+            Some(Ok(value)) if errors.is_empty() => Ok(value),
+            Some(Err(error)) => {
+                errors.push(ChildError::Failed(error));
+                Err(GroupError { errors })
+            }
+            _ => Err(GroupError { errors }),
+        })
+    }
+}
+
+impl<F: Future, E> fmt::Debug for TryRunGroup<F, E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.group.fmt(f)
+    }
+}

@@ -1,0 +1,607 @@
+//! Running several at once and having all their results, in the order of the arguments.
+//!
+//! A gather hears of its children by done callbacks: the callback, when its turn comes, counts, and wakes whoever awaits when
+//! the gather is decided. So it takes one turn more than a direct await; what has ended already is counted at once.
+
+use crate::current::{Record, running};
+use crate::error::TaskError;
+use crate::kernel::callbacks::calls::{Call, Watcher};
+use crate::kernel::cell::Outcome;
+use crate::kernel::table::records::{Awaited, Link, Then, Wait};
+use crate::kernel::{Token, context, keep};
+use crate::task::CallbackId;
+use crate::task::child::{
+    AnyChild, Child, ChildRef, IntoTask, Lent, Spawner, describe_children, may_come_from_anybody,
+};
+use std::cell::Cell;
+use std::fmt;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, Waker};
+
+/// Runs futures and tasks at once, awaits promises with them, and gives their values in the order of the arguments.
+///
+/// Futures become tasks here and now, in order, so they run also if the gather is never awaited. Tasks and promises are taken as
+/// they are; one list of both is a list of [`TaskOrPromise`](crate::TaskOrPromise). The first child that is cancelled or
+/// panics decides: the gather fails, and **the others run on**. Of no arguments it gives an empty list, without a pause.
+///
+/// Cancelling a task that awaits a gather cancels all children first, in order. Cancel safety: dropping it once it was polled
+/// cancels the children; before, they run on.
+///
+/// asyncio: `gather(*aws)`.
+///
+/// # Panics
+///
+/// If no loop is running on this thread. When awaited, if somebody else has taken a result out of a task or a promise, or a promise
+/// was given twice by value: give `&promise`.
+///
+/// # Cost
+///
+/// One allocation for each future, and three for the gather; a promise takes a place in its list of those who wait. A child's end
+/// and the gather's cost a turn each.
+///
+/// # Examples
+///
+/// ```
+/// use onelane::{EventLoop, gather, sleep};
+/// use std::time::Duration;
+///
+/// let results = EventLoop::with_virtual_clock().run(async {
+///     gather([3, 1, 2].map(|n| async move {
+///         sleep(Duration::from_secs(n)).await;
+///         n * 10
+///     }))
+///     .await
+/// });
+/// assert_eq!(results, Ok(vec![30, 10, 20]));
+/// ```
+///
+/// Of promises, which others set:
+///
+/// ```
+/// use onelane::{EventLoop, Promise, call_soon, gather};
+///
+/// EventLoop::with_virtual_clock().run(async {
+///     let promises = [Promise::new(), Promise::new()];
+///     let [left, right] = promises.clone();
+///     call_soon(move || right.set_result(2).unwrap());
+///     call_soon(move || left.set_result(1).unwrap());
+///     assert_eq!(gather(&promises).await, Ok(vec![1, 2]));
+/// });
+/// ```
+#[track_caller]
+pub fn gather<I>(iterable: I) -> Gather<Vec<Child<<I::Item as IntoTask>::Output>>>
+where
+    I: IntoIterator,
+    I::Item: IntoTask<Output: 'static>,
+{
+    Gather::new(children("gather()", iterable))
+}
+
+/// As [`gather`], for children whose output is a `Result`: the first `Err` decides as well.
+///
+/// # Panics
+///
+/// As [`gather`].
+///
+/// # Examples
+///
+/// ```
+/// use onelane::{TryGatherError, spawn, try_gather};
+///
+/// let result = onelane::EventLoop::with_virtual_clock().run(async {
+///     try_gather([spawn(async { Ok(1) }), spawn(async { Err("no") }), spawn(async { Ok(3) })]).await
+/// });
+/// assert_eq!(result, Err(TryGatherError::Failed("no")));
+/// ```
+#[doc(alias = "gather")]
+#[track_caller]
+pub fn try_gather<I, T, E>(iterable: I) -> Gather<Fallible<T, E>>
+where
+    I: IntoIterator,
+    I::Item: IntoTask<Output = Result<T, E>>,
+    T: 'static,
+    E: 'static,
+{
+    Gather::new(Fallible(children("try_gather()", iterable)))
+}
+
+/// Futures become tasks, in order; tasks and promises are taken as they are.
+#[track_caller]
+pub(crate) fn children<I>(asked: &str, iterable: I) -> Vec<Child<<I::Item as IntoTask>::Output>>
+where
+    I: IntoIterator,
+    I::Item: IntoTask,
+{
+    let spawner = Spawner::asked_by(asked);
+    // A loop and no `map`: a closure would hide the caller's place from the tasks that are spawned here.
+    let iterable = iterable.into_iter();
+    let mut children = Vec::with_capacity(iterable.size_hint().0);
+    for item in iterable {
+        children.push(item.into_child(&spawner));
+    }
+    children
+}
+
+/// As [`gather()`](crate::gather()), for arguments of different types: gives a tuple.
+///
+/// Takes one to eight futures, tasks and promises. The macro's value is a future; it fails as `gather` does.
+///
+/// # Examples
+///
+/// ```
+/// let results = onelane::EventLoop::with_virtual_clock().run(async {
+///     let promise = onelane::Promise::new();
+///     promise.set_result(3.0).unwrap();
+///     onelane::gather!(async { 1 }, onelane::spawn(async { "two" }), promise).await
+/// });
+/// assert_eq!(results, Ok((1, "two", 3.0)));
+/// ```
+#[macro_export]
+macro_rules! gather {
+    // All arguments are evaluated before the first future becomes a task, as for a function.
+    ($a:expr $(,)?) => { $crate::__gather!($a => a) };
+    ($a:expr, $b:expr $(,)?) => { $crate::__gather!($a => a, $b => b) };
+    ($a:expr, $b:expr, $c:expr $(,)?) => { $crate::__gather!($a => a, $b => b, $c => c) };
+    ($a:expr, $b:expr, $c:expr, $d:expr $(,)?) => { $crate::__gather!($a => a, $b => b, $c => c, $d => d) };
+    ($a:expr, $b:expr, $c:expr, $d:expr, $e:expr $(,)?) => {
+        $crate::__gather!($a => a, $b => b, $c => c, $d => d, $e => e)
+    };
+    ($a:expr, $b:expr, $c:expr, $d:expr, $e:expr, $f:expr $(,)?) => {
+        $crate::__gather!($a => a, $b => b, $c => c, $d => d, $e => e, $f => f)
+    };
+    ($a:expr, $b:expr, $c:expr, $d:expr, $e:expr, $f:expr, $g:expr $(,)?) => {
+        $crate::__gather!($a => a, $b => b, $c => c, $d => d, $e => e, $f => f, $g => g)
+    };
+    ($a:expr, $b:expr, $c:expr, $d:expr, $e:expr, $f:expr, $g:expr, $h:expr $(,)?) => {
+        $crate::__gather!($a => a, $b => b, $c => c, $d => d, $e => e, $f => f, $g => g, $h => h)
+    };
+}
+
+/// The arguments of `gather!`, each with a name.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __gather {
+    ($($awaitable:expr => $name:ident),+) => {
+        match ($($awaitable,)+) {
+            ($($name,)+) => {
+                let spawner = $crate::__private::Spawner::new();
+                $crate::__private::gather_tuple(($($crate::IntoTask::into_child($name, &spawner),)+))
+            }
+        }
+    };
+}
+
+#[doc(hidden)]
+pub fn gather_tuple<C: Children + 'static>(children: C) -> Gather<C> {
+    Gather::new(children)
+}
+
+/// The children of a gather, and what is made of their outcomes.
+#[doc(hidden)]
+pub trait Children {
+    type Output;
+    type All;
+
+    fn size(&self) -> usize;
+    fn child(&self, which: usize) -> ChildRef<'_>;
+    /// Whether a child that has ended fails the gather.
+    fn has_failed(&self, which: usize) -> bool;
+    /// All have ended, none has failed.
+    fn values(&self) -> Self::Output;
+    /// This child has failed.
+    fn failure(&self, which: usize) -> Self::Output;
+    /// All have ended.
+    fn all(&self) -> Self::All;
+}
+
+const FAILED: &str = "a gather's failed child has a value";
+
+impl<T: 'static> Children for Vec<Child<T>> {
+    type Output = Result<Vec<T>, TaskError>;
+    type All = Vec<Outcome<T>>;
+
+    fn size(&self) -> usize {
+        self.len()
+    }
+
+    fn child(&self, which: usize) -> ChildRef<'_> {
+        self[which].lend()
+    }
+
+    fn has_failed(&self, which: usize) -> bool {
+        self[which].ended_without_value()
+    }
+
+    fn values(&self) -> Self::Output {
+        self.iter().map(Child::read).collect()
+    }
+
+    fn failure(&self, which: usize) -> Self::Output {
+        Err(self[which].read().err().expect(FAILED))
+    }
+
+    fn all(&self) -> Self::All {
+        self.iter().map(Child::read).collect()
+    }
+}
+
+/// Children whose `Err` counts as failure: what [`try_gather`] gathers.
+#[derive(Debug)]
+#[doc(hidden)]
+pub struct Fallible<T, E>(Vec<Child<Result<T, E>>>);
+
+/// Why a [`try_gather`] failed.
+///
+/// # Examples
+///
+/// ```
+/// use onelane::{EventLoop, TryGatherError, try_gather};
+///
+/// EventLoop::with_virtual_clock().run(async {
+///     let result = try_gather(["7", "x"].map(|text| async { text.parse::<u32>() })).await;
+///     match result {
+///         Ok(numbers) => unreachable!("{numbers:?}"),
+///         Err(TryGatherError::Failed(error)) => assert_eq!(error.to_string(), "invalid digit found in string"),
+///         Err(TryGatherError::Task(error)) => panic!("that is a bug: {error}"),
+///     }
+/// });
+/// ```
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum TryGatherError<E> {
+    /// A child returned this error.
+    Failed(E),
+    /// A child was cancelled, or panicked.
+    Task(TaskError),
+}
+
+impl<E: fmt::Display> fmt::Display for TryGatherError<E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            TryGatherError::Failed(error) => error.fmt(f),
+            TryGatherError::Task(error) => error.fmt(f),
+        }
+    }
+}
+
+impl<E: std::error::Error> std::error::Error for TryGatherError<E> {}
+
+impl<T: 'static, E: 'static> Children for Fallible<T, E> {
+    type Output = Result<Vec<T>, TryGatherError<E>>;
+    type All = Vec<Outcome<Result<T, E>>>;
+
+    fn size(&self) -> usize {
+        self.0.len()
+    }
+
+    fn child(&self, which: usize) -> ChildRef<'_> {
+        self.0.child(which)
+    }
+
+    fn has_failed(&self, which: usize) -> bool {
+        let child = &self.0[which];
+        child.ended_without_value() || child.has_error()
+    }
+
+    fn values(&self) -> Self::Output {
+        self.0.iter().map(flat).collect()
+    }
+
+    fn failure(&self, which: usize) -> Self::Output {
+        Err(flat(&self.0[which]).err().expect(FAILED))
+    }
+
+    fn all(&self) -> Self::All {
+        self.0.all()
+    }
+}
+
+fn flat<T, E>(child: &Child<Result<T, E>>) -> Result<T, TryGatherError<E>> {
+    child.read().map_err(TryGatherError::Task)?.map_err(TryGatherError::Failed)
+}
+
+macro_rules! children_of_tuples {
+    ($($type:ident $number:tt),+) => {
+        impl<$($type: 'static),+> Children for ($(Child<$type>,)+) {
+            type Output = Result<($($type,)+), TaskError>;
+            type All = ($(Outcome<$type>,)+);
+
+            fn size(&self) -> usize {
+                [$($number),+].len()
+            }
+
+            fn child(&self, which: usize) -> ChildRef<'_> {
+                match which {
+                    $($number => self.$number.lend(),)+
+                    _ => unreachable!(),
+                }
+            }
+
+            fn has_failed(&self, which: usize) -> bool {
+                match which {
+                    $($number => self.$number.ended_without_value(),)+
+                    _ => unreachable!(),
+                }
+            }
+
+            fn values(&self) -> Self::Output {
+                Ok(($(self.$number.read()?,)+))
+            }
+
+            fn failure(&self, which: usize) -> Self::Output {
+                match which {
+                    $($number => Err(self.$number.read().err().expect(FAILED)),)+
+                    _ => unreachable!(),
+                }
+            }
+
+            fn all(&self) -> Self::All {
+                ($(self.$number.read(),)+)
+            }
+        }
+    };
+}
+
+children_of_tuples!(A 0);
+children_of_tuples!(A 0, B 1);
+children_of_tuples!(A 0, B 1, C 2);
+children_of_tuples!(A 0, B 1, C 2, D 3);
+children_of_tuples!(A 0, B 1, C 2, D 3, E 4);
+children_of_tuples!(A 0, B 1, C 2, D 3, E 4, F 5);
+children_of_tuples!(A 0, B 1, C 2, D 3, E 4, F 5, G 6);
+children_of_tuples!(A 0, B 1, C 2, D 3, E 4, F 5, G 6, H 7);
+
+/// A gather under way. Its children's callbacks hold it, and whoever awaits it.
+struct Gathering<C> {
+    children: C,
+    /// So many children's ends are still to be counted.
+    left: Cell<usize>,
+    /// The first that failed, in the order in which their ends were counted.
+    failed: Cell<Option<usize>>,
+    /// A failure does not decide: `return_exceptions`.
+    wants_all: Cell<bool>,
+    waker: Cell<Option<Waker>>,
+    /// The task that awaits it was interrupted: it does not poll the gather any more, but waits for it to be decided.
+    interrupted: Cell<bool>,
+    /// The task that has polled it last.
+    polled_in: Cell<Token>,
+    /// Somebody has got the result, so the children's panics are known.
+    delivered: Cell<bool>,
+}
+
+impl<C: Children> Gathering<C> {
+    fn is_decided(&self) -> bool {
+        self.left.get() == 0 || !self.wants_all.get() && self.failed.get().is_some()
+    }
+
+    /// The children in order, held.
+    fn list(&self) -> Vec<AnyChild> {
+        (0..self.children.size()).map(|which| self.children.child(which).into()).collect()
+    }
+
+    fn count(&self, which: usize) {
+        if self.delivered.get() {
+            // Whoever awaited knows how the gather ended; what came later is not reported again.
+            AnyChild::from(self.children.child(which)).look_at();
+        }
+        self.left.set(self.left.get() - 1);
+        if self.failed.get().is_none() && self.children.has_failed(which) {
+            self.failed.set(Some(which));
+        }
+    }
+}
+
+impl<C: Children> Watcher for Gathering<C> {
+    fn called(&self, which: u32) {
+        self.count(which as usize);
+        if self.is_decided() {
+            if let Some(waker) = self.waker.take() {
+                waker.wake();
+            }
+            if self.interrupted.get() {
+                link_is_over(self.polled_in.get());
+            }
+        }
+    }
+}
+
+/// Whatever polls a gather, in a task that was interrupted, may have been woken before, and wakes nobody now.
+#[cold]
+#[inline(never)]
+fn link_is_over(task: Token) {
+    context::loop_of(task).iter().for_each(|kernel| kernel.link_is_over(task));
+}
+
+impl<C: Children> Awaited for Gathering<C> {
+    fn links(&self) -> Option<Vec<Link>> {
+        (!self.is_decided()).then(|| self.list().iter().map(AnyChild::link).collect())
+    }
+
+    fn takers(&self) -> Option<Vec<Token>> {
+        may_come_from_anybody(&self.list()).then(Vec::new)
+    }
+
+    fn interrupt(&self) {
+        self.interrupted.set(true);
+    }
+
+    fn resume(&self) {
+        self.interrupted.set(false);
+    }
+
+    fn describe(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a gather of ")?;
+        describe_children(&self.list(), f)
+    }
+}
+
+/// The future of [`gather`], [`try_gather`] and [`gather!`](crate::gather!).
+///
+/// # Examples
+///
+/// ```
+/// use futures_util::future::select;
+/// use onelane::{EventLoop, gather, sleep};
+/// use std::time::Duration;
+///
+/// EventLoop::with_virtual_clock().run(async {
+///     let mut downloads = gather([1, 2, 60].map(|n| sleep(Duration::from_secs(n))));
+///     // A look at it after a while; by reference, so that it goes on.
+///     select(&mut downloads, sleep(Duration::from_secs(5))).await;
+///     assert_eq!(format!("{downloads:?}"), "Gather { children: 3, left: 1 }");
+///     assert!(downloads.await.is_ok());
+/// });
+/// ```
+#[must_use = "the children run, but their results are lost unless the gather is awaited"]
+pub struct Gather<C: Children + 'static> {
+    gathering: Rc<Gathering<C>>,
+    /// Our calls with promises. The calls of tasks go with the tasks.
+    calls: Vec<(usize, CallbackId)>,
+    begun: bool,
+    record: Record,
+}
+
+impl<C: Children + 'static> Gather<C> {
+    #[track_caller]
+    fn new(children: C) -> Self {
+        let kernel = running("gather()");
+        let size = children.size();
+        let gathering = Rc::new(Gathering {
+            children,
+            left: Cell::new(size),
+            failed: Cell::new(None),
+            wants_all: Cell::new(false),
+            waker: Cell::new(None),
+            interrupted: Cell::new(false),
+            polled_in: Cell::default(),
+            delivered: Cell::new(false),
+        });
+        let mut calls = Vec::new();
+        for which in 0..size {
+            let number = u32::try_from(which).expect("fewer than 2^32 children");
+            let call = || Call::Watch(gathering.clone(), number);
+            match gathering.children.child(which).0 {
+                Lent::Task(task) if !task.header().is_done() => {
+                    kernel.table.add_waiter(task.header(), Then::Queue(call()));
+                }
+                Lent::Promise(promise) if !promise.is_done() => {
+                    calls.push((which, CallbackId::in_promise(promise.add_call(kernel.id(), call()))));
+                }
+                _ => gathering.count(which),
+            }
+        }
+        Gather { gathering, calls, begun: false, record: Record::here() }
+    }
+
+    /// Waits for all children, however they end, and gives all outcomes in the order of the arguments.
+    ///
+    /// asyncio: `gather(*aws, return_exceptions=True)`.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let outcomes = onelane::EventLoop::with_virtual_clock().run(async {
+    ///     let tasks = [1, 2].map(|n| onelane::spawn(async move { n }));
+    ///     tasks[0].cancel();
+    ///     onelane::gather(tasks).return_exceptions().await
+    /// });
+    /// assert_eq!(outcomes, [Err(onelane::TaskError::Cancelled), Ok(2)]);
+    /// ```
+    pub fn return_exceptions(self) -> GatherAll<C> {
+        self.gathering.wants_all.set(true);
+        GatherAll { gather: self }
+    }
+
+    /// Whether it is decided; if not, the task is woken when it is.
+    #[track_caller]
+    fn poll_decided(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        let gathering = &self.gathering;
+        if gathering.is_decided() {
+            gathering.delivered.set(true);
+            if gathering.failed.get().is_some() {
+                gathering.list().iter().filter(|child| child.is_done()).for_each(AnyChild::look_at);
+            }
+            self.begun = false;
+            self.record.end();
+            return Poll::Ready(());
+        }
+        self.begun = true;
+        let new = keep(context.waker());
+        let old = gathering.waker.replace(Some(new));
+        drop(old);
+        if let Some(kernel) = context::running() {
+            gathering.polled_in.set(kernel.table.running_token());
+            self.record.begin(&kernel, || Wait::On(Rc::<Gathering<C>>::downgrade(gathering)));
+        }
+        Poll::Pending
+    }
+}
+
+impl<C: Children + 'static> Future for Gather<C> {
+    type Output = C::Output;
+
+    #[track_caller]
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<C::Output> {
+        std::task::ready!(self.poll_decided(context));
+        Poll::Ready(match self.gathering.failed.get() {
+            Some(which) => self.gathering.children.failure(which),
+            None => self.gathering.children.values(),
+        })
+    }
+}
+
+impl<C: Children + 'static> Drop for Gather<C> {
+    fn drop(&mut self) {
+        self.record.end();
+        // Dropped last: it may be a foreign one, and its panic must not keep a child alive.
+        let _waker = self.gathering.waker.take();
+        for (which, callback) in self.calls.drain(..) {
+            AnyChild::from(self.gathering.children.child(which)).remove_call(callback);
+        }
+        if self.begun && !self.gathering.is_decided() {
+            self.gathering.list().iter().for_each(AnyChild::abandon);
+        }
+    }
+}
+
+impl<C: Children + 'static> fmt::Debug for Gather<C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let left = self.gathering.left.get();
+        f.debug_struct("Gather").field("children", &self.gathering.children.size()).field("left", &left).finish()
+    }
+}
+
+/// The future of [`Gather::return_exceptions`].
+///
+/// # Examples
+///
+/// ```
+/// use onelane::{EventLoop, gather, spawn, yield_now};
+///
+/// EventLoop::with_virtual_clock().run(async {
+///     let tasks = [spawn(yield_now()), spawn(yield_now())];
+///     let all = gather(&tasks).return_exceptions();
+///     drop(all); // not polled yet, so the tasks run on
+///     assert_eq!(gather(tasks).await, Ok(vec![(), ()]));
+/// });
+/// ```
+#[must_use = "the children run, but their results are lost unless the gather is awaited"]
+pub struct GatherAll<C: Children + 'static> {
+    gather: Gather<C>,
+}
+
+impl<C: Children + 'static> Future for GatherAll<C> {
+    type Output = C::All;
+
+    #[track_caller]
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<C::All> {
+        std::task::ready!(self.gather.poll_decided(context));
+        Poll::Ready(self.gather.gathering.children.all())
+    }
+}
+
+impl<C: Children + 'static> fmt::Debug for GatherAll<C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.gather.fmt(f)
+    }
+}

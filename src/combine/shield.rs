@@ -1,0 +1,192 @@
+//! Awaiting something without taking it along when one is cancelled.
+//!
+//! A shield stands between whoever awaits and what is awaited: it hears of the end by a done callback, and has no links, so a
+//! cancellation ends at it.
+
+use crate::current::Record;
+use crate::error::TaskError;
+use crate::kernel::callbacks::calls::{Call, Watcher};
+use crate::kernel::cell::AnyTask;
+use crate::kernel::table::records::{Awaited, Wait};
+use crate::kernel::{context, keep};
+use crate::task::CallbackId;
+use crate::task::child::{AnyChild, Child, IntoTask, Spawner, describe_children};
+use std::cell::Cell;
+use std::fmt;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::slice;
+use std::task::{Context, Poll, Waker};
+
+/// What [`shield`] takes: a future, `Task<T>`, `&Task<T>`, [`Promise<T>`](crate::Promise), `&Promise<T>`.
+///
+/// Of what is given as a reference the result is left in place, and cloned.
+///
+/// # Examples
+///
+/// ```
+/// use onelane::{EventLoop, Promise, Shield, Shieldable, shield, spawn};
+///
+/// /// A save that was begun is not to be broken off, whatever it is.
+/// fn save<S: Shieldable>(work: S) -> Shield<S::Output> {
+///     println!("saving");
+///     shield(work)
+/// }
+///
+/// EventLoop::with_virtual_clock().run(async {
+///     let promise = Promise::new();
+///     promise.set_result(3).unwrap();
+///     assert_eq!(save(async { 1 }).await, Ok(1));
+///     assert_eq!(save(spawn(async { 2 })).await, Ok(2));
+///     assert_eq!(save(&promise).await, Ok(3));
+/// });
+/// ```
+pub trait Shieldable: IntoTask<Output: 'static> {}
+
+impl<A: IntoTask<Output: 'static>> Shieldable for A {}
+
+/// Awaits a task or a promise, and keeps a cancellation from it: if the task that awaits is cancelled, what is behind the shield
+/// goes on.
+///
+/// A future becomes a task here and now, so it runs also if the shield is never awaited. Of what has ended already the result is
+/// there without a pause. If what is behind the shield is cancelled by others, the shield gives `TaskError::Cancelled`, and the
+/// task that awaits is not cancelled.
+///
+/// Cancel safety: dropping it lets what is behind it go on; to have the result then, give a `&Task` or a `&Promise`. A panic of a
+/// task at which nobody looks goes to the exception handler.
+///
+/// asyncio: `shield(aw)`.
+///
+/// # Errors
+///
+/// If what is behind it was cancelled, or panicked.
+///
+/// # Panics
+///
+/// If no loop is running on this thread, or if the task is of another loop. When polled, if somebody else has taken the result.
+///
+/// # Cost
+///
+/// One allocation, one more for a future. It comes back two turns after the end, one turn later than an await.
+///
+/// # Examples
+///
+/// ```
+/// use onelane::{EventLoop, shield, sleep, spawn};
+/// use std::time::Duration;
+///
+/// EventLoop::with_virtual_clock().run(async {
+///     let inner = spawn(async {
+///         sleep(Duration::from_secs(2)).await;
+///         "saved"
+///     });
+///     let shielded = shield(&inner);
+///     let outer = spawn(shielded);
+///     sleep(Duration::from_secs(1)).await;
+///     outer.cancel();
+///     assert!(outer.await.unwrap_err().is_cancelled());
+///     assert_eq!(inner.await, Ok("saved"));
+/// });
+/// ```
+#[track_caller]
+pub fn shield<S: Shieldable>(awaitable: S) -> Shield<S::Output> {
+    let spawner = Spawner::asked_by("shield()");
+    let child = awaitable.into_child(&spawner);
+    let ended = Rc::new(Ended { behind: child.any(), over: Cell::new(child.is_done()), waker: Cell::new(None) });
+    let callback = (!child.is_done()).then(|| ended.behind.add_call(&spawner.0, Call::Watch(ended.clone(), 0)));
+    Shield { child, ended, callback, record: Record::here() }
+}
+
+/// Whether the end of what is behind the shield was heard of. Its callback holds it, and the shield.
+struct Ended {
+    behind: AnyChild,
+    over: Cell<bool>,
+    waker: Cell<Option<Waker>>,
+}
+
+impl Watcher for Ended {
+    fn called(&self, _: u32) {
+        self.over.set(true);
+        if let Some(waker) = self.waker.take() {
+            waker.wake();
+        }
+    }
+}
+
+/// It has no links, and nothing is given to it: a cancellation ends here.
+impl Awaited for Ended {
+    fn tasks(&self) -> Vec<AnyTask> {
+        self.behind.task().cloned().into_iter().collect()
+    }
+
+    fn describe(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a shield on ")?;
+        describe_children(slice::from_ref(&self.behind), f)
+    }
+}
+
+/// The future of [`shield`].
+///
+/// # Examples
+///
+/// ```
+/// use onelane::{EventLoop, Promise, Shield, shield, spawn};
+///
+/// EventLoop::with_virtual_clock().run(async {
+///     let promise = Promise::new();
+///     // A task and a promise behind futures of one type.
+///     let shields: [Shield<u8>; 2] = [shield(spawn(async { 1 })), shield(&promise)];
+///     promise.set_result(2).unwrap();
+///     let mut values = Vec::new();
+///     for shield in shields {
+///         values.push(shield.await.unwrap());
+///     }
+///     assert_eq!(values, [1, 2]);
+/// });
+/// ```
+#[must_use = "what is behind it runs, but its result is lost unless the shield is awaited"]
+pub struct Shield<T> {
+    child: Child<T>,
+    ended: Rc<Ended>,
+    /// Our callback, until the shield is over.
+    callback: Option<CallbackId>,
+    record: Record,
+}
+
+impl<T> Future for Shield<T> {
+    type Output = Result<T, TaskError>;
+
+    #[track_caller]
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = &mut *self;
+        if this.ended.over.get() {
+            this.callback = None;
+            this.record.end();
+            return Poll::Ready(this.child.read());
+        }
+        let new = keep(context.waker());
+        let old = this.ended.waker.replace(Some(new));
+        drop(old);
+        if let Some(kernel) = context::running() {
+            this.record.begin(&kernel, || Wait::On(Rc::<Ended>::downgrade(&this.ended)));
+        }
+        Poll::Pending
+    }
+}
+
+impl<T> Drop for Shield<T> {
+    fn drop(&mut self) {
+        self.record.end();
+        // Dropped last, since it may be a foreign one.
+        let _waker = self.ended.waker.take();
+        if let Some(callback) = self.callback {
+            self.ended.behind.remove_call(callback);
+        }
+    }
+}
+
+impl<T> fmt::Debug for Shield<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Shield").field("behind", &self.child).field("over", &self.ended.over.get()).finish()
+    }
+}

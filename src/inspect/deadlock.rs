@@ -1,0 +1,209 @@
+//! What is said of a program that cannot go on, or of tasks that hold each other up while the rest goes on.
+
+use crate::inspect::call_graph::{CallGraph, TaskSnapshot, WaitSnapshot};
+use crate::kernel::callbacks::exceptions::complain;
+use crate::kernel::cell::{AnyTask, Header};
+use crate::kernel::table::records::Wait;
+use crate::kernel::{Kernel, State, Time, Token, sorted_once};
+use crate::task::TaskId;
+use std::cell::RefCell;
+use std::fmt;
+
+/// Tasks that can never go on, with where each waits, and for what.
+///
+/// There are two kinds. If nothing in the loop can ever happen again, it is of all tasks, and `run` ends: nothing is ready,
+/// no timer is pending, and nobody else has a waker or a [`Remote`](crate::Remote). In debug mode there is one of a circle
+/// as well, as soon as it closes and while others go on: of tasks each of which waits for nothing but the end of the next,
+/// or for a lock that the next took; see [`Builder::deadlock_handler`](crate::Builder::deadlock_handler).
+///
+/// # Examples
+///
+/// ```
+/// use onelane::{EventLoop, RunError, sync::Lock};
+///
+/// let lock = Lock::new(()).named("db");
+/// let result = EventLoop::with_virtual_clock().try_run(async {
+///     let _guard = lock.lock().await;
+///     drop(lock.lock().await); // has it already, and waits for itself
+/// });
+/// let Err(RunError::Deadlock(report)) = result else { unreachable!() };
+/// let stuck = &report.tasks[0];
+/// assert_eq!(stuck.waits_for[0].what, r#"lock "db", held by "main-1""#);
+/// assert_eq!(report.circles, [[stuck.id]]);
+/// println!("{report}");
+/// ```
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct DeadlockReport {
+    /// The tasks, in the order in which they were spawned.
+    pub tasks: Vec<TaskSnapshot>,
+    /// The circles in which tasks wait for each other, as [`CallGraph::circles`] tells them.
+    pub circles: Vec<Vec<TaskId>>,
+    /// Whether other tasks of the loop can go on. Only a cancellation can then end those in the circle.
+    pub others_go_on: bool,
+}
+
+impl DeadlockReport {
+    /// Of a loop in which nothing can happen any more.
+    pub(crate) fn of(kernel: &Kernel) -> Self {
+        let graph = CallGraph::of(kernel);
+        DeadlockReport { circles: graph.circles(), tasks: graph.tasks, others_go_on: false }
+    }
+
+    /// Of the circle that has closed with what this task waits for, if there is one, and it was not `told` of.
+    pub(crate) fn of_circle(kernel: &Kernel, task: &AnyTask, told: &RefCell<Vec<u64>>) -> Option<Self> {
+        let Circle { tasks: circle, first_wait } = circle(kernel, task.header())?;
+        if told.borrow().contains(&first_wait) {
+            return None;
+        }
+        let graph = CallGraph::of(kernel);
+        if may_be_freed(kernel, &graph, &circle) {
+            return None;
+        }
+        let circle = sorted_once(circle.iter().map(|id| id.0));
+        let tasks: Vec<_> = circle.iter().filter_map(|&id| graph.task(TaskId(id))).cloned().collect();
+        let circles = CallGraph { time: graph.time, tasks: tasks.clone() }.circles();
+        told.borrow_mut().push(first_wait);
+        Some(DeadlockReport { tasks, circles, others_go_on: true })
+    }
+}
+
+struct Circle {
+    tasks: Vec<TaskId>,
+    /// The lowest number among its waits, which no other circle has.
+    first_wait: u64,
+}
+
+/// The circle, if one goes through this task in which each waits for the next alone.
+fn circle(kernel: &Kernel, first: &Header) -> Option<Circle> {
+    let mut circle = vec![TaskId(first.id)];
+    let (mut blocker, mut first_wait) = sole_blocker(kernel, first)?;
+    // A task of the path, put on at each power of two. Whoever goes round behind `first` comes by it.
+    let mut milestone = Token::NOBODY;
+    while blocker != first.token() {
+        if blocker == milestone {
+            // A circle, but this task stands before it. It was told of when it closed.
+            return None;
+        }
+        let next = kernel.table.task(blocker)?;
+        circle.push(TaskId(next.header().id));
+        if circle.len().is_power_of_two() {
+            milestone = blocker;
+        }
+        let (next, wait) = sole_blocker(kernel, next.header())?;
+        (blocker, first_wait) = (next, first_wait.min(wait));
+    }
+    Some(Circle { tasks: circle, first_wait })
+}
+
+/// The one task that a task waits for, if it waits for nothing else and nobody else can wake it, and the number of the wait.
+fn sole_blocker(kernel: &Kernel, task: &Header) -> Option<(Token, u64)> {
+    let is_free = kernel.table.state(task) != State::Waiting || task.is_ending();
+    if is_free || kernel.inbox().wakers(task.token()) > 0 {
+        return None;
+    }
+    let mut waits = kernel.table.waits(task);
+    let (number, begun) = waits.next()?;
+    if waits.next().is_some() {
+        return None;
+    }
+    let blocker = match begun.wait {
+        Wait::Task(token) => token,
+        Wait::On(awaited) => {
+            // What the holder took may have gone with a future to another task.
+            let has_it =
+                |holder: &Token| kernel.table.task(*holder).is_some_and(|holder| !holder.header().has_given_away());
+            awaited.upgrade()?.sole_holder().filter(has_it)?
+        }
+    };
+    Some((blocker, number))
+}
+
+/// Whether a task of the circle sleeps as well, or stands in a timeout, or one that awaits it does: they end by themselves.
+fn may_be_freed(kernel: &Kernel, graph: &CallGraph, circle: &[TaskId]) -> bool {
+    let place = |token: Token| graph.place_of(TaskId(kernel.table.task(token)?.header().id));
+    // A sleep that never ends frees nobody.
+    let sleeps = kernel.sleeps().into_iter().filter(|sleep| sleep.until != Time::NEVER);
+    let mut next: Vec<usize> =
+        kernel.limited().into_iter().chain(sleeps.map(|sleep| sleep.task)).filter_map(place).collect();
+    let mut reached = vec![false; graph.tasks.len()];
+    while let Some(place) = next.pop() {
+        if !std::mem::replace(&mut reached[place], true) {
+            // Those that it awaits end with it. Who has a lock that it wants goes on all the same.
+            next.extend(graph.tasks[place].awaited().filter_map(|id| graph.place_of(id)));
+        }
+    }
+    circle.iter().any(|&id| graph.place_of(id).is_some_and(|place| reached[place]))
+}
+
+impl fmt::Display for DeadlockReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let tasks = self.tasks.len();
+        if self.others_go_on {
+            let locks = self.tasks.iter().any(|task| task.waits_for.iter().any(|wait| !wait.held_by.is_empty()));
+            let unless = if locks { "unless a guard has moved to another task, " } else { "" };
+            write!(f, "deadlock: {tasks} task(s) wait for each other, and {unless}only a cancellation can end that")?;
+        } else {
+            write!(
+                f,
+                "deadlock: nothing is ready, no timer is pending, nobody else holds a waker, and {tasks} task(s) wait"
+            )?;
+        }
+        for circle in &self.circles {
+            let members = circle.iter().filter_map(|&id| self.task(id));
+            for (nth, task) in members.enumerate() {
+                write!(f, "\n  {} {:?} waits ", if nth == 0 { "circle:" } else { "       " }, task.name)?;
+                write_all(&task.waits_for, f)?;
+            }
+        }
+        let told = sorted_once(self.circles.iter().flatten().map(|id| id.0));
+        for task in self.tasks.iter().filter(|task| told.binary_search(&task.id.0).is_err()) {
+            write!(f, "\n  {:?}, spawned at {}, ", task.name, task.spawned_at)?;
+            write_waits(task, f)?;
+        }
+        Ok(())
+    }
+}
+
+impl DeadlockReport {
+    fn task(&self, id: TaskId) -> Option<&TaskSnapshot> {
+        let place = self.tasks.binary_search_by_key(&id, |task| task.id).ok()?;
+        Some(&self.tasks[place])
+    }
+}
+
+/// `waits at a.rs:1:2 for a sleep`, and what its wakers tell.
+fn write_waits(task: &TaskSnapshot, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    if task.waits_for.is_empty() {
+        return write!(f, "waits for {}", task.note().unwrap_or("nothing"));
+    }
+    f.write_str("waits ")?;
+    write_all(&task.waits_for, f)?;
+    task.note().map_or(Ok(()), |note| write!(f, ", {note}"))
+}
+
+/// What is told of a loop on a virtual clock that has nothing to do but to wait for others.
+pub(crate) fn tell_of_long_rest(kernel: &Kernel) {
+    struct LongRest(Vec<TaskSnapshot>);
+    impl fmt::Display for LongRest {
+        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str(
+                "a loop on a virtual clock has waited for a second of real time: nothing is ready, no timer is pending",
+            )?;
+            for task in &self.0 {
+                write!(f, "\n  {:?}, spawned at {}, ", task.name, task.spawned_at)?;
+                write_waits(task, f)?;
+            }
+            Ok(())
+        }
+    }
+    complain(&LongRest(CallGraph::of(kernel).tasks));
+}
+
+/// `at a.rs:1:2 for a sleep, and at a.rs:3:4 for a lock`
+pub(crate) fn write_all(waits: &[WaitSnapshot], f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    for (nth, wait) in waits.iter().enumerate() {
+        write!(f, "{}at {} for {}", if nth == 0 { "" } else { ", and " }, wait.at, wait.what)?;
+    }
+    Ok(())
+}

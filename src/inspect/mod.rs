@@ -1,0 +1,13 @@
+//! Looking at a loop: its call graph, deadlocks, metrics, the probe.
+
+pub(crate) mod call_graph;
+pub(crate) mod deadlock;
+pub(crate) mod introspect;
+pub(crate) mod json;
+pub(crate) mod metrics;
+#[cfg(feature = "probe")]
+pub mod probe;
+
+/// A place with a short name, for tests of what is shown of places.
+#[cfg(all(test, not(loom)))]
+const PLACE: &std::panic::Location<'static> = std::panic::Location::caller();

@@ -1,0 +1,41 @@
+//! What a loop does, event by event: for a debugger, a log, a picture.
+//!
+//! [`Builder::probe`](crate::Builder::probe) sets a [`Probe`], which hears of each [`Event`]: spawns, wakes and who has woken,
+//! steps, waits and their places, timers, ends, parks. There are five to be had, and one's own is a function:
+//!
+//! | probe | what it makes of the events |
+//! | --- | --- |
+//! | [`Printer`] | a line each |
+//! | [`Counters`] | a number for each kind |
+//! | [`Ring`] | keeps the last of them, and tells them when the program fails |
+//! | [`Recorder`] | a file for Perfetto or Chrome: a track a task, arrows for wakes |
+//! | [`Tee`] | hands them to two other probes |
+//!
+//! ```
+//! use onelane::{Clock, EventLoop, spawn};
+//! use onelane::probe::{Counters, Printer, Tee};
+//! use std::{cell::RefCell, rc::Rc};
+//!
+//! let (counters, lines) = (Rc::new(Counters::new()), Rc::new(RefCell::new(Vec::new())));
+//! let copy = lines.clone();
+//! let printer = Printer::with(move |line| copy.borrow_mut().push(line.to_string()));
+//! let event_loop = EventLoop::builder().clock(Clock::Virtual).probe(Tee(counters.clone(), printer)).build();
+//! event_loop.run(async { spawn(async {}).await }).unwrap();
+//! assert_eq!(counters.counts().spawns, 2);
+//! assert!(lines.borrow().iter().any(|line| line.starts_with("0.000000000 spawn task=2 ")));
+//! ```
+
+mod by_id;
+mod counters;
+mod printer;
+mod recorder;
+mod ring;
+mod tee;
+mod trace;
+
+pub use crate::kernel::observe::probe::{Ending, Event, EventKind, Failure, Probe, Source, WakeOutcome};
+pub use counters::{Counters, Counts};
+pub use printer::Printer;
+pub use recorder::Recorder;
+pub use ring::Ring;
+pub use tee::Tee;

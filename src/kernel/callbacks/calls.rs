@@ -1,0 +1,120 @@
+//! Callbacks that stand in the ready queue.
+//!
+//! A cancelled callback is dropped at once, but its entry keeps the key until the queue has come to it, so that no later
+//! callback can stand under it.
+//!
+//! Knows no task.
+
+use crate::kernel::token::Token;
+use slab::Slab;
+use std::rc::Rc;
+
+/// Something to be called once.
+pub(crate) enum Call {
+    /// The user's.
+    Once(Box<dyn FnOnce()>),
+    /// One of ours, that needs no box of its own.
+    Watch(Rc<dyn Watcher>, u32),
+}
+
+/// Hears of several tasks that end, or of a timer.
+pub(crate) trait Watcher {
+    fn called(&self, which: u32);
+
+    /// The task of which it limits something in time.
+    fn limits(&self) -> Option<Token> {
+        None
+    }
+}
+
+impl Call {
+    pub(crate) fn run(self) {
+        match self {
+            Call::Once(call) => call(),
+            Call::Watch(watcher, which) => watcher.called(which),
+        }
+    }
+}
+
+#[derive(Default)]
+pub(crate) struct Calls {
+    entries: Slab<Entry>,
+    /// How many callbacks were ever queued: the next one's number.
+    made: u64,
+}
+
+struct Entry {
+    number: u64,
+    /// None if it was cancelled.
+    call: Option<Call>,
+}
+
+/// Names one callback of one loop, for ever.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct CallKey {
+    index: usize,
+    number: u64,
+}
+
+impl CallKey {
+    /// What stands in the ready queue.
+    pub(crate) fn entry(self) -> u32 {
+        u32::try_from(self.index).expect("fewer than 2^31 callbacks in the ready queue")
+    }
+}
+
+impl Calls {
+    pub(crate) fn insert(&mut self, call: Call) -> CallKey {
+        let number = self.made;
+        self.made += 1;
+        CallKey { index: self.entries.insert(Entry { number, call: Some(call) }), number }
+    }
+
+    /// The queue has come to this entry.
+    pub(crate) fn take(&mut self, entry: u32) -> Option<Call> {
+        self.entries.remove(entry as usize).call
+    }
+
+    /// Takes the callback out, unless it was cancelled or called. Its entry stays.
+    pub(crate) fn cancel(&mut self, key: CallKey) -> Option<Call> {
+        let entry = self.entries.get_mut(key.index).filter(|entry| entry.number == key.number)?;
+        entry.call.take()
+    }
+
+    /// Those that are neither cancelled nor called yet.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &Call> {
+        self.entries.iter().filter_map(|(_, entry)| entry.call.as_ref())
+    }
+
+    /// Hands all callbacks out, which are not going to be called.
+    pub(crate) fn drain(&mut self, mut take: impl FnMut(Call)) {
+        for (_, entry) in &mut self.entries {
+            if let Some(call) = entry.call.take() {
+                take(call);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cancelled_entry_keeps_its_key_until_it_is_taken() {
+        let mut calls = Calls::default();
+        let first = calls.insert(Call::Once(Box::new(|| ())));
+        assert!(calls.cancel(first).is_some());
+        assert!(calls.cancel(first).is_none());
+        let second = calls.insert(Call::Once(Box::new(|| ())));
+        assert_ne!(first.entry(), second.entry());
+        assert!(calls.take(first.entry()).is_none());
+        let third = calls.insert(Call::Once(Box::new(|| ())));
+        assert_eq!(first.entry(), third.entry());
+        assert!(calls.cancel(first).is_none(), "an old key must not cancel a new callback");
+        assert!(calls.take(third.entry()).is_some());
+        let mut left = 0;
+        calls.drain(|_| left += 1);
+        assert_eq!(left, 1);
+    }
+}

@@ -1,0 +1,54 @@
+//! The values of task-local variables: a small map that is copied when it is written to, so that handing it on is a count.
+//!
+//! Does not know whose values they are: a task keeps them in its header, a callback in its closure.
+
+use std::any::Any;
+use std::rc::Rc;
+
+/// By the addresses of the variables.
+type Values = Vec<(usize, Rc<dyn Any>)>;
+
+/// Dropping it may drop values, which is foreign code.
+#[derive(Clone, Default)]
+pub(crate) struct Locals(Option<Rc<Values>>);
+
+impl Locals {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_none()
+    }
+
+    pub(crate) fn get(&self, variable: usize) -> Option<Rc<dyn Any>> {
+        let values = self.0.as_ref()?;
+        values.iter().find(|(other, _)| *other == variable).map(|(_, value)| value.clone())
+    }
+
+    /// The same values, but for this one.
+    pub(crate) fn with(&self, variable: usize, value: Option<Rc<dyn Any>>) -> Self {
+        let others = self.0.iter().flat_map(|values| values.iter()).filter(|(other, _)| *other != variable).cloned();
+        let values: Values = others.chain(value.map(|value| (variable, value))).collect();
+        Locals((!values.is_empty()).then(|| Rc::new(values)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn text(locals: &Locals, variable: usize) -> Option<&'static str> {
+        locals.get(variable).map(|value| *value.downcast::<&'static str>().unwrap())
+    }
+
+    #[test]
+    fn write_to_a_copy_and_leave_the_original() {
+        let none = Locals::default();
+        let one = none.with(1, Some(Rc::new("one")));
+        let two = one.with(2, Some(Rc::new("two"))).with(1, Some(Rc::new("uno")));
+        let back = two.with(1, None).with(2, None);
+        assert_eq!(
+            [text(&none, 1), text(&one, 1), text(&two, 1), text(&back, 1)],
+            [None, Some("one"), Some("uno"), None]
+        );
+        assert_eq!([text(&one, 2), text(&two, 2)], [None, Some("two")]);
+        assert_eq!([none.is_empty(), one.is_empty(), back.is_empty()], [true, false, true]);
+    }
+}

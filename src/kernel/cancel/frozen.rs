@@ -1,0 +1,462 @@
+//! A cleanup that waits for what its own task has.
+//!
+//! ```text
+//!   join!(                                                     the body, frozen:   [ guard | .. ]
+//!       async { let _guard = lock.lock().await; .. },                                   ^
+//!       finally(.., async { drop(lock.lock().await) }),        the cleanup  ---- waits for it
+//!   )
+//! ```
+//!
+//! While a cleanup runs, the future around it is frozen: it is not polled, and it is not dropped either, since a frame around
+//! a cleanup keeps what it has until the cleanup has ended. If the cleanup waits for a lock or a permit that the task itself has
+//! taken, it would wait for ever, and nothing but dropping the frozen future can help. asyncio runs neighbours in tasks of
+//! their own, which let go when they are cancelled; a frame around the cleanup would wait for ever there too. Whether
+//! the lock stands beside the cleanup or around it cannot be known.
+//!
+//! So the future is dropped, and the cleanups that are still to come are kept by the task. There is one exception: a loop that
+//! reports deadlocks (one on a virtual clock, or in debug mode) drops the future only if something waits beside the cleanup, and
+//! reports the deadlock otherwise.
+//!
+//! The kernel knows which task took a lock or a permit, and inside which scopes, but not where the guard is now. It therefore
+//! distinguishes two cases.
+//!
+//! - The task itself has taken it. Either the cleanup waits for it, or the cleanup awaits another task that waits for it. The kernel
+//!   checks this when a cleanup suspends, and again when a task begins to wait for something that a task under cancellation has
+//!   taken.
+//! - Other tasks have taken it, and each of them waits only for this task, directly or indirectly. If a taker has ended, its guard
+//!   may be anywhere; then every other task must be waiting for tasks or for what tasks hold, with no timer pending and no socket
+//!   awaited. The kernel has to search for such a cycle, and another task may complete the cycle at any time. So it searches when
+//!   nothing is ready, at a few of the suspended cleanups at a time.
+//!
+//! It does not find a guard that another task took and handed to this task, if that other task continues to run. Next:
+//! `cancel/shutdown.rs`.
+
+use crate::kernel::State;
+use crate::kernel::cancel::scopes::{Inside, Region};
+use crate::kernel::cell::{AnyTask, Header};
+use crate::kernel::table::records::{Begun, Wait};
+use crate::kernel::token::Token;
+use crate::kernel::{Alarm, Kernel, Time, context};
+use std::cell::{Cell, RefCell};
+use std::collections::{BTreeSet, HashMap, HashSet};
+use std::ops::Bound;
+use std::time::Duration;
+
+/// The cleanups that have suspended and wait for others, by task and region. Some may be over.
+#[derive(Default)]
+pub(in crate::kernel) struct Cleanups {
+    /// Borrowed in this file alone, and while no foreign code runs.
+    waiting: RefCell<BTreeSet<(Token, Region)>>,
+    /// Those that are to be polled, since they have been found to be held up.
+    found: RefCell<BTreeSet<(Token, Region)>>,
+    /// The one that was looked at last.
+    last: Cell<Option<(Token, Region)>>,
+    /// The length of `waiting` from which the cleanups that are over are removed.
+    most: Cell<usize>,
+    /// The number of short rests before the next search, which spreads the cost of a search over them.
+    rests: Cell<usize>,
+}
+
+/// The greatest number of cleanups that are searched in one rest.
+const AT_ONCE: usize = 128;
+
+/// The number of tasks and timers that a search may visit for each rest until the next one.
+const PER_REST: usize = 16;
+
+/// A rest that takes longer is worth a look in any case. If there is more to be looked at, it takes no longer.
+const LONG: Duration = Duration::from_millis(10);
+
+impl Kernel {
+    /// A cleanup in a region of this task has suspended, and the region's frozen future is there. Returns whether that is to be
+    /// dropped for the cleanup. If not, the kernel looks again later.
+    #[cold]
+    pub(crate) fn cleanup_suspended(&self, task: &AnyTask, region: Region) -> bool {
+        let one = (task.header().token(), region);
+        let was_found = self.cancels.cleanups.get().is_some_and(|cleanups| cleanups.found.borrow_mut().remove(&one));
+        if self.is_held_up(task, region) || was_found && self.is_stuck(task, region).0 {
+            return true;
+        }
+        // If it is not so any more, that is no reason to look for it again and again.
+        if !was_found && self.waits_for_others(task.header()) {
+            let cleanups = self.cancels.cleanups.get_or_init(Box::default);
+            let mut waiting = cleanups.waiting.borrow_mut();
+            waiting.insert(one);
+            // In a loop that never rests, nobody looks for those that are over.
+            if waiting.len() > cleanups.most.get().max(AT_ONCE) {
+                let is_there = |&(token, region): &(Token, Region)| {
+                    self.table.task(token).is_some_and(|task| task.header().is_driving(region))
+                };
+                waiting.retain(is_there);
+                cleanups.found.borrow_mut().retain(is_there);
+                cleanups.most.set(2 * waiting.len());
+            }
+        }
+        false
+    }
+
+    /// Somebody begins to wait for what this task has taken.
+    pub(crate) fn is_wanted_of(&self, taker: Token) {
+        let Some(task) = self.table.task(taker) else { return };
+        let header = task.header();
+        if header.is_condemned() && !header.is_forced() {
+            if self.is_held_up_by_its_links(&task, Region::Task) {
+                self.table.force(header);
+            }
+            return;
+        }
+        for number in header.asking_scopes() {
+            if self.is_held_up_by_its_links(&task, Region::Inside(number)) {
+                self.tolerate(|| {
+                    header.scope(number).iter().filter_map(|scope| scope.inside()).for_each(Inside::force)
+                });
+            }
+        }
+        let Some(cleanups) = self.cancels.cleanups.get() else { return };
+        let first = (taker, Region::Task);
+        let regions: Vec<_> =
+            cleanups.waiting.borrow().range(first..).take_while(|(token, _)| *token == taker).copied().collect();
+        for (_, region) in regions {
+            if header.is_driving(region) && self.is_held_up(&task, region) {
+                self.drive(&task, region);
+            }
+        }
+    }
+
+    /// As `wake_held_up`, of a loop that is at rest while its host does other things.
+    pub(crate) fn look_before_the_host_rests(&self) {
+        if let Some(cleanups) = self.cancels.cleanups.get().filter(|_| self.table.is_idle()) {
+            self.wake_held_up(cleanups, self.next_deadline());
+        }
+    }
+
+    /// Nothing is ready before the next timer. Wakes what unwinds and is held up by itself by now. Returns whether it has, and until
+    /// when the loop may rest: not as long, if there is more to be looked at.
+    #[cold]
+    pub(in crate::kernel) fn wake_held_up(&self, cleanups: &Cleanups, next: Option<Time>) -> (bool, Option<Time>) {
+        if cleanups.waiting.borrow().is_empty() {
+            return (false, next);
+        }
+        let left = cleanups.rests.get();
+        let is_virtual = self.clock.is_virtual();
+        // A virtual clock is about to jump, and what could be found now may be over then.
+        let is_long = is_virtual || next.is_none_or(|next| next.since(self.clock.now()) >= LONG);
+        if left > 0 && !is_long {
+            cleanups.rests.set(left - 1);
+            return (false, next);
+        }
+        let (mut has_woken, has_more) = self.wake_portion(cleanups);
+        if is_virtual && next.is_none() {
+            // A deadlock is about to be reported.
+            for _ in 0..cleanups.waiting.borrow().len() / AT_ONCE {
+                has_woken |= self.wake_portion(cleanups).0;
+            }
+        }
+        let soon = (has_more && !is_virtual).then(|| self.clock.now().after(LONG));
+        (has_woken, next.into_iter().chain(soon).min())
+    }
+
+    /// Returns whether it has woken any, and whether there are more to be looked at.
+    fn wake_portion(&self, cleanups: &Cleanups) -> (bool, bool) {
+        let (portion, has_more) = cleanups.next_portion();
+        let mut work = portion.len();
+        let mut has_woken = false;
+        for one @ (token, region) in portion {
+            let task = self.table.task(token).filter(|task| task.header().is_driving(region));
+            let is_held_up = task.as_ref().is_some_and(|task| {
+                let (is_stuck, cost) = self.is_stuck(task, region);
+                work += cost;
+                is_stuck
+            });
+            if task.is_none() || is_held_up {
+                cleanups.waiting.borrow_mut().remove(&one);
+            }
+            if let Some(task) = task.filter(|_| is_held_up) {
+                // What was found is looked at once more when it suspends.
+                cleanups.found.borrow_mut().insert(one);
+                self.drive(&task, region);
+                has_woken = true;
+            }
+        }
+        cleanups.rests.set(work / PER_REST);
+        (has_woken, has_more)
+    }
+
+    /// Whoever drives a region is polled.
+    fn drive(&self, task: &AnyTask, region: Region) {
+        match region {
+            Region::Task => _ = self.table.wake(task.header().token()),
+            Region::Inside(number) => {
+                let scope = task.header().scope(number);
+                self.tolerate(|| scope.iter().filter_map(|scope| scope.inside()).for_each(Inside::wake));
+            }
+        }
+    }
+
+    /// Whether anybody would drop a frozen future of this task, if that were all that helps: a loop that reports deadlocks does so
+    /// only for what is known to stand beside the cleanup.
+    fn may_drop(&self, header: &Header, region: Region) -> bool {
+        !self.tells_deadlocks() || self.has_frozen_waits(header, region)
+    }
+
+    /// Whether what a task waits for could come to wait for it in turn.
+    fn waits_for_others(&self, header: &Header) -> bool {
+        let waits_for_others = |begun: Begun| match begun.wait {
+            Wait::Task(_) => true,
+            Wait::On(awaited) => awaited.upgrade().is_some_and(|on| on.takers().is_some() || !on.tasks().is_empty()),
+        };
+        self.waits_of(header).into_iter().any(|(_, begun)| waits_for_others(begun))
+    }
+
+    /// What is polled of a task waits for this.
+    fn waits_of(&self, header: &Header) -> Vec<(u64, Begun)> {
+        let mut waits = Vec::new();
+        self.each_wait(header, &mut |number, begun| waits.push((number, begun)));
+        waits
+    }
+
+    // ---- the task has taken it itself ----
+
+    /// Whether what a cleanup in this region waits for was taken in the region.
+    fn is_held_up(&self, task: &AnyTask, region: Region) -> bool {
+        let header = task.header();
+        self.wants_what_it_has(task, region) && self.may_drop(header, region)
+    }
+
+    /// As `is_held_up`, of an interruption that waits for the tasks that are awaited in the region before it begins: one of these
+    /// waits for what the task has.
+    fn is_held_up_by_its_links(&self, task: &AnyTask, region: Region) -> bool {
+        let header = task.header();
+        // A frame around an await does not wait itself.
+        let has_others = || {
+            let sleeps = self.sleeps_of(header).into_iter();
+            let waits = self.table.waits(header).map(|(number, _)| number);
+            waits.chain(sleeps).filter(|&number| header.is_inside(region, number)).count() > 1
+        };
+        self.wants_what_it_has(task, region) && (!self.tells_deadlocks() || has_others())
+    }
+
+    fn sleeps_of(&self, header: &Header) -> Vec<u64> {
+        let sleeps = self.sleeps().into_iter().filter(|sleep| sleep.task == header.token());
+        sleeps.map(|sleep| sleep.number).collect()
+    }
+
+    /// Whether something in this region waits for what the task has taken, or for the end of one that does, directly or not.
+    fn wants_what_it_has(&self, task: &AnyTask, region: Region) -> bool {
+        let own = task.header().token();
+        let mut seen = HashSet::from([own]);
+        let mut next = vec![task.clone()];
+        while let Some(waiting) = next.pop() {
+            let header = waiting.header();
+            if header.token() != own && header.is_timed() {
+                // It may wait no longer, soon.
+                continue;
+            }
+            for (number, begun) in self.waits_of(header) {
+                if header.token() == own && !header.is_inside(region, number) {
+                    continue;
+                }
+                let mut tasks: Vec<AnyTask> = match &begun.wait {
+                    Wait::Task(token) => self.table.task(*token).into_iter().collect(),
+                    Wait::On(awaited) => match awaited.upgrade() {
+                        // One that was cancelled waits for tasks alone.
+                        Some(on) if header.is_condemned() => on.outwaited(),
+                        Some(on) => {
+                            let taker = on.taker();
+                            let is_here = |number: u64| task.header().is_inside(region, number);
+                            if taker == Some(own) && on.taken_at().into_iter().all(is_here) {
+                                return true;
+                            }
+                            taker.and_then(|taker| self.table.task(taker)).into_iter().chain(on.tasks()).collect()
+                        }
+                        None => Vec::new(),
+                    },
+                };
+                tasks.retain(|task| seen.insert(task.header().token()));
+                next.extend(tasks);
+            }
+        }
+        false
+    }
+
+    // ---- nothing goes on without it ----
+
+    /// Whether a region can't go on since all that it waits for can come only from what waits for this task; and what it took to find out.
+    fn is_stuck(&self, task: &AnyTask, region: Region) -> (bool, usize) {
+        let header = task.header();
+        if !self.may_drop(header, region) {
+            return (false, 1);
+        }
+        let own = header.token();
+        let mut search =
+            Search { kernel: self, own, known: HashMap::from([(own, true)]), work: 1, is_alone: None, is_taken: false };
+        let waits = self.waits_of(header);
+        let is_inside = |number: u64| header.is_inside(region, number);
+        let is_stuck = !waits.is_empty()
+            && waits.iter().all(|(number, begun)| is_inside(*number) && search.is_closed(header, begun, 0))
+            && search.is_taken
+            && !header.is_timed()
+            && !search.any_sleeps(header);
+        (is_stuck, search.work)
+    }
+}
+
+impl Cleanups {
+    /// Those who are looked at in this rest. Returns whether there are more.
+    fn next_portion(&self) -> (Vec<(Token, Region)>, bool) {
+        let waiting = self.waiting.borrow();
+        let after = self.last.get().map_or(Bound::Unbounded, Bound::Excluded);
+        let mut portion: Vec<_> = waiting.range((after, Bound::Unbounded)).take(AT_ONCE).copied().collect();
+        if portion.len() < AT_ONCE {
+            // And from the beginning.
+            let up_to = self.last.get().map_or(Bound::Unbounded, Bound::Included);
+            let left = AT_ONCE - portion.len();
+            if self.last.get().is_some() {
+                portion.extend(waiting.range((Bound::Unbounded, up_to)).take(left).copied());
+            }
+        }
+        self.last.set(portion.last().copied());
+        let has_more = portion.len() < waiting.len();
+        (portion, has_more)
+    }
+}
+
+/// A search that goes deeper, or takes longer, than this finds nothing.
+const DEPTH: usize = 256;
+const MOST_WORK: usize = 4096;
+
+/// Looks for who waits for one task and for nothing else.
+struct Search<'a> {
+    kernel: &'a Kernel,
+    own: Token,
+    /// Whether they do. One that is being looked at counts as if it did not.
+    known: HashMap<Token, bool>,
+    work: usize,
+    /// Whether any of them waits for what was taken, and not for ends of tasks alone: with these, nothing helps.
+    is_taken: bool,
+    /// Whether nothing at all goes on, if that was asked for.
+    is_alone: Option<bool>,
+}
+
+impl Search<'_> {
+    fn leads_back(&mut self, task: &AnyTask, depth: usize) -> bool {
+        let header = task.header();
+        self.work += 1;
+        if let Some(&known) = self.known.get(&header.token()) {
+            return known;
+        }
+        if depth > DEPTH || self.work > MOST_WORK {
+            return false;
+        }
+        self.known.insert(header.token(), false);
+        let waits = self.kernel.waits_of(header);
+        let leads_back = self.kernel.table.state(header) == State::Waiting
+            && !waits.is_empty()
+            && !header.is_timed()
+            && waits.iter().all(|(_, begun)| self.is_closed(header, begun, depth));
+        self.known.insert(header.token(), leads_back);
+        leads_back
+    }
+
+    /// Whether what somebody waits for can come only from those who lead back.
+    fn is_closed(&mut self, waiting: &Header, begun: &Begun, depth: usize) -> bool {
+        let (takers, tasks) = match &begun.wait {
+            // Of one that has ended, the wake has come.
+            Wait::Task(token) => (None, self.kernel.table.task(*token).into_iter().collect()),
+            Wait::On(awaited) => match awaited.upgrade() {
+                Some(on) if waiting.is_condemned() => (None, on.outwaited()),
+                Some(on) => (on.takers(), on.tasks()),
+                None => return false,
+            },
+        };
+        match takers {
+            // It may be on its way to somebody who has not come for it.
+            Some(takers) => {
+                let is_closed =
+                    !takers.is_empty() && takers.into_iter().all(|taker| self.is_taken_for_good(taker, depth + 1));
+                self.is_taken |= is_closed;
+                is_closed
+            }
+            None => !tasks.is_empty() && tasks.iter().all(|task| self.leads_back(task, depth + 1)),
+        }
+    }
+
+    fn is_taken_for_good(&mut self, taker: Token, depth: usize) -> bool {
+        match self.kernel.table.task(taker) {
+            Some(task) => self.leads_back(&task, depth),
+            None if self.kernel.is_of_another(taker) => false,
+            None => self.is_alone(),
+        }
+    }
+
+    /// Whether all in the loop wait for each other, and nothing goes on: what was taken by a task that has ended, or outside of any
+    /// task, may be anywhere.
+    fn is_alone(&mut self) -> bool {
+        if let Some(is_alone) = self.is_alone {
+            return is_alone;
+        }
+        let kernel = self.kernel;
+        let has_other_timers = |alarm: &Alarm| match alarm {
+            Alarm::Task(token, _) | Alarm::Within(token, ..) => *token != self.own,
+            Alarm::Call(_) => true,
+        };
+        let waits_for_tasks = |begun: &Begun| match &begun.wait {
+            Wait::Task(_) => true,
+            Wait::On(awaited) => awaited.upgrade().is_some_and(|on| match on.takers() {
+                Some(takers) => !takers.is_empty() && !takers.into_iter().any(|taker| kernel.is_of_another(taker)),
+                None => !on.tasks().is_empty(),
+            }),
+        };
+        let is_stuck = |task: &AnyTask| {
+            let header = task.header();
+            let waits = kernel.waits_of(header);
+            header.token() == self.own
+                || kernel.table.state(header) == State::Waiting
+                    && !header.is_timed()
+                    && !waits.is_empty()
+                    && waits.iter().all(|(_, begun)| waits_for_tasks(begun))
+        };
+        let tasks = kernel.tasks();
+        let is_alone = !kernel.is_listening()
+            && !kernel.wheel.borrow().iter().any(|(_, _, alarm)| has_other_timers(alarm))
+            && tasks.iter().all(is_stuck);
+        self.work += tasks.len();
+        self.is_alone = Some(is_alone);
+        is_alone
+    }
+
+    /// Whether any of those who lead back sleeps, or the task itself does, in what is polled of it.
+    fn any_sleeps(&mut self, own: &Header) -> bool {
+        let wheel = self.kernel.wheel.borrow();
+        self.work += wheel.len();
+        wheel.iter().any(|(number, _, alarm)| match *alarm {
+            Alarm::Task(token, _) | Alarm::Within(token, ..) if token == own.token() => !own.is_frozen(number),
+            Alarm::Task(token, _) | Alarm::Within(token, ..) => self.known.get(&token) == Some(&true),
+            Alarm::Call(_) => false,
+        })
+    }
+}
+
+impl Kernel {
+    /// A living task of another loop.
+    fn is_of_another(&self, task: Token) -> bool {
+        !self.has(task) && context::loop_of(task).is_some_and(|other| other.table.is_alive(task))
+    }
+
+    /// Whether anything in a region is known to wait beside the scope of this number, or to have slept there until now.
+    pub(crate) fn has_neighbours(&self, header: &Header, region: Region, scope: u64) -> bool {
+        let is_beside = |number: u64| {
+            header.is_inside(region, number)
+                && !header.is_inside(Region::Inside(scope), number)
+                && header.is_frozen(number)
+        };
+        let waits = self.table.waits(header).map(|(number, _)| number);
+        waits.chain(header.sleeps_over(self.tally().turns.get())).any(is_beside)
+    }
+
+    /// Whether anything in a region waits that is frozen: it stands beside a cleanup, and not around it.
+    fn has_frozen_waits(&self, header: &Header, region: Region) -> bool {
+        let is_beside = |number: u64| header.is_inside(region, number) && header.is_frozen(number);
+        let mut waits = self.table.waits(header).map(|(number, _)| number);
+        waits.any(is_beside) || self.sleeps_of(header).into_iter().any(is_beside)
+    }
+}

@@ -1,0 +1,791 @@
+//! The scopes of a task: the parts of its future that an interruption does not simply drop.
+//!
+//! ```text
+//!   task { timeout { finally { sleep } cleanup { group { .. } } } }
+//!
+//!   number   1  timeout    inside: 2, and what waits in the body of the finally
+//!            2  finally    inside: 3, since its cleanup began
+//!            3  group
+//! ```
+//!
+//! A scope is entered when it is polled first, and has a number then, from the same counter as the waits of all tasks. What has
+//! begun while a block (a timeout or a group) was polled, or while the cleanup of a scope was polled, lies inside of that scope; so
+//! each scope keeps the ranges of these numbers, and the ranges make a tree. The body of a `finally` needs none: what unwinds
+//! goes through the scopes from the highest number to the lowest.
+//! A scope that cleans up is polled by whoever drives the unwinding, not by the scopes around it: that its cleanup lies inside of
+//! those follows by way of the scope itself (`lineage`).
+//!
+//! What is here is data and questions about it. Nothing here calls foreign code.
+
+use crate::error::TaskError;
+use std::rc::{Rc, Weak};
+use std::task::{Context, Poll};
+
+/// A part of a task's future that an interruption does not simply drop: it cleans up, or the task goes on behind it.
+pub(crate) trait Scope {
+    /// An interruption has come to this scope, and those inside of it are through.
+    fn unwind(&self, arrival: Arrival) -> Unwound;
+
+    /// Drops what was polled here so far. Called after `unwind` has answered `CleansUp`, before the first `poll_cleanup`. Unless
+    /// the scope `is_alone`, something is known to wait beside it in its task, and must not be polled.
+    fn drop_body(&self, _is_alone: bool) -> Dropped {
+        Dropped::Here
+    }
+
+    /// Polls the cleanup. Ready with `Through` or `Caught`. After a panic the cleanup is over.
+    fn poll_cleanup(&self, _context: &mut Context<'_>) -> Poll<Unwound> {
+        Poll::Ready(Unwound::Through)
+    }
+
+    /// Whether its time may come to be up.
+    fn is_timed(&self) -> bool {
+        false
+    }
+
+    /// What is inside, if that can be interrupted while the task goes on.
+    fn inside(&self) -> Option<&dyn Inside> {
+        None
+    }
+
+    /// The future of this scope was dropped while its cleanup was under way, and nobody drives that any more.
+    fn hand_over(self: Rc<Self>) {}
+}
+
+/// The inside of a scope that can be interrupted by itself: the scope unwinds what is in there, unless somebody further out does.
+pub(crate) trait Inside {
+    /// It is to be interrupted now, since the time of a scope in there is up.
+    fn interrupt(&self);
+
+    /// It is to be interrupted when it suspends next.
+    fn interrupt_next(&self);
+
+    /// An interruption from further out takes over what was unwinding, or was about to unwind. Returns whether there was one.
+    fn overtake(&self) -> bool;
+
+    /// What had overtaken it was caught beside it, and has not come to it: it goes on with the cleanup that was under way, or asks
+    /// again.
+    fn resume(&self);
+
+    /// The interruption is not to wait for the tasks that are awaited in there: one of them waits for what this task has.
+    fn force(&self);
+
+    /// The scope is to be polled.
+    fn wake(&self);
+}
+
+/// How an interruption comes to a scope.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Arrival {
+    /// It is the panic of a cleanup, and not to be caught.
+    pub(crate) panicked: bool,
+    /// Somebody outside of this scope has asked for it since the scope was entered.
+    pub(crate) is_from_outside: bool,
+}
+
+/// What a scope makes of an interruption.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Unwound {
+    /// It goes on to the scope around this one.
+    Through,
+    /// It goes on when a cleanup has ended.
+    CleansUp,
+    /// It ends here, and so does what it found under way: that goes on.
+    Absorbed,
+    /// It ends here, and the future around this scope goes on.
+    Caught,
+}
+
+/// Whether `Scope::drop_body` has dropped it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Dropped {
+    Here,
+    /// It stands in the future of the scope, which drops it when it is polled.
+    WhenPolled,
+}
+
+/// What an interruption is for.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub(crate) enum Region {
+    /// All that the task does.
+    Task,
+    /// What lies inside of the scope of this number.
+    Inside(u64),
+}
+
+/// An interruption on its way. What it does stands in `cancel/unwind.rs`.
+pub(crate) struct Unwinding {
+    pub(in crate::kernel) region: Region,
+    /// It has not come yet to the scopes of this number and lower ones.
+    pub(in crate::kernel) doomed: u64,
+    /// The scopes to which it has come, but for those in cleanups. What was over before another interruption arrived is among them:
+    /// its future may be there still, and is not to be polled.
+    pub(in crate::kernel) passed: Vec<u64>,
+    /// The scopes whose cleanups have caught it, inside: they go on with what they had begun.
+    pub(in crate::kernel) caught_in: Vec<u64>,
+    /// The scopes that were interrupted when it overtook them.
+    pub(in crate::kernel) overtaken: Vec<u64>,
+    /// The scopes that were entered when it had been asked for already, and before it arrived.
+    pub(in crate::kernel) asked_before: Ranges,
+    /// How the region will end. A panic in a cleanup takes the place of the cancellation.
+    pub(in crate::kernel) error: TaskError,
+}
+
+/// The scopes that a task has entered and not left, by ascending numbers.
+#[derive(Default)]
+pub(in crate::kernel) struct Scopes {
+    entered: Vec<Entered>,
+}
+
+struct Entered {
+    number: u64,
+    /// Not owned: a scope is its future's, and must not outlive it in here.
+    scope: Weak<dyn Scope>,
+    /// While it is to be unwound in any case: its cleanup is under way, or its future was dropped in the midst of an unwinding.
+    owned: Option<Rc<dyn Scope>>,
+    /// Its future was dropped, and nobody but the driver will go on with it.
+    is_abandoned: bool,
+    /// Its cleanup is under way.
+    cleans: bool,
+    /// It polls its scopes' cleanups itself, and not its future.
+    drives: bool,
+    /// It has asked for an interruption of what is inside.
+    has_asked: bool,
+    /// A scope around it has asked for an interruption since it was entered.
+    is_overtaken: bool,
+    /// How often the task had been asked to end when it was entered.
+    requests: u32,
+    inside: Ranges,
+}
+
+impl Scopes {
+    pub(in crate::kernel) fn add(&mut self, number: u64, scope: Weak<dyn Scope>, requests: u32) {
+        self.entered.push(Entered {
+            number,
+            scope,
+            owned: None,
+            is_abandoned: false,
+            cleans: false,
+            drives: false,
+            has_asked: false,
+            is_overtaken: false,
+            requests,
+            inside: Ranges::default(),
+        });
+    }
+
+    /// Takes a scope out. What it owned comes back, to be dropped where nothing is borrowed, if it was cleaning up.
+    pub(in crate::kernel) fn remove(&mut self, number: u64) -> Option<Rc<dyn Scope>> {
+        let place = self.entered.iter().rposition(|entered| entered.number == number)?;
+        self.entered.remove(place).owned
+    }
+
+    pub(in crate::kernel) fn numbers(&self) -> impl Iterator<Item = u64> {
+        self.entered.iter().map(|entered| entered.number)
+    }
+
+    fn get(&self, number: u64) -> Option<&Entered> {
+        self.entered.iter().rfind(|entered| entered.number == number)
+    }
+
+    fn get_mut(&mut self, number: u64) -> Option<&mut Entered> {
+        self.entered.iter_mut().rfind(|entered| entered.number == number)
+    }
+
+    pub(in crate::kernel) fn scope(&self, number: u64) -> Option<Rc<dyn Scope>> {
+        self.get(number)?.scope()
+    }
+
+    // ---- who lies inside of whom ----
+
+    /// The number itself, and the scopes in whose cleanups it lies, the innermost first.
+    fn lineage(&self, number: u64) -> Vec<u64> {
+        let mut lineage = vec![number];
+        for entered in self.entered.iter().rev().filter(|entered| entered.cleans) {
+            if lineage.iter().any(|&number| entered.inside.contains(number)) {
+                lineage.push(entered.number);
+            }
+        }
+        lineage
+    }
+
+    pub(in crate::kernel) fn is_inside(&self, number: u64, region: Region) -> bool {
+        match region {
+            Region::Task => true,
+            Region::Inside(scope) => self.get(scope).is_some_and(|scope| {
+                scope.inside.contains(number)
+                    || self.lineage(number).iter().any(|&number| scope.inside.contains(number))
+            }),
+        }
+    }
+
+    /// Who drives the unwinding in which what has this number is not polled: of several, the outermost. What is polled there is
+    /// the innermost cleanup alone.
+    pub(in crate::kernel) fn driver_over(&self, number: u64, task_unwinds: bool) -> Option<Region> {
+        if !task_unwinds && !self.entered.iter().any(|entered| entered.drives) {
+            return None;
+        }
+        let lineage = self.lineage(number);
+        let drives_over = |&region: &Region| {
+            let polled = self.innermost_cleaning(region, 0);
+            self.is_inside(number, region) && polled.is_none_or(|(polled, _)| !lineage[1..].contains(&polled))
+        };
+        let scopes = self.entered.iter().filter(|entered| entered.drives).map(|entered| Region::Inside(entered.number));
+        task_unwinds.then_some(Region::Task).into_iter().chain(scopes).find(drives_over)
+    }
+
+    /// The scope is polled: what begins from now on, until `close`, lies inside of it.
+    pub(in crate::kernel) fn open(&mut self, number: u64, before: u64) {
+        if let Some(entered) = self.get_mut(number) {
+            entered.inside.open = Some(before);
+        }
+    }
+
+    pub(in crate::kernel) fn close(&mut self, number: u64, last: u64) {
+        if let Some(inside) = self.get_mut(number).map(|entered| &mut entered.inside) {
+            if let Some(before) = inside.open.take().filter(|&before| before < last) {
+                inside.add(before, last);
+            }
+        }
+    }
+
+    /// Whether the scope has more ranges than it may need.
+    pub(in crate::kernel) fn is_to_be_pruned(&self, number: u64) -> bool {
+        self.get(number).is_some_and(|entered| entered.inside.are_many())
+    }
+
+    /// Forgets the ranges of a scope in which none of these numbers lies, which ascend.
+    pub(in crate::kernel) fn prune(&mut self, number: u64, living: &[u64]) {
+        if let Some(entered) = self.get_mut(number) {
+            entered.inside.prune(living);
+        }
+    }
+
+    // ---- an interruption on its way ----
+
+    /// The innermost scope of a region, among those up to this number.
+    pub(in crate::kernel) fn innermost(&self, region: Region, up_to: u64) -> Option<(u64, Rc<dyn Scope>)> {
+        let scopes = self.entered.iter().rev().filter(|entered| entered.number <= up_to);
+        scopes
+            .filter(|entered| self.is_inside(entered.number, region))
+            .find_map(|entered| Some((entered.number, entered.scope()?)))
+    }
+
+    /// The innermost scope of a region that cleans up, among those above this number. What a block inside of the region drives is
+    /// that one's to poll.
+    pub(in crate::kernel) fn innermost_cleaning(&self, region: Region, above: u64) -> Option<(u64, Rc<dyn Scope>)> {
+        let scopes = self.entered.iter().rev().filter(|entered| entered.cleans && entered.number > above);
+        scopes
+            .filter(|entered| self.is_inside(entered.number, region) && !self.is_driven_inside(entered.number, region))
+            .find_map(|entered| Some((entered.number, entered.scope()?)))
+    }
+
+    /// Whether a block inside of the region drives what has this number.
+    fn is_driven_inside(&self, number: u64, region: Region) -> bool {
+        let mut drivers = self.entered.iter().filter(|driver| driver.drives && self.is_inside(driver.number, region));
+        drivers.any(|driver| self.is_inside(number, Region::Inside(driver.number)))
+    }
+
+    /// Whether a cleanup runs inside of this scope, or it is one itself.
+    pub(in crate::kernel) fn cleans_inside(&self, number: u64) -> bool {
+        let is_in = |inner: u64| inner == number || self.is_inside(inner, Region::Inside(number));
+        self.entered.iter().any(|entered| entered.cleans && is_in(entered.number))
+    }
+
+    /// The innermost scope of a region in whose cleanup this number lies.
+    pub(in crate::kernel) fn cleaning_around(&self, number: u64, region: Region) -> Option<u64> {
+        self.lineage(number)[1..].iter().copied().find(|&cleaning| self.is_inside(cleaning, region))
+    }
+
+    pub(in crate::kernel) fn is_cleaning(&self, number: u64) -> bool {
+        self.get(number).is_some_and(|entered| entered.cleans)
+    }
+
+    /// The cleanup of a scope begins: what it waited for so far does not count any more.
+    pub(in crate::kernel) fn begin_cleanup(&mut self, number: u64, scope: Rc<dyn Scope>) {
+        if let Some(entered) = self.get_mut(number) {
+            entered.owned = Some(scope);
+            entered.cleans = true;
+            entered.inside = Ranges::default();
+        }
+    }
+
+    /// The scope's future is dropped, and whoever drives the unwinding goes on with it.
+    pub(in crate::kernel) fn own(&mut self, number: u64, scope: Rc<dyn Scope>) -> Option<Rc<dyn Scope>> {
+        let entered = self.get_mut(number)?;
+        entered.is_abandoned = true;
+        entered.owned.replace(scope)
+    }
+
+    /// The scopes of a region that are owned here, but for those that a block inside drives: whoever has driven their unwinding
+    /// does not any more.
+    pub(in crate::kernel) fn orphans(&mut self, region: Region) -> Vec<Rc<dyn Scope>> {
+        self.take_owned(region, |_| true)
+    }
+
+    /// Those orphans whose futures are gone, if what lies in the region may go on in another task.
+    pub(in crate::kernel) fn abandoned(&mut self, region: Region) -> Vec<Rc<dyn Scope>> {
+        self.take_owned(region, |entered| entered.is_abandoned)
+    }
+
+    fn take_owned(&mut self, region: Region, is_wanted: fn(&Entered) -> bool) -> Vec<Rc<dyn Scope>> {
+        let is_here = |&number: &u64| self.is_inside(number, region) && !self.is_driven_inside(number, region);
+        let inside: Vec<u64> = self.numbers().filter(is_here).collect();
+        let is_taken =
+            |entered: &Entered| inside.contains(&entered.number) && entered.owned.is_some() && is_wanted(entered);
+        let (orphans, others) = std::mem::take(&mut self.entered).into_iter().partition(is_taken);
+        self.entered = others;
+        let orphans: Vec<Entered> = orphans;
+        orphans.into_iter().filter_map(|entered| entered.owned).collect()
+    }
+
+    pub(in crate::kernel) fn set_driving(&mut self, number: u64, drives: bool) {
+        if let Some(entered) = self.get_mut(number) {
+            entered.drives = drives;
+        }
+    }
+
+    pub(in crate::kernel) fn is_driving(&self, number: u64) -> bool {
+        self.get(number).is_some_and(|entered| entered.drives)
+    }
+
+    /// The scopes of a region, which an interruption takes over.
+    pub(in crate::kernel) fn taken_over(&mut self, region: Region) -> Vec<(u64, Rc<dyn Scope>)> {
+        let inside: Vec<u64> = self.numbers().filter(|&number| self.is_inside(number, region)).collect();
+        inside.iter().for_each(|&number| self.set_driving(number, false));
+        inside.into_iter().filter_map(|number| Some((number, self.scope(number)?))).collect()
+    }
+
+    // ---- who has asked ----
+
+    /// The scope asks for an interruption of what is inside of it.
+    pub(in crate::kernel) fn ask(&mut self, number: u64) {
+        if let Some(entered) = self.get_mut(number) {
+            entered.has_asked = true;
+        }
+        let inside: Vec<u64> = self.numbers().filter(|&other| self.is_inside(other, Region::Inside(number))).collect();
+        for number in inside {
+            if let Some(entered) = self.get_mut(number) {
+                entered.is_overtaken = true;
+            }
+        }
+    }
+
+    /// Whether somebody outside of the scope has asked for an interruption since it was entered.
+    pub(in crate::kernel) fn is_asked_from_outside(&self, number: u64, requests: u32) -> bool {
+        self.get(number).is_some_and(|entered| entered.is_overtaken || requests > entered.requests)
+    }
+
+    pub(in crate::kernel) fn any_asks(&self) -> bool {
+        self.entered.iter().any(|entered| entered.has_asked)
+    }
+
+    /// The scopes that have asked, and do not drive yet.
+    pub(in crate::kernel) fn asking(&self) -> Vec<u64> {
+        let asking = self.entered.iter().filter(|entered| entered.has_asked && !entered.drives);
+        asking.map(|entered| entered.number).collect()
+    }
+
+    /// The outermost scope around this number that has asked for an interruption.
+    pub(in crate::kernel) fn asking_around(&self, number: u64) -> Option<Rc<dyn Scope>> {
+        let around = |entered: &&Entered| entered.has_asked && self.is_inside(number, Region::Inside(entered.number));
+        self.entered.iter().find(around).and_then(|entered| entered.scope.upgrade())
+    }
+}
+
+impl Entered {
+    fn scope(&self) -> Option<Rc<dyn Scope>> {
+        self.owned.clone().or_else(|| self.scope.upgrade())
+    }
+}
+
+/// Numbers, as ranges that ascend: behind the first of a pair, up to the second.
+#[derive(Default)]
+pub(in crate::kernel) struct Ranges {
+    ranges: Vec<(u64, u64)>,
+    /// Of one that has no end yet, what stands before it.
+    open: Option<u64>,
+    /// As many there may be before it is looked whether all are needed.
+    few: usize,
+}
+
+/// As many ranges are kept without a look at them.
+const FEW: usize = 8;
+
+impl Ranges {
+    pub(in crate::kernel) fn contains(&self, number: u64) -> bool {
+        if self.open.is_some_and(|before| before < number) {
+            return true;
+        }
+        let behind = self.ranges.partition_point(|&(_, last)| last < number);
+        self.ranges.get(behind).is_some_and(|&(before, _)| before < number)
+    }
+
+    pub(in crate::kernel) fn add(&mut self, before: u64, last: u64) {
+        match self.ranges.last_mut() {
+            Some((_, end)) if *end == before => *end = last,
+            _ => self.ranges.push((before, last)),
+        }
+    }
+
+    fn are_many(&self) -> bool {
+        self.ranges.len() > self.few.max(FEW)
+    }
+
+    /// Forgets the ranges in which none of these numbers lies. Done when there are twice as many as were left, so it costs each
+    /// little.
+    fn prune(&mut self, living: &[u64]) {
+        self.ranges.retain(|&(before, last)| {
+            let next = living.partition_point(|&number| number <= before);
+            living.get(next).is_some_and(|&number| number <= last)
+        });
+        self.few = 2 * self.ranges.len();
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+    use std::collections::{BTreeMap, BTreeSet};
+
+    struct Plain;
+
+    impl Scope for Plain {
+        fn unwind(&self, _: Arrival) -> Unwound {
+            Unwound::Through
+        }
+    }
+
+    /// A random number below `end`; the same ones in each run.
+    struct Random(u64);
+
+    impl Random {
+        fn below(&mut self, end: usize) -> usize {
+            self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            usize::try_from(self.0 >> 33).expect("31 bits fit") % end.max(1)
+        }
+    }
+
+    // ---- ranges ----
+
+    /// The slow, obvious twin: a set of all the numbers.
+    #[test]
+    fn open_add_and_prune_ranges_as_a_set_does() {
+        let mut random = Random(1);
+        let (mut most, mut pruned) = (0, 0);
+        for _ in 0..200 {
+            let (mut ranges, mut model, mut left) = (Ranges::default(), BTreeSet::new(), 0);
+            let mut last = random.below(3) as u64;
+            for _ in 0..60 {
+                // Others have begun something since.
+                last += random.below(3) as u64;
+                let before = last;
+                ranges.open = Some(before);
+                last += random.below(3) as u64;
+                assert!((0..last + 3).all(|n| ranges.contains(n) == (n > before || model.contains(&n))));
+                ranges.open = None;
+                if before < last {
+                    ranges.add(before, last);
+                    model.extend(before + 1..=last);
+                }
+                let pairs: Vec<u64> = ranges.ranges.iter().flat_map(|&(before, last)| [before, last]).collect();
+                // Strictly: what is adjacent is one range.
+                assert!(pairs.is_sorted_by(|one, next| one < next), "{pairs:?}");
+                assert_eq!(ranges.are_many(), ranges.ranges.len() > FEW.max(2 * left));
+                if ranges.are_many() {
+                    let living: Vec<u64> = (0..last + 3).filter(|_| random.below(5) == 0).collect();
+                    let kept = |&(before, last): &(u64, u64)| living.iter().any(|&n| before < n && n <= last);
+                    let expected: Vec<(u64, u64)> = ranges.ranges.iter().copied().filter(kept).collect();
+                    ranges.prune(&living);
+                    assert_eq!(ranges.ranges, expected);
+                    model.retain(|&n| expected.iter().any(|&(before, last)| before < n && n <= last));
+                    (left, pruned) = (expected.len(), pruned + 1);
+                }
+                most = most.max(ranges.ranges.len());
+                assert!((0..last + 3).all(|n| ranges.contains(n) == model.contains(&n)));
+            }
+        }
+        assert!(most > FEW && pruned > 200, "{most} ranges at most, pruned {pruned} times");
+    }
+
+    /// A timeout around an early wait and thousands of later ones, which come and go one by one.
+    #[test]
+    fn keep_an_early_wait_and_few_ranges_behind_ten_thousand() {
+        let plain: Rc<dyn Scope> = Rc::new(Plain);
+        let mut scopes = Scopes::default();
+        scopes.add(1, Rc::downgrade(&plain), 0);
+        let (early, mut looks) = (2, 0);
+        scopes.open(1, 1);
+        scopes.close(1, early);
+        // Of every three numbers the first is another task's.
+        for before in (3..30_000).step_by(3) {
+            scopes.open(1, before);
+            scopes.close(1, before + 2);
+            assert!(scopes.is_inside(before + 2, Region::Inside(1)) && !scopes.is_inside(before, Region::Inside(1)));
+            if scopes.is_to_be_pruned(1) {
+                looks += 1;
+                scopes.prune(1, &[1, early, before + 2]);
+            }
+            assert!(scopes.is_inside(early, Region::Inside(1)), "{before}");
+            assert!(scopes.get(1).unwrap().inside.ranges.len() <= FEW, "{before}");
+        }
+        assert!((1_000..2_000).contains(&looks), "{looks} looks at all that lives");
+    }
+
+    /// A scope may be polled for nothing, again and again.
+    #[test]
+    fn keep_no_range_of_a_poll_in_which_nothing_begins() {
+        let plain: Rc<dyn Scope> = Rc::new(Plain);
+        let mut scopes = Scopes::default();
+        scopes.add(1, Rc::downgrade(&plain), 0);
+        for number in 1..100 {
+            scopes.open(1, number);
+            scopes.close(1, number);
+        }
+        assert_eq!(scopes.get(1).unwrap().inside.ranges, []);
+    }
+
+    /// Twice as many as were left are kept without a look, so many that live cost one look for each doubling.
+    #[test]
+    fn look_seldom_at_many_that_live() {
+        let plain: Rc<dyn Scope> = Rc::new(Plain);
+        let mut scopes = Scopes::default();
+        scopes.add(1, Rc::downgrade(&plain), 0);
+        let (mut living, mut looks) = (vec![1], Vec::new());
+        for number in (3..2_003).step_by(2) {
+            scopes.open(1, number - 1);
+            scopes.close(1, number);
+            living.push(number);
+            if scopes.is_to_be_pruned(1) {
+                scopes.prune(1, &living);
+                looks.push(scopes.get(1).unwrap().inside.ranges.len());
+            }
+        }
+        assert_eq!(looks, [9, 19, 39, 79, 159, 319, 639]);
+    }
+
+    // ---- scopes ----
+
+    /// Where a number has begun: in which scope, and whether that was cleaning up.
+    type Parent = Option<(u64, bool)>;
+
+    #[derive(Default)]
+    struct Facts {
+        cleans: bool,
+        drives: bool,
+        has_asked: bool,
+        is_overtaken: bool,
+        requests: u32,
+    }
+
+    /// The slow, obvious twin: a tree that is walked up for each question.
+    #[derive(Default)]
+    struct Twin {
+        scopes: BTreeMap<u64, Facts>,
+        waits: BTreeSet<u64>,
+        /// Of all that there ever was.
+        parents: BTreeMap<u64, Parent>,
+    }
+
+    impl Twin {
+        /// The scopes that are polled when this one is, outermost first: those around it up to one that cleans up. None if it
+        /// stands in a body that is gone.
+        fn polled(&self, scope: u64) -> Option<Vec<u64>> {
+            let mut around = Vec::new();
+            let mut next = Some(scope);
+            while let Some(scope) = next {
+                around.insert(0, scope);
+                next = match self.parents[&scope] {
+                    _ if self.scopes.get(&scope)?.cleans => None,
+                    None => None,
+                    Some((parent, in_cleanup)) if self.scopes.get(&parent)?.cleans == in_cleanup => Some(parent),
+                    Some(_) => return None,
+                };
+            }
+            Some(around)
+        }
+
+        /// Whether this number has begun while the scope was polled as it is polled now.
+        fn begun_in(&self, number: u64, scope: u64) -> bool {
+            let Some(facts) = self.scopes.get(&scope) else { return false };
+            let mut next = self.parents.get(&number).copied().flatten();
+            while let Some((parent, in_cleanup)) = next {
+                if parent == scope {
+                    return in_cleanup == facts.cleans;
+                }
+                next = if in_cleanup { None } else { self.parents[&parent] };
+            }
+            false
+        }
+
+        fn is_inside(&self, number: u64, region: Region) -> bool {
+            let Region::Inside(scope) = region else { return true };
+            let mut cleaning = self.scopes.iter().filter(|(_, facts)| facts.cleans).map(|(&number, _)| number);
+            self.scopes.contains_key(&scope)
+                && (self.begun_in(number, scope)
+                    || cleaning.any(|one| self.begun_in(number, one) && self.is_inside(one, region)))
+        }
+
+        /// The scopes in whose cleanups a number lies, innermost first.
+        fn cleanups_around(&self, number: u64) -> Vec<u64> {
+            let cleaning = self.scopes.iter().rev().filter(|(_, facts)| facts.cleans).map(|(&number, _)| number);
+            cleaning.filter(|&scope| self.is_inside(number, Region::Inside(scope))).collect()
+        }
+
+        fn drivers(&self) -> Vec<u64> {
+            self.scopes.iter().filter(|(_, facts)| facts.drives).map(|(&number, _)| number).collect()
+        }
+
+        fn innermost_cleaning(&self, region: Region, above: u64) -> Option<u64> {
+            let is_next = |&number: &u64| {
+                let is_here = self.is_inside(number, region) && !self.is_driven_inside(number, region);
+                self.scopes[&number].cleans && number > above && is_here
+            };
+            self.scopes.keys().rev().copied().find(is_next)
+        }
+
+        fn is_driven_inside(&self, number: u64, region: Region) -> bool {
+            let inner = self.drivers().into_iter().filter(|&one| self.is_inside(one, region));
+            inner.into_iter().any(|driver| self.is_inside(number, Region::Inside(driver)))
+        }
+
+        fn driver_over(&self, number: u64, task_unwinds: bool) -> Option<Region> {
+            let task = task_unwinds.then_some(Region::Task);
+            let blocks = self.drivers().into_iter().map(Region::Inside);
+            let mut regions = task.into_iter().chain(blocks).filter(|&region| self.is_inside(number, region));
+            regions.find(|&region| {
+                let polled = self.innermost_cleaning(region, 0);
+                polled.is_none_or(|polled| !self.cleanups_around(number).contains(&polled))
+            })
+        }
+    }
+
+    /// Compares the answers to all questions about all numbers.
+    fn compare(scopes: &Scopes, twin: &Twin, requests: u32) -> usize {
+        let known: Vec<u64> = twin.scopes.keys().copied().collect();
+        assert!(scopes.numbers().eq(known.iter().copied()));
+        assert!(known.iter().copied().filter(|&number| scopes.is_driving(number)).eq(twin.drivers()));
+        let regions: Vec<Region> = [Region::Task].into_iter().chain(known.iter().map(|&n| Region::Inside(n))).collect();
+        let number = |found: Option<(u64, Rc<dyn Scope>)>| found.map(|(number, _)| number);
+        let mut driven = 0;
+        for &n in known.iter().chain(&twin.waits) {
+            for &region in &regions {
+                assert_eq!(scopes.is_inside(n, region), twin.is_inside(n, region), "{n} in {region:?}");
+                let inside = twin.cleanups_around(n).into_iter().find(|&scope| twin.is_inside(scope, region));
+                assert_eq!(scopes.cleaning_around(n, region), inside, "around {n} in {region:?}");
+                let cleaning = twin.innermost_cleaning(region, n);
+                assert_eq!(number(scopes.innermost_cleaning(region, n)), cleaning, "above {n} in {region:?}");
+                let innermost = known.iter().rev().copied().find(|&one| one <= n && twin.is_inside(one, region));
+                assert_eq!(number(scopes.innermost(region, n)), innermost, "up to {n} in {region:?}");
+            }
+            for unwinds in [false, true] {
+                let driver = twin.driver_over(n, unwinds);
+                assert_eq!(scopes.driver_over(n, unwinds), driver, "over {n}, {unwinds}");
+                driven += usize::from(matches!(driver, Some(Region::Inside(_))));
+            }
+            let is_asking = |&one: &u64| twin.scopes[&one].has_asked && twin.is_inside(n, Region::Inside(one));
+            let asking = known.iter().copied().find(is_asking).and_then(|one| scopes.scope(one));
+            assert_eq!(scopes.asking_around(n).map(|it| Rc::as_ptr(&it)), asking.map(|it| Rc::as_ptr(&it)));
+        }
+        for (&n, facts) in &twin.scopes {
+            assert_eq!(scopes.is_cleaning(n), facts.cleans);
+            let is_asked = facts.is_overtaken || requests > facts.requests;
+            assert_eq!(scopes.is_asked_from_outside(n, requests), is_asked);
+        }
+        driven
+    }
+
+    #[test]
+    fn enter_poll_clean_up_drive_and_leave_as_a_tree_does() {
+        let mut random = Random(7);
+        let (mut deepest, mut driven, mut pruned) = (0, 0, 0);
+        for _ in 0..15 {
+            let (mut scopes, mut twin, mut owners) = (Scopes::default(), Twin::default(), BTreeMap::new());
+            let (mut last, mut requests) = (0, 0);
+            for _ in 0..110 {
+                // Another task begins something.
+                last += random.below(2) as u64;
+                let known: Vec<u64> = twin.scopes.keys().copied().collect();
+                let any = known.get(random.below(known.len())).copied();
+                match (random.below(16), any) {
+                    (0, Some(number)) if !twin.scopes[&number].cleans => {
+                        scopes.begin_cleanup(number, Rc::clone(&owners[&number]));
+                        twin.scopes.get_mut(&number).unwrap().cleans = true;
+                    }
+                    (1 | 9, Some(number)) => {
+                        let drives = random.below(2) == 0;
+                        scopes.set_driving(number, drives);
+                        twin.scopes.get_mut(&number).unwrap().drives = drives;
+                    }
+                    (2, Some(number)) => {
+                        assert_eq!(scopes.remove(number).is_some(), twin.scopes.remove(&number).unwrap().cleans);
+                        assert!(scopes.remove(number).is_none() && scopes.scope(number).is_none());
+                    }
+                    (3 | 4, _) if twin.waits.len() > 6 => {
+                        let nth = random.below(twin.waits.len());
+                        if let Some(&wait) = twin.waits.iter().nth(nth) {
+                            twin.waits.remove(&wait);
+                        }
+                    }
+                    (5, Some(number)) => {
+                        scopes.ask(number);
+                        let overtaken: Vec<u64> =
+                            known.into_iter().filter(|&one| twin.is_inside(one, Region::Inside(number))).collect();
+                        twin.scopes.get_mut(&number).unwrap().has_asked = true;
+                        overtaken.iter().for_each(|one| twin.scopes.get_mut(one).unwrap().is_overtaken = true);
+                    }
+                    (6, _) => requests += 1,
+                    (10, Some(number)) if twin.scopes[&number].cleans => {
+                        let owned = scopes.own(number, Rc::clone(&owners[&number]));
+                        assert!(owned.is_some_and(|owned| Rc::ptr_eq(&owned, &owners[&number])));
+                    }
+                    (7, Some(number)) => {
+                        let region = Region::Inside(number);
+                        let inside: Vec<u64> = known.into_iter().filter(|&one| twin.is_inside(one, region)).collect();
+                        assert_eq!(scopes.taken_over(region).len(), inside.len());
+                        inside.iter().for_each(|one| twin.scopes.get_mut(one).unwrap().drives = false);
+                    }
+                    (8, Some(number)) if random.below(4) == 0 => {
+                        let region = Region::Inside(number);
+                        let is_here = |one| twin.is_inside(one, region) && !twin.is_driven_inside(one, region);
+                        let is_orphan = |&one: &u64| twin.scopes[&one].cleans && is_here(one);
+                        let orphans: Vec<u64> = known.into_iter().filter(is_orphan).collect();
+                        assert_eq!(scopes.orphans(region).len(), orphans.len());
+                        orphans.iter().for_each(|one| _ = twin.scopes.remove(one));
+                    }
+                    // The task is polled, or the inside of a scope.
+                    (which, any) => {
+                        let inside = any.filter(|_| which != 15);
+                        let Some(polled) = inside.map_or(Some(Vec::new()), |scope| twin.polled(scope)) else {
+                            continue;
+                        };
+                        deepest = deepest.max(polled.len());
+                        polled.iter().for_each(|&scope| scopes.open(scope, last));
+                        for _ in 0..random.below(3) {
+                            last += 1;
+                            twin.parents.insert(last, inside.map(|scope| (scope, twin.scopes[&scope].cleans)));
+                            if random.below(2) == 0 && twin.scopes.len() < 7 {
+                                let owner: Rc<dyn Scope> = Rc::new(Plain);
+                                scopes.add(last, Rc::downgrade(&owner), requests);
+                                owners.insert(last, owner);
+                                twin.scopes.insert(last, Facts { requests, ..Facts::default() });
+                            } else {
+                                twin.waits.insert(last);
+                            }
+                        }
+                        driven += compare(&scopes, &twin, requests);
+                        for &scope in polled.iter().rev() {
+                            scopes.close(scope, last);
+                            if scopes.is_to_be_pruned(scope) {
+                                let living: BTreeSet<u64> = twin.scopes.keys().chain(&twin.waits).copied().collect();
+                                scopes.prune(scope, &living.into_iter().collect::<Vec<_>>());
+                                pruned += 1;
+                            }
+                        }
+                    }
+                }
+                driven += compare(&scopes, &twin, requests);
+            }
+        }
+        assert!(deepest > 3 && driven > 500 && pruned > 2, "{deepest} deep, {driven} driven, {pruned} pruned");
+    }
+}

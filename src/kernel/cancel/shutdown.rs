@@ -1,0 +1,202 @@
+//! The end of a loop.
+//!
+//! ```text
+//!   cancel    all tasks, those that are spawned from now on too
+//!   turn      until none is left; a virtual clock stands still
+//!   unblock   nothing is ready, and tasks are left: if cleanups are waited for, break circles, or rest and run one normal turn;
+//!             otherwise force the cancelled tasks that wait for others; otherwise cancel all once more
+//! ```
+//!
+//! While the loop waits for cleanups, what they spawn runs too. A loop that is dropped waits for nobody. Either way it gives
+//! up on tasks that spawn tasks for ever, or that resist for ever.
+//!
+//! Does not know who asks for the end.
+
+use crate::kernel::callbacks::calls::Call;
+use crate::kernel::cell::Header;
+#[cfg(feature = "probe")]
+use crate::kernel::observe::probe::{EventKind, Source};
+use crate::kernel::{Alarm, Kernel, Message};
+use std::cell::Cell;
+use std::panic::Location;
+
+/// After so many rounds of tasks that spawn tasks while the loop shuts down, it gives up.
+const SHUTDOWN_ROUNDS: u32 = 1000;
+
+/// Whether the loop waits, when it ends, for cleanups that have to wait themselves, or ends them.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Patience {
+    Waits,
+    GivesUp,
+}
+
+impl Kernel {
+    /// Cancels all tasks and turns until they have ended, cleanups and all, and until the callbacks that were queued by then have
+    /// run. If there is none left, it does nothing, as `run_until_complete` does.
+    ///
+    /// # Errors
+    ///
+    /// Where the last task was spawned, if tasks go on spawning tasks or resist. It is still there then.
+    pub(crate) fn finish_tasks(&self, patience: Patience) -> Result<(), &'static Location<'static>> {
+        if self.table.len() == 0 {
+            return Ok(());
+        }
+        self.cancels.closing.set(true);
+        self.cancels.waits_for_cleanups.set(patience == Patience::Waits);
+        self.cancels.has_exempted.set(false);
+        self.cancel_all();
+        // `idle_turns`: since the last in which a task ended.
+        let (mut rounds, mut idle_turns, mut fewest) = (0, 0_u32, usize::MAX);
+        let mut turns_to_go = 2;
+        while turns_to_go >= 0 && rounds < SHUTDOWN_ROUNDS {
+            let spawned = self.spawned.get();
+            if self.table.len() > 0 && self.table.is_idle() {
+                rounds += self.unblock(patience);
+            }
+            self.shutdown_turn();
+            idle_turns = if self.table.len() < fewest { 0 } else { idle_turns + 1 };
+            fewest = fewest.min(self.table.len());
+            let resists = patience == Patience::GivesUp && idle_turns % SHUTDOWN_ROUNDS == SHUTDOWN_ROUNDS - 1;
+            if resists || self.cancels.has_exempted.get() && !self.has_task(&Header::is_ending) {
+                self.cancel_all();
+                rounds += 1;
+            }
+            rounds += u32::from(self.spawned.get() > spawned);
+            if self.table.len() == 0 {
+                // The callbacks of the last end, and those which they queue: so far `asyncio.run()` goes too.
+                turns_to_go -= 1;
+            }
+        }
+        self.cancels.closing.set(false);
+        match self.tasks().last() {
+            None => {
+                assert!(self.table.len() == 0, "END-1: {} tasks are left at the end", self.table.len());
+                Ok(())
+            }
+            Some(task) => Err(task.header().spawned_at),
+        }
+    }
+
+    /// The loop is to end, nothing is ready, and there are tasks. Returns whether this counts as a round.
+    #[cold]
+    fn unblock(&self, patience: Patience) -> u32 {
+        if patience == Patience::Waits {
+            // Circles would wait for ever, and without a deadline so would the loop.
+            if self.next_deadline().is_none() && self.break_circles() {
+                return 0;
+            }
+            if self.rest().is_ok() {
+                self.turn();
+                return 0;
+            }
+        }
+        // What can never end, or is not waited for.
+        if !self.force_all() {
+            self.cancel_all();
+        }
+        1
+    }
+
+    /// Forces all cancelled tasks that wait for others. Returns whether there was one.
+    #[cold]
+    fn force_all(&self) -> bool {
+        #[cfg(feature = "probe")]
+        let _because = self.because_of(Source::Kernel);
+        let mut forced = false;
+        for task in self.tasks().iter().filter(|task| task.header().is_condemned()) {
+            self.table.force(task.header());
+            forced = true;
+        }
+        forced
+    }
+
+    #[cold]
+    fn has_task(&self, is_it: &dyn Fn(&Header) -> bool) -> bool {
+        self.tasks().iter().any(|task| is_it(task.header()))
+    }
+
+    /// As a turn, but a virtual clock stands still.
+    fn shutdown_turn(&self) {
+        self.drain();
+        let now = self.clock.now();
+        // A turn that was paused may have set timers aside already.
+        if now >= self.next.get() && !self.firing.get() {
+            self.expire(now);
+        }
+        self.open_turn();
+        self.go_through(&Cell::new(true));
+    }
+
+    /// The loop is dropped: tasks end, and what is left of callbacks, timers and messages is dropped uncalled.
+    ///
+    /// # Errors
+    ///
+    /// As `finish_tasks`.
+    pub(crate) fn close(&self) -> Result<(), &'static Location<'static>> {
+        self.give_paused_turn_up();
+        loop {
+            let ended = self.finish_tasks(Patience::GivesUp);
+            let mut left = Vec::new();
+            self.calls.borrow_mut().drain(|call| left.push(Alarm::Call(call)));
+            self.drain_timers(&mut left);
+            for message in self.inbox().close() {
+                match message {
+                    Message::Call(call) => left.push(Alarm::Call(Call::Once(call))),
+                    #[cfg(all(unix, feature = "io"))]
+                    Message::RemoveSource(key) => self.tolerate(|| self.remove_source(key)),
+                    Message::Wake(_) | Message::CancelTimer(_) => {}
+                }
+            }
+            if left.is_empty() || ended.is_err() {
+                return ended;
+            }
+            // Their destructors may spawn and call as all foreign code may, so there is another round.
+            for alarm in left {
+                self.tolerate(|| drop(alarm));
+            }
+        }
+    }
+
+    /// They are cancelled, as if each had been taken out.
+    fn drain_timers(&self, left: &mut Vec<Alarm>) {
+        let mut timers = Vec::new();
+        self.wheel.borrow_mut().drain(|age, alarm| timers.push((age, alarm)));
+        self.cancels.drained.set(timers.len());
+        for (_age, alarm) in timers {
+            self.cancels.drained.set(self.cancels.drained.get() - 1);
+            self.tally().timers_cancelled.count();
+            tell!(self.table, EventKind::TimerCancel { timer: _age });
+            left.push(alarm);
+        }
+    }
+
+    /// The loop ends and waits for cleanups: whether what runs now is one, or was spawned by one, and may spawn itself.
+    pub(in crate::kernel) fn exempts(&self) -> bool {
+        self.cancels.waits_for_cleanups.get()
+            && (self.cancels.cleaning.get() || self.current().is_some_and(|task| !task.header().is_ending()))
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+    use crate::kernel::{Clock, Time, context};
+    use std::rc::Rc;
+
+    /// The end of the loop drops what was not called, and runs none of it.
+    #[test]
+    fn close_drops_callbacks_and_timers_uncalled() {
+        let kernel = Kernel::new(Clock::virtual_time(), false, None);
+        let _entered = context::enter(&kernel);
+        let held = Rc::new(());
+        for deadline in [Time(0), Time(5), Time::NEVER] {
+            let held = held.clone();
+            kernel.add_timer(deadline, Alarm::Call(Call::Once(Box::new(move || unreachable!("{held:?}")))));
+        }
+        let copy = held.clone();
+        kernel.call_soon(Call::Once(Box::new(move || unreachable!("{copy:?}"))));
+        assert_eq!(Rc::strong_count(&held), 5);
+        assert!(kernel.close().is_ok());
+        assert_eq!((Rc::strong_count(&held), kernel.table.len()), (1, 0), "END-1");
+    }
+}

@@ -1,0 +1,204 @@
+//! How an interruption goes through a region of a task: from scope to scope, innermost first.
+//!
+//! ```text
+//!   task { a { b { c } d { .. } } }      entered: a 1, b 2, c 3; b and c left; d 4
+//!
+//!   cancel:   d unwinds, then a, then the task's future is dropped
+//!   again, while d cleans up, in a scope e of that cleanup:   e, then d's cleanup is dropped, then a
+//! ```
+//!
+//! An interruption begins at the innermost scope, wherever the task stands, and goes outward, as an exception does. A second one
+//! ends first what is inside of the cleanup under way, then this cleanup, and goes on outward from there. The future around the
+//! scopes is not polled meanwhile, so no line of it runs.
+//!
+//! A cancellation goes through the whole task, and the kernel drives it. The end of a timeout, and the failure of a group, go
+//! through what is inside of that block, and the block drives them (`block.rs`), unless somebody further out does already. What
+//! is done here is the same for both. Kept here is how far the interruption has come; everything else is stored with the scopes.
+//!
+//! Does not know how a region ends when all its scopes are through.
+
+use crate::error::{Panic, TaskError};
+use crate::kernel::Kernel;
+use crate::kernel::callbacks::exceptions;
+use crate::kernel::cancel::scopes::{Arrival, Dropped, Inside, Ranges, Region, Scope, Unwinding, Unwound};
+use crate::kernel::cell::Header;
+use std::any::Any;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::task::{Context, Poll};
+
+/// Why an unwinding does not go on by itself.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Stop {
+    /// All scopes are through.
+    Through,
+    /// A scope has caught it: what is around that goes on.
+    Caught,
+    /// The future of the region is to be polled, so that a scope in it can drop its body; then this goes on.
+    DropsBody,
+}
+
+impl Unwinding {
+    pub(crate) fn new(region: Region) -> Self {
+        Unwinding {
+            region,
+            doomed: 0,
+            passed: Vec::new(),
+            caught_in: Vec::new(),
+            overtaken: Vec::new(),
+            asked_before: Ranges::default(),
+            error: TaskError::Cancelled,
+        }
+    }
+
+    /// A panic takes the place of the cancellation, or of an earlier panic, the destructor of which may be foreign code.
+    pub(crate) fn panicked(&mut self, payload: Box<dyn Any + Send>) {
+        let before = std::mem::replace(&mut self.error, TaskError::Panicked(Panic::new(payload)));
+        exceptions::drop_payload(Box::new(before));
+    }
+
+    /// What it has become: the cancellation, or the last panic.
+    pub(crate) fn into_error(self) -> TaskError {
+        self.error
+    }
+
+    /// An interruption arrives: all scopes that are entered now are to unwind, and a cleanup under way is to end.
+    pub(crate) fn interrupt(&mut self, task: &Header) {
+        let innermost = task.scopes(|scopes| scopes.innermost(self.region, u64::MAX)).flatten();
+        self.doomed = innermost.map_or(0, |(number, _)| number);
+        let before = if self.region == Region::Task { task.take_request() } else { u64::MAX };
+        if before < self.doomed {
+            self.asked_before.add(before, self.doomed);
+        }
+        self.caught_in.clear();
+        let taken_over = task.scopes(|scopes| scopes.taken_over(self.region)).unwrap_or_default();
+        let is_overtaken = |scope: &dyn Scope| scope.inside().is_some_and(|inside| inside.overtake());
+        self.overtaken.extend(taken_over.iter().filter(|(_, scope)| is_overtaken(&**scope)).map(|(number, _)| number));
+    }
+
+    /// Goes on until a cleanup has to wait, or there is something else to be done.
+    ///
+    /// A panic of foreign code does not stop this.
+    pub(crate) fn poll(&mut self, kernel: &Kernel, task: &Header, context: &mut Context<'_>) -> Poll<Stop> {
+        loop {
+            match catch_unwind(AssertUnwindSafe(|| self.poll_once(kernel, task, context))) {
+                Ok(poll) => return poll,
+                Err(payload) => self.panicked(payload),
+            }
+        }
+    }
+
+    fn poll_once(&mut self, kernel: &Kernel, task: &Header, context: &mut Context<'_>) -> Poll<Stop> {
+        let region = self.region;
+        loop {
+            let doomed = self.doomed;
+            if let Some((number, scope)) = task.scopes(|scopes| scopes.innermost_cleaning(region, doomed)).flatten() {
+                let polled = kernel.poll_scope(task, number);
+                let poll = scope.poll_cleanup(context);
+                drop(polled);
+                match poll {
+                    Poll::Pending if kernel.table.take_raised() => self.interrupt(task),
+                    Poll::Pending => return Poll::Pending,
+                    Poll::Ready(unwound) => {
+                        // The cleanup has returned all the same.
+                        let _came_to_nothing = kernel.table.take_raised();
+                        // If it was caught there, the interruption is behind all scopes inside, and so it is here.
+                        if unwound == Unwound::Caught && self.catch(task, number) {
+                            return Poll::Ready(Stop::Caught);
+                        }
+                        drop(task.remove_scope(number));
+                    }
+                }
+                continue;
+            }
+            let Some((number, scope)) = task.scopes(|scopes| scopes.innermost(region, doomed)).flatten() else {
+                return Poll::Ready(Stop::Through);
+            };
+            self.doomed = number - 1;
+            let is_left_alone =
+                |&cleaning: &u64| cleaning == number || task.is_inside(Region::Inside(cleaning), number);
+            if self.caught_in.iter().any(is_left_alone) {
+                continue;
+            }
+            let is_in_cleanup = task.scopes(|scopes| scopes.cleaning_around(number, region)).flatten().is_some();
+            if !is_in_cleanup && !self.passed.contains(&number) {
+                self.passed.push(number);
+            }
+            match scope.unwind(self.arrival(task, number)) {
+                Unwound::Through => drop(task.remove_scope(number)),
+                Unwound::CleansUp => {
+                    let is_in = |inner: u64, outer: u64| task.is_inside(Region::Inside(outer), inner);
+                    let is_beside =
+                        |&passed: &u64| passed != number && !is_in(passed, number) && !is_in(number, passed);
+                    let is_alone = !kernel.has_neighbours(task, region, number) && !self.passed.iter().any(is_beside);
+                    // First, so that the cleanup is still to come if what is dropped panics.
+                    task.scopes(|scopes| scopes.begin_cleanup(number, scope.clone()));
+                    if scope.drop_body(is_alone) == Dropped::WhenPolled {
+                        let around = task.scopes(|scopes| scopes.cleaning_around(number, region)).flatten();
+                        let Some(around) = around else { return Poll::Ready(Stop::DropsBody) };
+                        self.poll_around(around, kernel, task, context);
+                    }
+                }
+                Unwound::Absorbed => {}
+                Unwound::Caught => {
+                    if self.catch(task, number) {
+                        return Poll::Ready(Stop::Caught);
+                    }
+                }
+            }
+        }
+    }
+
+    /// A scope in this cleanup is to drop its body: the cleanup is polled for that, and not the future around it.
+    fn poll_around(&mut self, cleaning: u64, kernel: &Kernel, task: &Header, context: &mut Context<'_>) {
+        let Some(scope) = task.scope(cleaning) else { return };
+        let _polled = kernel.poll_scope(task, cleaning);
+        // What stands beside that scope may end the cleanup: then the interruption, which comes there next, finds nothing to end.
+        let polled = kernel.poll_for_a_drop(|| scope.poll_cleanup(context));
+        let _unwinds_already = kernel.table.take_raised();
+        if let Err(payload) = polled {
+            self.panicked(payload);
+        }
+    }
+
+    /// How the interruption comes to this scope.
+    fn arrival(&self, task: &Header, number: u64) -> Arrival {
+        let requests = task.requests();
+        let seen = task.scopes(|scopes| {
+            // A panic is behind what is entered in a cleanup under way: there, a new interruption has come.
+            let is_inside = scopes.cleaning_around(number, self.region).is_some();
+            (is_inside, scopes.is_asked_from_outside(number, requests))
+        });
+        let (is_inside, is_from_outside) = seen.unwrap_or_default();
+        Arrival {
+            panicked: self.error.is_panic() && !is_inside,
+            is_from_outside: is_from_outside || self.asked_before.contains(number),
+        }
+    }
+
+    /// A scope has caught the interruption. False if that was in a cleanup, of another one that is still on its way.
+    fn catch(&mut self, task: &Header, number: u64) -> bool {
+        let around = task.scopes(|scopes| scopes.cleaning_around(number, self.region)).flatten();
+        let is_beside = |&one: &u64| one != number && !task.is_inside(Region::Inside(one), number);
+        // If that was in a cleanup, those further out stay overtaken.
+        let goes_on = |&one: &u64| around.is_none_or(|around| task.is_inside(Region::Inside(around), one));
+        let (beside, others) = self.overtaken.iter().partition(|one| is_beside(one) && goes_on(one));
+        let beside: Vec<u64> = beside;
+        self.overtaken = others;
+        // A block around it may have been polled, and has not polled what was woken inside.
+        let around_it = |&one: &u64| one != number && task.is_inside(Region::Inside(one), number);
+        let numbers = task.scopes(|scopes| scopes.numbers().collect::<Vec<_>>()).unwrap_or_default();
+        for scope in numbers.into_iter().filter(around_it).filter_map(|one| task.scope(one)) {
+            scope.inside().into_iter().for_each(Inside::wake);
+        }
+        drop(task.remove_scope(number));
+        for scope in beside.into_iter().filter_map(|one| task.scope(one)) {
+            scope.inside().into_iter().for_each(Inside::resume);
+        }
+        if let Some(cleaning) = around {
+            // What stands beside that cleanup comes next, if it was entered later.
+            self.caught_in.push(cleaning);
+            return false;
+        }
+        true
+    }
+}

@@ -1,0 +1,130 @@
+//! What few tasks have: a name, task-local values, and what `cancel/` notes. In a box of its own.
+
+use super::Header;
+use crate::error::Panic;
+use crate::kernel::callbacks::exceptions::{self, Exception};
+use crate::kernel::callbacks::locals::Locals;
+use crate::kernel::cancel::record::Record;
+use crate::kernel::observe::names::function_of;
+use std::cell::Cell;
+use std::mem::ManuallyDrop;
+use std::rc::Rc;
+
+/// What few tasks have.
+#[derive(Default)]
+struct Extra {
+    name: Option<Rc<str>>,
+    cancel: Record,
+    locals: Locals,
+}
+
+/// Where it stands in the header. Empty while it is used. Dropped by hand, since for most tasks there is nothing to drop.
+pub(super) struct Slot(ManuallyDrop<Cell<Option<Box<Extra>>>>);
+
+impl Slot {
+    #[inline]
+    pub(super) fn of(name: Option<Rc<str>>) -> Self {
+        Slot(ManuallyDrop::new(Cell::new(name.map(|name| Box::new(Extra { name: Some(name), ..Extra::default() })))))
+    }
+}
+
+impl Drop for Slot {
+    #[inline]
+    fn drop(&mut self) {
+        if self.0.get_mut().is_some() {
+            drop_extra(self.0.take());
+        }
+    }
+}
+
+/// In a function of its own, so that few tasks pay for it.
+#[cold]
+#[inline(never)]
+fn drop_extra(extra: Option<Box<Extra>>) {
+    drop(extra);
+}
+
+impl Header {
+    pub(crate) fn name(&self) -> Rc<str> {
+        let name = self.if_extra(|extra| extra.name.clone()).flatten();
+        name.unwrap_or_else(|| Rc::from(format!("{}-{}", function_of((self.kind.get().future)()), self.id)))
+    }
+
+    pub(crate) fn set_name(&self, name: Rc<str>) {
+        self.extra(|extra| extra.name = Some(name));
+    }
+
+    /// Lends what few tasks have to `act`, which must call no foreign code, and come back neither here nor to `if_extra`.
+    fn extra<R>(&self, act: impl FnOnce(&mut Extra) -> R) -> R {
+        let mut extra = self.take_extra();
+        let result = act(&mut extra);
+        self.put_back(extra);
+        result
+    }
+
+    /// As `extra`, if the task has any.
+    #[inline]
+    fn if_extra<R>(&self, act: impl FnOnce(&mut Extra) -> R) -> Option<R> {
+        let mut extra = self.extra.0.take()?;
+        let result = act(&mut extra);
+        self.put_back(extra);
+        Some(result)
+    }
+
+    /// As `extra`, what `cancel/` keeps in there.
+    pub(in crate::kernel) fn cancel_record<R>(&self, act: impl FnOnce(&mut Record) -> R) -> R {
+        self.extra(|extra| act(&mut extra.cancel))
+    }
+
+    /// As `if_extra`, what `cancel/` keeps in there.
+    #[inline]
+    pub(in crate::kernel) fn if_cancel_record<R>(&self, act: impl FnOnce(&mut Record) -> R) -> Option<R> {
+        self.if_extra(|extra| act(&mut extra.cancel))
+    }
+
+    #[inline(never)]
+    fn take_extra(&self) -> Box<Extra> {
+        self.extra.0.take().unwrap_or_default()
+    }
+
+    #[inline(never)]
+    fn put_back(&self, extra: Box<Extra>) {
+        let before = self.extra.0.replace(Some(extra));
+        debug_assert!(before.is_none(), "STEP-1: a header was used while it was used");
+    }
+
+    pub(in crate::kernel) fn has_extra(&self) -> bool {
+        let extra = self.extra.0.take();
+        let has_extra = extra.is_some();
+        self.extra.0.set(extra);
+        has_extra
+    }
+
+    #[cold]
+    #[inline(never)]
+    pub(in crate::kernel) fn never_taken(&self, type_name: &str) {
+        if self.is_done() {
+            exceptions::never_taken(self.token(), &|| self.name(), self.spawned_at, type_name);
+        }
+    }
+
+    #[cold]
+    pub(in crate::kernel) fn reached_nobody(&self, panic: Panic) {
+        let message = exceptions::NEVER_LOOKED_AT;
+        let task = Some((self.name(), self.spawned_at));
+        exceptions::report_of(self.token(), Exception { message, panic, task });
+    }
+
+    pub(crate) fn locals(&self) -> Locals {
+        self.if_extra(|extra| extra.locals.clone()).unwrap_or_default()
+    }
+
+    /// What comes back is to be dropped where nothing is borrowed.
+    pub(crate) fn replace_locals(&self, locals: Locals) -> Locals {
+        self.extra(|extra| std::mem::replace(&mut extra.locals, locals))
+    }
+
+    pub(in crate::kernel) fn take_locals(&self) -> Locals {
+        self.if_extra(|extra| std::mem::take(&mut extra.locals)).unwrap_or_default()
+    }
+}

@@ -1,0 +1,126 @@
+//! A task of which the output's type is known, as handles have it; and a task whose future borrows.
+#![allow(unsafe_code, reason = "makes cells, and reads their outcomes")]
+
+use super::{AnyTask, Header, Holds, Outcome, Stage, TaskCell};
+use crate::kernel::callbacks::exceptions;
+use std::cell::RefCell;
+use std::hash::{Hash, Hasher};
+use std::marker::PhantomData;
+use std::mem::ManuallyDrop;
+use std::panic::Location;
+use std::ptr::NonNull;
+use std::rc::Rc;
+
+/// A task that is about to be made.
+pub(crate) struct Draft {
+    pub(in crate::kernel) id: u64,
+    pub(in crate::kernel) lane: u16,
+    pub(in crate::kernel) spawned_at: &'static Location<'static>,
+    pub(in crate::kernel) name: Option<Rc<str>>,
+}
+
+/// A task of which the output's type is known.
+pub(crate) struct TypedTask<T> {
+    task: AnyTask,
+    /// It reads and writes outcomes, on this thread.
+    output: PhantomData<RefCell<Option<Outcome<T>>>>,
+}
+
+impl<T> TypedTask<T> {
+    #[inline]
+    pub(crate) fn new<F: Future<Output = T> + 'static>(draft: Draft, future: F) -> Self
+    where
+        // An `async` block may count as `'static` though its output does not (rust-lang/rust#84366).
+        T: 'static,
+    {
+        // SAFETY: neither the future nor its output borrows anything.
+        unsafe { Self::allocate(draft, future) }
+    }
+
+    /// # Safety
+    ///
+    /// When something ends that the future or its output borrows, there is neither in the cell any more.
+    #[inline]
+    unsafe fn allocate<F: Future<Output = T>>(draft: Draft, future: F) -> Self {
+        let stage = Stage { future: ManuallyDrop::new(future) };
+        let cell = Box::new(TaskCell { header: Header::new(TaskCell::<F>::KIND, draft), stage });
+        let task = AnyTask(NonNull::from(Box::leak(cell)).cast());
+        TypedTask { task, output: PhantomData }
+    }
+
+    #[inline]
+    pub(crate) fn header(&self) -> &Header {
+        self.task.header()
+    }
+
+    /// The task without its type.
+    #[inline]
+    pub(crate) fn any(&self) -> &AnyTask {
+        &self.task
+    }
+
+    /// None before the end. In it, none after the outcome was taken.
+    #[inline]
+    pub(crate) fn outcome(&self) -> Option<&RefCell<Option<Outcome<T>>>> {
+        let header = self.header();
+        if header.holds.get() != Holds::Outcome {
+            return None;
+        }
+        // SAFETY: it was written there, with this type: `T` is the output of the cell's future. It stays until the cell is freed,
+        // which this holds; `lend` empties cells whose `T` has come to its end.
+        Some(unsafe { self.task.0.byte_add(header.kind.get().outcome_at).cast().as_ref() })
+    }
+}
+
+/// A handle does not pin an outcome.
+impl<T> Unpin for TypedTask<T> {}
+
+impl<T> Clone for TypedTask<T> {
+    #[inline]
+    fn clone(&self) -> Self {
+        TypedTask { task: self.task.clone(), output: PhantomData }
+    }
+}
+
+/// Runs `body` with a task whose future may borrow from the caller.
+///
+/// The cell may live for ever: whoever gets the task may keep it. What borrows from the caller does not: future and outcome
+/// are gone when `lend` returns or unwinds.
+pub(crate) fn lend<F: Future, R>(draft: Draft, future: F, body: impl FnOnce(&TypedTask<F::Output>, AnyTask) -> R) -> R {
+    struct Empty<'a, F: Future>(&'a TypedTask<F::Output>);
+    impl<F: Future> Drop for Empty<'_, F> {
+        fn drop(&mut self) {
+            let task = self.0.any();
+            let header = task.header();
+            if header.has_future() {
+                // First of all, whatever else panics: from now on the cell polls nothing, also if the task still has a row since
+                // `body` has unwound.
+                // SAFETY: steps do not outlive `body`, which has returned or unwound, so nobody is polling the future.
+                exceptions::tolerate_of(header.token(), || unsafe { task.drop_future() });
+            }
+            if let Some(value) = self.0.outcome().and_then(RefCell::take) {
+                exceptions::tolerate_of(header.token(), || drop(value));
+            }
+            if header.has_extra() {
+                // A scope that was handed on elsewhere lives longer, and must not lead back here.
+                exceptions::tolerate_of(header.token(), || drop(header.take_scopes()));
+            }
+        }
+    }
+    // SAFETY: `Empty` sees to it that nothing of `F` or its output is left when the borrows end. What is left of the outcome is
+    // `None` or an error, and borrows nothing.
+    let task = unsafe { TypedTask::allocate(draft, future) };
+    let empty = Empty::<F>(&task);
+    body(empty.0, task.any().clone())
+}
+
+impl Hash for AnyTask {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.0.hash(state);
+    }
+}
+
+/// Compares identities, not contents.
+pub(crate) fn same(one: &AnyTask, other: &AnyTask) -> bool {
+    one.0 == other.0
+}

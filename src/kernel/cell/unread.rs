@@ -1,0 +1,53 @@
+//! Values that nobody takes: outcomes that nobody has looked at, and one whose future panics as it is dropped.
+#![allow(unsafe_code, reason = "takes an outcome out of a cell that nobody holds any more")]
+
+use super::{Ending, Holds, Outcome, TaskCell};
+use crate::error::TaskError;
+use crate::kernel::callbacks::exceptions;
+use std::mem::ManuallyDrop;
+use std::ptr::NonNull;
+
+/// A value whose future is being dropped. If that panics, the value goes too, and its own destructor may panic as well.
+pub(super) struct Unwritten<T>(pub(super) Option<T>);
+
+impl<T> Drop for Unwritten<T> {
+    #[inline]
+    fn drop(&mut self) {
+        if let Some(value) = self.0.take() {
+            drop_unwritten(value);
+        }
+    }
+}
+
+#[cold]
+fn drop_unwritten<T>(value: T) {
+    exceptions::drop_value(value);
+}
+
+impl<F: Future> TaskCell<F> {
+    /// Takes the outcome out of the cell, for ever.
+    fn take_outcome(&mut self) -> Option<Outcome<F::Output>> {
+        if self.header.holds.get() != Holds::Outcome {
+            return None;
+        }
+        self.header.holds.set(Holds::Nothing);
+        // SAFETY: it is there, and by the mark nobody takes it again.
+        unsafe { ManuallyDrop::take(&mut self.stage.outcome) }.into_inner()
+    }
+}
+
+impl<F: Future> Drop for TaskCell<F> {
+    fn drop(&mut self) {
+        // SAFETY: the last holder of the cell has gone, so nobody uses the future.
+        unsafe { Self::drop_future(NonNull::from(&mut *self).cast()) };
+        let outcome = self.take_outcome();
+        if size_of::<F::Output>() > 0 && matches!(outcome, Some(Ok(_))) && !self.header.looked_at.get() {
+            self.header.never_taken(std::any::type_name::<F::Output>());
+        }
+        if let (Some(Ending::Panicked), false) = (self.header.ending.get(), self.header.looked_at.get()) {
+            if let Some(Err(TaskError::Panicked(panic))) = outcome {
+                self.header.reached_nobody(panic);
+            }
+        }
+    }
+}

@@ -1,0 +1,838 @@
+//! The inbox: what comes to a loop from elsewhere, and how the loop sleeps until something comes.
+//!
+//! Elsewhere is another thread, another loop, or this thread outside of a turn. Whoever sends locks the inbox, puts a message
+//! in, and knocks if the loop is asleep. The loop looks at one flag a turn, without a lock; before it sleeps it looks once
+//! more under the lock, so no message falls between the look and the sleep (WAKE-2).
+//!
+//! ```text
+//!   elsewhere                                     the loop's thread
+//!     lock; push; flag := true; unlock; knock       take:  flag? then lock; take all; flag := false; unlock
+//!                                                   park:  lock; nothing there? wait for a knock; unlock
+//! ```
+//!
+//! A loop sleeps in one of three ways. By itself it waits here, on a condition variable; or in a poller, with the lock open, and
+//! then a *bell* ends that wait. Or it is a guest of another loop, which sleeps in its own way and comes when a bell calls it.
+//! In each, whoever sends first finds it asleep, wakes it, and leaves it awake: who comes next has nothing to do but send.
+//!
+//! Nothing of the loop is touched from elsewhere but the inbox, and inboxes live as long as the process: a waker may fire at
+//! any time, also while its loop is being dropped, or years later (`lanes`).
+//!
+//! Knows tokens, no task and no waker.
+
+use crate::kernel::callbacks::exceptions::drop_payload;
+#[cfg(all(unix, feature = "io"))]
+use crate::kernel::idle::sockets::source::SourceKey;
+use crate::kernel::token::Token;
+use crate::kernel::wheel::TimerKey;
+use std::any::Any;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::sync::Arc;
+use std::task::Waker;
+use std::time::Duration;
+
+#[cfg(loom)]
+use loom::sync::atomic::{AtomicBool, Ordering};
+#[cfg(loom)]
+use loom::sync::{Condvar, Mutex, MutexGuard};
+#[cfg(not(loom))]
+use std::sync::atomic::{AtomicBool, Ordering};
+#[cfg(not(loom))]
+use std::sync::{Condvar, Mutex, MutexGuard};
+
+/// What somebody elsewhere wants of the loop.
+pub(crate) enum Message {
+    Wake(Token),
+    Call(Box<dyn FnOnce() + Send>),
+    /// A sleep was dropped on another thread.
+    CancelTimer(TimerKey),
+    /// So was a source.
+    #[cfg(all(unix, feature = "io"))]
+    RemoveSource(SourceKey),
+}
+
+pub(crate) struct Inbox {
+    /// True while there may be messages. Written under the lock, read without.
+    flag: AtomicBool,
+    state: Mutex<State>,
+    knock: Condvar,
+}
+
+/// Called to end a sleep, from any thread, where no lock is held.
+pub(crate) type Bell = Arc<dyn Fn() + Send + Sync>;
+
+struct State {
+    /// Which loop reads this inbox; loops come and go, the inbox stays. `None` between two loops.
+    tenant: Option<u64>,
+    /// The generation of the tenant's first tokens: earlier ones are of tasks that ended with an earlier tenant (WAKE-1).
+    generation: u32,
+    messages: Vec<Message>,
+    sleep: Sleep,
+    /// None for a loop that has no poller, and is nobody's guest.
+    bells: Option<Box<Bells>>,
+    /// So many `Remote`s of the tenant are alive: something may still come.
+    remotes: usize,
+    /// Who else holds wakers: for each slot, the last task of which one was cloned, and how many of that one's there are.
+    wakers: Vec<(Token, u32)>,
+    /// The loop wants to know when a task has no waker left.
+    counts: bool,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Sleep {
+    Awake,
+    /// The loop's thread waits for a knock, or in its poller.
+    Parked,
+    /// A host waits, which was told that there is nothing to do.
+    Hosted,
+}
+
+/// How a loop is woken that does not wait on the condition variable.
+#[derive(Default)]
+pub(crate) struct Bells {
+    /// Ends the wait of the loop's poller, if it has one.
+    poller: Option<Bell>,
+    /// Calls the host.
+    hook: Option<Bell>,
+    /// Wake those who poll the loop as a future; once. Each has a number.
+    drivers: Vec<(u64, Waker)>,
+}
+
+/// What is to be done about a sleep, when the lock is open again.
+#[must_use = "the loop would sleep on"]
+enum Alarm {
+    Nothing,
+    Knock,
+    Ring(Bells),
+}
+
+/// Why `park` came back.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Parked {
+    /// There are messages, or were.
+    Message,
+    /// The time was up.
+    TimedOut,
+    /// Nobody is left who promised to send something, and the loop did not want to wait for anybody else.
+    Abandoned,
+}
+
+impl Inbox {
+    pub(crate) fn new() -> Self {
+        let state = State {
+            tenant: None,
+            generation: 0,
+            messages: Vec::new(),
+            sleep: Sleep::Awake,
+            bells: None,
+            remotes: 0,
+            wakers: Vec::new(),
+            counts: false,
+        };
+        Inbox { flag: AtomicBool::new(false), state: Mutex::new(state), knock: Condvar::new() }
+    }
+
+    /// A panic under this lock is not possible but for lack of memory; the state is whole at each line in any case.
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+
+    /// A loop moves in.
+    pub(crate) fn open(&self, tenant: u64, generation: u32) {
+        let mut state = self.lock();
+        debug_assert!(state.tenant.is_none() && state.messages.is_empty());
+        (state.tenant, state.generation) = (Some(tenant), generation);
+        state.remotes = 0;
+    }
+
+    /// The loop moves out. What nobody will read is handed over, to be dropped where no lock is held.
+    pub(crate) fn close(&self) -> Vec<Message> {
+        let mut state = self.lock();
+        state.tenant = None;
+        state.wakers = Vec::new();
+        state.sleep = Sleep::Awake;
+        let bells = state.bells.take();
+        self.flag.store(false, Ordering::Release);
+        let messages = std::mem::take(&mut state.messages);
+        drop(state);
+        // Behind the lock, since they are foreign.
+        drop(bells);
+        messages
+    }
+
+    /// Wakes a task of the loop that is there. A token of an earlier one wakes nobody.
+    pub(crate) fn wake(&self, token: Token) {
+        let state = self.lock();
+        if state.tenant.is_some() && token.generation() >= state.generation {
+            self.put(state, Message::Wake(token));
+        }
+    }
+
+    /// Sends to one certain loop. If it has gone, the message comes back.
+    pub(crate) fn send(&self, tenant: u64, message: Message) -> Result<(), Message> {
+        let state = self.lock();
+        if state.tenant != Some(tenant) {
+            return Err(message);
+        }
+        self.put(state, message);
+        Ok(())
+    }
+
+    /// The knock comes when the lock is free again: a loop that wakes up and finds it taken would go to sleep once more, which
+    /// made a wake from another thread half as dear again.
+    fn put(&self, mut state: MutexGuard<'_, State>, message: Message) {
+        if state.messages.len() == state.messages.capacity() {
+            forget_repeated_wakes(&mut state.messages);
+        }
+        state.messages.push(message);
+        self.flag.store(true, Ordering::Release);
+        let alarm = state.disturb();
+        drop(state);
+        self.sound(alarm);
+    }
+
+    /// Does what `State::disturb` found to be done. Nothing is locked.
+    fn sound(&self, alarm: Alarm) {
+        match alarm {
+            Alarm::Nothing => {}
+            Alarm::Knock => self.knock.notify_one(),
+            Alarm::Ring(Bells { poller, hook, drivers }) => {
+                // Foreign, and none keeps the others from being called, or dropped. The first panic goes to whoever has sent.
+                let mut panicked = None;
+                for bell in poller.into_iter().chain(hook) {
+                    call(&mut panicked, || bell());
+                    call(&mut panicked, || drop(bell));
+                }
+                for (_, driver) in drivers {
+                    call(&mut panicked, || driver.wake_by_ref());
+                    call(&mut panicked, || drop(driver));
+                }
+                if let Some(payload) = panicked {
+                    resume_unwind(payload);
+                }
+            }
+        }
+    }
+
+    /// Whether there may be messages; one load.
+    #[inline]
+    pub(crate) fn has_messages(&self) -> bool {
+        self.flag.load(Ordering::Acquire)
+    }
+
+    /// How many there are.
+    pub(crate) fn messages(&self) -> usize {
+        if self.has_messages() { self.lock().messages.len() } else { 0 }
+    }
+
+    /// All messages, in the order in which they came, for an empty vector, whose memory is used for the next ones.
+    pub(crate) fn take(&self, empty: Vec<Message>) -> Vec<Message> {
+        debug_assert!(empty.is_empty(), "WAKE-2: messages would come back");
+        let mut state = self.lock();
+        self.flag.store(false, Ordering::Release);
+        std::mem::replace(&mut state.messages, empty)
+    }
+
+    /// Sleeps until there is a message, or until the time is up. With `is_alive`, until nobody is left who could send: no
+    /// `Remote`, and no waker of a task that is alive. Under the lock it is asked which tasks are.
+    pub(crate) fn park(&self, timeout: Option<Duration>, is_alive: Option<&dyn Fn(Token) -> bool>) -> Parked {
+        let mut state = self.lock();
+        if let Some(parked) = state.fall_asleep(is_alive) {
+            return parked;
+        }
+        match timeout {
+            // A condition variable may return for no reason; what counts is whether somebody has knocked.
+            None => {
+                while state.sleep == Sleep::Parked {
+                    state = self.knock.wait(state).unwrap_or_else(|poisoned| poisoned.into_inner());
+                }
+            }
+            // Here it may too: the loop looks at its clock next, and comes back if it was early.
+            Some(timeout) => {
+                let waited = self.knock.wait_timeout(state, timeout);
+                state = waited.unwrap_or_else(|poisoned| poisoned.into_inner()).0;
+            }
+        }
+        if state.wake_up() { Parked::Message } else { Parked::TimedOut }
+    }
+
+    /// As `park`, for a loop that sleeps in its poller: `wait` is called with the lock open, and ended by the poller's bell, also
+    /// if that was rung before. Unless it is needless, it answers whether something has happened there.
+    #[cfg(any(all(test, loom), all(unix, feature = "io")))]
+    pub(crate) fn park_in(&self, is_alive: Option<&dyn Fn(Token) -> bool>, wait: impl FnOnce() -> bool) -> Parked {
+        let needless = self.lock().fall_asleep(is_alive);
+        if let Some(parked) = needless {
+            return parked;
+        }
+        let has_happened = wait();
+        let knocked = self.lock().wake_up();
+        if knocked || has_happened { Parked::Message } else { Parked::TimedOut }
+    }
+
+    /// The loop's poller, and its bell.
+    #[cfg(all(unix, feature = "io", not(loom)))]
+    pub(crate) fn set_poller(&self, bell: Bell) {
+        let before = self.lock().bells().poller.replace(bell);
+        drop(before);
+    }
+
+    // ---- the loop as a guest ----
+
+    /// Whom to call when there is something to do again. Returns who it was before, who is foreign.
+    pub(crate) fn set_hook(&self, hook: Bell) -> Option<Bell> {
+        self.lock().bells().hook.replace(hook)
+    }
+
+    /// Whom to wake then, beside that, in place of who was there under this number. That one comes back, and is foreign.
+    pub(crate) fn set_driver(&self, number: u64, driver: Option<Waker>) -> Option<Waker> {
+        let mut state = self.lock();
+        let drivers = &mut state.bells().drivers;
+        let place = drivers.iter().position(|(known, _)| *known == number);
+        let before = place.map(|place| drivers.remove(place));
+        drivers.extend(driver.map(|driver| (number, driver)));
+        before.map(|(_, waker)| waker)
+    }
+
+    /// The loop is about to end, and calls nobody any more. What comes back is to be dropped where no lock is held.
+    pub(crate) fn take_bells(&self) -> Option<Box<Bells>> {
+        let mut state = self.lock();
+        state.sleep = Sleep::Awake;
+        state.bells.take()
+    }
+
+    /// The host is told that there is nothing to do: from now on it is called when something comes. Returns how many messages
+    /// have come already; if there are any, it is not.
+    pub(crate) fn host_sleeps(&self) -> usize {
+        let mut state = self.lock();
+        if state.messages.is_empty() {
+            state.sleep = Sleep::Hosted;
+        }
+        state.messages.len()
+    }
+
+    /// Whether the host sleeps, and was not called since.
+    pub(crate) fn is_host_asleep(&self) -> bool {
+        self.lock().sleep == Sleep::Hosted
+    }
+
+    /// The host has come.
+    pub(crate) fn host_is_here(&self) {
+        self.lock().sleep = Sleep::Awake;
+    }
+
+    /// Calls the host, whether it sleeps or not.
+    pub(crate) fn ring_host(&self) {
+        let alarm = {
+            let mut state = self.lock();
+            state.sleep = Sleep::Hosted;
+            state.disturb()
+        };
+        self.sound(alarm);
+    }
+
+    /// Something has happened on the loop's own thread of which the host is to know, unless it was called already.
+    pub(crate) fn call_host(&self) {
+        let alarm = {
+            let mut state = self.lock();
+            if state.sleep == Sleep::Hosted { state.disturb() } else { Alarm::Nothing }
+        };
+        self.sound(alarm);
+    }
+
+    /// Somebody else has got a waker of this task.
+    pub(crate) fn add_waker(&self, token: Token) {
+        let mut state = self.lock();
+        let slot = token.slot() as usize;
+        if state.tenant.is_none() || token.generation() < state.generation {
+            return;
+        }
+        if state.wakers.len() <= slot {
+            state.wakers.resize(slot + 1, (Token::NOBODY, 0));
+        }
+        let (known, count) = &mut state.wakers[slot];
+        if *known == token {
+            *count += 1;
+        } else if *known == Token::NOBODY || known.generation() < token.generation() {
+            // The task that was known has ended.
+            (*known, *count) = (token, 1);
+        }
+    }
+
+    /// And has dropped it.
+    pub(crate) fn remove_waker(&self, token: Token) {
+        let mut state = self.lock();
+        let Some((_, count)) = state.wakers.get_mut(token.slot() as usize).filter(|(known, _)| *known == token) else {
+            return;
+        };
+        *count = count.saturating_sub(1);
+        if *count == 0 && state.counts {
+            self.look_again(state);
+        }
+    }
+
+    /// How many wakers of the task others have.
+    pub(crate) fn wakers(&self, token: Token) -> usize {
+        let state = self.lock();
+        state
+            .wakers
+            .get(token.slot() as usize)
+            .filter(|(known, _)| *known == token)
+            .map_or(0, |&(_, count)| count as usize)
+    }
+
+    /// Whether there are messages, or anybody who could send: a `Remote`, or a waker of a task that is alive.
+    pub(crate) fn may_receive(&self, is_alive: &dyn Fn(Token) -> bool) -> bool {
+        let state = self.lock();
+        !state.messages.is_empty() || state.can_receive(is_alive)
+    }
+
+    pub(crate) fn add_remote(&self, tenant: u64) {
+        let mut state = self.lock();
+        if state.tenant == Some(tenant) {
+            state.remotes += 1;
+        }
+    }
+
+    pub(crate) fn remove_remote(&self, tenant: u64) {
+        let mut state = self.lock();
+        if state.tenant == Some(tenant) {
+            state.remotes -= 1;
+            if state.remotes == 0 {
+                self.look_again(state);
+            }
+        }
+    }
+
+    /// If the loop is parked, it looks again whether anything can come.
+    fn look_again(&self, mut state: MutexGuard<'_, State>) {
+        let alarm = if state.sleep == Sleep::Parked { state.disturb() } else { Alarm::Nothing };
+        drop(state);
+        self.sound(alarm);
+    }
+}
+
+/// Keeps the first panic of several calls.
+fn call(panicked: &mut Option<Box<dyn Any + Send>>, act: impl FnOnce()) {
+    match (catch_unwind(AssertUnwindSafe(act)), &panicked) {
+        (Ok(()), _) => {}
+        (Err(payload), None) => *panicked = Some(payload),
+        (Err(payload), Some(_)) => drop_payload(payload),
+    }
+}
+
+impl State {
+    /// The loop is about to park. Returns why it does not have to.
+    fn fall_asleep(&mut self, is_alive: Option<&dyn Fn(Token) -> bool>) -> Option<Parked> {
+        if !self.messages.is_empty() {
+            return Some(Parked::Message);
+        }
+        if is_alive.is_some_and(|is_alive| !self.can_receive(is_alive)) {
+            return Some(Parked::Abandoned);
+        }
+        self.counts = is_alive.is_some();
+        self.sleep = Sleep::Parked;
+        None
+    }
+
+    /// It is awake again. Returns whether somebody has woken it.
+    fn wake_up(&mut self) -> bool {
+        let knocked = std::mem::replace(&mut self.sleep, Sleep::Awake) != Sleep::Parked;
+        debug_assert!(knocked || self.messages.is_empty(), "WAKE-2: a message came without a knock");
+        knocked
+    }
+
+    /// Ends the sleep, if there is one: what this answers is to be done behind the lock.
+    fn disturb(&mut self) -> Alarm {
+        let sleep = std::mem::replace(&mut self.sleep, Sleep::Awake);
+        match (sleep, &mut self.bells) {
+            (Sleep::Awake, _) => Alarm::Nothing,
+            (Sleep::Parked, None) => Alarm::Knock,
+            (Sleep::Hosted, None) => Alarm::Nothing,
+            (Sleep::Parked, Some(bells)) => match &bells.poller {
+                None => Alarm::Knock,
+                poller => Alarm::Ring(Bells { poller: poller.clone(), ..Bells::default() }),
+            },
+            // The wakers are taken: cloning one might be foreign code, and whoever polls leaves a new one.
+            (Sleep::Hosted, Some(bells)) => Alarm::Ring(Bells {
+                poller: bells.poller.clone(),
+                hook: bells.hook.clone(),
+                drivers: std::mem::take(&mut bells.drivers),
+            }),
+        }
+    }
+
+    fn bells(&mut self) -> &mut Bells {
+        self.bells.get_or_insert_default()
+    }
+
+    fn can_receive(&self, is_alive: &dyn Fn(Token) -> bool) -> bool {
+        self.remotes > 0 || self.wakers.iter().any(|&(token, count)| count > 0 && is_alive(token))
+    }
+}
+
+/// Of several wakes of one task only the first has an effect. Called when the memory is full, before more is asked for, so a
+/// loop that is not turning needs memory for the tasks that are woken, not for each time they are.
+fn forget_repeated_wakes(messages: &mut Vec<Message>) {
+    // By their slots, which few more have than there are tasks. Of two tasks in one slot, the earlier has ended.
+    let mut seen = Vec::new();
+    let mut kept = 0;
+    for place in 0..messages.len() {
+        if let Message::Wake(token) = messages[place] {
+            let slot = token.slot() as usize;
+            if seen.len() <= slot {
+                seen.resize(slot + 1, Token::NOBODY);
+            }
+            if std::mem::replace(&mut seen[slot], token) == token {
+                continue;
+            }
+        }
+        messages.swap(kept, place);
+        kept += 1;
+    }
+    messages.truncate(kept);
+    // Twice the memory if that has not made half of it free, or the next messages would cost a pass each.
+    if messages.len() > messages.capacity() / 2 {
+        messages.reserve(messages.capacity().max(16));
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+impl Inbox {
+    /// Waits until the loop is asleep, and knocks without a message, as one does whose message was read before it came to that.
+    pub(crate) fn knock_late(&self) {
+        while self.lock().sleep != Sleep::Parked {
+            std::thread::yield_now();
+        }
+        self.knock.notify_one();
+    }
+}
+
+impl std::fmt::Debug for Inbox {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Inbox").finish_non_exhaustive()
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+    use std::collections::HashSet;
+    use std::sync::Arc;
+    use std::thread;
+
+    fn token(slot: u32) -> Token {
+        Token::new(0, 0, slot)
+    }
+
+    fn open() -> Inbox {
+        let inbox = Inbox::new();
+        inbox.open(1, 0);
+        inbox
+    }
+
+    #[test]
+    fn messages_come_out_in_the_order_in_which_they_went_in() {
+        let inbox = open();
+        assert!(!inbox.has_messages());
+        inbox.wake(token(1));
+        assert!(inbox.send(1, Message::Call(Box::new(|| ()))).is_ok());
+        inbox.wake(token(2));
+        assert!(inbox.has_messages());
+        let messages = inbox.take(Vec::new());
+        assert!(matches!(messages[..], [Message::Wake(first), Message::Call(_), Message::Wake(last)]
+            if first == token(1) && last == token(2)));
+        assert!(!inbox.has_messages() && inbox.take(Vec::new()).is_empty());
+    }
+
+    #[test]
+    fn closed_inbox_takes_nothing() {
+        let inbox = open();
+        inbox.wake(token(1));
+        assert_eq!(inbox.close().len(), 1);
+        inbox.wake(token(1));
+        assert!(inbox.send(1, Message::Wake(token(1))).is_err());
+        assert!(!inbox.has_messages());
+        inbox.open(2, 0);
+        assert!(inbox.send(1, Message::Wake(token(1))).is_err(), "a message for an earlier tenant was taken");
+        assert!(inbox.send(2, Message::Wake(token(1))).is_ok());
+    }
+
+    #[test]
+    fn next_tenant_inherits_nothing() {
+        let inbox = open();
+        inbox.add_remote(1);
+        inbox.wake(token(1));
+        drop(inbox.close());
+        inbox.open(2, 7);
+        inbox.wake(Token::new(0, 6, 1));
+        assert!(!inbox.has_messages(), "WAKE-1: a token of an earlier tenant was taken");
+        assert_eq!(inbox.park(None, Some(&|_| true)), Parked::Abandoned, "a remote of an earlier tenant counts");
+        inbox.remove_remote(1);
+        inbox.add_remote(2);
+        inbox.remove_remote(2);
+        assert_eq!(inbox.park(None, Some(&|_| true)), Parked::Abandoned);
+    }
+
+    #[test]
+    fn repeated_wakes_need_memory_once() {
+        let inbox = open();
+        for nth in 0..100_000 {
+            inbox.wake(token(nth % 100));
+        }
+        let messages = inbox.take(Vec::new());
+        assert!(messages.capacity() <= 1024, "{} places for wakes of 100 tasks", messages.capacity());
+        let seen = messages.iter().filter_map(|message| match message {
+            Message::Wake(token) => Some(*token),
+            _ => None,
+        });
+        assert_eq!(seen.collect::<HashSet<_>>().len(), 100);
+    }
+
+    #[test]
+    fn park_returns_for_a_message_and_for_the_last_remote() {
+        let inbox = Arc::new(open());
+        assert_eq!(inbox.park(None, Some(&|_| true)), Parked::Abandoned);
+        assert_eq!(inbox.park(Some(Duration::ZERO), None), Parked::TimedOut);
+        inbox.add_remote(1);
+        let other = inbox.clone();
+        let thread = thread::spawn(move || other.wake(token(1)));
+        assert_eq!(inbox.park(None, Some(&|_| true)), Parked::Message);
+        thread.join().unwrap();
+        assert_eq!(inbox.take(Vec::new()).len(), 1);
+
+        let other = inbox.clone();
+        let thread = thread::spawn(move || other.remove_remote(1));
+        // Woken by the last remote's end, or there is none any more.
+        assert_ne!(inbox.park(None, Some(&|_| true)), Parked::TimedOut);
+        thread.join().unwrap();
+        assert_eq!(inbox.park(None, Some(&|_| true)), Parked::Abandoned);
+    }
+}
+
+/// Every interleaving, with `RUSTFLAGS="--cfg loom" cargo test --release --lib loom`.
+#[cfg(all(test, loom))]
+mod loom_tests {
+    use super::*;
+    use loom::sync::Arc;
+    use loom::sync::atomic::AtomicUsize;
+    use loom::thread;
+
+    /// Turns and rests as the loop does, until so many messages have come.
+    fn drive(inbox: &Inbox, mut expected: usize) {
+        while expected > 0 {
+            if inbox.has_messages() {
+                let messages = inbox.take(Vec::new());
+                expected = expected.checked_sub(messages.len()).expect("a message came twice");
+            } else {
+                inbox.park(None, None);
+            }
+        }
+        assert!(inbox.take(Vec::new()).is_empty());
+    }
+
+    /// WAKE-2: if a message were lost, the loop would sleep for ever, which loom reports as a deadlock.
+    #[test]
+    fn loom_two_wakers_and_a_loop_that_parks() {
+        loom::model(|| {
+            let inbox = Arc::new(Inbox::new());
+            inbox.open(1, 0);
+            let threads = [1, 2].map(|slot| {
+                let inbox = inbox.clone();
+                thread::spawn(move || inbox.wake(Token::new(0, 0, slot)))
+            });
+            drive(&inbox, 2);
+            threads.into_iter().for_each(|thread| thread.join().unwrap());
+        });
+    }
+
+    /// tokio-rs/tokio#7622: what was written before the wake is seen by whoever is woken. The value itself orders nothing.
+    #[test]
+    fn loom_a_wake_publishes_what_was_written_before() {
+        loom::model(|| {
+            let shared = Arc::new((Inbox::new(), AtomicUsize::new(0)));
+            shared.0.open(1, 0);
+            let writer = shared.clone();
+            let thread = thread::spawn(move || {
+                writer.1.store(42, Ordering::Relaxed);
+                writer.0.wake(Token::new(0, 0, 1));
+            });
+            drive(&shared.0, 1);
+            assert_eq!(shared.1.load(Ordering::Relaxed), 42);
+            thread.join().unwrap();
+        });
+    }
+
+    /// A message is taken, or comes back from `close`, or is refused: never is it left in an inbox that nobody reads.
+    #[test]
+    fn loom_close_while_somebody_sends() {
+        loom::model(|| {
+            let inbox = Arc::new(Inbox::new());
+            inbox.open(1, 0);
+            let sender = inbox.clone();
+            let thread = thread::spawn(move || sender.send(1, Message::Wake(Token::new(0, 0, 1))).is_ok());
+            let read = inbox.take(Vec::new()).len() + inbox.close().len();
+            let sent = thread.join().unwrap();
+            assert_eq!(read, usize::from(sent));
+            inbox.open(2, 0);
+            assert!(!inbox.has_messages() && inbox.take(Vec::new()).is_empty());
+        });
+    }
+
+    /// The last `Remote` goes while the loop parks for its sake.
+    #[test]
+    fn loom_last_remote_leaves_a_loop_that_parks() {
+        loom::model(|| {
+            let inbox = Arc::new(Inbox::new());
+            inbox.open(1, 0);
+            inbox.add_remote(1);
+            let remote = inbox.clone();
+            let thread = thread::spawn(move || remote.remove_remote(1));
+            while inbox.park(None, Some(&|_| true)) != Parked::Abandoned {}
+            thread.join().unwrap();
+        });
+    }
+
+    /// So does the last waker of a task that is alive: the loop must not sleep on, waiting for nobody.
+    #[test]
+    fn loom_last_waker_leaves_a_loop_that_parks() {
+        loom::model(|| {
+            let inbox = Arc::new(Inbox::new());
+            inbox.open(1, 0);
+            let token = Token::new(0, 0, 1);
+            inbox.add_waker(token);
+            let holder = inbox.clone();
+            let thread = thread::spawn(move || {
+                // Cloned, and both dropped: at no moment before the end there is none.
+                holder.add_waker(token);
+                holder.remove_waker(token);
+                holder.remove_waker(token);
+            });
+            while inbox.park(None, Some(&|other| other == token)) != Parked::Abandoned {}
+            assert_eq!(inbox.wakers(token), 0);
+            thread.join().unwrap();
+        });
+    }
+
+    /// It is woken by value, which is a wake and then a drop: the wake is read before the loop gives up.
+    #[test]
+    fn loom_last_waker_wakes_a_loop_that_parks() {
+        loom::model(|| {
+            let inbox = Arc::new(Inbox::new());
+            inbox.open(1, 0);
+            let token = Token::new(0, 0, 1);
+            inbox.add_waker(token);
+            let holder = inbox.clone();
+            let thread = thread::spawn(move || {
+                holder.wake(token);
+                holder.remove_waker(token);
+            });
+            let mut read = 0;
+            loop {
+                if inbox.has_messages() {
+                    read += inbox.take(Vec::new()).len();
+                } else if inbox.park(None, Some(&|other| other == token)) == Parked::Abandoned {
+                    break;
+                }
+            }
+            assert_eq!(read, 1, "WAKE-2");
+            thread.join().unwrap();
+        });
+    }
+
+    /// In place of a poller: a wait that a bell ends, also if it was rung before.
+    struct Doorbell {
+        rung: Mutex<bool>,
+        change: Condvar,
+    }
+
+    impl Doorbell {
+        fn new() -> Arc<Self> {
+            Arc::new(Doorbell { rung: Mutex::new(false), change: Condvar::new() })
+        }
+
+        fn bell(doorbell: &Arc<Self>) -> Bell {
+            let doorbell = doorbell.clone();
+            std::sync::Arc::new(move || {
+                *doorbell.rung.lock().unwrap() = true;
+                doorbell.change.notify_one();
+            })
+        }
+
+        fn wait(&self) {
+            let mut rung = self.rung.lock().unwrap();
+            while !std::mem::take(&mut *rung) {
+                rung = self.change.wait(rung).unwrap();
+            }
+        }
+    }
+
+    /// WAKE-2, for a loop that sleeps in its poller, with the inbox open.
+    #[test]
+    fn loom_two_wakers_and_a_loop_that_sleeps_in_its_poller() {
+        loom::model(|| {
+            let (inbox, poller) = (Arc::new(Inbox::new()), Doorbell::new());
+            inbox.open(1, 0);
+            inbox.lock().bells().poller = Some(Doorbell::bell(&poller));
+            let threads = [1, 2].map(|slot| {
+                let inbox = inbox.clone();
+                thread::spawn(move || inbox.wake(Token::new(0, 0, slot)))
+            });
+            let mut expected = 2;
+            while expected > 0 {
+                if inbox.has_messages() {
+                    expected -= inbox.take(Vec::new()).len();
+                } else {
+                    inbox.park_in(None, || {
+                        poller.wait();
+                        false
+                    });
+                }
+            }
+            threads.into_iter().for_each(|thread| thread.join().unwrap());
+            drop(inbox.close());
+        });
+    }
+
+    /// WAKE-2, for a guest: its host sleeps in its own way, and comes when it is called.
+    #[test]
+    fn loom_two_wakers_and_a_host_that_sleeps() {
+        loom::model(|| {
+            let (inbox, host) = (Arc::new(Inbox::new()), Doorbell::new());
+            inbox.open(1, 0);
+            assert!(inbox.set_hook(Doorbell::bell(&host)).is_none());
+            let threads = [1, 2].map(|slot| {
+                let inbox = inbox.clone();
+                thread::spawn(move || inbox.wake(Token::new(0, 0, slot)))
+            });
+            let mut expected = 2;
+            while expected > 0 {
+                // A turn.
+                inbox.host_is_here();
+                if inbox.has_messages() {
+                    expected -= inbox.take(Vec::new()).len();
+                }
+                if expected > 0 && inbox.host_sleeps() == 0 {
+                    host.wait();
+                }
+            }
+            threads.into_iter().for_each(|thread| thread.join().unwrap());
+            drop(inbox.close());
+        });
+    }
+
+    /// Three threads, one of which sends twice: the wait is bounded by the number of preemptions.
+    #[test]
+    fn loom_three_wakers() {
+        let mut model = loom::model::Builder::new();
+        model.preemption_bound = Some(2);
+        model.check(|| {
+            let inbox = Arc::new(Inbox::new());
+            inbox.open(1, 0);
+            let threads = [1, 1, 2].map(|times| {
+                let inbox = inbox.clone();
+                thread::spawn(move || (0..times).for_each(|slot| inbox.wake(Token::new(0, 0, slot))))
+            });
+            drive(&inbox, 4);
+            threads.into_iter().for_each(|thread| thread.join().unwrap());
+        });
+    }
+}

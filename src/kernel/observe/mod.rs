@@ -1,0 +1,10 @@
+//! Whoever looks on: counters, the probe, debug mode, and the names by which tasks are shown.
+
+pub(crate) mod names;
+pub(crate) mod note;
+#[cfg(feature = "probe")]
+pub(crate) mod probe;
+pub(crate) mod tally;
+pub(crate) mod task_id;
+pub(crate) mod view;
+pub(crate) mod watch;

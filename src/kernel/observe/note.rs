@@ -1,0 +1,135 @@
+//! What the loop tells the probe, if there is one.
+
+use crate::kernel::Kernel;
+#[cfg(feature = "probe")]
+use crate::kernel::cell::Ending;
+use crate::kernel::cell::Header;
+#[cfg(feature = "probe")]
+use crate::kernel::observe::probe::{self, EventKind, Source, WakeOutcome};
+#[cfg(feature = "probe")]
+use crate::kernel::observe::task_id::TaskId;
+use crate::kernel::table::TaskTable;
+use crate::kernel::timers::Alarm;
+#[cfg(feature = "probe")]
+use crate::kernel::{Time, Token};
+#[cfg(feature = "probe")]
+use std::panic::Location;
+#[cfg(feature = "probe")]
+use std::rc::Rc;
+
+/// See `Kernel::because_of`.
+#[cfg(feature = "probe")]
+pub(in crate::kernel) struct Because<'a> {
+    slot: &'a probe::ProbeSlot,
+    before: Source,
+}
+
+#[cfg(feature = "probe")]
+impl Drop for Because<'_> {
+    fn drop(&mut self) {
+        self.slot.cause.set(self.before);
+    }
+}
+
+#[cfg(feature = "probe")]
+impl From<Ending> for probe::Ending {
+    fn from(ending: Ending) -> Self {
+        match ending {
+            Ending::Value => probe::Ending::Value,
+            Ending::Cancelled => probe::Ending::Cancelled,
+            Ending::Panicked => probe::Ending::Panicked,
+        }
+    }
+}
+
+impl Kernel {
+    /// A sleep is over, in one way or the other.
+    pub(in crate::kernel) fn tell_awake(&self, _age: u64, _alarm: &Alarm) {
+        #[cfg(feature = "probe")]
+        if let Some((task, at)) = self.sleeper(_alarm) {
+            tell!(self.table, EventKind::WaitEnd { task, wait: _age, at });
+        }
+    }
+
+    /// Who sleeps until this goes off, and where, if somebody does.
+    #[cfg(feature = "probe")]
+    pub(in crate::kernel) fn sleeper(&self, alarm: &Alarm) -> Option<(TaskId, &'static Location<'static>)> {
+        match *alarm {
+            Alarm::Task(token, at) | Alarm::Within(token, at, _) => self.table.id(token).map(|task| (task, at)),
+            Alarm::Call(_) => None,
+        }
+    }
+
+    /// A sleep may have come from one task to another.
+    #[cfg(feature = "probe")]
+    pub(in crate::kernel) fn tell_moved(&self, age: u64, before: &Alarm, at: &'static Location<'static>) {
+        let now = self.table.running_token();
+        if matches!(*before, Alarm::Task(task, _) | Alarm::Within(task, ..) if task != now) {
+            self.tell_awake(age, before);
+            if let Some(task) = self.table.id(now) {
+                tell!(self.table, EventKind::WaitBegin { task, wait: age, what: "a sleep", at });
+            }
+        }
+    }
+
+    /// Somebody is told of each thing that this loop does.
+    #[cfg(feature = "probe")]
+    pub(crate) fn set_probe(self: &Rc<Self>, probe: Box<dyn probe::Probe>) {
+        let kernel = Rc::downgrade(self);
+        let now = move || kernel.upgrade().map_or(Time(0), |kernel| kernel.clock.now());
+        drop(self.table.probe.set(self.id(), Box::new(now), probe));
+    }
+
+    pub(crate) fn tell_panic(&self) {
+        tell!(self.table, EventKind::Fail { why: probe::Failure::Panic });
+    }
+
+    pub(crate) fn tell_deadlock(&self) {
+        tell!(self.table, EventKind::Fail { why: probe::Failure::Deadlock });
+    }
+
+    pub(in crate::kernel) fn tell_spawn(&self, _task: &Header) {
+        tell!(
+            self.table,
+            EventKind::Spawn {
+                task: TaskId(_task.id),
+                name: &_task.name(),
+                at: _task.spawned_at,
+                by: self.table.source()
+            }
+        );
+    }
+
+    /// Until the guard is dropped, what no task causes is caused by this.
+    #[cfg(feature = "probe")]
+    pub(in crate::kernel) fn because_of(&self, cause: Source) -> Because<'_> {
+        Because { slot: &self.table.probe, before: self.table.probe.cause.replace(cause) }
+    }
+}
+
+impl TaskTable {
+    #[inline]
+    pub(crate) fn is_probed(&self) -> bool {
+        #[cfg(feature = "probe")]
+        return self.probe.is_set();
+        #[cfg(not(feature = "probe"))]
+        false
+    }
+
+    #[cfg(feature = "probe")]
+    pub(in crate::kernel) fn woken(&self, task: &Header, outcome: WakeOutcome) -> EventKind<'static> {
+        EventKind::Wake { task: Some(TaskId(task.id)), by: self.source(), outcome }
+    }
+
+    /// Who it is that causes something now.
+    #[cfg(feature = "probe")]
+    pub(crate) fn source(&self) -> Source {
+        self.id(self.running.get()).map_or(self.probe.cause.get(), Source::Task)
+    }
+
+    /// The number of a living task.
+    #[cfg(feature = "probe")]
+    pub(crate) fn id(&self, token: Token) -> Option<TaskId> {
+        self.task(token).map(|task| TaskId(task.header().id))
+    }
+}

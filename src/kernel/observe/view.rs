@@ -1,0 +1,117 @@
+//! What those read who look at a loop from outside: its tasks, and who sleeps.
+
+use crate::kernel::Inbox;
+use crate::kernel::callbacks::calls::Call;
+use crate::kernel::cell::AnyTask;
+use crate::kernel::observe::tally::Tally;
+use crate::kernel::table::TaskTable;
+use crate::kernel::table::records::{Awaited, Wait};
+use crate::kernel::table::sort::sorted;
+use crate::kernel::timers::Alarm;
+use crate::kernel::{Kernel, Time, Token};
+use std::fmt;
+use std::panic::Location;
+
+/// A sleep of a task.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct SleepRecord {
+    pub(crate) task: Token,
+    /// Among the numbers of waits.
+    pub(crate) number: u64,
+    pub(crate) until: Time,
+    /// Where it is awaited.
+    pub(crate) place: &'static Location<'static>,
+}
+
+impl Kernel {
+    /// Whether the task is, or was, one of this loop.
+    #[inline]
+    pub(crate) fn has(&self, task: Token) -> bool {
+        self.table.lane().tenancy().has(task)
+    }
+
+    #[inline]
+    pub(crate) fn id(&self) -> u64 {
+        self.table.lane().loop_id
+    }
+
+    #[inline]
+    pub(crate) fn tally(&self) -> &Tally {
+        &self.table.tally
+    }
+
+    pub(crate) fn inbox(&self) -> &'static Inbox {
+        self.table.lane().inbox
+    }
+
+    /// The tasks of which something is limited in time, by a timeout for example, also if its time is up already.
+    pub(crate) fn limited(&self) -> Vec<Token> {
+        let limit = |call: &Call| match call {
+            Call::Watch(watcher, _) => watcher.limits(),
+            Call::Once(_) => None,
+        };
+        let mut limited: Vec<Token> = self.calls.borrow().iter().filter_map(limit).collect();
+        let wheel = self.wheel.borrow();
+        limited.extend(wheel.iter().filter_map(|(_, _, alarm)| match alarm {
+            Alarm::Call(call) => limit(call),
+            _ => None,
+        }));
+        limited
+    }
+
+    /// The sleeps of all tasks: those of one task together, in the order in which they began.
+    pub(crate) fn sleeps(&self) -> Vec<SleepRecord> {
+        let mut sleeps = Vec::new();
+        for (number, until, alarm) in self.wheel.borrow().iter() {
+            match *alarm {
+                Alarm::Task(task, place) | Alarm::Within(task, place, _) => {
+                    sleeps.push(SleepRecord { task, number, until: Time(until), place });
+                }
+                Alarm::Call(_) => {}
+            }
+        }
+        let order =
+            sleeps.iter().enumerate().map(|(nth, sleep)| (sleep.task.bits(), sleep.number, nth as u64)).collect();
+        sorted(order).into_iter().map(|(_, _, nth)| sleeps[nth as usize]).collect()
+    }
+
+    /// All living tasks, in the order in which they were spawned.
+    pub(crate) fn tasks(&self) -> Vec<AnyTask> {
+        let mut tasks = Vec::with_capacity(self.table.len());
+        for (_, token, _) in sorted(self.table.ids()) {
+            if let Some(task) = self.table.task(Token::from_bits(token)) {
+                tasks.push(task);
+            }
+        }
+        tasks
+    }
+}
+
+impl TaskTable {
+    /// What is waited for, in words.
+    pub(crate) fn describe(&self, wait: &Wait) -> String {
+        struct Described<'a>(&'a dyn Awaited);
+        impl fmt::Display for Described<'_> {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                self.0.describe(f)
+            }
+        }
+        match wait {
+            Wait::Task(Token::NOBODY) => "a task spawned by a Remote".into(),
+            Wait::Task(token) => match self.task(*token) {
+                Some(task) => format!("task {:?}", task.header().name()),
+                None => "a task that has ended".into(),
+            },
+            Wait::On(awaited) => match awaited.upgrade() {
+                Some(awaited) => format!("{}", Described(&*awaited)),
+                None => "what is no longer there".into(),
+            },
+        }
+    }
+}
+
+impl std::fmt::Debug for Kernel {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Kernel").field("id", &self.id()).field("tasks", &self.table.len()).finish_non_exhaustive()
+    }
+}

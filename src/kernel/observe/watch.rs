@@ -1,0 +1,121 @@
+//! Debug mode: a look at each entry of the ready queue before and after.
+
+use crate::kernel::callbacks::exceptions;
+use crate::kernel::cell::{AnyTask, Header};
+#[cfg(feature = "probe")]
+use crate::kernel::observe::probe::EventKind;
+#[cfg(feature = "probe")]
+use crate::kernel::observe::task_id::TaskId;
+use crate::kernel::timers::Alarm;
+use crate::kernel::{Kernel, State};
+use std::cell::{Cell, RefCell};
+use std::panic::{AssertUnwindSafe, Location, catch_unwind};
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+/// The step of a task that took longest.
+#[derive(Clone)]
+pub(crate) struct LongestStep {
+    pub(crate) took: Duration,
+    /// Its number.
+    pub(crate) task: u64,
+    pub(crate) name: Rc<str>,
+    /// The await at which it ended, or where the task was spawned.
+    pub(crate) place: &'static Location<'static>,
+}
+
+/// Told of the task, unless it was a callback, and of the time.
+type Report = Box<dyn Fn(Option<AnyTask>, Duration)>;
+
+/// In debug mode: looks at each entry of the ready queue when it is over.
+pub(crate) struct StepWatch {
+    limit: Duration,
+    /// Hears of those that took that long.
+    slow: Report,
+    /// Hears of each task that waits after its step.
+    suspended: Box<dyn Fn(&AnyTask)>,
+    /// When what runs now began.
+    began: Cell<Option<Instant>>,
+    longest: RefCell<Option<LongestStep>>,
+}
+
+impl StepWatch {
+    pub(crate) fn new(limit: Duration, slow: Report, suspended: Box<dyn Fn(&AnyTask)>) -> Self {
+        StepWatch { limit, slow, suspended, began: Cell::new(None), longest: RefCell::default() }
+    }
+
+    pub(in crate::kernel) fn begin(&self) {
+        self.began.set(Some(Instant::now()));
+    }
+
+    fn is_longest(&self, took: Duration) -> bool {
+        self.longest.borrow().as_ref().is_none_or(|longest| took > longest.took)
+    }
+}
+
+impl Kernel {
+    /// As `step`, with a look at each entry before and after.
+    #[cold]
+    pub(in crate::kernel) fn step_watched(&self) {
+        for _ in 0..self.table.marked_len() {
+            let task = self.table.mark_next();
+            if let Some(_header) = task.as_ref().map(AnyTask::header) {
+                tell!(self.table, EventKind::StepBegin { task: TaskId(_header.id) });
+            }
+            self.watch.iter().for_each(StepWatch::begin);
+            self.step(&Cell::new(true));
+            if let Some(_header) = task.as_ref().map(AnyTask::header) {
+                tell!(self.table, EventKind::StepEnd { task: TaskId(_header.id), ended: _header.is_done() });
+            }
+            // This may be the last who holds the task. Nothing is running by now, so its panic is nobody's.
+            if let Err(payload) = catch_unwind(AssertUnwindSafe(|| self.tell_if_slow(task))) {
+                self.panicked(payload);
+            }
+        }
+    }
+
+    /// A step or a callback is over, by a panic or not: in debug mode that is told, if it took long.
+    pub(in crate::kernel) fn tell_if_slow(&self, task: Option<AnyTask>) {
+        let Some(watch) = &self.watch else { return };
+        let Some(took) = watch.began.take().map(|began| began.elapsed()) else { return };
+        self.table.leave_step();
+        if let Some(task) = &task {
+            let header = task.header();
+            if watch.is_longest(took) {
+                let place = self.waits_at(header).unwrap_or(header.spawned_at);
+                let longest = LongestStep { took, task: header.id, name: header.name(), place };
+                let _former = watch.longest.replace(Some(longest));
+            }
+            if !header.is_done() && self.table.state(header) == State::Waiting {
+                self.tolerate_in(exceptions::IN_A_HANDLER, || (watch.suspended)(task));
+            }
+        }
+        if took >= watch.limit {
+            self.tolerate_in(exceptions::IN_A_HANDLER, || (watch.slow)(task, took));
+        }
+    }
+
+    /// Where a task waits, if it does: of several awaits, the one that it came to last.
+    pub(in crate::kernel) fn waits_at(&self, header: &Header) -> Option<&'static Location<'static>> {
+        let wait = self.table.waits(header).last().map(|(number, begun)| (number, begun.place));
+        let wheel = self.wheel.borrow();
+        let sleeps = wheel.iter().filter_map(|(number, _, alarm)| match *alarm {
+            Alarm::Task(task, place) | Alarm::Within(task, place, _) => {
+                (task == header.token()).then_some((number, place))
+            }
+            Alarm::Call(_) => None,
+        });
+        wait.into_iter().chain(sleeps).max_by_key(|&(number, _)| number).map(|(_, place)| place)
+    }
+
+    /// None but in debug mode.
+    pub(crate) fn longest_step(&self) -> Option<LongestStep> {
+        self.watch.as_ref()?.longest.borrow().clone()
+    }
+
+    /// Each entry of the ready queue is looked at before and after.
+    #[inline]
+    pub(in crate::kernel) fn is_watched(&self) -> bool {
+        self.watch.is_some() || self.table.is_probed()
+    }
+}

@@ -1,0 +1,96 @@
+//! Questions to the table: who is there, where each stands, what is left of a turn.
+#![allow(unsafe_code, reason = "looks at tasks that the rows and the ready queue hold")]
+
+use crate::kernel::cell::{AnyTask, Header, QUEUED};
+use crate::kernel::table::TaskTable;
+use crate::kernel::table::waker::{COUNTED, token_of};
+use crate::kernel::token::Token;
+use std::ptr;
+use std::task::Waker;
+
+/// Where a task is in its life. See the picture in `cell.rs`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum State {
+    /// Not in the ready queue; a wake puts it there.
+    Waiting,
+    /// In the ready queue, once (READY-1).
+    Queued,
+    /// Being polled, or having its future dropped.
+    Running,
+}
+
+impl TaskTable {
+    /// The numbers of all living tasks, with the bits of their tokens.
+    pub(crate) fn ids(&self) -> Vec<(u64, u64, u64)> {
+        self.with(|table| {
+            let mut ids = Vec::with_capacity(table.tenants);
+            for row in &table.rows {
+                if let Some(task) = row.task {
+                    // SAFETY: the row holds the task it names.
+                    ids.push((unsafe { task.as_ref() }.id, row.token.bits(), 0));
+                }
+            }
+            ids
+        })
+    }
+
+    /// How many tasks are alive.
+    pub(crate) fn len(&self) -> usize {
+        self.with(|table| table.tenants)
+    }
+
+    /// Where a living task is in its life.
+    pub(crate) fn state(&self, task: &Header) -> State {
+        if task.token() == self.running.get() {
+            State::Running
+        } else if task.life.get() & QUEUED != 0 {
+            State::Queued
+        } else {
+            State::Waiting
+        }
+    }
+
+    #[inline]
+    pub(crate) fn is_observed(&self) -> bool {
+        ptr::eq(self.vtable, &COUNTED)
+    }
+
+    /// How many entries were ever pushed, and how many were taken.
+    pub(crate) fn entries(&self) -> (u64, u64) {
+        self.with(|table| table.ready.numbers())
+    }
+
+    /// How much of this turn is left.
+    pub(crate) fn marked_len(&self) -> usize {
+        self.with(|table| table.ready.marked_len())
+    }
+
+    /// Only the first `count` entries are this turn's.
+    pub(crate) fn mark_first(&self, count: usize) {
+        self.with(|table| table.ready.mark_first(count));
+    }
+
+    /// Only the next entry is this turn's. Returns the task, unless it is a callback.
+    pub(crate) fn mark_next(&self) -> Option<AnyTask> {
+        let entry = self.with(|table| table.ready.mark_next())?;
+        // SAFETY: a task in the ready queue has a row, which holds it (READY-1).
+        entry.key().is_none().then(|| unsafe { AnyTask::held(entry.0) })
+    }
+
+    /// Whether a task is being stepped, and was woken meanwhile.
+    pub(crate) fn running_is_woken(&self) -> bool {
+        self.running.get() != Token::NOBODY && self.meanwhile.get() & QUEUED != 0
+    }
+
+    /// Whether this waker wakes the task that is being stepped.
+    #[inline]
+    pub(crate) fn wakes_running(&self, waker: &Waker) -> bool {
+        token_of(waker) == Some(self.running.get())
+    }
+}
+
+impl std::fmt::Debug for TaskTable {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("TaskTable").field("lane", &self.lane.number).field("tasks", &self.len()).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,919 @@
+//! Whatever has a file descriptor that can be polled, awaited: [`Async`].
+//!
+//! With the feature `io`, on Unix. The loop looks at its sockets in place of sleeping, on its own thread, and now and then while
+//! it is busy; no other thread has a part in it. What is ready is tried at once, and who would block waits until the loop has heard
+//! that it is worth another try. Of the system's calls that makes one for each operation that succeeds, and one of the loop's for
+//! all who wait.
+//!
+//! Sockets with names, and asyncio's streams, stand in [`net`](crate::net). To read and to write there are futures-io's traits,
+//! [`AsyncRead`] and [`AsyncWrite`], also on references, so that one task can read what another writes.
+//!
+//! ```
+//! use futures_util::{AsyncReadExt, AsyncWriteExt};
+//! use onelane::{EventLoop, io::Async};
+//! use std::os::unix::net::UnixStream;
+//!
+//! EventLoop::new().run(async {
+//!     let (ours, theirs) = UnixStream::pair()?;
+//!     let (mut ours, mut theirs) = (Async::new(ours)?, Async::new(theirs)?);
+//!     let mut word = [0; 4];
+//!     let (read, written) = futures_util::join!(ours.read_exact(&mut word), theirs.write_all(b"lane"));
+//!     (read?, written?);
+//!     assert_eq!(&word, b"lane");
+//!     Ok::<(), std::io::Error>(())
+//! })
+//! # .unwrap();
+//! ```
+
+use crate::current::place_of;
+use crate::kernel::callbacks::exceptions;
+use crate::kernel::idle::sockets::reactor::{Descriptor, Reactor, Side, SourceKey, Waiter};
+use crate::kernel::table::records::Wait;
+use crate::kernel::{Kernel, Message, context, inbox, keep, wakes_the_same};
+use futures_io::{AsyncRead, AsyncWrite};
+use rustix::io::ioctl_fionbio;
+use std::any::type_name;
+use std::fmt;
+use std::io::{self, IoSlice, IoSliceMut, Read, Write};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::panic::Location;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+/// Something with a file descriptor, and the loop that listens to it.
+///
+/// It belongs to the loop in which it was made: there it is polled. It may go to another thread and be dropped there.
+/// Dropping it takes it out of the loop, and closes it.
+///
+/// Several tasks may wait for the same side of it; all are woken, and each tries.
+///
+/// When the operations of a task have taken 50 µs in one step, or 64 of them have succeeded, the next one returns `Pending` once and
+/// wakes the task at once. So other tasks and timers run, even if the peer is as fast as this task.
+///
+/// The loop calls `as_fd` once, when the `Async` is made, and registers that descriptor. What `as_fd` returns later has no effect on
+/// the registration.
+///
+/// asyncio: `loop.add_reader`, `add_writer`, `sock_recv` and the others of their kind.
+///
+/// # Examples
+///
+/// ```
+/// use onelane::{EventLoop, io::Async};
+/// use std::{io::{Read, Write}, os::unix::net::UnixStream};
+///
+/// EventLoop::new().run(async {
+///     let (mut ours, theirs) = UnixStream::pair()?;
+///     let theirs = Async::new(theirs)?;
+///     ours.write_all(b"hello")?;
+///     let mut buffer = [0; 16];
+///     let count = theirs.read_with(|mut stream| stream.read(&mut buffer)).await?;
+///     assert_eq!(&buffer[..count], b"hello");
+///     Ok::<(), std::io::Error>(())
+/// })
+/// # .unwrap();
+/// ```
+#[doc(alias = "add_reader")]
+#[doc(alias = "add_writer")]
+#[doc(alias = "AsyncFd")]
+pub struct Async<T> {
+    source: Arc<Source<T>>,
+    key: SourceKey,
+    loop_id: u64,
+    lane: u16,
+    /// A TCP connection of the system's: what a length tells of it stands in `reactor.rs`.
+    is_tcp: bool,
+    /// Shown for waits that are polled inside of a library.
+    made_at: &'static Location<'static>,
+}
+
+/// What the loop's reactor holds, too.
+struct Source<T>(T);
+
+impl<T: AsFd> AsFd for Source<T> {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
+impl<T: AsFd + Send + Sync + 'static> Descriptor for Source<T> {
+    fn kind(&self) -> &'static str {
+        let name = type_name::<T>();
+        name.rsplit("::").next().unwrap_or(name)
+    }
+}
+
+impl<T: AsFd + Send + Sync + 'static> Async<T> {
+    /// Makes `source` non-blocking, and the running loop listen to it.
+    ///
+    /// # Errors
+    ///
+    /// If the system cannot poll such a thing: a file on a disk, for one, is always ready, and refused by epoll. If it has no
+    /// room for another. The source is closed then.
+    ///
+    /// # Panics
+    ///
+    /// If no loop is running on this thread.
+    ///
+    /// # Cost
+    ///
+    /// Two system calls, two allocations.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use onelane::{EventLoop, io::Async};
+    /// use std::net::UdpSocket;
+    ///
+    /// EventLoop::new().run(async {
+    ///     let socket = Async::new(UdpSocket::bind("127.0.0.1:0")?)?;
+    ///     assert!(socket.get_ref().local_addr()?.port() > 0);
+    ///     Ok::<(), std::io::Error>(())
+    /// })
+    /// # .unwrap();
+    /// ```
+    #[track_caller]
+    pub fn new(source: T) -> io::Result<Self> {
+        ioctl_fionbio(&source, true)?;
+        Self::register(source, Side::Read, false)
+    }
+
+    /// Of a source that is non-blocking already, and of which `first` is awaited first.
+    #[track_caller]
+    pub(crate) fn register(source: T, first: Side, is_tcp: bool) -> io::Result<Self> {
+        let kernel = crate::current::running("io::Async::new()");
+        let source = Arc::new(Source(source));
+        let key = kernel.reactor()?.add(source.clone(), first)?;
+        let (loop_id, lane) = (kernel.id(), kernel.table.lane().number);
+        Ok(Async { source, key, loop_id, lane, is_tcp, made_at: Location::caller() })
+    }
+
+    /// As if it were made there.
+    pub(crate) fn made_at(&mut self, place: &'static Location<'static>) {
+        self.made_at = place;
+    }
+}
+
+impl<T> Async<T> {
+    /// What this was made of. Whoever reads or writes there directly gets [`WouldBlock`](io::ErrorKind::WouldBlock) if nothing is
+    /// to be had, and may wait with [`readable`](Self::readable) or [`writable`](Self::writable).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use onelane::{EventLoop, io::Async};
+    /// use std::{io::{ErrorKind, Read}, os::unix::net::UnixStream};
+    ///
+    /// EventLoop::new().run(async {
+    ///     let (ours, _theirs) = UnixStream::pair()?;
+    ///     let ours = Async::new(ours)?;
+    ///     let error = ours.get_ref().read(&mut [0]).unwrap_err();
+    ///     assert_eq!(error.kind(), ErrorKind::WouldBlock);
+    ///     Ok::<(), std::io::Error>(())
+    /// })
+    /// # .unwrap();
+    /// ```
+    pub fn get_ref(&self) -> &T {
+        &self.source.0
+    }
+
+    /// Takes it out of the loop, and gives back what this was made of, still non-blocking. Whoever waits for it is woken.
+    ///
+    /// # Panics
+    ///
+    /// On another thread than the loop's.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use onelane::{EventLoop, io::Async};
+    /// use std::os::unix::net::UnixStream;
+    ///
+    /// EventLoop::new().run(async {
+    ///     let (ours, _theirs) = UnixStream::pair()?;
+    ///     let ours: UnixStream = Async::new(ours)?.into_inner();
+    ///     ours.set_nonblocking(false)
+    /// })
+    /// # .unwrap();
+    /// ```
+    #[track_caller]
+    pub fn into_inner(self) -> T {
+        let source = self.source.clone();
+        drop(self);
+        match Arc::try_unwrap(source) {
+            Ok(source) => source.0,
+            Err(_) => panic!("{}", elsewhere("io::Async::into_inner()")),
+        }
+    }
+
+    /// Waits until it can be read: until there is something, the end, or an error.
+    ///
+    /// It waits in any case, until the loop has looked, which a system call has the poller tell anew. What is read behind it may still say
+    /// [`WouldBlock`](io::ErrorKind::WouldBlock), if somebody else was faster; wait again then, or use
+    /// [`read_with`](Self::read_with), which does that.
+    ///
+    /// Cancel safety: nothing is lost; dropping it ends the wait.
+    ///
+    /// # Errors
+    ///
+    /// If the system has no room to listen.
+    ///
+    /// # Panics
+    ///
+    /// When it is polled where its loop is not running.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use onelane::{EventLoop, io::Async};
+    /// use std::{io::{Read, Write}, os::unix::net::UnixStream};
+    ///
+    /// EventLoop::new().run(async {
+    ///     let (ours, mut theirs) = UnixStream::pair()?;
+    ///     let ours = Async::new(ours)?;
+    ///     theirs.write_all(b"x")?;
+    ///     ours.readable().await?;
+    ///     assert_eq!(ours.get_ref().read(&mut [0; 8])?, 1);
+    ///     Ok::<(), std::io::Error>(())
+    /// })
+    /// # .unwrap();
+    /// ```
+    #[doc(alias = "add_reader")]
+    pub fn readable(&self) -> Readiness<'_, T> {
+        Readiness { source: self, side: Side::Read, stage: Stage::New }
+    }
+
+    /// Waits until it can be written: until there is room, or an error. Otherwise as [`readable`](Self::readable).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use onelane::{EventLoop, io::Async};
+    /// use std::os::unix::net::UnixStream;
+    ///
+    /// EventLoop::new().run(async {
+    ///     let (ours, _theirs) = UnixStream::pair()?;
+    ///     Async::new(ours)?.writable().await // there is room
+    /// })
+    /// # .unwrap();
+    /// ```
+    #[doc(alias = "add_writer")]
+    pub fn writable(&self) -> Readiness<'_, T> {
+        Readiness { source: self, side: Side::Write, stage: Stage::New }
+    }
+
+    /// Calls `read` until it gives something else than [`WouldBlock`](io::ErrorKind::WouldBlock), waiting in between.
+    /// An operation that a signal has interrupted is tried again.
+    ///
+    /// Cancel safety: if this is dropped, `read` is not called any more, and what it has given was given. Dropping it ends the wait.
+    ///
+    /// # Errors
+    ///
+    /// Those of `read`.
+    ///
+    /// # Panics
+    ///
+    /// When it is polled where its loop is not running, or after its end.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use onelane::{EventLoop, io::Async};
+    /// use std::net::UdpSocket;
+    ///
+    /// EventLoop::new().run(async {
+    ///     let socket = Async::new(UdpSocket::bind("127.0.0.1:0")?)?;
+    ///     socket.get_ref().send_to(b"to myself", socket.get_ref().local_addr()?)?;
+    ///     let mut buffer = [0; 32];
+    ///     let (count, _from) = socket.read_with(|socket| socket.recv_from(&mut buffer)).await?;
+    ///     assert_eq!(&buffer[..count], b"to myself");
+    ///     Ok::<(), std::io::Error>(())
+    /// })
+    /// # .unwrap();
+    /// ```
+    #[doc(alias = "sock_recv")]
+    pub fn read_with<R, F>(&self, read: F) -> Operation<'_, T, F>
+    where
+        F: FnMut(&T) -> io::Result<R>,
+    {
+        Operation { source: self, side: Side::Read, act: read, entered: None }
+    }
+
+    /// As [`read_with`](Self::read_with), for what writes.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use onelane::{EventLoop, io::Async};
+    /// use std::{io::Write, os::unix::net::UnixStream};
+    ///
+    /// EventLoop::new().run(async {
+    ///     let (ours, _theirs) = UnixStream::pair()?;
+    ///     let count = Async::new(ours)?.write_with(|mut stream| stream.write(b"three")).await?;
+    ///     assert_eq!(count, 5);
+    ///     Ok::<(), std::io::Error>(())
+    /// })
+    /// # .unwrap();
+    /// ```
+    #[doc(alias = "sock_sendall")]
+    pub fn write_with<R, F>(&self, write: F) -> Operation<'_, T, F>
+    where
+        F: FnMut(&T) -> io::Result<R>,
+    {
+        Operation { source: self, side: Side::Write, act: write, entered: None }
+    }
+
+    /// As [`read_with`](Self::read_with), for futures that are written by hand. If this returns `Pending`, the task is woken when
+    /// another try is worthwhile; it may also be woken spuriously. The loop cannot see that a future has stopped polling, so its
+    /// waker stays registered until the side is next ready. When many such wakers have collected, the loop wakes them all, and a
+    /// future that still waits polls again.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use onelane::{EventLoop, io::Async};
+    /// use std::{future::poll_fn, io::{Read, Write}, os::unix::net::UnixStream};
+    ///
+    /// EventLoop::new().run(async {
+    ///     let (ours, mut theirs) = UnixStream::pair()?;
+    ///     let ours = Async::new(ours)?;
+    ///     theirs.write_all(b"x")?;
+    ///     let count = poll_fn(|cx| ours.poll_read_with(cx, |mut stream| stream.read(&mut [0; 8]))).await?;
+    ///     assert_eq!(count, 1);
+    ///     Ok::<(), std::io::Error>(())
+    /// })
+    /// # .unwrap();
+    /// ```
+    #[track_caller]
+    pub fn poll_read_with<R>(
+        &self,
+        cx: &mut Context<'_>,
+        read: impl FnMut(&T) -> io::Result<R>,
+    ) -> Poll<io::Result<R>> {
+        self.poll_with(Side::Read, cx, read)
+    }
+
+    /// As [`poll_read_with`](Self::poll_read_with), for what writes.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use onelane::{EventLoop, io::Async};
+    /// use std::{future::poll_fn, io::Write, os::unix::net::UnixStream};
+    ///
+    /// EventLoop::new().run(async {
+    ///     let (ours, _theirs) = UnixStream::pair()?;
+    ///     let ours = Async::new(ours)?;
+    ///     let count = poll_fn(|cx| ours.poll_write_with(cx, |mut stream| stream.write(b"three"))).await?;
+    ///     assert_eq!(count, 5);
+    ///     Ok::<(), std::io::Error>(())
+    /// })
+    /// # .unwrap();
+    /// ```
+    #[track_caller]
+    pub fn poll_write_with<R>(
+        &self,
+        cx: &mut Context<'_>,
+        write: impl FnMut(&T) -> io::Result<R>,
+    ) -> Poll<io::Result<R>> {
+        self.poll_with(Side::Write, cx, write)
+    }
+
+    // ---- how an operation goes ----
+
+    #[track_caller]
+    fn poll_with<R>(
+        &self,
+        side: Side,
+        cx: &mut Context<'_>,
+        act: impl FnMut(&T) -> io::Result<R>,
+    ) -> Poll<io::Result<R>> {
+        let kernel = self.kernel(POLL);
+        self.poll_in(&kernel, self.reactor(&kernel), side, cx, act)
+    }
+
+    /// Tries, or waits for another try. Whoever waits stays entered when the operation is given up, since nobody tells of that; it
+    /// is then woken once for nothing.
+    #[track_caller]
+    fn poll_in<R>(
+        &self,
+        kernel: &Kernel,
+        reactor: &Reactor,
+        side: Side,
+        cx: &mut Context<'_>,
+        act: impl FnMut(&T) -> io::Result<R>,
+    ) -> Poll<io::Result<R>> {
+        match self.attempt(kernel, reactor, side, cx, act) {
+            Attempt::Done(result) => return Poll::Ready(result),
+            Attempt::LetsOthersRun => return Poll::Pending,
+            Attempt::WouldBlock => {}
+        }
+        // One that polls again for no reason is there already.
+        if reactor.is_waiting(self.key, side, |waiter| wakes_the_same(&waiter.waker, cx.waker())) {
+            return Poll::Pending;
+        }
+        let asked = reactor.to_be_asked(self.key, side, cx.waker());
+        if !asked.waiters.is_empty() {
+            let wakers = asked.waiters.iter().map(|waiter| keep(&waiter.waker)).collect();
+            drop(reactor.asked(self.key, side, wakers, kernel.tally().turns.get()));
+            asked.waiters.into_iter().for_each(|waiter| kernel.wake_waiter(waiter));
+        }
+        match self.enter(kernel, reactor, side, cx, true, true) {
+            Ok(_) => Poll::Pending,
+            Err(error) => Poll::Ready(Err(error)),
+        }
+    }
+
+    /// As `poll_in`, for so many bytes at most, which stand in so many pieces.
+    #[track_caller]
+    #[inline]
+    fn poll_bytes(
+        &self,
+        kernel: &Kernel,
+        side: Side,
+        cx: &mut Context<'_>,
+        (most, pieces): (usize, usize),
+        act: impl FnMut(&T) -> io::Result<usize>,
+    ) -> Poll<io::Result<usize>> {
+        let reactor = self.reactor(kernel);
+        if most == 0 {
+            // There is nothing to wait for.
+            return Poll::Ready(Ok(0));
+        }
+        let amount = ready!(self.poll_in(kernel, reactor, side, cx, act))?;
+        // The system looks at no more than so much in one call.
+        let is_asked_for = pieces <= MOST_PIECES && most <= MOST_BYTES;
+        if self.is_tcp && is_asked_for && 0 < amount && amount < most {
+            reactor.drained(self.key, side);
+        }
+        Poll::Ready(Ok(amount))
+    }
+
+    /// Calls `act` if it is worth a try. A task that has succeeded many times is woken, and tries again when others have run.
+    #[inline]
+    fn attempt<R>(
+        &self,
+        kernel: &Kernel,
+        reactor: &Reactor,
+        side: Side,
+        cx: &mut Context<'_>,
+        mut act: impl FnMut(&T) -> io::Result<R>,
+    ) -> Attempt<R> {
+        if !reactor.is_ready(self.key, side) {
+            return Attempt::WouldBlock;
+        }
+        if !reactor.may_go_on(kernel.table.running_token(), kernel.tally().turns.get(), &kernel.clock) {
+            cx.waker().wake_by_ref();
+            return Attempt::LetsOthersRun;
+        }
+        loop {
+            match act(&self.source.0) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    reactor.exhausted(self.key, side);
+                    return Attempt::WouldBlock;
+                }
+                result => return Attempt::Done(result),
+            }
+        }
+    }
+
+    /// Enters the running task among those who wait. Returns the number by which it can be taken out.
+    #[track_caller]
+    fn enter(
+        &self,
+        kernel: &Kernel,
+        reactor: &Reactor,
+        side: Side,
+        cx: &mut Context<'_>,
+        is_polled: bool,
+        has_tried: bool,
+    ) -> io::Result<u64> {
+        // Cloning a waker may be foreign code, and nothing is borrowed here.
+        let waker = keep(cx.waker());
+        let place = place_of(Location::caller(), self.made_at);
+        let wait = kernel.table.begin_wait(Wait::On(reactor.awaited(self.key, side)), place);
+        let waiter = reactor.waiter(waker, wait, is_polled);
+        let number = waiter.number();
+        // Who has tried knows that there is nothing; who has not asks also for what was there before.
+        if let Err(error) = reactor.wait(self.key, side, waiter, has_tried) {
+            wait.into_iter().for_each(|wait| kernel.table.end_wait(wait));
+            return Err(error);
+        }
+        Ok(number)
+    }
+
+    #[track_caller]
+    fn kernel(&self, asked: &str) -> Rc<Kernel> {
+        match context::running() {
+            Some(kernel) if kernel.id() == self.loop_id => kernel,
+            _ => panic!("{}", elsewhere(asked)),
+        }
+    }
+
+    fn reactor<'a>(&self, kernel: &'a Kernel) -> &'a Reactor {
+        kernel.reactor().expect("the reactor is there: this has a source in it")
+    }
+}
+
+#[cfg(feature = "hyper")]
+impl<T> Async<T>
+where
+    for<'a> &'a T: Read,
+{
+    /// Reads, by way of a buffer that the loop has for that, for those whose own is not initialized. What comes in is mostly a
+    /// request of a few hundred bytes, which are copied in no time.
+    #[track_caller]
+    pub(crate) fn poll_read_copied(
+        &self,
+        cx: &mut Context<'_>,
+        room: usize,
+        put: impl FnOnce(&[u8]),
+    ) -> Poll<io::Result<()>> {
+        let kernel = self.kernel(POLL);
+        let reactor = self.reactor(&kernel);
+        // Taken out, since reading may be foreign code.
+        let mut scratch = reactor.take_scratch();
+        let room = room.min(scratch.len());
+        let read = |mut source: &T| source.read(&mut scratch[..room]);
+        let amount = self.poll_bytes(&kernel, Side::Read, cx, (room, 1), read);
+        if let Poll::Ready(Ok(amount)) = amount {
+            put(&scratch[..amount]);
+        }
+        reactor.put_scratch(scratch);
+        amount.map_ok(drop)
+    }
+}
+
+#[cfg(feature = "hyper")]
+impl<T> Async<T>
+where
+    for<'a> &'a T: Write,
+{
+    /// Writes several slices as one, by way of the same buffer.
+    #[track_caller]
+    pub(crate) fn poll_write_copied(
+        &self,
+        cx: &mut Context<'_>,
+        length: usize,
+        slices: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let kernel = self.kernel(POLL);
+        let reactor = self.reactor(&kernel);
+        let mut scratch = reactor.take_scratch();
+        let mut end = 0;
+        for slice in slices {
+            scratch[end..end + slice.len()].copy_from_slice(slice);
+            end += slice.len();
+        }
+        let write = |mut source: &T| source.write(&scratch[..length]);
+        let amount = self.poll_bytes(&kernel, Side::Write, cx, (length, 1), write);
+        reactor.put_scratch(scratch);
+        amount
+    }
+}
+
+const POLL: &str = "poll() of a socket";
+
+/// Linux gives and takes no more in one call: `MAX_RW_COUNT`, and `IOV_MAX`.
+const MOST_BYTES: usize = 0x7fff_f000;
+const MOST_PIECES: usize = 1024;
+
+/// What came of an attempt.
+enum Attempt<R> {
+    Done(io::Result<R>),
+    WouldBlock,
+    LetsOthersRun,
+}
+
+fn elsewhere(asked: &str) -> String {
+    format!("{asked} was called where its loop is not; use a socket in the loop that it was made in")
+}
+
+impl<T> Drop for Async<T> {
+    fn drop(&mut self) {
+        match context::find(self.loop_id) {
+            Some(kernel) => kernel.remove_source(self.key),
+            // On another thread, or the loop has gone, and its reactor with it. A hook may be called, whose panic must not come out of
+            // a destructor.
+            None => exceptions::tolerate(self.loop_id, exceptions::IN_A_HOOK, || {
+                drop(inbox(self.lane).send(self.loop_id, Message::RemoveSource(self.key)));
+            }),
+        }
+    }
+}
+
+impl<T: AsFd> AsFd for Async<T> {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.source.as_fd()
+    }
+}
+
+impl<T: fmt::Debug> fmt::Debug for Async<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Async").field(&self.source.0).finish()
+    }
+}
+
+// ---- waiting ----
+
+/// The future of [`Async::readable`] and [`Async::writable`].
+///
+/// # Examples
+///
+/// ```
+/// use onelane::{EventLoop, io::Async, timeout};
+/// use std::{os::unix::net::UnixStream, time::Duration};
+///
+/// EventLoop::with_virtual_clock().run(async {
+///     let (ours, _theirs) = UnixStream::pair()?;
+///     let ours = Async::new(ours)?;
+///     // Nobody writes.
+///     assert!(timeout(Duration::from_secs(60), ours.readable()).await.is_err());
+///     Ok::<(), std::io::Error>(())
+/// })
+/// # .unwrap();
+/// ```
+#[must_use = "futures do nothing unless they are awaited"]
+pub struct Readiness<'a, T> {
+    source: &'a Async<T>,
+    side: Side,
+    stage: Stage,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Stage {
+    New,
+    /// Under this number.
+    Entered(u64),
+    Over,
+}
+
+impl<T> Future for Readiness<'_, T> {
+    type Output = io::Result<()>;
+
+    #[track_caller]
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let (source, side) = (self.source, self.side);
+        let kernel = source.kernel("poll() of a socket's readiness");
+        let reactor = source.reactor(&kernel);
+        match self.stage {
+            Stage::New => {}
+            Stage::Over => return Poll::Ready(Ok(())),
+            Stage::Entered(number) => match reactor.leave(source.key, side, number) {
+                None => {
+                    self.stage = Stage::Over;
+                    return Poll::Ready(Ok(()));
+                }
+                // It may be another task that polls now.
+                Some(waiter) => end(&kernel, waiter),
+            },
+        }
+        match source.enter(&kernel, reactor, side, cx, false, false) {
+            Ok(number) => {
+                self.stage = Stage::Entered(number);
+                Poll::Pending
+            }
+            Err(error) => {
+                self.stage = Stage::Over;
+                Poll::Ready(Err(error))
+            }
+        }
+    }
+}
+
+impl<T> Drop for Readiness<'_, T> {
+    fn drop(&mut self) {
+        if let Stage::Entered(number) = self.stage {
+            leave(self.source, self.side, number);
+        }
+    }
+}
+
+impl<T> fmt::Debug for Readiness<'_, T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Readiness").field("side", &self.side).field("stage", &self.stage).finish()
+    }
+}
+
+/// Takes one out who waits no longer. On another thread, or after the loop, nobody is there to be taken out, or is woken once for
+/// nothing.
+fn leave<T>(source: &Async<T>, side: Side, number: u64) {
+    let Some(kernel) = context::find(source.loop_id) else { return };
+    let waiter = kernel.reactor().ok().and_then(|reactor| reactor.leave(source.key, side, number));
+    waiter.into_iter().for_each(|waiter| end(&kernel, waiter));
+}
+
+/// Its wait is over, and its waker is dropped where nothing is borrowed.
+fn end(kernel: &Kernel, waiter: Waiter) {
+    waiter.wait.into_iter().for_each(|wait| kernel.table.end_wait(wait));
+}
+
+/// The future of [`Async::read_with`] and [`Async::write_with`].
+///
+/// # Examples
+///
+/// ```
+/// use onelane::{EventLoop, io::Async};
+/// use std::{io::Write, os::unix::net::UnixStream};
+///
+/// EventLoop::new().run(async {
+///     let (ours, _theirs) = UnixStream::pair()?;
+///     let ours = Async::new(ours)?;
+///     let write = ours.write_with(|mut stream| stream.write(b"later"));
+///     assert_eq!(write.await?, 5); // only now
+///     Ok::<(), std::io::Error>(())
+/// })
+/// # .unwrap();
+/// ```
+#[must_use = "futures do nothing unless they are awaited"]
+pub struct Operation<'a, T, F> {
+    source: &'a Async<T>,
+    side: Side,
+    act: F,
+    /// Where it waits.
+    entered: Option<u64>,
+}
+
+// It pins nothing.
+impl<T, F> Unpin for Operation<'_, T, F> {}
+
+impl<T, F, R> Future for Operation<'_, T, F>
+where
+    F: FnMut(&T) -> io::Result<R>,
+{
+    type Output = io::Result<R>;
+
+    #[track_caller]
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<R>> {
+        let this = &mut *self;
+        let kernel = this.source.kernel("poll() of an operation on a socket");
+        let reactor = this.source.reactor(&kernel);
+        if let Some(number) = this.entered.take() {
+            let waiter = reactor.leave(this.source.key, this.side, number);
+            waiter.into_iter().for_each(|waiter| end(&kernel, waiter));
+        }
+        match this.source.attempt(&kernel, reactor, this.side, cx, &mut this.act) {
+            Attempt::Done(result) => return Poll::Ready(result),
+            Attempt::LetsOthersRun => return Poll::Pending,
+            Attempt::WouldBlock => {}
+        }
+        match this.source.enter(&kernel, reactor, this.side, cx, false, true) {
+            Ok(number) => {
+                this.entered = Some(number);
+                Poll::Pending
+            }
+            Err(error) => Poll::Ready(Err(error)),
+        }
+    }
+}
+
+impl<T, F> Operation<'_, T, F> {
+    /// It was tried, and waits.
+    pub(crate) fn would_block(&self) -> bool {
+        self.entered.is_some()
+    }
+}
+
+impl<T, F> Drop for Operation<'_, T, F> {
+    fn drop(&mut self) {
+        if let Some(number) = self.entered {
+            leave(self.source, self.side, number);
+        }
+    }
+}
+
+impl<T, F> fmt::Debug for Operation<'_, T, F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Operation").field("side", &self.side).field("waits", &self.entered.is_some()).finish()
+    }
+}
+
+// ---- futures-io ----
+
+/// Several slices may be of the same bytes, and be more together than there is memory.
+fn total(lengths: impl Iterator<Item = usize>) -> usize {
+    lengths.fold(0, usize::saturating_add)
+}
+
+/// The traits on references, so that one task may read and another write.
+impl<T> AsyncRead for &Async<T>
+where
+    for<'a> &'a T: Read,
+{
+    #[track_caller]
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>> {
+        let room = (buffer.len(), 1);
+        self.poll_bytes(&self.kernel(POLL), Side::Read, cx, room, |mut source: &T| source.read(buffer))
+    }
+
+    #[track_caller]
+    fn poll_read_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffers: &mut [IoSliceMut<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let room = (total(buffers.iter().map(|buffer| buffer.len())), buffers.len());
+        self.poll_bytes(&self.kernel(POLL), Side::Read, cx, room, |mut source: &T| source.read_vectored(buffers))
+    }
+}
+
+impl<T> AsyncWrite for &Async<T>
+where
+    for<'a> &'a T: Write,
+    T: AsFd,
+{
+    #[track_caller]
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        let length = (bytes.len(), 1);
+        self.poll_bytes(&self.kernel(POLL), Side::Write, cx, length, |mut source: &T| source.write(bytes))
+    }
+
+    #[track_caller]
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let length = (total(slices.iter().map(|slice| slice.len())), slices.len());
+        self.poll_bytes(&self.kernel(POLL), Side::Write, cx, length, |mut source: &T| source.write_vectored(slices))
+    }
+
+    #[track_caller]
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        // Not a wait for room, if there is nothing to be flushed.
+        let mut source = self.get_ref();
+        match source.flush() {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                let kernel = self.kernel(POLL);
+                self.reactor(&kernel).exhausted(self.key, Side::Write);
+                self.poll_write_with(cx, |mut source| source.flush())
+            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {
+                self.poll_write_with(cx, |mut source| source.flush())
+            }
+            result => Poll::Ready(result),
+        }
+    }
+
+    /// Shuts a socket down for writing, so that the peer sees the end. Anything else is flushed, and is closed when it is dropped.
+    fn poll_close(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match rustix::net::shutdown(self.as_fd(), rustix::net::Shutdown::Write) {
+            Ok(()) => Poll::Ready(Ok(())),
+            // It is no socket.
+            Err(rustix::io::Errno::NOTSOCK) => self.poll_flush(cx),
+            // The peer has gone already.
+            Err(rustix::io::Errno::NOTCONN) => Poll::Ready(Ok(())),
+            Err(error) => Poll::Ready(Err(error.into())),
+        }
+    }
+}
+
+impl<T> AsyncRead for Async<T>
+where
+    for<'a> &'a T: Read,
+{
+    #[track_caller]
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut &*self).poll_read(cx, buffer)
+    }
+
+    #[track_caller]
+    fn poll_read_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffers: &mut [IoSliceMut<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut &*self).poll_read_vectored(cx, buffers)
+    }
+}
+
+impl<T> AsyncWrite for Async<T>
+where
+    for<'a> &'a T: Write,
+    T: AsFd,
+{
+    #[track_caller]
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut &*self).poll_write(cx, bytes)
+    }
+
+    #[track_caller]
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut &*self).poll_write_vectored(cx, slices)
+    }
+
+    #[track_caller]
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut &*self).poll_flush(cx)
+    }
+
+    fn poll_close(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut &*self).poll_close(cx)
+    }
+}

@@ -1,0 +1,367 @@
+//! The loop from other threads.
+
+use crate::current::Record;
+use crate::error::{LoopClosed, TaskError};
+use crate::kernel::cell::Outcome;
+use crate::kernel::table::records::Wait;
+use crate::kernel::{Inbox, Kernel, Message, Token, context, keep};
+use crate::task::Task;
+use crate::task::join::take_outcome;
+use futures_task::{FutureObj, Spawn, SpawnError};
+use std::fmt;
+use std::panic::Location;
+use std::pin::Pin;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard};
+use std::task::{Context, Poll, Waker};
+
+/// The `Send` handle of a loop: starts tasks and callbacks on it from any thread.
+///
+/// What is sent is taken over at the beginning of the loop's next turn, in the order of sending, and wakes a loop that sleeps. A
+/// `call_soon` on the loop's own thread goes behind what was sent before.
+/// While a `Remote` is alive, a loop on a virtual clock, or in debug mode, waits for what may come, instead of reporting a
+/// deadlock; a virtual clock jumps all the same. It does not keep the loop alive.
+///
+/// Implements `futures_task::Spawn`.
+///
+/// # Examples
+///
+/// ```
+/// let event_loop = onelane::EventLoop::new();
+/// let remote = event_loop.remote();
+/// let thread = std::thread::spawn(move || {
+///     let task = remote.spawn(async { 6 * 7 }).unwrap();
+///     task.wait()
+/// });
+/// while !thread.is_finished() {
+///     event_loop.turn();
+/// }
+/// assert_eq!(thread.join().unwrap(), Ok(42));
+/// ```
+pub struct Remote {
+    inbox: &'static Inbox,
+    loop_id: u64,
+}
+
+impl Remote {
+    pub(crate) fn to(kernel: &Kernel) -> Self {
+        let remote = Remote { inbox: kernel.inbox(), loop_id: kernel.id() };
+        remote.inbox.add_remote(remote.loop_id);
+        remote
+    }
+
+    /// Calls `callback` on the loop's thread.
+    ///
+    /// asyncio: `loop.call_soon_threadsafe`.
+    ///
+    /// # Errors
+    ///
+    /// If the loop has been dropped; so is the callback. A callback that the loop has not come to when it is dropped is never
+    /// called.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let remote = onelane::EventLoop::new().remote();
+    /// assert_eq!(remote.call_soon(|| ()), Err(onelane::LoopClosed));
+    /// ```
+    #[doc(alias = "call_soon_threadsafe")]
+    pub fn call_soon(&self, callback: impl FnOnce() + Send + 'static) -> Result<(), LoopClosed> {
+        // What comes back is dropped here, where the inbox is not locked.
+        self.inbox.send(self.loop_id, Message::Call(Box::new(callback))).map_err(|_| LoopClosed)
+    }
+
+    /// Starts a task on the loop. Dropping what this gives lets it run on.
+    ///
+    /// asyncio: `run_coroutine_threadsafe`.
+    ///
+    /// # Errors
+    ///
+    /// If the loop has been dropped; so is the future.
+    ///
+    /// # Cost
+    ///
+    /// Five allocations and three locks.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use onelane::{EventLoop, sleep};
+    /// use std::{thread, time::Duration};
+    ///
+    /// let event_loop = EventLoop::with_virtual_clock();
+    /// let remote = event_loop.remote();
+    /// let thread = thread::spawn(move || {
+    ///     remote.spawn(async {
+    ///         sleep(Duration::from_secs(3600)).await; // on the loop, so by its clock
+    ///         "rested"
+    ///     })
+    /// });
+    /// let task = thread.join().unwrap().unwrap();
+    /// assert_eq!(event_loop.run(task), Ok("rested"));
+    /// ```
+    #[doc(alias = "run_coroutine_threadsafe")]
+    #[track_caller]
+    pub fn spawn<F>(&self, future: F) -> Result<RemoteTask<F::Output>, LoopClosed>
+    where
+        F: Future<Output: Send + 'static> + Send + 'static,
+    {
+        let state = State { outcome: None, waker: None, token: None, cancelled: false, ended: false };
+        let shared = Arc::new(Shared { state: Mutex::new(state), changed: Condvar::new() });
+        let promise = Promise(Some(shared.clone()));
+        let caller = Location::caller();
+        self.call_soon(move || start(caller, future, promise))?;
+        Ok(RemoteTask { shared, inbox: self.inbox, loop_id: self.loop_id, record: Record::here() })
+    }
+}
+
+/// On the loop's thread, in a callback: makes the task, unless it was cancelled on its way here.
+fn start<F>(spawned_at: &'static Location<'static>, future: F, promise: Promise<F::Output>)
+where
+    F: Future<Output: Send + 'static> + Send + 'static,
+{
+    let kernel = context::running().expect("a callback is called in a turn of its loop");
+    let draft = kernel.draft(None, spawned_at);
+    let task = Task { cell: kernel.spawn(draft, future) };
+    let delivery = promise.accept(&task);
+    let cancelled = {
+        let mut state = delivery.shared.lock();
+        state.token = Some(task.cell.header().token());
+        state.cancelled
+    };
+    task.add_done_callback(move |_| drop(delivery));
+    if cancelled {
+        task.cancel();
+    }
+}
+
+impl Clone for Remote {
+    fn clone(&self) -> Self {
+        self.inbox.add_remote(self.loop_id);
+        Remote { inbox: self.inbox, loop_id: self.loop_id }
+    }
+}
+
+impl Drop for Remote {
+    fn drop(&mut self) {
+        self.inbox.remove_remote(self.loop_id);
+    }
+}
+
+impl fmt::Debug for Remote {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Remote").field("loop_id", &self.loop_id).finish()
+    }
+}
+
+impl Spawn for Remote {
+    fn spawn_obj(&self, future: FutureObj<'static, ()>) -> Result<(), SpawnError> {
+        self.spawn(future).map(drop).map_err(|LoopClosed| SpawnError::shutdown())
+    }
+}
+
+/// A task that was spawned from another thread.
+///
+/// A future, which may be awaited on any executor, or waited for with [`wait`](Self::wait). Dropping it lets the task run
+/// on. If the loop is dropped first, the task counts as cancelled.
+///
+/// That it could [`cancel`](Self::cancel) the task keeps no loop from reporting a deadlock: whoever means to do that keeps a
+/// [`Remote`] as well.
+///
+/// # Examples
+///
+/// ```
+/// use onelane::{EventLoop, TaskError};
+///
+/// let event_loop = EventLoop::with_virtual_clock();
+/// let task = event_loop.remote().spawn(async { 1 }).unwrap();
+/// drop(event_loop); // before it has taken the task over
+/// assert_eq!(task.wait(), Err(TaskError::Cancelled));
+/// ```
+#[must_use = "the task runs, but its result is lost unless somebody waits for it"]
+pub struct RemoteTask<T> {
+    shared: Arc<Shared<T>>,
+    /// Where the loop is to be found. Not a `Remote`: nothing more is promised to come from here.
+    inbox: &'static Inbox,
+    loop_id: u64,
+    record: Record,
+}
+
+const TAKEN: &str = "the result of a RemoteTask was asked for twice; keep what the first await or wait() gave";
+
+impl<T: Send + 'static> RemoteTask<T> {
+    /// Blocks this thread until the task has ended.
+    ///
+    /// # Errors
+    ///
+    /// If the task was cancelled, panicked, or its loop was dropped.
+    ///
+    /// # Panics
+    ///
+    /// In a turn of a loop, which would wait for ever if the task is its own: await it there. If an await has taken the result.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::thread;
+    ///
+    /// let event_loop = onelane::EventLoop::with_virtual_clock();
+    /// let task = event_loop.remote().spawn(async { 6 * 7 }).unwrap();
+    /// let waiter = thread::spawn(move || task.wait());
+    /// while !event_loop.turn().is_idle() {}
+    /// assert_eq!(waiter.join().unwrap(), Ok(42));
+    /// ```
+    pub fn wait(self) -> Result<T, TaskError> {
+        assert!(
+            !context::is_running(),
+            "RemoteTask::wait() was called in a turn of a loop, which it would block; await it there"
+        );
+        let mut state = self.shared.lock();
+        loop {
+            match state.outcome.take() {
+                Some(outcome) => return outcome,
+                None if state.ended => panic!("{TAKEN}"),
+                None => state = self.shared.changed.wait(state).unwrap_or_else(|poisoned| poisoned.into_inner()),
+            }
+        }
+    }
+
+    /// Asks the task to end. It is taken over in the loop's next turn.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use onelane::{EventLoop, TaskError};
+    /// use std::future::pending;
+    ///
+    /// let event_loop = EventLoop::with_virtual_clock();
+    /// let task = event_loop.remote().spawn(pending::<()>()).unwrap();
+    /// task.cancel();
+    /// assert_eq!(event_loop.run(task), Err(TaskError::Cancelled));
+    /// ```
+    pub fn cancel(&self) {
+        let token = {
+            let mut state = self.shared.lock();
+            state.cancelled = true;
+            state.token
+        };
+        if let Some(token) = token {
+            // If the loop has gone, the task has ended.
+            let cancel = Box::new(move || {
+                let kernel = context::running().expect("a callback is called in a turn of its loop");
+                if let Some(task) = kernel.table.task(token) {
+                    kernel.cancel(&task);
+                }
+            });
+            drop(self.inbox.send(self.loop_id, Message::Call(cancel)));
+        }
+    }
+}
+
+impl<T> Future for RemoteTask<T> {
+    type Output = Result<T, TaskError>;
+
+    #[track_caller]
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let kernel = context::running();
+        // A task of the same loop ends nowhere else.
+        let is_here = kernel.as_ref().is_some_and(|kernel| kernel.id() == self.loop_id);
+        // Cloning and dropping a waker may be foreign code: both happen outside of the lock.
+        let waker = if is_here { keep(context.waker()) } else { context.waker().clone() };
+        let mut state = self.shared.lock();
+        if let Some(outcome) = state.outcome.take() {
+            drop(state);
+            self.record.end();
+            return Poll::Ready(outcome);
+        }
+        if state.ended {
+            drop(state);
+            panic!("{TAKEN}");
+        }
+        let old = state.waker.replace(waker);
+        drop(state);
+        drop(old);
+        if let Some(kernel) = kernel {
+            self.record.begin(&kernel, || Wait::ELSEWHERE);
+        }
+        Poll::Pending
+    }
+}
+
+impl<T> Drop for RemoteTask<T> {
+    fn drop(&mut self) {
+        self.record.end();
+    }
+}
+
+impl<T> fmt::Debug for RemoteTask<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RemoteTask").field("loop_id", &self.loop_id).finish_non_exhaustive()
+    }
+}
+
+struct Shared<T> {
+    state: Mutex<State<T>>,
+    changed: Condvar,
+}
+
+struct State<T> {
+    outcome: Option<Outcome<T>>,
+    waker: Option<Waker>,
+    /// Which task it is, once it was made.
+    token: Option<Token>,
+    cancelled: bool,
+    /// There is an outcome, or there was: it may have been taken.
+    ended: bool,
+}
+
+impl<T> Shared<T> {
+    fn lock(&self) -> MutexGuard<'_, State<T>> {
+        self.state.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+
+    /// The first outcome counts.
+    fn end(&self, outcome: Outcome<T>) {
+        let mut state = self.lock();
+        if std::mem::replace(&mut state.ended, true) {
+            return;
+        }
+        state.outcome = Some(outcome);
+        let waker = state.waker.take();
+        drop(state);
+        self.changed.notify_all();
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+    }
+}
+
+/// On its way to the loop, in a message. If that is dropped unread, the loop has gone.
+struct Promise<T>(Option<Arc<Shared<T>>>);
+
+impl<T> Promise<T> {
+    fn accept(mut self, task: &Task<T>) -> Delivery<T> {
+        let shared = self.0.take().expect("a promise is accepted once");
+        Delivery { shared, task: Task { cell: task.cell.clone() } }
+    }
+}
+
+impl<T> Drop for Promise<T> {
+    fn drop(&mut self) {
+        if let Some(shared) = self.0.take() {
+            shared.end(Err(TaskError::Cancelled));
+        }
+    }
+}
+
+/// On the loop, in the task's done callback, which drops it: called or, if the loop is dropped first, uncalled.
+struct Delivery<T> {
+    shared: Arc<Shared<T>>,
+    task: Task<T>,
+}
+
+impl<T> Drop for Delivery<T> {
+    fn drop(&mut self) {
+        let ended = self.task.is_done();
+        self.shared.end(if ended { take_outcome(&self.task.cell) } else { Err(TaskError::Cancelled) });
+    }
+}

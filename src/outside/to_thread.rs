@@ -1,0 +1,237 @@
+//! Blocking functions on other threads.
+//!
+//! The pool is the crate `blocking`'s, one for the process. The loop knows nothing of it: a job wakes the task that awaits it as
+//! anybody elsewhere does, through the inbox.
+
+use crate::current::{Record, running};
+use crate::error::{Panic, TaskError};
+use crate::kernel::callbacks::exceptions::drop_payload;
+use crate::kernel::table::records::{Awaited, Wait};
+use crate::outside::remote::Remote;
+use std::any::Any;
+use std::collections::BTreeMap;
+use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::Pin;
+use std::rc::{Rc, Weak};
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+/// Calls a function on a thread of a pool, so that the loop goes on while it computes or blocks, and gives what it returned.
+///
+/// Nothing begins before this is awaited. What the function captures goes to the other thread, and what it returns comes back,
+/// so both have to be `Send`.
+///
+/// On a virtual clock, the loop waits for the function instead of reporting a deadlock; its clock jumps all the same, so a
+/// timeout around this expires at once if there is nothing else to do.
+///
+/// Cancel safety: **a function that runs cannot be stopped**. Dropping this lets it run on, and drops its result there. If no
+/// thread of the pool has come to it yet, it is never called.
+///
+/// At its end, [`run`](crate::run()) waits for functions of its loop that still run, for five minutes at most, as `asyncio.run`
+/// does, so that their work is done. [`Builder::thread_join_timeout`](crate::Builder::thread_join_timeout) sets another limit. A limit
+/// of zero turns the wait off, for functions that may never return, such as one that reads the keyboard.
+///
+/// asyncio: `to_thread`, and `run_in_executor` with the default executor.
+///
+/// # Errors
+///
+/// [`TaskError::Panicked`], if the function panicked. Never [`TaskError::Cancelled`].
+///
+/// # Panics
+///
+/// When polled, if no loop is running on this thread, and after its end.
+///
+/// # Cost
+///
+/// Three allocations, a lock that is taken twice, and two trips between threads: to the pool, and through the loop's inbox back. The pool starts threads as
+/// they are needed, up to 500 (`BLOCKING_MAX_THREADS` in the environment says otherwise).
+///
+/// # Examples
+///
+/// ```
+/// use onelane::{EventLoop, to_thread};
+///
+/// EventLoop::with_virtual_clock().run(async {
+///     let word = String::from("lane");
+///     let length = to_thread(move || word.len()).await;
+///     assert_eq!(length, Ok(4));
+///
+///     let error = to_thread(|| -> u32 { panic!("no") }).await.unwrap_err();
+///     assert_eq!(error.to_string(), "the task panicked: no");
+/// });
+/// ```
+#[doc(alias = "run_in_executor")]
+#[doc(alias = "spawn_blocking")]
+#[doc(alias = "unblock")]
+#[track_caller]
+pub fn to_thread<F, T>(function: F) -> ToThread<T>
+where
+    F: FnOnce() -> T + Send + 'static,
+    T: Send + 'static,
+{
+    ToThread { stage: Stage::New(Box::new(function)), record: Record::here() }
+}
+
+/// The future of [`to_thread`].
+///
+/// # Examples
+///
+/// ```
+/// use onelane::{EventLoop, ToThread, to_thread};
+///
+/// EventLoop::with_virtual_clock().run(async {
+///     let job: ToThread<i32> = to_thread(|| 6 * 7);
+///     assert_eq!(format!("{job:?}"), r#"ToThread { stage: "new" }"#); // no thread has it yet
+///     assert_eq!(job.await, Ok(42));
+/// });
+/// ```
+#[must_use = "futures do nothing unless they are awaited"]
+pub struct ToThread<T> {
+    stage: Stage<T>,
+    record: Record,
+}
+
+enum Stage<T> {
+    New(Box<dyn FnOnce() -> T + Send>),
+    Out(Job<T>),
+    Over,
+}
+
+/// A function that was given to the pool.
+struct Job<T> {
+    /// Dropping it lets the pool forget the function, or its result.
+    result: blocking::Task<Tolerant<Ended<T>>>,
+    loop_id: u64,
+    /// Something is to come from elsewhere: the end of the function.
+    _remote: Remote,
+    thread: Rc<Thread>,
+}
+
+/// What a function gave, or its panic.
+type Ended<T> = Result<T, Box<dyn Any + Send>>;
+
+/// What nobody wants any more is dropped by the pool, which would end the process if a destructor panicked there.
+struct Tolerant<V>(Option<V>);
+
+impl<V> Tolerant<V> {
+    fn take(&mut self) -> V {
+        self.0.take().expect("it is taken once")
+    }
+}
+
+impl<V> Drop for Tolerant<V> {
+    fn drop(&mut self) {
+        let value = self.0.take();
+        if let Err(payload) = catch_unwind(AssertUnwindSafe(|| drop(value))) {
+            drop_payload(payload);
+        }
+    }
+}
+
+/// A function that may run, or is to, from its loop's first poll until it has returned or is never going to be called.
+struct Out {
+    loop_id: u64,
+}
+
+/// The number of such functions per loop, by the loop's id.
+static OUT: Mutex<BTreeMap<u64, usize>> = Mutex::new(BTreeMap::new());
+static CAME_BACK: Condvar = Condvar::new();
+
+fn all_out() -> MutexGuard<'static, BTreeMap<u64, usize>> {
+    OUT.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Out {
+    fn of(loop_id: u64) -> Self {
+        *all_out().entry(loop_id).or_default() += 1;
+        Out { loop_id }
+    }
+}
+
+impl Drop for Out {
+    fn drop(&mut self) {
+        let mut out = all_out();
+        if let Some(count) = out.get_mut(&self.loop_id) {
+            *count -= 1;
+            if *count == 0 {
+                out.remove(&self.loop_id);
+                CAME_BACK.notify_all();
+            }
+        }
+    }
+}
+
+/// The loop has ended: waits, for so long at most, until none of its functions is out any more. Returns how many are.
+pub(crate) fn join(loop_id: u64, limit: Duration) -> usize {
+    let is_out = |out: &mut BTreeMap<u64, usize>| out.contains_key(&loop_id);
+    let (out, _) = CAME_BACK.wait_timeout_while(all_out(), limit, is_out).unwrap_or_else(PoisonError::into_inner);
+    out.get(&loop_id).copied().unwrap_or(0)
+}
+
+/// What is waited for.
+struct Thread;
+
+impl Awaited for Thread {
+    fn describe(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a thread")
+    }
+}
+
+impl<T: Send + 'static> Future for ToThread<T> {
+    type Output = Result<T, TaskError>;
+
+    #[track_caller]
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let kernel = running("poll() of a to_thread()");
+        let this = self.get_mut();
+        let begin = |function: Box<dyn FnOnce() -> T + Send>| {
+            let mut function = Tolerant(Some(function));
+            let out = Out::of(kernel.id());
+            Job {
+                result: blocking::unblock(move || {
+                    let _out = out;
+                    // Caught here, or the pool would raise the panic there as it was.
+                    Tolerant(Some(catch_unwind(AssertUnwindSafe(function.take()))))
+                }),
+                loop_id: kernel.id(),
+                _remote: Remote::to(&kernel),
+                thread: Rc::new(Thread),
+            }
+        };
+        let mut job = match std::mem::replace(&mut this.stage, Stage::Over) {
+            Stage::New(function) => begin(function),
+            Stage::Out(job) if job.loop_id == kernel.id() => job,
+            // It was moved here from another loop, and from now on it is this one that waits.
+            Stage::Out(job) => Job { loop_id: kernel.id(), _remote: Remote::to(&kernel), ..job },
+            Stage::Over => panic!("a to_thread() was polled after its end; keep what the first await gave"),
+        };
+        let result = Pin::new(&mut job.result).poll(context);
+        if result.is_pending() {
+            let thread = Rc::downgrade(&job.thread);
+            this.stage = Stage::Out(job);
+            this.record.begin(&kernel, || Wait::On(thread as Weak<dyn Awaited>));
+        } else {
+            this.record.end();
+        }
+        Poll::Ready(ready!(result).take().map_err(|payload| TaskError::Panicked(Panic::new(payload))))
+    }
+}
+
+impl<T> Drop for ToThread<T> {
+    fn drop(&mut self) {
+        self.record.end();
+    }
+}
+
+impl<T> fmt::Debug for ToThread<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let stage = match &self.stage {
+            Stage::New(_) => "new",
+            Stage::Out(_) => "out",
+            Stage::Over => "over",
+        };
+        f.debug_struct("ToThread").field("stage", &stage).finish()
+    }
+}

@@ -1,0 +1,179 @@
+//! Awaiting a task, and reading its outcome.
+
+use crate::current::{Record, abandon, check_loop, remove_waiter};
+use crate::error::TaskError;
+use crate::kernel::cell::{Header, Outcome, TypedTask};
+use crate::kernel::table::records::{Then, Wait};
+use crate::kernel::{Kernel, WaiterKey, context, keep};
+use std::fmt;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+/// An await of a [`Task`](crate::Task): what `task.into_future()` gives.
+///
+/// On a task that has ended it goes on without a pause, else in the turn after the end. A cancellation of the task that
+/// awaits goes on to the task that is awaited.
+///
+/// Cancel safety: **dropping it once it was polled cancels the task**. Before, dropping it lets the task run on.
+///
+/// # Examples
+///
+/// ```
+/// use onelane::{EventLoop, Join, TaskError, spawn};
+/// use std::{pin::Pin, task::{Context, Poll}};
+///
+/// /// A task as a future: for code that cannot do with `IntoFuture`.
+/// struct Answer(Join<u32>);
+///
+/// impl Future for Answer {
+///     type Output = Result<u32, TaskError>;
+///
+///     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+///         Pin::new(&mut self.0).poll(context)
+///     }
+/// }
+///
+/// EventLoop::with_virtual_clock().run(async {
+///     let task = spawn(async { 42 });
+///     assert_eq!(Answer(task.into_future()).await, Ok(42));
+/// });
+/// ```
+#[must_use = "futures do nothing unless they are awaited"]
+pub struct Join<T> {
+    cell: TypedTask<T>,
+    /// How the result is read: taken out, or cloned.
+    read: fn(&TypedTask<T>) -> Outcome<T>,
+    /// Our waker among the task's waiters, once we wait.
+    waiter: Option<WaiterKey>,
+    record: Record,
+}
+
+impl<T> Join<T> {
+    #[track_caller]
+    pub(crate) fn taking(cell: TypedTask<T>) -> Self {
+        Join { cell, read: take_outcome::<T>, waiter: None, record: Record::here() }
+    }
+
+    #[track_caller]
+    pub(crate) fn cloning(cell: TypedTask<T>) -> Self
+    where
+        T: Clone,
+    {
+        Join { cell, read: clone_outcome::<T>, waiter: None, record: Record::here() }
+    }
+}
+
+impl<T> Future for Join<T> {
+    type Output = Result<T, TaskError>;
+
+    #[track_caller]
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = &mut *self;
+        let header = this.cell.header();
+        if header.is_done() {
+            this.waiter = None;
+            this.record.end();
+            return Poll::Ready((this.read)(&this.cell));
+        }
+        wait(header, &mut this.waiter, &mut this.record, context);
+        Poll::Pending
+    }
+}
+
+/// Waits for the end of a task. Knows no output, so that it is compiled once.
+#[track_caller]
+fn wait(header: &Header, waiter: &mut Option<WaiterKey>, record: &mut Record, context: &Context<'_>) {
+    let running = context::running();
+    if let Some(kernel) = &running {
+        check(kernel, header);
+    }
+    // Polled outside of a turn it finds its loop all the same, unless that has gone and left the task.
+    let Some(kernel) = running.or_else(|| context::loop_of(header.token())) else { return };
+    if waiter.is_none() {
+        // A waker's clone may be foreign code: it happens here, where nothing is borrowed.
+        let waker = keep(context.waker());
+        *waiter = Some(record.begin_join(&kernel, header, waker));
+    } else {
+        wait_on(&kernel, header, waiter, record, context);
+    }
+}
+
+/// It was polled before, and something else in its task has woken that since.
+#[cold]
+#[inline(never)]
+#[track_caller]
+fn wait_on(
+    kernel: &Kernel,
+    header: &Header,
+    waiter: &mut Option<WaiterKey>,
+    record: &mut Record,
+    context: &Context<'_>,
+) {
+    if let Some(key) = waiter.filter(|&key| !kernel.table.waiter_wakes(key, context.waker())) {
+        // As above, and so may the drop of the one before.
+        let waker = keep(context.waker());
+        drop(kernel.table.change_waiter(key, Then::Wake(waker)));
+    }
+    record.begin(kernel, || Wait::Task(header.token()));
+}
+
+#[inline]
+fn check(kernel: &Kernel, task: &Header) {
+    check_loop(kernel, task);
+    assert!(
+        !kernel.table.is_running(task),
+        "task {:?} awaits itself, and would wait for ever; await another task, or none",
+        task.name()
+    );
+}
+
+impl<T> Drop for Join<T> {
+    fn drop(&mut self) {
+        self.record.end();
+        let Some(key) = self.waiter else { return };
+        let waiter = remove_waiter(self.cell.any(), key);
+        abandon(self.cell.any());
+        // Last, since it may be a foreign waker, and its panic must not keep the task alive.
+        drop(waiter);
+    }
+}
+
+impl<T> fmt::Debug for Join<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Join").field("task", &self.cell.header().name()).field("begun", &self.waiter.is_some()).finish()
+    }
+}
+
+const ENDED: &str = "DONE-1: a task that has ended has an outcome";
+
+/// Takes the outcome of a task that has ended.
+#[track_caller]
+pub(crate) fn take_outcome<T>(cell: &TypedTask<T>) -> Outcome<T> {
+    cell.header().looked_at.set(true);
+    let name = || cell.header().name();
+    let Ok(mut outcome) = cell.outcome().expect(ENDED).try_borrow_mut() else {
+        panic!(
+            "the result of task {:?} was to be taken while it was borrowed; let go of what result() gave first",
+            name()
+        );
+    };
+    match outcome.take() {
+        Some(Ok(value)) => Ok(value),
+        Some(Err(error)) => {
+            // It stays, for a group or whoever else hears of the end later.
+            *outcome = Some(Err(error.clone()));
+            Err(error)
+        }
+        None => panic!("the result of task {:?} was asked for twice; await `&task` to leave it for others", name()),
+    }
+}
+
+/// Clones the outcome of a task that has ended.
+#[track_caller]
+pub(crate) fn clone_outcome<T: Clone>(cell: &TypedTask<T>) -> Outcome<T> {
+    cell.header().looked_at.set(true);
+    cell.outcome().expect(ENDED).borrow().clone().unwrap_or_else(|| {
+        let name = cell.header().name();
+        panic!("the result of task {name:?} was asked for after it was taken; let everybody await `&task`")
+    })
+}

@@ -1,0 +1,254 @@
+//! Waiting for a moment.
+
+use crate::current::{place_of, running};
+use crate::kernel::callbacks::exceptions;
+use crate::kernel::{Kernel, Message, Time, TimerKey, context, inbox};
+use std::panic::Location;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, Waker};
+use std::time::{Duration, Instant};
+
+/// Waits for `duration`, counted from this call (TIME-1). Never shorter (TIME-2); a duration that reaches beyond what the clock
+/// can count, 584 years, never ends.
+///
+/// It always lets others go first: with a duration of zero, or when the loop has seen the moment pass by the time it is awaited,
+/// it is [`yield_now`](crate::yield_now()).
+///
+/// How late it can be on a real clock: as late as the system wakes a thread, and as the steps of other tasks take. A busy loop
+/// looks at the clock once a microsecond or so, and not in each turn. When many timers are due close to each other, they share
+/// wake-ups a quarter of a millisecond apart.
+///
+/// Cancel safety: nothing is lost; dropping it takes the timer out.
+///
+/// asyncio: `sleep(delay)`.
+///
+/// # Panics
+///
+/// If no loop is running on this thread, now or when it is polled.
+///
+/// # Cost
+///
+/// O(1) to arm and to drop, no allocation of its own. Armed at the first poll: of equal deadlines, the one that was polled
+/// first comes first (TIME-3).
+///
+/// # Examples
+///
+/// ```
+/// use std::time::Duration;
+///
+/// onelane::EventLoop::with_virtual_clock().run(async {
+///     let before = onelane::time();
+///     onelane::sleep(Duration::from_secs(2)).await;
+///     assert_eq!(onelane::time() - before, Duration::from_secs(2));
+/// });
+/// ```
+#[track_caller]
+pub fn sleep(duration: Duration) -> Sleep {
+    let kernel = running("sleep()");
+    let deadline = if duration.is_zero() { Time(0) } else { kernel.clock.now().after(duration) };
+    Sleep::new(&kernel, deadline)
+}
+
+/// Waits until a moment of the loop's [`time`](crate::time()). Otherwise as [`sleep`].
+///
+/// # Panics
+///
+/// If no loop is running on this thread, now or when it is polled.
+///
+/// # Examples
+///
+/// ```
+/// use std::time::Duration;
+///
+/// onelane::EventLoop::with_virtual_clock().run(async {
+///     let moment = onelane::time() + Duration::from_secs(2);
+///     onelane::sleep_until(moment).await;
+///     assert_eq!(onelane::time(), moment);
+/// });
+/// ```
+#[track_caller]
+pub fn sleep_until(moment: Instant) -> Sleep {
+    let kernel = running("sleep_until()");
+    Sleep::new(&kernel, kernel.clock.time_at(moment))
+}
+
+/// The future of [`sleep`] and [`sleep_until`].
+///
+/// It holds plain numbers and finds its loop when it is polled, so it is `Send + Sync`, and `Unpin`. It has to be polled in the
+/// loop that it was made in.
+///
+/// # Examples
+///
+/// ```
+/// use onelane::{EventLoop, sleep, time};
+/// use std::time::Duration;
+///
+/// EventLoop::with_virtual_clock().run(async {
+///     let begun = time();
+///     // For those who ask for that, as hyper does.
+///     let pause: Box<dyn Future<Output = ()> + Send + Sync + Unpin> = Box::new(sleep(Duration::from_secs(1)));
+///     pause.await;
+///     assert_eq!(time() - begun, Duration::from_secs(1));
+/// });
+/// ```
+#[derive(Debug)]
+#[must_use = "futures do nothing unless they are awaited"]
+pub struct Sleep {
+    loop_id: u64,
+    lane: u16,
+    deadline: Time,
+    stage: Stage,
+    /// As in `Record`: where it was polled last, or made.
+    place: &'static Location<'static>,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Stage {
+    New,
+    /// The moment had passed at the first poll: it comes back in the next turn.
+    Yielded,
+    Armed(TimerKey),
+    Over,
+}
+
+impl Sleep {
+    /// Of a sleep that is made where the caller was called.
+    #[track_caller]
+    pub(crate) fn new(kernel: &Kernel, deadline: Time) -> Self {
+        let place = Location::caller();
+        Sleep { loop_id: kernel.id(), lane: kernel.table.lane().number, deadline, stage: Stage::New, place }
+    }
+
+    /// As if it were made where the caller was called.
+    #[track_caller]
+    pub(crate) fn made_here(&mut self) {
+        self.place = Location::caller();
+    }
+
+    /// Waits until `moment` instead, whether it is running or over. To be polled again.
+    ///
+    /// # Panics
+    ///
+    /// On another thread than its loop's, and if the loop has been dropped.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use onelane::{EventLoop, sleep, time};
+    /// use std::time::Duration;
+    ///
+    /// EventLoop::with_virtual_clock().run(async {
+    ///     let (begun, limit) = (time(), Duration::from_secs(10));
+    ///     let mut watchdog = sleep(limit);
+    ///     for _ in 0..3 {
+    ///         sleep(limit / 2).await;
+    ///         watchdog.reset(time() + limit); // something was heard
+    ///     }
+    ///     watchdog.await;
+    ///     assert_eq!(time() - begun, Duration::from_secs(25));
+    /// });
+    /// ```
+    #[track_caller]
+    pub fn reset(&mut self, moment: Instant) {
+        let Some(kernel) = context::find(self.loop_id) else { panic!("{}", elsewhere("Sleep::reset()")) };
+        self.disarm();
+        self.deadline = kernel.clock.time_at(moment);
+        self.stage = Stage::New;
+    }
+
+    /// Whether the time was up at the last poll.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use futures_util::future::select;
+    /// use onelane::{EventLoop, sleep};
+    /// use std::time::Duration;
+    ///
+    /// EventLoop::with_virtual_clock().run(async {
+    ///     let mut short = sleep(Duration::from_secs(1));
+    ///     let mut long = sleep(Duration::from_secs(2));
+    ///     select(&mut short, &mut long).await;
+    ///     assert!(short.is_elapsed() && !long.is_elapsed());
+    /// });
+    /// ```
+    pub fn is_elapsed(&self) -> bool {
+        matches!(self.stage, Stage::Over)
+    }
+
+    /// The first poll.
+    fn begin(&mut self, waker: &Waker) {
+        let kernel = self.kernel();
+        self.stage = if self.deadline == Time(0) || self.deadline <= kernel.clock.seen() {
+            Stage::Yielded
+        } else {
+            Stage::Armed(kernel.add_timer(self.deadline, kernel.alarm_for(waker, self.place)))
+        };
+        if let Stage::Yielded = self.stage {
+            waker.wake_by_ref();
+        }
+    }
+
+    fn poll_armed(&mut self, key: TimerKey, waker: &Waker) -> Poll<()> {
+        if self.kernel().timer_wakes(key, waker, self.place) {
+            return Poll::Pending;
+        }
+        self.stage = Stage::Over;
+        Poll::Ready(())
+    }
+
+    fn kernel(&self) -> Rc<Kernel> {
+        match context::running() {
+            Some(kernel) if kernel.id() == self.loop_id => kernel,
+            _ => panic!("{}", elsewhere("poll() of a sleep")),
+        }
+    }
+
+    fn disarm(&mut self) {
+        let Stage::Armed(key) = std::mem::replace(&mut self.stage, Stage::Over) else { return };
+        // What comes out is dropped here, where nothing is borrowed.
+        let alarm = context::find(self.loop_id).and_then(|kernel| kernel.cancel_timer(key));
+        if alarm.is_none() {
+            // On another thread, or the loop has gone. If it has, nobody reads this, and nobody has to. A hook may be called, whose
+            // panic must not come out of a destructor.
+            let send = || drop(inbox(self.lane).send(self.loop_id, Message::CancelTimer(key)));
+            exceptions::tolerate(self.loop_id, exceptions::IN_A_HOOK, send);
+        }
+    }
+}
+
+impl Future for Sleep {
+    type Output = ();
+
+    #[track_caller]
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
+        let key = match self.stage {
+            Stage::Over => return Poll::Ready(()),
+            Stage::Yielded => {
+                self.stage = Stage::Over;
+                return Poll::Ready(());
+            }
+            Stage::Armed(key) => Some(key),
+            Stage::New => None,
+        };
+        self.place = place_of(Location::caller(), self.place);
+        match key {
+            Some(key) => self.poll_armed(key, context.waker()),
+            None => {
+                self.begin(context.waker());
+                Poll::Pending
+            }
+        }
+    }
+}
+
+impl Drop for Sleep {
+    fn drop(&mut self) {
+        self.disarm();
+    }
+}
+
+fn elsewhere(asked: &str) -> String {
+    format!("{asked} was called where its loop is not; use a sleep in the loop that it was made in")
+}
