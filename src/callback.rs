@@ -1,8 +1,8 @@
 //! Plain callbacks: at once, after a while, at a moment.
 
-use crate::current::running;
 use crate::kernel::callbacks::calls::CallKey;
 use crate::kernel::{Alarm, Kernel, Time, TimerKey, context};
+use crate::leaf::running;
 use std::cell::{Cell, OnceCell};
 use std::fmt;
 use std::marker::PhantomData;

@@ -1,7 +1,6 @@
 //! The loop as its owner holds it: [`EventLoop`], its [`Builder`], a reference to the running one, and what a [`Turn`] did.
 
 use crate::callback::Handle;
-use crate::current::running;
 use crate::error::{NoRunningLoop, TaskError};
 use crate::inspect::call_graph::{CallGraph, Span, TaskSnapshot, WaitSnapshot};
 use crate::inspect::deadlock::{DeadlockReport, tell_of_long_rest, write_all};
@@ -14,6 +13,7 @@ use crate::kernel::cell::{AnyTask, lend};
 use crate::kernel::observe::probe::Probe;
 use crate::kernel::table::records::Then;
 use crate::kernel::{Clock as KernelClock, Kernel, StepWatch, context};
+use crate::leaf::running;
 use crate::outside::remote::Remote;
 #[cfg(all(unix, feature = "signals"))]
 use crate::outside::signals::{CtrlC, Printer};

@@ -47,7 +47,7 @@
 //! }
 //! ```
 
-use crate::current::running;
+use crate::leaf::running;
 use crate::net::{TcpStream, UnixStream};
 use crate::outside::io::Async;
 use crate::task::spawn;

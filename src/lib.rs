@@ -54,7 +54,6 @@
 mod callback;
 mod cancel;
 mod combine;
-mod current;
 mod error;
 mod event_loop;
 mod host;
@@ -63,6 +62,7 @@ mod host;
 pub mod hyper;
 mod inspect;
 mod kernel;
+mod leaf;
 #[cfg(all(unix, feature = "io"))]
 #[cfg_attr(docsrs, doc(cfg(feature = "io")))]
 pub mod net;

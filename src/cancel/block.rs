@@ -23,13 +23,13 @@
 //!
 //! Does not know why it is interrupted. Next: `timeout.rs`.
 
-use crate::current::{Place, put_raised, take_raised, wakes_running};
 use crate::error::TaskError;
 use crate::kernel::callbacks::exceptions;
 use crate::kernel::cancel::scopes::{Inside, Region, Scope, Unwinding};
-use crate::kernel::cancel::unwind::Stop;
+use crate::kernel::cancel::unwind::Pause;
 use crate::kernel::cell::{AnyTask, Ending};
-use crate::kernel::{Kernel, Links, ScopeKey, Token, WaiterKey, context, keep};
+use crate::kernel::{Kernel, Links, ScopeKey, Token, WaiterKey, clone_uncounted, context};
+use crate::leaf::{Place, put_raised, take_raised, wakes_running};
 use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
@@ -153,7 +153,7 @@ impl Interruption {
 
     /// The block was polled, and is pending.
     pub(crate) fn keep_waker(&self, context: &Context<'_>) {
-        let waker = keep(context.waker());
+        let waker = clone_uncounted(context.waker());
         drop(self.waker.replace(Some(waker)));
     }
 
@@ -430,7 +430,7 @@ impl<F: Future, S: BlockScope> Block<F, S> {
             let waits = kernel.follow_link(&mut link, header, region, context.waker());
             interruption.link.set(link);
             if waits {
-                kernel.give_way(header, region, false);
+                kernel.yield_gift(header, region, false);
                 interruption.unwinding.set(begun);
                 return Turn::Pending;
             }
@@ -446,7 +446,7 @@ impl<F: Future, S: BlockScope> Block<F, S> {
             match unwinding.poll(&kernel, header, context) {
                 Poll::Pending => {
                     if begins {
-                        kernel.give_way(header, region, true);
+                        kernel.yield_gift(header, region, true);
                     }
                     if self.future.is_some() && kernel.cleanup_suspended(&task, region) {
                         let future = self.future.take();
@@ -457,7 +457,7 @@ impl<F: Future, S: BlockScope> Block<F, S> {
                     self.scope.interruption().unwinding.set(Some(unwinding));
                     return Turn::Pending;
                 }
-                Poll::Ready(Stop::DropsBody) => {
+                Poll::Ready(Pause::DropsBody) => {
                     let Some(future) = &mut self.future else { continue };
                     let poll = kernel.poll_for_a_drop(|| future.as_mut().poll(context));
                     let _unwinds_already = take_raised();
@@ -481,11 +481,11 @@ impl<F: Future, S: BlockScope> Block<F, S> {
                 }
                 Poll::Ready(stop) => {
                     header.set_driving(number, false);
-                    if stop == Stop::Caught {
+                    if stop == Pause::Caught {
                         kernel.hand_orphans_over(header, region);
                     }
                     return match stop {
-                        Stop::Caught if self.future.is_some() => Turn::Polls { resumes: true },
+                        Pause::Caught if self.future.is_some() => Turn::Polls { resumes: true },
                         _ => Turn::Over(unwinding.into_error()),
                     };
                 }

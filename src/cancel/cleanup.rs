@@ -8,11 +8,11 @@
 //! Body and cleanup have to be `'static`, since the kernel polls the cleanup by itself, and not by way of the futures around it:
 //! through them, whatever stands beside it in a `join!` would be polled too, and a cancelled task would run on.
 
-use crate::current::{Place, raise, running, take_raised, wakes_running};
 use crate::error::Cancelled;
 use crate::kernel::callbacks::exceptions::drop_payload;
 use crate::kernel::cancel::scopes::{Arrival, Dropped, Scope, Unwound};
-use crate::kernel::{Kernel, context, keep};
+use crate::kernel::{Kernel, clone_uncounted, context};
+use crate::leaf::{Place, raise, running, take_raised, wakes_running};
 use std::any::Any;
 use std::cell::{Cell, RefCell};
 use std::fmt;
@@ -131,7 +131,7 @@ struct Poller(Cell<Option<Waker>>);
 
 impl Poller {
     fn set(&self, context: &Context<'_>) {
-        drop(self.0.replace((!wakes_running(context.waker())).then(|| keep(context.waker()))));
+        drop(self.0.replace((!wakes_running(context.waker())).then(|| clone_uncounted(context.waker()))));
     }
 
     fn wake(&self) {
@@ -308,7 +308,7 @@ impl<F: Future, C: Future<Output = ()>> Future for Finally<F, C> {
 
 impl<F: Future, C: Future<Output = ()>> Drop for Finally<F, C> {
     fn drop(&mut self) {
-        // Begun in a callback, it has no place.
+        // WaitEntry in a callback, it has no place.
         let was_entered = self.place.is_entered();
         if self.place.leave_to_unwinding(|| self.parts.clone()) {
             // The cleanup has its turn there.

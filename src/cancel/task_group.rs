@@ -6,13 +6,13 @@
 //! Knows nothing of what its children do. Next: `cleanup.rs`.
 
 use crate::cancel::block::{Block, BlockScope, Interruption};
-use crate::current::{Record, cancel, raise, running};
 use crate::error::{Panic, TaskError};
 use crate::kernel::callbacks::exceptions::{self, Exception};
 use crate::kernel::cancel::scopes::{Arrival, Dropped, Inside, Scope, Unwound};
 use crate::kernel::cell::AnyTask;
 use crate::kernel::table::records::{Awaited, Wait};
-use crate::kernel::{context, keep};
+use crate::kernel::{clone_uncounted, context};
+use crate::leaf::{Record, cancel, raise, running};
 use crate::task::Task;
 use crate::task::child::describe_tasks;
 use std::any::Any;
@@ -419,7 +419,7 @@ impl<E> State<E> {
             self.record.borrow_mut().end();
             return Poll::Ready(());
         }
-        let new = keep(context.waker());
+        let new = clone_uncounted(context.waker());
         drop(self.waker.replace(Some(new)));
         if let Some(kernel) = context::running() {
             self.record.borrow_mut().begin(&kernel, || Wait::On(self.this.clone()));

@@ -10,13 +10,13 @@
 //! ```
 
 use crate::combine::gather::children;
-use crate::current::{Record, running};
 use crate::error::TaskError;
 use crate::kernel::callbacks::calls::{Call, Watcher};
 use crate::kernel::callbacks::exceptions;
 use crate::kernel::cell::AnyTask;
 use crate::kernel::table::records::{Awaited, Wait};
-use crate::kernel::{Alarm, TimerKey, Token, context, keep};
+use crate::kernel::{Alarm, TimerKey, Token, clone_uncounted, context};
+use crate::leaf::{Record, running};
 use crate::task::child::{
     AnyChild, Child, IntoTask, TaskOrPromise, describe_children, may_come_from_anybody, tasks_of,
 };
@@ -355,7 +355,7 @@ impl<T: 'static> Claim<T> {
             self.claimed = true;
         }
         // A foreign waker may do anything when it is cloned or dropped, so it is put there before the look.
-        let waker = keep(context.waker());
+        let waker = clone_uncounted(context.waker());
         if let Some((_, getter)) = &self.place {
             drop(getter.waker.replace(Some(waker)));
             if getter.stage.get() == Stage::Waiting {
@@ -364,7 +364,7 @@ impl<T: 'static> Claim<T> {
             }
             // It was woken; or another task, which had begun this await, was cancelled.
             self.leave_line();
-            return self.look(keep(context.waker()));
+            return self.look(clone_uncounted(context.waker()));
         }
         self.look(waker)
     }

@@ -3,12 +3,12 @@
 //! A gather hears of its children by done callbacks: the callback, when its turn comes, counts, and wakes whoever awaits when
 //! the gather is decided. So it takes one turn more than a direct await; what has ended already is counted at once.
 
-use crate::current::{Record, running};
 use crate::error::TaskError;
 use crate::kernel::callbacks::calls::{Call, Watcher};
 use crate::kernel::cell::Outcome;
 use crate::kernel::table::records::{Awaited, Link, Then, Wait};
-use crate::kernel::{Token, context, keep};
+use crate::kernel::{Token, clone_uncounted, context};
+use crate::leaf::{Record, running};
 use crate::task::CallbackId;
 use crate::task::child::{
     AnyChild, Child, ChildRef, IntoTask, Lent, Spawner, describe_children, may_come_from_anybody,
@@ -526,7 +526,7 @@ impl<C: Children + 'static> Gather<C> {
             return Poll::Ready(());
         }
         self.begun = true;
-        let new = keep(context.waker());
+        let new = clone_uncounted(context.waker());
         let old = gathering.waker.replace(Some(new));
         drop(old);
         if let Some(kernel) = context::running() {

@@ -3,12 +3,12 @@
 //! A shield stands between whoever awaits and what is awaited: it hears of the end by a done callback, and has no links, so a
 //! cancellation ends at it.
 
-use crate::current::Record;
 use crate::error::TaskError;
 use crate::kernel::callbacks::calls::{Call, Watcher};
 use crate::kernel::cell::AnyTask;
 use crate::kernel::table::records::{Awaited, Wait};
-use crate::kernel::{context, keep};
+use crate::kernel::{clone_uncounted, context};
+use crate::leaf::Record;
 use crate::task::CallbackId;
 use crate::task::child::{AnyChild, Child, IntoTask, Spawner, describe_children};
 use std::cell::Cell;
@@ -164,7 +164,7 @@ impl<T> Future for Shield<T> {
             this.record.end();
             return Poll::Ready(this.child.read());
         }
-        let new = keep(context.waker());
+        let new = clone_uncounted(context.waker());
         let old = this.ended.waker.replace(Some(new));
         drop(old);
         if let Some(kernel) = context::running() {

@@ -3,12 +3,12 @@
 //! As in asyncio, a wait hears of its tasks by done callbacks, also of those that have ended already: it always lets others go
 //! first. Who is done is looked up when the waiting task is stepped, not when it is woken.
 
-use crate::current::{Record, check_loop, running};
 use crate::kernel::callbacks::calls::{Call, Watcher};
 use crate::kernel::cell::AnyTask;
 use crate::kernel::table::records::Awaited;
 use crate::kernel::table::records::Wait as WaitsFor;
-use crate::kernel::{Alarm, TimerKey, Token, context, keep};
+use crate::kernel::{Alarm, TimerKey, Token, clone_uncounted, context};
+use crate::leaf::{Record, check_loop, running};
 use crate::task::child::{AnyChild, Child, TaskOrPromise, describe_children, may_come_from_anybody, tasks_of};
 use crate::task::promise::Promise;
 use crate::task::{CallbackId, Task, TaskRef};
@@ -421,12 +421,12 @@ pub struct Wait<H> {
     handles: Vec<H>,
     waiting: Rc<Waiting>,
     timeout: Option<Duration>,
-    begun: Option<Begun>,
+    begun: Option<WaitEntry>,
     record: Record,
 }
 
 /// What is to be taken back when the wait is over.
-struct Begun {
+struct WaitEntry {
     loop_id: u64,
     timer: Option<TimerKey>,
     /// Our call with each; none where it had ended already.
@@ -495,7 +495,7 @@ impl<H> Wait<H> {
     }
 
     /// Arms the timer, and asks each to call back.
-    fn begin(&self) -> Begun {
+    fn begin(&self) -> WaitEntry {
         let kernel = running("poll() of a wait");
         self.waiting.list.iter().filter_map(AnyChild::task).for_each(|task| check_loop(&kernel, task.header()));
         let timer = self.timeout.map(|duration| {
@@ -513,7 +513,7 @@ impl<H> Wait<H> {
             Some(child.add_call(&kernel, call))
         };
         let calls = self.waiting.list.iter().enumerate().map(call_back).collect();
-        Begun { loop_id: kernel.id(), timer, calls }
+        WaitEntry { loop_id: kernel.id(), timer, calls }
     }
 
     /// Takes back what `begin` did, as far as it is still there.
@@ -550,7 +550,7 @@ impl<H: Waitable> Future for Wait<H> {
             let handles = std::mem::take(&mut this.handles);
             return Poll::Ready(handles.into_iter().partition(|handle| handle.waited().0.is_done()));
         }
-        let new = keep(context.waker());
+        let new = clone_uncounted(context.waker());
         let old = this.waiting.waker.replace(Some(new));
         drop(old);
         if let Some(kernel) = context::running() {

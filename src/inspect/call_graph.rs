@@ -1,6 +1,6 @@
 //! Who waits where, for what, and for whom: a picture of all tasks of a loop, taken at once.
 //!
-//! It is read from the records that leaf futures keep while they wait (`current.rs`), from the timers of the sleeps, and from
+//! It is read from the records that leaf futures keep while they wait (`leaf.rs`), from the timers of the sleeps, and from
 //! nothing else: nobody is polled, and no order changes.
 //!
 //! Does not know how it is shown. Next: `call_graph/tree.rs`, `call_graph/table.rs`.
@@ -10,11 +10,11 @@ mod table;
 mod tests;
 mod tree;
 
-use crate::current::running;
 use crate::inspect::json::is_invisible;
 use crate::kernel::cell::{AnyTask, Header};
 use crate::kernel::table::records::Wait;
 use crate::kernel::{Kernel, SleepRecord, State, Time, Token, sorted_once};
+use crate::leaf::running;
 use crate::task::{TaskId, TaskState};
 use std::fmt::{self, Write as _};
 use std::io::Write as _;

@@ -112,7 +112,7 @@ fn sole_blocker(kernel: &Kernel, task: &Header) -> Option<(Token, u64)> {
         Wait::On(awaited) => {
             // What the holder took may have gone with a future to another task.
             let has_it =
-                |holder: &Token| kernel.table.task(*holder).is_some_and(|holder| !holder.header().has_given_away());
+                |holder: &Token| kernel.table.task(*holder).is_some_and(|holder| !holder.header().has_moved_on());
             awaited.upgrade()?.sole_holder().filter(has_it)?
         }
     };

@@ -1,6 +1,6 @@
 //! Who is there.
 
-use crate::current::running;
+use crate::leaf::running;
 use crate::task::TaskRef;
 
 /// The task that is being stepped; `None` in a callback.

@@ -1,7 +1,7 @@
 //! How much a loop has done.
 
-use crate::current::running;
 use crate::kernel::{Kernel, LongestStep as Longest};
+use crate::leaf::running;
 use crate::task::TaskId;
 use std::panic::Location;
 use std::rc::Rc;

@@ -17,15 +17,15 @@
 //!            spawn
 //!              | 1
 //!              v        2                  3
-//!           QUEUED ----------> RUNNING ----------> DONE
+//!           SCHEDULED ----------> RUNNING ----------> DONE
 //!            ^  ^               |   |
 //!          5 |  |       4       |   | 6
 //!            |  +---------------+   v
 //!            +---------------- WAITING
 //!
-//!   1 Kernel::spawn          2 TaskTable::switch
-//!   3 Kernel::finish         4 TaskTable::switch, if it was woken while it ran
-//!   5 TaskTable::wake           6 TaskTable::switch
+//!   1 Kernel::spawn          2 TaskTable::run_ready
+//!   3 Kernel::finish         4 TaskTable::run_ready, if it was woken while it ran
+//!   5 TaskTable::wake           6 TaskTable::run_ready
 //! ```
 //!
 //! Between its cancellation and its end a task may be unwinding (`cancel/unwind.rs`): it is queued, running and waiting as before,
@@ -34,7 +34,7 @@
 //! Where a task is in this picture, three fields say, each where it is looked at:
 //!
 //! ```text
-//!   Header::life          QUEUED or not, and whether it was cancelled      each wake, each step
+//!   Header::life          SCHEDULED or not, and whether it was cancelled      each wake, each step
 //!   TaskTable::running    which task is RUNNING: one in the whole loop     each wake
 //!   Header::ending        DONE, and how                                    whoever has a handle
 //! ```
@@ -79,7 +79,7 @@ use unread::Unwritten;
 pub(crate) type Outcome<T> = Result<T, TaskError>;
 
 /// In `Header::life`: the task stands in the ready queue, once (READY-1), or is being stepped.
-pub(super) const QUEUED: u8 = 1;
+pub(super) const SCHEDULED: u8 = 1;
 /// In `Header::life`: it was cancelled; when it is stepped next, it unwinds, and its future is dropped.
 pub(super) const CONDEMNED: u8 = 2;
 /// In `Header::life`: the cancellation has come to its scopes, and the cleanup of one is not through.
@@ -106,7 +106,7 @@ pub(crate) struct Header {
     holds: Cell<Holds>,
 
     // The waker table's: it alone writes here.
-    /// Of `QUEUED`, `CONDEMNED`, `UNWINDING` and `FORCED`; in the step in which it suspends, of `RAISED` and `DOOMED` as well.
+    /// Of `SCHEDULED`, `CONDEMNED`, `UNWINDING` and `FORCED`; in the step in which it suspends, of `RAISED` and `DOOMED` as well.
     pub(super) life: Cell<u8>,
     /// Until the task is put into the table, one of its lane that nobody has.
     pub(super) token: Cell<Token>,

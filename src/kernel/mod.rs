@@ -5,15 +5,16 @@
 //! there is none.
 //!
 //! ```text
-//!            +----------------------------------------------------------+
-//!            v                                                          |
-//!   drain    what came from elsewhere: tasks to wake, callbacks         |
-//!   listen   to the sockets, now and then, if there are any             |
-//!   look     at the clock, once; a virtual one jumps if nothing is ready|
-//!   expire   set aside the timers that are due                          |
-//!   step     what was ready when the turn began: tasks, callbacks       |
-//!   fire     the timers that were set aside                             |
-//!   rest     until a deadline, or until something comes ----------------+
+//!                +-----------------------------------------------------+
+//!                v                                                     |
+//!   drain        take over what came from other threads                |
+//!   listen       poll the sockets, now and then, if there are any      |
+//!   look         read the clock, once; a virtual clock may jump        |
+//!   expire       set aside the timers that are due                     |
+//!   run_marked   run what was ready when the turn began: tasks,        |
+//!                callbacks; `run_ready` may begin further turns        |
+//!   fire         fire the timers that were set aside                   |
+//!   idle         sleep until a deadline, or until something comes -----+
 //! ```
 //!
 //! This is the order of asyncio's `_run_once`, and `tests/conformance/` compares it with CPython's own traces. Three rules make it:
@@ -25,17 +26,17 @@
 //! - What came from other threads is taken over when a turn begins, in the order in which it came.
 //!
 //! Two short cuts change nothing of this order. Without timers no clock is read. And as long as nothing comes from elsewhere and no
-//! timer can be due, `TaskTable::switch` goes from turn to turn by itself; it returns when there is something to do other than to
+//! timer can be due, `TaskTable::run_ready` goes from turn to turn by itself; it returns when there is something to do other than to
 //! poll.
 //!
 //! # One task, followed
 //!
 //! 1. `spawn` makes a cell (`cell.rs`); `TaskTable::insert` gives it a row and a token, and puts it into the ready queue.
-//! 2. In the next turn `TaskTable::switch` takes it out of the queue and polls its future. The waker is the token.
+//! 2. In the next turn `TaskTable::run_ready` takes it out of the queue and polls its future. The waker is the token.
 //! 3. The future waits for a timer, say. It leaves the waker there and returns `Pending`. Now the task stands in its row alone.
 //! 4. The timer is due. `fire_next` wakes the task: the token leads to the row, and the task goes into the ready queue again.
-//! 5. `switch` polls it once more, and the future returns. The cell drops the future and keeps the value; `switch` stops, and says
-//!    `Halt::Ready`.
+//! 5. `run_ready` polls it once more, and the future returns. The cell drops the future and keeps the value; `run_ready` stops, and says
+//!    `Stop::Ready`.
 //! 6. `finish` takes the task out of its row, and tells those who wait for it. The cell stays as long as somebody has a handle.
 //!
 //! A task lives as long as it has a row, so nobody has to keep a handle. A wake from another thread differs in the fourth step alone:
@@ -44,7 +45,7 @@
 //!
 //! # Foreign code
 //!
-//! Polls, destructors, callbacks and the wakers of others are foreign code. They run in `step` and in `fire`, and when a task ends.
+//! Polls, destructors, callbacks and the wakers of others are foreign code. They run in `run_marked` and in `fire`, and when a task ends.
 //! They may call anything here: spawn, cancel, wake, drop the last handle of a task. So nothing is borrowed while they run (STEP-1),
 //! and what is to be dropped is first taken out of its place. Panics are caught around many steps at once, in `guarded`:
 //! `TaskTable::running` says whose panic it was, the task ends with it, and the turn goes on behind that task.
@@ -54,11 +55,11 @@
 //! The folders here are rooms. Each does one thing that a loop can do beside its turn. The heart calls them at these places:
 //!
 //! ```text
-//!   read_messages, listen, rest, stir       idle/        what comes from elsewhere; sockets; the sleep; hosts
+//!   read_messages, listen, idle             idle/        what comes from elsewhere; sockets; the sleep; hosts
 //!   call, fire_call, panicked, tolerate     callbacks/   callbacks; panics of foreign code
 //!   suspended, unwind, fail                 cancel/      tasks that were cancelled
 //!   next_deadline                           timers/      those who set timers and cancel them
-//!   tell!, tally, step_watched              observe/     counters, the probe, debug mode
+//!   tell!, tally, run_marked_watched              observe/     counters, the probe, debug mode
 //! ```
 //!
 //! Nothing here knows a word of the vocabulary: no gather, no sleep, no handle. Next: `ready.rs`.
@@ -102,7 +103,7 @@ pub(crate) use table::context;
 pub(crate) use table::records::{WaitKey, WaiterKey};
 pub(crate) use table::sort::sorted_once;
 pub(crate) use table::view::State;
-pub(crate) use table::waker::{keep, wakes_the_same};
+pub(crate) use table::waker::{clone_uncounted, wakes_the_same};
 pub(crate) use timers::Alarm;
 pub(crate) use token::Token;
 pub(crate) use wheel::TimerKey;
@@ -120,7 +121,7 @@ use std::panic::{AssertUnwindSafe, Location, catch_unwind};
 use std::rc::Rc;
 use std::task::Waker;
 use table::records::Then;
-use table::{Halt, TaskTable};
+use table::{Stop, TaskTable};
 use timers::pace::Pace;
 use wheel::Wheel;
 
@@ -192,11 +193,11 @@ impl Kernel {
     pub(crate) fn turn_until(&self, over: &Cell<bool>) -> Result<(), Stuck> {
         loop {
             self.begin();
-            self.go_through(over);
+            self.run_turn(over);
             if over.get() {
                 return Ok(());
             }
-            self.rest()?;
+            self.idle()?;
         }
     }
 
@@ -205,7 +206,7 @@ impl Kernel {
     /// On a virtual clock that is certain: time stands still while anything is ready. A real clock would have to be read to know it, and
     /// that takes longer than a short step. `pace` says how many entries may go by until the next reading (`timers/pace.rs`).
     #[inline]
-    fn may_look_away(&self, entries: usize) -> bool {
+    fn may_skip_checks(&self, entries: usize) -> bool {
         if self.next.get() == Time::NEVER && !self.is_listening() {
             return true;
         }
@@ -222,10 +223,10 @@ impl Kernel {
         if let Some(now) = self.look() {
             self.expire(now);
         }
-        self.open_turn();
+        self.begin_turn();
     }
 
-    fn open_turn(&self) {
+    fn begin_turn(&self) {
         self.table.mark();
         #[cfg(feature = "probe")]
         self.table.probe.cause.set(Source::Kernel);
@@ -234,20 +235,20 @@ impl Kernel {
 
     /// The second half: foreign code runs. If `over` is not set by the end of this turn, more turns may follow in here.
     #[inline]
-    fn go_through(&self, over: &Cell<bool>) {
+    fn run_turn(&self, over: &Cell<bool>) {
         if self.is_watched() {
-            self.step_watched()
+            self.run_marked_watched()
         } else if self.is_listening() {
-            self.step_and_listen(over)
+            self.run_marked_and_listen(over)
         } else {
-            self.step(over)
+            self.run_marked(over)
         }
         self.fire();
-        self.close_turn();
+        self.end_turn();
     }
 
     #[inline]
-    fn close_turn(&self) {
+    fn end_turn(&self) {
         tell!(self.table, EventKind::TurnEnd);
         #[cfg(feature = "probe")]
         self.table.probe.cause.set(Source::Outside);
@@ -295,17 +296,18 @@ impl Kernel {
     /// The switch polls one task after the other and returns for what is not a plain poll. What has to be done then is foreign code
     /// or leads to it, so it is done here, where the table is not borrowed.
     #[inline(never)]
-    fn step(&self, over: &Cell<bool>) {
+    fn run_marked(&self, over: &Cell<bool>) {
         self.guarded(move || {
             // Nothing came from elsewhere, and no timer can be due: then one turn follows the other without a look around.
-            let calm = |entries| !over.get() && !self.inbox().has_messages() && self.may_look_away(entries);
+            let may_start_next_turn =
+                |entries| !over.get() && !self.inbox().has_messages() && self.may_skip_checks(entries);
             loop {
-                match self.table.switch(calm) {
-                    Halt::Over => return,
-                    Halt::Call(entry) => self.call(entry),
-                    Halt::Ready(task) => self.returned(&task),
-                    Halt::Suspended(task) => self.suspended(&task),
-                    Halt::Unwinds(task) => self.unwind(&task, false),
+                match self.table.run_ready(may_start_next_turn) {
+                    Stop::Over => return,
+                    Stop::Call(entry) => self.call(entry),
+                    Stop::Ready(task) => self.returned(&task),
+                    Stop::Suspended(task) => self.suspended(&task),
+                    Stop::Unwinds(task) => self.unwind(&task, false),
                 }
             }
         });
@@ -453,7 +455,7 @@ impl Kernel {
         } else if self.cancels.closing.get() {
             self.cancel(&task);
         }
-        self.stir();
+        self.work_arrived();
     }
 
     /// The task that is being stepped.

@@ -18,9 +18,9 @@
 //!
 //! # The switch
 //!
-//! `switch` is the one loop that matters for speed: it takes an entry, polls it, and takes the next. While a task is polled it keeps
-//! its mark `QUEUED` though it has left the queue. So a wake of it, mostly by itself, finds nothing to do but to note `QUEUED`
-//! in `meanwhile`, and a task that comes back with that note is pushed again, with nothing else to be written. Whatever else comes upon
+//! `run_ready` is the one loop that matters for speed: it takes an entry, polls it, and takes the next. While a task is polled it keeps
+//! its mark `SCHEDULED` though it has left the queue. So a wake of it, mostly by itself, finds nothing to do but to note `SCHEDULED`
+//! in `running_flags`, and a task that comes back with that note is pushed again, with nothing else to be written. Whatever else comes upon
 //! a task while it runs, a cancellation for example, is noted there too, and looked at when it suspends.
 //!
 //! # Who holds what
@@ -45,7 +45,7 @@ pub(crate) mod unwinding;
 pub(crate) mod view;
 pub(crate) mod waker;
 
-use super::cell::{self, AnyTask, Header, QUEUED};
+use super::cell::{self, AnyTask, Header, SCHEDULED};
 use super::idle::lanes::{self, Lane};
 #[cfg(feature = "probe")]
 use super::observe::probe::{EventKind, ProbeSlot, WakeOutcome};
@@ -54,7 +54,7 @@ use super::ready::ReadyQueue;
 use super::token::{LAST_GENERATION, MAX_SLOTS, Token};
 use entry::Entry;
 use lists::{List, Lists};
-use records::{Begun, Numbered, Then};
+use records::{Numbered, Then, WaitEntry};
 use std::cell::{Cell, UnsafeCell};
 use std::mem::ManuallyDrop;
 use std::ptr::NonNull;
@@ -69,8 +69,8 @@ pub(crate) struct TaskTable {
     vtable: &'static RawWakerVTable,
     /// The task that is being stepped, or `Token::NOBODY`. A task that wakes itself is known by this alone.
     pub(super) running: Cell<Token>,
-    /// What came upon the running task meanwhile: of `QUEUED`, `CONDEMNED`, `RAISED` and `DOOMED`.
-    pub(super) meanwhile: Cell<u8>,
+    /// What came upon the running task flags: of `SCHEDULED`, `CONDEMNED`, `RAISED` and `DOOMED`.
+    pub(super) running_flags: Cell<u8>,
     /// Borrowed in `with` alone.
     rows: UnsafeCell<Rows>,
     pub(crate) tally: Tally,
@@ -93,7 +93,7 @@ struct Rows {
     /// How many rows have a tenant.
     tenants: usize,
     /// What all tasks wait for.
-    waits: Lists<Numbered<Begun>>,
+    waits: Lists<Numbered<WaitEntry>>,
     /// Who waits for all tasks.
     waiters: Lists<Numbered<Then>>,
     /// The number of the last wait, waiter or scope of any task. Each has its own, so that one that has gone is not taken for
@@ -109,8 +109,8 @@ struct Row {
     task: Option<NonNull<Header>>,
 }
 
-/// Why `switch` has stopped, and what is to be done before it goes on. In all but the first two, the task is still running.
-pub(crate) enum Halt {
+/// Why `run_ready` has stopped, and what is to be done before it goes on. In all but the first two, the task is still running.
+pub(crate) enum Stop {
     /// This turn's entries are through.
     Over,
     /// A callback is to be called.
@@ -139,7 +139,7 @@ impl TaskTable {
             lane: lanes::enter(),
             vtable: if observed { &COUNTED } else { &PLAIN },
             running: Cell::new(Token::NOBODY),
-            meanwhile: Cell::new(0),
+            running_flags: Cell::new(0),
             rows: UnsafeCell::new(rows),
             tally: Tally::default(),
             #[cfg(feature = "probe")]
@@ -197,7 +197,7 @@ impl TaskTable {
         let header = unsafe { task.as_ref() };
         debug_assert!(header.token.get() == Token::unplaced(self.lane.number), "READY-1: a task was inserted twice");
         header.token.set(token);
-        header.life.set(QUEUED);
+        header.life.set(SCHEDULED);
     }
 
     /// Takes a running task out of its row, which its token does not name any more (WAKE-1).
@@ -208,7 +208,7 @@ impl TaskTable {
         debug_assert!(token == self.running.get(), "STEP-2: a task ended outside of its step");
         self.running.set(Token::NOBODY);
         // It was woken in its last step, by itself or by its destructors.
-        self.tally.outrun.add(u64::from(self.meanwhile.replace(0) & QUEUED));
+        self.tally.outrun.add(u64::from(self.running_flags.replace(0) & SCHEDULED));
         let task = self.with(|table| {
             let row = &mut table.rows[token.slot() as usize];
             assert!(row.token == token, "WAKE-1: a task was to be removed from another's row");
@@ -299,8 +299,8 @@ impl TaskTable {
         tell_task(header);
         if token == self.running.get() {
             self.wake_running();
-        } else if header.life.get() & QUEUED == 0 {
-            header.life.set(header.life.get() | QUEUED);
+        } else if header.life.get() & SCHEDULED == 0 {
+            header.life.set(header.life.get() | SCHEDULED);
             self.with(|table| table.ready.push(Entry::task(task)));
             tell!(self, self.woken(header, WakeOutcome::Queued));
         } else {
@@ -312,11 +312,11 @@ impl TaskTable {
 
     /// The running task is to be queued when it suspends.
     fn wake_running(&self) {
-        let _is_first = self.meanwhile.get() & QUEUED == 0;
+        let _is_first = self.running_flags.get() & SCHEDULED == 0;
         if !_is_first {
             self.tally.merged.count();
         }
-        self.note(QUEUED);
+        self.note(SCHEDULED);
         #[cfg(feature = "probe")]
         if let Some(task) = self.running() {
             let outcome = if _is_first { WakeOutcome::Queued } else { WakeOutcome::Merged };
@@ -327,7 +327,7 @@ impl TaskTable {
     /// Something comes upon the running task.
     #[inline]
     pub(super) fn note(&self, what: u8) {
-        self.meanwhile.set(self.meanwhile.get() | what);
+        self.running_flags.set(self.running_flags.get() | what);
     }
 
     // ---- the ready queue ----
@@ -365,7 +365,7 @@ impl TaskTable {
     // ---- the switch ----
 
     /// Steps the tasks of this turn, until something other than a switch is to be done. If nothing else was to be done between
-    /// this turn and the next, which `calm` knows for a turn of so many entries, it goes on with the next.
+    /// this turn and the next, which `may_start_next_turn` knows for a turn of so many entries, it goes on with the next.
     ///
     /// This loop is what a task switch costs. It is one function and calls nothing but the future, so that nothing has to be
     /// saved and restored in between: written as a function a step, it took half as many instructions again.
@@ -382,20 +382,20 @@ impl TaskTable {
     ///
     /// A panic of a future comes through, and leaves its task running.
     #[inline]
-    pub(crate) fn switch(&self, calm: impl Fn(usize) -> bool) -> Halt {
+    pub(crate) fn run_ready(&self, may_start_next_turn: impl Fn(usize) -> bool) -> Stop {
         loop {
             let Some(entry) = self.with(|table| table.ready.pop_marked()) else {
                 let entries = self.ready_len();
-                if entries > 0 && calm(entries) {
+                if entries > 0 && may_start_next_turn(entries) {
                     self.mark();
                     continue;
                 }
                 self.running.set(Token::NOBODY);
-                return Halt::Over;
+                return Stop::Over;
             };
             if let Some(key) = entry.key() {
                 self.running.set(Token::NOBODY);
-                return Halt::Call(key);
+                return Stop::Call(key);
             }
             // SAFETY: a task in the ready queue has a row, which holds it: it leaves both at once, or the queue first (READY-1).
             if let Some(halt) = unsafe { self.step(entry.0) } {
@@ -410,16 +410,16 @@ impl TaskTable {
     ///
     /// A row holds the task.
     #[inline(always)]
-    unsafe fn step(&self, task: NonNull<Header>) -> Option<Halt> {
+    unsafe fn step(&self, task: NonNull<Header>) -> Option<Stop> {
         // SAFETY: a row holds the task.
         let header = unsafe { task.as_ref() };
-        debug_assert!(header.life.get() & QUEUED != 0, "READY-1: a task was stepped that was not queued");
+        debug_assert!(header.life.get() & SCHEDULED != 0, "READY-1: a task was stepped that was not queued");
         let token = header.token();
         self.running.set(token);
-        self.meanwhile.set(0);
-        if header.life.get() != QUEUED {
+        self.running_flags.set(0);
+        if header.life.get() != SCHEDULED {
             // SAFETY: a row holds the task.
-            return Some(Halt::Unwinds(unsafe { AnyTask::held(task) }));
+            return Some(Stop::Unwinds(unsafe { AnyTask::held(task) }));
         }
         // SAFETY: the same.
         unsafe { self.poll(task, token) }
@@ -431,31 +431,31 @@ impl TaskTable {
     ///
     /// A row holds the task.
     #[inline(always)]
-    unsafe fn poll(&self, task: NonNull<Header>, token: Token) -> Option<Halt> {
+    unsafe fn poll(&self, task: NonNull<Header>, token: Token) -> Option<Stop> {
         // SAFETY: a row holds the task.
         let header = unsafe { task.as_ref() };
         // It has nothing to drop, and is not asked for it at each step: that would be a twentieth of a switch.
         let waker = self.waker_of(token);
-        // SAFETY: the row holds the task until `remove`, which is for tasks at which `switch` has stopped. It left the queue just
+        // SAFETY: the row holds the task until `remove`, which is for tasks at which `run_ready` has stopped. It left the queue just
         // now and is not pushed while it is running, so nobody else is polling it (STEP-2). A task that has returned is removed
         // (DONE-1), and of one whose future was dropped unfinished the cell polls nothing.
         let poll = unsafe { cell::poll(task, &mut Context::from_waker(&waker)) };
         if poll.is_ready() {
             // SAFETY: the row holds the task.
-            return Some(Halt::Ready(unsafe { AnyTask::held(task) }));
+            return Some(Stop::Ready(unsafe { AnyTask::held(task) }));
         }
-        // While it ran it kept the mark `QUEUED`, so that a task which has woken itself needs no new one.
-        let meanwhile = self.meanwhile.get();
-        if meanwhile == QUEUED {
+        // While it ran it kept the mark `SCHEDULED`, so that a task which has woken itself needs no new one.
+        let flags = self.running_flags.get();
+        if flags == SCHEDULED {
             self.with(|table| table.ready.push(Entry::task(task)));
             return None;
         }
-        header.life.set(meanwhile);
-        if meanwhile == 0 {
+        header.life.set(flags);
+        if flags == 0 {
             return None;
         }
         // SAFETY: the row holds the task.
-        Some(Halt::Suspended(unsafe { AnyTask::held(task) }))
+        Some(Stop::Suspended(unsafe { AnyTask::held(task) }))
     }
 
     // ---- the steps of a task that unwinds ----

@@ -546,7 +546,7 @@ pub struct Connect {
 enum Stage {
     New(SocketAddr),
     /// On its way, and whether somebody waits for that.
-    Begun(Option<TcpStream>),
+    WaitEntry(Option<TcpStream>),
 }
 
 impl Connect {
@@ -571,9 +571,9 @@ impl Future for Connect {
         if let Stage::New(address) = self.stage {
             let mut stream = Self::begin(address)?;
             stream.io.made_at(self.made_at);
-            self.stage = Stage::Begun(Some(stream));
+            self.stage = Stage::WaitEntry(Some(stream));
         }
-        let Stage::Begun(stream) = &mut self.stage else { unreachable!("it has begun") };
+        let Stage::WaitEntry(stream) = &mut self.stage else { unreachable!("it has begun") };
         let connecting = stream.as_ref().expect("a connect() was polled after its end; keep what the first await gave");
         // The side is not taken for ready before the poller has said so; then the socket knows how it went.
         ready!(connecting.io.poll_write_with(cx, |socket| socket.take_error()?.map_or(Ok(()), Err)))?;

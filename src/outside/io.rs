@@ -25,11 +25,11 @@
 //! # .unwrap();
 //! ```
 
-use crate::current::place_of;
 use crate::kernel::callbacks::exceptions;
 use crate::kernel::idle::sockets::reactor::{Descriptor, Reactor, Side, SourceKey, Waiter};
 use crate::kernel::table::records::Wait;
-use crate::kernel::{Kernel, Message, context, inbox, keep, wakes_the_same};
+use crate::kernel::{Kernel, Message, clone_uncounted, context, inbox, wakes_the_same};
+use crate::leaf::place_of;
 use futures_io::{AsyncRead, AsyncWrite};
 use rustix::io::ioctl_fionbio;
 use std::any::type_name;
@@ -142,7 +142,7 @@ impl<T: AsFd + Send + Sync + 'static> Async<T> {
     /// Of a source that is non-blocking already, and of which `first` is awaited first.
     #[track_caller]
     pub(crate) fn register(source: T, first: Side, is_tcp: bool) -> io::Result<Self> {
-        let kernel = crate::current::running("io::Async::new()");
+        let kernel = crate::leaf::running("io::Async::new()");
         let source = Arc::new(Source(source));
         let key = kernel.reactor()?.add(source.clone(), first)?;
         let (loop_id, lane) = (kernel.id(), kernel.table.lane().number);
@@ -415,7 +415,7 @@ impl<T> Async<T> {
         }
         let asked = reactor.to_be_asked(self.key, side, cx.waker());
         if !asked.waiters.is_empty() {
-            let wakers = asked.waiters.iter().map(|waiter| keep(&waiter.waker)).collect();
+            let wakers = asked.waiters.iter().map(|waiter| clone_uncounted(&waiter.waker)).collect();
             drop(reactor.asked(self.key, side, wakers, kernel.tally().turns.get()));
             asked.waiters.into_iter().for_each(|waiter| kernel.wake_waiter(waiter));
         }
@@ -491,7 +491,7 @@ impl<T> Async<T> {
         has_tried: bool,
     ) -> io::Result<u64> {
         // Cloning a waker may be foreign code, and nothing is borrowed here.
-        let waker = keep(cx.waker());
+        let waker = clone_uncounted(cx.waker());
         let place = place_of(Location::caller(), self.made_at);
         let wait = kernel.table.begin_wait(Wait::On(reactor.awaited(self.key, side)), place);
         let waiter = reactor.waiter(waker, wait, is_polled);

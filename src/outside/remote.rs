@@ -1,10 +1,10 @@
 //! The loop from other threads.
 
-use crate::current::Record;
 use crate::error::{LoopClosed, TaskError};
 use crate::kernel::cell::Outcome;
 use crate::kernel::table::records::Wait;
-use crate::kernel::{Inbox, Kernel, Message, Token, context, keep};
+use crate::kernel::{Inbox, Kernel, Message, Token, clone_uncounted, context};
+use crate::leaf::Record;
 use crate::task::Task;
 use crate::task::join::take_outcome;
 use futures_task::{FutureObj, Spawn, SpawnError};
@@ -266,7 +266,7 @@ impl<T> Future for RemoteTask<T> {
         // A task of the same loop ends nowhere else.
         let is_here = kernel.as_ref().is_some_and(|kernel| kernel.id() == self.loop_id);
         // Cloning and dropping a waker may be foreign code: both happen outside of the lock.
-        let waker = if is_here { keep(context.waker()) } else { context.waker().clone() };
+        let waker = if is_here { clone_uncounted(context.waker()) } else { context.waker().clone() };
         let mut state = self.shared.lock();
         if let Some(outcome) = state.outcome.take() {
             drop(state);

@@ -33,12 +33,12 @@
 // The hub does not know what is cancelled or woken: that is in the closures that it calls. Next: `event_loop.rs`, which holds a
 // `CtrlC` while a main task runs.
 
-use crate::current::{Record, running};
 use crate::inspect::call_graph::print_call_graph;
 use crate::kernel::callbacks::exceptions;
 use crate::kernel::cell::Header;
 use crate::kernel::table::records::{Awaited, Wait};
-use crate::kernel::{Kernel, Message, context, keep};
+use crate::kernel::{Kernel, Message, clone_uncounted, context};
+use crate::leaf::{Record, running};
 use crate::outside::remote::Remote;
 use signal_hook::iterator::{Handle, Signals as Arrivals};
 use signal_hook::low_level::{signal_name, unregister};
@@ -233,7 +233,7 @@ impl Future for Next<'_> {
         };
         // Cloning and dropping a waker may be foreign code: both happen outside of the lock. It is woken on this thread, and the
         // listener's `Remote` keeps the loop waiting.
-        let waker = keep(context.waker());
+        let waker = clone_uncounted(context.waker());
         let mut state = this.signals.shared.lock();
         if std::mem::take(&mut state.came) {
             drop(state);

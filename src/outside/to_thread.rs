@@ -3,10 +3,10 @@
 //! The pool is the crate `blocking`'s, one for the process. The loop knows nothing of it: a job wakes the task that awaits it as
 //! anybody elsewhere does, through the inbox.
 
-use crate::current::{Record, running};
 use crate::error::{Panic, TaskError};
 use crate::kernel::callbacks::exceptions::drop_payload;
 use crate::kernel::table::records::{Awaited, Wait};
+use crate::leaf::{Record, running};
 use crate::outside::remote::Remote;
 use std::any::Any;
 use std::collections::BTreeMap;

@@ -19,10 +19,10 @@
 //!
 //! Does not know which primitive it serves, and no loop but for the record of who waits. Next: `lock.rs`.
 
-use crate::current::Record;
 use crate::kernel::callbacks::exceptions;
 use crate::kernel::table::records::{Awaited, Wait};
-use crate::kernel::{Token, context, keep};
+use crate::kernel::{Token, clone_uncounted, context};
+use crate::leaf::Record;
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
@@ -270,7 +270,7 @@ impl Awaited for Waiter {
         }
     }
 
-    fn give_way(&self) {
+    fn yield_gift(&self) {
         if self.state.get() != State::Gone && self.place.gives_way(self.line) {
             let given = self.waiters().leave(self);
             self.place.left(self.line, given);
@@ -345,7 +345,7 @@ impl Ticket {
             self.leave();
             return Poll::Ready(());
         }
-        let new = keep(context.waker());
+        let new = clone_uncounted(context.waker());
         let old = waiter.waker.replace(Some(new));
         drop(old);
         if waiter.state.get() == State::Dying {
@@ -374,7 +374,7 @@ impl Ticket {
     /// The future that waits is dropped: what it was given is passed on.
     pub(super) fn give_up(&mut self) {
         if let Some(waiter) = &self.waiter {
-            waiter.give_way();
+            waiter.yield_gift();
         }
         self.leave();
     }

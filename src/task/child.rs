@@ -13,11 +13,11 @@
 //!
 //! Next: `gather.rs`.
 
-use crate::current::{abandon, check_loop, running};
 use crate::kernel::Kernel;
 use crate::kernel::callbacks::calls::Call;
 use crate::kernel::cell::{AnyTask, Ending, Outcome, TypedTask};
 use crate::kernel::table::records::{Link, Then};
+use crate::leaf::{abandon, check_loop, running};
 use crate::task::join::{clone_outcome, take_outcome};
 use crate::task::promise::{AnyPromise, Promise};
 use crate::task::{CallbackId, Task};

@@ -1,10 +1,10 @@
 //! Awaiting a task, and reading its outcome.
 
-use crate::current::{Record, abandon, check_loop, remove_waiter};
 use crate::error::TaskError;
 use crate::kernel::cell::{Header, Outcome, TypedTask};
 use crate::kernel::table::records::{Then, Wait};
-use crate::kernel::{Kernel, WaiterKey, context, keep};
+use crate::kernel::{Kernel, WaiterKey, clone_uncounted, context};
+use crate::leaf::{Record, abandon, check_loop, remove_waiter};
 use std::fmt;
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -91,7 +91,7 @@ fn wait(header: &Header, waiter: &mut Option<WaiterKey>, record: &mut Record, co
     let Some(kernel) = running.or_else(|| context::loop_of(header.token())) else { return };
     if waiter.is_none() {
         // A waker's clone may be foreign code: it happens here, where nothing is borrowed.
-        let waker = keep(context.waker());
+        let waker = clone_uncounted(context.waker());
         *waiter = Some(record.begin_join(&kernel, header, waker));
     } else {
         wait_on(&kernel, header, waiter, record, context);
@@ -111,7 +111,7 @@ fn wait_on(
 ) {
     if let Some(key) = waiter.filter(|&key| !kernel.table.waiter_wakes(key, context.waker())) {
         // As above, and so may the drop of the one before.
-        let waker = keep(context.waker());
+        let waker = clone_uncounted(context.waker());
         drop(kernel.table.change_waiter(key, Then::Wake(waker)));
     }
     record.begin(kernel, || Wait::Task(header.token()));

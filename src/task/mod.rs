@@ -19,11 +19,11 @@ pub(crate) mod promise;
 pub(crate) mod task_local;
 pub(crate) mod yield_now;
 
-use crate::current::{cancel, remove_waiter, running, uncancel};
 use crate::error::TaskError;
 use crate::kernel::cell::{AnyTask, Ending, Header, TypedTask, same};
 use crate::kernel::table::records::Then;
 use crate::kernel::{Kernel, State, Token, WaiterKey, context};
+use crate::leaf::{cancel, remove_waiter, running, uncancel};
 use crate::task::join::Join;
 use std::cell::Ref;
 use std::fmt;

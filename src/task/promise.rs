@@ -7,14 +7,14 @@
 //! A promise has no row in the loop's table, and belongs to no loop: each of its waiters knows the loop in which it waits.
 //! TaskTable, callbacks and values are foreign code, and nothing is borrowed while they run. Next: `shield.rs`.
 
-use crate::current::{Record, running};
 use crate::error::TaskError;
 use crate::kernel::callbacks::calls::Call;
 use crate::kernel::callbacks::exceptions;
 use crate::kernel::callbacks::locals::Locals;
 use crate::kernel::cell::{Ending, Outcome};
 use crate::kernel::table::records::{Awaited, Wait};
-use crate::kernel::{callback_with, context, keep, wakes_the_same};
+use crate::kernel::{callback_with, clone_uncounted, context, wakes_the_same};
+use crate::leaf::{Record, running};
 use crate::task::CallbackId;
 use std::cell::{Cell, Ref, RefCell};
 use std::collections::BTreeMap;
@@ -144,7 +144,7 @@ impl<T> PromiseCell<T> {
             }
         }
         // A waker's clone and its drop may be foreign code: both happen here, where no borrow is held.
-        let new = Waiter { loop_id, then: Then::Wake(keep(context.waker())) };
+        let new = Waiter { loop_id, then: Then::Wake(clone_uncounted(context.waker())) };
         let Some(number) = waiter else { return self.add_waiter(loop_id, new.then) };
         let old = self.waiters.borrow_mut().insert(number, new);
         drop(old);
@@ -425,7 +425,7 @@ impl<T> Promise<T> {
         });
         if is_wake {
             // It did not go through the inbox, so nobody has called the host.
-            loop_id.and_then(context::find).iter().for_each(|kernel| kernel.stir());
+            loop_id.and_then(context::find).iter().for_each(|kernel| kernel.work_arrived());
         }
     }
 

@@ -1,7 +1,7 @@
 //! Variables that each task has for itself, and hands on to what it spawns.
 
-use crate::current::running;
 use crate::kernel::context;
+use crate::leaf::running;
 use std::any::Any;
 use std::fmt;
 use std::rc::Rc;

@@ -1,7 +1,7 @@
 //! Ticks at equal distances.
 
-use crate::current::running;
 use crate::kernel::{Kernel, Time};
+use crate::leaf::running;
 use crate::time::sleep::Sleep;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};

@@ -1,8 +1,8 @@
 //! Waiting for a moment.
 
-use crate::current::{place_of, running};
 use crate::kernel::callbacks::exceptions;
 use crate::kernel::{Kernel, Message, Time, TimerKey, context, inbox};
+use crate::leaf::{place_of, running};
 use std::panic::Location;
 use std::pin::Pin;
 use std::rc::Rc;

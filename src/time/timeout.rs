@@ -4,12 +4,12 @@
 //! back when they have ended; without such, it comes back in the next turn.
 
 use crate::cancel::block::{Block, BlockScope, Interrupted, Interruption};
-use crate::current::{Record, cancel, check_loop, raise, remove_waiter, running};
 use crate::kernel::callbacks::calls::{Call, CallKey, Watcher};
 use crate::kernel::cancel::scopes::{Arrival, Inside, Scope, Unwound};
 use crate::kernel::cell::AnyTask;
 use crate::kernel::table::records::{Awaited, Then, Wait};
-use crate::kernel::{Alarm, Kernel, Time, TimerKey, Token, WaiterKey, context, keep};
+use crate::kernel::{Alarm, Kernel, Time, TimerKey, Token, WaiterKey, clone_uncounted, context};
+use crate::leaf::{Record, cancel, check_loop, raise, remove_waiter, running};
 use crate::task::promise::{AnyPromise, Promise};
 use crate::task::{Task, TaskRef};
 use std::cell::Cell;
@@ -804,7 +804,7 @@ impl<F: Future> Future for WaitFor<F> {
                     *future = None;
                     return Poll::Ready(Err(Elapsed));
                 }
-                let waker = keep(context.waker());
+                let waker = clone_uncounted(context.waker());
                 drop(ending.waker.replace(Some(waker)));
                 record.begin(&kernel, || Wait::On(Rc::<NeverStarted>::downgrade(ending)));
                 Poll::Pending
@@ -913,7 +913,7 @@ fn cancel_and_wait(
         let call = Call::Watch(expiry.clone(), 0);
         (expiry, kernel.table.add_waiter(task.cell.header(), Then::Queue(call)))
     });
-    let waker = keep(context.waker());
+    let waker = clone_uncounted(context.waker());
     drop(expiry.waker.replace(Some(waker)));
     record.begin(&kernel, || Wait::On(Rc::<Ended>::downgrade(expiry)));
     if begins {

@@ -33,7 +33,7 @@ impl Kernel {
     pub(crate) fn call_soon(&self, call: Call) -> CallKey {
         let key = self.calls.borrow_mut().insert(call);
         self.table.push_call(key.entry());
-        self.stir();
+        self.work_arrived();
         key
     }
 

@@ -34,7 +34,7 @@
 use crate::kernel::State;
 use crate::kernel::cancel::scopes::{Inside, Region};
 use crate::kernel::cell::{AnyTask, Header};
-use crate::kernel::table::records::{Begun, Wait};
+use crate::kernel::table::records::{Wait, WaitEntry};
 use crate::kernel::token::Token;
 use crate::kernel::{Alarm, Kernel, Time, context};
 use std::cell::{Cell, RefCell};
@@ -200,7 +200,7 @@ impl Kernel {
 
     /// Whether what a task waits for could come to wait for it in turn.
     fn waits_for_others(&self, header: &Header) -> bool {
-        let waits_for_others = |begun: Begun| match begun.wait {
+        let waits_for_others = |begun: WaitEntry| match begun.wait {
             Wait::Task(_) => true,
             Wait::On(awaited) => awaited.upgrade().is_some_and(|on| on.takers().is_some() || !on.tasks().is_empty()),
         };
@@ -208,7 +208,7 @@ impl Kernel {
     }
 
     /// What is polled of a task waits for this.
-    fn waits_of(&self, header: &Header) -> Vec<(u64, Begun)> {
+    fn waits_of(&self, header: &Header) -> Vec<(u64, WaitEntry)> {
         let mut waits = Vec::new();
         self.each_wait(header, &mut |number, begun| waits.push((number, begun)));
         waits
@@ -358,7 +358,7 @@ impl Search<'_> {
     }
 
     /// Whether what somebody waits for can come only from those who lead back.
-    fn is_closed(&mut self, waiting: &Header, begun: &Begun, depth: usize) -> bool {
+    fn is_closed(&mut self, waiting: &Header, begun: &WaitEntry, depth: usize) -> bool {
         let (takers, tasks) = match &begun.wait {
             // Of one that has ended, the wake has come.
             Wait::Task(token) => (None, self.kernel.table.task(*token).into_iter().collect()),
@@ -399,7 +399,7 @@ impl Search<'_> {
             Alarm::Task(token, _) | Alarm::Within(token, ..) => *token != self.own,
             Alarm::Call(_) => true,
         };
-        let waits_for_tasks = |begun: &Begun| match &begun.wait {
+        let waits_for_tasks = |begun: &WaitEntry| match &begun.wait {
             Wait::Task(_) => true,
             Wait::On(awaited) => awaited.upgrade().is_some_and(|on| match on.takers() {
                 Some(takers) => !takers.is_empty() && !takers.into_iter().any(|taker| kernel.is_of_another(taker)),

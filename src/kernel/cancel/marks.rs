@@ -2,7 +2,7 @@
 
 use crate::kernel::Token;
 use crate::kernel::cancel::scopes::{Inside, Region, Scope};
-use crate::kernel::cell::{CONDEMNED, DOOMED, FORCED, Header, QUEUED, RAISED, UNWINDING};
+use crate::kernel::cell::{CONDEMNED, DOOMED, FORCED, Header, RAISED, SCHEDULED, UNWINDING};
 use crate::kernel::table::TaskTable;
 use std::rc::Weak;
 
@@ -31,14 +31,14 @@ impl TaskTable {
 
     /// The running task is asked to end, and may still enter scopes before that comes to it.
     pub(in crate::kernel) fn note_request(&self, task: &Header) {
-        if self.meanwhile.get() & (CONDEMNED | DOOMED) == 0 {
+        if self.running_flags.get() & (CONDEMNED | DOOMED) == 0 {
             task.note_request(self.numbered());
         }
     }
 
     /// Whether the task is running, and is to end when it suspends.
     pub(crate) fn is_doomed(&self, task: &Header) -> bool {
-        self.is_running(task) && self.meanwhile.get() & DOOMED != 0
+        self.is_running(task) && self.running_flags.get() & DOOMED != 0
     }
 
     /// A condemned task is queued, and not to wait for what it awaits.
@@ -51,9 +51,9 @@ impl TaskTable {
     }
 
     /// The task is not to end after all.
-    pub(crate) fn pardon(&self, task: &Header) {
+    pub(crate) fn revoke_cancel(&self, task: &Header) {
         if task.token() == self.running.get() {
-            self.meanwhile.set(self.meanwhile.get() & !(CONDEMNED | DOOMED));
+            self.running_flags.set(self.running_flags.get() & !(CONDEMNED | DOOMED));
         }
         task.life.set(task.life.get() & !(CONDEMNED | FORCED));
     }
@@ -69,9 +69,9 @@ impl TaskTable {
 
     /// A future in which this task has waited was moved to another task.
     #[cold]
-    pub(crate) fn give_away(&self, task: Token) {
+    pub(crate) fn mark_moved(&self, task: Token) {
         if let Some(task) = self.task(task) {
-            task.header().give_away();
+            task.header().mark_moved();
         }
     }
 
@@ -83,9 +83,9 @@ impl TaskTable {
             // A wake has nothing to bring it back for.
             return true;
         }
-        let meanwhile = self.meanwhile.get();
-        task.life.set(meanwhile & QUEUED | CONDEMNED);
-        if meanwhile & QUEUED != 0 {
+        let flags = self.running_flags.get();
+        task.life.set(flags & SCHEDULED | CONDEMNED);
+        if flags & SCHEDULED != 0 {
             self.push_running(task);
         }
         self.leave_step();
@@ -94,14 +94,14 @@ impl TaskTable {
 
     /// The running task was cancelled, and waits on for what it awaits.
     pub(crate) fn keep_waiting(&self, task: &Header) {
-        task.life.set(task.life.get() & !QUEUED);
+        task.life.set(task.life.get() & !SCHEDULED);
         self.leave_step();
     }
 
     /// Takes the mark of a cancellation from the running task, which is unwinding from now on. Returns whether there was one.
     pub(crate) fn begin_unwinding(&self, task: &Header) -> bool {
         let was_condemned = task.is_condemned();
-        task.life.set(QUEUED | UNWINDING);
+        task.life.set(SCHEDULED | UNWINDING);
         was_condemned
     }
 
@@ -112,17 +112,17 @@ impl TaskTable {
 
     /// Whether the running task has asked for that. Asked once.
     pub(crate) fn take_raised(&self) -> bool {
-        let meanwhile = self.meanwhile.get();
-        self.meanwhile.set(meanwhile & !RAISED);
-        meanwhile & RAISED != 0
+        let flags = self.running_flags.get();
+        self.running_flags.set(flags & !RAISED);
+        flags & RAISED != 0
     }
 
     /// The running task suspends in a cleanup. Returns whether it was cancelled meanwhile.
     pub(crate) fn suspend_unwinding(&self, task: &Header) -> bool {
-        let meanwhile = self.meanwhile.get();
-        let condemned = if meanwhile & (CONDEMNED | DOOMED) != 0 { CONDEMNED } else { 0 };
-        task.life.set(meanwhile & QUEUED | condemned | UNWINDING);
-        if meanwhile & QUEUED != 0 {
+        let flags = self.running_flags.get();
+        let condemned = if flags & (CONDEMNED | DOOMED) != 0 { CONDEMNED } else { 0 };
+        task.life.set(flags & SCHEDULED | condemned | UNWINDING);
+        if flags & SCHEDULED != 0 {
             self.push_running(task);
         }
         self.leave_step();

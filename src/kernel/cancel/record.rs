@@ -27,17 +27,17 @@ pub(in crate::kernel) struct Record {
     /// The program has asked twice in one turn.
     is_pressed: bool,
     /// A future in which it had waited was moved to another task.
-    gave_away: bool,
+    has_moved: bool,
 }
 
 impl Header {
     /// A future in which it had waited was moved to another task, and with it whatever that future has.
-    pub(in crate::kernel) fn give_away(&self) {
-        self.cancel_record(|record| record.gave_away = true);
+    pub(in crate::kernel) fn mark_moved(&self) {
+        self.cancel_record(|record| record.has_moved = true);
     }
 
-    pub(crate) fn has_given_away(&self) -> bool {
-        self.if_cancel_record(|record| record.gave_away).unwrap_or(false)
+    pub(crate) fn has_moved_on(&self) -> bool {
+        self.if_cancel_record(|record| record.has_moved).unwrap_or(false)
     }
 
     /// The task enters a scope after those that it has entered before. The number names it.

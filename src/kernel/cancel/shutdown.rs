@@ -85,7 +85,7 @@ impl Kernel {
             if self.next_deadline().is_none() && self.break_circles() {
                 return 0;
             }
-            if self.rest().is_ok() {
+            if self.idle().is_ok() {
                 self.turn();
                 return 0;
             }
@@ -123,8 +123,8 @@ impl Kernel {
         if now >= self.next.get() && !self.firing.get() {
             self.expire(now);
         }
-        self.open_turn();
-        self.go_through(&Cell::new(true));
+        self.begin_turn();
+        self.run_turn(&Cell::new(true));
     }
 
     /// The loop is dropped: tasks end, and what is left of callbacks, timers and messages is dropped uncalled.

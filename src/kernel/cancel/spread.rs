@@ -17,8 +17,8 @@ use crate::kernel::cancel::scopes::{Inside, Region};
 use crate::kernel::cell::{AnyTask, Header, same};
 #[cfg(feature = "probe")]
 use crate::kernel::observe::probe::Source;
-use crate::kernel::table::records::{Awaited, Begun, Link, Then, Wait, WaiterKey};
-use crate::kernel::table::waker::keep;
+use crate::kernel::table::records::{Awaited, Link, Then, Wait, WaitEntry, WaiterKey};
+use crate::kernel::table::waker::clone_uncounted;
 use crate::kernel::token::Token;
 use crate::kernel::{Kernel, sorted_once};
 use std::rc::Rc;
@@ -77,14 +77,14 @@ impl Kernel {
         let left = task.cancelling.get().saturating_sub(1);
         task.cancelling.set(left);
         if left == 0 && (task.is_condemned() || self.table.is_doomed(task)) {
-            self.pardon(task);
+            self.revoke_cancel(task);
         }
         left
     }
 
     /// A task that was condemned, and has not been unwound for that, goes on after all.
-    fn pardon(&self, task: &Header) {
-        self.table.pardon(task);
+    fn revoke_cancel(&self, task: &Header) {
+        self.table.revoke_cancel(task);
         task.take_request();
         if let Some(link) = task.replace_link(None) {
             // It was woken while it waited for the end of another, and is to see what for.
@@ -265,7 +265,7 @@ impl Kernel {
                 }
             }
         }
-        self.stir();
+        self.work_arrived();
         leads_back
     }
 
@@ -309,9 +309,9 @@ impl Kernel {
 
     /// What waits in a region, and is not polled for a while, makes room: others are to have what it was given. That is all
     /// there, or what is frozen alone.
-    pub(crate) fn give_way(&self, header: &Header, region: Region, is_frozen_alone: bool) {
+    pub(crate) fn yield_gift(&self, header: &Header, region: Region, is_frozen_alone: bool) {
         let counts = &|number| header.is_inside(region, number) && (!is_frozen_alone || header.is_frozen(number));
-        self.awaited(header, counts).iter().for_each(|awaited| awaited.give_way());
+        self.awaited(header, counts).iter().for_each(|awaited| awaited.yield_gift());
     }
 
     // ---- who is not polled waits by itself ----
@@ -333,7 +333,7 @@ impl Kernel {
     }
 
     fn add_link(&self, task: &AnyTask, waker: &Waker) -> (Token, WaiterKey) {
-        let waiter = self.table.add_waiter(task.header(), Then::Wake(keep(waker)));
+        let waiter = self.table.add_waiter(task.header(), Then::Wake(clone_uncounted(waker)));
         (task.header().token(), waiter)
     }
 
@@ -359,7 +359,7 @@ impl Kernel {
     }
 
     /// Hands out what a task waits for but sleeps, with the numbers.
-    pub(crate) fn each_wait(&self, header: &Header, act: &mut dyn FnMut(u64, Begun)) {
+    pub(crate) fn each_wait(&self, header: &Header, act: &mut dyn FnMut(u64, WaitEntry)) {
         self.each_that_counts(header, &|number| !header.is_frozen(number), act);
     }
 
@@ -397,7 +397,7 @@ impl Kernel {
 
     /// Not a part of each that uses it: there are many.
     #[inline(never)]
-    fn each_that_counts(&self, header: &Header, counts: &dyn Fn(u64) -> bool, act: &mut dyn FnMut(u64, Begun)) {
+    fn each_that_counts(&self, header: &Header, counts: &dyn Fn(u64) -> bool, act: &mut dyn FnMut(u64, WaitEntry)) {
         for (number, begun) in self.table.waits(header) {
             if counts(number) {
                 act(number, begun);

@@ -3,9 +3,9 @@
 use crate::error::TaskError;
 use crate::kernel::Kernel;
 use crate::kernel::cancel::scopes::{Region, Unwinding};
-use crate::kernel::cancel::unwind::Stop;
+use crate::kernel::cancel::unwind::Pause;
 use crate::kernel::cell::{AnyTask, Draft, Ending, Header, TypedTask};
-use crate::kernel::table::Halt;
+use crate::kernel::table::Stop;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::task::{Context, Poll};
 
@@ -31,7 +31,7 @@ impl Kernel {
         if waits && self.follow_link(&mut link, header, Region::Task, &waker) {
             header.replace_link(link);
             self.table.keep_waiting(header);
-            return self.give_way(header, Region::Task, false);
+            return self.yield_gift(header, Region::Task, false);
         }
         self.drop_link(link);
         let begun = header.take_unwinding();
@@ -52,14 +52,14 @@ impl Kernel {
                     header.put_unwinding(unwinding);
                     let cancelled_again = self.table.suspend_unwinding(header);
                     if begins {
-                        self.give_way(header, Region::Task, true);
+                        self.yield_gift(header, Region::Task, true);
                     }
                     if cancelled_again {
                         self.cancel_suspended(task);
                     }
                     return;
                 }
-                Poll::Ready(Stop::DropsBody) if header.has_future() => {
+                Poll::Ready(Pause::DropsBody) if header.has_future() => {
                     let polled = self.poll_for_a_drop(|| self.table.poll_for_a_drop(task));
                     let _unwinds_already = self.table.take_raised();
                     if let Err(payload) = polled {
@@ -70,9 +70,9 @@ impl Kernel {
                         }
                     }
                 }
-                Poll::Ready(Stop::DropsBody) => {}
-                Poll::Ready(Stop::Caught) if header.has_future() => return self.go_on(task),
-                Poll::Ready(Stop::Caught | Stop::Through) => {
+                Poll::Ready(Pause::DropsBody) => {}
+                Poll::Ready(Pause::Caught) if header.has_future() => return self.go_on(task),
+                Poll::Ready(Pause::Caught | Pause::Through) => {
                     if let Err(payload) = catch_unwind(AssertUnwindSafe(|| self.table.drop_future(task))) {
                         unwinding.panicked(payload);
                     }
@@ -83,7 +83,7 @@ impl Kernel {
         }
     }
 
-    /// Polls what unwinds, for `Stop::DropsBody`.
+    /// Polls what unwinds, for `Pause::DropsBody`.
     pub(crate) fn poll_for_a_drop<R>(&self, poll: impl FnOnce() -> R) -> std::thread::Result<R> {
         let before = self.cancels.only_drops.replace(true);
         let polled = catch_unwind(AssertUnwindSafe(poll));
@@ -98,7 +98,7 @@ impl Kernel {
     /// The running task returns, and what it returns counts also if it was cancelled in this step.
     pub(crate) fn keep_result(&self) {
         if let Some(task) = self.current() {
-            self.table.pardon(task.header());
+            self.table.revoke_cancel(task.header());
         }
     }
 
@@ -121,8 +121,8 @@ impl Kernel {
         // A cleanup that has lost its future, and to which the cancellation has not come.
         self.hand_orphans_over(header, Region::Task);
         match self.table.end_unwinding(header) {
-            Some(Halt::Ready(task)) => self.returned(&task),
-            Some(Halt::Suspended(task)) => self.suspended(&task),
+            Some(Stop::Ready(task)) => self.returned(&task),
+            Some(Stop::Suspended(task)) => self.suspended(&task),
             _ => {
                 // What stood beside the scope that caught it lives on, and was not told yet.
                 self.table.leave_step();
@@ -147,6 +147,6 @@ impl Kernel {
         self.hand_locals_on(task.header());
         self.table.insert(task.any().clone());
         self.tell_spawn(task.header());
-        self.stir();
+        self.work_arrived();
     }
 }

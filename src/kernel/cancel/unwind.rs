@@ -28,7 +28,7 @@ use std::task::{Context, Poll};
 
 /// Why an unwinding does not go on by itself.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Stop {
+pub(crate) enum Pause {
     /// All scopes are through.
     Through,
     /// A scope has caught it: what is around that goes on.
@@ -78,7 +78,7 @@ impl Unwinding {
     /// Goes on until a cleanup has to wait, or there is something else to be done.
     ///
     /// A panic of foreign code does not stop this.
-    pub(crate) fn poll(&mut self, kernel: &Kernel, task: &Header, context: &mut Context<'_>) -> Poll<Stop> {
+    pub(crate) fn poll(&mut self, kernel: &Kernel, task: &Header, context: &mut Context<'_>) -> Poll<Pause> {
         loop {
             match catch_unwind(AssertUnwindSafe(|| self.poll_once(kernel, task, context))) {
                 Ok(poll) => return poll,
@@ -87,7 +87,7 @@ impl Unwinding {
         }
     }
 
-    fn poll_once(&mut self, kernel: &Kernel, task: &Header, context: &mut Context<'_>) -> Poll<Stop> {
+    fn poll_once(&mut self, kernel: &Kernel, task: &Header, context: &mut Context<'_>) -> Poll<Pause> {
         let region = self.region;
         loop {
             let doomed = self.doomed;
@@ -103,7 +103,7 @@ impl Unwinding {
                         let _came_to_nothing = kernel.table.take_raised();
                         // If it was caught there, the interruption is behind all scopes inside, and so it is here.
                         if unwound == Unwound::Caught && self.catch(task, number) {
-                            return Poll::Ready(Stop::Caught);
+                            return Poll::Ready(Pause::Caught);
                         }
                         drop(task.remove_scope(number));
                     }
@@ -111,7 +111,7 @@ impl Unwinding {
                 continue;
             }
             let Some((number, scope)) = task.scopes(|scopes| scopes.innermost(region, doomed)).flatten() else {
-                return Poll::Ready(Stop::Through);
+                return Poll::Ready(Pause::Through);
             };
             self.doomed = number - 1;
             let is_left_alone =
@@ -134,14 +134,14 @@ impl Unwinding {
                     task.scopes(|scopes| scopes.begin_cleanup(number, scope.clone()));
                     if scope.drop_body(is_alone) == Dropped::WhenPolled {
                         let around = task.scopes(|scopes| scopes.cleaning_around(number, region)).flatten();
-                        let Some(around) = around else { return Poll::Ready(Stop::DropsBody) };
+                        let Some(around) = around else { return Poll::Ready(Pause::DropsBody) };
                         self.poll_around(around, kernel, task, context);
                     }
                 }
                 Unwound::Absorbed => {}
                 Unwound::Caught => {
                     if self.catch(task, number) {
-                        return Poll::Ready(Stop::Caught);
+                        return Poll::Ready(Pause::Caught);
                     }
                 }
             }

@@ -77,14 +77,14 @@ impl Kernel {
         loop {
             let steps_before = meter.steps;
             self.begin_or_resume();
-            if !self.go_through_within(meter) {
+            if !self.run_turn_within(meter) {
                 // Until it goes on, what happens is the host's doing.
                 #[cfg(feature = "probe")]
                 self.table.probe.cause.set(Source::Outside);
                 return;
             }
             self.idling.paused.set(None);
-            self.close_turn();
+            self.end_turn();
             if !meter.goes_on(steps_before) || !self.has_work() {
                 return;
             }
@@ -104,10 +104,10 @@ impl Kernel {
     #[cold]
     fn finish_turn(&self) {
         self.begin_or_resume();
-        let finished = self.go_through_within(&mut Meter::new(usize::MAX, None));
+        let finished = self.run_turn_within(&mut Meter::new(usize::MAX, None));
         debug_assert!(finished, "READY-2: a budget without a limit was used up");
         self.idling.paused.set(None);
-        self.close_turn();
+        self.end_turn();
     }
 
     fn begin_or_resume(&self) {
@@ -120,7 +120,7 @@ impl Kernel {
     }
 
     /// What is left of this turn: its entries, then its timers. False if the budget is used up before.
-    fn go_through_within(&self, meter: &mut Meter) -> bool {
+    fn run_turn_within(&self, meter: &mut Meter) -> bool {
         while let Some(left) = self.idling.paused.get().filter(|&left| left > 0) {
             let count = meter.take(left);
             if count == 0 {
@@ -129,9 +129,9 @@ impl Kernel {
             self.idling.paused.set(Some(left - count));
             self.table.mark_first(count);
             if self.is_watched() {
-                self.step_watched();
+                self.run_marked_watched();
             } else {
-                self.step(&Cell::new(true));
+                self.run_marked(&Cell::new(true));
             }
         }
         while self.firing.get() {
@@ -236,7 +236,7 @@ impl Kernel {
         {
             self.tell_host();
         } else {
-            self.stir();
+            self.work_arrived();
         }
     }
 
@@ -269,7 +269,7 @@ impl Kernel {
     /// Something may have become ready on this thread: if the host was told that nothing is, it is called. That is foreign code,
     /// so nothing may be borrowed.
     #[inline]
-    pub(crate) fn stir(&self) {
+    pub(crate) fn work_arrived(&self) {
         if let Some(until) = self.idling.told_to_sleep.get() {
             self.call_host(until);
         }
@@ -293,7 +293,7 @@ impl Kernel {
     pub(crate) fn give_paused_turn_up(&self) {
         if self.idling.paused.take().is_some() {
             self.table.mark_first(0);
-            self.close_turn();
+            self.end_turn();
         }
     }
 }

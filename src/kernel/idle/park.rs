@@ -11,7 +11,7 @@ pub(crate) struct Stuck;
 
 impl Kernel {
     /// Sleeps, if nothing is ready, until the next deadline or until something comes.
-    pub(crate) fn rest(&self) -> Result<(), Stuck> {
+    pub(crate) fn idle(&self) -> Result<(), Stuck> {
         if !self.table.is_idle() || self.inbox().has_messages() {
             return Ok(());
         }

@@ -54,16 +54,16 @@ impl StepWatch {
 }
 
 impl Kernel {
-    /// As `step`, with a look at each entry before and after.
+    /// As `run_marked`, with a look at each entry before and after.
     #[cold]
-    pub(in crate::kernel) fn step_watched(&self) {
+    pub(in crate::kernel) fn run_marked_watched(&self) {
         for _ in 0..self.table.marked_len() {
             let task = self.table.mark_next();
             if let Some(_header) = task.as_ref().map(AnyTask::header) {
                 tell!(self.table, EventKind::StepBegin { task: TaskId(_header.id) });
             }
             self.watch.iter().for_each(StepWatch::begin);
-            self.step(&Cell::new(true));
+            self.run_marked(&Cell::new(true));
             if let Some(_header) = task.as_ref().map(AnyTask::header) {
                 tell!(self.table, EventKind::StepEnd { task: TaskId(_header.id), ended: _header.is_done() });
             }

@@ -57,7 +57,7 @@ impl Wait {
 
 /// A wait that has begun.
 #[derive(Clone)]
-pub(crate) struct Begun {
+pub(crate) struct WaitEntry {
     pub(crate) wait: Wait,
     /// Where it is awaited.
     pub(crate) place: &'static Location<'static>,
@@ -115,7 +115,7 @@ pub(crate) trait Awaited {
 
     /// The future that waits is not dropped soon: it stands beside a cleanup, or its task waits for its children. What it was
     /// given meanwhile goes to others. Called where nothing is borrowed; may wake.
-    fn give_way(&self) {}
+    fn yield_gift(&self) {}
 
     /// What is waited for, for people.
     fn describe(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result;
@@ -165,7 +165,7 @@ impl TaskTable {
         let what = if self.probe.is_set() { self.describe(&wait) } else { String::new() };
         let key = self.with(|table| {
             let number = table.number();
-            let index = push(&mut table.waits, &header.waits, Numbered { number, value: Begun { wait, place } });
+            let index = push(&mut table.waits, &header.waits, Numbered { number, value: WaitEntry { wait, place } });
             WaitKey { task, number, index }
         });
         tell!(
@@ -193,7 +193,8 @@ impl TaskTable {
             let waiter = WaiterKey { number, index };
             let wait = header.map(|header| {
                 let (number, wait) = (table.number(), Wait::Task(awaited.token()));
-                let index = push(&mut table.waits, &header.waits, Numbered { number, value: Begun { wait, place } });
+                let index =
+                    push(&mut table.waits, &header.waits, Numbered { number, value: WaitEntry { wait, place } });
                 WaitKey { task, number, index }
             });
             (waiter, wait)
@@ -252,7 +253,7 @@ impl TaskTable {
     }
 
     /// What a task waits for, with the numbers, in the order in which it began. Nobody may begin or end a wait meanwhile.
-    pub(crate) fn waits(&self, task: &Header) -> impl Iterator<Item = (u64, Begun)> {
+    pub(crate) fn waits(&self, task: &Header) -> impl Iterator<Item = (u64, WaitEntry)> {
         let mut next = task.waits.get().first();
         std::iter::from_fn(move || {
             let index = next?;

@@ -1,15 +1,15 @@
 //! The polls of a task that unwinds.
 #![allow(unsafe_code, reason = "polls and drops the future of the running task")]
 
-use crate::kernel::cell::{self, AnyTask, Header, QUEUED};
-use crate::kernel::table::{Halt, TaskTable};
+use crate::kernel::cell::{self, AnyTask, Header, SCHEDULED};
+use crate::kernel::table::{Stop, TaskTable};
 use std::task::Context;
 
 impl TaskTable {
     /// The cancellation was caught: the running task, whose future is there, goes on in the same step.
-    pub(crate) fn end_unwinding(&self, task: &Header) -> Option<Halt> {
+    pub(crate) fn end_unwinding(&self, task: &Header) -> Option<Stop> {
         assert!(self.is_running(task) && task.has_future(), "STEP-2: a future was polled outside of its step");
-        task.life.set(QUEUED | self.meanwhile.get());
+        task.life.set(SCHEDULED | self.running_flags.get());
         let token = task.token();
         let task = self.row(token).expect("WAKE-1: a running task has a row");
         // SAFETY: the row holds the task that it names.
@@ -23,7 +23,7 @@ impl TaskTable {
         assert!(self.is_running(header) && header.has_future(), "STEP-2: a future was polled outside of its step");
         let waker = self.waker_of(header.token());
         let entry = self.row(header.token()).expect("WAKE-1: a running task has a row");
-        // SAFETY: the row holds the task, whose future is there. `switch` has stopped at it, so nobody is polling it.
+        // SAFETY: the row holds the task, whose future is there. `run_ready` has stopped at it, so nobody is polling it.
         let poll = unsafe { cell::poll(entry, &mut Context::from_waker(&waker)) };
         if poll.is_ready() {
             // From now on the cell polls nothing, whatever becomes of the marks of the task.
@@ -31,10 +31,10 @@ impl TaskTable {
         }
     }
 
-    /// Drops the future of the running task, at which `switch` has stopped: with `Halt::Unwinds`, or by a panic.
+    /// Drops the future of the running task, at which `run_ready` has stopped: with `Stop::Unwinds`, or by a panic.
     pub(crate) fn drop_future(&self, task: &AnyTask) {
         assert!(task.header().token() == self.running.get(), "STEP-2: a future was dropped outside of its step");
-        // SAFETY: it is running, but not being polled: `switch` has returned or unwound.
+        // SAFETY: it is running, but not being polled: `run_ready` has returned or unwound.
         unsafe { task.drop_future() };
     }
 }

@@ -1,7 +1,7 @@
 //! Questions to the table: who is there, where each stands, what is left of a turn.
 #![allow(unsafe_code, reason = "looks at tasks that the rows and the ready queue hold")]
 
-use crate::kernel::cell::{AnyTask, Header, QUEUED};
+use crate::kernel::cell::{AnyTask, Header, SCHEDULED};
 use crate::kernel::table::TaskTable;
 use crate::kernel::table::waker::{COUNTED, token_of};
 use crate::kernel::token::Token;
@@ -43,7 +43,7 @@ impl TaskTable {
     pub(crate) fn state(&self, task: &Header) -> State {
         if task.token() == self.running.get() {
             State::Running
-        } else if task.life.get() & QUEUED != 0 {
+        } else if task.life.get() & SCHEDULED != 0 {
             State::Queued
         } else {
             State::Waiting
@@ -79,7 +79,7 @@ impl TaskTable {
 
     /// Whether a task is being stepped, and was woken meanwhile.
     pub(crate) fn running_is_woken(&self) -> bool {
-        self.running.get() != Token::NOBODY && self.meanwhile.get() & QUEUED != 0
+        self.running.get() != Token::NOBODY && self.running_flags.get() & SCHEDULED != 0
     }
 
     /// Whether this waker wakes the task that is being stepped.

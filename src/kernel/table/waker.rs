@@ -1,7 +1,7 @@
 //! TaskTable: the numbers of rows, and what a wake does, wherever it comes from.
 #![allow(unsafe_code, reason = "the waker's vtable")]
 
-use crate::kernel::cell::QUEUED;
+use crate::kernel::cell::SCHEDULED;
 use crate::kernel::idle::lanes;
 use crate::kernel::table::TaskTable;
 use crate::kernel::token::Token;
@@ -89,7 +89,7 @@ fn wake_by_ref(data: *const ()) {
     // SAFETY: it is used in here alone.
     if let Some(home) = unsafe { home() } {
         if token == home.running.get() {
-            return home.note(QUEUED);
+            return home.note(SCHEDULED);
         }
     }
     wake_another(token);
@@ -113,9 +113,9 @@ fn wake_by_ref_observed(data: *const ()) {
     // SAFETY: as in `wake_by_ref`.
     if let Some(home) = unsafe { home() } {
         // The usual case, in as few instructions as can be.
-        if token == home.running.get() && home.meanwhile.get() == 0 && !home.is_probed() {
+        if token == home.running.get() && home.running_flags.get() == 0 && !home.is_probed() {
             home.tally.wakes.count();
-            return home.meanwhile.set(QUEUED);
+            return home.running_flags.set(SCHEDULED);
         }
     }
     wake_observed(token);
@@ -139,7 +139,7 @@ fn wake_counted(data: *const ()) {
 /// A waker that one of our own futures keeps, and nobody else: such a one is not counted among those that are held outside, if it
 /// is of the loop that is running. Of another loop it may be on another thread, where that one does not know of it.
 #[inline]
-pub(crate) fn keep(waker: &Waker) -> Waker {
+pub(crate) fn clone_uncounted(waker: &Waker) -> Waker {
     if ptr::eq(waker.vtable(), &COUNTED) && is_at_home(Token::from_data(waker.data())) {
         // SAFETY: as in `TaskTable::waker_of`.
         return unsafe { Waker::new(waker.data(), &KEPT) };

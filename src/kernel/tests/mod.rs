@@ -34,7 +34,7 @@ fn late_knock_puts_no_timer_off() {
     kernel.add_timer(begun.after(Duration::from_secs(20)), Alarm::Call(Call::Once(Box::new(|| ()))));
     let inbox = kernel.inbox();
     let late = std::thread::spawn(move || inbox.knock_late());
-    kernel.rest().unwrap();
+    kernel.idle().unwrap();
     late.join().unwrap();
     // As after a swarm.
     (0..100).for_each(|_| kernel.pace.fired());
@@ -49,15 +49,15 @@ fn tell_once_of_a_long_rest() {
     kernel.idling.patience.set(Duration::ZERO);
     kernel.idling.tell_of_long_rest.set(Some(|_| TOLD.set(TOLD.get() + 1)));
     kernel.inbox().add_remote(kernel.id());
-    assert!(kernel.rest().is_ok());
+    assert!(kernel.idle().is_ok());
     assert_eq!(TOLD.get(), 1);
     let inbox = kernel.inbox();
     let (id, message) = (kernel.id(), Message::Call(Box::new(|| ())));
     let sender = std::thread::spawn(move || inbox.send(id, message).is_ok());
-    assert!(kernel.rest().is_ok() && sender.join().unwrap());
+    assert!(kernel.idle().is_ok() && sender.join().unwrap());
     kernel.turn();
     kernel.inbox().remove_remote(kernel.id());
-    assert!(kernel.rest().is_err(), "there is nobody left");
+    assert!(kernel.idle().is_err(), "there is nobody left");
     assert_eq!(TOLD.get(), 1);
 }
 
@@ -71,7 +71,7 @@ fn late_knock_is_no_long_rest() {
     kernel.inbox().add_remote(kernel.id());
     let inbox = kernel.inbox();
     let late = std::thread::spawn(move || inbox.knock_late());
-    assert!(kernel.rest().is_ok());
+    assert!(kernel.idle().is_ok());
     late.join().unwrap();
     assert_eq!((TOLD.get(), kernel.idling.tell_of_long_rest.take().is_some()), (0, true));
 }
@@ -164,7 +164,7 @@ fn cancelled_timer_leaves_the_loop_calm() {
     assert!(kernel.cancel_timer(key).is_some() && kernel.cancel_timer(key).is_none());
     kernel.call_soon(Call::Once(Box::new(|| ())));
     kernel.turn();
-    assert!(kernel.rest().is_err(), "there is nothing to wait for");
+    assert!(kernel.idle().is_err(), "there is nothing to wait for");
     assert_eq!((kernel.next.get(), kernel.clock.now()), (Time::NEVER, Time(0)));
 }
 

@@ -5,7 +5,7 @@ pub(crate) mod pace;
 use crate::kernel::callbacks::calls::Call;
 #[cfg(feature = "probe")]
 use crate::kernel::observe::probe::EventKind;
-use crate::kernel::table::waker::{keep, token_of};
+use crate::kernel::table::waker::{clone_uncounted, token_of};
 use crate::kernel::{Kernel, Time, TimerKey, Token};
 use std::panic::Location;
 use std::task::Waker;
@@ -42,7 +42,7 @@ impl Kernel {
         if let Some((task, at)) = sleeper {
             tell!(self.table, EventKind::WaitBegin { task, wait: age, what: "a sleep", at });
         }
-        self.stir();
+        self.work_arrived();
         key
     }
 
@@ -72,7 +72,7 @@ impl Kernel {
     pub(crate) fn alarm_for(&self, waker: &Waker, place: &'static Location<'static>) -> Alarm {
         match self.table.running_token() {
             token if token_of(waker) == Some(token) => Alarm::Task(token, place),
-            token => Alarm::Within(token, place, keep(waker)),
+            token => Alarm::Within(token, place, clone_uncounted(waker)),
         }
     }
 
@@ -86,7 +86,7 @@ impl Kernel {
         }
         if let Alarm::Task(token, _) | Alarm::Within(token, ..) = alarm {
             if token != self.table.running_token() {
-                self.table.give_away(token);
+                self.table.mark_moved(token);
             }
         }
         #[cfg(feature = "probe")]

@@ -14,20 +14,20 @@ use std::cell::Cell;
 const PORTION: usize = 16;
 
 impl Kernel {
-    /// As `step`, but a turn with many entries listens in between: so requests that come meanwhile are queued as they come, and not all
+    /// As `run_marked`, but a turn with many entries listens in between: so requests that come meanwhile are queued as they come, and not all
     /// that came in one long turn in whatever order the poller has them.
     #[cold]
-    pub(in crate::kernel) fn step_and_listen(&self, over: &Cell<bool>) {
+    pub(in crate::kernel) fn run_marked_and_listen(&self, over: &Cell<bool>) {
         let (mut left, mut portion) = (self.table.marked_len(), PORTION);
         while left > portion {
             self.table.mark_first(portion);
-            self.step(&Cell::new(true));
+            self.run_marked(&Cell::new(true));
             left -= portion;
             // Of short steps twice as many may follow: each time the clock is read.
             portion = if self.listen() { PORTION } else { 2 * portion };
             self.table.mark_first(left);
         }
-        self.step(over);
+        self.run_marked(over);
     }
 }
 
@@ -111,7 +111,7 @@ mod sockets {
             if let Some(Removed { mut waiters, mut watched, .. }) = removed {
                 watched.end();
                 self.wake_all(&mut waiters);
-                self.stir();
+                self.work_arrived();
                 drop(watched);
             }
         }

@@ -115,7 +115,7 @@ impl Record {
     fn goes_on(&mut self, kernel: &Kernel, place: &'static Location<'static>) -> bool {
         let Some(key) = self.key.filter(|&key| kernel.table.waits_here(key)) else {
             if let Some(key) = self.key {
-                context::loop_of(key.task).iter().for_each(|kernel| kernel.table.give_away(key.task));
+                context::loop_of(key.task).iter().for_each(|kernel| kernel.table.mark_moved(key.task));
             }
             self.end();
             return false;
@@ -193,7 +193,7 @@ fn is_in_library(place: &'static Location<'static>) -> bool {
 
 fn is_library(file: &str) -> bool {
     const HERE: &str = file!();
-    const NAME: &str = "current.rs";
+    const NAME: &str = "leaf.rs";
     let (ours, _) = HERE.split_at(HERE.len() - NAME.len());
     // Folders of the standard library, of crates from a registry, and of crates from a repository, with either separator.
     let parts = ["library?core?src", "library?alloc?src", "library?std?src", "registry?src", "git?checkouts"];
