@@ -167,27 +167,9 @@ impl TcpListener {
         Accept { operation: self.io.read_with(accept) }
     }
 
-    /// As [`accept`](Self::accept), for those who write futures by hand.
-    ///
-    /// # Errors
-    ///
-    /// Those of [`accept`](Self::accept).
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// use onelane::{EventLoop, net::{TcpListener, TcpStream}};
-    /// use std::{future::poll_fn, net::Ipv4Addr};
-    ///
-    /// EventLoop::new().run(async {
-    ///     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
-    ///     let _client = TcpStream::connect(listener.local_addr()?).await?;
-    ///     poll_fn(|cx| listener.poll_accept(cx)).await
-    /// })
-    /// # .unwrap();
-    /// ```
+    /// As `accept`, to be polled by hand.
     #[track_caller]
-    pub fn poll_accept(&self, cx: &mut Context<'_>) -> Poll<io::Result<(TcpStream, SocketAddr)>> {
+    pub(crate) fn poll_accept(&self, cx: &mut Context<'_>) -> Poll<io::Result<(TcpStream, SocketAddr)>> {
         let accepted = ready!(self.io.poll_read_with(cx, accept));
         Poll::Ready(accepted.and_then(accepted_by_us))
     }

@@ -242,32 +242,6 @@ impl UdpSocket {
         Receive::new(&self.io, buffer, std::net::UdpSocket::recv_from)
     }
 
-    /// As [`recv_from`](Self::recv_from), and leaves the datagram there: the next who receives gets it again.
-    ///
-    /// # Errors
-    ///
-    /// Those of [`recv`](Self::recv).
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// use onelane::{EventLoop, net::UdpSocket};
-    /// use std::net::Ipv4Addr;
-    ///
-    /// EventLoop::new().run(async {
-    ///     let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))?;
-    ///     let own = socket.local_addr()?;
-    ///     socket.send_to(b"hello", own).await?;
-    ///     assert_eq!(socket.peek_from(&mut [0; 1]).await?, (1, own));
-    ///     assert_eq!(socket.recv_from(&mut [0; 8]).await?, (5, own));
-    ///     Ok::<(), std::io::Error>(())
-    /// })
-    /// # .unwrap();
-    /// ```
-    pub fn peek_from<'a>(&'a self, buffer: &'a mut [u8]) -> Receive<'a, std::net::UdpSocket, (usize, SocketAddr)> {
-        Receive::new(&self.io, buffer, std::net::UdpSocket::peek_from)
-    }
-
     /// Where it is.
     ///
     /// # Errors
@@ -308,30 +282,6 @@ impl UdpSocket {
     /// ```
     pub fn peer_addr(&self) -> io::Result<SocketAddr> {
         self.io.get_ref().peer_addr()
-    }
-
-    /// Whether it may send to all in a network at once (`SO_BROADCAST`). It may not, unless this says so.
-    ///
-    /// asyncio: `create_datagram_endpoint(allow_broadcast=True)`.
-    ///
-    /// # Errors
-    ///
-    /// If the system refuses.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// use onelane::{EventLoop, net::UdpSocket};
-    /// use std::net::Ipv4Addr;
-    ///
-    /// EventLoop::new().run(async {
-    ///     UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))?.set_broadcast(true)
-    /// })
-    /// # .unwrap();
-    /// ```
-    #[doc(alias = "allow_broadcast")]
-    pub fn set_broadcast(&self, broadcast: bool) -> io::Result<()> {
-        self.io.get_ref().set_broadcast(broadcast)
     }
 
     /// The socket, for what is not here.

@@ -128,30 +128,9 @@ impl UnixListener {
         UnixAccept { operation: self.io.read_with(std::os::unix::net::UnixListener::accept) }
     }
 
-    /// As [`accept`](Self::accept), for those who write futures by hand.
-    ///
-    /// # Errors
-    ///
-    /// Those of [`accept`](Self::accept).
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// use onelane::{EventLoop, net::{UnixListener, UnixStream}};
-    /// use std::future::poll_fn;
-    ///
-    /// # let path = std::env::temp_dir().join(format!("onelane-unix-poll-accept-{}", std::process::id()));
-    /// EventLoop::new().run(async {
-    ///     let listener = UnixListener::bind(&path)?;
-    ///     let _client = UnixStream::connect(&path).await?;
-    ///     let (_peer, address) = poll_fn(|cx| listener.poll_accept(cx)).await?;
-    ///     assert!(address.is_unnamed());
-    ///     std::fs::remove_file(&path)
-    /// })
-    /// # .unwrap();
-    /// ```
+    /// As `accept`, to be polled by hand.
     #[track_caller]
-    pub fn poll_accept(&self, cx: &mut Context<'_>) -> Poll<io::Result<(UnixStream, SocketAddr)>> {
+    pub(crate) fn poll_accept(&self, cx: &mut Context<'_>) -> Poll<io::Result<(UnixStream, SocketAddr)>> {
         let accepted = ready!(self.io.poll_read_with(cx, std::os::unix::net::UnixListener::accept));
         Poll::Ready(accepted.and_then(accepted_by_us))
     }
