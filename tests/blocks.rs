@@ -197,6 +197,26 @@ fn catch_around_a_timeout_and_be_polled_once() {
     });
 }
 
+/// The other way around: a catch in a timeout. The task goes on in the same step, and nothing wakes it for another: it would come
+/// before others in the next turn.
+#[test]
+fn catch_in_a_timeout_and_be_polled_once() {
+    virtual_loop().run(async {
+        let polls = Rc::new(Cell::new(0));
+        let counts = count_polls(&polls);
+        let task = spawn(timeout(ms(100), async move {
+            assert!(catch_cancel(pending::<()>()).await.is_err());
+            counts.await;
+        }));
+        yield_now().await;
+        task.cancel();
+        for _ in 0..5 {
+            yield_now().await;
+        }
+        assert_eq!(polls.get(), 1);
+    });
+}
+
 /// A payload whose destructor panics.
 struct Grenade;
 

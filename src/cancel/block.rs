@@ -157,13 +157,6 @@ impl Interruption {
         drop(self.waker.replace(Some(waker)));
     }
 
-    /// The running task has unwound the block: if something in the task polls that by a waker of its own, it is woken.
-    pub(crate) fn wake_poller(&self) {
-        if let Some(waker) = self.waker.take().filter(|waker| !wakes_running(waker)) {
-            self.wake_foreign(waker);
-        }
-    }
-
     /// Its panic must not cost the cleanup of a scope.
     fn wake_foreign(&self, waker: Waker) {
         match self.task() {
@@ -271,6 +264,14 @@ impl Inside for Interruption {
         self.is_asked.set(was_asked);
         self.unwinding.set(unwinding);
         self.wake();
+    }
+
+    fn wake_poller(&self) {
+        match self.waker.take() {
+            Some(waker) if wakes_running(&waker) => self.waker.set(Some(waker)),
+            Some(waker) => self.wake_foreign(waker),
+            None => {}
+        }
     }
 
     fn wake(&self) {

@@ -71,6 +71,9 @@ pub(crate) trait Inside {
 
     /// The scope is to be polled.
     fn wake(&self);
+
+    /// The same, if something in the task polls the scope by a waker of its own. The task itself is running.
+    fn wake_poller(&self);
 }
 
 /// How an interruption comes to a scope.

@@ -188,7 +188,7 @@ impl Unwinding {
         let around_it = |&one: &u64| one != number && task.is_inside(Region::Inside(one), number);
         let numbers = task.scopes(|scopes| scopes.numbers().collect::<Vec<_>>()).unwrap_or_default();
         for scope in numbers.into_iter().filter(around_it).filter_map(|one| task.scope(one)) {
-            scope.inside().into_iter().for_each(Inside::wake);
+            scope.inside().into_iter().for_each(Inside::wake_poller);
         }
         drop(task.remove_scope(number));
         for scope in beside.into_iter().filter_map(|one| task.scope(one)) {
