@@ -1,4 +1,4 @@
-//! The loop as its owner holds it: [`EventLoop`], its [`Builder`], a reference to the running one, and what a [`Turn`] did.
+//! The loop as its owner holds it: [`EventLoop`], its [`Builder`], a reference to the running one, and what a [`Turn`](crate::Turn) did.
 
 use crate::callback::Handle;
 use crate::error::{NoRunningLoop, TaskError};
