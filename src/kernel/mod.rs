@@ -183,7 +183,7 @@ impl Kernel {
 
     /// One turn, but for the rest. The caller has entered the context, so that wakes find the table.
     pub(crate) fn turn(&self) {
-        let over = self.turn_until(&Cell::new(true));
+        let over = self.turn_until(&Self::this_turn_only());
         debug_assert!(over.is_ok());
     }
 

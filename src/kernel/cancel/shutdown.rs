@@ -17,7 +17,6 @@ use crate::kernel::cell::Header;
 #[cfg(feature = "probe")]
 use crate::kernel::observe::probe::{EventKind, Source};
 use crate::kernel::{Alarm, Kernel, Message};
-use std::cell::Cell;
 use std::panic::Location;
 
 /// After so many rounds of tasks that spawn tasks while the loop shuts down, it gives up.
@@ -124,7 +123,7 @@ impl Kernel {
             self.expire(now);
         }
         self.begin_turn();
-        self.run_turn(&Cell::new(true));
+        self.run_turn(&Self::this_turn_only());
     }
 
     /// The loop is dropped: tasks end, and what is left of callbacks, timers and messages is dropped uncalled.

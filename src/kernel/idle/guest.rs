@@ -71,6 +71,12 @@ impl Meter {
 }
 
 impl Kernel {
+    /// For `run_turn` and `run_marked`: no further turn begins in there.
+    #[inline]
+    pub(in crate::kernel) fn this_turn_only() -> Cell<bool> {
+        Cell::new(true)
+    }
+
     /// Turns until nothing is ready, or until the budget is used up, which may be in the middle of a turn. The caller has entered
     /// the context.
     pub(crate) fn turn_within(&self, meter: &mut Meter) {
@@ -131,7 +137,7 @@ impl Kernel {
             if self.is_watched() {
                 self.run_marked_watched();
             } else {
-                self.run_marked(&Cell::new(true));
+                self.run_marked(&Self::this_turn_only());
             }
         }
         while self.firing.get() {

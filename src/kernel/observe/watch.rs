@@ -63,7 +63,7 @@ impl Kernel {
                 tell!(self.table, EventKind::StepBegin { task: TaskId(_header.id) });
             }
             self.watch.iter().for_each(StepWatch::begin);
-            self.run_marked(&Cell::new(true));
+            self.run_marked(&Self::this_turn_only());
             if let Some(_header) = task.as_ref().map(AnyTask::header) {
                 tell!(self.table, EventKind::StepEnd { task: TaskId(_header.id), ended: _header.is_done() });
             }

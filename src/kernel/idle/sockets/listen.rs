@@ -21,7 +21,7 @@ impl Kernel {
         let (mut left, mut portion) = (self.table.marked_len(), PORTION);
         while left > portion {
             self.table.mark_first(portion);
-            self.run_marked(&Cell::new(true));
+            self.run_marked(&Self::this_turn_only());
             left -= portion;
             // Of short steps twice as many may follow: each time the clock is read.
             portion = if self.listen() { PORTION } else { 2 * portion };
