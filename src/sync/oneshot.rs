@@ -19,15 +19,19 @@
 //! });
 //! ```
 //!
-//! Knows nothing but the line of its waiters, which has one place: the receiver's.
+//! The receiver is the only one who ever waits, so there is no line of waiters.
 
+use crate::kernel::callbacks::exceptions;
+use crate::kernel::table::records::{Awaited, Wait};
+use crate::kernel::{clone_uncounted, context, wakes_the_same};
+use crate::leaf::Record;
 use crate::sync::label::Label;
-use crate::sync::waiters::{Place, Ticket, Waiters};
 use std::cell::{Cell, RefCell};
 use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
-use std::rc::Rc;
-use std::task::{Context, Poll, ready};
+use std::rc::{Rc, Weak};
+use std::task::{Context, Poll, Waker};
 
 /// A channel for one value: what the [`Sender`] sends, the [`Receiver`] gives when it is awaited.
 ///
@@ -37,7 +41,7 @@ use std::task::{Context, Poll, ready};
 ///
 /// # Cost
 ///
-/// Two allocations, and two if the receiver has to wait.
+/// One allocation.
 ///
 /// # Examples
 ///
@@ -53,37 +57,64 @@ use std::task::{Context, Poll, ready};
 /// ```
 #[must_use = "without both ends nothing can be sent"]
 #[track_caller]
-pub fn oneshot<T>() -> (Sender<T>, Receiver<T>) {
-    let core = Core {
+pub fn oneshot<T: 'static>() -> (Sender<T>, Receiver<T>) {
+    let shared = Shared {
         label: Label::here(),
+        value: RefCell::new(None),
         sender_dropped: Cell::new(false),
         receiver_dropped: Cell::new(false),
-        receiver: Waiters::default(),
+        is_interrupted: Cell::new(false),
+        waker: Cell::new(None),
     };
-    let shared = Rc::new(Shared { core: Rc::new(core), value: RefCell::new(None) });
-    (Sender { shared: shared.clone() }, Receiver { shared, ticket: Ticket::here(), over: false })
+    let shared = Rc::new(shared);
+    (Sender { shared: shared.clone() }, Receiver { shared, record: Record::here(), over: false })
 }
 
 struct Shared<T> {
-    core: Rc<Core>,
+    label: Label,
     /// Borrowed in this file alone, to put in and take out.
     value: RefCell<Option<T>>,
-}
-
-/// Who waits, without the value's type.
-struct Core {
-    label: Label,
     sender_dropped: Cell<bool>,
     receiver_dropped: Cell<bool>,
-    receiver: Waiters,
+    /// The task of the receiver was interrupted: the receiver is not woken unless that is taken back.
+    is_interrupted: Cell<bool>,
+    /// The receiver's, while it waits.
+    waker: Cell<Option<Waker>>,
 }
 
-impl Place for Core {
-    fn line(&self, _: u8) -> &Waiters {
-        &self.receiver
+impl<T> Shared<T> {
+    /// Cloning and dropping a waker may be the code of others, so nothing is borrowed meanwhile.
+    fn keep_waker(&self, context: &Context<'_>) {
+        // Who is polled lives: the receiver may have moved out of a task that was cancelled.
+        self.is_interrupted.set(false);
+        let old = self.waker.take();
+        let is_known = old.as_ref().is_some_and(|old| wakes_the_same(old, context.waker()));
+        let kept = if is_known { old } else { Some(clone_uncounted(context.waker())) };
+        drop(self.waker.replace(kept));
     }
 
-    fn describe(&self, _: u8, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    fn wake(&self) {
+        let Some(waker) = self.waker.take() else { return };
+        // This runs in the sender's destructor: a waker of others that panics must not panic there.
+        if let Err(payload) = catch_unwind(AssertUnwindSafe(|| waker.wake())) {
+            let loop_id = context::running().map_or(0, |kernel| kernel.id());
+            exceptions::reached_nobody(loop_id, exceptions::IN_A_WAKER, payload);
+        }
+    }
+}
+
+impl<T> Awaited for Shared<T> {
+    fn interrupt(&self) {
+        self.is_interrupted.set(true);
+    }
+
+    fn resume(&self) {
+        if self.is_interrupted.replace(false) && self.sender_dropped.get() {
+            self.wake();
+        }
+    }
+
+    fn describe(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("the value of ")?;
         self.label.write("a oneshot", f)
     }
@@ -129,7 +160,7 @@ pub struct Sender<T> {
 #[must_use = "futures do nothing unless they are awaited"]
 pub struct Receiver<T> {
     shared: Rc<Shared<T>>,
-    ticket: Ticket,
+    record: Record,
     over: bool,
 }
 
@@ -213,14 +244,16 @@ impl<T> Sender<T> {
     /// assert!(!answer(sender));
     /// ```
     pub fn is_closed(&self) -> bool {
-        self.shared.core.receiver_dropped.get()
+        self.shared.receiver_dropped.get()
     }
 }
 
 impl<T> Drop for Sender<T> {
     fn drop(&mut self) {
-        self.shared.core.sender_dropped.set(true);
-        self.shared.core.receiver.give_all();
+        self.shared.sender_dropped.set(true);
+        if !self.shared.is_interrupted.get() {
+            self.shared.wake();
+        }
     }
 }
 
@@ -240,17 +273,25 @@ impl<T> Receiver<T> {
     }
 }
 
-impl<T> Future for Receiver<T> {
+impl<T: 'static> Future for Receiver<T> {
     type Output = Result<T, SenderDropped>;
 
     #[track_caller]
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         let this = &mut *self;
         assert!(!this.over, "the receiver of a oneshot was polled after it was over; a oneshot has one value");
-        if !this.ticket.is_in_line() && !this.shared.core.sender_dropped.get() {
-            this.ticket.enter(this.shared.core.clone(), 0);
+        if !this.shared.sender_dropped.get() {
+            this.shared.keep_waker(context);
         }
-        ready!(this.ticket.poll(context));
+        // Looked at once more: a waker's code may have come back here.
+        if !this.shared.sender_dropped.get() {
+            if let Some(kernel) = context::running() {
+                let shared = &this.shared;
+                this.record.begin(&kernel, || Wait::On(Rc::downgrade(shared) as Weak<dyn Awaited>));
+            }
+            return Poll::Pending;
+        }
+        this.record.end();
         this.over = true;
         Poll::Ready(this.try_recv().ok_or(SenderDropped))
     }
@@ -258,8 +299,9 @@ impl<T> Future for Receiver<T> {
 
 impl<T> Drop for Receiver<T> {
     fn drop(&mut self) {
-        self.ticket.leave();
-        self.shared.core.receiver_dropped.set(true);
+        self.record.end();
+        drop(self.shared.waker.take());
+        self.shared.receiver_dropped.set(true);
         // Dropped where nothing is borrowed.
         drop(self.try_recv());
     }
@@ -273,6 +315,6 @@ impl<T> fmt::Debug for Sender<T> {
 
 impl<T> fmt::Debug for Receiver<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Receiver").field("sender_dropped", &self.shared.core.sender_dropped.get()).finish()
+        f.debug_struct("Receiver").field("sender_dropped", &self.shared.sender_dropped.get()).finish()
     }
 }
