@@ -404,3 +404,42 @@ fn the_package_holds_what_the_readme_links_to() {
         assert!(["", "docs", "examples", "src"].contains(&folder), "{file} is in the package");
     }
 }
+
+/// The code blocks of a page, without comments, which may be in another language.
+fn code_blocks(text: &str) -> Vec<String> {
+    let without_comment = |line: &str| {
+        let end = ["// ", "  # "].iter().filter_map(|mark| line.find(mark)).min().unwrap_or(line.len());
+        line[..end].trim_end().to_string()
+    };
+    let blocks = text.split("```").skip(1).step_by(2);
+    blocks.map(|block| block.lines().map(without_comment).collect::<Vec<_>>().join("\n")).collect()
+}
+
+/// The cells of all tables of a page, row by row.
+fn table_rows(text: &str) -> Vec<Vec<&str>> {
+    let rows = text.lines().filter_map(|line| line.strip_prefix("| ")?.strip_suffix(" |"));
+    rows.map(|row| row.split(" | ").collect()).collect()
+}
+
+/// Both READMEs show the same programs, and their tables have the same rows, names and figures.
+#[test]
+fn chinese_readme_has_the_code_and_the_names_of_the_english_one() {
+    fn names(cell: &str) -> BTreeSet<&str> {
+        cell.split('`').skip(1).step_by(2).collect()
+    }
+    let (english, chinese) = (document("README.md"), document("README.zh-CN.md"));
+    let (of_english, of_chinese) = (code_blocks(&english), code_blocks(&chinese));
+    assert!(of_english.len() > 6, "only {} blocks were found", of_english.len());
+    assert_eq!(of_english, of_chinese);
+    let (of_english, of_chinese) = (table_rows(&english), table_rows(&chinese));
+    assert!(of_english.len() > 60, "only {} rows were found", of_english.len());
+    assert_eq!(of_english.len(), of_chinese.len(), "the tables have different numbers of rows");
+    for (row, twin) in of_english.iter().zip(&of_chinese) {
+        assert_eq!(row.len(), twin.len(), "{row:?} and {twin:?} have different numbers of cells");
+        for (cell, twin) in row.iter().zip(twin) {
+            assert_eq!(names(cell), names(twin), "{cell} and {twin} have different names");
+            // What is not translated is the same, a figure for example.
+            assert!(cell == twin || !twin.is_ascii(), "{cell} is {twin} in Chinese");
+        }
+    }
+}
