@@ -6,12 +6,11 @@
 //!   row of the table                 +--------+-------------------------+
 //! ```
 //!
-//! The cell is counted: the waker table holds it while the task lives, handles hold it as long as they like. The future is
-//! dropped when the task ends, and the outcome takes its place; the rest of the cell goes with its last holder.
+//! The cell counts its references. The task table holds it while the task lives, and so does each handle. When the task ends,
+//! the future is dropped and the outcome takes its place. The cell is freed with its last reference.
 //!
-//! Why this is not an `Rc<dyn Trait>`: handles, rows and queue hold one word, not two, nobody counts weak references that nobody
-//! has, and outcome and future share their place. With `Rc` the cell of the smallest task took 248 bytes; it
-//! takes 88.
+//! Why not an `Rc<dyn Trait>`? Here handles, rows and queue entries take one word, not two; there is no weak count; and outcome
+//! and future share their place. With `Rc` the cell of the smallest task took 248 bytes. Now it takes 88.
 //!
 //! ```text
 //!            spawn
@@ -25,32 +24,32 @@
 //!
 //!   1 Kernel::spawn          2 TaskTable::run_ready
 //!   3 Kernel::finish         4 TaskTable::run_ready, if it was woken while it ran
-//!   5 TaskTable::wake           6 TaskTable::run_ready
+//!   5 TaskTable::wake        6 TaskTable::run_ready
 //! ```
 //!
-//! Between its cancellation and its end a task may be unwinding (`cancel/unwind.rs`): it is queued, running and waiting as before,
-//! but its steps poll cleanups.
+//! A cancelled task may unwind before it ends (`cancel/unwind.rs`): it is scheduled, running and waiting, but its steps poll
+//! cleanups.
 //!
-//! Where a task is in this picture, three fields say, each where it is looked at:
+//! Three fields together say where a task is in this picture. Each is where the code that reads it needs it:
 //!
 //! ```text
-//!   Header::life          SCHEDULED or not, and whether it was cancelled      each wake, each step
-//!   TaskTable::running    which task is RUNNING: one in the whole loop     each wake
-//!   Header::ending        DONE, and how                                    whoever has a handle
+//!   field                 says                                            read by
+//!   Header::life          SCHEDULED or not; whether it was cancelled      each wake, each step
+//!   TaskTable::running    which task is RUNNING, one per loop             each wake
+//!   Header::ending        DONE, and how it ended                          handles
 //! ```
 //!
-//! One field would need a branch more a switch: to become `RUNNING`, and not to be any more, a task would have to be written to
-//! twice. As it is, the loop writes down the one task that it polls, and the task itself is not touched if it wakes itself.
+//! The mark `SCHEDULED` stays set while the task runs. So RUNNING is the mark plus the token in `TaskTable::running`, and most
+//! steps write `life` only when the task suspends. One field for all states would have to be written twice in each step.
 //!
-//! What is kept here of waits and waiters are the beginnings of lists, whose nodes stand in the table. Does not know the loop:
-//! whoever needs it looks it up by the token.
+//! For waits and waiters the header has only the heads of lists, whose nodes are in the table. The cell has no reference to its
+//! loop: code that needs the loop finds it by the token.
 //!
 //! # Unsafe code
 //!
-//! Three things are done by hand here, and each is guarded by one field that says what is true now. The cell is counted by
-//! `holders`, as an `Rc` is. Its type is forgotten, and `kind` has the functions that know it. Future and outcome share a place, and `holds`
-//! says which of them is there. When a future is dropped unfinished, `kind` becomes one that polls nothing: no flag that somebody
-//! could clear stands between a dropped future and a poll.
+//! Three things are unsafe here, and one field guards each. `holders` counts the references, as in an `Rc`. `kind` has the
+//! functions that know the erased type. `holds` says whether the shared place contains the future or the outcome. When a future
+//! is dropped before it has returned, `kind` is replaced by one that polls nothing, so a dropped future cannot be polled again.
 //!
 //! Next: `table.rs`.
 #![allow(unsafe_code, reason = "counts and erases cells, and keeps the future and the outcome in one place")]
@@ -78,57 +77,58 @@ use unread::Unwritten;
 /// How a task ended.
 pub(crate) type Outcome<T> = Result<T, TaskError>;
 
-/// In `Header::life`: the task stands in the ready queue, once (READY-1), or is being stepped.
+/// In `Header::life`: the task is in the ready queue, once (READY-1), or is running.
 pub(super) const SCHEDULED: u8 = 1;
-/// In `Header::life`: it was cancelled; when it is stepped next, it unwinds, and its future is dropped.
+/// In `Header::life`: the task was cancelled. At its next step it unwinds, and its future is dropped.
 pub(super) const CONDEMNED: u8 = 2;
-/// In `Header::life`: the cancellation has come to its scopes, and the cleanup of one is not through.
+/// In `Header::life`: the cancellation has reached the task's scopes, and a cleanup is not finished.
 pub(super) const UNWINDING: u8 = 4;
 
-/// In `Header::life`, beside `CONDEMNED`: it was cancelled in a circle, or at the end of the loop, and is not to wait for what it
-/// awaits.
+/// In `Header::life`, with `CONDEMNED`: the task was cancelled in a circle, or at the end of the loop. It does not wait for
+/// others.
 pub(super) const FORCED: u8 = 8;
-/// In what comes upon a task while it runs: it ends as cancelled in this step, from where it stands.
+/// In `TaskTable::running_flags`: the task ends as cancelled in this step, at the point that it has reached.
 pub(super) const RAISED: u8 = 16;
-/// In what comes upon a task while it runs: it is condemned if it suspends. What it returns before that counts.
+/// In `TaskTable::running_flags`: the task is condemned if it suspends. If it returns in this step instead, the value counts.
 pub(super) const DOOMED: u8 = 32;
 
-/// What is known of a task without knowing its type.
+/// The part of a task that does not depend on its type.
 ///
-/// A line of the cache, so that a switch touches one line of the task before its future. The fields stand in groups by who writes
-/// them. Nobody needs a lock: a cell never leaves its thread. What other threads have of a task is its token.
+/// One cache line, so that a switch touches one line before it polls the future. The fields are grouped by their writers. No
+/// lock is needed: a cell never leaves its thread. Other threads have only the task's token.
 pub(crate) struct Header {
-    /// What the cell can do, whose type is forgotten. Another one once the future was dropped unfinished.
+    /// The functions for the erased type. Replaced when the future is dropped before it has returned.
     kind: Cell<&'static Kind>,
-    /// So many `AnyTask`s there are.
+    /// Number of references.
     holders: Cell<u32>,
-    /// What stands behind the header.
+    /// What follows the header in the cell.
     holds: Cell<Holds>,
 
-    // The waker table's: it alone writes here.
-    /// Of `SCHEDULED`, `CONDEMNED`, `UNWINDING` and `FORCED`; in the step in which it suspends, of `RAISED` and `DOOMED` as well.
+    // Written by the task table only.
+    /// A set of `SCHEDULED`, `CONDEMNED`, `UNWINDING` and `FORCED`; in the step in which the task suspends, also `RAISED` and
+    /// `DOOMED`.
     pub(super) life: Cell<u8>,
-    /// Until the task is put into the table, one of its lane that nobody has.
+    /// Until the task is inserted into the table, a token that names no task.
     pub(super) token: Cell<Token>,
-    /// What it waits for.
+    /// What the task waits for.
     pub(super) waits: Cell<List>,
-    /// Who waits for it.
+    /// The task's waiters.
     pub(super) waiters: Cell<List>,
 
     // Fixed when the task is made.
     pub(crate) id: u64,
     pub(crate) spawned_at: &'static Location<'static>,
 
-    // The life of the task; the kernel writes.
+    // Written by the kernel in the course of the task's life.
     /// None while the task lives.
     pub(crate) ending: Cell<Option<Ending>>,
-    /// Somebody has looked at the outcome, so a panic is known.
+    /// The outcome was read. A panic that was never read is reported.
     pub(crate) looked_at: Cell<bool>,
-    /// How often a cancellation was asked for.
+    /// Number of cancellation requests.
     pub(crate) cancelling: Cell<u32>,
-    /// The last spread of a cancellation that came by here (`cancel/spread.rs`).
+    /// The number of the last cancellation that spread through this task (`cancel/spread.rs`).
     pub(crate) visited: Cell<u32>,
-    /// What few tasks have. Taken out while it is used (`Header::extra`).
+    /// Data that few tasks have. Taken out while it is used (`Header::extra`).
     extra: Slot,
 }
 
@@ -139,9 +139,9 @@ const _: () = assert!(size_of::<Header>() == 64, "a header is a line of the cach
 enum Holds {
     /// The task lives, or was never put into a table.
     Future,
-    /// The future was dropped, and there is no outcome yet; or the outcome was taken with the cell's end.
+    /// The future was dropped, and the outcome is not written yet.
     Nothing,
-    /// Written once, and read by whoever holds the cell.
+    /// The outcome. Written once; anyone with a handle may read it.
     Outcome,
 }
 
@@ -175,13 +175,13 @@ impl Header {
         }
     }
 
-    /// Names the task, and its loop.
+    /// The token, which names the task and its loop.
     #[inline]
     pub(crate) fn token(&self) -> Token {
         self.token.get()
     }
 
-    /// It was cancelled, and has not ended.
+    /// Whether the task was cancelled and has not ended.
     pub(crate) fn is_ending(&self) -> bool {
         self.life.get() & (CONDEMNED | UNWINDING) != 0
     }
@@ -194,12 +194,12 @@ impl Header {
         self.life.get() & CONDEMNED != 0
     }
 
-    /// It was cancelled in a circle, or at the end of the loop.
+    /// Whether the task was cancelled in a circle, or at the end of the loop.
     pub(crate) fn is_forced(&self) -> bool {
         self.life.get() & FORCED != 0
     }
 
-    /// Its future is there: it has not returned, and was not dropped.
+    /// Whether the future is still in the cell: it has not returned, and was not dropped.
     pub(super) fn has_future(&self) -> bool {
         self.holds.get() == Holds::Future
     }
@@ -208,35 +208,28 @@ impl Header {
     pub(crate) fn is_done(&self) -> bool {
         self.ending.get().is_some()
     }
-
-    // In functions of their own, since they are parts of all that use `extra`.
-
-    // ---- how it unwinds ----
-
-    // ---- its task-local values ----
 }
 
 // ---- the cell ----
 
-/// A task of which only the header is known. Counted: it holds the cell.
+/// A counted reference to a task of unknown type.
 pub(crate) struct AnyTask(NonNull<Header>);
 
-/// The header comes first, so a pointer to the cell is one to the header.
+/// The header comes first, so a pointer to the cell is also a pointer to the header.
 #[repr(C)]
 struct TaskCell<F: Future> {
     header: Header,
     stage: Stage<F>,
 }
 
-/// What it is, `Header::holds` says.
+/// `Header::holds` says which field is valid.
 #[repr(C)]
 union Stage<F: Future> {
     future: ManuallyDrop<F>,
     outcome: ManuallyDrop<RefCell<Option<Outcome<F::Output>>>>,
 }
 
-/// What can be done with a cell of one type of future. Each pointer is to the header of a cell of that type, with the right to
-/// use the whole of it.
+/// The functions for cells of one future type. Each takes a pointer to the header of such a cell, and may use the whole cell.
 struct Kind {
     /// The name of the future's type.
     future: fn() -> &'static str,
@@ -244,9 +237,9 @@ struct Kind {
     drop_future: unsafe fn(NonNull<Header>),
     set_error: unsafe fn(NonNull<Header>, TaskError),
     free: unsafe fn(NonNull<Header>),
-    /// Where the outcome stands in the cell.
+    /// Offset of the outcome in the cell.
     outcome_at: usize,
-    /// What takes the place of this when the future is dropped unfinished: the same, but it polls nothing.
+    /// What replaces this when the future is dropped before it has returned: the same functions, but `poll` polls nothing.
     gone: Option<&'static Kind>,
 }
 
@@ -257,27 +250,27 @@ impl AnyTask {
         unsafe { self.0.as_ref() }
     }
 
-    /// Gives the hold up, without an end to it.
+    /// Converts the reference into a pointer, without releasing it.
     #[inline]
     pub(super) fn into_raw(self) -> NonNull<Header> {
         ManuallyDrop::new(self).0
     }
 
-    /// Takes a hold over.
+    /// Converts a pointer back into a reference.
     ///
     /// # Safety
     ///
-    /// It is from `into_raw`, and nobody else takes it over.
+    /// The pointer is from `into_raw`, and is converted back only once.
     #[inline]
     pub(super) unsafe fn from_raw(task: NonNull<Header>) -> Self {
         AnyTask(task)
     }
 
-    /// One more hold.
+    /// Adds a reference.
     ///
     /// # Safety
     ///
-    /// The pointer is from `into_raw`, and somebody holds the cell.
+    /// The pointer is from `into_raw`, and a reference to the cell exists.
     #[inline]
     pub(super) unsafe fn held(task: NonNull<Header>) -> Self {
         // SAFETY: by the caller's word it is there.
@@ -287,34 +280,34 @@ impl AnyTask {
         AnyTask(task)
     }
 
-    /// Drops the future if it is still there.
+    /// Drops the future if the cell still contains it.
     ///
     /// # Safety
     ///
     /// Nobody may be polling it.
     pub(super) unsafe fn drop_future(&self) {
         let kind = self.header().kind.get();
-        // First, since a destructor that panics must not leave the way to a poll open.
+        // First, because after a destructor that panics nothing may poll the future.
         self.header().kind.set(kind.gone.unwrap_or(kind));
         // SAFETY: the function is this cell's, and the rest is the caller's word.
         unsafe { (kind.drop_future)(self.0) }
     }
 }
 
-/// As `Rc` does it: whoever has leaked four billion handles cannot be helped.
+/// Aborts, as `Rc` does: a program that has leaked four billion handles cannot be helped.
 #[cold]
 fn too_many_holders() -> ! {
     exceptions::complain(&"a task is held by more than 2^32 handles");
     std::process::abort()
 }
 
-/// Polls the future of a task. When it is ready, it was dropped and its value is the outcome. If the future was dropped
-/// unfinished, nothing is polled, and the task is condemned and ready.
+/// Polls the future of a task. If this returns ready, the future was dropped, and its value is the outcome. If the future had
+/// been dropped before it returned, nothing is polled: this marks the task as condemned, and returns ready.
 ///
 /// # Safety
 ///
-/// The pointer is from `into_raw`, and somebody holds the cell, at least until this returns. The task must not have returned
-/// before, and nobody may be polling or dropping the future.
+/// The pointer is from `into_raw`, and a reference to the cell exists at least until this returns. The future must not have
+/// returned before, and no other code may be polling or dropping it.
 #[inline(always)]
 pub(super) unsafe fn poll(task: NonNull<Header>, context: &mut Context<'_>) -> Poll<()> {
     // SAFETY: the cell is there, the function is its own, and the rest is the caller's word.
@@ -343,7 +336,7 @@ impl Drop for AnyTask {
     }
 }
 
-/// Stands for `TaskCell::poll` once the future was dropped unfinished: the cell itself knows that there is nothing to be polled.
+/// Replaces `TaskCell::poll` when the future was dropped before it returned.
 ///
 /// # Safety
 ///
@@ -397,7 +390,7 @@ impl<F: Future> TaskCell<F> {
         // SAFETY: `Kind` says that this is such a cell; somebody holds it.
         let (header, stage) = unsafe { Self::parts(task) };
         if header.holds.get() == Holds::Future {
-            // First the mark, so that a destructor that panics, or asks for this task's end, does not lead here a second time.
+            // First `holds`, so that a destructor that panics or ends this task cannot drop the future a second time.
             header.holds.set(Holds::Nothing);
             // SAFETY: it is there, was not dropped before, and by the caller's word nobody is polling it.
             unsafe { ManuallyDrop::drop(&mut (*stage).future) };

@@ -1,16 +1,16 @@
-//! Clocks: the machine's, and one that stands still until it is moved.
+//! Clocks: the machine's, and a virtual one that stands still until it is moved.
 //!
-//! The loop's time is a number of nanoseconds since the loop was made (`Time`); it never goes back (TIME-1). An `Instant` is
-//! what users see of it: on a virtual clock, the moment of the loop's making plus the virtual time that has gone by.
+//! The loop's time is the number of nanoseconds since the loop was created (`Time`). It never goes back (TIME-1). Users see it
+//! as an `Instant`: on a virtual clock, the moment when the loop was created plus the virtual time that has passed.
 //!
-//! A virtual clock makes a program that sleeps for a year end at once, and in the same order each time. The rule is simple: the clock
-//! stands still while anything is ready, and jumps to the next deadline when nothing is. A step takes no virtual time, so what happens
-//! at one moment is ordered by the ready queue alone. And when nothing is ready and no timer is pending, time could pass for ever
-//! without any effect: that is a deadlock, and a loop on a virtual clock reports it.
+//! On a virtual clock, a program that sleeps for a year ends at once, and runs in the same order each time. The clock stands
+//! still while anything is ready, and jumps to the next deadline when nothing is. A step takes no virtual time, so the ready
+//! queue alone orders what happens at one moment. If nothing is ready and no timer is pending, the passing of time could change
+//! nothing. That is a deadlock, unless something can still come from outside, and a loop on a virtual clock reports it.
 //!
-//! 64 bits of nanoseconds last for 584 years. What lies beyond that never comes.
+//! 64 bits of nanoseconds last for 584 years. A timer beyond that never fires.
 //!
-//! Knows no timer and no task. Next: `wheel.rs`.
+//! This file knows no timers and no tasks. Next: `wheel.rs`.
 
 use std::cell::Cell;
 use std::time::{Duration, Instant};
@@ -20,36 +20,36 @@ use std::time::{Duration, Instant};
 pub(crate) struct Time(pub(crate) u64);
 
 impl Time {
-    /// Beyond what a clock can reach, 584 years after the loop was made. A timer for this moment never fires.
+    /// The end of time, 584 years after the loop was created. A timer for this moment never fires.
     pub(crate) const NEVER: Time = Time(u64::MAX);
 
-    /// This long afterwards, or never.
+    /// The time `duration` later, or `NEVER`.
     pub(crate) fn after(self, duration: Duration) -> Time {
         Time(self.0.saturating_add(nanoseconds(duration)))
     }
 
-    /// How long it is since an earlier moment; nothing, if that was later.
+    /// The time that has passed since `earlier`; zero if `earlier` is later.
     pub(crate) fn since(self, earlier: Time) -> Duration {
         Duration::from_nanos(self.0.saturating_sub(earlier.0))
     }
 }
 
-/// A clock, real or virtual. To read a real one takes about as long as five switches, so the loop remembers what it showed last.
+/// A clock, real or virtual. Reading a real one takes about as long as five switches, so it remembers its last reading.
 #[derive(Debug)]
 pub(crate) struct Clock {
     epoch: Instant,
-    /// What it showed last. A virtual clock stands there.
+    /// The last reading. A virtual clock stands at this time.
     seen: Cell<Time>,
     is_virtual: bool,
 }
 
 impl Clock {
-    /// The machine's, from now on.
+    /// The machine's clock. It starts at zero now.
     pub(crate) fn real() -> Self {
         Clock { epoch: Instant::now(), seen: Cell::new(Time(0)), is_virtual: false }
     }
 
-    /// One that stands at zero.
+    /// A virtual clock that stands at zero.
     pub(crate) fn virtual_time() -> Self {
         Clock { epoch: Instant::now(), seen: Cell::new(Time(0)), is_virtual: true }
     }
@@ -58,7 +58,7 @@ impl Clock {
         self.is_virtual
     }
 
-    /// The time: of a real clock, a new reading.
+    /// The current time. Reads a real clock.
     pub(crate) fn now(&self) -> Time {
         if !self.is_virtual {
             self.seen.set(self.time_at(Instant::now()));
@@ -66,31 +66,31 @@ impl Clock {
         self.seen.get()
     }
 
-    /// What it showed last: the time is this or later. Costs nothing.
+    /// The last reading: the current time is this or later. Costs nothing.
     #[inline]
     pub(crate) fn seen(&self) -> Time {
         self.seen.get()
     }
 
-    /// What the machine's clock shows, also beside a virtual one. Does not count as having been seen.
+    /// The machine's time, even if this clock is virtual. Does not change `seen`.
     #[cfg(all(unix, feature = "io"))]
     pub(crate) fn machine_time(&self) -> Time {
         self.time_at(Instant::now())
     }
 
-    /// Moves a virtual clock to `time`; back is no direction (TIME-1).
+    /// Moves a virtual clock forward to `time` (TIME-1).
     pub(crate) fn jump(&self, time: Time) {
         assert!(self.is_virtual, "only a virtual clock can be moved");
         let stands_at = self.seen.replace(time);
         assert!(time >= stands_at, "TIME-1: the clock stands at {} ns and was moved to {} ns", stands_at.0, time.0);
     }
 
-    /// The loop's time at an instant; an instant before the loop was made counts as its first moment.
+    /// The loop's time at an instant; zero for an instant before the loop was created.
     pub(crate) fn time_at(&self, instant: Instant) -> Time {
         Time(nanoseconds(instant.saturating_duration_since(self.epoch)))
     }
 
-    /// The instant of a time, as far as the platform can express it.
+    /// The instant of a time, if the platform can express it.
     pub(crate) fn instant_at(&self, time: Time) -> Option<Instant> {
         self.epoch.checked_add(Duration::from_nanos(time.0))
     }

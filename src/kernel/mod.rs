@@ -1,8 +1,7 @@
 //! The loop: its state, and one turn of it. Begin here.
 //!
-//! A loop owns tasks. A task is a future that the loop polls. A future that cannot go on returns `Pending`, and leaves its waker
-//! with somebody who will know when it can. Two questions are left for the loop: which task is polled next, and what is done when
-//! there is none.
+//! A loop owns tasks. A task is a future that the loop polls. A future that cannot continue stores its waker where the awaited event
+//! will find it, and returns `Pending`. The loop decides two things: which task it polls next, and what it does when no task is ready.
 //!
 //! ```text
 //!                +-----------------------------------------------------+
@@ -17,55 +16,61 @@
 //!   idle         sleep until a deadline, or until something comes -----+
 //! ```
 //!
-//! This is the order of asyncio's `_run_once`, and `tests/conformance/` compares it with CPython's own traces. Three rules make it:
+//! This is the order of asyncio's `_run_once`. `tests/conformance/` compares it with CPython's own traces. Three rules define it:
 //!
-//! - What becomes ready during a turn waits for the next turn (READY-2). A task that is always ready does not keep others from
-//!   running.
-//! - Timers fire behind what was ready when the turn began, in the order of their deadlines (TIME-3). A timer that wakes a task
-//!   queues it for the next turn.
-//! - What came from other threads is taken over when a turn begins, in the order in which it came.
+//! - What becomes ready during a turn waits for the next turn (READY-2). A task that is always ready does not keep others from running.
+//! - Timers fire after the entries that were ready when the turn began, in the order of their deadlines (TIME-3). A timer that wakes
+//!   a task queues it for the next turn.
+//! - Messages from other threads are taken over at the beginning of a turn, in the order in which they were sent.
 //!
-//! Two short cuts change nothing of this order. Without timers no clock is read. And as long as nothing comes from elsewhere and no
-//! timer can be due, `TaskTable::run_ready` goes from turn to turn by itself; it returns when there is something to do other than to
-//! poll.
+//! Two shortcuts do not change this order. Without timers, the loop reads no clock. And while no message arrives and no timer can be
+//! due, `TaskTable::run_ready` starts the next turn itself. It returns when something other than a poll has to be done.
 //!
 //! # One task, followed
 //!
-//! 1. `spawn` makes a cell (`cell.rs`); `TaskTable::insert` gives it a row and a token, and puts it into the ready queue.
-//! 2. In the next turn `TaskTable::run_ready` takes it out of the queue and polls its future. The waker is the token.
-//! 3. The future waits for a timer, say. It leaves the waker there and returns `Pending`. Now the task stands in its row alone.
-//! 4. The timer is due. `fire_next` wakes the task: the token leads to the row, and the task goes into the ready queue again.
-//! 5. `run_ready` polls it once more, and the future returns. The cell drops the future and keeps the value; `run_ready` stops, and says
+//! 1. `spawn` allocates a cell (`cell.rs`). `TaskTable::insert` gives it a row and a token, and puts it into the ready queue.
+//! 2. In the next turn, `TaskTable::run_ready` takes the task out of the queue and polls its future. The waker contains the token.
+//! 3. The future waits for a timer, for example. It stores the waker there and returns `Pending`. Now only the row holds the task.
+//! 4. The timer is due. `fire_next` wakes the task: the token names the row, and the task is put into the ready queue again.
+//! 5. `run_ready` polls the task again. The future returns; the cell drops it and keeps the value. `run_ready` returns
 //!    `Stop::Ready`.
-//! 6. `finish` takes the task out of its row, and tells those who wait for it. The cell stays as long as somebody has a handle.
+//! 6. `finish` takes the task out of its row and notifies its waiters. The cell exists as long as a handle to it exists.
 //!
-//! A task lives as long as it has a row, so nobody has to keep a handle. A wake from another thread differs in the fourth step alone:
-//! it puts the token into the loop's inbox and knocks if the loop sleeps, and the next `drain` goes on as above. A task that is
-//! woken while it runs is not polled again in the same step. It is noted, and goes to the end of the queue when it suspends.
+//! A task lives while it has a row, so the program need not keep a handle. A wake from another thread differs only in the
+//! fourth step: it puts the token into the loop's inbox, and wakes the loop's thread if that is asleep. The next `drain` then
+//! wakes the task. A task that is woken while it runs is not polled again in the same step: a flag puts it at the end of the
+//! queue when it suspends.
 //!
-//! # Foreign code
+//! # User code
 //!
-//! Polls, destructors, callbacks and the wakers of others are foreign code. They run in `run_marked` and in `fire`, and when a task ends.
-//! They may call anything here: spawn, cancel, wake, drop the last handle of a task. So nothing is borrowed while they run (STEP-1),
-//! and what is to be dropped is first taken out of its place. Panics are caught around many steps at once, in `guarded`:
-//! `TaskTable::running` says whose panic it was, the task ends with it, and the turn goes on behind that task.
+//! User code is all code that the loop calls and does not own: polls, destructors, callbacks, exception handlers, and the wakers of
+//! other executors. (Some comments call it foreign code.) It may call anything here: spawn, cancel, wake, drop the last handle of a
+//! task. So nothing is borrowed while it runs (STEP-1), and a value is taken out of its place before it is dropped. It runs in:
+//!
+//! - `run_marked` and `fire`: tasks and callbacks; and at the end of a task, its destructors and its waiters' wakers.
+//! - `drain`: if a sleep or a socket was dropped on another thread, its timer, callback or waker is dropped here.
+//! - `listen` and `idle`: the wakers that wait for sockets.
+//!
+//! `guarded` catches panics once around all steps of `run_marked`. A panic belongs to the task in `TaskTable::running`: that task
+//! ends, and the turn continues with the next entry. `fire_call` and `tolerate` catch the panics of fired callbacks and of destructors.
 //!
 //! # The rooms
 //!
-//! The folders here are rooms. Each does one thing that a loop can do beside its turn. The heart calls them at these places:
+//! The folders here are rooms. Each does one thing beside the turn. The heart calls them by these functions:
 //!
 //! ```text
-//!   read_messages, listen, idle             idle/        what comes from elsewhere; sockets; the sleep; hosts
-//!   call, fire_call, panicked, tolerate     callbacks/   callbacks; panics of foreign code
+//!   read_messages, listen, idle             idle/        messages, sockets, waiting, hosts
+//!   call, fire_call, panicked, tolerate     callbacks/   callbacks, and panics of user code
 //!   suspended, unwind, fail                 cancel/      tasks that were cancelled
-//!   next_deadline                           timers/      those who set timers and cancel them
-//!   tell!, tally, run_marked_watched              observe/     counters, the probe, debug mode
+//!   next_deadline                           timers/      setting and cancelling timers
+//!   tell!, tally, run_marked_watched        observe/     counters, the probe, debug mode
 //! ```
 //!
-//! Nothing here knows a word of the vocabulary: no gather, no sleep, no handle. Next: `ready.rs`.
+//! The kernel imports nothing from the vocabulary: no gather, no lock, no handle. It knows sleeps, because a timer that wakes a task
+//! is also the record of that task's sleep. Next: `ready.rs`.
 
-/// Tells the probe, if one is set: `tell!(table, EventKind::TurnBegin)`. Foreign code, so nothing may be borrowed. Without
-/// the feature `probe` it is nothing, and what it would tell is not computed.
+/// Emits an event to the probe, if one is set: `tell!(table, EventKind::TurnBegin)`. The probe is user code, so nothing may be
+/// borrowed here. Without the feature `probe`, the macro expands to nothing, and its argument is not evaluated.
 macro_rules! tell {
     ($table:expr, $kind:expr) => {
         #[cfg(feature = "probe")]
@@ -125,42 +130,42 @@ use table::{Stop, TaskTable};
 use timers::pace::Pace;
 use wheel::Wheel;
 
-/// A loop, as everything inside of the crate knows it. An `EventLoop` owns one.
+/// The loop, as the rest of the crate sees it. An `EventLoop` owns one.
 ///
-/// All fields are cells: a loop is only ever seen by `&self`, because foreign code that runs in a turn comes back to it by way of
-/// the thread's context (`table/context.rs`).
+/// All fields are cells, because a loop is used only through `&self`: user code that runs in a turn reaches the loop again
+/// through the thread's context (`table/context.rs`).
 pub(crate) struct Kernel {
-    // The heart's own. Written in this file alone, but for the clock, which moves itself.
-    /// The waker table and the ready queue.
+    // The heart's own. Only this file writes to them, except the clock, which updates itself.
+    /// The task table and the ready queue.
     pub(crate) table: Rc<TaskTable>,
-    /// The callbacks that stand in the ready queue, by the numbers that stand there for them.
+    /// The callbacks in the ready queue. Their entries there are keys into this.
     calls: RefCell<Calls>,
     /// The loop's time. A real clock, or a virtual one.
     pub(crate) clock: Clock,
-    /// How many tasks were ever spawned: the last one's id.
+    /// Number of tasks that were ever spawned; the id of the last one.
     spawned: Cell<u64>,
 
-    // Timers. `timers/` puts them in and takes them out; `expire` and `fire` here let them go off.
-    /// By their deadlines.
+    // Timers. `timers/` inserts and removes them; `expire` and `fire` here fire them.
+    /// The pending timers, by deadline.
     wheel: RefCell<Wheel<Alarm>>,
-    /// No timer is due before this. Without timers it is `Time::NEVER`, and no clock is read.
+    /// No timer is due before this time. `Time::NEVER` if there are no timers; then no clock is read.
     next: Cell<Time>,
-    /// How often a real clock is looked at, while timers are pending.
+    /// How often a real clock is read while timers are pending.
     pace: Pace,
-    /// There are timers that were set aside and have not fired yet.
+    /// Whether timers were set aside that have not fired yet.
     firing: Cell<bool>,
 
-    // Of the rooms. The heart reads here, and leaves the writing to them.
+    // The rooms' fields. The heart reads them; the rooms write them.
     pub(crate) callbacks: callbacks::Notes,
     cancels: cancel::Notes,
     pub(crate) idling: idle::Notes,
-    /// In debug mode.
+    /// Set in debug mode: measures steps.
     watch: Option<StepWatch>,
 }
 
 impl Kernel {
-    /// A loop that is `observed` knows who holds wakers; one on a virtual clock always is. With a `watch` it has to be,
-    /// since then it tells when it can never go on.
+    /// An `observed` loop counts the wakers that user code holds. A loop on a virtual clock is always observed. A loop with a
+    /// `watch` has to be, because debug mode reports deadlocks.
     pub(crate) fn new(clock: Clock, observed: bool, watch: Option<StepWatch>) -> Rc<Self> {
         debug_assert!(observed || watch.is_none());
         Rc::new(Kernel {
@@ -181,14 +186,14 @@ impl Kernel {
 
     // ---- the turn ----
 
-    /// One turn, but for the rest. The caller has entered the context, so that wakes find the table.
+    /// Runs one turn, without `idle`. The caller has entered the context, so that wakes find the table.
     pub(crate) fn turn(&self) {
         let over = self.turn_until(&Self::this_turn_only());
         debug_assert!(over.is_ok());
     }
 
-    /// Turns, and rests in between, until `over` is set at the end of a turn: by a callback at the end of the main task, for example.
-    /// `Stuck` if nothing can ever become ready.
+    /// Runs turns, and waits between them, until `over` is set at the end of a turn, for example by a callback at the end of
+    /// the main task. Returns `Stuck` if nothing can ever become ready.
     #[inline(never)]
     pub(crate) fn turn_until(&self, over: &Cell<bool>) -> Result<(), Stuck> {
         loop {
@@ -201,21 +206,21 @@ impl Kernel {
         }
     }
 
-    /// Whether a turn of so many entries may follow in which no clock is read, no timer fires and no socket is looked at.
+    /// Whether another turn, of `entries` entries, may run without reading a clock, firing a timer or polling a socket.
     ///
-    /// On a virtual clock that is certain: time stands still while anything is ready. A real clock would have to be read to know it, and
-    /// that takes longer than a short step. `pace` says how many entries may go by until the next reading (`timers/pace.rs`).
+    /// On a virtual clock this is certain: time stands still while anything is ready. A real clock would have to be read, which
+    /// takes longer than a short step. Instead `pace` limits the number of entries until the next reading (`timers/pace.rs`).
     #[inline]
     fn may_skip_checks(&self, entries: usize) -> bool {
         if self.next.get() == Time::NEVER && !self.is_listening() {
             return true;
         }
-        // Timers that were set aside were due at what the clock showed then, and `next` stays there until they have fired.
+        // `next` keeps its value until the timers that were set aside have fired, so they count as due here.
         let none_is_due = self.next.get() > self.clock.seen();
         none_is_due && (self.clock.is_virtual() && !self.is_listening() || self.pace.goes_on(entries))
     }
 
-    /// The first half of a turn: what there is to do.
+    /// The first half of a turn: finds out what there is to do.
     #[inline]
     fn begin(&self) {
         self.drain();
@@ -233,7 +238,7 @@ impl Kernel {
         tell!(self.table, EventKind::TurnBegin);
     }
 
-    /// The second half: foreign code runs. If `over` is not set by the end of this turn, more turns may follow in here.
+    /// The second half of a turn: runs user code. If `over` is not set at the end of this turn, it may run more turns.
     #[inline]
     fn run_turn(&self, over: &Cell<bool>) {
         if self.is_watched() {
@@ -254,7 +259,7 @@ impl Kernel {
         self.table.probe.cause.set(Source::Outside);
     }
 
-    /// Takes over what came from elsewhere, in the order in which it came.
+    /// Takes over the messages from other threads, in the order in which they were sent.
     #[inline]
     pub(crate) fn drain(&self) {
         if self.inbox().has_messages() {
@@ -262,7 +267,7 @@ impl Kernel {
         }
     }
 
-    /// The time of this turn, if a timer may be due. One reading serves the whole turn (TIME-1).
+    /// Returns the time of this turn if a timer is due. One reading serves the whole turn (TIME-1).
     #[inline]
     fn look(&self) -> Option<Time> {
         if self.next.get() == Time::NEVER { None } else { self.read_clock() }
@@ -270,7 +275,7 @@ impl Kernel {
 
     fn read_clock(&self) -> Option<Time> {
         if self.clock.is_virtual() && self.table.is_idle() {
-            // Nobody waits for the time to pass: it is later now.
+            // Nothing is ready, so virtual time passes: it jumps to the next deadline.
             let next = self.next_deadline()?;
             if next > self.clock.now() {
                 self.clock.jump(next);
@@ -278,7 +283,7 @@ impl Kernel {
         }
         let now = self.clock.now();
         if !self.is_listening() || !self.clock.is_virtual() {
-            // Else the pace is that of the machine's clock (`idle/sockets/listen.rs`).
+            // Otherwise `listen` reports the machine's time to the pace (`idle/sockets/listen.rs`).
             self.pace.looked(now);
         }
         (now >= self.next.get()).then_some(now)
@@ -293,12 +298,12 @@ impl Kernel {
 
     /// Steps what was in the ready queue when the turn began, and nothing that is queued meanwhile (READY-2).
     ///
-    /// The switch polls one task after the other and returns for what is not a plain poll. What has to be done then is foreign code
-    /// or leads to it, so it is done here, where the table is not borrowed.
+    /// The switch polls task after task, and returns if something other than a poll has to be done. That may run user code, so
+    /// it is done here, where the table is not borrowed.
     #[inline(never)]
     fn run_marked(&self, over: &Cell<bool>) {
         self.guarded(move || {
-            // Nothing came from elsewhere, and no timer can be due: then one turn follows the other without a look around.
+            // If no message has arrived and no timer can be due, `run_ready` starts the next turn itself.
             let may_start_next_turn =
                 |entries| !over.get() && !self.inbox().has_messages() && self.may_skip_checks(entries);
             loop {
@@ -326,11 +331,11 @@ impl Kernel {
         while self.fire_next() {}
     }
 
-    /// Fires one of them. False if there was none: all have fired. Each is taken out by a borrow of its own, since what it does may cancel
-    /// those behind it.
+    /// Fires one of them. Returns false if none is left. Takes out one timer at a time, because a callback may cancel later
+    /// ones.
     #[inline(always)]
     fn fire_next(&self) -> bool {
-        // In a line of its own: in a condition, the borrow would last until the end of the body.
+        // A separate statement: in the condition of `if let`, the borrow would last until the end of the body.
         let due = self.wheel.borrow_mut().pop_due();
         let Some((age, alarm)) = due else {
             self.firing.set(false);
@@ -353,7 +358,7 @@ impl Kernel {
 
     // ---- the end of a task, callbacks, panics ----
 
-    /// The future returned. If the task was cancelled in its last step, that counts, and not what it returned.
+    /// The future returned. If the task was cancelled in its last step, it ends as cancelled, whatever the future returned.
     #[inline]
     fn returned(&self, task: &AnyTask) {
         if task.header().is_condemned() {
@@ -367,10 +372,10 @@ impl Kernel {
         }
     }
 
-    /// The only place where a task ends: its future was dropped, and its outcome is written (DONE-1).
+    /// The only place where a task ends: its future has been dropped, and its outcome is written (DONE-1).
     ///
-    /// It gives up its row, so that its wakers name nobody from now on (WAKE-1); then those who wait for it are told, in the order in
-    /// which they came.
+    /// The task gives up its row, so from now on its wakers wake nothing (WAKE-1). Then its waiters are notified, in order of
+    /// registration.
     #[inline]
     fn finish(&self, task: &AnyTask, ending: Ending) {
         let header = task.header();
@@ -385,19 +390,19 @@ impl Kernel {
         #[cfg(feature = "probe")]
         let _because = self.because_of(Source::Kernel);
         tell!(self.table, EventKind::End { task: TaskId(header.id), ending: ending.into() });
-        // In the order in which they came. Nobody comes any more: whoever looks from now on finds the task done.
+        // In the order of registration. No waiter can be added any more: code that checks from now on finds the task done.
         while let Some(then) = self.table.pop_waiter(header) {
             self.tell(then);
         }
-        // Last, since this may drop what is foreign, an outcome that nobody wants for one, and what its destructor does is
-        // its own affair.
+        // After the waiters, because this may run user code: destructors of task-local values, or of the outcome with its last
+        // reference.
         if self.callbacks.has_locals.get() {
             self.tolerate(|| drop(header.take_locals()));
         }
         drop(held);
     }
 
-    /// One of those who wait for a task is told of its end: none of them runs before the next turn.
+    /// Notifies one waiter of a task that ended. No waiter runs before the next turn.
     #[inline]
     fn tell(&self, then: Then) {
         match then {
@@ -406,8 +411,8 @@ impl Kernel {
         }
     }
 
-    /// Runs `act`, and again after each panic, until it comes to its end. To catch panics costs nothing as long as none comes, and so
-    /// it is done once around many steps.
+    /// Runs `act`, again after each panic, until it returns. Without a panic this costs nothing, so it is done once around many
+    /// steps.
     #[inline]
     fn guarded(&self, act: impl Fn()) {
         while let Err(payload) = catch_unwind(AssertUnwindSafe(&act)) {
@@ -415,7 +420,7 @@ impl Kernel {
         }
     }
 
-    /// Wakes, whosever waker it is.
+    /// Wakes by any waker: directly if the waker is this loop's, otherwise as user code.
     #[inline]
     fn wake(&self, waker: Waker) {
         match table::waker::token_of(&waker) {
@@ -424,16 +429,16 @@ impl Kernel {
         }
     }
 
-    // ---- what the floors above ask for ----
+    // ---- what the other parts of the crate call ----
 
-    /// A task that is about to be spawned.
+    /// Prepares a task that is about to be spawned.
     #[inline]
     pub(crate) fn draft(&self, name: Option<Rc<str>>, spawned_at: &'static Location<'static>) -> Draft {
         self.spawned.set(self.spawned.get() + 1);
         Draft { id: self.spawned.get(), lane: self.table.lane().number, spawned_at, name }
     }
 
-    /// Queues a new task. While the loop shuts down it is cancelled, and its future is dropped in the next turn.
+    /// Queues a new task. While the loop shuts down, the task is cancelled, and its future is dropped in the next turn.
     #[inline]
     pub(crate) fn spawn<F: Future<Output: 'static> + 'static>(&self, draft: Draft, future: F) -> TypedTask<F::Output> {
         let task = TypedTask::new(draft, future);
@@ -441,8 +446,8 @@ impl Kernel {
         task
     }
 
-    /// Puts a task into the table, and tells whoever looks on. It has the task-local values of whoever spawns it, and they are its own
-    /// from now on. In a loop that is being shut down nothing new comes to run, but for what a cleanup needs.
+    /// Puts a task into the table and reports that to observers. The task gets a copy of its spawner's task-local values. While
+    /// the loop shuts down, new tasks are cancelled at once, except those that a cleanup needs.
     pub(crate) fn insert(&self, task: AnyTask) {
         if self.callbacks.has_locals.get() {
             self.hand_locals_on(task.header());
@@ -458,7 +463,7 @@ impl Kernel {
         self.work_arrived();
     }
 
-    /// The task that is being stepped.
+    /// The running task.
     pub(crate) fn current(&self) -> Option<AnyTask> {
         self.table.running()
     }

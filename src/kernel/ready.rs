@@ -1,7 +1,7 @@
 //! The ready queue: first in, first out.
 //!
-//! A ring that doubles when it is full. A turn marks its end when it begins, and takes what stands before the mark; what is
-//! pushed meanwhile stands behind it and waits for the next turn (READY-2).
+//! A ring buffer that doubles when it is full. A turn sets a mark at its beginning and takes the entries before the mark. What
+//! is pushed meanwhile is behind the mark and waits for the next turn (READY-2).
 //!
 //! ```text
 //!   ring    [ h | . | . | c | d | e | f | g ]      the entries 3 to 8, in the places 3, 4, 5, 6, 7 and 0
@@ -9,42 +9,41 @@
 //!                       head 3      mark 6  tail 9     c, d and e are of this turn; f, g and h of the next
 //! ```
 //!
-//! Entries are numbered as they come, and the numbers are never set back: they wrap, which a subtraction does not notice. The place
-//! of an entry is its number modulo the length of the ring, which is a power of two, so that the remainder is a mask.
+//! Entries are numbered as they are pushed. The numbers never go back; they wrap, which subtraction handles. An entry's place
+//! is its number modulo the length of the ring. The length is a power of two, so the remainder is a mask.
 //!
-//! The numbers are counters as well. How many entries were ever pushed, and how many were taken, is known without counting, and
-//! the loop's metrics are read from here.
+//! The numbers also serve the loop's metrics: `tail` and `head` say how many entries were ever pushed and taken.
 //!
-//! Knows no task and no callback: an entry is whatever is cheap to copy. Next: `token.rs`.
+//! An entry is any type that is cheap to copy; this file knows no tasks and no callbacks. Next: `token.rs`.
 
 #[derive(Debug)]
 pub(crate) struct ReadyQueue<E> {
-    /// A power of two long. An entry's place is its number in the line, modulo the length.
+    /// Its length is a power of two. An entry's place is its number modulo the length.
     ring: Box<[E]>,
     /// Number of the entry that is taken next. Numbers count up and wrap.
     head: usize,
-    /// Number of the first entry that is not of this turn.
+    /// Number of the first entry that does not belong to this turn.
     mark: usize,
     /// Number of the entry that is pushed next.
     tail: usize,
 }
 
-/// So long is the ring at first.
+/// Initial length of the ring.
 const LENGTH: usize = 16;
 
 impl<E: Copy> ReadyQueue<E> {
-    /// An empty queue. What stands in unused places is never looked at.
+    /// An empty queue. `unused` fills the places that hold no entry; it is never read.
     pub(crate) fn new(unused: E) -> Self {
         ReadyQueue { ring: Box::new([unused; LENGTH]), head: 0, mark: 0, tail: 0 }
     }
 
-    /// What stands in the queue now is this turn's.
+    /// Begins a turn: all entries in the queue now belong to it.
     #[inline]
     pub(crate) fn mark(&mut self) {
         self.mark = self.tail;
     }
 
-    /// Takes the next entry of this turn. None at its end, also if more stands behind the mark.
+    /// Takes the next entry of this turn. Returns `None` at the end of the turn, even if more entries follow behind the mark.
     #[inline]
     pub(crate) fn pop_marked(&mut self) -> Option<E> {
         if self.head == self.mark {
@@ -56,7 +55,7 @@ impl<E: Copy> ReadyQueue<E> {
         Some(entry)
     }
 
-    /// Puts an entry behind all others: into the next turn, since the mark of this one is set.
+    /// Pushes an entry at the end: it belongs to the next turn, because the mark of this turn is set.
     #[inline]
     pub(crate) fn push(&mut self, entry: E) {
         if self.len() == self.ring.len() {
@@ -67,17 +66,17 @@ impl<E: Copy> ReadyQueue<E> {
         self.tail = self.tail.wrapping_add(1);
     }
 
-    /// Where an entry of this number stands.
+    /// The place of the entry with this number.
     #[inline]
     fn place(&self, number: usize) -> usize {
         number & (self.ring.len() - 1)
     }
 
-    /// Twice the length, from then on: a queue that was long once will be again.
+    /// Doubles the ring. It never shrinks: a queue that was long once will probably be long again.
     #[cold]
     #[inline(never)]
     fn grow(&mut self) {
-        // Numbers keep their meaning: only their places change.
+        // The numbers stay the same; only the places change.
         let mut ring = vec![self.ring[0]; self.ring.len() * 2].into_boxed_slice();
         let mut number = self.head;
         while number != self.tail {

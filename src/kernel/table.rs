@@ -1,8 +1,8 @@
 //! The task table: a row for each living task, the ready queue, and the switch.
 //!
-//! A waker's data pointer is a `Token`, which names a row. Cloning and dropping a waker do nothing. A wake on the loop's own thread,
-//! inside of a turn, finds the row, compares the token, and pushes the task into the ready queue: no count, no lock, no atomic
-//! operation. A wake from anywhere else goes to the inbox of the token's lane, and comes back here when the loop drains it.
+//! A waker's data pointer is a `Token`, which names a row. Cloning and dropping a waker do nothing. A wake on the loop's own
+//! thread, inside a turn, finds the row, compares the tokens, and pushes the task into the ready queue: no reference count, no
+//! lock, no atomic operation. A wake from anywhere else goes to the inbox of the token's lane, until `drain` reads it.
 //!
 //! ```text
 //!   thread_local HOME ----> TaskTable { rows: [ token | task ], ready: [ task task task ] }
@@ -10,29 +10,29 @@
 //!   Waker { data: token, vtable } ----'  row = token.slot(); same token? waiting? then ready.push(task)
 //! ```
 //!
-//! That is so in a loop that nobody observes. In one on a virtual clock, in debug mode, with metrics or a probe, wakers that
-//! others keep are counted, by the inbox, so that the loop knows who could still wake its tasks: they have another vtable.
+//! This holds for loops that are not observed. On a virtual clock, in debug mode, with metrics or with a probe, the inbox
+//! counts the wakers that user code holds, so that the loop knows whether a task can still be woken. These have another vtable.
 //!
-//! A task that has ended leaves its row to the next generation, so its old wakers compare unequal (WAKE-1), and nothing has to
-//! stay alive for them.
+//! When a task ends, its row gets the next generation, so the task's old wakers no longer match (WAKE-1). They keep nothing
+//! alive.
 //!
 //! # The switch
 //!
-//! `run_ready` is the one loop that matters for speed: it takes an entry, polls it, and takes the next. While a task is polled it keeps
-//! its mark `SCHEDULED` though it has left the queue. So a wake of it, mostly by itself, finds nothing to do but to note `SCHEDULED`
-//! in `running_flags`, and a task that comes back with that note is pushed again, with nothing else to be written. Whatever else comes upon
-//! a task while it runs, a cancellation for example, is noted there too, and looked at when it suspends.
+//! `run_ready` is the one loop that matters for speed: it takes an entry, polls it, and takes the next. A task keeps its mark
+//! `SCHEDULED` while it is polled, although it has left the queue. A wake of the running task, mostly by itself, only sets
+//! `SCHEDULED` in `running_flags`. If that is the only flag when the task suspends, the task is pushed again, and no other
+//! field is written. A cancellation of the running task, for example, sets a flag there too. All flags are handled when the
+//! task suspends.
 //!
 //! # Who holds what
 //!
-//! A row holds its task: as long as a token names the task, the cell is there. The ready queue holds nothing; a task in it has a row.
-//! The running task is held by its row as well, and no row is given up but by `remove`, which is called for a task at which the switch
-//! has stopped. This is what each `SAFETY` comment here rests on.
+//! A row holds a reference to its task: as long as a token names the task, the cell exists. The ready queue holds no
+//! references; each task in it has a row. The running task has a row too. Only `remove` empties a row, and it is called only
+//! for a task at which the switch has stopped. Each `SAFETY` comment here rests on this.
 //!
-//! What tasks wait for, and who waits for them, stands here too (`table/records.rs`): nodes of lists that begin in the tasks'
-//! headers.
+//! The table also contains waits and waiters (`table/records.rs`): nodes of lists whose heads are in the tasks' headers.
 //!
-//! Does not know what wakes a task, nor what becomes of it when it has ended. Next: `clock.rs`.
+//! The table does not know what wakes a task, or what happens when a task ends. Next: `clock.rs`.
 #![allow(unsafe_code, reason = "the waker's vtable, and a table that is found uncounted and borrowed without a flag")]
 
 pub(crate) mod context;
@@ -61,70 +61,70 @@ use std::ptr::NonNull;
 use std::task::{Context, RawWakerVTable, Waker};
 use waker::{COUNTED, PLAIN};
 
-/// The tasks of a loop. In an `Rc` of its own, apart from the loop, since wakers look for it on the thread (`table/waker.rs`).
+/// The tasks of a loop. In a separate `Rc`, because wakers find it through the thread (`table/waker.rs`).
 pub(crate) struct TaskTable {
     /// The loop's number among the loops of the process, and its inbox.
     lane: Lane,
-    /// Of the wakers that tasks are polled with: `PLAIN`, or `COUNTED` if the loop is observed.
+    /// The vtable of the wakers with which tasks are polled: `PLAIN`, or `COUNTED` if the loop is observed.
     vtable: &'static RawWakerVTable,
-    /// The task that is being stepped, or `Token::NOBODY`. A task that wakes itself is known by this alone.
+    /// The running task, or `Token::NOBODY`. A wake of the running task is recognised by this alone.
     pub(super) running: Cell<Token>,
-    /// What came upon the running task flags: of `SCHEDULED`, `CONDEMNED`, `RAISED` and `DOOMED`.
+    /// Events that concern the running task: a set of `SCHEDULED`, `CONDEMNED`, `RAISED` and `DOOMED`.
     pub(super) running_flags: Cell<u8>,
-    /// Borrowed in `with` alone.
+    /// Borrowed only in `with`.
     rows: UnsafeCell<Rows>,
     pub(crate) tally: Tally,
-    /// Who hears of what the loop does.
+    /// Receives the loop's events.
     #[cfg(feature = "probe")]
     pub(crate) probe: ProbeSlot,
-    /// In debug builds, whether `table` is borrowed.
+    /// In debug builds, whether `rows` is borrowed.
     #[cfg(debug_assertions)]
     borrowed: Cell<bool>,
 }
 
-/// What is borrowed in `with`.
+/// The part of the table that `with` borrows.
 struct Rows {
-    /// By their slots. None is ever taken away.
+    /// By slot. Rows are never removed.
     rows: Vec<Row>,
-    /// Here and not beside it, so that a wake finds row and queue by one borrow.
+    /// In here, so that a wake reaches row and queue with one borrow.
     ready: ReadyQueue<Entry>,
-    /// Vacant rows, to be used again. The last to come is the first to go.
+    /// Vacant rows, for reuse, last in, first out.
     vacant: Vec<u32>,
-    /// How many rows have a tenant.
+    /// Number of rows with a tenant.
     tenants: usize,
-    /// What all tasks wait for.
+    /// The waits of all tasks.
     waits: Lists<Numbered<WaitEntry>>,
-    /// Who waits for all tasks.
+    /// The waiters of all tasks.
     waiters: Lists<Numbered<Then>>,
-    /// The number of the last wait, waiter or scope of any task. Each has its own, so that one that has gone is not taken for
-    /// another, and what began earlier has the lower one.
+    /// The number of the latest wait, waiter, scope or timer of any task. Numbers are unique and increase, so a removed item is
+    /// never confused with another, and of two items the one that began earlier has the lower number.
     numbered: u64,
 }
 
-/// One task after the other lives here.
+/// The place of one task at a time.
 struct Row {
-    /// The tenant's token, or the next one's while the row is vacant.
+    /// The tenant's token; while the row is vacant, the next tenant's.
     token: Token,
-    /// The tenant, from `AnyTask::into_raw`. The row holds it.
+    /// The tenant, from `AnyTask::into_raw`: a reference to it.
     task: Option<NonNull<Header>>,
 }
 
-/// Why `run_ready` has stopped, and what is to be done before it goes on. In all but the first two, the task is still running.
+/// Why `run_ready` has stopped. Except for the first two, the task is still the running task.
 pub(crate) enum Stop {
-    /// This turn's entries are through.
+    /// All entries of this turn were stepped.
     Over,
-    /// A callback is to be called.
+    /// The entry is a callback, which is to be called.
     Call(u32),
-    /// The future is ready and gone, its outcome is there.
+    /// The future has returned and was dropped; the outcome is written.
     Ready(AnyTask),
-    /// The task has suspended, and was cancelled while it ran (`TaskTable::interrupted`).
+    /// The task has suspended, and a flag was set while it ran, a cancellation for example (`TaskTable::interrupted`).
     Suspended(AnyTask),
-    /// The task was cancelled, or unwinds already, and it is its turn: it was not polled.
+    /// The task was cancelled before this step, or is unwinding. Its future was not polled.
     Unwinds(AnyTask),
 }
 
 impl TaskTable {
-    /// In an observed loop all wakes are counted, and who else holds wakers is known.
+    /// In an observed loop, wakes and the wakers that user code holds are counted.
     pub(crate) fn new(observed: bool) -> Self {
         let rows = Rows {
             rows: Vec::new(),
@@ -154,8 +154,8 @@ impl TaskTable {
         &self.lane
     }
 
-    /// Lends the rows to `act`. Private to this file and its folder, where each `act` is a few lines that call no foreign code and
-    /// drop no task: what they take out they return.
+    /// Lends the rows to `act`. Private to this file and its folder. There, each `act` is a few lines that call no user code
+    /// and drop no task: they return what they take out.
     #[inline(always)]
     fn with<R>(&self, act: impl FnOnce(&mut Rows) -> R) -> R {
         #[cfg(debug_assertions)]
@@ -170,10 +170,10 @@ impl TaskTable {
 
     // ---- rows ----
 
-    /// Gives a task a row and a token, and queues it. The row holds it until `remove` gives it back.
+    /// Gives a task a row and a token, and queues it. The row holds the reference until `remove` returns it.
     #[inline]
     pub(crate) fn insert(&self, task: AnyTask) {
-        // Before the row takes the task over: a panic leaves it with the caller.
+        // Before the reference moves to the row, so a panic leaves it with the caller.
         let has_room = self.with(|table| !table.vacant.is_empty() || table.rows.len() < MAX_SLOTS);
         assert!(
             has_room,
@@ -200,14 +200,14 @@ impl TaskTable {
         header.life.set(SCHEDULED);
     }
 
-    /// Takes a running task out of its row, which its token does not name any more (WAKE-1).
+    /// Takes the running task out of its row. From now on the task's token names no task (WAKE-1).
     ///
-    /// The row goes to the next task that is made, with the next generation. After 16,777,214 tasks a row is used up and stays empty.
+    /// The next task gets the row, with the next generation. After 16,777,214 tasks the row is used up and stays empty.
     #[inline]
     pub(crate) fn remove(&self, token: Token) -> AnyTask {
         debug_assert!(token == self.running.get(), "STEP-2: a task ended outside of its step");
         self.running.set(Token::NOBODY);
-        // It was woken in its last step, by itself or by its destructors.
+        // Counts a wake of the task in its last step, by itself or by its destructors.
         self.tally.outrun.add(u64::from(self.running_flags.replace(0) & SCHEDULED));
         let task = self.with(|table| {
             let row = &mut table.rows[token.slot() as usize];
@@ -217,7 +217,7 @@ impl TaskTable {
                 row.token = token.next();
                 table.vacant.push(token.slot());
             } else {
-                // Used up: the row stays vacant, under a token that nobody ever had.
+                // Used up: the row stays vacant, with a token that no task ever had.
                 row.token = Token::new(token.lane(), LAST_GENERATION, token.slot());
             }
             let task = row.task.take();
@@ -225,7 +225,7 @@ impl TaskTable {
             let task = task.map(|task| unsafe { AnyTask::from_raw(task) });
             if let Some(header) = task.as_ref().map(AnyTask::header) {
                 header.life.set(0);
-                // What it did not end by itself was forgotten, and owns nothing.
+                // Waits that are left belong to futures that were leaked. They own nothing.
                 let mut waits = header.waits.replace(List::EMPTY);
                 while table.waits.pop(&mut waits).is_some() {}
             }
@@ -234,18 +234,18 @@ impl TaskTable {
         task.expect("WAKE-1: a row without its task")
     }
 
-    /// The task of a token, while it lives.
+    /// The task of a token, if it has not ended.
     pub(crate) fn task(&self, token: Token) -> Option<AnyTask> {
         // SAFETY: the row holds the task it names.
         self.row(token).map(|task| unsafe { AnyTask::held(task) })
     }
 
-    /// Whether a token's task has not ended.
+    /// Whether the token's task has not ended.
     pub(crate) fn is_alive(&self, token: Token) -> bool {
         self.row(token).is_some()
     }
 
-    /// Compares the token with the row's: a number of another tenant, or of another loop, names nobody here.
+    /// Compares the token with the row's. The token of another tenant, or of another loop, names no task here.
     #[inline]
     fn row(&self, token: Token) -> Option<NonNull<Header>> {
         self.with(|table| {
@@ -256,32 +256,31 @@ impl TaskTable {
 
     // ---- wakes ----
 
-    /// Queues a task if it waits. False if the token names no task of this loop.
+    /// Queues a task if it waits. Returns false if the token names no task of this loop.
     ///
-    /// A task that is queued already stays where it is: it will be polled, and that is all that a wake asks for. Several wakes before a
-    /// poll are one.
+    /// A task that is already queued stays in its place: several wakes before a poll count as one.
     #[inline]
     pub(crate) fn wake(&self, token: Token) -> bool {
         self.wake_with(token, |_| {})
     }
 
-    /// A sleep of a task is over, that of this number. A task that has scopes remembers which.
+    /// Wakes a task whose sleep with this number is over. A task with scopes records the number.
     #[inline]
     pub(crate) fn wake_from_sleep(&self, token: Token, number: u64) {
         let turn = self.tally.turns.get();
         self.wake_with(token, |header| header.note_sleep(number, turn));
     }
 
-    /// As `wake`, and tells the task before.
+    /// Like `wake`, but first calls `tell_task` with the header.
     #[inline(always)]
     fn wake_with(&self, token: Token, tell_task: impl FnOnce(&Header)) -> bool {
-        // First, since a probe that is told of it may ask what was counted.
+        // First, because a probe that receives the event may read the counters.
         self.tally.wakes.count();
         if self.queue(token, tell_task) {
             return true;
         }
         if token.lane() != self.lane.number {
-            // It counts where it comes to.
+            // The task's own loop counts it.
             self.tally.wakes.take_back();
         } else {
             self.tally.late.count();
@@ -290,7 +289,7 @@ impl TaskTable {
         false
     }
 
-    /// As `wake_with`, but for what it counts.
+    /// Like `wake_with`, but does not count.
     #[inline]
     fn queue(&self, token: Token, tell_task: impl FnOnce(&Header)) -> bool {
         let Some(task) = self.row(token) else { return false };
@@ -310,7 +309,7 @@ impl TaskTable {
         true
     }
 
-    /// The running task is to be queued when it suspends.
+    /// Marks the running task, so that it is queued when it suspends.
     fn wake_running(&self) {
         let _is_first = self.running_flags.get() & SCHEDULED == 0;
         if !_is_first {
@@ -324,7 +323,7 @@ impl TaskTable {
         }
     }
 
-    /// Something comes upon the running task.
+    /// Sets a flag of the running task.
     #[inline]
     pub(super) fn note(&self, what: u8) {
         self.running_flags.set(self.running_flags.get() | what);
@@ -332,30 +331,30 @@ impl TaskTable {
 
     // ---- the ready queue ----
 
-    /// Nothing is ready: neither a task nor a callback.
+    /// Whether nothing is ready: neither a task nor a callback.
     #[inline]
     pub(crate) fn is_idle(&self) -> bool {
         self.with(|table| table.ready.is_empty())
     }
 
-    /// How much is ready, of this turn and of the next.
+    /// Number of entries that are ready, of this turn and of the next.
     pub(crate) fn ready_len(&self) -> usize {
         self.with(|table| table.ready.len())
     }
 
-    /// The running task suspends, and was woken while it ran.
+    /// Queues the running task again: it suspends, and was woken while it ran.
     pub(super) fn push_running(&self, task: &Header) {
         let entry = Entry::task(self.row(task.token()).expect("WAKE-1: a running task has a row"));
         self.with(|table| table.ready.push(entry));
     }
 
-    /// A callback is to be called, behind what is ready now.
+    /// Queues a callback, behind everything that is ready now.
     pub(crate) fn push_call(&self, key: u32) {
         self.tally.calls_pushed.count();
         self.with(|table| table.ready.push(Entry::call(key)));
     }
 
-    /// A turn begins: what is ready now is its own.
+    /// Begins a turn: all entries that are ready now belong to it.
     #[inline]
     pub(crate) fn mark(&self) {
         self.tally.turns.count();
@@ -364,13 +363,13 @@ impl TaskTable {
 
     // ---- the switch ----
 
-    /// Steps the tasks of this turn, until something other than a switch is to be done. If nothing else was to be done between
-    /// this turn and the next, which `may_start_next_turn` knows for a turn of so many entries, it goes on with the next.
+    /// Steps the tasks of this turn until something other than a poll has to be done. At the end of the turn it calls
+    /// `may_start_next_turn` with the number of ready entries; if that returns true, it begins the next turn itself.
     ///
-    /// This loop is what a task switch costs. It is one function and calls nothing but the future, so that nothing has to be
-    /// saved and restored in between: written as a function a step, it took half as many instructions again.
+    /// The cost of a task switch is the cost of this loop. It is one function and calls only the future, so no registers have
+    /// to be saved and restored in between. Split into a function per step, it took half as many instructions again.
     ///
-    /// What stops it, and who goes on then:
+    /// Why it stops, and who handles it:
     ///
     /// ```text
     ///   Over          the turn is through                            the loop: timers, then the rest
@@ -380,7 +379,7 @@ impl TaskTable {
     ///   Unwinds       it was cancelled before its turn came          `Kernel::unwind`: cleanups, then its end
     /// ```
     ///
-    /// A panic of a future comes through, and leaves its task running.
+    /// A panic of a future passes through, and leaves its task as the running task.
     #[inline]
     pub(crate) fn run_ready(&self, may_start_next_turn: impl Fn(usize) -> bool) -> Stop {
         loop {
@@ -404,7 +403,7 @@ impl TaskTable {
         }
     }
 
-    /// The task has left the queue, and is polled, unless it is to end.
+    /// Steps a task that was taken from the queue: polls it, unless it was cancelled.
     ///
     /// # Safety
     ///
@@ -434,7 +433,7 @@ impl TaskTable {
     unsafe fn poll(&self, task: NonNull<Header>, token: Token) -> Option<Stop> {
         // SAFETY: a row holds the task.
         let header = unsafe { task.as_ref() };
-        // It has nothing to drop, and is not asked for it at each step: that would be a twentieth of a switch.
+        // The waker is not dropped: there is nothing to drop, and checking would cost a twentieth of a switch.
         let waker = self.waker_of(token);
         // SAFETY: the row holds the task until `remove`, which is for tasks at which `run_ready` has stopped. It left the queue just
         // now and is not pushed while it is running, so nobody else is polling it (STEP-2). A task that has returned is removed
@@ -444,7 +443,7 @@ impl TaskTable {
             // SAFETY: the row holds the task.
             return Some(Stop::Ready(unsafe { AnyTask::held(task) }));
         }
-        // While it ran it kept the mark `SCHEDULED`, so that a task which has woken itself needs no new one.
+        // `life` still has the mark `SCHEDULED`, so a task that has woken itself needs no new mark.
         let flags = self.running_flags.get();
         if flags == SCHEDULED {
             self.with(|table| table.ready.push(Entry::task(task)));
@@ -458,33 +457,33 @@ impl TaskTable {
         Some(Stop::Suspended(unsafe { AnyTask::held(task) }))
     }
 
-    // ---- the steps of a task that unwinds ----
+    // ---- the running task ----
 
-    /// What wakes the task of a token. Borrowed: it is not counted, and not dropped.
+    /// A waker for the task of a token. It is borrowed: not counted, and not dropped.
     #[inline(always)]
     pub(crate) fn waker_of(&self, token: Token) -> ManuallyDrop<Waker> {
         // SAFETY: the vtable's functions do what `RawWaker` asks for, with any data.
         ManuallyDrop::new(unsafe { Waker::new(token.to_data(), self.vtable) })
     }
 
-    /// The task that is being stepped.
+    /// The running task.
     pub(crate) fn running(&self) -> Option<AnyTask> {
         self.task(self.running.get())
     }
 
-    /// The token of the task that is being stepped, or `Token::NOBODY`.
+    /// The token of the running task, or `Token::NOBODY`.
     #[inline]
     pub(crate) fn running_token(&self) -> Token {
         self.running.get()
     }
 
-    /// Whether the task is being stepped.
+    /// Whether `task` is the running task.
     #[inline]
     pub(crate) fn is_running(&self, task: &Header) -> bool {
         task.token() == self.running.get()
     }
 
-    /// No task is being stepped any more: what runs now is not its own.
+    /// Ends the step: the code that runs next belongs to no task.
     pub(crate) fn leave_step(&self) {
         self.running.set(Token::NOBODY);
     }

@@ -7,29 +7,30 @@
 //!  +------------+----------------+----------------+
 //! ```
 //!
-//! `lane` says which loop, `slot` which row of that loop's table, `generation` which tenant of the row. No two tasks of a
-//! process ever share a token: a row whose generations are used up is retired, and so is a lane. A token therefore names its
-//! task for ever, and a token of a task that has ended names nobody (WAKE-1).
+//! `lane` names the loop, `slot` the row of that loop's table, and `generation` the tenant of the row. No two tasks of a
+//! process ever share a token: a row whose generations are used up is retired, and so is a lane. So a token names one task for
+//! ever, and the token of a task that has ended names no task (WAKE-1).
 //!
-//! Why a number? A waker is a pointer of data and a table of functions, and it may be cloned, kept for ever, sent to another thread,
-//! and used when its task has long ended. If the pointer leads to the task, somebody has to count the clones, with atomic
-//! operations, because the clones may be anywhere. A number leads nowhere by itself. It is copied, forgotten and compared, and the loop
-//! that it names says whether the task is still there. So a waker costs nothing to clone and to drop, and it keeps no memory alive.
+//! Why a number? A waker is a data pointer and a table of functions. It may be cloned, kept for ever, sent to another thread,
+//! and used when its task has ended long ago. If the pointer pointed to the task, the clones would have to be counted, with
+//! atomic operations, because they may be on any thread. A number points to nothing. It is copied, forgotten and compared, and
+//! the loop that it names knows whether the task still exists. So a waker costs nothing to clone and drop, and keeps nothing
+//! alive.
 //!
-//! The price is a bound: 65,535 loops at a time, 16,777,216 tasks at a time in each, and as many tasks one after the other in a row
-//! before the row is retired.
+//! The price is a limit: 65,535 loops at a time, and 16,777,216 tasks at a time in each loop. A row is retired after as many
+//! tasks.
 //!
-//! Knows nothing of tasks, tables and threads. Next: `cell.rs`.
+//! This file knows nothing of tasks, tables and threads. Next: `cell.rs`.
 
 const SLOT_BITS: u32 = 24;
 const GENERATION_BITS: u32 = 24;
 const LANE_BITS: u32 = 16;
 
-/// So many loops can be alive at once in a process.
+/// Maximum number of loops in a process at the same time.
 pub(crate) const MAX_LANES: usize = 1 << LANE_BITS;
-/// So many tasks can be alive at once in a loop.
+/// Maximum number of tasks in a loop at the same time.
 pub(crate) const MAX_SLOTS: usize = 1 << SLOT_BITS;
-/// The last generation of a slot; it has no tenant.
+/// The last generation of a slot. No task gets it.
 pub(crate) const LAST_GENERATION: u32 = (1 << GENERATION_BITS) - 1;
 
 // A token has to fit into the data pointer of a `RawWaker`.
@@ -44,7 +45,7 @@ const _: () = assert!(
 pub(crate) struct Token(u64);
 
 impl Token {
-    /// No task has this one: no loop has the last lane.
+    /// The token of no task, since no loop has the last lane.
     pub(crate) const NOBODY: Token = Token(u64::MAX);
 
     pub(crate) fn new(lane: u16, generation: u32, slot: u32) -> Self {
@@ -53,7 +54,7 @@ impl Token {
         Token(lane | u64::from(generation) << SLOT_BITS | u64::from(slot))
     }
 
-    /// Of a task that has no row yet. Nobody has it.
+    /// The token of a task that has no row yet. It names no task.
     #[inline]
     pub(crate) fn unplaced(lane: u16) -> Self {
         Token::new(lane, LAST_GENERATION, 0)
@@ -79,13 +80,13 @@ impl Token {
         Token::new(self.lane(), self.generation() + 1, self.slot())
     }
 
-    /// As a waker's data. There is no memory at this address, and nobody looks for any.
+    /// As a waker's data pointer. It is never dereferenced.
     #[inline]
     pub(crate) fn to_data(self) -> *const () {
         std::ptr::without_provenance(self.0 as usize)
     }
 
-    /// To sort by.
+    /// As a number, for sorting.
     pub(crate) fn bits(self) -> u64 {
         self.0
     }

@@ -1,65 +1,64 @@
-//! The timer wheel: exact to the nanosecond, in the order of deadlines, equals in the order of their making (TIME-3).
+//! The timer wheel: exact to the nanosecond. Timers fire by deadline, equal ones in the order of creation (TIME-3).
 //!
-//! Write a deadline as eleven digits of base 64. A timer stands on the level of the highest digit in which its deadline
-//! differs from the wheel's time, in the slot that this digit names:
+//! Write a deadline as eleven digits in base 64. The highest digit in which the deadline differs from the wheel's time gives
+//! the timer's level; the value of that digit in the deadline gives its slot:
 //!
 //! ```text
 //!   time       0 0 0 0 0 0 0 2 17 40 05
 //!   deadline   0 0 0 0 0 0 0 2 19 03 61      differs first in digit 2: level 2, slot 19
 //! ```
 //!
-//! At that time, a timer for ten nanoseconds later differs in the last digit alone. It stands on level 0, whose slots are a nanosecond
-//! wide; those of level 1 are 64 ns wide, of level 2 about 4 µs, of level 5 about a second, of level 9 about half a year.
+//! A timer ten nanoseconds later than this time differs in the last digit only, so it is on level 0, whose slots are 1 ns wide.
+//! The slots of level 1 are 64 ns wide, of level 2 about 4 µs, of level 5 about a second, of level 9 half a year.
 //!
-//! All earlier digits agree, so on each level the occupied slots lie ahead of the time's own digit, and everything on a lower
-//! level is due before anything on a higher one. The first set bit of the lowest occupied level is the slot that comes next.
-//! When time enters a slot, its timers move down to where they differ now, on level 0 they are due.
+//! All higher digits agree, so on each level the occupied slots are ahead of the time's own digit, and every timer on a lower
+//! level is due before every timer on a higher one. The slot that comes next is the first set bit of the lowest occupied level.
+//! When time enters a slot, its timers move down to the level on which they differ now; on level 0 they are due.
 //!
-//! Why equals stay in the order of their making: a slot is entered before anything can be put below it, so what moves down
-//! meets empty slots, and keeps its order, and what is made later stands behind.
+//! Why do equal deadlines keep the order of creation? Time enters a slot before a timer can be inserted below it. So timers
+//! that move down find empty slots and keep their order, and later timers are appended. The lists keep it (`table/lists.rs`).
 //!
-//! `insert` and `remove` are O(1). A timer moves down once a level at most, so a deadline costs eleven moves in the worst
-//! case. Deadlines that have passed already when they are inserted are rare, and wait in a list of their own (`late`) that
-//! is sorted when they fire.
+//! `insert` and `remove` are O(1). A timer moves down at most once per level, so at most eleven times. Timers whose deadline
+//! has already passed when they are inserted are rare. They wait in a separate list (`late`), which is sorted when they fire.
 //!
 //! # Why a wheel
 //!
-//! asyncio keeps its timers in a heap, and `benches/wheel` measures one beside this. A heap is quicker as long as timers fire, since
-//! nothing moves down in it. But most timers never fire: they are limits, and are taken back. In a heap such a timer stays until
-//! it comes to the top, or until half of them are such and the heap is made anew, which is a pause that grows with their number.
-//! Here it is gone at once, with what it holds, by two operations on lists, however many there are. And equals keep their order
-//! by where they stand, without being compared.
+//! asyncio keeps its timers in a heap; `benches/wheel` measures both. A heap is faster if timers fire, because nothing moves
+//! down in it. But most timers are timeouts, which are cancelled and never fire. In a heap, a cancelled timer stays until it
+//! reaches the top, or until half of the timers are cancelled and the heap is rebuilt, which is a pause that grows with its
+//! size. In the wheel, a cancelled timer is removed at once, with its value, by two list operations. And equal deadlines keep
+//! their order by their places, without comparisons.
 //!
-//! The digits have six bits, because the occupied slots of a level are then one machine word, and the next of them is one instruction.
+//! A digit has six bits, so that a machine word holds the occupied slots of a level, and one instruction finds the next one.
 //!
-//! Knows no waker, no callback and no clock: time is a number that somebody hands in. This is the last file of the heart. The
-//! rooms can be read in any order; `table/waker.rs` and `cancel/spread.rs` are good ones to begin with.
+//! This file knows no wakers, callbacks or clocks: its callers pass the time as a number. It is the last file of the heart.
+//! Read the rooms in any order; `table/waker.rs` and `cancel/spread.rs` are good ones to begin with.
 
 use super::table::lists::{List, Lists};
 use super::table::sort::sorted;
 
 const DIGIT_BITS: u32 = 6;
 const SLOTS: usize = 1 << DIGIT_BITS;
-/// So many digits has a `u64` in base 64.
+/// Number of digits of a `u64` in base 64.
 const LEVELS: u32 = u64::BITS.div_ceil(DIGIT_BITS);
 
-/// Timers by their deadlines, each with a value.
+/// Timers by deadline, each with a value.
 #[derive(Debug)]
 pub(crate) struct Wheel<T> {
-    /// The wheel's time. Never goes back; no timer on a level is due before it.
+    /// The wheel's time. Never goes back. No timer on a level is due before it.
     time: u64,
-    /// All or none: a wheel that never had a timer takes no memory.
+    /// Either all levels or none: a wheel that never had a timer takes no memory.
     levels: Vec<Level>,
-    /// Timers whose deadlines had passed when they were inserted, by age.
+    /// Timers whose deadlines had passed when they were inserted, in order of age.
     late: List,
-    /// What `expire` has set aside and `pop_due` has not taken yet, in order.
+    /// Timers that `expire` has set aside and `pop_due` has not taken yet, in order.
     due: List,
     timers: Lists<Timer<T>>,
-    /// The earliest deadline, if it is known. Removing that timer makes it unknown.
+    /// The earliest deadline, if known. Unknown after that timer was removed.
     earliest: Option<u64>,
 }
 
-/// The timers whose deadlines differ from the time first in one digit, by that digit.
+/// One level: timers by the digit in which their deadlines first differ from the time.
 #[derive(Debug)]
 struct Level {
     /// Bit n is set if and only if slot n has a timer.
@@ -75,7 +74,7 @@ struct Timer<T> {
     value: T,
 }
 
-/// Where a timer stands.
+/// Which list a timer is in.
 #[derive(Debug, Clone, Copy)]
 enum Place {
     Slot { level: u8, slot: u8 },
@@ -83,9 +82,9 @@ enum Place {
     Due,
 }
 
-/// Names one timer of one wheel, for ever: `age` tells it from later ones under the same index.
+/// Names one timer of one wheel, for ever: `age` distinguishes it from later timers with the same index.
 ///
-/// Packed, since whoever waits keeps one, and a quarter of it would be padding.
+/// Packed, because each sleep contains one, and a quarter of it would be padding.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(Rust, packed(4))]
 pub(crate) struct TimerKey {
@@ -98,8 +97,7 @@ impl<T> Wheel<T> {
         Wheel { time: 0, levels: Vec::new(), late: List::EMPTY, due: List::EMPTY, timers: Lists::new(), earliest: None }
     }
 
-    /// A timer for `deadline`, which may have passed already, and is then due at the next `expire`. Later ones have higher ages,
-    /// and no two have the same.
+    /// Inserts a timer. If `deadline` has passed, it is due at the next `expire`. `age` must increase from timer to timer.
     #[inline]
     pub(crate) fn insert(&mut self, deadline: u64, age: u64, value: T) -> TimerKey {
         if self.timers.is_empty() || self.earliest.is_some_and(|earliest| deadline < earliest) {
@@ -114,7 +112,7 @@ impl<T> Wheel<T> {
         TimerKey { index, age }
     }
 
-    /// Takes a timer out, unless it was taken or has fired.
+    /// Removes a timer and returns its value, unless it was removed or has fired.
     pub(crate) fn remove(&mut self, key: TimerKey) -> Option<T> {
         let timer = self.timers.get(key.index).filter(|timer| timer.age == key.age)?;
         let deadline = timer.deadline;
@@ -136,9 +134,9 @@ impl<T> Wheel<T> {
         Some(self.timers.free(key.index).value)
     }
 
-    /// The deadline of the timer that is due next; exact.
+    /// The earliest deadline, exactly.
     ///
-    /// O(1), but for the first call after that timer has gone: then one slot is looked through.
+    /// O(1), except for the first call after that timer was removed: this searches one slot.
     pub(crate) fn next_deadline(&mut self) -> Option<u64> {
         if self.timers.is_empty() {
             return None;
@@ -149,10 +147,10 @@ impl<T> Wheel<T> {
         self.earliest
     }
 
-    /// Sets aside what is due at `now`, for `pop_due`, and moves the wheel's time there. What was set aside before must be gone.
+    /// Sets aside the timers that are due at `now`, and moves the wheel's time there. `pop_due` must have taken all earlier
+    /// ones.
     ///
-    /// Time goes from one occupied slot to the next, and never through the empty ones between them: a virtual clock jumps over a year
-    /// as quickly as over a second.
+    /// Time skips the empty slots: a virtual clock jumps over a year as quickly as over a second.
     pub(crate) fn expire(&mut self, now: u64) {
         debug_assert!(now >= self.time, "TIME-1: the wheel was turned back from {} to {now}", self.time);
         debug_assert!(self.due.is_empty(), "TIME-3: timers of an earlier turn have not fired yet");
@@ -169,16 +167,16 @@ impl<T> Wheel<T> {
         self.time = now;
     }
 
-    /// The next timer of those that `expire` has set aside.
+    /// Takes the next of the timers that `expire` has set aside: its age and its value.
     pub(crate) fn pop_due(&mut self) -> Option<(u64, T)> {
         let timer = self.timers.pop(&mut self.due)?;
-        // What was set aside was the earliest; now something else is.
+        // This timer was the earliest. Which one is next is not known yet.
         self.earliest = None;
         debug_assert!(timer.deadline <= self.time, "TIME-2: a timer for {} fires at {}", timer.deadline, self.time);
         Some((timer.age, timer.value))
     }
 
-    /// The occupied slot that time enters next: its level, its number and the moment of its beginning.
+    /// The occupied slot that time enters next: its level, its number, and the time at which it begins.
     fn next_slot(&self) -> Option<(u32, u32, u64)> {
         let level = self.levels.iter().position(|level| level.occupied != 0)?;
         let slot = self.levels[level].occupied.trailing_zeros();
@@ -190,7 +188,7 @@ impl<T> Wheel<T> {
         Some((level, slot, above | u64::from(slot) << shift))
     }
 
-    /// Time has come to a slot: its timers are due, if it is one of level 0, else they move down.
+    /// Time enters a slot: its timers are due if the slot is on level 0; otherwise they move down.
     fn enter(&mut self, level: u32, slot: u32) {
         let from = &mut self.levels[level as usize];
         from.occupied &= !(1 << slot);
@@ -205,7 +203,7 @@ impl<T> Wheel<T> {
         }
     }
 
-    /// A timer's slot of a higher level has come: it goes to where it differs from the time now.
+    /// Moves a timer to the level on which it differs from the time now.
     fn move_down(&mut self, index: u32) {
         let deadline = self.timer_mut(index).deadline;
         let place = self.place(deadline);
@@ -215,7 +213,7 @@ impl<T> Wheel<T> {
         }
     }
 
-    /// Those that were late already, in the order of deadlines and ages.
+    /// Sets the late timers aside, in the order of deadlines and ages.
     #[cold]
     fn expire_late(&mut self) {
         let mut late = Vec::new();
@@ -238,18 +236,18 @@ impl<T> Wheel<T> {
         self.timers.get_mut(index).expect("a timer that stands in a list is there")
     }
 
-    /// Where a deadline belongs that has not passed.
+    /// The level and slot of a deadline that has not passed.
     #[inline]
     fn place(&self, deadline: u64) -> Place {
         debug_assert!(deadline >= self.time);
         let difference = deadline ^ self.time;
-        // The digit of the highest bit that differs; none differs in a deadline that is this very moment: level 0.
+        // The digit that contains the highest differing bit. If the deadline is this very moment, no bit differs: level 0.
         let level = (difference | 1).ilog2() / DIGIT_BITS;
         let slot = (deadline >> (level * DIGIT_BITS)) % SLOTS as u64;
         Place::Slot { level: level as u8, slot: slot as u8 }
     }
 
-    /// Puts a timer at the end of a slot.
+    /// Appends a timer to a slot.
     #[inline]
     fn link(&mut self, level: u8, slot: u8, index: u32) {
         if self.levels.is_empty() {
@@ -268,9 +266,9 @@ impl<T> Wheel<T> {
         }
     }
 
-    /// The earliest deadline of all, by a look at the slot that comes next.
+    /// Finds the earliest deadline by searching the slot that comes next.
     fn find_earliest(&self) -> Option<u64> {
-        // What is set aside or late lies before the wheel's time, everything else at it or behind it.
+        // Timers that are set aside or late are due before the wheel's time; all others at it or after it.
         let due = self.timers.iter(self.due).next().map(|timer| timer.deadline);
         let late = self.timers.iter(self.late).map(|timer| timer.deadline).min();
         if due.is_some() || late.is_some() {
