@@ -134,7 +134,7 @@ pub(crate) struct Header {
 
 const _: () = assert!(size_of::<Header>() == 64, "a header is a line of the cache");
 
-/// What stands behind a header.
+/// What follows a header in a cell.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Holds {
     /// The task lives, or was never put into a table.
@@ -246,7 +246,7 @@ struct Kind {
 impl AnyTask {
     #[inline]
     pub(crate) fn header(&self) -> &Header {
-        // SAFETY: this holds the cell, and nobody has a `&mut` to a header.
+        // SAFETY: `self` is a reference to the cell, and no `&mut` to a header exists.
         unsafe { self.0.as_ref() }
     }
 
@@ -273,7 +273,7 @@ impl AnyTask {
     /// The pointer is from `into_raw`, and a reference to the cell exists.
     #[inline]
     pub(super) unsafe fn held(task: NonNull<Header>) -> Self {
-        // SAFETY: by the caller's word it is there.
+        // SAFETY: the caller says that the cell exists.
         let holders = unsafe { &task.as_ref().holders };
         let Some(more) = holders.get().checked_add(1) else { too_many_holders() };
         holders.set(more);
@@ -284,12 +284,12 @@ impl AnyTask {
     ///
     /// # Safety
     ///
-    /// Nobody may be polling it.
+    /// No code may be polling it.
     pub(super) unsafe fn drop_future(&self) {
         let kind = self.header().kind.get();
         // First, because after a destructor that panics nothing may poll the future.
         self.header().kind.set(kind.gone.unwrap_or(kind));
-        // SAFETY: the function is this cell's, and the rest is the caller's word.
+        // SAFETY: the function is this cell's; the caller says the rest.
         unsafe { (kind.drop_future)(self.0) }
     }
 }
@@ -310,14 +310,14 @@ fn too_many_holders() -> ! {
 /// returned before, and no other code may be polling or dropping it.
 #[inline(always)]
 pub(super) unsafe fn poll(task: NonNull<Header>, context: &mut Context<'_>) -> Poll<()> {
-    // SAFETY: the cell is there, the function is its own, and the rest is the caller's word.
+    // SAFETY: the caller says that the cell exists, and the rest; the function is this cell's.
     unsafe { (task.as_ref().kind.get().poll)(task, context) }
 }
 
 impl Clone for AnyTask {
     #[inline]
     fn clone(&self) -> Self {
-        // SAFETY: it is from `into_raw` or equal to one, and this holds the cell.
+        // SAFETY: the pointer is like one from `into_raw`, and `self` is a reference to the cell.
         unsafe { AnyTask::held(self.0) }
     }
 }
@@ -330,7 +330,7 @@ impl Drop for AnyTask {
         header.holders.set(left);
         if left == 0 {
             let free = header.kind.get().free;
-            // SAFETY: nobody holds the cell any more, and the function is its own.
+            // SAFETY: this was the last reference, and the function is this cell's.
             unsafe { free(self.0) }
         }
     }
@@ -340,9 +340,9 @@ impl Drop for AnyTask {
 ///
 /// # Safety
 ///
-/// As the function `poll` says.
+/// As for the function `poll`.
 unsafe fn poll_nothing(task: NonNull<Header>, _: &mut Context<'_>) -> Poll<()> {
-    // SAFETY: somebody holds the cell.
+    // SAFETY: the caller says that the cell exists.
     let header = unsafe { task.as_ref() };
     debug_assert!(header.holds.get() != Holds::Future, "DONE-1: a future is there that was said to be gone");
     header.life.set(header.life.get() | CONDEMNED);
@@ -364,16 +364,16 @@ impl<F: Future> TaskCell<F> {
 
     /// # Safety
     ///
-    /// As the function `poll` below the type says.
+    /// As for the function `poll` in this file.
     unsafe fn poll(task: NonNull<Header>, context: &mut Context<'_>) -> Poll<()> {
-        // SAFETY: `Kind` says that this is such a cell; somebody holds it.
+        // SAFETY: the caller of a function in `Kind` says that this is such a cell and that it exists.
         let (header, stage) = unsafe { Self::parts(task) };
         debug_assert!(header.holds.get() == Holds::Future, "DONE-1: a task was polled after its future was dropped");
-        // SAFETY: the future is there, is never moved, and is dropped where it is, so it is pinned. The caller says that nobody
-        // else uses it (STEP-2).
+        // SAFETY: the future is there, is never moved, and is dropped where it is, so it is pinned. The caller says that no
+        // other code uses it (STEP-2).
         let future = unsafe { Pin::new_unchecked(&mut *(*stage).future) };
         let mut value = Unwritten(Some(ready!(future.poll(context))));
-        // SAFETY: `poll` has returned, and as before nobody else uses the future. Then the place is free.
+        // SAFETY: `poll` has returned, and as before no other code uses the future. After its drop the place is free.
         unsafe {
             Self::drop_future(task);
             if let Some(value) = value.0.take() {
@@ -385,39 +385,39 @@ impl<F: Future> TaskCell<F> {
 
     /// # Safety
     ///
-    /// Nobody may be polling the future.
+    /// No code may be polling the future.
     unsafe fn drop_future(task: NonNull<Header>) {
-        // SAFETY: `Kind` says that this is such a cell; somebody holds it.
+        // SAFETY: the caller of a function in `Kind` says that this is such a cell and that it exists.
         let (header, stage) = unsafe { Self::parts(task) };
         if header.holds.get() == Holds::Future {
             // First `holds`, so that a destructor that panics or ends this task cannot drop the future a second time.
             header.holds.set(Holds::Nothing);
-            // SAFETY: it is there, was not dropped before, and by the caller's word nobody is polling it.
+            // SAFETY: the cell contains the future, and the caller says that no code is polling it.
             unsafe { ManuallyDrop::drop(&mut (*stage).future) };
         }
     }
 
     /// # Safety
     ///
-    /// Nobody holds the cell any more.
+    /// No reference to the cell is left.
     unsafe fn free(task: NonNull<Header>) {
-        // SAFETY: it comes from a box of this type, and nobody has it any more.
+        // SAFETY: the pointer comes from a box of this type, and the caller says that no reference is left.
         drop(unsafe { Box::from_raw(task.cast::<Self>().as_ptr()) });
     }
 
     /// # Safety
     ///
-    /// There is such a cell, and while the header is used somebody holds it.
+    /// Such a cell exists, and a reference to it exists while the header is used.
     #[inline(always)]
     unsafe fn parts<'a>(task: NonNull<Header>) -> (&'a Header, *mut Stage<F>) {
         let cell = task.cast::<Self>().as_ptr();
-        // SAFETY: the cell is there. Only the place of the stage is computed, none is looked at.
+        // SAFETY: the cell exists. The place of the stage is only computed, not read.
         unsafe { (&(*cell).header, &raw mut (*cell).stage) }
     }
 
     /// # Safety
     ///
-    /// The place is that of the header's cell, and there is nothing in it.
+    /// The place is the one in the header's cell, and it is empty.
     #[inline(always)]
     unsafe fn write(header: &Header, stage: *mut Stage<F>, outcome: Outcome<F::Output>) {
         // SAFETY: the place is free.

@@ -221,7 +221,7 @@ impl TaskTable {
                 row.token = Token::new(token.lane(), LAST_GENERATION, token.slot());
             }
             let task = row.task.take();
-            // SAFETY: the row has held it until just now, and nobody took it over.
+            // SAFETY: the row has held this reference until now, and it is taken over once.
             let task = task.map(|task| unsafe { AnyTask::from_raw(task) });
             if let Some(header) = task.as_ref().map(AnyTask::header) {
                 header.life.set(0);
@@ -417,6 +417,7 @@ impl TaskTable {
         self.running.set(token);
         self.running_flags.set(0);
         if header.life.get() != SCHEDULED {
+            // Another flag is set: the task was cancelled, or is unwinding.
             // SAFETY: a row holds the task.
             return Some(Stop::Unwinds(unsafe { AnyTask::held(task) }));
         }
@@ -435,9 +436,9 @@ impl TaskTable {
         let header = unsafe { task.as_ref() };
         // The waker is not dropped: there is nothing to drop, and checking would cost a twentieth of a switch.
         let waker = self.waker_of(token);
-        // SAFETY: the row holds the task until `remove`, which is for tasks at which `run_ready` has stopped. It left the queue just
-        // now and is not pushed while it is running, so nobody else is polling it (STEP-2). A task that has returned is removed
-        // (DONE-1), and of one whose future was dropped unfinished the cell polls nothing.
+        // SAFETY: the row holds the task until `remove`, which is for tasks at which `run_ready` has stopped. The task has left the
+        // queue and is not pushed while it is running, so no other code is polling it (STEP-2). A task that has returned is removed
+        // (DONE-1), and if the future was dropped before it returned, the cell polls nothing.
         let poll = unsafe { cell::poll(task, &mut Context::from_waker(&waker)) };
         if poll.is_ready() {
             // SAFETY: the row holds the task.
