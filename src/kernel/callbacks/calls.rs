@@ -1,9 +1,9 @@
-//! Callbacks that stand in the ready queue.
+//! The callbacks in the ready queue.
 //!
-//! A cancelled callback is dropped at once, but its entry keeps the key until the queue has come to it, so that no later
-//! callback can stand under it.
+//! A cancelled callback is dropped at once. But its entry keeps the key until the queue reaches the
+//! entry, so that no later callback gets the same key.
 //!
-//! Knows no task.
+//! This file knows no tasks, except by their tokens.
 
 use crate::kernel::token::Token;
 use slab::Slab;
@@ -11,17 +11,17 @@ use std::rc::Rc;
 
 /// Something to be called once.
 pub(crate) enum Call {
-    /// The user's.
+    /// A callback of the user.
     Once(Box<dyn FnOnce()>),
-    /// One of ours, that needs no box of its own.
+    /// One of our own, which needs no box.
     Watch(Rc<dyn Watcher>, u32),
 }
 
-/// Hears of several tasks that end, or of a timer.
+/// Is notified when a task ends, or when a timer fires.
 pub(crate) trait Watcher {
     fn called(&self, which: u32);
 
-    /// The task of which it limits something in time.
+    /// The task whose time it limits, for a timeout.
     fn limits(&self) -> Option<Token> {
         None
     }
@@ -39,13 +39,13 @@ impl Call {
 #[derive(Default)]
 pub(crate) struct Calls {
     entries: Slab<Entry>,
-    /// How many callbacks were ever queued: the next one's number.
+    /// Number of callbacks that were ever queued; the number of the next one.
     made: u64,
 }
 
 struct Entry {
     number: u64,
-    /// None if it was cancelled.
+    /// `None` if the callback was cancelled.
     call: Option<Call>,
 }
 
@@ -57,7 +57,7 @@ pub(crate) struct CallKey {
 }
 
 impl CallKey {
-    /// What stands in the ready queue.
+    /// The key for the ready queue.
     pub(crate) fn entry(self) -> u32 {
         u32::try_from(self.index).expect("fewer than 2^31 callbacks in the ready queue")
     }
@@ -70,7 +70,7 @@ impl Calls {
         CallKey { index: self.entries.insert(Entry { number, call: Some(call) }), number }
     }
 
-    /// The queue has come to this entry.
+    /// The queue has reached this entry: removes the callback.
     pub(crate) fn take(&mut self, entry: u32) -> Option<Call> {
         self.entries.remove(entry as usize).call
     }
@@ -81,12 +81,12 @@ impl Calls {
         entry.call.take()
     }
 
-    /// Those that are neither cancelled nor called yet.
+    /// The callbacks that were neither cancelled nor called.
     pub(crate) fn iter(&self) -> impl Iterator<Item = &Call> {
         self.entries.iter().filter_map(|(_, entry)| entry.call.as_ref())
     }
 
-    /// Hands all callbacks out, which are not going to be called.
+    /// Passes all callbacks to `take`. They will not be called.
     pub(crate) fn drain(&mut self, mut take: impl FnMut(Call)) {
         for (_, entry) in &mut self.entries {
             if let Some(call) = entry.call.take() {

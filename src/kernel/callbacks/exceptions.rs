@@ -1,9 +1,9 @@
-//! Panics that nobody takes, and how the exception handler is told of them.
+//! Panics that no code handles, and how they are reported to the exception handler.
 //!
-//! A panic of a task is its outcome. If the last handle is dropped before anybody has read the outcome, or if a callback or a
-//! destructor panics, the loop's exception handler is told.
+//! A panic of a task is its outcome. If the last handle is dropped before the outcome was read, the
+//! panic is reported to the loop's exception handler. So is a panic of a callback or a destructor.
 //!
-//! Knows loops by their numbers and lanes alone.
+//! This file knows loops only by their numbers and lanes.
 
 use crate::error::Panic;
 use crate::kernel::Token;
@@ -16,7 +16,8 @@ use std::mem::ManuallyDrop;
 use std::panic::{AssertUnwindSafe, Location, catch_unwind};
 use std::rc::Rc;
 
-/// A panic that reached nobody, as an exception handler is told of it. `Display` makes one line of it.
+/// A panic that no code has handled, as it is reported to an exception handler. `Display` formats
+/// it as one line.
 ///
 /// # Examples
 ///
@@ -43,7 +44,7 @@ pub struct Exception {
     pub message: &'static str,
     /// The panic.
     pub panic: Panic,
-    /// The name of the task, if it was one, and where it was spawned.
+    /// The name of the task, if a task panicked, and where it was spawned.
     pub task: Option<(Rc<str>, &'static Location<'static>)>,
 }
 
@@ -60,8 +61,8 @@ impl fmt::Display for Exception {
 pub(crate) type Handler = Rc<dyn Fn(&Exception)>;
 
 thread_local! {
-    /// Of this thread's loops, those that have a handler or are in debug mode. Without a destructor, as all thread-locals
-    /// here; the last loop to leave frees the memory.
+    /// The loops of this thread that have a handler or are in debug mode. Without a destructor,
+    /// like all thread-locals here. Removing the last loop frees the memory.
     static HANDLERS: ManuallyDrop<RefCell<Vec<Entry>>> = const { ManuallyDrop::new(RefCell::new(Vec::new())) };
 }
 
@@ -85,7 +86,7 @@ pub(crate) fn set_handler(loop_id: u64, tenancy: Tenancy, handler: Option<Handle
     HANDLERS.with(|handlers| handlers.borrow_mut().push(Entry { loop_id, tenancy, handler, is_debug }));
 }
 
-/// The handler, to be dropped where no borrow is held: what it captured is foreign.
+/// Returns the handler, to be dropped where nothing is borrowed: it is user code.
 pub(crate) fn remove_handler(loop_id: u64) -> Option<Handler> {
     HANDLERS.with(|handlers| {
         let mut handlers = handlers.borrow_mut();
@@ -104,7 +105,7 @@ fn handler(is_asked: &dyn Fn(&Entry) -> bool) -> Option<Handler> {
     })
 }
 
-/// In debug mode, that nobody has taken the value of a task that has ended.
+/// Reports, in debug mode, that the value of a task was never read.
 pub(crate) fn never_taken(task: Token, name: &dyn Fn() -> Rc<str>, spawned_at: &Location<'_>, type_name: &str) {
     let is_debug = |handlers: &RefCell<Vec<Entry>>| {
         handlers.borrow().iter().any(|entry| entry.is_debug && entry.tenancy.has(task))
@@ -115,33 +116,33 @@ pub(crate) fn never_taken(task: Token, name: &dyn Fn() -> Rc<str>, spawned_at: &
     }
 }
 
-/// A panic that belongs to no task.
+/// Reports a panic that belongs to no task.
 pub(crate) fn reached_nobody(loop_id: u64, message: &'static str, payload: Box<dyn Any + Send>) {
     report(handler(&|entry| entry.loop_id == loop_id), Exception { message, panic: Panic::new(payload), task: None });
 }
 
-/// Runs foreign code whose panic belongs to nobody but the loop's exception handler.
+/// Runs user code. A panic in it is reported to the loop's exception handler.
 pub(crate) fn tolerate(loop_id: u64, message: &'static str, act: impl FnOnce()) {
     if let Err(payload) = catch_unwind(AssertUnwindSafe(act)) {
         reached_nobody(loop_id, message, payload);
     }
 }
 
-/// As `tolerate`, at the end of the task that has, or had, this token.
+/// Like `tolerate`, at the end of the task that has, or had, this token.
 pub(crate) fn tolerate_of(task: Token, act: impl FnOnce()) {
     if let Err(payload) = catch_unwind(AssertUnwindSafe(act)) {
         report_of(task, Exception { message: AT_AN_END, panic: Panic::new(payload), task: None });
     }
 }
 
-/// A panic of the task that has, or had, this token.
+/// Reports a panic of the task that has, or had, this token.
 pub(crate) fn report_of(task: Token, exception: Exception) {
     report(handler(&|entry| entry.tenancy.has(task)), exception);
 }
 
 fn report(handler: Option<Handler>, exception: Exception) {
-    // A handler that panics must not take the loop with it: this runs in destructors. One that has dropped its loop is dropped in
-    // here.
+    // A handler that panics must not take the loop with it, because this runs in destructors. A
+    // handler that has dropped its loop is dropped here.
     let told = catch_unwind(AssertUnwindSafe(|| handler.map(|handler| handler(&exception))));
     if !matches!(told, Ok(Some(()))) {
         complain(&exception);
@@ -152,8 +153,8 @@ fn report(handler: Option<Handler>, exception: Exception) {
     drop_payload(Box::new(exception));
 }
 
-/// A payload is a foreign value, and its destructor may panic too, with a payload of which the same is true. After a hundred
-/// of these the last is leaked.
+/// Drops the payload of a panic. Its destructor may panic too, with another payload. After a
+/// hundred of these the last one is leaked.
 pub(crate) fn drop_payload(mut payload: Box<dyn Any>) {
     for _ in 0..100 {
         match catch_unwind(AssertUnwindSafe(|| drop(payload))) {
@@ -164,15 +165,15 @@ pub(crate) fn drop_payload(mut payload: Box<dyn Any>) {
     std::mem::forget(payload);
 }
 
-/// A foreign value is dropped, and its panic tells nobody anything.
+/// Drops a value of the user. If the destructor panics, that is not reported.
 pub(crate) fn drop_value<T>(value: T) {
     if let Err(payload) = catch_unwind(AssertUnwindSafe(|| drop(value))) {
         drop_payload(payload);
     }
 }
 
-/// A line on stderr, written at once, so that nothing comes in between. If it cannot be written, then not: `eprintln!` would
-/// panic.
+/// Writes a line to stderr in one call, so that no other output comes in between. If writing fails,
+/// the line is lost; `eprintln!` would panic.
 pub(crate) fn complain(what: &dyn fmt::Display) {
     let line = format!("onelane: {what}\n");
     let _ = std::io::stderr().write_all(line.as_bytes());

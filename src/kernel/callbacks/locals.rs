@@ -1,6 +1,8 @@
-//! The values of task-local variables: a small map that is copied when it is written to, so that handing it on is a count.
+//! The values of task-local variables: a small map with copy on write, so that inheriting it only
+//! increments a count.
 //!
-//! Does not know whose values they are: a task keeps them in its header, a callback in its closure.
+//! This file does not know whose values they are: a task keeps them in its header, a callback in
+//! its closure.
 
 use std::any::Any;
 use std::rc::Rc;
@@ -8,7 +10,7 @@ use std::rc::Rc;
 /// By the addresses of the variables.
 type Values = Vec<(usize, Rc<dyn Any>)>;
 
-/// Dropping it may drop values, which is foreign code.
+/// Dropping it may drop values, which is user code.
 #[derive(Clone, Default)]
 pub(crate) struct Locals(Option<Rc<Values>>);
 
@@ -22,7 +24,7 @@ impl Locals {
         values.iter().find(|(other, _)| *other == variable).map(|(_, value)| value.clone())
     }
 
-    /// The same values, but for this one.
+    /// The same values, except this one.
     pub(crate) fn with(&self, variable: usize, value: Option<Rc<dyn Any>>) -> Self {
         let others = self.0.iter().flat_map(|values| values.iter()).filter(|(other, _)| *other != variable).cloned();
         let values: Values = others.chain(value.map(|value| (variable, value))).collect();

@@ -1,4 +1,4 @@
-//! Callbacks, the task-local values that they see, and the panics that nobody takes.
+//! Callbacks, the task-local values that they see, and panics that no code handles.
 
 pub(crate) mod calls;
 pub(crate) mod exceptions;
@@ -16,12 +16,12 @@ use std::any::Any;
 use std::cell::{Cell, RefCell};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-/// What a loop notes of its callbacks.
+/// The loop's fields for callbacks.
 #[derive(Default)]
 pub(crate) struct Notes {
-    /// A callback is being called.
+    /// Whether a callback is being called.
     pub(in crate::kernel) calling: Cell<bool>,
-    /// A task-local variable was set in this loop. As long as none was, nobody looks for values.
+    /// Whether a task-local variable was ever set in this loop. If not, no values are looked up.
     pub(in crate::kernel) has_locals: Cell<bool>,
     /// The task-local values of the callback that is being called.
     pub(in crate::kernel) callback_locals: RefCell<Locals>,
@@ -37,7 +37,8 @@ impl Kernel {
         key
     }
 
-    /// The callback, which is to be dropped where no borrow is held, unless it was called or cancelled.
+    /// Cancels a callback. Returns it, to be dropped where nothing is borrowed, unless it was
+    /// called or cancelled.
     pub(crate) fn cancel_call(&self, key: CallKey) -> Option<Call> {
         self.calls.borrow_mut().cancel(key)
     }
@@ -60,13 +61,13 @@ impl Kernel {
         self.called();
     }
 
-    /// A callback is over, and so are the values that it saw.
+    /// Ends a callback, and drops the task-local values that it saw.
     pub(in crate::kernel) fn called(&self) {
         self.callbacks.calling.set(false);
         tell!(self.table, EventKind::CallEnd);
         if self.callbacks.has_locals.get() {
             let locals = self.callbacks.callback_locals.take();
-            // Their destructors are foreign code, and belong to no callback any more.
+            // Their destructors are user code, and do not belong to the callback any more.
             self.tolerate(|| drop(locals));
         }
     }
@@ -81,8 +82,8 @@ impl Kernel {
 
     // ---- the task-local values that they see ----
 
-    /// Those of the task that is being stepped, or of the callback that is being called. A destructor that runs in neither sees
-    /// none, and what it sets is lost.
+    /// The values of the running task, or of the callback that is being called. A destructor that
+    /// runs in neither sees no values, and what it sets is lost.
     pub(crate) fn locals(&self) -> Locals {
         match self.current() {
             Some(task) => task.header().locals(),
@@ -97,7 +98,7 @@ impl Kernel {
             None if self.callbacks.calling.get() => self.callbacks.callback_locals.replace(locals),
             None => locals,
         };
-        // Here, where no borrow is held.
+        // Here, because nothing is borrowed.
         drop(before);
     }
 
@@ -109,19 +110,20 @@ impl Kernel {
         }
     }
 
-    /// The values which a callback sees that is asked for now.
+    /// The values that a callback will see if it is scheduled now.
     pub(crate) fn locals_for_callback(&self) -> Locals {
         if self.callbacks.has_locals.get() { self.locals() } else { Locals::default() }
     }
 
-    /// A callback that sees the values which are set now.
+    /// Makes a callback that sees the values which are set now.
     pub(crate) fn callback(&self, callback: impl FnOnce() + 'static) -> Call {
         callback_with(self.locals_for_callback(), callback)
     }
 
     // ---- panics ----
 
-    /// Foreign code has panicked: a task, which ends of it, or something that belongs to none.
+    /// Handles a panic of user code: the running task ends with it, or it is reported if it belongs
+    /// to no task.
     #[cold]
     pub(in crate::kernel) fn panicked(&self, payload: Box<dyn Any + Send>) {
         let Some(task) = self.table.running() else {
@@ -139,12 +141,12 @@ impl Kernel {
             if self.watch.is_some() {
                 self.tell_if_slow(Some(task.clone()));
             }
-            // It may be the last owner, and drops what panics again.
+            // This may be the last reference, and its destructor may panic again.
             drop(task);
         });
     }
 
-    /// Runs foreign code of which nobody wants to know whether it panics, but for the exception handler.
+    /// Runs user code. A panic in it is only reported to the exception handler.
     pub(in crate::kernel) fn tolerate(&self, act: impl FnOnce()) {
         self.tolerate_in(exceptions::AT_AN_END, act);
     }
@@ -154,7 +156,8 @@ impl Kernel {
     }
 }
 
-/// A callback that sees these values. Whoever calls it takes them away again, also if it panics.
+/// Makes a callback that sees these values. The caller removes them after the call, even if it
+/// panics.
 pub(crate) fn callback_with(locals: Locals, callback: impl FnOnce() + 'static) -> Call {
     if locals.is_empty() {
         return Call::Once(Box::new(callback));

@@ -1,4 +1,5 @@
-//! What few tasks have: a name, task-local values, and what `cancel/` notes. In a box of its own.
+//! Data that few tasks have, in a separate box: a name, task-local values, and the notes of
+//! `cancel/`.
 
 use super::Header;
 use crate::error::Panic;
@@ -10,7 +11,7 @@ use std::cell::Cell;
 use std::mem::ManuallyDrop;
 use std::rc::Rc;
 
-/// What few tasks have.
+/// Data that few tasks have.
 #[derive(Default)]
 struct Extra {
     name: Option<Rc<str>>,
@@ -18,7 +19,8 @@ struct Extra {
     locals: Locals,
 }
 
-/// Where it stands in the header. Empty while it is used. Dropped by hand, since for most tasks there is nothing to drop.
+/// The place of this data in the header. Empty while the data is used. Dropped by hand, because
+/// most tasks have nothing to drop.
 pub(super) struct Slot(ManuallyDrop<Cell<Option<Box<Extra>>>>);
 
 impl Slot {
@@ -37,7 +39,7 @@ impl Drop for Slot {
     }
 }
 
-/// In a function of its own, so that few tasks pay for it.
+/// A separate function, so that tasks without such data do not pay for it.
 #[cold]
 #[inline(never)]
 fn drop_extra(extra: Option<Box<Extra>>) {
@@ -54,7 +56,8 @@ impl Header {
         self.extra(|extra| extra.name = Some(name));
     }
 
-    /// Lends what few tasks have to `act`, which must call no foreign code, and come back neither here nor to `if_extra`.
+    /// Lends the data to `act`, and creates it if necessary. `act` must call no user code, and
+    /// neither this function nor `if_extra`.
     fn extra<R>(&self, act: impl FnOnce(&mut Extra) -> R) -> R {
         let mut extra = self.take_extra();
         let result = act(&mut extra);
@@ -62,7 +65,7 @@ impl Header {
         result
     }
 
-    /// As `extra`, if the task has any.
+    /// Like `extra`, but only if the task has such data.
     #[inline]
     fn if_extra<R>(&self, act: impl FnOnce(&mut Extra) -> R) -> Option<R> {
         let mut extra = self.extra.0.take()?;
@@ -71,12 +74,12 @@ impl Header {
         Some(result)
     }
 
-    /// As `extra`, what `cancel/` keeps in there.
+    /// Like `extra`, for the notes of `cancel/`.
     pub(in crate::kernel) fn cancel_record<R>(&self, act: impl FnOnce(&mut Record) -> R) -> R {
         self.extra(|extra| act(&mut extra.cancel))
     }
 
-    /// As `if_extra`, what `cancel/` keeps in there.
+    /// Like `if_extra`, for the notes of `cancel/`.
     #[inline]
     pub(in crate::kernel) fn if_cancel_record<R>(&self, act: impl FnOnce(&mut Record) -> R) -> Option<R> {
         self.if_extra(|extra| act(&mut extra.cancel))
@@ -119,7 +122,7 @@ impl Header {
         self.if_extra(|extra| extra.locals.clone()).unwrap_or_default()
     }
 
-    /// What comes back is to be dropped where nothing is borrowed.
+    /// Returns the old values, to be dropped where nothing is borrowed.
     pub(crate) fn replace_locals(&self, locals: Locals) -> Locals {
         self.extra(|extra| std::mem::replace(&mut extra.locals, locals))
     }

@@ -1,4 +1,4 @@
-//! A task ends without a value.
+//! The end of a task without a value.
 #![allow(unsafe_code, reason = "writes an outcome where the future was")]
 
 use super::{AnyTask, Header, Holds, TaskCell};
@@ -6,7 +6,7 @@ use crate::error::TaskError;
 use std::ptr::NonNull;
 
 impl AnyTask {
-    /// The task has ended without a value, whatever it returned. Its future was dropped.
+    /// Writes an error as the outcome, even if the future returned a value. The future was dropped.
     pub(in crate::kernel) fn set_error(&self, error: TaskError) {
         debug_assert!(self.header().holds.get() != Holds::Future, "DONE-1: an outcome was written over a future");
         // SAFETY: the function is this cell's.
@@ -19,16 +19,17 @@ impl<F: Future> TaskCell<F> {
     ///
     /// The future was dropped.
     pub(super) unsafe fn set_error(task: NonNull<Header>, error: TaskError) {
-        // SAFETY: `Kind` says that this is such a cell; somebody holds it.
+        // SAFETY: the caller of a function in `Kind` says that this is such a cell and that it
+        // exists.
         let (header, stage) = unsafe { Self::parts(task) };
         if header.holds.get() == Holds::Outcome {
-            // SAFETY: it is there.
+            // SAFETY: the cell contains the outcome.
             let outcome = unsafe { &*(*stage).outcome };
-            // The borrow ends before the value is dropped: its destructor is foreign code.
+            // The borrow ends before the value is dropped, because its destructor is user code.
             let value = outcome.replace(Some(Err(error)));
             drop(value);
         } else {
-            // SAFETY: by the caller's word there is no future, and no outcome.
+            // SAFETY: the caller says that the future was dropped, and there is no outcome.
             unsafe { Self::write(header, stage, Err(error)) };
         }
     }

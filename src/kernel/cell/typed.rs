@@ -1,4 +1,4 @@
-//! A task of which the output's type is known, as handles have it; and a task whose future borrows.
+//! A task whose output type is known, as handles have it; and a task whose future borrows.
 #![allow(unsafe_code, reason = "makes cells, and reads their outcomes")]
 
 use super::{AnyTask, Header, Holds, Outcome, Stage, TaskCell};
@@ -11,7 +11,7 @@ use std::panic::Location;
 use std::ptr::NonNull;
 use std::rc::Rc;
 
-/// A task that is about to be made.
+/// A task that is about to be created.
 pub(crate) struct Draft {
     pub(in crate::kernel) id: u64,
     pub(in crate::kernel) lane: u16,
@@ -19,7 +19,7 @@ pub(crate) struct Draft {
     pub(in crate::kernel) name: Option<Rc<str>>,
 }
 
-/// A task of which the output's type is known.
+/// A task whose output type is known.
 pub(crate) struct TypedTask<T> {
     task: AnyTask,
     /// It reads and writes outcomes, on this thread.
@@ -39,7 +39,8 @@ impl<T> TypedTask<T> {
 
     /// # Safety
     ///
-    /// When something ends that the future or its output borrows, there is neither in the cell any more.
+    /// When something ends that the future or its output borrows, the cell contains neither of them
+    /// any more.
     #[inline]
     unsafe fn allocate<F: Future<Output = T>>(draft: Draft, future: F) -> Self {
         let stage = Stage { future: ManuallyDrop::new(future) };
@@ -59,15 +60,16 @@ impl<T> TypedTask<T> {
         &self.task
     }
 
-    /// None before the end. In it, none after the outcome was taken.
+    /// `None` before the task has ended. The inner `Option` is `None` after the outcome was taken.
     #[inline]
     pub(crate) fn outcome(&self) -> Option<&RefCell<Option<Outcome<T>>>> {
         let header = self.header();
         if header.holds.get() != Holds::Outcome {
             return None;
         }
-        // SAFETY: it was written there, with this type: `T` is the output of the cell's future. It stays until the cell is freed,
-        // which this holds; `lend` empties cells whose `T` has come to its end.
+        // SAFETY: the outcome was written there, with this type: `T` is the output of the cell's
+        // future. It stays until the cell is freed, and `self` is a reference to the cell. `lend`
+        // empties cells whose `T` is about to end.
         Some(unsafe { self.task.0.byte_add(header.kind.get().outcome_at).cast().as_ref() })
     }
 }
@@ -84,8 +86,8 @@ impl<T> Clone for TypedTask<T> {
 
 /// Runs `body` with a task whose future may borrow from the caller.
 ///
-/// The cell may live for ever: whoever gets the task may keep it. What borrows from the caller does not: future and outcome
-/// are gone when `lend` returns or unwinds.
+/// The cell may live for ever, because `body` may keep the task. But the future and the outcome,
+/// which borrow from the caller, are dropped when `lend` returns or unwinds.
 pub(crate) fn lend<F: Future, R>(draft: Draft, future: F, body: impl FnOnce(&TypedTask<F::Output>, AnyTask) -> R) -> R {
     struct Empty<'a, F: Future>(&'a TypedTask<F::Output>);
     impl<F: Future> Drop for Empty<'_, F> {
@@ -93,22 +95,24 @@ pub(crate) fn lend<F: Future, R>(draft: Draft, future: F, body: impl FnOnce(&Typ
             let task = self.0.any();
             let header = task.header();
             if header.has_future() {
-                // First of all, whatever else panics: from now on the cell polls nothing, also if the task still has a row since
-                // `body` has unwound.
-                // SAFETY: steps do not outlive `body`, which has returned or unwound, so nobody is polling the future.
+                // First, whatever else panics: from now on the cell polls nothing, even if the task still has a
+                // row because `body` has unwound.
+                // SAFETY: steps do not outlive `body`, which has returned or unwound, so no code is polling the
+                // future.
                 exceptions::tolerate_of(header.token(), || unsafe { task.drop_future() });
             }
             if let Some(value) = self.0.outcome().and_then(RefCell::take) {
                 exceptions::tolerate_of(header.token(), || drop(value));
             }
             if header.has_extra() {
-                // A scope that was handed on elsewhere lives longer, and must not lead back here.
+                // A scope that is referenced elsewhere lives longer, and must not refer to this
+                // task any more.
                 exceptions::tolerate_of(header.token(), || drop(header.take_scopes()));
             }
         }
     }
-    // SAFETY: `Empty` sees to it that nothing of `F` or its output is left when the borrows end. What is left of the outcome is
-    // `None` or an error, and borrows nothing.
+    // SAFETY: `Empty` removes the future and its output before the borrows end. What is left of the
+    // outcome is `None` or an error, which borrows nothing.
     let task = unsafe { TypedTask::allocate(draft, future) };
     let empty = Empty::<F>(&task);
     body(empty.0, task.any().clone())

@@ -1,4 +1,4 @@
-//! Values that nobody takes: outcomes that nobody has looked at, and one whose future panics as it is dropped.
+//! Values that are never read: outcomes, and a value whose future panics while it is dropped.
 #![allow(unsafe_code, reason = "takes an outcome out of a cell that nobody holds any more")]
 
 use super::{Ending, Holds, Outcome, TaskCell};
@@ -7,7 +7,8 @@ use crate::kernel::callbacks::exceptions;
 use std::mem::ManuallyDrop;
 use std::ptr::NonNull;
 
-/// A value whose future is being dropped. If that panics, the value goes too, and its own destructor may panic as well.
+/// A value whose future is being dropped. If that panics, the value is dropped too, and its own
+/// destructor may panic as well.
 pub(super) struct Unwritten<T>(pub(super) Option<T>);
 
 impl<T> Drop for Unwritten<T> {
@@ -25,20 +26,20 @@ fn drop_unwritten<T>(value: T) {
 }
 
 impl<F: Future> TaskCell<F> {
-    /// Takes the outcome out of the cell, for ever.
+    /// Takes the outcome out of the cell for good.
     fn take_outcome(&mut self) -> Option<Outcome<F::Output>> {
         if self.header.holds.get() != Holds::Outcome {
             return None;
         }
         self.header.holds.set(Holds::Nothing);
-        // SAFETY: it is there, and by the mark nobody takes it again.
+        // SAFETY: the outcome is there, and `holds` prevents that it is taken again.
         unsafe { ManuallyDrop::take(&mut self.stage.outcome) }.into_inner()
     }
 }
 
 impl<F: Future> Drop for TaskCell<F> {
     fn drop(&mut self) {
-        // SAFETY: the last holder of the cell has gone, so nobody uses the future.
+        // SAFETY: the last reference to the cell is gone, so no code uses the future.
         unsafe { Self::drop_future(NonNull::from(&mut *self).cast()) };
         let outcome = self.take_outcome();
         if size_of::<F::Output>() > 0 && matches!(outcome, Some(Ok(_))) && !self.header.looked_at.get() {

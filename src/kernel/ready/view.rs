@@ -1,4 +1,4 @@
-//! Questions to the queue, and turns that are taken in portions.
+//! Queries on the queue, and turns that are run in portions.
 
 use super::ReadyQueue;
 
@@ -13,23 +13,23 @@ impl<E: Copy> ReadyQueue<E> {
         self.head == self.tail
     }
 
-    /// How many entries were ever pushed, and how many were taken.
+    /// Number of entries that were ever pushed, and that were taken.
     pub(crate) fn numbers(&self) -> (u64, u64) {
         (self.tail as u64, self.head as u64)
     }
 
-    /// How many entries of this turn are left.
+    /// Number of entries of this turn that are left.
     pub(crate) fn marked_len(&self) -> usize {
         self.mark.wrapping_sub(self.head)
     }
 
-    /// Only the first `count` are this turn's from now on.
+    /// Limits this turn to the first `count` entries.
     pub(crate) fn mark_first(&mut self, count: usize) {
         debug_assert!(count <= self.len(), "READY-2: more is marked than there is");
         self.mark = self.head.wrapping_add(count);
     }
 
-    /// Only the next entry is this turn's from now on. Returns it, and leaves it in the queue.
+    /// Limits this turn to the next entry. Returns the entry, and leaves it in the queue.
     pub(crate) fn mark_next(&mut self) -> Option<E> {
         if self.is_empty() {
             return None;

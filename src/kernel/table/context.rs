@@ -1,7 +1,7 @@
 //! Which loop is running on this thread, and which loops live on it.
 //!
-//! The thread-locals have no destructors, so they may be used while the thread is being torn down: a loop may itself stand in
-//! a thread-local.
+//! The thread-locals have no destructors, so they can be used while the thread ends: a loop may
+//! itself be in a thread-local.
 
 use crate::kernel::Kernel;
 use crate::kernel::Token;
@@ -17,11 +17,12 @@ struct Entry {
 }
 
 thread_local! {
-    /// The loop that is in a turn. The cell owns it, in whatever order the guards are dropped, and also if one is forgotten. Emptied
-    /// by the guard that has filled it, so nothing is lost by not dropping it.
+    /// The loop that is in a turn. The cell owns it, so the order in which guards are dropped does
+    /// not matter, even if one is leaked. The guard that fills the cell also empties it, so nothing
+    /// is leaked without a destructor.
     static RUNNING: ManuallyDrop<Cell<Option<Rc<Kernel>>>> = const { ManuallyDrop::new(Cell::new(None)) };
 
-    /// The loops of this thread, the oldest first. The last to leave frees the memory.
+    /// The loops of this thread, the oldest first. Removing the last one frees the memory.
     static LOOPS: ManuallyDrop<RefCell<Vec<Entry>>> = const { ManuallyDrop::new(RefCell::new(Vec::new())) };
 }
 
@@ -29,10 +30,12 @@ thread_local! {
 #[inline]
 pub(crate) fn running() -> Option<Rc<Kernel>> {
     RUNNING.with(|running| {
-        // A cell lends nothing. While it is empty, nothing is called that could look.
+        // A cell cannot be borrowed, so the value is taken out and put back. In between no code
+        // runs that could read the cell.
         let kernel = running.take();
         let counted = kernel.clone();
-        // That is `None`. Forgotten, since its drop would look whether it is.
+        // `replace` returns `None` here. It is forgotten, because dropping it would check whether
+        // it is `None`.
         mem::forget(running.replace(kernel));
         counted
     })
@@ -42,7 +45,7 @@ pub(crate) fn is_running() -> bool {
     running().is_some()
 }
 
-/// A loop of this thread by its id, if it is still there.
+/// The loop of this thread with this id, if it still exists.
 #[inline]
 pub(crate) fn find(loop_id: u64) -> Option<Rc<Kernel>> {
     match running() {
@@ -51,7 +54,7 @@ pub(crate) fn find(loop_id: u64) -> Option<Rc<Kernel>> {
     }
 }
 
-/// The loop of a task, if it is one of this thread and still there.
+/// The loop of a task, if it is on this thread and still exists.
 #[inline]
 pub(crate) fn loop_of(task: Token) -> Option<Rc<Kernel>> {
     match running() {
@@ -65,7 +68,7 @@ fn find_by(is_it: &dyn Fn(&Entry) -> bool) -> Option<Rc<Kernel>> {
     LOOPS.with(|loops| loops.borrow().iter().rfind(|entry| is_it(entry)).and_then(|entry| entry.kernel.upgrade()))
 }
 
-/// Until the guard is dropped, `kernel` is the loop that runs on this thread. Guards nest.
+/// Makes `kernel` the running loop of this thread until the guard is dropped. Guards nest.
 pub(crate) fn enter(kernel: &Rc<Kernel>) -> Entered {
     kernel.idling.entered.set(kernel.idling.entered.get() + 1);
     let mut guard = enter_to_wake(kernel);
@@ -73,23 +76,25 @@ pub(crate) fn enter(kernel: &Rc<Kernel>) -> Entered {
     guard
 }
 
-/// As `enter`, for a wake between two turns. It does not count: foreign code in there may drop the loop, and its host is called.
+/// Like `enter`, for a wake between two turns. It does not count as entered: user code in there may
+/// drop the loop, and the loop's host is notified.
 pub(crate) fn enter_to_wake(kernel: &Rc<Kernel>) -> Entered {
     let home = kernel.table.clone().enter();
     let before = RUNNING.with(|running| running.replace(Some(kernel.clone())));
     Entered { is_counted: false, _home: home, other: before }
 }
 
-/// It is forgotten by `std::process::exit` alone, which runs the destructors of thread-locals and none of the stack. So a loop
-/// that is dropped while it `is_entered` stands in a thread-local, and no code on the stack goes on.
+/// Only `std::process::exit` leaks this guard: it runs the destructors of thread-locals, but none
+/// of the stack. So a loop that is dropped while it `is_entered` is in a thread-local, and no code
+/// on the stack continues.
 pub(crate) struct Entered {
-    /// The loop that is left counts this guard.
+    /// Whether the loop counts this guard.
     is_counted: bool,
     _home: super::waker::Home,
-    /// The loop that ran before. The destructor exchanges it for the one that is left.
+    /// The loop that was running before. The destructor swaps it with the loop that is left.
     ///
-    /// The last field, so it is dropped when all is as it was before the guard: if nobody else owns the loop any more, foreign
-    /// code runs.
+    /// The last field: it is dropped when everything is as it was before the guard. If this is the
+    /// last owner of the loop, user code runs.
     other: Option<Rc<Kernel>>,
 }
 
@@ -97,14 +102,15 @@ impl Drop for Entered {
     fn drop(&mut self) {
         RUNNING.with(|running| self.other = running.replace(self.other.take()));
         if let Some(kernel) = self.other.as_ref().filter(|_| self.is_counted) {
-            // Coroutines with stacks of their own may leave theirs out of order.
+            // Stackful coroutines may drop their guards out of order.
             kernel.idling.entered.set(kernel.idling.entered.get().saturating_sub(1));
         }
     }
 }
 
 impl Kernel {
-    /// Whether it is in a turn, or in a call of `EventLoop::enter`, also if another loop was entered in there.
+    /// Whether the loop is in a turn or in a call of `EventLoop::enter`, even if another loop was
+    /// entered inside.
     pub(crate) fn is_entered(&self) -> bool {
         self.idling.entered.get() > 0
     }
@@ -133,8 +139,8 @@ mod tests {
     use super::*;
     use crate::kernel::Clock;
 
-    /// Coroutines with stacks of their own may drop their guards in any order. What a guard puts back may be a loop that nobody
-    /// else owns by then: it is there until it is left, for wakes too.
+    /// Stackful coroutines may drop their guards in any order. A guard may put back a loop that has
+    /// no other owner by then. The loop exists until it is left, also for wakes.
     #[test]
     fn leave_in_any_order() {
         let [outer, middle, inner] = [(); 3].map(|()| Kernel::new(Clock::virtual_time(), false, None));

@@ -3,7 +3,8 @@
 use crate::kernel::cell::Header;
 use std::ptr::{self, NonNull};
 
-/// An entry of the ready queue, in one word: a task, or the key of a callback, doubled, plus one. Headers have even addresses.
+/// An entry of the ready queue, in one word: the address of a task, which is even, or twice the key
+/// of a callback plus one, which is odd.
 #[derive(Clone, Copy)]
 pub(super) struct Entry(pub(super) NonNull<Header>);
 
@@ -21,7 +22,7 @@ impl Entry {
         Entry(NonNull::new(number).expect("it is odd"))
     }
 
-    /// The key, if it is a callback's.
+    /// The key, if this is the entry of a callback.
     #[inline]
     pub(super) fn key(self) -> Option<u32> {
         let number = self.0.addr().get();

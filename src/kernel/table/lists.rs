@@ -1,40 +1,43 @@
-//! Many lists in one place: what the timers of the wheel stand in, what tasks wait for, and who waits for them.
+//! Many linked lists in one vector: the timers of the wheel, what tasks wait for, and their
+//! waiters.
 //!
 //! ```text
 //!   List(2) ---> [2] <---> [5] <---> [0]          the first node's `previous` is the last node
 //!                 '-----------------> ^
 //! ```
 //!
-//! A list is one number, so a task or a slot of the wheel can afford one, and an empty one needs no memory. Nodes are reused:
-//! what comes and goes allocates nothing. Adding at the end and taking out anywhere are O(1).
+//! A list is one number, so each task and each slot of the wheel can have one, and an empty list
+//! needs no memory. Nodes are reused, so adding after removing does not allocate. Appending, and
+//! removing anywhere, are O(1).
 //!
-//! Whoever names a node by its index must know that it is still there, and in which list. Knows nothing of what stands in it.
+//! Code that names a node by its index must know that the node still exists, and which list it is
+//! in. This file does not know what the values are.
 
 const NIL: u32 = u32::MAX;
 
-/// The memory of so many nodes is kept when all lists are empty.
+/// Maximum number of nodes whose memory is kept when all lists are empty.
 const KEPT: usize = 1024;
 
 #[derive(Debug)]
 pub(crate) struct Lists<T> {
     nodes: Vec<Node<T>>,
-    /// The first vacant node, whose `next` is the one after it. The last to come is the first to go.
+    /// The first vacant node. Its `next` is the next vacant node. Last in, first out.
     vacant: u32,
-    /// How many nodes are not vacant.
+    /// Number of nodes that are not vacant.
     used: usize,
 }
 
 #[derive(Debug)]
 struct Node<T> {
-    /// The last node's index in the first one.
+    /// Index of the previous node; in the first node, of the last one.
     previous: u32,
-    /// `NIL` in the last one.
+    /// Index of the next node; `NIL` in the last node.
     next: u32,
-    /// None if it is vacant.
+    /// `None` if the node is vacant.
     value: Option<T>,
 }
 
-/// The first node of a list, if there is one. A copy must not outlive a change of the list.
+/// The first node of a list, if there is one. A copy is invalid after the list has changed.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct List(u32);
 
@@ -46,7 +49,7 @@ impl List {
         self.0 == NIL
     }
 
-    /// The index of its first node.
+    /// Index of the first node.
     #[inline]
     pub(crate) fn first(self) -> Option<u32> {
         (self.0 != NIL).then_some(self.0)
@@ -58,7 +61,7 @@ impl<T> Lists<T> {
         Lists { nodes: Vec::new(), vacant: NIL, used: 0 }
     }
 
-    /// How many values there are in all lists together.
+    /// Number of values in all lists.
     pub(crate) fn len(&self) -> usize {
         self.used
     }
@@ -68,7 +71,7 @@ impl<T> Lists<T> {
         self.used == 0
     }
 
-    /// A node that stands in no list yet: `link` it.
+    /// Adds a node that is in no list yet: `link` puts it into one.
     #[inline]
     pub(crate) fn add(&mut self, value: T) -> u32 {
         if self.vacant == NIL {
@@ -80,12 +83,12 @@ impl<T> Lists<T> {
         self.used += 1;
         let before = node.value.replace(value);
         debug_assert!(before.is_none(), "a vacant node had a value");
-        // Nothing, which the compiler need not know how to drop.
+        // `before` is `None`. Forgotten, so that no drop code is compiled.
         std::mem::forget(before);
         index
     }
 
-    /// A node at the end of a list.
+    /// Adds a node at the end of a list.
     #[inline(always)]
     pub(crate) fn push(&mut self, list: &mut List, value: T) -> u32 {
         let index = self.add(value);
@@ -93,7 +96,7 @@ impl<T> Lists<T> {
         index
     }
 
-    /// Takes a node out of its list.
+    /// Removes a node from its list, and frees it.
     #[inline]
     pub(crate) fn remove(&mut self, list: &mut List, index: u32) -> T {
         self.unlink(list, index);
@@ -106,7 +109,7 @@ impl<T> Lists<T> {
         Some(self.remove(list, first))
     }
 
-    /// Puts a node that stands in no list at the end of one.
+    /// Appends a node that is in no list to a list.
     #[inline]
     pub(crate) fn link(&mut self, list: &mut List, index: u32) {
         let previous = self.set_last(list, index);
@@ -114,7 +117,7 @@ impl<T> Lists<T> {
         (node.previous, node.next) = (previous, NIL);
     }
 
-    /// Tells a list which node is the last from now on. Returns what that node's `previous` is to be.
+    /// Makes a node the last one of a list. Returns the new `previous` of this node.
     #[inline]
     fn set_last(&mut self, list: &mut List, index: u32) -> u32 {
         match list.first() {
@@ -130,7 +133,7 @@ impl<T> Lists<T> {
         }
     }
 
-    /// Takes a node out of its list. It stands in none, and is to be linked or freed.
+    /// Removes a node from its list. It must then be linked or freed.
     #[inline]
     pub(crate) fn unlink(&mut self, list: &mut List, index: u32) {
         let Node { previous, next, .. } = self.nodes[index as usize];
@@ -139,14 +142,14 @@ impl<T> Lists<T> {
         } else {
             self.nodes[previous as usize].next = next;
         }
-        // If it was the last, the first one knows who is that now, if there is one.
+        // If this was the last node, the first node refers to the new last one.
         let behind = if next == NIL { list.0 } else { next };
         if behind != NIL {
             self.nodes[behind as usize].previous = previous;
         }
     }
 
-    /// Takes away a node that stands in no list.
+    /// Frees a node that is in no list.
     #[inline]
     pub(crate) fn free(&mut self, index: u32) -> T {
         let node = &mut self.nodes[index as usize];
@@ -159,7 +162,7 @@ impl<T> Lists<T> {
         value
     }
 
-    /// All lists are empty, after a flood: the memory is nobody's.
+    /// All lists are empty. After a peak the memory is freed.
     #[cold]
     #[inline(never)]
     fn give_back(&mut self) {
@@ -183,7 +186,7 @@ impl<T> Lists<T> {
         self.nodes.get_mut(index as usize)?.value.as_mut()
     }
 
-    /// The index of the node behind this one in its list.
+    /// Index of the next node in the list.
     pub(crate) fn next(&self, index: u32) -> Option<u32> {
         List(self.nodes[index as usize].next).first()
     }
@@ -193,12 +196,12 @@ impl<T> Lists<T> {
         std::iter::successors(list.first(), |&index| self.next(index)).filter_map(|index| self.get(index))
     }
 
-    /// The values of all lists, in no order.
+    /// The values of all lists, in no particular order.
     pub(crate) fn iter_all(&self) -> impl Iterator<Item = &T> {
         self.nodes.iter().filter_map(|node| node.value.as_ref())
     }
 
-    /// Hands all values of all lists out, in no order.
+    /// Passes all values of all lists to `take`, in no particular order.
     pub(crate) fn drain(&mut self, take: impl FnMut(T)) {
         self.nodes.iter_mut().filter_map(|node| node.value.take()).for_each(take);
         self.give_back();
@@ -209,7 +212,7 @@ impl<T> Lists<T> {
 mod tests {
     use super::*;
 
-    /// The slow, obvious twin: vectors of values. Nodes are named by their values, which never repeat.
+    /// The simple model: vectors of values. Nodes are named by their values, which never repeat.
     #[test]
     fn push_remove_move_and_pop_as_vectors_do() {
         let mut lists = Lists::new();

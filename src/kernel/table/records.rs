@@ -1,4 +1,4 @@
-//! What tasks wait for, and who waits for them: nodes of lists that begin in the tasks' headers.
+//! What tasks wait for, and their waiters: nodes of lists whose heads are in the tasks' headers.
 
 use crate::kernel::callbacks::calls::Call;
 use crate::kernel::cell::{AnyTask, Header};
@@ -16,11 +16,11 @@ use std::panic::Location;
 use std::rc::{Rc, Weak};
 use std::task::Waker;
 
-/// Where a cancellation goes on.
+/// Where a cancellation continues.
 pub(crate) enum Link {
-    /// To a task, whose end is waited for.
+    /// At a task that is awaited.
     Task(AnyTask),
-    /// To something that is interrupted by that, and then calls back.
+    /// At an object that is interrupted, and then calls back.
     On(Rc<dyn Awaited>),
 }
 
@@ -33,20 +33,22 @@ impl Link {
     }
 }
 
-/// What a task waits for, as its leaf futures have it. Sleeps are not among these: their timers say who sleeps.
+/// What a task waits for, as its leaf futures record it. Sleeps are not recorded here: their timers
+/// name the sleeping task.
 #[derive(Clone)]
 pub(crate) enum Wait {
-    /// The end of a task: a link, on which a cancellation goes on.
+    /// The end of a task: a link, along which a cancellation spreads.
     Task(Token),
-    /// Anything else. Not owned: what a task waits for is its future's, and must not outlive it in here.
+    /// Anything else. A weak reference: the waiting future owns the object, and this record must
+    /// not keep it alive.
     On(Weak<dyn Awaited>),
 }
 
 impl Wait {
-    /// The end of a task that a `Remote` has spawned, in this loop or in another, which is no link.
+    /// The end of a task that a `Remote` has spawned, in this loop or another one. Not a link.
     pub(crate) const ELSEWHERE: Wait = Wait::Task(Token::NOBODY);
 
-    /// What has to be told what becomes of the task that waits.
+    /// The object to notify about the task that waits.
     pub(in crate::kernel) fn upgrade(&self) -> Option<Rc<dyn Awaited>> {
         match self {
             Wait::Task(_) => None,
@@ -55,82 +57,87 @@ impl Wait {
     }
 }
 
-/// A wait that has begun.
+/// A recorded wait.
 #[derive(Clone)]
 pub(crate) struct WaitEntry {
     pub(crate) wait: Wait,
-    /// Where it is awaited.
+    /// The source location of the await.
     pub(crate) place: &'static Location<'static>,
 }
 
-/// What a task can wait for other than a moment and one task: several tasks, a lock, a promise.
+/// What a task can wait for, except time and a single task: several tasks, a lock, a promise.
 pub(crate) trait Awaited {
-    /// To what a cancellation of the waiting task goes on, in this order. None if it stays with that task.
+    /// Where a cancellation of the waiting task continues, in this order. `None` if it stays with
+    /// that task.
     fn links(&self) -> Option<Vec<Link>> {
         None
     }
 
-    /// The tasks that are awaited, also those to which a cancellation does not go on.
+    /// The awaited tasks, including those to which a cancellation does not spread.
     fn tasks(&self) -> Vec<AnyTask> {
         self.links().into_iter().flatten().filter_map(Link::into_task).collect()
     }
 
-    /// The tasks whose ends the waiting task waits for also when it is cancelled.
+    /// The tasks for whose ends the waiting task waits even when it is cancelled.
     fn outwaited(&self) -> Vec<AnyTask> {
         self.links().into_iter().flatten().filter_map(Link::into_task).collect()
     }
 
-    /// The tasks that have what is waited for.
+    /// The tasks that hold what is waited for.
     fn holders(&self) -> Vec<Token> {
         Vec::new()
     }
 
-    /// The tasks that took what is waited for, though they may have passed it on since; nobody, if it is on its way from one to the
-    /// next, or may come from elsewhere too. None if it may come from anybody, or from the tasks that are awaited alone.
+    /// The tasks that took what is waited for, even if they have passed it on since. Empty if it is
+    /// on its way to the next task, or may also come from outside. `None` if any code may provide
+    /// it, or only the tasks that are awaited.
     fn takers(&self) -> Option<Vec<Token>> {
         None
     }
 
-    /// The one task that took all of it, if it was one.
+    /// The task that took all of it, if a single task did.
     fn taker(&self) -> Option<Token> {
         None
     }
 
-    /// When it was taken: numbers among those of the waits, each of which lies inside of the scopes in which it was taken.
+    /// When it was taken: numbers from the counter of waits. Each number is inside the scopes in
+    /// which it was taken.
     fn taken_at(&self) -> Vec<u64> {
         Vec::new()
     }
 
-    /// The one task without which it cannot come, if that is certain.
+    /// The only task that can provide it, if that is certain.
     fn sole_holder(&self) -> Option<Token> {
         None
     }
 
-    /// The waiting task was cancelled, or a timeout around the wait has expired: the future that waits will be dropped, so
-    /// nothing is to be given to it from now on. Called where nothing is borrowed; may wake.
+    /// The waiting task was cancelled, or a timeout around the wait has expired. The waiting future
+    /// will be dropped, so nothing must be handed to it from now on. Called where nothing is
+    /// borrowed; may wake tasks.
     fn interrupt(&self) {}
 
-    /// The cancellation was taken back before the future was dropped.
+    /// The cancellation was revoked before the future was dropped.
     fn resume(&self) {}
 
-    /// The future that waits is not dropped soon: it stands beside a cleanup, or its task waits for its children. What it was
-    /// given meanwhile goes to others. Called where nothing is borrowed; may wake.
+    /// The waiting future is not dropped soon, because it is beside a running cleanup, or its task
+    /// waits for its children. What was already handed to it goes to other waiters. Called where
+    /// nothing is borrowed; may wake tasks.
     fn yield_gift(&self) {}
 
-    /// What is waited for, for people.
+    /// Writes what is waited for, for reports.
     fn describe(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result;
 }
 
-/// What is to be done at a task's end.
+/// What happens when a task ends.
 pub(crate) enum Then {
-    /// Wake whoever awaits.
+    /// Wake the task that awaits it.
     Wake(Waker),
     /// Queue a callback.
     Queue(Call),
 }
 
-/// Names one who waits for a task, among those who wait for that task, for ever. Packed, since whoever waits keeps it, and much
-/// of it would be padding.
+/// Names one waiter of one task, for ever. Packed, because join futures contain it, and much of it
+/// would be padding.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[repr(Rust, packed(4))]
 pub(crate) struct WaiterKey {
@@ -145,7 +152,7 @@ pub(in crate::kernel) struct Numbered<T> {
 
 /// Names one wait of one task, for ever.
 ///
-/// Packed, since whoever waits keeps it, and much of it would be padding.
+/// Packed, because waiting futures contain it, and much of it would be padding.
 #[derive(Clone, Copy, Debug)]
 #[repr(Rust, packed(4))]
 pub(crate) struct WaitKey {
@@ -155,7 +162,7 @@ pub(crate) struct WaitKey {
 }
 
 impl TaskTable {
-    /// The running task waits for this, until `end_wait`. None if no task is running.
+    /// Records that the running task waits, until `end_wait`. Returns `None` if no task is running.
     #[inline]
     pub(crate) fn begin_wait(&self, wait: Wait, place: &'static Location<'static>) -> Option<WaitKey> {
         let task = self.running.get();
@@ -175,7 +182,8 @@ impl TaskTable {
         Some(key)
     }
 
-    /// The running task, if any is, waits for another, and `waker` is woken at that one's end.
+    /// Records that the running task, if any, waits for another task, and registers `waker` as a
+    /// waiter of that task.
     #[inline]
     pub(crate) fn begin_join(
         &self,
@@ -214,7 +222,7 @@ impl TaskTable {
         keys
     }
 
-    /// A wait of the running task goes on at another place.
+    /// Changes the source location of a wait of the running task.
     pub(crate) fn move_wait(&self, WaitKey { number, index, .. }: WaitKey, place: &'static Location<'static>) {
         self.with(|table| {
             if let Some(wait) = table.waits.get_mut(index).filter(|wait| wait.number == number) {
@@ -223,19 +231,20 @@ impl TaskTable {
         });
     }
 
-    /// The running task takes something for which others will wait: who it is, and a number of that moment.
+    /// The running task takes something for which other tasks will wait. Returns the task, and a
+    /// new number for this moment.
     pub(crate) fn take(&self) -> (Token, u64) {
         self.with(|table| table.numbered += 1);
         (self.running.get(), self.numbered())
     }
 
-    /// It waits for this no longer. If the task has ended, nothing is left to be done.
+    /// Ends a wait. Does nothing if the waiting task has ended.
     #[inline]
     pub(crate) fn end_wait(&self, key: WaitKey) {
         let Some(task) = self.row(key.task) else { return };
         // SAFETY: the row holds the task it names.
         let header = unsafe { task.as_ref() };
-        // What is removed owns nothing, so no foreign code runs.
+        // The removed record owns nothing, so no user code runs.
         let _ended = self.with(|table| remove(&mut table.waits, &header.waits, key.index, key.number));
         #[cfg(feature = "probe")]
         if let Some(begun) = _ended {
@@ -246,13 +255,14 @@ impl TaskTable {
         }
     }
 
-    /// Whether the wait is the running task's.
+    /// Whether the wait belongs to the running task.
     #[inline]
     pub(crate) fn waits_here(&self, WaitKey { task, .. }: WaitKey) -> bool {
         task == self.running.get()
     }
 
-    /// What a task waits for, with the numbers, in the order in which it began. Nobody may begin or end a wait meanwhile.
+    /// The waits of a task with their numbers, in the order in which they began. No wait may begin
+    /// or end during the iteration.
     pub(crate) fn waits(&self, task: &Header) -> impl Iterator<Item = (u64, WaitEntry)> {
         let mut next = task.waits.get().first();
         std::iter::from_fn(move || {
@@ -264,7 +274,7 @@ impl TaskTable {
         })
     }
 
-    /// Enters somebody among those who wait for a living task.
+    /// Adds a waiter of a living task.
     #[inline]
     pub(crate) fn add_waiter(&self, task: &Header, then: Then) -> WaiterKey {
         debug_assert!(!task.is_done(), "DONE-1: somebody waits for a task that has ended");
@@ -275,13 +285,14 @@ impl TaskTable {
         })
     }
 
-    /// Takes a waiter out, to be dropped where nothing is borrowed. None if it has gone.
+    /// Removes a waiter and returns it, to be dropped where nothing is borrowed. `None` if it is
+    /// gone.
     #[inline]
     pub(crate) fn remove_waiter(&self, task: &Header, key: WaiterKey) -> Option<Then> {
         self.with(|table| remove(&mut table.waiters, &task.waiters, key.index, key.number))
     }
 
-    /// Puts another waker in the place of a waiter. What comes back is to be dropped where nothing is borrowed.
+    /// Replaces a waiter. The old one is returned, to be dropped where nothing is borrowed.
     pub(crate) fn change_waiter(&self, WaiterKey { number, index }: WaiterKey, mut then: Then) -> Then {
         self.with(|table| {
             if let Some(waiter) = table.waiters.get_mut(index).filter(|waiter| waiter.number == number) {
@@ -291,7 +302,7 @@ impl TaskTable {
         then
     }
 
-    /// Whether the waiter wakes the same as `waker`.
+    /// Whether the waiter wakes the same task as `waker`.
     #[inline]
     pub(crate) fn waiter_wakes(&self, WaiterKey { number, index }: WaiterKey, waker: &Waker) -> bool {
         self.with(|table| {
@@ -300,7 +311,7 @@ impl TaskTable {
         })
     }
 
-    /// Takes the first of those who wait for a task.
+    /// Takes the first waiter of a task.
     #[inline]
     pub(crate) fn pop_waiter(&self, task: &Header) -> Option<Then> {
         if task.waiters.get().is_empty() {
@@ -314,19 +325,19 @@ impl TaskTable {
         })
     }
 
-    /// How many waits are recorded, of all tasks.
+    /// Number of recorded waits of all tasks.
     #[cfg(all(test, not(loom)))]
     pub(crate) fn records(&self) -> usize {
         self.with(|table| table.waits.len())
     }
 
-    /// The number of a wait that stands elsewhere.
+    /// A number for a wait that is stored elsewhere.
     #[inline]
     pub(crate) fn next_number(&self) -> u64 {
         self.with(|table| table.number()).get()
     }
 
-    /// The number of the last wait, waiter or scope: those that come later have higher ones.
+    /// The number of the latest wait, waiter or scope. Later ones have higher numbers.
     pub(crate) fn numbered(&self) -> u64 {
         self.with(|table| table.numbered)
     }
@@ -340,7 +351,8 @@ pub(in crate::kernel) fn push<T>(lists: &mut Lists<Numbered<T>>, list: &Cell<Lis
     index
 }
 
-/// Takes out the node of this number, if it is still there. The number says that it stands in this list.
+/// Removes the node with this number, if it still exists. If the number matches, the node is in
+/// this list.
 #[inline]
 pub(in crate::kernel) fn remove<T>(
     lists: &mut Lists<Numbered<T>>,

@@ -1,4 +1,4 @@
-//! Rows are made, and given back with their lane.
+//! Creates rows, and frees them when the loop leaves its lane.
 
 use super::{Row, Rows, TaskTable};
 use crate::kernel::idle::lanes::{self, Lane};
@@ -24,8 +24,9 @@ impl Rows {
 
 impl Drop for TaskTable {
     fn drop(&mut self) {
-        // A loop that could not come to an end leaks the tasks that are left (`Kernel::close`), and their tokens are used.
-        // Closed already, unless the loop was dropped without its owner: nobody may move into an open inbox.
+        // A loop that could not end its tasks leaks them (`Kernel::close`), so their tokens count
+        // as used. The inbox is already closed, unless the loop was dropped without its owner: the
+        // next loop must not get an open inbox.
         drop(self.lane.inbox.close());
         let table = self.rows.get_mut();
         let mut unused = self.lane.generation;
@@ -33,7 +34,7 @@ impl Drop for TaskTable {
             unused = unused.max(row.token.generation() + u32::from(row.task.is_some()));
         }
         if table.tenants > 0 {
-            // So is what waits for them.
+            // Their waiters are leaked too.
             std::mem::forget(std::mem::replace(&mut table.waiters, Lists::new()));
         }
         lanes::leave(&self.lane, unused);

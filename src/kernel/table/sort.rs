@@ -1,10 +1,11 @@
-//! Sorting, in one place: a heap does it, since std's sort would be several kilobytes of code in each binary.
+//! All sorting of the crate, by a heap: std's sort would add several kilobytes of code to each
+//! binary.
 //!
-//! Does not know what is sorted, but by its keys.
+//! Sorts by keys only.
 
 use std::collections::BinaryHeap;
 
-/// Numbers, each once.
+/// Sorts numbers and removes duplicates.
 pub(crate) fn sorted_once(numbers: impl Iterator<Item = u64>) -> Vec<u64> {
     let mut numbers: Vec<u64> =
         sorted(numbers.map(|number| (number, 0, 0)).collect()).iter().map(|key| key.0).collect();
@@ -12,7 +13,7 @@ pub(crate) fn sorted_once(numbers: impl Iterator<Item = u64>) -> Vec<u64> {
     numbers
 }
 
-/// By the first number, equals by the second, and so on.
+/// Sorts by the first number, then by the second, then by the third.
 #[inline(never)]
 pub(crate) fn sorted(keys: Vec<(u64, u64, u64)>) -> Vec<(u64, u64, u64)> {
     BinaryHeap::from(keys).into_sorted_vec()

@@ -1,4 +1,4 @@
-//! The polls of a task that unwinds.
+//! Polls for tasks that unwind.
 #![allow(unsafe_code, reason = "polls and drops the future of the running task")]
 
 use crate::kernel::cell::{self, AnyTask, Header, SCHEDULED};
@@ -6,7 +6,8 @@ use crate::kernel::table::{Stop, TaskTable};
 use std::task::Context;
 
 impl TaskTable {
-    /// The cancellation was caught: the running task, whose future is there, goes on in the same step.
+    /// The cancellation was caught: polls the running task, whose future still exists, in the same
+    /// step.
     pub(crate) fn end_unwinding(&self, task: &Header) -> Option<Stop> {
         assert!(self.is_running(task) && task.has_future(), "STEP-2: a future was polled outside of its step");
         task.life.set(SCHEDULED | self.running_flags.get());
@@ -16,25 +17,27 @@ impl TaskTable {
         unsafe { self.poll(task, token) }
     }
 
-    /// Polls the future of the running task, which unwinds, for a scope in it that is to drop its body: nothing else in there has
-    /// been woken.
+    /// Polls the future of the running task, which unwinds, so that a scope in it drops its body.
+    /// Nothing else in the future has been woken.
     pub(crate) fn poll_for_a_drop(&self, task: &AnyTask) {
         let header = task.header();
         assert!(self.is_running(header) && header.has_future(), "STEP-2: a future was polled outside of its step");
         let waker = self.waker_of(header.token());
         let entry = self.row(header.token()).expect("WAKE-1: a running task has a row");
-        // SAFETY: the row holds the task, whose future is there. `run_ready` has stopped at it, so nobody is polling it.
+        // SAFETY: the row holds the task, and its future exists. `run_ready` has stopped at it, so
+        // no other code is polling it.
         let poll = unsafe { cell::poll(entry, &mut Context::from_waker(&waker)) };
         if poll.is_ready() {
-            // From now on the cell polls nothing, whatever becomes of the marks of the task.
+            // From now on the cell polls nothing, whatever marks the task gets.
             self.drop_future(task);
         }
     }
 
-    /// Drops the future of the running task, at which `run_ready` has stopped: with `Stop::Unwinds`, or by a panic.
+    /// Drops the future of the running task, at which `run_ready` has stopped with `Stop::Unwinds`
+    /// or by a panic.
     pub(crate) fn drop_future(&self, task: &AnyTask) {
         assert!(task.header().token() == self.running.get(), "STEP-2: a future was dropped outside of its step");
-        // SAFETY: it is running, but not being polled: `run_ready` has returned or unwound.
+        // SAFETY: the task is running but not being polled: `run_ready` has returned or unwound.
         unsafe { task.drop_future() };
     }
 }

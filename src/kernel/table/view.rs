@@ -1,4 +1,4 @@
-//! Questions to the table: who is there, where each stands, what is left of a turn.
+//! Queries on the table: which tasks exist, in which state they are, what is left of a turn.
 #![allow(unsafe_code, reason = "looks at tasks that the rows and the ready queue hold")]
 
 use crate::kernel::cell::{AnyTask, Header, SCHEDULED};
@@ -8,10 +8,10 @@ use crate::kernel::token::Token;
 use std::ptr;
 use std::task::Waker;
 
-/// Where a task is in its life. See the picture in `cell.rs`.
+/// The state of a task. See the picture in `cell.rs`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum State {
-    /// Not in the ready queue; a wake puts it there.
+    /// Not in the ready queue. A wake puts it there.
     Waiting,
     /// In the ready queue, once (READY-1).
     Queued,
@@ -20,7 +20,7 @@ pub(crate) enum State {
 }
 
 impl TaskTable {
-    /// The numbers of all living tasks, with the bits of their tokens.
+    /// The ids of all living tasks, with their tokens as bits.
     pub(crate) fn ids(&self) -> Vec<(u64, u64, u64)> {
         self.with(|table| {
             let mut ids = Vec::with_capacity(table.tenants);
@@ -34,12 +34,12 @@ impl TaskTable {
         })
     }
 
-    /// How many tasks are alive.
+    /// Number of living tasks.
     pub(crate) fn len(&self) -> usize {
         self.with(|table| table.tenants)
     }
 
-    /// Where a living task is in its life.
+    /// The state of a living task.
     pub(crate) fn state(&self, task: &Header) -> State {
         if task.token() == self.running.get() {
             State::Running
@@ -55,34 +55,34 @@ impl TaskTable {
         ptr::eq(self.vtable, &COUNTED)
     }
 
-    /// How many entries were ever pushed, and how many were taken.
+    /// Number of entries that were ever pushed, and that were taken.
     pub(crate) fn entries(&self) -> (u64, u64) {
         self.with(|table| table.ready.numbers())
     }
 
-    /// How much of this turn is left.
+    /// Number of entries of this turn that are left.
     pub(crate) fn marked_len(&self) -> usize {
         self.with(|table| table.ready.marked_len())
     }
 
-    /// Only the first `count` entries are this turn's.
+    /// Limits this turn to the first `count` entries.
     pub(crate) fn mark_first(&self, count: usize) {
         self.with(|table| table.ready.mark_first(count));
     }
 
-    /// Only the next entry is this turn's. Returns the task, unless it is a callback.
+    /// Limits this turn to the next entry. Returns its task, unless it is a callback.
     pub(crate) fn mark_next(&self) -> Option<AnyTask> {
         let entry = self.with(|table| table.ready.mark_next())?;
         // SAFETY: a task in the ready queue has a row, which holds it (READY-1).
         entry.key().is_none().then(|| unsafe { AnyTask::held(entry.0) })
     }
 
-    /// Whether a task is being stepped, and was woken meanwhile.
+    /// Whether a task is running and was woken in this step.
     pub(crate) fn running_is_woken(&self) -> bool {
         self.running.get() != Token::NOBODY && self.running_flags.get() & SCHEDULED != 0
     }
 
-    /// Whether this waker wakes the task that is being stepped.
+    /// Whether this waker wakes the running task.
     #[inline]
     pub(crate) fn wakes_running(&self, waker: &Waker) -> bool {
         token_of(waker) == Some(self.running.get())

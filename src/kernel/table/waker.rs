@@ -1,4 +1,4 @@
-//! TaskTable: the numbers of rows, and what a wake does, wherever it comes from.
+//! The vtables of our wakers: what a wake does, from any thread.
 #![allow(unsafe_code, reason = "the waker's vtable")]
 
 use crate::kernel::cell::SCHEDULED;
@@ -12,14 +12,15 @@ use std::rc::Rc;
 use std::task::{RawWaker, RawWakerVTable, Waker};
 
 thread_local! {
-    /// The table of the loop that is in a turn on this thread. The cell owns it, in whatever order the guards are dropped, and also
-    /// if one is forgotten. It has no destructor, so wakers may look here at any time, also while the thread is being torn down.
+    /// The table of the loop that is in a turn on this thread. The cell owns it, so the order in
+    /// which guards are dropped does not matter, even if one is leaked. It has no destructor, so
+    /// wakers may read it at any time, also while the thread ends.
     static HOME: ManuallyDrop<Cell<Option<Rc<TaskTable>>>> = const { ManuallyDrop::new(Cell::new(None)) };
 }
 
-/// While it lives, wakes on this thread find the table directly.
+/// While this guard exists, wakes on this thread find the table directly.
 pub(crate) struct Home {
-    /// The table that was there before. The destructor exchanges it for the one that is left.
+    /// The table that was there before. The destructor swaps it with the table that is left.
     other: Option<Rc<TaskTable>>,
 }
 
@@ -30,7 +31,7 @@ impl Drop for Home {
 }
 
 impl TaskTable {
-    /// Makes this the table of the turn that begins on this thread, until the guard is dropped.
+    /// Makes this the table of the turn on this thread, until the guard is dropped.
     pub(crate) fn enter(self: Rc<Self>) -> Home {
         Home { other: HOME.with(|home| home.replace(Some(self))) }
     }
@@ -38,15 +39,16 @@ impl TaskTable {
 
 // ---- the vtables ----
 
-/// Of a loop that nobody observes.
+/// For loops that are not observed.
 pub(super) static PLAIN: RawWakerVTable = RawWakerVTable::new(clone, wake_by_ref, wake_by_ref, ignore);
 
-/// Of an observed loop: its wakers are counted, as long as they are not `KEPT`. Each clone and each drop takes the inbox's lock.
+/// For observed loops: clones are counted, except `KEPT` ones. Each clone and each drop takes the
+/// inbox's lock.
 pub(super) static COUNTED: RawWakerVTable =
     RawWakerVTable::new(clone_counted, wake_counted, wake_by_ref_observed, drop_counted);
 
-/// Of an observed loop, held by one of our own futures: it wakes whom a counted one wakes. Others that are clones of such a
-/// one do not exist: nobody but us has it.
+/// For observed loops: like COUNTED, but not counted. Only our own futures hold it, so all its
+/// clones are ours too.
 static KEPT: RawWakerVTable = RawWakerVTable::new(clone_kept, wake_by_ref_observed, wake_by_ref_observed, ignore);
 
 fn clone(data: *const ()) -> RawWaker {
@@ -74,19 +76,20 @@ fn ignore(_data: *const ()) {}
 ///
 /// # Safety
 ///
-/// The reference is used within the function that has asked for it. Meanwhile the guards below that on the stack stay, and so does
-/// the table, whatever a probe does that is told of the wake.
+/// The reference is used only within the calling function. During that time the `Home` guards on
+/// the stack below stay, and with them the table, whatever a probe does when it receives the wake.
 #[inline(always)]
 unsafe fn home<'a>() -> Option<&'a TaskTable> {
-    // SAFETY: a thread-local is this thread's alone, and nothing is called here that could put another table into the cell. The
-    // cell owns what is in it. `Home` alone puts another there, and keeps this one until its own end: `TaskTable::enter` takes
-    // nothing away, and what a guard puts back it has owned. So it is of no matter who forgets a guard, and when a loop is dropped.
+    // SAFETY: only this thread accesses the thread-local, and nothing that is called here puts
+    // another table into the cell. The cell owns its content. Only `Home` replaces the content, and
+    // it keeps the old table until it is dropped: `TaskTable::enter` drops nothing, and a guard
+    // puts back a table that it owned. So leaked guards and dropped loops do no harm.
     HOME.with(|home| unsafe { (*home.as_ptr()).as_deref() })
 }
 
 fn wake_by_ref(data: *const ()) {
     let token = Token::from_data(data);
-    // SAFETY: it is used in here alone.
+    // SAFETY: the reference is used only in this function.
     if let Some(home) = unsafe { home() } {
         if token == home.running.get() {
             return home.note(SCHEDULED);
@@ -95,12 +98,13 @@ fn wake_by_ref(data: *const ()) {
     wake_another(token);
 }
 
-/// Not the running task. In a function of its own, so that a task which wakes itself has nothing to save.
+/// Wakes a task other than the running one. A separate function, so that a task which wakes itself
+/// has no registers to save.
 #[inline(never)]
 fn wake_another(token: Token) {
     // SAFETY: as in `wake_by_ref`.
     if let Some(home) = unsafe { home() } {
-        // A token of this lane that names nobody is of a task that has ended (WAKE-1).
+        // A token of this lane that names no task belongs to a task that has ended (WAKE-1).
         if home.queue(token, |_| {}) || home.lane.number == token.lane() {
             return;
         }
@@ -112,7 +116,7 @@ fn wake_by_ref_observed(data: *const ()) {
     let token = Token::from_data(data);
     // SAFETY: as in `wake_by_ref`.
     if let Some(home) = unsafe { home() } {
-        // The usual case, in as few instructions as can be.
+        // The usual case, in as few instructions as possible.
         if token == home.running.get() && home.running_flags.get() == 0 && !home.is_probed() {
             home.tally.wakes.count();
             return home.running_flags.set(SCHEDULED);
@@ -121,7 +125,7 @@ fn wake_by_ref_observed(data: *const ()) {
     wake_observed(token);
 }
 
-/// A wake that goes to an inbox is counted when it is drained.
+/// A wake that goes to an inbox is counted when the inbox is drained.
 #[inline(never)]
 fn wake_observed(token: Token) {
     // SAFETY: as in `wake_by_ref`.
@@ -136,8 +140,9 @@ fn wake_counted(data: *const ()) {
     drop_counted(data);
 }
 
-/// A waker that one of our own futures keeps, and nobody else: such a one is not counted among those that are held outside, if it
-/// is of the loop that is running. Of another loop it may be on another thread, where that one does not know of it.
+/// Clones a waker for one of our own futures. If the waker belongs to the running loop, the clone
+/// is not counted among the wakers that user code holds. A waker of another loop is counted,
+/// because that loop may be on another thread and cannot know who holds it.
 #[inline]
 pub(crate) fn clone_uncounted(waker: &Waker) -> Waker {
     if ptr::eq(waker.vtable(), &COUNTED) && is_at_home(Token::from_data(waker.data())) {
@@ -147,13 +152,13 @@ pub(crate) fn clone_uncounted(waker: &Waker) -> Waker {
     waker.clone()
 }
 
-/// Whether the token is of the loop that is in a turn on this thread.
+/// Whether the token belongs to the loop that is in a turn on this thread.
 fn is_at_home(token: Token) -> bool {
     // SAFETY: as in `wake_by_ref`.
     unsafe { home() }.is_some_and(|home| home.lane.number == token.lane())
 }
 
-/// The token behind a waker of ours.
+/// The token of a waker, if the waker is ours.
 #[inline]
 pub(crate) fn token_of(waker: &Waker) -> Option<Token> {
     let is_ours = ptr::eq(waker.vtable(), &PLAIN) || is_of_observed(waker);
@@ -165,7 +170,7 @@ fn is_of_observed(waker: &Waker) -> bool {
     ptr::eq(waker.vtable(), &COUNTED) || ptr::eq(waker.vtable(), &KEPT)
 }
 
-/// As `Waker::will_wake`, also if one of them is kept.
+/// Like `Waker::will_wake`, but also recognises `KEPT` wakers.
 #[inline]
 pub(crate) fn wakes_the_same(one: &Waker, other: &Waker) -> bool {
     one.will_wake(other) || token_of(one).is_some_and(|token| token_of(other) == Some(token))

@@ -1,4 +1,4 @@
-//! Timers: what stands in the wheel, and how often a real clock is looked at for their sake (`pace`).
+//! Timers: the alarms in the wheel, and how often a real clock is read for them (`pace`).
 
 pub(crate) mod pace;
 
@@ -12,11 +12,12 @@ use std::task::Waker;
 #[cfg(feature = "probe")]
 use std::time::Duration;
 
-/// What a timer does.
+/// What a timer does when it fires.
 pub(crate) enum Alarm {
-    /// Wakes the task that sleeps, at this place.
+    /// Wakes the sleeping task. The sleep is awaited at this source location.
     Task(Token, &'static Location<'static>),
-    /// Wakes something in the task that sleeps, which has a waker of its own, or another task.
+    /// Wakes a waker other than the sleeping task's own: that of a sub-executor in the task, or of
+    /// another task.
     Within(Token, &'static Location<'static>, Waker),
     Call(Call),
 }
@@ -25,7 +26,7 @@ impl Kernel {
     pub(crate) fn add_timer(&self, deadline: Time, alarm: Alarm) -> TimerKey {
         self.tally().timers_armed.count();
         self.next.set(self.next.get().min(deadline));
-        // Numbered as waits are, since some are records of waits.
+        // Numbered like waits, because some timers are also records of waits.
         let age = self.table.next_number();
         #[cfg(feature = "probe")]
         let sleeper = self.sleeper(&alarm);
@@ -46,12 +47,13 @@ impl Kernel {
         key
     }
 
-    /// How many timers are pending, also those that are due and have not fired yet.
+    /// Number of pending timers, including those that are due and have not fired yet.
     pub(crate) fn timers(&self) -> usize {
         self.wheel.borrow().len() + self.cancels.drained.get()
     }
 
-    /// The alarm, which is to be dropped where no borrow is held, unless it has gone off or was cancelled.
+    /// Cancels a timer. Returns its alarm, to be dropped where nothing is borrowed, unless the
+    /// timer has fired or was cancelled.
     pub(crate) fn cancel_timer(&self, key: TimerKey) -> Option<Alarm> {
         let alarm = {
             let mut wheel = self.wheel.borrow_mut();
@@ -67,7 +69,8 @@ impl Kernel {
         Some(alarm)
     }
 
-    /// A timer for a sleep of the running task that wakes whom `waker` wakes. It is the record of that wait, too.
+    /// The alarm for a sleep of the running task that is polled with `waker`. The timer is also the
+    /// record of this wait.
     #[inline]
     pub(crate) fn alarm_for(&self, waker: &Waker, place: &'static Location<'static>) -> Alarm {
         match self.table.running_token() {
@@ -76,9 +79,10 @@ impl Kernel {
         }
     }
 
-    /// Whether the timer is still to come. If so, it wakes whom `waker` wakes from now on.
+    /// Makes the timer wake `waker` from now on. Returns false if the timer has fired.
     pub(crate) fn timer_wakes(&self, key: TimerKey, waker: &Waker, place: &'static Location<'static>) -> bool {
-        // Cloning and dropping a waker may be foreign code, so neither is done under the borrow, which ends with the match.
+        // Cloning and dropping a waker may run user code, so neither happens under the borrow,
+        // which ends with the match.
         let mut alarm = self.alarm_for(waker, place);
         match (self.wheel.borrow_mut().get_mut(key), &mut alarm) {
             (None, _) => return false,
@@ -95,7 +99,7 @@ impl Kernel {
         true
     }
 
-    /// When the next timer is due, if one is; exactly.
+    /// The exact deadline of the next timer, if there is one.
     pub(crate) fn next_deadline(&self) -> Option<Time> {
         let next = self.wheel.borrow_mut().next_deadline().map_or(Time::NEVER, Time);
         self.next.set(next);

@@ -1,45 +1,47 @@
-//! How often a loop looks at a real clock for the sake of its timers.
+//! How often a loop reads a real clock for its timers.
 //!
-//! A busy loop: reading a clock takes longer than a step of a task that does little. So a loop that is busy with such tasks goes
-//! on for some entries of its ready queue before it looks again: twice as many as before while they take less than a
-//! microsecond together, at most 63, and far fewer once they take longer. A timer can be late by that stretch, which is a
-//! microsecond or so, and whenever steps that were short become long, by 63 of them.
+//! A busy loop: reading a clock takes longer than a short step. So the loop steps several entries
+//! of its ready queue between two readings. If they take less than a microsecond together, the next
+//! stretch is twice as long, up to 63 entries. If they take longer, the next stretch is a quarter
+//! as long. So a timer may be late by one stretch: by about a microsecond, or, when short steps
+//! become long, once by 63 long steps.
 //!
-//! Measured: with a look in each turn, a yield of one task with a timer pending took six times as long as one without, and so it
-//! takes 1.2 times as long.
+//! Measured: with a reading in each turn, a yield with a timer pending took six times as long as a
+//! yield without. With this rule it takes 1.2 times as long.
 //!
-//! An idle loop: each wake-up of a thread costs as much as a hundred timers. A timer is met as closely as the system can, unless
-//! the last wake-up had a swarm of them to fire: then the next one is a quarter of a millisecond later. So a swarm wakes the
-//! thread 4,000 times a second, and not for each timer. (With epoll, asyncio waits in whole milliseconds, always.)
+//! An idle loop: waking a thread costs as much as a hundred timers. A timer fires as punctually as
+//! the system allows, unless several timers (a swarm) fired at the last wake-up. Then the next
+//! wake-up is at least a quarter of a millisecond after the last. So a swarm of timers wakes the
+//! thread at most 4,000 times a second. (With epoll, asyncio always waits for whole milliseconds.)
 //!
-//! Knows no clock, no timer and no queue: time and counts are handed in.
+//! This file knows no clock, timer or queue: its callers pass times and counts.
 
 use crate::kernel::clock::Time;
 use std::cell::Cell;
 use std::time::Duration;
 
-/// So long may a stretch without a look take.
+/// Maximum time that a stretch without a reading may take before it is shortened.
 const SHORT: Duration = Duration::from_micros(1);
 
-/// So many entries may a stretch have.
+/// Maximum number of entries in a stretch.
 const LONGEST: usize = 63;
 
-/// So many timers at one wake-up are a swarm.
+/// Number of timers at one wake-up that make a swarm.
 const SWARM: usize = 4;
 
-/// So far apart are the wake-ups for a swarm.
+/// Minimum time between two wake-ups for a swarm.
 const SHARED: Duration = Duration::from_micros(250);
 
 #[derive(Debug)]
 pub(crate) struct Pace {
-    /// So many entries may follow without a look.
+    /// Number of entries that may follow before the next reading.
     left: Cell<usize>,
-    /// So many there were when the clock was looked at.
+    /// Number of entries in the current stretch.
     stretch: Cell<usize>,
     looked_at: Cell<Time>,
-    /// When an idle loop woke up for a timer.
+    /// When an idle loop last woke up for a timer.
     woke_at: Cell<Time>,
-    /// So many timers have fired since.
+    /// Number of timers that have fired since then.
     fired: Cell<usize>,
 }
 
@@ -54,7 +56,7 @@ impl Pace {
         }
     }
 
-    /// Whether a turn of so many entries may follow without a look at the clock.
+    /// Whether a turn of `entries` entries may follow without a reading of the clock.
     #[inline]
     pub(crate) fn goes_on(&self, entries: usize) -> bool {
         let left = self.left.get().checked_sub(entries);
@@ -62,7 +64,7 @@ impl Pace {
         left.is_some()
     }
 
-    /// When an idle loop is to wake up, if its next timer is due at `deadline`.
+    /// When an idle loop should wake up if its next timer is due at `deadline`.
     pub(crate) fn wake_up(&self, deadline: Time) -> Time {
         if self.fired.get() < SWARM {
             return deadline;
@@ -70,19 +72,19 @@ impl Pace {
         deadline.max(self.woke_at.get().after(SHARED))
     }
 
-    /// An idle loop woke up for a timer.
+    /// Records that an idle loop woke up for a timer.
     pub(crate) fn woke(&self, now: Time) {
         self.woke_at.set(now);
         self.fired.set(0);
     }
 
-    /// A timer fires.
+    /// Records that a timer fires.
     #[inline]
     pub(crate) fn fired(&self) {
         self.fired.set(self.fired.get() + 1);
     }
 
-    /// The clock was looked at.
+    /// Records that the clock was read.
     pub(crate) fn looked(&self, now: Time) {
         let took = now.since(self.looked_at.replace(now));
         let stretch = self.stretch.get();
@@ -96,14 +98,14 @@ impl Pace {
 mod tests {
     use super::*;
 
-    /// Turns of one entry, each as long as `each` nanoseconds. Returns the number of entries between two looks, from the moment
-    /// at which the clock is looked at.
+    /// Runs turns of one entry that take `each` nanoseconds. Returns the numbers of entries between
+    /// two readings.
     fn stretches(pace: &Pace, now: &mut u64, each: u64, looks: usize) -> Vec<usize> {
         let mut stretches = Vec::new();
         while stretches.len() < looks {
             pace.looked(Time(*now));
             let mut entries = 0;
-            // The turn that begins with the look, and those that follow it without.
+            // The turn that begins with the reading, and the turns without one that follow.
             loop {
                 (entries, *now) = (entries + 1, *now + each);
                 if !pace.goes_on(1) {

@@ -1,4 +1,4 @@
-//! Questions to the wheel, and its end.
+//! Queries on the wheel, and its end.
 
 use super::{List, TimerKey, Wheel};
 
@@ -19,29 +19,29 @@ impl<T> Wheel<T> {
         self.timers.len()
     }
 
-    /// The value under a key, unless it was taken or has fired.
+    /// The value of a timer, unless it was removed or has fired.
     #[inline]
     pub(crate) fn get_mut(&mut self, key: TimerKey) -> Option<&mut T> {
         let timer = self.timers.get_mut(key.index).filter(|timer| timer.age == key.age)?;
         Some(&mut timer.value)
     }
 
-    /// The age, the deadline and the value of each timer, in no order.
+    /// The age, the deadline and the value of each timer, in no particular order.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (u64, u64, &T)> {
         self.timers.iter_all().map(|timer| (timer.age, timer.deadline, &timer.value))
     }
 
-    /// Whether timers were set aside and have not been taken.
+    /// Whether timers are set aside that were not taken yet.
     pub(crate) fn has_due(&self) -> bool {
         !self.due.is_empty()
     }
 
-    /// How many they are.
+    /// Number of timers that are set aside.
     pub(crate) fn due_len(&self) -> usize {
         self.timers.iter(self.due).count()
     }
 
-    /// Hands out what all timers hold, with their ages, in no order. None is left.
+    /// Removes all timers and passes their ages and values to `take`, in no particular order.
     pub(crate) fn drain(&mut self, mut take: impl FnMut(u64, T)) {
         self.levels.clear();
         self.late = List::EMPTY;
