@@ -1,7 +1,9 @@
-//! The loop as a guest: a host turns it, for as long as it likes, and is called when there is something to do again.
+//! The loop as a guest: a host runs its turns within a budget, and is called when the loop has new
+//! work.
 //!
-//! A budget may end in the middle of a turn. Then the turn is *paused*, and the next one goes on where it stopped: with what is
-//! left of its entries, then with its timers. So a budget changes when a thing is done, and never the order (READY-2, TIME-3).
+//! A budget may end in the middle of a turn. The turn is then *paused*, and the next call continues
+//! it: first the entries that are left, then the timers. So a budget changes when something runs,
+//! but never the order (READY-2, TIME-3).
 //!
 //! ```text
 //!   host                     the loop
@@ -12,7 +14,7 @@
 //!     turn  ----------------> ..
 //! ```
 //!
-//! Does not know who the host is, and how it sleeps.
+//! This file does not know who the host is, or how it waits.
 
 use crate::kernel::callbacks::exceptions;
 #[cfg(feature = "probe")]
@@ -21,23 +23,23 @@ use crate::kernel::{Kernel, Time};
 use std::cell::Cell;
 use std::time::Instant;
 
-/// Who knows of the work that is left, or of the next deadline.
+/// Who knows about the remaining work, or about the next deadline.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 pub(crate) enum Knows {
     #[default]
     Nobody,
-    /// Who polls the loop as a future.
+    /// The code that polls the loop as a future.
     Driver,
     /// The host too.
     Everybody,
 }
 
-/// What is left of a budget.
+/// The rest of a budget.
 #[derive(Debug)]
 pub(crate) struct Meter {
     steps: usize,
     until: Option<Instant>,
-    /// The first entry is free, so that a host which is always late gets on.
+    /// The first entry is free, so that a host without any time left still makes progress.
     begun: bool,
 }
 
@@ -46,8 +48,8 @@ impl Meter {
         Meter { steps: steps.max(1), until, begun: false }
     }
 
-    /// A turn is over. Whether another may begin: one that has taken nothing but messages is the last, or a flood of them would never
-    /// end.
+    /// Called after a turn. Returns whether another turn may begin. A turn that only took messages
+    /// is the last one; otherwise a flood of messages could keep us here for ever.
     fn goes_on(&mut self, steps_before: usize) -> bool {
         let has_taken = self.steps < steps_before;
         self.begun = true;
@@ -58,12 +60,13 @@ impl Meter {
         self.begun && (self.steps == 0 || self.until.is_some_and(|until| Instant::now() >= until))
     }
 
-    /// So many of `count` entries may follow without a look at the budget; 0 if it is used up.
+    /// Takes the number of entries, at most `count`, that may follow before the budget is checked
+    /// again. 0 if the budget is used up.
     fn take(&mut self, count: usize) -> usize {
         if self.is_used_up() {
             return 0;
         }
-        // With a limit in time, each entry may be the one that takes long.
+        // With a time limit, the budget is checked after each entry, because each may take long.
         let count = if self.until.is_some() { count.min(1) } else { count.min(self.steps) };
         (self.steps, self.begun) = (self.steps - count, true);
         count
@@ -77,14 +80,14 @@ impl Kernel {
         Cell::new(true)
     }
 
-    /// Turns until nothing is ready, or until the budget is used up, which may be in the middle of a turn. The caller has entered
-    /// the context.
+    /// Runs turns until nothing is ready or the budget is used up, which may be in the middle of a
+    /// turn. The caller has entered the context.
     pub(crate) fn turn_within(&self, meter: &mut Meter) {
         loop {
             let steps_before = meter.steps;
             self.begin_or_resume();
             if !self.run_turn_within(meter) {
-                // Until it goes on, what happens is the host's doing.
+                // Until the turn continues, events are caused by the host.
                 #[cfg(feature = "probe")]
                 self.table.probe.cause.set(Source::Outside);
                 return;
@@ -97,7 +100,7 @@ impl Kernel {
         }
     }
 
-    /// Finishes a turn that was paused. False if there is none.
+    /// Finishes a paused turn. Returns false if there is none.
     #[inline]
     pub(crate) fn finish_paused_turn(&self) -> bool {
         let is_paused = self.idling.paused.get().is_some();
@@ -125,7 +128,8 @@ impl Kernel {
         self.table.probe.cause.set(Source::Kernel);
     }
 
-    /// What is left of this turn: its entries, then its timers. False if the budget is used up before.
+    /// Runs the rest of this turn: its entries, then its timers. Returns false if the budget is
+    /// used up before the end.
     fn run_turn_within(&self, meter: &mut Meter) -> bool {
         while let Some(left) = self.idling.paused.get().filter(|&left| left > 0) {
             let count = meter.take(left);
@@ -149,26 +153,27 @@ impl Kernel {
         true
     }
 
-    /// Whether a turn would find anything to do now, timers that have become due apart.
+    /// Whether a turn would have something to do now, apart from timers that have become due.
     pub(crate) fn has_work(&self) -> bool {
         self.has_own_work() || self.inbox().has_messages()
     }
 
-    /// The same, but for what came from elsewhere.
+    /// Like `has_work`, without messages from outside.
     fn has_own_work(&self) -> bool {
         self.idling.paused.get().is_some() || !self.table.is_idle()
     }
 
-    /// How much is ready: entries of the queue, and timers that a paused turn has set aside.
+    /// Number of entries that are ready, and of timers that a paused turn has set aside.
     pub(crate) fn ready_len(&self) -> usize {
         let due = if self.firing.get() { self.wheel.borrow().due_len() } else { 0 };
         self.table.ready_len() + due
     }
 
-    // ---- the host sleeps, and is called ----
+    // ---- the host waits, and is called ----
 
-    /// There is a host that wants to be called, from now on. If there is work for it, or will be, it is called at once; inside of a turn
-    /// it finds that at its end, and where the loop was entered, when that is left.
+    /// Registers a host. If there is work for it already, or a deadline, it is called at once.
+    /// Inside a turn, the host learns of work when the turn ends; inside `enter`, when that is
+    /// left.
     pub(crate) fn attach_host(&self) {
         self.idling.hosted.set(true);
         if !self.is_entered() {
@@ -176,7 +181,7 @@ impl Kernel {
         }
     }
 
-    /// The same, but a host that was here before is not called for it.
+    /// Like the above, but does not call the host if one was registered before.
     #[cfg(all(unix, feature = "io"))]
     pub(crate) fn attach_host_once(&self) {
         if !self.idling.hosted.get() {
@@ -184,17 +189,18 @@ impl Kernel {
         }
     }
 
-    /// The host polls this loop as a future, and is about to turn it.
+    /// The host polls this loop as a future, and is about to run turns.
     pub(crate) fn attach_driver(&self) {
         self.idling.hosted.set(true);
     }
 
-    /// The turn was a driver's, and so is what it has reported.
+    /// The turn was run by a driver, which alone received its result.
     pub(crate) fn told_driver(&self) {
         self.idling.work_is_known.set(Knows::Driver);
     }
 
-    /// A driver goes, who may have been told what nobody else knows: of work, or of a deadline.
+    /// A driver is dropped. It may have been the only one that knew of remaining work, or of a
+    /// deadline.
     pub(crate) fn hand_over(&self) {
         let is_alone = self.idling.work_is_known.get() == Knows::Driver && !self.is_entered();
         if is_alone && (self.idling.told_to_sleep.get().is_none() || self.inbox().is_host_asleep()) {
@@ -202,21 +208,22 @@ impl Kernel {
         }
     }
 
-    /// A panic of a hook goes to the exception handler.
+    /// Calls a hook. A panic in it goes to the exception handler.
     pub(crate) fn tolerate_hook(&self, act: impl FnOnce(&Self)) {
         self.tolerate_in(exceptions::IN_A_HOOK, || act(self));
     }
 
-    /// The loop is about to end, and calls nobody any more.
+    /// The loop is about to end, and calls no host any more.
     pub(crate) fn detach_host(&self) {
         self.idling.hosted.set(false);
         self.idling.told_to_sleep.set(None);
-        // Foreign: it may do what it likes while the loop is still there.
+        // User code, which may do anything while the loop still exists.
         let bells = self.inbox().take_bells();
         self.tolerate(|| drop(bells));
     }
 
-    /// The loop is the host's again, which was not here. If there is work for it, or will be, it is called.
+    /// Control returns to a host that was not informed. If there is work, or a deadline, the host
+    /// is called.
     #[inline]
     pub(crate) fn return_to_host(&self) {
         if self.idling.hosted.get() {
@@ -232,7 +239,8 @@ impl Kernel {
         }
     }
 
-    /// The loop was entered by its host, who leaves it now. In there its wakes have found the loop, and not the host.
+    /// The host leaves the loop that it had entered. Inside, wakes went directly to the loop and
+    /// not to the host.
     #[cold]
     pub(crate) fn leave_to_host(&self) {
         if self.idling.hosted.get()
@@ -246,7 +254,7 @@ impl Kernel {
         }
     }
 
-    /// The host has come: it is not called while it is here.
+    /// The host is running turns: it is not called meanwhile.
     #[inline]
     pub(crate) fn host_comes(&self) {
         if self.idling.told_to_sleep.take().is_some() {
@@ -254,8 +262,9 @@ impl Kernel {
         }
     }
 
-    /// The host goes. If it was told that there is nothing to do, it is called as soon as there is. Returns how many messages wait
-    /// to be taken over: with any, or with anything ready, it knows by itself that it is to come again.
+    /// The host stops running turns. If it was told that there is nothing to do, it is called as
+    /// soon as there is. Returns the number of messages that wait. If there are any, or if anything
+    /// is ready, the host knows that it must run another turn.
     pub(crate) fn host_goes(&self) -> usize {
         if !self.idling.hosted.get() {
             return self.inbox().messages();
@@ -272,8 +281,8 @@ impl Kernel {
         messages
     }
 
-    /// Something may have become ready on this thread: if the host was told that nothing is, it is called. That is foreign code,
-    /// so nothing may be borrowed.
+    /// Called when something may have become ready on this thread. If the host believes that
+    /// nothing is ready, it is called. That is user code, so nothing may be borrowed.
     #[inline]
     pub(crate) fn work_arrived(&self) {
         if let Some(until) = self.idling.told_to_sleep.get() {
@@ -281,7 +290,8 @@ impl Kernel {
         }
     }
 
-    /// Not while the loop is in a turn or is entered: whoever leaves it comes here, or reports what there is.
+    /// Not called while the loop is in a turn or is entered: leaving either comes here, or reports
+    /// the work.
     #[cold]
     fn call_host(&self, until: Time) {
         if self.is_entered() {
@@ -290,12 +300,12 @@ impl Kernel {
         if self.has_own_work() || self.next.get() < until {
             self.idling.told_to_sleep.set(None);
             self.idling.work_is_known.set(Knows::Everybody);
-            // Whoever comes here is in the middle of something: a panic would lose what follows.
+            // The callers are in the middle of other work, which a panic would lose.
             self.tolerate_hook(|kernel| kernel.inbox().call_host());
         }
     }
 
-    /// The loop ends: a turn that was paused is over, and what is left of it is the end's.
+    /// The loop ends, and with it a paused turn. The shutdown takes over what is left of that turn.
     pub(crate) fn give_paused_turn_up(&self) {
         if self.idling.paused.take().is_some() {
             self.table.mark_first(0);

@@ -1,8 +1,9 @@
-//! The inbox: what comes to a loop from elsewhere, and how the loop sleeps until something comes.
+//! The inbox: messages to a loop from outside, and how the loop sleeps until a message arrives.
 //!
-//! Elsewhere is another thread, another loop, or this thread outside of a turn. Whoever sends locks the inbox, puts a message
-//! in, and knocks if the loop is asleep. The loop looks at one flag a turn, without a lock; before it sleeps it looks once
-//! more under the lock, so no message falls between the look and the sleep (WAKE-2).
+//! Outside means another thread, another loop, or this thread when it is not in a turn. A sender
+//! locks the inbox, adds a message, and wakes the loop if it is asleep. The loop reads one flag per
+//! turn, without a lock. Before it sleeps, it checks again under the lock, so no message is missed
+//! between the check and the sleep (WAKE-2).
 //!
 //! ```text
 //!   elsewhere                                     the loop's thread
@@ -10,14 +11,15 @@
 //!                                                   park:  lock; nothing there? wait for a knock; unlock
 //! ```
 //!
-//! A loop sleeps in one of three ways. By itself it waits here, on a condition variable; or in a poller, with the lock open, and
-//! then a *bell* ends that wait. Or it is a guest of another loop, which sleeps in its own way and comes when a bell calls it.
-//! In each, whoever sends first finds it asleep, wakes it, and leaves it awake: who comes next has nothing to do but send.
+//! A loop sleeps in one of three ways. It waits here on a condition variable. Or it waits in a
+//! poller, with the lock released; then a *bell* ends the wait. Or it is a guest, and its host
+//! waits; then a bell calls the host. In each case the first sender finds the loop asleep, wakes
+//! it, and marks it as awake. Later senders only add their messages.
 //!
-//! Nothing of the loop is touched from elsewhere but the inbox, and inboxes live as long as the process: a waker may fire at
-//! any time, also while its loop is being dropped, or years later (`lanes`).
+//! Other threads touch nothing of the loop except its inbox. Inboxes live as long as the process: a
+//! waker may be used at any time, even while its loop is being dropped, or long after (`lanes`).
 //!
-//! Knows tokens, no task and no waker.
+//! This file knows tokens, but no tasks and no wakers.
 
 use crate::kernel::callbacks::exceptions::drop_payload;
 #[cfg(all(unix, feature = "io"))]
@@ -39,65 +41,68 @@ use std::sync::atomic::{AtomicBool, Ordering};
 #[cfg(not(loom))]
 use std::sync::{Condvar, Mutex, MutexGuard};
 
-/// What somebody elsewhere wants of the loop.
+/// A request to the loop from outside.
 pub(crate) enum Message {
     Wake(Token),
     Call(Box<dyn FnOnce() + Send>),
     /// A sleep was dropped on another thread.
     CancelTimer(TimerKey),
-    /// So was a source.
+    /// A source was dropped on another thread.
     #[cfg(all(unix, feature = "io"))]
     RemoveSource(SourceKey),
 }
 
 pub(crate) struct Inbox {
-    /// True while there may be messages. Written under the lock, read without.
+    /// True while there may be messages. Written under the lock, read without it.
     flag: AtomicBool,
     state: Mutex<State>,
     knock: Condvar,
 }
 
-/// Called to end a sleep, from any thread, where no lock is held.
+/// Called to end a sleep, on any thread, with no lock held.
 pub(crate) type Bell = Arc<dyn Fn() + Send + Sync>;
 
 struct State {
-    /// Which loop reads this inbox; loops come and go, the inbox stays. `None` between two loops.
+    /// The loop that reads this inbox. Loops come and go; the inbox stays. `None` between two
+    /// loops.
     tenant: Option<u64>,
-    /// The generation of the tenant's first tokens: earlier ones are of tasks that ended with an earlier tenant (WAKE-1).
+    /// The generation of the tenant's first tokens. Lower generations belong to tasks of earlier
+    /// tenants (WAKE-1).
     generation: u32,
     messages: Vec<Message>,
     sleep: Sleep,
-    /// None for a loop that has no poller, and is nobody's guest.
+    /// `None` for a loop that has no poller and no host.
     bells: Option<Box<Bells>>,
-    /// So many `Remote`s of the tenant are alive: something may still come.
+    /// Number of `Remote`s of the tenant: while there is one, a message may still come.
     remotes: usize,
-    /// Who else holds wakers: for each slot, the last task of which one was cloned, and how many of that one's there are.
+    /// Counted wakers that user code holds, per slot: the task whose waker was cloned last, and the
+    /// number of its wakers.
     wakers: Vec<(Token, u32)>,
-    /// The loop wants to know when a task has no waker left.
+    /// Whether the loop waits to learn that a task has no waker left.
     counts: bool,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Sleep {
     Awake,
-    /// The loop's thread waits for a knock, or in its poller.
+    /// The loop's thread waits on the condition variable, or in its poller.
     Parked,
     /// A host waits, which was told that there is nothing to do.
     Hosted,
 }
 
-/// How a loop is woken that does not wait on the condition variable.
+/// How to wake a loop that does not wait on the condition variable.
 #[derive(Default)]
 pub(crate) struct Bells {
     /// Ends the wait of the loop's poller, if it has one.
     poller: Option<Bell>,
     /// Calls the host.
     hook: Option<Bell>,
-    /// Wake those who poll the loop as a future; once. Each has a number.
+    /// Wake the tasks that poll the loop as a future, once. Each has a number.
     drivers: Vec<(u64, Waker)>,
 }
 
-/// What is to be done about a sleep, when the lock is open again.
+/// What has to be done to end a sleep, after the lock is released.
 #[must_use = "the loop would sleep on"]
 enum Alarm {
     Nothing,
@@ -105,14 +110,14 @@ enum Alarm {
     Ring(Bells),
 }
 
-/// Why `park` came back.
+/// Why `park` returned.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Parked {
-    /// There are messages, or were.
+    /// Messages have arrived, or the loop was woken.
     Message,
-    /// The time was up.
+    /// The timeout has passed.
     TimedOut,
-    /// Nobody is left who promised to send something, and the loop did not want to wait for anybody else.
+    /// No code is left that could send a message, and the loop did not want to wait any longer.
     Abandoned,
 }
 
@@ -131,12 +136,13 @@ impl Inbox {
         Inbox { flag: AtomicBool::new(false), state: Mutex::new(state), knock: Condvar::new() }
     }
 
-    /// A panic under this lock is not possible but for lack of memory; the state is whole at each line in any case.
+    /// Code under this lock does not panic, except if memory runs out. The state is consistent at
+    /// each line in any case.
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 
-    /// A loop moves in.
+    /// A loop takes this inbox.
     pub(crate) fn open(&self, tenant: u64, generation: u32) {
         let mut state = self.lock();
         debug_assert!(state.tenant.is_none() && state.messages.is_empty());
@@ -144,7 +150,8 @@ impl Inbox {
         state.remotes = 0;
     }
 
-    /// The loop moves out. What nobody will read is handed over, to be dropped where no lock is held.
+    /// The loop leaves. Returns the messages that no loop will read, to be dropped where no lock is
+    /// held.
     pub(crate) fn close(&self) -> Vec<Message> {
         let mut state = self.lock();
         state.tenant = None;
@@ -154,12 +161,12 @@ impl Inbox {
         self.flag.store(false, Ordering::Release);
         let messages = std::mem::take(&mut state.messages);
         drop(state);
-        // Behind the lock, since they are foreign.
+        // After the lock is released, because these are user code.
         drop(bells);
         messages
     }
 
-    /// Wakes a task of the loop that is there. A token of an earlier one wakes nobody.
+    /// Wakes a task of the present loop. A token of an earlier loop wakes nothing.
     pub(crate) fn wake(&self, token: Token) {
         let state = self.lock();
         if state.tenant.is_some() && token.generation() >= state.generation {
@@ -167,7 +174,7 @@ impl Inbox {
         }
     }
 
-    /// Sends to one certain loop. If it has gone, the message comes back.
+    /// Sends a message to one particular loop. If that loop has gone, returns the message.
     pub(crate) fn send(&self, tenant: u64, message: Message) -> Result<(), Message> {
         let state = self.lock();
         if state.tenant != Some(tenant) {
@@ -177,8 +184,8 @@ impl Inbox {
         Ok(())
     }
 
-    /// The knock comes when the lock is free again: a loop that wakes up and finds it taken would go to sleep once more, which
-    /// made a wake from another thread half as dear again.
+    /// The condition variable is notified after the lock is released. A loop that woke up and found
+    /// the lock taken would sleep once more, which made a cross-thread wake 50 % more expensive.
     fn put(&self, mut state: MutexGuard<'_, State>, message: Message) {
         if state.messages.len() == state.messages.capacity() {
             forget_repeated_wakes(&mut state.messages);
@@ -190,13 +197,14 @@ impl Inbox {
         self.sound(alarm);
     }
 
-    /// Does what `State::disturb` found to be done. Nothing is locked.
+    /// Ends a sleep, as `State::disturb` has determined. No lock is held.
     fn sound(&self, alarm: Alarm) {
         match alarm {
             Alarm::Nothing => {}
             Alarm::Knock => self.knock.notify_one(),
             Alarm::Ring(Bells { poller, hook, drivers }) => {
-                // Foreign, and none keeps the others from being called, or dropped. The first panic goes to whoever has sent.
+                // These are user code. If one panics, the others are still called and dropped. The
+                // first panic goes to the sender.
                 let mut panicked = None;
                 for bell in poller.into_iter().chain(hook) {
                     call(&mut panicked, || bell());
@@ -213,18 +221,19 @@ impl Inbox {
         }
     }
 
-    /// Whether there may be messages; one load.
+    /// Whether there may be messages. One atomic load.
     #[inline]
     pub(crate) fn has_messages(&self) -> bool {
         self.flag.load(Ordering::Acquire)
     }
 
-    /// How many there are.
+    /// Number of messages.
     pub(crate) fn messages(&self) -> usize {
         if self.has_messages() { self.lock().messages.len() } else { 0 }
     }
 
-    /// All messages, in the order in which they came, for an empty vector, whose memory is used for the next ones.
+    /// Takes all messages, in the order in which they were sent, in exchange for an empty vector,
+    /// whose memory is reused.
     pub(crate) fn take(&self, empty: Vec<Message>) -> Vec<Message> {
         debug_assert!(empty.is_empty(), "WAKE-2: messages would come back");
         let mut state = self.lock();
@@ -232,21 +241,22 @@ impl Inbox {
         std::mem::replace(&mut state.messages, empty)
     }
 
-    /// Sleeps until there is a message, or until the time is up. With `is_alive`, until nobody is left who could send: no
-    /// `Remote`, and no waker of a task that is alive. Under the lock it is asked which tasks are.
+    /// Sleeps until a message arrives or the timeout has passed. With `is_alive`, also until no
+    /// sender is left: no `Remote`, and no counted waker of a living task. `is_alive` is called
+    /// under the lock.
     pub(crate) fn park(&self, timeout: Option<Duration>, is_alive: Option<&dyn Fn(Token) -> bool>) -> Parked {
         let mut state = self.lock();
         if let Some(parked) = state.fall_asleep(is_alive) {
             return parked;
         }
         match timeout {
-            // A condition variable may return for no reason; what counts is whether somebody has knocked.
+            // A condition variable may return without reason; only a notification counts.
             None => {
                 while state.sleep == Sleep::Parked {
                     state = self.knock.wait(state).unwrap_or_else(|poisoned| poisoned.into_inner());
                 }
             }
-            // Here it may too: the loop looks at its clock next, and comes back if it was early.
+            // This may be early too. The loop then checks its clock, and sleeps again.
             Some(timeout) => {
                 let waited = self.knock.wait_timeout(state, timeout);
                 state = waited.unwrap_or_else(|poisoned| poisoned.into_inner()).0;
@@ -255,8 +265,9 @@ impl Inbox {
         if state.wake_up() { Parked::Message } else { Parked::TimedOut }
     }
 
-    /// As `park`, for a loop that sleeps in its poller: `wait` is called with the lock open, and ended by the poller's bell, also
-    /// if that was rung before. Unless it is needless, it answers whether something has happened there.
+    /// Like `park`, for a loop that sleeps in its poller. `wait` is called with the lock released.
+    /// The poller's bell ends it, even if it was rung before. If the loop does not have to wait,
+    /// `wait` is not called. `wait` returns whether it has woken a task.
     #[cfg(any(all(test, loom), all(unix, feature = "io")))]
     pub(crate) fn park_in(&self, is_alive: Option<&dyn Fn(Token) -> bool>, wait: impl FnOnce() -> bool) -> Parked {
         let needless = self.lock().fall_asleep(is_alive);
@@ -268,7 +279,7 @@ impl Inbox {
         if knocked || has_happened { Parked::Message } else { Parked::TimedOut }
     }
 
-    /// The loop's poller, and its bell.
+    /// Sets the loop's poller, and its bell.
     #[cfg(all(unix, feature = "io", not(loom)))]
     pub(crate) fn set_poller(&self, bell: Bell) {
         let before = self.lock().bells().poller.replace(bell);
@@ -277,12 +288,14 @@ impl Inbox {
 
     // ---- the loop as a guest ----
 
-    /// Whom to call when there is something to do again. Returns who it was before, who is foreign.
+    /// Sets the hook that is called when there is new work. Returns the previous hook, which is
+    /// user code.
     pub(crate) fn set_hook(&self, hook: Bell) -> Option<Bell> {
         self.lock().bells().hook.replace(hook)
     }
 
-    /// Whom to wake then, beside that, in place of who was there under this number. That one comes back, and is foreign.
+    /// Sets a waker that is woken as well, and replaces the one with this number. Returns the old
+    /// one, which may be user code.
     pub(crate) fn set_driver(&self, number: u64, driver: Option<Waker>) -> Option<Waker> {
         let mut state = self.lock();
         let drivers = &mut state.bells().drivers;
@@ -292,15 +305,17 @@ impl Inbox {
         before.map(|(_, waker)| waker)
     }
 
-    /// The loop is about to end, and calls nobody any more. What comes back is to be dropped where no lock is held.
+    /// The loop is about to end, and calls no host any more. Returns the hooks, to be dropped where
+    /// no lock is held.
     pub(crate) fn take_bells(&self) -> Option<Box<Bells>> {
         let mut state = self.lock();
         state.sleep = Sleep::Awake;
         state.bells.take()
     }
 
-    /// The host is told that there is nothing to do: from now on it is called when something comes. Returns how many messages
-    /// have come already; if there are any, it is not.
+    /// The host is told that there is nothing to do, and is called when a message arrives. Returns
+    /// the number of messages that have already arrived; if there are any, the host is not called
+    /// for later ones.
     pub(crate) fn host_sleeps(&self) -> usize {
         let mut state = self.lock();
         if state.messages.is_empty() {
@@ -309,17 +324,17 @@ impl Inbox {
         state.messages.len()
     }
 
-    /// Whether the host sleeps, and was not called since.
+    /// Whether the host waits, and was not called since.
     pub(crate) fn is_host_asleep(&self) -> bool {
         self.lock().sleep == Sleep::Hosted
     }
 
-    /// The host has come.
+    /// The host is running turns.
     pub(crate) fn host_is_here(&self) {
         self.lock().sleep = Sleep::Awake;
     }
 
-    /// Calls the host, whether it sleeps or not.
+    /// Calls the host, whether it waits or not.
     pub(crate) fn ring_host(&self) {
         let alarm = {
             let mut state = self.lock();
@@ -329,7 +344,7 @@ impl Inbox {
         self.sound(alarm);
     }
 
-    /// Something has happened on the loop's own thread of which the host is to know, unless it was called already.
+    /// There is new work on the loop's own thread: calls the host, unless it was called already.
     pub(crate) fn call_host(&self) {
         let alarm = {
             let mut state = self.lock();
@@ -338,7 +353,7 @@ impl Inbox {
         self.sound(alarm);
     }
 
-    /// Somebody else has got a waker of this task.
+    /// User code has cloned a counted waker of this task.
     pub(crate) fn add_waker(&self, token: Token) {
         let mut state = self.lock();
         let slot = token.slot() as usize;
@@ -352,12 +367,12 @@ impl Inbox {
         if *known == token {
             *count += 1;
         } else if *known == Token::NOBODY || known.generation() < token.generation() {
-            // The task that was known has ended.
+            // The task that was recorded for this slot has ended.
             (*known, *count) = (token, 1);
         }
     }
 
-    /// And has dropped it.
+    /// User code has dropped a counted waker of this task.
     pub(crate) fn remove_waker(&self, token: Token) {
         let mut state = self.lock();
         let Some((_, count)) = state.wakers.get_mut(token.slot() as usize).filter(|(known, _)| *known == token) else {
@@ -369,7 +384,7 @@ impl Inbox {
         }
     }
 
-    /// How many wakers of the task others have.
+    /// Number of counted wakers of the task that user code holds.
     pub(crate) fn wakers(&self, token: Token) -> usize {
         let state = self.lock();
         state
@@ -379,7 +394,8 @@ impl Inbox {
             .map_or(0, |&(_, count)| count as usize)
     }
 
-    /// Whether there are messages, or anybody who could send: a `Remote`, or a waker of a task that is alive.
+    /// Whether there are messages, or any possible sender: a `Remote`, or a counted waker of a
+    /// living task.
     pub(crate) fn may_receive(&self, is_alive: &dyn Fn(Token) -> bool) -> bool {
         let state = self.lock();
         !state.messages.is_empty() || state.can_receive(is_alive)
@@ -402,7 +418,7 @@ impl Inbox {
         }
     }
 
-    /// If the loop is parked, it looks again whether anything can come.
+    /// If the loop is parked, wakes it to check whether a message can still come.
     fn look_again(&self, mut state: MutexGuard<'_, State>) {
         let alarm = if state.sleep == Sleep::Parked { state.disturb() } else { Alarm::Nothing };
         drop(state);
@@ -410,7 +426,7 @@ impl Inbox {
     }
 }
 
-/// Keeps the first panic of several calls.
+/// Calls several functions, and keeps the first panic.
 fn call(panicked: &mut Option<Box<dyn Any + Send>>, act: impl FnOnce()) {
     match (catch_unwind(AssertUnwindSafe(act)), &panicked) {
         (Ok(()), _) => {}
@@ -420,7 +436,7 @@ fn call(panicked: &mut Option<Box<dyn Any + Send>>, act: impl FnOnce()) {
 }
 
 impl State {
-    /// The loop is about to park. Returns why it does not have to.
+    /// The loop is about to sleep. Returns why it does not have to, if so.
     fn fall_asleep(&mut self, is_alive: Option<&dyn Fn(Token) -> bool>) -> Option<Parked> {
         if !self.messages.is_empty() {
             return Some(Parked::Message);
@@ -433,14 +449,15 @@ impl State {
         None
     }
 
-    /// It is awake again. Returns whether somebody has woken it.
+    /// The loop is awake again. Returns whether a sender has woken it.
     fn wake_up(&mut self) -> bool {
         let knocked = std::mem::replace(&mut self.sleep, Sleep::Awake) != Sleep::Parked;
         debug_assert!(knocked || self.messages.is_empty(), "WAKE-2: a message came without a knock");
         knocked
     }
 
-    /// Ends the sleep, if there is one: what this answers is to be done behind the lock.
+    /// Ends the sleep, if the loop is asleep. Returns what has to be done after the lock is
+    /// released.
     fn disturb(&mut self) -> Alarm {
         let sleep = std::mem::replace(&mut self.sleep, Sleep::Awake);
         match (sleep, &mut self.bells) {
@@ -451,7 +468,8 @@ impl State {
                 None => Alarm::Knock,
                 poller => Alarm::Ring(Bells { poller: poller.clone(), ..Bells::default() }),
             },
-            // The wakers are taken: cloning one might be foreign code, and whoever polls leaves a new one.
+            // The wakers are taken out: cloning one may run user code, and each poll of the loop
+            // leaves a new one.
             (Sleep::Hosted, Some(bells)) => Alarm::Ring(Bells {
                 poller: bells.poller.clone(),
                 hook: bells.hook.clone(),
@@ -469,10 +487,12 @@ impl State {
     }
 }
 
-/// Of several wakes of one task only the first has an effect. Called when the memory is full, before more is asked for, so a
-/// loop that is not turning needs memory for the tasks that are woken, not for each time they are.
+/// Removes repeated wakes of one task, which have no effect. Called when the memory is full, before
+/// more is allocated. So a loop that does not run turns needs memory for each woken task, not for
+/// each wake.
 fn forget_repeated_wakes(messages: &mut Vec<Message>) {
-    // By their slots, which few more have than there are tasks. Of two tasks in one slot, the earlier has ended.
+    // By slot: there are hardly more slots than tasks. If two tasks had the same slot, the earlier
+    // one has ended.
     let mut seen = Vec::new();
     let mut kept = 0;
     for place in 0..messages.len() {
@@ -489,7 +509,8 @@ fn forget_repeated_wakes(messages: &mut Vec<Message>) {
         kept += 1;
     }
     messages.truncate(kept);
-    // Twice the memory if that has not made half of it free, or the next messages would cost a pass each.
+    // Doubles the memory unless half of it is free now. Otherwise the next messages would each cost
+    // such a pass.
     if messages.len() > messages.capacity() / 2 {
         messages.reserve(messages.capacity().max(16));
     }

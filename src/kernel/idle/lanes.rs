@@ -1,20 +1,21 @@
-//! The lanes: one for each loop that is alive, each with its inbox.
+//! The lanes: one for each living loop, each with an inbox.
 //!
-//! A waker must be able to find its loop's inbox from anywhere, at any time, also when the loop has gone. So inboxes are never
-//! freed: a loop that goes leaves its lane to the next one, which begins with generations that no token of the lane had
-//! before. There are as many inboxes as loops were ever alive at the same moment.
+//! A waker must be able to find its loop's inbox from any thread at any time, even after the loop
+//! has gone. So inboxes are never freed. A loop that ends leaves its lane to the next loop, which
+//! begins with generations that no token of the lane had before. The number of inboxes is the
+//! greatest number of loops that were ever alive at the same time.
 //!
-//! Finding an inbox takes no lock: the list grows by whole blocks, each twice as long as the one before, and nothing in it
-//! moves.
+//! Finding an inbox takes no lock: the list grows by whole blocks, each twice as long as the one
+//! before, and nothing in it moves.
 //!
-//! Knows no table and no task.
+//! This file knows no tables and no tasks.
 
 use crate::kernel::idle::inbox::Inbox;
 use crate::kernel::token::{LAST_GENERATION, MAX_LANES, Token};
 use std::sync::{Mutex, OnceLock};
 
-/// A loop's stay in its lane: all tokens from a generation on, until the loop has gone. While it is there, it has those of its
-/// tasks and no others that name one.
+/// A loop's stay in its lane: all tokens with a generation from `since` on. While the loop is
+/// alive, a token of the lane that names a task is one of these.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Tenancy {
     pub(crate) lane: u16,
@@ -36,10 +37,10 @@ static BLOCKS: [OnceLock<Box<[Inbox]>>; MAX_LANES.ilog2() as usize] =
 static DIRECTORY: Mutex<Directory> = Mutex::new(Directory { free: Vec::new(), lanes: 0, loops: 0 });
 
 struct Directory {
-    /// Lanes that a loop has left, with the first generation that was not used in them.
+    /// Lanes whose loops have ended, each with the first generation that was not used in it.
     free: Vec<(u16, u32)>,
     lanes: u16,
-    /// How many loops there ever were.
+    /// Number of loops that ever existed.
     loops: u64,
 }
 
@@ -47,7 +48,8 @@ struct Directory {
 #[derive(Debug)]
 pub(crate) struct Lane {
     pub(crate) number: u16,
-    /// Tells this loop from all others of the process, also from earlier ones on the same lane.
+    /// Identifies this loop among all loops of the process, including earlier ones on the same
+    /// lane.
     pub(crate) loop_id: u64,
     /// The generation of the lane's first tokens.
     pub(crate) generation: u32,
@@ -63,7 +65,7 @@ impl Lane {
 
 /// # Panics
 ///
-/// If 65,535 loops are alive.
+/// Panics if 65,535 loops are alive.
 pub(crate) fn enter() -> Lane {
     let (number, generation, loop_id) = {
         let mut directory = DIRECTORY.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
@@ -87,7 +89,7 @@ pub(crate) fn enter() -> Lane {
     Lane { number, loop_id, generation, inbox }
 }
 
-/// The loop has gone, its inbox is closed, and no token of this lane has reached `generation`.
+/// The loop has ended, its inbox is closed, and no token of this lane has reached `generation`.
 pub(crate) fn leave(lane: &Lane, generation: u32) {
     // A lane whose generations are used up stays empty for ever.
     if generation < LAST_GENERATION {
@@ -120,7 +122,8 @@ mod tests {
         let (number, id) = (first.number, first.loop_id);
         first.inbox.close();
         leave(&first, first.generation + 10);
-        // Other tests take and leave lanes meanwhile; whoever gets this one, its generations go on.
+        // Other tests take and leave lanes at the same time. The next tenant of this lane continues
+        // with higher generations.
         let mut taken = Vec::new();
         let again = loop {
             let lane = enter();

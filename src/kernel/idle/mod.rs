@@ -1,4 +1,4 @@
-//! What a loop does when nothing is ready, and how anything gets in from elsewhere.
+//! What a loop does when nothing is ready, and how messages from outside arrive.
 
 pub(crate) mod guest;
 pub(crate) mod inbox;
@@ -16,22 +16,24 @@ use std::cell::OnceCell;
 use std::rc::Rc;
 use std::time::Duration;
 
-/// What a loop notes of its rests, and of its host.
+/// The loop's fields for waiting, and for its host.
 pub(crate) struct Notes {
-    /// The memory of the messages that were read last, for the next ones.
+    /// The memory of the last messages, to be reused.
     pub(in crate::kernel) messages: Cell<Vec<Message>>,
-    /// What tells of the first rest on a virtual clock that takes longer than `patience`: others may never come.
+    /// On a virtual clock, reports the first wait that takes longer than `patience`: a message may
+    /// never come.
     pub(crate) tell_of_long_rest: Cell<Option<fn(&Kernel)>>,
     pub(in crate::kernel) patience: Cell<Duration>,
-    /// How many turns and calls of `EventLoop::enter` it is in, one inside of the other (`table/context.rs`).
+    /// Number of turns and calls of `EventLoop::enter` that the loop is in, nested
+    /// (`table/context.rs`).
     pub(in crate::kernel) entered: Cell<u32>,
-    /// A turn that a host has paused: so many of its entries are left, and then its timers.
+    /// The paused turn: the number of its entries that are left. Its timers follow.
     pub(in crate::kernel) paused: Cell<Option<usize>>,
-    /// A host was told that there is nothing to do before this moment (`idle/guest.rs`).
+    /// A host was told that there is nothing to do before this time (`idle/guest.rs`).
     pub(in crate::kernel) told_to_sleep: Cell<Option<Time>>,
-    /// There is a host to be called.
+    /// Whether there is a host to call.
     pub(in crate::kernel) hosted: Cell<bool>,
-    /// Who knows that there is work, and comes by himself.
+    /// Who knows that there is work, and will run a turn without being called.
     pub(in crate::kernel) work_is_known: Cell<guest::Knows>,
     #[cfg(all(unix, feature = "io"))]
     pub(in crate::kernel) reactor: OnceCell<Rc<sockets::reactor::Reactor>>,
@@ -54,13 +56,13 @@ impl Default for Notes {
     }
 }
 
-/// The memory of so many messages is kept for the next ones.
+/// Maximum number of messages whose memory is kept.
 pub(in crate::kernel) const KEPT_MESSAGES: usize = 1024;
 
 impl Kernel {
     #[cold]
     pub(in crate::kernel) fn read_messages(&self) {
-        // Taken out, since reading them may be foreign code.
+        // Taken out, because reading messages may run user code.
         let mut messages = self.inbox().take(self.idling.messages.take());
         self.tally().messages.add(messages.len() as u64);
         for message in messages.drain(..) {
@@ -72,13 +74,14 @@ impl Kernel {
                 Message::Call(call) => {
                     self.call_soon(Call::Once(call));
                 }
-                // An alarm is a waker or one of ours: dropping it may be foreign code, and that panic is nobody's.
+                // Dropping an alarm, with its waker or callback, may run user code. A panic in it
+                // belongs to no task.
                 Message::CancelTimer(key) => self.tolerate(|| drop(self.cancel_timer(key))),
                 #[cfg(all(unix, feature = "io"))]
                 Message::RemoveSource(key) => self.tolerate(|| self.remove_source(key)),
             }
         }
-        // After a flood it is given back.
+        // After a flood of messages the memory is freed.
         if messages.capacity() <= KEPT_MESSAGES {
             self.idling.messages.set(messages);
         }

@@ -1,4 +1,5 @@
-//! Whoever looks on: counters, the probe, debug mode, and the names by which tasks are shown.
+//! Observers of the loop: counters, the probe, debug mode, and the names under which tasks are
+//! shown.
 
 pub(crate) mod names;
 pub(crate) mod note;

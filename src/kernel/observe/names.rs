@@ -1,4 +1,4 @@
-//! The name of a task that was given none: that of its function, as the type of its future tells it.
+//! The default name of a task: the name of its function, taken from the type of its future.
 //!
 //! ```text
 //!   shop::serve::{{closure}}                       serve      an async fn
@@ -9,12 +9,12 @@
 //!   core::pin::Pin<...::Box<dyn ...>>              Task       one that hides its name
 //! ```
 //!
-//! The names of types are for people, and no compiler promises them: one that is not understood gives an odd word, and no more.
-//! Knows no task.
+//! Type names are meant for people, and compilers may change them. A name that is not understood
+//! gives an odd word, nothing worse. This file knows no tasks.
 
 const CLOSURE: &str = "::{{closure}}";
 
-/// The word for a future of this type.
+/// The short name for a future of this type.
 pub(in crate::kernel) fn function_of(type_name: &str) -> &str {
     // Older compilers give the future of an async closure a parameter.
     let own = type_name.ends_with('>').then(|| opening(type_name)).flatten().map(|open| &type_name[..open]);
@@ -33,7 +33,7 @@ pub(in crate::kernel) fn function_of(type_name: &str) -> &str {
     }
 }
 
-/// As `str::rfind`, whose search takes kilobytes, for names that are short.
+/// Like `str::rfind`, whose search adds kilobytes of code, for short names.
 fn find_last(text: &str, part: &str) -> Option<usize> {
     text.as_bytes().windows(part.len()).rposition(|window| window == part.as_bytes())
 }
@@ -44,7 +44,7 @@ fn last_part(path: &str) -> &str {
     find_last(own, "::").map_or(own, |place| &own[place + 2..])
 }
 
-/// Where the `<` stands that the `>` at the end closes.
+/// The position of the `<` that matches the `>` at the end.
 fn opening(path: &str) -> Option<usize> {
     let mut depth = 0;
     for (place, letter) in path.char_indices().rev() {
@@ -124,7 +124,7 @@ mod tests {
         }
     }
 
-    /// What no compiler writes today may come tomorrow.
+    /// What no compiler writes today, but a later one may.
     #[test]
     fn survive_what_is_not_understood() {
         for odd in ["", ">", "<", "<>", "a<", "a>", "::", CLOSURE_ALONE, "a<b,>", "é<é>", "->", "a<->"] {

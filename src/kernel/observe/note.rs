@@ -1,4 +1,4 @@
-//! What the loop tells the probe, if there is one.
+//! The events that the loop emits to the probe, if there is one.
 
 use crate::kernel::Kernel;
 #[cfg(feature = "probe")]
@@ -43,7 +43,7 @@ impl From<Ending> for probe::Ending {
 }
 
 impl Kernel {
-    /// A sleep is over, in one way or the other.
+    /// A sleep is over: it fired or was cancelled.
     pub(in crate::kernel) fn tell_awake(&self, _age: u64, _alarm: &Alarm) {
         #[cfg(feature = "probe")]
         if let Some((task, at)) = self.sleeper(_alarm) {
@@ -51,7 +51,7 @@ impl Kernel {
         }
     }
 
-    /// Who sleeps until this goes off, and where, if somebody does.
+    /// The task that sleeps until this timer fires, and where, if it is a sleep's timer.
     #[cfg(feature = "probe")]
     pub(in crate::kernel) fn sleeper(&self, alarm: &Alarm) -> Option<(TaskId, &'static Location<'static>)> {
         match *alarm {
@@ -60,7 +60,7 @@ impl Kernel {
         }
     }
 
-    /// A sleep may have come from one task to another.
+    /// A sleep may have moved from one task to another.
     #[cfg(feature = "probe")]
     pub(in crate::kernel) fn tell_moved(&self, age: u64, before: &Alarm, at: &'static Location<'static>) {
         let now = self.table.running_token();
@@ -72,7 +72,7 @@ impl Kernel {
         }
     }
 
-    /// Somebody is told of each thing that this loop does.
+    /// Whether the loop has a probe.
     #[cfg(feature = "probe")]
     pub(crate) fn set_probe(self: &Rc<Self>, probe: Box<dyn probe::Probe>) {
         let kernel = Rc::downgrade(self);
@@ -100,7 +100,7 @@ impl Kernel {
         );
     }
 
-    /// Until the guard is dropped, what no task causes is caused by this.
+    /// Until the guard is dropped, `source` is the cause of events that no task causes.
     #[cfg(feature = "probe")]
     pub(in crate::kernel) fn because_of(&self, cause: Source) -> Because<'_> {
         Because { slot: &self.table.probe, before: self.table.probe.cause.replace(cause) }
@@ -121,13 +121,13 @@ impl TaskTable {
         EventKind::Wake { task: Some(TaskId(task.id)), by: self.source(), outcome }
     }
 
-    /// Who it is that causes something now.
+    /// The cause of events at this moment.
     #[cfg(feature = "probe")]
     pub(crate) fn source(&self) -> Source {
         self.id(self.running.get()).map_or(self.probe.cause.get(), Source::Task)
     }
 
-    /// The number of a living task.
+    /// The id of a living task.
     #[cfg(feature = "probe")]
     pub(crate) fn id(&self, token: Token) -> Option<TaskId> {
         self.task(token).map(|task| TaskId(task.header().id))

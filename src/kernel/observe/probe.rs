@@ -1,11 +1,12 @@
-//! What a loop tells of what it does: the events, who hears of them, and the slot in which a loop keeps whom it tells.
+//! The events that a loop emits, the trait that receives them, and the loop's slot for the
+//! receiver.
 //!
 //! ```text
 //!   Kernel, TaskTable --- is_set()? ---> ProbeSlot --- event() ---> dyn Probe, which is foreign code
 //!                      no: a byte                   meanwhile the slot is empty, so nothing that comes of it is told
 //! ```
 //!
-//! With the feature `probe` alone. Knows no task and no loop, but for their numbers.
+//! Only with the feature `probe`. This file knows tasks and loops only by their numbers.
 
 use crate::kernel::callbacks::exceptions::{self, drop_payload};
 use crate::kernel::clock::Time;
@@ -16,13 +17,14 @@ use std::panic::{AssertUnwindSafe, Location, catch_unwind};
 use std::rc::Rc;
 use std::time::Duration;
 
-/// Hears of each thing that a loop does, when it does it.
+/// Receives an event for each thing that a loop does, when the loop does it.
 ///
-/// [`Builder::probe`](crate::Builder::probe) sets it. It may do anything that a callback may; what it does to the loop is not
-/// told to it. If it panics, it is taken out and hears of nothing more, the exception handler is told, and the loop goes on.
+/// [`Builder::probe`](crate::Builder::probe) sets it. It may do everything that a callback may do.
+/// The probe is not notified of events that it causes itself. If it panics, it is removed and
+/// receives nothing more; the panic goes to the exception handler, and the loop continues.
 ///
-/// A probe is for one loop: the numbers of tasks, waits and timers are those of their loop. An `Rc` of a probe is a probe, so
-/// that it can be looked at while the loop runs.
+/// Use one probe per loop: the numbers of tasks, waits and timers are unique only in their loop. An
+/// `Rc` of a probe is a probe too, so that you can read it while the loop runs.
 ///
 /// # Examples
 ///
@@ -51,7 +53,7 @@ use std::time::Duration;
 /// assert_eq!(names.0.borrow()[1..], ["tea"]);
 /// ```
 pub trait Probe {
-    /// Something has happened.
+    /// Called with each event.
     fn event(&self, event: &Event<'_>);
 }
 
@@ -73,7 +75,8 @@ impl<P: Probe + ?Sized> Probe for &P {
     }
 }
 
-/// Something that a loop did, and when. `Display` makes one line of it, as [`Printer`](crate::probe::Printer) tells.
+/// Something that a loop did, and when. `Display` formats it as one line, as
+/// [`Printer`](crate::probe::Printer) prints it.
 ///
 /// # Examples
 ///
@@ -88,14 +91,15 @@ impl<P: Probe + ?Sized> Probe for &P {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[non_exhaustive]
 pub struct Event<'a> {
-    /// Since the loop was made, on its clock. A virtual clock stands still while anything is ready.
+    /// Time since the loop was created, on its clock. A virtual clock stands still while anything
+    /// is ready.
     pub time: Duration,
-    /// What it was.
+    /// What the loop did.
     pub kind: EventKind<'a>,
 }
 
 impl<'a> Event<'a> {
-    /// An event, for tests of probes: a loop makes its own.
+    /// Creates an event, for tests of probes. A loop creates its own events.
     ///
     /// # Examples
     ///
@@ -114,9 +118,10 @@ impl<'a> Event<'a> {
 
 /// What a loop did.
 ///
-/// What begins and ends, does so in pairs that nest: callbacks and steps in turns, and neither in the other. What a step,
-/// a callback or a timer does, is told inside of it: the wakes, spawns and timers that it causes, and for a task's last step
-/// its [`End`](Self::End) and the wakes of those who awaited it.
+/// Events that begin and end come in pairs that nest: callbacks and steps are inside turns, and not
+/// inside each other. What a step, a callback or a timer causes is reported inside it: wakes,
+/// spawns and timers. The last step of a task contains the task's [`End`](Self::End), and the wakes
+/// of its waiters.
 ///
 /// # Examples
 ///
@@ -134,9 +139,9 @@ impl<'a> Event<'a> {
 pub enum EventKind<'a> {
     /// A turn of the loop begins.
     TurnBegin,
-    /// It is over. What follows happens between two turns, such as a spawn by a host.
+    /// A turn ends. The events that follow happen between two turns, such as a spawn by a host.
     TurnEnd,
-    /// A task was spawned. It stands in the ready queue.
+    /// A task was spawned. It is in the ready queue.
     Spawn {
         /// The task.
         task: TaskId,
@@ -149,11 +154,11 @@ pub enum EventKind<'a> {
     },
     /// A task was woken.
     Wake {
-        /// The task. None if it has ended.
+        /// The task. `None` if it has ended.
         task: Option<TaskId>,
-        /// Who has woken it.
+        /// Who woke it.
         by: Source,
-        /// What became of it.
+        /// The result of the wake.
         outcome: WakeOutcome,
     },
     /// A step of a task begins.
@@ -165,43 +170,44 @@ pub enum EventKind<'a> {
     StepEnd {
         /// The task.
         task: TaskId,
-        /// It was the last.
+        /// Whether it was the task's last step.
         ended: bool,
     },
     /// A callback of the ready queue or of a timer is called.
     CallBegin,
     /// A callback has returned, or has panicked.
     CallEnd,
-    /// A task waits for something, from now on until the wait has ended. It may wait for several things at once.
+    /// A task begins to wait for something. It may wait for several things at once.
     WaitBegin {
         /// The task.
         task: TaskId,
-        /// The number of the wait in its loop.
+        /// The number of the wait, unique in its loop.
         wait: u64,
-        /// What it waits for, in words: `a lock`.
+        /// What the task waits for, in words: `a lock`.
         what: &'a str,
-        /// Where it is awaited.
+        /// The source location of the await.
         at: &'static Location<'static>,
     },
-    /// A wait is over, or was given up.
+    /// A wait has ended, or was given up.
     WaitEnd {
         /// The task.
         task: TaskId,
         /// The number of the wait.
         wait: u64,
-        /// Where it was awaited last.
+        /// The source location of the latest await.
         at: &'static Location<'static>,
     },
     /// A timer was set.
     TimerArm {
-        /// The number of the timer in its loop.
+        /// The number of the timer, unique in its loop.
         timer: u64,
-        /// When it is to fire, since the loop was made.
+        /// When it is due, since the loop was created.
         deadline: Duration,
-        /// The task that sleeps. None if it is for a callback.
+        /// The task that sleeps. `None` if the timer is for a callback.
         task: Option<TaskId>,
     },
-    /// A timer fires. Right behind come the end of the wait, if it is a sleep, and the wake or the callback that it is for.
+    /// A timer fires. The next events are the end of the wait, if it is a sleep's timer, and the
+    /// wake or the callback.
     TimerFire {
         /// The number of the timer.
         timer: u64,
@@ -215,24 +221,24 @@ pub enum EventKind<'a> {
     End {
         /// The task.
         task: TaskId,
-        /// How.
+        /// How it ended.
         ending: Ending,
     },
-    /// Nothing is ready: the loop sleeps.
+    /// Nothing is ready: the loop begins to sleep.
     Park {
-        /// Until then at the latest, since the loop was made. None if no timer is pending.
+        /// The latest end of the sleep, since the loop was created. `None` if no timer is pending.
         until: Option<Duration>,
     },
-    /// The loop has slept.
+    /// The sleep has ended.
     Unpark,
-    /// The program does not come to its end. Told before the caller of `run` is.
+    /// The program cannot reach its end. Emitted before `run` returns to its caller.
     Fail {
-        /// Why.
+        /// The reason.
         why: Failure,
     },
 }
 
-/// Who has caused something.
+/// The cause of an event.
 ///
 /// # Examples
 ///
@@ -244,19 +250,20 @@ pub enum EventKind<'a> {
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 #[non_exhaustive]
 pub enum Source {
-    /// A task, in a step of it.
+    /// A task, in one of its steps.
     Task(TaskId),
     /// A callback.
     Callback,
     /// A timer that fired.
     Timer,
-    /// The loop itself: the end of a task that is awaited, a cancellation that has come so far, the end of the loop or of `run`.
+    /// The loop itself: the end of an awaited task, a cancellation that reaches a task, the end of
+    /// the loop or of `run`.
     Kernel,
     /// Another thread, another loop, or the host between two turns.
     Outside,
 }
 
-/// What became of a wake.
+/// The result of a wake.
 ///
 /// # Examples
 ///
@@ -268,11 +275,11 @@ pub enum Source {
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 #[non_exhaustive]
 pub enum WakeOutcome {
-    /// The task was put into the ready queue, or will be when its step is over.
+    /// The task was put into the ready queue, or will be when its step ends.
     Queued,
-    /// It was to be stepped already.
+    /// The task was already in the ready queue, or had been woken in this step.
     Merged,
-    /// It has ended.
+    /// The task has ended.
     Late,
 }
 
@@ -296,7 +303,7 @@ pub enum Ending {
     Panicked,
 }
 
-/// Why a program does not come to its end.
+/// Why a program cannot reach its end.
 ///
 /// # Examples
 ///
@@ -310,12 +317,12 @@ pub enum Ending {
 pub enum Failure {
     /// Its main task has panicked.
     Panic,
-    /// Nothing can go on any more.
+    /// Nothing can continue any more.
     Deadlock,
 }
 
 impl<'a> EventKind<'a> {
-    /// The same, with another text in place of its own, if it has one.
+    /// Returns the event with another text in place of its own, if it has one.
     pub(crate) fn with_text<'b>(&self, text: &'b str) -> EventKind<'b> {
         match *self {
             EventKind::TurnBegin => EventKind::TurnBegin,
@@ -338,7 +345,7 @@ impl<'a> EventKind<'a> {
         }
     }
 
-    /// The text of which `with_text` speaks.
+    /// The text that `with_text` replaces.
     pub(crate) fn text(&self) -> &'a str {
         match *self {
             EventKind::Spawn { name: text, .. } | EventKind::WaitBegin { what: text, .. } => text,
@@ -346,7 +353,7 @@ impl<'a> EventKind<'a> {
         }
     }
 
-    /// The task that it is about.
+    /// The task that the event is about.
     pub(crate) fn task(&self) -> Option<TaskId> {
         match *self {
             EventKind::Wake { task, .. } | EventKind::TimerArm { task, .. } => task,
@@ -441,7 +448,7 @@ impl fmt::Display for Failure {
     }
 }
 
-/// To the nanosecond: `1.500000000`.
+/// With nanoseconds: `1.500000000`.
 struct Seconds(Duration);
 
 impl fmt::Display for Seconds {
@@ -450,20 +457,20 @@ impl fmt::Display for Seconds {
     }
 }
 
-/// Whom a loop tells.
+/// The loop's place for its probe.
 pub(crate) struct ProbeSlot {
-    /// There is somebody, and he is not being told.
+    /// There is a probe, and it is not being called.
     is_set: Cell<bool>,
-    /// Taken out while he is told.
+    /// The probe. Taken out while it is called.
     listener: Cell<Option<Listener>>,
-    /// Who causes what no task does.
+    /// The cause of events that no task causes.
     pub(crate) cause: Cell<Source>,
 }
 
 struct Listener {
     probe: Box<dyn Probe>,
     now: Box<dyn Fn() -> Time>,
-    /// Its exception handler hears of a panic of the probe.
+    /// A panic of the probe goes to the exception handler of this loop.
     loop_id: u64,
 }
 
@@ -474,7 +481,7 @@ impl Default for ProbeSlot {
 }
 
 impl ProbeSlot {
-    /// The loop tells this one from now on. Whom it has told so far comes back, to be dropped where nothing is borrowed.
+    /// Sets the probe. Returns the previous one, to be dropped where nothing is borrowed.
     pub(crate) fn set(
         &self,
         loop_id: u64,
@@ -485,19 +492,20 @@ impl ProbeSlot {
         self.listener.replace(Some(Listener { probe, now, loop_id })).map(|before| before.probe)
     }
 
-    /// Takes out whom the loop has told so far, to be dropped where nothing is borrowed.
+    /// Removes the probe and returns it, to be dropped where nothing is borrowed.
     pub(crate) fn take(&self) -> Option<Box<dyn Probe>> {
         self.is_set.set(false);
         self.listener.take().map(|listener| listener.probe)
     }
 
-    /// Whether anybody is to be told. False inside of the probe itself.
+    /// Whether there is a probe to call. False while the probe is being called.
     #[inline]
     pub(crate) fn is_set(&self) -> bool {
         self.is_set.get()
     }
 
-    /// Foreign code: nothing may be borrowed. Returns in any case.
+    /// Calls the probe: user code, so nothing may be borrowed. Always returns, even if the probe
+    /// panics.
     #[cold]
     #[inline(never)]
     pub(crate) fn emit(&self, kind: EventKind<'_>) {
@@ -532,7 +540,7 @@ mod tests {
         }
     }
 
-    /// Goes on by a nanosecond at each look.
+    /// Advances by a nanosecond at each reading.
     fn clock() -> Box<dyn Fn() -> Time> {
         let time = Cell::new(1);
         Box::new(move || Time(time.replace(time.get() + 1)))
@@ -556,7 +564,7 @@ mod tests {
         assert!(slot.take().is_some() && !slot.is_set() && slot.take().is_none());
     }
 
-    /// What panics again as it is dropped, too, is just gone.
+    /// If the payload panics again when it is dropped, that panic is discarded.
     #[test]
     fn slot_takes_out_what_panics() {
         struct Bomb;

@@ -1,9 +1,8 @@
-//! What a loop counts, from its making on.
+//! The counters of a loop, from its creation on.
 //!
-//! Steps, and wakes that have queued a task, need no counters of their own: the ready queue numbers its entries. Nor do
-//! wakes of the running task by itself while nobody looks (`table.rs`).
+//! Steps, and wakes that queue a task, need no counters: the ready queue numbers its entries. Wakes
+//! of the running task by itself are counted only in observed loops (`table.rs`).
 //!
-//! Knows nothing.
 
 use std::cell::Cell;
 
@@ -21,7 +20,7 @@ impl Counter {
         self.add(1);
     }
 
-    /// It was counted in the wrong place.
+    /// Takes back a count that belongs to another loop.
     pub(crate) fn take_back(&self) {
         self.add(u64::MAX);
     }
@@ -35,25 +34,27 @@ impl Counter {
 #[derive(Default, Debug)]
 pub(crate) struct Tally {
     pub(crate) turns: Counter,
-    /// Callbacks of the ready queue that were pushed, and that were taken: called, or found cancelled.
+    /// Callbacks that were pushed to the ready queue, and that were taken from it: called, or found
+    /// cancelled.
     pub(crate) calls_pushed: Counter,
     pub(crate) calls_taken: Counter,
-    /// Callbacks that were called, of timers too.
+    /// Callbacks that were called, including those of timers.
     pub(crate) callbacks: Counter,
-    /// Tasks that were queued for the first time.
+    /// Tasks that were spawned.
     pub(crate) spawned: Counter,
     pub(crate) returned: Counter,
     pub(crate) cancelled: Counter,
     pub(crate) panicked: Counter,
-    /// Wakes of any task, by anybody; those of the running task by itself only if the loop is observed.
+    /// Wakes of all tasks. Those of the running task by itself are counted only if the loop is
+    /// observed.
     pub(crate) wakes: Counter,
-    /// Those of tasks that were queued already.
+    /// Wakes of tasks that were queued already.
     pub(crate) merged: Counter,
-    /// Those of tasks that had ended.
+    /// Wakes of tasks that had ended.
     pub(crate) late: Counter,
-    /// Those of the running task that was to be queued by them, and ended in that step.
+    /// Wakes of a running task that ended in the same step.
     pub(crate) outrun: Counter,
-    /// Those that came from elsewhere.
+    /// Wakes that came through the inbox.
     pub(crate) foreign: Counter,
     pub(crate) timers_armed: Counter,
     pub(crate) timers_fired: Counter,

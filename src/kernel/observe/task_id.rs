@@ -1,10 +1,10 @@
-//! The numbers of tasks, as their users see them.
+//! The ids of tasks, as users see them.
 //!
-//! Knows no task.
+//! This file knows no tasks.
 
 use std::fmt;
 
-/// The number of a task in its loop.
+/// The id of a task, unique in its loop.
 ///
 /// # Examples
 ///

@@ -1,4 +1,4 @@
-//! What those read who look at a loop from outside: its tasks, and who sleeps.
+//! Read access for reports: the tasks of a loop, and their sleeps.
 
 use crate::kernel::Inbox;
 use crate::kernel::callbacks::calls::Call;
@@ -16,15 +16,15 @@ use std::panic::Location;
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct SleepRecord {
     pub(crate) task: Token,
-    /// Among the numbers of waits.
+    /// From the counter of waits.
     pub(crate) number: u64,
     pub(crate) until: Time,
-    /// Where it is awaited.
+    /// The source location of the await.
     pub(crate) place: &'static Location<'static>,
 }
 
 impl Kernel {
-    /// Whether the task is, or was, one of this loop.
+    /// Whether the task is, or was, a task of this loop.
     #[inline]
     pub(crate) fn has(&self, task: Token) -> bool {
         self.table.lane().tenancy().has(task)
@@ -44,7 +44,8 @@ impl Kernel {
         self.table.lane().inbox
     }
 
-    /// The tasks of which something is limited in time, by a timeout for example, also if its time is up already.
+    /// The tasks whose time is limited by a timer, for example by a timeout, including timers that
+    /// are already due.
     pub(crate) fn limited(&self) -> Vec<Token> {
         let limit = |call: &Call| match call {
             Call::Watch(watcher, _) => watcher.limits(),
@@ -59,7 +60,7 @@ impl Kernel {
         limited
     }
 
-    /// The sleeps of all tasks: those of one task together, in the order in which they began.
+    /// The sleeps of all tasks, grouped by task, in the order in which they began.
     pub(crate) fn sleeps(&self) -> Vec<SleepRecord> {
         let mut sleeps = Vec::new();
         for (number, until, alarm) in self.wheel.borrow().iter() {

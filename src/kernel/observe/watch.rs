@@ -1,4 +1,4 @@
-//! Debug mode: a look at each entry of the ready queue before and after.
+//! Debug mode: measures each entry of the ready queue.
 
 use crate::kernel::callbacks::exceptions;
 use crate::kernel::cell::{AnyTask, Header};
@@ -13,28 +13,28 @@ use std::panic::{AssertUnwindSafe, Location, catch_unwind};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-/// The step of a task that took longest.
+/// The longest step of a task.
 #[derive(Clone)]
 pub(crate) struct LongestStep {
     pub(crate) took: Duration,
-    /// Its number.
+    /// The id of the task.
     pub(crate) task: u64,
     pub(crate) name: Rc<str>,
-    /// The await at which it ended, or where the task was spawned.
+    /// The await at which the step ended, or where the task was spawned.
     pub(crate) place: &'static Location<'static>,
 }
 
-/// Told of the task, unless it was a callback, and of the time.
+/// Called with the task, unless it was a callback, and the time.
 type Report = Box<dyn Fn(Option<AnyTask>, Duration)>;
 
-/// In debug mode: looks at each entry of the ready queue when it is over.
+/// The measuring of debug mode: checks each entry of the ready queue after it has run.
 pub(crate) struct StepWatch {
     limit: Duration,
-    /// Hears of those that took that long.
+    /// Called for steps and callbacks that took `limit` or longer.
     slow: Report,
-    /// Hears of each task that waits after its step.
+    /// Called for each task that waits after its step.
     suspended: Box<dyn Fn(&AnyTask)>,
-    /// When what runs now began.
+    /// When the current step or callback began.
     began: Cell<Option<Instant>>,
     longest: RefCell<Option<LongestStep>>,
 }
@@ -54,7 +54,7 @@ impl StepWatch {
 }
 
 impl Kernel {
-    /// As `run_marked`, with a look at each entry before and after.
+    /// Like `run_marked`, but measures each entry.
     #[cold]
     pub(in crate::kernel) fn run_marked_watched(&self) {
         for _ in 0..self.table.marked_len() {
@@ -67,14 +67,15 @@ impl Kernel {
             if let Some(_header) = task.as_ref().map(AnyTask::header) {
                 tell!(self.table, EventKind::StepEnd { task: TaskId(_header.id), ended: _header.is_done() });
             }
-            // This may be the last who holds the task. Nothing is running by now, so its panic is nobody's.
+            // This may be the last reference to the task. Nothing is running now, so a panic of its
+            // destructor belongs to no task.
             if let Err(payload) = catch_unwind(AssertUnwindSafe(|| self.tell_if_slow(task))) {
                 self.panicked(payload);
             }
         }
     }
 
-    /// A step or a callback is over, by a panic or not: in debug mode that is told, if it took long.
+    /// Ends a step or callback, also after a panic. In debug mode, reports it if it took long.
     pub(in crate::kernel) fn tell_if_slow(&self, task: Option<AnyTask>) {
         let Some(watch) = &self.watch else { return };
         let Some(took) = watch.began.take().map(|began| began.elapsed()) else { return };
@@ -95,7 +96,7 @@ impl Kernel {
         }
     }
 
-    /// Where a task waits, if it does: of several awaits, the one that it came to last.
+    /// Where a task waits, if it does: at the await that it reached last.
     pub(in crate::kernel) fn waits_at(&self, header: &Header) -> Option<&'static Location<'static>> {
         let wait = self.table.waits(header).last().map(|(number, begun)| (number, begun.place));
         let wheel = self.wheel.borrow();
@@ -108,12 +109,12 @@ impl Kernel {
         wait.into_iter().chain(sleeps).max_by_key(|&(number, _)| number).map(|(_, place)| place)
     }
 
-    /// None but in debug mode.
+    /// `None` outside debug mode.
     pub(crate) fn longest_step(&self) -> Option<LongestStep> {
         self.watch.as_ref()?.longest.borrow().clone()
     }
 
-    /// Each entry of the ready queue is looked at before and after.
+    /// Whether each entry of the ready queue is measured.
     #[inline]
     pub(in crate::kernel) fn is_watched(&self) -> bool {
         self.watch.is_some() || self.table.is_probed()

@@ -1,21 +1,24 @@
-//! How a loop listens to its sockets, with the feature `io`: in place of the park when it is idle, and now and then when it is busy.
+//! When a loop polls its sockets, with the feature `io`: instead of parking when it is idle, and
+//! from time to time when it is busy.
 //!
-//! A look costs a system call or a few, a step of a task that does little a hundredth of that. So a busy loop with sockets looks at
-//! the clock as one with timers does (`timers/pace.rs`), and at its sockets when a tenth of a millisecond has gone by: it pays a per cent
-//! for them, and none waits much longer than that to be heard, and a turn to be served. As long as nobody waits for a socket, or there is no reactor, a turn
-//! asks for that and for no more.
+//! A poll costs at least one system call; a short step costs a hundredth of that. So a busy loop
+//! with sockets reads the clock as often as one with timers does (`timers/pace.rs`), and polls its
+//! sockets when a tenth of a millisecond has passed. This costs about one per cent, and a socket
+//! waits little longer than that until its task is queued, plus a turn until the task runs. While
+//! no task waits for a socket, a turn only checks whether any does.
 //!
-//! Without the feature there is nothing to listen to, and nothing of this in the program.
+//! Without the feature there are no sockets, and this code is not in the program.
 
 use crate::kernel::Kernel;
 use std::cell::Cell;
 
-/// So many entries of a turn follow a look at the sockets before it is asked whether it is time for another.
+/// Number of entries stepped between two checks of whether to poll the sockets.
 const PORTION: usize = 16;
 
 impl Kernel {
-    /// As `run_marked`, but a turn with many entries listens in between: so requests that come meanwhile are queued as they come, and not all
-    /// that came in one long turn in whatever order the poller has them.
+    /// Like `run_marked`, but polls the sockets also during a long turn. So requests are queued in
+    /// the order in which they arrive. Otherwise all requests that arrive during a long turn would
+    /// be queued in the order in which the poller reports them.
     #[cold]
     pub(in crate::kernel) fn run_marked_and_listen(&self, over: &Cell<bool>) {
         let (mut left, mut portion) = (self.table.marked_len(), PORTION);
@@ -23,7 +26,8 @@ impl Kernel {
             self.table.mark_first(portion);
             self.run_marked(&Self::this_turn_only());
             left -= portion;
-            // Of short steps twice as many may follow: each time the clock is read.
+            // If the steps are short, the next portion is twice as long. The clock is read after
+            // each portion.
             portion = if self.listen() { PORTION } else { 2 * portion };
             self.table.mark_first(left);
         }
@@ -43,7 +47,7 @@ mod sockets {
     use std::time::Duration;
 
     impl Kernel {
-        /// The loop's reactor. The first who asks for it has it made.
+        /// The loop's reactor. Created by the first call.
         pub(crate) fn reactor(&self) -> io::Result<&Rc<Reactor>> {
             if let Some(reactor) = self.idling.reactor.get() {
                 return Ok(reactor);
@@ -58,13 +62,14 @@ mod sockets {
             Ok(self.idling.reactor.get_or_init(|| Rc::new(reactor)))
         }
 
-        /// Whether somebody waits for a socket.
+        /// Whether a task waits for a socket.
         #[inline]
         pub(in crate::kernel) fn is_listening(&self) -> bool {
             self.idling.reactor.get().is_some_and(|reactor| reactor.is_awaited())
         }
 
-        /// A turn begins, or goes on: looks at the sockets, if it is time. Returns whether it was.
+        /// Polls the sockets if it is time. Called when a turn begins, and between its portions.
+        /// Returns whether it polled.
         #[inline]
         pub(in crate::kernel) fn listen(&self) -> bool {
             self.is_listening() && self.listen_at_times()
@@ -74,7 +79,7 @@ mod sockets {
         fn listen_at_times(&self) -> bool {
             let now = self.clock.machine_time();
             if self.clock.is_virtual() || self.next.get() == Time::NEVER {
-                // Nobody else looks at this clock in this turn.
+                // No other code reads this clock in this turn.
                 self.pace.looked(now);
             }
             let is_due = self.idling.reactor.get().is_some_and(|reactor| reactor.is_due(now));
@@ -84,8 +89,9 @@ mod sockets {
             is_due
         }
 
-        /// Looks at the sockets of an idle loop, without waiting for them, until there is nothing more to be heard of, or somebody was
-        /// woken: then it is idle no more. So an end comes soon, since what nobody wants is switched off at the second look.
+        /// Polls the sockets of an idle loop, without waiting, until the poller has nothing more to
+        /// report or a task was woken. This ends soon: a side that no task waits for is disabled
+        /// when it is reported a second time.
         pub(crate) fn listen_if_idle(&self) {
             let mut has_more = self.idling.reactor.get().is_some();
             while has_more && self.table.is_idle() {
@@ -93,7 +99,7 @@ mod sockets {
             }
         }
 
-        /// Sleeps until something comes, where it comes.
+        /// Sleeps in the poller, or on the inbox's condition variable.
         pub(in crate::kernel) fn sleep(
             &self,
             timeout: Option<Duration>,
@@ -105,7 +111,8 @@ mod sockets {
             }
         }
 
-        /// Takes a source out. Whoever waits for it is woken. What it owns is dropped here, where nothing is borrowed.
+        /// Removes a source and wakes its waiters. What the source owns is dropped here, where
+        /// nothing is borrowed.
         pub(crate) fn remove_source(&self, key: SourceKey) {
             let removed = self.idling.reactor.get().and_then(|reactor| reactor.remove(key));
             if let Some(Removed { mut waiters, mut watched, .. }) = removed {
@@ -127,7 +134,7 @@ mod sockets {
             self.wake(waker);
         }
 
-        /// Looks, and wakes.
+        /// Polls the sockets, and wakes their tasks.
         fn hear(&self, timeout: Option<Duration>) -> Answer {
             let Some(reactor) = self.idling.reactor.get() else { return Answer::default() };
             let heard = reactor.look(timeout);
@@ -146,7 +153,7 @@ mod sockets {
         }
     }
 
-    /// What came of a look.
+    /// The result of a poll.
     #[derive(Default)]
     struct Answer {
         has_woken: bool,
@@ -212,8 +219,9 @@ mod tests {
         }
     }
 
-    /// A host that is told of changes alone, as by an edge-triggered poller, is told of nothing that a look has left behind. So an idle
-    /// turn looks until there is nothing more: past many sockets that are ready, and that nobody wants, to the one that is awaited.
+    /// A host that watches `as_fd` with an edge-triggered poller is not notified again of events
+    /// that a poll has left behind. So an idle turn polls until nothing more is reported: it gets
+    /// past many ready sockets that no task awaits, to the one that is awaited.
     #[test]
     fn hear_of_one_behind_many_that_nobody_wants() {
         let kernel = Kernel::new(Clock::virtual_time(), false, None);
@@ -226,14 +234,14 @@ mod tests {
             peers.push(theirs);
             reactor.add(Arc::new(Socket(ours)), Side::Read).unwrap()
         };
-        // Many times what a look tells of.
+        // Many more than one poll reports.
         let unwanted: Vec<_> = (0..50).map(|_| add()).collect();
         let wanted = add();
         let counted = Arc::new(Counted::default());
         reactor.wait(wanted, Side::Read, reactor.waiter(Waker::from(counted.clone()), None, true), true).unwrap();
         kernel.listen_if_idle();
         assert_eq!((counted.0.load(Ordering::SeqCst), reactor.is_awaited()), (1, false));
-        // What nobody wants is switched off by then, and no look hears of it.
+        // By then the sockets that no task awaits are disabled, and polls do not report them.
         assert!(unwanted.iter().all(|&key| reactor.is_ready(key, Side::Read)));
         let heard = reactor.look(Some(std::time::Duration::ZERO)).unwrap();
         assert!(!heard.has_more && heard.woken.is_empty());

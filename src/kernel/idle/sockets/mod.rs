@@ -1,6 +1,7 @@
 //! Sockets, with the feature `io`: a loop that has any sleeps in a poller.
 //!
-//! `reactor` keeps the sources and who waits for them, `poller` is the system's side of that, `listen` when a loop looks.
+//! `reactor` has the sources and their waiters, `poller` calls the operating system, `listen`
+//! decides when the loop polls.
 
 mod listen;
 #[cfg(all(unix, feature = "io"))]

@@ -1,18 +1,21 @@
-//! Waiting in polling's poller, in as few system calls as can be.
+//! Waiting in the poller of the `polling` crate, with as few system calls as possible.
 //!
-//! `polling` makes five system calls of a wait, since it waits as exactly as a timer can, and wakes up for `notify`. On Linux
-//! one is enough if neither matters: `epoll_wait` on the same descriptor. So whole milliseconds are waited for directly. What is left
-//! of them, less than one, is waited for by `ppoll` on that descriptor, and `epoll_wait` follows if anything has happened. By way of
-//! `polling` goes the wait that reads a notification.
+//! A wait through `polling` takes five system calls, because it waits with a timer's resolution and
+//! reads `notify`. On Linux one call is enough without these two: `epoll_wait` on the same
+//! descriptor. So we call it directly for whole milliseconds. For a wait of less than a
+//! millisecond, `ppoll` waits on that descriptor, and `epoll_wait` follows if an event has
+//! occurred. Only the wait that reads a notification goes through `polling`.
 //!
-//! There the sources are told of by their edges, the end of a stream and urgent bytes by themselves, for which polling has no words;
-//! elsewhere by their level (`idle/sockets/reactor.rs`). What happens just before polling's wait is told of by that wait, and not again: such news
-//! is *vague*, and there may have been an end, too.
+//! On Linux sources are registered edge-triggered. The end of a stream and urgent data are reported
+//! separately, which `polling` cannot do. On other systems sources are level-triggered
+//! (`idle/sockets/reactor.rs`). An event that occurs just before a wait through `polling` is
+//! reported by that wait, and not again. Such a report is *vague*: the stream may have ended as
+//! well.
 //!
-//! That takes for granted how polling numbers its events. It is tried out when a poller is made; if it is otherwise, or the system is
-//! another than Linux, each wait goes by way of `polling`.
+//! This relies on how `polling` numbers its events. A new poller checks the numbering. If it is
+//! different, or the system is not Linux, each wait goes through `polling`.
 //!
-//! Knows no source.
+//! This file knows no sources.
 
 use crate::kernel::idle::sockets::watched::Watched;
 use polling::{Event, Events, PollMode, Poller};
@@ -33,7 +36,7 @@ mod direct {
     use std::os::fd::BorrowedFd;
     use std::time::Duration;
 
-    /// So much is told of at once. Tests have less, and are through sooner.
+    /// Maximum number of events per call. Smaller in tests, so that tests reach the limit.
     pub(in crate::kernel) const CAPACITY: usize = if cfg!(test) { 4 } else { 1024 };
 
     fn edges() -> epoll::EventFlags {
@@ -46,7 +49,7 @@ mod direct {
     }
 
     impl Direct {
-        /// None if polling numbers its events in another way.
+        /// Returns `None` if `polling` numbers its events in another way.
         pub(in crate::kernel) fn new(poller: &Poller) -> io::Result<Option<Self>> {
             let mut direct = Direct { events: Vec::with_capacity(CAPACITY) };
             poller.notify()?;
@@ -55,17 +58,17 @@ mod direct {
             Ok((was_notified && direct.events.len() == 1).then_some(direct))
         }
 
-        /// Both sides, each once when it changes, and the peer's end told from what it sent.
+        /// Registers both sides edge-triggered, with separate reports of the peer's end.
         pub(in crate::kernel) fn add(poller: &Poller, fd: BorrowedFd<'_>, key: usize) -> io::Result<()> {
             Ok(epoll::add(poller, fd, epoll::EventData::new_u64(key as u64), edges())?)
         }
 
-        /// The same again: it is told of anew what is there.
+        /// Registers again: what is ready now is reported once more.
         pub(in crate::kernel) fn arm(poller: &Poller, fd: BorrowedFd<'_>, key: usize) -> io::Result<()> {
             Ok(epoll::modify(poller, fd, epoll::EventData::new_u64(key as u64), edges())?)
         }
 
-        /// Waits until there is something to be told of, to the nanosecond. Returns whether there is.
+        /// Waits for an event, with nanosecond resolution. Returns whether there is one.
         pub(super) fn is_there_within(poller: &Poller, timeout: Duration) -> io::Result<bool> {
             let timeout = Timespec::try_from(timeout).expect("a timeout of less than a millisecond");
             match poll(&mut [PollFd::new(poller, PollFlags::IN)], Some(&timeout)) {
@@ -75,7 +78,8 @@ mod direct {
             }
         }
 
-        /// Tells `happened` of each event; of a notification, which is still to be read, by none. Returns as `Waiting::wait` does.
+        /// Calls `happened` with each event, and with `None` for a notification, which is not read
+        /// here. Returns like `Waiting::wait`.
         pub(in crate::kernel) fn wait(
             &mut self,
             poller: &Poller,
@@ -83,11 +87,12 @@ mod direct {
             mut happened: impl FnMut(Option<News>),
         ) -> io::Result<bool> {
             self.events.clear();
-            // What does not fit is another system call, which older kernels do not have; whoever comes back early comes again.
+            // Clamp: longer timeouts use a system call that old kernels lack. Returning early is
+            // harmless.
             let timeout = timeout.map(|timeout| timeout.min(Duration::from_millis(i32::MAX as u64)));
             let timeout = timeout.and_then(|timeout| Timespec::try_from(timeout).ok());
             match epoll::wait(poller, spare_capacity(&mut self.events), timeout.as_ref()) {
-                // A signal: the caller looks at its clock, and comes again.
+                // A signal interrupted the wait: the caller checks its clock and waits again.
                 Ok(_) | Err(Errno::INTR) => {}
                 Err(error) => return Err(error.into()),
             }
@@ -110,18 +115,19 @@ mod direct {
     }
 }
 
-/// What has happened to a source.
+/// A report about a source.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct News {
     pub(crate) key: usize,
     pub(crate) readable: bool,
     pub(crate) writable: bool,
-    /// What the peer sends has come to its end, or there was an error. Of a source that is told of by its edges, where it matters.
+    /// The peer's data has ended, or there was an error. Set only for edge-triggered sources, where
+    /// it matters.
     pub(crate) ended: bool,
-    /// There is something out of the order in which it was sent, and a read gives no more at once than what is before it. Told as
-    /// `ended` is.
+    /// Urgent (out-of-band) data has arrived: a read returns only the data before it. Set like
+    /// `ended`.
     pub(crate) urgent: bool,
-    /// Whether it has ended, or is urgent, is not known, and will not be told.
+    /// Whether the stream has ended or has urgent data is unknown, and will not be reported.
     pub(crate) is_vague: bool,
 }
 
@@ -147,7 +153,7 @@ impl Waiting {
             #[cfg(any(target_os = "linux", target_os = "android"))]
             direct,
         };
-        // Reads the notification, if there was one.
+        // Reads the notification of the check, if it was sent.
         waiting.wait_by_polling(Some(Duration::ZERO), &mut |_| ())?;
         Ok(waiting)
     }
@@ -156,7 +162,7 @@ impl Waiting {
         &self.poller
     }
 
-    /// Whether sources are told of once, when they change, and not again and again.
+    /// Whether sources are edge-triggered: reported once when they change.
     pub(crate) fn tells_edges(&self) -> bool {
         #[cfg(any(target_os = "linux", target_os = "android"))]
         return self.direct.is_some();
@@ -164,7 +170,7 @@ impl Waiting {
         false
     }
 
-    /// Begins to watch a source, for one side, or for both if it is told of by its edges.
+    /// Registers a source: for one side, or for both if it is edge-triggered.
     pub(crate) fn watch<S: AsFd + ?Sized>(&self, watched: &mut Watched<S>, interest: Event) -> io::Result<()> {
         #[cfg(any(target_os = "linux", target_os = "android"))]
         if self.direct.is_some() {
@@ -173,8 +179,8 @@ impl Waiting {
         watched.begin(interest, PollMode::Level)
     }
 
-    /// What it is told of from now on. Of an error it is in any case, and if that is all, only once. By its edges: it is told again of what is
-    /// there now.
+    /// Changes what is reported about a source. Errors are always reported, but only once if
+    /// nothing else is wanted. An edge-triggered source is reported again if it is ready now.
     pub(crate) fn change<S: AsFd + ?Sized>(&self, watched: &Watched<S>, interest: Event) -> io::Result<()> {
         #[cfg(any(target_os = "linux", target_os = "android"))]
         if self.direct.is_some() {
@@ -184,8 +190,9 @@ impl Waiting {
         self.poller.modify_with_mode(watched.fd(), interest, mode)
     }
 
-    /// Waits until something happens, which `happened` is told, until the poller is notified, or until the time is up. It may come
-    /// back early. Returns whether more may have happened than is told of at once.
+    /// Waits until an event occurs, the poller is notified, or the timeout has passed. Calls
+    /// `happened` with each event. May return early. Returns whether more events may be waiting
+    /// than were reported.
     pub(crate) fn wait(&self, timeout: Option<Duration>, happened: &mut dyn FnMut(News)) -> io::Result<bool> {
         #[cfg(any(target_os = "linux", target_os = "android"))]
         if let Some(direct) = &self.direct {
@@ -218,12 +225,12 @@ impl Waiting {
             is_vague,
         };
         events.iter().map(news).for_each(happened);
-        // Polling keeps two of the places for itself.
+        // `polling` uses two of the places itself.
         Ok(told + 2 >= events.capacity().get())
     }
 }
 
-/// As many as go into `timeout`; none if it is shorter than one, but not over.
+/// The whole milliseconds of `timeout`. `None` if it is shorter than one millisecond, but not zero.
 #[cfg(any(target_os = "linux", target_os = "android"))]
 fn whole_milliseconds(timeout: Duration) -> Option<Duration> {
     let whole = timeout - Duration::from_nanos(u64::from(timeout.subsec_nanos() % 1_000_000));
@@ -237,14 +244,14 @@ mod tests {
     use std::os::unix::net::UnixStream;
     use std::time::Instant;
 
-    /// What is told within so long, as `(key, readable, writable)`.
+    /// The events within `timeout`, as `(key, readable, writable)`.
     fn told(waiting: &Waiting, timeout: Duration) -> Vec<(usize, bool, bool)> {
         let mut told = Vec::new();
         waiting.wait(Some(timeout), &mut |event| told.push((event.key, event.readable, event.writable))).unwrap();
         told
     }
 
-    /// On Linux the short way is taken, and tells the same as polling's.
+    /// On Linux, waiting directly reports the same events as waiting through `polling`.
     #[test]
     #[cfg(any(target_os = "linux", target_os = "android"))]
     fn wait_directly_and_by_polling() {
@@ -260,7 +267,8 @@ mod tests {
             assert_eq!(told(&direct, Duration::from_secs(60)), [(7, false, true)]);
             theirs.write_all(b"x").unwrap();
             assert_eq!(told(&direct, Duration::from_secs(60)), [(7, true, true)]);
-            // By the edges it is told of once, else again and again; and again, if that is asked for.
+            // Edge-triggered: reported once; level-triggered: again and again. Both: again on
+            // request.
             assert_eq!(told(&direct, Duration::ZERO).is_empty(), direct.tells_edges());
             direct.change(&watched, Event::all(7)).unwrap();
             assert_eq!(told(&direct, Duration::from_secs(60)), [(7, true, true)]);
@@ -270,7 +278,8 @@ mod tests {
         }
     }
 
-    /// Whoever reads less than there was room for has to know whether the end was told of: in each way of waiting.
+    /// Code that reads less than its buffer holds must know whether the end was reported. Tested
+    /// for each way of waiting.
     #[test]
     #[cfg(any(target_os = "linux", target_os = "android"))]
     fn tell_of_the_end_or_that_it_is_not_known() {
@@ -296,7 +305,8 @@ mod tests {
         for timeout in [Duration::from_micros(300), Duration::from_secs(60)] {
             waiting.poller().notify().unwrap();
             assert_eq!(told(&waiting, timeout), []);
-            // It was read, so the next wait lasts; but for polling's timer, which may still go off once.
+            // The notification was read, so the next wait takes its full time, except that
+            // `polling`'s timer may still fire once.
             told(&waiting, Duration::from_millis(2));
             let begun = Instant::now();
             assert_eq!(told(&waiting, Duration::from_millis(2)), []);

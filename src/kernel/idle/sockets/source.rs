@@ -1,8 +1,9 @@
-//! The numbers of sources: sockets and the like, with the feature `io`.
+//! The numbers of sources, with the feature `io`: sockets and other file descriptors.
 //!
-//! Plain data, so that whoever holds one may go to another thread, and drop it there.
+//! Plain data, so that a value that contains one can be sent to another thread and dropped there.
 
-/// Names one source of one loop, for ever: `number` tells it from later ones under the same index.
+/// Names one source of one loop, for ever: `number` distinguishes it from later ones with the same
+/// index.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct SourceKey {
     pub(in crate::kernel) index: usize,

@@ -1,4 +1,4 @@
-//! Something that the poller watches, and that must not go before the poller has let it go.
+//! A source that is registered with the poller, and must not be closed before it is deregistered.
 #![allow(unsafe_code, reason = "the system keeps the number of a descriptor")]
 
 use polling::{Event, PollMode, Poller};
@@ -6,36 +6,38 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 use std::sync::Arc;
 
-/// Something that a poller watches, as long as this lives.
+/// A source that is registered with a poller while this exists.
 ///
-/// Stands here since it is what a waker is, at the other end of the process: the system keeps a number of ours, and what it
-/// names must not go before the number is taken back.
+/// It needs `unsafe` for the same reason as a waker: the operating system keeps a number of ours,
+/// and what the number names must exist until the number is given back.
 #[derive(Debug)]
 pub(crate) struct Watched<S: AsFd + ?Sized> {
     poller: Arc<Poller>,
     source: Arc<S>,
-    /// What the source said when it was asked, once: it may say something else the next time.
+    /// The descriptor that the source returned when it was asked once. It might return another one
+    /// the next time.
     fd: RawFd,
     is_watched: bool,
 }
 
 impl<S: AsFd + ?Sized> Watched<S> {
-    /// Of a source that the poller does not watch yet. Asking for its descriptor may be foreign code.
+    /// Wraps a source that is not registered yet. Asking for its descriptor may run user code.
     pub(crate) fn new(poller: Arc<Poller>, source: Arc<S>) -> Self {
         let fd = source.as_fd().as_raw_fd();
         Watched { poller, source, fd, is_watched: false }
     }
 
-    /// From now on the poller watches it.
+    /// Registers the source with the poller.
     pub(crate) fn begin(&mut self, interest: Event, mode: PollMode) -> io::Result<()> {
-        // SAFETY: the source is held here, and was asked for its descriptor by a reference that may last as long: so it is open
-        // until the source is dropped, and `drop` takes it out of the poller before that.
+        // SAFETY: the source is owned here, and its descriptor was borrowed by a reference that may
+        // last as long. So the descriptor is open until the source is dropped, and `drop`
+        // deregisters it before that.
         unsafe { self.poller.add_with_mode(self.fd, interest, mode)? };
         self.is_watched = true;
         Ok(())
     }
 
-    /// The same, by one of the poller's own ways that asks for no promise.
+    /// Registers the source by a function of the poller that has no safety requirement.
     pub(crate) fn begin_by(&mut self, add: impl FnOnce(&Poller, BorrowedFd<'_>) -> io::Result<()>) -> io::Result<()> {
         add(&self.poller, self.fd())?;
         self.is_watched = true;
@@ -47,14 +49,16 @@ impl<S: AsFd + ?Sized> Watched<S> {
     }
 
     pub(crate) fn fd(&self) -> BorrowedFd<'_> {
-        // SAFETY: it is open as long as the source lives, as said in `begin`, and the source is held here.
+        // SAFETY: the descriptor is open as long as the source lives, as `begin` says, and the
+        // source is owned here.
         unsafe { BorrowedFd::borrow_raw(self.fd) }
     }
 
-    /// From now on it does not watch it any more.
+    /// Deregisters the source.
     pub(crate) fn end(&mut self) {
         if std::mem::take(&mut self.is_watched) {
-            // It can fail if somebody has closed the descriptor behind our back, and then there is nothing to take out.
+            // This can fail if other code has closed the descriptor; then it is already
+            // deregistered.
             drop(self.poller.delete(self.fd()));
         }
     }
