@@ -7,15 +7,17 @@
 //!   )
 //! ```
 //!
-//! While a cleanup runs, the future around it is frozen: it is not polled, and it is not dropped either, since a frame around
-//! a cleanup keeps what it has until the cleanup has ended. If the cleanup waits for a lock or a permit that the task itself has
-//! taken, it would wait for ever, and nothing but dropping the frozen future can help. asyncio runs neighbours in tasks of
-//! their own, which let go when they are cancelled; a frame around the cleanup would wait for ever there too. Whether
-//! the lock stands beside the cleanup or around it cannot be known.
+//! While a cleanup runs, the future around it is frozen: it is not polled, and it is not dropped,
+//! because a frame around a cleanup keeps what it holds until the cleanup has ended. If the cleanup
+//! waits for a lock or a permit that its own task has taken, it would wait for ever. Only dropping
+//! the frozen future can help. In asyncio, branches beside the cleanup are separate tasks, which
+//! release the lock when they are cancelled; with a frame around the cleanup, asyncio waits for
+//! ever too. The kernel cannot tell whether a branch beside the cleanup or a frame around it holds
+//! the lock.
 //!
-//! So the future is dropped, and the cleanups that are still to come are kept by the task. There is one exception: a loop that
-//! reports deadlocks (one on a virtual clock, or in debug mode) drops the future only if something waits beside the cleanup, and
-//! reports the deadlock otherwise.
+//! So the kernel drops the future, and the task keeps the cleanups that are still to come. There is
+//! one exception: a loop that reports deadlocks (on a virtual clock, or in debug mode) drops the
+//! future only if something waits beside the cleanup, and reports the deadlock otherwise.
 //!
 //! The kernel knows which task took a lock or a permit, and inside which scopes, but not where the guard is now. It therefore
 //! distinguishes two cases.
@@ -42,14 +44,15 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 use std::ops::Bound;
 use std::time::Duration;
 
-/// The cleanups that have suspended and wait for others, by task and region. Some may be over.
+/// The cleanups that have suspended and wait for others, by task and region. Some of them may have
+/// ended.
 #[derive(Default)]
 pub(in crate::kernel) struct Cleanups {
-    /// Borrowed in this file alone, and while no foreign code runs.
+    /// Borrowed only in this file, and while no user code runs.
     waiting: RefCell<BTreeSet<(Token, Region)>>,
-    /// Those that are to be polled, since they have been found to be held up.
+    /// Cleanups that were found to be stuck, and that will be polled.
     found: RefCell<BTreeSet<(Token, Region)>>,
-    /// The one that was looked at last.
+    /// The one that was checked last.
     last: Cell<Option<(Token, Region)>>,
     /// The length of `waiting` from which the cleanups that are over are removed.
     most: Cell<usize>,
@@ -63,12 +66,14 @@ const AT_ONCE: usize = 128;
 /// The number of tasks and timers that a search may visit for each rest until the next one.
 const PER_REST: usize = 16;
 
-/// A rest that takes longer is worth a look in any case. If there is more to be looked at, it takes no longer.
+/// If the loop is about to wait longer than this, it searches in any case. If more cleanups are
+/// left to check, it waits only this long.
 const LONG: Duration = Duration::from_millis(10);
 
 impl Kernel {
-    /// A cleanup in a region of this task has suspended, and the region's frozen future is there. Returns whether that is to be
-    /// dropped for the cleanup. If not, the kernel looks again later.
+    /// A cleanup in a region of this task has suspended, and the region's frozen future still
+    /// exists. Returns whether the future must be dropped for the cleanup. If not, the kernel
+    /// checks again later.
     #[cold]
     pub(crate) fn cleanup_suspended(&self, task: &AnyTask, region: Region) -> bool {
         let one = (task.header().token(), region);
@@ -76,12 +81,12 @@ impl Kernel {
         if self.is_held_up(task, region) || was_found && self.is_stuck(task, region).0 {
             return true;
         }
-        // If it is not so any more, that is no reason to look for it again and again.
+        // A cleanup that was found once, but is not stuck now, is not searched again.
         if !was_found && self.waits_for_others(task.header()) {
             let cleanups = self.cancels.cleanups.get_or_init(Box::default);
             let mut waiting = cleanups.waiting.borrow_mut();
             waiting.insert(one);
-            // In a loop that never rests, nobody looks for those that are over.
+            // A loop that is never idle would otherwise keep cleanups that have ended.
             if waiting.len() > cleanups.most.get().max(AT_ONCE) {
                 let is_there = |&(token, region): &(Token, Region)| {
                     self.table.task(token).is_some_and(|task| task.header().is_driving(region))
@@ -94,7 +99,7 @@ impl Kernel {
         false
     }
 
-    /// Somebody begins to wait for what this task has taken.
+    /// A task begins to wait for what this task has taken.
     pub(crate) fn is_wanted_of(&self, taker: Token) {
         let Some(task) = self.table.task(taker) else { return };
         let header = task.header();
@@ -122,15 +127,16 @@ impl Kernel {
         }
     }
 
-    /// As `wake_held_up`, of a loop that is at rest while its host does other things.
+    /// Like `wake_held_up`, for a loop whose host is about to do other things.
     pub(crate) fn look_before_the_host_rests(&self) {
         if let Some(cleanups) = self.cancels.cleanups.get().filter(|_| self.table.is_idle()) {
             self.wake_held_up(cleanups, self.next_deadline());
         }
     }
 
-    /// Nothing is ready before the next timer. Wakes what unwinds and is held up by itself by now. Returns whether it has, and until
-    /// when the loop may rest: not as long, if there is more to be looked at.
+    /// Called when nothing is ready before the next timer. Wakes unwinding tasks that wait, by now,
+    /// for themselves. Returns whether it has woken any, and until when the loop may wait: less
+    /// long if more cleanups are left to check.
     #[cold]
     pub(in crate::kernel) fn wake_held_up(&self, cleanups: &Cleanups, next: Option<Time>) -> (bool, Option<Time>) {
         if cleanups.waiting.borrow().is_empty() {
@@ -138,7 +144,7 @@ impl Kernel {
         }
         let left = cleanups.rests.get();
         let is_virtual = self.clock.is_virtual();
-        // A virtual clock is about to jump, and what could be found now may be over then.
+        // A virtual clock is about to jump; afterwards the situation may have changed.
         let is_long = is_virtual || next.is_none_or(|next| next.since(self.clock.now()) >= LONG);
         if left > 0 && !is_long {
             cleanups.rests.set(left - 1);
@@ -146,7 +152,7 @@ impl Kernel {
         }
         let (mut has_woken, has_more) = self.wake_portion(cleanups);
         if is_virtual && next.is_none() {
-            // A deadlock is about to be reported.
+            // A deadlock is about to be reported, so all cleanups are checked.
             for _ in 0..cleanups.waiting.borrow().len() / AT_ONCE {
                 has_woken |= self.wake_portion(cleanups).0;
             }
@@ -155,7 +161,7 @@ impl Kernel {
         (has_woken, next.into_iter().chain(soon).min())
     }
 
-    /// Returns whether it has woken any, and whether there are more to be looked at.
+    /// Checks some of the cleanups. Returns whether it has woken any, and whether more are left.
     fn wake_portion(&self, cleanups: &Cleanups) -> (bool, bool) {
         let (portion, has_more) = cleanups.next_portion();
         let mut work = portion.len();
@@ -171,7 +177,7 @@ impl Kernel {
                 cleanups.waiting.borrow_mut().remove(&one);
             }
             if let Some(task) = task.filter(|_| is_held_up) {
-                // What was found is looked at once more when it suspends.
+                // A cleanup that was found is checked once more when it suspends.
                 cleanups.found.borrow_mut().insert(one);
                 self.drive(&task, region);
                 has_woken = true;
@@ -181,7 +187,7 @@ impl Kernel {
         (has_woken, has_more)
     }
 
-    /// Whoever drives a region is polled.
+    /// Wakes the driver of a region.
     fn drive(&self, task: &AnyTask, region: Region) {
         match region {
             Region::Task => _ = self.table.wake(task.header().token()),
@@ -192,13 +198,13 @@ impl Kernel {
         }
     }
 
-    /// Whether anybody would drop a frozen future of this task, if that were all that helps: a loop that reports deadlocks does so
-    /// only for what is known to stand beside the cleanup.
+    /// Whether a frozen future of this task may be dropped if nothing else helps. A loop that
+    /// reports deadlocks does so only if something is known to be beside the cleanup.
     fn may_drop(&self, header: &Header, region: Region) -> bool {
         !self.tells_deadlocks() || self.has_frozen_waits(header, region)
     }
 
-    /// Whether what a task waits for could come to wait for it in turn.
+    /// Whether what a task waits for could itself come to wait for the task.
     fn waits_for_others(&self, header: &Header) -> bool {
         let waits_for_others = |begun: WaitEntry| match begun.wait {
             Wait::Task(_) => true,
@@ -207,7 +213,7 @@ impl Kernel {
         self.waits_of(header).into_iter().any(|(_, begun)| waits_for_others(begun))
     }
 
-    /// What is polled of a task waits for this.
+    /// Whether the polled part of a task waits for this.
     fn waits_of(&self, header: &Header) -> Vec<(u64, WaitEntry)> {
         let mut waits = Vec::new();
         self.each_wait(header, &mut |number, begun| waits.push((number, begun)));
@@ -222,8 +228,8 @@ impl Kernel {
         self.wants_what_it_has(task, region) && self.may_drop(header, region)
     }
 
-    /// As `is_held_up`, of an interruption that waits for the tasks that are awaited in the region before it begins: one of these
-    /// waits for what the task has.
+    /// Like `is_held_up`, for an interruption that first waits for the tasks awaited in the region:
+    /// one of these waits for what the task holds.
     fn is_held_up_by_its_links(&self, task: &AnyTask, region: Region) -> bool {
         let header = task.header();
         // A frame around an await does not wait itself.
@@ -240,7 +246,8 @@ impl Kernel {
         sleeps.map(|sleep| sleep.number).collect()
     }
 
-    /// Whether something in this region waits for what the task has taken, or for the end of one that does, directly or not.
+    /// Whether something in this region waits, directly or not, for what the task has taken, or for
+    /// the end of a task that does.
     fn wants_what_it_has(&self, task: &AnyTask, region: Region) -> bool {
         let own = task.header().token();
         let mut seen = HashSet::from([own]);
@@ -248,7 +255,7 @@ impl Kernel {
         while let Some(waiting) = next.pop() {
             let header = waiting.header();
             if header.token() != own && header.is_timed() {
-                // It may wait no longer, soon.
+                // That wait may end soon.
                 continue;
             }
             for (number, begun) in self.waits_of(header) {
@@ -258,7 +265,7 @@ impl Kernel {
                 let mut tasks: Vec<AnyTask> = match &begun.wait {
                     Wait::Task(token) => self.table.task(*token).into_iter().collect(),
                     Wait::On(awaited) => match awaited.upgrade() {
-                        // One that was cancelled waits for tasks alone.
+                        // A cancelled task waits only for tasks.
                         Some(on) if header.is_condemned() => on.outwaited(),
                         Some(on) => {
                             let taker = on.taker();
@@ -278,9 +285,10 @@ impl Kernel {
         false
     }
 
-    // ---- nothing goes on without it ----
+    // ---- no other task can provide it ----
 
-    /// Whether a region can't go on since all that it waits for can come only from what waits for this task; and what it took to find out.
+    /// Whether a region cannot continue because everything that it waits for depends on tasks that
+    /// wait for this task. Also returns the cost of the search.
     fn is_stuck(&self, task: &AnyTask, region: Region) -> (bool, usize) {
         let header = task.header();
         if !self.may_drop(header, region) {
@@ -301,13 +309,13 @@ impl Kernel {
 }
 
 impl Cleanups {
-    /// Those who are looked at in this rest. Returns whether there are more.
+    /// The cleanups to check now. Also returns whether more are left.
     fn next_portion(&self) -> (Vec<(Token, Region)>, bool) {
         let waiting = self.waiting.borrow();
         let after = self.last.get().map_or(Bound::Unbounded, Bound::Excluded);
         let mut portion: Vec<_> = waiting.range((after, Bound::Unbounded)).take(AT_ONCE).copied().collect();
         if portion.len() < AT_ONCE {
-            // And from the beginning.
+            // The rest from the beginning.
             let up_to = self.last.get().map_or(Bound::Unbounded, Bound::Included);
             let left = AT_ONCE - portion.len();
             if self.last.get().is_some() {
@@ -320,20 +328,21 @@ impl Cleanups {
     }
 }
 
-/// A search that goes deeper, or takes longer, than this finds nothing.
+/// Limits of a search. Beyond them it finds nothing.
 const DEPTH: usize = 256;
 const MOST_WORK: usize = 4096;
 
-/// Looks for who waits for one task and for nothing else.
+/// Searches for tasks that wait for one task and for nothing else.
 struct Search<'a> {
     kernel: &'a Kernel,
     own: Token,
-    /// Whether they do. One that is being looked at counts as if it did not.
+    /// Whether a task does. A task that is being checked counts as if it did not.
     known: HashMap<Token, bool>,
     work: usize,
-    /// Whether any of them waits for what was taken, and not for ends of tasks alone: with these, nothing helps.
+    /// Whether any of them waits for something that was taken, and not only for ends of tasks: for
+    /// these alone, dropping the future does not help.
     is_taken: bool,
-    /// Whether nothing at all goes on, if that was asked for.
+    /// Whether no other task of the loop can continue, if that was checked.
     is_alone: Option<bool>,
 }
 
@@ -357,10 +366,10 @@ impl Search<'_> {
         leads_back
     }
 
-    /// Whether what somebody waits for can come only from those who lead back.
+    /// Whether what a task waits for can come only from tasks that lead back.
     fn is_closed(&mut self, waiting: &Header, begun: &WaitEntry, depth: usize) -> bool {
         let (takers, tasks) = match &begun.wait {
-            // Of one that has ended, the wake has come.
+            // A task that has ended has already woken its waiters.
             Wait::Task(token) => (None, self.kernel.table.task(*token).into_iter().collect()),
             Wait::On(awaited) => match awaited.upgrade() {
                 Some(on) if waiting.is_condemned() => (None, on.outwaited()),
@@ -369,7 +378,7 @@ impl Search<'_> {
             },
         };
         match takers {
-            // It may be on its way to somebody who has not come for it.
+            // No takers: it may be on its way to a waiter that has not taken it yet.
             Some(takers) => {
                 let is_closed =
                     !takers.is_empty() && takers.into_iter().all(|taker| self.is_taken_for_good(taker, depth + 1));
@@ -388,8 +397,8 @@ impl Search<'_> {
         }
     }
 
-    /// Whether all in the loop wait for each other, and nothing goes on: what was taken by a task that has ended, or outside of any
-    /// task, may be anywhere.
+    /// Whether all tasks of the loop wait for each other, and nothing can continue. Checked because
+    /// what was taken by a task that has ended, or outside any task, may be anywhere.
     fn is_alone(&mut self) -> bool {
         if let Some(is_alone) = self.is_alone {
             return is_alone;
@@ -424,7 +433,7 @@ impl Search<'_> {
         is_alone
     }
 
-    /// Whether any of those who lead back sleeps, or the task itself does, in what is polled of it.
+    /// Whether a task that leads back sleeps, or the polled part of the task itself does.
     fn any_sleeps(&mut self, own: &Header) -> bool {
         let wheel = self.kernel.wheel.borrow();
         self.work += wheel.len();
@@ -437,12 +446,13 @@ impl Search<'_> {
 }
 
 impl Kernel {
-    /// A living task of another loop.
+    /// Whether this is a living task of another loop.
     fn is_of_another(&self, task: Token) -> bool {
         !self.has(task) && context::loop_of(task).is_some_and(|other| other.table.is_alive(task))
     }
 
-    /// Whether anything in a region is known to wait beside the scope of this number, or to have slept there until now.
+    /// Whether anything in a region is known to wait beside the scope with this number, or to have
+    /// slept there until now.
     pub(crate) fn has_neighbours(&self, header: &Header, region: Region, scope: u64) -> bool {
         let is_beside = |number: u64| {
             header.is_inside(region, number)
@@ -453,7 +463,7 @@ impl Kernel {
         waits.chain(header.sleeps_over(self.tally().turns.get())).any(is_beside)
     }
 
-    /// Whether anything in a region waits that is frozen: it stands beside a cleanup, and not around it.
+    /// Whether any wait in a region is frozen: then it is beside a cleanup, and not around it.
     fn has_frozen_waits(&self, header: &Header, region: Region) -> bool {
         let is_beside = |number: u64| header.is_inside(region, number) && header.is_frozen(number);
         let mut waits = self.table.waits(header).map(|(number, _)| number);

@@ -14,7 +14,7 @@ pub(crate) struct ScopeKey {
 }
 
 impl TaskTable {
-    /// The task is to end when it is stepped next, or when it suspends, if it is running.
+    /// Condemns a task: it ends at its next step, or, if it is running, when it suspends.
     pub(crate) fn condemn(&self, task: &Header) {
         if task.token() == self.running.get() {
             self.note_request(task);
@@ -23,25 +23,26 @@ impl TaskTable {
         task.life.set(task.life.get() | CONDEMNED);
     }
 
-    /// The running task is to end when it suspends; what it returns before that counts.
+    /// The running task ends when it suspends. If it returns before that, the value counts.
     pub(crate) fn doom(&self, task: &Header) {
         self.note_request(task);
         self.note(DOOMED);
     }
 
-    /// The running task is asked to end, and may still enter scopes before that comes to it.
+    /// The running task receives a request to end. It may still enter scopes before the request
+    /// takes effect.
     pub(in crate::kernel) fn note_request(&self, task: &Header) {
         if self.running_flags.get() & (CONDEMNED | DOOMED) == 0 {
             task.note_request(self.numbered());
         }
     }
 
-    /// Whether the task is running, and is to end when it suspends.
+    /// Whether the task is running and ends when it suspends.
     pub(crate) fn is_doomed(&self, task: &Header) -> bool {
         self.is_running(task) && self.running_flags.get() & DOOMED != 0
     }
 
-    /// A condemned task is queued, and not to wait for what it awaits.
+    /// Forces a condemned task: it is queued, and does not wait for the tasks that it awaits.
     pub(crate) fn force(&self, task: &Header) {
         if !task.is_condemned() {
             return;
@@ -50,7 +51,7 @@ impl TaskTable {
         self.wake(task.token());
     }
 
-    /// The task is not to end after all.
+    /// Revokes the cancellation of a task.
     pub(crate) fn revoke_cancel(&self, task: &Header) {
         if task.token() == self.running.get() {
             self.running_flags.set(self.running_flags.get() & !(CONDEMNED | DOOMED));
@@ -58,7 +59,7 @@ impl TaskTable {
         task.life.set(task.life.get() & !(CONDEMNED | FORCED));
     }
 
-    /// What a task waited for was moved to another one, perhaps, and then it will not wake this one.
+    /// A wait of the task may have moved to another task, and will then not wake this one.
     #[cold]
     #[inline(never)]
     pub(in crate::kernel) fn ended_elsewhere(&self, task: &Header) {
@@ -75,12 +76,12 @@ impl TaskTable {
         }
     }
 
-    /// The running task has suspended, and is to be cancelled for what came upon it meanwhile. Returns whether it ends as cancelled
-    /// in this step, from where it stands; then it is still running.
+    /// The running task has suspended, and a flag was set while it ran. Returns whether it ends as
+    /// cancelled in this step, at the point that it has reached; then it is still the running task.
     #[cold]
     pub(crate) fn interrupted(&self, task: &Header) -> bool {
         if self.take_raised() {
-            // A wake has nothing to bring it back for.
+            // No wake will come that could step it again.
             return true;
         }
         let flags = self.running_flags.get();
@@ -92,32 +93,34 @@ impl TaskTable {
         false
     }
 
-    /// The running task was cancelled, and waits on for what it awaits.
+    /// The running task was cancelled, and continues to wait for the tasks that it awaits.
     pub(crate) fn keep_waiting(&self, task: &Header) {
         task.life.set(task.life.get() & !SCHEDULED);
         self.leave_step();
     }
 
-    /// Takes the mark of a cancellation from the running task, which is unwinding from now on. Returns whether there was one.
+    /// Takes the mark of a cancellation from the running task, which unwinds from now on. Returns
+    /// whether the mark was set.
     pub(crate) fn begin_unwinding(&self, task: &Header) -> bool {
         let was_condemned = task.is_condemned();
         task.life.set(SCHEDULED | UNWINDING);
         was_condemned
     }
 
-    /// The running task ends as cancelled, from where it stands: whoever polls what has suspended there is to interrupt it.
+    /// The running task ends as cancelled at the point that it has reached: the code that polls
+    /// what has suspended there interrupts it.
     pub(crate) fn raise(&self) {
         self.note(RAISED);
     }
 
-    /// Whether the running task has asked for that. Asked once.
+    /// Whether the running task has requested that. True once.
     pub(crate) fn take_raised(&self) -> bool {
         let flags = self.running_flags.get();
         self.running_flags.set(flags & !RAISED);
         flags & RAISED != 0
     }
 
-    /// The running task suspends in a cleanup. Returns whether it was cancelled meanwhile.
+    /// The running task suspends in a cleanup. Returns whether it was cancelled in this step.
     pub(crate) fn suspend_unwinding(&self, task: &Header) -> bool {
         let flags = self.running_flags.get();
         let condemned = if flags & (CONDEMNED | DOOMED) != 0 { CONDEMNED } else { 0 };
@@ -129,7 +132,7 @@ impl TaskTable {
         condemned != 0
     }
 
-    /// The running task enters a scope, until `leave_scope`. None if no task is running.
+    /// The running task enters a scope, until `leave_scope`. `None` if no task is running.
     pub(crate) fn enter_scope(&self, scope: Weak<dyn Scope>) -> Option<ScopeKey> {
         let task = self.running()?;
         let header = task.header();
@@ -143,7 +146,7 @@ impl TaskTable {
         number
     }
 
-    /// It has left the scope. If the task has ended, nothing is left to be done.
+    /// Leaves a scope. Does nothing if the task has ended.
     pub(crate) fn leave_scope(&self, key: ScopeKey) {
         let Some(task) = self.task(key.task) else { return };
         let header = task.header();
@@ -151,7 +154,8 @@ impl TaskTable {
         let driver = if was_cleaning { header.driver_over(key.number) } else { None };
         drop(header.remove_scope(key.number));
         if was_cleaning && !self.is_running(header) {
-            // It waits for the end of that cleanup, which goes on elsewhere; and so does the block in it that drives.
+            // The task waits for the end of that cleanup, which continues elsewhere; and so does
+            // the block in it that drives.
             self.wake(key.task);
             if let Some(Region::Inside(driver)) = driver {
                 let driver = header.scope(driver);
@@ -160,7 +164,7 @@ impl TaskTable {
         }
     }
 
-    /// Whether the scope is the running task's.
+    /// Whether the scope belongs to the running task.
     pub(crate) fn is_entered_here(&self, key: ScopeKey) -> bool {
         key.task == self.running.get()
     }

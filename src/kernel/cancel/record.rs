@@ -1,4 +1,4 @@
-//! What a task keeps of its scopes, and of those who ask it to end. Few tasks have any of it.
+//! What a task stores about its scopes and its cancellation requests. Few tasks have any of it.
 
 use crate::kernel::cancel::scopes::{Region, Scope, Scopes, Unwinding};
 use crate::kernel::cell::Header;
@@ -8,30 +8,33 @@ use std::rc::{Rc, Weak};
 #[derive(Default)]
 pub(in crate::kernel) struct Record {
     scopes: Scopes,
-    /// While it is unwinding, and no step has taken it out.
+    /// The unwinding, while the task unwinds and is not being stepped.
     unwinding: Option<Unwinding>,
-    /// While it is cancelled and not polled: the task whose end it waits for, and where it stands among those who do.
+    /// While the task is cancelled and not polled: the task for whose end it waits, and its place
+    /// among that task's waiters.
     link: Option<(Token, WaiterKey)>,
-    /// The number of the sleep that was over last, and the turn in which it was.
+    /// The number of the sleep that ended last, and the turn in which it ended.
     slept: (u64, u64),
-    /// The numbers of the sleeps that were over while they were frozen.
+    /// The numbers of sleeps that ended while they were frozen.
     slept_frozen: Vec<u64>,
-    /// The last number that had been given out when it was asked to end while it ran.
+    /// The latest number that had been given out when a request came while the task was running.
     request: Option<u64>,
-    /// It is a cleanup that was handed over, and not to be disturbed by the first request to end.
+    /// This task is a cleanup that was handed over. Its first cancellation request only counts.
     is_spared: bool,
-    /// How many requests to end it was spared.
+    /// Number of requests that only counted.
     spared: u32,
-    /// The last turn in which the program has asked it to end, by a handle to it, while it waited for tasks.
+    /// The latest turn in which the program requested the task's end by a handle while it waited
+    /// for tasks.
     asked_in: u64,
-    /// The program has asked twice in one turn.
+    /// Whether the program has done so twice in one turn.
     is_pressed: bool,
-    /// A future in which it had waited was moved to another task.
+    /// Whether a future in which the task had waited was moved to another task.
     has_moved: bool,
 }
 
 impl Header {
-    /// A future in which it had waited was moved to another task, and with it whatever that future has.
+    /// Whether a future in which the task had waited was moved to another task, with everything
+    /// that the future has.
     pub(in crate::kernel) fn mark_moved(&self) {
         self.cancel_record(|record| record.has_moved = true);
     }
@@ -40,20 +43,20 @@ impl Header {
         self.if_cancel_record(|record| record.has_moved).unwrap_or(false)
     }
 
-    /// The task enters a scope after those that it has entered before. The number names it.
+    /// Enters a scope, behind the scopes that the task has entered before. Returns its number.
     pub(in crate::kernel) fn add_scope(&self, number: u64, scope: Weak<dyn Scope>) {
         let requests = self.requests();
         self.cancel_record(|record| record.scopes.add(number, scope, requests));
     }
 
-    /// It has left the scope. What comes back is to be dropped where nothing is borrowed.
+    /// Leaves the scope. The result is to be dropped where nothing is borrowed.
     #[inline(never)]
     pub(in crate::kernel) fn remove_scope(&self, number: u64) -> Option<Rc<dyn Scope>> {
         self.scopes(|scopes| scopes.remove(number)).flatten()
     }
 
-    /// The future of a scope is dropped. If it lies where somebody unwinds, that one goes on with the scope, and the answer is
-    /// true.
+    /// The future of a scope is dropped. Returns true if an unwinding is in progress there; its
+    /// driver then continues with the scope.
     pub(crate) fn leave_to_driver(&self, number: u64, scope: impl FnOnce() -> Rc<dyn Scope>) -> bool {
         let is_driven = self.scope(number).is_some() && self.driver_over(number).is_some();
         if is_driven {
@@ -64,7 +67,7 @@ impl Header {
         is_driven
     }
 
-    /// Who drives the unwinding in which what has this number is not polled.
+    /// The driver of the unwinding because of which the item with this number is not polled.
     pub(crate) fn driver_over(&self, number: u64) -> Option<Region> {
         let unwinds = self.is_unwinding();
         match self.scopes(|scopes| scopes.driver_over(number, unwinds)) {
@@ -77,17 +80,17 @@ impl Header {
         self.scopes(|scopes| scopes.scope(number)).flatten()
     }
 
-    /// A block begins to drive the unwinding of what is inside of it, or does not any more.
+    /// Sets whether a block drives the unwinding of what is inside it.
     pub(crate) fn set_driving(&self, number: u64, drives: bool) {
         self.scopes(|scopes| scopes.set_driving(number, drives));
     }
 
-    /// A scope asks for the interruption of what is inside of it.
+    /// A scope requests the interruption of what is inside it.
     pub(crate) fn ask(&self, number: u64) {
         self.scopes(|scopes| scopes.ask(number));
     }
 
-    /// Whether somebody outside of a scope has asked for an interruption since it was entered.
+    /// Whether code outside a scope has requested an interruption since the scope was entered.
     pub(crate) fn is_asked_from_outside(&self, number: u64) -> bool {
         let requests = self.requests();
         self.scopes(|scopes| scopes.is_asked_from_outside(number, requests)).unwrap_or(false)
@@ -97,32 +100,32 @@ impl Header {
         self.scopes(|scopes| scopes.any_asks()).unwrap_or(false)
     }
 
-    /// The outermost scope around a number that has asked for an interruption.
+    /// The outermost scope around a number that has requested an interruption.
     pub(crate) fn asking_around(&self, number: u64) -> Option<Rc<dyn Scope>> {
         self.scopes(|scopes| scopes.asking_around(number)).flatten()
     }
 
-    /// Whether what has this number lies in the region.
+    /// Whether the item with this number is inside the region.
     pub(crate) fn is_inside(&self, region: Region, number: u64) -> bool {
         region == Region::Task || self.scopes(|scopes| scopes.is_inside(number, region)).unwrap_or(false)
     }
 
-    /// Whether a cleanup runs inside of this scope, or it is one itself.
+    /// Whether a cleanup runs inside this scope, or the scope itself cleans up.
     pub(crate) fn cleans_inside(&self, number: u64) -> bool {
         self.scopes(|scopes| scopes.cleans_inside(number)).unwrap_or(false)
     }
 
-    /// Whether what has this number is not polled, since the task, or a part of it, unwinds.
+    /// Whether the item with this number is not polled, because the task, or a part of it, unwinds.
     pub(crate) fn is_frozen(&self, number: u64) -> bool {
         self.driver_over(number).is_some()
     }
 
-    /// The scopes that wait, before they unwind, for the tasks that are awaited in there.
+    /// The scopes that, before they unwind, wait for the tasks that are awaited inside them.
     pub(in crate::kernel) fn asking_scopes(&self) -> Vec<u64> {
         self.scopes(|scopes| scopes.asking()).unwrap_or_default()
     }
 
-    /// Whether the time of a scope in what is polled of this task may come to be up.
+    /// Whether a scope in the polled part of this task has a time limit that may still expire.
     pub(in crate::kernel) fn is_timed(&self) -> bool {
         let numbers: Vec<u64> = self.scopes(|scopes| scopes.numbers().collect()).unwrap_or_default();
         numbers
@@ -130,7 +133,7 @@ impl Header {
             .any(|number| !self.is_frozen(number) && self.scope(number).is_some_and(|scope| scope.is_timed()))
     }
 
-    /// Whether the task unwinds, or the scope with this region.
+    /// Whether the task, or the scope with this region, unwinds.
     pub(crate) fn is_driving(&self, region: Region) -> bool {
         match region {
             Region::Task => self.is_unwinding(),
@@ -138,18 +141,21 @@ impl Header {
         }
     }
 
-    /// Lends the scopes to `act`, which must call no foreign code. None if the task never had any.
+    /// Lends the scopes to `act`, which must call no user code. `None` if the task never had a
+    /// scope.
     #[inline(never)]
     pub(in crate::kernel) fn scopes<R>(&self, act: impl FnOnce(&mut Scopes) -> R) -> Option<R> {
         self.if_cancel_record(|record| act(&mut record.scopes))
     }
 
-    /// The task's scopes are nobody's. What they held is to be dropped where nothing is borrowed: that may be foreign code.
+    /// Takes the task's scopes. What they hold is to be dropped where nothing is borrowed, because
+    /// that may run user code.
     pub(in crate::kernel) fn take_scopes(&self) -> Option<(Scopes, Option<Unwinding>)> {
         self.if_cancel_record(|record| (std::mem::take(&mut record.scopes), record.unwinding.take()))
     }
 
-    /// The task waits for the end of another, while it is cancelled and not polled. Returns whom it has waited for so far.
+    /// Sets the task for whose end this task waits while it is cancelled and not polled. Returns
+    /// the previous one.
     pub(in crate::kernel) fn replace_link(&self, link: Option<(Token, WaiterKey)>) -> Option<(Token, WaiterKey)> {
         match link {
             Some(_) => self.cancel_record(|record| std::mem::replace(&mut record.link, link)),
@@ -157,7 +163,7 @@ impl Header {
         }
     }
 
-    /// The program has asked it to end in this turn, while it waits for tasks.
+    /// The program requests the task's end in this turn, while the task waits for tasks.
     pub(in crate::kernel) fn note_asked(&self, turn: u64) {
         self.cancel_record(|record| {
             record.is_pressed |= record.asked_in == turn;
@@ -165,12 +171,12 @@ impl Header {
         });
     }
 
-    /// Whether the program has asked it to end twice in one turn.
+    /// Whether the program has requested its end twice in one turn.
     pub(in crate::kernel) fn is_pressed(&self) -> bool {
         self.if_cancel_record(|record| record.is_pressed).unwrap_or(false)
     }
 
-    /// A sleep is over.
+    /// A sleep has ended.
     #[inline]
     pub(in crate::kernel) fn note_sleep(&self, number: u64, turn: u64) {
         if self.if_cancel_record(|record| record.slept = (number, turn)).is_some() && self.is_ending() {
@@ -185,7 +191,8 @@ impl Header {
         }
     }
 
-    /// The numbers of the sleeps that were over since the task was polled last, as far as they are known in this turn.
+    /// The numbers of the sleeps that ended since the task was polled last, as far as they are
+    /// known in this turn.
     pub(in crate::kernel) fn sleeps_over(&self, turn: u64) -> Vec<u64> {
         let sleeps = |record: &mut Record| {
             let (number, over) = record.slept;
@@ -204,18 +211,18 @@ impl Header {
         self.cancel_record(|record| record.request = Some(number));
     }
 
-    /// The last number from before the request to end that comes to the task now. If that came while it did not run, all its scopes
-    /// are from before.
+    /// The latest number from before the request that now reaches the task. If the request came
+    /// while the task was not running, all its scopes are older than the request.
     pub(in crate::kernel) fn take_request(&self) -> u64 {
         self.if_cancel_record(|record| record.request.take()).flatten().unwrap_or(u64::MAX)
     }
 
-    /// The first request to end is counted, and changes nothing.
+    /// The first request will only count, and change nothing.
     pub(in crate::kernel) fn spare(&self) {
         self.cancel_record(|record| record.is_spared = true);
     }
 
-    /// Whether it is spared a request to end. Asked once.
+    /// Whether this request only counts. True once.
     pub(in crate::kernel) fn take_spared(&self) -> bool {
         let take = |record: &mut Record| {
             let is_spared = std::mem::take(&mut record.is_spared);
@@ -225,7 +232,7 @@ impl Header {
         self.if_cancel_record(take).unwrap_or(false)
     }
 
-    /// How often a cancellation was asked for that it was not spared.
+    /// Number of requests, without those that only counted.
     pub(crate) fn requests(&self) -> u32 {
         let spared = self.if_cancel_record(|record| record.spared).unwrap_or(0);
         self.cancelling.get().saturating_sub(spared)

@@ -8,132 +8,140 @@
 //!            3  group
 //! ```
 //!
-//! A scope is entered when it is polled first, and has a number then, from the same counter as the waits of all tasks. What has
-//! begun while a block (a timeout or a group) was polled, or while the cleanup of a scope was polled, lies inside of that scope; so
-//! each scope keeps the ranges of these numbers, and the ranges make a tree. The body of a `finally` needs none: what unwinds
-//! goes through the scopes from the highest number to the lowest.
-//! A scope that cleans up is polled by whoever drives the unwinding, not by the scopes around it: that its cleanup lies inside of
-//! those follows by way of the scope itself (`lineage`).
+//! A task enters a scope when the scope is first polled. The scope then gets a number, from the
+//! counter that numbers the waits of all tasks. What begins while a block (a timeout or a group) is
+//! polled, or while the cleanup of a scope is polled, is inside that scope. So each scope keeps
+//! ranges of these numbers, and the ranges form a tree. The body of a `finally` needs no range: an
+//! unwinding goes through the scopes from the highest number to the lowest. A scope that cleans up
+//! is polled by the driver of the unwinding, and not by the scopes around it. That its cleanup is
+//! inside those scopes follows from its own number (`lineage`).
 //!
-//! What is here is data and questions about it. Nothing here calls foreign code.
+//! This file has data and queries on it. Nothing here calls user code.
 
 use crate::error::TaskError;
 use std::rc::{Rc, Weak};
 use std::task::{Context, Poll};
 
-/// A part of a task's future that an interruption does not simply drop: it cleans up, or the task goes on behind it.
+/// A part of a task's future that an interruption does not simply drop: it cleans up, or the task
+/// continues after it.
 pub(crate) trait Scope {
-    /// An interruption has come to this scope, and those inside of it are through.
+    /// An interruption has reached this scope; the scopes inside are finished.
     fn unwind(&self, arrival: Arrival) -> Unwound;
 
-    /// Drops what was polled here so far. Called after `unwind` has answered `CleansUp`, before the first `poll_cleanup`. Unless
-    /// the scope `is_alone`, something is known to wait beside it in its task, and must not be polled.
+    /// Drops what was polled here so far. Called after `unwind` has returned `CleansUp`, before the
+    /// first `poll_cleanup`. If the scope is not `is_alone`, something waits beside it in its task,
+    /// and must not be polled.
     fn drop_body(&self, _is_alone: bool) -> Dropped {
         Dropped::Here
     }
 
-    /// Polls the cleanup. Ready with `Through` or `Caught`. After a panic the cleanup is over.
+    /// Polls the cleanup. Ready with `Through` or `Caught`. After a panic the cleanup has ended.
     fn poll_cleanup(&self, _context: &mut Context<'_>) -> Poll<Unwound> {
         Poll::Ready(Unwound::Through)
     }
 
-    /// Whether its time may come to be up.
+    /// Whether it has a time limit that may still expire.
     fn is_timed(&self) -> bool {
         false
     }
 
-    /// What is inside, if that can be interrupted while the task goes on.
+    /// The inside, if it can be interrupted while the task continues.
     fn inside(&self) -> Option<&dyn Inside> {
         None
     }
 
-    /// The future of this scope was dropped while its cleanup was under way, and nobody drives that any more.
+    /// The future of this scope was dropped while its cleanup was running, and the unwinding has no
+    /// driver any more.
     fn hand_over(self: Rc<Self>) {}
 }
 
-/// The inside of a scope that can be interrupted by itself: the scope unwinds what is in there, unless somebody further out does.
+/// The inside of a scope that can be interrupted separately: the scope unwinds it, unless code
+/// further out does.
 pub(crate) trait Inside {
-    /// It is to be interrupted now, since the time of a scope in there is up.
+    /// Interrupt it now, because the time limit of a scope inside has expired.
     fn interrupt(&self);
 
-    /// It is to be interrupted when it suspends next.
+    /// Interrupt it when it suspends next.
     fn interrupt_next(&self);
 
-    /// An interruption from further out takes over what was unwinding, or was about to unwind. Returns whether there was one.
+    /// An interruption from further out takes over the unwinding that was running or requested.
+    /// Returns whether there was one.
     fn overtake(&self) -> bool;
 
-    /// What had overtaken it was caught beside it, and has not come to it: it goes on with the cleanup that was under way, or asks
-    /// again.
+    /// The interruption that had taken over was caught beside this scope and did not reach it:
+    /// continue the cleanup that was running, or request the interruption again.
     fn resume(&self);
 
-    /// The interruption is not to wait for the tasks that are awaited in there: one of them waits for what this task has.
+    /// The interruption must not wait for the tasks that are awaited inside: one of them waits for
+    /// what this task holds.
     fn force(&self);
 
-    /// The scope is to be polled.
+    /// Polls the scope.
     fn wake(&self);
 
     /// The same, if something in the task polls the scope by a waker of its own. The task itself is running.
     fn wake_poller(&self);
 }
 
-/// How an interruption comes to a scope.
+/// How an interruption reaches a scope.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Arrival {
-    /// It is the panic of a cleanup, and not to be caught.
+    /// The interruption is the panic of a cleanup, and is not caught.
     pub(crate) panicked: bool,
-    /// Somebody outside of this scope has asked for it since the scope was entered.
+    /// Code outside this scope has requested it since the scope was entered.
     pub(crate) is_from_outside: bool,
 }
 
-/// What a scope makes of an interruption.
+/// What a scope does with an interruption.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Unwound {
-    /// It goes on to the scope around this one.
+    /// It passes to the scope around this one.
     Through,
-    /// It goes on when a cleanup has ended.
+    /// It passes on when a cleanup has ended.
     CleansUp,
-    /// It ends here, and so does what it found under way: that goes on.
+    /// It ends here, and the unwinding that it interrupted continues.
     Absorbed,
-    /// It ends here, and the future around this scope goes on.
+    /// It ends here, and the future around this scope continues.
     Caught,
 }
 
-/// Whether `Scope::drop_body` has dropped it.
+/// Whether `Scope::drop_body` has dropped the body.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Dropped {
     Here,
-    /// It stands in the future of the scope, which drops it when it is polled.
+    /// The body is in the future of the scope, which drops it when it is polled.
     WhenPolled,
 }
 
-/// What an interruption is for.
+/// What an interruption applies to.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub(crate) enum Region {
-    /// All that the task does.
+    /// The whole task.
     Task,
-    /// What lies inside of the scope of this number.
+    /// What is inside the scope with this number.
     Inside(u64),
 }
 
-/// An interruption on its way. What it does stands in `cancel/unwind.rs`.
+/// An interruption in progress. `cancel/unwind.rs` has its methods.
 pub(crate) struct Unwinding {
     pub(in crate::kernel) region: Region,
-    /// It has not come yet to the scopes of this number and lower ones.
+    /// The interruption has not yet reached the scopes with this number and lower ones.
     pub(in crate::kernel) doomed: u64,
-    /// The scopes to which it has come, but for those in cleanups. What was over before another interruption arrived is among them:
-    /// its future may be there still, and is not to be polled.
+    /// The scopes that the interruption has reached, except those in cleanups. This includes scopes
+    /// that were finished before another interruption arrived: their futures may still exist, and
+    /// must not be polled.
     pub(in crate::kernel) passed: Vec<u64>,
-    /// The scopes whose cleanups have caught it, inside: they go on with what they had begun.
+    /// The scopes whose cleanups have caught the interruption inside: these cleanups continue.
     pub(in crate::kernel) caught_in: Vec<u64>,
-    /// The scopes that were interrupted when it overtook them.
+    /// The scopes whose own interruption was taken over.
     pub(in crate::kernel) overtaken: Vec<u64>,
-    /// The scopes that were entered when it had been asked for already, and before it arrived.
+    /// The scopes that were entered after the request and before the interruption arrived.
     pub(in crate::kernel) asked_before: Ranges,
-    /// How the region will end. A panic in a cleanup takes the place of the cancellation.
+    /// How the region will end. A panic in a cleanup replaces the cancellation.
     pub(in crate::kernel) error: TaskError,
 }
 
-/// The scopes that a task has entered and not left, by ascending numbers.
+/// The scopes that a task has entered and not left, in ascending order of their numbers.
 #[derive(Default)]
 pub(in crate::kernel) struct Scopes {
     entered: Vec<Entered>,
@@ -141,21 +149,22 @@ pub(in crate::kernel) struct Scopes {
 
 struct Entered {
     number: u64,
-    /// Not owned: a scope is its future's, and must not outlive it in here.
+    /// A weak reference: the scope's future owns the scope, and this entry must not keep it alive.
     scope: Weak<dyn Scope>,
-    /// While it is to be unwound in any case: its cleanup is under way, or its future was dropped in the midst of an unwinding.
+    /// A strong reference while the scope must be unwound in any case: its cleanup is running, or
+    /// its future was dropped during an unwinding.
     owned: Option<Rc<dyn Scope>>,
-    /// Its future was dropped, and nobody but the driver will go on with it.
+    /// Its future was dropped, so only the driver can continue it.
     is_abandoned: bool,
-    /// Its cleanup is under way.
+    /// Its cleanup is running.
     cleans: bool,
-    /// It polls its scopes' cleanups itself, and not its future.
+    /// It polls the cleanups of the scopes inside, and not its future.
     drives: bool,
-    /// It has asked for an interruption of what is inside.
+    /// It has requested an interruption of what is inside it.
     has_asked: bool,
-    /// A scope around it has asked for an interruption since it was entered.
+    /// A scope around it has requested an interruption since it was entered.
     is_overtaken: bool,
-    /// How often the task had been asked to end when it was entered.
+    /// The number of the task's requests when the scope was entered.
     requests: u32,
     inside: Ranges,
 }
@@ -176,7 +185,8 @@ impl Scopes {
         });
     }
 
-    /// Takes a scope out. What it owned comes back, to be dropped where nothing is borrowed, if it was cleaning up.
+    /// Removes a scope. Returns what the entry owned, to be dropped where nothing is borrowed, if
+    /// the scope was cleaning up.
     pub(in crate::kernel) fn remove(&mut self, number: u64) -> Option<Rc<dyn Scope>> {
         let place = self.entered.iter().rposition(|entered| entered.number == number)?;
         self.entered.remove(place).owned
@@ -198,9 +208,9 @@ impl Scopes {
         self.get(number)?.scope()
     }
 
-    // ---- who lies inside of whom ----
+    // ---- which item is inside which scope ----
 
-    /// The number itself, and the scopes in whose cleanups it lies, the innermost first.
+    /// The number itself, and the scopes whose cleanups contain it, innermost first.
     fn lineage(&self, number: u64) -> Vec<u64> {
         let mut lineage = vec![number];
         for entered in self.entered.iter().rev().filter(|entered| entered.cleans) {
@@ -221,8 +231,8 @@ impl Scopes {
         }
     }
 
-    /// Who drives the unwinding in which what has this number is not polled: of several, the outermost. What is polled there is
-    /// the innermost cleanup alone.
+    /// The driver of the unwinding because of which the item with this number is not polled; the
+    /// outermost, if there are several. A driver polls only the innermost cleanup.
     pub(in crate::kernel) fn driver_over(&self, number: u64, task_unwinds: bool) -> Option<Region> {
         if !task_unwinds && !self.entered.iter().any(|entered| entered.drives) {
             return None;
@@ -236,7 +246,7 @@ impl Scopes {
         task_unwinds.then_some(Region::Task).into_iter().chain(scopes).find(drives_over)
     }
 
-    /// The scope is polled: what begins from now on, until `close`, lies inside of it.
+    /// A poll of the scope begins: what begins until `close` is inside it.
     pub(in crate::kernel) fn open(&mut self, number: u64, before: u64) {
         if let Some(entered) = self.get_mut(number) {
             entered.inside.open = Some(before);
@@ -251,21 +261,22 @@ impl Scopes {
         }
     }
 
-    /// Whether the scope has more ranges than it may need.
+    /// Whether the scope has more ranges than it probably needs.
     pub(in crate::kernel) fn is_to_be_pruned(&self, number: u64) -> bool {
         self.get(number).is_some_and(|entered| entered.inside.are_many())
     }
 
-    /// Forgets the ranges of a scope in which none of these numbers lies, which ascend.
+    /// Removes the ranges of a scope that contain none of these numbers, which must be in ascending
+    /// order.
     pub(in crate::kernel) fn prune(&mut self, number: u64, living: &[u64]) {
         if let Some(entered) = self.get_mut(number) {
             entered.inside.prune(living);
         }
     }
 
-    // ---- an interruption on its way ----
+    // ---- an interruption in progress ----
 
-    /// The innermost scope of a region, among those up to this number.
+    /// The innermost scope of a region, of those up to this number.
     pub(in crate::kernel) fn innermost(&self, region: Region, up_to: u64) -> Option<(u64, Rc<dyn Scope>)> {
         let scopes = self.entered.iter().rev().filter(|entered| entered.number <= up_to);
         scopes
@@ -273,8 +284,8 @@ impl Scopes {
             .find_map(|entered| Some((entered.number, entered.scope()?)))
     }
 
-    /// The innermost scope of a region that cleans up, among those above this number. What a block inside of the region drives is
-    /// that one's to poll.
+    /// The innermost scope of a region that cleans up, of those above this number. Scopes that a
+    /// block inside the region drives are left to that block.
     pub(in crate::kernel) fn innermost_cleaning(&self, region: Region, above: u64) -> Option<(u64, Rc<dyn Scope>)> {
         let scopes = self.entered.iter().rev().filter(|entered| entered.cleans && entered.number > above);
         scopes
@@ -282,19 +293,19 @@ impl Scopes {
             .find_map(|entered| Some((entered.number, entered.scope()?)))
     }
 
-    /// Whether a block inside of the region drives what has this number.
+    /// Whether a block inside the region drives the item with this number.
     fn is_driven_inside(&self, number: u64, region: Region) -> bool {
         let mut drivers = self.entered.iter().filter(|driver| driver.drives && self.is_inside(driver.number, region));
         drivers.any(|driver| self.is_inside(number, Region::Inside(driver.number)))
     }
 
-    /// Whether a cleanup runs inside of this scope, or it is one itself.
+    /// Whether a cleanup runs inside this scope, or the scope itself cleans up.
     pub(in crate::kernel) fn cleans_inside(&self, number: u64) -> bool {
         let is_in = |inner: u64| inner == number || self.is_inside(inner, Region::Inside(number));
         self.entered.iter().any(|entered| entered.cleans && is_in(entered.number))
     }
 
-    /// The innermost scope of a region in whose cleanup this number lies.
+    /// The innermost scope of a region whose cleanup contains this number.
     pub(in crate::kernel) fn cleaning_around(&self, number: u64, region: Region) -> Option<u64> {
         self.lineage(number)[1..].iter().copied().find(|&cleaning| self.is_inside(cleaning, region))
     }
@@ -303,7 +314,7 @@ impl Scopes {
         self.get(number).is_some_and(|entered| entered.cleans)
     }
 
-    /// The cleanup of a scope begins: what it waited for so far does not count any more.
+    /// The cleanup of a scope begins: its earlier waits do not count any more.
     pub(in crate::kernel) fn begin_cleanup(&mut self, number: u64, scope: Rc<dyn Scope>) {
         if let Some(entered) = self.get_mut(number) {
             entered.owned = Some(scope);
@@ -312,20 +323,21 @@ impl Scopes {
         }
     }
 
-    /// The scope's future is dropped, and whoever drives the unwinding goes on with it.
+    /// The scope's future is dropped. The driver of the unwinding continues with the scope.
     pub(in crate::kernel) fn own(&mut self, number: u64, scope: Rc<dyn Scope>) -> Option<Rc<dyn Scope>> {
         let entered = self.get_mut(number)?;
         entered.is_abandoned = true;
         entered.owned.replace(scope)
     }
 
-    /// The scopes of a region that are owned here, but for those that a block inside drives: whoever has driven their unwinding
-    /// does not any more.
+    /// The scopes of a region whose entries own them, without those that a block inside drives: the
+    /// former driver of their unwinding has stopped.
     pub(in crate::kernel) fn orphans(&mut self, region: Region) -> Vec<Rc<dyn Scope>> {
         self.take_owned(region, |_| true)
     }
 
-    /// Those orphans whose futures are gone, if what lies in the region may go on in another task.
+    /// Those of them whose futures are gone, if what is inside the region may continue in another
+    /// task.
     pub(in crate::kernel) fn abandoned(&mut self, region: Region) -> Vec<Rc<dyn Scope>> {
         self.take_owned(region, |entered| entered.is_abandoned)
     }
@@ -351,16 +363,16 @@ impl Scopes {
         self.get(number).is_some_and(|entered| entered.drives)
     }
 
-    /// The scopes of a region, which an interruption takes over.
+    /// The scopes of a region that an interruption takes over.
     pub(in crate::kernel) fn taken_over(&mut self, region: Region) -> Vec<(u64, Rc<dyn Scope>)> {
         let inside: Vec<u64> = self.numbers().filter(|&number| self.is_inside(number, region)).collect();
         inside.iter().for_each(|&number| self.set_driving(number, false));
         inside.into_iter().filter_map(|number| Some((number, self.scope(number)?))).collect()
     }
 
-    // ---- who has asked ----
+    // ---- who has requested an interruption ----
 
-    /// The scope asks for an interruption of what is inside of it.
+    /// The scope requests an interruption of what is inside it.
     pub(in crate::kernel) fn ask(&mut self, number: u64) {
         if let Some(entered) = self.get_mut(number) {
             entered.has_asked = true;
@@ -373,7 +385,7 @@ impl Scopes {
         }
     }
 
-    /// Whether somebody outside of the scope has asked for an interruption since it was entered.
+    /// Whether code outside the scope has requested an interruption since the scope was entered.
     pub(in crate::kernel) fn is_asked_from_outside(&self, number: u64, requests: u32) -> bool {
         self.get(number).is_some_and(|entered| entered.is_overtaken || requests > entered.requests)
     }
@@ -382,13 +394,13 @@ impl Scopes {
         self.entered.iter().any(|entered| entered.has_asked)
     }
 
-    /// The scopes that have asked, and do not drive yet.
+    /// The scopes that have requested an interruption and do not drive yet.
     pub(in crate::kernel) fn asking(&self) -> Vec<u64> {
         let asking = self.entered.iter().filter(|entered| entered.has_asked && !entered.drives);
         asking.map(|entered| entered.number).collect()
     }
 
-    /// The outermost scope around this number that has asked for an interruption.
+    /// The outermost scope around this number that has requested an interruption.
     pub(in crate::kernel) fn asking_around(&self, number: u64) -> Option<Rc<dyn Scope>> {
         let around = |entered: &&Entered| entered.has_asked && self.is_inside(number, Region::Inside(entered.number));
         self.entered.iter().find(around).and_then(|entered| entered.scope.upgrade())
@@ -401,17 +413,17 @@ impl Entered {
     }
 }
 
-/// Numbers, as ranges that ascend: behind the first of a pair, up to the second.
+/// Numbers, as ascending ranges. A pair excludes its first number and includes its second.
 #[derive(Default)]
 pub(in crate::kernel) struct Ranges {
     ranges: Vec<(u64, u64)>,
-    /// Of one that has no end yet, what stands before it.
+    /// The number before an open range.
     open: Option<u64>,
-    /// As many there may be before it is looked whether all are needed.
+    /// The number of ranges at which they are checked again.
     few: usize,
 }
 
-/// As many ranges are kept without a look at them.
+/// Up to this number, ranges are kept without a check.
 const FEW: usize = 8;
 
 impl Ranges {
@@ -434,8 +446,8 @@ impl Ranges {
         self.ranges.len() > self.few.max(FEW)
     }
 
-    /// Forgets the ranges in which none of these numbers lies. Done when there are twice as many as were left, so it costs each
-    /// little.
+    /// Removes the ranges that contain none of these numbers. Called when the number of ranges has
+    /// doubled since the last time, so the cost per range is constant.
     fn prune(&mut self, living: &[u64]) {
         self.ranges.retain(|&(before, last)| {
             let next = living.partition_point(|&number| number <= before);
@@ -458,7 +470,7 @@ mod tests {
         }
     }
 
-    /// A random number below `end`; the same ones in each run.
+    /// A random number below `end`, the same ones in each run.
     struct Random(u64);
 
     impl Random {
@@ -470,7 +482,7 @@ mod tests {
 
     // ---- ranges ----
 
-    /// The slow, obvious twin: a set of all the numbers.
+    /// The simple model: a set of all the numbers.
     #[test]
     fn open_add_and_prune_ranges_as_a_set_does() {
         let mut random = Random(1);
@@ -479,7 +491,7 @@ mod tests {
             let (mut ranges, mut model, mut left) = (Ranges::default(), BTreeSet::new(), 0);
             let mut last = random.below(3) as u64;
             for _ in 0..60 {
-                // Others have begun something since.
+                // Other tasks have begun something since then.
                 last += random.below(3) as u64;
                 let before = last;
                 ranges.open = Some(before);
@@ -491,7 +503,7 @@ mod tests {
                     model.extend(before + 1..=last);
                 }
                 let pairs: Vec<u64> = ranges.ranges.iter().flat_map(|&(before, last)| [before, last]).collect();
-                // Strictly: what is adjacent is one range.
+                // Strictly less: adjacent ranges are merged.
                 assert!(pairs.is_sorted_by(|one, next| one < next), "{pairs:?}");
                 assert_eq!(ranges.are_many(), ranges.ranges.len() > FEW.max(2 * left));
                 if ranges.are_many() {
@@ -510,7 +522,7 @@ mod tests {
         assert!(most > FEW && pruned > 200, "{most} ranges at most, pruned {pruned} times");
     }
 
-    /// A timeout around an early wait and thousands of later ones, which come and go one by one.
+    /// A timeout around an early wait and thousands of later ones that begin and end one by one.
     #[test]
     fn keep_an_early_wait_and_few_ranges_behind_ten_thousand() {
         let plain: Rc<dyn Scope> = Rc::new(Plain);
@@ -519,7 +531,7 @@ mod tests {
         let (early, mut looks) = (2, 0);
         scopes.open(1, 1);
         scopes.close(1, early);
-        // Of every three numbers the first is another task's.
+        // Of every three numbers, the first belongs to another task.
         for before in (3..30_000).step_by(3) {
             scopes.open(1, before);
             scopes.close(1, before + 2);
@@ -534,7 +546,7 @@ mod tests {
         assert!((1_000..2_000).contains(&looks), "{looks} looks at all that lives");
     }
 
-    /// A scope may be polled for nothing, again and again.
+    /// A scope may be polled again and again without anything beginning.
     #[test]
     fn keep_no_range_of_a_poll_in_which_nothing_begins() {
         let plain: Rc<dyn Scope> = Rc::new(Plain);
@@ -547,7 +559,8 @@ mod tests {
         assert_eq!(scopes.get(1).unwrap().inside.ranges, []);
     }
 
-    /// Twice as many as were left are kept without a look, so many that live cost one look for each doubling.
+    /// Twice the number that was left is kept without a check, so many living ranges cost one check
+    /// per doubling.
     #[test]
     fn look_seldom_at_many_that_live() {
         let plain: Rc<dyn Scope> = Rc::new(Plain);
@@ -580,18 +593,18 @@ mod tests {
         requests: u32,
     }
 
-    /// The slow, obvious twin: a tree that is walked up for each question.
+    /// The simple model: a tree that is walked upward for each query.
     #[derive(Default)]
     struct Twin {
         scopes: BTreeMap<u64, Facts>,
         waits: BTreeSet<u64>,
-        /// Of all that there ever was.
+        /// All items that ever existed.
         parents: BTreeMap<u64, Parent>,
     }
 
     impl Twin {
-        /// The scopes that are polled when this one is, outermost first: those around it up to one that cleans up. None if it
-        /// stands in a body that is gone.
+        /// The scopes that are polled when this one is, outermost first: those around it, up to one
+        /// that cleans up. `None` if it is in a body that is gone.
         fn polled(&self, scope: u64) -> Option<Vec<u64>> {
             let mut around = Vec::new();
             let mut next = Some(scope);
@@ -607,7 +620,7 @@ mod tests {
             Some(around)
         }
 
-        /// Whether this number has begun while the scope was polled as it is polled now.
+        /// Whether this number has begun in a poll of the scope in its present form.
         fn begun_in(&self, number: u64, scope: u64) -> bool {
             let Some(facts) = self.scopes.get(&scope) else { return false };
             let mut next = self.parents.get(&number).copied().flatten();
@@ -628,7 +641,7 @@ mod tests {
                     || cleaning.any(|one| self.begun_in(number, one) && self.is_inside(one, region)))
         }
 
-        /// The scopes in whose cleanups a number lies, innermost first.
+        /// The scopes whose cleanups contain a number, innermost first.
         fn cleanups_around(&self, number: u64) -> Vec<u64> {
             let cleaning = self.scopes.iter().rev().filter(|(_, facts)| facts.cleans).map(|(&number, _)| number);
             cleaning.filter(|&scope| self.is_inside(number, Region::Inside(scope))).collect()
@@ -662,7 +675,7 @@ mod tests {
         }
     }
 
-    /// Compares the answers to all questions about all numbers.
+    /// Compares the results of all queries for all numbers.
     fn compare(scopes: &Scopes, twin: &Twin, requests: u32) -> usize {
         let known: Vec<u64> = twin.scopes.keys().copied().collect();
         assert!(scopes.numbers().eq(known.iter().copied()));
@@ -755,7 +768,7 @@ mod tests {
                         assert_eq!(scopes.orphans(region).len(), orphans.len());
                         orphans.iter().for_each(|one| _ = twin.scopes.remove(one));
                     }
-                    // The task is polled, or the inside of a scope.
+                    // Polls the task, or the inside of a scope.
                     (which, any) => {
                         let inside = any.filter(|_| which != 15);
                         let Some(polled) = inside.map_or(Some(Vec::new()), |scope| twin.polled(scope)) else {

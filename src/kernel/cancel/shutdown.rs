@@ -1,16 +1,18 @@
-//! The end of a loop.
+//! The shutdown of a loop.
 //!
 //! ```text
-//!   cancel    all tasks, those that are spawned from now on too
-//!   turn      until none is left; a virtual clock stands still
-//!   unblock   nothing is ready, and tasks are left: if cleanups are waited for, break circles, or rest and run one normal turn;
-//!             otherwise force the cancelled tasks that wait for others; otherwise cancel all once more
+//!   cancel    cancel all tasks, also those that are spawned from now on
+//!   turn      run turns until no task is left; a virtual clock stands still
+//!   unblock   if nothing is ready and tasks are left:
+//!               if the shutdown waits for cleanups: break circles, or wait and run one normal turn;
+//!               otherwise force the cancelled tasks that wait for others, or cancel all once more
 //! ```
 //!
-//! While the loop waits for cleanups, what they spawn runs too. A loop that is dropped waits for nobody. Either way it gives
-//! up on tasks that spawn tasks for ever, or that resist for ever.
+//! While the loop waits for cleanups, the tasks that they spawn run too. A loop that is dropped
+//! does not wait. In either case the loop gives up on tasks that spawn tasks for ever, or that
+//! catch cancellations for ever.
 //!
-//! Does not know who asks for the end.
+//! This file does not know why the loop ends.
 
 use crate::kernel::callbacks::calls::Call;
 use crate::kernel::cell::Header;
@@ -19,10 +21,10 @@ use crate::kernel::observe::probe::{EventKind, Source};
 use crate::kernel::{Alarm, Kernel, Message};
 use std::panic::Location;
 
-/// After so many rounds of tasks that spawn tasks while the loop shuts down, it gives up.
+/// Number of rounds after which the shutdown gives up, if tasks still spawn tasks.
 const SHUTDOWN_ROUNDS: u32 = 1000;
 
-/// Whether the loop waits, when it ends, for cleanups that have to wait themselves, or ends them.
+/// Whether the shutdown waits for cleanups that have to wait themselves, or ends them.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Patience {
     Waits,
@@ -30,12 +32,14 @@ pub(crate) enum Patience {
 }
 
 impl Kernel {
-    /// Cancels all tasks and turns until they have ended, cleanups and all, and until the callbacks that were queued by then have
-    /// run. If there is none left, it does nothing, as `run_until_complete` does.
+    /// Cancels all tasks, and runs turns until they and their cleanups have ended, and the
+    /// callbacks that were queued by then have run. Does nothing if there are no tasks, like
+    /// `run_until_complete`.
     ///
     /// # Errors
     ///
-    /// Where the last task was spawned, if tasks go on spawning tasks or resist. It is still there then.
+    /// The place where the last task was spawned, if tasks still spawn tasks or catch
+    /// cancellations. That task still exists then.
     pub(crate) fn finish_tasks(&self, patience: Patience) -> Result<(), &'static Location<'static>> {
         if self.table.len() == 0 {
             return Ok(());
@@ -44,7 +48,7 @@ impl Kernel {
         self.cancels.waits_for_cleanups.set(patience == Patience::Waits);
         self.cancels.has_exempted.set(false);
         self.cancel_all();
-        // `idle_turns`: since the last in which a task ended.
+        // `idle_turns`: number of turns since a task ended.
         let (mut rounds, mut idle_turns, mut fewest) = (0, 0_u32, usize::MAX);
         let mut turns_to_go = 2;
         while turns_to_go >= 0 && rounds < SHUTDOWN_ROUNDS {
@@ -62,7 +66,8 @@ impl Kernel {
             }
             rounds += u32::from(self.spawned.get() > spawned);
             if self.table.len() == 0 {
-                // The callbacks of the last end, and those which they queue: so far `asyncio.run()` goes too.
+                // Two more turns: callbacks of the last task's end, and the callbacks that these
+                // queue. `asyncio.run()` does the same.
                 turns_to_go -= 1;
             }
         }
@@ -76,11 +81,12 @@ impl Kernel {
         }
     }
 
-    /// The loop is to end, nothing is ready, and there are tasks. Returns whether this counts as a round.
+    /// The loop shuts down, nothing is ready, and tasks are left. Returns whether this counts as a
+    /// round.
     #[cold]
     fn unblock(&self, patience: Patience) -> u32 {
         if patience == Patience::Waits {
-            // Circles would wait for ever, and without a deadline so would the loop.
+            // Tasks in a circle would wait for ever, and without a deadline so would the loop.
             if self.next_deadline().is_none() && self.break_circles() {
                 return 0;
             }
@@ -89,7 +95,7 @@ impl Kernel {
                 return 0;
             }
         }
-        // What can never end, or is not waited for.
+        // These tasks can never end, or the shutdown does not wait for them.
         if !self.force_all() {
             self.cancel_all();
         }
@@ -114,11 +120,11 @@ impl Kernel {
         self.tasks().iter().any(|task| is_it(task.header()))
     }
 
-    /// As a turn, but a virtual clock stands still.
+    /// Like a turn, but a virtual clock stands still.
     fn shutdown_turn(&self) {
         self.drain();
         let now = self.clock.now();
-        // A turn that was paused may have set timers aside already.
+        // A paused turn may have set timers aside already.
         if now >= self.next.get() && !self.firing.get() {
             self.expire(now);
         }
@@ -126,11 +132,12 @@ impl Kernel {
         self.run_turn(&Self::this_turn_only());
     }
 
-    /// The loop is dropped: tasks end, and what is left of callbacks, timers and messages is dropped uncalled.
+    /// The loop is dropped: its tasks end. The callbacks, timers and messages that are left are
+    /// dropped without being called.
     ///
     /// # Errors
     ///
-    /// As `finish_tasks`.
+    /// As in `finish_tasks`.
     pub(crate) fn close(&self) -> Result<(), &'static Location<'static>> {
         self.give_paused_turn_up();
         loop {
@@ -149,14 +156,15 @@ impl Kernel {
             if left.is_empty() || ended.is_err() {
                 return ended;
             }
-            // Their destructors may spawn and call as all foreign code may, so there is another round.
+            // Their destructors are user code and may spawn and schedule again, so there is another
+            // round.
             for alarm in left {
                 self.tolerate(|| drop(alarm));
             }
         }
     }
 
-    /// They are cancelled, as if each had been taken out.
+    /// The timers are reported as cancelled, as if each had been removed.
     fn drain_timers(&self, left: &mut Vec<Alarm>) {
         let mut timers = Vec::new();
         self.wheel.borrow_mut().drain(|age, alarm| timers.push((age, alarm)));
@@ -169,7 +177,8 @@ impl Kernel {
         }
     }
 
-    /// The loop ends and waits for cleanups: whether what runs now is one, or was spawned by one, and may spawn itself.
+    /// The loop shuts down and waits for cleanups: whether the running code is a cleanup, or was
+    /// spawned by one, and so may spawn.
     pub(in crate::kernel) fn exempts(&self) -> bool {
         self.cancels.waits_for_cleanups.get()
             && (self.cancels.cleaning.get() || self.current().is_some_and(|task| !task.header().is_ending()))
@@ -182,7 +191,7 @@ mod tests {
     use crate::kernel::{Clock, Time, context};
     use std::rc::Rc;
 
-    /// The end of the loop drops what was not called, and runs none of it.
+    /// The end of the loop drops the callbacks that were not called, and runs none of them.
     #[test]
     fn close_drops_callbacks_and_timers_uncalled() {
         let kernel = Kernel::new(Clock::virtual_time(), false, None);

@@ -1,17 +1,19 @@
 //! How a cancellation spreads.
 //!
-//! A cancelled task is condemned: when it is stepped next, it unwinds (`cancel/unwind.rs`), and its future is dropped instead of polled.
-//! What it waits for decides when that is. A task that waits for tasks passes the cancellation on to them, is woken by
-//! their end, and waits until the last has ended; any other is queued at once. So children end before the destructors of
-//! their parents run.
+//! A cancelled task is condemned: at its next step it unwinds (`cancel/unwind.rs`), and its future
+//! is dropped instead of polled. What the task waits for decides when that is. A task that waits
+//! for tasks passes the cancellation on to them, and is stepped when the last of them has ended.
+//! Any other task is queued at once. So children end before the destructors of their parents run.
 //!
-//! While it waits for the last it is not polled, nor is the future through which it awaits them: the task registers itself as a
-//! waiter of the next one that still lives (`follow_link`). So does a block that was interrupted.
+//! Until then the task is not polled, and neither is the future that awaits the other tasks. So the
+//! task registers itself as a waiter of the next awaited task that has not ended (`follow_link`). A
+//! block that was interrupted does the same.
 //!
-//! Tasks that await each other in a circle would wait for ever for each other's end: if the walk comes back to a task on
-//! its own path, the last task before it is forced: it is queued, and waits for nothing. A circle through a group is not found by
-//! this walk, and as in asyncio its tasks stay, unless the program has cancelled each of them twice within one turn. At the
-//! end of the loop such circles are looked for, and broken.
+//! Tasks that await each other in a circle would wait for ever. If the spread comes back to a task
+//! on its own path, it *forces* the task before it: that task is queued, and waits for nothing.
+//! This does not find a circle through a group. As in asyncio, the tasks of such a circle stay,
+//! unless the program has cancelled each of them twice within one turn. The shutdown of the loop
+//! searches for such circles, and breaks them.
 
 use crate::kernel::cancel::scopes::{Inside, Region};
 use crate::kernel::cell::{AnyTask, Header, same};
@@ -24,19 +26,20 @@ use crate::kernel::{Kernel, sorted_once};
 use std::rc::Rc;
 use std::task::Waker;
 
-/// A place on the way, which is a walk in depth-first order; the stack is a list, so a chain of any length fits.
+/// A step of the spread, which is a depth-first walk. The stack is a list, so a chain of any length
+/// fits.
 enum Visit {
     Enter {
         task: AnyTask,
         from: Option<AnyTask>,
     },
     Leave(AnyTask),
-    /// What is no task is interrupted, and leads nowhere.
+    /// Interrupts an object that is not a task, and leads no further.
     Interrupt(Rc<dyn Awaited>),
 }
 
 impl Kernel {
-    /// Asks a task to end. False if it has ended.
+    /// Cancels a task. Returns false if it has ended.
     pub(crate) fn cancel(&self, task: &AnyTask) -> bool {
         let header = task.header();
         if header.is_done() {
@@ -46,8 +49,9 @@ impl Kernel {
         true
     }
 
-    /// The program has asked a task to end, by a handle to it. If it waits in a circle, each task of which the program has asked
-    /// twice in one turn, it waits no longer.
+    /// The program has requested a task's end by a handle. If the task waits in a circle, and the
+    /// program has requested the end of each task of the circle twice in one turn, the task is
+    /// forced.
     pub(crate) fn note_asked(&self, task: &AnyTask) {
         let header = task.header();
         if self.outwaited_tasks(header).is_empty() {
@@ -59,8 +63,8 @@ impl Kernel {
         }
     }
 
-    /// Asks all tasks to end. Each is come by once, so a chain of tasks that await each other costs its length, and not its
-    /// square.
+    /// Cancels all tasks. Each is visited once, so a chain of tasks that await each other costs its
+    /// length, and not its square.
     #[cold]
     pub(crate) fn cancel_all(&self) {
         #[cfg(feature = "probe")]
@@ -71,8 +75,9 @@ impl Kernel {
         }
     }
 
-    /// Takes one request back, and answers how many are left. With the last of them, a task that has not been stepped since goes
-    /// on as if nothing had been asked for; what it awaited stays cancelled.
+    /// Takes one request back, and returns the number that are left. If none is left, a task that
+    /// was not stepped since then continues as if no request had come; the tasks that it awaited
+    /// stay cancelled.
     pub(crate) fn uncancel(&self, task: &Header) -> u32 {
         let left = task.cancelling.get().saturating_sub(1);
         task.cancelling.set(left);
@@ -82,19 +87,21 @@ impl Kernel {
         left
     }
 
-    /// A task that was condemned, and has not been unwound for that, goes on after all.
+    /// A task that was condemned, and has not unwound yet, continues.
     fn revoke_cancel(&self, task: &Header) {
         self.table.revoke_cancel(task);
         task.take_request();
         if let Some(link) = task.replace_link(None) {
-            // It was woken while it waited for the end of another, and is to see what for.
+            // The task had waited for the end of another task instead of its own wakes. It is
+            // woken, to poll what it missed.
             self.drop_link(Some(link));
             self.table.wake(task.token());
         }
         self.resume_waits(task, Region::Task);
     }
 
-    /// A task that was condemned while it ran has suspended: what it waits for decides only now.
+    /// A task that was condemned while it ran has suspended. Only now is it known what it waits
+    /// for.
     #[cold]
     pub(crate) fn cancel_suspended(&self, task: &AnyTask) {
         let spread = self.new_spread();
@@ -103,8 +110,8 @@ impl Kernel {
         self.spread(stack, spread);
     }
 
-    /// Interrupts what a task does in a region, without cancelling the task: the region unwinds when it is polled next. Returns
-    /// what it has to wait for before that.
+    /// Interrupts what a task does in a region, without cancelling the task: the region unwinds at
+    /// its next poll. Returns what it has to wait for before that.
     pub(crate) fn interrupt(&self, task: &AnyTask, region: Region) -> Links {
         let Some(links) = self.interrupt_waits(task.header(), region) else { return Links::None };
         let spread = self.new_spread();
@@ -119,7 +126,7 @@ impl Kernel {
         }
     }
 
-    /// A task that waits in a scope, which somebody else than itself unwinds, is to be interrupted there once more.
+    /// Interrupts a task once more that waits in a scope which unwinds and has another driver.
     pub(crate) fn interrupt_again(&self, task: &AnyTask) {
         self.table.condemn(task.header());
         if !self.table.is_running(task.header()) {
@@ -127,8 +134,8 @@ impl Kernel {
         }
     }
 
-    /// Looks for cancelled tasks that wait for each other's ends in circles, by way of groups and cleanups too, and has one of
-    /// each circle wait no longer. Returns whether there was one.
+    /// Searches for cancelled tasks that wait for each other's ends in circles, also by way of
+    /// groups and cleanups, and forces one task of each circle. Returns whether there was one.
     #[cold]
     pub(crate) fn break_circles(&self) -> bool {
         let spread = self.new_spread();
@@ -159,8 +166,8 @@ impl Kernel {
         has_broken
     }
 
-    /// The way leads back to `first`, by `last`, and through what is still to be left: a task of these that is cancelled and waits
-    /// is forced.
+    /// The path leads back to `first`, from `last`. Forces one cancelled, waiting task on the
+    /// circle. Returns whether there was one.
     fn break_circle(&self, first: &AnyTask, last: Option<AnyTask>, way: &[Visit]) -> bool {
         let on_the_way = way.iter().rev().filter_map(|visit| match visit {
             Visit::Leave(task) => Some(task),
@@ -177,8 +184,8 @@ impl Kernel {
         waits.inspect(|task| self.table.force(task.header())).is_some()
     }
 
-    /// Whether a task waits for its own end, by way of others each of which the program has asked twice in one turn as
-    /// well.
+    /// Whether a task waits for its own end through other tasks whose ends the program has also
+    /// requested twice in one turn.
     #[cold]
     fn waits_for_itself(&self, task: &AnyTask) -> bool {
         let spread = self.new_spread();
@@ -195,7 +202,7 @@ impl Kernel {
         false
     }
 
-    /// The tasks whose ends a task waits for also when it is cancelled.
+    /// The tasks for whose ends a task waits even when it is cancelled.
     fn outwaited_tasks(&self, header: &Header) -> Vec<AnyTask> {
         let mut tasks = Vec::new();
         self.each_wait(header, &mut |_, begun| match begun.wait {
@@ -205,7 +212,7 @@ impl Kernel {
         tasks
     }
 
-    /// The tasks without whose ends a task does not go on.
+    /// The tasks for whose ends a task waits.
     fn awaited_tasks(&self, header: &Header) -> Vec<AnyTask> {
         let mut tasks = Vec::new();
         self.each_wait(header, &mut |_, begun| match begun.wait {
@@ -223,15 +230,15 @@ impl Kernel {
         self.cancels.spreads.get()
     }
 
-    /// The numbers begin anew, and no mark of an old one may be left.
+    /// Numbering starts again, so all old marks are removed.
     #[cold]
     fn forget_spreads(&self) {
         self.tasks().iter().for_each(|task| task.header().visited.set(0));
         self.cancels.spreads.set(0);
     }
 
-    /// Goes on until the stack is worked off, from its end. Returns whether the way leads back to a task that is not itself
-    /// cancelled: that of a block which is interrupted.
+    /// Works off the stack. Returns whether the path leads back to a task that is not cancelled
+    /// itself: the task of an interrupted block.
     fn spread(&self, mut stack: Vec<Visit>, spread: u32) -> bool {
         let mut leads_back = false;
         while let Some(visit) = stack.pop() {
@@ -257,7 +264,7 @@ impl Kernel {
                     header.cancelling.set(header.cancelling.get().saturating_add(1));
                     self.table.condemn(header);
                     if self.table.is_running(header) {
-                        // It comes by `cancel_suspended`, or ends.
+                        // The task continues in `cancel_suspended` when it suspends, or it ends.
                         header.visited.set(left_behind(spread));
                     } else {
                         self.go_on_from(&task, spread, &mut stack);
@@ -269,7 +276,7 @@ impl Kernel {
         leads_back
     }
 
-    /// A task that has links is left to them, and they come next; any other is queued.
+    /// If the task awaits tasks, these come next. Otherwise the task is queued.
     fn go_on_from(&self, task: &AnyTask, spread: u32, stack: &mut Vec<Visit>) {
         let header = task.header();
         let Some(links) = self.interrupt_waits(header, Region::Task) else {
@@ -283,9 +290,10 @@ impl Kernel {
         enter_links(links, task, stack);
     }
 
-    /// What a task waits in, in a region, is told that it will not come back. Returns to what the cancellation goes on.
-    /// None if there are no links among the waits. If all that they lead to have ended, or are no tasks, that is no task, but not
-    /// none: the task is queued already, or a callback is, or will be, that will wake it.
+    /// Interrupts what a task waits for in a region. Returns the links along which the cancellation
+    /// continues, or `None` if no wait has links. An empty list is different: all awaited tasks
+    /// have ended, or the links are not tasks. Then the task is already queued, or a callback will
+    /// wake it.
     fn interrupt_waits(&self, header: &Header, region: Region) -> Option<Vec<Link>> {
         let counts = &|number| polled(header, region, number);
         let links = self.links(header, counts);
@@ -293,30 +301,31 @@ impl Kernel {
         links
     }
 
-    /// Takes back that what a task waits in, in a region, was told of an interruption.
+    /// Revokes the interruption of what a task waits for in a region.
     pub(crate) fn resume_waits(&self, header: &Header, region: Region) {
         self.awaited(header, &|number| polled(header, region, number)).iter().for_each(|awaited| awaited.resume());
     }
 
-    /// The future of a region is gone. Waits that are still recorded there have outlived it, since they stand in a future of
-    /// somebody else's, which polls them only when they wake it.
+    /// The future of a region is gone. Waits that are still recorded there outlive it, because they
+    /// are in a future that belongs to other code and that polls them only when they are woken.
     #[cold]
     pub(crate) fn release_waits(&self, header: &Header, region: Region) {
-        // Wakes, and the wakers may be foreign.
+        // This may wake, and the wakers may be user code.
         let counts = &|number| header.is_inside(region, number);
         self.awaited(header, counts).iter().for_each(|awaited| self.tolerate(|| awaited.resume()));
     }
 
-    /// What waits in a region, and is not polled for a while, makes room: others are to have what it was given. That is all
-    /// there, or what is frozen alone.
+    /// What waits in a region is not polled for some time, so what was handed to it goes to other
+    /// waiters. That holds for everything in the region, or only for what is frozen.
     pub(crate) fn yield_gift(&self, header: &Header, region: Region, is_frozen_alone: bool) {
         let counts = &|number| header.is_inside(region, number) && (!is_frozen_alone || header.is_frozen(number));
         self.awaited(header, counts).iter().for_each(|awaited| awaited.yield_gift());
     }
 
-    // ---- who is not polled waits by itself ----
+    // ---- a task that is not polled registers its own waiters ----
 
-    /// Waits for the next task that still lives of those which are awaited in a region. False if there is none.
+    /// Registers as a waiter of the next task that has not ended, of those that are awaited in a
+    /// region. Returns false if there is none.
     pub(crate) fn follow_link(
         &self,
         link: &mut Option<(Token, WaiterKey)>,
@@ -337,7 +346,8 @@ impl Kernel {
         (task.header().token(), waiter)
     }
 
-    /// What this task awaits, while it is not polled since it was interrupted, will have no end that wakes it: it is to look.
+    /// What this task awaits while it is interrupted and not polled will not wake it any more.
+    /// Wakes it, so that it checks again.
     pub(crate) fn link_is_over(&self, task: Token) {
         let Some(task) = self.table.task(task) else { return };
         let header = task.header();
@@ -349,26 +359,27 @@ impl Kernel {
         }
     }
 
-    /// Waits for it no longer.
+    /// Removes the waiter.
     pub(crate) fn drop_link(&self, link: Option<(Token, WaiterKey)>) {
         let Some((task, waiter)) = link else { return };
         if let Some(task) = self.table.task(task) {
-            // Its waker may be foreign.
+            // Its waker may be user code.
             drop(self.table.remove_waiter(task.header(), waiter));
         }
     }
 
-    /// Hands out what a task waits for but sleeps, with the numbers.
+    /// Calls `act` with each wait of a task except sleeps, and with its number.
     pub(crate) fn each_wait(&self, header: &Header, act: &mut dyn FnMut(u64, WaitEntry)) {
         self.each_that_counts(header, &|number| !header.is_frozen(number), act);
     }
 
-    /// The tasks that a task awaits, and what is awaited beside them. None if none of its waits is for tasks or a gather.
+    /// The tasks and other links that a task awaits. `None` if it waits for no task and no object
+    /// with links.
     #[inline(never)]
     fn links(&self, header: &Header, counts: &dyn Fn(u64) -> bool) -> Option<Vec<Link>> {
         let mut links: Option<Vec<Link>> = None;
         self.each_that_counts(header, counts, &mut |_, begun| match begun.wait {
-            // Of one that has ended, the wake has come already.
+            // A task that has ended has already woken its waiters.
             Wait::Task(token) => {
                 if let Some(task) = self.table.task(token) {
                     links.get_or_insert_default().push(Link::Task(task));
@@ -383,7 +394,7 @@ impl Kernel {
         links
     }
 
-    /// What is to be told what becomes of the task. All are found before the first is told.
+    /// The objects to notify about the task. All are collected before the first is notified.
     #[inline(never)]
     fn awaited(&self, header: &Header, counts: &dyn Fn(u64) -> bool) -> Vec<Rc<dyn Awaited>> {
         let mut awaited = Vec::new();
@@ -395,7 +406,7 @@ impl Kernel {
         awaited
     }
 
-    /// Not a part of each that uses it: there are many.
+    /// Not inlined, because it has many callers.
     #[inline(never)]
     fn each_that_counts(&self, header: &Header, counts: &dyn Fn(u64) -> bool, act: &mut dyn FnMut(u64, WaitEntry)) {
         for (number, begun) in self.table.waits(header) {
@@ -405,14 +416,15 @@ impl Kernel {
         }
     }
 
-    /// A scope of a task is polled: what begins until the guard is dropped lies inside of it.
+    /// Begins a poll of a scope of the task: what begins until the guard is dropped is inside the
+    /// scope.
     pub(crate) fn poll_scope<'a>(&'a self, header: &'a Header, number: u64) -> Polled<'a> {
         let before = self.table.numbered();
         header.scopes(|scopes| scopes.open(number, before));
         Polled { kernel: self, header, number }
     }
 
-    /// What has begun in this poll of a scope lies inside of it.
+    /// Ends the poll: what has begun in it is inside the scope.
     fn close_scope(&self, header: &Header, number: u64) {
         let last = self.table.numbered();
         let many = header.scopes(|scopes| {
@@ -444,22 +456,24 @@ impl Drop for Polled<'_> {
 /// What an interrupted block has to wait for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Links {
-    /// Nothing: it is to be polled.
+    /// Nothing: it can be polled.
     None,
-    /// The end of the tasks that are awaited in it, which wakes it.
+    /// The end of tasks that are awaited in the block, which wakes it.
     Living,
-    /// The same, but they have ended, so it is woken already.
+    /// Tasks were awaited in the block but have ended, so the block is already woken.
     Ended,
-    /// The same, but one of them waits for the task of the block: it must not be waited for.
+    /// A task that is awaited in the block waits for the task of the block, so the block must not
+    /// wait for it.
     LeadBack,
 }
 
-/// Whether what has this number lies in the region, and is polled: while a region unwinds, that is what its cleanups wait for.
+/// Whether the item with this number is inside the region and is polled. While a region unwinds,
+/// only the waits of its cleanups are.
 fn polled(header: &Header, region: Region, number: u64) -> bool {
     header.is_inside(region, number) && !header.is_frozen(number)
 }
 
-/// The first link is the next to be entered.
+/// The first link is entered next.
 fn enter_links(links: Vec<Link>, from: &AnyTask, stack: &mut Vec<Visit>) {
     for link in links.into_iter().rev() {
         stack.push(match link {
@@ -469,7 +483,8 @@ fn enter_links(links: Vec<Link>, from: &AnyTask, stack: &mut Vec<Visit>) {
     }
 }
 
-// What `Header::visited` says: the number of the spread, doubled, and whether the way still leads through the task.
+// The values of `Header::visited`: twice the number of the spread, plus one while the path leads
+// through the task.
 
 pub(in crate::kernel) const LAST_SPREAD: u32 = u32::MAX / 2;
 

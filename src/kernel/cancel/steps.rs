@@ -10,7 +10,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::task::{Context, Poll};
 
 impl Kernel {
-    /// It was cancelled while it ran: what it waits for now decides where that goes.
+    /// The task was cancelled while it ran. What it waits for now decides how the cancellation
+    /// continues.
     pub(in crate::kernel) fn suspended(&self, task: &AnyTask) {
         if self.table.interrupted(task.header()) {
             self.unwind(task, true);
@@ -19,9 +20,10 @@ impl Kernel {
         }
     }
 
-    /// A step of a task that was cancelled: its cleanups come first, innermost first (`cancel/unwind.rs`), then its future is
-    /// dropped. If the cancellation is caught on the way, the step goes on. One that the task has `raised` itself does not wait
-    /// for what the task awaits.
+    /// A step of a task that was cancelled. Its cleanups run first, innermost first
+    /// (`cancel/unwind.rs`); then its future is dropped. If a scope catches the cancellation, the
+    /// step continues with the future. If the task has `raised` the cancellation itself, the step
+    /// does not wait for the tasks that it awaits.
     #[inline(never)]
     pub(in crate::kernel) fn unwind(&self, task: &AnyTask, raised: bool) {
         let header = task.header();
@@ -64,7 +66,8 @@ impl Kernel {
                     let _unwinds_already = self.table.take_raised();
                     if let Err(payload) = polled {
                         unwinding.panicked(payload);
-                        // Something beside that scope has panicked, and the future is not to be polled again.
+                        // Code beside that scope has panicked, so the future must not be polled
+                        // again.
                         if let Err(payload) = catch_unwind(AssertUnwindSafe(|| self.table.drop_future(task))) {
                             unwinding.panicked(payload);
                         }
@@ -83,7 +86,7 @@ impl Kernel {
         }
     }
 
-    /// Polls what unwinds, for `Pause::DropsBody`.
+    /// Polls the unwinding part, for `Pause::DropsBody`.
     pub(crate) fn poll_for_a_drop<R>(&self, poll: impl FnOnce() -> R) -> std::thread::Result<R> {
         let before = self.cancels.only_drops.replace(true);
         let polled = catch_unwind(AssertUnwindSafe(poll));
@@ -95,43 +98,47 @@ impl Kernel {
         self.cancels.only_drops.get()
     }
 
-    /// The running task returns, and what it returns counts also if it was cancelled in this step.
+    /// The running task returns, and its value counts even if it was cancelled in this step.
     pub(crate) fn keep_result(&self) {
         if let Some(task) = self.current() {
             self.table.revoke_cancel(task.header());
         }
     }
 
-    /// Nobody drives the unwinding of this region any more: cleanups whose futures are gone get tasks of their own.
+    /// The unwinding of this region has no driver any more: cleanups whose futures are gone get
+    /// tasks of their own.
     pub(crate) fn hand_orphans_over(&self, header: &Header, region: Region) {
         let orphans = header.scopes(|scopes| scopes.orphans(region)).unwrap_or_default();
         orphans.into_iter().for_each(|scope| self.tolerate(|| scope.hand_over()));
     }
 
-    /// Nor here, but the futures that still exist have moved, and go on elsewhere.
+    /// The same, for scopes whose futures still exist but have moved to another task, where they
+    /// continue.
     pub(crate) fn hand_abandoned_over(&self, header: &Header, region: Region) {
         let abandoned = header.scopes(|scopes| scopes.abandoned(region)).unwrap_or_default();
         abandoned.into_iter().for_each(|scope| self.tolerate(|| scope.hand_over()));
     }
 
-    /// The cancellation was caught: the running task goes on, in the same step.
+    /// The cancellation was caught: the running task continues in the same step.
     pub(in crate::kernel) fn go_on(&self, task: &AnyTask) {
         let header = task.header();
         header.forget_sleeps();
-        // A cleanup that has lost its future, and to which the cancellation has not come.
+        // A cleanup whose future was dropped, and which the cancellation has not reached.
         self.hand_orphans_over(header, Region::Task);
         match self.table.end_unwinding(header) {
             Some(Stop::Ready(task)) => self.returned(&task),
             Some(Stop::Suspended(task)) => self.suspended(&task),
             _ => {
-                // What stood beside the scope that caught it lives on, and was not told yet.
+                // What is beside the catching scope continues. It is notified now that it is not
+                // interrupted any more.
                 self.table.leave_step();
                 self.resume_waits(header, Region::Task);
             }
         }
     }
 
-    /// The future was dropped, and whatever it returned does not count.
+    /// Ends a task with an error. Its future was dropped, and any value that it returned does not
+    /// count.
     pub(in crate::kernel) fn fail(&self, task: &AnyTask, error: TaskError) {
         let ending = if error.is_panic() { Ending::Panicked } else { Ending::Cancelled };
         self.release_waits(task.header(), Region::Task);
@@ -139,8 +146,8 @@ impl Kernel {
         self.finish(task, ending);
     }
 
-    /// Queues a task for a cleanup whose own task did not come to it. It runs also while the loop shuts down, and the first request
-    /// to end lets it finish, as if its own task had been cancelled.
+    /// Queues a task for a cleanup that its own task cannot run. It runs also during the shutdown.
+    /// Its first cancellation request only counts, as if it were the cancellation of its own task.
     pub(crate) fn spawn_cleanup<F: Future + 'static>(&self, draft: Draft, cleanup: F) {
         let task = TypedTask::new(draft, cleanup);
         task.header().spare();

@@ -1,4 +1,4 @@
-//! How an interruption goes through a region of a task: from scope to scope, innermost first.
+//! How an interruption passes through a region of a task: from scope to scope, innermost first.
 //!
 //! ```text
 //!   task { a { b { c } d { .. } } }      entered: a 1, b 2, c 3; b and c left; d 4
@@ -7,15 +7,17 @@
 //!   again, while d cleans up, in a scope e of that cleanup:   e, then d's cleanup is dropped, then a
 //! ```
 //!
-//! An interruption begins at the innermost scope, wherever the task stands, and goes outward, as an exception does. A second one
-//! ends first what is inside of the cleanup under way, then this cleanup, and goes on outward from there. The future around the
-//! scopes is not polled meanwhile, so no line of it runs.
+//! An interruption begins at the innermost scope, at the point that the task has reached, and goes
+//! outward, like an exception. A second one first ends what is inside the running cleanup, then
+//! this cleanup, and then goes outward from there. During this time the future around the scopes is
+//! not polled, so no line of it runs.
 //!
-//! A cancellation goes through the whole task, and the kernel drives it. The end of a timeout, and the failure of a group, go
-//! through what is inside of that block, and the block drives them (`block.rs`), unless somebody further out does already. What
-//! is done here is the same for both. Kept here is how far the interruption has come; everything else is stored with the scopes.
+//! A cancellation passes through the whole task, and the kernel drives it. An expired timeout, or a
+//! failed group, interrupts what is inside that block, and the block drives it (`block.rs`), unless
+//! code further out drives already. This file does the part that is the same for both. It stores
+//! how far the interruption has come; everything else is stored with the scopes.
 //!
-//! Does not know how a region ends when all its scopes are through.
+//! This file does not know how a region ends when all its scopes are finished.
 
 use crate::error::{Panic, TaskError};
 use crate::kernel::Kernel;
@@ -26,14 +28,15 @@ use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::task::{Context, Poll};
 
-/// Why an unwinding does not go on by itself.
+/// Why an unwinding has stopped.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Pause {
-    /// All scopes are through.
+    /// All scopes are finished.
     Through,
-    /// A scope has caught it: what is around that goes on.
+    /// A scope has caught the interruption: the future around it continues.
     Caught,
-    /// The future of the region is to be polled, so that a scope in it can drop its body; then this goes on.
+    /// The future of the region must be polled, so that a scope in it can drop its body. Then the
+    /// unwinding continues.
     DropsBody,
 }
 
@@ -50,18 +53,19 @@ impl Unwinding {
         }
     }
 
-    /// A panic takes the place of the cancellation, or of an earlier panic, the destructor of which may be foreign code.
+    /// A panic replaces the cancellation, or an earlier panic, whose destructor may be user code.
     pub(crate) fn panicked(&mut self, payload: Box<dyn Any + Send>) {
         let before = std::mem::replace(&mut self.error, TaskError::Panicked(Panic::new(payload)));
         exceptions::drop_payload(Box::new(before));
     }
 
-    /// What it has become: the cancellation, or the last panic.
+    /// The result: the cancellation, or the latest panic.
     pub(crate) fn into_error(self) -> TaskError {
         self.error
     }
 
-    /// An interruption arrives: all scopes that are entered now are to unwind, and a cleanup under way is to end.
+    /// An interruption arrives: all scopes that are entered now will unwind, and a running cleanup
+    /// will end.
     pub(crate) fn interrupt(&mut self, task: &Header) {
         let innermost = task.scopes(|scopes| scopes.innermost(self.region, u64::MAX)).flatten();
         self.doomed = innermost.map_or(0, |(number, _)| number);
@@ -75,9 +79,9 @@ impl Unwinding {
         self.overtaken.extend(taken_over.iter().filter(|(_, scope)| is_overtaken(&**scope)).map(|(number, _)| number));
     }
 
-    /// Goes on until a cleanup has to wait, or there is something else to be done.
+    /// Continues until a cleanup has to wait, or something else has to be done.
     ///
-    /// A panic of foreign code does not stop this.
+    /// A panic of user code does not stop the unwinding.
     pub(crate) fn poll(&mut self, kernel: &Kernel, task: &Header, context: &mut Context<'_>) -> Poll<Pause> {
         loop {
             match catch_unwind(AssertUnwindSafe(|| self.poll_once(kernel, task, context))) {
@@ -99,9 +103,10 @@ impl Unwinding {
                     Poll::Pending if kernel.table.take_raised() => self.interrupt(task),
                     Poll::Pending => return Poll::Pending,
                     Poll::Ready(unwound) => {
-                        // The cleanup has returned all the same.
+                        // The cleanup has requested an interruption, and has returned anyway.
                         let _came_to_nothing = kernel.table.take_raised();
-                        // If it was caught there, the interruption is behind all scopes inside, and so it is here.
+                        // If the cleanup caught an interruption, the interruption has passed all
+                        // scopes inside it, here too.
                         if unwound == Unwound::Caught && self.catch(task, number) {
                             return Poll::Ready(Pause::Caught);
                         }
@@ -130,7 +135,7 @@ impl Unwinding {
                     let is_beside =
                         |&passed: &u64| passed != number && !is_in(passed, number) && !is_in(number, passed);
                     let is_alone = !kernel.has_neighbours(task, region, number) && !self.passed.iter().any(is_beside);
-                    // First, so that the cleanup is still to come if what is dropped panics.
+                    // First, so that the cleanup still runs if dropping the body panics.
                     task.scopes(|scopes| scopes.begin_cleanup(number, scope.clone()));
                     if scope.drop_body(is_alone) == Dropped::WhenPolled {
                         let around = task.scopes(|scopes| scopes.cleaning_around(number, region)).flatten();
@@ -148,11 +153,13 @@ impl Unwinding {
         }
     }
 
-    /// A scope in this cleanup is to drop its body: the cleanup is polled for that, and not the future around it.
+    /// A scope in this cleanup has to drop its body: polls the cleanup for that, and not the future
+    /// around it.
     fn poll_around(&mut self, cleaning: u64, kernel: &Kernel, task: &Header, context: &mut Context<'_>) {
         let Some(scope) = task.scope(cleaning) else { return };
         let _polled = kernel.poll_scope(task, cleaning);
-        // What stands beside that scope may end the cleanup: then the interruption, which comes there next, finds nothing to end.
+        // This poll may end the cleanup. Then the interruption, which reaches the cleanup next,
+        // finds nothing to end.
         let polled = kernel.poll_for_a_drop(|| scope.poll_cleanup(context));
         let _unwinds_already = kernel.table.take_raised();
         if let Err(payload) = polled {
@@ -160,11 +167,12 @@ impl Unwinding {
         }
     }
 
-    /// How the interruption comes to this scope.
+    /// The way in which the interruption reaches this scope.
     fn arrival(&self, task: &Header, number: u64) -> Arrival {
         let requests = task.requests();
         let seen = task.scopes(|scopes| {
-            // A panic is behind what is entered in a cleanup under way: there, a new interruption has come.
+            // A panic does not reach scopes that were entered in a running cleanup: there, a new
+            // interruption has arrived.
             let is_inside = scopes.cleaning_around(number, self.region).is_some();
             (is_inside, scopes.is_asked_from_outside(number, requests))
         });
@@ -175,16 +183,17 @@ impl Unwinding {
         }
     }
 
-    /// A scope has caught the interruption. False if that was in a cleanup, of another one that is still on its way.
+    /// A scope has caught the interruption. Returns false if the scope is in a cleanup, and another
+    /// interruption around it continues.
     fn catch(&mut self, task: &Header, number: u64) -> bool {
         let around = task.scopes(|scopes| scopes.cleaning_around(number, self.region)).flatten();
         let is_beside = |&one: &u64| one != number && !task.is_inside(Region::Inside(one), number);
-        // If that was in a cleanup, those further out stay overtaken.
+        // If the scope is in a cleanup, the blocks further out stay overtaken.
         let goes_on = |&one: &u64| around.is_none_or(|around| task.is_inside(Region::Inside(around), one));
         let (beside, others) = self.overtaken.iter().partition(|one| is_beside(one) && goes_on(one));
         let beside: Vec<u64> = beside;
         self.overtaken = others;
-        // A block around it may have been polled, and has not polled what was woken inside.
+        // A block around the scope may have been polled without polling what was woken inside it.
         let around_it = |&one: &u64| one != number && task.is_inside(Region::Inside(one), number);
         let numbers = task.scopes(|scopes| scopes.numbers().collect::<Vec<_>>()).unwrap_or_default();
         for scope in numbers.into_iter().filter(around_it).filter_map(|one| task.scope(one)) {
@@ -195,7 +204,7 @@ impl Unwinding {
             scope.inside().into_iter().for_each(Inside::resume);
         }
         if let Some(cleaning) = around {
-            // What stands beside that cleanup comes next, if it was entered later.
+            // What is beside that cleanup comes next, if it was entered later.
             self.caught_in.push(cleaning);
             return false;
         }
