@@ -1,4 +1,4 @@
-//! Plain callbacks: at once, after a while, at a moment.
+//! Plain callbacks: in the next turn, after a delay, at a time.
 
 use crate::kernel::callbacks::calls::CallKey;
 use crate::kernel::{Alarm, Kernel, Time, TimerKey, context};
@@ -10,9 +10,10 @@ use std::panic::Location;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-/// Calls `callback` in the next turn, behind everything that is ready now.
+/// Schedules `callback` for the next turn, behind everything that is ready now.
 ///
-/// A panic of it goes to the loop's exception handler. Inside of it [`current_task`](crate::current_task()) is `None`.
+/// If it panics, the panic goes to the loop's exception handler. Inside the callback,
+/// [`current_task`](crate::current_task()) is `None`.
 ///
 /// asyncio: `loop.call_soon`.
 ///
@@ -39,8 +40,8 @@ pub fn call_soon(callback: impl FnOnce() + 'static) -> Handle {
     Handle::soon(&running("call_soon()"), callback)
 }
 
-/// Calls `callback` after `delay`: in the first turn whose time has reached it, behind what was ready before. A delay of
-/// zero is a timer too.
+/// Schedules `callback` after `delay`: it is called in the first turn whose time has reached that
+/// moment, behind what was ready before. A delay of zero is a timer too.
 ///
 /// asyncio: `loop.call_later`.
 ///
@@ -69,7 +70,8 @@ pub fn call_later(delay: Duration, callback: impl FnOnce() + 'static) -> Handle 
     Handle::later(&running("call_later()"), delay, callback)
 }
 
-/// Calls `callback` at a moment of the loop's [`time`]; one that has passed is due in the next turn.
+/// Schedules `callback` at a moment of the loop's [`time`]. If the moment has passed, the callback
+/// is due in the next turn.
 ///
 /// asyncio: `loop.call_at`.
 ///
@@ -93,7 +95,8 @@ pub fn call_at(moment: Instant, callback: impl FnOnce() + 'static) -> Handle {
     Handle::at(&running("call_at()"), moment, callback)
 }
 
-/// The running loop's time: `Instant::now()` on a real clock, on a virtual one the moment at which it stands.
+/// Returns the running loop's time: `Instant::now()` on a real clock; on a virtual clock, the
+/// moment at which it stands.
 ///
 /// asyncio: `loop.time()`.
 ///
@@ -117,9 +120,9 @@ pub fn time() -> Instant {
     running("time()").clock.now_as_instant()
 }
 
-/// A callback that was asked for. Dropping the handle changes nothing.
+/// A handle to a scheduled callback. Dropping the handle changes nothing.
 ///
-/// Its `Debug` form says where it was asked for, and of a timer, when it is due.
+/// Its `Debug` form says where the callback was scheduled and, for a timer, when it is due.
 ///
 /// asyncio: `Handle`, `TimerHandle`.
 ///
@@ -138,12 +141,12 @@ pub fn time() -> Instant {
 pub struct Handle {
     loop_id: u64,
     key: Key,
-    /// When a timer is due, as far as an `Instant` can say it.
+    /// When a timer is due, if an `Instant` can express it.
     when: Option<Instant>,
     asked_at: &'static Location<'static>,
-    /// Whether it was cancelled, until there is a clone.
+    /// Whether it was cancelled, as long as this handle has no clones.
     cancelled: Cell<bool>,
-    /// The same, from the first clone on, so that a handle which is not cloned costs no allocation.
+    /// The same, once there is a clone. So a handle that is not cloned needs no allocation.
     shared: OnceCell<Rc<Cell<bool>>>,
     /// The callback lives on the loop's thread.
     _not_send: PhantomData<Rc<()>>,
@@ -158,7 +161,7 @@ enum Key {
 impl Handle {
     #[track_caller]
     pub(crate) fn soon(kernel: &Kernel, callback: impl FnOnce() + 'static) -> Self {
-        // Who called from elsewhere before has come before.
+        // A callback that was scheduled earlier from another thread has arrived earlier.
         kernel.drain();
         let key = kernel.call_soon(kernel.callback(callback));
         Self::new(kernel, Key::Soon(key), None)
@@ -194,7 +197,8 @@ impl Handle {
         }
     }
 
-    /// Drops the callback uncalled. False if it was called, or cancelled before.
+    /// Cancels the callback: it is dropped and not called. Returns false if it was called or
+    /// cancelled before.
     ///
     /// asyncio: `Handle.cancel()`.
     ///
@@ -215,7 +219,7 @@ impl Handle {
             }
             was_there
         };
-        // What comes out is dropped here, where no borrow is held, and when the flag is set.
+        // The callback is dropped here, where nothing is borrowed, and after the flag is set.
         match self.key {
             Key::Soon(key) => {
                 let call = kernel.cancel_call(key);
@@ -228,9 +232,10 @@ impl Handle {
         }
     }
 
-    /// Whether the callback was dropped uncalled because this handle, or a clone of it, was cancelled.
+    /// Whether the callback was cancelled by this handle or a clone of it, before it was called.
     ///
-    /// asyncio: `Handle.cancelled()`, which says so also if it was cancelled after it was called.
+    /// asyncio: `Handle.cancelled()`, which returns true also if the handle was cancelled after the
+    /// call.
     ///
     /// # Examples
     ///
@@ -248,8 +253,8 @@ impl Handle {
         self.flag().get()
     }
 
-    /// When it is due, on the loop's [`time`], or was; also after it was called or cancelled. `None` for a
-    /// [`call_soon`], and if it is so far away that no `Instant` can say it.
+    /// When the callback is or was due, on the loop's [`time`], even after it was called or
+    /// cancelled. `None` for a [`call_soon`], and if an `Instant` cannot express the moment.
     ///
     /// asyncio: `TimerHandle.when()`.
     ///

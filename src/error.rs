@@ -1,6 +1,7 @@
-//! How a task can end other than with its value, and what else can go wrong.
+//! How a task can end other than with its value, and other errors.
 //!
-//! A user's failure is a value (a `Result` in the task's output), the task's own end is a [`TaskError`], misuse is a panic.
+//! An error of the user's is a value (a `Result` in the task's output), the end of a task itself is
+//! a [`TaskError`], and misuse is a panic.
 
 use std::any::Any;
 use std::fmt;
@@ -94,7 +95,7 @@ impl From<TaskError> for std::io::Error {
     }
 }
 
-/// A cancellation that was caught: asyncio's `CancelledError` where it is handled.
+/// A cancellation that was caught; asyncio's `CancelledError` where it is handled.
 ///
 /// # Examples
 ///
@@ -126,7 +127,7 @@ impl fmt::Display for Cancelled {
 
 impl std::error::Error for Cancelled {}
 
-/// What a panic left: its message, and once its payload.
+/// The result of a panic: its message and, for one caller, its payload.
 ///
 /// Cloning shares the payload.
 ///
@@ -162,7 +163,7 @@ impl Panic {
         Panic(Arc::new(Shared { message, payload: Mutex::new(Some(payload)) }))
     }
 
-    /// The text that was given to `panic!`, or a remark that there was none.
+    /// The text that was passed to `panic!`, or a remark that there was none.
     ///
     /// # Examples
     ///
@@ -179,7 +180,7 @@ impl Panic {
         &self.0.message
     }
 
-    /// The payload, for whoever asks first.
+    /// Takes the payload. Only the first call returns it.
     ///
     /// # Examples
     ///
@@ -199,7 +200,7 @@ impl Panic {
         self.0.payload.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).take()
     }
 
-    /// Lets the panic go on in the caller, without calling the panic hook again.
+    /// Continues the panic in the caller, without calling the panic hook again.
     ///
     /// # Examples
     ///
@@ -228,7 +229,7 @@ impl fmt::Debug for Panic {
     }
 }
 
-/// Equal if it is the same panic.
+/// Two values are equal if they come from the same panic.
 impl PartialEq for Panic {
     fn eq(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.0, &other.0)

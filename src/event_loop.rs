@@ -1,4 +1,5 @@
-//! The loop as its owner holds it: [`EventLoop`], its [`Builder`], a reference to the running one, and what a [`Turn`](crate::Turn) did.
+//! The loop and its options: [`EventLoop`], its [`Builder`], a reference to the running loop, and
+//! errors of a run.
 
 use crate::callback::Handle;
 use crate::error::{NoRunningLoop, TaskError};
@@ -26,10 +27,11 @@ use std::panic::Location;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-/// A loop: a ready queue, a timer wheel, a waker table, and the tasks in it.
+/// An event loop: a ready queue, a timer wheel, a task table, and the tasks in it.
 ///
-/// [`run`](Self::run) drives it to the end of a program. A host that has a loop of its own calls [`turn`](Self::turn) instead,
-/// which never blocks, and [`next_deadline`](Self::next_deadline) to know when to come back.
+/// [`run`](Self::run) runs a whole program. A host with a loop of its own calls
+/// [`turn`](Self::turn) instead, which never blocks, and [`next_deadline`](Self::next_deadline) to
+/// know when to call again.
 ///
 /// Neither `Send` nor `Sync`.
 ///
@@ -38,10 +40,11 @@ use std::time::{Duration, Instant};
 /// std::thread::spawn(move || drop(event_loop));
 /// ```
 ///
-/// Several loops may live on a thread, but only one of them turns at a time. Dropping a loop
-/// cancels its tasks; all futures are dropped when that is over (END-1). Callbacks in the ready queue and timers that are due may
-/// still be called while tasks end, later timers do not fire any more. A loop cannot be dropped inside of its own turn: `run` and `turn` borrow
-/// it. If a task calls `std::process::exit`, its own loop is left as it is, also one in a thread-local.
+/// Several loops may exist on a thread, but only one of them is in a turn at a time. Dropping a
+/// loop cancels its tasks, and all futures are dropped before the drop returns (END-1). While the
+/// tasks end, callbacks in the ready queue and due timers may still be called; later timers do not
+/// fire any more. A loop cannot be dropped in its own turn, because `run` and `turn` borrow it. If
+/// a task calls `std::process::exit`, its loop is left as it is, even one in a thread-local.
 ///
 /// ```compile_fail,E0505
 /// let event_loop = onelane::EventLoop::new();
@@ -69,12 +72,12 @@ pub struct EventLoop {
     cancel_on_ctrl_c: bool,
     #[cfg(feature = "threads")]
     thread_join_timeout: Duration,
-    /// Held until the loop is dropped.
+    /// Kept until the loop is dropped.
     #[cfg(all(unix, feature = "signals"))]
     printer: Option<Printer>,
 }
 
-/// Where a loop gets its time from.
+/// The clock of a loop.
 ///
 /// # Examples
 ///
@@ -98,16 +101,19 @@ pub enum Clock {
     /// The machine's monotonic clock.
     #[default]
     Real,
-    /// A clock that stands still while anything is ready, and jumps to the next deadline when nothing is.
+    /// A clock that stands still while anything is ready, and jumps to the next deadline when
+    /// nothing is.
     ///
-    /// Tests take no time on it and are exact to the nanosecond. A program that cannot go on is reported as a
-    /// [deadlock](crate::RunError::Deadlock) instead of hanging. Only while a [`Remote`] of the loop is alive, or others
-    /// hold a waker of one of its tasks (another thread, a future or a channel of another crate), or while a task waits for a
-    /// socket, does it wait for what may come from there; if that takes longer than a second, it says so on stderr, once, with where each task waits.
+    /// Tests on this clock take no time, and are exact to the nanosecond. A program that cannot
+    /// continue is reported as a [deadlock](crate::RunError::Deadlock) instead of hanging. In three
+    /// cases the loop waits in real time instead, because work may still arrive: a [`Remote`] of
+    /// the loop exists; code outside the loop holds a waker of one of its tasks (another thread, or
+    /// a future or a channel of another crate); or a task waits for a socket. If such a wait takes
+    /// longer than a second, the loop prints once on stderr where each task waits.
     Virtual,
 }
 
-/// Makes an [`EventLoop`].
+/// Builds an [`EventLoop`].
 ///
 /// # Examples
 ///
@@ -136,7 +142,7 @@ pub struct Builder {
     slow_step_handler: Option<SlowStepHandler>,
     deadlock_handler: Option<DeadlockHandler>,
     metrics: bool,
-    /// Stays false without the feature `signals`.
+    /// Always false without the feature `signals`.
     cancel_on_ctrl_c: bool,
     #[cfg(all(unix, feature = "signals"))]
     print_on: Option<i32>,
@@ -146,14 +152,15 @@ pub struct Builder {
     probe: Option<Box<dyn Probe>>,
 }
 
-/// As `asyncio.run` waits for its threads.
+/// The same as `asyncio.run`'s timeout for its threads.
 #[cfg(feature = "threads")]
 const THREAD_JOIN_TIMEOUT: Duration = Duration::from_secs(300);
 
 type SlowStepHandler = Box<dyn Fn(&SlowStep)>;
 type DeadlockHandler = Box<dyn Fn(&DeadlockReport)>;
 
-/// A step, or a callback, that kept the others waiting. What debug mode tells of; `Display` makes one line of it.
+/// A step or a callback that took long and delayed all others, as debug mode reports it. `Display`
+/// formats it as one line.
 ///
 /// # Examples
 ///
@@ -177,9 +184,9 @@ type DeadlockHandler = Box<dyn Fn(&DeadlockReport)>;
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct SlowStep {
-    /// How long it took, on the machine's clock.
+    /// The time that it took, on the machine's clock.
     pub took: Duration,
-    /// The task, unless it was a callback.
+    /// The task, or `None` for a callback.
     pub task: Option<TaskRef>,
     /// What the task waits for now.
     pub waits_for: Vec<WaitSnapshot>,
@@ -204,7 +211,7 @@ impl fmt::Display for SlowStep {
 }
 
 impl Builder {
-    /// Where the time comes from; the machine's clock, unless this says otherwise.
+    /// Sets the clock. The default is the machine's clock.
     ///
     /// # Examples
     ///
@@ -221,10 +228,11 @@ impl Builder {
         self
     }
 
-    /// Who is told of panics that reach nobody: of a task whose result nobody looks at, of a callback, of a destructor. Without a
-    /// handler they are a line on stderr.
+    /// Sets the handler for panics that no code handles: of a task whose result is never read, of a
+    /// callback, of a destructor. Without a handler, each is a line on stderr.
     ///
-    /// A handler may do anything a callback may. If it panics itself, the line goes to stderr.
+    /// A handler may do everything that a callback may do. If the handler itself panics, the line
+    /// goes to stderr.
     ///
     /// asyncio: `set_exception_handler`.
     ///
@@ -250,27 +258,32 @@ impl Builder {
         self
     }
 
-    /// Debug mode: the loop watches its tasks, and tells of
+    /// Sets debug mode. In debug mode the loop reports
     ///
-    /// - steps and callbacks that take long, and so keep all others waiting: [`slow_step`](Self::slow_step),
-    ///   [`slow_step_handler`](Self::slow_step_handler); the longest stands in the [`metrics`](crate::metrics()), which debug mode
-    ///   switches on;
-    /// - tasks that have come to wait for each other in a circle: [`deadlock_handler`](Self::deadlock_handler);
-    /// - programs that cannot go on, also on a real clock, where `run` would wait for ever: [`RunError::Deadlock`];
-    /// - results that nobody takes: a line on stderr when the last handle of a task goes that has ended with a value, unless that
-    ///   is of no size, as `()` is.
+    /// - steps and callbacks that take long and delay all others: see
+    ///   [`slow_step`](Self::slow_step) and [`slow_step_handler`](Self::slow_step_handler). The
+    ///   longest is in the [`metrics`](crate::metrics()), which debug mode enables;
+    /// - tasks that wait for each other in a circle: see
+    ///   [`deadlock_handler`](Self::deadlock_handler);
+    /// - programs that cannot continue, also on a real clock, where `run` would otherwise wait for
+    ///   ever: see [`RunError::Deadlock`];
+    /// - results that are never read: a line on stderr when the last handle of a task with a value
+    ///   is dropped. Values without a size, such as `()`, are not reported.
     ///
-    /// A task whose panic nobody looks at is told of in any mode, see [`exception_handler`](Self::exception_handler). Calls
-    /// from the wrong thread need no mode either: what must not leave the loop's thread is not `Send`, so they do not
-    /// compile, and what finds no loop on its thread panics with a message that says so.
+    /// A task whose panic is never read is reported in every mode, see
+    /// [`exception_handler`](Self::exception_handler). Calls from a wrong thread are detected in
+    /// every mode: types that must stay on the loop's thread are not `Send`, so sending them does
+    /// not compile; and a function that finds no loop on its thread panics with a message that says
+    /// so.
     ///
-    /// Unless this says otherwise, debug mode is on if the environment has `ONELANE_DEBUG`, and it is not empty.
+    /// The default is debug mode if the environment variable `ONELANE_DEBUG` is set and not empty.
     ///
     /// asyncio: `set_debug`, `run(debug=True)`, `PYTHONASYNCIODEBUG`.
     ///
     /// # Cost
     ///
-    /// Two looks at the machine's clock for each step, and about 260 instructions. Off, none.
+    /// In debug mode, two readings of the machine's clock and about 260 instructions per step.
+    /// Otherwise none.
     ///
     /// # Examples
     ///
@@ -299,7 +312,7 @@ impl Builder {
         self
     }
 
-    /// How long a step may take before debug mode tells of it; 100 ms, unless this says otherwise.
+    /// Sets how long a step may take before debug mode reports it. The default is 100 ms.
     ///
     /// asyncio: `slow_callback_duration`.
     ///
@@ -323,9 +336,9 @@ impl Builder {
         self
     }
 
-    /// Who is told of slow steps in debug mode; without a handler they are a line on stderr.
+    /// Sets the handler for slow steps in debug mode. Without a handler, each is a line on stderr.
     ///
-    /// A handler may do anything a callback may, and its panic goes to the exception handler.
+    /// A handler may do everything that a callback may do. Its panic goes to the exception handler.
     ///
     /// # Examples
     ///
@@ -348,20 +361,25 @@ impl Builder {
         self
     }
 
-    /// Who is told in debug mode of tasks that have come to wait for each other in a circle while others go on; without a handler
-    /// the report is written to stderr.
+    /// Sets the handler for tasks that wait for each other in a circle while other tasks run, in
+    /// debug mode. Without a handler, the report is written to stderr.
     ///
-    /// It is told at the end of the step that closes the circle: one in which each task waits for nothing but the end of the
-    /// next, or for a [`Lock`](crate::sync::Lock) that the next has taken, and has not given away: by an
-    /// [`OwnedLockGuard`](crate::sync::OwnedLockGuard), or in a future that was moved to another task. Only the guard of a
-    /// `&'static Lock`, or one in a future that waits for nothing of onelane's, may have gone unseen: the report says so.
+    /// It is called at the end of the step that closes the circle. In a circle, each task waits
+    /// only for the end of the next task, or for a [`Lock`](crate::sync::Lock) that the next task
+    /// has taken. A lock counts only if the task cannot have passed it on, by an
+    /// [`OwnedLockGuard`](crate::sync::OwnedLockGuard) or in a future that was moved to another
+    /// task. A circle may be reported wrongly only if the guard of a `&'static Lock` was passed on,
+    /// or a guard in a future that waits for nothing of onelane's; the report says so.
     ///
-    /// Nobody is told if one of them is limited by a [`timeout`](crate::timeout()) or sleeps as well, or is awaited by
-    /// somebody who is or does, since that may end it; nor if that is dropped later. What else can end a circle is a
-    /// cancellation, also that by a task group of which another child fails. If nothing else goes on either, that is
-    /// [`RunError::Deadlock`], and told of here as well.
+    /// A circle is not reported if one of its tasks also sleeps or is limited by a
+    /// [`timeout`](crate::timeout()), or is awaited by a task that is, because that may end the
+    /// circle. It is not reported later either, when the sleep or the timeout has gone. Only a
+    /// cancellation can end a reported circle, for example by a task group in which another child
+    /// fails. If nothing else can continue either, that is [`RunError::Deadlock`], and is reported
+    /// here as well.
     ///
-    /// A handler may do anything a callback may, and its panic goes to the exception handler.
+    ///
+    /// A handler may do everything that a callback may do. Its panic goes to the exception handler.
     ///
     /// # Examples
     ///
@@ -396,13 +414,13 @@ impl Builder {
         self
     }
 
-    /// Whether the loop counts what it does, for [`metrics`](crate::metrics()). Unless this
-    /// says so, it does not but on a virtual clock, in debug mode and with a probe.
+    /// Sets whether the loop counts what it does, for [`metrics`](crate::metrics()). By default it
+    /// counts only on a virtual clock, in debug mode, and with a probe.
     ///
     /// # Cost
     ///
-    /// A few instructions a wake. Each waker that a future of another crate keeps takes a lock, once when it is cloned, and
-    /// once when it is dropped.
+    /// A few instructions per wake. A waker that a future of another crate keeps takes a lock when
+    /// it is cloned and when it is dropped.
     ///
     /// # Examples
     ///
@@ -416,32 +434,37 @@ impl Builder {
         self
     }
 
-    /// Whether Ctrl-C cancels the main task of a [`run`](EventLoop::run), so that everything unwinds, instead of killing the
-    /// process on the spot. It does not, unless this says so.
+    /// Sets whether Ctrl-C cancels the main task of a [`run`](EventLoop::run), so that all tasks
+    /// unwind, instead of killing the process at once. The default is false.
     ///
-    /// While the main task runs, the first Ctrl-C (`SIGINT`) cancels it: futures are dropped, and with them what they held. Then
-    /// [`try_run`](EventLoop::try_run) answers [`RunError::Interrupted`]; [`RunError::Cancelled`], if somebody else has cancelled
-    /// the main task as well; and the value, if the main task has one all the same. The second Ctrl-C kills the process, also
-    /// when the loop's thread is stuck in a computation. Once the main task has ended, `SIGINT` does what it did before.
+    /// While the main task runs, the first Ctrl-C (`SIGINT`) cancels it: futures are dropped, with
+    /// everything that they own. Then [`try_run`](EventLoop::try_run) returns
+    /// [`RunError::Interrupted`]; or [`RunError::Cancelled`] if other code has cancelled the main
+    /// task as well; or the value, if the main task returns one anyway. The second Ctrl-C kills the
+    /// process, even if the loop's thread is stuck in a computation. When the main task has ended,
+    /// `SIGINT` has its earlier effect again.
     ///
-    /// It reaches the main task at the beginning of a turn, some moments after the key was pressed. If several loops ask for
-    /// it, the first Ctrl-C is for all whose main tasks run. A listener of
-    /// [`signals::listen(SIGINT)`](crate::signals::listen) hears the first as well, and does not keep the second from
-    /// killing. On a virtual clock a deadlock is reported, whether somebody could press Ctrl-C or not; on a real one, where only
-    /// debug mode reports them, the program waits for it.
-    /// [`turn`](EventLoop::turn) has no main task, and nothing to do with this.
+    /// The cancellation reaches the main task at the beginning of a turn, shortly after the key was
+    /// pressed. If several loops have this option, the first Ctrl-C cancels all their running main
+    /// tasks. A listener of [`signals::listen(SIGINT)`](crate::signals::listen) receives the first
+    /// Ctrl-C too, and does not prevent the second from killing. On a virtual clock a deadlock is
+    /// reported, although Ctrl-C could still come. On a real clock, where only debug mode reports
+    /// deadlocks, the program waits for it. [`turn`](EventLoop::turn) has no main task and ignores
+    /// this option.
     ///
-    /// What `SIGINT` did before is its default, unless it was ignored, as for a program in the background of a script, or
-    /// handled by others, when a process first asked for this. Linux tells that; on other systems it is taken to have been at its
-    /// default. Handlers of others are called all along. asyncio leaves such a `SIGINT` alone altogether; here it was asked for.
+    /// The earlier effect of `SIGINT` is the default one, with two exceptions: it was ignored, as
+    /// for a background program of a script, or it had another handler, when the process first used
+    /// this option. Linux reports these cases; on other systems the default is assumed. Other
+    /// handlers are still called. asyncio does not touch such a `SIGINT` at all; here the option
+    /// asks for it.
     ///
-    /// If the thread for signals cannot be started, the program runs without this.
+    /// If the thread for signals cannot be started, the program runs without this option.
     ///
-    /// asyncio: what `asyncio.run` always does; `KeyboardInterrupt` is the error.
+    /// asyncio: what `asyncio.run` always does; the error is `KeyboardInterrupt`.
     ///
     /// # Cost
     ///
-    /// A thread for the process, and at each run some allocations and a lock.
+    /// One thread per process, and some allocations and a lock per run.
     ///
     /// # Examples
     ///
@@ -470,11 +493,12 @@ impl Builder {
         self
     }
 
-    /// Sets how long [`run`](EventLoop::run) waits at its end for functions of [`to_thread`](crate::to_thread()) that still run. The
-    /// default is five minutes. If functions still run after that, `run` prints their number on stderr and returns. They are stopped
-    /// when the process exits, wherever they are. With zero, `run` does not wait and prints nothing.
+    /// Sets how long [`run`](EventLoop::run) waits at its end for functions of
+    /// [`to_thread`](crate::to_thread()) that still run. The default is five minutes. If functions
+    /// still run after that, `run` prints their number on stderr and returns. These functions are
+    /// stopped when the process exits. With zero, `run` does not wait and prints nothing.
     ///
-    /// It is real time, also for a loop on a virtual clock.
+    /// This is real time, also for a loop on a virtual clock.
     ///
     /// asyncio: `loop.shutdown_default_executor(timeout)`, which `asyncio.run` calls.
     ///
@@ -500,29 +524,33 @@ impl Builder {
         self
     }
 
-    /// Each time this signal comes, the loop prints its call graph on stderr, as [`print_call_graph`](crate::print_call_graph)
-    /// does. With `SIGUSR1`, `kill -USR1 PID` shows where each task of a running program waits.
+    /// Sets a signal upon which the loop prints its call graph on stderr, as
+    /// [`print_call_graph`](crate::print_call_graph) does. With `SIGUSR1`, the command
+    /// `kill -USR1 PID` shows where each task of a running program waits.
     ///
-    /// It is printed in the loop's next turn, also if the loop sleeps until then; several signals before that are one. If
-    /// several loops ask for it, each prints its own. Outside of [`run`](EventLoop::run) it is the next
-    /// [`turn`](EventLoop::turn) that prints. A loop whose thread is stuck in a step prints when that is over.
+    /// The graph is printed in the loop's next turn, even if the loop sleeps until then. Several
+    /// signals before that turn print it once. If several loops have this option, each prints its
+    /// own graph. Outside [`run`](EventLoop::run), the next [`turn`](EventLoop::turn) prints it. A
+    /// loop whose thread is stuck in a step prints when that step ends.
     ///
-    /// From [`build`](Self::build) until the loop is dropped, the signal does not do what it does by default; that kills the
-    /// process, for most. Others hear it too, those of [`signals::listen`](crate::signals::listen) for one. On a virtual
-    /// clock and in debug mode a deadlock is reported, whether somebody could send the signal or not. A second call takes
-    /// the place of the first.
+    /// From [`build`](Self::build) until the loop is dropped, the signal does not have its default
+    /// effect, which for most signals kills the process. Other listeners, for example of
+    /// [`signals::listen`](crate::signals::listen), receive it too. On a virtual clock and in debug
+    /// mode a deadlock is reported, although the signal could still come. A second call replaces
+    /// the first.
     ///
-    /// If the thread for signals cannot be started, the program runs without this.
+    /// If the thread for signals cannot be started, the program runs without this option.
     ///
     /// asyncio: `python -m asyncio pstree PID`, which reads the memory of the other process.
     ///
     /// # Panics
     ///
-    /// [`build`](Self::build) does, if nobody can listen for this signal: choose one of those in [`signals`](crate::signals).
+    /// [`build`](Self::build) panics if a program cannot handle this signal. Choose one of those in
+    /// [`signals`](crate::signals).
     ///
     /// # Cost
     ///
-    /// A thread for the process, and some allocations for a signal. As long as none comes, nothing.
+    /// One thread per process, and some allocations per signal. Until a signal comes, nothing.
     ///
     /// # Examples
     ///
@@ -545,17 +573,20 @@ impl Builder {
         self
     }
 
-    /// Who is told of each thing that the loop does, when it does it: spawns, wakes, steps, waits, timers, ends. The last that is
-    /// named counts; [`Tee`](crate::probe::Tee) makes one of two.
+    /// Sets the probe, which receives an event for each thing that the loop does: spawns, wakes,
+    /// steps, waits, timers, ends. A second call replaces the first; [`Tee`](crate::probe::Tee)
+    /// combines two probes.
     ///
-    /// A probe may do anything a callback may, and what it does to the loop is not told to it. If it panics, it is taken out, and
-    /// its panic goes to the exception handler. It goes with the loop.
+    /// A probe may do everything that a callback may do. It is not notified of events that it
+    /// causes itself. If it panics, it is removed, and the panic goes to the exception handler. It
+    /// is dropped with the loop.
     ///
     /// # Cost
     ///
-    /// What the probe itself costs, and for each event a look at the clock, which on a virtual one is free; each entry of
-    /// the ready queue is stepped by itself, where else steps and turns follow each other without a look around. Without a
-    /// probe a loop makes a comparison for each thing of which it would tell; without the feature `probe`, not even that.
+    /// The cost of the probe itself, and a reading of the clock per event, which is free on a
+    /// virtual clock. With a probe, the loop steps each entry of the ready queue separately, and
+    /// does not run several turns in one go. Without a probe, each event costs a comparison;
+    /// without the feature `probe`, nothing.
     ///
     /// # Examples
     ///
@@ -608,11 +639,12 @@ impl Builder {
         Some(StepWatch::new(limit, Box::new(report), Box::new(suspended)))
     }
 
-    /// The loop.
+    /// Builds the loop.
     ///
     /// # Panics
     ///
-    /// If 65,535 loops are alive in the process. If `print_call_graph_on` was asked for a signal that nobody can listen for.
+    /// If 65,535 loops exist in the process. If `print_call_graph_on` was called with a signal that
+    /// a program cannot handle.
     ///
     /// # Examples
     ///
@@ -704,16 +736,18 @@ impl fmt::Debug for Builder {
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum RunError {
-    /// A loop is running on this thread already.
+    /// A loop is already running on this thread.
     Nested,
-    /// Nothing is ready, no timer is pending, and nobody is left who could wake a task or send anything: no other thread, no
-    /// [`Remote`], no primitive of another crate has a waker, and no socket is awaited. Reported at that moment, on a virtual clock always, on a real
-    /// one in [debug mode](Builder::debug); else the loop sleeps for ever.
+    /// The program cannot continue. Nothing is ready, and no timer is pending. No [`Remote`]
+    /// exists, no code outside the loop holds a waker, and no task waits for a socket. On a virtual
+    /// clock this is always reported, on a real clock only in [debug mode](Builder::debug);
+    /// otherwise the loop sleeps for ever.
     Deadlock(DeadlockReport),
     /// The main task was cancelled.
     Cancelled,
-    /// The main task was cancelled by Ctrl-C, and by nobody else. Only a loop that was built with `cancel_on_ctrl_c` does that
-    /// (feature `signals`); without it, Ctrl-C kills the process.
+    /// Ctrl-C, and no other code, has cancelled the main task. Only a loop that was built with
+    /// `cancel_on_ctrl_c` (feature `signals`) reports this. On other loops Ctrl-C kills the
+    /// process.
     #[doc(alias = "KeyboardInterrupt")]
     Interrupted,
 }
@@ -732,7 +766,7 @@ impl fmt::Display for RunError {
 impl std::error::Error for RunError {}
 
 impl EventLoop {
-    /// A loop on the machine's clock.
+    /// Creates a loop on the machine's clock.
     ///
     /// # Examples
     ///
@@ -745,7 +779,7 @@ impl EventLoop {
         Self::builder().build()
     }
 
-    /// A loop on a [virtual clock](Clock::Virtual).
+    /// Creates a loop on a [virtual clock](Clock::Virtual).
     ///
     /// # Examples
     ///
@@ -761,7 +795,7 @@ impl EventLoop {
         Self::builder().clock(Clock::Virtual).build()
     }
 
-    /// A builder.
+    /// Returns a builder for a loop with options.
     ///
     /// # Examples
     ///
@@ -777,13 +811,13 @@ impl EventLoop {
         Builder::default()
     }
 
-    /// The loop that is running on this thread.
+    /// Returns the loop that is running on this thread.
     ///
     /// asyncio: `get_running_loop()`.
     ///
     /// # Panics
     ///
-    /// If none is; see [`try_current`](Self::try_current).
+    /// If no loop is running on this thread; see [`try_current`](Self::try_current).
     ///
     /// # Examples
     ///
@@ -812,11 +846,11 @@ impl EventLoop {
         LoopRef::to(&running("EventLoop::current()"))
     }
 
-    /// The loop that is running on this thread.
+    /// Returns the loop that is running on this thread, if there is one.
     ///
     /// # Errors
     ///
-    /// If none is.
+    /// If no loop is running on this thread.
     ///
     /// # Examples
     ///
@@ -836,8 +870,9 @@ impl EventLoop {
         context::running().map(|kernel| LoopRef::to(&kernel)).ok_or(NoRunningLoop)
     }
 
-    /// Runs `main` as a task, and the loop until it has ended. Then all other tasks are cancelled, and the loop turns until
-    /// they have ended and their callbacks have run. Timers and callbacks that are not due stay for the next run.
+    /// Runs `main` as a task until it has ended. Then cancels all other tasks, and runs turns until
+    /// they have ended and their callbacks have run. Timers and callbacks that are not due stay for
+    /// the next run.
     ///
     /// `main` may borrow from the caller.
     ///
@@ -845,9 +880,10 @@ impl EventLoop {
     ///
     /// # Panics
     ///
-    /// With the panic of `main`, if it panics. If a loop is running on this thread. If the main task was cancelled, by
-    /// Ctrl-C too. On a virtual clock and in debug mode, if the program cannot go on; the message has the report. If tasks
-    /// that are dropped at the end go on spawning tasks for a thousand rounds: those of the last round are leaked.
+    /// With the panic of `main`, if it panics. If a loop is running on this thread. If the main
+    /// task was cancelled, also by Ctrl-C. On a virtual clock and in debug mode, if the program
+    /// cannot continue; the message contains the report. If, at the end, cancelled tasks still
+    /// spawn new tasks after a thousand rounds: the tasks that are left are leaked.
     ///
     /// # Examples
     ///
@@ -863,7 +899,7 @@ impl EventLoop {
         self.try_run(main).unwrap_or_else(|error| panic!("{error}"))
     }
 
-    /// As [`run`](Self::run), but answers what went wrong.
+    /// Like [`run`](Self::run), but returns an error instead of panicking.
     ///
     /// # Errors
     ///
@@ -871,7 +907,7 @@ impl EventLoop {
     ///
     /// # Panics
     ///
-    /// With the panic of `main`, and if tasks go on spawning tasks at the end.
+    /// With the panic of `main`. If, at the end, cancelled tasks still spawn new tasks.
     ///
     /// # Examples
     ///
@@ -891,7 +927,7 @@ impl EventLoop {
             return Err(RunError::Nested);
         }
         self.kernel.host_comes();
-        // Whatever happens in there, a host is told of what is left.
+        // Whatever happens in `run`, a host is informed of the remaining work.
         let _host = Host(&self.kernel);
         let _entered = context::enter(&self.kernel);
         let draft = self.kernel.draft(None, Location::caller());
@@ -908,12 +944,12 @@ impl EventLoop {
         })
     }
 
-    /// Turns until the main task has ended, and then until all others have. What it answers is why the main task has no value, if
-    /// it has none.
+    /// Runs turns until the main task has ended, and then until all other tasks have. Returns why
+    /// the main task has no value, for the case that it has none.
     ///
     /// # Errors
     ///
-    /// If it could not come to its end.
+    /// If the main task could not be run to its end.
     #[track_caller]
     fn complete(&self, main: &AnyTask) -> Result<RunError, RunError> {
         let kernel = &*self.kernel;
@@ -923,7 +959,7 @@ impl EventLoop {
         kernel.insert(main.clone());
         kernel.table.add_waiter(main.header(), Then::Queue(Call::Once(Box::new(move || stop.set(true)))));
         let ctrl_c = CtrlC::watch(self.cancel_on_ctrl_c, kernel, main.header());
-        // As asyncio does it, the turn in which main's done callback runs is finished.
+        // As in asyncio, the turn in which main's done callback runs is finished.
         let stuck = kernel.turn_until(&over).err().map(|_| DeadlockReport::of(kernel));
         if stuck.is_some() {
             kernel.tell_deadlock();
@@ -953,7 +989,7 @@ impl EventLoop {
         }
     }
 
-    /// Starts a task, also while the loop is not running.
+    /// Spawns a task, even while the loop is not running.
     ///
     /// # Examples
     ///
@@ -972,7 +1008,7 @@ impl EventLoop {
         Task::spawn_on(&self.kernel, None, future)
     }
 
-    /// As [`call_soon`](crate::call_soon()), also while the loop is not running.
+    /// Like [`call_soon`](crate::call_soon()), but works also while the loop is not running.
     ///
     /// # Examples
     ///
@@ -986,7 +1022,7 @@ impl EventLoop {
         Handle::soon(&self.kernel, callback)
     }
 
-    /// As [`call_later`](crate::call_later()), also while the loop is not running.
+    /// Like [`call_later`](crate::call_later()), but works also while the loop is not running.
     ///
     /// # Examples
     ///
@@ -1002,7 +1038,7 @@ impl EventLoop {
         Handle::later(&self.kernel, delay, callback)
     }
 
-    /// As [`call_at`](crate::call_at()), also while the loop is not running.
+    /// Like [`call_at`](crate::call_at()), but works also while the loop is not running.
     ///
     /// # Examples
     ///
@@ -1016,7 +1052,7 @@ impl EventLoop {
         Handle::at(&self.kernel, moment, callback)
     }
 
-    /// The loop's time.
+    /// Returns the loop's time.
     ///
     /// # Examples
     ///
@@ -1034,7 +1070,7 @@ impl EventLoop {
         self.kernel.clock.now_as_instant()
     }
 
-    /// A handle for other threads.
+    /// Returns a handle for other threads.
     ///
     /// # Examples
     ///
@@ -1051,7 +1087,7 @@ impl EventLoop {
         Remote::to(&self.kernel)
     }
 
-    /// A reference to this loop, for those who run in it.
+    /// Returns a reference to this loop, for code that runs in it.
     ///
     /// # Examples
     ///
@@ -1063,7 +1099,7 @@ impl EventLoop {
         LoopRef::to(&self.kernel)
     }
 
-    /// Whether this loop is in a turn, or was [entered](Self::enter), now and on this thread.
+    /// Whether this loop is in a turn, or was [entered](Self::enter), on this thread.
     ///
     /// asyncio: `loop.is_running()`.
     ///
@@ -1078,7 +1114,8 @@ impl EventLoop {
         context::running().is_some_and(|kernel| Rc::ptr_eq(&kernel, &self.kernel))
     }
 
-    /// The task of this loop that is being stepped; `None` in a callback, and while the loop is not running.
+    /// Returns the running task of this loop; `None` in a callback, and while the loop is not
+    /// running.
     ///
     /// asyncio: `current_task(loop)`.
     ///
@@ -1093,11 +1130,11 @@ impl EventLoop {
         self.kernel.current().map(|cell| TaskRef { cell })
     }
 
-    /// What this loop has done since it was made; see [`metrics`](crate::metrics()).
+    /// Returns what this loop has counted since it was created; see [`metrics`](crate::metrics()).
     ///
     /// # Panics
     ///
-    /// If it does not count: ask for that with [`Builder::metrics(true)`](Builder::metrics).
+    /// If the loop does not count: enable that with [`Builder::metrics(true)`](Builder::metrics).
     ///
     /// # Examples
     ///
@@ -1113,7 +1150,8 @@ impl EventLoop {
         Metrics::of(&self.kernel, "EventLoop::metrics()")
     }
 
-    /// As [`call_graph`](crate::call_graph()), also while the loop is not running: who waits where, for what, and for whom.
+    /// Like [`call_graph`](crate::call_graph()), but works also while the loop is not running:
+    /// which task waits where, for what, and for which task.
     ///
     /// # Examples
     ///
@@ -1132,7 +1170,7 @@ impl EventLoop {
         CallGraph::of(&self.kernel)
     }
 
-    /// The living tasks, in the order in which they were spawned.
+    /// Returns the living tasks, in the order in which they were spawned.
     ///
     /// # Examples
     ///
@@ -1169,8 +1207,8 @@ impl fmt::Debug for EventLoop {
 impl Drop for EventLoop {
     fn drop(&mut self) {
         if self.kernel.is_entered() {
-            // By `std::process::exit`. A task of it may be in the middle of a step, so none can end: they leak, with all else that
-            // is on the stack.
+            // `std::process::exit` was called. One of the loop's tasks may be in the middle of a
+            // step, so no task can end: they are leaked, like everything else on the stack.
             return;
         }
         self.kernel.detach_host();
@@ -1181,14 +1219,14 @@ impl Drop for EventLoop {
             }
             context::remove_loop(self.kernel.id());
         }
-        // Dropped last, also if the handler panics as it is dropped.
+        // Dropped last, even if the destructor of the handler panics.
         #[cfg(feature = "probe")]
         let _probe = self.kernel.table.probe.take();
         drop(exceptions::remove_handler(self.kernel.id()));
     }
 }
 
-/// The host is called, if there is one, when its loop has run without it.
+/// Calls the host, if there is one, after its loop has run without it.
 struct Host<'a>(&'a Kernel);
 
 impl Drop for Host<'_> {
@@ -1197,7 +1235,7 @@ impl Drop for Host<'_> {
     }
 }
 
-/// Nobody listens for Ctrl-C without the feature `signals`.
+/// Without the feature `signals` there is no listener for Ctrl-C.
 #[cfg(not(all(unix, feature = "signals")))]
 struct CtrlC;
 
@@ -1219,9 +1257,10 @@ fn never_ends(spawned_at: &Location<'_>) -> String {
     )
 }
 
-/// A reference to a loop, for those who run in it.
+/// A reference to a loop, for code that runs in it.
 ///
-/// It does not keep the loop alive. Equal are references to the same loop. Implements `futures_task::LocalSpawn`.
+/// It does not keep the loop alive. Two references are equal if they refer to the same loop.
+/// Implements `futures_task::LocalSpawn`.
 ///
 /// # Examples
 ///
@@ -1236,7 +1275,7 @@ fn never_ends(spawned_at: &Location<'_>) -> String {
 #[derive(Clone, PartialEq, Eq)]
 pub struct LoopRef {
     loop_id: u64,
-    /// A loop can be found on its own thread only.
+    /// A loop can be found only on its own thread.
     _not_send: PhantomData<Rc<()>>,
 }
 
@@ -1268,7 +1307,7 @@ impl LoopRef {
         context::find(self.loop_id).is_none()
     }
 
-    /// Starts a task.
+    /// Spawns a task.
     ///
     /// # Panics
     ///
@@ -1292,7 +1331,7 @@ impl LoopRef {
         Task::spawn_on(&self.kernel("LoopRef::spawn()"), None, future)
     }
 
-    /// As [`call_soon`](crate::call_soon()).
+    /// Like [`call_soon`](crate::call_soon()).
     ///
     /// # Panics
     ///
@@ -1319,7 +1358,7 @@ impl LoopRef {
         Handle::soon(&self.kernel("LoopRef::call_soon()"), callback)
     }
 
-    /// As [`call_later`](crate::call_later()).
+    /// Like [`call_later`](crate::call_later()).
     ///
     /// # Panics
     ///
@@ -1344,7 +1383,7 @@ impl LoopRef {
         Handle::later(&self.kernel("LoopRef::call_later()"), delay, callback)
     }
 
-    /// As [`call_at`](crate::call_at()).
+    /// Like [`call_at`](crate::call_at()).
     ///
     /// # Panics
     ///
@@ -1364,7 +1403,7 @@ impl LoopRef {
         Handle::at(&self.kernel("LoopRef::call_at()"), moment, callback)
     }
 
-    /// The loop's time.
+    /// Returns the loop's time.
     ///
     /// # Panics
     ///
@@ -1395,7 +1434,7 @@ impl LoopRef {
         self.kernel("LoopRef::time()").clock.now_as_instant()
     }
 
-    /// A handle for other threads.
+    /// Returns a handle for other threads.
     ///
     /// # Panics
     ///
@@ -1419,7 +1458,8 @@ impl LoopRef {
         Remote::to(&self.kernel("LoopRef::remote()"))
     }
 
-    /// As [`call_graph`](crate::call_graph()): who waits where, for what, and for whom.
+    /// Like [`call_graph`](crate::call_graph()): which task waits where, for what, and for which
+    /// task.
     ///
     /// # Panics
     ///

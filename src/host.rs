@@ -1,17 +1,21 @@
-//! The loop as a guest: what a host calls that has a loop of its own.
+//! The loop as a guest: the functions for a host, which has a loop of its own.
 //!
-//! The contract, and `tests/host.rs` holds it:
+//! The contract, which `tests/host.rs` tests:
 //!
-//! 1. The wake hook is called on the edge from idle to ready, once, from any thread: a thousand wakes are one call, and none is lost.
-//! 2. It may be called at any moment, also inside of a turn of another loop. It does not turn the loop: that panics.
-//! 3. A turn steps what was ready when it began, within a budget. A task that always wakes itself cannot eat a frame.
-//! 4. Timers that are due fire against one reading of the clock.
-//! 5. A turn that leaves work says so: its next deadline is now.
-//! 6. When the loop has gone, the hook is dropped, and called no more, unless a call from another thread was on its way; the loop's
-//!    tasks have ended on its own thread. It cannot be sent to another.
+//! 1. The wake hook is called once when the loop goes from idle to ready, on any thread. A thousand
+//!    wakes make one call, and no wake is lost.
+//! 2. The hook may be called at any moment, even inside a turn of another loop. It must not run a
+//!    turn of the loop: that panics.
+//! 3. A turn steps what was ready when it began, within a budget. A task that always wakes itself
+//!    cannot use up a frame.
+//! 4. All timers of a turn fire against one reading of the clock.
+//! 5. If a turn leaves work, its next deadline is now.
+//! 6. When the loop has ended, the hook is dropped and not called any more, unless a call from
+//!    another thread was already on its way. By then the loop's tasks have ended on the loop's own
+//!    thread. The loop cannot be sent to another thread.
 //! 7. No turn blocks.
 //!
-//! Knows no host. What hosts there are stands in `examples/`.
+//! This file knows no particular host. `examples/` has several.
 
 use crate::event_loop::EventLoop;
 use crate::kernel::idle::guest::Meter;
@@ -22,7 +26,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
-/// How much a host gives to [`EventLoop::turn_within`]: so many steps, so long, or both.
+/// The budget of [`EventLoop::turn_within`]: a number of steps, a time, or both.
 ///
 /// # Examples
 ///
@@ -41,7 +45,8 @@ pub struct Budget {
 }
 
 impl Budget {
-    /// No limit but that nothing is ready any more. A task that always wakes itself keeps the host for ever.
+    /// No limit: the loop runs until nothing is ready. A task that always wakes itself then keeps
+    /// the host for ever.
     ///
     /// # Examples
     ///
@@ -58,7 +63,7 @@ impl Budget {
     /// ```
     pub const UNLIMITED: Budget = Budget { steps: usize::MAX, time: None };
 
-    /// So many steps, callbacks and timers. At least one.
+    /// At most `steps` steps, callbacks and timers; at least one.
     ///
     /// # Examples
     ///
@@ -78,12 +83,13 @@ impl Budget {
         Budget { steps, time: None }
     }
 
-    /// So long on the machine's clock, whatever clock the loop has: no step begins after that. The first one does, so that a host
-    /// which has no time left gets on nevertheless. A step is not interrupted; one that takes long takes what it takes.
+    /// At most this time on the machine's clock, whatever clock the loop has. After that no step
+    /// begins. The first step always begins, so that a host without any time left still makes
+    /// progress. A step is not interrupted, however long it takes.
     ///
     /// # Cost
     ///
-    /// A look at the clock for each step.
+    /// A reading of the clock per step.
     ///
     /// # Examples
     ///
@@ -99,7 +105,7 @@ impl Budget {
         Budget { steps: usize::MAX, time: Some(time) }
     }
 
-    /// The same, but no more than so many steps.
+    /// The same, but at most `steps` steps.
     ///
     /// # Examples
     ///
@@ -118,7 +124,7 @@ impl Budget {
     }
 
     fn meter(self) -> Meter {
-        // A time that cannot be expressed is none.
+        // A time that cannot be expressed is no limit.
         Meter::new(self.steps, self.time.and_then(|time| Instant::now().checked_add(time)))
     }
 }
@@ -141,20 +147,21 @@ impl Budget {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[non_exhaustive]
 pub struct Turn {
-    /// So many times a task was stepped, or ended because it was cancelled.
+    /// Number of steps of tasks. A task that ended because it was cancelled counts as a step.
     pub steps: usize,
-    /// So many callbacks were called from the ready queue.
+    /// Number of callbacks that were called from the ready queue.
     pub callbacks: usize,
-    /// So many timers fired.
+    /// Number of timers that fired.
     pub timers: usize,
-    /// So many messages came from elsewhere: wakes, callbacks, and what was dropped on another thread.
+    /// Number of messages that arrived from other threads or from outside a turn: wakes, callbacks,
+    /// and objects that were dropped on another thread.
     pub messages: usize,
-    /// So much is ready for the next turn: tasks and callbacks; also what came from elsewhere meanwhile, and timers that are due, if
-    /// the budget was used up before them.
+    /// Number of tasks and callbacks that are ready for the next turn. Includes messages that
+    /// arrived in the meantime and, if the budget was used up before them, timers that are due.
     pub ready: usize,
-    /// So many tasks are alive.
+    /// Number of living tasks.
     pub tasks: usize,
-    /// When to turn again; see [`EventLoop::next_deadline`].
+    /// When to run the next turn; see [`EventLoop::next_deadline`].
     pub next_deadline: Option<Instant>,
 }
 
@@ -181,9 +188,10 @@ impl Turn {
 }
 
 impl EventLoop {
-    /// One turn: takes what came from elsewhere, steps what is ready, fires the timers that are due. Never blocks; what becomes
-    /// ready meanwhile waits for the next turn. A virtual clock jumps to the next deadline if nothing is ready. If
-    /// [`turn_within`](Self::turn_within) was stopped in the middle of a turn, this is the rest of it.
+    /// Runs one turn: takes messages from other threads, steps what is ready, fires the timers that
+    /// are due. Never blocks. What becomes ready meanwhile waits for the next turn. A virtual clock
+    /// jumps to the next deadline if nothing is ready. If [`turn_within`](Self::turn_within) has
+    /// stopped in the middle of a turn, this runs the rest of that turn.
     ///
     /// # Panics
     ///
@@ -211,11 +219,12 @@ impl EventLoop {
         })
     }
 
-    /// Turns until nothing is ready any more, or until the budget is used up. Never blocks. What the [`Turn`] tells is of all
-    /// these turns together.
+    /// Runs turns until nothing is ready or the budget is used up. Never blocks. The returned
+    /// [`Turn`] is the sum of all these turns.
     ///
-    /// The budget may end in the middle of a turn; the next call goes on from there, so that the order in which things happen
-    /// is the same for any budget. What comes from elsewhere is taken over between two turns.
+    /// The budget may end in the middle of a turn. The next call continues there, so the order of
+    /// events is the same for every budget. Messages from other threads are taken between two
+    /// turns.
     ///
     /// # Panics
     ///
@@ -223,12 +232,12 @@ impl EventLoop {
     ///
     /// # Cost
     ///
-    /// That of the steps, and a dozen nanoseconds for each, since none is stepped without a look at the budget; with a limit in
-    /// time, a look at the clock too.
+    /// The cost of the steps, and about a dozen nanoseconds per step to check the budget; with a
+    /// time limit, also a reading of the clock.
     ///
     /// # Examples
     ///
-    /// A game loop gives two milliseconds of each frame:
+    /// A game loop that gives two milliseconds of each frame:
     ///
     /// ```
     /// use onelane::{Budget, EventLoop, sleep};
@@ -266,13 +275,14 @@ impl EventLoop {
             let _entered = context::enter(&self.kernel);
             self.kernel.listen_if_idle();
             turn();
-            // Whoever watches the loop's descriptor for changes must not sleep while anything is ready there.
+            // A host that watches the loop's descriptor edge-triggered must not sleep while
+            // anything in it is ready.
             self.kernel.listen_if_idle();
             self.kernel.look_before_the_host_rests();
         }
         let after = count();
         let [entries, callbacks, timers, messages] = std::array::from_fn(|n| after[n].wrapping_sub(before[n]) as usize);
-        // What comes after this calls the host.
+        // From here on, new work calls the host.
         let left = self.kernel.host_goes();
         Turn {
             steps: entries - callbacks,
@@ -285,7 +295,7 @@ impl EventLoop {
         }
     }
 
-    /// So many turns, or fewer, if nothing is ready before.
+    /// Runs up to `turns` turns, fewer if nothing is ready.
     pub(crate) fn turn_while_ready(&self, turns: u32) {
         let _entered = context::enter(&self.kernel);
         for _ in 0..turns {
@@ -296,8 +306,9 @@ impl EventLoop {
         }
     }
 
-    /// When to turn again: now, if anything is ready, else at the next timer; `None` if only a wake from elsewhere can change
-    /// anything, or a socket: of sockets, `as_fd` tells (feature `io`).
+    /// Returns when to run the next turn: now if anything is ready, otherwise when the next timer
+    /// is due. `None` if only a wake from another thread or a socket can cause work. For sockets,
+    /// watch `as_fd` (feature `io`).
     ///
     /// # Examples
     ///
@@ -325,20 +336,26 @@ impl EventLoop {
         self.kernel.next_deadline().and_then(|time| self.kernel.clock.instant_at(time))
     }
 
-    /// Sets who is called when the loop, which was idle, has something to do again: the *wake hook*, which tells the host to
-    /// turn. It takes the place of an earlier one.
+    /// Sets the *wake hook*, which is called when the idle loop has new work. It tells the host to
+    /// run a turn. Replaces an earlier hook.
     ///
-    /// It is called once, and not again before the next turn: when a wake, a callback or a task comes from elsewhere, from the
-    /// thread from which it comes; when this thread, outside of a turn, spawns, calls or cancels; and when a timer is set that is
-    /// due before the [`next_deadline`](Self::next_deadline) that the host knows. If there is something to do already, it is
-    /// called at once. It is not called during a turn of the loop, nor while a turn has left work: then [`Turn::ready`] and the
-    /// next deadline say so. Where the loop was [entered](Self::enter), the call waits until it is left. [`run`](Self::run) needs no host; what is left when it returns is told by a call.
+    /// After a turn, the hook is called at most once before the next turn, in three cases: a wake,
+    /// a callback or a task arrives from another thread (the hook runs on that thread); this thread
+    /// spawns, schedules or cancels outside a turn; or a timer is set that is due before the
+    /// [`next_deadline`](Self::next_deadline) that the host knows. If there is work already when
+    /// the hook is set, it is called at once. It is not called during a turn, or after a turn that
+    /// has left work: [`Turn::ready`] and the next deadline report that work. While the loop is
+    /// [entered](Self::enter), the call waits until the loop is left. [`run`](Self::run) needs no
+    /// host; if it leaves work when it returns, the hook is called.
     ///
-    /// It hears of no socket: a host whose loop has some (feature `io`) watches `as_fd` as well, or turns now and then.
+    /// The hook is not called for sockets. A host whose loop has sockets (feature `io`) also
+    /// watches `as_fd`, or runs a turn from time to time.
     ///
-    /// The hook is to tell the host, and nothing else: to post an event, to write to a pipe. It cannot turn the loop. A panic of
-    /// the hook loses nothing. If the call came through a waker or a [`Remote`](crate::Remote), or from this function, the panic goes on
-    /// in whoever used that; otherwise the exception handler is told. To have no hook any more, set one that does nothing.
+    /// The hook should only notify the host, for example by posting an event or writing to a pipe.
+    /// It cannot run a turn of the loop. A panic of the hook loses nothing. If the call came
+    /// through a waker, a [`Remote`](crate::Remote) or this function, the panic continues in the
+    /// code that used it; otherwise it goes to the exception handler. To remove a hook, set one
+    /// that does nothing.
     ///
     /// # Examples
     ///
@@ -365,15 +382,17 @@ impl EventLoop {
     pub fn set_wake_hook(&self, hook: impl Fn() + Send + Sync + 'static) {
         let _before = self.kernel.inbox().set_hook(Arc::new(hook));
         self.kernel.attach_host();
-        // The hook before is dropped last: the panic of its destructor is the caller's, and must not keep this one from being called.
+        // The previous hook is dropped last: a panic of its destructor goes to the caller, and must
+        // not prevent the call of this one.
     }
 
-    /// Calls `act` as if the loop were running, and gives what it returns: [`spawn`](crate::spawn()), [`sleep`](crate::sleep()),
-    /// [`call_soon`](crate::call_soon()) and the others find this loop. For the callbacks of a host: what they spawn runs in the
-    /// next turn.
+    /// Calls `act` as if the loop were running, and returns its result: [`spawn`](crate::spawn()),
+    /// [`sleep`](crate::sleep()), [`call_soon`](crate::call_soon()) and the others use this loop.
+    /// For the callbacks of a host: what they spawn runs in the next turn.
     ///
-    /// Nothing is stepped in there, and no loop can be turned or run. It may be called inside of a turn: in one of the same loop it
-    /// changes nothing; in one of another, no task is the current one until it is over.
+    /// Nothing is stepped inside, and no loop can run or run a turn. `enter` may be called inside a
+    /// turn. In a turn of the same loop it changes nothing. In a turn of another loop, there is no
+    /// current task until it returns.
     ///
     /// # Examples
     ///
@@ -390,7 +409,7 @@ impl EventLoop {
     /// assert_eq!(event_loop.turn().tasks, 1);
     /// ```
     pub fn enter<R>(&self, act: impl FnOnce() -> R) -> R {
-        /// Wakes in there find the loop, and not the host.
+        /// Wakes inside go directly to the loop, and do not call the host.
         struct Stir<'a>(&'a EventLoop);
         impl Drop for Stir<'_> {
             fn drop(&mut self) {
@@ -402,16 +421,19 @@ impl EventLoop {
         act()
     }
 
-    /// The file descriptor of the loop's poller: readable when a turn has something to do for a socket, and when something has
-    /// come from elsewhere, as the [wake hook](Self::set_wake_hook) tells it. With this and the
-    /// [`next_deadline`](Self::next_deadline), a host that can poll needs no more.
+    /// Returns the file descriptor of the loop's poller. It is readable when a turn has work to do
+    /// for a socket, and when a message has arrived for which the [wake hook](Self::set_wake_hook)
+    /// is called. A host that polls needs only this descriptor and the
+    /// [`next_deadline`](Self::next_deadline).
     ///
-    /// It is for waiting alone: in another poller, for reading, level- or edge-triggered. [`turn`](Self::turn) looks at it.
-    /// The same as long as the loop lives.
+    /// Use it only for waiting: in another poller, for reading, level- or edge-triggered. A
+    /// [`turn`](Self::turn) polls the sockets. The descriptor is the same as long as the loop
+    /// lives.
     ///
     /// # Errors
     ///
-    /// What the system says if the poller cannot be made, which the first call of this or the first socket does.
+    /// The error of the operating system if the poller cannot be created. The first call of this
+    /// function, or the first socket, creates it.
     ///
     /// # Examples
     ///
@@ -432,21 +454,23 @@ impl EventLoop {
         Ok(std::os::fd::AsFd::as_fd(&**reactor))
     }
 
-    /// The loop as a future, for the executor of somebody else: each poll of it is a [`turn_within`](Self::turn_within). Ready
-    /// when no task is left.
+    /// Returns the loop as a future, for another executor. Each poll of it is a
+    /// [`turn_within`](Self::turn_within). It is ready when no task is left.
     ///
-    /// The other executor wakes it for what comes from elsewhere. For timers it needs the other's clock: `sleep_until` makes a
-    /// future that is ready at a moment, and is called when the next deadline is another than before.
+    /// Messages from other threads wake it in the other executor. For timers it uses the other
+    /// executor's clock: `sleep_until` creates a future that is ready at a given moment, and is
+    /// called when the next deadline has changed.
     ///
-    /// Cancel safety: dropping it leaves the tasks in the loop, where another one goes on with them. Dropping the loop ends them.
+    /// Cancel safety: dropping it leaves the tasks in the loop, and another such future can
+    /// continue them. Dropping the loop ends them.
     ///
     /// # Panics
     ///
-    /// When it is polled in a turn of a loop of onelane's.
+    /// If it is polled in a turn of a loop of onelane.
     ///
     /// # Cost
     ///
-    /// A waker, cloned in each poll, and a box for each deadline.
+    /// A clone of the waker per poll, and a box per deadline.
     ///
     /// # Examples
     ///
@@ -490,7 +514,7 @@ impl EventLoop {
     }
 }
 
-/// What a poll of a [`Drive`] has, unless it is told otherwise.
+/// The default budget of a poll of a [`Drive`].
 const BUDGET_OF_A_POLL: Budget = Budget::time(Duration::from_micros(500)).and_steps(128);
 
 type BoxFuture<'a> = Pin<Box<dyn Future<Output = ()> + 'a>>;
@@ -513,17 +537,17 @@ type BoxFuture<'a> = Pin<Box<dyn Future<Output = ()> + 'a>>;
 #[must_use = "futures do nothing unless they are awaited"]
 pub struct Drive<'a> {
     event_loop: &'a EventLoop,
-    /// Tells it from others of the same loop; 0 before the first poll.
+    /// Distinguishes it from others of the same loop; 0 before the first poll.
     number: u64,
     budget: Budget,
     sleep_until: Box<dyn FnMut(Instant) -> BoxFuture<'a> + 'a>,
-    /// The host's timer, and for when it is.
+    /// The host's timer, and its deadline.
     sleeping: Option<(Instant, BoxFuture<'a>)>,
     #[cfg(all(unix, feature = "io"))]
     readable: Option<Readable<'a>>,
 }
 
-/// Tells that the loop's file descriptor can be read.
+/// Waits until the loop's file descriptor is readable.
 #[cfg(all(unix, feature = "io"))]
 struct Readable<'a> {
     wait: Box<dyn FnMut() -> BoxFuture<'a> + 'a>,
@@ -531,8 +555,8 @@ struct Readable<'a> {
 }
 
 impl<'a> Drive<'a> {
-    /// How much of the loop runs in a poll; 128 steps and no more than half a millisecond, unless this says otherwise. Whoever shares
-    /// the other executor waits that long.
+    /// Sets how much of the loop runs in a poll. The default is 128 steps and at most half a
+    /// millisecond. Other tasks of the other executor wait that long.
     ///
     /// # Examples
     ///
@@ -549,9 +573,11 @@ impl<'a> Drive<'a> {
         self
     }
 
-    /// For a loop with sockets: `readable` makes a future that is ready when the loop's [`as_fd`](EventLoop::as_fd) can be read,
-    /// and it is called anew each time. If it is told of changes alone, as tokio's `AsyncFd` is, it is to forget that it was ready
-    /// before it returns (`clear_ready`): the turn that follows looks at everything. Without it, sockets are looked at only when something else wakes the loop.
+    /// For a loop with sockets: `readable` creates a future that is ready when the loop's
+    /// [`as_fd`](EventLoop::as_fd) is readable. It is called again for each wait. If the source is
+    /// edge-triggered, like tokio's `AsyncFd`, the future must clear its readiness (`clear_ready`)
+    /// before it completes: the turn that follows checks all sockets. Without `readable`, sockets
+    /// are polled only when something else wakes the loop.
     ///
     /// # Examples
     ///
@@ -594,7 +620,7 @@ impl<'a> Drive<'a> {
         self
     }
 
-    /// Waits for the host's timer. Whether its moment has come.
+    /// Polls the host's timer. Returns whether its time has come.
     fn poll_timer(&mut self, deadline: Instant, context: &mut Context<'_>) -> bool {
         if self.sleeping.as_ref().is_none_or(|(moment, _)| *moment != deadline) {
             self.sleeping = Some((deadline, (self.sleep_until)(deadline)));
@@ -606,7 +632,7 @@ impl<'a> Drive<'a> {
         is_up
     }
 
-    /// Waits for the file descriptor. Whether it can be read.
+    /// Waits for the file descriptor. Returns whether it is readable.
     fn poll_io(&mut self, _context: &mut Context<'_>) -> bool {
         #[cfg(all(unix, feature = "io"))]
         if let Some(readable) = &mut self.readable {
@@ -629,7 +655,7 @@ impl Future for Drive<'_> {
         if this.number == 0 {
             this.number = kernel.table.next_number();
         }
-        // Before the turn: from its end on, somebody may call.
+        // Before the turn, because new work may call the driver as soon as the turn ends.
         let before = kernel.inbox().set_driver(this.number, Some(context.waker().clone()));
         kernel.attach_driver();
         drop(before);
@@ -639,7 +665,7 @@ impl Future for Drive<'_> {
             return Poll::Ready(());
         }
         let has_work = match turn.next_deadline {
-            // A virtual clock jumps there.
+            // A virtual clock jumps to the deadline.
             Some(_) if !turn.is_idle() || kernel.clock.is_virtual() => true,
             Some(deadline) => this.poll_timer(deadline, context),
             None => {
@@ -647,7 +673,7 @@ impl Future for Drive<'_> {
                 false
             }
         };
-        // Also if there is work, so that sockets are heard of meanwhile.
+        // Also if there is work, so that sockets are polled in the meantime.
         if this.poll_io(context) || has_work {
             context.waker().wake_by_ref();
         }
@@ -658,10 +684,10 @@ impl Future for Drive<'_> {
 impl Drop for Drive<'_> {
     fn drop(&mut self) {
         let kernel = &self.event_loop.kernel;
-        // Foreign, so it is dropped last.
+        // User code, so it is dropped last.
         let _before = kernel.inbox().set_driver(self.number, None);
         if self.number > 0 {
-            // What was told to this one alone is told to others who drive the loop, or to its host.
+            // What only this driver knew is passed on to other drivers of the loop, or to its host.
             kernel.tolerate_hook(Kernel::hand_over);
         }
     }

@@ -1,4 +1,4 @@
-//! What leaf futures need of the loop: to find it, and to tell it what their task waits for.
+//! What leaf futures need: to find the loop, and to record what their task waits for.
 
 use crate::kernel::cancel::scopes::Scope;
 use crate::kernel::cell::{AnyTask, Header};
@@ -10,7 +10,8 @@ use std::ptr;
 use std::rc::{Rc, Weak};
 use std::task::{Context, Waker};
 
-/// The loop that is running on this thread, or a panic that says what was asked for.
+/// Returns the loop that is running on this thread. Panics with a message that contains what was
+/// called.
 #[track_caller]
 #[inline]
 pub(crate) fn running(asked: &str) -> Rc<Kernel> {
@@ -20,11 +21,11 @@ pub(crate) fn running(asked: &str) -> Rc<Kernel> {
     }
 }
 
-/// Tasks of one loop are awaited in that loop.
+/// Checks that a task is awaited in its own loop.
 ///
 /// # Panics
 ///
-/// If a loop is running on this thread, and it is not the task's.
+/// If a loop is running on this thread that is not the task's.
 #[track_caller]
 #[inline]
 pub(crate) fn check_loop(kernel: &Kernel, task: &Header) {
@@ -35,14 +36,14 @@ pub(crate) fn check_loop(kernel: &Kernel, task: &Header) {
     );
 }
 
-/// Cancels a task, whatever loop it belongs to. False if it has ended.
+/// Cancels a task of any loop. Returns false if the task has ended.
 pub(crate) fn cancel(task: &AnyTask) -> bool {
     // A loop that has gone has left no task alive (END-1).
     context::loop_of(task.header().token()).is_some_and(|kernel| kernel.cancel(task))
 }
 
-/// An await of the task is dropped, which cancels it, unless it is ending already: what it still does is its own cleanup. Nor
-/// does a task cancel itself by that.
+/// An await of the task is dropped. This cancels the task, unless it is ending already: what it
+/// still does is its own cleanup. A task does not cancel itself in this way.
 pub(crate) fn abandon(task: &AnyTask) {
     let header = task.header();
     if header.is_done() || header.is_ending() {
@@ -53,15 +54,15 @@ pub(crate) fn abandon(task: &AnyTask) {
     }
 }
 
-/// Takes somebody out who waits for a task, whatever loop it belongs to. None if he was told already, or taken out. What
-/// comes back is to be dropped where nothing is borrowed, and may be foreign.
+/// Removes a waiter of a task of any loop. `None` if the waiter was notified or removed before. The
+/// result is to be dropped where nothing is borrowed, and may be user code.
 pub(crate) fn remove_waiter(task: &AnyTask, key: WaiterKey) -> Option<Then> {
     let header = task.header();
     let kernel = if header.is_done() { None } else { context::loop_of(header.token()) };
     kernel?.table.remove_waiter(header, key)
 }
 
-/// Takes one request to end back, whatever loop the task belongs to. Returns how many are left.
+/// Takes back one cancellation request, for a task of any loop. Returns the number that are left.
 pub(crate) fn uncancel(task: &Header) -> u32 {
     match context::loop_of(task.token()) {
         Some(kernel) if !task.is_done() => kernel.uncancel(task),
@@ -69,24 +70,26 @@ pub(crate) fn uncancel(task: &Header) -> u32 {
     }
 }
 
-/// What a leaf future keeps of the record that its task waits for it: from the first poll that was pending until it is ready or
-/// dropped. Of several futures in one task, all that have begun are recorded, whichever was polled last.
+/// The record by which a leaf future says that its task waits for it: from the first pending poll
+/// until the future is ready or dropped. If several futures of a task wait, all of them are
+/// recorded, whichever was polled last.
 #[derive(Debug)]
 pub(crate) struct Record {
     key: Option<WaitKey>,
-    /// Where it was polled last; before that, and behind a `Box<dyn Future>`, where it was made.
+    /// Where it was polled last. Before the first poll, and behind a `Box<dyn Future>`, where it
+    /// was created.
     place: &'static Location<'static>,
 }
 
 impl Record {
-    /// Of a leaf that is made where the caller was called.
+    /// A record for a leaf that is created at the caller's location.
     #[track_caller]
     #[inline]
     pub(crate) fn here() -> Self {
         Record { key: None, place: Location::caller() }
     }
 
-    /// The leaf was polled in the running task, where the caller was called, and is pending.
+    /// The leaf was polled in the running task, at the caller's location, and is pending.
     #[track_caller]
     #[inline]
     pub(crate) fn begin(&mut self, kernel: &Kernel, wait: impl FnOnce() -> Wait) {
@@ -98,7 +101,8 @@ impl Record {
         self.key = kernel.table.begin_wait(wait(), place);
     }
 
-    /// The same for a first poll that waits for a task, and enters the waker among those who do.
+    /// Like `pending`, for a first poll that waits for a task, and registers the waker as a waiter
+    /// of that task.
     #[track_caller]
     #[inline]
     pub(crate) fn begin_join(&mut self, kernel: &Kernel, awaited: &Header, waker: Waker) -> WaiterKey {
@@ -109,7 +113,8 @@ impl Record {
         waiter
     }
 
-    /// It was polled before. False if that was in another task, from which it was moved here.
+    /// The leaf was polled before. Returns false if that was in another task, from which it was
+    /// moved to this one.
     #[cold]
     #[inline(never)]
     fn goes_on(&mut self, kernel: &Kernel, place: &'static Location<'static>) -> bool {
@@ -136,45 +141,47 @@ impl Record {
     }
 }
 
-/// In a function of its own, since most leaves are ready at once and have no record.
+/// A separate function, because most leaves are ready at once and have no record.
 #[inline(never)]
 fn end_wait(key: WaitKey) {
-    // On another thread, or after the loop, there is nothing to be found, and nothing is lost.
+    // On another thread, or after the loop has ended, nothing is found and nothing is lost.
     if let Some(kernel) = context::loop_of(key.task) {
         kernel.table.end_wait(key);
     }
 }
 
-/// The place to be shown for a leaf that was polled at `polled_at`: there, unless that is inside of a library that polls for
-/// others, as `Box<dyn Future>` does. Then it is `known`, an earlier poll of the same leaf, or where it was made.
+/// The location to show for a leaf that was polled at `polled_at`. That is `polled_at` itself,
+/// unless it is inside a library that polls for other code, as `Box<dyn Future>` does. Then it is
+/// `known`: the location of an earlier poll of the same leaf, or of its creation.
 #[inline]
 pub(crate) fn place_of(
     polled_at: &'static Location<'static>,
     known: &'static Location<'static>,
 ) -> &'static Location<'static> {
-    // An await mostly stands in the file in which its leaf is made.
+    // An await is mostly in the same file as the creation of its leaf.
     if ptr::eq(polled_at.file(), known.file()) || is_shown(polled_at, known) { polled_at } else { known }
 }
 
-/// The same file may be named in two places.
+/// The name of one file may be stored at two addresses.
 #[inline(never)]
 fn is_shown(polled_at: &'static Location<'static>, known: &Location<'_>) -> bool {
     polled_at.file() == known.file() || !is_in_library(polled_at)
 }
 
-/// The number of pairs of places that are remembered.
+/// The number of pairs of locations that are remembered.
 const PAIRS: usize = 16;
 
-/// A place that was looked at, and what was found.
+/// A location that was classified, and the result.
 type Looked = Option<(&'static Location<'static>, bool)>;
 
 thread_local! {
-    /// Places that were looked at, each in the pair of its address: a leaf in a box is polled at the same one again and again, and
-    /// beside it another at its own. Two that are polled by turns may have the same pair, so it has room for both.
+    /// Classified locations, each in the pair for its address. A leaf in a box is polled at the
+    /// same location again and again, and another leaf at its own. Two leaves that are polled in
+    /// turn may fall into the same pair, so a pair has room for both.
     static LAST_LOOKS: [Cell<[Looked; 2]>; PAIRS] = const { [const { Cell::new([None; 2]) }; PAIRS] };
 }
 
-/// Whether a place is in the standard library, in this crate, or in any that was downloaded.
+/// Whether a location is in the standard library, in this crate, or in any downloaded crate.
 fn is_in_library(place: &'static Location<'static>) -> bool {
     let pair = ptr::from_ref(place).addr() / size_of::<Location<'_>>() % PAIRS;
     LAST_LOOKS.with(|looks| {
@@ -195,9 +202,10 @@ fn is_library(file: &str) -> bool {
     const HERE: &str = file!();
     const NAME: &str = "leaf.rs";
     let (ours, _) = HERE.split_at(HERE.len() - NAME.len());
-    // Folders of the standard library, of crates from a registry, and of crates from a repository, with either separator.
+    // Folders of the standard library, of crates from a registry, and of crates from a repository,
+    // with either separator.
     let parts = ["library?core?src", "library?alloc?src", "library?std?src", "registry?src", "git?checkouts"];
-    // Older compilers name the places of what is generic by the whole path.
+    // Older compilers give the whole path for generic code.
     const WHOLE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/src/");
     file.starts_with(ours)
         || file.starts_with(WHOLE)
@@ -214,8 +222,8 @@ pub(crate) fn wakes_running(waker: &Waker) -> bool {
     context::running().is_some_and(|kernel| kernel.table.wakes_running(waker))
 }
 
-/// The running task, or the block that is being polled, ends as cancelled from where it stands. If a
-/// `catch_cancel` beside this place catches that, the waker brings the next poll here.
+/// The running task, or the block that is being polled, ends as cancelled at this point. If a
+/// `catch_cancel` beside this point catches that, the waker causes the next poll here.
 pub(crate) fn raise(context: &Context<'_>) {
     put_raised();
     if !wakes_running(context.waker()) {
@@ -223,23 +231,24 @@ pub(crate) fn raise(context: &Context<'_>) {
     }
 }
 
-/// What `take_raised` has taken stood beside the block that was polled meanwhile.
+/// A cancellation that `take_raised` returned came from code beside the polled block.
 pub(crate) fn put_raised() {
     context::running().iter().for_each(|kernel| kernel.table.raise());
 }
 
-/// Whether what was polled just now has raised. Asked once.
+/// Whether the code that was just polled has raised a cancellation. True once.
 pub(crate) fn take_raised() -> bool {
     context::running().is_some_and(|kernel| kernel.table.take_raised())
 }
 
-/// What the future of a scope keeps of its place in a task: from its first poll until it is left or dropped.
+/// What the future of a scope stores about its place in a task: from its first poll until it is
+/// left or dropped.
 #[derive(Debug, Default)]
 pub(crate) struct Place(Option<ScopeKey>);
 
 impl Place {
-    /// The scope is polled in the running task. In each task that it comes to, it is entered last. Returns whether it came
-    /// from another.
+    /// The scope is polled in the running task. If it comes to a new task, it is entered there as
+    /// the latest scope. Returns whether it came from another task.
     pub(crate) fn enter(&mut self, scope: impl FnOnce() -> Weak<dyn Scope>) -> bool {
         let Some(kernel) = context::running() else { return false };
         if self.0.is_some_and(|key| kernel.table.is_entered_here(key)) {
@@ -256,8 +265,9 @@ impl Place {
         self.0.is_some_and(|key| context::running().is_some_and(|kernel| !kernel.table.is_entered_here(key)))
     }
 
-    /// Whether it is polled for nothing: it has not begun in the running task, and what is around it is polled only so that
-    /// something beside it drops its body. If that is caught, it is polled again.
+    /// Whether this poll must do nothing: the scope has not begun in the running task, and the code
+    /// around it is polled only so that something beside it drops its body. If that is caught, the
+    /// scope is polled again.
     pub(crate) fn is_too_late(&self, context: &Context<'_>) -> bool {
         let is_new = |kernel: &Kernel| !self.0.is_some_and(|key| kernel.table.is_entered_here(key));
         let is_too_late = context::running().is_some_and(|kernel| kernel.only_drops() && is_new(&kernel));
@@ -272,7 +282,8 @@ impl Place {
         self.0
     }
 
-    /// Whether it is not polled by itself now, since the task, or the part of it around this place, unwinds.
+    /// Whether it is not polled independently now, because the task, or the part of it around this
+    /// place, unwinds.
     pub(crate) fn is_frozen(&self) -> bool {
         let task = self.0.and_then(|key| Some((context::loop_of(key.task)?.table.task(key.task)?, key.number)));
         task.is_some_and(|(task, number)| task.header().is_frozen(number))
@@ -282,7 +293,7 @@ impl Place {
         self.0.is_some()
     }
 
-    /// Returns the loop in which it was, if that is still there.
+    /// Leaves the scope. Returns its loop, if that still exists.
     pub(crate) fn leave(&mut self) -> Option<Rc<Kernel>> {
         let key = self.0.take()?;
         let kernel = context::loop_of(key.task)?;
@@ -290,7 +301,8 @@ impl Place {
         Some(kernel)
     }
 
-    /// The future of the scope is dropped. If the task unwinds, the scope is left to that: then the answer is true.
+    /// The future of the scope is dropped. Returns true if the task unwinds; then the unwinding
+    /// takes over the scope.
     pub(crate) fn leave_to_unwinding(&mut self, scope: impl FnOnce() -> Rc<dyn Scope>) -> bool {
         let Some(key) = self.0 else { return false };
         let Some(kernel) = context::loop_of(key.task) else { return false };
