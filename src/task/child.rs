@@ -1,8 +1,9 @@
-//! What is awaited together with others: a task, or a promise.
+//! The children of `gather`, `wait`, `as_completed` and `shield`: tasks and promises.
 //!
-//! A task is a row of its loop, a promise belongs to no loop. Both end once, and queue calls at their end in the order in which
-//! these came; that is all that `gather`, `wait`, `as_completed` and `shield` need of them. No task is made of a promise: that would
-//! have a step of its own, and come a turn later than in asyncio.
+//! A task is a row of its loop; a promise belongs to no loop. Both end once, and at their end queue
+//! calls in the order of registration. The four functions need nothing else. A promise is not
+//! wrapped into a task: the task would take a step of its own, and its result would come a turn
+//! later than in asyncio.
 //!
 //! ```text
 //!   argument                  as it is read: Child<T>           as it ends: AnyChild
@@ -25,10 +26,11 @@ use std::fmt;
 use std::ptr;
 use std::rc::Rc;
 
-/// What [`gather`](crate::gather()), [`as_completed`](crate::as_completed()) and [`shield`](crate::shield()) take: a task or a
-/// promise as it is, or a future, which becomes a task.
+/// The argument of [`gather`](crate::gather()), [`as_completed`](crate::as_completed()) and
+/// [`shield`](crate::shield()): a task or a promise, which is used as it is, or a future, which
+/// becomes a task.
 ///
-/// A `&Task<T>` or `&Promise<T>` is left in place, and its result is cloned.
+/// A `&Task<T>` or `&Promise<T>` keeps its result, and the result is cloned.
 ///
 /// # Examples
 ///
@@ -52,14 +54,14 @@ use std::rc::Rc;
     note = "of a `&Task<T>` or a `&Promise<T>` the result is cloned, so `T` has to be `Clone`; a future has to be `'static`"
 )]
 pub trait IntoTask {
-    /// What it gives when it has ended well.
+    /// The value on success.
     type Output;
 
     #[doc(hidden)]
     fn into_child(self, spawner: &Spawner) -> Child<Self::Output>;
 }
 
-/// What a future needs to become a task.
+/// What is needed to spawn a future as a task.
 #[derive(Debug)]
 #[doc(hidden)]
 pub struct Spawner(pub(crate) Rc<Kernel>);
@@ -122,10 +124,10 @@ impl<T: Clone> IntoTask for &Promise<T> {
     }
 }
 
-/// A task or a promise, for lists that have both: of [`gather`](crate::gather()), [`wait`](crate::wait()),
-/// [`as_completed`](crate::as_completed()).
+/// A task or a promise, for lists that contain both: for [`gather`](crate::gather()),
+/// [`wait`](crate::wait()), [`as_completed`](crate::as_completed()).
 ///
-/// asyncio: a `Future`, of which `Task` is a subclass.
+/// asyncio: a `Future`; `Task` is a subclass of it.
 ///
 /// # Examples
 ///
@@ -193,7 +195,7 @@ impl<T> fmt::Debug for TaskOrPromise<T> {
     }
 }
 
-/// A child, and how its result is read: taken out, or cloned.
+/// A child, and how its result is read: taken or cloned.
 #[doc(hidden)]
 pub struct Child<T>(pub(crate) Kind<T>);
 
@@ -203,12 +205,12 @@ pub(crate) enum Kind<T> {
 }
 
 impl<T> Child<T> {
-    /// One of which the result is taken, if it is.
+    /// A task whose result is taken.
     pub(crate) fn of_task(cell: &TypedTask<T>) -> Self {
         Child(Kind::Task(cell.clone(), take_outcome::<T>))
     }
 
-    /// The same of a promise.
+    /// A promise whose result is taken.
     pub(crate) fn of_promise(promise: &Promise<T>) -> Self {
         Child(Kind::Promise(promise.clone(), Promise::take_outcome))
     }
@@ -227,7 +229,7 @@ impl<T> Child<T> {
         }
     }
 
-    /// It was cancelled, or has panicked.
+    /// Whether it was cancelled or has panicked.
     pub(crate) fn ended_without_value(&self) -> bool {
         match &self.0 {
             Kind::Task(cell, _) => cell.header().ending.get() != Some(Ending::Value),
@@ -262,7 +264,7 @@ impl<T> Child<T> {
 }
 
 impl<T, E> Child<Result<T, E>> {
-    /// It has ended with an `Err` of its own.
+    /// Whether it has ended with an `Err` of the user's.
     pub(crate) fn has_error(&self) -> bool {
         match &self.0 {
             Kind::Task(cell, _) => cell.outcome().is_some_and(|outcome| matches!(&*outcome.borrow(), Some(Ok(Err(_))))),
@@ -280,7 +282,8 @@ impl<T> fmt::Debug for Child<T> {
     }
 }
 
-/// A child whose output is not known, lent: for a gather, which looks at each of its children a few times and has them itself.
+/// A borrowed child of unknown output type, for a gather, which owns its children and reads each a
+/// few times.
 #[doc(hidden)]
 pub struct ChildRef<'a>(pub(crate) Lent<'a>);
 
@@ -307,7 +310,7 @@ impl fmt::Debug for ChildRef<'_> {
     }
 }
 
-/// The same, held.
+/// The same, owned.
 #[derive(Clone)]
 pub(crate) enum AnyChild {
     Task(AnyTask),
@@ -322,7 +325,7 @@ impl AnyChild {
         }
     }
 
-    /// Where a cancellation of whoever awaits it goes on.
+    /// Where a cancellation of the awaiting task continues.
     pub(crate) fn link(&self) -> Link {
         match self {
             AnyChild::Task(task) => Link::Task(task.clone()),
@@ -341,14 +344,14 @@ impl AnyChild {
         self.task().is_some_and(|task| task.header().ending.get() == Some(Ending::Panicked))
     }
 
-    /// Somebody knows how it has ended: a panic is not reported any more.
+    /// Some code knows how the child has ended, so a panic is not reported any more.
     pub(crate) fn look_at(&self) {
         if let AnyChild::Task(task) = self {
             task.header().looked_at.set(true);
         }
     }
 
-    /// Queues the call at its end, which is still to come.
+    /// Queues the call at the end of the child, which has not ended.
     pub(crate) fn add_call(&self, kernel: &Kernel, call: Call) -> CallbackId {
         match self {
             AnyChild::Task(task) => {
@@ -366,7 +369,7 @@ impl AnyChild {
         }
     }
 
-    /// An await of it is dropped, which cancels it.
+    /// An await of the child is dropped, which cancels it.
     pub(crate) fn abandon(&self) {
         match self {
             AnyChild::Task(task) => abandon(task),
@@ -374,7 +377,7 @@ impl AnyChild {
         }
     }
 
-    /// Tells children apart, as long as they are held.
+    /// Distinguishes children, as long as they exist.
     pub(crate) fn address(&self) -> *const () {
         match self {
             AnyChild::Task(task) => ptr::from_ref(task.header()).cast(),
@@ -383,18 +386,19 @@ impl AnyChild {
     }
 }
 
-/// The tasks among children.
+/// The tasks among the children.
 pub(crate) fn tasks_of(children: &[AnyChild]) -> Vec<AnyTask> {
     children.iter().filter_map(AnyChild::task).cloned().collect()
 }
 
-/// Whether something that waits for these may go on by itself: whoever has a promise may set it at any time.
+/// Whether a wait for these children may end without other tasks: any code that has a promise may
+/// set it at any time.
 pub(crate) fn may_come_from_anybody(children: &[AnyChild]) -> bool {
     children.iter().any(|child| matches!(child, AnyChild::Promise(promise) if !promise.is_done()))
 }
 
-/// `"a" (done), "b", a promise made at a.rs:1:2`; if there are many, the first of those that live:
-/// `1000 tasks, of which 2 live: "c", "d"`
+/// `"a" (done), "b", a promise made at a.rs:1:2`. If there are many, only the first unfinished
+/// ones: `1000 tasks, of which 2 live: "c", "d"`
 pub(crate) fn describe_children(children: &[AnyChild], f: &mut fmt::Formatter<'_>) -> fmt::Result {
     const MANY: usize = 8;
     let are_many = children.len() > MANY;
@@ -420,7 +424,7 @@ pub(crate) fn describe_children(children: &[AnyChild], f: &mut fmt::Formatter<'_
     if are_many && living > MANY { f.write_str(", ..") } else { Ok(()) }
 }
 
-/// The same of tasks alone.
+/// The same, for tasks only.
 pub(crate) fn describe_tasks(tasks: &[AnyTask], f: &mut fmt::Formatter<'_>) -> fmt::Result {
     describe_children(&tasks.iter().cloned().map(AnyChild::Task).collect::<Vec<_>>(), f)
 }

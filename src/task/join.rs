@@ -9,12 +9,13 @@ use std::fmt;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-/// An await of a [`Task`](crate::Task): what `task.into_future()` gives.
+/// An await of a [`Task`](crate::Task), as `task.into_future()` returns it.
 ///
-/// On a task that has ended it goes on without a pause, else in the turn after the end. A cancellation of the task that
-/// awaits goes on to the task that is awaited.
+/// If the task has ended, the await is ready at once; otherwise in the turn after the end. A
+/// cancellation of the awaiting task spreads to the awaited task.
 ///
-/// Cancel safety: **dropping it once it was polled cancels the task**. Before, dropping it lets the task run on.
+/// Cancel safety: **dropping it after its first poll cancels the task**. Before that, dropping it
+/// detaches the task.
 ///
 /// # Examples
 ///
@@ -41,7 +42,7 @@ use std::task::{Context, Poll};
 #[must_use = "futures do nothing unless they are awaited"]
 pub struct Join<T> {
     cell: TypedTask<T>,
-    /// How the result is read: taken out, or cloned.
+    /// How the result is read: taken or cloned.
     read: fn(&TypedTask<T>) -> Outcome<T>,
     /// Our waker among the task's waiters, once we wait.
     waiter: Option<WaiterKey>,
@@ -80,17 +81,17 @@ impl<T> Future for Join<T> {
     }
 }
 
-/// Waits for the end of a task. Knows no output, so that it is compiled once.
+/// Waits for the end of a task. Independent of the output type, so that it is compiled once.
 #[track_caller]
 fn wait(header: &Header, waiter: &mut Option<WaiterKey>, record: &mut Record, context: &Context<'_>) {
     let running = context::running();
     if let Some(kernel) = &running {
         check(kernel, header);
     }
-    // Polled outside of a turn it finds its loop all the same, unless that has gone and left the task.
+    // If it is polled outside a turn, it still finds its loop, unless the loop has gone.
     let Some(kernel) = running.or_else(|| context::loop_of(header.token())) else { return };
     if waiter.is_none() {
-        // A waker's clone may be foreign code: it happens here, where nothing is borrowed.
+        // Cloning a waker may run user code, so it happens here, where nothing is borrowed.
         let waker = clone_uncounted(context.waker());
         *waiter = Some(record.begin_join(&kernel, header, waker));
     } else {
@@ -98,7 +99,7 @@ fn wait(header: &Header, waiter: &mut Option<WaiterKey>, record: &mut Record, co
     }
 }
 
-/// It was polled before, and something else in its task has woken that since.
+/// It was polled before, and something else has woken its task since.
 #[cold]
 #[inline(never)]
 #[track_caller]
@@ -110,7 +111,7 @@ fn wait_on(
     context: &Context<'_>,
 ) {
     if let Some(key) = waiter.filter(|&key| !kernel.table.waiter_wakes(key, context.waker())) {
-        // As above, and so may the drop of the one before.
+        // As above. Dropping the old waker may run user code too.
         let waker = clone_uncounted(context.waker());
         drop(kernel.table.change_waiter(key, Then::Wake(waker)));
     }
@@ -133,7 +134,7 @@ impl<T> Drop for Join<T> {
         let Some(key) = self.waiter else { return };
         let waiter = remove_waiter(self.cell.any(), key);
         abandon(self.cell.any());
-        // Last, since it may be a foreign waker, and its panic must not keep the task alive.
+        // Last, because the waker may be user code, and a panic in it must not keep the task alive.
         drop(waiter);
     }
 }
@@ -160,7 +161,7 @@ pub(crate) fn take_outcome<T>(cell: &TypedTask<T>) -> Outcome<T> {
     match outcome.take() {
         Some(Ok(value)) => Ok(value),
         Some(Err(error)) => {
-            // It stays, for a group or whoever else hears of the end later.
+            // An error stays in place, for a group or other code that reads the end later.
             *outcome = Some(Err(error.clone()));
             Err(error)
         }

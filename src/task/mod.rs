@@ -1,6 +1,7 @@
-//! Tasks as their users hold them: [`Task`] with the type of its output, [`TaskRef`] without, and how they are spawned.
+//! Tasks as users hold them: [`Task`] with the type of its output, [`TaskRef`] without, and how
+//! they are spawned.
 //!
-//! What a task *is* stands in `kernel/cell.rs`, how it is awaited in `join.rs`.
+//! `kernel/cell.rs` says what a task is, `join.rs` how it is awaited.
 //!
 //! ```
 //! use onelane::{EventLoop, task::{self, TaskRef}};
@@ -36,15 +37,16 @@ pub use crate::kernel::observe::task_id::TaskId;
 #[cfg(doctest)]
 mod tests;
 
-/// Starts a task on the running loop.
+/// Spawns a task on the running loop.
 ///
-/// The future is polled first in the next turn, behind everything that is ready now. Dropping the [`Task`] lets it run on; to
-/// have its result, await it.
+/// The future is first polled in the next turn, behind everything that is ready now. Dropping the
+/// [`Task`] detaches it: it continues to run. Await it to get its result.
 ///
-/// The task keeps what the future returns until its last handle is dropped. So the output has to be `'static` too.
+/// The task keeps the value that the future returns until its last handle is dropped. So the output
+/// must be `'static` too.
 ///
-/// It takes no task and no promise, as `create_task` does not: they are no futures, and under way already. Await them, or spawn
-/// `async { promise.await }`:
+/// Like `create_task`, it takes no task and no promise: they are not futures, and already exist.
+/// Await them, or spawn `async { promise.await }`:
 ///
 /// ```compile_fail,E0277
 /// # onelane::EventLoop::with_virtual_clock().run(async {
@@ -56,7 +58,7 @@ mod tests;
 ///
 /// # Panics
 ///
-/// If no loop is running on this thread: call it from inside of [`run`](crate::run()), or use
+/// If no loop is running on this thread: call it inside [`run`](crate::run()), or use
 /// [`EventLoop::spawn`](crate::EventLoop::spawn).
 ///
 /// # Cost
@@ -82,7 +84,7 @@ where
     Task::spawn_on(&running("spawn()"), None, future)
 }
 
-/// Makes a task that has a name.
+/// Spawns a task with a name.
 ///
 /// asyncio: `create_task(coro, name=...)`.
 ///
@@ -101,7 +103,8 @@ pub struct Builder {
 }
 
 impl Builder {
-    /// A builder for a task that is named after its function and its number, `worker-7`.
+    /// Returns a builder. Without a name, the task is named after its function and its id:
+    /// `worker-7`.
     ///
     /// # Examples
     ///
@@ -141,7 +144,7 @@ impl Builder {
         self
     }
 
-    /// Starts the task, as [`spawn`](crate::spawn()) does.
+    /// Spawns the task, as [`spawn`](crate::spawn()) does.
     ///
     /// # Panics
     ///
@@ -170,11 +173,13 @@ impl Builder {
 
 /// A task whose result is a `T`.
 ///
-/// Await it to get `Result<T, TaskError>`; `task.await` takes the result, `(&task).await` leaves it and gives a clone.
-/// **Dropping a `Task` lets it run on; dropping an await of it that has begun cancels it.** It is `IntoFuture` and not `Future`,
-/// so that the two are told apart.
+/// Await it to get `Result<T, TaskError>`. `task.await` takes the result; `(&task).await` leaves it
+/// in place and returns a clone. **Dropping a `Task` detaches it; dropping an await of it that was
+/// polled cancels it.** `Task` implements `IntoFuture` and not `Future`, so that the two are
+/// different types.
 ///
-/// Neither `Send` nor `Sync`: a task lives on the thread of its loop. It keeps the outcome, not the loop.
+/// Neither `Send` nor `Sync`: a task lives on the thread of its loop. The handle keeps the outcome
+/// alive, but not the loop.
 ///
 /// asyncio: `Task`.
 ///
@@ -227,9 +232,9 @@ pub struct CallbackId(Callback);
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Callback {
-    /// No key if the task had ended.
+    /// No key if the task had already ended.
     OfTask(Token, Option<WaiterKey>),
-    /// Promises belong to no loop, and number those who wait for any of them.
+    /// Promises belong to no loop, and have one counter for all their waiters.
     OfPromise(u64),
 }
 
@@ -249,7 +254,7 @@ impl CallbackId {
         }
     }
 
-    /// False if it was called already, or removed, or is another task's.
+    /// Returns false if it was already called or removed, or belongs to another task.
     pub(crate) fn remove_from(self, task: &AnyTask) -> bool {
         match self.0 {
             Callback::OfTask(token, Some(key)) if token == task.header().token() => remove_waiter(task, key).is_some(),
@@ -259,11 +264,13 @@ impl CallbackId {
 }
 
 impl<T: 'static> Task<T> {
-    /// Calls `callback` with this task when it has ended, from the ready queue: in the turn after the end, in the order in
-    /// which callbacks and awaits came. On a task that has ended already it is queued at once. Inside of it
+    /// Calls `callback` with this task when the task has ended. The callback is called from the
+    /// ready queue, in the turn after the end; callbacks and awaits run in the order of
+    /// registration. If the task has already ended, the callback is queued at once. Inside it,
     /// [`current_task`](crate::current_task()) is `None`.
     ///
-    /// A panic of it goes to the loop's exception handler. If the loop is dropped first, so is the callback.
+    /// If the callback panics, the panic goes to the loop's exception handler. If the loop is
+    /// dropped first, the callback is dropped too.
     ///
     /// asyncio: `add_done_callback`.
     ///
@@ -290,7 +297,7 @@ impl<T: 'static> Task<T> {
         let callback = move || callback(&task);
         let header = self.cell.header();
         let mut key = None;
-        // If the loop has gone, the task has ended, and nobody is left to call it.
+        // If the loop has gone, the task has ended, and no loop is left to call the callback.
         if let Some(kernel) = context::loop_of(header.token()) {
             let call = kernel.callback(callback);
             if header.is_done() {
@@ -302,9 +309,11 @@ impl<T: 'static> Task<T> {
         CallbackId::in_task(header, key)
     }
 
-    /// Removes a done callback. False if it was queued already, or removed, or is another task's.
+    /// Removes a done callback. Returns false if it was already queued or removed, or belongs to
+    /// another task.
     ///
-    /// asyncio: `remove_done_callback`, which finds it by equality and answers how many it removed.
+    /// asyncio: `remove_done_callback`, which finds it by equality and returns the number that it
+    /// removed.
     ///
     /// # Examples
     ///
@@ -335,7 +344,7 @@ impl<T> Task<T> {
         Task { cell: kernel.spawn(draft, future) }
     }
 
-    /// The outcome of a task that has ended, borrowed.
+    /// Returns the outcome of a task that has ended, borrowed.
     ///
     /// asyncio: `result()`, and `exception()`.
     ///
@@ -345,8 +354,8 @@ impl<T> Task<T> {
     ///
     /// # Panics
     ///
-    /// If the task has not ended: ask [`is_done`](Self::is_done), or await it. If its result was taken, which only somebody who
-    /// awaits a `Task` by value can do.
+    /// If the task has not ended: check [`is_done`](Self::is_done), or await the task. If its
+    /// result was taken, which only an await of a `Task` by value does.
     ///
     /// # Examples
     ///
@@ -385,11 +394,13 @@ impl<T> Task<T> {
         }
     }
 
-    /// Asks the task to end: its future is dropped, on this thread, at its next turn. What it awaits is cancelled first, so its
-    /// children have ended when its destructors run. False if it has ended; then, if it panicked, the exception handler is not
-    /// told any more: whoever cancels a task knows that it may have failed.
+    /// Cancels the task: its future is dropped, on this thread, at the task's next turn. Tasks that
+    /// it awaits are cancelled first, so they have ended when its destructors run. Returns false if
+    /// the task has ended. If it has ended with a panic, the panic is not reported to the exception
+    /// handler any more, because code that cancels a task knows that it may have failed.
     ///
-    /// A task that was never stepped never runs. One that is being stepped ends as cancelled, if it returns in this step.
+    /// A task that was never stepped never runs. If the task is running and returns in this step,
+    /// it ends as cancelled.
     ///
     /// asyncio: `cancel()`.
     ///
@@ -406,7 +417,7 @@ impl<T> Task<T> {
         ask_to_end(&self.erased())
     }
 
-    /// How often a cancellation was asked for, less what was taken back.
+    /// Returns the number of cancellation requests, minus those that were taken back.
     ///
     /// asyncio: `cancelling()`.
     ///
@@ -424,8 +435,9 @@ impl<T> Task<T> {
         self.cell.header().cancelling.get()
     }
 
-    /// Takes one request to end back, and answers how many are left. When none is left before the task was stepped, it goes on as
-    /// if nothing had been asked for; tasks that it awaits stay cancelled. On a task that has ended it does nothing.
+    /// Takes back one cancellation request, and returns the number that are left. If none is left
+    /// before the task is stepped, the task continues as if no request had come; tasks that it
+    /// awaits stay cancelled. Does nothing if the task has ended.
     ///
     /// asyncio: `uncancel()`.
     ///
@@ -443,7 +455,7 @@ impl<T> Task<T> {
         uncancel(self.cell.header())
     }
 
-    /// Whether the task has ended, in whatever way.
+    /// Whether the task has ended in any way.
     ///
     /// asyncio: `done()`.
     ///
@@ -488,8 +500,8 @@ impl<T> Task<T> {
         self.cell.header().ending.get() == Some(Ending::Cancelled)
     }
 
-    /// Its name; unless it was given one, `worker-7`, after its function and its number: `worker` is the `async fn`, or the
-    /// one in which the `async` block stands.
+    /// Returns the name. The default is `worker-7`, from the task's function and its id: `worker`
+    /// is the `async fn`, or the function that contains the `async` block.
     ///
     /// asyncio: `get_name()`.
     ///
@@ -527,7 +539,7 @@ impl<T> Task<T> {
         self.cell.header().set_name(name.into());
     }
 
-    /// Its number: the loop counts its tasks, the first is 1.
+    /// Returns the id. The tasks of a loop are numbered from 1.
     ///
     /// # Examples
     ///
@@ -544,7 +556,7 @@ impl<T> Task<T> {
         TaskId(self.cell.header().id)
     }
 
-    /// The same task, without the type of its output.
+    /// Returns a reference to the same task without the type of its output.
     ///
     /// # Examples
     ///
@@ -577,7 +589,7 @@ impl<T> IntoFuture for Task<T> {
     }
 }
 
-/// Leaves the result in place, for others.
+/// Leaves the result in place, for other awaits.
 impl<T: Clone> IntoFuture for &Task<T> {
     type Output = Result<T, TaskError>;
     type IntoFuture = Join<T>;
@@ -594,9 +606,10 @@ impl<T> fmt::Debug for Task<T> {
     }
 }
 
-/// A task of which the type is not known: it can be named, compared, asked for its state and cancelled.
+/// A reference to a task of unknown type: it can be named, compared, inspected and cancelled.
 ///
-/// Cloning gives another reference to the same task; equal are references to the same task.
+/// Cloning creates another reference to the same task. Two references are equal if they refer to
+/// the same task.
 ///
 /// # Examples
 ///
@@ -611,7 +624,7 @@ pub struct TaskRef {
     pub(crate) cell: AnyTask,
 }
 
-/// Where a task is in its life.
+/// The state of a task.
 ///
 /// # Examples
 ///
@@ -629,7 +642,7 @@ pub struct TaskRef {
 /// ```
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum TaskState {
-    /// It stands in the ready queue.
+    /// It is in the ready queue.
     Queued,
     /// It is being stepped.
     Running,
@@ -640,7 +653,7 @@ pub enum TaskState {
 }
 
 impl TaskRef {
-    /// Its number: the loop counts its tasks, the first is 1.
+    /// Returns the id. The tasks of a loop are numbered from 1.
     ///
     /// # Examples
     ///
@@ -657,8 +670,8 @@ impl TaskRef {
         TaskId(self.cell.header().id)
     }
 
-    /// Its name; unless it was given one, `worker-7`, after its function and its number: `worker` is the `async fn`, or the
-    /// one in which the `async` block stands.
+    /// Returns the name. The default is `worker-7`, from the task's function and its id: `worker`
+    /// is the `async fn`, or the function that contains the `async` block.
     ///
     /// # Examples
     ///
@@ -696,7 +709,7 @@ impl TaskRef {
         self.cell.header().set_name(name.into());
     }
 
-    /// Where it is in its life.
+    /// Returns the state of the task.
     ///
     /// # Examples
     ///
@@ -715,7 +728,7 @@ impl TaskRef {
         state(self.cell.header())
     }
 
-    /// Where it was spawned.
+    /// Returns where the task was spawned.
     ///
     /// # Examples
     ///
@@ -731,7 +744,7 @@ impl TaskRef {
         self.cell.header().spawned_at
     }
 
-    /// As [`Task::cancel`].
+    /// Like [`Task::cancel`].
     ///
     /// # Examples
     ///
@@ -755,7 +768,7 @@ impl TaskRef {
         ask_to_end(&self.cell)
     }
 
-    /// As [`Task::cancelling`].
+    /// Like [`Task::cancelling`].
     ///
     /// # Examples
     ///
@@ -778,7 +791,7 @@ impl TaskRef {
         self.cell.header().cancelling.get()
     }
 
-    /// As [`Task::uncancel`].
+    /// Like [`Task::uncancel`].
     ///
     /// # Examples
     ///
@@ -800,7 +813,7 @@ impl TaskRef {
         uncancel(self.cell.header())
     }
 
-    /// As [`Task::is_done`].
+    /// Like [`Task::is_done`].
     ///
     /// # Examples
     ///
@@ -820,7 +833,7 @@ impl TaskRef {
         self.cell.header().is_done()
     }
 
-    /// As [`Task::is_cancelled`].
+    /// Like [`Task::is_cancelled`].
     ///
     /// # Examples
     ///
@@ -841,7 +854,7 @@ impl TaskRef {
     }
 }
 
-/// Whether they are handles of the same task.
+/// Whether both are handles of the same task.
 impl<T> PartialEq for Task<T> {
     fn eq(&self, other: &Self) -> bool {
         same(self.cell.any(), other.cell.any())
@@ -856,7 +869,7 @@ impl<T> Hash for Task<T> {
     }
 }
 
-/// Whether they are of the same task.
+/// Whether both refer to the same task.
 impl PartialEq for TaskRef {
     fn eq(&self, other: &Self) -> bool {
         same(&self.cell, &other.cell)
@@ -877,7 +890,7 @@ impl fmt::Debug for TaskRef {
     }
 }
 
-/// Cancels a task as its user does. False if it has ended, and then its panic was looked at.
+/// Cancels a task by a handle. Returns false if it has ended; then its panic counts as read.
 fn ask_to_end(task: &AnyTask) -> bool {
     let was_alive = cancel(task);
     if !was_alive {

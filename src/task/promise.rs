@@ -1,11 +1,12 @@
-//! A value that comes later: somebody awaits it, somebody else sets it.
+//! A value that is set later: some tasks await it, other code sets it.
 //!
-//! A promise is done once, by a value or by a cancellation. Whoever waits for that stands in one list of its own: wakers of
-//! awaits, and done callbacks. At the end they are woken and queued in the order in which they came, so awaits and callbacks mix
-//! as they do at the end of a task.
+//! A promise becomes done once, by a value or by a cancellation. It has one list of waiters: wakers
+//! of awaits, and done callbacks. When it is done, they are woken and queued in the order of
+//! registration, so awaits and callbacks mix as they do at the end of a task.
 //!
-//! A promise has no row in the loop's table, and belongs to no loop: each of its waiters knows the loop in which it waits.
-//! TaskTable, callbacks and values are foreign code, and nothing is borrowed while they run. Next: `shield.rs`.
+//! A promise has no row in the loop's table and belongs to no loop: each of its waiters knows its
+//! own loop. Wakers, callbacks and values are user code, and nothing is borrowed while they run.
+//! Next: `shield.rs`.
 
 use crate::error::TaskError;
 use crate::kernel::callbacks::calls::Call;
@@ -25,31 +26,36 @@ use std::pin::Pin;
 use std::rc::{Rc, Weak};
 use std::task::{Context, Poll, Waker};
 
-/// A value that somebody sets later, and any number of tasks await.
+/// A value that is set later, and that any number of tasks may await.
 ///
-/// Await it to get `Result<T, TaskError>`: on a promise that is done without a pause, else in the turn after it was set.
-/// `(&promise).await` leaves the value and gives a clone, `promise.await` takes it; await by reference where several want it.
-/// Cloning a promise gives another handle to the same one. It is `IntoFuture` and not `Future`, as [`Task`](crate::Task) is.
+/// Await it to get `Result<T, TaskError>`. If the promise is done, the await is ready at once;
+/// otherwise in the turn after it was set. `(&promise).await` leaves the value in place and returns
+/// a clone; `promise.await` takes the value. Await by reference if several tasks need it. Cloning a
+/// promise creates another handle to the same promise. Like [`Task`](crate::Task), it implements
+/// `IntoFuture` and not `Future`.
 ///
-/// **A cancellation of a task that awaits a promise cancels the promise, at the moment of `cancel()`, and with it all who await
-/// it; so does dropping an await that has begun.** [`shield(&promise)`](crate::shield()) keeps it from that.
+/// **A cancellation of a task that awaits a promise cancels the promise, immediately, and with it
+/// all tasks that await it. So does dropping an await that was polled.**
+/// [`shield(&promise)`](crate::shield()) prevents that.
 ///
-/// [`gather`](crate::gather()), [`wait`](crate::wait()), [`as_completed`](crate::as_completed()), [`shield`](crate::shield()) and
-/// [`wait_for`](crate::wait_for) take it as it is, and make no task of it. For a task that awaits it, spawn
-/// `async { promise.await }`.
+/// [`gather`](crate::gather()), [`wait`](crate::wait()), [`as_completed`](crate::as_completed()),
+/// [`shield`](crate::shield()) and [`wait_for`](crate::wait_for) take a promise as it is, and do
+/// not wrap it into a task. To get a task that awaits it, spawn `async { promise.await }`.
 ///
-/// It may be made anywhere on the thread, and awaited in any loop of the thread. An await keeps the promise alive, not a way
-/// to set it: if the last handle is dropped while a task awaits it, that task waits for ever, which a virtual clock reports.
-/// Callbacks do not keep it alive: a pending promise that nobody holds or awaits drops its callbacks uncalled.
+/// It may be created anywhere on the thread, and awaited in any loop of the thread. An await keeps
+/// the promise alive, but cannot set it: if the last handle is dropped while a task awaits the
+/// promise, that task waits for ever, which a virtual clock reports. Callbacks do not keep it
+/// alive: if a pending promise has no handles and no awaits any more, its callbacks are dropped
+/// without being called.
 ///
-/// A failure of yours is a value: `Promise<Result<T, E>>` takes the place of `set_exception`.
+/// An error of the user's is a value: use `Promise<Result<T, E>>` instead of `set_exception`.
 ///
 /// asyncio: `Future`, `loop.create_future()`.
 ///
 /// # Cost
 ///
-/// One allocation for the promise, one for the list of those who wait, however many they are up to eleven. O(log n) for each that
-/// comes and goes.
+/// One allocation for the promise, and one for its list of waiters, up to eleven of them. O(log n)
+/// to add or remove a waiter.
 ///
 /// # Examples
 ///
@@ -78,15 +84,15 @@ struct PromiseCell<T> {
     made_at: &'static Location<'static>,
     /// For the callbacks, which are given the promise.
     this: Weak<PromiseCell<T>>,
-    /// None while it is pending.
+    /// `None` while it is pending.
     ending: Cell<Option<Ending>>,
-    /// None while it is pending, and after the value was taken.
+    /// `None` while it is pending, and after the value was taken.
     outcome: RefCell<Option<Outcome<T>>>,
-    /// By their numbers, so in the order in which they came.
+    /// By number, and so in the order of registration.
     waiters: RefCell<BTreeMap<u64, Waiter<T>>>,
 }
 
-/// Somebody who waits, and the loop in which it waits. An await in a foreign executor has none.
+/// A waiter, and its loop. An await in another executor has no loop.
 struct Waiter<T> {
     loop_id: Option<u64>,
     then: Then<T>,
@@ -94,20 +100,20 @@ struct Waiter<T> {
 
 type Callback<T> = Box<dyn FnOnce(&Promise<T>)>;
 
-/// What is to be done when the promise is done.
+/// What happens when the promise is done.
 enum Then<T> {
-    /// Wake whoever awaits.
+    /// Wake the awaiting task.
     Wake(Waker),
-    /// Queue one of ours.
+    /// Queue a callback of the crate.
     Queue(Call),
-    /// Queue a callback of the user's, with the task-local values that it sees. It is given the promise only then, so that it
-    /// does not keep it alive before.
+    /// Queue a callback of the user, with the task-local values that it sees. It receives the
+    /// promise only then, so it does not keep the promise alive before.
     CallBack(Callback<T>, Locals),
 }
 
 thread_local! {
-    /// Waiters are numbered over all promises of the thread, so a number is never found in another promise. It has no
-    /// destructor, so promises may be used while the thread is being torn down.
+    /// Waiters are numbered over all promises of the thread, so a number is never found in another
+    /// promise. Without a destructor, so promises can be used while the thread ends.
     static NUMBERED: Cell<u64> = const { Cell::new(0) };
 }
 
@@ -122,7 +128,7 @@ impl<T> PromiseCell<T> {
         self.this.upgrade().unwrap_or_else(|| unreachable!("whoever calls this holds it"))
     }
 
-    /// Returns a number under which the waiter can be found again; never 0.
+    /// Adds a waiter. Returns its number, which is never 0.
     fn add_waiter(&self, loop_id: Option<u64>, then: Then<T>) -> u64 {
         let number = NUMBERED.get() + 1;
         NUMBERED.set(number);
@@ -130,12 +136,12 @@ impl<T> PromiseCell<T> {
         number
     }
 
-    /// Takes a waiter out, to be dropped where no borrow is held. None if it has gone.
+    /// Removes a waiter, to be dropped where nothing is borrowed. `None` if it is gone.
     fn remove_waiter(&self, number: u64) -> Option<Waiter<T>> {
         self.waiters.borrow_mut().remove(&number)
     }
 
-    /// Enters a waker, or makes sure that it stands there.
+    /// Adds a waker, or makes sure that it is the one under this number.
     fn wait_in(&self, waiter: Option<u64>, loop_id: Option<u64>, context: &Context<'_>) -> u64 {
         let is_ours = |then: &Then<T>| matches!(then, Then::Wake(old) if wakes_the_same(old, context.waker()));
         if let Some(number) = waiter {
@@ -143,7 +149,8 @@ impl<T> PromiseCell<T> {
                 return number;
             }
         }
-        // A waker's clone and its drop may be foreign code: both happen here, where no borrow is held.
+        // Cloning and dropping a waker may run user code, so both happen here, where nothing is
+        // borrowed.
         let new = Waiter { loop_id, then: Then::Wake(clone_uncounted(context.waker())) };
         let Some(number) = waiter else { return self.add_waiter(loop_id, new.then) };
         let old = self.waiters.borrow_mut().insert(number, new);
@@ -161,21 +168,22 @@ impl<T: 'static> PromiseCell<T> {
         is_pending
     }
 
-    /// The only place where a promise is done.
+    /// The only place where a promise becomes done.
     fn settle(&self, ending: Ending, outcome: Outcome<T>) {
         let promise = Promise { cell: self.held() };
         debug_assert!(!self.is_done(), "DONE-1: a promise was set twice");
         let nothing = self.outcome.replace(Some(outcome));
         debug_assert!(nothing.is_none(), "DONE-1: a pending promise had an outcome");
         self.ending.set(Some(ending));
-        // In the order in which they came. Nobody comes any more: whoever looks from now on finds the promise done.
+        // In the order of registration. No waiter can be added any more: code that checks from now
+        // on finds the promise done.
         for waiter in self.waiters.take().into_values() {
             promise.tell(waiter);
         }
     }
 }
 
-/// A promise of whatever value.
+/// A promise of any type.
 #[derive(Clone)]
 #[doc(hidden)]
 pub struct AnyPromise(Rc<dyn Settles>);
@@ -219,7 +227,8 @@ impl AnyPromise {
         self.0.cancel()
     }
 
-    /// Queues one of ours in a loop when the promise is done. Returns a number under which it can be removed.
+    /// Queues a callback of the crate in a loop when the promise is done. Returns its number, for
+    /// removing it.
     pub(crate) fn add_call(&self, loop_id: u64, call: Call) -> u64 {
         self.0.add_call(loop_id, call)
     }
@@ -230,7 +239,7 @@ impl AnyPromise {
         }
     }
 
-    /// As what somebody waits for; its interruption cancels it.
+    /// As the object of a wait; interrupting the wait cancels the promise.
     pub(crate) fn awaited(&self) -> Rc<dyn Awaited> {
         self.0.awaited()
     }
@@ -250,7 +259,7 @@ impl fmt::Debug for AnyPromise {
     }
 }
 
-/// A cancelled await cancels the promise, which wakes whoever awaits.
+/// A cancelled await cancels the promise, which wakes all tasks that await it.
 impl<T: 'static> Awaited for PromiseCell<T> {
     fn interrupt(&self) {
         self.cancel();
@@ -262,7 +271,7 @@ impl<T: 'static> Awaited for PromiseCell<T> {
 }
 
 impl<T> Promise<T> {
-    /// A promise that is pending. No loop needs to be running.
+    /// Creates a pending promise. No loop needs to be running.
     ///
     /// asyncio: `Future()`, `loop.create_future()`.
     ///
@@ -336,7 +345,7 @@ impl<T> Promise<T> {
         self.cell.ending.get() == Some(Ending::Cancelled)
     }
 
-    /// The outcome of a promise that is done, borrowed.
+    /// Returns the outcome of a promise that is done, borrowed.
     ///
     /// asyncio: `result()`, and `exception()`.
     ///
@@ -346,8 +355,9 @@ impl<T> Promise<T> {
     ///
     /// # Panics
     ///
-    /// If it is pending, where asyncio raises `InvalidStateError`: ask [`is_done`](Self::is_done), or await it. If its value was
-    /// taken, which only somebody who awaits a promise by value can do.
+    /// If it is pending, where asyncio raises `InvalidStateError`: check
+    /// [`is_done`](Self::is_done), or await it. If its value was taken, which only an await of a
+    /// promise by value does.
     ///
     /// # Examples
     ///
@@ -375,10 +385,11 @@ impl<T> Promise<T> {
         }
     }
 
-    /// Removes a done callback. False if the promise is done, so that it is queued already, or if it was removed, or is not
-    /// this promise's.
+    /// Removes a done callback. Returns false if the promise is done, so that the callback is
+    /// already queued; or if the callback was removed or belongs to another promise.
     ///
-    /// asyncio: `remove_done_callback`, which finds it by equality and answers how many it removed.
+    /// asyncio: `remove_done_callback`, which finds it by equality and returns the number that it
+    /// removed.
     ///
     /// # Examples
     ///
@@ -392,13 +403,14 @@ impl<T> Promise<T> {
     /// });
     /// ```
     pub fn remove_done_callback(&self, callback: CallbackId) -> bool {
-        // What comes out is dropped here, where no borrow is held.
+        // The callback is dropped here, where nothing is borrowed.
         callback.number_in_promise().is_some_and(|number| self.cell.remove_waiter(number).is_some())
     }
 
-    /// Does what is to be done for somebody who waits, in the loop in which it waits. If that has gone, nothing is to be done.
+    /// Notifies a waiter, in its loop. If the loop has gone, does nothing.
     ///
-    /// A panic of foreign code is nobody's here, and must not keep the others from being told.
+    /// A panic of user code belongs to no task here, and must not prevent the notification of the
+    /// other waiters.
     fn tell(&self, waiter: Waiter<T>)
     where
         T: 'static,
@@ -409,7 +421,8 @@ impl<T> Promise<T> {
             let kernel = loop_id.and_then(context::find);
             match (then, kernel) {
                 (Then::Wake(waker), Some(kernel)) => {
-                    // Between two turns, a wake would go through the inbox, and come behind all callbacks.
+                    // Between two turns, a wake would go through the inbox, and come after all
+                    // callbacks.
                     let is_running = context::running().is_some_and(|it| it.id() == kernel.id());
                     let _entered = (!is_running).then(|| context::enter_to_wake(&kernel));
                     waker.wake();
@@ -424,7 +437,7 @@ impl<T> Promise<T> {
             }
         });
         if is_wake {
-            // It did not go through the inbox, so nobody has called the host.
+            // This did not go through the inbox, so the host has not been called.
             loop_id.and_then(context::find).iter().for_each(|kernel| kernel.work_arrived());
         }
     }
@@ -446,13 +459,13 @@ impl<T> Promise<T> {
             panic!("the value of a promise was asked for twice; await `&promise` to leave it for others")
         });
         if let Err(error) = &taken {
-            // A cancellation stays, for whoever else reads the outcome.
+            // A cancellation stays, for other code that reads the outcome.
             *outcome = Some(Err(error.clone()));
         }
         taken
     }
 
-    /// Whether its value is there, and is such.
+    /// Whether its value is there, and satisfies the condition.
     pub(crate) fn is_value(&self, is_such: impl FnOnce(&T) -> bool) -> bool {
         matches!(&*self.cell.outcome.borrow(), Some(Ok(value)) if is_such(value))
     }
@@ -470,15 +483,16 @@ impl<T> Promise<T> {
 }
 
 impl<T: 'static> Promise<T> {
-    /// Sets the value, wakes those who await it, and queues the done callbacks, in the order in which they came. May be called
-    /// from anywhere on the thread.
+    /// Sets the value, wakes the tasks that await it, and queues the done callbacks, in the order
+    /// of registration. May be called anywhere on the thread.
     ///
     /// asyncio: `set_result(value)`.
     ///
     /// # Errors
     ///
-    /// If it is done already, the value comes back, and nothing happens. asyncio raises `InvalidStateError`; to get that,
-    /// `unwrap()`. A program that does not care whether the promise was cancelled meanwhile calls `ok()`.
+    /// If it is already done, the value is returned and nothing changes. asyncio raises
+    /// `InvalidStateError`; to get that, call `unwrap()`. If it does not matter whether the promise
+    /// was cancelled in the meantime, call `ok()`.
     ///
     /// # Examples
     ///
@@ -496,7 +510,8 @@ impl<T: 'static> Promise<T> {
         Ok(())
     }
 
-    /// Gives it up: whoever awaits it gets [`TaskError::Cancelled`]. Done callbacks are queued. False if it is done already.
+    /// Cancels the promise: tasks that await it get [`TaskError::Cancelled`]. Done callbacks are
+    /// queued. Returns false if it is already done.
     ///
     /// asyncio: `cancel()`.
     ///
@@ -513,19 +528,22 @@ impl<T: 'static> Promise<T> {
         self.cell.cancel()
     }
 
-    /// Calls `callback` with this promise when it is done, from the ready queue of the loop that is running now: in the turn
-    /// after it was set, in the order in which callbacks and awaits came. On a promise that is done already it is queued at
-    /// once. Inside of it [`current_task`](crate::current_task()) is `None`.
+    /// Calls `callback` with this promise when the promise is done. The callback is called from the
+    /// ready queue of the loop that is running now, in the turn after the promise was set;
+    /// callbacks and awaits run in the order of registration. If the promise is already done, the
+    /// callback is queued at once. Inside it, [`current_task`](crate::current_task()) is `None`.
     ///
-    /// A panic of it goes to the loop's exception handler. If the loop is dropped first, it is never called.
+    /// If the callback panics, the panic goes to the loop's exception handler. If the loop is
+    /// dropped first, the callback is never called.
     ///
-    /// A callback that holds the promise keeps it alive until it is done; use the one that it is given.
+    /// A callback that captures the promise keeps it alive until it is done; use the argument
+    /// instead.
     ///
     /// asyncio: `add_done_callback`.
     ///
     /// # Panics
     ///
-    /// If no loop is running on this thread: add it from inside of [`run`](crate::run()).
+    /// If no loop is running on this thread: add it inside [`run`](crate::run()).
     ///
     /// # Cost
     ///
@@ -566,7 +584,7 @@ impl<T> Clone for Promise<T> {
     }
 }
 
-/// Whether they are the same promise, and not two of the same value.
+/// Whether both are handles of the same promise, not whether the values are equal.
 impl<T> PartialEq for Promise<T> {
     fn eq(&self, other: &Self) -> bool {
         Rc::ptr_eq(&self.cell, &other.cell)
@@ -581,7 +599,7 @@ impl<T> Hash for Promise<T> {
     }
 }
 
-/// A promise that is pending.
+/// A pending promise.
 impl<T> Default for Promise<T> {
     #[track_caller]
     fn default() -> Self {
@@ -615,7 +633,7 @@ impl<T: 'static> IntoFuture for Promise<T> {
     }
 }
 
-/// Leaves the value in place, for others.
+/// Leaves the value in place, for other awaits.
 impl<T: Clone + 'static> IntoFuture for &Promise<T> {
     type Output = Result<T, TaskError>;
     type IntoFuture = Promised<T>;
@@ -626,9 +644,10 @@ impl<T: Clone + 'static> IntoFuture for &Promise<T> {
     }
 }
 
-/// An await of a [`Promise`]: what `promise.into_future()` gives.
+/// An await of a [`Promise`], as `promise.into_future()` returns it.
 ///
-/// Cancel safety: **dropping it once it was polled cancels the promise**, for all who await it. Before, nothing happens.
+/// Cancel safety: **dropping it after its first poll cancels the promise**, for all tasks that
+/// await it. Before that, nothing happens.
 ///
 /// # Examples
 ///
@@ -647,9 +666,9 @@ impl<T: Clone + 'static> IntoFuture for &Promise<T> {
 #[must_use = "futures do nothing unless they are awaited"]
 pub struct Promised<T: 'static> {
     promise: Promise<T>,
-    /// How the value is read: taken out, or cloned.
+    /// How the value is read: taken or cloned.
     read: fn(&Promise<T>) -> Outcome<T>,
-    /// The number of our waker among those who wait, once we wait.
+    /// The number of our waker among the waiters, once we wait.
     waiter: Option<u64>,
     record: Record,
 }
@@ -665,7 +684,7 @@ impl<T: 'static> Future for Promised<T> {
         if !cell.is_done() {
             this.waiter = Some(cell.wait_in(this.waiter, kernel.as_ref().map(|kernel| kernel.id()), context));
         }
-        // A foreign waker may have set the promise when it was cloned.
+        // Cloning another executor's waker may have set the promise.
         if cell.is_done() {
             if let Some(number) = this.waiter.take() {
                 drop(cell.remove_waiter(number));

@@ -1,4 +1,4 @@
-//! Variables that each task has for itself, and hands on to what it spawns.
+//! Task-local variables: each task has its own values, and its children inherit them.
 
 use crate::kernel::context;
 use crate::leaf::running;
@@ -6,9 +6,11 @@ use std::any::Any;
 use std::fmt;
 use std::rc::Rc;
 
-/// Declares task-local variables: `static`s whose values belong to the task that runs. See [`TaskLocal`].
+/// Declares task-local variables: `static`s whose values belong to the running task. See
+/// [`TaskLocal`].
 ///
-/// A variable may have a default, which is what it has where it was never set: an expression, evaluated at each `get`.
+/// A variable may have a default, for tasks in which it was never set: an expression, evaluated at
+/// each `get`.
 ///
 /// # Examples
 ///
@@ -45,20 +47,22 @@ macro_rules! task_local {
     };
 }
 
-/// A variable of which each task has its own value. Declared with [`task_local!`](crate::task_local!).
+/// A variable with a separate value in each task. Declared with
+/// [`task_local!`](crate::task_local!).
 ///
-/// A task begins with the values that whoever spawned it had at that moment; what either sets later, the other does not
-/// see. A callback begins with the values of the moment at which it was asked for. Values are handed on as they are, by a
-/// count: they need not be `Clone`. They are dropped when the last task that has them ends.
+/// A task starts with the values that its spawner has at that moment. Later changes by either are
+/// not visible to the other. A callback sees the values of the moment at which it was scheduled.
+/// Inheriting a value only increments a reference count, so values need not be `Clone`. A value is
+/// dropped when the last task that has it ends.
 ///
-/// The future of a `to_thread` runs elsewhere, and sees none.
+/// The closure of a `to_thread` runs on another thread, and sees no values.
 ///
 /// asyncio: `contextvars.ContextVar`.
 ///
 /// # Cost
 ///
-/// As long as no variable was set in a loop, a spawn costs one look at a flag; then it counts the values up. `set` copies
-/// the list of the task's values; `get` searches it.
+/// As long as no variable was set in a loop, a spawn checks one flag; after that it increments a
+/// count. `set` copies the list of the task's values; `get` searches it.
 ///
 /// # Examples
 ///
@@ -86,7 +90,7 @@ pub struct TaskLocal<T: 'static> {
     default: Option<fn() -> T>,
 }
 
-/// What a variable had before it was set: for [`TaskLocal::reset`].
+/// The earlier state of a variable, for [`TaskLocal::reset`].
 ///
 /// asyncio: `contextvars.Token`.
 ///
@@ -151,11 +155,11 @@ impl<T: 'static> TaskLocal<T> {
         Before { variable: self, value: self.replace(Some(Rc::new(value))) }
     }
 
-    /// Puts back what the variable had before a [`set`](Self::set), which may have been nothing.
+    /// Restores the state that the variable had before a [`set`](Self::set), which may be unset.
     ///
     /// # Panics
     ///
-    /// If no loop is running on this thread. If `before` is another variable's.
+    /// If no loop is running on this thread. If `before` belongs to another variable.
     ///
     /// # Examples
     ///
@@ -188,7 +192,8 @@ impl<T: 'static> TaskLocal<T> {
         before
     }
 
-    /// Shows the value to `look`: that of the running task or callback, else the default, if there is one.
+    /// Passes the value to `look`: that of the running task or callback, otherwise the default, if
+    /// there is one.
     ///
     /// # Examples
     ///
@@ -209,7 +214,7 @@ impl<T: 'static> TaskLocal<T> {
         }
     }
 
-    /// The value, if there is one.
+    /// Returns the value, if there is one.
     ///
     /// # Examples
     ///
@@ -237,7 +242,7 @@ impl<T: 'static> TaskLocal<T> {
         self.with(|value| value.cloned())
     }
 
-    /// The value.
+    /// Returns the value.
     ///
     /// # Panics
     ///

@@ -1,15 +1,15 @@
-//! Letting the others go first.
+//! Yielding to other tasks.
 
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-/// Goes to the back of the ready queue: everybody who is ready now takes a turn first.
+/// Puts the task at the end of the ready queue: everything that is ready now runs first.
 ///
 /// asyncio: `sleep(0)`.
 ///
 /// # Cost
 ///
-/// One switch; no allocation, no look at the clock.
+/// One switch; no allocation, no reading of the clock.
 ///
 /// # Examples
 ///

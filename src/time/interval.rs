@@ -1,4 +1,4 @@
-//! Ticks at equal distances.
+//! Ticks at regular intervals.
 
 use crate::kernel::{Kernel, Time};
 use crate::leaf::running;
@@ -7,7 +7,8 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
-/// Ticks every `period`. The first tick is due at once, so it comes in the next turn; the others follow it at equal distances.
+/// Ticks every `period`. The first tick is due at once, so it comes in the next turn; the others
+/// follow at regular intervals.
 ///
 /// tokio: `time::interval`; asyncio has none.
 ///
@@ -40,11 +41,12 @@ pub fn interval(period: Duration) -> Interval {
     Interval::new(&kernel, "interval()", kernel.clock.now(), period)
 }
 
-/// Ticks at `start`, a moment of the loop's [`time`](crate::time()), and every `period` after it. Otherwise as [`interval`].
+/// Ticks at `start`, a moment of the loop's [`time`](crate::time()), and every `period` after it.
+/// Otherwise like [`interval`].
 ///
 /// # Panics
 ///
-/// As [`interval`].
+/// As for [`interval`].
 ///
 /// # Examples
 ///
@@ -67,7 +69,7 @@ pub fn interval_at(start: Instant, period: Duration) -> Interval {
     Interval::new(&kernel, "interval_at()", start, period)
 }
 
-/// When the next tick comes, if one was given later than it was due.
+/// When the next tick comes if one was late.
 ///
 /// # Examples
 ///
@@ -90,19 +92,23 @@ pub fn interval_at(start: Instant, period: Duration) -> Interval {
 /// ```
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Default, Debug)]
 pub enum MissedTickBehavior {
-    /// Those that were missed come one after the other, a turn each, until the interval has caught up. None is left out.
+    /// Missed ticks come one after the other, one per turn, until the interval has caught up. None
+    /// is left out.
     #[default]
     Burst,
-    /// A period after the late tick was given: the ticks are never closer than a period, and all that follow are moved. On a real
-    /// clock, where every tick is a little late, they drift.
+    /// The next tick comes a period after the late one was returned. Two ticks are never closer
+    /// than a period, and all later ticks are moved. On a real clock, where every tick is a little
+    /// late, the ticks drift.
     Delay,
-    /// At the next moment of the schedule that is still to come: those that were missed are left out.
+    /// The next tick comes at the next moment of the schedule that has not passed. Missed ticks are
+    /// left out.
     Skip,
 }
 
-/// Ticks at equal distances: what [`interval`] and [`interval_at`] give.
+/// Ticks at regular intervals, as [`interval`] and [`interval_at`] return it.
 ///
-/// It holds a [`Sleep`], so it is `Send` and `Sync`, and has to be polled in the loop that it was made in.
+/// It contains a [`Sleep`], so it is `Send` and `Sync`, and must be polled in the loop in which it
+/// was created.
 ///
 /// # Examples
 ///
@@ -154,14 +160,15 @@ impl Interval {
         Interval { sleep: Sleep::new(kernel, start), due: start, period, behavior: MissedTickBehavior::default() }
     }
 
-    /// Waits for the next tick, and gives the moment at which it was due, which is earlier than [`time`](crate::time()) if it
-    /// was missed. A tick that is due already comes in the next turn.
+    /// Waits for the next tick, and returns the moment at which it was due. This is earlier than
+    /// [`time`](crate::time()) if the tick was missed. A tick that is already due comes in the next
+    /// turn.
     ///
-    /// Cancel safety: nothing is lost. A tick is given when the future is ready.
+    /// Cancel safety: no tick is lost. A tick is consumed only when the future is ready.
     ///
     /// # Panics
     ///
-    /// When polled in another loop than its own.
+    /// When polled in a loop other than its own.
     ///
     /// # Examples
     ///
@@ -183,11 +190,11 @@ impl Interval {
         Tick { interval: self }
     }
 
-    /// As [`tick`](Self::tick), for a future that is polled by hand.
+    /// Like [`tick`](Self::tick), for a future that is polled by hand.
     ///
     /// # Panics
     ///
-    /// In another loop than its own.
+    /// In a loop other than its own.
     ///
     /// # Examples
     ///
@@ -209,7 +216,7 @@ impl Interval {
         Poll::Ready(kernel.clock.instant_at(due).expect("a moment that has come, which `Instant` can express"))
     }
 
-    /// The next tick is a period from now, and the others follow it.
+    /// Restarts the interval: the next tick is a period from now, and the others follow it.
     ///
     /// # Panics
     ///
@@ -235,7 +242,7 @@ impl Interval {
         self.sleep_until(&kernel, kernel.clock.now().after(self.period));
     }
 
-    /// The distance between ticks.
+    /// Returns the time between two ticks.
     ///
     /// # Examples
     ///
@@ -253,7 +260,7 @@ impl Interval {
         self.period
     }
 
-    /// What becomes of missed ticks.
+    /// Returns what happens to missed ticks.
     ///
     /// # Examples
     ///
@@ -273,7 +280,7 @@ impl Interval {
         self.behavior
     }
 
-    /// Says what becomes of missed ticks, from the next tick that is given on; unless this says otherwise, they come in a
+    /// Sets what happens to missed ticks, from the next tick on. The default is a
     /// [burst](MissedTickBehavior::Burst).
     ///
     /// # Examples
@@ -303,7 +310,7 @@ impl Interval {
 }
 
 impl MissedTickBehavior {
-    /// When the tick after one that was due at `due` and is given `now` is due.
+    /// When the next tick is due, after one that was due at `due` and is returned at `now`.
     fn next(self, due: Time, now: Time, period: Duration) -> Time {
         let late = now.since(due);
         match self {

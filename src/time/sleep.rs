@@ -1,4 +1,4 @@
-//! Waiting for a moment.
+//! Waiting for a time.
 
 use crate::kernel::callbacks::exceptions;
 use crate::kernel::{Kernel, Message, Time, TimerKey, context, inbox};
@@ -9,17 +9,17 @@ use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
-/// Waits for `duration`, counted from this call (TIME-1). Never shorter (TIME-2); a duration that reaches beyond what the clock
-/// can count, 584 years, never ends.
+/// Waits for `duration`, counted from this call (TIME-1), and never less (TIME-2). A duration
+/// beyond what the clock can count, 584 years, never ends.
 ///
-/// It always lets others go first: with a duration of zero, or when the loop has seen the moment pass by the time it is awaited,
-/// it is [`yield_now`](crate::yield_now()).
+/// It always lets other tasks run first. With a duration of zero, or if the time has already passed
+/// when it is first polled, it is like [`yield_now`](crate::yield_now()).
 ///
-/// How late it can be on a real clock: as late as the system wakes a thread, and as the steps of other tasks take. A busy loop
-/// looks at the clock once a microsecond or so, and not in each turn. When many timers are due close to each other, they share
-/// wake-ups a quarter of a millisecond apart.
+/// On a real clock it may be late, because the system wakes the thread late, or because steps of
+/// other tasks take long. A busy loop reads the clock about once a microsecond, and not in each
+/// turn. Many timers that are due close together share wake-ups a quarter of a millisecond apart.
 ///
-/// Cancel safety: nothing is lost; dropping it takes the timer out.
+/// Cancel safety: nothing is lost; dropping it removes the timer.
 ///
 /// asyncio: `sleep(delay)`.
 ///
@@ -29,8 +29,8 @@ use std::time::{Duration, Instant};
 ///
 /// # Cost
 ///
-/// O(1) to arm and to drop, no allocation of its own. Armed at the first poll: of equal deadlines, the one that was polled
-/// first comes first (TIME-3).
+/// O(1) to arm and to drop; no allocation of its own. It is armed at its first poll: of two equal
+/// deadlines, the one that was polled first fires first (TIME-3).
 ///
 /// # Examples
 ///
@@ -50,7 +50,7 @@ pub fn sleep(duration: Duration) -> Sleep {
     Sleep::new(&kernel, deadline)
 }
 
-/// Waits until a moment of the loop's [`time`](crate::time()). Otherwise as [`sleep`].
+/// Waits until a moment of the loop's [`time`](crate::time()). Otherwise like [`sleep`].
 ///
 /// # Panics
 ///
@@ -75,8 +75,8 @@ pub fn sleep_until(moment: Instant) -> Sleep {
 
 /// The future of [`sleep`] and [`sleep_until`].
 ///
-/// It holds plain numbers and finds its loop when it is polled, so it is `Send + Sync`, and `Unpin`. It has to be polled in the
-/// loop that it was made in.
+/// It contains plain numbers and finds its loop when it is polled, so it is `Send`, `Sync` and
+/// `Unpin`. It must be polled in the loop in which it was created.
 ///
 /// # Examples
 ///
@@ -99,38 +99,39 @@ pub struct Sleep {
     lane: u16,
     deadline: Time,
     stage: Stage,
-    /// As in `Record`: where it was polled last, or made.
+    /// As in `Record`: where it was polled last, or created.
     place: &'static Location<'static>,
 }
 
 #[derive(Clone, Copy, Debug)]
 enum Stage {
     New,
-    /// The moment had passed at the first poll: it comes back in the next turn.
+    /// The moment had passed at the first poll: it is ready in the next turn.
     Yielded,
     Armed(TimerKey),
     Over,
 }
 
 impl Sleep {
-    /// Of a sleep that is made where the caller was called.
+    /// A sleep that is created at the caller's location.
     #[track_caller]
     pub(crate) fn new(kernel: &Kernel, deadline: Time) -> Self {
         let place = Location::caller();
         Sleep { loop_id: kernel.id(), lane: kernel.table.lane().number, deadline, stage: Stage::New, place }
     }
 
-    /// As if it were made where the caller was called.
+    /// Sets the location to the caller's, as if it were created there.
     #[track_caller]
     pub(crate) fn made_here(&mut self) {
         self.place = Location::caller();
     }
 
-    /// Waits until `moment` instead, whether it is running or over. To be polled again.
+    /// Waits until `moment` instead, whether the sleep is running or over. Poll it again after this
+    /// call.
     ///
     /// # Panics
     ///
-    /// On another thread than its loop's, and if the loop has been dropped.
+    /// On a thread other than its loop's, and if the loop has been dropped.
     ///
     /// # Examples
     ///
@@ -157,7 +158,7 @@ impl Sleep {
         self.stage = Stage::New;
     }
 
-    /// Whether the time was up at the last poll.
+    /// Whether the time had passed at the last poll.
     ///
     /// # Examples
     ///
@@ -207,11 +208,12 @@ impl Sleep {
 
     fn disarm(&mut self) {
         let Stage::Armed(key) = std::mem::replace(&mut self.stage, Stage::Over) else { return };
-        // What comes out is dropped here, where nothing is borrowed.
+        // The old alarm is dropped here, where nothing is borrowed.
         let alarm = context::find(self.loop_id).and_then(|kernel| kernel.cancel_timer(key));
         if alarm.is_none() {
-            // On another thread, or the loop has gone. If it has, nobody reads this, and nobody has to. A hook may be called, whose
-            // panic must not come out of a destructor.
+            // On another thread, or after the loop has gone. In the second case no loop reads the
+            // message, which does not matter. A hook may be called, whose panic must not come out
+            // of a destructor.
             let send = || drop(inbox(self.lane).send(self.loop_id, Message::CancelTimer(key)));
             exceptions::tolerate(self.loop_id, exceptions::IN_A_HOOK, send);
         }

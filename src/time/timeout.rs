@@ -1,7 +1,8 @@
-//! A limit of time for a future.
+//! Time limits for futures.
 //!
-//! When the time is up, the future inside is interrupted (`block.rs`): tasks that it awaits are cancelled, and the timeout comes
-//! back when they have ended; without such, it comes back in the next turn.
+//! When the time has passed, the future inside is interrupted (`block.rs`). Tasks that it awaits
+//! are cancelled, and the timeout is ready when they have ended; if there are none, in the next
+//! turn.
 
 use crate::cancel::block::{Block, BlockScope, Interrupted, Interruption};
 use crate::kernel::callbacks::calls::{Call, CallKey, Watcher};
@@ -19,7 +20,7 @@ use std::rc::{Rc, Weak};
 use std::task::{Context, Poll, Waker, ready};
 use std::time::{Duration, Instant};
 
-/// The time was up: asyncio's `TimeoutError`.
+/// The time limit has passed: asyncio's `TimeoutError`.
 ///
 /// # Examples
 ///
@@ -53,18 +54,21 @@ impl From<Elapsed> for std::io::Error {
     }
 }
 
-/// Runs a future in the current task for `duration` at most, counted from this call.
+/// Runs a future in the current task for at most `duration`, counted from this call.
 ///
-/// When the time is up, the future is interrupted: tasks that it awaits are cancelled, and the future is dropped when they have
-/// ended. A value that the future would return later in the same turn is lost. With a duration of zero
-/// the future is polled once, and the time is up in the next turn.
+/// When the time has passed, the future is interrupted: tasks that it awaits are cancelled, and the
+/// future is dropped when they have ended. A value that the future would return later in the same
+/// turn is lost. With a duration of zero, the future is polled once, and the time has passed in the
+/// next turn.
 ///
-/// Cleanups inside ([`finally`](crate::finally())) that begin because of that are waited for, however long they take. One that a
-/// cancellation has begun before, or a timeout around this one, ends when the time is up.
+/// If the interruption starts cleanups inside ([`finally`](crate::finally())), the timeout waits
+/// for them, however long they take. A cleanup that was started before, by a cancellation or by a
+/// timeout around this one, ends when the time has passed.
 ///
-/// If somebody outside of the timeout has asked for an interruption since it was entered (a cancellation of the task, a timeout or
-/// a failing group around this one), the interruption goes on through the timeout: nothing behind it runs. That is so also if the
-/// cancellation was caught inside, and not taken back by [`uncancel`](crate::Task::uncancel).
+/// Code outside the timeout may have requested an interruption since the timeout was entered: a
+/// cancellation of the task, a timeout or a failing group around this one. Then the interruption
+/// continues through the timeout, and nothing after the timeout runs. This is so even if the
+/// cancellation was caught inside, unless it was taken back by [`uncancel`](crate::Task::uncancel).
 ///
 /// Cancel safety: that of the future inside.
 ///
@@ -72,7 +76,7 @@ impl From<Elapsed> for std::io::Error {
 ///
 /// # Errors
 ///
-/// [`Elapsed`] if the time was up.
+/// [`Elapsed`] if the time has passed.
 ///
 /// # Panics
 ///
@@ -80,8 +84,8 @@ impl From<Elapsed> for std::io::Error {
 ///
 /// # Cost
 ///
-/// Two allocations, one more if something is awaited inside, and a timer. The first scope of a task takes two more, for the list
-/// of its scopes.
+/// Two allocations, one more if something is awaited inside, and a timer. The first scope of a task
+/// takes two more allocations, for its list of scopes.
 ///
 /// # Examples
 ///
@@ -101,13 +105,14 @@ pub fn timeout<F: IntoFuture>(duration: Duration, future: F) -> Timeout<F::IntoF
     Timeout::new(&kernel, kernel.clock.now().after(duration), None, future.into_future())
 }
 
-/// Runs a future in the current task until a moment of the loop's [`time`](crate::time()) at most. Otherwise as [`timeout`].
+/// Runs a future in the current task at most until a moment of the loop's [`time`](crate::time()).
+/// Otherwise like [`timeout`].
 ///
 /// asyncio: `timeout_at(when)`.
 ///
 /// # Errors
 ///
-/// [`Elapsed`] if the time was up.
+/// [`Elapsed`] if the time has passed.
 ///
 /// # Panics
 ///
@@ -153,9 +158,10 @@ pub struct Timeout<F> {
     block: Block<F, Limit>,
 }
 
-/// When the time of a [`Timeout`] is up, as seen from anywhere: from inside of the future that it limits, or from another task.
+/// A handle to the deadline of a [`Timeout`], for use anywhere: inside the future that it limits,
+/// or in another task.
 ///
-/// Cloning gives another handle to the same deadline. A deadline limits one future.
+/// Cloning creates another handle to the same deadline. A deadline limits one future.
 ///
 /// asyncio: what `async with timeout(..) as cm` binds.
 ///
@@ -185,18 +191,18 @@ pub struct Deadline {
     limit: Rc<Limit>,
 }
 
-/// A deadline and what happens at it. The timer holds it.
+/// A deadline and what happens at it. The timer owns it.
 struct Limit {
     loop_id: u64,
     when: Cell<Time>,
     stage: Cell<Stage>,
-    /// It limits a future.
+    /// Whether it limits a future.
     taken: Cell<bool>,
-    /// What is to be taken back if the future is faster.
+    /// What has to be undone if the future is ready first.
     key: Cell<Option<Key>>,
-    /// An interruption has ended at it, while somebody further out drove that.
+    /// An interruption has ended at this timeout, while code further out drove it.
     has_caught: Cell<bool>,
-    /// One has come through it.
+    /// An interruption has passed through this timeout.
     goes_on: Cell<bool>,
     interruption: Interruption,
 }
@@ -205,16 +211,16 @@ struct Limit {
 enum Stage {
     New,
     Active,
-    /// The time was up; the future may not know yet.
+    /// The time has passed; the future may not know yet.
     Expired,
-    /// The future was faster, or has gone.
+    /// The future was ready first, or was dropped.
     Finished,
 }
 
 #[derive(Clone, Copy)]
 enum Key {
     Timer(TimerKey),
-    /// The time was up when the timeout was entered.
+    /// The time had passed when the timeout was entered.
     Soon(CallKey),
 }
 
@@ -231,7 +237,7 @@ impl Watcher for Limit {
 }
 
 impl Scope for Limit {
-    /// If the time was up, and nobody further out has asked, it ends here.
+    /// The interruption ends here if the time has passed and no code further out has requested it.
     fn unwind(&self, arrival: Arrival) -> Unwound {
         let is_own = self.stage.get() == Stage::Expired && !arrival.panicked && !arrival.is_from_outside;
         self.has_caught.set(is_own);
@@ -283,7 +289,7 @@ impl Limit {
 
     fn disarm(&self) {
         let (Some(key), Some(kernel)) = (self.key.take(), context::find(self.loop_id)) else { return };
-        // What comes out is dropped here, where no borrow is held.
+        // The timer is dropped here, where nothing is borrowed.
         match key {
             Key::Timer(key) => drop(kernel.cancel_timer(key)),
             Key::Soon(key) => drop(kernel.cancel_call(key)),
@@ -299,7 +305,7 @@ impl Limit {
 }
 
 impl Deadline {
-    /// `duration` from now.
+    /// Creates a deadline `duration` from now.
     ///
     /// # Panics
     ///
@@ -325,7 +331,7 @@ impl Deadline {
         Deadline { limit: Limit::new(&kernel, kernel.clock.now().after(duration)) }
     }
 
-    /// A moment of the loop's [`time`](crate::time()).
+    /// Creates a deadline at a moment of the loop's [`time`](crate::time()).
     ///
     /// # Panics
     ///
@@ -353,7 +359,7 @@ impl Deadline {
         Deadline { limit: Limit::new(&kernel, kernel.clock.time_at(moment)) }
     }
 
-    /// No limit, unless it is [rescheduled](Self::reschedule).
+    /// Creates a deadline without a limit, until it is [rescheduled](Self::reschedule).
     ///
     /// asyncio: `timeout(None)`.
     ///
@@ -382,11 +388,11 @@ impl Deadline {
         Deadline { limit: Limit::new(&running("Deadline::never()"), Time::NEVER) }
     }
 
-    /// Runs a future in the current task until this deadline at most: [`timeout`] with a handle.
+    /// Runs a future in the current task at most until this deadline: [`timeout`] with a handle.
     ///
     /// # Panics
     ///
-    /// If it limits a future already: make a deadline for each.
+    /// If it already limits a future: create a deadline for each future.
     ///
     /// # Examples
     ///
@@ -412,10 +418,12 @@ impl Deadline {
         Timeout { block: Block::new(self.limit.clone(), future.into_future()) }
     }
 
-    /// Puts the deadline off, brings it forward, or takes it away with `None`. A moment that has passed is up in the next
-    /// turn. False if it is too late: the time was up, or the future was faster, or the loop has gone.
+    /// Moves the deadline, or removes it with `None`. If the new moment has passed, the time has
+    /// passed in the next turn. Returns false if it is too late: the time has passed, the future
+    /// was ready first, or the loop has gone.
     ///
-    /// asyncio: `Timeout.reschedule(when)`, which raises where this is false, and before the block is entered.
+    /// asyncio: `Timeout.reschedule(when)`, which raises where this returns false, and before the
+    /// block is entered.
     ///
     /// # Examples
     ///
@@ -453,7 +461,7 @@ impl Deadline {
         true
     }
 
-    /// The moment, if there is one.
+    /// Returns the moment, if there is one.
     ///
     /// asyncio: `Timeout.when()`.
     ///
@@ -477,7 +485,8 @@ impl Deadline {
         kernel.clock.instant_at(when)
     }
 
-    /// Whether the time was up before the future was ready; also if the future has caught that.
+    /// Whether the time had passed before the future was ready, even if the future has caught the
+    /// interruption.
     ///
     /// asyncio: `Timeout.expired()`.
     ///
@@ -519,7 +528,7 @@ impl<F> Timeout<F> {
         self.block.scope()
     }
 
-    /// Its deadline, to be put off from elsewhere.
+    /// Returns the deadline, so that other code can reschedule it.
     ///
     /// # Examples
     ///
@@ -549,7 +558,7 @@ impl<F: Future> Future for Timeout<F> {
         let this = &mut *self;
         let limit = this.limit().clone();
         if limit.goes_on.get() {
-            // Something beside it has caught what went on.
+            // Code beside it has caught the interruption that was passing through.
             raise(context);
             return Poll::Pending;
         }
@@ -565,7 +574,8 @@ impl<F: Future> Future for Timeout<F> {
             );
             limit.stage.set(Stage::Active);
             this.block.enter();
-            // Before the future is polled: of equal deadlines, this one is older than those inside.
+            // Before the future is polled: with equal deadlines, this timer is older than those
+            // inside.
             limit.arm(&kernel);
         }
         let interrupted = limit.has_caught.get();
@@ -579,7 +589,8 @@ impl<F: Future> Future for Timeout<F> {
                 Poll::Ready(Err(Elapsed))
             }
             Err(Interrupted) => {
-                // Not for the time alone, or not for the time at all: it goes on to what is around.
+                // The interruption was not, or not only, requested by this timeout: it continues
+                // outward.
                 limit.goes_on.set(true);
                 raise(context);
                 Poll::Pending
@@ -600,7 +611,7 @@ impl<F> fmt::Debug for Timeout<F> {
     }
 }
 
-/// What [`wait_for`] takes: a future, `Task<T>`, or `&Task<T>`.
+/// The argument of [`wait_for`]: a future, `Task<T>`, or `&Task<T>`.
 ///
 /// # Examples
 ///
@@ -670,19 +681,20 @@ impl<T: Clone + 'static> Awaitable for &Promise<T> {
     }
 }
 
-/// Waits for a future or a task for `duration` at most, counted from this call. If the time is up, a task is cancelled, and the
-/// wait is over when it has ended. A task that returns a value all the same, or panics, gives that.
+/// Waits for a future or a task for at most `duration`, counted from this call. If the time has
+/// passed, a task is cancelled, and the wait ends when the task has ended. If the task returns a
+/// value anyway, or panics, that is the result.
 ///
-/// As [`timeout`], but for a duration of zero: then what has ended already gives its result, a task is cancelled at once, and
-/// a future is dropped without ever having been polled.
+/// Like [`timeout`], except for a duration of zero: a task that has ended still gives its result,
+/// another task is cancelled at once, and a future is dropped without being polled.
 ///
-/// Cancel safety: as for an await of the task or future.
+/// Cancel safety: as for an await of the task or the future.
 ///
 /// asyncio: `wait_for(aw, timeout)`.
 ///
 /// # Errors
 ///
-/// [`Elapsed`] if the time was up.
+/// [`Elapsed`] if the time has passed.
 ///
 /// # Panics
 ///
@@ -690,8 +702,8 @@ impl<T: Clone + 'static> Awaitable for &Promise<T> {
 ///
 /// # Cost
 ///
-/// Two allocations, one more if something is awaited inside, and a timer. The first scope of a task takes two more, for the list
-/// of its scopes.
+/// Two allocations, one more if something is awaited inside, and a timer. The first scope of a task
+/// takes two more allocations, for its list of scopes.
 ///
 /// # Examples
 ///
@@ -749,15 +761,16 @@ pub struct WaitFor<F> {
 
 enum Way<F> {
     Timed(Timeout<F>),
-    /// A task and no time: once begun, a done callback tells of its end, and we are the waiter of this number.
+    /// A task with zero time. Once begun, a done callback reports its end, and we are the waiter
+    /// with this number.
     CancelledAtOnce {
         task: TaskRef,
         future: Option<Pin<Box<F>>>,
         ended: Option<(Rc<Ended>, WaiterKey)>,
         record: Record,
     },
-    /// A future and no time: asyncio makes a task of it, cancels that, and waits for its done callback. Once begun, callbacks
-    /// stand for these.
+    /// A future with zero time. asyncio wraps it into a task, cancels that, and waits for its done
+    /// callback. Once begun, callbacks stand in for these steps.
     NeverStarted {
         future: Option<Pin<Box<F>>>,
         promise: Option<AnyPromise>,
@@ -796,7 +809,8 @@ impl<F: Future> Future for WaitFor<F> {
                     }
                     promise.cancel();
                 }
-                // A promise is over when it is cancelled, and a task that never was has a step for that.
+                // A promise is done when it is cancelled. The task that asyncio would have takes
+                // one step to end.
                 let steps = if promise.is_some() { 1 } else { 2 };
                 let ending = ending.get_or_insert_with(|| NeverStarted::begin(&kernel, steps));
                 if ending.steps.get() == 0 {
@@ -813,10 +827,10 @@ impl<F: Future> Future for WaitFor<F> {
     }
 }
 
-/// The end of a task that never was: a step in which it is dropped, then its done callback, which wakes the one who waits. Of a promise,
-/// the callback alone.
+/// The end of the task that asyncio would have: a step in which it is dropped, then its done
+/// callback, which wakes the waiter. For a promise, only the callback.
 struct NeverStarted {
-    /// So many are left.
+    /// Number of steps that are left.
     steps: Cell<u32>,
     key: Cell<Option<CallKey>>,
     waker: Cell<Option<Waker>>,
@@ -871,14 +885,14 @@ impl Awaited for NeverStarted {
     }
 }
 
-/// Hears of the end of a task.
+/// Is notified of the end of a task.
 struct Ended {
     task: TaskRef,
     told: Cell<bool>,
     waker: Cell<Option<Waker>>,
 }
 
-/// It has no links: the task was cancelled.
+/// Without links, because the task was already cancelled.
 impl Awaited for Ended {
     fn tasks(&self) -> Vec<AnyTask> {
         vec![self.task.cell.clone()]
