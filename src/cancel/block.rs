@@ -1,8 +1,11 @@
-//! A part of a task's future that can be interrupted while the task goes on: what a timeout and a group are made of.
+//! Blocks: parts of a task's future that can be interrupted while the task continues. Timeouts and
+//! groups are blocks.
 //!
-//! An interruption does to the inside what a cancellation does to a task: tasks that are awaited in there are cancelled and
-//! waited for, each other wait is told that it is over, cleanups run, innermost first, and then the future is dropped without
-//! another poll (but for the body of a group, which one poll drops). If a `catch_cancel` in there catches it, the future goes on.
+//! An interruption does to the inside what a cancellation does to a task. Tasks that are awaited
+//! inside are cancelled, and the block waits for them. Every other wait is notified that it has
+//! ended. Cleanups run, innermost first. Then the future is dropped without another poll; only the
+//! body of a group is dropped by one poll. If a `catch_cancel` inside catches the interruption, the
+//! future continues.
 //!
 //! ```text
 //!     request            the links have ended           all scopes are through
@@ -15,13 +18,14 @@
 //!                  |  that was caught beside the block: ASKED or DRIVES again
 //! ```
 //!
-//! ASKED: interrupted, and waiting for the tasks that are awaited inside, its links. DRIVES: goes through the scopes inside, and
-//! polls their cleanups. Overtaken: a scope further out, or the task, does that instead.
+//! ASKED: interrupted, and waiting for the tasks that are awaited inside, its links. DRIVES:
+//! unwinds the scopes inside, and polls their cleanups. Overtaken: a scope further out, or the
+//! task, does that instead.
 //!
-//! A block is a scope as well, and what lies inside of it the kernel knows by the numbers (`kernel/cancel/scopes.rs`). Of several blocks
-//! that are interrupted, one inside of the other, the outermost drives.
+//! A block is also a scope, and the kernel knows by the numbers what is inside it
+//! (`kernel/cancel/scopes.rs`). If several nested blocks are interrupted, the outermost drives.
 //!
-//! Does not know why it is interrupted. Next: `timeout.rs`.
+//! This file does not know why a block is interrupted. Next: `timeout.rs`.
 
 use crate::error::TaskError;
 use crate::kernel::callbacks::exceptions;
@@ -41,37 +45,41 @@ pub(crate) trait BlockScope: Scope {
     fn interruption(&self) -> &Interruption;
 }
 
-/// The future of a block, and what is to be known of it from outside.
+/// The future of a block, and its state for other code.
 pub(crate) struct Block<F, S: BlockScope + 'static> {
-    /// In a box, so that it can be dropped when it is interrupted, and moved with the rest. None when it is over.
+    /// In a box, so that it can be dropped when it is interrupted, and moved with the block. `None`
+    /// when it has ended.
     future: Option<Pin<Box<F>>>,
     scope: Rc<S>,
     place: Place,
-    /// The task that is awaited, if the future is an await of one: what it says in spite of an interruption counts.
+    /// The awaited task, if the future is an await of one. Its result counts, even after an
+    /// interruption.
     awaited: Option<AnyTask>,
 }
 
 /// The future was interrupted, and dropped.
 pub(crate) struct Interrupted;
 
-/// What a block does about interruptions, as its scope has it.
+/// The state of a block's interruptions, for its scope.
 #[derive(Default)]
 pub(crate) struct Interruption {
-    /// One was asked for, and has not come to the scopes inside yet.
+    /// An interruption was requested, and has not reached the scopes inside yet.
     is_asked: Cell<bool>,
-    /// One is to be asked for when the future suspends.
+    /// An interruption will be requested when the future suspends.
     is_next: Cell<bool>,
-    /// It does not wait for the tasks that it awaits: one of them waits for it.
+    /// The block does not wait for the tasks that it awaits, because one of them waits for it.
     leads_back: Cell<bool>,
-    /// It was interrupted when it came from another task.
+    /// The block was interrupted when it came from another task.
     has_moved: Cell<bool>,
-    /// The task that is awaited has been cancelled by this.
+    /// The block has cancelled the awaited task.
     has_cancelled: Cell<bool>,
-    /// While it drives, and no poll has taken it out.
+    /// The unwinding, while the block drives and is not being polled.
     unwinding: Cell<Option<Unwinding>>,
-    /// What a scope further out, or the task, has overtaken. If that is caught beside the block, this goes on.
+    /// An interruption that a scope further out, or the task, has taken over. If that one is caught
+    /// beside the block, this one continues.
     overtaken: Cell<Option<Overtaken>>,
-    /// While it waits for what it has cancelled: the task, and where it stands among those who wait for that.
+    /// While the block waits for the tasks that it has cancelled: the next such task, and our place
+    /// among its waiters.
     link: Cell<Option<(Token, WaiterKey)>>,
     /// The waker of the last poll of the block.
     waker: Cell<Option<Waker>>,
@@ -84,7 +92,8 @@ struct Overtaken {
     unwinding: Option<Unwinding>,
 }
 
-/// What an unwinding has become may be a panic, and the payload of that is foreign: its own panic must not cost a cleanup.
+/// An unwinding may have become a panic, whose payload is user code: a panic of the payload's
+/// destructor must not prevent a cleanup.
 fn drop_overtaken(overtaken: Option<Overtaken>) {
     exceptions::drop_value(overtaken.and_then(|overtaken| overtaken.unwinding));
 }
@@ -95,7 +104,7 @@ impl Interruption {
         self.key.get().map(|key| key.task)
     }
 
-    /// Asks for the interruption of what is inside. Called where nothing is borrowed.
+    /// Requests the interruption of what is inside. Called where nothing is borrowed.
     pub(crate) fn request(&self) {
         let Some((kernel, task, number)) = self.found() else {
             self.is_asked.set(true);
@@ -104,7 +113,7 @@ impl Interruption {
         let header = task.header();
         header.ask(number);
         match header.driver_over(number) {
-            // The cleanup under way stands beside the block, and is none of its business.
+            // The running cleanup is beside the block, and does not concern it.
             Some(_) if !header.cleans_inside(number) => {}
             Some(Region::Task) => kernel.interrupt_again(&task),
             Some(Region::Inside(driver)) => {
@@ -116,30 +125,32 @@ impl Interruption {
         }
     }
 
-    /// Whether an interruption is to be asked for, now that the future has suspended or is over. Asked once.
+    /// Whether an interruption should be requested, now that the future has suspended or ended.
+    /// True once.
     pub(crate) fn take_next(&self) -> bool {
         self.is_next.take()
     }
 
-    /// Whether somebody outside of the block has asked for an interruption since it was entered.
+    /// Whether code outside the block has requested an interruption since the block was entered.
     pub(crate) fn is_asked_from_outside(&self) -> bool {
         self.found().is_some_and(|(_, task, number)| task.header().is_asked_from_outside(number))
     }
 
-    /// Whether the block lies where somebody further out unwinds.
+    /// Whether code further out unwinds the place of the block.
     pub(crate) fn is_frozen(&self) -> bool {
         self.found().is_some_and(|(_, task, number)| task.header().is_frozen(number))
     }
 
-    /// Whether an interruption has gone through the block, and is over.
+    /// Whether an interruption has passed through the block and has ended.
     pub(crate) fn is_left_behind(&self) -> bool {
         self.found().is_some_and(|(_, task, number)| {
             task.header().scope(number).is_none() && task.header().driver_over(number).is_none()
         })
     }
 
-    /// The block was interrupted and has an answer to that, but others had asked before: the task is interrupted again where it
-    /// suspends next, unless it returns before.
+    /// The block was interrupted and has a result for that, but code outside had requested an
+    /// interruption before. So the task is interrupted again when it next suspends, unless it
+    /// returns before that.
     pub(crate) fn ask_again(&self) {
         let Some((kernel, task, number)) = self.found() else { return };
         if task.header().requests() > 0 {
@@ -157,7 +168,7 @@ impl Interruption {
         drop(self.waker.replace(Some(waker)));
     }
 
-    /// Its panic must not cost the cleanup of a scope.
+    /// A panic of the waker must not prevent the scope's cleanup.
     fn wake_foreign(&self, waker: Waker) {
         match self.task() {
             Some(task) => exceptions::tolerate_of(task, || waker.wake()),
@@ -179,8 +190,8 @@ impl Interruption {
         }
     }
 
-    /// It came from another task: what that had begun in here is not this task's. `awaits` says of a task that this has cancelled
-    /// and awaits whether it still lives.
+    /// The block came from another task; what had begun inside belongs to that task. `awaits` says
+    /// whether a task that the block has cancelled and awaits has not ended.
     fn moved(&self, awaits: Option<bool>) {
         let was_interrupted = self.is_interrupted();
         self.forget();
@@ -190,28 +201,28 @@ impl Interruption {
         }
         let has_moved = self.has_moved.replace(true);
         if awaits.unwrap_or(!has_moved) {
-            // What is inside comes over with the next poll of the future, and is interrupted behind that.
+            // What is inside moves with the next poll of the future, and is interrupted after it.
             self.is_next.set(true);
         } else {
-            // Several tasks poll it in turn, or there is nothing to wait for.
+            // Several tasks poll the block in turn, or there is nothing to wait for.
             self.is_asked.set(true);
         }
     }
 
-    /// It goes to another task. The cleanups of which only the driver knows do not.
+    /// The block moves to another task. Cleanups that only the driver knows do not move.
     fn leave_to_itself(&self) {
         if let Some((kernel, task, number)) = self.found() {
             kernel.hand_abandoned_over(task.header(), Region::Inside(number));
         }
     }
 
-    /// Nothing of it goes on.
+    /// Ends everything in the block.
     fn forget(&self) {
         self.overtake();
         drop_overtaken(self.overtaken.take());
     }
 
-    /// One was asked for, or is under way.
+    /// Whether an interruption was requested or is in progress.
     fn is_interrupted(&self) -> bool {
         let unwinding = self.unwinding.take();
         let drives = unwinding.is_some();
@@ -246,7 +257,8 @@ impl Inside for Interruption {
     }
 
     fn overtake(&self) -> bool {
-        // If that comes to nothing, and this asks again, what leads back does so still.
+        // If the other interruption is caught, and this one is requested again, the links still
+        // lead back.
         self.stop_waiting();
         let overtaken = Overtaken { was_asked: self.is_asked.replace(false), unwinding: self.unwinding.take() };
         let was_interrupted = overtaken.was_asked || overtaken.unwinding.is_some();
@@ -298,12 +310,13 @@ impl<F, S: BlockScope> Block<F, S> {
         &mut self.place
     }
 
-    /// Its future is gone, and nothing of it goes on.
+    /// The future is gone, and nothing in the block continues.
     pub(crate) fn is_over(&self) -> bool {
         self.future.is_none() && !self.scope.interruption().is_interrupted()
     }
 
-    /// Enters the block in the running task, if it was not polled there before. Returns whether it was entered in another one.
+    /// Enters the block in the running task, unless it was polled there before. Returns whether it
+    /// was entered in another task.
     pub(crate) fn enter(&mut self) -> bool {
         let scope = &self.scope;
         if self.place.has_moved() {
@@ -318,7 +331,7 @@ impl<F, S: BlockScope> Block<F, S> {
         moved
     }
 
-    /// Whether the task that is awaited still lives, if it was cancelled by this.
+    /// Whether the awaited task, which this block has cancelled, has not ended.
     fn awaits_cancelled(&self) -> Option<bool> {
         let awaited = self.awaited.as_ref().filter(|_| self.scope.interruption().has_cancelled.get())?;
         Some(!awaited.header().is_done())
@@ -339,7 +352,8 @@ impl<F, S: BlockScope> Block<F, S> {
         self.drop_future_after(self.scope.interruption().is_interrupted());
     }
 
-    /// Drops the future. What was interrupted and has outlived it, in a set of somebody else's or a `Shared`, waits on.
+    /// Drops the future. Waits that were interrupted and outlive it, in a set of other code or a
+    /// `Shared`, continue.
     fn drop_future_after(&mut self, was_interrupted: bool) {
         let interruption = self.scope.interruption();
         interruption.forget();
@@ -358,7 +372,7 @@ impl<F, S: BlockScope> Block<F, S> {
 
 /// Whether the future of a block is polled in this step.
 enum Turn {
-    /// It is; the block has just caught an interruption inside if this is true.
+    /// It is. If this is true, the block has just caught an interruption inside.
     Polls {
         resumes: bool,
     },
@@ -367,11 +381,13 @@ enum Turn {
 }
 
 impl<F: Future, S: BlockScope> Block<F, S> {
-    /// Ready with `Interrupted` when it was asked for, and is through. The scope is still entered then.
+    /// Ready with `Interrupted` when an interruption was requested and has finished. The scope is
+    /// still entered then.
     #[track_caller]
     pub(crate) fn poll(&mut self, context: &mut Context<'_>) -> Poll<Result<F::Output, Interrupted>> {
         self.enter();
-        // What stands beside the block may have raised before it was polled: that is not for what is inside.
+        // Code beside the block may have raised a cancellation before the block was polled. That
+        // does not concern the inside.
         let beside = take_raised();
         let was_interrupted = self.scope.interruption().is_interrupted();
         let found = self.scope.interruption().found();
@@ -405,7 +421,8 @@ impl<F: Future, S: BlockScope> Block<F, S> {
             let Poll::Pending = poll else { return poll.map(Ok) };
             let Some((kernel, task, number)) = self.scope.interruption().found() else { return Poll::Pending };
             if resumes {
-                // What waits in here lives on, and was told otherwise.
+                // What waits in here continues, and is notified that it is not interrupted any
+                // more.
                 kernel.resume_waits(task.header(), Region::Inside(number));
             }
             if !raised {
@@ -414,7 +431,7 @@ impl<F: Future, S: BlockScope> Block<F, S> {
         }
     }
 
-    /// Goes on with an interruption, if there is one.
+    /// Continues an interruption, if there is one.
     fn take_turn(&mut self, raised: bool, context: &mut Context<'_>) -> Turn {
         let interruption = self.scope.interruption();
         let begun = interruption.unwinding.take();
@@ -422,7 +439,7 @@ impl<F: Future, S: BlockScope> Block<F, S> {
             return Turn::Polls { resumes: false };
         }
         let Some((kernel, task, number)) = interruption.found() else {
-            // It is polled in no task, so there is nothing inside that the kernel could know.
+            // It is polled in no task, so the kernel knows of nothing inside.
             return Turn::Over(TaskError::Cancelled);
         };
         let (header, region) = (task.header(), Region::Inside(number));
@@ -464,7 +481,8 @@ impl<F: Future, S: BlockScope> Block<F, S> {
                     let _unwinds_already = take_raised();
                     match poll {
                         Ok(Poll::Pending) => {}
-                        // What stood beside that scope has ended the future: it counts no more.
+                        // Code beside that scope has ended the future: its result does not count
+                        // any more.
                         Ok(Poll::Ready(output)) => {
                             let future = self.future.take();
                             if let Err(payload) = catch_unwind(AssertUnwindSafe(|| drop((output, future)))) {
@@ -494,8 +512,8 @@ impl<F: Future, S: BlockScope> Block<F, S> {
         }
     }
 
-    /// Whether the task that is awaited was cancelled by this, and has ended otherwise. One that had ended before was not
-    /// cancelled: its value came too late.
+    /// Whether this block has cancelled the awaited task, and the task has not ended as cancelled.
+    /// A task that had ended before was not cancelled: its value came too late.
     fn has_resisted(&self) -> bool {
         self.scope.interruption().has_cancelled.get()
             && self.awaited.as_ref().is_some_and(|task| {
@@ -509,7 +527,7 @@ impl<F: Future, S: BlockScope> Block<F, S> {
         interruption.keep_waker(context);
         if interruption.take_next() {
             if self.awaits_cancelled() == Some(true) {
-                // Once is enough, and the end of that task wakes this.
+                // Once is enough: the end of that task wakes the block.
                 interruption.is_asked.set(true);
             } else {
                 interruption.interrupt();

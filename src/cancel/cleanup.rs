@@ -1,12 +1,14 @@
-//! What a task still does when it is cancelled: cleanups that await, and going on all the same. And how it ends as cancelled by
-//! itself.
+//! Cleanups that a cancelled task runs and that may await; catching a cancellation; and ending as
+//! cancelled.
 //!
-//! A cancellation drops a future, and a destructor cannot await. A [`finally`] registers itself with its task as a scope; when
-//! the task is cancelled, the kernel goes through the scopes, innermost first, drops what was being done there, and polls
-//! the cleanup (`kernel/cancel/unwind.rs`). The future around them is not polled meanwhile.
+//! A cancellation drops a future, and a destructor cannot await. So a [`finally`] registers itself
+//! with its task as a scope. When the task is cancelled, the kernel goes through the scopes,
+//! innermost first: it drops the body of each, and polls its cleanup (`kernel/cancel/unwind.rs`).
+//! In the meantime it does not poll the future around them.
 //!
-//! Body and cleanup have to be `'static`, since the kernel polls the cleanup by itself, and not by way of the futures around it:
-//! through them, whatever stands beside it in a `join!` would be polled too, and a cancelled task would run on.
+//! Body and cleanup must be `'static`, because the kernel polls the cleanup directly, and not
+//! through the futures around it. A poll through these would also poll what is beside the cleanup
+//! in a `join!`, and a cancelled task would run on.
 
 use crate::error::Cancelled;
 use crate::kernel::callbacks::exceptions::drop_payload;
@@ -22,34 +24,41 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker, ready};
 
-/// Runs a future, and a cleanup behind it: when it is ready, when it panics, and when it is interrupted, by a cancellation of the
-/// task, by a timeout around it, or by a group that fails.
+/// Runs a future, and after it a cleanup. The cleanup runs when the future is ready, when it
+/// panics, and when it is interrupted: by a cancellation of the task, by a timeout around it, or by
+/// a group that fails.
 ///
-/// The cleanup is a future that may await. It runs only if `future` was polled at least once. When the task is cancelled, what is
-/// inside is dropped first, then the cleanup runs in the same task, then the unwinding goes on with the scope around this one. The
-/// task ends with its last cleanup. A task that awaits it waits for that end, and so do a [`timeout`](crate::timeout()) around
-/// it and [`run`](crate::run()) at its end. A [`sleep`](crate::sleep()) that is handed in as a cleanup counts from its making, as
-/// always; in an `async` block it counts from the cleanup.
+/// The cleanup is a future that may await. It runs only if `future` was polled at least once. When
+/// the task is cancelled, the future inside is dropped first. Then the cleanup runs in the same
+/// task, and the unwinding continues with the scope around it. The task ends with its last cleanup.
+/// A task that awaits it waits for that end, and so do a [`timeout`](crate::timeout()) around it
+/// and [`run`](crate::run()) at its end. A [`sleep`](crate::sleep()) that is passed as the cleanup
+/// counts from its creation, as always; in an `async` block it counts from the beginning of the
+/// cleanup.
 ///
-/// If the future returned or panicked, the first cancellation ends the cleanup. If a cancellation began the cleanup, the second
-/// ends it.
+/// A cancellation that arrives during the cleanup ends it. If the future had completed normally or
+/// panicked, that is the task's first cancellation. If a cancellation started the cleanup, it is
+/// the second.
 ///
-/// Dropped without a cancellation, in a `select!` that something else has won for example, it hands the cleanup over to a
-/// task of its own. The first cancellation of that task is counted and disturbs nothing; the second ends the cleanup.
+/// If it is dropped without a cancellation, for example in a `select!` that another branch has won,
+/// the cleanup continues in a task of its own. The first cancellation of that task only counts; the
+/// second ends the cleanup.
 ///
-/// What stands around a cleanup, or beside it in a `join!`, keeps what it has until the cleanup has ended. There is one exception.
-/// If the cleanup waits for a lock or a permit that the task itself has taken, then what stands around and beside the cleanup is
-/// dropped, since nothing else could help. The same happens if other tasks have taken it, and each of them waits, directly or
-/// indirectly, only for this task; if a task that has ended took it, the whole loop must be waiting. A loop that reports deadlocks
-/// reports the deadlock instead, unless it sees something waiting beside the cleanup.
+/// Code around a cleanup, or beside it in a `join!`, keeps what it holds until the cleanup has
+/// ended. There is one exception. If the cleanup waits for a lock or a permit that the task itself
+/// has taken, then the code around and beside the cleanup is dropped, because nothing else could
+/// help. The same happens if other tasks have taken it, and each of them waits, directly or
+/// indirectly, only for this task; if a task that has ended took it, the whole loop must be
+/// waiting. A loop that reports deadlocks reports the deadlock instead, unless it sees something
+/// waiting beside the cleanup.
 ///
-/// Cancel safety: that is what it is for.
+/// Cancel safety: the cleanup runs when this is cancelled.
 ///
 /// asyncio: `try: ... finally: await ...`.
 ///
 /// # Panics
 ///
-/// With the panic of the future, when the cleanup has ended, or with the cleanup's own.
+/// With the panic of the future, when the cleanup has ended, or with the panic of the cleanup.
 ///
 /// # Cost
 ///
@@ -106,26 +115,27 @@ where
 #[must_use = "futures do nothing unless they are awaited"]
 pub struct Finally<F: Future + 'static, C: Future<Output = ()> + 'static> {
     parts: Rc<Parts<F, C>>,
-    /// What the body gave, or its panic, until the cleanup has ended.
+    /// What the body returned, or its panic, until the cleanup has ended.
     outcome: Option<Ended<F::Output>>,
     /// It was polled.
     begun: bool,
     place: Place,
 }
 
-/// What the kernel reaches when the task is cancelled.
+/// The part that the kernel reaches when the task is cancelled.
 struct Parts<F, C> {
     body: Slot<F>,
     cleanup: Slot<C>,
     stage: Cell<Stage>,
-    /// The cleanup runs also when the body has come to its end.
+    /// Whether the cleanup also runs when the body has returned.
     is_always: bool,
     poller: Poller,
     made_at: &'static Location<'static>,
 }
 
-/// Who polls a scope, if it is not the task itself but something in the task with a waker of its own, `FuturesUnordered` for
-/// example: it does not know that the scope has something to say when the kernel has unwound it.
+/// The poller of a scope, if that is not the task itself but something in the task with a waker of
+/// its own, for example `FuturesUnordered`. When the kernel has unwound the scope, it wakes this
+/// waker, so that the scope is polled.
 #[derive(Default)]
 struct Poller(Cell<Option<Waker>>);
 
@@ -136,7 +146,7 @@ impl Poller {
 
     fn wake(&self) {
         if let Some(waker) = self.0.take() {
-            // Foreign, and its panic must not cost a cleanup.
+            // User code, whose panic must not prevent a cleanup.
             if let Err(payload) = catch_unwind(AssertUnwindSafe(|| waker.wake())) {
                 drop_payload(payload);
             }
@@ -147,17 +157,17 @@ impl Poller {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Stage {
     Body,
-    /// The body is over or gone.
+    /// The body has ended or was dropped.
     Cleanup,
 }
 
-/// A future in a place of its own, out of which it is taken while foreign code runs.
+/// A future in a slot, from which it is taken while user code runs.
 type Slot<F> = RefCell<Option<Pin<Box<F>>>>;
 
-/// What a future gave, or its panic.
+/// What a future returned, or its panic.
 type Ended<T> = Result<T, Box<dyn Any + Send>>;
 
-/// Polls what is in the slot; once it has ended, drops it. None if nothing is there.
+/// Polls the future in the slot, and drops it when it has ended. `None` if the slot is empty.
 fn poll_slot<F>(slot: &Slot<F>, context: &mut Context<'_>) -> Poll<Option<Ended<F::Output>>>
 where
     F: Future + 'static,
@@ -171,7 +181,7 @@ where
         Ok(Poll::Ready(output)) => Ok(output),
         Err(payload) => Err(payload),
     };
-    // Dropped where nothing unwinds, so that a destructor that panics does no more than that.
+    // Dropped outside an unwinding, so that a destructor may panic.
     let dropped = catch_unwind(AssertUnwindSafe(|| drop(future)));
     Poll::Ready(Some(match (polled, dropped) {
         (ended, Ok(())) => ended,
@@ -192,7 +202,8 @@ impl<F: Future + 'static, C: Future<Output = ()> + 'static> Scope for Parts<F, C
             self.poller.wake();
             return Unwound::CleansUp;
         }
-        // It was cleaning up already, and this ends it. Whoever polls the scope elsewhere is to see that.
+        // It was already cleaning up, and this ends the cleanup. A poller elsewhere is woken to see
+        // that.
         drop(self.cleanup.take());
         self.poller.wake();
         Unwound::Through
@@ -205,7 +216,7 @@ impl<F: Future + 'static, C: Future<Output = ()> + 'static> Scope for Parts<F, C
 
     fn poll_cleanup(&self, context: &mut Context<'_>) -> Poll<Unwound> {
         let over = ready!(poll_slot(&self.cleanup, context));
-        // Somebody may have polled the scope meanwhile, and its wakes came here.
+        // Another poller may have polled the scope in the meantime, so the wakes came here.
         self.poller.wake();
         match over {
             Some(Err(payload)) => resume_unwind(payload),
@@ -214,7 +225,7 @@ impl<F: Future + 'static, C: Future<Output = ()> + 'static> Scope for Parts<F, C
     }
 
     fn hand_over(self: Rc<Self>) {
-        // The body is gone, or belongs to a future that nobody polls any more.
+        // The body is gone, or belongs to a future that is not polled any more.
         let body = self.body.take();
         if let Some(kernel) = context::running() {
             self.hand_cleanup_over(&kernel);
@@ -230,7 +241,7 @@ impl<F, C> Parts<F, C> {
 }
 
 impl<F: Future + 'static, C: Future<Output = ()> + 'static> Parts<F, C> {
-    /// What is left of the cleanup goes on in a task of its own.
+    /// The rest of the cleanup continues in a task of its own.
     fn hand_cleanup_over(&self, kernel: &Kernel) {
         let Some(cleanup) = self.cleanup.take() else { return };
         let task = kernel.current().map(|task| task.header().name());
@@ -240,7 +251,7 @@ impl<F: Future + 'static, C: Future<Output = ()> + 'static> Parts<F, C> {
     }
 }
 
-// The output is not pinned, and body and cleanup stand in boxes.
+// The output is not pinned; body and cleanup are in boxes.
 impl<F: Future, C: Future<Output = ()>> Unpin for Finally<F, C> {}
 
 impl<F: Future, C: Future<Output = ()>> Finally<F, C> {
@@ -275,7 +286,8 @@ impl<F: Future, C: Future<Output = ()>> Future for Finally<F, C> {
                 this.outcome = ready!(poll_slot(&this.parts.body, context));
             }
             if this.place.is_frozen() {
-                // It was polled for something beside it, which drops its body. The interruption comes here too, and begins the cleanup.
+                // It was polled only so that something beside it drops its body. The interruption
+                // will also reach this scope, and start the cleanup.
                 return Poll::Pending;
             }
             this.parts.stage.set(Stage::Cleanup);
@@ -298,7 +310,7 @@ impl<F: Future, C: Future<Output = ()>> Future for Finally<F, C> {
             (Ok(output), Some(Ok(())) | None) => Poll::Ready(output),
             (Err(payload), Some(Ok(())) | None) => resume_unwind(payload),
             (outcome, Some(Err(payload))) => {
-                // The panic of the cleanup counts, and is not to meet another one.
+                // The panic of the cleanup counts, and must not meet another panic.
                 drop_payload(Box::new(outcome));
                 resume_unwind(payload)
             }
@@ -308,15 +320,16 @@ impl<F: Future, C: Future<Output = ()>> Future for Finally<F, C> {
 
 impl<F: Future, C: Future<Output = ()>> Drop for Finally<F, C> {
     fn drop(&mut self) {
-        // WaitEntry in a callback, it has no place.
+        // If it began in a callback, it has no place in a task.
         let was_entered = self.place.is_entered();
         if self.place.leave_to_unwinding(|| self.parts.clone()) {
-            // The cleanup has its turn there.
+            // The cleanup runs there.
             return drop(self.parts.body.take());
         }
         let kernel = if was_entered { self.place.leave() } else { context::running() };
         let Some(kernel) = kernel.filter(|_| self.begun) else { return };
-        // What is inside has scopes of its own, and they come first. A destructor that panics must not cost the cleanup.
+        // The inside has scopes of its own, which come first. A destructor that panics must not
+        // prevent the cleanup.
         let body = self.parts.body.take();
         let dropped = catch_unwind(AssertUnwindSafe(|| drop(body)));
         self.parts.hand_cleanup_over(&kernel);
@@ -335,24 +348,26 @@ impl<F: Future, C: Future<Output = ()>> fmt::Debug for Finally<F, C> {
     }
 }
 
-/// Runs a future, and a cleanup if the future is interrupted: by a cancellation of the task, by a timeout or a failing group around
-/// it, or by [`raise_cancelled`] inside of it. Then the interruption goes on.
+/// Runs a future, and a cleanup if the future is interrupted: by a cancellation of the task, by a
+/// timeout or a failing group around it, or by [`raise_cancelled`] inside it. Then the interruption
+/// continues.
 ///
-/// As [`finally`], but a future that returns or panics has no cleanup behind it: the cleanup is dropped without a poll. Dropped
-/// without a cancellation, in a `select!` that something else has won for example, it hands the cleanup over to a task of its
-/// own, as a `finally` does.
+/// Like [`finally`], except that no cleanup follows a future that returns or panics: then the
+/// cleanup is dropped without a poll. If it is dropped without a cancellation, for example in a
+/// `select!` that another branch has won, the cleanup continues in a task of its own, like that of
+/// a `finally`.
 ///
-/// Cancel safety: that is what it is for.
+/// Cancel safety: the cleanup runs when this is cancelled.
 ///
 /// asyncio: `try: ... except CancelledError: await ...; raise`.
 ///
 /// # Panics
 ///
-/// With the panic of the future, or with the cleanup's own.
+/// With the panic of the future, or with the panic of the cleanup.
 ///
 /// # Cost
 ///
-/// As [`finally`].
+/// As for [`finally`].
 ///
 /// # Examples
 ///
@@ -421,18 +436,20 @@ impl<F: Future, C: Future<Output = ()>> fmt::Debug for OnCancel<F, C> {
     }
 }
 
-/// Ends the current task as cancelled, in this step: nothing behind it runs. Around it, everything goes as in a cancellation, but
-/// for one thing: what the task awaits beside it, in a `join!`, is dropped and not waited for. So scopes unwind, innermost first, a
-/// [`catch_cancel`] around it catches it, and the task ends as [`TaskError::Cancelled`](crate::TaskError::Cancelled) when it has
-/// come through all of them.
+/// Ends the current task as cancelled, in this step: no code after it runs. Everything around it
+/// happens as in a cancellation, with one difference: tasks that the task awaits beside it, in a
+/// `join!`, are dropped and not waited for. So scopes unwind, innermost first, and a
+/// [`catch_cancel`] around it catches it. If all scopes are passed, the task ends as
+/// [`TaskError::Cancelled`](crate::TaskError::Cancelled).
 ///
-/// In the future of a [`timeout`](crate::timeout()) it ends that future, and goes on to what is around the timeout, unless the
-/// time was up. In the body of a task group it cancels the children, waits for them, and goes on; if a child has failed, the
-/// group gives its errors instead. Nobody has asked the task to end by it, so [`cancelling`](crate::Task::cancelling) counts
-/// nothing.
+/// In the future of a [`timeout`](crate::timeout()), it ends that future, and continues outside the
+/// timeout, unless the time has passed. In the body of a task group, it cancels the children, waits
+/// for them, and continues; if a child has failed, the group returns its errors instead. No other
+/// code has requested the end of the task, so [`cancelling`](crate::Task::cancelling) does not
+/// count it.
 ///
-/// It never returns, so it can stand where any type is expected. If it loses a `select!` in the step in which it was polled,
-/// it has no effect.
+/// It never returns, so it can stand where any type is expected. If it loses a `select!` in the
+/// step in which it is polled, it has no effect.
 ///
 /// Cancel safety: it has no effect before it is polled.
 ///
@@ -440,7 +457,7 @@ impl<F: Future, C: Future<Output = ()>> fmt::Debug for OnCancel<F, C> {
 ///
 /// # Panics
 ///
-/// If it is polled outside of a task.
+/// If it is polled outside a task.
 ///
 /// # Examples
 ///
@@ -514,7 +531,8 @@ impl<T> Future for RaiseCancelled<T> {
 impl<T> Drop for RaiseCancelled<T> {
     fn drop(&mut self) {
         if self.has_raised {
-            // Something beside it was ready in the same step, in a `select!` for example: nobody is where it was raised.
+            // Something beside it was ready in the same step, for example in a `select!`: the place
+            // where it was raised is gone.
             take_raised();
         }
     }
@@ -526,13 +544,17 @@ impl<T> fmt::Debug for RaiseCancelled<T> {
     }
 }
 
-/// Runs a future in the current task and survives its cancellation: the future is dropped, and this gives [`Cancelled`].
+/// Runs a future in the current task and catches its cancellation: the future is dropped, and this
+/// returns [`Cancelled`].
 ///
-/// The task continues after it, in the same step, as one that is not cancelled. [`cancelling`](crate::Task::cancelling) still
-/// counts the request; [`uncancel`](crate::Task::uncancel) takes it back. Cleanups inside of the future run first. An
-/// interruption by a timeout around it is caught as well. What the future awaited is cancelled, as always.
+/// The task continues after it, in the same step, as a task that is not cancelled.
+/// [`cancelling`](crate::Task::cancelling) still counts the request;
+/// [`uncancel`](crate::Task::uncancel) takes it back. Cleanups inside the future run first. An
+/// interruption by a timeout around it is caught as well. Tasks that the future awaited are
+/// cancelled, as always.
 ///
-/// To pass the cancellation on after all, await [`raise_cancelled`]; to do something before it goes on, use [`on_cancel`].
+/// To pass the cancellation on anyway, await [`raise_cancelled`]; to run code before it continues,
+/// use [`on_cancel`].
 ///
 /// Cancel safety: that of the future inside.
 ///
@@ -540,8 +562,8 @@ impl<T> fmt::Debug for RaiseCancelled<T> {
 ///
 /// # Errors
 ///
-/// [`Cancelled`] if the future was interrupted: by a cancellation of the task, by a timeout or a failing group around it, or by
-/// [`raise_cancelled`] inside of it.
+/// [`Cancelled`] if the future was interrupted: by a cancellation of the task, by a timeout or a
+/// failing group around it, or by [`raise_cancelled`] inside it.
 ///
 /// # Cost
 ///
@@ -599,7 +621,7 @@ pub struct CatchCancel<F> {
     place: Place,
 }
 
-/// Whether a cancellation has come.
+/// Whether a cancellation has arrived.
 struct Catch {
     caught: Cell<bool>,
     poller: Poller,

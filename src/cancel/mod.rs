@@ -1,4 +1,4 @@
-//! What a cancellation meets: cleanups, blocks that can be interrupted, task groups.
+//! Code that handles cancellations: cleanups, blocks that can be interrupted, task groups.
 
 pub(crate) mod block;
 pub(crate) mod cleanup;

@@ -1,9 +1,11 @@
-//! Tasks that belong together: all have ended when the group has, and the failure of one cancels the others.
+//! Task groups: a group ends when all its tasks have ended, and the failure of one task cancels the
+//! others.
 //!
-//! The group hears of its children by done callbacks. It is a block (`block.rs`), which the first failure interrupts. As a scope
-//! it waits for its children, so that an interruption from further out ends here, or goes on, when they have ended.
+//! The group uses the done callbacks of its children. It is a block (`block.rs`); the first failure
+//! interrupts it. As a scope, it waits for its children, so an interruption from further out ends
+//! here, or continues, when the children have ended.
 //!
-//! Knows nothing of what its children do. Next: `cleanup.rs`.
+//! This file does not know what children do. Next: `cleanup.rs`.
 
 use crate::cancel::block::{Block, BlockScope, Interruption};
 use crate::error::{Panic, TaskError};
@@ -25,25 +27,29 @@ use std::pin::Pin;
 use std::rc::{Rc, Weak};
 use std::task::{Context, Poll, Waker, ready};
 
-/// Runs `body` in the current task with a group into which it spawns children, and ends when all of them have ended.
+/// Runs `body` in the current task, with a group in which it can spawn children. Ends when the body
+/// and all children have ended.
 ///
-/// `body` gets the [`TaskGroup`] as a handle that can be cloned, so children may spawn children. A child that panics fails
-/// the group: the other children are cancelled, and so is what the body awaits; when all have ended, the panics come together
-/// in a [`GroupError`]. A child that is cancelled does not disturb the group. With children that return a `Result`, use
+/// `body` gets the [`TaskGroup`], a handle that can be cloned, so children may spawn children. A
+/// child that panics fails the group: the other children are cancelled, and so is what the body
+/// awaits. When all have ended, the group returns the panics in a [`GroupError`]. A child that is
+/// cancelled does not affect the group. For children that return a `Result`, use
 /// [`try_task_group`].
 ///
-/// When the task is cancelled, `body` is dropped first, then the children are cancelled, and the group waits for their end,
-/// cleanups and all. A second cancellation does not end this wait. If no child has failed by then, the cancellation goes on. If one
-/// has, the group gives the errors, and the task is interrupted again where it suspends next. If it returns before that, the error
-/// by `?` for example, this value is its outcome, so no error is lost. The same holds for the end of a timeout around the group,
-/// and for the failure of a group around it.
+/// When the task is cancelled, `body` is dropped first. Then the children are cancelled, and the
+/// group waits for their end, including their cleanups. A second cancellation does not end this
+/// wait. If no child has failed by then, the cancellation continues. If one has, the group returns
+/// the errors, and the task is interrupted again when it next suspends. If the task returns before
+/// that, for example the error by `?`, this value is its outcome, so no error is lost. The same
+/// holds when a timeout around the group expires, and when a group around it fails.
 ///
-/// If something waits beside the group in the same task, in a `join!`, then `body` is dropped after the children have ended. Such
-/// a neighbour is seen by its waits on futures of this crate; one that waits on another crate's future may be polled once more.
+/// If something waits beside the group in the same task, in a `join!`, then `body` is dropped after
+/// the children have ended. Such a neighbour is known only by its waits on futures of this crate.
+/// One that waits on another crate's future may be polled once more.
 ///
-/// Cancel safety: nothing is lost in a cancellation. Dropped without one, in a `select!` that something else has won for
-/// example, the group cancels its children and cannot wait for their end. Errors that it had not given by then, and those that
-/// come later, go to the exception handler.
+/// Cancel safety: a cancellation loses nothing. If the group is dropped without a cancellation, for
+/// example in a `select!` that another branch has won, it cancels its children and cannot wait for
+/// their end. Errors that were not returned by then, and later ones, go to the exception handler.
 ///
 /// asyncio: `async with TaskGroup() as group: ...`.
 ///
@@ -57,9 +63,10 @@ use std::task::{Context, Poll, Waker, ready};
 ///
 /// # Cost
 ///
-/// Two allocations, one more if the body awaits something, and two more for the first child. For each child two, with
-/// [`try_spawn`](TaskGroup::try_spawn) three. The first scope of a task takes two more, for the list of its scopes. A child's
-/// end and the group's cost a turn each. Without children there is no pause.
+/// Two allocations, one more if the body awaits something, and two more for the first child. Two
+/// per child, three with [`try_spawn`](TaskGroup::try_spawn). The first scope of a task takes two
+/// more, for its list of scopes. A child's end and the group's end take a turn each. Without
+/// children there is no extra turn.
 ///
 /// # Examples
 ///
@@ -90,16 +97,17 @@ where
     RunGroup::new(body)
 }
 
-/// As [`task_group`], with failures: an `Err` of `body`, or of a child that was started with
+/// Like [`task_group`], with errors: an `Err` of `body`, or of a child that was spawned with
 /// [`try_spawn`](TaskGroup::try_spawn), fails the group as well.
 ///
 /// # Errors
 ///
-/// The errors and panics of the children, in the order in which they ended, then the error of `body`.
+/// The errors and panics of the children, in the order in which they ended, then the error of
+/// `body`.
 ///
 /// # Panics
 ///
-/// As [`task_group`].
+/// As for [`task_group`].
 ///
 /// # Examples
 ///
@@ -129,9 +137,9 @@ where
     TryRunGroup { group: RunGroup::new(body) }
 }
 
-/// A group of tasks, as its body and its children hold it. See [`task_group`].
+/// A handle of a task group, for its body and its children. See [`task_group`].
 ///
-/// Cloning gives another handle to the same group.
+/// Cloning creates another handle to the same group.
 ///
 /// # Examples
 ///
@@ -166,7 +174,7 @@ impl<E> Clone for TaskGroup<E> {
     }
 }
 
-/// What a child has returned whose error went to its group.
+/// The result of a child whose error went to its group.
 ///
 /// # Examples
 ///
@@ -195,7 +203,7 @@ impl fmt::Display for Failed {
 
 impl std::error::Error for Failed {}
 
-/// How one child failed, or the body.
+/// How one child, or the body, failed.
 ///
 /// # Examples
 ///
@@ -256,8 +264,9 @@ impl<E: fmt::Display> fmt::Display for ChildError<E> {
 #[doc(alias = "ExceptionGroup")]
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct GroupError<E> {
-    /// Of the children in the order in which they ended, then of the body. Empty if nothing failed, and the group was
-    /// [cancelled](TaskGroup::cancel) before its body had returned.
+    /// The failures of the children, in the order in which they ended, then that of the body. Empty
+    /// if nothing failed, and the group was [cancelled](TaskGroup::cancel) before its body had
+    /// returned.
     pub errors: Vec<ChildError<E>>,
 }
 
@@ -276,52 +285,52 @@ impl<E: fmt::Display> fmt::Display for GroupError<E> {
 
 impl<E: fmt::Debug + fmt::Display> std::error::Error for GroupError<E> {}
 
-/// A group under way: its children's callbacks hold it, its handles, and its future.
+/// A running group. Owned by its children's callbacks, its handles, and its future.
 struct State<E> {
-    /// By their numbers, so in the order in which they were spawned.
+    /// By number, and so in the order in which they were spawned.
     children: RefCell<BTreeMap<u64, AnyTask>>,
     failures: RefCell<Vec<Failure<E>>>,
     stage: Cell<Stage>,
-    /// The loop of the children, whose numbers are its own.
+    /// The loop of the children, to which the numbers belong.
     loop_id: Cell<Option<u64>>,
-    /// A failure or a cancellation has come: children are cancelled, also those to come.
+    /// A failure or a cancellation has occurred: children are cancelled, also later ones.
     aborting: Cell<bool>,
-    /// Somebody has called `cancel`.
+    /// `cancel` was called.
     is_cancelled: Cell<bool>,
     /// Of the body.
     interruption: Interruption,
-    /// The body has returned an error, or panicked.
+    /// The body has returned an error, or has panicked.
     body_failed: Cell<bool>,
-    /// How an interruption of the whole group stands.
+    /// The state of an interruption of the whole group.
     exit: Exit,
-    /// Of whoever waits for the last child.
+    /// The waker of the task that waits for the last child.
     waker: Cell<Option<Waker>>,
-    /// That the task waits for the children, behind the body or in a cleanup.
+    /// The record that the task waits for the children, after the body or in a cleanup.
     record: RefCell<Record>,
     this: Weak<Self>,
 }
 
-/// What is known of an interruption that has come to a group, while somebody further out drives it.
+/// The state of an interruption that has reached a group and is driven by code further out.
 #[derive(Default)]
 struct Exit {
-    /// It has come, and waits here for the children.
+    /// It has arrived, and waits here for the children.
     has_come: Cell<bool>,
     /// It is the panic of a cleanup.
     is_panic: Cell<bool>,
-    /// It ends here: the group has errors.
+    /// It ends here, because the group has errors.
     is_caught: Cell<bool>,
     /// The future of the group was dropped, and the body with it.
     body_is_gone: Cell<bool>,
-    /// The body is to be dropped by the next poll.
+    /// The next poll must drop the body.
     drops_body: Cell<bool>,
-    /// What the body's destructors panicked with.
+    /// The panic of the body's destructors.
     payload: Cell<Option<Box<dyn Any + Send>>>,
-    /// Something stands beside the group in its task, and would be polled with it.
+    /// Something is beside the group in its task, and would be polled with it.
     is_beside: Cell<bool>,
 }
 
 struct Failure<E> {
-    /// Its panic is known when the group has told of it.
+    /// Its panic counts as read when the group has returned it.
     child: AnyTask,
     error: ChildError<E>,
 }
@@ -329,7 +338,7 @@ struct Failure<E> {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Stage {
     Body,
-    /// The body is over; the last child ends the group.
+    /// The body has ended; the last child ends the group.
     Exiting,
     Finished,
 }
@@ -358,7 +367,7 @@ impl<E> State<E> {
         drop(held);
     }
 
-    /// The first failure cancels the other children, and interrupts the task, wherever in the group that stands.
+    /// The first failure cancels the other children, and interrupts the task inside the group.
     fn failed(&self) {
         let is_first = !self.aborting.get();
         self.abort();
@@ -376,7 +385,7 @@ impl<E> State<E> {
         }
     }
 
-    /// The group ends, and nobody further out has asked for that.
+    /// Whether the group ends and no code further out has requested that.
     fn ends_by_its_own_cancellation(&self) -> bool {
         self.is_cancelled.get() && !self.interruption.is_asked_from_outside()
     }
@@ -385,7 +394,8 @@ impl<E> State<E> {
         !self.failures.borrow().is_empty() || self.body_failed.get()
     }
 
-    /// Nobody gets the errors any more: the exception handler hears of them. Panics tell of themselves.
+    /// The errors will not be returned any more, so they are reported to the exception handler.
+    /// Panics are reported by their tasks.
     fn report_failures(&self) {
         for Failure { child, error } in self.failures.take() {
             if let ChildError::Failed(error) = error {
@@ -403,7 +413,7 @@ impl<E> State<E> {
         running.is_some_and(|task| self.interruption.task() == Some(task.header().token()))
     }
 
-    /// The future of the group has moved into a child, which is the last that is left: neither can wait for the other.
+    /// The future of the group has moved into its last child: neither can wait for the other.
     fn is_waited_for_by_its_last_child(&self) -> bool {
         let Some(task) = context::running().and_then(|kernel| kernel.current()) else { return false };
         self.children.borrow().keys().all(|&id| id == task.header().id)
@@ -433,7 +443,7 @@ const LOST: &str = "a child of a task group failed, and its group was dropped be
 impl<E: 'static> Scope for State<E> {
     fn unwind(&self, arrival: Arrival) -> Unwound {
         if self.exit.has_come.replace(true) {
-            // It waits for the children already, and they have been cancelled.
+            // It already waits for the children, and they have been cancelled.
             return Unwound::Absorbed;
         }
         self.exit.is_panic.set(arrival.panicked);
@@ -443,8 +453,9 @@ impl<E: 'static> Scope for State<E> {
         Unwound::CleansUp
     }
 
-    /// The body may borrow, so it stands in the group's future, and only a poll of that comes to it. What stands beside the
-    /// group in the task would be polled as well, and must not be: then the body goes with the future, behind the children.
+    /// The body may borrow, so it is in the group's future, and only a poll of that can drop it.
+    /// Such a poll would also poll what is beside the group in the task, which must not happen. In
+    /// that case the body is dropped with the future, after the children have ended.
     fn drop_body(&self, is_alone: bool) -> Dropped {
         if self.stage.get() != Stage::Body || !is_alone || self.exit.is_beside.get() || self.exit.body_is_gone.get() {
             return Dropped::Here;
@@ -468,7 +479,7 @@ impl<E: 'static> Scope for State<E> {
         }
         if self.has_failures() && !self.exit.is_panic.get() {
             self.exit.is_caught.set(true);
-            // The task may have put the group aside, and then nobody comes for the errors.
+            // The task may have abandoned the group, so that the errors are never returned.
             self.interruption.ask_again();
             self.interruption.wake_poller();
             return Poll::Ready(Unwound::Caught);
@@ -483,7 +494,7 @@ impl<E: 'static> Scope for State<E> {
         Some(&self.interruption)
     }
 
-    /// Its children are cancelled, and go on alone.
+    /// The children are cancelled, and the group does not wait for them.
     fn hand_over(self: Rc<Self>) {
         self.abort();
         self.stage.set(Stage::Finished);
@@ -497,7 +508,7 @@ impl<E: 'static> BlockScope for State<E> {
     }
 }
 
-/// It has no links: a cancellation comes to the children by the scope.
+/// Without links: a cancellation reaches the children through the scope.
 impl<E> Awaited for State<E> {
     fn tasks(&self) -> Vec<AnyTask> {
         self.children.borrow().values().cloned().collect()
@@ -514,19 +525,21 @@ impl<E> Awaited for State<E> {
 }
 
 impl<E: 'static> TaskGroup<E> {
-    /// Ends the group: its children are cancelled, also those that are spawned from now on, and its body is interrupted where it
-    /// waits, or suspends next. Cleanups run. The cancellation does not go on to the task around the group. If a child or the body
-    /// fails all the same, the group returns a [`GroupError`] with those failures. Otherwise it returns the output of the body, if the
-    /// body has returned one, or a [`GroupError`] without errors.
+    /// Cancels the group: its children are cancelled, also those that are spawned from now on. Its
+    /// body is interrupted where it waits, or when it next suspends. Cleanups run. The cancellation
+    /// does not reach the task around the group. If a child or the body fails nevertheless, the
+    /// group returns a [`GroupError`] with those failures. Otherwise it returns the output of the
+    /// body, if the body has returned one, or a [`GroupError`] without errors.
     ///
-    /// If the group is over, nothing happens. If the task is cancelled as well, the cancellation of the task goes on after the group
-    /// has ended.
+    /// If the group has ended, nothing happens. If the task is cancelled as well, that cancellation
+    /// continues after the group has ended.
     ///
-    /// asyncio: `TaskGroup.cancel()` (Python 3.15), where a group that was cancelled just ends: here it has no output to give.
+    /// asyncio: `TaskGroup.cancel()` (Python 3.15), where a cancelled group ends without an error.
+    /// Here the group would have no output to return.
     ///
     /// # Examples
     ///
-    /// The first that finds something ends the search:
+    /// The first child that finds something ends the search:
     ///
     /// ```
     /// use onelane::{EventLoop, sleep, task_group};
@@ -565,14 +578,15 @@ impl<E: 'static> TaskGroup<E> {
         }
     }
 
-    /// Starts a child, as [`spawn`](crate::spawn()) does. While the group ends because of a failure or a cancellation, the
-    /// child is cancelled at once.
+    /// Spawns a child, like [`spawn`](crate::spawn()). While the group ends because of a failure or
+    /// a cancellation, the child is cancelled at once.
     ///
     /// asyncio: `TaskGroup.create_task(coro)`.
     ///
     /// # Panics
     ///
-    /// If the group is finished: its body and all children have ended. If no loop is running on this thread.
+    /// If the group has ended: its body and all children have ended. If no loop is running on this
+    /// thread.
     ///
     /// # Examples
     ///
@@ -594,11 +608,12 @@ impl<E: 'static> TaskGroup<E> {
         self.add(future, || None, |_| false)
     }
 
-    /// As [`spawn`](Self::spawn); an `Err` fails the group, which takes the error. Whoever asks the child gets [`Failed`].
+    /// Like [`spawn`](Self::spawn). An `Err` fails the group, which takes the error. An await of
+    /// the child returns [`Failed`].
     ///
     /// # Panics
     ///
-    /// As [`spawn`](Self::spawn).
+    /// As for [`spawn`](Self::spawn).
     ///
     /// # Examples
     ///
@@ -635,8 +650,8 @@ impl<E: 'static> TaskGroup<E> {
         self.add(child, move || error.take(), |result| result.is_err() || size_of::<T>() == 0)
     }
 
-    /// `error` answers what the child has left, when it has ended, and `is_told` whether its outcome has nothing that the
-    /// group does not tell, so that nobody has to take it.
+    /// `error` returns the error that the child has left, when it has ended. `is_told` returns
+    /// whether the group reports everything in the outcome, so that it counts as read.
     #[track_caller]
     fn add<F>(
         &self,
@@ -660,7 +675,7 @@ impl<E: 'static> TaskGroup<E> {
         let task = Task::spawn_on(&kernel, None, future);
         self.state.children.borrow_mut().insert(task.cell.header().id, task.erased());
         let state = self.state.clone();
-        // The first callback of all, so nobody has taken the outcome when it is called.
+        // This is the child's first callback, so its outcome was not taken before the call.
         task.add_done_callback(move |task| {
             let panic = match task.cell.outcome().map(RefCell::borrow).as_deref() {
                 Some(Some(Err(TaskError::Panicked(panic)))) => Some(ChildError::Panicked(panic.clone())),
@@ -712,7 +727,7 @@ type BodyEnd<T> = Result<Option<T>, Box<dyn Any + Send>>;
 #[must_use = "futures do nothing unless they are awaited"]
 pub struct RunGroup<F: Future, E: 'static> {
     body: Block<F, State<E>>,
-    /// Once the body is over.
+    /// Set when the body has ended.
     ended: Option<BodyEnd<F::Output>>,
     /// It was polled.
     begun: bool,
@@ -745,7 +760,8 @@ impl<F: Future, E: 'static> RunGroup<F, E> {
         self.body.scope()
     }
 
-    /// Ready when the body and all children have ended: what became of the body, and the errors of the children.
+    /// Ready when the body and all children have ended, with the result of the body and the errors
+    /// of the children.
     #[expect(clippy::type_complexity, reason = "it is taken apart at once, in two places")]
     #[track_caller]
     fn poll_ended(
@@ -764,7 +780,7 @@ impl<F: Future, E: 'static> RunGroup<F, E> {
             return Poll::Ready(self.finish(&state));
         }
         if state.exit.has_come.get() && state.stage.get() == Stage::Finished && !self.body.place().is_entered() {
-            // Something beside the group has caught what went on.
+            // Code beside the group has caught the interruption that was passing through.
             raise(context);
             return Poll::Pending;
         }
@@ -773,7 +789,8 @@ impl<F: Future, E: 'static> RunGroup<F, E> {
         }
         let moved = self.body.enter();
         if state.exit.has_come.get() && !moved {
-            // Somebody further out waits for the children, or has, and what stands beside the group has caught the interruption.
+            // Code further out waits for the children, or did, and code beside the group has caught
+            // the interruption.
             if state.interruption.is_left_behind() {
                 raise(context);
             }
@@ -781,7 +798,7 @@ impl<F: Future, E: 'static> RunGroup<F, E> {
             return Poll::Pending;
         }
         if moved && state.exit.has_come.take() && self.body.is_over() && self.ended.is_none() {
-            // It was interrupted in another task, and goes on in this one.
+            // It was interrupted in another task, and continues in this one.
             self.ended = Some(Ok(None));
         }
         if self.ended.is_none() {
@@ -801,13 +818,14 @@ impl<F: Future, E: 'static> RunGroup<F, E> {
         if state.poll_children(context).is_pending() {
             state.interruption.keep_waker(context);
             if state.interruption.take_next() {
-                // What was to interrupt the body comes to the wait for the children, which it does not end.
+                // An interruption meant for the body reaches the wait for the children, which it
+                // does not end.
                 context.waker().wake_by_ref();
             }
             return Poll::Pending;
         }
         if matches!(self.ended, Some(Ok(None))) && !state.has_failures() && !state.ends_by_its_own_cancellation() {
-            // What has interrupted the body goes on to what is around the group, in this step.
+            // What has interrupted the body continues outside the group, in this step.
             state.stage.set(Stage::Finished);
             state.exit.has_come.set(true);
             self.body.leave();
@@ -825,7 +843,8 @@ impl<F: Future, E: 'static> RunGroup<F, E> {
         let ended = match catch_unwind(AssertUnwindSafe(|| self.body.poll(context))) {
             Ok(Poll::Ready(end)) => Ok(end.ok()),
             Ok(Poll::Pending) => {
-                // Something else has woken the task in this step, or has had the group polled for nothing.
+                // Something else has woken the task in this step, or has caused a poll of the group
+                // without need.
                 let is_woken = before.is_some_and(|(_, is_woken)| is_woken);
                 let is_for_nothing = std::mem::replace(&mut self.begun, true) && before == look();
                 if (is_woken || is_for_nothing) && !state.interruption.is_frozen() {
@@ -845,15 +864,17 @@ impl<F: Future, E: 'static> RunGroup<F, E> {
         }
     }
 
-    /// The group is over.
+    /// The group has ended.
     fn finish(&mut self, state: &State<E>) -> (Option<F::Output>, Vec<ChildError<E>>) {
         if state.has_failures() {
-            // The errors come first; if somebody else had asked the task to end, that comes next.
+            // The errors come first. If other code had requested the end of the task, that comes
+            // next.
             state.interruption.ask_again();
         }
         self.body.leave();
         state.stage.set(Stage::Finished);
-        // If the body panicked, that goes on, and the panics of children reach the exception handler.
+        // If the body panicked, that panic continues, and the panics of children go to the
+        // exception handler.
         let ended = self.ended.take().unwrap_or(Ok(None));
         let output = ended.unwrap_or_else(|payload| {
             state.report_failures();
@@ -867,7 +888,8 @@ impl<F: Future, E: 'static> RunGroup<F, E> {
     }
 }
 
-/// The running task, a child that returns an error, ends with that also if it was cancelled in this step.
+/// The running task, a child that returns an error, ends with this error even if it was cancelled
+/// in this step.
 fn keep_result() {
     if let Some(kernel) = context::running() {
         kernel.keep_result();
@@ -876,7 +898,7 @@ fn keep_result() {
 
 const IN_A_BODY: &str = "the body of a task group panicked, and the group ended before its children had";
 
-// The output of the body is not pinned, and the body stands in a box.
+// The output of the body is not pinned, and the body is in a box.
 impl<F: Future, E> Unpin for RunGroup<F, E> {}
 
 impl<F: Future> Future for RunGroup<F, Infallible> {
@@ -887,7 +909,7 @@ impl<F: Future> Future for RunGroup<F, Infallible> {
         let (output, errors) = ready!(self.poll_ended(|_| false, context));
         Poll::Ready(match output {
             Some(output) if errors.is_empty() => Ok(output),
-            // It has failed, or was cancelled by its own.
+            // The group has failed, or was cancelled by a handle.
             _ => Err(GroupError { errors }),
         })
     }
@@ -897,14 +919,15 @@ impl<F: Future, E> Drop for RunGroup<F, E> {
     fn drop(&mut self) {
         let state = self.state().clone();
         if self.body.place().leave_to_unwinding(|| state.clone()) {
-            // Whoever unwinds what is around it waits for the children.
+            // The code that unwinds what is around the group waits for the children.
             state.exit.body_is_gone.set(true);
             self.body.drop_future();
         } else {
             state.record.borrow_mut().end();
             drop(state.waker.take());
             state.abort();
-            // Its destructors may still spawn: such children are cancelled at once. A panic of them costs no error of a child.
+            // The body's destructors may still spawn; such children are cancelled at once. A panic
+            // in them does not replace an error of a child.
             let dropped = catch_unwind(AssertUnwindSafe(|| self.body.end()));
             state.stage.set(Stage::Finished);
             state.report_failures();

@@ -1,8 +1,9 @@
-//! Results as they come.
+//! Results in the order in which they are ready.
 //!
-//! Each child's done callback, when its turn comes, puts the child's number into a queue, and wakes the first who waits at
-//! it. The queue works as asyncio's does: whoever is woken has no right to what was put in, but looks again, and stands at
-//! the end of the line if somebody else was faster. A place in the line that is given up is passed on.
+//! The done callback of each child pushes the child's number into a queue, and wakes the first
+//! waiter of the queue. The queue works as asyncio's does: a woken waiter has no right to the item.
+//! It checks again, and joins the end of the line if another one was faster. A place in the line
+//! that is given up is passed on.
 //!
 //! ```text
 //!   child ends --> callback: delivered [ 2, 0 ] --> wake the first of the line [ getter, getter ]
@@ -30,26 +31,27 @@ use std::rc::{Rc, Weak};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-/// Runs futures and tasks at once, awaits promises with them, and gives their results in the order in which they end.
+/// Runs futures and tasks concurrently, awaits promises with them, and returns their results in the
+/// order in which they end.
 ///
-/// Futures become tasks here and now, in order, so they run also if nobody asks for their results. Tasks and promises are taken as
-/// they are, and what is given twice counts once; one list of both is a list of [`TaskOrPromise`]. The order is that in which the
-/// done callbacks run; those that are done already are heard of in that way too, so their results come in the next turn, in the
-/// order of the arguments.
+/// Futures become tasks immediately, in order, so they run even if the results are never requested.
+/// Tasks and promises are used as they are, and duplicates count once. A list of both is a list of
+/// [`TaskOrPromise`]. The order is that of the done callbacks. This includes children that have
+/// already ended: their results come in the next turn, in the order of the arguments.
 ///
-/// A child's failure is its result, and decides nothing. Children are never cancelled: not when this is dropped, nor when a task
-/// that awaits is cancelled, nor when the time is up.
+/// A child's failure is its result, and has no other effect. Children are never cancelled: not when
+/// this is dropped, not when an awaiting task is cancelled, and not when the time has passed.
 ///
-/// asyncio: `as_completed(aws)`, both for `async for` and for the loop over coroutines.
+/// asyncio: `as_completed(aws)`, for `async for` and for the loop over coroutines.
 ///
 /// # Panics
 ///
-/// If no loop is running on this thread, or if a task is of another loop.
+/// If no loop is running on this thread, or if a task belongs to another loop.
 ///
 /// # Cost
 ///
-/// Seven allocations, one more for each future, and two for each wait; a result comes two turns after its child's
-/// end.
+/// Seven allocations, one more per future, and two per wait. A result comes two turns after its
+/// child's end.
 ///
 /// # Examples
 ///
@@ -70,7 +72,7 @@ use std::time::Duration;
 /// });
 /// ```
 ///
-/// It takes several; a task by itself does not compile:
+/// It takes several; a single task does not compile:
 ///
 /// ```compile_fail,E0277
 /// # onelane::EventLoop::with_virtual_clock().run(async {
@@ -89,29 +91,30 @@ where
     AsCompleted { owner: Owner::new(children), begun: None }
 }
 
-/// What a callback has told: the number of a child that has ended, or that the time was up for one of them.
+/// A callback's message: the number of a child that has ended, or that the time has passed for one
+/// of them.
 type Delivery = Result<u32, Elapsed>;
 
-/// What the timer calls, where children call their number.
+/// The number for the timer's call, in place of a child's number.
 const TIME_IS_UP: u32 = u32::MAX;
 
-/// Several children under way. Their callbacks hold it, and whoever wants their results.
+/// Several running children. Owned by their callbacks, and by the code that requests results.
 struct Completing<T> {
     loop_id: u64,
-    /// By their numbers; None if it was given out.
+    /// By number. `None` after the result was returned.
     children: RefCell<Vec<Option<Child<T>>>>,
-    /// Our callback with each child; none if it had ended when we came.
+    /// Our callback with each child. `None` if the child had already ended.
     callbacks: RefCell<Vec<Option<CallbackId>>>,
-    /// So many callbacks have not been called yet.
+    /// Number of callbacks that have not been called yet.
     running: Cell<usize>,
-    /// So many results are neither given out nor awaited.
+    /// Number of results that were neither returned nor are awaited.
     unclaimed: Cell<usize>,
     delivered: RefCell<VecDeque<Delivery>>,
-    /// Those who wait, by their numbers, so in the order in which they came.
+    /// The waiters, by number, and so in the order in which they came.
     line: RefCell<BTreeMap<u64, Rc<Getter<T>>>>,
     numbered: Cell<u64>,
     timer: Cell<Option<TimerKey>>,
-    /// The time is up, or nobody wants results any more: callbacks that are still to come change nothing.
+    /// The time has passed, or results are no longer requested: later callbacks have no effect.
     over: Cell<bool>,
 }
 
@@ -121,7 +124,7 @@ impl<T: 'static> Completing<T> {
         self.wake_next();
     }
 
-    /// Wakes the first of the line that is not about to be dropped.
+    /// Wakes the first waiter that is not about to be dropped.
     fn wake_next(&self) {
         let mut line = self.line.borrow_mut();
         let first = line.iter().find(|(_, getter)| getter.stage.get() == Stage::Waiting).map(|(&number, _)| number);
@@ -130,7 +133,7 @@ impl<T: 'static> Completing<T> {
         if let Some(getter) = getter {
             getter.stage.set(Stage::Woken);
             if let Some(waker) = getter.waker.take() {
-                // Others are to be woken too, and a foreign waker that panics must not keep them from it.
+                // Other waiters must be woken even if another executor's waker panics.
                 exceptions::tolerate(self.loop_id, exceptions::IN_A_WAKER, || waker.wake());
             }
         }
@@ -163,12 +166,12 @@ impl<T: 'static> Completing<T> {
     fn cancel_timer(&self) {
         let kernel = context::find(self.loop_id);
         if let (Some(kernel), Some(timer)) = (kernel, self.timer.take()) {
-            // The alarm is dropped here, where no borrow is held.
+            // The alarm is dropped here, where nothing is borrowed.
             drop(kernel.cancel_timer(timer));
         }
     }
 
-    /// The children keep nothing of us from here on.
+    /// Removes our callbacks from the children.
     fn remove_callbacks(&self) {
         let callbacks = self.callbacks.take();
         for (child, callback) in self.list().into_iter().zip(callbacks) {
@@ -176,7 +179,7 @@ impl<T: 'static> Completing<T> {
         }
     }
 
-    /// By their numbers, without those that were given out.
+    /// By number, without those that were returned.
     fn list(&self) -> Vec<Option<AnyChild>> {
         self.children.borrow().iter().map(|child| child.as_ref().map(Child::any)).collect()
     }
@@ -192,7 +195,8 @@ impl<T: 'static> Watcher for Completing<T> {
     }
 }
 
-/// Held by those who want results. With the last of them, the children are left alone.
+/// Owned by the code that requests results. When the last reference is dropped, the callbacks are
+/// removed; the children continue.
 struct Owner<T: 'static> {
     completing: Rc<Completing<T>>,
 }
@@ -244,7 +248,7 @@ impl<T: 'static> Owner<T> {
         self.completing.unclaimed.get()
     }
 
-    /// The child of a delivery, which is not held here any more.
+    /// The child of a result. It is not owned here any more.
     fn give(&self, delivery: Delivery) -> Result<Child<T>, Elapsed> {
         let which = delivery?;
         let child = self.completing.children.borrow_mut()[which as usize].take();
@@ -261,13 +265,13 @@ impl<T: 'static> Drop for Owner<T> {
         self.completing.over.set(true);
         self.completing.cancel_timer();
         self.completing.remove_callbacks();
-        // Outcomes may go with the children, so this is foreign code.
+        // Outcomes may be dropped with the children, which runs user code.
         let children = self.completing.children.take();
         drop(children);
     }
 }
 
-/// Somebody in the line.
+/// A waiter in the line.
 struct Getter<T> {
     completing: Weak<Completing<T>>,
     /// Its place in the line.
@@ -279,13 +283,13 @@ struct Getter<T> {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Stage {
     Waiting,
-    /// Something was delivered, and it is to look.
+    /// A result was delivered, and the waiter must check.
     Woken,
-    /// It is about to be dropped, and does not count.
+    /// The waiter is about to be dropped, and does not count.
     Dying,
 }
 
-/// It has no links: a cancellation leaves the children alone.
+/// Without links: a cancellation does not reach the children.
 impl<T: 'static> Awaited for Getter<T> {
     fn tasks(&self) -> Vec<AnyTask> {
         tasks_of(&self.list())
@@ -296,10 +300,10 @@ impl<T: 'static> Awaited for Getter<T> {
     }
 
     fn interrupt(&self) {
-        // One that is woken already passes that on when it is dropped.
+        // A waiter that is already woken passes that on when it is dropped.
         if self.stage.get() == Stage::Waiting {
             self.stage.set(Stage::Dying);
-            // Out of the line, so that nobody has to look past it. Its future holds it.
+            // Removed from the line, so that it is not searched in vain. Its future owns it.
             if let Some(completing) = self.completing.upgrade() {
                 drop(completing.line.borrow_mut().remove(&self.number.get()));
             }
@@ -308,7 +312,7 @@ impl<T: 'static> Awaited for Getter<T> {
 
     fn resume(&self) {
         if self.stage.get() == Stage::Dying {
-            // What was delivered meanwhile went past it, so it is to look.
+            // What was delivered in the meantime has passed this waiter, so it must check.
             self.stage.set(Stage::Woken);
             if let Some(waker) = self.waker.take() {
                 waker.wake();
@@ -323,18 +327,18 @@ impl<T: 'static> Awaited for Getter<T> {
 }
 
 impl<T: 'static> Getter<T> {
-    /// Those that were not given out.
+    /// The children whose results were not returned.
     fn list(&self) -> Vec<AnyChild> {
         let list = self.completing.upgrade().map(|completing| completing.list());
         list.into_iter().flatten().flatten().collect()
     }
 }
 
-/// A right to one result, from the first poll on.
+/// A claim to one result, from the first poll on.
 struct Claim<T: 'static> {
     owner: Rc<Owner<T>>,
     claimed: bool,
-    /// Our place in the line, if we stand in it.
+    /// Our place in the line, while we have one.
     place: Option<(u64, Rc<Getter<T>>)>,
     record: Record,
 }
@@ -345,7 +349,7 @@ impl<T: 'static> Claim<T> {
         Claim { owner: owner.clone(), claimed: false, place: None, record: Record::here() }
     }
 
-    /// None if nothing is left that is not claimed by others.
+    /// `None` if nothing is left that others have not claimed.
     #[track_caller]
     fn poll(&mut self, context: &mut Context<'_>) -> Poll<Option<Delivery>> {
         let completing = self.owner.completing.clone();
@@ -354,7 +358,8 @@ impl<T: 'static> Claim<T> {
             completing.unclaimed.set(left);
             self.claimed = true;
         }
-        // A foreign waker may do anything when it is cloned or dropped, so it is put there before the look.
+        // Cloning or dropping another executor's waker may run any code, so the waker is stored
+        // before the check.
         let waker = clone_uncounted(context.waker());
         if let Some((_, getter)) = &self.place {
             drop(getter.waker.replace(Some(waker)));
@@ -369,7 +374,7 @@ impl<T: 'static> Claim<T> {
         self.look(waker)
     }
 
-    /// Takes the first delivery, or a place at the end of the line.
+    /// Takes the first result, or a place at the end of the line.
     #[track_caller]
     fn look(&mut self, waker: Waker) -> Poll<Option<Delivery>> {
         let completing = &self.owner.completing;
@@ -397,10 +402,11 @@ impl<T: 'static> Claim<T> {
         }
     }
 
-    /// Returns whether something was to be looked for.
+    /// Returns whether the waiter was told to check.
     fn leave_line(&mut self) -> bool {
         let Some((number, getter)) = self.place.take() else { return false };
-        // It is gone from there if it was woken. We hold it, so nothing is dropped under the borrow.
+        // A woken waiter is no longer in the line. We own it, so nothing is dropped under the
+        // borrow.
         self.owner.completing.line.borrow_mut().remove(&number);
         drop(getter.waker.take());
         getter.stage.get() == Stage::Woken
@@ -421,9 +427,10 @@ impl<T: 'static> Drop for Claim<T> {
     }
 }
 
-/// The children of [`as_completed`], and their results as they come.
+/// The children of [`as_completed`], and their results in the order in which they are ready.
 ///
-/// Several tasks may await results of the same `AsCompleted` at once: they get them in the order in which they came.
+/// Several tasks may await results of the same `AsCompleted` at once: they get them in the order in
+/// which they began to wait.
 ///
 /// With the feature `stream` it is a `futures_core::Stream` of `Result<T, TaskError>`.
 ///
@@ -443,24 +450,25 @@ impl<T: 'static> Drop for Claim<T> {
 #[must_use = "the children run, but their results are lost unless somebody asks for them"]
 pub struct AsCompleted<T: 'static> {
     owner: Rc<Owner<T>>,
-    /// What `poll_next` has begun.
+    /// The future that `poll_next` has begun.
     #[cfg_attr(not(feature = "stream"), allow(dead_code, reason = "the stream's"))]
     begun: Option<Claim<T>>,
 }
 
 impl<T> AsCompleted<T> {
-    /// Waits for the next result; one that has been delivered already comes without a pause. `None` if all were given out or
-    /// are awaited by others.
+    /// Waits for the next result. If one has already been delivered, it is ready at once. `None` if
+    /// all results were returned or are awaited by others.
     ///
-    /// The future holds what it needs, so that it can be given to a task, and several may wait at once. Each takes its place at
-    /// its first poll.
+    /// The future owns what it needs, so it can be spawned as a task, and several may wait at once.
+    /// Each takes its place in the line at its first poll.
     ///
-    /// Cancel safety: nothing is lost. A result is given out when the future is ready; one that waits no longer leaves its
-    /// place to the next.
+    /// Cancel safety: no result is lost. A result is taken only when the future is ready; a future
+    /// that is dropped leaves its place to the next.
     ///
     /// # Panics
     ///
-    /// When polled, if somebody else has taken the result of a task or a promise that was given as a reference.
+    /// When polled, if other code has taken the result of a task or a promise that was passed by
+    /// reference.
     ///
     /// # Examples
     ///
@@ -482,13 +490,14 @@ impl<T> AsCompleted<T> {
         Next::new(&self.owner, |given| given.map(|child| without_time(child).read()))
     }
 
-    /// As [`next`](Self::next), but gives the task that has ended, with its outcome in it: so one can tell which it was.
+    /// Like [`next`](Self::next), but returns the task that has ended, with its outcome in it, so
+    /// that you know which task it was.
     ///
     /// asyncio: `async for task in as_completed(tasks)`.
     ///
     /// # Panics
     ///
-    /// When polled, if what has ended is a promise: [`next_child`](Self::next_child) gives both.
+    /// When polled, if a promise has ended: [`next_child`](Self::next_child) returns both.
     ///
     /// # Examples
     ///
@@ -506,7 +515,7 @@ impl<T> AsCompleted<T> {
         Next::new(&self.owner, |given| given.map(|child| only_task(without_time(child))))
     }
 
-    /// As [`next_task`](Self::next_task), of tasks and promises.
+    /// Like [`next_task`](Self::next_task), for tasks and promises.
     ///
     /// asyncio: `async for future in as_completed(futures)`.
     ///
@@ -529,8 +538,8 @@ impl<T> AsCompleted<T> {
         Next::new(&self.owner, |given| given.map(|child| without_time(child).into_handle()))
     }
 
-    /// Gives [`Elapsed`] for each child that has not ended `duration` after this call. Results that were delivered by then come
-    /// first. The children run on.
+    /// Returns [`Elapsed`] for each child that has not ended `duration` after this call. Results
+    /// that were delivered by then come first. The children continue.
     ///
     /// asyncio: `as_completed(aws, timeout=...)`.
     ///
@@ -561,7 +570,8 @@ impl<T> AsCompleted<T> {
         AsCompletedWithin { all: self }
     }
 
-    /// How many results are neither given out nor awaited: so often `next` still gives one.
+    /// Returns the number of results that were neither returned nor are awaited: `next` still
+    /// returns this many.
     ///
     /// # Examples
     ///
@@ -618,7 +628,7 @@ fn only_task<T>(child: Child<T>) -> Task<T> {
     }
 }
 
-/// Without a timeout, no time is ever up.
+/// Without a timeout, the time never passes.
 fn without_time<T>(given: Result<Child<T>, Elapsed>) -> Child<T> {
     match given {
         Ok(child) => child,
@@ -632,15 +642,16 @@ impl<T> fmt::Debug for AsCompleted<T> {
     }
 }
 
-/// What [`AsCompleted::timeout`] gives: results as they come, within a time.
+/// Results in the order in which they are ready, within a time: returned by
+/// [`AsCompleted::timeout`].
 ///
-/// Its `next` gives `Err(Elapsed)` where the time was up, once for each child that is left, and then `Ok(None)`. So a loop over
-/// `next().await?` ends with the error, as asyncio's `async for` does.
+/// If the time has passed, `next` returns `Err(Elapsed)` once for each child that is left, and then
+/// `Ok(None)`. So a loop over `next().await?` ends with the error, like asyncio's `async for`.
 ///
-/// The timer is gone when the last child has ended, or when this is dropped.
+/// The timer is removed when the last child has ended, or when this is dropped.
 ///
-/// With the feature `stream` it is a `futures_core::Stream` of `Result<Result<T, TaskError>, Elapsed>`, and `try_next` does what
-/// `next` does here.
+/// With the feature `stream` it is a `futures_core::Stream` of
+/// `Result<Result<T, TaskError>, Elapsed>`, and `try_next` does what `next` does here.
 ///
 /// # Examples
 ///
@@ -664,11 +675,11 @@ pub struct AsCompletedWithin<T: 'static> {
 }
 
 impl<T> AsCompletedWithin<T> {
-    /// As [`AsCompleted::next`].
+    /// Like [`AsCompleted::next`].
     ///
     /// # Errors
     ///
-    /// [`Elapsed`] if the time was up for one of the children.
+    /// [`Elapsed`] if the time has passed for one of the children.
     ///
     /// # Examples
     ///
@@ -689,11 +700,11 @@ impl<T> AsCompletedWithin<T> {
         Next::new(&self.all.owner, |given| Ok(given.transpose()?.map(|child| child.read())))
     }
 
-    /// As [`AsCompleted::next_task`].
+    /// Like [`AsCompleted::next_task`].
     ///
     /// # Errors
     ///
-    /// [`Elapsed`] if the time was up for one of the children.
+    /// [`Elapsed`] if the time has passed for one of the children.
     ///
     /// # Examples
     ///
@@ -713,11 +724,11 @@ impl<T> AsCompletedWithin<T> {
         Next::new(&self.all.owner, |given| Ok(given.transpose()?.map(only_task)))
     }
 
-    /// As [`AsCompleted::next_child`].
+    /// Like [`AsCompleted::next_child`].
     ///
     /// # Errors
     ///
-    /// [`Elapsed`] if the time was up for one of the children.
+    /// [`Elapsed`] if the time has passed for one of the children.
     ///
     /// # Examples
     ///
@@ -737,7 +748,8 @@ impl<T> AsCompletedWithin<T> {
         Next::new(&self.all.owner, |given| Ok(given.transpose()?.map(Child::into_handle)))
     }
 
-    /// As [`AsCompleted::len`]; children for which the time was up count until that was said.
+    /// Like [`AsCompleted::len`]. A child for which the time has passed counts until its error was
+    /// returned.
     ///
     /// # Examples
     ///
@@ -787,8 +799,8 @@ impl<T> fmt::Debug for AsCompletedWithin<T> {
     }
 }
 
-/// The next of several results: the future of `next`, `next_task` and `next_child` of [`AsCompleted`] and [`AsCompletedWithin`]. `O` is what it
-/// gives.
+/// The next of several results: the future of `next`, `next_task` and `next_child` of
+/// [`AsCompleted`] and [`AsCompletedWithin`]. `O` is its output.
 ///
 /// # Examples
 ///
@@ -835,7 +847,7 @@ impl<T: 'static, O> fmt::Debug for Next<T, O> {
     }
 }
 
-/// Each result as it comes.
+/// Each result when it is ready.
 #[cfg(feature = "stream")]
 #[cfg_attr(docsrs, doc(cfg(feature = "stream")))]
 impl<T> futures_core::Stream for AsCompleted<T> {
@@ -853,7 +865,7 @@ impl<T> futures_core::Stream for AsCompleted<T> {
     }
 }
 
-/// Each result as it comes, and an error for each child that has not ended in time.
+/// Each result when it is ready, and an error for each child that has not ended in time.
 #[cfg(feature = "stream")]
 #[cfg_attr(docsrs, doc(cfg(feature = "stream")))]
 impl<T> futures_core::Stream for AsCompletedWithin<T> {

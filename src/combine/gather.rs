@@ -1,7 +1,8 @@
-//! Running several at once and having all their results, in the order of the arguments.
+//! Running several futures concurrently, with all results in the order of the arguments.
 //!
-//! A gather hears of its children by done callbacks: the callback, when its turn comes, counts, and wakes whoever awaits when
-//! the gather is decided. So it takes one turn more than a direct await; what has ended already is counted at once.
+//! A gather uses the done callbacks of its children. Each callback counts, and wakes the awaiting
+//! task when the gather is decided. So a gather takes one turn more than a direct await. A child
+//! that has already ended is counted at once.
 
 use crate::error::TaskError;
 use crate::kernel::callbacks::calls::{Call, Watcher};
@@ -19,26 +20,30 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 
-/// Runs futures and tasks at once, awaits promises with them, and gives their values in the order of the arguments.
+/// Runs futures and tasks concurrently, awaits promises with them, and returns their values in the
+/// order of the arguments.
 ///
-/// Futures become tasks here and now, in order, so they run also if the gather is never awaited. Tasks and promises are taken as
-/// they are; one list of both is a list of [`TaskOrPromise`](crate::TaskOrPromise). The first child that is cancelled or
-/// panics decides: the gather fails, and **the others run on**. Of no arguments it gives an empty list, without a pause.
+/// Futures become tasks immediately, in order, so they run even if the gather is never awaited.
+/// Tasks and promises are used as they are; a list of both is a list of
+/// [`TaskOrPromise`](crate::TaskOrPromise). If a child is cancelled or panics, the gather fails
+/// with the first such error, and **the other children continue to run**. Without arguments, the
+/// gather is ready at once with an empty list.
 ///
-/// Cancelling a task that awaits a gather cancels all children first, in order. Cancel safety: dropping it once it was polled
-/// cancels the children; before, they run on.
+/// Cancelling a task that awaits a gather cancels all children first, in order. Cancel safety:
+/// dropping the gather after its first poll cancels the children; before that, they continue to
+/// run.
 ///
 /// asyncio: `gather(*aws)`.
 ///
 /// # Panics
 ///
-/// If no loop is running on this thread. When awaited, if somebody else has taken a result out of a task or a promise, or a promise
-/// was given twice by value: give `&promise`.
+/// If no loop is running on this thread. When awaited: if other code has taken the result of a task
+/// or a promise, or if a promise was passed twice by value; pass `&promise`.
 ///
 /// # Cost
 ///
-/// One allocation for each future, and three for the gather; a promise takes a place in its list of those who wait. A child's end
-/// and the gather's cost a turn each.
+/// One allocation per future, and three for the gather; one entry in the waiter list of each
+/// promise. A child's end and the gather's end take a turn each.
 ///
 /// # Examples
 ///
@@ -56,7 +61,7 @@ use std::task::{Context, Poll, Waker};
 /// assert_eq!(results, Ok(vec![30, 10, 20]));
 /// ```
 ///
-/// Of promises, which others set:
+/// With promises, which other code sets:
 ///
 /// ```
 /// use onelane::{EventLoop, Promise, call_soon, gather};
@@ -78,11 +83,12 @@ where
     Gather::new(children("gather()", iterable))
 }
 
-/// As [`gather`], for children whose output is a `Result`: the first `Err` decides as well.
+/// Like [`gather`], for children whose output is a `Result`: the first `Err` fails the gather as
+/// well.
 ///
 /// # Panics
 ///
-/// As [`gather`].
+/// As for [`gather`].
 ///
 /// # Examples
 ///
@@ -106,7 +112,7 @@ where
     Gather::new(Fallible(children("try_gather()", iterable)))
 }
 
-/// Futures become tasks, in order; tasks and promises are taken as they are.
+/// Futures become tasks, in order; tasks and promises are used as they are.
 #[track_caller]
 pub(crate) fn children<I>(asked: &str, iterable: I) -> Vec<Child<<I::Item as IntoTask>::Output>>
 where
@@ -114,7 +120,8 @@ where
     I::Item: IntoTask,
 {
     let spawner = Spawner::asked_by(asked);
-    // A loop and no `map`: a closure would hide the caller's place from the tasks that are spawned here.
+    // A loop instead of `map`: a closure would hide the caller's location from the tasks that are
+    // spawned here.
     let iterable = iterable.into_iter();
     let mut children = Vec::with_capacity(iterable.size_hint().0);
     for item in iterable {
@@ -123,9 +130,10 @@ where
     children
 }
 
-/// As [`gather()`](crate::gather()), for arguments of different types: gives a tuple.
+/// Like [`gather()`](crate::gather()), for arguments of different types. Returns a tuple.
 ///
-/// Takes one to eight futures, tasks and promises. The macro's value is a future; it fails as `gather` does.
+/// Takes one to eight futures, tasks and promises. The macro expands to a future. It fails as
+/// `gather` does.
 ///
 /// # Examples
 ///
@@ -139,7 +147,7 @@ where
 /// ```
 #[macro_export]
 macro_rules! gather {
-    // All arguments are evaluated before the first future becomes a task, as for a function.
+    // All arguments are evaluated before the first future becomes a task, as in a function call.
     ($a:expr $(,)?) => { $crate::__gather!($a => a) };
     ($a:expr, $b:expr $(,)?) => { $crate::__gather!($a => a, $b => b) };
     ($a:expr, $b:expr, $c:expr $(,)?) => { $crate::__gather!($a => a, $b => b, $c => c) };
@@ -177,7 +185,7 @@ pub fn gather_tuple<C: Children + 'static>(children: C) -> Gather<C> {
     Gather::new(children)
 }
 
-/// The children of a gather, and what is made of their outcomes.
+/// The children of a gather, and how their outcomes are combined.
 #[doc(hidden)]
 pub trait Children {
     type Output;
@@ -187,11 +195,11 @@ pub trait Children {
     fn child(&self, which: usize) -> ChildRef<'_>;
     /// Whether a child that has ended fails the gather.
     fn has_failed(&self, which: usize) -> bool;
-    /// All have ended, none has failed.
+    /// Called when all have ended and none has failed.
     fn values(&self) -> Self::Output;
-    /// This child has failed.
+    /// Called when this child has failed.
     fn failure(&self, which: usize) -> Self::Output;
-    /// All have ended.
+    /// Called when all have ended.
     fn all(&self) -> Self::All;
 }
 
@@ -226,7 +234,7 @@ impl<T: 'static> Children for Vec<Child<T>> {
     }
 }
 
-/// Children whose `Err` counts as failure: what [`try_gather`] gathers.
+/// Children whose `Err` counts as failure: those of [`try_gather`].
 #[derive(Debug)]
 #[doc(hidden)]
 pub struct Fallible<T, E>(Vec<Child<Result<T, E>>>);
@@ -351,21 +359,22 @@ children_of_tuples!(A 0, B 1, C 2, D 3, E 4, F 5);
 children_of_tuples!(A 0, B 1, C 2, D 3, E 4, F 5, G 6);
 children_of_tuples!(A 0, B 1, C 2, D 3, E 4, F 5, G 6, H 7);
 
-/// A gather under way. Its children's callbacks hold it, and whoever awaits it.
+/// A running gather. Owned by its children's callbacks, and by the code that awaits it.
 struct Gathering<C> {
     children: C,
-    /// So many children's ends are still to be counted.
+    /// Number of children whose end was not counted yet.
     left: Cell<usize>,
-    /// The first that failed, in the order in which their ends were counted.
+    /// The first child that failed, in the order in which the ends were counted.
     failed: Cell<Option<usize>>,
-    /// A failure does not decide: `return_exceptions`.
+    /// Whether failures are only results: `return_exceptions`.
     wants_all: Cell<bool>,
     waker: Cell<Option<Waker>>,
-    /// The task that awaits it was interrupted: it does not poll the gather any more, but waits for it to be decided.
+    /// The task that awaits it was interrupted: it does not poll the gather any more, but waits
+    /// until the gather is decided.
     interrupted: Cell<bool>,
     /// The task that has polled it last.
     polled_in: Cell<Token>,
-    /// Somebody has got the result, so the children's panics are known.
+    /// The result was read, so the children's panics are known.
     delivered: Cell<bool>,
 }
 
@@ -374,14 +383,14 @@ impl<C: Children> Gathering<C> {
         self.left.get() == 0 || !self.wants_all.get() && self.failed.get().is_some()
     }
 
-    /// The children in order, held.
+    /// The children in order, owned.
     fn list(&self) -> Vec<AnyChild> {
         (0..self.children.size()).map(|which| self.children.child(which).into()).collect()
     }
 
     fn count(&self, which: usize) {
         if self.delivered.get() {
-            // Whoever awaited knows how the gather ended; what came later is not reported again.
+            // The awaiting code knows how the gather ended; later panics are not reported again.
             AnyChild::from(self.children.child(which)).look_at();
         }
         self.left.set(self.left.get() - 1);
@@ -405,7 +414,7 @@ impl<C: Children> Watcher for Gathering<C> {
     }
 }
 
-/// Whatever polls a gather, in a task that was interrupted, may have been woken before, and wakes nobody now.
+/// A woken poller of the gather in an interrupted task would not pass the wake on any more.
 #[cold]
 #[inline(never)]
 fn link_is_over(task: Token) {
@@ -455,7 +464,7 @@ impl<C: Children> Awaited for Gathering<C> {
 #[must_use = "the children run, but their results are lost unless the gather is awaited"]
 pub struct Gather<C: Children + 'static> {
     gathering: Rc<Gathering<C>>,
-    /// Our calls with promises. The calls of tasks go with the tasks.
+    /// Our callbacks with promises. Those with tasks are dropped with the tasks.
     calls: Vec<(usize, CallbackId)>,
     begun: bool,
     record: Record,
@@ -493,7 +502,8 @@ impl<C: Children + 'static> Gather<C> {
         Gather { gathering, calls, begun: false, record: Record::here() }
     }
 
-    /// Waits for all children, however they end, and gives all outcomes in the order of the arguments.
+    /// Waits for all children, however they end, and returns all outcomes in the order of the
+    /// arguments.
     ///
     /// asyncio: `gather(*aws, return_exceptions=True)`.
     ///
@@ -512,7 +522,7 @@ impl<C: Children + 'static> Gather<C> {
         GatherAll { gather: self }
     }
 
-    /// Whether it is decided; if not, the task is woken when it is.
+    /// Whether it is decided. If not, the task is woken when it is.
     #[track_caller]
     fn poll_decided(&mut self, context: &mut Context<'_>) -> Poll<()> {
         let gathering = &self.gathering;
@@ -553,7 +563,8 @@ impl<C: Children + 'static> Future for Gather<C> {
 impl<C: Children + 'static> Drop for Gather<C> {
     fn drop(&mut self) {
         self.record.end();
-        // Dropped last: it may be a foreign one, and its panic must not keep a child alive.
+        // Dropped last: it may be another executor's waker, and its panic must not keep a child
+        // alive.
         let _waker = self.gathering.waker.take();
         for (which, callback) in self.calls.drain(..) {
             AnyChild::from(self.gathering.children.child(which)).remove_call(callback);

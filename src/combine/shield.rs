@@ -1,7 +1,7 @@
-//! Awaiting something without taking it along when one is cancelled.
+//! Awaiting something without passing a cancellation on to it.
 //!
-//! A shield stands between whoever awaits and what is awaited: it hears of the end by a done callback, and has no links, so a
-//! cancellation ends at it.
+//! A shield is between the awaiting task and what it awaits. It uses a done callback and has no
+//! links, so a cancellation stops at it.
 
 use crate::error::TaskError;
 use crate::kernel::callbacks::calls::{Call, Watcher};
@@ -18,9 +18,10 @@ use std::rc::Rc;
 use std::slice;
 use std::task::{Context, Poll, Waker};
 
-/// What [`shield`] takes: a future, `Task<T>`, `&Task<T>`, [`Promise<T>`](crate::Promise), `&Promise<T>`.
+/// The argument of [`shield`]: a future, `Task<T>`, `&Task<T>`, [`Promise<T>`](crate::Promise),
+/// `&Promise<T>`.
 ///
-/// Of what is given as a reference the result is left in place, and cloned.
+/// If it is a reference, the result is left in place and cloned.
 ///
 /// # Examples
 ///
@@ -45,29 +46,33 @@ pub trait Shieldable: IntoTask<Output: 'static> {}
 
 impl<A: IntoTask<Output: 'static>> Shieldable for A {}
 
-/// Awaits a task or a promise, and keeps a cancellation from it: if the task that awaits is cancelled, what is behind the shield
-/// goes on.
+/// Awaits a task or a promise and protects it from cancellation: if the awaiting task is cancelled,
+/// the inner task or promise continues.
 ///
-/// A future becomes a task here and now, so it runs also if the shield is never awaited. Of what has ended already the result is
-/// there without a pause. If what is behind the shield is cancelled by others, the shield gives `TaskError::Cancelled`, and the
-/// task that awaits is not cancelled.
+/// A future becomes a task immediately, so it runs even if the shield is never awaited. If the
+/// inner task or promise has already ended, the shield is ready at once. If the inner one is
+/// cancelled by other code, the shield returns `TaskError::Cancelled`, and the awaiting task is not
+/// cancelled.
 ///
-/// Cancel safety: dropping it lets what is behind it go on; to have the result then, give a `&Task` or a `&Promise`. A panic of a
-/// task at which nobody looks goes to the exception handler.
+/// Cancel safety: dropping it lets the inner task or promise continue; to read its result later,
+/// pass a `&Task` or a `&Promise`. A panic of a task that is never read goes to the exception
+/// handler.
 ///
 /// asyncio: `shield(aw)`.
 ///
 /// # Errors
 ///
-/// If what is behind it was cancelled, or panicked.
+/// If the inner task or promise was cancelled, or panicked.
 ///
 /// # Panics
 ///
-/// If no loop is running on this thread, or if the task is of another loop. When polled, if somebody else has taken the result.
+/// If no loop is running on this thread, or if the task belongs to another loop. When polled, if
+/// other code has taken the result.
 ///
 /// # Cost
 ///
-/// One allocation, one more for a future. It comes back two turns after the end, one turn later than an await.
+/// One allocation, one more for a future. It is ready two turns after the end, one turn later than
+/// an await.
 ///
 /// # Examples
 ///
@@ -97,7 +102,7 @@ pub fn shield<S: Shieldable>(awaitable: S) -> Shield<S::Output> {
     Shield { child, ended, callback, record: Record::here() }
 }
 
-/// Whether the end of what is behind the shield was heard of. Its callback holds it, and the shield.
+/// Whether the end was reported. Owned by the callback and by the shield.
 struct Ended {
     behind: AnyChild,
     over: Cell<bool>,
@@ -113,7 +118,7 @@ impl Watcher for Ended {
     }
 }
 
-/// It has no links, and nothing is given to it: a cancellation ends here.
+/// Without links, and nothing is handed to it: a cancellation ends here.
 impl Awaited for Ended {
     fn tasks(&self) -> Vec<AnyTask> {
         self.behind.task().cloned().into_iter().collect()
@@ -148,7 +153,7 @@ impl Awaited for Ended {
 pub struct Shield<T> {
     child: Child<T>,
     ended: Rc<Ended>,
-    /// Our callback, until the shield is over.
+    /// Our callback, until the shield is ready.
     callback: Option<CallbackId>,
     record: Record,
 }
@@ -177,7 +182,7 @@ impl<T> Future for Shield<T> {
 impl<T> Drop for Shield<T> {
     fn drop(&mut self) {
         self.record.end();
-        // Dropped last, since it may be a foreign one.
+        // Dropped last, because it may be another executor's waker.
         let _waker = self.ended.waker.take();
         if let Some(callback) = self.callback {
             self.ended.behind.remove_call(callback);

@@ -1,7 +1,8 @@
 //! Waiting for some of several tasks and promises.
 //!
-//! As in asyncio, a wait hears of its tasks by done callbacks, also of those that have ended already: it always lets others go
-//! first. Who is done is looked up when the waiting task is stepped, not when it is woken.
+//! As in asyncio, a wait uses the done callbacks of its tasks, also of those that have already
+//! ended, so it always lets other tasks run first. Which tasks are done is determined when the
+//! waiting task is stepped, not when it is woken.
 
 use crate::kernel::callbacks::calls::{Call, Watcher};
 use crate::kernel::cell::AnyTask;
@@ -42,7 +43,7 @@ use std::time::Duration;
 /// });
 /// ```
 pub trait TaskHandle {
-    /// The task that is meant.
+    /// The task of this handle.
     fn task_ref(&self) -> TaskRef;
 }
 
@@ -64,8 +65,8 @@ impl<H: TaskHandle> TaskHandle for &H {
     }
 }
 
-/// What [`wait`] takes: a [`TaskHandle`], a [`Promise<T>`](Promise) or `&Promise<T>`, and for lists of both a
-/// [`TaskOrPromise<T>`](TaskOrPromise) or a reference to one.
+/// The argument of [`wait`]: a [`TaskHandle`], a [`Promise<T>`](Promise) or `&Promise<T>`, and for
+/// lists of both a [`TaskOrPromise<T>`](TaskOrPromise) or a reference to one.
 ///
 /// A bare future is none of these:
 ///
@@ -144,7 +145,7 @@ impl<T: 'static> Waitable for &TaskOrPromise<T> {
     }
 }
 
-/// What [`try_wait`] takes: a [`Waitable`] whose output is a `Result`.
+/// The argument of [`try_wait`]: a [`Waitable`] whose output is a `Result`.
 ///
 /// # Examples
 ///
@@ -167,9 +168,9 @@ impl<T: 'static> Waitable for &TaskOrPromise<T> {
     message = "try_wait() takes tasks and promises alone whose output is a `Result`, and `{Self}` is none"
 )]
 pub trait TryWaitable: Waitable {
-    /// The value of one that has ended well.
+    /// The value on success.
     type Ok: 'static;
-    /// The error of one that has failed.
+    /// The error on failure.
     type Error: 'static;
 
     #[doc(hidden)]
@@ -218,7 +219,7 @@ where
     }
 }
 
-/// When a [`wait`] is over.
+/// When a [`wait`] ends.
 ///
 /// # Examples
 ///
@@ -244,33 +245,36 @@ pub enum ReturnWhen {
     #[default]
     #[doc(alias = "ALL_COMPLETED")]
     AllCompleted,
-    /// When the first is done, in whatever way. asyncio: `FIRST_COMPLETED`.
+    /// When the first is done in any way. asyncio: `FIRST_COMPLETED`.
     #[doc(alias = "FIRST_COMPLETED")]
     FirstCompleted,
-    /// When the first has panicked, or with [`try_wait`] ended with an `Err`; else when all are done. One that was cancelled does
-    /// not count. asyncio: `FIRST_EXCEPTION`.
+    /// When the first has panicked or, with [`try_wait`], ended with an `Err`; otherwise when all
+    /// are done. A cancelled one does not count. asyncio: `FIRST_EXCEPTION`.
     #[doc(alias = "FIRST_EXCEPTION")]
     FirstException,
 }
 
-/// Waits for tasks and promises, and gives back those that are done and those that are pending, both in the order of the
-/// arguments.
+/// Waits for tasks and promises, and returns those that are done and those that are pending, both
+/// in the order of the arguments.
 ///
-/// It takes no future: that has to be [spawned](crate::spawn()) first. It never fails because a task does, and never
-/// cancels one, nor a promise, not even when it is cancelled itself, or when its time is up. What is given twice counts once.
+/// It takes no future: [spawn](crate::spawn()) it first. It never fails because a task fails. It
+/// never cancels a task or a promise, even if it is cancelled itself or its time has passed.
+/// Duplicates count once.
 ///
-/// Cancel safety: nothing is lost if they are given as `&task` or `&promise`. Tasks that were given by value run on, without a
-/// handle.
+/// Cancel safety: nothing is lost if you pass `&task` or `&promise`. Tasks that were passed by
+/// value continue without a handle.
 ///
 /// asyncio: `wait(tasks, timeout=..., return_when=...)`.
 ///
 /// # Panics
 ///
-/// If it is given nothing. When polled, if no loop is running on this thread, or if a task is of another loop.
+/// If the list is empty. When polled, if no loop is running on this thread, or if a task belongs to
+/// another loop.
 ///
 /// # Cost
 ///
-/// Seven allocations and a hash set of the tasks, and for each task an entry in the ready queue when it ends.
+/// Seven allocations and a hash set of the tasks, and an entry in the ready queue when each task
+/// ends.
 ///
 /// # Examples
 ///
@@ -297,8 +301,8 @@ where
     Wait::new(distinct(tasks), |list| Box::new(move |which| list[which].has_panicked()))
 }
 
-/// As [`wait`], for tasks and promises whose output is a `Result`: an `Err` counts as an exception for
-/// [`ReturnWhen::FirstException`].
+/// Like [`wait`], for tasks and promises whose output is a `Result`: an `Err` counts as an
+/// exception for [`ReturnWhen::FirstException`].
 ///
 /// # Panics
 ///
@@ -346,18 +350,18 @@ struct Waiting {
     list: Rc<[AnyChild]>,
     has_failed: Box<dyn Fn(usize) -> bool>,
     return_when: Cell<ReturnWhen>,
-    /// So many ends are still to be counted.
+    /// Number of ends that were not counted yet.
     left: Cell<usize>,
-    /// It is over; later ends change nothing.
+    /// The wait has ended; later ends have no effect.
     released: Cell<bool>,
     waker: Cell<Option<Waker>>,
 }
 
-/// What the timer calls, where tasks call their number.
+/// The number for the timer's call, in place of a task's number.
 const TIME_IS_UP: u32 = u32::MAX;
 
 impl Waiting {
-    /// Counts the end of one. Whether the wait is over with it.
+    /// Counts one end. Returns whether the wait has ended.
     fn count(&self, which: usize) -> bool {
         self.left.set(self.left.get() - 1);
         self.left.get() == 0
@@ -381,7 +385,7 @@ impl Watcher for Waiting {
     }
 }
 
-/// It has no links: a cancelled wait leaves tasks and promises alone.
+/// Without links: a cancelled wait does not cancel tasks and promises.
 impl Awaited for Waiting {
     fn tasks(&self) -> Vec<AnyTask> {
         tasks_of(&self.list)
@@ -425,11 +429,11 @@ pub struct Wait<H> {
     record: Record,
 }
 
-/// What is to be taken back when the wait is over.
+/// What has to be undone when the wait ends.
 struct WaitEntry {
     loop_id: u64,
     timer: Option<TimerKey>,
-    /// Our call with each; none where it had ended already.
+    /// Our callback with each; `None` if it had already ended.
     calls: Vec<Option<CallbackId>>,
 }
 
@@ -451,7 +455,8 @@ impl<H: Waitable> Wait<H> {
 }
 
 impl<H> Wait<H> {
-    /// Comes back after `duration` at the latest, counted from the first poll. That is no error, and cancels nothing.
+    /// Limits the wait to `duration`, counted from the first poll. Reaching the limit is no error,
+    /// and cancels nothing.
     ///
     /// # Examples
     ///
@@ -474,7 +479,7 @@ impl<H> Wait<H> {
         self
     }
 
-    /// When it is over; unless this says otherwise, when all are done.
+    /// Sets when the wait ends. The default is when all are done.
     ///
     /// # Examples
     ///
@@ -494,7 +499,7 @@ impl<H> Wait<H> {
         self
     }
 
-    /// Arms the timer, and asks each to call back.
+    /// Starts the timer, and registers a callback with each.
     fn begin(&self) -> WaitEntry {
         let kernel = running("poll() of a wait");
         self.waiting.list.iter().filter_map(AnyChild::task).for_each(|task| check_loop(&kernel, task.header()));
@@ -516,12 +521,12 @@ impl<H> Wait<H> {
         WaitEntry { loop_id: kernel.id(), timer, calls }
     }
 
-    /// Takes back what `begin` did, as far as it is still there.
+    /// Undoes what `begin` did, as far as it still exists.
     fn end(&mut self) {
         self.record.end();
         let Some(begun) = self.begun.take() else { return };
         self.waiting.released.set(true);
-        // Dropped last, since it may be a foreign one.
+        // Dropped last, because it may be another executor's waker.
         let _waker = self.waiting.waker.take();
         if let (Some(kernel), Some(timer)) = (context::find(begun.loop_id), begun.timer) {
             drop(kernel.cancel_timer(timer));
@@ -532,7 +537,7 @@ impl<H> Wait<H> {
     }
 }
 
-// The handles are not pinned: they are moved out when the wait is over.
+// The handles are not pinned: they are moved out when the wait ends.
 impl<H> Unpin for Wait<H> {}
 
 impl<H: Waitable> Future for Wait<H> {
