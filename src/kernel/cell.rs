@@ -104,7 +104,7 @@ pub(crate) struct Header {
     /// What follows the header in the cell.
     holds: Cell<Holds>,
 
-    // Written by the task table only.
+    // Written by the task table, and by `poll_nothing` here.
     /// A set of `SCHEDULED`, `CONDEMNED`, `UNWINDING` and `FORCED`; in the step in which the task suspends, also `RAISED` and
     /// `DOOMED`.
     pub(super) life: Cell<u8>,
@@ -401,6 +401,7 @@ impl<F: Future> TaskCell<F> {
     ///
     /// No reference to the cell is left.
     unsafe fn free(task: NonNull<Header>) {
+        // `Drop for TaskCell` (`cell/unread.rs`) drops what the union holds.
         // SAFETY: the pointer comes from a box of this type, and the caller says that no reference is left.
         drop(unsafe { Box::from_raw(task.cast::<Self>().as_ptr()) });
     }

@@ -10,16 +10,17 @@
 //!   listen       poll the sockets, now and then, if there are any      |
 //!   look         read the clock, once; a virtual clock may jump        |
 //!   expire       set aside the timers that are due                     |
-//!   run_marked   run what was ready when the turn began: tasks,        |
-//!                callbacks; `run_ready` may begin further turns        |
+//!   mark         what is ready now belongs to this turn                |
+//!   run_marked   run what is marked: tasks, callbacks;                 |
+//!                `run_ready` may begin further turns                   |
 //!   fire         fire the timers that were set aside                   |
 //!   idle         sleep until a deadline, or until something comes -----+
 //! ```
 //!
 //! This is the order of asyncio's `_run_once`. `tests/conformance/` compares it with CPython's own traces. Three rules define it:
 //!
-//! - What becomes ready during a turn waits for the next turn (READY-2). A task that is always ready does not keep others from running.
-//! - Timers fire after the entries that were ready when the turn began, in the order of their deadlines (TIME-3). A timer that wakes
+//! - What becomes ready after the mark waits for the next turn (READY-2). A task that is always ready does not keep others from running.
+//! - Timers fire after the entries that were marked, in the order of their deadlines (TIME-3). A timer that wakes
 //!   a task queues it for the next turn.
 //! - Messages from other threads are taken over at the beginning of a turn, in the order in which they were sent.
 //!
@@ -30,16 +31,16 @@
 //!
 //! 1. `spawn` allocates a cell (`cell.rs`). `TaskTable::insert` gives it a row and a token, and puts it into the ready queue.
 //! 2. In the next turn, `TaskTable::run_ready` takes the task out of the queue and polls its future. The waker contains the token.
-//! 3. The future waits for a timer, for example. It stores the waker there and returns `Pending`. Now only the row holds the task.
+//! 3. The future waits for a timer, for example. It stores the waker there and returns `Pending`. The row keeps the task alive.
 //! 4. The timer is due. `fire_next` wakes the task: the token names the row, and the task is put into the ready queue again.
 //! 5. `run_ready` polls the task again. The future returns; the cell drops it and keeps the value. `run_ready` returns
 //!    `Stop::Ready`.
 //! 6. `finish` takes the task out of its row and notifies its waiters. The cell exists as long as a handle to it exists.
 //!
-//! A task lives while it has a row, so the program need not keep a handle. A wake from another thread differs only in the
-//! fourth step: it puts the token into the loop's inbox, and wakes the loop's thread if that is asleep. The next `drain` then
-//! wakes the task. A task that is woken while it runs is not polled again in the same step: a flag puts it at the end of the
-//! queue when it suspends.
+//! A task lives while it has a row, so the program need not keep a handle. A wake on the loop's own thread while the task runs,
+//! mostly by the task itself, sets a flag; when the task suspends, the flag puts it at the end of the queue. A wake from another
+//! thread puts the token into the loop's inbox, even if the task is running, and wakes the loop's thread if that is asleep. The
+//! next `drain` then does step 4.
 //!
 //! # User code
 //!
@@ -50,13 +51,15 @@
 //! - `run_marked` and `fire`: tasks and callbacks; and at the end of a task, its destructors and its waiters' wakers.
 //! - `drain`: if a sleep or a socket was dropped on another thread, its timer, callback or waker is dropped here.
 //! - `listen` and `idle`: the wakers that wait for sockets.
+//! - Wherever `tell!` stands: the probe, if the program has set one.
 //!
 //! `guarded` catches panics once around all steps of `run_marked`. A panic belongs to the task in `TaskTable::running`: that task
-//! ends, and the turn continues with the next entry. `fire_call` and `tolerate` catch the panics of fired callbacks and of destructors.
+//! ends, and the turn continues with the next entry. If no task runs, the panic is a callback's, and
+//! goes to the exception handler. `fire_call` and `tolerate` catch the panics of fired callbacks and of destructors.
 //!
 //! # The rooms
 //!
-//! The folders here are rooms. Each does one thing beside the turn. The heart calls them by these functions:
+//! The folders here are rooms. Each does one thing beside the turn. The heart calls them mainly by these functions:
 //!
 //! ```text
 //!   read_messages, listen, idle             idle/        messages, sockets, waiting, hosts
@@ -65,6 +68,8 @@
 //!   next_deadline                           timers/      setting and cancelling timers
 //!   tell!, tally, run_marked_watched        observe/     counters, the probe, debug mode
 //! ```
+//!
+//! Tags such as READY-1 name the invariants of `docs/architecture.md`.
 //!
 //! The kernel imports nothing from the vocabulary: no gather, no lock, no handle. It knows sleeps, because a timer that wakes a task
 //! is also the record of that task's sleep. Next: `ready.rs`.
@@ -135,7 +140,7 @@ use wheel::Wheel;
 /// All fields are cells, because a loop is used only through `&self`: user code that runs in a turn reaches the loop again
 /// through the thread's context (`table/context.rs`).
 pub(crate) struct Kernel {
-    // The heart's own. Only this file writes to them, except the clock, which updates itself.
+    // The heart's own. `table` and `clock` change by their own functions, `calls` by those of `callbacks/`.
     /// The task table and the ready queue.
     pub(crate) table: Rc<TaskTable>,
     /// The callbacks in the ready queue. Their entries there are keys into this.
@@ -155,7 +160,7 @@ pub(crate) struct Kernel {
     /// Whether timers were set aside that have not fired yet.
     firing: Cell<bool>,
 
-    // The rooms' fields. The heart reads them; the rooms write them.
+    // The rooms' fields. The heart reads them; the rooms write them, but for one mark in `insert`.
     pub(crate) callbacks: callbacks::Notes,
     cancels: cancel::Notes,
     pub(crate) idling: idle::Notes,
@@ -208,8 +213,8 @@ impl Kernel {
 
     /// Whether another turn, of `entries` entries, may run without reading a clock, firing a timer or polling a socket.
     ///
-    /// On a virtual clock this is certain: time stands still while anything is ready. A real clock would have to be read, which
-    /// takes longer than a short step. Instead `pace` limits the number of entries until the next reading (`timers/pace.rs`).
+    /// If the clock is virtual and no socket is watched, this is certain: time stands still while anything is ready. A real clock would
+    /// have to be read, which takes longer than a short step. Instead `pace` limits the number of entries until the next reading (`timers/pace.rs`).
     #[inline]
     fn may_skip_checks(&self, entries: usize) -> bool {
         if self.next.get() == Time::NEVER && !self.is_listening() {
@@ -217,7 +222,8 @@ impl Kernel {
         }
         // `next` keeps its value until the timers that were set aside have fired, so they count as due here.
         let none_is_due = self.next.get() > self.clock.seen();
-        none_is_due && (self.clock.is_virtual() && !self.is_listening() || self.pace.goes_on(entries))
+        let stands_still = self.clock.is_virtual() && !self.is_listening();
+        none_is_due && (stands_still || self.pace.goes_on(entries))
     }
 
     /// The first half of a turn: finds out what there is to do.
@@ -267,7 +273,7 @@ impl Kernel {
         }
     }
 
-    /// Returns the time of this turn if a timer is due. One reading serves the whole turn (TIME-1).
+    /// Returns the time of this turn if a timer may be due. One reading serves the whole turn (TIME-1).
     #[inline]
     fn look(&self) -> Option<Time> {
         if self.next.get() == Time::NEVER { None } else { self.read_clock() }
@@ -283,7 +289,7 @@ impl Kernel {
         }
         let now = self.clock.now();
         if !self.is_listening() || !self.clock.is_virtual() {
-            // Otherwise `listen` reports the machine's time to the pace (`idle/sockets/listen.rs`).
+            // A loop on a virtual clock that watches sockets paces itself by the machine's time (`idle/sockets/listen.rs`).
             self.pace.looked(now);
         }
         (now >= self.next.get()).then_some(now)
@@ -298,8 +304,8 @@ impl Kernel {
 
     /// Steps what was in the ready queue when the turn began, and nothing that is queued meanwhile (READY-2).
     ///
-    /// The switch polls task after task, and returns if something other than a poll has to be done. That may run user code, so
-    /// it is done here, where the table is not borrowed.
+    /// The switch polls task after task, and returns if something other than a poll has to be done. That needs the loop, of which the
+    /// table knows nothing.
     #[inline(never)]
     fn run_marked(&self, over: &Cell<bool>) {
         self.guarded(move || {
@@ -339,6 +345,7 @@ impl Kernel {
         let due = self.wheel.borrow_mut().pop_due();
         let Some((age, alarm)) = due else {
             self.firing.set(false);
+            // Updates `next`.
             self.next_deadline();
             return false;
         };
@@ -358,7 +365,8 @@ impl Kernel {
 
     // ---- the end of a task, callbacks, panics ----
 
-    /// The future returned. If the task was cancelled in its last step, it ends as cancelled, whatever the future returned.
+    /// The future returned. If the task was condemned in its last step (`cancel/marks.rs` sets this in `Header::life` at once), it ends
+    /// as cancelled, whatever the future returned.
     #[inline]
     fn returned(&self, task: &AnyTask) {
         if task.header().is_condemned() {
@@ -394,8 +402,8 @@ impl Kernel {
         while let Some(then) = self.table.pop_waiter(header) {
             self.tell(then);
         }
-        // After the waiters, because this may run user code: destructors of task-local values, or of the outcome with its last
-        // reference.
+        // After the waiters, because this may run user code: destructors of task-local values. `held` is not the last reference: the
+        // caller has one, and an outcome that is not wanted is dropped with that.
         if self.callbacks.has_locals.get() {
             self.tolerate(|| drop(header.take_locals()));
         }

@@ -1,7 +1,7 @@
 //! The ready queue: first in, first out.
 //!
-//! A ring buffer that doubles when it is full. A turn sets a mark at its beginning and takes the entries before the mark. What
-//! is pushed meanwhile is behind the mark and waits for the next turn (READY-2).
+//! A ring buffer that doubles when it is full. A turn sets a mark, when it has found out what is ready, and takes the entries
+//! before the mark. What is pushed meanwhile is behind the mark and waits for the next turn (READY-2).
 //!
 //! ```text
 //!   ring    [ h | . | . | c | d | e | f | g ]      the entries 3 to 8, in the places 3, 4, 5, 6, 7 and 0
@@ -32,7 +32,7 @@ pub(crate) struct ReadyQueue<E> {
 const LENGTH: usize = 16;
 
 impl<E: Copy> ReadyQueue<E> {
-    /// An empty queue. `unused` fills the places that hold no entry; it is never read.
+    /// An empty queue. At first `unused` fills the places. A place that holds no entry is never read.
     pub(crate) fn new(unused: E) -> Self {
         ReadyQueue { ring: Box::new([unused; LENGTH]), head: 0, mark: 0, tail: 0 }
     }
@@ -55,7 +55,7 @@ impl<E: Copy> ReadyQueue<E> {
         Some(entry)
     }
 
-    /// Pushes an entry at the end: it belongs to the next turn, because the mark of this turn is set.
+    /// Pushes an entry at the end. Before the mark is set it belongs to the coming turn, after that to the next.
     #[inline]
     pub(crate) fn push(&mut self, entry: E) {
         if self.len() == self.ring.len() {

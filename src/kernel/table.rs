@@ -1,6 +1,6 @@
 //! The task table: a row for each living task, the ready queue, and the switch.
 //!
-//! A waker's data pointer is a `Token`, which names a row. Cloning and dropping a waker do nothing. A wake on the loop's own
+//! A waker's data pointer is a `Token`, which names a row. Cloning and dropping a waker usually do nothing. A wake on the loop's own
 //! thread, inside a turn, finds the row, compares the tokens, and pushes the task into the ready queue: no reference count, no
 //! lock, no atomic operation. A wake from anywhere else goes to the inbox of the token's lane, until `drain` reads it.
 //!
@@ -159,9 +159,9 @@ impl TaskTable {
     #[inline(always)]
     fn with<R>(&self, act: impl FnOnce(&mut Rows) -> R) -> R {
         #[cfg(debug_assertions)]
-        assert!(!self.borrowed.replace(true), "STEP-1: the waker table was borrowed while it was borrowed");
+        assert!(!self.borrowed.replace(true), "STEP-1: the task table was borrowed while it was borrowed");
         // SAFETY: `TaskTable` is not `Sync`, so only this thread is here, and no `act` in this file and its folder can lead back to
-        // `with` (STEP-1). Debug builds count.
+        // `with` (STEP-1). Debug builds check.
         let result = act(unsafe { &mut *self.rows.get() });
         #[cfg(debug_assertions)]
         self.borrowed.set(false);
@@ -202,7 +202,7 @@ impl TaskTable {
 
     /// Takes the running task out of its row. From now on the task's token names no task (WAKE-1).
     ///
-    /// The next task gets the row, with the next generation. After 16,777,214 tasks the row is used up and stays empty.
+    /// The next task gets the row, with the next generation. When its generations are used up, the row stays empty.
     #[inline]
     pub(crate) fn remove(&self, token: Token) -> AnyTask {
         debug_assert!(token == self.running.get(), "STEP-2: a task ended outside of its step");
@@ -217,7 +217,7 @@ impl TaskTable {
                 row.token = token.next();
                 table.vacant.push(token.slot());
             } else {
-                // Used up: the row stays vacant, with a token that no task ever had.
+                // Used up: the row stays vacant, with a token that names no task in any table.
                 row.token = Token::new(token.lane(), LAST_GENERATION, token.slot());
             }
             let task = row.task.take();
@@ -271,10 +271,10 @@ impl TaskTable {
         self.wake_with(token, |header| header.note_sleep(number, turn));
     }
 
-    /// Like `wake`, but first calls `tell_task` with the header.
+    /// Like `wake`, but also calls `tell_task` with the header, if the task lives.
     #[inline(always)]
     fn wake_with(&self, token: Token, tell_task: impl FnOnce(&Header)) -> bool {
-        // First, because a probe that receives the event may read the counters.
+        // Counted first, because `queue` emits an event, and a probe that receives it may read the counters.
         self.tally.wakes.count();
         if self.queue(token, tell_task) {
             return true;
@@ -366,8 +366,8 @@ impl TaskTable {
     /// Steps the tasks of this turn until something other than a poll has to be done. At the end of the turn it calls
     /// `may_start_next_turn` with the number of ready entries; if that returns true, it begins the next turn itself.
     ///
-    /// The cost of a task switch is the cost of this loop. It is one function and calls only the future, so no registers have
-    /// to be saved and restored in between. Split into a function per step, it took half as many instructions again.
+    /// The cost of a task switch is the cost of this loop. `step` and `poll` are inlined into it, so that it calls only the
+    /// future, and no registers have to be saved and restored in between. With a call per step, it took half as many instructions again.
     ///
     /// Why it stops, and who handles it:
     ///
@@ -376,7 +376,7 @@ impl TaskTable {
     ///   Call          an entry is a callback                         the loop calls it
     ///   Ready         a future returned                              `Kernel::returned`: the task ends
     ///   Suspended     something came upon the task while it ran      `Kernel::suspended`: it is cancelled
-    ///   Unwinds       it was cancelled before its turn came          `Kernel::unwind`: cleanups, then its end
+    ///   Unwinds       it was cancelled before this step              `Kernel::unwind`: cleanups, then its end
     /// ```
     ///
     /// A panic of a future passes through, and leaves its task as the running task.
@@ -396,7 +396,7 @@ impl TaskTable {
                 self.running.set(Token::NOBODY);
                 return Stop::Call(key);
             }
-            // SAFETY: a task in the ready queue has a row, which holds it: it leaves both at once, or the queue first (READY-1).
+            // SAFETY: a task in the ready queue has a row, which holds it: it leaves the queue first (READY-1).
             if let Some(halt) = unsafe { self.step(entry.0) } {
                 return halt;
             }

@@ -8,17 +8,18 @@
 //! ```
 //!
 //! `lane` names the loop, `slot` the row of that loop's table, and `generation` the tenant of the row. No two tasks of a
-//! process ever share a token: a row whose generations are used up is retired, and so is a lane. So a token names one task for
+//! process ever share a token: a row whose generations are used up is retired. A loop
+//! that takes over a lane begins with generations that no token of the lane has had (`idle/lanes.rs`). So a token names one task for
 //! ever, and the token of a task that has ended names no task (WAKE-1).
 //!
 //! Why a number? A waker is a data pointer and a table of functions. It may be cloned, kept for ever, sent to another thread,
 //! and used when its task has ended long ago. If the pointer pointed to the task, the clones would have to be counted, with
 //! atomic operations, because they may be on any thread. A number points to nothing. It is copied, forgotten and compared, and
-//! the loop that it names knows whether the task still exists. So a waker costs nothing to clone and drop, and keeps nothing
-//! alive.
+//! the loop that it names knows whether the task still exists. So a waker keeps nothing alive, and costs
+//! nothing to clone and drop, unless the loop is observed (`table.rs`).
 //!
-//! The price is a limit: 65,535 loops at a time, and 16,777,216 tasks at a time in each loop. A row is retired after as many
-//! tasks.
+//! The price is a limit: 65,535 loops at a time, and 16,777,216 tasks at a time in each loop. A row is retired after about
+//! as many tasks.
 //!
 //! This file knows nothing of tasks, tables and threads. Next: `cell.rs`.
 
@@ -26,7 +27,7 @@ const SLOT_BITS: u32 = 24;
 const GENERATION_BITS: u32 = 24;
 const LANE_BITS: u32 = 16;
 
-/// Maximum number of loops in a process at the same time.
+/// Number of lanes, one for each loop of the process. The last one is no loop's.
 pub(crate) const MAX_LANES: usize = 1 << LANE_BITS;
 /// Maximum number of tasks in a loop at the same time.
 pub(crate) const MAX_SLOTS: usize = 1 << SLOT_BITS;

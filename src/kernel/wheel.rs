@@ -11,12 +11,12 @@
 //! A timer ten nanoseconds later than this time differs in the last digit only, so it is on level 0, whose slots are 1 ns wide.
 //! The slots of level 1 are 64 ns wide, of level 2 about 4 µs, of level 5 about a second, of level 9 half a year.
 //!
-//! All higher digits agree, so on each level the occupied slots are ahead of the time's own digit, and every timer on a lower
+//! All higher digits agree, so on each level the occupied slots are ahead of the time's own digit (on level 0, at it or ahead), and every timer on a lower
 //! level is due before every timer on a higher one. The slot that comes next is the first set bit of the lowest occupied level.
 //! When time enters a slot, its timers move down to the level on which they differ now; on level 0 they are due.
 //!
-//! Why do equal deadlines keep the order of creation? Time enters a slot before a timer can be inserted below it. So timers
-//! that move down find empty slots and keep their order, and later timers are appended. The lists keep it (`table/lists.rs`).
+//! Why do equal deadlines keep the order of creation? Until time enters a slot, all timers of its span stand in this slot's
+//! list, in order, and lower levels have none of them. So timers that move down find empty slots, and later timers are appended. The lists keep it (`table/lists.rs`).
 //!
 //! `insert` and `remove` are O(1). A timer moves down at most once per level, so at most eleven times. Timers whose deadline
 //! has already passed when they are inserted are rare. They wait in a separate list (`late`), which is sorted when they fire.
@@ -54,7 +54,7 @@ pub(crate) struct Wheel<T> {
     /// Timers that `expire` has set aside and `pop_due` has not taken yet, in order.
     due: List,
     timers: Lists<Timer<T>>,
-    /// The earliest deadline, if known. Unknown after that timer was removed.
+    /// The earliest deadline, if known. Unknown after that timer was removed or has fired.
     earliest: Option<u64>,
 }
 
@@ -136,7 +136,7 @@ impl<T> Wheel<T> {
 
     /// The earliest deadline, exactly.
     ///
-    /// O(1), except for the first call after that timer was removed: this searches one slot.
+    /// O(1), except for the first call after that timer was removed or has fired: this searches one slot, and the late timers.
     pub(crate) fn next_deadline(&mut self) -> Option<u64> {
         if self.timers.is_empty() {
             return None;
@@ -170,7 +170,7 @@ impl<T> Wheel<T> {
     /// Takes the next of the timers that `expire` has set aside: its age and its value.
     pub(crate) fn pop_due(&mut self) -> Option<(u64, T)> {
         let timer = self.timers.pop(&mut self.due)?;
-        // This timer was the earliest. Which one is next is not known yet.
+        // This timer may have been the earliest. Which one is next is not known yet.
         self.earliest = None;
         debug_assert!(timer.deadline <= self.time, "TIME-2: a timer for {} fires at {}", timer.deadline, self.time);
         Some((timer.age, timer.value))
@@ -268,7 +268,7 @@ impl<T> Wheel<T> {
 
     /// Finds the earliest deadline by searching the slot that comes next.
     fn find_earliest(&self) -> Option<u64> {
-        // Timers that are set aside or late are due before the wheel's time; all others at it or after it.
+        // Timers that are set aside or late are due at the wheel's time or before it; all others at it or after it.
         let due = self.timers.iter(self.due).next().map(|timer| timer.deadline);
         let late = self.timers.iter(self.late).map(|timer| timer.deadline).min();
         if due.is_some() || late.is_some() {
