@@ -1346,3 +1346,44 @@ fn wait_in_a_cleanup_under_a_host_for_a_guard_of_another_loop() {
     assert!(holder.is_done() && task.is_done());
     assert_eq!(trace.take(), ["cleaned up", "neighbour dropped"]);
 }
+
+/// A task waits for a lock, and beside that for a child whose cleanup takes long. It is cancelled, and the child lets go of the lock:
+/// the next in line gets it, though the task is not stepped before the child has ended.
+#[test]
+fn pass_a_lock_on_while_a_cancelled_task_waits_for_its_child() {
+    for limited in [false, true] {
+        virtual_loop().run(async {
+            let lock = Rc::new(Lock::new(()));
+            let (has, wants, waits) = (lock.clone(), lock.clone(), lock);
+            let child = async move {
+                finally(
+                    async move {
+                        let _guard = has.lock().await;
+                        pending::<()>().await;
+                    },
+                    sleep(ms(1000)),
+                )
+                .await;
+            };
+            let both = async move {
+                join(spawn(child).into_future(), async move {
+                    yield_now().await;
+                    drop(wants.lock().await);
+                })
+                .await
+            };
+            let task = if limited { spawn(timeout(ms(1), both).map(drop)) } else { spawn(both.map(drop)) };
+            turns(3).await;
+            let next = spawn(async move { drop(waits.lock().await) });
+            turns(2).await;
+            if limited {
+                sleep(ms(2)).await;
+            } else {
+                task.cancel();
+            }
+            assert_eq!(timeout(ms(10), next).await, Ok(Ok(())), "{limited}");
+            assert!(!task.is_done());
+            assert_eq!(task.await.is_ok(), limited);
+        });
+    }
+}

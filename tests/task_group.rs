@@ -851,3 +851,27 @@ fn cancel_a_group_that_has_something_to_say() {
         kept.take().unwrap().cancel();
     });
 }
+
+/// A group answers a cancellation with an error, and the task is to be interrupted again where it suspends next. It takes the request
+/// back before that, and yields: it goes on, as one that nobody has asked to end.
+#[test]
+fn take_a_request_back_behind_the_errors_of_a_group() {
+    virtual_loop().run(async {
+        let task = spawn(async {
+            let result = try_task_group(async |group: TaskGroup<&str>| {
+                group.try_spawn(async {
+                    _ = catch_cancel(pending::<()>()).await;
+                    Err::<(), _>("late")
+                });
+                Ok(())
+            });
+            assert_eq!(result.await.unwrap_err().errors, [ChildError::Failed("late")]);
+            assert_eq!(current_task().unwrap().uncancel(), 0);
+            yield_now().await;
+            "goes on"
+        });
+        sleep(ms(1)).await;
+        task.cancel();
+        assert_eq!(task.await, Ok("goes on"));
+    });
+}

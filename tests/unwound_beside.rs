@@ -3,7 +3,7 @@
 mod common;
 
 use common::{Census, Trace, ms, on_drop, telling_loop, virtual_loop};
-use futures_util::future::{FutureExt, LocalBoxFuture, join, select};
+use futures_util::future::{Either, FutureExt, LocalBoxFuture, join, select};
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use onelane::sync::Lock;
 use onelane::{
@@ -579,4 +579,36 @@ fn begin_nothing_in_a_poll_that_drops_a_body() {
         sleep(ms(1)).await;
     });
     assert_eq!(trace.take(), Vec::<String>::new());
+}
+
+/// A cancellation has gone through a group, and is caught beside it. What stood beside the group had kept its body, and the group
+/// goes on in another task: there it drops the body, and polls it no more.
+#[test]
+fn move_a_group_that_was_unwound_and_has_kept_its_body() {
+    let trace = Trace::new();
+    virtual_loop().run(async {
+        let (rest, in_body) = (Rc::new(RefCell::new(None)), trace.clone());
+        let put = rest.clone();
+        let task = spawn(async move {
+            let group = Box::pin(task_group(async move |group| {
+                let _late = on_drop(move || {
+                    in_body.push("the body is dropped");
+                    drop(group.spawn(pending::<()>()));
+                });
+                on_cancel(pending::<()>(), yield_now()).await;
+            }));
+            let beside = Box::pin(join(yield_now(), catch_cancel(pending::<()>())));
+            match select(beside, group).await {
+                Either::Left((_, group)) => *put.borrow_mut() = Some(spawn(group)),
+                Either::Right(_) => unreachable!("the body never returns"),
+            }
+        });
+        sleep(ms(1)).await;
+        task.cancel();
+        task.await.unwrap();
+        let moved = rest.take().unwrap();
+        assert!(timeout(ms(10), moved).await.unwrap().unwrap_err().is_cancelled());
+        assert_eq!(all_tasks().len(), 1);
+    });
+    assert_eq!(trace.take(), ["the body is dropped"]);
 }

@@ -797,9 +797,11 @@ impl<F: Future, E: 'static> RunGroup<F, E> {
             state.interruption.keep_waker(context);
             return Poll::Pending;
         }
-        if moved && state.exit.has_come.take() && self.body.is_over() && self.ended.is_none() {
-            // It was interrupted in another task, and continues in this one.
-            self.ended = Some(Ok(None));
+        if moved && state.exit.has_come.take() && self.ended.is_none() {
+            // It was interrupted in another task, and continues in this one. The body may still
+            // exist, if something stood beside the group there. It is dropped without a poll.
+            state.stage.set(Stage::Exiting);
+            self.ended = Some(catch_unwind(AssertUnwindSafe(|| self.body.drop_future())).map(|()| None));
         }
         if self.ended.is_none() {
             assert!(!self.body.is_over(), "a task group was polled after it was over");

@@ -34,6 +34,9 @@ enum Visit {
         from: Option<AnyTask>,
     },
     Leave(AnyTask),
+    /// The task waits for something besides tasks, and leaves that line: it is not stepped before
+    /// the awaited tasks have ended.
+    YieldGift(AnyTask),
     /// Interrupts an object that is not a task, and leads no further.
     Interrupt(Rc<dyn Awaited>),
 }
@@ -113,7 +116,8 @@ impl Kernel {
     /// Interrupts what a task does in a region, without cancelling the task: the region unwinds at
     /// its next poll. Returns what it has to wait for before that.
     pub(crate) fn interrupt(&self, task: &AnyTask, region: Region) -> Links {
-        let Some(links) = self.interrupt_waits(task.header(), region) else { return Links::None };
+        let (links, has_others) = self.interrupt_waits(task.header(), region);
+        let Some(links) = links else { return Links::None };
         let spread = self.new_spread();
         task.header().visited.set(on_the_way(spread));
         let mut stack = Vec::new();
@@ -121,7 +125,12 @@ impl Kernel {
         enter_links(links, task, &mut stack);
         match self.spread(stack, spread) {
             true => Links::LeadBack,
-            false if is_living => Links::Living,
+            false if is_living => {
+                if has_others {
+                    self.yield_gift(task.header(), region, false);
+                }
+                Links::Living
+            }
             false => Links::Ended,
         }
     }
@@ -150,7 +159,7 @@ impl Kernel {
                         task.header().visited.set(left_behind(spread));
                         continue;
                     }
-                    Visit::Interrupt(_) => continue,
+                    Visit::YieldGift(_) | Visit::Interrupt(_) => continue,
                 };
                 let visited = task.header().visited.get();
                 if visited == on_the_way(spread) {
@@ -171,7 +180,7 @@ impl Kernel {
     fn break_circle(&self, first: &AnyTask, last: Option<AnyTask>, way: &[Visit]) -> bool {
         let on_the_way = way.iter().rev().filter_map(|visit| match visit {
             Visit::Leave(task) => Some(task),
-            Visit::Enter { .. } | Visit::Interrupt(_) => None,
+            Visit::Enter { .. } | Visit::YieldGift(_) | Visit::Interrupt(_) => None,
         });
         let mut circle = Vec::from_iter(last);
         for task in on_the_way {
@@ -245,6 +254,12 @@ impl Kernel {
             match visit {
                 Visit::Leave(task) => task.header().visited.set(left_behind(spread)),
                 Visit::Interrupt(awaited) => awaited.interrupt(),
+                Visit::YieldGift(task) => {
+                    let header = task.header();
+                    if header.is_condemned() && !header.is_forced() && self.has_living_links(header, Region::Task) {
+                        self.yield_gift(header, Region::Task, false);
+                    }
+                }
                 Visit::Enter { task, from } => {
                     let header = task.header();
                     if header.is_done() || header.visited.get() == left_behind(spread) {
@@ -279,12 +294,16 @@ impl Kernel {
     /// If the task awaits tasks, these come next. Otherwise the task is queued.
     fn go_on_from(&self, task: &AnyTask, spread: u32, stack: &mut Vec<Visit>) {
         let header = task.header();
-        let Some(links) = self.interrupt_waits(header, Region::Task) else {
+        let (links, has_others) = self.interrupt_waits(header, Region::Task);
+        let Some(links) = links else {
             header.visited.set(left_behind(spread));
             self.table.wake(header.token());
             return;
         };
         header.visited.set(on_the_way(spread));
+        if has_others {
+            stack.push(Visit::YieldGift(task.clone()));
+        }
         // The task is left after the last of them.
         stack.push(Visit::Leave(task.clone()));
         enter_links(links, task, stack);
@@ -293,12 +312,19 @@ impl Kernel {
     /// Interrupts what a task waits for in a region. Returns the links along which the cancellation
     /// continues, or `None` if no wait has links. An empty list is different: all awaited tasks
     /// have ended, or the links are not tasks. Then the task is already queued, or a callback will
-    /// wake it.
-    fn interrupt_waits(&self, header: &Header, region: Region) -> Option<Vec<Link>> {
+    /// wake it. The second part is whether the task waits for anything but single tasks and sleeps.
+    fn interrupt_waits(&self, header: &Header, region: Region) -> (Option<Vec<Link>>, bool) {
         let counts = &|number| polled(header, region, number);
         let links = self.links(header, counts);
-        self.awaited(header, counts).iter().for_each(|awaited| awaited.interrupt());
-        links
+        let awaited = self.awaited(header, counts);
+        awaited.iter().for_each(|awaited| awaited.interrupt());
+        (links, !awaited.is_empty())
+    }
+
+    /// Whether a task that is awaited in a region is alive, so that the region is not polled yet.
+    fn has_living_links(&self, header: &Header, region: Region) -> bool {
+        let links = self.links(header, &|number| polled(header, region, number));
+        links.into_iter().flatten().any(|link| matches!(link, Link::Task(task) if !task.header().is_done()))
     }
 
     /// Revokes the interruption of what a task waits for in a region.

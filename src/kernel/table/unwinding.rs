@@ -1,7 +1,7 @@
 //! Polls for tasks that unwind.
 #![allow(unsafe_code, reason = "polls and drops the future of the running task")]
 
-use crate::kernel::cell::{self, AnyTask, Header, SCHEDULED};
+use crate::kernel::cell::{self, AnyTask, CONDEMNED, Header, SCHEDULED};
 use crate::kernel::table::{Stop, TaskTable};
 use std::task::Context;
 
@@ -10,7 +10,8 @@ impl TaskTable {
     /// step.
     pub(crate) fn end_unwinding(&self, task: &Header) -> Option<Stop> {
         assert!(self.is_running(task) && task.has_future(), "STEP-2: a future was polled outside of its step");
-        task.life.set(SCHEDULED | self.running_flags.get());
+        // The marks of this step are not the task's before it suspends: some are taken back without a look at it.
+        task.life.set(SCHEDULED | self.running_flags.get() & CONDEMNED);
         let token = task.token();
         let task = self.row(token).expect("WAKE-1: a running task has a row");
         // SAFETY: the row holds the task that it names.
