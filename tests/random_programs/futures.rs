@@ -169,7 +169,7 @@ impl Machine {
             }
             _ => {
                 let wait = self.watch((node, scope), Sort::Plain, ended, wait_for(&*task, ms(a)));
-                let (node, may_move) = (node.id, scope.may_move());
+                let (node, scope) = (node.id, scope.clone());
                 Box::pin(async move {
                     let requests = current_task().map_or(0, |task| task.cancelling());
                     let result = wait.await;
@@ -177,7 +177,7 @@ impl Machine {
                     match result {
                         Ok(result) => m.outcome(&task_ref, result),
                         Err(onelane::Elapsed) => {
-                            m.note_elapsed(node, requests, may_move);
+                            m.note_elapsed(node, requests, &scope);
                             Err(Oops::Elapsed)
                         }
                     }
@@ -301,10 +301,10 @@ impl Machine {
                 let mut inside = Box::pin(catch_cancel(inside(&m)));
                 Box::pin(async move {
                     // A catch that loses a race after it caught cannot report it.
-                    let copy = m.clone();
+                    let (copy, around) = (m.clone(), scope.clone());
                     let lost = OnDrop(Some(move || {
                         if copy.is_dropped_freely() {
-                            copy.note_caught();
+                            copy.note_caught(&around);
                         }
                     }));
                     let caught = poll_fn(|context| {
@@ -320,7 +320,7 @@ impl Machine {
                         Err(onelane::Cancelled) => {
                             m.log(node.id, "catches");
                             scope.note_caught();
-                            m.note_caught();
+                            m.note_caught(&scope);
                             m.has_caught_elsewhere.set(m.has_caught_elsewhere.get() || scope.may_move());
                             if a == 1 {
                                 current_task().map(|task| m.uncancel(&task));
@@ -485,14 +485,13 @@ impl Machine {
     }
 
     fn limited(self: &Rc<Self>, node: &Rc<Node>, scope: &Scope) -> Boxed {
-        let (m, inside, node_id, may_move) =
-            (self.clone(), self.limited_inside(node, scope), node.id, scope.may_move());
+        let (m, inside, node_id, scope) = (self.clone(), self.limited_inside(node, scope), node.id, scope.clone());
         Box::pin(async move {
             let entered = current_task();
             let requests = entered.as_ref().map_or(0, TaskRef::cancelling);
             let out = inside.await;
             if matches!(out, (_, true)) && entered == current_task() {
-                m.note_elapsed(node_id, requests, may_move);
+                m.note_elapsed(node_id, requests, &scope);
             }
             out.0
         })

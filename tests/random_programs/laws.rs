@@ -270,8 +270,10 @@ impl Machine {
                     && !state.is_caught_elsewhere.get()
                     && !state.has_raised.get()
                     && !self.unwinds_inside(cleanup)
+                    && !cleanup.is_out_of_time()
                     // It may have begun without an interruption, in another cleanup that an interruption has begun.
-                    && (cleanup.unwinds.get() && !cleanup.scope.is_kept() || self.is_polled(&cleanup.scope, state))
+                    && (cleanup.unwinds.get() && !cleanup.body_is_over.get() && !cleanup.scope.is_kept()
+                        || self.is_polled(&cleanup.scope, state))
             }
             None => {
                 let is_over = state.has_panicked.get()
@@ -317,11 +319,38 @@ impl Machine {
     /// Whether a cleanup of the running task may wait for a lock or a permit, or for a task that waits for one. If the task itself
     /// has that, its future is dropped before its cleanups are over.
     pub(crate) fn is_held_up_by_itself(&self) -> bool {
-        if !self.current().is_some_and(|state| self.cleans_up(state.id())) {
-            return false;
+        let Some(id) = self.current().map(|state| state.id()) else { return false };
+        if self.cleans_up(id) {
+            return self.waits.borrow().values().any(|known| known.sort == Sort::Exclusive);
         }
+        // A group that is interrupted cleans up as well: it waits for its children.
+        let graph = call_graph();
+        let is_group = |wait: &&WaitSnapshot| wait.what.starts_with("a group of");
+        let groups = graph.task(id).into_iter().flat_map(|task| &task.waits_for).filter(is_group);
+        groups.flat_map(|wait| &wait.tasks).any(|&child| self.is_held_up_by(child))
+    }
+
+    /// Whether this task waits for what the running one has taken, or for a task that does. If the running task waits for that
+    /// task, its future is dropped before. What it had taken may have gone a moment ago.
+    pub(crate) fn is_held_up_by(&self, task: TaskId) -> bool {
+        let Some(me) = self.current() else { return false };
+        let graph = call_graph();
         let waits = self.waits.borrow();
-        waits.values().any(|known| known.sort == Sort::Exclusive)
+        let is_free = |id: TaskId| {
+            let mut of_it = waits.values().filter(|known| known.task == Some(id) && known.sort == Sort::Exclusive);
+            of_it.any(|known| (known.is_satisfied)(self))
+        };
+        let mut seen = HashSet::from([task]);
+        let mut next = vec![task];
+        while let Some(id) = next.pop() {
+            let Some(task) = graph.task(id) else { continue };
+            if task.waits_for.iter().any(|wait| wait.held_by.contains(&me.id())) || is_free(id) {
+                return true;
+            }
+            let awaited = task.waits_for.iter().flat_map(|wait| wait.tasks.iter().chain(&wait.held_by));
+            next.extend(awaited.copied().filter(|&id| seen.insert(id)));
+        }
+        false
     }
 
     fn cleans_up(&self, id: TaskId) -> bool {
@@ -379,7 +408,7 @@ impl Machine {
             return;
         }
         self.look_for_a_way_back(child.id());
-        if self.has_circles.get() {
+        if self.has_circles.get() || self.is_held_up_by(child.id()) {
             return;
         }
         let text = format!("task {} awaits task {}:\n{}", me.name, self.state(child).name, call_graph());

@@ -366,39 +366,46 @@ impl Machine {
         }
     }
 
+    /// What was raised in this scope goes no further. What has begun a cleanup goes on behind that.
+    fn note_end_of_raised(state: &TaskRecord, scope: &Scope) {
+        if scope.cleanup.is_none() {
+            state.has_raised.set(false);
+        }
+    }
+
     /// The running task caught its cancellation.
-    pub(crate) fn note_caught(&self) {
+    pub(crate) fn note_caught(&self, scope: &Scope) {
         if let Some(state) = self.current() {
             state.caught.set(state.task.cancelling());
             state.ran_on.set(false);
-            state.has_raised.set(false);
+            Self::note_end_of_raised(&state, scope);
             self.has_caught.set(true);
         }
     }
 
     /// A timeout that was entered when there had been as many requests to end has interrupted the running task. It answers for these
     /// requests too, and nobody has asked since.
-    pub(crate) fn note_elapsed(&self, node: usize, entered: u32, may_move: bool) {
+    pub(crate) fn note_elapsed(&self, node: usize, entered: u32, scope: &Scope) {
         let Some(state) = self.current() else { return };
         let cancelling = state.task.cancelling();
         // The first that comes to the task of a cleanup that was handed over disturbs nothing.
         let spared = u32::from(state.task.name().starts_with("cleanup of "));
         // A destructor that the interruption has called may have asked once more, and that comes next.
         let may_ask = self.program.has(|word| word == Word::AtDrop);
-        let is_right = cancelling <= entered + spared || may_move || may_ask;
+        let is_right = cancelling <= entered + spared || scope.may_move() || may_ask;
         self.holds("a timeout lets a cancellation pass", is_right, || {
             format!("node {node}: {cancelling} requests, {entered} when it was entered")
         });
         state.caught.set(if may_ask { cancelling.min(entered.max(state.caught.get())) } else { cancelling });
         state.ran_on.set(false);
-        state.has_raised.set(false);
+        Self::note_end_of_raised(&state, scope);
     }
 
     /// A group gave errors to the running task. If the task was asked to end, it is interrupted again where it suspends next.
-    pub(crate) fn note_errors(&self) {
+    pub(crate) fn note_errors(&self, scope: &Scope) {
         if let Some(state) = self.current() {
             state.ran_on.set(false);
-            state.has_raised.set(false);
+            Self::note_end_of_raised(&state, scope);
             let asks_again = state.task.cancelling() > 0;
             state.lives_on.set(asks_again);
             // A cleanup under way in there is interrupted, too.

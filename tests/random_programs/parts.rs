@@ -298,6 +298,16 @@ impl Scope {
         self.has_moved() || self.cleanup.as_ref().is_some_and(|cleanup| cleanup.scope.is_elsewhere())
     }
 
+    /// The number of timeouts around a future in this scope whose time is up.
+    fn limits_that_are_up(&self) -> usize {
+        let count = Cell::new(self.cleanup.as_ref().map_or(0, |cleanup| cleanup.scope.limits_that_are_up()));
+        self.any(|reason| {
+            count.set(count.get() + usize::from(matches!(reason, Reason::IsUp(limit) if limit.is_up())));
+            false
+        });
+        count.get()
+    }
+
     fn any(&self, is_it: impl Fn(&Reason) -> bool) -> bool {
         let mut next = self.around.as_ref();
         while let Some(around) = next {
@@ -356,7 +366,7 @@ pub(crate) struct Cleanup {
     is_free: Cell<bool>,
     pub(crate) body_is_gone: Cell<bool>,
     /// The body has returned or panicked.
-    body_is_over: Cell<bool>,
+    pub(crate) body_is_over: Cell<bool>,
     /// It is an `on_cancel`.
     is_on_cancel: bool,
     pub(crate) stage: Cell<Stage>,
@@ -365,6 +375,8 @@ pub(crate) struct Cleanup {
     pub(crate) cancelled: Cell<u32>,
     /// The unwinding of its task started the cleanup.
     pub(crate) unwinds: Cell<bool>,
+    /// The number of timeouts around it whose time was up when the cleanup started.
+    limits: Cell<usize>,
     /// The task that polled the cleanup last.
     pub(crate) runs_in: Cell<Option<TaskId>>,
 }
@@ -391,6 +403,7 @@ impl Cleanup {
             was_polled: Cell::new(false),
             cancelled: Cell::new(0),
             unwinds: Cell::new(false),
+            limits: Cell::new(0),
             runs_in: Cell::new(None),
         })
     }
@@ -398,6 +411,12 @@ impl Cleanup {
     /// Whether it has to clean up.
     pub(crate) fn is_needed(&self) -> bool {
         !self.is_on_cancel || !self.body_is_over.get()
+    }
+
+    /// Whether the time of a timeout around it has come to be up since the cleanup started. That is one more interruption, which
+    /// waits for the tasks that are awaited in the cleanup, and nothing there is polled meanwhile.
+    pub(crate) fn is_out_of_time(&self) -> bool {
+        self.scope.limits_that_are_up() > self.limits.get()
     }
 
     /// Whether no task has to wait for the cleanup.
@@ -715,6 +734,7 @@ impl<M: FnOnce() -> Boxed> Future for CleanupFuture<M> {
                 if cleanup.unwinds.get() { cleanup.cancelled.get() } else { state.caught.get() }
             };
             cleanup.cancelled.set(task.map_or(0, dealt_with));
+            cleanup.limits.set(cleanup.scope.limits_that_are_up());
             this.inside = Some(make());
         }
         let inside = this.inside.as_mut().expect("it was made just now");
@@ -794,7 +814,8 @@ impl<F> WatchedGroup<F> {
         // A group may move into a child of its own, and then it ends in that.
         let me = current_task();
         let living = children.iter().find(|child| !child.is_done() && Some(*child) != me.as_ref());
-        if let Some(child) = living {
+        // The group was dropped for a child that waits for a lock which stands beside the group. Whoever unwinds waits for the child.
+        if let Some(child) = living.filter(|child| !self.machine.is_held_up_by(child.id())) {
             self.machine.broken("no child outlives its group", format!("node {}: {child:?} goes on", self.node));
         }
     }
@@ -836,23 +857,23 @@ impl<F: Future<Output = (Out, bool)>> Future for WatchedGroup<F> {
         let task = this.machine.current().map(|state| state.id());
         let before = std::mem::replace(&mut this.task, task);
         this.has_moved |= before.is_some() && before != task;
-        struct Panics<'a>(&'a Machine);
+        struct Panics<'a>(&'a Machine, &'a Scope);
         impl Drop for Panics<'_> {
             fn drop(&mut self) {
                 if std::thread::panicking() {
                     // Its body did.
-                    self.0.note_errors();
+                    self.0.note_errors(self.1);
                 }
             }
         }
         let poll = {
-            let _panics = Panics(&this.machine);
+            let _panics = Panics(&this.machine, &this.scope);
             this.inside.as_mut().poll(context)
         };
         if let Poll::Ready((out, has_errors)) = poll {
             this.check();
             if has_errors {
-                this.machine.note_errors();
+                this.machine.note_errors(&this.scope);
             }
             return Poll::Ready(out);
         }
@@ -868,7 +889,7 @@ impl<F> Drop for WatchedGroup<F> {
             || self.has_moved;
         if self.is_begun && self.group.has_failed.get() {
             // It may have answered a cancellation with its errors, which nobody fetches.
-            self.machine.note_errors();
+            self.machine.note_errors(&self.scope);
         }
         if is_free || !self.is_begun {
             let (handle, children) = (self.group.handle.take(), self.group.children.take());
