@@ -7,13 +7,14 @@ use futures_util::future::{FutureExt, join, join3, ready, select};
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use onelane::sync::{Event, Lock, OwnedLockGuard, Semaphore};
 use onelane::{
-    Elapsed, EventLoop, RunError, Task, TaskError, all_tasks, as_completed, call_later, catch_cancel, finally, gather,
-    shield, sleep, spawn, task_group, time, timeout, try_task_group, wait, yield_now,
+    Elapsed, EventLoop, RunError, Task, TaskError, all_tasks, as_completed, call_later, catch_cancel, current_task,
+    finally, gather, shield, sleep, spawn, task_group, time, timeout, try_task_group, wait, yield_now,
 };
 use std::cell::{Cell, RefCell};
 use std::future::{IntoFuture, pending, poll_fn};
 use std::pin::{Pin, pin};
 use std::rc::Rc;
+use std::task::Poll;
 use std::time::{Duration, Instant};
 
 type Fut = Pin<Box<dyn Future<Output = ()>>>;
@@ -1385,5 +1386,37 @@ fn pass_a_lock_on_while_a_cancelled_task_waits_for_its_child() {
             assert!(!task.is_done());
             assert_eq!(task.await.is_ok(), limited);
         });
+    }
+}
+
+/// A group is interrupted beside a branch that the kernel does not see, and that returns in the poll which drops the group's body.
+/// Behind it the task begins to await a child: that is dropped with the task, and cancels the child.
+#[test]
+fn await_a_child_behind_a_neighbour_of_a_body_that_is_dropped() {
+    for limited in [false, true] {
+        let trace = Trace::new();
+        virtual_loop().run(async {
+            let late = trace.clone();
+            let work = async move {
+                let group = task_group(async |_| {
+                    if !limited {
+                        current_task().unwrap().cancel();
+                    }
+                    pending::<()>().await;
+                });
+                let polls = Cell::new(0);
+                let unseen = poll_fn(move |_| if polls.replace(1) == 1 { Poll::Ready(()) } else { Poll::Pending });
+                select(pin!(unseen), pin!(group)).await;
+                late.push("goes on");
+                let late = late.clone();
+                drop(spawn(finally(pending::<()>(), async move { late.push("cleans up") })).await);
+            };
+            let task = if limited { spawn(timeout(ms(1), work).map(drop)) } else { spawn(work) };
+            let is_ended = timeout(ms(10), task).await.unwrap();
+            assert_eq!(is_ended, if limited { Ok(()) } else { Err(TaskError::Cancelled) });
+            turns(2).await;
+            assert_eq!(all_tasks().len(), 1, "the child was cancelled as well");
+        });
+        assert_eq!(trace.take(), ["goes on"], "{limited}");
     }
 }

@@ -40,7 +40,15 @@ impl Machine {
     }
 
     fn known(&self, node: &Node, scope: &Scope, sort: Sort, is: impl Fn(&Machine) -> bool + 'static) -> WaitRecord {
-        WaitRecord { node: node.id, sort, scope: scope.clone(), is_satisfied: Rc::new(is), task: None, child: None }
+        WaitRecord {
+            node: node.id,
+            sort,
+            scope: scope.clone(),
+            is_satisfied: Rc::new(is),
+            task: None,
+            child: None,
+            is_too_late: None,
+        }
     }
 
     /// Wraps a wait that has to end once `is` holds.

@@ -23,7 +23,7 @@
 //! through others by then; or beside `raise_cancelled`, which waits for nobody.
 
 use crate::machine::{Entry, Machine, STUCK, TaskRecord, take, tolerate};
-use crate::parts::{BOMB, Cleanup, Scope, Sort, Stage, ms};
+use crate::parts::{BOMB, Cleanup, Scope, Sort, Stage, WaitRecord, ms};
 use crate::program::{Ending, SLOTS, Word};
 use onelane::sync::Event;
 use onelane::{
@@ -396,9 +396,12 @@ impl Machine {
     }
 
     /// An await was dropped before it was over.
-    pub(crate) fn check_abandoned(&self, child: &TaskRef, scope: &Scope) {
+    pub(crate) fn check_abandoned(&self, child: &TaskRef, known: &WaitRecord) {
         let is_orderly = self.program.ending == Ending::Orderly && !self.is_over.get();
-        let is_excused = self.has_circles.get() || self.is_dropped_freely() || scope.may_move();
+        // What begins in a poll that only drops the body of a group has come behind the interruption: it ends with what is around it,
+        // and nobody waits for it.
+        let is_too_late = known.is_too_late == Some(true);
+        let is_excused = self.has_circles.get() || self.is_dropped_freely() || known.scope.may_move() || is_too_late;
         if !is_orderly || is_excused || child.is_done() {
             return;
         }
@@ -413,6 +416,13 @@ impl Machine {
         }
         let text = format!("task {} awaits task {}:\n{}", me.name, self.state(child).name, call_graph());
         self.broken("tasks that a cancelled task awaits end before it", text);
+    }
+
+    /// Whether this poll may be one that only drops the body of a group: it has dropped one, and an interruption had come to this
+    /// scope before.
+    pub(crate) fn may_drop_a_body(&self, scope: &Scope) -> bool {
+        let (dropped_bodies, is_cancelled) = self.before_poll.get();
+        self.dropped_bodies.get() > dropped_bodies && (is_cancelled || !scope.is_polled())
     }
 
     /// A task, which the running one awaits, may wait for that in turn: then there is a circle, and one of its tasks has to end first.

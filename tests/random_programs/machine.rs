@@ -184,6 +184,8 @@ pub(crate) struct Machine {
     pub(crate) in_destructors: Cell<u32>,
     /// The number of bodies of groups that were dropped.
     pub(crate) dropped_bodies: Cell<u32>,
+    /// As many as when the poll under way began, of a task or of a cleanup; and whether a cancellation had come before that.
+    pub(crate) before_poll: Cell<(u32, bool)>,
     pub(crate) is_debug_a_bomb: Cell<bool>,
     /// The trace is complete: nothing is logged any more.
     pub(crate) is_over: Cell<bool>,
@@ -252,6 +254,7 @@ impl Machine {
             has_run: Cell::new(false),
             in_destructors: Cell::new(0),
             dropped_bodies: Cell::new(0),
+            before_poll: Cell::default(),
             is_debug_a_bomb: Cell::new(false),
             is_over: Cell::new(false),
             futures: Rc::default(),
@@ -392,7 +395,9 @@ impl Machine {
         let spared = u32::from(state.task.name().starts_with("cleanup of "));
         // A destructor that the interruption has called may have asked once more, and that comes next.
         let may_ask = self.program.has(|word| word == Word::AtDrop);
-        let is_right = cancelling <= entered + spared || scope.may_move() || may_ask;
+        // Nor does one pass that a `catch_cancel` has caught which stands aside in the task.
+        let is_caught = state.is_caught_elsewhere.get();
+        let is_right = cancelling <= entered + spared || scope.may_move() || may_ask || is_caught;
         self.holds("a timeout lets a cancellation pass", is_right, || {
             format!("node {node}: {cancelling} requests, {entered} when it was entered")
         });

@@ -238,7 +238,7 @@ impl Scope {
     pub(crate) fn is_polled(&self) -> bool {
         !self.any(|reason| match reason {
             Reason::Kept(kept) => kept.get(),
-            Reason::IsUp(limit) => limit.is_up(),
+            Reason::IsUp(limit) => limit.is_up() || limit.was_left.get(),
             Reason::Failed(group) => group.has_failed.get(),
             Reason::Moved(_) => false,
         })
@@ -265,9 +265,15 @@ impl Scope {
 
     /// A cancellation was raised in this scope. The timeouts around it pass it on, and are never ready.
     pub(crate) fn note_raised(&self) {
+        let mut has_left = false;
         self.any(|reason| {
-            if let Reason::IsUp(limit) = reason {
-                limit.was_caught.set(true);
+            match reason {
+                Reason::IsUp(limit) => {
+                    limit.was_caught.set(true);
+                    limit.was_left.set(has_left || limit.was_left.get());
+                }
+                Reason::Moved(moved) => has_left |= moved.get(),
+                _ => {}
             }
             false
         });
@@ -308,7 +314,7 @@ impl Scope {
         count.get()
     }
 
-    fn any(&self, is_it: impl Fn(&Reason) -> bool) -> bool {
+    fn any(&self, mut is_it: impl FnMut(&Reason) -> bool) -> bool {
         let mut next = self.around.as_ref();
         while let Some(around) = next {
             if is_it(&around.reason) {
@@ -325,11 +331,13 @@ pub(crate) struct Limit {
     pub(crate) is_up: Box<dyn Fn() -> bool>,
     /// The future inside caught the interruption and goes on.
     pub(crate) was_caught: Cell<bool>,
+    /// A cancellation was raised inside, but perhaps in another task: then this does not know of it.
+    was_left: Cell<bool>,
 }
 
 impl Limit {
     pub(crate) fn new(is_up: impl Fn() -> bool + 'static) -> Rc<Self> {
-        Rc::new(Limit { is_up: Box::new(is_up), was_caught: Cell::new(false) })
+        Rc::new(Limit { is_up: Box::new(is_up), was_caught: Cell::new(false), was_left: Cell::new(false) })
     }
 
     pub(crate) fn is_up(&self) -> bool {
@@ -519,6 +527,8 @@ impl Future for Root {
         let before =
             state.as_ref().is_some_and(|state| state.ran_on.replace(state.ran_on.get() || state.is_cancelled()));
         let dropped_bodies = this.machine.dropped_bodies.get();
+        let is_cancelled = state.as_ref().is_some_and(|state| state.task.cancelling() > state.caught.get());
+        this.machine.before_poll.set((dropped_bodies, is_cancelled));
         let had_run = this.machine.has_run.replace(false);
         let poll = {
             let _in_root = InRoot::new(&this.machine);
@@ -613,6 +623,8 @@ pub(crate) struct WaitRecord {
     pub(crate) task: Option<TaskId>,
     /// The awaited task, if it is an await of one.
     pub(crate) child: Option<TaskRef>,
+    /// Whether it has begun in a poll that was to drop the body of an interrupted group. Known when it has begun.
+    pub(crate) is_too_late: Option<bool>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -644,6 +656,8 @@ impl<F: Future> Future for WatchedWait<F> {
         let poll = this.future.as_mut().poll(context);
         if poll.is_pending() && is_loop_running() {
             this.known.task = current_task().map(|task| task.id());
+            let is_too_late = || this.machine.may_drop_a_body(&this.known.scope);
+            this.known.is_too_late = this.known.is_too_late.or_else(|| Some(is_too_late()));
             this.number = Some(this.machine.note_wait(this.known.clone()));
             if let Some(me) = this.known.task.filter(|_| this.machine.program.has(Word::awaits_a_slot)) {
                 this.machine.look_for_a_way_back(me);
@@ -656,7 +670,7 @@ impl<F: Future> Future for WatchedWait<F> {
 impl<F> Drop for WatchedWait<F> {
     fn drop(&mut self) {
         if let Some(child) = self.known.child.as_ref().filter(|_| self.number.is_some()) {
-            self.machine.check_abandoned(child, &self.known.scope);
+            self.machine.check_abandoned(child, &self.known);
         }
         self.machine.forget_wait(self.number.take());
     }
@@ -716,6 +730,8 @@ impl<M: FnOnce() -> Boxed> Future for CleanupFuture<M> {
         let (machine, cleanup) = (this.machine.clone(), this.cleanup.clone());
         let _notes = PanicGuard(&machine);
         let task = machine.current();
+        let is_cancelled = task.as_ref().is_some_and(|state| state.task.cancelling() > cleanup.cancelled.get());
+        machine.before_poll.set((machine.dropped_bodies.get(), is_cancelled));
         cleanup.runs_in.set(task.as_ref().map(|state| state.id()));
         if let Some(make) = this.make.take() {
             if !cleanup.body_is_gone.get() {
