@@ -4,7 +4,7 @@
 
 use crate::common::check_metrics;
 use crate::machine::{Callback, Entry, MAIN, Machine, by_hand, drop_payload, is_loop_running, take, with_running};
-use crate::parts::{Counted, GroupHandle, Root, Scope, Sends, after, explode, ms};
+use crate::parts::{Cleanup, Counted, GroupHandle, Root, Scope, Sends, after, explode, ms};
 use crate::program::{Node, Word};
 use onelane::{
     EventLoop, TaskRef, all_tasks, call_graph, call_later, call_soon, current_task, metrics, sleep, spawn, task,
@@ -104,6 +104,11 @@ impl Machine {
         // A group waits for its children.
         let may_unwind = state.is_cancelled() && self.program.has_neighbours_of_groups();
         state.may_unwind.set(state.may_unwind.get() || may_unwind);
+        // A cancellation that has come to a cleanup under way stays, though the count does not show it any more.
+        let has_come = |cleanup: &&Rc<Cleanup>| {
+            cleanup.runs_in.get() == Some(task.id()) && task.cancelling() > cleanup.cancelled.get()
+        };
+        self.cleanups.borrow().iter().filter(has_come).for_each(|cleanup| cleanup.cancelled.set(u32::MAX));
         let left = task.uncancel();
         state.caught.set(state.caught.get().min(left));
         left
