@@ -1,4 +1,4 @@
-//! A point where tasks wait until so many have come.
+//! A barrier: tasks wait until a given number of them has arrived.
 //!
 //! ```text
 //!              the last party has come            the last has left
@@ -9,9 +9,9 @@
 //!     any state, abort: BROKEN, until reset
 //! ```
 //!
-//! One line holds those who have come and those who come while it drains or is reset; whoever is notified looks at the
-//! state, and goes to the end of the line if it is not its time. asyncio builds this on a condition whose lock is never
-//! contended, so here is none.
+//! One queue holds the tasks that have arrived, and those that arrive while the barrier drains or
+//! is reset. A notified task checks the state, and goes to the end of the queue if it has to wait
+//! longer. asyncio builds this on a condition whose lock is never contended, so here is no lock.
 
 use crate::sync::label::Label;
 use crate::sync::waiters::{Place, Ticket, Waiters};
@@ -21,16 +21,18 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
-/// A point where tasks wait for each other: when so many have come, all go on, and it fills anew.
+/// A point where tasks wait for each other: when a given number has arrived, all of them continue,
+/// and the barrier fills again.
 ///
-/// The last to come does not wait. Who comes while those who were released have not all left waits until they have, and is of the
-/// next round. A task that has come and is cancelled counts until its wait is dropped, which may be after its cleanups.
+/// The last one to arrive does not wait. A task that arrives while released tasks have not all left
+/// waits until they have, and belongs to the next round. A task that has arrived and is cancelled
+/// counts until its wait is dropped, which may be after its cleanups.
 ///
 /// asyncio: `Barrier`.
 ///
 /// # Cost
 ///
-/// An allocation for the barrier, one for each task that has to wait.
+/// One allocation for the barrier, one per task that has to wait.
 ///
 /// # Examples
 ///
@@ -52,7 +54,7 @@ struct Core {
     label: Label,
     parties: usize,
     state: Cell<State>,
-    /// So many have come and not left.
+    /// Number of tasks that have arrived and not left.
     count: Cell<usize>,
     waiters: Waiters,
 }
@@ -96,7 +98,7 @@ impl fmt::Display for BrokenBarrier {
 impl std::error::Error for BrokenBarrier {}
 
 impl Core {
-    /// One has left that had come.
+    /// A task that had arrived leaves.
     fn leave(&self) {
         self.count.set(self.count.get() - 1);
         if self.count.get() == 0 {
@@ -127,7 +129,7 @@ impl Place for Core {
 }
 
 impl Barrier {
-    /// A barrier for so many tasks.
+    /// Creates a barrier for `parties` tasks.
     ///
     /// asyncio: `Barrier(parties)`.
     ///
@@ -153,12 +155,12 @@ impl Barrier {
         Barrier { core: Rc::new(core) }
     }
 
-    /// Gives it a name, which stands in reports of what tasks wait for: `barrier "start" (1 of 3 have come)`. Without one it
-    /// is called by the place where it was made.
+    /// Sets a name, for reports of what tasks wait for: `barrier "start" (1 of 3 have come)`.
+    /// Without a name, reports show where the barrier was created.
     ///
     /// # Cost
     ///
-    /// An allocation, unless the name is an `Rc<str>`.
+    /// One allocation, unless the name is an `Rc<str>`.
     ///
     /// # Examples
     ///
@@ -177,10 +179,11 @@ impl Barrier {
         self
     }
 
-    /// Waits until as many have come as the barrier has parties. Gives the number of those who were there when it came: in a
-    /// round from which nobody has gone away, each has its own.
+    /// Waits until as many tasks have arrived as the barrier has parties. Returns the number of
+    /// tasks that had arrived before it: in a round in which no wait is given up, each task gets a
+    /// different number.
     ///
-    /// Cancel safety: who is cancelled has not come; the others wait on for somebody in its place.
+    /// Cancel safety: a cancelled task has not arrived; the others wait for another one instead.
     ///
     /// asyncio: `Barrier.wait()`.
     ///
@@ -190,11 +193,12 @@ impl Barrier {
     ///
     /// # Panics
     ///
-    /// When polled after it was over.
+    /// When polled after it was ready.
     ///
     /// # Cost
     ///
-    /// An allocation, but for the last to come; the others are stepped in the turn after that.
+    /// One allocation, except for the last to arrive. The others are stepped in the turn after
+    /// that.
     ///
     /// # Examples
     ///
@@ -212,9 +216,10 @@ impl Barrier {
         BarrierWait { core: self.core.clone(), ticket: Ticket::here(), stage: Stage::New }
     }
 
-    /// Sends those who wait away with [`BrokenBarrier`], and begins anew when they have left. Mends a barrier that was aborted.
+    /// Releases all waiting tasks with [`BrokenBarrier`], and starts again when they have left.
+    /// Repairs a barrier that was aborted.
     ///
-    /// asyncio: `Barrier.reset()`, which is to be awaited, but never pauses.
+    /// asyncio: `Barrier.reset()`, which must be awaited, but never suspends.
     ///
     /// # Examples
     ///
@@ -236,9 +241,10 @@ impl Barrier {
         self.core.waiters.give_all();
     }
 
-    /// Breaks the barrier: those who wait, and who comes until it is [reset](Barrier::reset), get [`BrokenBarrier`].
+    /// Breaks the barrier: waiting tasks get [`BrokenBarrier`], and so do tasks that arrive before
+    /// it is [reset](Barrier::reset).
     ///
-    /// asyncio: `Barrier.abort()`, which is to be awaited, but never pauses.
+    /// asyncio: `Barrier.abort()`, which must be awaited, but never suspends.
     ///
     /// # Examples
     ///
@@ -256,7 +262,7 @@ impl Barrier {
         self.core.waiters.give_all();
     }
 
-    /// So many have to come.
+    /// Returns the number of tasks for which the barrier waits.
     ///
     /// asyncio: `Barrier.parties`.
     ///
@@ -276,7 +282,8 @@ impl Barrier {
         self.core.parties
     }
 
-    /// So many have come to this round. Zero while the last one leaves.
+    /// Returns the number of tasks that have arrived in this round. Zero while released tasks
+    /// leave.
     ///
     /// asyncio: `Barrier.n_waiting`.
     ///
@@ -358,9 +365,9 @@ pub struct BarrierWait {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Stage {
     New,
-    /// The round before has not left.
+    /// The earlier round has not left.
     Blocked,
-    /// It has come, with this index.
+    /// It has arrived, with this index.
     Arrived(usize),
     Over,
 }
@@ -388,7 +395,7 @@ impl Future for BarrierWait {
             match (this.stage, this.core.state.get()) {
                 (Stage::Arrived(index), State::Draining) => return this.leave(Ok(index)),
                 (Stage::Arrived(_), State::Broken | State::Resetting) => return this.leave(Err(BrokenBarrier)),
-                // A notification that was passed on, and meant nothing.
+                // A notification that was passed on without effect.
                 (Stage::Arrived(_), State::Filling) => {}
                 (_, State::Draining | State::Resetting) => this.stage = Stage::Blocked,
                 (_, State::Broken) => {

@@ -1,4 +1,4 @@
-//! Handing messages from many senders to one receiver, with an end: a queue that is shut down when one side has gone.
+//! Channels from many senders to one receiver: a queue that is shut down when one side is dropped.
 //!
 //! ```
 //! use onelane::{EventLoop, gather, sync::channel};
@@ -23,7 +23,7 @@
 //! });
 //! ```
 //!
-//! Next: `queue.rs`, which does the work.
+//! Next: `queue.rs`, on which this is built.
 
 use crate::sync::queue::{PutError, Queue, QueueGet, QueuePut, TryGetError, TryPutError, Words};
 use std::cell::Cell;
@@ -35,20 +35,21 @@ use std::task::{Context, Poll};
 
 const CHANNEL: &Words = &Words { whole: "a channel", item: "a message" };
 
-/// A channel that holds at most so many messages: who sends waits while it is full.
+/// Creates a channel for at most `capacity` messages: a sender waits while it is full.
 ///
-/// When all senders have been dropped, the receiver gets what is left, and then `None`. When the receiver has been dropped,
-/// the messages that are left are dropped, and who sends gets its message back.
+/// When all senders have been dropped, the receiver gets the remaining messages, and then `None`.
+/// When the receiver has been dropped, the remaining messages are dropped, and senders get their
+/// messages back.
 ///
-/// asyncio has none; it is a `Queue` that is shut down when one side has gone.
+/// asyncio has no channel; this is a `Queue` that is shut down when one side is dropped.
 ///
 /// # Panics
 ///
-/// If `capacity` is zero: whoever takes a message takes it from the channel.
+/// If `capacity` is zero: a message always passes through the channel's buffer.
 ///
 /// # Cost
 ///
-/// Two allocations beside the messages, one for each task that has to wait.
+/// Two allocations besides the messages, one per task that has to wait.
 ///
 /// # Examples
 ///
@@ -79,7 +80,7 @@ pub fn channel<T>(capacity: usize) -> (Sender<T>, Receiver<T>) {
     ends(Some(capacity))
 }
 
-/// A channel that is never full. Otherwise as [`channel`].
+/// Creates a channel that is never full. Otherwise like [`channel`].
 ///
 /// # Examples
 ///
@@ -106,11 +107,11 @@ fn ends<T>(capacity: Option<NonZeroUsize>) -> (Sender<T>, Receiver<T>) {
 
 struct Shared<T> {
     queue: Queue<T>,
-    /// So many senders there are.
+    /// Number of senders.
     senders: Cell<usize>,
 }
 
-/// A sending end of a [`channel`]. Clone it for more senders.
+/// The sending side of a [`channel`]. Clone it for more senders.
 ///
 /// # Examples
 ///
@@ -139,7 +140,7 @@ pub struct Sender<T> {
     shared: Rc<Shared<T>>,
 }
 
-/// The receiving end of a [`channel`].
+/// The receiving side of a [`channel`].
 ///
 /// # Examples
 ///
@@ -169,7 +170,8 @@ pub struct Receiver<T> {
 impl<T> Sender<T> {
     /// Sends a message, and waits while the channel is full.
     ///
-    /// Cancel safety: a message that has not been sent is dropped with the future; the place in the line is lost.
+    /// Cancel safety: a message that was not sent is dropped with the future; its place in the
+    /// queue of senders is lost.
     ///
     /// # Errors
     ///
@@ -177,11 +179,11 @@ impl<T> Sender<T> {
     ///
     /// # Panics
     ///
-    /// When polled after it was over.
+    /// When polled after it was ready.
     ///
     /// # Cost
     ///
-    /// That of [`Queue::put`].
+    /// As for [`Queue::put`].
     ///
     /// # Examples
     ///
@@ -238,7 +240,7 @@ impl<T> Sender<T> {
     /// });
     /// ```
     pub fn is_closed(&self) -> bool {
-        // Senders shut the queue down with the last of them, so here it was the receiver.
+        // The last sender shuts the queue down, so here it was the receiver.
         self.shared.queue.is_shut_down()
     }
 }
@@ -266,11 +268,11 @@ impl<T> Receiver<T> {
     ///
     /// # Panics
     ///
-    /// When polled after it was over.
+    /// When polled after it was ready.
     ///
     /// # Cost
     ///
-    /// That of [`Queue::get`].
+    /// As for [`Queue::get`].
     ///
     /// # Examples
     ///
@@ -308,7 +310,7 @@ impl<T> Receiver<T> {
         self.shared.queue.try_get()
     }
 
-    /// So many messages have been sent and not received.
+    /// Returns the number of messages that were sent and not received.
     ///
     /// # Examples
     ///

@@ -1,7 +1,8 @@
-//! Waiting until somebody says that what a lock guards has changed.
+//! Waiting until the value under a lock has changed.
 //!
-//! A condition has its lock. Who waits gives its guard away and gets one back; who notifies shows a guard. So what asyncio
-//! checks when the program runs (the lock has to be held), the compiler checks.
+//! A condition has its lock. A wait takes the guard and returns one; a notification takes a
+//! reference to the guard. So what asyncio checks at run time (that the lock is held), the compiler
+//! checks.
 
 use crate::sync::label::Label;
 use crate::sync::lock::{Lock, LockAcquire, LockGuard};
@@ -13,16 +14,16 @@ use std::task::{Context, Poll, ready};
 
 /// A value under a lock, and tasks that wait until it has changed.
 ///
-/// To wait is to release the lock, to be notified, and to take the lock again, so several may wait at once. Who comes back
-/// looks at the value again: others may have been there first, and a notification may be one too many, because a wait that
-/// is given up passes one on.
+/// A wait releases the lock, waits for a notification, and takes the lock again. Several tasks may
+/// wait at once. After a wait, check the value again: other tasks may have changed it in between,
+/// and a notification may be superfluous, because a wait that is dropped passes one on.
 ///
-/// asyncio: `Condition`. `async with condition:` is `let guard = condition.lock().await;`, and a condition without a value is
-/// `Condition::default()`.
+/// asyncio: `Condition`. `async with condition:` is `let guard = condition.lock().await;`. A
+/// condition without a value is `Condition::default()`.
 ///
 /// # Cost
 ///
-/// An allocation for the condition beside its lock, one for each wait.
+/// One allocation for the condition besides its lock, one per wait.
 ///
 /// # Examples
 ///
@@ -52,7 +53,7 @@ use std::task::{Context, Poll, ready};
 /// ```
 pub struct Condition<T = ()> {
     lock: Rc<Lock<T>>,
-    /// The lock was made here, and has no name but ours.
+    /// Whether the lock was created here, and so has the condition's name.
     owns_lock: bool,
     core: Rc<Core>,
 }
@@ -74,7 +75,7 @@ impl Place for Core {
 }
 
 impl<T> Condition<T> {
-    /// A condition with a lock of its own around a value.
+    /// Creates a condition with a lock of its own around a value.
     ///
     /// asyncio: `Condition()`.
     ///
@@ -89,7 +90,7 @@ impl<T> Condition<T> {
         Condition { owns_lock: true, ..Condition::with_lock(Rc::new(Lock::new(value))) }
     }
 
-    /// A condition on a lock that there is already, for instance that of another condition.
+    /// Creates a condition on an existing lock, for example that of another condition.
     ///
     /// asyncio: `Condition(lock)`.
     ///
@@ -111,13 +112,13 @@ impl<T> Condition<T> {
         Condition { lock, owns_lock: false, core: Rc::new(core) }
     }
 
-    /// Gives it a name, which stands in reports of what tasks wait for: `a notification of condition "stock"`. Without one
-    /// it is called by the place where it was made. A lock that [`new`](Condition::new) has made gets the same name; one
-    /// that was there before keeps its own.
+    /// Sets a name, for reports of what tasks wait for: `a notification of condition "stock"`.
+    /// Without a name, reports show where the condition was created. A lock that
+    /// [`new`](Condition::new) has created gets the same name; an existing lock keeps its own.
     ///
     /// # Cost
     ///
-    /// An allocation, unless the name is an `Rc<str>`.
+    /// One allocation, unless the name is an `Rc<str>`.
     ///
     /// # Examples
     ///
@@ -173,7 +174,7 @@ impl<T> Condition<T> {
         self.lock.try_lock()
     }
 
-    /// Whether somebody has the lock.
+    /// Whether a task holds the lock.
     ///
     /// asyncio: `Condition.locked()`.
     ///
@@ -196,21 +197,23 @@ impl<T> Condition<T> {
         self.lock.is_locked()
     }
 
-    /// Releases the lock, waits until it is notified, and takes the lock again.
+    /// Releases the lock, waits for a notification, and takes the lock again.
     ///
-    /// Cancel safety: a wait that is given up leaves the lock released (asyncio takes it once more, only to release it), and
-    /// notifies one other in its place, whether it had been notified or not.
+    /// Cancel safety: a wait that is dropped leaves the lock released (asyncio takes it once more,
+    /// only to release it), and notifies another waiter instead, whether it had been notified or
+    /// not.
     ///
     /// asyncio: `Condition.wait()`.
     ///
     /// # Panics
     ///
-    /// If the guard is of another lock than the condition's.
+    /// If the guard belongs to a lock other than the condition's.
     ///
     /// # Cost
     ///
-    /// An allocation; one more if the lock is not free afterwards. The waiter is stepped in the turn after the notification,
-    /// and if it then has to wait for the lock, in the turn after its release.
+    /// One allocation; one more if the lock is not free afterwards. The waiter is stepped in the
+    /// turn after the notification; if it then has to wait for the lock, in the turn after the
+    /// release.
     ///
     /// # Examples
     ///
@@ -243,20 +246,20 @@ impl<T> Condition<T> {
         ConditionWait { core: self.core.clone(), stage: Stage::Holding(guard), ticket: Ticket::here() }
     }
 
-    /// Waits until the value satisfies `predicate`: asks it first, and again after each notification, always under the lock.
-    /// Does not pause if it is satisfied at once.
+    /// Waits until the value satisfies `predicate`. It calls the predicate first, and after each
+    /// notification, always under the lock. Does not suspend if the predicate is true at once.
     ///
-    /// Cancel safety: as of [`wait`](Condition::wait).
+    /// Cancel safety: as for [`wait`](Condition::wait).
     ///
     /// asyncio: `Condition.wait_for(predicate)`.
     ///
     /// # Panics
     ///
-    /// If the guard is of another lock than the condition's, or if the predicate panics.
+    /// If the guard belongs to a lock other than the condition's, or if the predicate panics.
     ///
     /// # Cost
     ///
-    /// As of [`wait`](Condition::wait), for each notification.
+    /// As for [`wait`](Condition::wait), per notification.
     ///
     /// # Examples
     ///
@@ -277,13 +280,13 @@ impl<T> Condition<T> {
         ConditionWaitFor { core: self.core.clone(), guard: Some(guard), wait: None, predicate }
     }
 
-    /// Notifies one waiter: [`notify`](Condition::notify) with 1.
+    /// Notifies one waiter, like [`notify`](Condition::notify) with 1.
     ///
     /// asyncio: `Condition.notify()`.
     ///
     /// # Panics
     ///
-    /// If the guard is of another lock than the condition's.
+    /// If the guard belongs to a lock other than the condition's.
     ///
     /// # Examples
     ///
@@ -299,14 +302,14 @@ impl<T> Condition<T> {
         self.notify(guard, 1);
     }
 
-    /// Notifies the first `count` that wait, or as many as there are. They go on when they have the lock, so not before the
-    /// guard is dropped. Nothing is kept for those who come later.
+    /// Notifies the first `count` waiters, or as many as there are. They continue when they have
+    /// the lock, so not before the guard is dropped. Later waiters are not affected.
     ///
     /// asyncio: `Condition.notify(n)`.
     ///
     /// # Panics
     ///
-    /// If the guard is of another lock than the condition's.
+    /// If the guard belongs to a lock other than the condition's.
     ///
     /// # Examples
     ///
@@ -332,13 +335,13 @@ impl<T> Condition<T> {
         self.core.waiters.give(count);
     }
 
-    /// Notifies all that wait. Otherwise as [`notify`](Condition::notify).
+    /// Notifies all waiters. Otherwise like [`notify`](Condition::notify).
     ///
     /// asyncio: `Condition.notify_all()`.
     ///
     /// # Panics
     ///
-    /// If the guard is of another lock than the condition's.
+    /// If the guard belongs to a lock other than the condition's.
     ///
     /// # Examples
     ///
@@ -404,9 +407,9 @@ pub struct ConditionWait<'a, T = ()> {
 enum Stage<'a, T> {
     /// Not polled yet.
     Holding(LockGuard<'a, T>),
-    /// In line for a notification.
+    /// Waiting for a notification.
     Released(&'a Lock<T>),
-    /// Notified; in line for the lock.
+    /// Notified; waiting for the lock.
     Acquiring(LockAcquire<'a, T>),
     Over,
 }
@@ -419,7 +422,7 @@ impl<'a, T> Future for ConditionWait<'a, T> {
         let this = &mut *self;
         if let Stage::Holding(guard) = &this.stage {
             let lock = guard.lock();
-            // In line before the lock is released, since that wakes, and who is woken may notify.
+            // Before the lock is released, because the release wakes a task, which may notify.
             this.ticket.enter(this.core.clone(), 0);
             drop(std::mem::replace(&mut this.stage, Stage::Released(lock)));
         }
@@ -439,7 +442,7 @@ impl<'a, T> Future for ConditionWait<'a, T> {
 impl<T> Drop for ConditionWait<'_, T> {
     fn drop(&mut self) {
         self.ticket.leave();
-        // First the lock goes to whoever is next in line for it.
+        // First the lock goes to the next task that waits for it.
         let stage = std::mem::replace(&mut self.stage, Stage::Over);
         let has_waited = matches!(stage, Stage::Released(_) | Stage::Acquiring(_));
         drop(stage);
@@ -483,13 +486,13 @@ impl<T> fmt::Debug for ConditionWait<'_, T> {
 #[must_use = "futures do nothing unless they are awaited"]
 pub struct ConditionWaitFor<'a, T, P> {
     core: Rc<Core>,
-    /// The lock is held: the predicate is asked next.
+    /// The lock is held; the predicate is called next.
     guard: Option<LockGuard<'a, T>>,
     wait: Option<ConditionWait<'a, T>>,
     predicate: P,
 }
 
-// The predicate is called, and never pinned.
+// The predicate is only called, never pinned.
 impl<T, P> Unpin for ConditionWaitFor<'_, T, P> {}
 
 impl<'a, T, P: FnMut(&mut T) -> bool> Future for ConditionWaitFor<'a, T, P> {

@@ -1,6 +1,6 @@
-//! A flag that tasks wait for.
+//! Events: flags for which tasks wait.
 //!
-//! Knows nothing but the line of its waiters, and its name.
+//! This file knows only its waiters and its name.
 
 use crate::sync::label::Label;
 use crate::sync::waiters::{Place, Ticket, Waiters};
@@ -10,16 +10,17 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
-/// A flag that tasks can wait for: once it is set, all of them go on.
+/// A flag for which tasks can wait: when it is set, all of them continue.
 ///
-/// Whoever waits when it is set goes on, even if it is cleared before that task is stepped. Who comes while it is set does
-/// not wait at all, and so goes before those that were woken.
+/// Every task that waits when the flag is set continues, even if the flag is cleared before the
+/// task is stepped. A task that comes while the flag is set does not wait at all, and so continues
+/// before the woken tasks.
 ///
 /// asyncio: `Event`.
 ///
 /// # Cost
 ///
-/// An allocation for the event, one for each task that has to wait.
+/// One allocation for the event, one per task that has to wait.
 ///
 /// # Examples
 ///
@@ -57,7 +58,7 @@ impl Place for Core {
 }
 
 impl Event {
-    /// An event that is not set.
+    /// Creates an event that is not set.
     ///
     /// asyncio: `Event()`.
     ///
@@ -72,12 +73,12 @@ impl Event {
         Event { core: Rc::new(core) }
     }
 
-    /// Gives it a name, which stands in reports of what tasks wait for: `event "ready"`. Without one it is called by the
-    /// place where it was made.
+    /// Sets a name, for reports of what tasks wait for: `event "ready"`. Without a name, reports
+    /// show where the event was created.
     ///
     /// # Cost
     ///
-    /// An allocation, unless the name is an `Rc<str>`.
+    /// One allocation, unless the name is an `Rc<str>`.
     ///
     /// # Examples
     ///
@@ -96,7 +97,8 @@ impl Event {
         self
     }
 
-    /// Sets the flag and wakes all that wait, in the order in which they came. Nothing happens if it is set.
+    /// Sets the flag and wakes all waiters, in the order in which they came. Does nothing if it is
+    /// already set.
     ///
     /// asyncio: `Event.set()`.
     ///
@@ -124,7 +126,7 @@ impl Event {
         }
     }
 
-    /// Takes the flag back: who waits from now on waits for the next [`set`](Event::set).
+    /// Clears the flag: tasks that wait from now on wait for the next [`set`](Event::set).
     ///
     /// asyncio: `Event.clear()`.
     ///
@@ -170,7 +172,7 @@ impl Event {
         self.core.set.get()
     }
 
-    /// Waits until the flag is set. Does not pause if it is.
+    /// Waits until the flag is set. Does not suspend if it is set.
     ///
     /// Cancel safety: nothing is lost.
     ///

@@ -1,6 +1,6 @@
-//! What a primitive is called, for those who look at what waits: by its name, or by where it was made.
+//! The name of a primitive for reports: its own name, or where it was created.
 //!
-//! Knows no primitive and no waiter. Next: `waiters.rs`.
+//! This file knows no primitives and no waiters. Next: `waiters.rs`.
 
 use std::cell::Cell;
 use std::fmt;
@@ -8,13 +8,13 @@ use std::panic::Location;
 use std::rc::Rc;
 
 pub(super) struct Label {
-    /// Taken out while it is looked at.
+    /// Taken out while it is read.
     name: Cell<Option<Rc<str>>>,
     made_at: &'static Location<'static>,
 }
 
 impl Label {
-    /// Of a primitive that is made where the caller was called, and has no name.
+    /// For a primitive without a name, created at the caller's location.
     #[track_caller]
     pub(super) fn here() -> Self {
         Label { name: Cell::new(None), made_at: Location::caller() }
@@ -24,12 +24,13 @@ impl Label {
         self.name.set(Some(name));
     }
 
-    /// `lock "db"`, or `a lock (made at src/main.rs:3:14)`. `what` is said with its article.
+    /// `lock "db"`, or `a lock (made at src/main.rs:3:14)`. `what` includes the article.
     pub(super) fn write(&self, what: &str, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.write_with(what, None, f)
     }
 
-    /// The same with its state: `queue "jobs" (3 of 3 taken)`, or `a queue (made at src/main.rs:3:14, 3 of 3 taken)`.
+    /// The same with a state: `queue "jobs" (3 of 3 taken)`, or
+    /// `a queue (made at src/main.rs:3:14, 3 of 3 taken)`.
     pub(super) fn write_with(
         &self,
         what: &str,

@@ -1,9 +1,10 @@
-//! One at a time, across awaits.
+//! Locks: one task at a time, across awaits.
 //!
-//! A lock that is released is not handed over: it is free until the first in line is stepped and takes it. But who comes
-//! meanwhile stands in line behind it, so nobody overtakes.
+//! A released lock is not handed over: it is free until the first waiter is stepped and takes it.
+//! But a task that comes in between goes to the end of the queue, so no task overtakes another.
 //!
-//! The value stands in a box, which the guard takes along and puts back. That needs no `unsafe`, and lets a guard own its lock.
+//! The value is in a box, which the guard takes and puts back. This needs no `unsafe`, and a guard
+//! can own its lock.
 //!
 //! Next: `condition.rs`.
 
@@ -19,19 +20,19 @@ use std::task::{Context, Poll, ready};
 
 /// A value that one task at a time can use, also across awaits.
 ///
-/// On one thread, what is done between two awaits is done alone anyway; a lock is for what has to stay together across an
-/// await. It is fair: first come, first served. It is not re-entrant: a task that locks it twice waits for itself. It
-/// belongs to no task, so a guard may be handed on.
+/// On one thread, no other task runs between two awaits anyway; a lock protects a value across an
+/// await. It is fair: first come, first served. It is not re-entrant: a task that locks it twice
+/// waits for itself. It belongs to no task, so a guard may be passed to another task.
 ///
-/// For those who look at what tasks wait for, it remembers the task that took it, until it is released: a guard that was given to
-/// another task, or forgotten (`mem::forget`), still counts as that of the first one.
+/// For reports, the lock remembers the task that took it until it is released. A guard that was
+/// passed to another task, or leaked (`mem::forget`), still counts as held by the first task.
 ///
-/// asyncio: `Lock`. With a guard in place of `release()`, and a value if you like; without one it is `Lock::new(())`, or
-/// `Lock::default()`.
+/// asyncio: `Lock`, with a guard instead of `release()`, and optionally with a value. Without a
+/// value it is `Lock::new(())`, or `Lock::default()`.
 ///
 /// # Cost
 ///
-/// Two allocations for the lock (one if the value has no size), one for each task that has to wait.
+/// Two allocations for the lock (one if the value has no size), one per task that has to wait.
 ///
 /// # Examples
 ///
@@ -58,16 +59,16 @@ use std::task::{Context, Poll, ready};
 #[doc(alias = "Mutex")]
 pub struct Lock<T = ()> {
     raw: Rc<RawLock>,
-    /// None while it is with the guard.
+    /// `None` while the guard has it.
     value: Cell<Option<Box<T>>>,
 }
 
 /// A lock without its value.
 struct RawLock {
-    /// While it is locked, who took it: `NOBODY` if that was outside of any task.
+    /// While it is locked, the task that took it: `NOBODY` if it was taken outside any task.
     holder: Cell<Option<Token>>,
     taken_at: Cell<u64>,
-    /// By a guard that borrows nothing: another task may have it now.
+    /// Whether the guard borrows nothing: another task may hold it now.
     is_owned: Cell<bool>,
     waiters: Waiters,
     label: Label,
@@ -94,7 +95,7 @@ impl RawLock {
         self.wake_first();
     }
 
-    /// If the lock is not taken, the first in line may.
+    /// If the lock is free, wakes the first waiter.
     fn wake_first(&self) {
         if !self.is_locked() {
             if let Some(waiter) = self.waiters.take_foremost() {
@@ -113,7 +114,7 @@ impl Place for RawLock {
         self.wake_first();
     }
 
-    /// Also a waiter that was given nothing may have stood in the way of the next.
+    /// A waiter that leaves without having been woken may also have delayed the next one.
     fn left(&self, _: u8, _: bool) {
         self.wake_first();
     }
@@ -145,7 +146,7 @@ impl Place for RawLock {
     fn describe(&self, _: u8, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.label.write("a lock", f)?;
         match self.holder.get() {
-            // Released, and not taken yet by the first in line.
+            // Released, and not yet taken by the first waiter.
             None => Ok(()),
             Some(Token::NOBODY) => f.write_str(", held outside of any task"),
             Some(token) => match context::loop_of(token).and_then(|kernel| kernel.table.task(token)) {
@@ -196,7 +197,7 @@ impl Drop for Acquiring {
 }
 
 impl<T> Lock<T> {
-    /// A lock that is free, around a value.
+    /// Creates a free lock around a value.
     ///
     /// asyncio: `Lock()`.
     ///
@@ -218,12 +219,12 @@ impl<T> Lock<T> {
         Lock { raw: Rc::new(raw), value: Cell::new(Some(Box::new(value))) }
     }
 
-    /// Gives it a name, which stands in reports of what tasks wait for: `lock "db", held by "b"`. Without one it is called
-    /// by the place where it was made.
+    /// Sets a name, for reports of what tasks wait for: `lock "db", held by "b"`. Without a name,
+    /// reports show where the lock was created.
     ///
     /// # Cost
     ///
-    /// An allocation, unless the name is an `Rc<str>`.
+    /// One allocation, unless the name is an `Rc<str>`.
     ///
     /// # Examples
     ///
@@ -248,21 +249,23 @@ impl<T> Lock<T> {
         self.raw.label.set_name(name);
     }
 
-    /// Waits until the lock is free, and takes it. Does not pause if it is free and nobody waits.
+    /// Waits until the lock is free, and takes it. Does not suspend if it is free and no task
+    /// waits.
     ///
     /// The lock is free again when the guard is dropped.
     ///
-    /// Cancel safety: nothing is lost but the place in the line; the next is woken.
+    /// Cancel safety: only the place in the queue is lost; the next waiter is woken.
     ///
     /// asyncio: `Lock.acquire()`.
     ///
     /// # Panics
     ///
-    /// When polled after it was over.
+    /// When polled after it was ready.
     ///
     /// # Cost
     ///
-    /// Nothing if the lock is free, else an allocation; the waiter is stepped in the turn after the release.
+    /// None if the lock is free, otherwise one allocation; the waiter is stepped in the turn after
+    /// the release.
     ///
     /// # Examples
     ///
@@ -279,12 +282,12 @@ impl<T> Lock<T> {
         LockAcquire { lock: self, acquiring: Acquiring::new(&self.raw) }
     }
 
-    /// As [`lock`](Lock::lock), with a guard that keeps the lock alive and has no lifetime, so that it may be given to
-    /// another task.
+    /// Like [`lock`](Lock::lock), but the guard keeps the lock alive and has no lifetime, so it may
+    /// be passed to another task.
     ///
     /// # Panics
     ///
-    /// When polled after it was over.
+    /// When polled after it was ready.
     ///
     /// # Examples
     ///
@@ -307,7 +310,7 @@ impl<T> Lock<T> {
         LockAcquireOwned { acquiring: Acquiring::new(&self.raw), lock: self.clone() }
     }
 
-    /// Takes the lock if it is free and nobody waits for it.
+    /// Takes the lock if it is free and no task waits for it.
     ///
     /// # Examples
     ///
@@ -323,7 +326,7 @@ impl<T> Lock<T> {
         })
     }
 
-    /// Whether somebody has the lock. Between a release and the step of the next in line nobody has.
+    /// Whether a guard exists. Between a release and the step of the next waiter there is none.
     ///
     /// asyncio: `Lock.locked()`.
     ///
@@ -346,11 +349,11 @@ impl<T> Lock<T> {
         self.raw.is_locked()
     }
 
-    /// The value; nobody else can have the lock.
+    /// Returns the value. The borrow proves that no other task can hold the lock.
     ///
     /// # Panics
     ///
-    /// If a guard was forgotten (`mem::forget`), and with it the value; drop guards.
+    /// If a guard was leaked (`mem::forget`), and with it the value.
     ///
     /// # Examples
     ///
@@ -364,11 +367,11 @@ impl<T> Lock<T> {
         self.value.get_mut().as_deref_mut().expect(FORGOTTEN)
     }
 
-    /// Gives the value back.
+    /// Returns the value, and consumes the lock.
     ///
     /// # Panics
     ///
-    /// If a guard was forgotten (`mem::forget`), and with it the value; drop guards.
+    /// If a guard was leaked (`mem::forget`), and with it the value.
     ///
     /// # Examples
     ///
@@ -464,7 +467,7 @@ pub struct LockAcquireOwned<T = ()> {
     lock: Rc<Lock<T>>,
 }
 
-/// The lock is locked as long as this is there; gives access to the value.
+/// Keeps the lock locked as long as it exists, and gives access to the value.
 ///
 /// # Examples
 ///
@@ -481,11 +484,11 @@ pub struct LockAcquireOwned<T = ()> {
 #[must_use = "the lock is released when the guard is dropped"]
 pub struct LockGuard<'a, T = ()> {
     lock: &'a Lock<T>,
-    /// None only while it is dropped.
+    /// `None` only while it is dropped.
     value: Option<Box<T>>,
 }
 
-/// As [`LockGuard`], and keeps the lock alive.
+/// Like [`LockGuard`], but keeps the lock alive.
 ///
 /// # Examples
 ///
@@ -503,7 +506,7 @@ pub struct LockGuard<'a, T = ()> {
 #[must_use = "the lock is released when the guard is dropped"]
 pub struct OwnedLockGuard<T = ()> {
     lock: Rc<Lock<T>>,
-    /// None only while it is dropped.
+    /// `None` only while it is dropped.
     value: Option<Box<T>>,
 }
 

@@ -1,15 +1,17 @@
-//! What tasks share: events, locks, conditions, semaphores, barriers, queues, channels.
+//! Synchronization between tasks: events, locks, conditions, semaphores, barriers, queues,
+//! channels.
 //!
-//! All of it is for one thread: there is no atomic in here and no mutex, and nothing is `Send`. All of it may be made
-//! outside of a loop, used in one loop after another, and dropped when the loop has gone. To share it between tasks, put it
-//! into an [`Rc`](std::rc::Rc).
+//! All of these are for one thread: they contain no atomics and no mutexes, and are not `Send`. You
+//! may create them outside a loop, use them in one loop after another, and drop them when the loop
+//! has gone. To share one between tasks, put it into an [`Rc`](std::rc::Rc).
 //!
-//! The order is asyncio's, to the letter. What was waited for wakes the waiter directly: it is stepped in the next turn. A
-//! wait that has nothing to wait for does not pause. All lines are first come, first served.
+//! The order is exactly asyncio's. What a task waits for wakes the task directly, and the task is
+//! stepped in the next turn. An operation that does not have to wait does not suspend. All waiters
+//! are served first come, first served.
 //!
-//! A waiter that is cancelled does not count from the moment of the cancellation: a lock for which only cancelled tasks wait
-//! is free, and no permit, item or notification is given to them. What a task had been given before that, it passes on when
-//! it is dropped.
+//! A cancelled waiter does not count from the moment of the cancellation on: a lock for which only
+//! cancelled tasks wait is free, and no permit, item or notification is handed to a cancelled task.
+//! What a task was handed before its cancellation, it passes on when it is dropped.
 //!
 //! ```
 //! use onelane::{EventLoop, sync::Queue};
@@ -22,8 +24,8 @@
 //! assert_eq!(item, Ok("from one loop"));
 //! ```
 //!
-//! [`call_graph`](crate::call_graph()) and the report of a deadlock call each of them by the place where it was made, or, all but
-//! channels, by a name that it was given.
+//! [`call_graph`](crate::call_graph()) and deadlock reports show where each of them was created or,
+//! except for channels, the name that you gave it.
 //!
 //! ```
 //! use onelane::{EventLoop, call_graph, spawn, sync::Event, yield_now};

@@ -1,4 +1,4 @@
-//! One value, from one task to another.
+//! Oneshot channels: one value from one task to another.
 //!
 //! ```
 //! use onelane::{EventLoop, spawn, sync::{oneshot, unbounded}};
@@ -19,7 +19,7 @@
 //! });
 //! ```
 //!
-//! The receiver is the only one who ever waits, so there is no line of waiters.
+//! Only the receiver ever waits, so there is no queue of waiters.
 
 use crate::kernel::callbacks::exceptions;
 use crate::kernel::table::records::{Awaited, Wait};
@@ -33,11 +33,13 @@ use std::pin::Pin;
 use std::rc::{Rc, Weak};
 use std::task::{Context, Poll, Waker};
 
-/// A channel for one value: what the [`Sender`] sends, the [`Receiver`] gives when it is awaited.
+/// Creates a channel for one value: the [`Sender`] sends it, and awaiting the [`Receiver`] returns
+/// it.
 ///
-/// Either side may be dropped: the receiver then gets [`SenderDropped`], the sender its value back.
+/// Either side may be dropped: then the receiver gets [`SenderDropped`], or the sender gets its
+/// value back.
 ///
-/// asyncio has none; there a `Future` is used for this.
+/// asyncio has no oneshot; use a `Future` there.
 ///
 /// # Cost
 ///
@@ -72,20 +74,20 @@ pub fn oneshot<T: 'static>() -> (Sender<T>, Receiver<T>) {
 
 struct Shared<T> {
     label: Label,
-    /// Borrowed in this file alone, to put in and take out.
+    /// Borrowed only in this file, to insert and remove.
     value: RefCell<Option<T>>,
     sender_dropped: Cell<bool>,
     receiver_dropped: Cell<bool>,
-    /// The task of the receiver was interrupted: the receiver is not woken unless that is taken back.
+    /// The receiver's task was interrupted. The receiver is woken only if the interruption is revoked.
     is_interrupted: Cell<bool>,
-    /// The receiver's, while it waits.
+    /// The receiver's waker, while it waits.
     waker: Cell<Option<Waker>>,
 }
 
 impl<T> Shared<T> {
-    /// Cloning and dropping a waker may be the code of others, so nothing is borrowed meanwhile.
+    /// Cloning and dropping a waker may run user code, so nothing is borrowed meanwhile.
     fn keep_waker(&self, context: &Context<'_>) {
-        // Who is polled lives: the receiver may have moved out of a task that was cancelled.
+        // A receiver that is polled is alive: it may have moved out of a cancelled task.
         self.is_interrupted.set(false);
         let old = self.waker.take();
         let is_known = old.as_ref().is_some_and(|old| wakes_the_same(old, context.waker()));
@@ -95,7 +97,7 @@ impl<T> Shared<T> {
 
     fn wake(&self) {
         let Some(waker) = self.waker.take() else { return };
-        // This runs in the sender's destructor: a waker of others that panics must not panic there.
+        // This runs in the destructor of the sender, which must not panic if a foreign waker does.
         if let Err(payload) = catch_unwind(AssertUnwindSafe(|| waker.wake())) {
             let loop_id = context::running().map_or(0, |kernel| kernel.id());
             exceptions::reached_nobody(loop_id, exceptions::IN_A_WAKER, payload);
@@ -120,7 +122,7 @@ impl<T> Awaited for Shared<T> {
     }
 }
 
-/// The sending end of a [`oneshot`].
+/// The sending side of a [`oneshot`].
 ///
 /// # Examples
 ///
@@ -134,7 +136,7 @@ pub struct Sender<T> {
     shared: Rc<Shared<T>>,
 }
 
-/// The receiving end of a [`oneshot`]: a future of the value.
+/// The receiving side of a [`oneshot`]: a future of the value.
 ///
 /// Cancel safety: a value that was sent stays until the receiver is dropped, and is dropped with it.
 ///
@@ -144,7 +146,7 @@ pub struct Sender<T> {
 ///
 /// # Panics
 ///
-/// When polled after it was over.
+/// When polled after it was ready.
 ///
 /// # Examples
 ///
@@ -164,7 +166,7 @@ pub struct Receiver<T> {
     over: bool,
 }
 
-/// The sender of a [`oneshot`] was dropped, and has sent nothing.
+/// The sender of a [`oneshot`] was dropped without sending.
 ///
 /// # Examples
 ///
@@ -219,7 +221,7 @@ impl<T> Sender<T> {
         if self.is_closed() {
             return Err(value);
         }
-        // There was none before. The receiver is woken by the drop of the sender.
+        // The slot was empty before. Dropping the sender wakes the receiver.
         *self.shared.value.borrow_mut() = Some(value);
         Ok(())
     }
@@ -258,7 +260,7 @@ impl<T> Drop for Sender<T> {
 }
 
 impl<T> Receiver<T> {
-    /// The value, if it was sent and not received.
+    /// Takes the value, if it was sent and not received.
     ///
     /// # Examples
     ///
@@ -283,7 +285,7 @@ impl<T: 'static> Future for Receiver<T> {
         if !this.shared.sender_dropped.get() {
             this.shared.keep_waker(context);
         }
-        // Looked at once more: a waker's code may have come back here.
+        // Checked again: the code of a waker may have dropped the sender.
         if !this.shared.sender_dropped.get() {
             if let Some(kernel) = context::running() {
                 let shared = &this.shared;

@@ -1,10 +1,12 @@
-//! Handing items from tasks to tasks.
+//! Queues: tasks put items in and get them out.
 //!
-//! As in asyncio, an item that is put wakes the first getter, but is not kept for it: whoever is stepped first takes it, and
-//! a getter that finds nothing goes to the end of the line. A getter that was woken and is dropped wakes the next. The same
-//! holds for putters and room.
+//! As in asyncio, putting an item wakes the first getter, but does not reserve the item for it: the
+//! first task that is stepped takes it. A getter that finds no item goes to the end of the waiters.
+//! A getter that was woken and is dropped wakes the next. The same holds for putters and free
+//! places.
 //!
-//! The part that counts and wakes knows no items (`Core`), the part that holds items knows no waiters (`Items`).
+//! The part that counts and wakes knows no items (`Core`); the part that holds items knows no
+//! waiters (`Items`).
 //!
 //! Next: `channel.rs`.
 
@@ -20,18 +22,20 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
-/// A queue of items: those that came first are given first.
+/// A queue of items, first in, first out.
 ///
-/// If it is bounded, a task that puts waits while it is full. With [`task_done`](Queue::task_done) and [`join`](Queue::join) one
-/// can wait until all that was put has been worked off; with [`shutdown`](Queue::shutdown) one can end it.
+/// If it is bounded, a task that puts an item waits while the queue is full. With
+/// [`task_done`](Queue::task_done) and [`join`](Queue::join) a task can wait until all items were
+/// processed; [`shutdown`](Queue::shutdown) ends the queue.
 ///
-/// What is on its way is never lost: if a task that was woken for an item is cancelled, the item stays, and the next is woken.
+/// No item is lost: if a task that was woken for an item is cancelled, the item stays, and the next
+/// getter is woken.
 ///
 /// asyncio: `Queue`.
 ///
 /// # Cost
 ///
-/// An allocation for the queue beside its items, one for each task that has to wait.
+/// One allocation for the queue besides its items, one per task that has to wait.
 ///
 /// # Examples
 ///
@@ -63,7 +67,7 @@ pub struct Queue<T> {
     items: Items<T>,
 }
 
-/// A [`Queue`] that gives the last item first, and is otherwise the same: it derefs to one.
+/// A [`Queue`] that returns the last item first: it derefs to one.
 ///
 /// asyncio: `LifoQueue`.
 ///
@@ -82,17 +86,17 @@ pub struct LifoQueue<T> {
     queue: Queue<T>,
 }
 
-/// A [`Queue`] that gives the smallest item first, and is otherwise the same: it derefs to one.
+/// A [`Queue`] that returns the smallest item first: it derefs to one.
 ///
-/// Of equal items, those that came first are given first. asyncio leaves that open, so this is a refinement. For the largest
-/// first, put [`Reverse`](std::cmp::Reverse).
+/// Equal items are returned first in, first out. asyncio leaves their order open. To get the
+/// largest first, put [`Reverse`](std::cmp::Reverse).
 ///
 /// asyncio: `PriorityQueue`.
 ///
 /// # Panics
 ///
-/// `put`, `get` and their likes, if a comparison of items panics, or uses this queue. Then the item that was being got is
-/// dropped, all others stay, and their order is not known.
+/// `put`, `get` and similar methods panic if a comparison of items panics, or uses this queue. The
+/// item that was being taken is dropped then; all others stay, in unknown order.
 ///
 /// # Examples
 ///
@@ -112,18 +116,18 @@ pub struct PriorityQueue<T> {
 // ---- the items ----
 
 enum Items<T> {
-    /// Borrowed in this file alone, and while no foreign code runs.
+    /// Borrowed only in this file, and while no user code runs.
     Fifo(RefCell<VecDeque<T>>),
     Lifo(RefCell<Vec<T>>),
     Ranked(Ranked<T>),
 }
 
-/// Items by their order. A comparison is foreign code, so the heap is taken out while it is used.
+/// Items in their order. A comparison is user code, so the heap is taken out while it is used.
 struct Ranked<T> {
-    /// None while items are compared.
+    /// `None` while items are compared.
     heap: Cell<Option<BinaryHeap<Entry<T>>>>,
     numbered: Cell<u64>,
-    // What needs `T: Ord`, from where that was known.
+    // The functions that need `T: Ord`, from where that was known.
     push: fn(&mut BinaryHeap<Entry<T>>, Entry<T>),
     pop: fn(&mut BinaryHeap<Entry<T>>) -> Option<Entry<T>>,
 }
@@ -133,7 +137,8 @@ struct Entry<T> {
     number: u64,
 }
 
-/// The smallest item is the greatest entry, since `BinaryHeap` gives that first; of equals, the older.
+/// The smallest item is the greatest entry, because `BinaryHeap` returns the greatest first; of
+/// equal items, the older.
 impl<T: Ord> Ord for Entry<T> {
     fn cmp(&self, other: &Self) -> Ordering {
         other.item.cmp(&self.item).then_with(|| other.number.cmp(&self.number))
@@ -154,9 +159,10 @@ impl<T: Ord> PartialEq for Entry<T> {
 
 impl<T: Ord> Eq for Entry<T> {}
 
-/// The heap while it is out; put back also if a comparison panics.
+/// The heap while it is taken out. It is put back even if a comparison panics.
 struct TakenOut<'a, T> {
-    /// Some until it is put back. Older compilers make no empty heap of what may not be `Ord`.
+    /// `Some` until it is put back. Older compilers cannot make an empty heap of a type that may
+    /// not be `Ord`.
     heap: Option<BinaryHeap<Entry<T>>>,
     home: &'a Cell<Option<BinaryHeap<Entry<T>>>>,
 }
@@ -184,7 +190,7 @@ const COMPARED: &str =
     "a PriorityQueue was used from inside of a comparison of its items; let comparisons look at the items alone";
 
 impl<T> Items<T> {
-    /// To be called before anything is counted.
+    /// Called before anything is counted.
     #[track_caller]
     fn check(&self) {
         if let Items::Ranked(ranked) = self {
@@ -214,7 +220,7 @@ impl<T> Items<T> {
         }
     }
 
-    /// All that there is, to be dropped where everything is in order.
+    /// Takes all items, to be dropped where everything is consistent.
     #[track_caller]
     fn take_all(&self) -> Vec<T> {
         match self {
@@ -232,10 +238,10 @@ const PUTTERS: u8 = 1;
 const JOINERS: u8 = 2;
 
 struct Core {
-    /// None if there is no bound.
+    /// `None` if there is no bound.
     bound: Option<NonZeroUsize>,
     len: Cell<usize>,
-    /// So many items were put and not reported as done.
+    /// Number of items that were put and not reported as done.
     unfinished: Cell<usize>,
     is_shut_down: Cell<bool>,
     getters: Waiters,
@@ -245,7 +251,7 @@ struct Core {
     label: Label,
 }
 
-/// What it and what is in it are called.
+/// The names of the queue and of its items.
 pub(super) struct Words {
     pub(super) whole: &'static str,
     pub(super) item: &'static str,
@@ -265,7 +271,7 @@ impl Core {
     }
 }
 
-/// Wakes the next when an item has come or gone, also if its comparison panics.
+/// Wakes the next waiter when an item was put or taken, even if its comparison panics.
 struct WakesNext<'a>(&'a Waiters);
 
 impl Drop for WakesNext<'_> {
@@ -290,11 +296,11 @@ impl Place for Core {
     }
 
     fn resumed(&self, line: u8) {
-        // Those who have been woken will take as much.
+        // The waiters that were already woken will take as many.
         let is_more = match line {
             GETTERS => self.len.get() > self.getters.given(),
             PUTTERS => self.bound.is_none_or(|bound| bound.get() > self.len.get() + self.putters.given()),
-            // The end of the last item is told to the dying too.
+            // The end of the last item also reaches dying waiters.
             _ => false,
         };
         if is_more {
@@ -353,19 +359,19 @@ impl<T> Queue<T> {
         Queue { core: Rc::new(core), items }
     }
 
-    /// First in, first out, under words of its own.
+    /// First in, first out, with names of its own.
     #[track_caller]
     pub(super) fn fifo(bound: Option<NonZeroUsize>, words: &'static Words) -> Self {
         Queue::with(bound, Items::Fifo(RefCell::default()), words)
     }
 
-    /// A queue of at most so many items.
+    /// Creates a queue for at most `max_size` items.
     ///
     /// asyncio: `Queue(maxsize)`.
     ///
     /// # Panics
     ///
-    /// If `max_size` is zero. asyncio means "without bound" by that: [`unbounded`](Queue::unbounded).
+    /// If `max_size` is zero. In asyncio that means no bound: use [`unbounded`](Queue::unbounded).
     ///
     /// # Examples
     ///
@@ -379,7 +385,7 @@ impl<T> Queue<T> {
         Queue::fifo(Some(bound(max_size)), QUEUE)
     }
 
-    /// A queue that is never full.
+    /// Creates a queue that is never full.
     ///
     /// asyncio: `Queue()`.
     ///
@@ -395,12 +401,12 @@ impl<T> Queue<T> {
         Queue::fifo(None, QUEUE)
     }
 
-    /// Gives it a name, which stands in reports of what tasks wait for: `an item of queue "jobs"`. Without one it is called
-    /// by the place where it was made.
+    /// Sets a name, for reports of what tasks wait for: `an item of queue "jobs"`. Without a name,
+    /// reports show where the queue was created.
     ///
     /// # Cost
     ///
-    /// An allocation, unless the name is an `Rc<str>`.
+    /// One allocation, unless the name is an `Rc<str>`.
     ///
     /// # Examples
     ///
@@ -420,9 +426,11 @@ impl<T> Queue<T> {
         self
     }
 
-    /// Puts an item at the end, and waits while the queue is full. Does not pause if there is room, also if others wait for it.
+    /// Puts an item at the end, and waits while the queue is full. Does not suspend if there is
+    /// room, even if other tasks wait for it.
     ///
-    /// Cancel safety: an item that has not been put is dropped with the future; the place in the line is lost.
+    /// Cancel safety: an item that was not put is dropped with the future; its place among the
+    /// waiters is lost.
     ///
     /// asyncio: `Queue.put(item)`.
     ///
@@ -432,12 +440,12 @@ impl<T> Queue<T> {
     ///
     /// # Panics
     ///
-    /// When polled after it was over.
+    /// When polled after it was ready.
     ///
     /// # Cost
     ///
-    /// Nothing beside the place for the item if there is room, else an allocation; the putter is stepped in the turn after
-    /// an item was taken.
+    /// Only memory for the item if there is room, otherwise one allocation; the putter is stepped
+    /// in the turn after an item was taken.
     ///
     /// # Examples
     ///
@@ -456,9 +464,10 @@ impl<T> Queue<T> {
         QueuePut { queue: self, item: Some(item), ticket: Ticket::here() }
     }
 
-    /// Takes the item that is first, and waits while there is none. Does not pause if there is one, also if others wait.
+    /// Takes the first item, and waits while there is none. Does not suspend if there is one, even
+    /// if other tasks wait.
     ///
-    /// Cancel safety: no item is lost, only the place in the line.
+    /// Cancel safety: no item is lost, only the place among the waiters.
     ///
     /// asyncio: `Queue.get()`.
     ///
@@ -468,11 +477,12 @@ impl<T> Queue<T> {
     ///
     /// # Panics
     ///
-    /// When polled after it was over.
+    /// When polled after it was ready.
     ///
     /// # Cost
     ///
-    /// Nothing if there is an item, else an allocation; the getter is stepped in the turn after an item was put.
+    /// None if there is an item, otherwise one allocation; the getter is stepped in the turn after
+    /// an item was put.
     ///
     /// # Examples
     ///
@@ -521,7 +531,7 @@ impl<T> Queue<T> {
             return Err(TryPutError::Full(item));
         }
         self.items.check();
-        // Before the item goes in, which it does even if its comparison panics.
+        // Before the item is inserted, which happens even if its comparison panics.
         core.len.set(core.len.get() + 1);
         core.unfinished.set(core.unfinished.get() + 1);
         let _told = WakesNext(&core.getters);
@@ -529,7 +539,7 @@ impl<T> Queue<T> {
         Ok(())
     }
 
-    /// Takes the item that is first, if there is one.
+    /// Takes the first item, if there is one.
     ///
     /// asyncio: `Queue.get_nowait()`.
     ///
@@ -562,7 +572,7 @@ impl<T> Queue<T> {
         Ok(item)
     }
 
-    /// So many items are in the queue.
+    /// Returns the number of items in the queue.
     ///
     /// asyncio: `Queue.qsize()`.
     ///
@@ -581,7 +591,7 @@ impl<T> Queue<T> {
         self.core.len.get()
     }
 
-    /// Whether there is no item.
+    /// Whether the queue is empty.
     ///
     /// asyncio: `Queue.empty()`.
     ///
@@ -599,7 +609,7 @@ impl<T> Queue<T> {
         self.len() == 0
     }
 
-    /// Whether there is no room. Never if it has no bound.
+    /// Whether the queue is full. Never true if it has no bound.
     ///
     /// asyncio: `Queue.full()`.
     ///
@@ -621,7 +631,7 @@ impl<T> Queue<T> {
         self.core.is_full()
     }
 
-    /// So many items it holds at most, if it has a bound.
+    /// Returns the maximum number of items, if the queue has a bound.
     ///
     /// asyncio: `Queue.maxsize`, which is 0 without a bound.
     ///
@@ -669,7 +679,8 @@ impl<T> Queue<T> {
         self.core.is_shut_down.get()
     }
 
-    /// Says that the work on one item is done; with the last, all that [join](Queue::join) are woken.
+    /// Reports that the work on one item is done. After the last one, all tasks in
+    /// [`join`](Queue::join) are woken.
     ///
     /// asyncio: `Queue.task_done()`.
     ///
@@ -698,9 +709,10 @@ impl<T> Queue<T> {
         self.core.finish();
     }
 
-    /// Waits until all items that were put are reported as [done](Queue::task_done). Does not pause if all are.
+    /// Waits until all items that were put are reported as [done](Queue::task_done). Does not
+    /// suspend if all are.
     ///
-    /// When they are, it comes back, even if new items were put before it is stepped.
+    /// It then returns even if new items are put before it is stepped.
     ///
     /// Cancel safety: nothing is lost.
     ///
@@ -708,7 +720,7 @@ impl<T> Queue<T> {
     ///
     /// # Cost
     ///
-    /// An allocation if it has to wait; it is stepped in the turn after the last `task_done`.
+    /// One allocation if it has to wait; it is stepped in the turn after the last `task_done`.
     ///
     /// # Examples
     ///
@@ -723,10 +735,11 @@ impl<T> Queue<T> {
         QueueJoin { core: self.core.clone(), ticket: Ticket::here(), over: false }
     }
 
-    /// Ends the queue: from now on nothing can be put, and when it is empty, nothing can be got. All that wait are woken to
-    /// see that.
+    /// Shuts the queue down: from now on no item can be put, and when the queue is empty, `get`
+    /// returns an error. All waiters are woken.
     ///
-    /// If `immediate`, the items that are left are dropped and count as done. Otherwise they can still be got.
+    /// If `immediate` is true, the remaining items are dropped and count as done. Otherwise they
+    /// can still be taken.
     ///
     /// asyncio: `Queue.shutdown(immediate)`.
     ///
@@ -756,7 +769,7 @@ impl<T> Queue<T> {
         }
         core.getters.give_all();
         core.putters.give_all();
-        // The last, since an item's destructor may come back here.
+        // Last, because an item's destructor may use this queue.
         drop(dropped);
     }
 }
@@ -768,7 +781,7 @@ fn bound(max_size: usize) -> NonZeroUsize {
 }
 
 impl<T> LifoQueue<T> {
-    /// A queue of at most so many items.
+    /// Creates a queue for at most `max_size` items.
     ///
     /// asyncio: `LifoQueue(maxsize)`.
     ///
@@ -792,7 +805,7 @@ impl<T> LifoQueue<T> {
         LifoQueue { queue: Queue::with(Some(bound(max_size)), Items::Lifo(RefCell::default()), QUEUE) }
     }
 
-    /// A queue that is never full.
+    /// Creates a queue that is never full.
     ///
     /// asyncio: `LifoQueue()`.
     ///
@@ -817,7 +830,7 @@ impl<T> LifoQueue<T> {
         LifoQueue { queue: Queue::with(None, Items::Lifo(RefCell::default()), QUEUE) }
     }
 
-    /// As [`Queue::named`].
+    /// Like [`Queue::named`].
     ///
     /// # Examples
     ///
@@ -846,7 +859,7 @@ impl<T> Deref for LifoQueue<T> {
 }
 
 impl<T: Ord> PriorityQueue<T> {
-    /// A queue of at most so many items.
+    /// Creates a queue for at most `max_size` items.
     ///
     /// asyncio: `PriorityQueue(maxsize)`.
     ///
@@ -871,7 +884,7 @@ impl<T: Ord> PriorityQueue<T> {
         Self::with(Some(bound(max_size)))
     }
 
-    /// A queue that is never full.
+    /// Creates a queue that is never full.
     ///
     /// asyncio: `PriorityQueue()`.
     ///
@@ -892,7 +905,7 @@ impl<T: Ord> PriorityQueue<T> {
         Self::with(None)
     }
 
-    /// As [`Queue::named`].
+    /// Like [`Queue::named`].
     ///
     /// # Examples
     ///
@@ -1011,7 +1024,7 @@ impl<T> fmt::Debug for PriorityQueue<T> {
 #[must_use = "futures do nothing unless they are awaited"]
 pub struct QueuePut<'a, T> {
     queue: &'a Queue<T>,
-    /// None when it is over.
+    /// `None` when it has ended.
     item: Option<T>,
     ticket: Ticket,
 }
@@ -1169,7 +1182,7 @@ impl fmt::Debug for QueueJoin {
 
 // ---- the errors ----
 
-/// A [`Queue`] was shut down before the item could be put, which comes back in this.
+/// A [`Queue`] was shut down before the item could be put. Contains the item.
 ///
 /// asyncio: `QueueShutDown`.
 ///
@@ -1238,7 +1251,7 @@ impl<T> TryPutError<T> {
     }
 }
 
-/// Why [`Queue::try_get`] gave nothing.
+/// Why [`Queue::try_get`] returned no item.
 ///
 /// # Examples
 ///

@@ -1,9 +1,9 @@
-//! So many at a time.
+//! Semaphores: a limited number of permits.
 //!
-//! A permit that comes back is handed over to the first in line, so the count stays where it is. While anybody waits, nobody
-//! overtakes.
+//! A permit that is returned is handed to the first waiter, so the count does not change. While a
+//! task waits, no other task overtakes it.
 //!
-//! Knows nothing but the line of its waiters, and its name.
+//! This file knows only its waiters and its name.
 
 use crate::kernel::{Token, context};
 use crate::sync::label::Label;
@@ -15,15 +15,18 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
-/// A number of permits: a task that acquires one has it until it drops it, and waits if there is none.
+/// A number of permits. A task that acquires a permit has it until it drops it; if there is none,
+/// the task waits.
 ///
-/// It is fair: a permit that is released goes to the first in line, and who has just released one stands at the end.
+/// It is fair: a released permit goes to the first waiter, and a task that has just released one
+/// goes to the end.
 ///
 /// asyncio: `Semaphore`.
 ///
 /// # Cost
 ///
-/// An allocation for the semaphore, one for each task that has to wait, and memory for as many permits as were out at once.
+/// One allocation for the semaphore, one per task that has to wait, and memory for the greatest
+/// number of permits that were acquired at the same time.
 ///
 /// # Examples
 ///
@@ -50,7 +53,7 @@ pub struct Semaphore {
     core: Rc<Core>,
 }
 
-/// A [`Semaphore`] that notices when more permits come back than there were.
+/// A [`Semaphore`] that detects when more permits are released than there were.
 ///
 /// asyncio: `BoundedSemaphore`.
 ///
@@ -75,24 +78,24 @@ pub struct BoundedSemaphore {
 struct Core {
     label: Label,
     value: Cell<usize>,
-    /// So many permits were forgotten and not released since, for `BoundedSemaphore`, which has as many as it began with: here,
-    /// given, in guards and forgotten.
+    /// Number of permits that were forgotten and not released since. For `BoundedSemaphore`, whose
+    /// total never changes: free, handed over, in guards, and forgotten.
     forgotten: Cell<usize>,
-    /// For each permit that is in a guard, who took it, `NOBODY` if that was outside of any task, and when. Borrowed while no
-    /// foreign code runs.
+    /// For each permit in a guard: the task that took it, `NOBODY` if that was outside any task,
+    /// and when. Borrowed while no user code runs.
     takers: RefCell<Slab<(Token, u64)>>,
     waiters: Waiters,
 }
 
 impl Core {
-    /// One more permit, of those that are counted as taken, is in a guard.
+    /// One more permit, of those that count as taken, is in a guard.
     fn permit(self: &Rc<Self>) -> Permit {
         let taker = context::running().map(|kernel| kernel.table.take()).unwrap_or_default();
         let taken = self.takers.borrow_mut().insert(taker);
         Permit { core: Some(self.clone()), taken }
     }
 
-    /// Whether who comes now has to wait.
+    /// Whether a task that comes now has to wait.
     fn is_locked(&self) -> bool {
         self.value.get() == 0 || self.waiters.any()
     }
@@ -113,7 +116,7 @@ impl Core {
         self.hand_over();
     }
 
-    /// False if nobody waits.
+    /// Returns false if no task waits.
     fn hand_over(&self) -> bool {
         let Some(waiter) = self.waiters.take_next() else { return false };
         self.take();
@@ -121,7 +124,7 @@ impl Core {
         true
     }
 
-    /// Who came while others were to go first had to wait although there was a permit.
+    /// A task that came after others had to wait although there was a permit.
     fn hand_out(&self) {
         while self.value.get() > 0 && self.hand_over() {}
     }
@@ -148,7 +151,8 @@ impl Place for Core {
     }
 
     fn takers(&self, _: u8) -> Option<Vec<Token>> {
-        // Permits that were forgotten are released by anybody; one that was handed over is with nobody yet.
+        // Any code may release a permit that was forgotten; a permit that was handed over is not in
+        // a guard yet.
         match (self.forgotten.get(), self.waiters.given()) {
             (0, 0) => Some(self.takers.borrow().iter().map(|(_, &(taker, _))| taker).collect()),
             (0, _) => Some(Vec::new()),
@@ -174,7 +178,7 @@ impl Place for Core {
 }
 
 impl Semaphore {
-    /// A semaphore with so many permits, which may be none.
+    /// Creates a semaphore with `permits` permits, which may be zero.
     ///
     /// asyncio: `Semaphore(value)`.
     ///
@@ -196,13 +200,13 @@ impl Semaphore {
         Semaphore { core: Rc::new(core) }
     }
 
-    /// Gives it a name, which stands in reports of what tasks wait for: `a permit of semaphore "slots" (0 free)`. Without
-    /// one it is called by the place where it was made. Who has the permits is not known: anybody may
-    /// [release](Semaphore::release) one.
+    /// Sets a name, for reports of what tasks wait for: `a permit of semaphore "slots" (0 free)`.
+    /// Without a name, reports show where the semaphore was created. Reports do not say which tasks
+    /// have permits, because any code may [release](Semaphore::release) one.
     ///
     /// # Cost
     ///
-    /// An allocation, unless the name is an `Rc<str>`.
+    /// One allocation, unless the name is an `Rc<str>`.
     ///
     /// # Examples
     ///
@@ -222,19 +226,21 @@ impl Semaphore {
         self
     }
 
-    /// Waits for a permit. Does not pause if there is one and nobody waits.
+    /// Waits for a permit. Does not suspend if there is one and no task waits.
     ///
-    /// Cancel safety: nothing is lost but the place in the line; a permit that had been handed over already goes to the next.
+    /// Cancel safety: only the place among the waiters is lost; a permit that was already handed
+    /// over goes to the next.
     ///
     /// asyncio: `Semaphore.acquire()`.
     ///
     /// # Panics
     ///
-    /// When polled after it was over.
+    /// When polled after it was ready.
     ///
     /// # Cost
     ///
-    /// Nothing if there is a permit, else an allocation; the waiter is stepped in the turn after the release.
+    /// None if there is a permit, otherwise one allocation; the waiter is stepped in the turn after
+    /// the release.
     ///
     /// # Examples
     ///
@@ -252,7 +258,7 @@ impl Semaphore {
         SemaphoreAcquire { core: self.core.clone(), ticket: Ticket::here(), over: false }
     }
 
-    /// A permit, if there is one and nobody waits.
+    /// Takes a permit if there is one and no task waits.
     ///
     /// # Examples
     ///
@@ -268,13 +274,14 @@ impl Semaphore {
         })
     }
 
-    /// Adds a permit, whether one was acquired or not: for those that were [forgotten](Permit::forget), or to have one more.
+    /// Adds a permit, whether one was acquired or not: for permits that were
+    /// [forgotten](Permit::forget), or to increase their number.
     ///
     /// asyncio: `Semaphore.release()`.
     ///
     /// # Panics
     ///
-    /// If there would be more than `usize::MAX`.
+    /// If there would be more than `usize::MAX` permits.
     ///
     /// # Examples
     ///
@@ -294,7 +301,7 @@ impl Semaphore {
         self.core.release();
     }
 
-    /// Whether who comes now would have to wait: there is no permit, or others wait.
+    /// Whether a task that comes now would have to wait: there is no permit, or other tasks wait.
     ///
     /// asyncio: `Semaphore.locked()`.
     ///
@@ -324,7 +331,7 @@ impl Semaphore {
         self.core.is_locked()
     }
 
-    /// So many permits are neither with anybody nor handed over.
+    /// Returns the number of permits that are free, neither acquired nor handed over.
     ///
     /// # Examples
     ///
@@ -350,7 +357,7 @@ impl Semaphore {
 }
 
 impl BoundedSemaphore {
-    /// A semaphore with so many permits, and never more.
+    /// Creates a semaphore with `permits` permits, and never more.
     ///
     /// asyncio: `BoundedSemaphore(value)`.
     ///
@@ -368,7 +375,7 @@ impl BoundedSemaphore {
         BoundedSemaphore { semaphore: Semaphore::new(permits), bound: permits }
     }
 
-    /// As [`Semaphore::named`].
+    /// Like [`Semaphore::named`].
     ///
     /// # Examples
     ///
@@ -386,11 +393,11 @@ impl BoundedSemaphore {
         BoundedSemaphore { semaphore: self.semaphore.named(name), bound: self.bound }
     }
 
-    /// As [`Semaphore::acquire`].
+    /// Like [`Semaphore::acquire`].
     ///
     /// # Panics
     ///
-    /// When polled after it was over.
+    /// When polled after it was ready.
     ///
     /// # Examples
     ///
@@ -406,7 +413,7 @@ impl BoundedSemaphore {
         self.semaphore.acquire()
     }
 
-    /// As [`Semaphore::try_acquire`].
+    /// Like [`Semaphore::try_acquire`].
     ///
     /// # Examples
     ///
@@ -418,17 +425,17 @@ impl BoundedSemaphore {
         self.semaphore.try_acquire()
     }
 
-    /// Gives back a permit that was [forgotten](Permit::forget).
+    /// Releases a permit that was [forgotten](Permit::forget).
     ///
-    /// To give back one that was not taken, or one whose guard will give it back, is a mistake in the program's counting and
-    /// not something to be handled, so it is a panic, where asyncio raises `ValueError`. asyncio notices it when the count
-    /// is full, we notice it at once, and so the drop of a [`Permit`] never fails.
+    /// Releasing a permit that was not acquired, or whose guard will release it, is a bug in the
+    /// program's counting. So it is a panic, where asyncio raises `ValueError`. asyncio detects it
+    /// when the count is full; onelane detects it at once, so dropping a [`Permit`] never fails.
     ///
     /// asyncio: `BoundedSemaphore.release()`.
     ///
     /// # Panics
     ///
-    /// If no permit was forgotten that has not been released since.
+    /// If all forgotten permits were already released.
     ///
     /// # Examples
     ///
@@ -450,7 +457,7 @@ impl BoundedSemaphore {
         core.release();
     }
 
-    /// As [`Semaphore::is_locked`].
+    /// Like [`Semaphore::is_locked`].
     ///
     /// # Examples
     ///
@@ -472,7 +479,7 @@ impl BoundedSemaphore {
         self.semaphore.is_locked()
     }
 
-    /// As [`Semaphore::available_permits`].
+    /// Like [`Semaphore::available_permits`].
     ///
     /// # Examples
     ///
@@ -565,8 +572,8 @@ impl fmt::Debug for SemaphoreAcquire {
     }
 }
 
-/// One permit of a [`Semaphore`], which goes back when this is dropped. It keeps the semaphore's count alive and has no
-/// lifetime, so it may be given to another task.
+/// One permit of a [`Semaphore`], which is released when this is dropped. It keeps the semaphore's
+/// count alive and has no lifetime, so it may be passed to another task.
 ///
 /// # Examples
 ///
@@ -580,14 +587,14 @@ impl fmt::Debug for SemaphoreAcquire {
 /// ```
 #[must_use = "the permit goes back when this is dropped"]
 pub struct Permit {
-    /// None once it was forgotten.
+    /// `None` after it was forgotten.
     core: Option<Rc<Core>>,
-    /// Its place among those that are taken.
+    /// Its place among the acquired permits.
     taken: usize,
 }
 
 impl Permit {
-    /// Keeps the permit: it does not come back but by `release()`.
+    /// Forgets the permit: only `release()` returns it.
     ///
     /// # Examples
     ///

@@ -1,8 +1,9 @@
-//! Who waits at a primitive: a line, first come, first served.
+//! The waiters of a primitive: a queue, first come, first served.
 //!
-//! A waiter is *waiting* until something is given to it (a wake, a permit, a notification), or until it is *dying*: its task was
-//! cancelled, or a timeout around it expired, so its future will be dropped. A dying waiter does not count and is given nothing,
-//! but keeps its place, since a cancellation may be taken back.
+//! A waiter is *waiting* until it is given something (a wake, a permit, a notification), or until
+//! it is *dying*: its task was cancelled, or a timeout around it expired, so its future will be
+//! dropped. A dying waiter does not count and is given nothing, but keeps its place, because a
+//! cancellation may be taken back.
 //!
 //! ```text
 //!               take_next, take_foremost, give, give_all
@@ -15,9 +16,10 @@
 //!                 Ticket::leave, Ticket::poll
 //! ```
 //!
-//! What is given to a waiter is the primitive's to know: it asks what became of it when a ticket leaves.
+//! What is given to a waiter is up to the primitive, which is notified when a ticket leaves.
 //!
-//! Does not know which primitive it serves, and no loop but for the record of who waits. Next: `lock.rs`.
+//! This file does not know the primitive, and knows the loop only for the record of the wait. Next:
+//! `lock.rs`.
 
 use crate::kernel::callbacks::exceptions;
 use crate::kernel::table::records::{Awaited, Wait};
@@ -30,65 +32,67 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::{Rc, Weak};
 use std::task::{Context, Poll, Waker};
 
-/// A primitive, as its waiters see it. One with several lines numbers them.
+/// A primitive, as its waiters use it. A primitive with several queues numbers them.
 pub(super) trait Place {
     fn line(&self, line: u8) -> &Waiters;
 
-    /// A waiter that was dying waits again. What came meanwhile was not given to it; if there is still something to be given, it
-    /// is to be given now. Where what is given is told to the dying too, as `Waiters::give` does, there is nothing to do.
+    /// A waiter that was dying waits again. It was given nothing in the meantime; if there is
+    /// something to give now, the primitive gives it. Primitives that use `Waiters::give`, which
+    /// also reaches dying waiters, have nothing to do.
     fn resumed(&self, _line: u8) {}
 
-    /// A waiter leaves, and does not come for what it may have been given.
+    /// A waiter leaves, without using what it may have been given.
     fn left(&self, _line: u8, _given: bool) {}
 
-    /// Whether a waiter that is not going to come for long leaves the line, and enters it anew if it comes after all. Where
-    /// what is given is there for all, it may stay.
+    /// Whether a waiter that will not be polled for some time leaves the queue, and enters it again
+    /// if it is polled after all. If all waiters are given the same thing, it can stay.
     fn gives_way(&self, _line: u8) -> bool {
         false
     }
 
-    /// The tasks that have what is waited for.
+    /// The tasks that hold what is waited for.
     fn holders(&self, _line: u8) -> Vec<Token> {
         Vec::new()
     }
 
-    /// As `Awaited::takers`.
+    /// Like `Awaited::takers`.
     fn takers(&self, _line: u8) -> Option<Vec<Token>> {
         None
     }
 
-    /// As `Awaited::taker`.
+    /// Like `Awaited::taker`.
     fn taker(&self, _line: u8) -> Option<Token> {
         None
     }
 
-    /// As `Awaited::taken_at`.
+    /// Like `Awaited::taken_at`.
     fn taken_at(&self, _line: u8) -> Vec<u64> {
         Vec::new()
     }
 
-    /// The one task without which it cannot come, if that is certain.
+    /// The only task that can provide it, if that is certain.
     fn sole_holder(&self, _line: u8) -> Option<Token> {
         None
     }
 
-    /// What is waited for, for people: a noun phrase that stands behind "waits for".
+    /// Writes what is waited for, for reports: a noun phrase that follows "waits for".
     fn describe(&self, line: u8, f: &mut fmt::Formatter<'_>) -> fmt::Result;
 }
 
-/// One line of waiters.
+/// One queue of waiters.
 #[derive(Default)]
 pub(super) struct Waiters {
-    /// Borrowed in this file alone, and while no foreign code runs. What is taken out has another owner: its ticket.
+    /// Borrowed only in this file, and while no user code runs. What is taken out has another
+    /// owner: its ticket.
     lists: RefCell<Lists>,
     numbered: Cell<u64>,
-    /// So many were given something and have not come for it yet.
+    /// Number of waiters that were given something and have not used it yet.
     given: Cell<usize>,
 }
 
 #[derive(Default)]
 struct Lists {
-    /// By their numbers, which ascend.
+    /// By number, in ascending order.
     waiting: VecDeque<Rc<Waiter>>,
     dying: BTreeMap<u64, Rc<Waiter>>,
 }
@@ -112,7 +116,7 @@ enum State {
     Gone,
 }
 
-/// One that waits. The line holds it until it is given something, its ticket until it leaves.
+/// A waiter. The queue owns it until it is given something; its ticket owns it until it leaves.
 pub(super) struct Waiter {
     number: u64,
     state: Cell<State>,
@@ -122,22 +126,22 @@ pub(super) struct Waiter {
 }
 
 impl Waiters {
-    /// Whether anybody counts: waits, or was given something and has not come for it.
+    /// Whether any waiter counts: it waits, or was given something and has not used it.
     pub(super) fn any(&self) -> bool {
         self.given.get() > 0 || !self.lists.borrow().waiting.is_empty()
     }
 
-    /// So many count.
+    /// Number of waiters that count.
     pub(super) fn len(&self) -> usize {
         self.given.get() + self.lists.borrow().waiting.len()
     }
 
-    /// So many were given something and have not come for it.
+    /// Number of waiters that were given something and have not used it.
     pub(super) fn given(&self) -> usize {
         self.given.get()
     }
 
-    /// Gives to the first that waits. To be woken when the primitive is in order.
+    /// Gives to the first waiter. It must be woken when the primitive is consistent.
     #[must_use = "it has to be woken"]
     pub(super) fn take_next(&self) -> Option<Rc<Waiter>> {
         let waiter = self.lists.borrow_mut().waiting.pop_front()?;
@@ -145,8 +149,8 @@ impl Waiters {
         Some(waiter)
     }
 
-    /// As `take_next`, but only if nobody stands before it: neither one that was given something, nor one that is dying, which
-    /// passes the turn on when it leaves.
+    /// Like `take_next`, but only if no other waiter is before it: neither one that was given
+    /// something, nor a dying one, which passes its turn on when it leaves.
     #[must_use = "it has to be woken"]
     pub(super) fn take_foremost(&self) -> Option<Rc<Waiter>> {
         {
@@ -159,7 +163,8 @@ impl Waiters {
         self.take_next()
     }
 
-    /// Gives to the first `count` and wakes them. What is left over goes to those that are dying, should they live on.
+    /// Gives to the first `count` waiters, and wakes them. The rest is kept for dying waiters, in
+    /// case they wait again.
     pub(super) fn give(&self, count: usize) {
         let mut taken = Vec::new();
         {
@@ -172,7 +177,8 @@ impl Waiters {
                 self.mark_given(&waiter);
             }
         }
-        // All of them before the first is woken: a waker is foreign code and may come back here.
+        // All of them before the first is woken, because a waker is user code and may come back
+        // here.
         taken.iter().for_each(|waiter| self.mark_given(waiter));
         taken.iter().for_each(|waiter| waiter.wake());
     }
@@ -215,14 +221,15 @@ impl Waiters {
 impl Waiter {
     pub(super) fn wake(&self) {
         let Some(waker) = self.waker.take() else { return };
-        // Others are to be woken too, and this runs in destructors: a foreign waker that panics must not keep them from it.
+        // Other waiters must be woken too, and this runs in destructors: a panic of another
+        // executor's waker must not prevent that.
         if let Err(payload) = catch_unwind(AssertUnwindSafe(|| waker.wake())) {
             let loop_id = context::running().map_or(0, |kernel| kernel.id());
             exceptions::reached_nobody(loop_id, exceptions::IN_A_WAKER, payload);
         }
     }
 
-    /// Who is polled lives: the future has moved out of the task that was cancelled.
+    /// A waiter that is polled is not dying: its future has moved out of the cancelled task.
     #[cold]
     #[inline(never)]
     fn lives_on(&self) {
@@ -262,9 +269,9 @@ impl Awaited for Waiter {
                 }
                 self.place.resumed(self.line);
             }
-            // It was given something while it was dying, and not woken for that.
+            // It was given something while it was dying, and was not woken for that.
             State::Given => self.wake(),
-            // It gave way, and is to come again.
+            // It had left the queue, and enters it again.
             State::Gone => self.wake(),
             State::Waiting => {}
         }
@@ -302,14 +309,14 @@ impl Awaited for Waiter {
     }
 }
 
-/// What a future keeps of its place in a line.
+/// What a future stores about its place in a queue.
 pub(super) struct Ticket {
     waiter: Option<Rc<Waiter>>,
     record: Record,
 }
 
 impl Ticket {
-    /// Of a future that is made where the caller was called.
+    /// For a future that is created at the caller's location.
     #[track_caller]
     pub(super) fn here() -> Self {
         Ticket { waiter: None, record: Record::here() }
@@ -319,15 +326,15 @@ impl Ticket {
         self.waiter.as_ref().is_some_and(|waiter| waiter.state.get() != State::Gone)
     }
 
-    /// Takes a place at the end of a line.
+    /// Takes a place at the end of the queue.
     pub(super) fn enter(&mut self, place: Rc<dyn Place>, line: u8) {
         debug_assert!(!self.is_in_line(), "one place a ticket");
-        // It may have given way.
+        // It may have left the queue before.
         self.leave();
         self.waiter = Some(place.line(line).enter(&place, line));
     }
 
-    /// The task that has taken what is waited for hears of it, if it is ending.
+    /// Notifies the task that has taken what is waited for, if that task is ending.
     #[cold]
     #[inline(never)]
     pub(super) fn tell_taker(&self) {
@@ -337,7 +344,8 @@ impl Ticket {
         }
     }
 
-    /// Ready when something was given; then the place is left. Polls without a reason change nothing but the waker.
+    /// Ready when something was given; then the place is left. A poll without reason changes only
+    /// the waker.
     #[track_caller]
     pub(super) fn poll(&mut self, context: &mut Context<'_>) -> Poll<()> {
         let Some(waiter) = &self.waiter else { return Poll::Ready(()) };
@@ -351,7 +359,7 @@ impl Ticket {
         if waiter.state.get() == State::Dying {
             waiter.lives_on();
         }
-        // Looked at once more: the waker's code may have come back here.
+        // Checked again, because the waker's code may have come back here.
         if waiter.is_given() {
             self.leave();
             return Poll::Ready(());
@@ -363,15 +371,15 @@ impl Ticket {
         Poll::Pending
     }
 
-    /// Leaves the line. Whether something had been given, which is the caller's to pass on.
+    /// Leaves the queue. Returns whether something had been given, which the caller must pass on.
     pub(super) fn leave(&mut self) -> bool {
         let Some(waiter) = self.waiter.take() else { return false };
         self.record.end();
-        // Its waker, which may be foreign, goes with it, where nothing is borrowed.
+        // Its waker, which may be user code, is dropped here, where nothing is borrowed.
         waiter.waiters().leave(&waiter)
     }
 
-    /// The future that waits is dropped: what it was given is passed on.
+    /// The waiting future is dropped: what it was given is passed on.
     pub(super) fn give_up(&mut self) {
         if let Some(waiter) = &self.waiter {
             waiter.yield_gift();
