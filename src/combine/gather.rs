@@ -414,7 +414,8 @@ impl<C: Children> Watcher for Gathering<C> {
     }
 }
 
-/// A woken poller of the gather in an interrupted task would not pass the wake on any more.
+/// The poller of a gather in an interrupted task may have used up its wake, and wakes no other
+/// code. So the task is woken, to check again.
 #[cold]
 #[inline(never)]
 fn link_is_over(task: Token) {

@@ -345,7 +345,7 @@ where
     tasks.into_iter().filter(|handle| seen.insert(handle.waited().0.address())).collect()
 }
 
-/// A wait under way: the callbacks of tasks and promises hold it, and whoever awaits it.
+/// A running wait: owned by the callbacks of tasks and promises, and by the code that awaits it.
 struct Waiting {
     list: Rc<[AnyChild]>,
     has_failed: Box<dyn Fn(usize) -> bool>,

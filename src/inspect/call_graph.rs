@@ -1,9 +1,10 @@
-//! Who waits where, for what, and for whom: a picture of all tasks of a loop, taken at once.
+//! The call graph: which task waits where, for what, and for which task, at one moment.
 //!
-//! It is read from the records that leaf futures keep while they wait (`leaf.rs`), from the timers of the sleeps, and from
-//! nothing else: nobody is polled, and no order changes.
+//! It is read only from the records that leaf futures keep while they wait (`leaf.rs`), and from
+//! the timers of sleeps. No future is polled, and no order changes.
 //!
-//! Does not know how it is shown. Next: `call_graph/tree.rs`, `call_graph/table.rs`.
+//! This file does not know how the graph is shown. Next: `call_graph/tree.rs`,
+//! `call_graph/table.rs`.
 
 mod table;
 #[cfg(test)]
@@ -21,16 +22,17 @@ use std::io::Write as _;
 use std::panic::Location;
 use std::time::{Duration, Instant};
 
-/// All tasks of a loop at one moment, with what each waits for, where, and for whom.
+/// All tasks of a loop at one moment: what each waits for, where, and for which task.
 ///
-/// `Display` draws it as a tree, as asyncio's `pstree` does: below a task what it waits for, and below that the tasks that
-/// it awaits. A task is drawn once; where it is named again, there is a hint to where it is. Where a circle closes, it is
-/// named. Tasks that have what is waited for, a lock for example, are told of in words, and are no branches. Below sixteen
-/// tasks a tree is broken off, and goes on at the left.
+/// `Display` draws it as a tree, like asyncio's `pstree`: below a task what it waits for, and below
+/// that the tasks that it awaits. Each task is drawn once; where it occurs again, a hint says where
+/// it is drawn. Where a circle closes, the circle is named. Tasks that hold what is waited for, for
+/// example a lock, are mentioned in words and are not branches. After sixteen levels a tree is
+/// broken off and continues at the left.
 ///
-/// A wait is known from the first poll of a future of onelane that was pending until that future is ready or dropped. Nobody is
-/// polled to find it out, and no order changes. What is awaited in futures of other crates, but for what those await in here, is
-/// not known.
+/// A wait is known from the first pending poll of a future of onelane until that future is ready or
+/// dropped. No future is polled to find it out, and no order changes. Waits in futures of other
+/// crates are not known, except for onelane's futures inside them.
 ///
 /// asyncio: `FutureCallGraph`, `python -m asyncio pstree`.
 ///
@@ -58,7 +60,7 @@ use std::time::{Duration, Instant};
 #[doc(alias = "FutureCallGraph")]
 #[doc(alias = "pstree")]
 pub struct CallGraph {
-    /// The loop's time when it was taken.
+    /// The loop's time when the graph was made.
     pub time: Instant,
     /// The living tasks, in the order in which they were spawned.
     pub tasks: Vec<TaskSnapshot>,
@@ -84,20 +86,21 @@ pub struct CallGraph {
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct TaskSnapshot {
-    /// Its number.
+    /// Its id.
     pub id: TaskId,
     /// Its name.
     pub name: String,
-    /// Where it is in its life.
+    /// Its state.
     pub state: TaskState,
     /// Where it was spawned.
     pub spawned_at: &'static Location<'static>,
-    /// What it waits for, in the order in which that began. Empty if it does not wait, or waits in a future that is not
-    /// onelane's. A task that is stepped or queued may still have waits: those that it has begun and not ended.
+    /// What it waits for, in the order in which the waits began. Empty if it does not wait, or if
+    /// it waits in a future of another crate. A task that is running or queued may still have
+    /// waits: those that have begun and not ended.
     pub waits_for: Vec<WaitSnapshot>,
-    /// How many of its wakers are held by others than onelane's own futures: by other threads, or by futures and primitives of
-    /// other crates. `None` if the loop does not count them, which it does on a virtual clock, in debug mode, with metrics and
-    /// with a probe.
+    /// Number of its wakers that are held outside onelane's own futures: by other threads, or by
+    /// futures and primitives of other crates. `None` if the loop does not count them. It counts
+    /// them on a virtual clock, in debug mode, with metrics and with a probe.
     pub outside_wakers: Option<usize>,
 }
 
@@ -124,23 +127,24 @@ pub struct TaskSnapshot {
 pub struct WaitSnapshot {
     /// In words: `a lock`, `task "worker-3"`, `a sleep`.
     pub what: String,
-    /// Where it is awaited; behind a `Box<dyn Future>`, where the future was made.
+    /// The source location of the await; behind a `Box<dyn Future>`, where the future was created.
     pub at: &'static Location<'static>,
     /// The tasks that are awaited.
     pub tasks: Vec<TaskId>,
-    /// The tasks that have what is waited for, a lock for example.
+    /// The tasks that hold what is waited for, for example a lock.
     pub held_by: Vec<TaskId>,
-    /// When it is over by itself, if it is a sleep.
+    /// When it ends without other tasks, if it is a sleep.
     pub until: Option<Instant>,
 }
 
-/// A picture of the running loop: who waits where, for what, and for whom.
+/// Returns the call graph of the running loop: which task waits where, for what, and for which
+/// task.
 ///
-/// May be called wherever the loop runs: in tasks, callbacks and destructors. Outside of its turns there is
+/// May be called anywhere in a turn: in tasks, callbacks and destructors. Outside a turn, use
 /// [`EventLoop::call_graph`](crate::EventLoop::call_graph).
 ///
-/// asyncio: `capture_call_graph()`, which begins with one task; [`CallGraph::task`] and [`CallGraph::awaited_by`] go from task to
-/// task.
+/// asyncio: `capture_call_graph()`, which starts at one task; [`CallGraph::task`] and
+/// [`CallGraph::awaited_by`] lead from task to task.
 ///
 /// # Panics
 ///
@@ -148,8 +152,8 @@ pub struct WaitSnapshot {
 ///
 /// # Cost
 ///
-/// O(n log n) for n tasks and waits, with a few allocations for each. As long as nobody asks, nothing is kept but what each wait
-/// records.
+/// O(n log n) for n tasks and waits, with a few allocations for each. Without a call, only the
+/// record of each wait is kept.
 ///
 /// # Examples
 ///
@@ -172,16 +176,18 @@ pub fn call_graph() -> CallGraph {
     CallGraph::of(&running("call_graph()"))
 }
 
-/// Prints the tree of the running loop on stderr: all tasks, where each waits, for what, and for whom.
+/// Prints the tree of the running loop on stderr: all tasks, where each waits, for what, and for
+/// which task.
 ///
-/// It is written at once, so that nothing comes in between. What cannot be written is lost, and that is no panic. For the look of
-/// it see [`CallGraph`]; above it is a line that says how many tasks there are, and on which thread.
+/// It is written in one call, so that no other output comes in between. If writing fails, the text
+/// is lost, without a panic. [`CallGraph`] describes the format. The first line says how many tasks
+/// there are, and on which thread.
 ///
-/// Any thread can have it printed, with a [`Remote`](crate::Remote): `remote.call_soon(print_call_graph)`. With the feature
-/// `signals` there is `Builder::print_call_graph_on`, for a `kill -USR1` from outside.
+/// Any thread can print it by a [`Remote`](crate::Remote): `remote.call_soon(print_call_graph)`.
+/// With the feature `signals`, `Builder::print_call_graph_on` prints it upon `kill -USR1`.
 ///
-/// asyncio: `print_call_graph()`, which writes to stdout, and `python -m asyncio pstree`. On stderr it does not mix with what a
-/// program makes, and stands beside the other things that the loop has to tell.
+/// asyncio: `print_call_graph()`, which writes to stdout, and `python -m asyncio pstree`. On stderr
+/// it does not mix with the output of the program, and is beside the loop's other reports.
 ///
 /// # Panics
 ///
@@ -189,7 +195,7 @@ pub fn call_graph() -> CallGraph {
 ///
 /// # Cost
 ///
-/// That of [`call_graph`], and the text. The loop stands still while it is written.
+/// The cost of [`call_graph`], and the text. The loop stands still while it is written.
 ///
 /// # Examples
 ///
@@ -223,7 +229,7 @@ impl CallGraph {
         CallGraph { time: kernel.clock.now_as_instant(), tasks }
     }
 
-    /// The task of this number, if it was alive.
+    /// Returns the task with this id, if it was alive.
     ///
     /// # Examples
     ///
@@ -242,13 +248,13 @@ impl CallGraph {
         self.place_of(id).map(|place| &self.tasks[place])
     }
 
-    /// The tasks that await this one, in the order in which they were spawned.
+    /// Returns the tasks that await this one, in the order in which they were spawned.
     ///
     /// asyncio: `FutureCallGraph.awaited_by`.
     ///
     /// # Cost
     ///
-    /// A look at all waits of all tasks.
+    /// Checks all waits of all tasks.
     ///
     /// # Examples
     ///
@@ -272,16 +278,17 @@ impl CallGraph {
         self.tasks.iter().filter(move |task| task.waits_for.iter().any(|wait| wait.tasks.contains(&id)))
     }
 
-    /// The circles in which tasks wait for each other: for their ends, or for what another has. Each begins with the task
-    /// that was spawned first, and each task waits for the next, the last for the first.
+    /// Returns the circles in which tasks wait for each other: for their ends, or for what another
+    /// holds. Each begins with the task that was spawned first; each task waits for the next, and
+    /// the last for the first.
     ///
-    /// Of circles that share tasks not all may be told, of which there can be very many; but there is none that has no task in
-    /// common with one that is told. A task in a circle that waits for something else as well, a sleep for example, may get out
-    /// of it.
+    /// If several circles share tasks, some of them may be missing, because there can be very many.
+    /// But every circle that is missing shares a task with one that is returned. A task in a circle
+    /// that also waits for something else, for example a sleep, may leave the circle.
     ///
     /// # Cost
     ///
-    /// That of the graph, and of the circles that are found.
+    /// The cost of the graph, and of the circles that are found.
     ///
     /// # Examples
     ///
@@ -321,7 +328,7 @@ impl CallGraph {
         self.tasks.binary_search_by_key(&id, |task| task.id).ok()
     }
 
-    /// For each task, the places of those to which `next` leads. Each once.
+    /// For each task, the positions of those to which `next` leads, without duplicates.
     fn edges<'a, I: Iterator<Item = TaskId>>(&'a self, next: impl Fn(&'a TaskSnapshot) -> I) -> Vec<Vec<usize>> {
         let places = |task: &'a TaskSnapshot| {
             let places = next(task).filter_map(|id| self.place_of(id));
@@ -330,7 +337,7 @@ impl CallGraph {
         self.tasks.iter().map(places).collect()
     }
 
-    /// For each task, the places of those that await it.
+    /// For each task, the positions of those that await it.
     fn awaiters(&self) -> Vec<Vec<usize>> {
         let mut awaiters = vec![Vec::new(); self.tasks.len()];
         for (place, awaited) in self.edges(TaskSnapshot::awaited).iter().enumerate() {
@@ -340,8 +347,9 @@ impl CallGraph {
     }
 }
 
-/// Follows edges depth first, each once. Tells of each that leads back into the path, with the place in the path to which it
-/// leads, and of what is left, when all that is to be reached from there has been left or stands in the path.
+/// Follows all edges, depth first, each once. Reports each edge that leads back into the path, with
+/// the position in the path; and reports each task that is left, when everything reachable from it
+/// has been left or is in the path.
 fn walk(
     edges: &[Vec<usize>],
     starts: impl Iterator<Item = usize>,
@@ -350,7 +358,7 @@ fn walk(
 ) {
     let mut seen = vec![false; edges.len()];
     let mut depths = vec![None; edges.len()];
-    // Where we are, and how many of the edges of each were followed.
+    // The path, and how many edges of each task were followed.
     let mut path: Vec<(usize, usize)> = Vec::new();
     for start in starts {
         let mut next = Some(start);
@@ -384,7 +392,7 @@ fn word_for(state: TaskState) -> &'static str {
     }
 }
 
-/// A word for a terminal, on one line.
+/// Text for a terminal, on one line.
 struct Plain<'a>(&'a str);
 
 impl fmt::Display for Plain<'_> {
@@ -418,12 +426,13 @@ impl TaskSnapshot {
         self.waits_for.iter().flat_map(|wait| wait.tasks.iter().copied())
     }
 
-    /// The tasks without which it cannot go on.
+    /// The tasks without which it cannot continue.
     pub(crate) fn blockers(&self) -> impl Iterator<Item = TaskId> {
         self.waits_for.iter().flat_map(|wait| wait.tasks.iter().chain(&wait.held_by).copied())
     }
 
-    /// What is to be said beside what it waits for: that it does so in a future that is not ours, and what its wakers tell.
+    /// Additional remarks: that it waits in a future of another crate, and what is known of its
+    /// wakers.
     pub(crate) fn note(&self) -> Option<&'static str> {
         if self.state != TaskState::Waiting {
             return None;
@@ -438,9 +447,9 @@ impl TaskSnapshot {
     }
 }
 
-/// What a task waits for, in the order in which it began.
+/// What a task waits for, in the order in which the waits began.
 fn waits_of(kernel: &Kernel, sleeps: &[SleepRecord], task: &Header) -> Vec<WaitSnapshot> {
-    // Those of one task stand together.
+    // Those of one task are adjacent.
     let begin = sleeps.partition_point(|sleep| sleep.task.bits() < task.token().bits());
     let mine = sleeps[begin..].iter().take_while(|sleep| sleep.task == task.token());
     let mut mine = mine.filter(|sleep| !task.is_frozen(sleep.number)).peekable();

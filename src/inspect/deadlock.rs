@@ -1,4 +1,5 @@
-//! What is said of a program that cannot go on, or of tasks that hold each other up while the rest goes on.
+//! Deadlock reports: a program that cannot continue, or tasks that block each other while others
+//! run.
 
 use crate::inspect::call_graph::{CallGraph, TaskSnapshot, WaitSnapshot};
 use crate::kernel::callbacks::exceptions::complain;
@@ -9,12 +10,14 @@ use crate::task::TaskId;
 use std::cell::RefCell;
 use std::fmt;
 
-/// Tasks that can never go on, with where each waits, and for what.
+/// Tasks that can never continue, with where each waits, and for what.
 ///
-/// There are two kinds. If nothing in the loop can ever happen again, it is of all tasks, and `run` ends: nothing is ready,
-/// no timer is pending, and nobody else has a waker or a [`Remote`](crate::Remote). In debug mode there is one of a circle
-/// as well, as soon as it closes and while others go on: of tasks each of which waits for nothing but the end of the next,
-/// or for a lock that the next took; see [`Builder::deadlock_handler`](crate::Builder::deadlock_handler).
+/// There are two kinds. If nothing in the loop can ever happen again, the report contains all
+/// tasks, and `run` ends: nothing is ready, no timer is pending, and no code outside has a waker or
+/// a [`Remote`](crate::Remote). In debug mode there is also a report of a circle, as soon as it
+/// closes, while other tasks run: each of its tasks waits only for the end of the next, or for a
+/// lock that the next has taken; see
+/// [`Builder::deadlock_handler`](crate::Builder::deadlock_handler).
 ///
 /// # Examples
 ///
@@ -37,20 +40,22 @@ use std::fmt;
 pub struct DeadlockReport {
     /// The tasks, in the order in which they were spawned.
     pub tasks: Vec<TaskSnapshot>,
-    /// The circles in which tasks wait for each other, as [`CallGraph::circles`] tells them.
+    /// The circles in which tasks wait for each other, as [`CallGraph::circles`] returns them.
     pub circles: Vec<Vec<TaskId>>,
-    /// Whether other tasks of the loop can go on. Only a cancellation can then end those in the circle.
+    /// Whether other tasks of the loop can continue. Then only a cancellation can end the tasks in
+    /// the circle.
     pub others_go_on: bool,
 }
 
 impl DeadlockReport {
-    /// Of a loop in which nothing can happen any more.
+    /// A report on a loop in which nothing can happen any more.
     pub(crate) fn of(kernel: &Kernel) -> Self {
         let graph = CallGraph::of(kernel);
         DeadlockReport { circles: graph.circles(), tasks: graph.tasks, others_go_on: false }
     }
 
-    /// Of the circle that has closed with what this task waits for, if there is one, and it was not `told` of.
+    /// A report on the circle that this task has just closed, if there is one that was not `told`
+    /// before.
     pub(crate) fn of_circle(kernel: &Kernel, task: &AnyTask, told: &RefCell<Vec<u64>>) -> Option<Self> {
         let Circle { tasks: circle, first_wait } = circle(kernel, task.header())?;
         if told.borrow().contains(&first_wait) {
@@ -74,15 +79,16 @@ struct Circle {
     first_wait: u64,
 }
 
-/// The circle, if one goes through this task in which each waits for the next alone.
+/// The circle through this task in which each task waits only for the next, if there is one.
 fn circle(kernel: &Kernel, first: &Header) -> Option<Circle> {
     let mut circle = vec![TaskId(first.id)];
     let (mut blocker, mut first_wait) = sole_blocker(kernel, first)?;
-    // A task of the path, put on at each power of two. Whoever goes round behind `first` comes by it.
+    // A task of the path, updated at each power of two. A walk that goes around in a circle behind
+    // `first` meets it.
     let mut milestone = Token::NOBODY;
     while blocker != first.token() {
         if blocker == milestone {
-            // A circle, but this task stands before it. It was told of when it closed.
+            // There is a circle, but this task is before it. It was reported when it closed.
             return None;
         }
         let next = kernel.table.task(blocker)?;
@@ -96,7 +102,8 @@ fn circle(kernel: &Kernel, first: &Header) -> Option<Circle> {
     Some(Circle { tasks: circle, first_wait })
 }
 
-/// The one task that a task waits for, if it waits for nothing else and nobody else can wake it, and the number of the wait.
+/// The only task that a task waits for, and the number of the wait. `None` if the task waits for
+/// more, or if other code can wake it.
 fn sole_blocker(kernel: &Kernel, task: &Header) -> Option<(Token, u64)> {
     let is_free = kernel.table.state(task) != State::Waiting || task.is_ending();
     if is_free || kernel.inbox().wakers(task.token()) > 0 {
@@ -110,7 +117,7 @@ fn sole_blocker(kernel: &Kernel, task: &Header) -> Option<(Token, u64)> {
     let blocker = match begun.wait {
         Wait::Task(token) => token,
         Wait::On(awaited) => {
-            // What the holder took may have gone with a future to another task.
+            // What the holder took may have moved with a future to another task.
             let has_it =
                 |holder: &Token| kernel.table.task(*holder).is_some_and(|holder| !holder.header().has_moved_on());
             awaited.upgrade()?.sole_holder().filter(has_it)?
@@ -119,17 +126,19 @@ fn sole_blocker(kernel: &Kernel, task: &Header) -> Option<(Token, u64)> {
     Some((blocker, number))
 }
 
-/// Whether a task of the circle sleeps as well, or stands in a timeout, or one that awaits it does: they end by themselves.
+/// Whether a task of the circle also sleeps or is in a timeout, or is awaited by a task that is:
+/// this will end without other tasks.
 fn may_be_freed(kernel: &Kernel, graph: &CallGraph, circle: &[TaskId]) -> bool {
     let place = |token: Token| graph.place_of(TaskId(kernel.table.task(token)?.header().id));
-    // A sleep that never ends frees nobody.
+    // A sleep that never ends does not help.
     let sleeps = kernel.sleeps().into_iter().filter(|sleep| sleep.until != Time::NEVER);
     let mut next: Vec<usize> =
         kernel.limited().into_iter().chain(sleeps.map(|sleep| sleep.task)).filter_map(place).collect();
     let mut reached = vec![false; graph.tasks.len()];
     while let Some(place) = next.pop() {
         if !std::mem::replace(&mut reached[place], true) {
-            // Those that it awaits end with it. Who has a lock that it wants goes on all the same.
+            // The tasks that it awaits end with it. A task that only holds a lock that it wants
+            // does not.
             next.extend(graph.tasks[place].awaited().filter_map(|id| graph.place_of(id)));
         }
     }
@@ -172,7 +181,7 @@ impl DeadlockReport {
     }
 }
 
-/// `waits at a.rs:1:2 for a sleep`, and what its wakers tell.
+/// `waits at a.rs:1:2 for a sleep`, and what is known of its wakers.
 fn write_waits(task: &TaskSnapshot, f: &mut fmt::Formatter<'_>) -> fmt::Result {
     if task.waits_for.is_empty() {
         return write!(f, "waits for {}", task.note().unwrap_or("nothing"));
@@ -182,7 +191,7 @@ fn write_waits(task: &TaskSnapshot, f: &mut fmt::Formatter<'_>) -> fmt::Result {
     task.note().map_or(Ok(()), |note| write!(f, ", {note}"))
 }
 
-/// What is told of a loop on a virtual clock that has nothing to do but to wait for others.
+/// The message of a loop on a virtual clock that can only wait for other threads or wakers.
 pub(crate) fn tell_of_long_rest(kernel: &Kernel) {
     struct LongRest(Vec<TaskSnapshot>);
     impl fmt::Display for LongRest {

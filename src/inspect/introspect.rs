@@ -1,11 +1,11 @@
-//! Who is there.
+//! The running task, and all tasks.
 
 use crate::leaf::running;
 use crate::task::TaskRef;
 
-/// The task that is being stepped; `None` in a callback.
+/// Returns the running task; `None` in a callback.
 ///
-/// In the destructor of a cancelled task's future, it is that task.
+/// In the destructor of a cancelled task's future, this is the cancelled task.
 ///
 /// asyncio: `current_task()`.
 ///
@@ -26,9 +26,10 @@ pub fn current_task() -> Option<TaskRef> {
     running("current_task()").current().map(|cell| TaskRef { cell })
 }
 
-/// The tasks of the running loop that have not ended, in the order in which they were spawned.
+/// Returns the tasks of the running loop that have not ended, in the order in which they were
+/// spawned.
 ///
-/// asyncio: `all_tasks()`, which gives a set.
+/// asyncio: `all_tasks()`, which returns a set.
 ///
 /// # Panics
 ///

@@ -1,19 +1,19 @@
-//! JSON, as far as snapshots and traces need it: numbers and words that need no escape write themselves, so this is texts and
-//! lists.
+//! JSON for snapshots and traces. Numbers and words without special characters are written
+//! directly, so this file has strings and lists.
 //!
-//! Knows nothing of what is written.
+//! This file does not know what is written.
 
 use std::fmt::{self, Write as _};
 
-/// What is no letter to a terminal: controls, what ends lines, and what turns the direction in which the rest of a line is
-/// written. All of these have up to four digits.
+/// Characters that are not printable in a terminal: control characters, line ends, and marks that
+/// change the direction of writing. All of these have at most four hexadecimal digits.
 pub(crate) fn is_invisible(letter: char) -> bool {
     letter.is_control()
         || matches!(letter, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
-/// A text, with its quotes. What a terminal, a script or a page could take for more than a letter is escaped: what is invisible,
-/// and the `/` of `</`.
+/// A string, with its quotes. Everything that a terminal, a script or a page might interpret is
+/// escaped: invisible characters, and the `/` of `</`.
 pub(crate) struct Text<'a>(pub(crate) &'a str);
 
 impl fmt::Display for Text<'_> {
@@ -53,7 +53,7 @@ pub(crate) fn list<T>(out: &mut String, items: impl IntoIterator<Item = T>, mut 
 mod tests {
     use super::{Text, list};
 
-    /// Every character that is escaped, or could be, comes back from a reader that is not ours.
+    /// Every character that is escaped, or could be, comes back from another JSON reader.
     #[test]
     fn write_texts_that_are_read_back() {
         let all: String = (0..0x3000).filter_map(char::from_u32).chain("😀</script><!-- \u{10ffff}".chars()).collect();

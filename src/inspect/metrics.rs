@@ -1,4 +1,4 @@
-//! How much a loop has done.
+//! The counters of a loop.
 
 use crate::kernel::{Kernel, LongestStep as Longest};
 use crate::leaf::running;
@@ -7,9 +7,9 @@ use std::panic::Location;
 use std::rc::Rc;
 use std::time::Duration;
 
-/// What a loop has done since it was made, from [`metrics`].
+/// What a loop has done since it was created, as [`metrics`] returns it.
 ///
-/// At any moment these hold:
+/// These equations always hold:
 ///
 /// - `spawned = alive + finished + cancelled + panicked`
 /// - `wakes = wakes_queued + wakes_merged + wakes_late`
@@ -33,24 +33,24 @@ use std::time::Duration;
 pub struct Metrics {
     /// Turns of the loop.
     pub turns: u64,
-    /// Times that a task came to its turn: that it was polled, or that it went on its way to an end because it was cancelled.
+    /// Steps of tasks: a task was polled, or continued to end because it was cancelled.
     pub steps: u64,
     /// Callbacks that were called, from the ready queue and by timers.
     pub callbacks: u64,
-    /// Wakes of tasks, by whomever: themselves, other tasks, timers, other threads. A cancellation of a waiting task is one
-    /// as well.
+    /// Wakes of tasks: by themselves, other tasks, timers and other threads. The cancellation of a
+    /// waiting task counts as one too.
     pub wakes: u64,
-    /// Wakes that have put their task into the ready queue. If it was running, that is done at the end of its step, unless
-    /// it ends with it.
+    /// Wakes that put their task into the ready queue. If the task was running, that happens at the
+    /// end of its step, unless the task ends.
     pub wakes_queued: u64,
-    /// Wakes of tasks that stood in the ready queue already.
+    /// Wakes of tasks that were already in the ready queue.
     pub wakes_merged: u64,
     /// Wakes of tasks that had ended.
     pub wakes_late: u64,
-    /// Wakes from elsewhere: other threads, other loops, between two turns. They are among the others. Of several wakes of
-    /// one task between two turns, not all have to be counted.
+    /// Wakes from other threads, from other loops, and between two turns. They are included in the
+    /// other counts. Of several such wakes of one task between two turns, some may not be counted.
     pub wakes_foreign: u64,
-    /// Tasks that were spawned, main tasks too.
+    /// Tasks that were spawned, including main tasks.
     pub spawned: u64,
     /// Tasks that have not ended.
     pub alive: u64,
@@ -62,19 +62,20 @@ pub struct Metrics {
     pub panicked: u64,
     /// Timers that were set: by sleeps that had to wait, timeouts, `call_later`.
     pub timers_armed: u64,
-    /// Timers whose time has come.
+    /// Timers that have fired.
     pub timers_fired: u64,
-    /// Timers that were taken back.
+    /// Timers that were cancelled.
     pub timers_cancelled: u64,
-    /// Timers that are still to come.
+    /// Timers that are pending.
     pub timers_pending: u64,
-    /// Times that the loop's thread went to sleep.
+    /// Times that the loop's thread began to sleep.
     pub parks: u64,
-    /// The longest step of all, in [debug mode](crate::Builder::debug). Elsewhere none is timed.
+    /// The longest step, in [debug mode](crate::Builder::debug). Otherwise `None`, because steps
+    /// are not timed.
     pub longest_step: Option<LongestStep>,
 }
 
-/// The step of a task that took longest; see [`Metrics::longest_step`].
+/// The longest step of a task; see [`Metrics::longest_step`].
 ///
 /// # Examples
 ///
@@ -93,27 +94,27 @@ pub struct Metrics {
 #[derive(Clone, PartialEq, Eq, Debug)]
 #[non_exhaustive]
 pub struct LongestStep {
-    /// How long it took, on the machine's clock.
+    /// The time that it took, on the machine's clock.
     pub took: Duration,
-    /// The number of the task.
+    /// The id of the task.
     pub id: TaskId,
     /// The name of the task.
     pub name: Rc<str>,
-    /// The await at which the step ended; where the task was spawned, if it has ended, has given way to others, or waits in
-    /// a future that is not onelane's.
+    /// The await at which the step ended. If the task has ended, has yielded, or waits in a future
+    /// of another crate: where it was spawned.
     pub at: &'static Location<'static>,
 }
 
-/// What the running loop has done since it was made.
+/// Returns what the running loop has done since it was created.
 ///
 /// # Panics
 ///
-/// If no loop is running on this thread. If it does not count: ask for that with
+/// If no loop is running on this thread. If the loop does not count: enable that with
 /// [`Builder::metrics(true)`](crate::Builder::metrics).
 ///
 /// # Cost
 ///
-/// O(1), one allocation at most.
+/// O(1), at most one allocation.
 ///
 /// # Examples
 ///

@@ -1,4 +1,4 @@
-//! Looking at a loop: its call graph, deadlocks, metrics, the probe.
+//! Inspecting a loop: its call graph, deadlocks, metrics, the probe.
 
 pub(crate) mod call_graph;
 pub(crate) mod deadlock;
@@ -8,6 +8,6 @@ pub(crate) mod metrics;
 #[cfg(feature = "probe")]
 pub mod probe;
 
-/// A place with a short name, for tests of what is shown of places.
+/// A short source location, for tests of what is shown of locations.
 #[cfg(all(test, not(loom)))]
 const PLACE: &std::panic::Location<'static> = std::panic::Location::caller();

@@ -1,12 +1,14 @@
-//! Whatever has a file descriptor that can be polled, awaited: [`Async`].
+//! Awaiting file descriptors that can be polled: [`Async`].
 //!
-//! With the feature `io`, on Unix. The loop looks at its sockets in place of sleeping, on its own thread, and now and then while
-//! it is busy; no other thread has a part in it. What is ready is tried at once, and who would block waits until the loop has heard
-//! that it is worth another try. Of the system's calls that makes one for each operation that succeeds, and one of the loop's for
-//! all who wait.
+//! With the feature `io`, on Unix. Instead of sleeping, the loop polls its sockets, on its own
+//! thread, and from time to time while it is busy. No other thread is involved. An operation is
+//! tried at once; if it would block, the task waits until the loop learns that another try is
+//! worthwhile. So a successful operation takes one system call, and one call of the loop serves all
+//! waiting tasks.
 //!
-//! Sockets with names, and asyncio's streams, stand in [`net`](crate::net). To read and to write there are futures-io's traits,
-//! [`AsyncRead`] and [`AsyncWrite`], also on references, so that one task can read what another writes.
+//! [`net`](crate::net) has named sockets, and asyncio's streams. To read and write, use
+//! futures-io's traits, [`AsyncRead`] and [`AsyncWrite`]. They are also implemented for references,
+//! so that one task can read while another writes.
 //!
 //! ```
 //! use futures_util::{AsyncReadExt, AsyncWriteExt};
@@ -42,12 +44,12 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
-/// Something with a file descriptor, and the loop that listens to it.
+/// An object with a file descriptor, and the loop that polls it.
 ///
-/// It belongs to the loop in which it was made: there it is polled. It may go to another thread and be dropped there.
-/// Dropping it takes it out of the loop, and closes it.
+/// It belongs to the loop in which it was created, and is polled there. It may be sent to another
+/// thread and dropped there. Dropping it deregisters the descriptor, and closes it.
 ///
-/// Several tasks may wait for the same side of it; all are woken, and each tries.
+/// Several tasks may wait for the same side; all of them are woken, and each tries.
 ///
 /// When the operations of a task have taken 50 µs in one step, or 64 of them have succeeded, the next one returns `Pending` once and
 /// wakes the task at once. So other tasks and timers run, even if the peer is as fast as this task.
@@ -55,7 +57,7 @@ use std::task::{Context, Poll, ready};
 /// The loop calls `as_fd` once, when the `Async` is made, and registers that descriptor. What `as_fd` returns later has no effect on
 /// the registration.
 ///
-/// asyncio: `loop.add_reader`, `add_writer`, `sock_recv` and the others of their kind.
+/// asyncio: `loop.add_reader`, `add_writer`, `sock_recv` and similar functions.
 ///
 /// # Examples
 ///
@@ -82,13 +84,13 @@ pub struct Async<T> {
     key: SourceKey,
     loop_id: u64,
     lane: u16,
-    /// A TCP connection of the system's: what a length tells of it stands in `reactor.rs`.
+    /// Whether it is a TCP connection; `reactor.rs` says what the length of a read means there.
     is_tcp: bool,
-    /// Shown for waits that are polled inside of a library.
+    /// The location to show for waits that are polled inside a library.
     made_at: &'static Location<'static>,
 }
 
-/// What the loop's reactor holds, too.
+/// Also owned by the loop's reactor.
 struct Source<T>(T);
 
 impl<T: AsFd> AsFd for Source<T> {
@@ -105,12 +107,13 @@ impl<T: AsFd + Send + Sync + 'static> Descriptor for Source<T> {
 }
 
 impl<T: AsFd + Send + Sync + 'static> Async<T> {
-    /// Makes `source` non-blocking, and the running loop listen to it.
+    /// Makes `source` non-blocking, and registers it with the running loop.
     ///
     /// # Errors
     ///
-    /// If the system cannot poll such a thing: a file on a disk, for one, is always ready, and refused by epoll. If it has no
-    /// room for another. The source is closed then.
+    /// If the operating system cannot poll it: for example, epoll rejects a file on a disk, which
+    /// is always ready. If the system has no room for another descriptor. In both cases the source
+    /// is closed.
     ///
     /// # Panics
     ///
@@ -139,7 +142,7 @@ impl<T: AsFd + Send + Sync + 'static> Async<T> {
         Self::register(source, Side::Read, false)
     }
 
-    /// Of a source that is non-blocking already, and of which `first` is awaited first.
+    /// For a source that is already non-blocking, of which the side `first` is awaited first.
     #[track_caller]
     pub(crate) fn register(source: T, first: Side, is_tcp: bool) -> io::Result<Self> {
         let kernel = crate::leaf::running("io::Async::new()");
@@ -149,15 +152,16 @@ impl<T: AsFd + Send + Sync + 'static> Async<T> {
         Ok(Async { source, key, loop_id, lane, is_tcp, made_at: Location::caller() })
     }
 
-    /// As if it were made there.
+    /// Sets the location of its creation.
     pub(crate) fn made_at(&mut self, place: &'static Location<'static>) {
         self.made_at = place;
     }
 }
 
 impl<T> Async<T> {
-    /// What this was made of. Whoever reads or writes there directly gets [`WouldBlock`](io::ErrorKind::WouldBlock) if nothing is
-    /// to be had, and may wait with [`readable`](Self::readable) or [`writable`](Self::writable).
+    /// Returns the source. If you read or write it directly and no data or room is available, you
+    /// get [`WouldBlock`](io::ErrorKind::WouldBlock), and can wait with
+    /// [`readable`](Self::readable) or [`writable`](Self::writable).
     ///
     /// # Examples
     ///
@@ -178,11 +182,11 @@ impl<T> Async<T> {
         &self.source.0
     }
 
-    /// Takes it out of the loop, and gives back what this was made of, still non-blocking. Whoever waits for it is woken.
+    /// Deregisters the source and returns it, still non-blocking. Waiting tasks are woken.
     ///
     /// # Panics
     ///
-    /// On another thread than the loop's.
+    /// On a thread other than the loop's.
     ///
     /// # Examples
     ///
@@ -207,21 +211,21 @@ impl<T> Async<T> {
         }
     }
 
-    /// Waits until it can be read: until there is something, the end, or an error.
+    /// Waits until it is readable: until there is data, the end, or an error.
     ///
-    /// It waits in any case, until the loop has looked, which a system call has the poller tell anew. What is read behind it may still say
-    /// [`WouldBlock`](io::ErrorKind::WouldBlock), if somebody else was faster; wait again then, or use
-    /// [`read_with`](Self::read_with), which does that.
+    /// It always waits until the loop has polled; a system call makes the poller report the source
+    /// again. A read after it may still return [`WouldBlock`](io::ErrorKind::WouldBlock) if another
+    /// task was faster. Then wait again, or use [`read_with`](Self::read_with), which does that.
     ///
     /// Cancel safety: nothing is lost; dropping it ends the wait.
     ///
     /// # Errors
     ///
-    /// If the system has no room to listen.
+    /// If the operating system has no room to register.
     ///
     /// # Panics
     ///
-    /// When it is polled where its loop is not running.
+    /// When polled outside its loop.
     ///
     /// # Examples
     ///
@@ -244,7 +248,8 @@ impl<T> Async<T> {
         Readiness { source: self, side: Side::Read, stage: Stage::New }
     }
 
-    /// Waits until it can be written: until there is room, or an error. Otherwise as [`readable`](Self::readable).
+    /// Waits until it is writable: until there is room, or an error. Otherwise like
+    /// [`readable`](Self::readable).
     ///
     /// # Examples
     ///
@@ -263,18 +268,20 @@ impl<T> Async<T> {
         Readiness { source: self, side: Side::Write, stage: Stage::New }
     }
 
-    /// Calls `read` until it gives something else than [`WouldBlock`](io::ErrorKind::WouldBlock), waiting in between.
-    /// An operation that a signal has interrupted is tried again.
+    /// Calls `read` until it returns something other than
+    /// [`WouldBlock`](io::ErrorKind::WouldBlock), and waits in between. An operation that was
+    /// interrupted by a signal is tried again.
     ///
-    /// Cancel safety: if this is dropped, `read` is not called any more, and what it has given was given. Dropping it ends the wait.
+    /// Cancel safety: if this is dropped, `read` is not called any more. As soon as `read`
+    /// succeeds, its result is returned, so none is lost. Dropping this ends the wait.
     ///
     /// # Errors
     ///
-    /// Those of `read`.
+    /// The errors of `read`.
     ///
     /// # Panics
     ///
-    /// When it is polled where its loop is not running, or after its end.
+    /// When polled outside its loop, or after it was ready.
     ///
     /// # Examples
     ///
@@ -300,7 +307,7 @@ impl<T> Async<T> {
         Operation { source: self, side: Side::Read, act: read, entered: None }
     }
 
-    /// As [`read_with`](Self::read_with), for what writes.
+    /// Like [`read_with`](Self::read_with), for writing.
     ///
     /// # Examples
     ///
@@ -354,7 +361,7 @@ impl<T> Async<T> {
         self.poll_with(Side::Read, cx, read)
     }
 
-    /// As [`poll_read_with`](Self::poll_read_with), for what writes.
+    /// Like [`poll_read_with`](Self::poll_read_with), for writing.
     ///
     /// # Examples
     ///
@@ -380,7 +387,7 @@ impl<T> Async<T> {
         self.poll_with(Side::Write, cx, write)
     }
 
-    // ---- how an operation goes ----
+    // ---- the steps of an operation ----
 
     #[track_caller]
     fn poll_with<R>(
@@ -393,8 +400,8 @@ impl<T> Async<T> {
         self.poll_in(&kernel, self.reactor(&kernel), side, cx, act)
     }
 
-    /// Tries, or waits for another try. Whoever waits stays entered when the operation is given up, since nobody tells of that; it
-    /// is then woken once for nothing.
+    /// Tries, or waits for another try. A waiter stays registered when the operation is dropped,
+    /// because that is not reported here; it is then woken once without effect.
     #[track_caller]
     fn poll_in<R>(
         &self,
@@ -409,7 +416,7 @@ impl<T> Async<T> {
             Attempt::LetsOthersRun => return Poll::Pending,
             Attempt::WouldBlock => {}
         }
-        // One that polls again for no reason is there already.
+        // A waiter that is polled again without reason is already registered.
         if reactor.is_waiting(self.key, side, |waiter| wakes_the_same(&waiter.waker, cx.waker())) {
             return Poll::Pending;
         }
@@ -425,7 +432,7 @@ impl<T> Async<T> {
         }
     }
 
-    /// As `poll_in`, for so many bytes at most, which stand in so many pieces.
+    /// Like `poll_in`, for at most this many bytes, in this many slices.
     #[track_caller]
     #[inline]
     fn poll_bytes(
@@ -438,11 +445,11 @@ impl<T> Async<T> {
     ) -> Poll<io::Result<usize>> {
         let reactor = self.reactor(kernel);
         if most == 0 {
-            // There is nothing to wait for.
+            // Nothing to read or write.
             return Poll::Ready(Ok(0));
         }
         let amount = ready!(self.poll_in(kernel, reactor, side, cx, act))?;
-        // The system looks at no more than so much in one call.
+        // The operating system handles no more than this in one call.
         let is_asked_for = pieces <= MOST_PIECES && most <= MOST_BYTES;
         if self.is_tcp && is_asked_for && 0 < amount && amount < most {
             reactor.drained(self.key, side);
@@ -450,7 +457,8 @@ impl<T> Async<T> {
         Poll::Ready(Ok(amount))
     }
 
-    /// Calls `act` if it is worth a try. A task that has succeeded many times is woken, and tries again when others have run.
+    /// Calls `act` if that is worthwhile. A task that has succeeded many times is woken instead,
+    /// and tries again when others have run.
     #[inline]
     fn attempt<R>(
         &self,
@@ -479,7 +487,7 @@ impl<T> Async<T> {
         }
     }
 
-    /// Enters the running task among those who wait. Returns the number by which it can be taken out.
+    /// Registers the running task as a waiter. Returns the number by which it can be removed.
     #[track_caller]
     fn enter(
         &self,
@@ -490,13 +498,14 @@ impl<T> Async<T> {
         is_polled: bool,
         has_tried: bool,
     ) -> io::Result<u64> {
-        // Cloning a waker may be foreign code, and nothing is borrowed here.
+        // Cloning a waker may run user code, and nothing is borrowed here.
         let waker = clone_uncounted(cx.waker());
         let place = place_of(Location::caller(), self.made_at);
         let wait = kernel.table.begin_wait(Wait::On(reactor.awaited(self.key, side)), place);
         let waiter = reactor.waiter(waker, wait, is_polled);
         let number = waiter.number();
-        // Who has tried knows that there is nothing; who has not asks also for what was there before.
+        // A caller that has tried waits for new events only; another also asks for what was
+        // reported before.
         if let Err(error) = reactor.wait(self.key, side, waiter, has_tried) {
             wait.into_iter().for_each(|wait| kernel.table.end_wait(wait));
             return Err(error);
@@ -522,8 +531,8 @@ impl<T> Async<T>
 where
     for<'a> &'a T: Read,
 {
-    /// Reads, by way of a buffer that the loop has for that, for those whose own is not initialized. What comes in is mostly a
-    /// request of a few hundred bytes, which are copied in no time.
+    /// Reads through a buffer of the loop, for callers whose own buffer is not initialized. Most
+    /// reads are requests of a few hundred bytes, which are copied quickly.
     #[track_caller]
     pub(crate) fn poll_read_copied(
         &self,
@@ -533,7 +542,7 @@ where
     ) -> Poll<io::Result<()>> {
         let kernel = self.kernel(POLL);
         let reactor = self.reactor(&kernel);
-        // Taken out, since reading may be foreign code.
+        // Taken out, because reading may run user code.
         let mut scratch = reactor.take_scratch();
         let room = room.min(scratch.len());
         let read = |mut source: &T| source.read(&mut scratch[..room]);
@@ -551,7 +560,7 @@ impl<T> Async<T>
 where
     for<'a> &'a T: Write,
 {
-    /// Writes several slices as one, by way of the same buffer.
+    /// Writes several slices as one, through the same buffer.
     #[track_caller]
     pub(crate) fn poll_write_copied(
         &self,
@@ -576,11 +585,11 @@ where
 
 const POLL: &str = "poll() of a socket";
 
-/// Linux gives and takes no more in one call: `MAX_RW_COUNT`, and `IOV_MAX`.
+/// The limits of Linux for one call: `MAX_RW_COUNT`, and `IOV_MAX`.
 const MOST_BYTES: usize = 0x7fff_f000;
 const MOST_PIECES: usize = 1024;
 
-/// What came of an attempt.
+/// The result of an attempt.
 enum Attempt<R> {
     Done(io::Result<R>),
     WouldBlock,
@@ -595,8 +604,8 @@ impl<T> Drop for Async<T> {
     fn drop(&mut self) {
         match context::find(self.loop_id) {
             Some(kernel) => kernel.remove_source(self.key),
-            // On another thread, or the loop has gone, and its reactor with it. A hook may be called, whose panic must not come out of
-            // a destructor.
+            // On another thread, or the loop and its reactor have gone. A hook may be called, whose
+            // panic must not come out of a destructor.
             None => exceptions::tolerate(self.loop_id, exceptions::IN_A_HOOK, || {
                 drop(inbox(self.lane).send(self.loop_id, Message::RemoveSource(self.key)));
             }),
@@ -645,7 +654,7 @@ pub struct Readiness<'a, T> {
 #[derive(Clone, Copy, Debug)]
 enum Stage {
     New,
-    /// Under this number.
+    /// Registered under this number.
     Entered(u64),
     Over,
 }
@@ -666,7 +675,7 @@ impl<T> Future for Readiness<'_, T> {
                     self.stage = Stage::Over;
                     return Poll::Ready(Ok(()));
                 }
-                // It may be another task that polls now.
+                // Another task may be polling now.
                 Some(waiter) => end(&kernel, waiter),
             },
         }
@@ -697,15 +706,15 @@ impl<T> fmt::Debug for Readiness<'_, T> {
     }
 }
 
-/// Takes one out who waits no longer. On another thread, or after the loop, nobody is there to be taken out, or is woken once for
-/// nothing.
+/// Removes a waiter. On another thread, or after the loop has gone, it cannot be removed, and is at
+/// worst woken once without effect.
 fn leave<T>(source: &Async<T>, side: Side, number: u64) {
     let Some(kernel) = context::find(source.loop_id) else { return };
     let waiter = kernel.reactor().ok().and_then(|reactor| reactor.leave(source.key, side, number));
     waiter.into_iter().for_each(|waiter| end(&kernel, waiter));
 }
 
-/// Its wait is over, and its waker is dropped where nothing is borrowed.
+/// The wait has ended; the waker is dropped where nothing is borrowed.
 fn end(kernel: &Kernel, waiter: Waiter) {
     waiter.wait.into_iter().for_each(|wait| kernel.table.end_wait(wait));
 }
@@ -732,7 +741,7 @@ pub struct Operation<'a, T, F> {
     source: &'a Async<T>,
     side: Side,
     act: F,
-    /// Where it waits.
+    /// The location of the wait.
     entered: Option<u64>,
 }
 
@@ -770,7 +779,7 @@ where
 }
 
 impl<T, F> Operation<'_, T, F> {
-    /// It was tried, and waits.
+    /// It was tried, and now waits.
     pub(crate) fn would_block(&self) -> bool {
         self.entered.is_some()
     }
@@ -792,12 +801,12 @@ impl<T, F> fmt::Debug for Operation<'_, T, F> {
 
 // ---- futures-io ----
 
-/// Several slices may be of the same bytes, and be more together than there is memory.
+/// Several slices may refer to the same bytes, and their total may exceed the memory.
 fn total(lengths: impl Iterator<Item = usize>) -> usize {
     lengths.fold(0, usize::saturating_add)
 }
 
-/// The traits on references, so that one task may read and another write.
+/// The traits on references, so that one task can read while another writes.
 impl<T> AsyncRead for &Async<T>
 where
     for<'a> &'a T: Read,
@@ -842,7 +851,7 @@ where
 
     #[track_caller]
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        // Not a wait for room, if there is nothing to be flushed.
+        // Does not wait for room if there is nothing to flush.
         let mut source = self.get_ref();
         match source.flush() {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
@@ -857,13 +866,14 @@ where
         }
     }
 
-    /// Shuts a socket down for writing, so that the peer sees the end. Anything else is flushed, and is closed when it is dropped.
+    /// Shuts a socket down for writing, so that the peer sees the end. Other objects are flushed,
+    /// and closed when they are dropped.
     fn poll_close(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match rustix::net::shutdown(self.as_fd(), rustix::net::Shutdown::Write) {
             Ok(()) => Poll::Ready(Ok(())),
-            // It is no socket.
+            // It is not a socket.
             Err(rustix::io::Errno::NOTSOCK) => self.poll_flush(cx),
-            // The peer has gone already.
+            // The peer has already gone.
             Err(rustix::io::Errno::NOTCONN) => Poll::Ready(Ok(())),
             Err(error) => Poll::Ready(Err(error.into())),
         }

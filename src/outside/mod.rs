@@ -1,4 +1,4 @@
-//! What is outside of the loop: other threads, signals, hosts, the system.
+//! Everything outside the loop: other threads, signals, the operating system.
 
 #[cfg(all(unix, feature = "io"))]
 pub mod io;

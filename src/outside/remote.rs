@@ -1,4 +1,4 @@
-//! The loop from other threads.
+//! Using the loop from other threads.
 
 use crate::error::{LoopClosed, TaskError};
 use crate::kernel::cell::Outcome;
@@ -14,12 +14,12 @@ use std::pin::Pin;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::task::{Context, Poll, Waker};
 
-/// The `Send` handle of a loop: starts tasks and callbacks on it from any thread.
+/// The `Send` handle of a loop: spawns tasks and schedules callbacks on it from any thread.
 ///
-/// What is sent is taken over at the beginning of the loop's next turn, in the order of sending, and wakes a loop that sleeps. A
-/// `call_soon` on the loop's own thread goes behind what was sent before.
-/// While a `Remote` is alive, a loop on a virtual clock, or in debug mode, waits for what may come, instead of reporting a
-/// deadlock; a virtual clock jumps all the same. It does not keep the loop alive.
+/// The loop takes what was sent at the beginning of its next turn, in the order of sending; a
+/// sleeping loop is woken. A `call_soon` on the loop's own thread comes after what was sent before.
+/// While a `Remote` exists, a loop on a virtual clock, or in debug mode, waits for messages instead
+/// of reporting a deadlock; a virtual clock still jumps. A `Remote` does not keep the loop alive.
 ///
 /// Implements `futures_task::Spawn`.
 ///
@@ -49,14 +49,14 @@ impl Remote {
         remote
     }
 
-    /// Calls `callback` on the loop's thread.
+    /// Schedules `callback` on the loop's thread.
     ///
     /// asyncio: `loop.call_soon_threadsafe`.
     ///
     /// # Errors
     ///
-    /// If the loop has been dropped; so is the callback. A callback that the loop has not come to when it is dropped is never
-    /// called.
+    /// If the loop has been dropped; the callback is dropped too. A callback that the loop has not
+    /// reached when it is dropped is never called.
     ///
     /// # Examples
     ///
@@ -66,17 +66,17 @@ impl Remote {
     /// ```
     #[doc(alias = "call_soon_threadsafe")]
     pub fn call_soon(&self, callback: impl FnOnce() + Send + 'static) -> Result<(), LoopClosed> {
-        // What comes back is dropped here, where the inbox is not locked.
+        // The message is dropped here, where the inbox is not locked.
         self.inbox.send(self.loop_id, Message::Call(Box::new(callback))).map_err(|_| LoopClosed)
     }
 
-    /// Starts a task on the loop. Dropping what this gives lets it run on.
+    /// Spawns a task on the loop. Dropping the returned handle lets the task run on.
     ///
     /// asyncio: `run_coroutine_threadsafe`.
     ///
     /// # Errors
     ///
-    /// If the loop has been dropped; so is the future.
+    /// If the loop has been dropped; the future is dropped too.
     ///
     /// # Cost
     ///
@@ -114,7 +114,8 @@ impl Remote {
     }
 }
 
-/// On the loop's thread, in a callback: makes the task, unless it was cancelled on its way here.
+/// On the loop's thread, in a callback: creates the task, unless it was cancelled before it
+/// arrived.
 fn start<F>(spawned_at: &'static Location<'static>, future: F, promise: Promise<F::Output>)
 where
     F: Future<Output: Send + 'static> + Send + 'static,
@@ -161,11 +162,11 @@ impl Spawn for Remote {
 
 /// A task that was spawned from another thread.
 ///
-/// A future, which may be awaited on any executor, or waited for with [`wait`](Self::wait). Dropping it lets the task run
-/// on. If the loop is dropped first, the task counts as cancelled.
+/// A future, which may be awaited on any executor, or waited for with [`wait`](Self::wait).
+/// Dropping it lets the task run on. If the loop is dropped first, the task counts as cancelled.
 ///
-/// That it could [`cancel`](Self::cancel) the task keeps no loop from reporting a deadlock: whoever means to do that keeps a
-/// [`Remote`] as well.
+/// Although it could [`cancel`](Self::cancel) the task, it does not keep a loop from reporting a
+/// deadlock. If you intend to do that, keep a [`Remote`] as well.
 ///
 /// # Examples
 ///
@@ -180,7 +181,7 @@ impl Spawn for Remote {
 #[must_use = "the task runs, but its result is lost unless somebody waits for it"]
 pub struct RemoteTask<T> {
     shared: Arc<Shared<T>>,
-    /// Where the loop is to be found. Not a `Remote`: nothing more is promised to come from here.
+    /// How to find the loop. Not a `Remote`, because it does not promise further messages.
     inbox: &'static Inbox,
     loop_id: u64,
     record: Record,
@@ -197,7 +198,8 @@ impl<T: Send + 'static> RemoteTask<T> {
     ///
     /// # Panics
     ///
-    /// In a turn of a loop, which would wait for ever if the task is its own: await it there. If an await has taken the result.
+    /// In a turn of a loop: it would wait for ever if the task belongs to that loop. Await the task
+    /// there. If an await has taken the result.
     ///
     /// # Examples
     ///
@@ -225,7 +227,7 @@ impl<T: Send + 'static> RemoteTask<T> {
         }
     }
 
-    /// Asks the task to end. It is taken over in the loop's next turn.
+    /// Cancels the task. The request reaches it in the loop's next turn.
     ///
     /// # Examples
     ///
@@ -263,9 +265,9 @@ impl<T> Future for RemoteTask<T> {
     #[track_caller]
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         let kernel = context::running();
-        // A task of the same loop ends nowhere else.
+        // A task of the same loop ends only there.
         let is_here = kernel.as_ref().is_some_and(|kernel| kernel.id() == self.loop_id);
-        // Cloning and dropping a waker may be foreign code: both happen outside of the lock.
+        // Cloning and dropping a waker may run user code: both happen while the lock is not held.
         let waker = if is_here { clone_uncounted(context.waker()) } else { context.waker().clone() };
         let mut state = self.shared.lock();
         if let Some(outcome) = state.outcome.take() {
@@ -307,10 +309,10 @@ struct Shared<T> {
 struct State<T> {
     outcome: Option<Outcome<T>>,
     waker: Option<Waker>,
-    /// Which task it is, once it was made.
+    /// The task, after it was created.
     token: Option<Token>,
     cancelled: bool,
-    /// There is an outcome, or there was: it may have been taken.
+    /// Whether there is or was an outcome: it may have been taken.
     ended: bool,
 }
 
@@ -335,7 +337,7 @@ impl<T> Shared<T> {
     }
 }
 
-/// On its way to the loop, in a message. If that is dropped unread, the loop has gone.
+/// In a message on its way to the loop. If it is dropped unread, the loop has gone.
 struct Promise<T>(Option<Arc<Shared<T>>>);
 
 impl<T> Promise<T> {
@@ -353,7 +355,8 @@ impl<T> Drop for Promise<T> {
     }
 }
 
-/// On the loop, in the task's done callback, which drops it: called or, if the loop is dropped first, uncalled.
+/// On the loop, in the task's done callback, which drops it when it is called or, if the loop is
+/// dropped first, without being called.
 struct Delivery<T> {
     shared: Arc<Shared<T>>,
     task: Task<T>,

@@ -1,10 +1,11 @@
-//! Signals of the operating system: Ctrl-C that ends a program in order, one that prints what its tasks wait for, and
-//! [`listen`] for any other.
+//! Signals of the operating system: Ctrl-C that ends a program in order, a signal that prints the
+//! call graph, and [`listen`] for all others.
 //!
-//! Behind the feature `signals`, which is off by default, and on Unix alone. There is one thread for them,
-//! "onelane-signals", which is started when a process first asks for a signal.
+//! With the feature `signals`, which is off by default, on Unix. One thread per process handles
+//! them, "onelane-signals". It is started when a process first uses a signal.
 //!
-//! [`Builder::cancel_on_ctrl_c`](crate::Builder::cancel_on_ctrl_c) makes a loop that ends in order:
+//! [`Builder::cancel_on_ctrl_c`](crate::Builder::cancel_on_ctrl_c) builds a loop that ends in
+//! order:
 //!
 //! ```
 //! use onelane::{EventLoop, RunError};
@@ -26,12 +27,13 @@
 //     with Ctrl-C: the next is the default's                                          cancels the main task, or
 //                                                                                     prints the call graph
 //
-// A handler may take no lock and no memory, so it does not touch an inbox: it sets a flag and writes a byte, and that is all. A
-// handler that was installed stays, so a signal that nobody listens for any more would be ignored. The flag `default_now` is the
-// way back: while it is true, the handler does what would be done without it.
+// A handler may take no lock and allocate no memory, so it does not touch an inbox: it only sets a
+// flag and writes a byte. An installed handler stays, so a signal without listeners would be
+// ignored. The flag `default_now` prevents that: while it is true, the handler performs the default
+// action.
 //
-// The hub does not know what is cancelled or woken: that is in the closures that it calls. Next: `event_loop.rs`, which holds a
-// `CtrlC` while a main task runs.
+// The hub does not know what is cancelled or woken: its closures do that. Next: `event_loop.rs`,
+// which keeps a `CtrlC` while a main task runs.
 
 use crate::inspect::call_graph::print_call_graph;
 use crate::kernel::callbacks::exceptions;
@@ -58,22 +60,23 @@ pub use signal_hook::consts::{
     SIGALRM, SIGCHLD, SIGCONT, SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGTSTP, SIGUSR1, SIGUSR2, SIGWINCH,
 };
 
-/// Listens for a signal, which from now on does not do what it does by default.
+/// Listens for a signal, which from now on does not have its default effect.
 ///
-/// Every listener hears every signal, also several of the same signal, also of different loops. Signals that come before the last
-/// one was taken with [`next`](Signals::next) count as one, as they do for the system. A signal comes to the loop at the
-/// beginning of a turn, some moments after it was sent, and at most once a turn. With the last listener of a signal its
-/// default action comes back, if it had that before.
+/// Every listener receives every signal, even if there are several for the same signal or in
+/// different loops. Signals that arrive before [`next`](Signals::next) has taken the last one count
+/// as one, as they do in the operating system. A signal reaches the loop at the beginning of a
+/// turn, shortly after it was sent, and at most once per turn. When the last listener of a signal
+/// is dropped, the signal has its default effect again, if it had that before.
 ///
-/// On a virtual clock, the loop waits for signals instead of reporting a deadlock as long as a listener is there; its clock
-/// jumps all the same.
+/// On a virtual clock, the loop waits for signals instead of reporting a deadlock while a listener
+/// exists; its clock still jumps.
 ///
 /// asyncio: `loop.add_signal_handler(signal, callback)`; dropping the listener is `remove_signal_handler`.
 ///
 /// # Errors
 ///
-/// If there is no such signal, if nobody can listen for it (`SIGKILL`, `SIGSTOP`, `SIGILL`, `SIGFPE`, `SIGSEGV`), or if the
-/// thread for signals could not be started.
+/// If the signal does not exist or cannot be handled (`SIGKILL`, `SIGSTOP`, `SIGILL`, `SIGFPE`,
+/// `SIGSEGV`), or if the thread for signals cannot be started.
 ///
 /// # Panics
 ///
@@ -81,7 +84,7 @@ pub use signal_hook::consts::{
 ///
 /// # Cost
 ///
-/// A thread for the process, and a few allocations; two more for each signal that comes.
+/// One thread per process, and a few allocations; two more per signal that arrives.
 ///
 /// # Examples
 ///
@@ -104,17 +107,17 @@ pub fn listen(signal: i32) -> io::Result<Signals> {
     let remote = Remote::to(&kernel);
     let copy = shared.clone();
     let ear = Ear::new(signal, Listener::Other, move || {
-        // One message at a time, however many signals come while the loop is busy.
+        // At most one message at a time, however many signals arrive while the loop is busy.
         if !copy.on_its_way.swap(true, Ordering::SeqCst) {
             let shared = copy.clone();
-            // If the loop has gone, nobody waits.
+            // If the loop has gone, no task waits.
             let _gone = remote.call_soon(move || shared.arrive());
         }
     })?;
     Ok(Signals { ear, shared, loop_id: kernel.id(), waits_for: Rc::new(ASignal(signal)) })
 }
 
-/// Listens for a signal; see [`listen`]. Dropping it ends that.
+/// A listener for a signal; see [`listen`]. Dropping it ends the listening.
 ///
 /// # Examples
 ///
@@ -142,13 +145,13 @@ pub struct Signals {
 }
 
 impl Signals {
-    /// Waits for a signal. One that has come since the last one was taken counts.
+    /// Waits for a signal. A signal that has arrived since the last one was taken counts.
     ///
-    /// Cancel safety: nothing is lost; a signal that was not taken is there for the next call.
+    /// Cancel safety: no signal is lost; a signal that was not taken is returned by the next call.
     ///
     /// # Panics
     ///
-    /// When polled in another loop than the listener's.
+    /// When polled in a loop other than the listener's.
     ///
     /// # Cost
     ///
@@ -175,7 +178,7 @@ impl Signals {
         Next { signals: self, record: Record::here() }
     }
 
-    /// The number of the signal.
+    /// Returns the number of the signal.
     ///
     /// # Examples
     ///
@@ -231,8 +234,9 @@ impl Future for Next<'_> {
                 "poll() of Signals::next() was called where its loop is not; listen in the loop that waits for the signal"
             )
         };
-        // Cloning and dropping a waker may be foreign code: both happen outside of the lock. It is woken on this thread, and the
-        // listener's `Remote` keeps the loop waiting.
+        // Cloning and dropping a waker may run user code: both happen while the lock is not held.
+        // The waker is woken on the loop's thread. The listener's `Remote` keeps the loop from
+        // reporting a deadlock.
         let waker = clone_uncounted(context.waker());
         let mut state = this.signals.shared.lock();
         if std::mem::take(&mut state.came) {
@@ -257,7 +261,7 @@ impl Drop for Next<'_> {
     }
 }
 
-/// What is waited for.
+/// The object of the wait.
 #[derive(Debug)]
 struct ASignal(i32);
 
@@ -267,12 +271,12 @@ impl Awaited for ASignal {
     }
 }
 
-/// Between the thread for signals and a listener.
+/// Shared by the thread for signals and a listener.
 #[derive(Debug)]
 struct Shared {
-    /// A message that a signal has come is on its way to the loop.
+    /// Whether a message that a signal has arrived is on its way to the loop.
     on_its_way: AtomicBool,
-    /// Used on the loop's thread alone.
+    /// Used only on the loop's thread.
     state: Mutex<State>,
 }
 
@@ -303,24 +307,24 @@ impl Shared {
 
 // ---- Ctrl-C ----
 
-/// While a main task runs: the first Ctrl-C cancels it, the second ends the process.
+/// Exists while a main task runs: the first Ctrl-C cancels the task, the second ends the process.
 pub(crate) struct CtrlC {
-    /// None if it is not wanted, or not to be had.
+    /// `None` if it is not enabled, or not available.
     ear: Option<Ear>,
-    /// A Ctrl-C found the main task alive, and has cancelled it.
+    /// Whether a Ctrl-C found the main task alive, and has cancelled it.
     has_cancelled: Arc<AtomicBool>,
-    /// Something may come from elsewhere.
+    /// Keeps the loop waiting for messages.
     _remote: Option<Remote>,
 }
 
 impl CtrlC {
-    /// As in asyncio, a program runs without this if it is not to be had.
+    /// As in asyncio, a program runs without Ctrl-C handling if that is not available.
     pub(crate) fn watch(wanted: bool, kernel: &Kernel, main: &Header) -> Self {
         let has_cancelled = Arc::new(AtomicBool::new(false));
         let (inbox, loop_id, token) = (kernel.inbox(), kernel.id(), main.token());
         let copy = has_cancelled.clone();
-        // On a virtual clock a program that cannot go on is one, also if somebody could press Ctrl-C. In debug mode on a
-        // real clock it may be waiting for just that.
+        // On a virtual clock, a program that cannot continue is reported, although Ctrl-C could
+        // still come. In debug mode on a real clock, it may be waiting for just that.
         let remote = (wanted && !kernel.clock.is_virtual()).then(|| Remote::to(kernel));
         let hear = move || {
             let has_cancelled = copy.clone();
@@ -338,7 +342,7 @@ impl CtrlC {
         CtrlC { _remote: remote.filter(|_| ear.is_some()), ear, has_cancelled }
     }
 
-    /// The main task has ended. Returns whether that, if it was cancelled, was Ctrl-C's doing alone.
+    /// The main task has ended. Returns whether, if it was cancelled, only Ctrl-C has cancelled it.
     pub(crate) fn end(self, main: &Header) -> bool {
         drop(self.ear);
         self.has_cancelled.load(Ordering::Relaxed) && main.cancelling.get() <= 1
@@ -347,23 +351,23 @@ impl CtrlC {
 
 // ---- the call graph ----
 
-/// While a loop lives: each time the signal comes, the loop prints its call graph.
+/// Exists while a loop lives: each time the signal arrives, the loop prints its call graph.
 #[derive(Debug)]
 pub(crate) struct Printer {
     _ear: Ear,
 }
 
 impl Printer {
-    /// None if it is not to be had.
+    /// `None` if it is not available.
     ///
     /// # Panics
     ///
-    /// If there is no such signal, or nobody can listen for it.
+    /// If the signal does not exist, or cannot be handled.
     #[track_caller]
     pub(crate) fn on(signal: i32, kernel: &Kernel) -> Option<Self> {
         let (inbox, loop_id) = (kernel.inbox(), kernel.id());
         let on_its_way = Arc::new(AtomicBool::new(false));
-        // Not a `Remote`, for the reason of Ctrl-C.
+        // Not a `Remote`, for the same reason as with Ctrl-C.
         let hear = move || {
             if !on_its_way.swap(true, Ordering::SeqCst) {
                 let on_its_way = on_its_way.clone();
@@ -385,33 +389,35 @@ impl Printer {
     }
 }
 
-// ---- who listens for what, in the whole process ----
+// ---- the listeners of the whole process ----
 
-/// Never locked by a handler. No foreign code runs under the lock.
+/// Handlers never lock it. No user code runs under the lock.
 static HUB: Mutex<Option<Hub>> = Mutex::new(None);
 
 struct Hub {
-    /// Adds signals to those that the thread for signals hears of.
+    /// Adds signals to those that the thread for signals receives.
     arrivals: Handle,
     signals: BTreeMap<i32, Watched>,
     /// The number of the last ear.
     numbered: u64,
 }
 
-/// A signal for which somebody has listened. It stays: its handler does too.
+/// A signal for which there was a listener. The entry stays, because its handler stays too.
 struct Watched {
-    /// Before it was first listened for, the signal was neither ignored nor handled. Whoever handled it is called all the time.
+    /// Whether, before it was first used, the signal was neither ignored nor handled. An earlier
+    /// handler is still called.
     was_default: bool,
-    /// Whether the handler does the default action. Written by the handler itself when a fuse is in.
+    /// Whether the handler performs the default action. Set by the handler itself while a fuse is
+    /// in.
     default_now: Arc<AtomicBool>,
     /// In the order in which they came.
     ears: BTreeMap<u64, (Listener, Hear)>,
-    /// Set by the handler: a signal has come that no run has heard of.
+    /// Set by the handler: a signal has arrived that no run has received.
     came: Arc<AtomicBool>,
-    /// So many of the ears are runs'.
+    /// Number of ears that belong to runs.
     runs: usize,
-    /// While there are runs: the part of the handler that makes `default_now` true, so that the next signal ends the process
-    /// even if all other threads are stuck.
+    /// While there are runs: the part of the handler that sets `default_now`, so that the next
+    /// signal ends the process even if all other threads are stuck.
     fuse: Option<SigId>,
 }
 
@@ -435,7 +441,7 @@ struct Ear {
 
 impl Ear {
     fn new(signal: i32, listener: Listener, hear: impl Fn() + Send + Sync + 'static) -> io::Result<Self> {
-        // Dropped, if that is to be, behind the lock.
+        // Dropped, if necessary, after the lock is released.
         let hear: Hear = Arc::new(hear);
         let mut hub = lock();
         let hub = match &mut *hub {
@@ -466,8 +472,8 @@ impl Hub {
             for signal in arrivals.forever() {
                 let ears: Vec<Hear> = lock().as_ref().map_or_else(Vec::new, |hub| hub.take_ears(signal));
                 for hear in ears {
-                    // It wakes a loop, and may call its hook, or it wakes a task of somebody else's executor. A panic of these must
-                    // not end this thread, on which everybody's signals arrive.
+                    // This wakes a loop and may call its hook, or wakes a task of another executor.
+                    // A panic in these must not end this thread, through which all signals arrive.
                     exceptions::tolerate(0, exceptions::IN_A_WAKER, move || hear());
                 }
             }
@@ -475,7 +481,8 @@ impl Hub {
         Ok(hub)
     }
 
-    /// Who is to hear of a signal that has arrived. It may have come in a run that is over, and then it is not for the next.
+    /// The ears that receive a signal that has arrived. If it arrived during a run that has ended,
+    /// it is not for the next run.
     fn take_ears(&self, signal: i32) -> Vec<Hear> {
         let Some(watched) = self.signals.get(&signal) else { return Vec::new() };
         let fresh = watched.came.swap(false, Ordering::SeqCst);
@@ -497,7 +504,7 @@ impl Hub {
         Ok(self.numbered)
     }
 
-    /// What comes back is to be dropped where nothing is locked.
+    /// The result is to be dropped where no lock is held.
     fn remove(&mut self, ear: &Ear) -> Option<Hear> {
         let watched = self.signals.get_mut(&ear.signal)?;
         let hear = watched.ears.remove(&ear.number).map(|(_, hear)| hear);
@@ -510,8 +517,8 @@ impl Hub {
 }
 
 impl Watched {
-    /// The parts of a handler run in the order in which they were registered: first the default action, then the flag that it has
-    /// come, then the pipe, and the fuse last.
+    /// The parts of a handler run in the order of registration: first the default action, then the
+    /// flag that a signal has arrived, then the pipe, and the fuse last.
     fn new(signal: i32, arrivals: &Handle) -> io::Result<Self> {
         let refuse = |why| Err(io::Error::new(io::ErrorKind::InvalidInput, format!("signal {signal} {why}")));
         if signal_hook::consts::FORBIDDEN.contains(&signal) {
@@ -521,7 +528,7 @@ impl Watched {
             return refuse("is not known; choose one of those in onelane::signals");
         }
         let was_default = is_default(signal);
-        // Until somebody listens, which is about to happen.
+        // Until there is a listener, which is about to come.
         let default_now = Arc::new(AtomicBool::new(was_default));
         flag::register_conditional_default(signal, default_now.clone())?;
         let came = Arc::new(AtomicBool::new(false));
@@ -530,12 +537,12 @@ impl Watched {
         Ok(Watched { was_default, default_now, ears: BTreeMap::new(), came, runs: 0, fuse: None })
     }
 
-    /// A loop begins to run. The first signal is its, the second is not.
+    /// A loop begins to run. It receives the first signal; the second performs the default action.
     fn add_run(&mut self, signal: i32) -> io::Result<()> {
         if self.runs == 0 {
             self.fuse = Some(flag::register(signal, self.default_now.clone())?);
             self.default_now.store(false, Ordering::SeqCst);
-            // What came before is not for this run, though it may not have been read yet.
+            // An earlier signal is not for this run, though it may not have been read yet.
             self.came.store(false, Ordering::SeqCst);
         }
         self.runs += 1;
@@ -546,13 +553,13 @@ impl Watched {
         self.runs -= 1;
         if self.runs == 0 {
             if let Some(fuse) = self.fuse.take() {
-                // Waits for handlers that are running: none makes the flag true after this.
+                // Waits for running handlers: after this, none sets the flag.
                 unregister(fuse);
             }
         }
     }
 
-    /// Somebody came or went. While there are runs, the fuse alone decides.
+    /// A listener was added or removed. While there are runs, only the fuse decides.
     fn settle(&self) {
         if self.runs == 0 {
             self.default_now.store(self.was_default && self.ears.is_empty(), Ordering::SeqCst);
@@ -560,8 +567,8 @@ impl Watched {
     }
 }
 
-/// Whether a signal is neither ignored nor handled, as Linux tells it; elsewhere nobody can be asked without unsafe code,
-/// and it is taken for granted.
+/// Whether a signal is neither ignored nor handled, as Linux reports it. Other systems cannot be
+/// asked without unsafe code, so there it is assumed.
 fn is_default(signal: i32) -> bool {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let in_mask = |name: &str| {

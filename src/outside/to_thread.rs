@@ -1,7 +1,7 @@
 //! Blocking functions on other threads.
 //!
-//! The pool is the crate `blocking`'s, one for the process. The loop knows nothing of it: a job wakes the task that awaits it as
-//! anybody elsewhere does, through the inbox.
+//! The thread pool is that of the crate `blocking`, one per process. The loop does not know it: a
+//! job wakes the awaiting task through the inbox, like any other thread.
 
 use crate::error::{Panic, TaskError};
 use crate::kernel::callbacks::exceptions::drop_payload;
@@ -18,20 +18,23 @@ use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-/// Calls a function on a thread of a pool, so that the loop goes on while it computes or blocks, and gives what it returned.
+/// Calls a function on a thread of a pool, so that the loop continues while the function computes
+/// or blocks. Returns its result.
 ///
-/// Nothing begins before this is awaited. What the function captures goes to the other thread, and what it returns comes back,
-/// so both have to be `Send`.
+/// Nothing happens before this is awaited. What the function captures is sent to the other thread,
+/// and its result is sent back, so both must be `Send`.
 ///
-/// On a virtual clock, the loop waits for the function instead of reporting a deadlock; its clock jumps all the same, so a
-/// timeout around this expires at once if there is nothing else to do.
+/// On a virtual clock, the loop waits for the function instead of reporting a deadlock. Its clock
+/// still jumps, so a timeout around this expires at once if nothing else is ready.
 ///
-/// Cancel safety: **a function that runs cannot be stopped**. Dropping this lets it run on, and drops its result there. If no
-/// thread of the pool has come to it yet, it is never called.
+/// Cancel safety: **a running function cannot be stopped**. If this is dropped, the function runs
+/// on, and its result is dropped on its thread. If it has not begun to run, it is never called.
 ///
-/// At its end, [`run`](crate::run()) waits for functions of its loop that still run, for five minutes at most, as `asyncio.run`
-/// does, so that their work is done. [`Builder::thread_join_timeout`](crate::Builder::thread_join_timeout) sets another limit. A limit
-/// of zero turns the wait off, for functions that may never return, such as one that reads the keyboard.
+/// At its end, [`run`](crate::run()) waits for functions of its loop that still run, for at most
+/// five minutes, like `asyncio.run`, so that their work is done.
+/// [`Builder::thread_join_timeout`](crate::Builder::thread_join_timeout) sets another limit. A
+/// limit of zero disables the wait, for functions that may never return, such as one that reads the
+/// keyboard.
 ///
 /// asyncio: `to_thread`, and `run_in_executor` with the default executor.
 ///
@@ -41,12 +44,13 @@ use std::time::Duration;
 ///
 /// # Panics
 ///
-/// When polled, if no loop is running on this thread, and after its end.
+/// When polled, if no loop is running on this thread, and after it was ready.
 ///
 /// # Cost
 ///
-/// Three allocations, a lock that is taken twice, and two trips between threads: to the pool, and through the loop's inbox back. The pool starts threads as
-/// they are needed, up to 500 (`BLOCKING_MAX_THREADS` in the environment says otherwise).
+/// Three allocations, a lock that is taken twice, and two trips between threads: to the pool, and
+/// back through the loop's inbox. The pool starts threads as needed, up to 500 (or
+/// `BLOCKING_MAX_THREADS` in the environment).
 ///
 /// # Examples
 ///
@@ -99,20 +103,21 @@ enum Stage<T> {
     Over,
 }
 
-/// A function that was given to the pool.
+/// A function that was passed to the pool.
 struct Job<T> {
-    /// Dropping it lets the pool forget the function, or its result.
+    /// Dropping it makes the pool drop the function, or its result.
     result: blocking::Task<Tolerant<Ended<T>>>,
     loop_id: u64,
-    /// Something is to come from elsewhere: the end of the function.
+    /// Keeps the loop waiting for the end of the function.
     _remote: Remote,
     thread: Rc<Thread>,
 }
 
-/// What a function gave, or its panic.
+/// What a function returned, or its panic.
 type Ended<T> = Result<T, Box<dyn Any + Send>>;
 
-/// What nobody wants any more is dropped by the pool, which would end the process if a destructor panicked there.
+/// The pool drops results that are not wanted any more, and would end the process if a destructor
+/// panicked there.
 struct Tolerant<V>(Option<V>);
 
 impl<V> Tolerant<V> {
@@ -130,7 +135,8 @@ impl<V> Drop for Tolerant<V> {
     }
 }
 
-/// A function that may run, or is to, from its loop's first poll until it has returned or is never going to be called.
+/// A function that runs or will run: from its loop's first poll until it has returned or will never
+/// be called.
 struct Out {
     loop_id: u64,
 }
@@ -163,14 +169,15 @@ impl Drop for Out {
     }
 }
 
-/// The loop has ended: waits, for so long at most, until none of its functions is out any more. Returns how many are.
+/// The loop has ended: waits, at most this long, until none of its functions is running. Returns
+/// how many still are.
 pub(crate) fn join(loop_id: u64, limit: Duration) -> usize {
     let is_out = |out: &mut BTreeMap<u64, usize>| out.contains_key(&loop_id);
     let (out, _) = CAME_BACK.wait_timeout_while(all_out(), limit, is_out).unwrap_or_else(PoisonError::into_inner);
     out.get(&loop_id).copied().unwrap_or(0)
 }
 
-/// What is waited for.
+/// The object of the wait.
 struct Thread;
 
 impl Awaited for Thread {
@@ -192,7 +199,8 @@ impl<T: Send + 'static> Future for ToThread<T> {
             Job {
                 result: blocking::unblock(move || {
                     let _out = out;
-                    // Caught here, or the pool would raise the panic there as it was.
+                    // Caught here, because otherwise the pool would raise the panic on its own
+                    // thread.
                     Tolerant(Some(catch_unwind(AssertUnwindSafe(function.take()))))
                 }),
                 loop_id: kernel.id(),
@@ -203,7 +211,7 @@ impl<T: Send + 'static> Future for ToThread<T> {
         let mut job = match std::mem::replace(&mut this.stage, Stage::Over) {
             Stage::New(function) => begin(function),
             Stage::Out(job) if job.loop_id == kernel.id() => job,
-            // It was moved here from another loop, and from now on it is this one that waits.
+            // It was moved here from another loop; from now on this loop waits for it.
             Stage::Out(job) => Job { loop_id: kernel.id(), _remote: Remote::to(&kernel), ..job },
             Stage::Over => panic!("a to_thread() was polled after its end; keep what the first await gave"),
         };

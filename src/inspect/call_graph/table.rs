@@ -1,28 +1,29 @@
-//! The call graph as a table, a line a task, and as JSON: all that is in it.
+//! The call graph as a table with one line per task, and as JSON with all its data.
 
 use crate::inspect::call_graph::{CallGraph, Plain, TaskSnapshot, WaitSnapshot, word_for};
 use crate::inspect::json::{Text, list};
 use std::fmt::Write as _;
 use std::panic::Location;
 
-/// Cells up to this many letters make their column as wide as they are. One line may have a gather of ten thousand, and the
-/// others are not to be filled up to that.
+/// Cells of up to this many characters determine the width of their column. One line may contain a
+/// gather of ten thousand tasks, and the other lines are not padded to that width.
 const WIDEST: usize = 60;
 
 const HEAD: [&str; 6] = ["id", "name", "state", "waits for", "at", "awaited by"];
 
 impl CallGraph {
-    /// A table: one line for each task, in the order in which they were spawned, below a line of heads.
+    /// Returns a table: a header, and one line per task, in the order in which the tasks were
+    /// spawned.
     ///
-    /// The columns are the task's number, its name, its state, what it waits for, where, and the tasks that await it.
-    /// Several waits stand behind each other, with `;` between them. What is empty is a `-`. No word is cut: one of more
-    /// than 60 letters moves the rest of its line to the right.
+    /// The columns are the task's id, its name, its state, what it waits for, where, and the tasks
+    /// that await it. Several waits are separated by `;`. An empty cell is `-`. No text is cut: one
+    /// of more than 60 characters moves the rest of its line to the right.
     ///
     /// asyncio: `python -m asyncio ps`.
     ///
     /// # Cost
     ///
-    /// The text, and as much again.
+    /// The text, and twice its memory.
     ///
     /// # Examples
     ///
@@ -50,7 +51,7 @@ impl CallGraph {
         for row in &rows {
             let (last, cells) = row.split_last().expect("there are six");
             for (cell, width) in cells.iter().zip(widths) {
-                // Fills up by letters, not by bytes.
+                // Pads by characters, not by bytes.
                 let _ = write!(out, "{cell:<width$}  ");
             }
             out.push_str(last);
@@ -75,7 +76,7 @@ impl CallGraph {
         ]
     }
 
-    /// All that is in it, as JSON in one line.
+    /// Returns all data of the graph as JSON in one line.
     ///
     /// ```text
     /// {
@@ -102,12 +103,12 @@ impl CallGraph {
     /// }
     /// ```
     ///
-    /// Tasks stand in the order in which they were spawned. All control characters in texts are escaped, so that no name
-    /// can do anything to a terminal.
+    /// The tasks are in the order in which they were spawned. All control characters in texts are
+    /// escaped, so that a name cannot affect a terminal.
     ///
     /// # Cost
     ///
-    /// The text, and the lists of who awaits whom.
+    /// The text, and the lists of which task awaits which.
     ///
     /// # Examples
     ///

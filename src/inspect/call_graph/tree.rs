@@ -10,17 +10,18 @@
 //!           +-- (T) b-3, see above                            drawn once
 //! ```
 //!
-//! No recursion, and no time but for what is written: each task is drawn once, and below so many levels a tree is broken off and
-//! goes on at the left, since the margins of a chain would be as long as the square of its length.
+//! No recursion, and time proportional to the output: each task is drawn once. After some levels a
+//! tree is broken off and continues at the left, because the margins of a chain would take the
+//! square of its length.
 
 use crate::inspect::call_graph::{CallGraph, Plain, TaskSnapshot, walk};
 use crate::task::{TaskId, TaskState};
 use std::fmt;
 
-/// So many tasks stand below each other before a tree goes on at the left.
+/// Number of levels after which a tree continues at the left.
 const LEVELS: usize = 16;
 
-/// A circle of more tasks than this is told in short.
+/// A circle of more tasks than this is shown in short.
 const LONG_CIRCLE: usize = 12;
 
 impl fmt::Display for CallGraph {
@@ -39,11 +40,12 @@ impl fmt::Display for CallGraph {
     }
 }
 
-/// Where to begin: tasks that nobody awaits, and of a circle that nobody awaits the task that was spawned first. In the order in
-/// which they were spawned.
+/// Where to begin: tasks that no task awaits; and of a circle that no task awaits, the task that
+/// was spawned first. In the order in which they were spawned.
 pub(super) fn roots(graph: &CallGraph) -> Vec<usize> {
     let edges = graph.edges(TaskSnapshot::awaited);
-    // From what is left last, all that is awaited from there is to be reached, and whatever reaches it was left before.
+    // Everything that is awaited from there is reachable from the task that is left last, and every
+    // task that leads to that one was left before.
     let mut left = Vec::new();
     walk(&edges, 0..edges.len(), |_, _| (), |place| left.push(place));
     let mut reached = vec![false; edges.len()];
@@ -69,11 +71,11 @@ struct Drawing<'a> {
     graph: &'a CallGraph,
     /// In which tree a task was drawn.
     drawn_in: Vec<Option<usize>>,
-    /// Where a task stands in the path.
+    /// The position of a task in the path.
     depths: Vec<Option<usize>>,
-    /// From a root to where we are.
+    /// The path from a root to the current task.
     path: Vec<Branch>,
-    /// What stands to the left of the next line, behind that of the trees that were broken off.
+    /// The left margin of the next line, after that of the trees that were broken off.
     margin: String,
     /// The parts of the text, in the order in which they were begun.
     trees: Vec<String>,
@@ -82,14 +84,14 @@ struct Drawing<'a> {
 /// A task in the path.
 struct Branch {
     place: usize,
-    /// The wait whose tasks are drawn, or that is to be drawn next.
+    /// The wait whose tasks are drawn now or next.
     wait: usize,
-    /// How many of that wait's tasks were drawn, if it was.
+    /// How many of that wait's tasks were drawn, if it was begun.
     followed: Option<usize>,
     tree: usize,
-    /// How many tasks stand above it in its tree.
+    /// Number of tasks above it in its tree.
     level: usize,
-    /// How long the margin was before the tree began, and before the task was drawn.
+    /// The length of the margin before the tree began, and before the task was drawn.
     tree_margin: usize,
     margin: usize,
 }
@@ -124,7 +126,8 @@ impl Drawing<'_> {
         }
     }
 
-    /// A task that is awaited where we are: it is drawn here, or named with where it is.
+    /// Handles a task that the current task awaits: draws it here, or names it with where it is
+    /// drawn.
     fn follow(&mut self, id: TaskId, is_last: bool) {
         let above = self.path.last().expect("a root is above");
         let (tree, tree_margin, level) = (above.tree, above.tree_margin, above.level + 1);
@@ -184,7 +187,7 @@ impl Drawing<'_> {
         Plain(&self.graph.tasks[place].name).to_string()
     }
 
-    /// The path from this depth on, which closes.
+    /// The closing circle: the path from this depth on.
     fn circle(&self, depth: usize) -> String {
         let places = || self.path[depth..].iter().map(|branch| branch.place);
         let length = self.path.len() - depth;

@@ -1,11 +1,11 @@
-//! A table of what is known of things that have numbers, which come nearly in their order: a sorted list.
+//! A table of things by number, where numbers arrive almost in order: a sorted list.
 //!
-//! What is removed leaves its place empty until half of the places are, so that a removal from a long list costs no more than
-//! from a short one.
+//! A removed entry leaves its place empty until half of the places are empty, so removing from a
+//! long list costs no more than from a short one.
 
 #[derive(Debug)]
 pub(crate) struct ById<T> {
-    /// Ascending.
+    /// In ascending order.
     entries: Vec<(u64, Option<T>)>,
     empty: usize,
 }
@@ -15,7 +15,7 @@ impl<T> ById<T> {
         Self::with_capacity(0)
     }
 
-    /// Allocates nothing more, as long as it holds fewer.
+    /// Allocates no more memory while it holds fewer entries.
     pub(crate) fn with_capacity(capacity: usize) -> Self {
         ById { entries: Vec::with_capacity(capacity), empty: 0 }
     }
@@ -35,7 +35,7 @@ impl<T> ById<T> {
         self.place(id).ok().and_then(|place| self.entries[place].1.as_mut())
     }
 
-    /// What is there, or what is made.
+    /// Returns the entry, and creates it if it is missing.
     pub(crate) fn entry(&mut self, id: u64, make: impl FnOnce() -> T) -> &mut T {
         let place = self.place(id).unwrap_or_else(|place| {
             self.entries.insert(place, (id, None));
@@ -59,7 +59,7 @@ impl<T> ById<T> {
         Some(value)
     }
 
-    /// Keeps what is to be kept, and no empty place.
+    /// Removes empty places, and entries that `keep` rejects.
     pub(crate) fn retain(&mut self, keep: impl Fn(&T) -> bool) {
         self.entries.retain(|(_, value)| value.as_ref().is_some_and(&keep));
         self.empty = 0;
@@ -79,7 +79,7 @@ mod tests {
     use super::*;
     use std::collections::BTreeMap;
 
-    /// Against a map of the standard library, with numbers that come in order but for some.
+    /// Compared with a map of the standard library, with numbers that are mostly in order.
     #[test]
     fn hold_what_a_map_holds() {
         let (mut ours, mut theirs) = (ById::new(), BTreeMap::new());

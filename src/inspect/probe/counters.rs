@@ -1,13 +1,13 @@
-//! A number for each kind of event.
+//! A count for each kind of event.
 
 use crate::kernel::observe::probe::{Ending, Event, EventKind, Probe, WakeOutcome};
 use std::cell::RefCell;
 
-/// Counts the events of each kind, and can be asked while the loop runs.
+/// Counts the events of each kind. You can read it while the loop runs.
 ///
 /// # Cost
 ///
-/// An addition an event; it takes 200 bytes, and allocates nothing.
+/// An addition per event. It takes 200 bytes, and allocates nothing.
 ///
 /// # Examples
 ///
@@ -32,7 +32,7 @@ pub struct Counters {
     counts: RefCell<Counts>,
 }
 
-/// So many events of each kind there were.
+/// Number of events of each kind.
 ///
 /// # Examples
 ///
@@ -52,45 +52,45 @@ pub struct Counters {
 pub struct Counts {
     /// Turns of the loop.
     pub turns_begun: u64,
-    /// Those that are over.
+    /// Turns that have ended.
     pub turns_ended: u64,
     /// Tasks that were spawned.
     pub spawns: u64,
     /// Wakes that queued a task.
     pub wakes_queued: u64,
-    /// Wakes of a task that was to be stepped already.
+    /// Wakes of a task that was already queued, or woken in its running step.
     pub wakes_merged: u64,
     /// Wakes of a task that had ended.
     pub wakes_late: u64,
     /// Steps of tasks.
     pub steps_begun: u64,
-    /// Those that are over.
+    /// Steps that have ended.
     pub steps_ended: u64,
     /// Callbacks that were called.
     pub calls_begun: u64,
-    /// Those that are over.
+    /// Callbacks that have ended.
     pub calls_ended: u64,
     /// Waits of tasks.
     pub waits_begun: u64,
-    /// Those that are over or were given up.
+    /// Waits that have ended or were given up.
     pub waits_ended: u64,
     /// Timers that were set.
     pub timers_armed: u64,
-    /// Those that have fired.
+    /// Timers that have fired.
     pub timers_fired: u64,
-    /// Those that were cancelled before.
+    /// Timers that were cancelled before they fired.
     pub timers_cancelled: u64,
     /// Tasks that have ended with a value.
     pub finished: u64,
-    /// Tasks that were cancelled, and have ended.
+    /// Tasks that have ended because they were cancelled.
     pub cancelled: u64,
     /// Tasks that have panicked.
     pub panicked: u64,
-    /// Times that the loop went to sleep.
+    /// Times that the loop began to sleep.
     pub parks: u64,
-    /// Times that it came back.
+    /// Times that the loop stopped sleeping.
     pub unparks: u64,
-    /// Programs that did not come to their end.
+    /// Programs that could not reach their end.
     pub failures: u64,
 }
 
@@ -108,7 +108,7 @@ impl Counters {
         Self::default()
     }
 
-    /// The numbers as they are now.
+    /// Returns the counts at this moment.
     ///
     /// # Examples
     ///

@@ -1,7 +1,8 @@
-//! What a loop does, event by event: for a debugger, a log, a picture.
+//! The events of a loop, one by one: for a debugger, a log, a trace.
 //!
-//! [`Builder::probe`](crate::Builder::probe) sets a [`Probe`], which hears of each [`Event`]: spawns, wakes and who has woken,
-//! steps, waits and their places, timers, ends, parks. There are five to be had, and one's own is a function:
+//! [`Builder::probe`](crate::Builder::probe) sets a [`Probe`], which receives each [`Event`]:
+//! spawns, wakes and their causes, steps, waits and their locations, timers, ends, sleeps of the
+//! loop. Five probes are included, and a function can be your own:
 //!
 //! | probe | what it makes of the events |
 //! | --- | --- |

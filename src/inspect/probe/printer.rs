@@ -1,11 +1,12 @@
-//! A line an event.
+//! One line per event.
 
 use crate::kernel::observe::probe::{Event, Probe};
 use std::cell::{Cell, RefCell};
 use std::fmt::{self, Write as _};
 use std::io;
 
-/// Tells each event in a line: the time in seconds to the nanosecond, the kind, and what belongs to it as `key=value`.
+/// Prints each event as a line: the time in seconds with nanoseconds, the kind, and the data as
+/// `key=value`.
 ///
 /// ```text
 /// 0.000000000 spawn task=1 name="main-1" by=outside at=src/main.rs:4:5
@@ -22,14 +23,15 @@ use std::io;
 /// 1.500000000 wake task=1 by=timer outcome=queued
 /// ```
 ///
-/// The words, the keys and their order stay as they are; new kinds and new keys before `at` may come. Texts stand in quotes, with
-/// what would break the line escaped as in Rust. A key whose value there is not is left out: the task of a late wake, the end of
-/// a park without a timer. `by` is `task:` and a number, `callback`, `timer`, `kernel` or `outside`.
+/// The words, the keys and their order are stable; new kinds, and new keys before `at`, may be
+/// added. Texts are in quotes; characters that would break the line are escaped as in Rust. A key
+/// without a value is omitted: the task of a late wake, the end of a sleep without a timer. `by` is
+/// `task:` and a number, `callback`, `timer`, `kernel` or `outside`.
 ///
 /// # Cost
 ///
-/// As much as writing does. What is slow belongs behind a [`LineWriter`](io::LineWriter) or a [`BufWriter`](io::BufWriter): each
-/// line is one write.
+/// The cost of writing. Put a slow writer behind a [`LineWriter`](io::LineWriter) or a
+/// [`BufWriter`](io::BufWriter): each line is one write.
 ///
 /// # Examples
 ///
@@ -47,15 +49,16 @@ pub struct Printer {
 
 struct State {
     tell: Box<Tell>,
-    /// The memory of the last line, for the next.
+    /// The memory of the last line, for the next one.
     line: String,
 }
 
-/// Told of a line, with its end.
+/// Called with a line, including its end.
 type Tell = dyn FnMut(&str) -> io::Result<()>;
 
 impl Printer {
-    /// Writes each line to `out`. After an error nothing more is written; see [`take_error`](Self::take_error).
+    /// Writes each line to `out`. After an error, nothing more is written; see
+    /// [`take_error`](Self::take_error).
     ///
     /// # Examples
     ///
@@ -99,7 +102,8 @@ impl Printer {
         Printer { state: RefCell::new(State { tell, line: String::new() }), error: Cell::new(None) }
     }
 
-    /// The error after which nothing more is written, if there was one. With that, writing begins again.
+    /// Takes the error after which nothing more was written, if there was one. After that, writing
+    /// begins again.
     ///
     /// # Examples
     ///
@@ -124,7 +128,7 @@ impl Probe for Printer {
         if error.is_some() {
             return self.error.set(error);
         }
-        // Whoever writes may turn another loop that tells the same printer.
+        // The writer may run a turn of another loop that has the same printer.
         let Ok(mut state) = self.state.try_borrow_mut() else { return };
         let State { tell, line } = &mut *state;
         line.clear();

@@ -8,8 +8,8 @@
 //!   track 2, worker-2            '-->|ready|run|wait a lock + a sleep
 //! ```
 //!
-//! On each track slices come one behind the other, or one in the other. What a task does is in one of four states; the waits of a
-//! task that waits for several things are one slice. How lines are written is told in `trace.rs`.
+//! On each track, slices follow each other or nest. A task is in one of four states. If it waits
+//! for several things, that is one slice. `trace.rs` describes how lines are written.
 
 use crate::inspect::probe::by_id::ById;
 use crate::inspect::probe::trace::{Stamp, Trace};
@@ -21,7 +21,7 @@ use std::io;
 use std::panic::Location;
 use std::time::Duration;
 
-/// Writes a trace in the JSON format of Chrome, to be opened in <https://ui.perfetto.dev> or `chrome://tracing`.
+/// Writes a trace in Chrome's JSON format, for <https://ui.perfetto.dev> or `chrome://tracing`.
 ///
 /// | in the trace | category | what it is |
 /// | --- | --- | --- |
@@ -34,18 +34,20 @@ use std::time::Duration;
 /// | async slices | `timer` | from the setting of a timer until it fires or is cancelled |
 /// | counters | | living and ready tasks, before each turn and each rest |
 ///
-/// A task that waits for several things at once has one slice for them. A slice `outside`, a nanosecond long, stands on the track
-/// of the loop where a wake or a spawn came between two turns.
+/// A task that waits for several things at once has one slice for them. If a wake or a spawn occurs
+/// between two turns, the loop's track has a slice `outside` of one nanosecond.
 ///
-/// Each time in the trace is at least a nanosecond after the one before. On a virtual clock, which stands still during a
-/// turn, the trace runs ahead of the clock by a nanosecond a line, and lets it catch up at the next rest.
+/// Each time in the trace is at least one nanosecond after the previous one. On a virtual clock,
+/// which stands still during a turn, the trace runs ahead of the clock by a nanosecond per line,
+/// and the clock catches up at the next wait.
 ///
-/// The trace is complete after [`finish`](Self::finish), or when the recorder is dropped, as it is with its loop.
+/// The trace is complete after [`finish`](Self::finish), or when the recorder is dropped, which
+/// happens with its loop.
 ///
 /// # Cost
 ///
-/// Some hundred bytes an event, written 64 kB at a time, while the loop waits. It keeps a record of each living task and of each
-/// timer.
+/// About a hundred bytes per event, written 64 kB at a time, while the loop waits. It keeps a
+/// record per living task and per timer.
 ///
 /// # Examples
 ///
@@ -74,14 +76,14 @@ struct State {
     tracks: ById<Track>,
     /// The timers that have not fired.
     timers: ById<()>,
-    /// The open slices of the loop, the outermost first.
+    /// The open slices of the loop, outermost first.
     phases: Vec<Phase>,
     /// The task whose step is open.
     running: Option<TaskId>,
-    /// Arrows so far: the last one's number.
+    /// Number of arrows so far; the number of the last one.
     arrows: u64,
     ready: u64,
-    /// Living and ready tasks, as they were shown last.
+    /// Living and ready tasks, as last shown.
     shown: Option<[u64; 2]>,
 }
 
@@ -95,21 +97,21 @@ enum Phase {
     Park,
 }
 
-/// What is known of a task.
+/// The record of a task.
 #[derive(Default)]
 struct Track {
     is_named: bool,
     doing: Doing,
-    /// It was woken in its step.
+    /// It was woken in its current step.
     is_queued: bool,
-    /// It has ended in its step.
+    /// It has ended in its current step.
     has_ended: bool,
     /// Where the arrow to its next step begins.
     tail: Option<Tail>,
     waits: Vec<Waiting>,
 }
 
-/// Each but the first is a slice.
+/// The states. Each except the first is a slice.
 #[derive(Clone, Copy, PartialEq, Eq, Default)]
 enum Doing {
     #[default]
@@ -133,7 +135,7 @@ struct Tail {
 }
 
 impl Recorder {
-    /// A recorder that writes to `out`. It gathers what it writes, so `out` needs no buffer.
+    /// Creates a recorder that writes to `out`. It buffers its output, so `out` needs no buffer.
     ///
     /// # Examples
     ///
@@ -161,12 +163,12 @@ impl Recorder {
         Recorder { state: RefCell::new(state) }
     }
 
-    /// Ends the trace: what is still open ends now. Nothing is recorded any more.
+    /// Ends the trace: open slices end now. Nothing is recorded any more.
     ///
     /// # Errors
     ///
-    /// The first error of the writer, also of an earlier write: nothing was written after it. Told once; asked again, it is
-    /// `Ok`.
+    /// The first error of the writer, also of an earlier write: nothing was written after it.
+    /// Returned once; later calls return `Ok`.
     ///
     /// # Examples
     ///
@@ -182,21 +184,21 @@ impl Recorder {
     /// assert!(recorder.finish().is_ok());
     /// ```
     pub fn finish(&self) -> io::Result<()> {
-        // It is borrowed only if its own writer asks for this.
+        // It is borrowed only if its own writer calls this.
         self.state.try_borrow_mut().map_or(Ok(()), |mut state| state.finish())
     }
 }
 
 impl Drop for Recorder {
     fn drop(&mut self) {
-        // Whoever wants to know asks before.
+        // To know about errors, call `finish` before.
         let _ = self.state.get_mut().finish();
     }
 }
 
 impl Probe for Recorder {
     fn event(&self, event: &Event<'_>) {
-        // A writer may turn another loop that tells the same recorder.
+        // A writer may run a turn of another loop that has the same recorder.
         if let Ok(mut state) = self.state.try_borrow_mut() {
             if state.trace.is_open() {
                 state.record(event);
@@ -252,7 +254,7 @@ impl State {
         }
     }
 
-    // ---- what lines are made of ----
+    // ---- the parts of lines ----
 
     fn begin_slice(&mut self, track: u64, category: &str, name: &dyn Display, args: &[(&str, &dyn Display)]) {
         begin_slice(&mut self.trace, track, category, name, args);
@@ -263,19 +265,20 @@ impl State {
         self.trace.line('E', track, stamp).end();
     }
 
-    /// `scope`: on its thread, in its process, or everywhere.
+    /// `scope`: on its thread, in its process, or global.
     fn instant(&mut self, scope: char, track: u64, category: &str, name: &str, args: &[(&str, &dyn Display)]) {
         let stamp = self.trace.stamp();
         let line = self.trace.line('i', track, stamp).text("s", &scope);
         line.text("cat", &category).text("name", &name).args(args).end();
     }
 
-    /// Where the loop is.
+    /// The current point of the loop.
     fn here(&self) -> u64 {
         self.running.map_or(LOOP, |task| task.0)
     }
 
-    /// Something is caused here and now, of which an arrow tells if a step comes of it. An arrow begins inside of a slice.
+    /// Begins an arrow here and now, for a step that this event may cause. An arrow begins inside a
+    /// slice.
     fn tail(&mut self, category: &'static str) -> Tail {
         let track = self.here();
         let is_outside = track == LOOP && self.phases.is_empty();
@@ -289,7 +292,7 @@ impl State {
         Tail { category, track, stamp }
     }
 
-    /// An arrow from there to a moment from now.
+    /// An arrow from that point to the current moment.
     fn arrow(&mut self, tail: Tail, track: u64) {
         self.arrows += 1;
         let (head, id) = (self.trace.stamp(), self.arrows);
@@ -317,14 +320,14 @@ impl State {
         self.phases.push(phase);
     }
 
-    /// Nothing, if it was not entered.
+    /// Does nothing if it was not entered.
     fn leave(&mut self, phase: Phase) {
         if let Some(place) = self.phases.iter().rposition(|&entered| entered == phase) {
             self.leave_from(place);
         }
     }
 
-    /// Leaves the phases that were entered from this one on.
+    /// Ends the phases that were entered, from this one on.
     fn leave_from(&mut self, place: usize) {
         self.end_step(false);
         for _ in place..self.phases.len() {
@@ -333,7 +336,7 @@ impl State {
         self.phases.truncate(place);
     }
 
-    /// Shows how many tasks there are, unless that was shown already.
+    /// Shows the number of tasks, unless it was already shown.
     fn count(&mut self) {
         let [alive, ready] = [self.tracks.len() as u64, self.ready];
         if self.shown.replace([alive, ready]) != Some([alive, ready]) {
@@ -357,7 +360,8 @@ impl State {
         line.numbers(&[("sort_index", task.0)]).end();
     }
 
-    /// Nothing more is to come. A task without a name, or of whose spawn nothing was told, has a number for one.
+    /// Called with the last event. A task without a name, or whose spawn was not reported, is named
+    /// by its number.
     fn close_track(&mut self, task: TaskId) {
         self.turn_to(task, Doing::Nothing);
         if !self.track(task).is_named {
@@ -367,7 +371,7 @@ impl State {
     }
 
     fn spawned(&mut self, task: TaskId, name: &str, at: &'static Location<'static>, by: Source) {
-        // Perfetto complains of a track whose name is empty.
+        // Perfetto reports an error for a track with an empty name.
         if !name.is_empty() {
             self.name(task, &name);
         }
@@ -412,7 +416,7 @@ impl State {
         }
     }
 
-    /// The step that is open is over, if there is one.
+    /// Ends the open step, if there is one.
     fn end_step(&mut self, is_last: bool) {
         let Some(task) = self.running.take() else { return };
         let track = self.track(task);
@@ -434,7 +438,7 @@ impl State {
         self.instant('t', task.0, "end", "end", &[("ending", ending)]);
     }
 
-    /// One slice of a task ends, and another begins.
+    /// Ends one slice of a task, and begins another.
     fn turn_to(&mut self, task: TaskId, doing: Doing) {
         let before = std::mem::replace(&mut self.track(task).doing, doing);
         if before != Doing::Nothing {
@@ -497,7 +501,7 @@ fn begin_slice(trace: &mut Trace, track: u64, category: &str, name: &dyn Display
     trace.line('B', track, stamp).text("cat", &category).text("name", name).args(args).end();
 }
 
-/// So many waits of a task are named in a slice.
+/// Maximum number of waits of a task that are named in a slice.
 const NAMED: usize = 3;
 
 /// `wait a lock + a sleep`

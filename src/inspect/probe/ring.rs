@@ -1,7 +1,7 @@
-//! The last events, in memory that is there from the beginning.
+//! The last events, in memory that is allocated at the beginning.
 //!
-//! Texts stand in the records, cut short. Names are kept beside them, for the tasks that live and for those of which there is an
-//! event left: a task may have been spawned long before.
+//! The records contain shortened texts. Names are kept separately, for living tasks and for tasks
+//! of which an event is left, because a task may have been spawned long before.
 
 use crate::inspect::probe::by_id::ById;
 use crate::kernel::callbacks::exceptions::complain;
@@ -10,15 +10,17 @@ use std::cell::{Ref, RefCell};
 use std::fmt;
 use std::time::Duration;
 
-/// Keeps the last events, and tells them when the program fails: on stderr, or whom [`on_failure`](Self::on_failure) names.
+/// Keeps the last events, and reports them when the program fails: on stderr, or to the function
+/// that [`on_failure`](Self::on_failure) sets.
 ///
-/// `Display` makes a line of each event, as [`Printer`](crate::probe::Printer) does, the oldest first; before them how many were
-/// lost, and behind them the names of their tasks. Names and what is waited for are cut short after 31 bytes.
+/// `Display` formats each event as a line, like [`Printer`](crate::probe::Printer), oldest first.
+/// Before them is the number of lost events, and after them the names of their tasks. Names and
+/// descriptions of waits are cut after 31 bytes.
 ///
 /// # Cost
 ///
-/// Some 150 bytes an event that is kept, allocated at once; none later. As many names as events are kept; if there
-/// are more living tasks than that, the youngest are known by their numbers alone.
+/// About 150 bytes per event that is kept, allocated at once, and nothing later. As many names as
+/// events are kept; if there are more living tasks, the youngest are shown by their numbers.
 ///
 /// # Examples
 ///
@@ -42,20 +44,20 @@ pub struct Ring {
 
 struct State {
     events: Vec<Kept>,
-    /// So many events are kept, and as many names.
+    /// Number of events, and of names, that are kept.
     most: usize,
-    /// Where the oldest stands, if all places are taken.
+    /// The index of the oldest event, when all places are used.
     oldest: usize,
-    /// So many events were recorded, those that were overwritten too.
+    /// Number of events that were recorded, including overwritten ones.
     seen: u64,
     names: ById<Name>,
-    /// Tasks that were spawned since names were last given up.
+    /// Number of tasks that were spawned since names were last removed.
     spawned: usize,
 }
 
 struct Kept {
     time: Duration,
-    /// Without its text.
+    /// The event without its text.
     kind: EventKind<'static>,
     text: Text,
 }
@@ -67,7 +69,7 @@ struct Name {
 }
 
 impl Ring {
-    /// A ring that keeps so many events; one at least.
+    /// Creates a ring for the last `events` events, at least one.
     ///
     /// # Examples
     ///
@@ -94,8 +96,8 @@ impl Ring {
         Ring { state: RefCell::new(state), tell: Box::new(|ring| complain(ring)) }
     }
 
-    /// Calls `tell` when the program fails: its main task panics, or nothing can go on. Without it the events are told on
-    /// stderr.
+    /// Calls `tell` when the program fails: its main task panics, or nothing can continue. By
+    /// default the events are printed on stderr.
     ///
     /// # Examples
     ///
@@ -114,7 +116,7 @@ impl Ring {
         self
     }
 
-    /// So many events are there.
+    /// Returns the number of events in the ring.
     ///
     /// # Examples
     ///
@@ -136,7 +138,7 @@ impl Ring {
         self.len() == 0
     }
 
-    /// So many events were overwritten by later ones.
+    /// Returns the number of events that were overwritten.
     ///
     /// # Examples
     ///
@@ -157,7 +159,7 @@ impl Ring {
 
 impl Probe for Ring {
     fn event(&self, event: &Event<'_>) {
-        // Who is being told of the events may turn another loop that tells the same ring.
+        // The reader of the events may run a turn of another loop that has the same ring.
         if let Ok(mut state) = self.state.try_borrow_mut() {
             state.record(event);
         }
@@ -191,12 +193,12 @@ impl State {
     fn name(&mut self, task: u64, name: &Text) {
         self.spawned += 1;
         if self.names.len() >= self.most {
-            // Looking through all names for each task would take longer than all else does.
+            // Searching all names for each task would take longer than everything else.
             if self.spawned <= self.most / 8 {
                 return;
             }
             self.spawned = 0;
-            // This event will overwrite the oldest.
+            // This event will overwrite the oldest one.
             let oldest = self.overwritten() + 1;
             self.names.retain(|name| name.ended.is_none_or(|ended| ended >= oldest));
             if self.names.len() >= self.most {
@@ -245,7 +247,7 @@ impl fmt::Debug for Ring {
     }
 }
 
-/// A short text, cut where it is too long.
+/// A short text, cut if it is too long.
 #[derive(Clone, Copy)]
 struct Text {
     bytes: [u8; Self::LONGEST],

@@ -1,10 +1,10 @@
-//! Two probes in the place of one.
+//! Two probes combined.
 
 use crate::kernel::observe::probe::{Event, Probe};
 
-/// Hands each event to two probes, the first first.
+/// Passes each event to two probes, in order.
 ///
-/// If one of them panics, both are taken out.
+/// If one of them panics, both are removed.
 ///
 /// # Examples
 ///

@@ -4,33 +4,34 @@
 //! {"ph":"B","pid":1000000000,"tid":3,"ts":1500.0021,"cat":"run","name":"run"}
 //! ```
 //!
-//! Times are made strictly increasing: a slice that would have no length has one of a nanosecond. Knows no events of a loop.
-//! Next: `recorder.rs`.
+//! Times strictly increase: a slice without length gets one nanosecond. This file knows no events
+//! of a loop. Next: `recorder.rs`.
 //!
-//! Some versions of Perfetto take track 0 for one with the number of the process, so no track has that. Some cut the
-//! nanoseconds off that they compute from the microseconds, so a tenth of one is added: 1500.002 may come out as 1500001.
+//! Some versions of Perfetto confuse track 0 with the track whose number is that of the process, so
+//! no track has the number 0. Some truncate the nanoseconds that they compute from microseconds, so
+//! a tenth of a nanosecond is added: otherwise 1500.002 may become 1500001.
 
 use std::fmt::{self, Display, Write as _};
 use std::io;
 use std::time::Duration;
 
-/// So much is gathered before it is written.
+/// Number of bytes that are collected before they are written.
 const ENOUGH: usize = 1 << 16;
 
-/// The number of the process. No task comes so far.
+/// The number of the process. No task gets this number.
 const PROCESS: u64 = 1_000_000_000;
 
 /// A nanosecond of the trace.
 pub(crate) type Stamp = u64;
 
 pub(crate) struct Trace {
-    /// None when it was finished, after an error, and while it is being used: it is foreign.
+    /// `None` after `finish`, after an error, and while it is being used: it is user code.
     out: Option<Box<dyn io::Write>>,
     error: Option<io::Error>,
     buffer: String,
-    /// What the clock shows.
+    /// The current time of the clock.
     time: Stamp,
-    /// The last that was given out.
+    /// The last time that was used.
     stamp: Stamp,
 }
 
@@ -52,7 +53,7 @@ impl Trace {
         self.time = Stamp::try_from(time.as_nanos()).unwrap_or(Stamp::MAX / 2);
     }
 
-    /// The time, or a nanosecond after the last.
+    /// Returns the time, or a nanosecond after the last one.
     pub(crate) fn stamp(&mut self) -> Stamp {
         self.stamp = self.time.max(self.stamp + 1);
         self.stamp
@@ -67,7 +68,7 @@ impl Trace {
     }
 
     fn write(&mut self) {
-        // If it panics, it is gone.
+        // If the writer panics, it is dropped.
         let Some(mut out) = self.out.take() else { return self.buffer.clear() };
         let written = out.write_all(self.buffer.as_bytes());
         self.buffer.clear();
@@ -77,7 +78,7 @@ impl Trace {
         }
     }
 
-    /// Nothing can be written any more. Returns the first error, once.
+    /// Ends writing. Returns the first error, once.
     pub(crate) fn finish(&mut self) -> io::Result<()> {
         if self.is_open() {
             self.buffer.push_str("\n]}\n");
@@ -124,7 +125,7 @@ impl Line<'_> {
         let line = self.put(format_args!(",\"args\":{{"));
         let first = line.0.buffer.len();
         let line = args.iter().fold(line, one);
-        // The comma before the first.
+        // The comma before all except the first.
         line.0.buffer.remove(first);
         line.put(format_args!("}}"))
     }
@@ -137,7 +138,7 @@ impl Line<'_> {
     }
 }
 
-/// What may stand between the quotes of a string in JSON, also where that stands in a page.
+/// Text that may stand between the quotes of a JSON string, even in a page.
 struct Escaping<'a>(&'a mut String);
 
 impl fmt::Write for Escaping<'_> {
