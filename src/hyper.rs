@@ -1,9 +1,11 @@
 //! hyper 1.x on this loop, with the feature `hyper`.
 //!
-//! [`TcpStream`], [`UnixStream`] and each [`Async`] stream are hyper's [`Read`] and [`Write`]; the future of [`sleep`] is
-//! its [`Sleep`](hyper::rt::Sleep). [`LoopTimer`] and [`LoopExecutor`] stand for the loop that is running.
+//! [`TcpStream`], [`UnixStream`] and each [`Async`] stream implement hyper's [`Read`] and
+//! [`Write`]; the future of [`sleep`] implements its [`Sleep`](hyper::rt::Sleep). [`LoopTimer`] and
+//! [`LoopExecutor`] use the running loop.
 //!
-//! A server needs a timer: hyper's limit of thirty seconds for the head of a request has no effect without one.
+//! A server needs a timer: without one, hyper's limit of thirty seconds for the head of a request
+//! has no effect.
 //!
 //! ```
 //! use onelane::net::{TcpStream, UnixStream};
@@ -13,8 +15,8 @@
 //! is_for_hyper::<UnixStream>();
 //! ```
 //!
-//! A server and a client of one request, `examples/http/src/bin/hello.rs`. It needs hyper's features `client`, `http1` and `server`,
-//! and the crate http-body-util:
+//! A server, and a client that makes one request: `examples/http/src/bin/hello.rs`. It needs
+//! hyper's features `client`, `http1` and `server`, and the crate http-body-util:
 //!
 //! ```ignore
 //! use http_body_util::Full;
@@ -63,7 +65,7 @@ use std::time::{Duration, Instant};
 ///
 /// # Panics
 ///
-/// Its functions, if no loop is running on this thread.
+/// Its methods panic if no loop is running on this thread.
 ///
 /// # Examples
 ///
@@ -99,7 +101,7 @@ impl Timer for LoopTimer {
         running("LoopTimer::now()").clock.now_as_instant()
     }
 
-    /// Without a new box, if it is one of ours.
+    /// Without a new box, if it is one of our sleeps.
     #[track_caller]
     fn reset(&self, sleep: &mut Pin<Box<dyn hyper::rt::Sleep>>, deadline: Instant) {
         match sleep.as_mut().downcast_mut_pin::<Sleep>() {
@@ -113,7 +115,7 @@ impl Timer for LoopTimer {
 ///
 /// # Panics
 ///
-/// Its function, if no loop is running on this thread.
+/// Its method panics if no loop is running on this thread.
 ///
 /// # Examples
 ///
@@ -138,7 +140,8 @@ impl<F: Future<Output: 'static> + 'static> Executor<F> for LoopExecutor {
     }
 }
 
-/// A head and a short body are written as one: to copy them costs less than what the system makes of two.
+/// A head and a short body are written in one call: copying them costs less than a second system
+/// call.
 const SMALL: usize = 4 * 1024;
 
 impl<T> Read for Async<T>
@@ -209,7 +212,7 @@ macro_rules! as_its_async {
                 Write::poll_write(Pin::new(&mut self.io), cx, bytes)
             }
 
-            /// A socket keeps nothing back.
+            /// A socket buffers nothing.
             fn poll_flush(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {
                 Poll::Ready(Ok(()))
             }

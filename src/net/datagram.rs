@@ -7,7 +7,8 @@ use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-/// The future of what receives a datagram: [`UdpSocket::recv_from`](crate::net::UdpSocket::recv_from) and its kind.
+/// A future that receives a datagram: of [`UdpSocket::recv_from`](crate::net::UdpSocket::recv_from)
+/// and similar methods.
 ///
 /// # Examples
 ///
@@ -53,7 +54,8 @@ impl<T, R> fmt::Debug for Receive<'_, T, R> {
     }
 }
 
-/// The future of what sends a datagram: [`UdpSocket::send_to`](crate::net::UdpSocket::send_to) and its kind.
+/// A future that sends a datagram: of [`UdpSocket::send_to`](crate::net::UdpSocket::send_to) and
+/// similar methods.
 ///
 /// # Examples
 ///

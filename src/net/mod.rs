@@ -1,13 +1,15 @@
 //! Sockets, with the feature `io`, on Unix.
 //!
-//! Each is an [`Async`](crate::io::Async) of the type in the standard library that has its name, and gives it out for what is not
-//! here: [`TcpStream::as_async`], for example. Streams are futures-io's [`AsyncRead`](futures_io::AsyncRead) and
+//! Each is an [`Async`](crate::io::Async) of the standard library's type with the same name.
+//! Functions that are missing here are available through it: [`TcpStream::as_async`], for example.
+//! Streams implement futures-io's [`AsyncRead`](futures_io::AsyncRead) and
 //! [`AsyncWrite`](futures_io::AsyncWrite), also by reference.
 //!
-//! Addresses are numbers here. Looking a name up would block the loop; `to_thread`, with the feature
-//! `threads`, does it elsewhere: `to_thread(|| ("example.org", 80).to_socket_addrs()).await`.
+//! Addresses are numeric here. A name lookup would block the loop; with the feature `threads`, do
+//! it on another thread: `to_thread(|| ("example.org", 80).to_socket_addrs()).await`.
 //!
-//! A future of a socket borrows it, so it cannot be dropped, nor taken apart, while somebody waits for it:
+//! A future of a socket borrows the socket, so the socket cannot be dropped or taken apart while a
+//! task waits for it:
 //!
 //! ```compile_fail,E0505
 //! # async fn example(socket: onelane::net::UdpSocket) {
@@ -18,7 +20,8 @@
 //! # }
 //! ```
 //!
-//! They may go to another thread, to be dropped there, but not to another loop. asyncio's streams stay on their thread:
+//! Sockets may be sent to another thread and dropped there, but not used in another loop. asyncio's
+//! streams stay on their thread:
 //!
 //! ```compile_fail,E0277
 //! fn send<T: Send>() {}
@@ -91,7 +94,7 @@ macro_rules! read_and_write {
                 std::pin::Pin::new(&mut &self.io).poll_write_vectored(cx, slices)
             }
 
-            /// Nothing is kept back, so there is nothing to do.
+            /// Nothing is buffered, so there is nothing to do.
             fn poll_flush(
                 self: std::pin::Pin<&mut Self>,
                 _cx: &mut std::task::Context<'_>,
@@ -99,7 +102,7 @@ macro_rules! read_and_write {
                 std::task::Poll::Ready(Ok(()))
             }
 
-            /// Shuts it down for writing: the peer sees the end.
+            /// Shuts the socket down for writing: the peer sees the end.
             fn poll_close(
                 self: std::pin::Pin<&mut Self>,
                 cx: &mut std::task::Context<'_>,

@@ -1,8 +1,9 @@
-//! asyncio's servers: each connection a task of its own.
+//! asyncio's servers: each connection is handled by its own task.
 //!
-//! A server is a task that accepts, and a state that it shares with its [`Server`] handle and its connections: who closes
-//! it takes the listener out of the state, and the last connection that is closed says that it is over. As in asyncio a connection
-//! lasts as long as it is open, whatever has become of its handler.
+//! A server is a task that accepts connections, and a state that it shares with its [`Server`]
+//! handle and its connections. Closing it takes the listener out of the state, and the last
+//! connection that closes reports that the server has ended. As in asyncio, a connection counts as
+//! long as it is open, even if its handler has returned.
 
 use crate::cancel::cleanup::{OnCancel, on_cancel};
 use crate::kernel::callbacks::exceptions::complain;
@@ -27,27 +28,30 @@ use std::rc::{Rc, Weak};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-/// So long a server waits that could not accept; asyncio's number.
+/// How long a server waits after it could not accept; the same as in asyncio.
 const ACCEPT_RETRY_DELAY: Duration = Duration::from_secs(1);
 
-/// So many connections are accepted one behind the other, before others have their turn.
+/// How many connections are accepted in a row before other tasks run.
 const IN_A_ROW: u32 = 64;
 
-/// Listens at a TCP address, and spawns a task for each connection, which calls `handler` with a reader and a writer. The connection
-/// is closed when the handler has dropped both.
+/// Listens at a TCP address. For each connection, spawns a task that calls `handler` with a reader
+/// and a writer. The connection is closed when the handler has dropped both.
 ///
-/// A handler that panics ends its own connection, and the exception handler is told, as of any task at whose result nobody looks.
+/// A handler that panics ends only its own connection. The panic goes to the exception handler, as
+/// for any task whose result is not read.
 ///
-/// If there are no descriptors left for a connection, the server says so on stderr, once, and tries again each second, on
-/// the loop's clock, until there are; the connection waits in the system meanwhile.
+/// If no descriptors are left for a connection, the server prints this on stderr, once, and tries
+/// again each second, on the loop's clock. In the meantime the connection waits in the operating
+/// system.
 ///
-/// The server goes on until it is [closed](Server::close), or the loop ends; also if its `Server` is dropped.
+/// The server runs until it is [closed](Server::close) or the loop ends, even if its `Server` is
+/// dropped.
 ///
 /// asyncio: `start_server(callback, host, port)`.
 ///
 /// # Errors
 ///
-/// Those of [`TcpListener::bind`].
+/// The errors of [`TcpListener::bind`].
 ///
 /// # Panics
 ///
@@ -83,8 +87,8 @@ where
     start_server_on(TcpListener::bind(address)?, handler)
 }
 
-/// As [`start_server`], on a listener that is there already. [`TcpListener::from_std`] makes one of a listener that was inherited, or of a
-/// socket with options of its own.
+/// Like [`start_server`], on an existing listener. [`TcpListener::from_std`] converts a listener
+/// that was inherited, or a socket with special options.
 ///
 /// asyncio: `start_server(callback, sock=..)`.
 ///
@@ -94,7 +98,7 @@ where
 ///
 /// # Panics
 ///
-/// If no loop is running on this thread, or if it is not the listener's.
+/// If no loop is running on this thread, or if the listener belongs to another loop.
 ///
 /// # Examples
 ///
@@ -123,13 +127,15 @@ where
     Ok(Server::start(Listener::Tcp(listener), Some(address), address.to_string(), handler))
 }
 
-/// Listens at a path, where it makes a file; the file is removed when the server is closed. Otherwise as [`start_server`].
+/// Listens at a path, where it creates a file. The file is removed when the server is closed.
+/// Otherwise like [`start_server`].
 ///
 /// asyncio: `start_unix_server(callback, path)`.
 ///
 /// # Errors
 ///
-/// Those of [`UnixListener::bind`]. A file that is there already is not removed, even if its server has gone.
+/// The errors of [`UnixListener::bind`]. An existing file is not removed, even if its server has
+/// ended.
 ///
 /// # Panics
 ///
@@ -190,7 +196,7 @@ struct Accepted {
     peer: Option<SocketAddr>,
 }
 
-/// The file of a Unix socket, which goes with it.
+/// The file of a Unix socket, which is removed with it.
 struct SocketFile {
     path: PathBuf,
     device_and_number: (u64, u64),
@@ -198,7 +204,7 @@ struct SocketFile {
 
 impl SocketFile {
     fn at(path: &Path) -> Option<Self> {
-        // Also after the program has gone to another folder.
+        // Absolute, because the program may change its folder.
         let path = std::path::absolute(path).ok()?;
         let device_and_number = Self::look(&path)?;
         Some(SocketFile { path, device_and_number })
@@ -211,16 +217,17 @@ impl SocketFile {
 
 impl Drop for SocketFile {
     fn drop(&mut self) {
-        // Somebody else may have put his there.
+        // Another program may have created its own file there.
         if Self::look(&self.path) == Some(self.device_and_number) {
             let _ = fs::remove_file(&self.path);
         }
     }
 }
 
-/// A server that [`start_server`] or [`start_unix_server`] has started.
+/// A server that was started by [`start_server`] or [`start_unix_server`].
 ///
-/// Dropping it lets the server run on, as dropping a [`Task`](crate::Task) does.
+/// Dropping it does not stop the server, just as dropping a [`Task`](crate::Task) does not stop the
+/// task.
 ///
 /// asyncio: `Server`.
 ///
@@ -257,11 +264,11 @@ pub struct Server {
 
 struct State {
     name: String,
-    /// None when it is closed.
+    /// `None` when the server is closed.
     listener: RefCell<Option<Rc<Listener>>>,
-    /// Those that are open.
+    /// The open connections.
     connections: RefCell<Slab<Weak<Connection>>>,
-    /// It is closed, and no connection is left.
+    /// Set when the server is closed and no connection is left.
     over: Event,
 }
 
@@ -278,7 +285,7 @@ impl State {
         }
     }
 
-    /// None when the server is closed.
+    /// `None` when the server is closed.
     fn poll_accept(&self, cx: &mut Context<'_>) -> Poll<Option<io::Result<Accepted>>> {
         let listener = self.listener.borrow().clone();
         match listener {
@@ -288,7 +295,7 @@ impl State {
     }
 }
 
-/// The task that accepts has ended, however: nobody listens any more.
+/// The accepting task has ended for some reason: no connection will be accepted any more.
 struct Accepting(Rc<State>);
 
 impl Drop for Accepting {
@@ -324,7 +331,7 @@ where
                 told = false;
                 serve(state, accepted, handler.clone());
             }
-            // It was given up before it was accepted.
+            // The peer gave the connection up before it was accepted.
             Some(Err(error)) if error.kind() == io::ErrorKind::ConnectionAborted => {}
             Some(Err(error)) => {
                 if !std::mem::replace(&mut told, true) {
@@ -370,13 +377,14 @@ impl Server {
         Server { state, address, accepting }
     }
 
-    /// Where it listens, or has listened.
+    /// Returns the address at which it listens, or has listened.
     ///
     /// asyncio: `server.sockets[0].getsockname()`.
     ///
     /// # Errors
     ///
-    /// If it is a Unix socket ([`Unsupported`](io::ErrorKind::Unsupported)), which has a path instead.
+    /// If it is a Unix socket ([`Unsupported`](io::ErrorKind::Unsupported)), which has a path
+    /// instead.
     ///
     /// # Examples
     ///
@@ -395,7 +403,7 @@ impl Server {
         self.address.ok_or_else(|| io::Error::new(io::ErrorKind::Unsupported, message))
     }
 
-    /// Whether it listens: it was not closed.
+    /// Whether it still listens, that is, was not closed.
     ///
     /// asyncio: `Server.is_serving`.
     ///
@@ -435,8 +443,9 @@ impl Server {
         self.state.connections.borrow().len()
     }
 
-    /// Stops listening, at once: the address is free, and who has connected without being accepted is reset. Connections that
-    /// were accepted go on; [`wait_closed`](Self::wait_closed) waits for them. Nothing happens if it is closed already.
+    /// Stops listening immediately: the address is free, and connections that were not accepted are
+    /// reset. Accepted connections continue; [`wait_closed`](Self::wait_closed) waits for them.
+    /// Does nothing if the server is already closed.
     ///
     /// asyncio: `Server.close`.
     ///
@@ -521,7 +530,8 @@ impl Server {
         self.each_connection(Connection::abort);
     }
 
-    /// Those that are there now. One that fails has been lost already, and its handler hears of that.
+    /// The connections that are open now. If this fails for one, the connection is already lost,
+    /// and its handler gets the error.
     fn each_connection(&self, act: fn(&Connection) -> io::Result<()>) {
         let connections: Vec<_> =
             self.state.connections.borrow().iter().filter_map(|(_, connection)| connection.upgrade()).collect();
@@ -586,7 +596,7 @@ impl Server {
 
 fn close(state: &State, accepting: &TaskRef) {
     state.close();
-    // It may sleep because it could not accept.
+    // The accepting task may be sleeping because it could not accept.
     accepting.cancel();
 }
 

@@ -1,4 +1,4 @@
-//! How a socket is made: non-blocking, and closed when another program is started.
+//! How a socket is created: non-blocking, and closed when the process executes another program.
 
 use rustix::net::{self, AddressFamily, Protocol, SocketType};
 use std::os::fd::OwnedFd;
@@ -19,7 +19,7 @@ pub(crate) fn socket(
     Ok(socket)
 }
 
-/// Where the system cannot make it so at once.
+/// For systems that cannot do this in one call.
 #[cfg(target_vendor = "apple")]
 pub(crate) fn set_flags(socket: &OwnedFd) -> rustix::io::Result<()> {
     rustix::io::ioctl_fionbio(socket, true)?;

@@ -1,12 +1,14 @@
 //! asyncio's streams: a connection as a [`StreamReader`] and a [`StreamWriter`].
 //!
-//! The reader has a buffer, and its methods are asyncio's. Nothing is read before somebody asks for it: the buffer holds what came
-//! with what was asked for, and a peer that sends faster waits, in the system's buffers.
+//! The reader has a buffer, and asyncio's methods. It reads only when a method needs data; the
+//! buffer holds what arrived together with that data. A peer that sends faster waits, with its data
+//! in the buffers of the operating system.
 //!
-//! The writer has none. asyncio's `write` puts bytes into a buffer, from which the loop sends them behind the program's back, and
-//! `drain` waits until there is room in it; whether they were ever sent nobody tells. Here nothing is sent in the background, so bytes
-//! that a `write` had taken and nobody drained would be lost with the writer. There is one word for both:
-//! [`write_all`](StreamWriter::write_all), which is ready when the system has all of the bytes, or has failed to take them.
+//! The writer has no buffer. In asyncio, `write` puts bytes into a buffer that the loop sends in
+//! the background, and `drain` waits until there is room; whether the bytes were ever sent is not
+//! reported. Here nothing is sent in the background, so the bytes of a `write` without `drain`
+//! would be lost with the writer. One method does both: [`write_all`](StreamWriter::write_all) is
+//! ready when the operating system has all the bytes, or has failed to take them.
 
 use crate::net::tcp::{Connect, TcpStream};
 use crate::net::trial::Trial;
@@ -24,31 +26,32 @@ use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-/// So long may a line be, unless the reader is told otherwise; asyncio's number.
+/// Default limit for the length of a line; the same as in asyncio.
 const LIMIT: usize = 64 * 1024;
 
-/// So much is asked for at once: at first, and when that was too little.
+/// How many bytes are requested at once: at first, and when that was too little.
 const FIRST_ROOM: usize = 4 * 1024;
 const ROOM: usize = 64 * 1024;
 
-/// More memory than this is not kept for a buffer that has become empty.
+/// An empty buffer keeps at most this much memory.
 const KEPT: usize = 2 * ROOM;
 
 /// Opens a TCP connection.
 ///
-/// Small writes are sent at once (`TCP_NODELAY`), as in asyncio.
+/// Small writes are sent immediately (`TCP_NODELAY`), as in asyncio.
 ///
-/// Cancel safety: dropping it gives the attempt up.
+/// Cancel safety: dropping it abandons the attempt.
 ///
-/// asyncio: `open_connection(host, port)`. Here an address is a number; see the [module](crate::net) for names.
+/// asyncio: `open_connection(host, port)`. Here an address is numeric; see the [module](crate::net)
+/// for names.
 ///
 /// # Errors
 ///
-/// Those of [`TcpStream::connect`].
+/// The errors of [`TcpStream::connect`].
 ///
 /// # Panics
 ///
-/// When it is polled, if no loop is running on this thread.
+/// When polled, if no loop is running on this thread.
 ///
 /// # Examples
 ///
@@ -73,17 +76,17 @@ pub fn open_connection(address: impl Into<SocketAddr>) -> OpenConnection {
     OpenConnection { connect: TcpStream::connect(address) }
 }
 
-/// Opens a connection to whoever listens at a path. Otherwise as [`open_connection`].
+/// Opens a connection to the listener at a path. Otherwise like [`open_connection`].
 ///
 /// asyncio: `open_unix_connection(path)`.
 ///
 /// # Errors
 ///
-/// Those of [`UnixStream::connect`].
+/// The errors of [`UnixStream::connect`].
 ///
 /// # Panics
 ///
-/// When it is polled, if no loop is running on this thread.
+/// When polled, if no loop is running on this thread.
 ///
 /// # Examples
 ///
@@ -165,7 +168,8 @@ impl Future for OpenUnixConnection {
 }
 
 impl TcpStream {
-    /// The connection as asyncio's pair of a reader and a writer. Small writes are sent at once from now on (`TCP_NODELAY`).
+    /// Splits the connection into asyncio's pair of a reader and a writer. Small writes are sent
+    /// immediately from now on (`TCP_NODELAY`).
     ///
     /// asyncio: `open_connection(sock=..)`.
     ///
@@ -186,14 +190,14 @@ impl TcpStream {
     /// # .unwrap();
     /// ```
     pub fn into_streams(self) -> (StreamReader, StreamWriter) {
-        // A connection that has ended already may refuse; whoever reads or writes hears of that.
+        // A connection that has already ended may reject this; the next read or write reports that.
         let _ = self.set_nodelay(true);
         halves(Stream::Tcp(self))
     }
 }
 
 impl UnixStream {
-    /// The connection as asyncio's pair of a reader and a writer.
+    /// Splits the connection into asyncio's pair of a reader and a writer.
     ///
     /// # Examples
     ///
@@ -220,10 +224,11 @@ fn halves(stream: Stream) -> (StreamReader, StreamWriter) {
     (StreamReader { connection: connection.clone(), buffer: Buffer::default() }, StreamWriter { connection })
 }
 
-/// What both halves hold. It is open until they have been dropped, or until one side closes it.
+/// The shared part of both halves. Open until both halves are dropped, or one side closes it.
 pub(super) struct Connection {
     stream: Stream,
-    /// Of the server that has accepted it. Dropped when the connection is closed.
+    /// Belongs to the server that has accepted the connection. Dropped when the connection is
+    /// closed.
     while_open: Cell<Option<Box<dyn Any>>>,
 }
 
@@ -233,14 +238,15 @@ impl Connection {
         self.while_open.set(Some(while_open));
     }
 
-    /// Ends both directions: what is read from now on is what had come, and then the end; what is written fails.
+    /// Closes both directions: reads return what had arrived, and then the end; writes fail.
     pub(super) fn close(&self) -> io::Result<()> {
         let closed = self.stream.shutdown(Shutdown::Both);
         drop(self.while_open.take());
         closed
     }
 
-    /// As `close`, and the system throws away what it has not sent yet, and tells the peer, when both halves are dropped.
+    /// Like `close`. In addition, when both halves are dropped, the operating system discards
+    /// unsent data and resets the connection.
     pub(super) fn abort(&self) -> io::Result<()> {
         set_socket_linger(&self.stream, Some(Duration::ZERO))?;
         self.close()
@@ -267,7 +273,7 @@ impl Stream {
             Stream::Unix(stream) => stream.shutdown(how),
         };
         match done {
-            // The peer has gone already.
+            // The peer has already gone.
             Err(error) if error.kind() == io::ErrorKind::NotConnected => Ok(()),
             done => done,
         }
@@ -285,10 +291,11 @@ impl AsFd for Stream {
 
 // ---- reading ----
 
-/// What comes in by a connection.
+/// The reading half of a connection.
 ///
-/// Whatever was read and not yet taken stays in the reader's buffer. So each of its futures may be dropped at any time, and
-/// the next one begins with the same bytes; and an error loses none.
+/// Data that was read and not returned stays in the reader's buffer. So each of its futures may be
+/// dropped at any time, and the next one continues with the same bytes; an error loses no bytes
+/// either.
 ///
 /// The connection is closed when both halves have been dropped.
 ///
@@ -324,26 +331,27 @@ impl StreamReader {
         &self.connection
     }
 
-    /// Reads what there is, up to `count` bytes, and waits only if there is nothing. Empty at the end of the stream, and if `count` is
-    /// zero. It asks the system once, for 64 KiB or so.
+    /// Reads what is available, up to `count` bytes, and waits only if there is nothing. Returns an
+    /// empty vector at the end of the stream, and if `count` is zero. It makes one system call, for
+    /// about 64 KiB.
     ///
-    /// Does not pause as long as there is something.
+    /// Does not suspend while data is available.
     ///
-    /// Cancel safety: nothing is lost.
+    /// Cancel safety: no data is lost.
     ///
     /// asyncio: `StreamReader.read(n)`; `read(-1)` is [`read_to_end`](Self::read_to_end).
     ///
     /// # Errors
     ///
-    /// If the connection has failed, and nothing is left in the buffer; again at each call.
+    /// If the connection has failed, and the buffer is empty; again at each call.
     ///
     /// # Panics
     ///
-    /// When it is polled where its loop is not running.
+    /// When polled outside its loop.
     ///
     /// # Cost
     ///
-    /// An allocation, for the bytes.
+    /// One allocation, for the bytes.
     ///
     /// # Examples
     ///
@@ -361,24 +369,25 @@ impl StreamReader {
         self.begin(Goal::UpTo(count))
     }
 
-    /// Reads `count` bytes, neither more nor fewer.
+    /// Reads exactly `count` bytes.
     ///
-    /// Cancel safety: nothing is lost; what has come stays in the buffer.
+    /// Cancel safety: no data is lost; what has arrived stays in the buffer.
     ///
     /// asyncio: `StreamReader.readexactly`.
     ///
     /// # Errors
     ///
-    /// If the stream ends before ([`UnexpectedEof`](io::ErrorKind::UnexpectedEof), with an [`IncompleteRead`] that tells how many bytes
-    /// came): they stay, and [`read`](Self::read) gives them. If the connection has failed.
+    /// If the stream ends before ([`UnexpectedEof`](io::ErrorKind::UnexpectedEof), with an
+    /// [`IncompleteRead`] that contains the number of bytes that arrived): they stay, and
+    /// [`read`](Self::read) returns them. If the connection has failed.
     ///
     /// # Panics
     ///
-    /// When it is polled where its loop is not running.
+    /// When polled outside its loop.
     ///
     /// # Cost
     ///
-    /// Memory grows with what has come, not with what is asked for.
+    /// Memory grows with the data that has arrived, not with `count`.
     ///
     /// # Examples
     ///
@@ -408,9 +417,9 @@ impl StreamReader {
     /// Reads a line: bytes up to a `\n`, and that too. If the stream ends without a `\n`, this returns the remaining bytes. At the end of
     /// the stream it returns an empty vector at once, every time: a loop over lines must check for that, or it never ends.
     ///
-    /// They are bytes, as in asyncio; `String::from_utf8` makes text of them.
+    /// The result is bytes, as in asyncio; `String::from_utf8` converts it to text.
     ///
-    /// Cancel safety: nothing is lost.
+    /// Cancel safety: no data is lost.
     ///
     /// asyncio: `StreamReader.readline`.
     ///
@@ -423,7 +432,7 @@ impl StreamReader {
     ///
     /// # Panics
     ///
-    /// When it is polled where its loop is not running.
+    /// When polled outside its loop.
     ///
     /// # Examples
     ///
@@ -450,21 +459,22 @@ impl StreamReader {
         self.begin(Goal::Line)
     }
 
-    /// Reads up to `separator`, and that too.
+    /// Reads up to and including `separator`.
     ///
-    /// Cancel safety: nothing is lost.
+    /// Cancel safety: no data is lost.
     ///
     /// asyncio: `StreamReader.readuntil`.
     ///
     /// # Errors
     ///
-    /// If the stream ends before ([`UnexpectedEof`](io::ErrorKind::UnexpectedEof), with an [`IncompleteRead`]), or if there is more
-    /// before it than the [limit](Self::set_limit) ([`InvalidData`](io::ErrorKind::InvalidData), with a [`LimitOverrun`]): the bytes
-    /// stay, and [`read`](Self::read) gives them. If the connection has failed.
+    /// If the stream ends before ([`UnexpectedEof`](io::ErrorKind::UnexpectedEof), with an
+    /// [`IncompleteRead`]), or if there is more before it than the [limit](Self::set_limit)
+    /// ([`InvalidData`](io::ErrorKind::InvalidData), with a [`LimitOverrun`]): the bytes stay, and
+    /// [`read`](Self::read) returns them. If the connection has failed.
     ///
     /// # Panics
     ///
-    /// If `separator` is empty. When it is polled where its loop is not running.
+    /// If `separator` is empty. When polled outside its loop.
     ///
     /// # Examples
     ///
@@ -495,17 +505,18 @@ impl StreamReader {
         self.begin(Goal::Until(separator))
     }
 
-    /// Reads up to the separator that ends first, and that too. Otherwise as [`read_until`](Self::read_until).
+    /// Reads up to and including the separator that ends first. Otherwise like
+    /// [`read_until`](Self::read_until).
     ///
     /// asyncio: `StreamReader.readuntil` with a tuple.
     ///
     /// # Errors
     ///
-    /// Those of [`read_until`](Self::read_until).
+    /// The errors of [`read_until`](Self::read_until).
     ///
     /// # Panics
     ///
-    /// If there is no separator, or one of them is empty. When it is polled where its loop is not running.
+    /// If there is no separator, or one of them is empty. When polled outside its loop.
     ///
     /// # Examples
     ///
@@ -533,19 +544,19 @@ impl StreamReader {
         self.begin(Goal::UntilAny(separators))
     }
 
-    /// Reads all that comes until the end of the stream. It knows no limit: for peers that are trusted.
+    /// Reads until the end of the stream. There is no limit, so use it only with trusted peers.
     ///
-    /// Cancel safety: nothing is lost.
+    /// Cancel safety: no data is lost.
     ///
     /// asyncio: `StreamReader.read()`.
     ///
     /// # Errors
     ///
-    /// If the connection has failed; what came before stays.
+    /// If the connection has failed; what arrived before stays.
     ///
     /// # Panics
     ///
-    /// When it is polled where its loop is not running.
+    /// When polled outside its loop.
     ///
     /// # Examples
     ///
@@ -570,7 +581,8 @@ impl StreamReader {
         self.begin(Goal::End)
     }
 
-    /// Whether the end of the stream was seen, and the buffer is empty. Until a read has seen the end, it is false.
+    /// Whether the end of the stream was seen, and the buffer is empty. It is false until a read
+    /// has seen the end.
     ///
     /// asyncio: `StreamReader.at_eof`.
     ///
@@ -591,8 +603,9 @@ impl StreamReader {
         self.buffer.is_at_end && self.buffer.unread().is_empty()
     }
 
-    /// Sets how many bytes [`read_line`](Self::read_line) and [`read_until`](Self::read_until) may find before what they look for:
-    /// 64 KiB, unless this says otherwise. A peer that never ends its line takes no more memory than that, and a read's worth.
+    /// Sets how many bytes [`read_line`](Self::read_line) and [`read_until`](Self::read_until)
+    /// accept before the separator. The default is 64 KiB. A peer that never ends its line takes no
+    /// more memory than this and one read.
     ///
     /// asyncio: `open_connection(.., limit=..)`.
     ///
@@ -644,17 +657,17 @@ impl fmt::Debug for StreamReader {
     }
 }
 
-/// What was read and not yet taken.
+/// The data that was read and not returned.
 struct Buffer {
-    /// Of this, `start..end`.
+    /// The part `start..end` of it.
     memory: Vec<u8>,
     start: usize,
     end: usize,
     limit: usize,
     is_at_end: bool,
-    /// The last read left nothing, so the next one would block.
+    /// Whether the last read has emptied the socket, so that the next one would block.
     is_drained: bool,
-    /// How the connection has failed. The system says it once.
+    /// The error of the connection. The operating system reports it once.
     failure: Option<i32>,
 }
 
@@ -670,9 +683,9 @@ impl Buffer {
         &self.memory[self.start..self.end]
     }
 
-    /// Hands out the first bytes.
+    /// Returns the first bytes.
     fn take(&mut self, count: usize) -> Vec<u8> {
-        // What is large goes out without a copy.
+        // Large results are returned without a copy.
         let whole = count == self.end && self.memory.len() > KEPT;
         let taken = if whole {
             let mut memory = std::mem::take(&mut self.memory);
@@ -691,7 +704,7 @@ impl Buffer {
         taken
     }
 
-    /// Reads once, behind what is there.
+    /// Reads once, behind the data in the buffer.
     fn fill(&mut self, stream: &mut dyn io::Read) -> io::Result<()> {
         self.make_room();
         let room = self.memory.len() - self.end;
@@ -700,7 +713,7 @@ impl Buffer {
         self.is_at_end = count == 0;
         self.is_drained = 0 < count && count < room;
         if count == room && self.memory.len() < ROOM {
-            // There is more; the next time it is asked for at once.
+            // There is more data, so the next request is larger.
             self.memory.resize(self.memory.len() * 2, 0);
         }
         Ok(())
@@ -718,7 +731,7 @@ impl Buffer {
     }
 }
 
-/// What is to be read.
+/// What a method reads.
 #[derive(Clone, Copy, Debug)]
 enum Goal<'a> {
     UpTo(usize),
@@ -730,7 +743,8 @@ enum Goal<'a> {
 }
 
 impl Goal<'_> {
-    /// What has been reached with the bytes that are there. `searched` of them are known not to begin a separator.
+    /// The progress with the bytes that are there. The first `searched` of them are known not to
+    /// begin a separator.
     fn reach(self, buffer: &mut Buffer, searched: &mut usize) -> Option<io::Result<Vec<u8>>> {
         let (unread, is_at_end) = (buffer.unread().len(), buffer.is_at_end);
         match self {
@@ -741,7 +755,7 @@ impl Goal<'_> {
             Goal::End => is_at_end.then(|| Ok(buffer.take(unread))),
             Goal::Line => match buffer.search(&[b"\n"], searched) {
                 Err(overrun) => {
-                    // With its end, if that is there, so that the next line follows.
+                    // Including its end, if that is there, so that the next line follows.
                     let rest = buffer.unread().get(overrun.consumed).map_or(unread, |_| overrun.consumed + 1);
                     drop(buffer.take(rest));
                     Some(Err(overrun.into()))
@@ -760,7 +774,7 @@ impl Goal<'_> {
 }
 
 impl Buffer {
-    /// So many bytes are there up to the separator that ends first, and with it, if one is there.
+    /// The number of bytes before and with the separator that ends first, if one is there.
     fn search(&self, separators: &[&[u8]], searched: &mut usize) -> Result<Option<usize>, LimitOverrun> {
         let unread = &self.unread()[*searched..];
         let find = |separator: &[u8]| {
@@ -771,23 +785,23 @@ impl Buffer {
             place.map(|place| (place + separator.len(), separator.len()))
         };
         let longest = separators.iter().map(|separator| separator.len()).max().unwrap_or(1);
-        // Of two that end together, the shorter one.
+        // If two end at the same place, the shorter one.
         let found = separators.iter().filter_map(|separator| find(separator)).min();
         let before = match found {
             Some((end, length)) => *searched + end - length,
-            // The last bytes may be the beginning of one.
+            // The last bytes may be the beginning of a separator.
             None => *searched + (unread.len() + 1).saturating_sub(longest),
         };
         if before > self.limit {
             return Err(LimitOverrun { consumed: before, limit: self.limit });
         }
-        // If one was found, this is over.
+        // If one was found, the search has ended.
         *searched = before;
         Ok(found.map(|(_, length)| before + length))
     }
 }
 
-/// The future of [`StreamReader`]'s methods: gives bytes.
+/// The future of [`StreamReader`]'s methods. Returns bytes.
 ///
 /// # Examples
 ///
@@ -821,8 +835,8 @@ impl Future for Read<'_> {
     #[track_caller]
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let Read { trial, buffer, goal, searched } = &mut *self;
-        // The room doubles as long as it is filled, so it soon is larger than the system's buffers, and this waits: however fast the
-        // peer sends, others have their turn.
+        // The room doubles while it is filled, so it is soon larger than the buffers of the
+        // operating system, and this waits. So other tasks run, however fast the peer sends.
         loop {
             if let Some(reached) = goal.reach(buffer, searched) {
                 return Poll::Ready(reached);
@@ -848,8 +862,8 @@ impl fmt::Debug for Read<'_> {
     }
 }
 
-/// The stream has ended before what was asked for had come: the error inside of an
-/// [`UnexpectedEof`](io::ErrorKind::UnexpectedEof). The bytes that came are still in the reader.
+/// The stream has ended early: the error inside an [`UnexpectedEof`](io::ErrorKind::UnexpectedEof).
+/// The bytes that arrived are still in the reader.
 ///
 /// asyncio: `IncompleteReadError`.
 ///
@@ -870,9 +884,9 @@ impl fmt::Debug for Read<'_> {
 #[doc(alias = "IncompleteReadError")]
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct IncompleteRead {
-    /// So many bytes came.
+    /// Number of bytes that arrived.
     pub came: usize,
-    /// So many were asked for, if it was a number and not a separator.
+    /// Number of bytes that were requested, if it was a number and not a separator.
     pub wanted: Option<usize>,
 }
 
@@ -894,10 +908,11 @@ impl From<IncompleteRead> for io::Error {
     }
 }
 
-/// More has come before the separator than the limit allows: the error inside of an [`InvalidData`](io::ErrorKind::InvalidData).
-/// Behind [`read_until`](StreamReader::read_until) the bytes are still in the reader, and
-/// [`read_exactly`](StreamReader::read_exactly) with `consumed` takes them without a part of the separator;
-/// [`read_line`](StreamReader::read_line) has dropped them.
+/// There are more bytes before the separator than the limit allows: the error inside an
+/// [`InvalidData`](io::ErrorKind::InvalidData). After [`read_until`](StreamReader::read_until) the
+/// bytes are still in the reader, and [`read_exactly`](StreamReader::read_exactly) with `consumed`
+/// takes them without a part of the separator. [`read_line`](StreamReader::read_line) has dropped
+/// them.
 ///
 /// asyncio: `LimitOverrunError`.
 ///
@@ -947,16 +962,17 @@ impl From<LimitOverrun> for io::Error {
 
 // ---- writing ----
 
-/// What goes out by a connection.
+/// The writing half of a connection.
 ///
-/// It keeps nothing back: what [`write_all`](Self::write_all) has taken, the system has, and sends it, also after the writer was
-/// dropped, unless the peer resets the connection, or unread bytes are dropped with it. Whoever must know that it has arrived lets
-/// the peer say so.
+/// It buffers nothing. What [`write_all`](Self::write_all) has written is in the operating system,
+/// which sends it even after the writer is dropped, unless the peer resets the connection, or
+/// unread data is dropped with it. To know that data has arrived, let the peer confirm it.
 ///
-/// The connection is closed when both halves have been dropped; [`close`](Self::close) does not wait for the reader.
+/// The connection is closed when both halves are dropped; [`close`](Self::close) does not wait for
+/// the reader.
 ///
-/// asyncio: `StreamWriter`. Its `write` and `drain` are one here, `write_all`: there is nobody who would send, in the background,
-/// what a `write` had only taken.
+/// asyncio: `StreamWriter`. Its `write` and `drain` are one method here, `write_all`, because
+/// nothing is sent in the background.
 ///
 /// # Examples
 ///
@@ -986,24 +1002,27 @@ pub struct StreamWriter {
 }
 
 impl StreamWriter {
-    /// Writes all of it. Waits as long as the peer does not read, and the system's buffers are full.
+    /// Writes all the bytes. Waits while the buffers of the operating system are full because the
+    /// peer does not read.
     ///
-    /// Cancel safety: dropped in between, a beginning of it was sent, and the rest was not; [`WriteAll::written`] tells how much.
+    /// Cancel safety: if it is dropped before it is ready, only a part of the bytes was sent;
+    /// [`WriteAll::written`] returns how many.
     ///
     /// asyncio: `StreamWriter.write` and `drain`.
     ///
     /// # Errors
     ///
     /// If the peer has closed the connection ([`BrokenPipe`](io::ErrorKind::BrokenPipe),
-    /// [`ConnectionReset`](io::ErrorKind::ConnectionReset)), or the writer has ended it. How much has arrived is not known then.
+    /// [`ConnectionReset`](io::ErrorKind::ConnectionReset)), or the writer has ended it. How much
+    /// has arrived is then unknown.
     ///
     /// # Panics
     ///
-    /// When it is polled where its loop is not running.
+    /// When polled outside its loop.
     ///
     /// # Cost
     ///
-    /// A system call, mostly.
+    /// Mostly one system call.
     ///
     /// # Examples
     ///
@@ -1029,13 +1048,14 @@ impl StreamWriter {
         WriteAll { trial, bytes, written: 0 }
     }
 
-    /// Tells the peer that this is the end; it reads what was written before, and then sees that. The reader goes on.
+    /// Ends the written data: the peer reads what was written before, and then sees the end. The
+    /// reader continues.
     ///
     /// asyncio: `StreamWriter.write_eof`.
     ///
     /// # Errors
     ///
-    /// If the system says so. That the peer has gone already is no error.
+    /// The error of the operating system. If the peer has already gone, that is not an error.
     ///
     /// # Examples
     ///
@@ -1058,13 +1078,14 @@ impl StreamWriter {
         self.connection.stream.shutdown(Shutdown::Write)
     }
 
-    /// Who is at the other end.
+    /// Returns the address of the peer.
     ///
     /// asyncio: `StreamWriter.get_extra_info('peername')`.
     ///
     /// # Errors
     ///
-    /// If it is not connected any more. If it is a Unix socket ([`Unsupported`](io::ErrorKind::Unsupported)).
+    /// If it is not connected any more. If it is a Unix socket
+    /// ([`Unsupported`](io::ErrorKind::Unsupported)).
     ///
     /// # Examples
     ///
@@ -1091,17 +1112,18 @@ impl StreamWriter {
         }
     }
 
-    /// Closes the connection in both directions. Who reads from its other half sees the end.
+    /// Closes the connection in both directions. A read of the other half sees the end.
     ///
-    /// Nothing is kept back that had to be sent first, so it is ready at once.
+    /// Nothing is buffered, so it is ready at once.
     ///
-    /// Cancel safety: nothing happens before it is polled; the connection ends anyhow when both halves are gone.
+    /// Cancel safety: nothing happens before it is polled. The connection is closed in any case
+    /// when both halves are dropped.
     ///
     /// asyncio: `StreamWriter.close` and `wait_closed`.
     ///
     /// # Errors
     ///
-    /// If the system says so. That the peer has gone already is no error.
+    /// The error of the operating system. If the peer has already gone, that is not an error.
     ///
     /// # Examples
     ///
@@ -1160,7 +1182,7 @@ pub struct WriteAll<'a> {
 }
 
 impl WriteAll<'_> {
-    /// How many bytes the system has taken.
+    /// Number of bytes that the operating system has taken.
     ///
     /// # Examples
     ///
@@ -1242,7 +1264,7 @@ impl Future for Close {
     }
 }
 
-// ---- of either kind ----
+// ---- TCP and Unix ----
 
 enum AnyTrial<'a> {
     Tcp(Trial<'a, std::net::TcpStream>),

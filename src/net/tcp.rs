@@ -13,12 +13,12 @@ use std::panic::Location;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
-/// So many connections wait in the system until they are accepted, if it lets them.
+/// How many connections may wait in the operating system to be accepted, if it allows that many.
 const BACKLOG: i32 = 1024;
 
 /// A socket that listens for connections.
 ///
-/// asyncio: what `start_server` makes first.
+/// asyncio: the listening socket that `start_server` creates first.
 ///
 /// # Examples
 ///
@@ -41,12 +41,13 @@ pub struct TcpListener {
 }
 
 impl TcpListener {
-    /// Listens at an address; with port 0, at one that the system chooses, and [`local_addr`](Self::local_addr) tells. A port that
-    /// was in use a moment ago can be had again (`SO_REUSEADDR`).
+    /// Listens at an address. With port 0, the operating system chooses a port, and
+    /// [`local_addr`](Self::local_addr) returns it. A port that was in use a moment ago can be used
+    /// again (`SO_REUSEADDR`).
     ///
     /// # Errors
     ///
-    /// If the address is in use, is not one of this machine's, or asks for rights.
+    /// If the address is in use, does not belong to this machine, or requires privileges.
     ///
     /// # Panics
     ///
@@ -72,12 +73,13 @@ impl TcpListener {
         Self::on(socket_for(&address)?, address)
     }
 
-    /// As [`bind`](Self::bind), but others may listen at the same address, if they ask for the same (`SO_REUSEPORT`): the system
-    /// deals connections out among them. So a program has a loop for each core, and each loop its own listener.
+    /// Like [`bind`](Self::bind), but others may listen at the same address if they use this method
+    /// too (`SO_REUSEPORT`). The operating system distributes connections among them. So a program
+    /// can run a loop per core, each with its own listener.
     ///
     /// # Errors
     ///
-    /// Those of [`bind`](Self::bind).
+    /// The errors of [`bind`](Self::bind).
     ///
     /// # Panics
     ///
@@ -114,11 +116,11 @@ impl TcpListener {
         Ok(TcpListener { io: Async::register(std::net::TcpListener::from(socket), Side::Read, false)? })
     }
 
-    /// Takes over a listener of the standard library's; it is made non-blocking.
+    /// Converts a listener of the standard library; it becomes non-blocking.
     ///
     /// # Errors
     ///
-    /// Those of [`Async::new`].
+    /// The errors of [`Async::new`].
     ///
     /// # Panics
     ///
@@ -137,15 +139,17 @@ impl TcpListener {
         Ok(TcpListener { io: Async::new(listener)? })
     }
 
-    /// Waits for a connection; gives it, and the address of the peer.
+    /// Waits for a connection. Returns it, and the address of the peer.
     ///
-    /// Cancel safety: nothing is lost; a connection that nobody has accepted stays with the system.
+    /// Cancel safety: no connection is lost; one that was not accepted stays in the operating
+    /// system.
     ///
     /// # Errors
     ///
-    /// If the process or the system has no descriptors left (`EMFILE`, `ENFILE`): the connection is not lost, but waits in the
-    /// system, and an `accept` that follows at once fails at once; wait a little, as
-    /// asyncio does, or let a connection end. If the connection has been given up meanwhile (`ECONNABORTED`): accept the next.
+    /// If the process or the system has no descriptors left (`EMFILE`, `ENFILE`): the connection is
+    /// not lost, but waits in the operating system. An immediate second `accept` fails too; wait a
+    /// little, as asyncio does, or close a connection. If the peer has given up the connection in
+    /// the meantime (`ECONNABORTED`): accept the next one.
     ///
     /// # Examples
     ///
@@ -167,18 +171,18 @@ impl TcpListener {
         Accept { operation: self.io.read_with(accept) }
     }
 
-    /// As `accept`, to be polled by hand.
+    /// Like `accept`, for futures that are written by hand.
     #[track_caller]
     pub(crate) fn poll_accept(&self, cx: &mut Context<'_>) -> Poll<io::Result<(TcpStream, SocketAddr)>> {
         let accepted = ready!(self.io.poll_read_with(cx, accept));
         Poll::Ready(accepted.and_then(accepted_by_us))
     }
 
-    /// Where it listens.
+    /// Returns the address at which it listens.
     ///
     /// # Errors
     ///
-    /// If the system does not say.
+    /// The error of the operating system.
     ///
     /// # Examples
     ///
@@ -195,7 +199,7 @@ impl TcpListener {
         self.io.get_ref().local_addr()
     }
 
-    /// The socket, for what is not here.
+    /// Returns the socket as an `Async`, for functions that are missing here.
     ///
     /// # Examples
     ///
@@ -219,7 +223,8 @@ impl AsFd for TcpListener {
     }
 }
 
-/// The system's part: a socket that is non-blocking, and is closed when another program is started.
+/// Creates the operating system's socket: non-blocking, and closed when the process executes
+/// another program.
 fn accept(listener: &std::net::TcpListener) -> io::Result<(OwnedFd, SocketAddr)> {
     #[cfg(not(target_vendor = "apple"))]
     let accepted = net::acceptfrom_with(listener, net::SocketFlags::NONBLOCK | net::SocketFlags::CLOEXEC)?;
@@ -234,7 +239,7 @@ fn accept(listener: &std::net::TcpListener) -> io::Result<(OwnedFd, SocketAddr)>
     Ok((socket, address))
 }
 
-/// Ours: the loop listens to it.
+/// Registers it with the loop.
 fn accepted_by_us((socket, address): (OwnedFd, SocketAddr)) -> io::Result<(TcpStream, SocketAddr)> {
     let io = Async::register(std::net::TcpStream::from(socket), Side::Read, true)?;
     Ok((TcpStream { io }, address))
@@ -279,14 +284,17 @@ impl Future for Accept<'_> {
 
 /// A connection.
 ///
-/// To read and to write, there are [`AsyncRead`](futures_io::AsyncRead) and [`AsyncWrite`](futures_io::AsyncWrite), for `TcpStream` and
-/// for `&TcpStream`. Closing it as `AsyncWrite` shuts it down for writing; dropping it closes it. With the feature `hyper`
-/// it is hyper's `Read` and `Write` too.
+/// To read and write, use [`AsyncRead`](futures_io::AsyncRead) and
+/// [`AsyncWrite`](futures_io::AsyncWrite), for `TcpStream` and for `&TcpStream`. Closing it by
+/// `AsyncWrite` shuts it down for writing; dropping it closes it. With the feature `hyper` it also
+/// implements hyper's `Read` and `Write`.
 ///
-/// A write that has come back has given its bytes to the system; it sends them, also after the stream was dropped, unless the peer
-/// resets the connection, or unread bytes were dropped with it. Whoever must know that they have arrived lets the peer say so.
+/// A write that is ready has passed its bytes to the operating system, which sends them even after
+/// the stream is dropped, unless the peer resets the connection, or unread data is dropped with it.
+/// To know that data has arrived, let the peer confirm it.
 ///
-/// asyncio: a transport, or `StreamReader` and `StreamWriter`, which [`open_connection`](crate::net::open_connection()) gives.
+/// asyncio: a transport, or `StreamReader` and `StreamWriter`, which
+/// [`open_connection`](crate::net::open_connection()) returns.
 ///
 /// # Examples
 ///
@@ -322,16 +330,17 @@ pub struct TcpStream {
 impl TcpStream {
     /// Opens a connection.
     ///
-    /// Cancel safety: dropping it gives the attempt up.
+    /// Cancel safety: dropping it abandons the attempt.
     ///
     /// # Errors
     ///
-    /// If nobody listens there, or the network says no. How long it takes until a peer counts as gone that does not answer is the
-    /// system's affair, and takes minutes: put a [`timeout`](crate::timeout()) around it.
+    /// If there is no listener, or the network rejects the connection. If a peer does not answer,
+    /// the operating system decides when that is an error, usually after minutes: put a
+    /// [`timeout`](crate::timeout()) around it.
     ///
     /// # Panics
     ///
-    /// When it is polled, if no loop is running on this thread.
+    /// When polled, if no loop is running on this thread.
     ///
     /// # Examples
     ///
@@ -351,11 +360,11 @@ impl TcpStream {
         Connect { stage: Stage::New(address.into()), made_at: Location::caller() }
     }
 
-    /// Takes over a connection of the standard library's; it is made non-blocking.
+    /// Converts a connection of the standard library; it becomes non-blocking.
     ///
     /// # Errors
     ///
-    /// Those of [`Async::new`].
+    /// The errors of [`Async::new`].
     ///
     /// # Panics
     ///
@@ -375,7 +384,7 @@ impl TcpStream {
         Ok(TcpStream { io: Async::new(stream)? })
     }
 
-    /// Who is at the other end.
+    /// Returns the address of the peer.
     ///
     /// # Errors
     ///
@@ -399,11 +408,11 @@ impl TcpStream {
         self.io.get_ref().peer_addr()
     }
 
-    /// This end.
+    /// Returns the local address.
     ///
     /// # Errors
     ///
-    /// If the system does not say.
+    /// The error of the operating system.
     ///
     /// # Examples
     ///
@@ -423,12 +432,12 @@ impl TcpStream {
         self.io.get_ref().local_addr()
     }
 
-    /// Whether small writes are sent at once (`TCP_NODELAY`). They are not, unless this says so: the system then waits for more
-    /// while earlier ones are on their way.
+    /// Sets whether small writes are sent immediately (`TCP_NODELAY`). By default they are not: the
+    /// operating system waits for more data while earlier data is on its way.
     ///
     /// # Errors
     ///
-    /// If the system refuses.
+    /// The error of the operating system.
     ///
     /// # Examples
     ///
@@ -446,8 +455,8 @@ impl TcpStream {
         self.io.get_ref().set_nodelay(nodelay)
     }
 
-    /// Ends one direction, or both. After `Shutdown::Write` the peer reads to the end of what was written, and then sees that it
-    /// is the end.
+    /// Closes one direction, or both. After `Shutdown::Write` the peer reads everything that was
+    /// written, and then sees the end.
     ///
     /// # Errors
     ///
@@ -475,7 +484,7 @@ impl TcpStream {
         self.io.get_ref().shutdown(how)
     }
 
-    /// The socket, for what is not here.
+    /// Returns the socket as an `Async`, for functions that are missing here.
     ///
     /// # Examples
     ///
@@ -527,7 +536,7 @@ pub struct Connect {
 #[derive(Debug)]
 enum Stage {
     New(SocketAddr),
-    /// On its way, and whether somebody waits for that.
+    /// The attempt is in progress, and whether a task waits for it.
     WaitEntry(Option<TcpStream>),
 }
 
@@ -536,11 +545,11 @@ impl Connect {
     fn begin(address: SocketAddr) -> io::Result<TcpStream> {
         let socket = socket_for(&address)?;
         match net::connect(&socket, &address) {
-            // A signal that comes in between does not stop it.
+            // A signal during the call does not stop the attempt.
             Ok(()) | Err(Errno::INPROGRESS | Errno::INTR) => {}
             Err(error) => return Err(error.into()),
         }
-        // Behind the attempt: before it, the socket counts as hung up.
+        // After the attempt: before it, the socket counts as hung up.
         Ok(TcpStream { io: Async::register(std::net::TcpStream::from(socket), Side::Write, true)? })
     }
 }
@@ -557,7 +566,8 @@ impl Future for Connect {
         }
         let Stage::WaitEntry(stream) = &mut self.stage else { unreachable!("it has begun") };
         let connecting = stream.as_ref().expect("a connect() was polled after its end; keep what the first await gave");
-        // The side is not taken for ready before the poller has said so; then the socket knows how it went.
+        // The side does not count as ready before the poller reports it; then the socket knows the
+        // result.
         ready!(connecting.io.poll_write_with(cx, |socket| socket.take_error()?.map_or(Ok(()), Err)))?;
         Poll::Ready(Ok(stream.take().expect("it was there just now")))
     }

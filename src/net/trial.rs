@@ -1,7 +1,9 @@
-//! How an operation that borrows a buffer is tried and waited for: what the named futures of this folder keep between their polls.
+//! How an operation that borrows a buffer is tried and waited for: the state that the named futures
+//! of this folder keep between polls.
 //!
-//! [`Operation`](crate::io::Operation) holds a closure, whose type has no name. Here the closure is made anew for each poll, and
-//! what stays is the wait, which ends when the future is dropped: nobody stays entered who has given up.
+//! [`Operation`](crate::io::Operation) holds a closure, whose type has no name. Here the closure is
+//! created anew for each poll. Only the wait is kept, and it ends when the future is dropped, so
+//! abandoned operations leave no waiter behind.
 
 use crate::outside::io::{Async, Readiness};
 use std::fmt;
@@ -25,7 +27,7 @@ impl<'a, T> Trial<'a, T> {
         Trial { io, writes: true, waiting: None }
     }
 
-    /// The next try would block, as is known: it saves a system call to wait for news first.
+    /// The next try is known to block. Waiting first saves a system call.
     pub(crate) fn wait_first(&mut self) {
         self.waiting = Some(if self.writes { self.io.writable() } else { self.io.readable() });
     }
@@ -43,7 +45,7 @@ impl<'a, T> Trial<'a, T> {
             }
             let mut operation = if self.writes { self.io.write_with(&mut act) } else { self.io.read_with(&mut act) };
             let result = Pin::new(&mut operation).poll(cx);
-            // It may only let others run.
+            // It may be pending only to let other tasks run.
             if result.is_ready() || !operation.would_block() {
                 return result;
             }

@@ -6,9 +6,9 @@ use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd};
 
-/// A socket that sends and receives datagrams: each arrives whole or not at all, and nobody tells which.
+/// A socket that sends and receives datagrams: each arrives whole or not at all, without a report.
 ///
-/// Several tasks may receive from one; each datagram goes to one of them.
+/// Several tasks may receive from one socket; each datagram goes to one of them.
 ///
 /// asyncio: `loop.create_datagram_endpoint`, without the protocol.
 ///
@@ -36,11 +36,12 @@ pub struct UdpSocket {
 }
 
 impl UdpSocket {
-    /// A socket at an address; with port 0, at one that the system chooses, and [`local_addr`](Self::local_addr) tells.
+    /// Creates a socket at an address. With port 0, the operating system chooses a port, and
+    /// [`local_addr`](Self::local_addr) returns it.
     ///
     /// # Errors
     ///
-    /// If the address is in use, is not one of this machine's, or asks for rights.
+    /// If the address is in use, does not belong to this machine, or requires privileges.
     ///
     /// # Panics
     ///
@@ -65,11 +66,11 @@ impl UdpSocket {
         Self::from_std(std::net::UdpSocket::bind(address.into())?)
     }
 
-    /// Takes over a socket of the standard library's; it is made non-blocking.
+    /// Converts a socket of the standard library; it becomes non-blocking.
     ///
     /// # Errors
     ///
-    /// Those of [`Async::new`].
+    /// The errors of [`Async::new`].
     ///
     /// # Panics
     ///
@@ -88,11 +89,12 @@ impl UdpSocket {
         Ok(UdpSocket { io: Async::new(socket)? })
     }
 
-    /// From now on it sends to this peer, and receives from no other. This waits for nothing: no word is sent.
+    /// Connects the socket to a peer: from now on it sends to this peer, and receives only from it.
+    /// This does not wait, because nothing is sent.
     ///
     /// # Errors
     ///
-    /// If there is no way to the address.
+    /// If there is no route to the address.
     ///
     /// # Examples
     ///
@@ -112,18 +114,19 @@ impl UdpSocket {
         self.io.get_ref().connect(address.into())
     }
 
-    /// Sends a datagram to the peer to whom it is [connected](Self::connect); gives its length.
+    /// Sends a datagram to the [connected](Self::connect) peer. Returns its length.
     ///
     /// Cancel safety: if this is dropped before it is ready, nothing was sent.
     ///
     /// # Errors
     ///
-    /// If it is not connected, if the datagram is too long (65,507 bytes is the most in IPv4), or if the peer's machine has answered an
-    /// earlier one that nobody is there ([`ConnectionRefused`](io::ErrorKind::ConnectionRefused)).
+    /// If it is not connected, if the datagram is too long (the maximum is 65,507 bytes in IPv4),
+    /// or if the peer's machine has reported for an earlier one that no socket is there
+    /// ([`ConnectionRefused`](io::ErrorKind::ConnectionRefused)).
     ///
     /// # Panics
     ///
-    /// When it is polled where its loop is not running.
+    /// When polled outside its loop.
     ///
     /// # Examples
     ///
@@ -144,13 +147,13 @@ impl UdpSocket {
         Transmit::new(&self.io, bytes, (), |socket, bytes, ()| socket.send(bytes))
     }
 
-    /// Sends a datagram to an address; gives its length. Otherwise as [`send`](Self::send).
+    /// Sends a datagram to an address. Returns its length. Otherwise like [`send`](Self::send).
     ///
     /// asyncio: `loop.sock_sendto`, `DatagramTransport.sendto`.
     ///
     /// # Errors
     ///
-    /// Those of [`send`](Self::send); and if there is no way to the address.
+    /// The errors of [`send`](Self::send); and if there is no route to the address.
     ///
     /// # Examples
     ///
@@ -176,18 +179,19 @@ impl UdpSocket {
         Transmit::new(&self.io, bytes, address.into(), |socket, bytes, address| socket.send_to(bytes, address))
     }
 
-    /// Waits for a datagram of the peer to whom it is [connected](Self::connect); gives its length. What does not fit into the buffer
-    /// is lost.
+    /// Waits for a datagram of the [connected](Self::connect) peer. Returns its length. Bytes that
+    /// do not fit into the buffer are lost.
     ///
-    /// Cancel safety: nothing is lost; dropping it ends the wait.
+    /// Cancel safety: no datagram is lost; dropping it ends the wait.
     ///
     /// # Errors
     ///
-    /// If the peer's machine has answered that nobody is there ([`ConnectionRefused`](io::ErrorKind::ConnectionRefused)).
+    /// If the peer's machine has reported that no socket is there
+    /// ([`ConnectionRefused`](io::ErrorKind::ConnectionRefused)).
     ///
     /// # Panics
     ///
-    /// When it is polled where its loop is not running.
+    /// When polled outside its loop.
     ///
     /// # Examples
     ///
@@ -211,13 +215,14 @@ impl UdpSocket {
         Receive::new(&self.io, buffer, std::net::UdpSocket::recv)
     }
 
-    /// Waits for a datagram; gives its length, and who has sent it. Otherwise as [`recv`](Self::recv).
+    /// Waits for a datagram. Returns its length, and the address of its sender. Otherwise like
+    /// [`recv`](Self::recv).
     ///
     /// asyncio: `loop.sock_recvfrom`, `DatagramProtocol.datagram_received`.
     ///
     /// # Errors
     ///
-    /// Those of [`recv`](Self::recv).
+    /// The errors of [`recv`](Self::recv).
     ///
     /// # Examples
     ///
@@ -242,11 +247,11 @@ impl UdpSocket {
         Receive::new(&self.io, buffer, std::net::UdpSocket::recv_from)
     }
 
-    /// Where it is.
+    /// Returns the local address.
     ///
     /// # Errors
     ///
-    /// If the system does not say.
+    /// The error of the operating system.
     ///
     /// # Examples
     ///
@@ -263,11 +268,11 @@ impl UdpSocket {
         self.io.get_ref().local_addr()
     }
 
-    /// To whom it is [connected](Self::connect).
+    /// Returns the address of the [connected](Self::connect) peer.
     ///
     /// # Errors
     ///
-    /// If it is not ([`NotConnected`](io::ErrorKind::NotConnected)).
+    /// If it is not connected ([`NotConnected`](io::ErrorKind::NotConnected)).
     ///
     /// # Examples
     ///
@@ -284,7 +289,7 @@ impl UdpSocket {
         self.io.get_ref().peer_addr()
     }
 
-    /// The socket, for what is not here.
+    /// Returns the socket as an `Async`, for functions that are missing here.
     ///
     /// # Examples
     ///

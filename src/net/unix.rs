@@ -18,9 +18,10 @@ use std::task::{Context, Poll, ready};
 
 /// A Unix socket that listens for connections.
 ///
-/// Its file stays when it is dropped, and a second [`bind`](Self::bind) to the same path fails as long as it is there. Remove it.
+/// Dropping it does not remove its file, and a second [`bind`](Self::bind) to the same path fails
+/// while the file exists. Remove the file yourself.
 ///
-/// asyncio: what `start_unix_server` makes first.
+/// asyncio: the listening socket that `start_unix_server` creates first.
 ///
 /// # Examples
 ///
@@ -43,11 +44,12 @@ pub struct UnixListener {
 }
 
 impl UnixListener {
-    /// Listens at a path, where it makes a file.
+    /// Listens at a path, where it creates a file.
     ///
     /// # Errors
     ///
-    /// If there is such a file already, be it that of a listener that has gone; if the path is longer than a hundred bytes or so.
+    /// If the file already exists, even if its listener has ended. If the path is longer than about
+    /// a hundred bytes.
     ///
     /// # Panics
     ///
@@ -74,11 +76,11 @@ impl UnixListener {
         Self::from_std(std::os::unix::net::UnixListener::bind(path)?)
     }
 
-    /// Takes over a listener of the standard library's; it is made non-blocking.
+    /// Converts a listener of the standard library; it becomes non-blocking.
     ///
     /// # Errors
     ///
-    /// Those of [`Async::new`].
+    /// The errors of [`Async::new`].
     ///
     /// # Panics
     ///
@@ -99,13 +101,14 @@ impl UnixListener {
         Ok(UnixListener { io: Async::new(listener)? })
     }
 
-    /// Waits for a connection; gives it, and the address of the peer, which mostly has none.
+    /// Waits for a connection. Returns it, and the address of the peer, which usually has none.
     ///
-    /// Cancel safety: nothing is lost; a connection that nobody has accepted stays with the system.
+    /// Cancel safety: no connection is lost; one that was not accepted stays in the operating
+    /// system.
     ///
     /// # Errors
     ///
-    /// As [`TcpListener::accept`](crate::net::TcpListener::accept).
+    /// As for [`TcpListener::accept`](crate::net::TcpListener::accept).
     ///
     /// # Examples
     ///
@@ -128,18 +131,18 @@ impl UnixListener {
         UnixAccept { operation: self.io.read_with(std::os::unix::net::UnixListener::accept) }
     }
 
-    /// As `accept`, to be polled by hand.
+    /// Like `accept`, for futures that are written by hand.
     #[track_caller]
     pub(crate) fn poll_accept(&self, cx: &mut Context<'_>) -> Poll<io::Result<(UnixStream, SocketAddr)>> {
         let accepted = ready!(self.io.poll_read_with(cx, std::os::unix::net::UnixListener::accept));
         Poll::Ready(accepted.and_then(accepted_by_us))
     }
 
-    /// Where it listens.
+    /// Returns the address at which it listens.
     ///
     /// # Errors
     ///
-    /// If the system does not say.
+    /// The error of the operating system.
     ///
     /// # Examples
     ///
@@ -158,7 +161,7 @@ impl UnixListener {
         self.io.get_ref().local_addr()
     }
 
-    /// The socket, for what is not here.
+    /// Returns the socket as an `Async`, for functions that are missing here.
     ///
     /// # Examples
     ///
@@ -229,12 +232,13 @@ fn accepted_by_us(
 
 /// A connection to another process of this machine.
 ///
-/// To read and to write, there are [`AsyncRead`](futures_io::AsyncRead) and [`AsyncWrite`](futures_io::AsyncWrite), for `UnixStream`
-/// and for `&UnixStream`. Closing it as `AsyncWrite` shuts it down for writing; dropping it closes it. With the feature
-/// `hyper` it is hyper's `Read` and `Write` too.
+/// To read and write, use [`AsyncRead`](futures_io::AsyncRead) and
+/// [`AsyncWrite`](futures_io::AsyncWrite), for `UnixStream` and for `&UnixStream`. Closing it by
+/// `AsyncWrite` shuts it down for writing; dropping it closes it. With the feature `hyper` it also
+/// implements hyper's `Read` and `Write`.
 ///
 /// asyncio: a transport, or `StreamReader` and `StreamWriter`, which
-/// [`open_unix_connection`](crate::net::open_unix_connection()) gives.
+/// [`open_unix_connection`](crate::net::open_unix_connection()) returns.
 ///
 /// # Examples
 ///
@@ -259,19 +263,20 @@ pub struct UnixStream {
 }
 
 impl UnixStream {
-    /// Opens a connection to whoever listens at a path.
+    /// Opens a connection to the listener at a path.
     ///
     /// Cancel safety: nothing is lost.
     ///
     /// # Errors
     ///
-    /// If there is no such file, or nobody listens there any more. If as many wait to be accepted as the listener has room for
-    /// ([`ConnectionRefused`](io::ErrorKind::ConnectionRefused), as on other systems): the system does not tell when there is room; try
-    /// again later.
+    /// If the file does not exist, or its listener has ended. If the listener has no room for
+    /// another connection that waits to be accepted
+    /// ([`ConnectionRefused`](io::ErrorKind::ConnectionRefused), as on other systems): the
+    /// operating system does not report when there is room, so try again later.
     ///
     /// # Panics
     ///
-    /// When it is polled, if no loop is running on this thread.
+    /// When polled, if no loop is running on this thread.
     ///
     /// # Examples
     ///
@@ -290,7 +295,7 @@ impl UnixStream {
         UnixConnect { path: path.as_ref().to_path_buf(), made_at: Location::caller() }
     }
 
-    /// Two that are connected to each other.
+    /// Creates two connected streams.
     ///
     /// # Errors
     ///
@@ -317,11 +322,11 @@ impl UnixStream {
         Ok((Self::from_std(one)?, Self::from_std(other)?))
     }
 
-    /// Takes over a connection of the standard library's; it is made non-blocking.
+    /// Converts a connection of the standard library; it becomes non-blocking.
     ///
     /// # Errors
     ///
-    /// Those of [`Async::new`].
+    /// The errors of [`Async::new`].
     ///
     /// # Panics
     ///
@@ -340,7 +345,7 @@ impl UnixStream {
         Ok(UnixStream { io: Async::new(stream)? })
     }
 
-    /// Who is at the other end. Whoever has connected mostly has no address.
+    /// Returns the address of the peer. A peer that has connected to a listener usually has none.
     ///
     /// # Errors
     ///
@@ -364,11 +369,11 @@ impl UnixStream {
         self.io.get_ref().peer_addr()
     }
 
-    /// This end.
+    /// Returns the local address.
     ///
     /// # Errors
     ///
-    /// If the system does not say.
+    /// The error of the operating system.
     ///
     /// # Examples
     ///
@@ -384,8 +389,8 @@ impl UnixStream {
         self.io.get_ref().local_addr()
     }
 
-    /// Ends one direction, or both. After `Shutdown::Write` the peer reads to the end of what was written, and then sees that it
-    /// is the end.
+    /// Closes one direction, or both. After `Shutdown::Write` the peer reads everything that was
+    /// written, and then sees the end.
     ///
     /// # Errors
     ///
@@ -411,7 +416,7 @@ impl UnixStream {
         self.io.get_ref().shutdown(how)
     }
 
-    /// The socket, for what is not here.
+    /// Returns the socket as an `Async`, for functions that are missing here.
     ///
     /// # Examples
     ///
@@ -437,7 +442,8 @@ impl AsFd for UnixStream {
 
 read_and_write!(UnixStream);
 
-/// The future of [`UnixStream::connect`]. It is ready at once: the system connects Unix sockets without a pause, or not at all.
+/// The future of [`UnixStream::connect`]. It is ready at once: the operating system connects Unix
+/// sockets without waiting, or not at all.
 ///
 /// # Examples
 ///
@@ -466,7 +472,8 @@ impl Future for UnixConnect {
         let socket = socket(AddressFamily::UNIX, SocketType::STREAM, None)?;
         match rustix::net::connect(&socket, &address) {
             Ok(()) => {}
-            // Others refuse such a connection; Linux says that it would block, and never when there is room.
+            // Other systems refuse such a connection. Linux reports that it would block, and never
+            // reports when there is room.
             Err(Errno::AGAIN) => {
                 return Poll::Ready(Err(io::Error::new(io::ErrorKind::ConnectionRefused, QUEUE_IS_FULL)));
             }
@@ -484,7 +491,8 @@ impl fmt::Debug for UnixConnect {
     }
 }
 
-/// A Unix socket that sends and receives datagrams. Each arrives whole, in order, as long as the receiver is there.
+/// A Unix socket that sends and receives datagrams. Each arrives whole and in order while the
+/// receiver exists.
 ///
 /// asyncio: `loop.create_datagram_endpoint(family=AF_UNIX)`, without the protocol.
 ///
@@ -511,11 +519,12 @@ pub struct UnixDatagram {
 }
 
 impl UnixDatagram {
-    /// A socket at a path, where it makes a file, which stays when the socket is dropped.
+    /// Creates a socket at a path, where it creates a file. Dropping the socket does not remove the
+    /// file.
     ///
     /// # Errors
     ///
-    /// If there is such a file already; if the path is longer than a hundred bytes or so.
+    /// If the file already exists. If the path is longer than about a hundred bytes.
     ///
     /// # Panics
     ///
@@ -540,7 +549,7 @@ impl UnixDatagram {
         Self::from_std(std::os::unix::net::UnixDatagram::bind(path)?)
     }
 
-    /// A socket without an address: it sends, and nobody can answer.
+    /// Creates a socket without an address: it can send, but cannot get replies.
     ///
     /// # Errors
     ///
@@ -562,7 +571,7 @@ impl UnixDatagram {
         Self::from_std(std::os::unix::net::UnixDatagram::unbound()?)
     }
 
-    /// Two that are connected to each other.
+    /// Creates two connected sockets.
     ///
     /// # Errors
     ///
@@ -586,11 +595,11 @@ impl UnixDatagram {
         Ok((Self::from_std(one)?, Self::from_std(other)?))
     }
 
-    /// Takes over a socket of the standard library's; it is made non-blocking.
+    /// Converts a socket of the standard library; it becomes non-blocking.
     ///
     /// # Errors
     ///
-    /// Those of [`Async::new`].
+    /// The errors of [`Async::new`].
     ///
     /// # Panics
     ///
@@ -609,11 +618,12 @@ impl UnixDatagram {
         Ok(UnixDatagram { io: Async::new(socket)? })
     }
 
-    /// From now on [`send`](Self::send) goes to the socket at this path. This waits for nothing.
+    /// Connects the socket: from now on [`send`](Self::send) sends to the socket at this path. This
+    /// does not wait.
     ///
     /// # Errors
     ///
-    /// If nobody is there.
+    /// If there is no socket.
     ///
     /// # Examples
     ///
@@ -632,7 +642,7 @@ impl UnixDatagram {
         self.io.get_ref().connect(path)
     }
 
-    /// Sends a datagram to the peer to whom it is connected, when that has room for it; gives its length.
+    /// Sends a datagram to the connected peer, when the peer has room for it. Returns its length.
     ///
     /// Cancel safety: if this is dropped before it is ready, nothing was sent.
     ///
@@ -642,7 +652,7 @@ impl UnixDatagram {
     ///
     /// # Panics
     ///
-    /// When it is polled where its loop is not running.
+    /// When polled outside its loop.
     ///
     /// # Examples
     ///
@@ -667,14 +677,15 @@ impl UnixDatagram {
         Transmit::new(&self.io, bytes, (), |socket, bytes, ()| socket.send(bytes))
     }
 
-    /// Sends a datagram to the socket at a path; gives its length. Otherwise as [`send`](Self::send).
+    /// Sends a datagram to the socket at a path. Returns its length. Otherwise like
+    /// [`send`](Self::send).
     ///
-    /// If that socket has no room, this tries in each turn, since the system tells of room only those who are
-    /// [connected](Self::connect).
+    /// If that socket has no room, this tries again in each turn, because the operating system
+    /// reports room only to [connected](Self::connect) sockets.
     ///
     /// # Errors
     ///
-    /// Those of [`send`](Self::send).
+    /// The errors of [`send`](Self::send).
     ///
     /// # Examples
     ///
@@ -697,17 +708,17 @@ impl UnixDatagram {
         Transmit::new(&self.io, bytes, path, |socket, bytes, path| socket.send_to(bytes, path))
     }
 
-    /// Waits for a datagram; gives its length. What does not fit into the buffer is lost.
+    /// Waits for a datagram. Returns its length. Bytes that do not fit into the buffer are lost.
     ///
-    /// Cancel safety: nothing is lost; dropping it ends the wait.
+    /// Cancel safety: no datagram is lost; dropping it ends the wait.
     ///
     /// # Errors
     ///
-    /// If the system says so.
+    /// The error of the operating system.
     ///
     /// # Panics
     ///
-    /// When it is polled where its loop is not running.
+    /// When polled outside its loop.
     ///
     /// # Examples
     ///
@@ -729,12 +740,12 @@ impl UnixDatagram {
         Receive::new(&self.io, buffer, std::os::unix::net::UnixDatagram::recv)
     }
 
-    /// Waits for a datagram; gives its length, and who has sent it, as far as that has an address. Otherwise as
-    /// [`recv`](Self::recv).
+    /// Waits for a datagram. Returns its length, and the address of its sender, if that has one.
+    /// Otherwise like [`recv`](Self::recv).
     ///
     /// # Errors
     ///
-    /// Those of [`recv`](Self::recv).
+    /// The errors of [`recv`](Self::recv).
     ///
     /// # Examples
     ///
@@ -758,7 +769,7 @@ impl UnixDatagram {
         Receive::new(&self.io, buffer, std::os::unix::net::UnixDatagram::recv_from)
     }
 
-    /// The socket, for what is not here.
+    /// Returns the socket as an `Async`, for functions that are missing here.
     ///
     /// # Examples
     ///

@@ -1,6 +1,7 @@
-//! The reactor: sources that can be read or written, and who waits for that. It takes the place of the park.
+//! The reactor: sources that can be read or written, and the tasks that wait for them. With it, a
+//! loop waits in the poller instead of parking.
 //!
-//! A source has two sides. Each is *ready*, as far as is known, or somebody waits for it:
+//! A source has two sides. Each side is *ready*, as far as is known, or tasks wait for it:
 //!
 //! ```text
 //!              somebody found that it would block, and waits
@@ -25,16 +26,18 @@
 //!   order of arrival. But if the end of the stream arrives with the last bytes, both are reported once, and a reader that stops
 //!   after a short read would miss the end. epoll reports the end separately (`RDHUP`).
 //!
-//! On Linux the reactor uses edges: a side that is *ended* is always worth a try, and so is one of which the news was *vague*
-//! (`idle/sockets/poller.rs`), until an operation would block. On other systems the `polling` crate does not report
-//! the end, so the reactor uses level-triggered mode there. If a second poll reports a side that is already known to be ready, no task
-//! wants that side at the moment. The reactor disables it until a task waits for it. (It cannot disable, while a task waits, an error
-//! that reading does not take away, such as a queue of errors that was asked for and that nobody reads.)
+//! On Linux the reactor uses edges. A side that is *ended*, or whose last report was *vague*
+//! (`idle/sockets/poller.rs`), is always tried, until an operation would block. On other systems
+//! the `polling` crate does not report the end, so the reactor uses level-triggered mode there. If
+//! a second poll reports a side that is already known to be ready, no task wants that side at the
+//! moment. The reactor disables it until a task waits for it. (While a task waits, it cannot
+//! disable an error that reading does not remove, such as a queue of errors that was requested and
+//! is never read.)
 //!
 //! A wait and a wake therefore cost no system call of their own, only the shared call to the poller. `Async::readable`, which does not
 //! try, asks the poller to report once more.
 //!
-//! It knows tasks by their tokens alone.
+//! This file knows tasks only by their tokens.
 
 use crate::kernel::clock::{Clock, Time};
 use crate::kernel::idle::sockets::poller::{News, Waiting};
@@ -59,7 +62,7 @@ use std::time::Duration;
 
 /// Anything with a file descriptor.
 pub(crate) trait Descriptor: AsFd + Send + Sync + 'static {
-    /// What it is called, for people.
+    /// What it is called in reports.
     fn kind(&self) -> &'static str;
 }
 
@@ -70,23 +73,24 @@ pub(crate) enum Side {
     Write,
 }
 
-/// A busy loop looks at its sockets so often: a look takes about a microsecond, which is one per cent of that.
+/// Time between two polls of the sockets in a busy loop. A poll takes about a microsecond, which is
+/// one per cent of that.
 const EVERY: Duration = Duration::from_micros(100);
 
-/// So much is read at once by way of the loop's own memory.
+/// Size of the loop's own read buffer.
 #[cfg(feature = "hyper")]
 const SCRATCH: usize = 64 * 1024;
 
 /// The number of new wakers at a side of a source from which the wakers that are there are woken, to see which still wait.
 const MANY: usize = 16;
 
-/// Who waits comes again within so many turns.
+/// Number of turns within which a task that still waits polls again.
 const PATIENCE: u64 = 16;
 
 /// The number of operations that may succeed in one step before their task lets others run.
 const PORTION: u32 = 64;
 
-/// The time that they may take together.
+/// The time that these operations may take together.
 const PORTION_LASTS: Duration = Duration::from_micros(50);
 
 /// The number of operations before the clock is read the first time. A request and its answer need no more. Behind that it is read
@@ -95,19 +99,19 @@ const UNTIMED: u32 = 2;
 
 pub(crate) struct Reactor {
     waiting: Waiting,
-    /// Borrowed in this file alone, where no foreign code runs: what is taken out is dropped by the caller.
+    /// Borrowed only in this file, while no user code runs: the caller drops what is taken out.
     sources: RefCell<Slab<Source>>,
-    /// How many sides somebody waits for.
+    /// Number of sides for which tasks wait.
     awaited: Cell<usize>,
     /// The number of the last source, and of the last waiter.
     numbered: Cell<u64>,
     looked_at: Cell<Time>,
-    /// How many looks there were.
+    /// Number of polls so far.
     looks: Cell<u64>,
-    /// The memory of those who were woken last, for the next.
+    /// The memory of the last list of woken waiters, to be reused.
     woken: Cell<Vec<Waiter>>,
     portion: Cell<Portion>,
-    /// Memory to read into, for those who have none that is initialized.
+    /// A read buffer for callers whose own is not initialized.
     #[cfg(feature = "hyper")]
     scratch: Cell<Vec<u8>>,
 }
@@ -118,7 +122,7 @@ struct Portion {
     task: Token,
     turn: u64,
     operations: u32,
-    /// The time behind the first few operations.
+    /// When the first few operations had ended.
     timed_from: Time,
 }
 
@@ -131,26 +135,28 @@ struct Source {
 #[derive(Default)]
 struct State {
     ready: bool,
-    /// The end, or an error, was told of, and will not be again.
+    /// The end, or an error, was reported, and will not be reported again.
     ended: bool,
-    /// Urgent bytes have come. Others may.
+    /// Urgent bytes have arrived. More may follow.
     is_urgent: bool,
-    /// An end, or urgent bytes, may have been among what was told of last. It is found by an operation that would block, or not.
+    /// The last report may have included an end or urgent bytes. An operation shows it: it would
+    /// block, or not.
     is_vague: bool,
-    /// The last look that has told that it is.
+    /// The last poll that reported this side as ready.
     told_in: u64,
-    /// The poller tells of this side.
+    /// The poller reports this side.
     is_on: bool,
-    /// Nobody, while it is ready.
+    /// The waiters. Empty while the side is ready.
     waiters: Vec<Waiter>,
-    /// Those of them whom polls have entered.
+    /// The number of them that were registered by polls.
     polled: Polled,
-    /// What those who wait here tell that they wait for.
+    /// The object of these waits, for reports.
     awaited: Option<Rc<ASide>>,
 }
 
-/// Waiters that were entered by polls. Nobody tells when one is given up, and until there is news it cannot be told from one that waits:
-/// so they are woken now and then, and who waits comes again.
+/// Waiters that were registered by polls. An abandoned poll does not deregister, and cannot be
+/// distinguished from one that still waits. So these waiters are woken from time to time, and those
+/// that still wait poll again.
 #[derive(Default)]
 struct Polled {
     /// The number of new wakers since the last time at which the others were woken to see which still wait.
@@ -161,34 +167,35 @@ struct Polled {
     asked: Vec<(u64, Waker)>,
 }
 
-/// Somebody who waits for a side. What comes out of the reactor is to be woken, or dropped, where nothing is borrowed.
+/// A waiter for a side. After it is taken out of the reactor, it must be woken or dropped where
+/// nothing is borrowed.
 #[derive(Debug)]
 pub(crate) struct Waiter {
     number: u64,
-    /// Entered by a poll, so it does not leave when its future is dropped.
+    /// Registered by a poll, so it is not removed when its future is dropped.
     is_polled: bool,
     pub(crate) waker: Waker,
-    /// The record of that wait.
+    /// The record of this wait.
     pub(crate) wait: Option<WaitKey>,
 }
 
-/// Who is to be asked whether it still waits.
+/// A waiter to be woken, to see whether it still waits.
 #[derive(Default)]
 pub(crate) struct Asked {
     pub(crate) waiters: Vec<Waiter>,
-    /// The waker of one that was asked, and has come.
+    /// The waker of one that was woken, and polled again.
     _came: Option<Waker>,
 }
 
-/// What a look has heard.
+/// The result of a poll of the sockets.
 pub(crate) struct Heard {
     /// To be woken, where nothing is borrowed.
     pub(crate) woken: Vec<Waiter>,
-    /// The next look will hear of more, if it was not of what nobody wants.
+    /// The next poll will report more, unless what was left concerns sides that no task wants.
     pub(crate) has_more: bool,
 }
 
-/// What is left of a source that was taken out; to be dropped where nothing is borrowed.
+/// The rest of a removed source, to be dropped where nothing is borrowed.
 pub(crate) struct Removed {
     pub(crate) waiters: Vec<Waiter>,
     pub(crate) watched: Watched<dyn Descriptor>,
@@ -215,7 +222,7 @@ impl Reactor {
         self.waiting.poller()
     }
 
-    /// Whether anybody waits for any source.
+    /// Whether a task waits for any source.
     #[inline]
     pub(crate) fn is_awaited(&self) -> bool {
         self.awaited.get() > 0
@@ -228,7 +235,8 @@ impl Reactor {
 
     // ---- sources ----
 
-    /// Watches a source until `remove`. Of `first` the poller tells from now on; that side is not taken for ready, the other is.
+    /// Registers a source until `remove`. The poller reports `first` from now on; that side does
+    /// not count as ready, the other side does.
     pub(crate) fn add(&self, source: Arc<dyn Descriptor>, first: Side) -> io::Result<SourceKey> {
         let mut watched = Watched::new(self.poller().clone(), source);
         let mut sources = self.sources.borrow_mut();
@@ -237,7 +245,7 @@ impl Reactor {
         let interest = Event::new(index, first == Side::Read, first == Side::Write);
         let begun = self.waiting.watch(&mut watched, interest);
         if let Err(error) = begun {
-            // The source is dropped behind the borrow.
+            // The source is dropped after the borrow.
             drop(sources);
             return Err(error);
         }
@@ -267,13 +275,14 @@ impl Reactor {
 
     // ---- readiness ----
 
-    /// Whether it is worth a try.
+    /// Whether an operation is worth a try.
     #[inline]
     pub(crate) fn is_ready(&self, key: SourceKey, side: Side) -> bool {
         self.with(key, |source| source.sides[side as usize].ready)
     }
 
-    /// Whether another operation of this task may be tried in this turn. If not, it is to let others run first, however much there is.
+    /// Whether another operation of this task may be tried in this turn. If not, the task must let
+    /// others run first, even if more data is there.
     #[inline]
     pub(crate) fn may_go_on(&self, task: Token, turn: u64, clock: &Clock) -> bool {
         let mut portion = self.portion.get();
@@ -282,13 +291,13 @@ impl Reactor {
         }
         let is_untimed = portion.operations < UNTIMED || portion.operations % 2 == 1;
         let may_go_on = is_untimed || portion.has_time_at(clock.machine_time());
-        // One that is polled on all the same is not kept from it.
+        // A future that is polled again anyway may try.
         portion.operations = if may_go_on { portion.operations + 1 } else { 0 };
         self.portion.set(portion);
         may_go_on
     }
 
-    /// It would block.
+    /// An operation would block.
     #[inline]
     pub(crate) fn exhausted(&self, key: SourceKey, side: Side) {
         self.with(key, |source| {
@@ -297,8 +306,9 @@ impl Reactor {
         });
     }
 
-    /// A TCP connection has given, or taken, less than there was room for: nothing is left but an end that was told already, or
-    /// what is behind urgent bytes, or what was told of vaguely.
+    /// A TCP connection has returned, or taken, less than the buffer holds. So nothing is left,
+    /// except an end that was already reported, data after urgent bytes, or the subject of a vague
+    /// report.
     #[inline]
     pub(crate) fn drained(&self, key: SourceKey, side: Side) {
         self.with(key, |source| {
@@ -307,9 +317,9 @@ impl Reactor {
         });
     }
 
-    /// Enters somebody who waits from now on: for news, or also for what is there and was told of before.
+    /// Registers a waiter: for new reports only, or also for what was reported before.
     pub(crate) fn wait(&self, key: SourceKey, side: Side, waiter: Waiter, for_news: bool) -> io::Result<()> {
-        // By itself: if it fails, the waiter is dropped behind the borrow.
+        // A separate step: if it fails, the waiter is dropped after the borrow.
         if !self.waiting.tells_edges() {
             self.with(key, |source| self.switch_on(source, key.index, side))?;
         } else if !for_news {
@@ -326,14 +336,15 @@ impl Reactor {
         Ok(())
     }
 
-    /// A waiter for a side; `wait` enters it.
+    /// Creates a waiter for a side; `wait` registers it.
     pub(crate) fn waiter(&self, waker: Waker, wait: Option<WaitKey>, is_polled: bool) -> Waiter {
         Waiter { number: self.number(), is_polled, waker, wait }
     }
 
-    /// A poll is about to wait here, and to leave this waker. Returns those who are to be asked whether they still wait: who does,
-    /// comes again when it is woken. That is so each time as many have come as there are already, or may be, so each costs
-    /// the others one wake at most.
+    /// A poll is about to wait here, and to register this waker. Returns the waiters that must be
+    /// woken, to see whether they still wait; those that do poll again. This happens each time the
+    /// number of new waiters has reached the number of existing ones, or its maximum. So each new
+    /// waiter costs the others at most one wake.
     pub(crate) fn to_be_asked(&self, key: SourceKey, side: Side, waker: &Waker) -> Asked {
         self.with(key, |source| {
             let State { waiters, polled, .. } = &mut source.sides[side as usize];
@@ -355,7 +366,8 @@ impl Reactor {
         })
     }
 
-    /// They are being asked in this turn. What comes back, of those who have not come again, is dropped where nothing is borrowed.
+    /// These waiters are being woken in this turn. Those that had not polled again since the last
+    /// time are returned, to be dropped where nothing is borrowed.
     pub(crate) fn asked(&self, key: SourceKey, side: Side, wakers: Vec<Waker>, turn: u64) -> Vec<(u64, Waker)> {
         self.with(key, |source| {
             let asked = &mut source.sides[side as usize].polled.asked;
@@ -367,12 +379,12 @@ impl Reactor {
         })
     }
 
-    /// Whether somebody waits already who wakes the same, in the running task.
+    /// Whether a waiter with the same waker is already registered, by the running task.
     pub(crate) fn is_waiting(&self, key: SourceKey, side: Side, is_it: impl Fn(&Waiter) -> bool) -> bool {
         self.with(key, |source| source.sides[side as usize].waiters.iter().any(is_it))
     }
 
-    /// Takes somebody out who waits no longer. None if it was woken.
+    /// Removes a waiter. `None` if it was woken.
     pub(crate) fn leave(&self, key: SourceKey, side: Side, number: u64) -> Option<Waiter> {
         let mut sources = self.sources.borrow_mut();
         let source = sources.get_mut(key.index).filter(|source| source.number == key.number)?;
@@ -383,7 +395,7 @@ impl Reactor {
         Some(waiter)
     }
 
-    /// What those who wait for this side tell of it.
+    /// The object of the waits for this side, for reports.
     pub(crate) fn awaited(&self, key: SourceKey, side: Side) -> Weak<dyn Awaited> {
         self.with(key, |source| {
             let descriptor = source.watched.source();
@@ -405,9 +417,9 @@ impl Reactor {
         self.scratch.set(scratch);
     }
 
-    // ---- the look ----
+    // ---- polling ----
 
-    /// Whether a busy loop is to look.
+    /// Whether a busy loop should poll its sockets now.
     pub(crate) fn is_due(&self, now: Time) -> bool {
         now.since(self.looked_at.get()) >= EVERY
     }
@@ -416,8 +428,8 @@ impl Reactor {
         self.looked_at.set(now);
     }
 
-    /// Waits until something can be read or written for which somebody waits, until the poller is notified, or until the time is
-    /// up.
+    /// Waits until a side for which a task waits is ready, the poller is notified, or the timeout
+    /// has passed.
     pub(crate) fn look(&self, timeout: Option<Duration>) -> io::Result<Heard> {
         let mut woken = self.woken.take();
         self.looks.set(self.looks.get() + 1);
@@ -425,7 +437,7 @@ impl Reactor {
         Ok(Heard { woken, has_more })
     }
 
-    /// Takes the memory of a look back. Nobody is in it any more.
+    /// Takes the memory of a poll's result back; it is empty.
     pub(crate) fn keep_memory(&self, woken: Vec<Waiter>) {
         debug_assert!(woken.is_empty(), "somebody was not woken");
         self.woken.set(woken);
@@ -440,7 +452,7 @@ impl Reactor {
             if !happened {
                 continue;
             }
-            // Whoever was told in an earlier look has had a turn since.
+            // The task that an earlier poll woke has had a turn since.
             if state.ready && state.is_on && state.told_in < self.looks.get() && !self.waiting.tells_edges() {
                 (state.is_on, switches) = (false, true);
             }
@@ -454,7 +466,8 @@ impl Reactor {
             (state.ready, state.told_in) = (true, self.looks.get());
         }
         if switches {
-            // If that fails, there is something wrong with the source, and whoever uses it next hears of that.
+            // If this fails, something is wrong with the source, and the next operation on it
+            // reports that.
             drop(self.switch(source, event.key));
         }
     }
@@ -466,7 +479,7 @@ impl Reactor {
         self.switch(source, index).inspect_err(|_| source.sides[side as usize].is_on = false)
     }
 
-    /// Tells the poller which sides are on.
+    /// Sets which sides the poller reports.
     fn switch(&self, source: &Source, index: usize) -> io::Result<()> {
         let [read, write] = &source.sides;
         self.waiting.change(&source.watched, Event::new(index, read.is_on, write.is_on))
@@ -474,7 +487,7 @@ impl Reactor {
 }
 
 impl Portion {
-    /// Whether there is time for another operation, behind the first few.
+    /// Whether there is time for another operation, after the first few.
     fn has_time_at(&mut self, now: Time) -> bool {
         if self.operations == UNTIMED {
             self.timed_from = now;
@@ -495,7 +508,7 @@ impl Waiter {
     }
 }
 
-/// What is waited for.
+/// The object of a wait.
 #[derive(Debug)]
 struct ASide {
     side: Side,
@@ -511,7 +524,7 @@ impl Awaited for ASide {
         };
         write!(f, "{what}, {}", self.kind)?;
         let Some(source) = self.source.upgrade() else { return Ok(()) };
-        // Whatever has no address, a pipe for example, is known by its kind.
+        // A descriptor without an address, for example a pipe, is described by its kind.
         let address = |address: rustix::net::SocketAddrAny| SocketAddr::try_from(address).ok();
         match (getpeername(source.as_fd()), getsockname(source.as_fd())) {
             (Ok(Some(peer)), _) => address(peer).map_or(Ok(()), |peer| write!(f, " to {peer}")),
