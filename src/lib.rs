@@ -1,5 +1,5 @@
-//! A single-threaded async executor with asyncio's vocabulary: tasks run in the order in which CPython's asyncio would run
-//! them, step for step.
+//! A single-threaded async executor with asyncio's vocabulary: tasks run in the order in which
+//! CPython's asyncio would run them, step for step.
 //!
 //! ```
 //! use onelane::{EventLoop, gather, sleep};
@@ -19,36 +19,43 @@
 //!
 //! # The map
 //!
-//! - Running: [`run()`], [`try_run`], [`EventLoop`], [`Remote`] for other threads.
-//! - Inside of another loop: [`turn`](EventLoop::turn), [`turn_within`](EventLoop::turn_within) a [`Budget`],
-//!   [`set_wake_hook`](EventLoop::set_wake_hook), [`enter`](EventLoop::enter), [`drive`](EventLoop::drive).
-//! - Tasks: [`spawn()`], [`task::Builder`], [`Task`], [`TaskRef`], [`TaskError`], [`current_task`], [`all_tasks`].
-//! - Several at once: [`gather()`], [`try_gather`], [`gather!`], [`wait()`], [`try_wait`], [`as_completed()`],
-//!   [`task_group()`], [`try_task_group`].
-//! - Time: [`sleep()`], [`sleep_until`], [`timeout()`], [`timeout_at`], [`Deadline`], [`wait_for`], [`interval()`],
-//!   [`yield_now()`], [`time()`].
-//! - Cancellation: [`Task::cancel`], [`shield()`], [`finally`], [`catch_cancel`].
+//! - Running a program: [`run()`], [`try_run`], [`EventLoop`], [`Remote`] for other threads.
+//! - Inside another event loop: [`turn`](EventLoop::turn), [`turn_within`](EventLoop::turn_within) a
+//!   [`Budget`], [`set_wake_hook`](EventLoop::set_wake_hook), [`enter`](EventLoop::enter),
+//!   [`drive`](EventLoop::drive).
+//! - Tasks: [`spawn()`], [`task::Builder`], [`Task`], [`TaskRef`], [`TaskError`], [`current_task`],
+//!   [`all_tasks`].
+//! - Several futures at once: [`gather()`], [`try_gather`], [`gather!`], [`wait()`], [`try_wait`],
+//!   [`as_completed()`], [`task_group()`], [`try_task_group`].
+//! - Time: [`sleep()`], [`sleep_until`], [`timeout()`], [`timeout_at`], [`Deadline`], [`wait_for`],
+//!   [`interval()`], [`yield_now()`], [`time()`].
+//! - Cancellation: [`Task::cancel`], [`shield()`], [`finally`], [`on_cancel`], [`catch_cancel`],
+//!   [`raise_cancelled`].
 //! - Callbacks: [`Task::add_done_callback`], [`call_soon`], [`call_later`], [`call_at`].
-//! - What tasks share: [`Promise`], [`task_local!`]; [`sync`], with events, locks, conditions, semaphores, barriers, queues
-//!   and channels.
-//! - Looking inside: [`call_graph()`] and [`print_call_graph`], for where each task waits, for what and for whom.
-//! - With the feature `io`, on Unix: `io::Async`, and `net` with sockets and streams; with the feature `hyper`, hyper's traits
-//!   for them.
+//! - Communication between tasks: [`Promise`], [`task_local!`], and the module [`sync`] with events,
+//!   locks, conditions, semaphores, barriers, queues and channels.
+//! - Inspection: [`call_graph()`] and [`print_call_graph`] show where each task waits, for what, and
+//!   for which task; [`metrics`](metrics()) counts.
+//! - With the feature `io`, on Unix: `net` with sockets and asyncio's streams and servers;
+//!   `io::Async` for other file descriptors. With the feature `hyper`, hyper's traits for them.
 //! - With the feature `threads`: `to_thread`, which calls a blocking function on another thread.
-//! - With the feature `signals`, on Unix: `Builder::cancel_on_ctrl_c`, `Builder::print_call_graph_on`, and
-//!   `signals::listen`.
-//! - With the feature `io`, on Unix: `net`, with sockets and asyncio's streams and servers; `io::Async`, for whatever can be polled.
-//! - With the feature `probe`: `Builder::probe`, and the module `probe`, for those who want to hear of each thing that a loop does.
+//! - With the feature `signals`, on Unix: `Builder::cancel_on_ctrl_c`,
+//!   `Builder::print_call_graph_on`, and `signals::listen`.
+//! - With the feature `probe`: `Builder::probe` and the module `probe`, which report each event of
+//!   the loop.
 //!
 //! # Four rules
 //!
-//! 1. A turn steps what was ready when it began. What becomes ready meanwhile waits for the next turn.
-//! 2. Dropping a [`Task`] lets it run on. Dropping an await of it that has begun cancels it.
-//! 3. Cancelling a task drops its future at its next turn; what it awaits is cancelled first, and each [`finally`] in it
-//!    cleans up.
-//! 4. A failure of yours is a value, the end of a task is a [`TaskError`], misuse is a panic that says what to do.
+//! 1. A turn steps what was ready when it began. What becomes ready during the turn waits for the
+//!    next one.
+//! 2. Dropping a [`Task`] detaches it: it continues to run. Dropping an await of it that was polled
+//!    cancels it.
+//! 3. Cancelling a task drops its future at its next turn. Tasks that it awaits are cancelled first,
+//!    and each [`finally`] in it runs its cleanup.
+//! 4. Your errors are values, the end of a task is a [`TaskError`], and misuse is a panic whose
+//!    message says how to correct it.
 //!
-//! Tags such as READY-2 or END-1 name the invariants of `docs/architecture.md`.
+//! Tags such as READY-2 or END-1 name the invariants in `docs/architecture.md`.
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod callback;
@@ -120,7 +127,7 @@ pub use time::timeout::{Awaitable, Deadline, Elapsed, Timeout, WaitFor, timeout,
 #[doc = include_str!("../README.md")]
 struct Readme;
 
-/// So are those of the page for those who come from asyncio.
+/// The programs of the page for users of asyncio are run as tests too.
 #[cfg(doctest)]
 #[doc = include_str!("../docs/asyncio.md")]
 struct ForThoseWhoComeFromAsyncio;
