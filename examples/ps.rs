@@ -52,7 +52,7 @@ async fn serve() {
 fn main() {
     let result = EventLoop::with_virtual_clock().try_run(serve());
     match result {
-        Err(RunError::Deadlock(report)) => println!("Behind the last timer:\n\n{report}"),
+        Err(RunError::Deadlock(report)) => println!("After the last timer:\n\n{report}"),
         result => panic!("this was to hang: {result:?}"),
     }
 }

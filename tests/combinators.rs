@@ -224,7 +224,7 @@ fn take_the_value_and_ask_again() {
     drop(borrowed);
     assert_eq!(promise.clone().into_future().now_or_never(), Some(Ok(7)));
     let again = panic_of(|| promise.clone().into_future().now_or_never());
-    assert!(again.contains("asked for twice; await `&promise`"), "{again}");
+    assert!(again.contains("taken twice; await `&promise`"), "{again}");
     let cloned = panic_of(|| (&promise).now_or_never_promised());
     assert!(cloned.contains("after it was taken"), "{cloned}");
     assert!(panic_of(|| promise.result().is_ok()).contains("it was taken"));
@@ -759,7 +759,7 @@ fn look_at_panics_or_not() {
         let results = as_completed(["seen", "unseen"].map(async |text| panic!("{text}") as ()));
         assert!(results.next().await.unwrap().unwrap_err().is_panic());
     });
-    assert_eq!(told.take(), ["a task panicked and nobody looked at its result: unseen"]);
+    assert_eq!(told.take(), ["a task panicked and its result was never read: unseen"]);
 }
 
 // ---- intervals ----

@@ -113,7 +113,7 @@ fn lines(report: &DeadlockReport) -> Vec<String> {
             format!("deadlock: {count} task(s) wait for each other, and {unless}only a cancellation can end that")
         }
         false => format!(
-            "deadlock: nothing is ready, no timer is pending, nobody else holds a waker, and {count} task(s) wait"
+            "deadlock: nothing is ready, no timer is pending, no waker is held elsewhere, and {count} task(s) wait"
         ),
     };
     assert_eq!(lines.next(), Some(first));

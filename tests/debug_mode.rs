@@ -216,10 +216,10 @@ fn tell_of_results_that_nobody_takes() {
         format!("tests/debug_mode.rs:{}", before + 1)
     };
     let [failing, child, detached] = lines[..] else { panic!("{told}") };
-    assert!(child.contains(&place("<u8, &str>(5)")) && child.ends_with("Failed>` that nobody has taken"), "{child}");
+    assert!(child.contains(&place("<u8, &str>(5)")) && child.ends_with("Failed>` that was never read"), "{child}");
     let start = format!("task \"failing\", spawned at {}:", place("nobody hears this"));
     assert!(failing.starts_with(&start), "{failing} {start}");
-    assert!(failing.ends_with("gave a `core::result::Result<(), &str>` that nobody has taken"), "{failing}");
+    assert!(failing.ends_with("returned a `core::result::Result<(), &str>` that was never read"), "{failing}");
     let start = format!("task \"tell_of_results_that_nobody_takes-2\", spawned at {}:", place("let _detached"));
-    assert!(detached.starts_with(&start) && detached.ends_with("gave a `u8` that nobody has taken"), "{detached}");
+    assert!(detached.starts_with(&start) && detached.ends_with("returned a `u8` that was never read"), "{detached}");
 }

@@ -581,7 +581,7 @@ fn store_its_own_waker_and_end_in_each_way() {
         drop(event_loop);
         assert_eq!(census.counts(), (before, before), "{way}");
         let expected: &[&str] =
-            if way == "panic" { &["a task panicked and nobody looked at its result: oh"] } else { &[] };
+            if way == "panic" { &["a task panicked and its result was never read: oh"] } else { &[] };
         assert_eq!(told.take(), expected);
     }
     assert_eq!(census.counts(), (4, 4));

@@ -375,22 +375,19 @@ fn take_a_result_twice() {
         let (begun, by_value) = (gather([&task]), task.await);
         assert_eq!(by_value, Ok(7));
         let message = panicked(spawn(begun)).await;
-        assert_eq!(
-            message,
-            "the result of task \"once\" was asked for after it was taken; let everybody await `&task`"
-        );
+        assert_eq!(message, "the result of task \"once\" was read after it was taken; await `&task` everywhere");
 
         // By value, and an await that is polled again.
         let mut join = named().into_future();
         assert_eq!((&mut join).await, Ok(7));
-        let message = "the result of task \"once\" was asked for twice; await `&task` to leave it for others";
+        let message = "the result of task \"once\" was taken twice; await `&task` to leave it for others";
         assert_eq!(panic_of(|| poll_once(&mut join)), message);
     });
 }
 
 #[test]
 fn look_at_a_result_that_was_taken() {
-    let message = "result() of task \"once\" was asked for, but it was taken; await `&task` to leave it there";
+    let message = "result() of task \"once\" was called, but the result was taken; await `&task` to leave it in place";
     virtual_loop().run(async {
         let told: Rc<RefCell<Option<String>>> = Rc::default();
         let copy = told.clone();
@@ -424,7 +421,8 @@ fn ask_for_the_result_before_the_end() {
     virtual_loop().run(async {
         let task = task::Builder::new().name("slow").spawn(sleep(ms(5)));
         for _ in 0..2 {
-            let message = "result() of task \"slow\" was asked for, but it has not ended; check is_done(), or await it";
+            let message =
+                "result() of task \"slow\" was called, but the task has not ended; check is_done(), or await it";
             assert_eq!(panic_of(|| drop(task.result())), message);
             yield_now().await;
         }
@@ -453,7 +451,7 @@ fn take_the_result_while_it_is_borrowed() {
         yield_now().await;
         yield_now().await;
         let message =
-            "the result of task \"lent\" was to be taken while it was borrowed; let go of what result() gave first";
+            "the result of task \"lent\" was to be taken while it was borrowed; drop the borrow that result() returned first";
         assert_eq!(told.take(), Some((String::from("value"), message.to_string())));
     });
 }
@@ -624,7 +622,7 @@ fn run_what_does_not_return() {
     let message = panic_of(|| virtual_loop().run(pending::<()>()));
     assert!(
         message.starts_with(
-            "deadlock: nothing is ready, no timer is pending, nobody else holds a waker, and 1 task(s) wait\n"
+            "deadlock: nothing is ready, no timer is pending, no waker is held elsewhere, and 1 task(s) wait\n"
         ),
         "{message}"
     );

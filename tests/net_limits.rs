@@ -121,7 +121,7 @@ fn a_server_without_descriptors_says_so_once_and_goes_on_when_there_are() {
     for line in lines {
         assert!(line.starts_with("onelane: the server at 127.0.0.1:"), "{line}");
         assert!(
-            line.ends_with("cannot accept: Too many open files (os error 24); it tries again each second"),
+            line.ends_with("cannot accept: Too many open files (os error 24); it tries again every second"),
             "{line}"
         );
     }

@@ -78,10 +78,10 @@ fn panic_in_a_poll_and_look_away() {
     settle(&event_loop);
     assert_eq!(told.take(), [""; 0]);
     drop(task);
-    assert_eq!(told.take(), ["a task panicked and nobody looked at its result: in a poll"]);
+    assert_eq!(told.take(), ["a task panicked and its result was never read: in a poll"]);
     drop(event_loop.spawn(async { panic_any(7) }));
     settle(&event_loop);
-    assert_eq!(told.take(), ["a task panicked and nobody looked at its result: a payload that is no text"]);
+    assert_eq!(told.take(), ["a task panicked and its result was never read: a payload that is no text"]);
     // Who awaits it in whatever way has looked.
     event_loop.run(async {
         let oh = || spawn(async { panic!("seen") });
@@ -436,7 +436,7 @@ fn panic_in_a_task_while_the_loop_is_dropped() {
         };
         let (event_loop, told) = make(true);
         drop(event_loop);
-        let lines = [0, 1, 2].map(|nth| format!("a task panicked and nobody looked at its result: destructor {nth}"));
+        let lines = [0, 1, 2].map(|nth| format!("a task panicked and its result was never read: destructor {nth}"));
         assert_eq!((told.take(), census.counts()), (lines.to_vec(), (3, 3)));
         let message = panic_of(|| {
             let (_event_loop, _told) = make(true);

@@ -662,7 +662,7 @@ fn take_values_once_and_clone_them_often() {
         let values = gather(promises.clone()).await.unwrap();
         assert_eq!(values.iter().map(|value| value.0).collect::<Vec<_>>(), [0, 1]);
         let again = panic_of(|| drop(futures_util::FutureExt::now_or_never(gather(promises))));
-        assert!(again.contains("asked for twice; await `&promise`"), "{again}");
+        assert!(again.contains("taken twice; await `&promise`"), "{again}");
 
         // A cancellation is there for everybody.
         let promise = Promise::<NoClone>::new();

@@ -382,7 +382,7 @@ fn panic_in_the_body_and_in_a_child() {
     });
     assert_eq!(
         (message.as_str(), told.take()),
-        ("body", vec!["a task panicked and nobody looked at its result: child".into()])
+        ("body", vec!["a task panicked and its result was never read: child".into()])
     );
 }
 
@@ -464,7 +464,7 @@ fn drop_a_group_and_tell_of_the_errors_of_children() {
     });
     let expected = [
         "a child of a task group failed, and its group was dropped before it could tell: an error of type &str",
-        "a task panicked and nobody looked at its result: cleanup",
+        "a task panicked and its result was never read: cleanup",
     ];
     assert_eq!(told.take(), expected);
 }
@@ -559,7 +559,7 @@ fn spawn_into_a_group_of_another_loop_and_be_told() {
     let group = slot.take().unwrap();
     assert_eq!(
         panic_of(|| second.run(async { drop(group.spawn(async {})) })),
-        "a child was to be spawned into a task group of another event loop; spawn where the group runs"
+        "a child was spawned into a task group of another event loop; spawn in the group's own loop"
     );
     for _ in 0..5 {
         first.turn();

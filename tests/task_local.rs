@@ -176,7 +176,7 @@ fn reset_to_nothing_and_to_the_default() {
         assert_eq!((NAME.try_get(), LEVEL.get()), (None, 7));
         assert_eq!(
             panic_of(|| NAME.get()),
-            "get() of TaskLocal(NAME) was asked for, but it was never set here; set it, or give it a default"
+            "get() of TaskLocal(NAME) was called, but the variable was never set here; set it, or declare it with a default"
         );
     });
 }
@@ -287,7 +287,7 @@ fn reset_with_what_another_variable_had_and_be_told() {
         let before = OTHER.set(2);
         assert_eq!(
             panic_of(|| LEVEL.reset(before)),
-            "reset() of TaskLocal(LEVEL) was given what TaskLocal(OTHER) had before; give each variable its own"
+            "reset() of TaskLocal(LEVEL) got the earlier value of TaskLocal(OTHER); pass each variable its own"
         );
         assert_eq!((LEVEL.get(), OTHER.get()), (7, 2));
     });

@@ -289,7 +289,7 @@ fn report_a_deadlock_with_names_places_and_waits() {
     let place = |line: u32, column: u32| format!("tests/vocabulary.rs:{line}:{column}");
     let at = |line: u32, column: u32| place(first_line + line - 1, column);
     let expected = [
-        "deadlock: nothing is ready, no timer is pending, nobody else holds a waker, and 4 task(s) wait".to_string(),
+        "deadlock: nothing is ready, no timer is pending, no waker is held elsewhere, and 4 task(s) wait".to_string(),
         format!("  \"main\", spawned at {}, waits at {} for a wait on \"both\", \"sleeper\"", at(0, 32), at(6, 53)),
         format!(
             "  \"lost\", spawned at {}, waits for a future that is not onelane's, and its last waker was dropped",

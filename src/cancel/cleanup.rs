@@ -520,7 +520,7 @@ impl<T> Future for RaiseCancelled<T> {
         let kernel = running("poll() of raise_cancelled()");
         assert!(
             kernel.current().is_some(),
-            "raise_cancelled() was polled outside of a task, and there is none to end; await it in the task that is to end"
+            "raise_cancelled() was polled outside a task; await it in the task that should end"
         );
         self.has_raised = true;
         raise(context);

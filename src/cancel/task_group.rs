@@ -664,12 +664,12 @@ impl<E: 'static> TaskGroup<E> {
     {
         assert!(
             self.state.stage.get() != Stage::Finished,
-            "a child was to be spawned into a task group, but the group is finished; spawn while its body or a child runs"
+            "a child was spawned into a task group that has ended; spawn while its body or a child runs"
         );
         let kernel = running("TaskGroup::spawn()");
         assert!(
             self.state.loop_id.get().is_none_or(|loop_id| loop_id == kernel.id()),
-            "a child was to be spawned into a task group of another event loop; spawn where the group runs"
+            "a child was spawned into a task group of another event loop; spawn in the group's own loop"
         );
         self.state.loop_id.set(Some(kernel.id()));
         let task = Task::spawn_on(&kernel, None, future);

@@ -155,7 +155,7 @@ impl fmt::Display for DeadlockReport {
         } else {
             write!(
                 f,
-                "deadlock: nothing is ready, no timer is pending, nobody else holds a waker, and {tasks} task(s) wait"
+                "deadlock: nothing is ready, no timer is pending, no waker is held elsewhere, and {tasks} task(s) wait"
             )?;
         }
         for circle in &self.circles {

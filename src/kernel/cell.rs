@@ -132,7 +132,7 @@ pub(crate) struct Header {
     extra: Slot,
 }
 
-const _: () = assert!(size_of::<Header>() == 64, "a header is a line of the cache");
+const _: () = assert!(size_of::<Header>() == 64, "a header is one cache line");
 
 /// What follows a header in a cell.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

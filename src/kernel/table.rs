@@ -177,7 +177,7 @@ impl TaskTable {
         let has_room = self.with(|table| !table.vacant.is_empty() || table.rows.len() < MAX_SLOTS);
         assert!(
             has_room,
-            "a new task was asked for, but {MAX_SLOTS} are alive or have used up their rows; let some end first"
+            "a task was spawned, but {MAX_SLOTS} tasks are alive or have used up their rows; let some tasks end first"
         );
         let task = task.into_raw();
         let token = self.with(|table| {

@@ -336,7 +336,7 @@ where
             Some(Err(error)) => {
                 if !std::mem::replace(&mut told, true) {
                     let name = &state.name;
-                    complain(&format_args!("the server at {name} cannot accept: {error}; it tries again each second"));
+                    complain(&format_args!("the server at {name} cannot accept: {error}; it tries again every second"));
                 }
                 sleep(ACCEPT_RETRY_DELAY).await;
             }

@@ -500,7 +500,7 @@ impl StreamReader {
     pub fn read_until<'a>(&'a mut self, separator: &'a [u8]) -> Read<'a> {
         assert!(
             !separator.is_empty(),
-            "read_until() was asked for an empty separator, which is everywhere; give it a byte at least"
+            "read_until() got an empty separator, which matches everywhere; pass at least one byte"
         );
         self.begin(Goal::Until(separator))
     }
@@ -539,7 +539,7 @@ impl StreamReader {
     pub fn read_until_any<'a>(&'a mut self, separators: &'a [&'a [u8]]) -> Read<'a> {
         assert!(
             !separators.is_empty() && separators.iter().all(|separator| !separator.is_empty()),
-            "read_until_any() was asked for no separator, or for an empty one; give it one at least, and each a byte at least"
+            "read_until_any() got no separator, or an empty one; pass at least one, each of at least one byte"
         );
         self.begin(Goal::UntilAny(separators))
     }

@@ -565,7 +565,8 @@ impl Future for Connect {
             self.stage = Stage::WaitEntry(Some(stream));
         }
         let Stage::WaitEntry(stream) = &mut self.stage else { unreachable!("it has begun") };
-        let connecting = stream.as_ref().expect("a connect() was polled after its end; keep what the first await gave");
+        let connecting =
+            stream.as_ref().expect("a connect() was polled after it was ready; keep the result of the first await");
         // The side does not count as ready before the poller reports it; then the socket knows the
         // result.
         ready!(connecting.io.poll_write_with(cx, |socket| socket.take_error()?.map_or(Ok(()), Err)))?;

@@ -187,7 +187,7 @@ pub struct RemoteTask<T> {
     record: Record,
 }
 
-const TAKEN: &str = "the result of a RemoteTask was asked for twice; keep what the first await or wait() gave";
+const TAKEN: &str = "the result of a RemoteTask was taken twice; keep the result of the first await or wait()";
 
 impl<T: Send + 'static> RemoteTask<T> {
     /// Blocks this thread until the task has ended.

@@ -382,7 +382,7 @@ impl Printer {
         match Ear::new(signal, Listener::Other, hear) {
             Ok(ear) => Some(Printer { _ear: ear }),
             Err(error) if error.kind() == io::ErrorKind::InvalidInput => {
-                panic!("Builder::print_call_graph_on({signal}) was asked for, but {error}")
+                panic!("Builder::print_call_graph_on({signal}) was called, but {error}")
             }
             Err(_) => None,
         }

@@ -144,7 +144,7 @@ impl Barrier {
     /// ```
     #[track_caller]
     pub fn new(parties: usize) -> Self {
-        assert!(parties > 0, "Barrier::new(0) was called, but nobody would ever come; give it at least one party");
+        assert!(parties > 0, "Barrier::new(0) was called, but no task could ever arrive; pass at least one party");
         let core = Core {
             label: Label::here(),
             parties,

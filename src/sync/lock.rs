@@ -396,7 +396,7 @@ impl<T> Lock<T> {
     }
 }
 
-const FORGOTTEN: &str = "a lock was asked for its value, which is with a guard that was forgotten; drop guards";
+const FORGOTTEN: &str = "the value of a lock was requested, but a leaked guard has it; drop guards instead of forgetting them";
 
 impl<T: Default> Default for Lock<T> {
     #[track_caller]

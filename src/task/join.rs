@@ -154,7 +154,7 @@ pub(crate) fn take_outcome<T>(cell: &TypedTask<T>) -> Outcome<T> {
     let name = || cell.header().name();
     let Ok(mut outcome) = cell.outcome().expect(ENDED).try_borrow_mut() else {
         panic!(
-            "the result of task {:?} was to be taken while it was borrowed; let go of what result() gave first",
+            "the result of task {:?} was to be taken while it was borrowed; drop the borrow that result() returned first",
             name()
         );
     };
@@ -165,7 +165,7 @@ pub(crate) fn take_outcome<T>(cell: &TypedTask<T>) -> Outcome<T> {
             *outcome = Some(Err(error.clone()));
             Err(error)
         }
-        None => panic!("the result of task {:?} was asked for twice; await `&task` to leave it for others", name()),
+        None => panic!("the result of task {:?} was taken twice; await `&task` to leave it for others", name()),
     }
 }
 
@@ -175,6 +175,6 @@ pub(crate) fn clone_outcome<T: Clone>(cell: &TypedTask<T>) -> Outcome<T> {
     cell.header().looked_at.set(true);
     cell.outcome().expect(ENDED).borrow().clone().unwrap_or_else(|| {
         let name = cell.header().name();
-        panic!("the result of task {name:?} was asked for after it was taken; let everybody await `&task`")
+        panic!("the result of task {name:?} was read after it was taken; await `&task` everywhere")
     })
 }

@@ -375,7 +375,7 @@ impl<T> Task<T> {
         let header = self.cell.header();
         if !header.is_done() {
             panic!(
-                "result() of task {:?} was asked for, but it has not ended; check is_done(), or await it",
+                "result() of task {:?} was called, but the task has not ended; check is_done(), or await it",
                 header.name()
             );
         }
@@ -383,7 +383,7 @@ impl<T> Task<T> {
         let outcome = self.cell.outcome().expect("DONE-1: a task that has ended has an outcome").borrow();
         match &*outcome {
             None => panic!(
-                "result() of task {:?} was asked for, but it was taken; await `&task` to leave it there",
+                "result() of task {:?} was called, but the result was taken; await `&task` to leave it in place",
                 header.name()
             ),
             Some(Err(error)) => Err(error.clone()),

@@ -370,12 +370,14 @@ impl<T> Promise<T> {
     #[track_caller]
     pub fn result(&self) -> Result<Ref<'_, T>, TaskError> {
         if !self.is_done() {
-            panic!("result() of a promise was asked for, but it is pending; check is_done(), or await it");
+            panic!("result() of a promise was called, but the promise is pending; check is_done(), or await it");
         }
         let outcome = self.cell.outcome.borrow();
         match &*outcome {
             None => {
-                panic!("result() of a promise was asked for, but it was taken; await `&promise` to leave it there")
+                panic!(
+                    "result() of a promise was called, but its value was taken; await `&promise` to leave it in place"
+                )
             }
             Some(Err(error)) => Err(error.clone()),
             Some(Ok(_)) => Ok(Ref::map(outcome, |outcome| match outcome {
@@ -453,10 +455,12 @@ impl<T> Promise<T> {
     #[track_caller]
     pub(crate) fn take_outcome(&self) -> Outcome<T> {
         let Ok(mut outcome) = self.cell.outcome.try_borrow_mut() else {
-            panic!("the value of a promise was to be taken while it was borrowed; let go of what result() gave first");
+            panic!(
+                "the value of a promise was to be taken while it was borrowed; drop the borrow that result() returned first"
+            );
         };
         let taken = outcome.take().unwrap_or_else(|| {
-            panic!("the value of a promise was asked for twice; await `&promise` to leave it for others")
+            panic!("the value of a promise was taken twice; await `&promise` to leave it for others")
         });
         if let Err(error) = &taken {
             // A cancellation stays, for other code that reads the outcome.
@@ -477,7 +481,7 @@ impl<T> Promise<T> {
         T: Clone,
     {
         self.cell.outcome.borrow().clone().unwrap_or_else(|| {
-            panic!("the value of a promise was asked for after it was taken; let everybody await `&promise`")
+            panic!("the value of a promise was read after it was taken; await `&promise` everywhere")
         })
     }
 }

@@ -177,7 +177,7 @@ impl<T: 'static> TaskLocal<T> {
     pub fn reset(&'static self, before: Before<T>) {
         assert!(
             std::ptr::eq(self, before.variable),
-            "reset() of {self:?} was given what {:?} had before; give each variable its own",
+            "reset() of {self:?} got the earlier value of {:?}; pass each variable its own",
             before.variable
         );
         drop(before.variable.replace(before.value));
@@ -268,7 +268,9 @@ impl<T: 'static> TaskLocal<T> {
     {
         match self.try_get() {
             Some(value) => value,
-            None => panic!("get() of {self:?} was asked for, but it was never set here; set it, or give it a default"),
+            None => panic!(
+                "get() of {self:?} was called, but the variable was never set here; set it, or declare it with a default"
+            ),
         }
     }
 }

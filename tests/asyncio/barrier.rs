@@ -80,7 +80,7 @@ mod barrier_tests {
 
     #[test]
     fn test_barrier_parties() {
-        let message = "Barrier::new(0) was called, but nobody would ever come; give it at least one party";
+        let message = "Barrier::new(0) was called, but no task could ever arrive; pass at least one party";
         assert_eq!(panic_of(|| Barrier::new(0)), message);
         assert_eq!(Barrier::new(N).parties(), N);
     }

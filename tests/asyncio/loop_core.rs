@@ -195,7 +195,7 @@ mod base_event_loop_tests {
         let Some(told) = told else { return };
         let lines: Vec<_> = told.lines().filter(|line| line.starts_with("onelane: ")).collect();
         assert_eq!(lines[0], "onelane: nothing was said so far");
-        assert!(lines[1].contains("a task panicked and nobody looked at its result") && lines[1].ends_with(": zero"));
+        assert!(lines[1].contains("a task panicked and its result was never read") && lines[1].ends_with(": zero"));
         assert_eq!(lines.len(), 2);
     }
 

@@ -80,7 +80,7 @@ mod run_tests {
         let leftover = leftover.unwrap();
         assert!(leftover.is_done() && !leftover.is_cancelled());
         drop(leftover);
-        assert_eq!(told.take(), ["a task panicked and nobody looked at its result: zero division"]);
+        assert_eq!(told.take(), ["a task panicked and its result was never read: zero division"]);
     }
 
     /// The loop is not made by `run`, but by whoever runs it.

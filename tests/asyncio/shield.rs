@@ -98,7 +98,7 @@ mod base_task_tests {
             assert!(outer.is_cancelled());
             sleep(ms(2)).await;
         });
-        assert_eq!(told.take(), ["a task panicked and nobody looked at its result: foo"]);
+        assert_eq!(told.take(), ["a task panicked and its result was never read: foo"]);
     }
 
     #[test]
@@ -115,7 +115,7 @@ mod base_task_tests {
             drop(inner);
             sleep(ms(2)).await;
         });
-        assert_eq!(told.take(), ["a task panicked and nobody looked at its result: foo"]);
+        assert_eq!(told.take(), ["a task panicked and its result was never read: foo"]);
     }
 
     #[test]

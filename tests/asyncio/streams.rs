@@ -431,7 +431,7 @@ mod stream_tests {
     fn test_readuntil_separator() {
         run(|| async {
             let (mut reader, _feeder) = stream();
-            assert!(panic_of(|| drop(reader.read_until(b""))).contains("was asked for an empty separator"));
+            assert!(panic_of(|| drop(reader.read_until(b""))).contains("got an empty separator"));
             assert!(panic_of(|| drop(reader.read_until_any(&[b"x", b""]))).contains("or for an empty one"));
             assert!(panic_of(|| drop(reader.read_until_any(&[]))).contains("was asked for no separator"));
         });
@@ -946,7 +946,7 @@ mod stream_tests {
     #[test]
     fn test_unhandled_exception() {
         let messages = basetest_unhandled_exceptions(async |_, _| panic!("test"));
-        assert_eq!(messages, ["a task panicked and nobody looked at its result: test"]);
+        assert_eq!(messages, ["a task panicked and its result was never read: test"]);
     }
 
     #[test]

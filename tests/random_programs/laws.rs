@@ -538,8 +538,8 @@ impl Machine {
 fn is_wanted(message: &str) -> bool {
     let misuse = [
         " awaits itself, and would wait for ever",
-        "was asked for twice; await `&",
-        "was asked for after it was taken; let everybody await `&",
+        "was taken twice; await `&",
+        "was read after it was taken; await `&",
         "a finally was polled after it was over, or after a cancellation of the task that polled it last",
         "task_done() of a queue was called too many times",
         "but the group is finished; spawn while its body or a child runs",

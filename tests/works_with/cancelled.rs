@@ -248,7 +248,7 @@ fn panic_with_a_lock_and_lock() {
         let next = spawn(async move { (*guards.0.lock().await, *guards.1.lock().await) });
         assert_eq!(next.await, Ok((1, 2)));
     });
-    assert_eq!(told.take(), ["a task panicked and nobody looked at its result: with two locks"]);
+    assert_eq!(told.take(), ["a task panicked and its result was never read: with two locks"]);
 }
 
 /// A cleanup waits for other crates as any future does, here for room in a channel.

@@ -73,7 +73,7 @@ struct Entry {
     is_debug: bool,
 }
 
-pub(crate) const NEVER_LOOKED_AT: &str = "a task panicked and nobody looked at its result";
+pub(crate) const NEVER_LOOKED_AT: &str = "a task panicked and its result was never read";
 pub(crate) const IN_A_CALLBACK: &str = "a callback panicked";
 pub(crate) const IN_A_WAKER: &str = "a foreign waker panicked";
 pub(crate) const IN_A_HOOK: &str = "a wake hook panicked";
@@ -111,7 +111,7 @@ pub(crate) fn never_taken(task: Token, name: &dyn Fn() -> Rc<str>, spawned_at: &
         handlers.borrow().iter().any(|entry| entry.is_debug && entry.tenancy.has(task))
     };
     if HANDLERS.with(|handlers| is_debug(handlers)) {
-        let what = format!("task {:?}, spawned at {spawned_at}, gave a `{type_name}` that nobody has taken", name());
+        let what = format!("task {:?}, spawned at {spawned_at}, returned a `{type_name}` that was never read", name());
         complain(&what);
     }
 }

@@ -75,7 +75,7 @@ pub(crate) fn enter() -> Lane {
                 let number = directory.lanes;
                 assert!(
                     (number as usize) < MAX_LANES - 1,
-                    "a new event loop was asked for, but {number} are alive; drop some first"
+                    "a new event loop was requested, but {number} are alive; drop some first"
                 );
                 directory.lanes += 1;
                 (number, 0)

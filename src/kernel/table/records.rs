@@ -191,7 +191,7 @@ impl TaskTable {
         waker: Waker,
         place: &'static Location<'static>,
     ) -> (WaiterKey, Option<WaitKey>) {
-        debug_assert!(!awaited.is_done(), "DONE-1: somebody waits for a task that has ended");
+        debug_assert!(!awaited.is_done(), "DONE-1: a wait began for a task that has ended");
         let task = self.running.get();
         // SAFETY: the row holds the task it names.
         let header = self.row(task).map(|header| unsafe { header.as_ref() });
@@ -277,7 +277,7 @@ impl TaskTable {
     /// Adds a waiter of a living task.
     #[inline]
     pub(crate) fn add_waiter(&self, task: &Header, then: Then) -> WaiterKey {
-        debug_assert!(!task.is_done(), "DONE-1: somebody waits for a task that has ended");
+        debug_assert!(!task.is_done(), "DONE-1: a wait began for a task that has ended");
         self.with(|table| {
             let number = table.number();
             let index = push(&mut table.waiters, &task.waiters, Numbered { number, value: then });

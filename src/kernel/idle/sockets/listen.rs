@@ -147,7 +147,7 @@ mod sockets {
                     Answer { has_woken, has_more }
                 }
                 Err(error) => {
-                    panic!("the poller of an event loop failed: {error}; has its descriptor been closed by others?")
+                    panic!("the poller of an event loop failed: {error}; has other code closed its descriptor?")
                 }
             }
         }

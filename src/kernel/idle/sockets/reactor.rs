@@ -439,7 +439,7 @@ impl Reactor {
 
     /// Takes the memory of a poll's result back; it is empty.
     pub(crate) fn keep_memory(&self, woken: Vec<Waiter>) {
-        debug_assert!(woken.is_empty(), "somebody was not woken");
+        debug_assert!(woken.is_empty(), "a waiter was not woken");
         self.woken.set(woken);
     }
 
