@@ -20,8 +20,8 @@
 //! # The map
 //!
 //! - Running a program: [`run()`], [`try_run`], [`EventLoop`], [`Remote`] for other threads.
-//! - Inside another event loop: [`turn`](EventLoop::turn), [`turn_within`](EventLoop::turn_within) a
-//!   [`Budget`], [`set_wake_hook`](EventLoop::set_wake_hook), [`enter`](EventLoop::enter),
+//! - Inside another event loop: [`turn`](EventLoop::turn), [`turn_within`](EventLoop::turn_within)
+//!   a [`Budget`], [`set_wake_hook`](EventLoop::set_wake_hook), [`enter`](EventLoop::enter),
 //!   [`drive`](EventLoop::drive).
 //! - Tasks: [`spawn()`], [`task::Builder`], [`Task`], [`TaskRef`], [`TaskError`], [`current_task`],
 //!   [`all_tasks`].
@@ -32,10 +32,10 @@
 //! - Cancellation: [`Task::cancel`], [`shield()`], [`finally`], [`on_cancel`], [`catch_cancel`],
 //!   [`raise_cancelled`].
 //! - Callbacks: [`Task::add_done_callback`], [`call_soon`], [`call_later`], [`call_at`].
-//! - Communication between tasks: [`Promise`], [`task_local!`], and the module [`sync`] with events,
-//!   locks, conditions, semaphores, barriers, queues and channels.
-//! - Inspection: [`call_graph()`] and [`print_call_graph`] show where each task waits, for what, and
-//!   for which task; [`metrics`](metrics()) counts.
+//! - Communication between tasks: [`Promise`], [`task_local!`], and the module [`sync`] with
+//!   events, locks, conditions, semaphores, barriers, queues and channels.
+//! - Inspection: [`call_graph()`] and [`print_call_graph`] show where each task waits, for what,
+//!   and for which task; [`metrics`](metrics()) counts.
 //! - With the feature `io`, on Unix: `net` with sockets and asyncio's streams and servers;
 //!   `io::Async` for other file descriptors. With the feature `hyper`, hyper's traits for them.
 //! - With the feature `threads`: `to_thread`, which calls a blocking function on another thread.
@@ -50,8 +50,8 @@
 //!    next one.
 //! 2. Dropping a [`Task`] detaches it: it continues to run. Dropping an await of it that was polled
 //!    cancels it.
-//! 3. Cancelling a task drops its future at its next turn. Tasks that it awaits are cancelled first,
-//!    and each [`finally`] in it runs its cleanup.
+//! 3. Cancelling a task drops its future at its next turn. Tasks that it awaits are cancelled
+//!    first, and each [`finally`] in it runs its cleanup.
 //! 4. Your errors are values, the end of a task is a [`TaskError`], and misuse is a panic whose
 //!    message says how to correct it.
 //!

@@ -479,7 +479,8 @@ fn asleep(kernel: &Kernel, sleep: &SleepRecord) -> WaitSnapshot {
     }
 }
 
-/// `1.500 s`, `105.250 ms`. A `Duration`'s own `Debug` would be two kilobytes of code in each binary.
+/// `1.500 s`, `105.250 ms`. A `Duration`'s own `Debug` would be two kilobytes of code in each
+/// binary.
 pub(crate) struct Span(pub(crate) Duration);
 
 impl fmt::Display for Span {

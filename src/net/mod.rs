@@ -48,7 +48,8 @@
 //! # .unwrap();
 //! ```
 
-/// futures-io's traits for a socket that has an `Async` under the name `io`, and for references to it.
+/// futures-io's traits for a socket that has an `Async` under the name `io`, and for references to
+/// it.
 macro_rules! read_and_write {
     ($stream:ty) => {
         read_and_write!(@ $stream);

@@ -425,8 +425,8 @@ impl Server {
     }
 
     /// The number of open connections. A connection is open from its acceptance until its writer is
-    /// [closed](StreamWriter::close), until [`close_clients`](Self::close_clients) closes it, or until both its reader and its writer
-    /// are dropped.
+    /// [closed](StreamWriter::close), until [`close_clients`](Self::close_clients) closes it, or
+    /// until both its reader and its writer are dropped.
     ///
     /// # Examples
     ///
@@ -467,9 +467,9 @@ impl Server {
         close(&self.state, &self.accepting);
     }
 
-    /// Closes all connections that are open, as [`StreamWriter::close`] does. A handler can still read the data that has arrived, and
-    /// then the end of the stream; its writes fail. Call [`close`](Self::close) first, because the server accepts new connections
-    /// until then.
+    /// Closes all connections that are open, as [`StreamWriter::close`] does. A handler can still
+    /// read the data that has arrived, and then the end of the stream; its writes fail. Call
+    /// [`close`](Self::close) first, because the server accepts new connections until then.
     ///
     /// asyncio: `Server.close_clients`.
     ///
@@ -499,8 +499,9 @@ impl Server {
         self.each_connection(Connection::close);
     }
 
-    /// Like [`close_clients`](Self::close_clients), but when a handler drops its reader and its writer, the system discards the data
-    /// that it has not sent yet, and resets the connection. The peer sees the reset, unless it has read to the end before.
+    /// Like [`close_clients`](Self::close_clients), but when a handler drops its reader and its
+    /// writer, the system discards the data that it has not sent yet, and resets the connection.
+    /// The peer sees the reset, unless it has read to the end before.
     ///
     /// asyncio: `Server.abort_clients`.
     ///
@@ -538,9 +539,9 @@ impl Server {
         connections.iter().for_each(|connection| drop(act(connection)));
     }
 
-    /// Waits until the server is closed and the last of its connections is closed. It also waits for a connection whose handler has
-    /// returned, if its reader or its writer is still alive. It does not wait for a handler that continues after its connection is
-    /// closed.
+    /// Waits until the server is closed and the last of its connections is closed. It also waits
+    /// for a connection whose handler has returned, if its reader or its writer is still alive. It
+    /// does not wait for a handler that continues after its connection is closed.
     ///
     /// Cancel safety: nothing is lost.
     ///
@@ -565,12 +566,14 @@ impl Server {
         WaitClosed { over: self.state.over.wait() }
     }
 
-    /// Waits until another task closes the server and the last of its connections is closed. If the task is cancelled, or a timeout
-    /// around this expires, this closes the server and then waits until the last connection closes. To end this wait, ask the clients
-    /// to disconnect, or call [`close_clients`](Self::close_clients) before cancelling; a second cancellation also ends it. Dropping
-    /// this closes the server as well.
+    /// Waits until another task closes the server and the last of its connections is closed. If the
+    /// task is cancelled, or a timeout around this expires, this closes the server and then waits
+    /// until the last connection closes. To end this wait, ask the clients to disconnect, or call
+    /// [`close_clients`](Self::close_clients) before cancelling; a second cancellation also ends
+    /// it. Dropping this closes the server as well.
     ///
-    /// asyncio: `Server.serve_forever`. There it raises `CancelledError` when the server is closed; here it returns.
+    /// asyncio: `Server.serve_forever`. There it raises `CancelledError` when the server is closed;
+    /// here it returns.
     ///
     /// # Examples
     ///

@@ -414,8 +414,9 @@ impl StreamReader {
         self.begin(Goal::Exactly(count))
     }
 
-    /// Reads a line: bytes up to a `\n`, and that too. If the stream ends without a `\n`, this returns the remaining bytes. At the end of
-    /// the stream it returns an empty vector at once, every time: a loop over lines must check for that, or it never ends.
+    /// Reads a line: bytes up to a `\n`, and that too. If the stream ends without a `\n`, this
+    /// returns the remaining bytes. At the end of the stream it returns an empty vector at once,
+    /// every time: a loop over lines must check for that, or it never ends.
     ///
     /// The result is bytes, as in asyncio; `String::from_utf8` converts it to text.
     ///
@@ -425,10 +426,12 @@ impl StreamReader {
     ///
     /// # Errors
     ///
-    /// If the line is longer than the [limit](Self::set_limit) ([`InvalidData`](io::ErrorKind::InvalidData), with a [`LimitOverrun`]):
-    /// then the part of the line that has arrived is discarded, with the `\n` if that has arrived, and the next call continues after
-    /// it. If the rest of the line arrives later, the next call returns that rest as a line. To keep the bytes, use
-    /// [`read_until`](Self::read_until). If the connection has failed.
+    /// If the line is longer than the [limit](Self::set_limit)
+    /// ([`InvalidData`](io::ErrorKind::InvalidData), with a [`LimitOverrun`]): then the part of the
+    /// line that has arrived is discarded, with the `\n` if that has arrived, and the next call
+    /// continues after it. If the rest of the line arrives later, the next call returns that rest
+    /// as a line. To keep the bytes, use [`read_until`](Self::read_until). If the connection has
+    /// failed.
     ///
     /// # Panics
     ///
@@ -937,7 +940,8 @@ impl From<IncompleteRead> for io::Error {
 #[doc(alias = "LimitOverrunError")]
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct LimitOverrun {
-    /// The number of bytes before the separator. If the separator has not arrived, the number of bytes that cannot be part of it.
+    /// The number of bytes before the separator. If the separator has not arrived, the number of
+    /// bytes that cannot be part of it.
     ///
     /// asyncio: `LimitOverrunError.consumed`.
     pub consumed: usize,

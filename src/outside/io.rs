@@ -51,11 +51,12 @@ use std::task::{Context, Poll, ready};
 ///
 /// Several tasks may wait for the same side; all of them are woken, and each tries.
 ///
-/// When the operations of a task have taken 50 µs in one step, or 64 of them have succeeded, the next one returns `Pending` once and
-/// wakes the task at once. So other tasks and timers run, even if the peer is as fast as this task.
+/// When the operations of a task have taken 50 µs in one step, or 64 of them have succeeded, the
+/// next one returns `Pending` once and wakes the task at once. So other tasks and timers run, even
+/// if the peer is as fast as this task.
 ///
-/// The loop calls `as_fd` once, when the `Async` is made, and registers that descriptor. What `as_fd` returns later has no effect on
-/// the registration.
+/// The loop calls `as_fd` once, when the `Async` is made, and registers that descriptor. What
+/// `as_fd` returns later has no effect on the registration.
 ///
 /// asyncio: `loop.add_reader`, `add_writer`, `sock_recv` and similar functions.
 ///
@@ -331,10 +332,11 @@ impl<T> Async<T> {
         Operation { source: self, side: Side::Write, act: write, entered: None }
     }
 
-    /// As [`read_with`](Self::read_with), for futures that are written by hand. If this returns `Pending`, the task is woken when
-    /// another try is worthwhile; it may also be woken spuriously. The loop cannot see that a future has stopped polling, so its
-    /// waker stays registered until the side is next ready. When many such wakers have collected, the loop wakes them all, and a
-    /// future that still waits polls again.
+    /// As [`read_with`](Self::read_with), for futures that are written by hand. If this returns
+    /// `Pending`, the task is woken when another try is worthwhile; it may also be woken
+    /// spuriously. The loop cannot see that a future has stopped polling, so its waker stays
+    /// registered until the side is next ready. When many such wakers have collected, the loop
+    /// wakes them all, and a future that still waits polls again.
     ///
     /// # Examples
     ///

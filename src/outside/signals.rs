@@ -71,7 +71,8 @@ pub use signal_hook::consts::{
 /// On a virtual clock, the loop waits for signals instead of reporting a deadlock while a listener
 /// exists; its clock still jumps.
 ///
-/// asyncio: `loop.add_signal_handler(signal, callback)`; dropping the listener is `remove_signal_handler`.
+/// asyncio: `loop.add_signal_handler(signal, callback)`; dropping the listener is
+/// `remove_signal_handler`.
 ///
 /// # Errors
 ///

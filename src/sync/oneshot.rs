@@ -138,7 +138,8 @@ pub struct Sender<T> {
 
 /// The receiving side of a [`oneshot`]: a future of the value.
 ///
-/// Cancel safety: a value that was sent stays until the receiver is dropped, and is dropped with it.
+/// Cancel safety: a value that was sent stays until the receiver is dropped, and is dropped with
+/// it.
 ///
 /// # Errors
 ///

@@ -246,7 +246,8 @@ impl<T: 'static> TaskLocal<T> {
     ///
     /// # Panics
     ///
-    /// If it was not set, and has no default: `LookupError` in asyncio. See [`try_get`](Self::try_get).
+    /// If it was not set, and has no default: `LookupError` in asyncio. See
+    /// [`try_get`](Self::try_get).
     ///
     /// # Examples
     ///

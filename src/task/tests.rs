@@ -1,8 +1,10 @@
-//! What a task returns is kept until its last handle goes, so it has to be `'static`, as the task's future has to be.
+//! What a task returns is kept until its last handle goes, so it has to be `'static`, as the task's
+//! future has to be.
 //!
-//! The one does not follow from the other: an `async` block counts as `'static` if what it captures is, whatever it returns
-//! (rust-lang/rust#84366). So each function that makes a task asks for both. Each program here stands twice, once without the
-//! bound and once with it, and only the second compiles.
+//! The one does not follow from the other: an `async` block counts as `'static` if what it captures
+//! is, whatever it returns (rust-lang/rust#84366). So each function that makes a task asks for
+//! both. Each program here stands twice, once without the bound and once with it, and only the
+//! second compiles.
 //!
 //! `EventLoop::run` asks for neither: its main task gives its output back before the call returns.
 

@@ -1,4 +1,5 @@
-//! Graphs that are put together by hand: trees, circles, tables and JSON of shapes that no program comes to easily.
+//! Graphs that are put together by hand: trees, circles, tables and JSON of shapes that no program
+//! comes to easily.
 
 use super::*;
 use std::collections::BTreeSet;
@@ -83,7 +84,8 @@ fn draw_each_task_once() {
 
 #[test]
 fn begin_with_those_whom_nobody_awaits() {
-    // 2 is awaited by 3, and 1 by a circle, which is drawn where its first task stands in the order.
+    // 2 is awaited by 3, and 1 by a circle, which is drawn where its first task stands in the
+    // order.
     let graph = graph(&[&[&[]], &[&[]], &[&[2]], &[&[5, 1]], &[&[4]], &[&[]]]);
     assert_eq!(
         tree(&graph),
@@ -106,7 +108,8 @@ fn begin_with_those_whom_nobody_awaits() {
     assert_eq!(numbers(graph.circles()), [[4, 5]]);
 }
 
-/// Of two circles, one of which leads into the other, the outer one is begun with, also if it was spawned later.
+/// Of two circles, one of which leads into the other, the outer one is begun with, also if it was
+/// spawned later.
 #[test]
 fn begin_with_the_circle_that_leads_to_the_others() {
     let graph = graph(&[&[&[2]], &[&[1]], &[&[4]], &[&[3, 2]]]);
@@ -155,7 +158,8 @@ fn name_tasks_that_are_not_there() {
     assert_eq!(graph.awaiters(), [vec![], vec![0]]);
 }
 
-/// No stack overflows, and no text or time grows with the square. The last one awaits the first, so that there is a circle too.
+/// No stack overflows, and no text or time grows with the square. The last one awaits the first, so
+/// that there is a circle too.
 #[test]
 fn draw_long_chains() {
     const LENGTH: u64 = 20_000;
@@ -203,8 +207,8 @@ fn break_deep_trees_off() {
     assert_eq!(lines[below..], ["└── (T) t-17", "    └── x", "        └── (T) t-18", "            └── x"]);
 }
 
-/// On one in seven of all graphs of four tasks: each task is drawn once, each edge is there once, and each circle has a task
-/// in common with one that is told, in the list and in the tree.
+/// On one in seven of all graphs of four tasks: each task is drawn once, each edge is there once,
+/// and each circle has a task in common with one that is told, in the list and in the tree.
 #[test]
 fn draw_small_graphs() {
     const SIZE: usize = 4;

@@ -1,4 +1,5 @@
-//! The call graph as a tree: a task, below it what it waits for, below that the tasks that it awaits.
+//! The call graph as a tree: a task, below it what it waits for, below that the tasks that it
+//! awaits.
 //!
 //! ```text
 //!   +-- (T) main-1

@@ -1,4 +1,5 @@
-//! The trace-event format of Chrome, which Perfetto reads: a list of objects in JSON, each with a phase, a track and a time.
+//! The trace-event format of Chrome, which Perfetto reads: a list of objects in JSON, each with a
+//! phase, a track and a time.
 //!
 //! ```text
 //! {"ph":"B","pid":1000000000,"tid":3,"ts":1500.0021,"cat":"run","name":"run"}

@@ -19,19 +19,20 @@
 //! one exception: a loop that reports deadlocks (on a virtual clock, or in debug mode) drops the
 //! future only if something waits beside the cleanup, and reports the deadlock otherwise.
 //!
-//! The kernel knows which task took a lock or a permit, and inside which scopes, but not where the guard is now. It therefore
-//! distinguishes two cases.
+//! The kernel knows which task took a lock or a permit, and inside which scopes, but not where the
+//! guard is now. It therefore distinguishes two cases.
 //!
-//! - The task itself has taken it. Either the cleanup waits for it, or the cleanup awaits another task that waits for it. The kernel
-//!   checks this when a cleanup suspends, and again when a task begins to wait for something that a task under cancellation has
-//!   taken.
-//! - Other tasks have taken it, and each of them waits only for this task, directly or indirectly. If a taker has ended, its guard
-//!   may be anywhere; then every other task must be waiting for tasks or for what tasks hold, with no timer pending and no socket
-//!   awaited. The kernel has to search for such a cycle, and another task may complete the cycle at any time. So it searches when
-//!   nothing is ready, at a few of the suspended cleanups at a time.
+//! - The task itself has taken it. Either the cleanup waits for it, or the cleanup awaits another
+//!   task that waits for it. The kernel checks this when a cleanup suspends, and again when a task
+//!   begins to wait for something that a task under cancellation has taken.
+//! - Other tasks have taken it, and each of them waits only for this task, directly or indirectly.
+//!   If a taker has ended, its guard may be anywhere; then every other task must be waiting for
+//!   tasks or for what tasks hold, with no timer pending and no socket awaited. The kernel has to
+//!   search for such a cycle, and another task may complete the cycle at any time. So it searches
+//!   when nothing is ready, at a few of the suspended cleanups at a time.
 //!
-//! It does not find a guard that another task took and handed to this task, if that other task continues to run. Next:
-//! `cancel/shutdown.rs`.
+//! It does not find a guard that another task took and handed to this task, if that other task
+//! continues to run. Next: `cancel/shutdown.rs`.
 
 use crate::kernel::State;
 use crate::kernel::cancel::scopes::{Inside, Region};
@@ -56,7 +57,8 @@ pub(in crate::kernel) struct Cleanups {
     last: Cell<Option<(Token, Region)>>,
     /// The length of `waiting` from which the cleanups that are over are removed.
     most: Cell<usize>,
-    /// The number of short rests before the next search, which spreads the cost of a search over them.
+    /// The number of short rests before the next search, which spreads the cost of a search over
+    /// them.
     rests: Cell<usize>,
 }
 

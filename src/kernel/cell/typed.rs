@@ -30,7 +30,8 @@ impl<T> TypedTask<T> {
     #[inline]
     pub(crate) fn new<F: Future<Output = T> + 'static>(draft: Draft, future: F) -> Self
     where
-        // An `async` block may count as `'static` though its output does not (rust-lang/rust#84366).
+        // An `async` block may count as `'static` though its output does not
+        // (rust-lang/rust#84366).
         T: 'static,
     {
         // SAFETY: neither the future nor its output borrows anything.
@@ -95,10 +96,10 @@ pub(crate) fn lend<F: Future, R>(draft: Draft, future: F, body: impl FnOnce(&Typ
             let task = self.0.any();
             let header = task.header();
             if header.has_future() {
-                // First, whatever else panics: from now on the cell polls nothing, even if the task still has a
-                // row because `body` has unwound.
-                // SAFETY: steps do not outlive `body`, which has returned or unwound, so no code is polling the
-                // future.
+                // First, whatever else panics: from now on the cell polls nothing, even if the task
+                // still has a row because `body` has unwound.
+                // SAFETY: steps do not outlive `body`, which has returned or unwound, so no code is
+                // polling the future.
                 exceptions::tolerate_of(header.token(), || unsafe { task.drop_future() });
             }
             if let Some(value) = self.0.outcome().and_then(RefCell::take) {

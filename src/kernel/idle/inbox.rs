@@ -518,7 +518,8 @@ fn forget_repeated_wakes(messages: &mut Vec<Message>) {
 
 #[cfg(all(test, not(loom)))]
 impl Inbox {
-    /// Waits until the loop is asleep, and knocks without a message, as one does whose message was read before it came to that.
+    /// Waits until the loop is asleep, and knocks without a message, as one does whose message was
+    /// read before it came to that.
     pub(crate) fn knock_late(&self) {
         while self.lock().sleep != Sleep::Parked {
             std::thread::yield_now();
@@ -637,7 +638,7 @@ mod loom_tests {
     use loom::sync::atomic::AtomicUsize;
     use loom::thread;
 
-    /// Turns and rests as the loop does, until so many messages have come.
+    /// Runs turns and waits as the loop does, until this many messages have arrived.
     fn drive(inbox: &Inbox, mut expected: usize) {
         while expected > 0 {
             if inbox.has_messages() {
@@ -650,7 +651,8 @@ mod loom_tests {
         assert!(inbox.take(Vec::new()).is_empty());
     }
 
-    /// WAKE-2: if a message were lost, the loop would sleep for ever, which loom reports as a deadlock.
+    /// WAKE-2: if a message were lost, the loop would sleep for ever, which loom reports as a
+    /// deadlock.
     #[test]
     fn loom_two_wakers_and_a_loop_that_parks() {
         loom::model(|| {
@@ -665,7 +667,8 @@ mod loom_tests {
         });
     }
 
-    /// tokio-rs/tokio#7622: what was written before the wake is seen by whoever is woken. The value itself orders nothing.
+    /// tokio-rs/tokio#7622: the woken thread sees what was written before the wake. The value
+    /// itself orders nothing.
     #[test]
     fn loom_a_wake_publishes_what_was_written_before() {
         loom::model(|| {
@@ -682,7 +685,8 @@ mod loom_tests {
         });
     }
 
-    /// A message is taken, or comes back from `close`, or is refused: never is it left in an inbox that nobody reads.
+    /// A message is taken, or returned by `close`, or refused. It is never left in an inbox that no
+    /// loop reads.
     #[test]
     fn loom_close_while_somebody_sends() {
         loom::model(|| {
@@ -698,7 +702,7 @@ mod loom_tests {
         });
     }
 
-    /// The last `Remote` goes while the loop parks for its sake.
+    /// The last `Remote` is dropped while the loop sleeps because of it.
     #[test]
     fn loom_last_remote_leaves_a_loop_that_parks() {
         loom::model(|| {
@@ -712,7 +716,8 @@ mod loom_tests {
         });
     }
 
-    /// So does the last waker of a task that is alive: the loop must not sleep on, waiting for nobody.
+    /// The last waker of a living task is dropped while the loop sleeps because of it: the loop
+    /// must wake up.
     #[test]
     fn loom_last_waker_leaves_a_loop_that_parks() {
         loom::model(|| {
@@ -733,7 +738,8 @@ mod loom_tests {
         });
     }
 
-    /// It is woken by value, which is a wake and then a drop: the wake is read before the loop gives up.
+    /// The task is woken by value, which is a wake and then a drop: the loop reads the wake before
+    /// it gives up.
     #[test]
     fn loom_last_waker_wakes_a_loop_that_parks() {
         loom::model(|| {
@@ -759,7 +765,7 @@ mod loom_tests {
         });
     }
 
-    /// In place of a poller: a wait that a bell ends, also if it was rung before.
+    /// Stands for a poller: a wait that a bell ends, even if the bell was rung before.
     struct Doorbell {
         rung: Mutex<bool>,
         change: Condvar,
@@ -813,7 +819,7 @@ mod loom_tests {
         });
     }
 
-    /// WAKE-2, for a guest: its host sleeps in its own way, and comes when it is called.
+    /// WAKE-2, for a guest: its host waits, and runs a turn when it is called.
     #[test]
     fn loom_two_wakers_and_a_host_that_sleeps() {
         loom::model(|| {

@@ -26,7 +26,8 @@ fn idle_loop_makes_no_turns() {
     assert!(kernel.tally().turns.get() <= 5, "{} turns in which nothing was due", kernel.tally().turns.get());
 }
 
-/// A park that a late knock has ended is no wake-up for a timer: those that follow are not put off until its end.
+/// A park that a late knock has ended is no wake-up for a timer: those that follow are not put off
+/// until its end.
 #[test]
 fn late_knock_puts_no_timer_off() {
     let (kernel, _entered) = enter(Clock::real());
@@ -110,7 +111,8 @@ fn ended_task_leaves_no_record() {
     assert_eq!((task.header().is_done(), kernel.table.records()), (true, 0));
 }
 
-/// The numbers of spreads begin anew when they are used up, and marks of old ones are not taken for those of new ones.
+/// The numbers of spreads begin anew when they are used up, and marks of old ones are not taken for
+/// those of new ones.
 #[test]
 fn cancel_when_the_numbers_of_spreads_are_used_up() {
     let (kernel, _entered) = enter(Clock::virtual_time());
@@ -135,7 +137,8 @@ fn cancel_when_the_numbers_of_spreads_are_used_up() {
     assert_eq!((kernel.cancels.spreads.get(), counts()), (1, [2, 2]));
     kernel.turn();
     kernel.turn();
-    // The last before the circle closes does not wait; the first would hear of its end by a waiter, which it does not have.
+    // The last before the circle closes does not wait; the first would hear of its end by a waiter,
+    // which it does not have.
     assert_eq!(tasks.map(|task| task.header().ending.get()), [None, Some(Ending::Cancelled)]);
     assert!(kernel.close().is_ok());
 }
@@ -168,7 +171,8 @@ fn cancelled_timer_leaves_the_loop_calm() {
     assert_eq!((kernel.next.get(), kernel.clock.now()), (Time::NEVER, Time(0)));
 }
 
-/// DONE-1: what `lend` gives out may still have a row when its future is gone, and is not polled there.
+/// DONE-1: what `lend` gives out may still have a row when its future is gone, and is not polled
+/// there.
 #[test]
 fn lent_task_is_not_polled_after_the_body_has_unwound() {
     let (kernel, _entered) = enter(Clock::virtual_time());

@@ -11,20 +11,25 @@
 //!              the poller says that it can be read (or written): all who wait are woken
 //! ```
 //!
-//! "Ready" may be wrong, and costs a system call then. "Not ready" is found by a system call too: an operation that would block. There
-//! is one exception. If a read from a TCP connection returns fewer bytes than the buffer holds, nothing more is there, except what
-//! follows urgent data, which epoll reports. So the reactor does not read again; that saves one system call per request. Nothing else
-//! is concluded from a length: a read from a Unix socket ends at a descriptor that was passed, and a type that reads from a buffer of
-//! its own may return any length. We considered three ways for the poller to report readiness. They differ in the number of system
-//! calls per wait:
+//! "Ready" may be wrong, and costs a system call then. "Not ready" is found by a system call too:
+//! an operation that would block. There is one exception. If a read from a TCP connection returns
+//! fewer bytes than the buffer holds, nothing more is there, except what follows urgent data, which
+//! epoll reports. So the reactor does not read again; that saves one system call per request.
+//! Nothing else is concluded from a length: a read from a Unix socket ends at a descriptor that was
+//! passed, and a type that reads from a buffer of its own may return any length. We considered
+//! three ways for the poller to report readiness. They differ in the number of system calls per
+//! wait:
 //!
 //! - **One-shot**, the default of `polling`: each wait is a system call, to arm the poller.
-//! - **Level-triggered**: the poller reports a side at every poll while it is ready. A wait needs no system call. But the kernel checks
-//!   each reported side again at the next poll, and does not report sides in order of arrival. With 256 connections under full load,
-//!   the slowest one per cent of the answers came a third later than tokio's. A side that no task waits for has to be disabled.
-//! - **Edge-triggered**: the poller reports a side once, when it becomes ready. A wait needs no system call, and sides are reported in
-//!   order of arrival. But if the end of the stream arrives with the last bytes, both are reported once, and a reader that stops
-//!   after a short read would miss the end. epoll reports the end separately (`RDHUP`).
+//! - **Level-triggered**: the poller reports a side at every poll while it is ready. A wait needs
+//!   no system call. But the kernel checks each reported side again at the next poll, and does not
+//!   report sides in order of arrival. With 256 connections under full load, the slowest one per
+//!   cent of the answers came a third later than tokio's. A side that no task waits for has to be
+//!   disabled.
+//! - **Edge-triggered**: the poller reports a side once, when it becomes ready. A wait needs no
+//!   system call, and sides are reported in order of arrival. But if the end of the stream arrives
+//!   with the last bytes, both are reported once, and a reader that stops after a short read would
+//!   miss the end. epoll reports the end separately (`RDHUP`).
 //!
 //! On Linux the reactor uses edges. A side that is *ended*, or whose last report was *vague*
 //! (`idle/sockets/poller.rs`), is always tried, until an operation would block. On other systems
@@ -34,8 +39,8 @@
 //! disable an error that reading does not remove, such as a queue of errors that was requested and
 //! is never read.)
 //!
-//! A wait and a wake therefore cost no system call of their own, only the shared call to the poller. `Async::readable`, which does not
-//! try, asks the poller to report once more.
+//! A wait and a wake therefore cost no system call of their own, only the shared call to the
+//! poller. `Async::readable`, which does not try, asks the poller to report once more.
 //!
 //! This file knows tasks only by their tokens.
 
@@ -81,7 +86,8 @@ const EVERY: Duration = Duration::from_micros(100);
 #[cfg(feature = "hyper")]
 const SCRATCH: usize = 64 * 1024;
 
-/// The number of new wakers at a side of a source from which the wakers that are there are woken, to see which still wait.
+/// The number of new wakers at a side of a source from which the wakers that are there are woken,
+/// to see which still wait.
 const MANY: usize = 16;
 
 /// Number of turns within which a task that still waits polls again.
@@ -93,8 +99,8 @@ const PORTION: u32 = 64;
 /// The time that these operations may take together.
 const PORTION_LASTS: Duration = Duration::from_micros(50);
 
-/// The number of operations before the clock is read the first time. A request and its answer need no more. Behind that it is read
-/// before every second one.
+/// The number of operations before the clock is read the first time. A request and its answer need
+/// no more. After that, the clock is read before every second operation.
 const UNTIMED: u32 = 2;
 
 pub(crate) struct Reactor {
@@ -159,7 +165,8 @@ struct State {
 /// that still wait poll again.
 #[derive(Default)]
 struct Polled {
-    /// The number of new wakers since the last time at which the others were woken to see which still wait.
+    /// The number of new wakers since the last time at which the others were woken to see which
+    /// still wait.
     fresh: usize,
     /// The number of those that have been registered again since then.
     living: usize,
