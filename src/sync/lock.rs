@@ -396,7 +396,8 @@ impl<T> Lock<T> {
     }
 }
 
-const FORGOTTEN: &str = "the value of a lock was requested, but a leaked guard has it; drop guards instead of forgetting them";
+const FORGOTTEN: &str =
+    "the value of a lock was requested, but a leaked guard has it; drop guards instead of forgetting them";
 
 impl<T: Default> Default for Lock<T> {
     #[track_caller]
