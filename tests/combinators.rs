@@ -227,7 +227,7 @@ fn take_the_value_and_ask_again() {
     assert!(again.contains("taken twice; await `&promise`"), "{again}");
     let cloned = panic_of(|| (&promise).now_or_never_promised());
     assert!(cloned.contains("after it was taken"), "{cloned}");
-    assert!(panic_of(|| promise.result().is_ok()).contains("it was taken"));
+    assert!(panic_of(|| promise.result().is_ok()).contains("its value was taken"));
 }
 
 /// A callback does not keep the promise alive, and goes with it.

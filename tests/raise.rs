@@ -221,7 +221,7 @@ fn raise_and_be_woken_in_the_same_step() {
 }
 
 #[test]
-#[should_panic(expected = "raise_cancelled() was polled outside of a task")]
+#[should_panic(expected = "raise_cancelled() was polled outside a task")]
 fn raise_outside_of_a_task() {
     use std::task::{Context, Waker};
     virtual_loop().enter(|| {

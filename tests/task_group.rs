@@ -289,7 +289,7 @@ fn spawn_into_a_finished_group_and_be_told() {
     virtual_loop().run(async {
         let group = task_group(async |group| group).await.unwrap();
         let message = panic_of(|| drop(group.spawn(async {})));
-        assert!(message.contains("the group is finished"), "{message}");
+        assert!(message.contains("a task group that has ended"), "{message}");
     });
 }
 

@@ -370,7 +370,7 @@ impl<T> Promise<T> {
     #[track_caller]
     pub fn result(&self) -> Result<Ref<'_, T>, TaskError> {
         if !self.is_done() {
-            panic!("result() of a promise was called, but the promise is pending; check is_done(), or await it");
+            panic!("result() of a promise was called, but it is pending; check is_done(), or await it");
         }
         let outcome = self.cell.outcome.borrow();
         match &*outcome {

@@ -677,7 +677,7 @@ mod base_test_task_group {
                     unreachable!("it was not to begin")
                 })
             });
-            assert!(message.contains("the group is finished"), "{message}");
+            assert!(message.contains("a task group that has ended"), "{message}");
             assert_eq!(census.counts(), (1, 1));
             yield_now().await;
             assert_eq!(all_tasks().len(), 1);

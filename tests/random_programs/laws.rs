@@ -542,7 +542,7 @@ fn is_wanted(message: &str) -> bool {
         "was read after it was taken; await `&",
         "a finally was polled after it was over, or after a cancellation of the task that polled it last",
         "task_done() of a queue was called too many times",
-        "but the group is finished; spawn while its body or a child runs",
+        "a task group that has ended; spawn while its body or a child runs",
         // A `Shared` panics with these. The second is the result of a waker that panicked.
         "inner future panicked during poll",
         "value: PoisonError",
