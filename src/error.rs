@@ -139,7 +139,7 @@ impl std::error::Error for Cancelled {}
 /// EventLoop::with_virtual_clock().run(async {
 ///     let task = spawn(async { assert!(2 + 2 == 5, "miscounted") });
 ///     let outcome = (&task).await;
-///     assert_eq!(outcome, (&task).await); // the same panic for all who await
+///     assert_eq!(outcome, (&task).await); // the same panic for all awaits
 ///     let Err(TaskError::Panicked(panic)) = outcome else { unreachable!() };
 ///     assert_eq!(format!("{panic:?}"), "Panic(\"miscounted\")");
 /// });

@@ -403,7 +403,7 @@ impl Builder {
     ///         tasks.borrow_mut().insert(0, task);
     ///     }
     ///     for _ in 0..3 {
-    ///         yield_now().await; // the rest of the program goes on
+    ///         yield_now().await; // the rest of the program continues
     ///     }
     /// });
     /// let circle = &told.borrow()[0];

@@ -469,7 +469,7 @@ impl<F: Future, C: Future<Output = ()>> fmt::Debug for OnCancel<F, C> {
 ///     let task = spawn(async {
 ///         match catch_cancel(sleep(Duration::from_secs(60))).await {
 ///             Ok(()) => "slept",
-///             // After a look at it, the cancellation goes on.
+///             // After reading it, the cancellation continues.
 ///             Err(Cancelled) => raise_cancelled().await,
 ///         }
 ///     });

@@ -187,7 +187,7 @@ impl<E> Clone for TaskGroup<E> {
 ///         child = Some(group.try_spawn(async { Err::<(), _>("disk full") }));
 ///         Ok(())
 ///     });
-///     // Why it failed, the group tells; that it failed, the child.
+///     // The group returns the error; the child only reports that it failed.
 ///     assert_eq!(result.await.unwrap_err().to_string(), "1 failure(s) in a task group: disk full");
 ///     assert_eq!(child.unwrap().await, Ok(Err(Failed)));
 /// });
@@ -256,7 +256,7 @@ impl<E: fmt::Display> fmt::Display for ChildError<E> {
 ///     .await
 /// }
 ///
-/// // What asyncio's `except*` does: takes out what is known, and goes on with the others.
+/// // Like asyncio's `except*`: takes the known errors out, and continues with the others.
 /// let mut error = EventLoop::with_virtual_clock().run(upload()).unwrap_err();
 /// error.errors.retain(|error| *error != ChildError::Failed("no route"));
 /// assert_eq!(error.errors, [ChildError::Failed("no space")]);
@@ -596,7 +596,7 @@ impl<E: 'static> TaskGroup<E> {
     ///
     /// EventLoop::with_virtual_clock().run(async {
     ///     let slow = task_group(async |group| group.spawn(sleep(Duration::from_secs(60)))).await;
-    ///     assert!(slow.unwrap().is_done()); // nobody awaited it, and the group has waited for it
+    ///     assert!(slow.unwrap().is_done()); // it was not awaited, but the group has waited for it
     /// });
     /// ```
     #[doc(alias = "create_task")]
@@ -624,7 +624,7 @@ impl<E: 'static> TaskGroup<E> {
     ///     let parts = ["3", "4"].map(|text| group.try_spawn(async { text.parse::<u32>() }));
     ///     let mut total = 0;
     ///     for part in parts {
-    ///         // The first two errors are the group's to tell of.
+    ///         // The group reports the first two errors.
     ///         total += part.await.unwrap().unwrap();
     ///     }
     ///     Ok(total)

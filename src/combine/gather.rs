@@ -456,7 +456,7 @@ impl<C: Children> Awaited for Gathering<C> {
 ///
 /// EventLoop::with_virtual_clock().run(async {
 ///     let mut downloads = gather([1, 2, 60].map(|n| sleep(Duration::from_secs(n))));
-///     // A look at it after a while; by reference, so that it goes on.
+///     // Polls it for a while; by reference, so that it continues.
 ///     select(&mut downloads, sleep(Duration::from_secs(5))).await;
 ///     assert_eq!(format!("{downloads:?}"), "Gather { children: 3, left: 1 }");
 ///     assert!(downloads.await.is_ok());

@@ -247,8 +247,8 @@ impl Drop for SocketFile {
 ///         onelane::yield_now().await;
 ///     }
 ///     server.close();
-///     assert!(net::open_connection(address).await.is_err()); // nobody listens any more
-///     assert_eq!(server.connections(), 1); // but who is there stays
+///     assert!(net::open_connection(address).await.is_err()); // no listener any more
+///     assert_eq!(server.connections(), 1); // but open connections stay
 ///     writer.close().await?;
 ///     server.wait_closed().await;
 ///     assert_eq!(server.connections(), 0);

@@ -349,7 +349,7 @@ impl TcpStream {
     /// use std::{io::ErrorKind, net::{Ipv4Addr, TcpListener}};
     ///
     /// EventLoop::new().run(async {
-    ///     let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap(); // and nobody is there any more
+    ///     let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap(); // and the listener is gone
     ///     let error = TcpStream::connect(address).await.unwrap_err();
     ///     assert_eq!(error.kind(), ErrorKind::ConnectionRefused);
     /// });

@@ -131,7 +131,7 @@ pub fn listen(signal: i32) -> io::Result<Signals> {
 ///     // In place of `kill -USR1`.
 /// #   signal_hook::low_level::raise(SIGUSR1).unwrap();
 ///     for listener in &mut listeners {
-///         listener.next().await; // each hears it
+///         listener.next().await; // each receives it
 ///     }
 ///     assert_eq!(listeners.len(), 2);
 /// });

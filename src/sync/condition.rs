@@ -128,7 +128,7 @@ impl<T> Condition<T> {
     /// let result = EventLoop::with_virtual_clock().try_run(async {
     ///     let stock = Condition::new(0).named("stock");
     ///     let guard = stock.lock().await;
-    ///     drop(stock.wait_for(guard, |pieces| *pieces > 0).await); // and nobody notifies
+    ///     drop(stock.wait_for(guard, |pieces| *pieces > 0).await); // without a notification
     /// });
     /// let Err(RunError::Deadlock(report)) = result else { unreachable!() };
     /// assert_eq!(report.tasks[0].waits_for[0].what, r#"a notification of condition "stock""#);
@@ -189,7 +189,7 @@ impl<T> Condition<T> {
     ///     let copy = condition.clone();
     ///     spawn(async move { drop(copy.wait(copy.lock().await).await) });
     ///     yield_now().await;
-    ///     assert!(!condition.is_locked()); // who waits does not have it
+    ///     assert!(!condition.is_locked()); // a waiter does not hold it
     /// });
     /// ```
     #[doc(alias = "locked")]
@@ -293,7 +293,7 @@ impl<T> Condition<T> {
     /// ```
     /// onelane::EventLoop::with_virtual_clock().run(async {
     ///     let condition = onelane::sync::Condition::new(());
-    ///     condition.notify_one(&condition.lock().await); // nobody waits: nothing happens
+    ///     condition.notify_one(&condition.lock().await); // no waiter: nothing happens
     /// });
     /// ```
     #[doc(alias = "notify")]
@@ -348,7 +348,7 @@ impl<T> Condition<T> {
     /// ```
     /// onelane::EventLoop::with_virtual_clock().run(async {
     ///     let condition = onelane::sync::Condition::new(());
-    ///     condition.notify_all(&condition.lock().await); // nobody waits: nothing happens
+    ///     condition.notify_all(&condition.lock().await); // no waiter: nothing happens
     /// });
     /// ```
     #[track_caller]

@@ -86,7 +86,7 @@ impl Event {
     /// use onelane::{EventLoop, RunError, sync::Event};
     ///
     /// let result = EventLoop::with_virtual_clock().try_run(async {
-    ///     Event::new().named("ready").wait().await; // and nobody can set it
+    ///     Event::new().named("ready").wait().await; // and it is never set
     /// });
     /// let Err(RunError::Deadlock(report)) = result else { unreachable!() };
     /// assert_eq!(report.tasks[0].waits_for[0].what, r#"event "ready""#);

@@ -47,7 +47,7 @@ use std::task::{Context, Poll, ready};
 ///         async move {
 ///             let mut balance = balance.lock().await;
 ///             let before = *balance;
-///             sleep(Duration::from_millis(1)).await; // nobody comes between
+///             sleep(Duration::from_millis(1)).await; // no other task in between
 ///             *balance = before + amount;
 ///         }
 ///     });

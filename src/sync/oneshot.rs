@@ -183,7 +183,7 @@ pub struct Receiver<T> {
 ///     });
 ///     yield_now().await;
 ///     worker.cancel();
-///     // Nobody waits for ever for one who has gone.
+///     // The wait ends when the sender is dropped.
 ///     assert_eq!(receiver.await, Err(SenderDropped));
 /// });
 /// ```
@@ -234,10 +234,10 @@ impl<T> Sender<T> {
     /// ```
     /// use onelane::sync::{oneshot, oneshot::Sender};
     ///
-    /// /// Says whether anybody has got the answer.
+    /// /// Returns whether the answer was received.
     /// fn answer(sender: Sender<u64>) -> bool {
     ///     if sender.is_closed() {
-    ///         return false; // nobody wants to know, so there is no need to compute
+    ///         return false; // the result is not wanted, so it is not computed
     ///     }
     ///     sender.send((1..=20).product()).is_ok()
     /// }

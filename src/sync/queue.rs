@@ -915,7 +915,7 @@ impl<T: Ord> PriorityQueue<T> {
     /// let result = EventLoop::with_virtual_clock().try_run(async {
     ///     let alarms = PriorityQueue::unbounded().named("alarms");
     ///     alarms.try_put(3).unwrap();
-    ///     alarms.join().await; // nobody says that it is done
+    ///     alarms.join().await; // it is never reported as done
     /// });
     /// let Err(RunError::Deadlock(report)) = result else { unreachable!() };
     /// let what = r#"the end of all items of queue "alarms" (1 unfinished)"#;

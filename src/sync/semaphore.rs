@@ -310,7 +310,7 @@ impl Semaphore {
     /// ```
     /// use onelane::{EventLoop, sync::Semaphore};
     ///
-    /// /// Turns away who would have to wait.
+    /// /// Rejects requests that would have to wait.
     /// async fn visit(tables: &Semaphore) -> Result<&'static str, &'static str> {
     ///     if tables.is_locked() {
     ///         return Err("all tables are taken");

@@ -134,7 +134,7 @@ impl Builder {
     ///     Builder::new().name(format!("shop {}", 7)).spawn(pending::<()>());
     ///     pending::<()>().await
     /// });
-    /// // A report tells more with names.
+    /// // Names make reports clearer.
     /// let Err(RunError::Deadlock(report)) = result else { unreachable!() };
     /// assert_eq!(report.tasks[1].name, "shop 7");
     /// ```
@@ -209,7 +209,7 @@ pub struct Task<T> {
 /// use onelane::{CallbackId, EventLoop, Task, spawn};
 /// use std::{cell::Cell, rc::Rc};
 ///
-/// /// Is told of the end of a task, as long as it is there.
+/// /// Is notified of the end of a task, as long as it exists.
 /// struct Subscription<'a>(&'a Task<()>, CallbackId);
 ///
 /// impl Drop for Subscription<'_> {
@@ -698,7 +698,7 @@ impl TaskRef {
     ///
     /// EventLoop::with_virtual_clock().run(async {
     ///     let task = spawn(async {
-    ///         current_task().unwrap().set_name("loading"); // tells how far it is
+    ///         current_task().unwrap().set_name("loading"); // returns how far it is
     ///         yield_now().await;
     ///     });
     ///     yield_now().await;

@@ -337,7 +337,7 @@ impl<T> Promise<T> {
     ///     let reader = spawn(promise.clone().into_future());
     ///     yield_now().await;
     ///     reader.cancel();
-    ///     assert!(promise.is_cancelled()); // so whoever works on the value may stop
+    ///     assert!(promise.is_cancelled()); // so the code that computes the value may stop
     /// });
     /// ```
     #[doc(alias = "cancelled")]

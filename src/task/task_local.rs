@@ -72,7 +72,7 @@ macro_rules! task_local {
 /// onelane::task_local! { static REQUEST: u32; }
 ///
 /// fn log(text: &str) -> String {
-///     format!("[{}] {text}", REQUEST.get()) // nobody had to hand it on
+///     format!("[{}] {text}", REQUEST.get()) // it was inherited
 /// }
 ///
 /// EventLoop::with_virtual_clock().run(async {

@@ -86,7 +86,7 @@ pub fn sleep_until(moment: Instant) -> Sleep {
 ///
 /// EventLoop::with_virtual_clock().run(async {
 ///     let begun = time();
-///     // For those who ask for that, as hyper does.
+///     // For libraries that require it, such as hyper.
 ///     let pause: Box<dyn Future<Output = ()> + Send + Sync + Unpin> = Box::new(sleep(Duration::from_secs(1)));
 ///     pause.await;
 ///     assert_eq!(time() - begun, Duration::from_secs(1));
@@ -144,7 +144,7 @@ impl Sleep {
     ///     let mut watchdog = sleep(limit);
     ///     for _ in 0..3 {
     ///         sleep(limit / 2).await;
-    ///         watchdog.reset(time() + limit); // something was heard
+    ///         watchdog.reset(time() + limit); // something arrived
     ///     }
     ///     watchdog.await;
     ///     assert_eq!(time() - begun, Duration::from_secs(25));
