@@ -1,8 +1,10 @@
-//! A chat: what one says, all hear. One who does not listen is dropped, and told why.
+//! A chat: every client receives what each client says. A slow reader is disconnected, and gets the
+//! reason.
 //!
-//! Each client has a queue with room for sixteen lines, a reader that puts what it says into the queues of all, and a writer that
-//! sends what is in its own. Nobody waits for a slow reader: when its queue is full, it is dropped with a reason. So one client
-//! cannot stop the others, nor fill the memory.
+//! Each client has a queue with room for sixteen lines, a reader that puts its lines into the
+//! queues of all clients, and a writer that sends the lines of its own queue. No task waits for a
+//! slow reader: if its queue is full, the client is disconnected with a reason. So one client
+//! cannot stop the others, or fill the memory.
 //!
 //! ```text
 //! cargo run --features io,signals --example chat                    # three clients, one of which never reads: a transcript
@@ -26,19 +28,19 @@ use std::process::ExitCode;
 use std::rc::Rc;
 use std::time::Duration;
 
-/// So many lines may wait for a client.
+/// Number of lines that may wait for a client.
 const WAITING_LINES: usize = 16;
-/// So many bytes has a line, without its end.
+/// Maximum number of bytes in a line, without its end.
 const LONGEST_LINE: usize = 512;
-/// So long may a client take for its name, and for its last lines.
+/// How long a client may take for its name, and for its last lines.
 const PATIENCE: Duration = Duration::from_secs(30);
 const GOODBYE: Duration = Duration::from_secs(1);
-/// The system keeps so much for a client, and its queue the rest.
+/// How much the operating system buffers for a client; its queue holds the rest.
 const SEND_BUFFER: usize = 8 * 1024;
 
 // ---- the room ----
 
-/// Who is here, by name.
+/// The clients, by name.
 #[derive(Default)]
 struct Room {
     members: RefCell<BTreeMap<Rc<str>, Member>>,
@@ -46,12 +48,12 @@ struct Room {
 
 struct Member {
     lines: Rc<Queue<Rc<str>>>,
-    /// Tells the client's task why it is dropped.
+    /// Sends the reason to the client's task when it is disconnected.
     drop: Sender<&'static str>,
 }
 
 impl Room {
-    /// None if the name is taken.
+    /// Returns `None` if the name is taken.
     fn join(&self, name: &Rc<str>, lines: Rc<Queue<Rc<str>>>) -> Option<Receiver<&'static str>> {
         if self.members.borrow().contains_key(name) {
             return None;
@@ -63,20 +65,21 @@ impl Room {
         Some(dropped)
     }
 
-    /// For one that has not been dropped.
+    /// For a client that has not been disconnected.
     fn leave(&self, name: &str) {
         if self.members.borrow_mut().remove(name).is_some() {
             self.announce(&format!("{name} has left"));
         }
     }
 
-    /// A line of the room's own.
+    /// A line from the room itself.
     fn announce(&self, what: &str) {
         println!("room: {what}");
         self.tell(&format!("* {what}"));
     }
 
-    /// A line for all. Whoever has no room for it is dropped, of which the rest is told in turn.
+    /// A line for all clients. A client without room for it is disconnected, which is in turn
+    /// announced to the others.
     fn tell(&self, line: &str) {
         let line: Rc<str> = line.into();
         let is_full = |member: &Member| matches!(member.lines.try_put(line.clone()), Err(TryPutError::Full(_)));
@@ -86,9 +89,9 @@ impl Room {
         };
         for name in slow {
             if let Some(member) = self.members.borrow_mut().remove(&name) {
-                // What it has not read is not sent any more, so that there is room for the reason.
+                // Unread lines are not sent any more, so that there is room for the reason.
                 member.lines.shutdown(true);
-                // Its task is there as long as it is a member.
+                // Its task exists as long as it is a member.
                 let _ = member.drop.send("you read too slowly");
             }
             self.announce(&format!("{name} was dropped: {WAITING_LINES} lines wait, and it does not read them"));
@@ -100,18 +103,18 @@ impl Room {
 
 type Reader<'a> = BufReader<&'a TcpStream>;
 
-/// What came of reading a line.
+/// The result of reading a line.
 enum Line {
     Text(String),
-    /// Why it is none.
+    /// The reason why there is no line.
     Bad(&'static str),
     End,
 }
 
-/// Reads a line, and never keeps more than the longest.
+/// Reads a line, and never keeps more than the maximum length.
 async fn read_line(reader: &mut Reader<'_>) -> io::Result<Line> {
     let mut bytes = Vec::new();
-    // With room for its end.
+    // Including room for its end.
     (&mut *reader).take(LONGEST_LINE as u64 + 2).read_until(b'\n', &mut bytes).await?;
     if bytes.is_empty() {
         return Ok(Line::End);
@@ -129,7 +132,7 @@ async fn read_line(reader: &mut Reader<'_>) -> io::Result<Line> {
     })
 }
 
-/// Reads to the end of a line, and keeps nothing.
+/// Reads to the end of a line, and discards it.
 async fn skip_line(reader: &mut Reader<'_>) -> io::Result<()> {
     loop {
         let chunk = reader.fill_buf().await?;
@@ -142,7 +145,7 @@ async fn skip_line(reader: &mut Reader<'_>) -> io::Result<()> {
     }
 }
 
-/// Asks until there is a name that nobody has. None if the client goes away.
+/// Asks until the client gives an unused name. `None` if the client disconnects.
 async fn ask_name(room: &Room, reader: &mut Reader<'_>, lines: &Rc<Queue<Rc<str>>>) -> io::Result<Option<Entry>> {
     let say = |line: &str| drop(lines.try_put(line.into()));
     say("* your name?");
@@ -164,10 +167,10 @@ async fn ask_name(room: &Room, reader: &mut Reader<'_>, lines: &Rc<Queue<Rc<str>
     }
 }
 
-/// The name, and who tells when this is dropped.
+/// The name. Dropping this announces that the client has left.
 type Entry = (Rc<str>, Receiver<&'static str>);
 
-/// Tells the room what the client says, until it goes away.
+/// Sends the client's lines to the room, until the client disconnects.
 async fn listen_to(name: &str, room: &Room, reader: &mut Reader<'_>, lines: &Queue<Rc<str>>) -> io::Result<()> {
     loop {
         match read_line(reader).await? {
@@ -176,12 +179,13 @@ async fn listen_to(name: &str, room: &Room, reader: &mut Reader<'_>, lines: &Que
             Line::Text(line) if line.is_empty() => {}
             Line::Text(line) => room.tell(&format!("{name}: {line}")),
         }
-        // More lines may be there already; first the writers have their turn, or their queues would be full for nothing.
+        // More lines may be available already. The writers run first; otherwise their queues would
+        // fill up without need.
         yield_now().await;
     }
 }
 
-/// Sends what is in the queue, until it is shut down and empty.
+/// Sends the lines in the queue, until it is shut down and empty.
 async fn write_lines(stream: Rc<TcpStream>, lines: Rc<Queue<Rc<str>>>) -> io::Result<()> {
     while let Ok(line) = lines.get().await {
         (&*stream).write_all(format!("{line}\n").as_bytes()).await?;
@@ -189,7 +193,7 @@ async fn write_lines(stream: Rc<TcpStream>, lines: Rc<Queue<Rc<str>>>) -> io::Re
     Ok(())
 }
 
-/// Until it goes away, or is dropped. Returns the reason.
+/// Runs until the client leaves or is disconnected. Returns the reason.
 async fn talk_to(room: &Room, stream: &TcpStream, lines: &Rc<Queue<Rc<str>>>) -> io::Result<Option<&'static str>> {
     let mut reader = BufReader::new(stream);
     let entry = match timeout(PATIENCE, ask_name(room, &mut reader, lines)).await {
@@ -205,15 +209,16 @@ async fn talk_to(room: &Room, stream: &TcpStream, lines: &Rc<Queue<Rc<str>>>) ->
     result
 }
 
-/// The life of a connection.
+/// Handles one connection.
 async fn serve_client(room: Rc<Room>, stream: TcpStream) -> io::Result<()> {
-    // Else some megabytes wait in the system before anybody is slow.
+    // Otherwise megabytes would wait in the operating system before a client counts as slow.
     rustix::net::sockopt::set_socket_send_buffer_size(&stream, SEND_BUFFER)?;
     let (stream, lines) = (Rc::new(stream), Rc::new(Queue::bounded(WAITING_LINES)));
     let writer = spawn(write_lines(stream.clone(), lines.clone()));
     let reason = talk_to(&room, &stream, &lines).await;
     lines.shutdown(false);
-    // Its last lines, if it reads them. If it is the system that is full, the reason does not come through, and is told here alone.
+    // The client's last lines, if it reads them. If the buffers of the operating system are full,
+    // the reason does not reach the client, and is only printed here.
     let goodbye = async {
         writer.await.map_err(io::Error::other)??;
         match reason {
@@ -276,7 +281,8 @@ impl Visitor {
         }
     }
 
-    /// Prints what it hears, up to a line that begins so. What begins with `but` is only counted.
+    /// Prints the lines that it receives, up to one that begins with `until`. Lines that begin with
+    /// `but` are only counted.
     async fn hear_until(&mut self, words: &str, but: &str) -> io::Result<()> {
         let mut count = 0;
         loop {
@@ -296,7 +302,8 @@ impl Visitor {
     }
 }
 
-/// Says a line when the last one has come back, so that nobody is slow who reads at all. Until one of the others is dropped.
+/// Says a line when the last one has come back, so that no reading client becomes slow. Ends when
+/// another client is disconnected.
 async fn lecture(speaker: &mut Visitor) -> io::Result<()> {
     let line = "and so on ".repeat(50);
     loop {
@@ -328,12 +335,12 @@ async fn show() -> Result<()> {
     bob.say(&[b'o'; 600]).await?;
     bob.say(b"\xff\xfe").await?;
     bob.hear_until("! that line is not UTF-8", "").await?;
-    // This one talks, and does not listen.
+    // This client talks and does not read.
     let mut carol = Visitor::connect("carol", address).await?;
     carol.say(b"what I wanted to say").await?;
     bob.hear_until("carol: ", "").await?;
     futures_util::try_join!(lecture(&mut alice), bob.hear_until("* carol was dropped", "alice: and so on"))?;
-    // Now that she reads, within the second that she has for her last lines, the reason comes through.
+    // When she reads, within the second for her last lines, the reason arrives.
     carol.hear_until("! good-bye", "alice: and so on").await?;
     drop(alice);
     bob.hear_until("* alice has left", "alice: ").await?;

@@ -1,12 +1,14 @@
-//! Ctrl-C: the main task is cancelled, everything is dropped in order, and the program says goodbye. A second one kills it. On Unix.
+//! Ctrl-C cancels the main task, everything is dropped in order, and the program says goodbye. A
+//! second Ctrl-C kills it. On Unix.
 //!
-//! `cargo run --features signals --example ctrl_c` presses Ctrl-C itself, after a second; with `-- wait` at the end it waits
-//! for yours.
+//! `cargo run --features signals --example ctrl_c` sends Ctrl-C to itself after a second; with
+//! `-- wait` at the end it waits for yours.
 
 use onelane::{EventLoop, RunError, sleep, spawn};
 use std::time::Duration;
 
-/// Says when it is dropped: a file would be closed here, a lock released, a temporary folder removed.
+/// Prints a line when it is dropped. Here a program would close a file, release a lock, or remove a
+/// temporary folder.
 struct Desk(&'static str);
 
 impl Drop for Desk {
@@ -25,7 +27,7 @@ async fn work(name: &'static str, pause: Duration) {
 
 async fn main_task(presses_itself: bool) {
     let _desk = Desk("the main task's desk");
-    // Main does not wait for this one. It is cancelled when main has ended.
+    // Main does not wait for this task. It is cancelled when main has ended.
     drop(spawn(work("the clerk's desk", Duration::from_millis(400))));
     if presses_itself {
         onelane::call_later(Duration::from_secs(1), || {
@@ -33,7 +35,7 @@ async fn main_task(presses_itself: bool) {
             signal_hook::low_level::raise(onelane::signals::SIGINT).unwrap();
         });
     }
-    // It waits for this one, which is cancelled first.
+    // Main waits for this task, which is cancelled first.
     spawn(work("the boss's desk", Duration::from_millis(700))).await.unwrap();
 }
 
@@ -41,8 +43,8 @@ fn main() {
     let waits = std::env::args().any(|argument| argument == "wait");
     let event_loop = EventLoop::builder().cancel_on_ctrl_c(true).build();
     match event_loop.try_run(main_task(!waits)) {
-        // A program that ends because of Ctrl-C should tell its caller: `std::process::exit(130)`, by the shells' custom. This
-        // one has shown what it was to show.
+        // By convention, a program that ends because of Ctrl-C exits with
+        // `std::process::exit(130)`. This one has shown what it should.
         Err(RunError::Interrupted) => println!("Goodbye."),
         Err(error) => panic!("{error}"),
         Ok(()) => unreachable!("the boss never stops"),

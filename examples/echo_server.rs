@@ -1,4 +1,4 @@
-//! A server that sends back what it gets: a task for each connection.
+//! A server that sends back what it receives, with a task per connection.
 //!
 //! ```text
 //! cargo run --features io,signals --example echo_server                    # a server and five clients, in one loop
@@ -16,24 +16,25 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::process::ExitCode;
 use std::time::Duration;
 
-/// Until the client ends its side. Then it drops the stream, which closes it.
+/// Runs until the client ends its side. Then it drops the stream, which closes it.
 async fn echo(stream: TcpStream, peer: SocketAddr) {
     // Two references, so that it reads and writes at the same time.
     match copy(&stream, &mut &stream).await {
         Ok(bytes) => println!("{peer} had {bytes} bytes back"),
-        // The client went away in the middle. The others do not mind.
+        // The client disconnected in the middle. Other clients are not affected.
         Err(error) => println!("{peer} is lost: {error}"),
     }
 }
 
-/// For ever, or until it is cancelled.
+/// Runs for ever, or until it is cancelled.
 async fn serve(listener: TcpListener) {
     loop {
         match listener.accept().await {
-            // Nobody waits for this task; it runs on.
+            // This task is not awaited; it continues to run.
             Ok((stream, peer)) => drop(spawn(echo(stream, peer))),
             Err(error) => {
-                // Too many are open, for example, and trying again at once would not help.
+                // For example, too many connections are open; an immediate second try would not
+                // help.
                 eprintln!("cannot accept a connection: {error}");
                 sleep(Duration::from_millis(100)).await;
             }
@@ -41,7 +42,7 @@ async fn serve(listener: TcpListener) {
     }
 }
 
-/// Sends so many bytes, and compares what comes back.
+/// Sends this many bytes, and compares what comes back.
 async fn client(address: SocketAddr, length: usize) -> io::Result<usize> {
     let stream = TcpStream::connect(address).await?;
     let sent: Vec<u8> = (0..length).map(|number| (number % 251) as u8).collect();
@@ -67,7 +68,7 @@ async fn test_itself() -> Result<()> {
     let listener = listen(0)?;
     let address = listener.local_addr()?;
     let server = spawn(serve(listener));
-    // More than fits into the system's buffers, the last time.
+    // The last time, more than fits into the system's buffers.
     let clients = [0, 1, 1000, 65_536, 8_000_000].map(|length| client(address, length));
     for result in gather(clients).await? {
         println!("the same {} bytes came back", result?);

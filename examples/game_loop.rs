@@ -1,9 +1,10 @@
 //! A game that gives the loop two milliseconds of each frame.
 //!
-//! The host is a loop of sixty frames a second that draws nothing. In each frame it calls `turn_within` with a budget of two
-//! milliseconds; what is not done then is done in the next frame, in the same order. Some tasks load, one animates, and after
-//! half a second one begins to think, which always yields and is always ready. It gets what is left of the budget, and the game
-//! goes on. A step that has begun is finished, so steps are to be short.
+//! The host is a loop of sixty frames a second that draws nothing. In each frame it calls
+//! `turn_within` with a budget of two milliseconds. What is not finished then continues in the next
+//! frame, in the same order. Some tasks load, one animates, and after half a second one begins to
+//! compute, which always yields and is always ready. It gets the rest of the budget, and the game
+//! continues. A step that has begun is finished, so steps should be short.
 //!
 //! `cargo run --release --example game_loop` takes a second.
 
@@ -17,10 +18,10 @@ use std::time::{Duration, Instant};
 const FRAME: Duration = Duration::from_nanos(16_666_667);
 const SHARE: Duration = Duration::from_millis(2);
 const FRAMES: u32 = 60;
-/// So many frames make a line of the output.
+/// Number of frames per line of output.
 const A_LINE: u32 = 10;
 
-/// What the tasks tell the picture. All are on one thread, so cells do.
+/// What the tasks pass to the picture. All run on one thread, so cells are enough.
 #[derive(Default)]
 struct World {
     loaded: Cell<u32>,
@@ -28,7 +29,7 @@ struct World {
     thoughts: Cell<u64>,
 }
 
-/// Waits for a disk that is not there, then unpacks in small pieces, with a yield behind each.
+/// Waits for a simulated disk, then unpacks in small pieces, with a yield after each.
 async fn load(world: Rc<World>, delay: Duration) {
     sleep(delay).await;
     for _ in 0..50 {
@@ -47,7 +48,7 @@ async fn animate(world: Rc<World>) {
     }
 }
 
-/// Never waits: without a budget it would keep the frame for ever.
+/// Never waits: without a budget it would block the frame for ever.
 async fn think(world: Rc<World>) {
     loop {
         world.thoughts.set(world.thoughts.get() + 1);
@@ -70,12 +71,12 @@ fn main() {
         if frame == FRAMES / 2 + 1 {
             drop(event_loop.spawn(think(world.clone())));
         }
-        // Input, physics; then the loop's share.
+        // Input and physics; then the loop's share.
         let begun = Instant::now();
         let turn = event_loop.turn_within(Budget::time(SHARE));
         longest = longest.max(begun.elapsed());
         steps += turn.steps;
-        // A picture; then the rest of the frame goes by.
+        // Draws a picture; then the rest of the frame passes.
         if frame % A_LINE == 0 {
             let World { loaded, pose, thoughts } = &*world;
             let (loaded, pose, thoughts) = (loaded.get(), pose.get(), thoughts.get());

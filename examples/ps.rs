@@ -1,10 +1,10 @@
-//! A program that hangs, and says why.
+//! A program that deadlocks, and reports why. Two clerks carry money between two accounts. Each first
+//! takes the lock of its source, and then the lock of its target. A teller waits for both clerks, and a
+//! printer waits for receipts, which are written after the money has moved. On the virtual clock, the
+//! program reaches the deadlock at once.
 //!
-//! Two clerks carry money between two accounts, and each takes the lock of the one that it begins with first. A teller waits
-//! for both of them, and a printer waits for receipts, which nobody writes before the money has moved. On the virtual clock
-//! it takes no time to come to where nothing can happen any more.
-//!
-//! `kill -USR1` shows the same of a program that runs, if its loop was built with `Builder::print_call_graph_on`.
+//! `kill -USR1` prints the same for a running program, if its loop was built with
+//! `Builder::print_call_graph_on`.
 
 use onelane::sync::{Lock, Queue};
 use onelane::{EventLoop, RunError, call_graph, call_later, current_task, gather, sleep, spawn};
@@ -17,7 +17,7 @@ const HOUR: Duration = Duration::from_secs(3600);
 
 async fn carry(amount: i64, from: Account, to: Account, receipts: Rc<Queue<String>>) {
     let mut from = from.lock().await;
-    // Counts the coins, and meanwhile the other clerk begins.
+    // Counts the coins. In the meantime the other clerk begins.
     sleep(HOUR).await;
     let mut to = to.lock().await;
     *from -= amount;
@@ -41,7 +41,7 @@ async fn serve() {
         carry(30, savings.clone(), checking.clone(), receipts.clone()),
         carry(20, checking.clone(), savings.clone(), receipts),
     ]);
-    // While there is still a timer, the program runs, and can look at itself.
+    // While a timer is pending, the program runs, and can inspect itself.
     call_later(2 * HOUR, || {
         let graph = call_graph();
         println!("After two hours:\n\n{}\n{graph}\n", graph.ps());

@@ -1,4 +1,5 @@
-//! `gather`: makes tasks of four futures, runs them at once, and waits for all. Two seconds, not eight.
+//! `gather`: spawns four futures as tasks, runs them concurrently, and waits for all. Two seconds,
+//! not eight.
 //!
 //! The twin of the article's `gather.py`. Next: `seed_wait.rs`, which has to spawn its tasks itself.
 
@@ -14,7 +15,7 @@ pub(crate) async fn func1(i: u64) {
 async fn main_task() -> Result<(), TaskError> {
     let mut tasks = Vec::new();
     for i in 1..5 {
-        // A future and no task yet: nothing of it runs before `gather` has it.
+        // A future, and not yet a task: it does not run before `gather` has it.
         tasks.push(func1(i));
     }
     gather(tasks).await?;

@@ -1,4 +1,5 @@
-//! `current_task` and `all_tasks`: who runs, and who is alive. And two mistakes, with what is said of them.
+//! `current_task` and `all_tasks`: which task runs, and which tasks exist. And two mistakes, with
+//! their messages.
 //!
 //! The twin of `introspect.py`. What is a `RuntimeError` there is a value here, for those who ask: `try_run` and `try_current`.
 //! Next: `tour.rs`, which draws all five.
@@ -21,7 +22,7 @@ async fn main_task() -> Result<(), TaskError> {
     current_task().unwrap().set_name("主任务");
     println!("当前任务: {}", current_task().unwrap().name());
     let nested = func1(5);
-    // What it refuses it drops, so there is nothing to close.
+    // `try_run` drops a future that it refuses, so there is nothing to close.
     if let Err(error) = onelane::try_run(nested) {
         println!("RuntimeError: {error}");
     }

@@ -22,7 +22,8 @@ async fn main_task() -> Result<(), TaskError> {
     Ok(())
 }
 
-/// The tasks' names as Python prints a list of them. They need no sorting: `wait` keeps the order in which it was given them.
+/// The tasks' names as Python prints a list of them. They need no sorting: `wait` keeps the order
+/// of its arguments.
 pub(crate) fn names(tasks: &[Task<u64>]) -> String {
     let quoted: Vec<String> = tasks.iter().map(|task| format!("'{}'", task.name())).collect();
     format!("[{}]", quoted.join(", "))

@@ -16,7 +16,8 @@ async fn main_task() {
     for i in 1..5 {
         tasks.push(spawn(func1(i)));
     }
-    // It gives back who is done and who is pending. Without a timeout all are done.
+    // It returns the tasks that are done and those that are pending. Without a timeout, all are
+    // done.
     wait(tasks).await;
 }
 

@@ -1,4 +1,4 @@
-//! What the examples are told on the command line: `--name VALUE`, each at most once.
+//! The options of the examples on the command line: `--name VALUE`, each at most once.
 
 use std::collections::BTreeMap;
 use std::error::Error;
@@ -8,7 +8,7 @@ use std::str::FromStr;
 
 pub(crate) type Result<T> = std::result::Result<T, Box<dyn Error>>;
 
-/// What was given, by its name.
+/// The values, by name.
 pub(crate) struct Options(BTreeMap<String, String>);
 
 impl Options {
@@ -42,7 +42,8 @@ fn parse(known: &[&str]) -> Result<Options> {
     Ok(Options(options))
 }
 
-/// Runs a program with its options. One that fails says why on stderr, and ends with 1; with 2 if there is no such option.
+/// Runs a program with its options. If it fails, prints the error on stderr and exits with 1; with
+/// 2 for an unknown option.
 pub(crate) fn run_with(usage: &str, known: &[&str], program: impl FnOnce(&Options) -> Result<()>) -> ExitCode {
     if std::env::args().any(|argument| argument == "--help" || argument == "-h") {
         println!("{usage}");

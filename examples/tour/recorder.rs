@@ -1,4 +1,5 @@
-//! What each task did, step by step: noted by a future around the task's own, with the public API alone.
+//! Records what each task did, step by step: a future around the task's own does this with the
+//! public API alone.
 //!
 //! ```text
 //!   made         Recorder::task()       the row is ready: it is spawned in the same step
@@ -8,42 +9,43 @@
 //!   dropped      Recorded::drop()       cancelled, if it had not ended
 //! ```
 //!
-//! A column of the recording is a step and not a moment: a program of two seconds runs for a fraction of a millisecond. Between
-//! the steps, a rest of the loop is a column too.
+//! A column of the recording is a step and not a moment: a program of two seconds runs for a
+//! fraction of a millisecond. A wait of the loop between two steps is a column too.
 //!
-//! What passes no future and no waker is not heard here: the callbacks by which `gather` and `wait` count, and that a task is
-//! queued because it is to be cancelled. Knows nothing of how this is drawn; next: `timeline.rs`.
+//! What uses no future and no waker is not recorded: the callbacks by which `gather` and `wait`
+//! count, and that a task is queued because it is cancelled. This file does not know how the
+//! recording is drawn; next: `timeline.rs`.
 
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::task::{Context, Poll, Wake, Waker};
 use std::time::{Duration, Instant};
 
-/// A pause that a human would notice. Shorter ones are the loop at work, or the machine.
+/// A pause that people would notice. Shorter ones are the loop at work, or the machine.
 const VISIBLE: Duration = Duration::from_millis(10);
 
-/// Notes what happens to the tasks of one program. Its clones write the same notes.
+/// Records what happens to the tasks of one program. Its clones write to the same recording.
 #[derive(Clone)]
 pub(crate) struct Recorder {
-    /// Not an `Rc<RefCell>`: a waker holds it, and wakers may go to other threads.
+    /// Not an `Rc<RefCell>`: a waker holds it, and wakers may be sent to other threads.
     log: Arc<Mutex<Log>>,
 }
 
-/// What came of it.
+/// The result.
 pub(crate) struct Recording {
     pub(crate) rows: Vec<String>,
     pub(crate) columns: Vec<Column>,
     /// How long the program took.
     pub(crate) took: Duration,
-    /// How long its tasks were asleep, added up: so long would it take if each waited for the one before.
+    /// The total time of its sleeps: how long it would take if they were one after the other.
     pub(crate) asleep: Duration,
 }
 
-/// A step of one task, or a rest of the loop, with the state of each row that exists by then.
+/// A step of one task, or a wait of the loop, with the state of each row that exists by then.
 #[derive(Clone)]
 pub(crate) struct Column {
     pub(crate) kind: Kind,
-    /// When it began, counted from the start of the program.
+    /// When it began, since the start of the program.
     pub(crate) at: Duration,
     pub(crate) states: Vec<State>,
 }
@@ -51,13 +53,13 @@ pub(crate) struct Column {
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
     Step,
-    /// The clock moves, and nobody runs.
+    /// Time passes, and no task runs.
     Rest,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum State {
-    /// Its life is over.
+    /// It has ended.
     Absent,
     /// Spawned or woken, but not stepped yet.
     Ready,
@@ -69,7 +71,7 @@ pub(crate) enum State {
 
 struct Log {
     start: Instant,
-    /// When the last thing was noted.
+    /// The time of the last event.
     last: Instant,
     rows: Vec<Row>,
     columns: Vec<Column>,
@@ -79,19 +81,19 @@ struct Row {
     name: String,
     kind: RowKind,
     state: State,
-    /// When it came into this state.
+    /// When it entered this state.
     since: Instant,
-    /// A wake came while it was running.
+    /// It was woken while it was running.
     woken: bool,
     asleep: Duration,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum RowKind {
-    /// It waits for the tasks, so that its sleep is not counted: it is theirs.
+    /// It waits for the tasks, so its sleep is not counted.
     Main,
     Task,
-    /// All callbacks share one row. It has a state only while one of them runs.
+    /// All callbacks share one row, which has a state only while one of them runs.
     Callbacks,
 }
 
@@ -120,7 +122,7 @@ impl Recorder {
         self.log().step_ends(row, true);
     }
 
-    /// What was noted until now.
+    /// What was recorded until now.
     pub(crate) fn recording(&self) -> Recording {
         let log = self.log();
         let tasks = log.rows.iter().filter(|row| row.kind == RowKind::Task);
@@ -137,23 +139,23 @@ impl Recorder {
         Recorded { future: Box::pin(future), recorder: self.clone(), row, waker: None }
     }
 
-    /// Never held while foreign code runs: a poll, a wake or a destructor comes back here.
+    /// Not held while user code runs: a poll, a wake or a destructor may come back here.
     fn log(&self) -> MutexGuard<'_, Log> {
         self.log.lock().expect("a note is made of plain data, and does not panic")
     }
 }
 
-/// A future whose steps are noted.
+/// A future whose steps are recorded.
 pub(crate) struct Recorded<F> {
-    /// In a box, so that it can be polled without a word of `unsafe`.
+    /// In a box, so that it can be polled without `unsafe`.
     future: Pin<Box<F>>,
     recorder: Recorder,
     row: usize,
-    /// The same one at each poll, so that what the future waits for need not replace it.
+    /// The same one at each poll, so that the future does not have to replace its registered waker.
     waker: Option<Arc<NotedWaker>>,
 }
 
-/// Hears of a wake, and passes it on.
+/// Is notified of a wake, and passes it on.
 struct NotedWaker {
     inner: Waker,
     recorder: Recorder,
@@ -202,7 +204,7 @@ impl Log {
         self.rows.len() - 1
     }
 
-    /// The row of the callbacks, which comes with the first of them.
+    /// The row of the callbacks, which is created with the first of them.
     fn callbacks(&mut self) -> usize {
         let found = self.rows.iter().position(|row| row.kind == RowKind::Callbacks);
         found.unwrap_or_else(|| self.add_row("callback".into(), RowKind::Callbacks, State::Absent))
@@ -213,7 +215,7 @@ impl Log {
         match self.rows[row].state {
             State::Asleep => self.rows[row].enter(State::Ready, now),
             State::Running => self.rows[row].woken = true,
-            // It is in the ready queue already, or nobody is there any more to be woken.
+            // It is in the ready queue already, or has ended.
             State::Ready | State::Absent | State::Cancelled => {}
         }
     }
@@ -223,7 +225,7 @@ impl Log {
         self.rows[row].enter(State::Running, now);
     }
 
-    /// The column is made now, so that it shows who became ready in this step.
+    /// The column is created now, so that it shows which tasks became ready in this step.
     fn step_ends(&mut self, row: usize, over: bool) {
         let now = self.now();
         let began = self.rows[row].since;
@@ -247,7 +249,7 @@ impl Log {
         self.rows[row].enter(State::Absent, now);
     }
 
-    /// The time. If it has moved visibly while all were asleep, the loop has rested.
+    /// The current time. If it has visibly advanced while all slept, the loop has waited.
     fn now(&mut self) -> Instant {
         let now = Instant::now();
         let at_rest = self.rows.iter().all(|row| matches!(row.state, State::Asleep | State::Absent));

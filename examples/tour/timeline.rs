@@ -1,4 +1,4 @@
-//! Draws a recording: a row a task, a column a step.
+//! Draws a recording: one row per task, one column per step.
 //!
 //! ```text
 //!          0 ms  ~~~~~~~~ 2001 ms
@@ -6,11 +6,12 @@
 //!   任务1  ░░░███·········███
 //! ```
 //!
-//! A rest of the loop is drawn wider than a step, but not as much wider as it is longer: seconds against microseconds.
+//! A wait of the loop is drawn wider than a step, but not in proportion: seconds against
+//! microseconds.
 
 use crate::recorder::{Column, Kind, Recording, State};
 
-/// The terminal that this is to fit in.
+/// The width of the terminal.
 const TERMINAL: usize = 100;
 /// Room for a label of the scale, `2001 ms`, and a space.
 const REST: usize = 9;
@@ -30,7 +31,7 @@ pub(crate) fn draw(recording: &Recording) -> Vec<String> {
     lines
 }
 
-/// As wide as there is room for, but no wider than is good to look at.
+/// As wide as there is room for, but no wider than looks good.
 fn step_width(columns: &[Column], margin: usize) -> usize {
     let width = |step| margin + columns.iter().map(|column| column_width(column.kind, step)).sum::<usize>();
     (1..=4).rev().find(|&step| width(step) <= TERMINAL).unwrap_or(1)
@@ -43,8 +44,8 @@ fn column_width(kind: Kind, step: usize) -> usize {
     }
 }
 
-/// A wave over each rest, and the time at the first step and at each that comes after a rest: there the clock has moved visibly.
-/// A rest is wider than a label, so labels never touch.
+/// A wave over each wait, and the time at the first step and at each step after a wait, where the
+/// clock has visibly advanced. A wait is wider than a label, so labels never touch.
 fn scale(columns: &[Column], step: usize) -> String {
     let mut line = String::new();
     let mut begin = 0;
@@ -67,7 +68,7 @@ fn scale(columns: &[Column], step: usize) -> String {
 
 fn cells(columns: &[Column], row: usize, step: usize) -> String {
     let cell = |column: &Column| {
-        // The columns before its birth know nothing of it.
+        // The columns before it was spawned do not contain it.
         let state = column.states.get(row).copied().unwrap_or(State::Absent);
         symbol(state).to_string().repeat(column_width(column.kind, step))
     };
@@ -106,7 +107,8 @@ fn display_width(text: &str) -> usize {
     text.chars().map(char_width).sum()
 }
 
-/// Two for what East Asian typography calls wide. No combining marks here: a name is text that a programmer typed.
+/// Two for characters that are wide in East Asian typography. No combining marks here: a name is
+/// text that a programmer typed.
 fn char_width(char: char) -> usize {
     match u32::from(char) {
         0x1100..=0x115F       // Hangul initials

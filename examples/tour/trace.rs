@@ -1,5 +1,5 @@
-//! What the tour's programs run on: a loop, and with `--trace FOLDER` one that writes down what it does, for
-//! <https://ui.perfetto.dev>. That takes the feature `probe`.
+//! The loop that runs the tour's programs. With `--trace FOLDER` it writes a trace for
+//! <https://ui.perfetto.dev>, which needs the feature `probe`.
 
 use std::path::PathBuf;
 
@@ -33,7 +33,7 @@ pub(crate) fn run<F: IntoFuture>(_program: &str, main: F) -> F::Output {
     onelane::run(main)
 }
 
-/// Runs one program of the tour, and writes its trace, if that was asked for.
+/// Runs one program of the tour, and writes its trace, if requested.
 #[cfg(feature = "probe")]
 pub(crate) fn run<F: IntoFuture>(program: &str, main: F) -> F::Output {
     use onelane::probe::Recorder;

@@ -1,4 +1,4 @@
-//! A connection to a server, for one request after the other.
+//! A connection to a server, for requests one after the other.
 
 use super::server::with_causes;
 use http_body_util::{BodyExt, Full};
@@ -23,12 +23,12 @@ impl Client {
         let stream = TcpStream::connect(address).await.map_err(|error| failed(&error))?;
         stream.set_nodelay(true).map_err(|error| failed(&error))?;
         let (requests, connection) = handshake(stream).await.map_err(|error| failed(&error))?;
-        // It lives as long as somebody can send a request, who is told what goes wrong.
+        // It exists as long as requests can be sent, and reports errors to the sender.
         drop(spawn(async { drop(connection.await) }));
         Ok(Client { address, requests })
     }
 
-    /// The status of the answer, and its text.
+    /// The status of the response, and its text.
     pub async fn get(&mut self, path: &str) -> Result<(StatusCode, String)> {
         self.send(Method::GET, path, Bytes::new()).await
     }

@@ -1,4 +1,4 @@
-//! What the programs in `src/bin` share: a service, a server that ends in order, a client.
+//! What the programs in `src/bin` share: a service, a server with an orderly shutdown, a client.
 
 pub mod client;
 pub mod server;

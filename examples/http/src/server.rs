@@ -1,4 +1,4 @@
-//! Serves a listener until it is told to stop, and then to the end of what has begun.
+//! Serves a listener until it is stopped, and then finishes the requests that have begun.
 
 use super::service::answer;
 use futures_util::future::{Either, select};
@@ -19,11 +19,12 @@ use std::time::Duration;
 
 #[derive(Clone, Copy)]
 pub struct Limits {
-    /// So long may a client take for the head of a request; also for the next one, when it keeps its connection.
+    /// How long a client may take for the head of a request, and for the next head on an open
+    /// connection.
     pub header_timeout: Duration,
-    /// So long is waited at the end for what has begun.
+    /// How long the server waits at its end for requests that have begun.
     pub grace: Duration,
-    /// So many requests, and it ends.
+    /// Number of requests after which it ends.
     pub requests: Option<u64>,
 }
 
@@ -32,18 +33,18 @@ pub struct Limits {
 #[allow(dead_code, reason = "not each program asks for all")]
 pub struct Report {
     pub connections: u64,
-    /// Those that were answered, whether the client has read it or not.
+    /// Requests that were answered, whether or not the client has read the response.
     pub requests: u64,
-    /// Connections that were dropped at the end, because their requests took too long.
+    /// Connections that were dropped at the end because their requests took too long.
     pub dropped: usize,
 }
 
 struct Server {
     limits: Limits,
     report: Cell<Report>,
-    /// Connections finish the request that they have, and take no other.
+    /// Connections finish the current request, and accept no other.
     closing: Event,
-    /// So many requests as it was to serve.
+    /// It has served the requested number of requests.
     has_served: Event,
     open: RefCell<HashMap<TaskId, Task<()>>>,
 }
@@ -63,7 +64,7 @@ pub async fn serve(listener: TcpListener, limits: Limits, stop: impl Future<Outp
     drop(listener);
     server.closing.set();
     let open: Vec<Task<()>> = server.open.take().into_values().collect();
-    // It takes at least one, as asyncio's.
+    // It accepts at least one, as asyncio does.
     let (_, slow) = if open.is_empty() { Default::default() } else { wait(open).timeout(limits.grace).await };
     slow.iter().for_each(|task| _ = task.cancel());
     Report { dropped: slow.len(), ..server.report.get() }
@@ -78,10 +79,11 @@ impl Server {
                     fails = false;
                     self.begin(stream, peer);
                 }
-                // It was given up before we came to it.
+                // The client has given the connection up before it was accepted.
                 Err(error) if error.kind() == ErrorKind::ConnectionAborted => {}
                 Err(error) => {
-                    // Too many files are open, mostly. The client waits in the system, until a connection has ended here.
+                    // Usually too many files are open. The client waits in the operating system
+                    // until a connection has ended here.
                     if !std::mem::replace(&mut fails, true) {
                         eprintln!("cannot accept a connection: {error}; trying again until it works");
                     }
@@ -91,7 +93,7 @@ impl Server {
         }
     }
 
-    /// A connection is a task. If it fails, or panics, that is its own affair.
+    /// Each connection is a task. If it fails or panics, others are not affected.
     fn begin(self: &Rc<Self>, stream: TcpStream, peer: SocketAddr) {
         self.count(|report| report.connections += 1);
         let task = spawn(self.clone().connection(stream, peer));
@@ -104,7 +106,7 @@ impl Server {
     }
 
     async fn connection(self: Rc<Self>, stream: TcpStream, peer: SocketAddr) {
-        // Answers are small, and sent whole.
+        // Responses are small, and sent in one piece.
         let _ = stream.set_nodelay(true);
         let service = service_fn(async |request| {
             let response = answer(request).await;
@@ -140,7 +142,7 @@ impl Server {
     }
 }
 
-/// hyper's errors tell what failed, and their causes why.
+/// hyper's errors say what failed, and their causes say why.
 pub fn with_causes(error: &dyn std::error::Error) -> String {
     let causes = std::iter::successors(error.source(), |error| error.source());
     causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))

@@ -1,4 +1,4 @@
-//! What is answered. Knows nothing of sockets.
+//! The service. It knows nothing of sockets.
 
 use http_body_util::{Either, Full};
 use hyper::body::{Bytes, Incoming};
@@ -7,7 +7,7 @@ use hyper::{Method, Request, Response, StatusCode};
 use onelane::sleep;
 use std::time::Duration;
 
-/// Text, or what came in.
+/// Text, or the data of the request.
 pub type Body = Either<Full<Bytes>, Incoming>;
 
 pub async fn answer(request: Request<Incoming>) -> Response<Body> {
@@ -16,7 +16,7 @@ pub async fn answer(request: Request<Incoming>) -> Response<Body> {
     let is_read = matches!(*request.method(), Method::GET | Method::HEAD);
     match *segments {
         [""] if is_read => text(StatusCode::OK, "Hello from one lane.\n"),
-        // Sent back as it comes in; a slow reader slows the writer down.
+        // Sent back as it arrives; a slow reader slows the writer down.
         ["echo"] if request.method() == Method::POST => Response::new(Either::Right(request.into_body())),
         ["delay", milliseconds] if is_read => match milliseconds.parse() {
             Ok(milliseconds) => {

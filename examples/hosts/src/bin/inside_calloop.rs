@@ -1,9 +1,9 @@
-//! A loop of onelane's inside of calloop, as a compositor or a game has it: calloop sleeps, and calls ours when it is to turn.
+//! A loop of onelane inside calloop, for a compositor or a game: calloop waits, and runs our turns.
 //!
-//! A host has to know three things: that something has come from elsewhere, that a timer is due, and that there is something
-//! to do for a socket. The first is told by a wake hook, which pings calloop; the second is a timer of calloop's, set anew after
-//! each turn. A loop with sockets has a file descriptor that tells of the third, and of the first too, so it needs no hook.
-//! Both ways are shown.
+//! A host must learn three things: that a message has arrived, that a timer is due, and that a
+//! socket has work. A wake hook reports the first, and pings calloop. A timer of calloop, set again
+//! after each turn, covers the second. A loop with sockets has a file descriptor that reports the
+//! third, and the first too, so it needs no hook. This program shows both ways.
 //!
 //! `cargo run --release --bin inside_calloop`, in `examples/hosts`.
 
@@ -23,13 +23,13 @@ const MOMENT: Duration = Duration::from_millis(20);
 /// calloop has other sources, which wait no longer than this.
 const SHARE: Budget = Budget::time(Duration::from_millis(1));
 
-/// What calloop hands to each of its callbacks.
+/// What calloop passes to each of its callbacks.
 struct Host {
     guest: EventLoop,
     calloop: LoopHandle<'static, Host>,
-    /// Turns again, when other sources have had their turn.
+    /// Runs another turn after other sources have run.
     again: Ping,
-    /// For when calloop's timer is set.
+    /// When calloop's timer is due.
     timer: Option<(Instant, RegistrationToken)>,
     turns: u32,
     /// No task is left.
@@ -38,7 +38,7 @@ struct Host {
 }
 
 impl Host {
-    /// A turn of ours; then sets when the next is.
+    /// Runs a turn of our loop; then sets when the next one is.
     fn turn(&mut self) {
         let turn = self.guest.turn_within(SHARE);
         self.turns += 1;
@@ -69,7 +69,7 @@ impl Host {
     }
 }
 
-/// Runs a loop's tasks in calloop to their end.
+/// Runs a loop's tasks in calloop until they have ended.
 fn run(guest: EventLoop, has_sockets: bool) -> Result<Host, Box<dyn Error>> {
     let mut calloop = calloop::EventLoop::try_new()?;
     let handle = calloop.handle();
@@ -85,11 +85,11 @@ fn run(guest: EventLoop, has_sockets: bool) -> Result<Host, Box<dyn Error>> {
         };
         handle.insert_source(readable, turn).map_err(|error| error.error)?;
     } else {
-        // Called from whatever thread wakes a task. There is something to do already, so it is called here, too.
+        // Called on the thread that wakes a task. There is work already, so it is called here, too.
         let ping = again.clone();
         guest.set_wake_hook(move || ping.ping());
     }
-    // What calloop is there for: sixty pictures a second.
+    // calloop's own work: sixty pictures a second.
     let draw = |_, _: &mut (), host: &mut Host| {
         host.frames += 1;
         TimeoutAction::ToDuration(Duration::from_millis(16))

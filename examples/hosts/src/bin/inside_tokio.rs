@@ -1,8 +1,9 @@
-//! A loop of onelane's as a task of tokio's: both run on one thread, and each awaits what is the other's.
+//! A loop of onelane as a task of tokio: both run on one thread, and each awaits futures of the
+//! other.
 //!
-//! First without sockets of ours: tokio's `sleep_until` is all that `drive` needs. Inside of it, tokio's own timers, sockets and
-//! channels work as well, since tokio polls our loop, which polls them. Then with sockets of ours, of which the loop's file
-//! descriptor tells; it is watched by tokio's `AsyncFd`.
+//! First without our own sockets: then `drive` needs only tokio's `sleep_until`. Inside the loop,
+//! tokio's own timers, sockets and channels work as well, because tokio polls our loop, which polls
+//! them. Then with our own sockets: tokio's `AsyncFd` watches the loop's file descriptor.
 //!
 //! `cargo run --release --bin inside_tokio`, in `examples/hosts`.
 
@@ -29,7 +30,7 @@ fn main() -> io::Result<()> {
     tasks.block_on(&runtime, with_sockets())
 }
 
-/// Ticks on tokio, as long as it lives: so it is seen that ours leaves room for others.
+/// Ticks on tokio as long as it exists, to show that our loop leaves room for other tasks.
 fn tick() -> (Rc<Cell<u32>>, tokio::task::JoinHandle<()>) {
     let ticks = Rc::new(Cell::new(0));
     let copy = ticks.clone();
@@ -53,7 +54,8 @@ async fn without_sockets() -> io::Result<()> {
         let pauses = (1..=3).map(|number| sleep(MOMENT * number));
         gather(pauses).await
     });
-    // Always ready, for a while. Each poll of the loop has so many steps, and then tokio's other tasks have their turn.
+    // Always ready, for a while. Each poll of the loop runs a limited number of steps; then tokio's
+    // other tasks run.
     let busy = event_loop.spawn(async move {
         while begun.elapsed() < MOMENT * 2 {
             yield_now().await;
@@ -89,7 +91,7 @@ async fn with_what_is_tokios() -> io::Result<String> {
     let mut text = String::new();
     peer.read_to_string(&mut text).await?;
 
-    // More than tokio lets a task of its own receive before it has others run.
+    // More than tokio lets one of its own tasks receive before it runs others.
     let (sender, mut receiver) = tokio::sync::mpsc::channel(1000);
     let sending = spawn(async move {
         for number in 0..10_000 {
@@ -129,15 +131,16 @@ async fn with_sockets() -> io::Result<()> {
     let fd = AsyncFd::with_interest(fd, Interest::READABLE)?;
     let readable = || async {
         match fd.readable().await {
-            // tokio hears of edges, and takes it for readable until it is told otherwise. It is told before the turn that follows
-            // this, in which our loop looks, and not after it: what comes meanwhile is an edge, and must not be cleared.
+            // tokio receives edges, and treats the descriptor as readable until it is cleared. It
+            // is cleared before the turn that follows, in which our loop polls, and not after it:
+            // what arrives in between is a new edge, and must not be cleared.
             Ok(mut guard) => guard.clear_ready(),
-            // tokio is shutting down, and nothing comes any more.
+            // tokio is shutting down, and no more events arrive.
             Err(_) => pending().await,
         }
     };
     let drive = event_loop.drive(|moment| tokio::time::sleep_until(moment.into())).with_io(readable);
-    // A step that writes a megabyte takes long; so many of them would take too long.
+    // A step that writes a megabyte takes long, so the number of steps is limited.
     drive.budget(Budget::time(Duration::from_micros(500))).await;
     ticking.abort();
     let total = main.into_future().await.map_err(io::Error::other)??;
@@ -149,12 +152,12 @@ async fn with_sockets() -> io::Result<()> {
 async fn serve(listener: net::TcpListener) -> io::Result<()> {
     loop {
         let (stream, _) = listener.accept().await?;
-        // What goes wrong with it, the client is told.
+        // The client receives errors of the connection.
         drop(spawn(async move { drop(copy(&stream, &mut &stream).await) }));
     }
 }
 
-/// Sends so many bytes, and reads them back.
+/// Sends this many bytes, and reads them back.
 async fn client(address: SocketAddr, length: usize) -> io::Result<usize> {
     let stream = net::TcpStream::connect(address).await?;
     let mut received = Vec::new();

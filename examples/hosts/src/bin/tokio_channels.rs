@@ -1,7 +1,8 @@
-//! tokio's channels on a loop of onelane's, which has no tokio in it; then between that loop and a tokio on another thread.
+//! tokio's channels on a loop of onelane without tokio; then between that loop and a tokio runtime
+//! on another thread.
 //!
-//! Channels need no runtime, only wakers, and those of our tasks can be woken from any thread. So a program has tokio where a
-//! library asks for it, on a thread of its own, and sends it questions.
+//! Channels need no runtime, only wakers, and our tasks' wakers work on any thread. So a program
+//! can run tokio on a thread of its own, for a library that requires it, and send requests to it.
 //!
 //! `cargo run --release --bin tokio_channels`, in `examples/hosts`.
 
@@ -12,7 +13,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::{broadcast, mpsc, oneshot};
 
 fn main() -> Result<(), Box<dyn Error>> {
-    // On the virtual clock: it would say if the program could not go on.
+    // On the virtual clock, which would report a deadlock.
     EventLoop::with_virtual_clock().run(alone())?;
     EventLoop::new().run(beside_a_runtime())
 }
@@ -64,10 +65,11 @@ async fn alone() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// A question, and where its answer goes.
+/// A request, and where its response goes.
 type Question = (u64, oneshot::Sender<u64>);
 
-/// tokio on this thread: answers each question after some milliseconds, all at once. Ends when nobody can ask any more.
+/// tokio on this thread: responds to each request after some milliseconds, to all concurrently.
+/// Ends when no sender is left.
 fn run_tokio(mut questions: mpsc::Receiver<Question>, news: broadcast::Sender<u64>) -> std::io::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
     runtime.block_on(async {
@@ -75,7 +77,7 @@ fn run_tokio(mut questions: mpsc::Receiver<Question>, news: broadcast::Sender<u6
             let news = news.clone();
             tokio::spawn(async move {
                 tokio::time::sleep(Duration::from_millis(number % 20)).await;
-                // Whoever does not listen any more has no need of it.
+                // If the receiver is gone, the response is not needed.
                 let _ = news.send(number);
                 let _ = answer.send(number * number);
             });

@@ -1,7 +1,9 @@
-//! A hundred requests, ten at a time, and their answers in order; a bar on the terminal tells how far it is.
+//! A hundred requests, ten at a time, with their responses in order; a progress bar on the
+//! terminal.
 //!
-//! A semaphore lets ten go on at once, and as many connections are kept. The answers come in any order; `try_gather` puts them
-//! into that of the questions, and stops at the first that fails.
+//! A semaphore lets ten requests run at once, and as many connections stay open. The responses
+//! arrive in any order; `try_gather` returns them in the order of the requests, and stops at the
+//! first error.
 //!
 //! ```text
 //! cargo run --release -p onelane-http-examples --bin fetch_many                   # serves itself, in the same loop
@@ -31,7 +33,7 @@ const AT_A_TIME: usize = 10;
 struct Fetcher {
     server: SocketAddr,
     permits: Semaphore,
-    /// Connections that nobody uses at the moment.
+    /// Connections that are not in use at the moment.
     idle: RefCell<Vec<Client>>,
     opened: Cell<u32>,
     done: Cell<u64>,
@@ -58,7 +60,8 @@ impl Fetcher {
         Ok(text)
     }
 
-    /// A line that is written over on a terminal; elsewhere, in a log for example, a line for each ten.
+    /// On a terminal, a line that is overwritten; elsewhere, for example in a log, a line for every
+    /// ten.
     fn show_progress(&self) {
         let done = self.done.get();
         if stderr().is_terminal() {
@@ -92,7 +95,7 @@ async fn fetch_all(port: Option<u16>) -> Result<()> {
         opened: Cell::default(),
         done: Cell::default(),
     });
-    // Each is answered after another time, so the answers come in another order.
+    // Each request takes a different time, so the responses arrive in a different order.
     let delays: Vec<u64> = (0..REQUESTS).map(|number| number * 37 % 50).collect();
     let begun = time();
     let answers = try_gather(delays.iter().map(|delay| fetcher.clone().fetch(format!("/delay/{delay}")))).await;

@@ -1,8 +1,10 @@
-//! HTTP/1.1 by hyper, on onelane alone: connections that are kept, slow clients that are not, and an end in order.
+//! An HTTP/1.1 server with hyper on onelane: keep-alive, limits for slow clients, and an orderly
+//! shutdown.
 //!
-//! `GET /` says hello, `POST /echo` sends the body back, `GET /delay/MS` answers after so many milliseconds, `GET /item/N` is
-//! a little JSON. Ctrl-C and SIGTERM end it: nothing more is accepted, what has begun is answered, and what takes longer than five
-//! seconds is dropped. A second Ctrl-C ends it at once.
+//! `GET /` says hello, `POST /echo` sends the body back, `GET /delay/MS` responds after that many
+//! milliseconds, `GET /item/N` returns a little JSON. Ctrl-C and SIGTERM end it: no more
+//! connections are accepted, requests that have begun are answered, and those that take longer than
+//! five seconds are dropped. A second Ctrl-C ends it at once.
 //!
 //! ```text
 //! cargo run --release -p onelane-http-examples --bin http_server                   # tries itself
@@ -66,14 +68,14 @@ fn listen(port: u16) -> Result<TcpListener> {
 }
 
 async fn serve_until_signal(port: u16, limits: Limits) -> Result<()> {
-    // Before anybody knows of the port, so that a signal that follows at once is heard.
+    // Before the port is announced, so that a signal that follows at once is received.
     let (mut interrupts, mut terminations) = (signals::listen(SIGINT)?, signals::listen(SIGTERM)?);
     let listener = listen(port)?;
     println!("listening on http://{}", listener.local_addr()?);
     let stop = async move {
         select(interrupts.next(), terminations.next()).await;
         println!("stopping: what has begun has {:?} to end", limits.grace);
-        // The listeners are dropped here, so a second signal does what it does by default.
+        // The listeners are dropped here, so a second signal has its default effect.
     };
     print(serve(listener, limits, stop).await);
     Ok(())
@@ -83,7 +85,7 @@ fn print(Report { connections, requests, dropped }: Report) {
     println!("served {requests} requests on {connections} connections; {dropped} took too long and were dropped");
 }
 
-// ---- the server tries itself ----
+// ---- the self-test ----
 
 async fn try_itself() -> Result<()> {
     let listener = listen(0)?;
@@ -124,7 +126,7 @@ async fn try_itself() -> Result<()> {
     );
     assert!(after >= limits.header_timeout);
 
-    // In the middle of a request, the server is told to stop.
+    // The server is stopped in the middle of a request.
     let mut client = Client::connect(address).await?;
     let last = spawn(async move { client.get("/delay/200").await });
     sleep(Duration::from_millis(50)).await;
@@ -136,7 +138,7 @@ async fn try_itself() -> Result<()> {
     Ok(())
 }
 
-/// What comes back until the server closes the connection, and how long that took.
+/// Returns what arrives until the server closes the connection, and how long that took.
 async fn send_raw(address: SocketAddr, bytes: &[u8]) -> Result<(String, Duration)> {
     let begun = time();
     let mut stream = TcpStream::connect(address).await?;

@@ -1,7 +1,8 @@
-//! A loop for each core: each has its own listener at the same port, and the system deals the connections out.
+//! A loop per core: each has its own listener at the same port, and the operating system
+//! distributes the connections.
 //!
-//! The loops share nothing. What a thread is told from outside comes by its `Remote`: a closure that finds what belongs to that
-//! thread when it is there. At the end each tells how much it did.
+//! The loops share nothing. Messages to a thread go through its `Remote`: a closure that finds the
+//! thread's own data when it runs there. At the end each thread reports how much it did.
 //!
 //! ```text
 //! cargo run --release -p onelane-http-examples --bin thread_per_core                   # tries itself
@@ -29,7 +30,7 @@ use std::time::Duration;
 const USAGE: &str = "usage: thread_per_core [--port N] [--threads N]";
 const LIMITS: Limits =
     Limits { header_timeout: Duration::from_secs(30), grace: Duration::from_secs(5), requests: None };
-/// So many connections does it make when it tries itself.
+/// Number of connections for the self-test.
 const CONNECTIONS: u64 = 200;
 
 thread_local! {
@@ -44,7 +45,7 @@ struct Lane {
 }
 
 impl Lane {
-    /// Comes back when it listens; tells where.
+    /// Returns when it listens, with its address.
     fn start(number: usize, address: SocketAddr) -> io::Result<(Self, SocketAddr)> {
         let (tell, told) = mpsc::channel();
         let body = move || {
@@ -52,7 +53,7 @@ impl Lane {
             let remote = event_loop.remote();
             event_loop.run(async {
                 let listener = TcpListener::bind_shared(address).and_then(|it| Ok((it.local_addr()?, it)));
-                // Whoever starts a lane waits for this.
+                // The starter of a lane waits for this.
                 let listener = match listener {
                     Ok((address, listener)) => {
                         let _ = tell.send(Ok((remote, address)));
@@ -75,7 +76,7 @@ impl Lane {
 
 fn start(count: usize, port: u16) -> Result<(Vec<Lane>, SocketAddr)> {
     let failed = |error| format!("cannot listen at 127.0.0.1:{port}: {error}");
-    // The first finds the port, if any will do.
+    // The first one chooses the port, if any port will do.
     let (first, address) = Lane::start(0, (Ipv4Addr::LOCALHOST, port).into()).map_err(failed)?;
     let mut lanes = vec![first];
     for number in 1..count {
@@ -84,10 +85,10 @@ fn start(count: usize, port: u16) -> Result<(Vec<Lane>, SocketAddr)> {
     Ok((lanes, address))
 }
 
-/// Comes back when all that they have begun is answered. Returns how many requests were served.
+/// Returns when all requests that have begun are answered, with the number of requests.
 fn stop(lanes: Vec<Lane>) -> u64 {
     for lane in &lanes {
-        // Called on its thread. A loop that has gone needs no telling.
+        // Called on its thread. A loop that has gone does not need it.
         let _ = lane.remote.call_soon(|| STOP.with(|stop| stop.set()));
     }
     let mut sum = 0;
@@ -103,7 +104,8 @@ fn stop(lanes: Vec<Lane>) -> u64 {
     sum
 }
 
-/// Each connection is a new one, as the system deals out connections, not requests.
+/// Each request uses a new connection, because the operating system distributes connections, not
+/// requests.
 async fn ask(address: SocketAddr) -> Result<()> {
     let permits = Rc::new(Semaphore::new(20));
     let requests = (0..CONNECTIONS).map(|number| {
@@ -125,7 +127,7 @@ fn main() -> ExitCode {
         let count = options.get::<std::num::NonZero<usize>>("--threads")?.map_or(cores, |count| count.get());
         let port = options.get("--port")?;
         EventLoop::new().try_run(async {
-            // Before anybody knows of the port, so that a signal that follows at once is heard.
+            // Before the port is announced, so that a signal that follows at once is received.
             let interrupts = port.map(|_| signals::listen(SIGINT)).transpose()?;
             let (lanes, address) = start(count, port.unwrap_or(0))?;
             println!("{count} loops listen on http://{address}");
