@@ -281,7 +281,7 @@ impl Visitor {
         }
     }
 
-    /// Prints the lines that it receives, up to one that begins with `until`. Lines that begin with
+    /// Prints the lines that it receives, up to one that begins with `words`. Lines that begin with
     /// `but` are only counted.
     async fn hear_until(&mut self, words: &str, but: &str) -> io::Result<()> {
         let mut count = 0;
