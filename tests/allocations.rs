@@ -1,4 +1,4 @@
-//! What the docs say under "Cost": how many allocations each thing makes, once the loop has warmed up.
+//! The allocation counts that the docs state under "Cost", once the loop has warmed up.
 #![allow(unsafe_code, reason = "counting allocations takes an allocator of one's own")]
 
 #[path = "common/counting.rs"]

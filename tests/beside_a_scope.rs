@@ -1,4 +1,5 @@
-//! What waits in a task beside a cleanup or beside a cancellation that is caught, under wakers of its own.
+//! Waits beside a cleanup, or beside a caught cancellation, in the same task, with wakers of their
+//! own.
 
 #[path = "common/mod.rs"]
 mod common;

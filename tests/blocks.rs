@@ -1,5 +1,5 @@
-//! A timeout, or the body of a group, is interrupted, and meanwhile it is polled by others, moved to another task, overtaken by a
-//! cancellation, interrupted again, or dropped.
+//! Interrupted timeouts and group bodies that are in the meantime polled by other code, moved to
+//! another task, overtaken by a cancellation, interrupted again, or dropped.
 
 mod common;
 

@@ -1,4 +1,4 @@
-//! The call graph, taken wherever a loop runs and where it does not, and that taking it changes nothing.
+//! The call graph, made inside and outside a running loop. Making it changes nothing.
 
 mod common;
 

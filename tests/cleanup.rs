@@ -1,4 +1,4 @@
-//! What a cancelled task still does: cleanups, innermost first, and catching.
+//! What a cancelled task still runs: cleanups, innermost first, and code after a catch.
 
 #[path = "common/mod.rs"]
 mod common;

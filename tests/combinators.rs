@@ -1,5 +1,5 @@
-//! Promises, shields, `as_completed` and intervals at their edges: orders, drops, wakers that are not onelane's, code that comes
-//! back in.
+//! Edge cases of promises, shields, `as_completed` and intervals: orders, drops, other executors'
+//! wakers, re-entrant code.
 
 mod common;
 

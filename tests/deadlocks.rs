@@ -1,7 +1,8 @@
-//! Programs that can never go on are reported, with names and places; those that look alike, and go on, are not.
+//! Programs that can never continue are reported, with names and locations. Programs that look
+//! similar but can continue are not.
 //!
-//! Lines of this file are told by their marks: a report's `tests/deadlocks.rs:12:34` is compared as `@name` where line 12
-//! ends with a mark of that name, or the line above is one.
+//! Marks stand for lines of this file: a report's `tests/deadlocks.rs:12:34` is compared as `@name`
+//! if line 12, or the line above it, ends with a mark of that name.
 
 #[path = "deadlocks/circles.rs"]
 mod circles;

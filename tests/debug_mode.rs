@@ -1,4 +1,4 @@
-//! Debug mode tells of steps that keep the others waiting.
+//! Debug mode reports steps that delay other tasks.
 
 #[path = "common/mod.rs"]
 mod common;

@@ -1,5 +1,5 @@
-//! Cleanups whose futures were dropped without a cancellation. Each goes on in a task of its own, whose first cancellation is
-//! counted and changes nothing.
+//! Cleanups whose futures were dropped without a cancellation. Each continues in a task of its own,
+//! whose first cancellation only counts.
 
 mod common;
 

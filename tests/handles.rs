@@ -1,5 +1,5 @@
-//! What handles, cells and keys must stand: futures of all sizes and alignments, panics at each end of a task, keys whose nodes are
-//! used again, handles that outlive their loop, sleeps that move.
+//! Robustness of handles, cells and keys: futures of all sizes and alignments, panics at each end
+//! of a task, keys whose nodes are reused, handles that outlive their loop, sleeps that move.
 
 mod common;
 

@@ -1,4 +1,4 @@
-//! The loop as a guest of another: the host's contract, rule by rule, as it stands in `src/host.rs`.
+//! The loop as a guest of a host: the contract in `src/host.rs`, rule by rule.
 
 mod common;
 

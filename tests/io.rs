@@ -1,4 +1,5 @@
-//! `io::Async` at its edges: types that say now this and now that, reads that are given up without a word, who is woken, and hosts.
+//! Edge cases of `io::Async`: types whose descriptor changes, abandoned reads, which tasks are
+//! woken, and hosts.
 #![cfg(unix)]
 
 mod common;

@@ -1,4 +1,5 @@
-//! Bugs that others had with the life of loops, tasks and wakers: what is dropped when, where, and how often.
+//! Bugs of other executors in the life of loops, tasks and wakers: what is dropped when, where, and
+//! how often.
 
 mod common;
 

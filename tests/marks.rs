@@ -1,7 +1,9 @@
-//! The place of each wait: programs whose awaits are marked, and the lines that the call graph says.
+//! The location of each wait: programs with marked awaits, and the lines that the call graph
+//! reports.
 //!
-//! A mark is a remark `MARK name` at the end of a line. Each test lets a program run until nothing is ready, and compares the
-//! marks of the places of all waits, task by task, in the order in which they began.
+//! A mark is a comment `MARK name` at the end of a line. Each test runs a program until nothing is
+//! ready, and compares the marks at the locations of all waits, task by task, in the order in which
+//! they began.
 
 mod common;
 

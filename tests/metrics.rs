@@ -1,4 +1,5 @@
-//! What a loop counts: each thing once, and the laws between them, at any moment.
+//! The counters of a loop: each event is counted once, and the equations between the counters
+//! always hold.
 
 mod common;
 #[path = "metrics/laws.rs"]

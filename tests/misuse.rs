@@ -1,4 +1,4 @@
-//! Bad use: what is asked for wrongly, and what the panic says of it.
+//! Misuse: wrong calls, and their panic messages.
 
 mod common;
 

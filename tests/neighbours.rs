@@ -1,4 +1,4 @@
-//! A cleanup that needs what something beside it has, in the same task.
+//! Cleanups that need something that is held beside them in the same task.
 
 mod common;
 

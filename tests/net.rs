@@ -1,4 +1,5 @@
-//! Sockets, by the front door, on this machine alone. What is said of time is said on the virtual clock, or holds on any machine.
+//! Sockets, through the public API, on this machine only. Statements about time are tested on the
+//! virtual clock, or hold on any machine.
 #![cfg(unix)]
 
 mod common;

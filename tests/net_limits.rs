@@ -1,4 +1,5 @@
-//! What happens when no descriptors are left. The limit is the process's, so each test has one of its own.
+//! Running out of descriptors. The limit belongs to the process, so each test runs in its own
+//! process.
 #![cfg(unix)]
 
 mod common;

@@ -1,4 +1,4 @@
-//! Bugs that others had with order and fairness: who starves, who stalls, who is forgotten.
+//! Bugs of other executors with order and fairness: starving, stalled and forgotten tasks.
 
 mod common;
 

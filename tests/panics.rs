@@ -1,4 +1,5 @@
-//! Bugs that others had with panics: wherever foreign code panics, the loop goes on, and somebody is told.
+//! Bugs of other executors with panics: wherever user code panics, the loop continues, and the
+//! panic is reported.
 
 mod common;
 

@@ -1,4 +1,4 @@
-//! The feature `probe`: what each probe makes of events, and how a loop treats the probe that it has.
+//! The feature `probe`: what each included probe does with events, and how a loop treats its probe.
 #![cfg(feature = "probe")]
 #![allow(unsafe_code, reason = "counting allocations takes an allocator of one's own")]
 

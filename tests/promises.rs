@@ -1,7 +1,7 @@
 //! Promises in `gather`, `wait` and `as_completed`, among tasks: in asyncio's order, turn by turn, and at their edges.
 //!
-//! `tests/promises/twin.py` has the same programs in Python, and `traces.txt` what they print under CPython 3.13. Random programs
-//! stand in `random_programs.rs`.
+//! `tests/promises/twin.py` has the same programs in Python, and `traces.txt` has their output
+//! under CPython 3.13. `random_programs.rs` has the random programs.
 
 #[path = "common/mod.rs"]
 mod common;

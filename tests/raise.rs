@@ -1,5 +1,5 @@
-//! `raise_cancelled` and `on_cancel`: what asyncio does by `raise CancelledError`, and by an `except` that raises again. And
-//! requests of the task itself.
+//! `raise_cancelled` and `on_cancel`: like `raise CancelledError` in asyncio, and an `except` that
+//! raises again. And requests of the task itself.
 
 mod common;
 

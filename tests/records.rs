@@ -1,5 +1,5 @@
-//! What a task waits for, where futures are given up, moved, or polled under wakers of their own: cancellations and timeouts have
-//! to find their way.
+//! The records of waits, for futures that are dropped, moved, or polled with wakers of their own:
+//! cancellations and timeouts must reach them.
 
 mod common;
 

@@ -1,7 +1,7 @@
-//! Signals: the first Ctrl-C cancels the main task, the second kills, and who else listens for what.
+//! Signals: the first Ctrl-C cancels the main task, the second kills the process; other listeners.
 //!
-//! A signal is for a whole process, so each test has a process of its own. Most raise their signals themselves, on their own
-//! thread: when that returns, the handler has run.
+//! A signal concerns a whole process, so each test runs in its own process. Most raise their
+//! signals themselves, on their own thread: when that call returns, the handler has run.
 #![cfg(unix)]
 
 mod common;

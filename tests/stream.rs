@@ -1,4 +1,4 @@
-//! The feature `stream`: results that come one after the other are a `futures_core::Stream`.
+//! The feature `stream`: results in the order of completion are a `futures_core::Stream`.
 #![cfg(feature = "stream")]
 
 mod common;

@@ -1,4 +1,4 @@
-//! asyncio's streams and servers, by the front door, on this machine alone.
+//! asyncio's streams and servers, through the public API, on this machine only.
 #![cfg(unix)]
 
 mod common;

@@ -1,5 +1,5 @@
-//! What tasks share, where CPython's traces do not reach: waiters that are cancelled at the wrong moment, given up, moved, polled
-//! without a reason, or called back from foreign code.
+//! Primitives in cases that CPython's traces do not cover: waiters that are cancelled at a bad
+//! moment, dropped, moved, polled without reason, or called back by user code.
 
 mod common;
 

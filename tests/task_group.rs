@@ -1,4 +1,4 @@
-//! Groups of tasks: how they end, and that nothing leaves them running.
+//! Task groups: how they end, and that no child outlives its group.
 
 #[path = "common/mod.rs"]
 mod common;

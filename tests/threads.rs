@@ -1,4 +1,5 @@
-//! Bugs that others had between threads: what may be sent, what is done from elsewhere, and what is left when one side goes.
+//! Bugs of other executors with threads: what may be sent, what other threads may do, and what is
+//! left when one side ends.
 
 mod common;
 

@@ -1,5 +1,5 @@
-//! What the documents say of the source and of the tests, and what these say: floors, tags, unsafe code, the twins of
-//! asyncio's tests, the files of the package.
+//! Checks that the documents agree with the source and the tests: rooms, tags, unsafe code, ports
+//! of asyncio's tests, both READMEs, the files of the package.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;

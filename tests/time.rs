@@ -1,4 +1,5 @@
-//! Bugs that others had with time: durations at the edges, far deadlines, timers that are reset, lost or left behind.
+//! Bugs of other executors with time: extreme durations, far deadlines, timers that are reset, lost
+//! or left behind.
 
 mod common;
 

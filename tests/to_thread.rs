@@ -1,4 +1,5 @@
-//! `to_thread`: when a function begins, where it runs, and what becomes of it when nobody waits for it any more.
+//! `to_thread`: when a function begins, where it runs, and what happens to it when it is not
+//! awaited any more.
 
 mod common;
 

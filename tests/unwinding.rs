@@ -1,4 +1,5 @@
-//! Unwinding where it meets something else: what stands beside a cleanup, the end of `run`, timeouts, panics, foreign wakers, other loops.
+//! Unwinding together with other events: code beside a cleanup, the end of `run`, timeouts, panics,
+//! other executors' wakers, other loops.
 
 #[path = "common/mod.rs"]
 mod common;

@@ -1,4 +1,5 @@
-//! A cancellation comes to a task in which something stands beside a scope, panics there, or has moved to another task.
+//! A cancellation reaches a task in which something is beside a scope, panics there, or has moved
+//! to another task.
 
 mod common;
 

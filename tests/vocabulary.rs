@@ -1,4 +1,5 @@
-//! The words one by one, where CPython's traces do not reach: combinators of others, types, reports.
+//! The public functions one by one, where CPython's traces do not reach: combinators of other
+//! crates, types, reports.
 
 mod common;
 

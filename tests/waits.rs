@@ -1,4 +1,5 @@
-//! What a picture of the tasks says of each kind of wait: in words, which tasks are awaited, and which have what is waited for.
+//! What a call graph reports for each kind of wait: in words, which tasks are awaited, and which
+//! tasks hold what is waited for.
 
 mod common;
 

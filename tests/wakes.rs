@@ -1,4 +1,5 @@
-//! Bugs that others had with wakes: lost ones, stale ones, ones that call back, ones that run what they should only queue.
+//! Bugs of other executors with wakes: lost wakes, stale wakes, wakes that call back, wakes that
+//! run what they should only queue.
 
 mod common;
 
