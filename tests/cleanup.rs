@@ -716,7 +716,7 @@ fn clean_up_in_a_timeout_what_a_set_polls_as_well() {
             format!("{:?}: {}", time() - begun, message_of(ended.unwrap_err()))
         });
         let after = if is_ended { "8ms" } else { "15ms" };
-        assert!(message.starts_with(&format!("{after}: a finally was polled after it was over")), "{message}");
+        assert!(message.starts_with(&format!("{after}: a finally was polled after it was ready")), "{message}");
     }
 }
 

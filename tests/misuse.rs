@@ -516,10 +516,10 @@ fn poll_what_is_over() {
     virtual_loop().run(async {
         let mut timed = timeout(ms(5), async {});
         assert!(poll!(&mut timed).is_ready());
-        assert_eq!(panicked(spawn(timed)).await, "a timeout was polled after it was over");
+        assert_eq!(panicked(spawn(timed)).await, "a timeout was polled after it was ready");
         let mut waited = wait([spawn(async {})]);
         (&mut waited).await;
-        assert_eq!(panicked(spawn(waited)).await, "a wait was polled after it was over");
+        assert_eq!(panicked(spawn(waited)).await, "a wait was polled after it was ready");
     });
 }
 
@@ -549,7 +549,7 @@ fn poll_a_remote_task_again() {
     }
     assert_eq!(poll_once(&mut remote_task), Poll::Ready(Ok(7)));
     let again = catch_unwind(AssertUnwindSafe(|| poll_once(&mut remote_task)));
-    assert!(again.is_err(), "it was polled after it was over, and answers {:?}", again.unwrap());
+    assert!(again.is_err(), "it was polled after it was ready, and answers {:?}", again.unwrap());
 }
 
 /// A task of one loop is awaited in another, and the awaiter is cancelled: the cancellation must not go astray in the table of

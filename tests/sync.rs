@@ -1266,7 +1266,7 @@ fn poll_after_it_was_over() {
         let mut over = lock.lock();
         drop(poll!(&mut over));
         let panic = AssertUnwindSafe(over).catch_unwind().await.unwrap_err();
-        assert!(text_of(&*panic).contains("polled after it was over"));
+        assert!(text_of(&*panic).contains("polled after it was ready"));
         assert!(!lock.is_locked());
     });
 }

@@ -20,7 +20,7 @@ use std::rc::Rc;
 use std::task::Poll;
 
 /// What is said of a future that has cleaned up, and was polled all the same.
-const POLLED_AGAIN: &str = "a finally was polled after it was over, or after a cancellation of the task that polled it last: \
+const POLLED_AGAIN: &str = "a finally was polled after it was ready, or after a cancellation of the task that polled it last: \
      it has cleaned up; own it in the task that may be cancelled, and put a catch_cancel around it, not beside it";
 
 /// Sleeps, and tells of its end and of its drop.

@@ -415,7 +415,7 @@ impl<F: Future, S: BlockScope> Block<F, S> {
                 Turn::Over(TaskError::Cancelled) if self.has_resisted() => false,
                 Turn::Over(TaskError::Cancelled) => return Poll::Ready(Err(Interrupted)),
             };
-            let future = self.future.as_mut().expect("a block is not polled after it is over");
+            let future = self.future.as_mut().expect("a block is not polled after it was ready");
             let poll = future.as_mut().poll(context);
             raised = take_raised();
             let Poll::Pending = poll else { return poll.map(Ok) };

@@ -303,7 +303,7 @@ impl<F: Future, C: Future<Output = ()>> Future for Finally<F, C> {
         let cleanup = ready!(poll_slot(&this.parts.cleanup, context));
         this.place.leave();
         let outcome = this.outcome.take().expect(
-            "a finally was polled after it was over, or after a cancellation of the task that polled it last: it has cleaned up; \
+            "a finally was polled after it was ready, or after a cancellation of the task that polled it last: it has cleaned up; \
              own it in the task that may be cancelled, and put a catch_cancel around it, not beside it",
         );
         match (outcome, cleanup) {
@@ -649,7 +649,7 @@ impl<F: Future> Future for CatchCancel<F> {
         } else {
             this.place.enter(|| Rc::<Catch>::downgrade(&this.catch));
             this.catch.poller.set(context);
-            let future = this.future.as_mut().expect("a catch_cancel was polled after it was over");
+            let future = this.future.as_mut().expect("a catch_cancel was polled after it was ready");
             Ok(ready!(future.as_mut().poll(context)))
         };
         this.place.leave();

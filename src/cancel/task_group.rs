@@ -804,7 +804,7 @@ impl<F: Future, E: 'static> RunGroup<F, E> {
             self.ended = Some(catch_unwind(AssertUnwindSafe(|| self.body.drop_future())).map(|()| None));
         }
         if self.ended.is_none() {
-            assert!(!self.body.is_over(), "a task group was polled after it was over");
+            assert!(!self.body.is_over(), "a task group was polled after it was ready");
             let ended = ready!(self.poll_body(&state, context));
             state.stage.set(Stage::Exiting);
             state.body_failed.set(match &ended {

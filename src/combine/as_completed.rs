@@ -447,7 +447,7 @@ impl<T: 'static> Drop for Claim<T> {
 ///     assert_eq!(results.len(), 1);
 /// });
 /// ```
-#[must_use = "the children run, but their results are lost unless somebody asks for them"]
+#[must_use = "the children run, but their results are lost unless they are requested"]
 pub struct AsCompleted<T: 'static> {
     owner: Rc<Owner<T>>,
     /// The future that `poll_next` has begun.
@@ -669,7 +669,7 @@ impl<T> fmt::Debug for AsCompleted<T> {
 ///     assert_eq!(in_time, 2);
 /// });
 /// ```
-#[must_use = "the children run, but their results are lost unless somebody asks for them"]
+#[must_use = "the children run, but their results are lost unless they are requested"]
 pub struct AsCompletedWithin<T: 'static> {
     all: AsCompleted<T>,
 }

@@ -547,7 +547,7 @@ impl<H: Waitable> Future for Wait<H> {
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         let this = &mut *self;
         if this.begun.is_none() {
-            assert!(!this.handles.is_empty(), "a wait was polled after it was over");
+            assert!(!this.handles.is_empty(), "a wait was polled after it was ready");
             this.begun = Some(this.begin());
         }
         if this.waiting.released.get() {

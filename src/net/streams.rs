@@ -1111,7 +1111,7 @@ impl StreamWriter {
             Stream::Tcp(stream) => stream.peer_addr(),
             Stream::Unix(_) => Err(io::Error::new(
                 io::ErrorKind::Unsupported,
-                "a Unix socket has no IP address; its file descriptor (AsFd) tells who is there",
+                "a Unix socket has no IP address; use its file descriptor (AsFd) to find the peer",
             )),
         }
     }

@@ -461,7 +461,8 @@ pub struct UnixConnect {
     made_at: &'static Location<'static>,
 }
 
-const QUEUE_IS_FULL: &str = "whoever listens there does not accept the connections that wait already; try again later";
+const QUEUE_IS_FULL: &str =
+    "the listener has no room for another connection that waits to be accepted; try again later";
 
 impl Future for UnixConnect {
     type Output = io::Result<UnixStream>;

@@ -178,7 +178,7 @@ impl Spawn for Remote {
 /// drop(event_loop); // before it has taken the task over
 /// assert_eq!(task.wait(), Err(TaskError::Cancelled));
 /// ```
-#[must_use = "the task runs, but its result is lost unless somebody waits for it"]
+#[must_use = "the task runs, but its result is lost unless it is awaited"]
 pub struct RemoteTask<T> {
     shared: Arc<Shared<T>>,
     /// How to find the loop. Not a `Remote`, because it does not promise further messages.

@@ -387,7 +387,7 @@ impl Future for BarrierWait {
     #[track_caller]
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         let this = &mut *self;
-        assert!(this.stage != Stage::Over, "a wait() of a barrier was polled after it was over; wait with a new one");
+        assert!(this.stage != Stage::Over, "a wait() of a barrier was polled after it was ready; wait with a new one");
         loop {
             if this.ticket.is_in_line() {
                 ready!(this.ticket.poll(context));

@@ -431,7 +431,7 @@ impl<'a, T> Future for ConditionWait<'a, T> {
             this.stage = Stage::Acquiring(lock.lock());
         }
         let Stage::Acquiring(acquire) = &mut this.stage else {
-            panic!("a wait() of a condition was polled after it was over; wait again with a new one")
+            panic!("a wait() of a condition was polled after it was ready; wait again with a new one")
         };
         let guard = ready!(Pin::new(acquire).poll(context));
         this.stage = Stage::Over;
@@ -510,7 +510,7 @@ impl<'a, T, P: FnMut(&mut T) -> bool> Future for ConditionWaitFor<'a, T, P> {
                 this.wait = Some(ConditionWait { core: this.core.clone(), stage, ticket: Ticket::here() });
             }
             let Some(wait) = &mut this.wait else {
-                panic!("a wait_for() of a condition was polled after it was over; wait again with a new one")
+                panic!("a wait_for() of a condition was polled after it was ready; wait again with a new one")
             };
             this.guard = Some(ready!(Pin::new(wait).poll(context)));
             this.wait = None;

@@ -173,7 +173,7 @@ impl Acquiring {
     /// When it is ready, the lock is taken.
     #[track_caller]
     fn poll(&mut self, context: &mut Context<'_>) -> Poll<()> {
-        assert!(!self.over, "a lock() was polled after it was over; lock again with a new one");
+        assert!(!self.over, "a lock() was polled after it was ready; lock again with a new one");
         let enters = !self.ticket.is_in_line() && !self.raw.is_free();
         if enters {
             self.ticket.enter(self.raw.clone(), 0);
@@ -183,7 +183,7 @@ impl Acquiring {
             self.ticket.tell_taker();
         }
         ready!(poll);
-        debug_assert!(!self.raw.is_locked(), "a lock that somebody may take is free");
+        debug_assert!(!self.raw.is_locked(), "a lock that may be taken is free");
         self.raw.take();
         self.over = true;
         Poll::Ready(())

@@ -282,7 +282,7 @@ impl<T: 'static> Future for Receiver<T> {
     #[track_caller]
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         let this = &mut *self;
-        assert!(!this.over, "the receiver of a oneshot was polled after it was over; a oneshot has one value");
+        assert!(!this.over, "the receiver of a oneshot was polled after it was ready; a oneshot has one value");
         if !this.shared.sender_dropped.get() {
             this.shared.keep_waker(context);
         }

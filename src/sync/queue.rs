@@ -1042,7 +1042,7 @@ impl<T> Future for QueuePut<'_, T> {
             if this.ticket.is_in_line() {
                 ready!(this.ticket.poll(context));
             }
-            let item = this.item.take().expect("a put() was polled after it was over; put again with a new one");
+            let item = this.item.take().expect("a put() was polled after it was ready; put again with a new one");
             match this.queue.try_put(item) {
                 Ok(()) => return Poll::Ready(Ok(())),
                 Err(TryPutError::ShutDown(item)) => return Poll::Ready(Err(PutError(item))),
@@ -1088,7 +1088,7 @@ impl<T> Future for QueueGet<'_, T> {
     #[track_caller]
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         let this = &mut *self;
-        assert!(!this.over, "a get() was polled after it was over; get again with a new one");
+        assert!(!this.over, "a get() was polled after it was ready; get again with a new one");
         loop {
             if this.ticket.is_in_line() {
                 ready!(this.ticket.poll(context));

@@ -538,7 +538,7 @@ impl Future for SemaphoreAcquire {
     #[track_caller]
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Permit> {
         let this = &mut *self;
-        assert!(!this.over, "an acquire() was polled after it was over; acquire again with a new one");
+        assert!(!this.over, "an acquire() was polled after it was ready; acquire again with a new one");
         let enters = !this.ticket.is_in_line();
         if enters && !this.core.is_locked() {
             this.core.take();

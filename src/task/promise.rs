@@ -125,7 +125,7 @@ impl<T> PromiseCell<T> {
     }
 
     fn held(&self) -> Rc<Self> {
-        self.this.upgrade().unwrap_or_else(|| unreachable!("whoever calls this holds it"))
+        self.this.upgrade().unwrap_or_else(|| unreachable!("the caller holds it"))
     }
 
     /// Adds a waiter. Returns its number, which is never 0.
@@ -289,7 +289,7 @@ impl<T> Promise<T> {
     ///     assert_eq!(reply.await, Ok("pong"));
     /// });
     /// ```
-    #[must_use = "a promise that nobody holds is never set"]
+    #[must_use = "a promise without handles is never set"]
     #[track_caller]
     pub fn new() -> Self {
         let made_at = Location::caller();

@@ -562,7 +562,7 @@ impl<F: Future> Future for Timeout<F> {
             raise(context);
             return Poll::Pending;
         }
-        assert!(!this.block.is_over(), "a timeout was polled after it was over");
+        assert!(!this.block.is_over(), "a timeout was polled after it was ready");
         if this.block.place().is_too_late(context) {
             return Poll::Pending;
         }
@@ -793,7 +793,7 @@ impl<F: Future> Future for WaitFor<F> {
                 }
                 record.end();
                 let timed_out = ended.take().is_some() && task.is_cancelled();
-                let mut future = future.take().expect("a wait_for was polled after it was over");
+                let mut future = future.take().expect("a wait_for was polled after it was ready");
                 if timed_out {
                     return Poll::Ready(Err(Elapsed));
                 }
@@ -804,7 +804,7 @@ impl<F: Future> Future for WaitFor<F> {
                 let kernel = running("poll() of a wait_for");
                 if let Some(promise) = promise.as_ref().filter(|_| ending.is_none()) {
                     if promise.is_done() {
-                        let future = future.as_mut().expect("a wait_for was polled after it was over");
+                        let future = future.as_mut().expect("a wait_for was polled after it was ready");
                         return future.as_mut().poll(context).map(Ok);
                     }
                     promise.cancel();

@@ -661,7 +661,7 @@ mod base_test_task_group {
             assert_eq!((&mut once).await, Ok(()));
             let again = spawn(once);
             let Err(TaskError::Panicked(panic)) = again.await else { panic!("it was entered again") };
-            assert_eq!(panic.message(), "a task group was polled after it was over");
+            assert_eq!(panic.message(), "a task group was polled after it was ready");
         });
     }
 

@@ -343,7 +343,7 @@ mod timeout_tests {
             assert_eq!((&mut once).await, Ok(()));
             assert_eq!(panic_of(|| deadline.limit(async {})), TWICE);
             let Err(TaskError::Panicked(panic)) = spawn(once).await else { panic!("it was entered again") };
-            assert_eq!(panic.message(), "a timeout was polled after it was over");
+            assert_eq!(panic.message(), "a timeout was polled after it was ready");
         });
     }
 

@@ -540,7 +540,7 @@ fn is_wanted(message: &str) -> bool {
         " awaits itself, and would wait for ever",
         "was taken twice; await `&",
         "was read after it was taken; await `&",
-        "a finally was polled after it was over, or after a cancellation of the task that polled it last",
+        "a finally was polled after it was ready, or after a cancellation of the task that polled it last",
         "task_done() of a queue was called too many times",
         "a task group that has ended; spawn while its body or a child runs",
         // A `Shared` panics with these. The second is the result of a waker that panicked.

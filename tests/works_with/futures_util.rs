@@ -527,6 +527,6 @@ fn share_a_finally_and_be_told() {
         last.cancel();
         assert!(last.await.is_err());
         let Err(TaskError::Panicked(panic)) = first.await else { panic!("it went on") };
-        assert!(panic.message().starts_with("a finally was polled after it was over"), "{}", panic.message());
+        assert!(panic.message().starts_with("a finally was polled after it was ready"), "{}", panic.message());
     });
 }

@@ -1,5 +1,5 @@
 //! Values that are never read: outcomes, and a value whose future panics while it is dropped.
-#![allow(unsafe_code, reason = "takes an outcome out of a cell that nobody holds any more")]
+#![allow(unsafe_code, reason = "takes an outcome out of a cell without references")]
 
 use super::{Ending, Holds, Outcome, TaskCell};
 use crate::error::TaskError;

@@ -58,7 +58,7 @@ fn tell_once_of_a_long_rest() {
     assert!(kernel.idle().is_ok() && sender.join().unwrap());
     kernel.turn();
     kernel.inbox().remove_remote(kernel.id());
-    assert!(kernel.idle().is_err(), "there is nobody left");
+    assert!(kernel.idle().is_err(), "no sender is left");
     assert_eq!(TOLD.get(), 1);
 }
 
