@@ -698,6 +698,29 @@ fn a_server_goes_on_without_its_handle_until_the_loop_ends() {
     });
 }
 
+/// Who has connected before it was started is served too.
+#[test]
+fn start_a_server_on_a_listener_that_is_there() {
+    run(|| async {
+        let inherited = std::net::TcpListener::bind(HERE).unwrap();
+        let early = std::net::TcpStream::connect(inherited.local_addr().unwrap()).unwrap();
+        let listener = net::TcpListener::from_std(inherited).unwrap();
+        let server = net::start_server_on(listener, async |_, mut writer| writer.write_all(b"welcome").await.unwrap());
+        let (mut reader, writer) = net::TcpStream::from_std(early).unwrap().into_streams();
+        assert_eq!(reader.read_to_end().await.unwrap(), b"welcome");
+        assert_eq!(server.unwrap().local_addr().unwrap(), writer.peer_addr().unwrap());
+    });
+}
+
+/// Whoever starts it hears of that, and not the exception handler later.
+#[test]
+fn a_server_is_started_in_the_loop_of_its_listener() {
+    let (home, other) = (EventLoop::new(), EventLoop::new());
+    let listener = home.run(async { net::TcpListener::bind(HERE).unwrap() });
+    let told = other.run(async { panic_of(|| net::start_server_on(listener, async |_, _| {})) });
+    assert!(told.starts_with("start_server_on() was called where its loop is not"), "{told}");
+}
+
 #[test]
 fn a_server_whose_task_is_cancelled_is_closed() {
     watched(|| {

@@ -123,6 +123,7 @@ pub fn start_server_on<H>(listener: TcpListener, handler: H) -> io::Result<Serve
 where
     H: AsyncFn(StreamReader, StreamWriter) + 'static,
 {
+    listener.as_async().check_loop("start_server_on()");
     let address = listener.local_addr()?;
     Ok(Server::start(Listener::Tcp(listener), Some(address), address.to_string(), handler))
 }

@@ -515,6 +515,12 @@ impl<T> Async<T> {
         Ok(number)
     }
 
+    /// Panics where its loop is not running, in place of a later poll.
+    #[track_caller]
+    pub(crate) fn check_loop(&self, asked: &str) {
+        drop(self.kernel(asked));
+    }
+
     #[track_caller]
     fn kernel(&self, asked: &str) -> Rc<Kernel> {
         match context::running() {
