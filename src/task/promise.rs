@@ -5,8 +5,8 @@
 //! registration, so awaits and callbacks mix as they do at the end of a task.
 //!
 //! A promise has no row in the loop's table and belongs to no loop: each of its waiters knows its
-//! own loop. Wakers, callbacks and values are user code, and nothing is borrowed while they run.
-//! Next: `shield.rs`.
+//! own loop. Wakers, callbacks and destructors are user code, and nothing is borrowed while they run.
+//! The one exception is the value, which is lent to its own `clone`. Next: `shield.rs`.
 
 use crate::error::TaskError;
 use crate::kernel::callbacks::calls::Call;

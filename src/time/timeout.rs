@@ -611,7 +611,8 @@ impl<F> fmt::Debug for Timeout<F> {
     }
 }
 
-/// The argument of [`wait_for`]: a future, `Task<T>`, or `&Task<T>`.
+/// The argument of [`wait_for`]: a future, `Task<T>`, `&Task<T>`, [`Promise<T>`](crate::Promise), or
+/// `&Promise<T>`.
 ///
 /// # Examples
 ///
