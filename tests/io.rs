@@ -303,6 +303,39 @@ fn let_others_run_beside_a_busy_socket() {
     });
 }
 
+/// A refusal that comes to a branch of a `select!` alone would be lost with it, and the other branch go on.
+#[test]
+fn let_others_run_beside_busy_sockets_that_are_selected_from() {
+    run(|| async {
+        let [left, right] = [(); 2].map(|()| {
+            let (one, mut peer) = pair();
+            peer.write_all(b"x").unwrap();
+            (Async::new(one).unwrap(), peer)
+        });
+        left.0.readable().await.unwrap();
+        right.0.readable().await.unwrap();
+        let turns = Rc::new(Cell::new(0));
+        let copy = turns.clone();
+        let other = spawn(async move {
+            loop {
+                copy.set(copy.get() + 1);
+                yield_now().await;
+            }
+        });
+        for _ in 0..1000 {
+            select(left.0.read_with(|_| Ok(())), right.0.read_with(|_| Ok(()))).await;
+        }
+        assert!(turns.get() >= 10, "{} turns for a thousand reads", turns.get());
+        // Who does not let others run, whatever it is told, goes on in the end.
+        turns.set(0);
+        for _ in 0..1000 {
+            while left.0.read_with(|_| Ok(())).now_or_never().is_none() {}
+        }
+        assert_eq!(turns.get(), 0);
+        other.cancel();
+    });
+}
+
 /// Nobody tells when a poll is given up. When many have come, those who wait are asked.
 #[test]
 fn give_up_reads_under_new_wakers_again_and_again() {

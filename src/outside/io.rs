@@ -51,9 +51,9 @@ use std::task::{Context, Poll, ready};
 ///
 /// Several tasks may wait for the same side; all of them are woken, and each tries.
 ///
-/// When the operations of a task have taken 50 µs in one step, or 64 of them have succeeded, the
-/// next one returns `Pending` once and wakes the task at once. So other tasks and timers run, even
-/// if the peer is as fast as this task.
+/// When the operations of a task have taken 50 µs in one step, or 64 of them have succeeded, the next ones, on whatever source, return
+/// `Pending` and wake the task at once. So other tasks and timers run, even if the peer is as fast as this task, or if the task
+/// selects from two such peers.
 ///
 /// The loop calls `as_fd` once, when the `Async` is made, and registers that descriptor. What
 /// `as_fd` returns later has no effect on the registration.

@@ -96,7 +96,11 @@ const PATIENCE: u64 = 16;
 /// The number of operations that may succeed in one step before their task lets others run.
 const PORTION: u32 = 64;
 
-/// The time that these operations may take together.
+/// The number of operations that are refused behind them in the same step. So all branches of a `select!` are refused, and the step
+/// ends. Who polls on has no end of a step in mind, an executor inside of a task for one, and would wait for ever.
+const REFUSED: u32 = 1024;
+
+/// The time that they may take together.
 const PORTION_LASTS: Duration = Duration::from_micros(50);
 
 /// The number of operations before the clock is read the first time. A request and its answer need
@@ -127,6 +131,7 @@ pub(crate) struct Reactor {
 struct Portion {
     task: Token,
     turn: u64,
+    /// From `PORTION` on those that were refused are counted.
     operations: u32,
     /// When the first few operations had ended.
     timed_from: Time,
@@ -296,10 +301,15 @@ impl Reactor {
         if (portion.task, portion.turn) != (task, turn) {
             portion = Portion { task, turn, operations: 0, timed_from: Time(0) };
         }
-        let is_untimed = portion.operations < UNTIMED || portion.operations % 2 == 1;
-        let may_go_on = is_untimed || portion.has_time_at(clock.machine_time());
-        // A future that is polled again anyway may try.
-        portion.operations = if may_go_on { portion.operations + 1 } else { 0 };
+        let may_go_on = portion.operations < UNTIMED
+            || portion.operations < PORTION
+                && (portion.operations % 2 == 1 || portion.has_time_at(clock.machine_time()));
+        portion.operations = match portion.operations {
+            operations if may_go_on => operations + 1,
+            operations if operations + 1 < PORTION + REFUSED => operations.max(PORTION) + 1,
+            // One that is polled on all the same is not kept from it.
+            _ => 0,
+        };
         self.portion.set(portion);
         may_go_on
     }
@@ -499,7 +509,7 @@ impl Portion {
         if self.operations == UNTIMED {
             self.timed_from = now;
         }
-        self.operations < PORTION && now.since(self.timed_from) < PORTION_LASTS
+        now.since(self.timed_from) < PORTION_LASTS
     }
 }
 
