@@ -655,6 +655,36 @@ fn whoever_polls_a_socket_elsewhere_is_told() {
     assert_eq!(home.run(async { datagram.recv(&mut [0; 8]).await.unwrap() }), 5);
 }
 
+/// Who has found that there is nothing waits for news. If it asked for what is there too, an error that no read takes away, such as a
+/// queue of errors that nobody reads, would wake it again and again; here that there is room to write ends a sleep too early.
+#[test]
+fn wait_behind_a_read_that_would_block_without_asking_again() {
+    const ROUNDS: u64 = 20;
+    let main = || async {
+        let (ours, theirs) = std::os::unix::net::UnixDatagram::pair().unwrap();
+        let ours = UnixDatagram::from_std(ours).unwrap();
+        let (ask, asked) = std::sync::mpsc::channel();
+        let peer = thread::spawn(move || {
+            while asked.recv().is_ok() {
+                thread::sleep(ms(2));
+                theirs.send(b"x").unwrap();
+            }
+        });
+        // Until the loop has heard of all that is to be heard of a new socket.
+        assert!(timeout(ms(2), ours.recv(&mut [0])).await.is_err());
+        let before = metrics().parks;
+        for _ in 0..ROUNDS {
+            ask.send(()).unwrap();
+            assert_eq!(ours.recv(&mut [0]).await.unwrap(), 1);
+        }
+        let parks = metrics().parks - before;
+        assert!(parks <= ROUNDS + ROUNDS / 4, "{parks} sleeps for {ROUNDS} messages");
+        drop(ask);
+        peer.join().unwrap();
+    };
+    watched(move || EventLoop::builder().metrics(true).build().run(main()));
+}
+
 #[test]
 fn sockets_are_made_in_a_loop() {
     for message in [panic_of(|| TcpListener::bind(HERE)), panic_of(|| UnixStream::pair())] {

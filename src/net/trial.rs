@@ -5,6 +5,7 @@
 //! created anew for each poll. Only the wait is kept, and it ends when the future is dropped, so
 //! abandoned operations leave no waiter behind.
 
+use crate::kernel::idle::sockets::reactor::Side;
 use crate::outside::io::{Async, Readiness};
 use std::fmt;
 use std::io;
@@ -14,22 +15,22 @@ use std::task::{Context, Poll, ready};
 /// Tries, and waits before it tries again.
 pub(crate) struct Trial<'a, T> {
     io: &'a Async<T>,
-    writes: bool,
+    side: Side,
     waiting: Option<Readiness<'a, T>>,
 }
 
 impl<'a, T> Trial<'a, T> {
     pub(crate) fn to_read(io: &'a Async<T>) -> Self {
-        Trial { io, writes: false, waiting: None }
+        Trial { io, side: Side::Read, waiting: None }
     }
 
     pub(crate) fn to_write(io: &'a Async<T>) -> Self {
-        Trial { io, writes: true, waiting: None }
+        Trial { io, side: Side::Write, waiting: None }
     }
 
-    /// The next try is known to block. Waiting first saves a system call.
+    /// The next try would block, as it seems: it waits first, but also for what is there already.
     pub(crate) fn wait_first(&mut self) {
-        self.waiting = Some(if self.writes { self.io.writable() } else { self.io.readable() });
+        self.waiting = Some(self.io.readiness(self.side, false));
     }
 
     #[track_caller]
@@ -43,20 +44,23 @@ impl<'a, T> Trial<'a, T> {
                 ready!(Pin::new(waiting).poll(cx))?;
                 self.waiting = None;
             }
-            let mut operation = if self.writes { self.io.write_with(&mut act) } else { self.io.read_with(&mut act) };
+            let mut operation = match self.side {
+                Side::Read => self.io.read_with(&mut act),
+                Side::Write => self.io.write_with(&mut act),
+            };
             let result = Pin::new(&mut operation).poll(cx);
             // It may be pending only to let other tasks run.
             if result.is_ready() || !operation.would_block() {
                 return result;
             }
             drop(operation);
-            self.wait_first();
+            self.waiting = Some(self.io.readiness(self.side, true));
         }
     }
 }
 
 impl<T> fmt::Debug for Trial<'_, T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Trial").field("writes", &self.writes).field("waits", &self.waiting.is_some()).finish()
+        f.debug_struct("Trial").field("side", &self.side).field("waits", &self.waiting.is_some()).finish()
     }
 }

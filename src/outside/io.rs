@@ -246,7 +246,7 @@ impl<T> Async<T> {
     /// ```
     #[doc(alias = "add_reader")]
     pub fn readable(&self) -> Readiness<'_, T> {
-        Readiness { source: self, side: Side::Read, stage: Stage::New }
+        self.readiness(Side::Read, false)
     }
 
     /// Waits until it is writable: until there is room, or an error. Otherwise like
@@ -266,7 +266,12 @@ impl<T> Async<T> {
     /// ```
     #[doc(alias = "add_writer")]
     pub fn writable(&self) -> Readiness<'_, T> {
-        Readiness { source: self, side: Side::Write, stage: Stage::New }
+        self.readiness(Side::Write, false)
+    }
+
+    /// Who has tried, and found that it would block, waits for news: it is not told again of what is there and does not help.
+    pub(crate) fn readiness(&self, side: Side, has_tried: bool) -> Readiness<'_, T> {
+        Readiness { source: self, side, stage: Stage::New { has_tried } }
     }
 
     /// Calls `read` until it returns something other than
@@ -661,8 +666,10 @@ pub struct Readiness<'a, T> {
 
 #[derive(Clone, Copy, Debug)]
 enum Stage {
-    New,
-    /// Registered under this number.
+    New {
+        has_tried: bool,
+    },
+    /// Under this number.
     Entered(u64),
     Over,
 }
@@ -675,19 +682,22 @@ impl<T> Future for Readiness<'_, T> {
         let (source, side) = (self.source, self.side);
         let kernel = source.kernel("poll() of a socket's readiness");
         let reactor = source.reactor(&kernel);
-        match self.stage {
-            Stage::New => {}
+        let has_tried = match self.stage {
+            Stage::New { has_tried } => has_tried,
             Stage::Over => return Poll::Ready(Ok(())),
             Stage::Entered(number) => match reactor.leave(source.key, side, number) {
                 None => {
                     self.stage = Stage::Over;
                     return Poll::Ready(Ok(()));
                 }
-                // Another task may be polling now.
-                Some(waiter) => end(&kernel, waiter),
+                Some(waiter) => {
+                    // It may be another task that polls now. What was asked is still to be told.
+                    end(&kernel, waiter);
+                    true
+                }
             },
-        }
-        match source.enter(&kernel, reactor, side, cx, false, false) {
+        };
+        match source.enter(&kernel, reactor, side, cx, false, has_tried) {
             Ok(number) => {
                 self.stage = Stage::Entered(number);
                 Poll::Pending
