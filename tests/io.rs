@@ -13,10 +13,10 @@ use onelane::net::{self, TcpListener, TcpStream};
 use onelane::{EventLoop, call_graph, current_task, metrics, sleep, spawn, timeout, yield_now};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::net::{AddressFamily, SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketFlags, SocketType};
-use rustix::net::{send, sendmsg, socketpair};
+use rustix::net::{RecvFlags, recv, send, sendmsg, socketpair};
 use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
-use std::io::{self, IoSlice, Read, Write};
+use std::io::{self, ErrorKind, IoSlice, Read, Write};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
@@ -236,6 +236,27 @@ fn read_and_write_what_gives_less_than_it_could() {
         let mut buffer = [0; 12];
         other.read_exact(&mut buffer).await.unwrap();
         assert_eq!(&buffer, b"byte by byte");
+    });
+}
+
+/// What one wants more of than is there, the next one may be content with.
+#[test]
+fn read_what_a_peek_for_more_has_left() {
+    watched(|| {
+        EventLoop::with_virtual_clock().run(async {
+            let (one, mut peer) = pair();
+            let mut one = Async::new(one).unwrap();
+            peer.write_all(b"short").unwrap();
+            for _ in 0..2 {
+                let whole = one.read_with(|stream| match recv(stream, &mut [0; 100], RecvFlags::PEEK)?.0 {
+                    100 => Ok(()),
+                    _ => Err(ErrorKind::WouldBlock.into()),
+                });
+                assert!(timeout(Duration::from_secs(1), whole).await.is_err());
+            }
+            let read = timeout(Duration::from_secs(1), one.read(&mut [0; 100])).await;
+            assert_eq!(read.expect("there is something to read").unwrap(), 5);
+        });
     });
 }
 

@@ -278,8 +278,10 @@ impl<T> Async<T> {
     /// [`WouldBlock`](io::ErrorKind::WouldBlock), and waits in between. An operation that was
     /// interrupted by a signal is tried again.
     ///
-    /// Cancel safety: if this is dropped, `read` is not called any more. As soon as `read`
-    /// succeeds, its result is returned, so none is lost. Dropping this ends the wait.
+    /// Behind a `WouldBlock` it waits for something new. So `read` may give that also if there is something, but less than it wants: a peek
+    /// that waits for a whole header, for one. Others that come meanwhile wait too; what comes behind it is tried.
+    ///
+    /// Cancel safety: if this is dropped, `read` is not called any more, and what it has given was given. Dropping it ends the wait.
     ///
     /// # Errors
     ///
@@ -805,8 +807,10 @@ impl<T, F> Operation<'_, T, F> {
 
 impl<T, F> Drop for Operation<'_, T, F> {
     fn drop(&mut self) {
-        if let Some(number) = self.entered {
-            leave(self.source, self.side, number);
+        let Some(number) = self.entered else { return };
+        leave(self.source, self.side, number);
+        if let Some(Ok(reactor)) = context::find(self.source.loop_id).as_deref().map(Kernel::reactor) {
+            reactor.given_up(self.source.key, self.side);
         }
     }
 }

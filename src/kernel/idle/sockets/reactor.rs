@@ -323,9 +323,16 @@ impl Reactor {
         });
     }
 
-    /// A TCP connection has returned, or taken, less than the buffer holds. So nothing is left,
-    /// except an end that was already reported, data after urgent bytes, or the subject of a vague
-    /// report.
+    /// Somebody who has tried waits no longer. It may have asked for more than the next one does, who tries again then.
+    pub(crate) fn given_up(&self, key: SourceKey, side: Side) {
+        self.with(key, |source| {
+            let state = &mut source.sides[side as usize];
+            state.ready |= state.waiters.is_empty();
+        });
+    }
+
+    /// A TCP connection has given, or taken, less than there was room for: nothing is left but an end that was told already, or
+    /// what is behind urgent bytes, or what was told of vaguely.
     #[inline]
     pub(crate) fn drained(&self, key: SourceKey, side: Side) {
         self.with(key, |source| {
