@@ -682,14 +682,15 @@ impl<T: Clone + 'static> Awaitable for &Promise<T> {
     }
 }
 
-/// Waits for a future or a task for at most `duration`, counted from this call. If the time has
-/// passed, a task is cancelled, and the wait ends when the task has ended. If the task returns a
-/// value anyway, or panics, that is the result.
+/// Waits for a future, a task or a promise for at most `duration`, counted from this call. If the
+/// time has passed, a task is cancelled, and the wait ends when the task has ended. If the task
+/// returns a value anyway, or panics, that is the result. A promise is cancelled, also for others
+/// who await it; [`shield(&promise)`](crate::shield()) prevents this.
 ///
-/// Like [`timeout`], except for a duration of zero: a task that has ended still gives its result,
-/// another task is cancelled at once, and a future is dropped without being polled.
+/// Like [`timeout`], except for a duration of zero: what has ended still gives its result, another
+/// task or promise is cancelled at once, and a future is dropped without being polled.
 ///
-/// Cancel safety: as for an await of the task or the future.
+/// Cancel safety: as for an await of the task, promise or future.
 ///
 /// asyncio: `wait_for(aw, timeout)`.
 ///
