@@ -10,7 +10,8 @@ impl TaskTable {
     /// step.
     pub(crate) fn end_unwinding(&self, task: &Header) -> Option<Stop> {
         assert!(self.is_running(task) && task.has_future(), "STEP-2: a future was polled outside of its step");
-        // The marks of this step are not the task's before it suspends: some are taken back without a look at it.
+        // Until the task suspends, `DOOMED` stands in `running_flags` alone: `revoke_cancel` clears it
+        // only there.
         task.life.set(SCHEDULED | self.running_flags.get() & CONDEMNED);
         let token = task.token();
         let task = self.row(token).expect("WAKE-1: a running task has a row");
