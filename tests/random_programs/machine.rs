@@ -369,9 +369,10 @@ impl Machine {
         }
     }
 
-    /// What was raised in this scope goes no further. What has begun a cleanup goes on behind that.
+    /// What was raised in this scope goes no further. What has begun a cleanup goes on behind that, and in a set it may have been
+    /// raised beside this scope.
     fn note_end_of_raised(state: &TaskRecord, scope: &Scope) {
-        if scope.cleanup.is_none() {
+        if scope.cleanup.is_none() && !scope.may_move() {
             state.has_raised.set(false);
         }
     }
