@@ -845,8 +845,8 @@ impl<F: Future, E: 'static> RunGroup<F, E> {
         let ended = match catch_unwind(AssertUnwindSafe(|| self.body.poll(context))) {
             Ok(Poll::Ready(end)) => Ok(end.ok()),
             Ok(Poll::Pending) => {
-                // Something else has woken the task in this step, or has caused a poll of the group
-                // without need.
+                // Something else woke the task in this step, or polled the group although the group was
+                // not woken.
                 let is_woken = before.is_some_and(|(_, is_woken)| is_woken);
                 let is_for_nothing = std::mem::replace(&mut self.begun, true) && before == look();
                 if (is_woken || is_for_nothing) && !state.interruption.is_frozen() {

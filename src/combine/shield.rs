@@ -1,7 +1,7 @@
 //! Awaiting something without passing a cancellation on to it.
 //!
-//! A shield is between the awaiting task and what it awaits. It uses a done callback and has no
-//! links, so a cancellation stops at it.
+//! A shield is between the awaiting task and what it awaits. It registers a done callback and does
+//! not link the two in the kernel. So a cancellation stops at the shield.
 
 use crate::error::TaskError;
 use crate::kernel::callbacks::calls::{Call, Watcher};

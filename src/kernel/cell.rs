@@ -119,8 +119,8 @@ pub(crate) struct Header {
     pub(crate) id: u64,
     pub(crate) spawned_at: &'static Location<'static>,
 
-    // Written by the kernel in the course of the task's life.
-    /// None while the task lives.
+    // Written by the kernel.
+    /// `None` until the task has ended.
     pub(crate) ending: Cell<Option<Ending>>,
     /// The outcome was read. A panic that was never read is reported.
     pub(crate) looked_at: Cell<bool>,

@@ -244,7 +244,7 @@ impl Kernel {
         tell!(self.table, EventKind::TurnBegin);
     }
 
-    /// The second half of a turn: runs user code. If `over` is not set at the end of this turn, it may run more turns.
+    /// Runs the second half of a turn: the user code. If `over` is still false at the end of the turn, this may run further turns.
     #[inline]
     fn run_turn(&self, over: &Cell<bool>) {
         if self.is_watched() {

@@ -417,8 +417,8 @@ struct Watched {
     came: Arc<AtomicBool>,
     /// Number of ears that belong to runs.
     runs: usize,
-    /// While there are runs: the part of the handler that sets `default_now`, so that the next
-    /// signal ends the process even if all other threads are stuck.
+    /// `Some` while at least one loop runs. This action of the signal handler sets `default_now`.
+    /// Then the next signal ends the process, even if all other threads are stuck.
     fuse: Option<SigId>,
 }
 
@@ -560,7 +560,7 @@ impl Watched {
         }
     }
 
-    /// A listener was added or removed. While there are runs, only the fuse decides.
+    /// A listener was added or removed. While a loop runs, only `fuse` decides.
     fn settle(&self) {
         if self.runs == 0 {
             self.default_now.store(self.was_default && self.ears.is_empty(), Ordering::SeqCst);

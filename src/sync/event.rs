@@ -12,9 +12,9 @@ use std::task::{Context, Poll, ready};
 
 /// A flag for which tasks can wait: when it is set, all of them continue.
 ///
-/// Every task that waits when the flag is set continues, even if the flag is cleared before the
-/// task is stepped. A task that comes while the flag is set does not wait at all, and so continues
-/// before the woken tasks.
+/// `set` wakes every task that waits. Each of them continues, even if the flag is cleared before
+/// the task is stepped. A task that calls `wait` while the flag is set does not wait. So it
+/// continues before the tasks that `set` has woken.
 ///
 /// asyncio: `Event`.
 ///

@@ -43,10 +43,10 @@ use std::task::{Context, Poll, Waker};
 /// not wrap it into a task. To get a task that awaits it, spawn `async { promise.await }`.
 ///
 /// It may be created anywhere on the thread, and awaited in any loop of the thread. An await keeps
-/// the promise alive, but cannot set it: if the last handle is dropped while a task awaits the
-/// promise, that task waits for ever, which a virtual clock reports. Callbacks do not keep it
-/// alive: if a pending promise has no handles and no awaits any more, its callbacks are dropped
-/// without being called.
+/// the promise alive, but cannot set it. If the last handle is dropped while a task awaits the
+/// promise, that task waits for ever. A loop on a virtual clock reports this as a deadlock.
+/// Callbacks do not keep the promise alive. If a pending promise has no handles and no awaits, its
+/// callbacks are dropped without being called.
 ///
 /// An error of the user's is a value: use `Promise<Result<T, E>>` instead of `set_exception`.
 ///
@@ -54,8 +54,8 @@ use std::task::{Context, Poll, Waker};
 ///
 /// # Cost
 ///
-/// One allocation for the promise, and one for its list of waiters, up to eleven of them. O(log n)
-/// to add or remove a waiter.
+/// One allocation for the promise. One more for its list of waiters, as long as these are at most
+/// eleven; a longer list takes more. Adding or removing a waiter takes O(log n).
 ///
 /// # Examples
 ///

@@ -1,12 +1,12 @@
-//! What a task returns is kept until its last handle goes, so it has to be `'static`, as the task's
-//! future has to be.
+//! The output of a task is stored until its last handle is dropped. So the output must be
+//! `'static`, like the future.
 //!
-//! The one does not follow from the other: an `async` block counts as `'static` if what it captures
-//! is, whatever it returns (rust-lang/rust#84366). So each function that makes a task asks for
-//! both. Each program here stands twice, once without the bound and once with it, and only the
-//! second compiles.
+//! `F: 'static` does not imply `F::Output: 'static`. An `async` block is `'static` if everything
+//! that it captures is `'static`; the type that it returns does not matter (rust-lang/rust#84366).
+//! So each function that makes a task requires both bounds. Each program below appears twice,
+//! without the bound and with it. Only the second version compiles.
 //!
-//! `EventLoop::run` asks for neither: its main task gives its output back before the call returns.
+//! `EventLoop::run` requires neither bound: it returns the output of its main task.
 
 /// The name, the parameters of the function, its body, and the bounds of `T` beside `'static`.
 macro_rules! needs_static {

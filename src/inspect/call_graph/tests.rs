@@ -84,8 +84,8 @@ fn draw_each_task_once() {
 
 #[test]
 fn begin_with_those_whom_nobody_awaits() {
-    // 2 is awaited by 3, and 1 by a circle, which is drawn where its first task stands in the
-    // order.
+    // Task 3 awaits task 2. A cycle of tasks awaits task 1. The cycle is drawn at the position of
+    // its first task, in the order of creation.
     let graph = graph(&[&[&[]], &[&[]], &[&[2]], &[&[5, 1]], &[&[4]], &[&[]]]);
     assert_eq!(
         tree(&graph),

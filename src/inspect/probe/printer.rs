@@ -30,8 +30,8 @@ use std::io;
 ///
 /// # Cost
 ///
-/// The cost of writing. Put a slow writer behind a [`LineWriter`](io::LineWriter) or a
-/// [`BufWriter`](io::BufWriter): each line is one write.
+/// The cost of its writer. The printer calls `write` once per line. If that is slow, wrap the
+/// writer in a [`BufWriter`](io::BufWriter).
 ///
 /// # Examples
 ///

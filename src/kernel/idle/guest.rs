@@ -262,9 +262,9 @@ impl Kernel {
         }
     }
 
-    /// The host stops running turns. If it was told that there is nothing to do, it is called as
-    /// soon as there is. Returns the number of messages that wait. If there are any, or if anything
-    /// is ready, the host knows that it must run another turn.
+    /// The host stops running turns. If the loop has reported to the host that no work is left, it
+    /// calls the host's wake hook when new work arrives. Returns the number of waiting messages. If
+    /// this is not zero, or anything is ready, the host must run another turn.
     pub(crate) fn host_goes(&self) -> usize {
         if !self.idling.hosted.get() {
             return self.inbox().messages();
