@@ -895,3 +895,32 @@ fn take_a_cleanup_over_from_a_timeout_in_a_set() {
         assert!(!other.is_done());
     });
 }
+
+/// A block has dropped its future, because its cleanup waits for a lock that the future held. Then
+/// another task polls the block. There is nothing left to poll: it panicked.
+#[test]
+fn move_a_block_that_has_dropped_its_future() {
+    let trace = Trace::new();
+    let copy = trace.clone();
+    virtual_loop().run(async {
+        let lock = Rc::new(Lock::new(()));
+        let wanted = lock.clone();
+        let mut limited = Box::pin(timeout(ms(100), async move {
+            let _guard = lock.lock().await;
+            let work = finally(pending::<()>(), async move {
+                drop(wanted.lock().await);
+                yield_now().await;
+                copy.push("cleaned up");
+            });
+            join(work, join(sleep(ms(1000)), raise_cancelled::<()>())).await;
+        }));
+        let first = spawn(async move {
+            assert!(poll_once(&mut limited).await.is_pending());
+            limited
+        });
+        let limited = first.await.unwrap();
+        assert!(timeout(ms(10), spawn(limited)).await.unwrap().unwrap_err().is_cancelled());
+        sleep(ms(1)).await;
+    });
+    assert_eq!(trace.take(), ["cleaned up"]);
+}

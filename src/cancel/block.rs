@@ -192,7 +192,7 @@ impl Interruption {
 
     /// The block came from another task; what had begun inside belongs to that task. `awaits` says
     /// whether a task that the block has cancelled and awaits has not ended.
-    fn moved(&self, awaits: Option<bool>) {
+    fn moved(&self, awaits: Option<bool>, has_future: bool) {
         let was_interrupted = self.is_interrupted();
         self.forget();
         self.leads_back.set(false);
@@ -200,7 +200,7 @@ impl Interruption {
             return;
         }
         let has_moved = self.has_moved.replace(true);
-        if awaits.unwrap_or(!has_moved) {
+        if has_future && awaits.unwrap_or(!has_moved) {
             // What is inside moves with the next poll of the future, and is interrupted after it.
             self.is_next.set(true);
         } else {
@@ -326,7 +326,7 @@ impl<F, S: BlockScope> Block<F, S> {
         let interruption = self.scope.interruption();
         interruption.key.set(self.place.key());
         if moved {
-            interruption.moved(self.awaits_cancelled());
+            interruption.moved(self.awaits_cancelled(), self.future.is_some());
         }
         moved
     }

@@ -333,17 +333,19 @@ impl Scopes {
     /// The scopes of a region whose entries own them, without those that a block inside drives: the
     /// former driver of their unwinding has stopped.
     pub(in crate::kernel) fn orphans(&mut self, region: Region) -> Vec<Rc<dyn Scope>> {
-        self.take_owned(region, |_| true)
+        self.take_owned(region, false, |_| true)
     }
 
     /// Those of them whose futures are gone, if what is inside the region may continue in another
     /// task.
     pub(in crate::kernel) fn abandoned(&mut self, region: Region) -> Vec<Rc<dyn Scope>> {
-        self.take_owned(region, |entered| entered.is_abandoned)
+        // A task that ends drives nothing any more, and neither does a block in it.
+        self.take_owned(region, region == Region::Task, |entered| entered.is_abandoned)
     }
 
-    fn take_owned(&mut self, region: Region, is_wanted: fn(&Entered) -> bool) -> Vec<Rc<dyn Scope>> {
-        let is_here = |&number: &u64| self.is_inside(number, region) && !self.is_driven_inside(number, region);
+    fn take_owned(&mut self, region: Region, also_driven: bool, is_wanted: fn(&Entered) -> bool) -> Vec<Rc<dyn Scope>> {
+        let is_here =
+            |&number: &u64| self.is_inside(number, region) && (also_driven || !self.is_driven_inside(number, region));
         let inside: Vec<u64> = self.numbers().filter(is_here).collect();
         let is_taken =
             |entered: &Entered| inside.contains(&entered.number) && entered.owned.is_some() && is_wanted(entered);
