@@ -924,3 +924,31 @@ fn move_a_block_that_has_dropped_its_future() {
     });
     assert_eq!(trace.take(), ["cleaned up"]);
 }
+
+/// As `return_beside_a_cleanup_that_was_put_aside`, of a task that ends by a cancellation.
+#[test]
+fn end_as_cancelled_beside_a_cleanup_that_was_put_aside() {
+    let census = Census::new();
+    let aside = Rc::new(RefCell::new(None));
+    let (keep, member) = (aside.clone(), census.member());
+    let task = virtual_loop().run(async {
+        let task = spawn(async move {
+            let mut group = Box::pin(task_group(async move |_| {
+                let work = finally(raise_cancelled::<()>(), async move {
+                    let _member = member;
+                    pending::<()>().await;
+                });
+                work.await;
+            }));
+            // In its last step.
+            onelane::current_task().unwrap().cancel();
+            assert!(poll_once(&mut group).await.is_pending());
+            *keep.borrow_mut() = Some(group);
+        });
+        sleep(ms(1)).await;
+        task.task_ref()
+    });
+    drop(aside.take());
+    assert!(task.is_done());
+    assert_eq!(census.counts(), (1, 1));
+}

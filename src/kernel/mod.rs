@@ -120,7 +120,6 @@ pub(crate) use wheel::TimerKey;
 
 use crate::error::TaskError;
 use callbacks::calls::Calls;
-use cancel::scopes::Region;
 use cell::{AnyTask, Draft, Ending, TypedTask};
 #[cfg(feature = "probe")]
 use observe::probe::{EventKind, Source};
@@ -369,13 +368,12 @@ impl Kernel {
     /// as cancelled, whatever the future returned.
     #[inline]
     fn returned(&self, task: &AnyTask) {
+        if task.header().has_extra() {
+            self.leave_scopes(task.header());
+        }
         if task.header().is_condemned() {
             self.fail(task, TaskError::Cancelled);
         } else {
-            if task.header().has_extra() {
-                self.hand_abandoned_over(task.header(), Region::Task);
-                self.tolerate(|| drop(task.header().take_scopes()));
-            }
             self.finish(task, Ending::Value);
         }
     }

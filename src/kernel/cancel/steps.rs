@@ -80,6 +80,7 @@ impl Kernel {
                         unwinding.panicked(payload);
                     }
                     self.hand_orphans_over(header, Region::Task);
+                    self.leave_scopes(header);
                     return self.fail(task, unwinding.into_error());
                 }
             }
@@ -117,6 +118,12 @@ impl Kernel {
     pub(crate) fn hand_abandoned_over(&self, header: &Header, region: Region) {
         let abandoned = header.scopes(|scopes| scopes.abandoned(region)).unwrap_or_default();
         abandoned.into_iter().for_each(|scope| self.tolerate(|| scope.hand_over()));
+    }
+
+    /// The task ends. It keeps nothing of scopes whose futures have moved elsewhere.
+    pub(in crate::kernel) fn leave_scopes(&self, header: &Header) {
+        self.hand_abandoned_over(header, Region::Task);
+        self.tolerate(|| drop(header.take_scopes()));
     }
 
     /// The cancellation was caught: the running task continues in the same step.
