@@ -9,5 +9,5 @@ pub(crate) mod metrics;
 pub mod probe;
 
 /// A short source location, for tests of what is shown of locations.
-#[cfg(all(test, not(loom)))]
+#[cfg(test)]
 const PLACE: &std::panic::Location<'static> = std::panic::Location::caller();

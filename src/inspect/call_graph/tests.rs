@@ -2,6 +2,7 @@
 //! comes to easily.
 
 use super::*;
+use crate::inspect::PLACE;
 use std::collections::BTreeSet;
 
 /// Tasks 1 to n, each with its waits, each of those with the tasks that it awaits.
@@ -21,8 +22,6 @@ fn wait(what: &str, tasks: &[u64], held_by: &[u64]) -> WaitSnapshot {
     let ids = |numbers: &[u64]| numbers.iter().map(|&number| TaskId(number)).collect();
     WaitSnapshot { what: what.into(), at: PLACE, tasks: ids(tasks), held_by: ids(held_by), until: None }
 }
-
-use crate::inspect::PLACE;
 
 /// The tree, without the places.
 fn tree(graph: &CallGraph) -> Vec<String> {
