@@ -914,6 +914,7 @@ fn move_a_block_that_has_dropped_its_future() {
             });
             join(work, join(sleep(ms(1000)), raise_cancelled::<()>())).await;
         }));
+        #[allow(clippy::async_yields_async, reason = "another task is to go on with it")]
         let first = spawn(async move {
             assert!(poll_once(&mut limited).await.is_pending());
             limited
