@@ -1,7 +1,7 @@
-//! The table, for people and as JSON. It does not know how the figures were found.
+//! The table, for people and as JSON, and the comparison with it. It does not know how the figures were found.
 
 use crate::hello::{Build, Hello, Profile};
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 use std::fmt::Write;
 use std::fs;
@@ -11,62 +11,97 @@ use std::process::Command;
 /// Between two of these the table stands in `footprint.md`.
 const MARK: &str = "<!-- table -->";
 
-/// A row: what it is, how to read it from a program, and how to write it.
+/// A size may grow by so much until `--check` fails.
+const TOLERANCE: f64 = 1.02;
+
+/// A row: what it is, and how to read it from a program that has it.
 struct Row {
     title: &'static str,
     id: &'static str,
-    value: fn(&Hello) -> f64,
-    show: fn(f64) -> String,
+    value: fn(&Hello) -> Option<f64>,
+    unit: Unit,
 }
 
-const fn row(title: &'static str, id: &'static str, value: fn(&Hello) -> f64, show: fn(f64) -> String) -> Row {
-    Row { title, id, value, show }
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Unit {
+    Seconds,
+    Packages,
+    /// Of a binary. What counts is the difference to that of an empty `main`.
+    Kilobytes,
+    Bytes,
+}
+
+const fn row(title: &'static str, id: &'static str, value: fn(&Hello) -> Option<f64>, unit: Unit) -> Row {
+    Row { title, id, value, unit }
 }
 
 const ROWS: &[Row] = &[
-    row("cold build, debug", "debug_seconds", |hello| wall(hello, Profile::Debug), seconds),
-    row("its CPU time", "debug_cpu_seconds", |hello| cpu(hello, Profile::Debug), seconds),
-    row("cold build, release", "release_seconds", |hello| wall(hello, Profile::Release), seconds),
-    row("its CPU time", "release_cpu_seconds", |hello| cpu(hello, Profile::Release), seconds),
-    row("packages", "packages", |hello| hello.packages.len() as f64, |count| format!("{count}")),
-    row("stripped binary", "binary_bytes", |hello| hello.binary as f64, kilobytes),
+    row("cold build, debug", "debug_seconds", |hello| wall(hello, Profile::Debug), Unit::Seconds),
+    row("its CPU time", "debug_cpu_seconds", |hello| cpu(hello, Profile::Debug), Unit::Seconds),
+    row("cold build, release", "release_seconds", |hello| wall(hello, Profile::Release), Unit::Seconds),
+    row("its CPU time", "release_cpu_seconds", |hello| cpu(hello, Profile::Release), Unit::Seconds),
+    row("packages", "packages", |hello| is_runtime(hello).then_some(hello.packages.len() as f64), Unit::Packages),
+    row("binary, `release`", "binary_bytes", |hello| Some(hello.sizes[0].file as f64), Unit::Kilobytes),
+    row("loaded of it", "loaded_bytes", |hello| Some(hello.sizes[0].loaded as f64), Unit::Kilobytes),
+    row("binary, `lto`", "lto_bytes", |hello| Some(hello.sizes[1].file as f64), Unit::Kilobytes),
+    row("loaded of it", "lto_loaded_bytes", |hello| Some(hello.sizes[1].loaded as f64), Unit::Kilobytes),
+    row("binary, `small`", "small_bytes", |hello| Some(hello.sizes[2].file as f64), Unit::Kilobytes),
+    row("loaded of it", "small_loaded_bytes", |hello| Some(hello.sizes[2].loaded as f64), Unit::Kilobytes),
+    row("each further type of future", "further_bytes", |hello| bytes(hello, hello.further), Unit::Bytes),
+    row("heap of an idle loop", "idle_bytes", |hello| bytes(hello, hello.idle), Unit::Bytes),
+    row("heap of a waiting task", "task_bytes", |hello| bytes(hello, hello.task), Unit::Bytes),
 ];
 
-fn wall(hello: &Hello, profile: Profile) -> f64 {
+fn is_runtime(hello: &Hello) -> bool {
+    hello.name != "empty"
+}
+
+fn bytes(hello: &Hello, bytes: u64) -> Option<f64> {
+    is_runtime(hello).then_some(bytes as f64)
+}
+
+fn wall(hello: &Hello, profile: Profile) -> Option<f64> {
     hello.median(profile, |build| build.wall)
 }
 
-fn cpu(hello: &Hello, profile: Profile) -> f64 {
+fn cpu(hello: &Hello, profile: Profile) -> Option<f64> {
     hello.median(profile, |build| build.cpu)
 }
 
-fn seconds(value: f64) -> String {
-    format!("{value:.2} s")
+fn title(hello: &Hello) -> String {
+    match hello.name {
+        "empty" => "empty `main`".into(),
+        "minimal" => "onelane without default features".into(),
+        name => format!("{name} {}", hello.version),
+    }
 }
 
-fn kilobytes(value: f64) -> String {
-    format!("{:.0} kB", value / 1000.0)
-}
-
-/// As Markdown: what each has, and behind it how many times `onelane`'s that is. The first of `hellos` is `onelane`.
+/// As Markdown: the figure, and behind it how many times tokio's that is. Sizes are compared by what they add to an empty `main`.
 pub(crate) fn table(hellos: &[Hello]) -> String {
+    let find = |name| hellos.iter().find(|hello| hello.name == name);
     let mut table = String::from("|");
-    for hello in hellos {
-        let _ = write!(table, " | {} {}", hello.name, hello.version);
-    }
+    hellos.iter().for_each(|hello| _ = write!(table, " | {}", title(hello)));
     table.push_str(" |\n| ---");
-    for _ in hellos {
-        table.push_str(" | ---:");
-    }
+    hellos.iter().for_each(|_| table.push_str(" | ---:"));
     table.push_str(" |\n");
     for row in ROWS {
-        let ours = (row.value)(&hellos[0]);
+        let of = |name| find(name).and_then(|hello| (row.value)(hello));
+        let base = if row.unit == Unit::Kilobytes { of("empty") } else { None };
+        let tokio = of("tokio").map(|tokio| tokio - base.unwrap_or(0.0));
         let _ = write!(table, "| {}", row.title);
-        for (index, hello) in hellos.iter().enumerate() {
-            let value = (row.value)(hello);
-            let _ = write!(table, " | {}", (row.show)(value));
-            if index > 0 {
-                let _ = write!(table, " ({:.2})", value / ours);
+        for hello in hellos {
+            table.push_str(" | ");
+            let Some(value) = (row.value)(hello) else { continue };
+            let added = value - base.unwrap_or(0.0);
+            let _ = match row.unit {
+                Unit::Seconds => write!(table, "{value:.2} s"),
+                Unit::Packages => write!(table, "{value}"),
+                Unit::Bytes => write!(table, "{value} B"),
+                Unit::Kilobytes if added == 0.0 => write!(table, "{:.0} kB", value / 1000.0),
+                Unit::Kilobytes => write!(table, "+{:.0} kB", added / 1000.0),
+            };
+            if let Some(tokio) = tokio.filter(|_| is_runtime(hello) && hello.name != "tokio") {
+                let _ = write!(table, " ({:.2})", added / tokio);
             }
         }
         table.push_str(" |\n");
@@ -77,9 +112,10 @@ pub(crate) fn table(hellos: &[Hello]) -> String {
 /// The raw figures and the table, with the machine that they are of.
 pub(crate) fn write(hellos: &[Hello], rounds: usize, folder: &Path) -> Result<()> {
     let machine = machine();
+    let rustc = rustc()?;
     let figures = json!({
         "machine": machine,
-        "rustc": rustc()?,
+        "rustc": rustc,
         "rounds": rounds,
         "programs": hellos.iter().map(figures).collect::<Vec<_>>(),
     });
@@ -93,17 +129,65 @@ pub(crate) fn write(hellos: &[Hello], rounds: usize, folder: &Path) -> Result<()
         anyhow::bail!("{} must have two lines `{MARK}`, for the table to stand between", page.display());
     };
     let table = table(hellos);
-    let rustc = rustc()?;
     let caption =
-        format!("{rustc}; {machine}; medians of {rounds}, and behind them how many times `onelane`'s that is.");
+        format!("{rustc}; {machine}; times are medians of {rounds}. In brackets: how many times tokio's that is.");
     fs::write(&page, format!("{before}{MARK}\n{caption}\n\n{table}{MARK}{after}"))?;
     Ok(())
+}
+
+/// Holds sizes and memory to the figures in the folder. They are exact for one compiler, so another one is not compared.
+pub(crate) fn check(hellos: &[Hello], folder: &Path) -> Result<()> {
+    let figures = read(folder)?;
+    let (rustc, before) = (rustc()?, figures["rustc"].as_str().unwrap_or_default());
+    if rustc != before {
+        println!("skipped: the sizes are those of {before}, and this is {rustc}");
+        return Ok(());
+    }
+    let mut grown = 0;
+    for hello in hellos {
+        let medians = &program(&figures, hello.name)?["medians"];
+        for row in ROWS.iter().filter(|row| matches!(row.unit, Unit::Kilobytes | Unit::Bytes)) {
+            let (Some(now), Some(before)) = ((row.value)(hello), medians[row.id].as_f64()) else { continue };
+            let has_grown = now > before * TOLERANCE;
+            grown += usize::from(has_grown);
+            let verdict = if has_grown { "  TOO MUCH" } else { "" };
+            let change = (now / before - 1.0) * 100.0;
+            println!("{:8} {:19} {before:8} {now:8} {change:+6.1} %{verdict}", hello.name, row.id);
+        }
+    }
+    ensure!(grown == 0, "{grown} of these grew by more than 2 %; what is meant to grow is written down by --sizes");
+    Ok(())
+}
+
+/// The times of the builds that the figures in the folder have.
+pub(crate) fn take_times(hellos: &mut [Hello], folder: &Path) -> Result<()> {
+    let figures = read(folder)?;
+    for hello in hellos.iter_mut().filter(|hello| is_runtime(hello)) {
+        let builds = program(&figures, hello.name)?["builds"].as_array().context("builds")?;
+        for build in builds {
+            let profile = if build["profile"] == "debug" { Profile::Debug } else { Profile::Release };
+            let seconds = |of: &str| build[of].as_f64().with_context(|| format!("no {of}"));
+            hello.builds.push(Build { profile, wall: seconds("wall")?, cpu: seconds("cpu")? });
+        }
+    }
+    Ok(())
+}
+
+fn read(folder: &Path) -> Result<Value> {
+    let file = folder.join("footprint.json");
+    let text = fs::read_to_string(&file).with_context(|| format!("reading {}", file.display()))?;
+    Ok(serde_json::from_str(&text)?)
+}
+
+fn program<'a>(figures: &'a Value, name: &str) -> Result<&'a Value> {
+    let programs = figures["programs"].as_array().context("no programs in footprint.json")?;
+    programs.iter().find(|program| program["name"] == name).with_context(|| format!("no {name} in footprint.json"))
 }
 
 fn figures(hello: &Hello) -> Value {
     let build = |build: &Build| json!({ "profile": build.profile.name(), "wall": build.wall, "cpu": build.cpu });
     let medians: serde_json::Map<String, Value> =
-        ROWS.iter().map(|row| (row.id.into(), json!((row.value)(hello)))).collect();
+        ROWS.iter().filter_map(|row| Some((row.id.into(), json!((row.value)(hello)?)))).collect();
     json!({
         "name": hello.name,
         "version": hello.version,

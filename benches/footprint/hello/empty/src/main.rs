@@ -1,0 +1,5 @@
+//! Prints, without a runtime: what std takes.
+
+fn main() {
+    println!("hello");
+}

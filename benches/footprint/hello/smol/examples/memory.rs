@@ -1,0 +1,25 @@
+//! Prints the bytes that an idle executor holds, and those of a task that waits.
+
+#[path = "../../counting.rs"]
+mod counting;
+
+use counting::held;
+use std::future::pending;
+
+const TASKS: usize = 10_000;
+
+fn main() {
+    let before = held();
+    let executor = smol::LocalExecutor::new();
+    smol::block_on(executor.run(async {}));
+    let idle = held() - before;
+    let mut tasks = Vec::with_capacity(TASKS);
+    smol::block_on(executor.run(async {
+        let before = held();
+        tasks.extend((0..TASKS).map(|_| executor.spawn(pending::<()>())));
+        for _ in 0..TASKS {
+            smol::future::yield_now().await;
+        }
+        println!("{idle} {}", (held() - before) / TASKS);
+    }));
+}
