@@ -3,9 +3,13 @@
 
 use crate::callback::Handle;
 use crate::error::{NoRunningLoop, TaskError};
+#[cfg(feature = "report")]
 use crate::inspect::call_graph::{CallGraph, Span, TaskSnapshot, WaitSnapshot};
-use crate::inspect::deadlock::{DeadlockReport, tell_of_long_rest, write_all};
+#[cfg(feature = "report")]
+use crate::inspect::deadlock::{DeadlockReport, REPORTER, Reporter, write_all};
 use crate::inspect::metrics::Metrics;
+#[cfg(not(feature = "report"))]
+use crate::inspect::unreported::DeadlockReport;
 use crate::kernel::callbacks::calls::Call;
 use crate::kernel::callbacks::exceptions::{self, Exception, Handler};
 use crate::kernel::cancel::shutdown::Patience;
@@ -17,7 +21,9 @@ use crate::kernel::{Clock as KernelClock, Kernel, StepWatch, context};
 use crate::leaf::running;
 use crate::outside::remote::Remote;
 #[cfg(all(unix, feature = "signals"))]
-use crate::outside::signals::{CtrlC, Printer};
+use crate::outside::signals::CtrlC;
+#[cfg(all(unix, feature = "signals", feature = "report"))]
+use crate::outside::signals::Printer;
 use crate::task::{Task, TaskRef};
 use futures_task::{LocalFutureObj, LocalSpawn, SpawnError};
 use std::cell::{Cell, RefCell};
@@ -70,10 +76,14 @@ use std::time::{Duration, Instant};
 pub struct EventLoop {
     pub(crate) kernel: Rc<Kernel>,
     cancel_on_ctrl_c: bool,
+    /// Of a loop that finds deadlocks: on a virtual clock, or in debug mode. By way of a pointer, so that other programs do not
+    /// contain reports.
+    #[cfg(feature = "report")]
+    reporter: Option<&'static Reporter>,
     #[cfg(feature = "threads")]
     thread_join_timeout: Duration,
     /// Kept until the loop is dropped.
-    #[cfg(all(unix, feature = "signals"))]
+    #[cfg(all(unix, feature = "signals", feature = "report"))]
     printer: Option<Printer>,
 }
 
@@ -137,14 +147,21 @@ pub enum Clock {
 pub struct Builder {
     clock: Clock,
     handler: Option<Handler>,
-    debug: Option<bool>,
+    /// What makes debug mode, if it was said whether it is on. By way of a pointer, too.
+    #[cfg(feature = "report")]
+    debug: Option<Option<MakeWatch>>,
+    #[cfg(feature = "report")]
     slow_step: Option<Duration>,
+    #[cfg(feature = "report")]
     slow_step_handler: Option<SlowStepHandler>,
+    #[cfg(feature = "report")]
     deadlock_handler: Option<DeadlockHandler>,
+    #[cfg(feature = "report")]
+    reporter: Option<&'static Reporter>,
     metrics: bool,
     /// Always false without the feature `signals`.
     cancel_on_ctrl_c: bool,
-    #[cfg(all(unix, feature = "signals"))]
+    #[cfg(all(unix, feature = "signals", feature = "report"))]
     print_on: Option<i32>,
     #[cfg(feature = "threads")]
     thread_join_timeout: Option<Duration>,
@@ -156,7 +173,11 @@ pub struct Builder {
 #[cfg(feature = "threads")]
 const THREAD_JOIN_TIMEOUT: Duration = Duration::from_secs(300);
 
+#[cfg(feature = "report")]
+type MakeWatch = fn(&mut Builder) -> StepWatch;
+#[cfg(feature = "report")]
 type SlowStepHandler = Box<dyn Fn(&SlowStep)>;
+#[cfg(feature = "report")]
 type DeadlockHandler = Box<dyn Fn(&DeadlockReport)>;
 
 /// A step or a callback that took long and delayed all others, as debug mode reports it. `Display`
@@ -181,6 +202,7 @@ type DeadlockHandler = Box<dyn Fn(&DeadlockReport)>;
 /// let of_tasks: Vec<bool> = steps.borrow().iter().map(|step| step.task.is_some()).collect();
 /// assert_eq!(of_tasks, [false, true]);
 /// ```
+#[cfg(feature = "report")]
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct SlowStep {
@@ -192,6 +214,7 @@ pub struct SlowStep {
     pub waits_for: Vec<WaitSnapshot>,
 }
 
+#[cfg(feature = "report")]
 impl fmt::Display for SlowStep {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Some(task) = &self.task else {
@@ -225,6 +248,10 @@ impl Builder {
     /// ```
     pub fn clock(mut self, clock: Clock) -> Self {
         self.clock = clock;
+        #[cfg(feature = "report")]
+        if clock == Clock::Virtual {
+            self.reporter = Some(REPORTER);
+        }
         self
     }
 
@@ -276,7 +303,10 @@ impl Builder {
     /// not compile; and a function that finds no loop on its thread panics with a message that says
     /// so.
     ///
-    /// The default is debug mode if the environment variable `ONELANE_DEBUG` is set and not empty.
+    /// The default is debug mode if the environment variable `ONELANE_DEBUG` is set and not empty, in
+    /// programs that are built with debug assertions (`cargo build` without `--release`). Other
+    /// programs contain debug mode only if they call this:
+    /// `debug(std::env::var_os("ONELANE_DEBUG").is_some())`.
     ///
     /// asyncio: `set_debug`, `run(debug=True)`, `PYTHONASYNCIODEBUG`.
     ///
@@ -305,10 +335,15 @@ impl Builder {
     ///     });
     /// assert!(told.borrow()[0].starts_with("a step of task \"main-1\""));
     /// ```
+    #[cfg(feature = "report")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "report")))]
     #[doc(alias = "set_debug")]
     #[doc(alias = "PYTHONASYNCIODEBUG")]
     pub fn debug(mut self, debug: bool) -> Self {
-        self.debug = Some(debug);
+        self.debug = Some(debug.then_some(Builder::watch as MakeWatch));
+        if debug {
+            self.reporter = Some(REPORTER);
+        }
         self
     }
 
@@ -330,6 +365,8 @@ impl Builder {
     ///     assert_eq!(told.get(), is_told);
     /// }
     /// ```
+    #[cfg(feature = "report")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "report")))]
     #[doc(alias = "slow_callback_duration")]
     pub fn slow_step(mut self, limit: Duration) -> Self {
         self.slow_step = Some(limit);
@@ -356,6 +393,8 @@ impl Builder {
     ///     .run(async { thread::sleep(Duration::from_millis(2)) });
     /// assert!(lost.get() >= Duration::from_millis(2));
     /// ```
+    #[cfg(feature = "report")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "report")))]
     pub fn slow_step_handler(mut self, handler: impl Fn(&SlowStep) + 'static) -> Self {
         self.slow_step_handler = Some(Box::new(handler));
         self
@@ -409,6 +448,8 @@ impl Builder {
     /// let circle = &told.borrow()[0];
     /// assert!(circle.others_go_on && circle.tasks.len() == 2);
     /// ```
+    #[cfg(feature = "report")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "report")))]
     pub fn deadlock_handler(mut self, handler: impl Fn(&DeadlockReport) + 'static) -> Self {
         self.deadlock_handler = Some(Box::new(handler));
         self
@@ -565,8 +606,8 @@ impl Builder {
     ///     sleep(Duration::from_millis(20)).await; // meanwhile it is printed
     /// });
     /// ```
-    #[cfg(all(unix, feature = "signals"))]
-    #[cfg_attr(docsrs, doc(cfg(feature = "signals")))]
+    #[cfg(all(unix, feature = "signals", feature = "report"))]
+    #[cfg_attr(docsrs, doc(cfg(all(feature = "signals", feature = "report"))))]
     #[doc(alias = "pstree")]
     pub fn print_call_graph_on(mut self, signal: i32) -> Self {
         self.print_on = Some(signal);
@@ -610,15 +651,9 @@ impl Builder {
         self
     }
 
-    fn is_debug(&self) -> bool {
-        let by_environment = || std::env::var_os("ONELANE_DEBUG").is_some_and(|value| !value.is_empty());
-        self.debug.unwrap_or_else(by_environment)
-    }
-
-    fn watch(&mut self) -> Option<StepWatch> {
-        if !self.is_debug() {
-            return None;
-        }
+    /// What debug mode does: a look at each step, and at what its task waits for.
+    #[cfg(feature = "report")]
+    fn watch(&mut self) -> StepWatch {
         let handler = self.slow_step_handler.take();
         let handler = handler.unwrap_or_else(|| Box::new(|step| exceptions::complain(step)));
         let report = move |task: Option<AnyTask>, took| {
@@ -636,7 +671,7 @@ impl Builder {
             let report = context::running().and_then(|kernel| DeadlockReport::of_circle(&kernel, task, &told));
             report.iter().for_each(&*handler);
         };
-        Some(StepWatch::new(limit, Box::new(report), Box::new(suspended)))
+        StepWatch::new(limit, Box::new(report), Box::new(suspended))
     }
 
     /// Builds the loop.
@@ -657,13 +692,22 @@ impl Builder {
     /// assert_eq!(quick.run(async { half * 2 }), 42);
     /// ```
     #[track_caller]
+    #[cfg_attr(not(feature = "report"), allow(unused_mut, reason = "the feature adds debug mode"))]
     pub fn build(mut self) -> EventLoop {
         let clock = match self.clock {
             Clock::Real => KernelClock::real(),
             Clock::Virtual => KernelClock::virtual_time(),
         };
-        let watch = self.watch();
-        let debug = watch.is_some();
+        // An optimized program does not look, since it would have to contain debug mode for that.
+        #[cfg(all(feature = "report", debug_assertions))]
+        if self.debug.is_none() && std::env::var_os("ONELANE_DEBUG").is_some_and(|value| !value.is_empty()) {
+            self = self.debug(true);
+        }
+        #[cfg(feature = "report")]
+        let watch = self.debug.flatten().map(|watch| watch(&mut self));
+        #[cfg(not(feature = "report"))]
+        let watch: Option<StepWatch> = None;
+        let never_taken = watch.as_ref().map(StepWatch::never_taken);
         let is_probed = {
             #[cfg(feature = "probe")]
             {
@@ -672,11 +716,12 @@ impl Builder {
             #[cfg(not(feature = "probe"))]
             false
         };
-        let kernel = Kernel::new(clock, debug || self.metrics || is_probed, watch);
-        kernel.idling.tell_of_long_rest.set(Some(tell_of_long_rest));
+        let kernel = Kernel::new(clock, watch.is_some() || self.metrics || is_probed, watch);
+        #[cfg(feature = "report")]
+        kernel.idling.tell_of_long_rest.set(self.reporter.map(|reporter| reporter.long_rest));
         context::add_loop(&kernel);
-        if debug || self.handler.is_some() {
-            exceptions::set_handler(kernel.id(), kernel.table.lane().tenancy(), self.handler, debug);
+        if never_taken.is_some() || self.handler.is_some() {
+            exceptions::set_handler(kernel.id(), kernel.table.lane().tenancy(), self.handler, never_taken);
         }
         #[cfg(feature = "probe")]
         if let Some(probe) = self.probe {
@@ -686,12 +731,14 @@ impl Builder {
         let mut event_loop = EventLoop {
             kernel,
             cancel_on_ctrl_c: self.cancel_on_ctrl_c,
+            #[cfg(feature = "report")]
+            reporter: self.reporter,
             #[cfg(feature = "threads")]
             thread_join_timeout: self.thread_join_timeout.unwrap_or(THREAD_JOIN_TIMEOUT),
-            #[cfg(all(unix, feature = "signals"))]
+            #[cfg(all(unix, feature = "signals", feature = "report"))]
             printer: None,
         };
-        #[cfg(all(unix, feature = "signals"))]
+        #[cfg(all(unix, feature = "signals", feature = "report"))]
         if let Some(signal) = self.print_on {
             event_loop.printer = Printer::on(signal, &event_loop.kernel);
         }
@@ -701,11 +748,11 @@ impl Builder {
 
 impl fmt::Debug for Builder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Builder")
-            .field("clock", &self.clock)
-            .field("debug", &self.debug)
-            .field("cancel_on_ctrl_c", &self.cancel_on_ctrl_c)
-            .finish_non_exhaustive()
+        let mut out = f.debug_struct("Builder");
+        out.field("clock", &self.clock);
+        #[cfg(feature = "report")]
+        out.field("debug", &self.debug.map(|watch| watch.is_some()));
+        out.field("cancel_on_ctrl_c", &self.cancel_on_ctrl_c).finish_non_exhaustive()
     }
 }
 
@@ -960,7 +1007,7 @@ impl EventLoop {
         kernel.table.add_waiter(main.header(), Then::Queue(Call::Once(Box::new(move || stop.set(true)))));
         let ctrl_c = CtrlC::watch(self.cancel_on_ctrl_c, kernel, main.header());
         // As in asyncio, the turn in which main's done callback runs is finished.
-        let stuck = kernel.turn_until(&over).err().map(|_| DeadlockReport::of(kernel));
+        let stuck = kernel.turn_until(&over).err().map(|_| self.deadlock());
         if stuck.is_some() {
             kernel.tell_deadlock();
         }
@@ -976,6 +1023,14 @@ impl EventLoop {
             None if interrupted => Ok(RunError::Interrupted),
             None => Ok(RunError::Cancelled),
         }
+    }
+
+    /// Only a loop on a virtual clock, or in debug mode, can be stuck, and such a loop has a reporter.
+    fn deadlock(&self) -> DeadlockReport {
+        #[cfg(feature = "report")]
+        return (self.reporter.expect("a loop that finds deadlocks reports them").deadlock)(&self.kernel);
+        #[cfg(not(feature = "report"))]
+        DeadlockReport {}
     }
 
     #[cfg(feature = "threads")]
@@ -1165,6 +1220,8 @@ impl EventLoop {
     /// let graph = event_loop.call_graph();
     /// assert_eq!(graph.tasks[0].waits_for[0].what, "a sleep, 60.000 s more");
     /// ```
+    #[cfg(feature = "report")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "report")))]
     #[doc(alias = "capture_call_graph")]
     pub fn call_graph(&self) -> CallGraph {
         CallGraph::of(&self.kernel)
@@ -1482,6 +1539,8 @@ impl LoopRef {
     /// event_loop.turn();
     /// assert_eq!(waiting_here(&event_loop.loop_ref()), 1);
     /// ```
+    #[cfg(feature = "report")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "report")))]
     #[doc(alias = "capture_call_graph")]
     #[track_caller]
     pub fn call_graph(&self) -> CallGraph {

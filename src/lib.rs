@@ -35,7 +35,7 @@
 //! - Communication between tasks: [`Promise`], [`task_local!`], and the module [`sync`] with
 //!   events, locks, conditions, semaphores, barriers, queues and channels.
 //! - Inspection: [`call_graph()`] and [`print_call_graph`] show where each task waits, for what,
-//!   and for which task; [`metrics`](metrics()) counts.
+//!   and for which task (feature `report`, on by default); [`metrics`](metrics()) counts.
 //! - With the feature `io`, on Unix: `net` with sockets and asyncio's streams and servers;
 //!   `io::Async` for other file descriptors. With the feature `hyper`, hyper's traits for them.
 //! - With the feature `threads`: `to_thread`, which calls a blocking function on another thread.
@@ -57,6 +57,7 @@
 //!
 //! Tags such as READY-2 or END-1 name the invariants in `docs/architecture.md`.
 #![cfg_attr(docsrs, feature(doc_cfg))]
+#![cfg_attr(not(feature = "report"), allow(dead_code, reason = "what only reports read is still kept"))]
 
 mod callback;
 mod cancel;
@@ -91,15 +92,26 @@ pub use combine::gather::{Gather, GatherAll, TryGatherError, gather, try_gather}
 pub use combine::shield::{Shield, Shieldable, shield};
 pub use combine::wait::{ReturnWhen, TaskHandle, TryWaitable, Wait, Waitable, try_wait, wait};
 pub use error::{Cancelled, LoopClosed, NoRunningLoop, Panic, TaskError};
-pub use event_loop::{Builder, Clock, EventLoop, LoopRef, RunError, SlowStep};
+#[cfg(feature = "report")]
+#[cfg_attr(docsrs, doc(cfg(feature = "report")))]
+pub use event_loop::SlowStep;
+pub use event_loop::{Builder, Clock, EventLoop, LoopRef, RunError};
 pub use host::{Budget, Drive, Turn};
+#[cfg(feature = "report")]
+#[cfg_attr(docsrs, doc(cfg(feature = "report")))]
 pub use inspect::call_graph::{CallGraph, TaskSnapshot, WaitSnapshot, call_graph, print_call_graph};
+#[cfg(feature = "report")]
 pub use inspect::deadlock::DeadlockReport;
 pub use inspect::introspect::{all_tasks, current_task};
-pub use inspect::metrics::{LongestStep, Metrics, metrics};
+#[cfg(feature = "report")]
+#[cfg_attr(docsrs, doc(cfg(feature = "report")))]
+pub use inspect::metrics::LongestStep;
+pub use inspect::metrics::{Metrics, metrics};
 #[cfg(feature = "probe")]
 #[cfg_attr(docsrs, doc(cfg(feature = "probe")))]
 pub use inspect::probe;
+#[cfg(not(feature = "report"))]
+pub use inspect::unreported::DeadlockReport;
 pub use kernel::callbacks::exceptions::Exception;
 #[cfg(all(unix, feature = "io"))]
 #[cfg_attr(docsrs, doc(cfg(feature = "io")))]

@@ -18,8 +18,7 @@ use crate::kernel::context;
 ///
 /// With the panic of `main`, if it panics. If a loop is already running on this thread, see
 /// [`try_run`]. If the main task was cancelled. If, at the end, cancelled tasks still spawn new
-/// tasks after a thousand rounds. With `ONELANE_DEBUG` in the environment, if the program cannot
-/// continue, see [`RunError::Deadlock`].
+/// tasks after a thousand rounds. In debug mode, if the program cannot continue, see [`RunError::Deadlock`].
 ///
 /// # Examples
 ///

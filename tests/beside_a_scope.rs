@@ -4,12 +4,12 @@
 #[path = "common/mod.rs"]
 mod common;
 
-use common::{Trace, foreign, ms, virtual_loop, words};
+use common::{Trace, foreign, ms, virtual_loop};
 use futures_util::FutureExt;
 use futures_util::future::{LocalBoxFuture, join};
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use onelane::sync::{Event, Lock, Queue, Semaphore};
-use onelane::{RunError, Task, as_completed, catch_cancel, finally, gather, sleep, spawn, time, timeout, yield_now};
+use onelane::{Task, as_completed, catch_cancel, finally, gather, sleep, spawn, time, timeout, yield_now};
 use std::future::pending;
 use std::rc::Rc;
 use std::task::Context;
@@ -193,6 +193,7 @@ fn panic_in_the_first_waker_and_wake_the_others() {
 }
 
 /// A report tells what the cleanup waits for, and not what stands beside it, which nobody polls any more.
+#[cfg(feature = "report")]
 #[test]
 fn report_what_a_cleanup_waits_for_alone() {
     let event = Rc::new(Event::new().named("bell"));
@@ -203,8 +204,8 @@ fn report_what_a_cleanup_waits_for_alone() {
         task.cancel();
         task.await.unwrap();
     });
-    let Err(RunError::Deadlock(report)) = stuck else { panic!("{stuck:?}") };
-    assert_eq!(words(&report.tasks[1]), "event \"bell\"");
+    let Err(onelane::RunError::Deadlock(report)) = stuck else { panic!("{stuck:?}") };
+    assert_eq!(common::words(&report.tasks[1]), "event \"bell\"");
 }
 
 /// What is promised to somebody in a timeout that is up, and waits for a cleanup, goes to the next.

@@ -3,11 +3,11 @@
 
 mod common;
 
-use common::{Census, Trace, foreign, ms, on_drop, panic_of, telling_loop, virtual_loop, words};
+use common::{Census, Trace, foreign, ms, on_drop, panic_of, telling_loop, virtual_loop};
 use futures_util::{FutureExt, poll};
 use onelane::{
-    Elapsed, EventLoop, MissedTickBehavior, Next, Promise, RunError, TaskError, as_completed, call_later, call_soon,
-    gather, interval, interval_at, shield, sleep, spawn, time, timeout, wait_for, yield_now,
+    Elapsed, EventLoop, MissedTickBehavior, Next, Promise, TaskError, as_completed, call_later, call_soon, gather,
+    interval, interval_at, shield, sleep, spawn, time, timeout, wait_for, yield_now,
 };
 use std::cell::{Cell, RefCell};
 use std::future::pending;
@@ -401,6 +401,7 @@ fn await_a_promise_without_a_loop() {
     assert!(message.contains("add_done_callback() of a promise was called, but there is no running event loop"));
 }
 
+#[cfg(feature = "report")]
 #[test]
 fn report_a_deadlock_on_promises_and_shields() {
     let line = line!() + 1;
@@ -412,8 +413,8 @@ fn report_a_deadlock_on_promises_and_shields() {
         drop(onelane::task::Builder::new().name("next").spawn(as_completed([pending::<()>()]).next()));
         shield(task).await
     });
-    let Err(RunError::Deadlock(report)) = stuck else { panic!("no deadlock: {stuck:?}") };
-    let waits: Vec<_> = report.tasks.iter().map(|task| format!("{}: {}", task.name, words(task))).collect();
+    let Err(onelane::RunError::Deadlock(report)) = stuck else { panic!("no deadlock: {stuck:?}") };
+    let waits: Vec<_> = report.tasks.iter().map(|task| format!("{}: {}", task.name, common::words(task))).collect();
     let made_at = |column: u32| format!("a promise made at tests/combinators.rs:{line}:{column}");
     let expected = [
         "report_a_deadlock_on_promises_and_shields-1: a shield on \"bare\"".to_string(),
@@ -824,6 +825,7 @@ fn give_up_a_tick_and_lose_none() {
     });
 }
 
+#[cfg(feature = "report")]
 #[test]
 fn tick_at_the_ends_of_time() {
     let message = virtual_loop().run(async { panic_of(|| interval(Duration::ZERO)) });
@@ -839,8 +841,8 @@ fn tick_at_the_ends_of_time() {
             }
         }
     });
-    let Err(RunError::Deadlock(report)) = stuck else { panic!("no deadlock: {stuck:?}") };
-    assert_eq!(words(&report.tasks[0]), "a sleep that never ends");
+    let Err(onelane::RunError::Deadlock(report)) = stuck else { panic!("no deadlock: {stuck:?}") };
+    assert_eq!(common::words(&report.tasks[0]), "a sleep that never ends");
 }
 
 /// What was made here may be awaited from another task of the loop.

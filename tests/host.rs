@@ -498,6 +498,7 @@ fn yield_for_ever_and_give_the_frame_back() {
 }
 
 /// In debug mode and with metrics each entry is looked at, and the budget is the same.
+#[cfg(feature = "report")]
 #[test]
 fn pause_a_watched_loop() {
     let event_loop = EventLoop::builder().clock(Clock::Virtual).debug(true).metrics(true).build();

@@ -8,11 +8,11 @@ mod common;
 #[path = "promises/random_programs.rs"]
 mod random_programs;
 
-use common::{Census, Trace, on_drop, panic_of, virtual_loop, words};
+use common::{Census, Trace, on_drop, panic_of, virtual_loop};
 use onelane::{
-    AsCompleted, Elapsed, Promise, ReturnWhen, RunError, Task, TaskError, TaskOrPromise, TryGatherError, as_completed,
-    call_graph, call_later, catch_cancel, finally, gather, sleep, spawn, time, timeout, try_gather, try_wait, wait,
-    wait_for, yield_now,
+    AsCompleted, Elapsed, Promise, ReturnWhen, Task, TaskError, TaskOrPromise, TryGatherError, as_completed,
+    call_later, catch_cancel, finally, gather, sleep, spawn, time, timeout, try_gather, try_wait, wait, wait_for,
+    yield_now,
 };
 use std::cell::{Cell, RefCell};
 use std::fmt::Display;
@@ -783,6 +783,7 @@ fn next_task_of_a_promise() {
 
 // ---- what is told ----
 
+#[cfg(feature = "report")]
 #[test]
 fn tell_of_promises_beside_tasks() {
     virtual_loop().run(async {
@@ -799,8 +800,10 @@ fn tell_of_promises_beside_tasks() {
         turns(1).await;
         let of = |column: u32| format!("a promise made at {}:{line}:{column}", file!());
         let (a_is, b_is) = (of(29), of(51));
-        let waits: Vec<_> =
-            call_graph().tasks[2..].iter().map(|task| format!("{}: {}", task.name, words(task))).collect();
+        let waits: Vec<_> = onelane::call_graph().tasks[2..]
+            .iter()
+            .map(|task| format!("{}: {}", task.name, common::words(task)))
+            .collect();
         let eight = [&*a_is; 8].join(", ");
         let expected = [
             format!(r#"gather: a gather of {a_is}, "t", {b_is} (done)"#),
@@ -814,6 +817,7 @@ fn tell_of_promises_beside_tasks() {
 }
 
 /// Whoever waits keeps a promise alive, but nobody sets it.
+#[cfg(feature = "report")]
 #[test]
 fn wait_for_promises_that_nobody_keeps() {
     for way in 0..3 {
@@ -825,7 +829,7 @@ fn wait_for_promises_that_nobody_keeps() {
                 _ => drop(as_completed(promises).next().await),
             }
         });
-        let Err(RunError::Deadlock(report)) = stuck else { panic!("no deadlock: {stuck:?}") };
-        assert!(words(&report.tasks[0]).contains("a promise made at tests/promises.rs:"), "{report}");
+        let Err(onelane::RunError::Deadlock(report)) = stuck else { panic!("no deadlock: {stuck:?}") };
+        assert!(common::words(&report.tasks[0]).contains("a promise made at tests/promises.rs:"), "{report}");
     }
 }

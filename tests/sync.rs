@@ -3,14 +3,14 @@
 
 mod common;
 
-use common::{Census, Trace, alone_and_leaking, foreign, ms, on_drop, panic_of, text_of, virtual_loop, words};
+use common::{Census, Trace, alone_and_leaking, foreign, ms, on_drop, panic_of, text_of, virtual_loop};
 use futures_util::future::{Either, join, select};
 use futures_util::{FutureExt, poll};
 use onelane::sync::{
     Barrier, BoundedSemaphore, BrokenBarrier, Condition, Event, LifoQueue, Lock, PriorityQueue, PutError, Queue,
     QueueShutDown, Semaphore, SenderDropped, TryGetError, TryPutError, channel, oneshot, unbounded,
 };
-use onelane::{Elapsed, EventLoop, RunError, Task, call_soon, gather, sleep, spawn, time, timeout, yield_now};
+use onelane::{Elapsed, Task, call_soon, gather, sleep, spawn, time, timeout, yield_now};
 use std::cell::{Cell, RefCell};
 use std::cmp::{Ordering, Reverse};
 use std::future::pending;
@@ -1196,11 +1196,12 @@ fn send_and_close() {
 }
 
 /// A task that is stuck says where.
+#[cfg(feature = "report")]
 #[test]
 fn report_what_is_waited_for() {
     type Scene = Pin<Box<dyn Future<Output = ()>>>;
-    let report = |scene: Scene| match EventLoop::with_virtual_clock().try_run(scene) {
-        Err(RunError::Deadlock(report)) => words(&report.tasks[0]),
+    let report = |scene: Scene| match onelane::EventLoop::with_virtual_clock().try_run(scene) {
+        Err(onelane::RunError::Deadlock(report)) => common::words(&report.tasks[0]),
         _ => "no deadlock".to_string(),
     };
     let scenes: [(Scene, &str); 8] = [

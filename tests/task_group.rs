@@ -3,12 +3,12 @@
 #[path = "common/mod.rs"]
 mod common;
 
-use common::{Census, Trace, ms, on_drop, panic_of, telling_loop, virtual_loop, watched};
+use common::{Census, Trace, ms, on_drop, panic_of, telling_loop, virtual_loop};
 use futures_util::future::select;
 use futures_util::poll;
 use onelane::{
-    ChildError, EventLoop, Failed, GroupError, Task, TaskError, TaskGroup, TaskRef, all_tasks, call_graph, call_later,
-    catch_cancel, current_task, finally, gather, sleep, spawn, task_group, time, timeout, try_task_group, yield_now,
+    ChildError, Failed, GroupError, Task, TaskError, TaskGroup, TaskRef, all_tasks, call_later, catch_cancel,
+    current_task, finally, sleep, spawn, task_group, time, timeout, try_task_group, yield_now,
 };
 use std::cell::{Cell, RefCell};
 use std::future::pending;
@@ -639,6 +639,7 @@ fn go_on_behind_a_group_that_has_failed_in_a_timeout_that_is_up() {
 }
 
 /// A child awaits a task, which awaits the task of the group: that one, the child, and the one in between.
+#[cfg(feature = "report")]
 async fn circle_through_a_group(with_gather: bool) -> [TaskRef; 3] {
     let slot: Rc<RefCell<Option<Task<()>>>> = Rc::default();
     let copy = slot.clone();
@@ -649,7 +650,7 @@ async fn circle_through_a_group(with_gather: bool) -> [TaskRef; 3] {
             let _ = other.await;
         };
         if with_gather {
-            let _ = gather([child]).await;
+            let _ = onelane::gather([child]).await;
         } else {
             let _ = task_group(async |group| drop(group.spawn(child))).await;
         }
@@ -662,15 +663,16 @@ async fn circle_through_a_group(with_gather: bool) -> [TaskRef; 3] {
         yield_now().await;
     }
     let child = all_tasks().pop().unwrap();
-    assert_eq!(call_graph().circles(), [[known.id(), child.id(), between.id()]]);
+    assert_eq!(onelane::call_graph().circles(), [[known.id(), child.id(), between.id()]]);
     [known, child, between]
 }
 
 /// A cancellation does not find such a circle on its way, since a group is no await: `run` did not return.
+#[cfg(feature = "report")]
 #[test]
 fn end_the_run_with_a_circle_through_a_group() {
-    watched(|| {
-        for event_loop in [virtual_loop(), EventLoop::new()] {
+    common::watched(|| {
+        for event_loop in [virtual_loop(), onelane::EventLoop::new()] {
             let tasks = event_loop.run(circle_through_a_group(false));
             assert!(tasks.iter().all(TaskRef::is_cancelled));
         }
@@ -678,9 +680,10 @@ fn end_the_run_with_a_circle_through_a_group() {
 }
 
 /// asyncio's tasks stay in such a circle, whoever of them is cancelled. Here they do until each was cancelled by itself.
+#[cfg(feature = "report")]
 #[test]
 fn cancel_a_circle_through_a_group() {
-    watched(|| {
+    common::watched(|| {
         virtual_loop().run(async {
             let tasks = circle_through_a_group(false).await;
             for (nth, task) in tasks.iter().enumerate() {

@@ -5,7 +5,6 @@ mod common;
 
 use common::{Census, Post, Trace, await_that, ms, on_drop, virtual_loop, watched};
 use futures_util::poll;
-use onelane::sync::Event;
 use onelane::{
     EventLoop, Handle, Join, LoopClosed, LoopRef, Panic, Remote, RemoteTask, RunError, Sleep, Task, TaskError, TaskId,
     TaskRef, all_tasks, call_soon, current_task, sleep, spawn, timeout, yield_now,
@@ -579,9 +578,10 @@ fn drop_remotes_while_the_loop_waits() {
 
 /// On a real clock, a loop that counts waits as one that does not, here for a cancellation that nobody has promised: only
 /// debug mode would report a deadlock.
+#[cfg(feature = "report")]
 #[test]
 fn count_and_wait_all_the_same() {
-    thread_local!(static OVER: Rc<Event> = Rc::new(Event::new()));
+    thread_local!(static OVER: Rc<onelane::sync::Event> = Rc::new(onelane::sync::Event::new()));
     for counts in [false, true] {
         let event_loop = EventLoop::builder().debug(false).metrics(counts).build();
         let task = event_loop.remote().spawn(async {

@@ -35,7 +35,7 @@ use std::fmt;
 /// assert_eq!(report.circles, [[stuck.id]]);
 /// println!("{report}");
 /// ```
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 #[non_exhaustive]
 pub struct DeadlockReport {
     /// The tasks, in the order in which they were spawned.
@@ -45,13 +45,32 @@ pub struct DeadlockReport {
     /// Whether other tasks of the loop can continue. Then only a cancellation can end the tasks in
     /// the circle.
     pub others_go_on: bool,
+    /// Reached through who made the report, so that a program that makes none does not contain it.
+    words: &'static Words,
 }
+
+/// What `Display` and `Debug` do.
+struct Words {
+    display: fn(&DeadlockReport, &mut fmt::Formatter<'_>) -> fmt::Result,
+    debug: fn(&DeadlockReport, &mut fmt::Formatter<'_>) -> fmt::Result,
+}
+
+/// What a loop has that reports its deadlocks. Set by those who ask for such a loop, so that other programs do not contain it.
+pub(crate) struct Reporter {
+    /// Of a loop in which nothing can happen any more.
+    pub(crate) deadlock: fn(&Kernel) -> DeadlockReport,
+    /// Called once on a virtual clock, when the loop has nothing to do but to wait for others, and has done so for a while.
+    pub(crate) long_rest: fn(&Kernel),
+}
+
+pub(crate) const REPORTER: &Reporter = &Reporter { deadlock: DeadlockReport::of, long_rest: tell_of_long_rest };
 
 impl DeadlockReport {
     /// A report on a loop in which nothing can happen any more.
-    pub(crate) fn of(kernel: &Kernel) -> Self {
+    fn of(kernel: &Kernel) -> Self {
         let graph = CallGraph::of(kernel);
-        DeadlockReport { circles: graph.circles(), tasks: graph.tasks, others_go_on: false }
+        let circles = graph.circles();
+        Self::new(graph.tasks, circles, false)
     }
 
     /// A report on the circle that this task has just closed, if there is one that was not `told`
@@ -69,7 +88,11 @@ impl DeadlockReport {
         let tasks: Vec<_> = circle.iter().filter_map(|&id| graph.task(TaskId(id))).cloned().collect();
         let circles = CallGraph { time: graph.time, tasks: tasks.clone() }.circles();
         told.borrow_mut().push(first_wait);
-        Some(DeadlockReport { tasks, circles, others_go_on: true })
+        Some(Self::new(tasks, circles, true))
+    }
+
+    fn new(tasks: Vec<TaskSnapshot>, circles: Vec<Vec<TaskId>>, others_go_on: bool) -> Self {
+        DeadlockReport { tasks, circles, others_go_on, words: &Words { display: Self::display, debug: Self::debug } }
     }
 }
 
@@ -147,6 +170,18 @@ fn may_be_freed(kernel: &Kernel, graph: &CallGraph, circle: &[TaskId]) -> bool {
 
 impl fmt::Display for DeadlockReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        (self.words.display)(self, f)
+    }
+}
+
+impl fmt::Debug for DeadlockReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        (self.words.debug)(self, f)
+    }
+}
+
+impl DeadlockReport {
+    fn display(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let tasks = self.tasks.len();
         if self.others_go_on {
             let locks = self.tasks.iter().any(|task| task.waits_for.iter().any(|wait| !wait.held_by.is_empty()));
@@ -172,9 +207,13 @@ impl fmt::Display for DeadlockReport {
         }
         Ok(())
     }
-}
 
-impl DeadlockReport {
+    fn debug(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut out = f.debug_struct("DeadlockReport");
+        out.field("tasks", &self.tasks).field("circles", &self.circles).field("others_go_on", &self.others_go_on);
+        out.finish()
+    }
+
     fn task(&self, id: TaskId) -> Option<&TaskSnapshot> {
         let place = self.tasks.binary_search_by_key(&id, |task| task.id).ok()?;
         Some(&self.tasks[place])
@@ -192,7 +231,7 @@ fn write_waits(task: &TaskSnapshot, f: &mut fmt::Formatter<'_>) -> fmt::Result {
 }
 
 /// The message of a loop on a virtual clock that can only wait for other threads or wakers.
-pub(crate) fn tell_of_long_rest(kernel: &Kernel) {
+fn tell_of_long_rest(kernel: &Kernel) {
     struct LongRest(Vec<TaskSnapshot>);
     impl fmt::Display for LongRest {
         fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

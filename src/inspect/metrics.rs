@@ -1,11 +1,13 @@
 //! The counters of a loop.
 
-use crate::kernel::{Kernel, LongestStep as Longest};
+use crate::kernel::Kernel;
+#[cfg(feature = "report")]
+use crate::kernel::observe::watch::LongestStep as Longest;
 use crate::leaf::running;
+#[cfg(feature = "report")]
 use crate::task::TaskId;
-use std::panic::Location;
-use std::rc::Rc;
-use std::time::Duration;
+#[cfg(feature = "report")]
+use std::{panic::Location, rc::Rc, time::Duration};
 
 /// What a loop has done since it was created, as [`metrics`] returns it.
 ///
@@ -72,6 +74,8 @@ pub struct Metrics {
     pub parks: u64,
     /// The longest step, in [debug mode](crate::Builder::debug). Otherwise `None`, because steps
     /// are not timed.
+    #[cfg(feature = "report")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "report")))]
     pub longest_step: Option<LongestStep>,
 }
 
@@ -91,6 +95,7 @@ pub struct Metrics {
 ///     assert!(longest.took >= Duration::from_millis(3));
 /// });
 /// ```
+#[cfg(feature = "report")]
 #[derive(Clone, PartialEq, Eq, Debug)]
 #[non_exhaustive]
 pub struct LongestStep {
@@ -161,6 +166,7 @@ impl Metrics {
             timers_cancelled: tally.timers_cancelled.get(),
             timers_pending: kernel.timers() as u64,
             parks: tally.parks.get(),
+            #[cfg(feature = "report")]
             longest_step: kernel.longest_step().map(|Longest { took, task, name, place }| LongestStep {
                 took,
                 id: TaskId(task),

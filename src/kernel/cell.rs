@@ -232,6 +232,7 @@ union Stage<F: Future> {
 /// The functions for cells of one future type. Each takes a pointer to the header of such a cell, and may use the whole cell.
 struct Kind {
     /// The name of the future's type.
+    #[cfg(feature = "report")]
     future: fn() -> &'static str,
     poll: unsafe fn(NonNull<Header>, &mut Context<'_>) -> Poll<()>,
     drop_future: unsafe fn(NonNull<Header>),
@@ -353,6 +354,7 @@ impl<F: Future> TaskCell<F> {
     const KIND: &'static Kind = &Kind { poll: Self::poll, gone: Some(Self::GONE), ..*Self::GONE };
 
     const GONE: &'static Kind = &Kind {
+        #[cfg(feature = "report")]
         future: std::any::type_name::<F>,
         poll: poll_nothing,
         drop_future: Self::drop_future,

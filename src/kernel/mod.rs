@@ -66,7 +66,7 @@
 //!   call, fire_call, panicked, tolerate     callbacks/   callbacks, and panics of user code
 //!   suspended, unwind, fail                 cancel/      tasks that were cancelled
 //!   next_deadline                           timers/      setting and cancelling timers
-//!   tell!, tally, run_marked_watched        observe/     counters, the probe, debug mode
+//!   tell!, tally, watched_run               observe/     counters, the probe, debug mode
 //! ```
 //!
 //! Tags such as READY-1 name the invariants of `docs/architecture.md`.
@@ -107,8 +107,9 @@ pub(crate) use clock::{Clock, Time};
 pub(crate) use idle::inbox::{Inbox, Message, Parked};
 pub(crate) use idle::lanes::inbox;
 pub(crate) use idle::park::Stuck;
+#[cfg(feature = "report")]
 pub(crate) use observe::view::SleepRecord;
-pub(crate) use observe::watch::{LongestStep, StepWatch};
+pub(crate) use observe::watch::StepWatch;
 pub(crate) use table::context;
 pub(crate) use table::records::{WaitKey, WaiterKey};
 pub(crate) use table::sort::sorted_once;
@@ -246,8 +247,8 @@ impl Kernel {
     /// Runs the second half of a turn: the user code. If `over` is still false at the end of the turn, this may run further turns.
     #[inline]
     fn run_turn(&self, over: &Cell<bool>) {
-        if self.is_watched() {
-            self.run_marked_watched()
+        if let Some(run) = self.watched_run() {
+            run(self)
         } else if self.is_listening() {
             self.run_marked_and_listen(over)
         } else {

@@ -35,6 +35,7 @@
 // The hub does not know what is cancelled or woken: its closures do that. Next: `event_loop.rs`,
 // which keeps a `CtrlC` while a main task runs.
 
+#[cfg(feature = "report")]
 use crate::inspect::call_graph::print_call_graph;
 use crate::kernel::callbacks::exceptions;
 use crate::kernel::cell::Header;
@@ -353,11 +354,13 @@ impl CtrlC {
 // ---- the call graph ----
 
 /// Exists while a loop lives: each time the signal arrives, the loop prints its call graph.
+#[cfg(feature = "report")]
 #[derive(Debug)]
 pub(crate) struct Printer {
     _ear: Ear,
 }
 
+#[cfg(feature = "report")]
 impl Printer {
     /// `None` if it is not available.
     ///

@@ -1,7 +1,9 @@
 //! What several test files share: a list of what happened, counted things, a place for wakers, wakers that are not onelane's.
 #![allow(dead_code, reason = "each test file is a crate of its own, and uses a part of this")]
 
-use onelane::{Clock, EventLoop, Metrics, Sleep, TaskSnapshot, sleep};
+#[cfg(feature = "report")]
+use onelane::TaskSnapshot;
+use onelane::{Clock, EventLoop, Metrics, Sleep, sleep};
 use std::any::Any;
 use std::cell::RefCell;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
@@ -38,6 +40,7 @@ impl Trace {
 }
 
 /// What a task waits for, in words.
+#[cfg(feature = "report")]
 pub(crate) fn words(task: &TaskSnapshot) -> String {
     let words: Vec<_> = task.waits_for.iter().map(|wait| &*wait.what).collect();
     words.join(", ")

@@ -17,10 +17,10 @@ mod outcome;
 mod program;
 mod shared;
 mod statement;
-#[cfg(feature = "probe")]
+#[cfg(all(feature = "probe", feature = "report"))]
 #[path = "../common/strict.rs"]
 mod strict;
-#[cfg(feature = "probe")]
+#[cfg(all(feature = "probe", feature = "report"))]
 #[path = "../common/trace.rs"]
 #[expect(dead_code, reason = "other tests count more")]
 mod trace;
@@ -28,12 +28,12 @@ mod trace;
 use comparison::{Comparison, Trace};
 use onelane::{Budget, EventLoop};
 use program::{Program, files, programs};
-#[cfg(feature = "probe")]
+#[cfg(all(feature = "probe", feature = "report"))]
 use std::cell::{Cell, RefCell};
-#[cfg(feature = "probe")]
+#[cfg(all(feature = "probe", feature = "report"))]
 use std::rc::Rc;
 use std::time::Duration;
-#[cfg(feature = "probe")]
+#[cfg(all(feature = "probe", feature = "report"))]
 use strict::Strict;
 
 #[test]
@@ -59,7 +59,7 @@ fn turn_within_budgets_and_compare_with_cpython() {
 
 /// A probe that takes a picture of all tasks at each event changes no trace. The events are what their docs say, the
 /// metrics agree with them, and the laws of the metrics hold at every moment.
-#[cfg(feature = "probe")]
+#[cfg(all(feature = "probe", feature = "report"))]
 #[test]
 fn look_at_the_call_graph_all_the_time() {
     use onelane::probe::{Counters, Event, EventKind, Probe, Tee};
@@ -124,7 +124,7 @@ fn look_at_the_call_graph_all_the_time() {
 }
 
 /// The recording of each program can be read: its slices nest, its arrows lie in slices.
-#[cfg(feature = "probe")]
+#[cfg(all(feature = "probe", feature = "report"))]
 #[test]
 fn record_each_program() {
     struct Paper(Vec<u8>, Rc<Cell<usize>>);
@@ -157,7 +157,7 @@ fn record_each_program() {
 }
 
 /// With a probe, every eighth program runs where the build is not optimized: all of them would take minutes.
-#[cfg(feature = "probe")]
+#[cfg(all(feature = "probe", feature = "report"))]
 const OBSERVED: usize = if cfg!(debug_assertions) { 8 } else { 1 };
 
 /// Runs every program, or one of `one_of`, and compares the trace that it leaves with CPython's.

@@ -7,6 +7,7 @@
 
 use crate::error::Panic;
 use crate::kernel::Token;
+use crate::kernel::cell::Header;
 use crate::kernel::idle::lanes::Tenancy;
 use std::any::Any;
 use std::cell::RefCell;
@@ -70,8 +71,12 @@ struct Entry {
     loop_id: u64,
     tenancy: Tenancy,
     handler: Option<Handler>,
-    is_debug: bool,
+    never_taken: Option<NeverTaken>,
 }
+
+/// In debug mode, the function that reports that the value of a task was never read. The last argument
+/// is the name of the value's type.
+pub(crate) type NeverTaken = fn(&Header, &str);
 
 pub(crate) const NEVER_LOOKED_AT: &str = "a task panicked and its result was never read";
 pub(crate) const IN_A_CALLBACK: &str = "a callback panicked";
@@ -82,8 +87,8 @@ pub(crate) const IN_A_HANDLER: &str = "a handler of debug mode panicked";
 pub(crate) const IN_A_PROBE: &str = "a probe panicked, and was taken out";
 pub(crate) const AT_AN_END: &str = "a destructor or a foreign waker panicked when a task ended";
 
-pub(crate) fn set_handler(loop_id: u64, tenancy: Tenancy, handler: Option<Handler>, is_debug: bool) {
-    HANDLERS.with(|handlers| handlers.borrow_mut().push(Entry { loop_id, tenancy, handler, is_debug }));
+pub(crate) fn set_handler(loop_id: u64, tenancy: Tenancy, handler: Option<Handler>, never_taken: Option<NeverTaken>) {
+    HANDLERS.with(|handlers| handlers.borrow_mut().push(Entry { loop_id, tenancy, handler, never_taken }));
 }
 
 /// Returns the handler, to be dropped where nothing is borrowed: it is user code.
@@ -106,13 +111,14 @@ fn handler(is_asked: &dyn Fn(&Entry) -> bool) -> Option<Handler> {
 }
 
 /// Reports, in debug mode, that the value of a task was never read.
-pub(crate) fn never_taken(task: Token, name: &dyn Fn() -> Rc<str>, spawned_at: &Location<'_>, type_name: &str) {
-    let is_debug = |handlers: &RefCell<Vec<Entry>>| {
-        handlers.borrow().iter().any(|entry| entry.is_debug && entry.tenancy.has(task))
+#[cfg(feature = "report")]
+pub(crate) fn never_taken(task: &Header, type_name: &str) {
+    let find = |handlers: &RefCell<Vec<Entry>>| {
+        let handlers = handlers.borrow();
+        handlers.iter().find(|entry| entry.tenancy.has(task.token())).and_then(|entry| entry.never_taken)
     };
-    if HANDLERS.with(|handlers| is_debug(handlers)) {
-        let what = format!("task {:?}, spawned at {spawned_at}, returned a `{type_name}` that was never read", name());
-        complain(&what);
+    if let Some(tell) = HANDLERS.with(|handlers| find(handlers)) {
+        tell(task, type_name);
     }
 }
 

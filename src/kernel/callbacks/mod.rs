@@ -8,8 +8,7 @@ use crate::error::{Panic, TaskError};
 use crate::kernel::cell::Header;
 #[cfg(feature = "probe")]
 use crate::kernel::observe::probe::{EventKind, Source};
-use crate::kernel::observe::watch::StepWatch;
-use crate::kernel::{Kernel, context};
+use crate::kernel::{Kernel, StepWatch, context};
 use calls::{Call, CallKey};
 use locals::Locals;
 use std::any::Any;

@@ -6,6 +6,7 @@ use crate::error::Panic;
 use crate::kernel::callbacks::exceptions::{self, Exception};
 use crate::kernel::callbacks::locals::Locals;
 use crate::kernel::cancel::record::Record;
+#[cfg(feature = "report")]
 use crate::kernel::observe::names::function_of;
 use std::cell::Cell;
 use std::mem::ManuallyDrop;
@@ -49,7 +50,15 @@ fn drop_extra(extra: Option<Box<Extra>>) {
 impl Header {
     pub(crate) fn name(&self) -> Rc<str> {
         let name = self.if_extra(|extra| extra.name.clone()).flatten();
-        name.unwrap_or_else(|| Rc::from(format!("{}-{}", function_of((self.kind.get().future)()), self.id)))
+        name.unwrap_or_else(|| Rc::from(format!("{}-{}", self.function(), self.id)))
+    }
+
+    /// The word for a task that was given no name.
+    fn function(&self) -> &'static str {
+        #[cfg(feature = "report")]
+        return function_of((self.kind.get().future)());
+        #[cfg(not(feature = "report"))]
+        "Task"
     }
 
     pub(crate) fn set_name(&self, name: Rc<str>) {
@@ -103,11 +112,12 @@ impl Header {
         has_extra
     }
 
+    #[cfg(feature = "report")]
     #[cold]
     #[inline(never)]
     pub(in crate::kernel) fn never_taken(&self, type_name: &str) {
         if self.is_done() {
-            exceptions::never_taken(self.token(), &|| self.name(), self.spawned_at, type_name);
+            exceptions::never_taken(self, type_name);
         }
     }
 

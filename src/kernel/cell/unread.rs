@@ -42,6 +42,7 @@ impl<F: Future> Drop for TaskCell<F> {
         // SAFETY: the last reference to the cell is gone, so no code uses the future.
         unsafe { Self::drop_future(NonNull::from(&mut *self).cast()) };
         let outcome = self.take_outcome();
+        #[cfg(feature = "report")]
         if size_of::<F::Output>() > 0 && matches!(outcome, Some(Ok(_))) && !self.header.looked_at.get() {
             self.header.never_taken(std::any::type_name::<F::Output>());
         }

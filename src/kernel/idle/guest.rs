@@ -138,8 +138,8 @@ impl Kernel {
             }
             self.idling.paused.set(Some(left - count));
             self.table.mark_first(count);
-            if self.is_watched() {
-                self.run_marked_watched();
+            if let Some(run) = self.watched_run() {
+                run(self);
             } else {
                 self.run_marked(&Self::this_turn_only());
             }

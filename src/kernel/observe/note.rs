@@ -1,19 +1,21 @@
-//! The events that the loop emits to the probe, if there is one.
+//! The events that the loop emits to the probe, if there is one, and to debug mode (`watch.rs`).
 
-use crate::kernel::Kernel;
 #[cfg(feature = "probe")]
 use crate::kernel::cell::Ending;
-use crate::kernel::cell::Header;
+use crate::kernel::cell::{AnyTask, Header};
 #[cfg(feature = "probe")]
 use crate::kernel::observe::probe::{self, EventKind, Source, WakeOutcome};
 #[cfg(feature = "probe")]
 use crate::kernel::observe::task_id::TaskId;
 use crate::kernel::table::TaskTable;
 use crate::kernel::timers::Alarm;
+use crate::kernel::{Kernel, StepWatch};
 #[cfg(feature = "probe")]
 use crate::kernel::{Time, Token};
+use std::cell::Cell;
 #[cfg(feature = "probe")]
 use std::panic::Location;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 #[cfg(feature = "probe")]
 use std::rc::Rc;
 
@@ -131,5 +133,41 @@ impl TaskTable {
     #[cfg(feature = "probe")]
     pub(crate) fn id(&self, token: Token) -> Option<TaskId> {
         self.task(token).map(|task| TaskId(task.header().id))
+    }
+}
+
+impl Kernel {
+    /// As `run_marked`, with a look at each entry before and after.
+    #[cold]
+    pub(in crate::kernel) fn run_marked_watched(&self) {
+        for _ in 0..self.table.marked_len() {
+            let task = self.table.mark_next();
+            if let Some(_header) = task.as_ref().map(AnyTask::header) {
+                tell!(self.table, EventKind::StepBegin { task: TaskId(_header.id) });
+            }
+            self.watch.iter().for_each(StepWatch::begin);
+            self.run_marked(&Cell::new(true));
+            if let Some(_header) = task.as_ref().map(AnyTask::header) {
+                tell!(self.table, EventKind::StepEnd { task: TaskId(_header.id), ended: _header.is_done() });
+            }
+            // This may be the last who holds the task. Nothing is running by now, so its panic is nobody's.
+            if let Err(payload) = catch_unwind(AssertUnwindSafe(|| self.step_is_over(task))) {
+                self.panicked(payload);
+            }
+        }
+    }
+
+    /// What runs in the place of `run_marked`, if each entry of the ready queue is looked at before and after.
+    #[inline]
+    pub(in crate::kernel) fn watched_run(&self) -> Option<fn(&Kernel)> {
+        #[cfg(feature = "report")]
+        if let Some(watch) = &self.watch {
+            return Some(watch.run);
+        }
+        #[cfg(feature = "probe")]
+        if self.table.is_probed() {
+            return Some(Kernel::run_marked_watched);
+        }
+        None
     }
 }

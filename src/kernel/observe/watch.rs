@@ -1,15 +1,11 @@
 //! Debug mode: measures each entry of the ready queue.
 
-use crate::kernel::callbacks::exceptions;
+use crate::kernel::callbacks::exceptions::{self, NeverTaken, complain};
 use crate::kernel::cell::{AnyTask, Header};
-#[cfg(feature = "probe")]
-use crate::kernel::observe::probe::EventKind;
-#[cfg(feature = "probe")]
-use crate::kernel::observe::task_id::TaskId;
 use crate::kernel::timers::Alarm;
 use crate::kernel::{Kernel, State};
 use std::cell::{Cell, RefCell};
-use std::panic::{AssertUnwindSafe, Location, catch_unwind};
+use std::panic::Location;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
@@ -29,6 +25,12 @@ type Report = Box<dyn Fn(Option<AnyTask>, Duration)>;
 
 /// The measuring of debug mode: checks each entry of the ready queue after it has run.
 pub(crate) struct StepWatch {
+    /// What is done instead of `run_marked`, and when a step is over elsewhere. By way of pointers, so that a program that has no
+    /// `StepWatch` does not contain it.
+    pub(in crate::kernel) run: fn(&Kernel),
+    over: fn(&Kernel, Option<AnyTask>),
+    /// What tells of a value that nobody has taken.
+    never_taken: NeverTaken,
     limit: Duration,
     /// Called for steps and callbacks that took `limit` or longer.
     slow: Report,
@@ -41,7 +43,20 @@ pub(crate) struct StepWatch {
 
 impl StepWatch {
     pub(crate) fn new(limit: Duration, slow: Report, suspended: Box<dyn Fn(&AnyTask)>) -> Self {
-        StepWatch { limit, slow, suspended, began: Cell::new(None), longest: RefCell::default() }
+        StepWatch {
+            run: Kernel::run_marked_watched,
+            over: Kernel::step_is_over,
+            never_taken,
+            limit,
+            slow,
+            suspended,
+            began: Cell::new(None),
+            longest: RefCell::default(),
+        }
+    }
+
+    pub(crate) fn never_taken(&self) -> NeverTaken {
+        self.never_taken
     }
 
     pub(in crate::kernel) fn begin(&self) {
@@ -53,30 +68,22 @@ impl StepWatch {
     }
 }
 
+fn never_taken(task: &Header, type_name: &str) {
+    let (name, spawned_at) = (task.name(), task.spawned_at);
+    complain(&format_args!("task {name:?}, spawned at {spawned_at}, returned a `{type_name}` that was never read"));
+}
+
 impl Kernel {
-    /// Like `run_marked`, but measures each entry.
-    #[cold]
-    pub(in crate::kernel) fn run_marked_watched(&self) {
-        for _ in 0..self.table.marked_len() {
-            let task = self.table.mark_next();
-            if let Some(_header) = task.as_ref().map(AnyTask::header) {
-                tell!(self.table, EventKind::StepBegin { task: TaskId(_header.id) });
-            }
-            self.watch.iter().for_each(StepWatch::begin);
-            self.run_marked(&Self::this_turn_only());
-            if let Some(_header) = task.as_ref().map(AnyTask::header) {
-                tell!(self.table, EventKind::StepEnd { task: TaskId(_header.id), ended: _header.is_done() });
-            }
-            // This may be the last reference to the task. Nothing is running now, so a panic of its
-            // destructor belongs to no task.
-            if let Err(payload) = catch_unwind(AssertUnwindSafe(|| self.tell_if_slow(task))) {
-                self.panicked(payload);
-            }
+    /// A step or a callback is over, by a panic or not: in debug mode that is told, if it took long.
+    #[inline]
+    pub(in crate::kernel) fn tell_if_slow(&self, task: Option<AnyTask>) {
+        if let Some(watch) = &self.watch {
+            (watch.over)(self, task);
         }
     }
 
-    /// Ends a step or callback, also after a panic. In debug mode, reports it if it took long.
-    pub(in crate::kernel) fn tell_if_slow(&self, task: Option<AnyTask>) {
+    /// As `tell_if_slow`, but called directly: only a program that has a `StepWatch` or a probe contains the caller.
+    pub(in crate::kernel) fn step_is_over(&self, task: Option<AnyTask>) {
         let Some(watch) = &self.watch else { return };
         let Some(took) = watch.began.take().map(|began| began.elapsed()) else { return };
         self.table.leave_step();
@@ -112,11 +119,5 @@ impl Kernel {
     /// `None` outside debug mode.
     pub(crate) fn longest_step(&self) -> Option<LongestStep> {
         self.watch.as_ref()?.longest.borrow().clone()
-    }
-
-    /// Whether each entry of the ready queue is measured.
-    #[inline]
-    pub(in crate::kernel) fn is_watched(&self) -> bool {
-        self.watch.is_some() || self.table.is_probed()
     }
 }

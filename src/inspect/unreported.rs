@@ -1,0 +1,26 @@
+//! What stands in the place of a report without the feature `report`.
+
+use std::fmt;
+
+/// A program that cannot go on: nothing is ready, no timer is pending, and nobody else has a waker or a [`Remote`](crate::Remote).
+///
+/// With the feature `report`, which is on by default, it has the tasks, with where each waits and for what.
+///
+/// # Examples
+///
+/// ```
+/// use onelane::{EventLoop, RunError};
+/// use std::future::pending;
+///
+/// let stuck = EventLoop::with_virtual_clock().try_run(pending::<()>());
+/// assert!(matches!(stuck, Err(RunError::Deadlock(_))));
+/// ```
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct DeadlockReport {}
+
+impl fmt::Display for DeadlockReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("deadlock: nothing is ready, no timer is pending, and nobody else holds a waker")
+    }
+}
