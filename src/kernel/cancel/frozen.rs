@@ -62,6 +62,27 @@ pub(in crate::kernel) struct Cleanups {
     rests: Cell<usize>,
 }
 
+/// `Cleanups`, as those know them who look after them when the loop rests: a loop makes them when the first cleanup waits for others,
+/// and a program that has no cleanups does not contain what they need.
+pub(in crate::kernel) trait HeldUp {
+    /// Nothing is ready before the next timer. Wakes what unwinds and is held up by itself by now. Returns whether it has, and until
+    /// when the loop may rest: not as long, if there is more to be looked at.
+    fn wake(&self, kernel: &Kernel, next: Option<Time>) -> (bool, Option<Time>);
+
+    fn cleanups(&self) -> &Cleanups;
+}
+
+impl HeldUp for Cleanups {
+    #[cold]
+    fn wake(&self, kernel: &Kernel, next: Option<Time>) -> (bool, Option<Time>) {
+        kernel.wake_held_up(self, next)
+    }
+
+    fn cleanups(&self) -> &Cleanups {
+        self
+    }
+}
+
 /// The greatest number of cleanups that are searched in one rest.
 const AT_ONCE: usize = 128;
 
@@ -79,13 +100,13 @@ impl Kernel {
     #[cold]
     pub(crate) fn cleanup_suspended(&self, task: &AnyTask, region: Region) -> bool {
         let one = (task.header().token(), region);
-        let was_found = self.cancels.cleanups.get().is_some_and(|cleanups| cleanups.found.borrow_mut().remove(&one));
+        let was_found = self.cancels.cleanups.get().is_some_and(|it| it.cleanups().found.borrow_mut().remove(&one));
         if self.is_held_up(task, region) || was_found && self.is_stuck(task, region).0 {
             return true;
         }
         // A cleanup that was found once, but is not stuck now, is not searched again.
         if !was_found && self.waits_for_others(task.header()) {
-            let cleanups = self.cancels.cleanups.get_or_init(Box::default);
+            let cleanups = self.cancels.cleanups.get_or_init(|| Box::<Cleanups>::default()).cleanups();
             let mut waiting = cleanups.waiting.borrow_mut();
             waiting.insert(one);
             // A loop that is never idle would otherwise keep cleanups that have ended.
@@ -118,7 +139,7 @@ impl Kernel {
                 });
             }
         }
-        let Some(cleanups) = self.cancels.cleanups.get() else { return };
+        let Some(cleanups) = self.cancels.cleanups.get().map(|it| it.cleanups()) else { return };
         let first = (taker, Region::Task);
         let regions: Vec<_> =
             cleanups.waiting.borrow().range(first..).take_while(|(token, _)| *token == taker).copied().collect();
@@ -129,18 +150,15 @@ impl Kernel {
         }
     }
 
-    /// Like `wake_held_up`, for a loop whose host is about to do other things.
+    /// Like `HeldUp::wake`, for a loop whose host is about to do other things.
     pub(crate) fn look_before_the_host_rests(&self) {
         if let Some(cleanups) = self.cancels.cleanups.get().filter(|_| self.table.is_idle()) {
-            self.wake_held_up(cleanups, self.next_deadline());
+            cleanups.wake(self, self.next_deadline());
         }
     }
 
-    /// Called when nothing is ready before the next timer. Wakes unwinding tasks that wait, by now,
-    /// for themselves. Returns whether it has woken any, and until when the loop may wait: less
-    /// long if more cleanups are left to check.
-    #[cold]
-    pub(in crate::kernel) fn wake_held_up(&self, cleanups: &Cleanups, next: Option<Time>) -> (bool, Option<Time>) {
+    /// See `HeldUp::wake`.
+    fn wake_held_up(&self, cleanups: &Cleanups, next: Option<Time>) -> (bool, Option<Time>) {
         if cleanups.waiting.borrow().is_empty() {
             return (false, next);
         }

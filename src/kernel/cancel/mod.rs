@@ -13,7 +13,7 @@ pub(crate) mod spread;
 pub(crate) mod steps;
 pub(crate) mod unwind;
 
-use frozen::Cleanups;
+use frozen::HeldUp;
 use std::cell::{Cell, OnceCell};
 
 /// The loop's fields for cancellations, and for its shutdown.
@@ -34,7 +34,7 @@ pub(in crate::kernel) struct Notes {
     /// may begin in this poll.
     pub(in crate::kernel) only_drops: Cell<bool>,
     /// Cleanups that wait for others (`cancel/frozen.rs`).
-    pub(in crate::kernel) cleanups: OnceCell<Box<Cleanups>>,
+    pub(in crate::kernel) cleanups: OnceCell<Box<dyn HeldUp>>,
     /// Number of timers that were taken out of the wheel at the end of the loop and are not
     /// cancelled yet.
     pub(in crate::kernel) drained: Cell<usize>,

@@ -1,6 +1,7 @@
 //! What a task stores about its scopes and its cancellation requests. Few tasks have any of it.
 
 use crate::kernel::cancel::scopes::{Region, Scope, Scopes, Unwinding};
+use crate::kernel::cancel::unwind::Unwinder;
 use crate::kernel::cell::Header;
 use crate::kernel::{Token, WaiterKey};
 use std::rc::{Rc, Weak};
@@ -70,10 +71,15 @@ impl Header {
     /// The driver of the unwinding because of which the item with this number is not polled.
     pub(crate) fn driver_over(&self, number: u64) -> Option<Region> {
         let unwinds = self.is_unwinding();
-        match self.scopes(|scopes| scopes.driver_over(number, unwinds)) {
+        match self.scopes(|scopes| Some((scopes.unwinder()?.driver_over)(scopes, number, unwinds))).flatten() {
             Some(driver) => driver,
             None => unwinds.then_some(Region::Task),
         }
+    }
+
+    /// None if the task has never entered a scope.
+    pub(in crate::kernel) fn unwinder(&self) -> Option<&'static Unwinder> {
+        self.scopes(|scopes| scopes.unwinder()).flatten()
     }
 
     pub(crate) fn scope(&self, number: u64) -> Option<Rc<dyn Scope>> {
@@ -107,7 +113,8 @@ impl Header {
 
     /// Whether the item with this number is inside the region.
     pub(crate) fn is_inside(&self, region: Region, number: u64) -> bool {
-        region == Region::Task || self.scopes(|scopes| scopes.is_inside(number, region)).unwrap_or(false)
+        let is_inside = |scopes: &mut Scopes| Some((scopes.unwinder()?.is_inside)(scopes, number, region));
+        region == Region::Task || self.scopes(is_inside).flatten().unwrap_or(false)
     }
 
     /// Whether a cleanup runs inside this scope, or the scope itself cleans up.

@@ -19,6 +19,7 @@
 //! This file has data and queries on it. Nothing here calls user code.
 
 use crate::error::TaskError;
+use crate::kernel::cancel::unwind::{UNWINDER, Unwinder};
 use std::rc::{Rc, Weak};
 use std::task::{Context, Poll};
 
@@ -145,6 +146,8 @@ pub(crate) struct Unwinding {
 #[derive(Default)]
 pub(in crate::kernel) struct Scopes {
     entered: Vec<Entered>,
+    /// Since the first was entered.
+    unwinder: Option<&'static Unwinder>,
 }
 
 struct Entered {
@@ -171,6 +174,7 @@ struct Entered {
 
 impl Scopes {
     pub(in crate::kernel) fn add(&mut self, number: u64, scope: Weak<dyn Scope>, requests: u32) {
+        self.unwinder = Some(&UNWINDER);
         self.entered.push(Entered {
             number,
             scope,
@@ -183,6 +187,11 @@ impl Scopes {
             requests,
             inside: Ranges::default(),
         });
+    }
+
+    /// `None` if the task has never entered a scope.
+    pub(in crate::kernel) fn unwinder(&self) -> Option<&'static Unwinder> {
+        self.unwinder
     }
 
     /// Removes a scope. Returns what the entry owned, to be dropped where nothing is borrowed, if

@@ -1,13 +1,13 @@
 //! The steps of a task that was cancelled.
 
-use crate::error::TaskError;
+use crate::error::{Panic, TaskError};
 use crate::kernel::Kernel;
 use crate::kernel::cancel::scopes::{Region, Unwinding};
 use crate::kernel::cancel::unwind::Pause;
 use crate::kernel::cell::{AnyTask, Draft, Ending, Header, TypedTask};
 use crate::kernel::table::Stop;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 
 impl Kernel {
     /// The task was cancelled while it ran. What it waits for now decides how the cancellation
@@ -36,6 +36,30 @@ impl Kernel {
             return self.yield_gift(header, Region::Task, false);
         }
         self.drop_link(link);
+        match header.unwinder() {
+            Some(unwinder) => (unwinder.unwind)(self, task, raised, &waker),
+            None => self.end_without_scopes(task),
+        }
+    }
+
+    /// A task that has never entered a scope has nothing to unwind.
+    fn end_without_scopes(&self, task: &AnyTask) {
+        let header = task.header();
+        self.table.begin_unwinding(header);
+        let error = match catch_unwind(AssertUnwindSafe(|| self.table.drop_future(task))) {
+            Ok(()) => TaskError::Cancelled,
+            Err(payload) => TaskError::Panicked(Panic::new(payload)),
+        };
+        // A destructor may have entered some.
+        if let Some(unwinder) = header.unwinder() {
+            (unwinder.hand_orphans_over)(self, header, Region::Task);
+        }
+        self.fail(task, error);
+    }
+
+    /// The rest of `unwind`, for a task that has entered scopes.
+    pub(in crate::kernel) fn unwind_scopes(&self, task: &AnyTask, raised: bool, waker: &Waker) {
+        let header = task.header();
         let begun = header.take_unwinding();
         let begins = begun.is_none();
         let mut unwinding = begun.unwrap_or_else(|| Unwinding::new(Region::Task));
@@ -44,7 +68,7 @@ impl Kernel {
         }
         loop {
             let was_cleaning = self.cancels.cleaning.replace(true);
-            let poll = unwinding.poll(self, header, &mut Context::from_waker(&waker));
+            let poll = unwinding.poll(self, header, &mut Context::from_waker(waker));
             self.cancels.cleaning.set(was_cleaning);
             match poll {
                 Poll::Pending => {

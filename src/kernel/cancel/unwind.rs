@@ -22,11 +22,27 @@
 use crate::error::{Panic, TaskError};
 use crate::kernel::Kernel;
 use crate::kernel::callbacks::exceptions;
-use crate::kernel::cancel::scopes::{Arrival, Dropped, Inside, Ranges, Region, Scope, Unwinding, Unwound};
-use crate::kernel::cell::Header;
+use crate::kernel::cancel::scopes::{Arrival, Dropped, Inside, Ranges, Region, Scope, Scopes, Unwinding, Unwound};
+use crate::kernel::cell::{AnyTask, Header};
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
+
+/// What unwinds a task that has entered a scope. It is reached through these pointers alone, which the first scope of a task sets.
+/// So a program without scopes does not contain it.
+pub(in crate::kernel) struct Unwinder {
+    pub(in crate::kernel) unwind: fn(&Kernel, &AnyTask, bool, &Waker),
+    pub(in crate::kernel) hand_orphans_over: fn(&Kernel, &Header, Region),
+    pub(in crate::kernel) driver_over: fn(&Scopes, u64, bool) -> Option<Region>,
+    pub(in crate::kernel) is_inside: fn(&Scopes, u64, Region) -> bool,
+}
+
+pub(in crate::kernel) static UNWINDER: Unwinder = Unwinder {
+    unwind: Kernel::unwind_scopes,
+    hand_orphans_over: Kernel::hand_orphans_over,
+    driver_over: Scopes::driver_over,
+    is_inside: Scopes::is_inside,
+};
 
 /// Why an unwinding has stopped.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

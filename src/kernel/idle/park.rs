@@ -17,7 +17,7 @@ impl Kernel {
         }
         let mut next = self.next_deadline();
         if let Some(cleanups) = self.cancels.cleanups.get() {
-            let (has_woken, soon) = self.wake_held_up(cleanups, next);
+            let (has_woken, soon) = cleanups.wake(self, next);
             if has_woken {
                 return Ok(());
             }
