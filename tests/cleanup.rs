@@ -338,6 +338,7 @@ fn drop_the_loop_and_end_cleanups_that_would_wait() {
     assert_eq!(trace.take(), ["body begins", "body dropped", "brief", "long begins", "long dropped"]);
 }
 
+#[cfg(feature = "report")]
 #[test]
 fn drop_in_a_race_and_clean_up_in_a_task_of_its_own() {
     let trace = Trace::new();

@@ -88,7 +88,8 @@ fn await_a_remote_task_in_another_loop() {
         while !thread.is_finished() {
             event_loop.turn();
         }
-        assert_eq!(thread.join().unwrap(), (Ok("await_a_remote_task_in_another_loop-1".to_string()), Ok(())));
+        let name = if cfg!(feature = "report") { "await_a_remote_task_in_another_loop-1" } else { "Task-1" };
+        assert_eq!(thread.join().unwrap(), (Ok(name.to_string()), Ok(())));
     });
 }
 
@@ -477,15 +478,18 @@ fn list_all_tasks_from_everywhere() {
         doomed.cancel();
         yield_now().await;
     });
+    // Without the feature `report` no name is made of a type.
+    let seen: Vec<String> =
+        trace.take().iter().map(|line| line.replace("Task-", "F-").replace("wait-", "F-")).collect();
     assert_eq!(
-        trace.take(),
+        seen,
         [
             "handler: ",
             "main: F-1 Running",
-            "task: F-1 Queued, F-2 Running, wait-3 Queued, F-4 Queued",
-            "done: F-1 Queued, wait-3 Waiting, F-4 Queued",
-            "callback: F-1 Queued, wait-3 Waiting, F-4 Queued",
-            "destructor: F-1 Queued, wait-3 Waiting, F-4 Running",
+            "task: F-1 Queued, F-2 Running, F-3 Queued, F-4 Queued",
+            "done: F-1 Queued, F-3 Waiting, F-4 Queued",
+            "callback: F-1 Queued, F-3 Waiting, F-4 Queued",
+            "destructor: F-1 Queued, F-3 Waiting, F-4 Running",
         ]
     );
 }
