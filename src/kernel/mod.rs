@@ -345,8 +345,7 @@ impl Kernel {
         let due = self.wheel.borrow_mut().pop_due();
         let Some((age, alarm)) = due else {
             self.firing.set(false);
-            // Updates `next`.
-            self.next_deadline();
+            self.next_deadline(); // Updates `next`.
             return false;
         };
         self.tally().timers_fired.count();
