@@ -76,8 +76,8 @@ use std::time::{Duration, Instant};
 pub struct EventLoop {
     pub(crate) kernel: Rc<Kernel>,
     cancel_on_ctrl_c: bool,
-    /// Of a loop that finds deadlocks: on a virtual clock, or in debug mode. By way of a pointer, so that other programs do not
-    /// contain reports.
+    /// Set if this loop detects deadlocks: on a virtual clock, or in debug mode. It is a pointer, so
+    /// that other programs do not contain the code of the reports.
     #[cfg(feature = "report")]
     reporter: Option<&'static Reporter>,
     #[cfg(feature = "threads")]
@@ -147,7 +147,8 @@ pub enum Clock {
 pub struct Builder {
     clock: Clock,
     handler: Option<Handler>,
-    /// What makes debug mode, if it was said whether it is on. By way of a pointer, too.
+    /// `None` if `debug` was not called; `Some(None)` if debug mode was turned off. The function
+    /// pointer keeps debug mode out of programs that do not turn it on.
     #[cfg(feature = "report")]
     debug: Option<Option<MakeWatch>>,
     #[cfg(feature = "report")]
@@ -651,7 +652,7 @@ impl Builder {
         self
     }
 
-    /// What debug mode does: a look at each step, and at what its task waits for.
+    /// Debug mode: it measures each step, and checks what the task of the step waits for.
     #[cfg(feature = "report")]
     fn watch(&mut self) -> StepWatch {
         let handler = self.slow_step_handler.take();
@@ -698,7 +699,7 @@ impl Builder {
             Clock::Real => KernelClock::real(),
             Clock::Virtual => KernelClock::virtual_time(),
         };
-        // An optimized program does not look, since it would have to contain debug mode for that.
+        // Optimized programs ignore the variable: otherwise all of them would contain debug mode.
         #[cfg(all(feature = "report", debug_assertions))]
         if self.debug.is_none() && std::env::var_os("ONELANE_DEBUG").is_some_and(|value| !value.is_empty()) {
             self = self.debug(true);
@@ -1025,7 +1026,8 @@ impl EventLoop {
         }
     }
 
-    /// Only a loop on a virtual clock, or in debug mode, can be stuck, and such a loop has a reporter.
+    /// Only a loop on a virtual clock or in debug mode detects deadlocks, and such a loop has a
+    /// reporter.
     fn deadlock(&self) -> DeadlockReport {
         #[cfg(feature = "report")]
         return (self.reporter.expect("a loop that finds deadlocks reports them").deadlock)(&self.kernel);

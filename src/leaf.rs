@@ -158,8 +158,8 @@ pub(crate) fn place_of(
     polled_at: &'static Location<'static>,
     known: &'static Location<'static>,
 ) -> &'static Location<'static> {
-    // Without these features no place is shown. And an await is mostly in the same file as the creation of
-    // its leaf.
+    // Without these features no source location is shown. And an await is mostly in the same file as
+    // the creation of its leaf.
     let is_certain = !cfg!(any(feature = "report", feature = "probe")) || ptr::eq(polled_at.file(), known.file());
     if is_certain || is_shown(polled_at, known) { polled_at } else { known }
 }

@@ -45,21 +45,23 @@ pub struct DeadlockReport {
     /// Whether other tasks of the loop can continue. Then only a cancellation can end the tasks in
     /// the circle.
     pub others_go_on: bool,
-    /// Reached through who made the report, so that a program that makes none does not contain it.
+    /// Pointers, so that a program that makes no report does not contain these functions.
     words: &'static Words,
 }
 
-/// What `Display` and `Debug` do.
+/// The functions behind `Display` and `Debug`.
 struct Words {
     display: fn(&DeadlockReport, &mut fmt::Formatter<'_>) -> fmt::Result,
     debug: fn(&DeadlockReport, &mut fmt::Formatter<'_>) -> fmt::Result,
 }
 
-/// What a loop has that reports its deadlocks. Set by those who ask for such a loop, so that other programs do not contain it.
+/// The functions of a loop that reports its deadlocks. `Builder` sets them for a loop on a virtual
+/// clock or in debug mode, so that other programs do not contain them.
 pub(crate) struct Reporter {
-    /// Of a loop in which nothing can happen any more.
+    /// Called when nothing can happen in the loop any more.
     pub(crate) deadlock: fn(&Kernel) -> DeadlockReport,
-    /// Called once on a virtual clock, when the loop has nothing to do but to wait for others, and has done so for a while.
+    /// Called once on a virtual clock, when the loop has waited for other threads for a while and can do
+    /// nothing else.
     pub(crate) long_rest: fn(&Kernel),
 }
 

@@ -1,10 +1,12 @@
-//! What stands in the place of a report without the feature `report`.
+//! The deadlock report without the feature `report`.
 
 use std::fmt;
 
-/// A program that cannot go on: nothing is ready, no timer is pending, and nobody else has a waker or a [`Remote`](crate::Remote).
+/// A report of a deadlock: no task is ready, no timer is pending, and no other code holds a waker or
+/// a [`Remote`](crate::Remote).
 ///
-/// With the feature `report`, which is on by default, it has the tasks, with where each waits and for what.
+/// With the feature `report`, which is on by default, it lists the tasks, and where and for what each
+/// waits.
 ///
 /// # Examples
 ///

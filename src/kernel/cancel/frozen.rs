@@ -62,11 +62,12 @@ pub(in crate::kernel) struct Cleanups {
     rests: Cell<usize>,
 }
 
-/// `Cleanups`, as those know them who look after them when the loop rests: a loop makes them when the first cleanup waits for others,
-/// and a program that has no cleanups does not contain what they need.
+/// What an idle loop calls of `Cleanups`. It is a trait object, which is created when the first
+/// cleanup waits for other tasks, so that programs without cleanups do not contain this code.
 pub(in crate::kernel) trait HeldUp {
-    /// Nothing is ready before the next timer. Wakes what unwinds and is held up by itself by now. Returns whether it has, and until
-    /// when the loop may rest: not as long, if there is more to be looked at.
+    /// Called when nothing is ready before the next timer. Wakes unwinding tasks that wait, by now,
+    /// for themselves. Returns whether it has woken any, and until when the loop may wait: less long
+    /// if more cleanups are left to check.
     fn wake(&self, kernel: &Kernel, next: Option<Time>) -> (bool, Option<Time>);
 
     fn cleanups(&self) -> &Cleanups;

@@ -146,7 +146,7 @@ pub(crate) struct Unwinding {
 #[derive(Default)]
 pub(in crate::kernel) struct Scopes {
     entered: Vec<Entered>,
-    /// Since the first was entered.
+    /// Set when the task enters its first scope.
     unwinder: Option<&'static Unwinder>,
 }
 

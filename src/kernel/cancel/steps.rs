@@ -50,7 +50,7 @@ impl Kernel {
             Ok(()) => TaskError::Cancelled,
             Err(payload) => TaskError::Panicked(Panic::new(payload)),
         };
-        // A destructor may have entered some.
+        // A destructor may have entered a scope.
         if let Some(unwinder) = header.unwinder() {
             (unwinder.hand_orphans_over)(self, header, Region::Task);
         }

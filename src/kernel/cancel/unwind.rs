@@ -28,8 +28,8 @@ use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::task::{Context, Poll, Waker};
 
-/// What unwinds a task that has entered a scope. It is reached through these pointers alone, which the first scope of a task sets.
-/// So a program without scopes does not contain it.
+/// The functions that unwind a task with scopes. They are called only through these pointers, which
+/// are set when a task enters its first scope, so that programs without scopes do not contain them.
 pub(in crate::kernel) struct Unwinder {
     pub(in crate::kernel) unwind: fn(&Kernel, &AnyTask, bool, &Waker),
     pub(in crate::kernel) hand_orphans_over: fn(&Kernel, &Header, Region),

@@ -53,7 +53,7 @@ impl Header {
         name.unwrap_or_else(|| Rc::from(format!("{}-{}", self.function(), self.id)))
     }
 
-    /// The word for a task that was given no name.
+    /// The first part of the name of a task that was given none.
     fn function(&self) -> &'static str {
         #[cfg(feature = "report")]
         return function_of((self.kind.get().future)());

@@ -12,7 +12,6 @@ use crate::kernel::timers::Alarm;
 use crate::kernel::{Kernel, StepWatch};
 #[cfg(feature = "probe")]
 use crate::kernel::{Time, Token};
-use std::cell::Cell;
 #[cfg(feature = "probe")]
 use std::panic::Location;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -137,7 +136,7 @@ impl TaskTable {
 }
 
 impl Kernel {
-    /// As `run_marked`, with a look at each entry before and after.
+    /// Like `run_marked`, but emits events and measures before and after each entry.
     #[cold]
     pub(in crate::kernel) fn run_marked_watched(&self) {
         for _ in 0..self.table.marked_len() {
@@ -146,18 +145,19 @@ impl Kernel {
                 tell!(self.table, EventKind::StepBegin { task: TaskId(_header.id) });
             }
             self.watch.iter().for_each(StepWatch::begin);
-            self.run_marked(&Cell::new(true));
+            self.run_marked(&Self::this_turn_only());
             if let Some(_header) = task.as_ref().map(AnyTask::header) {
                 tell!(self.table, EventKind::StepEnd { task: TaskId(_header.id), ended: _header.is_done() });
             }
-            // This may be the last who holds the task. Nothing is running by now, so its panic is nobody's.
+            // This may be the last reference to the task. Nothing is running now, so a panic of its
+            // destructor belongs to no task.
             if let Err(payload) = catch_unwind(AssertUnwindSafe(|| self.step_is_over(task))) {
                 self.panicked(payload);
             }
         }
     }
 
-    /// What runs in the place of `run_marked`, if each entry of the ready queue is looked at before and after.
+    /// The function to call instead of `run_marked`, if the loop has a probe or is in debug mode.
     #[inline]
     pub(in crate::kernel) fn watched_run(&self) -> Option<fn(&Kernel)> {
         #[cfg(feature = "report")]

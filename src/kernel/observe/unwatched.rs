@@ -1,10 +1,10 @@
-//! In the place of `watch.rs` without the feature `report`: no loop is in debug mode.
+//! Replaces `watch.rs` without the feature `report`: no loop is in debug mode.
 
 use crate::kernel::Kernel;
 use crate::kernel::callbacks::exceptions::NeverTaken;
 use crate::kernel::cell::AnyTask;
 
-/// There is none.
+/// Has no values.
 pub(crate) enum StepWatch {}
 
 impl StepWatch {

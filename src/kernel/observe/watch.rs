@@ -25,11 +25,11 @@ type Report = Box<dyn Fn(Option<AnyTask>, Duration)>;
 
 /// The measuring of debug mode: checks each entry of the ready queue after it has run.
 pub(crate) struct StepWatch {
-    /// What is done instead of `run_marked`, and when a step is over elsewhere. By way of pointers, so that a program that has no
-    /// `StepWatch` does not contain it.
+    /// Called instead of `run_marked`, and at the end of a step that a task polls directly. They are
+    /// pointers, so that a program without debug mode does not contain the functions.
     pub(in crate::kernel) run: fn(&Kernel),
     over: fn(&Kernel, Option<AnyTask>),
-    /// What tells of a value that nobody has taken.
+    /// Reports a value that was never read.
     never_taken: NeverTaken,
     limit: Duration,
     /// Called for steps and callbacks that took `limit` or longer.
@@ -74,7 +74,8 @@ fn never_taken(task: &Header, type_name: &str) {
 }
 
 impl Kernel {
-    /// A step or a callback is over, by a panic or not: in debug mode that is told, if it took long.
+    /// Called at the end of a step or callback, also after a panic. In debug mode, reports it if it
+    /// was slow.
     #[inline]
     pub(in crate::kernel) fn tell_if_slow(&self, task: Option<AnyTask>) {
         if let Some(watch) = &self.watch {
@@ -82,7 +83,7 @@ impl Kernel {
         }
     }
 
-    /// As `tell_if_slow`, but called directly: only a program that has a `StepWatch` or a probe contains the caller.
+    /// Like `tell_if_slow`, for callers that only a program with debug mode or a probe contains.
     pub(in crate::kernel) fn step_is_over(&self, task: Option<AnyTask>) {
         let Some(watch) = &self.watch else { return };
         let Some(took) = watch.began.take().map(|began| began.elapsed()) else { return };
