@@ -2,8 +2,8 @@
 //! others.
 //!
 //! The group uses the done callbacks of its children. It is a block (`block.rs`); the first failure
-//! interrupts it. As a scope, it waits for its children, so an interruption from further out ends
-//! here, or continues, when the children have ended.
+//! interrupts it. An interruption from further out waits until the children have ended. Then it ends
+//! here if a child has failed; otherwise it continues.
 //!
 //! This file does not know what children do. Next: `cleanup.rs`.
 

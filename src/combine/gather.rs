@@ -1,8 +1,8 @@
 //! Running several futures concurrently, with all results in the order of the arguments.
 //!
-//! A gather uses the done callbacks of its children. Each callback counts, and wakes the awaiting
-//! task when the gather is decided. So a gather takes one turn more than a direct await. A child
-//! that has already ended is counted at once.
+//! A gather uses the done callbacks of its children. Each callback counts one ended
+//! child. The callback that decides the gather wakes the awaiting task. So a gather takes one turn
+//! more than a direct await. A child that has already ended is counted at once.
 
 use crate::error::TaskError;
 use crate::kernel::callbacks::calls::{Call, Watcher};

@@ -133,7 +133,8 @@ pub struct WaitSnapshot {
     pub tasks: Vec<TaskId>,
     /// The tasks that hold what is waited for, for example a lock.
     pub held_by: Vec<TaskId>,
-    /// When it ends without other tasks, if it is a sleep.
+    /// The end of the sleep, if the wait is a sleep. `None` for other waits, and for a sleep that never
+    /// ends.
     pub until: Option<Instant>,
 }
 

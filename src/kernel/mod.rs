@@ -337,8 +337,8 @@ impl Kernel {
         while self.fire_next() {}
     }
 
-    /// Fires one of them. Returns false if none is left. Takes out one timer at a time, because a callback may cancel later
-    /// ones.
+    /// Fires the next of the timers that were set aside. Returns false if none is left. It takes out one timer at a time,
+    /// because a callback may cancel later ones.
     #[inline(always)]
     fn fire_next(&self) -> bool {
         // A separate statement: in the condition of `if let`, the borrow would last until the end of the body.

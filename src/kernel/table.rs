@@ -173,7 +173,7 @@ impl TaskTable {
     /// Gives a task a row and a token, and queues it. The row holds the reference until `remove` returns it.
     #[inline]
     pub(crate) fn insert(&self, task: AnyTask) {
-        // Before the reference moves to the row, so a panic leaves it with the caller.
+        // Checked before `into_raw`, so that a panic here drops the reference and does not leak it.
         let has_room = self.with(|table| !table.vacant.is_empty() || table.rows.len() < MAX_SLOTS);
         assert!(
             has_room,

@@ -237,7 +237,8 @@ fn draw_small_graphs() {
                 }
             }
         }
-        // One root for each group of tasks which nobody outside awaits: its first.
+        // Tasks that reach each other form a set. If no task outside awaits the set, its first task is
+        // its root.
         let is_root = |place: &usize| {
             let (place, others) = (*place, 0..SIZE);
             others.clone().all(|other| !reaches[other][place] || reaches[place][other])

@@ -79,7 +79,7 @@ mod tests {
     use super::*;
     use std::collections::BTreeMap;
 
-    /// Compared with a map of the standard library, with numbers that are mostly in order.
+    /// `ById` behaves like a `BTreeMap`, for ids that are mostly in ascending order.
     #[test]
     fn hold_what_a_map_holds() {
         let (mut ours, mut theirs) = (ById::new(), BTreeMap::new());

@@ -140,7 +140,8 @@ impl Header {
             .any(|number| !self.is_frozen(number) && self.scope(number).is_some_and(|scope| scope.is_timed()))
     }
 
-    /// Whether the task, or the scope with this region, unwinds.
+    /// Whether the region's own driver unwinds it: the task, or the block. Returns false for a block
+    /// that an outer driver has taken over.
     pub(crate) fn is_driving(&self, region: Region) -> bool {
         match region {
             Region::Task => self.is_unwinding(),

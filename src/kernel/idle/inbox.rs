@@ -819,7 +819,7 @@ mod loom_tests {
         });
     }
 
-    /// WAKE-2, for a guest: its host waits, and runs a turn when it is called.
+    /// WAKE-2, for a guest: its host sleeps until the wake hook is called, and then runs a turn.
     #[test]
     fn loom_two_wakers_and_a_host_that_sleeps() {
         loom::model(|| {

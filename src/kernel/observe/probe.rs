@@ -231,7 +231,8 @@ pub enum EventKind<'a> {
     },
     /// The sleep has ended.
     Unpark,
-    /// The program cannot reach its end. Emitted before `run` returns to its caller.
+    /// The program has failed: its main task has panicked, or no task can ever continue. Emitted before
+    /// `run` returns or panics.
     Fail {
         /// The reason.
         why: Failure,

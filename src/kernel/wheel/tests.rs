@@ -128,7 +128,8 @@ fn fire(wheel: &mut Wheel<(u64, u64)>, model: &mut Model) {
     assert_eq!(pop_due(wheel), None);
 }
 
-/// A bit is set if and only if its slot has a timer, and lies ahead of the time's own digit.
+/// A bit is set if and only if its slot has a timer. Such a slot lies ahead of the digit that the
+/// time has on its level; on level 0 it may also be at the digit.
 fn verify<T>(wheel: &Wheel<T>) {
     for (number, level) in wheel.levels.iter().enumerate() {
         let digit = (wheel.time >> (number as u32 * DIGIT_BITS)) as usize % SLOTS;
