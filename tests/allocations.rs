@@ -1,4 +1,4 @@
-//! The allocation counts that the docs state under "Cost", once the loop has warmed up.
+//! The numbers of allocations that the docs state under "Cost", after the loop has warmed up.
 #![allow(unsafe_code, reason = "counting allocations takes an allocator of one's own")]
 
 #[path = "common/counting.rs"]
@@ -19,7 +19,7 @@ use std::time::Duration;
 
 const SECOND: Duration = Duration::from_secs(1);
 
-/// Allocations of the second time: the first grows tables and queues.
+/// Allocations of the second run. The first run grows tables and queues.
 async fn count<F: Future<Output = ()>>(act: impl Fn() -> F) -> usize {
     act().await;
     let before = MADE.get();
@@ -36,10 +36,10 @@ fn allocate_as_the_docs_say() {
 
         let spawns = count(async || spawn(async {}).await.unwrap()).await;
         let names = count(async || task::Builder::new().name("n").spawn(async {}).await.unwrap()).await;
-        // The name, and the room for it beside the task.
+        // The name, and the space for it beside the task.
         assert_eq!((spawns, names), (1, 3), "spawn, with a name");
 
-        // A callback in its box; the task.
+        // A boxed callback, and the task.
         let callbacks = count(async || {
             let task = spawn(async {});
             task.add_done_callback(move |task| assert!(task.is_done()));
@@ -48,9 +48,9 @@ fn allocate_as_the_docs_say() {
         });
         assert_eq!(callbacks.await, 1 + 1, "add_done_callback");
 
-        // From here on in one task, so that its list of scopes is there.
+        // From here on everything is in one task, so its list of scopes exists already.
         let timeouts = count(async || timeout(SECOND, yield_now()).await.unwrap()).await;
-        // What is awaited inside has a number, and the timeout a list of these.
+        // An await inside has a number, and the timeout has a list of these numbers.
         let awaiting = count(async || timeout(SECOND, sleep(SECOND / 2)).await.unwrap()).await;
         assert_eq!((timeouts, awaiting), (2, 2 + 1), "timeout, with a wait inside");
         let waits_for = count(async || wait_for(spawn(async {}), SECOND).await.unwrap().unwrap()).await;
@@ -61,7 +61,7 @@ fn allocate_as_the_docs_say() {
         assert_eq!((cleanups, catches), (3, 2), "finally, catch_cancel");
         let groups = count(async || task_group(async |_| yield_now().await).await.unwrap()).await;
         let children = count(async || drop(task_group(async |group| group.spawn(async {})).await.unwrap())).await;
-        // The list of children, and that of what is inside; the task and its callback.
+        // The list of children, the list of awaits inside, the task, and its callback.
         assert_eq!((groups, children), (2, 2 + 2 + 2), "task_group, with a child");
         let results = count(async || {
             let group = try_task_group(async |group| {
@@ -77,7 +77,7 @@ fn allocate_as_the_docs_say() {
         let waits = count(async || drop(wait([spawn(async {}), spawn(async {})]).await)).await;
         assert_eq!(waits, 2 + 7, "wait and its tasks");
 
-        // The promise, the list of those who wait; the task that sets it.
+        // The promise, its list of waiters, and the task that sets it.
         let promises = count(async || {
             let promise = Promise::new();
             let setter = promise.clone();
@@ -105,7 +105,7 @@ fn allocate_as_the_docs_say() {
     });
 }
 
-/// What a task has left behind, it has left: its list of scopes does not grow.
+/// The list of scopes of a task does not grow, because scopes that are over are removed.
 #[test]
 fn allocate_for_a_thousand_scopes_as_for_one() {
     EventLoop::with_virtual_clock().run(async {
@@ -147,7 +147,7 @@ fn allocate_for_a_thousand_scopes_as_for_one() {
 #[test]
 fn hold_no_more_behind_two_thousand_awaits_than_behind_a_hundred() {
     EventLoop::with_virtual_clock().run(async {
-        // Its numbers stand between those of the awaits.
+        // Its numbers are between those of the awaits.
         let neighbour = spawn(async {
             loop {
                 sleep(SECOND).await;
@@ -169,7 +169,7 @@ fn hold_no_more_behind_two_thousand_awaits_than_behind_a_hundred() {
     });
 }
 
-/// A timeout is polled again and again, for something beside what waits in it.
+/// A timeout is polled many times because of a future beside the pending wait.
 #[test]
 fn poll_a_timeout_a_thousand_times_and_allocate_nothing() {
     EventLoop::with_virtual_clock().run(async {
@@ -186,14 +186,15 @@ fn poll_a_timeout_a_thousand_times_and_allocate_nothing() {
         };
         let (waits, beside) = (pin!(event.wait()), pin!(beside));
         let Ok(Either::Right((made, _))) = timeout(SECOND, select(waits, beside)).await else {
-            panic!("nobody has set it")
+            panic!("the event is never set")
         };
         assert_eq!(made[0], made[1]);
     });
 }
 
-/// Cleanups that wait for others are known to the loop, so that it can look for those that wait for themselves. A loop that never
-/// rests never looks, and forgets those that are over.
+/// The loop keeps a list of cleanups that wait for other tasks, to detect those that wait for their
+/// own task. A loop that is always ready never checks this list, but still removes cleanups that
+/// are over.
 #[test]
 fn hold_little_more_behind_two_thousand_cleanups_than_behind_a_hundred() {
     EventLoop::with_virtual_clock().run(async {
@@ -216,7 +217,7 @@ fn hold_little_more_behind_two_thousand_cleanups_than_behind_a_hundred() {
     });
 }
 
-/// The same of cleanups that suspend again and again.
+/// The same for cleanups that suspend many times.
 #[test]
 fn hold_no_more_behind_two_thousand_steps_of_two_cleanups_than_behind_a_hundred() {
     EventLoop::with_virtual_clock().run(async {

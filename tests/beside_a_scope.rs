@@ -1,5 +1,5 @@
-//! Waits beside a cleanup, or beside a caught cancellation, in the same task, with wakers of their
-//! own.
+//! Waits beside a cleanup, or beside a caught cancellation, in the same task. The waits have their
+//! own wakers.
 
 #[path = "common/mod.rs"]
 mod common;
@@ -15,7 +15,7 @@ use std::rc::Rc;
 use std::task::Context;
 use std::time::Duration;
 
-/// Waits for `waits` and, under a waker of its own, for a cancellation that it catches.
+/// Waits for `waits`. Beside it, with a separate waker, waits for a cancellation and catches it.
 async fn catch_beside(waits: impl Future + 'static) {
     let mut all: FuturesUnordered<LocalBoxFuture<'static, ()>> = FuturesUnordered::new();
     all.push(async { drop(waits.await) }.boxed_local());
@@ -23,7 +23,7 @@ async fn catch_beside(waits: impl Future + 'static) {
     while all.next().await.is_some() {}
 }
 
-/// Waits for `waits`, and beside it for a cancellation that it cleans up behind.
+/// Waits for `waits`. Beside it, waits for a cancellation and then cleans up.
 fn clean_up_beside<F: Future + 'static>(waits: F, cleanup: impl Future<Output = ()> + 'static) -> Task<()> {
     spawn(async move { drop(join(waits, finally(pending::<()>(), cleanup)).await) })
 }
@@ -34,7 +34,7 @@ async fn turns(count: u32) {
     }
 }
 
-/// It stayed marked as about to be dropped, and was not woken.
+/// The wait stayed marked as about to be dropped, and was not woken.
 #[test]
 fn catch_a_cancellation_and_wait_on_beside_it() {
     virtual_loop().run(async {
@@ -55,7 +55,7 @@ fn catch_a_cancellation_and_wait_on_beside_it() {
     });
 }
 
-/// It stood in the way of the next, and the lock was free for ever.
+/// The wait blocked the next waiter, and the lock stayed free for ever.
 #[test]
 fn catch_a_cancellation_beside_a_lock_and_let_the_next_have_it() {
     virtual_loop().run(async {
@@ -84,7 +84,8 @@ fn catch_the_end_of_a_timeout_and_wait_on_beside_it() {
     });
 }
 
-/// A lock that is promised to what stands beside a cleanup goes to others, to the cleanup itself too.
+/// A lock is promised to the neighbour of a cleanup. It goes to other waiters instead, and to the
+/// cleanup itself.
 #[test]
 fn clean_up_with_the_lock_that_was_promised_beside_it() {
     virtual_loop().run(async {
@@ -107,7 +108,7 @@ fn clean_up_with_the_lock_that_was_promised_beside_it() {
     });
 }
 
-/// Others had to wait for the end of the cleanup, here an hour.
+/// Other waiters had to wait for the end of the cleanup, here an hour.
 #[test]
 fn give_way_to_others_while_a_cleanup_takes_its_time() {
     virtual_loop().run(async {
@@ -146,7 +147,7 @@ fn give_way_to_others_while_a_cleanup_takes_its_time() {
     });
 }
 
-/// A parent that waits for the end of its child held what the child's cleanup needed.
+/// A parent waited for the end of its child, and held what the child's cleanup needed.
 #[test]
 fn give_way_to_the_cleanup_of_a_child() {
     virtual_loop().run(async {
@@ -164,7 +165,7 @@ fn give_way_to_the_cleanup_of_a_child() {
     });
 }
 
-/// What came meanwhile went past it, and nobody told it.
+/// A result that arrived during the cancellation was missed, because the wait was not notified.
 #[test]
 fn uncancel_a_wait_for_the_next_result() {
     virtual_loop().run(async {
@@ -177,7 +178,7 @@ fn uncancel_a_wait_for_the_next_result() {
     });
 }
 
-/// The first waker's panic cost those behind it their wake.
+/// The panic of the first waker prevented the wakes of the other waiters.
 #[test]
 fn panic_in_the_first_waker_and_wake_the_others() {
     virtual_loop().run(async {
@@ -192,7 +193,8 @@ fn panic_in_the_first_waker_and_wake_the_others() {
     });
 }
 
-/// A report tells what the cleanup waits for, and not what stands beside it, which nobody polls any more.
+/// A report names what the cleanup waits for. It does not name what the neighbour waits for,
+/// because the neighbour is not polled any more.
 #[cfg(feature = "report")]
 #[test]
 fn report_what_a_cleanup_waits_for_alone() {
@@ -208,7 +210,8 @@ fn report_what_a_cleanup_waits_for_alone() {
     assert_eq!(common::words(&report.tasks[1]), "event \"bell\"");
 }
 
-/// What is promised to somebody in a timeout that is up, and waits for a cleanup, goes to the next.
+/// The time of a timeout is up, and the timeout waits for a cleanup. What was promised to a waiter
+/// inside it goes to the next waiter.
 #[test]
 fn give_way_to_others_while_a_timeout_waits_for_a_cleanup() {
     virtual_loop().run(async {
@@ -236,8 +239,9 @@ fn give_way_to_others_while_a_timeout_waits_for_a_cleanup() {
     });
 }
 
-/// A timeout is up, and drives a cleanup inside. Beside it, a catch ends a cancellation of the task, which had taken the cleanup over:
-/// nobody drove it any more, and the task waited for ever.
+/// The time of a timeout is up, and it drives a cleanup. A cancellation of the task takes the
+/// cleanup over, and a catch beside the timeout ends this cancellation. The cleanup was once not
+/// driven any more, and the task waited for ever.
 #[test]
 fn catch_beside_a_timeout_that_cleans_up() {
     let trace = Trace::new();
@@ -255,15 +259,15 @@ fn catch_beside_a_timeout_that_cleans_up() {
         let task = spawn(join(limited, catches));
         sleep(ms(3)).await;
         task.cancel();
-        // The request came since the timeout was entered, so there is no `Elapsed`.
+        // The cancellation came after the timeout was entered, so the result is not `Elapsed`.
         assert!(task.await.unwrap_err().is_cancelled());
         trace.push("ended");
     });
     assert_eq!(trace.take(), ["caught", "cleaned up", "ended"]);
 }
 
-/// As above, and around that timeout another one is up, which waits for a task that is awaited inside: that request was lost, and the
-/// cleanup was let run to its end.
+/// As above, but around that timeout there is another one whose time is up. It waits for a task
+/// that is awaited inside. That request was once lost, and the cleanup ran to its end.
 #[test]
 fn catch_beside_a_timeout_around_one_that_cleans_up() {
     let trace = Trace::new();
@@ -291,8 +295,8 @@ fn catch_beside_a_timeout_around_one_that_cleans_up() {
     assert_eq!(trace.take(), ["begins to clean up", "caught", "ended after 4ms"]);
 }
 
-/// Two timeouts clean up, one in the other, and in the outer one a catch ends its interruption, so that the inner one goes on. That it
-/// had to was forgotten if a cancellation of the task was caught beside them meanwhile.
+/// Two nested timeouts clean up. A catch in the outer one ends its interruption, so the inner one
+/// must go on. This was once forgotten if a catch beside them caught a cancellation of the task.
 #[test]
 fn catch_beside_two_timeouts_that_clean_up() {
     for is_cancelled in [false, true] {
@@ -337,15 +341,15 @@ fn catch_beside_two_timeouts_that_clean_up() {
         });
         let end = ["cleaned up", "caught inside", "cleaned up inside"];
         match is_cancelled {
-            // The request came since the timeout was entered.
+            // The cancellation came after the timeout was entered.
             true => assert_eq!(trace.take(), [&["caught beside"][..], &end].concat()),
             false => assert_eq!(trace.take(), [&end[..], &["elapsed"]].concat()),
         }
     }
 }
 
-/// In a cleanup: a timeout cleans up, and beside it a second cancellation is caught. The timeout did not go on, and its future was
-/// polled after its cleanup had been taken out.
+/// In a cleanup, a timeout cleans up, and a catch beside it catches a second cancellation. The
+/// timeout did not go on, and its future was polled after its cleanup had been taken out.
 #[test]
 fn catch_in_a_cleanup_beside_a_timeout_that_cleans_up() {
     let trace = Trace::new();
@@ -364,7 +368,7 @@ fn catch_in_a_cleanup_beside_a_timeout_that_cleans_up() {
         };
         let cleanup = async move {
             _ = join(limited, catches).await;
-            outer.push("cleaned up around it"); // the second request ends that, as the timeout passes it on
+            outer.push("cleaned up around it"); // ended by the second request
         };
         let task = spawn(finally(pending::<()>(), cleanup));
         yield_now().await;
@@ -377,8 +381,8 @@ fn catch_in_a_cleanup_beside_a_timeout_that_cleans_up() {
     assert_eq!(trace.take(), ["caught", "cleaned up", "ended"]);
 }
 
-/// A cleanup in a timeout has panicked, and the next one runs. That panic was lost if a cancellation of the task was caught beside it
-/// meanwhile.
+/// A cleanup in a timeout has panicked, and the next one runs. The panic was once lost if a catch
+/// beside the timeout caught a cancellation of the task.
 #[test]
 fn catch_beside_a_timeout_in_which_a_cleanup_has_panicked() {
     for is_cancelled in [false, true] {
@@ -414,8 +418,9 @@ fn catch_beside_a_timeout_in_which_a_cleanup_has_panicked() {
     }
 }
 
-/// A gather is decided by the first of its children that ends as cancelled, though another still cleans up. In a set that had been
-/// woken before, nobody told the timeout around it, which waited for the other child.
+/// A gather is decided by its first child that ends as cancelled, though another child still cleans
+/// up. In a set that had been woken before, the timeout around the set was not notified, and waited
+/// for the other child.
 #[test]
 fn expire_around_a_gather_in_a_set() {
     for cancels in [false, true] {

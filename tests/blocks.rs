@@ -1,4 +1,4 @@
-//! Interrupted timeouts and group bodies that are in the meantime polled by other code, moved to
+//! Interrupted timeouts and group bodies. Before they end, they are polled by other code, moved to
 //! another task, overtaken by a cancellation, interrupted again, or dropped.
 
 mod common;
@@ -19,7 +19,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, Wake, Waker};
 
-/// Polls a future once, whoever polls it later.
+/// Polls a future once. Other code may poll it later.
 async fn poll_once<F: Future + Unpin + ?Sized>(future: &mut F) -> Poll<F::Output> {
     poll_fn(|context| Poll::Ready(future.poll_unpin(context))).await
 }
@@ -37,7 +37,7 @@ fn polled_until_ready<F: Future + 'static>(future: F) -> Box<dyn FnMut(&mut Cont
     Box::new(move |context| is_ready = is_ready || future.as_mut().poll(context).is_ready())
 }
 
-/// Counts the polls from now on, and is never ready.
+/// Counts its polls, and is never ready.
 fn count_polls(polls: &Rc<Cell<u32>>) -> impl Future<Output = ()> + use<> {
     let polls = polls.clone();
     poll_fn(move |_| {
@@ -46,7 +46,7 @@ fn count_polls(polls: &Rc<Cell<u32>>) -> impl Future<Output = ()> + use<> {
     })
 }
 
-/// A callback is no task, so there is nothing inside of the timeout that the loop could know.
+/// A callback is not a task, so the loop knows nothing of what is inside the timeout.
 #[test]
 fn poll_a_timeout_in_callbacks_and_let_its_time_be_up() {
     let census = Census::new();
@@ -64,11 +64,12 @@ fn poll_a_timeout_in_callbacks_and_let_its_time_be_up() {
             yield_now().await;
         }
         assert_eq!(ended.take(), [None, None, Some(Err(Elapsed))]);
-        assert_eq!(census.counts(), (1, 1), "though the timeout is still there");
+        assert_eq!(census.counts(), (1, 1), "the future is dropped though the timeout still exists");
     });
 }
 
-/// The inner group has had its body dropped by a poll; in that poll the outer one has not begun to stand beside something.
+/// A poll has dropped the body of the inner group. In that poll the outer group did not yet have a
+/// neighbour.
 #[test]
 fn drop_the_bodies_of_groups_one_in_the_other_before_their_children_have_ended() {
     let trace = Trace::new();
@@ -102,7 +103,8 @@ fn drop_the_bodies_of_groups_one_in_the_other_before_their_children_have_ended()
     assert_eq!(trace.take(), ["inner body", "inner child", "outer body", "outer child"]);
 }
 
-/// The timeout has interrupted the group and still unwinds, when something beside it polls the group: that is no reason to end.
+/// The timeout has interrupted the group and still unwinds when a neighbour polls the group. The
+/// group must not end because of that poll.
 #[test]
 fn poll_a_group_beside_the_timeout_that_unwinds_it() {
     let trace = Trace::new();
@@ -142,8 +144,8 @@ fn poll_a_group_beside_the_timeout_that_unwinds_it() {
     );
 }
 
-/// A task was cancelled, and its group has errors instead. Another task gets them, and is not cancelled for the first one where it
-/// suspends next. The first one is.
+/// A task was cancelled, and its group has errors instead. Another task receives the errors. The
+/// next suspension cancels the first task, and not the second.
 #[test]
 fn hand_a_group_that_has_failed_to_another_task() {
     virtual_loop().run(async {
@@ -180,7 +182,8 @@ fn hand_a_group_that_has_failed_to_another_task() {
     });
 }
 
-/// The task is polled anyway, when a cancellation has gone through a timeout in it: nobody has to wake it for that.
+/// A cancellation has passed through a timeout in the task. The task is polled in the same step, so
+/// no extra wake is needed.
 #[test]
 fn catch_around_a_timeout_and_be_polled_once() {
     virtual_loop().run(async {
@@ -197,8 +200,8 @@ fn catch_around_a_timeout_and_be_polled_once() {
     });
 }
 
-/// The other way around: a catch in a timeout. The task goes on in the same step, and nothing wakes it for another: it would come
-/// before others in the next turn.
+/// The reverse: a catch in a timeout. The task goes on in the same step, and nothing wakes it for a
+/// second step. A second step would run before other tasks in the next turn.
 #[test]
 fn catch_in_a_timeout_and_be_polled_once() {
     virtual_loop().run(async {
@@ -228,7 +231,7 @@ impl Drop for Grenade {
     }
 }
 
-/// Passes wakes on, and panics then.
+/// Passes each wake on, and then panics.
 struct Fragile(Waker);
 
 impl Wake for Fragile {
@@ -238,7 +241,7 @@ impl Wake for Fragile {
     }
 }
 
-/// Polls a future under a waker whose panics panic.
+/// Polls a future with a waker that panics. The payload of this panic panics as well.
 fn under_a_grenade<F: Future>(future: F) -> impl Future<Output = F::Output> {
     let mut future = Box::pin(future);
     poll_fn(move |context| {
@@ -247,7 +250,7 @@ fn under_a_grenade<F: Future>(future: F) -> impl Future<Output = F::Output> {
     })
 }
 
-/// A waker's panic costs nobody anything, and nor does the panic of that panic's payload.
+/// A panic of a waker, and a panic of its payload, do not change the result of a task.
 #[test]
 fn cancel_scopes_under_a_waker_whose_payload_panics() {
     virtual_loop().run(async {
@@ -264,7 +267,8 @@ fn cancel_scopes_under_a_waker_whose_payload_panics() {
     });
 }
 
-/// A timeout that waits for the task it has cancelled is dropped: the end of that task is nothing to the one that goes on.
+/// A timeout waits for the task that it has cancelled, and is dropped. The end of this task must
+/// not wake the task that goes on.
 #[test]
 fn drop_a_timeout_that_waits_for_a_cancelled_task() {
     virtual_loop().run(async {
@@ -273,7 +277,7 @@ fn drop_a_timeout_that_waits_for_a_cancelled_task() {
         let copy = polls.clone();
         let task = spawn(async move {
             let limited = timeout(ms(5), slow.into_future());
-            // Polled for its neighbour, it sees that the task still lives.
+            // Polled because of its neighbour, the timeout sees that the task is still alive.
             let beside = async {
                 sleep(ms(6)).await;
                 sleep(ms(1)).await;
@@ -287,7 +291,7 @@ fn drop_a_timeout_that_waits_for_a_cancelled_task() {
     });
 }
 
-/// As above, and it is a cancellation of the task that was taken back.
+/// As above, but a cancellation of the task was taken back with `uncancel`.
 #[test]
 fn uncancel_a_task_that_waits_for_a_cancelled_task() {
     virtual_loop().run(async {
@@ -312,7 +316,7 @@ fn uncancel_a_task_that_waits_for_a_cancelled_task() {
     });
 }
 
-/// The task that is awaited has ended in the same turn, just before the time was up: its value came too late.
+/// The awaited task ended in the same turn, just before the deadline. Its value came too late.
 #[test]
 fn end_in_the_turn_in_which_the_time_is_up() {
     virtual_loop().run(async {
@@ -325,8 +329,8 @@ fn end_in_the_turn_in_which_the_time_is_up() {
     });
 }
 
-/// Two tasks poll a timeout in turn. When its time is up, each finds it in another task than it was, and that must not go on for
-/// ever.
+/// Two tasks poll a timeout in turn. When its time is up, each poll finds the timeout in another
+/// task than before. This must not go on for ever.
 #[test]
 fn let_the_time_be_up_of_a_timeout_that_two_tasks_poll_in_turn() {
     let trace = Trace::new();
@@ -354,8 +358,8 @@ fn let_the_time_be_up_of_a_timeout_that_two_tasks_poll_in_turn() {
     assert_eq!(trace.take(), ["other, 1: Err(Elapsed)"]);
 }
 
-/// The time of a timeout is up in which a task awaits itself, and there it waits for nobody: nor does it when a `raise_cancelled`
-/// beside it has come first and was caught.
+/// A task awaits itself in a timeout, and the time is up. The timeout waits for no task there. The
+/// same holds if a `raise_cancelled` beside it came first and was caught.
 #[test]
 fn raise_beside_a_timeout_in_which_a_task_awaits_itself() {
     virtual_loop().run(async {
@@ -382,7 +386,8 @@ fn raise_beside_a_timeout_in_which_a_task_awaits_itself() {
     });
 }
 
-/// What has overtaken a timeout was caught beside it, and it waits on for the end of the task that it has cancelled.
+/// A cancellation overtakes a timeout and is caught beside it. The timeout still waits for the end
+/// of the task that it has cancelled.
 #[test]
 fn raise_beside_a_timeout_that_waits_for_a_task() {
     let trace = Trace::new();
@@ -407,7 +412,7 @@ fn raise_beside_a_timeout_that_waits_for_a_task() {
     assert_eq!(trace.take(), ["cleaned up", "Err(Elapsed)"]);
 }
 
-/// As `catch_beside_a_timeout_that_is_up`, in a set, which polls only what has woken it.
+/// As `catch_beside_a_timeout_that_is_up`, in a set, which polls only the futures that were woken.
 #[test]
 fn catch_in_a_set_with_a_timeout_that_is_up() {
     virtual_loop().run(async {
@@ -423,13 +428,13 @@ fn catch_in_a_set_with_a_timeout_that_is_up() {
         });
         sleep(ms(6)).await;
         task.cancel();
-        let ended = timeout(ms(1000), task).await.expect("it does not hang");
+        let ended = timeout(ms(1000), task).await.expect("the task must not hang");
         assert_eq!(ended, Err(TaskError::Cancelled));
     });
 }
 
-/// The body of a group is dropped by a poll, and in that the timeout beside it was polled as well: when the cancellation was caught
-/// in there, it is polled again.
+/// A poll drops the body of a group, and the same poll polled the timeout beside it. The
+/// cancellation is caught around the group, and then the timeout is polled again.
 #[test]
 fn catch_around_a_group_in_a_set_with_a_timeout_that_is_up() {
     virtual_loop().run(async {
@@ -440,16 +445,16 @@ fn catch_around_a_group_in_a_set_with_a_timeout_that_is_up() {
                 [limited.map(drop).boxed_local(), catch_cancel(group).map(drop).boxed_local()];
             FuturesUnordered::from_iter(both).collect::<Vec<_>>().await;
         });
-        // Over before the timeout's time, and in the same turn.
+        // The sleep ends before the timeout's time, in the same turn.
         sleep(ms(5)).await;
         task.cancel();
-        let ended = timeout(ms(1000), task).await.expect("it does not hang");
+        let ended = timeout(ms(1000), task).await.expect("the task must not hang");
         assert_eq!(ended, Err(TaskError::Cancelled));
     });
 }
 
-/// What wakes itself all the time waits for nothing of which the loop knows. It is polled no more when the group beside it drops its
-/// body.
+/// The loop knows of nothing that a future waits for if this future wakes itself all the time. The
+/// future is not polled when the group beside it drops its body.
 #[test]
 fn cancel_a_group_beside_what_wakes_itself() {
     virtual_loop().run(async {
@@ -476,7 +481,7 @@ fn cancel_a_group_beside_what_wakes_itself() {
     });
 }
 
-/// What is over has been left, though its future is still there, and stands beside nothing.
+/// A scope that is over is no neighbour of the group, though its future still exists.
 #[test]
 fn cancel_a_group_beside_scopes_that_are_over() {
     for kind in ["a timeout", "a finally", "a catch"] {
@@ -506,7 +511,7 @@ fn cancel_a_group_beside_scopes_that_are_over() {
     }
 }
 
-/// A handle to a deadline outlives its timeout, and keeps nobody who has polled that.
+/// A handle to a deadline outlives its timeout. It must not keep the waker that polled the timeout.
 #[test]
 fn drop_the_waker_of_a_timeout_that_is_over() {
     virtual_loop().run(async {
@@ -523,7 +528,7 @@ fn drop_the_waker_of_a_timeout_that_is_over() {
             } else {
                 drop(limited);
             }
-            // The post has one of the last poll.
+            // The post still has the waker of the last poll.
             drop((waker, post));
             assert!(is_dropped.load(Ordering::SeqCst), "ready: {is_ready}");
             assert!(!deadline.has_expired());
@@ -531,7 +536,8 @@ fn drop_the_waker_of_a_timeout_that_is_over() {
     });
 }
 
-/// A timeout is dropped while a cleanup inside of it is under way. What is left goes on innermost first, as it would have in there.
+/// A timeout is dropped while a cleanup in it runs. The rest still runs from the innermost cleanup
+/// outwards.
 #[test]
 fn drop_a_timeout_that_unwinds_and_clean_up_from_within() {
     let trace = Trace::new();
@@ -550,7 +556,8 @@ fn drop_a_timeout_that_unwinds_and_clean_up_from_within() {
     assert_eq!(trace.take(), ["inner", "outer"]);
 }
 
-/// A `raise_cancelled` in a timeout unwinds what is in there. What stands beside the timeout goes on meanwhile.
+/// A `raise_cancelled` in a timeout unwinds what is in the timeout. The neighbour of the timeout
+/// goes on at the same time.
 #[test]
 fn raise_in_a_timeout_and_go_on_beside_it() {
     let trace = Trace::new();
@@ -575,8 +582,8 @@ fn raise_in_a_timeout_and_go_on_beside_it() {
     assert_eq!(trace.take(), ["beside", "cleaned up"]);
 }
 
-/// What waits for a lock in a block is given it, and before it is polled the block is interrupted, and has to wait for a task:
-/// somebody else is given the lock meanwhile.
+/// A future in a block waits for a lock and receives it. Before the next poll the block is
+/// interrupted and must wait for a task. The lock is passed to another task.
 #[test]
 fn pass_a_lock_on_while_a_block_waits_for_the_task_it_has_cancelled() {
     let trace = Trace::new();
@@ -612,8 +619,8 @@ fn pass_a_lock_on_while_a_block_waits_for_the_task_it_has_cancelled() {
     assert_eq!(trace.take(), ["lock", "slept"]);
 }
 
-/// A cleanup in a timeout has panicked. The next one waits for a task, when it is ended by a second interruption, that of a timeout
-/// in there: the panic counts still.
+/// A cleanup in a timeout has panicked. The next cleanup waits for a task when an inner timeout
+/// interrupts it. The panic must not be lost.
 #[test]
 fn keep_the_panic_of_a_cleanup_when_the_next_is_interrupted() {
     virtual_loop().run(async {
@@ -625,8 +632,8 @@ fn keep_the_panic_of_a_cleanup_when_the_next_is_interrupted() {
     });
 }
 
-/// A timeout in which a task awaits itself did not wait for that. Interrupted again, in a cleanup that awaits another task, it waits
-/// for that one.
+/// A task awaits itself in a timeout, and the timeout did not wait for it. Interrupted again in a
+/// cleanup that awaits another task, the timeout waits for this other task.
 #[test]
 fn wait_for_a_task_at_the_second_interruption() {
     let trace = Trace::new();
@@ -655,7 +662,8 @@ fn wait_for_a_task_at_the_second_interruption() {
     assert_eq!(trace.take(), ["slow has cleaned up", "cleanup dropped", "Err(Elapsed)"]);
 }
 
-/// A group in a timeout drops its body by a poll. What stands beside it ends in that poll, or panics, and may panic as it is dropped.
+/// A poll drops the body of a group in a timeout. The group's neighbour ends in that poll, or
+/// panics, and may panic again when it is dropped.
 #[test]
 fn panic_beside_a_group_in_a_timeout() {
     virtual_loop().run(async {
@@ -689,7 +697,7 @@ fn panic_beside_a_group_in_a_timeout() {
     });
 }
 
-/// As `catch_around_a_cleanup_that_has_lost_its_future`, and it is the end of a timeout that is caught.
+/// As `catch_around_a_cleanup_that_has_lost_its_future`, but the end of a timeout is caught.
 #[test]
 fn catch_the_end_of_a_timeout_around_a_cleanup_that_has_lost_its_future() {
     let trace = Trace::new();
@@ -717,7 +725,8 @@ fn catch_the_end_of_a_timeout_around_a_cleanup_that_has_lost_its_future() {
     assert_eq!(trace.take(), ["outer cleaned up", "inner cleaned up"]);
 }
 
-/// A group that was put aside has failed. Its task is cancelled, and nobody comes for the errors: the cancellation was lost.
+/// A group that is not polled any more has failed, and nothing receives its errors. Its task is
+/// cancelled: this cancellation was once lost.
 #[test]
 fn cancel_a_task_that_has_put_a_failed_group_aside() {
     virtual_loop().run(async {
@@ -738,8 +747,8 @@ fn cancel_a_task_that_has_put_a_failed_group_aside() {
     });
 }
 
-/// A block goes on in another task. A cleanup in it, whose future somebody else has dropped, was known to the first task alone, and
-/// was lost; it is handed over.
+/// A block goes on in another task. Other code has dropped the future of a cleanup in this block.
+/// Only the first task knew of the cleanup, so it was once lost. Now it moves with the block.
 #[test]
 fn move_a_group_and_leave_a_cleanup_behind() {
     let trace = Trace::new();
@@ -765,7 +774,7 @@ fn move_a_group_and_leave_a_cleanup_behind() {
             pending::<()>().await;
         });
         yield_now().await;
-        // The loss of the future is none of the group's business, which drives the cleanup.
+        // The group still drives the cleanup after the future is dropped.
         drop(aside.take());
         let group = put.take().unwrap();
         assert!(spawn(group).await.unwrap_err().is_cancelled());
@@ -775,7 +784,8 @@ fn move_a_group_and_leave_a_cleanup_behind() {
     assert_eq!(trace.take(), ["begins", "cleans up"]);
 }
 
-/// The task that has begun a cleanup returns, and the future of that stands elsewhere: the task keeps nothing of it.
+/// A task begins a cleanup, stores its future outside, and returns. The task must keep nothing of
+/// the cleanup.
 #[test]
 fn return_beside_a_cleanup_that_was_put_aside() {
     let census = Census::new();
@@ -803,8 +813,8 @@ fn return_beside_a_cleanup_that_was_put_aside() {
     assert!(task.is_done());
 }
 
-/// A task is cancelled, and enters a timeout in the same step. The time of that is up while its cleanup runs, and it must not take
-/// that for its own interruption alone: the task went on.
+/// A task is cancelled, and enters a timeout in the same step. The time is up while the timeout's
+/// cleanup runs. The timeout must report the cancellation too: once the task went on.
 #[test]
 fn enter_a_timeout_in_the_step_of_a_cancellation() {
     let trace = Trace::new();
@@ -827,8 +837,8 @@ fn enter_a_timeout_in_the_step_of_a_cancellation() {
     assert_eq!(trace.take(), ["cleans up"]);
 }
 
-/// Two tasks poll a `wait_for` in turn, by way of a `Shared`. It waits for the task that it has cancelled, whichever has begun
-/// that await, and cancels it once.
+/// Two tasks poll a `wait_for` in turn, through a `Shared`. The `wait_for` cancels its task once
+/// and waits for it, whichever of the two tasks began that await.
 #[test]
 fn wait_for_a_task_in_two_tasks() {
     let trace = Trace::new();
@@ -852,8 +862,9 @@ fn wait_for_a_task_in_two_tasks() {
     assert_eq!(trace.take(), ["cleaned up", "elapsed", "elapsed"]);
 }
 
-/// A catch in a set in a timeout in a set. The timeout has begun to unwind, and the cancellation that overtakes it is caught: the
-/// timeout had taken the wake that was meant for the set inside, and nobody polled that again.
+/// A catch in a set in a timeout in a set. The timeout has begun to unwind, and the catch catches a
+/// cancellation that overtakes it. The timeout once consumed the wake of the inner set, so nothing
+/// polled the set again.
 #[test]
 fn catch_in_a_set_in_a_timeout_in_a_set() {
     virtual_loop().run(async {
@@ -870,8 +881,9 @@ fn catch_in_a_set_in_a_timeout_in_a_set() {
     });
 }
 
-/// The time of a timeout in a set is up, and it polls the cleanup of what another task has taken over. That task polls it as well,
-/// and has it from then on: the set was not woken, and the timeout waited for a cleanup that was not its own any more.
+/// The time of a timeout in a set is up. The timeout polls the cleanup of a future that another
+/// task has taken over. That task polls the cleanup as well, and owns it from then on. The set was
+/// once not woken, and the timeout waited for a cleanup that it no longer owned.
 #[test]
 fn take_a_cleanup_over_from_a_timeout_in_a_set() {
     virtual_loop().run(async {
@@ -897,7 +909,7 @@ fn take_a_cleanup_over_from_a_timeout_in_a_set() {
 }
 
 /// A block has dropped its future, because its cleanup waits for a lock that the future held. Then
-/// another task polls the block. There is nothing left to poll: it panicked.
+/// another task polls the block, which has no future left to poll. It once panicked.
 #[test]
 fn move_a_block_that_has_dropped_its_future() {
     let trace = Trace::new();
@@ -926,7 +938,7 @@ fn move_a_block_that_has_dropped_its_future() {
     assert_eq!(trace.take(), ["cleaned up"]);
 }
 
-/// As `return_beside_a_cleanup_that_was_put_aside`, of a task that ends by a cancellation.
+/// As `return_beside_a_cleanup_that_was_put_aside`, for a task that ends by a cancellation.
 #[test]
 fn end_as_cancelled_beside_a_cleanup_that_was_put_aside() {
     let census = Census::new();

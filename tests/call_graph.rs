@@ -1,4 +1,4 @@
-//! The call graph, made inside and outside a running loop. Making it changes nothing.
+//! The call graph, captured inside and outside a running loop. Capturing it changes nothing.
 
 mod common;
 
@@ -15,7 +15,7 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::thread;
 
-/// Each task's name and state, and what it waits for, without the places.
+/// Each task's name, state and waits, without the places.
 fn short(graph: &CallGraph) -> Vec<String> {
     let line = |task: &onelane::TaskSnapshot| {
         let waits: Vec<&str> = task.waits_for.iter().map(|wait| wait.what.as_str()).collect();
@@ -28,7 +28,7 @@ fn named<T: 'static>(name: &str, future: impl Future<Output = T> + 'static) -> T
     task::Builder::new().name(name).spawn(future)
 }
 
-// ---- from where ----
+// ---- where it is captured ----
 
 #[test]
 fn capture_in_a_task_and_in_a_callback() {
@@ -59,8 +59,8 @@ fn capture_in_a_task_and_in_a_callback() {
     );
 }
 
-/// Of a future that is dropped at its task's end, of one that is cancelled, of a value that nobody took, of an argument of a
-/// callback that is not called, and of a done callback.
+/// Captures in destructors: of a future at its task's end, of a cancelled future, of an untaken
+/// value, and of the argument of an uncalled callback. Also captures in a done callback.
 #[test]
 fn capture_in_destructors_and_done_callbacks() {
     let seen = Trace::new();
@@ -98,14 +98,15 @@ fn capture_in_destructors_and_done_callbacks() {
             "local: main Queued: ; ends Running: ; cancelled Queued: ",
             "argument: main Queued: ; cancelled Waiting: a sleep, 1.000 s more",
             "done: main Queued: ; cancelled Queued: a sleep, 1.000 s more",
-            // The done callback had the last handle.
+            // The done callback held the last handle.
             "outcome: main Queued: ; cancelled Queued: a sleep, 1.000 s more",
             "cancelled: main Queued: ; cancelled Running: ",
         ]
     );
 }
 
-/// In the destructors of the futures of each combinator, of a cleanup, of a panic, and of the loop.
+/// Captures in the destructors of the futures of each combinator, of a cleanup, of a panic, and of
+/// the loop.
 #[test]
 fn capture_while_anything_is_dropped() {
     let count = Rc::new(Cell::new(0));
@@ -196,13 +197,13 @@ fn capture_outside_of_turns() {
     );
 }
 
-/// What belongs to another loop has no edge, and what is no future of ours no word.
+/// A task of another loop has no edge, and a foreign future has no description.
 #[test]
 fn tell_no_more_than_is_known() {
     let other = virtual_loop();
     let elsewhere = other.remote().spawn(pending::<()>()).unwrap();
     let event_loop = virtual_loop();
-    // Of this loop, which its handle cannot tell until the task is there.
+    // A remote task of this loop. Its handle does not know the task before it is spawned.
     let here = event_loop.remote().spawn(pending::<()>()).unwrap();
     event_loop.spawn(elsewhere);
     event_loop.spawn(here);
@@ -217,7 +218,7 @@ fn tell_no_more_than_is_known() {
     assert!(graph.to_string().contains("    └── a future that is not onelane's, and its last waker was dropped"));
 }
 
-// ---- what it says ----
+// ---- what it contains ----
 
 #[test]
 fn forget_waits_that_are_over() {
@@ -225,7 +226,7 @@ fn forget_waits_that_are_over() {
     event_loop.run(async {
         let event = Event::new();
         let task = spawn(async move {
-            // Lost, won, and dropped without having been polled.
+            // Waits that lost, that won, and that were dropped without a poll.
             select(Box::pin(event.wait()), Box::pin(sleep(ms(1)))).await;
             drop(event.wait());
             timeout(ms(1), event.wait()).await.unwrap_err();
@@ -242,7 +243,7 @@ fn forget_waits_that_are_over() {
     });
 }
 
-/// While it unwinds, a task waits for what its cleanup waits for.
+/// A task that unwinds waits for what its cleanup waits for.
 #[test]
 fn show_the_cleanup_of_a_cancelled_task() {
     virtual_loop().run(async {
@@ -258,7 +259,7 @@ fn show_the_cleanup_of_a_cancelled_task() {
     });
 }
 
-/// The sleeps of many tasks: the timers are looked through once, and not once for each task.
+/// The sleeps of many tasks: the timers are searched once, not once for each task.
 #[test]
 fn capture_many_sleeps() {
     let event_loop = virtual_loop();
@@ -279,7 +280,7 @@ fn capture_many_sleeps() {
     assert!(event_loop.call_graph().tasks.is_empty());
 }
 
-/// As deep as a program can make it: no recursion, no square.
+/// A very long chain is drawn without recursion, and not in quadratic time.
 #[test]
 fn draw_a_chain_of_twenty_thousand() {
     let event_loop = virtual_loop();
@@ -295,9 +296,9 @@ fn draw_a_chain_of_twenty_thousand() {
     event_loop.turn();
 }
 
-// ---- what it changes ----
+// ---- it changes nothing ----
 
-/// Waits of many kinds, one after the other and side by side.
+/// Waits of many kinds, in sequence and at the same time.
 async fn program(trace: Trace, look: Rc<dyn Fn()>) {
     let lock = Rc::new(Lock::new(0));
     let event = Rc::new(Event::new());
@@ -338,7 +339,8 @@ async fn program(trace: Trace, look: Rc<dyn Fn()>) {
     trace.push(format!("{:?}", counts.unwrap()));
 }
 
-/// The same happens in the same turns with a picture after each turn, and within the turns.
+/// The same events happen in the same turns if the graph is captured after each turn and within the
+/// turns.
 #[test]
 fn capture_without_changing_anything() {
     let run = |look: Rc<dyn Fn()>, after_a_turn: &dyn Fn(&EventLoop)| {
@@ -346,7 +348,7 @@ fn capture_without_changing_anything() {
         let task = event_loop.spawn(program(trace.clone(), look.clone()));
         let mut turns = Vec::new();
         while !task.is_done() {
-            // Where something is ready anyway: else the clock would not go on.
+            // Only if something is ready anyway, because otherwise the clock would not advance.
             if turns.last().is_some_and(|turn: &Turn| !turn.is_idle()) {
                 let look = look.clone();
                 event_loop.call_soon(move || look());
@@ -366,7 +368,7 @@ fn capture_without_changing_anything() {
     assert!(pictures.get() > 1000 && looking.0.len() > 15, "{looking:?}");
 }
 
-/// Nobody is polled, and no waker is cloned, woken or dropped.
+/// A capture polls no task, and clones, wakes and drops no waker.
 #[test]
 fn poll_nobody() {
     let event_loop = virtual_loop();
@@ -391,7 +393,7 @@ fn print_at_once_and_on_stderr() {
         event_loop.run(async {
             let _tea = named("te\na", async { sleep(ms(3000)).await });
             yield_now().await;
-            // From another thread, and printed here.
+            // Sent from another thread, and printed on this one.
             thread::spawn(move || remote.call_soon(print_call_graph)).join().unwrap().unwrap();
             sleep(ms(1000)).await;
         });
@@ -413,7 +415,7 @@ fn print_at_once_and_on_stderr() {
     assert!(output.status.success());
 }
 
-/// Nobody reads any more: no panic.
+/// Printing to a closed pipe does not panic.
 #[cfg(unix)]
 #[test]
 fn print_where_nobody_reads() {
@@ -430,7 +432,7 @@ fn print_where_nobody_reads() {
     assert!(status.success(), "{status}");
 }
 
-// ---- the names of tasks that were given none ----
+// ---- the names of unnamed tasks ----
 
 struct Shop(Rc<RefCell<u32>>);
 
@@ -477,7 +479,7 @@ fn name_tasks_after_their_functions() {
     let shop = || Shop(Rc::default());
     let closure = async || 1;
     virtual_loop().run(async {
-        // Kept, so that nothing is dropped before it is named.
+        // The handles are kept, so that nothing is dropped before it is named.
         let tasks = [
             spawn(serve(1)),
             spawn(async { 1 }),
@@ -535,7 +537,7 @@ fn name_the_children_of_combinators_after_their_functions() {
     });
 }
 
-/// A name can be asked for as long as there is a handle, also when the future is gone.
+/// The name is available as long as there is a handle, even after the future was dropped.
 #[test]
 fn keep_the_name_of_a_task_that_has_ended() {
     virtual_loop().run(async {

@@ -17,7 +17,7 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
 
-/// Sleeps, and tells of its beginning, its end, and its drop.
+/// Sleeps, and records its beginning, its end, and its drop.
 async fn work(trace: Trace, name: &'static str, milliseconds: u64) {
     trace.push(format!("{name} begins"));
     let copy = trace.clone();
@@ -46,7 +46,7 @@ fn cancel_and_clean_up_and_end() {
         sleep(ms(5)).await;
         assert!(task.cancel());
         yield_now().await;
-        assert!(!task.is_done(), "a task has ended when its cleanup has");
+        assert!(!task.is_done(), "a task ends with its cleanup");
         assert_eq!(task.await, Err(TaskError::Cancelled));
         assert_eq!(time() - start, ms(15));
     });
@@ -125,7 +125,7 @@ fn cancel_twice_before_the_step_and_clean_up_once() {
     assert_eq!(trace.take(), ["body begins", "body dropped", "cleanup begins", "cleanup ends", "cleanup dropped"]);
 }
 
-/// One of two requests is taken back. The other one counts.
+/// One of two cancellations is taken back. The other one still counts.
 #[test]
 fn cancel_twice_and_uncancel_once() {
     virtual_loop().run(async {
@@ -140,7 +140,7 @@ fn cancel_twice_and_uncancel_once() {
     });
 }
 
-/// The same for a task that waits in the midst of its future, and then for both requests.
+/// The same for a task that waits inside its future. Then both cancellations are taken back.
 #[test]
 fn cancel_a_wait_twice_and_uncancel_once_and_twice() {
     for (taken_back, expected) in [(1, Err(TaskError::Cancelled)), (2, Ok("value"))] {
@@ -173,7 +173,7 @@ fn cancel_before_the_first_step_and_clean_up_nothing() {
     assert_eq!(trace.take(), [""; 0]);
 }
 
-/// The cleanup's own scopes unwind before it, when it is cancelled.
+/// When a cleanup is cancelled, its own scopes unwind first.
 #[test]
 fn cancel_a_cleanup_that_has_a_cleanup() {
     let trace = Trace::new();
@@ -202,7 +202,7 @@ fn cancel_a_cleanup_that_has_a_cleanup() {
     assert_eq!(trace.take(), expected);
 }
 
-/// A second cancellation that the cleanup catches leaves the first on its way.
+/// A cleanup catches the second cancellation. The first one still goes on.
 #[test]
 fn catch_the_second_cancellation_in_a_cleanup() {
     let trace = Trace::new();
@@ -301,7 +301,7 @@ fn run_waits_for_cleanups_at_its_end() {
     let start = event_loop.time();
     event_loop.run(async {
         drop(spawn(finally(work(trace.clone(), "body", 100), work(trace.clone(), "cleanup", 10))));
-        call_later(ms(50), || unreachable!("nobody waits so long"));
+        call_later(ms(50), || unreachable!("no task waits so long"));
         yield_now().await;
     });
     assert_eq!(event_loop.time() - start, ms(10));
@@ -309,7 +309,8 @@ fn run_waits_for_cleanups_at_its_end() {
     assert_eq!(trace.take(), ["body begins", "body dropped", "cleanup begins", "cleanup ends", "cleanup dropped"]);
 }
 
-/// A cleanup that can never end is ended: on a virtual clock that is known.
+/// A cleanup that can never end is dropped. On a virtual clock, the loop knows that it can never
+/// end.
 #[test]
 fn end_a_cleanup_that_waits_for_ever() {
     let trace = Trace::new();
@@ -321,7 +322,7 @@ fn end_a_cleanup_that_waits_for_ever() {
     assert_eq!(trace.take(), ["body begins", "body dropped", "outer begins", "outer ends", "outer dropped"]);
 }
 
-/// Whoever drops a loop does not wait.
+/// Dropping a loop does not wait.
 #[test]
 fn drop_the_loop_and_end_cleanups_that_would_wait() {
     let trace = Trace::new();
@@ -431,7 +432,7 @@ fn cancel_oneself_and_return() {
         });
         assert_eq!(task.await, Err(TaskError::Cancelled));
     });
-    // The body returned, so it was cleaning up already when the cancellation came.
+    // The body returned, so the task was cleaning up already when the cancellation came.
     assert_eq!(trace.take(), ["cleanup begins", "cleanup dropped"]);
 }
 
@@ -452,7 +453,7 @@ fn gather_of_tasks_that_clean_up_ends_behind_them() {
         assert_eq!(task.await.unwrap_err(), TaskError::Cancelled);
         trace.push(format!("after {:?}", time() - start));
     });
-    assert_eq!(trace.take(), ["parent dropped", "after 10ms"], "the first that has ended decides, as in asyncio");
+    assert_eq!(trace.take(), ["parent dropped", "after 10ms"], "the first child that has ended decides, as in asyncio");
 }
 
 #[test]
@@ -502,7 +503,8 @@ fn cancel_while_a_timeout_waits_for_a_cleanup() {
     assert_eq!(trace.take(), expected);
 }
 
-/// As in asyncio: who catches the interruption goes on, and the timeout gives what it returns.
+/// As in asyncio, a future that catches the interruption goes on, and the timeout returns its
+/// value.
 #[test]
 fn catch_inside_of_a_timeout_and_go_on_without_a_limit() {
     virtual_loop().run(async {
@@ -542,7 +544,7 @@ fn nested_timeouts_that_expire_at_once_clean_up_once() {
     assert_eq!(trace.take(), expected);
 }
 
-/// A cleanup that is polled for no reason does not go on.
+/// An unneeded poll of a cleanup does not make it go on.
 #[test]
 fn wake_a_task_in_its_cleanup_for_no_reason() {
     let polls = Rc::new(RefCell::new(0));
@@ -571,7 +573,7 @@ fn wake_a_task_in_its_cleanup_for_no_reason() {
     assert_eq!(*polls.borrow(), 3);
 }
 
-/// Ready, or panicking, when it is polled. Its destructor panics too.
+/// A future that is ready or panics when it is polled. Its destructor panics too.
 struct Broken<T> {
     polled: Result<Option<T>, &'static str>,
     dropped: &'static str,
@@ -610,8 +612,8 @@ fn message_of(error: TaskError) -> String {
     }
 }
 
-/// Of several panics the first in a body counts, and that of a cleanup before that of a body. Each costs no more than itself:
-/// two at once would end the process.
+/// Of several panics, the first one in a body counts, and a panic of a cleanup counts before it.
+/// Each panic is caught separately, because two at once would end the process.
 #[test]
 fn panic_in_several_ways_in_a_body_and_in_its_cleanup() {
     alone_and_leaking("panic_in_several_ways_in_a_body_and_in_its_cleanup", || {
@@ -621,21 +623,22 @@ fn panic_in_several_ways_in_a_body_and_in_its_cleanup() {
                 let trace = trace.clone();
                 async move { trace.push("cleaned up") }
             };
-            // The poll panics, and so do the destructor and its payload.
+            // The poll panics, and so do the future's destructor and the payload's destructor.
             let body: Broken<()> = Broken { polled: Err("a poll"), dropped: "a payload" };
             let task = spawn(finally(body, cleanup()));
             trace.push(message_of(task.await.unwrap_err()));
-            // The destructor panics, and so does that of the output.
+            // The future's destructor panics, and so does that of the output.
             let body = Broken { polled: Ok(Some(Explosive("an output"))), dropped: "a payload" };
             let task = spawn(finally(body, cleanup()).map(std::mem::forget));
             let TaskError::Panicked(panic) = task.await.unwrap_err() else { panic!("it was not cancelled") };
             trace.push(panic.message());
             std::mem::forget(panic);
-            // The cleanup panics, and so does the destructor of the output that is lost by that.
+            // The cleanup panics, and so does the destructor of the output that is lost because of
+            // that.
             let body = async { Explosive("an output") };
             let task = spawn(async { std::mem::forget(finally(body, async { panic!("a cleanup") }).await) });
             trace.push(message_of(task.await.unwrap_err()));
-            // As above, and the cleanup is one that is not needed.
+            // As above, but the cleanup is not needed.
             let bomb = on_drop(|| panic!("a destructor of a cleanup"));
             let unneeded = async move {
                 let _bomb = bomb;
@@ -643,7 +646,7 @@ fn panic_in_several_ways_in_a_body_and_in_its_cleanup() {
             let body = async { Explosive("an output") };
             let task = spawn(async { std::mem::forget(on_cancel(body, unneeded).await) });
             trace.push(message_of(task.await.unwrap_err()));
-            // A panic goes through, and the body is dropped by that, and panics.
+            // A panic unwinds through the scope. The body is dropped because of that, and panics.
             let copy = trace.clone();
             let task = spawn(async move {
                 let body = async {
@@ -671,8 +674,8 @@ fn panic_in_several_ways_in_a_body_and_in_its_cleanup() {
     });
 }
 
-/// The body has returned beside a group that drops its own, and then another one does: what was returned is kept, and comes out, when
-/// the cancellation was caught beside it.
+/// The body returned beside two groups that drop their bodies one after the other. Its value is
+/// kept, and is returned after the cancellation was caught beside it.
 #[test]
 fn return_beside_groups_that_are_cancelled_and_catch_beside_them() {
     let trace = Trace::new();
@@ -699,8 +702,8 @@ fn return_beside_groups_that_are_cancelled_and_catch_beside_them() {
     assert_eq!(trace.take(), ["returned"]);
 }
 
-/// A cleanup is over, or was ended, while a set polls its scope elsewhere in the task: the set hears of that, though it polls nothing
-/// that has not woken it.
+/// A cleanup is over, or was ended, while a set polls its scope in another part of the task. The
+/// set is woken, because it polls only what was woken.
 #[test]
 fn clean_up_in_a_timeout_what_a_set_polls_as_well() {
     for is_ended in [false, true] {
@@ -708,12 +711,12 @@ fn clean_up_in_a_timeout_what_a_set_polls_as_well() {
             let begun = time();
             let cleanup = async { sleep(ms(10)).await };
             let shared = finally(pending::<()>(), cleanup).boxed_local().shared();
-            // It is the timeout that polls the cleanup last.
+            // The timeout polls the cleanup last.
             let inside = join(shared.clone(), sleep(ms(7)));
             let limited = timeout(ms(5), timeout(ms(if is_ended { 8 } else { 100 }), inside));
             let both: [LocalBoxFuture<()>; 2] = [limited.map(drop).boxed_local(), shared.boxed_local()];
             let task = spawn(async { FuturesUnordered::from_iter(both).collect::<Vec<_>>().await });
-            let ended = timeout(ms(1000), task).await.expect("it does not hang");
+            let ended = timeout(ms(1000), task).await.expect("the task must not hang");
             format!("{:?}: {}", time() - begun, message_of(ended.unwrap_err()))
         });
         let after = if is_ended { "8ms" } else { "15ms" };
@@ -721,7 +724,8 @@ fn clean_up_in_a_timeout_what_a_set_polls_as_well() {
     }
 }
 
-/// A scope that was begun in a loop is dropped while that does not run: the cleanup has its turn when it runs again.
+/// A scope that was begun in a loop is dropped while the loop does not run. Its cleanup runs when
+/// the loop runs again.
 #[test]
 fn drop_a_finally_outside_of_its_loop() {
     let trace = Trace::new();

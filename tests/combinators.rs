@@ -16,7 +16,7 @@ use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-/// Says in the trace how many turns have gone by, for as long as it is told to.
+/// Records the number of each turn, for the given number of turns.
 fn count_turns(trace: &Trace, turns: u32) {
     let trace = trace.clone();
     drop(spawn(async move {
@@ -31,7 +31,7 @@ fn poll_with<F: Future + Unpin>(future: &mut F, waker: &Waker) -> Poll<F::Output
     Pin::new(future).poll(&mut Context::from_waker(waker))
 }
 
-/// A waker whose clones are counted by hand, so that something can happen at each.
+/// A waker that runs a function when its last clone is dropped.
 mod cloning {
     use std::cell::RefCell;
     use std::task::{Wake, Waker};
@@ -53,7 +53,7 @@ mod cloning {
         }
     }
 
-    /// Acts on this thread when its last clone is dropped.
+    /// Runs `act` on this thread when its last clone is dropped.
     pub(crate) fn at_drop(act: impl FnOnce() + 'static) -> Waker {
         AT_DROP.with(|place| *place.borrow_mut() = Some(Box::new(act)));
         Waker::from(std::sync::Arc::new(AtDrop))
@@ -62,7 +62,8 @@ mod cloning {
 
 // ---- promises ----
 
-/// Whoever awaits goes on in the turn after the promise was set, among the callbacks, in the order in which they came.
+/// Awaits and callbacks of a promise run in the turn after it was set, in the order in which they
+/// were registered.
 #[test]
 fn set_and_tell_awaits_and_callbacks_in_order() {
     let trace = Trace::new();
@@ -113,7 +114,7 @@ impl<T: Clone + 'static> NowOrNever<T> for &Promise<T> {
     }
 }
 
-/// A host that sets a promise between two turns leaves the same order.
+/// A promise that a host sets between two turns gives the same order.
 #[test]
 fn set_between_two_turns() {
     let (event_loop, trace) = (virtual_loop(), Trace::new());
@@ -151,7 +152,7 @@ fn cancel_a_task_and_the_promise_that_it_awaits() {
     });
 }
 
-/// The task goes on as if nothing had been asked for, but what it awaited stays cancelled.
+/// The task continues normally, but the promise that it awaited stays cancelled.
 #[test]
 fn cancel_and_uncancel_a_task_that_awaits_a_promise() {
     virtual_loop().run(async {
@@ -170,7 +171,7 @@ fn drop_an_await_of_a_promise() {
     virtual_loop().run(async {
         let promise = Promise::<()>::new();
         drop((&promise).into_future());
-        assert!(!promise.is_done(), "it had not begun");
+        assert!(!promise.is_done(), "the await had not begun");
         let mut begun = (&promise).into_future();
         assert!(poll!(&mut begun).is_pending());
         drop(begun);
@@ -190,7 +191,7 @@ fn timeout_of_a_promise_and_of_its_shield() {
     });
 }
 
-/// What one task has begun and another goes on with is the other's.
+/// An await that one task begins and another task continues belongs to the second task.
 #[test]
 fn hand_a_begun_await_of_a_promise_to_another_task() {
     virtual_loop().run(async {
@@ -230,7 +231,7 @@ fn take_the_value_and_ask_again() {
     assert!(panic_of(|| promise.result().is_ok()).contains("its value was taken"));
 }
 
-/// A callback does not keep the promise alive, and goes with it.
+/// A callback does not keep the promise alive, and is dropped with it.
 #[test]
 fn drop_a_pending_promise_with_its_callbacks() {
     let census = Census::new();
@@ -248,14 +249,14 @@ fn drop_a_pending_promise_with_its_callbacks() {
     });
 }
 
-/// STEP-1: what is removed, replaced or dropped may come back to the promise.
+/// STEP-1: the destructor of a removed, replaced or dropped callback may use the promise.
 #[test]
 fn come_back_to_the_promise_from_a_destructor() {
     let trace = Trace::new();
     virtual_loop().run(async {
         let promise = Promise::new();
         let (ids, copy, handle) = (Rc::new(RefCell::new(Vec::new())), trace.clone(), promise.clone());
-        // A callback whose destructor removes the next one, adds one, and sets the promise.
+        // The destructor of a callback removes the next callback, adds one, and sets the promise.
         let (to_remove, other) = (ids.clone(), trace.clone());
         let guard = on_drop(move || {
             let next: Option<onelane::CallbackId> = to_remove.borrow_mut().pop();
@@ -274,7 +275,7 @@ fn come_back_to_the_promise_from_a_destructor() {
     assert_eq!(trace.take(), ["removed another: true", "stayed", "added by a destructor"]);
 }
 
-/// A waker that is replaced is dropped where the promise may be set.
+/// The drop of a replaced waker may set the promise.
 #[test]
 fn set_the_promise_when_a_waker_is_replaced() {
     virtual_loop().run(async {
@@ -290,7 +291,7 @@ fn set_the_promise_when_a_waker_is_replaced() {
     });
 }
 
-/// A foreign waker that panics keeps nobody from being told.
+/// A foreign waker that panics does not keep other waiters from being woken.
 #[test]
 fn panic_in_a_foreign_waker() {
     let (event_loop, told) = telling_loop();
@@ -309,7 +310,8 @@ fn panic_in_a_foreign_waker() {
     assert_eq!(told.take(), ["a foreign waker or a destructor panicked when a promise was done: in a waker"]);
 }
 
-/// A foreign waker drops the loop in which it waits. The drop panicked, and the tasks were never dropped.
+/// A foreign waker drops the loop in which it waits. The drop once panicked, and the tasks were
+/// never dropped.
 #[test]
 fn set_a_promise_and_drop_the_loop_in_a_waker() {
     thread_local!(static LOOP: RefCell<Option<EventLoop>> = const { RefCell::new(None) });
@@ -334,7 +336,8 @@ fn set_a_promise_and_drop_the_loop_in_a_waker() {
     assert_eq!(told.take(), [""; 0]);
 }
 
-/// The time is up for several, and the waker of the first panics: the others were never told.
+/// A timeout expires for several waiters, and the first waker panics. The other waiters were once
+/// never woken.
 #[test]
 fn panic_in_a_waker_when_the_time_is_up() {
     let (event_loop, told) = telling_loop();
@@ -363,7 +366,8 @@ fn poll_an_await_again_and_again() {
     });
 }
 
-/// One promise, two loops: each is told in its own; of a loop that has gone, nobody is.
+/// Two loops wait for one promise, and each is notified in its own turn. A dropped loop is not
+/// notified.
 #[test]
 fn set_a_promise_that_two_loops_wait_for() {
     let (one, other, gone) = (virtual_loop(), virtual_loop(), virtual_loop());
@@ -385,7 +389,7 @@ fn set_a_promise_that_two_loops_wait_for() {
     assert_eq!(trace.take(), ["other"]);
 }
 
-/// A promise needs no loop; what awaits it in a foreign executor is woken there.
+/// A promise needs no loop. An await in a foreign executor is woken there.
 #[test]
 fn await_a_promise_without_a_loop() {
     let promise = Promise::new();
@@ -424,12 +428,13 @@ fn report_a_deadlock_on_promises_and_shields() {
         "next: the next to complete of \"Pending-4\"".to_string(),
     ];
     assert_eq!(waits, expected);
-    assert!(!shielded.is_done(), "the tasks were cancelled in the end, but it was shielded");
+    assert!(!shielded.is_done(), "the end of the run cancels tasks, but the promise was shielded");
 }
 
 // ---- shields ----
 
-/// A cancellation ends at the shield: the task ends at once, and what is behind it goes on.
+/// A cancellation stops at the shield. The outer task ends at once, and the shielded future goes
+/// on.
 #[test]
 fn cancel_before_a_shield() {
     let trace = Trace::new();
@@ -451,7 +456,7 @@ fn cancel_before_a_shield() {
     assert_eq!(trace.take(), ["the inner one has run"]);
 }
 
-/// Through a gather behind it, a cancellation does not go either.
+/// A cancellation does not pass through a shield of a gather either.
 #[test]
 fn cancel_before_a_shield_of_a_gather() {
     virtual_loop().run(async {
@@ -466,7 +471,8 @@ fn cancel_before_a_shield_of_a_gather() {
     });
 }
 
-/// An await goes on a turn after the end, a shield two turns after it; of what has ended, neither pauses.
+/// An await continues one turn after the end, a shield two turns after it. Neither pauses for a
+/// task that has already ended.
 #[test]
 fn count_the_turns_of_a_shield() {
     let trace = Trace::new();
@@ -494,7 +500,8 @@ fn count_the_turns_of_a_shield() {
     assert_eq!(trace.take(), ["turn 1", "end", "turn 2", "await", "turn 3", "shield", "turn 4"]);
 }
 
-/// What ends between the call and the first poll is heard of by the callback.
+/// The promise is set between the call and the first poll. A queued callback reports it to the
+/// shield.
 #[test]
 fn shield_and_await_after_the_end() {
     virtual_loop().run(async {
@@ -502,7 +509,7 @@ fn shield_and_await_after_the_end() {
         let mut shielded = shield(&promise);
         promise.set_result(7).unwrap();
         assert!(poll!(&mut shielded).is_pending(), "its callback is queued");
-        assert!(poll!(&mut shielded).is_pending(), "polled for nothing");
+        assert!(poll!(&mut shielded).is_pending(), "an unneeded poll");
         yield_now().await;
         assert_eq!(shielded.now_or_never(), Some(Ok(7)));
     });
@@ -537,7 +544,8 @@ fn drop_a_shield_and_leave_nothing_with_the_task() {
 
 // ---- as_completed ----
 
-/// What has ended already is heard of by callbacks too; what was delivered comes without a pause.
+/// Callbacks also report results that existed before. Results that were delivered are returned
+/// without a pause.
 #[test]
 fn ask_for_results_that_are_there() {
     virtual_loop().run(async {
@@ -545,7 +553,7 @@ fn ask_for_results_that_are_there() {
         sleep(ms(1)).await;
         let results = as_completed([&tasks[1], &tasks[0]]);
         assert!(results.next().now_or_never().is_none(), "the callbacks are queued");
-        assert_eq!(results.len(), 2, "what was given up is not lost");
+        assert_eq!(results.len(), 2, "the result of the dropped future is not lost");
         yield_now().await;
         assert_eq!(results.next().now_or_never(), Some(Some(Ok(2))));
         assert_eq!(results.next().now_or_never(), Some(Some(Ok(1))));
@@ -567,13 +575,13 @@ fn count_the_turns_of_a_completion() {
     assert_eq!(trace.take(), ["end", "turn 1", "turn 2", "result", "turn 3"]);
 }
 
-/// A result that was meant for one who was cancelled goes to the next.
+/// A result that was meant for a cancelled waiter goes to the next waiter.
 #[test]
 fn cancel_one_of_two_who_wait() {
     for when in ["before it is woken", "when it is woken"] {
         virtual_loop().run(async {
             let promise = Promise::new();
-            // Two claims on one result do not both wait, so there is a second child.
+            // With one child only one of the two would wait, so there is a second child.
             let both = as_completed([promise.clone(), Promise::new()].map(shielded));
             let [first, second] = [spawn(both.next()), spawn(both.next())];
             yield_now().await;
@@ -582,7 +590,8 @@ fn cancel_one_of_two_who_wait() {
                 promise.set_result(7).unwrap();
             } else {
                 promise.set_result(7).unwrap();
-                // The callback of the shield, its task, the callback of the child.
+                // One turn each for the callback of the shield, its task, and the callback of the
+                // child.
                 for _ in 0..3 {
                     yield_now().await;
                 }
@@ -591,7 +600,7 @@ fn cancel_one_of_two_who_wait() {
             }
             assert_eq!(second.await, Ok(Some(Ok(Ok(7)))), "{when}");
             assert!(first.await.is_err());
-            assert_eq!(both.len(), 1, "what was claimed by the one that was cancelled is free again");
+            assert_eq!(both.len(), 1, "the result that the cancelled task claimed is free again");
         });
     }
 }
@@ -600,7 +609,7 @@ async fn shielded(promise: Promise<u32>) -> Result<u32, TaskError> {
     shield(&promise).await
 }
 
-/// What was delivered while a task was condemned is there when it is pardoned.
+/// A result that was delivered while a task was cancelled is still there after `uncancel`.
 #[test]
 fn cancel_and_uncancel_a_task_that_waits_for_a_result() {
     virtual_loop().run(async {
@@ -619,7 +628,7 @@ fn cancel_and_uncancel_a_task_that_waits_for_a_result() {
         yield_now().await;
         task.cancel();
         task.uncancel();
-        assert_eq!(task.await, Ok(Some(Ok(()))), "pardoned before anything was delivered");
+        assert_eq!(task.await, Ok(Some(Ok(()))), "uncancelled before any delivery");
     });
 }
 
@@ -629,7 +638,7 @@ async fn time_of<F: Future>(future: F) -> Duration {
     time() - begun
 }
 
-/// The third has nothing to wait for, until another gives up.
+/// The third waiter has no result to wait for, until another waiter is dropped.
 #[test]
 fn wait_in_threes_for_two_results() {
     virtual_loop().run(async {
@@ -686,12 +695,12 @@ fn drop_as_completed_and_let_the_children_run() {
         drop(results);
         done.await.unwrap();
         sleep(ms(9)).await;
-        assert_eq!(Rc::strong_count(&held), 1, "somebody still has the task's result");
+        assert_eq!(Rc::strong_count(&held), 1, "another clone of the task's result exists");
     });
     assert_eq!(trace.take(), ["ran on"]);
 }
 
-/// A future that waits keeps what it waits for, also when the `AsCompleted` has gone.
+/// A pending `next` keeps its results alive, even after the `AsCompleted` was dropped.
 #[test]
 fn drop_as_completed_and_keep_a_next() {
     virtual_loop().run(async {
@@ -703,7 +712,7 @@ fn drop_as_completed_and_keep_a_next() {
     });
 }
 
-/// Those that were delivered in time come first, also if nobody asked for them then.
+/// Results that were delivered in time are returned first, even if `next` is called later.
 #[test]
 fn ask_late_and_get_what_was_in_time() {
     let event_loop = virtual_loop();
@@ -752,7 +761,7 @@ fn leave_no_timer_behind() {
     });
 }
 
-/// The panic of a child at which nobody looks is told of, and only that.
+/// Only the panic of a child whose result is never read is reported.
 #[test]
 fn look_at_panics_or_not() {
     let (event_loop, told) = telling_loop();
@@ -765,7 +774,8 @@ fn look_at_panics_or_not() {
 
 // ---- intervals ----
 
-/// Ticks, after some of which the task is busy for so many milliseconds; when each was due and when it came.
+/// Calls `tick` repeatedly. After each tick the task is busy for the given number of milliseconds.
+/// Returns when each tick was due and when it returned.
 fn ticks(behavior: MissedTickBehavior, busy: &[u64]) -> Vec<(u64, u64)> {
     virtual_loop().run(async {
         let begun = time();
@@ -795,7 +805,7 @@ fn miss_ticks_and_go_on() {
     assert_eq!(ticks(MissedTickBehavior::Skip, &busy), skip);
 }
 
-/// Ticks that were missed do not keep others from their turn.
+/// Missed ticks that return at once do not starve other tasks.
 #[test]
 fn catch_up_a_turn_each() {
     let trace = Trace::new();
@@ -845,7 +855,7 @@ fn tick_at_the_ends_of_time() {
     assert_eq!(common::words(&report.tasks[0]), "a sleep that never ends");
 }
 
-/// What was made here may be awaited from another task of the loop.
+/// An interval may be awaited in another task of the loop.
 #[test]
 fn send_an_interval_to_another_task() {
     fn is_send<T: Send>(it: T) -> T {
@@ -867,7 +877,8 @@ fn send_an_interval_to_another_task() {
     assert_eq!(count.get(), 4);
 }
 
-/// As CPython's traces of the same programs have it: a promise is an awaitable as any other, and cancelled when the time is up.
+/// As CPython's traces of the same programs show: `wait_for` cancels a promise when the time is up,
+/// as any other awaitable.
 #[test]
 fn wait_for_a_promise() {
     for case in ["pending", "set before", "set in time", "taken"] {

@@ -1,8 +1,9 @@
 //! Programs that can never continue are reported, with names and locations. Programs that look
 //! similar but can continue are not.
 //!
-//! Marks stand for lines of this file: a report's `tests/deadlocks.rs:12:34` is compared as `@name`
-//! if line 12, or the line above it, ends with a mark of that name.
+//! A mark is a comment `MARK name` that names a line of this file. The place
+//! `tests/deadlocks.rs:12:34` of a report is compared as `@name` if line 12 has this mark, or the
+//! line above it.
 
 #[path = "deadlocks/circles.rs"]
 mod circles;
@@ -29,21 +30,21 @@ use std::task::{Poll, Waker};
 use std::thread;
 use std::time::Duration;
 
-// ---- what the tests have in common ----
+// ---- helpers ----
 
-/// A task of this name.
+/// Spawns a task with this name.
 #[track_caller]
 fn named<T: 'static>(name: &str, future: impl Future<Output = T> + 'static) -> Task<T> {
     task::Builder::new().name(name).spawn(future)
 }
 
-/// The same, with a share in what its body uses.
+/// As `named`, and the body receives a clone of the shared value.
 #[track_caller]
 fn with<S: Clone, F: Future + 'static>(name: &str, shared: &S, body: impl FnOnce(S) -> F) -> Task<F::Output> {
     named(name, body(shared.clone()))
 }
 
-/// Tasks that are to be awaited by others, by their names.
+/// Tasks by name, for other tasks that await them.
 #[derive(Clone, Default)]
 struct Handles(Rc<RefCell<HashMap<String, Task<()>>>>);
 
@@ -61,19 +62,19 @@ fn lock(name: &str) -> Rc<Lock> {
     Rc::new(Lock::new(()).named(name))
 }
 
-/// Lets all that is ready run, and what that makes ready.
+/// Runs everything that is ready, and everything that becomes ready through it.
 async fn settle() {
     for _ in 0..8 {
         yield_now().await;
     }
 }
 
-/// Waits for a wake that never comes: nobody has the waker.
+/// Waits for a wake that never comes, because the waker is not kept.
 async fn forget_the_waker() {
     poll_fn::<(), _>(|_| Poll::Pending).await;
 }
 
-/// Pending once, with the waker given to `keeper`. Then it is over.
+/// Pending once, and passes its waker to `keeper`. The next poll is ready.
 fn give_waker_to(keeper: impl FnOnce(Waker)) -> impl Future<Output = ()> {
     let mut keeper = Some(keeper);
     poll_fn(move |context| match keeper.take() {
@@ -85,13 +86,13 @@ fn give_waker_to(keeper: impl FnOnce(Waker)) -> impl Future<Output = ()> {
     })
 }
 
-/// The text with names of marks in place of lines.
+/// The text with the names of marks in place of line numbers.
 fn with_marks(text: &str) -> String {
     let source: Vec<&str> = include_str!("deadlocks.rs").lines().collect();
     let mut parts = text.split(concat!(file!(), ":"));
     let mut marked = parts.next().unwrap_or_default().to_string();
     for part in parts {
-        let (line, rest) = part.split_once(':').expect("a column behind a line");
+        let (line, rest) = part.split_once(':').expect("a column after a line");
         let line: usize = line.parse().expect("the number of a line");
         let is_above = |line: &&str| line.trim_start().starts_with("// MARK ");
         let marked_line = if is_above(&source[line - 2]) { source[line - 2] } else { source[line - 1] };
@@ -102,7 +103,7 @@ fn with_marks(text: &str) -> String {
     marked
 }
 
-/// What is told of the tasks, line by line.
+/// The lines of the report that describe the tasks.
 fn lines(report: &DeadlockReport) -> Vec<String> {
     let count = report.tasks.len();
     let text = with_marks(&report.to_string());
@@ -127,7 +128,7 @@ fn circles(report: &DeadlockReport) -> Vec<String> {
     report.circles.iter().map(|circle| circle.iter().map(|&id| name(id)).collect::<Vec<_>>().join(" -> ")).collect()
 }
 
-/// Writes down the circles of which a loop tells.
+/// Records the circles that a loop reports.
 fn telling(builder: Builder) -> (EventLoop, Trace) {
     let told = Trace::new();
     let copy = told.clone();
@@ -158,7 +159,8 @@ fn run_main(event_loop: &EventLoop, program: impl Future<Output = ()>) -> Result
     event_loop.try_run(main) // MARK run
 }
 
-/// On each kind of loop that finds out. In debug mode is also told of the circles, each at its closing.
+/// Runs the program on each kind of loop that detects deadlocks. In debug mode it also checks that
+/// each circle is reported when it closes.
 fn stuck<F: Future<Output = ()>>(
     told: &'static [&'static str],
     expected: &'static [&'static str],
@@ -185,7 +187,7 @@ fn stuck<F: Future<Output = ()>>(
     });
 }
 
-/// On each kind of loop it comes to its end, and nobody is told of anything.
+/// On each kind of loop the program ends, and nothing is reported.
 fn goes_on<F: Future<Output = ()>>(program: impl Fn() -> F + Send + 'static) {
     watched(move || {
         for builder in [virtual_debug().debug(false), virtual_debug(), real_debug()] {
@@ -266,7 +268,8 @@ fn join_in_a_ring_of_three() {
     });
 }
 
-/// The circle begins with the task that was spawned first, and goes on with whom that one waits for.
+/// The circle begins with the task that was spawned first. Each task waits for the next one in the
+/// list.
 #[test]
 fn join_and_lock_in_a_ring_of_five() {
     let expected = &[
@@ -302,7 +305,8 @@ fn join_and_lock_in_a_ring_of_five() {
     });
 }
 
-/// Debug mode does not tell of it before the end: a wait may have more than one way out.
+/// Debug mode does not report this circle before the end, because a `wait` may end in more than one
+/// way.
 #[test]
 fn wait_on_oneself() {
     stuck(&[], &[r#"circle: "main" waits at @wait.own for a wait on "main""#], || async {
@@ -310,7 +314,7 @@ fn wait_on_oneself() {
     });
 }
 
-/// Two circles that share a task, and one beside them.
+/// Two circles that share a task, and one separate circle.
 #[test]
 fn stand_in_two_circles() {
     let expected = &[
@@ -337,7 +341,7 @@ fn stand_in_two_circles() {
     });
 }
 
-// ---- wakers that nobody has ----
+// ---- lost wakers ----
 
 #[test]
 fn join_who_waits_for_ever() {
@@ -358,7 +362,7 @@ fn forget_a_waker() {
     stuck(&[], expected, forget_the_waker);
 }
 
-/// It was cloned, kept, moved, and dropped at last, by a callback and by another task.
+/// The waker was cloned, kept and moved. At last a callback and another task drop it.
 #[test]
 fn drop_the_last_waker_in_the_loop() {
     let expected = &[
@@ -381,7 +385,8 @@ fn drop_the_last_waker_in_the_loop() {
     });
 }
 
-/// The loop is asleep, for the thread could still wake its task. That it will not is known when its waker has gone.
+/// The loop sleeps, because the thread could still wake its task. The loop reports the deadlock
+/// only after the thread drops the waker.
 #[test]
 fn drop_the_last_waker_on_another_thread() {
     let expected =
@@ -396,13 +401,13 @@ fn drop_the_last_waker_on_another_thread() {
                 let waker = receiver.recv().unwrap();
                 let copy = waker.clone();
                 drop(waker);
-                // Until the loop is asleep, most likely; it has to come to the same in any case.
+                // The loop is most likely asleep after this time. The result must not depend on it.
                 thread::sleep(ms(20));
                 flag.store(true, Ordering::SeqCst);
                 drop(copy);
             });
             let result = run_main(&event_loop, give_waker_to(|waker| sender.send(waker).unwrap()));
-            assert!(has_dropped.load(Ordering::SeqCst), "it was told before it was true");
+            assert!(has_dropped.load(Ordering::SeqCst), "the report came before the drop");
             let Err(RunError::Deadlock(report)) = result else { panic!("no deadlock: {result:?}") };
             assert_eq!(lines(&report), expected);
             assert_eq!(report.tasks[0].outside_wakers, Some(0));
@@ -412,7 +417,7 @@ fn drop_the_last_waker_on_another_thread() {
     });
 }
 
-/// Who has ended needs no waking, and who kept its waker keeps nobody waiting.
+/// A waker of a task that has ended does not keep the loop waiting.
 #[test]
 fn keep_a_waker_of_a_task_that_has_ended() {
     let expected = &[
@@ -431,7 +436,7 @@ fn keep_a_waker_of_a_task_that_has_ended() {
             KEPT.lock().unwrap().last().unwrap().wake_by_ref();
             drop(task.await);
         }
-        // In the row that the others had.
+        // In the table row of the ended tasks.
         // MARK kept.next
         let next = named("next", async {
             Event::new().named("never").wait().await; // MARK kept
@@ -441,7 +446,7 @@ fn keep_a_waker_of_a_task_that_has_ended() {
     KEPT.lock().unwrap().clear();
 }
 
-// ---- what tasks share ----
+// ---- objects that tasks share ----
 
 #[test]
 fn fill_a_queue_whose_consumer_waits_for_the_producer() {
@@ -612,7 +617,7 @@ fn receive_from_a_channel_whose_sender_is_kept() {
     });
 }
 
-// ---- several at once, and what surrounds a wait ----
+// ---- several waits at once, and what is around a wait ----
 
 #[test]
 fn sleep_for_ever() {
@@ -635,7 +640,7 @@ fn sleep_for_ever() {
     });
 }
 
-/// A timeout that never comes is no way out.
+/// A timeout that never expires does not end the circle.
 #[test]
 fn limit_a_circle_by_a_time_that_never_comes() {
     stuck(&["main"], &[r#"circle: "main" waits at @limit for lock "db", held by "main""#], || async {
@@ -743,8 +748,8 @@ fn wait_for_a_lock_whose_guard_was_forgotten() {
     });
 }
 
-/// The report is of the moment at which it became true: the tasks that ended before are not in it, nor those that end because of
-/// it, whose cleanups run.
+/// The report describes the moment of the deadlock. It contains neither the tasks that ended
+/// earlier, nor the cleanups that run because of the deadlock.
 #[test]
 fn clean_up_after_a_deadlock() {
     for builder in [virtual_debug(), real_debug()] {
@@ -763,12 +768,12 @@ fn clean_up_after_a_deadlock() {
         let Err(RunError::Deadlock(report)) = result else { panic!("no deadlock: {result:?}") };
         assert_eq!(report.tasks.len(), 1);
         assert_eq!(trace.take(), ["cleaned up", "dropped"]);
-        // The loop is as good as before.
+        // The loop can be used again.
         assert_eq!(event_loop.run(async { spawn(async { 7 }).await }), Ok(7));
     }
 }
 
-// ---- what looks alike, and goes on ----
+// ---- similar programs that can continue ----
 
 #[test]
 fn be_woken_by_a_thread() {
@@ -777,7 +782,7 @@ fn be_woken_by_a_thread() {
             let woken = Rc::new(Cell::new(None));
             give_waker_to(|waker| {
                 woken.set(Some(thread::spawn(move || {
-                    // Until the loop is asleep, most likely.
+                    // The loop is most likely asleep after this time.
                     thread::sleep(ms(10));
                     wake(waker);
                 })));
@@ -788,7 +793,8 @@ fn be_woken_by_a_thread() {
     });
 }
 
-/// The thread clones the waker where it stands, and wakes the clone when the others have gone.
+/// The thread clones a waker that is stored in a shared place. It wakes the clone after the other
+/// wakers were dropped.
 #[test]
 fn be_woken_late_through_a_shared_place() {
     goes_on(|| async {
@@ -803,7 +809,8 @@ fn be_woken_late_through_a_shared_place() {
         sent.await.unwrap();
         thread.join().unwrap();
 
-        // The waker comes and goes: others that were cloned of it are dropped before.
+        // The place holds the waker for a time. Other clones of the waker are dropped before the
+        // wake.
         let place: Arc<Mutex<Option<Waker>>> = Arc::default();
         let (copy, (dropped, is_dropped)) = (place.clone(), mpsc::channel());
         let thread = thread::spawn(move || {
@@ -863,7 +870,8 @@ fn wait_for_a_remote() {
     });
 }
 
-/// While a `Remote` is there, all tasks may be stuck: something may come that frees them. When the last has gone, nothing can.
+/// While a `Remote` exists, the loop waits even if all tasks are stuck, because a message may free
+/// them. After the last `Remote` is dropped, the loop reports the deadlock.
 #[test]
 fn drop_the_last_remote() {
     watched(|| {
@@ -929,7 +937,7 @@ fn let_a_detached_task_go_on() {
     });
 }
 
-/// A thread has the guard of a lock of another crate, and aborts a future of another crate.
+/// A thread holds the guard of another crate's lock, and aborts another crate's future.
 #[test]
 fn wait_in_primitives_of_another_crate() {
     goes_on(|| async {
@@ -962,7 +970,7 @@ fn wait_in_primitives_of_another_crate() {
     });
 }
 
-/// Its children wait under wakers of another crate.
+/// The sleeps are polled with wakers of another crate.
 #[test]
 fn sleep_among_unordered_futures() {
     goes_on(|| async {
@@ -979,7 +987,8 @@ fn sleep_among_unordered_futures() {
     });
 }
 
-/// What the two tasks of crossed locks do, each with a wait of its own kind.
+/// The body of two tasks that acquire two locks in opposite order. Each test adds its own kind of
+/// limit.
 async fn lock_both(first: Rc<Lock>, second: Rc<Lock>) {
     let _first = first.lock().await;
     yield_now().await;
@@ -996,7 +1005,7 @@ fn cross_locks_inside_of_a_timeout() {
     goes_on(|| async {
         let locks = ["x", "y"].map(lock);
         let crossed = [[0, 1], [1, 0]].map(|[first, second]| (locks[first].clone(), locks[second].clone()));
-        // Inside of a task, around a task, and around all.
+        // The limit is inside a task, around a task, and around both tasks.
         let [(x, y), (y2, x2)] = crossed.clone();
         let tasks =
             [named("a", lock_both(x, y)), named("b", async move { _ = timeout(ms(5), lock_both(y2, x2)).await })];
@@ -1033,7 +1042,7 @@ fn sleep_beside_a_join_of_a_ring() {
     });
 }
 
-/// The guard went to a task that will drop it.
+/// The guard was moved to a task that will drop it.
 #[test]
 fn wait_for_a_lock_whose_guard_was_moved() {
     goes_on(|| async {
@@ -1045,11 +1054,11 @@ fn wait_for_a_lock_whose_guard_was_moved() {
         };
         drop(named("keeper", keep(guard)));
         drop(lock.lock().await);
-        // By a callback.
+        // A callback drops the guard.
         let guard = lock.lock_owned().await;
         call_later(ms(2), move || drop(guard));
         drop(lock.lock().await);
-        // Two that each gave theirs away.
+        // Two tasks that each moved their guard to another task.
         let locks = ["x", "y"].map(self::lock);
         let crossed = [[0, 1], [1, 0]].map(|[first, second]| {
             let (first, second) = (locks[first].clone(), locks[second].clone());
@@ -1100,7 +1109,8 @@ fn clean_up_for_a_while() {
     });
 }
 
-/// A loop that a host turns never sleeps, and so says nothing of its end. In debug mode it tells of circles all the same.
+/// A loop that a host turns never sleeps, and so does not report its end. In debug mode it still
+/// reports circles.
 #[test]
 fn turn_a_loop_in_which_nothing_can_happen() {
     for (builder, expected) in
@@ -1122,7 +1132,8 @@ fn turn_a_loop_in_which_nothing_can_happen() {
     }
 }
 
-/// What is awaited belongs to another loop of the same thread, which turns between the turns of this one.
+/// The awaited object belongs to another loop of the same thread. That loop turns between the turns
+/// of this one.
 #[test]
 fn wait_for_what_another_loop_does() {
     let [here, there] = [virtual_debug(), real_debug()].map(telling);
@@ -1137,9 +1148,9 @@ fn wait_for_what_another_loop_does() {
     assert!(waiting.is_done() && here.1.take().is_empty() && there.1.take().is_empty());
 }
 
-// ---- circles, while others go on ----
+// ---- circles while other tasks continue ----
 
-/// Those who wait for it are told of by nobody, and the report does not wait for the end of the turn.
+/// The report comes before the end of the turn. Tasks that wait for the circle are not part of it.
 #[test]
 fn tell_of_a_circle_at_the_step_that_closes_it() {
     for builder in [virtual_debug(), real_debug()] {
@@ -1187,7 +1198,7 @@ fn tell_of_a_circle_at_the_step_that_closes_it() {
         assert_eq!(trace.take(), expected);
         event_loop.turn();
         assert_eq!(trace.take(), ["turn 3"]);
-        // Others can end it by a cancellation, as the report says.
+        // Another task can end the circle by a cancellation, as the report says.
         assert!(tasks[1].cancel());
         event_loop.turn();
         event_loop.turn();
@@ -1198,7 +1209,7 @@ fn tell_of_a_circle_at_the_step_that_closes_it() {
     }
 }
 
-/// Others may look at it, come to wait for it, and go again.
+/// Other tasks may await a member of the circle and stop again. The circle is reported only once.
 #[test]
 fn tell_of_a_circle_once() {
     for builder in [virtual_debug(), real_debug()] {
@@ -1224,7 +1235,7 @@ fn tell_of_a_circle_once() {
     }
 }
 
-/// A cancellation that was taken back leaves all as it was.
+/// A cancellation that was taken back does not change the circle.
 #[test]
 fn tell_of_a_circle_once_though_a_member_was_stepped() {
     for builder in [virtual_debug(), real_debug()] {
@@ -1241,7 +1252,7 @@ fn tell_of_a_circle_once_though_a_member_was_stepped() {
     }
 }
 
-/// A ring that a cancellation opens may close again, and then it is another one.
+/// A circle that a cancellation opened may close again. It is then reported as a new circle.
 #[test]
 fn tell_of_the_next_circle() {
     for builder in [virtual_debug(), real_debug()] {
@@ -1260,30 +1271,32 @@ fn tell_of_the_next_circle() {
     }
 }
 
-/// Who limits a member, or awaits it with a limit, ends the circle in time.
+/// A timeout in a member or around an await of a member ends the circle in time.
 #[test]
 fn tell_of_no_circle_that_ends_by_itself() {
     goes_on(|| async {
         let lock = lock("db");
         let twice = |name: &str| named(name, lock_twice(lock.clone()));
-        // Around the wait, and around the whole of it.
+        // Around one wait, and around all of the work.
         let own = with("own", &lock, |lock| async move {
             let _first = lock.lock().await;
             assert!(timeout(ms(2), lock.lock()).await.is_err());
         });
         own.await.unwrap();
-        // Somebody who awaits it, and somebody who awaits that one. The limit comes before the circle.
+        // One task awaits a member, and another task awaits this task. The limit is set before the
+        // circle closes.
         let (ahead, copy) = (twice("awaited"), lock.clone());
         assert!(wait_for(ahead, ms(2)).await.is_err());
         let chain = named("chain", async move { named("inner", lock_twice(copy)).await });
         assert!(wait_for(chain, ms(2)).await.is_err());
-        // A deadline that was set before anything of this.
+        // A deadline that was set before the tasks started.
         let all = timeout(ms(2), gather([twice("e"), twice("f")]));
         assert!(all.await.is_err());
     });
 }
 
-/// Who wants a member's lock, with a limit, goes away when its time is up, and frees nobody.
+/// A task outside the circle waits for a member's lock with a timeout. The timeout does not open
+/// the circle.
 #[test]
 fn tell_of_a_circle_although_somebody_else_has_a_limit() {
     for builder in [virtual_debug(), real_debug()] {
@@ -1296,7 +1309,7 @@ fn tell_of_a_circle_although_somebody_else_has_a_limit() {
                 drop(lock.lock().await);
             });
             yield_now().await;
-            // It has nothing to do with the circle either.
+            // This task is not connected to the circle.
             let other = named("other", async { timeout(ms(5), pending::<()>()).await.is_err() });
             let wants = named("wants", async move { timeout(ms(5), lock.lock()).await.is_err() });
             assert_eq!(wants.await, Ok(true));
@@ -1307,7 +1320,8 @@ fn tell_of_a_circle_although_somebody_else_has_a_limit() {
     }
 }
 
-/// The guard of a lock that lives for ever may go anywhere, unseen. Then the report is wrong, and says that it may be.
+/// The loop does not see where the guard of a lock that is never dropped moves. The report may be
+/// wrong then, and says so.
 #[test]
 fn say_that_a_guard_may_have_moved() {
     let told = Trace::new();
@@ -1315,7 +1329,7 @@ fn say_that_a_guard_may_have_moved() {
     let builder = virtual_debug().deadlock_handler(move |report| copy.push(report.to_string()));
     builder.build().run(async {
         let lock: &'static Lock = Box::leak(Box::new(Lock::new(()).named("global")));
-        // So that it is no leak.
+        // The static keeps the lock reachable, so that leak checkers do not report it.
         static GLOBAL: AtomicPtr<Lock> = AtomicPtr::new(ptr::null_mut());
         GLOBAL.store(ptr::from_ref(lock).cast_mut(), Ordering::Relaxed);
         let guard = lock.lock().await;
@@ -1330,7 +1344,8 @@ fn say_that_a_guard_may_have_moved() {
     assert!(told.len() == 1 && told[0].contains(hedge), "{told:?}");
 }
 
-/// A future that was begun here and goes on in another task has taken its guards with it, and that is seen.
+/// A future that began in this task goes on in another task and takes its guard along. The loop
+/// notices this.
 #[test]
 fn wait_for_a_lock_whose_guard_was_moved_in_a_future() {
     goes_on(|| async {
@@ -1340,7 +1355,7 @@ fn wait_for_a_lock_whose_guard_was_moved_in_a_future() {
             let _guard = copy.lock().await;
             sleep(ms(10)).await;
         });
-        // It takes its time, and goes on in the background.
+        // The work is slow, and goes on in the background.
         match select(work, sleep(ms(1))).await {
             Either::Left(_) => unreachable!(),
             Either::Right((_, work)) => drop(named("background", work)),
@@ -1350,7 +1365,8 @@ fn wait_for_a_lock_whose_guard_was_moved_in_a_future() {
     });
 }
 
-/// A waker that others have may wake a member, whatever it waits for besides.
+/// A thread that holds a waker may wake a member, so no circle is reported, whatever else the
+/// member waits for.
 #[test]
 fn tell_of_no_circle_that_somebody_else_can_open() {
     goes_on(|| async {
@@ -1369,9 +1385,9 @@ fn tell_of_no_circle_that_somebody_else_can_open() {
     });
 }
 
-// ---- possibly woken from outside ----
+// ---- wakers held outside the loop ----
 
-/// As many as others hold, and none of those that onelane's own futures keep.
+/// The number of wakers that others hold, without the wakers that onelane's own futures keep.
 #[test]
 fn count_the_wakers_that_others_hold() {
     for builder in
@@ -1403,7 +1419,7 @@ fn count_the_wakers_that_others_hold() {
             clones[0].wake_by_ref();
             drop(clones);
             assert_eq!(outside(&keeps), Some(Some(1)));
-            // The last goes, and so does the task.
+            // The last waker is used, and the task ends.
             kept.take().pop().unwrap().wake();
             assert_eq!(outside(&keeps), Some(Some(0)));
             yield_now().await;
@@ -1415,6 +1431,6 @@ fn count_the_wakers_that_others_hold() {
     }
     let event_loop = EventLoop::builder().debug(false).build();
     event_loop.run(async {
-        assert_eq!(call_graph().tasks[0].outside_wakers, None, "nobody counts here");
+        assert_eq!(call_graph().tasks[0].outside_wakers, None, "this loop does not count");
     });
 }

@@ -29,7 +29,7 @@ fn tell_of_slow_steps_with_name_place_and_wait() {
         let name = step.task.as_ref().map(|task| task.name().to_string());
         let waits: Vec<_> = step.waits_for.iter().map(|wait| &*wait.what).collect();
         copy.push(format!("{name:?} waits for {waits:?}"));
-        assert!(onelane::current_task().is_none(), "the handler is nobody's step");
+        assert!(onelane::current_task().is_none(), "the handler runs outside of any step");
     });
     let line = Location::caller().line() + 2;
     event_loop.run(async {
@@ -79,7 +79,7 @@ fn show_a_slow_step_in_a_line() {
     assert_eq!(told[1], "a callback took T, and kept the others waiting");
 }
 
-/// With a limit of zero each entry is told of, in the order in which asyncio would run them.
+/// With a limit of zero each entry is reported, in the order in which asyncio would run them.
 #[test]
 fn tell_of_each_entry_in_order() {
     let trace = Trace::new();
@@ -98,7 +98,7 @@ fn tell_of_each_entry_in_order() {
     assert_eq!(trace.take(), ["main", "a", "callback", "b", "main", "a", "main", "callback"]);
 }
 
-/// Callbacks of timers were not measured, and steps that end by a panic were not told of.
+/// Callbacks of timers were once not measured, and steps that ended by a panic were not reported.
 #[test]
 fn tell_of_a_slow_timer_and_of_a_slow_panic() {
     let trace = Trace::new();
@@ -116,7 +116,8 @@ fn tell_of_a_slow_timer_and_of_a_slow_panic() {
     assert_eq!(trace.take(), ["of a task: false", "of a task: true"]);
 }
 
-/// What is frozen beside a cleanup was told of as well, as if the task waited for it.
+/// The report once also named the frozen wait beside a cleanup, although the task no longer waited
+/// for it.
 #[test]
 fn tell_what_a_cleanup_waits_for_and_nothing_beside_it() {
     let trace = Trace::new();
@@ -138,7 +139,7 @@ fn tell_what_a_cleanup_waits_for_and_nothing_beside_it() {
     assert_eq!(trace.take(), ["a sleep, 1.000 ms more"]);
 }
 
-/// What a handler does is its own affair: it may use the loop, and panic.
+/// A handler may use the loop, and may panic.
 #[test]
 fn use_the_loop_in_the_handler_and_panic() {
     let told = Trace::new();
@@ -176,7 +177,8 @@ fn tell_of_nothing_without_debug_mode() {
     event_loop.run(yield_now());
 }
 
-/// In debug mode, what a task gave and nobody took is told of when its last handle goes. What has no size is nothing to take.
+/// In debug mode, a result that was never read is reported when the last handle is dropped. A
+/// result without size is not reported.
 #[test]
 fn tell_of_results_that_nobody_takes() {
     let told = common::stderr_of("tell_of_results_that_nobody_takes", || {
@@ -195,7 +197,7 @@ fn tell_of_results_that_nobody_takes() {
                 assert_eq!(gather([spawn(async { 4 })]).await, Ok(vec![4]));
                 assert_eq!(taken.await, Ok(3));
                 assert_eq!(*looked_at.result().unwrap(), 2);
-                // Of such children the group tells, but for values.
+                // The group reports its failed children, but not unread values.
                 let group = try_task_group(async |group| {
                     drop(group.try_spawn(async { Ok::<u8, &str>(5) }));
                     drop(group.try_spawn(async { Ok(()) }));

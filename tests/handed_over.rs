@@ -1,5 +1,5 @@
-//! Cleanups whose futures were dropped without a cancellation. Each continues in a task of its own,
-//! whose first cancellation only counts.
+//! Cleanups whose futures were dropped without a cancellation. Each cleanup continues in a separate
+//! task, and the first cancellation of this task is only counted.
 
 mod common;
 
@@ -18,7 +18,8 @@ use std::fmt::Debug;
 use std::future::pending;
 use std::rc::Rc;
 
-/// A `finally` with this cleanup is begun and loses a race. Gives the task of the cleanup, which has begun.
+/// Begins a `finally` with this cleanup, which loses a race. Returns the task of the cleanup, which
+/// has begun.
 async fn hand_over(cleanup: impl Future<Output = ()> + 'static) -> TaskRef {
     let mut work = finally(pending::<()>(), cleanup);
     select(&mut work, sleep(ms(1))).await;
@@ -28,14 +29,14 @@ async fn hand_over(cleanup: impl Future<Output = ()> + 'static) -> TaskRef {
     all_tasks().into_iter().find(is_cleanup).unwrap()
 }
 
-/// What a cleanup does first, and then what came of it, in words.
+/// What a cleanup does first. The output describes its result.
 type Part = LocalBoxFuture<'static, String>;
 
 fn part<T: Debug>(future: impl Future<Output = T> + 'static) -> Part {
     future.map(|output| format!("{output:?}")).boxed_local()
 }
 
-/// The first cancellation went to the scopes inside of the cleanup, as to any other task.
+/// The first cancellation interrupted the scopes inside the cleanup, as in any other task.
 #[test]
 fn cancel_a_cleanup_with_scopes_inside() {
     let trace = Trace::new();
@@ -92,10 +93,10 @@ fn cancel_a_cleanup_with_scopes_inside() {
     assert_eq!(trace.take(), expected);
 }
 
-/// To be taken once.
+/// A value that is taken once.
 type Once<T> = Cell<Option<T>>;
 
-/// One of each thing that a cleanup can wait for. What is waited for comes with `open`.
+/// One of each object that a cleanup can wait for. `open` ends each wait.
 struct Gates {
     lock: Lock,
     full: Queue<u32>,
@@ -141,10 +142,11 @@ impl Gates {
     }
 }
 
-/// A way to wait: its name, the wait, and what comes of it.
+/// A way to wait: its name, the wait, and its result.
 type Wait = (&'static str, fn(Rc<Gates>) -> Part, &'static str);
 
-/// The first cancellation went to what the cleanup waits for, which then never came, or was cancelled.
+/// The first cancellation reached what the cleanup waits for, which then never came, or was
+/// cancelled.
 #[test]
 fn cancel_a_cleanup_that_waits() {
     let waits: [Wait; 21] = [
@@ -193,7 +195,7 @@ fn cancel_a_cleanup_that_waits() {
     assert_eq!(trace.take(), waits.map(|(name, ..)| name));
 }
 
-/// The request that only counts made the task end behind a group that has errors.
+/// A cancellation that is only counted once ended the task after a group with errors.
 #[test]
 fn fail_in_a_cleanup_that_was_cancelled_once() {
     let trace = Trace::new();
@@ -219,7 +221,8 @@ fn fail_in_a_cleanup_that_was_cancelled_once() {
     assert_eq!(trace.take(), ["cleaned up"]);
 }
 
-/// `run` did not return: its end was the first cancellation of the cleanup, and its wait for the lock ended without the lock.
+/// `run` did not return. The end of `run` was the first cancellation of the cleanup, and its wait
+/// for the lock ended without the lock.
 #[test]
 fn end_the_run_while_a_cleanup_waits_for_a_lock() {
     watched(|| {
@@ -244,8 +247,8 @@ fn end_the_run_while_a_cleanup_waits_for_a_lock() {
     });
 }
 
-/// The cleanup waited for what stood beside it, so the future of the timeout went first. Then the timeout lost a race, and nobody
-/// drove the cleanup any more.
+/// The cleanup waited for what its neighbour held, so the future of the timeout was dropped first.
+/// Then the timeout lost a race, and the cleanup was not driven any more.
 #[test]
 fn drop_a_timeout_after_its_future_and_before_the_end_of_the_cleanup() {
     let trace = Trace::new();

@@ -1,5 +1,6 @@
-//! Robustness of handles, cells and keys: futures of all sizes and alignments, panics at each end
-//! of a task, keys whose nodes are reused, handles that outlive their loop, sleeps that move.
+//! Handles, cells and keys in extreme cases. There are futures of all sizes and alignments, and
+//! panics at each end of a task. Nodes of keys are reused, handles outlive their loop, and sleeps
+//! move.
 
 mod common;
 
@@ -72,7 +73,7 @@ fn spawn_futures_of_all_sizes_and_alignments() {
         assert!(cancelled.await.is_err());
         assert_eq!((one.await, two.await, zero.await, huge.await), (Ok(0), Ok(0), Ok(()), Ok(7 << 15)));
     });
-    // As main.
+    // The same for a main future.
     assert_eq!(virtual_loop().run(async { A4096(3) }).0, 3);
     let text = String::from("borrowed");
     assert_eq!(
@@ -94,7 +95,8 @@ impl Drop for Loud {
     }
 }
 
-/// Panics in poll, in the drop of the future, in the drop of the outcome: each thing is dropped once.
+/// Panics in a poll, in the drop of the future, and in the drop of the outcome: each value is
+/// dropped once.
 #[test]
 fn panic_at_each_end_of_a_task_and_drop_everything_once() {
     for in_future in [false, true] {
@@ -142,7 +144,8 @@ fn panic_at_each_end_of_a_task_and_drop_everything_once() {
     }
 }
 
-/// The await of a task is dropped, and with it the last of a foreign waker, which panics: the task is cancelled all the same.
+/// The await of a task is dropped together with the last clone of a foreign waker, which panics.
+/// The task is still cancelled.
 #[test]
 fn drop_an_await_whose_waker_panics_and_cancel_the_task() {
     struct Bomb;
@@ -167,13 +170,14 @@ fn drop_an_await_whose_waker_panics_and_cancel_the_task() {
     });
 }
 
-/// As above, of what awaits several: the children of a gather are cancelled, the timer of a wait is taken out.
+/// The same for waits on several tasks: the children of a gather are cancelled, and the timer of a
+/// wait is removed.
 #[test]
 fn drop_what_awaits_several_and_whose_waker_panics() {
     fn begin<F: Future + Unpin>(future: &mut F) {
         let waker = foreign(|| (), || panic!("bang"));
         assert!(Pin::new(future).poll(&mut Context::from_waker(&waker)).is_pending());
-        // The future has the last clone.
+        // The future owns the last clone.
         drop(waker);
     }
     fn drop_loudly<T>(value: T) {
@@ -197,7 +201,7 @@ fn drop_what_awaits_several_and_whose_waker_panics() {
     });
 }
 
-/// A foreign waker that, when told, drops other awaits and callbacks of the same task.
+/// A foreign waker, when it is woken, drops other awaits and callbacks of the same task.
 #[test]
 fn tell_waiters_that_drop_each_other() {
     common::alone_and_leaking("tell_waiters_that_drop_each_other", waiters_drop_each_other);
@@ -220,7 +224,7 @@ fn waiters_drop_each_other() {
             .map(|n| {
                 foreign(
                     move || {
-                        // Drops its neighbours, before and behind.
+                        // Drops awaits that are registered before and after this one.
                         for other in [1usize, 2, 4] {
                             if other != n {
                                 let gone = SLOTS.with(|slots| slots.borrow_mut()[other].take());
@@ -241,7 +245,7 @@ fn waiters_drop_each_other() {
         let first = task.add_done_callback(move |_| copy.push("first"));
         let copy = t.clone();
         task.add_done_callback(move |_| copy.push("second"));
-        // Others reuse the nodes meanwhile.
+        // Other waiters reuse the nodes.
         let more: Vec<_> = (0..10)
             .map(|n| {
                 spawn(async move {
@@ -252,7 +256,7 @@ fn waiters_drop_each_other() {
             .collect();
         let joins = gather(more);
         assert!(task.remove_done_callback(first) && !task.remove_done_callback(first));
-        // In the middle, before the end.
+        // An await in the middle is dropped before the end.
         std::mem::forget(SLOTS.with(|slots| slots.borrow_mut()[3].take()));
         assert_eq!(joins.await.unwrap().len(), 10);
         yield_now().await;
@@ -265,7 +269,7 @@ fn waiters_drop_each_other() {
     assert_eq!(trace.take(), ["second", "Ok(5)"]);
 }
 
-/// Keys of waiters: another task's key, under the same node, does nothing.
+/// Keys of waiters: a key of another task does nothing, even if it has the same node.
 #[test]
 fn keep_keys_apart_when_nodes_are_used_again() {
     virtual_loop().run(async {
@@ -285,7 +289,7 @@ fn keep_keys_apart_when_nodes_are_used_again() {
     });
 }
 
-/// Handles of a loop that has gone, beside a new loop with the same lane.
+/// Handles of a dropped loop are used beside a new loop with the same lane.
 #[test]
 fn use_handles_beside_a_new_loop() {
     let first = virtual_loop();
@@ -319,7 +323,7 @@ fn use_handles_beside_a_new_loop() {
     assert_eq!(result, Poll::Ready(Ok(1)));
 }
 
-/// Two loops on a thread, by turns; sleeps dropped while the other runs.
+/// Two loops on a thread run in turn. Sleeps of one are dropped while the other runs.
 #[test]
 fn run_two_loops_on_a_thread() {
     let (one, two) = (virtual_loop(), virtual_loop());
@@ -344,10 +348,11 @@ fn run_two_loops_on_a_thread() {
     });
     two.turn();
     assert!(t.is_done());
-    assert!(one.next_deadline().is_none(), "the timer was taken out of the other loop");
+    assert!(one.next_deadline().is_none(), "the timer was not removed from its own loop");
 }
 
-/// A sleep that moves from task to task, polled with foreign wakers, another's waker and its own, and re-polled.
+/// A sleep moves from task to task. It is polled with foreign wakers, with the waker of another
+/// task, and with its own task's waker.
 #[test]
 fn move_sleeps_between_tasks_and_wakers() {
     let trace = Trace::new();
@@ -359,13 +364,13 @@ fn move_sleeps_between_tasks_and_wakers() {
         yield_now().await;
         let second = spawn(poll(shared.clone()));
         yield_now().await;
-        // The second has it; the first is not woken.
+        // The second task owns the sleep now, and the first is not woken.
         first.cancel();
         t.push(format!("{:?}", first.await.is_err()));
         let post = Post::new();
         let third = spawn(post.wait());
         yield_now().await;
-        // With the waker of a third.
+        // With the waker of a third task.
         let waker = post.waker();
         assert!(Pin::new(&mut *shared.borrow_mut()).poll(&mut Context::from_waker(&waker)).is_pending());
         let before = post.polls();
@@ -400,7 +405,7 @@ fn drop_a_sleep_on_another_thread() {
     assert!(event_loop.next_deadline().is_none());
 }
 
-/// A foreign waker in a sleep whose clone and drop touch the wheel.
+/// A foreign waker in a sleep, whose clone and drop change the timers.
 #[test]
 fn poll_sleeps_with_foreign_wakers() {
     thread_local!(static HELD: RefCell<Vec<Sleep>> = const { RefCell::new(Vec::new()) });
@@ -421,7 +426,8 @@ fn poll_sleeps_with_foreign_wakers() {
     });
 }
 
-/// Timeouts around many polls beside other tasks that take numbers: only the right waits are interrupted.
+/// A timeout around many polls, beside other tasks that take numbers: only the right waits are
+/// interrupted.
 #[test]
 fn interrupt_only_what_is_inside_of_a_timeout() {
     let begun = Instant::now();
@@ -439,7 +445,7 @@ fn interrupt_only_what_is_inside_of_a_timeout() {
             .collect();
         let inner = spawn(std::future::pending::<()>());
         let inner_ref = inner.task_ref();
-        // Outside of the timeout, in the same task, child is awaited at the same time.
+        // Outside of the timeout, the same task awaits `child` at the same time.
         let mut outside = Box::pin(child.into_future());
         let mut inside = Box::pin(timeout(ms(1), async {
             let _ = inner.await;
@@ -474,7 +480,7 @@ fn interrupt_only_what_is_inside_of_a_timeout() {
     println!("{:?}", begun.elapsed());
 }
 
-/// How much a timeout costs around n waits that were begun in polls of their own.
+/// The cost of a timeout around n waits that were begun in separate polls.
 
 #[test]
 fn keep_auto_traits() {
@@ -490,7 +496,7 @@ fn keep_auto_traits() {
     safe::<onelane::CallbackId>();
 }
 
-/// Locals that the whole thing borrows, with a destructor that looks at what is borrowed.
+/// The whole run borrows local values, and a destructor reads them.
 #[test]
 fn lend_to_run_and_keep_handles() {
     let event_loop = virtual_loop();
@@ -522,7 +528,8 @@ fn lend_to_run_and_keep_handles() {
     }
 }
 
-/// Two handles of one task, or of one promise, are equal; two of equal values are not.
+/// Two handles of one task or of one promise are equal. Handles of different tasks or promises with
+/// equal values are not.
 #[test]
 fn compare_tasks_and_promises() {
     virtual_loop().run(async {

@@ -1,4 +1,4 @@
-//! The loop as a guest of a host: the contract in `src/host.rs`, rule by rule.
+//! The loop inside a host: the contract in `src/host.rs`, rule by rule.
 
 mod common;
 
@@ -16,10 +16,10 @@ use std::task::{Context, Poll, Wake, Waker};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// What touches a loop from outside, by its name and as a call.
+/// A call that affects a loop from outside, with its name.
 type Touch<'a> = (&'static str, Box<dyn Fn() + 'a>);
 
-/// When a host's timer is to go off, and whether it has.
+/// The deadline of a host's timer, and whether it has fired.
 type HostTimer = (Instant, Rc<Cell<bool>>);
 
 /// Counts the calls of a loop's wake hook.
@@ -34,7 +34,7 @@ impl Calls {
         calls
     }
 
-    /// How many there were since this was asked last.
+    /// The number of calls since the last `take`.
     fn take(&self) -> usize {
         self.0.swap(0, Ordering::SeqCst)
     }
@@ -46,7 +46,7 @@ async fn yield_for_ever() {
     }
 }
 
-/// Two tasks that say when they are stepped.
+/// Two tasks that record each of their steps.
 fn spawn_talkers(event_loop: &EventLoop, trace: &Trace, times: usize) {
     for name in ["a", "b"] {
         let trace = trace.clone();
@@ -59,7 +59,7 @@ fn spawn_talkers(event_loop: &EventLoop, trace: &Trace, times: usize) {
     }
 }
 
-// ---- rule 1: the hook is called on the edge from idle to ready, once, and no wake is lost ----
+// ---- rule 1: the hook is called once when an idle loop becomes ready, and no wake is lost ----
 
 #[test]
 fn wake_a_thousand_times_and_call_once() {
@@ -81,17 +81,17 @@ fn wake_a_thousand_times_and_call_once() {
     assert_eq!(calls.take(), 1);
     let turn = event_loop.turn();
     assert_eq!((turn.callbacks, turn.steps, turn.is_idle()), (1000, 1, true));
-    // The edge has come by, and comes again.
+    // The loop was idle again, so the hook is called again.
     post.open();
     assert_eq!(calls.take(), 1);
     event_loop.turn();
     assert!(task.is_done());
     post.waker().wake();
-    assert_eq!(calls.take(), 1, "who is woken, and whether he lives, is found out in the turn");
+    assert_eq!(calls.take(), 1, "only the turn finds out whether the task is still alive");
 }
 
-/// What this thread does outside of a turn: each is an edge, and those behind it are none. A promise that was set woke its tasks
-/// without a call.
+/// Calls from this thread outside of a turn. The first call on an idle loop calls the hook, and the
+/// next ones do not. Setting a promise once woke its tasks without a call of the hook.
 #[test]
 fn touch_an_idle_loop_and_be_called() {
     let (event_loop, trace) = (virtual_loop(), Trace::new());
@@ -133,16 +133,16 @@ fn touch_an_idle_loop_and_be_called() {
     assert_eq!(trace.take(), expected);
 }
 
-/// A deadline that the host knows is no news; one before it is.
+/// The hook is not called for a deadline that the host knows. It is called for an earlier one.
 #[test]
 fn set_timers_and_call_for_the_nearer_ones() {
     let event_loop = virtual_loop();
     event_loop.call_later(ms(100), || ());
     let calls = Calls::of(&event_loop);
-    assert_eq!(calls.take(), 1, "a host that has just come knows of no deadline");
+    assert_eq!(calls.take(), 1, "a new host does not know the deadline");
     event_loop.turn_within(Budget::steps(0));
     event_loop.call_later(ms(100), || ());
-    // The virtual clock has jumped, so this is later than nothing.
+    // The virtual clock has jumped. The host knows of no deadline now, so it is called.
     assert_eq!(calls.take(), 1);
     let real = EventLoop::new();
     let calls = Calls::of(&real);
@@ -157,7 +157,7 @@ fn set_timers_and_call_for_the_nearer_ones() {
     assert_eq!(real.turn().next_deadline, nearer.when());
 }
 
-/// What comes in the middle of a turn is found at its end, and nobody is called.
+/// The turn itself finds what arrives during a turn, so the hook is not called.
 #[test]
 fn wake_in_a_turn_and_find_it_in_the_report() {
     let event_loop = virtual_loop();
@@ -170,12 +170,12 @@ fn wake_in_a_turn_and_find_it_in_the_report() {
     calls.take();
     let turn = event_loop.turn();
     assert_eq!((turn.callbacks, turn.ready, turn.is_idle(), calls.take()), (1, 1, false, 0));
-    assert!(turn.next_deadline.is_some_and(|deadline| deadline <= event_loop.time()), "it is to come again at once");
+    assert!(turn.next_deadline.is_some_and(|deadline| deadline <= event_loop.time()), "the host must turn at once");
     let turn = event_loop.turn();
     assert_eq!((turn.messages, turn.callbacks, turn.is_idle(), calls.take()), (1, 1, true, 0));
 }
 
-/// WAKE-2: a host that does nothing but wait for the hook, while threads wake its tasks as fast as they can.
+/// WAKE-2: a host only waits for the hook, while threads wake its tasks as fast as possible.
 #[test]
 fn race_wakes_against_a_host_that_sleeps() {
     const THREADS: usize = 2;
@@ -205,7 +205,8 @@ fn race_wakes_against_a_host_that_sleeps() {
     assert_eq!((CALLED.get(), event_loop.turn().messages), (THREADS * ROUNDS, 0));
 }
 
-/// A hook that is set where the loop was entered hears of what is there, and of what comes.
+/// A hook that is set inside `enter` is called for the work that exists already, and for later
+/// work.
 #[test]
 fn set_the_hook_inside_enter() {
     let event_loop = virtual_loop();
@@ -220,7 +221,8 @@ fn set_the_hook_inside_enter() {
     assert_eq!(calls.take(), 1, "WAKE-2");
 }
 
-/// A hook that was set in a turn, where another loop was entered, was called in the middle of that turn, and its panic cost wakes.
+/// A hook was set in a turn in which another loop was entered. It was once called in the middle of
+/// that turn, and its panic lost wakes.
 #[test]
 fn set_the_hook_in_a_turn_and_call_it_at_the_end() {
     for panics in [false, true] {
@@ -255,7 +257,8 @@ fn set_the_hook_in_a_turn_and_call_it_at_the_end() {
     }
 }
 
-/// A host that enters its loop is called when it leaves it, so a panic of the hook does not part what is done in there.
+/// A host that enters its loop is called when it leaves the loop. A panic of the hook therefore
+/// does not interrupt the work inside.
 #[test]
 fn spawn_where_the_loop_is_entered_and_be_called_at_the_end() {
     let (event_loop, told) = telling_loop();
@@ -277,7 +280,8 @@ fn spawn_where_the_loop_is_entered_and_be_called_at_the_end() {
     assert_eq!(event_loop.run(all), Ok(vec![(), ()]));
 }
 
-/// What a paused turn had left is cancelled: it is still to be finished, and the host knows that.
+/// The rest of a paused turn is cancelled. The turn must still be finished, and the host knows
+/// that.
 #[test]
 fn cancel_what_is_left_of_a_paused_turn() {
     let event_loop = virtual_loop();
@@ -293,7 +297,7 @@ fn cancel_what_is_left_of_a_paused_turn() {
     assert_eq!(calls.take(), 1);
 }
 
-// ---- rule 2: the hook may come at any moment, and does not turn the loop ----
+// ---- rule 2: the hook may be called at any moment, and does not turn the loop ----
 
 #[test]
 fn call_the_hook_in_a_turn_of_another_loop() {
@@ -303,7 +307,7 @@ fn call_the_hook_in_a_turn_of_another_loop() {
     other.run(async {
         guest.call_soon(|| ());
         assert_eq!(calls.take(), 1);
-        // Nor does anybody else turn it now.
+        // No other code can turn the loop now either.
         let message = panic_of(|| guest.turn_within(Budget::steps(1)));
         assert!(message.starts_with("EventLoop::turn_within() was called from a running event loop; call it from"));
     });
@@ -320,8 +324,8 @@ fn panic_in_the_hook_and_lose_nothing() {
     assert_eq!(event_loop.turn().callbacks, 1);
 }
 
-/// A panic of the hook came out in the middle of what this thread did: handles of what was made were lost, and of the children of a
-/// gather that was dropped only the first was cancelled.
+/// A panic of the hook once propagated in the middle of an operation on this thread. Handles of new
+/// tasks were lost, and only the first child of a dropped gather was cancelled.
 #[test]
 fn panic_in_the_hook_on_the_loops_thread_and_lose_nothing() {
     let (event_loop, told) = telling_loop();
@@ -347,7 +351,7 @@ fn panic_in_the_hook_on_the_loops_thread_and_lose_nothing() {
     let handle = event_loop.call_later(ms(1), || unreachable!());
     assert_eq!((told.take(), handle.cancel()), (complaint(), true));
 
-    // In a destructor on another thread, where there is no handler.
+    // In a destructor on another thread, which has no exception handler.
     let event_loop = EventLoop::new();
     event_loop.set_wake_hook(|| panic!("the host is out"));
     let asleep = event_loop.enter(|| {
@@ -360,7 +364,7 @@ fn panic_in_the_hook_on_the_loops_thread_and_lose_nothing() {
     assert_eq!((event_loop.turn().messages, event_loop.next_deadline()), (1, None));
 }
 
-/// In a destructor there is nobody to whom a panic could go but the exception handler.
+/// A panic in a destructor can only go to the exception handler.
 #[test]
 fn panic_in_the_hook_while_enter_unwinds() {
     alone("panic_in_the_hook_while_enter_unwinds", || {
@@ -374,7 +378,7 @@ fn panic_in_the_hook_while_enter_unwinds() {
         drop(event_loop.spawn(post.wait()));
         event_loop.turn();
         event_loop.set_wake_hook(|| panic!("the host is out"));
-        // A wake in there finds the loop, and the host hears of it at the end.
+        // A wake inside `enter` reaches the loop, and the host is called when `enter` ends.
         let message = panic_of(|| {
             event_loop.enter(|| {
                 post.open();
@@ -387,7 +391,7 @@ fn panic_in_the_hook_while_enter_unwinds() {
     });
 }
 
-/// STEP-1: the hook comes when all is in order, so it may ask.
+/// STEP-1: the hook is called when the loop is in a consistent state, so it may query the loop.
 #[test]
 fn ask_the_loop_in_the_hook() {
     thread_local!(static SEEN: RefCell<Vec<(bool, usize)>> = const { RefCell::new(Vec::new()) });
@@ -398,7 +402,7 @@ fn ask_the_loop_in_the_hook() {
         LOOP.with(|event_loop| {
             let seen = (event_loop.next_deadline().is_some(), event_loop.all_tasks().len());
             SEEN.with_borrow_mut(|all| all.push(seen));
-            // It is an edge no more.
+            // The loop is not idle any more, so this does not call the hook.
             event_loop.call_soon(|| ());
         });
     });
@@ -422,7 +426,8 @@ fn pause_in_the_middle_of_a_turn_and_go_on() {
     assert_eq!(reports, [(1, 2, 2), (1, 2, 2), (1, 2, 2), (1, 2, 2), (1, 1, 1), (1, 0, 0)]);
 }
 
-/// READY-2, TIME-3: what is spawned while a turn is paused waits for the next one, and so do timers that were set meanwhile.
+/// READY-2, TIME-3: a task spawned while a turn is paused waits for the next turn. So do timers
+/// that were set during the pause.
 #[test]
 fn touch_a_paused_turn() {
     let (event_loop, trace) = (virtual_loop(), Trace::new());
@@ -442,7 +447,7 @@ fn touch_a_paused_turn() {
     assert_eq!(trace.take(), ["next turn", "timer of the next turn"]);
 }
 
-/// A paused turn has timers left, and nothing else: that is not idle.
+/// A paused turn that has only timers left is not idle.
 #[test]
 fn pause_before_the_timers() {
     let event_loop = virtual_loop();
@@ -459,7 +464,7 @@ fn pause_before_the_timers() {
     assert_eq!((fired.get(), event_loop.next_deadline()), (3, None));
 }
 
-/// Whatever comes next finishes it: a plain turn, a run, the end of the loop.
+/// A paused turn is finished by what comes next: a plain turn, a run, or the end of the loop.
 #[test]
 fn finish_a_paused_turn() {
     let (event_loop, trace) = (virtual_loop(), Trace::new());
@@ -492,12 +497,12 @@ fn yield_for_ever_and_give_the_frame_back() {
     assert!(turn.steps > 0 && !turn.is_idle());
     let turn = event_loop.turn_within(Budget::time(Duration::MAX).and_steps(17));
     assert_eq!((turn.steps, turn.ready), (17, 1));
-    // One that has no time left gets on.
+    // A budget without time still makes one step.
     assert_eq!(event_loop.turn_within(Budget::time(Duration::ZERO)).steps, 1);
     assert_eq!(event_loop.turn_within(Budget::steps(0)).steps, 1);
 }
 
-/// In debug mode and with metrics each entry is looked at, and the budget is the same.
+/// In debug mode and with metrics the loop inspects each entry, and the budget has the same effect.
 #[cfg(feature = "report")]
 #[test]
 fn pause_a_watched_loop() {
@@ -509,7 +514,7 @@ fn pause_a_watched_loop() {
     assert_eq!((event_loop.metrics().turns, event_loop.metrics().steps), (3, 6));
 }
 
-/// A panic ends its task, and not the budget of the others.
+/// A panic ends its task, and does not use up the budget of other tasks.
 #[test]
 fn panic_in_a_budget() {
     let event_loop = EventLoop::builder().clock(Clock::Virtual).exception_handler(|_| ()).build();
@@ -521,12 +526,13 @@ fn panic_in_a_budget() {
     assert_eq!(lives.result().as_deref(), Ok(&1));
 }
 
-/// Messages that queue nothing, late wakes for example, are not steps, and a flood of them does not keep the host.
+/// Messages that queue nothing, for example late wakes, are not steps. Many of them do not hold up
+/// the host.
 #[cfg(feature = "probe")]
 #[test]
 fn flood_with_messages_and_give_the_frame_back() {
     use onelane::probe::{Event, EventKind, Probe, WakeOutcome};
-    /// Sends one more for each that is read.
+    /// Sends one more message for each message that is read.
     struct Flood(Waker, Rc<Cell<usize>>);
     impl Probe for Flood {
         fn event(&self, event: &Event<'_>) {
@@ -551,7 +557,7 @@ fn flood_with_messages_and_give_the_frame_back() {
     assert_eq!((turn.steps, turn.messages, read.get()), (0, 1, 1));
 }
 
-// ---- rules 4 and 5: one look at the clock, and what a report says ----
+// ---- rules 4 and 5: the clock is read once, and what a report says ----
 
 #[test]
 fn fire_what_is_due_and_tell_when_to_come_again() {
@@ -570,13 +576,14 @@ fn fire_what_is_due_and_tell_when_to_come_again() {
     assert_eq!(turn.next_deadline, Some(event_loop.time()), "there is work");
 }
 
-/// A timer that becomes due while the turn steps waits for the next one, which looks at the clock again.
+/// A timer that becomes due during the steps of a turn waits for the next turn, which reads the
+/// clock again.
 #[test]
 fn look_at_the_clock_once_a_turn() {
     let event_loop = EventLoop::new();
     let timer = event_loop.call_later(ms(5), || ());
     drop(event_loop.spawn(async move {
-        // So long that the timer is due behind it.
+        // Long enough that the timer is due afterwards.
         let due = timer.when().unwrap();
         thread::sleep(due.saturating_duration_since(Instant::now()));
         assert!(Instant::now() >= due);
@@ -588,7 +595,7 @@ fn look_at_the_clock_once_a_turn() {
 
 // ---- rule 7: no turn blocks ----
 
-/// A loop counts its parks: a turn has none, whatever there is to wait for.
+/// A loop counts its parks. A turn never parks, whatever the loop waits for.
 #[test]
 fn turn_without_a_park() {
     let event_loop = EventLoop::builder().metrics(true).build();
@@ -604,7 +611,7 @@ fn turn_without_a_park() {
     assert_eq!((metrics.parks, metrics.turns), (0, 9));
 }
 
-// ---- rule 6: the host has gone, the loop has gone ----
+// ---- rule 6: the host or the loop is dropped ----
 
 #[test]
 fn drop_the_loop_and_call_nobody() {
@@ -625,10 +632,10 @@ fn drop_the_loop_and_call_nobody() {
     post.open();
     assert!(remote.call_soon(|| ()).is_err());
     assert_eq!(calls.take(), 0);
-    assert_eq!(Arc::strong_count(&calls.0), 1, "the hook has gone with the loop");
+    assert_eq!(Arc::strong_count(&calls.0), 1, "the hook was dropped with the loop");
 }
 
-/// END-1: what the hook's destructor does is done while the loop is still there.
+/// END-1: the destructor of the hook runs while the loop still exists.
 #[test]
 fn spawn_and_panic_in_the_destructor_of_the_hook() {
     let census = Census::new();
@@ -658,7 +665,8 @@ fn spawn_and_panic_in_the_destructor_of_the_hook() {
     assert_eq!((census.counts(), told.get()), ((1, 1), 1));
 }
 
-/// A turn that was paused when its loop is dropped is over: those who are told of turns see them in pairs.
+/// A turn that is paused when its loop is dropped is over. A probe sees the begin and the end of
+/// each turn.
 #[cfg(feature = "probe")]
 #[test]
 fn drop_a_loop_with_a_paused_turn_and_a_probe() {
@@ -687,7 +695,8 @@ fn drop_a_loop_with_a_paused_turn_and_a_probe() {
     }
 }
 
-/// The destructor of the hook before panicked, and the host of the new one was not called for what was there.
+/// The destructor of the previous hook panicked, and the new hook was once not called for the
+/// existing work.
 #[test]
 fn replace_a_hook_that_panics_as_it_is_dropped() {
     let event_loop = virtual_loop();
@@ -711,7 +720,7 @@ fn replace_the_hook() {
     assert_eq!((first.take(), second.take(), Arc::strong_count(&first.0)), (0, 1, 1));
 }
 
-/// A `run` in between needs no host, and what it leaves is told.
+/// A `run` in between does not call the hook. What it leaves behind is reported.
 #[test]
 fn run_a_hosted_loop() {
     let event_loop = virtual_loop();
@@ -754,11 +763,11 @@ fn enter_and_run_or_turn_nothing() {
         }
     });
     assert_eq!(panic_of(|| event_loop.enter(|| panic!("out"))), "out");
-    assert!(EventLoop::try_current().is_err(), "it was left by the panic too");
+    assert!(EventLoop::try_current().is_err(), "the panic has left the loop too");
     event_loop.run(async {});
 }
 
-/// Inside of a turn of another loop, whose own tasks go on as they would.
+/// `enter` inside a turn of another loop. The tasks of that other loop go on normally.
 #[test]
 fn enter_one_loop_in_a_turn_of_another() {
     let (outer, inner) = (virtual_loop(), virtual_loop());
@@ -773,7 +782,7 @@ fn enter_one_loop_in_a_turn_of_another() {
 
 // ---- drive ----
 
-/// An executor of one future, on this thread, that counts its polls, and timers that it lets go off by itself.
+/// An executor of one future, on this thread. It counts its polls, and fires its timers itself.
 #[derive(Clone, Default)]
 struct Host {
     wakes: Arc<HostWaker>,
@@ -799,7 +808,7 @@ impl Host {
         })
     }
 
-    /// Polls as long as it is woken. Returns how often it polled, and whether the future is ready.
+    /// Polls as long as it is woken. Returns the number of polls, and whether the future is ready.
     fn poll(&self, mut drive: Pin<&mut Drive<'_>>) -> (usize, bool) {
         let waker = Waker::from(self.wakes.clone());
         let mut polls = 0;
@@ -826,7 +835,7 @@ fn drive_to_the_end_in_portions() {
         7
     });
     let drive = pin!(host.drive(&event_loop).budget(Budget::steps(5)));
-    // Eleven steps, a jump of the clock, and a last one.
+    // Eleven steps, a jump of the clock, and a last step.
     assert_eq!(host.poll(drive), (4, true));
     assert_eq!(event_loop.run(task), Ok(7));
     assert!(host.timers.borrow().iter().all(|(deadline, _)| *deadline <= event_loop.time()));
@@ -839,7 +848,7 @@ fn drive_and_wait_for_the_hosts_timer() {
     drop(event_loop.spawn(sleep_for(&event_loop, ms(20))));
     let mut drive = pin!(host.drive(&event_loop));
     assert_eq!(host.poll(drive.as_mut()), (1, false));
-    assert_eq!(host.poll(drive.as_mut()), (1, false), "the timer is there already");
+    assert_eq!(host.poll(drive.as_mut()), (1, false), "the timer exists already");
     let timers = host.timers.borrow().clone();
     assert_eq!(timers.len(), 1);
     assert!(timers[0].0 >= begun + ms(20));
@@ -852,7 +861,8 @@ fn sleep_for(event_loop: &EventLoop, duration: Duration) -> impl Future<Output =
     event_loop.enter(|| sleep(duration))
 }
 
-/// The waker is the hook: called once on the edge, from any thread.
+/// The waker of the drive is the hook. It is woken once when the loop becomes ready, from any
+/// thread.
 #[test]
 fn drive_and_be_woken_from_elsewhere() {
     let (event_loop, host, post) = (virtual_loop(), Host::default(), Post::new());
@@ -863,13 +873,13 @@ fn drive_and_be_woken_from_elsewhere() {
     thread::spawn(move || (0..100).for_each(|_| waker.wake_by_ref())).join().unwrap();
     assert_eq!(host.wakes.0.load(Ordering::SeqCst), 1);
     host.wakes.0.store(0, Ordering::SeqCst);
-    assert_eq!(host.poll(drive.as_mut()), (1, false), "it was not opened");
+    assert_eq!(host.poll(drive.as_mut()), (1, false), "the post is not open");
     post.open();
     assert_eq!(host.wakes.0.load(Ordering::SeqCst), 1);
     assert_eq!(host.poll(drive), (1, true));
 }
 
-/// What is dropped in the middle is gone on with; the tasks are the loop's.
+/// Another drive continues the work of a dropped drive, because the tasks belong to the loop.
 #[test]
 fn drop_a_drive_and_make_another() {
     let (event_loop, host, trace) = (virtual_loop(), Host::default(), Trace::new());
@@ -883,12 +893,12 @@ fn drop_a_drive_and_make_another() {
     assert_eq!(trace.take(), ["a1", "b1", "a2"]);
     host.wakes.0.store(0, Ordering::SeqCst);
     event_loop.call_soon(|| ());
-    assert_eq!(host.wakes.0.load(Ordering::SeqCst), 0, "nobody polls it now");
+    assert_eq!(host.wakes.0.load(Ordering::SeqCst), 0, "no drive exists now");
     assert!(host.poll(pin!(host.drive(&event_loop))).1);
     assert_eq!(trace.take(), ["b2"]);
 }
 
-/// Of two that drive a loop, each is woken, and one that goes takes only its own waker with it.
+/// Two drives of a loop are both woken. A dropped drive removes only its own waker.
 #[test]
 fn drive_twice_and_drop_one() {
     let (event_loop, post) = (virtual_loop(), Post::new());
@@ -903,8 +913,8 @@ fn drive_twice_and_drop_one() {
     assert_eq!(hosts[1].poll(second), (1, true));
 }
 
-/// What was told to a drive alone is told to the host when the drive goes: work that was left, a deadline. What both were told
-/// is not told again.
+/// When a drive is dropped, the hook is called for what only the drive was woken for: remaining
+/// work, or a deadline. The hook is not called again for what both were called for.
 #[test]
 fn drop_a_drive_under_a_hook() {
     let (event_loop, host, post) = (EventLoop::new(), Host::default(), Post::new());
@@ -932,10 +942,11 @@ fn drop_a_drive_under_a_hook() {
     post.waker().wake();
     assert_eq!(calls.take(), 1);
     drop(drive);
-    assert_eq!(calls.take(), 0, "it was called, and has not come yet");
+    assert_eq!(calls.take(), 0, "it was called already, and has not turned the loop yet");
 }
 
-/// A drive goes whose waker panics as it is dropped: what was told to it alone was told to nobody.
+/// The waker of a dropped drive panics when it is dropped. The wake of this drive once reached no
+/// one.
 #[test]
 fn drop_a_drive_whose_waker_panics() {
     let event_loop = virtual_loop();
@@ -944,14 +955,14 @@ fn drop_a_drive_whose_waker_panics() {
     let mut drive = Box::pin(event_loop.drive(|_| pending()).budget(Budget::steps(1)));
     let waker = foreign(|| (), || panic!("in the drop of a waker"));
     assert!(drive.as_mut().poll(&mut Context::from_waker(&waker)).is_pending());
-    // The drive's is the last.
+    // The drive owns the last clone.
     drop(waker);
     calls.take();
     assert_eq!(panic_of(|| drop(drive)), "in the drop of a waker");
     assert_eq!(calls.take(), 1);
 }
 
-/// A hook that panics keeps nobody else from being woken.
+/// A hook that panics does not keep a drive from being woken.
 #[test]
 fn panic_in_the_hook_beside_a_drive() {
     let (event_loop, host, post) = (virtual_loop(), Host::default(), Post::new());
@@ -967,7 +978,8 @@ fn panic_in_the_hook_beside_a_drive() {
     assert_eq!(host.poll(drive), (1, false));
 }
 
-/// The hook panics, and so do the wakers of two drives, with payloads that panic, and when they are dropped: the third is woken.
+/// The hook and the wakers of two drives panic. Their payloads and drops panic too. The third drive
+/// is still woken.
 #[test]
 fn panic_in_all_that_is_called_and_call_the_rest() {
     alone("panic_in_all_that_is_called_and_call_the_rest", || {
@@ -979,7 +991,7 @@ fn panic_in_all_that_is_called_and_call_the_rest() {
         for drive in &mut drives[..2] {
             let waker = foreign(bomb, || panic!("in the drop of a waker"));
             assert!(drive.as_mut().poll(&mut Context::from_waker(&waker)).is_pending());
-            // The loop has the last clone.
+            // The loop owns the last clone.
             drop(waker);
         }
         assert_eq!(host.poll(drives[2].as_mut()), (1, false));
@@ -990,7 +1002,7 @@ fn panic_in_all_that_is_called_and_call_the_rest() {
     });
 }
 
-/// The laws of the metrics hold also where a turn is paused.
+/// The laws of the metrics also hold in a paused turn.
 #[test]
 fn count_in_a_paused_turn() {
     let event_loop = EventLoop::builder().clock(Clock::Virtual).metrics(true).build();
@@ -1015,7 +1027,8 @@ fn count_in_a_paused_turn() {
     assert!(looks > 30, "{looks} turns");
 }
 
-/// A future that is dropped in a turn of a driven loop may spawn there; that counts.
+/// A future that is dropped in a turn of a driven loop may spawn a task, and the drive runs this
+/// task too.
 #[test]
 fn spawn_at_the_end_of_a_driven_loop() {
     let (event_loop, host) = (virtual_loop(), Host::default());

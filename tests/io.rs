@@ -1,5 +1,5 @@
-//! Edge cases of `io::Async`: types whose descriptor changes, abandoned reads, which tasks are
-//! woken, and hosts.
+//! Edge cases of `io::Async`: types whose descriptor changes, dropped reads, which tasks are woken,
+//! and hosts.
 #![cfg(unix)]
 
 mod common;
@@ -39,9 +39,10 @@ where
     watched(move || EventLoop::builder().metrics(true).build().run(make()))
 }
 
-// ---- types of others ----
+// ---- foreign types ----
 
-/// Says one descriptor so many times, and then another. No unsafe code is needed for that.
+/// Returns one descriptor for this number of calls, and then another one. This needs no unsafe
+/// code.
 struct Flip {
     one: OwnedFd,
     other: OwnedFd,
@@ -62,7 +63,8 @@ impl AsFd for Flip {
     }
 }
 
-/// What is watched is what is taken out: else the next source would get the events of this one, and the loop would spin.
+/// The watched descriptor must be the one that is removed. Otherwise the next source receives
+/// events of this one, and the loop spins.
 #[test]
 fn change_the_descriptor_and_leave_nothing_behind() {
     for times in 1..4 {
@@ -81,7 +83,8 @@ fn change_the_descriptor_and_leave_nothing_behind() {
     }
 }
 
-/// The same while it is watched, and what is switched off is what was on.
+/// The same while the descriptor is watched. The descriptor that was switched on must be switched
+/// off.
 #[test]
 fn change_the_descriptor_while_the_loop_listens() {
     for times in 1..4 {
@@ -97,7 +100,7 @@ fn change_the_descriptor_while_the_loop_listens() {
     }
 }
 
-/// STEP-1: whoever is asked for his descriptor may drop a socket, and make one.
+/// STEP-1: a user's `as_fd` may drop a socket, and create one.
 #[test]
 fn drop_and_make_sockets_in_as_fd() {
     struct Busy {
@@ -123,7 +126,7 @@ fn drop_and_make_sockets_in_as_fd() {
 
 // ---- reads and writes ----
 
-/// A length tells nothing of what is left: less than there was room for was read, since urgent bytes were sent in between.
+/// A short read does not mean that nothing is left. Urgent bytes in between can end a read early.
 #[test]
 fn read_on_behind_urgent_bytes() {
     for polled in [true, false] {
@@ -157,7 +160,7 @@ fn read_on_behind_urgent_bytes() {
     }
 }
 
-/// A Unix socket ends a read at a descriptor that was passed, and tells nothing of what is behind it.
+/// A Unix socket ends a read at a passed descriptor, though more bytes follow.
 #[test]
 fn read_on_behind_a_descriptor_that_was_passed() {
     run(|| async {
@@ -183,7 +186,7 @@ fn net_stream(ours: Async<UnixStream>) -> net::UnixStream {
     net::UnixStream::from_std(ours.into_inner()).unwrap()
 }
 
-/// The system takes a thousand slices or so at once, whatever room there is for more.
+/// The system accepts about a thousand slices at once, even if it has room for more.
 #[test]
 fn write_more_slices_than_the_system_takes_at_once() {
     run(|| async {
@@ -192,7 +195,7 @@ fn write_more_slices_than_the_system_takes_at_once() {
         let mut peer = listener.accept().unwrap().0;
         let many = [IoSlice::new(b"x"); 1500];
         let count = poll_fn(|cx| Pin::new(&mut ours).poll_write_vectored(cx, &many)).await.unwrap();
-        assert!(count < 1500, "the system takes all at once: this test is of no use here");
+        assert!(count < 1500, "the system accepts all slices at once, so this test checks nothing");
         ours.write_all(b"y").await.unwrap();
         drop(ours);
         let mut came = Vec::new();
@@ -201,7 +204,7 @@ fn write_more_slices_than_the_system_takes_at_once() {
     });
 }
 
-/// Gives and takes one byte at a time, whatever it is asked for, as a type with a buffer of its own may.
+/// Reads and writes one byte at a time, as a type with its own buffer may.
 struct Grudging(UnixStream);
 
 impl AsFd for Grudging {
@@ -239,7 +242,7 @@ fn read_and_write_what_gives_less_than_it_could() {
     });
 }
 
-/// What one wants more of than is there, the next one may be content with.
+/// One reader needs more bytes than have arrived. The next reader needs only these.
 #[test]
 fn read_what_a_peek_for_more_has_left() {
     watched(|| {
@@ -262,7 +265,8 @@ fn read_what_a_peek_for_more_has_left() {
 
 // ---- many reads, and others ----
 
-/// More reads of one task than a few woke each other for ever: a core was spent, and a virtual clock stood still.
+/// If one task had more than a few reads, they woke each other for ever. This used a full core, and
+/// a virtual clock did not advance.
 #[test]
 fn wait_with_a_thousand_reads_in_one_task() {
     for count in [16, 17, 33, 1000] {
@@ -286,8 +290,8 @@ fn wait_with_a_thousand_reads_in_one_task() {
     }
 }
 
-/// Who has much to read, or much room to write, lets others run now and then: after 64 operations, or sooner if they take long, but
-/// behind four at least.
+/// A task with much to read, or much room to write, yields to others from time to time. It does so
+/// after 64 operations, or earlier if they take long, but after at least four.
 #[test]
 fn let_others_run_beside_a_busy_socket() {
     run(|| async {
@@ -302,7 +306,7 @@ fn let_others_run_beside_a_busy_socket() {
                 yield_now().await;
             }
         });
-        // The first waits until the loop has looked.
+        // The first read waits until the loop has polled the sockets.
         one.read_exact(&mut [0]).await.unwrap();
         turns.set(0);
         for _ in 1..1000 {
@@ -324,7 +328,8 @@ fn let_others_run_beside_a_busy_socket() {
     });
 }
 
-/// A refusal that comes to a branch of a `select!` alone would be lost with it, and the other branch go on.
+/// A forced pause in one branch of a `select!` would be lost with this branch, and the other branch
+/// would go on.
 #[test]
 fn let_others_run_beside_busy_sockets_that_are_selected_from() {
     run(|| async {
@@ -347,7 +352,7 @@ fn let_others_run_beside_busy_sockets_that_are_selected_from() {
             select(left.0.read_with(|_| Ok(())), right.0.read_with(|_| Ok(()))).await;
         }
         assert!(turns.get() >= 10, "{} turns for a thousand reads", turns.get());
-        // Who does not let others run, whatever it is told, goes on in the end.
+        // A task that ignores the forced pause can still go on.
         turns.set(0);
         for _ in 0..1000 {
             while left.0.read_with(|_| Ok(())).now_or_never().is_none() {}
@@ -357,7 +362,8 @@ fn let_others_run_beside_busy_sockets_that_are_selected_from() {
     });
 }
 
-/// Nobody tells when a poll is given up. When many have come, those who wait are asked.
+/// A dropped poll sends no notification. When many have accumulated, the loop wakes all waiters to
+/// see which are alive.
 #[test]
 fn give_up_reads_under_new_wakers_again_and_again() {
     run(|| async {
@@ -371,7 +377,7 @@ fn give_up_reads_under_new_wakers_again_and_again() {
         let id = current_task().unwrap().id();
         let waits = call_graph().task(id).unwrap().waits_for.len();
         assert!(waits <= 50, "{waits} waits of one task at one socket");
-        // And those that are alive are heard.
+        // The living reads are woken.
         let mut set: FuturesUnordered<_> = (0..10).map(|_| async { (&one).read(&mut [0; 1]).await.unwrap() }).collect();
         assert!(set.next().now_or_never().is_none());
         peer.write_all(&[0; 10]).unwrap();
@@ -383,7 +389,8 @@ fn give_up_reads_under_new_wakers_again_and_again() {
     });
 }
 
-/// A read of a message gives less than there is room for, and the next message may be there already.
+/// A read of a message returns less than the buffer holds, and the next message may have arrived
+/// already.
 #[test]
 fn read_messages_one_after_the_other() {
     struct Packets(OwnedFd);
@@ -422,7 +429,7 @@ fn flush_a_socket_that_is_full() {
         while let Some(written) = one.write(&[0; 100_000]).now_or_never() {
             written.unwrap();
         }
-        // Nothing is kept back, so there is nothing to wait for.
+        // Nothing is buffered, so there is nothing to wait for.
         one.flush().now_or_never().expect("at once").unwrap();
     });
 }
@@ -463,10 +470,10 @@ fn wake_in_the_order_of_waiting_behind_one_that_leaves() {
 
 // ---- hosts ----
 
-/// A socket that somebody may take out.
+/// A socket that other code may take out.
 type Held = Rc<RefCell<Option<Async<UnixStream>>>>;
 
-/// A socket is taken out while its loop is idle: who waits for it is woken, and so is the host.
+/// A socket is taken out while its loop is idle. Its waiter is woken, and the host is called.
 #[test]
 fn take_a_socket_out_and_be_called() {
     let take_out: [fn(Held); 2] = [
@@ -495,7 +502,7 @@ fn take_a_socket_out_and_be_called() {
     }
 }
 
-/// A host that asks for the descriptor where the loop is entered hears what comes.
+/// A host that requests the descriptor inside `enter` is notified of later events.
 #[test]
 fn ask_for_the_descriptor_inside_enter() {
     let event_loop = EventLoop::with_virtual_clock();

@@ -1,5 +1,5 @@
-//! Bugs of other executors in the life of loops, tasks and wakers: what is dropped when, where, and
-//! how often.
+//! Bugs of other executors in the lifetimes of loops, tasks and wakers: what is dropped when,
+//! where, and how often.
 
 mod common;
 
@@ -14,7 +14,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::Waker;
 use std::thread;
 
-/// smol-rs/async-executor#163: the executor was freed between the publishing of a wake and the end of the waking function.
+/// smol-rs/async-executor#163: the executor was freed after a wake was published and before the
+/// waking function returned.
 #[test]
 fn wake_elsewhere_while_the_loop_is_dropped() {
     watched(|| {
@@ -85,7 +86,8 @@ fn drop_the_loop_and_use_its_wakers_on_both_threads() {
     assert_eq!(posts.iter().map(Post::polls).collect::<Vec<_>>(), [1, 1, 1, 2, 1, 1, 1, 1, 1, 1]);
 }
 
-/// compio-rs/compio#494, #512, #513: a `!Send` future was dropped on the thread that dropped the last waker.
+/// compio-rs/compio#494, #512, #513: a `!Send` future was dropped on the thread that dropped the
+/// last waker.
 #[test]
 fn drop_the_last_waker_elsewhere_and_the_future_here() {
     let (census, here) = (Census::new(), thread::current().id());
@@ -115,7 +117,8 @@ fn drop_the_last_waker_elsewhere_and_the_future_here() {
     assert_eq!(census.dropped_on(), [here]);
 }
 
-/// compio-rs/compio#489: a waker that was dropped late brought a circle of references back, and the task leaked.
+/// compio-rs/compio#489: a waker that was dropped late created a reference cycle again, and the
+/// task leaked.
 #[test]
 fn park_on_its_own_waker_and_drop_the_loop() {
     let census = Census::new();
@@ -142,7 +145,8 @@ fn park_on_its_own_waker_and_drop_the_loop() {
     assert_eq!(census.counts(), (3, 3));
 }
 
-/// END-1. compio-rs/compio#936, #937: the list of tasks was walked while a destructor woke others in it.
+/// END-1. compio-rs/compio#936, #937: a destructor woke other tasks while the list of tasks was
+/// being walked.
 #[test]
 fn wake_all_siblings_in_destructors_at_shutdown() {
     for forward in [true, false] {
@@ -169,7 +173,8 @@ fn wake_all_siblings_in_destructors_at_shutdown() {
     }
 }
 
-/// WAKE-1. compio-rs/compio#502: a slot was used again while a destructor spawned, and the wrong task was removed.
+/// WAKE-1. compio-rs/compio#502: a destructor spawned into a slot that was being freed, and the
+/// wrong task was removed.
 #[test]
 fn spawn_in_a_destructor_and_keep_both_slots_apart() {
     let trace = Trace::new();
@@ -200,7 +205,7 @@ fn spawn_in_a_destructor_and_keep_both_slots_apart() {
     });
 }
 
-/// END-1. tokio-rs/tokio#1842: a runtime that was dropped with living tasks hit an `unreachable!`.
+/// END-1. tokio-rs/tokio#1842: dropping a runtime with living tasks reached an `unreachable!`.
 #[test]
 fn drop_the_loop_with_tasks_in_every_state() {
     let census = Census::new();
@@ -243,7 +248,8 @@ fn drop_the_loop_with_tasks_in_every_state() {
     assert_eq!(census.counts(), (8, 8));
 }
 
-/// tokio-rs/tokio#1885, #1892: dropping the set looped for ever when the sender of a channel went first.
+/// tokio-rs/tokio#1885, #1892: dropping the set looped for ever if the sender of a channel was
+/// dropped first.
 #[test]
 fn drop_the_sender_first_and_the_loop_ends() {
     watched(|| {
@@ -268,7 +274,7 @@ fn drop_the_sender_first_and_the_loop_ends() {
 
 type Coupled = std::pin::Pin<Box<dyn Future<Output = ()>>>;
 
-/// Two futures that are coupled as the ends of a channel are: the destructor of one wakes the other.
+/// Two futures that are coupled like the ends of a channel: the destructor of one wakes the other.
 fn coupled(census: &Census) -> (Coupled, Coupled) {
     let (one, two) = (Post::new(), Post::new());
     let end = |own: &Post, other: &Post| -> Coupled {
@@ -287,8 +293,8 @@ fn coupled(census: &Census) -> (Coupled, Coupled) {
     (end(&one, &two), end(&two, &one))
 }
 
-/// tokio-rs/tokio#5162, #4976, #593, bytedance/monoio#257: a loop in a thread-local, dropped when other thread-locals had
-/// gone.
+/// tokio-rs/tokio#5162, #4976, #593, bytedance/monoio#257: a loop in a thread-local was dropped
+/// after other thread-locals.
 #[test]
 fn end_the_thread_of_a_loop_in_a_thread_local() {
     type Kept = RefCell<Option<(Waker, OnDrop<Box<dyn FnOnce()>>)>>;
@@ -309,7 +315,8 @@ fn end_the_thread_of_a_loop_in_a_thread_local() {
                         let (wait, member) = (post.wait(), census.member());
                         drop(event_loop.spawn(async move {
                             let _late = on_drop(move || {
-                                // May be the end of the thread: the loop's own thread-locals have to be there.
+                                // The thread may be ending. The loop's own thread-locals must still
+                                // exist.
                                 assert!(EventLoop::try_current().is_ok());
                                 drop(spawn(pending::<()>()));
                                 drop(member);
@@ -329,7 +336,8 @@ fn end_the_thread_of_a_loop_in_a_thread_local() {
                     });
                     kept.set(Some((post.waker(), on_drop(act))));
                 };
-                // Destructors of thread-locals are registered at first use, whatever the order in which they then run.
+                // The destructors of thread-locals are registered at first use. The order in which
+                // they run may differ.
                 if loop_first {
                     LOOP.with(|_| ());
                     EARLY.with(|_| ());
@@ -351,8 +359,8 @@ fn end_the_thread_of_a_loop_in_a_thread_local() {
     }
 }
 
-/// A program that exits inside of a turn: the destructors of thread-locals run, one of which is that of the loop. It panicked
-/// there, or ended tasks of which one was being stepped.
+/// A program exits inside a turn. The destructors of thread-locals run, and one of them is that of
+/// the loop. It once panicked, or ended tasks while one of them was being stepped.
 #[test]
 fn exit_in_a_turn_and_give_the_code() {
     type Last = OnDrop<Box<dyn FnOnce()>>;
@@ -366,7 +374,7 @@ fn exit_in_a_turn_and_give_the_code() {
     fn exit() {
         std::process::exit(3);
     }
-    /// Exits in a task beside which others are ready, and wait.
+    /// Exits in a task, while other tasks are ready or wait.
     async fn exit_beside_others() {
         drop(spawn(async {
             let _member = on_drop(|| println!("dropped"));
@@ -380,7 +388,8 @@ fn exit_in_a_turn_and_give_the_code() {
         yield_now().await;
         exit();
     }
-    /// Dropped by `exit`, and uses the loop that stands in the thread-local, whether that has gone or not.
+    /// `exit` drops this value, which uses the loop in the thread-local, even if that loop was
+    /// already dropped.
     fn last(name: &'static str, home: &LoopRef) -> Option<Last> {
         let task = home.spawn(pending::<()>());
         let home = home.clone();
@@ -423,22 +432,24 @@ fn exit_in_a_turn_and_give_the_code() {
     }
     for (name, _) in ways {
         let mut command = std::process::Command::new(std::env::current_exe().unwrap());
-        // What the exit leaves behind is not looked for.
+        // Leak checks are off, because `exit` leaves memory behind.
         let command =
             command.env(WAY, name).env("ASAN_OPTIONS", "detect_leaks=0").env("LSAN_OPTIONS", "detect_leaks=0");
         let output = command.args(["--exact", "exit_in_a_turn_and_give_the_code", "--nocapture"]).output().unwrap();
         let (told, ran) = (String::from_utf8_lossy(&output.stderr), String::from_utf8_lossy(&output.stdout));
         assert_eq!(output.status.code(), Some(3), "{name}: {}\n{told}", output.status);
         let mut dropped: Vec<&str> = ran.lines().filter(|line| ["early", "late", "dropped"].contains(line)).collect();
-        // Each system has its own order of thread-locals.
+        // The order of thread-locals depends on the system.
         dropped.sort_unstable();
-        // No task of a loop that is in a turn is dropped. Thread-locals of other threads are left alone.
+        // The tasks of a loop that is in a turn are not dropped. The thread-locals of other threads
+        // are not dropped either.
         let expected: &[&str] = if name == "thread" { &[] } else { &["early", "late"] };
         assert_eq!((dropped.as_slice(), &*told), (expected, ""), "{name}");
     }
 }
 
-/// tokio-rs/tokio#1916, z-galaxy/zbus#380, glommio/glommio#51: a spawn in a destructor at shutdown panicked.
+/// tokio-rs/tokio#1916, z-galaxy/zbus#380, glommio/glommio#51: a spawn in a destructor during
+/// shutdown panicked.
 #[test]
 fn spawn_in_a_destructor_at_shutdown_and_never_run() {
     let (census, trace) = (Census::new(), Trace::new());
@@ -455,12 +466,13 @@ fn spawn_in_a_destructor_at_shutdown_and_never_run() {
             trace_never(depth).await;
         }
     }
-    /// Only the first is ever polled: what is spawned at shutdown is not.
+    /// Only the first task is ever polled. Tasks that are spawned during shutdown are not.
     async fn trace_never(depth: u32) {
         assert_eq!(depth, 20, "a task that was spawned at shutdown was polled");
         pending().await
     }
-    // An `async` block that was never polled drops what it captured: nothing spawns on. So each link is made by hand.
+    // An `async` block that was never polled only drops what it captured, and does not spawn. So
+    // each task is made by hand.
     virtual_loop().run(async {
         drop(spawn(doomed(20, &census, &trace)));
         yield_now().await;
@@ -497,7 +509,8 @@ fn spawn_in_a_destructor_at_shutdown_and_never_run() {
     assert_eq!(census.counts(), (44, 44));
 }
 
-/// tokio-rs/tokio#3978: a task that was woken during the shutdown stayed in the remote queue, and leaked.
+/// tokio-rs/tokio#3978: a task that was woken during shutdown stayed in the remote queue, and
+/// leaked.
 #[test]
 fn wake_from_elsewhere_while_shutting_down_and_leak_nothing() {
     watched(|| {
@@ -522,7 +535,7 @@ fn wake_from_elsewhere_while_shutting_down_and_leak_nothing() {
     });
 }
 
-/// tokio-rs/tokio#4724, #6505, #6986: two tasks that await each other kept each other.
+/// tokio-rs/tokio#4724, #6505, #6986: two tasks that awaited each other kept each other alive.
 #[test]
 fn await_each_other_and_drop_everything() {
     for handles_first in [true, false] {
@@ -551,8 +564,8 @@ fn await_each_other_and_drop_everything() {
     }
 }
 
-/// tokio-rs/tokio#5861, redbadger/crux#268, udoprog/unicycle#30, DataDog/glommio#110, rust-lang/rust#122180: memory was kept by
-/// a waker that stood in the future itself.
+/// tokio-rs/tokio#5861, redbadger/crux#268, udoprog/unicycle#30, DataDog/glommio#110,
+/// rust-lang/rust#122180: a waker stored in the future itself kept memory alive.
 #[test]
 fn store_its_own_waker_and_end_in_each_way() {
     let census = Census::new();
@@ -560,7 +573,7 @@ fn store_its_own_waker_and_end_in_each_way() {
         let (event_loop, told) = telling_loop();
         let post = Post::new();
         let (own, member, wait) = (post.clone(), census.member(), post.wait());
-        // The output holds the waker as well, by way of the post.
+        // The output holds the waker as well, through the post.
         let task = event_loop.spawn(async move {
             let all = (own, member);
             wait.await;
@@ -588,7 +601,8 @@ fn store_its_own_waker_and_end_in_each_way() {
     assert_eq!(census.counts(), (4, 4));
 }
 
-/// DataDog/glommio#404: memory leaked if handle and waker went in one certain order.
+/// DataDog/glommio#404: memory leaked if the handle and the waker were dropped in one certain
+/// order.
 #[test]
 fn drop_handle_waker_end_and_loop_in_every_order() {
     #[derive(Clone, Copy, PartialEq, Debug)]
@@ -652,7 +666,7 @@ fn drop_handle_waker_end_and_loop_in_every_order() {
     assert_eq!(census.counts(), (24, 24));
 }
 
-/// DataDog/glommio#379, #671: a count of references was 16 bits wide, and went below zero.
+/// DataDog/glommio#379, #671: a 16-bit reference count overflowed.
 #[test]
 fn clone_seventy_thousand_wakers_of_one_task() {
     let census = Census::new();
@@ -674,7 +688,8 @@ fn clone_seventy_thousand_wakers_of_one_task() {
     assert_eq!((turn.ready, turn.tasks, post.polls()), (0, 0, 2));
 }
 
-/// END-1. Part C: what is counted as alive is what was spawned and has not ended, and nothing is left after the drop.
+/// END-1. Part C: the tasks that were spawned and have not ended count as alive, and nothing is
+/// left after the drop.
 #[test]
 fn count_tasks_through_spawn_end_and_cancel() {
     let event_loop = virtual_loop();
@@ -696,7 +711,8 @@ fn count_tasks_through_spawn_end_and_cancel() {
     assert!(late.is_done() && tasks.iter().all(Task::is_done));
 }
 
-/// As tokio-rs/tokio#6986, one step further: what a task began to wait for in its last step must not be kept by it.
+/// As tokio-rs/tokio#6986, one step further: a task begins a wait for itself in its last step, and
+/// must not keep it.
 #[test]
 fn wait_for_itself_in_the_last_step_and_drop() {
     let census = Census::new();
@@ -704,7 +720,7 @@ fn wait_for_itself_in_the_last_step_and_drop() {
     virtual_loop().run(async move {
         let task = spawn(async move {
             let own = current_task().unwrap();
-            // Begun, and given up in the same step: `wait` cancels nothing.
+            // The wait begins and is dropped in the same step. `wait` cancels nothing.
             assert!(poll!(wait([own])).is_pending());
             made.member()
         });
@@ -735,8 +751,8 @@ fn wait_for_each_other_in_the_last_step_and_drop() {
     assert_eq!(census.counts(), (2, 2));
 }
 
-/// A chain of ended tasks, each of which began to wait for the next in its last step, is dropped from its head: no recursion
-/// as long as the chain.
+/// Each task of a long chain began to wait for the next one in its last step. Dropping the head
+/// must not recurse through the whole chain.
 #[test]
 fn drop_a_chain_of_ended_tasks() {
     const TASKS: usize = 100_000;
@@ -786,7 +802,8 @@ fn drop_a_gather_half_way_and_count() {
     assert_eq!(dropped_early.get(), 0, "a child that is cancelled is dropped in its next step, not inline");
 }
 
-/// A loop is referred to after its end, on its own thread: the references say so, and keep nothing.
+/// References to a loop are used after its end, on its own thread. They report the end, and keep
+/// nothing alive.
 #[test]
 fn drop_the_loop_and_ask_its_references() {
     let census = Census::new();
@@ -806,7 +823,8 @@ fn drop_the_loop_and_ask_its_references() {
     assert_eq!(census.counts(), (1, 1));
 }
 
-/// Part C: a task that was spawned from elsewhere is dropped on the loop's thread, whoever let go of it last.
+/// Part C: a task that was spawned from another thread is dropped on the loop's thread, whichever
+/// thread drops its last handle.
 #[test]
 fn spawn_from_elsewhere_and_drop_here() {
     watched(|| {
@@ -837,7 +855,7 @@ fn spawn_from_elsewhere_and_drop_here() {
         await_that(|| sent.load(Ordering::SeqCst));
         let first = event_loop.turn();
         assert_eq!((first.messages, first.callbacks, first.tasks), (3, 3, 3));
-        // The first returns, the last was cancelled before it was made.
+        // The first task returns. The last one was cancelled before it was created.
         assert_eq!(event_loop.turn().tasks, 1);
         assert_eq!(census.counts(), (3, 2));
         thread.join().unwrap();
@@ -846,7 +864,8 @@ fn spawn_from_elsewhere_and_drop_here() {
     });
 }
 
-/// DONE-1. While a future is dropped its task has not ended; whoever is told of the end finds the future gone.
+/// DONE-1. A task has not ended while its future is being dropped. When the end is reported, the
+/// future is already dropped.
 #[test]
 fn drop_the_future_and_then_tell() {
     for cancelled in [false, true] {

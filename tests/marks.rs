@@ -2,8 +2,8 @@
 //! reports.
 //!
 //! A mark is a comment `MARK name` at the end of a line. Each test runs a program until nothing is
-//! ready, and compares the marks at the locations of all waits, task by task, in the order in which
-//! they began.
+//! ready, and compares the marks at the locations of all waits. The waits are listed by task, in
+//! the order in which they began.
 
 mod common;
 
@@ -40,7 +40,7 @@ fn marks_in(graph: &CallGraph) -> Vec<String> {
     marks.filter(|marks| !marks.is_empty()).collect()
 }
 
-/// The graph of a program that has come to where nothing is ready.
+/// The graph of a program after it has run until nothing is ready.
 fn graph_of(program: impl Future + 'static) -> CallGraph {
     let event_loop = virtual_loop();
     let main = event_loop.spawn(async { drop(program.await) });
@@ -55,7 +55,7 @@ fn marks(program: impl Future + 'static) -> Vec<String> {
 
 const LONG: Duration = Duration::from_secs(1000);
 
-// ---- ways to an await ----
+// ---- ways to await ----
 
 #[test]
 fn nested_functions() {
@@ -155,7 +155,7 @@ fn unordered_futures() {
             }
             while unordered.next().await.is_some() {}
         }),
-        // The one of no time was ready, and has gone.
+        // The sleep of zero time was ready, and is over.
         ["event inside, sleep inside"]
     );
 }
@@ -246,7 +246,8 @@ fn cancelled_branches() {
     assert_eq!(
         marks(async {
             let event = Event::new();
-            // Lost; its time was up; dropped after a poll; cancelled with its task.
+            // These waits are over: one lost, one timed out, one was dropped after a poll, one was
+            // cancelled with its task.
             select(event.wait(), yield_now()).await;
             _ = timeout(Duration::ZERO, event.wait()).await;
             assert!(event.wait().now_or_never().is_none());
@@ -260,7 +261,7 @@ fn cancelled_branches() {
     );
 }
 
-/// The exact column: that of the word behind the dot.
+/// The exact column is that of the word after the dot.
 #[test]
 fn columns() {
     let graph = graph_of(async {
@@ -296,7 +297,7 @@ fn leaves_that_are_made_elsewhere() {
         }),
         ["awaited in another"]
     );
-    // Nobody awaits it but the loop.
+    // Only the loop polls it.
     assert_eq!(
         marks(async {
             spawn(make());
@@ -318,7 +319,7 @@ fn leaves_that_are_made_elsewhere() {
     );
 }
 
-// ---- each leaf ----
+// ---- each kind of wait ----
 
 #[test]
 fn times() {
@@ -407,7 +408,7 @@ fn timeouts_around_leaves() {
         }),
         ["wait_for of a task"]
     );
-    // No time: the task is cancelled, and takes its time to end.
+    // No time: the task is cancelled, and is slow to end.
     assert_eq!(
         marks(async {
             let cleanup = async {
@@ -661,7 +662,7 @@ fn events_barriers_and_conditions() {
         }),
         ["condition with a predicate"]
     );
-    // Notified, and the lock is taken by who has notified.
+    // The waiter was notified, and the notifier holds the lock.
     assert_eq!(
         marks(async {
             let condition = Rc::new(Condition::new(()));
@@ -758,7 +759,8 @@ fn scopes_around_leaves() {
     );
     assert_eq!(
         marks(async {
-            // Polled where panics are caught, which forgets where the poll came from.
+            // A `finally` polls its future inside a catch for panics, and the place of the poll is
+            // lost there.
             let asleep = sleep(LONG); // MARK made for a finally
             finally(asleep, async {}).await
         }),

@@ -24,7 +24,7 @@ use std::task::{Poll, Waker};
 use std::thread;
 use std::time::Duration;
 
-/// Of what holds at any moment, what does not.
+/// The first law that does not hold, of the laws that must hold at any moment.
 fn broken(metrics: &Metrics) -> Option<String> {
     let Metrics { spawned, alive, finished, cancelled, panicked, .. } = *metrics;
     let Metrics { wakes, wakes_queued, wakes_merged, wakes_late, wakes_foreign, .. } = *metrics;
@@ -53,7 +53,7 @@ fn counting() -> EventLoop {
     EventLoop::builder().clock(Clock::Virtual).metrics(true).debug(false).exception_handler(|_| ()).build()
 }
 
-/// What has changed since.
+/// The counters that have changed between the two snapshots.
 fn since(before: &Metrics, after: &Metrics) -> Vec<(&'static str, u64)> {
     macro_rules! fields {
         ($($field:ident)*) => { [$((stringify!($field), after.$field.wrapping_sub(before.$field))),*] };
@@ -65,7 +65,8 @@ fn since(before: &Metrics, after: &Metrics) -> Vec<(&'static str, u64)> {
     changes.into_iter().filter(|&(_, change)| change != 0).collect()
 }
 
-/// What a program counts from its begin to its end, but for turns and steps, which are those of the program that looks.
+/// The changes of the counters during a program. Turns and steps are left out, because the
+/// measuring program adds to them.
 async fn counted(program: impl AsyncFnOnce()) -> Vec<(&'static str, u64)> {
     let before = metrics();
     program().await;
@@ -74,17 +75,17 @@ async fn counted(program: impl AsyncFnOnce()) -> Vec<(&'static str, u64)> {
     since(&before, &after).into_iter().filter(|(name, _)| !["turns", "steps"].contains(name)).collect()
 }
 
-/// Its own waker, woken at once, so that it is no wait.
+/// The waker of the current task. It is returned at once, so no wait is counted.
 async fn own_waker() -> Waker {
     poll_fn(|context| Poll::Ready(context.waker().clone())).await
 }
 
-/// Ends as a panic ends a task, but says nothing.
+/// Ends a task as a panic does, without a message.
 fn fail() {
     resume_unwind(Box::new("fails"));
 }
 
-// ---- each counter, against a number that is known ----
+// ---- each counter against a known number ----
 
 #[test]
 fn count_turns_and_steps() {
@@ -105,7 +106,7 @@ fn count_turns_and_steps() {
     assert!(task.is_done());
 }
 
-/// A running loop goes from one turn to the next in several ways; each is a turn.
+/// A running loop goes on to the next turn in several ways. Each of them counts as a turn.
 #[test]
 fn count_turns_in_a_run() {
     for builder in [EventLoop::builder().clock(Clock::Virtual), EventLoop::builder().metrics(true)] {
@@ -118,14 +119,14 @@ fn count_turns_in_a_run() {
                 metrics()
             });
             assert_eq!((after.turns, after.steps, after.callbacks, after.parks), (100, 100, 0, 0));
-            // The main task's end is told by a callback.
+            // A callback reports the end of the main task.
             let after = event_loop.metrics();
             assert_eq!((after.turns, after.steps, after.callbacks, after.finished), (101, 100, 1, 1));
         }
     }
 }
 
-/// A builder is for one loop.
+/// Builds a loop like this builder would. A builder can build only one loop.
 fn builder_with(like: &Builder, debug: bool) -> EventLoop {
     let clock = if format!("{like:?}").contains("Virtual") { Clock::Virtual } else { Clock::Real };
     EventLoop::builder().clock(clock).metrics(true).debug(debug).build()
@@ -151,7 +152,7 @@ fn count_wakes_that_merge() {
         });
         assert_eq!(twice.await, [("wakes", 2), ("wakes_queued", 1), ("wakes_merged", 1)]);
 
-        // Another task, that waits, and then does not any more.
+        // Another task, which waits for the post and then stops waiting.
         let post = Post::new();
         let other = spawn(post.wait());
         yield_now().await;
@@ -167,7 +168,7 @@ fn count_wakes_that_merge() {
 #[test]
 fn count_wakes_that_come_late() {
     counting().run(async {
-        // Of a task that has ended.
+        // A wake of a task that has ended.
         let post = Post::new();
         let ended = spawn(post.wait());
         yield_now().await;
@@ -176,7 +177,8 @@ fn count_wakes_that_come_late() {
         let late = counted(async || (0..3).for_each(|_| post.waker().wake()));
         assert_eq!(late.await, [("wakes", 3), ("wakes_late", 3)]);
 
-        // By the task itself in its last step; the second merges with the first. The join's own wake is the last of four.
+        // The task wakes itself twice in its last step, and the second wake merges with the first.
+        // The third wake is that of the join.
         let itself = counted(async || {
             let last = spawn(async {
                 let waker = own_waker().await;
@@ -190,7 +192,8 @@ fn count_wakes_that_come_late() {
         let expected = [("wakes", 3), ("wakes_queued", 2), ("wakes_merged", 1), ("spawned", 1), ("finished", 1)];
         assert_eq!(itself.await, expected);
 
-        // By destructors: of what the future holds, when it returns and when it is cancelled, and of its output.
+        // Destructors wake: of the future's content, when it returns and when it is cancelled, and
+        // of its output.
         let destructors = counted(async || {
             let waking = async || {
                 let waker = own_waker().await;
@@ -210,7 +213,8 @@ fn count_wakes_that_come_late() {
             drop(spawn(async move { waking().await }).await.unwrap());
         });
         let expected = [
-            // Late: three destructors. Queued: three joins, a yield, and the cancelled task.
+            // Late: the destructor of the output. Queued: the other two destructors, three joins, a
+            // yield, and the cancelled task.
             ("wakes", 8),
             ("wakes_queued", 7),
             ("wakes_late", 1),
@@ -222,7 +226,7 @@ fn count_wakes_that_come_late() {
     });
 }
 
-/// A join whose task has gone is woken by nobody twice.
+/// The join of a task that has ended is not woken twice.
 #[test]
 fn count_a_join_that_was_left_behind_once() {
     counting().run(async {
@@ -240,13 +244,13 @@ fn count_a_join_that_was_left_behind_once() {
             yield_now().await;
             yield_now().await;
         });
-        // That of the event, two yields, and the join.
+        // The wakes of the event, of two yields, and of the join.
         assert_eq!(late.await, [("wakes", 4), ("wakes_queued", 3), ("wakes_late", 1), ("finished", 1)]);
         drop(left);
     });
 }
 
-/// So with a sleep that was polled with a waker of a task that has ended.
+/// The same for a sleep that was polled with a waker of a task that has ended.
 #[test]
 fn count_a_sleep_that_was_left_behind_once() {
     counting().run(async {
@@ -269,7 +273,8 @@ fn count_wakes_from_elsewhere() {
     event_loop.turn();
     let before = event_loop.metrics();
     assert_eq!((before.wakes, before.wakes_foreign), (0, 0));
-    // Between two turns, from here and from a thread. It is counted when the loop hears of it.
+    // Wakes between two turns, from this thread and from another one. The loop counts them when it
+    // receives them.
     posts[0].open();
     let copy = posts[1].clone();
     thread::spawn(move || copy.open()).join().unwrap();
@@ -278,7 +283,7 @@ fn count_wakes_from_elsewhere() {
     let expected =
         [("turns", 1), ("steps", 2), ("wakes", 2), ("wakes_queued", 2), ("wakes_foreign", 2), ("finished", 2)];
     assert_eq!(since(&before, &event_loop.metrics()), expected);
-    // Late ones.
+    // Late wakes.
     posts.iter().for_each(|post| post.waker().wake());
     event_loop.turn();
     let after = event_loop.metrics();
@@ -286,7 +291,7 @@ fn count_wakes_from_elsewhere() {
     check(&after);
 }
 
-/// A wake by another loop is foreign to both: one has woken, the other was woken, and only that one counts.
+/// A wake by another loop is foreign. Only the loop of the woken task counts it.
 #[test]
 fn count_wakes_by_another_loop() {
     let (here, there) = (counting(), counting());
@@ -301,7 +306,7 @@ fn count_wakes_by_another_loop() {
     assert_eq!((after.wakes, after.wakes_queued, after.wakes_foreign), (1, 1, 1));
 }
 
-/// The same by a timer, which finds in it a waker that is not its loop's.
+/// The same for a timer that holds a waker of another loop.
 #[test]
 fn count_wakes_by_a_timer_of_another_loop() {
     let (here, there) = (counting(), counting());
@@ -357,7 +362,8 @@ fn count_tasks_by_their_ends() {
         let program = counted(async || {
             spawn(ready(())).await.unwrap();
             spawn(async { fail() }).await.unwrap_err();
-            // Cancelled where it waits, before it has begun, in a step that suspends, and in its last.
+            // Cancelled while it waits, before it has begun, in a step that suspends, and in its
+            // last step.
             let waits = spawn(pending::<()>());
             yield_now().await;
             waits.cancel();
@@ -369,12 +375,12 @@ fn count_tasks_by_their_ends() {
                 pending::<()>().await;
             });
             let returns = spawn(async move { cancel_this() });
-            // It panics while it unwinds.
+            // This task panics while it unwinds.
             let panics = spawn(async {
                 let _panics = on_drop(fail);
                 pending::<()>().await;
             });
-            // And one that goes on after all.
+            // This task goes on after `uncancel`.
             let goes_on = spawn(yield_now());
             goes_on.cancel();
             goes_on.uncancel();
@@ -412,7 +418,8 @@ fn count_wakes_of_cancellations() {
         yield_now().await;
         let late = counted(async || assert!(!waits.cancel()));
         assert_eq!(late.await, []);
-        // It goes on to what is awaited, and that one's end wakes whoever awaits it.
+        // The cancellation goes on to the awaited task, and the end of that task wakes the awaiting
+        // task.
         let inner = spawn(pending::<()>());
         let outer = spawn(inner.into_future());
         yield_now().await;
@@ -431,10 +438,10 @@ fn count_timers() {
         let fires = counted(async || sleep(ms(1)).await);
         let expected = [("wakes", 1), ("wakes_queued", 1), ("timers_armed", 1), ("timers_fired", 1)];
         assert_eq!(fires.await, expected);
-        // One that has passed needs none.
+        // A deadline that has passed needs no timer.
         let passed = counted(async || sleep(Duration::ZERO).await);
         assert_eq!(passed.await, [("wakes", 1), ("wakes_queued", 1)]);
-        // Nor does one that nobody polls.
+        // A sleep that is never polled needs no timer either.
         assert_eq!(counted(async || drop(sleep(ms(1)))).await, []);
         let dropped = counted(async || {
             let mut asleep = sleep(ms(1));
@@ -462,7 +469,8 @@ fn count_timers() {
     });
 }
 
-/// Two are due at the same time, and the first takes the second back, which was set aside already.
+/// Two timers are due at the same time. The first cancels the second, which was already taken out
+/// of the queue.
 #[test]
 fn cancel_a_timer_that_is_due() {
     counting().run(async {
@@ -485,7 +493,7 @@ fn cancel_a_timer_that_is_due() {
     });
 }
 
-/// A sleep may be dropped on another thread. The loop hears of that in its next turn.
+/// A sleep may be dropped on another thread. The loop receives the drop in its next turn.
 #[test]
 fn drop_a_sleep_on_another_thread() {
     let event_loop = counting();
@@ -501,7 +509,8 @@ fn drop_a_sleep_on_another_thread() {
     assert_eq!((after.timers_armed, after.timers_cancelled), (1, 1));
 }
 
-/// Where nothing is waited for, and where the virtual clock jumps, the thread does not sleep; nor at a deadlock.
+/// The thread does not park if there is nothing to wait for, if the virtual clock jumps, or at a
+/// deadlock.
 #[test]
 fn count_parks() {
     let event_loop = counting();
@@ -524,7 +533,7 @@ fn count_parks() {
     assert!((1..20).contains(&parks), "{parks} parks in one sleep");
 }
 
-/// The loop is asleep when it is woken: it has to have parked once at least.
+/// The loop is asleep when it is woken, so it must have parked at least once.
 #[test]
 fn park_until_a_thread_wakes() {
     watched(|| {
@@ -572,7 +581,7 @@ fn tell_the_longest_step() {
     assert_eq!(unwatched.metrics().longest_step, None);
 }
 
-// ---- who may ask ----
+// ---- loops with and without metrics ----
 
 #[test]
 fn ask_a_loop_that_does_not_count() {
@@ -581,7 +590,7 @@ fn ask_a_loop_that_does_not_count() {
     assert_eq!(panic_of(|| event_loop.metrics()), format!("EventLoop::metrics() {told}"));
     assert_eq!(panic_of(|| event_loop.run(async { metrics() })), format!("metrics() {told}"));
     assert!(panic_of(metrics).starts_with("metrics() was called, but there is no running event loop"));
-    // In debug mode a loop counts.
+    // A loop in debug mode counts.
     let in_debug = EventLoop::builder().debug(true).build();
     assert_eq!(in_debug.run(async { metrics().spawned }), 1);
 }
@@ -597,7 +606,7 @@ fn count_from_the_making_of_the_loop_on() {
     assert_eq!(loops[1].metrics().spawned, 0);
 }
 
-/// At the end of a loop, in what its tasks, callbacks and timers leave behind.
+/// The destructors of tasks, callbacks and timers check the laws at the end of a loop.
 #[test]
 fn look_while_the_loop_is_dropped() {
     let looks = Rc::new(Cell::new(0));
@@ -655,10 +664,10 @@ struct World {
     lock: Rc<Lock>,
     event: Rc<Event>,
     spawned: Cell<u64>,
-    /// Callbacks and destructors in which the laws were looked at.
+    /// The number of callbacks and destructors in which the laws were checked.
     looks: Cell<u64>,
     broken: RefCell<Vec<String>>,
-    /// The loop ends: no waker is kept any more.
+    /// The loop ends, and no more wakers are kept.
     is_over: Cell<bool>,
 }
 
@@ -700,7 +709,7 @@ impl World {
         ms(self.below(4) as u64)
     }
 
-    /// Somebody would catch a panic.
+    /// Checks the laws without a panic, because the program would catch it.
     fn look(&self) {
         self.broken.borrow_mut().extend(broken(&metrics()));
         self.looks.set(self.looks.get() + 1);
@@ -729,7 +738,7 @@ impl World {
         }
     }
 
-    /// Keeps its waker, and waits for a wake, whosever.
+    /// Keeps its waker, and waits for a wake of any source.
     fn keep_waker(self: &Rc<Self>) -> impl Future<Output = ()> + use<> {
         let world = self.clone();
         let mut kept = false;
@@ -742,7 +751,7 @@ impl World {
         })
     }
 
-    /// A future of some waits.
+    /// A future that makes several waits.
     fn acting(self: &Rc<Self>, depth: usize) -> Acting {
         let world = self.clone();
         Box::pin(async move {
@@ -754,7 +763,7 @@ impl World {
         })
     }
 
-    /// Looks when it is dropped, and wakes somebody first.
+    /// Checks the laws when it is dropped, and in some cases wakes a task first.
     fn looker(self: &Rc<Self>, depth: usize) -> impl Drop + use<> {
         let world = self.clone();
         on_drop(move || {
@@ -878,7 +887,7 @@ impl World {
                 match (join, self.below(3)) {
                     (Some(task), 0) => drop(task.await),
                     (Some(task), 1) => match select(task.into_future(), sleep(self.time())).await {
-                        // Begun here, it goes on elsewhere.
+                        // The join was begun here and goes on in another task.
                         Either::Right((_, join)) => drop(self.spawn(async move { drop(join.await) })),
                         Either::Left(_) => {}
                     },
@@ -909,7 +918,7 @@ impl World {
     }
 }
 
-/// One random program. Returns how often the laws were looked at, and what it has counted.
+/// Runs one random program. Returns the number of checks, and the counters at its end.
 fn run_program(seed: u64) -> (u64, Metrics) {
     let world = World::new(seed);
     let copy = world.clone();
@@ -924,7 +933,7 @@ fn run_program(seed: u64) -> (u64, Metrics) {
         (turn.steps as u64, turn.timers as u64)
     };
     for nth in 0..60 {
-        // What comes from outside of turns.
+        // Events from outside of turns.
         if nth % 10 == 0 {
             let task = event_loop.spawn(world.acting(0));
             world.entered(&task);
@@ -949,7 +958,7 @@ fn run_program(seed: u64) -> (u64, Metrics) {
         assert_eq!(now.cancelled, ends(|task| task.is_cancelled()), "seed {seed}");
         assert_eq!(now.spawned - now.alive, ends(|task| task.is_done()), "seed {seed}");
     }
-    // At the end of a run all end, but for cleanups that somebody could still wake.
+    // At the end of a run all tasks end, except cleanups that a kept waker could still wake.
     world.joins.take();
     world.is_over.set(true);
     world.wakers.take();
@@ -957,7 +966,7 @@ fn run_program(seed: u64) -> (u64, Metrics) {
     let after = event_loop.metrics();
     check(&after);
     assert_eq!((after.alive, after.spawned), (0, world.spawned.get() + 1), "seed {seed}");
-    // What holds timers holds the loop's last.
+    // The sleeps hold the last timers of the loop, and are dropped before the last check.
     world.sleeps.take();
     event_loop.turn();
     check(&event_loop.metrics());
@@ -989,7 +998,7 @@ fn keep_the_laws_in_random_programs() {
             ];
             sums.iter_mut().zip(parts).for_each(|(sum, part)| *sum += part);
         }
-        // The programs do something of each kind, and not a little.
+        // The programs cause many events of each kind.
         assert!(sums.iter().all(|&sum| sum > 200), "{sums:?}");
     });
 }
@@ -1001,7 +1010,7 @@ fn count_the_same_again() {
     }
 }
 
-/// What others do to a promise is not a wake of its own.
+/// What other tasks do to a promise is not counted as its own wake.
 #[test]
 fn count_waits_of_a_promise() {
     counting().run(async {

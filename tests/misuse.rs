@@ -1,4 +1,4 @@
-//! Misuse: wrong calls, and their panic messages.
+//! Wrong calls, and their panic messages.
 
 mod common;
 
@@ -18,12 +18,12 @@ use std::task::{Context, Poll, Waker};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// What is asked for, by its name and as a call.
+/// A call, with its name.
 type Case<'a> = (&'a str, Box<dyn Fn() + 'a>);
 
 const NESTED: &str = "onelane::run() cannot be called from a running event loop";
 
-/// Runs tasks that know each other by their places in one list.
+/// Spawns tasks that know each other by their positions in one list.
 fn spawn_circle<F>(event_loop: &EventLoop, tasks: usize, body: impl Fn(usize, Circle) -> F) -> Circle
 where
     F: Future<Output = ()> + 'static,
@@ -113,7 +113,8 @@ fn ask_for_a_loop_where_none_runs() {
         ("wait_for()", Box::new(|| drop(wait_for(async {}, ms(1))))),
         ("EventLoop::current()", Box::new(|| _ = EventLoop::current())),
     ];
-    // On a thread that never had a loop, on one that has a loop that is not running, and after the loop has gone.
+    // On a thread without a loop, on a thread with a loop that is not running, and after the loop
+    // was dropped.
     let event_loop = virtual_loop();
     event_loop.run(async {});
     for _ in 0..2 {
@@ -128,7 +129,7 @@ fn ask_for_a_loop_where_none_runs() {
     assert_eq!(NoRunningLoop.to_string(), "no running event loop");
 }
 
-/// As the others, but it says which of the two gathers was asked for.
+/// As the other functions, but the message names the gather that was called.
 #[test]
 fn try_gather_where_no_loop_runs() {
     let message = panic_of(|| drop(try_gather([async { Ok::<(), ()>(()) }])));
@@ -190,7 +191,7 @@ fn await_itself() {
     assert_eq!(message, "task \"ouroboros\" awaits itself, and would wait for ever; await another task, or none");
 }
 
-/// When the time is up, a task that waits for itself goes on. Nobody has cancelled it.
+/// When the time is up, a task that waits for itself goes on. It is not cancelled.
 #[test]
 fn wait_for_itself_for_a_while() {
     let trace = Trace::new();
@@ -217,7 +218,7 @@ fn wait_for_itself_for_a_while() {
     let expected =
         ["shield", "wait", "as_completed", "gather"].map(|way| format!("{way}: Err(Elapsed), cancelled 0 times"));
     assert_eq!(trace.take(), expected);
-    // An await is refused, in a timeout too.
+    // To await itself is refused, even in a timeout.
     let message = virtual_loop().run(async {
         let slot: Rc<RefCell<Option<Rc<Task<()>>>>> = Rc::default();
         let copy = slot.clone();
@@ -255,7 +256,8 @@ fn await_each_other_and_cancel_one() {
                     }
                     assert_eq!(circle.states(), vec![true; tasks], "{tasks} tasks, {cancelled} is cancelled");
                 });
-                // The last on the way around ends first, then whoever awaits it, until the one that was cancelled.
+                // The last task of the circle ends first, then the task that awaits it, and so on
+                // until the cancelled task.
                 let order: Vec<_> =
                     (1..=tasks).map(|back| format!("{} ends", (cancelled + tasks - back) % tasks)).collect();
                 assert_eq!(trace.take(), order);
@@ -264,7 +266,7 @@ fn await_each_other_and_cancel_one() {
     });
 }
 
-/// The same, when nobody is cancelled but the whole program is over, or cannot go on.
+/// The same, but no task is cancelled. The whole program is over, or cannot go on.
 #[test]
 fn await_each_other_and_end_the_run() {
     watched(|| {
@@ -288,7 +290,7 @@ fn await_each_other_and_end_the_run() {
 
 const CHAIN: usize = 100_000;
 
-/// Spawns a chain: the first waits for ever, each other for the one before it.
+/// Spawns a chain: the first task waits for ever, and each other task awaits the one before it.
 fn spawn_chain(event_loop: &EventLoop, census: &Census) -> Task<()> {
     let member = census.member();
     let mut last = event_loop.spawn(async move {
@@ -334,7 +336,7 @@ fn cancel_a_chain_at_its_beginning() {
         while !last.is_done() {
             event_loop.turn();
         }
-        // The first was cancelled, the second had its outcome and went on.
+        // The first task was cancelled. The second received its result and went on.
         assert_eq!((first.is_cancelled(), last.is_cancelled()), (true, false));
         assert_eq!(census.counts(), (CHAIN, CHAIN));
     });
@@ -365,13 +367,13 @@ fn drop_the_loop_with_a_chain_waiting() {
 fn take_a_result_twice() {
     virtual_loop().run(async {
         let named = || task::Builder::new().name("once").spawn(async { 7 });
-        // By reference any number of times, and looked at too.
+        // By reference any number of times, and through `result` as well.
         let task = named();
         assert_eq!(((&task).await, (&task).await, *task.result().unwrap()), (Ok(7), Ok(7), 7));
         let both = gather([&task, &task]).await;
         assert_eq!(both, Ok(vec![7, 7]));
 
-        // A gather by reference is under way when the result is taken by value.
+        // A gather by reference is running when the result is taken by value.
         let (begun, by_value) = (gather([&task]), task.await);
         assert_eq!(by_value, Ok(7));
         let message = panicked(spawn(begun)).await;
@@ -394,7 +396,7 @@ fn look_at_a_result_that_was_taken() {
         let task = task::Builder::new().name("once").spawn(async { 7 });
         task.add_done_callback(move |task| {
             assert_eq!(*task.result().unwrap(), 7);
-            // This one is queued behind whoever awaits.
+            // This callback is queued behind the tasks that await.
             task.add_done_callback(move |task| *copy.borrow_mut() = Some(panic_of(|| drop(task.result()))));
         });
         assert_eq!(task.await, Ok(7));
@@ -444,7 +446,7 @@ fn take_the_result_while_it_is_borrowed() {
             let message = panic_of(|| poll_once(&mut join));
             *copy.borrow_mut() = Some((borrowed.clone(), message));
             drop(borrowed);
-            // Nothing was lost by it.
+            // The panic lost nothing.
             assert_eq!(poll_once(&mut join), Poll::Ready(Ok(String::from("value"))));
         });
         *slot.borrow_mut() = Some(task.into_future());
@@ -481,7 +483,7 @@ fn poll_a_sleep_on_another_thread() {
     }
 }
 
-/// The loop that the sleep was made in is there, on this thread, but it is not the one that runs.
+/// The loop of the sleep exists on this thread, but another loop is running.
 #[test]
 fn poll_a_sleep_in_another_loop_of_the_thread() {
     let first = virtual_loop();
@@ -493,7 +495,7 @@ fn poll_a_sleep_in_another_loop_of_the_thread() {
     assert_eq!(message, ELSEWHERE);
 }
 
-/// Its loop is there, on this thread, but is not in a turn.
+/// The loop of the sleep exists on this thread, but is not in a turn.
 #[test]
 fn poll_a_sleep_where_no_loop_runs() {
     let event_loop = virtual_loop();
@@ -523,7 +525,7 @@ fn poll_what_is_over() {
     });
 }
 
-/// The number of one task's callback is not that of somebody who awaits another.
+/// A callback's number on one task must not match the number of a task that awaits another one.
 #[test]
 fn remove_the_callback_of_another_task() {
     let ended = virtual_loop().try_run(async {
@@ -539,7 +541,8 @@ fn remove_the_callback_of_another_task() {
     assert!(matches!(ended, Ok((false, Ok(true)))), "{ended:?}");
 }
 
-/// A remote task's result is there once. Whoever asks again is told so, and does not wait for ever.
+/// A remote task returns its result once. A second poll panics with a message, and does not wait
+/// for ever.
 #[test]
 fn poll_a_remote_task_again() {
     let event_loop = virtual_loop();
@@ -549,11 +552,11 @@ fn poll_a_remote_task_again() {
     }
     assert_eq!(poll_once(&mut remote_task), Poll::Ready(Ok(7)));
     let again = catch_unwind(AssertUnwindSafe(|| poll_once(&mut remote_task)));
-    assert!(again.is_err(), "it was polled after it was ready, and answers {:?}", again.unwrap());
+    assert!(again.is_err(), "it was polled after it was ready, and returned {:?}", again.unwrap());
 }
 
-/// A task of one loop is awaited in another, and the awaiter is cancelled: the cancellation must not go astray in the table of
-/// the wrong loop.
+/// A task of one loop is awaited in another, and the awaiting task is cancelled. The cancellation
+/// must not hit a task in the wrong loop's table.
 #[test]
 fn await_a_task_of_another_loop_and_cancel() {
     alone("await_a_task_of_another_loop_and_cancel", || {
@@ -578,10 +581,11 @@ fn await_a_task_of_another_loop_and_cancel() {
                 })
             }));
             let seen = seen.map_err(|payload| text_of(&*payload));
-            // Either it is refused when it is awaited (the awaiter has ended, and was not cancelled), or it works.
+            // Either the await is refused (the awaiting task has ended, and was not cancelled), or
+            // it works.
             let refused = Ok((true, false));
             let works = Ok((true, true));
-            assert!(seen == refused || seen == works, "behind {rows} others: {seen:?}");
+            assert!(seen == refused || seen == works, "after {rows} others: {seen:?}");
             drop(fillers);
             drop((first, second));
             assert_eq!(census.counts(), (1, 1));
@@ -589,7 +593,8 @@ fn await_a_task_of_another_loop_and_cancel() {
     });
 }
 
-/// Tasks and loops stay on their thread; what is `Send` says so. (The static checks are in `threads.rs`.)
+/// A remote task must not be waited for in a turn. (The static checks of `Send` are in
+/// `threads.rs`.)
 #[test]
 fn wait_for_a_remote_task_in_a_turn() {
     let (event_loop, other) = (EventLoop::new(), EventLoop::new());
@@ -611,7 +616,7 @@ fn sleep_longer_than_can_be_counted_and_deadlock() {
     assert_eq!(words(&report.tasks[0]), "a sleep that never ends");
 }
 
-/// A cancelled main task, and one that cannot go on, by their messages.
+/// The messages for a cancelled main task, and for a main task that cannot go on.
 #[test]
 fn run_what_does_not_return() {
     let cancel_main = async {

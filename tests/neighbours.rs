@@ -1,4 +1,4 @@
-//! Cleanups that need something that is held beside them in the same task.
+//! Cleanups that need a resource which another future of the same task holds.
 
 mod common;
 
@@ -19,7 +19,7 @@ use std::time::{Duration, Instant};
 
 type Fut = Pin<Box<dyn Future<Output = ()>>>;
 
-/// What one part of a task has, and another waits for in its cleanup.
+/// Two futures for one task: the first holds something, and the second waits for it in its cleanup.
 fn contested(kind: &str, rest: Fut, trace: &Trace) -> (Fut, Fut) {
     let (lock, semaphore) = (Rc::new(Lock::new(())), Rc::new(Semaphore::new(2)));
     let (copy, other) = (lock.clone(), semaphore.clone());
@@ -58,8 +58,8 @@ fn contested(kind: &str, rest: Fut, trace: &Trace) -> (Fut, Fut) {
     }
 }
 
-/// Both in one task: the cleanup is that of a neighbour, of a child of a group that is the neighbour, or of a task that the cleanup
-/// awaits.
+/// Puts both futures into one task. The cleanup belongs to a neighbour, to a child of a
+/// neighbouring group, or to a task that the neighbour's cleanup awaits.
 fn beside(place: &str, has: Fut, cleanup: Fut) -> Fut {
     match place {
         "beside" => Box::pin(async move { _ = join(has, finally(pending::<()>(), cleanup)).await }),
@@ -78,7 +78,7 @@ fn beside(place: &str, has: Fut, cleanup: Fut) -> Fut {
 const KINDS: [&str; 3] = ["a lock", "an owned lock", "a semaphore"];
 const PLACES: [&str; 4] = ["beside", "before", "child", "awaited"];
 
-/// What no clock tells of: a neighbour that waits in a future of others.
+/// On a real clock, the loop drops a neighbour that waits in a foreign future.
 #[test]
 fn clean_up_with_what_a_neighbour_has() {
     for kind in KINDS {
@@ -100,7 +100,8 @@ fn clean_up_with_what_a_neighbour_has() {
     }
 }
 
-/// On a virtual clock it is known that the task can never go on; a neighbour that waits in a future of ours is seen.
+/// On a virtual clock, the loop knows that the task can never go on. It sees that the neighbour
+/// waits in one of our futures.
 #[test]
 fn clean_up_with_what_a_neighbour_has_on_a_virtual_clock() {
     for kind in KINDS {
@@ -120,8 +121,9 @@ fn clean_up_with_what_a_neighbour_has_on_a_virtual_clock() {
     }
 }
 
-/// A frame around a cleanup has what that waits for: as in asyncio, that is a deadlock, and it is reported with both places. It is no
-/// neighbour that sleeps, if the cleanup does.
+/// A future around the cleanup holds the lock that the cleanup waits for. As in asyncio, that is a
+/// deadlock, and the report names both places. This also holds if the cleanup sleeps first: the
+/// future around it is not a sleeping neighbour.
 #[test]
 fn report_a_cleanup_that_waits_for_what_is_around_it() {
     for sleeps in [false, true] {
@@ -148,7 +150,8 @@ fn report_a_cleanup_that_waits_for_what_is_around_it() {
     }
 }
 
-/// A cleanup that waits for nothing of its own task has no effect on what stands beside it before it ends.
+/// The cleanup waits for nothing that its own task holds. Its neighbour is therefore not dropped
+/// before the cleanup has ended.
 #[test]
 fn keep_what_stands_beside_a_cleanup_until_that_has_ended() {
     for event_loop in [virtual_loop(), EventLoop::new()] {
@@ -172,7 +175,8 @@ fn keep_what_stands_beside_a_cleanup_until_that_has_ended() {
     }
 }
 
-/// A group drops its body by a poll of its task's future. What stands beside the group, and could go on in that poll, must not.
+/// A group drops its body while its task's future is polled. The neighbour of the group could go on
+/// in that poll, but it must not.
 #[test]
 fn cancel_a_group_and_run_no_line_beside_it() {
     let trace = Trace::new();
@@ -207,7 +211,7 @@ fn cancel_a_group_and_run_no_line_beside_it() {
                 };
                 let task = spawn(both);
                 match neighbour {
-                    "sleep" => sleep(ms(5)).await, // over in the same turn as the neighbour's
+                    "sleep" => sleep(ms(5)).await, // ends in the same turn as the neighbour's sleep
                     _ => {
                         yield_now().await;
                         yield_now().await;
@@ -222,7 +226,8 @@ fn cancel_a_group_and_run_no_line_beside_it() {
     });
 }
 
-/// Nor does it when a destructor of the body wakes it, in the poll that drops the body.
+/// The neighbour also does not go on if a destructor of the body wakes it in the poll that drops
+/// the body.
 #[test]
 fn cancel_a_group_whose_body_wakes_its_neighbour() {
     let trace = Trace::new();
@@ -245,8 +250,8 @@ fn cancel_a_group_whose_body_wakes_its_neighbour() {
     assert_eq!(trace.take(), [""; 0]);
 }
 
-/// A cleanup that waits for a lock, beside a part of the same task that has the guard, or keeps it when it is over: but another task has
-/// taken it.
+/// A cleanup waits for a lock, and its neighbour in the same task keeps the guard. The guard was
+/// acquired by another task or outside of any task.
 fn keeps_a_guard_of_others(lock: &Rc<Lock<()>>, guard: OwnedLockGuard<()>, trace: &Trace) -> Fut {
     let (copy, trace) = (lock.clone(), trace.clone());
     let keeps = async move {
@@ -260,7 +265,8 @@ fn keeps_a_guard_of_others(lock: &Rc<Lock<()>>, guard: OwnedLockGuard<()>, trace
     Box::pin(async move { _ = join(keeps, finally(pending::<()>(), cleanup)).await })
 }
 
-/// The task that took it has ended, or there never was one, or it waits for the task to which it gave the guard.
+/// The guard was acquired by an ended task, outside of any task, or by a task that waits for the
+/// task with the guard.
 #[test]
 fn clean_up_with_what_a_neighbour_was_given() {
     for taken in ["by a task that has ended", "outside of any task", "by the one that waits"] {
@@ -283,7 +289,7 @@ fn clean_up_with_what_a_neighbour_was_given() {
     }
 }
 
-/// As above, and what unwinds is a block: its end is waited for by the task that is around it, and by nobody else.
+/// As above, but a block unwinds. Only the task around the block waits for the block's end.
 #[test]
 fn expire_around_a_neighbour_that_was_given_a_guard() {
     let trace = Trace::new();
@@ -291,7 +297,7 @@ fn expire_around_a_neighbour_that_was_given_a_guard() {
     EventLoop::new().run(async {
         let guard = spawn(lock.lock_owned()).await.unwrap();
         assert!(timeout(ms(1), keeps_a_guard_of_others(&lock, guard, &trace)).await.is_err());
-        // In a set that polls with a waker of its own.
+        // In a set that polls with its own waker.
         let guard = spawn(lock.lock_owned()).await.unwrap();
         let set = FuturesUnordered::new();
         set.push(timeout(ms(1), keeps_a_guard_of_others(&lock, guard, &trace)));
@@ -301,8 +307,8 @@ fn expire_around_a_neighbour_that_was_given_a_guard() {
     assert_eq!(trace.take(), ["cleaned up"; 2]);
 }
 
-/// Of two permits the task has one, and another task, which waits for this one, the other: whether it came to wait before the
-/// cleanup did or after.
+/// The task has one of two permits. Another task has the other permit and waits for this task. It
+/// starts to wait before the cleanup does, or after it.
 #[test]
 fn clean_up_with_a_permit_of_two() {
     for waits_first in [true, false] {
@@ -336,8 +342,8 @@ fn clean_up_with_a_permit_of_two() {
     }
 }
 
-/// The cleanup waits for a task that comes to wait, later, for a task that comes to wait for what is frozen here. A host's loop
-/// notices it as well.
+/// The cleanup waits for a task. That task later waits for another task, which waits for what the
+/// frozen neighbour holds. A loop that a host drives notices this as well.
 #[test]
 fn clean_up_at_the_end_of_a_long_chain() {
     for by_a_host in [false, true] {
@@ -384,7 +390,8 @@ fn clean_up_at_the_end_of_a_long_chain() {
     }
 }
 
-/// Who took it lives, and waits for other things: it will let go, and nothing is dropped before that.
+/// The task that acquired the lock is alive and waits for something else. It will release the lock,
+/// so nothing is dropped before that.
 #[test]
 fn wait_in_a_cleanup_for_a_guard_of_one_that_goes_on() {
     let trace = Trace::new();
@@ -413,8 +420,9 @@ fn wait_in_a_cleanup_for_a_guard_of_one_that_goes_on() {
     assert_eq!(trace.take(), ["cleaned up", "neighbour dropped"]);
 }
 
-/// A neighbour whose sleep is over when the cancellation comes can't be told from a body that goes on: on a virtual clock, that is
-/// reported, and the task ends with its loop.
+/// The neighbour's sleep is over when the cancellation arrives, so the loop cannot tell the
+/// neighbour from a body that goes on. On a virtual clock the loop reports a deadlock, and the task
+/// ends with the loop.
 #[test]
 fn report_a_cleanup_that_waits_for_a_neighbour_whose_sleep_is_over() {
     let trace = Trace::new();
@@ -422,7 +430,7 @@ fn report_a_cleanup_that_waits_for_a_neighbour_whose_sleep_is_over() {
         let (has, cleanup) = contested("a lock", Box::pin(sleep(ms(1))), &trace);
         let task = spawn(beside("beside", has, cleanup));
         task.set_name("stuck");
-        // Woken first, of two that are due together.
+        // Two timers are due together, and this task is woken first.
         sleep(ms(1)).await;
         task.cancel();
         drop(task.await);
@@ -432,7 +440,8 @@ fn report_a_cleanup_that_waits_for_a_neighbour_whose_sleep_is_over() {
     assert!(stuck.waits_for[0].what.ends_with("held by \"stuck\""), "{stuck:?}");
 }
 
-/// What has to go for a cleanup goes with all that stands beside that, a panic of it too.
+/// The neighbour is dropped for a cleanup, together with everything beside the cleanup. If the drop
+/// panics, the timeout reports the panic.
 #[test]
 fn expire_beside_a_guard_that_goes_with_a_panic() {
     let trace = Trace::new();
@@ -443,13 +452,14 @@ fn expire_beside_a_guard_that_goes_with_a_panic() {
         };
         let (has, cleanup) = contested("a lock", Box::pin(keeps), &trace);
         let task = spawn(timeout(ms(1), beside("beside", has, cleanup)));
-        let Err(TaskError::Panicked(panic)) = task.await else { panic!("the timeout has not panicked") };
+        let Err(TaskError::Panicked(panic)) = task.await else { panic!("the timeout did not panic") };
         assert_eq!(panic.message(), "a destructor");
     });
     assert_eq!(trace.take(), ["cleaned up"]);
 }
 
-/// The future around a group is gone, for a child that needs what it had. The group's errors have nobody to come to.
+/// The future around a group is dropped, because a child needs what the neighbour held. Nothing
+/// receives the errors of the group.
 #[test]
 fn expire_around_a_group_that_fails_with_what_a_neighbour_has() {
     let trace = Trace::new();
@@ -471,7 +481,8 @@ fn expire_around_a_group_that_fails_with_what_a_neighbour_has() {
     assert_eq!(trace.take(), ["cleaned up"]);
 }
 
-/// What is left of the cleanup is the task's, also where it began in a timeout: the task ends after it.
+/// The rest of a cleanup belongs to the task, even if the cleanup began in a timeout. The task ends
+/// after it.
 #[test]
 fn clean_up_in_a_timeout_with_what_a_neighbour_has() {
     let trace = Trace::new();
@@ -491,7 +502,8 @@ fn clean_up_in_a_timeout_with_what_a_neighbour_has() {
     assert_eq!(trace.take(), ["cleaned up", "ended with 1 tasks"]);
 }
 
-/// The neighbour cleans up as well, afterwards. What its body has is there for the first cleanup.
+/// The neighbour cleans up as well, after the first cleanup. The first cleanup can use what the
+/// neighbour's body held.
 #[test]
 fn clean_up_with_what_a_neighbour_has_that_cleans_up_too() {
     let trace = Trace::new();
@@ -503,13 +515,13 @@ fn clean_up_with_what_a_neighbour_has_that_cleans_up_too() {
         yield_now().await;
         yield_now().await;
         task.cancel();
-        let ended = timeout(ms(1000), task).await.expect("it does not hang");
+        let ended = timeout(ms(1000), task).await.expect("the task must not hang");
         assert!(ended.unwrap_err().is_cancelled());
     });
     assert_eq!(trace.take(), ["cleaned up", "the neighbour has cleaned up"]);
 }
 
-/// A cleanup beside something that tells when it is dropped: in a task whose handle is in the place.
+/// Spawns a task with a cleanup beside a future that records when it is dropped.
 fn beside_a_witness(cleanup: impl Future<Output = ()> + 'static, trace: &Trace) -> Rc<Task<()>> {
     let (witness, cleaner) = (trace.clone(), trace.clone());
     let keeps = async move {
@@ -523,8 +535,8 @@ fn beside_a_witness(cleanup: impl Future<Output = ()> + 'static, trace: &Trace) 
     Rc::new(spawn(async move { _ = join(keeps, finally(pending::<()>(), cleanup)).await }))
 }
 
-/// Tasks that wait for each other's ends wait for nothing that a neighbour could have, and one of them waits
-/// for something else as well.
+/// Tasks that wait for each other's end do not wait for anything that a neighbour holds. One of
+/// them also waits for something else.
 #[test]
 fn wait_in_a_cleanup_for_a_task_that_waits_for_it() {
     for kind in ["an await", "a gather", "beside a lock of others"] {
@@ -566,7 +578,8 @@ fn wait_in_a_cleanup_for_a_task_that_waits_for_it() {
     }
 }
 
-/// Who has one permit waits for what the neighbour has, and who has the other one will give it back.
+/// The task with one permit waits for what the neighbour holds. The task with the other permit will
+/// release it.
 #[test]
 fn wait_in_a_cleanup_for_either_of_two_permits() {
     let trace = Trace::new();
@@ -602,7 +615,8 @@ fn wait_in_a_cleanup_for_either_of_two_permits() {
     assert_eq!(trace.take(), ["cleaned up", "neighbour dropped"]);
 }
 
-/// A task of another loop has taken the lock, and lives: what becomes of its guard nobody here knows.
+/// A task of another loop has acquired the lock and is alive. This loop cannot know what that task
+/// does with the guard.
 #[test]
 fn wait_in_a_cleanup_for_a_guard_of_another_loop() {
     let trace = Trace::new();
@@ -627,8 +641,8 @@ fn wait_in_a_cleanup_for_a_guard_of_another_loop() {
     drop(taker);
 }
 
-/// What a cleanup waits for has been waiting in turn for the neighbour's lock, with a limit that is over in the next turn. A host's
-/// loop, which has more to do, does not look before that.
+/// The cleanup waits for a task that waits for the neighbour's lock under a timeout. The timeout
+/// expires in the next turn. The host's loop has other work, so it does not check before that.
 #[test]
 fn wait_in_a_cleanup_under_a_host_for_what_is_over_soon() {
     let trace = Trace::new();
@@ -655,7 +669,7 @@ fn wait_in_a_cleanup_under_a_host_for_what_is_over_soon() {
     assert_eq!(trace.take(), ["cleaned up", "neighbour dropped"]);
 }
 
-/// Polls of a future.
+/// Counts the polls of a future.
 fn counted<F: Future>(future: F, polls: &Rc<Cell<u32>>) -> impl Future<Output = F::Output> + use<F> {
     let (mut future, polls) = (Box::pin(future), polls.clone());
     poll_fn(move |context| {
@@ -664,7 +678,8 @@ fn counted<F: Future>(future: F, polls: &Rc<Cell<u32>>) -> impl Future<Output = 
     })
 }
 
-/// The neighbour has gone for a guard that it did not have, and nobody looks at that again.
+/// The neighbour was dropped for a guard that it did not hold. The loop does not check this cleanup
+/// again.
 #[test]
 fn look_once_for_a_guard_that_nobody_has() {
     let polls = Rc::new(Cell::new(0));
@@ -682,7 +697,8 @@ fn look_once_for_a_guard_that_nobody_has() {
     assert_eq!(polls.get(), 2);
 }
 
-/// A cleanup has waited for others, and is over. What its task waits for later is not looked at.
+/// A cleanup waited for other tasks and is over. The loop does not check what its task waits for
+/// later.
 #[test]
 fn look_at_no_task_whose_cleanup_is_over() {
     let polls = Rc::new(Cell::new(0));
@@ -708,8 +724,8 @@ fn look_at_no_task_whose_cleanup_is_over() {
     assert_eq!(polls.get(), 2);
 }
 
-/// Of many cleanups that wait for others, one comes to wait for what a neighbour has, while timers go off. It is found at that moment,
-/// however many the others are.
+/// Many cleanups wait for other tasks, and timers fire. Then one cleanup starts to wait for what a
+/// neighbour holds. The loop finds it at that moment, whatever the number of the others.
 #[test]
 fn find_one_of_many_cleanups_that_wait_for_others() {
     let trace = Trace::new();
@@ -747,7 +763,7 @@ fn find_one_of_many_cleanups_that_wait_for_others() {
     assert_eq!(trace.take(), ["cleaned up after 70ms"]);
 }
 
-/// Before a long rest it looks in any case.
+/// The loop always checks before it waits for a long time.
 #[test]
 fn look_at_many_cleanups_before_a_long_rest() {
     watched(|| {
@@ -781,12 +797,13 @@ fn look_at_many_cleanups_before_a_long_rest() {
     });
 }
 
-/// By the machine's clock, on a virtual one, and in debug mode: the last two report deadlocks.
+/// One loop on the real clock, one on a virtual clock, one in debug mode. The last two report
+/// deadlocks.
 fn loops() -> [EventLoop; 3] {
     [EventLoop::new(), virtual_loop(), EventLoop::builder().debug(true).build()]
 }
 
-/// Waits in a future of ours once it has `first`, and tells when it is dropped.
+/// Awaits `first`, then waits in one of our futures, and records when it is dropped.
 fn waits_with(first: impl Future + 'static, trace: &Trace) -> impl Future<Output = ()> + 'static {
     let trace = trace.clone();
     async move {
@@ -805,7 +822,7 @@ fn clean_up_with(wanted: impl Future + 'static, trace: &Trace) -> impl Future<Ou
     })
 }
 
-/// Both in one task, which goes on when it is cancelled.
+/// Both futures in one task, which catches its cancellation and goes on.
 fn catch_around(first: impl Future + 'static, wanted: impl Future + 'static, trace: &Trace) -> Task<()> {
     let both = join(waits_with(first, trace), clean_up_with(wanted, trace));
     let trace = trace.clone();
@@ -821,14 +838,15 @@ async fn turns(count: u32) {
     }
 }
 
-/// Who took it has ended, and others have it, who go on and let go. It was taken for lost, and the frozen future was dropped, with
-/// the catch in it.
+/// The task that acquired the guard or permit has ended. Another task or callback has it now, goes
+/// on and releases it. The loop once took the guard for lost, and dropped the frozen future and the
+/// catch in it.
 #[test]
 fn wait_in_a_cleanup_for_what_others_were_given() {
     for given in ["a permit to a job", "a guard to a job", "a guard to a callback", "a guard to the main task"] {
         for event_loop in loops() {
             let trace = Trace::new();
-            // Taken outside of any task.
+            // Acquired outside of any task.
             let outside = Rc::new(Lock::new(()));
             let guard = outside.lock_owned().now_or_never().unwrap();
             event_loop.run(async {
@@ -890,7 +908,7 @@ fn wait_in_a_cleanup_for_what_others_were_given() {
     }
 }
 
-/// Permits that were forgotten are released by anybody: nothing is dropped.
+/// Any task can release permits that were forgotten, so nothing is dropped.
 #[test]
 fn wait_in_a_cleanup_for_a_permit_that_was_forgotten() {
     for by_itself in [true, false] {
@@ -920,7 +938,8 @@ fn wait_in_a_cleanup_for_a_permit_that_was_forgotten() {
     }
 }
 
-/// Who has it waits for this task, or for something that comes sooner, and lets go then: it was taken for stuck.
+/// The holder waits for this task, or for something that happens earlier, and then releases the
+/// lock. The loop once took it for stuck.
 #[test]
 fn wait_in_a_cleanup_for_one_that_waits_a_while() {
     for limit in ["a sleep", "a timeout", "a task that sleeps", "an event", "a timeout of a shield"] {
@@ -964,8 +983,8 @@ fn wait_in_a_cleanup_for_one_that_waits_a_while() {
     }
 }
 
-/// Of two permits the task has one, and the other is on its way to a third task: that was overlooked, as if the
-/// task had them all.
+/// The task has one of two permits, and the other is being passed to a third task. The loop once
+/// ignored that, and assumed that the task had both.
 #[test]
 fn wait_in_a_cleanup_for_a_permit_on_its_way() {
     for event_loop in loops() {
@@ -993,8 +1012,8 @@ fn wait_in_a_cleanup_for_a_permit_on_its_way() {
     }
 }
 
-/// A lock is on its way when the cleanup comes to wait for it. Who takes it then gives it to the frozen neighbour, and waits for this
-/// task: nobody looked for that.
+/// A lock is being passed to another task when the cleanup starts to wait for it. That task gives
+/// the guard to the frozen neighbour and waits for this task. The loop once did not check for this.
 #[test]
 fn clean_up_with_a_lock_that_was_on_its_way() {
     watched(|| {
@@ -1026,7 +1045,7 @@ fn clean_up_with_a_lock_that_was_on_its_way() {
     });
 }
 
-/// So many tasks that wait in their cleanups, for others, until the event is set.
+/// Spawns `count` tasks whose cleanups wait for other tasks until the event is set.
 async fn many_that_clean_up(count: u32, event: &Rc<Event>) {
     let slow = |_| {
         let event = event.clone();
@@ -1038,14 +1057,15 @@ async fn many_that_clean_up(count: u32, event: &Rc<Event>) {
     sleep(ms(1)).await;
 }
 
-/// A timer is always pending.
+/// Keeps a timer pending at all times.
 async fn tick() {
     loop {
         sleep(Duration::from_secs(3600)).await;
     }
 }
 
-/// With many cleanups that wait for others, the look before the clock moved on was left out: too late, or never.
+/// With many cleanups that wait for other tasks, the loop once skipped the check before the clock
+/// advanced. The check came too late, or never.
 #[test]
 fn clean_up_with_what_a_neighbour_has_among_many() {
     for count in [0, 15, 16, 40, 100] {
@@ -1081,7 +1101,8 @@ fn clean_up_with_what_a_neighbour_has_among_many() {
     }
 }
 
-/// As above, and what the neighbour has was taken by another task, which comes to wait for this one when all have suspended.
+/// As above, but another task acquired what the neighbour holds. That task waits for this one when
+/// all tasks have suspended.
 #[test]
 fn clean_up_with_what_a_neighbour_was_given_among_many() {
     for count in [0, 16, 100, 300] {
@@ -1121,7 +1142,8 @@ fn clean_up_with_what_a_neighbour_was_given_among_many() {
     }
 }
 
-/// Another task comes to wait for the lock while something is always ready: nobody looked before the loop had nothing to do.
+/// Another task starts to wait for the lock while some task is always ready. The loop once checked
+/// only when it had nothing to do.
 #[test]
 fn clean_up_with_what_a_neighbour_has_in_a_loop_that_never_rests() {
     for event_loop in loops() {
@@ -1145,8 +1167,8 @@ fn clean_up_with_what_a_neighbour_has_in_a_loop_that_never_rests() {
     }
 }
 
-/// A cleanup waits, in one way or another, for a task that wants what a neighbour has: only an await and what is made of it was
-/// followed.
+/// A cleanup waits, in one of several ways, for a task that wants what a neighbour holds. The loop
+/// once followed only an await and the futures built on it.
 #[test]
 fn clean_up_by_waiting_for_a_task_in_any_way() {
     watched(|| {
@@ -1181,7 +1203,8 @@ fn clean_up_by_waiting_for_a_task_in_any_way() {
     });
 }
 
-/// Cancels a task that awaits one that wants its lock in a cleanup: at once, or there in a cleanup, its own or that of a timeout.
+/// Cancels a task that awaits another task whose cleanup wants its lock. The await is in the body,
+/// in a cleanup, or in the cleanup of a timeout.
 fn cancel_one_that_awaits(way: &str, event_loop: &EventLoop, neighbour_sleeps: bool) {
     let trace = Trace::new();
     event_loop.run(async {
@@ -1217,7 +1240,8 @@ fn cancel_one_that_awaits(way: &str, event_loop: &EventLoop, neighbour_sleeps: b
 
 const WAYS_TO_AWAIT: [&str; 3] = ["at once", "in a cleanup", "in the cleanup of a timeout"];
 
-/// A cancelled task waits for the end of a task that it awaits, before anything in it is dropped: and that one waited for its lock.
+/// A cancelled task waits for the end of the task that it awaits before anything in it is dropped.
+/// The two once hung, because the awaited task waited for a lock of the cancelled task.
 #[test]
 fn cancel_a_task_that_awaits_one_that_wants_its_lock() {
     watched(|| {
@@ -1228,7 +1252,7 @@ fn cancel_a_task_that_awaits_one_that_wants_its_lock() {
     });
 }
 
-/// As above, beside a neighbour that does not sleep, in loops that report deadlocks.
+/// As above, with a neighbour that does not sleep, in loops that report deadlocks.
 #[test]
 fn cancel_a_task_that_awaits_one_that_wants_its_lock_and_report_no_deadlock() {
     for way in WAYS_TO_AWAIT {
@@ -1237,8 +1261,8 @@ fn cancel_a_task_that_awaits_one_that_wants_its_lock_and_report_no_deadlock() {
     }
 }
 
-/// A timeout is up and cleans up inside, and waits for what has been taken in another part of its task, which goes on and lets go:
-/// what stands beside the cleanup was dropped.
+/// A timeout expires, and a cleanup in it waits for a lock. Another part of the same task holds the
+/// lock, goes on and releases it. The neighbour of the cleanup was once dropped.
 #[test]
 fn wait_in_a_cleanup_of_a_timeout_for_a_lock_taken_beside_that() {
     for event_loop in loops() {
@@ -1257,8 +1281,8 @@ fn wait_in_a_cleanup_of_a_timeout_for_a_lock_taken_beside_that() {
     }
 }
 
-/// What waits for the task's own lock stands beside the timeout, and the cleanup waits for nothing of that: what stands beside the
-/// cleanup was dropped all the same.
+/// Another task waits for a lock that a neighbour of the timeout holds, and the cleanup waits for
+/// neither. The neighbour of the cleanup was once dropped anyway.
 #[test]
 fn clean_up_in_a_timeout_beside_which_the_lock_is_waited_for() {
     for event_loop in loops() {
@@ -1282,7 +1306,8 @@ fn clean_up_in_a_timeout_beside_which_the_lock_is_waited_for() {
     }
 }
 
-/// Each of two tasks waits in its cleanup for what stands frozen in the other: one of them lets go, and both clean up.
+/// Each of two tasks waits in its cleanup for what the other task's frozen neighbour holds. One
+/// neighbour is dropped, and both tasks clean up.
 #[test]
 fn clean_up_with_what_another_cleanup_holds_up() {
     for event_loop in loops() {
@@ -1302,7 +1327,8 @@ fn clean_up_with_what_another_cleanup_holds_up() {
     }
 }
 
-/// Of two permits one was forgotten, and somebody releases it; who has the other waits for the cleanup's task.
+/// One of two permits was forgotten, and a task releases it. The holder of the other permit waits
+/// for the cleanup's task.
 #[test]
 fn wait_in_a_cleanup_for_a_forgotten_permit_beside_one_that_waits_for_it() {
     let trace = Trace::new();
@@ -1325,7 +1351,8 @@ fn wait_in_a_cleanup_for_a_forgotten_permit_beside_one_that_waits_for_it() {
     assert_eq!(trace.take(), ["cleaned up", "neighbour dropped"]);
 }
 
-/// All that lives in a loop waits for a guard which a task of another loop has taken, and a host turns both.
+/// Everything alive in a loop waits for a guard that a task of another loop holds. A host turns
+/// both loops.
 #[test]
 fn wait_in_a_cleanup_under_a_host_for_a_guard_of_another_loop() {
     let trace = Trace::new();
@@ -1348,8 +1375,9 @@ fn wait_in_a_cleanup_under_a_host_for_a_guard_of_another_loop() {
     assert_eq!(trace.take(), ["cleaned up", "neighbour dropped"]);
 }
 
-/// A task waits for a lock, and beside that for a child whose cleanup takes long. It is cancelled, and the child lets go of the lock:
-/// the next in line gets it, though the task is not stepped before the child has ended.
+/// A task waits for a lock, and also for a child whose cleanup is slow. The task is cancelled, and
+/// the child releases the lock. The next waiter acquires the lock, though the task is not stepped
+/// before the child has ended.
 #[test]
 fn pass_a_lock_on_while_a_cancelled_task_waits_for_its_child() {
     for limited in [false, true] {
@@ -1389,8 +1417,9 @@ fn pass_a_lock_on_while_a_cancelled_task_waits_for_its_child() {
     }
 }
 
-/// A group is interrupted beside a branch that the kernel does not see, and that returns in the poll which drops the group's body.
-/// Behind it the task begins to await a child: that is dropped with the task, and cancels the child.
+/// A group is interrupted beside a branch that the loop cannot see. The branch returns in the poll
+/// that drops the group's body. Then the task starts to await a child. The await is dropped with
+/// the task, and cancels the child.
 #[test]
 fn await_a_child_behind_a_neighbour_of_a_body_that_is_dropped() {
     for limited in [false, true] {

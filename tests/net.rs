@@ -30,7 +30,7 @@ use std::time::Duration;
 
 const HERE: (Ipv4Addr, u16) = (Ipv4Addr::LOCALHOST, 0);
 
-/// Runs a future on a real clock; it fails if that takes a minute.
+/// Runs a future on a real clock. Fails after a minute.
 fn run<F: Future>(make: impl FnOnce() -> F + Send + 'static) -> F::Output
 where
     F::Output: Send + 'static,
@@ -38,34 +38,34 @@ where
     watched(move || EventLoop::new().run(make()))
 }
 
-/// A connection, both ends, as soon as both have heard of it.
+/// A TCP connection: both ends, after the connect and the accept.
 async fn tcp_pair() -> (TcpStream, TcpStream) {
     let listener = TcpListener::bind(HERE).unwrap();
     let (client, accepted) = join!(TcpStream::connect(listener.local_addr().unwrap()), listener.accept());
     (client.unwrap(), accepted.unwrap().0)
 }
 
-/// A path at which nothing is.
+/// A path at which no file exists.
 fn path(name: &str) -> PathBuf {
     let path = std::env::temp_dir().join(format!("onelane-net-{name}-{}", std::process::id()));
     let _ = std::fs::remove_file(&path);
     path
 }
 
-/// A stream of the standard library's whose drop resets the connection.
+/// Drops a stream of the standard library so that the connection is reset.
 fn reset(stream: std::net::TcpStream) {
     set_socket_linger(&stream, Some(ms(0))).unwrap();
     drop(stream);
 }
 
-/// A connection from outside of the loop, which does not block.
+/// A blocking connection from outside the loop.
 fn from_outside(listener: &TcpListener) -> std::net::TcpStream {
     std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap()
 }
 
-/// Turns and parks of the loop while it sleeps for a twentieth of a second.
+/// The turns and parks of the loop during a sleep of 50 ms.
 async fn turns_of_a_rest() -> (u64, u64) {
-    // What was on its way has come.
+    // Events that were already on their way arrive here.
     sleep(ms(5)).await;
     let before = metrics();
     sleep(ms(50)).await;
@@ -73,7 +73,8 @@ async fn turns_of_a_rest() -> (u64, u64) {
     (after.turns - before.turns, after.parks - before.parks)
 }
 
-/// Runs a future on a real clock that counts, and asserts that the loop sleeps in what that gives back.
+/// Runs a future on a real clock with metrics. Asserts that the loop then sleeps while the future's
+/// output is kept.
 fn rests<T, F: Future<Output = T>>(make: impl FnOnce() -> F + Send + 'static) {
     watched(|| {
         EventLoop::builder().metrics(true).build().run(async {
@@ -84,7 +85,7 @@ fn rests<T, F: Future<Output = T>>(make: impl FnOnce() -> F + Send + 'static) {
     });
 }
 
-// ---- there and back ----
+// ---- echo ----
 
 #[test]
 fn connect_write_and_read_over_tcp() {
@@ -101,7 +102,7 @@ fn connect_write_and_read_over_tcp() {
         });
         let mut client = TcpStream::connect(address).await.unwrap();
         let own = client.local_addr().unwrap();
-        // More than fits into the system's buffers.
+        // More than fits into the buffers of the system.
         let book: Vec<u8> = (0..3_000_000_u32).map(|n| n as u8).collect();
         let mut echoed = Vec::new();
         client.write_all(&book).await.unwrap();
@@ -189,7 +190,7 @@ fn data_and_end_arrive_together_and_are_read_one_after_the_other() {
         client.write_all(b"the last words").unwrap();
         client.shutdown(Shutdown::Write).unwrap();
         let (mut peer, _) = listener.accept().await.unwrap();
-        // Before the first read, the end is there as well.
+        // The end of the stream must have arrived before the first read.
         while peer.as_async().get_ref().peek(&mut [0; 32]).is_err() {
             yield_now().await;
         }
@@ -197,7 +198,7 @@ fn data_and_end_arrive_together_and_are_read_one_after_the_other() {
         assert_eq!(peer.read(&mut buffer).await.unwrap(), 14);
         assert_eq!(peer.read(&mut buffer).await.unwrap(), 0);
         assert_eq!(peer.read(&mut buffer).await.unwrap(), 0, "and again");
-        // The other direction goes on.
+        // The other direction still works.
         peer.write_all(b"understood").await.unwrap();
         drop(peer);
         let answer = std::thread::spawn(move || {
@@ -233,7 +234,7 @@ fn a_reset_is_an_error_of_reader_and_writer() {
         yield_now().await;
         reset(client);
         assert_eq!(reader.await, Ok(ErrorKind::ConnectionReset));
-        // The system says it once, and then that it is over.
+        // The system reports the reset once, and then a broken pipe.
         assert_eq!((&*peer).write(b"hello").await.unwrap_err().kind(), ErrorKind::BrokenPipe);
     });
 }
@@ -254,7 +255,7 @@ fn a_reset_wakes_a_writer_that_waits_for_room() {
     });
 }
 
-// ---- who is not wanted does not keep the loop awake ----
+// ---- events that no task waits for do not keep the loop awake ----
 
 #[test]
 fn rest_with_a_reset_that_nobody_reads() {
@@ -332,7 +333,7 @@ fn rest_while_a_reader_waits_and_there_is_room_to_write() {
     rests(|| async {
         let (one, mut other) = tcp_pair().await;
         let copy = Rc::new(other.as_fd().try_clone_to_owned().unwrap());
-        // Writing has been awaited, and is not any more.
+        // A task has awaited write readiness, and awaits it no more.
         other.as_async().writable().await.unwrap();
         let reader = spawn(async move { other.read(&mut [0; 8]).await });
         yield_now().await;
@@ -340,7 +341,7 @@ fn rest_while_a_reader_waits_and_there_is_room_to_write() {
     });
 }
 
-/// An urgent byte is told of as something to read, and nothing is there.
+/// The system reports an urgent byte as readable, but a read returns nothing.
 #[cfg(target_os = "linux")]
 #[test]
 fn rest_with_an_urgent_byte() {
@@ -353,7 +354,8 @@ fn rest_with_an_urgent_byte() {
     });
 }
 
-/// A wait of less than a millisecond, and one that another thread ends, hear of it as any other.
+/// Urgent bytes and the end are also reported to a wait shorter than a millisecond, and to one that
+/// another thread ends.
 #[test]
 fn hear_of_the_end_and_of_urgent_bytes_that_came_with_others_while_a_timer_is_near() {
     for notifies in [false, true].into_iter().cycle().take(40) {
@@ -367,7 +369,8 @@ fn hear_of_the_end_and_of_urgent_bytes_that_came_with_others_while_a_timer_is_ne
                 }
                 all
             });
-            // It waits, and the loop is idle when all that follows is there already.
+            // The reader waits, and the loop is idle. Everything that follows has arrived when the
+            // loop wakes.
             sleep(Duration::from_micros(300)).await;
             if notifies {
                 thread::spawn(move || remote.call_soon(|| ()).unwrap()).join().unwrap();
@@ -413,12 +416,12 @@ fn a_writer_waits_for_room_and_others_go_on() {
                     sleep(ms(100)).await;
                 }
             });
-            // A second of the clock's, in which the writer gets no further.
+            // The writer makes no progress during 1.5 seconds of the clock.
             assert!(timeout(ms(1500), writer).await.is_err());
             assert!(ticks.is_done());
             let before = written.get();
             assert!(before > 1000);
-            // What was written is there, and all of it; and there is room again.
+            // All written bytes have arrived, and there is room again.
             let mut bytes = vec![0; before];
             other.read_exact(&mut bytes).await.unwrap();
             assert!(bytes.iter().all(|byte| *byte == 7));
@@ -431,7 +434,7 @@ fn a_writer_waits_for_room_and_others_go_on() {
     });
 }
 
-// ---- several at one socket ----
+// ---- several tasks at one socket ----
 
 #[test]
 fn two_read_from_one_stream() {
@@ -488,7 +491,7 @@ fn several_accept_from_one_listener() {
     });
 }
 
-// ---- cancel, and go on ----
+// ---- cancel and continue ----
 
 #[test]
 fn cancel_an_accept_and_accept() {
@@ -498,7 +501,7 @@ fn cancel_an_accept_and_accept() {
         let acceptor = spawn(async move { copy.accept().await.map(|(_, from)| from) });
         yield_now().await;
         let client = from_outside(&listener);
-        // It may have been woken by now, and has not gone on.
+        // The acceptor may have been woken now, but was not stepped.
         acceptor.cancel();
         assert!(acceptor.await.unwrap_err().is_cancelled());
         let (_, from) = listener.accept().await.unwrap();
@@ -516,7 +519,8 @@ fn cancel_a_read_that_was_woken_and_read() {
             let reader = spawn(async move { (&*copy).read(&mut [0; 8]).await });
             yield_now().await;
             other.write_all(b"bytes").await.unwrap();
-            // The loop hears of it in one of the turns that follow: before, with, or behind the cancellation.
+            // The loop sees the bytes in one of the following turns: before, with, or after the
+            // cancellation.
             let mut left = turns;
             while left > 0 && !reader.is_done() {
                 yield_now().await;
@@ -565,7 +569,7 @@ fn cancel_a_connect_and_connect() {
             None => TcpStream::connect(address).await.unwrap(),
         };
         let own = client.local_addr().unwrap();
-        // The attempt that was given up may have been seen, and is at its end.
+        // The listener may have seen the cancelled attempt. That connection is at its end.
         loop {
             let (mut peer, from) = listener.accept().await.unwrap();
             if from == own {
@@ -589,7 +593,7 @@ fn receive_behind_a_receive_that_was_cancelled() {
     });
 }
 
-// ---- where a socket belongs ----
+// ---- the loop of a socket ----
 
 #[test]
 fn sockets_may_go_to_other_threads() {
@@ -603,7 +607,7 @@ fn drop_a_socket_on_another_thread_while_its_loop_waits() {
     run(|| async {
         let (one, mut other) = UnixStream::pair().unwrap();
         let thread = thread::spawn(move || drop(one));
-        // Its loop closes it, which is asleep by now, or will be.
+        // The socket's loop closes it. This loop sleeps now, or will sleep soon.
         assert_eq!(other.read(&mut [0; 8]).await.unwrap(), 0);
         thread.join().unwrap();
     });
@@ -651,12 +655,13 @@ fn whoever_polls_a_socket_elsewhere_is_told() {
     for message in messages {
         assert!(message.ends_with(told), "{message}");
     }
-    // At home it goes on.
+    // The socket can still be used in its own loop.
     assert_eq!(home.run(async { datagram.recv(&mut [0; 8]).await.unwrap() }), 5);
 }
 
-/// Who has found that there is nothing waits for news. If it asked for what is there too, an error that no read takes away, such as a
-/// queue of errors that nobody reads, would wake it again and again; here that there is room to write ends a sleep too early.
+/// A read that would block waits for new events only. An error that no read clears, for example an
+/// unread error queue, would otherwise wake the task repeatedly. In this test, room to write would
+/// end a sleep too early.
 #[test]
 fn wait_behind_a_read_that_would_block_without_asking_again() {
     const ROUNDS: u64 = 20;
@@ -670,7 +675,7 @@ fn wait_behind_a_read_that_would_block_without_asking_again() {
                 theirs.send(b"x").unwrap();
             }
         });
-        // Until the loop has heard of all that is to be heard of a new socket.
+        // Until the loop has received all events of the new socket.
         assert!(timeout(ms(2), ours.recv(&mut [0])).await.is_err());
         let before = metrics().parks;
         for _ in 0..ROUNDS {
@@ -755,7 +760,8 @@ fn a_socket_of_a_loop_that_has_gone_takes_none_of_the_next_loop_with_it() {
             let first = EventLoop::new();
             let old = first.run(async { UnixStream::pair().unwrap() });
             drop(first);
-            // The next loop of this thread has the first one's place, and its sockets have the numbers of the others.
+            // The next loop of this thread has the same lane, and its sockets have the same
+            // numbers.
             let next = EventLoop::new();
             let (mut one, mut other) = next.run(async { UnixStream::pair().unwrap() });
             if on_another_thread {
@@ -775,7 +781,7 @@ fn a_socket_of_a_loop_that_has_gone_takes_none_of_the_next_loop_with_it() {
     });
 }
 
-// ---- wakers of others, and cleanups ----
+// ---- foreign wakers, and cleanups ----
 
 #[test]
 fn each_of_many_waits_in_one_task_has_its_waker() {
@@ -864,7 +870,7 @@ fn sockets_that_are_ready_go_before_a_jump_of_the_clock() {
                 copy.push("slept");
             });
             for _ in 0..3 {
-                // Each of them is heard before the clock jumps to the sleeper.
+                // Each read happens before the clock jumps to the sleeper's deadline.
                 other.write_all(b"abc").await.unwrap();
                 yield_now().await;
                 yield_now().await;
@@ -918,7 +924,7 @@ fn a_timeout_around_a_read_counts_from_its_beginning() {
     });
 }
 
-// ---- looking inside ----
+// ---- call graphs ----
 
 #[test]
 fn a_wait_tells_for_what_and_where() {
@@ -946,7 +952,8 @@ fn a_wait_tells_for_what_and_where() {
         assert_eq!(what(receiver.id()), format!("something to read, UdpSocket at {at}"));
         assert_eq!(what(acceptor.id()), format!("something to read, TcpListener at {listens_at}"));
         assert_eq!(what(writer.id()), "room to write, UnixStream");
-        // A library has polled this one, which does not tell for whom; then it is the socket's birthplace.
+        // A library has polled this one, so the caller is unknown. The report then names the place
+        // where the socket was made.
         assert_eq!(graph.task(writer.id()).unwrap().waits_for[0].at.line(), made_at);
         assert!(graph.tasks.iter().all(|task| task.waits_for.len() <= 1), "{graph}");
     });
@@ -975,7 +982,7 @@ fn a_wait_that_is_over_is_told_of_no_more() {
 
 #[test]
 fn no_deadlock_as_long_as_a_socket_is_awaited() {
-    // On a real clock it is told of in debug mode.
+    // On a real clock, only debug mode reports a deadlock.
     for clock in [Clock::Virtual, Clock::Real] {
         watched(move || no_deadlock_on(clock));
     }
@@ -998,7 +1005,7 @@ fn no_deadlock_on(clock: Clock) {
         });
         sync::Event::new().named("never").wait().await;
     });
-    // Only when the reader had ended nothing could happen any more.
+    // There was no deadlock until the reader ended.
     assert!(ended.get());
     let Err(RunError::Deadlock(report)) = result else { panic!("{result:?}") };
     assert_eq!(report.tasks.len(), 1);
@@ -1022,7 +1029,8 @@ fn a_deadlock_is_told_of_behind_waits_for_sockets_that_were_given_up() {
     });
 }
 
-/// The traits of futures-io have no word for a read that is given up. Who has polled one stays entered, and is woken once more.
+/// The traits of futures-io cannot cancel a read. A task that has polled one stays registered, and
+/// is woken once more.
 #[test]
 fn a_read_of_the_traits_that_was_given_up_counts_until_there_is_news() {
     watched(|| {
@@ -1057,7 +1065,7 @@ fn turn_until_idle(event_loop: &EventLoop) {
 #[test]
 fn the_descriptor_is_readable_when_there_is_something_to_do_and_not_else() {
     let event_loop = EventLoop::new();
-    assert!(!is_readable(&event_loop), "nothing is in there");
+    assert!(!is_readable(&event_loop), "the loop has no event");
     let (ours, mut theirs) = std::os::unix::net::UnixStream::pair().unwrap();
     let reader = event_loop.spawn(async move {
         let mut ours = UnixStream::from_std(ours).unwrap();
@@ -1079,10 +1087,10 @@ fn the_descriptor_is_readable_when_there_is_something_to_do_and_not_else() {
     }
     theirs.write_all(b"more").unwrap();
     turn_until_idle(&event_loop);
-    assert!(!is_readable(&event_loop), "nobody wants that");
+    assert!(!is_readable(&event_loop), "no task waits for that");
     reader.cancel();
     turn_until_idle(&event_loop);
-    assert!(!is_readable(&event_loop), "the socket is gone");
+    assert!(!is_readable(&event_loop), "the socket is closed");
 }
 
 #[test]
@@ -1098,7 +1106,7 @@ fn the_descriptor_is_readable_when_something_comes_from_elsewhere() {
         assert!(!is_readable(&event_loop));
     }
     drop(event_loop.spawn(async {}));
-    assert!(is_readable(&event_loop), "between two turns this thread is elsewhere, too");
+    assert!(is_readable(&event_loop), "a wake between two turns comes from outside the loop");
     turn_until_idle(&event_loop);
     assert!(!is_readable(&event_loop));
 }
@@ -1136,7 +1144,7 @@ fn a_busy_loop_hears_its_sockets() {
 
 // ---- many ----
 
-/// So many descriptors may be open, if the system allows it.
+/// Raises the limit of open descriptors to `count`, if the system allows it.
 fn make_room_for_descriptors(count: u64) -> u64 {
     let (current, maximum) = rlimit::Resource::NOFILE.get().unwrap();
     let room = count.min(maximum);
@@ -1167,7 +1175,7 @@ fn a_thousand_connections_at_once() {
             let mut back = [0; size_of::<usize>()];
             stream.read_exact(&mut back).await.unwrap();
             assert_eq!(usize::from_le_bytes(back), n);
-            // All of them are open here.
+            // All connections are open here.
             all_here.wait().await.unwrap();
             stream.write_all(b"end").await.unwrap();
         };
@@ -1192,7 +1200,7 @@ fn no_descriptor_stays_open() {
                 assert!(TcpStream::connect(gone).await.is_err());
                 assert!(UnixStream::connect("/nonexistent/socket").await.is_err());
                 assert!(Async::new(std::fs::File::open("/proc/self/stat").unwrap()).is_err());
-                // Its task is cancelled when the loop ends, in the midst of a wait.
+                // Its task is cancelled at the end of the loop, in the middle of a wait.
                 drop(spawn(async move { (&one).read(&mut [0; 8]).await }));
                 yield_now().await;
                 let elsewhere = UnixStream::pair().unwrap();
@@ -1202,7 +1210,7 @@ fn no_descriptor_stays_open() {
             kept.push((event_loop, stream));
         }
         assert!(open() > before);
-        // In either order.
+        // The loop and the stream are dropped in either order.
         for (nth, (event_loop, stream)) in kept.into_iter().enumerate() {
             if nth % 2 == 0 {
                 drop(event_loop);
@@ -1238,7 +1246,8 @@ fn a_peer_that_has_gone_before_the_accept() {
         let listener = TcpListener::bind(HERE).unwrap();
         reset(from_outside(&listener));
         let client = from_outside(&listener);
-        // The system may leave the first one out, give an error for it, or a connection that is over.
+        // The system may omit the first connection, return an error for it, or return a connection
+        // that is over.
         loop {
             match listener.accept().await {
                 Ok((_, from)) if from == client.local_addr().unwrap() => break,
@@ -1287,7 +1296,8 @@ fn a_remote_wakes_a_loop_that_sleeps_in_its_poller() {
         drop(spawn(async move { one.read(&mut [0; 8]).await }));
         let (remote, done) = (EventLoop::current().remote(), Rc::new(sync::Event::new()));
         let thread = thread::spawn(move || {
-            // Each finds the loop asleep, mostly, and none has to wait for the socket.
+            // The loop is mostly asleep when a message arrives. No message has to wait for the
+            // socket.
             let answers = (0..200).map(|n| remote.spawn(async move { n }).unwrap().wait().unwrap());
             answers.sum::<u64>()
         });
@@ -1303,7 +1313,7 @@ fn a_remote_wakes_a_loop_that_sleeps_in_its_poller() {
     });
 }
 
-/// It said that it would block, which nobody can wait for.
+/// `connect` once returned `WouldBlock`, and no task can wait for that.
 #[test]
 fn connect_to_a_unix_socket_whose_queue_is_full() {
     run(|| async {
@@ -1317,10 +1327,10 @@ fn connect_to_a_unix_socket_whose_queue_is_full() {
                 Ok(stream) => waiting.push(stream),
                 Err(error) => break error,
             }
-            assert!(waiting.len() < 100, "the queue has no end");
+            assert!(waiting.len() < 100, "the queue must have an end");
         };
         assert_eq!(error.kind(), ErrorKind::ConnectionRefused, "{error}");
-        // When some were accepted there is room.
+        // After some were accepted, there is room.
         for _ in 0..waiting.len() {
             listener.accept().await.unwrap();
         }

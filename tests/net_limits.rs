@@ -16,7 +16,7 @@ use std::os::fd::AsRawFd;
 
 const HERE: (Ipv4Addr, u16) = (Ipv4Addr::LOCALHOST, 0);
 
-/// As long as it lives, no descriptor can be had.
+/// While this value lives, no new descriptor can be opened.
 struct NoneLeft {
     before: u64,
 }
@@ -24,7 +24,7 @@ struct NoneLeft {
 impl NoneLeft {
     fn new() -> Self {
         let (before, maximum) = Resource::NOFILE.get().unwrap();
-        // The lowest that is free, which is the first that the limit forbids.
+        // The lowest free number becomes the limit, so this number is already forbidden.
         let next = File::open("/").unwrap().as_raw_fd() as u64;
         Resource::NOFILE.set(next, maximum).unwrap();
         assert_eq!(Errno::from_io_error(&File::open("/").unwrap_err()), Some(Errno::MFILE));
@@ -75,7 +75,7 @@ fn a_loop_without_descriptors_says_so() {
         let limit = NoneLeft::new();
         assert!(is_out_of_descriptors(event_loop.as_fd()));
         assert!(is_out_of_descriptors(event_loop.run(async { UnixStream::from_std(ours) })));
-        // Another time it can.
+        // With descriptors, it works again.
         drop(limit);
         assert!(event_loop.as_fd().is_ok());
     });
@@ -97,7 +97,7 @@ fn a_server_without_descriptors_says_so_once_and_goes_on_when_there_are() {
             for served_at in [3000, 6500] {
                 let mut client = std::net::TcpStream::connect(server.local_addr().unwrap()).unwrap();
                 let limit = NoneLeft::new();
-                // It tries each second.
+                // The server tries each second.
                 sleep(ms(2500)).await;
                 assert_eq!(trace.take(), [""; 0]);
                 drop(limit);
@@ -107,7 +107,7 @@ fn a_server_without_descriptors_says_so_once_and_goes_on_when_there_are() {
                 assert_eq!(text, "welcome");
                 assert_eq!(trace.take(), [format!("served at {served_at} ms")]);
             }
-            // Who closes it meanwhile does not wait for the second.
+            // `close` during the pause does not wait for the end of the second.
             let _client = std::net::TcpStream::connect(server.local_addr().unwrap()).unwrap();
             let _limit = NoneLeft::new();
             sleep(ms(500)).await;

@@ -17,8 +17,8 @@ use std::sync::{Arc, Mutex};
 use std::task::Waker;
 use std::thread;
 
-/// bytedance/monoio#322, #362: a task that yielded was put to the front, and the others starved. Tokio's local set brings the
-/// yields of a round back in reverse.
+/// bytedance/monoio#322, #362: a task that yielded was put to the front, and the other tasks
+/// starved. Tokio's local set reverses the order of the yields of a round.
 #[test]
 fn yield_and_alternate_strictly() {
     let trace = Trace::new();
@@ -40,7 +40,8 @@ fn yield_and_alternate_strictly() {
     assert_eq!(trace.take(), ["main", "a", "b", "c", "main", "a", "b", "c", "main", "a", "b", "c", "main"]);
 }
 
-/// rust-lang/futures-rs#2551, #2593, e7678034: running until nothing is ready stopped while a self-woken task was.
+/// rust-lang/futures-rs#2551, #2593, e7678034: running until nothing is ready stopped while a
+/// self-woken task was ready.
 #[test]
 fn turn_until_idle_with_a_task_that_wakes_itself() {
     let event_loop = virtual_loop();
@@ -57,7 +58,7 @@ fn turn_until_idle_with_a_task_that_wakes_itself() {
         turns += 1;
     }
     assert_eq!((turns, steps.get(), task.is_done()), (100, 100, true));
-    // And one that does so for ever: each turn comes back, and steps it once.
+    // A task that wakes itself for ever: each turn returns, and steps it once.
     let copy = steps.clone();
     drop(event_loop.spawn(async move {
         loop {
@@ -71,8 +72,8 @@ fn turn_until_idle_with_a_task_that_wakes_itself() {
     }
 }
 
-/// rust-lang/futures-rs#2526, #2574: work grew with the square of the number of tasks, and an iteration was cut short by ends in
-/// between. Counted in polls, not in time.
+/// rust-lang/futures-rs#2526, #2574: work grew with the square of the number of tasks, and tasks
+/// that ended cut an iteration short. The test counts polls, not time.
 #[test]
 fn end_many_tasks_out_of_order() {
     const TASKS: usize = 50_000;
@@ -80,7 +81,8 @@ fn end_many_tasks_out_of_order() {
     let event_loop = virtual_loop();
     let order: Rc<RefCell<Vec<usize>>> = Rc::default();
     event_loop.run(async {
-        // 17 has no divisor in common with their number: all come, out of order.
+        // 17 and the number of tasks have no common divisor, so this visits all tasks, out of
+        // order.
         let tasks: Vec<Task<usize>> = (0..TASKS)
             .map(|nth| {
                 let (polls, order) = (polls.clone(), order.clone());
@@ -109,7 +111,7 @@ fn end_many_tasks_out_of_order() {
     assert_eq!(polls.get(), 2 * TASKS);
 }
 
-/// Part A, row 34 again, where many wait for one: each is stepped once for it.
+/// Part A, row 34 again, where many tasks wait for one. Each of them is stepped once for its end.
 #[test]
 fn await_one_task_from_many() {
     const WAITERS: usize = 3000;
@@ -123,7 +125,8 @@ fn await_one_task_from_many() {
         })
         .collect();
     event_loop.turn();
-    // Some are given up before the end, from the front. That cancels `one`, so each of the rest sees it.
+    // Some waits are dropped before the end, from the front. This cancels `one`, and all other
+    // waits see that.
     post.open();
     assert_eq!(event_loop.turn().ready, WAITERS);
     let turn = event_loop.turn();
@@ -131,7 +134,7 @@ fn await_one_task_from_many() {
     assert!(waiting.iter().all(|task| *task.result().unwrap()));
 }
 
-/// tokio-rs/tokio#1899, #1900, #1905: no more than 61 tasks ran in a turn, and nobody came back for the rest.
+/// tokio-rs/tokio#1899, #1900, #1905: a turn ran at most 61 tasks, and the rest was never run.
 #[test]
 fn spawn_more_tasks_than_a_limit() {
     for tasks in [1, 60, 61, 62, 63, 1000] {
@@ -153,8 +156,8 @@ fn spawn_more_tasks_than_a_limit() {
     }
 }
 
-/// tokio-rs/tokio#2460, #2462: one budget for all tasks was used up by some, and the others waited for ever. There is none: what
-/// is ready costs no turn.
+/// tokio-rs/tokio#2460, #2462: some tasks used up one budget for all, and the other tasks waited
+/// for ever. Here there is no budget, and an await of a ready future takes no turn.
 #[test]
 fn await_what_is_ready_without_a_budget() {
     let event_loop = virtual_loop();
@@ -176,8 +179,8 @@ fn await_what_is_ready_without_a_budget() {
     assert_eq!(tasks.iter().filter(|task| task.is_done()).count(), 10);
 }
 
-/// smol-rs/smol#171, tokio-rs/tokio#4730, #5223, #7185: a task that wakes itself in each poll kept timers from firing, and what
-/// came from elsewhere from being seen.
+/// smol-rs/smol#171, tokio-rs/tokio#4730, #5223, #7185: a task that woke itself in each poll kept
+/// timers from firing, and messages from being received.
 #[test]
 fn wake_itself_for_ever_beside_a_timer_and_a_thread() {
     watched(|| {
@@ -214,7 +217,8 @@ fn wake_itself_for_ever_beside_a_timer_and_a_thread() {
     });
 }
 
-/// On a virtual clock, time stands still while anything is ready: the same program never gets to its timer, and a turn says so.
+/// On a virtual clock, time does not advance while anything is ready. The same program never
+/// reaches its timer, and a turn reports that it is not idle.
 #[test]
 fn wake_itself_for_ever_and_time_stands_still() {
     let event_loop = virtual_loop();
@@ -232,8 +236,8 @@ fn wake_itself_for_ever_and_time_stands_still() {
     assert!(!asleep.is_done());
 }
 
-/// tokio-rs/tokio#8212, #7835: a hook that made work was parked upon. The one hook that there is, the exception handler, may
-/// spawn, wake, call, and panic, and the loop does not sleep over it.
+/// tokio-rs/tokio#8212, #7835: the runtime parked although a hook had made work. The only hook here
+/// is the exception handler. It may spawn, wake, call and panic, and the loop does not sleep.
 #[test]
 fn make_work_in_the_exception_handler() {
     let trace = Trace::new();
@@ -260,7 +264,7 @@ fn make_work_in_the_exception_handler() {
         yield_now().await;
         for message in ["one", "two", "three"] {
             call_soon(move || panic!("{message}"));
-            // Nothing else is ready: if the loop slept over it, this would be the next moment.
+            // Nothing else is ready. If the loop slept now, this line would be the next one.
             sleep(ms(1)).await;
             copy.push("1 ms");
         }
@@ -281,7 +285,8 @@ fn make_work_in_the_exception_handler() {
     );
 }
 
-/// glommio/glommio#53: one flag for "nothing ran" and "nothing is there" put a loop to sleep with tasks in its queue.
+/// glommio/glommio#53: a loop used one flag for "nothing ran" and "nothing is there", and slept
+/// with tasks in its queue.
 #[test]
 fn turn_and_tell_what_is_left() {
     let event_loop = virtual_loop();
@@ -307,7 +312,8 @@ fn turn_and_tell_what_is_left() {
     assert_eq!(event_loop.turn().next_deadline, None);
 }
 
-/// smol-rs/async-executor#54, #55, #102, #103: driven by single ticks alone, an executor did not see some of its tasks.
+/// smol-rs/async-executor#54, #55, #102, #103: driven only by single ticks, an executor did not see
+/// some of its tasks.
 #[test]
 fn drive_by_turns_by_runs_and_by_both() {
     fn program(trace: &Trace, event_loop: &EventLoop) -> Task<()> {
@@ -333,7 +339,7 @@ fn drive_by_turns_by_runs_and_by_both() {
         for remote in [false, true] {
             let trace = Trace::new();
             let event_loop = virtual_loop();
-            // What is woken from elsewhere stands in another queue.
+            // A task that is woken from another thread is in another queue.
             let post = Post::new();
             let waiting = event_loop.spawn(post.wait());
             event_loop.turn();
@@ -356,7 +362,7 @@ fn drive_by_turns_by_runs_and_by_both() {
     }
 }
 
-/// compio-rs/compio#952: the current runtime was not set on one of the ways in.
+/// compio-rs/compio#952: the current runtime was not set in one of the entry functions.
 #[test]
 fn see_the_loop_from_every_way_in() {
     let event_loop = virtual_loop();
@@ -424,7 +430,7 @@ fn see_the_loop_from_every_way_in() {
     drop(event_loop);
     outside(&trace, "after the end");
     assert_eq!(message, "out of main");
-    // Without the feature `report` no name is made of a type.
+    // Without the feature `report`, task names are not made from type names.
     let seen: Vec<String> = trace.take().iter().map(|line| line.replace("Task-", "F-")).collect();
     assert_eq!(
         seen,
@@ -442,7 +448,7 @@ fn see_the_loop_from_every_way_in() {
     );
 }
 
-/// READY-2. A turn steps nothing that was not ready when it began (READY-2), whoever queued it.
+/// READY-2. A turn steps only what was ready when it began, whatever queued the rest.
 #[test]
 fn queue_in_a_turn_and_run_in_the_next() {
     let trace = Trace::new();
@@ -476,7 +482,8 @@ fn queue_in_a_turn_and_run_in_the_next() {
     );
 }
 
-/// A wait for the first of many, again and again, is stepped once for each, and leaves no callbacks behind.
+/// A repeated wait for the first of many tasks is stepped once for each task, and leaves no
+/// callbacks behind.
 #[test]
 fn wait_for_the_first_again_and_again() {
     const TASKS: u64 = 200;
@@ -504,7 +511,8 @@ fn wait_for_the_first_again_and_again() {
     assert_eq!((polls.get(), census.counts()), (2 * TASKS, (1, 1)));
 }
 
-/// A hundred thousand tasks that wait for one another in a row end in as many turns as they are, without recursion.
+/// A hundred thousand tasks wait for one another in a row. They end in this number of turns,
+/// without recursion.
 #[test]
 fn end_a_chain_from_its_beginning() {
     alone("end_a_chain_from_its_beginning", || {
@@ -526,7 +534,8 @@ fn end_a_chain_from_its_beginning() {
     });
 }
 
-/// A poll that blocks holds up all, and nothing is lost by it: timers that are overdue fire in the order of their deadlines.
+/// A poll that blocks holds up all tasks, and loses nothing. Overdue timers fire in the order of
+/// their deadlines.
 #[test]
 fn block_in_a_poll_and_catch_up() {
     let trace = Trace::new();
@@ -545,7 +554,8 @@ fn block_in_a_poll_and_catch_up() {
     assert_eq!(trace.take(), ["1", "2", "3"]);
 }
 
-/// Who called first is called first, whether from elsewhere or from here.
+/// Callbacks are called in the order of the calls, whether they come from another thread or from
+/// this one.
 #[test]
 fn call_from_elsewhere_and_from_here_in_the_order_of_the_calls() {
     let trace = Arc::new(Mutex::new(Vec::new()));

@@ -1,5 +1,5 @@
-//! Bugs of other executors with panics: wherever user code panics, the loop continues, and the
-//! panic is reported.
+//! Bugs of other executors with panics. Wherever user code panics, the loop continues and the panic
+//! is reported.
 
 mod common;
 
@@ -17,7 +17,7 @@ use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 use std::thread;
 
-/// The message with which a task has panicked.
+/// The message of the panic of a task.
 fn message_of<T: 'static>(task: &Task<T>) -> String {
     match task.result() {
         Err(TaskError::Panicked(panic)) => panic.message().to_string(),
@@ -31,7 +31,7 @@ fn settle(event_loop: &EventLoop) {
     while !event_loop.turn().is_idle() {}
 }
 
-/// Something beside which others panic: it yields for so many turns, and writes each down.
+/// A task that runs beside tasks that panic. It yields for this number of turns, and records each.
 fn neighbour(event_loop: &EventLoop, trace: &Trace, turns: usize) -> Task<()> {
     let trace = trace.clone();
     event_loop.spawn(async move {
@@ -71,7 +71,8 @@ fn panic_in_a_poll_and_look_at_it() {
     assert_eq!((census.counts(), told.take()), ((1, 1), vec![]));
 }
 
-/// Nobody looks at it: the handler is told, when the last handle goes and no sooner.
+/// No code reads the result. The exception handler is called when the last handle is dropped, not
+/// before.
 #[test]
 fn panic_in_a_poll_and_look_away() {
     let (event_loop, told) = telling_loop();
@@ -83,7 +84,7 @@ fn panic_in_a_poll_and_look_away() {
     drop(event_loop.spawn(async { panic_any(7) }));
     settle(&event_loop);
     assert_eq!(told.take(), ["a task panicked and its result was never read: a payload that is no text"]);
-    // Who awaits it in whatever way has looked.
+    // Each kind of await counts as a read of the result.
     event_loop.run(async {
         let oh = || spawn(async { panic!("seen") });
         assert!(oh().await.unwrap_err().is_panic());
@@ -96,7 +97,8 @@ fn panic_in_a_poll_and_look_away() {
     assert_eq!(told.take(), [""; 0]);
 }
 
-/// A future whose destructor panics, when its task is cancelled, when it returns, and when the loop ends.
+/// The destructor of a future panics when its task is cancelled, when it returns, and when the loop
+/// ends.
 #[test]
 fn panic_in_the_drop_of_a_future() {
     for way in ["cancel", "return", "run ends", "loop is dropped"] {
@@ -104,7 +106,7 @@ fn panic_in_the_drop_of_a_future() {
         let (trace, census) = (Trace::new(), Census::new());
         let post = Post::new();
         let (wait, member) = (post.wait(), census.member());
-        // A future by hand, so that it is dropped behind its last poll, and not in it.
+        // A hand-written future, so that it is dropped after its last poll, not in it.
         let bomb = (on_drop(|| panic!("in a drop")), member);
         let mut wait = Box::pin(wait);
         let task = event_loop.spawn(poll_fn(move |context| {
@@ -133,20 +135,21 @@ fn panic_in_the_drop_of_a_future() {
             "{way}"
         );
     }
-    /// How far the neighbour comes: it is cancelled where the run ends.
+    /// The number of turns of the neighbour. It is cancelled at the end of the run.
     fn all_turns(way: &str) -> usize {
         if way == "run ends" { 3 } else { 4 }
     }
 }
 
-/// A value whose destructor panics: nobody wants it, or it is dropped because its task was cancelled while it returned.
+/// The destructor of an output panics. No handle wants the output, or its task was cancelled while
+/// it returned.
 #[test]
 fn panic_in_the_drop_of_an_output() {
     let (event_loop, told) = telling_loop();
     let trace = Trace::new();
     let bomb = |name: &'static str| on_drop(move || panic!("{name}"));
     let beside = neighbour(&event_loop, &trace, 4);
-    // The handle has gone: it is dropped where the task ends.
+    // The handle was dropped, so the output is dropped at the end of the task.
     drop(event_loop.spawn(async move { bomb("unwanted") }));
     let condemned = event_loop.spawn(async move {
         onelane::current_task().unwrap().cancel();
@@ -155,7 +158,7 @@ fn panic_in_the_drop_of_an_output() {
     let after = event_loop.spawn(async { 7 });
     let waiting = Rc::new(event_loop.spawn(yield_now()));
     let (one, two) = (waiting.clone(), waiting.clone());
-    // Both wait for the same, and both are woken, though an output goes up in between.
+    // Both wait for the same task, and both are woken, though an output panics in between.
     let woken = [
         event_loop.spawn(async move { (&*one).await.is_ok() }),
         event_loop.spawn(async move { (&*two).await.is_ok() }),
@@ -168,14 +171,14 @@ fn panic_in_the_drop_of_an_output() {
     let told = told.take();
     assert_eq!(told.len(), 1, "{told:?}");
     assert!(told[0].ends_with(": unwanted"), "{told:?}");
-    // In the hands of its owner it is the owner's.
+    // If the owner drops the output, the panic goes to the owner.
     let task = event_loop.spawn(async move { bomb("owned") });
     settle(&event_loop);
     assert_eq!(panic_of(|| drop(task)), "owned");
     assert_eq!(event_loop.run(async { 1 }), 1);
 }
 
-/// The message should say what it was: not a callback, but a destructor.
+/// The message says that a destructor panicked, not a callback.
 #[test]
 fn panic_in_the_drop_of_an_output_and_name_it() {
     let (event_loop, told) = telling_loop();
@@ -184,14 +187,14 @@ fn panic_in_the_drop_of_an_output_and_name_it() {
     assert_eq!(told.take(), ["a destructor or a foreign waker panicked when a task ended: unwanted"]);
 }
 
-/// An output whose destructor panics and which only a finished wait still holds: the panic is not that of the innocent task
-/// that is stepped when it goes.
+/// The destructor of an output panics, and only a finished wait still holds the output. The panic
+/// must not be attributed to the unrelated task in whose step the wait is dropped.
 #[test]
 fn panic_in_the_drop_of_an_output_that_a_wait_held() {
     let (event_loop, told) = telling_loop();
     let task = event_loop.spawn(async {
         let child = spawn(async { on_drop(|| panic!("unwanted")) });
-        // Begun, and given up in the same step; the child runs on.
+        // The wait begins and is dropped in the same step, while the child continues.
         assert!(poll!(wait([child])).is_pending());
         yield_now().await;
         yield_now().await;
@@ -201,7 +204,7 @@ fn panic_in_the_drop_of_an_output_that_a_wait_held() {
     assert_eq!((message_of(&task), told.take().len()), ("a value".to_string(), 1));
 }
 
-/// Callbacks of each kind.
+/// Panics in each kind of callback.
 #[test]
 fn panic_in_callbacks() {
     let (event_loop, told) = telling_loop();
@@ -221,7 +224,7 @@ fn panic_in_callbacks() {
         call_later(ms(1), move || fine.push("the other timer"));
         beside.await.unwrap();
         sleep(ms(2)).await;
-        // The destructor of a callback that is cancelled is in the hands of whoever cancels it.
+        // A panic in the destructor of a cancelled callback goes to the caller of `cancel`.
         let bomb = on_drop(|| panic!("cancelled callback"));
         let handle = call_soon(move || drop(bomb));
         assert_eq!(panic_of(|| handle.cancel()), "cancelled callback");
@@ -247,7 +250,8 @@ fn panic_in_callbacks() {
     assert_eq!(seen.last().unwrap(), "main");
 }
 
-/// rust-lang/futures-rs f2b6b87a: a panic in the wake of a waker that is not ours, from each place that wakes.
+/// rust-lang/futures-rs f2b6b87a: a foreign waker panics when it is woken, at each place that
+/// wakes.
 #[test]
 fn panic_in_the_wake_of_a_foreign_waker() {
     let (event_loop, told) = telling_loop();
@@ -258,7 +262,7 @@ fn panic_in_the_wake_of_a_foreign_waker() {
         let poll_with = |future: Pin<&mut dyn Future<Output = ()>>, waker: &Waker| {
             assert!(future.poll(&mut Context::from_waker(waker)).is_pending());
         };
-        // At a task's end, before and behind others who wait for it.
+        // At the end of a task, between other tasks that wait for it.
         let task = Rc::new(spawn(yield_now()));
         let beside = [task.clone(), task.clone()].map(|task| spawn(async move { (&*task).await.is_ok() }));
         let mut join = Box::pin(async { (&*task).await.unwrap() });
@@ -267,7 +271,7 @@ fn panic_in_the_wake_of_a_foreign_waker() {
         yield_now().await;
         yield_now().await;
         assert_eq!(beside.map(|task| *task.result().unwrap()), [true, true]);
-        // At a timer, and behind it another of the same moment.
+        // At a timer, before another timer of the same moment.
         let mut asleep = Box::pin(sleep(ms(1)));
         poll_with(asleep.as_mut(), &bomb("sleep"));
         let fine = copy.clone();
@@ -290,7 +294,8 @@ fn panic_in_the_wake_of_a_foreign_waker() {
     assert_eq!(trace.take(), ["the other timer", "main"]);
 }
 
-/// A waker whose destructor panics is in the hands of whoever lets go of it; in the loop's, the handler is told.
+/// A panic in the destructor of a waker goes to the code that drops it. If the loop drops it, the
+/// exception handler is called.
 #[test]
 fn panic_in_the_drop_of_a_foreign_waker_at_the_end() {
     let (event_loop, told) = telling_loop();
@@ -303,7 +308,8 @@ fn panic_in_the_drop_of_a_foreign_waker_at_the_end() {
     assert_eq!(told.take(), ["a destructor or a foreign waker panicked when a task ended: in the drop of a waker"]);
 }
 
-/// A payload whose own destructor panics: nobody has asked for it, and it must not come out of the loop.
+/// The destructor of a payload panics. No code has asked for the payload, and the panic must not
+/// leave the loop.
 #[test]
 fn panic_in_the_drop_of_a_payload() {
     alone("panic_in_the_drop_of_a_payload", || {
@@ -318,7 +324,8 @@ fn panic_in_the_drop_of_a_payload() {
     });
 }
 
-/// The handler panics, with a payload whose destructor panics: that came out of `run`, and left tasks behind.
+/// The handler panics with a payload whose destructor panics. This panic once left `run`, and left
+/// tasks behind.
 #[test]
 fn panic_in_the_handler_and_in_the_drop_of_its_payload() {
     alone("panic_in_the_handler_and_in_the_drop_of_its_payload", || {
@@ -337,7 +344,8 @@ fn panic_in_the_handler_and_in_the_drop_of_its_payload() {
     });
 }
 
-/// The handler drops its own loop, and is dropped when it returns, outside of the catch around the call.
+/// The handler drops its own loop. The handler itself is dropped when it returns, outside of the
+/// catch around its call.
 #[test]
 fn drop_the_loop_in_its_handler_and_panic_in_the_drop_of_the_handler() {
     thread_local!(static LOOP: RefCell<Option<EventLoop>> = const { RefCell::new(None) });
@@ -361,7 +369,8 @@ fn drop_the_loop_in_its_handler_and_panic_in_the_drop_of_the_handler() {
     assert_eq!((trace.take(), LOOP.take().is_none()), (vec!["in a waker".to_string()], true));
 }
 
-/// A future panics as it is dropped behind its last poll, and so does the value that it has returned: two at once abort.
+/// A future panics when it is dropped after its last poll, and so does its output. Two panics at
+/// once would abort.
 #[test]
 fn panic_in_the_drop_of_a_future_and_of_its_output() {
     alone("panic_in_the_drop_of_a_future_and_of_its_output", || {
@@ -384,7 +393,8 @@ fn panic_in_the_drop_of_a_future_and_of_its_output() {
     });
 }
 
-/// compio-rs/compio#913, glommio/glommio#29: a panic while a thread is torn down led to a second one, and to an abort.
+/// compio-rs/compio#913, glommio/glommio#29: a panic during the teardown of a thread caused a
+/// second panic and an abort.
 #[test]
 fn panic_in_destructors_while_the_thread_ends() {
     thread_local! {
@@ -413,7 +423,8 @@ fn panic_in_destructors_while_the_thread_ends() {
     });
 }
 
-/// The same where the loop is dropped, and where a panic of its owner drops it: then a second one would abort.
+/// The same when the loop is dropped, and when a panic of its owner drops it. A second panic would
+/// then abort.
 #[test]
 fn panic_in_a_task_while_the_loop_is_dropped() {
     alone("panic_in_a_task_while_the_loop_is_dropped", || {
@@ -452,7 +463,8 @@ fn panic_in_a_task_while_the_loop_is_dropped() {
     });
 }
 
-/// glommio/glommio#37, #62: who waited for work elsewhere that panicked or was given up waited for ever.
+/// glommio/glommio#37, #62: a thread waited for ever for remote work that had panicked or was
+/// cancelled.
 #[test]
 fn give_up_what_is_awaited_from_elsewhere() {
     watched(|| {
@@ -484,7 +496,7 @@ fn give_up_what_is_awaited_from_elsewhere() {
     });
 }
 
-/// tokio-rs/tokio#5177: a panic that went through a nested executor left its context behind.
+/// tokio-rs/tokio#5177: a panic that unwound through a nested executor left its context behind.
 #[test]
 fn unwind_out_of_run_and_run_again() {
     for _ in 0..3 {
@@ -500,7 +512,7 @@ fn unwind_out_of_run_and_run_again() {
                     }));
                     yield_now().await;
                     let _here = here;
-                    // And a nested one inside.
+                    // A nested `run` in this task panics as well.
                     assert!(panic_of(|| onelane::run(async {})).starts_with("onelane::run() cannot be called"));
                     panic!("{message}")
                 })
@@ -510,7 +522,7 @@ fn unwind_out_of_run_and_run_again() {
         }
         assert_eq!(census.counts(), (4, 4));
         assert_eq!(event_loop.run(async { spawn(async { 7 }).await }), Ok(7));
-        // What is thrown across `turn` is the host's mistake, and it turns on.
+        // A panic through `run` does not damage the loop, which can turn again.
         assert_eq!(event_loop.turn().tasks, 0);
         assert_eq!(onelane::run(async { 8 }), 8);
     }
@@ -580,9 +592,10 @@ fn cancel_from_everywhere() {
     });
 }
 
-/// tokio-rs/tokio#6744, hawkw/mycelium#483, rust-lang/miri#3780: a shared read of a task's state aliased the poll's exclusive
-/// borrow. The state is read in every way while the future, which points into itself, is being polled. (That it is sound, Miri and
-/// the sanitizers say; that it is right, this.)
+/// tokio-rs/tokio#6744, hawkw/mycelium#483, rust-lang/miri#3780: a shared read of a task's state
+/// aliased the poll's exclusive borrow. The state is read in each possible way while the
+/// self-referential future is polled. Miri and the sanitizers check soundness, and this test checks
+/// the values.
 #[test]
 fn read_a_task_while_it_is_polled() {
     let trace = Trace::new();
@@ -616,7 +629,7 @@ fn read_a_task_while_it_is_polled() {
     assert_eq!(trace.take(), ["0: Running false 0 1", "1: Running false 0 1"]);
 }
 
-/// A handler that panics itself is not called for that, and the loop goes on.
+/// The handler panics. It is not called again for its own panic, and the loop goes on.
 #[test]
 fn panic_in_the_exception_handler() {
     let calls = Trace::new();
@@ -643,7 +656,7 @@ fn panic_in_the_exception_handler() {
     assert_eq!(calls.take(), ["one", "two", "three"]);
 }
 
-/// A panic of main comes out of `run` with its payload, when all others have ended.
+/// A panic of main leaves `run` with its payload, after all other tasks have ended.
 #[test]
 fn panic_in_main_with_a_payload() {
     #[derive(Debug, PartialEq)]

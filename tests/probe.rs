@@ -1,4 +1,4 @@
-//! The feature `probe`: what each included probe does with events, and how a loop treats its probe.
+//! The feature `probe`: what each included probe does with events, and how a loop calls its probe.
 #![cfg(feature = "probe")]
 #![allow(unsafe_code, reason = "counting allocations takes an allocator of one's own")]
 
@@ -32,9 +32,9 @@ use std::time::Duration;
 use strict::Strict;
 use trace::{check_trace, events_of};
 
-// ---- what the tests are made of ----
+// ---- helpers ----
 
-/// The numbers of the first tasks of a loop: nobody else can make them.
+/// The numbers of the first tasks of a loop. Only a loop can create a `TaskId`.
 fn ids<const N: usize>() -> [TaskId; N] {
     let event_loop = virtual_loop();
     std::array::from_fn(|_| event_loop.spawn(async {}).id())
@@ -78,7 +78,7 @@ fn ends(task: TaskId) -> EventKind<'static> {
     EventKind::StepEnd { task, ended: true }
 }
 
-/// What is written can be read while somebody else has the writer.
+/// A writer whose content can be read while the printer owns the writer.
 #[derive(Clone, Default)]
 struct Paper(Rc<RefCell<Vec<u8>>>);
 
@@ -98,7 +98,7 @@ impl Write for Paper {
     }
 }
 
-/// A probe that is a function.
+/// A probe made of a function.
 struct Told<F>(F);
 
 impl<F: Fn(&Event<'_>)> Probe for Told<F> {
@@ -137,7 +137,7 @@ fn all_kinds([one, two]: [TaskId; 2]) -> Vec<EventKind<'static>> {
     ]
 }
 
-/// The line with the places cut off, which move with this file.
+/// The line without its places, because the places change when this file changes.
 fn without_place(line: &str) -> String {
     line.split(" at=").next().unwrap().to_string()
 }
@@ -185,7 +185,7 @@ fn print_each_kind_in_a_line() {
     );
 }
 
-/// A writer that takes so many bytes.
+/// A writer that accepts this number of bytes.
 struct Short(usize, Paper);
 
 impl Write for Short {
@@ -206,7 +206,7 @@ impl Write for Short {
 fn print_until_an_error_and_again_when_it_was_taken() {
     let paper = Paper::default();
     let printer = Printer::new(Short(42, paper.clone()));
-    // The last would have fitted.
+    // The last event would have fitted.
     feed(&printer, ms(0), &[EventKind::TurnBegin, EventKind::CallBegin, EventKind::Unpark]);
     assert_eq!(paper.text(), "0.000000000 turn-begin\n");
     assert_eq!(printer.take_error().unwrap().kind(), ErrorKind::StorageFull);
@@ -215,7 +215,7 @@ fn print_until_an_error_and_again_when_it_was_taken() {
     assert!(printer.take_error().is_none());
 }
 
-/// Whoever is told of a line may do something of which the same printer is told.
+/// A function that receives a line may cause an event for the same printer.
 #[test]
 fn print_nothing_from_inside_of_the_printer() {
     let lines = Trace::new();
@@ -241,7 +241,7 @@ fn count_each_kind() {
     assert_eq!(counters.counts(), others.counts());
     let Counts { timers_armed, parks, .. } = counters.counts();
     assert_eq!((timers_armed, parks), (2, 2));
-    // All others once: their sum is that of the events.
+    // Each other counter is 1, so the sum equals the number of events.
     let shown = format!("{:?}", counters.counts());
     let numbers: Vec<u32> = shown.split([' ', ',', '}']).filter_map(|word| word.parse().ok()).collect();
     assert_eq!((numbers.len(), numbers.iter().sum::<u32>()), (21, 23));
@@ -269,7 +269,7 @@ fn keep_the_last_and_count_the_lost() {
     );
 }
 
-/// The names of living tasks, and of those that have ended of which an event is left.
+/// The ring keeps the names of living tasks, and of ended tasks that still have an event in it.
 #[test]
 fn keep_names_as_long_as_they_are_needed() {
     let tasks: [TaskId; 100] = ids();
@@ -287,11 +287,12 @@ fn keep_names_as_long_as_they_are_needed() {
         names,
         ["task 1 is \"main\"", "task 98 is \"worker 98\"", "task 99 is \"worker 99\"", "task 100 is \"\""]
     );
-    // The texts of the events are there as well.
+    // The texts of the events are kept as well.
     assert!(told.contains("spawn task=99 name=\"worker 99\" by=task:1 at="), "{told}");
 }
 
-/// A name goes with the last event of its task, and not before: then there is room for another.
+/// The ring forgets a name together with the last event of its task, not before. Then it has room
+/// for another name.
 #[test]
 fn give_a_name_up_with_the_last_event() {
     for (between, names) in [(2, [Some("task 1 is \"t1\""), None]), (3, [None, Some("task 5 is \"t5\"")])] {
@@ -311,7 +312,7 @@ fn give_a_name_up_with_the_last_event() {
     }
 }
 
-/// What is told of the ring may be an event of the ring. It is lost.
+/// Printing the ring may cause an event for the ring. The ring drops this event.
 #[test]
 fn keep_nothing_from_inside_of_the_ring() {
     struct Echo<'a>(&'a Ring, String);
@@ -331,7 +332,7 @@ fn keep_nothing_from_inside_of_the_ring() {
     assert_eq!((echo.1, ring.len()), (ring.to_string(), 1));
 }
 
-/// More living tasks than names: those that have names keep them.
+/// There are more living tasks than names. The tasks that have names keep them.
 #[test]
 fn go_on_without_names_if_there_are_too_many() {
     let tasks: [TaskId; 40] = ids();
@@ -357,7 +358,7 @@ fn record_in_the_ring_without_allocations() {
     for (nth, &task) in tasks.iter().enumerate() {
         let what = "something with a name that is longer than what is kept of it";
         feed(&ring, ms(1), &[spawned(task, what, Source::Outside), begins(task), waits(task, 1, what)]);
-        // Every third stays alive.
+        // Every third task stays alive.
         if nth % 3 > 0 {
             feed(&ring, ms(1), &[EventKind::End { task, ending: Ending::Value }]);
         }
@@ -387,7 +388,7 @@ fn tell_the_ring_when_the_program_fails() {
 
 const HOSTILE: &str = "w\"\\</script><!--\u{0}\u{1b}\n\u{2028}é";
 
-/// Two tasks, of which one waits for a lock and a sleep at once, in all that can happen to them.
+/// Emits all kinds of events for two tasks. One of them waits for a lock and a sleep at once.
 fn tell_a_story(probe: &impl Probe) {
     let [main, worker] = ids();
     let turn = |now, kinds: &[EventKind<'_>]| {
@@ -413,7 +414,7 @@ fn tell_a_story(probe: &impl Probe) {
             waits(worker, 2, "a lock"),
             EventKind::TimerArm { timer: 3, deadline: ms(9), task: Some(worker) },
             waits(worker, 3, "a sleep"),
-            // It wakes itself, and then waits.
+            // The task wakes itself, and then waits.
             woken(worker, Source::Task(worker)),
             EventKind::Wake { task: Some(worker), by: Source::Task(worker), outcome: WakeOutcome::Merged },
             pauses(worker),
@@ -433,7 +434,7 @@ fn tell_a_story(probe: &impl Probe) {
     turn(ms(5), &[begins(worker), waited(worker, 3), cancel, waited(worker, 2), end, ends(worker)]);
 }
 
-/// `0 B turn` of `{"tid":0,"ph":"B","name":"turn",..}`, with what else there is to be seen.
+/// `0 B turn` for `{"tid":0,"ph":"B","name":"turn",..}`, with the other fields of the event.
 fn shown(event: &Value) -> String {
     let mut line = format!("{} {}", event["tid"], event["ph"].as_str().unwrap());
     if let Some(name) = event["name"].as_str() {
@@ -537,7 +538,7 @@ fn record_a_story() {
             "0 C tasks alive=0 ready=0".into(),
         ]
     );
-    // What would end the script in which a page has it.
+    // Text that would end the script element of a page that contains the JSON.
     assert!(!json.contains("</script") && !json.contains("<!--") && !json.contains('\u{2028}'));
 }
 
@@ -564,7 +565,8 @@ fn record_as_much_as_the_counters_count() {
     assert_eq!(timers, [counts.timers_fired, counts.timers_cancelled, 0]);
 }
 
-/// A clock that stands still: each time is later than the one before all the same, and the next rest catches up.
+/// The clock stands still. Each time is still later than the one before, and the next park corrects
+/// the difference.
 #[test]
 fn record_times_that_increase_while_the_clock_stands() {
     let paper = Paper::default();
@@ -577,7 +579,7 @@ fn record_times_that_increase_while_the_clock_stands() {
     let stamp = |event: &Value| (event["ts"].as_f64().unwrap() * 1000.0) as u64;
     let events = events_of(&paper.text());
     let stamps: Vec<u64> = events.iter().filter(|event| event["name"] == "turn").map(stamp).collect();
-    // Before the first come the counters.
+    // The counters come before the first turn.
     assert_eq!(stamps, [1_000_001, 1_000_003, 1_000_005, 1_000_007, 2_000_000]);
 }
 
@@ -598,7 +600,7 @@ fn name_some_waits_and_count_the_others() {
     assert_eq!(at.matches(file!()).count(), 3, "{at}");
 }
 
-/// Tasks of which nothing was told before, and what is left when the recorder ends.
+/// Tasks without an earlier event, and tasks that are still open when the recorder ends.
 #[test]
 fn record_what_has_no_beginning_and_what_has_no_end() {
     let (paper, [ready, waiting, running]) = (Paper::default(), ids());
@@ -617,7 +619,7 @@ fn record_what_has_no_beginning_and_what_has_no_end() {
     assert_eq!((counts.instants("fail deadlock"), counts.arrows("wake")), (1, 0));
 }
 
-/// Whatever comes in whatever order, the trace is one that can be read.
+/// The recorder writes a valid trace for any events in any order.
 #[test]
 fn record_nonsense_that_can_be_read() {
     let tasks: [TaskId; 5] = ids();
@@ -749,7 +751,7 @@ fn tell_of_spawns_who_when_and_where() {
     );
 }
 
-/// What it does itself is not told, and what follows is.
+/// The spawn of the probe itself emits no event, and the following spawns do.
 #[test]
 fn spawn_in_a_probe_untold() {
     let told = Trace::new();
@@ -804,18 +806,19 @@ fn drop_the_probe_with_its_loop() {
     event_loop.run(async {});
     drop(event_loop);
     assert_eq!((Rc::strong_count(&counters), counters.counts().spawns), (1, 1));
-    // A loop without one has none of another loop.
+    // A loop without a probe does not use the probe of another loop.
     let (event_loop, told) = telling_loop();
     event_loop.run(async {});
     assert_eq!((counters.counts().spawns, told.take().len()), (1, 0));
 }
 
-/// Each timer ends, also those that the loop takes with it; and a wake that comes too late is told once.
+/// The end of each timer is reported, also of those that the loop drops at its end. A late wake is
+/// reported once.
 #[test]
 fn tell_of_the_last_timers_and_of_a_late_wake() {
     let counters = Rc::new(Counters::new());
     let event_loop = EventLoop::builder().clock(Clock::Virtual).probe(counters.clone()).build();
-    // Outlives the task that has begun it.
+    // Outlives the task that created it.
     let kept = Rc::new(RefCell::new(None));
     let copy = kept.clone();
     event_loop.run(async {
@@ -838,9 +841,10 @@ fn tell_of_the_last_timers_and_of_a_late_wake() {
     assert_eq!(counts.wakes_late, 1);
 }
 
-// ---- what a loop tells, and when ----
+// ---- what a loop emits, and when ----
 
-/// A loop whose events are held to their docs; their lines without places come through `told` as far as `tell` wants.
+/// A loop whose events are checked against their docs. `told` receives the events that `tell`
+/// selects, without their places.
 fn strict_loop(clock: Clock, tell: fn(&EventKind<'_>) -> bool) -> (EventLoop, Strict, Trace) {
     let (strict, told) = (Strict::default(), Trace::new());
     let copy = told.clone();
@@ -858,7 +862,8 @@ fn strict_loop(clock: Clock, tell: fn(&EventKind<'_>) -> bool) -> (EventLoop, St
     (event_loop, strict, told)
 }
 
-/// Cleanups, panics everywhere, what is left at the end, and a host that turns the loop by hand behind two runs.
+/// Cleanups, panics in each place, what is left at the end, and a host that turns the loop by hand
+/// after two runs.
 #[test]
 fn tell_all_in_order() {
     let (event_loop, strict, told) = strict_loop(Clock::Virtual, |_| true);
@@ -973,7 +978,7 @@ fn tell_all_in_order() {
 fn tell_who_wakes() {
     let is_wake = |kind: &EventKind<'_>| matches!(kind, EventKind::Wake { .. });
     let (event_loop, strict, told) = strict_loop(Clock::Virtual, is_wake);
-    // Woken by another thread, between two turns.
+    // Another thread wakes it between two turns.
     let (waker, polls) = (Rc::new(RefCell::new(None)), Rc::new(Cell::new(0)));
     let copy = waker.clone();
     let _sleeper = event_loop.spawn(std::future::poll_fn(move |context| {
@@ -987,7 +992,7 @@ fn tell_who_wakes() {
     wake();
     event_loop.turn();
     event_loop.run(async move {
-        // In another thread, while the loop is in a step.
+        // Another thread wakes the task while the loop is in a step.
         let waker = current_waker().await;
         std::thread::spawn(move || waker.wake()).join().unwrap();
         once_pending().await;
@@ -995,12 +1000,12 @@ fn tell_who_wakes() {
         yield_now().await;
         call_soon(other); // by a callback
         sleep(ms(1)).await; // by a timer
-        // By the end of another, which is cancelled.
+        // The end of another task, which is cancelled, wakes it.
         let slow = spawn(sleep(ms(5)));
         let victim = slow.task_ref();
         call_later(ms(1), move || _ = victim.cancel());
         assert!(slow.await.unwrap_err().is_cancelled());
-        // Cancelled in its step, which goes on to what it waits for then.
+        // Cancelled in its own step. The step then runs on to the next wait.
         let own = spawn(async {
             current_task().unwrap().cancel();
             sleep(ms(1)).await;
@@ -1036,13 +1041,13 @@ async fn current_waker() -> std::task::Waker {
     std::future::poll_fn(|context| Poll::Ready(context.waker().clone())).await
 }
 
-/// Pending once, and wakes nobody.
+/// Pending once, and wakes no task.
 async fn once_pending() {
     let mut is_first = true;
     std::future::poll_fn(|_| if std::mem::take(&mut is_first) { Poll::Pending } else { Poll::Ready(()) }).await;
 }
 
-/// A sleep that another task goes on with is that one's wait.
+/// A sleep that another task polls later becomes a wait of this other task.
 #[test]
 fn tell_whose_wait_a_moved_sleep_is() {
     let is_wait = |kind: &EventKind<'_>| matches!(kind, EventKind::WaitBegin { .. } | EventKind::WaitEnd { .. });
@@ -1076,11 +1081,12 @@ fn tell_whose_wait_a_moved_sleep_is() {
     );
 }
 
-/// When the next timer is due, to the nanosecond; nothing if there is none.
+/// A park reports when the next timer is due, to the nanosecond, and no deadline if there is no
+/// timer.
 #[test]
 fn tell_until_when_the_loop_parks() {
     let (event_loop, _, told) = strict_loop(Clock::Virtual, |kind| matches!(kind, EventKind::Park { .. }));
-    // Somebody else could send something, and gives up.
+    // Another thread could send something, until it drops its `Remote`.
     let remote = event_loop.remote();
     let other = std::thread::spawn(move || {
         std::thread::sleep(ms(20));
@@ -1088,7 +1094,7 @@ fn tell_until_when_the_loop_parks() {
     });
     assert!(event_loop.try_run(std::future::pending::<()>()).is_err());
     other.join().unwrap();
-    // None, if it gave up before.
+    // The list is empty if the thread dropped its `Remote` before the park.
     assert!(told.take().iter().all(|line| line == "0.000000000 park"));
 
     let seen = Rc::new(RefCell::new((Vec::new(), Vec::new())));
@@ -1100,7 +1106,7 @@ fn tell_until_when_the_loop_parks() {
     });
     EventLoop::builder().probe(probe).build().run(sleep_in_the_loop(ms(30)));
     let (mut deadlines, parks) = seen.take();
-    // It may come back early, and park again.
+    // A park may return early, and the loop parks again.
     deadlines.resize(parks.len(), deadlines[0]);
     assert_eq!(parks, deadlines);
 }
@@ -1109,7 +1115,7 @@ async fn sleep_in_the_loop(duration: Duration) {
     sleep(duration).await;
 }
 
-/// What a probe does as it hears of a park keeps the loop from it.
+/// The loop does not park if the probe makes a task ready when it receives the park event.
 #[test]
 fn go_on_if_the_probe_makes_something_ready() {
     let acts: [fn(&Rc<onelane::sync::Event>); 2] = [
@@ -1133,7 +1139,8 @@ fn go_on_if_the_probe_makes_something_ready() {
             });
             let probe = Tee(counters.clone(), probe);
             let event_loop = EventLoop::builder().clock(clock).debug(true).probe(probe).build();
-            // The loop parks as long as somebody could send something, which is until the end of this, and not for ever.
+            // The loop parks as long as another thread could send something. That thread ends with
+            // this test.
             let (remote, (end, ended)) = (event_loop.remote(), std::sync::mpsc::channel::<()>());
             let other = std::thread::spawn(move || {
                 let _ = ended.recv_timeout(Duration::from_secs(60));
@@ -1148,7 +1155,7 @@ fn go_on_if_the_probe_makes_something_ready() {
     }
 }
 
-/// Whoever hears of an event may make and drop a loop, which runs it to its end, whatever the event was.
+/// A probe may create and drop a loop at each event, and the inner loop runs to its end.
 #[test]
 fn end_another_loop_at_each_event() {
     let ended = Rc::new(Cell::new(0));
@@ -1171,9 +1178,9 @@ fn end_another_loop_at_each_event() {
     assert!(ended.get() > 100, "{} loops", ended.get());
 }
 
-// ---- a loop that tells everything ----
+// ---- a loop with all kinds of events ----
 
-/// A program in which all sorts of things happen. Those that come from elsewhere came before it began.
+/// A program that causes many kinds of events. The events from outside are caused before it begins.
 async fn busy() {
     let lock = Rc::new(Lock::new(()).named("pen"));
     let writers = (0..3).map(|nth| {
@@ -1194,7 +1201,7 @@ async fn busy() {
     call_soon(move || drop(late));
     call_soon(|| ()).cancel();
     assert!(timeout(ms(5), std::future::pending::<()>()).await.is_err());
-    // Woken twice in a step, by itself, and once more in its last.
+    // The task wakes itself twice in a step, and once more in its last step.
     std::future::poll_fn({
         let mut polls = 0;
         move |context: &mut Context<'_>| {
@@ -1205,7 +1212,7 @@ async fn busy() {
         }
     })
     .await;
-    // A waker that comes too late.
+    // A waker that is used too late.
     let kept = Rc::new(RefCell::new(None));
     let copy = kept.clone();
     let gone = spawn(std::future::poll_fn(move |context| {
@@ -1222,7 +1229,7 @@ async fn busy() {
 
 fn tell_of_a_busy_program(clock: Clock, probe: impl Probe + 'static) -> Metrics {
     let event_loop = EventLoop::builder().clock(clock).probe(probe).metrics(true).build();
-    // Queued before, and woken from elsewhere: once queued, once merged.
+    // Queued before the run, and woken from outside: one wake is queued, one is merged.
     let task = event_loop.spawn(yield_now());
     let waker = Rc::new(RefCell::new(None));
     let copy = waker.clone();
@@ -1261,12 +1268,12 @@ fn count_what_the_loop_counts() {
         assert_eq!(counted, expected, "{clock:?}");
         assert_eq!(metrics.wakes, metrics.wakes_queued + metrics.wakes_merged + metrics.wakes_late);
         assert!(metrics.wakes_merged > 0 && metrics.wakes_late > 0 && metrics.wakes_foreign > 0, "{metrics:?}");
-        // Each wait that began has ended, in whatever way.
+        // Each wait that began has ended, for any reason.
         assert_eq!(counts.waits_begun, counts.waits_ended, "{clock:?}");
     }
 }
 
-/// Each event at its place, also in a program in which all sorts of things happen.
+/// Each event is emitted where its docs say, also in a program that causes many kinds of events.
 #[test]
 fn tell_of_a_busy_program_what_the_docs_say() {
     for clock in [Clock::Virtual, Clock::Real] {
@@ -1295,7 +1302,7 @@ fn record_a_busy_program() {
     }
 }
 
-/// At each event the numbers obey their laws, whatever the probe does then.
+/// At each event the numbers obey their laws, whatever the probe does at that event.
 #[test]
 fn act_at_each_event() {
     let check = || {
@@ -1333,11 +1340,11 @@ fn act_at_each_event() {
         let event_loop = builder.exception_handler(move |_| copy.set(copy.get() + 1)).build();
         event_loop.run(busy());
         drop(event_loop);
-        assert_eq!(failures.get(), 0, "the probe has panicked");
+        assert_eq!(failures.get(), 0, "the probe panicked");
     }
 }
 
-/// What has led to the end stands on stderr; here it is caught.
+/// The events before a failure are printed to stderr by default. Here `on_failure` receives them.
 #[test]
 fn show_the_ring_on_a_panic_and_on_a_deadlock() {
     let told = Trace::new();
@@ -1358,7 +1365,7 @@ fn show_the_ring_on_a_panic_and_on_a_deadlock() {
     }
 }
 
-/// Unless somebody else is named, a ring prints itself when the program fails.
+/// Without `on_failure`, a ring prints itself to stderr when the program fails.
 #[test]
 fn print_the_ring_on_stderr() {
     let told = common::stderr_of("print_the_ring_on_stderr", || {
@@ -1369,7 +1376,7 @@ fn print_the_ring_on_stderr() {
     assert!(told.contains("fail why=deadlock") && !told.contains("spawn task=1"), "{told}");
 }
 
-/// A host drops a loop in the middle of a turn: that turn ends before the last ones begin.
+/// A host drops a loop in the middle of a turn. This turn ends before the last turns begin.
 #[test]
 fn drop_a_loop_whose_turn_was_paused() {
     let strict = Strict::default();

@@ -1,4 +1,5 @@
-//! Promises in `gather`, `wait` and `as_completed`, among tasks: in asyncio's order, turn by turn, and at their edges.
+//! Promises in `gather`, `wait` and `as_completed` together with tasks: in asyncio's order turn by
+//! turn, and in edge cases.
 //!
 //! `tests/promises/twin.py` has the same programs in Python, and `traces.txt` has their output
 //! under CPython 3.13. `random_programs.rs` has the random programs.
@@ -20,7 +21,7 @@ use std::future::pending;
 use std::rc::Rc;
 use std::time::Duration;
 
-// ---- what the programs are made of ----
+// ---- helpers of the programs ----
 
 thread_local! {
     static LOG: RefCell<Vec<String>> = const { RefCell::new(Vec::new()) };
@@ -31,7 +32,7 @@ fn say(text: impl Display) {
     LOG.with_borrow_mut(|log| log.push(format!("{} {text}", TURN.get())));
 }
 
-/// A promise of a text, and an `Err` is what asyncio's `set_exception` sets.
+/// The text of a promise. An `Err` stands for asyncio's `set_exception`.
 type Text = Result<&'static str, &'static str>;
 
 fn promise() -> Promise<Text> {
@@ -67,7 +68,7 @@ async fn worker(name: &'static str, count: usize) -> Text {
     Ok(name)
 }
 
-/// Says so if the future is dropped before it is ready.
+/// Logs the text if the future is dropped before it is ready.
 async fn or_say<F: Future>(text: String, future: F) -> F::Output {
     let is_over = Cell::new(false);
     let _guard = on_drop(|| {
@@ -80,7 +81,7 @@ async fn or_say<F: Future>(text: String, future: F) -> F::Output {
     output
 }
 
-/// What came of a gather, as Python prints a list.
+/// The outcome of a gather, as Python prints a list.
 fn listed(outcome: Result<Vec<&str>, TryGatherError<&str>>) -> String {
     match outcome {
         Ok(values) => format!("[{}]", values.iter().map(|value| format!("'{value}'")).collect::<Vec<_>>().join(", ")),
@@ -98,7 +99,7 @@ async fn follow<F: IntoFuture>(name: &'static str, future: F, print: fn(F::Outpu
     say(format_args!("{name}: {}", print(output)));
 }
 
-/// As Python prints it.
+/// A boolean as Python prints it.
 fn truth(is_so: bool) -> &'static str {
     if is_so { "True" } else { "False" }
 }
@@ -148,14 +149,14 @@ fn take_log() -> Vec<String> {
     LOG.take()
 }
 
-/// The trace of a program of asyncio's.
+/// The trace that asyncio left for a program.
 fn expected(name: &str) -> Vec<String> {
     let mut lines = include_str!("promises/traces.txt").lines();
     lines.find(|line| *line == format!("== {name}")).expect("the program is in traces.txt");
     lines.take_while(|line| !line.starts_with("==")).map(Into::into).collect()
 }
 
-/// Runs a program with a task that counts the turns, and compares.
+/// Runs a program together with a task that counts the turns, and compares the traces.
 fn check<F: Future<Output = ()>>(name: &str, program: impl FnOnce() -> F) {
     virtual_loop().run(async {
         spawn(async {
@@ -170,7 +171,7 @@ fn check<F: Future<Output = ()>>(name: &str, program: impl FnOnce() -> F) {
     });
 }
 
-/// Runs a program that says the second.
+/// Runs a program that logs the second, and compares the traces.
 fn check_times<F: Future<Output = ()>>(name: &str, program: impl FnOnce() -> F) {
     virtual_loop().run(async {
         program().await;
@@ -385,7 +386,7 @@ fn gather_with_an_error() {
     });
 }
 
-/// A cleanup awaits promises; a second cancellation goes on to them.
+/// A cleanup awaits promises. A second cancellation reaches them.
 #[test]
 fn gather_in_a_cleanup() {
     check("gather_in_a_cleanup", || async {
@@ -603,7 +604,8 @@ fn time_of_a_gather() {
 
 // ---- edges ----
 
-/// Dropped before its first poll it leaves promises alone, and after that it cancels them in order, as it does tasks.
+/// A gather that is dropped before its first poll does not cancel its promises. Later it cancels
+/// them in order, like tasks.
 #[test]
 fn drop_a_gather_half_way() {
     let trace = Trace::new();
@@ -623,7 +625,8 @@ fn drop_a_gather_half_way() {
     assert_eq!(trace.take(), ["q false", "r true", "p true"]);
 }
 
-/// Nothing of a gather, a wait or an `as_completed` stays with a promise that is never set, and neither keeps the other alive.
+/// A gather, a wait or an `as_completed` leaves nothing behind in a promise that is never set, and
+/// neither keeps the other alive.
 #[test]
 fn leave_nothing_with_a_promise() {
     let census = Census::new();
@@ -636,7 +639,7 @@ fn leave_nothing_with_a_promise() {
             done.cancel();
             match way {
                 0 => drop(gather([&promise, &promise])),
-                // It fails at once.
+                // The gather fails at once.
                 1 => assert_eq!(gather([&promise, &done]).await, Err(TaskError::Cancelled)),
                 2 => drop(wait([&promise]).timeout(Duration::from_secs(1)).await),
                 3 => drop(wait([&promise, &done]).return_when(ReturnWhen::FirstCompleted).await),
@@ -650,7 +653,7 @@ fn leave_nothing_with_a_promise() {
     });
 }
 
-/// By value each is taken once; by reference each place has a clone.
+/// A gather by value takes each value once. A gather by reference clones the value for each place.
 #[test]
 fn take_values_once_and_clone_them_often() {
     struct NoClone(u8);
@@ -664,7 +667,7 @@ fn take_values_once_and_clone_them_often() {
         let again = panic_of(|| drop(futures_util::FutureExt::now_or_never(gather(promises))));
         assert!(again.contains("taken twice; await `&promise`"), "{again}");
 
-        // A cancellation is there for everybody.
+        // Every await sees a cancellation.
         let promise = Promise::<NoClone>::new();
         promise.cancel();
         for _ in 0..2 {
@@ -675,7 +678,8 @@ fn take_values_once_and_clone_them_often() {
     });
 }
 
-/// STEP-1: clones and destructors of values may do anything with the promise, and a panic of theirs is the task's that reads.
+/// STEP-1: clones and destructors of values may use the promise. Their panics belong to the task
+/// that reads.
 #[test]
 fn values_that_panic_and_come_back() {
     thread_local!(static HOME: RefCell<Option<Promise<Evil>>> = const { RefCell::new(None) });
@@ -717,7 +721,7 @@ fn values_that_panic_and_come_back() {
     });
 }
 
-/// A promise belongs to no loop: two gathers of two loops await it, each in its own.
+/// A promise belongs to no loop. Two gathers in two loops await it, each in its own loop.
 #[test]
 fn gather_a_promise_in_two_loops() {
     let loops = [virtual_loop(), virtual_loop()];
@@ -733,7 +737,8 @@ fn gather_a_promise_in_two_loops() {
     }
 }
 
-/// The cancellation is taken back before the task is stepped: the promises stay cancelled, and the gather says so.
+/// The cancellation is taken back before the task is stepped. The promises stay cancelled, and the
+/// gather returns that.
 #[test]
 fn cancel_and_uncancel_a_task_that_gathers_promises() {
     virtual_loop().run(async {
@@ -747,7 +752,8 @@ fn cancel_and_uncancel_a_task_that_gathers_promises() {
     });
 }
 
-/// A gather that is begun by one task and polled by another cancels its promises with the second.
+/// A gather is begun by one task and polled by another. It cancels its promises together with the
+/// second task.
 #[test]
 fn hand_a_begun_gather_to_another_task() {
     virtual_loop().run(async {
@@ -768,7 +774,7 @@ fn hand_a_begun_gather_to_another_task() {
     });
 }
 
-/// The message says what to do.
+/// The panic message says how to correct the call.
 #[test]
 fn next_task_of_a_promise() {
     virtual_loop().run(async {
@@ -781,7 +787,7 @@ fn next_task_of_a_promise() {
     });
 }
 
-// ---- what is told ----
+// ---- reports ----
 
 #[cfg(feature = "report")]
 #[test]
@@ -816,7 +822,7 @@ fn tell_of_promises_beside_tasks() {
     });
 }
 
-/// Whoever waits keeps a promise alive, but nobody sets it.
+/// The waits keep the promises alive, but no code can set them.
 #[cfg(feature = "report")]
 #[test]
 fn wait_for_promises_that_nobody_keeps() {

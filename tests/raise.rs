@@ -1,5 +1,5 @@
-//! `raise_cancelled` and `on_cancel`: like `raise CancelledError` in asyncio, and an `except` that
-//! raises again. And requests of the task itself.
+//! `raise_cancelled` and `on_cancel`, which are like `raise CancelledError` in asyncio and an
+//! `except` that raises again. Also cancellations that a task requests of itself.
 
 mod common;
 
@@ -17,7 +17,7 @@ use std::pin::pin;
 use std::rc::Rc;
 use std::task::Poll;
 
-/// The turns until a task has ended.
+/// The number of turns until a task has ended.
 async fn turns_until_done(task: &onelane::TaskRef) -> u32 {
     let mut turns = 0;
     while !task.is_done() {
@@ -47,7 +47,8 @@ fn raise_and_end_in_the_same_step() {
     });
 }
 
-/// The recipe "cancel the current task" ended it a turn later, and counted a request that nobody had made.
+/// The recipe "cancel the current task" ended the task one turn later, and added a request to the
+/// count.
 #[test]
 fn catch_and_raise_again_as_if_nobody_had_caught() {
     virtual_loop().run(async {
@@ -89,7 +90,7 @@ fn raise_in_scopes_and_unwind_them() {
     });
 }
 
-/// It goes on through a timeout whose time is not up, and becomes `Elapsed` where it is.
+/// A raise passes through a timeout whose time is not up, and becomes `Elapsed` if the time is up.
 #[test]
 fn raise_in_a_timeout() {
     virtual_loop().run(async {
@@ -101,13 +102,13 @@ fn raise_in_a_timeout() {
         });
         assert_eq!(caught_first.await, Err(Elapsed));
         assert_eq!(current_task().unwrap().cancelling(), 0);
-        // The whole task, through two of them.
+        // The raise ends the whole task, through two timeouts.
         let task = spawn(timeout(ms(5), timeout(ms(9), raise_cancelled::<()>())));
         assert_eq!(task.await, Err(TaskError::Cancelled));
     });
 }
 
-/// The children are cancelled and waited for; an error of theirs comes first.
+/// The children are cancelled and awaited. An error of a child takes precedence over the raise.
 #[test]
 fn raise_in_the_body_of_a_group() {
     virtual_loop().run(async {
@@ -135,7 +136,7 @@ fn raise_in_the_body_of_a_group() {
     });
 }
 
-/// A child that raises ends as cancelled, which disturbs no group.
+/// A child that raises ends as cancelled, and does not make the group fail.
 #[test]
 fn raise_in_a_child_of_a_group() {
     virtual_loop().run(async {
@@ -144,7 +145,7 @@ fn raise_in_a_child_of_a_group() {
     });
 }
 
-/// In a cleanup it ends that, and goes on as the cancellation that has begun it.
+/// A raise in a cleanup ends the cleanup, and the cancellation that began the cleanup goes on.
 #[test]
 fn raise_in_a_cleanup() {
     virtual_loop().run(async {
@@ -161,7 +162,7 @@ fn raise_in_a_cleanup() {
         task.cancel();
         assert_eq!(task.await, Err(TaskError::Cancelled));
         assert_eq!(trace.take(), ["inner", "outer"]);
-        // And behind a body that has returned.
+        // The same after a body that has returned.
         let task = spawn(finally(async {}, raise_cancelled()));
         assert_eq!(task.await, Err(TaskError::Cancelled));
     });
@@ -184,7 +185,7 @@ fn raise_where_an_awaited_promise_was_cancelled() {
     });
 }
 
-/// A neighbour goes with it, and so does a lock that it holds.
+/// The raise drops the neighbour too, and the lock that the neighbour holds.
 #[test]
 fn raise_beside_a_neighbour() {
     virtual_loop().run(async {
@@ -202,7 +203,8 @@ fn raise_beside_a_neighbour() {
     });
 }
 
-/// In the step in which it was woken as well, by itself or by others, it ends once, and the wake is not lost on another.
+/// The task raises in a step in which it was also woken, by itself or by others. It ends once, and
+/// its wakes do not reach another task.
 #[test]
 fn raise_and_be_woken_in_the_same_step() {
     virtual_loop().run(async {
@@ -240,9 +242,9 @@ fn interrupt_and_run_the_cleanup_alone() {
                 trace.push(name);
             }
         };
-        // It returns: no cleanup.
+        // The future returns, so there is no cleanup.
         assert_eq!(on_cancel(async { 7 }, made("returned")).await, 7);
-        // A cancellation, a timeout, a group that fails.
+        // A cancellation, a timeout, and a group that fails.
         let task = spawn(on_cancel(pending::<()>(), made("cancelled")));
         yield_now().await;
         task.cancel();
@@ -256,7 +258,7 @@ fn interrupt_and_run_the_cleanup_alone() {
         });
         assert!(group.await.is_err());
         assert_eq!(trace.take(), ["cancelled", "timed out", "failed"]);
-        // It loses a race: that is an interruption too.
+        // Losing a race is an interruption too.
         let mut loser = on_cancel(pending::<()>(), made("lost"));
         select(&mut loser, yield_now()).await;
         drop(loser);
@@ -265,7 +267,8 @@ fn interrupt_and_run_the_cleanup_alone() {
     });
 }
 
-/// The panic of the future goes on, and there is nothing to clean up; that of the cleanup takes the place of the cancellation.
+/// A panic of the future goes on without a cleanup. A panic of the cleanup replaces the
+/// cancellation.
 #[test]
 fn panic_in_an_on_cancel() {
     let (event_loop, told) = telling_loop();
@@ -280,7 +283,7 @@ fn panic_in_an_on_cancel() {
     assert_eq!(told.take(), [""; 0]);
 }
 
-/// asyncio makes a `TimeoutError` of it, and loses the cancellation.
+/// asyncio raises a `TimeoutError` here, and loses the cancellation.
 #[test]
 fn cancel_oneself_and_enter_a_timeout_that_is_up() {
     virtual_loop().run(async {
@@ -304,7 +307,7 @@ fn cancel_oneself_and_enter_a_timeout_that_is_up() {
     });
 }
 
-/// What is raised in one branch of a `select!`, and has lost in the same step, is nobody's.
+/// A raise in one branch of a `select!` has no effect if the branch loses in the same step.
 #[test]
 fn raise_and_lose_a_select() {
     let trace = Trace::new();
@@ -335,7 +338,7 @@ fn raise_and_lose_a_select() {
     assert_eq!(trace.take(), ["inner", "outer", "goes on"]);
 }
 
-/// A `catch_cancel` beside it catches it once; then it is raised again, and ends the task.
+/// A `catch_cancel` beside the raise catches it once. Then it is raised again, and ends the task.
 #[test]
 fn raise_beside_a_catch() {
     virtual_loop().run(async {
@@ -353,12 +356,12 @@ fn raise_beside_a_catch() {
             spawn(in_a_set),
         ];
         for task in tasks {
-            assert_eq!(timeout(ms(1000), task).await.expect("it does not hang"), Err(TaskError::Cancelled));
+            assert_eq!(timeout(ms(1000), task).await.expect("the task must not hang"), Err(TaskError::Cancelled));
         }
     });
 }
 
-/// The scope that is entered then has the first number of all.
+/// The scope that is entered here has the first number of its loop.
 #[test]
 fn cancel_oneself_and_enter_the_first_timeout_of_a_loop() {
     let event_loop = virtual_loop();
@@ -366,14 +369,14 @@ fn cancel_oneself_and_enter_the_first_timeout_of_a_loop() {
         current_task().unwrap().cancel();
         timeout(ms(0), yield_now()).await
     });
-    // Not by `run`, whose await of the task would have the first number.
+    // Not through `run`, because its await of the task would have the first number.
     while !task.is_done() {
         event_loop.turn();
     }
     assert!(task.is_cancelled());
 }
 
-/// What was never polled has not raised, and takes back nothing when it is dropped.
+/// A raise that was never polled has raised nothing, and its drop takes nothing back.
 #[test]
 fn drop_beside_a_raise_another_that_was_never_polled() {
     virtual_loop().run(async {
@@ -388,7 +391,8 @@ fn drop_beside_a_raise_another_that_was_never_polled() {
     });
 }
 
-/// A task asks itself to end and takes that back in the same step: what it awaits has not heard of it.
+/// A task cancels itself and takes that back in the same step. The task that it awaits is not
+/// cancelled.
 #[test]
 fn cancel_and_uncancel_in_a_step_and_await_on() {
     virtual_loop().run(async {
@@ -408,7 +412,8 @@ fn cancel_and_uncancel_in_a_step_and_await_on() {
     });
 }
 
-/// A task cancels another, which waits for it in two ways, and so itself: it is asked once.
+/// A task cancels another task that awaits the first one in two ways, and so cancels itself. It
+/// receives one request.
 #[test]
 fn cancel_a_task_that_leads_back_to_this_one_in_two_ways() {
     virtual_loop().run(async {
@@ -431,8 +436,8 @@ fn cancel_a_task_that_leads_back_to_this_one_in_two_ways() {
     });
 }
 
-/// A request that was taken back in the step in which it was made is not that of a later `raise_cancelled`: a timeout that was
-/// entered in between, and whose time is up, takes the raise for its own interruption, as always.
+/// A task cancels itself, takes that back in the same step, and raises later in a timeout whose
+/// time is up. As always, the timeout treats the raise as its own interruption.
 #[test]
 fn cancel_and_uncancel_and_raise_when_the_time_of_a_timeout_is_up() {
     for uncancels in [false, true] {
@@ -461,8 +466,8 @@ fn cancel_and_uncancel_and_raise_when_the_time_of_a_timeout_is_up() {
     }
 }
 
-/// A timeout whose time is up at once was the last thing that was entered before the request, of which another is left: it gives
-/// `Elapsed` as it does with that one alone.
+/// The time of a timeout is up at once. A request is made and taken back inside it, and an older
+/// request remains. The timeout returns `Elapsed`, as it does with the older request alone.
 #[test]
 fn cancel_and_uncancel_behind_another_request_in_a_timeout() {
     virtual_loop().run(async {

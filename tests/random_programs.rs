@@ -1,9 +1,9 @@
 //! Runs random programs over the whole vocabulary, and checks laws.
 //!
-//! There is no other executor whose traces could be compared. The laws hold for all programs: each
-//! program ends, it leaves the same trace when it runs twice or in a host with a budget, each of its
-//! futures is dropped once, a cancelled task ends after its cleanups, and a satisfied wait wakes its
-//! task. `random_programs/laws.rs` lists them all.
+//! There is no other executor whose traces could be compared. The laws hold for all programs. Each
+//! program ends, and leaves the same trace when it runs twice or in a host with a budget. Each of
+//! its futures is dropped once, a cancelled task ends after its cleanups, and a satisfied wait
+//! wakes its task. `random_programs/laws.rs` lists all laws.
 //!
 //! A program is generated from its seed (`program.rs`). Programs run in another process, two
 //! hundred in each, because a broken one may hang or crash. A program that fails is made smaller
@@ -20,7 +20,7 @@
 //! ONELANE_EDITS=3,17             the edits of the shrinker, for a single seed in ONELANE_SEEDS
 //! ```
 //!
-//! In order: the tests, the process that runs programs, the process that watches it.
+//! The order in this file: the tests, the process that runs programs, the process that watches it.
 
 #[path = "random_programs/acts.rs"]
 mod acts;
@@ -61,7 +61,7 @@ use std::time::{Duration, Instant};
 /// The seeds of a plain `cargo test`.
 const SEEDS: Range<u64> = 0..1500;
 
-/// A program that takes longer hangs.
+/// A program that takes longer is considered hung.
 const HANGS: Duration = Duration::from_secs(20);
 
 /// The same for programs that the shrinker tries.
@@ -91,7 +91,7 @@ fn run_random_programs() {
     assert!(failed.is_empty(), "{} program(s) failed:\n\n{them}", failed.len());
 }
 
-/// The other process. Without a request of the test above it does nothing.
+/// The test of the other process. It does nothing without a request from the test above.
 #[test]
 fn run_programs_for_another_process() {
     let Ok(seeds) = std::env::var(WORK) else { return };
@@ -115,7 +115,7 @@ fn run_programs_for_another_process() {
 const WORK: &str = "ONELANE_RANDOM_PROGRAMS";
 const SEED: &str = "@ seed";
 const FAILED: &str = "@ failed";
-/// A program leaked something by design, and a sanitizer reports that.
+/// A program leaked something by design, which a sanitizer would report.
 const LEAKS: &str = "@ leaks";
 const DONE: &str = "@ done";
 
@@ -125,7 +125,7 @@ fn say(what: &str) {
     _ = out.flush();
 }
 
-/// The rest of a failed program may never end, so the process does.
+/// Reports a failure and ends the process, because the rest of a failed program may never end.
 fn say_and_exit(failure: &Failure) -> ! {
     say(&format!("{FAILED} {}\n{}", failure.law, failure.text));
     std::process::exit(0)
@@ -153,7 +153,7 @@ impl Asked {
         let names = std::env::var("ONELANE_WITHOUT").unwrap_or_default();
         let word = |name: &str| {
             let spec = WORDS.iter().find(|spec| spec.name == name);
-            spec.unwrap_or_else(|| panic!("ONELANE_WITHOUT names {name:?}, and there is no such word")).word
+            spec.unwrap_or_else(|| panic!("ONELANE_WITHOUT names {name:?}, which is not a word")).word
         };
         Asked {
             seeds,
@@ -171,12 +171,12 @@ impl Asked {
 
 fn number(name: &str) -> Option<u64> {
     let text = std::env::var(name).ok()?;
-    Some(text.parse().unwrap_or_else(|_| panic!("{name}={text} is no number")))
+    Some(text.parse().unwrap_or_else(|_| panic!("{name}={text} is not a number")))
 }
 
 fn numbers(name: &str) -> Option<Vec<usize>> {
     let text = std::env::var(name).ok()?;
-    let number = |text: &str| text.parse().unwrap_or_else(|_| panic!("{name} is no list of numbers"));
+    let number = |text: &str| text.parse().unwrap_or_else(|_| panic!("{name} is not a list of numbers"));
     Some(text.split(',').filter(|text| !text.is_empty()).map(number).collect())
 }
 
@@ -220,7 +220,7 @@ enum Way {
 
 /// Runs a program in several ways, which must leave the same trace.
 fn run_one(program: &Program) -> Option<Failure> {
-    // The host comes first: it can stop a program that does not end.
+    // The host comes first, because it can stop a program that does not end.
     let (first, failure) = run_in(program, Way::Turns(Budget::steps(3)));
     if failure.is_some() {
         return failure;
@@ -265,7 +265,7 @@ fn last_lines(trace: &[Line]) -> String {
     lines.iter().map(|line| format!("    {line}\n")).collect()
 }
 
-/// A program that takes more steps never ends.
+/// A program that takes more steps is considered endless.
 const MOST_STEPS: usize = 100_000;
 
 fn run_in(program: &Program, way: Way) -> (Vec<Line>, Option<Failure>) {

@@ -1,5 +1,5 @@
-//! The records of waits, for futures that are dropped, moved, or polled with wakers of their own:
-//! cancellations and timeouts must reach them.
+//! The records of waits, for futures that are dropped, moved, or polled with their own wakers.
+//! Cancellations and timeouts must reach these waits.
 
 mod common;
 
@@ -16,7 +16,8 @@ use std::future::pending;
 use std::panic::panic_any;
 use std::rc::Rc;
 
-/// A child that loses a race is dropped, and with it what was recorded of it: the task waits for the sleep alone.
+/// A child that loses a race is dropped, and its records are removed. The task then waits only for
+/// the sleep.
 #[test]
 fn lose_a_race_and_cancel() {
     virtual_loop().run(async {
@@ -44,7 +45,7 @@ fn lose_a_race_inside_of_a_timeout() {
     });
 }
 
-/// A gather is given up after one poll, while its children live on for a turn.
+/// A gather is dropped after one poll, while its children live for one more turn.
 #[test]
 fn give_up_a_gather_and_cancel_in_the_same_turn() {
     virtual_loop().run(async {
@@ -64,7 +65,7 @@ fn give_up_a_gather_and_cancel_in_the_same_turn() {
     });
 }
 
-/// An await that one task has begun and another goes on with is the other's.
+/// An await that one task begins and another task continues belongs to the second task.
 #[test]
 fn hand_a_begun_await_to_another_task() {
     virtual_loop().run(async {
@@ -86,12 +87,13 @@ fn hand_a_begun_await_to_another_task() {
         });
         sleep(ms(1)).await;
         giver.cancel();
-        assert_eq!(taker.await, Ok(Ok(())), "the cancellation went to what another task awaits");
+        assert_eq!(taker.await, Ok(Ok(())), "the cancellation went to a task that another task awaits");
         assert!(giver.is_cancelled());
     });
 }
 
-/// Under wakers of their own, futures are not polled in each step of their task; what they wait for counts all the same.
+/// Futures with their own wakers are not polled in each step of their task. Their waits still
+/// count.
 #[test]
 fn cancel_through_an_unordered_set() {
     let trace = Trace::new();
@@ -118,26 +120,26 @@ fn cancel_through_an_unordered_set() {
     assert_eq!(trace.take(), ["child", "parent"]);
 }
 
-/// `join_all` of more than thirty polls only those that were woken.
+/// `join_all` of more than thirty futures polls only those that were woken.
 #[test]
 fn wait_for_many_in_a_join_of_all() {
     virtual_loop().run(async {
         let tasks: Vec<Task<()>> = (1..=40).map(|n| spawn(sleep(ms(n)))).collect();
         let outcomes = join_all(tasks.iter().map(async |task| (wait_for(task, ms(20)).await.is_ok(), task.is_done())));
         let in_time = outcomes.await.into_iter().filter(|&outcome| {
-            assert!(outcome.1, "wait_for came back before the task had ended");
+            assert!(outcome.1, "wait_for returned before the task had ended");
             outcome.0
         });
         assert_eq!(in_time.count(), 19, "at 20 ms, the older timer is the timeout's");
     });
 }
 
-/// An await of a task that takes so long to end when it is cancelled.
+/// An await of a task that takes this time to end after it was cancelled.
 fn slow_to_end(milliseconds: u64) -> Join<()> {
     spawn(finally(pending::<()>(), async move { sleep(ms(milliseconds)).await })).into_future()
 }
 
-/// The set woke its task for the first child and then no more, so the task never ended.
+/// The set woke its task only for the first child, so the task never ended.
 #[test]
 fn cancel_a_set_of_children_that_end_one_after_the_other() {
     virtual_loop().run(async {
@@ -152,7 +154,7 @@ fn cancel_a_set_of_children_that_end_one_after_the_other() {
     });
 }
 
-/// The same in a `join_all` of more than thirty, which has a set inside.
+/// The same in a `join_all` of more than thirty futures, which contains a set.
 #[test]
 fn cancel_a_join_of_all_whose_children_end_one_after_the_other() {
     virtual_loop().run(async {
@@ -166,14 +168,14 @@ fn cancel_a_join_of_all_whose_children_end_one_after_the_other() {
     });
 }
 
-/// One that awaits nothing, and one that awaits another, so it ends a turn later.
+/// One task awaits nothing. The other task awaits a task, and therefore ends one turn later.
 fn of_two_depths() -> FuturesUnordered<Join<()>> {
     let shallow = spawn(sleep(ms(60_000)));
     let deep = spawn(async { drop(spawn(sleep(ms(60_000))).await) });
     [shallow, deep].into_iter().map(IntoFuture::into_future).collect()
 }
 
-/// The same without cleanups: a turn between the two ends was enough.
+/// The same without cleanups. One turn between the two ends was enough.
 #[test]
 fn cancel_a_set_of_children_of_two_depths() {
     virtual_loop().run(async {
@@ -188,7 +190,7 @@ fn cancel_a_set_of_children_of_two_depths() {
     });
 }
 
-/// The same in a timeout, which did not come back.
+/// The same in a timeout, which never returned.
 #[test]
 fn expire_around_a_set_of_children_of_two_depths() {
     virtual_loop().run(async {
@@ -199,7 +201,8 @@ fn expire_around_a_set_of_children_of_two_depths() {
     });
 }
 
-/// A wake was lost that came while the cancelled task waited for what it awaits, when the cancellation was taken back.
+/// A wake arrived while the cancelled task waited for what it awaits. The wake was lost when the
+/// cancellation was taken back.
 #[test]
 fn wake_a_cancelled_task_and_uncancel() {
     let trace = Trace::new();
@@ -234,7 +237,8 @@ fn wake_a_cancelled_task_and_uncancel() {
     assert_eq!(trace.take(), ["the sleep at 15ms", "one of the set at 15ms", "one of the set at 100ms"]);
 }
 
-/// The numbers of what is inside of a timeout are forgotten when there are many, but not those of what still waits.
+/// If a timeout has many waits inside, the numbers of finished waits are forgotten. The numbers of
+/// pending waits are kept.
 #[test]
 fn wait_for_many_in_a_timeout_beside_one_that_goes_on() {
     virtual_loop().run(async {
@@ -255,7 +259,7 @@ fn wait_for_many_in_a_timeout_beside_one_that_goes_on() {
             }
             pending::<()>().await;
         };
-        // What comes and goes is outside of the timeout, in another one.
+        // The many short waits are outside of this timeout, in another one.
         let task = spawn(pending::<()>());
         let known = task.task_ref();
         let later = async {
@@ -265,7 +269,7 @@ fn wait_for_many_in_a_timeout_beside_one_that_goes_on() {
         let inside = finally(join(task.into_future(), later), async {});
         let (long, short) = join(timeout(ms(300), inside), timeout(ms(250), many(200))).await;
         assert!(long.is_err() && short.is_err() && known.is_cancelled());
-        // It is inside.
+        // The short waits are inside.
         let task = spawn(pending::<()>());
         let known = task.task_ref();
         assert!(timeout(ms(50), join(task.into_future(), many(usize::MAX))).await.is_err() && known.is_cancelled());
@@ -300,7 +304,7 @@ fn evaluate_all_arguments_before_the_first_is_spawned() {
     assert_eq!(trace.take(), ["task", "future"]);
 }
 
-/// The panic of a child is known if somebody has got the gather's result, and only then.
+/// The panic of a child counts as reported only if the gather's result was read.
 #[test]
 fn gather_and_look_at_panics_or_not() {
     for awaited in [false, true] {
@@ -319,7 +323,8 @@ fn gather_and_look_at_panics_or_not() {
     }
 }
 
-/// A payload whose destructor panics stays inside of the loop, whoever holds it last.
+/// The destructor of a payload panics. The panic stays inside the loop, whatever drops the payload
+/// last.
 #[test]
 fn panic_with_a_payload_that_panics() {
     struct Payload;
@@ -343,7 +348,7 @@ fn panic_with_a_payload_that_panics() {
     drop(event_loop);
 }
 
-/// Callbacks that are ready when the last task ends are called, and those that they queue.
+/// The callbacks that are ready when the last task ends are called, and also those that they queue.
 #[test]
 fn end_the_run_with_callbacks_ready() {
     for with_another in [true, false] {
@@ -362,8 +367,8 @@ fn end_the_run_with_callbacks_ready() {
     }
 }
 
-/// As far as `run_until_complete` and the wait for those that were cancelled go: the turn of main's callback, the turn in which the
-/// last task ends, and two more.
+/// The same number of turns as `run_until_complete` and the wait for cancelled tasks. They are the
+/// turn of main's callback, the turn in which the last task ends, and two more.
 #[test]
 fn end_the_run_with_a_chain_of_callbacks() {
     fn again(count: Rc<Cell<u32>>) {
@@ -379,7 +384,7 @@ fn end_the_run_with_a_chain_of_callbacks() {
     assert_eq!(count.get(), 4);
 }
 
-/// A wait that is over is not kept by the tasks that run on, nor is what it held.
+/// Tasks that go on keep neither a finished wait nor what it held.
 #[test]
 fn wait_for_one_of_two_and_drop_its_result() {
     virtual_loop().run(async {
@@ -389,11 +394,11 @@ fn wait_for_one_of_two_and_drop_its_result() {
         let (done, running) = wait([short, long]).return_when(ReturnWhen::FirstCompleted).await;
         assert_eq!((done.len(), running.len()), (1, 1));
         drop(done);
-        assert_eq!(Rc::strong_count(&held), 1, "somebody still has the first task's result");
+        assert_eq!(Rc::strong_count(&held), 1, "the first task's result is still held");
     });
 }
 
-/// What a remote task has returned is not lost with the loop.
+/// The result of a remote task is not lost when the loop is dropped.
 #[test]
 fn drop_the_loop_with_an_outcome_on_its_way() {
     let event_loop = EventLoop::new();
@@ -404,7 +409,8 @@ fn drop_the_loop_with_an_outcome_on_its_way() {
     assert_eq!(remote_task.wait(), Ok(42));
 }
 
-/// A remote task is no promise that something will come: awaiting one's own is a deadlock like any other.
+/// A remote task does not count as a source of events. To await a stuck remote task of the same
+/// loop is a deadlock.
 #[test]
 fn await_a_remote_task_that_waits_for_ever() {
     let event_loop = virtual_loop();
@@ -424,12 +430,12 @@ fn wait_for_a_task_of_another_loop_without_time() {
     assert!(!task.is_done() && task.cancelling() == 0);
 }
 
-/// A timeout keeps the numbers of what is awaited in it as ranges, and forgets those in which nothing waits any more. The early
-/// await is still one of them.
+/// A timeout keeps the numbers of the awaited tasks as ranges, and forgets finished ranges. The
+/// early await must stay in a range.
 #[test]
 fn expire_around_an_early_await_and_thousands_of_later_ones() {
     virtual_loop().run(async {
-        // Between two numbers of the first task stands one of this task.
+        // This task's numbers lie between the numbers of the first task.
         drop(spawn(async {
             loop {
                 sleep(ms(1)).await;
@@ -448,7 +454,7 @@ fn expire_around_an_early_await_and_thousands_of_later_ones() {
     });
 }
 
-/// It was interrupted when it came to the other task, though nobody had asked.
+/// The timeout was interrupted when it moved to the other task, though no one had cancelled it.
 #[test]
 fn hand_a_begun_timeout_to_another_task() {
     virtual_loop().run(async {
@@ -467,7 +473,8 @@ fn hand_a_begun_timeout_to_another_task() {
     });
 }
 
-/// The cancellation comes to a task on two ways. It counts once, and both ways wait for its end.
+/// The cancellation reaches a task through two other tasks. It counts once, and both wait for its
+/// end.
 #[test]
 fn cancel_a_diamond_and_count_each_task_once() {
     for has_child in [false, true] {

@@ -1,10 +1,11 @@
-//! The seed: the five programs print, byte for byte, what CPython prints for their twins; the tour shows all five. And the
-//! program that hangs explains itself.
+//! The seed: the five programs print, byte for byte, what CPython prints for their twins. The tour
+//! shows all five. The program that hangs prints its deadlock report.
 //!
-//! `seed/*.out` is CPython's output. The one difference: where it names `asyncio.run()`, ours names `onelane::run()`.
+//! `seed/*.out` is CPython's output. There is one difference: `asyncio.run()` is replaced by
+//! `onelane::run()`.
 //!
-//! The examples run as processes of their own, all at the same time. Nothing here looks at a clock: that four tasks overlap is
-//! seen in the order of the lines, all four begin before one ends.
+//! The examples run as separate processes, all at the same time. The tests do not read a clock: the
+//! order of the lines shows the overlap, because all four tasks begin before one ends.
 
 #[cfg(feature = "probe")]
 #[path = "common/trace.rs"]
@@ -36,14 +37,14 @@ const PROGRAMS: [Program; 5] = [
 
 #[test]
 fn five_run_and_print_what_cpython_prints() {
-    // All start before the first is waited for.
+    // All processes start before the first is waited for.
     let children: Vec<Child> = PROGRAMS.iter().map(|program| start(&format!("seed_{}", program.name))).collect();
     for (program, child) in PROGRAMS.iter().zip(children) {
         assert_eq!(output(child), program.output, "seed_{} printed something else", program.name);
     }
 }
 
-/// The program that hangs says of itself what the README shows, lines and columns too.
+/// The program that hangs prints what the README shows, with the same lines and columns.
 #[test]
 fn ps_explains_itself_as_the_readme_shows() {
     let readme = include_str!("../README.md");
@@ -62,7 +63,7 @@ fn tour_runs_and_draws_each_task() {
         "no heading of the first program:\n{text}"
     );
     let sections: Vec<&str> = parts.collect();
-    assert_eq!(sections.len(), PROGRAMS.len(), "a section a program:\n{text}");
+    assert_eq!(sections.len(), PROGRAMS.len(), "not one section for each program:\n{text}");
     for (program, section) in PROGRAMS.iter().zip(&sections) {
         assert_section(program, section);
     }
@@ -75,12 +76,13 @@ fn tour_runs_and_draws_each_task() {
     assert!(widest <= Some(100), "too wide for a terminal: {widest:?}\n{text}");
 }
 
-/// The program's own lines, all of them and in one piece; the line of times; a row for each task, in which it runs.
+/// Checks the program's own lines in one piece, the line of times, and a row for each task, in
+/// which it runs.
 fn assert_section(program: &Program, section: &str) {
     let Program { name, output, rows } = program;
     assert!(section.contains(&format!("\n\n{output}\nTook ")), "not the lines of {name}:\n{section}");
     assert!(section.contains("One after the other"), "nothing to compare the time of {name} with:\n{section}");
-    // Behind the line of the time and an empty one.
+    // After the line of the time and an empty line.
     let picture: Vec<&str> = section.lines().skip_while(|line| !line.starts_with("Took ")).skip(2).collect();
     assert!(picture.first().is_some_and(|scale| scale.contains(" ms")), "no scale for {name}:\n{section}");
     for (row, line) in rows.iter().zip(picture.iter().skip(1)) {
@@ -92,9 +94,10 @@ fn assert_section(program: &Program, section: &str) {
     assert_eq!(legend, Some(1 + rows.len() + callbacks), "a scale, the rows, a legend for {name}:\n{section}");
 }
 
-/// Where this profile and target keep their examples.
+/// The folder of the examples for this profile and target.
 ///
-/// `cargo test` has built them, `cargo test --test seed` has not, so Cargo is asked; it takes a moment if there is nothing to do.
+/// `cargo test` has built them, and `cargo test --test seed` has not, so this runs Cargo. Cargo is
+/// fast if there is nothing to do.
 static EXAMPLES: LazyLock<PathBuf> = LazyLock::new(|| {
     let test = current_exe().expect("a test knows where it is");
     let profile = test.ancestors().nth(2).expect("a test is in target/PROFILE/deps");
@@ -107,24 +110,26 @@ fn build(profile: &Path) {
     let (name, mut directory) = (name_of(profile), profile.parent().expect("a profile is in a target directory"));
     let mut cargo = Command::new(env!("CARGO"));
     cargo.current_dir(env!("CARGO_MANIFEST_DIR")).args(["build", "--quiet", "--examples"]);
-    // With those of this test, so that nothing is built twice.
+    // With the features of this test, so that nothing is built twice.
     if cfg!(all(feature = "probe", feature = "signals", feature = "stream", feature = "threads")) {
         cargo.arg("--all-features");
     } else if cfg!(feature = "probe") {
         cargo.args(["--features", "probe"]);
     }
     cargo.args(["--profile", if name == "debug" { "dev" } else { &name }]);
-    // With `--target`, the target's name stands in between.
+    // With `--target`, there is a folder with the target's name in between.
     let target = name_of(directory);
     if target.matches('-').count() >= 2 {
         cargo.args(["--target", &target]);
-        directory = directory.parent().expect("a target's directory is in one for all");
+        directory = directory.parent().expect("a target's directory is in the common target directory");
     }
-    // Where there is no Cargo, what is there will do. If nothing is, `start` says what is missing.
+    // Without Cargo, the existing examples are used. If there are none, `start` reports what is
+    // missing.
     let _ = cargo.arg("--target-dir").arg(directory).status();
 }
 
-/// The traces of the tour can be read, their slices nest, and what is in them is what the loops have counted.
+/// The traces of the tour are valid, their slices nest, and they agree with the counters of the
+/// loops.
 #[cfg(feature = "probe")]
 #[test]
 #[ignore = "it takes the ten seconds that the tour takes; .ci/run runs it"]
@@ -144,7 +149,7 @@ fn tour_writes_traces_that_agree_with_the_metrics() {
         let [turns, steps, calls, parks] = ["turn", "run", "call", "park"].map(|category| counts.slices(category));
         let [merged, late] = ["wake merged", "wake late"].map(|what| counts.instants(what));
         let [fired, cancelled] = ["fired", "cancelled"].map(|outcome| counts.timers(outcome));
-        // The track of the loop is not a task's.
+        // The track of the loop is not that of a task.
         let tasks = counts.tracks.len() - 1;
         let shown = [turns, steps, calls, parks, tasks, merged, late, fired, cancelled].map(|count| count as u64);
         assert_eq!(counted, shown, "turns, steps, ... of {}", program.name);

@@ -1,6 +1,7 @@
-//! Shutdowns that cannot end: a destructor that spawns a task whose destructor spawns a task, and so on.
+//! Shutdowns that cannot end: a destructor spawns a task, whose destructor spawns a task, and so
+//! on.
 //!
-//! Each test has a process of its own, since such a loop leaves something behind: the tasks of the last round leak.
+//! Each test has its own process, because such a loop leaks the tasks of the last round.
 
 mod common;
 
@@ -18,11 +19,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 use std::task::Waker;
 
-/// A future whose destructor spawns the next of its kind; counts them. Never polled, it drops what it captured.
+/// A future whose destructor spawns the next such future and counts it. If it is never polled, it
+/// only drops what it captured.
 fn endless(count: Rc<Cell<u32>>) -> impl Future<Output = ()> + 'static {
     let next = on_drop(move || {
         count.set(count.get() + 1);
-        assert!(count.get() < 1_000_000, "there is no end to it");
+        assert!(count.get() < 1_000_000, "the shutdown does not end");
         SPAWNED_BELOW.store(line!(), Ordering::SeqCst);
         drop(spawn(endless(count)));
     });
@@ -32,13 +34,14 @@ fn endless(count: Rc<Cell<u32>>) -> impl Future<Output = ()> + 'static {
     }
 }
 
-/// The line before that of the `spawn` above.
+/// The line before the `spawn` above.
 static SPAWNED_BELOW: AtomicU32 = AtomicU32::new(0);
 
 const MESSAGE_BEGINS: &str = "the loop was to end, but tasks go on spawning tasks when they are dropped, or catch each cancellation; the last was spawned at tests/shutdown.rs:";
 const MESSAGE_ENDS: &str = "; do not spawn in a destructor what spawns in its own, and let a cancellation through";
 
-/// z-galaxy/zbus#380, glommio/glommio#51: what is spawned in destructors kept the shutdown alive for ever.
+/// z-galaxy/zbus#380, glommio/glommio#51: tasks that destructors spawned kept the shutdown going
+/// for ever.
 #[test]
 fn spawn_for_ever_in_destructors_and_run() {
     alone_and_leaking("spawn_for_ever_in_destructors_and_run", || {
@@ -65,7 +68,8 @@ fn spawn_for_ever_in_destructors_and_run_a_loop_again() {
         let message = panic_of(|| event_loop.run(async {}));
         assert!(message.starts_with(MESSAGE_BEGINS) && message.ends_with(MESSAGE_ENDS), "{message}");
         let first = count.get();
-        // The last of them is still there, and no run with it ends otherwise.
+        // The last of these tasks is still alive, and each further run with it ends in the same
+        // way.
         assert_eq!(event_loop.all_tasks().len(), 1);
         assert_eq!(panic_of(|| event_loop.run(async { 7 })), message);
         assert!(count.get() > first);
@@ -73,7 +77,8 @@ fn spawn_for_ever_in_destructors_and_run_a_loop_again() {
     });
 }
 
-/// A loop that is dropped with such a task ends with a line on stderr, and not with a panic in a destructor.
+/// A loop that is dropped with such a task prints a line to stderr, and does not panic in a
+/// destructor.
 #[test]
 fn spawn_for_ever_in_destructors_and_drop_the_loop() {
     alone_and_leaking("spawn_for_ever_in_destructors_and_drop_the_loop", || {
@@ -86,7 +91,8 @@ fn spawn_for_ever_in_destructors_and_drop_the_loop() {
     });
 }
 
-/// What such a loop leaves behind must not reach the next loop: not its messages, not its tasks' wakers.
+/// What such a loop leaves behind must not reach the next loop: neither its messages nor the wakers
+/// of its tasks.
 #[test]
 fn spawn_for_ever_in_destructors_and_make_another_loop() {
     alone_and_leaking("spawn_for_ever_in_destructors_and_make_another_loop", || {
@@ -118,12 +124,12 @@ fn spawn_for_ever_in_destructors_and_make_another_loop() {
         next.turn();
         let turn = next.turn();
         assert_eq!((polls.get(), turn.callbacks), (3, 0), "the wakers of one loop woke the tasks of another");
-        assert_eq!(calls.load(Ordering::SeqCst), left, "a message to one loop came to another");
+        assert_eq!(calls.load(Ordering::SeqCst), left, "a message to one loop reached another");
         drop(tasks);
     });
 }
 
-/// As `endless`, and each destructor sends a message to the loop.
+/// As `endless`, but each destructor also sends a message to the loop.
 fn endless_with(
     remote: Remote,
     wakers: Rc<RefCell<Vec<Waker>>>,
@@ -145,7 +151,7 @@ fn endless_with(
     }
 }
 
-/// A callback that queues itself again is not called for ever, when the loop ends.
+/// A callback that queues itself again is not called for ever at the end of the run.
 #[test]
 fn call_soon_for_ever_and_end_the_run() {
     alone("call_soon_for_ever_and_end_the_run", || {
@@ -165,7 +171,8 @@ fn call_soon_for_ever_and_end_the_run() {
         });
         let at_the_end = count.get();
         assert!((2..10).contains(&at_the_end), "{at_the_end}");
-        // It is the loop's still, and is called when the loop turns again, and no more when it is dropped.
+        // The callback still belongs to the loop. It is called when the loop turns again, and is
+        // dropped with the loop.
         event_loop.turn();
         assert_eq!((count.get(), Rc::strong_count(&count)), (at_the_end + 1, 2));
         drop(event_loop);
@@ -173,7 +180,7 @@ fn call_soon_for_ever_and_end_the_run() {
     });
 }
 
-/// A destructor of a callback that queues another such callback, when the loop is dropped.
+/// The loop is dropped with a callback whose destructor queues another such callback.
 #[test]
 fn call_soon_in_destructors_of_callbacks_and_drop_the_loop() {
     alone("call_soon_in_destructors_of_callbacks_and_drop_the_loop", || {
@@ -199,8 +206,9 @@ fn call_soon_in_destructors_of_callbacks_and_drop_the_loop() {
     });
 }
 
-/// The main future was dropped when `run` gave up, but its task could be brought back: a cancellation queued it, and `uncancel()` took
-/// away the mark that kept it from being polled. The loop then polled what was dropped.
+/// The main future was dropped when `run` stopped waiting, but its task could become ready again. A
+/// cancellation queued it, and `uncancel()` removed the mark that prevented a poll. The loop then
+/// polled a dropped future.
 #[test]
 fn resist_the_end_of_run_and_uncancel() {
     alone("resist_the_end_of_run_and_uncancel", || {
@@ -224,11 +232,12 @@ fn resist_the_end_of_run_and_uncancel() {
         while task.uncancel() > 0 {}
         event_loop.turn();
         assert!(task.is_cancelled());
-        assert_eq!(catches.get(), caught, "what was dropped has run");
+        assert_eq!(catches.get(), caught, "a dropped future was polled");
     });
 }
 
-/// What a cleanup spawns at the end of the run goes on until the cleanups have ended, and no longer.
+/// A task that a cleanup spawns at the end of the run goes on until the cleanups have ended, and
+/// then is cancelled.
 #[test]
 fn spawn_in_a_cleanup_what_never_ends_and_end_the_run() {
     alone("spawn_in_a_cleanup_what_never_ends_and_end_the_run", || {
@@ -253,7 +262,7 @@ fn spawn_in_a_cleanup_what_never_ends_and_end_the_run() {
     });
 }
 
-/// Opens a post from another thread, when somebody waits there.
+/// Opens a post from another thread after a task waits there.
 fn open_later(post: &Post) {
     let post = post.clone();
     std::thread::spawn(move || {
@@ -263,7 +272,7 @@ fn open_later(post: &Post) {
     });
 }
 
-/// A task that tells when it is dropped.
+/// A task that records its drop.
 fn telling<F: Future<Output = ()> + 'static>(name: &'static str, trace: &Trace, future: F) -> Rc<Task<()>> {
     let trace = trace.clone();
     Rc::new(spawn(async move {
@@ -272,8 +281,8 @@ fn telling<F: Future<Output = ()> + 'static>(name: &'static str, trace: &Trace, 
     }))
 }
 
-/// The first waits for the cleanup of the second, and that for the end of the first: it is the first that waits no longer, and
-/// the cleanup comes to its end.
+/// The first task waits for the cleanup of the second, and the cleanup waits for the end of the
+/// first. The first task is ended, and the cleanup completes.
 #[test]
 fn end_the_run_with_a_cleanup_that_waits_for_who_waits_for_it() {
     alone("end_the_run_with_a_cleanup_that_waits_for_who_waits_for_it", || {
@@ -301,7 +310,8 @@ fn end_the_run_with_a_cleanup_that_waits_for_who_waits_for_it() {
     });
 }
 
-/// Two wait for one, and another for both. That is no circle, and each waits until those have ended for which it waits.
+/// Two tasks wait for one task, and another task waits for both. This is not a circle, so each
+/// waits until its tasks have ended.
 #[test]
 fn end_the_run_with_two_that_wait_for_one() {
     alone("end_the_run_with_two_that_wait_for_one", || {
@@ -325,8 +335,8 @@ fn end_the_run_with_two_that_wait_for_one() {
     });
 }
 
-/// A task that has caught the cancellation waits for one that waits for it, and for something else: it goes on by that, and nobody
-/// has to wait no longer.
+/// A task has caught the cancellation. It waits for a task that waits for it, and also for a post.
+/// The post lets it go on, so no wait has to be ended.
 #[test]
 fn end_the_run_with_one_who_goes_on_and_waits_for_who_waits_for_it() {
     alone("end_the_run_with_one_who_goes_on_and_waits_for_who_waits_for_it", || {
@@ -348,7 +358,8 @@ fn end_the_run_with_one_who_goes_on_and_waits_for_who_waits_for_it() {
     });
 }
 
-/// Two cleanups wait for each other, or for something else. Who waits for one of them does not stand in the circle.
+/// Two cleanups wait for each other, or for a post. A task that waits for one of them is not part
+/// of the circle.
 #[test]
 fn end_the_run_with_one_who_waits_for_a_circle_of_cleanups() {
     alone("end_the_run_with_one_who_waits_for_a_circle_of_cleanups", || {
@@ -380,7 +391,8 @@ fn end_the_run_with_one_who_waits_for_a_circle_of_cleanups() {
     });
 }
 
-/// Nothing goes on, and of those who are left one waits for the other: it waits no longer, and that helps the other.
+/// No task goes on, and one of the remaining tasks waits for the other. The waiting task is
+/// dropped, and that lets the other go on.
 #[test]
 fn end_the_run_with_a_cleanup_that_goes_on_when_another_is_dropped() {
     let trace = Trace::new();
@@ -401,7 +413,7 @@ fn end_the_run_with_a_cleanup_that_goes_on_when_another_is_dropped() {
     assert_eq!(trace.take(), ["cleaned up"]);
 }
 
-/// A loop that is never at rest while it ends hears what is sent to it.
+/// A loop that is always ready during its shutdown still receives messages.
 #[test]
 fn send_a_message_to_a_cleanup_that_never_rests() {
     alone("send_a_message_to_a_cleanup_that_never_rests", || {
@@ -422,8 +434,9 @@ fn send_a_message_to_a_cleanup_that_never_rests() {
     });
 }
 
-/// While the loop waits for cleanups, those and whoever has caught the cancellation may spawn; what a destructor spawns is cancelled
-/// before its first step. While the loop is dropped, everything is.
+/// While the loop waits for cleanups, these cleanups and tasks that caught the cancellation may
+/// spawn. A task spawned by a destructor is cancelled before its first step. While the loop is
+/// dropped, every spawned task is cancelled.
 #[test]
 fn spawn_at_the_end_and_run_or_not() {
     for is_dropped in [false, true] {
@@ -466,7 +479,7 @@ fn spawn_at_the_end_and_run_or_not() {
     }
 }
 
-/// That a cleanup has spawned at the end of one run is forgotten in the next.
+/// A spawn in a cleanup at the end of one run has no effect on the next run.
 #[test]
 fn end_a_run_again_and_let_go_on_who_catches() {
     let event_loop = virtual_loop();

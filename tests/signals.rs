@@ -1,7 +1,7 @@
 //! Signals: the first Ctrl-C cancels the main task, the second kills the process; other listeners.
 //!
-//! A signal concerns a whole process, so each test runs in its own process. Most raise their
-//! signals themselves, on their own thread: when that call returns, the handler has run.
+//! A signal affects the whole process, so each test runs in its own process. Most tests raise their
+//! signals on their own thread. When that call returns, the handler has run.
 #![cfg(unix)]
 
 mod common;
@@ -29,13 +29,13 @@ async fn for_long() {
     sleep(ms(3_600_000)).await;
 }
 
-/// From another process, as the terminal and `kill` do it.
+/// Sends a signal from another process, as the terminal and `kill` do.
 fn kill(signal: &str) {
     let status = Command::new("sh").args(["-c", &format!("kill -{signal} {}", std::process::id())]).status().unwrap();
     assert!(status.success());
 }
 
-/// Runs a test in a process of its own. Returns what it has written to stderr.
+/// Runs a test in its own process. Returns what the test has written to stderr.
 fn told(name: &str, test: impl FnOnce()) -> String {
     const TELLS: &str = "ONELANE_TEST_TELLS";
     if std::env::var(TELLS).as_deref() == Ok(name) {
@@ -74,26 +74,26 @@ fn interrupt_main_and_unwind_everything() {
             child.await.unwrap();
         });
         assert!(matches!(result, Err(RunError::Interrupted)), "{result:?}");
-        // What main awaits ends before main, what it does not await after it.
+        // The tasks that main awaits end before main, the other tasks after main.
         assert_eq!(trace.take(), ["child", "main", "orphan"]);
     });
 }
 
-/// On a real clock, a program that waits for Ctrl-C is no deadlock, in debug mode neither.
+/// On a real clock, a program that waits for Ctrl-C is not a deadlock, not even in debug mode.
 #[test]
 fn wait_for_ctrl_c_in_debug_mode() {
     alone("wait_for_ctrl_c_in_debug_mode", || {
         let event_loop = EventLoop::builder().debug(true).cancel_on_ctrl_c(true).build();
         let result = event_loop.try_run(async {
             thread::spawn(|| {
-                // Time enough to report what is none.
+                // Enough time for a wrong report.
                 thread::sleep(ms(20));
                 raise(SIGINT).unwrap();
             });
             pending::<()>().await;
         });
         assert!(matches!(result, Err(RunError::Interrupted)), "{result:?}");
-        // What is not wanted is not waited for.
+        // Without `cancel_on_ctrl_c`, the loop does not wait for the signal.
         let result = EventLoop::builder().debug(true).build().try_run(pending::<()>());
         assert!(matches!(result, Err(RunError::Deadlock(_))), "{result:?}");
     });
@@ -111,7 +111,7 @@ fn interrupt_a_loop_that_sleeps_from_another_process() {
     });
 }
 
-/// A loop that is always ready takes it over too.
+/// A loop that is always ready handles Ctrl-C too.
 #[test]
 fn interrupt_a_loop_that_never_rests() {
     alone("interrupt_a_loop_that_never_rests", || {
@@ -186,7 +186,7 @@ fn kill_with_the_second() {
     assert!(told.contains("main is dropped") && !told.contains("and stays"), "{told}");
 }
 
-/// No turn is made between the two, so it is not the loop that kills.
+/// There is no turn between the two signals, so the loop does not kill the process.
 #[test]
 fn kill_a_loop_that_is_stuck() {
     let told = killed("kill_a_loop_that_is_stuck", SIGINT, || {
@@ -202,14 +202,15 @@ fn kill_a_loop_that_is_stuck() {
     assert!(told.contains("goes on"));
 }
 
-/// The same with a listener: it does not keep the second from killing.
+/// The same with a listener. A listener does not prevent the second signal from killing the
+/// process.
 #[test]
 fn kill_with_the_second_although_somebody_listens() {
     let told = killed("kill_with_the_second_although_somebody_listens", SIGINT, || {
         let _unreachable = interruptible().try_run(async {
             let mut listener = signals::listen(SIGINT).unwrap();
             let main = current_task().unwrap();
-            // Takes back what Ctrl-C has asked for.
+            // Takes the cancellation by Ctrl-C back.
             let child = spawn(async move {
                 let _pardon = on_drop(move || assert_eq!(main.uncancel(), 0));
                 raise(SIGINT).unwrap();
@@ -230,7 +231,7 @@ fn return_a_value_and_be_killed_as_before() {
         return;
     }
     let told = killed("return_a_value_and_be_killed_as_before", SIGINT, || {
-        // It ends before the loop has taken over that it was to be cancelled.
+        // The main task ends before the loop has handled the signal.
         let value = interruptible().try_run(async {
             raise(SIGINT).unwrap();
             7
@@ -241,7 +242,7 @@ fn return_a_value_and_be_killed_as_before() {
     assert!(told.contains("the value is 7"));
 }
 
-/// When main has ended, its loop has nothing to do with Ctrl-C, although other tasks are still ending.
+/// After main has ended, its loop does not handle Ctrl-C, even if other tasks are still ending.
 #[test]
 fn be_killed_while_the_other_tasks_end() {
     if ctrl_c_is_ignored() {
@@ -269,7 +270,7 @@ fn be_killed_by_the_first_in_a_loop_that_did_not_ask() {
         return;
     }
     killed("be_killed_by_the_first_in_a_loop_that_did_not_ask", SIGINT, || {
-        // The handler is there, from another run.
+        // The handler exists already, from another run.
         interruptible().run(async {});
         onelane::run(async {
             raise(SIGINT).unwrap();
@@ -294,7 +295,7 @@ fn go_on_when_the_request_is_taken_back() {
     });
 }
 
-/// Somebody else cancels main as well, after Ctrl-C or before it.
+/// Other code cancels main as well, after Ctrl-C or before it.
 #[test]
 fn be_cancelled_by_somebody_else_too() {
     alone("be_cancelled_by_somebody_else_too", || {
@@ -314,7 +315,7 @@ fn be_cancelled_by_somebody_else_too() {
     });
 }
 
-/// That somebody could press Ctrl-C does not keep a virtual clock from telling of a deadlock.
+/// A possible Ctrl-C does not prevent a deadlock report on a virtual clock.
 #[test]
 fn report_a_deadlock_all_the_same() {
     let result =
@@ -339,7 +340,8 @@ fn listen_and_hear() {
     });
 }
 
-/// On a virtual clock, with nothing ready and no timer pending: a listener is somebody who may still hear something.
+/// On a virtual clock, nothing is ready and no timer is pending. A listener may still receive a
+/// signal, so this is not a deadlock.
 #[test]
 fn hold_off_the_deadlock_while_somebody_listens() {
     alone("hold_off_the_deadlock_while_somebody_listens", || {
@@ -373,7 +375,8 @@ fn hear_what_one_listens_for() {
     });
 }
 
-/// A wake hook panicked on the thread on which signals arrive, which ended with that: no signal was heard any more.
+/// A wake hook panicked on the thread that receives signals, and ended this thread. No more signals
+/// arrived.
 #[test]
 fn panic_in_the_hook_and_hear_the_next_signal() {
     alone("panic_in_the_hook_and_hear_the_next_signal", || {
@@ -399,7 +402,7 @@ fn panic_in_the_hook_and_hear_the_next_signal() {
     });
 }
 
-/// Each loop hears it, on its own thread.
+/// Each loop receives the signal, on its own thread.
 #[test]
 fn hear_in_several_loops() {
     alone("hear_in_several_loops", || {
@@ -422,7 +425,8 @@ fn hear_in_several_loops() {
     });
 }
 
-/// How many of those that come together count is the system's affair, but one does, and none counts twice.
+/// The system decides how many of several simultaneous signals arrive. At least one arrives, and
+/// none arrives twice.
 #[test]
 fn count_signals_that_come_together() {
     alone("count_signals_that_come_together", || {
@@ -441,13 +445,13 @@ fn count_signals_that_come_together() {
     });
 }
 
-/// Cancel safety: what came while nobody waited is there for the next call, once.
+/// Cancel safety: a signal that arrived while no task waited is returned by the next call, once.
 #[test]
 fn lose_nothing_when_a_wait_is_dropped() {
     alone("lose_nothing_when_a_wait_is_dropped", || {
         virtual_loop().run(async {
             let mut listener = signals::listen(SIGUSR1).unwrap();
-            // It hears after the other one.
+            // This listener is notified after the other one.
             let mut later = signals::listen(SIGUSR1).unwrap();
             assert!(timeout(ms(5), listener.next()).await.is_err());
             raise(SIGUSR1).unwrap();
@@ -458,7 +462,7 @@ fn lose_nothing_when_a_wait_is_dropped() {
     });
 }
 
-/// A loop whose tasks are busy hears at the beginning of a turn.
+/// A loop whose tasks are busy receives signals at the beginning of a turn.
 #[test]
 fn hear_between_turns() {
     alone("hear_between_turns", || {
@@ -491,7 +495,7 @@ fn be_killed_when_nobody_listens_any_more() {
             second.next().await;
             eprintln!("the second is still there");
             drop(second);
-            // Somebody who came and went again.
+            // A listener that was created and dropped again.
             drop(signals::listen(SIGTERM).unwrap());
             raise(SIGTERM).unwrap();
         });
@@ -499,11 +503,13 @@ fn be_killed_when_nobody_listens_any_more() {
     assert!(told.contains("the second is still there"));
 }
 
-/// What is ignored by default, or was ignored when somebody first listened for it, is ignored again.
+/// A signal that is ignored by default, or was ignored before the first listener, is ignored again
+/// afterwards.
 #[test]
 fn be_ignored_again() {
     alone("be_ignored_again", || {
-        // Rust programs ignore SIGPIPE, whose default is to kill. Other systems than Linux cannot be asked.
+        // Rust programs ignore SIGPIPE, which kills by default. Only Linux can report whether a
+        // signal is ignored.
         let sigpipe = cfg!(target_os = "linux").then_some(signal_hook::consts::SIGPIPE);
         for signal in [SIGWINCH].into_iter().chain(sigpipe) {
             virtual_loop().run(async {
@@ -525,7 +531,7 @@ fn keep_a_listener_for_the_next_run() {
         raise(SIGUSR1).unwrap();
         event_loop.run(async { listener.next().await });
         drop(event_loop);
-        // Nobody can hear it, but somebody listens, so it does not kill.
+        // No loop receives the signal, but a listener exists, so the signal does not kill.
         raise(SIGUSR1).unwrap();
         let message = panic_of(|| virtual_loop().run(async { listener.next().await }));
         assert_eq!(
@@ -535,7 +541,8 @@ fn keep_a_listener_for_the_next_run() {
     });
 }
 
-/// Callbacks and listeners: the signal is a callback in the ready queue, behind those that were there.
+/// Callbacks and listeners: the signal is queued as a callback, behind the entries that were ready
+/// before.
 #[test]
 fn wake_through_the_ready_queue() {
     alone("wake_through_the_ready_queue", || {
@@ -578,12 +585,13 @@ fn printing(clock: Clock) -> EventLoop {
     EventLoop::builder().clock(clock).print_call_graph_on(SIGUSR1).build()
 }
 
-/// What was printed, without the places.
+/// The printed lines without the places.
 fn without_places(told: &str) -> Vec<&str> {
     told.lines().map(|line| line.split(", at ").next().unwrap()).collect()
 }
 
-/// The loop has no timer, and sleeps until the signal comes. The listener, who came after the printer, hears after it.
+/// The loop has no timer, and sleeps until the signal arrives. The listener was created after the
+/// printer, and is notified after it.
 #[test]
 fn print_the_call_graph_of_a_loop_that_sleeps() {
     const NAME: &str = "print_the_call_graph_of_a_loop_that_sleeps";
@@ -627,7 +635,7 @@ fn print_the_call_graphs_of_several_loops() {
         }
     });
     let lines = without_places(&told);
-    // Which comes first is a matter of luck, but each is in one piece.
+    // Their order is not defined, but the lines of each loop are printed together.
     let mut printed: Vec<_> = lines.chunks(3).map(|lines| lines.join("\n")).collect();
     printed.sort();
     let expected = ["one", "other"].map(|name| {
@@ -637,7 +645,7 @@ fn print_the_call_graphs_of_several_loops() {
     assert_eq!(printed, expected);
 }
 
-/// Who could send the signal keeps nobody waiting.
+/// A process that could send the signal does not prevent a deadlock report.
 #[test]
 fn report_a_deadlock_though_a_signal_could_come() {
     alone("report_a_deadlock_though_a_signal_could_come", || {
@@ -646,7 +654,8 @@ fn report_a_deadlock_though_a_signal_could_come() {
     });
 }
 
-/// A host that turns the loop itself: the signal is something to turn for. Before that, several are one.
+/// A host turns the loop itself. The signal makes a turn due, and several signals before that turn
+/// count as one.
 #[test]
 fn print_the_call_graph_in_the_next_turn() {
     const NAME: &str = "print_the_call_graph_in_the_next_turn";

@@ -33,7 +33,8 @@ fn stream_results_within_a_time() {
     });
 }
 
-/// What a stream's poll has begun goes on at its next poll; and it stands in the line with the others.
+/// A dropped poll of the stream goes on at the stream's next poll, and keeps its place in the
+/// queue.
 #[test]
 fn give_up_a_poll_of_the_stream() {
     virtual_loop().run(async {

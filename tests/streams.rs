@@ -16,14 +16,14 @@ use std::rc::Rc;
 
 const HERE: (Ipv4Addr, u16) = (Ipv4Addr::LOCALHOST, 0);
 
-/// A reader, a writer whose bytes come there, and what has to stay open.
+/// A reader, a writer whose bytes arrive at the reader, and the other halves, which must stay open.
 fn pipe() -> (StreamReader, StreamWriter, (StreamReader, StreamWriter)) {
     let (one, other) = UnixStream::pair().unwrap();
     let ((reader, one), (other, writer)) = (one.into_streams(), other.into_streams());
     (reader, writer, (other, one))
 }
 
-/// Runs a future on a virtual clock; it fails if that takes a minute.
+/// Runs a future on a virtual clock. Fails after a minute.
 fn run<F: Future<Output = ()>>(make: impl FnOnce() -> F + Send + 'static) {
     watched(move || virtual_loop().run(make()));
 }
@@ -66,7 +66,7 @@ fn a_read_that_is_cancelled_at_each_byte_loses_none() {
     });
 }
 
-/// A small generator of numbers, always the same.
+/// A small, deterministic generator of numbers.
 struct Numbers(u64);
 
 impl Numbers {
@@ -76,7 +76,8 @@ impl Numbers {
     }
 }
 
-/// Chunks of any length, reads of any kind, some of them cancelled: against the bytes themselves.
+/// Chunks of random lengths and random reads, some of them cancelled, are compared with the bytes
+/// themselves.
 #[test]
 fn any_reads_give_what_any_chunks_have_brought() {
     for seed in 0..30 {
@@ -167,11 +168,11 @@ fn at_the_limit_and_beyond() {
             let (fits, too_long) = ([vec![b'x'; limit], b"\n".to_vec()].concat(), vec![b'y'; limit + 1]);
             writer.write_all(&fits).await.unwrap();
             assert_eq!(reader.read_line().await.unwrap(), fits);
-            // Also if the separator has come.
+            // The same if the separator has arrived.
             for (separator, next) in [("", ""), ("\n", ""), ("\n", "next")] {
                 let sent = [&too_long, separator.as_bytes(), next.as_bytes()].concat();
                 writer.write_all(&sent).await.unwrap();
-                // What has come stays.
+                // The bytes that arrived stay in the buffer.
                 for _ in 0..2 {
                     let error = reader.read_until(b"\n").await.unwrap_err();
                     assert_eq!((error.kind(), reader.at_eof()), (ErrorKind::InvalidData, false));
@@ -188,7 +189,8 @@ fn at_the_limit_and_beyond() {
     });
 }
 
-/// What CPython 3.13 gives of these chunks: `None` is its `ValueError`. A line that was too long could not be skipped.
+/// The results of CPython 3.13 for these chunks; `None` is its `ValueError`. Lines that were too
+/// long could once not be skipped.
 #[test]
 fn skip_lines_that_are_too_long() {
     type Case = (usize, &'static [&'static str], &'static [Option<&'static str>]);
@@ -207,7 +209,7 @@ fn skip_lines_that_are_too_long() {
             let mut chunks = chunks.iter();
             for line in lines {
                 let read = loop {
-                    // The next chunk comes when somebody waits for it.
+                    // The next chunk is sent when the reader waits for it.
                     if let Ok(read) = timeout(ms(1), reader.read_line()).await {
                         break read;
                     }
@@ -223,7 +225,7 @@ fn skip_lines_that_are_too_long() {
     }
 }
 
-/// The separator may have begun in what has come; that is not to be consumed.
+/// The separator may have begun at the end of the buffer. This part is not consumed.
 #[test]
 fn consume_what_is_before_a_separator() {
     run(|| async {
@@ -282,7 +284,7 @@ fn what_came_before_a_reset_can_be_read_and_the_reset_is_told_each_time() {
             assert_eq!(reader.read(100).await.unwrap(), b"half a li");
             assert_eq!(reader.read(100).await.unwrap_err().kind(), ErrorKind::ConnectionReset);
             assert_eq!(writer.write_all(b"x").await.unwrap_err().kind(), ErrorKind::BrokenPipe);
-            // It has gone, and that is no error.
+            // The connection is gone, and closing it again is not an error.
             writer.write_eof().unwrap();
             writer.close().await.unwrap();
         });
@@ -302,7 +304,7 @@ fn a_write_waits_for_the_reader_and_can_be_given_up() {
         assert_eq!(time() - begun, ms(1000));
         let written = write.written();
         drop(write);
-        // What the system has, arrives; and the rest can be sent behind it.
+        // The bytes that the system has accepted arrive, and the rest can be sent after them.
         let (rest, read) = join!(writer.write_all(&book[written..]), reader.read_exactly(book.len()));
         rest.unwrap();
         assert!(read.unwrap() == book);
@@ -335,7 +337,7 @@ fn a_connection_is_closed_when_both_halves_are_gone() {
         let (reader, writer) = one.into_streams();
         let (mut peer, _peer_writer) = other.into_streams();
         drop(writer);
-        assert!(timeout(ms(100), peer.read(1)).await.is_err(), "the reader is there");
+        assert!(timeout(ms(100), peer.read(1)).await.is_err(), "the reader still exists");
         drop(reader);
         assert_eq!(timeout(ms(100), peer.read(1)).await.unwrap().unwrap(), b"");
     });
@@ -372,7 +374,7 @@ fn a_reader_that_is_never_short_of_bytes_lets_others_run() {
                 }
             });
             let all = spawn(async move { reader.read_to_end().await.unwrap().len() });
-            // However fast they come, this has its turns.
+            // However fast the chunks arrive, this task gets its turns.
             for _ in 0..20 {
                 yield_now().await;
             }
@@ -499,7 +501,7 @@ fn close_frees_the_address_and_lets_connections_end() {
             waiter.await.unwrap();
             assert_eq!(trace.take(), ["the connection ends", "closed"]);
             assert_eq!(server.connections(), 0);
-            // The task that accepts is gone as well.
+            // The task that accepts has ended as well.
             assert_eq!(all_tasks().len(), 1);
             drop(next);
         });
@@ -513,7 +515,7 @@ fn a_handler_may_close_its_server_and_hold_what_it_likes() {
             let slot = Rc::new(RefCell::new(None::<Rc<net::Server>>));
             let (copy, served) = (slot.clone(), Rc::new(Cell::new(0)));
             let count = served.clone();
-            // An async closure that lends what it holds to its future.
+            // An async closure whose future borrows from the closure.
             let server = net::start_server(HERE, async move |_, _| {
                 count.set(count.get() + 1);
                 yield_now().await;
@@ -543,7 +545,7 @@ fn serve_forever_that_is_cancelled_closes_the_server() {
     });
 }
 
-/// It closed the server, and waited for no connection.
+/// `serve_forever` once closed the server when it was cancelled, but waited for no connection.
 #[test]
 fn serve_forever_that_is_cancelled_waits_for_its_connections() {
     for second in [false, true] {
@@ -580,7 +582,7 @@ fn serve_forever_that_is_cancelled_waits_for_its_connections() {
     }
 }
 
-/// A connection lasts as long as it is open, whatever has become of its handler.
+/// A connection counts as long as it is open, even after its handler has ended.
 #[test]
 fn wait_closed_waits_for_what_a_handler_has_kept() {
     run(|| async {
@@ -605,7 +607,7 @@ fn wait_closed_waits_for_what_a_handler_has_kept() {
             assert!(timeout(ms(10), server.wait_closed()).await.is_err());
             let (reader, writer) = kept.borrow_mut().pop().unwrap();
             if left == 2 {
-                // The reader stays, and the connection is closed.
+                // The reader is kept, but the connection is closed.
                 writer.close().await.unwrap();
                 assert_eq!(server.connections(), 1);
                 drop(reader);
@@ -616,7 +618,8 @@ fn wait_closed_waits_for_what_a_handler_has_kept() {
     });
 }
 
-/// A handler that reads sees the end, one that writes fails; the peer sees the end, or is told of what was thrown away.
+/// A reading handler sees the end, and a writing handler fails. The peer sees the end, or an error
+/// if bytes were thrown away.
 #[test]
 fn close_and_abort_the_clients_of_a_server() {
     for aborts in [false, true] {
@@ -657,7 +660,7 @@ fn close_and_abort_the_clients_of_a_server() {
                 }
                 assert_eq!(server.connections(), 0);
                 server.wait_closed().await;
-                // Until the handlers have dropped what they had.
+                // Until the handlers have dropped their values.
                 while begun.get() > 0 {
                     yield_now().await;
                 }
@@ -698,7 +701,7 @@ fn a_server_goes_on_without_its_handle_until_the_loop_ends() {
     });
 }
 
-/// Who has connected before it was started is served too.
+/// A client that connected before the server was started is served too.
 #[test]
 fn start_a_server_on_a_listener_that_is_there() {
     run(|| async {
@@ -712,7 +715,8 @@ fn start_a_server_on_a_listener_that_is_there() {
     });
 }
 
-/// Whoever starts it hears of that, and not the exception handler later.
+/// A wrong loop is reported to the caller that starts the server, and not later to the exception
+/// handler.
 #[test]
 fn a_server_is_started_in_the_loop_of_its_listener() {
     let (home, other) = (EventLoop::new(), EventLoop::new());
@@ -747,7 +751,7 @@ fn a_unix_server_removes_its_own_file() {
         assert_eq!(reader.read_to_end().await.unwrap(), b"x");
         server.close();
         assert!(!path.exists());
-        // Another's file stays.
+        // The file of another listener is kept.
         let server = net::start_unix_server(&path, async |_, _| {}).unwrap();
         std::fs::remove_file(&path).unwrap();
         let other = net::UnixListener::bind(&path).unwrap();
@@ -791,7 +795,7 @@ fn a_server_that_waits_is_no_deadlock() {
             closing.wait().await;
             server.close();
             server.wait_closed().await;
-            // Now nobody can come any more.
+            // No client can connect any more.
             sync::Event::new().named("never").wait().await;
         });
         assert_eq!(thread.join().unwrap(), "once");

@@ -22,14 +22,14 @@ use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-/// Lets all that is ready run, and what that makes ready.
+/// Runs everything that is ready, and everything that becomes ready through it.
 async fn settle() {
     for _ in 0..5 {
         yield_now().await;
     }
 }
 
-/// A task that writes down when it goes on, and then holds what it got until it is cancelled.
+/// A task that records when it goes on, and then keeps its result until it is cancelled.
 fn holder<T: 'static>(trace: &Trace, name: &str, wait: impl Future<Output = T> + 'static) -> Task<()> {
     let (trace, name) = (trace.clone(), name.to_string());
     spawn(async move {
@@ -40,7 +40,7 @@ fn holder<T: 'static>(trace: &Trace, name: &str, wait: impl Future<Output = T> +
     })
 }
 
-/// A task that writes down when it goes on, and gives back what it got.
+/// A task that records when it goes on, and releases its result.
 fn passer<T: 'static>(trace: &Trace, name: &str, wait: impl Future<Output = T> + 'static) -> Task<()> {
     let (trace, name) = (trace.clone(), name.to_string());
     spawn(async move {
@@ -49,31 +49,32 @@ fn passer<T: 'static>(trace: &Trace, name: &str, wait: impl Future<Output = T> +
     })
 }
 
-// ---- the wrong moment ----
+// ---- a waiter leaves at a bad moment ----
 
-/// The ways in which a waiter can go after something was given to it, or before.
+/// The ways in which a waiter can leave, before or after something was given to it.
 #[derive(Clone, Copy, Debug)]
 enum Way {
     CancelThenGive,
     GiveThenCancel,
-    /// The future is dropped by its own task, which goes on.
+    /// The future is dropped by its own task, and the task goes on.
     LoseARace,
 }
 
 const WAYS: [Way; 3] = [Way::CancelThenGive, Way::GiveThenCancel, Way::LoseARace];
 
-/// Two wait; one thing is given while the first goes. It has to come to the second.
+/// Two tasks wait. One thing is given while the first waiter leaves, and the second must receive
+/// it.
 async fn go_in_this_way<T: 'static>(way: Way, first: impl Future<Output = T> + 'static, give: impl FnOnce()) {
     let up = Rc::new(Event::new());
     let given_up = up.wait();
-    // Polled first, so the race is lost although both are ready.
+    // `given_up` is polled first, so `first` loses the race although both are ready.
     let task = spawn(async move {
         match select(pin!(given_up), pin!(first)).await {
             Either::Left(_) => "gave up",
             Either::Right(_) => "got it",
         }
     });
-    // Meanwhile the second takes its place behind the first.
+    // Before this ends, the second waiter has queued behind the first.
     sleep(ms(1)).await;
     match way {
         Way::CancelThenGive => {
@@ -201,7 +202,8 @@ fn notify_a_waiter_that_goes() {
     );
 }
 
-/// One of two parties goes: the barrier waits on for somebody in its place, or has let it through.
+/// One of two parties leaves. The barrier waits for a replacement, or has already let that party
+/// through.
 #[test]
 fn leave_a_barrier_of_three() {
     virtual_loop().run(async {
@@ -216,12 +218,13 @@ fn leave_a_barrier_of_three() {
         let third = spawn(barrier.wait());
         yield_now().await;
         assert_eq!(barrier.wait().await, Ok(2));
-        // As in asyncio, a number is how many were there, so it may come twice.
+        // As in asyncio, the number is the count of waiters at arrival, so it may occur twice.
         assert_eq!((second.await, third.await), (Ok(Ok(1)), Ok(Ok(1))));
     });
 }
 
-/// Cancelled when it had been released: the barrier drains all the same, and whoever waits for that goes on.
+/// A waiter is cancelled after its release. The barrier still drains, and the task that waits for
+/// the draining goes on.
 #[test]
 fn drain_a_barrier_whose_waiter_was_cancelled() {
     virtual_loop().run(async {
@@ -256,7 +259,7 @@ fn cancel_a_waiter_for_an_event_and_set_it() {
     });
 }
 
-/// When a timeout expires in the turn in which the lock is released, the lock is not lost with it.
+/// A timeout expires in the turn in which the lock is released. The lock must not be lost.
 #[test]
 fn expire_when_the_lock_is_released() {
     let trace = Trace::new();
@@ -276,11 +279,12 @@ fn expire_when_the_lock_is_released() {
         gather(tasks).await.unwrap();
         assert!(!lock.is_locked());
     });
-    // Main's sleep was armed before the timeouts, so it releases in the turn in which they expire.
+    // Main's sleep was armed before the timeouts, so main releases the lock in the turn in which
+    // they expire.
     assert_eq!(trace.take(), ["first expired at 5ms", "second expired at 5ms", "third locked at 9ms"]);
 }
 
-/// A cancellation in the same step as the release, from a destructor of the task that releases.
+/// A destructor of the releasing task cancels the waiter, in the same step as the release.
 #[test]
 fn cancel_from_the_destructor_of_the_one_that_releases() {
     let trace = Trace::new();
@@ -304,7 +308,8 @@ fn cancel_from_the_destructor_of_the_one_that_releases() {
     assert_eq!(trace.take(), ["heir"]);
 }
 
-/// A guard that is dropped because its holder is cancelled releases; one that is on its way back out of a wait releases too.
+/// The guard of a cancelled holder is released. The same holds for a waiter that was about to lock
+/// again.
 #[test]
 fn cancel_a_holder_and_a_waiter_that_locks_again() {
     virtual_loop().run(async {
@@ -331,7 +336,7 @@ fn cancel_a_holder_and_a_waiter_that_locks_again() {
         drop(guard);
         settle().await;
         assert!(waiter.is_cancelled());
-        // `other` had not waited when the notification was passed on: it went to nobody.
+        // `other` did not wait yet when the notification was passed on, so no task received it.
         assert!(!other.is_done());
         condition.notify_all(&condition.lock().await);
         other.await.unwrap();
@@ -339,7 +344,7 @@ fn cancel_a_holder_and_a_waiter_that_locks_again() {
     });
 }
 
-/// No permit, item or turn is given to a task that is dying, and who comes does not stand behind it.
+/// A cancelled task receives no permit, item or turn, and new waiters do not queue behind it.
 #[test]
 fn overtake_the_dying() {
     virtual_loop().run(async {
@@ -358,7 +363,8 @@ async fn drop_all<T>(future: impl Future<Output = T>) {
     drop(future.await);
 }
 
-/// The turn goes to the next when the first is dropped, and not before: the order is asyncio's.
+/// The lock passes to the next waiter when the first is dropped, not before. This is asyncio's
+/// order.
 #[test]
 fn release_while_the_first_is_dying() {
     let trace = Trace::new();
@@ -377,7 +383,8 @@ fn release_while_the_first_is_dying() {
     assert_eq!(trace.take(), ["soon", "second"]);
 }
 
-/// A waiter that goes wakes the next only if the lock is free, and if nobody was woken already.
+/// A waiter that leaves wakes the next one only if the lock is free and no waiter was woken
+/// already.
 #[test]
 fn go_while_the_lock_is_held_or_promised() {
     let trace = Trace::new();
@@ -401,7 +408,8 @@ fn go_while_the_lock_is_held_or_promised() {
     assert_eq!(trace.take(), ["heir"]);
 }
 
-/// Who had to wait although there was a permit, because others were to go first, is woken by them.
+/// A task had to wait although there was a permit, because earlier waiters go first. These waiters
+/// wake it.
 #[test]
 fn come_between_a_release_and_its_waiter() {
     let trace = Trace::new();
@@ -419,7 +427,8 @@ fn come_between_a_release_and_its_waiter() {
     assert_eq!(trace.take(), ["first", "second"]);
 }
 
-/// As in asyncio, one that goes passes a notification on, which costs the next its place in the line.
+/// As in asyncio, a waiter that leaves passes a notification on, and the next waiter then loses its
+/// place in the queue.
 #[test]
 fn leave_a_barrier_and_change_the_order() {
     let trace = Trace::new();
@@ -442,7 +451,7 @@ fn leave_a_barrier_and_change_the_order() {
     assert_eq!(trace.take(), ["c 2", "b 1", "d 2"]);
 }
 
-/// A future that is given up leaves no waker behind.
+/// A future that is dropped while it waits leaves no waker behind.
 #[test]
 fn give_up_and_leave_no_waker() {
     let dropped = Arc::new(AtomicUsize::new(0));
@@ -469,9 +478,9 @@ fn give_up_and_leave_no_waker() {
     drop((guard, sender));
 }
 
-// ---- a cancellation that is taken back ----
+// ---- uncancel ----
 
-/// What was given meanwhile went to others; what is left is given when the cancellation is taken back.
+/// What was given during the cancellation went to other tasks. The rest is given after `uncancel`.
 #[test]
 fn uncancel_and_get_what_is_left() {
     let trace = Trace::new();
@@ -509,7 +518,7 @@ fn uncancel_and_get_what_is_left() {
     assert_eq!(trace.take(), ["lock", "semaphore", "event", "get", "put", "condition", "barrier"]);
 }
 
-/// One that is spared keeps its place in the line.
+/// A waiter that is uncancelled keeps its place in the queue.
 #[test]
 fn uncancel_and_keep_the_place() {
     let trace = Trace::new();
@@ -522,20 +531,22 @@ fn uncancel_and_keep_the_place() {
         tasks[1].uncancel();
         tasks[0].uncancel();
         yield_now().await;
-        assert!(trace.take().is_empty(), "polled without a reason");
+        assert!(trace.take().is_empty(), "polled without a wake");
         semaphore.release();
         settle().await;
     });
     assert_eq!(trace.take(), ["first", "second", "third"]);
 }
 
-/// One whose wait had links, so that the cancellation did not queue it: what was given while it was dying has to wake it.
+/// The waiter also awaits a task, so the cancellation did not queue it. What was given during the
+/// cancellation must wake it.
 #[test]
 fn uncancel_one_that_awaits_a_task_too() {
     virtual_loop().run(async {
         let event = Event::new();
         let child = spawn(async {
-            // Ends at its own time: the cancellation is taken back before it is stepped.
+            // The sleep ends normally, because the cancellation is taken back before the child is
+            // stepped.
             sleep(ms(5)).await;
         });
         let (wait, begun) = (event.wait(), Rc::new(Cell::new(false)));
@@ -555,12 +566,12 @@ fn uncancel_one_that_awaits_a_task_too() {
         child_ref.uncancel();
         parent.uncancel();
         yield_now().await;
-        assert!(begun.get(), "nobody told it of the event");
+        assert!(begun.get(), "the event did not wake it");
         assert_eq!(parent.await, Ok(Ok(())));
     });
 }
 
-/// A wait that is begun in one task and finished in another does not die with the first.
+/// A wait that begins in one task and ends in another survives the end of the first task.
 #[test]
 fn hand_a_begun_wait_to_another_task() {
     virtual_loop().run(async {
@@ -584,7 +595,7 @@ fn hand_a_begun_wait_to_another_task() {
     });
 }
 
-// ---- polls without a reason ----
+// ---- unneeded polls ----
 
 #[test]
 fn poll_without_a_reason() {
@@ -594,7 +605,7 @@ fn poll_without_a_reason() {
         let (condition, barrier) = (Condition::new(()), Barrier::new(2));
         putting.try_put(0).unwrap();
         let guard = lock.lock().await;
-        // A second waiter behind each of the first, which is woken and not yet stepped.
+        // A second waiter is behind each first waiter. The first was woken, but is not stepped yet.
         let mut first: (_, _, _, _) =
             (lock.lock(), semaphore.acquire(), Box::pin(getting.get()), Box::pin(putting.put(1)));
         let mut second: (_, _, _, _) =
@@ -623,7 +634,8 @@ fn poll_without_a_reason() {
     });
 }
 
-/// Who was woken has no claim on the item: whoever is stepped first takes it, and the other goes to the end of the line.
+/// A woken waiter does not own the item. The task that is stepped first takes it, and the other one
+/// goes to the end of the queue.
 #[test]
 fn lose_the_item_and_line_up_again() {
     let trace = Trace::new();
@@ -645,10 +657,11 @@ fn lose_the_item_and_line_up_again() {
     assert_eq!(trace.take(), ["second got 2", "first got 3"]);
 }
 
-// ---- foreign code ----
+// ---- code of others ----
 
 thread_local! {
-    /// What a waker of somebody else does when it is woken or dropped: wakers have to be `Send`, primitives are not.
+    /// What a foreign waker does when it is woken or dropped. Wakers must be `Send`, primitives are
+    /// not.
     static ACT: RefCell<Option<Rc<dyn Fn()>>> = const { RefCell::new(None) };
 }
 
@@ -662,7 +675,7 @@ fn acting_waker(act: impl Fn() + 'static) -> Waker {
     foreign(act, act)
 }
 
-/// Wakers that come back into the primitive that wakes them, when they are woken and when they are dropped.
+/// Wakers that use the primitive again when they are woken, and when they are dropped.
 #[test]
 fn come_back_from_a_waker() {
     let semaphore = Rc::new(Semaphore::new(0));
@@ -700,7 +713,8 @@ fn come_back_from_a_waker() {
     ACT.set(None);
 }
 
-/// The second poll drops the waker of the first, and that releases: what comes during a poll is seen by it.
+/// The second poll drops the waker of the first poll, and that drop releases. The second poll
+/// notices this release.
 #[test]
 fn release_while_an_old_waker_is_dropped() {
     let semaphore = Rc::new(Semaphore::new(0));
@@ -748,7 +762,8 @@ fn panic_with_a_guard() {
     });
 }
 
-/// A comparison that panics loses no item but the one that was taken, and one that uses its queue is told so.
+/// A comparison that panics loses only the item that was being taken. A comparison that uses its
+/// own queue panics with a message.
 #[test]
 fn panic_in_a_comparison() {
     thread_local!(static QUEUE: RefCell<Option<Rc<PriorityQueue<Touchy>>>> = const { RefCell::new(None) });
@@ -780,15 +795,15 @@ fn panic_in_a_comparison() {
     QUEUE.set(Some(queue.clone()));
     let message = panic_of(|| queue.try_put(Touchy(1)));
     assert!(message.contains("from inside of a comparison"), "{message}");
-    // Their order is not known, since it could not be found.
+    // The order is unknown, because the comparison failed.
     let mut left: Vec<_> = std::iter::from_fn(|| queue.try_get().ok()).map(|touchy| touchy.0).collect();
     left.sort_unstable();
     assert_eq!(left, [1, 2]);
 }
 
-// ---- lives ----
+// ---- lifetimes ----
 
-/// The loop drops its tasks at its end; the primitives go on, in another loop.
+/// The loop drops its tasks at its end. The primitives can still be used in another loop.
 #[test]
 fn use_in_one_loop_after_another() {
     let (lock, semaphore, event) = (Rc::new(Lock::new(0)), Rc::new(Semaphore::new(1)), Event::new());
@@ -819,7 +834,7 @@ fn use_in_one_loop_after_another() {
     assert_eq!(*lock.try_lock().unwrap(), 3);
 }
 
-/// Two loops on one thread hand a baton back and forth, each turned by hand.
+/// Two loops on one thread pass a baton to each other. Each loop is turned by hand.
 #[test]
 fn hand_over_between_two_loops() {
     let trace = Trace::new();
@@ -875,7 +890,7 @@ fn drop_the_primitive_and_the_loop_first() {
     assert_eq!(census.counts(), (1, 1));
 }
 
-/// Outside of any loop, with wakers of somebody else.
+/// Outside of any loop, with foreign wakers.
 #[test]
 fn use_without_a_loop() {
     let lock = Lock::new(1);
@@ -883,7 +898,7 @@ fn use_without_a_loop() {
     let mut second = lock.lock();
     assert!(second.poll_unpin(&mut Context::from_waker(Waker::noop())).is_pending());
     drop(guard);
-    assert!(lock.try_lock().is_none(), "somebody waits");
+    assert!(lock.try_lock().is_none(), "a waiter has priority");
     assert_eq!(second.now_or_never().as_deref(), Some(&1));
     assert_eq!(lock.into_inner(), 1);
 }
@@ -897,8 +912,8 @@ fn forget_a_guard_and_ask_for_the_value() {
     });
 }
 
-/// Ten thousand wait at each, and go in an order that has nothing to do with that in which they came. If that cost a walk
-/// through all of them each time, this test would be seen to take long.
+/// Ten thousand tasks wait at each primitive, and leave in an order unrelated to their arrival. If
+/// each departure walked through all waiters, this test would be noticeably slow.
 #[test]
 fn cancel_ten_thousand_in_any_order() {
     const COUNT: usize = 10_000;
@@ -918,7 +933,7 @@ fn cancel_ten_thousand_in_any_order() {
         for wait in waits {
             let tasks: Vec<_> = (0..COUNT).map(|_| wait()).collect();
             yield_now().await;
-            // 7919 is a prime, so this comes by each of them once.
+            // 7919 is a prime, so this visits each task once.
             (0..COUNT).for_each(|n| assert!(tasks[n * 7919 % COUNT].cancel()));
             settle().await;
             assert!(tasks.iter().all(Task::is_cancelled));
@@ -928,7 +943,7 @@ fn cancel_ten_thousand_in_any_order() {
         semaphore.release();
         assert_eq!(semaphore.available_permits(), 1);
 
-        // And given to, while half of them are dying.
+        // The queue is filled while half of the tasks are cancelled.
         let tasks: Vec<_> = (0..COUNT).map(|_| spawn(get_of(&queue))).collect();
         yield_now().await;
         tasks.iter().step_by(2).for_each(|task| assert!(task.cancel()));
@@ -943,7 +958,7 @@ fn cancel_ten_thousand_in_any_order() {
     }
 }
 
-// ---- the vocabulary of each ----
+// ---- the methods of each primitive ----
 
 #[test]
 fn wait_before_and_after_an_event_is_set() {
@@ -957,7 +972,8 @@ fn wait_before_and_after_an_event_is_set() {
         event.set();
         gather(first.into_iter().chain([late])).await.unwrap();
     });
-    // 3 was spawned before the event was set, and so stands before those that were woken by it.
+    // Task 3 was spawned before the event was set, so it is queued before the tasks that the event
+    // woke.
     assert_eq!(trace.take(), ["3", "1", "2"]);
 }
 
@@ -985,7 +1001,7 @@ fn acquire_again_behind_those_who_wait() {
 fn release_a_bounded_semaphore_too_often() {
     let semaphore = BoundedSemaphore::new(1);
     let permit = semaphore.try_acquire().unwrap();
-    // The permit will come back by itself.
+    // The permit is released later by its drop.
     let message = panic_of(|| semaphore.release());
     assert!(message.contains("of 1 was released too many times"), "{message}");
     drop(permit);
@@ -1004,7 +1020,7 @@ fn notify_with_a_guard_of_another_lock() {
     assert!(panic_of(|| condition.wait(guard)).starts_with("wait() of a condition"));
 }
 
-/// Two conditions on one lock: the buffer that every book has.
+/// Two conditions on one lock: the bounded buffer of the textbooks.
 #[test]
 fn share_a_lock_between_two_conditions() {
     let got = virtual_loop().run(async {
@@ -1017,7 +1033,7 @@ fn share_a_lock_between_two_conditions() {
                 let guard = full.lock().await;
                 let mut guard = full.wait_for(guard, |items: &mut Vec<i32>| items.len() < 2).await;
                 guard.push(n);
-                // It is the lock of both.
+                // The guard fits both conditions, because they share the lock.
                 empty.notify_one(&guard);
             }
         });
@@ -1115,14 +1131,14 @@ fn shut_down_with_tasks_at_both_ends() {
         assert_eq!((putter.await, getter.await), (Ok(Err(PutError('b'))), Ok(Err(QueueShutDown))));
         assert_eq!((full.try_get(), full.try_get()), (Ok('a'), Err(TryGetError::ShutDown)));
         let joined = full.join().now_or_never();
-        assert!(joined.is_none(), "one item was got and not reported as done");
+        assert!(joined.is_none(), "one item was taken and not reported as done");
         full.task_done();
         assert!(full.join().now_or_never().is_some());
         assert!(panic_of(|| full.task_done()).contains("too many times"));
     });
 }
 
-/// A join that is woken comes back, even if more was put meanwhile.
+/// A join that was woken returns, even if more items were put in the meantime.
 #[test]
 fn join_and_put_meanwhile() {
     virtual_loop().run(async {
@@ -1195,7 +1211,7 @@ fn send_and_close() {
     });
 }
 
-/// A task that is stuck says where.
+/// The report says where a stuck task waits.
 #[cfg(feature = "report")]
 #[test]
 fn report_what_is_waited_for() {
@@ -1259,7 +1275,7 @@ fn report_what_is_waited_for() {
     assert_eq!(report(scene), format!("the value of a oneshot (made at {made_at})"));
 }
 
-/// Asked for once more when they are over, futures say so.
+/// Futures that are polled after they were ready panic with a message.
 #[test]
 fn poll_after_it_was_over() {
     virtual_loop().run(async {

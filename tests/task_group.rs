@@ -89,7 +89,7 @@ fn fail_and_cancel_siblings_and_body_and_gather_the_errors() {
                 }
             });
             group.try_spawn(async {
-                // Goes on in spite of the cancellation, and fails too.
+                // Goes on although it is cancelled, and fails too.
                 let _ = catch_cancel(sleep(ms(100))).await;
                 sleep(ms(5)).await;
                 Err::<(), _>("second")
@@ -213,7 +213,7 @@ fn cancel_the_task_and_wait_for_the_cleanups_of_children() {
             assert_eq!((time() - start, all_tasks().len()), (ms(10), 1));
         }
     });
-    // The body first. What is around the group is frozen while the children end.
+    // The body is dropped first. The future around the group is frozen while the children end.
     let expected = ["body dropped", "cleaned up", "frame dropped"];
     assert_eq!(trace.take(), expected.repeat(2));
 }
@@ -307,7 +307,8 @@ fn drop_a_group_in_a_race_and_cancel_its_children() {
     });
 }
 
-/// The turns of a failure, as asyncio has them: the child's callback, the sibling's end, its callback, the group.
+/// The turns of a failure are those of asyncio: the child's callback, the sibling's end, the
+/// sibling's callback, the group.
 #[test]
 fn fail_while_the_group_exits_and_count_the_turns() {
     let trace = Trace::new();
@@ -339,7 +340,7 @@ fn fail_while_the_group_exits_and_count_the_turns() {
     assert_eq!(trace.take(), ["turn 1", "fails", "turn 2", "turn 3", "turn 4", "turn 5", "over"]);
 }
 
-/// Children that multiply are stopped by one failure.
+/// One failure stops children that keep spawning more children.
 #[test]
 fn multiply_and_stop_at_one_failure() {
     fn multiply(group: TaskGroup<&'static str>, made: Rc<Cell<u32>>) {
@@ -367,7 +368,8 @@ fn multiply_and_stop_at_one_failure() {
     assert!(made.get() > 3);
 }
 
-/// The panic of the body goes on; that of a child is told to the exception handler, since nobody else will hear of it.
+/// A panic of the body propagates. A panic of a child is reported to the exception handler, because
+/// the group has no result that could contain it.
 #[test]
 fn panic_in_the_body_and_in_a_child() {
     let (event_loop, told) = telling_loop();
@@ -386,7 +388,8 @@ fn panic_in_the_body_and_in_a_child() {
     );
 }
 
-/// Who took the result of the child in the turn of its end, took the failure from the group.
+/// A task that took the result of the child in the turn of its end once also took the failure from
+/// the group.
 #[test]
 fn take_the_panic_of_a_child_and_fail_all_the_same() {
     virtual_loop().run(async {
@@ -399,7 +402,7 @@ fn take_the_panic_of_a_child_and_fail_all_the_same() {
     });
 }
 
-/// The errors of children come in place of the cancellation.
+/// The errors of children replace the cancellation.
 #[test]
 fn cancel_the_task_and_have_the_errors_of_children() {
     let (event_loop, told) = telling_loop();
@@ -422,7 +425,8 @@ fn cancel_the_task_and_have_the_errors_of_children() {
     assert_eq!(told.take(), [""; 0]);
 }
 
-/// So do their panics. The cancellation comes behind them, at the next wait.
+/// The panics of children replace the cancellation as well. The cancellation follows at the next
+/// wait.
 #[test]
 fn cancel_the_task_and_have_the_panic_of_a_child() {
     let (event_loop, told) = telling_loop();
@@ -446,7 +450,8 @@ fn cancel_the_task_and_have_the_panic_of_a_child() {
     assert_eq!(told.take(), [""; 0]);
 }
 
-/// Whoever loses a race tells nobody any more. Panics are told of as those of any task.
+/// A group that loses a race is dropped, and returns no errors. Panics of its children are reported
+/// like those of any task.
 #[test]
 fn drop_a_group_and_tell_of_the_errors_of_children() {
     let (event_loop, told) = telling_loop();
@@ -469,7 +474,7 @@ fn drop_a_group_and_tell_of_the_errors_of_children() {
     assert_eq!(told.take(), expected);
 }
 
-/// The body had panicked when its task was cancelled, and the panic was told to nobody.
+/// The body had panicked when its task was cancelled. The panic was once not reported.
 #[test]
 fn panic_in_the_body_and_cancel_the_task() {
     let (event_loop, told) = telling_loop();
@@ -489,7 +494,8 @@ fn panic_in_the_body_and_cancel_the_task() {
     assert_eq!(told.take(), [""; 0]);
 }
 
-/// Dropped before its children have ended, the group has nobody to whom the panic of its body could go on.
+/// The group is dropped before its children have ended. The panic of its body can then only be
+/// reported.
 #[test]
 fn panic_in_the_body_and_drop_the_group() {
     let (event_loop, told) = telling_loop();
@@ -507,7 +513,7 @@ fn panic_in_the_body_and_drop_the_group() {
     );
 }
 
-/// A second cancellation changes nothing about the wait for children, however deep they are.
+/// A second cancellation does not change the wait for children, at any depth.
 #[test]
 fn nest_groups_in_a_cleanup_and_cancel_again() {
     let trace = Trace::new();
@@ -542,7 +548,8 @@ fn nest_groups_in_a_cleanup_and_cancel_again() {
     assert_eq!(trace.take(), ["innermost"]);
 }
 
-/// Children are known by numbers: one of another loop took the place of one of this, which outlived its group.
+/// Children have numbers. A child of another loop once took the number of a child of this loop,
+/// which then outlived its group.
 #[test]
 fn spawn_into_a_group_of_another_loop_and_be_told() {
     let (first, second) = (virtual_loop(), virtual_loop());
@@ -567,7 +574,8 @@ fn spawn_into_a_group_of_another_loop_and_be_told() {
     assert!(!task.is_done());
 }
 
-/// After a spawn from another loop was refused, the group took itself for that loop's, and refused its own.
+/// The group once refused a spawn from another loop, then assumed that it belonged to that loop,
+/// and refused its own children.
 #[test]
 fn refuse_a_spawn_from_another_loop_and_take_the_next() {
     let (own, other) = (virtual_loop(), virtual_loop());
@@ -580,7 +588,7 @@ fn refuse_a_spawn_from_another_loop_and_take_the_next() {
     assert_eq!(result.unwrap().iter().map(|child| *child.result().unwrap()).collect::<Vec<_>>(), [1, 2, 3]);
 }
 
-/// A destructor in the body spawned into the group that was being dropped, which panicked.
+/// A destructor in the body spawned into the group during its drop, and the spawn panicked.
 #[test]
 fn spawn_in_a_destructor_of_the_body_when_cancelled() {
     let (event_loop, told) = telling_loop();
@@ -601,7 +609,7 @@ fn spawn_in_a_destructor_of_the_body_when_cancelled() {
     assert_eq!(told.take(), [""; 0]);
 }
 
-/// A timeout around the group was up while its children were ending, and the error was lost.
+/// A timeout around the group expired while the children were ending, and the error was once lost.
 #[test]
 fn expire_around_a_group_that_has_failed_and_have_its_errors() {
     virtual_loop().run(async {
@@ -616,7 +624,7 @@ fn expire_around_a_group_that_has_failed_and_have_its_errors() {
     });
 }
 
-/// The same, and the timeout interrupts what comes behind the group.
+/// The same, but the timeout interrupts the code after the group.
 #[test]
 fn go_on_behind_a_group_that_has_failed_in_a_timeout_that_is_up() {
     let trace = Trace::new();
@@ -638,7 +646,8 @@ fn go_on_behind_a_group_that_has_failed_in_a_timeout_that_is_up() {
     assert_eq!(trace.take(), ["1 failure(s) in a task group: disk full", "Err(Elapsed)"]);
 }
 
-/// A child awaits a task, which awaits the task of the group: that one, the child, and the one in between.
+/// A child awaits a task, which awaits the task of the group. Returns the task of the group, the
+/// child, and the task in between.
 #[cfg(feature = "report")]
 async fn circle_through_a_group(with_gather: bool) -> [TaskRef; 3] {
     let slot: Rc<RefCell<Option<Task<()>>>> = Rc::default();
@@ -667,7 +676,8 @@ async fn circle_through_a_group(with_gather: bool) -> [TaskRef; 3] {
     [known, child, between]
 }
 
-/// A cancellation does not find such a circle on its way, since a group is no await: `run` did not return.
+/// A cancellation does not detect such a circle, because a group is not an await. `run` once did
+/// not return.
 #[cfg(feature = "report")]
 #[test]
 fn end_the_run_with_a_circle_through_a_group() {
@@ -679,7 +689,8 @@ fn end_the_run_with_a_circle_through_a_group() {
     });
 }
 
-/// asyncio's tasks stay in such a circle, whoever of them is cancelled. Here they do until each was cancelled by itself.
+/// In asyncio, tasks stay in such a circle whichever of them is cancelled. Here they stay until
+/// each task was cancelled directly.
 #[cfg(feature = "report")]
 #[test]
 fn cancel_a_circle_through_a_group() {
@@ -688,13 +699,13 @@ fn cancel_a_circle_through_a_group() {
             let tasks = circle_through_a_group(false).await;
             for (nth, task) in tasks.iter().enumerate() {
                 let states = tasks.each_ref().map(TaskRef::is_done);
-                assert_eq!(states, [false; 3], "cancelled were {nth}");
-                // More than once is no more than once.
+                assert_eq!(states, [false; 3], "{nth} tasks were cancelled");
+                // A second cancellation adds nothing.
                 assert!(task.cancel() && task.cancel());
                 sleep(ms(1)).await;
             }
             assert!(tasks.iter().all(TaskRef::is_cancelled));
-            // Without a group, one of them is enough.
+            // Without a group, the cancellation of one task is enough.
             let tasks = circle_through_a_group(true).await;
             tasks[1].cancel();
             sleep(ms(1)).await;
@@ -703,7 +714,8 @@ fn cancel_a_circle_through_a_group() {
     });
 }
 
-/// A child was cancelled, twice, before it came to stand in the circle, and has caught that: it was not cancelled in the circle.
+/// A child was cancelled twice before it entered the circle, and has caught the cancellations. It
+/// was not cancelled in the circle.
 #[test]
 fn cancel_a_child_before_it_closes_a_circle_through_a_group() {
     virtual_loop().run(async {
@@ -734,7 +746,8 @@ fn cancel_a_child_before_it_closes_a_circle_through_a_group() {
     });
 }
 
-/// Two tasks poll a group, one after the other. The first, which was cancelled, waited for ever for a child of the second's.
+/// Two tasks poll a group, one after the other. The first was cancelled, and once waited for ever
+/// for a child of the second.
 #[test]
 fn move_a_begun_group_and_cancel_the_task_that_it_left() {
     virtual_loop().run(async {
@@ -755,7 +768,7 @@ fn move_a_begun_group_and_cancel_the_task_that_it_left() {
         first.cancel();
         sleep(ms(5)).await;
         let second = spawn(slot.take().unwrap());
-        // The child was cancelled by the first, and has its cleanup.
+        // The first task has cancelled the child, which now cleans up.
         assert_eq!((first.await, time() - start), (Err(TaskError::Cancelled), ms(10)));
         assert_eq!((second.await, time() - start), (Ok(Ok(())), ms(25)));
     });
@@ -763,7 +776,7 @@ fn move_a_begun_group_and_cancel_the_task_that_it_left() {
 
 // ---- a group that is cancelled by its handle ----
 
-/// From the body itself, from a child, and from elsewhere.
+/// The group is cancelled by the body itself, by a child, and by other code.
 #[test]
 fn cancel_a_group_and_go_on_behind_it() {
     for by in ["the body", "a child", "a callback", "another task", "a child, twice"] {
@@ -804,11 +817,13 @@ fn cancel_a_group_and_go_on_behind_it() {
     }
 }
 
-/// What the body returns, and what children fail with, counts; so does a cancellation of the task. A group that is over is not cancelled.
+/// The value of the body, the errors of children and a cancellation of the task take precedence. A
+/// group that is over cannot be cancelled.
 #[test]
 fn cancel_a_group_that_has_something_to_say() {
     virtual_loop().run(async {
-        // The body returns in the step in which it cancels, or resists.
+        // The body returns in the step in which it cancels the group, or it catches the
+        // cancellation.
         let result = task_group(async |group| {
             group.spawn(pending::<()>());
             group.cancel();
@@ -833,7 +848,7 @@ fn cancel_a_group_that_has_something_to_say() {
             Ok(())
         });
         assert_eq!(result.await.unwrap_err().errors, [ChildError::Failed("failed")]);
-        // The task is cancelled, too.
+        // The task is cancelled as well.
         let task = spawn(async {
             let result = task_group(async |group| {
                 group.spawn(finally(pending::<()>(), sleep(ms(5))));
@@ -855,8 +870,9 @@ fn cancel_a_group_that_has_something_to_say() {
     });
 }
 
-/// A group answers a cancellation with an error, and the task is to be interrupted again where it suspends next. It takes the request
-/// back before that, and yields: it goes on, as one that nobody has asked to end.
+/// A group returns an error instead of a cancellation, so the task is to be interrupted again at
+/// its next suspension. The task takes the request back before that and yields. It goes on as if it
+/// had never been cancelled.
 #[test]
 fn take_a_request_back_behind_the_errors_of_a_group() {
     virtual_loop().run(async {

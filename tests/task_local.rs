@@ -1,4 +1,5 @@
-//! Task-local variables: inherited at spawn, changed in private, seen by callbacks, dropped with the last task.
+//! Task-local variables: inherited at spawn, changed in each task separately, visible in callbacks,
+//! dropped with the last task.
 
 #[path = "common/mod.rs"]
 mod common;
@@ -106,7 +107,7 @@ fn panic_in_a_callback_and_leave_nothing_set() {
         spawn(async {}).add_done_callback(|_| ());
         NAME.with(|name| copy.push(format!("{name:?}")));
     });
-    // A callback of a run that has set nothing.
+    // A callback of a run that has set no variable.
     let copy = trace.clone();
     event_loop.run(async move {
         call_soon(move || copy.push(format!("{:?}", NAME.try_get())));
@@ -187,7 +188,8 @@ fn ask_outside_of_a_loop() {
     assert!(panic_of(|| LEVEL.set(8)).contains("no running event loop"));
 }
 
-/// What a callback or a destructor sets is nobody's afterwards: neither the next callback sees it, nor a task, nor the next run.
+/// A value that a callback or a destructor sets is dropped with it. The next callback, a task and
+/// the next run do not see it.
 #[test]
 fn leave_nothing_behind_a_callback() {
     let trace = Trace::new();
@@ -255,7 +257,8 @@ fn see_in_the_exception_handler_the_values_of_the_callback() {
     assert_eq!(seen.take(), ["unset 7", "inherited 8", "set 9"]);
 }
 
-/// The next callback of the same turn saw what one had set, and so did what came behind a done callback and a dropped output.
+/// A callback once set a value that the next callback of the same turn saw. The same happened after
+/// a done callback and a dropped output.
 #[test]
 fn set_and_see_nothing_in_the_next_callback() {
     let trace = Trace::new();
@@ -279,7 +282,7 @@ fn set_and_see_nothing_in_the_next_callback() {
     assert_eq!(trace.take(), expected);
 }
 
-/// The value went to the variable of the token, whichever was asked.
+/// The value was once stored in the variable of the token, not in the one whose `reset` was called.
 #[test]
 fn reset_with_what_another_variable_had_and_be_told() {
     task_local! { static OTHER: u32; }
@@ -317,7 +320,7 @@ fn make_the_default_anew_at_each_get() {
     });
 }
 
-/// The destructors of an output and of a value both panicked, which ended the process.
+/// The destructors of an output and of a value both panicked, which once ended the process.
 #[test]
 fn panic_in_the_destructors_of_an_output_and_of_a_value() {
     alone("panic_in_the_destructors_of_an_output_and_of_a_value", || {

@@ -17,7 +17,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::task::{Context, Poll, Waker};
 use std::thread;
 
-// ---- what is Send and Sync, and what is neither (checked when this is compiled) ----
+// ---- types that are Send and Sync, and types that are not (checked at compile time) ----
 
 const fn assert_send_and_sync<T: Send + Sync>() {}
 const fn assert_send<T: Send>() {}
@@ -28,7 +28,7 @@ const _: () = {
     assert_unpin::<Sleep>();
     assert_send_and_sync::<Remote>();
     assert_send_and_sync::<RemoteTask<u8>>();
-    // Its result need not be `Sync` for that.
+    // This does not require that the result is `Sync`.
     assert_send::<RemoteTask<std::cell::Cell<u8>>>();
     assert_send_and_sync::<TaskError>();
     assert_send_and_sync::<Panic>();
@@ -36,7 +36,8 @@ const _: () = {
     assert_send_and_sync::<Waker>();
 };
 
-/// Fails to compile if the type implements the trait: then two implementations answer to the name.
+/// Fails to compile if the type implements the trait, because then two implementations of `answer`
+/// match.
 macro_rules! assert_not_implemented {
     ($trait:ident: $($type:ty),+ $(,)?) => {
         $(const _: () = {
@@ -55,7 +56,7 @@ assert_not_implemented!(Send: Task<u8>, TaskRef, EventLoop, LoopRef, Handle, Joi
 assert_not_implemented!(Sync: Task<u8>, TaskRef, EventLoop, LoopRef, Handle, Join<u8>);
 assert_not_implemented!(Future: Task<u8>);
 
-/// The tricks above work: what is known not to be `Send` is told from what is.
+/// The checks above work: they tell types that are not `Send` from types that are.
 #[test]
 fn tell_what_is_send() {
     assert_not_implemented!(Send: Rc<u8>, *const u8);
@@ -64,13 +65,14 @@ fn tell_what_is_send() {
         true
     }
     let asleep = common::sleep_of(&virtual_loop(), ms(1));
-    // As hyper asks for it: behind a pointer, and shared.
+    // As hyper requires it: behind a pointer, and shared.
     let boxed: std::pin::Pin<Box<dyn Future<Output = ()> + Send + Sync>> = Box::pin(asleep);
     assert!(is_send(&boxed));
 }
 
-/// bytedance/monoio#241, compio-rs/compio#512: a join handle that was sent to another thread hung. Here it cannot be sent (see
-/// above); what can is the handle of a task that was spawned from there, and that is awaited on any executor.
+/// bytedance/monoio#241, compio-rs/compio#512: a join handle that was sent to another thread hung.
+/// Here a join handle cannot be sent (see above). The handle of a remotely spawned task can be
+/// sent, and can be awaited on any executor.
 #[test]
 fn await_a_remote_task_in_another_loop() {
     watched(|| {
@@ -93,8 +95,8 @@ fn await_a_remote_task_in_another_loop() {
     });
 }
 
-/// WAKE-2. bytedance/monoio#121, tokio-rs/tokio#3662: wakers are `Send` by contract, also where everything else stays on its
-/// thread.
+/// WAKE-2. bytedance/monoio#121, tokio-rs/tokio#3662: wakers are `Send` by contract, even if
+/// everything else stays on its thread.
 #[test]
 fn clone_and_wake_on_eight_threads_while_the_loop_sleeps_and_ends() {
     watched(|| {
@@ -133,7 +135,7 @@ fn clone_and_wake_on_eight_threads_while_the_loop_sleeps_and_ends() {
                 })
             })
             .collect();
-        // It sleeps between wakes: nothing else is in the loop, but a timer now and then.
+        // The loop sleeps between wakes, because it contains nothing else but a timer now and then.
         let copy = polls.clone();
         event_loop.run(async {
             while copy.load(Ordering::SeqCst) < 200 {
@@ -142,7 +144,8 @@ fn clone_and_wake_on_eight_threads_while_the_loop_sleeps_and_ends() {
         });
         assert_eq!(census.counts(), (4, 4));
         let at_the_end = polls.load(Ordering::SeqCst);
-        // The tasks have ended, the wakes go on: through turns, through the end of the loop, and after it.
+        // The tasks have ended. The wakes continue during turns, during the end of the loop, and
+        // after it.
         for _ in 0..50 {
             event_loop.turn();
         }
@@ -156,7 +159,8 @@ fn clone_and_wake_on_eight_threads_while_the_loop_sleeps_and_ends() {
     });
 }
 
-/// compio-rs/compio#1044, one larger: a million wakes while nobody turns. Each returns, and all of them are one step.
+/// compio-rs/compio#1044, with a larger number: a million wakes while the loop does not turn. Each
+/// wake returns, and together they cause one step.
 #[test]
 fn wake_a_million_times_and_step_once() {
     watched(|| {
@@ -177,7 +181,8 @@ fn wake_a_million_times_and_step_once() {
     });
 }
 
-/// compio-rs/compio#494: the last waker goes on another thread, while the loop sleeps and after it has gone.
+/// compio-rs/compio#494: the last waker is dropped on another thread, while the loop sleeps and
+/// after the loop was dropped.
 #[test]
 fn drop_the_last_waker_elsewhere() {
     watched(|| {
@@ -205,7 +210,8 @@ fn drop_the_last_waker_elsewhere() {
     });
 }
 
-/// tokio-rs/tokio#3117: from another thread onto a loop that sleeps, on either clock, with and without a timer.
+/// tokio-rs/tokio#3117: another thread sends to a loop that sleeps, on either clock, with and
+/// without a timer.
 #[test]
 fn send_to_a_sleeping_loop() {
     watched(|| {
@@ -229,7 +235,7 @@ fn send_to_a_sleeping_loop() {
                         remote.call_soon(move || copy.store(true, Ordering::SeqCst)).unwrap();
                         await_that(|| flag.load(Ordering::SeqCst));
                     }
-                    // The end is told to main by its own waker.
+                    // The waker of main reports the end to main.
                     (remote, seen)
                 });
                 let over = Arc::new(AtomicBool::new(false));
@@ -259,7 +265,7 @@ fn send_to_a_sleeping_loop() {
     });
 }
 
-/// What is sent comes in the order of sending: tasks, callbacks and wakes in one line.
+/// Tasks, callbacks and wakes arrive in the order in which they were sent.
 #[test]
 fn send_and_keep_the_order() {
     let event_loop = virtual_loop();
@@ -290,7 +296,7 @@ fn send_and_keep_the_order() {
     assert_eq!(*order.lock().unwrap(), ["one", "woken", "three", "two"]);
 }
 
-/// Each end of a task that was spawned from elsewhere, waited for and awaited.
+/// Each way in which a remotely spawned task can end, with a blocking wait and with an await.
 #[test]
 fn wait_for_remote_tasks_that_end_in_every_way() {
     watched(|| {
@@ -312,7 +318,7 @@ fn wait_for_remote_tasks_that_end_in_every_way() {
             let dropped = remote.spawn(async {}).unwrap();
             drop(dropped);
             let ends = (ok.wait(), late.wait(), panics.wait().map_err(|error| error.to_string()));
-            // It runs by now.
+            // The task runs at this point.
             cancelled.cancel();
             cancelled.cancel();
             (ends, cancelled.wait())
@@ -327,7 +333,8 @@ fn wait_for_remote_tasks_that_end_in_every_way() {
     });
 }
 
-/// The loop goes first: before the task came to it, while it runs, and when it has ended but nobody has waited.
+/// The loop is dropped first: before it received the task, while the task runs, and after the task
+/// ended but before any wait.
 #[test]
 fn drop_the_loop_before_a_remote_task_is_waited_for() {
     watched(|| {
@@ -346,13 +353,14 @@ fn drop_the_loop_before_a_remote_task_is_waited_for() {
             for _ in 0..turns {
                 event_loop.turn();
             }
-            // Somebody waits already.
+            // One thread waits already.
             let waiting = thread::spawn(move || awaited.wait());
             drop(event_loop);
             assert_eq!(waiting.join().unwrap(), Err(TaskError::Cancelled));
             assert_eq!(census.dropped_on(), [here]);
             task.cancel();
-            // It ends in the third turn. That is told by a callback, which is called while the other task is ended.
+            // The task ends in the third turn. A callback reports this, and it is called when the
+            // other task is dropped.
             let expected = if turns == 3 { Ok(()) } else { Err(TaskError::Cancelled) };
             assert_eq!(task.wait(), expected, "after {turns} turns");
             assert_eq!(remote.call_soon(|| unreachable!()), Err(LoopClosed));
@@ -362,7 +370,7 @@ fn drop_the_loop_before_a_remote_task_is_waited_for() {
     });
 }
 
-/// What comes back from a loop that has gone is dropped by whoever sent it, and there.
+/// What could not be sent to a dropped loop is dropped by the sender, on the sender's thread.
 #[test]
 fn send_to_a_loop_that_has_gone() {
     let census = Census::new();
@@ -376,13 +384,15 @@ fn send_to_a_loop_that_has_gone() {
     });
     let there = thread.join().unwrap();
     assert_eq!(census.dropped_on(), [there, there]);
-    // Its lane may have a new loop by now, which gets nothing of it.
+    // The lane of the dropped loop may have a new loop. The new loop receives nothing from the old
+    // `Remote`.
     let next = virtual_loop();
     assert_eq!(remote.call_soon(|| unreachable!()), Err(LoopClosed));
     assert_eq!((next.turn().messages, LoopClosed.to_string()), (0, "the event loop is closed".to_string()));
 }
 
-/// A remote task's result that nobody waits for is dropped with the last of its two ends, and a panic of it is not lost.
+/// If no one waits for a remote task, its result is dropped with the last of the two ends. A panic
+/// of the task is still reported.
 #[test]
 fn let_go_of_remote_tasks() {
     watched(|| {
@@ -404,7 +414,8 @@ fn let_go_of_remote_tasks() {
     });
 }
 
-/// A sleep is sent away and dropped there: its timer goes with it, whether or not the loop is still there.
+/// A sleep is sent to another thread and dropped there. Its timer is removed too, whether or not
+/// the loop still exists.
 #[test]
 fn drop_a_sleep_on_another_thread() {
     watched(|| {
@@ -419,12 +430,13 @@ fn drop_a_sleep_on_another_thread() {
         assert_eq!(event_loop.next_deadline(), Some(start + ms(1)));
         let third = asleep.pop();
         thread::spawn(move || drop(asleep)).join().unwrap();
-        // It is told by a message each, and these are worth a turn.
+        // A message reports each drop, and the messages make a turn due.
         assert_eq!(event_loop.next_deadline(), Some(start));
         let turn = event_loop.turn();
         assert_eq!((turn.messages, turn.timers), (2, 1));
         assert_eq!((event_loop.time(), event_loop.next_deadline()), (start + ms(3), None));
-        // It has fired and was not polled since: the message finds nothing, and the next timer is not taken for it.
+        // The third timer has fired, and its sleep was not polled since. The message finds no
+        // timer, and must not remove the next one.
         let next = event_loop.spawn(async { sleep(ms(1)).await });
         event_loop.turn();
         thread::spawn(move || drop(third)).join().unwrap();
@@ -432,7 +444,7 @@ fn drop_a_sleep_on_another_thread() {
         assert_eq!((turn.messages, turn.timers), (1, 1));
         event_loop.turn();
         assert!(next.is_done());
-        // Nor when the loop has gone.
+        // The message also removes no timer of another loop after the first loop was dropped.
         let mut late = common::sleep_of(&event_loop, ms(1));
         assert!(common::poll_in(&event_loop, &mut late, Waker::noop()).is_pending());
         drop(event_loop);
@@ -446,7 +458,8 @@ fn drop_a_sleep_on_another_thread() {
     });
 }
 
-/// tokio-rs/tokio#6035, #6185, zed-industries/zed#21020: looking at all tasks from inside of one deadlocked.
+/// tokio-rs/tokio#6035, #6185, zed-industries/zed#21020: listing all tasks from inside a task
+/// deadlocked.
 #[test]
 fn list_all_tasks_from_everywhere() {
     let trace = Trace::new();
@@ -478,7 +491,7 @@ fn list_all_tasks_from_everywhere() {
         doomed.cancel();
         yield_now().await;
     });
-    // Without the feature `report` no name is made of a type.
+    // Without the feature `report`, task names are not made from type names.
     let seen: Vec<String> =
         trace.take().iter().map(|line| line.replace("Task-", "F-").replace("wait-", "F-")).collect();
     assert_eq!(
@@ -494,7 +507,7 @@ fn list_all_tasks_from_everywhere() {
     );
 }
 
-/// Part C: a task is polled on its own thread alone, whoever wakes it and wherever it was spawned.
+/// Part C: a task is polled only on its own thread, whichever thread wakes or spawns it.
 #[test]
 fn poll_on_the_own_thread_alone() {
     watched(|| {
@@ -522,12 +535,13 @@ fn poll_on_the_own_thread_alone() {
         while !thread.is_finished() {
             event_loop.turn();
         }
-        // The last wake may come while the poll before it is still to look.
+        // The last wake may arrive before the previous poll has read the count.
         assert!(thread.join().unwrap() >= 20);
     });
 }
 
-/// Loops of many threads at once, that come and go, and whose wakers stay: no wake goes to a later loop in the same place.
+/// Many threads create and drop loops, and keep the wakers. No wake reaches a later loop in the
+/// same lane.
 #[test]
 fn make_and_drop_loops_on_eight_threads() {
     watched(|| {
@@ -561,7 +575,8 @@ fn make_and_drop_loops_on_eight_threads() {
     });
 }
 
-/// Remotes that come and go while a loop on a virtual clock waits for them: it sees that the last has gone.
+/// Remotes are cloned and dropped while a loop on a virtual clock waits for them. The loop notices
+/// that the last one was dropped.
 #[test]
 fn drop_remotes_while_the_loop_waits() {
     watched(|| {
@@ -580,8 +595,8 @@ fn drop_remotes_while_the_loop_waits() {
     });
 }
 
-/// On a real clock, a loop that counts waits as one that does not, here for a cancellation that nobody has promised: only
-/// debug mode would report a deadlock.
+/// On a real clock, a loop that counts waits in the same way as a loop that does not. Here it waits
+/// for a cancellation, and only debug mode would report a deadlock.
 #[cfg(feature = "report")]
 #[test]
 fn count_and_wait_all_the_same() {
@@ -606,7 +621,8 @@ fn count_and_wait_all_the_same() {
     }
 }
 
-/// A waker that waits in a future of a loop on another thread, and nowhere else: that one may still wake.
+/// The only clone of a waker is in a future of a loop on another thread. That loop may still wake
+/// the task.
 #[test]
 fn wait_in_a_loop_of_another_thread() {
     watched(|| {
@@ -615,7 +631,8 @@ fn wait_in_a_loop_of_another_thread() {
             let waker = wakers.recv().unwrap();
             EventLoop::new().run(async move {
                 let mut pause = Box::pin(sleep(ms(30)));
-                // Polled by hand for the other's task; that waker goes, and the sleep has one of its own.
+                // Polled by hand for the task of the other loop. The loop's own waker later
+                // replaces this waker.
                 assert!(pause.as_mut().poll(&mut Context::from_waker(&waker)).is_pending());
                 drop(waker);
                 sleep(ms(60)).await;
@@ -635,7 +652,7 @@ fn wait_in_a_loop_of_another_thread() {
     });
 }
 
-/// A waker that is sent along a circle of threads, and wakes in each.
+/// A waker is sent around a ring of threads, and each thread wakes it.
 #[test]
 fn pass_a_waker_around() {
     watched(|| {

@@ -6,7 +6,7 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-/// All Rust files below a folder, by their path from the package's root, with what stands in them.
+/// The content of all Rust files below a folder, by their path from the package's root.
 fn sources(folder: &str) -> BTreeMap<String, String> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let mut folders = vec![root.join(folder)];
@@ -34,11 +34,11 @@ fn library_part(text: &str) -> &str {
     text.split("#[cfg(test)]").next().unwrap().split("#[cfg(all(test").next().unwrap()
 }
 
-/// The heart of the kernel: its files, and the parts of them that stand in folders of their own.
+/// The heart of the kernel: its files, and the parts of them in their own folders.
 const HEART: [&str; 5] = ["cell", "clock", "ready", "token", "wheel"];
 
-/// The room in which a file stands: a folder of the vocabulary, or of the kernel; `kernel` is its heart. None for the files
-/// directly in `src/`, of which the picture says nothing.
+/// The room of a file: a folder of the vocabulary, or of the kernel; `kernel` is its heart. `None`
+/// for the files directly in `src/`, which the table of rooms does not contain.
 fn room(file: &str) -> Option<String> {
     let mut path = file.strip_prefix("src/")?.split('/');
     let (folder, next) = (path.next()?, path.next()?);
@@ -49,7 +49,8 @@ fn room(file: &str) -> Option<String> {
     Some(if is_room { format!("kernel/{next}") } else { "kernel".into() })
 }
 
-/// What `use` lines, and paths in the code, name by `crate::` or `super::`, as paths from `src/`: `kernel/table/waker/keep`.
+/// The paths from `src/` that `use` lines and code name by `crate::` or `super::`, such as
+/// `kernel/table/waker/keep`.
 fn named_paths(file: &str, text: &str) -> BTreeSet<String> {
     let code = library_part(text).lines().filter(|line| !line.trim_start().starts_with("//"));
     let code: String = code.flat_map(|line| [line.trim(), " "]).collect();
@@ -103,7 +104,7 @@ fn expand(base: &str, path: &str, found: &mut BTreeSet<String>) {
     }
 }
 
-/// The rooms that each room imports from, but for the heart, which is everybody's.
+/// The rooms that each room imports from, without the heart, which every room may import.
 fn imports() -> BTreeMap<String, BTreeSet<String>> {
     let sources = sources("src");
     let mut found: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
@@ -122,10 +123,11 @@ fn imports() -> BTreeMap<String, BTreeSet<String>> {
     found
 }
 
-/// The rows of the table of rooms in `docs/architecture.md`: a room, and the rooms that it may import from.
+/// The rows of the table of rooms in `docs/architecture.md`: a room, and the rooms that it may
+/// import from.
 fn rooms() -> BTreeMap<String, BTreeSet<String>> {
     let text = document("docs/architecture.md");
-    let table = text.split("<!-- rooms -->").nth(1).expect("the rooms stand between two marks");
+    let table = text.split("<!-- rooms -->").nth(1).expect("the rooms are between two marks");
     let rows = table.lines().filter_map(|line| line.strip_prefix("| `")?.strip_suffix(" |")?.split_once('`'));
     let names = |cell: &str| cell.split('`').skip(1).step_by(2).map(String::from).collect();
     rows.map(|(room, rest)| (room.into(), names(rest.rsplit('|').next().unwrap()))).collect()
@@ -136,7 +138,8 @@ fn rooms_import_as_the_picture_says() {
     assert_eq!(imports(), rooms());
 }
 
-/// The heart calls the kernel's rooms by its seams, and they call each other by way of it. The vocabulary has no such excuse.
+/// The heart calls the kernel's rooms through its seams, and they call each other through the
+/// heart. The rooms of the vocabulary must not form a circle.
 #[test]
 fn themes_of_the_vocabulary_make_no_circle() {
     let mut left = imports();
@@ -149,11 +152,12 @@ fn themes_of_the_vocabulary_make_no_circle() {
     }
 }
 
-/// The page that can be read in ten minutes names ten functions, each with its line.
+/// The page to be read in ten minutes names ten functions, each with its line. Checks that the
+/// lines are right.
 #[test]
 fn ten_functions_stand_where_the_page_says() {
     let text = document("docs/architecture.md");
-    let table = text.split("<!-- ten -->").nth(1).expect("the functions stand between two marks");
+    let table = text.split("<!-- ten -->").nth(1).expect("the functions are between two marks");
     let mut found = 0;
     for row in table.lines().filter(|row| row.contains(".rs:")) {
         let names: Vec<&str> = row.split('`').skip(1).step_by(2).collect();
@@ -168,7 +172,7 @@ fn ten_functions_stand_where_the_page_says() {
     assert_eq!(found, 10);
 }
 
-/// Documents and comments name no file that is not there.
+/// Documents and comments name only files that exist.
 #[test]
 fn named_files_exist() {
     let folders = ["src", "tests", "benches", "examples"];
@@ -183,14 +187,14 @@ fn named_files_exist() {
             if is_path {
                 found += 1;
                 let is_there = files.iter().any(|file| file == path || file.ends_with(&format!("/{path}")));
-                assert!(is_there, "{name} names {path}, which is not there");
+                assert!(is_there, "{name} names {path}, which does not exist");
             }
         }
     }
     assert!(found > 100, "{found}");
 }
 
-/// A reader is promised that the heart can be read in one sitting.
+/// The documents promise that the heart can be read in one sitting, so its size is limited.
 #[test]
 fn heart_is_small_and_told() {
     let heart: BTreeMap<_, _> =
@@ -215,21 +219,23 @@ fn each_tag_is_told_asserted_and_tested() {
     let inner = sources.iter().filter(|(name, _)| name.contains("tests")).map(|(_, text)| text.as_str());
     let tests = of_files + &inner.collect::<String>() + &of_packages.map(|(_, text)| text).collect::<String>();
     for tag in tags {
-        assert!(architecture.contains(tag), "docs/architecture.md does not tell of {tag}");
+        assert!(architecture.contains(tag), "docs/architecture.md does not explain {tag}");
         assert!(library.contains(&format!("\"{tag}: ")), "no assertion in src/ guards {tag}");
-        assert!(tests.contains(tag), "no test speaks of {tag}");
+        assert!(tests.contains(tag), "no test names {tag}");
     }
 }
 
 #[test]
 fn unsafe_code_stands_where_it_is_told() {
     let allowed = [
-        // The cell: counted, erased, future and outcome in one place; what makes it, lends it and empties it.
+        // The cell keeps a counted, type-erased future and its outcome in one place. These files
+        // make it, lend it and empty it.
         "src/kernel/cell.rs",
         "src/kernel/cell/failed.rs",
         "src/kernel/cell/typed.rs",
         "src/kernel/cell/unread.rs",
-        // The table: rows hold tasks by one word, and it is borrowed without a flag on the switch path.
+        // The table: rows store tasks as one word, and it is borrowed without a flag when tasks are
+        // switched.
         "src/kernel/table.rs",
         "src/kernel/table/records.rs",
         "src/kernel/table/unwinding.rs",
@@ -245,17 +251,18 @@ fn unsafe_code_stands_where_it_is_told() {
     }
 }
 
-/// Functions, methods, types, traits, macros and modules: whatever one can look up in the documentation.
+/// Every function, method, type, trait, macro and module in the documentation has an example.
 #[test]
 fn each_public_item_has_an_example() {
-    /// Whether docs have a code block that is run. A `text` block is a picture, a `compile_fail` shows what is not to be done.
+    /// Whether docs have a code block that is run. A `text` block is a picture, and a
+    /// `compile_fail` block shows a wrong use.
     fn has_example<'a>(docs: impl Iterator<Item = &'a str>) -> bool {
         let fences = docs.filter_map(|line| line.trim_start_matches(['/', '!']).trim_start().strip_prefix("```"));
         let not_run = ["text", "ignore", "no_run", "compile_fail"];
         fences.step_by(2).any(|language| !not_run.iter().any(|word| language.contains(word)))
     }
 
-    /// What a line declares in public: `fn` and its name, for instance.
+    /// The public item that a line declares: its kind, such as `fn`, and its name.
     fn declares(line: &str) -> Option<(&str, &str)> {
         let words = match line.strip_prefix("pub ") {
             Some(words) => words,
@@ -283,7 +290,8 @@ fn each_public_item_has_an_example() {
         let lines: Vec<&str> = library_part(text).lines().map(str::trim).collect();
         for (number, line) in lines.iter().enumerate() {
             let Some((kind, name)) = declares(line) else { continue };
-            // Upward to where something else ends: docs and attributes, also those of several lines.
+            // The lines upward to the end of another item: docs and attributes, also those of
+            // several lines.
             let is_above =
                 |line: &&str| line.starts_with("///") || !(line.is_empty() || line.ends_with(['{', '}', ';']));
             let above: Vec<&str> = lines[..number].iter().rev().copied().take_while(is_above).collect();
@@ -304,8 +312,8 @@ fn each_public_item_has_an_example() {
             }
         }
     }
-    assert!(found > 200, "only {found} public items were found, so they were not looked for in the right way");
-    assert!(without.is_empty(), "these have no example that runs: {without:#?}");
+    assert!(found > 200, "only {found} public items were found, so the search is wrong");
+    assert!(without.is_empty(), "these have no runnable example: {without:#?}");
 }
 
 /// The rows of the table in `docs/asyncio.md`: a test as `Class::name`, its state, and why.
@@ -349,7 +357,7 @@ fn twins() -> Vec<(String, String)> {
 #[test]
 fn each_test_of_asyncio_is_told_of() {
     let page = document("docs/asyncio.md");
-    let table = page.split("<!-- tests -->").nth(1).expect("the table stands between two marks");
+    let table = page.split("<!-- tests -->").nth(1).expect("the table is between two marks");
     let rows = asyncio_rows(table);
     let twins: BTreeSet<(String, String)> = twins().into_iter().collect();
     let mut names = BTreeMap::new();
@@ -359,9 +367,9 @@ fn each_test_of_asyncio_is_told_of() {
         let twin = (snake_case(class), name.to_string());
         *counts.get_mut(state).unwrap_or_else(|| panic!("{test} is in no state: {state}")) += 1;
         if *state == "passes" {
-            assert!(twins.contains(&twin), "{test} is said to pass, and has no test in tests/asyncio/");
+            assert!(twins.contains(&twin), "docs/asyncio.md lists {test}, but tests/asyncio/ has no such test");
         } else {
-            assert!(why.ends_with('.'), "{test} is not said why: {why}");
+            assert!(why.ends_with('.'), "the reason for {test} does not end with a full stop: {why}");
         }
         assert!(names.insert(twin, state).is_none(), "{test} has two rows");
     }
@@ -381,7 +389,8 @@ fn each_test_of_asyncio_is_told_of() {
     assert!(rows.len() == 610 && passes >= 300, "{counted}");
 }
 
-/// What is published: the sources, examples and documents, whatever the README links to, and no tests or benchmarks.
+/// The package contains the sources, the examples, the documents, and all targets of the README's
+/// links. It contains no tests or benchmarks.
 #[test]
 fn the_package_holds_what_the_readme_links_to() {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
@@ -393,9 +402,9 @@ fn the_package_holds_what_the_readme_links_to() {
     let readme = document("README.md");
     let links = readme.split("](").skip(1).map(|rest| rest.split(')').next().unwrap());
     let links: Vec<&str> = links.filter(|link| !link.contains("://")).collect();
-    assert!(links.len() > 3, "only {links:?} were found, so they were not looked for in the right way");
+    assert!(links.len() > 3, "only {links:?} were found, so the search is wrong");
     for link in links {
-        // A folder is shown by its README.
+        // The README represents its folder.
         let is_held = files.lines().any(|file| file == link || file == format!("{link}/README.md"));
         assert!(is_held, "the README links to {link}, which is not in the package:\n{files}");
     }
@@ -438,7 +447,7 @@ fn chinese_readme_has_the_code_and_the_names_of_the_english_one() {
         assert_eq!(row.len(), twin.len(), "{row:?} and {twin:?} have different numbers of cells");
         for (cell, twin) in row.iter().zip(twin) {
             assert_eq!(names(cell), names(twin), "{cell} and {twin} have different names");
-            // What is not translated is the same, a figure for example.
+            // Text that is not translated must be equal, for example a figure.
             assert!(cell == twin || !twin.is_ascii(), "{cell} is {twin} in Chinese");
         }
     }

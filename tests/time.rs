@@ -1,5 +1,5 @@
-//! Bugs of other executors with time: extreme durations, far deadlines, timers that are reset, lost
-//! or left behind.
+//! Bugs of other executors with time: extreme durations, far deadlines, and timers that are reset,
+//! lost or left behind.
 
 mod common;
 
@@ -24,7 +24,8 @@ fn ns(nanoseconds: u64) -> Duration {
     Duration::from_nanos(nanoseconds)
 }
 
-/// tokio-rs/tokio#8334: after twelve days, with a far timer present, short ones waited for the far one.
+/// tokio-rs/tokio#8334: after twelve days, and beside a far timer, short sleeps waited for the far
+/// timer.
 #[test]
 fn sleep_shortly_at_every_power_of_two_beside_a_far_timer() {
     let event_loop = virtual_loop();
@@ -57,8 +58,9 @@ fn sleep_shortly_at_every_power_of_two_beside_a_far_timer() {
     assert_eq!(called.get(), 63 * 3);
 }
 
-/// The same as a property: random deadlines of all sizes, some cancelled, against a sorted map. Equals fire in the order of
-/// their making (TIME-3), all at their moment (TIME-2).
+/// The same as a property: random deadlines of all sizes, some cancelled, are compared with a
+/// sorted map. Equal deadlines fire in the order of their creation (TIME-3), and each at its moment
+/// (TIME-2).
 #[test]
 fn fire_as_a_sorted_map_does() {
     let mut random = 7u64;
@@ -73,7 +75,7 @@ fn fire_as_a_sorted_map_does() {
             let start = time();
             let mut handles = Vec::new();
             for nth in 0..300 {
-                // As many small as large ones, many equals.
+                // Small and large deadlines are equally frequent, and many are equal.
                 let bits = draw() % 47;
                 let deadline = if draw() % 3 == 0 { 1 << bits } else { draw() & ((1 << bits) - 1) };
                 let copy = fired.clone();
@@ -94,8 +96,8 @@ fn fire_as_a_sorted_map_does() {
     }
 }
 
-/// tokio-rs/tokio#2667, #3551, #5183, #6634, #8384, #4494, #2408, #3595; embassy-rs/embassy#3204, #6141; Smithay/calloop#121:
-/// long durations overflowed, or hit a value that meant something else.
+/// tokio-rs/tokio#2667, #3551, #5183, #6634, #8384, #4494, #2408, #3595; embassy-rs/embassy#3204,
+/// #6141; Smithay/calloop#121: long durations overflowed, or were equal to a special value.
 #[test]
 fn wait_for_durations_at_the_edges() {
     let long = [
@@ -111,14 +113,14 @@ fn wait_for_durations_at_the_edges() {
         Duration::from_nanos(1 << 63),
         Duration::from_secs(86_400 * 365 * 100),
     ];
-    // Each time from a fresh clock, and from one that has gone on.
+    // With a clock that has not moved, and with one that has advanced.
     for before in [ns(0), ns(1), Duration::from_secs(1_000_000)] {
         for duration in long {
             let event_loop = virtual_loop();
             let seen = event_loop.run(async move {
                 sleep(before).await;
                 let begin = time();
-                // Longer than all that is awaited here: none of these may end.
+                // Longer than everything that is awaited here, so none of these may end.
                 let sleeping = spawn(sleep(duration));
                 let timed = spawn(timeout(duration, pending::<()>()));
                 let waited = spawn(wait_for(pending::<()>(), duration));
@@ -147,7 +149,7 @@ fn wait_for_durations_at_the_edges() {
     }
 }
 
-/// The shortest ones; DataDog/glommio#326: a very short sleep hung.
+/// The shortest sleeps. DataDog/glommio#326: a very short sleep hung.
 #[test]
 fn wait_for_nothing_and_for_a_nanosecond() {
     let event_loop = virtual_loop();
@@ -178,8 +180,8 @@ fn wait_for_nothing_and_for_a_nanosecond() {
     });
 }
 
-/// tokio-rs/tokio-timer#38, tokio-rs/tokio#5536, restatedev/restate#5017: a deadline beyond the wheel's range was lost, or a
-/// panic.
+/// tokio-rs/tokio-timer#38, tokio-rs/tokio#5536, restatedev/restate#5017: a deadline beyond the
+/// wheel's range was lost, or caused a panic.
 #[test]
 fn sleep_for_centuries_in_steps_and_at_once() {
     let century = Duration::from_secs(86_400 * 36_525);
@@ -200,7 +202,8 @@ fn sleep_for_centuries_in_steps_and_at_once() {
         }
         yield_now().await;
         assert_eq!(tasks.iter().filter(|task| task.is_done()).count(), 3);
-        // The end of what can be counted: what is longer never ends, and that is a deadlock, not a panic.
+        // The largest time that the clock can count. A longer sleep never ends, which is a deadlock
+        // and not a panic.
         sleep_until(start + ns(u64::MAX - 1)).await;
         assert_eq!(time() - start, ns(u64::MAX - 1));
         sleep(ns(0)).await;
@@ -213,25 +216,25 @@ fn sleep_for_centuries_in_steps_and_at_once() {
     assert!(matches!(error, Err(RunError::Deadlock(_))));
 }
 
-/// tokio-rs/tokio#2573, #2587: the reset of a timer that had expired was a panic.
+/// tokio-rs/tokio#2573, #2587: the reset of an expired timer panicked.
 #[test]
 fn reset_a_sleep_in_every_state() {
     virtual_loop().run(async {
         let start = time();
-        // What is left of its time when it is reset to five more milliseconds, by state.
+        // Each sleep, in a given state, is reset to five more milliseconds.
         let reset_and_await = |mut asleep: Sleep, state: &'static str| async move {
             let from = time();
             asleep.reset(from + ms(5));
             assert!(!asleep.is_elapsed(), "{state}");
             (&mut asleep).await;
             assert_eq!((time() - from, asleep.is_elapsed()), (ms(5), true), "{state}");
-            // To a moment that has passed: it lets others go first, and takes no time.
+            // Reset to a moment in the past: other tasks run first, and no time passes.
             asleep.reset(from);
             assert!(poll!(&mut asleep).is_pending(), "{state}");
             yield_now().await;
             assert!(poll!(&mut asleep).is_ready(), "{state}");
             assert_eq!(time() - from, ms(5), "{state}");
-            // And on.
+            // Reset once more.
             asleep.reset(time() + ms(1));
             asleep.await;
             assert_eq!(time() - from, ms(6), "{state}");
@@ -259,7 +262,8 @@ fn reset_a_sleep_in_every_state() {
     });
 }
 
-/// TIME-1. tokio-rs/tokio#6683: timers were lost when some came and went while others fired.
+/// TIME-1. tokio-rs/tokio#6683: timers were lost if others were added and removed while timers
+/// fired.
 #[test]
 fn insert_and_cancel_while_timers_fire() {
     let trace = Trace::new();
@@ -270,7 +274,8 @@ fn insert_and_cancel_while_timers_fire() {
             let trace = trace.clone();
             move || trace.push(format!("{name} at {:?}", time() - start))
         };
-        // All of the same moment: the first takes out the third, and puts in others, before and after now.
+        // All at the same moment. The first cancels the third, and adds others before and after the
+        // current time.
         let (first, handles) = (note("first"), later.clone());
         let (same, next, past) = (note("same moment"), note("next moment"), note("past"));
         call_later(ms(5), move || {
@@ -285,7 +290,7 @@ fn insert_and_cancel_while_timers_fire() {
         call_later(ms(5), note("second"));
         later.borrow_mut().push(call_later(ms(5), note("third")));
         later.borrow_mut().push(call_later(ms(6), note("much later")));
-        // A foreign waker does the same from inside of its wake.
+        // A foreign waker does the same inside its wake.
         let calls = Arc::new(AtomicUsize::new(0));
         let count = calls.clone();
         let waker = foreign(
@@ -317,7 +322,7 @@ fn insert_and_cancel_while_timers_fire() {
     );
 }
 
-/// DataDog/glommio#229, #258: a pending timer at the end aborted.
+/// DataDog/glommio#229, #258: a timer that was pending at the end caused an abort.
 #[test]
 fn drop_the_loop_with_timers_pending() {
     let census = Census::new();
@@ -351,7 +356,8 @@ fn drop_the_loop_with_timers_pending() {
     drop(asleep);
 }
 
-/// embassy-rs/embassy a2aa93f81, 64b177ca2: a timer stayed in the queue when its task had ended, and woke the next in its slot.
+/// embassy-rs/embassy a2aa93f81, 64b177ca2: a timer stayed in the queue after its task had ended,
+/// and woke the next task in its slot.
 #[test]
 fn end_a_task_with_a_living_timer_and_use_its_slot_again() {
     let event_loop = virtual_loop();
@@ -369,7 +375,7 @@ fn end_a_task_with_a_living_timer_and_use_its_slot_again() {
     let turns: Vec<_> = (0..4).map(|_| (event_loop.turn().timers, post.polls())).collect();
     assert_eq!(turns, [(0, 1), (1, 1), (0, 1), (0, 1)]);
     assert!(!second.is_done());
-    // And a sleep that is dropped between its making and its moment takes its timer out.
+    // A pending sleep that is dropped before its deadline removes its timer.
     event_loop.run(async {
         let before = time();
         let asleep = spawn(sleep(ms(5)));
@@ -382,7 +388,7 @@ fn end_a_task_with_a_living_timer_and_use_its_slot_again() {
     assert_eq!(event_loop.turn().next_deadline, None);
 }
 
-/// Part C: the next deadline is never behind that of a living timer, and is exact.
+/// Part C: the next deadline is exactly that of the earliest timer.
 #[test]
 fn ask_for_the_next_deadline_as_timers_come_and_go() {
     let event_loop = virtual_loop();
@@ -409,18 +415,19 @@ fn ask_for_the_next_deadline_as_timers_come_and_go() {
     assert_eq!(event_loop.next_deadline(), Some(start + ms(50)));
 }
 
-/// tokio-rs/tokio#4614, #5115, #6242: a virtual clock jumped although work elsewhere was under way, or never. The rule here: it
-/// jumps whenever nothing is ready; without a timer it waits while a `Remote` is alive, and reports a deadlock when none is.
+/// tokio-rs/tokio#4614, #5115, #6242: a virtual clock jumped although other threads were working,
+/// or never jumped. Here it jumps whenever nothing is ready. Without a timer the loop waits while a
+/// `Remote` is alive, and otherwise reports a deadlock.
 #[test]
 fn jump_or_wait_or_report() {
     watched(|| {
-        // With a timer it jumps, whether or not somebody elsewhere is at work.
+        // With a timer it jumps, whether or not another thread is working.
         let event_loop = virtual_loop();
         let remote = event_loop.remote();
         let real = Instant::now();
         event_loop.run(async { sleep(Duration::from_secs(86_400)).await });
         assert!(real.elapsed() < Duration::from_secs(3600));
-        // Without one it waits for whoever holds a remote.
+        // Without a timer it waits for the holder of a remote.
         let post = Post::new();
         let (go, wait) = (Arc::new(AtomicUsize::new(0)), post.wait());
         let went = go.clone();
@@ -436,7 +443,7 @@ fn jump_or_wait_or_report() {
             assert_eq!(time(), before);
         });
         thread.join().unwrap();
-        // When the last has gone, nothing can come any more.
+        // After the last remote was dropped, nothing more can arrive.
         let remote = event_loop.remote();
         let thread = thread::spawn(move || drop(remote));
         let error = event_loop.try_run(pending::<()>()).unwrap_err();
@@ -445,7 +452,7 @@ fn jump_or_wait_or_report() {
     });
 }
 
-/// A timer that is polled with one waker after another wakes the last.
+/// A sleep that is polled with several wakers in turn wakes the last one.
 #[test]
 fn replace_the_waker_of_a_sleep_and_wake_the_last() {
     let event_loop = virtual_loop();
@@ -461,7 +468,7 @@ fn replace_the_waker_of_a_sleep_and_wake_the_last() {
     assert!(common::poll_in(&event_loop, &mut asleep, Waker::noop()).is_ready());
 }
 
-/// TIME-2. Real time: never early, and in order.
+/// TIME-2. Sleeps on the real clock are never early, and end in order.
 #[test]
 fn sleep_on_the_real_clock_and_never_wake_early() {
     watched(|| {

@@ -1,5 +1,5 @@
-//! `to_thread`: when a function begins, where it runs, and what happens to it when it is not
-//! awaited any more.
+//! `to_thread`: when a function begins, where it runs, and what happens if it is not awaited any
+//! more.
 
 mod common;
 
@@ -42,12 +42,12 @@ fn begin_nothing_before_it_is_awaited() {
     });
     assert_eq!(format!("{job:?}"), r#"ToThread { stage: "new" }"#);
     drop(job);
-    // It was dropped uncalled, here and now.
+    // The function was dropped without a call, at once and on this thread.
     assert_eq!(census.dropped_on(), [thread::current().id()]);
     assert!(!called.load(Ordering::SeqCst));
 }
 
-/// The function waits for what a task does after it: a loop that it blocked would hang.
+/// The function waits for what a task does later. If it blocked the loop, the test would hang.
 #[test]
 fn let_others_run_meanwhile() {
     watched(|| {
@@ -77,7 +77,8 @@ fn panic_and_keep_the_payload() {
     });
 }
 
-/// On a virtual clock nothing is ready and no timer is pending while the function is out, and that is no deadlock. Afterwards it is.
+/// On a virtual clock, nothing is ready and no timer is pending while the function runs. This is no
+/// deadlock until the function has ended.
 #[test]
 fn hold_off_the_deadlock_until_it_is_over() {
     watched(|| {
@@ -91,7 +92,8 @@ fn hold_off_the_deadlock_until_it_is_over() {
     });
 }
 
-/// A function that nobody waits for keeps no loop waiting: not for a deadlock, and not at the end of a run.
+/// A function that is not awaited does not keep a loop waiting, neither before a deadlock report
+/// nor at the end of a run.
 #[test]
 fn end_while_a_dropped_function_runs() {
     watched(|| {
@@ -114,7 +116,7 @@ fn end_while_a_dropped_function_runs() {
         });
         assert!(matches!(result, Err(RunError::Deadlock(_))), "{result:?}");
         assert!(!over.load(Ordering::SeqCst));
-        // It was not stopped.
+        // The function still runs.
         go_on.send(()).unwrap();
         await_that(|| over.load(Ordering::SeqCst));
     });
@@ -146,7 +148,8 @@ fn drop_the_result_of_a_function_that_nobody_waits_for() {
     });
 }
 
-/// With a pool of one thread the second function waits for the first, and is forgotten before it began.
+/// With a pool of one thread, the second function waits for the first. It is dropped before it
+/// begins.
 #[test]
 fn forget_a_function_that_has_not_begun() {
     alone("forget_a_function_that_has_not_begun", || {
@@ -167,7 +170,7 @@ fn forget_a_function_that_has_not_begun() {
             }
             go_on.send(()).unwrap();
             first.await.unwrap().unwrap();
-            // Behind the second in the queue of the pool.
+            // This is behind the second function in the queue of the pool.
             to_thread(|| ()).await.unwrap();
         });
         assert!(!called.load(Ordering::SeqCst));
@@ -189,7 +192,7 @@ fn let_a_virtual_clock_jump_meanwhile() {
     });
 }
 
-/// Begun in one loop, awaited in another: that one waits for it.
+/// A function begins in one loop and is awaited in another. The other loop waits for it.
 #[test]
 fn go_on_in_another_loop() {
     watched(|| {
@@ -203,12 +206,12 @@ fn go_on_in_another_loop() {
         first.run(async { assert!(poll!(&mut job).is_pending()) });
         go_on.send(()).unwrap();
         assert_eq!(virtual_loop().run(async { (&mut job).await }), Ok(5));
-        // The first does not wait any more.
+        // The first loop does not wait for it any more.
         assert!(matches!(first.try_run(pending::<()>()), Err(RunError::Deadlock(_))));
     });
 }
 
-/// A destructor of the function's that panics is the function's panic.
+/// A panic in a destructor of the function is a panic of the function.
 #[test]
 fn panic_in_a_destructor_of_the_function() {
     virtual_loop().run(async {
@@ -239,7 +242,7 @@ fn poll_where_it_cannot_be() {
     assert_eq!((polled.get(), &*twice), (1, "a to_thread() was polled after its end; keep what the first await gave"));
 }
 
-/// What it was about to save was not saved: the program ended first.
+/// The program once ended before the function had saved its data.
 #[test]
 fn wait_at_the_end_of_run_for_functions_that_still_run() {
     let saved = Arc::new(AtomicBool::new(false));
@@ -258,7 +261,7 @@ fn wait_at_the_end_of_run_for_functions_that_still_run() {
     assert!(saved.load(Ordering::SeqCst));
 }
 
-/// With a limit of zero it waits for none, and another loop's functions are none of its business.
+/// With a limit of zero, `run` waits for no function. It never waits for functions of another loop.
 #[test]
 fn end_beside_functions_that_still_run() {
     let (release, released) = channel::<()>();

@@ -19,11 +19,11 @@ use std::panic::panic_any;
 use std::rc::Rc;
 use std::task::Poll;
 
-/// What is said of a future that has cleaned up, and was polled all the same.
+/// The panic message for a future that has cleaned up and was polled again.
 const POLLED_AGAIN: &str = "a finally was polled after it was ready, or after a cancellation of the task that polled it last: \
      it has cleaned up; own it in the task that may be cancelled, and put a catch_cancel around it, not beside it";
 
-/// Sleeps, and tells of its end and of its drop.
+/// Sleeps, and records its end and its drop.
 async fn work(trace: Trace, name: &'static str, milliseconds: u64) {
     let copy = trace.clone();
     let _guard = on_drop(move || copy.push(format!("{name} dropped")));
@@ -31,7 +31,7 @@ async fn work(trace: Trace, name: &'static str, milliseconds: u64) {
     trace.push(format!("{name} ends"));
 }
 
-/// Never ends by itself, and then works.
+/// Never ends without an interruption, and then runs `work`.
 fn stuck(
     trace: &Trace,
     name: &'static str,
@@ -40,7 +40,7 @@ fn stuck(
     finally(pending(), work(trace.clone(), name, milliseconds))
 }
 
-/// Starts the parent, and lets `run` end while it waits. Its drop is written down.
+/// Starts the parent, and lets `run` end while the parent waits. Records the parent's drop.
 fn run_and_leave(event_loop: &EventLoop, trace: &Trace, parent: impl Future<Output = ()> + 'static) {
     let copy = trace.clone();
     event_loop.run(async move {
@@ -52,7 +52,8 @@ fn run_and_leave(event_loop: &EventLoop, trace: &Trace, parent: impl Future<Outp
     });
 }
 
-/// The parent had been cancelled, so its wait was dropped, and the cleanup below it with it.
+/// The parent had been cancelled, so its wait was dropped together with the cleanup that it
+/// awaited.
 #[test]
 fn end_run_while_a_parent_awaits_a_child_that_cleans_up() {
     let trace = Trace::new();
@@ -80,7 +81,7 @@ fn end_run_while_a_parent_awaits_a_child_that_cleans_up() {
     assert_eq!(trace.take(), expected);
 }
 
-/// As above, where the end of `run` has to sleep for the cleanup.
+/// As above, but the end of `run` must sleep for the cleanup.
 #[test]
 fn end_run_on_the_real_clock_while_a_child_cleans_up() {
     let trace = Trace::new();
@@ -91,7 +92,7 @@ fn end_run_on_the_real_clock_while_a_child_cleans_up() {
     assert_eq!(trace.take(), ["cleanup ends", "cleanup dropped", "parent dropped"]);
 }
 
-/// Tasks that a cleanup spawned at the end of `run` were cancelled at once.
+/// Tasks that a cleanup spawned at the end of `run` were once cancelled at once.
 #[test]
 fn gather_in_a_cleanup_at_the_end_of_run() {
     let trace = Trace::new();
@@ -106,7 +107,7 @@ fn gather_in_a_cleanup_at_the_end_of_run() {
     assert_eq!(trace.take(), ["short ends", "short dropped", "long ends", "long dropped", "Ok([(), ()])"]);
 }
 
-/// A callback that spawned late in the end of `run` left a task behind, and `run` panicked.
+/// A callback that spawned late at the end of `run` left a task behind, and `run` panicked.
 #[test]
 fn spawn_in_a_chain_of_callbacks_at_the_end_of_run() {
     fn chain(census: Census, depth: u32) {
@@ -131,7 +132,7 @@ fn spawn_in_a_chain_of_callbacks_at_the_end_of_run() {
     }
 }
 
-/// A loop that was dropped waited for ever for a cleanup that always had something to do.
+/// Dropping a loop once waited for ever for a cleanup that was always ready.
 #[test]
 fn drop_the_loop_and_end_a_cleanup_that_is_always_busy() {
     alone("drop_the_loop_and_end_a_cleanup_that_is_always_busy", || {
@@ -150,7 +151,8 @@ fn drop_the_loop_and_end_a_cleanup_that_is_always_busy() {
     });
 }
 
-/// A scope that was begun in the lent future of `run` and left it led back into that future when it was gone.
+/// A scope was begun in the borrowed future of `run` and moved out of it. It pointed into that
+/// future after the future was dropped.
 #[test]
 fn keep_a_scope_of_the_lent_future_beyond_its_end() {
     let trace = Trace::new();
@@ -178,10 +180,11 @@ fn keep_a_scope_of_the_lent_future_beyond_its_end() {
     }
     drop(event_loop);
     assert_eq!(trace.take(), ["dropped", "over"]);
-    assert_eq!(told.take(), [""; 0], "a future that is gone was polled");
+    assert_eq!(told.take(), [""; 0], "a dropped future was polled");
 }
 
-/// The frozen await beside the cleanup took the second cancellation, and passed it on to what it no longer waited for.
+/// The frozen await beside the cleanup received the second cancellation, and passed it on to the
+/// task that it no longer awaited.
 #[test]
 fn cancel_again_beside_an_await_and_end_the_cleanup() {
     virtual_loop().run(async {
@@ -201,7 +204,8 @@ fn cancel_again_beside_an_await_and_end_the_cleanup() {
     });
 }
 
-/// The first child to end let the parent end, and its drop cancelled the cleanup of the other.
+/// The parent ended with the first child that ended, and its drop cancelled the cleanup of the
+/// other child.
 #[test]
 fn cancel_a_join_of_children_and_let_both_clean_up() {
     let trace = Trace::new();
@@ -220,7 +224,7 @@ fn cancel_a_join_of_children_and_let_both_clean_up() {
     assert_eq!(trace.take(), ["a ends", "a dropped", "b ends", "b dropped", "parent dropped", "over"]);
 }
 
-/// The same in a timeout, which ended with the first of them.
+/// The same in a timeout, which ended with the first child.
 #[test]
 fn expire_around_a_join_of_children_and_let_both_clean_up() {
     let trace = Trace::new();
@@ -232,7 +236,8 @@ fn expire_around_a_join_of_children_and_let_both_clean_up() {
     assert_eq!(trace.take(), ["a ends", "a dropped", "b ends", "b dropped"]);
 }
 
-/// A gather that ended with its first child, cancelled the others a second time, and so ended their cleanups.
+/// A gather ended with its first child and cancelled the others a second time, which ended their
+/// cleanups.
 #[test]
 fn cancel_a_gather_and_let_each_child_clean_up() {
     let trace = Trace::new();
@@ -255,14 +260,14 @@ fn cancel_a_gather_and_let_each_child_clean_up() {
         }
     });
     let expected = [
-        ["a ends", "a dropped", "over Err(Cancelled)", "b ends", "b dropped"], // the first that has ended decides
+        ["a ends", "a dropped", "over Err(Cancelled)", "b ends", "b dropped"], // the first end decides
         ["a ends", "a dropped", "over Err(Cancelled)", "b ends", "b dropped"],
         ["a ends", "a dropped", "b ends", "b dropped", "over Err(Cancelled)"],
     ];
     assert_eq!(trace.take(), expected.concat());
 }
 
-/// A timeout that expired around a gather ended the cleanups of all children but the first.
+/// A timeout that expired around a gather ended the cleanups of all children except the first.
 #[test]
 fn expire_around_a_gather_and_let_each_child_clean_up() {
     let trace = Trace::new();
@@ -275,7 +280,8 @@ fn expire_around_a_gather_and_let_each_child_clean_up() {
     assert_eq!(trace.take(), ["a ends", "a dropped", "over", "b ends", "b dropped"]);
 }
 
-/// Moved into another task that had not polled it yet, it was still a scope of the first, and died with it.
+/// A `finally` moved into another task that had not polled it yet. It was still a scope of the
+/// first task, and was dropped with it.
 #[test]
 fn move_a_begun_finally_and_cancel_the_task_that_it_left() {
     let trace = Trace::new();
@@ -297,7 +303,8 @@ fn move_a_begun_finally_and_cancel_the_task_that_it_left() {
     assert_eq!(trace.take(), ["cleaned up", "Ok(1)", "Err(Cancelled)"]);
 }
 
-/// Polled by a future with wakers of its own, a catch noted the cancellation, and nobody polled it again.
+/// A catch was polled by a future that uses its own wakers. The catch recorded the cancellation,
+/// and was never polled again.
 #[test]
 fn catch_under_a_waker_of_somebody_else() {
     async fn catch_in_a_set() -> Option<Result<(), Cancelled>> {
@@ -317,7 +324,7 @@ fn catch_under_a_waker_of_somebody_else() {
     });
 }
 
-/// What waited beside a catch was not given its lock any more, though its task went on.
+/// A waiter beside a catch did not receive its lock any more, though its task went on.
 #[test]
 fn catch_and_get_the_lock_beside_it() {
     virtual_loop().run(async {
@@ -335,7 +342,8 @@ fn catch_and_get_the_lock_beside_it() {
     });
 }
 
-/// The kernel ends the cleanup before the catch goes on, and the finally beside it has nothing to give: it hung.
+/// The loop ends the cleanup before the catch goes on, and the `finally` beside it has no value. It
+/// once hung.
 #[test]
 fn catch_beside_a_finally_and_be_told() {
     let trace = Trace::new();
@@ -352,14 +360,15 @@ fn catch_beside_a_finally_and_be_told() {
     assert_eq!(trace.take(), ["cleaned up".to_string(), format!("the task panicked: {POLLED_AGAIN}")]);
 }
 
-/// One owner was cancelled, which unwound the future of both, and the other hung.
+/// Two tasks shared a `finally`. One of them was cancelled, which unwound the shared future, and
+/// the other one hung.
 #[test]
 fn share_a_finally_and_cancel_one_of_its_owners() {
     let trace = Trace::new();
     virtual_loop().run(async {
         let copy = trace.clone();
         let shared = finally(sleep(ms(10)), async move { copy.push("cleaned up") }).shared();
-        // The one that polls last has it as a scope.
+        // The `finally` is a scope of the task that polls it last.
         let (first, last) = (spawn(shared.clone()), spawn(shared));
         yield_now().await;
         last.cancel();
@@ -371,7 +380,7 @@ fn share_a_finally_and_cancel_one_of_its_owners() {
     assert_eq!(trace.take(), expected);
 }
 
-/// Lent to a timeout that expired, and then awaited, it hung.
+/// A `finally` was borrowed by a timeout that expired, and then awaited. It once hung.
 #[test]
 fn lend_a_finally_to_a_timeout_and_await_it_again() {
     let trace = Trace::new();
@@ -387,7 +396,8 @@ fn lend_a_finally_to_a_timeout_and_await_it_again() {
     assert_eq!(trace.take(), ["cleaned up", "Err(Elapsed)"]);
 }
 
-/// A cleanup behind a value is no unwinding yet: the first cancellation is one that comes while it runs.
+/// A cleanup after a value is not an unwinding. The first cancellation arrives while the cleanup
+/// runs.
 #[test]
 fn cancel_once_and_end_the_cleanup_behind_a_value() {
     let trace = Trace::new();
@@ -400,7 +410,7 @@ fn cancel_once_and_end_the_cleanup_behind_a_value() {
     assert_eq!(trace.take(), ["cleanup dropped", "Err(Cancelled)"]);
 }
 
-/// Nobody polled it but a callback, so it had no task in which to clean up, and did not.
+/// Only a callback polled the `finally`, so it had no task in which it could clean up, and did not.
 #[test]
 fn begin_in_a_callback_and_drop_it_there() {
     let trace = Trace::new();
@@ -415,7 +425,7 @@ fn begin_in_a_callback_and_drop_it_there() {
     assert_eq!(trace.take(), ["cleanup ends", "cleanup dropped"]);
 }
 
-/// The timeout stepped down as soon as its task was cancelled, and the cleanup inside had no limit.
+/// The timeout lost its effect when its task was cancelled, and the cleanup inside had no limit.
 #[test]
 fn limit_a_cleanup_that_a_cancellation_began() {
     virtual_loop().run(async {
@@ -439,7 +449,8 @@ fn limit_a_cleanup_that_an_outer_timeout_began() {
     });
 }
 
-/// The cancellation came while the timeout waited for a cleanup, and went past the catch around that.
+/// The cancellation arrived while the timeout waited for a cleanup, and was not caught by the catch
+/// around the cleanup.
 #[test]
 fn cancel_while_a_timeout_waits_for_a_cleanup_and_catch_it() {
     let trace = Trace::new();
@@ -460,7 +471,8 @@ fn cancel_while_a_timeout_waits_for_a_cleanup_and_catch_it() {
     assert_eq!(trace.take(), ["cleanup dropped", "inside Err(Cancelled)", "around Ok(())", "task Ok(())"]);
 }
 
-/// Timers have numbers: the deadline's was that of a callback in the other loop, which was cancelled in its place.
+/// Timers have numbers. The deadline had the number of a callback in the other loop, and this
+/// callback was cancelled instead.
 #[test]
 fn use_the_deadline_of_another_loop_and_be_told() {
     let trace = Trace::new();
@@ -477,8 +489,8 @@ fn use_the_deadline_of_another_loop_and_be_told() {
     assert_eq!(trace.take(), expected);
 }
 
-/// A timeout moved to another task, with the cleanup that was to come. The first task, which was cancelled, took it away, and the
-/// second waited for ever.
+/// A timeout moved to another task with its pending cleanup. The first task was cancelled and took
+/// the cleanup, and the second task waited for ever.
 #[test]
 fn move_a_begun_timeout_and_cancel_the_task_that_it_left() {
     let trace = Trace::new();
@@ -503,7 +515,7 @@ fn move_a_begun_timeout_and_cancel_the_task_that_it_left() {
     assert_eq!(trace.take(), ["cleaned up"]);
 }
 
-/// The panic ended the timeout at once, and the outer cleanup went to a task of its own.
+/// The panic ended the timeout at once, and the outer cleanup moved to a separate task.
 #[test]
 fn panic_in_a_cleanup_in_a_timeout_and_go_on_with_the_next() {
     let trace = Trace::new();
@@ -516,7 +528,7 @@ fn panic_in_a_cleanup_in_a_timeout_and_go_on_with_the_next() {
     assert_eq!(trace.take(), ["outer ends", "outer dropped", "the task panicked: inner"]);
 }
 
-/// The panic of the inner cleanup took away the catch for later cancellations as well.
+/// The panic of the inner cleanup once disabled the catch for later cancellations.
 #[test]
 fn panic_in_a_cleanup_and_catch_the_second_cancellation_in_the_next() {
     let trace = Trace::new();
@@ -535,7 +547,7 @@ fn panic_in_a_cleanup_and_catch_the_second_cancellation_in_the_next() {
     assert_eq!(trace.take(), ["Err(Cancelled)", "the task panicked: inner"]);
 }
 
-/// A destructor that panicked while a finally was dropped cost the cleanup.
+/// A destructor that panicked while a `finally` was dropped prevented the cleanup.
 #[test]
 fn panic_in_a_destructor_in_a_race_and_clean_up_all_the_same() {
     let trace = Trace::new();
@@ -554,7 +566,8 @@ fn panic_in_a_destructor_in_a_race_and_clean_up_all_the_same() {
     assert_eq!(trace.take(), ["the task panicked: destructor", "cleanup ends", "cleanup dropped"]);
 }
 
-/// The second panic took the place of the first, whose payload panicked in its destructor, which ended the process.
+/// A second panic replaced the first. The destructor of the first payload panicked, which ended the
+/// process.
 #[test]
 fn panic_in_the_destructor_of_a_panic() {
     alone("panic_in_the_destructor_of_a_panic", || {
@@ -572,7 +585,8 @@ fn panic_in_the_destructor_of_a_panic() {
     });
 }
 
-/// It came back with the first end, and a cancellation behind it was the second for the other's cleanup.
+/// The timeout returned at the first end. A cancellation after it was the second one for the
+/// cleanup of the other task.
 #[test]
 fn wait_behind_a_timeout_for_all_that_clean_up() {
     let trace = Trace::new();
@@ -591,7 +605,8 @@ fn wait_behind_a_timeout_for_all_that_clean_up() {
     assert_eq!(trace.take(), ["a ends", "b ends", "over"]);
 }
 
-/// A task that is ending cleans up by itself. Who no longer waits for it does not cancel it again, and so does not end its cleanup.
+/// A task that is ending cleans up. A dropped await does not cancel it again, and so does not end
+/// the cleanup.
 #[test]
 fn give_up_an_await_and_a_gather_of_a_task_that_cleans_up() {
     let trace = Trace::new();
@@ -607,7 +622,7 @@ fn give_up_an_await_and_a_gather_of_a_task_that_cleans_up() {
             } else {
                 gather([task]).map(drop).boxed_local()
             };
-            // Begins to wait, loses, and is dropped.
+            // The wait begins, loses the race, and is dropped.
             drop(select(waits, Box::pin(sleep(ms(1)))).await);
             trace.push(format!("{way} given up, cancelled {} time", asked.cancelling()));
             sleep(ms(20)).await;
@@ -642,7 +657,8 @@ fn return_from_an_on_cancel_and_panic_in_the_destructor_of_its_cleanup() {
     assert_eq!((message.as_str(), trace.take()), ("in the destructor", vec!["value dropped".to_string()]));
 }
 
-/// The body has given its value, and its destructor panics: that is what counts, behind the cleanup.
+/// The body has returned a value, and its destructor panics. The panic is reported after the
+/// cleanup.
 #[test]
 fn return_a_value_and_panic_in_the_destructor_of_the_body() {
     let trace = Trace::new();
@@ -663,7 +679,7 @@ fn return_a_value_and_panic_in_the_destructor_of_the_body() {
     assert_eq!(trace.take(), ["value dropped", "cleaned up"]);
 }
 
-/// What is over is dropped, though the scope itself is kept.
+/// The content of a finished scope is dropped, though the scope itself is kept.
 #[test]
 fn keep_a_catch_beyond_its_end_and_drop_what_was_inside() {
     let trace = Trace::new();
@@ -680,8 +696,9 @@ fn keep_a_catch_beyond_its_end_and_drop_what_was_inside() {
     assert_eq!(trace.take(), ["dropped", "kept"]);
 }
 
-/// In a timeout a cleanup runs, and catches in there a cancellation of the task; beside the timeout, and entered between it and the
-/// catch, a `finally` has to clean up behind that cancellation: it was passed over, and its cleanup came behind the end of its task.
+/// A cleanup runs in a timeout, and catches a cancellation of the task. Beside the timeout, a
+/// `finally` was entered between the timeout and the catch. It must clean up after that
+/// cancellation. It was once skipped, and its cleanup ran after the end of its task.
 #[test]
 fn catch_in_a_cleanup_and_clean_up_beside_it() {
     let trace = Trace::new();

@@ -1,5 +1,5 @@
-//! A cancellation reaches a task in which something is beside a scope, panics there, or has moved
-//! to another task.
+//! A cancellation reaches a task in which a future has a scope as its neighbour, panics there, or
+//! has moved to another task.
 
 mod common;
 
@@ -29,7 +29,7 @@ impl Drop for Grenade {
     }
 }
 
-/// The timeout was unwinding, with the panic of a cleanup, when the cancellation took it over.
+/// The timeout was unwinding with the panic of a cleanup when the cancellation replaced it.
 #[test]
 fn take_over_the_panic_of_a_cleanup_and_end_the_next_cleanup() {
     let census = Census::new();
@@ -45,12 +45,12 @@ fn take_over_the_panic_of_a_cleanup_and_end_the_next_cleanup() {
         task.cancel();
         sleep(ms(1)).await;
         assert!(task.is_done());
-        assert_eq!(census.counts(), (1, 1), "though the task is still held");
+        assert_eq!(census.counts(), (1, 1), "the futures are dropped although the task handle exists");
         assert!(task.await.is_err());
     });
 }
 
-/// Passes wakes on, and panics then.
+/// Passes each wake on, and then panics.
 struct Fragile(Waker);
 
 impl Wake for Fragile {
@@ -83,7 +83,7 @@ fn cancel_a_group_under_a_waker_that_panics() {
     });
 }
 
-/// The set does not poll what has not woken it.
+/// The set polls only the futures that were woken.
 #[test]
 fn cancel_a_group_in_a_set_and_get_its_errors() {
     virtual_loop().run(async {
@@ -106,7 +106,8 @@ fn cancel_a_group_in_a_set_and_get_its_errors() {
     });
 }
 
-/// As a `finally`, a group that a cancellation has gone through cannot go on when that was caught beside it. The cancellation goes on.
+/// Like a `finally`, a group that a cancellation has passed through cannot go on if the
+/// cancellation is caught beside it. The cancellation goes on.
 #[test]
 fn catch_beside_a_group_and_end_as_cancelled() {
     virtual_loop().run(async {
@@ -130,7 +131,7 @@ fn catch_beside_a_group_and_end_as_cancelled() {
     });
 }
 
-/// The await has moved to another task, and its end does not wake the one that was cancelled.
+/// The await has moved to another task. Its end does not wake the cancelled task.
 #[test]
 fn move_an_await_and_cancel_the_task_that_it_left() {
     virtual_loop().run(async {
@@ -151,7 +152,7 @@ fn move_an_await_and_cancel_the_task_that_it_left() {
     });
 }
 
-/// A group's body is dropped by a poll. Beside it somebody panics in that poll, and no other one comes.
+/// A poll drops the body of a group. A neighbour panics in that poll, and there is no further poll.
 #[test]
 fn panic_beside_a_group_whose_body_is_dropped() {
     let trace = Trace::new();
@@ -175,7 +176,7 @@ fn panic_beside_a_group_whose_body_is_dropped() {
     assert_eq!(trace.take(), ["poll 1", "poll 2"]);
 }
 
-/// The cleanup is polled for that, and not what is around it.
+/// Only the cleanup is polled to drop the group's body, and not the future around the cleanup.
 #[test]
 fn drop_the_body_of_a_group_in_a_cleanup() {
     let trace = Trace::new();
@@ -209,7 +210,7 @@ fn drop_the_body_of_a_group_in_a_cleanup() {
     assert_eq!(trace.take(), ["body dropped", "child cleaned up", "frame dropped"]);
 }
 
-/// A yield beside a scope is no wait of which the loop knows. The scope is one.
+/// The loop knows of no wait for a yield beside a scope. It knows of the scope.
 #[test]
 fn cancel_a_finally_beside_a_group_and_poll_neither() {
     let trace = Trace::new();
@@ -228,7 +229,8 @@ fn cancel_a_finally_beside_a_group_and_poll_neither() {
     assert_eq!(trace.take(), [""; 0]);
 }
 
-/// The child was cancelled, and does not wait for the lock any more. So the frame keeps it until the child has ended.
+/// The child was cancelled, and does not wait for the lock any more. The future around it keeps the
+/// lock until the child has ended.
 #[test]
 fn keep_the_lock_for_which_a_cancelled_child_has_waited() {
     let trace = Trace::new();
@@ -258,7 +260,7 @@ fn keep_the_lock_for_which_a_cancelled_child_has_waited() {
     assert_eq!(trace.take(), ["child dropped", "frame dropped"]);
 }
 
-/// The future of a group goes on in its own child.
+/// The future of a group is continued in the group's own child.
 #[test]
 fn await_a_group_in_its_only_child_and_cancel_that() {
     virtual_loop().run(async {
@@ -285,8 +287,9 @@ fn await_a_group_in_its_only_child_and_cancel_that() {
     });
 }
 
-/// The outer `finally` was polled in another task in between, so it is entered behind the inner one. A cancellation that is caught
-/// around it has not come to the inner one, whose cleanup goes on.
+/// Another task polled the outer `finally` once, so it is registered after the inner one. A
+/// `catch_cancel` around the outer one catches the cancellation. The cancellation has not reached
+/// the inner `finally`, and its cleanup goes on.
 #[test]
 fn catch_around_a_cleanup_that_has_lost_its_future() {
     let trace = Trace::new();
@@ -316,7 +319,8 @@ fn catch_around_a_cleanup_that_has_lost_its_future() {
     assert_eq!(trace.take(), ["outer cleaned up", "inner cleaned up"]);
 }
 
-/// The end of a timeout, and the failure of a child, limit the cleanups inside, and none that stands beside.
+/// The end of a timeout and the failure of a child limit the cleanups inside, but not the
+/// neighbouring cleanups.
 #[test]
 fn end_a_timeout_beside_a_cleanup() {
     let trace = Trace::new();
@@ -355,8 +359,8 @@ fn end_a_timeout_beside_a_cleanup() {
     assert_eq!(trace.take(), ["cleaned up"; 3]);
 }
 
-/// A body returns in the poll in which the group beside it drops its own: its cleanup is begun by the cancellation, and not ended
-/// by it.
+/// A body returns in the poll in which its neighbour, a group, drops the group's body. The
+/// cancellation begins its cleanup, and does not end it.
 #[test]
 fn return_beside_a_group_that_is_cancelled() {
     let trace = Trace::new();
@@ -382,7 +386,8 @@ fn return_beside_a_group_that_is_cancelled() {
     assert_eq!(trace.take(), ["cleaned up"]);
 }
 
-/// A timeout that a neighbour enters while the task unwinds does not catch the cancellation.
+/// A neighbour enters a timeout while the task unwinds. This timeout does not catch the
+/// cancellation.
 #[test]
 fn enter_a_timeout_beside_a_group_that_is_cancelled() {
     virtual_loop().run(async {
@@ -400,12 +405,13 @@ fn enter_a_timeout_beside_a_group_that_is_cancelled() {
             });
             sleep(ms(3)).await;
             task.cancel();
-            assert_eq!(timeout(ms(1000), task).await.expect("it does not hang"), Err(TaskError::Cancelled));
+            assert_eq!(timeout(ms(1000), task).await.expect("the task must not hang"), Err(TaskError::Cancelled));
         }
     });
 }
 
-/// A destructor in the body of a dropped group panics: the errors of the children are told all the same.
+/// A destructor in the body of a dropped group panics. The errors of the children are still
+/// reported.
 #[test]
 fn drop_a_group_whose_body_panics_as_it_is_dropped() {
     let (event_loop, told) = telling_loop();
@@ -426,8 +432,8 @@ fn drop_a_group_whose_body_panics_as_it_is_dropped() {
     assert!(told.iter().any(|line| line.contains("a child of a task group failed")), "{told:?}");
 }
 
-/// The time of a timeout is up, and its future waits for the end of a task, when the task is cancelled, and a `catch_cancel` beside
-/// the timeout catches that: the timeout has not forgotten its time.
+/// The time of a timeout is up, and its future waits for the end of a task. Then the task is
+/// cancelled, and a `catch_cancel` beside the timeout catches that. The timeout must still end.
 #[test]
 fn catch_beside_a_timeout_that_is_up() {
     virtual_loop().run(async {
@@ -441,13 +447,13 @@ fn catch_beside_a_timeout_that_is_up() {
         });
         sleep(ms(6)).await;
         task.cancel();
-        // It gives no `Elapsed`, since the request still counts.
-        let ended = timeout(ms(1000), task).await.expect("it does not hang");
+        // The result is not `Elapsed`, because the cancellation request still counts.
+        let ended = timeout(ms(1000), task).await.expect("the task must not hang");
         assert_eq!(ended, Err(TaskError::Cancelled));
     });
 }
 
-/// A cancellation is caught beside a timeout whose time is not up: that goes on as if nothing had been.
+/// A cancellation is caught beside a timeout whose time is not up. The timeout goes on unchanged.
 #[test]
 fn catch_beside_a_timeout_that_is_not_up() {
     virtual_loop().run(async {
@@ -459,8 +465,8 @@ fn catch_beside_a_timeout_that_is_not_up() {
     });
 }
 
-/// A second cancellation ends a cleanup in the body of a group, with a scope inside of that cleanup, which stands beside nothing: the
-/// body is dropped before the child ends.
+/// A second cancellation ends a cleanup in the body of a group, and a scope inside that cleanup.
+/// Neither has a neighbour, so the body is dropped before the child ends.
 #[test]
 fn end_a_cleanup_in_the_body_of_a_group() {
     let trace = Trace::new();
@@ -480,8 +486,8 @@ fn end_a_cleanup_in_the_body_of_a_group() {
     assert_eq!(trace.take(), ["body dropped", "child cleaned up"]);
 }
 
-/// A group in a cleanup is cancelled, and the poll that drops its body ends the cleanup. What is around that goes on with the
-/// cancellation, and what stands beside it too.
+/// A group in a cleanup is cancelled, and the poll that drops its body ends the cleanup. The scopes
+/// around the cleanup and beside it go on with the cancellation.
 #[test]
 fn end_a_cleanup_beside_a_group_that_is_cancelled_in_there() {
     for has_group in [false, true] {
@@ -510,7 +516,8 @@ fn end_a_cleanup_beside_a_group_that_is_cancelled_in_there() {
     }
 }
 
-/// A cleanup beside a group is over. A second cancellation ends another one, in the body of the group, and comes to the group then.
+/// A cleanup beside a group is over. A second cancellation ends another cleanup, in the group's
+/// body, and then reaches the group.
 #[test]
 fn cancel_a_group_again_beside_a_cleanup_that_is_over() {
     virtual_loop().run(async {
@@ -524,7 +531,8 @@ fn cancel_a_group_again_beside_a_cleanup_that_is_over() {
     });
 }
 
-/// The time of a timeout was up, and its await of a cancelled task has moved to another task: nobody tells the first of the end.
+/// The time of a timeout was up, and its await of a cancelled task has moved to another task. The
+/// end of the cancelled task does not wake the first task.
 #[test]
 fn move_an_await_out_of_a_timeout_that_is_up() {
     virtual_loop().run(async {
@@ -541,13 +549,14 @@ fn move_an_await_out_of_a_timeout_that_is_up() {
             });
             pending::<()>().await;
         }));
-        let ended = timeout(ms(1000), task).await.expect("it does not hang");
+        let ended = timeout(ms(1000), task).await.expect("the task must not hang");
         assert_eq!(ended, Ok(Err(Elapsed)));
     });
 }
 
-/// The future of a task is polled once more so that a group in it drops its body. A `finally` that nobody had polled before stands
-/// beside it: it does not begin in that poll, since the cancellation would not come to it.
+/// The future of a task is polled once more, so that a group in it drops its body. A `finally`
+/// beside the group was not polled before. It must not begin in that poll, because the cancellation
+/// would not reach it.
 #[test]
 fn begin_nothing_in_a_poll_that_drops_a_body() {
     let trace = Trace::new();
@@ -582,8 +591,9 @@ fn begin_nothing_in_a_poll_that_drops_a_body() {
     assert_eq!(trace.take(), Vec::<String>::new());
 }
 
-/// A cancellation has gone through a group, and is caught beside it. What stood beside the group had kept its body, and the group
-/// goes on in another task: there it drops the body, and polls it no more.
+/// A cancellation has passed through a group, and is caught beside it. A neighbour has kept the
+/// group's body. The group goes on in another task, which drops the body and does not poll it
+/// again.
 #[test]
 fn move_a_group_that_was_unwound_and_has_kept_its_body() {
     let trace = Trace::new();

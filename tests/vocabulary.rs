@@ -1,5 +1,5 @@
-//! The public functions one by one, where CPython's traces do not reach: combinators of other
-//! crates, types, reports.
+//! The public functions one by one, in cases without CPython traces: combinators of other crates,
+//! types, reports.
 
 mod common;
 
@@ -43,7 +43,7 @@ fn drop_an_await_that_has_begun_and_the_task_is_cancelled() {
     });
 }
 
-/// Children have ended when their parent's destructors run.
+/// The children have ended when their parent's destructors run.
 #[test]
 fn cancel_a_parent_and_children_end_first() {
     let trace = Trace::new();
@@ -129,7 +129,7 @@ fn gather_tuples_and_fail() {
         let (slow, refs) = (spawn(sleep(ms(5))), cancelled.task_ref());
         let slow_ref = slow.task_ref();
         assert_eq!(onelane::gather!(slow, cancelled).await, Err(TaskError::Cancelled));
-        assert!(refs.is_cancelled() && !slow_ref.is_done(), "the others run on");
+        assert!(refs.is_cancelled() && !slow_ref.is_done(), "the other tasks go on");
         let all = onelane::gather!(async { 1 }, async { "two" }).return_exceptions().await;
         assert_eq!(all, (Ok(1), Ok("two")));
     });
@@ -160,7 +160,7 @@ fn wait_for_the_first_error_and_keep_the_order() {
             })
         });
         tasks[1].cancel();
-        // A cancelled task is done, but no exception; a task that is given twice counts once.
+        // A cancelled task is done, but not an exception. A task that occurs twice counts once.
         let twice = tasks.iter().chain([&tasks[0]]);
         let (done, pending) = try_wait(twice).return_when(ReturnWhen::FirstException).await;
         let ids = |tasks: &[&Task<_>]| tasks.iter().map(|task| task.id()).collect::<Vec<_>>();
@@ -173,7 +173,7 @@ fn wait_for_the_first_error_and_keep_the_order() {
 
 // ---- time ----
 
-/// A timeout interrupts what is awaited inside of it, and nothing beside it.
+/// A timeout interrupts what is awaited inside it, and not the awaits beside it.
 #[test]
 fn timeout_beside_another_await() {
     virtual_loop().run(async {
@@ -182,7 +182,7 @@ fn timeout_beside_another_await() {
         assert_eq!((timed, other), (Err(Elapsed), Ok(())));
         assert!(inside.is_cancelled() && !beside.is_cancelled());
 
-        // The same where the branches have wakers of their own.
+        // The same if the branches have their own wakers.
         let (inside, beside) = (spawn(pending::<()>()), spawn(sleep(ms(9))));
         let mut branches = FuturesUnordered::new();
         branches
@@ -205,7 +205,7 @@ fn timeout_in_a_timeout() {
         let inner_first = timeout(ms(5), timeout(ms(2), pending::<()>())).await;
         assert_eq!((inner_first, time() - begun), (Ok(Err(Elapsed)), ms(4)));
         let both = timeout_at(begun + ms(9), timeout_at(begun + ms(9), pending::<()>())).await;
-        assert_eq!(both, Err(Elapsed), "the outer one is the older");
+        assert_eq!(both, Err(Elapsed), "the outer timeout was created first");
     });
 }
 
@@ -220,7 +220,8 @@ fn wait_for_a_task_and_it_has_ended_when_the_time_is_up() {
         });
         assert_eq!(wait_for(&task, ms(5)).await, Err(Elapsed));
         trace.push(format!("cancelled: {}", task.is_cancelled()));
-        // Without time: what has ended gives its result, what has not is cancelled, and a future is not even polled.
+        // Without time: an ended task returns its result, a running one is cancelled, and a future
+        // is not even polled.
         assert_eq!(wait_for(&task, Duration::ZERO).await, Ok(Err(TaskError::Cancelled)));
         assert_eq!(wait_for(spawn(async { 7 }), Duration::ZERO).await, Err(Elapsed));
         assert_eq!(wait_for(async { unreachable!() }, Duration::ZERO).await, Err::<(), _>(Elapsed));
@@ -228,7 +229,7 @@ fn wait_for_a_task_and_it_has_ended_when_the_time_is_up() {
     assert_eq!(trace.take(), ["dropped", "cancelled: true"]);
 }
 
-/// The task was not cancelled, so it says nothing in spite of that: its value is too late, as in asyncio.
+/// The task was not cancelled, but its value is too late, as in asyncio.
 #[test]
 fn wait_for_a_task_that_ends_just_before_the_time_is_up() {
     virtual_loop().run(async {
@@ -238,7 +239,8 @@ fn wait_for_a_task_that_ends_just_before_the_time_is_up() {
         });
         let waiting = wait_for(&task, ms(5));
         sleep(ms(10)).await;
-        // The time has been up, which is told in the next turn. Before that the task has its last step, behind this one.
+        // The time was up, which is reported in the next turn. Before that, the task runs its last
+        // step.
         assert_eq!(waiting.await, Err(Elapsed));
         assert_eq!((task.cancelling(), task.await), (0, Ok("value")));
     });

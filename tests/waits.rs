@@ -1,5 +1,5 @@
-//! What a call graph reports for each kind of wait: in words, which tasks are awaited, and which
-//! tasks hold what is waited for.
+//! What a call graph reports for each kind of wait: a description, the awaited tasks, and the tasks
+//! that hold what is waited for.
 
 mod common;
 
@@ -18,20 +18,20 @@ use onelane::{
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
-/// A task of this name.
+/// Spawns a task with this name.
 fn named<T: 'static>(name: &str, future: impl Future<Output = T> + 'static) -> Task<T> {
     task::Builder::new().name(name).spawn(future)
 }
 
-/// Lets all that is ready run, and what that makes ready.
+/// Runs everything that is ready, and everything that becomes ready through it.
 async fn settle() {
     for _ in 0..8 {
         yield_now().await;
     }
 }
 
-/// A line for each wait of each task: `b: lock "db", held by "a" -> tasks that are awaited [tasks that have it]`. Of places, the
-/// file and the line.
+/// One line for each wait of each task: `b: lock "db", held by "a" -> awaited tasks [holding
+/// tasks]`. Places are shown as file and line.
 fn lines(tasks: &[TaskSnapshot]) -> Vec<String> {
     let names = |ids: &[TaskId]| ids.iter().map(|id| name_in(tasks, *id)).collect::<Vec<_>>().join(", ");
     let mut lines = Vec::new();
@@ -46,7 +46,7 @@ fn lines(tasks: &[TaskSnapshot]) -> Vec<String> {
 }
 
 fn name_in(tasks: &[TaskSnapshot], id: TaskId) -> &str {
-    &tasks.iter().find(|task| task.id == id).expect("those that are told of are alive").name
+    &tasks.iter().find(|task| task.id == id).expect("the graph names living tasks").name
 }
 
 /// `made at tests/waits.rs:12:34` without the `:34`.
@@ -59,7 +59,7 @@ fn without_column(text: &str) -> String {
     format!("{before}{}:{line}{}", file!(), &column[number(column)..])
 }
 
-/// What is said of a thing that was made in this line and has no name.
+/// The description of an unnamed object that was made in this line.
 fn made(line: u32) -> String {
     format!("made at {}:{line}", file!())
 }
@@ -71,7 +71,7 @@ fn line_of(mark: &str) -> u32 {
     u32::try_from(line + 1).unwrap()
 }
 
-/// What the tasks wait for when all has come to rest. A callback sees the same as a task.
+/// What the tasks wait for after everything has settled. A callback sees the same as a task.
 async fn told() -> Vec<String> {
     settle().await;
     let seen = Rc::new(RefCell::new(Vec::new()));
@@ -129,7 +129,7 @@ fn call_primitives_by_their_names() {
     });
 }
 
-/// By whatever it was made: `new`, `default`, a function for two ends.
+/// However they were made: with `new`, with `default`, or with a function that returns two ends.
 #[test]
 fn call_primitives_by_the_places_where_they_were_made() {
     virtual_loop().run(async {
@@ -220,7 +220,8 @@ fn count_who_has_come_to_a_barrier() {
         let expected = [r#"a: barrier "start" (2 of 3 have come)"#, r#"b: barrier "start" (2 of 3 have come)"#];
         assert_eq!(told().await, expected);
 
-        // The last comes and goes on; the others are let go, and are stepped next. Who comes between waits for that.
+        // The last party arrives and goes on. The other parties are released, and are stepped next.
+        // A party that arrives in between waits for them.
         let late = Rc::new(RefCell::new(Vec::new()));
         let (copy, comes) = (late.clone(), barrier.wait());
         named("c", barrier.wait());
@@ -246,7 +247,7 @@ fn count_who_has_come_to_a_barrier() {
     });
 }
 
-/// Who comes while others are to go first waits although there is one.
+/// A task waits for a permit although one is free, because earlier waiters go first.
 #[test]
 fn count_the_permits_that_are_free() {
     virtual_loop().run(async {
@@ -255,7 +256,7 @@ fn count_the_permits_that_are_free() {
         settle().await;
         first.cancel();
         semaphore.release();
-        // It stands in nobody's way, and has left when the next are stepped.
+        // The cancelled waiter is out of the way after its next step.
         let seen = Rc::new(RefCell::new(Vec::new()));
         let copy = seen.clone();
         call_soon(move || *copy.borrow_mut() = lines(&call_graph().tasks));
@@ -285,12 +286,12 @@ fn follow_a_condition_through_its_stages() {
         assert_eq!(told().await, [r#"a: a notification of condition "stock""#]);
         let guard = condition.lock().await;
         condition.notify_one(&guard);
-        // Its own lock has its name.
+        // The condition's own lock has the condition's name.
         assert_eq!(told().await, [r#"a: lock "stock", held by "main" [main]"#]);
         drop(guard);
         assert!(told().await.is_empty());
 
-        // A lock that was there before keeps its own, and without one it has its place.
+        // A lock that was passed in keeps its own name. Without a name, its place is shown.
         let (lock, line) = (Rc::new(Lock::new(())), line!());
         let empty = Rc::new(Condition::with_lock(lock.clone()).named("empty"));
         let (full, other) = (Rc::new(Condition::with_lock(lock.clone())), line!());
@@ -310,7 +311,7 @@ fn follow_a_condition_through_its_stages() {
     });
 }
 
-// ---- who has it ----
+// ---- holders ----
 
 #[test]
 fn hand_a_lock_down_the_line() {
@@ -329,7 +330,7 @@ fn hand_a_lock_down_the_line() {
         assert_eq!(told().await, expected);
         stages[0].set();
         yield_now().await;
-        // "a" has released it, and "b" is not stepped yet: nobody has it.
+        // "a" has released it, and "b" is not stepped yet, so there is no holder.
         assert_eq!(lines(&call_graph().tasks), [r#"b: lock "db""#, r#"c: lock "db""#]);
         assert_eq!(told().await, [r#"b: event "b""#, r#"c: lock "db", held by "b" [b]"#]);
         stages[1].set();
@@ -344,13 +345,13 @@ fn hand_a_lock_down_the_line() {
     });
 }
 
-/// A lock does not know where its guard is: it is the task's that took it.
+/// A lock does not know where its guard is. The holder is the task that acquired it.
 #[test]
 fn move_and_forget_guards() {
     virtual_loop().run(async {
         let lock = |name: &str| Rc::new(Lock::new(()).named(name));
 
-        // Into a task that lives on beside the first.
+        // The guard moves into a task that lives on beside the first.
         let moved = lock("moved");
         let copy = moved.clone();
         named("first", async move {
@@ -361,10 +362,10 @@ fn move_and_forget_guards() {
             });
             sleep(ms(10)).await;
         });
-        // With the end of a task.
+        // The guard is the output of a task.
         let returned = lock("returned");
         let guard = named("third", returned.lock_owned()).await.unwrap();
-        // For ever.
+        // The guard is forgotten.
         let forgotten = lock("forgotten");
         let copy = forgotten.clone();
         named("fourth", async move { std::mem::forget(copy.lock().await) }).await.unwrap();
@@ -407,7 +408,7 @@ fn take_a_lock_outside_of_tasks() {
     drop(guard);
 }
 
-/// The task is known by its name while its loop is there; it is in no graph but its own loop's.
+/// The holder is shown by its name while its loop exists. It is only in the graph of its own loop.
 #[test]
 fn take_a_lock_in_another_loop() {
     let lock = Rc::new(Lock::new(()).named("shared"));
@@ -464,14 +465,14 @@ fn wait_in_a_circle_of_locks() {
     assert_eq!(circles.collect::<Vec<_>>(), [vec!["a", "b"], vec!["twice"]]);
 }
 
-// ---- whom ----
+// ---- awaited tasks ----
 
-/// What a test says of sleeping children is left out.
+/// As `told`, without the lines of sleeping children.
 async fn told_but_sleeps() -> Vec<String> {
     told().await.into_iter().filter(|line| !line.contains(": a sleep, ")).collect()
 }
 
-/// One that has ended is not awaited any more, whatever the words tell of it.
+/// A task that has ended is not awaited any more, whatever the description says.
 #[test]
 fn tell_whom_combinators_await() {
     virtual_loop().run(async {
@@ -508,7 +509,7 @@ fn tell_whom_combinators_await() {
                 Ok(())
             }),
         );
-        // While its body runs, it is the body that waits.
+        // While the body of a group runs, the body waits.
         named(
             "body",
             task_group(async |group| {
@@ -538,7 +539,7 @@ fn tell_whom_combinators_await() {
     });
 }
 
-/// Between the end of what is awaited and the step of who awaits it, nobody is awaited.
+/// Between the end of an awaited task and the next step of the awaiting task, no task is awaited.
 #[test]
 fn look_between_an_end_and_the_step_after_it() {
     virtual_loop().run(async {
@@ -594,7 +595,7 @@ fn tell_of_promises_and_times() {
     });
 }
 
-/// Of many, the words tell of some that live; the list has all of them.
+/// For many tasks, the description names some living ones. The list contains all of them.
 #[test]
 fn gather_many() {
     virtual_loop().run(async {
@@ -615,7 +616,7 @@ fn gather_many() {
     });
 }
 
-// ---- several waits, and waits that come to another end ----
+// ---- several waits, and waits with another end ----
 
 #[test]
 fn wait_for_two_things_at_once() {
@@ -630,7 +631,7 @@ fn wait_for_two_things_at_once() {
         });
         let expected = [r#"both: lock "db", held by "main" [main]"#, r#"both: an item of queue "jobs""#];
         assert_eq!(told().await, expected);
-        // What has lost is not waited for any more.
+        // The branches that lost are not waited for any more.
         queue.try_put('a').unwrap();
         assert_eq!(told().await, ["both: a sleep, 5.000 ms more", r#"both: task "task" -> task"#]);
         sleep(ms(5)).await;
@@ -639,11 +640,12 @@ fn wait_for_two_things_at_once() {
     });
 }
 
-/// A group waits for its children also in the unwinding of a cancelled task, and when the body was interrupted.
+/// A group also waits for its children while a cancelled task unwinds, and after its body was
+/// interrupted.
 #[test]
 fn wait_for_the_children_of_a_group_that_ends() {
     virtual_loop().run(async {
-        // A child that takes its time to end.
+        // A child that is slow to end.
         let slow = || finally(pending::<()>(), sleep(ms(20)));
         let tasks = ["body", "exit", "time", "failed"].map(|name| {
             named(name, async move {
@@ -682,7 +684,8 @@ fn wait_for_the_children_of_a_group_that_ends() {
             r#"failed: a group of "child of failed" -> child of failed"#,
         ];
         assert_eq!(told_but_sleeps().await, after);
-        // Where it was awaited; if it did not come to that before it was cancelled, where it was made.
+        // The place is where the group was awaited. If it was cancelled before the await began, the
+        // place is where it was made.
         let graph = call_graph();
         let places = tasks.iter().map(|task| graph.task(task.id()).unwrap().waits_for.last().unwrap().at.line());
         let (made, awaited) = (line_of("MADE") - 1, line_of("AWAITED"));
@@ -693,7 +696,7 @@ fn wait_for_the_children_of_a_group_that_ends() {
     });
 }
 
-/// A second cancellation, and a timeout around the unwinding, come to a group that waits already.
+/// A second cancellation, and a timeout around the unwinding, reach a group that already waits.
 #[test]
 fn cancel_a_group_that_waits_for_its_children() {
     virtual_loop().run(async {

@@ -19,13 +19,14 @@ use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Wake, Waker};
 use std::thread;
 
-/// compio-rs/compio#948, #949: a bit that was left set by an early return lost each later wake from elsewhere.
+/// compio-rs/compio#948, #949: an early return left a bit set, and each later wake from another
+/// thread was lost.
 #[test]
 fn wake_from_two_threads_and_lose_none() {
     watched(|| {
         const ROUNDS: usize = 300;
         let event_loop = EventLoop::new();
-        // Each thread asks for a round, and waits until the task has seen it: a lost wake hangs.
+        // Each thread requests a round, and waits until the task has seen it. A lost wake hangs.
         let (asked, seen) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
         let (asked_inside, seen_inside, post) = (asked.clone(), seen.clone(), Post::new());
         let waker = Arc::new(Mutex::new(None::<Waker>));
@@ -54,7 +55,7 @@ fn wake_from_two_threads_and_lose_none() {
     });
 }
 
-/// READY-1. Part C: a task is queued once, however often it is woken, from wherever.
+/// READY-1. Part C: a task is queued once, whatever the number and the source of its wakes.
 #[test]
 fn wake_many_times_and_step_once() {
     let event_loop = virtual_loop();
@@ -84,7 +85,7 @@ fn wake_many_times_and_step_once() {
     assert_eq!(post.polls(), 2);
 }
 
-/// What a turn says that it did: so many steps, whether they poll or end a task.
+/// A turn reports its number of steps, whether they poll or end a task.
 #[test]
 fn count_steps_of_a_turn() {
     let event_loop = virtual_loop();
@@ -96,7 +97,8 @@ fn count_steps_of_a_turn() {
     assert_eq!(steps, [3, 3, 0]);
 }
 
-/// compio-rs/compio#1044, #1045: `wake` waited for room in a full queue, while its caller held a lock that a task needed.
+/// compio-rs/compio#1044, #1045: `wake` waited for room in a full queue, while its caller held a
+/// lock that a task needed.
 #[test]
 fn wake_from_elsewhere_with_a_lock_that_the_task_takes() {
     watched(|| {
@@ -126,7 +128,8 @@ fn wake_from_elsewhere_with_a_lock_that_the_task_takes() {
     });
 }
 
-/// tokio-rs/tokio#3117, #3369: a spawn from outside did not wake the set that was to run it.
+/// tokio-rs/tokio#3117, #3369: a spawn from outside did not wake the set that had to run the new
+/// task.
 #[test]
 fn spawn_onto_a_waiting_loop() {
     watched(|| {
@@ -166,7 +169,7 @@ fn spawn_onto_a_waiting_loop() {
     });
 }
 
-/// tokio-rs/tokio#6016; nexus-async-rt: a wake outside of a turn was lost, and with it the task.
+/// tokio-rs/tokio#6016; nexus-async-rt: a wake outside of a turn was lost, and the task with it.
 #[test]
 fn wake_between_turns_and_in_callbacks() {
     let event_loop = virtual_loop();
@@ -184,7 +187,7 @@ fn wake_between_turns_and_in_callbacks() {
     let (other, waker) = (virtual_loop(), post.waker());
     other.run(async move { waker.wake() });
     after_turn(&event_loop);
-    // In a callback of its own loop: the turn is over for whoever is woken in it.
+    // In a callback of its own loop: a task that the callback wakes is stepped in the next turn.
     let waker = post.waker();
     let current = event_loop.spawn(async { EventLoop::current() });
     after_turn(&event_loop);
@@ -203,7 +206,7 @@ fn turn_until_done<T: 'static>(event_loop: &EventLoop, task: onelane::Task<T>) -
     task.into_future().now_or_never().unwrap().unwrap()
 }
 
-/// tokio-rs/tokio#6996, #6999: a yield that was pending when the scheduler was left was never woken.
+/// tokio-rs/tokio#6996, #6999: a yield that was pending when the scheduler stopped was never woken.
 #[test]
 fn leave_the_loop_with_yields_pending() {
     let trace = Trace::new();
@@ -227,13 +230,14 @@ fn leave_the_loop_with_yields_pending() {
         event_loop.turn();
     }
     assert_eq!(trace.take(), ["yield 0", "left", "yield 1", "left", "yield 2", "yield 3"]);
-    // The same with the end of a run in between: its yield is not waited for, and the next run is whole.
+    // The same with the end of a run in between. The run does not wait for the yield, and the next
+    // run works.
     let copy = trace.clone();
     event_loop.run(async move {
         drop(spawn(async move {
             copy.push("a");
             yield_now().await;
-            // The turn in which main's done callback is called is finished.
+            // The turn that calls main's done callback is completed.
             copy.push("b");
             yield_now().await;
             copy.push("never");
@@ -244,8 +248,8 @@ fn leave_the_loop_with_yields_pending() {
     assert_eq!((ended, trace.take()), (Ok(()), vec!["a".to_string(), "b".to_string()]));
 }
 
-/// tokio-rs/tokio#7622: what was written before a wake has to be seen by the step that it leads to, also by the second of two
-/// wakes.
+/// tokio-rs/tokio#7622: what was written before a wake must be visible in the step that the wake
+/// causes. The same holds for the second of two wakes.
 #[test]
 fn write_and_wake_and_read() {
     watched(|| {
@@ -267,13 +271,14 @@ fn write_and_wake_and_read() {
                 }
             })
         });
-        // No other wake comes: if the last two are not followed by a step that sees both, this hangs.
+        // There are no other wakes. If no step after the last two wakes sees both values, this
+        // hangs.
         event_loop.run(async move { task.await.unwrap() });
         threads.into_iter().for_each(|thread| thread.join().unwrap());
     });
 }
 
-/// bytedance/monoio#146: wakes of the main future were ignored when they came by a clone of its waker.
+/// bytedance/monoio#146: wakes of the main future through a clone of its waker were ignored.
 #[test]
 fn wake_main_from_each_side() {
     watched(|| {
@@ -302,8 +307,9 @@ fn wake_main_from_each_side() {
     });
 }
 
-/// STEP-1. tokio-rs/tokio#2062, #5429, #2046, smol-rs/smol#143; two more that nobody reported (compio, unsend): wakers are foreign code,
-/// and may call back when they are woken or dropped. No lock and no borrow is held then (STEP-1).
+/// STEP-1. tokio-rs/tokio#2062, #5429, #2046, smol-rs/smol#143, and two unreported bugs (compio,
+/// unsend): wakers are foreign code. They may call back when they are woken or dropped, so no lock
+/// and no borrow may be held then.
 #[test]
 fn call_back_from_foreign_wakers() {
     let calls = Arc::new(AtomicUsize::new(0));
@@ -314,7 +320,7 @@ fn call_back_from_foreign_wakers() {
             if EventLoop::try_current().is_err() {
                 return;
             }
-            // Each part of the loop is asked for something that it would borrow.
+            // The waker uses each part of the loop that could be borrowed.
             drop(spawn(async {}));
             let handle = call_soon(|| ());
             assert!(handle.cancel());
@@ -351,7 +357,8 @@ fn call_back_from_foreign_wakers() {
             }),
         ];
         for (name, make) in futures {
-            // To its end, with the waker replaced on the way, and the old one dropped.
+            // The future runs to its end. Its waker is replaced on the way, and the old one is
+            // dropped.
             let mut future = make();
             calls.store(0, Ordering::SeqCst);
             let (one, two) = (waker(), waker());
@@ -364,14 +371,14 @@ fn call_back_from_foreign_wakers() {
                 assert!(calls.load(Ordering::SeqCst) >= 3, "{name}: one was dropped, one was woken and dropped");
             }
             drop(future);
-            // Given up half way.
+            // The future is dropped while it waits.
             let mut future = make();
             assert!(!poll_with(future.as_mut(), &waker()), "{name}");
             yield_now().await;
             drop(future);
             sleep(ms(20)).await;
         }
-        // What is left in the loop when it is closed.
+        // A timer that is still in the loop when the loop is dropped.
         let mut left = sleep(ms(500));
         assert!(left.poll_unpin(&mut Context::from_waker(&waker())).is_pending());
         std::mem::forget(left);
@@ -381,7 +388,8 @@ fn call_back_from_foreign_wakers() {
     assert_eq!(calls.load(Ordering::SeqCst), 1, "it was dropped with the loop");
 }
 
-/// STEP-2. richardanaya/executor#4: a wake inside of a poll hung. nginx/ngx-rust#294, #295: it polled at once.
+/// STEP-2. richardanaya/executor#4: a wake inside a poll hung. nginx/ngx-rust#294, #295: such a
+/// wake polled at once.
 #[test]
 fn wake_itself_and_others_inside_a_poll() {
     let event_loop = virtual_loop();
@@ -411,7 +419,8 @@ fn wake_itself_and_others_inside_a_poll() {
     assert_eq!(turns, [(3, line(1)), (3, line(2)), (0, line(3)), (0, vec![])]);
 }
 
-/// rust-embedded-community/async-on-embedded#6, dfinity/cdk-rs#357: the main future's waker pointed to a stack that had gone.
+/// rust-embedded-community/async-on-embedded#6, dfinity/cdk-rs#357: the main future's waker pointed
+/// to a stack frame that had returned.
 #[test]
 fn keep_the_waker_of_main_and_use_it_after_the_run() {
     let census = Census::new();
@@ -432,7 +441,7 @@ fn keep_the_waker_of_main_and_use_it_after_the_run() {
     let waker = post.waker();
     waker.wake_by_ref();
     thread::spawn(move || waker.wake()).join().unwrap();
-    // A new task in the row of main.
+    // A new task in the table row of main.
     let other = Post::new();
     drop(event_loop.spawn(other.wait()));
     event_loop.turn();
@@ -445,12 +454,12 @@ fn keep_the_waker_of_main_and_use_it_after_the_run() {
     assert!(task_ref.is_done());
 }
 
-/// rust-lang/futures-rs 34bca9dc, async-rs/async-std#358, zesterer/pollster#9, MaterializeInc/materialize#13776: the token of
-/// `thread::park` was taken or left by somebody else.
+/// rust-lang/futures-rs 34bca9dc, async-rs/async-std#358, zesterer/pollster#9,
+/// MaterializeInc/materialize#13776: other code took or left the token of `thread::park`.
 #[test]
 fn leave_the_park_token_alone() {
     watched(|| {
-        /// An executor of somebody else, who parks the thread.
+        /// A foreign executor, which parks the thread.
         fn block_on<F: Future>(future: F) -> F::Output {
             struct Unpark(thread::Thread);
             impl Wake for Unpark {
@@ -469,13 +478,14 @@ fn leave_the_park_token_alone() {
         }
         let event_loop = EventLoop::new();
         let remote = event_loop.remote();
-        // A token is there before: the loop sleeps all the same, and leaves it there.
+        // The token is set before. The loop still sleeps, and leaves the token set.
         thread::current().unpark();
         let before = std::time::Instant::now();
         event_loop.run(async { sleep(ms(5)).await });
         assert!(before.elapsed() >= ms(5));
         thread::park();
-        // Somebody gives tokens and takes them while the loop sleeps, and while it waits for a wake from elsewhere.
+        // A thread sets and takes tokens while the loop sleeps, and while it waits for a wake from
+        // another thread.
         let main = thread::current();
         let stop = Arc::new(AtomicBool::new(false));
         let giver = thread::spawn({
@@ -495,7 +505,7 @@ fn leave_the_park_token_alone() {
             other.open();
         });
         let ended = event_loop.run(async move {
-            // Another executor inside of a step takes tokens as well.
+            // Another executor inside a step takes tokens as well.
             let answer = block_on(async {
                 let thread = thread::spawn(move || remote.call_soon(|| ()));
                 thread.join().unwrap()
@@ -510,10 +520,10 @@ fn leave_the_park_token_alone() {
     });
 }
 
-/// hawkw/mycelium#449, #453: a primitive did not bear polls that nobody asked for.
+/// hawkw/mycelium#449, #453: a primitive did not work if it was polled without a wake.
 #[test]
 fn poll_every_future_without_a_reason() {
-    /// Writes down the wakers of those who pass by, to wake them for no reason.
+    /// Stores the wakers of each poll, to wake them later without a reason.
     async fn seen<F: Future>(wakers: &Rc<RefCell<Vec<Waker>>>, future: F) -> F::Output {
         let mut future = pin!(future);
         poll_fn(|context| {
@@ -593,7 +603,8 @@ fn poll_every_future_without_a_reason() {
     }
 }
 
-/// WAKE-1. awslabs/shuttle#54, #91, local-runtime: a waker of a task that had ended woke whoever had its slot now.
+/// WAKE-1. awslabs/shuttle#54, #91, local-runtime: the waker of a task that had ended woke the next
+/// task in the same slot.
 #[test]
 fn wake_a_task_that_has_ended_and_not_the_next_in_its_slot() {
     let event_loop = virtual_loop();
@@ -620,7 +631,7 @@ fn wake_a_task_that_has_ended_and_not_the_next_in_its_slot() {
     }
 }
 
-/// async-local-executor: a stale id at the head of the queue hid those behind it.
+/// async-local-executor: a stale id at the head of the queue hid the ids behind it.
 #[test]
 fn wake_the_dead_and_then_the_living() {
     let event_loop = virtual_loop();
@@ -644,7 +655,7 @@ fn wake_the_dead_and_then_the_living() {
     assert_eq!(tasks.map(|task| task.is_done()), [true, false]);
 }
 
-/// async-local-executor: a wake on a thread that ran another executor went to that one.
+/// async-local-executor: a wake on a thread that ran another executor went to that executor.
 #[test]
 fn wake_across_two_loops_on_one_thread_and_on_two() {
     watched(|| {
@@ -654,7 +665,8 @@ fn wake_across_two_loops_on_one_thread_and_on_two() {
         one.turn();
         two.turn();
         let wakers = [posts[0].waker(), posts[1].waker()];
-        // Both are woken inside of a turn of the first, then of the second, then on a thread with a loop of its own.
+        // Both are woken inside a turn of the first loop, then of the second, then on a thread that
+        // has its own loop.
         let wake_both = move || {
             let wakers = wakers.clone();
             async move { wakers.iter().for_each(Waker::wake_by_ref) }
@@ -678,7 +690,8 @@ fn wake_across_two_loops_on_one_thread_and_on_two() {
     });
 }
 
-/// Wakes of a running loop's tasks are not lost while another loop of the thread is dropped inside of its turn.
+/// Another loop of the thread is dropped inside a turn of a running loop. The wakes of the running
+/// loop's tasks are not lost.
 #[test]
 fn drop_another_loop_in_a_turn_and_wake() {
     let post = Post::new();
@@ -706,8 +719,9 @@ fn drop_another_loop_in_a_turn_and_wake() {
     assert_eq!(trace.take(), ["1 in the loop that is dropped", "2 in the loop that runs"]);
 }
 
-/// A sleep that has a waker of somebody else, whose destructor panics, is given away and dropped on another thread. The loop
-/// hears of it, drops the waker, and must not let that panic through: not out of `turn`, nor into what came with it.
+/// A sleep with a foreign waker is dropped on another thread. The loop receives the message and
+/// drops the waker, whose destructor panics. The panic must not leave `turn`, and must not lose a
+/// wake that arrived with the message.
 #[test]
 fn drop_a_sleep_elsewhere_whose_waker_panics() {
     alone("drop_a_sleep_elsewhere_whose_waker_panics", || {
@@ -720,7 +734,7 @@ fn drop_a_sleep_elsewhere_whose_waker_panics() {
         event_loop.turn();
         let waker = post.waker();
         post.unlock();
-        // The last clone is the one in the timer.
+        // The timer owns the last clone.
         drop(panicking);
         thread::spawn(move || {
             drop(asleep);
@@ -731,12 +745,13 @@ fn drop_a_sleep_elsewhere_whose_waker_panics() {
         let turned = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| event_loop.turn()));
         assert!(turned.is_ok(), "the panic came out of turn()");
         event_loop.turn();
-        assert!(task.is_done(), "a wake was lost that came with it");
+        assert!(task.is_done(), "a wake that arrived with the message was lost");
         assert_eq!(told.take().len(), 1);
     });
 }
 
-/// The same while `run` has a main future, which may borrow: it must not be polled when `run` has unwound.
+/// The same while `run` has a main future, which may borrow. The main future must not be polled
+/// after `run` has unwound.
 #[test]
 fn unwind_out_of_run_and_turn_again() {
     alone("unwind_out_of_run_and_turn_again", || {
@@ -760,7 +775,7 @@ fn unwind_out_of_run_and_turn_again() {
                 timeout(ms(5), length).await.unwrap_or(0)
             })
         }));
-        // Whether or not the panic came through: nobody may step what is gone.
+        // Whether or not `run` has panicked, the main future that was dropped must not be stepped.
         post.unlock();
         post.waker().wake();
         let polls = post.polls();

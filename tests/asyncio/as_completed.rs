@@ -1,4 +1,5 @@
-//! `test_tasks.py`, `as_completed`: Python's loop over coroutines is `next()`, its `async for` over tasks is `next_task()`.
+//! `test_tasks.py`, `as_completed`: Python's loop over coroutines is `next()`, and its `async for`
+//! over tasks is `next_task()`.
 
 mod base_task_tests {
     use crate::common::{ms, panic_of, virtual_loop};
@@ -46,7 +47,8 @@ mod base_task_tests {
                     true => try_async_iterator(&results, 9).await,
                 };
                 assert_eq!(time() - begun, ms(150));
-                // Of the two that end at once, the one that came first: in Python they come in the order of a set.
+                // Of two that end at once, the first argument comes first. In Python the order is
+                // that of a set.
                 assert_eq!(res, ['b', 'a', 'c']);
             });
         }
@@ -126,7 +128,7 @@ mod base_task_tests {
                 }
                 assert_eq!(values, ['a']);
             });
-            assert_eq!(event_loop.next_deadline(), None, "the timer has gone");
+            assert_eq!(event_loop.next_deadline(), None, "the timer was removed");
         }
     }
 
@@ -176,7 +178,7 @@ mod base_task_tests {
         });
     }
 
-    /// A future cannot be given twice, so these are tasks.
+    /// A future cannot be passed twice, so these are tasks.
     #[test]
     fn test_as_completed_duplicate_coroutines() {
         for by_tasks in [false, true] {

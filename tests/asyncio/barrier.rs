@@ -19,12 +19,12 @@ mod barrier_tests {
         gather(make_tasks(n, coro)).await.unwrap()
     }
 
-    /// How often something happened; a list of `True` in the originals.
+    /// The number of times that something happened; a list of `True` in the originals.
     #[derive(Clone, Default)]
     struct Count(Rc<Cell<usize>>);
 
     impl Count {
-        /// Once more; which time it is.
+        /// Adds one, and returns the new count.
         fn add(&self) -> usize {
             self.0.set(self.0.get() + 1);
             self.0.get()
@@ -39,7 +39,7 @@ mod barrier_tests {
         format!("Barrier {{ state: {state}, waiting: {waiting}, parties: {N} }}")
     }
 
-    /// Nobody waits, and it is in order.
+    /// No task waits, and the barrier is not broken.
     fn assert_idle(barrier: &Barrier) {
         let idle = format!("Barrier {{ state: Filling, waiting: 0, parties: {} }}", barrier.parties());
         assert_eq!(format!("{barrier:?}"), idle);
@@ -200,7 +200,8 @@ mod barrier_tests {
         });
     }
 
-    /// Two tasks wait again while the others have not left; the three others meet before they come too.
+    /// Two tasks wait again while the others have not left. The three others meet before these two
+    /// arrive.
     #[test]
     fn test_blocking_tasks_while_draining() {
         virtual_loop().run(async {
@@ -260,7 +261,7 @@ mod barrier_tests {
         });
     }
 
-    /// A task that resets it, as `create_task(barrier.reset())`.
+    /// A task that resets the barrier, as `create_task(barrier.reset())`.
     fn reset(barrier: &Rc<Barrier>) -> Task<()> {
         let barrier = barrier.clone();
         spawn(async move { barrier.reset() })
@@ -290,7 +291,7 @@ mod barrier_tests {
         });
     }
 
-    /// The one with whom more than half have left resets it.
+    /// The task after which more than half have left resets the barrier.
     #[test]
     fn test_reset_barrier_when_tasks_half_draining() {
         virtual_loop().run(async {
@@ -317,7 +318,7 @@ mod barrier_tests {
         });
     }
 
-    /// Those who have left and come again are of the next round: a reset does not concern them.
+    /// Tasks that have left and returned belong to the next round, so a reset does not affect them.
     #[test]
     fn test_reset_barrier_when_tasks_half_draining_half_blocking() {
         virtual_loop().run(async {
@@ -374,7 +375,8 @@ mod barrier_tests {
         });
     }
 
-    /// The last to leave resets it: those who wait already are of the next round.
+    /// The last task to leave resets the barrier. Tasks that already wait again belong to the next
+    /// round.
     #[test]
     fn test_reset_barrier_while_tasks_draining() {
         virtual_loop().run(async {
@@ -452,7 +454,7 @@ mod barrier_tests {
         }
     }
 
-    /// Waits twice; the one in the middle fails between that, and aborts the barrier.
+    /// Waits twice. The task in the middle fails between the waits, and aborts the barrier.
     async fn wait_twice(barrier: &Barrier, results1: Count, results2: Count) {
         let work = async {
             let index = barrier.wait().await?;
@@ -497,7 +499,8 @@ mod barrier_tests {
                 let [results1, results2, results3] = results.clone();
                 async move {
                     wait_twice(&barrier1, results1, results2).await;
-                    // All have left it before it is reset, and nobody comes before that.
+                    // All tasks have left the barrier before it is reset, and none enters it before
+                    // that.
                     if barrier2.wait().await == Ok(N / 2) {
                         barrier1.reset();
                     }

@@ -1,5 +1,6 @@
-//! `test_graph.py` and `test_tools.py`: who awaits whom, and how it is shown. What the tools' tests feed in as lists are programs
-//! here, whose tasks await each other. A function's frame is not known: of a chain of calls there is the innermost await.
+//! `test_graph.py` and `test_tools.py`: which task awaits which, and how this is shown. The
+//! originals of the tools' tests pass lists. Here they are programs whose tasks await each other. A
+//! function's frame is not known, so of a chain of calls only the innermost await is shown.
 
 use crate::common::virtual_loop;
 use futures_util::future::join_all;
@@ -17,7 +18,7 @@ async fn for_ever() {
     Event::new().wait().await;
 }
 
-/// A loop whose tasks await those named beside them, or an event that never comes.
+/// A loop in which each task awaits the tasks named beside it, or an event that is never set.
 fn awaiting(edges: &[(&'static str, &[&'static str])]) -> EventLoop {
     let event_loop = virtual_loop();
     let tasks = Rc::new(RefCell::new(BTreeMap::<&str, Rc<Task<()>>>::new()));
@@ -37,13 +38,13 @@ fn awaiting(edges: &[(&'static str, &[&'static str])]) -> EventLoop {
     event_loop
 }
 
-/// Who awaits a task: the names.
+/// The names of the tasks that await a task.
 fn awaited_by(graph: &CallGraph, name: &str) -> Vec<String> {
     let id = graph.tasks.iter().find(|task| task.name == name).unwrap().id;
     graph.awaited_by(id).map(|task| task.name.clone()).collect()
 }
 
-/// The circles by name, each from the task that was spawned first.
+/// The circles by name, each beginning with the task that was spawned first.
 fn circles(graph: &CallGraph) -> Vec<Vec<&str>> {
     let name = |id: TaskId| graph.task(id).unwrap().name.as_str();
     graph.circles().into_iter().map(|circle| circle.into_iter().map(name).collect()).collect()
@@ -54,7 +55,7 @@ fn tree(graph: &CallGraph) -> Vec<String> {
     graph.to_string().lines().map(|line| line.split(", at ").next().unwrap().to_string()).collect()
 }
 
-/// The table: each line's columns but the places.
+/// The columns of each line of the table, without the places.
 fn table(graph: &CallGraph) -> Vec<Vec<String>> {
     let columns = |line: &str| {
         let cells = line.split("  ").map(str::trim).filter(|cell| !cell.is_empty()).enumerate();
@@ -71,7 +72,7 @@ mod call_stack_test_base {
     };
     use std::rc::Rc;
 
-    /// The graph of a program that has come to where nothing is ready.
+    /// The graph of a program after it has run until nothing is ready.
     fn graph_of(main: impl Future + 'static) -> CallGraph {
         let event_loop = virtual_loop();
         event_loop.spawn(async {
@@ -101,7 +102,7 @@ mod call_stack_test_base {
         assert!(awaited_by(&graph, "main").is_empty());
     }
 
-    /// The child looks.
+    /// The child captures the graph.
     #[test]
     fn test_stack_gather() {
         virtual_loop().run(async {
@@ -149,7 +150,7 @@ mod call_stack_test_base {
         assert_eq!((wait.what.as_str(), wait.at.line()), ("task \"there there\"", line));
     }
 
-    /// A promise is no task, so the words of the waits name it.
+    /// A promise is not a task, so the description of the wait names it.
     #[test]
     fn test_stack_future() {
         let graph = graph_of(async {
@@ -186,7 +187,7 @@ mod base_task_tests {
 mod test_asyncio_tools_tree {
     use super::{awaiting, circles, tree};
 
-    /// Two roots that share their children, and one alone.
+    /// Two roots that share their children, and one separate task.
     #[test]
     fn test_asyncio_utils() {
         let graph = awaiting(&[
@@ -214,7 +215,7 @@ mod test_asyncio_tools_tree {
                 "└── (T) alone",
             ]
         );
-        // Between them is what each waits for.
+        // Between the tasks are the waits of each task.
         assert_eq!(lines[1], "    ├── task \"child1\"");
         assert_eq!(lines.iter().filter(|line| line.contains("── task \"")).count(), 6);
     }
@@ -291,7 +292,7 @@ mod test_asyncio_tools_basic {
         assert_eq!(named, ["t1", "t2", "t4", "t3", "t4, see above"]);
     }
 
-    /// Ten functions that call each other are one await.
+    /// A chain of nested function calls is shown as one await.
     #[test]
     fn test_deep_coroutine_chain() {
         async fn call(depth: u32) {
@@ -314,7 +315,7 @@ mod test_asyncio_tools_basic {
         assert_eq!(told, ["A -> B -> A", "A -> C -> A"]);
     }
 
-    /// A line for each task, whose columns stand below each other.
+    /// One line for each task, with aligned columns.
     #[test]
     fn test_table_output_format() {
         let graph = awaiting(&[("short", &[]), ("a much longer name", &["short"])]).call_graph();
@@ -334,7 +335,7 @@ mod test_asyncio_tools_edge_cases {
     use std::cell::RefCell;
     use std::rc::Rc;
 
-    /// An await of oneself is a panic.
+    /// A task that awaits itself panics.
     #[test]
     fn test_task_awaits_self() {
         let (event_loop, told) = telling_loop();
@@ -347,12 +348,12 @@ mod test_asyncio_tools_edge_cases {
         task.set_name("self");
         chair.replace(Some(task));
         event_loop.turn();
-        let [line] = &*told.take() else { panic!("it was told of once") };
+        let [line] = &*told.take() else { panic!("it was not reported once") };
         assert!(line.ends_with("task \"self\" awaits itself, and would wait for ever; await another task, or none"));
         assert!(event_loop.call_graph().tasks.is_empty());
     }
 
-    /// Of another loop, it is no task of the picture.
+    /// A task of another loop is not part of the graph.
     #[test]
     fn test_task_with_missing_awaiter_id() {
         let other = virtual_loop();

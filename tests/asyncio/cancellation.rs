@@ -40,8 +40,8 @@ mod base_task_tests {
         });
     }
 
-    /// A timeout written by hand, with a callback that cancels. Whether the time was up, whether what it limits has ended, and
-    /// whether what is behind it was reached.
+    /// A timeout written by hand, with a callback that cancels. Returns whether the time was up,
+    /// whether the limited work ended, and whether the code after it was reached.
     async fn make_request_with_timeout(duration: Duration, limit: Duration) -> (bool, bool, bool) {
         let task = current_task().unwrap();
         let timed_out = Rc::new(Cell::new(false));
@@ -87,7 +87,7 @@ mod base_task_tests {
             first.await.unwrap();
             match catch_cancel(second.into_future()).await {
                 Err(Cancelled) => 42,
-                Ok(result) => unreachable!("the second gives {result:?}"),
+                Ok(result) => unreachable!("the second wait returned {result:?}"),
             }
         });
         event_loop.turn();
@@ -135,7 +135,7 @@ mod base_task_tests {
                 let add = |by| copy.set(copy.get() + by);
                 let inner = async {
                     let result = except_cancelled(async move { (&*awaited).await }, || add(1)).await;
-                    unreachable!("the waiter gives {result:?}");
+                    unreachable!("the waiter returned {result:?}");
                 };
                 let result: Result<(), _> = catch_cancel(inner).await;
                 add(if result.is_err() { 100 } else { 10 });

@@ -1,8 +1,9 @@
 //! Condition: twins of `ConditionTests` in `test_locks.py`.
 //!
-//! A lock is released where its guard is dropped, and a guard stays in its task, so a task that leaves the lock locked for others to
-//! release takes orders here. A wait that is given up leaves the lock released: its guard has gone with it. asyncio locks again, for
-//! whoever catches the cancellation.
+//! A lock is released when its guard is dropped, and a guard stays in its task. A task that leaves
+//! the lock locked, for others to release, therefore takes orders here. A cancelled wait leaves the
+//! lock released, because its guard is gone. asyncio acquires the lock again for code that catches
+//! the cancellation.
 
 mod condition_tests {
     use crate::common::{Trace, ms, panic_of, virtual_loop};
@@ -17,7 +18,7 @@ mod condition_tests {
         format!("Condition {{ locked: {locked}, waiters: {waiters}, .. }}")
     }
 
-    /// What somebody who has the lock is to do.
+    /// An order to the task that holds the lock.
     enum Order {
         Notify(usize),
         Release,
@@ -56,7 +57,7 @@ mod condition_tests {
 
             orders.set(Order::Notify(2));
             yield_now().await;
-            // The notified have come for the lock.
+            // The notified tasks wait for the lock.
             yield_now().await;
             assert_eq!(result.take(), [""; 0]);
             assert!(cond.is_locked());
@@ -84,7 +85,7 @@ mod condition_tests {
         });
     }
 
-    /// The wait lets go of the lock, and of its place in the line.
+    /// A cancelled wait releases the lock, and leaves the queue.
     #[test]
     fn test_wait_cancel() {
         virtual_loop().run(async {
@@ -104,7 +105,7 @@ mod condition_tests {
         });
     }
 
-    /// The wait ends as cancelled although others have the lock.
+    /// The wait ends as cancelled although another task holds the lock.
     #[test]
     fn test_wait_cancel_contested() {
         virtual_loop().run(async {
@@ -211,7 +212,7 @@ mod condition_tests {
         });
     }
 
-    /// A guard is asked for in any case.
+    /// Every wait needs a guard.
     #[test]
     fn test_wait_for_unacquired() {
         virtual_loop().run(async {
@@ -226,7 +227,7 @@ mod condition_tests {
         });
     }
 
-    /// A task that writes down its name when it was notified.
+    /// A task that records its name after it was notified.
     fn c(cond: &Rc<Condition>, result: &Trace, name: &'static str) -> Task<bool> {
         let (cond, result) = (cond.clone(), result.clone());
         spawn(async move {
@@ -324,7 +325,7 @@ mod condition_tests {
             assert_eq!(locked(), (false, false));
             let guard = lock.lock().await;
             assert_eq!(locked(), (true, true));
-            // A guard of the one is a guard of the other.
+            // A guard of one condition is also a guard of the other.
             cond.notify_one(&guard);
             drop(guard);
             assert_eq!(locked(), (false, false));
@@ -337,7 +338,7 @@ mod condition_tests {
         });
     }
 
-    /// The guard is gone with the wait.
+    /// The guard is dropped with the wait.
     #[test]
     fn test_timeout_in_block() {
         virtual_loop().run(async {
@@ -350,7 +351,8 @@ mod condition_tests {
         });
     }
 
-    /// A task that waits until it may wake, and writes down whether it saw a cancellation there. It ends with it, or catches it.
+    /// A task that waits until it may wake, and records whether a cancellation arrived. It ends
+    /// with the cancellation, or catches it.
     fn func(cond: &Rc<Condition<bool>>, raised: &Rc<Cell<bool>>, catches: bool) -> Task<bool> {
         let (cond, raised) = (cond.clone(), raised.clone());
         spawn(async move {
@@ -400,7 +402,8 @@ mod condition_tests {
         });
     }
 
-    /// Of two consumers, the one that was notified of an item is cancelled: the other gets it.
+    /// Two consumers wait. The one that was notified of an item is cancelled, and the other
+    /// receives the item.
     fn cancel_the_notified(while_it_locks: bool) {
         virtual_loop().run(async {
             let (condition, consumed) = (Rc::new(Condition::new(0)), Rc::new(RefCell::new(Vec::new())));
@@ -427,7 +430,7 @@ mod condition_tests {
             }
             c0.cancel();
 
-            // Nobody notifies the producer, so this is to let time pass.
+            // No task notifies the producer, so this lets time pass.
             let is_consumed = condition.wait_for(guard, |state| *state == 0);
             assert_eq!(wait_for(is_consumed, ms(10)).await.map(drop), Err(Elapsed));
             let mut guard = condition.lock().await;

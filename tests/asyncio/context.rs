@@ -1,4 +1,5 @@
-//! Context variables, which are [`task_local!`](onelane::task_local) here: twins of `test_tasks.py` and `test_futures2.py`.
+//! Context variables, which are [`task_local!`](onelane::task_local) here: twins of `test_tasks.py`
+//! and `test_futures2.py`.
 
 mod base_task_tests {
     use crate::common::{ms, virtual_loop};
@@ -28,7 +29,7 @@ mod base_task_tests {
         });
     }
 
-    /// What a callback sets does not come into the task that has added it.
+    /// A value that a callback sets does not reach the task that added the callback.
     #[test]
     fn test_context_2() {
         virtual_loop().run(async {
@@ -70,11 +71,12 @@ mod base_task_tests {
     async fn set_shared(val: i32) {
         yield_now().await;
         SHARED.get().set(Some(val));
-        // This one stays here.
+        // This value stays in this task.
         drop(SHARED.set(Rc::default()));
     }
 
-    /// A task always begins with a copy of the values. What it is to share is a value that is shared.
+    /// A task always begins with a copy of the values. To share something, the value itself must be
+    /// shared.
     fn check_shared(spawn: fn(i32) -> Task<()>) {
         let seen = virtual_loop().run(async {
             drop(SHARED.set(Rc::default()));
@@ -112,7 +114,7 @@ mod future_tests {
         static NAME: &'static str = "foo";
     }
 
-    /// A loop whose exception handler says what it sees.
+    /// A loop whose exception handler records the value that it sees.
     fn seeing_loop() -> (EventLoop, Trace) {
         let seen = Trace::new();
         let copy = seen.clone();
@@ -122,7 +124,8 @@ mod future_tests {
         (EventLoop::builder().clock(Clock::Virtual).exception_handler(handler).build(), seen)
     }
 
-    /// The values of a task are dropped as it ends, and the handler sees those of whoever drops the last handle: nobody's here.
+    /// The values of a task are dropped when it ends. The handler sees the values of the code that
+    /// drops the last handle, and here there are none.
     #[test]
     fn test_task_exc_handler_correct_context() {
         let (event_loop, seen) = seeing_loop();

@@ -1,11 +1,12 @@
-//! How many tasks a program has: twins of the lazy half of `test_eager_task_factory.py`. There are no eager tasks here.
+//! The number of tasks of a program: twins of the lazy half of `test_eager_task_factory.py`. There
+//! are no eager tasks here.
 
 mod base_task_counting_tests {
     use crate::common::virtual_loop;
     use onelane::{EventLoop, gather, task_group, yield_now};
     use std::pin::Pin;
 
-    /// How many tasks the loop has had, from the number that the next one gets.
+    /// The number of tasks that the loop has had, from the number of the next task.
     fn count(event_loop: &EventLoop) -> u64 {
         event_loop.spawn(async {}).id().to_string().parse::<u64>().unwrap() - 1
     }

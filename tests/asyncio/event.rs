@@ -10,7 +10,7 @@ mod event_tests {
         format!("Event {{ set: {set}, waiters: {waiters} }}")
     }
 
-    /// A task that writes down its name when the event lets it on.
+    /// A task that records its name after the event was set.
     fn c(event: &Event, result: &Trace, name: &'static str) -> Task<()> {
         let (wait, result) = (event.wait(), result.clone());
         spawn(async move {

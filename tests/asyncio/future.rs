@@ -1,12 +1,14 @@
-//! `test_futures.py`: asyncio's `Future` is [`Promise`]. An exception that is set is a value, a `Promise<Result<T, E>>`;
-//! `InvalidStateError` is the value that comes back, or a panic where there is none to come back.
+//! `test_futures.py`: asyncio's `Future` is [`Promise`]. An exception that is set is a value, a
+//! `Promise<Result<T, E>>`. `InvalidStateError` is an error that is returned, or a panic if the
+//! function returns no error.
 
 use crate::common::{panic_of, telling_loop, virtual_loop};
 use onelane::{EventLoop, Promise, TaskError};
 use std::cell::RefCell;
 use std::rc::Rc;
 
-/// As CPython's `run_briefly`: what is ready now, and the callback of a task that ends in that turn.
+/// As CPython's `run_briefly`: runs what is ready now, and the callback of a task that ends in that
+/// turn.
 fn run_briefly(event_loop: &EventLoop) {
     event_loop.turn();
     event_loop.turn();
@@ -65,7 +67,8 @@ mod base_future_tests {
         assert!(!f.cancel());
     }
 
-    /// Makes a promise in a loop, does something with it, drops it, and answers how often the exception handler was told.
+    /// Makes a promise in a loop, calls `act` with it, and drops it. Returns the number of calls of
+    /// the exception handler.
     fn told_of(act: impl FnOnce(&Promise<Result<i32, &'static str>>)) -> usize {
         let (event_loop, told) = telling_loop();
         event_loop.run(async {
@@ -114,7 +117,7 @@ mod base_future_tests {
         assert_eq!(told, 0);
     }
 
-    /// In Rust the same as the one before: there is no `result()` that raises.
+    /// In Rust this is the same as the previous test, because there is no `result()` that raises.
     #[test]
     fn test_tb_logger_exception_result_retrieved() {
         let told = told_of(|f| {
@@ -140,7 +143,7 @@ mod base_future_done_callback_tests {
 
     type Bag = Rc<RefCell<Vec<u32>>>;
 
-    /// A promise, the loop in which its callbacks are called, and what they put into the bag.
+    /// A promise, the loop in which its callbacks are called, and the numbers that they record.
     struct Fixture {
         event_loop: EventLoop,
         bag: Bag,
@@ -157,7 +160,8 @@ mod base_future_done_callback_tests {
             self.event_loop.run(async { self.f.add_done_callback(move |_| bag.borrow_mut().push(thing)) })
         }
 
-        /// Sets the promise, between two turns, and checks what was called when.
+        /// Sets the promise between two turns, and checks which callbacks were called in which
+        /// turn.
         fn finish(&self, bag: &[u32]) {
             assert_eq!(*self.bag.borrow(), [0_u32; 0]);
             self.f.set_result("foo").unwrap();
@@ -215,7 +219,8 @@ mod base_future_done_callback_tests {
         assert_eq!(*f.result().unwrap(), Err("no"));
     }
 
-    /// A callback is removed by the number that it was given, not by equality: what Python removes at once are six numbers here.
+    /// A callback is removed by its number, not by equality. What Python removes in one call are
+    /// six numbers here.
     #[test]
     fn test_remove_done_callback() {
         let fixture = Fixture::new();
@@ -224,7 +229,7 @@ mod base_future_done_callback_tests {
         };
         let (cb1, cb2) = (fixture.add(1), fixture.add(2));
         assert_eq!(removed(&[cb2]), 1);
-        // Never in there: another promise's.
+        // The number of a callback of another promise.
         let other = Promise::<()>::new();
         let cb3 = fixture.event_loop.run(async { other.add_done_callback(|_| unreachable!()) });
         assert_eq!(removed(&[cb3]), 0);

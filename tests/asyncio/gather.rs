@@ -5,7 +5,7 @@ use onelane::{EventLoop, Promise, Task, TaskError, TryGatherError, gather, try_g
 use std::cell::Cell;
 use std::rc::Rc;
 
-/// What a child waits for: its value, or the text of its panic.
+/// The event that a child waits for: its value, or the text of its panic.
 type Child = Cue<Result<i32, &'static str>>;
 
 fn children<const N: usize>() -> [Child; N] {
@@ -21,14 +21,15 @@ fn run_loop(event_loop: &EventLoop) {
     while !event_loop.turn().is_idle() {}
 }
 
-/// Which kind of children a gather has: tasks that are there, or futures that it makes tasks of.
+/// The kind of a gather's children: existing tasks, or futures for which the gather spawns tasks.
 #[derive(Clone, Copy, PartialEq)]
 enum Kind {
     Tasks,
     Futures,
 }
 
-/// A task that awaits a gather, the tasks that it was given, and how often its done callback was called.
+/// A task that awaits a gather, the tasks of the gather, and the number of calls of its done
+/// callback.
 struct Gathered<T> {
     outer: Task<T>,
     tasks: Rc<Vec<Task<i32>>>,
@@ -74,7 +75,7 @@ fn make_all(event_loop: &EventLoop, kind: Kind, cues: &[Child]) -> Gathered<Vec<
     }
 }
 
-/// What Python's own tests gather. An exception is an `Err`.
+/// The children in Python's own tests. An exception is an `Err`.
 type Future = Promise<Result<i32, &'static str>>;
 
 fn futures<const N: usize>() -> [Future; N] {
@@ -104,7 +105,8 @@ mod gather_tests_base {
     use super::*;
     use crate::common::{telling_loop, virtual_loop};
 
-    /// `b` and `a` first, `c` last: the results in the order of the arguments, and not before all are there.
+    /// Children `b` and `a` end first, `c` last. The results are in the order of the arguments, and
+    /// are returned after all have ended.
     fn check_success<T: Clone + PartialEq + std::fmt::Debug + 'static>(
         make: fn(&EventLoop, Kind, &[Child]) -> Gathered<T>,
         expected: &T,
@@ -167,11 +169,11 @@ mod gather_tests_base {
             assert_eq!(called.get(), 1);
             let error = outer.result().unwrap().clone().unwrap_err();
             assert_eq!(message(&error), "zero division");
-            // These do nothing.
+            // These have no effect.
             cues[2].set(Ok(3));
             cues[4].set(Err("runtime"));
             if kind == Kind::Tasks {
-                assert_eq!(tasks[1].result().map(|_| ()), Err(error.clone()), "it is that very panic");
+                assert_eq!(tasks[1].result().map(|_| ()), Err(error.clone()), "the error is the same panic");
                 assert!(!tasks[2].is_done() && tasks[3].cancel());
             }
             run_loop(&event_loop);
@@ -190,7 +192,7 @@ mod gather_tests_base {
         assert!(outer.is_done());
         assert_eq!(called.get(), 1);
         assert_eq!(*outer.result().unwrap(), Err(TryGatherError::Failed("zero division")));
-        // These do nothing.
+        // These have no effect.
         c.set_result(Ok(3)).unwrap();
         assert!(d.cancel());
         e.set_result(Err("runtime")).unwrap();
@@ -263,7 +265,7 @@ mod future_gather_tests {
         assert!(message.contains("belongs to another event loop"), "{message}");
     }
 
-    /// Promises belong to no loop, and are gathered by the loop that runs, twice if that is asked for.
+    /// Promises belong to no loop. The running loop gathers them, even twice.
     #[test]
     fn test_constructor_homogenous_futures() {
         let other_loop = virtual_loop();
@@ -275,7 +277,7 @@ mod future_gather_tests {
         }
     }
 
-    /// A cancelled child is a failure of the gather, and cancels nobody.
+    /// A cancelled child makes the gather fail, and cancels no other child.
     #[test]
     fn test_one_cancellation() {
         let event_loop = virtual_loop();
@@ -289,7 +291,7 @@ mod future_gather_tests {
         assert_eq!(called.get(), 1);
         assert!(!outer.is_cancelled());
         assert_eq!(*outer.result().unwrap(), Err(TaskError::Cancelled));
-        // These do nothing.
+        // These have no effect.
         assert!(!tasks[2].is_done() && !tasks[3].is_done() && !tasks[4].is_done());
         cues[2].set(Ok(3));
         tasks[3].cancel();
@@ -312,7 +314,7 @@ mod future_gather_tests {
         assert_eq!(called.get(), 1);
         assert!(!outer.is_cancelled());
         assert_eq!(*outer.result().unwrap(), Err(TryGatherError::Task(TaskError::Cancelled)));
-        // These do nothing.
+        // These have no effect.
         c.set_result(Ok(3)).unwrap();
         assert!(d.cancel());
         e.set_result(Err("runtime")).unwrap();
@@ -375,7 +377,7 @@ mod coroutine_gather_tests {
         });
     }
 
-    /// A future is moved, so that it cannot be given twice; a task that is lent can.
+    /// A future is moved, so it cannot be passed twice. A task can be passed twice by reference.
     #[test]
     fn test_duplicate_coroutines() {
         virtual_loop().run(async {
@@ -393,7 +395,7 @@ mod coroutine_gather_tests {
         });
     }
 
-    /// Who is cancelled while it awaits a gather cancels all children.
+    /// A task that is cancelled while it awaits a gather cancels all children.
     #[test]
     fn test_cancellation_broadcast() {
         let trace = Trace::new();
@@ -423,7 +425,7 @@ mod coroutine_gather_tests {
         assert_eq!(trace.take(), ["child1 is dropped", "child2 is dropped"]);
     }
 
-    /// The second child's panic comes when the gather has failed, and is not reported.
+    /// The panic of the second child comes after the gather has failed, and is not reported.
     #[test]
     fn test_exception_marking() {
         let (event_loop, told) = telling_loop();
@@ -452,7 +454,7 @@ mod base_task_tests {
     use crate::common::{ms, virtual_loop};
     use onelane::{sleep, spawn, time};
 
-    /// A gather of whatever kind does not keep a cancellation from the task that awaits it.
+    /// A cancellation ends a task that awaits a gather, whatever the kind of the gather.
     #[test]
     fn test_cancel_gather_2() {
         let event_loop = virtual_loop();

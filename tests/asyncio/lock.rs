@@ -1,6 +1,6 @@
 //! Lock: twins of `LockTests` in `test_locks.py`.
 //!
-//! There is no `release()`: to release is to drop the guard.
+//! There is no `release()`: a lock is released by dropping its guard.
 
 mod lock_tests {
     use crate::Cue;
@@ -10,7 +10,7 @@ mod lock_tests {
     use std::cell::Cell;
     use std::rc::Rc;
 
-    /// Where the guard is kept, for whoever releases the lock.
+    /// The place of the guard, for the code that releases the lock.
     type Held = Rc<Cell<Option<OwnedLockGuard>>>;
 
     fn shown(locked: bool, waiters: usize) -> String {
@@ -79,7 +79,8 @@ mod lock_tests {
         });
     }
 
-    /// The second in line goes on when the first is cancelled while the lock is released; the first counts no more at once.
+    /// The first waiter is cancelled while the lock is released. The second waiter goes on, because
+    /// the first one does not count any more.
     #[test]
     fn test_cancel_race() {
         virtual_loop().run(async {
@@ -115,7 +116,7 @@ mod lock_tests {
         });
     }
 
-    /// Of two that wait behind one that is cancelled, the release lets on one.
+    /// Two tasks wait behind a cancelled one. The release lets one of them go on.
     #[test]
     fn test_cancel_release_race() {
         virtual_loop().run(async {

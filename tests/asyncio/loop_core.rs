@@ -5,7 +5,7 @@ use std::cell::Cell;
 use std::rc::Rc;
 use std::time::Duration;
 
-/// What `get_debug` says: whether a loop tells of a step that takes longer than no time at all.
+/// The value of `get_debug`: whether a loop with a limit of zero reports slow steps.
 pub(crate) fn is_debug(builder: Builder) -> bool {
     let told = Rc::new(Cell::new(false));
     let copy = told.clone();
@@ -53,13 +53,13 @@ mod base_event_loop_tests {
         let due = event_loop.time() + 10 * second;
         let handle = event_loop.call_later(10 * second, || unreachable!());
         assert_eq!((event_loop.next_deadline(), handle.when()), (Some(due), Some(due)));
-        // While something else is ready, a virtual clock stands.
+        // A virtual clock does not advance while something else is ready.
         event_loop.call_soon(|| ());
         let turn = event_loop.turn();
         assert_eq!((turn.callbacks, turn.timers, turn.ready, turn.next_deadline), (1, 0, 0, Some(due)));
     }
 
-    /// A `Duration` is never negative: moments that have passed.
+    /// A `Duration` is never negative, so the deadlines are in the past.
     #[test]
     fn test_call_later_negative_delays() {
         let event_loop = virtual_loop();
@@ -99,12 +99,12 @@ mod base_event_loop_tests {
         assert_eq!(event_loop.next_deadline(), first.when());
         first.cancel();
         assert_eq!(event_loop.next_deadline(), second.when());
-        // The clock jumps to where the loop would have slept to.
+        // The clock jumps to the moment until which the loop would have slept.
         let turn = event_loop.turn();
         assert_eq!((turn.timers, event_loop.time() - start), (1, Duration::from_secs(10)));
     }
 
-    /// A loop has its mode from the builder, and keeps it.
+    /// The builder sets the mode of a loop, and the mode never changes.
     #[test]
     fn test_set_debug() {
         assert_eq!([true, false].map(|debug| is_debug(EventLoop::builder().debug(debug))), [true, false]);
@@ -139,7 +139,8 @@ mod base_event_loop_tests {
         assert_eq!(event_loop.run(task), Ok(()));
     }
 
-    /// A run that ends before its main task, here in a deadlock, leaves nothing behind that would end the next one.
+    /// A run that ends before its main task, here in a deadlock, leaves nothing behind that could
+    /// end the next run.
     #[test]
     fn test_run_until_complete_loop_orphan_future_close_loop() {
         let (event_loop, told) = telling_loop();
@@ -199,7 +200,8 @@ mod base_event_loop_tests {
         assert_eq!(lines.len(), 2);
     }
 
-    /// The half of it that has a meaning: a loop's own handler, in place of the default one, which says nothing.
+    /// Only the part that exists here: a custom handler replaces the default handler, which then
+    /// prints nothing.
     #[test]
     fn test_set_exc_handler_custom() {
         let told = stderr_of("loop_core::base_event_loop_tests::test_set_exc_handler_custom", || {
@@ -230,7 +232,7 @@ mod base_event_loop_tests {
         let Some(told) = told else { return };
         let lines: Vec<_> = told.lines().filter(|line| line.starts_with("onelane: ")).collect();
         assert_eq!(lines, ["onelane: a callback panicked: zero_error"]);
-        assert!(told.contains("spam"), "the handler's own panic is told by the panic hook");
+        assert!(told.contains("spam"), "the panic hook reports the handler's own panic");
     }
 
     #[test]
@@ -253,7 +255,7 @@ mod base_event_loop_tests {
         assert_eq!(census.counts(), (1, 1));
     }
 
-    /// What would end a Python program is a panic that leaves `run`.
+    /// A panic that leaves `run` stands for an exception that ends a Python program.
     #[test]
     fn test_run_forever_keyboard_interrupt() {
         let (event_loop, told) = telling_loop();
@@ -288,7 +290,8 @@ mod base_event_loop_tests {
         assert_eq!(count.get(), 1);
     }
 
-    /// A loop that is stopped before it runs makes one turn, and does not sleep: otherwise this would take an hour.
+    /// A loop that is stopped before it runs makes one turn, and does not sleep. A sleep would take
+    /// an hour.
     #[test]
     fn test_run_forever_pre_stopped() {
         let event_loop = EventLoop::new();
@@ -327,7 +330,7 @@ mod base_event_loop_tests {
         }
     }
 
-    /// The event is that of a socket, and a pass of a loop that is stopped at once is a `turn()`.
+    /// The event is that of a socket, and one pass of a loop that is stopped at once is a `turn()`.
     #[test]
     #[cfg(all(unix, feature = "io"))]
     fn test_single_selecter_event_callback_after_stopping() {
@@ -454,7 +457,7 @@ mod event_loop_tests_mixin {
             })
         });
         assert_eq!(message, "onelane::run() cannot be called from a running event loop");
-        assert_eq!(census.counts(), (1, 1), "the coroutine was never awaited, and is gone");
+        assert_eq!(census.counts(), (1, 1), "the future was never polled, and was dropped");
     }
 
     #[test]
@@ -528,7 +531,7 @@ mod event_loop_tests_mixin {
         assert_ne!(thread_id, thread::current().id());
     }
 
-    /// The function runs on, and its end comes to nobody.
+    /// The function runs on, and its end is not reported to any task.
     #[test]
     #[cfg(feature = "threads")]
     fn test_run_in_executor_cancel() {
@@ -544,7 +547,7 @@ mod event_loop_tests_mixin {
             event_loop.turn();
             has_begun.recv().unwrap();
             task.cancel();
-            // `run` waits for it at its end.
+            // `run` waits for the function at its end.
             drop(release);
             assert_eq!(event_loop.run(task), Err(TaskError::Cancelled));
             has_ended.try_recv().unwrap();
@@ -553,7 +556,7 @@ mod event_loop_tests_mixin {
         });
     }
 
-    /// What can be taken back from another thread is a task.
+    /// A task is what another thread can cancel.
     #[test]
     fn test_call_soon_threadsafe_handle_cancel_other_thread() {
         watched(|| {
@@ -571,7 +574,7 @@ mod event_loop_tests_mixin {
         });
     }
 
-    /// As an idle loop would turn: it sleeps until the next deadline, exactly.
+    /// An idle loop sleeps exactly until the next deadline, so it makes few turns.
     #[test]
     fn test_timeout_rounding() {
         let event_loop = EventLoop::new();
@@ -619,7 +622,7 @@ mod event_loop_tests_mixin {
         }
         assert_eq!(remote.call_soon(uncalled()), Err(LoopClosed));
         assert!(matches!(remote.spawn(async {}), Err(LoopClosed)));
-        assert_eq!(census.counts(), (4, 4), "what is not to be called was dropped");
+        assert_eq!(census.counts(), (4, 4), "the uncalled callbacks were dropped");
     }
 }
 
@@ -646,7 +649,7 @@ mod handle_tests {
         assert_eq!(told.take(), ["a callback panicked: a value error"]);
     }
 
-    /// It says where it was asked for: a closure stands there as well.
+    /// The text names the place of the call, because a closure has no name.
     #[test]
     fn test_handle_repr() {
         let event_loop = virtual_loop();
@@ -715,7 +718,7 @@ mod get_event_loop_tests_mixin {
     use onelane::{EventLoop, NoRunningLoop, RunError, yield_now};
     use std::cell::Cell;
 
-    /// A run that fails because another one is under way has no part in it.
+    /// A nested run fails, and does not change the running loop.
     #[test]
     fn test_get_running_loop_already_running() {
         let event_loop = virtual_loop();

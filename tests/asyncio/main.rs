@@ -1,9 +1,10 @@
-//! Twins of CPython's own tests of asyncio: the same names, in modules that are named after the Python classes, and what each
-//! asserts, said in Rust.
+//! Twins of CPython's own tests of asyncio. They have the same names, in modules named after the
+//! Python classes, and assert the same in Rust.
 //!
-//! An exception is a value, or a panic that is a [`TaskError`](onelane::TaskError); a `CancelledError` that a coroutine sees is
-//! a destructor that runs; `TimeoutError` is [`Elapsed`](onelane::Elapsed); `run_until_complete` is `EventLoop::run`; what a
-//! Python test reads out of a loop's queues is what `EventLoop::turn` says of them.
+//! An exception is a value, or a panic that is a [`TaskError`](onelane::TaskError). A
+//! `CancelledError` that a coroutine sees is a destructor that runs. `TimeoutError` is
+//! [`Elapsed`](onelane::Elapsed), and `run_until_complete` is `EventLoop::run`. A Python test reads
+//! the loop's queues; here the result of `EventLoop::turn` contains the numbers.
 
 #[path = "../common/mod.rs"]
 mod common;
@@ -48,7 +49,7 @@ use std::future::poll_fn;
 use std::rc::Rc;
 use std::task::{Poll, Waker};
 
-/// A value that somebody waits for, and somebody else sets: the least of asyncio's `Future`.
+/// A value that one task waits for and other code sets: a minimal version of asyncio's `Future`.
 struct Cue<T>(Rc<CueState<T>>);
 
 struct CueState<T> {
@@ -74,7 +75,7 @@ impl<T> Cue<T> {
         }
     }
 
-    /// Takes the value, when it is there.
+    /// Waits for the value, and takes it.
     async fn wait(&self) -> T {
         poll_fn(|context| match self.0.value.borrow_mut().take() {
             Some(value) => Poll::Ready(value),
@@ -87,7 +88,8 @@ impl<T> Cue<T> {
     }
 }
 
-/// Whether one waits for the promise, which is what `task._fut_waiter is fut` says of the only task that could.
+/// Whether a task waits for the promise, which is `task._fut_waiter is fut` for the only possible
+/// task.
 fn is_awaited<T>(promise: &Promise<T>) -> bool {
     format!("{promise:?}").contains("waiters: 1")
 }

@@ -18,7 +18,7 @@ fn get<T: 'static>(queue: &Rc<Queue<T>>) -> Task<Result<T, QueueShutDown>> {
     spawn(async move { queue.get().await })
 }
 
-/// What a queue of some class shows.
+/// The `Debug` text of a queue of this class.
 fn shown(class: &str, len: usize, max_size: Option<usize>, waiting: [usize; 2], unfinished: usize) -> String {
     let [getters, putters] = waiting;
     format!(
@@ -32,7 +32,8 @@ trait AnyQueue<T>: Deref<Target = Queue<T>> + Debug {}
 
 impl<T, Q: Deref<Target = Queue<T>> + Debug> AnyQueue<T> for Q {}
 
-/// Queues of the three classes, and what they are called. A box derefs to a `Queue` as the two other classes do.
+/// Queues of the three classes, with their names. A box derefs to a `Queue`, as the two other
+/// classes do.
 fn q_classes<T: Ord + 'static>(max_size: Option<usize>) -> [(&'static str, Rc<dyn AnyQueue<T>>); 3] {
     let [fifo, lifo, ranked]: [Rc<dyn AnyQueue<T>>; 3] = match max_size {
         None => [
@@ -166,7 +167,7 @@ mod queue_get_tests {
         });
     }
 
-    /// The putter is woken inside of the `get`.
+    /// The putter is woken in the `get`.
     #[test]
     fn test_get_with_putters() {
         virtual_loop().run(async {
@@ -302,7 +303,8 @@ mod queue_put_tests {
         });
     }
 
-    /// The reader is cancelled after it was woken for the first of two items; that item is still the first.
+    /// The reader is cancelled after it was woken for the first of two items. This item is still
+    /// the first.
     #[test]
     fn test_get_cancel_drop_one_pending_reader() {
         virtual_loop().run(async {

@@ -55,7 +55,7 @@ mod run_coroutine_threadsafe_tests {
         assert_eq!(panic.message(), "Fail!");
     }
 
-    /// To wait for no time is to poll.
+    /// A wait of zero time is a poll.
     #[test]
     fn test_run_coroutine_threadsafe_with_timeout() {
         let event_loop = virtual_loop();
@@ -135,7 +135,7 @@ mod test_free_threading {
         }
     }
 
-    /// Each result comes back to the thread that asked for it.
+    /// Each result returns to the thread that requested it.
     #[test]
     fn test_run_coroutine_threadsafe() {
         let results = from_a_thread(&virtual_loop(), |remote| {

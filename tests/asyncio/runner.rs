@@ -1,4 +1,4 @@
-//! run, and the loop as its owner runs it: twins of `test_runners.py`.
+//! `run`, and a loop that is run by its owner: twins of `test_runners.py`.
 
 mod run_tests {
     use crate::common::stderr_with;
@@ -31,7 +31,7 @@ mod run_tests {
         assert_eq!(error, Err("spam"));
     }
 
-    /// What the builder says goes before what the environment says, and before the default.
+    /// The builder overrides the environment, and the environment overrides the default.
     #[test]
     fn test_asyncio_run_debug() {
         for (variable, by_default) in [(None, false), (Some("1"), true)] {
@@ -64,7 +64,8 @@ mod run_tests {
         assert!(leftover.is_done() && leftover.is_cancelled());
     }
 
-    /// A destructor that panics as the task is cancelled. It is told when nobody is left who could look at it.
+    /// A destructor panics when the task is cancelled. The panic is reported when the last handle
+    /// is dropped without a read.
     #[test]
     fn test_asyncio_run_reports_hanging_tasks_errors() {
         let (event_loop, told) = telling_loop();
@@ -83,7 +84,7 @@ mod run_tests {
         assert_eq!(told.take(), ["a task panicked and its result was never read: zero division"]);
     }
 
-    /// The loop is not made by `run`, but by whoever runs it.
+    /// The caller of `run` makes the loop, not `run` itself.
     #[test]
     fn test_asyncio_run_loop_factory() {
         let event_loop = virtual_loop();
@@ -111,7 +112,7 @@ mod runner_tests {
         static CVAR: i32 = -1;
     }
 
-    /// Values belong to tasks, and each run begins with none.
+    /// Values belong to tasks, and each run begins without values.
     #[test]
     fn test_run_keeps_context() {
         let event_loop = virtual_loop();
@@ -190,7 +191,7 @@ mod runner_tests {
             })
         });
         assert_eq!(message, "onelane::run() cannot be called from a running event loop");
-        assert_eq!(census.counts(), (1, 1), "the inner one was never awaited, and is gone");
+        assert_eq!(census.counts(), (1, 1), "the inner future was never polled, and was dropped");
         assert!(EventLoop::try_current().is_err());
     }
 }

@@ -1,4 +1,5 @@
-//! `test_runners.py`: Ctrl-C while a main task runs. A signal is for a whole process, so each test has one of its own.
+//! `test_runners.py`: Ctrl-C while a main task runs. A signal affects the whole process, so each
+//! test has its own process.
 #![cfg(all(unix, feature = "signals"))]
 
 mod runner_tests {
@@ -63,7 +64,7 @@ mod runner_tests {
         });
     }
 
-    /// In CPython a thread other than the main thread cannot install a handler. Here any can.
+    /// In CPython only the main thread can install a handler. Here any thread can.
     #[test]
     fn test_signal_install_not_supported_ok() {
         alone("runner_interrupt::runner_tests::test_signal_install_not_supported_ok", || {

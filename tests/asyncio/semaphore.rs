@@ -174,7 +174,7 @@ mod semaphore_tests {
         });
     }
 
-    /// A task that acquires a permit for good, and writes down its name.
+    /// Acquires a permit, forgets it, and records the name.
     async fn acquire(sem: Rc<Semaphore>, result: Trace, name: &'static str) {
         sem.acquire().await.forget();
         result.push(name);
@@ -220,7 +220,7 @@ mod semaphore_tests {
         });
     }
 
-    /// Who acquires wakes the others that had to wait behind it although there were permits.
+    /// A task that acquires wakes the later waiters, which had to wait although there were permits.
     #[test]
     fn test_acquire_fifo_order_4() {
         virtual_loop().run(async {

@@ -124,25 +124,25 @@ mod test_server2 {
                 spawn(async move { srv.wait_closed().await })
             };
 
-            // There is no connection, and it is not closed.
+            // There is no connection, and the server is not closed.
             let task1 = wait_closed();
             yield_now().await;
             assert!(!task1.is_done());
 
-            // There is a connection, and it is not closed.
+            // There is a connection, and the server is not closed.
             let (_rd, wr) = connect_to(&srv).await;
             let task2 = wait_closed();
             yield_now().await;
             assert!(!task1.is_done() && !task2.is_done());
 
-            // There is a connection, and it is closed.
+            // There is a connection, and the server is closed.
             srv.close();
             yield_now().await;
             let task3 = wait_closed();
             yield_now().await;
             assert!(!task1.is_done() && !task2.is_done() && !task3.is_done());
 
-            // There is none, and it is closed.
+            // There is no connection, and the server is closed.
             wr.close().await.unwrap();
             for task in [task1, task2, task3] {
                 assert_eq!(task.await, Ok(()));
@@ -186,7 +186,8 @@ mod test_server2 {
         });
     }
 
-    /// Nothing is read ahead, so there is no reader to pause; the writer waits when the system takes no more.
+    /// Nothing is read ahead, so there is no reader to pause. The writer waits when the system
+    /// accepts no more bytes.
     #[test]
     fn test_abort_clients() {
         run(|| async {
@@ -261,7 +262,7 @@ mod unix_server_cleanup_tests {
         });
     }
 
-    /// A listener leaves its file.
+    /// A dropped listener leaves its file behind.
     #[test]
     fn test_unix_server_cleanup_prevented() {
         run(|| async {

@@ -1,5 +1,5 @@
-//! `test_tasks.py`, `shield`: the inner future is a promise, or a task. A shield is no future that can be cancelled by itself:
-//! cancelling the outer one is cancelling the task that awaits the shield.
+//! `test_tasks.py`, `shield`: the inner future is a promise, or a task. A shield cannot be
+//! cancelled separately. To cancel the outer future is to cancel the task that awaits the shield.
 
 mod base_task_tests {
     use crate::common::{Trace, ms, panic_of, telling_loop, virtual_loop};
@@ -55,7 +55,7 @@ mod base_task_tests {
         });
     }
 
-    /// The callbacks that could be left over are the inner future's.
+    /// Only callbacks of the inner future could be left over.
     #[test]
     fn test_shield_cancel_outer() {
         virtual_loop().run(async {
@@ -86,7 +86,7 @@ mod base_task_tests {
         assert!(told.take().is_empty());
     }
 
-    /// An exception that somebody is told of is a panic, so the inner future is a task.
+    /// Only panics reach the exception handler, so the inner future is a task that panics.
     #[test]
     fn test_shield_cancel_outer_exception() {
         let (event_loop, told) = telling_loop();
@@ -150,7 +150,7 @@ mod base_task_tests {
         assert_eq!(proof.get(), 1);
     }
 
-    /// The gather is a task here, so that somebody can look at its result.
+    /// The gather is a task here, so that its result can be read.
     #[test]
     fn test_shield_gather() {
         virtual_loop().run(async {
@@ -163,7 +163,7 @@ mod base_task_tests {
             assert!(outer.is_cancelled());
             child1.set_result(1).unwrap();
             child2.set_result(2).unwrap();
-            // A child's task, the callback that counts it, the parent's task.
+            // One turn each for a child's task, the callback that counts it, and the parent's task.
             run_briefly().await;
             yield_now().await;
             assert_eq!(*parent.result().unwrap(), Ok(vec![Ok(1), Ok(2)]));
@@ -179,7 +179,7 @@ mod base_task_tests {
             let parent = spawn(gather(inners));
             run_briefly().await;
             parent.cancel();
-            // This cancels both inner ones, but not the children.
+            // This cancels both inner tasks, but not the children.
             assert_eq!(parent.await, Err(TaskError::Cancelled));
             assert!(refs.iter().all(|inner| inner.is_cancelled()));
             assert_eq!((child1.set_result(1), child2.set_result(2)), (Ok(()), Ok(())));

@@ -1,11 +1,12 @@
-//! `test_unix_events.py` and `test_events.py`: handlers of signals. A signal is for a whole process, so each test has one of its own.
+//! `test_unix_events.py` and `test_events.py`: handlers of signals. A signal affects the whole
+//! process, so each test has its own process.
 
 use std::io::ErrorKind;
 
 /// Greater than the number of any signal.
 const NSIG: i32 = 65;
 
-/// How listening fails.
+/// The error of a failed `listen`.
 fn refused(signal: i32) -> ErrorKind {
     onelane::signals::listen(signal).unwrap_err().kind()
 }
@@ -28,7 +29,7 @@ mod selector_event_loop_signal_tests {
         });
     }
 
-    /// It is a signal that is ignored by default.
+    /// The signal is one that is ignored by default.
     #[test]
     fn test_handle_signal_no_handler() {
         alone("signals::selector_event_loop_signal_tests::test_handle_signal_no_handler", || {
@@ -121,7 +122,7 @@ mod selector_event_loop_signal_tests {
         });
     }
 
-    /// There is another one.
+    /// A listener of another signal exists.
     #[test]
     fn test_remove_signal_handler_2() {
         killed("signals::selector_event_loop_signal_tests::test_remove_signal_handler_2", SIGUSR1, || {
@@ -136,7 +137,7 @@ mod selector_event_loop_signal_tests {
         });
     }
 
-    /// The listeners are those of tasks, which end with their loop.
+    /// The listeners belong to tasks, which end with their loop.
     #[test]
     fn test_close() {
         let told = killed("signals::selector_event_loop_signal_tests::test_close", SIGTERM, || {
@@ -166,7 +167,7 @@ mod event_loop_tests_mixin {
     use std::rc::Rc;
     use std::thread;
 
-    /// The default action is that of the system, which ends the process.
+    /// The default action of the system ends the process.
     #[test]
     fn test_add_signal_handler() {
         if ctrl_c_is_ignored() {
@@ -195,7 +196,7 @@ mod event_loop_tests_mixin {
             EventLoop::new().run(async {
                 let mut listener = listen(SIGALRM).unwrap();
                 let timer = thread::spawn(|| {
-                    // Time enough for the loop to fall asleep.
+                    // Enough time for the loop to fall asleep.
                     thread::sleep(ms(10));
                     raise(SIGALRM).unwrap();
                 });

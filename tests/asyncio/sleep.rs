@@ -28,7 +28,7 @@ mod base_task_tests {
         assert_eq!(turn.next_deadline, Some(event_loop.time() + Duration::from_secs(10)));
         task.cancel();
         let turn = event_loop.turn();
-        assert_eq!((turn.next_deadline, turn.ready, turn.tasks), (None, 0, 0), "the timer is gone");
+        assert_eq!((turn.next_deadline, turn.ready, turn.tasks), (None, 0, 0), "the timer was removed");
         assert_eq!(task.result().map(|_| ()), Err(TaskError::Cancelled));
     }
 }
@@ -40,7 +40,7 @@ mod sleep_tests {
     use std::rc::Rc;
     use std::time::Duration;
 
-    /// It lets exactly those go first who are ready: what they queue comes later.
+    /// Exactly the entries that are ready run before it returns. What they queue runs later.
     #[test]
     fn test_sleep_zero() {
         for zero in [true, false] {

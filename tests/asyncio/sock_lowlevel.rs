@@ -20,7 +20,7 @@ mod base_sock_tests_mixin {
         (server, address)
     }
 
-    /// An address that nobody else gets, and where nobody listens yet.
+    /// A reserved address at which no socket listens yet.
     fn bound() -> (OwnedFd, SocketAddr) {
         let listener = socket(AddressFamily::INET, SocketType::STREAM, None).unwrap();
         bind(&listener, &SocketAddr::from(HERE)).unwrap();
@@ -28,7 +28,7 @@ mod base_sock_tests_mixin {
         (listener, address)
     }
 
-    /// A socket of the standard library's, as it comes: it blocks.
+    /// A socket of the standard library, which blocks by default.
     #[test]
     fn test_sock_client_ops() {
         run(|| async {
@@ -69,7 +69,7 @@ mod base_sock_tests_mixin {
             let listener = TcpListener::bind(HERE).unwrap();
             let sock = Rc::new(TcpStream::connect(listener.local_addr().unwrap()).await.unwrap());
             let (mut server, _) = listener.accept().await.unwrap();
-            // Until 5 bytes would block.
+            // Writes until even a few bytes would block.
             let mut size = 8192;
             while size >= 4 {
                 let error = loop {
@@ -97,7 +97,7 @@ mod base_sock_tests_mixin {
         });
     }
 
-    /// Each attempt has a socket of its own.
+    /// Each attempt has its own socket.
     #[test]
     fn test_sock_client_connect_racing() {
         run(|| async {
@@ -114,7 +114,8 @@ mod base_sock_tests_mixin {
 
     const DATA_SIZE: usize = 1_000_000;
 
-    /// Sends a head and a content, and gives both.
+    /// Sends a head and a content. Returns the socket, the task that sends the content, and the
+    /// content.
     async fn post(address: SocketAddr) -> (Rc<TcpStream>, Task<()>, Vec<u8>) {
         let chunk = b"0123456789".repeat(DATA_SIZE / 10);
         let sock = Rc::new(TcpStream::connect(address).await.unwrap());
@@ -166,7 +167,7 @@ mod base_sock_tests_mixin {
         });
     }
 
-    /// Sends back what comes.
+    /// Sends each received message back.
     fn udp_echo_server() -> SocketAddr {
         let server = UdpSocket::bind(HERE).unwrap();
         let address = server.local_addr().unwrap();
@@ -211,7 +212,7 @@ mod base_sock_tests_mixin {
         });
     }
 
-    /// The first attempt is told to wait.
+    /// The first attempt would block.
     #[test]
     fn test_sendto_blocking() {
         run(|| async {
@@ -272,7 +273,8 @@ mod base_sock_tests_mixin {
         });
     }
 
-    /// There is a first connection, so that no test beside this one gets the address when the listener has gone.
+    /// A first connection exists, so that no parallel test gets the same address after the listener
+    /// was dropped.
     #[test]
     fn test_cancel_sock_accept() {
         run(|| async {
@@ -287,7 +289,7 @@ mod base_sock_tests_mixin {
         });
     }
 
-    /// A connection that is there becomes a pair of streams.
+    /// An existing connection becomes a pair of streams.
     #[test]
     fn test_create_connection_sock() {
         run(|| async {

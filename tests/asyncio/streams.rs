@@ -1,4 +1,5 @@
-//! `test_streams.py`: streams, over pairs of sockets. What feeds a reader is the other end of its connection.
+//! `test_streams.py`: streams over pairs of sockets. The other end of a reader's connection feeds
+//! the reader.
 
 use crate::common::{telling_loop, watched};
 use futures_util::FutureExt;
@@ -12,7 +13,7 @@ pub(crate) const HERE: (Ipv4Addr, u16) = (Ipv4Addr::LOCALHOST, 0);
 
 pub(crate) const GET: &[u8] = b"GET / HTTP/1.0\r\n\r\n";
 
-/// Runs a future on a virtual clock. It fails if that takes a minute, or if the exception handler is told of something.
+/// Runs a future on a virtual clock. Fails after a minute, or if the exception handler is called.
 pub(crate) fn run<F: Future<Output = ()>>(make: impl FnOnce() -> F + Send + 'static) {
     watched(move || {
         let (event_loop, told) = telling_loop();
@@ -28,7 +29,8 @@ pub(crate) fn path(name: &str) -> PathBuf {
     path
 }
 
-/// What `run_test_server` serves: a short message, or what was sent with a `Content-Length`.
+/// The response of `run_test_server`: a short message, or the content that was sent with a
+/// `Content-Length`.
 pub(crate) async fn http(mut reader: StreamReader, mut writer: StreamWriter) {
     let Ok(head) = reader.read_until(b"\r\n\r\n").await else { return };
     let head = String::from_utf8(head).unwrap();
@@ -61,13 +63,13 @@ fn stream() -> (StreamReader, Feeder) {
     (reader, Feeder(kept, writer))
 }
 
-/// What is still in a reader, which is fed no more.
+/// The bytes that are left in a reader, after the end of its feed.
 async fn left(mut reader: StreamReader, feeder: Feeder) -> Vec<u8> {
     feeder.feed_eof();
     reader.read_to_end().await.unwrap()
 }
 
-/// A reader, and the other end of its connection, to which an exception may happen.
+/// A reader, and the other end of its connection, which can cause an error.
 async fn tcp_stream() -> (StreamReader, TcpStream) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let (reader, _) = net::open_connection(listener.local_addr().unwrap()).await.unwrap();
@@ -145,7 +147,8 @@ mod stream_tests {
         });
     }
 
-    /// Linux resets the connection of a Unix socket if it is dropped with bytes that were not read; others end it.
+    /// A Unix socket is dropped with unread bytes. Linux resets its connection, and other systems
+    /// end it.
     #[test]
     fn test_open_unix_connection_error() {
         run(|| async {
@@ -244,7 +247,7 @@ mod stream_tests {
         });
     }
 
-    /// What had come is read first.
+    /// The bytes that arrived before the error are read first.
     #[test]
     fn test_read_exception() {
         run(|| async {
@@ -258,7 +261,7 @@ mod stream_tests {
         });
     }
 
-    /// A limit of 0 allows lines that are empty, and no other.
+    /// A limit of 0 allows only empty lines.
     #[test]
     fn test_invalid_limit() {
         run(|| async {
@@ -299,7 +302,7 @@ mod stream_tests {
         });
     }
 
-    /// The line is too long.
+    /// Reads a line that is too long.
     async fn overruns(reader: &mut StreamReader) {
         let error = reader.read_line().await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::InvalidData);
@@ -326,7 +329,7 @@ mod stream_tests {
         });
     }
 
-    /// The end is seen by the read behind the last line.
+    /// The read after the last line sees the end.
     #[test]
     fn test_at_eof() {
         run(|| async {
@@ -469,7 +472,7 @@ mod stream_tests {
         });
     }
 
-    /// The bytes stay in the reader.
+    /// The bytes stay in the reader after the error.
     #[test]
     fn test_readuntil_eof() {
         run(|| async {
@@ -506,7 +509,7 @@ mod stream_tests {
             feeder.feed_data(b"line 1\nline 2\r");
             assert_eq!(reader.read_until_any(&[b"\r", b"\n"]).await.unwrap(), b"line 1\n");
             assert_eq!(reader.read_until_any(&[b"\r", b"\n"]).await.unwrap(), b"line 2\r");
-            // The one that ends first, also if it is the longer one.
+            // The match that ends first is used, even if it is the longer one.
             feeder.feed_data(b"ABCDEFG");
             assert_eq!(reader.read_until_any(&[b"DEF", b"BCDE"]).await.unwrap(), b"ABCDE");
             assert_eq!(left(reader, feeder).await, b"FG");
@@ -587,7 +590,7 @@ mod stream_tests {
         });
     }
 
-    /// The bytes stay in the reader.
+    /// The bytes stay in the reader after the error.
     #[test]
     fn test_readexactly_eof() {
         run(|| async {
@@ -608,7 +611,7 @@ mod stream_tests {
         });
     }
 
-    /// What had come is read first.
+    /// The bytes that arrived before the error are read first.
     #[test]
     fn test_readexactly_exception() {
         run(|| async {
@@ -622,7 +625,7 @@ mod stream_tests {
         });
     }
 
-    /// Each read tells it.
+    /// Each read returns the error.
     #[test]
     fn test_exception() {
         run(|| async {
@@ -711,7 +714,7 @@ mod stream_tests {
         });
     }
 
-    /// The pipe is a pair of Unix sockets; the child has one of them as its stdout.
+    /// A pair of Unix sockets replaces the pipe. The child has one of them as its stdout.
     #[test]
     fn test_read_all_from_pipe_reader() {
         run(|| async {
@@ -721,7 +724,7 @@ mod stream_tests {
             let mut command = Command::new("printf");
             command.arg("data").stdout(OwnedFd::from(theirs));
             let status = command.status().unwrap();
-            // It keeps the other end.
+            // The command keeps the other end open.
             drop(command);
             assert!(status.success());
             assert_eq!(reader.read_to_end().await.unwrap(), b"data");
@@ -759,7 +762,7 @@ mod stream_tests {
             }));
             let copy = drained.clone();
             call_later(ms(100), move || {
-                assert_eq!(copy.get(), 0, "nobody reads yet");
+                assert_eq!(copy.get(), 0, "the other end does not read yet");
                 drop(spawn(async move { drop(reader.read_exactly(10_000_000).await.unwrap()) }));
             });
             drainers.await.unwrap();
@@ -767,7 +770,7 @@ mod stream_tests {
         });
     }
 
-    /// The server is a thread.
+    /// The server runs on a thread.
     #[test]
     fn test_drain_raises() {
         run(|| async {
@@ -788,7 +791,7 @@ mod stream_tests {
         });
     }
 
-    /// What a reader shows between its braces, without the socket.
+    /// The part of a reader's `Debug` text between the braces, without the socket.
     fn shown(reader: &StreamReader) -> String {
         let shown = format!("{reader:?}");
         assert!(shown.starts_with("StreamReader { stream: Unix("), "{shown}");
@@ -822,7 +825,7 @@ mod stream_tests {
         });
     }
 
-    /// What the other end has sent, the reader has when it has read.
+    /// Bytes are in the reader only after it has read them.
     #[test]
     #[allow(non_snake_case, reason = "the name of the Python test")]
     fn test___repr__data() {
@@ -870,7 +873,7 @@ mod stream_tests {
         run(|| async { basetest_open_connection(connect_to(&http_server()).await).await });
     }
 
-    /// The end is seen by the next read.
+    /// The next read sees the end.
     #[test]
     fn test_eof_feed_when_closing_writer() {
         run(|| async {
@@ -882,19 +885,19 @@ mod stream_tests {
         });
     }
 
-    /// It closes the connection with the reader.
+    /// The connection is closed when the reader is dropped.
     #[test]
     fn test_unclosed_resource_warnings() {
         run(|| async {
             let (mut peer, Feeder(rd, wr)) = stream();
             drop(wr);
-            assert!(peer.read(1).now_or_never().is_none(), "the reader is there");
+            assert!(peer.read(1).now_or_never().is_none(), "the reader still exists");
             drop(rd);
             assert_eq!(peer.read(1).await.unwrap(), b"");
         });
     }
 
-    /// Behind the end of its loop, too.
+    /// The connection is also closed after the end of its loop.
     #[test]
     fn test_loop_is_closed_resource_warnings() {
         let event_loop = virtual_loop();
@@ -922,7 +925,7 @@ mod stream_tests {
         });
     }
 
-    /// What the exception handler is told of while a client sends something.
+    /// The reports to the exception handler while a client sends something.
     fn basetest_unhandled_exceptions<H>(handle_echo: H) -> Vec<String>
     where
         H: AsyncFn(StreamReader, StreamWriter) + Send + 'static,
@@ -933,7 +936,7 @@ mod stream_tests {
                 let server = net::start_server(HERE, handle_echo).unwrap();
                 let (mut rd, mut wr) = connect_to(&server).await;
                 wr.write_all(b"test msg").await.unwrap();
-                // Until the handler has ended its connection.
+                // Until the handler has ended the connection.
                 drop(rd.read_to_end().await);
                 wr.close().await.unwrap();
                 server.close();

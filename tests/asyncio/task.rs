@@ -1,4 +1,4 @@
-//! Tasks, their cancellation, who is there: twins of `test_tasks.py`.
+//! Tasks, their cancellation, `current_task` and `all_tasks`: twins of `test_tasks.py`.
 
 mod base_task_tests {
     use crate::common::{Trace, ms, on_drop, panic_of, telling_loop, virtual_loop};
@@ -88,7 +88,7 @@ mod base_task_tests {
         });
     }
 
-    /// A promise is awaited as it is, in whichever loop, since it belongs to none.
+    /// A promise is awaited directly in any loop, because it belongs to no loop.
     #[test]
     fn test_ensure_future_future() {
         let (event_loop, other_loop) = (virtual_loop(), virtual_loop());
@@ -106,7 +106,7 @@ mod base_task_tests {
         }
     }
 
-    /// What takes futures and tasks alike takes a task as it is.
+    /// A function that accepts futures and tasks uses a task directly.
     #[test]
     fn test_ensure_future_task() {
         let (event_loop, other_loop) = (virtual_loop(), virtual_loop());
@@ -124,7 +124,7 @@ mod base_task_tests {
         assert_eq!(event_loop.run(async { gather([&task]).await }), Ok(vec!["ok"]));
     }
 
-    /// Something else than a coroutine that can be awaited.
+    /// An awaitable that is not a coroutine.
     struct Aw<F>(F);
 
     impl<F: Future> IntoFuture for Aw<F> {
@@ -184,7 +184,7 @@ mod base_task_tests {
             let id = 2;
             task.add_done_callback(|_| ());
             starts(&task, text(id, "state: Queued", line));
-            // It takes no effect at once.
+            // The cancellation has no effect yet.
             task.cancel();
             starts(&task, text(id, "state: Queued, cancelling: 1", line));
             assert_eq!((&task).await, Err(TaskError::Cancelled));
@@ -274,7 +274,7 @@ mod base_task_tests {
         assert_eq!(event_loop.time(), start);
     }
 
-    /// An error that another one was the cause of.
+    /// An error that was caused by another one.
     #[derive(Debug)]
     struct ValueError(TaskError);
 
@@ -325,7 +325,7 @@ mod base_task_tests {
         assert!(!task.cancel());
     }
 
-    /// A task that awaits a promise, and has begun to.
+    /// A task that has begun to await a promise.
     fn awaits(event_loop: &EventLoop, promise: &Promise<()>) -> Task<Result<(), TaskError>> {
         let awaited = promise.clone();
         let task = event_loop.spawn(async move { awaited.await });
@@ -334,7 +334,7 @@ mod base_task_tests {
         task
     }
 
-    /// Whoever awaits a promise that is cancelled is told so by a value, and is not cancelled.
+    /// A task that awaits a cancelled promise receives an error value, and is not cancelled.
     #[test]
     fn test_cancel_inner_future() {
         let (event_loop, promise) = (virtual_loop(), Promise::new());
@@ -412,7 +412,8 @@ mod base_task_tests {
         assert!(!task.cancel());
     }
 
-    /// A task that is cancelled while it runs: what it awaits next is cancelled, and what that awaits.
+    /// A task is cancelled while it runs. What it awaits next is cancelled, and so is what that
+    /// task awaits.
     #[test]
     fn test_cancel_awaited_task() {
         let (event_loop, trace) = (virtual_loop(), Trace::new());
@@ -450,7 +451,7 @@ mod base_task_tests {
         assert_eq!((how, event_loop.time() - start), ("cancelled", ms(100)));
     }
 
-    /// A cancelled task leaves its `wait` early, and what it waited on runs on.
+    /// A cancelled task leaves its `wait` early, and the awaited tasks go on.
     #[test]
     fn test_yield_wait_does_not_shield_cancel() {
         let event_loop = virtual_loop();
@@ -480,7 +481,7 @@ mod base_task_tests {
         });
     }
 
-    /// A destructor that panics as its task is cancelled: that is how the task ends.
+    /// A destructor panics when its task is cancelled. The task ends with this panic.
     #[test]
     fn test_baseexception_during_cancel() {
         let event_loop = virtual_loop();
@@ -497,7 +498,7 @@ mod base_task_tests {
         assert_eq!(panic.message(), "system exit");
     }
 
-    /// A host stops a loop by not turning it.
+    /// A host stops a loop by not turning it any more.
     #[test]
     fn test_stop_while_run_in_complete() {
         let event_loop = virtual_loop();
@@ -528,7 +529,8 @@ mod base_task_tests {
         event_loop.run(async {
             let task = spawn(async { current_task() });
             let task_ref = task.task_ref();
-            // Taken out: a task whose result is the task would hold itself.
+            // The result is taken, because a task whose result is the task itself would keep itself
+            // alive.
             assert_eq!(task.await, Ok(Some(task_ref)));
             assert_eq!(event_loop.current_task(), current_task());
             assert_eq!(event_loop.current_task(), event_loop.all_tasks().pop());
@@ -619,7 +621,7 @@ mod base_task_introspection_tests {
         event_loop.run(async { assert_eq!(all_tasks(), [current_task().unwrap()]) });
     }
 
-    /// What was current in each step, and between the steps.
+    /// The current task in each step, and between the steps.
     fn seen() -> (Rc<RefCell<Vec<Option<TaskRef>>>>, impl Fn() + Clone) {
         let seen = Rc::new(RefCell::new(Vec::new()));
         let copy = seen.clone();
@@ -637,7 +639,7 @@ mod base_task_introspection_tests {
         assert_eq!(seen.take(), [Some(task.task_ref())]);
     }
 
-    /// To enter another task in a step, one would have to turn a loop.
+    /// A step could enter another task only by turning a loop, which panics.
     #[test]
     #[allow(non_snake_case, reason = "the name of the Python test")]
     fn test__enter_task_failure() {
@@ -680,7 +682,7 @@ mod base_task_introspection_tests {
             task.cancel();
             yield_now().await;
             assert_eq!(all_tasks(), std::slice::from_ref(&main));
-            // Again, which is harmless.
+            // A second cancellation has no effect.
             task.cancel();
             assert_eq!(all_tasks(), std::slice::from_ref(&main));
         });

@@ -1,7 +1,7 @@
 //! TaskGroup: twins of `test_taskgroups.py`.
 //!
-//! What is raised is an `Err`, in a child that is started with `try_spawn`, or a panic. An error in a `finally` of the original is
-//! either the panic of a cleanup, or an `Err` behind a `catch_cancel`.
+//! An exception is an `Err`, in a child that is started with `try_spawn`, or a panic. An error in a
+//! `finally` of the original is the panic of a cleanup, or an `Err` after a `catch_cancel`.
 
 mod base_test_task_group {
     use crate::common::{Census, Post, ms, panic_of, telling_loop, virtual_loop};
@@ -17,7 +17,7 @@ mod base_test_task_group {
 
     const ZERO_DIVISION: &str = "division by zero";
 
-    /// What a group has failed with, and in which order.
+    /// The errors of a group, in their order.
     fn errors_of<E: Clone>(error: &GroupError<E>) -> Vec<E> {
         let failed = |error: &ChildError<E>| match error {
             ChildError::Failed(error) => error.clone(),
@@ -26,7 +26,7 @@ mod base_test_task_group {
         error.errors.iter().map(failed).collect()
     }
 
-    /// What the children of a group have panicked with, and in which order.
+    /// The panics of a group's children, in their order.
     fn panics_of<E>(error: &GroupError<E>) -> Vec<&str> {
         let panics = error.errors.iter().map(|error| match error {
             ChildError::Panicked(panic) => panic.message(),
@@ -35,7 +35,7 @@ mod base_test_task_group {
         panics.collect()
     }
 
-    /// Sleeps, and fails in its `finally`.
+    /// Sleeps, and panics in its cleanup.
     async fn foo() {
         finally(sleep(ms(10_000)), async { panic!("{ZERO_DIVISION}") }).await;
     }
@@ -50,7 +50,7 @@ mod base_test_task_group {
         Err(error)
     }
 
-    /// Runs something in a task that could be cancelled, other than the main one.
+    /// Runs a future in a task other than the main task, so that it can be cancelled.
     fn in_a_task<T: 'static>(main: impl Future<Output = T> + 'static) -> Result<T, TaskError> {
         virtual_loop().run(async { spawn(main).await })
     }
@@ -121,7 +121,7 @@ mod base_test_task_group {
         });
     }
 
-    /// The three errors of one turn are all in the group.
+    /// The group contains all three errors of one turn.
     #[test]
     fn test_cancel_children_on_child_error() {
         virtual_loop().run(async {
@@ -153,7 +153,8 @@ mod base_test_task_group {
         });
     }
 
-    /// Five children that count their cancellations, in a group that is cancelled from outside, while it exits or in its body.
+    /// A group with five children that count their cancellations. It is cancelled from outside,
+    /// while it exits or while its body runs.
     fn cancel_from_outside(in_body: bool) -> u32 {
         virtual_loop().run(async {
             let number = Rc::new(Cell::new(0));
@@ -191,7 +192,7 @@ mod base_test_task_group {
         assert_eq!(cancel_from_outside(true), 15);
     }
 
-    /// What the children panic with is in the group, and the exception handler is not told.
+    /// The group contains the panics of the children, and the exception handler is not called.
     #[test]
     fn test_taskgroup_08() {
         let (event_loop, told) = telling_loop();
@@ -245,7 +246,7 @@ mod base_test_task_group {
         });
     }
 
-    /// As the eighth, with the group in the body of another.
+    /// As `test_taskgroup_08`, with the group in the body of another group.
     fn cancel_nested_groups(with_sibling: bool) {
         let (event_loop, told) = telling_loop();
         event_loop.run(async {
@@ -283,7 +284,7 @@ mod base_test_task_group {
         cancel_nested_groups(true);
     }
 
-    /// The error of a group that is in the body of another, or of one of its children.
+    /// The error of a group that is in the body of another group, or in a child of another group.
     #[derive(Clone, PartialEq, Debug)]
     enum Nested {
         Value(u64),
@@ -327,7 +328,8 @@ mod base_test_task_group {
         });
     }
 
-    /// A group with a child that crashes after 300 ms, and a body that is cancelled and sleeps for 500 ms in its cleanup.
+    /// A group whose child crashes after 300 ms, and whose body is cancelled and sleeps for 500 ms
+    /// in its cleanup.
     async fn crash_in_slow_cleanup() -> Result<(), GroupError<&'static str>> {
         try_task_group(async |group| {
             group.try_spawn(crash_after(300, ZERO_DIVISION));
@@ -338,8 +340,9 @@ mod base_test_task_group {
         .await
     }
 
-    /// What the original does in an `except` that raises again is the cleanup of a `finally`. The failure of the child ends it, as it
-    /// ends what is done behind a `catch_cancel`, and the group gives the error.
+    /// An `except` of the original that raises again is the cleanup of a `finally` here. The
+    /// failure of the child ends this cleanup, and also the code after a `catch_cancel`. The group
+    /// returns the error.
     #[test]
     fn test_taskgroup_15() {
         virtual_loop().run(async {
@@ -363,8 +366,8 @@ mod base_test_task_group {
         });
     }
 
-    /// The task in between is cancelled, whatever the one that it awaits makes of that. Where it catches its cancellation, it finds
-    /// the error of the group as the result of that task.
+    /// The task in between is cancelled, whatever the result of the task that it awaits. If it
+    /// catches its cancellation, that result is the error of the group.
     #[test]
     fn test_taskgroup_16() {
         virtual_loop().run(async {
@@ -446,7 +449,7 @@ mod base_test_task_group {
         });
     }
 
-    /// What is not to be held up by a group is a panic of its body.
+    /// A panic of the body stands for an exception that a group must not hold up.
     #[test]
     fn test_taskgroup_20() {
         let message = panic_of(|| {
@@ -459,7 +462,7 @@ mod base_test_task_group {
         assert_eq!(message, "keyboard interrupt");
     }
 
-    /// What a child panics with is in the group, beside what the body returns.
+    /// The group contains the panic of a child and the error of the body.
     #[test]
     fn test_taskgroup_21a() {
         virtual_loop().run(async {
@@ -497,7 +500,8 @@ mod base_test_task_group {
         });
     }
 
-    /// A child that has ended is forgotten, its result too, if nobody else holds it.
+    /// A group forgets a child that has ended. Its result is dropped unless it is still held
+    /// elsewhere.
     #[test]
     fn test_taskgroup_23() {
         virtual_loop().run(async {
@@ -592,7 +596,8 @@ mod base_test_task_group {
         static CVAR: Rc<Cell<Option<i32>>>;
     }
 
-    /// A child begins with a copy of the values. What it is to share with others is a value that they share.
+    /// A child begins with a copy of the values. To share something, the value itself must be
+    /// shared.
     #[test]
     fn test_taskgroup_task_context() {
         async fn set(val: i32) {
@@ -624,13 +629,13 @@ mod base_test_task_group {
                 let handle = group.clone();
                 group.spawn(async move {
                     assert_eq!(catch_cancel(sleep(ms(1000))).await, Err(Cancelled));
-                    let task = handle.try_spawn(async { unreachable!("it was not to begin") });
+                    let task = handle.try_spawn(async { unreachable!("it must not begin") });
                     copy.set(task).map_err(drop).unwrap();
                 });
                 Ok(())
             });
             assert_eq!(errors_of(&result.await.unwrap_err()), [ZERO_DIVISION]);
-            let late: &onelane::Task<Result<(), _>> = late.get().expect("the group was told of no end");
+            let late: &onelane::Task<Result<(), _>> = late.get().expect("the late child was not spawned");
             assert!(late.is_cancelled());
         });
     }
@@ -653,7 +658,7 @@ mod base_test_task_group {
         assert_eq!(main, Ok(()));
     }
 
-    /// A group is entered by being awaited.
+    /// A group is entered by an await.
     #[test]
     fn test_taskgroup_double_enter() {
         virtual_loop().run(async {
@@ -665,7 +670,7 @@ mod base_test_task_group {
         });
     }
 
-    /// A handle outlives its group, and what it was to spawn is dropped without a step.
+    /// A handle outlives its group. The future of a late spawn is dropped without a step.
     fn spawn_into_finished() {
         virtual_loop().run(async {
             let group = task_group(async |group| group).await.unwrap();
@@ -674,7 +679,7 @@ mod base_test_task_group {
             let message = panic_of(|| {
                 group.spawn(async move {
                     drop(member);
-                    unreachable!("it was not to begin")
+                    unreachable!("it must not begin")
                 })
             });
             assert!(message.contains("a task group that has ended"), "{message}");
@@ -694,7 +699,7 @@ mod base_test_task_group {
         spawn_into_finished();
     }
 
-    /// It needs a loop that runs, and no task: what it cannot do without a loop is to spawn.
+    /// A group needs a running loop, but no task. Without a loop, its spawn panics.
     #[test]
     fn test_taskgroup_without_parent_task() {
         let census = Census::new();
@@ -702,7 +707,7 @@ mod base_test_task_group {
         let mut group = task_group(async |group| {
             group.spawn(async move {
                 drop(member);
-                unreachable!("it was not to begin")
+                unreachable!("it must not begin")
             });
         });
         let message = panic_of(|| Pin::new(&mut group).poll(&mut Context::from_waker(Waker::noop())));
@@ -710,7 +715,8 @@ mod base_test_task_group {
         assert_eq!(census.counts(), (1, 1));
     }
 
-    /// The handle is there as soon as the group is, and may be used: its child runs, and is awaited, or cancelled, by the group.
+    /// The handle exists as soon as the group does, and may be used. The group awaits the child
+    /// that it spawns, or cancels it.
     #[test]
     fn test_taskgroup_not_entered() {
         virtual_loop().run(async {
@@ -748,8 +754,9 @@ mod base_test_task_group {
         });
     }
 
-    /// The inner group gives its error to the code around it, in the body of the outer one, which has failed in the same turn. The
-    /// request of a group is not counted by `cancelling()`, which is 1 here in the original.
+    /// The inner group returns its error to the code around it, in the body of the outer group,
+    /// which has failed in the same turn. `cancelling()` does not count the request of a group, and
+    /// it is 1 here in the original.
     #[test]
     fn test_nested_groups_both_cancelled() {
         virtual_loop().run(async {
@@ -790,7 +797,7 @@ mod base_test_task_group {
                 assert_eq!(current_task().unwrap().cancelling(), 1);
                 copy.set(true);
                 sleep(ms(1000)).await;
-                unreachable!("a sleep behind the group")
+                unreachable!("a sleep after the group")
             });
             let start = time();
             event.wait().await;

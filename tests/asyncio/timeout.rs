@@ -1,4 +1,5 @@
-//! timeout, timeout_at: twins of `test_timeouts.py`. What `async with` binds there is a `Deadline`.
+//! timeout, timeout_at: twins of `test_timeouts.py`. The value that `async with` binds in Python is
+//! a `Deadline`.
 
 mod timeout_tests {
     use crate::common::{ms, panic_of, virtual_loop};
@@ -37,7 +38,8 @@ mod timeout_tests {
         });
     }
 
-    /// Of two with the same deadline, the outer one is over; what is in the inner one is interrupted.
+    /// Of two timeouts with the same deadline, the outer one expires. The future in the inner one
+    /// is interrupted.
     #[test]
     fn test_nested_timeouts() {
         virtual_loop().run(async {
@@ -46,7 +48,7 @@ mod timeout_tests {
             let (outer, inner) = (Deadline::at(moment), Deadline::at(moment));
             let body = async {
                 let result = except_cancelled(inner.limit(sleep(10 * SECOND)), || cancelled.set(true)).await;
-                unreachable!("the inner one gives {result:?}")
+                unreachable!("the inner timeout returned {result:?}")
             };
             assert_eq!(outer.limit(body).await, Err::<(), _>(Elapsed));
             assert!(cancelled.get());
@@ -73,7 +75,7 @@ mod timeout_tests {
             assert_eq!(deadline.limit(sleep(ms(10))).await, Ok(()));
             assert!(!deadline.has_expired());
             assert!(deadline.when().unwrap() > time());
-            assert_eq!(event_loop.next_deadline(), None, "nothing is left of it that would fire");
+            assert_eq!(event_loop.next_deadline(), None, "no timer is left");
         });
     }
 
@@ -87,7 +89,7 @@ mod timeout_tests {
         });
     }
 
-    /// A moment that is taken away before it begins.
+    /// The deadline is removed before the timeout begins.
     #[test]
     fn test_timeout_at_disabled() {
         virtual_loop().run(async {
@@ -121,7 +123,7 @@ mod timeout_tests {
         });
     }
 
-    /// A `Duration` is never negative: a moment that has passed.
+    /// A `Duration` is never negative, so the deadline is in the past.
     #[test]
     fn test_timeout_in_the_past_sleep_zero() {
         virtual_loop().run(async {
@@ -143,7 +145,7 @@ mod timeout_tests {
 
             let deadline = Deadline::after(ms(10));
             let panics = spawn(deadline.limit(async { panic!("key error") }));
-            let Err(TaskError::Panicked(panic)) = panics.await else { panic!("it did not pass") };
+            let Err(TaskError::Panicked(panic)) = panics.await else { panic!("the panic did not pass") };
             assert_eq!(panic.message(), "key error");
             assert!(!deadline.has_expired());
         });
@@ -173,7 +175,8 @@ mod timeout_tests {
         });
     }
 
-    /// The outer one is up while the loop is busy, long before the inner one. In real time, since no virtual time goes by in a step.
+    /// The outer timeout expires while the loop is busy, long before the inner one. This uses real
+    /// time, because virtual time does not pass in a step.
     #[test]
     fn test_nested_timeouts_concurrent() {
         EventLoop::new().run(async {
@@ -182,13 +185,13 @@ mod timeout_tests {
                     thread::sleep(ms(10));
                     sleep(1000 * SECOND).await;
                 });
-                unreachable!("the inner one gives {:?}", inner.await)
+                unreachable!("the inner timeout returned {:?}", inner.await)
             };
             assert_eq!(timeout(ms(2), body).await, Err::<(), _>(Elapsed));
         });
     }
 
-    /// Both are up while the loop is busy: what is behind the inner one is not waited for.
+    /// Both timeouts expire while the loop is busy. The sleep after the inner one ends at once.
     #[test]
     fn test_nested_timeouts_loop_busy() {
         EventLoop::new().run(async {
@@ -220,11 +223,11 @@ mod timeout_tests {
             assert!(deadline.reschedule(Some(second)));
             assert_eq!(deadline.when(), Some(second));
             sleep(15 * SECOND).await;
-            assert!(!task.is_done(), "it was put off");
+            assert!(!task.is_done(), "the deadline was rescheduled");
             assert!(deadline.reschedule(None));
             assert_eq!(deadline.when(), None);
             sleep(30 * SECOND).await;
-            assert!(!task.is_done(), "it was taken away");
+            assert!(!task.is_done(), "the deadline was removed");
 
             task.cancel();
             assert_eq!(task.await, Err(TaskError::Cancelled));
@@ -260,7 +263,7 @@ mod timeout_tests {
         });
     }
 
-    /// `Debug` shows a moment that never comes as a number; that there is none says `when`.
+    /// `Debug` shows a deadline that never comes as a number, and `when` returns `None` for it.
     #[test]
     fn test_repr_disabled() {
         virtual_loop().run(async {
@@ -272,7 +275,7 @@ mod timeout_tests {
         });
     }
 
-    /// The cleanup has a limit of its own, after that of what it cleans up behind.
+    /// The cleanup has its own limit, which is later than the limit of the body.
     #[test]
     fn test_nested_timeout_in_finally() {
         virtual_loop().run(async {
@@ -385,7 +388,7 @@ mod timeout_tests {
         });
     }
 
-    /// A deadline can be put off as soon as it is there.
+    /// A deadline can be rescheduled before its timeout begins.
     #[test]
     fn test_timeout_not_entered() {
         virtual_loop().run(async {
@@ -396,7 +399,7 @@ mod timeout_tests {
         });
     }
 
-    /// It needs a loop that runs, and no task.
+    /// A timeout needs a running loop, but no task.
     #[test]
     fn test_timeout_without_task() {
         let message = panic_of(|| Deadline::after(ms(10)));

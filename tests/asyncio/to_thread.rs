@@ -42,7 +42,8 @@ mod to_thread_tests {
         assert_eq!(calls.load(Ordering::SeqCst), 10);
     }
 
-    /// Nothing is handed over by itself, since it would have to be `Send`: what the function is to see, it captures.
+    /// Context variables are not passed on, because they would have to be `Send`. The function
+    /// captures its values.
     #[test]
     fn test_to_thread_contextvars() {
         let value = "parrot".to_string();

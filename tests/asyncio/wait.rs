@@ -18,7 +18,7 @@ mod base_task_tests {
         tasks.into_iter().map(|task| task.id()).collect()
     }
 
-    /// What `wait` gave for tasks that are lent, as numbers of tasks.
+    /// The results of a `wait` on borrowed tasks, as numbers of tasks.
     fn split<T>(sets: (Vec<&Task<T>>, Vec<&Task<T>>)) -> (Vec<onelane::TaskId>, Vec<onelane::TaskId>) {
         (ids(sets.0), ids(sets.1))
     }
@@ -28,7 +28,7 @@ mod base_task_tests {
         let event_loop = virtual_loop();
         let start = event_loop.time();
         let (a, b) = (sleeper(&event_loop, 100), sleeper(&event_loop, 150));
-        // The second time takes no time, and another way.
+        // The second wait takes no time, because the tasks have ended.
         for _ in 0..2 {
             let result = event_loop.run(async {
                 assert_eq!(split(wait([&b, &a]).await), (ids([&b, &a]), vec![]));
@@ -50,7 +50,7 @@ mod base_task_tests {
         });
     }
 
-    /// An invalid `return_when` cannot be said.
+    /// The type system excludes an invalid `return_when`.
     #[test]
     fn test_wait_errors() {
         let none: HashSet<onelane::TaskRef> = HashSet::new();
@@ -58,7 +58,8 @@ mod base_task_tests {
         assert!(message.contains("wait() was called with no tasks"), "{message}");
     }
 
-    /// A task or a future in place of a list does not compile; the doc test of `Waitable` shows it of a future in a list.
+    /// A task or a future in place of a list does not compile. The doc test of `Waitable` shows
+    /// this for a future in a list.
     #[test]
     fn test_wait_invalid_args() {
         let none: [Task<()>; 0] = [];
@@ -81,7 +82,7 @@ mod base_task_tests {
         });
     }
 
-    /// A task that ends while the wait is on its way back counts as done.
+    /// A task that ends just before the wait returns counts as done.
     #[test]
     fn test_wait_really_done() {
         let event_loop = virtual_loop();
@@ -167,7 +168,7 @@ mod base_task_tests {
         });
     }
 
-    /// A task whose end comes with the end of the time is done.
+    /// A task that ends together with the timeout counts as done.
     #[test]
     fn test_wait_concurrent_complete() {
         let event_loop = virtual_loop();

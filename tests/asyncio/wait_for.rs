@@ -12,7 +12,7 @@ mod asyncio_wait_for_test {
     use std::rc::Rc;
     use std::time::Duration;
 
-    /// A task that has ended, which is what a done future is.
+    /// A task that has ended stands for a done future.
     #[test]
     fn test_wait_for_timeout_less_then_0_or_0_future_done() {
         virtual_loop().run(async {
@@ -34,8 +34,8 @@ mod asyncio_wait_for_test {
         });
     }
 
-    /// A task that is cancelled, and whether it was still running when the wait was over. It is waited for without an end at
-    /// first, and then for `duration`.
+    /// Waits for a task for `duration`. The task must be cancelled and must have ended when the
+    /// wait is over. If `started` is set, the task runs before the wait begins.
     fn foo(started: bool, duration: Duration) {
         virtual_loop().run(async {
             let foo_running = Rc::new(Cell::new(None));
@@ -59,7 +59,7 @@ mod asyncio_wait_for_test {
         });
     }
 
-    /// No `Duration` is less than zero.
+    /// A `Duration` is never negative.
     #[test]
     fn test_wait_for_timeout_less_then_0_or_0() {
         foo(true, Duration::ZERO);
@@ -70,7 +70,7 @@ mod asyncio_wait_for_test {
         foo(false, ms(100));
     }
 
-    /// No limit is a duration that reaches beyond what the clock can count.
+    /// The maximum duration, which the clock cannot count, stands for no limit.
     #[test]
     fn test_wait_for_blocking() {
         virtual_loop().run(async {
@@ -117,7 +117,8 @@ mod asyncio_wait_for_test {
         cancel_wait_for(Duration::from_secs(60));
     }
 
-    /// A cancellation that comes with the end of what is awaited is not lost, and neither is the value.
+    /// A cancellation arrives together with the end of the awaited task. Neither the cancellation
+    /// nor the value is lost.
     #[test]
     fn test_wait_for_issue86296() {
         virtual_loop().run(async {
@@ -143,7 +144,7 @@ mod asyncio_wait_for_test {
     /// A time that is up soon, and is not zero.
     const EPSILON: Duration = Duration::from_micros(100);
 
-    /// Runs for its time, and lets no cancellation keep it from that.
+    /// Runs for its full time, and catches each cancellation.
     async fn slow_task(exited: Rc<Cell<bool>>) {
         let exit_at = time() + TASK_TIMEOUT;
         while time() < exit_at {
@@ -191,7 +192,7 @@ mod asyncio_wait_for_test {
         });
     }
 
-    /// A task that needs a moment for its cleanup, behind which it is done.
+    /// A task whose cleanup takes a moment, and which is done after it.
     fn slow_to_clean_up(task_done: &Rc<Cell<bool>>) -> Task<()> {
         let done = task_done.clone();
         spawn(async move {
@@ -223,7 +224,8 @@ mod asyncio_wait_for_test {
         });
     }
 
-    /// Awaited in place, a cleanup that panics ends the wait with its panic; of a task, it is the task's outcome.
+    /// A cleanup that panics in an awaited future ends the wait with its panic. In a task, the
+    /// panic is the outcome of the task.
     #[test]
     fn test_wait_for_reraises_exception_during_cancellation() {
         let (event_loop, told) = telling_loop();

@@ -1,4 +1,5 @@
-//! An allocator that counts what each thread asks of it. A test file that has this module has it for all of its tests.
+//! An allocator that counts the allocations of each thread. It applies to all tests of a test file
+//! that includes this module.
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
@@ -6,9 +7,9 @@ use std::cell::Cell;
 pub(crate) struct Counting;
 
 thread_local! {
-    /// So many allocations this thread has made.
+    /// The number of allocations of this thread.
     pub(crate) static MADE: Cell<usize> = const { Cell::new(0) };
-    /// The bytes that it has asked for and not given back.
+    /// The number of bytes that this thread has allocated and not freed.
     pub(crate) static HELD: Cell<usize> = const { Cell::new(0) };
 }
 

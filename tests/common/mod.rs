@@ -1,4 +1,5 @@
-//! What several test files share: a list of what happened, counted things, a place for wakers, wakers that are not onelane's.
+//! Helpers of several test files: a list of events, counted values, a place for wakers, foreign
+//! wakers.
 #![allow(dead_code, reason = "each test file is a crate of its own, and uses a part of this")]
 
 #[cfg(feature = "report")]
@@ -16,7 +17,7 @@ use std::task::{Context, Poll, Wake, Waker};
 use std::thread::{self, ThreadId};
 use std::time::Duration;
 
-/// A list of what happened, to be compared whole.
+/// A list of events, which a test compares as a whole.
 #[derive(Clone, Default)]
 pub(crate) struct Trace(Rc<RefCell<Vec<String>>>);
 
@@ -33,29 +34,30 @@ impl Trace {
         self.0.borrow_mut().extend(what);
     }
 
-    /// What has happened since the last look.
+    /// The events since the last call.
     pub(crate) fn take(&self) -> Vec<String> {
         self.0.take()
     }
 }
 
-/// What a task waits for, in words.
+/// The descriptions of what a task waits for.
 #[cfg(feature = "report")]
 pub(crate) fn words(task: &TaskSnapshot) -> String {
     let words: Vec<_> = task.waits_for.iter().map(|wait| &*wait.what).collect();
     words.join(", ")
 }
 
-/// The laws of what a loop counts.
+/// Checks the laws of a loop's counters.
 pub(crate) fn check_metrics(now: &Metrics) {
     assert_eq!(now.spawned, now.alive + now.finished + now.cancelled + now.panicked, "{now:?}");
     assert_eq!(now.wakes, now.wakes_queued + now.wakes_merged + now.wakes_late, "{now:?}");
     assert_eq!(now.timers_armed, now.timers_fired + now.timers_cancelled + now.timers_pending, "{now:?}");
-    // A step is the first of its task, or a wake has led to it. Those that have yet to come are missing.
+    // Each step is the first of its task, or a wake has caused it. Steps that are still queued are
+    // missing here.
     assert!(now.steps <= now.spawned + now.wakes_queued, "{now:?}");
 }
 
-/// Counts its members: those that were made, those that were dropped, and where.
+/// Counts its members: the number made, the number dropped, and the threads of the drops.
 #[derive(Clone, Default)]
 pub(crate) struct Census(Arc<CensusState>);
 
@@ -75,7 +77,7 @@ impl Census {
         Member(self.clone())
     }
 
-    /// How many were made, and how many were dropped.
+    /// The number of members made, and the number dropped.
     pub(crate) fn counts(&self) -> (usize, usize) {
         (self.0.made.load(Ordering::SeqCst), self.0.dropped.lock().unwrap().len())
     }
@@ -86,7 +88,7 @@ impl Census {
     }
 }
 
-/// Somebody whom a census counts.
+/// A value that a census counts.
 pub(crate) struct Member(Census);
 
 impl Drop for Member {
@@ -95,7 +97,7 @@ impl Drop for Member {
     }
 }
 
-/// Does something when it is dropped.
+/// Calls a function when it is dropped.
 pub(crate) struct OnDrop<F: FnOnce()>(Option<F>);
 
 pub(crate) fn on_drop<F: FnOnce()>(act: F) -> OnDrop<F> {
@@ -108,7 +110,7 @@ impl<F: FnOnce()> Drop for OnDrop<F> {
     }
 }
 
-/// A place where a future leaves its waker at each poll, and waits until it is opened.
+/// A future stores its waker here at each poll, and waits until the post is opened.
 #[derive(Clone, Default)]
 pub(crate) struct Post(Arc<PostState>);
 
@@ -133,9 +135,9 @@ impl Post {
         })
     }
 
-    /// A clone of the waker that was left last.
+    /// A clone of the waker that was stored last.
     pub(crate) fn waker(&self) -> Waker {
-        self.0.waker.lock().unwrap().clone().expect("nobody has polled here yet")
+        self.0.waker.lock().unwrap().clone().expect("no future has polled here yet")
     }
 
     pub(crate) fn has_waker(&self) -> bool {
@@ -146,19 +148,19 @@ impl Post {
         self.0.polls.load(Ordering::SeqCst)
     }
 
-    /// Who waits here may go on when it is polled next, but nobody is woken.
+    /// A future that waits here is ready at its next poll. It is not woken.
     pub(crate) fn unlock(&self) {
         self.0.open.store(true, Ordering::SeqCst);
     }
 
-    /// Who waits here goes on.
+    /// A future that waits here is woken, and is ready.
     pub(crate) fn open(&self) {
         self.unlock();
         self.waker().wake();
     }
 }
 
-/// A waker that is not onelane's, and what it does when it is woken and when its last clone is dropped.
+/// A foreign waker, with functions for its wake and for the drop of its last clone.
 struct Foreign {
     on_wake: Box<dyn Fn() + Send + Sync>,
     on_drop: Box<dyn Fn() + Send + Sync>,
@@ -194,12 +196,12 @@ pub(crate) fn sleep_of(event_loop: &EventLoop, duration: Duration) -> Sleep {
     event_loop.run(async { sleep(duration) })
 }
 
-/// Polls a sleep in its loop, with a waker of somebody else. Nothing else may be in the loop.
+/// Polls a sleep in its loop with a foreign waker. The loop must contain nothing else.
 pub(crate) fn poll_in(event_loop: &EventLoop, asleep: &mut Sleep, waker: &Waker) -> Poll<()> {
     event_loop.run(async { Pin::new(asleep).poll(&mut Context::from_waker(waker)) })
 }
 
-/// A loop on a virtual clock that writes down of what its exception handler was told.
+/// A loop on a virtual clock that records the calls of its exception handler.
 pub(crate) fn telling_loop() -> (EventLoop, Trace) {
     let told = Trace::new();
     let copy = told.clone();
@@ -210,7 +212,7 @@ pub(crate) fn telling_loop() -> (EventLoop, Trace) {
     (event_loop, told)
 }
 
-/// The message of the panic that `act` has to end with.
+/// The message of the panic with which `act` must end.
 pub(crate) fn panic_of<T>(act: impl FnOnce() -> T) -> String {
     match catch_unwind(AssertUnwindSafe(act)) {
         Ok(_) => panic!("there was no panic"),
@@ -226,7 +228,7 @@ pub(crate) fn text_of(payload: &(dyn Any + Send)) -> String {
     }
 }
 
-/// Runs a test that could hang on a thread of its own, and fails if it takes more than a minute.
+/// Runs a test that could hang on its own thread, and fails if it takes more than a minute.
 pub(crate) fn watched<T: Send + 'static>(test: impl FnOnce() -> T + Send + 'static) -> T {
     let (over, is_over) = channel();
     let thread = thread::spawn(move || {
@@ -240,20 +242,20 @@ pub(crate) fn watched<T: Send + 'static>(test: impl FnOnce() -> T + Send + 'stat
     thread.join().unwrap_or_else(|payload| resume_unwind(payload))
 }
 
-/// Waits, on a thread that is not the loop's, until something holds.
+/// Waits on another thread than the loop's until a condition holds.
 pub(crate) fn await_that(holds: impl Fn() -> bool) {
     while !holds() {
         thread::yield_now();
     }
 }
 
-/// Runs a test in a process of its own, since it would take the other tests down with it if it failed: by an overflow of the
-/// stack, by hanging, or by what it leaves behind in the process.
+/// Runs a test in its own process. If the test fails, it could damage the other tests: by a stack
+/// overflow, by hanging, or by what it leaves behind.
 pub(crate) fn alone(name: &str, test: impl FnOnce()) {
     alone_with(name, &[], test);
 }
 
-/// As `alone`, for what is known to leak, so that a sanitizer does not ask for it.
+/// As `alone`, for a test that is known to leak. A sanitizer does not report its leaks.
 pub(crate) fn alone_and_leaking(name: &str, test: impl FnOnce()) {
     alone_with(name, &[("ASAN_OPTIONS", "detect_leaks=0"), ("LSAN_OPTIONS", "detect_leaks=0")], test);
 }
@@ -280,7 +282,7 @@ fn alone_with(name: &str, variables: &[(&str, &str)], test: impl FnOnce()) {
     assert!(ran.contains("1 passed"), "there is no test {name}");
 }
 
-/// Runs a test in a process of its own, which a signal has to kill. Returns what it has written by then.
+/// Runs a test in its own process, which a signal must kill. Returns what the process has written.
 #[cfg(unix)]
 pub(crate) fn killed(name: &str, signal: i32, test: impl FnOnce()) -> String {
     use std::os::unix::process::ExitStatusExt;
@@ -301,8 +303,8 @@ pub(crate) fn killed(name: &str, signal: i32, test: impl FnOnce()) -> String {
     told
 }
 
-/// Whether whoever has started the tests has them ignore Ctrl-C, as a script does for what runs in its background. Then its
-/// default action cannot be seen.
+/// Whether Ctrl-C is ignored in this process, as in a background job of a script. Then its default
+/// action cannot be tested.
 #[cfg(unix)]
 pub(crate) fn ctrl_c_is_ignored() -> bool {
     const SIGINT: u32 = 2;
@@ -315,12 +317,13 @@ pub(crate) fn ctrl_c_is_ignored() -> bool {
     ignored
 }
 
-/// Runs a test in a process of its own, and gives what that writes to stderr. In there it runs `act`, and answers `None`.
+/// Runs `act` in a separate process of this test, and returns what it writes to stderr. Inside that
+/// process it returns `None`.
 pub(crate) fn stderr_of(name: &str, act: impl FnOnce()) -> Option<String> {
     stderr_with(name, None, act)
 }
 
-/// As `stderr_of`, with `ONELANE_DEBUG` in the environment of that process, or without.
+/// As `stderr_of`, with or without `ONELANE_DEBUG` in the environment of the process.
 pub(crate) fn stderr_with(name: &str, debug: Option<&str>, act: impl FnOnce()) -> Option<String> {
     const ALONE: &str = "ONELANE_TEST_SHOWS_STDERR";
     if std::env::var(ALONE).as_deref() == Ok(name) {

@@ -1,4 +1,4 @@
-//! A probe that holds a loop to what the documentation of its events says.
+//! A probe that checks the events of a loop against their documentation.
 
 use onelane::TaskId;
 use onelane::probe::{Event, EventKind, Probe, Source, WakeOutcome};
@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use std::rc::Rc;
 use std::time::Duration;
 
-/// Hears all events of one loop from its beginning, and notes what should not have come.
+/// Receives all events of one loop from its beginning, and records each wrong event.
 #[derive(Clone, Default)]
 pub(crate) struct Strict(Rc<RefCell<Seen>>);
 
@@ -15,12 +15,12 @@ pub(crate) struct Strict(Rc<RefCell<Seen>>);
 struct Seen {
     complaints: Vec<String>,
     time: Duration,
-    /// What has begun and not ended, the outermost first.
+    /// The spans that have begun and not ended, the outermost first.
     open: Vec<Open>,
     tasks: HashMap<TaskId, Task>,
     /// The deadlines of pending timers.
     timers: HashMap<u64, Duration>,
-    /// The next wake or call may be by a timer.
+    /// The next wake or call may come from a timer.
     fired: bool,
 }
 
@@ -34,7 +34,7 @@ enum Open {
 
 #[derive(Default)]
 struct Task {
-    /// It was spawned or woken, and that led to no step yet.
+    /// The task was spawned or woken, and was not stepped since.
     is_queued: bool,
     has_ended: bool,
     /// The numbers of its waits.
@@ -42,7 +42,7 @@ struct Task {
 }
 
 impl Strict {
-    /// What was wrong, when the loop has ended. Only timers may be left: they go with it.
+    /// The complaints at the end of the loop. Only timers may be left, because the loop drops them.
     pub(crate) fn complaints_at_the_end(&self) -> Vec<String> {
         let mut seen = self.0.borrow_mut();
         let alive = seen.tasks.values().filter(|task| !task.has_ended).count();
@@ -73,7 +73,7 @@ impl Seen {
         holds(event.time >= self.time, "time went back")?;
         self.time = event.time;
         let fired = self.fired;
-        // The end of a sleep stands between the timer and the wake.
+        // The end of a sleep is between the timer and the wake.
         self.fired &= matches!(event.kind, EventKind::WaitEnd { .. });
         match event.kind {
             EventKind::TurnBegin => self.begin(Open::Turn),

@@ -1,9 +1,9 @@
-//! A trace of `onelane::probe::Recorder`, read and checked.
+//! Reads and checks a trace of `onelane::probe::Recorder`.
 
 use serde_json::Value;
 use std::collections::BTreeMap;
 
-/// How much of each sort is in a trace.
+/// The number of each kind of event in a trace.
 #[derive(Clone, PartialEq, Eq, Default, Debug)]
 pub(crate) struct Counts {
     /// The names of the tracks.
@@ -14,9 +14,9 @@ pub(crate) struct Counts {
     pub(crate) arrows: BTreeMap<String, usize>,
     /// By category, and name or ending: `wake merged`, `end value`.
     pub(crate) instants: BTreeMap<String, usize>,
-    /// By what became of them.
+    /// By their end.
     pub(crate) timers: BTreeMap<String, usize>,
-    /// How often the counters were shown.
+    /// The number of events with counters.
     pub(crate) counters: usize,
 }
 
@@ -48,14 +48,14 @@ fn text<'a>(event: &'a Value, key: &str) -> &'a str {
     event[key].as_str().unwrap_or_else(|| panic!("there is no {key} in {event}"))
 }
 
-/// The time in nanoseconds, which some readers round and others cut off.
+/// The time in whole nanoseconds. Some readers round it and others truncate it, so both must agree.
 fn stamp(event: &Value) -> u64 {
     let nanos = event["ts"].as_f64().unwrap_or_else(|| panic!("there is no time in {event}")) * 1000.0;
     assert_eq!(nanos as u64, nanos.round() as u64, "{event}");
     nanos as u64
 }
 
-/// The events of a trace, in the order of their times. Metadata, which has none, comes first.
+/// The events of a trace in the order of their times. Metadata has no time, and comes first.
 pub(crate) fn events_of(json: &str) -> Vec<Value> {
     let trace: Value = serde_json::from_str(json).unwrap_or_else(|error| panic!("{error} in {json}"));
     let mut events = trace["traceEvents"].as_array().expect("a list of events").clone();
@@ -67,10 +67,14 @@ pub(crate) fn events_of(json: &str) -> Vec<Value> {
 ///
 /// # Panics
 ///
-/// If it is not well-formed: if slices of a track do not nest, or have no length; if times are not all different; if an arrow has
-/// no tail or no head, or one that lies in no slice, or a head that is not in a step; if a timer begins or ends twice, or does
-/// not end; if the counters are not those that the slices give; if a track has no name, or the number of the process, which some
-/// readers take for track 0.
+/// If the trace is not well-formed:
+///
+/// - slices of a track do not nest, or have no length;
+/// - two times are equal;
+/// - an arrow has no tail or no head, its end is outside of a slice, or its head is not in a step;
+/// - a timer begins or ends twice, or does not end;
+/// - the counters differ from those that the slices give;
+/// - a track has no name, or has the number of the process, which some readers take for track 0.
 pub(crate) fn check_trace(json: &str) -> Counts {
     let mut counts = Counts::default();
     let mut open: BTreeMap<u64, Vec<(String, u64)>> = BTreeMap::new();
@@ -124,7 +128,7 @@ pub(crate) fn check_trace(json: &str) -> Counts {
                 assert_eq!(before, None, "an arrow has two tails: {event}");
             }
             "f" => {
-                assert!(stack.last().is_some_and(|(category, _)| category == "run"), "it leads to no step: {event}");
+                assert!(stack.last().is_some_and(|(category, _)| category == "run"), "no step at its head: {event}");
                 assert_eq!(text(&event, "bp"), "e");
                 let before = arrows.entry(arrow(&event)).or_default().head.replace(now);
                 assert_eq!(before, None, "an arrow has two heads: {event}");
@@ -145,7 +149,7 @@ pub(crate) fn check_trace(json: &str) -> Counts {
             }
             "e" => {
                 let before = timers.insert(event["id"].as_u64().unwrap(), true);
-                assert_eq!(before, Some(false), "a timer ends that has not begun: {event}");
+                assert_eq!(before, Some(false), "a timer ends but has not begun: {event}");
                 *counts.timers.entry(text(&event["args"], "outcome").to_string()).or_default() += 1;
             }
             "C" => {

@@ -1,6 +1,7 @@
-//! Traces, and what differs between the one that CPython left and the one that onelane leaves.
+//! Traces, and the differences between CPython's trace and onelane's.
 //!
-//! This part knows nothing of statements; a program is its name and its source here. Read `program.rs` next.
+//! This part knows nothing of statements. For it, a program is its name and its source. Read
+//! `program.rs` next.
 
 use crate::program::Program;
 use std::collections::BTreeMap;
@@ -14,8 +15,9 @@ use std::time::Duration;
 #[derive(PartialEq, Eq)]
 pub(crate) struct Trace {
     pub(crate) lines: Vec<Line>,
-    /// What was logged after body 0 had ended, sorted: asyncio cancels the tasks that are left in the order of a set.
-    /// `None` if it is not compared: onelane ends these tasks in a way of its own.
+    /// The lines that were logged after body 0 had ended, sorted, because asyncio cancels the
+    /// remaining tasks in the order of a set. `None` if they are not compared, because onelane ends
+    /// these tasks differently.
     pub(crate) shutdown: Option<Vec<String>>,
     /// "done", "deadlock", or what went wrong.
     pub(crate) end: String,
@@ -37,14 +39,15 @@ impl Trace {
     }
 }
 
-/// What came of the programs that have run.
+/// The results of the programs that have run.
 pub(crate) struct Comparison {
     levels: BTreeMap<String, Tally>,
-    /// The programs that left another trace.
+    /// The programs whose traces differ.
     differing: Vec<String>,
     /// The first of them, with both traces.
     first: Option<String>,
-    /// Where programs that differ are written, a JSON object a line, if `ONELANE_DIFFER` names a file.
+    /// The file to which programs that differ are written, one JSON object a line, if
+    /// `ONELANE_DIFFER` names one.
     file: Option<File>,
     watchdog: Sender<String>,
 }
@@ -92,7 +95,7 @@ impl Comparison {
         }
     }
 
-    /// Fails if a program differs, and shows the first.
+    /// Fails if a program differs, and shows the first one.
     pub(crate) fn finish(self) {
         for (level, Tally { run, differ }) in &self.levels {
             println!("conformance {level}: {run} programs, {differ} differ");
@@ -105,8 +108,8 @@ impl Comparison {
     }
 }
 
-/// Ends the process if a program does not end: a test that hangs would not say which. Each program's name is sent
-/// before it runs.
+/// Ends the process if a program does not end, because a test that hangs would not name it. Each
+/// program's name is sent before it runs.
 fn watchdog() -> Sender<String> {
     const LIMIT: Duration = Duration::from_secs(60);
     let (sender, names) = channel();
@@ -117,7 +120,8 @@ fn watchdog() -> Sender<String> {
                 Ok(name) => running = name,
                 Err(RecvTimeoutError::Disconnected) => return,
                 Err(RecvTimeoutError::Timeout) => {
-                    // The macros would write into the test's captured output, which nobody sees if the process ends.
+                    // The macros would write into the captured output of the test, which is lost if
+                    // the process ends.
                     let _ = writeln!(std::io::stderr(), "after {LIMIT:?} this program has not ended: {running}");
                     std::process::exit(1);
                 }

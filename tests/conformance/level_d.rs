@@ -1,5 +1,5 @@
-//! What the statements of level D do: groups, cleanups, caught cancellations, deadlines, and the rest of the
-//! vocabulary.
+//! The effects of the statements of level D: groups, cleanups, caught cancellations, deadlines, and
+//! the rest of the vocabulary.
 
 use crate::levels_a_to_c::one_done_at_most;
 use crate::machine::{Group, Instance};
@@ -58,7 +58,7 @@ impl Instance {
             Err(errors) => {
                 let errors = errors.errors.into_iter().map(|error| match error {
                     ChildError::Failed(text) => text,
-                    // No program panics: the crate did.
+                    // Programs do not panic, so this panic is a bug of the crate.
                     ChildError::Panicked(panic) => format!("panicked: {}", panic.message()),
                 });
                 self.log(format!("group: [{}]", errors.collect::<Vec<_>>().join(", ")));
@@ -124,7 +124,8 @@ impl Instance {
     pub(crate) async fn deadline(&self, ms: Option<u64>, slot: &str, block: &Block) -> Option<Output> {
         let deadline = ms.map_or_else(Deadline::never, |ms| Deadline::after(Duration::from_millis(ms)));
         self.machine.deadlines.borrow_mut().insert(slot.to_owned(), deadline.clone());
-        // Kept until all is logged: the block's guards have to be dropped by the deadline, not with it.
+        // Kept until the line is logged: the block's guards must be dropped when the deadline
+        // passes, not with the future.
         let mut limited = deadline.limit(self.run_block(block));
         let result = (&mut limited).await;
         self.after_timeout(&ms.map_or("None".to_owned(), |ms| ms.to_string()), result)
@@ -185,7 +186,7 @@ impl Instance {
         self.log(format!("remove {label}: {removed}"));
     }
 
-    /// Only a name that the program has given is shown: those that tasks have by themselves differ from asyncio's.
+    /// Only a name that the program has given is shown. Default names differ from asyncio's.
     fn show_name(&self, variable: &str) {
         let task = self.task(variable).map(|task| task.task_ref());
         let name = task.filter(|task| self.machine.named.borrow().contains(&task.id())).map(|task| task.name());

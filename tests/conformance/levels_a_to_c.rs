@@ -1,6 +1,6 @@
-//! What the statements of levels A to C do: tasks, callbacks, timers, and what is in `onelane::sync`.
+//! The effects of the statements of levels A to C: tasks, callbacks, timers, and `onelane::sync`.
 //!
-//! Level D uses all of them, and children of groups in the place of tasks. Read `level_d.rs` next.
+//! Level D uses all of them, with children of groups in place of tasks. Read `level_d.rs` next.
 
 use crate::machine::{Instance, LocalFuture};
 use crate::outcome::{
@@ -93,8 +93,8 @@ impl Instance {
         self.log(format!("gather: {text}"));
     }
 
-    /// The arguments of `gather`: bare bodies are left to it, as long as no task is among them. A list of both has to
-    /// be of tasks; `gather` would make the same tasks in the same order.
+    /// The arguments of `gather`. Bare bodies are passed as futures if there is no task among them.
+    /// A mixed list must consist of tasks, which `gather` would spawn in the same order.
     fn gathered(&self, items: &[Item]) -> Gathered {
         let (mut bodies, mut tasks, mut children) = (Vec::new(), Vec::new(), Vec::new());
         let all_bare = items.iter().all(|item| matches!(item, Item::Body(_)));
@@ -135,7 +135,8 @@ impl Instance {
             wait = wait.timeout(Duration::from_millis(ms));
         }
         let (done, pending) = wait.await;
-        // Both lists come in the order of the arguments, which the files have in the order of their names.
+        // Both lists are in the order of the arguments, and the files list them in the order of
+        // their names.
         let name =
             |task: &&TaskOf<E>| tasks.iter().find(|(_, other)| std::ptr::eq(*task, &**other)).unwrap().0.as_str();
         let names = |several: &[&TaskOf<E>]| several.iter().map(name).collect::<Vec<_>>().join(", ");
@@ -192,13 +193,14 @@ impl Instance {
     }
 
     pub(crate) async fn timeout(&self, ms: u64, block: &Block) -> Option<Output> {
-        // Kept until all is logged: the block's guards have to be dropped by the timeout, not with it.
+        // Kept until the line is logged: the block's guards must be dropped by the timeout, not
+        // with the timeout's future.
         let mut timeout = timeout(Duration::from_millis(ms), self.run_block(block));
         let result = (&mut timeout).await;
         self.after_timeout(&ms.to_string(), result)
     }
 
-    /// Logs what a timeout has come to, unless its block raises.
+    /// Logs the result of a timeout, unless its block raises.
     pub(crate) fn after_timeout(&self, ms: &str, result: Result<Option<Output>, Elapsed>) -> Option<Output> {
         let (text, output) = match result {
             Ok(Some(Err(text))) => return Some(Err(text)),
@@ -229,7 +231,7 @@ impl Instance {
             }
             Several::Children(tasks) => {
                 let tasks = one_done_at_most(tasks);
-                // What a child has raised is found by the child.
+                // The error of a child is looked up by the child's task.
                 let results = as_completed(tasks.iter().map(|task| &**task));
                 while let Some(task) = results.next_task().await {
                     self.log(format!("as_completed: {}", self.machine.describe(&task)));
@@ -313,8 +315,8 @@ impl Instance {
     }
 }
 
-/// asyncio's `as_completed` makes a set of its arguments, so those that are done already come in no order. Only the
-/// first of them is kept.
+/// asyncio's `as_completed` makes a set of its arguments, so the order of those that are already
+/// done is undefined. Only the first of them is kept.
 pub(crate) fn one_done_at_most<E: Failure>(tasks: Vec<Named<E>>) -> Vec<Rc<TaskOf<E>>> {
     let mut is_first = true;
     let keep = |task: &Rc<TaskOf<E>>| !task.is_done() || std::mem::take(&mut is_first);

@@ -1,9 +1,11 @@
 //! The machine that runs a program.
 //!
-//! Each run of a body is an [`Instance`]. All instances share the [`Machine`]: the variables, what they wait for each
-//! other in, and the lines that were logged. Blocks nest as they do in the program; each is a future of its own.
+//! Each run of a body is an [`Instance`]. All instances share the [`Machine`]: the variables, the
+//! objects that they wait for, and the logged lines. Blocks nest as they do in the program, and
+//! each block is a separate future.
 //!
-//! What a statement does is in `levels_a_to_c.rs` and `level_d.rs`. Read `outcome.rs` and `shared.rs` before these.
+//! The effects of the statements are in `levels_a_to_c.rs` and `level_d.rs`. Read `outcome.rs` and
+//! `shared.rs` before these.
 
 use crate::comparison::{Line, Trace};
 use crate::outcome::{Output, Several, Variable, describe_output};
@@ -21,7 +23,7 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::time::Instant;
 
-/// Runs a program to its end, on a loop of its own.
+/// Runs a program to its end, on its own loop.
 pub(crate) fn run(bodies: &Bodies, event_loop: &dyn Fn() -> EventLoop) -> Trace {
     let event_loop = event_loop();
     let machine = Machine::new(bodies, &event_loop);
@@ -33,7 +35,8 @@ pub(crate) fn run(bodies: &Bodies, event_loop: &dyn Fn() -> EventLoop) -> Trace 
         Ok(Err(RunError::Deadlock(_))) => {
             let logged = std::mem::replace(&mut trace.lines, lines_until_stuck(bodies));
             let agree = logged.starts_with(&trace.lines);
-            // `try_run` has cancelled what was left. If the main task caught that, it went on and came to its end.
+            // `try_run` has cancelled the remaining tasks. If the main task caught that, it went on
+            // to its end.
             trace.shutdown = Some(Vec::new());
             if agree { "deadlock" } else { "deadlock, but turned by hand it goes on" }.into()
         }
@@ -51,8 +54,9 @@ fn message(panic: &dyn Any) -> &str {
     literal.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("not a text")
 }
 
-/// `try_run` reports a deadlock after it has cancelled what was left, and by then the guards have logged. So the
-/// program runs once more, turned by hand, which ends before that.
+/// The lines that a program logs before a deadlock. `try_run` cancels the remaining tasks before it
+/// reports the deadlock, and their guards have logged too much then. So the program runs once more,
+/// turned by hand, and stops before that.
 fn lines_until_stuck(bodies: &Bodies) -> Vec<Line> {
     let event_loop = EventLoop::with_virtual_clock();
     let machine = Machine::new(bodies, &event_loop);
@@ -64,7 +68,8 @@ fn lines_until_stuck(bodies: &Bodies) -> Vec<Line> {
     machine.lines.take()
 }
 
-/// What a program logs until body 0 has ended, or until it is stuck, and how many calls of the host that took.
+/// The lines that a program logs until body 0 has ended or is stuck, and the number of calls of the
+/// host.
 pub(crate) fn lines_within(bodies: &Bodies, budget: Budget) -> (Vec<Line>, usize) {
     let event_loop = EventLoop::with_virtual_clock();
     let machine = Machine::new(bodies, &event_loop);
@@ -80,7 +85,7 @@ pub(crate) fn lines_within(bodies: &Bodies, budget: Budget) -> (Vec<Line>, usize
 
 pub(crate) type LocalFuture<T> = Pin<Box<dyn Future<Output = T>>>;
 
-/// A program that runs.
+/// A running program.
 pub(crate) struct Machine {
     bodies: Bodies,
     /// The loop's time when the program began.
@@ -88,7 +93,8 @@ pub(crate) struct Machine {
     stage: Cell<Stage>,
     lines: RefCell<Vec<Line>>,
     shutdown: RefCell<Vec<String>>,
-    /// No program panics by itself. The trace alone may not show it: a task that is left ends in silence.
+    /// Whether something panicked, which no program does. The trace may not show it, because a
+    /// remaining task ends without a line.
     has_panicked: Cell<bool>,
     /// The number of instances made so far.
     instances: Cell<u32>,
@@ -110,9 +116,9 @@ pub(crate) struct Machine {
 #[derive(Clone, Copy)]
 enum Stage {
     Running,
-    /// Body 0 has ended: the order of what is logged now means nothing.
+    /// Body 0 has ended. The order of the following lines has no meaning.
     Over,
-    /// What is logged now is not part of the trace.
+    /// The following lines are not part of the trace.
     Silent,
 }
 
@@ -146,7 +152,7 @@ impl Machine {
         self.stage.set(Stage::Over);
     }
 
-    /// An instance of a body. It gets its number now, not when it first runs.
+    /// An instance of a body. It gets its number when it is created, not when it first runs.
     pub(crate) fn instantiate(self: &Rc<Self>, body: usize, group: Option<Group>) -> LocalFuture<Output> {
         self.instances.set(self.instances.get() + 1);
         let name = format!("i{}", self.instances.get()).into();
@@ -173,7 +179,7 @@ impl Machine {
     }
 }
 
-/// A group of tasks; what its children raise is a text.
+/// A group of tasks whose children raise texts.
 pub(crate) type Group = TaskGroup<String>;
 
 /// One run of a body, or of a block in it.
@@ -181,7 +187,7 @@ pub(crate) type Group = TaskGroup<String>;
 pub(crate) struct Instance {
     pub(crate) machine: Rc<Machine>,
     name: Rc<str>,
-    /// The innermost group around the block, or else the one that this instance is a child of.
+    /// The innermost group around the block, or else the group whose child this instance is.
     pub(crate) group: Option<Group>,
 }
 
@@ -195,8 +201,8 @@ impl Instance {
         Instance { group: Some(group), ..self.clone() }
     }
 
-    /// Runs a block, which has guards of its own. The output, if a statement in it ends the body. The future owns what
-    /// it needs, since a cleanup has to.
+    /// Runs a block, which has its own guards. Returns the output if a statement in it ends the
+    /// body. The future owns its data, because a cleanup must own it.
     pub(crate) fn run_block(&self, block: &Block) -> LocalFuture<Option<Output>> {
         let (me, block) = (self.clone(), block.clone());
         Box::pin(async move {
@@ -265,7 +271,8 @@ impl Instance {
     }
 }
 
-/// The guards of a block: their labels are logged when the block ends, the last guard's first.
+/// The guards of a block. Their labels are logged when the block ends, beginning with the last
+/// guard.
 struct Guards {
     instance: Instance,
     labels: Vec<String>,

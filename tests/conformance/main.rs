@@ -1,13 +1,14 @@
-//! Runs random programs on onelane and compares what they do with what they did on CPython's asyncio.
+//! Runs random programs on onelane, and compares their traces with those of CPython's asyncio.
 //!
-//! A line of a `.jsonl` file in this folder is a program and the trace that CPython left when it ran it: who logged
-//! what, in which order, at which millisecond. An interpreter runs the program through the public API alone, on a
-//! virtual clock, and must leave the same trace. `README.md` describes the levels, the statements and the environment
-//! variables.
+//! A line of a `.jsonl` file in this folder is a program and its trace under CPython: who logged
+//! what, in which order, at which millisecond. An interpreter runs the program through the public
+//! API only, on a virtual clock, and must leave the same trace. `README.md` describes the levels,
+//! the statements and the environment variables.
 //!
-//! This file has the tests. `comparison.rs` has traces and what differs between two of them. `program.rs` reads the
-//! files and `statement.rs` the statements. `machine.rs` runs a program; it rests on `shared.rs` and `outcome.rs`, and
-//! what each statement does is in `levels_a_to_c.rs` and `level_d.rs`. Read `machine.rs` next.
+//! This file has the tests. `comparison.rs` has traces and their differences. `program.rs` reads
+//! the files and `statement.rs` the statements. `machine.rs` runs a program with the help of
+//! `shared.rs` and `outcome.rs`. The effects of the statements are in `levels_a_to_c.rs` and
+//! `level_d.rs`. Read `machine.rs` next.
 
 mod comparison;
 mod level_d;
@@ -41,9 +42,9 @@ fn run_and_compare_with_cpython() {
     compare(1, &mut |program| machine::run(&program.bodies, &EventLoop::with_virtual_clock));
 }
 
-/// A host may allow the loop one step at a time, or a few, or hardly any time. A budget that ends in the middle of a
-/// turn leaves the rest of it to the next call, so it changes nothing that a program logs. What a program logs after
-/// body 0 has ended is not compared: the host stops there.
+/// A host may allow the loop one step at a time, a few steps, or almost no time. A budget that ends
+/// in the middle of a turn leaves the rest to the next call, and so changes no logged line. The
+/// lines after the end of body 0 are not compared, because the host stops there.
 #[test]
 fn turn_within_budgets_and_compare_with_cpython() {
     let budgets = [Budget::steps(1), Budget::steps(3), Budget::time(Duration::ZERO), Budget::UNLIMITED];
@@ -57,14 +58,14 @@ fn turn_within_budgets_and_compare_with_cpython() {
     assert!(turns > 10_000, "only {turns} turns: the budgets did not end early");
 }
 
-/// A probe that takes a picture of all tasks at each event changes no trace. The events are what their docs say, the
-/// metrics agree with them, and the laws of the metrics hold at every moment.
+/// A probe captures all tasks at each event, and this changes no trace. The events match their
+/// docs, the metrics agree with them, and the laws of the metrics hold at every moment.
 #[cfg(all(feature = "probe", feature = "report"))]
 #[test]
 fn look_at_the_call_graph_all_the_time() {
     use onelane::probe::{Counters, Event, EventKind, Probe, Tee};
 
-    /// How many pictures showed something, and what was wrong.
+    /// The number of captures that were not empty, and the complaints.
     type Notes = (Cell<usize>, RefCell<Vec<String>>);
 
     struct Looks(Strict, Rc<Notes>, Rc<Counters>);
@@ -81,7 +82,7 @@ fn look_at_the_call_graph_all_the_time() {
             assert_eq!(now.spawned, now.alive + now.finished + now.cancelled + now.panicked);
             assert_eq!(now.wakes, now.wakes_queued + now.wakes_merged + now.wakes_late);
             assert_eq!(now.timers_armed, now.timers_fired + now.timers_cancelled + now.timers_pending);
-            // The events up to now add up to the metrics of now.
+            // The events so far must add up to the current metrics.
             let told = self.2.counts();
             let wakes = [told.wakes_queued, told.wakes_merged, told.wakes_late];
             let timers = [told.timers_armed, told.timers_fired, told.timers_cancelled];
@@ -123,7 +124,7 @@ fn look_at_the_call_graph_all_the_time() {
     assert!(notes.0.get() > 200_000 / OBSERVED, "{} pictures showed anything", notes.0.get());
 }
 
-/// The recording of each program can be read: its slices nest, its arrows lie in slices.
+/// The recording of each program is valid: its slices nest, and its arrows begin and end in slices.
 #[cfg(all(feature = "probe", feature = "report"))]
 #[test]
 fn record_each_program() {
@@ -156,7 +157,8 @@ fn record_each_program() {
     assert!(steps.get() > 20_000 / OBSERVED, "{} steps", steps.get());
 }
 
-/// With a probe, every eighth program runs where the build is not optimized: all of them would take minutes.
+/// With a probe, only every eighth program runs in an unoptimized build, because all of them would
+/// take minutes.
 #[cfg(all(feature = "probe", feature = "report"))]
 const OBSERVED: usize = if cfg!(debug_assertions) { 8 } else { 1 };
 

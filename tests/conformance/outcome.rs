@@ -1,17 +1,18 @@
-//! What a task comes to, as text.
+//! The outcomes of tasks, as text.
 //!
-//! A body gives an integer or nothing, or it raises. A task of the program's own has that as its output. A child of a
-//! group does not: the group takes its error, and who awaits the child is given [`Failed`]. The machine remembers these
-//! errors, so that both sorts of task look the same in a trace, as in Python. Read `levels_a_to_c.rs` next.
+//! A body returns an integer or nothing, or it raises. The output of a plain task is this result.
+//! The output of a child of a group is not: the group takes its error, and a task that awaits the
+//! child receives [`Failed`]. The machine stores these errors, so that both kinds of task look the
+//! same in a trace, as in Python. Read `levels_a_to_c.rs` next.
 
 use crate::machine::Machine;
 use onelane::{Failed, Task, TaskError, TaskId, TaskRef, TryGatherError};
 use std::rc::Rc;
 
-/// What a body gives.
+/// The result of a body.
 pub(crate) type Output = Result<Option<i64>, String>;
 
-/// What a task comes to.
+/// The outcome of a task.
 pub(crate) type Outcome = Result<Output, TaskError>;
 
 /// A task whose body fails with an `E`.
@@ -41,7 +42,8 @@ impl Variable {
     }
 }
 
-/// Tasks with the names of their variables. A list of tasks is of one sort, so a program never mixes the two.
+/// Tasks with the names of their variables. A list contains tasks of one kind only, so a program
+/// never mixes the two.
 pub(crate) enum Several {
     Plain(Vec<Named<String>>),
     Children(Vec<Named<Failed>>),
@@ -49,7 +51,7 @@ pub(crate) enum Several {
 
 pub(crate) type Named<E> = (String, Rc<TaskOf<E>>);
 
-/// Why a body has failed.
+/// The reason why a body has failed.
 pub(crate) trait Failure: Clone + 'static {
     fn text(self, machine: &Machine, task: TaskId) -> String;
 }
@@ -62,12 +64,12 @@ impl Failure for String {
 
 impl Failure for Failed {
     fn text(self, machine: &Machine, task: TaskId) -> String {
-        machine.failures.borrow().get(&task).cloned().expect("a child that fails says why")
+        machine.failures.borrow().get(&task).cloned().expect("a failing child has stored its reason")
     }
 }
 
 impl Machine {
-    /// What a task has come to, whose group may have taken its error.
+    /// The outcome of a task, even if its group has taken the error.
     pub(crate) fn outcome<E: Failure>(
         &self,
         task: TaskId,
@@ -103,7 +105,7 @@ pub(crate) fn describe_output(output: &Output) -> String {
 pub(crate) fn describe_error(error: &TaskError) -> String {
     match error {
         TaskError::Cancelled => "cancelled".into(),
-        // No program panics: the crate did.
+        // Programs do not panic, so this panic is a bug of the crate.
         TaskError::Panicked(panic) => format!("panicked: {}", panic.message()),
     }
 }

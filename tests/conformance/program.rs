@@ -14,18 +14,19 @@ use std::time::Duration;
 pub(crate) struct Program {
     pub(crate) id: String,
     pub(crate) level: String,
-    /// What it shows, if it was chosen for that.
+    /// What the program shows, if it was chosen for that.
     pub(crate) why: Option<String>,
     pub(crate) bodies: Bodies,
-    /// The bodies as they stand in the file, to be shown.
+    /// The bodies as in the file, for messages.
     pub(crate) source: Value,
-    /// What CPython left.
+    /// The trace that CPython left.
     pub(crate) trace: Trace,
 }
 
 pub(crate) type Bodies = Rc<[Block]>;
 
-/// The files of this folder, then those that `ONELANE_PROGRAMS` names. With `ONELANE_ONLY`, the latter alone.
+/// The files of this folder, then those that `ONELANE_PROGRAMS` names. With `ONELANE_ONLY`, only
+/// the latter.
 pub(crate) fn files() -> Vec<PathBuf> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/conformance");
     let mut files = Vec::new();

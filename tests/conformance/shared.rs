@@ -1,4 +1,5 @@
-//! What all instances of a program share: the primitives of `onelane::sync`, and the context variables.
+//! The objects that all instances of a program share: the primitives of `onelane::sync`, and the
+//! context variables.
 //!
 //! Read `outcome.rs` next.
 
@@ -95,7 +96,7 @@ impl CountedQueue {
 
     pub(crate) fn shut_down(&self, immediate: bool) {
         with_queue!(&self.queue, queue => {
-            // The items that it throws away are finished.
+            // The items that are thrown away count as finished.
             let thrown_away = if immediate { queue.len() } else { 0 };
             self.unfinished.set(self.unfinished.get().saturating_sub(thrown_away));
             queue.shutdown(immediate);

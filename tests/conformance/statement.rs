@@ -1,7 +1,8 @@
 //! The statements of a program as types, and their reader.
 //!
-//! A statement stands in a file as `[op, argument, ...]`. Times are in milliseconds. `README.md` describes each
-//! statement; this part knows nothing of what it does. Read `machine.rs` next.
+//! A statement is written as `[op, argument, ...]` in a file. Times are in milliseconds.
+//! `README.md` describes each statement. This part does not know the effects of the statements.
+//! Read `machine.rs` next.
 
 use crate::program::texts;
 use crate::shared::{BARRIERS, CONDITIONS, CONTEXT_VARIABLES, EVENTS, LOCKS, PROMISES, QUEUES, SEMAPHORES};
@@ -10,7 +11,7 @@ use serde_json::Value;
 use std::rc::Rc;
 
 pub(crate) enum Statement {
-    /// Logs its label when its block ends, in whatever way.
+    /// Logs its label when its block ends, for any reason.
     Guard(String),
     Return(i64),
     Raise(String),
@@ -124,7 +125,8 @@ impl Reader {
     }
 }
 
-/// The arguments of a statement. Each method is `None` if an argument is missing, or is something else.
+/// The arguments of a statement. Each method returns `None` if an argument is missing or has
+/// another type.
 struct Arguments<'a> {
     reader: &'a Reader,
     values: &'a [Value],

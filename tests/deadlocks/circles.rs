@@ -1,4 +1,5 @@
-//! Tasks that come to wait for each other in a circle while others go on, which debug mode tells of, and what only looks like it.
+//! Tasks that wait for each other in a circle while others continue, which debug mode reports, and
+//! programs that only look similar.
 
 use futures_util::future::{Either, select};
 use onelane::sync::{Event, Lock};
@@ -9,7 +10,7 @@ use std::time::Duration;
 
 const SECOND: Duration = Duration::from_secs(1);
 
-/// The names in each circle that was told of.
+/// The names in each reported circle.
 fn told_of(main: impl Future<Output = ()>) -> Vec<Vec<String>> {
     let told: Rc<RefCell<Vec<_>>> = Rc::default();
     let copy = told.clone();
@@ -17,17 +18,17 @@ fn told_of(main: impl Future<Output = ()>) -> Vec<Vec<String>> {
         assert!(report.others_go_on && report.circles.len() == 1 && report.circles[0].len() == report.tasks.len());
         copy.borrow_mut().push(report.tasks.iter().map(|task| task.name.clone()).collect());
     };
-    // No step is slow on a machine that is.
+    // On a slow machine a step may be slow, and this must not be reported.
     let builder = EventLoop::builder().clock(Clock::Virtual).debug(true).slow_step(Duration::MAX);
     builder.deadlock_handler(hear).build().run(main);
     let told = told.borrow();
     told.clone()
 }
 
-/// What the first of two tasks that wait for each other awaits.
+/// The task that the first of two tasks in a circle awaits.
 type Chair = Rc<RefCell<Option<Task<()>>>>;
 
-/// `a` awaits `b` as `wait` says, and `b` awaits `a`.
+/// Task `a` awaits `b` with the function `wait`, and `b` awaits `a`.
 fn two<F: Future<Output = ()> + 'static>(wait: impl FnOnce(Task<()>) -> F + 'static) -> Rc<Task<()>> {
     let chair = Chair::default();
     let copy = chair.clone();
@@ -74,7 +75,7 @@ fn await_what_a_holder_of_a_lock_awaits_is_told() {
     assert_eq!(told, [["holder", "waiter"]]);
 }
 
-/// The time is up before the circle closes, and the callback that says so is still to come.
+/// The time is up before the circle closes, but the callback of the timeout has not run yet.
 #[test]
 fn timeout_of_no_time_frees_a_circle() {
     let told = told_of(async {
@@ -95,7 +96,7 @@ fn sleep_beside_an_await_of_a_member_frees_a_circle() {
         let awaits = async move {
             let _ = (&*a).await;
         };
-        // At the end of the second, the await is dropped, which cancels the task.
+        // After one second the await is dropped, which cancels the task.
         let other = spawn(async move { drop(select(Box::pin(awaits), sleep(SECOND)).await) });
         other.await.unwrap();
         sleep(SECOND).await;
@@ -104,7 +105,7 @@ fn sleep_beside_an_await_of_a_member_frees_a_circle() {
     assert_eq!(told, [[""; 0]; 0]);
 }
 
-/// Neither is beside anything that ends.
+/// An endless sleep and an endless timeout do not end the circle.
 #[test]
 fn endless_sleeps_and_timeouts_free_nobody() {
     let told = told_of(async {
@@ -114,7 +115,7 @@ fn endless_sleeps_and_timeouts_free_nobody() {
     assert_eq!(told, [["a", "b"]]);
 }
 
-/// The guard is in a future that was begun in one task and goes on in another, which will release it.
+/// The guard is in a future that began in one task and goes on in another, which will release it.
 #[test]
 fn lock_that_went_to_another_task_closes_no_circle() {
     for by_sleep in [false, true] {
@@ -128,7 +129,8 @@ fn lock_that_went_to_another_task_closes_no_circle() {
             let first = spawn(async move {
                 let Either::Right((_, work)) = select(work, sleep(SECOND)).await else { unreachable!() };
                 drop(spawn(work));
-                // Takes the lock when the work is over, and is awaited by who took it first.
+                // This task acquires the lock after the work is over, and the first holder of the
+                // lock awaits it.
                 spawn(async move { drop(lock.lock().await) }).await.unwrap();
             });
             sleep(3 * SECOND).await;

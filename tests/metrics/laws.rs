@@ -1,4 +1,5 @@
-//! What a loop counts: the laws of its numbers, whenever one looks, and that counting changes nothing else.
+//! The counters of a loop: their laws hold whenever they are read, and counting changes nothing
+//! else.
 
 use crate::common::{check_metrics as check, on_drop};
 use onelane::{
@@ -19,12 +20,12 @@ fn ms(number: u64) -> Duration {
     Duration::from_millis(number)
 }
 
-/// Looks when it is dropped.
+/// Checks the laws when it is dropped.
 fn look() -> impl Sized {
     on_drop(|| check(&metrics()))
 }
 
-/// Tasks that end in each way there is, and look from wherever code of theirs runs.
+/// Tasks that end in each possible way, and check the laws wherever their code runs.
 async fn busy() {
     let cleans_up = spawn(finally(
         async {
@@ -48,7 +49,7 @@ async fn busy() {
         yield_now().await;
         panic!("caught")
     });
-    // Woken in its last step, before and while it is dropped.
+    // Woken in its last step, before it is dropped and during the drop.
     let outruns = spawn({
         let mut guards = Vec::new();
         poll_fn(move |context| {
@@ -64,14 +65,15 @@ async fn busy() {
             Poll::Ready(())
         })
     });
-    // Cancelled in its own step, and woken in it.
+    // Cancelled and woken in its own step.
     let suspends = spawn(async {
         current_task().unwrap().cancel();
         check(&metrics());
         let _look = look();
         yield_now().await;
     });
-    // Waits for another that is cancelled with it: its cancellation keeps it waiting for a step.
+    // Waits for another task that is cancelled with it. It therefore waits one more step after its
+    // cancellation.
     let inner = spawn(async {
         let _look = look();
         sleep(ms(70)).await;
@@ -100,7 +102,7 @@ fn obey_the_laws_wherever_one_looks() {
         assert_eq!(now.turns, turns);
     }
     drop(main.result().unwrap());
-    // Some are left, and end with the loop.
+    // Some tasks are left, and end with the loop.
     event_loop.spawn(async {
         let _look = look();
         sleep(ms(5)).await;
@@ -109,7 +111,7 @@ fn obey_the_laws_wherever_one_looks() {
     check(&event_loop.metrics());
 }
 
-/// The timers that are left are cancelled.
+/// The remaining timers are cancelled.
 #[test]
 fn obey_the_laws_as_the_loop_is_dropped() {
     let seen = Rc::new(RefCell::new(Vec::new()));
@@ -126,11 +128,11 @@ fn obey_the_laws_as_the_loop_is_dropped() {
     assert_eq!(numbers.collect::<Vec<_>>(), [(2, 2, 0); 2]);
 }
 
-/// A wake that comes too late is one wake, also if the loop itself brings it.
+/// A late wake counts once, even if the loop itself causes it.
 #[test]
 fn count_a_late_wake_once() {
     let event_loop = counting_loop();
-    // Outlives the task that has begun it.
+    // Outlives the task that created it.
     let kept = Rc::new(RefCell::new(None));
     let copy = kept.clone();
     event_loop.run(async {
@@ -150,7 +152,7 @@ fn count_a_late_wake_once() {
     assert_eq!(event_loop.metrics().wakes_late, 1);
 }
 
-/// A wake of another loop's task is counted there alone.
+/// Only the loop of the woken task counts a wake.
 #[test]
 fn count_the_wakes_of_others_nowhere_else() {
     let (here, there) = (counting_loop(), counting_loop());
@@ -176,7 +178,8 @@ fn count_the_wakes_of_others_nowhere_else() {
     assert_eq!([here.wakes_queued, here.wakes_late, there.wakes_queued, there.wakes_late], [1, 0, 1, 0]);
 }
 
-/// On a real clock a loop that counts waits as long as one that does not, for Ctrl-C for example: debug mode alone gives up.
+/// On a real clock a loop that counts waits for ever, as a loop that does not, for example for
+/// Ctrl-C. Only debug mode reports a deadlock.
 #[test]
 fn count_and_wait_for_ever() {
     let ends = |debug| {
@@ -188,11 +191,11 @@ fn count_and_wait_for_ever() {
     let (waits, gives_up) = (ends(false), ends(true));
     assert!(gives_up.join().unwrap());
     std::thread::sleep(ms(50));
-    // It does for ever: the thread goes with the process.
+    // This thread never ends, and is stopped with the process.
     assert!(!waits.is_finished(), "a deadlock was reported");
 }
 
-/// Where the longest step has ended is told of sleeps, too.
+/// The place at which the longest step has ended is also reported for sleeps.
 #[test]
 fn tell_the_sleep_at_which_the_longest_step_has_ended() {
     let event_loop = EventLoop::builder().clock(Clock::Virtual).debug(true).slow_step(Duration::from_secs(60)).build();

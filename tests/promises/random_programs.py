@@ -1,5 +1,7 @@
-"""Random programs of promises in gathers, waits and as_completed, with the traces that CPython leaves of them, a line each:
-`PYENV_VERSION=3.13.0 python3 tests/promises/random_programs.py [seed [count]] > tests/promises/random_programs.jsonl`.
+"""Random programs of promises in gathers, waits and as_completed, with their traces under CPython.
+Each line of the file is a program with its trace. To write the file, run
+`PYENV_VERSION=3.13.0 python3 tests/promises/random_programs.py [seed [count]]
+> tests/promises/random_programs.jsonl`.
 """
 
 import asyncio
@@ -12,7 +14,7 @@ KINDS = ["gather", "gather", "gather_all", "first", "all", "exception", "complet
 
 
 class Unfit(Exception):
-    """The order depends on that of a Python set, or a coroutine goes on that was cancelled, which no task of onelane's does."""
+    """The order depends on a Python set, or a cancelled coroutine goes on. No task of onelane does."""
 
 
 def make(chance):

@@ -1,4 +1,4 @@
-//! Random programs of promises, against the traces that CPython has left of them: `random_programs.py` says what they do.
+//! Random programs of promises, compared with CPython's traces. `random_programs.py` explains them.
 
 use crate::common::{on_drop, virtual_loop};
 use onelane::{
@@ -10,7 +10,7 @@ use std::cell::{Cell, RefCell};
 use std::future::pending;
 use std::rc::Rc;
 
-/// What a child gives; an `Err` is what `set_exception` sets.
+/// The result of a child. An `Err` stands for `set_exception`.
 type Text = Result<String, ()>;
 
 type Child = TaskOrPromise<Text>;
@@ -26,7 +26,7 @@ impl Log {
         self.lines.borrow_mut().push(format!("{} {text}", self.turn.get()));
     }
 
-    /// Awaits it, and says this if it is dropped before it is ready.
+    /// Awaits the future, and logs the text if it is dropped before it is ready.
     async fn or_say<F: IntoFuture>(&self, text: String, future: F) -> F::Output {
         let is_over = Cell::new(false);
         let _guard = on_drop(|| {
@@ -158,7 +158,7 @@ async fn run(program: &Value) -> Vec<String> {
                     let (name, kind) = (format!("f{}", followers.len()), act[1].as_str().unwrap().into());
                     followers.push(spawn(follow(log.clone(), name, kind, which, children.clone())));
                 }
-                // One that is done stays as it is.
+                // A promise that is already done does not change.
                 "set" => _ = promise_of(&children[nth()]).set_result(Ok(format!("p{}", nth()))),
                 "fail" => _ = promise_of(&children[nth()]).set_result(Err(())),
                 "cancel" => {

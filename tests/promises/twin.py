@@ -1,6 +1,8 @@
-"""The programs of tests/promises.rs in asyncio: `PYENV_VERSION=3.13.0 python3 tests/promises/twin.py > tests/promises/traces.txt`.
+"""The programs of tests/promises.rs in asyncio. To write their traces, run
+`PYENV_VERSION=3.13.0 python3 tests/promises/twin.py > tests/promises/traces.txt`.
 
-Each line of a trace begins with the turn, counted by a task that is stepped in each, or on a virtual clock with the second.
+Each line of a trace begins with the turn, which a task counts. On a virtual clock it begins with
+the second.
 """
 
 import asyncio
@@ -25,7 +27,7 @@ def promise():
 
 
 def tell(name, future):
-    """Says when a callback of the future is called, and how it has ended."""
+    """Logs when a callback of the future is called, and how the future has ended."""
     future.add_done_callback(lambda f: say(f"{name} is {'cancelled' if f.cancelled() else f.result()}"))
 
 
@@ -35,7 +37,7 @@ async def turns(count):
 
 
 async def worker(name, count):
-    """Returns its name after some turns, or says that it was cancelled."""
+    """Returns its name after some turns, or logs that it was cancelled."""
     try:
         await turns(count)
     except CancelledError:
@@ -45,7 +47,7 @@ async def worker(name, count):
 
 
 async def follow(name, future):
-    """Awaits it, and says what came of it."""
+    """Awaits the future, and logs its result."""
     try:
         say(f"{name}: {await future}")
     except CancelledError:

@@ -1,4 +1,4 @@
-//! The acts: words that are done at once, in a task, in a callback or in a destructor.
+//! The acts: words that run at once, in a task, in a callback or in a destructor.
 //!
 //! Next: `laws.rs`.
 
@@ -15,7 +15,7 @@ use std::rc::Rc;
 
 impl Machine {
     pub(crate) fn act(self: &Rc<Self>, node: &Rc<Node>, scope: &Scope) {
-        // A destructor may run when the loop has gone.
+        // A destructor may run after the loop was dropped.
         if !is_loop_running() {
             return;
         }
@@ -29,7 +29,7 @@ impl Machine {
             }
             Word::CancelMe => _ = self.current().filter(|state| state.name != MAIN).map(|state| state.task.cancel()),
             Word::CancelParent => {
-                // The main task has to see the end of the program.
+                // The main task must not end before the program.
                 let parent = scope.parent.as_ref().filter(|parent| self.state(parent).name != MAIN);
                 parent.map(TaskRef::cancel);
             }
@@ -84,7 +84,7 @@ impl Machine {
                 drop(text.unwrap_or_else(|payload| resume_unwind(payload)));
             }
             Word::PanicNow => {
-                // The act may stand in a destructor.
+                // The act may run in a destructor.
                 self.has_destructor_panicked.set(true);
                 explode("an act");
             }
@@ -104,7 +104,8 @@ impl Machine {
         // A group waits for its children.
         let may_unwind = state.is_cancelled() && self.program.has_neighbours_of_groups();
         state.may_unwind.set(state.may_unwind.get() || may_unwind);
-        // A cancellation that has come to a cleanup under way stays, though the count does not show it any more.
+        // A cancellation that interrupted a running cleanup stays, though the count does not show
+        // it any more.
         let has_come = |cleanup: &&Rc<Cleanup>| {
             cleanup.runs_in.get() == Some(task.id()) && task.cancelling() > cleanup.cancelled.get()
         };
@@ -148,7 +149,7 @@ impl Machine {
         }
     }
 
-    /// One call too many panics, and nothing else tells how many are allowed.
+    /// A call too many panics. There is no other way to see how many calls are allowed.
     fn task_done(&self, which: usize) {
         if let Err(payload) = catch_unwind(AssertUnwindSafe(|| self.queue(which).task_done())) {
             drop_payload(payload);

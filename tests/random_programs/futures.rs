@@ -103,7 +103,8 @@ impl Machine {
             }
             Word::Unpark => Box::pin(async move {
                 if m.in_shared.get() > 0 {
-                    // It may be in there itself, and a `Shared` that polls itself waits for its own mutex.
+                    // The future may be inside the `Shared` itself, and a `Shared` that polls
+                    // itself waits for its own mutex.
                     return m.value();
                 }
                 let Some(Parked { future, kept }) = take(&m.parked, a) else { return m.value() };
@@ -505,7 +506,7 @@ impl Machine {
         })
     }
 
-    /// The second part of the output is whether the time was up.
+    /// The second part of the output is true if the time was up.
     fn limited_inside(
         self: &Rc<Self>,
         node: &Rc<Node>,
@@ -710,7 +711,7 @@ impl Machine {
         match node.word {
             Word::Select | Word::SelectAndAwait | Word::SelectAndSpawn => {
                 let (second, first) = (all.pop(), all.pop());
-                let (Some(first), Some(second)) = (first, second) else { unreachable!("it takes two") };
+                let (Some(first), Some(second)) = (first, second) else { unreachable!("two futures are needed") };
                 self.select(&node, first, second, moved)
             }
             Word::Join => {
@@ -879,7 +880,7 @@ impl Machine {
         })
     }
 
-    /// Sleeps between the items of a set, and does not poll the set meanwhile.
+    /// Sleeps between the items of a set, and does not poll the set during a sleep.
     fn unordered_held(self: &Rc<Self>, node: &Rc<Node>, scope: &Scope) -> Boxed {
         let (m, kept) = (self.clone(), Rc::new(Cell::new(false)));
         let scope = scope.within(Reason::Kept(kept.clone()));

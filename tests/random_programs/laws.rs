@@ -5,7 +5,7 @@
 //!                  an await returns after its task has ended, and a task ends after its cleanups
 //!                  a cancelled task runs no line of its body, and ends as cancelled; a group may
 //!                  give it errors, and then it goes on until it suspends
-//!                  a timeout whose time is up lets the cancellations pass that came since it was entered
+//! a timeout whose time is up lets through the cancellations that came after its entry
 //!                  an on_cancel that was not cancelled has no cleanup
 //!                  tasks that a cancelled task awaits end before it; no child outlives its group
 //!   in quiet       a satisfied wait wakes its task; a cancelled task ends
@@ -15,12 +15,15 @@
 //!   of two runs    a program leaves the same trace in each way of running
 //! ```
 //!
-//! Quiet means that no timer is left but main's, and nothing is ready: main sleeps longer than all
-//! other timers last. Where a law cannot be decided, because a future was kept without polls, moved
-//! to another task or was in a set with a destructor that panicked, the law is not checked. Nor is it
-//! where something stands beside the scope in its task to which an interruption comes: beside a group
-//! whose body is dropped, which is done by a poll; beside a `catch_cancel`, which catches what has gone
-//! through others by then; or beside `raise_cancelled`, which waits for nobody.
+//! Quiet means that only main's timer is left and nothing is ready: main sleeps longer than all
+//! other timers last. Some laws cannot be decided, and are then not checked. This is so for a
+//! future that was kept without polls, moved to another task, or was in a set with a destructor
+//! that panicked. It is also so for a scope with a neighbour in its task that changes an
+//! interruption:
+//!
+//! - a group whose body is dropped, because a poll does this;
+//! - a `catch_cancel`, which catches what has already gone through other scopes;
+//! - a `raise_cancelled`, which waits for no task.
 
 use crate::machine::{Entry, Machine, STUCK, TaskRecord, take, tolerate};
 use crate::parts::{BOMB, Cleanup, Scope, Sort, Stage, WaitRecord, ms};
@@ -36,7 +39,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 use std::time::Duration;
 
-/// Longer than all timers of a program together. Nothing is left to happen when it has passed.
+/// Longer than all timers of a program together. After this time, nothing else happens.
 const LONG: Duration = Duration::from_secs(1_000_000);
 
 impl Machine {
@@ -78,7 +81,7 @@ impl Machine {
         self.is_over.set(true);
     }
 
-    /// The number of rounds after which a task that has not ended never will.
+    /// The number of rounds after which a task that has not ended will never end.
     fn limit(&self) -> usize {
         self.program.len() * 2 + 10
     }
@@ -112,7 +115,7 @@ impl Machine {
                 return self.check_locks();
             }
             if is_alone {
-                // The drops may hand over cleanups, which are tasks.
+                // The drops may hand over cleanups, which then become tasks.
                 self.let_go();
                 continue;
             }
@@ -142,7 +145,8 @@ impl Machine {
     }
 
     /// Cancels all tasks but main. In each third round it does so twice, which breaks circles
-    /// through groups. Nothing is dropped then, since it would end the cleanups that are handed over.
+    /// through groups. Nothing is dropped in these rounds, because a drop would end the cleanups
+    /// that are handed over.
     fn cancel_all(&self, round: usize) {
         self.look_for_circles();
         let me = current_task();
@@ -155,8 +159,8 @@ impl Machine {
         cancel();
     }
 
-    /// Cancels the tasks that main leaves behind, again and again. `run` would wait for their
-    /// cleanups without a limit.
+    /// Cancels the tasks that main leaves behind, repeatedly. `run` would wait for their cleanups
+    /// without a limit.
     fn cancel_later(self: &Rc<Self>, rounds: usize) {
         let machine = self.clone();
         call_later(LONG, move || {
@@ -181,7 +185,7 @@ impl Machine {
         slots && self.parked.borrow().iter().all(Option::is_none)
     }
 
-    /// Drops all that the machine keeps. Destructors may panic.
+    /// Drops everything that the machine keeps. Destructors may panic.
     pub(crate) fn let_go(&self) {
         (0..3).for_each(|which| tolerate(|| self.drop_parked(which)));
         (0..SLOTS).for_each(|slot| tolerate(|| drop(take(&self.slots, slot))));
@@ -202,7 +206,7 @@ impl Machine {
 
     // ---- laws ----
 
-    /// The laws of quiet.
+    /// Checks the laws of quiet.
     fn check_quiet(&self) {
         let graph = call_graph();
         let states: HashMap<TaskId, Rc<TaskRecord>> = self.tasks.borrow().clone();
@@ -218,11 +222,11 @@ impl Machine {
                 continue;
             }
             if known.scope.has_moved() && (self.has_raised_beside.get() || self.program.takes_out_of_sets()) {
-                // It is in another task by now, and that may unwind.
+                // The wait is in another task now, and this task may unwind.
                 continue;
             }
-            // An interruption has gone through a timeout, and it lives on: in a `Shared`, in another task to which it has moved
-            // since, or beside a `catch_cancel`.
+            // An interruption has gone through a timeout that is still alive. It is in a `Shared`,
+            // in another task to which it moved, or beside a `catch_cancel`.
             let is_shared = self.program.has(|word| word == Word::Shared);
             let has_left = known.scope.has_moved() && self.program.has(|word| word == Word::Raise);
             let is_beside_a_catch = self.has_caught.get() && known.scope.may_move() || self.has_caught_elsewhere.get();
@@ -271,7 +275,8 @@ impl Machine {
                     && !state.has_raised.get()
                     && !self.unwinds_inside(cleanup)
                     && !cleanup.is_out_of_time()
-                    // It may have begun without an interruption, in another cleanup that an interruption has begun.
+                    // The cleanup may have begun without an interruption, in another cleanup that
+                    // an interruption started.
                     && (cleanup.unwinds.get() && !cleanup.body_is_over.get() && !cleanup.scope.is_kept()
                         || self.is_polled(&cleanup.scope, state))
             }
@@ -286,16 +291,17 @@ impl Machine {
         in_time && scope.is_polled()
     }
 
-    /// Whether a task unwinds. Its cancellation may have been taken back since, too late.
+    /// Whether a task unwinds. A later `uncancel` of its cancellation came too late.
     fn unwinds(&self, id: TaskId) -> bool {
         self.cleanups.borrow().iter().any(|cleanup| {
             cleanup.unwinds.get() && cleanup.stage.get() == Stage::Begun && cleanup.runs_in.get() == Some(id)
         })
     }
 
-    /// Whether a cancelled task waits for tasks that have ended, and was not woken. A future that was polled in a set, and taken out
-    /// of it, does not wake the set any more. Nor does a gather that is decided before its last task has ended, if the set
-    /// was woken already and has not been polled since.
+    /// Whether a cancelled task waits for tasks that have ended, and was not woken. A future that
+    /// was polled in a set and then taken out does not wake the set any more. The same holds for a
+    /// gather that is decided before its last task has ended. The set was woken already then, and
+    /// has not been polled since.
     fn waits_in_vain(&self, task: &TaskSnapshot) -> bool {
         let is_taken_out = self.program.takes_out_of_sets();
         let is_in_vain = |wait: &WaitSnapshot| {
@@ -304,7 +310,7 @@ impl Machine {
         (is_taken_out || self.program.has(Word::is_set)) && task.waits_for.iter().any(is_in_vain)
     }
 
-    /// Whether a part of a cleanup unwinds: what stands beside that part is not polled.
+    /// Whether a part of a cleanup unwinds. The neighbours of that part are not polled.
     fn unwinds_inside(&self, outer: &Rc<Cleanup>) -> bool {
         let is_inside = |cleanup: &Rc<Cleanup>| {
             let around = |cleanup: &Rc<Cleanup>| cleanup.scope.cleanup.clone();
@@ -316,22 +322,24 @@ impl Machine {
         })
     }
 
-    /// Whether a cleanup of the running task may wait for a lock or a permit, or for a task that waits for one. If the task itself
-    /// has that, its future is dropped before its cleanups are over.
+    /// Whether a cleanup of the running task may wait for a lock or a permit, or for a task that
+    /// waits for one. If the task itself holds it, the task's future is dropped before its cleanups
+    /// are over.
     pub(crate) fn is_held_up_by_itself(&self) -> bool {
         let Some(id) = self.current().map(|state| state.id()) else { return false };
         if self.cleans_up(id) {
             return self.waits.borrow().values().any(|known| known.sort == Sort::Exclusive);
         }
-        // A group that is interrupted cleans up as well: it waits for its children.
+        // An interrupted group cleans up as well: it waits for its children.
         let graph = call_graph();
         let is_group = |wait: &&WaitSnapshot| wait.what.starts_with("a group of");
         let groups = graph.task(id).into_iter().flat_map(|task| &task.waits_for).filter(is_group);
         groups.flat_map(|wait| &wait.tasks).any(|&child| self.is_held_up_by(child))
     }
 
-    /// Whether this task waits for what the running one has taken, or for a task that does. If the running task waits for that
-    /// task, its future is dropped before. What it had taken may have gone a moment ago.
+    /// Whether this task waits for what the running task holds, or for another task that does. If
+    /// the running task awaits this task, its future is dropped first. The running task may have
+    /// just released what it held.
     pub(crate) fn is_held_up_by(&self, task: TaskId) -> bool {
         let Some(me) = self.current() else { return false };
         let graph = call_graph();
@@ -359,8 +367,8 @@ impl Machine {
     }
 
     /// Whether a cancelled task has a reason to live on: it cleans up, or it awaits a task that has
-    /// a reason or is not cancelled. Tasks that wait for each other in a circle through a group stay in it until each of them
-    /// was cancelled by itself, which `cancel_all` does.
+    /// a reason or is not cancelled. Tasks that wait for each other in a circle through a group
+    /// stay in it until each of them is cancelled directly, as `cancel_all` does.
     fn is_explained(&self, id: TaskId, graph: &CallGraph, states: &HashMap<TaskId, Rc<TaskRecord>>) -> bool {
         let mut seen = HashSet::from([id]);
         let mut next = vec![id];
@@ -373,7 +381,7 @@ impl Machine {
             if self.waits_in_vain(task) {
                 return true;
             }
-            // A cancellation does not go through these.
+            // A cancellation does not pass through these waits.
             let passes = |what: &str| {
                 ["a shield on", "a wait on", "the next to complete"].iter().any(|begin| what.starts_with(begin))
             };
@@ -395,11 +403,11 @@ impl Machine {
         })
     }
 
-    /// An await was dropped before it was over.
+    /// Checks an await that was dropped before it was over.
     pub(crate) fn check_abandoned(&self, child: &TaskRef, known: &WaitRecord) {
         let is_orderly = self.program.ending == Ending::Orderly && !self.is_over.get();
-        // What begins in a poll that only drops the body of a group has come behind the interruption: it ends with what is around it,
-        // and nobody waits for it.
+        // The await began in a poll that only drops the body of a group, so it came after the
+        // interruption. It ends with the scope around it, and no task waits for it.
         let is_too_late = known.is_too_late == Some(true);
         let is_excused = self.has_circles.get() || self.is_dropped_freely() || known.scope.may_move() || is_too_late;
         if !is_orderly || is_excused || child.is_done() {
@@ -407,7 +415,7 @@ impl Machine {
         }
         let Some(me) = self.current() else { return };
         if me.has_raised.get() || self.has_raised_beside.get() {
-            // It waits for nobody.
+            // A raised cancellation waits for no task.
             return;
         }
         self.look_for_a_way_back(child.id());
@@ -418,14 +426,15 @@ impl Machine {
         self.broken("tasks that a cancelled task awaits end before it", text);
     }
 
-    /// Whether this poll may be one that only drops the body of a group: it has dropped one, and an interruption had come to this
-    /// scope before.
+    /// Whether this poll may only drop the body of a group. It has dropped a body, and an
+    /// interruption had reached this scope before.
     pub(crate) fn may_drop_a_body(&self, scope: &Scope) -> bool {
         let (dropped_bodies, is_cancelled) = self.before_poll.get();
         self.dropped_bodies.get() > dropped_bodies && (is_cancelled || !scope.is_polled())
     }
 
-    /// A task, which the running one awaits, may wait for that in turn: then there is a circle, and one of its tasks has to end first.
+    /// An awaited task may wait for the running task in turn. Then there is a circle, and one of
+    /// its tasks must end first.
     pub(crate) fn look_for_a_way_back(&self, awaited: TaskId) {
         let Some(me) = self.current() else { return };
         let graph = call_graph();
@@ -438,13 +447,13 @@ impl Machine {
         self.has_circles.set(self.has_circles.get() || seen.contains(&me.id()));
     }
 
-    /// Remembers that there is a circle: then any of its tasks may end first.
+    /// Records that there is a circle. Any of its tasks may then end first.
     pub(crate) fn look_for_circles(&self) {
         let has_circles = || !call_graph().circles().is_empty();
         self.has_circles.set(self.has_circles.get() || has_circles());
     }
 
-    /// Everything that tasks can hold is free.
+    /// Checks that everything that tasks can hold is free.
     fn check_locks(&self) {
         if self.may_leak() {
             return;
@@ -475,7 +484,7 @@ impl Machine {
         self.has_destructor_panicked.get() && self.program.has_sets()
     }
 
-    /// Runs the second loop after the first has gone.
+    /// Runs the second loop after the first was dropped.
     pub(crate) fn run_other_loop(&self) {
         let Some(other) = self.other_loop.take() else { return };
         let ended = catch_unwind(AssertUnwindSafe(|| {
@@ -491,7 +500,7 @@ impl Machine {
         drop(self.others.take());
     }
 
-    /// The laws of the end, when the loops have gone.
+    /// Checks the laws of the end, after the loops were dropped.
     pub(crate) fn check_end(&self, panics: &[String]) {
         let is_whole = matches!(self.program.ending, Ending::Orderly | Ending::Leave(_));
         for state in self.tasks.borrow().values() {
@@ -502,7 +511,7 @@ impl Machine {
             self.holds("each task ends once", is_right, || format!("the end of task {name} was told {told} times"));
         }
         for cleanup in self.cleanups.borrow().iter() {
-            // A future that outlives its loop finds no loop to clean up in.
+            // A future that outlives its loop has no loop in which it can clean up.
             let is_lost = self.program.ending != Ending::Orderly && cleanup.is_free();
             let is_lost = is_lost || self.may_leak();
             let is_over = is_lost

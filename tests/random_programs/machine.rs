@@ -36,7 +36,7 @@ pub(crate) fn is_loop_running() -> bool {
     EventLoop::try_current().is_ok()
 }
 
-/// Runs a drop that no cancellation causes, for example that of the loser of a race.
+/// Runs a drop that no cancellation causes, for example the drop of the loser of a race.
 pub(crate) fn by_hand<T>(act: impl FnOnce() -> T) -> T {
     struct Back;
     impl Drop for Back {
@@ -63,7 +63,7 @@ pub(crate) fn drop_payload(mut payload: Box<dyn Any + Send>) {
     }
 }
 
-/// Takes a value out of a table, so that it is dropped where nothing is borrowed.
+/// Takes a value out of a table, so that it is dropped while nothing is borrowed.
 pub(crate) fn take<T, const N: usize>(all: &RefCell<[Option<T>; N]>, which: usize) -> Option<T> {
     all.borrow_mut()[which].take()
 }
@@ -99,9 +99,9 @@ pub(crate) struct TaskRecord {
     pub(crate) caught: Cell<u32>,
     /// It was polled after it was cancelled.
     pub(crate) ran_on: Cell<bool>,
-    /// A group gave it errors in spite of its cancellation, in this step. It goes on until it suspends.
+    /// A group gave it errors in this step although it is cancelled. It goes on until it suspends.
     pub(crate) lives_on: Cell<bool>,
-    /// A cancellation was taken back that it may be unwinding for already.
+    /// A cancellation was taken back while the task may already unwind for it.
     pub(crate) may_unwind: Cell<bool>,
     /// It has cancelled itself by `raise_cancelled`.
     pub(crate) has_raised: Cell<bool>,
@@ -168,26 +168,27 @@ pub(crate) struct Machine {
     pub(crate) has_destructor_panicked: Cell<bool>,
     /// Tasks awaited each other in a circle when one of them was cancelled.
     pub(crate) has_circles: Cell<bool>,
-    /// A cancellation was raised in a future that stands beside others, or moves.
+    /// A cancellation was raised in a future that has neighbours, or moves.
     pub(crate) has_raised_beside: Cell<bool>,
     /// A `catch_cancel` has caught something.
     pub(crate) has_caught: Cell<bool>,
-    /// One did that may have moved to another task, into a timeout there.
+    /// A `catch_cancel` has caught something, and may have moved into a timeout in another task.
     pub(crate) has_caught_elsewhere: Cell<bool>,
-    /// How many futures inside of a `Shared` are being polled.
+    /// The number of futures inside of a `Shared` that are being polled.
     pub(crate) in_shared: Cell<u32>,
     /// A task's own future is being polled.
     pub(crate) is_in_root: Cell<bool>,
-    /// In this poll of a task's own future, something in there went on.
+    /// In this poll of a task's own future, something in it went on.
     pub(crate) has_run: Cell<bool>,
     /// The number of destructors with acts that are under way.
     pub(crate) in_destructors: Cell<u32>,
     /// The number of bodies of groups that were dropped.
     pub(crate) dropped_bodies: Cell<u32>,
-    /// As many as when the poll under way began, of a task or of a cleanup; and whether a cancellation had come before that.
+    /// The value of `dropped_bodies` at the start of the current poll of a task or a cleanup, and
+    /// whether a cancellation had come before.
     pub(crate) before_poll: Cell<(u32, bool)>,
     pub(crate) is_debug_a_bomb: Cell<bool>,
-    /// The trace is complete: nothing is logged any more.
+    /// The trace is complete, and nothing is logged any more.
     pub(crate) is_over: Cell<bool>,
 
     pub(crate) futures: Rc<Count>,
@@ -221,7 +222,7 @@ pub(crate) struct Machine {
     pub(crate) others: RefCell<Vec<TaskRef>>,
 }
 
-/// Whether this task waits for the current one, by way of others.
+/// Whether this task waits for the current one, directly or through other tasks.
 fn waits_for_current(task: &TaskRef) -> bool {
     let graph = call_graph();
     let mut seen = vec![task.id()];
@@ -369,8 +370,8 @@ impl Machine {
         }
     }
 
-    /// What was raised in this scope goes no further. What has begun a cleanup goes on behind that, and in a set it may have been
-    /// raised beside this scope.
+    /// A cancellation that was raised in this scope ends here. In a cleanup the cancellation goes
+    /// on after the cleanup. In a set it may have been raised beside this scope.
     fn note_end_of_raised(state: &TaskRecord, scope: &Scope) {
         if scope.cleanup.is_none() && !scope.may_move() {
             state.has_raised.set(false);
@@ -387,16 +388,18 @@ impl Machine {
         }
     }
 
-    /// A timeout that was entered when there had been as many requests to end has interrupted the running task. It answers for these
-    /// requests too, and nobody has asked since.
+    /// A timeout has interrupted the running task. It also covers the requests to end that were
+    /// made before it was entered. No request may have come since then.
     pub(crate) fn note_elapsed(&self, node: usize, entered: u32, scope: &Scope) {
         let Some(state) = self.current() else { return };
         let cancelling = state.task.cancelling();
-        // The first that comes to the task of a cleanup that was handed over disturbs nothing.
+        // The first request to a task of a handed-over cleanup has no effect.
         let spared = u32::from(state.task.name().starts_with("cleanup of "));
-        // A destructor that the interruption has called may have asked once more, and that comes next.
+        // A destructor that the interruption called may have made one more request, which is
+        // handled next.
         let may_ask = self.program.has(|word| word == Word::AtDrop);
-        // Nor does one pass that a `catch_cancel` has caught which stands aside in the task.
+        // A cancellation does not pass either if a `catch_cancel` that was put aside in the task
+        // has caught it.
         let is_caught = state.is_caught_elsewhere.get();
         let is_right = cancelling <= entered + spared || scope.may_move() || may_ask || is_caught;
         self.holds("a timeout lets a cancellation pass", is_right, || {
@@ -407,21 +410,22 @@ impl Machine {
         Self::note_end_of_raised(&state, scope);
     }
 
-    /// A group gave errors to the running task. If the task was asked to end, it is interrupted again where it suspends next.
+    /// A group gave errors to the running task. If the task was asked to end, it is interrupted
+    /// again at its next suspension.
     pub(crate) fn note_errors(&self, scope: &Scope) {
         if let Some(state) = self.current() {
             state.ran_on.set(false);
             Self::note_end_of_raised(&state, scope);
             let asks_again = state.task.cancelling() > 0;
             state.lives_on.set(asks_again);
-            // A cleanup under way in there is interrupted, too.
+            // A running cleanup in this task is interrupted, too.
             let is_here = |cleanup: &&Rc<Cleanup>| asks_again && cleanup.runs_in.get() == Some(state.id());
             self.cleanups.borrow().iter().filter(is_here).for_each(|cleanup| cleanup.cancelled.set(u32::MAX));
         }
     }
 
-    /// The running task raises a cancellation here. What is around it goes on if it polls something else and returns, and then it
-    /// keeps a future that is never ready.
+    /// The running task raises a cancellation here. The scope around it may poll something else and
+    /// return. It then keeps a future that is never ready.
     pub(crate) fn note_raised(&self, scope: &Scope) {
         scope.note_raised();
         self.has_raised_beside.set(self.has_raised_beside.get() || scope.may_move());
@@ -440,7 +444,7 @@ impl Machine {
         BY_HAND.get() > 0 || std::thread::panicking() || self.current().is_none_or(|state| state.has_panicked.get())
     }
 
-    /// The way of a relay. A waker that panics makes a `Shared` lose the wakes of others.
+    /// The way of a relay. A waker that panics would make a `Shared` lose other wakes.
     pub(crate) fn relay(&self, way: usize) -> usize {
         if way == 4 && self.program.has(|word| word == Word::Shared) { 0 } else { way }
     }
@@ -460,8 +464,8 @@ impl Machine {
 
     /// An await or a callback reported the end of a task.
     pub(crate) fn check_ended(&self, task: &TaskRef) {
-        // A cancellation that is raised does not wait for what stands beside it, also if a timeout catches it there.
-        // Nor does a timeout wait for a task that waits for the end of this one.
+        // A raised cancellation does not wait for its neighbours, even if a timeout catches it
+        // there. A timeout does not wait for a task that waits for the end of this task.
         if !task.is_done() && (self.has_raised_beside.get() || waits_for_current(task)) {
             return;
         }
@@ -485,7 +489,8 @@ impl Machine {
     pub(crate) fn outcome(&self, task: &TaskRef, result: Result<Out, onelane::TaskError>) -> Out {
         self.check_ended(task);
         let state = self.state(task);
-        // A timeout that stands beside what returns may have caught the cancellation, and has not been polled since.
+        // A timeout beside the returning future may have caught the cancellation, and has not been
+        // polled since.
         if result.is_ok() && state.is_cancelled() && !self.program.has_neighbours_of_limits() {
             self.broken("a cancelled task ends as cancelled", format!("task {} gives a value", state.name));
         }

@@ -52,7 +52,7 @@ impl Counted {
 
 impl Drop for Counted {
     fn drop(&mut self) {
-        // AddressSanitizer reports it better, but this costs nothing.
+        // AddressSanitizer reports this better, but this check costs nothing.
         if std::mem::replace(&mut self.life, 0) != LIVING {
             eprintln!("something was dropped twice");
             std::process::abort();
@@ -75,7 +75,7 @@ impl Drop for Payload {
     }
 }
 
-/// Panics, unless this thread does already.
+/// Panics, unless this thread already panics.
 pub(crate) fn explode(what: &str) {
     if !std::thread::panicking() {
         with_running(Machine::note_panic);
@@ -83,7 +83,7 @@ pub(crate) fn explode(what: &str) {
     }
 }
 
-/// Panics in a destructor, unless this thread does already.
+/// Panics in a destructor, unless this thread already panics.
 pub(crate) fn explode_in_drop(what: &str) {
     with_running(|machine| machine.has_destructor_panicked.set(true));
     explode(what);
@@ -97,7 +97,7 @@ pub(crate) enum Fuse {
     DropWithPayload,
 }
 
-/// A value that futures give. Its fuse says which operation on it panics.
+/// A value that futures return. Its fuse says which operation on it panics.
 pub(crate) struct Value {
     fuse: Fuse,
     counted: Counted,
@@ -184,7 +184,7 @@ impl std::fmt::Debug for Protected {
     }
 }
 
-// ---- where a future stands ----
+// ---- the place of a future ----
 
 /// The surroundings of a future in its task.
 #[derive(Clone, Default)]
@@ -207,11 +207,11 @@ struct Around {
 pub(crate) enum Reason {
     /// Its owner keeps the future and polls something else.
     Kept(Rc<Cell<bool>>),
-    /// It stands in a timeout, which may have expired.
+    /// The future is in a timeout, which may have expired.
     IsUp(Rc<Limit>),
-    /// It stands in the body of a group, and a child may have failed.
+    /// The future is in the body of a group, and a child may have failed.
     Failed(Rc<Group>),
-    /// It may have moved to another task. This alone does not stop the polls.
+    /// The future may have moved to another task. This alone does not stop the polls.
     Moved(Rc<Cell<bool>>),
 }
 
@@ -244,8 +244,8 @@ impl Scope {
         })
     }
 
-    /// A `catch_cancel` in this scope caught a cancellation: expired timeouts around it go on. Those in a task that it has left do
-    /// not.
+    /// A `catch_cancel` in this scope caught a cancellation, so expired timeouts around it go on.
+    /// Timeouts in a task that the scope has left do not.
     pub(crate) fn note_caught(&self) {
         let has_left = self.any(|reason| match reason {
             Reason::IsUp(limit) => {
@@ -263,7 +263,8 @@ impl Scope {
         }
     }
 
-    /// A cancellation was raised in this scope. The timeouts around it pass it on, and are never ready.
+    /// A cancellation was raised in this scope. The timeouts around it pass it on, and are never
+    /// ready.
     pub(crate) fn note_raised(&self) {
         let mut has_left = false;
         self.any(|reason| {
@@ -299,7 +300,8 @@ impl Scope {
         self.any(|reason| matches!(reason, Reason::Moved(moved) if moved.get()))
     }
 
-    /// Whether it, or a cleanup in which it stands, has moved to another task. In a set, it may not have been polled there.
+    /// Whether this scope, or a cleanup around it, has moved to another task. In a set, it may not
+    /// have been polled there.
     pub(crate) fn is_elsewhere(&self) -> bool {
         self.has_moved() || self.cleanup.as_ref().is_some_and(|cleanup| cleanup.scope.is_elsewhere())
     }
@@ -331,7 +333,8 @@ pub(crate) struct Limit {
     pub(crate) is_up: Box<dyn Fn() -> bool>,
     /// The future inside caught the interruption and goes on.
     pub(crate) was_caught: Cell<bool>,
-    /// A cancellation was raised inside, but perhaps in another task: then this does not know of it.
+    /// A cancellation was raised inside, but perhaps in another task. The timeout does not know of
+    /// that.
     was_left: Cell<bool>,
 }
 
@@ -416,20 +419,21 @@ impl Cleanup {
         })
     }
 
-    /// Whether it has to clean up.
+    /// Whether the `finally` has to clean up.
     pub(crate) fn is_needed(&self) -> bool {
         !self.is_on_cancel || !self.body_is_over.get()
     }
 
-    /// Whether the time of a timeout around it has come to be up since the cleanup started. That is one more interruption, which
-    /// waits for the tasks that are awaited in the cleanup, and nothing there is polled meanwhile.
+    /// Whether a timeout around the cleanup has expired since the cleanup started. This interrupts
+    /// the cleanup again. The interruption waits for the tasks that the cleanup awaits, and nothing
+    /// in the cleanup is polled until then.
     pub(crate) fn is_out_of_time(&self) -> bool {
         self.scope.limits_that_are_up() > self.limits.get()
     }
 
     /// Whether no task has to wait for the cleanup.
     pub(crate) fn is_free(&self) -> bool {
-        // A cleanup that moves takes the scopes inside of it along.
+        // A cleanup that moves takes its inner scopes along.
         let around = self.scope.cleanup.as_ref();
         self.is_free.get() || self.scope.has_moved() || around.is_some_and(|cleanup| cleanup.is_free())
     }
@@ -504,7 +508,7 @@ pub(crate) struct Root {
     node: usize,
     local: u32,
     begun: bool,
-    /// The group that fails if this future gives an error.
+    /// The group that fails if this future returns an error.
     group: Option<Rc<Group>>,
 }
 
@@ -534,9 +538,10 @@ impl Future for Root {
             let _in_root = InRoot::new(&this.machine);
             this.inside.as_mut().poll(context)
         };
-        // It may have been polled for the drop of a group's body alone. Then nothing goes on in there but what stands beside that
-        // group, which cannot be told apart, and may keep it so that the poll does not come to the body. So can a group be that
-        // has moved out of the task.
+        // The poll may only have dropped the body of a group. Then only neighbours of the group go
+        // on, and the machine cannot identify them. A neighbour may also keep the group and stop
+        // the poll before it reaches the body. A group that moved out of the task has the same
+        // effect.
         let drops_body = this.machine.dropped_bodies.get() > dropped_bodies;
         let has_run = this.machine.has_run.replace(had_run);
         let has_neighbours = this.machine.program.has_neighbours_of_groups();
@@ -555,7 +560,7 @@ impl Future for Root {
     }
 }
 
-/// Marks a poll of a task's own future. The loop polls cleanups without it.
+/// Marks a poll of a task's own future. The loop polls cleanups without this mark.
 pub(crate) struct InRoot<'a>(&'a Machine, bool);
 
 impl<'a> InRoot<'a> {
@@ -623,18 +628,20 @@ pub(crate) struct WaitRecord {
     pub(crate) task: Option<TaskId>,
     /// The awaited task, if it is an await of one.
     pub(crate) child: Option<TaskRef>,
-    /// Whether it has begun in a poll that was to drop the body of an interrupted group. Known when it has begun.
+    /// Whether the wait began in a poll that only drops the body of an interrupted group. Known
+    /// after the wait has begun.
     pub(crate) is_too_late: Option<bool>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Sort {
-    /// It ends when it is satisfied.
+    /// The wait ends when it is satisfied.
     Plain,
-    /// It waits in a line for something that has one owner. A waiter in front that is not polled
-    /// can hold it up.
+    /// The wait is in a line for something that has one owner. An earlier waiter that is not polled
+    /// can block the line.
     Exclusive,
-    /// It is a timeout. It is satisfied when the time is up, and ends after the cleanups inside.
+    /// The wait is a timeout. It is satisfied when the time is up, and ends after the cleanups
+    /// inside.
     Limit,
 }
 
@@ -687,7 +694,7 @@ impl Future for BodyFuture {
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Out> {
         self.cleanup.is_begun.set(true);
-        // A panic is an end as well.
+        // A panic ends the body as well.
         self.cleanup.body_is_over.set(true);
         let poll = self.inside.as_mut().expect("it is dropped with the body").as_mut().poll(context);
         self.cleanup.body_is_over.set(poll.is_ready());
@@ -818,7 +825,7 @@ pub(crate) struct WatchedGroup<F> {
     pub(crate) node: usize,
     pub(crate) scope: Scope,
     pub(crate) is_begun: bool,
-    /// The task that polled it last, and whether another one did before.
+    /// The task that polled it last. `has_moved` says whether another task polled it before.
     pub(crate) task: Option<TaskId>,
     pub(crate) has_moved: bool,
 }
@@ -827,10 +834,11 @@ impl<F> WatchedGroup<F> {
     fn check(&self) {
         drop(self.group.handle.take());
         let children = self.group.children.take();
-        // A group may move into a child of its own, and then it ends in that.
+        // A group may move into one of its own children, and then it ends in that child.
         let me = current_task();
         let living = children.iter().find(|child| !child.is_done() && Some(*child) != me.as_ref());
-        // The group was dropped for a child that waits for a lock which stands beside the group. Whoever unwinds waits for the child.
+        // The group was dropped for a child that waits for a lock, which a neighbour of the group
+        // holds. The task that unwinds waits for the child.
         if let Some(child) = living.filter(|child| !self.machine.is_held_up_by(child.id())) {
             self.machine.broken("no child outlives its group", format!("node {}: {child:?} goes on", self.node));
         }
@@ -848,7 +856,7 @@ impl Future for GroupBody {
     type Output = Out;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Out> {
-        // A panic leaves it so.
+        // This value stays if the poll panics.
         let before = self.group.has_failed.replace(true);
         let poll = self.inside.as_mut().expect("it is dropped with the body").as_mut().poll(context);
         self.group.has_failed.set(before);
@@ -863,7 +871,7 @@ impl Drop for GroupBody {
     }
 }
 
-/// The output has whether the group gave errors.
+/// The second part of the output is true if the group gave errors.
 impl<F: Future<Output = (Out, bool)>> Future for WatchedGroup<F> {
     type Output = Out;
 
@@ -877,7 +885,7 @@ impl<F: Future<Output = (Out, bool)>> Future for WatchedGroup<F> {
         impl Drop for Panics<'_> {
             fn drop(&mut self) {
                 if std::thread::panicking() {
-                    // Its body did.
+                    // The panic came from the group's body.
                     self.0.note_errors(self.1);
                 }
             }
@@ -904,7 +912,7 @@ impl<F> Drop for WatchedGroup<F> {
             || self.scope.is_elsewhere()
             || self.has_moved;
         if self.is_begun && self.group.has_failed.get() {
-            // It may have answered a cancellation with its errors, which nobody fetches.
+            // It may have replaced a cancellation by its errors, and no task reads them.
             self.machine.note_errors(&self.scope);
         }
         if is_free || !self.is_begun {
@@ -916,7 +924,7 @@ impl<F> Drop for WatchedGroup<F> {
     }
 }
 
-// ---- wakers of others ----
+// ---- other wakers ----
 
 /// Polls the future inside with another waker, which passes wakes on in one of several ways.
 pub(crate) struct RelayFuture {
@@ -926,7 +934,7 @@ pub(crate) struct RelayFuture {
 
 struct Relay {
     way: usize,
-    /// The first waker that it was polled with, and the latest.
+    /// The first waker that polled it, and the latest.
     wakers: Mutex<(Option<Waker>, Option<Waker>)>,
 }
 
@@ -992,7 +1000,7 @@ impl Wake for Relay {
     }
 }
 
-/// Gives its waker to somebody else, and is ready when that one has used it.
+/// Gives its waker to another party, and is ready after that party has used it.
 pub(crate) struct Foreign {
     pub(crate) way: usize,
     pub(crate) begun: bool,
@@ -1036,7 +1044,7 @@ impl Future for Foreign {
             2 => drop(call_soon(move || post.open(1))),
             3 => drop(call_later(Duration::from_millis(2), move || post.open(1))),
             4 => {
-                // One more wake, which the task may not live to see.
+                // One more wake, after which the task may already have ended.
                 let late = context.waker().clone();
                 call_later(Duration::from_millis(5), || late.wake());
                 call_soon(move || post.open(2));
@@ -1052,7 +1060,7 @@ impl Future for Foreign {
     }
 }
 
-/// The moment that is this number of milliseconds away.
+/// The moment this number of milliseconds from now.
 pub(crate) fn after(milliseconds: usize) -> Instant {
     EventLoop::current().time() + ms(milliseconds)
 }

@@ -1,22 +1,22 @@
 //! A program as data: a tree of words that is made from a seed and can be printed.
 //!
-//! Each word is a future or an act. A future is awaited, and gives a value. An act is done at once,
+//! Each word is a future or an act. A future is awaited, and returns a value. An act runs at once,
 //! in a task, in a callback or in a destructor. One table says which numbers each word takes, and
-//! what stands inside of it.
+//! what it contains.
 //!
-//! Does not know what the words do. Next: `machine.rs`.
+//! This file does not know what the words do. Next: `machine.rs`.
 
 use crate::random::Random;
 use std::fmt;
 use std::rc::Rc;
 
-/// The nodes that a word takes, with their least and their largest number.
+/// The nodes that a word contains, with their minimum and maximum number.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Inside {
     Nothing,
     Futures(usize, usize),
     Acts(usize, usize),
-    /// Futures and acts in any order. A future is awaited where it stands.
+    /// Futures and acts in any order. Each future is awaited at its place.
     Statements(usize, usize),
     /// One future, then acts.
     FutureAndActs(usize),
@@ -76,7 +76,7 @@ macro_rules! words {
 }
 
 words! {
-    // Futures without anything inside. The shrinker replaces others by the first.
+    // Futures without anything inside. The shrinker replaces other words by the first one.
     Yield yields Future [Below(3)] Nothing, 6;
     Ready ready Future [] Nothing, 2;
     Sleep sleep Future [Time] Nothing, 8;
@@ -205,8 +205,8 @@ impl Word {
         &WORDS[self as usize]
     }
 
-    /// The words that stand inside half of the time: awaits of tasks in sets, awaits in cleanups,
-    /// groups and cleanups in futures that move.
+    /// The words that are chosen for the inside in half of the cases: awaits of tasks in sets,
+    /// awaits in cleanups, and groups and cleanups in futures that move.
     fn favourites(self) -> &'static [Word] {
         match self {
             Word::Finally | Word::OnCancel => &[
@@ -247,7 +247,7 @@ impl Word {
         }
     }
 
-    /// Whether it polls the futures inside with wakers of its own.
+    /// Whether it polls the futures inside with its own wakers.
     pub(crate) fn is_set(self) -> bool {
         matches!(
             self,
@@ -262,7 +262,7 @@ impl Word {
         )
     }
 
-    /// Whether other futures stand beside one inside, in the same task.
+    /// Whether an inner future has neighbours in the same task.
     fn has_neighbours(self) -> bool {
         let several = [
             Word::Join,
@@ -277,7 +277,8 @@ impl Word {
         self.is_set() && self != Word::Relay || several.contains(&self)
     }
 
-    /// Whether it waits for a task that others can reach, so that tasks may wait for each other in a circle.
+    /// Whether it waits for a task that others can reach, so that tasks may wait for each other in
+    /// a circle.
     pub(crate) fn awaits_a_slot(self) -> bool {
         matches!(self, Word::Await | Word::AwaitRef | Word::WaitForTask | Word::ShieldTask)
     }
@@ -295,7 +296,7 @@ impl Word {
         )
     }
 
-    /// Whether it keeps wakers, so that a loop cannot know that nobody will use them.
+    /// Whether it keeps wakers. A loop cannot know then that no one will use them.
     fn keeps_wakers(self) -> bool {
         let keeps = [
             Word::AsCompleted,
@@ -309,7 +310,7 @@ impl Word {
         self.is_set() || keeps.contains(&self)
     }
 
-    /// Whether the main task may do it.
+    /// Whether the main task may run it.
     fn is_for_the_script(self) -> bool {
         !matches!(self, Word::PanicNow | Word::CancelMe | Word::UncancelMe | Word::CancelParent)
     }
@@ -434,13 +435,13 @@ impl Program {
         self.has(|word| word.is_set() || selects.contains(&word))
     }
 
-    /// Whether anything may stand beside a group in a task, or a group may leave its task.
+    /// Whether a group may have neighbours in its task, or may leave its task.
     pub(crate) fn has_neighbours_of_groups(&self) -> bool {
         self.has(|word| matches!(word, Word::Group | Word::TryGroup))
             && self.has(|word| word.has_neighbours() || word.moves())
     }
 
-    /// Whether anything may stand beside a timeout in a task.
+    /// Whether a timeout may have neighbours in its task.
     pub(crate) fn has_neighbours_of_limits(&self) -> bool {
         let is_limit = |word| {
             matches!(word, Word::Timeout | Word::TimeoutAt | Word::Deadline | Word::WaitFor | Word::WaitForChild)
@@ -496,7 +497,7 @@ impl fmt::Display for Program {
 struct Maker<'a> {
     random: Random,
     without: &'a [Word],
-    /// The number of words that may still follow, roughly.
+    /// The approximate number of words that may still follow.
     left: usize,
     /// The depth of groups.
     in_group: usize,
@@ -513,7 +514,7 @@ impl Maker<'_> {
             if fits && is_wanted(spec) { weight } else { 0 }
         };
         let sum: usize = WORDS.iter().map(weight).sum();
-        assert!(sum > 0, "no word is left to choose from");
+        assert!(sum > 0, "no word can be chosen");
         let mut left = self.random.below(sum);
         for spec in WORDS {
             match left.checked_sub(weight(spec)) {
@@ -521,13 +522,13 @@ impl Maker<'_> {
                 None => return spec,
             }
         }
-        unreachable!("it was below the sum")
+        unreachable!("the number was below the sum")
     }
 
     fn future(&mut self, depth: usize) -> Rc<Node> {
         let is_leaf = self.left == 0 || depth > 7;
         let spec = self.choose(|spec| {
-            // A task starts with a word that has something inside.
+            // The first word of a task contains something.
             let fits =
                 if is_leaf { spec.inside == Inside::Nothing } else { depth > 1 || spec.inside != Inside::Nothing };
             spec.kind == Kind::Future && fits
@@ -535,7 +536,7 @@ impl Maker<'_> {
         self.fill(spec, depth)
     }
 
-    /// A future that stands inside of a word.
+    /// A future inside a word.
     fn inner(&mut self, around: Word, depth: usize) -> Rc<Node> {
         let favourites = around.favourites();
         if favourites.is_empty() || self.left == 0 || depth > 7 || self.random.once_in(2) {

@@ -19,7 +19,7 @@ impl Random {
 
     /// A number from zero up to `end`, exclusive.
     pub(crate) fn below(&mut self, end: usize) -> usize {
-        assert!(end > 0, "there is no number below zero");
+        assert!(end > 0, "the end must be above zero");
         (self.next() % end as u64) as usize
     }
 

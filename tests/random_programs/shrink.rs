@@ -1,7 +1,7 @@
 //! Makes a failing program smaller while it still fails.
 //!
-//! An edit is known by its number in the list of all edits of a program. A seed and a few of these
-//! numbers describe a small program, so it can be run again.
+//! Each edit has a number, its position in the list of all edits of a program. A seed and a few of
+//! these numbers describe a small program, so it can be run again.
 
 use crate::program::{Ending, Inside, Kind, Node, Program, Word};
 use std::rc::Rc;
@@ -141,13 +141,14 @@ fn replaced(program: &Program, id: usize, with: &[Rc<Node>]) -> Program {
 pub(crate) fn edited(mut program: Program, numbers: &[usize]) -> Program {
     for &number in numbers {
         let mut all = edits(&program);
-        assert!(number < all.len(), "there are {} edits, and not one of the number {number}", all.len());
+        assert!(number < all.len(), "there are {} edits, and number {number} is not one of them", all.len());
         program = all.swap_remove(number)(&program).numbered();
     }
     program
 }
 
-/// Finds edits after which a program still fails, until no further edit does or the time is up.
+/// Finds edits after which a program still fails. Stops if no further edit makes it fail, or if the
+/// time is up.
 pub(crate) fn shrink(
     program: &Program,
     mut fails: impl FnMut(&Program, &[usize]) -> bool,
@@ -159,7 +160,7 @@ pub(crate) fn shrink(
     let mut failed = 0;
     loop {
         let all = edits(&program);
-        // It goes on where it found the last edit. A round without one is the end.
+        // The search goes on where it found the last edit, and ends after a round without one.
         let Some(number) = (failed < all.len()).then(|| from % all.len()) else { return done };
         if !has_time() {
             return done;
