@@ -1,14 +1,16 @@
 //! A chat: every client receives what each client says. A slow reader is disconnected, and gets the
 //! reason.
 //!
-//! Each client has a queue with room for sixteen lines, a reader that puts its lines into the
-//! queues of all clients, and a writer that sends the lines of its own queue. No task waits for a
-//! slow reader: if its queue is full, the client is disconnected with a reason. So one client
-//! cannot stop the others, or fill the memory.
+//! Each client has a queue with room for sixteen lines, and two tasks. The reader puts the client's
+//! lines into the queues of all clients. The writer sends the lines of the client's own queue. No
+//! task waits for a slow reader: if its queue is full, the client is disconnected with a reason. So
+//! one client cannot stop the others, or fill the memory.
 //!
 //! ```text
-//! cargo run --features io,signals --example chat                    # three clients, one of which never reads: a transcript
-//! cargo run --features io,signals --example chat -- --port 7000     # serves until Ctrl-C; try `nc 127.0.0.1 7000`, twice
+//! # Prints a transcript of three clients, one of which never reads.
+//! cargo run --features io,signals --example chat
+//! # Serves until Ctrl-C; try `nc 127.0.0.1 7000` twice.
+//! cargo run --features io,signals --example chat -- --port 7000
 //! ```
 
 mod options;

@@ -1,8 +1,10 @@
 //! A server that sends back what it receives, with a task per connection.
 //!
 //! ```text
-//! cargo run --features io,signals --example echo_server                    # a server and five clients, in one loop
-//! cargo run --features io,signals --example echo_server -- --port 7000     # serves until Ctrl-C; try `nc 127.0.0.1 7000`
+//! # Runs a server and five clients in one loop.
+//! cargo run --features io,signals --example echo_server
+//! # Serves until Ctrl-C; try `nc 127.0.0.1 7000`.
+//! cargo run --features io,signals --example echo_server -- --port 7000
 //! ```
 
 mod options;

@@ -1,7 +1,7 @@
-//! A program that deadlocks, and reports why. Two clerks carry money between two accounts. Each first
-//! takes the lock of its source, and then the lock of its target. A teller waits for both clerks, and a
-//! printer waits for receipts, which are written after the money has moved. On the virtual clock, the
-//! program reaches the deadlock at once.
+//! A program that deadlocks, and reports why. Two clerks carry money between two accounts. Each
+//! first takes the lock of its source, and then the lock of its target. A teller waits for both
+//! clerks, and a printer waits for receipts, which are written after the money has moved. On the
+//! virtual clock, the program reaches the deadlock at once.
 //!
 //! `kill -USR1` prints the same for a running program, if its loop was built with
 //! `Builder::print_call_graph_on`.
@@ -46,13 +46,13 @@ async fn serve() {
         let graph = call_graph();
         println!("After two hours:\n\n{}\n{graph}\n", graph.ps());
     });
-    clerks.await.expect("nobody cancels them");
+    clerks.await.expect("the clerks are not cancelled");
 }
 
 fn main() {
     let result = EventLoop::with_virtual_clock().try_run(serve());
     match result {
         Err(RunError::Deadlock(report)) => println!("After the last timer:\n\n{report}"),
-        result => panic!("this was to hang: {result:?}"),
+        result => panic!("this should report a deadlock: {result:?}"),
     }
 }

@@ -1,7 +1,8 @@
 //! `gather`: spawns four futures as tasks, runs them concurrently, and waits for all. Two seconds,
 //! not eight.
 //!
-//! The twin of the article's `gather.py`. Next: `seed_wait.rs`, which has to spawn its tasks itself.
+//! The twin of the article's `gather.py`. Next: `seed_wait.rs`, which has to spawn its tasks
+//! itself.
 
 use onelane::{TaskError, gather, sleep};
 use std::time::Duration;

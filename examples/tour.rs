@@ -1,12 +1,15 @@
-//! A tour of onelane in ten seconds: the five seed programs, each with its output, its time, and a picture of what the loop did.
+//! A tour of onelane in ten seconds. It runs the five seed programs, each with its output, its
+//! time, and a picture of what the loop did.
 //!
 //! ```text
 //! cargo run --example tour
-//! cargo run --features probe --example tour -- --trace FOLDER     # and a trace of each program, for Perfetto
+//! # Also writes a trace of each program, for Perfetto.
+//! cargo run --features probe --example tour -- --trace FOLDER
 //! ```
 //!
-//! The bodies of the tasks are those of `seed_gather.rs` and its four siblings, and so are the main tasks here, but for one
-//! word: each future passes through a [`Recorder`], which notes its steps (`tour/recorder.rs`). `tour/timeline.rs` draws them.
+//! The bodies of the tasks are those of `seed_gather.rs` and its four siblings. The main tasks are
+//! the same too, except that each future is wrapped in a [`Recorder`], which records its steps
+//! (`tour/recorder.rs`). `tour/timeline.rs` draws them.
 
 #[path = "tour/recorder.rs"]
 mod recorder;
@@ -16,19 +19,19 @@ mod timeline;
 mod trace;
 
 #[path = "seed_callback.rs"]
-#[expect(dead_code, reason = "its own main, without a recorder")]
+#[expect(dead_code, reason = "its `main` is not used, because it has no recorder")]
 mod seed_callback;
 #[path = "seed_gather.rs"]
-#[expect(dead_code, reason = "its own main, without a recorder")]
+#[expect(dead_code, reason = "its `main` is not used, because it has no recorder")]
 mod seed_gather;
 #[path = "seed_introspect.rs"]
-#[expect(dead_code, reason = "its own main, without a recorder")]
+#[expect(dead_code, reason = "its `main` is not used, because it has no recorder")]
 mod seed_introspect;
 #[path = "seed_timeout.rs"]
-#[expect(dead_code, reason = "its own main, without a recorder")]
+#[expect(dead_code, reason = "its `main` is not used, because it has no recorder")]
 mod seed_timeout;
 #[path = "seed_wait.rs"]
-#[expect(dead_code, reason = "its own main, without a recorder")]
+#[expect(dead_code, reason = "its `main` is not used, because it has no recorder")]
 mod seed_wait;
 
 use onelane::{EventLoop, TaskError, all_tasks, current_task, gather, spawn, task, wait};
@@ -110,7 +113,7 @@ fn main() -> ExitCode {
     ExitCode::SUCCESS
 }
 
-/// Says what to look for, runs the program, which prints as it goes, and draws what it did.
+/// Prints what to look for, runs the program, which prints its own output, and draws what it did.
 fn show(number: usize, stop: &Stop) -> Result<(), String> {
     let heading = format!("{number}. {}: {}", stop.name, stop.what);
     println!("\n{heading}\n{}", "-".repeat(heading.len()));
@@ -127,7 +130,8 @@ fn show(number: usize, stop: &Stop) -> Result<(), String> {
     Ok(())
 }
 
-/// Whether the recording shows what the tour claims: that tasks sleep at the same time, and that this saves time.
+/// Checks that the recording shows what the tour claims: that tasks sleep at the same time, and
+/// that this saves time.
 fn check(recording: &Recording) -> Result<(), String> {
     let Recording { rows, columns, took, asleep } = recording;
     for (row, name) in rows.iter().enumerate() {
@@ -139,7 +143,7 @@ fn check(recording: &Recording) -> Result<(), String> {
     let sleepers = |column: &Column| column.states.iter().filter(|&&state| state == State::Asleep).count();
     let most = columns.iter().filter(|column| column.kind == Kind::Rest).map(sleepers).max().unwrap_or(0);
     if most != 5 {
-        return Err(format!("main and four tasks were to sleep at the same time, but {most} did"));
+        return Err(format!("main and four tasks should sleep at the same time, but {most} did"));
     }
     if took >= asleep {
         return Err(format!("it took {took:?}, and one after the other would take {asleep:?}: nothing was gained"));

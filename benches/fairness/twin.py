@@ -1,6 +1,6 @@
-"""The twin of `src/beside.rs`, on asyncio: timers of 10 ms beside a stream whose peer is always ready.
+"""Does the same as `src/beside.rs`, on asyncio: timers of 10 ms beside a busy stream.
 
-Usage: twin.py reads|writes|both. Prints the lateness of each timer in microseconds, on a line.
+Usage: twin.py reads|writes|both. Prints the lateness of each timer in microseconds, on one line.
 """
 
 import asyncio

@@ -1,7 +1,8 @@
-//! How to measure futures with criterion: a yield, a gather, a queue between two tasks.
+//! Shows how to measure futures with criterion: a yield, a gather, a queue between two tasks.
 //!
-//! criterion runs a future on any `AsyncExecutor`. [`OnLoop`] makes one of an event loop; copy it into a `[[bench]]` of yours with
-//! `harness = false`, and turn on criterion's feature `async`. The library itself does not depend on criterion.
+//! criterion runs a future on any `AsyncExecutor`. [`OnLoop`] implements this trait for an event
+//! loop. To use it, copy it into a `[[bench]]` of your own with `harness = false`, and enable
+//! criterion's feature `async`. The library itself does not depend on criterion.
 //!
 //! `cargo bench --manifest-path benches/times/Cargo.toml --bench futures`
 
@@ -14,9 +15,10 @@ use std::rc::Rc;
 
 /// An event loop that runs what criterion measures.
 ///
-/// `to_async(OnLoop(&event_loop))` calls `block_on` once for each measurement, so the beginning and the end of a run are paid
-/// once for all iterations of the measurement. Each iteration of `iter` awaits one future in the main task; to measure a task,
-/// the future has to spawn it. Sleeps on a virtual clock take no time, so only the loop's work is measured.
+/// `to_async(OnLoop(&event_loop))` calls `block_on` once per measurement, so all iterations share
+/// the cost of beginning and ending a run. Each iteration of `iter` awaits one future in the main
+/// task. To measure a task, the future has to spawn it. Sleeps on a virtual clock take no time, so
+/// only the loop's work is measured.
 struct OnLoop<'a>(&'a EventLoop);
 
 impl AsyncExecutor for OnLoop<'_> {
@@ -25,7 +27,7 @@ impl AsyncExecutor for OnLoop<'_> {
     }
 }
 
-/// A thousand items, one after the other, through a queue with room for one.
+/// Passes a thousand items, one after the other, through a queue with room for one.
 async fn hand_over() -> u64 {
     let queue = Rc::new(Queue::bounded(1));
     let copy = queue.clone();
@@ -37,14 +39,14 @@ async fn hand_over() -> u64 {
         sum
     });
     for item in 0..1000 {
-        queue.put(item).await.expect("the queue is shut down below");
+        queue.put(item).await.expect("the queue is shut down only below");
     }
     queue.shutdown(false);
-    taker.await.expect("nobody cancels the taker")
+    taker.await.expect("the taker is not cancelled")
 }
 
 fn measure(criterion: &mut Criterion) {
-    // One loop for all: a run begins and ends it.
+    // All benchmarks use one loop, for one run after the other.
     let event_loop = EventLoop::new();
     criterion.bench_function("a yield", |bencher| {
         bencher.to_async(OnLoop(&event_loop)).iter(yield_now);

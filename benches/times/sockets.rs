@@ -1,17 +1,19 @@
-//! What sockets cost a loop that is busy with something else: nanoseconds a yield, with none and with many that somebody waits for.
+//! The cost of idle sockets in a busy loop: nanoseconds per yield, with no socket, with one, and
+//! with many that tasks await.
 //!
-//! Measured is the yield of a task in a loop in which nothing happens on any socket. Not measured: what a socket that is ready
-//! costs, which is `benches/http`'s, and sockets that nobody waits for, which the loop does not look at.
+//! It measures the yield of a task in a loop while no socket becomes ready. It does not measure
+//! sockets that are ready, which `benches/http` does. It does not measure sockets that no task
+//! awaits, because the loop does not poll them.
 //!
-//! `cargo bench --manifest-path benches/times/Cargo.toml --features io --bench sockets`; compare the medians of one run with each
-//! other, not with those of another run.
+//! `cargo bench --manifest-path benches/times/Cargo.toml --features io --bench sockets`. Compare
+//! only medians of the same run.
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use onelane::io::Async;
 use onelane::{EventLoop, spawn, yield_now};
 use std::os::unix::net::UnixStream;
 
-/// So many yields does an iteration make, of one task or of many.
+/// Number of yields per iteration, of one task or of many.
 const YIELDS: usize = 1_000_000;
 
 async fn yields(tasks: usize) {
@@ -26,7 +28,8 @@ async fn yields(tasks: usize) {
     }
 }
 
-/// Sockets, of which each has a task that waits for something to read. The other ends are kept open.
+/// Creates sockets, each with a task that waits until it is readable. Returns the other ends, to
+/// keep them open.
 async fn idle_sockets(count: usize) -> Vec<UnixStream> {
     let mut peers = Vec::new();
     for _ in 0..count {
@@ -35,7 +38,7 @@ async fn idle_sockets(count: usize) -> Vec<UnixStream> {
         drop(spawn(async move { ours.readable().await }));
         peers.push(theirs);
     }
-    // They come to their waits.
+    // Lets the tasks run until they wait.
     yield_now().await;
     yield_now().await;
     peers

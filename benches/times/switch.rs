@@ -1,11 +1,13 @@
-//! The cost of a task switch, and of a task: nanoseconds a yield, a hand-over, a spawn and await.
+//! The cost of a task switch and of a task: nanoseconds per yield, per hand-over, and per spawn
+//! with its await.
 //!
-//! Measured is what the loop adds to a future's own work, beside a floor: a bare loop that polls boxed futures with a waker that
-//! does nothing. Not measured: timers, wakes from other threads, cold caches, and tasks with much state; the futures here are
-//! a few words long. Each iteration makes a loop of its own, whose cost is spread over a thousand switches or more.
+//! It measures what the loop adds to the work of a future, and compares with a floor: a bare loop
+//! that polls boxed futures with a waker that does nothing. It does not measure timers, wakes from
+//! other threads, cold caches, or tasks with much state: the futures here are a few words long.
+//! Each iteration creates its own loop, whose cost is shared by a thousand switches or more.
 //!
-//! `cargo bench --manifest-path benches/times/Cargo.toml --bench switch`; compare the medians of one run with each other, not with
-//! those of another run.
+//! `cargo bench --manifest-path benches/times/Cargo.toml --bench switch`. Compare only medians of
+//! the same run.
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use std::cell::{Cell, RefCell};
@@ -15,10 +17,10 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 
-/// So many switches, hand-overs or spawns does an iteration make, whatever the number of tasks.
+/// Number of switches, hand-overs or spawns per iteration, for any number of tasks.
 const STEPS: usize = 100_000;
 
-/// The same for the floor and for the loop: pending once, after a wake of itself.
+/// Wakes itself and is pending once. The floor and the loop use the same future.
 struct SelfWake {
     woken: bool,
 }
@@ -50,7 +52,7 @@ fn poll_all(mut futures: Vec<Pin<Box<dyn Future<Output = ()>>>>) {
     }
 }
 
-/// Each of the tasks runs, and all are awaited.
+/// Spawns all futures, then awaits the tasks in order.
 async fn spawn_and_await<F: Future<Output = ()> + 'static>(futures: impl Iterator<Item = F>) {
     let tasks: Vec<_> = futures.map(onelane::spawn).collect();
     for task in tasks {

@@ -12,7 +12,7 @@ pub(crate) type Result<T> = std::result::Result<T, Box<dyn Error>>;
 pub(crate) struct Options(BTreeMap<String, String>);
 
 impl Options {
-    #[allow(dead_code, reason = "not each program asks")]
+    #[allow(dead_code, reason = "not every program uses it")]
     pub(crate) fn is_empty(&self) -> bool {
         self.0.is_empty()
     }

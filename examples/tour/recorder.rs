@@ -4,7 +4,7 @@
 //! ```text
 //!   made         Recorder::task()       the row is ready: it is spawned in the same step
 //!   step begins  Recorded::poll()       running
-//!   step ends    Recorded::poll()       asleep, unless a wake came meanwhile, or its life is over
+//!   step ends    Recorded::poll()       asleep, unless it was woken meanwhile, or has ended
 //!   woken        NotedWaker             ready; then the wake goes on to the loop's own waker
 //!   dropped      Recorded::drop()       cancelled, if it had not ended
 //! ```
@@ -139,9 +139,10 @@ impl Recorder {
         Recorded { future: Box::pin(future), recorder: self.clone(), row, waker: None }
     }
 
-    /// Not held while user code runs: a poll, a wake or a destructor may come back here.
+    /// The guard is not held while user code runs: a poll, a wake or a destructor may call the
+    /// recorder again.
     fn log(&self) -> MutexGuard<'_, Log> {
-        self.log.lock().expect("a note is made of plain data, and does not panic")
+        self.log.lock().expect("recording does not panic")
     }
 }
 

@@ -1,4 +1,4 @@
-//! `async_channel`: many senders, many receivers, room for so many messages.
+//! `async_channel`: several senders and receivers, and limited room for messages.
 
 use crate::common::{Census, ms, virtual_loop, watched};
 use crate::{Diary, on_virtual_clock};
@@ -7,7 +7,7 @@ use futures_util::stream::{StreamExt, select};
 use onelane::{Elapsed, EventLoop, gather, sleep, spawn, timeout, yield_now};
 use std::thread;
 
-/// The sender is never more than the channel's room ahead of the receiver.
+/// The sender is never ahead of the receiver by more than the channel's capacity.
 #[test]
 fn send_and_wait_and_receive() {
     on_virtual_clock(async || {
@@ -44,7 +44,8 @@ fn send_and_wait_and_receive() {
     });
 }
 
-/// Who waits for room gets the message back, who receives gets what was sent before.
+/// After `close`, a sender that waits for room gets its message back, and the receiver gets the
+/// messages that were sent before.
 #[test]
 fn send_and_close_and_receive() {
     on_virtual_clock(async || {
@@ -73,7 +74,7 @@ fn receive_in_twos_and_drop_the_last_sender() {
     });
 }
 
-/// Jobs go to whoever asked first.
+/// Each job goes to the worker that has waited longest.
 #[test]
 fn share_jobs_among_workers() {
     on_virtual_clock(async || {
@@ -106,7 +107,7 @@ fn share_jobs_among_workers() {
     });
 }
 
-/// A receive that was given up has taken nothing, not even when the message comes at the same moment.
+/// A receive that times out loses no message, even if the message arrives at the same time.
 #[test]
 fn time_out_and_receive_all() {
     on_virtual_clock(async || {
@@ -141,7 +142,7 @@ fn time_out_and_receive_all() {
     });
 }
 
-/// The message of a cancelled sender goes with it, and the next one has its place in the line.
+/// The message of a cancelled sender is dropped, and the next sender takes its place in the queue.
 #[test]
 fn cancel_a_sender_and_send_the_next() {
     on_virtual_clock(async || {
@@ -162,7 +163,7 @@ fn cancel_a_sender_and_send_the_next() {
     });
 }
 
-/// A receiver is a stream, and two of them merge as streams do.
+/// A receiver is a stream, and two receivers can be merged like other streams.
 #[test]
 fn stream_two_channels_as_one() {
     on_virtual_clock(async || {
@@ -193,7 +194,7 @@ fn stream_two_channels_as_one() {
     });
 }
 
-/// Receives numbers on a thread of its own, and sends each back, until nobody sends any more.
+/// Receives numbers on another thread, and sends each back, until the channel is closed.
 fn echo(receiver: Receiver<u32>, sender: Sender<u32>) -> thread::JoinHandle<u32> {
     thread::spawn(move || {
         let mut received = 0;
@@ -205,7 +206,7 @@ fn echo(receiver: Receiver<u32>, sender: Sender<u32>) -> thread::JoinHandle<u32>
     })
 }
 
-/// WAKE-2. Each side sleeps until the other has sent, so that each message has to wake the loop.
+/// WAKE-2. Each side waits until the other has sent, so each message must wake the loop.
 #[test]
 fn send_to_another_thread_and_back() {
     for event_loop in [EventLoop::new, virtual_loop] {
@@ -225,7 +226,8 @@ fn send_to_another_thread_and_back() {
     }
 }
 
-/// On a virtual clock, a thread that may send something is waited for, but not if there is a timer: time goes on.
+/// A loop on a virtual clock waits for a thread that may send, but only if no timer is pending.
+/// Otherwise its time advances.
 #[test]
 fn sleep_first_and_wait_for_another_thread_then() {
     on_virtual_clock(async || {
@@ -235,7 +237,7 @@ fn sleep_first_and_wait_for_another_thread_then() {
         let sleeper = spawn(async move {
             sleep(ms(3_600_000)).await;
             copy.note("slept");
-            // Only now anybody begins to send.
+            // The thread that sends starts only after the sleep.
             thread::spawn(move || sender.send_blocking("sent"));
         });
         diary.note(receiver.recv().await.unwrap());
@@ -244,7 +246,7 @@ fn sleep_first_and_wait_for_another_thread_then() {
     });
 }
 
-/// Two loops, each on a thread of its own and with a clock of its own, talk by channels.
+/// Two loops, each on its own thread and with its own clock, communicate by channels.
 #[test]
 fn talk_between_two_loops() {
     watched(|| {

@@ -1,4 +1,4 @@
-//! `async_io`: timers and sockets that a thread of its own watches, which wakes the loop.
+//! `async_io`: timers and sockets. A thread of this crate watches them, and wakes the loop.
 
 use crate::common::{foreign, ms, on_drop, virtual_loop, watched};
 use crate::{Diary, Trace};
@@ -29,7 +29,7 @@ fn set_a_timer_and_await_it() {
     });
 }
 
-/// On the machine's clock both kinds of time are one, so the moments of both can be compared.
+/// With the real clock, both kinds of timers use the same time, so their order can be compared.
 #[test]
 fn sleep_and_set_timers_side_by_side() {
     watched(|| {
@@ -55,7 +55,8 @@ fn tick_three_times() {
     });
 }
 
-/// A virtual clock waits for what others will wake, and its own time stands still meanwhile.
+/// A loop on a virtual clock waits for wakes from other threads, and its own time does not advance
+/// meanwhile.
 #[test]
 fn await_a_timer_on_a_virtual_clock() {
     watched(|| {
@@ -69,7 +70,8 @@ fn await_a_timer_on_a_virtual_clock() {
     });
 }
 
-/// Hundreds of timers and as many tasks. Those that wait for an hour are cancelled, and take their timers along.
+/// Hundreds of tasks, each with a timer. Those that wait for an hour are cancelled, which drops
+/// their timers.
 #[test]
 fn set_many_timers_and_cancel_half() {
     watched(|| {
@@ -118,7 +120,7 @@ async fn read_to_end(stream: &Async<TcpStream>) -> io::Result<Vec<u8>> {
     }
 }
 
-/// Sends back what it gets, until the other side closes.
+/// Sends back what it receives, until the other side closes.
 async fn echo(stream: Async<TcpStream>) -> io::Result<()> {
     let mut buffer = [0; 1024];
     loop {
@@ -130,12 +132,13 @@ async fn echo(stream: Async<TcpStream>) -> io::Result<()> {
     }
 }
 
-/// Debug mode reports programs that cannot go on; this one can, since others have its wakers.
+/// Debug mode reports deadlocks. This program has none, because another thread has wakers of its
+/// tasks.
 fn debug_loop() -> EventLoop {
     EventLoop::builder().debug(true).slow_step(Duration::MAX).build()
 }
 
-/// A server with a task for each guest, and five guests, each of whom asks ten times.
+/// A server with one task per client, and five clients, each of which sends ten requests.
 #[test]
 fn connect_and_send_and_hear_the_echo() {
     for event_loop in [EventLoop::new, virtual_loop, debug_loop] {
@@ -171,7 +174,7 @@ fn connect_and_send_and_hear_the_echo() {
     }
 }
 
-/// The wake comes from another thread; the future is polled on the loop's.
+/// The wake comes from another thread, but the future is polled on the loop's thread.
 #[test]
 fn hear_of_a_guest_from_another_thread() {
     watched(|| {
@@ -190,7 +193,7 @@ fn hear_of_a_guest_from_another_thread() {
                 };
                 let polled = accept.as_mut().poll(&mut Context::from_waker(&foreign(told, || ())));
                 if polled.is_pending() && guest.is_none() {
-                    // Only now, so that there is something to wait for.
+                    // The client connects only now, so that the task has to wait.
                     guest = Some(thread::spawn(move || TcpStream::connect(address).unwrap()));
                 }
                 polled.map(Result::unwrap)
@@ -203,7 +206,7 @@ fn hear_of_a_guest_from_another_thread() {
     });
 }
 
-/// Who writes has to wait when the sockets are full, and goes on when there is room.
+/// A writer waits when the socket buffers are full, and continues when there is room.
 #[test]
 fn write_and_wait_and_read() {
     watched(|| {
@@ -235,7 +238,8 @@ fn write_and_wait_and_read() {
     });
 }
 
-/// Tasks that wait for a guest, and for a byte, are cancelled; listener and stream go on working.
+/// Tasks that wait for a client and for a byte are cancelled. The listener and the stream still
+/// work.
 #[test]
 fn cancel_an_accept_and_a_read_and_go_on() {
     watched(|| {
@@ -270,7 +274,8 @@ fn cancel_an_accept_and_a_read_and_go_on() {
     });
 }
 
-/// The loop ends while a task waits for a guest. In another loop the same listener is awaited, by a new task.
+/// The loop ends while a task waits for a client. In another loop, a new task awaits the same
+/// listener.
 #[test]
 fn end_a_loop_and_accept_in_another() {
     watched(|| {
@@ -299,7 +304,7 @@ fn end_a_loop_and_accept_in_another() {
 
 // ---- a loop in its executor ----
 
-/// The other executor's timers wake the loop for its own.
+/// Timers of the other executor wake the loop when its own timers are due.
 #[test]
 fn drive_a_loop_with_timers() {
     watched(|| {
@@ -314,7 +319,8 @@ fn drive_a_loop_with_timers() {
     });
 }
 
-/// A driver that is told of the descriptor: what comes through sockets and what comes from elsewhere, until all is done.
+/// The driver watches the loop's file descriptor: it wakes the loop for its sockets, and for wakes
+/// from other threads, until all tasks have ended.
 #[cfg(feature = "io")]
 #[test]
 fn drive_a_loop_with_sockets() {

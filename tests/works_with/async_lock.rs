@@ -1,4 +1,4 @@
-//! `async_lock`: locks, semaphores, barriers, a cell that is written once.
+//! `async_lock`: locks, semaphores, barriers, and a cell that is initialized once.
 
 use crate::common::{ms, on_drop};
 use crate::{Diary, on_virtual_clock};
@@ -31,8 +31,9 @@ fn lock_in_the_order_of_asking() {
     });
 }
 
-/// This lock lets those through who come first, and is fair to those who have waited for half a millisecond on the
-/// machine's clock. Then one who takes it again and again has to stand in line.
+/// A task that finds this lock free may take it before others that wait. But if a task has waited
+/// for half a millisecond of real time, the lock becomes fair: a task that locks it repeatedly must
+/// then wait in the queue.
 #[test]
 fn lock_again_and_again_and_be_fair() {
     on_virtual_clock(async || {
@@ -44,7 +45,7 @@ fn lock_again_and_again_and_be_fair() {
                     let _guard = lock.lock().await;
                     sleep(ms(1)).await;
                     if (name, nth) == ("greedy", 1) {
-                        // The other has waited since the first turn, in real time as well.
+                        // The other task has waited since the first turn, now also in real time.
                         thread::sleep(ms(1));
                     }
                     diary.note(format!("{name} {nth}"));
@@ -57,7 +58,7 @@ fn lock_again_and_again_and_be_fair() {
     });
 }
 
-/// The guard goes with the future of the task that had it.
+/// Cancelling the task that holds the lock drops its future, and with it the guard.
 #[test]
 fn cancel_who_has_the_lock_and_lock() {
     on_virtual_clock(async || {
@@ -96,7 +97,7 @@ fn time_out_of_a_lock_and_lock() {
     });
 }
 
-/// The guard is dropped by another thread, for which the loop waits.
+/// Another thread drops the guard, and the loop waits for it.
 #[test]
 fn unlock_on_another_thread() {
     on_virtual_clock(async || {
@@ -112,7 +113,7 @@ fn unlock_on_another_thread() {
 
 // ---- readers and writers ----
 
-/// Readers read together, a writer writes alone. A writer who waits keeps new readers out.
+/// Readers share the lock, a writer has it alone. A waiting writer keeps new readers out.
 #[test]
 fn read_together_and_write_alone() {
     on_virtual_clock(async || {
@@ -146,7 +147,7 @@ fn read_together_and_write_alone() {
     });
 }
 
-/// A writer who is cancelled while readers read no longer keeps others out.
+/// A waiting writer that is cancelled no longer keeps readers out.
 #[test]
 fn cancel_a_writer_and_read() {
     on_virtual_clock(async || {
@@ -186,9 +187,9 @@ fn read_and_upgrade_and_write() {
     });
 }
 
-// ---- so many at a time ----
+// ---- semaphores and barriers ----
 
-/// Five tasks, two at a time. What a cancelled one had, the next one gets.
+/// Five tasks, two at a time. The next task gets the permit of a cancelled task.
 #[test]
 fn acquire_two_at_a_time_and_cancel_one() {
     on_virtual_clock(async || {
@@ -224,7 +225,7 @@ fn acquire_two_at_a_time_and_cancel_one() {
     });
 }
 
-/// Each round, all go on when the last has come, and one of them leads.
+/// In each round, all tasks continue when the last has arrived, and one of them is the leader.
 #[test]
 fn wait_for_all_round_by_round() {
     on_virtual_clock(async || {
@@ -252,7 +253,8 @@ fn wait_for_all_round_by_round() {
     });
 }
 
-/// One task makes the value while others wait for it. If it is cancelled, the next one makes it.
+/// One task initializes the value while others wait. If it is cancelled, the next task initializes
+/// it.
 #[test]
 fn cancel_who_initializes_and_initialize() {
     on_virtual_clock(async || {

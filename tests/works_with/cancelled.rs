@@ -1,5 +1,5 @@
-//! What holds of all of them: a task that waits in another crate's future is cancelled, or its loop ends. Its future is
-//! dropped, and what it waited for goes on working.
+//! Properties of all these crates: a task that waits in a future of another crate is cancelled, or
+//! its loop ends. Its future is dropped, and what it waited for still works.
 
 use crate::common::{Trace, ms, on_drop, telling_loop, virtual_loop, watched};
 use crate::{Diary, on_virtual_clock};
@@ -11,7 +11,8 @@ use std::future::pending;
 use std::rc::Rc;
 use std::sync::Arc;
 
-/// Something of which there is one at a time: those who wait for it, and what gives it to one of them.
+/// A resource that one task can have at a time: `wait` waits for it, and `open` makes it available
+/// once.
 struct Turnstile {
     name: &'static str,
     wait: Box<dyn Fn() -> LocalBoxFuture<'static, ()>>,
@@ -25,7 +26,7 @@ where
     Turnstile { name, wait: Box::new(move || wait().map(drop).boxed_local()), open: Box::new(open) }
 }
 
-/// What the waits have got they give back at once; what they wait for lives as long as `wait`.
+/// Each `wait` returns the resource at once. The resource exists as long as `wait` does.
 fn turnstiles() -> Vec<Turnstile> {
     [of_async_channel(), of_async_lock(), of_futures_util(), of_tokio_sync()].into_iter().flatten().collect()
 }
@@ -94,7 +95,8 @@ fn of_tokio_sync() -> Vec<Turnstile> {
     ]
 }
 
-/// Two tasks that wait at a turnstile, and say when they are through and when their futures are dropped.
+/// Two tasks that wait at a turnstile. They record when they have passed it, and when their futures
+/// are dropped.
 fn two_at(wait: &dyn Fn() -> LocalBoxFuture<'static, ()>, trace: &Trace) -> [Task<()>; 2] {
     ["first", "second"].map(|who| {
         let (trace, waiting) = (trace.clone(), wait());
@@ -106,8 +108,9 @@ fn two_at(wait: &dyn Fn() -> LocalBoxFuture<'static, ()>, trace: &Trace) -> [Tas
     })
 }
 
-/// Before anybody is let through, the second moves up; and if the first was let through already, but had not heard of it, it
-/// gives way to the second.
+/// If the first task is cancelled before the turnstile opens, the second takes its place. If the
+/// turnstile has opened for the first task, which was cancelled before its next step, the second
+/// passes instead.
 #[test]
 fn cancel_the_first_and_let_the_second_through() {
     on_virtual_clock(async || {
@@ -136,7 +139,7 @@ fn cancel_the_first_and_let_the_second_through() {
     });
 }
 
-/// Without a cancellation it is the first who goes through, so the test above has cancelled the right one.
+/// Without a cancellation the first task passes. So the test above has cancelled the right one.
 #[test]
 fn let_the_first_through() {
     on_virtual_clock(async || {
@@ -154,7 +157,7 @@ fn let_the_first_through() {
     });
 }
 
-/// The future that a timeout gave up is out of the line.
+/// A future that has timed out is no longer in the queue.
 #[test]
 fn time_out_and_let_the_second_through() {
     on_virtual_clock(async || {
@@ -175,7 +178,8 @@ fn time_out_and_let_the_second_through() {
     });
 }
 
-/// END-1. The loop ends, and the futures of those who wait are dropped. Who waits in another loop then is let through.
+/// END-1. When the loop ends, the futures of the waiting tasks are dropped. A task that waits in
+/// another loop then passes.
 #[test]
 fn end_a_loop_and_let_through_in_another() {
     watched(|| {
@@ -197,7 +201,8 @@ fn end_a_loop_and_let_through_in_another() {
     });
 }
 
-/// WAKE-1. A wait that was begun in a loop which has gone goes on in another; the waker is replaced.
+/// WAKE-1. A wait that began in a loop that has ended continues in another loop; the waker is
+/// replaced.
 #[test]
 fn begin_a_wait_in_one_loop_and_end_it_in_another() {
     watched(|| {
@@ -215,7 +220,8 @@ fn begin_a_wait_in_one_loop_and_end_it_in_another() {
     });
 }
 
-/// The loop that waited has gone when somebody is let through: the wake is nobody's, and does nothing.
+/// The loop that waited has been dropped when the turnstile opens. The wake has no effect, also not
+/// on another loop.
 #[test]
 fn drop_the_loop_and_wake_it() {
     watched(|| {
@@ -232,7 +238,7 @@ fn drop_the_loop_and_wake_it() {
     });
 }
 
-/// A lock is given back when its holder panics, as it is at an end of any other sort.
+/// A lock is released when its holder panics, as when its holder ends in any other way.
 #[test]
 fn panic_with_a_lock_and_lock() {
     let (event_loop, told) = telling_loop();
@@ -251,7 +257,7 @@ fn panic_with_a_lock_and_lock() {
     assert_eq!(told.take(), ["a task panicked and its result was never read: with two locks"]);
 }
 
-/// A cleanup waits for other crates as any future does, here for room in a channel.
+/// A cleanup can wait in other crates like any future, here for room in a channel.
 #[test]
 fn cancel_and_clean_up_by_a_message() {
     on_virtual_clock(async || {
@@ -268,7 +274,7 @@ fn cancel_and_clean_up_by_a_message() {
         sleep(ms(5)).await;
         task.cancel();
         sleep(ms(5)).await;
-        assert!(!task.is_done(), "nobody has made room yet");
+        assert!(!task.is_done(), "there is no room yet");
         while let Ok(message) = heard.recv().await {
             diary.note(message);
         }
@@ -277,7 +283,7 @@ fn cancel_and_clean_up_by_a_message() {
     });
 }
 
-/// A child fails, and its siblings, who wait for all sorts of things, end with it.
+/// A child fails, and its siblings, which wait in different ways, are cancelled.
 #[test]
 fn fail_in_a_group_and_end_the_others() {
     on_virtual_clock(async || {

@@ -1,5 +1,5 @@
-//! `futures_util`: combinators that poll several futures within one task, some under wakers of their own; streams; spawning
-//! through its traits.
+//! `futures_util`: combinators that poll several futures within one task, some with their own
+//! wakers; streams; spawning through its traits.
 
 use crate::common::{Census, Trace, ms, on_drop, text_of, virtual_loop, watched};
 use crate::{Diary, on_virtual_clock};
@@ -20,7 +20,7 @@ use std::panic::AssertUnwindSafe;
 use std::rc::Rc;
 use std::thread;
 
-/// Sleeps so many milliseconds, and says so.
+/// Sleeps for `n` milliseconds, and returns `n`.
 async fn sleeper(n: u64) -> u64 {
     sleep(ms(n)).await;
     n
@@ -28,7 +28,8 @@ async fn sleeper(n: u64) -> u64 {
 
 // ---- several futures as one ----
 
-/// Three are polled one by one; of forty, each is polled when it was woken. The results stand in the order of the futures.
+/// Of three futures, each poll polls all; of forty, only those that were woken. The results are in
+/// the order of the futures.
 #[test]
 fn join_all_and_get_results_in_order() {
     for count in [3, 40] {
@@ -79,7 +80,8 @@ fn join_a_sleep_a_task_and_a_promise() {
 
 // ---- sets of futures ----
 
-/// Bare sleeps and tasks side by side come in the order in which they are done; those that are put in later, too.
+/// Sleeps and tasks are returned in the order in which they are ready, including those that were
+/// added later.
 #[test]
 fn push_and_take_by_time() {
     on_virtual_clock(async || {
@@ -110,7 +112,8 @@ fn push_and_take_by_time() {
     });
 }
 
-/// Equal moments: in the order in which the sleeps were made, as timers fire.
+/// With equal deadlines, the order is that in which the sleeps were created, because timers fire in
+/// this order.
 #[test]
 fn take_in_the_order_of_timers() {
     on_virtual_clock(async || {
@@ -134,7 +137,7 @@ fn take_in_the_order_of_pushes() {
     });
 }
 
-/// The set goes, and with it the awaits of tasks, which cancels these, and the sleeps.
+/// Dropping the set drops the awaits of tasks, which cancels the tasks, and the sleeps.
 #[test]
 fn drop_a_set_of_tasks_and_sleeps() {
     on_virtual_clock(async || {
@@ -161,7 +164,7 @@ fn drop_a_set_of_tasks_and_sleeps() {
     });
 }
 
-/// A task that is cancelled takes along what it awaits in there, and nothing else.
+/// Cancelling a task also cancels what it awaits in the set, and nothing else.
 #[test]
 fn cancel_a_task_that_waits_for_a_set() {
     on_virtual_clock(async || {
@@ -181,7 +184,7 @@ fn cancel_a_task_that_waits_for_a_set() {
 
 // ---- the first of several ----
 
-/// Each branch is taken when its time has come, and the macro ends when all are done.
+/// Each branch runs when its future is ready, and the macro ends when all are complete.
 #[test]
 fn select_until_all_are_complete() {
     on_virtual_clock(async || {
@@ -201,7 +204,7 @@ fn select_until_all_are_complete() {
     });
 }
 
-/// What loses is dropped, here a task's await, which cancels the task.
+/// The loser is dropped; here it is the await of a task, so the task is cancelled.
 #[test]
 fn select_and_drop_the_loser() {
     on_virtual_clock(async || {
@@ -216,7 +219,7 @@ fn select_and_drop_the_loser() {
     });
 }
 
-/// The next tick, or the end: what a program's main task often is.
+/// Selects between the next tick and the end, as the main task of a program often does.
 #[test]
 fn select_over_a_stream_and_a_sleep() {
     on_virtual_clock(async || {
@@ -239,7 +242,7 @@ fn select_over_a_stream_and_a_sleep() {
     });
 }
 
-/// Whoever loses may be awaited on.
+/// The loser can still be awaited.
 #[test]
 fn select_and_go_on_with_the_loser() {
     on_virtual_clock(async || {
@@ -260,7 +263,8 @@ fn select_and_go_on_with_the_loser() {
 
 // ---- streams ----
 
-/// Never more than two at a time. Unordered they come when they are done; in order, the first holds the others back.
+/// At most two run at the same time. `buffer_unordered` returns them in the order in which they are
+/// ready. With `buffered`, the first delays the others.
 #[test]
 fn buffer_two_at_a_time() {
     on_virtual_clock(async || {
@@ -285,7 +289,8 @@ fn buffer_two_at_a_time() {
     });
 }
 
-/// Tasks go through a stream as any future does; the first that failed ends it, and those that were begun are cancelled.
+/// A stream can run tasks like other futures. The first failure ends the stream, and the tasks that
+/// have begun are cancelled.
 #[test]
 fn buffer_tasks_and_fail() {
     on_virtual_clock(async || {
@@ -308,7 +313,7 @@ fn buffer_tasks_and_fail() {
     });
 }
 
-// ---- handles of theirs ----
+// ---- abort handles ----
 
 #[test]
 fn abort_a_future_from_a_callback() {
@@ -323,13 +328,13 @@ fn abort_a_future_from_a_callback() {
         drop(call_later(ms(10), move || handle.abort()));
         let ended = task.await;
         diary.note(format!("{ended:?}"));
-        // The future goes with the task, which has ended by then.
+        // The future is dropped with the task, which has ended by then.
         assert_eq!(diary.take(), ["10 ms: dropped", "10 ms: Ok(Err(Aborted))"]);
         assert_eq!(metrics().timers_pending, 0);
     });
 }
 
-/// The handle is `Send`: it wakes the loop from another thread.
+/// The handle is `Send`, and wakes the loop from another thread.
 #[test]
 fn abort_a_stream_from_another_thread() {
     on_virtual_clock(async || {
@@ -343,8 +348,9 @@ fn abort_a_stream_from_another_thread() {
     });
 }
 
-/// What three tasks await is run once, and each of them has polled it. When one is cancelled, also the one that polled it last,
-/// the others go on with it. Behind a shield that holds of a task too.
+/// Three tasks await a shared future, which runs once, and each of them has polled it. When any of
+/// them is cancelled, even the last that polled, the others still get the result. With a shield
+/// this also works for a task.
 #[test]
 fn share_a_future_and_cancel_one_who_awaits_it() {
     type Make = fn() -> LocalBoxFuture<'static, u64>;
@@ -386,7 +392,7 @@ fn share_a_future_and_cancel_one_who_awaits_it() {
 
 // ---- spawning through its traits ----
 
-/// A function that knows of no executor but by the trait.
+/// A function that knows the executor only through the trait.
 fn spawn_twice(spawner: &impl LocalSpawnExt, trace: &Trace) {
     for nth in [1, 2] {
         let trace = trace.clone();
@@ -440,7 +446,7 @@ fn spawn_from_another_thread() {
     });
 }
 
-/// A panic within a task can be caught there, and the task goes on.
+/// A panic within a task can be caught there, and the task continues.
 #[test]
 fn catch_a_panic_and_go_on() {
     on_virtual_clock(async || {
@@ -457,10 +463,10 @@ fn catch_a_panic_and_go_on() {
     });
 }
 
-/// What is waited for: how it is begun, and what lets it go on.
+/// A wait: its name, and a function that begins it and returns what ends it.
 type Wait = (&'static str, fn() -> (LocalBoxFuture<'static, ()>, Box<dyn FnOnce()>));
 
-/// Waits of ours that outlive who polled them: in a set that a timeout was around, or in a `Shared`.
+/// Waits of onelane that outlive the task or timeout that polled them, in a set or in a `Shared`.
 const WAITS: [Wait; 6] = [
     ("event", || {
         let event = Rc::new(Event::new());
@@ -493,8 +499,8 @@ const WAITS: [Wait; 6] = [
     }),
 ];
 
-/// The time is up, or the task cancelled, that polled a wait, and the wait outlives it: it is told that it will not be polled again, and
-/// then that it will, or whoever has it now would wait for ever.
+/// A wait outlives the timeout or the task that polled it. It must not count as abandoned: it is
+/// polled again, and its wake must reach its new owner.
 #[test]
 fn outlive_who_polled_and_be_woken() {
     on_virtual_clock(async || {
@@ -517,7 +523,8 @@ fn outlive_who_polled_and_be_woken() {
     });
 }
 
-/// Who shares a `finally` that was cancelled is told of the misuse, also if the cleanup takes its time.
+/// A task that shares a cancelled `finally` gets a panic that explains the misuse, even if the
+/// cleanup takes time.
 #[test]
 fn share_a_finally_and_be_told() {
     on_virtual_clock(async || {

@@ -1,4 +1,4 @@
-//! `tokio::sync`: what tokio's tasks share, without tokio's runtime.
+//! `tokio::sync`: the synchronization primitives of tokio, without its runtime.
 
 use crate::common::{ms, on_drop, virtual_loop, watched};
 use crate::{Diary, on_virtual_clock};
@@ -13,7 +13,7 @@ use tokio::sync::{Barrier, Mutex, Notify, OnceCell, RwLock, Semaphore, broadcast
 
 // ---- mpsc ----
 
-/// The sender is never more than the channel's room ahead of the receiver.
+/// The sender is never ahead of the receiver by more than the channel's capacity.
 #[test]
 fn send_and_wait_and_receive() {
     on_virtual_clock(async || {
@@ -46,7 +46,7 @@ fn send_and_wait_and_receive() {
     });
 }
 
-/// Room that was reserved is kept for its task, and given back if that is cancelled.
+/// Reserved room is kept for its task, and released if the task is cancelled.
 #[test]
 fn reserve_and_cancel_and_reserve() {
     on_virtual_clock(async || {
@@ -73,8 +73,8 @@ fn reserve_and_cancel_and_reserve() {
     });
 }
 
-/// A receive that was given up has taken nothing, whether its time was up or it lost a race, and not even when the message
-/// comes at the same moment.
+/// A receive that times out, or loses a race, loses no message, even if the message arrives at the
+/// same time.
 #[test]
 fn time_out_and_receive_all() {
     on_virtual_clock(async || {
@@ -101,7 +101,8 @@ fn time_out_and_receive_all() {
     });
 }
 
-/// The task was woken by the message, but is cancelled before its step: the message is still there.
+/// The message has woken the task, which is cancelled before its next step. The message is still in
+/// the channel.
 #[test]
 fn send_and_cancel_the_receiver_and_receive() {
     on_virtual_clock(async || {
@@ -126,7 +127,7 @@ fn answer_and_fail_to_answer() {
         let server = spawn(async move {
             while let Some((n, answer)) = inbox.recv().await {
                 sleep(ms(5)).await;
-                // There is none for zero, and `answer` is dropped.
+                // For zero there is no answer, and `answer` is dropped.
                 if let Some(quotient) = 100u32.checked_div(n) {
                     answer.send(quotient).unwrap();
                 }
@@ -146,7 +147,7 @@ fn answer_and_fail_to_answer() {
     });
 }
 
-/// The other side hears that nobody waits any more.
+/// The sender is notified when the receiver is cancelled.
 #[test]
 fn cancel_the_receiver_and_hear_of_it() {
     on_virtual_clock(async || {
@@ -156,19 +157,20 @@ fn cancel_the_receiver_and_hear_of_it() {
         let copy = diary.clone();
         let working = spawn(async move {
             sender.closed().await;
-            copy.note("nobody waits");
+            copy.note("no receiver");
             sender.send(7)
         });
         sleep(ms(3)).await;
         waiting.cancel();
         assert_eq!((waiting.await, working.await), (Err(TaskError::Cancelled), Ok(Err(7))));
-        assert_eq!(diary.take(), ["3 ms: nobody waits"]);
+        assert_eq!(diary.take(), ["3 ms: no receiver"]);
     });
 }
 
 // ---- Notify ----
 
-/// One permit is kept for who comes later; more at once are one. Those who wait are told in their order, or all together.
+/// One permit is stored for a later task; more than one do not add up. Waiting tasks are notified
+/// in their order, or all together.
 #[test]
 fn notify_one_and_notify_all() {
     on_virtual_clock(async || {
@@ -187,7 +189,7 @@ fn notify_one_and_notify_all() {
         sleep(ms(5)).await;
         notify.notify_waiters();
         gather(tasks).await.unwrap();
-        assert!(timeout(ms(5), notify.notified()).await.is_err(), "nothing is kept of notify_waiters");
+        assert!(timeout(ms(5), notify.notified()).await.is_err(), "notify_waiters stores no permit");
         let expected = ["0 ms: 1 is told", "5 ms: 2 is told", "10 ms: 3 is told", "10 ms: 4 is told"];
         assert_eq!(diary.take(), expected);
     });
@@ -195,7 +197,8 @@ fn notify_one_and_notify_all() {
 
 // ---- locks ----
 
-/// This lock is given on in the order of asking, also past those who ask again at once.
+/// This lock is handed over in the order of requests. A task that locks it again at once waits in
+/// the queue too.
 #[test]
 fn lock_again_and_stand_in_line() {
     on_virtual_clock(async || {
@@ -238,7 +241,7 @@ fn cancel_who_has_the_lock_and_who_waits() {
     });
 }
 
-/// In the order of asking: who reads behind a writer waits for it.
+/// Requests are served in order: a reader behind a writer waits for the writer.
 #[test]
 fn read_and_write_in_the_order_of_asking() {
     on_virtual_clock(async || {
@@ -264,7 +267,7 @@ fn read_and_write_in_the_order_of_asking() {
     });
 }
 
-/// Who wants many permits is not passed by those who want one, until it gives up.
+/// Tasks that request one permit do not overtake a task that requests many, until it is cancelled.
 #[test]
 fn acquire_many_and_cancel_and_acquire_one() {
     on_virtual_clock(async || {
@@ -303,7 +306,7 @@ fn close_a_semaphore_and_wait_no_longer() {
     });
 }
 
-/// All go on when the last has come, who leads.
+/// All tasks continue when the last has arrived; the last is the leader.
 #[test]
 fn wait_for_all_round_by_round() {
     on_virtual_clock(async || {
@@ -325,7 +328,8 @@ fn wait_for_all_round_by_round() {
     });
 }
 
-/// One task makes the value while others wait for it. If it is cancelled, the next one makes it.
+/// One task initializes the value while others wait. If it is cancelled, the next task initializes
+/// it.
 #[test]
 fn cancel_who_initializes_and_initialize() {
     on_virtual_clock(async || {
@@ -350,14 +354,15 @@ fn cancel_who_initializes_and_initialize() {
 
 // ---- one to many ----
 
-/// Those who look see the last value, and not each; whoever gave up once, hears of the next change all the same.
+/// A receiver sees the last value, not each value. After a timeout it still sees the next change.
 #[test]
 fn watch_and_give_up_and_watch() {
     on_virtual_clock(async || {
         let diary = Diary::begin();
         let (sender, mut receiver) = watch::channel(0);
         let (copy, mut other) = (diary.clone(), receiver.clone());
-        // It is told of apart, since the order in which a change is told to several is not fixed.
+        // This task returns its result instead of writing it to the diary, because the order in
+        // which several receivers are notified is not fixed.
         let for_three = spawn(async move { (*other.wait_for(|&n| n >= 3).await.unwrap(), time()) });
         let follower = spawn(async move {
             loop {
@@ -370,7 +375,7 @@ fn watch_and_give_up_and_watch() {
         });
         for n in [1, 3] {
             sleep(ms(10)).await;
-            // Of two in a step, the second is seen.
+            // If two values are sent in one step, receivers see the second.
             sender.send(n).unwrap();
             sender.send(n + 1).unwrap();
         }
@@ -381,7 +386,8 @@ fn watch_and_give_up_and_watch() {
     });
 }
 
-/// Each receiver gets each message; who is too slow is told how many it has missed.
+/// Each receiver gets each message. A receiver that is too slow gets the number of messages that it
+/// has missed.
 #[test]
 fn broadcast_to_a_quick_and_to_a_slow_one() {
     on_virtual_clock(async || {
@@ -420,7 +426,7 @@ fn broadcast_to_a_quick_and_to_a_slow_one() {
     });
 }
 
-/// Receives that are given up at the very moment of a message lose none.
+/// A receive that is dropped just after a message was sent does not lose the message.
 #[test]
 fn cancel_a_broadcast_receive_and_receive() {
     on_virtual_clock(async || {
@@ -439,7 +445,7 @@ fn cancel_a_broadcast_receive_and_receive() {
 
 // ---- threads ----
 
-/// WAKE-2. Each side sleeps until the other has sent, so that each message has to wake the loop.
+/// WAKE-2. Each side waits until the other has sent, so each message must wake the loop.
 #[test]
 fn send_to_another_thread_and_back() {
     for event_loop in [EventLoop::new, virtual_loop] {
@@ -463,7 +469,7 @@ fn send_to_another_thread_and_back() {
     }
 }
 
-/// A thread that answers each request by a channel of its own, as a database's driver does.
+/// A thread that answers each request through a channel of the request, like a database driver.
 #[test]
 fn ask_another_thread_for_answers() {
     on_virtual_clock(async || {
@@ -484,7 +490,7 @@ fn ask_another_thread_for_answers() {
     });
 }
 
-/// One lock for the loop and for two threads.
+/// The loop and two threads share one lock.
 #[test]
 fn lock_here_and_on_other_threads() {
     on_virtual_clock(async || {

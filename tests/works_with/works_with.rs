@@ -1,8 +1,8 @@
-//! Other people's crates on the loop, as they are: channels, locks, combinators, timers and sockets that know no more of
-//! onelane than the waker that they are polled with.
+//! Runs crates of other authors unchanged on the loop: channels, locks, combinators, timers and
+//! sockets. All that they know of onelane is the waker with which they are polled.
 //!
-//! A file for each crate stands beside this one; `cancelled.rs` has what holds of all of them when a task that waits in
-//! them is cancelled, or its loop ends.
+//! Each crate has a file in this folder. `cancelled.rs` tests what all of them have in common when
+//! a waiting task is cancelled, or its loop ends.
 
 #[path = "../common/mod.rs"]
 mod common;
@@ -24,13 +24,14 @@ use onelane::time;
 use std::fmt::Display;
 use std::time::Instant;
 
-/// Runs a test on a virtual clock, and fails if it hangs: whoever waits for another crate may be woken by anybody, so if a
-/// wake were lost the loop would wait for it, and report no deadlock.
+/// Runs a test on a virtual clock, and fails if it hangs. A task that waits in another crate may be
+/// woken by any thread. So if a wake were lost, the loop would wait for it, and report no deadlock.
 fn on_virtual_clock(test: impl AsyncFnOnce() + Send + 'static) {
     watched(|| virtual_loop().run(test()));
 }
 
-/// A list of what happened, and when: in milliseconds of the running loop's clock since the list was begun.
+/// A list of events with their times, in milliseconds of the running loop's clock since the list
+/// was created.
 #[derive(Clone)]
 struct Diary {
     entries: Trace,

@@ -1,45 +1,46 @@
-//! Which cases there are, what is counted in each, and how large they are.
+//! The list of cases: what each case measures, and its size.
 //!
-//! It knows no runtime. A runtime's works name their case by its id.
+//! It does not depend on a runtime. The works of a runtime refer to their cases by id.
 
-/// What there is to measure.
+/// What a case measures.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Measure {
-    /// Nanoseconds of the wall's clock.
+    /// Nanoseconds of wall-clock time.
     Wall,
-    /// Nanoseconds of the process's CPU time, for work that waits.
+    /// Nanoseconds of the process's CPU time, for cases that wait.
     Cpu,
-    /// Bytes of heap that are held at the end and were not at the beginning.
+    /// Growth of the allocated heap between start and stop, in bytes.
     HeapBytes,
-    /// Bytes by which the process's resident memory grows. To be measured in a process that has done nothing else: memory that an
-    /// earlier run has freed would be used again, and not seen.
+    /// Growth of the process's resident memory, in bytes. It must be measured in a new process:
+    /// memory that an earlier run has freed would be reused, and not counted.
     ResidentBytes,
-    /// Calls of the allocator.
+    /// Number of allocations.
     Allocations,
 }
 
-/// How large a case is: `width` things at once (tasks, timers, children), and the work of each so many `rounds`.
+/// The size of a case: `width` things at once (tasks, timers, children), each of which does its
+/// work `rounds` times.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Size {
-    /// How many at once.
+    /// Number of things at once.
     pub width: usize,
-    /// How often.
+    /// Number of times.
     pub rounds: usize,
 }
 
 impl Size {
-    /// The operations of a run, and what its [`Work`](crate::Work) must return.
+    /// The number of operations of a run, which its [`Work`](crate::Work) must return.
     pub fn operations(self) -> u64 {
         self.width as u64 * self.rounds as u64
     }
 }
 
-/// How often the work is done in a sample.
+/// How often a sample repeats the work.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Rounds {
-    /// As often as it takes for a sample to last long enough; not less often than this.
+    /// At least this often, and as often as needed for a sample to last long enough.
     AtLeast(usize),
-    /// So often, because more would be other work.
+    /// Exactly this often, because more rounds would be different work.
     Exactly(usize),
 }
 
@@ -48,29 +49,29 @@ pub enum Rounds {
 pub struct Case {
     /// Its name on the command line and in the figures.
     pub id: &'static str,
-    /// What it is, for a reader.
+    /// A description for readers.
     pub title: &'static str,
     /// What one operation is.
     pub operation: &'static str,
-    /// What is measured of it.
+    /// What it measures.
     pub measure: Measure,
-    /// How many things at once.
+    /// Number of things at once.
     pub width: usize,
-    /// The same for a quick look.
+    /// The same for a quick run.
     pub quick_width: usize,
-    /// How often.
+    /// Number of times.
     pub rounds: Rounds,
 }
 
 impl Case {
-    /// The smallest size in which the case makes sense.
+    /// The smallest useful size of the case.
     pub fn least(&self, quick: bool) -> Size {
         let (Rounds::AtLeast(rounds) | Rounds::Exactly(rounds)) = self.rounds;
         Size { width: if quick { self.quick_width } else { self.width }, rounds }
     }
 }
 
-/// The case of that id.
+/// Returns the case with this id.
 pub fn find(id: &str) -> Option<&'static Case> {
     CASES.iter().find(|case| case.id == id)
 }
@@ -79,7 +80,7 @@ const fn wall(id: &'static str, width: usize, least: usize, operation: &'static 
     Case { id, title, operation, measure: Measure::Wall, width, quick_width: width, rounds: Rounds::AtLeast(least) }
 }
 
-/// One that has one size, because it is about the size.
+/// A case of fixed size, because its purpose is to measure that size.
 const fn large(case: Case, quick_width: usize, rounds: usize) -> Case {
     Case { quick_width, rounds: Rounds::Exactly(rounds), ..case }
 }

@@ -1,11 +1,11 @@
-//! Waiting for several at once.
+//! Cases that wait for several tasks at once.
 
 use crate::runtime::Gathers;
 use crate::spawns::one;
 use crate::yields::SelfWake;
 use crate::{Meter, Size, Work, Works};
 
-/// The cases of gather.
+/// The gather cases.
 pub fn gathers<R: Gathers>() -> Works {
     vec![("gather-10", gather::<R> as Work), ("gather-100", gather::<R>), ("gather-1000", gather::<R>)]
 }

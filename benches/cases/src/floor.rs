@@ -1,6 +1,8 @@
-//! The floor: what the work costs with no bookkeeping at all. A bare loop polls boxed futures, with a waker that does nothing.
+//! The floor: the cost of the work without any bookkeeping. A bare loop polls boxed futures, with a
+//! waker that does nothing.
 //!
-//! It is no runtime: it polls every future in every round. So it has only the cases in which that is what a runtime would do.
+//! The floor is not a runtime, because it polls every future in every round. So it has only the
+//! cases in which a runtime would do the same.
 
 use crate::spawns::one;
 use crate::yields::self_waking;
@@ -16,7 +18,7 @@ pub struct Floor;
 type Boxed = Pin<Box<dyn Future<Output = u64>>>;
 
 impl Floor {
-    /// What it can do.
+    /// Its works.
     pub fn works() -> Works {
         vec![
             ("yield-1", yields as Work),
@@ -50,7 +52,7 @@ fn yields(size: Size, meter: Meter) -> u64 {
     poll_all(self_waking(size, meter).map(|future| Box::pin(future) as Boxed).collect())
 }
 
-/// Allocates the futures, polls each once, frees them.
+/// Allocates the futures, polls each once, and frees them.
 fn spawns(size: Size, meter: Meter) -> u64 {
     (meter.start)();
     let mut sum = 0;

@@ -1,10 +1,13 @@
-//! The work that runtimes are measured by: each case once, generic over the runtime.
+//! The cases by which runtimes are measured. Each case is written once, generic over the runtime.
 //!
-//! The [`catalogue`](CASES) says what the cases are; [`runtime`] says what a runtime must have to take part. A case is a [`Work`]: it
-//! runs on a runtime that it makes itself, tells the [`Meter`] when what is measured begins and ends, and returns how many operations
-//! it has seen done, so that no runtime wins by leaving something out. It does not know how it is measured (time, instructions, memory).
+//! The [`catalogue`](CASES) lists the cases; [`runtime`] has the traits that a runtime implements
+//! to take part. A case on a runtime is a [`Work`]: a function that creates the runtime and runs
+//! the case on it. It calls the [`Meter`] when the measured part begins and ends. It returns the
+//! number of operations that were done, so no runtime wins by leaving something out. A work does
+//! not know what is measured: time, instructions or memory.
 //!
-//! Two runtimes stand here since they need no other crate: [`Floor`] and [`Onelane`]. The others are in `benches/peers`.
+//! Two runtimes are in this package, because they need no other crate: [`Floor`] and [`Onelane`].
+//! The others are in `benches/peers`.
 
 mod catalogue;
 mod combinators;
@@ -29,27 +32,29 @@ pub use timers::timers;
 pub use wakes::{foreign_wakes, runs};
 pub use yields::{own_yields, yields};
 
-/// Whom a case tells when what is measured begins and ends: each is called once in a run, on the thread of the runtime.
+/// What a case calls when its measured part begins and ends. A run calls each function once, on the
+/// thread of the runtime.
 #[derive(Clone, Copy, Debug)]
 pub struct Meter {
-    /// What comes from here on is measured.
+    /// Called when the measured part begins.
     pub start: fn(),
-    /// Up to here.
+    /// Called when it ends.
     pub stop: fn(),
 }
 
 impl Meter {
-    /// Measures nothing: for tests and warm-ups.
+    /// Measures nothing; for tests and warm-ups.
     pub const NONE: Meter = Meter { start: || {}, stop: || {} };
 }
 
-/// A case on a certain runtime. Returns how many operations were done, which must be [`Size::operations`].
+/// A case on one runtime. Returns the number of operations that were done, which must be
+/// [`Size::operations`].
 pub type Work = fn(Size, Meter) -> u64;
 
 /// A runtime's works, each with the id of its case.
 pub type Works = Vec<(&'static str, Work)>;
 
-/// What any [`Runtime`](runtime::Runtime) can do.
+/// The works of any [`Runtime`](runtime::Runtime).
 pub fn basics<R: runtime::Runtime>() -> Works {
     [yields::<R>(), spawns::<R>(), waiting::<R>()].concat()
 }

@@ -1,4 +1,4 @@
-//! What tasks hold while they wait.
+//! The memory of tasks that wait.
 
 use crate::runtime::{Runtime, Timers};
 use crate::yields::SelfWake;
@@ -12,17 +12,17 @@ use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-/// The cases of a task that waits.
+/// The cases for waiting tasks.
 pub fn waiting<R: Runtime>() -> Works {
     vec![("heap-waiting", wait_for_a_wake::<R> as Work), ("resident-waiting", wait_for_a_wake::<R>)]
 }
 
-/// The cases of a task that sleeps.
+/// The cases for sleeping tasks.
 pub fn sleeping<R: Timers>() -> Works {
     vec![("heap-sleeping", sleep::<R> as Work), ("resident-sleeping", sleep::<R>)]
 }
 
-/// Spawns the tasks, and stops when each has counted itself as waiting.
+/// Spawns the tasks, and stops the meter when all of them wait.
 fn hold<R, F>(size: Size, meter: Meter, task: impl Fn(Rc<Cell<u64>>) -> F + 'static) -> u64
 where
     R: Runtime,
@@ -34,8 +34,9 @@ where
         (meter.start)();
         tasks.extend((0..size.width).map(|_| runtime.spawn(task(waiting.clone()))));
         let counted = waiting.clone();
-        // One task more, which does not weigh among so many. Not the main future: where that is no task, its wake of itself
-        // may come before all tasks, for ever.
+        // One more task waits for all. Its memory does not matter among so many. The main future
+        // does not wait itself: some runtimes do not run it as a task, and would poll it again and
+        // again before all other tasks.
         let all_wait = async move {
             while counted.get() < size.operations() {
                 SelfWake::new().await;
@@ -49,7 +50,8 @@ where
 }
 
 fn wait_for_a_wake<R: Runtime>(size: Size, meter: Meter) -> u64 {
-    // The wakers' place is not counted: it is made before. Nobody wakes them.
+    // The vector for the wakers is allocated before the measurement, so it is not counted. No waker
+    // is called.
     let wakers: Rc<RefCell<Vec<Waker>>> = Rc::new(RefCell::new(room(size.width)));
     let kept = wakers.clone();
     let waiting = hold::<R, _>(size, meter, move |waiting| {
@@ -78,9 +80,11 @@ fn sleep<R: Timers>(size: Size, meter: Meter) -> u64 {
     })
 }
 
-/// Memory for so many, each page of which has been written to: the system has given it already.
+/// Returns an empty vector with room for `count` items. All of its memory has been written to, so
+/// its pages are resident already.
 fn room<T>(count: usize) -> Vec<T> {
-    // Else the compiler may ask for zeroed memory, which the system gives when it is used.
+    // Otherwise the compiler may request zeroed memory, whose pages become resident only when they
+    // are used.
     let mut room = black_box(Vec::with_capacity(count));
     room.spare_capacity_mut().fill_with(MaybeUninit::zeroed);
     black_box(room)

@@ -1,4 +1,4 @@
-//! `onelane` in the words of the cases.
+//! Implements the runtime traits for `onelane`.
 
 use crate::runtime::{Channels, Gathers, Oneshots, Reuse, Runtime, Timers, Yields};
 use crate::{Works, basics, channels, foreign_wakes, gathers, oneshots, own_yields, runs, sleeping, timers};
@@ -13,7 +13,7 @@ use std::time::Duration;
 pub struct Onelane;
 
 impl Onelane {
-    /// What it can do, which is all.
+    /// Its works: all cases.
     pub fn works() -> Works {
         [
             basics::<Self>(),
@@ -30,7 +30,7 @@ impl Onelane {
     }
 }
 
-/// A task whose failure is a panic.
+/// A task handle; awaiting it panics if the task has failed.
 #[derive(Debug)]
 pub struct Handle<T>(Task<T>);
 
@@ -73,7 +73,7 @@ impl Runtime for Onelane {
     }
 }
 
-/// The same, with a loop that counts what it does.
+/// The same, with metrics.
 #[derive(Clone, Copy, Debug)]
 pub struct Counting;
 
@@ -136,7 +136,7 @@ impl Oneshots for Onelane {
     }
 
     fn send<T: 'static>(sender: oneshot::Sender<T>, value: T) {
-        // Nobody is there to receive the last stroke of the ping-pong.
+        // The last message of the ping-pong has no receiver.
         let _ = sender.send(value);
     }
 

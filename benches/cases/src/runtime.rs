@@ -1,53 +1,54 @@
-//! What a runtime must have to be measured, and what it may have beyond that.
+//! The traits of runtimes: one that every runtime implements, and one for each optional ability.
 //!
-//! A runtime that lacks an ability does not implement its trait, and has no such case. Errors are panics.
+//! A runtime that lacks an ability does not implement its trait, and has no such case. Errors are
+//! panics.
 
 use std::time::Duration;
 
-/// A runtime under measurement. A value of it is what a program holds while it runs.
+/// A measured runtime. The program keeps a value of this type while it runs.
 pub trait Runtime: Clone + 'static {
-    /// What `spawn` gives: awaited, it gives the task's result.
+    /// Returned by `spawn`; awaiting it returns the task's result.
     type Handle<T: 'static>: IntoFuture<Output = T> + 'static;
 
-    /// Makes a runtime, runs `main` on it, and drops it.
+    /// Creates a runtime, runs `main` on it, and drops it.
     fn run<T: 'static, F>(main: impl FnOnce(Self) -> F) -> T
     where
         F: Future<Output = T> + 'static;
 
-    /// Starts a task.
+    /// Spawns a task.
     fn spawn<F>(&self, future: F) -> Self::Handle<F::Output>
     where
         F: Future<Output: 'static> + 'static;
 }
 
-/// The runtime's own way to let others go first.
+/// The runtime's own yield.
 pub trait Yields: Runtime {
-    /// Lets others go first.
+    /// Lets other tasks run first.
     fn yield_now(&self) -> impl Future<Output = ()>;
 }
 
-/// Waiting for a moment.
+/// Timers.
 pub trait Timers: Runtime {
     /// Waits for `duration`.
     fn sleep(duration: Duration) -> impl Future<Output = ()> + 'static;
 }
 
-/// Waiting for all of several tasks, in the way that the runtime's users would choose.
+/// Waits for all of several tasks, in the way that users of the runtime would choose.
 pub trait Gathers: Runtime {
-    /// Runs each future as a task and collects what they return.
+    /// Runs each future as a task, and collects their results.
     fn gather<F>(&self, futures: impl Iterator<Item = F> + 'static) -> impl Future<Output = Vec<u64>>
     where
         F: Future<Output = u64> + 'static;
 }
 
-/// A channel for one value, the one that the runtime's users would choose.
+/// A channel for one value, of the kind that users of the runtime would choose.
 pub trait Oneshots: Runtime {
-    /// The end that sends.
+    /// The sending end.
     type Sender<T: 'static>: 'static;
-    /// The end that receives.
+    /// The receiving end.
     type Receiver<T: 'static>: 'static;
 
-    /// Makes the two ends.
+    /// Creates the two ends.
     fn oneshot<T: 'static>() -> (Self::Sender<T>, Self::Receiver<T>);
     /// Sends the value.
     fn send<T: 'static>(sender: Self::Sender<T>, value: T);
@@ -55,28 +56,28 @@ pub trait Oneshots: Runtime {
     fn receive<T: 'static>(receiver: Self::Receiver<T>) -> impl Future<Output = T>;
 }
 
-/// A bounded channel, the one that the runtime's users would choose.
+/// A bounded channel, of the kind that users of the runtime would choose.
 pub trait Channels: Runtime {
-    /// The end that sends.
+    /// The sending end.
     type Sender: 'static;
-    /// The end that receives.
+    /// The receiving end.
     type Receiver: 'static;
 
-    /// Makes a channel with room for one message.
+    /// Creates a channel with room for one message.
     fn channel() -> (Self::Sender, Self::Receiver);
     /// Sends a message when there is room.
     fn send(sender: &mut Self::Sender, message: u64) -> impl Future<Output = ()>;
-    /// Waits for a message; `None` when there will be none any more.
+    /// Waits for a message. Returns `None` when the channel is closed and empty.
     fn receive(receiver: &mut Self::Receiver) -> impl Future<Output = Option<u64>>;
 }
 
-/// A runtime that can be kept between two runs.
+/// A runtime that can be reused for several runs.
 pub trait Reuse: Runtime {
-    /// What is kept.
+    /// The reused object.
     type Loop;
 
-    /// Makes it.
+    /// Creates it.
     fn make() -> Self::Loop;
-    /// Runs a future on it to its end.
+    /// Runs a future on it until the future is ready.
     fn run_on<T: 'static>(kept: &mut Self::Loop, main: impl Future<Output = T> + 'static) -> T;
 }

@@ -1,11 +1,11 @@
-//! Tasks that are made, run and awaited.
+//! Tasks that are spawned, run and awaited.
 
 use crate::runtime::Runtime;
 use crate::yields::spawn_and_await;
 use crate::{Meter, Size, Work, Works};
 use std::hint::black_box;
 
-/// The cases of spawns.
+/// The spawn cases.
 pub fn spawns<R: Runtime>() -> Works {
     vec![
         ("spawn-1", many::<R> as Work),
@@ -17,7 +17,7 @@ pub fn spawns<R: Runtime>() -> Works {
     ]
 }
 
-/// An empty task: nothing but a result that has to arrive.
+/// An empty task, which only returns a result.
 pub(crate) async fn one() -> u64 {
     black_box(1)
 }
@@ -26,7 +26,7 @@ async fn wide<R: Runtime>(runtime: &R, size: Size) -> u64 {
     let mut sum = 0;
     for _ in 0..size.rounds {
         sum += match size.width {
-            // With no list of tasks, which would be an allocation for each.
+            // Without a list of tasks, which would take an allocation per task.
             1 => runtime.spawn(one()).await,
             width => spawn_and_await(runtime, (0..width).map(|_| one())).await,
         };
@@ -43,7 +43,7 @@ fn many<R: Runtime>(size: Size, meter: Meter) -> u64 {
     })
 }
 
-/// Without what the runtime allocates once: it has spawned as many before.
+/// Excludes what the runtime allocates once: the same number of tasks was spawned before.
 fn many_after_the_first<R: Runtime>(size: Size, meter: Meter) -> u64 {
     R::run(async move |runtime: R| {
         wide(&runtime, size).await;

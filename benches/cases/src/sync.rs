@@ -3,23 +3,23 @@
 use crate::runtime::{Channels, Oneshots};
 use crate::{Meter, Size, Work, Works};
 
-/// The case of oneshots.
+/// The oneshot case.
 pub fn oneshots<R: Oneshots>() -> Works {
     vec![("oneshot", ping_pong::<R> as Work)]
 }
 
-/// The case of bounded channels.
+/// The case for bounded channels.
 pub fn channels<R: Channels>() -> Works {
     vec![("channel-chain", chain::<R> as Work)]
 }
 
-/// What is played back and forth: the strokes so far, and where to play it next.
+/// The message of the ping-pong: the number of strokes so far, and where to send the next message.
 struct Ball<R: Oneshots> {
     strokes: u64,
     back: R::Sender<Ball<R>>,
 }
 
-/// Returns each ball until there were enough strokes. Gives the number of strokes when it heard of it.
+/// Sends each ball back until the number of strokes is reached. Returns the number of strokes.
 async fn play<R: Oneshots>(mut receiver: R::Receiver<Ball<R>>, enough: u64) -> u64 {
     loop {
         let ball = R::receive(receiver).await;
@@ -41,21 +41,22 @@ fn ping_pong<R: Oneshots>(size: Size, meter: Meter) -> u64 {
         let second = runtime.spawn(play::<R>(second, enough));
         (meter.start)();
         R::send(serve, Ball { strokes: 0, back });
-        // Who makes the last stroke has an even number or an odd one; the other hears of it and makes one more.
+        // The player that reaches the number of strokes sends the ball once more, and the other
+        // player then counts one more. The smaller number is the right one.
         let strokes = first.await.min(second.await);
         (meter.stop)();
         strokes
     })
 }
 
-/// Passes each message on, one more than it was.
+/// Forwards each message, increased by one.
 async fn pass_on<R: Channels>(mut from: R::Receiver, mut to: R::Sender) {
     while let Some(message) = R::receive(&mut from).await {
         R::send(&mut to, message + 1).await;
     }
 }
 
-/// Each round is a message that passes all tasks.
+/// Each round is a message that passes through all tasks.
 fn chain<R: Channels>(size: Size, meter: Meter) -> u64 {
     R::run(async move |runtime: R| {
         let (mut first, mut last) = R::channel();

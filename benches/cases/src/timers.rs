@@ -1,4 +1,4 @@
-//! Timers: made and dropped, slept out, and very many.
+//! Timers that are dropped, timers that expire, and very many timers.
 
 use crate::runtime::Timers;
 use crate::yields::{beside_a_timer, spawn_and_await};
@@ -8,7 +8,7 @@ use std::pin::pin;
 use std::task::Poll;
 use std::time::Duration;
 
-/// The cases of timers.
+/// The timer cases.
 pub fn timers<R: Timers>() -> Works {
     vec![
         ("yield-1-timer", beside_a_timer::<R> as Work),
@@ -52,7 +52,7 @@ fn sleepers<R: Timers>(size: Size, meter: Meter) -> u64 {
     })
 }
 
-/// From ten minutes to two hours, in no order.
+/// A duration of ten minutes to two hours, in no order.
 fn far(number: usize) -> Duration {
     let scattered = (number as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 40;
     Duration::from_secs(600) + Duration::from_micros(scattered * 393)
@@ -62,7 +62,7 @@ fn pending<R: Timers>(size: Size, meter: Meter) -> u64 {
     R::run(async move |_: R| {
         let mut timers = Vec::with_capacity(size.width);
         (meter.start)();
-        // Boxed, on all runtimes: some timers must not move, once they were polled.
+        // Boxed on all runtimes, because some timers must not move after their first poll.
         timers.extend((0..size.width).map(|number| Box::pin(R::sleep(far(number)))));
         let poll_all = |context: &mut std::task::Context<'_>| {
             Poll::Ready(

@@ -1,4 +1,4 @@
-//! Wakes from another thread, and runs of a future that is ready.
+//! Wakes from another thread, and runs of a ready future.
 
 use crate::runtime::{Reuse, Runtime};
 use crate::spawns::one;
@@ -9,12 +9,13 @@ use std::sync::{Arc, Mutex};
 use std::task::{Poll, Waker};
 use std::thread;
 
-/// The case of wakes from another thread. Not for runtimes whose wakers must stay on their thread.
+/// The case of wakes from another thread. It is not for runtimes whose wakers must stay on their
+/// thread.
 pub fn foreign_wakes<R: Runtime>() -> Works {
     vec![("foreign-wake", round_trips::<R> as Work)]
 }
 
-/// The cases of short runs.
+/// The cases for short runs.
 pub fn runs<R: Reuse>() -> Works {
     vec![("run-ready", run_ready::<R> as Work), ("make-and-run", make_and_run::<R>)]
 }

@@ -1,7 +1,8 @@
-//! Tasks that let each other go first, and tasks that wake each other in turn.
+//! Tasks that yield, and tasks that wake each other in turn.
 //!
-//! The meter runs from when all tasks have been spawned and woken until the last has woken itself for the last time. What it takes
-//! to make the tasks and to end them is not in the figure, and the order in which a runtime steps them does not matter.
+//! The meter starts when all tasks have been spawned and woken, and stops when the last task has
+//! woken itself for the last time. So the figure does not include creating and ending the tasks. It
+//! does not depend on the order in which a runtime polls them.
 
 use crate::runtime::{Runtime, Timers, Yields};
 use crate::{Meter, Size, Work, Works};
@@ -12,7 +13,7 @@ use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-/// The cases of self-wakes, which are the same work for all runtimes, and of hand-overs.
+/// The cases for self-wakes, which are the same work on all runtimes, and for hand-overs.
 pub fn yields<R: Runtime>() -> Works {
     vec![
         ("yield-1", self_wakes::<R> as Work),
@@ -24,12 +25,12 @@ pub fn yields<R: Runtime>() -> Works {
     ]
 }
 
-/// The cases of the runtime's own yield, which may do other work than a self-wake.
+/// The cases for the runtime's own yield, which may do different work than a self-wake.
 pub fn own_yields<R: Yields>() -> Works {
     vec![("own-yield-1", own::<R> as Work), ("own-yield-1000", own::<R>)]
 }
 
-/// Pending once, after a wake of itself.
+/// Wakes itself and is pending once.
 pub(crate) struct SelfWake {
     woken: bool,
 }
@@ -43,7 +44,7 @@ impl SelfWake {
 impl Future for SelfWake {
     type Output = ();
 
-    // Else it is inlined for one runtime and not for another.
+    // Otherwise the compiler might inline it for one runtime and not for another.
     #[inline(always)]
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
         if self.woken {
@@ -55,7 +56,7 @@ impl Future for SelfWake {
     }
 }
 
-/// How a task lets others go first.
+/// How a task yields.
 trait Pause: 'static {
     fn pause(&self) -> impl Future<Output = ()>;
 }
@@ -76,10 +77,12 @@ impl<R: Yields> Pause for Own<R> {
     }
 }
 
-/// Where tasks gather before what is measured, and are counted after it.
+/// Tasks wait here until all have arrived; then the measurement starts. It ends when the last task
+/// leaves.
 struct Gate {
-    /// So many are still to come, before and after.
+    /// Number of tasks that have not arrived yet.
     missing: Cell<usize>,
+    /// Number of tasks that have not left yet.
     missing_at_end: Cell<usize>,
     waiting: RefCell<Vec<Waker>>,
     meter: Meter,
@@ -91,7 +94,8 @@ impl Gate {
         Rc::new(Gate { missing: Cell::new(tasks), missing_at_end: Cell::new(tasks), waiting, meter })
     }
 
-    /// Waits for all. The last one wakes all, itself too, and starts the meter.
+    /// Waits until all tasks have arrived. The last task wakes all, including itself, and starts
+    /// the meter.
     async fn enter(&self) {
         let mut entered = false;
         poll_fn(|context| {
@@ -112,7 +116,7 @@ impl Gate {
         .await;
     }
 
-    /// The last one stops the meter.
+    /// The last task stops the meter.
     fn leave(&self) {
         self.missing_at_end.set(self.missing_at_end.get() - 1);
         if self.missing_at_end.get() == 0 {
@@ -121,8 +125,8 @@ impl Gate {
     }
 }
 
-/// A task that pauses so many times. Each pause in the figure is a wake and the step that led to it: the first step comes from the
-/// gate, and the one after the last wake is not counted any more.
+/// A task that pauses `times` times. Each counted pause is a wake and the poll before it. The gate
+/// causes the first poll. The poll after the last wake is not counted.
 async fn pauses(pause: impl Pause, times: usize, gate: Rc<Gate>) -> u64 {
     gate.enter().await;
     for _ in 1..times {
@@ -133,13 +137,13 @@ async fn pauses(pause: impl Pause, times: usize, gate: Rc<Gate>) -> u64 {
     times as u64
 }
 
-/// What the floor and all runtimes poll.
+/// The futures that the floor and all runtimes poll.
 pub(crate) fn self_waking(size: Size, meter: Meter) -> impl Iterator<Item = impl Future<Output = u64> + 'static> {
     let gate = Gate::new(size.width, meter);
     (0..size.width).map(move |_| pauses(BySelfWake, size.rounds, gate.clone()))
 }
 
-/// Spawns all, then awaits all in order.
+/// Spawns all futures, then awaits the tasks in order.
 pub(crate) async fn spawn_and_await<R, F>(runtime: &R, futures: impl Iterator<Item = F>) -> u64
 where
     R: Runtime,
@@ -165,7 +169,7 @@ fn own<R: Yields>(size: Size, meter: Meter) -> u64 {
     })
 }
 
-/// As [`self_wakes`], beside a timer that is armed and far away.
+/// As [`self_wakes`], while a timer with a distant deadline is pending.
 pub(crate) fn beside_a_timer<R: Timers>(size: Size, meter: Meter) -> u64 {
     R::run(async move |runtime: R| {
         let mut far = pin!(R::sleep(Duration::from_secs(3600)));
@@ -175,7 +179,7 @@ pub(crate) fn beside_a_timer<R: Timers>(size: Size, meter: Meter) -> u64 {
     })
 }
 
-/// Each task waits for its turn, then wakes the next.
+/// Each task waits until it is its turn, then wakes the next.
 fn ring<R: Runtime>(size: Size, meter: Meter) -> u64 {
     struct Ring {
         turn: Cell<usize>,
@@ -184,7 +188,7 @@ fn ring<R: Runtime>(size: Size, meter: Meter) -> u64 {
 
     async fn runner(ring: Rc<Ring>, me: usize, rounds: usize, meter: Option<Meter>) -> u64 {
         let next = (me + 1) % ring.wakers.borrow().len();
-        // One round before what is measured, in which the wakers are made, and one after it.
+        // One round before the measured ones, in which the wakers are stored, and one after them.
         for round in 0..rounds + 2 {
             poll_fn(|context| {
                 if ring.turn.get() == me {

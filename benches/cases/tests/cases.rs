@@ -1,4 +1,5 @@
-//! Each case does its work on the two runtimes that stand here, and starts and stops the meter once.
+//! Runs each case on the two runtimes of this package. Each must do all its operations, and start
+//! and stop the meter once.
 
 use onelane_cases::{CASES, Floor, Meter, Onelane, Size, Works, find};
 use std::cell::Cell;

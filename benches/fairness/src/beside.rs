@@ -1,4 +1,5 @@
-//! Timers of 10 ms, one after the other, beside a stream whose peer is always ready. `twin.py` is the same on asyncio.
+//! Runs timers of 10 ms, one after the other, while a task reads from or writes to a stream whose
+//! peer is always ready. `twin.py` does the same on asyncio.
 
 use crate::options::Traffic;
 use anyhow::Result;
@@ -13,14 +14,14 @@ const TIMERS: usize = 100;
 const EACH: Duration = Duration::from_millis(10);
 const SIZE: usize = 64 * 1024;
 
-/// How late each timer was, in microseconds.
+/// Returns how late each timer was, in microseconds.
 pub(crate) fn lateness(traffic: Traffic) -> Result<Vec<u64>> {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
     let ours = Peer::connect(listener.local_addr()?)?;
     let (peer, _) = listener.accept()?;
     EventLoop::new().run(async {
         let (reader, writer) = TcpStream::from_std(ours)?.into_streams();
-        // They are stopped by the end of the loop.
+        // The tasks and threads below stop when the loop ends.
         if traffic.reads() {
             let peer = peer.try_clone()?;
             thread::spawn(move || send(peer));

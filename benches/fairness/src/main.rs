@@ -1,9 +1,11 @@
-//! Timers beside a stream that is always ready, on `onelane` and on CPython's asyncio.
+//! Measures how late timers are beside a stream that is always ready, on `onelane` and on CPython's
+//! asyncio.
 //!
-//! A thread sends, or receives, as fast as it can. The loop has a task that reads, or writes, in a loop, and one that sleeps a hundred
-//! times for 10 ms. Measured is how late each sleep ends. Not measured: how many bytes go through.
+//! A thread sends or receives as fast as it can. In the event loop, one task reads or writes in a
+//! loop, and another sleeps for 10 ms, a hundred times. The program measures how late each sleep
+//! ends. It does not measure how many bytes are transferred.
 //!
-//! Read on in `beside.rs`, and in `twin.py`, which is the same on asyncio.
+//! Next: `beside.rs`, and `twin.py`, which does the same on asyncio.
 
 mod beside;
 mod options;
@@ -13,7 +15,7 @@ use options::{Order, Other, Plan, Traffic};
 use std::path::Path;
 use std::process::{Command, ExitCode};
 
-/// A timer is on time within so many milliseconds.
+/// The table has the share of timers that were at most this many milliseconds late.
 const LIMITS: [u64; 3] = [1, 2, 5];
 
 fn main() -> ExitCode {
@@ -38,7 +40,7 @@ fn obey(order: Order) -> Result<()> {
     Ok(())
 }
 
-/// Each a process of its own; who is first changes from round to round.
+/// Runs each sample in its own process. The loop that runs first changes from round to round.
 fn compare(plan: &Plan) -> Result<()> {
     let ours = std::env::current_exe()?;
     let twin = Path::new(env!("CARGO_MANIFEST_DIR")).join("twin.py");
@@ -84,7 +86,7 @@ fn lateness(command: &mut Command) -> Result<Vec<u64>> {
     text.split_whitespace().map(|number| Ok(number.parse()?)).collect()
 }
 
-/// Of each hundred timers, those that were on time; the median, and the latest.
+/// The percentage of timers within each limit, the median lateness, and the largest.
 fn row(late: &mut [u64]) -> String {
     late.sort_unstable();
     let share = |limit| late.iter().filter(|&&late| late <= limit * 1000).count() as f64 * 100.0 / late.len() as f64;

@@ -6,15 +6,17 @@ use lexopt::{Parser, ValueExt};
 use std::path::PathBuf;
 
 pub(crate) const HELP: &str = "\
-Timers of 10 ms beside a stream whose peer is always ready, on onelane and on CPython's asyncio, by turns.
+Measures how late timers of 10 ms are beside a stream whose peer is always ready.
+Alternates between onelane and CPython's asyncio.
 
     cargo run --release --manifest-path benches/fairness/Cargo.toml -- [OPTIONS]
 
-    --rounds N        so many rounds, each of a second for each of the two and for each kind of traffic (15)
+    --rounds N        number of rounds; a round takes a second per loop and kind of traffic (15)
     --python PROGRAM  CPython 3.12 or later (python3)
-    --against PROGRAM another build of this program, in place of CPython
+    --against PROGRAM compare with another build of this program instead of CPython
 
-    once KIND         only ours, once: reads, writes or both; prints the lateness of each timer, in microseconds
+    once KIND         run once on onelane; KIND is reads, writes or both;
+                      prints the lateness of each timer, in microseconds
 ";
 
 #[derive(Debug, PartialEq)]

@@ -1,4 +1,5 @@
-//! An allocator that counts the bytes that a program holds, on all of its threads. Each `memory.rs` includes it.
+//! An allocator that counts the allocated bytes of the program, on all its threads. Each
+//! `memory.rs` includes this file.
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -7,22 +8,22 @@ struct Counting;
 
 static HELD: AtomicUsize = AtomicUsize::new(0);
 
-/// The bytes that are allocated now.
+/// The number of bytes that are allocated now.
 pub fn held() -> usize {
     HELD.load(Ordering::SeqCst)
 }
 
-// SAFETY: each call is passed on to the system's allocator, and counting allocates nothing.
+// SAFETY: each call is forwarded to the system's allocator, and counting does not allocate.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         HELD.fetch_add(layout.size(), Ordering::SeqCst);
-        // SAFETY: as the caller promises.
+        // SAFETY: the caller promises what the system's allocator requires.
         unsafe { System.alloc(layout) }
     }
 
     unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
         HELD.fetch_sub(layout.size(), Ordering::SeqCst);
-        // SAFETY: as the caller promises.
+        // SAFETY: the caller promises what the system's allocator requires.
         unsafe { System.dealloc(pointer, layout) }
     }
 }

@@ -1,4 +1,5 @@
-//! One of the hello-worlds: builds it from nothing, counts its packages, weighs its binaries. It does not know the others.
+//! One hello-world: builds it from nothing, counts its packages, and measures its binaries. It does
+//! not know the other programs.
 
 use anyhow::{Context, Result, ensure};
 use nix::sys::resource::{UsageWho, getrusage};
@@ -11,17 +12,17 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Instant;
 
-/// The number of futures that `examples/further.rs` spawns and the hello-world does not.
+/// Number of types of futures that `examples/further.rs` spawns and the hello-world does not.
 const FURTHER_TYPES: u64 = 16;
 
-/// How it is built.
+/// A build profile.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Profile {
     Debug,
     Release,
-    /// `release`, and optimized as a whole.
+    /// `release`, with link-time optimization and one codegen unit.
     Lto,
-    /// `lto`, for size, and without unwinding.
+    /// `lto`, optimized for size, without unwinding.
     Small,
 }
 
@@ -45,38 +46,38 @@ impl Profile {
     }
 }
 
-/// What a build took.
+/// The time of one build.
 #[derive(Clone, Copy)]
 pub(crate) struct Build {
     pub(crate) profile: Profile,
-    /// Seconds on the wall's clock.
+    /// Wall-clock time in seconds.
     pub(crate) wall: f64,
-    /// Seconds of all cores together.
+    /// CPU time in seconds, the sum over all cores.
     pub(crate) cpu: f64,
 }
 
 /// The size of a stripped program.
 #[derive(Clone, Copy, Default)]
 pub(crate) struct Size {
-    /// Bytes of the file.
+    /// Size of the file in bytes.
     pub(crate) file: u64,
-    /// Bytes of its sections that are loaded: code, constants, relocations, tables for unwinding.
+    /// Total size of the sections that are loaded: code, constants, relocations, unwind tables.
     pub(crate) loaded: u64,
 }
 
-/// A program, and what was found about it.
+/// A program, and its measured figures.
 pub(crate) struct Hello {
     pub(crate) name: &'static str,
-    /// The runtime's version, as the lock file has it.
+    /// The runtime's version according to the lock file.
     pub(crate) version: String,
-    /// The packages that are built, without the program itself.
+    /// The packages that are built, except the program itself.
     pub(crate) packages: BTreeSet<String>,
     pub(crate) builds: Vec<Build>,
-    /// In the profiles `release`, `lto` and `small`.
+    /// Sizes in the profiles `release`, `lto` and `small`.
     pub(crate) sizes: [Size; 3],
-    /// Loaded bytes of `release` for each further type of future that is spawned.
+    /// Growth of the loaded bytes of `release` per additional type of spawned future.
     pub(crate) further: u64,
-    /// Bytes on the heap of an idle loop, and of a task that waits.
+    /// Heap bytes of an idle loop, and of a waiting task.
     pub(crate) idle: u64,
     pub(crate) task: u64,
     folder: PathBuf,
@@ -84,7 +85,7 @@ pub(crate) struct Hello {
 }
 
 impl Hello {
-    /// Sees that nothing needs to be downloaded any more, and looks at what it depends on.
+    /// Downloads what is missing, and lists the dependencies.
     pub(crate) fn find(name: &'static str) -> Result<Hello> {
         let package = Path::new(env!("CARGO_MANIFEST_DIR"));
         let folder = package.join("hello").join(name);
@@ -93,13 +94,14 @@ impl Hello {
             &folder,
             &["tree", "--locked", "--offline", "--edges", "normal,build", "--prefix", "none", "--no-dedupe"],
         )?;
-        // `smol v2.0.2`, and for a package in a folder `onelane v0.1.0 (/the/folder)`. The first is the program itself.
+        // A line is like `smol v2.0.2`, or `onelane v0.1.0 (/the/folder)` for a package in a
+        // folder. The first line is the program itself.
         let packages: BTreeSet<String> =
             tree.lines().skip(1).map(|line| line.split(" (").next().unwrap_or(line).into()).collect();
         let runtime = if name == "minimal" { "onelane" } else { name };
         let version = packages.iter().find_map(|line| line.strip_prefix(runtime)?.strip_prefix(" v"));
         let version = version.unwrap_or_default().to_string();
-        ensure!(name == "empty" || !version.is_empty(), "cargo tree shows no {runtime}:\n{tree}");
+        ensure!(name == "empty" || !version.is_empty(), "cargo tree does not list {runtime}:\n{tree}");
         let target = package.join("target/cold").join(name);
         let builds = Vec::new();
         Ok(Hello {
@@ -116,7 +118,7 @@ impl Hello {
         })
     }
 
-    /// Builds it from nothing, and lets it say hello.
+    /// Builds the program from nothing, and runs it.
     pub(crate) fn build_cold(&mut self, profile: Profile) -> Result<()> {
         if self.target.exists() {
             fs::remove_dir_all(&self.target)?;
@@ -127,7 +129,7 @@ impl Hello {
         self.run_hello(profile)
     }
 
-    /// Finds sizes and memory.
+    /// Measures sizes and memory.
     pub(crate) fn weigh(&mut self) -> Result<()> {
         for (nth, profile) in [Profile::Release, Profile::Lto, Profile::Small].into_iter().enumerate() {
             self.build(profile, &[])?;
@@ -140,14 +142,15 @@ impl Hello {
             let further = size(&examples.join("further"))?.loaded;
             self.further = further.saturating_sub(self.sizes[0].loaded) / FURTHER_TYPES;
             let said = output(&examples.join("memory"))?;
-            let (idle, task) = said.trim().split_once(' ').with_context(|| format!("no two numbers: {said}"))?;
+            let (idle, task) =
+                said.trim().split_once(' ').with_context(|| format!("expected two numbers, not {said}"))?;
             (self.idle, self.task) = (idle.parse()?, task.parse()?);
         }
         Ok(())
     }
 
     fn build(&self, profile: Profile, what: &[&str]) -> Result<()> {
-        let target = self.target.to_str().context("the path is no text")?;
+        let target = self.target.to_str().context("the path is not valid UTF-8")?;
         let mut arguments = vec!["build", "--quiet", "--locked", "--offline", "--target-dir", target];
         arguments.extend(profile.arguments());
         arguments.extend(what);
@@ -161,11 +164,11 @@ impl Hello {
 
     fn run_hello(&self, profile: Profile) -> Result<()> {
         let said = output(&self.program(profile))?;
-        ensure!(said == "hello\n", "{} was to say hello, and said {said:?}", self.name);
+        ensure!(said == "hello\n", "{} should print \"hello\", but printed {said:?}", self.name);
         Ok(())
     }
 
-    /// The median of its builds in that profile, if there were any.
+    /// The median of its builds in this profile; `None` if there are no such builds.
     pub(crate) fn median(&self, profile: Profile, of: fn(&Build) -> f64) -> Option<f64> {
         let mut values: Vec<f64> = self.builds.iter().filter(|build| build.profile == profile).map(of).collect();
         values.sort_by(f64::total_cmp);
@@ -185,7 +188,7 @@ fn output(program: &Path) -> Result<String> {
 
 fn size(program: &Path) -> Result<Size> {
     let bytes = fs::read(program).with_context(|| format!("reading {}", program.display()))?;
-    let file: ElfFile64<'_, Endianness> = ElfFile64::parse(&*bytes).context("sizes are read from ELF files only")?;
+    let file: ElfFile64<'_, Endianness> = ElfFile64::parse(&*bytes).context("only sizes of ELF files can be read")?;
     let endian = file.endian();
     let is_loaded = |flags: u64, kind: u32| flags & u64::from(elf::SHF_ALLOC) != 0 && kind != elf::SHT_NOBITS;
     let sections = file.elf_section_table().iter();
@@ -193,10 +196,10 @@ fn size(program: &Path) -> Result<Size> {
     Ok(Size { file: bytes.len() as u64, loaded: loaded.map(|section| section.sh_size(endian)).sum() })
 }
 
-/// Runs cargo in the folder and gives what it printed.
+/// Runs cargo in the folder, and returns what it printed.
 fn cargo(folder: &Path, arguments: &[&str]) -> Result<String> {
     let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    // What was set for this program is not for those: cargo tells the programs that it runs of their own package.
+    // cargo sets variables for this program. They must not affect the programs that we build.
     for (name, _) in std::env::vars_os() {
         let ours = ["CARGO_PKG_", "CARGO_PROFILE_", "CARGO_BUILD_", "CARGO_ENCODED_"];
         let is_ours = name.to_str().is_some_and(|name| ours.iter().any(|start| name.starts_with(start)));
@@ -204,15 +207,16 @@ fn cargo(folder: &Path, arguments: &[&str]) -> Result<String> {
             command.env_remove(name);
         }
     }
-    // The programs hold the names of source files, so the path of the checkout must not add to their size.
+    // Binaries contain the paths of source files, so the path of the checkout must not change their
+    // size.
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").canonicalize()?;
     let output = command
         .args(arguments)
         .current_dir(folder)
         .env_remove("CARGO_TARGET_DIR")
-        // No cache of compiled crates.
+        // Do not use a cache of compiled crates.
         .env("RUSTC_WRAPPER", "")
-        // As cargo does by itself for packages from crates.io.
+        // cargo builds packages from crates.io without incremental compilation.
         .env("CARGO_INCREMENTAL", "0")
         .env("RUSTFLAGS", format!("--cap-lints=allow --remap-path-prefix={}=/onelane", root.display()))
         .output()
@@ -222,7 +226,7 @@ fn cargo(folder: &Path, arguments: &[&str]) -> Result<String> {
     Ok(String::from_utf8(output.stdout)?)
 }
 
-/// CPU seconds of all processes that this one has started and waited for, and of theirs.
+/// CPU seconds of all child processes that this process has waited for, and of their children.
 fn cpu_of_children() -> Result<f64> {
     let usage = getrusage(UsageWho::RUSAGE_CHILDREN)?;
     Ok((usage.user_time().num_microseconds() + usage.system_time().num_microseconds()) as f64 / 1e6)

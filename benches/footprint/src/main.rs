@@ -1,11 +1,13 @@
-//! What a hello-world costs with `onelane`, with and without its default features, with tokio and with smol: the time to build it
-//! from nothing, the packages, what it adds to an empty `main` in three profiles, and the memory of an idle loop and of a task.
+//! The cost of a hello-world with `onelane` (with and without its default features), tokio and
+//! smol. It measures the time to build it from nothing, and the number of packages. It measures
+//! what it adds to an empty `main` in three profiles, and the memory of an idle loop and of a task.
 //!
-//! The programs stand in `hello/`, with lock files of their own. Each spawns a task that sleeps for a millisecond and prints.
-//! Measured is what a user has who takes the runtime from crates.io: dependencies are built without incremental compilation and
-//! without warnings, whether they come from there or, as `onelane` does here, from a folder. Not measured: downloads.
+//! The programs are in `hello/`, each with its own lock file. Each spawns a task that sleeps for a
+//! millisecond and prints. The figures are those of a user who gets the runtime from crates.io. All
+//! dependencies are built without incremental compilation and without warnings, including
+//! `onelane`, which is in a folder here. Downloads are not measured.
 //!
-//! Read on in `hello.rs`, which builds and counts; `report.rs` writes the table, and compares with it.
+//! Next: `hello.rs`, which builds and measures; `report.rs` writes the table, and compares with it.
 
 mod hello;
 mod report;
@@ -22,14 +24,14 @@ Measures a hello-world with onelane, tokio and smol: cold build, packages, size,
 
     cargo run --release --manifest-path benches/footprint/Cargo.toml -- [OPTIONS]
 
-    --rounds N   cold builds of each in each profile; the median counts (3)
-    --out DIR    where footprint.json and footprint.md are (docs/performance)
+    --rounds N   number of cold builds per program and profile, for the median (3)
+    --out DIR    the folder of footprint.json and footprint.md (docs/performance)
     --print      print the table, and write nothing
-    --sizes      measure sizes and memory alone, and keep the times that the table has
-    --check      measure the sizes and memory of onelane alone; fail if one grew by more than 2 %
+    --sizes      measure only sizes and memory, and keep the build times of the table
+    --check      measure only sizes and memory of onelane; fail if one grew by more than 2 %
 ";
 
-/// The programs that `--check` holds to the table.
+/// The programs that `--check` compares with the table.
 const OURS: [&str; 2] = ["onelane", "minimal"];
 
 struct Options {
@@ -65,7 +67,7 @@ fn run() -> Result<()> {
     }
     for hello in &mut hellos {
         eprintln!("sizes of {}", hello.name);
-        hello.weigh().with_context(|| format!("weighing the hello-world of {}", hello.name))?;
+        hello.weigh().with_context(|| format!("measuring the hello-world of {}", hello.name))?;
     }
     if options.check {
         return report::check(&hellos, &options.out);
@@ -83,7 +85,7 @@ fn run() -> Result<()> {
 
 fn build_cold(hellos: &mut [Hello], rounds: usize) -> Result<()> {
     for profile in [Profile::Debug, Profile::Release] {
-        // A B C A B C: what slows the machine down for a while slows all of them.
+        // The programs take turns, so a disturbance of the machine affects all of them.
         for round in 1..=rounds {
             for hello in hellos.iter_mut().filter(|hello| hello.name != "empty") {
                 eprintln!("{} build {round} of {rounds} with {}", profile.name(), hello.name);
@@ -94,7 +96,7 @@ fn build_cold(hellos: &mut [Hello], rounds: usize) -> Result<()> {
     Ok(())
 }
 
-/// None if help was asked for.
+/// Returns `None` for `--help`.
 fn options() -> Result<Option<Options>> {
     let out = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/performance");
     let mut options = Options { rounds: 3, out, print: false, sizes: false, check: false };

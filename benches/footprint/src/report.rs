@@ -1,4 +1,5 @@
-//! The table, for people and as JSON, and the comparison with it. It does not know how the figures were found.
+//! The table, as Markdown and as JSON, and the comparison with it. It does not know how the figures
+//! were measured.
 
 use crate::hello::{Build, Hello, Profile};
 use anyhow::{Context, Result, ensure};
@@ -8,13 +9,13 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-/// Between two of these the table stands in `footprint.md`.
+/// The table is between two of these marks in `footprint.md`.
 const MARK: &str = "<!-- table -->";
 
-/// A size may grow by so much until `--check` fails.
+/// `--check` fails if a size is more than this many times the size in the table.
 const TOLERANCE: f64 = 1.02;
 
-/// A row: what it is, and how to read it from a program that has it.
+/// A row: its title, and a function that reads its value from a program, if the program has one.
 struct Row {
     title: &'static str,
     id: &'static str,
@@ -26,7 +27,7 @@ struct Row {
 enum Unit {
     Seconds,
     Packages,
-    /// Of a binary. What counts is the difference to that of an empty `main`.
+    /// The size of a binary. The table shows the difference to an empty `main`.
     Kilobytes,
     Bytes,
 }
@@ -42,11 +43,11 @@ const ROWS: &[Row] = &[
     row("its CPU time", "release_cpu_seconds", |hello| cpu(hello, Profile::Release), Unit::Seconds),
     row("packages", "packages", |hello| is_runtime(hello).then_some(hello.packages.len() as f64), Unit::Packages),
     row("binary, `release`", "binary_bytes", |hello| Some(hello.sizes[0].file as f64), Unit::Kilobytes),
-    row("loaded of it", "loaded_bytes", |hello| Some(hello.sizes[0].loaded as f64), Unit::Kilobytes),
+    row("of which loaded", "loaded_bytes", |hello| Some(hello.sizes[0].loaded as f64), Unit::Kilobytes),
     row("binary, `lto`", "lto_bytes", |hello| Some(hello.sizes[1].file as f64), Unit::Kilobytes),
-    row("loaded of it", "lto_loaded_bytes", |hello| Some(hello.sizes[1].loaded as f64), Unit::Kilobytes),
+    row("of which loaded", "lto_loaded_bytes", |hello| Some(hello.sizes[1].loaded as f64), Unit::Kilobytes),
     row("binary, `small`", "small_bytes", |hello| Some(hello.sizes[2].file as f64), Unit::Kilobytes),
-    row("loaded of it", "small_loaded_bytes", |hello| Some(hello.sizes[2].loaded as f64), Unit::Kilobytes),
+    row("of which loaded", "small_loaded_bytes", |hello| Some(hello.sizes[2].loaded as f64), Unit::Kilobytes),
     row("each further type of future", "further_bytes", |hello| bytes(hello, hello.further), Unit::Bytes),
     row("heap of an idle loop", "idle_bytes", |hello| bytes(hello, hello.idle), Unit::Bytes),
     row("heap of a waiting task", "task_bytes", |hello| bytes(hello, hello.task), Unit::Bytes),
@@ -76,7 +77,8 @@ fn title(hello: &Hello) -> String {
     }
 }
 
-/// As Markdown: the figure, and behind it how many times tokio's that is. Sizes are compared by what they add to an empty `main`.
+/// The table as Markdown. After each figure, it has the ratio to tokio's. Sizes are compared by
+/// what they add to an empty `main`.
 pub(crate) fn table(hellos: &[Hello]) -> String {
     let find = |name| hellos.iter().find(|hello| hello.name == name);
     let mut table = String::from("|");
@@ -109,7 +111,7 @@ pub(crate) fn table(hellos: &[Hello]) -> String {
     table
 }
 
-/// The raw figures and the table, with the machine that they are of.
+/// Writes the samples and the table, with a description of the machine.
 pub(crate) fn write(hellos: &[Hello], rounds: usize, folder: &Path) -> Result<()> {
     let machine = machine();
     let rustc = rustc()?;
@@ -126,21 +128,22 @@ pub(crate) fn write(hellos: &[Hello], rounds: usize, folder: &Path) -> Result<()
     let text = fs::read_to_string(&page).with_context(|| format!("reading {}", page.display()))?;
     let parts: Vec<&str> = text.split(MARK).collect();
     let [before, _, after] = parts[..] else {
-        anyhow::bail!("{} must have two lines `{MARK}`, for the table to stand between", page.display());
+        anyhow::bail!("{} must have two lines `{MARK}`, with the table between them", page.display());
     };
     let table = table(hellos);
     let caption =
-        format!("{rustc}; {machine}; times are medians of {rounds}. In brackets: how many times tokio's that is.");
+        format!("{rustc}; {machine}; times are medians of {rounds}. In brackets: the ratio to tokio's figure.");
     fs::write(&page, format!("{before}{MARK}\n{caption}\n\n{table}{MARK}{after}"))?;
     Ok(())
 }
 
-/// Holds sizes and memory to the figures in the folder. They are exact for one compiler, so another one is not compared.
+/// Compares sizes and memory with the figures in the folder. The figures are exact for one
+/// compiler, so they are not compared with those of another.
 pub(crate) fn check(hellos: &[Hello], folder: &Path) -> Result<()> {
     let figures = read(folder)?;
     let (rustc, before) = (rustc()?, figures["rustc"].as_str().unwrap_or_default());
     if rustc != before {
-        println!("skipped: the sizes are those of {before}, and this is {rustc}");
+        println!("skipped: the sizes in the table are from {before}, and this compiler is {rustc}");
         return Ok(());
     }
     let mut grown = 0;
@@ -155,11 +158,11 @@ pub(crate) fn check(hellos: &[Hello], folder: &Path) -> Result<()> {
             println!("{:8} {:19} {before:8} {now:8} {change:+6.1} %{verdict}", hello.name, row.id);
         }
     }
-    ensure!(grown == 0, "{grown} of these grew by more than 2 %; what is meant to grow is written down by --sizes");
+    ensure!(grown == 0, "{grown} of these grew by more than 2 %; if this is intended, run --sizes to update the table");
     Ok(())
 }
 
-/// The times of the builds that the figures in the folder have.
+/// Reads the times of the builds from the figures in the folder.
 pub(crate) fn take_times(hellos: &mut [Hello], folder: &Path) -> Result<()> {
     let figures = read(folder)?;
     for hello in hellos.iter_mut().filter(|hello| is_runtime(hello)) {
@@ -202,7 +205,7 @@ fn rustc() -> Result<String> {
     Ok(String::from_utf8(version)?.trim().into())
 }
 
-/// The processor and the number of its cores, as far as they can be known.
+/// The processor and the number of its cores, if known.
 fn machine() -> String {
     let model = fs::read_to_string("/proc/cpuinfo").ok().and_then(|text| {
         let line = text.lines().find(|line| line.starts_with("model name"))?;

@@ -1,18 +1,20 @@
-//! What the system lets a process have: open files, and a parent.
+//! Limits of a process: the number of open files, and its lifetime.
 
 use anyhow::{Context, Result, ensure};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-/// Beside the connections: standard streams, the listener, the poller, what a library opens.
+/// Number of descriptors besides the connections: standard streams, the listener, the poller, those
+/// that a library opens.
 const OTHERS: u64 = 64;
 
-/// As many open files as a process without rights may have. What it starts inherits that.
+/// Raises the limit of open files to the maximum for an unprivileged process. Child processes
+/// inherit it.
 pub(crate) fn raise_descriptors() -> Result<()> {
     let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
     setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum }).context("raising the limit of open files")
 }
 
-/// Whether so many connections fit in.
+/// Returns an error if the limit of open files is too low for this number of connections.
 pub(crate) fn ensure_room_for(connections: u32) -> Result<()> {
     raise_descriptors()?;
     let (needed, limit) = (u64::from(connections) + OTHERS, getrlimit(Resource::Nofile).maximum.unwrap_or(u64::MAX));
@@ -23,10 +25,10 @@ pub(crate) fn ensure_room_for(connections: u32) -> Result<()> {
     Ok(())
 }
 
-/// The process is killed when the one that has started it ends, however it ends. Nothing but Linux knows that.
+/// The process is killed when its parent ends, for whatever reason. Only Linux supports this.
 pub(crate) fn end_with_parent() -> Result<()> {
     #[cfg(target_os = "linux")]
     rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL))
-        .context("asking to be killed with the parent")?;
+        .context("requesting a signal for the end of the parent process")?;
     Ok(())
 }

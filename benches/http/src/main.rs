@@ -1,16 +1,19 @@
-//! An HTTP/1.1 server on `onelane` beside the same hyper service on tokio's `current_thread` runtime; `wrk` makes the load.
+//! Compares an HTTP/1.1 server on `onelane` with the same hyper service on tokio's `current_thread`
+//! runtime. `wrk` makes the load.
 //!
 //! ```text
 //!      core 0                          core 1
 //!      serve onelane <--- loopback --- wrk
-//!      serve tokio   <--- loopback --- wrk      by turns, a process each time
+//!      serve tokio   <--- loopback --- wrk      in turn, each sample in a new process
 //! ```
 //!
-//! Measured is what a server of one thread does with requests of four kinds (small, large, pipelined, each on a connection of its own):
-//! requests a second, latency, CPU time of a request, memory. Not measured: TLS, HTTP/2, a network, many cores.
+//! It measures how a server of one thread handles four kinds of load: small, large, pipelined, and
+//! one connection per request. The figures are requests per second, latency, CPU time per request,
+//! and memory. It does not measure TLS, HTTP/2, a real network, or several cores.
 //!
-//! Read on in `serve/mod.rs`, the server; in `measure.rs`, the rounds; in `report.rs`, which writes them down. `hostile/mod.rs` does not
-//! measure, but sees whether a loop withstands.
+//! Next: `serve/mod.rs`, the server; `measure.rs`, the rounds; `report.rs`, which writes the
+//! results. `hostile/mod.rs` does not compare runtimes: it checks that a loop serves good clients
+//! while hostile clients attack it.
 
 mod hostile;
 mod limits;

@@ -1,4 +1,5 @@
-//! The rounds: a server and `wrk` in front of it, for each runtime in turn. It does not know what is written down.
+//! The rounds: for each runtime in turn, starts a server and runs `wrk` against it. It does not
+//! know how the results are reported.
 
 use crate::limits;
 use crate::options::{Candidate, Case, Plan};
@@ -8,10 +9,10 @@ use crate::server::Server;
 use crate::wrk::{Load, Run};
 use anyhow::{Context, Result};
 
-/// `wrk` does not run shorter than a second. The first one does not count.
+/// `wrk` cannot run for less than a second. This first second is not counted.
 const WARM_UP_SECONDS: u32 = 1;
 
-/// All samples, and how they were taken.
+/// All samples, and the conditions under which they were taken.
 pub(crate) struct Samples {
     pub(crate) all: Vec<Sample>,
     pub(crate) wrk: String,
@@ -20,26 +21,26 @@ pub(crate) struct Samples {
 
 /// A run of `wrk` against a server that was started for it.
 pub(crate) struct Sample {
-    /// Its name.
+    /// The name of the server.
     pub(crate) server: &'static str,
     pub(crate) case: Case,
     pub(crate) round: usize,
     pub(crate) load: Load,
-    /// The server's, while `wrk` ran.
+    /// CPU time of the server while `wrk` ran.
     pub(crate) cpu_seconds: f64,
-    /// Before there was a connection.
+    /// Memory before the first connection.
     pub(crate) idle: Memory,
-    /// When the last connection had gone.
+    /// Memory after the last connection.
     pub(crate) after: Memory,
 }
 
 impl Sample {
-    /// Microseconds of the server's CPU time.
+    /// CPU time of the server per request, in microseconds.
     pub(crate) fn cpu_per_request(&self) -> f64 {
         self.cpu_seconds * 1e6 / self.load.requests as f64
     }
 
-    /// The part of the time in which the server had its core.
+    /// The part of the time in which the server ran.
     pub(crate) fn busy(&self) -> f64 {
         self.cpu_seconds * self.load.rate / self.load.requests as f64
     }
@@ -65,7 +66,7 @@ pub(crate) fn measure(plan: &Plan) -> Result<Samples> {
     Ok(Samples { all, wrk, pinned: pins.work() })
 }
 
-/// A B, B A, A B: who is second has nothing of it in the end.
+/// The server that runs first changes from round to round, so the order favours neither.
 fn turns<T>([first, second]: [T; 2], round: usize) -> [T; 2] {
     if round % 2 == 1 { [first, second] } else { [second, first] }
 }
@@ -77,7 +78,7 @@ fn sample(candidate: Candidate<'_>, pins: Pins, case: Case, seconds: u32, round:
     let mut run = |seconds| {
         let load = Run::start(pins, server.port(), case, seconds)?.finish()?;
         server.ensure_it_runs()?;
-        // What the end of a run costs does not count for the next one.
+        // The cost of closing connections must not count for the next run.
         process.settle(descriptors)?;
         anyhow::Ok(load)
     };

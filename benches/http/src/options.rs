@@ -1,4 +1,4 @@
-//! The command line. It does not know what becomes of the orders.
+//! The command line. It does not know how the orders are executed.
 
 use anyhow::{Context, Result, bail, ensure};
 use lexopt::Arg::{Long, Short, Value};
@@ -7,35 +7,39 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 pub(crate) const HELP: &str = "\
-Puts the same HTTP service on onelane and on tokio under the load of wrk, by turns.
+Puts the same HTTP service on onelane and on tokio under the load of wrk, in turn.
 
     cargo run --release --manifest-path benches/http/Cargo.toml -- [OPTIONS]
     cargo run --release --manifest-path benches/http/Cargo.toml -- serve onelane|tokio --port N
 
-    --loads NAME,NAME,..  what wrk asks for (small,large,pipelined,closing):
-                            small      short answers, on connections that stay
-                            large      a MiB to the server, and the same back
+    --loads NAME,NAME,..  the loads that wrk makes (small,large,pipelined,closing):
+                            small      short responses, on connections that stay open
+                            large      a MiB to the server, which sends it back
                             pipelined  sixteen requests in one write
-                            closing    a connection for each request
-    --connections N,N,..  how many connections wrk keeps open under the small load (1,32,256,1000); the others have 32
-    --against PROGRAM     another build of this program, whose server on onelane is measured in place of tokio's; writes nothing
-    --rounds N            so many samples of each; the median counts (7)
-    --seconds N           how long a sample is (5)
-    --out DIR             where servers.md and servers.json are (docs/performance)
+                            closing    one connection per request
+    --connections N,N,..  numbers of open connections for the small load (1,32,256,1000);
+                          the other loads have 32
+    --against PROGRAM     compare with another build of this program, serving on onelane,
+                          instead of tokio; writes nothing
+    --rounds N            number of samples of each, for the median (7)
+    --seconds N           duration of a sample (5)
+    --out DIR             the folder of servers.md and servers.json (docs/performance)
     --print               print the table, and write nothing
-    --quick               a look, less than a minute: 2 rounds of 1 second; writes nothing
-    --soak SECONDS        a server under 1,000 connections for so long: does its memory stay, do its descriptors go?
-    --runtime NAME        the server of a soak: onelane or tokio (onelane)
-    --hostile SECONDS     good clients among hostile ones: are they served, are timers on time, is everything given back?
+    --quick               2 rounds of 1 second, less than a minute; writes nothing
+    --soak SECONDS        run a server under 1,000 connections for this long;
+                          fails if memory grows, a descriptor leaks, or a request fails
+    --runtime NAME        the server for --soak: onelane or tokio (onelane)
+    --hostile SECONDS     good clients among hostile ones; fails if a good client is not served,
+                          a timer is too late, or a resource leaks
 
-    serve NAME            only the server; prints the port that it listens on, and runs until it is killed
-    --port N              that port, on 127.0.0.1; with 0, one that the system chooses (0)
-    --with-parent         ends when the process that has started it does (Linux)
+    serve NAME            only the server; prints its port, and runs until it is killed
+    --port N              the port on 127.0.0.1; 0 lets the system choose one (0)
+    --with-parent         ends when its parent process ends (Linux)
 
-Give it a machine that does nothing else, and two cores. Needs Linux and wrk.
+Needs Linux, wrk, and two cores of a machine that does nothing else.
 ";
 
-/// What is to be done.
+/// What the program should do.
 #[derive(Debug, PartialEq)]
 pub(crate) enum Order {
     Help,
@@ -43,7 +47,7 @@ pub(crate) enum Order {
     Measure(Plan),
     Soak(Soak),
     Hostile(Hostile),
-    /// Be the server of that.
+    /// Run the server for `Hostile`.
     Withstand,
 }
 
@@ -73,7 +77,7 @@ impl fmt::Display for Runtime {
     }
 }
 
-/// What `wrk` asks for.
+/// A kind of load.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Load {
     Small,
@@ -94,14 +98,14 @@ impl Load {
         }
     }
 
-    /// The script that has `wrk` ask for it.
+    /// The script with which `wrk` makes this load.
     pub(crate) fn script(self) -> Option<PathBuf> {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("wrk");
         (self != Load::Small).then(|| folder.join(self.name()).with_extension("lua"))
     }
 }
 
-/// A row of the table for each server: a load, and on how many connections.
+/// A load and a number of connections. The table has a row per server for each case.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Case {
     pub(crate) load: Load,
@@ -113,11 +117,11 @@ pub(crate) struct Case {
 pub(crate) struct Candidate<'a> {
     pub(crate) name: &'static str,
     pub(crate) runtime: Runtime,
-    /// None for this program.
+    /// `None` for this program.
     pub(crate) program: Option<&'a Path>,
 }
 
-/// Of the loads that have one number.
+/// Number of connections of all loads except `Small`.
 const CONNECTIONS: u32 = 32;
 
 #[derive(Debug, PartialEq)]
@@ -130,13 +134,13 @@ pub(crate) struct Serve {
 #[derive(Debug, PartialEq)]
 pub(crate) struct Plan {
     pub(crate) loads: Vec<Load>,
-    /// Of the small load.
+    /// Numbers of connections of the small load.
     pub(crate) connections: Vec<u32>,
     pub(crate) rounds: usize,
     pub(crate) seconds: u32,
-    /// None if nothing is to be written.
+    /// `None` to write nothing.
     pub(crate) out: Option<PathBuf>,
-    /// Another build of this program, in place of tokio.
+    /// Another build of this program, which replaces tokio.
     pub(crate) against: Option<PathBuf>,
 }
 
@@ -150,7 +154,7 @@ impl Plan {
         self.loads.iter().flat_map(cases).collect()
     }
 
-    /// Ours, and the other.
+    /// Our server, and the one to compare with.
     pub(crate) fn candidates(&self) -> [Candidate<'_>; 2] {
         let of = |runtime: Runtime| Candidate { name: runtime.name(), runtime, program: None };
         let other = match &self.against {
@@ -175,7 +179,7 @@ pub(crate) struct Hostile {
 impl Order {
     /// # Errors
     ///
-    /// What is wrong with the arguments, and what to give instead.
+    /// Says what is wrong with the arguments, and what to give instead.
     pub(crate) fn parse(parser: &mut Parser) -> Result<Self> {
         let out = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/performance");
         let (loads, connections) = (Load::ALL.to_vec(), vec![1, 32, 256, 1000]);
@@ -214,7 +218,7 @@ impl Order {
     }
 }
 
-/// Fewer seconds have no half that could be looked at.
+/// A shorter run has too few readings for its second half to be compared.
 const SHORTEST: u32 = 10;
 
 impl Serve {

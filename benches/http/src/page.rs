@@ -1,21 +1,21 @@
-//! A page of the documents, with a place for figures between two marks. It knows no figure.
+//! A page of the documentation, with figures between two marks. It does not know the figures.
 
 use anyhow::{Context, Result};
 use std::fs;
 use std::path::Path;
 
-/// The first and the last line of that place.
+/// The line before and after the figures.
 const MARK: &str = "<!-- servers -->";
 
-/// Puts the text between the marks of that file.
+/// Replaces the text between the marks in the file.
 pub(crate) fn fill(page: &Path, text: &str) -> Result<()> {
     let old = fs::read_to_string(page).with_context(|| format!("reading {}", page.display()))?;
     let new = filled(&old, text)
-        .with_context(|| format!("{} must have two lines `{MARK}`, for the table to stand between", page.display()))?;
+        .with_context(|| format!("{} must have two lines `{MARK}`, with the table between them", page.display()))?;
     fs::write(page, new).with_context(|| format!("writing {}", page.display()))
 }
 
-/// None if there are not two marks.
+/// Returns `None` if there are not exactly two marks.
 fn filled(page: &str, text: &str) -> Option<String> {
     let parts: Vec<&str> = page.split(MARK).collect();
     let [before, _, after] = parts[..] else { return None };

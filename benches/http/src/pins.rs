@@ -1,4 +1,4 @@
-//! Which core a process runs on: a `taskset` in front of its command. It does not know what is run.
+//! Pins processes to cores, by calling `taskset`. It does not know which programs run.
 
 use anyhow::{Result, ensure};
 use std::ffi::OsStr;
@@ -6,17 +6,18 @@ use std::process::{Command, Stdio};
 
 /// The server's core.
 pub(crate) const SERVER: usize = 0;
-/// That of `wrk`.
+/// The core of `wrk`.
 pub(crate) const WRK: usize = 1;
 
-/// Whether processes can be pinned here.
+/// Says whether processes can be pinned here.
 #[derive(Clone, Copy)]
 pub(crate) struct Pins {
     work: bool,
 }
 
 impl Pins {
-    /// Tries. Tells if it does not work, since the figures are worse then.
+    /// Tries to pin processes. Prints a message if this does not work, because the figures are
+    /// worse then.
     pub(crate) fn find() -> Self {
         let pins = Pins { work: true };
         let works = |core| {
@@ -25,7 +26,7 @@ impl Pins {
         };
         let work = works(SERVER) && works(WRK);
         if !work {
-            eprintln!("nothing is pinned: there is no `taskset`, or there are not the cores {SERVER} and {WRK}");
+            eprintln!("nothing is pinned: `taskset` is not installed, or there are no cores {SERVER} and {WRK}");
         }
         Pins { work }
     }
@@ -34,17 +35,18 @@ impl Pins {
         self.work
     }
 
-    /// The first thread of this program on that core, and those that it starts from now on.
+    /// Pins the main thread of this program to the core, and all threads that it starts later.
     pub(crate) fn pin_this(self, core: usize) -> Result<()> {
         if self.work {
             let mut command = Command::new("taskset");
             command.args(["--cpu-list", "--pid", &core.to_string(), &std::process::id().to_string()]);
-            ensure!(command.stdout(Stdio::null()).status()?.success(), "this program cannot choose its core");
+            ensure!(command.stdout(Stdio::null()).status()?.success(), "this program cannot be pinned to a core");
         }
         Ok(())
     }
 
-    /// The program on that core. `taskset` becomes it, so it has the process id of the child.
+    /// A command that runs the program on the core. `taskset` is replaced by the program, so the
+    /// process id of the child is that of the program.
     pub(crate) fn command(self, core: usize, program: impl AsRef<OsStr>) -> Command {
         if !self.work {
             return Command::new(program);

@@ -1,4 +1,5 @@
-//! What Linux tells of a running process: CPU time, memory, open descriptors. It does not know which process that is.
+//! Reads CPU time, memory and open descriptors of a running process from `/proc` on Linux. It does
+//! not know which process this is.
 
 use anyhow::{Context, Result};
 use std::fs;
@@ -6,20 +7,20 @@ use std::path::PathBuf;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-/// When the clients of a server have gone, it may take so long to see it.
+/// How long a server may take to close its connections after the clients have gone.
 const GRACE: Duration = Duration::from_secs(2);
 
-/// A process, by its folder in `/proc`.
+/// A process, identified by its folder in `/proc`.
 pub(crate) struct Process {
     folder: PathBuf,
 }
 
-/// Kilobytes of 1,024 bytes, as the system counts them.
+/// Memory in units of 1,024 bytes, as the system reports it.
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub(crate) struct Memory {
-    /// `VmRSS`: resident now.
+    /// `VmRSS`: the resident memory now.
     pub(crate) now: u64,
-    /// `VmHWM`: the most that ever was.
+    /// `VmHWM`: the maximum of the resident memory.
     pub(crate) peak: u64,
 }
 
@@ -28,14 +29,14 @@ impl Process {
         Process { folder: format!("/proc/{id}").into() }
     }
 
-    /// Seconds of CPU time since it began, of the program and of the system for it.
+    /// CPU time in seconds since the process began, in user code and in the kernel.
     pub(crate) fn cpu_seconds(&self) -> Result<f64> {
-        let ticks = ticks(&self.read("stat")?).context("/proc/PID/stat is not as it was")?;
+        let ticks = ticks(&self.read("stat")?).context("/proc/PID/stat has an unknown format")?;
         Ok(ticks as f64 / rustix::param::clock_ticks_per_second() as f64)
     }
 
     pub(crate) fn memory(&self) -> Result<Memory> {
-        memory(&self.read("status")?).context("/proc/PID/status is not as it was")
+        memory(&self.read("status")?).context("/proc/PID/status has an unknown format")
     }
 
     pub(crate) fn descriptors(&self) -> Result<usize> {
@@ -43,7 +44,8 @@ impl Process {
         Ok(fs::read_dir(&folder).with_context(|| format!("reading {}", folder.display()))?.count())
     }
 
-    /// Waits until so many are open, but not for long. Returns how many are.
+    /// Waits until this number of descriptors is open, up to a time limit. Returns the number of
+    /// open descriptors.
     pub(crate) fn settle(&self, descriptors: usize) -> Result<usize> {
         let begun = Instant::now();
         loop {
@@ -61,7 +63,8 @@ impl Process {
     }
 }
 
-/// `utime` and `stime`, the fields 14 and 15. The second is the name in brackets, and may have brackets and blanks in it.
+/// Adds `utime` and `stime`, the fields 14 and 15. The second field is the name in brackets, and
+/// the name may contain brackets and spaces.
 fn ticks(stat: &str) -> Option<u64> {
     let (_, from_third) = stat.rsplit_once(')')?;
     let mut fields = from_third.split_whitespace().skip(11).map(|field| field.parse::<u64>().ok());

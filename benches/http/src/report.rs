@@ -1,4 +1,4 @@
-//! The table, for people and as JSON. It does not know how the figures were found.
+//! The table, as Markdown and as JSON. It does not know how the figures were measured.
 
 use crate::measure::{Sample, Samples};
 use crate::options::{Candidate, Case, Plan};
@@ -21,10 +21,10 @@ impl Report {
         let (machine, rustc) = (machine(), rustc()?);
         let versions = ["onelane", "tokio", "hyper", "hyper-util"].map(|name| format!("{name} {}", locked(name)));
         let versions = versions.join(", ");
-        let pinned = if samples.pinned { "server and `wrk` each on a core of its own" } else { "nothing pinned" };
+        let pinned = if samples.pinned { "server and `wrk` pinned to one core each" } else { "nothing pinned" };
         let (rounds, seconds) = (plan.rounds, plan.seconds);
         let caption = format!(
-            "{versions}; {}; {rustc}; {machine}; {pinned}; medians of {rounds} rounds of {seconds} s, and for {} the median over the rounds of how many times `onelane`'s it is in the same round, ± half of the range of the middle half.",
+            "{versions}; {}; {rustc}; {machine}; {pinned}; medians of {rounds} rounds of {seconds} s; for {}, the ratio is the median of its ratios to `onelane` in the same round, ± half of the interquartile range.",
             samples.wrk,
             if plan.against.is_some() { "the other build" } else { "tokio" },
         );
@@ -46,7 +46,7 @@ impl Report {
         &self.text
     }
 
-    /// Into `servers.md` and `servers.json` of that folder.
+    /// Writes `servers.md` and `servers.json` in the folder.
     pub(crate) fn write(&self, folder: &Path) -> Result<()> {
         let file = folder.join("servers.json");
         let figures = serde_json::to_string_pretty(&self.figures)? + "\n";
@@ -55,12 +55,12 @@ impl Report {
     }
 }
 
-/// A column: its title, how to read it from a sample, and how to write it.
+/// A column: its title, how to read its value from a sample, and how to format the value.
 struct Column {
     title: &'static str,
     value: fn(&Sample) -> f64,
     show: fn(f64) -> String,
-    /// Whether it says how many times `onelane`'s it is.
+    /// Whether it shows the ratio to `onelane`.
     is_compared: bool,
 }
 
@@ -97,7 +97,7 @@ fn table(cases: &[Case], [ours, other]: [Candidate<'_>; 2], samples: &[Sample]) 
     table
 }
 
-/// The figures, beside ours if they are another's.
+/// Formats the figures of one server. For the other server, also the ratios to ours.
 fn row(samples: &[&Sample], ours: Option<&[&Sample]>) -> String {
     let mut row = String::new();
     for column in COLUMNS {
@@ -115,7 +115,7 @@ fn row(samples: &[&Sample], ours: Option<&[&Sample]>) -> String {
     row
 }
 
-/// How many times ours it is, in each round by itself: a machine that is slow for a while is so for both.
+/// The ratio to ours in each round separately, because a slow phase of the machine affects both.
 fn ratios(samples: &[&Sample], ours: &[&Sample], value: fn(&Sample) -> f64) -> Vec<f64> {
     let in_the_same_round = |sample: &&Sample| ours.iter().find(|other| other.round == sample.round);
     let ratio = |sample: &&Sample| in_the_same_round(sample).map(|other| value(sample) / value(other));
@@ -135,7 +135,7 @@ fn thousands(value: f64) -> String {
     text
 }
 
-/// Of microseconds, three digits or more.
+/// Formats microseconds with three digits or more.
 fn duration(microseconds: f64) -> String {
     match microseconds {
         value if value < 10.0 => format!("{value:.2} µs"),
@@ -149,7 +149,7 @@ fn per_cent(part: f64) -> String {
     format!("{:.0} %", part * 100.0)
 }
 
-/// Of kilobytes of 1,024 bytes.
+/// Converts from units of 1,024 bytes.
 fn megabytes(kilobytes: f64) -> String {
     format!("{:.2} MB", kilobytes * 1024.0 / 1e6)
 }
@@ -173,7 +173,7 @@ fn figures(sample: &Sample) -> Value {
     })
 }
 
-/// The version that the lock file of this package has.
+/// The version of a package in the lock file of this package.
 fn locked(name: &str) -> &'static str {
     let mut lines = include_str!("../Cargo.lock").lines();
     let found = lines.any(|line| line.strip_prefix("name = ").is_some_and(|found| found.trim_matches('"') == name));
@@ -186,7 +186,7 @@ fn rustc() -> Result<String> {
     Ok(String::from_utf8(version)?.trim().into())
 }
 
-/// The processor, the number of its cores and the system, as far as they can be known.
+/// The processor, the number of its cores and the system, if known.
 fn machine() -> String {
     let model = fs::read_to_string("/proc/cpuinfo").ok().and_then(|text| {
         let line = text.lines().find(|line| line.starts_with("model name"))?;

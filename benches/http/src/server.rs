@@ -1,4 +1,5 @@
-//! A server as a child process: this program again, with `serve`. It is killed when it is dropped.
+//! A server as a child process: this program, with the argument `serve`. Dropping it kills the
+//! process.
 
 use crate::options::Candidate;
 use crate::pins::{self, Pins};
@@ -13,7 +14,8 @@ pub(crate) struct Server {
 }
 
 impl Server {
-    /// Starts it, and waits until it listens. The program is this one, or another build of it.
+    /// Starts the server, and waits until it listens. The program is this one, or another build of
+    /// it.
     pub(crate) fn start(Candidate { name, runtime, program }: Candidate<'_>, pins: Pins) -> Result<Self> {
         let ours = std::env::current_exe()?;
         let mut command = pins.command(pins::SERVER, program.unwrap_or(&ours));
@@ -23,16 +25,16 @@ impl Server {
             .stdout(Stdio::piped())
             .spawn()
             .with_context(|| format!("starting the server on {name}"))?;
-        // From here on it is killed, also if it tells no port.
+        // From here on, dropping it kills the process, even if it reports no port.
         let mut server = Server { child, port: 0 };
-        server.port = server.told().with_context(|| format!("the server on {runtime} was to tell its port"))?;
+        server.port = server.told().with_context(|| format!("the server on {runtime} did not report its port"))?;
         Ok(server)
     }
 
     fn told(&mut self) -> Result<u16> {
         let mut line = String::new();
-        BufReader::new(self.child.stdout.as_mut().context("it has no output")?).read_line(&mut line)?;
-        line.trim().parse().with_context(|| format!("and said {line:?}"))
+        BufReader::new(self.child.stdout.as_mut().context("its output is not piped")?).read_line(&mut line)?;
+        line.trim().parse().with_context(|| format!("it printed {line:?}"))
     }
 
     pub(crate) fn port(&self) -> u16 {
@@ -41,7 +43,7 @@ impl Server {
 
     /// # Errors
     ///
-    /// If it has ended by itself, or by somebody else.
+    /// Returns an error if the process has ended.
     pub(crate) fn ensure_it_runs(&mut self) -> Result<()> {
         match self.child.try_wait()? {
             None => Ok(()),

@@ -1,6 +1,8 @@
-//! A server for a long time: does its memory stay as it is, and do its descriptors go when its clients do?
+//! Runs a server for a long time. Checks that its memory does not grow, and that its descriptors
+//! are closed when its clients have gone.
 //!
-//! `wrk` comes anew every ten seconds or so, with all its connections, so that also those come and go.
+//! About every ten seconds, `wrk` reconnects with all connections, so that connections are opened
+//! and closed too.
 
 use crate::limits;
 use crate::options::{Candidate, Case, Load, Soak};
@@ -16,19 +18,20 @@ use std::time::Duration;
 const CONNECTIONS: u32 = 1000;
 const CASE: Case = Case { load: Load::Small, connections: CONNECTIONS };
 
-/// A visit of `wrk` is that long.
+/// Duration of one run of `wrk`, in seconds.
 const VISIT: u32 = 10;
 
-/// So many seconds are printed at the beginning and at the end.
+/// Number of readings that are printed at the beginning and at the end.
 const SHOWN: usize = 10;
 
-/// Memory that grows by less than this part in the second half of the time, or by less than so many kilobytes, stays as it is.
+/// The memory counts as constant if its growth in the second half is less than this part, or less
+/// than this number of kilobytes.
 const STAYS: (f64, f64) = (0.01, 256.0);
 
-/// What was seen.
+/// The results.
 #[derive(Default)]
 struct Seen {
-    /// Kilobytes of each second in which `wrk` was there.
+    /// Resident kilobytes in each second while `wrk` ran.
     resident: Vec<f64>,
     most_descriptors: usize,
     requests: u64,
@@ -37,7 +40,7 @@ struct Seen {
 
 /// # Errors
 ///
-/// If memory grows, a descriptor stays, or a request fails.
+/// Returns an error if memory grows, a descriptor stays open, or a request fails.
 pub(crate) fn soak(plan: &Soak) -> Result<()> {
     crate::wrk::version()?;
     let pins = Pins::find();
@@ -51,7 +54,7 @@ pub(crate) fn soak(plan: &Soak) -> Result<()> {
     let mut seen = Seen::default();
     let mut left = plan.seconds;
     while left > 0 {
-        // What is left over goes with the last visit.
+        // The last run takes the remaining time too.
         let seconds = if left < 2 * VISIT { left } else { VISIT };
         visit(&mut seen, &process, Run::start(pins, server.port(), CASE, seconds)?)?;
         server.ensure_it_runs()?;
@@ -59,17 +62,20 @@ pub(crate) fn soak(plan: &Soak) -> Result<()> {
     }
     let kept = process.settle(descriptors)?;
     seen.print(process.memory()?.now);
-    println!("descriptors: idle {descriptors}, at most {}, in the end {kept}", seen.most_descriptors);
+    println!("descriptors: idle {descriptors}, at most {}, at the end {kept}", seen.most_descriptors);
     println!("requests: {}, of which {} failed", seen.requests, seen.failed);
 
     let (growth, allowed) = growth(&seen.resident);
-    ensure!(growth <= allowed, "memory grows: by {growth:.0} kB in the second half, where {allowed:.0} may be");
-    ensure!(kept == descriptors, "{kept} descriptors are open in the end, and there were {descriptors}");
+    ensure!(
+        growth <= allowed,
+        "memory grows: by {growth:.0} kB in the second half; at most {allowed:.0} kB are allowed"
+    );
+    ensure!(kept == descriptors, "{kept} descriptors are open at the end, and {descriptors} were open at the start");
     ensure!(seen.failed == 0, "{} requests failed", seen.failed);
     Ok(())
 }
 
-/// Looks each second, until `wrk` has gone.
+/// Reads memory and descriptors every second, until `wrk` has ended.
 fn visit(seen: &mut Seen, process: &Process, mut run: Run) -> Result<()> {
     loop {
         sleep(Duration::from_secs(1));
@@ -89,8 +95,8 @@ impl Seen {
     fn print(&self, after: u64) {
         let (first, rest) = self.resident.split_at(SHOWN.min(self.resident.len()));
         let last = &rest[rest.len().saturating_sub(SHOWN)..];
-        println!("resident, kB, each second at first:{}", show(first));
-        println!("                  and in the end:{}; without clients: {after}", show(last));
+        println!("resident, kB, first seconds:{}", show(first));
+        println!("              last seconds:{}; without clients: {after}", show(last));
     }
 }
 
@@ -98,7 +104,8 @@ pub(crate) fn show(kilobytes: &[f64]) -> String {
     kilobytes.iter().map(|value| format!(" {value:.0}")).collect()
 }
 
-/// From the first to the second half of the second half of the seconds, by medians, and how much of that is nothing.
+/// Compares the third and the fourth quarter of the time, by medians. Returns the growth, and the
+/// allowed growth.
 pub(crate) fn growth(resident: &[f64]) -> (f64, f64) {
     let half = &resident[resident.len() / 2..];
     let (before, after) = half.split_at(half.len() / 2);

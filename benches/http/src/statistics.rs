@@ -1,22 +1,22 @@
-//! Medians and spreads. They know no unit.
+//! Medians and spreads. They do not depend on a unit.
 
-/// The value in the middle, or the mean of the two there.
+/// The middle value, or the mean of the two middle values.
 ///
 /// # Panics
 ///
-/// If there is no value.
+/// Panics if there is no value.
 pub(crate) fn median(values: &[f64]) -> f64 {
     quantile(values, 0.5)
 }
 
-/// Half of the range in which the middle half of the values lies, as a part of the median.
+/// Half of the interquartile range, as a part of the median.
 pub(crate) fn spread(values: &[f64]) -> f64 {
     (quantile(values, 0.75) - quantile(values, 0.25)) / 2.0 / median(values)
 }
 
-/// What is asked for may lie between two values: then in that proportion.
+/// Interpolates linearly if the quantile is between two values.
 fn quantile(values: &[f64], part: f64) -> f64 {
-    assert!(!values.is_empty(), "a median was asked for of no value; take a sample first");
+    assert!(!values.is_empty(), "no values have no median; take a sample first");
     let mut sorted = values.to_vec();
     sorted.sort_by(f64::total_cmp);
     let place = part * (sorted.len() - 1) as f64;

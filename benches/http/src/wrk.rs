@@ -1,4 +1,4 @@
-//! `wrk`, which makes the load, and what it tells. It does not know who serves.
+//! Runs `wrk`, which makes the load, and parses its output. It does not know which server runs.
 
 use crate::options::Case;
 use crate::pins::{self, Pins};
@@ -7,32 +7,32 @@ use std::ffi::OsString;
 use std::io::{ErrorKind, Read};
 use std::process::{Child, Command, Stdio};
 
-/// What `wrk` has told of a run.
+/// The results of a run, as `wrk` reports them.
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub(crate) struct Load {
     pub(crate) requests: u64,
-    /// In a second.
+    /// Requests per second.
     pub(crate) rate: f64,
-    /// Microseconds within which half of the answers came.
+    /// Microseconds within which half of the responses arrived.
     pub(crate) p50: f64,
-    /// Microseconds for 99 of 100.
+    /// Microseconds within which 99 of 100 responses arrived.
     pub(crate) p99: f64,
-    /// Connections that were refused or broke, and answers that took longer than two seconds.
+    /// Connections that were refused or broke, and responses that took more than two seconds.
     pub(crate) socket_errors: u64,
-    /// Answers with a status of 400 and above.
+    /// Responses with a status of 400 or above.
     pub(crate) bad_answers: u64,
 }
 
-/// A run that goes on. It is killed when it is dropped before its end.
+/// A run in progress. Dropping it before its end kills the process.
 pub(crate) struct Run {
     child: Child,
 }
 
-/// Its version.
+/// The version of `wrk`.
 ///
 /// # Errors
 ///
-/// How to install it, if it is not there.
+/// If it is not installed, the error says how to install it.
 pub(crate) fn version() -> Result<String> {
     match Command::new("wrk").arg("-v").output() {
         Ok(output) => {
@@ -40,14 +40,15 @@ pub(crate) fn version() -> Result<String> {
             Ok(text.split(" [").next().unwrap_or("wrk").trim().to_string())
         }
         Err(error) if error.kind() == ErrorKind::NotFound => {
-            bail!("wrk is not installed, and makes the load; Debian: apt-get install wrk")
+            bail!("wrk makes the load, and is not installed (on Debian: apt-get install wrk)")
         }
         Err(error) => Err(error).context("starting wrk"),
     }
 }
 
 impl Run {
-    /// One thread that keeps so many connections open, and asks again on each as soon as it has the answer.
+    /// Starts `wrk` with one thread and this number of open connections. On each connection, `wrk`
+    /// sends the next request as soon as the response has arrived.
     pub(crate) fn start(pins: Pins, port: u16, Case { load, connections }: Case, seconds: u32) -> Result<Self> {
         let script = load.script().map(|script| [OsString::from("--script"), script.into()]);
         let child = pins
@@ -66,21 +67,21 @@ impl Run {
         Ok(self.child.try_wait()?.is_some())
     }
 
-    /// Waits for its end. What it tells fits into a pipe, so that it may be read late.
+    /// Waits until `wrk` ends. Its output fits into the buffer of a pipe, so it may be read late.
     pub(crate) fn finish(mut self) -> Result<Load> {
         let mut text = String::new();
-        self.child.stdout.as_mut().context("wrk has no output")?.read_to_string(&mut text)?;
+        self.child.stdout.as_mut().context("the output of wrk is not piped")?.read_to_string(&mut text)?;
         let status = self.child.wait()?;
         ensure!(status.success(), "wrk failed: {status}\n{text}");
-        let load = parse(&text).with_context(|| format!("wrk has said something new:\n{text}"))?;
-        ensure!(load.requests > 0, "not one request was answered:\n{text}");
+        let load = parse(&text).with_context(|| format!("the output of wrk has an unknown format:\n{text}"))?;
+        ensure!(load.requests > 0, "no request was answered:\n{text}");
         Ok(load)
     }
 }
 
 impl Drop for Run {
     fn drop(&mut self) {
-        // After its end there is nobody to be killed.
+        // After its end there is no process to kill.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }

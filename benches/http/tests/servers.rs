@@ -1,4 +1,4 @@
-//! Both servers answer, and answer the same. How fast they are is not looked at.
+//! Checks that both servers send the same responses. It does not measure their speed.
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -50,7 +50,7 @@ fn line(connection: &mut BufReader<TcpStream>) -> String {
     line.strip_suffix("\r\n").unwrap_or_else(|| panic!("a line was cut off: {line:?}")).to_string()
 }
 
-/// Asks on that connection, which stays.
+/// Sends a request on a connection that stays open.
 fn get(connection: &mut BufReader<TcpStream>) -> Answer {
     connection.get_mut().write_all(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n").unwrap();
     let status = line(connection);
@@ -60,7 +60,7 @@ fn get(connection: &mut BufReader<TcpStream>) -> Answer {
         let Some((name, value)) = header.split_once(": ") else { break };
         headers.insert(name.to_string(), value.to_string());
     }
-    // It is another each second.
+    // The date differs from second to second.
     if let Some(date) = headers.get_mut("date") {
         assert!(date.ends_with(" GMT"), "{date}");
         *date = "now".into();
@@ -76,7 +76,7 @@ fn expected() -> Answer {
     Answer { status: "HTTP/1.1 200 OK".into(), headers, body: "hello world\n".into() }
 }
 
-/// Twice on one connection, and beside it on another one.
+/// Sends two requests on one connection, and one on another connection in between.
 fn answers_on_a_connection_that_stays(runtime: &str) {
     let server = Server::start(runtime);
     let (mut first, mut second) = (server.connect(), server.connect());

@@ -1,2 +1,2 @@
--- A connection for each request. The server closes it behind the answer.
+-- One connection per request. The server closes it after the response.
 wrk.headers["Connection"] = "close"

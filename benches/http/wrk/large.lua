@@ -1,4 +1,4 @@
--- One MiB to the server, and the same back.
+-- One MiB to the server, which sends it back.
 wrk.method = "POST"
 wrk.path = "/echo"
 wrk.body = string.rep("onelane ", 128 * 1024)

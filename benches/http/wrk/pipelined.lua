@@ -1,4 +1,4 @@
--- Sixteen requests in one write. Each answer counts, and a latency is that of all sixteen.
+-- Sixteen requests in one write. Each response counts; the latency is that of all sixteen.
 init = function()
     sixteen = string.rep(wrk.format(), 16)
 end

@@ -1,7 +1,9 @@
-//! Counts: starts this program under callgrind, once for each size, as many at a time as there are cores.
+//! Counts instructions: runs this program under callgrind, once per case and size, with one process
+//! per core.
 //!
-//! So that a count is the same in each run, a run has no environment, and arguments of the same length; the C library chooses its
-//! functions as for the plainest processor; the clock is `clock.rs`. Callgrind lays out memory in the same way each time.
+//! A count must be the same in each run. So a run has no environment, and arguments of the same
+//! length. The C library uses its functions for the simplest processor, and the clock is that of
+//! `clock.rs`. Callgrind lays out memory in the same way each time.
 
 use crate::plan::{self, Entry};
 use anyhow::{Context, Result, ensure};
@@ -12,15 +14,15 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
-/// The first argument of a run that is counted.
+/// The first argument of a process whose instructions are counted.
 pub(crate) const CHILD: &str = "count";
 
-/// The instructions of an entry at its two sizes.
+/// The instruction counts of an entry at its two sizes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Count {
     small: u64,
     large: u64,
-    /// That the larger has more.
+    /// Number of operations that the large size has in addition.
     operations: u64,
 }
 
@@ -30,15 +32,15 @@ impl Count {
     }
 }
 
-/// What is not there, with the cure.
+/// Says which tool is missing, and how to install it.
 pub(crate) fn missing() -> Option<&'static str> {
     let found = Command::new("valgrind").arg("--version").output().is_ok_and(|output| output.status.success());
     if found { None } else { Some("valgrind is not installed (on Debian: apt-get install valgrind)") }
 }
 
-/// The counts of the entries, in their order.
+/// Returns the counts of the entries, in their order.
 pub(crate) fn all(entries: &[Entry]) -> Result<Vec<Count>> {
-    // Each entry's small size, then its large one.
+    // For each entry a run of the small size, then a run of the large size.
     let runs = 2 * entries.len();
     let next = AtomicUsize::new(0);
     let counts = Mutex::new(vec![0; runs]);
@@ -68,7 +70,7 @@ pub(crate) fn all(entries: &[Entry]) -> Result<Vec<Count>> {
     Ok(entries.iter().zip(counts.chunks(2)).map(count).collect())
 }
 
-/// Runs the entry at that size under callgrind, and gives the number of all instructions.
+/// Runs the entry at this size under callgrind, and returns the number of instructions.
 fn one(entry: &Entry, size: Size) -> Result<u64> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let output = Command::new("valgrind")
@@ -86,10 +88,11 @@ fn one(entry: &Entry, size: Size) -> Result<u64> {
     ensure!(output.status.success(), "it failed:\n{text}");
     // `==123== Collected : 4567`
     let count = text.lines().find_map(|line| line.split_once("Collected :")?.1.trim().parse().ok());
-    count.with_context(|| format!("callgrind said not how much it collected:\n{text}"))
+    count.with_context(|| format!("the output of callgrind has no line `Collected`:\n{text}"))
 }
 
-/// What is counted: the arguments are a case, a runtime, a width and rounds, filled up with spaces.
+/// Runs the measured work. The arguments are a case, a runtime, a width and rounds, padded with
+/// spaces.
 pub(crate) fn work(arguments: &[String]) -> Result<()> {
     let arguments: Vec<&str> = arguments.iter().map(|argument| argument.trim()).collect();
     let [case, runtime, width, rounds] = arguments[..] else {
@@ -103,11 +106,12 @@ pub(crate) fn work(arguments: &[String]) -> Result<()> {
     Ok(())
 }
 
-/// Only within `measured`: what comes before `main` reads where the stack lies, which is elsewhere in each run.
+/// Counts only within `measured`. The code before `main` depends on the address of the stack, which
+/// differs between runs.
 const COLLECT: &str = "--toggle-collect=onelane_instructions::count::measured*";
 
 #[inline(never)]
 fn measured(work: Work, size: Size) -> u64 {
-    // Not a tail call, with which callgrind would see it left at once.
+    // `black_box` prevents a tail call, which would end `measured` for callgrind at once.
     black_box(work(black_box(size), Meter::NONE))
 }

@@ -1,10 +1,13 @@
-//! How many instructions an operation takes: a yield, a hand-over, a spawn, a message. Counted by callgrind, so that they are the same
-//! in each run and on a busy machine; `table.md` has what they were, and `--check` holds them to it.
+//! Counts the instructions of each operation: a yield, a hand-over, a spawn, a message. Callgrind
+//! counts them, so the counts are the same in each run, even on a busy machine. `table.md` has the
+//! known counts, and `--check` compares with them.
 //!
-//! The cases are those of `benches/cases`. Each runs at two sizes, and the difference is divided by the operations that the larger has
-//! more, so that the start of the program and of the loop cancel. Not measured: what an instruction costs, caches above all.
+//! The cases are those of `benches/cases`. Each runs at two sizes. The difference of the counts is
+//! divided by the difference in the number of operations. So the start of the program and of the
+//! loop cancels out. It does not measure how long an instruction takes, which depends above all on
+//! caches.
 //!
-//! Read on in `plan.rs`, which says what is counted; `count.rs` counts; `table.rs` compares.
+//! Next: `plan.rs`, which lists what is counted; `count.rs` counts; `table.rs` compares.
 
 #[cfg(not(test))]
 mod clock;
@@ -20,14 +23,15 @@ use std::process::ExitCode;
 use table::Table;
 
 const HELP: &str = "\
-Counts the instructions of an operation with valgrind's callgrind, and compares them with benches/instructions/table.md.
+Counts the instructions of each operation with valgrind's callgrind.
+Compares the counts with benches/instructions/table.md.
 
     cargo run --release --manifest-path benches/instructions/Cargo.toml -- [OPTIONS]
 
-    --check       fail if one grew by more than 2 %
+    --check       fail if a count grew by more than 2 %
     --update      write the table
-    --twice       count twice, and fail unless both are equal
-    --only CASE   only cases whose names begin so; can be repeated
+    --twice       count twice, and fail if the counts differ
+    --only CASE   only cases whose names begin with CASE; can be repeated
 ";
 
 #[derive(Default)]
@@ -61,8 +65,8 @@ fn compare(options: &Options) -> Result<ExitCode> {
     let known = table::read()?;
     let here = table::Origin::here()?;
     if options.check && known.origin != here {
-        // Not a failure: these figures say nothing about those.
-        println!("skipped: instructions, because the table is of {}, and this is {here}", known.origin);
+        // Not a failure: counts of different compilers or machines cannot be compared.
+        println!("skipped: instructions, because the table is from {}, and this is {here}", known.origin);
         return Ok(ExitCode::SUCCESS);
     }
     if let Some(missing) = count::missing() {
@@ -84,7 +88,7 @@ fn compare(options: &Options) -> Result<ExitCode> {
         for ((entry, first), second) in entries.iter().zip(&counts).zip(&again) {
             ensure!(first == second, "{} on {}: first {first:?}, then {second:?}", entry.case, entry.runtime);
         }
-        println!("Counted twice: each of the {} counts is the same.\n", 2 * entries.len());
+        println!("Counted twice: all {} counts are equal.\n", 2 * entries.len());
     }
 
     let counted = Table::new(here, entries.iter().zip(&counts).map(|(entry, count)| (*entry, count.per_operation())));
@@ -97,7 +101,7 @@ fn compare(options: &Options) -> Result<ExitCode> {
     Ok(if options.check && comparison.has_grown() { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
 
-/// None if help was asked for.
+/// Returns `None` for `--help`.
 fn options() -> Result<Option<Options>> {
     let mut options = Options::default();
     let mut arguments = lexopt::Parser::from_env();
@@ -108,10 +112,13 @@ fn options() -> Result<Option<Options>> {
             Long("twice") => options.twice = true,
             Long("only") => options.only.push(arguments.value()?.string()?),
             Long("help") | Short('h') => return Ok(None),
-            Value(value) => bail!("what is {value:?} for? (try --help)"),
+            Value(value) => bail!("unexpected argument {value:?} (try --help)"),
             other => bail!("{} (try --help)", other.unexpected()),
         }
     }
-    ensure!(!(options.check && options.update), "--check or --update, not both: one holds the table, one changes it");
+    ensure!(
+        !(options.check && options.update),
+        "give --check or --update, not both: --check compares with the table, --update changes it"
+    );
     Ok(Some(options))
 }

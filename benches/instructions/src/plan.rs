@@ -1,7 +1,7 @@
-//! What is counted: which cases, on what, and at which two sizes.
+//! The list of what is counted: the cases, the runtimes, and the two sizes of each.
 //!
-//! Left out are the cases that are about something else than instructions: memory (`yield-1000000`, `spawn-100000`, the heap) and
-//! other threads (`foreign-wake`).
+//! Two kinds of cases are left out, because their cost is not in instructions: those about memory
+//! (`yield-1000000`, `spawn-100000`, the heap), and `foreign-wake`, which uses another thread.
 
 use crate::virtual_time;
 use onelane_cases::{Counting, Debugged, Floor, Onelane, Size, Work, Works, find, yields};
@@ -18,10 +18,12 @@ pub(crate) struct Entry {
     pub(crate) large: Size,
 }
 
-/// About so many operations more does the larger run make: enough that the rest of a division is no matter.
+/// The large size has about this number of operations more than the small one. So a constant
+/// difference hardly matters.
 const OPERATIONS: usize = 10_000;
 
-/// Cases of `benches/cases` that are repeated: one size is twice as often as the other.
+/// Cases of `benches/cases` that are repeated: the large size has twice the rounds of the small
+/// one.
 const REPEATED: &[&str] = &[
     "yield-1",
     "yield-300",
@@ -45,11 +47,11 @@ const REPEATED: &[&str] = &[
     "make-and-run",
 ];
 
-/// All that is counted, in the order of the table.
+/// Returns all entries, in the order of the table.
 pub(crate) fn entries() -> Vec<Entry> {
     let mut entries = Vec::new();
     for &id in REPEATED {
-        let case = find(id).unwrap_or_else(|| panic!("`{id}` is to be counted, and benches/cases has no such case"));
+        let case = find(id).unwrap_or_else(|| panic!("benches/cases has no case `{id}`"));
         let rounds = OPERATIONS.div_ceil(case.width);
         let size = |rounds| Size { width: case.width, rounds };
         for (runtime, works) in [("floor", Floor::works()), ("onelane", Onelane::works())] {
@@ -59,7 +61,7 @@ pub(crate) fn entries() -> Vec<Entry> {
             }
         }
     }
-    // What it costs to look.
+    // The cost of metrics and of debug mode.
     let observed: [(&[(_, _)], Works); 2] = [
         (
             &[("yield-1", "yield-1-metrics"), ("yield-1000", "yield-1000-metrics"), ("ring-1000", "ring-1000-metrics")],
@@ -83,7 +85,7 @@ pub(crate) fn entries() -> Vec<Entry> {
             });
         }
     }
-    // These happen once to each of many: one size has twice as many as the other.
+    // These do one operation for each of many things: the large size has twice as many.
     let many = |case, operation, work| {
         let size = |width| Size { width, rounds: 1 };
         Entry { case, runtime: "onelane", operation, work, small: size(OPERATIONS), large: size(2 * OPERATIONS) }

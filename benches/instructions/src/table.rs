@@ -1,4 +1,5 @@
-//! The checked-in table: read, compared, written. It does not know how it was counted.
+//! Reads, compares and writes the table, which is in the repository. It does not know how the
+//! instructions are counted.
 
 use crate::plan::Entry;
 use anyhow::{Context, Result};
@@ -10,15 +11,16 @@ use std::process::Command;
 
 const FILE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/table.md");
 
-/// By so much may a count differ from the table's.
+/// A count may differ from the table by this part.
 const TOLERANCE: f64 = 0.02;
 
-/// What the figures depend on, besides the source.
+/// What the counts depend on, in addition to the source.
 #[derive(Clone, PartialEq, Eq, Default, Debug)]
 pub(crate) struct Origin(String);
 
 impl Origin {
-    /// Of this machine: the compiler, its target, and the C library, whose allocator is counted too.
+    /// The origin of counts on this machine: the compiler, its target, and the C library, whose
+    /// allocator is counted too.
     pub(crate) fn here() -> Result<Origin> {
         let said = |command: &str, argument: &str| -> Result<String> {
             let output = Command::new(command).arg(argument).output().with_context(|| format!("starting {command}"))?;
@@ -27,7 +29,7 @@ impl Origin {
         let rustc = said("rustc", "-vV")?;
         let field =
             |name: &str| rustc.lines().find_map(|line| line.strip_prefix(name)).unwrap_or("unknown").to_string();
-        // Where there is no glibc, there is no such question, or no such command.
+        // Without glibc, `getconf` fails or does not exist.
         let libc = said("getconf", "GNU_LIBC_VERSION").unwrap_or_default();
         Ok(Origin(format!("rustc {}, {}, {libc}", field("release: "), field("host: "))))
     }
@@ -50,7 +52,7 @@ pub(crate) struct Table {
 struct Row {
     case: String,
     operation: String,
-    /// By runtime.
+    /// Counts by runtime.
     counts: BTreeMap<String, f64>,
 }
 
@@ -65,7 +67,7 @@ impl Table {
         table
     }
 
-    /// The row of the case, a new one if there is none.
+    /// Returns the row of the case; adds a row if there is none.
     fn row(&mut self, case: &str, operation: &str) -> &mut Row {
         let index = self.rows.iter().position(|row| row.case == case).unwrap_or_else(|| {
             self.rows.push(Row { case: case.into(), operation: operation.into(), counts: BTreeMap::new() });
@@ -79,7 +81,7 @@ impl Table {
     }
 }
 
-/// The table as it was checked in; an empty one if there is none.
+/// Reads the table from the repository; returns an empty table if there is no file.
 pub(crate) fn read() -> Result<Table> {
     match fs::read_to_string(FILE) {
         Ok(text) => parse(&text).context(FILE),
@@ -92,7 +94,7 @@ pub(crate) fn write(table: &Table) -> Result<()> {
     fs::write(FILE, table.to_string()).context(FILE)
 }
 
-/// What stands before the table's origin.
+/// The text before the table's origin.
 const ORIGIN: &str = "Of ";
 
 fn parse(text: &str) -> Result<Table> {
@@ -107,7 +109,7 @@ fn parse(text: &str) -> Result<Table> {
         let Some(case) = case.strip_prefix('`').and_then(|case| case.strip_suffix('`')) else { continue };
         for (runtime, cell) in RUNTIMES.iter().zip(counts) {
             if !cell.is_empty() {
-                let count = cell.parse().with_context(|| format!("`{cell}` is no number in: {line}"))?;
+                let count = cell.parse().with_context(|| format!("`{cell}` is not a number in: {line}"))?;
                 table.row(case, operation).counts.insert((*runtime).into(), count);
             }
         }
@@ -140,7 +142,7 @@ impl fmt::Display for Table {
     }
 }
 
-/// A count beside the table's.
+/// A count, and the known count from the table.
 struct Pair {
     case: String,
     runtime: &'static str,
@@ -149,18 +151,18 @@ struct Pair {
 }
 
 impl Pair {
-    /// How much more it is than it was: 0.01 is one per cent.
+    /// The relative growth: 0.01 is one per cent.
     fn growth(&self) -> Option<f64> {
         self.known.map(|known| self.counted / known - 1.0)
     }
 
-    /// The floor is there to compare with: it is told of, and holds nobody up.
+    /// The floor is only a reference: its changes are printed, but they do not fail the check.
     fn has_grown(&self) -> bool {
         self.runtime == "onelane" && self.growth().is_none_or(|growth| growth > TOLERANCE)
     }
 }
 
-/// All counts beside the table's.
+/// All counts, compared with the table.
 pub(crate) struct Comparison(Vec<Pair>);
 
 pub(crate) fn compare(known: &Table, counted: &Table) -> Comparison {
@@ -175,17 +177,17 @@ pub(crate) fn compare(known: &Table, counted: &Table) -> Comparison {
     Comparison(pairs)
 }
 
-/// What looking may cost: a case, the same where nobody looks, and how many times as much it may take.
+/// Limits for the cost of metrics: a case, the same case without metrics, and the maximum ratio.
 const LIMITS: [(&str, &str, f64); 2] =
     [("yield-1-metrics", "yield-1", 1.05), ("yield-1000-metrics", "yield-1000", 1.05)];
 
 impl Comparison {
-    /// One grew, or is not in the table, or takes more than it may beside another.
+    /// Whether a count grew, is not in the table, or exceeds its limit.
     pub(crate) fn has_grown(&self) -> bool {
         self.0.iter().any(Pair::has_grown) || self.beyond_limits().next().is_some()
     }
 
-    /// Cases that take more than they may, with those that they are held to.
+    /// Returns the cases that exceed their limits, with the cases to which they are compared.
     fn beyond_limits(&self) -> impl Iterator<Item = (&str, &str, f64)> {
         let count = |case: &str| self.0.iter().find(|pair| pair.case == case && pair.runtime == "onelane");
         LIMITS.into_iter().filter(move |&(case, other, limit)| {
@@ -213,14 +215,20 @@ impl fmt::Display for Comparison {
             writeln!(f, "{:22} {:8} {known:>10} {:>10.1} {growth:>10}{remark}", pair.case, pair.runtime, pair.counted)?;
         }
         if self.has_grown() {
-            writeln!(f, "\nWhat grew takes more instructions than benches/instructions/table.md says. Find out why.")?;
-            writeln!(f, "If it must be so, or a case is new: --update.")?;
+            writeln!(
+                f,
+                "\nGREW: the case takes more instructions than in benches/instructions/table.md. Find out why."
+            )?;
+            writeln!(f, "If the growth is necessary, or the case is new, run --update.")?;
         }
         for (case, other, limit) in self.beyond_limits() {
             writeln!(f, "\n{case} takes more than {limit} times what {other} takes.")?;
         }
         if lower {
-            writeln!(f, "\nWhat fell takes fewer instructions than the table says: --update, and commit the table.")?;
+            writeln!(
+                f,
+                "\nfell: the case takes fewer instructions than in the table. Run --update, and commit the table."
+            )?;
         }
         Ok(())
     }

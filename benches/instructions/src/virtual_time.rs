@@ -1,10 +1,11 @@
-//! Sleepers on the virtual clock, where they are slept out without a pause: the wheel and the wakes alone.
+//! Sleepers on the virtual clock, without real waiting: this measures only the timer wheel and the
+//! wakes.
 
 use onelane::{EventLoop, sleep, spawn};
 use onelane_cases::{Meter, Size};
 use std::time::Duration;
 
-/// As the case `sleepers-100000`: the deadlines are spread evenly, over 1 µs for each sleeper.
+/// As the case `sleepers-100000`. The deadlines are evenly spaced, 1 µs apart.
 pub(crate) fn sleepers(size: Size, meter: Meter) -> u64 {
     EventLoop::with_virtual_clock().run(async move {
         (meter.start)();

@@ -1,4 +1,5 @@
-//! The system's allocator for all runtimes, and a count of what they ask of it while somebody wants to know.
+//! Wraps the system's allocator for all runtimes, and counts the requests while counting is
+//! enabled.
 #![allow(unsafe_code)]
 
 use std::alloc::{GlobalAlloc, Layout, System};
@@ -7,19 +8,20 @@ use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
 
-/// While this is not set, an allocation costs one load more than without us, for everybody.
+/// While this is false, each allocation only costs an additional load, for all runtimes.
 static COUNTS: AtomicBool = AtomicBool::new(false);
 static HELD: AtomicI64 = AtomicI64::new(0);
 static ALLOCATIONS: AtomicU64 = AtomicU64::new(0);
 
 struct Counting;
 
-/// Begins and ends the count.
+/// Enables or disables counting.
 pub(crate) fn count(on: bool) {
     COUNTS.store(on, Ordering::Relaxed);
 }
 
-/// Bytes that were asked for and not given back, and the allocations, of the times when it counted.
+/// Returns the bytes that were allocated and not freed, and the number of allocations, while
+/// counting was enabled.
 pub(crate) fn counted() -> (i64, u64) {
     (HELD.load(Ordering::Relaxed), ALLOCATIONS.load(Ordering::Relaxed))
 }
@@ -31,11 +33,11 @@ fn note(bytes: i64, allocations: u64) {
     }
 }
 
-// SAFETY: all is handed on to the system's allocator, and its answers are handed back as they are.
+// SAFETY: each call is forwarded to the system's allocator, and its result is returned unchanged.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         note(layout.size() as i64, 1);
-        // SAFETY: the caller keeps the same contract towards us.
+        // SAFETY: the caller promises what the system's allocator requires.
         unsafe { System.alloc(layout) }
     }
 

@@ -1,7 +1,9 @@
-"""The cases in Python: reads a request a line, does the work, answers with nanoseconds and the operations that it has seen done.
+"""The cases in Python. Each line of the input is a request for one case. The program runs the case,
+and prints the measured value and the number of operations that were done.
 
-Run as `python3 asyncio_cases.py asyncio` or `.. uvloop`. Sizes and operations are those of the Rust cases: `width` things at once, each
-`rounds` times. A task that "wakes itself" is one that yields to the loop bare, and a waker is a future that is set.
+Run it as `python3 asyncio_cases.py asyncio` or `python3 asyncio_cases.py uvloop`. Sizes and
+operations are those of the Rust cases: `width` things at once, each `rounds` times. A self-wake is
+a bare `yield` to the loop, and a waker is a future whose result is set.
 """
 
 import asyncio
@@ -23,7 +25,7 @@ else:
 
 
 class Meter:
-    """What was measured between start and stop."""
+    """Measures the difference between start and stop."""
 
     clock = time.perf_counter_ns
 
@@ -48,7 +50,7 @@ def resident_bytes():
 
 
 class ResidentMeter(Meter):
-    """For one sample: no second one may follow in this process."""
+    """For one sample per process, because freed memory would be reused."""
 
     clock = staticmethod(resident_bytes)
 
@@ -319,7 +321,7 @@ def make_and_run(width, rounds, meter):
 
 
 def held(task):
-    """Tasks that wait, all of them at once."""
+    """Tasks that all wait at the same time."""
 
     def case(width, rounds, meter):
         async def main():
@@ -333,7 +335,7 @@ def held(task):
                 await Bare()
             meter.stop()
             if isinstance(meter, ResidentMeter):
-                # To cancel a million tasks takes longer than all before.
+                # Cancelling a million tasks would take longer than everything before.
                 answer(meter.value, waiting[0])
                 os._exit(0)
             for task_ in tasks:

@@ -1,4 +1,4 @@
-//! The figures as charts: an SVG for each family, a panel for each case, a bar for each runtime.
+//! Draws the figures as charts: an SVG per family, with a panel per case and a bar per runtime.
 
 use crate::figures::{CaseFigures, Figures, show};
 use std::fmt::Write;
@@ -10,10 +10,11 @@ const ROW: f64 = 19.0;
 const HEAD: f64 = 44.0;
 const MARGIN: f64 = 16.0;
 
-/// A bar that is so many times the shortest is cut off, or the others could not be told apart. Its number stands beside it all the same.
+/// A bar that is more than this many times as long as the shortest is cut off; otherwise the other
+/// bars would be too short to compare. The correct number is printed beside it.
 const LONGEST: f64 = 40.0;
 
-/// The charts, each with the name of its file.
+/// Returns the charts, each with the name of its file.
 pub(crate) fn all(figures: &Figures) -> Vec<(String, String)> {
     figures.families().map(|(family, cases)| (format!("{}.svg", family.file), chart(family.title, &cases))).collect()
 }
@@ -41,7 +42,8 @@ fn chart(title: &str, cases: &[&CaseFigures]) -> String {
     out
 }
 
-/// The value at the end of the axis: the largest that is not cut off. Python's bars do not count, which would make dots of the others.
+/// The value at the end of the axis: the largest that is not cut off. Python's bars are ignored,
+/// because they would make the others too short.
 fn longest(case: &CaseFigures) -> f64 {
     let medians = || {
         let compiled = case.results.iter().filter(|figure| !["asyncio", "uvloop"].contains(&figure.runtime.as_str()));

@@ -1,15 +1,16 @@
-//! The figures of a run: what is written as JSON, and what tables and charts are made of.
+//! The figures of a run. They are written as JSON, and the tables and charts are generated from
+//! them.
 
 use onelane_cases::{CASES, Case, Measure, Size};
 use serde::{Deserialize, Serialize};
 
-/// A run.
+/// The figures of a run.
 #[derive(Serialize, Deserialize)]
 pub(crate) struct Figures {
     pub(crate) machine: Machine,
-    /// Whether it was a quick look.
+    /// Whether the run was made with `--quick`.
     pub(crate) quick: bool,
-    /// Samples of each figure, without the warm-up.
+    /// Number of samples per figure, without the warm-up.
     pub(crate) rounds: usize,
     pub(crate) runtimes: Vec<Runtime>,
     pub(crate) absent: Vec<Absent>,
@@ -39,7 +40,7 @@ pub(crate) struct Absent {
     pub(crate) why: String,
 }
 
-/// A runtime that takes part in a case and failed in it, so that it has no figure there.
+/// A runtime that failed in a case, so it has no figure there.
 #[derive(Serialize, Deserialize)]
 pub(crate) struct Failure {
     pub(crate) case: String,
@@ -66,14 +67,14 @@ pub(crate) enum Unit {
     Allocations,
 }
 
-/// What a runtime took for an operation of a case.
+/// What one operation of a case takes on a runtime.
 #[derive(Serialize, Deserialize)]
 pub(crate) struct Figure {
     pub(crate) runtime: String,
-    /// How many things at once, and how often, in a sample.
+    /// The size of a sample: the number of things at once, and the number of rounds.
     pub(crate) width: usize,
     pub(crate) repeats: usize,
-    /// One number a round, for one operation.
+    /// One value per round, for one operation.
     pub(crate) samples: Vec<f64>,
 }
 
@@ -82,7 +83,7 @@ impl Figure {
         Figure { runtime: runtime.into(), width: size.width, repeats: size.rounds, samples: Vec::new() }
     }
 
-    /// The value below which that part of the samples lies, interpolated.
+    /// Returns the value below which this part of the samples lies, interpolated.
     pub(crate) fn quantile(&self, part: f64) -> f64 {
         let mut sorted = self.samples.clone();
         sorted.sort_by(f64::total_cmp);
@@ -95,7 +96,7 @@ impl Figure {
         self.quantile(0.5)
     }
 
-    /// The range of the middle half of the samples, as a part of the median.
+    /// The interquartile range, as a part of the median.
     pub(crate) fn spread(&self) -> f64 {
         let range = self.quantile(0.75) - self.quantile(0.25);
         if range == 0.0 { 0.0 } else { range / self.median() }
@@ -123,20 +124,20 @@ impl CaseFigures {
         self.of(runtime).map(Figure::median)
     }
 
-    /// How many times what `onelane` takes.
+    /// The ratio to the median of `onelane`.
     pub(crate) fn ratio(&self, figure: &Figure) -> Option<f64> {
         let ours = self.median("onelane")?;
         (ours > 0.0).then(|| figure.median() / ours)
     }
 
-    /// From the cheapest to the dearest.
+    /// Returns the figures in ascending order of their medians.
     pub(crate) fn ranking(&self) -> Vec<&Figure> {
         let mut ranking: Vec<&Figure> = self.results.iter().collect();
         ranking.sort_by(|a, b| a.median().total_cmp(&b.median()));
         ranking
     }
 
-    /// What one number of it is, for a heading.
+    /// Describes what a value of this case means, for a heading.
     pub(crate) fn measured(&self) -> String {
         let what = match self.unit {
             Unit::Nanoseconds => "time",
@@ -154,13 +155,13 @@ impl Figures {
         self.cases.iter().find(|case| case.id == id)
     }
 
-    /// Why the runtime failed in the case, if it did.
+    /// Returns the reason why the runtime failed in the case, if it did.
     pub(crate) fn failure(&self, case: &CaseFigures, runtime: &str) -> Option<&str> {
         let failure = self.failures.iter().find(|failure| failure.case == case.id && failure.runtime == runtime)?;
         Some(&failure.why)
     }
 
-    /// The families that have figures, each with its cases.
+    /// Returns the families that have figures, each with its cases.
     pub(crate) fn families(&self) -> impl Iterator<Item = (&'static Family, Vec<&CaseFigures>)> {
         FAMILIES.iter().filter_map(|family| {
             let cases: Vec<_> = family.cases.iter().filter_map(|id| self.case(id)).collect();
@@ -207,7 +208,7 @@ pub(crate) const FAMILIES: &[Family] = &[
     },
 ];
 
-/// A number with its unit, as short as three digits allow.
+/// Formats a value with its unit, with about three digits.
 pub(crate) fn show(unit: Unit, value: f64) -> String {
     match unit {
         Unit::Bytes | Unit::ResidentBytes => format!("{value:.0} B"),
@@ -228,17 +229,17 @@ pub(crate) fn three_digits(value: f64) -> String {
     format!("{value:.decimals$}")
 }
 
-/// A ratio, with the sign.
+/// Formats a ratio.
 pub(crate) fn times(ratio: f64) -> String {
     format!("{}×", three_digits(ratio))
 }
 
 const _: () = {
-    // Each case has a place in the table.
+    // Each case belongs to exactly one family.
     let (mut places, mut family) = (0, 0);
     while family < FAMILIES.len() {
         places += FAMILIES[family].cases.len();
         family += 1;
     }
-    assert!(places == CASES.len(), "a case has no family, or two");
+    assert!(places == CASES.len(), "a case belongs to no family, or to two");
 };

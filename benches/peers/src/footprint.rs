@@ -1,4 +1,5 @@
-//! What `benches/footprint` has measured: build time, packages, size. Here it is only read, from the file that stands beside our figures.
+//! Reads the results of `benches/footprint`: build time, packages, size. The file is in the same
+//! folder as the figures of this program.
 
 use serde::Deserialize;
 use std::collections::HashMap;
@@ -20,7 +21,8 @@ struct Program {
 impl Footprint {
     /// # Errors
     ///
-    /// If the file is missing or has another form, and how to get it.
+    /// Returns an error if the file is missing or has another format. The error says how to create
+    /// it.
     pub(crate) fn read() -> Result<Self, String> {
         let cure = "`cargo run --release --manifest-path benches/footprint/Cargo.toml` writes it";
         let text = fs::read_to_string(FILE).map_err(|error| format!("no `footprint.json` ({error}); {cure}"))?;
@@ -31,7 +33,7 @@ impl Footprint {
         serde_json::from_str(text).map_err(|error| error.to_string())
     }
 
-    /// A figure of the program that uses this runtime.
+    /// Returns a figure of the program that uses this runtime.
     pub(crate) fn of(&self, runtime: &str, figure: &str) -> Option<f64> {
         let program = self.programs.iter().find(|program| program.name == runtime)?;
         program.medians.get(figure).copied()

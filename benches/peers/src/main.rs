@@ -1,8 +1,10 @@
-//! `onelane` beside other runtimes, doing the same work: time, CPU time, memory and allocations of an operation, and the targets.
+//! Compares `onelane` with other runtimes that do the same work: time, CPU time, memory and
+//! allocations per operation. Also compares the results with our targets.
 //!
-//! Measured are the cases of `onelane-cases`, round by round a sample of each runtime, so that what disturbs the machine disturbs
-//! all. Not measured: sockets and files, and any work of the tasks themselves. `--help` says how to use it,
-//! `docs/performance/README.md` what the figures mean.
+//! It measures the cases of `onelane-cases`. In each round it takes one sample of each runtime, so
+//! a disturbance of the machine affects all of them. It does not measure sockets, files, or work of
+//! the tasks themselves. `--help` explains how to use it; `docs/performance/README.md` explains the
+//! figures.
 
 mod alloc;
 mod charts;
@@ -47,15 +49,16 @@ fn act(options: &Options) -> Result<ExitCode, String> {
     }
     let footprint = Footprint::read();
     if options.render {
-        let folder =
-            options.folder().ok_or("--render makes table and charts of a whole run; leave the other options out")?;
+        let folder = options
+            .folder()
+            .ok_or("--render generates table and charts from a full run; leave out the other options")?;
         let text = fs::read_to_string(folder.join("figures.json"))
             .map_err(|error| format!("there are no figures in {}: {error}", folder.display()))?;
         let figures = serde_json::from_str(&text).map_err(|error| format!("figures.json cannot be read: {error}"))?;
         return write(&figures, &footprint, &folder).map(|()| ExitCode::SUCCESS);
     }
     if cfg!(debug_assertions) {
-        eprintln!("This is a debug build: its figures say nothing. Run it with --release.");
+        eprintln!("This is a debug build: its figures are meaningless. Run it with --release.");
     }
     let figures = run::run(options)?;
     print!("{}", report::text(&figures, &footprint));
@@ -74,12 +77,13 @@ fn list(options: &Options) -> Result<(), String> {
     let names: Vec<&str> = participants.iter().map(|who| who.id).collect();
     println!("Runtimes\n    {}", names.join(", "));
     for absent in absent {
-        println!("    not here: {}: {}", absent.id, absent.why);
+        println!("    cannot be measured here: {}: {}", absent.id, absent.why);
     }
     Ok(())
 }
 
-/// Figures, table and charts into the folder, and into its page, if it has one, the table and what is lost.
+/// Writes figures, table and charts to the folder. If the folder has a page, also writes the table
+/// and the list of losses into the page.
 fn write(figures: &Figures, footprint: &Result<Footprint, String>, folder: &Path) -> Result<(), String> {
     let table = report::markdown(figures, footprint);
     let json = serde_json::to_string_pretty(figures).map_err(|error| error.to_string())? + "\n";
@@ -89,7 +93,7 @@ fn write(figures: &Figures, footprint: &Result<Footprint, String>, folder: &Path
         let page = report::put_between_marks(page, "table", &table);
         files.push(("README.md".to_owned(), report::put_between_marks(page, "losses", &report::losses(figures))));
     }
-    fs::create_dir_all(folder).map_err(|error| format!("{} cannot be made: {error}", folder.display()))?;
+    fs::create_dir_all(folder).map_err(|error| format!("{} cannot be created: {error}", folder.display()))?;
     for (name, text) in files {
         let path = folder.join(name);
         fs::write(&path, text).map_err(|error| format!("{} cannot be written: {error}", path.display()))?;

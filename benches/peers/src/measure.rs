@@ -1,4 +1,5 @@
-//! One sample: runs a work, and reads the instruments when it says that what is measured begins and ends.
+//! Takes one sample: runs a work, and reads the clocks and counters when the measured part begins
+//! and ends.
 
 use crate::alloc;
 use onelane_cases::{Case, Measure, Meter, Rounds, Size, Work};
@@ -7,7 +8,7 @@ use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, Instant};
 
-/// What the instruments say at a moment.
+/// The values of all clocks and counters at a moment.
 #[derive(Clone, Copy)]
 struct Reading {
     wall: Instant,
@@ -21,7 +22,7 @@ thread_local! {
     static STOP: Cell<Option<Reading>> = const { Cell::new(None) };
 }
 
-/// Both read the wall's clock closest to what is measured.
+/// Both functions read the wall clock as close as possible to the measured part.
 const METER: Meter = Meter {
     start: || {
         let (cpu, (held, allocations)) = (cpu_time(), alloc::counted());
@@ -34,21 +35,21 @@ const METER: Meter = Meter {
     },
 };
 
-/// The CPU time of the process, with all of its threads: some runtimes have one for timers.
+/// The CPU time of all threads of the process, because some runtimes have a thread for timers.
 #[allow(unsafe_code)]
 fn cpu_time() -> Duration {
     let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
-    // SAFETY: the pointer is good for the length of the call.
+    // SAFETY: the pointer is valid during the call.
     let failed = unsafe { libc::clock_gettime(libc::CLOCK_PROCESS_CPUTIME_ID, &mut time) };
     assert_eq!(failed, 0, "this system has no clock for the CPU time of a process");
     Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
 }
 
-/// Runs the work once. Gives what was measured of the whole: nanoseconds, bytes or allocations.
+/// Runs the work once. Returns the measured total: nanoseconds, bytes or allocations.
 ///
 /// # Errors
 ///
-/// If the work panics, or says that it has done other than it was to do.
+/// Returns an error if the work panics, or returns a wrong number of operations.
 pub(crate) fn sample(case: &Case, work: Work, size: Size) -> Result<f64, String> {
     START.set(None);
     STOP.set(None);
@@ -64,7 +65,7 @@ pub(crate) fn sample(case: &Case, work: Work, size: Size) -> Result<f64, String>
         Measure::Cpu => (stop.cpu - start.cpu).as_nanos() as f64,
         Measure::HeapBytes => (stop.held - start.held) as f64,
         Measure::Allocations => (stop.allocations - start.allocations) as f64,
-        Measure::ResidentBytes => return Err("resident memory is measured in a process of its own".into()),
+        Measure::ResidentBytes => return Err("resident memory is measured in a separate process".into()),
     })
 }
 
@@ -73,7 +74,7 @@ fn panicked(payload: &(dyn Any + Send)) -> String {
     format!("it panicked: {}", text.unwrap_or("it did not say why"))
 }
 
-/// No runtime wins by not doing the work.
+/// Returns an error if not all operations were done, so that no runtime wins by leaving work out.
 pub(crate) fn check(done: u64, size: Size) -> Result<(), String> {
     if done == size.operations() {
         return Ok(());
@@ -81,7 +82,7 @@ pub(crate) fn check(done: u64, size: Size) -> Result<(), String> {
     Err(format!("it has done {done} operations where {} were to be done", size.operations()))
 }
 
-/// How large a sample has to be in order to last `target`. All that it runs to find out is a warm-up.
+/// Finds the size of a sample that lasts `target`. The runs that this takes are a warm-up.
 pub(crate) fn calibrate(
     case: &Case,
     quick: bool,
@@ -94,7 +95,7 @@ pub(crate) fn calibrate(
         let spent = sample(size)?.max(1.0);
         let Rounds::AtLeast(least) = case.rounds else { return Ok(size) };
         let enough = ((size.rounds as f64 * target / spent) as usize).max(least);
-        // A short run tells little of a long one: it goes up by steps.
+        // The duration of a short run is not precise enough, so the size grows by steps.
         if spent >= target / 10.0 {
             return Ok(Size { rounds: enough, ..size });
         }
@@ -102,11 +103,12 @@ pub(crate) fn calibrate(
     }
 }
 
-/// Keeps this thread, and those that it starts, on one core. Says what it did.
+/// Pins this thread, and all threads that it starts, to one core. Returns a description of the
+/// result.
 pub(crate) fn pin() -> String {
     let core = core_affinity::get_core_ids().and_then(|cores| cores.last().copied());
     match core {
         Some(core) if core_affinity::set_for_current(core) => format!("pinned to core {}", core.id),
-        _ => "not pinned to a core: this system does not let us".into(),
+        _ => "not pinned to a core: this system does not allow it".into(),
     }
 }

@@ -4,22 +4,25 @@ use onelane_cases::CASES;
 use std::path::PathBuf;
 
 pub(crate) const HELP: &str = "\
-Runs the same work on onelane and on other runtimes, and shows what an operation takes on each.
+Runs the same work on onelane and on other runtimes, and prints the cost of an operation on each.
 
     cargo run --release --manifest-path benches/peers/Cargo.toml [-- OPTIONS]
 
-    --quick         a look of less than a minute: few rounds, short samples, small sizes; writes nothing
-    --only CASE     the cases whose name begins so; may be given several times; writes nothing
-    --runtime NAME  the runtimes with that name, and onelane; may be given several times; writes nothing
-    --rounds N      so many samples of each, beside the one that warms up
-    --out DIR       write figures, charts and table there, whatever else is asked for
-    --render        measure nothing: make table and charts anew from the figures that are there
-    --list          what cases and runtimes there are
-    --help          this
+    --quick         less than a minute: few rounds, short samples, small sizes; writes nothing
+    --only CASE     only cases whose names begin with CASE; can be repeated; writes nothing
+    --runtime NAME  only this runtime and onelane; can be repeated; writes nothing
+    --rounds N      number of samples per runtime and case, without the warm-up
+    --out DIR       write figures, charts and table to DIR, with any other options
+    --render        measure nothing; generate table and charts from the existing figures
+    --list          list the cases and runtimes
+    --help          print this text
 
-Without options it takes a quarter of an hour, and writes figures.json, table.md, the charts and the tables in README.md of docs/performance.
-Who fails in a case is told of and has no figure there; the exit code is then 1.
-Give it a machine that does nothing else. PYTHON names the interpreter for asyncio and uvloop, if it is not python3.
+Without options it takes a quarter of an hour. It then writes figures.json, table.md, the charts,
+and the tables in README.md, all in docs/performance.
+If a runtime fails in a case, the failure is reported and the case has no figure for the runtime.
+The exit code is then 1.
+Use a machine that does nothing else.
+PYTHON names the interpreter for asyncio and uvloop, if it is not python3.
 ";
 
 #[derive(Debug, Default, PartialEq)]
@@ -37,7 +40,7 @@ pub(crate) struct Options {
 impl Options {
     /// # Errors
     ///
-    /// What is wrong with the arguments, and what to give instead.
+    /// Says what is wrong with the arguments, and what to give instead.
     pub(crate) fn parse(parser: &mut lexopt::Parser) -> Result<Self, String> {
         use lexopt::prelude::*;
         let mut options = Options::default();
@@ -69,17 +72,18 @@ impl Options {
         Ok(options)
     }
 
-    /// Whether the case was asked for.
+    /// Whether the case is selected.
     pub(crate) fn wants_case(&self, id: &str) -> bool {
         self.only.is_empty() || self.only.iter().any(|start| id.starts_with(start))
     }
 
-    /// Whether the runtime was asked for. `onelane` always is: the others are compared with it.
+    /// Whether the runtime is selected. `onelane` always is, because the others are compared with
+    /// it.
     pub(crate) fn wants_runtime(&self, id: &str) -> bool {
         self.runtimes.is_empty() || id == "onelane" || self.runtimes.iter().any(|name| name == id)
     }
 
-    /// Where to write, if at all: by itself a full run writes to the documents, and no other.
+    /// The folder to write to, if any. By default only a full run writes, to the documentation.
     pub(crate) fn folder(&self) -> Option<PathBuf> {
         let documents = || concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/performance").into();
         let full = !self.quick && self.only.is_empty() && self.runtimes.is_empty();
@@ -87,9 +91,13 @@ impl Options {
     }
 }
 
-/// What belongs to the option that was just read.
+/// The value of the option that was just read.
 fn value(parser: &mut lexopt::Parser) -> Result<String, String> {
-    parser.value().map_err(|error| error.to_string())?.into_string().map_err(|value| format!("{value:?} is no text"))
+    parser
+        .value()
+        .map_err(|error| error.to_string())?
+        .into_string()
+        .map_err(|value| format!("{value:?} is not valid UTF-8"))
 }
 
 #[cfg(test)]

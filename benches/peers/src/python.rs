@@ -1,6 +1,7 @@
-//! CPython's asyncio, and uvloop: the same cases in a child process, which measures by its own clock.
+//! Runs the same cases on CPython's asyncio and on uvloop, in a child process, which measures by
+//! its own clock.
 //!
-//! A child lives through all rounds, so that its samples stand between those of the others.
+//! A child runs during all rounds, so its samples alternate with those of the other runtimes.
 
 use onelane_cases::{Case, Measure, Size};
 use serde::{Deserialize, Serialize};
@@ -9,7 +10,7 @@ use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 
 const PROGRAM: &str = include_str!("asyncio_cases.py");
 
-/// A child that does the cases when it is asked to.
+/// A child process that runs cases on request.
 pub(crate) struct Python {
     child: Child,
     requests: Option<ChildStdin>,
@@ -40,11 +41,12 @@ enum Answer {
 }
 
 impl Python {
-    /// Starts an interpreter: the one of the variable `PYTHON`, else `python3`.
+    /// Starts the interpreter that the variable `PYTHON` names, or `python3`.
     ///
     /// # Errors
     ///
-    /// Why there is none, or why it does not run the program: uvloop may not be installed.
+    /// Returns an error if the interpreter does not start or cannot run the program, for example
+    /// because uvloop is not installed.
     pub(crate) fn start(implementation: &str) -> Result<Self, String> {
         let interpreter = std::env::var("PYTHON").unwrap_or_else(|_| "python3".into());
         let mut child = Command::new(&interpreter)
@@ -53,16 +55,16 @@ impl Python {
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()
-            .map_err(|error| format!("`{interpreter}` cannot be started: {error}; PYTHON may name another"))?;
+            .map_err(|error| format!("`{interpreter}` cannot be started: {error}; set PYTHON to use another"))?;
         let requests = child.stdin.take();
-        let mut answers = BufReader::new(child.stdout.take().ok_or("no way to hear it")?);
+        let mut answers = BufReader::new(child.stdout.take().ok_or("its output is not piped")?);
         let mut line = String::new();
         let greeting = answers.read_line(&mut line).ok().and_then(|_| serde_json::from_str::<Greeting>(&line).ok());
         let Some(Greeting { version, cases }) = greeting else {
             drop(requests);
             let output = child.wait_with_output().map_err(|error| error.to_string())?;
             let errors = String::from_utf8_lossy(&output.stderr);
-            let last = errors.trim().lines().last().unwrap_or("it says nothing").to_owned();
+            let last = errors.trim().lines().last().unwrap_or("it printed no error").to_owned();
             return Err(format!("`{interpreter}` does not run its cases: {last}"));
         };
         Ok(Python { child, requests, answers, version, cases })
@@ -80,11 +82,13 @@ impl Python {
         let request = Request { case: case.id, measure, width: size.width, rounds: size.rounds };
         let mut line = serde_json::to_string(&request).map_err(|error| error.to_string())?;
         line.push('\n');
-        let requests = self.requests.as_mut().ok_or("it was told that there is no more to do")?;
-        requests.write_all(line.as_bytes()).map_err(|error| format!("the child does not listen: {error}"))?;
+        let requests = self.requests.as_mut().ok_or("its input is closed already")?;
+        requests.write_all(line.as_bytes()).map_err(|error| format!("cannot send a request to the child: {error}"))?;
         line.clear();
-        self.answers.read_line(&mut line).map_err(|error| format!("the child does not answer: {error}"))?;
-        match serde_json::from_str(&line).map_err(|error| format!("the child answers {line:?}: {error}"))? {
+        self.answers.read_line(&mut line).map_err(|error| format!("cannot read a response of the child: {error}"))?;
+        match serde_json::from_str(&line)
+            .map_err(|error| format!("cannot parse the response {line:?} of the child: {error}"))?
+        {
             Answer::Done { value, done } => crate::measure::check(done, size).map(|()| value),
             Answer::Failed { error } => Err(error),
         }
@@ -93,7 +97,7 @@ impl Python {
 
 impl Drop for Python {
     fn drop(&mut self) {
-        // The end of its input is the end of its work.
+        // The child ends when its input is closed.
         drop(self.requests.take());
         let _ = self.child.wait();
     }

@@ -1,4 +1,4 @@
-//! The figures as tables: one for the terminal, one for the documents.
+//! Formats the figures as tables: one for the terminal, one for the documentation.
 
 use crate::figures::{CaseFigures, Figures, show, times};
 use crate::footprint::Footprint;
@@ -6,7 +6,7 @@ use crate::run::RESIDENT_ROUNDS;
 use crate::targets;
 use std::fmt::Write;
 
-/// The table for the terminal: each case, its runtimes from the cheapest to the dearest.
+/// The table for the terminal: for each case, the runtimes in ascending order.
 pub(crate) fn text(figures: &Figures, footprint: &Result<Footprint, String>) -> String {
     let mut out = String::new();
     for case in figures.families().flat_map(|(_, cases)| cases) {
@@ -37,17 +37,19 @@ pub(crate) fn text(figures: &Figures, footprint: &Result<Footprint, String>) -> 
     out
 }
 
-/// The tables for the documents: one a family, a row for each runtime, then the targets, then what the runtimes are.
+/// The tables for the documentation: one per family with a row per runtime, then the targets, then
+/// descriptions of the runtimes.
 pub(crate) fn markdown(figures: &Figures, footprint: &Result<Footprint, String>) -> String {
     let mut out = String::new();
     let machine = &figures.machine;
     let _ = writeln!(
         out,
-        "Medians of {} rounds{}, {} for resident memory. {}; {}; {}; {}.\n\nA cell: the median, how many times `onelane`'s it is, and half of the range in which the \
-         middle half of the samples lies, in per cent of the median. A dash: the runtime does not have what the case asks for, or does not \
-         take part in it; the notes below say why. A number alone: it failed, the note with that number says how.",
+        "Medians of {} rounds{}, {} for resident memory. {}; {}; {}; {}.\n\nEach cell has the median, its ratio to `onelane`'s median, and half of the interquartile \
+         range, in per cent of the median. A dash: the runtime lacks what the case needs, or does not take part in \
+         the case; its description below gives the reason. A number alone: the runtime failed; the note with \
+         that number gives the reason.",
         figures.rounds,
-        if figures.quick { " of a quick look, with small sizes" } else { "" },
+        if figures.quick { " of a quick run, with small sizes" } else { "" },
         figures.rounds.min(RESIDENT_ROUNDS),
         machine.processor,
         machine.system,
@@ -106,10 +108,11 @@ pub(crate) fn markdown(figures: &Figures, footprint: &Result<Footprint, String>)
     out
 }
 
-/// What lies closer to ours than this is not told apart from it.
+/// A ratio closer to 1 is not counted as a difference.
 const CLEARLY: f64 = 0.95;
 
-/// The cases in which another runtime takes clearly less than `onelane`, and which. The floor is no runtime.
+/// The table of cases in which other runtimes are clearly cheaper than `onelane`, with these
+/// runtimes. The floor is not a runtime.
 pub(crate) fn losses(figures: &Figures) -> String {
     let mut out = String::from("| case | cheaper there |\n| --- | --- |\n");
     for case in figures.families().flat_map(|(_, cases)| cases) {
@@ -119,18 +122,19 @@ pub(crate) fn losses(figures: &Figures) -> String {
             let _ = writeln!(out, "| `{}` | {} |", case.id, cheaper.join(", "));
         }
     }
-    let _ = writeln!(out, "\nHow many times `onelane`'s median theirs is, where that is below {}.", times(CLEARLY));
+    let _ = writeln!(out, "\nThe ratios of their medians to `onelane`'s, where these are below {}.", times(CLEARLY));
     out
 }
 
-/// From the cheapest.
+/// The runtimes that are clearly cheaper, in ascending order.
 fn losses_in(case: &CaseFigures) -> Vec<(&str, f64)> {
     let ranking = case.ranking().into_iter().filter(|figure| figure.runtime != "floor");
     let ratios = ranking.filter_map(|figure| Some((figure.runtime.as_str(), case.ratio(figure)?)));
     ratios.filter(|(_, ratio)| *ratio < CLEARLY).collect()
 }
 
-/// The page with the text put between the marks of that name; as it was if it has no such marks.
+/// Returns the page with the text between the marks of this name. Without such marks, the page is
+/// unchanged.
 pub(crate) fn put_between_marks(page: String, name: &str, text: &str) -> String {
     let (begin, end) = (format!("<!-- {name} -->\n"), format!("<!-- /{name} -->"));
     let parts = page.split_once(&begin).and_then(|(before, rest)| Some((before, rest.split_once(&end)?.1)));

@@ -1,8 +1,9 @@
-//! Memory as the system sees it: by how much the resident memory of a process grows.
+//! Measures the growth of the resident memory of a process.
 //!
-//! Each sample is taken in a process of its own, which is this program, started with an argument that `--help` does not tell of. In one
-//! that has done other work before, memory that was freed would be used again, and not be seen. Where the system does not tell what is
-//! resident, there are no samples. Python's children are fresh ones too, and read the same file (`python.rs`).
+//! Each sample is taken in a new process: this program, with an argument that `--help` does not
+//! list. A process that has done other work would reuse memory that it has freed, and this would
+//! not be counted. If the system does not report resident memory, there are no samples. Python's
+//! children are new processes too, and read the same file (`python.rs`).
 
 use crate::measure;
 use crate::runtimes;
@@ -12,13 +13,13 @@ use std::cell::Cell;
 use std::fs;
 use std::process::{Command, ExitCode, Stdio};
 
-/// The argument that makes a child of the program: runtime, case, width and rounds follow.
+/// The argument for a child process; runtime, case, width and rounds follow.
 const ARGUMENT: &str = "--resident-sample";
 
-/// Sizes in pages; the second is what is resident.
+/// A file with sizes in pages. The second number is the resident memory.
 const STATM: &str = "/proc/self/statm";
 
-/// The program that runs, even if its file has been replaced since.
+/// The running program, even if its file has been replaced since it started.
 const PROGRAM: &str = "/proc/self/exe";
 
 #[derive(Serialize, Deserialize)]
@@ -38,21 +39,21 @@ const METER: Meter = Meter { start: || START.set(bytes().ok()), stop: || STOP.se
 ///
 /// # Errors
 ///
-/// If the system does not tell.
+/// Returns an error if the system does not report it.
 pub(crate) fn bytes() -> Result<u64, String> {
     let text = fs::read_to_string(STATM).map_err(|error| format!("{STATM} cannot be read: {error}"))?;
     let pages: Option<u64> = text.split_whitespace().nth(1).and_then(|pages| pages.parse().ok());
-    Ok(pages.ok_or_else(|| format!("{STATM} says {text:?}"))? * page_size())
+    Ok(pages.ok_or_else(|| format!("{STATM} has an unknown format: {text:?}"))? * page_size())
 }
 
 #[allow(unsafe_code)]
 fn page_size() -> u64 {
-    // SAFETY: it takes a number and gives a number.
+    // SAFETY: `sysconf` takes a number and returns a number.
     let size = unsafe { libc::sysconf(libc::_SC_PAGESIZE) };
-    u64::try_from(size).expect("a system with pages knows their size")
+    u64::try_from(size).expect("the system reports its page size")
 }
 
-/// One sample, taken by a child. As [`measure::sample`].
+/// Takes one sample in a child process. Otherwise like [`measure::sample`].
 pub(crate) fn sample(runtime: &str, case: &Case, size: Size) -> Result<f64, String> {
     let output = Command::new(PROGRAM)
         .args([ARGUMENT, runtime, case.id, &size.width.to_string(), &size.rounds.to_string()])
@@ -61,15 +62,15 @@ pub(crate) fn sample(runtime: &str, case: &Case, size: Size) -> Result<f64, Stri
         .map_err(|error| format!("{PROGRAM} cannot be started: {error}"))?;
     if !output.status.success() {
         let errors = String::from_utf8_lossy(&output.stderr);
-        let last = errors.trim().lines().last().unwrap_or("it says nothing").to_owned();
+        let last = errors.trim().lines().last().unwrap_or("it printed no error").to_owned();
         return Err(format!("its process ended with {}: {last}", output.status));
     }
-    let Answer { value, done } =
-        serde_json::from_slice(&output.stdout).map_err(|error| format!("its process answers nonsense: {error}"))?;
+    let Answer { value, done } = serde_json::from_slice(&output.stdout)
+        .map_err(|error| format!("cannot parse the output of its process: {error}"))?;
     measure::check(done, size).map(|()| value)
 }
 
-/// Does what a child is started for, if this process is one.
+/// Takes the sample, if this process is such a child.
 pub(crate) fn child() -> Option<ExitCode> {
     let mut arguments = std::env::args().skip(1);
     if arguments.next()? != ARGUMENT {

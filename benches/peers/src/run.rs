@@ -1,4 +1,4 @@
-//! A run: who takes part, and round by round a sample of each.
+//! Runs the benchmark: finds the runtimes, and takes one sample of each per round.
 
 use crate::figures::{Absent, CaseFigures, Failure, Figure, Figures, Machine, Runtime};
 use crate::options::Options;
@@ -9,7 +9,7 @@ use onelane_cases::{CASES, Case, Measure, Size, Work, Works};
 use std::process::Command;
 use std::time::Duration;
 
-/// Who takes part.
+/// A runtime that takes part.
 pub(crate) struct Participant {
     pub(crate) id: &'static str,
     version: String,
@@ -37,13 +37,13 @@ impl Participant {
         works.iter().find(|(id, _)| *id == case.id).map(|(_, work)| *work)
     }
 
-    /// What an operation took in one run of the case.
+    /// Returns the total of one run of the case.
     fn sample(&mut self, case: &Case, size: Size) -> Result<f64, String> {
         let work = self.work(case);
         match (&mut self.place, work) {
             (Place::Child(_), _) if is_resident(case) => Python::start(self.id)?.sample(case, size),
             (Place::Child(python), _) => python.sample(case, size).inspect_err(|_| {
-                // It may have died of it, and has other cases to do.
+                // The child may have died, and is needed for other cases.
                 if let Ok(fresh) = Python::start(self.id) {
                     *python = fresh;
                 }
@@ -55,7 +55,7 @@ impl Participant {
     }
 }
 
-/// All runtimes that can be measured here, and why the others cannot.
+/// Returns the runtimes that can be measured here, and the reasons why others cannot.
 pub(crate) fn participants(options: &Options) -> Result<(Vec<Participant>, Vec<Absent>), String> {
     let mut names = Vec::new();
     let (mut participants, mut absent) = (Vec::new(), Vec::new());
@@ -72,9 +72,9 @@ pub(crate) fn participants(options: &Options) -> Result<(Vec<Participant>, Vec<A
     for (id, note) in [
         (
             "asyncio",
-            "CPython's, in a child process, by its own clock; memory as `tracemalloc` sees it. A task that wakes itself is one that \
-             yields bare, a waker is a future, a timer is `call_later`; of the cases of a million only those of resident memory \
-             are done, the others take minutes.",
+            "CPython's asyncio, in a child process, measured by its own clock; heap as `tracemalloc` reports it. A self-wake \
+             is a bare `yield`, a waker is a future, a timer is `call_later`. Of the cases with a million tasks or \
+             timers, only those for resident memory are run, because the others take minutes.",
         ),
         ("uvloop", "The same program on uvloop's loop."),
     ] {
@@ -98,19 +98,19 @@ pub(crate) fn participants(options: &Options) -> Result<(Vec<Participant>, Vec<A
     Ok((participants, absent))
 }
 
-/// The version of a package in our lock file.
+/// The version of a package according to our lock file.
 fn version(package: &str) -> String {
     let lock = include_str!("../Cargo.lock");
     let after = lock.split_once(&format!("name = \"{package}\"\nversion = \"")).map(|(_, after)| after);
     after.and_then(|after| after.split('"').next()).unwrap_or("of an unknown version").into()
 }
 
-/// The samples of each figure, beside the warm-up.
+/// Number and duration of the samples.
 #[derive(Clone, Copy)]
 struct Plan {
     quick: bool,
     rounds: usize,
-    /// So long a sample is to last.
+    /// How long a sample should last.
     target: Duration,
 }
 
@@ -128,24 +128,25 @@ impl Plan {
         if is_resident(case) { self.rounds.min(RESIDENT_ROUNDS) } else { self.rounds }
     }
 
-    /// A sample in a process of its own needs no warm-up, and gains nothing by one.
+    /// A sample in a new process gains nothing from a warm-up.
     fn warm_ups(self, case: &Case) -> usize {
         usize::from(!is_resident(case))
     }
 }
 
-/// Resident bytes hardly differ from sample to sample.
+/// Resident memory hardly differs from sample to sample.
 pub(crate) const RESIDENT_ROUNDS: usize = 3;
 
 fn is_resident(case: &Case) -> bool {
     case.measure == Measure::ResidentBytes
 }
 
-/// Measures all that was asked for. What fails stands in the figures, and the rest is measured all the same.
+/// Measures all selected cases. A failure is recorded in the figures, and the rest is still
+/// measured.
 ///
 /// # Errors
 ///
-/// If what was asked for does not exist.
+/// Returns an error if a selected runtime does not exist.
 pub(crate) fn run(options: &Options) -> Result<Figures, String> {
     let pinned = measure::pin();
     let (mut participants, mut absent) = participants(options)?;
@@ -191,7 +192,8 @@ pub(crate) fn run(options: &Options) -> Result<Figures, String> {
     Ok(figures)
 }
 
-/// Round by round a sample of each who has the case. Who fails once is left out.
+/// Takes one sample per round of each runtime that has the case. A runtime that fails once is left
+/// out.
 fn measure_case(
     case: &Case,
     plan: Plan,
@@ -243,7 +245,7 @@ fn measure_case(
     (results, failures)
 }
 
-/// What it runs on, as far as it can be known.
+/// A description of the machine, as far as it is known.
 fn machine(pinned: String) -> Machine {
     let first_line = |program: &str, arguments: &[&str]| {
         let output = Command::new(program).args(arguments).output().ok()?;

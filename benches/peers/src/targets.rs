@@ -1,4 +1,5 @@
-//! What `onelane` has set itself, held against the figures of a run, and against those of the footprint, which are measured elsewhere.
+//! Compares the targets of `onelane` with the figures of a run, and with those of
+//! `benches/footprint`.
 
 use crate::figures::{Figures, times};
 use crate::footprint::Footprint;
@@ -6,9 +7,9 @@ use crate::footprint::Footprint;
 /// A bound on the ratio of two medians.
 #[derive(Clone, Copy)]
 enum Bound {
-    /// We take at most so many times what the other takes.
+    /// Our figure is at most this many times the other.
     AtMost(f64),
-    /// The other takes at least so many times what we take.
+    /// The other figure is at least this many times ours.
     AtLeast(f64),
 }
 
@@ -17,11 +18,11 @@ use Bound::{AtLeast, AtMost};
 struct Target {
     case: &'static str,
     bound: Bound,
-    /// The other's name in words.
+    /// A description of the other.
     than: &'static str,
-    /// The other's case, if it is not the same.
+    /// The case of the other, if it is not the same.
     case_of_other: Option<&'static str>,
-    /// The others, of whom the best counts.
+    /// The runtimes to compare with; the best of them counts.
     others: &'static [&'static str],
 }
 
@@ -44,7 +45,7 @@ const fn target(case: &'static str, bound: Bound, than: &'static str, others: &'
     Target { case, bound, than, case_of_other: None, others }
 }
 
-/// Against ourselves in another case.
+/// Compares two cases of `onelane`.
 const fn own(case: &'static str, bound: Bound, other: &'static str) -> Target {
     Target { case, bound, than: other, case_of_other: Some(other), others: &["onelane"] }
 }
@@ -69,8 +70,8 @@ const TARGETS: &[Target] = &[
     target("timer-create-drop", AtLeast(2.0), "tokio's best", TOKIO),
     target("timer-create-drop", AtLeast(2.0), "async-io", SMOL),
     target("sleepers-100000", AtMost(0.5), "tokio's best", TOKIO),
-    target("heap-waiting", AtMost(0.5), "tokio's best, as asked of the allocator", TOKIO),
-    target("resident-waiting", AtMost(0.5), "tokio's best, as the system sees it", TOKIO),
+    target("heap-waiting", AtMost(0.5), "tokio's best, as requested from the allocator", TOKIO),
+    target("resident-waiting", AtMost(0.5), "tokio's best, as the system reports it", TOKIO),
     target("foreign-wake", AtMost(1.0), "tokio's best", TOKIO),
     own("yield-1000000", AtMost(4.0), "yield-1000"),
     own("yield-1-timer", AtMost(1.2), "yield-1"),
@@ -80,12 +81,13 @@ const TARGETS: &[Target] = &[
     target("spawn-1000", AtLeast(100.0), "asyncio", &["asyncio"]),
 ];
 
-/// One on the program that `benches/footprint` builds.
+/// A target for the program that `benches/footprint` builds.
 struct FootprintTarget {
     figure: &'static str,
     wanted: &'static str,
     bound: Bound,
-    /// The others, of whom the best counts. If there are none, the bound is on our own figure.
+    /// The runtimes to compare with; the best of them counts. If there are none, the bound is on
+    /// our own figure.
     others: &'static [&'static str],
 }
 
@@ -111,7 +113,7 @@ const FOOTPRINT_TARGETS: &[FootprintTarget] = &[
     },
 ];
 
-/// A target beside what was measured.
+/// A target, and the measured result.
 pub(crate) struct Held {
     pub(crate) case: &'static str,
     pub(crate) wanted: String,
@@ -171,14 +173,14 @@ impl Bound {
     }
 }
 
-/// The ratio, and if there were several to compare with, with whom.
+/// Formats the ratio. If there are several runtimes to compare with, adds the name of the best.
 fn named(ratio: f64, who: &str, others: &[&str]) -> String {
     if others.len() > 1 { format!("{} ({who})", times(ratio)) } else { times(ratio) }
 }
 
 const FOOTPRINT: &str = "footprint";
 
-/// All targets. If there is no footprint, one line says why.
+/// Compares all targets. Without the results of `benches/footprint`, one line gives the reason.
 pub(crate) fn hold(figures: &Figures, footprint: &Result<Footprint, String>) -> Vec<Held> {
     let mut held: Vec<Held> = TARGETS.iter().map(|target| target.hold(figures)).collect();
     match footprint {

@@ -1,4 +1,4 @@
-//! A sample of resident memory is taken in a child of the program.
+//! Tests that a sample of resident memory is taken in a child process.
 #![cfg(target_os = "linux")]
 
 use std::process::{Command, Output};
@@ -16,7 +16,7 @@ fn child_answers_with_bytes_and_operations() {
         let answer: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
         assert_eq!(answer["done"], 20_000);
         let bytes = answer["value"].as_f64().unwrap();
-        // No runtime keeps less than a future of two words, and none of these more than a page for a task.
+        // Each task has a future of at least two words, and takes at most a page.
         assert!((20_000.0 * 16.0..20_000.0 * 4096.0).contains(&bytes), "{runtime} in {case}: {bytes}");
     }
 }

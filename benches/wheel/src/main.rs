@@ -1,13 +1,15 @@
-//! The kernel's timer wheel beside a heap with lazy removal, as asyncio has one. The same timers, in one run:
+//! Compares the kernel's timer wheel with a heap with lazy removal, like asyncio's. Both run the
+//! same timers, in one process:
 //!
 //! ```sh
 //! cargo run --release --manifest-path benches/wheel/Cargo.toml
 //! ```
 //!
-//! Two patterns, with so many other timers pending. *Taken back*: a timer is set, and taken back before its time, as a timeout does
-//! that does not expire. *Fired*: a timer is set, and its time comes.
+//! There are two patterns, with different numbers of other pending timers. *Removed*: a timer is
+//! inserted, and removed before its deadline, like the timer of a timeout that does not expire.
+//! *Fired*: a timer is inserted, and reaches its deadline.
 
-/// The wheel's own source, with what it imports.
+/// The source code of the wheel, with the modules that it imports.
 #[path = "../../../src/kernel"]
 mod kernel {
     #![allow(dead_code, unused_imports, reason = "the loop uses more of it")]
@@ -24,13 +26,13 @@ use std::collections::BinaryHeap;
 use std::hint::black_box;
 use std::time::{Duration, Instant};
 
-/// Timers to be set, and to be taken back or fired.
+/// A collection of timers.
 trait Timers {
     type Key: Copy;
 
     fn insert(&mut self, deadline: u64, age: u64) -> Self::Key;
     fn remove(&mut self, key: Self::Key);
-    /// Fires what is due, and tells how much that was.
+    /// Fires all due timers, and returns their number.
     fn expire(&mut self, now: u64) -> u64;
 }
 
@@ -51,18 +53,18 @@ impl Timers for Wheel<u64> {
         while black_box(self.pop_due()).is_some() {
             fired += 1;
         }
-        // The loop asks after each turn.
+        // The loop reads the next deadline after each turn.
         black_box(self.next_deadline());
         fired
     }
 }
 
-/// A timer that is taken back stays in the heap until it comes to the top, or until there are more than a hundred of them, and they
-/// are more than half: then the heap is made anew without them.
+/// A removed timer stays in the heap until it comes to the top. If there are more than a hundred
+/// removed timers, and they are more than half of the heap, the heap is rebuilt without them.
 #[derive(Default)]
 struct Heap {
     heap: BinaryHeap<Reverse<(u64, u64)>>,
-    /// By ages: whether it is still to come.
+    /// Whether the timer with this age is still pending.
     pending: Vec<bool>,
     removed: usize,
 }
@@ -109,7 +111,8 @@ impl Timers for Heap {
 const OPERATIONS: u64 = 200_000;
 const SECOND: u64 = 1_000_000_000;
 
-/// Nanoseconds a timer, beside `others` that stay, and of the slowest hundred timers in a row.
+/// Returns the nanoseconds per timer, with `others` more timers pending, and those of the slowest
+/// hundred timers in a row.
 fn take_back(timers: &mut impl Timers, others: u64) -> [f64; 2] {
     (0..others).for_each(|age| _ = timers.insert((3_600 + age) * SECOND, age));
     let begun = Instant::now();
@@ -117,7 +120,7 @@ fn take_back(timers: &mut impl Timers, others: u64) -> [f64; 2] {
     for hundred in 0..OPERATIONS / 100 {
         let begun = Instant::now();
         for nth in hundred * 100..hundred * 100 + 100 {
-            // A limit of thirty seconds, and a microsecond later another.
+            // A timeout of thirty seconds; each starts a microsecond after the previous one.
             let key = timers.insert(nth * 1_000 + 30 * SECOND, others + nth);
             timers.remove(key);
         }
@@ -126,9 +129,9 @@ fn take_back(timers: &mut impl Timers, others: u64) -> [f64; 2] {
     [per_operation(begun.elapsed()), slowest.as_nanos() as f64 / 100.0]
 }
 
-/// The same of timers whose time comes: `others` are always pending.
+/// The same for timers that fire: `others` timers are always pending.
 fn fire(timers: &mut impl Timers, others: u64) -> f64 {
-    // Of one to two seconds each, in no order.
+    // Delays of one to two seconds, in no order.
     let delay = |age: u64| SECOND + age.wrapping_mul(0x9E37_79B9_7F4A_7C15) % SECOND;
     (0..others).for_each(|age| _ = timers.insert(delay(age), age));
     let (mut now, mut age, mut fired) = (0, others, 0);
@@ -151,8 +154,8 @@ fn per_operation(took: Duration) -> f64 {
 }
 
 fn main() {
-    println!("nanoseconds a timer, median of 9 runs that took turns\n");
-    println!("| others pending | taken back: wheel | heap | slowest hundred: wheel | heap | fired: wheel | heap |");
+    println!("nanoseconds per timer; medians of 9 runs, in which wheel and heap take turns\n");
+    println!("| others pending | removed: wheel | heap | slowest hundred: wheel | heap | fired: wheel | heap |");
     println!("| ---: | ---: | ---: | ---: | ---: | ---: | ---: |");
     for others in [10, 1_000, 100_000] {
         let mut runs = [const { Vec::new() }; 6];

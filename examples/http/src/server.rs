@@ -30,7 +30,7 @@ pub struct Limits {
 
 /// What was done.
 #[derive(Clone, Copy, Default, Debug)]
-#[allow(dead_code, reason = "not each program asks for all")]
+#[allow(dead_code, reason = "not every program uses all fields")]
 pub struct Report {
     pub connections: u64,
     /// Requests that were answered, whether or not the client has read the response.

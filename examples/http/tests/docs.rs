@@ -1,5 +1,6 @@
-//! The docs of `onelane::hyper` show a program that the library itself cannot build, since it depends on hyper's traits alone.
-//! So the program stands in this package too, where it is built and run.
+//! The docs of `onelane::hyper` show a program that the library itself cannot build, because the
+//! library depends only on hyper's traits. So the program is in this package too. This test
+//! compares the two and runs it.
 
 use std::process::Command;
 

@@ -1,4 +1,5 @@
-//! Good clients. Each asks, waits for the answer, checks it, and asks again; now and then on a new connection.
+//! Good clients. Each sends a request, checks the response, and repeats. It opens a new connection
+//! after some hundred requests.
 
 use super::server::Ports;
 use super::{FORGOTTEN, Tally};
@@ -9,13 +10,13 @@ use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::sync::atomic::AtomicBool;
 
-/// A client, which goes on until it is told to stop.
+/// A client, which runs until the flag is set.
 pub(super) type Client<'a> = Box<dyn Fn(&AtomicBool) -> Tally + Send + Sync + 'a>;
 
-/// So many of each kind.
+/// Number of clients of each kind.
 const CLIENTS: [usize; 3] = [16, 16, 4];
 
-/// So many requests on a connection.
+/// Number of requests per connection.
 const REQUESTS: usize = 500;
 
 pub(super) fn all(ports: &Ports) -> Vec<Client<'_>> {
@@ -63,14 +64,14 @@ fn get(connection: &mut BufReader<TcpStream>) -> Result<()> {
     expect_hello(connection)
 }
 
-/// The answer of the HTTP server.
+/// Reads the response of the HTTP server, and checks it.
 pub(super) fn expect_hello(connection: &mut BufReader<TcpStream>) -> Result<()> {
     let mut line = String::new();
     connection.read_line(&mut line)?;
     ensure!(line == "HTTP/1.1 200 OK\r\n", "it answered {line:?}");
     while line != "\r\n" {
         line.clear();
-        ensure!(connection.read_line(&mut line)? > 0, "the answer was cut off");
+        ensure!(connection.read_line(&mut line)? > 0, "the response was cut off");
     }
     let mut body = [0; 12];
     connection.read_exact(&mut body)?;
@@ -83,10 +84,10 @@ fn echo<S: Read + Write>(connection: &mut BufReader<S>) -> Result<()> {
     expect_line(connection, "a line that comes back\n")
 }
 
-/// The answer of a server of lines.
+/// Reads the response of a line server, and checks it.
 pub(super) fn expect_line(connection: &mut impl BufRead, expected: &str) -> Result<()> {
     let mut line = String::new();
     connection.read_line(&mut line)?;
-    ensure!(line == expected, "it answered {line:?} in place of {expected:?}");
+    ensure!(line == expected, "it answered {line:?} instead of {expected:?}");
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! Hostile clients, a thread a kind. Where the server owes an answer, it is checked.
+//! Hostile clients, one thread per kind. If the server must respond, the response is checked.
 
 use super::Tally;
 use super::clients::{Client, expect_hello, expect_line, tcp, unix};
@@ -13,13 +13,13 @@ use std::os::unix::net::UnixStream;
 use std::thread::sleep;
 use std::time::Duration;
 
-/// So long a stalled client stays.
+/// How long a stalled client stays connected.
 const STALL: Duration = Duration::from_millis(300);
 
-/// So many stalled clients come together.
+/// Number of stalled clients at the same time.
 const STALLED: usize = 8;
 
-/// A hostile one comes so often, so that it does not have the server for itself.
+/// Pause of a hostile client before each attempt, so that it does not use the whole server.
 const PAUSE: Duration = Duration::from_millis(1);
 
 pub(super) fn all(ports: &Ports) -> Vec<Client<'_>> {
@@ -38,8 +38,8 @@ pub(super) fn all(ports: &Ports) -> Vec<Client<'_>> {
         intruder("never reads the answer", never_reads),
         intruder("half a request", half_a_request),
         intruder("a line too long", too_long),
-        intruder("descriptors that nobody takes", descriptors_in_lines),
-        intruder("descriptors that are taken", descriptors),
+        intruder("descriptors that are not received", descriptors_in_lines),
+        intruder("descriptors that are received", descriptors),
     ]
 }
 
@@ -65,7 +65,7 @@ fn urgent_in_http(ports: &Ports) -> Result<()> {
     Ok(())
 }
 
-/// All that was asked is answered, and then the server closes, too.
+/// The server answers all requests, and then closes the connection too.
 fn half_closed(ports: &Ports) -> Result<()> {
     let mut client = tcp(ports.lines)?;
     let asked = "a line\n".repeat(100);
@@ -73,7 +73,7 @@ fn half_closed(ports: &Ports) -> Result<()> {
     client.get_ref().shutdown(Shutdown::Write)?;
     let mut answer = String::new();
     client.read_to_string(&mut answer)?;
-    ensure!(answer == asked, "{} bytes came back of {}", answer.len(), asked.len());
+    ensure!(answer == asked, "{} of {} bytes came back", answer.len(), asked.len());
     Ok(())
 }
 
@@ -92,7 +92,8 @@ fn stall(port: u16, asked: &[u8]) -> Result<()> {
     Ok(())
 }
 
-/// The server tells of it, once for each part that came by itself, and goes on.
+/// The server reports a line that is too long, once per part that arrived separately, and
+/// continues.
 fn too_long(ports: &Ports) -> Result<()> {
     let mut client = tcp(ports.lines)?;
     let mut asked = vec![b'x'; 100 * LINE];
@@ -101,16 +102,17 @@ fn too_long(ports: &Ports) -> Result<()> {
     let (mut line, mut complaints) = (String::new(), 0);
     while line != "next\n" {
         line.clear();
-        ensure!(client.read_line(&mut line)? > 0, "it has closed the connection");
+        ensure!(client.read_line(&mut line)? > 0, "the server closed the connection");
         complaints += usize::from(line == "too long\n");
         let is_rest = line.len() <= LINE + 1 && line.trim_end().bytes().all(|byte| byte == b'x');
         ensure!(line == "too long\n" || line == "next\n" || is_rest, "it answered {line:?}");
     }
-    ensure!(complaints > 0, "it has not complained");
+    ensure!(complaints > 0, "the server did not report the long line");
     Ok(())
 }
 
-/// With bytes that are read in the usual way. The system closes what nobody takes.
+/// Sends descriptors with bytes that are read by a plain read. The system closes descriptors that
+/// are not received.
 fn descriptors_in_lines(ports: &Ports) -> Result<()> {
     let mut client = unix(&ports.unix_lines)?;
     for _ in 0..3 {
@@ -124,14 +126,14 @@ fn descriptors(ports: &Ports) -> Result<()> {
     (0..3).try_for_each(|_| expect_line(&mut pass(&client, b"x")?, "taken\n"))
 }
 
-/// Passes the other end of what it returns.
+/// Creates a socket pair, sends one end, and returns the other.
 fn pass(client: &BufReader<UnixStream>, bytes: &[u8]) -> Result<BufReader<UnixStream>> {
     let (ours, theirs) = UnixStream::pair()?;
     ours.set_read_timeout(client.get_ref().read_timeout()?)?;
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
     let mut passed = SendAncillaryBuffer::new(&mut space);
     let descriptors = [theirs.as_fd()];
-    ensure!(passed.push(SendAncillaryMessage::ScmRights(&descriptors)), "there is no room for a descriptor");
+    ensure!(passed.push(SendAncillaryMessage::ScmRights(&descriptors)), "the buffer has no room for a descriptor");
     sendmsg(client.get_ref(), &[IoSlice::new(bytes)], &mut passed, SendFlags::empty())?;
     Ok(BufReader::new(ours))
 }

@@ -1,13 +1,15 @@
-//! Good clients among hostile ones: are the good ones served, are timers on time, and is everything given back?
+//! Runs good clients among hostile ones. Checks that the good ones are served, that timers are on
+//! time, and that all resources are released.
 //!
 //! ```text
-//!      core 0                                 core 1, a thread each
-//!      a loop with two servers of lines,  <-- clients that ask, and check what they get
+//!      core 0                                 core 1, one thread per client
+//!      a loop with two servers of lines,  <-- clients that check the responses
 //!      one of HTTP, one that takes        <-- urgent bytes, half-closed and stalled clients,
 //!      descriptors, and ten timers            lines that are too long, descriptors
 //! ```
 //!
-//! The loop is a process of its own, `server.rs`. Good clients stand in `clients.rs`, hostile ones in `intruders.rs`.
+//! The loop runs in its own process, `server.rs`. Good clients are in `clients.rs`, hostile ones in
+//! `intruders.rs`.
 
 mod clients;
 mod intruders;
@@ -28,10 +30,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// An answer that takes longer has failed, and a timer that is later was forgotten.
+/// A response that takes longer counts as failed, and a timer that is later counts as forgotten.
 const FORGOTTEN: Duration = Duration::from_secs(5);
 
-/// What a thread has done.
+/// The results of a thread.
 #[derive(Default)]
 struct Tally {
     kind: &'static str,
@@ -42,7 +44,7 @@ struct Tally {
 }
 
 impl Tally {
-    /// Does it again and again, until it is told to stop.
+    /// Repeats the action until the flag is set.
     fn of(kind: &'static str, stop: &AtomicBool, mut act: impl FnMut() -> Result<()>) -> Self {
         let mut tally = Tally { kind, ..Tally::default() };
         while !stop.load(Ordering::Relaxed) {
@@ -69,7 +71,8 @@ impl Tally {
 
 /// # Errors
 ///
-/// If a client was not served, a kind of hostile client did not come, a timer was forgotten, or something is not given back.
+/// Returns an error if a client was not served, or a kind of hostile client did not run. Also if a
+/// timer was forgotten, or a resource was not released.
 pub(crate) fn withstand(plan: &Hostile) -> Result<()> {
     limits::raise_descriptors()?;
     let pins = Pins::find();
@@ -93,25 +96,29 @@ pub(crate) fn withstand(plan: &Hostile) -> Result<()> {
         after.now
     );
     println!(
-        "descriptors: idle {descriptors}, in the end {kept}; connections {}, tasks {}",
+        "descriptors: idle {descriptors}, at the end {kept}; connections {}, tasks {}",
         report.connections, report.tasks
     );
 
     for Tally { kind, done, failed, failure, .. } in &tallies {
-        ensure!(*failed == 0, "{kind}: {failed} failed, one of them so: {}", failure.as_deref().unwrap_or("?"));
-        ensure!(*done > 0, "{kind}: not one was served");
+        ensure!(*failed == 0, "{kind}: {failed} failed, for example: {}", failure.as_deref().unwrap_or("?"));
+        ensure!(*done > 0, "{kind}: none was served");
     }
     let Lateness { timers, latest, .. } = report.lateness;
     ensure!(timers > 0 && latest < FORGOTTEN, "there were {timers} timers, and one was {latest:?} late");
-    ensure!(kept == descriptors, "{kept} descriptors are open in the end, and there were {descriptors}");
-    ensure!(report.connections == 0, "{} connections are open in the end", report.connections);
-    ensure!(report.tasks == 1, "{} tasks are left, and one is the main task", report.tasks);
+    ensure!(kept == descriptors, "{kept} descriptors are open at the end, and {descriptors} were open at the start");
+    ensure!(report.connections == 0, "{} connections are open at the end", report.connections);
+    ensure!(report.tasks == 1, "{} tasks are left; only the main task should be", report.tasks);
     let (growth, allowed) = growth(&resident);
-    ensure!(growth <= allowed, "memory grows: by {growth:.0} kB in the second half, where {allowed:.0} may be");
+    ensure!(
+        growth <= allowed,
+        "memory grows: by {growth:.0} kB in the second half; at most {allowed:.0} kB are allowed"
+    );
     Ok(())
 }
 
-/// All clients for so long. Returns what they did, a tally each kind, and the server's resident memory of each second.
+/// Runs all clients for this time. Returns a tally per kind, and the server's resident memory in
+/// each second.
 fn load(seconds: u32, ports: &Ports, process: &Process) -> Result<(Vec<Tally>, Vec<f64>)> {
     let stop = AtomicBool::new(false);
     thread::scope(|scope| {
@@ -145,7 +152,8 @@ fn print(tallies: &[Tally], report: &Report) {
     println!("{timers} timers: {shares}; the latest {:.1} ms", latest.as_secs_f64() * 1e3);
 }
 
-/// The server as a child process: this program again. It is killed when it is dropped before its end.
+/// The server as a child process, which runs this program. Dropping it before its end kills the
+/// process.
 struct Server {
     child: Child,
     output: BufReader<std::process::ChildStdout>,
@@ -156,23 +164,24 @@ impl Server {
     fn start(pins: Pins) -> Result<Self> {
         let mut command: Command = pins.command(pins::SERVER, std::env::current_exe()?);
         let mut child = command.arg("withstand").stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
-        let mut output = BufReader::new(child.stdout.take().context("it has no output")?);
+        let mut output = BufReader::new(child.stdout.take().context("its output is not piped")?);
         let mut line = String::new();
         output.read_line(&mut line)?;
-        let ports = Ports::parse(&line).with_context(|| format!("the server was to tell its ports, and said {line:?}"));
+        let ports =
+            Ports::parse(&line).with_context(|| format!("the server did not report its ports, but printed {line:?}"));
         let mut server = Server { child, output, ports: Ports::default() };
         server.ports = ports?;
         Ok(server)
     }
 
-    /// Closes its input, which has it end.
+    /// Closes its input, so that it ends. Returns its report.
     fn end(mut self) -> Result<Report> {
         drop(self.child.stdin.take());
         let mut line = String::new();
         self.output.read_line(&mut line)?;
         let status = self.child.wait()?;
-        ensure!(status.success(), "the server has failed: {status}");
-        Report::parse(&line).context("the server was to report")
+        ensure!(status.success(), "the server failed: {status}");
+        Report::parse(&line).context("the server printed no report")
     }
 }
 

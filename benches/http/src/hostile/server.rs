@@ -1,4 +1,4 @@
-//! The loop that is to withstand: its servers, its timers, and what it reports. It does not know who its clients are.
+//! The loop under attack: its servers, its timers, and its report. It does not know its clients.
 
 use crate::limits;
 use crate::serve::accept;
@@ -19,25 +19,25 @@ use std::time::{Duration, Instant};
 const TIMERS: usize = 10;
 const EACH: Duration = Duration::from_millis(10);
 
-/// So long may a line be.
+/// Maximum length of a line, in bytes.
 pub(super) const LINE: usize = 1024;
 
-/// The answer to a line `flood` is as long as so many pieces.
+/// The response to a line `flood` has this number of pieces.
 const FLOOD: usize = 128;
 static PIECE: [u8; 64 * 1024] = [b'x'; 64 * 1024];
 
-/// What ends may take so long.
+/// How long the remaining tasks may take to end.
 const GRACE: Duration = Duration::from_secs(5);
 
-/// Where it listens.
+/// The addresses of the servers.
 #[derive(Clone, Default)]
 pub(super) struct Ports {
-    /// HTTP.
+    /// The HTTP server.
     pub(super) http: u16,
-    /// Lines, by TCP and at a path.
+    /// The line servers, by TCP and at a path.
     pub(super) lines: u16,
     pub(super) unix_lines: PathBuf,
-    /// Takes a descriptor with each byte, and writes a word to it.
+    /// The server that receives a descriptor with each byte, and writes a word to it.
     pub(super) taker: PathBuf,
 }
 
@@ -52,12 +52,12 @@ impl Ports {
     }
 }
 
-/// What it has seen.
+/// The report of the server.
 pub(super) struct Report {
     pub(super) lateness: Lateness,
-    /// Those that are open when all clients have gone.
+    /// Number of connections that are open when all clients have gone.
     pub(super) connections: usize,
-    /// With the main task.
+    /// Number of tasks, including the main task.
     pub(super) tasks: usize,
 }
 
@@ -77,16 +77,16 @@ impl Report {
     }
 }
 
-/// How late timers were. It takes the same memory for any number of them.
+/// How late the timers were. It uses the same memory for any number of timers.
 #[derive(Clone, Default)]
 pub(super) struct Lateness {
     pub(super) timers: u64,
-    /// So many were no later than each of `LIMITS`.
+    /// Number of timers that were at most as late as each limit of `LIMITS`.
     pub(super) within: [u64; LIMITS.len()],
     pub(super) latest: Duration,
 }
 
-/// Milliseconds.
+/// In milliseconds.
 pub(super) const LIMITS: [u64; 4] = [1, 2, 5, 10];
 
 impl Lateness {
@@ -99,7 +99,7 @@ impl Lateness {
     }
 }
 
-/// Serves until its input ends.
+/// Serves until its standard input ends.
 pub(crate) fn serve() -> Result<()> {
     limits::end_with_parent()?;
     limits::raise_descriptors()?;
@@ -145,12 +145,12 @@ async fn look_at_the_clock(lateness: Rc<RefCell<Lateness>>) -> Result<()> {
     }
 }
 
-/// A client that fails is its own affair.
+/// Errors of a client do not matter to the server.
 async fn lines(reader: StreamReader, writer: StreamWriter) {
     drop(answer_lines(reader, writer).await);
 }
 
-/// Each line comes back. One that is too long is told of.
+/// Sends each line back. Reports a line that is too long.
 async fn answer_lines(mut reader: StreamReader, mut writer: StreamWriter) -> io::Result<()> {
     reader.set_limit(LINE);
     loop {
@@ -177,7 +177,7 @@ async fn take_descriptors(listener: UnixListener) -> Result<()> {
     }
 }
 
-/// False at the end.
+/// Returns false at the end of the stream.
 async fn take_descriptor(client: &UnixStream) -> io::Result<bool> {
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
     let mut taken = RecvAncillaryBuffer::new(&mut space);

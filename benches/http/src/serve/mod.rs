@@ -1,6 +1,8 @@
-//! The server: what is the same on both runtimes. The service, hyper's settings, and how the port is told.
+//! The part of the server that both runtimes share: the service, hyper's settings, and the report
+//! of the port.
 //!
-//! The two accept loops stand in `on_onelane.rs` and `on_tokio.rs`, line for line. Neither knows that it is measured.
+//! The two accept loops, in `on_onelane.rs` and `on_tokio.rs`, are equal line for line. Neither
+//! knows that it is measured.
 
 mod on_onelane;
 mod on_tokio;
@@ -21,10 +23,11 @@ use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::time::Duration;
 
-/// Behind an `accept` that has failed, since the next one would fail at once if no descriptor is left.
+/// Pause after a failed `accept`. Without a free descriptor, the next `accept` would fail
+/// immediately.
 const PAUSE: Duration = Duration::from_millis(10);
 
-/// A client has so long for the head of a request. It is a timer that each request sets anew.
+/// Time limit for the head of a request. It is a timer that is set again for each request.
 const HEAD_WITHIN: Duration = Duration::from_secs(30);
 
 /// Serves until the process is killed.
@@ -39,7 +42,7 @@ pub(crate) fn serve(order: &Serve) -> Result<()> {
     }
 }
 
-/// What is posted comes back, as it comes in. To all else the answer is a short one.
+/// Sends posted data back as it arrives. Responds to all other requests with a short text.
 async fn answer(request: Request<Incoming>) -> Result<Response<Either<Full<Bytes>, Incoming>>, Infallible> {
     if request.method() == Method::POST {
         return Ok(Response::new(Either::Right(request.into_body())));
@@ -49,14 +52,14 @@ async fn answer(request: Request<Incoming>) -> Result<Response<Either<Full<Bytes
     Ok(response)
 }
 
-/// How connections are served, with the runtime's timer.
+/// Settings for connections, with the runtime's timer.
 fn http(timer: impl Timer + Send + Sync + 'static) -> http1::Builder {
     let mut http = http1::Builder::new();
     http.timer(timer).keep_alive(true).header_read_timeout(HEAD_WITHIN);
     http
 }
 
-/// Tells whoever has started the server where it listens.
+/// Prints the port, for the process that has started the server.
 fn tell(address: SocketAddr) -> io::Result<()> {
     let mut output = io::stdout().lock();
     writeln!(output, "{}", address.port())?;

@@ -25,7 +25,7 @@ pub(crate) async fn accept(listener: TcpListener) -> Result<()> {
             continue;
         };
         let connection = http.serve_connection(stream, service_fn(answer));
-        // A connection that fails is the client's affair.
+        // Errors of a connection do not matter to the server.
         drop(spawn(async move { drop(connection.await) }));
     }
 }

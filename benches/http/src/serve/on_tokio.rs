@@ -28,13 +28,14 @@ async fn accept(listener: TcpListener) -> Result<()> {
             continue;
         };
         let connection = http.serve_connection(TokioIo::new(stream), service_fn(answer));
-        // A connection that fails is the client's affair.
+        // Errors of a connection do not matter to the server.
         drop(spawn(async move { drop(connection.await) }));
     }
 }
 
-/// As `TcpListener::bind`, but so many may wait as wait for `onelane`'s. There it is 128, and of a thousand that come at once
-/// some might have to try again a second later.
+/// As `TcpListener::bind`, but the queue of pending connections has the same length as for
+/// `onelane`. With tokio's 128, some of a thousand simultaneous connections might have to retry a
+/// second later.
 fn listen(port: u16) -> io::Result<TcpListener> {
     let socket = TcpSocket::new_v4()?;
     socket.set_reuseaddr(true)?;

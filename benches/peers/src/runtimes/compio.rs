@@ -1,4 +1,4 @@
-//! compio, with the driver that it chooses on this machine: io_uring, or polling.
+//! compio, with the driver that it chooses on this machine: io_uring or polling.
 
 use super::Peer;
 use super::shared::{channels_of_futures, gathers_by_join_all, oneshots_of_futures};
@@ -13,7 +13,7 @@ pub(super) fn peer() -> Peer {
     Peer::of(
         "compio",
         "compio",
-        "The driver that it chooses itself (io_uring where there is one, else polling). It catches panics, and has no `yield_now`. \
+        "The driver that it chooses (io_uring if available, otherwise polling). It catches panics, and has no `yield_now`. \
          Channels of `futures`, `futures::future::join_all` over spawned tasks for gathers.",
         [
             basics::<Compio>(),
@@ -32,7 +32,7 @@ pub(super) fn peer() -> Peer {
 #[derive(Clone)]
 struct Compio;
 
-/// A task whose failure is a panic.
+/// A task handle; awaiting it panics if the task has failed.
 struct Handle<T>(JoinHandle<T>);
 
 impl<T> Future for Handle<T> {

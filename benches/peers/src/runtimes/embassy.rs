@@ -1,7 +1,8 @@
-//! embassy-executor on std, as far as it can be driven so.
+//! embassy-executor on std, for the cases that it can run.
 //!
-//! Its tasks live in static memory and have no result. Here their storage is leaked, and a cell beside the future brings the
-//! result back; so it takes part where tasks are few and long: switches, not spawns.
+//! Its tasks are in static memory and have no result. Here their storage is leaked, and a cell next
+//! to the future holds the result. So it takes part in cases with few and long tasks, and not in
+//! spawns.
 
 use super::Peer;
 use embassy_executor::raw::TaskStorage;
@@ -15,7 +16,7 @@ use std::task::{Context, Poll, Waker};
 
 pub(super) fn peer() -> Peer {
     let all = [yields::<Embassy>(), waiting::<Embassy>(), foreign_wakes::<Embassy>()].concat();
-    // A million tasks would be leaked in each sample.
+    // Each sample would leak a million tasks.
     let few = |(id, _): &(&str, Work)| *id != "yield-1000000";
     Peer::of(
         "embassy",
@@ -30,7 +31,7 @@ pub(super) fn peer() -> Peer {
 #[derive(Clone)]
 struct Embassy(Spawner);
 
-/// Where a task leaves its result.
+/// Holds the result of a task.
 struct Slot<T> {
     value: Cell<Option<T>>,
     waiting: RefCell<Option<Waker>>,
@@ -63,7 +64,7 @@ fn spawn<F: Future<Output: 'static> + 'static>(spawner: Spawner, future: F) -> R
     slot
 }
 
-/// A token for a task whose storage is never given back.
+/// Returns a token for a task whose storage is never freed.
 fn leaked<F: Future + 'static>(task: F) -> embassy_executor::SpawnToken<impl Sized> {
     let storage: &'static TaskStorage<F> = Box::leak(Box::new(TaskStorage::new()));
     storage.spawn(|| task).ok().unwrap()

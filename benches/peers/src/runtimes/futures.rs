@@ -1,4 +1,5 @@
-//! futures: `LocalPool`, and for gathers also `FuturesUnordered`, which runs children without making tasks of them.
+//! futures: `LocalPool`. For gathers also `FuturesUnordered`, which runs children that are not
+//! tasks.
 
 use super::Peer;
 use super::shared::{channels_of_futures, oneshots_of_futures};
@@ -15,7 +16,7 @@ pub(super) fn peer() -> Peer {
         "futures",
         "futures",
         "`LocalPool`, `spawn_local_with_handle`, `futures::channel`. It has no timers and no `yield_now`, and a panic of a task \
-         is handed to who awaits it. Its gather is `join_all` of futures that are not spawned: the children are not tasks.",
+         is passed to the task that awaits it. Its gather is `join_all` of futures that are not spawned: the children are not tasks.",
         [
             basics::<Futures>(),
             gathers::<Futures>(),

@@ -1,4 +1,4 @@
-//! glommio, where the kernel has io_uring and lets us lock enough memory for it.
+//! glommio, if the kernel has io_uring and permits us to lock enough memory for it.
 
 use super::Peer;
 use super::shared::{gathers_by_join_all, oneshots_of_futures};
@@ -8,13 +8,13 @@ use onelane_cases::runtime::{Channels, Reuse, Runtime, Timers, Yields};
 use onelane_cases::{Work, basics, channels, foreign_wakes, gathers, oneshots, own_yields, runs, sleeping, timers};
 use std::time::Duration;
 
-/// Why it cannot be measured here, if it cannot.
+/// Returns the reason if glommio cannot be measured here.
 pub(super) fn try_it() -> Result<(), String> {
     let tried = std::panic::catch_unwind(|| make().map(|executor| executor.run(async { 1 })));
     match tried {
         Ok(Ok(_)) => Ok(()),
         Ok(Err(error)) => Err(format!("it cannot start here: {error}")),
-        Err(_) => Err("it panics at its start here".into()),
+        Err(_) => Err("it panics here when it starts".into()),
     }
 }
 
@@ -31,7 +31,8 @@ pub(super) fn peer() -> Peer {
         runs::<Glommio>(),
     ]
     .concat();
-    // A million timers in a task are as many wakers, and it counts a task's wakers in 16 bits.
+    // A million timers in one task have a million wakers, but glommio counts the wakers of a task
+    // in 16 bits.
     let counted = |(id, _): &(&str, Work)| *id != "timers-1000000";
     Peer::of(
         "glommio",

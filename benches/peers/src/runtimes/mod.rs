@@ -1,6 +1,7 @@
-//! The runtimes, each in a file of its own, in the words of `onelane-cases`.
+//! The runtimes, each in its own file. Each implements the traits of `onelane-cases`.
 //!
-//! A runtime has the works that it has the abilities for. What it lacks is a dash in the table, and its note says why.
+//! A runtime has the works for its abilities. In the table, a dash marks what it lacks, and its
+//! note gives the reason.
 
 mod assert_send;
 mod compio;
@@ -20,11 +21,11 @@ use onelane_cases::{Floor, Onelane, Work, Works};
 pub(crate) struct Peer {
     /// Its name on the command line and in the figures.
     pub(crate) id: &'static str,
-    /// The crate whose version is told, if it is not the standard library.
+    /// The crate whose version is shown, or `None` for the standard library.
     pub(crate) package: Option<&'static str>,
-    /// What of it is measured, which primitives it is measured with, and what it does that others don't.
+    /// Which part of it is measured, with which primitives, and what it does that others do not.
     pub(crate) note: &'static str,
-    /// What it can do.
+    /// Its works.
     pub(crate) works: Works,
 }
 
@@ -34,7 +35,8 @@ impl Peer {
     }
 }
 
-/// All runtimes of this process that this machine can run, and of the others why it cannot.
+/// Returns the runtimes that this machine can run in this process, and the reasons why it cannot
+/// run others.
 pub(crate) fn all() -> (Vec<Peer>, Vec<(&'static str, String)>) {
     let mut peers = everywhere();
     let mut absent = Vec::new();
@@ -48,7 +50,7 @@ pub(crate) fn all() -> (Vec<Peer>, Vec<(&'static str, String)>) {
     (peers, absent)
 }
 
-/// The work of a runtime that this machine can run, without having started any.
+/// Returns the work of a runtime that this machine can run, without starting a runtime.
 pub(crate) fn work(runtime: &str, case: &str) -> Option<Work> {
     #[cfg_attr(not(target_os = "linux"), expect(unused_mut))]
     let mut peers = everywhere();
@@ -58,7 +60,7 @@ pub(crate) fn work(runtime: &str, case: &str) -> Option<Work> {
     works.into_iter().find(|(id, _)| *id == case).map(|(_, work)| work)
 }
 
-/// The runtimes that any machine can run.
+/// Returns the runtimes that every machine can run.
 fn everywhere() -> Vec<Peer> {
     let mut peers = vec![
         Peer {

@@ -1,4 +1,4 @@
-//! monoio with its legacy driver, which is epoll, since io_uring is not to be had everywhere.
+//! monoio with its legacy driver, which is epoll, because io_uring is not available everywhere.
 
 use super::Peer;
 use super::shared::gathers_by_join_all;

@@ -1,8 +1,9 @@
-//! What several runtimes do in the same way: gathers by `join_all` over spawned tasks, and the oneshots and channels of `futures`.
+//! Code that several runtimes share: gathers by `join_all` over spawned tasks, and the oneshots and
+//! channels of `futures`.
 //!
-//! Macros, since each makes the `impl` of a trait of `onelane-cases` for a type of another file.
+//! These are macros because each implements a trait of `onelane-cases` for a type of another file.
 
-/// A gather spawns all, and awaits them by `futures::future::join_all`.
+/// A gather spawns all futures, and awaits the tasks by `futures::future::join_all`.
 macro_rules! gathers_by_join_all {
     ($runtime:ty) => {
         impl onelane_cases::runtime::Gathers for $runtime {
@@ -46,7 +47,7 @@ macro_rules! channels_of_futures {
             type Receiver = ::futures::channel::mpsc::Receiver<u64>;
 
             fn channel() -> (Self::Sender, Self::Receiver) {
-                // Each sender has room for one message beside what is asked for here.
+                // Each sender adds room for one message to this number.
                 ::futures::channel::mpsc::channel(0)
             }
 

@@ -1,4 +1,5 @@
-//! smol: `async-executor`'s `LocalExecutor`, driven by `async-io`'s `block_on`, as `smol::block_on` does.
+//! smol: `async-executor`'s `LocalExecutor`, driven by `async-io`'s `block_on`, as `smol::block_on`
+//! does.
 
 use super::Peer;
 use super::shared::gathers_by_join_all;
@@ -40,7 +41,8 @@ impl Runtime for Smol {
     where
         F: Future<Output = T> + 'static,
     {
-        // Its reactor is one for the process. What earlier runs have left to it is freed here, and not in what is measured.
+        // The process has one reactor. This wait lets it free what earlier runs have left, before
+        // the measurement.
         async_io::block_on(async_io::Timer::after(Duration::from_micros(1)));
         let executor = Rc::new(LocalExecutor::new());
         async_io::block_on(executor.run(main(Smol(executor.clone()))))

@@ -1,4 +1,5 @@
-//! tokio on one thread, in its three forms: `spawn` on a `current_thread` runtime, a `LocalSet` on one, and `LocalRuntime`.
+//! tokio on one thread, in its three forms: `spawn` on a `current_thread` runtime, a `LocalSet` on
+//! one, and `LocalRuntime`.
 
 use super::Peer;
 use super::assert_send::AssertSend;
@@ -79,7 +80,7 @@ fn with_time() -> Builder {
     builder
 }
 
-/// `tokio::spawn`, in what `$runtime` builds.
+/// `tokio::spawn`, on the runtime that `$builder` builds.
 macro_rules! spawning {
     ($form:ident, $builder:expr) => {
         struct $form;
@@ -112,7 +113,7 @@ macro_rules! spawning {
 spawning!(Spawn, with_time());
 spawning!(SpawnWithIo, Builder::new_current_thread().enable_all());
 
-/// `tokio::task::spawn_local`, in what there is for it.
+/// `tokio::task::spawn_local`, on a `LocalSet` or a `LocalRuntime`.
 macro_rules! spawning_locally {
     ($form:ident, $kept:ty, $make:expr, |$held:ident, $main:ident| $block_on:expr) => {
         struct $form;
@@ -164,7 +165,7 @@ impl<F> Clone for Tokio<F> {
     }
 }
 
-/// A task whose failure is a panic.
+/// A task handle; awaiting it panics if the task has failed.
 struct Handle<T>(JoinHandle<AssertSend<T>>);
 
 impl<T> Future for Handle<T> {

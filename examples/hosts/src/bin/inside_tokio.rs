@@ -43,7 +43,7 @@ fn tick() -> (Rc<Cell<u32>>, tokio::task::JoinHandle<()>) {
     (ticks, ticking)
 }
 
-// ---- timers, other threads, and what is tokio's ----
+// ---- timers, other threads, and primitives of tokio ----
 
 async fn without_sockets() -> io::Result<()> {
     let (ticks, ticking) = tick();
@@ -80,7 +80,7 @@ async fn without_sockets() -> io::Result<()> {
     Ok(())
 }
 
-/// A task of ours that awaits tokio's timers, sockets and channels.
+/// A task of onelane that awaits tokio's timers, sockets and channels.
 async fn with_what_is_tokios() -> io::Result<String> {
     tokio::time::sleep(MOMENT).await;
     let listener = tokio::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
@@ -106,7 +106,7 @@ async fn with_what_is_tokios() -> io::Result<String> {
     Ok(text)
 }
 
-// ---- sockets of ours ----
+// ---- sockets of onelane ----
 
 async fn with_sockets() -> io::Result<()> {
     let (ticks, ticking) = tick();
@@ -140,7 +140,7 @@ async fn with_sockets() -> io::Result<()> {
         }
     };
     let drive = event_loop.drive(|moment| tokio::time::sleep_until(moment.into())).with_io(readable);
-    // A step that writes a megabyte takes long, so the number of steps is limited.
+    // A step that writes a megabyte takes long, so the budget is a time, not a number of steps.
     drive.budget(Budget::time(Duration::from_micros(500))).await;
     ticking.abort();
     let total = main.into_future().await.map_err(io::Error::other)??;

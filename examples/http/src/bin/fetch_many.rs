@@ -6,8 +6,10 @@
 //! first error.
 //!
 //! ```text
-//! cargo run --release -p onelane-http-examples --bin fetch_many                   # serves itself, in the same loop
-//! cargo run --release -p onelane-http-examples --bin fetch_many -- --port 8080    # asks the server of `http_server` there
+//! # Serves itself, in the same loop.
+//! cargo run --release -p onelane-http-examples --bin fetch_many
+//! # Sends requests to `http_server` at that port.
+//! cargo run --release -p onelane-http-examples --bin fetch_many -- --port 8080
 //! ```
 
 #[path = "../../../options/mod.rs"]
@@ -106,7 +108,7 @@ async fn fetch_all(port: Option<u16>) -> Result<()> {
     let answers = answers.map_err(|error| error.to_string())?;
 
     for (delay, answer) in delays.iter().zip(&answers) {
-        assert_eq!(*answer, format!("{delay} ms later\n"), "an answer stands in the wrong place");
+        assert_eq!(*answer, format!("{delay} ms later\n"), "a response is in the wrong place");
     }
     let (waited, opened) = (delays.iter().sum::<u64>(), fetcher.opened.get());
     println!(

@@ -7,8 +7,10 @@
 //! five seconds are dropped. A second Ctrl-C ends it at once.
 //!
 //! ```text
-//! cargo run --release -p onelane-http-examples --bin http_server                   # tries itself
-//! cargo run --release -p onelane-http-examples --bin http_server -- --port 8080    # then: curl http://127.0.0.1:8080/
+//! # Tests itself.
+//! cargo run --release -p onelane-http-examples --bin http_server
+//! # Serves until Ctrl-C; try `curl http://127.0.0.1:8080/`.
+//! cargo run --release -p onelane-http-examples --bin http_server -- --port 8080
 //! ```
 
 #[path = "../../../options/mod.rs"]
@@ -29,11 +31,11 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 const USAGE: &str = "\
-usage: http_server                             tries itself
-       http_server --port N                    serves at 127.0.0.1; 0 is any port
-           [--header-timeout SECONDS]          for the head of a request; 30
-           [--grace SECONDS]                   at the end, for what has begun; 5
-           [--requests N]                      ends after so many";
+usage: http_server                             tests itself
+       http_server --port N                    serves at 127.0.0.1; 0 for any free port
+           [--header-timeout SECONDS]          limit for the head of a request (30)
+           [--grace SECONDS]                   limit for open requests at the end (5)
+           [--requests N]                      ends after N requests";
 
 fn main() -> ExitCode {
     let known = ["--port", "--header-timeout", "--grace", "--requests"];
@@ -45,7 +47,7 @@ fn main() -> ExitCode {
         };
         let port = options.get("--port")?;
         if port.is_none() && !options.is_empty() {
-            return Err("without --port the server only tries itself, and takes no options".into());
+            return Err("without --port the server only tests itself, and takes no options".into());
         }
         let event_loop = EventLoop::new();
         event_loop.try_run(async {
@@ -74,7 +76,7 @@ async fn serve_until_signal(port: u16, limits: Limits) -> Result<()> {
     println!("listening on http://{}", listener.local_addr()?);
     let stop = async move {
         select(interrupts.next(), terminations.next()).await;
-        println!("stopping: what has begun has {:?} to end", limits.grace);
+        println!("stopping: open requests have {:?} to end", limits.grace);
         // The listeners are dropped here, so a second signal has its default effect.
     };
     print(serve(listener, limits, stop).await);
@@ -131,9 +133,9 @@ async fn try_itself() -> Result<()> {
     let last = spawn(async move { client.get("/delay/200").await });
     sleep(Duration::from_millis(50)).await;
     let _ = stop.send(());
-    println!("the one that was served when it stopped: {}", last.await??.0);
+    println!("the request that was open when it stopped: {}", last.await??.0);
     let refused = TcpStream::connect(address).await.err().ok_or("a server that has stopped accepts connections")?;
-    println!("one that comes later: {refused}");
+    println!("a later connection: {refused}");
     print(server.await?);
     Ok(())
 }

@@ -5,8 +5,10 @@
 //! thread's own data when it runs there. At the end each thread reports how much it did.
 //!
 //! ```text
-//! cargo run --release -p onelane-http-examples --bin thread_per_core                   # tries itself
-//! cargo run --release -p onelane-http-examples --bin thread_per_core -- --port 8080    # until Ctrl-C
+//! # Tests itself.
+//! cargo run --release -p onelane-http-examples --bin thread_per_core
+//! # Serves until Ctrl-C.
+//! cargo run --release -p onelane-http-examples --bin thread_per_core -- --port 8080
 //! ```
 
 #[path = "../../../options/mod.rs"]

@@ -1,4 +1,4 @@
-//! The hello-world, with sixteen further types of futures that are spawned.
+//! The hello-world, which also spawns futures of sixteen more types.
 
 use std::time::Duration;
 

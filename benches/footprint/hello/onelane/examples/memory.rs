@@ -1,4 +1,4 @@
-//! Prints the bytes that an idle loop holds, and those of a task that waits.
+//! Prints the number of heap bytes of an idle loop, and of a waiting task.
 
 #[path = "../../counting.rs"]
 mod counting;
