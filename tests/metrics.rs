@@ -152,7 +152,7 @@ fn count_wakes_that_merge() {
         });
         assert_eq!(twice.await, [("wakes", 2), ("wakes_queued", 1), ("wakes_merged", 1)]);
 
-        // Another task, which waits for the post and then stops waiting.
+        // These wakes are for another task, which waits for the post.
         let post = Post::new();
         let other = spawn(post.wait());
         yield_now().await;
@@ -168,7 +168,7 @@ fn count_wakes_that_merge() {
 #[test]
 fn count_wakes_that_come_late() {
     counting().run(async {
-        // A wake of a task that has ended.
+        // These wakes are for a task that has ended.
         let post = Post::new();
         let ended = spawn(post.wait());
         yield_now().await;
@@ -192,8 +192,8 @@ fn count_wakes_that_come_late() {
         let expected = [("wakes", 3), ("wakes_queued", 2), ("wakes_merged", 1), ("spawned", 1), ("finished", 1)];
         assert_eq!(itself.await, expected);
 
-        // Destructors wake: of the future's content, when it returns and when it is cancelled, and
-        // of its output.
+        // Destructors wake tasks: those of what the future owns, when it returns and when it is
+        // cancelled, and that of its output.
         let destructors = counted(async || {
             let waking = async || {
                 let waker = own_waker().await;
@@ -226,7 +226,7 @@ fn count_wakes_that_come_late() {
     });
 }
 
-/// The join of a task that has ended is not woken twice.
+/// A join was polled in a task that has ended. Its one wake is late.
 #[test]
 fn count_a_join_that_was_left_behind_once() {
     counting().run(async {
@@ -250,7 +250,7 @@ fn count_a_join_that_was_left_behind_once() {
     });
 }
 
-/// The same for a sleep that was polled with a waker of a task that has ended.
+/// A sleep was polled with a waker of a task that has ended. Its one wake is late.
 #[test]
 fn count_a_sleep_that_was_left_behind_once() {
     counting().run(async {
@@ -283,7 +283,7 @@ fn count_wakes_from_elsewhere() {
     let expected =
         [("turns", 1), ("steps", 2), ("wakes", 2), ("wakes_queued", 2), ("wakes_foreign", 2), ("finished", 2)];
     assert_eq!(since(&before, &event_loop.metrics()), expected);
-    // Late wakes.
+    // These wakes are late, because the tasks have ended.
     posts.iter().for_each(|post| post.waker().wake());
     event_loop.turn();
     let after = event_loop.metrics();
@@ -306,7 +306,8 @@ fn count_wakes_by_another_loop() {
     assert_eq!((after.wakes, after.wakes_queued, after.wakes_foreign), (1, 1, 1));
 }
 
-/// The same for a timer that holds a waker of another loop.
+/// A timer holds a waker of another loop. Its wake is foreign, and only the loop of the woken task
+/// counts it.
 #[test]
 fn count_wakes_by_a_timer_of_another_loop() {
     let (here, there) = (counting(), counting());
@@ -667,7 +668,7 @@ struct World {
     /// The number of callbacks and destructors in which the laws were checked.
     looks: Cell<u64>,
     broken: RefCell<Vec<String>>,
-    /// The loop ends, and no more wakers are kept.
+    /// Set before the last run of the loop. From then on `keep` stores no more wakers.
     is_over: Cell<bool>,
 }
 
@@ -933,7 +934,7 @@ fn run_program(seed: u64) -> (u64, Metrics) {
         (turn.steps as u64, turn.timers as u64)
     };
     for nth in 0..60 {
-        // Events from outside of turns.
+        // Some events happen outside of turns.
         if nth % 10 == 0 {
             let task = event_loop.spawn(world.acting(0));
             world.entered(&task);
@@ -975,7 +976,7 @@ fn run_program(seed: u64) -> (u64, Metrics) {
     (world.looks.get(), after)
 }
 
-/// In each turn, task, callback and destructor.
+/// The laws hold in each turn, task, callback and destructor.
 #[test]
 fn keep_the_laws_in_random_programs() {
     watched(|| {
@@ -1010,7 +1011,7 @@ fn count_the_same_again() {
     }
 }
 
-/// What other tasks do to a promise is not counted as its own wake.
+/// Setting a promise counts as one wake for each waiting task. The other two wakes are yields.
 #[test]
 fn count_waits_of_a_promise() {
     counting().run(async {

@@ -113,8 +113,7 @@ fn ask_for_a_loop_where_none_runs() {
         ("wait_for()", Box::new(|| drop(wait_for(async {}, ms(1))))),
         ("EventLoop::current()", Box::new(|| _ = EventLoop::current())),
     ];
-    // On a thread without a loop, on a thread with a loop that is not running, and after the loop
-    // was dropped.
+    // The loop of this thread exists, but is not running.
     let event_loop = virtual_loop();
     event_loop.run(async {});
     for _ in 0..2 {
@@ -129,7 +128,7 @@ fn ask_for_a_loop_where_none_runs() {
     assert_eq!(NoRunningLoop.to_string(), "no running event loop");
 }
 
-/// As the other functions, but the message names the gather that was called.
+/// `try_gather` panics like the functions above.
 #[test]
 fn try_gather_where_no_loop_runs() {
     let message = panic_of(|| drop(try_gather([async { Ok::<(), ()>(()) }])));
@@ -191,7 +190,9 @@ fn await_itself() {
     assert_eq!(message, "task \"ouroboros\" awaits itself, and would wait for ever; await another task, or none");
 }
 
-/// When the time is up, a task that waits for itself goes on. It is not cancelled.
+/// A task waits for itself through `shield`, `wait`, `as_completed` or `gather`, with a timeout.
+/// When the time is up, the task continues and is not cancelled. Awaiting itself directly is a
+/// panic.
 #[test]
 fn wait_for_itself_for_a_while() {
     let trace = Trace::new();
@@ -218,7 +219,7 @@ fn wait_for_itself_for_a_while() {
     let expected =
         ["shield", "wait", "as_completed", "gather"].map(|way| format!("{way}: Err(Elapsed), cancelled 0 times"));
     assert_eq!(trace.take(), expected);
-    // To await itself is refused, even in a timeout.
+    // Awaiting itself directly is a panic, even in a timeout.
     let message = virtual_loop().run(async {
         let slot: Rc<RefCell<Option<Rc<Task<()>>>>> = Rc::default();
         let copy = slot.clone();
@@ -266,7 +267,8 @@ fn await_each_other_and_cancel_one() {
     });
 }
 
-/// The same, but no task is cancelled. The whole program is over, or cannot go on.
+/// As above, but no task is cancelled. The program cannot continue, so `run` ends with a deadlock
+/// report.
 #[test]
 fn await_each_other_and_end_the_run() {
     watched(|| {
@@ -367,7 +369,7 @@ fn drop_the_loop_with_a_chain_waiting() {
 fn take_a_result_twice() {
     virtual_loop().run(async {
         let named = || task::Builder::new().name("once").spawn(async { 7 });
-        // By reference any number of times, and through `result` as well.
+        // The result can be read by reference any number of times, and through `result` as well.
         let task = named();
         assert_eq!(((&task).await, (&task).await, *task.result().unwrap()), (Ok(7), Ok(7), 7));
         let both = gather([&task, &task]).await;
@@ -379,7 +381,7 @@ fn take_a_result_twice() {
         let message = panicked(spawn(begun)).await;
         assert_eq!(message, "the result of task \"once\" was read after it was taken; await `&task` everywhere");
 
-        // By value, and an await that is polled again.
+        // The result is taken by value, and then the await is polled again.
         let mut join = named().into_future();
         assert_eq!((&mut join).await, Ok(7));
         let message = "the result of task \"once\" was taken twice; await `&task` to leave it for others";
@@ -616,7 +618,7 @@ fn sleep_longer_than_can_be_counted_and_deadlock() {
     assert_eq!(words(&report.tasks[0]), "a sleep that never ends");
 }
 
-/// The messages for a cancelled main task, and for a main task that cannot go on.
+/// The messages for a cancelled main task, and for a main task that cannot continue.
 #[test]
 fn run_what_does_not_return() {
     let cancel_main = async {

@@ -1,4 +1,5 @@
-//! Cleanups that need a resource which another future of the same task holds.
+//! Cleanups that need a resource that a neighbour holds. A neighbour is another future of the same
+//! task, for example in a `join!`.
 
 mod common;
 
@@ -100,8 +101,8 @@ fn clean_up_with_what_a_neighbour_has() {
     }
 }
 
-/// On a virtual clock, the loop knows that the task can never go on. It sees that the neighbour
-/// waits in one of our futures.
+/// On a virtual clock, the loop drops the neighbour instead of reporting a deadlock, because it
+/// sees that the neighbour waits in one of our futures.
 #[test]
 fn clean_up_with_what_a_neighbour_has_on_a_virtual_clock() {
     for kind in KINDS {
@@ -175,8 +176,8 @@ fn keep_what_stands_beside_a_cleanup_until_that_has_ended() {
     }
 }
 
-/// A group drops its body while its task's future is polled. The neighbour of the group could go on
-/// in that poll, but it must not.
+/// To drop its body, a cancelled group needs a poll of its task's future. That poll would also poll
+/// the future beside the group, which must not run any more.
 #[test]
 fn cancel_a_group_and_run_no_line_beside_it() {
     let trace = Trace::new();
@@ -297,7 +298,7 @@ fn expire_around_a_neighbour_that_was_given_a_guard() {
     EventLoop::new().run(async {
         let guard = spawn(lock.lock_owned()).await.unwrap();
         assert!(timeout(ms(1), keeps_a_guard_of_others(&lock, guard, &trace)).await.is_err());
-        // In a set that polls with its own waker.
+        // The same in a set that polls with its own waker.
         let guard = spawn(lock.lock_owned()).await.unwrap();
         let set = FuturesUnordered::new();
         set.push(timeout(ms(1), keeps_a_guard_of_others(&lock, guard, &trace)));
@@ -307,8 +308,8 @@ fn expire_around_a_neighbour_that_was_given_a_guard() {
     assert_eq!(trace.take(), ["cleaned up"; 2]);
 }
 
-/// The task has one of two permits. Another task has the other permit and waits for this task. It
-/// starts to wait before the cleanup does, or after it.
+/// The task has one of two permits. Another task has the other permit and waits for this task. The
+/// other task starts to wait before the cleanup does, or after it.
 #[test]
 fn clean_up_with_a_permit_of_two() {
     for waits_first in [true, false] {
@@ -481,8 +482,8 @@ fn expire_around_a_group_that_fails_with_what_a_neighbour_has() {
     assert_eq!(trace.take(), ["cleaned up"]);
 }
 
-/// The rest of a cleanup belongs to the task, even if the cleanup began in a timeout. The task ends
-/// after it.
+/// The cleanup began in a timeout, which is dropped together with the neighbour. The rest of the
+/// cleanup then belongs to the task, and the task ends after it.
 #[test]
 fn clean_up_in_a_timeout_with_what_a_neighbour_has() {
     let trace = Trace::new();
@@ -535,8 +536,9 @@ fn beside_a_witness(cleanup: impl Future<Output = ()> + 'static, trace: &Trace) 
     Rc::new(spawn(async move { _ = join(keeps, finally(pending::<()>(), cleanup)).await }))
 }
 
-/// Tasks that wait for each other's end do not wait for anything that a neighbour holds. One of
-/// them also waits for something else.
+/// A cleanup and another task wait for each other's end, and neither waits for anything that a
+/// neighbour holds. The other task also waits for something else. So the neighbour is not dropped
+/// before the cleanup has ended.
 #[test]
 fn wait_in_a_cleanup_for_a_task_that_waits_for_it() {
     for kind in ["an await", "a gather", "beside a lock of others"] {
@@ -579,7 +581,7 @@ fn wait_in_a_cleanup_for_a_task_that_waits_for_it() {
 }
 
 /// The task with one permit waits for what the neighbour holds. The task with the other permit will
-/// release it.
+/// release that permit.
 #[test]
 fn wait_in_a_cleanup_for_either_of_two_permits() {
     let trace = Trace::new();
@@ -838,8 +840,8 @@ async fn turns(count: u32) {
     }
 }
 
-/// The task that acquired the guard or permit has ended. Another task or callback has it now, goes
-/// on and releases it. The loop once took the guard for lost, and dropped the frozen future and the
+/// The task that acquired the guard or permit has ended. Another task, or a callback, has the guard
+/// or permit now, continues and releases it. So the loop drops neither the frozen future nor the
 /// catch in it.
 #[test]
 fn wait_in_a_cleanup_for_what_others_were_given() {
@@ -938,8 +940,8 @@ fn wait_in_a_cleanup_for_a_permit_that_was_forgotten() {
     }
 }
 
-/// The holder waits for this task, or for something that happens earlier, and then releases the
-/// lock. The loop once took it for stuck.
+/// The holder of the lock waits for this task, or for something that happens earlier, and then
+/// releases the lock. So the holder is not stuck, and nothing is dropped.
 #[test]
 fn wait_in_a_cleanup_for_one_that_waits_a_while() {
     for limit in ["a sleep", "a timeout", "a task that sleeps", "an event", "a timeout of a shield"] {
@@ -983,8 +985,8 @@ fn wait_in_a_cleanup_for_one_that_waits_a_while() {
     }
 }
 
-/// The task has one of two permits, and the other is being passed to a third task. The loop once
-/// ignored that, and assumed that the task had both.
+/// The task has one of two permits, and the other is being passed to another task. The loop does
+/// not assume that this task has both.
 #[test]
 fn wait_in_a_cleanup_for_a_permit_on_its_way() {
     for event_loop in loops() {
@@ -1013,7 +1015,8 @@ fn wait_in_a_cleanup_for_a_permit_on_its_way() {
 }
 
 /// A lock is being passed to another task when the cleanup starts to wait for it. That task gives
-/// the guard to the frozen neighbour and waits for this task. The loop once did not check for this.
+/// the guard to the frozen neighbour and waits for the cleanup's task. The loop notices this, and
+/// drops the neighbour.
 #[test]
 fn clean_up_with_a_lock_that_was_on_its_way() {
     watched(|| {
@@ -1064,8 +1067,8 @@ async fn tick() {
     }
 }
 
-/// With many cleanups that wait for other tasks, the loop once skipped the check before the clock
-/// advanced. The check came too late, or never.
+/// Many cleanups wait for other tasks. The loop still finds the one that waits for what its
+/// neighbour holds, before the clock advances.
 #[test]
 fn clean_up_with_what_a_neighbour_has_among_many() {
     for count in [0, 15, 16, 40, 100] {
@@ -1101,8 +1104,8 @@ fn clean_up_with_what_a_neighbour_has_among_many() {
     }
 }
 
-/// As above, but another task acquired what the neighbour holds. That task waits for this one when
-/// all tasks have suspended.
+/// As above, but another task acquired what the neighbour holds. When all tasks have suspended,
+/// that other task waits for the neighbour's task.
 #[test]
 fn clean_up_with_what_a_neighbour_was_given_among_many() {
     for count in [0, 16, 100, 300] {
@@ -1142,8 +1145,8 @@ fn clean_up_with_what_a_neighbour_was_given_among_many() {
     }
 }
 
-/// Another task starts to wait for the lock while some task is always ready. The loop once checked
-/// only when it had nothing to do.
+/// Another task starts to wait for the lock while some task is always ready. The loop checks at
+/// that moment, and not only when it has nothing to do.
 #[test]
 fn clean_up_with_what_a_neighbour_has_in_a_loop_that_never_rests() {
     for event_loop in loops() {
@@ -1168,7 +1171,7 @@ fn clean_up_with_what_a_neighbour_has_in_a_loop_that_never_rests() {
 }
 
 /// A cleanup waits, in one of several ways, for a task that wants what a neighbour holds. The loop
-/// once followed only an await and the futures built on it.
+/// finds the holder, whatever the way.
 #[test]
 fn clean_up_by_waiting_for_a_task_in_any_way() {
     watched(|| {
@@ -1203,8 +1206,8 @@ fn clean_up_by_waiting_for_a_task_in_any_way() {
     });
 }
 
-/// Cancels a task that awaits another task whose cleanup wants its lock. The await is in the body,
-/// in a cleanup, or in the cleanup of a timeout.
+/// Cancels a task that holds a lock and awaits another task, whose cleanup wants this lock. The
+/// await is in the body, in a cleanup, or in the cleanup of a timeout.
 fn cancel_one_that_awaits(way: &str, event_loop: &EventLoop, neighbour_sleeps: bool) {
     let trace = Trace::new();
     event_loop.run(async {
@@ -1240,8 +1243,9 @@ fn cancel_one_that_awaits(way: &str, event_loop: &EventLoop, neighbour_sleeps: b
 
 const WAYS_TO_AWAIT: [&str; 3] = ["at once", "in a cleanup", "in the cleanup of a timeout"];
 
-/// A cancelled task waits for the end of the task that it awaits before anything in it is dropped.
-/// The two once hung, because the awaited task waited for a lock of the cancelled task.
+/// A cancelled task waits for the end of the task that it awaits, before anything in it is dropped.
+/// There is an exception: if the awaited task waits for a lock of the cancelled task, the future
+/// that holds the lock is dropped first.
 #[test]
 fn cancel_a_task_that_awaits_one_that_wants_its_lock() {
     watched(|| {
@@ -1262,7 +1266,8 @@ fn cancel_a_task_that_awaits_one_that_wants_its_lock_and_report_no_deadlock() {
 }
 
 /// A timeout expires, and a cleanup in it waits for a lock. Another part of the same task holds the
-/// lock, goes on and releases it. The neighbour of the cleanup was once dropped.
+/// lock, continues and releases it. So the neighbour of the cleanup is not dropped before the
+/// cleanup has ended.
 #[test]
 fn wait_in_a_cleanup_of_a_timeout_for_a_lock_taken_beside_that() {
     for event_loop in loops() {
@@ -1281,8 +1286,9 @@ fn wait_in_a_cleanup_of_a_timeout_for_a_lock_taken_beside_that() {
     }
 }
 
-/// Another task waits for a lock that a neighbour of the timeout holds, and the cleanup waits for
-/// neither. The neighbour of the cleanup was once dropped anyway.
+/// Another task waits for a lock that a neighbour of the timeout holds. The cleanup waits neither
+/// for that task nor for the lock. So the neighbour of the cleanup is not dropped before the
+/// cleanup has ended.
 #[test]
 fn clean_up_in_a_timeout_beside_which_the_lock_is_waited_for() {
     for event_loop in loops() {

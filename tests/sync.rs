@@ -202,8 +202,7 @@ fn notify_a_waiter_that_goes() {
     );
 }
 
-/// One of two parties leaves. The barrier waits for a replacement, or has already let that party
-/// through.
+/// One of two waiters leaves a barrier of three. The barrier waits for a replacement.
 #[test]
 fn leave_a_barrier_of_three() {
     virtual_loop().run(async {
@@ -408,7 +407,7 @@ fn go_while_the_lock_is_held_or_promised() {
     assert_eq!(trace.take(), ["heir"]);
 }
 
-/// A task had to wait although there was a permit, because earlier waiters go first. These waiters
+/// A task has to wait although there is a permit, because earlier waiters go first. These waiters
 /// wake it.
 #[test]
 fn come_between_a_release_and_its_waiter() {
@@ -480,7 +479,8 @@ fn give_up_and_leave_no_waker() {
 
 // ---- uncancel ----
 
-/// What was given during the cancellation went to other tasks. The rest is given after `uncancel`.
+/// What is given during the cancellation may go to other tasks. What is left goes to the cancelled
+/// tasks after `uncancel`.
 #[test]
 fn uncancel_and_get_what_is_left() {
     let trace = Trace::new();
@@ -538,8 +538,8 @@ fn uncancel_and_keep_the_place() {
     assert_eq!(trace.take(), ["first", "second", "third"]);
 }
 
-/// The waiter also awaits a task, so the cancellation did not queue it. What was given during the
-/// cancellation must wake it.
+/// The waiter also awaits a task, so the cancellation does not queue the waiter. What is given
+/// during the cancellation must wake it.
 #[test]
 fn uncancel_one_that_awaits_a_task_too() {
     virtual_loop().run(async {
@@ -675,7 +675,7 @@ fn acting_waker(act: impl Fn() + 'static) -> Waker {
     foreign(act, act)
 }
 
-/// Wakers that use the primitive again when they are woken, and when they are dropped.
+/// Wakers use the primitive again, when they are woken and when they are dropped.
 #[test]
 fn come_back_from_a_waker() {
     let semaphore = Rc::new(Semaphore::new(0));
@@ -727,7 +727,7 @@ fn release_while_an_old_waker_is_dropped() {
     ACT.set(None);
 }
 
-/// Items whose destructors use the queue that drops them.
+/// The destructors of items use the queue that drops the items.
 #[test]
 fn drop_items_that_use_the_queue() {
     struct Item(Rc<Queue<Item>>, Trace);
@@ -890,7 +890,7 @@ fn drop_the_primitive_and_the_loop_first() {
     assert_eq!(census.counts(), (1, 1));
 }
 
-/// Outside of any loop, with foreign wakers.
+/// The primitives can be used outside of any loop, with foreign wakers.
 #[test]
 fn use_without_a_loop() {
     let lock = Lock::new(1);
@@ -933,7 +933,7 @@ fn cancel_ten_thousand_in_any_order() {
         for wait in waits {
             let tasks: Vec<_> = (0..COUNT).map(|_| wait()).collect();
             yield_now().await;
-            // 7919 is a prime, so this visits each task once.
+            // 7919 and COUNT have no common factor, so this visits each task once.
             (0..COUNT).for_each(|n| assert!(tasks[n * 7919 % COUNT].cancel()));
             settle().await;
             assert!(tasks.iter().all(Task::is_cancelled));

@@ -52,8 +52,8 @@ fn run_and_leave(event_loop: &EventLoop, trace: &Trace, parent: impl Future<Outp
     });
 }
 
-/// The parent had been cancelled, so its wait was dropped together with the cleanup that it
-/// awaited.
+/// At the end of `run`, a parent that awaits its child is dropped only after the child's cleanup
+/// has ended.
 #[test]
 fn end_run_while_a_parent_awaits_a_child_that_cleans_up() {
     let trace = Trace::new();
@@ -92,7 +92,7 @@ fn end_run_on_the_real_clock_while_a_child_cleans_up() {
     assert_eq!(trace.take(), ["cleanup ends", "cleanup dropped", "parent dropped"]);
 }
 
-/// Tasks that a cleanup spawned at the end of `run` were once cancelled at once.
+/// At the end of `run`, a cleanup may spawn tasks. They are not cancelled.
 #[test]
 fn gather_in_a_cleanup_at_the_end_of_run() {
     let trace = Trace::new();
@@ -107,7 +107,7 @@ fn gather_in_a_cleanup_at_the_end_of_run() {
     assert_eq!(trace.take(), ["short ends", "short dropped", "long ends", "long dropped", "Ok([(), ()])"]);
 }
 
-/// A callback that spawned late at the end of `run` left a task behind, and `run` panicked.
+/// At the end of `run`, a callback spawns late. It leaves no task behind.
 #[test]
 fn spawn_in_a_chain_of_callbacks_at_the_end_of_run() {
     fn chain(census: Census, depth: u32) {
@@ -132,7 +132,7 @@ fn spawn_in_a_chain_of_callbacks_at_the_end_of_run() {
     }
 }
 
-/// Dropping a loop once waited for ever for a cleanup that was always ready.
+/// Dropping a loop ends a cleanup that is always ready.
 #[test]
 fn drop_the_loop_and_end_a_cleanup_that_is_always_busy() {
     alone("drop_the_loop_and_end_a_cleanup_that_is_always_busy", || {
@@ -151,8 +151,8 @@ fn drop_the_loop_and_end_a_cleanup_that_is_always_busy() {
     });
 }
 
-/// A scope was begun in the borrowed future of `run` and moved out of it. It pointed into that
-/// future after the future was dropped.
+/// A scope begins in the borrowed future of `run`, is moved out of it, and outlives it. The loop
+/// does not poll the dropped future.
 #[test]
 fn keep_a_scope_of_the_lent_future_beyond_its_end() {
     let trace = Trace::new();
@@ -183,8 +183,7 @@ fn keep_a_scope_of_the_lent_future_beyond_its_end() {
     assert_eq!(told.take(), [""; 0], "a dropped future was polled");
 }
 
-/// The frozen await beside the cleanup received the second cancellation, and passed it on to the
-/// task that it no longer awaited.
+/// The second cancellation ends the cleanup. It does not go to the frozen await beside the cleanup.
 #[test]
 fn cancel_again_beside_an_await_and_end_the_cleanup() {
     virtual_loop().run(async {
@@ -204,8 +203,8 @@ fn cancel_again_beside_an_await_and_end_the_cleanup() {
     });
 }
 
-/// The parent ended with the first child that ended, and its drop cancelled the cleanup of the
-/// other child.
+/// A cancelled parent awaits two children. It ends after both have cleaned up, and not with the
+/// first.
 #[test]
 fn cancel_a_join_of_children_and_let_both_clean_up() {
     let trace = Trace::new();
@@ -224,7 +223,7 @@ fn cancel_a_join_of_children_and_let_both_clean_up() {
     assert_eq!(trace.take(), ["a ends", "a dropped", "b ends", "b dropped", "parent dropped", "over"]);
 }
 
-/// The same in a timeout, which ended with the first child.
+/// As above, but a timeout around the awaits expires.
 #[test]
 fn expire_around_a_join_of_children_and_let_both_clean_up() {
     let trace = Trace::new();
@@ -236,8 +235,8 @@ fn expire_around_a_join_of_children_and_let_both_clean_up() {
     assert_eq!(trace.take(), ["a ends", "a dropped", "b ends", "b dropped"]);
 }
 
-/// A gather ended with its first child and cancelled the others a second time, which ended their
-/// cleanups.
+/// When the first child of a cancelled gather has ended, the gather does not cancel the other
+/// children a second time. They finish their cleanups, even if the gather has already ended.
 #[test]
 fn cancel_a_gather_and_let_each_child_clean_up() {
     let trace = Trace::new();
@@ -267,7 +266,7 @@ fn cancel_a_gather_and_let_each_child_clean_up() {
     assert_eq!(trace.take(), expected.concat());
 }
 
-/// A timeout that expired around a gather ended the cleanups of all children except the first.
+/// As above, but a timeout around the gather expires.
 #[test]
 fn expire_around_a_gather_and_let_each_child_clean_up() {
     let trace = Trace::new();
@@ -280,8 +279,8 @@ fn expire_around_a_gather_and_let_each_child_clean_up() {
     assert_eq!(trace.take(), ["a ends", "a dropped", "over", "b ends", "b dropped"]);
 }
 
-/// A `finally` moved into another task that had not polled it yet. It was still a scope of the
-/// first task, and was dropped with it.
+/// A `finally` moves into another task, which has not polled it yet. The first task is cancelled.
+/// This neither unwinds nor drops the `finally`.
 #[test]
 fn move_a_begun_finally_and_cancel_the_task_that_it_left() {
     let trace = Trace::new();
@@ -303,8 +302,8 @@ fn move_a_begun_finally_and_cancel_the_task_that_it_left() {
     assert_eq!(trace.take(), ["cleaned up", "Ok(1)", "Err(Cancelled)"]);
 }
 
-/// A catch was polled by a future that uses its own wakers. The catch recorded the cancellation,
-/// and was never polled again.
+/// A catch is polled by a future that uses its own wakers. When it has caught the cancellation, it
+/// is polled again.
 #[test]
 fn catch_under_a_waker_of_somebody_else() {
     async fn catch_in_a_set() -> Option<Result<(), Cancelled>> {
@@ -324,7 +323,7 @@ fn catch_under_a_waker_of_somebody_else() {
     });
 }
 
-/// A waiter beside a catch did not receive its lock any more, though its task went on.
+/// A waiter beside a catch still receives its lock, because its task continues.
 #[test]
 fn catch_and_get_the_lock_beside_it() {
     virtual_loop().run(async {
@@ -342,8 +341,8 @@ fn catch_and_get_the_lock_beside_it() {
     });
 }
 
-/// The loop ends the cleanup before the catch goes on, and the `finally` beside it has no value. It
-/// once hung.
+/// The cleanup of the `finally` ends before the catch beside it continues. So the `finally` has no
+/// value, and its next poll panics.
 #[test]
 fn catch_beside_a_finally_and_be_told() {
     let trace = Trace::new();
@@ -360,8 +359,8 @@ fn catch_beside_a_finally_and_be_told() {
     assert_eq!(trace.take(), ["cleaned up".to_string(), format!("the task panicked: {POLLED_AGAIN}")]);
 }
 
-/// Two tasks shared a `finally`. One of them was cancelled, which unwound the shared future, and
-/// the other one hung.
+/// Two tasks share a `finally`. The cancellation of one of them unwinds the shared future. The
+/// other one then gets a panic, and does not wait for ever.
 #[test]
 fn share_a_finally_and_cancel_one_of_its_owners() {
     let trace = Trace::new();
@@ -380,7 +379,8 @@ fn share_a_finally_and_cancel_one_of_its_owners() {
     assert_eq!(trace.take(), expected);
 }
 
-/// A `finally` was borrowed by a timeout that expired, and then awaited. It once hung.
+/// A timeout borrows a `finally` and expires. An await of this `finally` then panics, and does not
+/// wait for ever.
 #[test]
 fn lend_a_finally_to_a_timeout_and_await_it_again() {
     let trace = Trace::new();
@@ -410,7 +410,8 @@ fn cancel_once_and_end_the_cleanup_behind_a_value() {
     assert_eq!(trace.take(), ["cleanup dropped", "Err(Cancelled)"]);
 }
 
-/// Only a callback polled the `finally`, so it had no task in which it could clean up, and did not.
+/// Only a callback polls the `finally`, so it has no task in which it could clean up. The cleanup
+/// runs nevertheless.
 #[test]
 fn begin_in_a_callback_and_drop_it_there() {
     let trace = Trace::new();
@@ -425,7 +426,7 @@ fn begin_in_a_callback_and_drop_it_there() {
     assert_eq!(trace.take(), ["cleanup ends", "cleanup dropped"]);
 }
 
-/// The timeout lost its effect when its task was cancelled, and the cleanup inside had no limit.
+/// A timeout keeps its effect when its task is cancelled: it limits the cleanup inside.
 #[test]
 fn limit_a_cleanup_that_a_cancellation_began() {
     virtual_loop().run(async {
@@ -438,7 +439,7 @@ fn limit_a_cleanup_that_a_cancellation_began() {
     });
 }
 
-/// The same with an outer timeout in place of the cancellation.
+/// As above, with an outer timeout in place of the cancellation.
 #[test]
 fn limit_a_cleanup_that_an_outer_timeout_began() {
     virtual_loop().run(async {
@@ -449,8 +450,8 @@ fn limit_a_cleanup_that_an_outer_timeout_began() {
     });
 }
 
-/// The cancellation arrived while the timeout waited for a cleanup, and was not caught by the catch
-/// around the cleanup.
+/// The cancellation arrives while the timeout waits for a cleanup. The catch around the cleanup
+/// catches it.
 #[test]
 fn cancel_while_a_timeout_waits_for_a_cleanup_and_catch_it() {
     let trace = Trace::new();
@@ -471,8 +472,8 @@ fn cancel_while_a_timeout_waits_for_a_cleanup_and_catch_it() {
     assert_eq!(trace.take(), ["cleanup dropped", "inside Err(Cancelled)", "around Ok(())", "task Ok(())"]);
 }
 
-/// Timers have numbers. The deadline had the number of a callback in the other loop, and this
-/// callback was cancelled instead.
+/// A deadline that is used in another loop panics with a message. Timers of two loops may have the
+/// same number, and the callback with the number of the deadline's timer is not cancelled.
 #[test]
 fn use_the_deadline_of_another_loop_and_be_told() {
     let trace = Trace::new();
@@ -489,8 +490,8 @@ fn use_the_deadline_of_another_loop_and_be_told() {
     assert_eq!(trace.take(), expected);
 }
 
-/// A timeout moved to another task with its pending cleanup. The first task was cancelled and took
-/// the cleanup, and the second task waited for ever.
+/// A timeout moves to another task with its pending cleanup. The first task is cancelled. The
+/// cleanup then runs in the second task.
 #[test]
 fn move_a_begun_timeout_and_cancel_the_task_that_it_left() {
     let trace = Trace::new();
@@ -515,7 +516,7 @@ fn move_a_begun_timeout_and_cancel_the_task_that_it_left() {
     assert_eq!(trace.take(), ["cleaned up"]);
 }
 
-/// The panic ended the timeout at once, and the outer cleanup moved to a separate task.
+/// After the panic of the inner cleanup, the timeout still waits for the outer cleanup.
 #[test]
 fn panic_in_a_cleanup_in_a_timeout_and_go_on_with_the_next() {
     let trace = Trace::new();
@@ -528,7 +529,8 @@ fn panic_in_a_cleanup_in_a_timeout_and_go_on_with_the_next() {
     assert_eq!(trace.take(), ["outer ends", "outer dropped", "the task panicked: inner"]);
 }
 
-/// The panic of the inner cleanup once disabled the catch for later cancellations.
+/// After the panic of the inner cleanup, a catch in the outer cleanup catches the next
+/// cancellation.
 #[test]
 fn panic_in_a_cleanup_and_catch_the_second_cancellation_in_the_next() {
     let trace = Trace::new();
@@ -547,7 +549,7 @@ fn panic_in_a_cleanup_and_catch_the_second_cancellation_in_the_next() {
     assert_eq!(trace.take(), ["Err(Cancelled)", "the task panicked: inner"]);
 }
 
-/// A destructor that panicked while a `finally` was dropped prevented the cleanup.
+/// A destructor panics while a `finally` is dropped. The cleanup runs all the same.
 #[test]
 fn panic_in_a_destructor_in_a_race_and_clean_up_all_the_same() {
     let trace = Trace::new();
@@ -566,8 +568,8 @@ fn panic_in_a_destructor_in_a_race_and_clean_up_all_the_same() {
     assert_eq!(trace.take(), ["the task panicked: destructor", "cleanup ends", "cleanup dropped"]);
 }
 
-/// A second panic replaced the first. The destructor of the first payload panicked, which ended the
-/// process.
+/// A second panic replaces the first. The destructor of the first panic's payload panics too, which
+/// does not end the process.
 #[test]
 fn panic_in_the_destructor_of_a_panic() {
     alone("panic_in_the_destructor_of_a_panic", || {
@@ -585,8 +587,8 @@ fn panic_in_the_destructor_of_a_panic() {
     });
 }
 
-/// The timeout returned at the first end. A cancellation after it was the second one for the
-/// cleanup of the other task.
+/// An expired timeout waits until both tasks in it have cleaned up, and does not return when the
+/// first has ended.
 #[test]
 fn wait_behind_a_timeout_for_all_that_clean_up() {
     let trace = Trace::new();
@@ -605,8 +607,8 @@ fn wait_behind_a_timeout_for_all_that_clean_up() {
     assert_eq!(trace.take(), ["a ends", "b ends", "over"]);
 }
 
-/// A task that is ending cleans up. A dropped await does not cancel it again, and so does not end
-/// the cleanup.
+/// A cancelled task cleans up. An await of it that is dropped does not cancel it a second time, so
+/// the cleanup is not ended.
 #[test]
 fn give_up_an_await_and_a_gather_of_a_task_that_cleans_up() {
     let trace = Trace::new();
@@ -642,7 +644,7 @@ fn give_up_an_await_and_a_gather_of_a_task_that_cleans_up() {
     assert_eq!(trace.take(), expected);
 }
 
-/// The cleanup never ran, and its destructor panics.
+/// The cleanup never runs, and its destructor panics.
 #[test]
 fn return_from_an_on_cancel_and_panic_in_the_destructor_of_its_cleanup() {
     let trace = Trace::new();
@@ -696,9 +698,9 @@ fn keep_a_catch_beyond_its_end_and_drop_what_was_inside() {
     assert_eq!(trace.take(), ["dropped", "kept"]);
 }
 
-/// A cleanup runs in a timeout, and catches a cancellation of the task. Beside the timeout, a
-/// `finally` was entered between the timeout and the catch. It must clean up after that
-/// cancellation. It was once skipped, and its cleanup ran after the end of its task.
+/// A cleanup runs in a timeout, and catches a cancellation of the task. A `finally` beside the
+/// timeout was entered after the timeout and before the catch. It cleans up too, before the task
+/// ends.
 #[test]
 fn catch_in_a_cleanup_and_clean_up_beside_it() {
     let trace = Trace::new();

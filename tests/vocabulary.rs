@@ -182,7 +182,7 @@ fn timeout_beside_another_await() {
         assert_eq!((timed, other), (Err(Elapsed), Ok(())));
         assert!(inside.is_cancelled() && !beside.is_cancelled());
 
-        // The same if the branches have their own wakers.
+        // The same holds if the branches have their own wakers.
         let (inside, beside) = (spawn(pending::<()>()), spawn(sleep(ms(9))));
         let mut branches = FuturesUnordered::new();
         branches
@@ -220,8 +220,8 @@ fn wait_for_a_task_and_it_has_ended_when_the_time_is_up() {
         });
         assert_eq!(wait_for(&task, ms(5)).await, Err(Elapsed));
         trace.push(format!("cancelled: {}", task.is_cancelled()));
-        // Without time: an ended task returns its result, a running one is cancelled, and a future
-        // is not even polled.
+        // With a time limit of zero, an ended task returns its result, a running one is cancelled,
+        // and a future is not even polled.
         assert_eq!(wait_for(&task, Duration::ZERO).await, Ok(Err(TaskError::Cancelled)));
         assert_eq!(wait_for(spawn(async { 7 }), Duration::ZERO).await, Err(Elapsed));
         assert_eq!(wait_for(async { unreachable!() }, Duration::ZERO).await, Err::<(), _>(Elapsed));
@@ -239,8 +239,8 @@ fn wait_for_a_task_that_ends_just_before_the_time_is_up() {
         });
         let waiting = wait_for(&task, ms(5));
         sleep(ms(10)).await;
-        // The time was up, which is reported in the next turn. Before that, the task runs its last
-        // step.
+        // The time limit has already passed. `wait_for` finds that out in the next turn, and the
+        // task runs its last step before that.
         assert_eq!(waiting.await, Err(Elapsed));
         assert_eq!((task.cancelling(), task.await), (0, Ok("value")));
     });

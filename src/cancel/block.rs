@@ -75,8 +75,8 @@ pub(crate) struct Interruption {
     has_cancelled: Cell<bool>,
     /// The unwinding, while the block drives and is not being polled.
     unwinding: Cell<Option<Unwinding>>,
-    /// An interruption that a scope further out, or the task, has taken over. If that one is caught
-    /// beside the block, this one continues.
+    /// An interruption that a scope further out, or the task, has taken over. If the outer
+    /// interruption is caught beside the block, this one continues.
     overtaken: Cell<Option<Overtaken>>,
     /// While the block waits for the tasks that it has cancelled: the next such task, and our place
     /// among its waiters.
@@ -136,7 +136,7 @@ impl Interruption {
         self.found().is_some_and(|(_, task, number)| task.header().is_asked_from_outside(number))
     }
 
-    /// Whether code further out unwinds the place of the block.
+    /// Whether code further out is unwinding the block, which is not polled then.
     pub(crate) fn is_frozen(&self) -> bool {
         self.found().is_some_and(|(_, task, number)| task.header().is_frozen(number))
     }
@@ -190,8 +190,8 @@ impl Interruption {
         }
     }
 
-    /// The block came from another task; what had begun inside belongs to that task. `awaits` says
-    /// whether a task that the block has cancelled and awaits has not ended.
+    /// The block has come from another task. What has begun inside still belongs to that task.
+    /// `awaits` says whether a task that the block has cancelled and awaits has not ended.
     fn moved(&self, awaits: Option<bool>, has_future: bool) {
         let was_interrupted = self.is_interrupted();
         self.forget();
@@ -201,7 +201,8 @@ impl Interruption {
         }
         let has_moved = self.has_moved.replace(true);
         if has_future && awaits.unwrap_or(!has_moved) {
-            // What is inside moves with the next poll of the future, and is interrupted after it.
+            // What is inside moves with the next poll of the future, and is interrupted after that
+            // poll.
             self.is_next.set(true);
         } else {
             // Several tasks poll the block in turn, or there is nothing to wait for.
@@ -245,7 +246,7 @@ impl Inside for Interruption {
         let links = kernel.interrupt(&task, Region::Inside(number));
         self.leads_back.set(links == Links::LeadBack);
         match links {
-            // The end of what it awaits wakes it.
+            // The end of the task that the block awaits wakes the block.
             Links::Living => self.has_cancelled.set(true),
             Links::Ended => {}
             Links::LeadBack | Links::None => self.wake(),
@@ -257,8 +258,8 @@ impl Inside for Interruption {
     }
 
     fn overtake(&self) -> bool {
-        // If the other interruption is caught, and this one is requested again, the links still
-        // lead back.
+        // `leads_back` stays as it is. If the other interruption is caught, and this one is
+        // requested again, the links still lead back.
         self.stop_waiting();
         let overtaken = Overtaken { was_asked: self.is_asked.replace(false), unwinding: self.unwinding.take() };
         let was_interrupted = overtaken.was_asked || overtaken.unwinding.is_some();
@@ -315,8 +316,8 @@ impl<F, S: BlockScope> Block<F, S> {
         self.future.is_none() && !self.scope.interruption().is_interrupted()
     }
 
-    /// Enters the block in the running task, unless it was polled there before. Returns whether it
-    /// was entered in another task.
+    /// Enters the block in the running task, unless it is already entered there. Returns true if it
+    /// had been entered in another task before, so it has moved.
     pub(crate) fn enter(&mut self) -> bool {
         let scope = &self.scope;
         if self.place.has_moved() {
@@ -331,7 +332,8 @@ impl<F, S: BlockScope> Block<F, S> {
         moved
     }
 
-    /// Whether the awaited task, which this block has cancelled, has not ended.
+    /// If this block has cancelled the awaited task: whether that task has not ended yet. Otherwise
+    /// `None`.
     fn awaits_cancelled(&self) -> Option<bool> {
         let awaited = self.awaited.as_ref().filter(|_| self.scope.interruption().has_cancelled.get())?;
         Some(!awaited.header().is_done())
@@ -372,7 +374,7 @@ impl<F, S: BlockScope> Block<F, S> {
 
 /// Whether the future of a block is polled in this step.
 enum Turn {
-    /// It is. If this is true, the block has just caught an interruption inside.
+    /// It is polled. `resumes` is true if a scope inside has just caught an interruption.
     Polls {
         resumes: bool,
     },
@@ -439,7 +441,7 @@ impl<F: Future, S: BlockScope> Block<F, S> {
             return Turn::Polls { resumes: false };
         }
         let Some((kernel, task, number)) = interruption.found() else {
-            // It is polled in no task, so the kernel knows of nothing inside.
+            // The block is polled in no task, so the kernel knows of nothing inside.
             return Turn::Over(TaskError::Cancelled);
         };
         let (header, region) = (task.header(), Region::Inside(number));
@@ -513,7 +515,7 @@ impl<F: Future, S: BlockScope> Block<F, S> {
     }
 
     /// Whether this block has cancelled the awaited task, and the task has not ended as cancelled.
-    /// A task that had ended before was not cancelled: its value came too late.
+    /// A task that had ended before the interruption was not cancelled: its value came too late.
     fn has_resisted(&self) -> bool {
         self.scope.interruption().has_cancelled.get()
             && self.awaited.as_ref().is_some_and(|task| {
@@ -527,7 +529,7 @@ impl<F: Future, S: BlockScope> Block<F, S> {
         interruption.keep_waker(context);
         if interruption.take_next() {
             if self.awaits_cancelled() == Some(true) {
-                // Once is enough: the end of that task wakes the block.
+                // The awaited task is already cancelled, and its end wakes the block.
                 interruption.is_asked.set(true);
             } else {
                 interruption.interrupt();

@@ -43,9 +43,10 @@ use std::task::{Context, Poll, Waker, ready};
 /// that, for example the error by `?`, this value is its outcome, so no error is lost. The same
 /// holds when a timeout around the group expires, and when a group around it fails.
 ///
-/// If something waits beside the group in the same task, in a `join!`, then `body` is dropped after
-/// the children have ended. Such a neighbour is known only by its waits on futures of this crate.
-/// One that waits on another crate's future may be polled once more.
+/// If another future waits beside the group in the same task, in a `join!`, `body` is dropped only
+/// after the children have ended. The group detects such a neighbour by its waits on futures of
+/// this crate, or by an earlier poll that the group had not caused. A neighbour that it does not
+/// detect may be polled once more after the cancellation.
 ///
 /// Cancel safety: a cancellation loses nothing. If the group is dropped without a cancellation, for
 /// example in a `select!` that another branch has won, it cancels its children and cannot wait for
@@ -297,7 +298,7 @@ struct State<E> {
     aborting: Cell<bool>,
     /// `cancel` was called.
     is_cancelled: Cell<bool>,
-    /// Of the body.
+    /// The interruption of the body.
     interruption: Interruption,
     /// The body has returned an error, or has panicked.
     body_failed: Cell<bool>,
@@ -325,12 +326,14 @@ struct Exit {
     drops_body: Cell<bool>,
     /// The panic of the body's destructors.
     payload: Cell<Option<Box<dyn Any + Send>>>,
-    /// Something is beside the group in its task, and would be polled with it.
+    /// Another future is beside the group in its task. A poll of the task would also poll that
+    /// future.
     is_beside: Cell<bool>,
 }
 
 struct Failure<E> {
-    /// Its panic counts as read when the group has returned it.
+    /// If the child has panicked, its panic counts as read when the group has returned this
+    /// failure.
     child: AnyTask,
     error: ChildError<E>,
 }
@@ -385,7 +388,8 @@ impl<E> State<E> {
         }
     }
 
-    /// Whether the group ends and no code further out has requested that.
+    /// Whether the group was cancelled by a handle, and no code further out has requested an
+    /// interruption.
     fn ends_by_its_own_cancellation(&self) -> bool {
         self.is_cancelled.get() && !self.interruption.is_asked_from_outside()
     }
@@ -413,7 +417,8 @@ impl<E> State<E> {
         running.is_some_and(|task| self.interruption.task() == Some(task.header().token()))
     }
 
-    /// The future of the group has moved into its last child: neither can wait for the other.
+    /// Whether the future of the group has moved into the group's last child. Then neither can wait
+    /// for the other.
     fn is_waited_for_by_its_last_child(&self) -> bool {
         let Some(task) = context::running().and_then(|kernel| kernel.current()) else { return false };
         self.children.borrow().keys().all(|&id| id == task.header().id)
@@ -443,19 +448,19 @@ const LOST: &str = "a child of a task group failed, and its group was dropped be
 impl<E: 'static> Scope for State<E> {
     fn unwind(&self, arrival: Arrival) -> Unwound {
         if self.exit.has_come.replace(true) {
-            // It already waits for the children, and they have been cancelled.
+            // The group already waits for the children, and they have been cancelled.
             return Unwound::Absorbed;
         }
         self.exit.is_panic.set(arrival.panicked);
         self.interruption.wake_poller();
-        // What it waited for before is not polled any more.
+        // What the group waited for before is not polled any more.
         self.record.borrow_mut().end();
         Unwound::CleansUp
     }
 
-    /// The body may borrow, so it is in the group's future, and only a poll of that can drop it.
-    /// Such a poll would also poll what is beside the group in the task, which must not happen. In
-    /// that case the body is dropped with the future, after the children have ended.
+    /// The body may borrow, so it is in the group's future, and only a poll of that future can drop
+    /// it early. Such a poll would also poll what is beside the group in the task. So if anything
+    /// is beside it, the body stays, and is dropped with the future after the children have ended.
     fn drop_body(&self, is_alone: bool) -> Dropped {
         if self.stage.get() != Stage::Body || !is_alone || self.exit.is_beside.get() || self.exit.body_is_gone.get() {
             return Dropped::Here;
@@ -508,7 +513,7 @@ impl<E: 'static> BlockScope for State<E> {
     }
 }
 
-/// Without links: a cancellation reaches the children through the scope.
+/// This wait has no links: a cancellation reaches the children through the scope.
 impl<E> Awaited for State<E> {
     fn tasks(&self) -> Vec<AnyTask> {
         self.children.borrow().values().cloned().collect()
@@ -535,7 +540,7 @@ impl<E: 'static> TaskGroup<E> {
     /// continues after the group has ended.
     ///
     /// asyncio: `TaskGroup.cancel()` (Python 3.15), where a cancelled group ends without an error.
-    /// Here the group would have no output to return.
+    /// Here a group whose body has not returned has no output, so it returns an error.
     ///
     /// # Examples
     ///
@@ -651,7 +656,7 @@ impl<E: 'static> TaskGroup<E> {
     }
 
     /// `error` returns the error that the child has left, when it has ended. `is_told` returns
-    /// whether the group reports everything in the outcome, so that it counts as read.
+    /// whether the group reports everything in the outcome. Then the outcome counts as read.
     #[track_caller]
     fn add<F>(
         &self,
@@ -721,7 +726,7 @@ type BodyEnd<T> = Result<Option<T>, Box<dyn Any + Send>>;
 ///     // A future like any other: here with a limit of time.
 ///     let group = task_group(async |group| drop(group.spawn(sleep(Duration::from_secs(60)))));
 ///     assert!(timeout(Duration::from_secs(1), group).await.is_err());
-///     assert_eq!(all_tasks().len(), 1); // the child has ended with it
+///     assert_eq!(all_tasks().len(), 1); // the child has ended with the group
 /// });
 /// ```
 #[must_use = "futures do nothing unless they are awaited"]
@@ -729,7 +734,7 @@ pub struct RunGroup<F: Future, E: 'static> {
     body: Block<F, State<E>>,
     /// Set when the body has ended.
     ended: Option<BodyEnd<F::Output>>,
-    /// It was polled.
+    /// The group was polled.
     begun: bool,
 }
 
@@ -789,8 +794,8 @@ impl<F: Future, E: 'static> RunGroup<F, E> {
         }
         let moved = self.body.enter();
         if state.exit.has_come.get() && !moved {
-            // Code further out waits for the children, or did, and code beside the group has caught
-            // the interruption.
+            // Code further out waits for the children. Or it has waited, and code beside the group
+            // has caught the interruption.
             if state.interruption.is_left_behind() {
                 raise(context);
             }
@@ -798,8 +803,9 @@ impl<F: Future, E: 'static> RunGroup<F, E> {
             return Poll::Pending;
         }
         if moved && state.exit.has_come.take() && self.ended.is_none() {
-            // It was interrupted in another task, and continues in this one. The body may still
-            // exist, if something stood beside the group there. It is dropped without a poll.
+            // The group was interrupted in another task, and continues in this one. If something
+            // was beside the group there, the body may still exist. The body is dropped without a
+            // poll.
             state.stage.set(Stage::Exiting);
             self.ended = Some(catch_unwind(AssertUnwindSafe(|| self.body.drop_future())).map(|()| None));
         }
@@ -820,14 +826,14 @@ impl<F: Future, E: 'static> RunGroup<F, E> {
         if state.poll_children(context).is_pending() {
             state.interruption.keep_waker(context);
             if state.interruption.take_next() {
-                // An interruption meant for the body reaches the wait for the children, which it
-                // does not end.
+                // An interruption that was meant for the body has reached the wait for the
+                // children. It does not end this wait.
                 context.waker().wake_by_ref();
             }
             return Poll::Pending;
         }
         if matches!(self.ended, Some(Ok(None))) && !state.has_failures() && !state.ends_by_its_own_cancellation() {
-            // What has interrupted the body continues outside the group, in this step.
+            // The interruption of the body continues outside the group, in this step.
             state.stage.set(Stage::Finished);
             state.exit.has_come.set(true);
             self.body.leave();
@@ -869,8 +875,8 @@ impl<F: Future, E: 'static> RunGroup<F, E> {
     /// The group has ended.
     fn finish(&mut self, state: &State<E>) -> (Option<F::Output>, Vec<ChildError<E>>) {
         if state.has_failures() {
-            // The errors come first. If other code had requested the end of the task, that comes
-            // next.
+            // The errors are returned first. If other code has requested an interruption, the task
+            // is interrupted after that.
             state.interruption.ask_again();
         }
         self.body.leave();
@@ -929,7 +935,7 @@ impl<F: Future, E> Drop for RunGroup<F, E> {
             drop(state.waker.take());
             state.abort();
             // The body's destructors may still spawn; such children are cancelled at once. A panic
-            // in them does not replace an error of a child.
+            // of a destructor does not replace an error of a child.
             let dropped = catch_unwind(AssertUnwindSafe(|| self.body.end()));
             state.stage.set(Stage::Finished);
             state.report_failures();
@@ -938,7 +944,7 @@ impl<F: Future, E> Drop for RunGroup<F, E> {
             }
         }
         if let Some(Err(payload)) = self.ended.take() {
-            // The group had no time to pass it on.
+            // The body has panicked, and the group was dropped before it could pass the panic on.
             exceptions::reached_nobody(state.loop_id.get().unwrap_or(0), IN_A_BODY, payload);
         }
     }

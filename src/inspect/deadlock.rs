@@ -55,8 +55,8 @@ struct Words {
     debug: fn(&DeadlockReport, &mut fmt::Formatter<'_>) -> fmt::Result,
 }
 
-/// The functions of a loop that reports its deadlocks. `Builder` sets them for a loop on a virtual
-/// clock or in debug mode, so that other programs do not contain them.
+/// Pointers to the functions that report deadlocks. `Builder` sets them only for a loop on a
+/// virtual clock or in debug mode, so the code is not linked into other programs.
 pub(crate) struct Reporter {
     /// Called when nothing can happen in the loop any more.
     pub(crate) deadlock: fn(&Kernel) -> DeadlockReport,
@@ -100,7 +100,7 @@ impl DeadlockReport {
 
 struct Circle {
     tasks: Vec<TaskId>,
-    /// The lowest number among its waits, which no other circle has.
+    /// The lowest number among the circle's waits. No other circle has this number.
     first_wait: u64,
 }
 
@@ -108,12 +108,13 @@ struct Circle {
 fn circle(kernel: &Kernel, first: &Header) -> Option<Circle> {
     let mut circle = vec![TaskId(first.id)];
     let (mut blocker, mut first_wait) = sole_blocker(kernel, first)?;
-    // A task of the path, updated at each power of two. A walk that goes around in a circle behind
-    // `first` meets it.
+    // A task on the path, replaced each time that the path's length is a power of two. If the path
+    // enters a circle that does not contain `first`, it comes back to this task.
     let mut milestone = Token::NOBODY;
     while blocker != first.token() {
         if blocker == milestone {
-            // There is a circle, but this task is before it. It was reported when it closed.
+            // There is a circle, but `first` is not part of it. The circle was reported when it
+            // closed.
             return None;
         }
         let next = kernel.table.task(blocker)?;
@@ -151,8 +152,8 @@ fn sole_blocker(kernel: &Kernel, task: &Header) -> Option<(Token, u64)> {
     Some((blocker, number))
 }
 
-/// Whether a task of the circle also sleeps or is in a timeout, or is awaited by a task that is:
-/// this will end without other tasks.
+/// Whether a task of the circle also sleeps or is in a timeout, or is awaited by a task that does
+/// so. A sleep or a timeout ends without other tasks.
 fn may_be_freed(kernel: &Kernel, graph: &CallGraph, circle: &[TaskId]) -> bool {
     let place = |token: Token| graph.place_of(TaskId(kernel.table.task(token)?.header().id));
     // A sleep that never ends does not help.
@@ -162,8 +163,8 @@ fn may_be_freed(kernel: &Kernel, graph: &CallGraph, circle: &[TaskId]) -> bool {
     let mut reached = vec![false; graph.tasks.len()];
     while let Some(place) = next.pop() {
         if !std::mem::replace(&mut reached[place], true) {
-            // The tasks that it awaits end with it. A task that only holds a lock that it wants
-            // does not.
+            // The tasks that this task awaits end with it. A task that only holds a lock that this
+            // task wants does not.
             next.extend(graph.tasks[place].awaited().filter_map(|id| graph.place_of(id)));
         }
     }

@@ -400,8 +400,8 @@ impl Kernel {
         while let Some(then) = self.table.pop_waiter(header) {
             self.tell(then);
         }
-        // After the waiters, because this may run user code: destructors of task-local values. `held` is not the last reference: the
-        // caller has one, and an outcome that is not wanted is dropped with that.
+        // After the waiters, because this may run user code: destructors of task-local values. `held` is not the last reference:
+        // the caller has one, and an outcome that is not wanted is dropped with the caller's reference.
         if self.callbacks.has_locals.get() {
             self.tolerate(|| drop(header.take_locals()));
         }
@@ -444,7 +444,7 @@ impl Kernel {
         Draft { id: self.spawned.get(), lane: self.table.lane().number, spawned_at, name }
     }
 
-    /// Queues a new task. While the loop shuts down, the task is cancelled, and its future is dropped in the next turn.
+    /// Queues a new task. While the loop shuts down, the task is cancelled at once, unless a cleanup needs it.
     #[inline]
     pub(crate) fn spawn<F: Future<Output: 'static> + 'static>(&self, draft: Draft, future: F) -> TypedTask<F::Output> {
         let task = TypedTask::new(draft, future);

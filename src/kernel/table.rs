@@ -10,8 +10,8 @@
 //!   Waker { data: token, vtable } ----'  row = token.slot(); same token? waiting? then ready.push(task)
 //! ```
 //!
-//! This holds for loops that are not observed. On a virtual clock, in debug mode, with metrics or with a probe, the inbox
-//! counts the wakers that user code holds, so that the loop knows whether a task can still be woken. These have another vtable.
+//! This holds for loops that are not observed. On a virtual clock, in debug mode, with metrics or with a probe, the inbox counts
+//! the wakers that user code holds, so that the loop knows whether a task can still be woken. These wakers have another vtable.
 //!
 //! When a task ends, its row gets the next generation, so the task's old wakers no longer match (WAKE-1). They keep nothing
 //! alive.
@@ -86,7 +86,7 @@ pub(crate) struct TaskTable {
 struct Rows {
     /// By slot. Rows are never removed.
     rows: Vec<Row>,
-    /// In here, so that a wake reaches row and queue with one borrow.
+    /// The ready queue is in here, so that a wake reaches row and queue with one borrow.
     ready: ReadyQueue<Entry>,
     /// Vacant rows, for reuse, last in, first out.
     vacant: Vec<u32>,
@@ -280,7 +280,7 @@ impl TaskTable {
             return true;
         }
         if token.lane() != self.lane.number {
-            // The task's own loop counts it.
+            // The task's own loop counts the wake.
             self.tally.wakes.take_back();
         } else {
             self.tally.late.count();
@@ -366,8 +366,8 @@ impl TaskTable {
     /// Steps the tasks of this turn until something other than a poll has to be done. At the end of the turn it calls
     /// `may_start_next_turn` with the number of ready entries; if that returns true, it begins the next turn itself.
     ///
-    /// The cost of a task switch is the cost of this loop. `step` and `poll` are inlined into it, so that it calls only the
-    /// future, and no registers have to be saved and restored in between. With a call per step, it took half as many instructions again.
+    /// The cost of a task switch is the cost of this loop. `step` and `poll` are inlined into it, so that it calls only the future,
+    /// and no registers have to be saved and restored in between. With a call per step, it takes half as many instructions again.
     ///
     /// Why it stops, and who handles it:
     ///
@@ -396,7 +396,7 @@ impl TaskTable {
                 self.running.set(Token::NOBODY);
                 return Stop::Call(key);
             }
-            // SAFETY: a task in the ready queue has a row, which holds it: it leaves the queue first (READY-1).
+            // SAFETY: a task in the ready queue has a row, which holds it: it leaves the queue before it leaves its row (READY-1).
             if let Some(halt) = unsafe { self.step(entry.0) } {
                 return halt;
             }
@@ -436,9 +436,9 @@ impl TaskTable {
         let header = unsafe { task.as_ref() };
         // The waker is not dropped: there is nothing to drop, and checking would cost a twentieth of a switch.
         let waker = self.waker_of(token);
-        // SAFETY: the row holds the task until `remove`, which is for tasks at which `run_ready` has stopped. The task has left the
-        // queue and is not pushed while it is running, so no other code is polling it (STEP-2). A task that has returned is removed
-        // (DONE-1), and if the future was dropped before it returned, the cell polls nothing.
+        // SAFETY: The task is alive: its row holds it until `remove`, which is called only after `run_ready` has stopped at it.
+        // Nothing else polls it: it has left the queue, and is not pushed while it runs (STEP-2). It is not polled after its end: a
+        // task that has returned is removed (DONE-1), and if its future was dropped earlier, the cell polls nothing.
         let poll = unsafe { cell::poll(task, &mut Context::from_waker(&waker)) };
         if poll.is_ready() {
             // SAFETY: the row holds the task.

@@ -101,7 +101,8 @@ impl UnixListener {
         Ok(UnixListener { io: Async::new(listener)? })
     }
 
-    /// Waits for a connection. Returns it, and the address of the peer, which usually has none.
+    /// Waits for a connection. Returns the connection and the address of the peer. The peer usually
+    /// has no address.
     ///
     /// Cancel safety: no connection is lost; one that was not accepted stays in the operating
     /// system.
@@ -138,7 +139,7 @@ impl UnixListener {
         Poll::Ready(accepted.and_then(accepted_by_us))
     }
 
-    /// Returns the address at which it listens.
+    /// Returns the address of the listener.
     ///
     /// # Errors
     ///
@@ -233,9 +234,9 @@ fn accepted_by_us(
 /// A connection to another process of this machine.
 ///
 /// To read and write, use [`AsyncRead`](futures_io::AsyncRead) and
-/// [`AsyncWrite`](futures_io::AsyncWrite), for `UnixStream` and for `&UnixStream`. Closing it by
-/// `AsyncWrite` shuts it down for writing; dropping it closes it. With the feature `hyper` it also
-/// implements hyper's `Read` and `Write`.
+/// [`AsyncWrite`](futures_io::AsyncWrite), for `UnixStream` and for `&UnixStream`. Closing the
+/// stream by `AsyncWrite` shuts it down for writing; dropping it closes it. With the feature
+/// `hyper`, `UnixStream` also implements hyper's `Read` and `Write`.
 ///
 /// asyncio: a transport, or `StreamReader` and `StreamWriter`, which
 /// [`open_unix_connection`](crate::net::open_unix_connection()) returns.
@@ -473,8 +474,8 @@ impl Future for UnixConnect {
         let socket = socket(AddressFamily::UNIX, SocketType::STREAM, None)?;
         match rustix::net::connect(&socket, &address) {
             Ok(()) => {}
-            // Other systems refuse such a connection. Linux reports that it would block, and never
-            // reports when there is room.
+            // The listener's queue is full. Other systems refuse such a connection. Linux reports
+            // that it would block, and never reports when there is room.
             Err(Errno::AGAIN) => {
                 return Poll::Ready(Err(io::Error::new(io::ErrorKind::ConnectionRefused, QUEUE_IS_FULL)));
             }
@@ -711,7 +712,7 @@ impl UnixDatagram {
 
     /// Waits for a datagram. Returns its length. Bytes that do not fit into the buffer are lost.
     ///
-    /// Cancel safety: no datagram is lost; dropping it ends the wait.
+    /// Cancel safety: no datagram is lost; dropping the future ends the wait.
     ///
     /// # Errors
     ///
@@ -741,8 +742,8 @@ impl UnixDatagram {
         Receive::new(&self.io, buffer, std::os::unix::net::UnixDatagram::recv)
     }
 
-    /// Waits for a datagram. Returns its length, and the address of its sender, if that has one.
-    /// Otherwise like [`recv`](Self::recv).
+    /// Waits for a datagram. Returns its length and the address of its sender, if the sender has
+    /// one. Otherwise like [`recv`](Self::recv).
     ///
     /// # Errors
     ///

@@ -32,8 +32,8 @@
 // ignored. The flag `default_now` prevents that: while it is true, the handler performs the default
 // action.
 //
-// The hub does not know what is cancelled or woken: its closures do that. Next: `event_loop.rs`,
-// which keeps a `CtrlC` while a main task runs.
+// The hub calls closures, and does not know what they cancel or wake. Next: `event_loop.rs`, which
+// keeps a `CtrlC` while a main task runs.
 
 #[cfg(feature = "report")]
 use crate::inspect::call_graph::print_call_graph;
@@ -293,7 +293,7 @@ impl Shared {
         self.state.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 
-    /// On the loop's thread, in a callback.
+    /// A signal has arrived. Called on the loop's thread, in a callback.
     fn arrive(&self) {
         self.on_its_way.store(false, Ordering::SeqCst);
         let waker = {
@@ -325,8 +325,9 @@ impl CtrlC {
         let has_cancelled = Arc::new(AtomicBool::new(false));
         let (inbox, loop_id, token) = (kernel.inbox(), kernel.id(), main.token());
         let copy = has_cancelled.clone();
-        // On a virtual clock, a program that cannot continue is reported, although Ctrl-C could
-        // still come. In debug mode on a real clock, it may be waiting for just that.
+        // While a `Remote` exists, the loop reports no deadlock. On a real clock (debug mode), the
+        // program may be waiting for Ctrl-C, so keep one. On a virtual clock, keep none: a program
+        // that cannot continue is reported, although Ctrl-C could still come.
         let remote = (wanted && !kernel.clock.is_virtual()).then(|| Remote::to(kernel));
         let hear = move || {
             let has_cancelled = copy.clone();
@@ -371,7 +372,8 @@ impl Printer {
     pub(crate) fn on(signal: i32, kernel: &Kernel) -> Option<Self> {
         let (inbox, loop_id) = (kernel.inbox(), kernel.id());
         let on_its_way = Arc::new(AtomicBool::new(false));
-        // Not a `Remote`, for the same reason as with Ctrl-C.
+        // No `Remote` is kept: a program does not wait for this signal, so a deadlock is reported
+        // although the signal could still come.
         let hear = move || {
             if !on_its_way.swap(true, Ordering::SeqCst) {
                 let on_its_way = on_its_way.clone();
@@ -395,7 +397,7 @@ impl Printer {
 
 // ---- the listeners of the whole process ----
 
-/// Handlers never lock it. No user code runs under the lock.
+/// The signal handlers never lock it. No user code runs under the lock.
 static HUB: Mutex<Option<Hub>> = Mutex::new(None);
 
 struct Hub {
@@ -414,7 +416,7 @@ struct Watched {
     /// Whether the handler performs the default action. Set by the handler itself while a fuse is
     /// in.
     default_now: Arc<AtomicBool>,
-    /// In the order in which they came.
+    /// The listeners, in the order in which they were added.
     ears: BTreeMap<u64, (Listener, Hear)>,
     /// Set by the handler: a signal has arrived that no run has received.
     came: Arc<AtomicBool>,
@@ -445,7 +447,7 @@ struct Ear {
 
 impl Ear {
     fn new(signal: i32, listener: Listener, hear: impl Fn() + Send + Sync + 'static) -> io::Result<Self> {
-        // Dropped, if necessary, after the lock is released.
+        // Declared before the lock's guard, so that it is dropped after the lock is released.
         let hear: Hear = Arc::new(hear);
         let mut hub = lock();
         let hub = match &mut *hub {
@@ -508,7 +510,7 @@ impl Hub {
         Ok(self.numbered)
     }
 
-    /// The result is to be dropped where no lock is held.
+    /// Removes a listener. Returns what it called, to be dropped where no lock is held.
     fn remove(&mut self, ear: &Ear) -> Option<Hear> {
         let watched = self.signals.get_mut(&ear.signal)?;
         let hear = watched.ears.remove(&ear.number).map(|(_, hear)| hear);
@@ -532,7 +534,7 @@ impl Watched {
             return refuse("is not known; choose one of those in onelane::signals");
         }
         let was_default = is_default(signal);
-        // Until there is a listener, which is about to come.
+        // There is no listener yet. The caller adds one.
         let default_now = Arc::new(AtomicBool::new(was_default));
         flag::register_conditional_default(signal, default_now.clone())?;
         let came = Arc::new(AtomicBool::new(false));
@@ -557,7 +559,7 @@ impl Watched {
         self.runs -= 1;
         if self.runs == 0 {
             if let Some(fuse) = self.fuse.take() {
-                // Waits for running handlers: after this, none sets the flag.
+                // This waits for handlers that are running. After it, none sets the flag.
                 unregister(fuse);
             }
         }

@@ -98,7 +98,7 @@ impl fmt::Display for BrokenBarrier {
 impl std::error::Error for BrokenBarrier {}
 
 impl Core {
-    /// A task that had arrived leaves.
+    /// A task that has arrived leaves.
     fn leave(&self) {
         self.count.set(self.count.get() - 1);
         if self.count.get() == 0 {
@@ -180,8 +180,8 @@ impl Barrier {
     }
 
     /// Waits until as many tasks have arrived as the barrier has parties. Returns the number of
-    /// tasks that had arrived before it: in a round in which no wait is given up, each task gets a
-    /// different number.
+    /// tasks that had arrived before this one: in a round in which no wait is given up, each task
+    /// gets a different number.
     ///
     /// Cancel safety: a cancelled task has not arrived; the others wait for another one instead.
     ///
@@ -273,7 +273,7 @@ impl Barrier {
     ///
     /// EventLoop::with_virtual_clock().run(async {
     ///     let barrier = Barrier::new(3);
-    ///     // As many as it takes.
+    ///     // As many tasks as the barrier waits for.
     ///     let waits = (0..barrier.parties()).map(|_| barrier.wait());
     ///     assert!(gather(waits).await.unwrap().iter().all(Result::is_ok));
     /// });
@@ -282,8 +282,8 @@ impl Barrier {
         self.core.parties
     }
 
-    /// Returns the number of tasks that have arrived in this round. Zero while released tasks
-    /// leave.
+    /// Returns the number of tasks that have arrived in this round and still wait. Zero while
+    /// released tasks leave, while the barrier is being reset, and while it is broken.
     ///
     /// asyncio: `Barrier.n_waiting`.
     ///
@@ -304,7 +304,7 @@ impl Barrier {
         if self.core.state.get() == State::Filling { self.core.count.get() } else { 0 }
     }
 
-    /// Whether it was aborted, and not reset since.
+    /// Whether the barrier was aborted, and not reset since.
     ///
     /// asyncio: `Barrier.broken`.
     ///
@@ -365,15 +365,15 @@ pub struct BarrierWait {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Stage {
     New,
-    /// The earlier round has not left.
+    /// The tasks of the earlier round have not all left.
     Blocked,
-    /// It has arrived, with this index.
+    /// The task has arrived, with this index.
     Arrived(usize),
     Over,
 }
 
 impl BarrierWait {
-    /// It has left, with this result.
+    /// The task leaves, with this result.
     fn leave(&mut self, result: Result<usize, BrokenBarrier>) -> Poll<Result<usize, BrokenBarrier>> {
         self.stage = Stage::Over;
         self.core.leave();
@@ -395,7 +395,7 @@ impl Future for BarrierWait {
             match (this.stage, this.core.state.get()) {
                 (Stage::Arrived(index), State::Draining) => return this.leave(Ok(index)),
                 (Stage::Arrived(_), State::Broken | State::Resetting) => return this.leave(Err(BrokenBarrier)),
-                // A notification that was passed on without effect.
+                // Another waiter has passed a notification on. It has no effect here.
                 (Stage::Arrived(_), State::Filling) => {}
                 (_, State::Draining | State::Resetting) => this.stage = Stage::Blocked,
                 (_, State::Broken) => {

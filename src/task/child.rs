@@ -229,7 +229,7 @@ impl<T> Child<T> {
         }
     }
 
-    /// Whether it was cancelled or has panicked.
+    /// Whether the child was cancelled or has panicked.
     pub(crate) fn ended_without_value(&self) -> bool {
         match &self.0 {
             Kind::Task(cell, _) => cell.header().ending.get() != Some(Ending::Value),
@@ -264,7 +264,7 @@ impl<T> Child<T> {
 }
 
 impl<T, E> Child<Result<T, E>> {
-    /// Whether it has ended with an `Err` of the user's.
+    /// Whether the child has ended with an `Err` of the user's.
     pub(crate) fn has_error(&self) -> bool {
         match &self.0 {
             Kind::Task(cell, _) => cell.outcome().is_some_and(|outcome| matches!(&*outcome.borrow(), Some(Ok(Err(_))))),
@@ -282,8 +282,8 @@ impl<T> fmt::Debug for Child<T> {
     }
 }
 
-/// A borrowed child of unknown output type, for a gather, which owns its children and reads each a
-/// few times.
+/// A borrowed child of a gather, without its output type. The gather owns its children, and uses
+/// this to add itself to each child's waiters and to look at the child later.
 #[doc(hidden)]
 pub struct ChildRef<'a>(pub(crate) Lent<'a>);
 
@@ -310,7 +310,7 @@ impl fmt::Debug for ChildRef<'_> {
     }
 }
 
-/// The same, owned.
+/// A child without its output type, owned.
 #[derive(Clone)]
 pub(crate) enum AnyChild {
     Task(AnyTask),
@@ -351,7 +351,7 @@ impl AnyChild {
         }
     }
 
-    /// Queues the call at the end of the child, which has not ended.
+    /// Adds a call that is queued when the child ends. The child has not ended yet.
     pub(crate) fn add_call(&self, kernel: &Kernel, call: Call) -> CallbackId {
         match self {
             AnyChild::Task(task) => {
@@ -369,7 +369,7 @@ impl AnyChild {
         }
     }
 
-    /// An await of the child is dropped, which cancels it.
+    /// Called when an await of the child is dropped. Cancels the child.
     pub(crate) fn abandon(&self) {
         match self {
             AnyChild::Task(task) => abandon(task),
@@ -424,7 +424,7 @@ pub(crate) fn describe_children(children: &[AnyChild], f: &mut fmt::Formatter<'_
     if are_many && living > MANY { f.write_str(", ..") } else { Ok(()) }
 }
 
-/// The same, for tasks only.
+/// Like `describe_children`, for tasks only.
 pub(crate) fn describe_tasks(tasks: &[AnyTask], f: &mut fmt::Formatter<'_>) -> fmt::Result {
     describe_children(&tasks.iter().cloned().map(AnyChild::Task).collect::<Vec<_>>(), f)
 }

@@ -88,7 +88,7 @@ fn wait(header: &Header, waiter: &mut Option<WaiterKey>, record: &mut Record, co
     if let Some(kernel) = &running {
         check(kernel, header);
     }
-    // If it is polled outside a turn, it still finds its loop, unless the loop has gone.
+    // An await that is polled outside a turn still finds its task's loop, unless the loop has gone.
     let Some(kernel) = running.or_else(|| context::loop_of(header.token())) else { return };
     if waiter.is_none() {
         // Cloning a waker may run user code, so it happens here, where nothing is borrowed.
@@ -99,7 +99,8 @@ fn wait(header: &Header, waiter: &mut Option<WaiterKey>, record: &mut Record, co
     }
 }
 
-/// It was polled before, and something else has woken its task since.
+/// The await was polled before, and is polled again: something else has woken its task, or it has
+/// moved to another task.
 #[cold]
 #[inline(never)]
 #[track_caller]
@@ -111,7 +112,7 @@ fn wait_on(
     context: &Context<'_>,
 ) {
     if let Some(key) = waiter.filter(|&key| !kernel.table.waiter_wakes(key, context.waker())) {
-        // As above. Dropping the old waker may run user code too.
+        // The same holds here. Dropping the old waker may run user code too.
         let waker = clone_uncounted(context.waker());
         drop(kernel.table.change_waiter(key, Then::Wake(waker)));
     }

@@ -232,7 +232,7 @@ pub struct CallbackId(Callback);
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Callback {
-    /// No key if the task had already ended.
+    /// A callback of a task. It has no key if the task has ended before the callback is added.
     OfTask(Token, Option<WaiterKey>),
     /// Promises belong to no loop, and have one counter for all their waiters.
     OfPromise(u64),
@@ -254,7 +254,8 @@ impl CallbackId {
         }
     }
 
-    /// Returns false if it was already called or removed, or belongs to another task.
+    /// Removes the callback. Returns false if it was already called or removed, or belongs to
+    /// another task.
     pub(crate) fn remove_from(self, task: &AnyTask) -> bool {
         match self.0 {
             Callback::OfTask(token, Some(key)) if token == task.header().token() => remove_waiter(task, key).is_some(),
@@ -354,8 +355,9 @@ impl<T> Task<T> {
     ///
     /// # Panics
     ///
-    /// If the task has not ended: check [`is_done`](Self::is_done), or await the task. If its
-    /// result was taken, which only an await of a `Task` by value does.
+    /// If the task has not ended. Check [`is_done`](Self::is_done) first, or await the task. Also
+    /// if its result was taken: by an await of the task by value, or by `gather`, `as_completed` or
+    /// `shield` that got the task by value.
     ///
     /// # Examples
     ///
@@ -521,7 +523,7 @@ impl<T> Task<T> {
         self.cell.header().name()
     }
 
-    /// Renames it.
+    /// Renames the task.
     ///
     /// asyncio: `set_name()`.
     ///
@@ -689,7 +691,7 @@ impl TaskRef {
         self.cell.header().name()
     }
 
-    /// Renames it.
+    /// Renames the task.
     ///
     /// # Examples
     ///
@@ -890,7 +892,8 @@ impl fmt::Debug for TaskRef {
     }
 }
 
-/// Cancels a task by a handle. Returns false if it has ended; then its panic counts as read.
+/// Cancels a task by a handle. Returns false if the task has ended. If it has ended with a panic,
+/// the panic then counts as read.
 fn ask_to_end(task: &AnyTask) -> bool {
     let was_alive = cancel(task);
     if !was_alive {

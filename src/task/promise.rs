@@ -82,7 +82,7 @@ pub struct Promise<T> {
 
 struct PromiseCell<T> {
     made_at: &'static Location<'static>,
-    /// For the callbacks, which are given the promise.
+    /// For callbacks: each is called with the promise.
     this: Weak<PromiseCell<T>>,
     /// `None` while it is pending.
     ending: Cell<Option<Ending>>,
@@ -141,7 +141,8 @@ impl<T> PromiseCell<T> {
         self.waiters.borrow_mut().remove(&number)
     }
 
-    /// Adds a waker, or makes sure that it is the one under this number.
+    /// Adds the waker of this poll, or stores it under the number of the earlier poll. Returns the
+    /// number.
     fn wait_in(&self, waiter: Option<u64>, loop_id: Option<u64>, context: &Context<'_>) -> u64 {
         let is_ours = |then: &Then<T>| matches!(then, Then::Wake(old) if wakes_the_same(old, context.waker()));
         if let Some(number) = waiter {
@@ -239,7 +240,7 @@ impl AnyPromise {
         }
     }
 
-    /// As the object of a wait; interrupting the wait cancels the promise.
+    /// Returns the promise as the object of a wait. Interrupting the wait cancels the promise.
     pub(crate) fn awaited(&self) -> Rc<dyn Awaited> {
         self.0.awaited()
     }
@@ -355,9 +356,9 @@ impl<T> Promise<T> {
     ///
     /// # Panics
     ///
-    /// If it is pending, where asyncio raises `InvalidStateError`: check
-    /// [`is_done`](Self::is_done), or await it. If its value was taken, which only an await of a
-    /// promise by value does.
+    /// If the promise is pending. Check [`is_done`](Self::is_done) first, or await it. (asyncio
+    /// raises `InvalidStateError`.) Also if its value was taken: by an await of the promise by
+    /// value, or by `gather`, `as_completed` or `shield` that got the promise by value.
     ///
     /// # Examples
     ///
@@ -469,7 +470,7 @@ impl<T> Promise<T> {
         taken
     }
 
-    /// Whether its value is there, and satisfies the condition.
+    /// Whether the promise has a value that was not taken, and that satisfies the condition.
     pub(crate) fn is_value(&self, is_such: impl FnOnce(&T) -> bool) -> bool {
         matches!(&*self.cell.outcome.borrow(), Some(Ok(value)) if is_such(value))
     }

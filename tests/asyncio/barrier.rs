@@ -200,8 +200,8 @@ mod barrier_tests {
         });
     }
 
-    /// Two tasks wait again while the others have not left. The three others meet before these two
-    /// arrive.
+    /// Two tasks wait at the barrier again before the other three have left it. The other three
+    /// then meet at a second barrier, and come back.
     #[test]
     fn test_blocking_tasks_while_draining() {
         virtual_loop().run(async {
@@ -291,7 +291,8 @@ mod barrier_tests {
         });
     }
 
-    /// The task after which more than half have left resets the barrier.
+    /// When three of the five tasks have left, the third one resets the barrier. The other two get
+    /// `BrokenBarrier`.
     #[test]
     fn test_reset_barrier_when_tasks_half_draining() {
         virtual_loop().run(async {
@@ -499,8 +500,8 @@ mod barrier_tests {
                 let [results1, results2, results3] = results.clone();
                 async move {
                     wait_twice(&barrier1, results1, results2).await;
-                    // All tasks have left the barrier before it is reset, and none enters it before
-                    // that.
+                    // Each task leaves `barrier1` before the reset, and comes back to it only after
+                    // the reset.
                     if barrier2.wait().await == Ok(N / 2) {
                         barrier1.reset();
                     }

@@ -97,7 +97,8 @@ fn table(cases: &[Case], [ours, other]: [Candidate<'_>; 2], samples: &[Sample]) 
     table
 }
 
-/// Formats the figures of one server. For the other server, also the ratios to ours.
+/// Formats the figures of one server. `ours` is given for the other server, to add the ratios to
+/// our figures.
 fn row(samples: &[&Sample], ours: Option<&[&Sample]>) -> String {
     let mut row = String::new();
     for column in COLUMNS {
@@ -115,7 +116,8 @@ fn row(samples: &[&Sample], ours: Option<&[&Sample]>) -> String {
     row
 }
 
-/// The ratio to ours in each round separately, because a slow phase of the machine affects both.
+/// The ratio to ours, for each round separately: a slow phase of the machine affects both servers
+/// of a round.
 fn ratios(samples: &[&Sample], ours: &[&Sample], value: fn(&Sample) -> f64) -> Vec<f64> {
     let in_the_same_round = |sample: &&Sample| ours.iter().find(|other| other.round == sample.round);
     let ratio = |sample: &&Sample| in_the_same_round(sample).map(|other| value(sample) / value(other));
@@ -135,7 +137,8 @@ fn thousands(value: f64) -> String {
     text
 }
 
-/// Formats microseconds with three digits or more.
+/// Formats a duration, given in microseconds, with at least three digits. From 1,000 µs on the unit
+/// is ms.
 fn duration(microseconds: f64) -> String {
     match microseconds {
         value if value < 10.0 => format!("{value:.2} µs"),

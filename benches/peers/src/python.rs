@@ -70,7 +70,8 @@ impl Python {
         Ok(Python { child, requests, answers, version, cases })
     }
 
-    /// As [`measure::sample`](crate::measure::sample).
+    /// Like [`measure::sample`](crate::measure::sample), but in the child process. The child cannot
+    /// count allocations, but it can measure resident memory.
     pub(crate) fn sample(&mut self, case: &Case, size: Size) -> Result<f64, String> {
         let measure = match case.measure {
             Measure::Wall => "wall",

@@ -25,8 +25,9 @@ use std::io;
 ///
 /// The words, the keys and their order are stable; new kinds, and new keys before `at`, may be
 /// added. Texts are in quotes; characters that would break the line are escaped as in Rust. A key
-/// without a value is omitted: the task of a late wake, the end of a sleep without a timer. `by` is
-/// `task:` and a number, `callback`, `timer`, `kernel` or `outside`.
+/// without a value is left out: `task` in the `wake` of a task that has ended and in the
+/// `timer-arm` of a callback, and `until` in a `park` without a pending timer. `by` is `task:` and
+/// a number, `callback`, `timer`, `kernel` or `outside`.
 ///
 /// # Cost
 ///
@@ -49,7 +50,7 @@ pub struct Printer {
 
 struct State {
     tell: Box<Tell>,
-    /// The memory of the last line, for the next one.
+    /// The buffer of the last line, reused for the next one.
     line: String,
 }
 
@@ -87,7 +88,7 @@ impl Printer {
     /// use onelane::EventLoop;
     /// use onelane::probe::Printer;
     ///
-    /// // Among what the program logs.
+    /// // The events are among the lines that the program logs.
     /// let printer = Printer::with(|line| println!("[loop] {line}"));
     /// EventLoop::builder().probe(printer).build().run(async {});
     /// ```
@@ -102,8 +103,8 @@ impl Printer {
         Printer { state: RefCell::new(State { tell, line: String::new() }), error: Cell::new(None) }
     }
 
-    /// Takes the error after which nothing more was written, if there was one. After that, writing
-    /// begins again.
+    /// Takes the error that has stopped the writing, if there was one. After that, writing begins
+    /// again.
     ///
     /// # Examples
     ///

@@ -53,21 +53,21 @@ pub(in crate::kernel) struct Cleanups {
     waiting: RefCell<BTreeSet<(Token, Region)>>,
     /// Cleanups that were found to be stuck, and that will be polled.
     found: RefCell<BTreeSet<(Token, Region)>>,
-    /// The one that was checked last.
+    /// The cleanup that was checked last.
     last: Cell<Option<(Token, Region)>>,
-    /// The length of `waiting` from which the cleanups that are over are removed.
+    /// When `waiting` is longer than this, the cleanups that are over are removed from it.
     most: Cell<usize>,
     /// The number of short rests before the next search, which spreads the cost of a search over
     /// them.
     rests: Cell<usize>,
 }
 
-/// What an idle loop calls of `Cleanups`. It is a trait object, which is created when the first
-/// cleanup waits for other tasks, so that programs without cleanups do not contain this code.
+/// The part of `Cleanups` that an idle loop calls. It is a trait object, which is created when the
+/// first cleanup waits for other tasks, so that programs without cleanups do not contain this code.
 pub(in crate::kernel) trait HeldUp {
     /// Called when nothing is ready before the next timer. Wakes unwinding tasks that wait, by now,
-    /// for themselves. Returns whether it has woken any, and until when the loop may wait: less long
-    /// if more cleanups are left to check.
+    /// for themselves. Returns whether it has woken any, and until when the loop may wait: until
+    /// `next`, or earlier if more cleanups are left to check.
     fn wake(&self, kernel: &Kernel, next: Option<Time>) -> (bool, Option<Time>);
 
     fn cleanups(&self) -> &Cleanups;
@@ -219,13 +219,14 @@ impl Kernel {
         }
     }
 
-    /// Whether a frozen future of this task may be dropped if nothing else helps. A loop that
-    /// reports deadlocks does so only if something is known to be beside the cleanup.
+    /// Whether a frozen future of this task may be dropped as a last resort. A loop that reports
+    /// deadlocks drops it only if something is known to wait beside the cleanup.
     fn may_drop(&self, header: &Header, region: Region) -> bool {
         !self.tells_deadlocks() || self.has_frozen_waits(header, region)
     }
 
-    /// Whether what a task waits for could itself come to wait for the task.
+    /// Whether a task waits for other tasks, or for something that tasks have taken. These tasks
+    /// may come to wait for the task.
     fn waits_for_others(&self, header: &Header) -> bool {
         let waits_for_others = |begun: WaitEntry| match begun.wait {
             Wait::Task(_) => true,
@@ -234,7 +235,7 @@ impl Kernel {
         self.waits_of(header).into_iter().any(|(_, begun)| waits_for_others(begun))
     }
 
-    /// Whether the polled part of a task waits for this.
+    /// The waits of the polled part of a task, with their numbers. Sleeps are not among them.
     fn waits_of(&self, header: &Header) -> Vec<(u64, WaitEntry)> {
         let mut waits = Vec::new();
         self.each_wait(header, &mut |number, begun| waits.push((number, begun)));
@@ -243,7 +244,8 @@ impl Kernel {
 
     // ---- the task has taken it itself ----
 
-    /// Whether what a cleanup in this region waits for was taken in the region.
+    /// Whether a cleanup in this region waits for something that was taken in the region, so that
+    /// the frozen future must be dropped.
     fn is_held_up(&self, task: &AnyTask, region: Region) -> bool {
         let header = task.header();
         self.wants_what_it_has(task, region) && self.may_drop(header, region)
@@ -267,8 +269,8 @@ impl Kernel {
         sleeps.map(|sleep| sleep.number).collect()
     }
 
-    /// Whether something in this region waits, directly or not, for what the task has taken, or for
-    /// the end of a task that does.
+    /// Whether something in this region waits, directly or through other tasks, for what the task
+    /// has taken in the region.
     fn wants_what_it_has(&self, task: &AnyTask, region: Region) -> bool {
         let own = task.header().token();
         let mut seen = HashSet::from([own]);
@@ -276,7 +278,7 @@ impl Kernel {
         while let Some(waiting) = next.pop() {
             let header = waiting.header();
             if header.token() != own && header.is_timed() {
-                // That wait may end soon.
+                // A timeout may soon end the wait of this task.
                 continue;
             }
             for (number, begun) in self.waits_of(header) {
@@ -336,7 +338,7 @@ impl Cleanups {
         let after = self.last.get().map_or(Bound::Unbounded, Bound::Excluded);
         let mut portion: Vec<_> = waiting.range((after, Bound::Unbounded)).take(AT_ONCE).copied().collect();
         if portion.len() < AT_ONCE {
-            // The rest from the beginning.
+            // The rest is taken from the beginning.
             let up_to = self.last.get().map_or(Bound::Unbounded, Bound::Included);
             let left = AT_ONCE - portion.len();
             if self.last.get().is_some() {
@@ -349,19 +351,21 @@ impl Cleanups {
     }
 }
 
-/// Limits of a search. Beyond them it finds nothing.
+/// Limits of a search. A search that exceeds one of them finds nothing.
 const DEPTH: usize = 256;
 const MOST_WORK: usize = 4096;
 
-/// Searches for tasks that wait for one task and for nothing else.
+/// Searches for tasks that wait, directly or indirectly, for one task and for nothing else. Such
+/// tasks *lead back* to that task.
 struct Search<'a> {
     kernel: &'a Kernel,
     own: Token,
-    /// Whether a task does. A task that is being checked counts as if it did not.
+    /// For each task that was checked, whether it leads back. While a task is being checked, it
+    /// counts as one that does not.
     known: HashMap<Token, bool>,
     work: usize,
-    /// Whether any of them waits for something that was taken, and not only for ends of tasks: for
-    /// these alone, dropping the future does not help.
+    /// Whether any of these tasks waits for something that was taken. If they wait only for the
+    /// ends of tasks, dropping the future does not help.
     is_taken: bool,
     /// Whether no other task of the loop can continue, if that was checked.
     is_alone: Option<bool>,
@@ -399,7 +403,8 @@ impl Search<'_> {
             },
         };
         match takers {
-            // No takers: it may be on its way to a waiter that has not taken it yet.
+            // Without takers, what is waited for may be on its way to a waiter that has not taken
+            // it yet.
             Some(takers) => {
                 let is_closed =
                     !takers.is_empty() && takers.into_iter().all(|taker| self.is_taken_for_good(taker, depth + 1));

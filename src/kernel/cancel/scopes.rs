@@ -30,7 +30,7 @@ pub(crate) trait Scope {
     fn unwind(&self, arrival: Arrival) -> Unwound;
 
     /// Drops what was polled here so far. Called after `unwind` has returned `CleansUp`, before the
-    /// first `poll_cleanup`. If the scope is not `is_alone`, something waits beside it in its task,
+    /// first `poll_cleanup`. If `is_alone` is false, something waits beside the scope in its task,
     /// and must not be polled.
     fn drop_body(&self, _is_alone: bool) -> Dropped {
         Dropped::Here
@@ -41,7 +41,7 @@ pub(crate) trait Scope {
         Poll::Ready(Unwound::Through)
     }
 
-    /// Whether it has a time limit that may still expire.
+    /// Whether the scope has a time limit that may still expire.
     fn is_timed(&self) -> bool {
         false
     }
@@ -69,18 +69,19 @@ pub(crate) trait Inside {
     /// Returns whether there was one.
     fn overtake(&self) -> bool;
 
-    /// The interruption that had taken over was caught beside this scope and did not reach it:
-    /// continue the cleanup that was running, or request the interruption again.
+    /// The outer interruption took over from this scope's own, but was caught beside this scope.
+    /// Continue the cleanup that was running here, or request the scope's own interruption again.
     fn resume(&self);
 
     /// The interruption must not wait for the tasks that are awaited inside: one of them waits for
     /// what this task holds.
     fn force(&self);
 
-    /// Polls the scope.
+    /// Wakes the code that polls the scope.
     fn wake(&self);
 
-    /// The same, if something in the task polls the scope by a waker of its own. The task itself is running.
+    /// Like `wake`, but only if the code that polls the scope has a waker of its own. The task
+    /// itself is running.
     fn wake_poller(&self);
 }
 
@@ -106,11 +107,12 @@ pub(crate) enum Unwound {
     Caught,
 }
 
-/// Whether `Scope::drop_body` has dropped the body.
+/// What is left to do for the body after `Scope::drop_body`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Dropped {
+    /// Nothing: the body is gone, or it stays and is dropped with the future of the scope.
     Here,
-    /// The body is in the future of the scope, which drops it when it is polled.
+    /// The body is in the future of the scope. It is dropped when that future is polled.
     WhenPolled,
 }
 
@@ -134,7 +136,8 @@ pub(crate) struct Unwinding {
     pub(in crate::kernel) passed: Vec<u64>,
     /// The scopes whose cleanups have caught the interruption inside: these cleanups continue.
     pub(in crate::kernel) caught_in: Vec<u64>,
-    /// The scopes whose own interruption was taken over.
+    /// The scopes that had requested an interruption of their own, or were unwinding, when this
+    /// interruption took over.
     pub(in crate::kernel) overtaken: Vec<u64>,
     /// The scopes that were entered after the request and before the interruption arrived.
     pub(in crate::kernel) asked_before: Ranges,
@@ -240,7 +243,7 @@ impl Scopes {
         }
     }
 
-    /// The driver of the unwinding because of which the item with this number is not polled; the
+    /// The driver of the unwinding that keeps the item with this number from being polled; the
     /// outermost, if there are several. A driver polls only the innermost cleanup.
     pub(in crate::kernel) fn driver_over(&self, number: u64, task_unwinds: bool) -> Option<Region> {
         if !task_unwinds && !self.entered.iter().any(|entered| entered.drives) {
@@ -285,7 +288,7 @@ impl Scopes {
 
     // ---- an interruption in progress ----
 
-    /// The innermost scope of a region, of those up to this number.
+    /// The innermost scope of a region, among those with this number or a lower one.
     pub(in crate::kernel) fn innermost(&self, region: Region, up_to: u64) -> Option<(u64, Rc<dyn Scope>)> {
         let scopes = self.entered.iter().rev().filter(|entered| entered.number <= up_to);
         scopes
@@ -293,8 +296,8 @@ impl Scopes {
             .find_map(|entered| Some((entered.number, entered.scope()?)))
     }
 
-    /// The innermost scope of a region that cleans up, of those above this number. Scopes that a
-    /// block inside the region drives are left to that block.
+    /// The innermost scope of a region that cleans up, among those with higher numbers than
+    /// `above`. Scopes that a block inside the region drives are left to that block.
     pub(in crate::kernel) fn innermost_cleaning(&self, region: Region, above: u64) -> Option<(u64, Rc<dyn Scope>)> {
         let scopes = self.entered.iter().rev().filter(|entered| entered.cleans && entered.number > above);
         scopes
@@ -323,7 +326,7 @@ impl Scopes {
         self.get(number).is_some_and(|entered| entered.cleans)
     }
 
-    /// The cleanup of a scope begins: its earlier waits do not count any more.
+    /// The cleanup of a scope begins. The scope's earlier waits do not count any more.
     pub(in crate::kernel) fn begin_cleanup(&mut self, number: u64, scope: Rc<dyn Scope>) {
         if let Some(entered) = self.get_mut(number) {
             entered.owned = Some(scope);
@@ -345,8 +348,8 @@ impl Scopes {
         self.take_owned(region, false, |_| true)
     }
 
-    /// Those of them whose futures are gone, if what is inside the region may continue in another
-    /// task.
+    /// The orphans whose futures are gone. Called when what is inside the region may continue in
+    /// another task.
     pub(in crate::kernel) fn abandoned(&mut self, region: Region) -> Vec<Rc<dyn Scope>> {
         // A task that ends drives nothing any more, and neither does a block in it.
         self.take_owned(region, region == Region::Task, |entered| entered.is_abandoned)
@@ -557,7 +560,7 @@ mod tests {
         assert!((1_000..2_000).contains(&looks), "{looks} looks at all that lives");
     }
 
-    /// A scope may be polled again and again without anything beginning.
+    /// A scope may be polled many times while nothing begins in it.
     #[test]
     fn keep_no_range_of_a_poll_in_which_nothing_begins() {
         let plain: Rc<dyn Scope> = Rc::new(Plain);
@@ -570,8 +573,8 @@ mod tests {
         assert_eq!(scopes.get(1).unwrap().inside.ranges, []);
     }
 
-    /// Twice the number that was left is kept without a check, so many living ranges cost one check
-    /// per doubling.
+    /// After a check, the ranges are not checked again until their number has doubled. So many
+    /// living ranges cost one check per doubling.
     #[test]
     fn look_seldom_at_many_that_live() {
         let plain: Rc<dyn Scope> = Rc::new(Plain);
@@ -615,7 +618,7 @@ mod tests {
 
     impl Twin {
         /// The scopes that are polled when this one is, outermost first: those around it, up to one
-        /// that cleans up. `None` if it is in a body that is gone.
+        /// that cleans up. `None` if this scope is in a body that is gone.
         fn polled(&self, scope: u64) -> Option<Vec<u64>> {
             let mut around = Vec::new();
             let mut next = Some(scope);
@@ -631,7 +634,8 @@ mod tests {
             Some(around)
         }
 
-        /// Whether this number has begun in a poll of the scope in its present form.
+        /// Whether this number has begun in a poll of the scope's body, or of its cleanup if the
+        /// scope cleans up.
         fn begun_in(&self, number: u64, scope: u64) -> bool {
             let Some(facts) = self.scopes.get(&scope) else { return false };
             let mut next = self.parents.get(&number).copied().flatten();

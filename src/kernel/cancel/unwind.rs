@@ -69,7 +69,8 @@ impl Unwinding {
         }
     }
 
-    /// A panic replaces the cancellation, or an earlier panic, whose destructor may be user code.
+    /// A panic replaces the cancellation or an earlier panic. The destructor of the earlier panic's
+    /// payload may be user code.
     pub(crate) fn panicked(&mut self, payload: Box<dyn Any + Send>) {
         let before = std::mem::replace(&mut self.error, TaskError::Panicked(Panic::new(payload)));
         exceptions::drop_payload(Box::new(before));
@@ -121,8 +122,8 @@ impl Unwinding {
                     Poll::Ready(unwound) => {
                         // The cleanup has requested an interruption, and has returned anyway.
                         let _came_to_nothing = kernel.table.take_raised();
-                        // If the cleanup caught an interruption, the interruption has passed all
-                        // scopes inside it, here too.
+                        // If the cleanup has caught an interruption, the interruption has passed
+                        // all scopes inside this one, as in the case `Caught` below.
                         if unwound == Unwound::Caught && self.catch(task, number) {
                             return Poll::Ready(Pause::Caught);
                         }
@@ -151,7 +152,7 @@ impl Unwinding {
                     let is_beside =
                         |&passed: &u64| passed != number && !is_in(passed, number) && !is_in(number, passed);
                     let is_alone = !kernel.has_neighbours(task, region, number) && !self.passed.iter().any(is_beside);
-                    // First, so that the cleanup still runs if dropping the body panics.
+                    // This comes first, so that the cleanup still runs if dropping the body panics.
                     task.scopes(|scopes| scopes.begin_cleanup(number, scope.clone()));
                     if scope.drop_body(is_alone) == Dropped::WhenPolled {
                         let around = task.scopes(|scopes| scopes.cleaning_around(number, region)).flatten();
@@ -209,7 +210,9 @@ impl Unwinding {
         let (beside, others) = self.overtaken.iter().partition(|one| is_beside(one) && goes_on(one));
         let beside: Vec<u64> = beside;
         self.overtaken = others;
-        // A block around the scope may have been polled without polling what was woken inside it.
+        // While the interruption ran, a block around the scope may have been polled without polling
+        // its inside. A wake of the inside was used up then. So wake these blocks again, if a
+        // combinator polls them with a waker of its own.
         let around_it = |&one: &u64| one != number && task.is_inside(Region::Inside(one), number);
         let numbers = task.scopes(|scopes| scopes.numbers().collect::<Vec<_>>()).unwrap_or_default();
         for scope in numbers.into_iter().filter(around_it).filter_map(|one| task.scope(one)) {
@@ -220,7 +223,8 @@ impl Unwinding {
             scope.inside().into_iter().for_each(Inside::resume);
         }
         if let Some(cleaning) = around {
-            // What is beside that cleanup comes next, if it was entered later.
+            // The interruption now goes to the scopes beside that cleanup, if they were entered
+            // later than its scope.
             self.caught_in.push(cleaning);
             return false;
         }

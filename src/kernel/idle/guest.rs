@@ -74,7 +74,7 @@ impl Meter {
 }
 
 impl Kernel {
-    /// For `run_turn` and `run_marked`: no further turn begins in there.
+    /// A value of `over` for `run_turn` and `run_marked`, with which they begin no further turn.
     #[inline]
     pub(in crate::kernel) fn this_turn_only() -> Cell<bool> {
         Cell::new(true)
@@ -171,9 +171,9 @@ impl Kernel {
 
     // ---- the host waits, and is called ----
 
-    /// Registers a host. If there is work for it already, or a deadline, it is called at once.
-    /// Inside a turn, the host learns of work when the turn ends; inside `enter`, when that is
-    /// left.
+    /// Registers a host. If there is already work, or a deadline, the host is called at once.
+    /// Inside a turn, the host learns of work when the turn ends; inside `enter`, when `enter`
+    /// ends.
     pub(crate) fn attach_host(&self) {
         self.idling.hosted.set(true);
         if !self.is_entered() {
@@ -181,7 +181,7 @@ impl Kernel {
         }
     }
 
-    /// Like the above, but does not call the host if one was registered before.
+    /// Like `attach_host`, but does not call the host if one was registered before.
     #[cfg(all(unix, feature = "io"))]
     pub(crate) fn attach_host_once(&self) {
         if !self.idling.hosted.get() {
@@ -194,7 +194,7 @@ impl Kernel {
         self.idling.hosted.set(true);
     }
 
-    /// The turn was run by a driver, which alone received its result.
+    /// A driver has run the turn. Only the driver has received the result of the turn.
     pub(crate) fn told_driver(&self) {
         self.idling.work_is_known.set(Knows::Driver);
     }
@@ -239,8 +239,7 @@ impl Kernel {
         }
     }
 
-    /// The host leaves the loop that it had entered. Inside, wakes went directly to the loop and
-    /// not to the host.
+    /// The host leaves `enter`. Inside, wakes went directly to the loop and not to the host.
     #[cold]
     pub(crate) fn leave_to_host(&self) {
         if self.idling.hosted.get()
@@ -262,9 +261,9 @@ impl Kernel {
         }
     }
 
-    /// The host stops running turns. If the loop has reported to the host that no work is left, it
-    /// calls the host's wake hook when new work arrives. Returns the number of waiting messages. If
-    /// this is not zero, or anything is ready, the host must run another turn.
+    /// The host stops running turns. If nothing is ready and no message waits, the loop will call
+    /// its host when new work arrives. Returns the number of waiting messages. If this is not zero,
+    /// or anything is ready, the host must run another turn.
     pub(crate) fn host_goes(&self) -> usize {
         if !self.idling.hosted.get() {
             return self.inbox().messages();
@@ -281,8 +280,8 @@ impl Kernel {
         messages
     }
 
-    /// Called when something may have become ready on this thread. If the host believes that
-    /// nothing is ready, it is called. That is user code, so nothing may be borrowed.
+    /// Called when something may have become ready on this thread. If the host was told that
+    /// nothing is ready, this calls the host. The call is user code, so nothing may be borrowed.
     #[inline]
     pub(crate) fn work_arrived(&self) {
         if let Some(until) = self.idling.told_to_sleep.get() {
@@ -290,8 +289,8 @@ impl Kernel {
         }
     }
 
-    /// Not called while the loop is in a turn or is entered: leaving either comes here, or reports
-    /// the work.
+    /// Does not call the host while the loop is in a turn or is entered. The code that leaves the
+    /// turn or the loop comes here again, or reports the work.
     #[cold]
     fn call_host(&self, until: Time) {
         if self.is_entered() {

@@ -184,8 +184,9 @@ impl Inbox {
         Ok(())
     }
 
-    /// The condition variable is notified after the lock is released. A loop that woke up and found
-    /// the lock taken would sleep once more, which made a cross-thread wake 50 % more expensive.
+    /// The condition variable is notified after the lock is released. Otherwise a loop that wakes
+    /// up and finds the lock taken sleeps once more, which makes a cross-thread wake 50 % more
+    /// expensive.
     fn put(&self, mut state: MutexGuard<'_, State>, message: Message) {
         if state.messages.len() == state.messages.capacity() {
             forget_repeated_wakes(&mut state.messages);
@@ -256,7 +257,7 @@ impl Inbox {
                     state = self.knock.wait(state).unwrap_or_else(|poisoned| poisoned.into_inner());
                 }
             }
-            // This may be early too. The loop then checks its clock, and sleeps again.
+            // The wait may end early. The loop then checks its clock, and sleeps again.
             Some(timeout) => {
                 let waited = self.knock.wait_timeout(state, timeout);
                 state = waited.unwrap_or_else(|poisoned| poisoned.into_inner()).0;
@@ -266,8 +267,8 @@ impl Inbox {
     }
 
     /// Like `park`, for a loop that sleeps in its poller. `wait` is called with the lock released.
-    /// The poller's bell ends it, even if it was rung before. If the loop does not have to wait,
-    /// `wait` is not called. `wait` returns whether it has woken a task.
+    /// The poller's bell ends the wait, even if the bell was rung before. If the loop does not have
+    /// to wait, `wait` is not called. `wait` returns whether it has woken a task.
     #[cfg(any(all(test, loom), all(unix, feature = "io")))]
     pub(crate) fn park_in(&self, is_alive: Option<&dyn Fn(Token) -> bool>, wait: impl FnOnce() -> bool) -> Parked {
         let needless = self.lock().fall_asleep(is_alive);
@@ -294,8 +295,8 @@ impl Inbox {
         self.lock().bells().hook.replace(hook)
     }
 
-    /// Sets a waker that is woken as well, and replaces the one with this number. Returns the old
-    /// one, which may be user code.
+    /// Sets the waker of the driver with this number, which is woken as well when there is new
+    /// work. Returns the driver's old waker, which may be user code.
     pub(crate) fn set_driver(&self, number: u64, driver: Option<Waker>) -> Option<Waker> {
         let mut state = self.lock();
         let drivers = &mut state.bells().drivers;
@@ -491,8 +492,8 @@ impl State {
 /// more is allocated. So a loop that does not run turns needs memory for each woken task, not for
 /// each wake.
 fn forget_repeated_wakes(messages: &mut Vec<Message>) {
-    // By slot: there are hardly more slots than tasks. If two tasks had the same slot, the earlier
-    // one has ended.
+    // Indexed by slot: there are hardly more slots than tasks. If two tasks had the same slot, the
+    // earlier one has ended.
     let mut seen = Vec::new();
     let mut kept = 0;
     for place in 0..messages.len() {
@@ -509,8 +510,8 @@ fn forget_repeated_wakes(messages: &mut Vec<Message>) {
         kept += 1;
     }
     messages.truncate(kept);
-    // Doubles the memory unless half of it is free now. Otherwise the next messages would each cost
-    // such a pass.
+    // Doubles the memory unless half of it is free now. Otherwise each of the next messages would
+    // cost a pass like this one.
     if messages.len() > messages.capacity() / 2 {
         messages.reserve(messages.capacity().max(16));
     }
@@ -518,8 +519,8 @@ fn forget_repeated_wakes(messages: &mut Vec<Message>) {
 
 #[cfg(all(test, not(loom)))]
 impl Inbox {
-    /// Waits until the loop is asleep, and knocks without a message, as one does whose message was
-    /// read before it came to that.
+    /// Waits until the loop is asleep, and notifies it without a message. A sender does so if the
+    /// loop reads its message before the sender notifies.
     pub(crate) fn knock_late(&self) {
         while self.lock().sleep != Sleep::Parked {
             std::thread::yield_now();
@@ -623,7 +624,7 @@ mod tests {
 
         let other = inbox.clone();
         let thread = thread::spawn(move || other.remove_remote(1));
-        // Woken by the last remote's end, or there is none any more.
+        // The end of the last remote has woken the loop, or came before the sleep.
         assert_ne!(inbox.park(None, Some(&|_| true)), Parked::TimedOut);
         thread.join().unwrap();
         assert_eq!(inbox.park(None, Some(&|_| true)), Parked::Abandoned);
@@ -702,7 +703,8 @@ mod loom_tests {
         });
     }
 
-    /// The last `Remote` is dropped while the loop sleeps because of it.
+    /// The loop sleeps only because a `Remote` still exists. Another thread drops the last one: the
+    /// loop must wake up.
     #[test]
     fn loom_last_remote_leaves_a_loop_that_parks() {
         loom::model(|| {
@@ -716,8 +718,8 @@ mod loom_tests {
         });
     }
 
-    /// The last waker of a living task is dropped while the loop sleeps because of it: the loop
-    /// must wake up.
+    /// The loop sleeps only because a waker of a living task still exists. Another thread drops the
+    /// last such waker: the loop must wake up.
     #[test]
     fn loom_last_waker_leaves_a_loop_that_parks() {
         loom::model(|| {
@@ -727,7 +729,8 @@ mod loom_tests {
             inbox.add_waker(token);
             let holder = inbox.clone();
             let thread = thread::spawn(move || {
-                // Cloned, and both dropped: at no moment before the end there is none.
+                // The holder clones its waker, and drops both. Before the second drop there is
+                // always one.
                 holder.add_waker(token);
                 holder.remove_waker(token);
                 holder.remove_waker(token);
@@ -738,8 +741,8 @@ mod loom_tests {
         });
     }
 
-    /// The task is woken by value, which is a wake and then a drop: the loop reads the wake before
-    /// it gives up.
+    /// The last waker is used by value, which is a wake and then a drop. The loop must read the
+    /// wake before it gives up.
     #[test]
     fn loom_last_waker_wakes_a_loop_that_parks() {
         loom::model(|| {

@@ -19,9 +19,9 @@ use std::time::Duration;
 
 /// Receives an event for each thing that a loop does, when the loop does it.
 ///
-/// [`Builder::probe`](crate::Builder::probe) sets it. It may do everything that a callback may do.
-/// The probe is not notified of events that it causes itself. If it panics, it is removed and
-/// receives nothing more; the panic goes to the exception handler, and the loop continues.
+/// [`Builder::probe`](crate::Builder::probe) sets the probe. A probe may do everything that a
+/// callback may do. It is not notified of events that it causes itself. If it panics, it is removed
+/// and receives nothing more; the panic goes to the exception handler, and the loop continues.
 ///
 /// Use one probe per loop: the numbers of tasks, waits and timers are unique only in their loop. An
 /// `Rc` of a probe is a probe too, so that you can read it while the loop runs.
@@ -84,7 +84,7 @@ impl<P: Probe + ?Sized> Probe for &P {
 /// use onelane::probe::{Event, EventKind};
 /// use std::time::Duration;
 ///
-/// // As a test of a probe makes them.
+/// // A test of a probe makes events in this way.
 /// let event = Event::new(Duration::from_millis(1500), EventKind::TimerFire { timer: 7 });
 /// assert_eq!(event.to_string(), "1.500000000 timer-fire timer=7");
 /// ```
@@ -201,12 +201,12 @@ pub enum EventKind<'a> {
     TimerArm {
         /// The number of the timer, unique in its loop.
         timer: u64,
-        /// When it is due, since the loop was created.
+        /// Its deadline, as the time since the loop was created.
         deadline: Duration,
         /// The task that sleeps. `None` if the timer is for a callback.
         task: Option<TaskId>,
     },
-    /// A timer fires. The next events are the end of the wait, if it is a sleep's timer, and the
+    /// A timer fires. The next events are the end of the wait, if the timer is a sleep's, and the
     /// wake or the callback.
     TimerFire {
         /// The number of the timer.
@@ -226,7 +226,8 @@ pub enum EventKind<'a> {
     },
     /// Nothing is ready: the loop begins to sleep.
     Park {
-        /// The latest end of the sleep, since the loop was created. `None` if no timer is pending.
+        /// The latest end of the sleep, as the time since the loop was created. `None` if no timer
+        /// is pending.
         until: Option<Duration>,
     },
     /// The sleep has ended.
@@ -323,7 +324,7 @@ pub enum Failure {
 }
 
 impl<'a> EventKind<'a> {
-    /// Returns the event with another text in place of its own, if it has one.
+    /// Returns the event with `text` in place of its own text, if it has one.
     pub(crate) fn with_text<'b>(&self, text: &'b str) -> EventKind<'b> {
         match *self {
             EventKind::TurnBegin => EventKind::TurnBegin,
@@ -449,7 +450,7 @@ impl fmt::Display for Failure {
     }
 }
 
-/// With nanoseconds: `1.500000000`.
+/// Formats a duration in seconds, with nanoseconds: `1.500000000`.
 struct Seconds(Duration);
 
 impl fmt::Display for Seconds {

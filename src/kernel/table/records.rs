@@ -88,9 +88,9 @@ pub(crate) trait Awaited {
         Vec::new()
     }
 
-    /// The tasks that took what is waited for, even if they have passed it on since. Empty if it is
-    /// on its way to the next task, or may also come from outside. `None` if any code may provide
-    /// it, or only the tasks that are awaited.
+    /// The tasks that took what is waited for, even if they have passed it on since. Empty if what
+    /// is waited for is on its way to the next task, or may also come from outside. `None` if any
+    /// code may provide it, or only the tasks that are awaited.
     fn takers(&self) -> Option<Vec<Token>> {
         None
     }
@@ -100,8 +100,8 @@ pub(crate) trait Awaited {
         None
     }
 
-    /// When it was taken: numbers from the counter of waits. Each number is inside the scopes in
-    /// which it was taken.
+    /// When what is waited for was taken: numbers from the counter of waits. Each number is inside
+    /// the scopes in which the task took it.
     fn taken_at(&self) -> Vec<u64> {
         Vec::new()
     }
@@ -285,8 +285,8 @@ impl TaskTable {
         })
     }
 
-    /// Removes a waiter and returns it, to be dropped where nothing is borrowed. `None` if it is
-    /// gone.
+    /// Removes a waiter and returns it, to be dropped where nothing is borrowed. `None` if the
+    /// waiter is gone.
     #[inline]
     pub(crate) fn remove_waiter(&self, task: &Header, key: WaiterKey) -> Option<Then> {
         self.with(|table| remove(&mut table.waiters, &task.waiters, key.index, key.number))
@@ -337,7 +337,7 @@ impl TaskTable {
         self.with(|table| table.number()).get()
     }
 
-    /// The number of the latest wait, waiter or scope. Later ones have higher numbers.
+    /// The latest number given to a wait, waiter, scope or timer. Later ones have higher numbers.
     pub(crate) fn numbered(&self) -> u64 {
         self.with(|table| table.numbered)
     }

@@ -67,8 +67,8 @@ fn everywhere() -> Vec<Peer> {
             id: "floor",
             package: None,
             note: "No runtime: a bare loop that polls boxed futures in turn, with a waker that does nothing. It has only the \
-                   cases in which polling every future in every round is what a runtime would do; its spawn allocates a future, \
-                   polls it and frees it.",
+                   cases in which a runtime, too, would poll every future in every round: yields and spawns. A spawn here \
+                   allocates a future, polls it and frees it.",
             works: Floor::works(),
         },
         Peer::of(

@@ -54,8 +54,8 @@ async fn without_sockets() -> io::Result<()> {
         let pauses = (1..=3).map(|number| sleep(MOMENT * number));
         gather(pauses).await
     });
-    // Always ready, for a while. Each poll of the loop runs a limited number of steps; then tokio's
-    // other tasks run.
+    // This task is always ready, for a while. Each poll of the loop runs a limited number of steps;
+    // then tokio's other tasks run.
     let busy = event_loop.spawn(async move {
         while begun.elapsed() < MOMENT * 2 {
             yield_now().await;
@@ -91,7 +91,8 @@ async fn with_what_is_tokios() -> io::Result<String> {
     let mut text = String::new();
     peer.read_to_string(&mut text).await?;
 
-    // More than tokio lets one of its own tasks receive before it runs others.
+    // The channel holds more messages than tokio lets one of its own tasks receive before it runs
+    // other tasks.
     let (sender, mut receiver) = tokio::sync::mpsc::channel(1000);
     let sending = spawn(async move {
         for number in 0..10_000 {
@@ -122,7 +123,7 @@ async fn with_sockets() -> io::Result<()> {
         lengths.into_iter().sum::<io::Result<usize>>()
     });
 
-    // tokio watches a descriptor of its own for the same poller, and closes it when it is dropped.
+    // tokio gets a descriptor of its own for the same poller. The `AsyncFd` closes it at the end.
     let fd: OwnedFd = event_loop.as_fd()?.try_clone_to_owned()?;
     #[allow(
         deprecated,
@@ -131,9 +132,9 @@ async fn with_sockets() -> io::Result<()> {
     let fd = AsyncFd::with_interest(fd, Interest::READABLE)?;
     let readable = || async {
         match fd.readable().await {
-            // tokio receives edges, and treats the descriptor as readable until it is cleared. It
-            // is cleared before the turn that follows, in which our loop polls, and not after it:
-            // what arrives in between is a new edge, and must not be cleared.
+            // tokio is notified only when something new arrives. It treats the descriptor as
+            // readable until `clear_ready`. So this is called before the turn that follows, in
+            // which our loop polls. A call after the turn could clear what has arrived in between.
             Ok(mut guard) => guard.clear_ready(),
             // tokio is shutting down, and no more events arrive.
             Err(_) => pending().await,
