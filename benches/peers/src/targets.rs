@@ -39,6 +39,10 @@ const PEERS: &[&str] = &[
     "compio",
     "glommio",
     "embassy",
+    "nio",
+    "kimojio",
+    "local-runtime",
+    "async-local-executor",
 ];
 
 const fn target(case: &'static str, bound: Bound, than: &'static str, others: &'static [&'static str]) -> Target {

@@ -4,12 +4,17 @@
 //! note gives the reason.
 
 mod assert_send;
+mod async_local_executor;
 mod compio;
 mod embassy;
 mod futures;
 #[cfg(target_os = "linux")]
 mod glommio;
+#[cfg(target_os = "linux")]
+mod kimojio;
+mod local_runtime;
 mod monoio;
+mod nio;
 mod shared;
 mod smol;
 mod tokio;
@@ -41,12 +46,14 @@ pub(crate) fn all() -> (Vec<Peer>, Vec<(&'static str, String)>) {
     let mut peers = everywhere();
     let mut absent = Vec::new();
     #[cfg(target_os = "linux")]
-    match glommio::try_it() {
-        Ok(()) => peers.push(glommio::peer()),
-        Err(why) => absent.push(("glommio", why)),
+    for (tried, peer) in [(glommio::try_it(), glommio::peer()), (kimojio::try_it(), kimojio::peer())] {
+        match tried {
+            Ok(()) => peers.push(peer),
+            Err(why) => absent.push((peer.id, why)),
+        }
     }
     #[cfg(not(target_os = "linux"))]
-    absent.push(("glommio", "it runs on Linux alone".into()));
+    absent.extend(["glommio", "kimojio"].map(|id| (id, "it runs on Linux alone".into())));
     (peers, absent)
 }
 
@@ -55,7 +62,7 @@ pub(crate) fn work(runtime: &str, case: &str) -> Option<Work> {
     #[cfg_attr(not(target_os = "linux"), expect(unused_mut))]
     let mut peers = everywhere();
     #[cfg(target_os = "linux")]
-    peers.push(glommio::peer());
+    peers.extend([glommio::peer(), kimojio::peer()]);
     let works = peers.into_iter().find(|peer| peer.id == runtime)?.works;
     works.into_iter().find(|(id, _)| *id == case).map(|(_, work)| work)
 }
@@ -87,6 +94,9 @@ fn everywhere() -> Vec<Peer> {
         monoio::peer(),
         compio::peer(),
         embassy::peer(),
+        nio::peer(),
+        local_runtime::peer(),
+        async_local_executor::peer(),
     ]);
     peers
 }
