@@ -1,26 +1,25 @@
-//! Counts the instructions of each operation: a yield, a hand-over, a spawn, a message. Callgrind
-//! counts them, so the counts are the same in each run, even on a busy machine. `table.md` has the
-//! known counts, and `--check` compares with them.
+//! Counts the instructions of each operation: a yield, a hand-over, a spawn, a message. `table.md`
+//! has the known counts, and `--check` compares with them.
 //!
-//! The cases are those of `benches/cases`. Each runs at two sizes. The difference of the counts is
-//! divided by the difference in the number of operations. So the start of the program and of the
-//! loop cancels out. It does not measure how long an instruction takes, which depends above all on
-//! caches.
+//! The cases are those of `benches/cases`, on `onelane` and on the floor. The library of this
+//! package says how they are counted.
 //!
-//! Next: `plan.rs`, which lists what is counted; `count.rs` counts; `table.rs` compares.
+//! Next: `plan.rs`, which lists what is counted; `table.rs` compares.
 
-#[cfg(not(test))]
-mod clock;
-mod count;
 mod plan;
 mod table;
 mod virtual_time;
 
-use anyhow::{Result, bail, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use lexopt::Arg::{Long, Short, Value};
 use lexopt::ValueExt;
+use onelane_instructions::count::{self, Count};
+use onelane_instructions::{Entry, Origin};
 use std::process::ExitCode;
 use table::Table;
+
+#[cfg(not(test))]
+onelane_instructions::replace_the_clock!();
 
 const HELP: &str = "\
 Counts the instructions of each operation with valgrind's callgrind.
@@ -50,9 +49,12 @@ fn main() -> ExitCode {
 }
 
 fn run() -> Result<ExitCode> {
-    let arguments: Vec<String> = std::env::args().skip(1).collect();
-    if arguments.first().is_some_and(|first| first == count::CHILD) {
-        count::work(&arguments[1..])?;
+    let find = |case: &str, runtime: &str| {
+        let entry = plan::entries().into_iter().find(|entry| (entry.case, entry.runtime) == (case, runtime));
+        entry.map(|entry| entry.work)
+    };
+    if let Some(done) = count::child(find) {
+        done?;
     } else if let Some(options) = options()? {
         return compare(&options);
     } else {
@@ -63,7 +65,7 @@ fn run() -> Result<ExitCode> {
 
 fn compare(options: &Options) -> Result<ExitCode> {
     let known = table::read()?;
-    let here = table::Origin::here()?;
+    let here = Origin::here()?;
     if options.check && known.origin != here {
         // Not a failure: counts of different compilers or machines cannot be compared.
         println!("skipped: instructions, because the table is from {}, and this is {here}", known.origin);
@@ -82,16 +84,16 @@ fn compare(options: &Options) -> Result<ExitCode> {
         .filter(|entry| options.only.is_empty() || options.only.iter().any(|start| entry.case.starts_with(start)))
         .collect();
     ensure!(!entries.is_empty(), "no case begins with {}", options.only.join(" or "));
-    let counts = count::all(&entries)?;
+    let counts = counts(&entries)?;
     if options.twice {
-        let again = count::all(&entries)?;
+        let again = self::counts(&entries)?;
         for ((entry, first), second) in entries.iter().zip(&counts).zip(&again) {
             ensure!(first == second, "{} on {}: first {first:?}, then {second:?}", entry.case, entry.runtime);
         }
         println!("Counted twice: all {} counts are equal.\n", 2 * entries.len());
     }
 
-    let counted = Table::new(here, entries.iter().zip(&counts).map(|(entry, count)| (*entry, count.per_operation())));
+    let counted = Table::new(here, entries.iter().zip(&counts).map(|(entry, count)| (*entry, count.instructions())));
     let comparison = table::compare(&known, &counted);
     print!("{comparison}");
     if options.update {
@@ -99,6 +101,14 @@ fn compare(options: &Options) -> Result<ExitCode> {
         table::write(&counted)?;
     }
     Ok(if options.check && comparison.has_grown() { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+}
+
+/// The counts of all entries, or the first error.
+fn counts(entries: &[Entry]) -> Result<Vec<Count>> {
+    let counts = count::all(entries).into_iter().zip(entries);
+    counts
+        .map(|(count, entry)| count.with_context(|| format!("counting {} on {}", entry.case, entry.runtime)))
+        .collect()
 }
 
 /// Returns `None` for `--help`.

@@ -4,26 +4,10 @@
 //! (`yield-1000000`, `spawn-100000`, the heap), and `foreign-wake`, which uses another thread.
 
 use crate::virtual_time;
-use onelane_cases::{Counting, Debugged, Floor, Onelane, Size, Work, Works, find, yields};
+use onelane_cases::{Counting, Debugged, Floor, Onelane, Work, Works, find, yields};
+use onelane_instructions::Entry;
 
-/// A case on a runtime.
-#[derive(Clone, Copy)]
-pub(crate) struct Entry {
-    pub(crate) case: &'static str,
-    pub(crate) runtime: &'static str,
-    /// What one operation is.
-    pub(crate) operation: &'static str,
-    pub(crate) work: Work,
-    pub(crate) small: Size,
-    pub(crate) large: Size,
-}
-
-/// The large size has about this number of operations more than the small one. So a constant
-/// difference hardly matters.
-const OPERATIONS: usize = 10_000;
-
-/// Cases of `benches/cases` that are repeated: the large size has twice the rounds of the small
-/// one.
+/// Cases of `benches/cases` that are repeated.
 const REPEATED: &[&str] = &[
     "yield-1",
     "yield-300",
@@ -52,12 +36,9 @@ pub(crate) fn entries() -> Vec<Entry> {
     let mut entries = Vec::new();
     for &id in REPEATED {
         let case = find(id).unwrap_or_else(|| panic!("benches/cases has no case `{id}`"));
-        let rounds = OPERATIONS.div_ceil(case.width);
-        let size = |rounds| Size { width: case.width, rounds };
         for (runtime, works) in [("floor", Floor::works()), ("onelane", Onelane::works())] {
             if let Some(&(_, work)) = works.iter().find(|(works_id, _)| *works_id == id) {
-                let (small, large) = (size(rounds), size(2 * rounds));
-                entries.push(Entry { case: id, runtime, operation: case.operation, work, small, large });
+                entries.push(Entry::repeated(case, runtime, work));
             }
         }
     }
@@ -72,26 +53,11 @@ pub(crate) fn entries() -> Vec<Entry> {
     for (ids, works) in observed {
         for &(id, name) in ids {
             let case = find(id).unwrap_or_else(|| panic!("benches/cases has no `{id}`"));
-            let rounds = OPERATIONS.div_ceil(case.width);
-            let size = |rounds| Size { width: case.width, rounds };
-            let (work, operation) = (work_of(&works, id), case.operation);
-            entries.push(Entry {
-                case: name,
-                runtime: "onelane",
-                operation,
-                work,
-                small: size(rounds),
-                large: size(2 * rounds),
-            });
+            entries.push(Entry { case: name, ..Entry::repeated(case, "onelane", work_of(&works, id)) });
         }
     }
-    // These do one operation for each of many things: the large size has twice as many.
-    let many = |case, operation, work| {
-        let size = |width| Size { width, rounds: 1 };
-        Entry { case, runtime: "onelane", operation, work, small: size(OPERATIONS), large: size(2 * OPERATIONS) }
-    };
-    entries.push(many("timers-pending", "timer", of("timers-1000000")));
-    entries.push(many("sleepers-virtual", "sleeper", virtual_time::sleepers));
+    entries.push(Entry::wide("timers-pending", "timer", "onelane", of("timers-1000000")));
+    entries.push(Entry::wide("sleepers-virtual", "sleeper", "onelane", virtual_time::sleepers));
     entries
 }
 

@@ -2,6 +2,7 @@
 //! them.
 
 use onelane_cases::{CASES, Case, Measure, Size};
+use onelane_peers::text::three_digits;
 use serde::{Deserialize, Serialize};
 
 /// The figures of a run.
@@ -222,16 +223,6 @@ pub(crate) fn show(unit: Unit, value: f64) -> String {
             format!("{} {unit}", three_digits(value))
         }
     }
-}
-
-pub(crate) fn three_digits(value: f64) -> String {
-    let decimals = if value < 10.0 { 2 } else { usize::from(value < 100.0) };
-    format!("{value:.decimals$}")
-}
-
-/// Formats a ratio.
-pub(crate) fn times(ratio: f64) -> String {
-    format!("{}×", three_digits(ratio))
 }
 
 const _: () = {

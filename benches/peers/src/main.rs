@@ -16,11 +16,11 @@ mod python;
 mod report;
 mod resident;
 mod run;
-mod runtimes;
 mod targets;
 
 use figures::Figures;
 use footprint::Footprint;
+use onelane_peers::text::put_between_marks;
 use options::{HELP, Options};
 use std::fs;
 use std::path::Path;
@@ -90,8 +90,8 @@ fn write(figures: &Figures, footprint: &Result<Footprint, String>, folder: &Path
     let mut files = vec![("figures.json".to_owned(), json), ("table.md".to_owned(), table.clone())];
     files.extend(charts::all(figures));
     if let Ok(page) = fs::read_to_string(folder.join("README.md")) {
-        let page = report::put_between_marks(page, "table", &table);
-        files.push(("README.md".to_owned(), report::put_between_marks(page, "losses", &report::losses(figures))));
+        let page = put_between_marks(page, "table", &table);
+        files.push(("README.md".to_owned(), put_between_marks(page, "losses", &report::losses(figures))));
     }
     fs::create_dir_all(folder).map_err(|error| format!("{} cannot be created: {error}", folder.display()))?;
     for (name, text) in files {

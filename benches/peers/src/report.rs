@@ -1,9 +1,10 @@
 //! Formats the figures as tables: one for the terminal, one for the documentation.
 
-use crate::figures::{CaseFigures, Figures, show, times};
+use crate::figures::{CaseFigures, Figures, show};
 use crate::footprint::Footprint;
 use crate::run::RESIDENT_ROUNDS;
 use crate::targets;
+use onelane_peers::text::times;
 use std::fmt::Write;
 
 /// The table for the terminal: for each case, the runtimes in ascending order.
@@ -133,17 +134,6 @@ fn losses_in(case: &CaseFigures) -> Vec<(&str, f64)> {
     ratios.filter(|(_, ratio)| *ratio < CLEARLY).collect()
 }
 
-/// Returns the page with the text between the marks of this name. Without such marks, the page is
-/// unchanged.
-pub(crate) fn put_between_marks(page: String, name: &str, text: &str) -> String {
-    let (begin, end) = (format!("<!-- {name} -->\n"), format!("<!-- /{name} -->"));
-    let parts = page.split_once(&begin).and_then(|(before, rest)| Some((before, rest.split_once(&end)?.1)));
-    match parts {
-        Some((before, after)) => format!("{before}{begin}\n{text}\n{end}{after}"),
-        None => page,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -193,12 +183,5 @@ mod tests {
     #[test]
     fn losses_are_runtimes_that_take_clearly_less() {
         assert!(losses(&figures()).contains("| `spawn-1` | tokio 0.80× |\n"), "{}", losses(&figures()));
-    }
-
-    #[test]
-    fn text_is_put_between_its_marks() {
-        let page = || "a\n<!-- losses -->\nold\n<!-- /losses -->\nb".to_owned();
-        assert_eq!(put_between_marks(page(), "losses", "new"), "a\n<!-- losses -->\n\nnew\n<!-- /losses -->\nb");
-        assert_eq!(put_between_marks(page(), "table", "new"), page());
     }
 }

@@ -6,8 +6,8 @@
 //! children are new processes too, and read the same file (`python.rs`).
 
 use crate::measure;
-use crate::runtimes;
 use onelane_cases::{Case, Meter, Size};
+use onelane_peers::runtimes;
 use serde::{Deserialize, Serialize};
 use std::cell::Cell;
 use std::fs;

@@ -3,9 +3,10 @@
 use crate::figures::{Absent, CaseFigures, Failure, Figure, Figures, Machine, Runtime};
 use crate::options::Options;
 use crate::python::Python;
-use crate::{measure, resident, runtimes};
+use crate::{measure, resident};
 use indicatif::{ProgressBar, ProgressStyle};
 use onelane_cases::{CASES, Case, Measure, Size, Work, Works};
+use onelane_peers::runtimes;
 use std::process::Command;
 use std::time::Duration;
 
@@ -62,7 +63,7 @@ pub(crate) fn participants(options: &Options) -> Result<(Vec<Participant>, Vec<A
     let (peers, absent_peers) = runtimes::all();
     for peer in peers {
         names.push(peer.id);
-        let version = peer.package.map(version).unwrap_or_default();
+        let version = peer.version();
         participants.push(Participant { id: peer.id, version, note: peer.note, place: Place::Here(peer.works) });
     }
     for (id, why) in absent_peers {
@@ -96,13 +97,6 @@ pub(crate) fn participants(options: &Options) -> Result<(Vec<Participant>, Vec<A
     participants.retain(|participant| options.wants_runtime(participant.id));
     absent.retain(|absent| options.wants_runtime(&absent.id));
     Ok((participants, absent))
-}
-
-/// The version of a package according to our lock file.
-fn version(package: &str) -> String {
-    let lock = include_str!("../Cargo.lock");
-    let after = lock.split_once(&format!("name = \"{package}\"\nversion = \"")).map(|(_, after)| after);
-    after.and_then(|after| after.split('"').next()).unwrap_or("of an unknown version").into()
 }
 
 /// Number and duration of the samples.

@@ -1,8 +1,9 @@
 //! Compares the targets of `onelane` with the figures of a run, and with those of
 //! `benches/footprint`.
 
-use crate::figures::{Figures, times};
+use crate::figures::Figures;
 use crate::footprint::Footprint;
+use onelane_peers::text::times;
 
 /// A bound on the ratio of two medians.
 #[derive(Clone, Copy)]

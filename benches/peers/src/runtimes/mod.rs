@@ -23,26 +23,34 @@ use onelane_cases::{Floor, Onelane, Work, Works};
 
 /// A runtime in this process.
 #[derive(Clone, Debug)]
-pub(crate) struct Peer {
+pub struct Peer {
     /// Its name on the command line and in the figures.
-    pub(crate) id: &'static str,
+    pub id: &'static str,
     /// The crate whose version is shown, or `None` for the standard library.
-    pub(crate) package: Option<&'static str>,
+    package: Option<&'static str>,
     /// Which part of it is measured, with which primitives, and what it does that others do not.
-    pub(crate) note: &'static str,
+    pub note: &'static str,
     /// Its works.
-    pub(crate) works: Works,
+    pub works: Works,
 }
 
 impl Peer {
     fn of(id: &'static str, package: &'static str, note: &'static str, works: Works) -> Self {
         Peer { id, package: Some(package), note, works }
     }
+
+    /// Its version according to our lock file; empty for the standard library.
+    pub fn version(&self) -> String {
+        let Some(package) = self.package else { return String::new() };
+        let lock = include_str!("../../Cargo.lock");
+        let after = lock.split_once(&format!("name = \"{package}\"\nversion = \"")).map(|(_, after)| after);
+        after.and_then(|after| after.split('"').next()).unwrap_or("of an unknown version").into()
+    }
 }
 
 /// Returns the runtimes that this machine can run in this process, and the reasons why it cannot
 /// run others.
-pub(crate) fn all() -> (Vec<Peer>, Vec<(&'static str, String)>) {
+pub fn all() -> (Vec<Peer>, Vec<(&'static str, String)>) {
     let mut peers = everywhere();
     let mut absent = Vec::new();
     #[cfg(target_os = "linux")]
@@ -58,7 +66,7 @@ pub(crate) fn all() -> (Vec<Peer>, Vec<(&'static str, String)>) {
 }
 
 /// Returns the work of a runtime that this machine can run, without starting a runtime.
-pub(crate) fn work(runtime: &str, case: &str) -> Option<Work> {
+pub fn work(runtime: &str, case: &str) -> Option<Work> {
     #[cfg_attr(not(target_os = "linux"), expect(unused_mut))]
     let mut peers = everywhere();
     #[cfg(target_os = "linux")]
