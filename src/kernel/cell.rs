@@ -56,6 +56,7 @@
 
 mod extra;
 mod failed;
+pub(super) mod memory;
 mod typed;
 mod unread;
 
@@ -63,6 +64,7 @@ use super::callbacks::exceptions;
 use super::table::lists::List;
 use super::token::Token;
 use crate::error::TaskError;
+use std::alloc::Layout;
 use std::cell::{Cell, RefCell};
 use std::mem::{ManuallyDrop, offset_of};
 use std::panic::Location;
@@ -403,9 +405,19 @@ impl<F: Future> TaskCell<F> {
     ///
     /// No reference to the cell is left.
     unsafe fn free(task: NonNull<Header>) {
+        /// Frees the memory even if a destructor panics.
+        struct Memory<F: Future>(NonNull<TaskCell<F>>);
+        impl<F: Future> Drop for Memory<F> {
+            #[inline]
+            fn drop(&mut self) {
+                // SAFETY: `allocate` took it with this layout, and the cell was dropped.
+                unsafe { memory::give(self.0.cast(), Layout::new::<TaskCell<F>>()) };
+            }
+        }
+        let memory = Memory::<F>(task.cast());
         // `Drop for TaskCell` (`cell/unread.rs`) drops what the union holds.
-        // SAFETY: the pointer comes from a box of this type, and the caller says that no reference is left.
-        drop(unsafe { Box::from_raw(task.cast::<Self>().as_ptr()) });
+        // SAFETY: the caller says that this is such a cell, and that no reference is left.
+        unsafe { memory.0.drop_in_place() };
     }
 
     /// # Safety

@@ -1,14 +1,14 @@
 //! A task whose output type is known, as handles have it; and a task whose future borrows.
 #![allow(unsafe_code, reason = "makes cells, and reads their outcomes")]
 
-use super::{AnyTask, Header, Holds, Outcome, Stage, TaskCell};
+use super::{AnyTask, Header, Holds, Outcome, Stage, TaskCell, memory};
 use crate::kernel::callbacks::exceptions;
+use std::alloc::Layout;
 use std::cell::RefCell;
 use std::hash::{Hash, Hasher};
 use std::marker::PhantomData;
 use std::mem::ManuallyDrop;
 use std::panic::Location;
-use std::ptr::NonNull;
 use std::rc::Rc;
 
 /// A task that is about to be created.
@@ -44,10 +44,12 @@ impl<T> TypedTask<T> {
     /// any more.
     #[inline]
     unsafe fn allocate<F: Future<Output = T>>(draft: Draft, future: F) -> Self {
+        // The memory first, so that the cell is built in its place.
+        let cell = memory::take(Layout::new::<TaskCell<F>>()).cast::<TaskCell<F>>();
         let stage = Stage { future: ManuallyDrop::new(future) };
-        let cell = Box::new(TaskCell { header: Header::new(TaskCell::<F>::KIND, draft), stage });
-        let task = AnyTask(NonNull::from(Box::leak(cell)).cast());
-        TypedTask { task, output: PhantomData }
+        // SAFETY: the memory has the layout of such a cell, and nobody else has a pointer to it.
+        unsafe { cell.write(TaskCell { header: Header::new(TaskCell::<F>::KIND, draft), stage }) };
+        TypedTask { task: AnyTask(cell.cast()), output: PhantomData }
     }
 
     #[inline]

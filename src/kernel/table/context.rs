@@ -5,6 +5,7 @@
 
 use crate::kernel::Kernel;
 use crate::kernel::Token;
+use crate::kernel::cell::memory;
 use crate::kernel::idle::lanes::Tenancy;
 use std::cell::{Cell, RefCell};
 use std::mem::{self, ManuallyDrop};
@@ -119,7 +120,13 @@ impl Kernel {
 pub(crate) fn add_loop(kernel: &Rc<Kernel>) {
     let tenancy = kernel.table.lane().tenancy();
     let entry = Entry { loop_id: kernel.id(), tenancy, kernel: Rc::downgrade(kernel) };
-    LOOPS.with(|loops| loops.borrow_mut().push(entry));
+    LOOPS.with(|loops| {
+        let mut loops = loops.borrow_mut();
+        if loops.is_empty() {
+            memory::begin_keeping();
+        }
+        loops.push(entry);
+    });
 }
 
 pub(crate) fn remove_loop(loop_id: u64) {
@@ -130,6 +137,7 @@ pub(crate) fn remove_loop(loop_id: u64) {
         }
         if loops.is_empty() {
             *loops = Vec::new();
+            memory::stop_keeping();
         }
     });
 }
