@@ -10,13 +10,11 @@ use crate::inspect::deadlock::{DeadlockReport, REPORTER, Reporter, write_all};
 use crate::inspect::metrics::Metrics;
 #[cfg(not(feature = "report"))]
 use crate::inspect::unreported::DeadlockReport;
-use crate::kernel::callbacks::calls::Call;
 use crate::kernel::callbacks::exceptions::{self, Exception, Handler};
 use crate::kernel::cancel::shutdown::Patience;
 use crate::kernel::cell::{AnyTask, lend};
 #[cfg(feature = "probe")]
 use crate::kernel::observe::probe::Probe;
-use crate::kernel::table::records::Then;
 use crate::kernel::{Clock as KernelClock, Kernel, StepWatch, context};
 use crate::leaf::running;
 use crate::outside::remote::Remote;
@@ -26,7 +24,7 @@ use crate::outside::signals::CtrlC;
 use crate::outside::signals::Printer;
 use crate::task::{Task, TaskRef};
 use futures_task::{LocalFutureObj, LocalSpawn, SpawnError};
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::fmt;
 use std::marker::PhantomData;
 use std::panic::Location;
@@ -1002,13 +1000,9 @@ impl EventLoop {
     fn complete(&self, main: &AnyTask) -> Result<RunError, RunError> {
         let kernel = &*self.kernel;
         kernel.finish_paused_turn();
-        let over = Rc::new(Cell::new(false));
-        let stop = over.clone();
         kernel.insert(main.clone());
-        kernel.table.add_waiter(main.header(), Then::Queue(Call::Once(Box::new(move || stop.set(true)))));
         let ctrl_c = CtrlC::watch(self.cancel_on_ctrl_c, kernel, main.header());
-        // As in asyncio, the turn in which main's done callback runs is finished.
-        let stuck = kernel.turn_until(&over).err().map(|_| self.deadlock());
+        let stuck = self.kernel.run_main(main).err().map(|_| self.deadlock());
         if stuck.is_some() {
             kernel.tell_deadlock();
         }

@@ -3,6 +3,8 @@
 use crate::kernel::cancel::scopes::Scope;
 use crate::kernel::cell::{AnyTask, Header};
 use crate::kernel::table::records::{Then, Wait};
+use crate::kernel::table::waiters::begin_first_join;
+use crate::kernel::table::waits::{begin_wait, end_first_wait};
 use crate::kernel::{Kernel, ScopeKey, WaitKey, WaiterKey, context};
 use std::cell::Cell;
 use std::panic::Location;
@@ -17,8 +19,14 @@ use std::task::{Context, Waker};
 pub(crate) fn running(asked: &str) -> Rc<Kernel> {
     match context::running() {
         Some(kernel) => kernel,
-        None => panic!("{asked} was called, but there is no running event loop; call it from inside of onelane::run()"),
+        None => no_loop(asked),
     }
+}
+
+#[track_caller]
+#[cold]
+pub(crate) fn no_loop(asked: &str) -> ! {
+    panic!("{asked} was called, but there is no running event loop; call it from inside of onelane::run()")
 }
 
 /// Checks that a task is awaited in its own loop.
@@ -89,35 +97,40 @@ impl Record {
         Record { key: None, place: Location::caller() }
     }
 
-    /// The leaf was polled in the running task, at the caller's location, and is pending.
+    /// The leaf was polled, at the caller's location, and is pending. Does nothing outside of a
+    /// turn, and outside of a task.
     #[track_caller]
     #[inline]
-    pub(crate) fn begin(&mut self, kernel: &Kernel, wait: impl FnOnce() -> Wait) {
+    pub(crate) fn begin(&mut self, wait: impl FnOnce() -> Wait) {
         let place = place_of(Location::caller(), self.place);
-        if self.key.is_some() && self.goes_on(kernel, place) {
+        if self.key.is_some() && self.goes_on(place) {
             return;
         }
         self.place = place;
-        self.key = kernel.table.begin_wait(wait(), place);
+        self.key = begin_wait(wait, place);
     }
 
-    /// Like `pending`, for a first poll that waits for a task, and registers the waker as a waiter
-    /// of that task.
+    /// Like `begin`, for a first poll that awaits a task. Returns `None`, and does nothing, if the
+    /// general functions must be used.
     #[track_caller]
     #[inline]
-    pub(crate) fn begin_join(&mut self, kernel: &Kernel, awaited: &Header, waker: Waker) -> WaiterKey {
+    pub(crate) fn begin_first_join(&mut self, awaited: &Header, waker: &Waker) -> Option<WaiterKey> {
         debug_assert!(self.key.is_none(), "a wait was begun twice");
-        self.place = place_of(Location::caller(), self.place);
-        let (waiter, key) = kernel.table.begin_join(awaited, waker, self.place);
-        self.key = key;
-        waiter
+        let place = Location::caller();
+        if !ptr::eq(place.file(), self.place.file()) {
+            return None;
+        }
+        let (waiter, key) = begin_first_join(awaited, waker, place)?;
+        (self.place, self.key) = (place, Some(key));
+        Some(waiter)
     }
 
     /// The leaf was polled before. Returns false if that was in another task, from which it was
     /// moved to this one.
     #[cold]
     #[inline(never)]
-    fn goes_on(&mut self, kernel: &Kernel, place: &'static Location<'static>) -> bool {
+    fn goes_on(&mut self, place: &'static Location<'static>) -> bool {
+        let Some(kernel) = context::running() else { return true };
         let Some(key) = self.key.filter(|&key| kernel.table.waits_here(key)) else {
             if let Some(key) = self.key {
                 context::loop_of(key.task).iter().for_each(|kernel| kernel.table.mark_moved(key.task));
@@ -144,6 +157,13 @@ impl Record {
 /// A separate function, because most leaves are ready at once and have no record.
 #[inline(never)]
 fn end_wait(key: WaitKey) {
+    if !end_first_wait(key) {
+        end_wait_elsewhere(key);
+    }
+}
+
+#[cold]
+fn end_wait_elsewhere(key: WaitKey) {
     // On another thread, or after the loop has ended, nothing is found and nothing is lost.
     if let Some(kernel) = context::loop_of(key.task) {
         kernel.table.end_wait(key);

@@ -1,4 +1,6 @@
-//! The numbers of allocations that the docs state under "Cost", after the loop has warmed up.
+//! The numbers of allocations that the docs state under "Cost", after the loop has warmed up: a task
+//! gets the memory of one that has ended, so a spawn allocates nothing.
+#![cfg(not(onelane_fresh_cells))]
 #![allow(unsafe_code, reason = "counting allocations takes an allocator of one's own")]
 
 #[path = "common/counting.rs"]
@@ -37,16 +39,16 @@ fn allocate_as_the_docs_say() {
         let spawns = count(async || spawn(async {}).await.unwrap()).await;
         let names = count(async || task::Builder::new().name("n").spawn(async {}).await.unwrap()).await;
         // The name, and the space for it beside the task.
-        assert_eq!((spawns, names), (1, 3), "spawn, with a name");
+        assert_eq!((spawns, names), (0, 2), "spawn, with a name");
 
-        // A boxed callback, and the task.
+        // A boxed callback.
         let callbacks = count(async || {
             let task = spawn(async {});
             task.add_done_callback(move |task| assert!(task.is_done()));
             yield_now().await;
             yield_now().await;
         });
-        assert_eq!(callbacks.await, 1 + 1, "add_done_callback");
+        assert_eq!(callbacks.await, 1, "add_done_callback");
 
         // From here on everything is in one task, so its list of scopes exists already.
         let timeouts = count(async || timeout(SECOND, yield_now()).await.unwrap()).await;
@@ -54,15 +56,15 @@ fn allocate_as_the_docs_say() {
         let awaiting = count(async || timeout(SECOND, sleep(SECOND / 2)).await.unwrap()).await;
         assert_eq!((timeouts, awaiting), (2, 2 + 1), "timeout, with a wait inside");
         let waits_for = count(async || wait_for(spawn(async {}), SECOND).await.unwrap().unwrap()).await;
-        assert_eq!(waits_for, 1 + 2 + 1, "wait_for and its task");
+        assert_eq!(waits_for, 3, "wait_for and its task");
 
         let cleanups = count(async || finally(yield_now(), yield_now()).await).await;
         let catches = count(async || catch_cancel(yield_now()).await.unwrap()).await;
         assert_eq!((cleanups, catches), (3, 2), "finally, catch_cancel");
         let groups = count(async || task_group(async |_| yield_now().await).await.unwrap()).await;
         let children = count(async || drop(task_group(async |group| group.spawn(async {})).await.unwrap())).await;
-        // The list of children, the list of awaits inside, the task, and its callback.
-        assert_eq!((groups, children), (2, 2 + 2 + 2), "task_group, with a child");
+        // The list of children, the list of awaits inside, and the callback of the child.
+        assert_eq!((groups, children), (2, 2 + 3), "task_group, with a child");
         let results = count(async || {
             let group = try_task_group(async |group| {
                 (0..3).for_each(|_| drop(group.try_spawn(async { Ok::<_, ()>(()) })));
@@ -70,21 +72,21 @@ fn allocate_as_the_docs_say() {
             });
             group.await.unwrap();
         });
-        assert_eq!(results.await, 2 + 2 + 3 * 3, "try_task_group with three children, each with room for its error");
+        assert_eq!(results.await, 2 + 2 + 3 * 2, "try_task_group with three children, each with room for its error");
 
         let gathers = count(async || drop(gather([1, 2, 3].map(async |n| n)).await.unwrap())).await;
-        assert_eq!(gathers, 3 + 3, "gather and its children");
+        assert_eq!(gathers, 3, "gather and its children");
         let waits = count(async || drop(wait([spawn(async {}), spawn(async {})]).await)).await;
-        assert_eq!(waits, 2 + 7, "wait and its tasks");
+        assert_eq!(waits, 7, "wait and its tasks");
 
-        // The promise, its list of waiters, and the task that sets it.
+        // The promise, and its list of waiters.
         let promises = count(async || {
             let promise = Promise::new();
             let setter = promise.clone();
             drop(spawn(async move { setter.set_result(()).unwrap() }));
             promise.await.unwrap();
         });
-        assert_eq!(promises.await, 1 + 1 + 1, "a promise, awaited");
+        assert_eq!(promises.await, 1 + 1, "a promise, awaited");
         // The callback, and once more when it is queued.
         let callbacks = count(async || {
             let (promise, value) = (Promise::new(), std::hint::black_box(7));
@@ -94,12 +96,12 @@ fn allocate_as_the_docs_say() {
         });
         assert_eq!(callbacks.await, 2 + 2, "add_done_callback of a promise");
         let shields = count(async || shield(async {}).await.unwrap());
-        assert_eq!(shields.await, 1 + 1, "shield and its task");
+        assert_eq!(shields.await, 1, "shield and its task");
         let results = count(async || {
             let results = as_completed([1, 2, 3].map(async |n| n));
             while results.next().await.is_some() {}
         });
-        assert_eq!(results.await, 3 + 7 + 2, "as_completed, its children, and a wait");
+        assert_eq!(results.await, 7 + 2, "as_completed, its children, and a wait");
         let ticks = count(async || _ = interval(SECOND).tick().await);
         assert_eq!(ticks.await, 0, "interval");
     });

@@ -113,17 +113,19 @@ fn ask_for_a_loop_where_none_runs() {
         ("wait_for()", Box::new(|| drop(wait_for(async {}, ms(1))))),
         ("EventLoop::current()", Box::new(|| _ = EventLoop::current())),
     ];
-    // The loop of this thread exists, but is not running.
-    let event_loop = virtual_loop();
-    event_loop.run(async {});
-    for _ in 0..2 {
+    // The thread has no loop; it has one that is not running; it had one.
+    let mut event_loop = None;
+    for situation in 0..3 {
         for (asked, ask) in &cases {
             let expected = format!(
                 "{asked} was called, but there is no running event loop; call it from inside of onelane::run()"
             );
             assert_eq!(panic_of(ask), expected);
         }
+        event_loop = if situation == 0 { Some(virtual_loop()) } else { None };
+        event_loop.iter().for_each(|event_loop| event_loop.run(async {}));
     }
+    drop(event_loop);
     assert!(matches!(EventLoop::try_current(), Err(NoRunningLoop)));
     assert_eq!(NoRunningLoop.to_string(), "no running event loop");
 }

@@ -436,9 +436,7 @@ impl<E> State<E> {
         }
         let new = clone_uncounted(context.waker());
         drop(self.waker.replace(Some(new)));
-        if let Some(kernel) = context::running() {
-            self.record.borrow_mut().begin(&kernel, || Wait::On(self.this.clone()));
-        }
+        self.record.borrow_mut().begin(|| Wait::On(self.this.clone()));
         Poll::Pending
     }
 }
@@ -685,7 +683,7 @@ impl<E: 'static> TaskGroup<E> {
             let panic = match task.cell.outcome().map(RefCell::borrow).as_deref() {
                 Some(Some(Err(TaskError::Panicked(panic)))) => Some(ChildError::Panicked(panic.clone())),
                 Some(Some(Ok(output))) if is_told(output) => {
-                    task.cell.header().looked_at.set(true);
+                    task.cell.header().look_at();
                     None
                 }
                 _ => None,
@@ -889,7 +887,7 @@ impl<F: Future, E: 'static> RunGroup<F, E> {
             resume_unwind(payload)
         });
         let told = |failure: Failure<E>| {
-            failure.child.header().looked_at.set(true);
+            failure.child.header().look_at();
             failure.error
         };
         (output, state.failures.take().into_iter().map(told).collect())

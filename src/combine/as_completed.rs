@@ -50,7 +50,7 @@ use std::time::Duration;
 ///
 /// # Cost
 ///
-/// Seven allocations, one more per future, and two per wait. A result comes two turns after its
+/// Seven allocations, a spawn per future, and two allocations per wait. A result comes two turns after its
 /// child's end.
 ///
 /// # Examples
@@ -223,7 +223,7 @@ impl<T: 'static> Owner<T> {
             let call = Call::Watch(completing.clone(), which);
             let child = child.expect("no child was given out yet");
             if child.is_done() {
-                kernel.call_soon(call);
+                kernel.queue_call(call);
                 return None;
             }
             Some(child.add_call(&kernel, call))
@@ -397,8 +397,8 @@ impl<T: 'static> Claim<T> {
 
     #[track_caller]
     fn record(&mut self) {
-        if let (Some(kernel), Some((_, getter))) = (context::running(), &self.place) {
-            self.record.begin(&kernel, || Wait::On(Rc::<Getter<T>>::downgrade(getter)));
+        if let Some((_, getter)) = &self.place {
+            self.record.begin(|| Wait::On(Rc::<Getter<T>>::downgrade(getter)));
         }
     }
 

@@ -42,7 +42,7 @@ use std::task::{Context, Poll, Waker};
 ///
 /// # Cost
 ///
-/// One allocation per future, and three for the gather; one entry in the waiter list of each
+/// The cost of a spawn per future, and three allocations for the gather; one entry in the waiter list of each
 /// promise. A child's end and the gather's end take a turn each.
 ///
 /// # Examples
@@ -542,8 +542,8 @@ impl<C: Children + 'static> Gather<C> {
         drop(old);
         if let Some(kernel) = context::running() {
             gathering.polled_in.set(kernel.table.running_token());
-            self.record.begin(&kernel, || Wait::On(Rc::<Gathering<C>>::downgrade(gathering)));
         }
+        self.record.begin(|| Wait::On(Rc::<Gathering<C>>::downgrade(gathering)));
         Poll::Pending
     }
 }

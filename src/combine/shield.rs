@@ -6,8 +6,8 @@
 use crate::error::TaskError;
 use crate::kernel::callbacks::calls::{Call, Watcher};
 use crate::kernel::cell::AnyTask;
+use crate::kernel::clone_uncounted;
 use crate::kernel::table::records::{Awaited, Wait};
-use crate::kernel::{clone_uncounted, context};
 use crate::leaf::Record;
 use crate::task::CallbackId;
 use crate::task::child::{AnyChild, Child, IntoTask, Spawner, describe_children};
@@ -71,7 +71,7 @@ impl<A: IntoTask<Output: 'static>> Shieldable for A {}
 ///
 /// # Cost
 ///
-/// One allocation, one more for a future. It is ready two turns after the end, one turn later than
+/// One allocation; a future is also spawned. It is ready two turns after the end, one turn later than
 /// an await.
 ///
 /// # Examples
@@ -172,9 +172,7 @@ impl<T> Future for Shield<T> {
         let new = clone_uncounted(context.waker());
         let old = this.ended.waker.replace(Some(new));
         drop(old);
-        if let Some(kernel) = context::running() {
-            this.record.begin(&kernel, || Wait::On(Rc::<Ended>::downgrade(&this.ended)));
-        }
+        this.record.begin(|| Wait::On(Rc::<Ended>::downgrade(&this.ended)));
         Poll::Pending
     }
 }

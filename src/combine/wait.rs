@@ -512,7 +512,7 @@ impl<H> Wait<H> {
                 u32::try_from(which).ok().filter(|&which| which != TIME_IS_UP).expect("fewer than 2^32 - 1 tasks");
             let call = Call::Watch(self.waiting.clone(), which);
             if child.is_done() {
-                kernel.call_soon(call);
+                kernel.queue_call(call);
                 return None;
             }
             Some(child.add_call(&kernel, call))
@@ -558,9 +558,7 @@ impl<H: Waitable> Future for Wait<H> {
         let new = clone_uncounted(context.waker());
         let old = this.waiting.waker.replace(Some(new));
         drop(old);
-        if let Some(kernel) = context::running() {
-            this.record.begin(&kernel, || WaitsFor::On(Rc::<Waiting>::downgrade(&this.waiting)));
-        }
+        this.record.begin(|| WaitsFor::On(Rc::<Waiting>::downgrade(&this.waiting)));
         Poll::Pending
     }
 }

@@ -142,7 +142,7 @@ fn sole_blocker(kernel: &Kernel, task: &Header) -> Option<(Token, u64)> {
     }
     let blocker = match begun.wait {
         Wait::Task(token) => token,
-        Wait::On(awaited) => {
+        awaited @ (Wait::In(..) | Wait::On(_)) => {
             // What the holder took may have moved with a future to another task.
             let has_it =
                 |holder: &Token| kernel.table.task(*holder).is_some_and(|holder| !holder.header().has_moved_on());

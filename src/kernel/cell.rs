@@ -42,8 +42,8 @@
 //! The mark `SCHEDULED` stays set while the task runs. So RUNNING is the mark plus the token in `TaskTable::running`, and most
 //! steps write `life` only when the task suspends. One field for all states would have to be written twice in each step.
 //!
-//! For waits and waiters the header has only the heads of lists, whose nodes are in the table. The cell has no reference to its
-//! loop: code that needs the loop finds it by the token.
+//! A task's waits and waiters are in the table; the header has only bits that say which there are. The cell has no reference to
+//! its loop: code that needs the loop finds it by the token.
 //!
 //! # Unsafe code
 //!
@@ -61,10 +61,10 @@ mod typed;
 mod unread;
 
 use super::callbacks::exceptions;
-use super::table::lists::List;
+use super::ready::Link;
+use super::table::entry::Entry;
 use super::token::Token;
 use crate::error::TaskError;
-use std::alloc::Layout;
 use std::cell::{Cell, RefCell};
 use std::mem::{ManuallyDrop, offset_of};
 use std::panic::Location;
@@ -110,12 +110,12 @@ pub(crate) struct Header {
     /// A set of `SCHEDULED`, `CONDEMNED`, `UNWINDING` and `FORCED`; in the step in which the task suspends, also `RAISED` and
     /// `DOOMED`.
     pub(super) life: Cell<u8>,
+    /// The next entry of the ready queue, while this task is in it.
+    pub(super) link: Link<Entry>,
     /// Until the task is inserted into the table, a token that names no task.
     pub(super) token: Cell<Token>,
-    /// What the task waits for.
-    pub(super) waits: Cell<List>,
-    /// The task's waiters.
-    pub(super) waiters: Cell<List>,
+    /// Which waits and waiters of this task the table has (`table/store.rs`); and whether the outcome was read.
+    pub(super) records: Cell<u8>,
 
     // Fixed when the task is made.
     pub(crate) id: u64,
@@ -124,8 +124,6 @@ pub(crate) struct Header {
     // Written by the kernel.
     /// `None` until the task has ended.
     pub(crate) ending: Cell<Option<Ending>>,
-    /// The outcome was read. A panic that was never read is reported.
-    pub(crate) looked_at: Cell<bool>,
     /// Number of cancellation requests.
     pub(crate) cancelling: Cell<u32>,
     /// The number of the last cancellation that spread through this task (`cancel/spread.rs`).
@@ -164,13 +162,12 @@ impl Header {
             holders: Cell::new(1),
             holds: Cell::new(Holds::Future),
             life: Cell::new(0),
+            link: Link::new(),
             token: Cell::new(Token::unplaced(draft.lane)),
-            waits: Cell::new(List::EMPTY),
-            waiters: Cell::new(List::EMPTY),
+            records: Cell::new(0),
             id: draft.id,
             spawned_at: draft.spawned_at,
             ending: Cell::new(None),
-            looked_at: Cell::new(false),
             cancelling: Cell::new(0),
             visited: Cell::new(0),
             extra,
@@ -371,20 +368,34 @@ impl<F: Future> TaskCell<F> {
     /// As for the function `poll` in this file.
     unsafe fn poll(task: NonNull<Header>, context: &mut Context<'_>) -> Poll<()> {
         // SAFETY: the caller of a function in `Kind` says that this is such a cell and that it exists.
-        let (header, stage) = unsafe { Self::parts(task) };
-        debug_assert!(header.holds.get() == Holds::Future, "DONE-1: a task was polled after its future was dropped");
+        let (_header, stage) = unsafe { Self::parts(task) };
+        debug_assert!(_header.holds.get() == Holds::Future, "DONE-1: a task was polled after its future was dropped");
         // SAFETY: the future is there, is never moved, and is dropped where it is, so it is pinned. The caller says that no
         // other code uses it (STEP-2).
         let future = unsafe { Pin::new_unchecked(&mut *(*stage).future) };
-        let mut value = Unwritten(Some(ready!(future.poll(context))));
-        // SAFETY: `poll` has returned, and as before no other code uses the future. After its drop the place is free.
+        let value = ready!(future.poll(context));
+        // SAFETY: `poll` has returned, and as before no other code uses the future.
+        unsafe { Self::complete(task, value) };
+        Poll::Ready(())
+    }
+
+    /// Replaces a future that has returned by its value. A separate function, so that a poll that returns `Pending` saves no
+    /// registers for it.
+    ///
+    /// # Safety
+    ///
+    /// No code may be polling the future.
+    #[inline(never)]
+    unsafe fn complete(task: NonNull<Header>, value: F::Output) {
+        let mut value = Unwritten(Some(value));
+        // SAFETY: the caller says that no code uses the future. After its drop the place is free.
         unsafe {
             Self::drop_future(task);
             if let Some(value) = value.0.take() {
+                let (header, stage) = Self::parts(task);
                 Self::write(header, stage, Ok(value));
             }
         }
-        Poll::Ready(())
     }
 
     /// # Safety
@@ -405,19 +416,9 @@ impl<F: Future> TaskCell<F> {
     ///
     /// No reference to the cell is left.
     unsafe fn free(task: NonNull<Header>) {
-        /// Frees the memory even if a destructor panics.
-        struct Memory<F: Future>(NonNull<TaskCell<F>>);
-        impl<F: Future> Drop for Memory<F> {
-            #[inline]
-            fn drop(&mut self) {
-                // SAFETY: `allocate` took it with this layout, and the cell was dropped.
-                unsafe { memory::give(self.0.cast(), Layout::new::<TaskCell<F>>()) };
-            }
-        }
-        let memory = Memory::<F>(task.cast());
         // `Drop for TaskCell` (`cell/unread.rs`) drops what the union holds.
-        // SAFETY: the caller says that this is such a cell, and that no reference is left.
-        unsafe { memory.0.drop_in_place() };
+        // SAFETY: the caller says that this is such a cell, and that no reference is left. `allocate` took its memory.
+        unsafe { memory::drop_and_give(task.cast::<Self>()) };
     }
 
     /// # Safety

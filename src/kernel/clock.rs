@@ -104,7 +104,8 @@ impl Clock {
 }
 
 fn nanoseconds(duration: Duration) -> u64 {
-    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+    let seconds = duration.as_secs().checked_mul(1_000_000_000);
+    seconds.and_then(|seconds| seconds.checked_add(duration.subsec_nanos().into())).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]

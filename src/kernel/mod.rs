@@ -96,7 +96,7 @@ pub(crate) mod idle;
 pub(crate) mod observe;
 mod ready;
 pub(crate) mod table;
-mod timers;
+pub(crate) mod timers;
 mod token;
 mod wheel;
 
@@ -130,7 +130,6 @@ use std::cell::{Cell, RefCell};
 use std::panic::{AssertUnwindSafe, Location, catch_unwind};
 use std::rc::Rc;
 use std::task::Waker;
-use table::records::Then;
 use table::{Stop, TaskTable};
 use timers::pace::Pace;
 use wheel::Wheel;
@@ -396,25 +395,13 @@ impl Kernel {
         #[cfg(feature = "probe")]
         let _because = self.because_of(Source::Kernel);
         tell!(self.table, EventKind::End { task: TaskId(header.id), ending: ending.into() });
-        // In the order of registration. No waiter can be added any more: code that checks from now on finds the task done.
-        while let Some(then) = self.table.pop_waiter(header) {
-            self.tell(then);
-        }
+        self.tell_waiters(header);
         // After the waiters, because this may run user code: destructors of task-local values. `held` is not the last reference:
         // the caller has one, and an outcome that is not wanted is dropped with the caller's reference.
         if self.callbacks.has_locals.get() {
             self.tolerate(|| drop(header.take_locals()));
         }
         drop(held);
-    }
-
-    /// Notifies one waiter of a task that ended. No waiter runs before the next turn.
-    #[inline]
-    fn tell(&self, then: Then) {
-        match then {
-            Then::Wake(waker) => self.wake(waker),
-            Then::Queue(call) => drop(self.call_soon(call)),
-        }
     }
 
     /// Runs `act`, again after each panic, until it returns. Without a panic this costs nothing, so it is done once around many

@@ -1,89 +1,106 @@
 //! The ready queue: first in, first out.
 //!
-//! A ring buffer that doubles when it is full. A turn sets a mark, when it has found out what is ready, and takes the entries
-//! before the mark. What is pushed meanwhile is behind the mark and waits for the next turn (READY-2).
+//! A list through its entries: each contains a `Link`, which names the next one. A turn takes what is ready when it begins. What
+//! is pushed meanwhile goes into a list of its own, and waits for the next turn (READY-2).
 //!
 //! ```text
-//!   ring    [ h | . | . | c | d | e | f | g ]      the entries 3 to 8, in the places 3, 4, 5, 6, 7 and 0
-//!                         ^           ^
-//!                       head 3      mark 6  tail 9     c, d and e are of this turn; f, g and h of the next
+//!   head ---> c ---> d ---> e ---> nothing        this turn: taken at `head`
+//!   first --> f ---> g ---> h                     the next turn: pushed at `last`
+//!                           ^
+//!                          last
 //! ```
 //!
-//! Entries are numbered as they are pushed. The numbers never go back; they wrap, which subtraction handles. An entry's place
-//! is its number modulo the length of the ring. The length is a power of two, so the remainder is a mask.
+//! `first` is a link that belongs to no entry, so that pushing is the same whether the list is empty or not. A ring buffer is the
+//! other usual form; there a switch took fourteen instructions more, and a ready task eight to sixteen bytes.
 //!
-//! The numbers also serve the loop's metrics: `tail` and `head` say how many entries were ever pushed and taken.
-//!
-//! An entry is any type that is cheap to copy; this file knows no tasks and no callbacks. Next: `token.rs`.
+//! An entry is anything that has a link and stays where it is; this file knows no tasks and no callbacks. Next: `token.rs`.
+#![allow(unsafe_code, reason = "follows links to entries that their owners keep")]
 
-#[derive(Debug)]
-pub(crate) struct ReadyQueue<E> {
-    /// Its length is a power of two. An entry's place is its number modulo the length.
-    ring: Box<[E]>,
-    /// Number of the entry that is taken next. Numbers count up and wrap.
-    head: usize,
-    /// Number of the first entry that does not belong to this turn.
-    mark: usize,
-    /// Number of the entry that is pushed next.
-    tail: usize,
+use std::cell::Cell;
+use std::ptr::NonNull;
+
+/// The place in an entry for the next entry. Its content counts only while the entry is in a queue.
+pub(crate) struct Link<E>(Cell<Option<E>>);
+
+impl<E> Link<E> {
+    pub(crate) fn new() -> Self {
+        Link(Cell::new(None))
+    }
 }
 
-/// Initial length of the ring.
-const LENGTH: usize = 16;
+/// Something that can be in a queue.
+pub(crate) trait Linked: Copy {
+    fn link(self) -> NonNull<Link<Self>>;
+}
 
-impl<E: Copy> ReadyQueue<E> {
-    /// An empty queue. At first `unused` fills the places. A place that holds no entry is never read.
-    pub(crate) fn new(unused: E) -> Self {
-        ReadyQueue { ring: Box::new([unused; LENGTH]), head: 0, mark: 0, tail: 0 }
+pub(crate) struct ReadyQueue<E> {
+    /// The entry of this turn that is taken next.
+    head: Option<E>,
+    /// If this turn is run in portions (`ready/view.rs`): the entries of this turn behind the portion.
+    rest: Option<E>,
+    /// The link to the first entry of the next turn. Owned.
+    first: NonNull<Link<E>>,
+    /// The link behind the last entry of the next turn.
+    last: NonNull<Link<E>>,
+    /// Number of entries that were ever pushed. Numbers wrap.
+    pushed: usize,
+    /// Number of entries that were ever taken.
+    taken: usize,
+}
+
+impl<E: Linked> ReadyQueue<E> {
+    pub(crate) fn new() -> Self {
+        let first = NonNull::from(Box::leak(Box::new(Link::new())));
+        ReadyQueue { head: None, rest: None, first, last: first, pushed: 0, taken: 0 }
     }
 
     /// Begins a turn: all entries in the queue now belong to it.
     #[inline]
     pub(crate) fn mark(&mut self) {
-        self.mark = self.tail;
+        if self.head.is_some() || self.rest.is_some() {
+            return self.mark_all();
+        }
+        self.mark_next_turn();
     }
 
-    /// Takes the next entry of this turn. Returns `None` at the end of the turn, even if more entries follow behind the mark.
+    /// Like `mark`, if nothing is left of the turn before.
+    #[inline]
+    pub(crate) fn mark_next_turn(&mut self) {
+        // SAFETY: `last` is `first` or the link of an entry, which exists until it is taken (`push`).
+        unsafe { self.last.as_ref() }.0.set(None);
+        self.last = self.first;
+        // SAFETY: `first` is ours.
+        self.head = unsafe { self.first.as_ref() }.0.get();
+    }
+
+    /// Takes the next entry of this turn. Returns `None` at the end of the turn, even if more entries wait for the next.
     #[inline]
     pub(crate) fn pop_marked(&mut self) -> Option<E> {
-        if self.head == self.mark {
-            return None;
-        }
-        debug_assert!(self.marked_len() <= self.len(), "READY-2: the mark lies behind the tail");
-        let entry = self.ring[self.place(self.head)];
-        self.head = self.head.wrapping_add(1);
+        let entry = self.head?;
+        // SAFETY: the entry exists until it is taken (`push`).
+        self.head = unsafe { entry.link().as_ref() }.0.get();
+        self.taken = self.taken.wrapping_add(1);
         Some(entry)
     }
 
     /// Pushes an entry at the end. Before the mark is set it belongs to the coming turn, after that to the next.
+    ///
+    /// # Safety
+    ///
+    /// The entry is in no queue. Its link exists, and stays where it is, until the entry is taken or the queue is dropped.
     #[inline]
-    pub(crate) fn push(&mut self, entry: E) {
-        if self.len() == self.ring.len() {
-            self.grow();
-        }
-        let place = self.place(self.tail);
-        self.ring[place] = entry;
-        self.tail = self.tail.wrapping_add(1);
+    pub(crate) unsafe fn push(&mut self, entry: E) {
+        // SAFETY: `last` is `first` or the link of an entry, which exists until it is taken.
+        unsafe { self.last.as_ref() }.0.set(Some(entry));
+        self.last = entry.link();
+        self.pushed = self.pushed.wrapping_add(1);
     }
+}
 
-    /// The place of the entry with this number.
-    #[inline]
-    fn place(&self, number: usize) -> usize {
-        number & (self.ring.len() - 1)
-    }
-
-    /// Doubles the ring. It never shrinks: a queue that was long once will probably be long again.
-    #[cold]
-    #[inline(never)]
-    fn grow(&mut self) {
-        // The numbers stay the same; only the places change.
-        let mut ring = vec![self.ring[0]; self.ring.len() * 2].into_boxed_slice();
-        let mut number = self.head;
-        while number != self.tail {
-            ring[number & (ring.len() - 1)] = self.ring[self.place(number)];
-            number = number.wrapping_add(1);
-        }
-        self.ring = ring;
+impl<E> Drop for ReadyQueue<E> {
+    fn drop(&mut self) {
+        // SAFETY: `new` has leaked it, and it is freed once.
+        drop(unsafe { Box::from_raw(self.first.as_ptr()) });
     }
 }
 

@@ -5,7 +5,7 @@
 //! lock, no atomic operation. A wake from anywhere else goes to the inbox of the token's lane, until `drain` reads it.
 //!
 //! ```text
-//!   thread_local HOME ----> TaskTable { rows: [ token | task ], ready: [ task task task ] }
+//!   thread_local HOME ----> TaskTable { rows: [ task .. ], ready: task -> task -> task }
 //!                                      ^
 //!   Waker { data: token, vtable } ----'  row = token.slot(); same token? waiting? then ready.push(task)
 //! ```
@@ -30,35 +30,40 @@
 //! references; each task in it has a row. The running task has a row too. Only `remove` empties a row, and it is called only
 //! for a task at which the switch has stopped. Each `SAFETY` comment here rests on this.
 //!
-//! The table also contains waits and waiters (`table/records.rs`): nodes of lists whose heads are in the tasks' headers.
+//! The table also contains the tasks' waits and waiters (`table/store.rs`).
 //!
 //! The table does not know what wakes a task, or what happens when a task ends. Next: `clock.rs`.
 #![allow(unsafe_code, reason = "the waker's vtable, and a table that is found uncounted and borrowed without a flag")]
 
 pub(crate) mod context;
-mod entry;
+pub(super) mod entry;
 pub(crate) mod lists;
 pub(crate) mod records;
 mod rows;
 pub(crate) mod sort;
+mod store;
 pub(crate) mod unwinding;
 pub(crate) mod view;
+pub(crate) mod waiters;
+pub(crate) mod waits;
 pub(crate) mod waker;
 
+use super::callbacks::calls::Callback;
 use super::cell::{self, AnyTask, Header, SCHEDULED};
 use super::idle::lanes::{self, Lane};
 #[cfg(feature = "probe")]
 use super::observe::probe::{EventKind, ProbeSlot, WakeOutcome};
 use super::observe::tally::Tally;
 use super::ready::ReadyQueue;
-use super::token::{LAST_GENERATION, MAX_SLOTS, Token};
+use super::token::Token;
 use entry::Entry;
-use lists::{List, Lists};
-use records::{Numbered, Then, WaitEntry};
+use rows::Row;
 use std::cell::{Cell, UnsafeCell};
 use std::mem::ManuallyDrop;
 use std::ptr::NonNull;
 use std::task::{Context, RawWakerVTable, Waker};
+use waiters::Waiters;
+use waits::Waits;
 use waker::{COUNTED, PLAIN};
 
 /// The tasks of a loop. In a separate `Rc`, because wakers find it through the thread (`table/waker.rs`).
@@ -88,25 +93,16 @@ struct Rows {
     rows: Vec<Row>,
     /// The ready queue is in here, so that a wake reaches row and queue with one borrow.
     ready: ReadyQueue<Entry>,
-    /// Vacant rows, for reuse, last in, first out.
-    vacant: Vec<u32>,
+    /// The first vacant row, or `Row::NONE`. Each names the next one. Last in, first out.
+    vacant: u32,
     /// Number of rows with a tenant.
     tenants: usize,
-    /// The waits of all tasks.
-    waits: Lists<Numbered<WaitEntry>>,
-    /// The waiters of all tasks.
-    waiters: Lists<Numbered<Then>>,
+    /// What tasks wait for, and their waiters.
+    waits: Waits,
+    waiters: Waiters,
     /// The number of the latest wait, waiter, scope or timer of any task. Numbers are unique and increase, so a removed item is
     /// never confused with another, and of two items the one that began earlier has the lower number.
     numbered: u64,
-}
-
-/// The place of one task at a time.
-struct Row {
-    /// The tenant's token; while the row is vacant, the next tenant's.
-    token: Token,
-    /// The tenant, from `AnyTask::into_raw`: a reference to it.
-    task: Option<NonNull<Header>>,
 }
 
 /// Why `run_ready` has stopped. Except for the first two, the task is still the running task.
@@ -114,7 +110,7 @@ pub(crate) enum Stop {
     /// All entries of this turn were stepped.
     Over,
     /// The entry is a callback, which is to be called.
-    Call(u32),
+    Call(Callback),
     /// The future has returned and was dropped; the outcome is written.
     Ready(AnyTask),
     /// The task has suspended, and a flag was set while it ran, a cancellation for example (`TaskTable::interrupted`).
@@ -128,11 +124,11 @@ impl TaskTable {
     pub(crate) fn new(observed: bool) -> Self {
         let rows = Rows {
             rows: Vec::new(),
-            ready: ReadyQueue::new(Entry::UNUSED),
-            vacant: Vec::new(),
+            ready: ReadyQueue::new(),
+            vacant: Row::NONE,
             tenants: 0,
-            waits: Lists::new(),
-            waiters: Lists::new(),
+            waits: Waits::new(),
+            waiters: Waiters::new(),
             numbered: 0,
         };
         TaskTable {
@@ -173,25 +169,16 @@ impl TaskTable {
     /// Gives a task a row and a token, and queues it. The row holds the reference until `remove` returns it.
     #[inline]
     pub(crate) fn insert(&self, task: AnyTask) {
-        // Checked before `into_raw`, so that a panic here drops the reference and does not leak it.
-        let has_room = self.with(|table| !table.vacant.is_empty() || table.rows.len() < MAX_SLOTS);
-        assert!(
-            has_room,
-            "a task was spawned, but {MAX_SLOTS} tasks are alive or have used up their rows; let some tasks end first"
-        );
+        if self.with(|table| table.vacant) == Row::NONE {
+            // Before `into_raw`, so that a panic here drops the reference and does not leak it.
+            self.with(|table| table.add_row(self.lane.generation));
+        }
         let task = task.into_raw();
         let token = self.with(|table| {
-            let slot = match table.vacant.pop() {
-                Some(slot) => slot,
-                None => table.add_row(&self.lane),
-            };
-            let row = &mut table.rows[slot as usize];
-            debug_assert!(row.task.is_none(), "WAKE-1: two tasks in a row");
-            row.task = Some(task);
-            table.tenants += 1;
+            let (generation, slot) = table.occupy(task);
             self.tally.spawned.count();
-            table.ready.push(Entry::task(task));
-            row.token
+            table.push_task(task);
+            Token::new(self.lane.number, generation, slot)
         });
         // SAFETY: the row holds the task it names.
         let header = unsafe { task.as_ref() };
@@ -210,28 +197,16 @@ impl TaskTable {
         // Counts a wake of the task in its last step, by itself or by its destructors.
         self.tally.outrun.add(u64::from(self.running_flags.replace(0) & SCHEDULED));
         let task = self.with(|table| {
-            let row = &mut table.rows[token.slot() as usize];
-            assert!(row.token == token, "WAKE-1: a task was to be removed from another's row");
-            table.tenants -= 1;
-            if token.generation() + 1 < LAST_GENERATION {
-                row.token = token.next();
-                table.vacant.push(token.slot());
-            } else {
-                // Used up: the row stays vacant, with a token that names no task in any table.
-                row.token = Token::new(token.lane(), LAST_GENERATION, token.slot());
-            }
-            let task = row.task.take();
+            let task = table.rows[token.slot() as usize].tenant().expect("WAKE-1: a row without its task");
+            table.vacate(token);
             // SAFETY: the row has held this reference until now, and it is taken over once.
-            let task = task.map(|task| unsafe { AnyTask::from_raw(task) });
-            if let Some(header) = task.as_ref().map(AnyTask::header) {
-                header.life.set(0);
-                // Waits that are left belong to futures that were leaked. They own nothing.
-                let mut waits = header.waits.replace(List::EMPTY);
-                while table.waits.pop(&mut waits).is_some() {}
-            }
-            task
+            unsafe { AnyTask::from_raw(task) }
         });
-        task.expect("WAKE-1: a row without its task")
+        let header = task.header();
+        assert!(header.token() == token, "WAKE-1: a task was to be removed from another's row");
+        header.life.set(0);
+        self.with(|table| table.forget_waits(header));
+        task
     }
 
     /// The task of a token, if it has not ended.
@@ -249,8 +224,9 @@ impl TaskTable {
     #[inline]
     fn row(&self, token: Token) -> Option<NonNull<Header>> {
         self.with(|table| {
-            let row = table.rows.get(token.slot() as usize)?;
-            if row.token == token { row.task } else { None }
+            let task = table.rows.get(token.slot() as usize)?.tenant()?;
+            // SAFETY: the row holds its tenant.
+            (unsafe { task.as_ref() }.token() == token).then_some(task)
         })
     }
 
@@ -300,7 +276,7 @@ impl TaskTable {
             self.wake_running();
         } else if header.life.get() & SCHEDULED == 0 {
             header.life.set(header.life.get() | SCHEDULED);
-            self.with(|table| table.ready.push(Entry::task(task)));
+            self.with(|table| table.push_task(task));
             tell!(self, self.woken(header, WakeOutcome::Queued));
         } else {
             self.tally.merged.count();
@@ -344,14 +320,17 @@ impl TaskTable {
 
     /// Queues the running task again: it suspends, and was woken while it ran.
     pub(super) fn push_running(&self, task: &Header) {
-        let entry = Entry::task(self.row(task.token()).expect("WAKE-1: a running task has a row"));
-        self.with(|table| table.ready.push(entry));
+        let task = self.row(task.token()).expect("WAKE-1: a running task has a row");
+        self.with(|table| table.push_task(task));
     }
 
     /// Queues a callback, behind everything that is ready now.
-    pub(crate) fn push_call(&self, key: u32) {
+    #[inline]
+    pub(super) fn push_call(&self, callback: Callback) {
         self.tally.calls_pushed.count();
-        self.with(|table| table.ready.push(Entry::call(key)));
+        let entry = Entry::call(callback);
+        // SAFETY: the node is new, and is kept until `into_callback` frees it.
+        self.with(|table| unsafe { table.ready.push(entry) });
     }
 
     /// Begins a turn: all entries that are ready now belong to it.
@@ -386,18 +365,20 @@ impl TaskTable {
             let Some(entry) = self.with(|table| table.ready.pop_marked()) else {
                 let entries = self.ready_len();
                 if entries > 0 && may_start_next_turn(entries) {
-                    self.mark();
+                    self.tally.turns.count();
+                    self.with(|table| table.ready.mark_next_turn());
                     continue;
                 }
                 self.running.set(Token::NOBODY);
                 return Stop::Over;
             };
-            if let Some(key) = entry.key() {
+            let Some(task) = entry.as_task() else {
                 self.running.set(Token::NOBODY);
-                return Stop::Call(key);
-            }
+                // SAFETY: it is a callback's, and has left the queue.
+                return Stop::Call(unsafe { entry.into_callback() });
+            };
             // SAFETY: a task in the ready queue has a row, which holds it: it leaves the queue before it leaves its row (READY-1).
-            if let Some(halt) = unsafe { self.step(entry.0) } {
+            if let Some(halt) = unsafe { self.step(task) } {
                 return halt;
             }
         }
@@ -447,7 +428,7 @@ impl TaskTable {
         // `life` still has the mark `SCHEDULED`, so a task that has woken itself needs no new mark.
         let flags = self.running_flags.get();
         if flags == SCHEDULED {
-            self.with(|table| table.ready.push(Entry::task(task)));
+            self.with(|table| table.push_task(task));
             return None;
         }
         header.life.set(flags);

@@ -76,11 +76,6 @@ impl Token {
         (self.0 >> (GENERATION_BITS + SLOT_BITS)) as u16
     }
 
-    /// The token of the slot's next tenant.
-    pub(crate) fn next(self) -> Self {
-        Token::new(self.lane(), self.generation() + 1, self.slot())
-    }
-
     /// As a waker's data pointer. It is never dereferenced.
     #[inline]
     pub(crate) fn to_data(self) -> *const () {

@@ -282,9 +282,7 @@ impl<T> Future for RemoteTask<T> {
         let old = state.waker.replace(waker);
         drop(state);
         drop(old);
-        if let Some(kernel) = kernel {
-            self.record.begin(&kernel, || Wait::ELSEWHERE);
-        }
+        self.record.begin(|| Wait::ELSEWHERE);
         Poll::Pending
     }
 }

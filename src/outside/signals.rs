@@ -231,11 +231,11 @@ impl Future for Next<'_> {
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
         let this = self.get_mut();
         let kernel = context::running().filter(|kernel| kernel.id() == this.signals.loop_id);
-        let Some(kernel) = kernel else {
+        if kernel.is_none() {
             panic!(
                 "poll() of Signals::next() was called where its loop is not; listen in the loop that waits for the signal"
             )
-        };
+        }
         // Cloning and dropping a waker may run user code: both happen while the lock is not held.
         // The waker is woken on the loop's thread. The listener's `Remote` keeps the loop from
         // reporting a deadlock.
@@ -250,7 +250,7 @@ impl Future for Next<'_> {
         drop(state);
         drop(old);
         let waits_for = &this.signals.waits_for;
-        this.record.begin(&kernel, || Wait::On(Rc::downgrade(waits_for) as Weak<dyn Awaited>));
+        this.record.begin(|| Wait::On(Rc::downgrade(waits_for) as Weak<dyn Awaited>));
         Poll::Pending
     }
 }

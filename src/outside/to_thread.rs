@@ -219,7 +219,7 @@ impl<T: Send + 'static> Future for ToThread<T> {
         if result.is_pending() {
             let thread = Rc::downgrade(&job.thread);
             this.stage = Stage::Out(job);
-            this.record.begin(&kernel, || Wait::On(thread as Weak<dyn Awaited>));
+            this.record.begin(|| Wait::On(thread as Weak<dyn Awaited>));
         } else {
             this.record.end();
         }

@@ -32,7 +32,8 @@ use std::task::{Context, Poll, ready};
 ///
 /// # Cost
 ///
-/// One allocation for the barrier, one per task that has to wait.
+/// One allocation for the barrier, and memory for the greatest number of tasks that
+/// ever waited at once.
 ///
 /// # Examples
 ///
@@ -197,8 +198,8 @@ impl Barrier {
     ///
     /// # Cost
     ///
-    /// One allocation, except for the last to arrive. The others are stepped in the turn after
-    /// that.
+    /// No allocation unless more tasks wait than ever before. When the last has arrived, the others
+    /// are stepped in the turn after that.
     ///
     /// # Examples
     ///
@@ -389,9 +390,7 @@ impl Future for BarrierWait {
         let this = &mut *self;
         assert!(this.stage != Stage::Over, "a wait() of a barrier was polled after it was ready; wait with a new one");
         loop {
-            if this.ticket.is_in_line() {
-                ready!(this.ticket.poll(context));
-            }
+            ready!(this.ticket.poll(&this.core, context));
             match (this.stage, this.core.state.get()) {
                 (Stage::Arrived(index), State::Draining) => return this.leave(Ok(index)),
                 (Stage::Arrived(_), State::Broken | State::Resetting) => return this.leave(Err(BrokenBarrier)),
@@ -413,15 +412,15 @@ impl Future for BarrierWait {
                     }
                 }
             }
-            this.ticket.enter(this.core.clone(), 0);
+            this.ticket.enter(&*this.core, 0);
         }
     }
 }
 
 impl Drop for BarrierWait {
     fn drop(&mut self) {
-        if self.ticket.is_in_line() {
-            self.ticket.leave();
+        if self.ticket.is_in_line(&*self.core) {
+            self.ticket.leave(&*self.core);
             self.core.waiters.give(1);
         }
         if let Stage::Arrived(_) = self.stage {

@@ -49,7 +49,8 @@ const CHANNEL: &Words = &Words { whole: "a channel", item: "a message" };
 ///
 /// # Cost
 ///
-/// Two allocations besides the messages, one per task that has to wait.
+/// Two allocations besides the messages, and memory for the greatest number of tasks that ever
+/// waited at once.
 ///
 /// # Examples
 ///

@@ -23,7 +23,8 @@ use std::task::{Context, Poll, ready};
 ///
 /// # Cost
 ///
-/// One allocation for the condition besides its lock, one per wait.
+/// One allocation for the condition besides its lock, and memory for the greatest number of tasks
+/// that ever waited at once.
 ///
 /// # Examples
 ///
@@ -211,9 +212,8 @@ impl<T> Condition<T> {
     ///
     /// # Cost
     ///
-    /// One allocation; one more if the lock is not free afterwards. The waiter is stepped in the
-    /// turn after the notification; if it then has to wait for the lock, in the turn after the
-    /// release.
+    /// No allocation unless more tasks wait than ever before. The waiter is stepped in the turn
+    /// after the notification; if it then has to wait for the lock, in the turn after the release.
     ///
     /// # Examples
     ///
@@ -423,11 +423,11 @@ impl<'a, T> Future for ConditionWait<'a, T> {
         if let Stage::Holding(guard) = &this.stage {
             let lock = guard.lock();
             // Before the lock is released, because the release wakes a task, which may notify.
-            this.ticket.enter(this.core.clone(), 0);
+            this.ticket.enter(&*this.core, 0);
             drop(std::mem::replace(&mut this.stage, Stage::Released(lock)));
         }
         if let Stage::Released(lock) = &this.stage {
-            ready!(this.ticket.poll(context));
+            ready!(this.ticket.poll(&this.core, context));
             this.stage = Stage::Acquiring(lock.lock());
         }
         let Stage::Acquiring(acquire) = &mut this.stage else {
@@ -441,7 +441,7 @@ impl<'a, T> Future for ConditionWait<'a, T> {
 
 impl<T> Drop for ConditionWait<'_, T> {
     fn drop(&mut self) {
-        self.ticket.leave();
+        self.ticket.leave(&*self.core);
         // First the lock goes to the next task that waits for it.
         let stage = std::mem::replace(&mut self.stage, Stage::Over);
         let has_waited = matches!(stage, Stage::Released(_) | Stage::Acquiring(_));

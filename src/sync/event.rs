@@ -20,7 +20,8 @@ use std::task::{Context, Poll, ready};
 ///
 /// # Cost
 ///
-/// One allocation for the event, one per task that has to wait.
+/// One allocation for the event, and memory for the greatest number of tasks that
+/// ever waited at once.
 ///
 /// # Examples
 ///
@@ -232,14 +233,14 @@ impl Future for EventWait {
     #[track_caller]
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
         let this = &mut *self;
-        if !this.over && !this.ticket.is_in_line() {
+        if !this.over && !this.ticket.is_in_line(&*this.core) {
             if this.core.set.get() {
                 this.over = true;
             } else {
-                this.ticket.enter(this.core.clone(), 0);
+                this.ticket.enter(&*this.core, 0);
             }
         }
-        ready!(this.ticket.poll(context));
+        ready!(this.ticket.poll(&this.core, context));
         this.over = true;
         Poll::Ready(())
     }
@@ -247,12 +248,15 @@ impl Future for EventWait {
 
 impl Drop for EventWait {
     fn drop(&mut self) {
-        self.ticket.leave();
+        self.ticket.leave(&*self.core);
     }
 }
 
 impl fmt::Debug for EventWait {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("EventWait").field("begun", &self.ticket.is_in_line()).field("over", &self.over).finish()
+        f.debug_struct("EventWait")
+            .field("begun", &self.ticket.is_in_line(&*self.core))
+            .field("over", &self.over)
+            .finish()
     }
 }

@@ -32,7 +32,8 @@ use std::task::{Context, Poll, ready};
 ///
 /// # Cost
 ///
-/// Two allocations for the lock (one if the value has no size), one per task that has to wait.
+/// Two allocations for the lock (one if the value has no size), and memory for the
+/// greatest number of tasks that ever waited at once.
 ///
 /// # Examples
 ///
@@ -174,13 +175,13 @@ impl Acquiring {
     #[track_caller]
     fn poll(&mut self, context: &mut Context<'_>) -> Poll<()> {
         assert!(!self.over, "a lock() was polled after it was ready; lock again with a new one");
-        let enters = !self.ticket.is_in_line() && !self.raw.is_free();
+        let enters = !self.ticket.is_in_line(&*self.raw) && !self.raw.is_free();
         if enters {
-            self.ticket.enter(self.raw.clone(), 0);
+            self.ticket.enter(&*self.raw, 0);
         }
-        let poll = self.ticket.poll(context);
+        let poll = self.ticket.poll(&self.raw, context);
         if enters {
-            self.ticket.tell_taker();
+            self.ticket.tell_taker(&*self.raw);
         }
         ready!(poll);
         debug_assert!(!self.raw.is_locked(), "a lock that may be taken is free");
@@ -192,7 +193,7 @@ impl Acquiring {
 
 impl Drop for Acquiring {
     fn drop(&mut self) {
-        self.ticket.give_up();
+        self.ticket.give_up(&*self.raw);
     }
 }
 
@@ -264,8 +265,8 @@ impl<T> Lock<T> {
     ///
     /// # Cost
     ///
-    /// None if the lock is free, otherwise one allocation; the waiter is stepped in the turn after
-    /// the release.
+    /// No allocation unless more tasks wait than ever before; the waiter is stepped in the turn
+    /// after the release.
     ///
     /// # Examples
     ///
@@ -572,7 +573,7 @@ macro_rules! guard {
 
         impl<$($generics)*> fmt::Debug for $acquire {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                let begun = self.acquiring.ticket.is_in_line();
+                let begun = self.acquiring.ticket.is_in_line(&*self.acquiring.raw);
                 f.debug_struct("LockAcquire").field("lock", &self.lock).field("begun", &begun).finish()
             }
         }

@@ -288,10 +288,8 @@ impl<T: 'static> Future for Receiver<T> {
         }
         // Checked again: the code of a waker may have dropped the sender.
         if !this.shared.sender_dropped.get() {
-            if let Some(kernel) = context::running() {
-                let shared = &this.shared;
-                this.record.begin(&kernel, || Wait::On(Rc::downgrade(shared) as Weak<dyn Awaited>));
-            }
+            let shared = &this.shared;
+            this.record.begin(|| Wait::On(Rc::downgrade(shared) as Weak<dyn Awaited>));
             return Poll::Pending;
         }
         this.record.end();

@@ -35,7 +35,8 @@ use std::task::{Context, Poll, ready};
 ///
 /// # Cost
 ///
-/// One allocation for the queue besides its items, one per task that has to wait.
+/// One allocation for the queue besides its items, and memory for the greatest number of tasks that
+/// ever waited at once.
 ///
 /// # Examples
 ///
@@ -444,8 +445,8 @@ impl<T> Queue<T> {
     ///
     /// # Cost
     ///
-    /// Only memory for the item if there is room, otherwise one allocation; the putter is stepped
-    /// in the turn after an item was taken.
+    /// No allocation but for the item and for more waiting tasks than ever before; the putter is
+    /// stepped in the turn after an item was taken.
     ///
     /// # Examples
     ///
@@ -481,8 +482,8 @@ impl<T> Queue<T> {
     ///
     /// # Cost
     ///
-    /// None if there is an item, otherwise one allocation; the getter is stepped in the turn after
-    /// an item was put.
+    /// No allocation unless more tasks wait than ever before; the getter is stepped in the turn
+    /// after an item was put.
     ///
     /// # Examples
     ///
@@ -720,7 +721,8 @@ impl<T> Queue<T> {
     ///
     /// # Cost
     ///
-    /// One allocation if it has to wait; it is stepped in the turn after the last `task_done`.
+    /// No allocation unless more tasks wait than ever before; it is stepped in the turn after the
+    /// last `task_done`.
     ///
     /// # Examples
     ///
@@ -1039,23 +1041,21 @@ impl<T> Future for QueuePut<'_, T> {
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         let this = &mut *self;
         loop {
-            if this.ticket.is_in_line() {
-                ready!(this.ticket.poll(context));
-            }
+            ready!(this.ticket.poll(&this.queue.core, context));
             let item = this.item.take().expect("a put() was polled after it was ready; put again with a new one");
             match this.queue.try_put(item) {
                 Ok(()) => return Poll::Ready(Ok(())),
                 Err(TryPutError::ShutDown(item)) => return Poll::Ready(Err(PutError(item))),
                 Err(TryPutError::Full(item)) => this.item = Some(item),
             }
-            this.ticket.enter(this.queue.core.clone(), PUTTERS);
+            this.ticket.enter(&*this.queue.core, PUTTERS);
         }
     }
 }
 
 impl<T> Drop for QueuePut<'_, T> {
     fn drop(&mut self) {
-        self.ticket.give_up();
+        self.ticket.give_up(&*self.queue.core);
     }
 }
 
@@ -1090,14 +1090,12 @@ impl<T> Future for QueueGet<'_, T> {
         let this = &mut *self;
         assert!(!this.over, "a get() was polled after it was ready; get again with a new one");
         loop {
-            if this.ticket.is_in_line() {
-                ready!(this.ticket.poll(context));
-            }
+            ready!(this.ticket.poll(&this.queue.core, context));
             let got = match this.queue.try_get() {
                 Ok(item) => Ok(item),
                 Err(TryGetError::ShutDown) => Err(QueueShutDown),
                 Err(TryGetError::Empty) => {
-                    this.ticket.enter(this.queue.core.clone(), GETTERS);
+                    this.ticket.enter(&*this.queue.core, GETTERS);
                     continue;
                 }
             };
@@ -1109,7 +1107,7 @@ impl<T> Future for QueueGet<'_, T> {
 
 impl<T> Drop for QueueGet<'_, T> {
     fn drop(&mut self) {
-        self.ticket.give_up();
+        self.ticket.give_up(&*self.queue.core);
     }
 }
 
@@ -1143,14 +1141,14 @@ impl Future for QueueJoin {
     #[track_caller]
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
         let this = &mut *self;
-        if !this.over && !this.ticket.is_in_line() {
+        if !this.over && !this.ticket.is_in_line(&*this.core) {
             if this.core.unfinished.get() == 0 {
                 this.over = true;
             } else {
-                this.ticket.enter(this.core.clone(), JOINERS);
+                this.ticket.enter(&*this.core, JOINERS);
             }
         }
-        ready!(this.ticket.poll(context));
+        ready!(this.ticket.poll(&this.core, context));
         this.over = true;
         Poll::Ready(())
     }
@@ -1158,7 +1156,7 @@ impl Future for QueueJoin {
 
 impl Drop for QueueJoin {
     fn drop(&mut self) {
-        self.ticket.leave();
+        self.ticket.leave(&*self.core);
     }
 }
 

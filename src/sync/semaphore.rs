@@ -25,8 +25,8 @@ use std::task::{Context, Poll, ready};
 ///
 /// # Cost
 ///
-/// One allocation for the semaphore, one per task that has to wait, and memory for the greatest
-/// number of permits that were acquired at the same time.
+/// One allocation for the semaphore, and memory for the greatest numbers of tasks that ever waited,
+/// and of permits that were acquired, at the same time.
 ///
 /// # Examples
 ///
@@ -239,8 +239,8 @@ impl Semaphore {
     ///
     /// # Cost
     ///
-    /// None if there is a permit, otherwise one allocation; the waiter is stepped in the turn after
-    /// the release.
+    /// No allocation unless more tasks wait than ever before; the waiter is stepped in the turn
+    /// after the release.
     ///
     /// # Examples
     ///
@@ -539,18 +539,18 @@ impl Future for SemaphoreAcquire {
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Permit> {
         let this = &mut *self;
         assert!(!this.over, "an acquire() was polled after it was ready; acquire again with a new one");
-        let enters = !this.ticket.is_in_line();
+        let enters = !this.ticket.is_in_line(&*this.core);
         if enters && !this.core.is_locked() {
             this.core.take();
             this.over = true;
             return Poll::Ready(this.core.permit());
         }
         if enters {
-            this.ticket.enter(this.core.clone(), 0);
+            this.ticket.enter(&*this.core, 0);
         }
-        let poll = this.ticket.poll(context);
+        let poll = this.ticket.poll(&this.core, context);
         if enters {
-            this.ticket.tell_taker();
+            this.ticket.tell_taker(&*this.core);
         }
         ready!(poll);
         this.over = true;
@@ -562,13 +562,16 @@ impl Future for SemaphoreAcquire {
 
 impl Drop for SemaphoreAcquire {
     fn drop(&mut self) {
-        self.ticket.give_up();
+        self.ticket.give_up(&*self.core);
     }
 }
 
 impl fmt::Debug for SemaphoreAcquire {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("SemaphoreAcquire").field("begun", &self.ticket.is_in_line()).field("over", &self.over).finish()
+        f.debug_struct("SemaphoreAcquire")
+            .field("begun", &self.ticket.is_in_line(&*self.core))
+            .field("over", &self.over)
+            .finish()
     }
 }
 

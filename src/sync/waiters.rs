@@ -22,14 +22,15 @@
 //! `lock.rs`.
 
 use crate::kernel::callbacks::exceptions;
-use crate::kernel::table::records::{Awaited, Wait};
+use crate::kernel::table::lists::{List, Lists};
+use crate::kernel::table::records::{Awaited, InLine, Lines, Wait};
 use crate::kernel::{Token, clone_uncounted, context};
 use crate::leaf::Record;
 use std::cell::{Cell, RefCell};
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::rc::{Rc, Weak};
+use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 
 /// A primitive, as its waiters use it. A primitive with several queues numbers them.
@@ -82,30 +83,24 @@ pub(super) trait Place {
 /// One queue of waiters.
 #[derive(Default)]
 pub(super) struct Waiters {
-    /// Borrowed only in this file, and while no user code runs. What is taken out has another
-    /// owner: its ticket.
-    lists: RefCell<Lists>,
-    numbered: Cell<u64>,
+    /// Borrowed only in this file, and while no user code runs: wakers are taken out before they
+    /// are used or dropped.
+    line: RefCell<Line>,
     /// Number of waiters that were given something and have not used it yet.
     given: Cell<usize>,
 }
 
 #[derive(Default)]
-struct Lists {
-    /// By number, in ascending order.
-    waiting: VecDeque<Rc<Waiter>>,
-    dying: BTreeMap<u64, Rc<Waiter>>,
-}
-
-impl Lists {
-    fn place_of(&self, number: u64) -> Result<usize, usize> {
-        self.waiting.binary_search_by_key(&number, |waiter| waiter.number)
-    }
-
-    fn remove_waiting(&mut self, number: u64) -> Option<Rc<Waiter>> {
-        let place = self.place_of(number).ok()?;
-        self.waiting.remove(place)
-    }
+struct Line {
+    /// All waiters that have a ticket.
+    waiters: Lists<Waiter>,
+    /// Those that wait, by number in ascending order.
+    waiting: List,
+    /// Number of those that wait.
+    len: usize,
+    /// Those that are dying, by number, with their indices.
+    dying: BTreeMap<u64, u32>,
+    numbered: u64,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -116,24 +111,91 @@ enum State {
     Gone,
 }
 
-/// A waiter. The queue owns it until it is given something; its ticket owns it until it leaves.
-pub(super) struct Waiter {
+/// A waiter. It exists until its ticket leaves.
+struct Waiter {
     number: u64,
-    state: Cell<State>,
-    waker: Cell<Option<Waker>>,
-    place: Rc<dyn Place>,
-    line: u8,
+    state: State,
+    waker: Option<Waker>,
+}
+
+/// Something was given to a waiter. It must be woken when the primitive is consistent.
+#[must_use = "it has to be woken"]
+pub(super) struct Given(Option<Waker>);
+
+impl Given {
+    pub(super) fn wake(self) {
+        let Some(waker) = self.0 else { return };
+        // Other waiters must be woken too, and this runs in destructors: a panic of another
+        // executor's waker must not prevent that.
+        if let Err(payload) = catch_unwind(AssertUnwindSafe(|| waker.wake())) {
+            let loop_id = context::running().map_or(0, |kernel| kernel.id());
+            exceptions::reached_nobody(loop_id, exceptions::IN_A_WAKER, payload);
+        }
+    }
+}
+
+impl Line {
+    fn state(&self, index: u32) -> State {
+        self.waiters.get(index).map_or(State::Gone, |waiter| waiter.state)
+    }
+
+    fn waiter(&mut self, index: u32) -> &mut Waiter {
+        self.waiters.get_mut(index).expect("a waiter exists until its ticket leaves")
+    }
+
+    /// Adds a waiter at the end.
+    fn enter(&mut self) -> u32 {
+        self.numbered += 1;
+        self.len += 1;
+        self.waiters.push(&mut self.waiting, Waiter { number: self.numbered, state: State::Waiting, waker: None })
+    }
+
+    fn stop_waiting(&mut self, index: u32) {
+        self.waiters.unlink(&mut self.waiting, index);
+        self.len -= 1;
+    }
+
+    /// A waiter that was dying waits again, in its old place.
+    #[cold]
+    fn wait_again(&mut self, index: u32) {
+        let number = self.waiter(index).number;
+        self.dying.remove(&number);
+        let mut later = Vec::new();
+        let mut next = self.waiting.first();
+        while let Some(other) = next {
+            next = self.waiters.next(other);
+            if self.waiter(other).number > number {
+                later.push(other);
+            }
+        }
+        later.iter().for_each(|&other| self.waiters.unlink(&mut self.waiting, other));
+        [&[index], &*later].concat().into_iter().for_each(|index| self.waiters.link(&mut self.waiting, index));
+        self.waiter(index).state = State::Waiting;
+        self.len += 1;
+    }
+
+    /// Takes a waiter out of its line, and keeps it as `Gone`. Returns its state before.
+    fn leave(&mut self, index: u32) -> State {
+        let Waiter { state, number, .. } = *self.waiter(index);
+        match state {
+            State::Waiting => self.stop_waiting(index),
+            State::Dying => _ = self.dying.remove(&number),
+            State::Given | State::Gone => {}
+        }
+        self.waiter(index).state = State::Gone;
+        state
+    }
 }
 
 impl Waiters {
     /// Whether any waiter counts: it waits, or was given something and has not used it.
     pub(super) fn any(&self) -> bool {
-        self.given.get() > 0 || !self.lists.borrow().waiting.is_empty()
+        self.len() > 0
     }
 
     /// Number of waiters that count.
     pub(super) fn len(&self) -> usize {
-        self.given.get() + self.lists.borrow().waiting.len()
+        self.given.get() + self.line.borrow().len
     }
 
     /// Number of waiters that were given something and have not used it.
@@ -141,23 +203,30 @@ impl Waiters {
         self.given.get()
     }
 
-    /// Gives to the first waiter. It must be woken when the primitive is consistent.
-    #[must_use = "it has to be woken"]
-    pub(super) fn take_next(&self) -> Option<Rc<Waiter>> {
-        let waiter = self.lists.borrow_mut().waiting.pop_front()?;
-        self.mark_given(&waiter);
-        Some(waiter)
+    /// Gives to the first waiter.
+    pub(super) fn take_next(&self) -> Option<Given> {
+        let mut line = self.line.borrow_mut();
+        let index = line.waiting.first()?;
+        line.stop_waiting(index);
+        let waiter = line.waiter(index);
+        waiter.state = State::Given;
+        self.given.set(self.given.get() + 1);
+        Some(Given(waiter.waker.take()))
     }
 
     /// Like `take_next`, but only if no other waiter is before it: neither one that was given
     /// something, nor a dying one, which passes its turn on when it leaves.
-    #[must_use = "it has to be woken"]
-    pub(super) fn take_foremost(&self) -> Option<Rc<Waiter>> {
+    pub(super) fn take_foremost(&self) -> Option<Given> {
+        if self.given.get() > 0 {
+            return None;
+        }
         {
-            let lists = self.lists.borrow();
-            let first = lists.waiting.front()?.number;
-            if self.given.get() > 0 || lists.dying.keys().next().is_some_and(|&dying| dying < first) {
-                return None;
+            let mut line = self.line.borrow_mut();
+            let first = line.waiting.first()?;
+            if let Some(&dying) = line.dying.keys().next() {
+                if dying < line.waiter(first).number {
+                    return None;
+                }
             }
         }
         self.take_next()
@@ -166,152 +235,144 @@ impl Waiters {
     /// Gives to the first `count` waiters, and wakes them. The rest is kept for dying waiters, in
     /// case they wait again.
     pub(super) fn give(&self, count: usize) {
-        let mut taken = Vec::new();
-        {
-            let mut lists = self.lists.borrow_mut();
-            while let Some(waiter) = (taken.len() < count).then(|| lists.waiting.pop_front()).flatten() {
-                taken.push(waiter);
-            }
-            for _ in taken.len()..count {
-                let Some((_, waiter)) = lists.dying.pop_first() else { break };
-                self.mark_given(&waiter);
-            }
-        }
         // All of them before the first is woken, because a waker is user code and may come back
         // here.
-        taken.iter().for_each(|waiter| self.mark_given(waiter));
-        taken.iter().for_each(|waiter| waiter.wake());
+        let taken: Vec<_> = std::iter::from_fn(|| self.take_next()).take(count).collect();
+        {
+            let mut line = self.line.borrow_mut();
+            for _ in taken.len()..count {
+                let Some((_, index)) = line.dying.pop_first() else { break };
+                line.waiter(index).state = State::Given;
+                self.given.set(self.given.get() + 1);
+            }
+        }
+        taken.into_iter().for_each(Given::wake);
     }
 
     pub(super) fn give_all(&self) {
         self.give(usize::MAX);
     }
 
-    fn mark_given(&self, waiter: &Waiter) {
-        waiter.state.set(State::Given);
-        self.given.set(self.given.get() + 1);
+    fn state(&self, index: u32) -> State {
+        self.line.borrow().state(index)
     }
 
-    fn enter(&self, place: &Rc<dyn Place>, line: u8) -> Rc<Waiter> {
-        self.numbered.set(self.numbered.get() + 1);
-        let waiter = Rc::new(Waiter {
-            number: self.numbered.get(),
-            state: Cell::new(State::Waiting),
-            waker: Cell::new(None),
-            place: place.clone(),
-            line,
-        });
-        self.lists.borrow_mut().waiting.push_back(waiter.clone());
-        waiter
+    /// Takes a waiter out of the line. It keeps its waker. Returns whether it had been given
+    /// something.
+    fn leave(&self, index: u32) -> bool {
+        let was_given = self.line.borrow_mut().leave(index) == State::Given;
+        self.given.set(self.given.get() - usize::from(was_given));
+        was_given
     }
 
-    /// Whether it had been given something.
-    fn leave(&self, waiter: &Waiter) -> bool {
-        let state = waiter.state.replace(State::Gone);
-        match state {
-            State::Waiting => drop(self.lists.borrow_mut().remove_waiting(waiter.number)),
-            State::Dying => drop(self.lists.borrow_mut().dying.remove(&waiter.number)),
-            State::Given => self.given.set(self.given.get() - 1),
-            State::Gone => {}
+    /// Removes a waiter if it need not wait any more.
+    #[inline]
+    fn remove_if_over(&self, index: u32) -> Option<Waiter> {
+        let mut line = self.line.borrow_mut();
+        let state = line.state(index);
+        if !matches!(state, State::Given | State::Gone) {
+            return None;
         }
-        state == State::Given
-    }
-}
-
-impl Waiter {
-    pub(super) fn wake(&self) {
-        let Some(waker) = self.waker.take() else { return };
-        // Other waiters must be woken too, and this runs in destructors: a panic of another
-        // executor's waker must not prevent that.
-        if let Err(payload) = catch_unwind(AssertUnwindSafe(|| waker.wake())) {
-            let loop_id = context::running().map_or(0, |kernel| kernel.id());
-            exceptions::reached_nobody(loop_id, exceptions::IN_A_WAKER, payload);
-        }
+        self.given.set(self.given.get() - usize::from(state == State::Given));
+        Some(line.waiters.free(index))
     }
 
-    /// A waiter that is polled is not dying: its future has moved out of the cancelled task.
+    /// A waiter that is dying waits again.
     #[cold]
     #[inline(never)]
-    fn lives_on(&self) {
-        self.resume();
-    }
-
-    fn waiters(&self) -> &Waiters {
-        self.place.line(self.line)
-    }
-
-    fn is_given(&self) -> bool {
-        self.state.get() == State::Given
+    fn resume(&self, index: u32, place: &dyn Place, line: u8) {
+        match self.state(index) {
+            State::Dying => {
+                self.line.borrow_mut().wait_again(index);
+                place.resumed(line);
+            }
+            // It was given something while it was dying, and was not woken for that. Or it had left
+            // the queue, and enters it again.
+            State::Given | State::Gone => {
+                let waker = self.line.borrow_mut().waiters.get_mut(index).and_then(|waiter| waiter.waker.take());
+                Given(waker).wake();
+            }
+            State::Waiting => {}
+        }
     }
 }
 
-impl Awaited for Waiter {
+// ---- what the kernel sees of a waiter ----
+
+/// A waiter of a primitive.
+struct Waiting<P> {
+    place: Rc<P>,
+    at: InLine,
+}
+
+impl<P: Place + 'static> Lines for P {
+    fn awaited(self: Rc<Self>, at: InLine) -> Rc<dyn Awaited> {
+        Rc::new(Waiting { place: self, at })
+    }
+}
+
+impl<P: Place> Awaited for Waiting<P> {
     fn interrupt(&self) {
-        if self.state.get() == State::Waiting {
-            self.state.set(State::Dying);
-            let mut lists = self.waiters().lists.borrow_mut();
-            if let Some(waiter) = lists.remove_waiting(self.number) {
-                lists.dying.insert(self.number, waiter);
-            }
+        let InLine { line, index } = self.at;
+        let mut line = self.place.line(line).line.borrow_mut();
+        if line.state(index) == State::Waiting {
+            line.stop_waiting(index);
+            let waiter = line.waiter(index);
+            waiter.state = State::Dying;
+            let number = waiter.number;
+            line.dying.insert(number, index);
         }
     }
 
     fn resume(&self) {
-        match self.state.get() {
-            State::Dying => {
-                self.state.set(State::Waiting);
-                {
-                    let mut lists = self.waiters().lists.borrow_mut();
-                    if let Some(waiter) = lists.dying.remove(&self.number) {
-                        let (Ok(place) | Err(place)) = lists.place_of(self.number);
-                        lists.waiting.insert(place, waiter);
-                    }
-                }
-                self.place.resumed(self.line);
-            }
-            // It was given something while it was dying, and was not woken for that.
-            State::Given => self.wake(),
-            // It had left the queue, and enters it again.
-            State::Gone => self.wake(),
-            State::Waiting => {}
-        }
+        let InLine { line, index } = self.at;
+        self.place.line(line).resume(index, &*self.place, line);
     }
 
     fn yield_gift(&self) {
-        if self.state.get() != State::Gone && self.place.gives_way(self.line) {
-            let given = self.waiters().leave(self);
-            self.place.left(self.line, given);
-        }
+        let InLine { line, index } = self.at;
+        yield_gift(&*self.place, line, index);
     }
 
     fn takers(&self) -> Option<Vec<Token>> {
-        self.place.takers(self.line)
+        self.place.takers(self.at.line)
     }
 
     fn taker(&self) -> Option<Token> {
-        self.place.taker(self.line)
+        self.place.taker(self.at.line)
     }
 
     fn taken_at(&self) -> Vec<u64> {
-        self.place.taken_at(self.line)
+        self.place.taken_at(self.at.line)
     }
 
     fn sole_holder(&self) -> Option<Token> {
-        self.place.sole_holder(self.line)
+        self.place.sole_holder(self.at.line)
     }
 
     fn holders(&self) -> Vec<Token> {
-        self.place.holders(self.line)
+        self.place.holders(self.at.line)
     }
 
     fn describe(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.place.describe(self.line, f)
+        self.place.describe(self.at.line, f)
     }
 }
 
-/// What a future stores about its place in a queue.
+fn yield_gift(place: &dyn Place, line: u8, index: u32) {
+    let waiters = place.line(line);
+    if waiters.state(index) != State::Gone && place.gives_way(line) {
+        let given = waiters.leave(index);
+        place.left(line, given);
+    }
+}
+
+// ---- tickets ----
+
+/// What a future stores about its place in a queue. Each function takes the primitive, which the
+/// future has too.
 pub(super) struct Ticket {
-    waiter: Option<Rc<Waiter>>,
+    at: Option<InLine>,
     record: Record,
 }
 
@@ -319,26 +380,29 @@ impl Ticket {
     /// For a future that is created at the caller's location.
     #[track_caller]
     pub(super) fn here() -> Self {
-        Ticket { waiter: None, record: Record::here() }
+        Ticket { at: None, record: Record::here() }
     }
 
-    pub(super) fn is_in_line(&self) -> bool {
-        self.waiter.as_ref().is_some_and(|waiter| waiter.state.get() != State::Gone)
+    #[inline]
+    pub(super) fn is_in_line(&self, place: &impl Place) -> bool {
+        self.at.is_some_and(|at| place.line(at.line).state(at.index) != State::Gone)
     }
 
     /// Takes a place at the end of the queue.
-    pub(super) fn enter(&mut self, place: Rc<dyn Place>, line: u8) {
-        debug_assert!(!self.is_in_line(), "one place a ticket");
+    #[inline]
+    pub(super) fn enter(&mut self, place: &impl Place, line: u8) {
+        debug_assert!(!self.is_in_line(place), "one place a ticket");
         // It may have left the queue before.
-        self.leave();
-        self.waiter = Some(place.line(line).enter(&place, line));
+        self.leave(place);
+        let index = place.line(line).line.borrow_mut().enter();
+        self.at = Some(InLine { line, index });
     }
 
     /// Notifies the task that has taken what is waited for, if that task is ending.
     #[cold]
     #[inline(never)]
-    pub(super) fn tell_taker(&self) {
-        let taker = self.waiter.as_ref().and_then(|waiter| waiter.taker());
+    pub(super) fn tell_taker(&self, place: &dyn Place) {
+        let taker = self.at.and_then(|at| place.taker(at.line));
         if let Some((taker, kernel)) = taker.zip(context::running()) {
             kernel.is_wanted_of(taker);
         }
@@ -347,50 +411,75 @@ impl Ticket {
     /// Ready when something was given; then the place is left. A poll without reason changes only
     /// the waker.
     #[track_caller]
-    pub(super) fn poll(&mut self, context: &mut Context<'_>) -> Poll<()> {
-        let Some(waiter) = &self.waiter else { return Poll::Ready(()) };
-        if matches!(waiter.state.get(), State::Given | State::Gone) {
-            self.leave();
+    #[inline]
+    pub(super) fn poll<P: Place + 'static>(&mut self, place: &Rc<P>, context: &mut Context<'_>) -> Poll<()> {
+        let Some(at) = self.at else { return Poll::Ready(()) };
+        let waiters = place.line(at.line);
+        if let Some(waiter) = waiters.remove_if_over(at.index) {
+            self.at = None;
+            self.record.end();
+            // Its waker may be user code. It is dropped here, where nothing is borrowed.
+            drop(waiter);
             return Poll::Ready(());
         }
         let new = clone_uncounted(context.waker());
-        let old = waiter.waker.replace(Some(new));
+        let (state, old) = {
+            let mut line = waiters.line.borrow_mut();
+            let waiter = line.waiter(at.index);
+            (waiter.state, waiter.waker.replace(new))
+        };
+        let was_polled = old.is_some();
         drop(old);
-        if waiter.state.get() == State::Dying {
-            waiter.lives_on();
+        match state {
+            // The old waker's destructor may have come back here.
+            State::Waiting if was_polled && waiters.state(at.index) == State::Given => {
+                self.leave(&**place);
+                return Poll::Ready(());
+            }
+            State::Waiting => {}
+            // A waiter that is polled is not dying: its future has moved out of the cancelled task.
+            State::Dying => {
+                waiters.resume(at.index, &**place, at.line);
+                if waiters.state(at.index) == State::Given {
+                    self.leave(&**place);
+                    return Poll::Ready(());
+                }
+            }
+            // The waker's `clone` has come back here.
+            State::Given | State::Gone => {
+                self.leave(&**place);
+                return Poll::Ready(());
+            }
         }
-        // Checked again, because the waker's code may have come back here.
-        if waiter.is_given() {
-            self.leave();
-            return Poll::Ready(());
-        }
-        if let Some(kernel) = context::running() {
-            let waiter = Rc::downgrade(waiter);
-            self.record.begin(&kernel, || Wait::On(waiter as Weak<dyn Awaited>));
-        }
+        self.record.begin(|| Wait::In(Rc::<P>::downgrade(place), at));
         Poll::Pending
     }
 
     /// Leaves the queue. Returns whether something had been given, which the caller must pass on.
-    pub(super) fn leave(&mut self) -> bool {
-        let Some(waiter) = self.waiter.take() else { return false };
+    #[inline]
+    pub(super) fn leave(&mut self, place: &(impl Place + ?Sized)) -> bool {
+        let Some(InLine { line, index }) = self.at.take() else { return false };
         self.record.end();
-        // Its waker, which may be user code, is dropped here, where nothing is borrowed.
-        waiter.waiters().leave(&waiter)
+        let waiters = place.line(line);
+        let was_given = waiters.leave(index);
+        let waiter = waiters.line.borrow_mut().waiters.free(index);
+        // As above.
+        drop(waiter);
+        was_given
     }
 
     /// The waiting future is dropped: what it was given is passed on.
-    pub(super) fn give_up(&mut self) {
-        if let Some(waiter) = &self.waiter {
-            waiter.yield_gift();
+    #[inline]
+    pub(super) fn give_up(&mut self, place: &impl Place) {
+        if let Some(InLine { line, index }) = self.at {
+            yield_gift(place, line, index);
         }
-        self.leave();
+        self.leave(place);
     }
 }
 
 impl fmt::Debug for Ticket {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let state = self.waiter.as_ref().map(|waiter| waiter.state.get());
-        f.debug_tuple("Ticket").field(&state).finish()
+        f.debug_struct("Ticket").field("at", &self.at).finish_non_exhaustive()
     }
 }

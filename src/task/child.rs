@@ -347,7 +347,7 @@ impl AnyChild {
     /// Some code knows how the child has ended, so a panic is not reported any more.
     pub(crate) fn look_at(&self) {
         if let AnyChild::Task(task) = self {
-            task.header().looked_at.set(true);
+            task.header().look_at();
         }
     }
 

@@ -2,8 +2,8 @@
 
 use crate::error::TaskError;
 use crate::kernel::cell::{Header, Outcome, TypedTask};
-use crate::kernel::table::records::{Then, Wait};
-use crate::kernel::{Kernel, WaiterKey, clone_uncounted, context};
+use crate::kernel::table::records::Wait;
+use crate::kernel::{Kernel, WaiterKey, context};
 use crate::leaf::{Record, abandon, check_loop, remove_waiter};
 use std::fmt;
 use std::pin::Pin;
@@ -76,12 +76,20 @@ impl<T> Future for Join<T> {
             this.record.end();
             return Poll::Ready((this.read)(&this.cell));
         }
+        if this.waiter.is_none() {
+            this.waiter = this.record.begin_first_join(header, context.waker());
+            if this.waiter.is_some() {
+                return Poll::Pending;
+            }
+        }
         wait(header, &mut this.waiter, &mut this.record, context);
         Poll::Pending
     }
 }
 
 /// Waits for the end of a task. Independent of the output type, so that it is compiled once.
+#[cold]
+#[inline(never)]
 #[track_caller]
 fn wait(header: &Header, waiter: &mut Option<WaiterKey>, record: &mut Record, context: &Context<'_>) {
     let running = context::running();
@@ -90,33 +98,16 @@ fn wait(header: &Header, waiter: &mut Option<WaiterKey>, record: &mut Record, co
     }
     // An await that is polled outside a turn still finds its task's loop, unless the loop has gone.
     let Some(kernel) = running.or_else(|| context::loop_of(header.token())) else { return };
-    if waiter.is_none() {
-        // Cloning a waker may run user code, so it happens here, where nothing is borrowed.
-        let waker = clone_uncounted(context.waker());
-        *waiter = Some(record.begin_join(&kernel, header, waker));
-    } else {
-        wait_on(&kernel, header, waiter, record, context);
-    }
-}
-
-/// The await was polled before, and is polled again: something else has woken its task, or it has
-/// moved to another task.
-#[cold]
-#[inline(never)]
-#[track_caller]
-fn wait_on(
-    kernel: &Kernel,
-    header: &Header,
-    waiter: &mut Option<WaiterKey>,
-    record: &mut Record,
-    context: &Context<'_>,
-) {
-    if let Some(key) = waiter.filter(|&key| !kernel.table.waiter_wakes(key, context.waker())) {
-        // The same holds here. Dropping the old waker may run user code too.
-        let waker = clone_uncounted(context.waker());
-        drop(kernel.table.change_waiter(key, Then::Wake(waker)));
-    }
-    record.begin(kernel, || Wait::Task(header.token()));
+    *waiter = Some(match *waiter {
+        None => kernel.table.add_awaiter(header, context.waker()),
+        // It was polled before, and is polled again: something else has woken its task, or it has
+        // moved to another task.
+        Some(key) => {
+            kernel.table.change_awaiter(header, key, context.waker());
+            key
+        }
+    });
+    record.begin(|| Wait::Task(header.token()));
 }
 
 #[inline]
@@ -151,7 +142,7 @@ const ENDED: &str = "DONE-1: a task that has ended has an outcome";
 /// Takes the outcome of a task that has ended.
 #[track_caller]
 pub(crate) fn take_outcome<T>(cell: &TypedTask<T>) -> Outcome<T> {
-    cell.header().looked_at.set(true);
+    cell.header().look_at();
     let name = || cell.header().name();
     let Ok(mut outcome) = cell.outcome().expect(ENDED).try_borrow_mut() else {
         panic!(
@@ -173,7 +164,7 @@ pub(crate) fn take_outcome<T>(cell: &TypedTask<T>) -> Outcome<T> {
 /// Clones the outcome of a task that has ended.
 #[track_caller]
 pub(crate) fn clone_outcome<T: Clone>(cell: &TypedTask<T>) -> Outcome<T> {
-    cell.header().looked_at.set(true);
+    cell.header().look_at();
     cell.outcome().expect(ENDED).borrow().clone().unwrap_or_else(|| {
         let name = cell.header().name();
         panic!("the result of task {name:?} was read after it was taken; await `&task` everywhere")

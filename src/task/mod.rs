@@ -63,7 +63,8 @@ mod tests;
 ///
 /// # Cost
 ///
-/// One allocation, one entry of the ready queue.
+/// One allocation, unless a task of the same size has ended: a thread that has a loop keeps up to
+/// 256 KiB of such memory. No allocation for the ready queue.
 ///
 /// # Examples
 ///
@@ -302,7 +303,7 @@ impl<T: 'static> Task<T> {
         if let Some(kernel) = context::loop_of(header.token()) {
             let call = kernel.callback(callback);
             if header.is_done() {
-                kernel.call_soon(call);
+                kernel.queue_call(call);
             } else {
                 key = Some(kernel.table.add_waiter(header, Then::Queue(call)));
             }
@@ -381,7 +382,7 @@ impl<T> Task<T> {
                 header.name()
             );
         }
-        header.looked_at.set(true);
+        header.look_at();
         let outcome = self.cell.outcome().expect("DONE-1: a task that has ended has an outcome").borrow();
         match &*outcome {
             None => panic!(
@@ -897,7 +898,7 @@ impl fmt::Debug for TaskRef {
 fn ask_to_end(task: &AnyTask) -> bool {
     let was_alive = cancel(task);
     if !was_alive {
-        task.header().looked_at.set(true);
+        task.header().look_at();
     } else if let Some(kernel) = context::loop_of(task.header().token()) {
         kernel.note_asked(task);
     }

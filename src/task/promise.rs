@@ -431,10 +431,10 @@ impl<T> Promise<T> {
                     waker.wake();
                 }
                 (Then::Wake(waker), None) => waker.wake(),
-                (Then::Queue(call), Some(kernel)) => _ = kernel.call_soon(call),
+                (Then::Queue(call), Some(kernel)) => kernel.queue_call(call),
                 (Then::CallBack(callback, locals), Some(kernel)) => {
                     let promise = self.clone();
-                    kernel.call_soon(callback_with(locals, move || callback(&promise)));
+                    kernel.queue_call(callback_with(locals, move || callback(&promise)));
                 }
                 (Then::Queue(_) | Then::CallBack(..), None) => {}
             }
@@ -574,7 +574,7 @@ impl<T: 'static> Promise<T> {
         let kernel = running("add_done_callback() of a promise");
         if self.is_done() {
             let promise = self.clone();
-            kernel.call_soon(kernel.callback(move || callback(&promise)));
+            kernel.queue_call(kernel.callback(move || callback(&promise)));
             return CallbackId::in_promise(0);
         }
         let then = Then::CallBack(Box::new(callback), kernel.locals_for_callback());
@@ -697,9 +697,7 @@ impl<T: 'static> Future for Promised<T> {
             this.record.end();
             return Poll::Ready((this.read)(&this.promise));
         }
-        if let Some(kernel) = kernel {
-            this.record.begin(&kernel, || Wait::On(Rc::<PromiseCell<T>>::downgrade(cell)));
-        }
+        this.record.begin(|| Wait::On(Rc::<PromiseCell<T>>::downgrade(cell)));
         Poll::Pending
     }
 }

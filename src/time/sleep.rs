@@ -1,8 +1,9 @@
 //! Waiting for a time.
 
 use crate::kernel::callbacks::exceptions;
+use crate::kernel::timers::{self, Begun};
 use crate::kernel::{Kernel, Message, Time, TimerKey, context, inbox};
-use crate::leaf::{place_of, running};
+use crate::leaf::{no_loop, place_of, running};
 use std::panic::Location;
 use std::pin::Pin;
 use std::rc::Rc;
@@ -45,9 +46,8 @@ use std::time::{Duration, Instant};
 /// ```
 #[track_caller]
 pub fn sleep(duration: Duration) -> Sleep {
-    let kernel = running("sleep()");
-    let deadline = if duration.is_zero() { Time(0) } else { kernel.clock.now().after(duration) };
-    Sleep::new(&kernel, deadline)
+    let Some((loop_id, lane, deadline)) = timers::from_now(duration) else { no_loop("sleep()") };
+    Sleep { loop_id, lane, deadline, stage: Stage::New, place: Location::caller() }
 }
 
 /// Waits until a moment of the loop's [`time`](crate::time()). Otherwise like [`sleep`].
@@ -180,14 +180,13 @@ impl Sleep {
 
     /// The first poll.
     fn begin(&mut self, waker: &Waker) {
-        let kernel = self.kernel();
-        self.stage = if self.deadline == Time(0) || self.deadline <= kernel.clock.seen() {
-            Stage::Yielded
-        } else {
-            Stage::Armed(kernel.add_timer(self.deadline, kernel.alarm_for(waker, self.place)))
-        };
-        if let Stage::Yielded = self.stage {
-            waker.wake_by_ref();
+        match timers::begin(self.loop_id, self.deadline, waker, self.place) {
+            Begun::Armed(key) => self.stage = Stage::Armed(key),
+            Begun::Passed => {
+                self.stage = Stage::Yielded;
+                waker.wake_by_ref();
+            }
+            Begun::Elsewhere => panic!("{}", elsewhere("poll() of a sleep")),
         }
     }
 
@@ -208,6 +207,13 @@ impl Sleep {
 
     fn disarm(&mut self) {
         let Stage::Armed(key) = std::mem::replace(&mut self.stage, Stage::Over) else { return };
+        if !timers::end(self.loop_id, key) {
+            self.disarm_elsewhere(key);
+        }
+    }
+
+    #[cold]
+    fn disarm_elsewhere(&self, key: TimerKey) {
         // The old alarm is dropped here, where nothing is borrowed.
         let alarm = context::find(self.loop_id).and_then(|kernel| kernel.cancel_timer(key));
         if alarm.is_none() {

@@ -822,7 +822,7 @@ impl<F: Future> Future for WaitFor<F> {
                 }
                 let waker = clone_uncounted(context.waker());
                 drop(ending.waker.replace(Some(waker)));
-                record.begin(&kernel, || Wait::On(Rc::<NeverStarted>::downgrade(ending)));
+                record.begin(|| Wait::On(Rc::<NeverStarted>::downgrade(ending)));
                 Poll::Pending
             }
         }
@@ -931,7 +931,7 @@ fn cancel_and_wait(
     });
     let waker = clone_uncounted(context.waker());
     drop(expiry.waker.replace(Some(waker)));
-    record.begin(&kernel, || Wait::On(Rc::<Ended>::downgrade(expiry)));
+    record.begin(|| Wait::On(Rc::<Ended>::downgrade(expiry)));
     if begins {
         cancel(&task.cell);
     }

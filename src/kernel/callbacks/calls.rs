@@ -36,6 +36,18 @@ impl Call {
     }
 }
 
+/// A callback in the queue.
+#[derive(Default)]
+pub(crate) enum Callback {
+    /// The key of one in `Kernel::calls`, which can be cancelled.
+    Key(u32),
+    /// One that cannot be cancelled.
+    Call(Call),
+    /// The loop was closed, and does not call it.
+    #[default]
+    Dropped,
+}
+
 #[derive(Default)]
 pub(crate) struct Calls {
     entries: Slab<Entry>,

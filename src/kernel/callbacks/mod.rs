@@ -9,7 +9,7 @@ use crate::kernel::cell::Header;
 #[cfg(feature = "probe")]
 use crate::kernel::observe::probe::{EventKind, Source};
 use crate::kernel::{Kernel, StepWatch, context};
-use calls::{Call, CallKey};
+use calls::{Call, CallKey, Callback};
 use locals::Locals;
 use std::any::Any;
 use std::cell::{Cell, RefCell};
@@ -29,11 +29,23 @@ pub(crate) struct Notes {
 impl Kernel {
     // ---- in the ready queue ----
 
+    /// Queues a callback that can be cancelled.
     pub(crate) fn call_soon(&self, call: Call) -> CallKey {
         let key = self.calls.borrow_mut().insert(call);
-        self.table.push_call(key.entry());
-        self.work_arrived();
+        self.queue_callback(Callback::Key(key.entry()));
         key
+    }
+
+    /// Queues a callback.
+    #[inline]
+    pub(crate) fn queue_call(&self, call: Call) {
+        self.queue_callback(Callback::Call(call));
+    }
+
+    #[inline]
+    fn queue_callback(&self, callback: Callback) {
+        self.table.push_call(callback);
+        self.work_arrived();
     }
 
     /// Cancels a callback. Returns it, to be dropped where nothing is borrowed, unless it was
@@ -42,9 +54,15 @@ impl Kernel {
         self.calls.borrow_mut().cancel(key)
     }
 
-    pub(in crate::kernel) fn call(&self, entry: u32) {
+    /// Calls a callback that was taken from the queue, unless it was cancelled.
+    #[inline]
+    pub(in crate::kernel) fn call(&self, callback: Callback) {
         self.tally().calls_taken.count();
-        let call = self.calls.borrow_mut().take(entry);
+        let call = match callback {
+            Callback::Call(call) => Some(call),
+            Callback::Key(key) => self.calls.borrow_mut().take(key),
+            Callback::Dropped => None,
+        };
         if let Some(call) = call {
             self.run(call);
         }

@@ -230,7 +230,9 @@ impl Kernel {
     fn waits_for_others(&self, header: &Header) -> bool {
         let waits_for_others = |begun: WaitEntry| match begun.wait {
             Wait::Task(_) => true,
-            Wait::On(awaited) => awaited.upgrade().is_some_and(|on| on.takers().is_some() || !on.tasks().is_empty()),
+            awaited @ (Wait::In(..) | Wait::On(_)) => {
+                awaited.upgrade().is_some_and(|on| on.takers().is_some() || !on.tasks().is_empty())
+            }
         };
         self.waits_of(header).into_iter().any(|(_, begun)| waits_for_others(begun))
     }
@@ -287,7 +289,7 @@ impl Kernel {
                 }
                 let mut tasks: Vec<AnyTask> = match &begun.wait {
                     Wait::Task(token) => self.table.task(*token).into_iter().collect(),
-                    Wait::On(awaited) => match awaited.upgrade() {
+                    awaited @ (Wait::In(..) | Wait::On(_)) => match awaited.upgrade() {
                         // A cancelled task waits only for tasks.
                         Some(on) if header.is_condemned() => on.outwaited(),
                         Some(on) => {
@@ -396,7 +398,7 @@ impl Search<'_> {
         let (takers, tasks) = match &begun.wait {
             // A task that has ended has already woken its waiters.
             Wait::Task(token) => (None, self.kernel.table.task(*token).into_iter().collect()),
-            Wait::On(awaited) => match awaited.upgrade() {
+            awaited @ (Wait::In(..) | Wait::On(_)) => match awaited.upgrade() {
                 Some(on) if waiting.is_condemned() => (None, on.outwaited()),
                 Some(on) => (on.takers(), on.tasks()),
                 None => return false,
@@ -436,7 +438,7 @@ impl Search<'_> {
         };
         let waits_for_tasks = |begun: &WaitEntry| match &begun.wait {
             Wait::Task(_) => true,
-            Wait::On(awaited) => awaited.upgrade().is_some_and(|on| match on.takers() {
+            awaited @ (Wait::In(..) | Wait::On(_)) => awaited.upgrade().is_some_and(|on| match on.takers() {
                 Some(takers) => !takers.is_empty() && !takers.into_iter().any(|taker| kernel.is_of_another(taker)),
                 None => !on.tasks().is_empty(),
             }),

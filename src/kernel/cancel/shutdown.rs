@@ -144,6 +144,7 @@ impl Kernel {
             let ended = self.finish_tasks(Patience::GivesUp);
             let mut left = Vec::new();
             self.calls.borrow_mut().drain(|call| left.push(Alarm::Call(call)));
+            left.extend(self.table.take_calls().into_iter().map(Alarm::Call));
             self.drain_timers(&mut left);
             for message in self.inbox().close() {
                 match message {

@@ -216,7 +216,9 @@ impl Kernel {
         let mut tasks = Vec::new();
         self.each_wait(header, &mut |_, begun| match begun.wait {
             Wait::Task(token) => tasks.extend(self.table.task(token)),
-            Wait::On(awaited) => tasks.extend(awaited.upgrade().into_iter().flat_map(|awaited| awaited.outwaited())),
+            awaited @ (Wait::In(..) | Wait::On(_)) => {
+                tasks.extend(awaited.upgrade().into_iter().flat_map(|awaited| awaited.outwaited()))
+            }
         });
         tasks
     }
@@ -226,7 +228,9 @@ impl Kernel {
         let mut tasks = Vec::new();
         self.each_wait(header, &mut |_, begun| match begun.wait {
             Wait::Task(token) => tasks.extend(self.table.task(token)),
-            Wait::On(awaited) => tasks.extend(awaited.upgrade().into_iter().flat_map(|awaited| awaited.tasks())),
+            awaited @ (Wait::In(..) | Wait::On(_)) => {
+                tasks.extend(awaited.upgrade().into_iter().flat_map(|awaited| awaited.tasks()))
+            }
         });
         tasks
     }
@@ -411,7 +415,7 @@ impl Kernel {
                     links.get_or_insert_default().push(Link::Task(task));
                 }
             }
-            Wait::On(awaited) => {
+            awaited @ (Wait::In(..) | Wait::On(_)) => {
                 if let Some(on) = awaited.upgrade().and_then(|awaited| awaited.links()) {
                     links.get_or_insert_default().extend(on);
                 }

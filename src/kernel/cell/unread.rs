@@ -1,7 +1,7 @@
 //! Values that are never read: outcomes, and a value whose future panics while it is dropped.
 #![allow(unsafe_code, reason = "takes an outcome out of a cell without references")]
 
-use super::{Ending, Holds, Outcome, TaskCell};
+use super::{Ending, Header, Holds, Outcome, TaskCell};
 use crate::error::TaskError;
 use crate::kernel::callbacks::exceptions;
 use std::mem::ManuallyDrop;
@@ -25,6 +25,22 @@ fn drop_unwritten<T>(value: T) {
     exceptions::drop_value(value);
 }
 
+/// In `Header::records`: the outcome was read.
+const LOOKED_AT: u8 = 128;
+
+impl Header {
+    /// The outcome is being read. A panic that was never read is reported.
+    #[inline]
+    pub(crate) fn look_at(&self) {
+        self.records.set(self.records.get() | LOOKED_AT);
+    }
+
+    #[inline]
+    fn was_looked_at(&self) -> bool {
+        self.records.get() & LOOKED_AT != 0
+    }
+}
+
 impl<F: Future> TaskCell<F> {
     /// Takes the outcome out of the cell for good.
     fn take_outcome(&mut self) -> Option<Outcome<F::Output>> {
@@ -43,10 +59,10 @@ impl<F: Future> Drop for TaskCell<F> {
         unsafe { Self::drop_future(NonNull::from(&mut *self).cast()) };
         let outcome = self.take_outcome();
         #[cfg(feature = "report")]
-        if size_of::<F::Output>() > 0 && matches!(outcome, Some(Ok(_))) && !self.header.looked_at.get() {
+        if size_of::<F::Output>() > 0 && matches!(outcome, Some(Ok(_))) && !self.header.was_looked_at() {
             self.header.never_taken(std::any::type_name::<F::Output>());
         }
-        if let (Some(Ending::Panicked), false) = (self.header.ending.get(), self.header.looked_at.get()) {
+        if let (Some(Ending::Panicked), false) = (self.header.ending.get(), self.header.was_looked_at()) {
             if let Some(Err(TaskError::Panicked(panic))) = outcome {
                 self.header.reached_nobody(panic);
             }

@@ -3,6 +3,7 @@
 pub(crate) mod guest;
 pub(crate) mod inbox;
 pub(crate) mod lanes;
+mod main_task;
 pub(crate) mod park;
 pub(crate) mod sockets;
 
@@ -27,6 +28,9 @@ pub(crate) struct Notes {
     /// Number of turns and calls of `EventLoop::enter` that the loop is in, nested
     /// (`table/context.rs`).
     pub(in crate::kernel) entered: Cell<u32>,
+    /// Number of main tasks that were run, and whether the last one is over.
+    pub(in crate::kernel) run: Cell<u32>,
+    pub(in crate::kernel) over: Cell<bool>,
     /// The paused turn: the number of its entries that are left. Its timers follow.
     pub(in crate::kernel) paused: Cell<Option<usize>>,
     /// A host was told that there is nothing to do before this time (`idle/guest.rs`).
@@ -46,6 +50,8 @@ impl Default for Notes {
             tell_of_long_rest: Cell::default(),
             patience: Cell::new(Duration::from_secs(1)),
             entered: Cell::default(),
+            run: Cell::default(),
+            over: Cell::default(),
             paused: Cell::default(),
             told_to_sleep: Cell::default(),
             hosted: Cell::default(),
@@ -72,7 +78,7 @@ impl Kernel {
                     self.table.wake(token);
                 }
                 Message::Call(call) => {
-                    self.call_soon(Call::Once(call));
+                    self.queue_call(Call::Once(call));
                 }
                 // Dropping an alarm, with its waker or callback, may run user code. A panic in it
                 // belongs to no task.

@@ -52,6 +52,7 @@ impl Kernel {
             Call::Once(_) => None,
         };
         let mut limited: Vec<Token> = self.calls.borrow().iter().filter_map(limit).collect();
+        self.table.each_call(&mut |call| limited.extend(limit(call)));
         let wheel = self.wheel.borrow();
         limited.extend(wheel.iter().filter_map(|(_, _, alarm)| match alarm {
             Alarm::Call(call) => limit(call),
@@ -103,7 +104,7 @@ impl TaskTable {
                 Some(task) => format!("task {:?}", task.header().name()),
                 None => "a task that has ended".into(),
             },
-            Wait::On(awaited) => match awaited.upgrade() {
+            awaited @ (Wait::In(..) | Wait::On(_)) => match awaited.upgrade() {
                 Some(awaited) => format!("{}", Described(&*awaited)),
                 None => "what is no longer there".into(),
             },

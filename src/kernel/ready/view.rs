@@ -1,40 +1,107 @@
 //! Queries on the queue, and turns that are run in portions.
+#![allow(unsafe_code, reason = "follows links to entries that their owners keep")]
 
-use super::ReadyQueue;
+use super::{Linked, ReadyQueue};
 
-impl<E: Copy> ReadyQueue<E> {
+impl<E: Linked> ReadyQueue<E> {
     #[inline]
     pub(crate) fn len(&self) -> usize {
-        self.tail.wrapping_sub(self.head)
+        self.pushed.wrapping_sub(self.taken)
     }
 
     #[inline]
     pub(crate) fn is_empty(&self) -> bool {
-        self.head == self.tail
+        self.pushed == self.taken
     }
 
     /// Number of entries that were ever pushed, and that were taken.
     pub(crate) fn numbers(&self) -> (u64, u64) {
-        (self.tail as u64, self.head as u64)
+        (self.pushed as u64, self.taken as u64)
     }
 
-    /// Number of entries of this turn that are left.
+    /// Number of entries of this turn, or of its portion, that are left. O(n).
     pub(crate) fn marked_len(&self) -> usize {
-        self.mark.wrapping_sub(self.head)
+        std::iter::successors(self.head, |&entry| self.after(entry)).count()
     }
 
-    /// Limits this turn to the first `count` entries.
+    /// Limits this turn to the first `count` entries. The turn may have been limited before, but not to fewer than these.
     pub(crate) fn mark_first(&mut self, count: usize) {
         debug_assert!(count <= self.len(), "READY-2: more is marked than there is");
-        self.mark = self.head.wrapping_add(count);
+        self.unite();
+        self.rest = self.head;
+        let mut last = None;
+        for _ in 0..count {
+            last = self.rest;
+            self.rest = last.and_then(|entry| self.after(entry));
+        }
+        match last {
+            Some(last) => self.end_after(last),
+            None => self.head = None,
+        }
     }
 
-    /// Limits this turn to the next entry. Returns the entry, and leaves it in the queue.
+    /// Limits this turn to its next entry. Returns the entry, and leaves it in the queue.
+    #[inline]
     pub(crate) fn mark_next(&mut self) -> Option<E> {
-        if self.is_empty() {
-            return None;
+        self.unite();
+        let next = self.head?;
+        self.rest = self.after(next);
+        self.end_after(next);
+        self.head
+    }
+
+    /// Like `mark`, if a turn was given up. What is left of it comes first.
+    #[cold]
+    pub(super) fn mark_all(&mut self) {
+        self.unite();
+        let left = self.head;
+        self.mark_next_turn();
+        self.rest = self.head;
+        self.head = left;
+        self.unite();
+    }
+
+    /// Makes one list of this portion and the rest of the turn.
+    #[inline]
+    fn unite(&mut self) {
+        let Some(rest) = self.rest.take() else { return };
+        let Some(mut last) = self.head else { return self.head = Some(rest) };
+        while let Some(next) = self.after(last) {
+            last = next;
         }
-        self.mark_first(1);
-        Some(self.ring[self.place(self.head)])
+        // SAFETY: as in `after`.
+        unsafe { last.link().as_ref() }.0.set(Some(rest));
+    }
+
+    /// Cuts the list behind an entry.
+    fn end_after(&self, entry: E) {
+        // SAFETY: as in `after`.
+        unsafe { entry.link().as_ref() }.0.set(None);
+    }
+
+    /// The entry of the same turn that follows one that was not taken yet.
+    fn after(&self, entry: E) -> Option<E> {
+        // SAFETY: the entry exists until it is taken (`push`).
+        unsafe { entry.link().as_ref() }.0.get()
+    }
+
+    /// Shows all entries to `see`, which must not free them.
+    #[inline(never)]
+    pub(crate) fn each(&self, see: &mut dyn FnMut(E)) {
+        for first in [self.head, self.rest] {
+            let mut next = first;
+            while let Some(entry) = next {
+                see(entry);
+                next = self.after(entry);
+            }
+        }
+        // The content of the last link does not count.
+        let mut link = self.first;
+        while link != self.last {
+            // SAFETY: `first` is ours, and the links of entries exist until they are taken (`push`).
+            let Some(entry) = unsafe { link.as_ref() }.0.get() else { break };
+            see(entry);
+            link = entry.link();
+        }
     }
 }

@@ -41,6 +41,18 @@ struct Node<T> {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct List(u32);
 
+impl Default for List {
+    fn default() -> Self {
+        List::EMPTY
+    }
+}
+
+impl<T> Default for Lists<T> {
+    fn default() -> Self {
+        Lists::new()
+    }
+}
+
 impl List {
     pub(crate) const EMPTY: List = List(NIL);
 
@@ -171,7 +183,7 @@ impl<T> Lists<T> {
 
     #[cold]
     fn grow(&mut self) {
-        let index = u32::try_from(self.nodes.len()).ok().filter(|&index| index != NIL).expect("fewer than 2^32 nodes");
+        let index = u32::try_from(self.nodes.len()).ok().filter(|&index| index < NIL).expect("fewer than 2^32 nodes");
         self.nodes.push(Node { previous: NIL, next: NIL, value: None });
         self.vacant = index;
     }

@@ -1,18 +1,112 @@
 //! Creates rows, and frees them when the loop leaves its lane.
 
-use super::{Row, Rows, TaskTable};
-use crate::kernel::idle::lanes::{self, Lane};
-use crate::kernel::table::lists::Lists;
-use crate::kernel::token::Token;
+#![allow(unsafe_code, reason = "the ready queue links the headers of tasks that rows hold")]
+
+use super::entry::Entry;
+use super::{Rows, TaskTable};
+use crate::kernel::cell::Header;
+use crate::kernel::idle::lanes;
+use crate::kernel::table::waiters::Waiters;
+use crate::kernel::token::{LAST_GENERATION, MAX_SLOTS, Token};
 use std::num::NonZeroU64;
+use std::ptr::{self, NonNull};
+
+/// The place of one task at a time, in one word: the address of the tenant's header, which is even.
+/// While the row is vacant, an odd number.
+///
+/// ```text
+///   49           26 25          1  0
+///  +---------------+-------------+---+
+///  |  generation   | next vacant | 1 |      the generation of the next tenant, and the slot of another vacant row
+///  +---------------+-------------+---+
+/// ```
+#[derive(Clone, Copy)]
+pub(super) struct Row(NonNull<Header>);
+
+const _: () = assert!(align_of::<Header>() > 1);
+
+impl Row {
+    /// In place of a slot.
+    pub(super) const NONE: u32 = MAX_SLOTS as u32;
+    const NEXT_BITS: u32 = 25;
+
+    #[inline]
+    pub(super) fn vacant(generation: u32, next: u32) -> Self {
+        let bits = (u64::from(generation) << Self::NEXT_BITS | u64::from(next)) << 1 | 1;
+        Row(NonNull::new(ptr::without_provenance_mut(bits as usize)).expect("it is odd"))
+    }
+
+    /// The tenant, from `AnyTask::into_raw`: a reference to it.
+    #[inline]
+    pub(super) fn tenant(self) -> Option<NonNull<Header>> {
+        (self.0.addr().get() & 1 == 0).then_some(self.0)
+    }
+
+    fn bits(self) -> u64 {
+        debug_assert!(self.tenant().is_none(), "WAKE-1: two tasks in a row");
+        self.0.addr().get() as u64
+    }
+
+    #[inline]
+    pub(super) fn generation(self) -> u32 {
+        (self.bits() >> (1 + Self::NEXT_BITS)) as u32
+    }
+
+    #[inline]
+    pub(super) fn next_vacant(self) -> u32 {
+        (self.bits() >> 1) as u32 & ((1 << Self::NEXT_BITS) - 1)
+    }
+}
 
 impl Rows {
+    /// Adds a vacant row, when there is none.
     #[cold]
-    pub(super) fn add_row(&mut self, lane: &Lane) -> u32 {
+    pub(super) fn add_row(&mut self, generation: u32) {
         let slot = self.rows.len();
-        let token = Token::new(lane.number, lane.generation, slot as u32);
-        self.rows.push(Row { token, task: None });
-        slot as u32
+        assert!(
+            slot < MAX_SLOTS,
+            "a task was spawned, but {MAX_SLOTS} tasks are alive or have used up their rows; let some tasks end first"
+        );
+        if slot == self.rows.capacity() {
+            // By a quarter: doubling would cost a waiting task up to 8 bytes more.
+            self.rows.reserve_exact((slot / 4).max(32));
+        }
+        self.rows.push(Row::vacant(generation, Row::NONE));
+        self.vacant = slot as u32;
+    }
+
+    /// Puts a task into a vacant row. Returns the row's generation and slot.
+    #[inline]
+    pub(super) fn occupy(&mut self, task: NonNull<Header>) -> (u32, u32) {
+        let slot = self.vacant;
+        let row = &mut self.rows[slot as usize];
+        let generation = row.generation();
+        self.vacant = row.next_vacant();
+        *row = Row(task);
+        self.tenants += 1;
+        (generation, slot)
+    }
+
+    /// The next tenant of the row gets the next generation. When the generations are used up, the row stays vacant for ever.
+    #[inline]
+    pub(super) fn vacate(&mut self, token: Token) {
+        self.tenants -= 1;
+        let row = &mut self.rows[token.slot() as usize];
+        if token.generation() + 1 < LAST_GENERATION {
+            *row = Row::vacant(token.generation() + 1, self.vacant);
+            self.vacant = token.slot();
+        } else {
+            // Not in the list of vacant rows.
+            *row = Row::vacant(LAST_GENERATION, Row::NONE);
+        }
+    }
+
+    /// Pushes a task into the ready queue.
+    #[inline]
+    pub(super) fn push_task(&mut self, task: NonNull<Header>) {
+        // SAFETY: a task that is not in the queue is pushed, once (READY-1), and has a row. The row holds the task at
+        // least until it is running, and then it has left the queue.
+        unsafe { self.ready.push(Entry::task(task)) };
     }
 
     #[inline]
@@ -31,12 +125,26 @@ impl Drop for TaskTable {
         let table = self.rows.get_mut();
         let mut unused = self.lane.generation;
         while let Some(row) = table.rows.pop() {
-            unused = unused.max(row.token.generation() + u32::from(row.task.is_some()));
+            let used = match row.tenant() {
+                // SAFETY: the row holds its tenant, which is leaked.
+                Some(task) => unsafe { task.as_ref() }.token().generation() + 1,
+                None => row.generation(),
+            };
+            unused = unused.max(used);
         }
         if table.tenants > 0 {
             // Their waiters are leaked too.
-            std::mem::forget(std::mem::replace(&mut table.waiters, Lists::new()));
+            std::mem::forget(std::mem::replace(&mut table.waiters, Waiters::new()));
         }
+        // Callbacks are in the queue if the loop was dropped without its owner. Tasks are there if they are leaked.
+        let mut callbacks = Vec::new();
+        table.ready.each(&mut |entry| {
+            if entry.as_task().is_none() {
+                callbacks.push(entry);
+            }
+        });
+        // SAFETY: nothing is taken from the queue any more.
+        callbacks.into_iter().for_each(|entry| drop(unsafe { entry.into_callback() }));
         lanes::leave(&self.lane, unused);
     }
 }

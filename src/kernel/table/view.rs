@@ -1,6 +1,7 @@
 //! Queries on the table: which tasks exist, in which state they are, what is left of a turn.
 #![allow(unsafe_code, reason = "looks at tasks that the rows and the ready queue hold")]
 
+use crate::kernel::callbacks::calls::{Call, Callback};
 use crate::kernel::cell::{AnyTask, Header, SCHEDULED};
 use crate::kernel::table::TaskTable;
 use crate::kernel::table::waker::{COUNTED, token_of};
@@ -25,9 +26,10 @@ impl TaskTable {
         self.with(|table| {
             let mut ids = Vec::with_capacity(table.tenants);
             for row in &table.rows {
-                if let Some(task) = row.task {
+                if let Some(task) = row.tenant() {
                     // SAFETY: the row holds the task it names.
-                    ids.push((unsafe { task.as_ref() }.id, row.token.bits(), 0));
+                    let header = unsafe { task.as_ref() };
+                    ids.push((header.id, header.token().bits(), 0));
                 }
             }
             ids
@@ -65,6 +67,41 @@ impl TaskTable {
         self.with(|table| table.ready.marked_len())
     }
 
+    /// Shows the callbacks in the queue that cannot be cancelled to `see`, which calls no user code.
+    pub(crate) fn each_call(&self, see: &mut dyn FnMut(&Call)) {
+        self.with(|table| {
+            table.ready.each(&mut |entry| {
+                if entry.as_task().is_none() {
+                    // SAFETY: the entry is in the queue, so its node exists.
+                    let callback = unsafe { entry.replace_callback(Callback::Dropped) };
+                    if let Callback::Call(call) = &callback {
+                        see(call);
+                    }
+                    // SAFETY: as above. `Dropped` is returned.
+                    unsafe { entry.replace_callback(callback) };
+                }
+            });
+        });
+    }
+
+    /// Takes the callbacks in the queue that cannot be cancelled. They will not be called.
+    pub(crate) fn take_calls(&self) -> Vec<Call> {
+        let mut calls = Vec::new();
+        self.with(|table| {
+            table.ready.each(&mut |entry| {
+                if entry.as_task().is_none() {
+                    // SAFETY: the entry is in the queue, so its node exists.
+                    match unsafe { entry.replace_callback(Callback::Dropped) } {
+                        Callback::Call(call) => calls.push(call),
+                        // SAFETY: as above. `Dropped` is returned.
+                        other => _ = unsafe { entry.replace_callback(other) },
+                    }
+                }
+            });
+        });
+        calls
+    }
+
     /// Limits this turn to the first `count` entries.
     pub(crate) fn mark_first(&self, count: usize) {
         self.with(|table| table.ready.mark_first(count));
@@ -74,7 +111,7 @@ impl TaskTable {
     pub(crate) fn mark_next(&self) -> Option<AnyTask> {
         let entry = self.with(|table| table.ready.mark_next())?;
         // SAFETY: a task in the ready queue has a row, which holds it (READY-1).
-        entry.key().is_none().then(|| unsafe { AnyTask::held(entry.0) })
+        entry.as_task().map(|task| unsafe { AnyTask::held(task) })
     }
 
     /// Whether a task is running and was woken in this step.

@@ -79,7 +79,7 @@ fn ignore(_data: *const ()) {}
 /// The reference is used only within the calling function. During that time the `Home` guards on
 /// the stack below stay, and with them the table, whatever a probe does when it receives the wake.
 #[inline(always)]
-unsafe fn home<'a>() -> Option<&'a TaskTable> {
+pub(super) unsafe fn home<'a>() -> Option<&'a TaskTable> {
     // SAFETY: only this thread accesses the thread-local, and nothing that is called here puts
     // another table into the cell. The cell owns its content. Only `Home` replaces the content, and
     // it keeps the old table until it is dropped: `TaskTable::enter` drops nothing, and a guard

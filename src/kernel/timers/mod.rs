@@ -1,4 +1,5 @@
 //! Timers: the alarms in the wheel, and how often a real clock is read for them (`pace`).
+#![allow(unsafe_code, reason = "finds the running loop uncounted")]
 
 pub(crate) mod pace;
 
@@ -6,10 +7,9 @@ use crate::kernel::callbacks::calls::Call;
 #[cfg(feature = "probe")]
 use crate::kernel::observe::probe::EventKind;
 use crate::kernel::table::waker::{clone_uncounted, token_of};
-use crate::kernel::{Kernel, Time, TimerKey, Token};
+use crate::kernel::{Kernel, Time, TimerKey, Token, context};
 use std::panic::Location;
 use std::task::Waker;
-#[cfg(feature = "probe")]
 use std::time::Duration;
 
 /// What a timer does when it fires.
@@ -22,7 +22,65 @@ pub(crate) enum Alarm {
     Call(Call),
 }
 
+/// A sleep of this duration that begins now: the id of the running loop, its lane, and the deadline.
+/// `None` if no loop is running.
+#[inline]
+pub(crate) fn from_now(duration: Duration) -> Option<(u64, u16, Time)> {
+    // SAFETY: the reference is used only in this function, and no user code is called.
+    let kernel = unsafe { context::here() }?;
+    let deadline = if duration.is_zero() { Time(0) } else { kernel.clock.now().after(duration) };
+    Some((kernel.id(), kernel.table.lane().number, deadline))
+}
+
+/// What has become of a sleep that begins.
+pub(crate) enum Begun {
+    /// Its deadline has passed.
+    Passed,
+    Armed(TimerKey),
+    /// Its loop is not running.
+    Elsewhere,
+}
+
+/// Begins a sleep of the running task.
+#[inline]
+pub(crate) fn begin(loop_id: u64, deadline: Time, waker: &Waker, place: &'static Location<'static>) -> Begun {
+    // SAFETY: the reference is used only in this function. `own_alarm` clones no waker, so no user
+    // code is called but a probe.
+    let Some(kernel) = unsafe { context::here() }.filter(|kernel| kernel.id() == loop_id) else {
+        return Begun::Elsewhere;
+    };
+    if deadline == Time(0) || deadline <= kernel.clock.seen() {
+        return Begun::Passed;
+    }
+    match kernel.own_alarm(waker, place) {
+        Some(alarm) => Begun::Armed(kernel.add_timer(deadline, alarm)),
+        None => begin_within(deadline, waker, place),
+    }
+}
+
+/// Like `begin`, if the waker is not the running task's own.
+#[cold]
+fn begin_within(deadline: Time, waker: &Waker, place: &'static Location<'static>) -> Begun {
+    let Some(kernel) = context::running() else { return Begun::Elsewhere };
+    Begun::Armed(kernel.add_timer(deadline, kernel.alarm_for(waker, place)))
+}
+
+/// Ends a sleep of a task of the running loop. Returns false, and changes nothing, if it may be
+/// necessary to call user code, or if the loop is another one.
+#[inline]
+pub(crate) fn end(loop_id: u64, key: TimerKey) -> bool {
+    // SAFETY: the reference is used only in this function, and no user code is called but a probe.
+    let Some(kernel) = unsafe { context::here() }.filter(|kernel| kernel.id() == loop_id) else { return false };
+    if !matches!(kernel.wheel.borrow_mut().get_mut(key), Some(Alarm::Task(..))) {
+        return false;
+    }
+    // The alarm owns nothing, so it can be dropped anywhere.
+    std::mem::forget(kernel.cancel_timer(key));
+    true
+}
+
 impl Kernel {
+    #[inline]
     pub(crate) fn add_timer(&self, deadline: Time, alarm: Alarm) -> TimerKey {
         self.tally().timers_armed.count();
         self.next.set(self.next.get().min(deadline));
@@ -69,14 +127,18 @@ impl Kernel {
         Some(alarm)
     }
 
+    /// The alarm for a sleep of the running task, if `waker` is that task's own.
+    #[inline]
+    fn own_alarm(&self, waker: &Waker, place: &'static Location<'static>) -> Option<Alarm> {
+        let token = self.table.running_token();
+        (token_of(waker) == Some(token)).then_some(Alarm::Task(token, place))
+    }
+
     /// The alarm for a sleep of the running task that is polled with `waker`. The timer is also the
     /// record of this wait.
-    #[inline]
     pub(crate) fn alarm_for(&self, waker: &Waker, place: &'static Location<'static>) -> Alarm {
-        match self.table.running_token() {
-            token if token_of(waker) == Some(token) => Alarm::Task(token, place),
-            token => Alarm::Within(token, place, clone_uncounted(waker)),
-        }
+        let within = || Alarm::Within(self.table.running_token(), place, clone_uncounted(waker));
+        self.own_alarm(waker, place).unwrap_or_else(within)
     }
 
     /// Makes the timer wake `waker` from now on. Returns false if the timer has fired.

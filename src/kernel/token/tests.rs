@@ -21,9 +21,3 @@ fn tenancy_has_the_tokens_of_its_lane_from_a_generation_on() {
     assert_eq!([has(7, 40), has(7, 41), has(7, 42), has(6, 41)], [false, true, true, false]);
     assert!(tenancy.has(Token::unplaced(7)) && !tenancy.has(Token::NOBODY));
 }
-
-#[test]
-fn next_changes_the_generation_alone() {
-    let token = Token::new(7, 41, 9);
-    assert_eq!(token.next(), Token::new(7, 42, 9));
-}

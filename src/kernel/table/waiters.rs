@@ -1,0 +1,197 @@
+//! The waiters of tasks: whom and what the end of a task wakes, in the order of registration.
+#![allow(unsafe_code, reason = "finds the table uncounted, and reads the header of the running task")]
+
+use crate::kernel::cell::Header;
+use crate::kernel::table::records::{Then, Wait, WaitEntry, WaitKey, WaiterKey};
+use crate::kernel::table::store::{FIRST, Numbered, Store};
+use crate::kernel::table::waits::Waits;
+use crate::kernel::table::waker::{home, token_of, wakes_the_same};
+use crate::kernel::table::{Rows, TaskTable};
+use crate::kernel::token::Token;
+use crate::kernel::{Kernel, clone_uncounted};
+use std::num::NonZeroU64;
+use std::panic::Location;
+use std::ptr;
+use std::task::Waker;
+
+/// In `Header::records`: 1 and 2 are for waits, 4 and 8 for waiters.
+pub(super) type Waiters = Store<Then, 4>;
+
+/// The key of an await that is the first waiter. It has no number of its own, because an await that
+/// is over never uses its key again.
+const FIRST_WAITER: WaiterKey = WaiterKey { number: NonZeroU64::MAX, index: FIRST };
+
+/// The usual way to begin to await a task: the running task waits for nothing else, and nobody else
+/// awaits `task`. Records the wait, and registers the running task as the waiter.
+///
+/// Returns `None`, and changes nothing, in all other cases. Here no function is called, so no
+/// registers have to be saved: this takes half as many instructions as the general functions.
+#[inline]
+pub(crate) fn begin_first_join(
+    task: &Header,
+    waker: &Waker,
+    place: &'static Location<'static>,
+) -> Option<(WaiterKey, WaitKey)> {
+    // SAFETY: the reference is used only in this function, and no user code is called.
+    let home = unsafe { home() }?;
+    let (awaiter, token) = (home.running.get(), task.token());
+    let is_usual = Waiters::is_empty(task) && home.is_of_running(waker) && home.lane.tenancy().has(token);
+    if !is_usual || token == awaiter || home.is_probed() {
+        return None;
+    }
+    // SAFETY: the row holds the task it names.
+    let header = unsafe { home.row(awaiter)?.as_ref() };
+    if !Waits::is_empty(header) {
+        return None;
+    }
+    let number = home.with(
+        #[inline(always)]
+        |table| table.begin_first_join(awaiter, token, place),
+    )?;
+    Waits::put_first(header);
+    Waiters::put_first(task);
+    Some((FIRST_WAITER, WaitKey { task: awaiter, number, index: FIRST }))
+}
+
+impl Rows {
+    /// Returns `None`, and changes nothing, if memory would have to be allocated.
+    #[inline(always)]
+    fn begin_first_join(
+        &mut self,
+        awaiter: Token,
+        task: Token,
+        place: &'static Location<'static>,
+    ) -> Option<NonZeroU64> {
+        let number = NonZeroU64::new(self.numbered.wrapping_add(1))?;
+        let wait = self.waits.firsts.places.get_mut(awaiter.slot() as usize)?;
+        let waiter = self.waiters.firsts.places.get_mut(task.slot() as usize)?;
+        // The places are empty. Forgotten, so that no drop code is compiled.
+        std::mem::forget(wait.replace(Numbered { number, value: WaitEntry { wait: Wait::Task(task), place } }));
+        std::mem::forget(waiter.replace(Numbered { number: NonZeroU64::MAX, value: Then::Resume(awaiter) }));
+        self.waits.firsts.put = self.waits.firsts.put.wrapping_add(1);
+        self.waiters.firsts.put = self.waiters.firsts.put.wrapping_add(1);
+        self.numbered = number.get();
+        Some(number)
+    }
+}
+
+impl TaskTable {
+    /// Registers an await of a living task.
+    #[inline]
+    pub(crate) fn add_awaiter(&self, task: &Header, waker: &Waker) -> WaiterKey {
+        debug_assert!(!task.is_done(), "DONE-1: a wait began for a task that has ended");
+        let then = self.then_wake(waker);
+        if Waiters::is_empty(task) {
+            let waiter = Numbered { number: NonZeroU64::MAX, value: then };
+            self.with(|table| table.waiters.push(task, waiter));
+            return FIRST_WAITER;
+        }
+        self.add_waiter(task, then)
+    }
+
+    /// Cloning a waker may run user code, so nothing may be borrowed.
+    fn then_wake(&self, waker: &Waker) -> Then {
+        if self.is_of_running(waker) { Then::Resume(self.running.get()) } else { Then::Wake(clone_uncounted(waker)) }
+    }
+
+    /// Whether a waker is the one with which the running task is polled, or a copy of it.
+    #[inline]
+    fn is_of_running(&self, waker: &Waker) -> bool {
+        ptr::eq(waker.vtable(), self.vtable) && Token::from_data(waker.data()) == self.running.get()
+    }
+
+    /// Adds a waiter of a living task.
+    #[inline]
+    pub(crate) fn add_waiter(&self, task: &Header, then: Then) -> WaiterKey {
+        debug_assert!(!task.is_done(), "DONE-1: a wait began for a task that has ended");
+        self.with(|table| {
+            let number = table.number();
+            let index = table.waiters.push(task, Numbered { number, value: then });
+            WaiterKey { number, index }
+        })
+    }
+
+    /// Removes a waiter and returns it, to be dropped where nothing is borrowed. `None` if it is
+    /// gone.
+    #[inline]
+    pub(crate) fn remove_waiter(&self, task: &Header, key: WaiterKey) -> Option<Then> {
+        self.with(|table| table.waiters.remove(task, key.index, key.number))
+    }
+
+    /// An await that was registered is polled with another waker. Its place in the order stays.
+    pub(crate) fn change_awaiter(&self, task: &Header, key: WaiterKey, waker: &Waker) {
+        let is_same = self.with(|table| {
+            let then = table.waiters.get(task, key.index, key.number);
+            then.is_some_and(|then| match then {
+                Then::Resume(token) => token_of(waker) == Some(*token),
+                Then::Wake(old) => wakes_the_same(old, waker),
+                Then::Queue(_) => false,
+            })
+        });
+        if !is_same {
+            let mut then = self.then_wake(waker);
+            self.with(|table| {
+                if let Some(old) = table.waiters.get_mut(task, key.index, key.number) {
+                    std::mem::swap(old, &mut then);
+                }
+            });
+            // Here, because dropping the old waker may run user code.
+            drop(then);
+        }
+    }
+
+    /// Takes the first waiter of a task if it is another task's await, which is usual: then no
+    /// `Then` has to be moved and dropped.
+    #[inline]
+    fn take_awaiter(&self, task: &Header) -> Option<Token> {
+        if !Waiters::has_first(task) {
+            return None;
+        }
+        self.with(|table| {
+            let firsts = &mut table.waiters.firsts;
+            let may_give_back = firsts.may_give_back();
+            let place = firsts.places.get_mut(task.token().slot() as usize)?;
+            let Some(Numbered { value: Then::Resume(token), .. }) = *place else { return None };
+            if may_give_back {
+                return None;
+            }
+            // It owns nothing. Forgotten, so that no drop code is compiled.
+            std::mem::forget(place.take());
+            firsts.released = firsts.released.wrapping_add(1);
+            Waiters::took_first(task);
+            Some(token)
+        })
+    }
+
+    /// Takes the first waiter of a task.
+    #[inline]
+    fn pop_waiter(&self, task: &Header) -> Option<Then> {
+        self.with(|table| table.waiters.pop(task))
+    }
+}
+
+impl Kernel {
+    /// Notifies the waiters of a task that ended, in the order of registration. None of them runs
+    /// before the next turn. No waiter can be added any more: code that checks from now on finds
+    /// the task done.
+    #[inline]
+    pub(in crate::kernel) fn tell_waiters(&self, task: &Header) {
+        if let Some(token) = self.table.take_awaiter(task) {
+            self.table.wake(token);
+        }
+        if !Waiters::is_empty(task) {
+            self.tell_all_waiters(task);
+        }
+    }
+
+    #[inline(never)]
+    fn tell_all_waiters(&self, task: &Header) {
+        while let Some(then) = self.table.pop_waiter(task) {
+            match then {
+                Then::Resume(task) => _ = self.table.wake(task),
+                Then::Wake(waker) => self.wake(waker),
+                Then::Queue(call) => self.queue_call(call),
+            }
+        }
+    }
+}

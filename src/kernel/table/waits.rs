@@ -1,0 +1,169 @@
+//! The waits of tasks: what each waits for, and where, as its leaf futures record it.
+#![allow(unsafe_code, reason = "reads the headers of tasks that rows hold")]
+
+use crate::kernel::cell::Header;
+#[cfg(feature = "probe")]
+use crate::kernel::observe::probe::EventKind;
+#[cfg(feature = "probe")]
+use crate::kernel::observe::task_id::TaskId;
+use crate::kernel::table::records::{Wait, WaitEntry, WaitKey};
+use crate::kernel::table::store::{FIRST, Numbered, Store};
+use crate::kernel::table::waker::home;
+use crate::kernel::table::{Rows, TaskTable};
+use crate::kernel::token::Token;
+use std::panic::Location;
+
+pub(super) type Waits = Store<WaitEntry, 1>;
+
+impl Rows {
+    /// The task begins a wait.
+    #[inline]
+    fn begin_wait(&mut self, task: &Header, value: WaitEntry) -> WaitKey {
+        let number = self.number();
+        let index = self.waits.push(task, Numbered { number, value });
+        WaitKey { task: task.token(), number, index }
+    }
+
+    /// The task ends. Waits that are left belong to futures that were leaked. They own nothing.
+    #[inline]
+    pub(super) fn forget_waits(&mut self, task: &Header) {
+        if !Waits::is_empty(task) {
+            self.forget_each_wait(task);
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn forget_each_wait(&mut self, task: &Header) {
+        while self.waits.pop(task).is_some() {}
+    }
+
+    /// Ends the first wait of a task, unless memory would have to be freed after that.
+    #[inline(always)]
+    fn end_first_wait(&mut self, key: WaitKey) -> bool {
+        let firsts = &mut self.waits.firsts;
+        let may_give_back = firsts.may_give_back();
+        let Some(place) = firsts.places.get_mut(key.task.slot() as usize) else { return false };
+        if may_give_back || place.as_ref().is_none_or(|wait| wait.number != { key.number }) {
+            return false;
+        }
+        *place = None;
+        firsts.released = firsts.released.wrapping_add(1);
+        true
+    }
+}
+
+/// Records that the running task of this thread waits, until `TaskTable::end_wait`. Returns `None`
+/// if no task is running.
+#[inline]
+pub(crate) fn begin_wait(wait: impl FnOnce() -> Wait, place: &'static Location<'static>) -> Option<WaitKey> {
+    // SAFETY: the reference is used only in this function.
+    let home = unsafe { home() }?;
+    home.begin_wait(wait(), place)
+}
+
+/// The usual way to end a wait: it is the first of the running task. Returns false, and changes
+/// nothing, in all other cases.
+#[inline]
+pub(crate) fn end_first_wait(key: WaitKey) -> bool {
+    // SAFETY: the reference is used only in this function, and no user code is called.
+    let Some(home) = (unsafe { home() }) else { return false };
+    if home.running.get() != { key.task } || key.index != FIRST || home.is_probed() {
+        return false;
+    }
+    let Some(task) = home.row(key.task) else { return false };
+    if !home.with(
+        #[inline(always)]
+        |table| table.end_first_wait(key),
+    ) {
+        return false;
+    }
+    // SAFETY: the row holds the task it names.
+    Waits::took_first(unsafe { task.as_ref() });
+    true
+}
+
+impl TaskTable {
+    /// Records that the running task waits, until `end_wait`. Returns `None` if no task is running.
+    #[inline]
+    pub(crate) fn begin_wait(&self, wait: Wait, place: &'static Location<'static>) -> Option<WaitKey> {
+        let task = self.running.get();
+        // SAFETY: the row holds the task it names.
+        let header = unsafe { self.row(task)?.as_ref() };
+        #[cfg(feature = "probe")]
+        let what = if self.probe.is_set() { self.describe(&wait) } else { String::new() };
+        let key = self.with(|table| table.begin_wait(header, WaitEntry { wait, place }));
+        tell!(
+            self,
+            EventKind::WaitBegin { task: TaskId(header.id), wait: { key.number }.get(), what: &what, at: place }
+        );
+        Some(key)
+    }
+
+    /// Changes the source location of a wait of the running task.
+    pub(crate) fn move_wait(&self, WaitKey { task, number, index }: WaitKey, place: &'static Location<'static>) {
+        let Some(header) = self.row(task) else { return };
+        self.with(|table| {
+            // SAFETY: the row holds the task it names.
+            if let Some(wait) = table.waits.get_mut(unsafe { header.as_ref() }, index, number) {
+                wait.place = place;
+            }
+        });
+    }
+
+    /// Ends a wait. Does nothing if the waiting task has ended.
+    #[inline]
+    pub(crate) fn end_wait(&self, key: WaitKey) {
+        let Some(task) = self.row(key.task) else { return };
+        // SAFETY: the row holds the task it names.
+        let header = unsafe { task.as_ref() };
+        // The removed record owns nothing, so no user code runs.
+        let _ended = self.with(|table| table.waits.remove(header, key.index, key.number));
+        #[cfg(feature = "probe")]
+        if let Some(WaitEntry { place: at, .. }) = _ended {
+            tell!(self, EventKind::WaitEnd { task: TaskId(header.id), wait: { key.number }.get(), at });
+        }
+        if { key.task } != self.running.get() {
+            self.ended_elsewhere(header);
+        }
+    }
+
+    /// Whether the wait belongs to the running task.
+    #[inline]
+    pub(crate) fn waits_here(&self, WaitKey { task, .. }: WaitKey) -> bool {
+        task == self.running.get()
+    }
+
+    /// The waits of a task with their numbers, in the order in which they began.
+    #[inline(never)]
+    pub(crate) fn waits(&self, task: &Header) -> std::vec::IntoIter<(u64, WaitEntry)> {
+        let mut waits = Vec::new();
+        // Not by an iterator, whose code is thrice as long.
+        self.with(|table| table.waits.each(task, |wait| waits.push((wait.number.get(), wait.value.clone()))));
+        waits.into_iter()
+    }
+
+    /// Number of recorded waits of all tasks.
+    #[cfg(all(test, not(loom)))]
+    pub(crate) fn records(&self) -> usize {
+        self.with(|table| table.waits.len())
+    }
+
+    /// The running task takes something for which other tasks will wait. Returns the task, and a
+    /// new number for this moment.
+    pub(crate) fn take(&self) -> (Token, u64) {
+        self.with(|table| table.numbered += 1);
+        (self.running.get(), self.numbered())
+    }
+
+    /// A number for a wait that is stored elsewhere.
+    #[inline]
+    pub(crate) fn next_number(&self) -> u64 {
+        self.with(|table| table.number()).get()
+    }
+
+    /// The number of the latest wait, waiter or scope. Later ones have higher numbers.
+    pub(crate) fn numbered(&self) -> u64 {
+        self.with(|table| table.numbered)
+    }
+}
