@@ -7,9 +7,9 @@
 mod counting;
 
 use counting::{HELD, MADE};
-use futures_util::FutureExt;
 use futures_util::future::{Either, select};
-use onelane::sync::Event;
+use futures_util::{FutureExt, poll};
+use onelane::sync::{Event, Lock, Queue, Semaphore};
 use onelane::{
     EventLoop, Promise, as_completed, catch_cancel, finally, gather, interval, shield, sleep, spawn, task, task_group,
     timeout, try_task_group, wait, wait_for, yield_now,
@@ -102,6 +102,16 @@ fn allocate_as_the_docs_say() {
             while results.next().await.is_some() {}
         });
         assert_eq!(results.await, 7 + 2, "as_completed, its children, and a wait");
+        let (lock, semaphore, event, queue) =
+            (Lock::new(()), Semaphore::new(0), Event::new(), Queue::<()>::unbounded());
+        let _guard = lock.lock().await;
+        let waits = count(async || {
+            assert!(poll!(pin!(lock.lock())).is_pending());
+            assert!(poll!(pin!(semaphore.acquire())).is_pending());
+            assert!(poll!(pin!(event.wait())).is_pending());
+            assert!(poll!(pin!(queue.get())).is_pending());
+        });
+        assert_eq!(waits.await, 0, "waits for a lock, a semaphore, an event and a queue");
         let ticks = count(async || _ = interval(SECOND).tick().await);
         assert_eq!(ticks.await, 0, "interval");
     });

@@ -5,7 +5,10 @@ mod common;
 
 use common::{Census, OnDrop, Post, Trace, alone, await_that, ms, on_drop, telling_loop, virtual_loop, watched};
 use futures_util::poll;
-use onelane::{EventLoop, LoopRef, Task, TaskError, all_tasks, current_task, gather, sleep, spawn, wait, yield_now};
+use onelane::{
+    EventLoop, LoopRef, Task, TaskError, all_tasks, call_later, call_soon, current_task, finally, gather, sleep, spawn,
+    wait, yield_now,
+};
 use std::cell::{Cell, RefCell};
 use std::future::pending;
 use std::rc::Rc;
@@ -893,4 +896,50 @@ fn drop_the_future_and_then_tell() {
         let told = [format!("called: {outcome}"), format!("awaited: {outcome}")];
         assert_eq!(trace.take(), ["dropped, done: false", &told[0], &told[1]]);
     }
+}
+
+/// A loop that nobody observes leaves out the last turn of a main task that ends at once, if nothing
+/// else is to be done. No program sees that: its trace equals that of an observed loop.
+#[test]
+fn end_main_at_once_as_an_observed_loop_does() {
+    let traces = [EventLoop::new(), virtual_loop()].map(|event_loop| {
+        let trace = Trace::new();
+        let say = |what: &'static str| {
+            let trace = trace.clone();
+            move || trace.push(what)
+        };
+        let twice = |trace: Trace, now: &'static str, next: &'static str| {
+            move || {
+                trace.push(now);
+                call_soon(move || trace.push(next));
+            }
+        };
+        event_loop.run(async {});
+        event_loop.call_soon(twice(trace.clone(), "before main", "behind main"));
+        event_loop.run(async { trace.push("main ends") });
+        event_loop.run(async { trace.push("main again") });
+        event_loop.run(async {
+            call_soon(twice(trace.clone(), "from main", "not in this run"));
+            call_later(ms(0), say("timer"));
+            trace.push("main has called");
+        });
+        event_loop.run(async { trace.push("main once more") });
+        let remote = event_loop.remote();
+        event_loop.run(async {
+            remote.call_soon(|| ()).unwrap();
+            let done = say("done callback of a child");
+            spawn(async {}).add_done_callback(move |_| done());
+            yield_now().await;
+        });
+        event_loop.run(async {
+            let trace = trace.clone();
+            drop(spawn(finally(pending::<()>(), async move { trace.push("child cleaned up") })));
+        });
+        // A main task that waits before it ends.
+        event_loop.run(async { yield_now().await });
+        while !event_loop.turn().is_idle() {}
+        trace.take()
+    });
+    assert_eq!(traces[0], traces[1]);
+    assert!(traces[0].len() > 10, "{traces:?}");
 }

@@ -142,7 +142,7 @@ pub(crate) struct Kernel {
     // The heart's own. `table` and `clock` change by their own functions, `calls` by those of `callbacks/`.
     /// The task table and the ready queue.
     pub(crate) table: Rc<TaskTable>,
-    /// The callbacks in the ready queue. Their entries there are keys into this.
+    /// The callbacks in the ready queue that can be cancelled. Their entries there are keys into this.
     calls: RefCell<Calls>,
     /// The loop's time. A real clock, or a virtual one.
     pub(crate) clock: Clock,

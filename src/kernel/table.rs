@@ -171,7 +171,7 @@ impl TaskTable {
     pub(crate) fn insert(&self, task: AnyTask) {
         if self.with(|table| table.vacant) == Row::NONE {
             // Before `into_raw`, so that a panic here drops the reference and does not leak it.
-            self.with(|table| table.add_row(self.lane.generation));
+            self.add_row();
         }
         let task = task.into_raw();
         let token = self.with(|table| {

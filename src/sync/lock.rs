@@ -175,16 +175,21 @@ impl Acquiring {
     #[track_caller]
     fn poll(&mut self, context: &mut Context<'_>) -> Poll<()> {
         assert!(!self.over, "a lock() was polled after it was ready; lock again with a new one");
-        let enters = !self.ticket.is_in_line(&*self.raw) && !self.raw.is_free();
-        if enters {
-            self.ticket.enter(&*self.raw, 0);
+        loop {
+            let enters = !self.ticket.is_in_line(&*self.raw) && !self.raw.is_free();
+            if enters {
+                self.ticket.enter(&*self.raw, 0);
+            }
+            let poll = self.ticket.poll(&self.raw, context);
+            if enters {
+                self.ticket.tell_taker(&*self.raw);
+            }
+            ready!(poll);
+            // The destructor of a waker, which is user code, may have taken it.
+            if !self.raw.is_locked() {
+                break;
+            }
         }
-        let poll = self.ticket.poll(&self.raw, context);
-        if enters {
-            self.ticket.tell_taker(&*self.raw);
-        }
-        ready!(poll);
-        debug_assert!(!self.raw.is_locked(), "a lock that may be taken is free");
         self.raw.take();
         self.over = true;
         Poll::Ready(())

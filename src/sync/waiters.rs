@@ -9,11 +9,11 @@
 //!               take_next, take_foremost, give, give_all
 //!     WAITING ---------------------------------------------> GIVEN
 //!      |   ^                                                  ^  |
-//!      v   | interrupt, resume                       give_all |  |
+//!      v   | interrupt, resume                           give |  |
 //!     DYING -------------------------------------------------+   |
 //!      |                                                         |
 //!      +----------------------> GONE <---------------------------+
-//!                 Ticket::leave, Ticket::poll
+//!               yield_gift, Ticket::leave, Ticket::poll
 //! ```
 //!
 //! What is given to a waiter is up to the primitive, which is notified when a ticket leaves.
@@ -257,6 +257,11 @@ impl Waiters {
         self.line.borrow().state(index)
     }
 
+    /// The number of the waiter with this index.
+    fn number(&self, index: u32) -> Option<u64> {
+        self.line.borrow().waiters.get(index).map(|waiter| waiter.number)
+    }
+
     /// Takes a waiter out of the line. It keeps its waker. Returns whether it had been given
     /// something.
     fn leave(&self, index: u32) -> bool {
@@ -299,22 +304,33 @@ impl Waiters {
 
 // ---- what the kernel sees of a waiter ----
 
-/// A waiter of a primitive.
+/// A waiter of a primitive. It may have left: then all that happens to it does nothing.
 struct Waiting<P> {
     place: Rc<P>,
     at: InLine,
+    /// Another waiter may get the same index, but not the same number.
+    number: Option<u64>,
 }
 
 impl<P: Place + 'static> Lines for P {
     fn awaited(self: Rc<Self>, at: InLine) -> Rc<dyn Awaited> {
-        Rc::new(Waiting { place: self, at })
+        let number = self.line(at.line).number(at.index);
+        Rc::new(Waiting { place: self, at, number })
+    }
+}
+
+impl<P: Place> Waiting<P> {
+    /// The index of the waiter, unless it has left.
+    fn index(&self) -> Option<u32> {
+        let number = self.place.line(self.at.line).number(self.at.index);
+        (number.is_some() && number == self.number).then_some(self.at.index)
     }
 }
 
 impl<P: Place> Awaited for Waiting<P> {
     fn interrupt(&self) {
-        let InLine { line, index } = self.at;
-        let mut line = self.place.line(line).line.borrow_mut();
+        let Some(index) = self.index() else { return };
+        let mut line = self.place.line(self.at.line).line.borrow_mut();
         if line.state(index) == State::Waiting {
             line.stop_waiting(index);
             let waiter = line.waiter(index);
@@ -325,13 +341,15 @@ impl<P: Place> Awaited for Waiting<P> {
     }
 
     fn resume(&self) {
-        let InLine { line, index } = self.at;
-        self.place.line(line).resume(index, &*self.place, line);
+        if let Some(index) = self.index() {
+            self.place.line(self.at.line).resume(index, &*self.place, self.at.line);
+        }
     }
 
     fn yield_gift(&self) {
-        let InLine { line, index } = self.at;
-        yield_gift(&*self.place, line, index);
+        if let Some(index) = self.index() {
+            yield_gift(&*self.place, self.at.line, index);
+        }
     }
 
     fn takers(&self) -> Option<Vec<Token>> {
@@ -428,14 +446,15 @@ impl Ticket {
             let waiter = line.waiter(at.index);
             (waiter.state, waiter.waker.replace(new))
         };
-        let was_polled = old.is_some();
-        drop(old);
-        match state {
-            // The old waker's destructor may have come back here.
-            State::Waiting if was_polled && waiters.state(at.index) == State::Given => {
-                self.leave(&**place);
-                return Poll::Ready(());
+        let state = match old {
+            Some(old) => {
+                drop(old);
+                // The old waker's destructor may have come back here.
+                waiters.state(at.index)
             }
+            None => state,
+        };
+        match state {
             State::Waiting => {}
             // A waiter that is polled is not dying: its future has moved out of the cancelled task.
             State::Dying => {
@@ -445,10 +464,15 @@ impl Ticket {
                     return Poll::Ready(());
                 }
             }
-            // The waker's `clone` has come back here.
-            State::Given | State::Gone => {
+            // The code of a waker has come back here, and has given.
+            State::Given => {
                 self.leave(&**place);
                 return Poll::Ready(());
+            }
+            // The code of a waker has made it leave the queue. The next poll enters it again.
+            State::Gone => {
+                context.waker().wake_by_ref();
+                return Poll::Pending;
             }
         }
         self.record.begin(|| Wait::In(Rc::<P>::downgrade(place), at));

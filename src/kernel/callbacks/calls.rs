@@ -1,4 +1,4 @@
-//! The callbacks in the ready queue.
+//! The callbacks in the ready queue, and which of them were cancelled.
 //!
 //! A cancelled callback is dropped at once. But its entry keeps the key until the queue reaches the
 //! entry, so that no later callback gets the same key.
@@ -71,7 +71,7 @@ pub(crate) struct CallKey {
 impl CallKey {
     /// The key for the ready queue.
     pub(crate) fn entry(self) -> u32 {
-        u32::try_from(self.index).expect("fewer than 2^31 callbacks in the ready queue")
+        u32::try_from(self.index).expect("fewer than 2^32 callbacks in the ready queue")
     }
 }
 

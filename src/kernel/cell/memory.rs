@@ -90,7 +90,7 @@ pub(in crate::kernel) fn take(layout: Layout) -> NonNull<u8> {
 #[cold]
 #[inline(never)]
 fn allocate(layout: Layout) -> NonNull<u8> {
-    debug_assert!(layout.size() >= size_of::<Spare>(), "a cell has a header");
+    debug_assert!(layout.size() >= size_of::<Spare>(), "a freed cell has room for a link");
     // SAFETY: the size is not 0.
     NonNull::new(unsafe { alloc(layout) }).unwrap_or_else(|| handle_alloc_error(layout))
 }

@@ -137,7 +137,7 @@ impl Kernel {
                 return false;
             }
             self.idling.paused.set(Some(left - count));
-            self.table.mark_first(count);
+            _ = self.table.mark_first(count);
             if let Some(run) = self.watched_run() {
                 run(self);
             } else {
@@ -307,7 +307,7 @@ impl Kernel {
     /// The loop ends, and with it a paused turn. The shutdown takes over what is left of that turn.
     pub(crate) fn give_paused_turn_up(&self) {
         if self.idling.paused.take().is_some() {
-            self.table.mark_first(0);
+            _ = self.table.mark_first(0);
             self.end_turn();
         }
     }

@@ -3,7 +3,6 @@
 use super::*;
 use std::collections::VecDeque;
 
-/// An entry that is never freed.
 #[derive(Clone, Copy)]
 struct Entry<T: Copy + 'static>(&'static Node<T>);
 
@@ -18,18 +17,19 @@ impl<T: Copy> Linked for Entry<T> {
     }
 }
 
-/// A queue of values.
-struct Queue<T: Copy + 'static>(ReadyQueue<Entry<T>>);
+/// A queue of values, and its nodes.
+struct Queue<T: Copy + 'static>(ReadyQueue<Entry<T>>, Vec<NonNull<Node<T>>>);
 
 impl<T: Copy> Queue<T> {
     fn new() -> Self {
-        Queue(ReadyQueue::new())
+        Queue(ReadyQueue::new(), Vec::new())
     }
 
     fn push(&mut self, value: T) {
-        let node = Box::leak(Box::new(Node { value, link: Link::new() }));
-        // SAFETY: the node is new, and is never freed.
-        unsafe { self.0.push(Entry(node)) };
+        let node = NonNull::from(Box::leak(Box::new(Node { value, link: Link::new() })));
+        self.1.push(node);
+        // SAFETY: the node is new, and is freed with the queue.
+        unsafe { self.0.push(Entry(node.as_ref())) };
     }
 
     fn pop_marked(&mut self) -> Option<T> {
@@ -38,6 +38,13 @@ impl<T: Copy> Queue<T> {
 
     fn mark_next(&mut self) -> Option<T> {
         self.0.mark_next().map(|entry| entry.0.value)
+    }
+}
+
+impl<T: Copy> Drop for Queue<T> {
+    fn drop(&mut self) {
+        // SAFETY: each comes from a box, and no entry outlives the queue in these tests.
+        self.1.drain(..).for_each(|node| drop(unsafe { Box::from_raw(node.as_ptr()) }));
     }
 }
 

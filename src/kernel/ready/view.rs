@@ -24,20 +24,27 @@ impl<E: Linked> ReadyQueue<E> {
         std::iter::successors(self.head, |&entry| self.after(entry)).count()
     }
 
-    /// Limits this turn to the first `count` entries. The turn may have been limited before, but not to fewer than these.
-    pub(crate) fn mark_first(&mut self, count: usize) {
-        debug_assert!(count <= self.len(), "READY-2: more is marked than there is");
+    /// Limits this turn to its first `count` entries. Returns whether it has more. O(count), if the
+    /// portion before was taken.
+    pub(crate) fn mark_first(&mut self, count: usize) -> bool {
         self.unite();
         self.rest = self.head;
         let mut last = None;
         for _ in 0..count {
-            last = self.rest;
-            self.rest = last.and_then(|entry| self.after(entry));
+            let Some(entry) = self.rest else { break };
+            last = Some(entry);
+            self.rest = self.after(entry);
         }
         match last {
             Some(last) => self.end_after(last),
             None => self.head = None,
         }
+        self.rest.is_some()
+    }
+
+    /// Ends such a limit: the rest of the turn follows.
+    pub(crate) fn mark_rest(&mut self) {
+        self.unite();
     }
 
     /// Limits this turn to its next entry. Returns the entry, and leaves it in the queue.

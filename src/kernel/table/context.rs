@@ -51,8 +51,9 @@ pub(crate) fn is_running() -> bool {
 ///
 /// # Safety
 ///
-/// The reference is used only within the calling function, and no user code is called there but a
-/// probe. During that time the `Entered` guards on the stack below stay, and with them the loop.
+/// The reference is used only within the calling function, and no user code is called there, not
+/// even a probe: user code may be a stackful coroutine, and continue on another stack, which drops
+/// the `Entered` guard that owns the loop.
 #[inline(always)]
 pub(in crate::kernel) unsafe fn here<'a>() -> Option<&'a Kernel> {
     // SAFETY: only this thread accesses the thread-local. The cell owns its content. Only `Entered`

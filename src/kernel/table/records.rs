@@ -146,7 +146,7 @@ pub(crate) enum Then {
     Queue(Call),
 }
 
-/// Names one waiter of one task, for ever. Packed, because join futures contain it, and much of it
+/// Names one waiter of one task: a callback for ever, an await while it is registered. Packed, because join futures contain it, and much of it
 /// would be padding.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[repr(Rust, packed(4))]

@@ -4,6 +4,7 @@
 
 use super::entry::Entry;
 use super::{Rows, TaskTable};
+use crate::kernel::callbacks::exceptions;
 use crate::kernel::cell::Header;
 use crate::kernel::idle::lanes;
 use crate::kernel::table::waiters::Waiters;
@@ -58,15 +59,22 @@ impl Row {
     }
 }
 
-impl Rows {
+impl TaskTable {
     /// Adds a vacant row, when there is none.
     #[cold]
-    pub(super) fn add_row(&mut self, generation: u32) {
-        let slot = self.rows.len();
+    pub(super) fn add_row(&self) {
+        // While nothing is borrowed, because this may panic.
         assert!(
-            slot < MAX_SLOTS,
+            self.with(|table| table.rows.len()) < MAX_SLOTS,
             "a task was spawned, but {MAX_SLOTS} tasks are alive or have used up their rows; let some tasks end first"
         );
+        self.with(|table| table.add_row(self.lane.generation));
+    }
+}
+
+impl Rows {
+    fn add_row(&mut self, generation: u32) {
+        let slot = self.rows.len();
         if slot == self.rows.capacity() {
             // By a quarter: doubling would cost a waiting task up to 8 bytes more.
             self.rows.reserve_exact((slot / 4).max(32));
@@ -143,8 +151,10 @@ impl Drop for TaskTable {
                 callbacks.push(entry);
             }
         });
-        // SAFETY: nothing is taken from the queue any more.
-        callbacks.into_iter().for_each(|entry| drop(unsafe { entry.into_callback() }));
         lanes::leave(&self.lane, unused);
+        for entry in callbacks {
+            // SAFETY: nothing is taken from the queue any more.
+            exceptions::drop_value(unsafe { entry.into_callback() });
+        }
     }
 }

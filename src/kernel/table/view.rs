@@ -102,9 +102,14 @@ impl TaskTable {
         calls
     }
 
-    /// Limits this turn to the first `count` entries.
-    pub(crate) fn mark_first(&self, count: usize) {
-        self.with(|table| table.ready.mark_first(count));
+    /// Limits this turn to its first `count` entries. Returns whether it has more.
+    pub(crate) fn mark_first(&self, count: usize) -> bool {
+        self.with(|table| table.ready.mark_first(count))
+    }
+
+    /// Ends such a limit.
+    pub(crate) fn mark_rest(&self) {
+        self.with(|table| table.ready.mark_rest());
     }
 
     /// Limits this turn to the next entry. Returns its task, unless it is a callback.

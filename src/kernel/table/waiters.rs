@@ -24,7 +24,7 @@ const FIRST_WAITER: WaiterKey = WaiterKey { number: NonZeroU64::MAX, index: FIRS
 /// The usual way to begin to await a task: the running task waits for nothing else, and nobody else
 /// awaits `task`. Records the wait, and registers the running task as the waiter.
 ///
-/// Returns `None`, and changes nothing, in all other cases. Here no function is called, so no
+/// Returns `None`, and changes nothing, in all other cases. Everything here is inlined, so no
 /// registers have to be saved: this takes half as many instructions as the general functions.
 #[inline]
 pub(crate) fn begin_first_join(

@@ -9,7 +9,7 @@ use crate::kernel::observe::task_id::TaskId;
 use crate::kernel::table::records::{Wait, WaitEntry, WaitKey};
 use crate::kernel::table::store::{FIRST, Numbered, Store};
 use crate::kernel::table::waker::home;
-use crate::kernel::table::{Rows, TaskTable};
+use crate::kernel::table::{Rows, TaskTable, context};
 use crate::kernel::token::Token;
 use std::panic::Location;
 
@@ -57,8 +57,12 @@ impl Rows {
 /// if no task is running.
 #[inline]
 pub(crate) fn begin_wait(wait: impl FnOnce() -> Wait, place: &'static Location<'static>) -> Option<WaitKey> {
-    // SAFETY: the reference is used only in this function.
+    // SAFETY: the reference is used only in this function, and no user code is called: there is no
+    // probe, and `wait` only makes a weak reference.
     let home = unsafe { home() }?;
+    if home.is_probed() {
+        return context::running()?.table.begin_wait(wait(), place);
+    }
     home.begin_wait(wait(), place)
 }
 

@@ -76,8 +76,9 @@ fn ignore(_data: *const ()) {}
 ///
 /// # Safety
 ///
-/// The reference is used only within the calling function. During that time the `Home` guards on
-/// the stack below stay, and with them the table, whatever a probe does when it receives the wake.
+/// The reference is used only within the calling function, and no user code is called there, not
+/// even a probe: user code may be a stackful coroutine, and continue on another stack, which drops
+/// the `Home` guard that owns the table.
 #[inline(always)]
 pub(super) unsafe fn home<'a>() -> Option<&'a TaskTable> {
     // SAFETY: only this thread accesses the thread-local, and nothing that is called here puts
@@ -102,7 +103,7 @@ fn wake_by_ref(data: *const ()) {
 /// has no registers to save.
 #[inline(never)]
 fn wake_another(token: Token) {
-    // SAFETY: as in `wake_by_ref`.
+    // SAFETY: as in `wake_by_ref`. The wakers of a loop with a probe have other functions, so no probe is called.
     if let Some(home) = unsafe { home() } {
         // A token of this lane that names no task belongs to a task that has ended (WAKE-1).
         if home.queue(token, |_| {}) || home.lane.number == token.lane() {
@@ -130,9 +131,22 @@ fn wake_by_ref_observed(data: *const ()) {
 fn wake_observed(token: Token) {
     // SAFETY: as in `wake_by_ref`.
     match unsafe { home() } {
-        Some(home) if home.lane.number == token.lane() => _ = home.wake(token),
-        _ => lanes::inbox(token.lane()).wake(token),
+        Some(home) if home.lane.number != token.lane() => lanes::inbox(token.lane()).wake(token),
+        Some(home) if home.is_probed() => wake_probed(token),
+        Some(home) => _ = home.wake(token),
+        None => lanes::inbox(token.lane()).wake(token),
     }
+}
+
+/// The probe is user code, so the table is owned here.
+#[cold]
+fn wake_probed(token: Token) {
+    let table = HOME.with(|home| {
+        let table = home.take();
+        home.set(table.clone());
+        table
+    });
+    table.iter().for_each(|table| _ = table.wake(token));
 }
 
 fn wake_counted(data: *const ()) {

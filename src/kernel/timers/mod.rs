@@ -44,8 +44,9 @@ pub(crate) enum Begun {
 /// Begins a sleep of the running task.
 #[inline]
 pub(crate) fn begin(loop_id: u64, deadline: Time, waker: &Waker, place: &'static Location<'static>) -> Begun {
-    // SAFETY: the reference is used only in this function. `own_alarm` clones no waker, so no user
-    // code is called but a probe.
+    // SAFETY: the reference is used only in this function, and no user code is called: `own_alarm`
+    // clones no waker, and `add_timer` calls a probe if there is one, and a host only if the loop is
+    // not entered.
     let Some(kernel) = unsafe { context::here() }.filter(|kernel| kernel.id() == loop_id) else {
         return Begun::Elsewhere;
     };
@@ -53,14 +54,16 @@ pub(crate) fn begin(loop_id: u64, deadline: Time, waker: &Waker, place: &'static
         return Begun::Passed;
     }
     match kernel.own_alarm(waker, place) {
-        Some(alarm) => Begun::Armed(kernel.add_timer(deadline, alarm)),
-        None => begin_within(deadline, waker, place),
+        Some(alarm) if !kernel.table.is_probed() && kernel.is_entered() => {
+            Begun::Armed(kernel.add_timer(deadline, alarm))
+        }
+        _ => begin_counted(deadline, waker, place),
     }
 }
 
-/// Like `begin`, if the waker is not the running task's own.
+/// Like `begin`, but may call user code.
 #[cold]
-fn begin_within(deadline: Time, waker: &Waker, place: &'static Location<'static>) -> Begun {
+fn begin_counted(deadline: Time, waker: &Waker, place: &'static Location<'static>) -> Begun {
     let Some(kernel) = context::running() else { return Begun::Elsewhere };
     Begun::Armed(kernel.add_timer(deadline, kernel.alarm_for(waker, place)))
 }
@@ -69,9 +72,10 @@ fn begin_within(deadline: Time, waker: &Waker, place: &'static Location<'static>
 /// necessary to call user code, or if the loop is another one.
 #[inline]
 pub(crate) fn end(loop_id: u64, key: TimerKey) -> bool {
-    // SAFETY: the reference is used only in this function, and no user code is called but a probe.
+    // SAFETY: the reference is used only in this function, and no user code is called: there is no
+    // probe.
     let Some(kernel) = unsafe { context::here() }.filter(|kernel| kernel.id() == loop_id) else { return false };
-    if !matches!(kernel.wheel.borrow_mut().get_mut(key), Some(Alarm::Task(..))) {
+    if kernel.table.is_probed() || !matches!(kernel.wheel.borrow_mut().get_mut(key), Some(Alarm::Task(..))) {
         return false;
     }
     // The alarm owns nothing, so it can be dropped anywhere.

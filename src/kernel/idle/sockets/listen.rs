@@ -21,15 +21,13 @@ impl Kernel {
     /// be queued in the order in which the poller reports them.
     #[cold]
     pub(in crate::kernel) fn run_marked_and_listen(&self, over: &Cell<bool>) {
-        let (mut left, mut portion) = (self.table.marked_len(), PORTION);
-        while left > portion {
-            self.table.mark_first(portion);
+        let mut portion = PORTION;
+        while self.table.mark_first(portion) {
             self.run_marked(&Self::this_turn_only());
-            left -= portion;
             // If the steps are short, the next portion is twice as long. The clock is read after
             // each portion.
             portion = if self.listen() { PORTION } else { 2 * portion };
-            self.table.mark_first(left);
+            self.table.mark_rest();
         }
         self.run_marked(over);
     }

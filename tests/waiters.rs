@@ -1,0 +1,210 @@
+//! Waiters of primitives while the wakers of other executors come back: their `clone`, `wake` and
+//! `drop` cancel tasks, drop futures and take what is given.
+#![allow(unsafe_code, reason = "wakers whose clone and drop can be watched")]
+
+#[path = "common/mod.rs"]
+mod common;
+
+use common::virtual_loop;
+use futures_util::FutureExt;
+use onelane::sync::{Lock, Semaphore, SemaphoreAcquire};
+use onelane::{Task, spawn, timeout, yield_now};
+use std::cell::{Cell, RefCell};
+use std::future::{Future, IntoFuture, pending, poll_fn};
+use std::rc::Rc;
+use std::sync::Mutex;
+use std::task::{Context, Poll, RawWaker, RawWakerVTable, Waker};
+use std::time::Duration;
+
+type Hook = Cell<Option<Box<dyn FnOnce()>>>;
+
+/// What a waker does, once, when it is cloned, woken or dropped.
+#[derive(Default)]
+struct Hooks {
+    clone: Hook,
+    wake: Hook,
+    drop: Hook,
+}
+
+fn call(hook: &Hook) {
+    if let Some(act) = hook.take() {
+        act();
+    }
+}
+
+/// A value that is never freed. Its address is kept, so that it is not taken for a leak.
+fn keep<T>(value: T) -> &'static T {
+    static KEPT: Mutex<Vec<usize>> = Mutex::new(Vec::new());
+    let value: &'static T = Box::leak(Box::new(value));
+    KEPT.lock().unwrap().push(std::ptr::from_ref(value).expose_provenance());
+    value
+}
+
+/// Hooks that are never freed, and a waker that has them.
+fn hooked() -> (&'static Hooks, Waker) {
+    fn hooks(data: *const ()) -> &'static Hooks {
+        // SAFETY: the data of these wakers is such a reference.
+        unsafe { &*data.cast() }
+    }
+    static FUNCTIONS: RawWakerVTable = RawWakerVTable::new(
+        |data| {
+            call(&hooks(data).clone);
+            RawWaker::new(data, &FUNCTIONS)
+        },
+        |data| call(&hooks(data).wake),
+        |data| call(&hooks(data).wake),
+        |data| call(&hooks(data).drop),
+    );
+    let hooks: &'static Hooks = keep(Hooks::default());
+    // SAFETY: the functions need nothing but the reference, and these hooks are for one thread.
+    (hooks, unsafe { Waker::from_raw(RawWaker::new(std::ptr::from_ref(hooks).cast(), &FUNCTIONS)) })
+}
+
+type Shared<F> = Rc<RefCell<Option<F>>>;
+
+fn shared<F>(future: F) -> Shared<F> {
+    Rc::new(RefCell::new(Some(future)))
+}
+
+/// A task that polls a future of others beside a child, as long as the future is there. Cancelled,
+/// it waits for the child.
+fn beside_a_child<F: Future + Unpin + 'static>(futures: Vec<Shared<F>>) -> Task<()> {
+    let mut child = spawn(pending::<()>()).into_future();
+    spawn(poll_fn(move |context| {
+        _ = child.poll_unpin(context);
+        for future in &futures {
+            if let Some(future) = future.borrow_mut().as_mut() {
+                _ = future.poll_unpin(context);
+            }
+        }
+        Poll::Pending
+    }))
+}
+
+async fn turns(count: usize) {
+    for _ in 0..count {
+        yield_now().await;
+    }
+}
+
+/// A cancelled task passes on what it was given. The waker of the one who gets it drops another
+/// waiter of the cancelled task, and a new waiter takes its place in memory. The new one keeps its
+/// place in the line.
+#[test]
+fn waiter_gets_the_memory_of_one_that_is_being_cancelled() {
+    virtual_loop().run(async {
+        let (given, other) = (Semaphore::new(0), Rc::new(Semaphore::new(0)));
+        let (first, second, late) = (shared(given.acquire()), shared(other.acquire()), shared(other.acquire()));
+        let cancelled = beside_a_child::<SemaphoreAcquire>(vec![first, second.clone()]);
+        let late_waker = Rc::new(RefCell::new(None::<Waker>));
+        let waits = spawn({
+            let (late, late_waker) = (late.clone(), late_waker.clone());
+            poll_fn(move |context| {
+                if late_waker.borrow().is_none() {
+                    *late_waker.borrow_mut() = Some(context.waker().clone());
+                    return Poll::Pending;
+                }
+                late.borrow_mut().as_mut().unwrap().poll_unpin(context).map(drop)
+            })
+        });
+        turns(2).await;
+        let (hooks, foreign) = hooked();
+        let mut next = given.acquire();
+        assert!(next.poll_unpin(&mut Context::from_waker(&foreign)).is_pending());
+        hooks.wake.set(Some(Box::new(move || {
+            second.borrow_mut().take();
+            let waker = late_waker.borrow().clone().unwrap();
+            assert!(late.borrow_mut().as_mut().unwrap().poll_unpin(&mut Context::from_waker(&waker)).is_pending());
+        })));
+        given.release();
+        cancelled.cancel();
+        turns(5).await;
+        other.release();
+        assert!(timeout(Duration::from_secs(5), waits).await.is_ok(), "a permit is free, and its waiter was not woken");
+    });
+}
+
+/// An acquire has moved out of a task that a waker's clone cancels. It was given nothing.
+#[test]
+fn clone_cancels_the_task_of_an_acquire() {
+    virtual_loop().run(async {
+        let semaphore = Semaphore::new(1);
+        let permit = semaphore.try_acquire().unwrap();
+        let acquire = shared(semaphore.acquire());
+        let task = beside_a_child(vec![acquire.clone()]);
+        turns(2).await;
+        let mut acquire = acquire.take().unwrap();
+        let (hooks, foreign) = hooked();
+        hooks.clone.set(Some(Box::new(move || _ = task.cancel())));
+        assert!(acquire.poll_unpin(&mut Context::from_waker(&foreign)).is_pending(), "two permits of one");
+        assert!(acquire.poll_unpin(&mut Context::from_waker(&foreign)).is_pending());
+        drop(permit);
+        assert!(acquire.now_or_never().is_some());
+    });
+}
+
+/// The same with a lock, of which there is one guard.
+#[test]
+fn clone_cancels_the_task_of_a_lock() {
+    virtual_loop().run(async {
+        let lock: &'static Lock<u32> = keep(Lock::new(7));
+        let guard = lock.try_lock().unwrap();
+        let locking = shared(lock.lock());
+        let task = beside_a_child(vec![locking.clone()]);
+        turns(2).await;
+        let mut locking = locking.take().unwrap();
+        let (hooks, foreign) = hooked();
+        hooks.clone.set(Some(Box::new(move || _ = task.cancel())));
+        assert!(locking.poll_unpin(&mut Context::from_waker(&foreign)).is_pending(), "two guards of one lock");
+        drop(guard);
+        assert_eq!(*locking.now_or_never().unwrap(), 7);
+    });
+}
+
+/// An acquire moves to another task, whose poll drops the old waker. That cancels the first task.
+#[test]
+fn drop_of_the_old_waker_cancels_the_first_task() {
+    virtual_loop().run(async {
+        let semaphore = Semaphore::new(0);
+        let acquire = shared(semaphore.acquire());
+        let (hooks, foreign) = hooked();
+        let first = spawn({
+            let acquire = acquire.clone();
+            poll_fn(move |_| {
+                if let Some(acquire) = acquire.borrow_mut().as_mut() {
+                    _ = acquire.poll_unpin(&mut Context::from_waker(&foreign));
+                }
+                Poll::<()>::Pending
+            })
+        });
+        turns(2).await;
+        let acquire = acquire.take().unwrap();
+        hooks.drop.set(Some(Box::new(move || _ = first.cancel())));
+        let second = spawn(async move { drop(acquire.await) });
+        turns(2).await;
+        semaphore.release();
+        assert!(
+            timeout(Duration::from_secs(5), second).await.is_ok(),
+            "a permit is free, and its waiter was not woken"
+        );
+    });
+}
+
+/// A waker's clone releases a lock, which is given to the waiter, and its drop takes the lock.
+#[test]
+fn drop_of_a_waker_takes_the_lock_that_was_given() {
+    virtual_loop().run(async {
+        let lock: &'static Lock<u32> = keep(Lock::new(7));
+        let guard = lock.try_lock();
+        let mut locking = lock.lock();
+        let (hooks, foreign) = hooked();
+        hooks.clone.set(Some(Box::new(move || drop(guard))));
+        let taken = Rc::new(Cell::new(None));
+        let copy = taken.clone();
+        hooks.drop.set(Some(Box::new(move || copy.set(lock.try_lock()))));
+        let is_ready = locking.poll_unpin(&mut Context::from_waker(&foreign)).is_ready();
+        let is_taken = taken.take().is_some();
+        assert!(!(is_ready && is_taken), "two guards of one lock");
+        assert!(is_ready || locking.now_or_never().is_some());
+    });
+}
