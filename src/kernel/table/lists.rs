@@ -184,6 +184,10 @@ impl<T> Lists<T> {
     #[cold]
     fn grow(&mut self) {
         let index = u32::try_from(self.nodes.len()).ok().filter(|&index| index < NIL).expect("fewer than 2^32 nodes");
+        if self.nodes.len() == self.nodes.capacity() {
+            // By a quarter: doubling would cost a timer up to its own size more.
+            self.nodes.reserve_exact((self.nodes.len() / 4).max(16));
+        }
         self.nodes.push(Node { previous: NIL, next: NIL, value: None });
         self.vacant = index;
     }

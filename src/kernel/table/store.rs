@@ -35,11 +35,11 @@ pub(super) struct Store<T, const BIT: u8> {
     heads: Places<List>,
 }
 
-/// Something for each slot. The memory is given back when no place is used, if half as many places
-/// were used since it was taken. Otherwise a task with a high slot, which begins and ends one wait
-/// after the other, would take and give all of it each time.
+/// Something for each slot that uses it, in pages: a wait of a task with a high slot takes one page.
 pub(super) struct Places<T> {
-    pub(super) places: Vec<T>,
+    pages: Vec<Option<Box<Page<T>>>>,
+    /// Number of pages that have memory.
+    taken: usize,
     /// How often a place was put to use, and released.
     pub(super) put: usize,
     pub(super) released: usize,
@@ -47,28 +47,43 @@ pub(super) struct Places<T> {
     born_at: usize,
 }
 
+/// Number of slots of a page.
+const PAGE: usize = 32;
+type Page<T> = [T; PAGE];
+
 impl<T> Places<T> {
-    const NONE: Self = Places { places: Vec::new(), put: 0, released: 0, born_at: 0 };
+    const NONE: Self = Places { pages: Vec::new(), taken: 0, put: 0, released: 0, born_at: 0 };
 
     #[inline]
     fn len(&self) -> usize {
         self.put.wrapping_sub(self.released)
     }
 
+    #[inline]
+    fn get(&self, slot: u32) -> Option<&T> {
+        Some(&self.pages.get(slot as usize / PAGE)?.as_deref()?[slot as usize % PAGE])
+    }
+
+    /// The place of a slot, if its page has memory.
+    #[inline]
+    pub(super) fn get_mut(&mut self, slot: u32) -> Option<&mut T> {
+        Some(&mut self.pages.get_mut(slot as usize / PAGE)?.as_deref_mut()?[slot as usize % PAGE])
+    }
+
     /// The place of a slot is put to use.
     #[inline]
-    fn put(&mut self, slot: usize, empty: fn() -> T) -> &mut T {
-        if slot >= self.places.len() {
-            self.grow(slot, empty);
+    fn put(&mut self, slot: u32, empty: fn() -> T) -> &mut T {
+        if self.get(slot).is_none() {
+            self.take_page(slot, empty);
         }
         self.put = self.put.wrapping_add(1);
-        &mut self.places[slot]
+        self.get_mut(slot).expect("the page has memory now")
     }
 
     #[inline]
     fn release(&mut self) {
         self.released = self.released.wrapping_add(1);
-        if self.put == self.released && self.places.len() > KEPT {
+        if self.put == self.released && self.taken * PAGE > KEPT {
             self.give_back();
         }
     }
@@ -76,24 +91,27 @@ impl<T> Places<T> {
     /// Whether `release` might give memory back.
     #[inline]
     pub(super) fn may_give_back(&self) -> bool {
-        self.places.len() > KEPT && self.len() == 1
+        self.taken * PAGE > KEPT && self.len() == 1
     }
 
     #[cold]
     #[inline(never)]
-    fn grow(&mut self, slot: usize, empty: fn() -> T) {
-        // A quarter more than needed, since the next slots will probably follow.
-        let len = slot + slot / 4 + 16;
-        self.places.reserve_exact(len - self.places.len());
-        self.places.resize_with(len, empty);
+    fn take_page(&mut self, slot: u32, empty: fn() -> T) {
+        let page = slot as usize / PAGE;
+        if page >= self.pages.len() {
+            self.pages.resize_with(page + 1, || None);
+        }
+        self.pages[page] = Some(Box::new(std::array::from_fn(|_| empty())));
+        self.taken += 1;
     }
 
+    /// No place is used. The memory is given back if it was used for half as many places as it has;
+    /// otherwise a few tasks might take and give it again and again.
     #[cold]
     #[inline(never)]
     fn give_back(&mut self) {
-        if self.put.wrapping_sub(self.born_at) >= self.places.len() / 2 {
-            self.places = Vec::new();
-            self.born_at = self.put;
+        if self.put.wrapping_sub(self.born_at) >= self.taken * PAGE / 2 {
+            (self.pages, self.taken, self.born_at) = (Vec::new(), 0, self.put);
         }
     }
 }
@@ -130,7 +148,7 @@ impl<T, const BIT: u8> Store<T, BIT> {
     /// Adds a record of a task. Returns its index.
     #[inline]
     pub(super) fn push(&mut self, task: &Header, record: Numbered<T>) -> u32 {
-        let slot = task.token().slot() as usize;
+        let slot = task.token().slot();
         if !Self::is_empty(task) {
             return self.push_further(task, record);
         }
@@ -142,11 +160,10 @@ impl<T, const BIT: u8> Store<T, BIT> {
 
     #[inline(never)]
     fn push_further(&mut self, task: &Header, record: Numbered<T>) -> u32 {
-        let slot = task.token().slot() as usize;
-        let head = if task.records.get() & Self::MORE == 0 {
-            self.heads.put(slot, || List::EMPTY)
-        } else {
-            &mut self.heads.places[slot]
+        let slot = task.token().slot();
+        let head = match self.heads.get_mut(slot) {
+            Some(head) if task.records.get() & Self::MORE != 0 => head,
+            _ => self.heads.put(slot, || List::EMPTY),
         };
         task.records.set(task.records.get() | Self::MORE);
         self.further.push(head, record)
@@ -168,21 +185,21 @@ impl<T, const BIT: u8> Store<T, BIT> {
         if Self::is_empty(task) {
             return None;
         }
-        let first = self.heads.places[task.token().slot() as usize].first()?;
+        let first = self.heads.get(task.token().slot())?.first()?;
         Some(self.remove_further(task, first))
     }
 
     #[inline]
     fn take_first(&mut self, task: &Header) -> Option<T> {
         Self::took_first(task);
-        let record = self.firsts.places[task.token().slot() as usize].take();
+        let record = self.firsts.get_mut(task.token().slot())?.take();
         self.firsts.release();
         record.map(|record| record.value)
     }
 
     #[inline(never)]
     fn remove_further(&mut self, task: &Header, index: u32) -> T {
-        let head = &mut self.heads.places[task.token().slot() as usize];
+        let head = self.heads.get_mut(task.token().slot()).expect("a list with records has a head");
         let record = self.further.remove(head, index);
         if head.is_empty() {
             task.records.set(task.records.get() & !Self::MORE);
@@ -194,17 +211,14 @@ impl<T, const BIT: u8> Store<T, BIT> {
     /// The record of a task with this number, if it still exists.
     #[inline]
     pub(super) fn get(&self, task: &Header, index: u32, number: NonZeroU64) -> Option<&T> {
-        let record = if index == FIRST {
-            self.firsts.places.get(task.token().slot() as usize)?.as_ref()
-        } else {
-            self.further.get(index)
-        };
+        let record =
+            if index == FIRST { self.firsts.get(task.token().slot())?.as_ref() } else { self.further.get(index) };
         record.filter(|record| record.number == number).map(|record| &record.value)
     }
 
     pub(super) fn get_mut(&mut self, task: &Header, index: u32, number: NonZeroU64) -> Option<&mut T> {
         let record = if index == FIRST {
-            self.firsts.places.get_mut(task.token().slot() as usize)?.as_mut()
+            self.firsts.get_mut(task.token().slot())?.as_mut()
         } else {
             self.further.get_mut(index)
         };
@@ -213,12 +227,12 @@ impl<T, const BIT: u8> Store<T, BIT> {
 
     /// Shows the records of a task, in the order in which they began.
     pub(super) fn each(&self, task: &Header, mut see: impl FnMut(&Numbered<T>)) {
-        let slot = task.token().slot() as usize;
+        let slot = task.token().slot();
         if Self::has_first(task) {
-            self.firsts.places[slot].iter().for_each(&mut see);
+            self.firsts.get(slot).into_iter().flatten().for_each(&mut see);
         }
         if task.records.get() & Self::MORE != 0 {
-            let mut next = self.heads.places[slot].first();
+            let mut next = self.heads.get(slot).and_then(|head| head.first());
             while let Some(index) = next {
                 self.further.get(index).into_iter().for_each(&mut see);
                 next = self.further.next(index);
@@ -237,35 +251,36 @@ impl<T, const BIT: u8> Store<T, BIT> {
 mod tests {
     use super::*;
 
-    fn begin(places: &mut Places<u32>, slot: usize) {
+    fn begin(places: &mut Places<u32>, slot: u32) {
         *places.put(slot, || 0) = 1;
     }
 
     #[test]
     fn give_the_memory_of_a_burst_back() {
         let mut places = Places::NONE;
-        (0..10 * KEPT).for_each(|slot| begin(&mut places, slot));
-        let len = places.places.len();
-        assert!((10 * KEPT..15 * KEPT).contains(&len) && places.places.capacity() < 15 * KEPT, "{len} places");
-        (1..10 * KEPT).for_each(|_| places.release());
-        assert!(places.may_give_back() && places.places.len() == len);
+        let many = 10 * KEPT as u32;
+        (0..many).for_each(|slot| begin(&mut places, slot));
+        assert_eq!(places.taken, 10 * KEPT / PAGE);
+        (1..many).for_each(|_| places.release());
+        assert!(places.may_give_back() && places.taken > 0);
         places.release();
-        assert_eq!(places.places.capacity(), 0);
-        (0..KEPT / 2).for_each(|slot| begin(&mut places, slot));
-        (0..KEPT / 2).for_each(|_| places.release());
-        assert!(places.places.len() >= KEPT / 2 && !places.may_give_back(), "a little memory is kept");
+        assert_eq!((places.pages.capacity(), places.taken), (0, 0));
+        (0..many / 20).for_each(|slot| begin(&mut places, slot));
+        (0..many / 20).for_each(|_| places.release());
+        assert!(places.taken > 0 && !places.may_give_back(), "a little memory is kept");
     }
 
-    /// A task with a high slot waits for one thing after the other: the memory is taken once in many waits.
+    /// A few tasks with high slots wait for one thing after the other.
     #[test]
-    fn keep_the_memory_of_a_high_slot() {
+    fn take_a_page_for_a_high_slot() {
         let mut places = Places::NONE;
-        let (mut taken, waits) = (0, 100_000);
-        for _ in 0..waits {
-            taken += usize::from(places.places.is_empty());
-            begin(&mut places, 10 * KEPT);
-            places.release();
+        for _ in 0..1000 {
+            for slot in [5, 1_000_000, 2_000_000] {
+                begin(&mut places, slot);
+                assert_eq!(places.get(slot), Some(&1));
+            }
+            (0..3).for_each(|_| places.release());
         }
-        assert!(taken <= 1 + waits / (5 * KEPT), "taken {taken} times");
+        assert_eq!((places.taken, places.get(77)), (3, None));
     }
 }

@@ -63,8 +63,8 @@ impl Rows {
         place: &'static Location<'static>,
     ) -> Option<NonZeroU64> {
         let number = NonZeroU64::new(self.numbered.wrapping_add(1))?;
-        let wait = self.waits.firsts.places.get_mut(awaiter.slot() as usize)?;
-        let waiter = self.waiters.firsts.places.get_mut(task.slot() as usize)?;
+        let wait = self.waits.firsts.get_mut(awaiter.slot())?;
+        let waiter = self.waiters.firsts.get_mut(task.slot())?;
         // The places are empty. Forgotten, so that no drop code is compiled.
         std::mem::forget(wait.replace(Numbered { number, value: WaitEntry { wait: Wait::Task(task), place } }));
         std::mem::forget(waiter.replace(Numbered { number: NonZeroU64::MAX, value: Then::Resume(awaiter) }));
@@ -150,7 +150,7 @@ impl TaskTable {
         self.with(|table| {
             let firsts = &mut table.waiters.firsts;
             let may_give_back = firsts.may_give_back();
-            let place = firsts.places.get_mut(task.token().slot() as usize)?;
+            let place = firsts.get_mut(task.token().slot())?;
             let Some(Numbered { value: Then::Resume(token), .. }) = *place else { return None };
             if may_give_back {
                 return None;

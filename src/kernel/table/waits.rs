@@ -43,7 +43,7 @@ impl Rows {
     fn end_first_wait(&mut self, key: WaitKey) -> bool {
         let firsts = &mut self.waits.firsts;
         let may_give_back = firsts.may_give_back();
-        let Some(place) = firsts.places.get_mut(key.task.slot() as usize) else { return false };
+        let Some(place) = firsts.get_mut(key.task.slot()) else { return false };
         if may_give_back || place.as_ref().is_none_or(|wait| wait.number != { key.number }) {
             return false;
         }
