@@ -67,20 +67,20 @@ impl Room {
         Some(dropped)
     }
 
-    /// For a client that has not been disconnected.
+    /// Removes a client, and announces that it has left. A disconnected client is already removed.
     fn leave(&self, name: &str) {
         if self.members.borrow_mut().remove(name).is_some() {
             self.announce(&format!("{name} has left"));
         }
     }
 
-    /// A line from the room itself.
+    /// Sends a line from the room itself to all clients.
     fn announce(&self, what: &str) {
         println!("room: {what}");
         self.tell(&format!("* {what}"));
     }
 
-    /// A line for all clients. A client without room for it is disconnected, which is in turn
+    /// Sends a line to all clients. A client whose queue is full is disconnected, and this is
     /// announced to the others.
     fn tell(&self, line: &str) {
         let line: Rc<str> = line.into();
@@ -93,7 +93,8 @@ impl Room {
             if let Some(member) = self.members.borrow_mut().remove(&name) {
                 // Unread lines are not sent any more, so that there is room for the reason.
                 member.lines.shutdown(true);
-                // Its task exists as long as it is a member.
+                // The receiver exists, because the client's task lives as long as the client is a
+                // member.
                 let _ = member.drop.send("you read too slowly");
             }
             self.announce(&format!("{name} was dropped: {WAITING_LINES} lines wait, and it does not read them"));
@@ -116,7 +117,7 @@ enum Line {
 /// Reads a line, and never keeps more than the maximum length.
 async fn read_line(reader: &mut Reader<'_>) -> io::Result<Line> {
     let mut bytes = Vec::new();
-    // Including room for its end.
+    // The maximum length, and room for the end of the line.
     (&mut *reader).take(LONGEST_LINE as u64 + 2).read_until(b'\n', &mut bytes).await?;
     if bytes.is_empty() {
         return Ok(Line::End);
@@ -147,7 +148,7 @@ async fn skip_line(reader: &mut Reader<'_>) -> io::Result<()> {
     }
 }
 
-/// Asks until the client gives an unused name. `None` if the client disconnects.
+/// Asks until the client gives an unused name. Returns `None` if the client disconnects.
 async fn ask_name(room: &Room, reader: &mut Reader<'_>, lines: &Rc<Queue<Rc<str>>>) -> io::Result<Option<Entry>> {
     let say = |line: &str| drop(lines.try_put(line.into()));
     say("* your name?");
@@ -169,7 +170,7 @@ async fn ask_name(room: &Room, reader: &mut Reader<'_>, lines: &Rc<Queue<Rc<str>
     }
 }
 
-/// The name. Dropping this announces that the client has left.
+/// A client's name, and the receiver of the reason when the room disconnects the client.
 type Entry = (Rc<str>, Receiver<&'static str>);
 
 /// Sends the client's lines to the room, until the client disconnects.
@@ -219,8 +220,8 @@ async fn serve_client(room: Rc<Room>, stream: TcpStream) -> io::Result<()> {
     let writer = spawn(write_lines(stream.clone(), lines.clone()));
     let reason = talk_to(&room, &stream, &lines).await;
     lines.shutdown(false);
-    // The client's last lines, if it reads them. If the buffers of the operating system are full,
-    // the reason does not reach the client, and is only printed here.
+    // The client receives its last lines, and then the reason, if it reads. If the buffers of the
+    // operating system are full, the reason does not reach the client, and is only printed here.
     let goodbye = async {
         writer.await.map_err(io::Error::other)??;
         match reason {

@@ -1,5 +1,5 @@
 //! Ctrl-C cancels the main task, everything is dropped in order, and the program says goodbye. A
-//! second Ctrl-C kills it. On Unix.
+//! second Ctrl-C kills the program. This example needs Unix.
 //!
 //! `cargo run --features signals --example ctrl_c` sends Ctrl-C to itself after a second; with
 //! `-- wait` at the end it waits for yours.
@@ -44,7 +44,7 @@ fn main() {
     let event_loop = EventLoop::builder().cancel_on_ctrl_c(true).build();
     match event_loop.try_run(main_task(!waits)) {
         // By convention, a program that ends because of Ctrl-C exits with
-        // `std::process::exit(130)`. This one has shown what it should.
+        // `std::process::exit(130)`. This example returns normally instead.
         Err(RunError::Interrupted) => println!("Goodbye."),
         Err(error) => panic!("{error}"),
         Ok(()) => unreachable!("the boss never stops"),

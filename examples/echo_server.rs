@@ -20,7 +20,7 @@ use std::time::Duration;
 
 /// Runs until the client ends its side. Then it drops the stream, which closes it.
 async fn echo(stream: TcpStream, peer: SocketAddr) {
-    // Two references, so that it reads and writes at the same time.
+    // Two references to the stream, so that `copy` reads and writes at the same time.
     match copy(&stream, &mut &stream).await {
         Ok(bytes) => println!("{peer} had {bytes} bytes back"),
         // The client disconnected in the middle. Other clients are not affected.
@@ -70,7 +70,7 @@ async fn test_itself() -> Result<()> {
     let listener = listen(0)?;
     let address = listener.local_addr()?;
     let server = spawn(serve(listener));
-    // The last time, more than fits into the system's buffers.
+    // The last length is more than fits into the system's buffers.
     let clients = [0, 1, 1000, 65_536, 8_000_000].map(|length| client(address, length));
     for result in gather(clients).await? {
         println!("the same {} bytes came back", result?);

@@ -2,9 +2,9 @@
 //!
 //! The host is a loop of sixty frames a second that draws nothing. In each frame it calls
 //! `turn_within` with a budget of two milliseconds. What is not finished then continues in the next
-//! frame, in the same order. Some tasks load, one animates, and after half a second one begins to
-//! compute, which always yields and is always ready. It gets the rest of the budget, and the game
-//! continues. A step that has begun is finished, so steps should be short.
+//! frame, in the same order. Some tasks load, and one animates. After half a second, one more task
+//! begins to compute. It yields again and again and is always ready, so it gets the rest of each
+//! budget, and the game continues. A step that has begun is finished, so steps should be short.
 //!
 //! `cargo run --release --example game_loop` takes a second.
 
@@ -71,7 +71,7 @@ fn main() {
         if frame == FRAMES / 2 + 1 {
             drop(event_loop.spawn(think(world.clone())));
         }
-        // Input and physics; then the loop's share.
+        // A game handles input and physics here. Then the loop gets its share.
         let begun = Instant::now();
         let turn = event_loop.turn_within(Budget::time(SHARE));
         longest = longest.max(begun.elapsed());

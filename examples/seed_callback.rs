@@ -1,6 +1,6 @@
 //! `add_done_callback`: the loop calls a function with each task that has ended.
 //!
-//! The twin of the article's `callback.py`. Next: `seed_timeout.rs`.
+//! It does the same as a Python program, `callback.py`. Next: `seed_timeout.rs`.
 
 use onelane::{Task, sleep, spawn, wait};
 use std::time::Duration;

@@ -1,8 +1,8 @@
-//! `gather`: spawns four futures as tasks, runs them concurrently, and waits for all. Two seconds,
-//! not eight.
+//! `gather`: spawns four futures as tasks, runs them concurrently, and waits for all. This takes
+//! two seconds, not eight.
 //!
-//! The twin of the article's `gather.py`. Next: `seed_wait.rs`, which has to spawn its tasks
-//! itself.
+//! It does the same as a Python program, `gather.py`. Next: `seed_wait.rs`, which has to spawn its
+//! tasks itself.
 
 use onelane::{TaskError, gather, sleep};
 use std::time::Duration;
@@ -16,7 +16,7 @@ pub(crate) async fn func1(i: u64) {
 async fn main_task() -> Result<(), TaskError> {
     let mut tasks = Vec::new();
     for i in 1..5 {
-        // A future, and not yet a task: it does not run before `gather` has it.
+        // This is a future, not yet a task. It does not run before `gather` spawns it.
         tasks.push(func1(i));
     }
     gather(tasks).await?;

@@ -1,8 +1,8 @@
 //! `current_task` and `all_tasks`: which task runs, and which tasks exist. And two mistakes, with
 //! their messages.
 //!
-//! The twin of `introspect.py`. What raises a `RuntimeError` there returns an error here, if you
-//! call `try_run` and `try_current`. Next: `tour.rs`, which draws all five.
+//! It does the same as `introspect.py`. A call that raises a `RuntimeError` there returns an error
+//! here, if you use `try_run` and `try_current`. Next: `tour.rs`, which draws all five.
 
 use onelane::{EventLoop, TaskError, all_tasks, current_task, gather, sleep, task};
 use std::time::Duration;

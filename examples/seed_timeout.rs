@@ -1,7 +1,7 @@
 //! `wait` with a timeout: after two and a half seconds two tasks are done and two are pending.
 //!
-//! The twin of `timeout.py`. The timeout cancels no task; tasks 3 and 4 end with the program, in
-//! the middle of their sleep. Next: `seed_introspect.rs`.
+//! It does the same as `timeout.py`. The timeout cancels no task; tasks 3 and 4 end with the
+//! program, in the middle of their sleep. Next: `seed_introspect.rs`.
 
 use onelane::{Task, TaskError, sleep, task, wait};
 use std::time::Duration;

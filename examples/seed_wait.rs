@@ -1,6 +1,7 @@
-//! `wait`: takes tasks, not futures, so each is spawned first. Two seconds, not eight.
+//! `wait` takes tasks, not futures, so each future is spawned first. It takes two seconds, not
+//! eight.
 //!
-//! The twin of the article's `wait.py`. Next: `seed_callback.rs`.
+//! It does the same as a Python program, `wait.py`. Next: `seed_callback.rs`.
 
 use onelane::{sleep, spawn, wait};
 use std::time::Duration;
@@ -16,8 +17,8 @@ async fn main_task() {
     for i in 1..5 {
         tasks.push(spawn(func1(i)));
     }
-    // It returns the tasks that are done and those that are pending. Without a timeout, all are
-    // done.
+    // `wait` returns the tasks that are done and the tasks that are pending. Without a timeout, all
+    // are done.
     wait(tasks).await;
 }
 

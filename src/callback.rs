@@ -144,9 +144,9 @@ pub struct Handle {
     /// When a timer is due, if an `Instant` can express it.
     when: Option<Instant>,
     asked_at: &'static Location<'static>,
-    /// Whether it was cancelled, as long as this handle has no clones.
+    /// Whether it was cancelled. Used as long as this handle has no clones.
     cancelled: Cell<bool>,
-    /// The same, once there is a clone. So a handle that is not cloned needs no allocation.
+    /// Used instead when there is a clone. So a handle that is not cloned needs no allocation.
     shared: OnceCell<Rc<Cell<bool>>>,
     /// The callback lives on the loop's thread.
     _not_send: PhantomData<Rc<()>>,
@@ -161,7 +161,7 @@ enum Key {
 impl Handle {
     #[track_caller]
     pub(crate) fn soon(kernel: &Kernel, callback: impl FnOnce() + 'static) -> Self {
-        // A callback that was scheduled earlier from another thread has arrived earlier.
+        // Callbacks that other threads have scheduled before this one come first.
         kernel.drain();
         let key = kernel.call_soon(kernel.callback(callback));
         Self::new(kernel, Key::Soon(key), None)

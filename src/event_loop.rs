@@ -406,15 +406,16 @@ impl Builder {
     /// only for the end of the next task, or for a [`Lock`](crate::sync::Lock) that the next task
     /// has taken. A lock counts only if the task cannot have passed it on, by an
     /// [`OwnedLockGuard`](crate::sync::OwnedLockGuard) or in a future that was moved to another
-    /// task. A circle may be reported wrongly only if the guard of a `&'static Lock` was passed on,
-    /// or a guard in a future that waits for nothing of onelane's; the report says so.
+    /// task. A report may be wrong in two cases, and its text mentions them: the guard of a
+    /// `&'static Lock` was passed on, or a guard was passed on in a future that waits for nothing
+    /// of onelane's.
     ///
     /// A circle is not reported if one of its tasks also sleeps or is limited by a
-    /// [`timeout`](crate::timeout()), or is awaited by a task that is, because that may end the
-    /// circle. It is not reported later either, when the sleep or the timeout has gone. Only a
-    /// cancellation can end a reported circle, for example by a task group in which another child
-    /// fails. If nothing else can continue either, that is [`RunError::Deadlock`], and is reported
-    /// here as well.
+    /// [`timeout`](crate::timeout()), or is awaited by such a task: the sleep or the timeout may
+    /// end the circle. Nor is the circle reported later, when the sleep or the timeout has ended.
+    /// Only a cancellation can end a reported circle, for example by a task group in which another
+    /// child fails. If nothing else in the loop can continue either, the circle is reported here,
+    /// and then the run ends with [`RunError::Deadlock`].
     ///
     ///
     /// A handler may do everything that a callback may do. Its panic goes to the exception handler.
@@ -495,8 +496,8 @@ impl Builder {
     /// The earlier effect of `SIGINT` is the default one, with two exceptions: it was ignored, as
     /// for a background program of a script, or it had another handler, when the process first used
     /// this option. Linux reports these cases; on other systems the default is assumed. Other
-    /// handlers are still called. asyncio does not touch such a `SIGINT` at all; here the option
-    /// asks for it.
+    /// handlers are still called. asyncio does not handle `SIGINT` in these two cases; this option
+    /// does, because you asked for it.
     ///
     /// If the thread for signals cannot be started, the program runs without this option.
     ///
@@ -990,8 +991,8 @@ impl EventLoop {
         })
     }
 
-    /// Runs turns until the main task has ended, and then until all other tasks have. Returns why
-    /// the main task has no value, for the case that it has none.
+    /// Runs turns until the main task has ended, and then until all other tasks have. Returns the
+    /// error of the run, for the case that the main task has no value.
     ///
     /// # Errors
     ///
@@ -1279,7 +1280,7 @@ impl Drop for EventLoop {
     }
 }
 
-/// Calls the host, if there is one, after its loop has run without it.
+/// On drop, calls the host, if there is one and the run has left work or a deadline.
 struct Host<'a>(&'a Kernel);
 
 impl Drop for Host<'_> {

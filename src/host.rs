@@ -1,4 +1,4 @@
-//! The loop as a guest: the functions for a host, which has a loop of its own.
+//! The loop as a guest: functions for a *host*, a program that has an event loop of its own.
 //!
 //! The contract, which `tests/host.rs` tests:
 //!
@@ -10,9 +10,9 @@
 //!    cannot use up a frame.
 //! 4. All timers of a turn fire against one reading of the clock.
 //! 5. If a turn leaves work, its next deadline is now.
-//! 6. When the loop has ended, the hook is dropped and not called any more, unless a call from
-//!    another thread was already on its way. By then the loop's tasks have ended on the loop's own
-//!    thread. The loop cannot be sent to another thread.
+//! 6. When the loop is dropped, it first drops the hook. From then on the hook is not called,
+//!    unless a call from another thread is already on its way. Then the loop's tasks end, on the
+//!    loop's own thread. The loop cannot be sent to another thread.
 //! 7. No turn blocks.
 //!
 //! This file knows no particular host. `examples/` has several.
@@ -275,8 +275,8 @@ impl EventLoop {
             let _entered = context::enter(&self.kernel);
             self.kernel.listen_if_idle();
             turn();
-            // A host that watches the loop's descriptor edge-triggered must not sleep while
-            // anything in it is ready.
+            // A second poll of the sockets, for a host that watches the loop's descriptor
+            // edge-triggered: it must not sleep while the poller still has something to report.
             self.kernel.listen_if_idle();
             self.kernel.look_before_the_host_rests();
         }
@@ -409,7 +409,8 @@ impl EventLoop {
     /// assert_eq!(event_loop.turn().tasks, 1);
     /// ```
     pub fn enter<R>(&self, act: impl FnOnce() -> R) -> R {
-        /// Wakes inside go directly to the loop, and do not call the host.
+        /// Inside, wakes go directly to the loop, and do not call the host. So the drop of this
+        /// calls the host, if there is work of which the host does not know.
         struct Stir<'a>(&'a EventLoop);
         impl Drop for Stir<'_> {
             fn drop(&mut self) {
@@ -537,7 +538,7 @@ type BoxFuture<'a> = Pin<Box<dyn Future<Output = ()> + 'a>>;
 #[must_use = "futures do nothing unless they are awaited"]
 pub struct Drive<'a> {
     event_loop: &'a EventLoop,
-    /// Distinguishes it from others of the same loop; 0 before the first poll.
+    /// Distinguishes this `Drive` from others of the same loop; 0 before the first poll.
     number: u64,
     budget: Budget,
     sleep_until: Box<dyn FnMut(Instant) -> BoxFuture<'a> + 'a>,
@@ -556,7 +557,7 @@ struct Readable<'a> {
 
 impl<'a> Drive<'a> {
     /// Sets how much of the loop runs in a poll. The default is 128 steps and at most half a
-    /// millisecond. Other tasks of the other executor wait that long.
+    /// millisecond. The tasks of the other executor wait that long.
     ///
     /// # Examples
     ///
@@ -655,7 +656,7 @@ impl Future for Drive<'_> {
         if this.number == 0 {
             this.number = kernel.table.next_number();
         }
-        // Before the turn, because new work may call the driver as soon as the turn ends.
+        // Set before the turn: as soon as the turn ends, new work may wake this future.
         let before = kernel.inbox().set_driver(this.number, Some(context.waker().clone()));
         kernel.attach_driver();
         drop(before);
@@ -673,7 +674,7 @@ impl Future for Drive<'_> {
                 false
             }
         };
-        // Also if there is work, so that sockets are polled in the meantime.
+        // `poll_io` comes first, so that it is polled even if there is work.
         if this.poll_io(context) || has_work {
             context.waker().wake_by_ref();
         }
@@ -687,7 +688,8 @@ impl Drop for Drive<'_> {
         // User code, so it is dropped last.
         let _before = kernel.inbox().set_driver(self.number, None);
         if self.number > 0 {
-            // What only this driver knew is passed on to other drivers of the loop, or to its host.
+            // This future may be the only one that knew of remaining work. Then another `Drive` of
+            // the loop, or the host, is informed.
             kernel.tolerate_hook(Kernel::hand_over);
         }
     }

@@ -101,7 +101,7 @@ impl Timer for LoopTimer {
         running("LoopTimer::now()").clock.now_as_instant()
     }
 
-    /// Without a new box, if it is one of our sleeps.
+    /// Reuses the box if the sleep is one of ours.
     #[track_caller]
     fn reset(&self, sleep: &mut Pin<Box<dyn hyper::rt::Sleep>>, deadline: Instant) {
         match sleep.as_mut().downcast_mut_pin::<Sleep>() {
@@ -140,8 +140,8 @@ impl<F: Future<Output: 'static> + 'static> Executor<F> for LoopExecutor {
     }
 }
 
-/// A head and a short body are written in one call: copying them costs less than a second system
-/// call.
+/// Up to this length, a head and its body are copied into one buffer and written from there. This
+/// costs less than a system call that writes two slices.
 const SMALL: usize = 4 * 1024;
 
 impl<T> Read for Async<T>
@@ -192,7 +192,7 @@ where
     }
 }
 
-/// The same for a socket that has an `Async` under the name `io`.
+/// The same traits for a socket that has an `Async` in its field `io`.
 macro_rules! as_its_async {
     ($stream:ty) => {
         impl Read for $stream {

@@ -1,4 +1,5 @@
-//! What leaf futures need: to find the loop, and to record what their task waits for.
+//! What leaf futures need: to find the loop, and to record what their task waits for. A *leaf* is a
+//! future that waits by itself, without polling another future: a sleep, or the wait for a lock.
 
 use crate::kernel::cancel::scopes::Scope;
 use crate::kernel::cell::{AnyTask, Header};
@@ -50,8 +51,8 @@ pub(crate) fn cancel(task: &AnyTask) -> bool {
     context::loop_of(task.header().token()).is_some_and(|kernel| kernel.cancel(task))
 }
 
-/// An await of the task is dropped. This cancels the task, unless it is ending already: what it
-/// still does is its own cleanup. A task does not cancel itself in this way.
+/// Called when an await of the task is dropped. Cancels the task, with two exceptions: a task that
+/// is ending already, because it only runs its own cleanups; and the running task.
 pub(crate) fn abandon(task: &AnyTask) {
     let header = task.header();
     if header.is_done() || header.is_ending() {
@@ -63,7 +64,7 @@ pub(crate) fn abandon(task: &AnyTask) {
 }
 
 /// Removes a waiter of a task of any loop. `None` if the waiter was notified or removed before. The
-/// result is to be dropped where nothing is borrowed, and may be user code.
+/// result may be user code, so drop it where nothing is borrowed.
 pub(crate) fn remove_waiter(task: &AnyTask, key: WaiterKey) -> Option<Then> {
     let header = task.header();
     let kernel = if header.is_done() { None } else { context::loop_of(header.token()) };
@@ -78,9 +79,9 @@ pub(crate) fn uncancel(task: &Header) -> u32 {
     }
 }
 
-/// The record by which a leaf future says that its task waits for it: from the first pending poll
-/// until the future is ready or dropped. If several futures of a task wait, all of them are
-/// recorded, whichever was polled last.
+/// A leaf's record of what its task waits for. It exists from the first pending poll until the leaf
+/// is ready or dropped. If several leaves of a task wait, each has a record, whichever was polled
+/// last.
 #[derive(Debug)]
 pub(crate) struct Record {
     key: Option<WaitKey>,
@@ -110,8 +111,8 @@ impl Record {
         self.key = begin_wait(wait, place);
     }
 
-    /// Like `begin`, for a first poll that awaits a task. Returns `None`, and does nothing, if the
-    /// general functions must be used.
+    /// A fast form of `begin`, for the first poll of an await of a task. Returns `None`, and does
+    /// nothing, if the caller must use the general functions.
     #[track_caller]
     #[inline]
     pub(crate) fn begin_first_join(&mut self, awaited: &Header, waker: &Waker) -> Option<WaiterKey> {
@@ -125,8 +126,8 @@ impl Record {
         Some(waiter)
     }
 
-    /// The leaf was polled before. Returns false if that was in another task, from which it was
-    /// moved to this one.
+    /// Called if the leaf was polled before. Returns false if the earlier poll was in another task:
+    /// then the leaf has moved to this task.
     #[cold]
     #[inline(never)]
     fn goes_on(&mut self, place: &'static Location<'static>) -> bool {
@@ -184,7 +185,7 @@ pub(crate) fn place_of(
     if is_certain || is_shown(polled_at, known) { polled_at } else { known }
 }
 
-/// The name of one file may be stored at two addresses.
+/// Compares the names of the files, because one name may be stored at two addresses.
 #[inline(never)]
 fn is_shown(polled_at: &'static Location<'static>, known: &Location<'_>) -> bool {
     polled_at.file() == known.file() || !is_in_library(polled_at)
@@ -197,9 +198,9 @@ const PAIRS: usize = 16;
 type Looked = Option<(&'static Location<'static>, bool)>;
 
 thread_local! {
-    /// Classified locations, each in the pair for its address. A leaf in a box is polled at the
-    /// same location again and again, and another leaf at its own. Two leaves that are polled in
-    /// turn may fall into the same pair, so a pair has room for both.
+    /// Locations that were classified; the address of a location selects its pair. A leaf in a box
+    /// is polled at the same location again and again. The locations of two leaves that are polled
+    /// in turn may select the same pair, so a pair has room for both.
     static LAST_LOOKS: [Cell<[Looked; 2]>; PAIRS] = const { [const { Cell::new([None; 2]) }; PAIRS] };
 }
 
@@ -244,8 +245,9 @@ pub(crate) fn wakes_running(waker: &Waker) -> bool {
     context::running().is_some_and(|kernel| kernel.table.wakes_running(waker))
 }
 
-/// The running task, or the block that is being polled, ends as cancelled at this point. If a
-/// `catch_cancel` beside this point catches that, the waker causes the next poll here.
+/// Raises a cancellation: the running task, or the block that is being polled, ends as cancelled.
+/// If a `catch_cancel` in another branch of the task catches this, the waker causes the next poll
+/// here.
 pub(crate) fn raise(context: &Context<'_>) {
     put_raised();
     if !wakes_running(context.waker()) {
@@ -253,7 +255,8 @@ pub(crate) fn raise(context: &Context<'_>) {
     }
 }
 
-/// A cancellation that `take_raised` returned came from code beside the polled block.
+/// Puts back a cancellation that `take_raised` has returned: it was raised beside the polled block,
+/// in another branch of the task.
 pub(crate) fn put_raised() {
     context::running().iter().for_each(|kernel| kernel.table.raise());
 }
@@ -263,14 +266,14 @@ pub(crate) fn take_raised() -> bool {
     context::running().is_some_and(|kernel| kernel.table.take_raised())
 }
 
-/// What the future of a scope stores about its place in a task: from its first poll until it is
-/// left or dropped.
+/// What the future of a scope (a `finally`, a timeout, a group) stores about its place in a task.
+/// It is set from the first poll until the scope is left or dropped.
 #[derive(Debug, Default)]
 pub(crate) struct Place(Option<ScopeKey>);
 
 impl Place {
-    /// The scope is polled in the running task. If it comes to a new task, it is entered there as
-    /// the latest scope. Returns whether it came from another task.
+    /// Called when the scope is polled. Enters it in the running task, as the task's latest scope,
+    /// unless it was entered there before. Returns whether it has moved here from another task.
     pub(crate) fn enter(&mut self, scope: impl FnOnce() -> Weak<dyn Scope>) -> bool {
         let Some(kernel) = context::running() else { return false };
         if self.0.is_some_and(|key| kernel.table.is_entered_here(key)) {
@@ -282,14 +285,14 @@ impl Place {
         moved
     }
 
-    /// Whether it was entered in another task than the running one.
+    /// Whether the scope was entered in another task than the running one.
     pub(crate) fn has_moved(&self) -> bool {
         self.0.is_some_and(|key| context::running().is_some_and(|kernel| !kernel.table.is_entered_here(key)))
     }
 
-    /// Whether this poll must do nothing: the scope has not begun in the running task, and the code
-    /// around it is polled only so that something beside it drops its body. If that is caught, the
-    /// scope is polled again.
+    /// Whether this poll must do nothing. This is so if the scope has not begun in the running
+    /// task, and the code around it is polled only so that a group beside it drops its body. If the
+    /// cancellation is caught there, the scope is polled again.
     pub(crate) fn is_too_late(&self, context: &Context<'_>) -> bool {
         let is_new = |kernel: &Kernel| !self.0.is_some_and(|key| kernel.table.is_entered_here(key));
         let is_too_late = context::running().is_some_and(|kernel| kernel.only_drops() && is_new(&kernel));
@@ -304,8 +307,8 @@ impl Place {
         self.0
     }
 
-    /// Whether it is not polled independently now, because the task, or the part of it around this
-    /// place, unwinds.
+    /// Whether the scope is *frozen*: the task, or the part of it around the scope, unwinds, so
+    /// only the unwinding polls the scope.
     pub(crate) fn is_frozen(&self) -> bool {
         let task = self.0.and_then(|key| Some((context::loop_of(key.task)?.table.task(key.task)?, key.number)));
         task.is_some_and(|(task, number)| task.header().is_frozen(number))

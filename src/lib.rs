@@ -48,8 +48,8 @@
 //!
 //! 1. A turn steps what was ready when it began. What becomes ready during the turn waits for the
 //!    next one.
-//! 2. Dropping a [`Task`] detaches it: it continues to run. Dropping an await of it that was polled
-//!    cancels it.
+//! 2. Dropping a [`Task`] detaches it: the task continues to run. Dropping an await of the task
+//!    cancels the task, if the await was polled before.
 //! 3. Cancelling a task drops its future at its next turn. Tasks that it awaits are cancelled
 //!    first, and each [`finally`] in it runs its cleanup.
 //! 4. Your errors are values, the end of a task is a [`TaskError`], and misuse is a panic whose

@@ -58,8 +58,8 @@ pub fn try_run<F: IntoFuture>(main: F) -> Result<F::Output, RunError> {
     }
     let event_loop = EventLoop::new();
     let result = event_loop.try_run(main);
-    // Runs what is ready now, and what follows from it. `asyncio.run` makes this number of turns
-    // for its own purposes before it closes its loop, and callbacks of the last tasks run in them.
+    // Runs the callbacks of the last tasks, and what follows from them. `asyncio.run` makes the
+    // same number of turns before it closes its loop, so the same callbacks are called.
     event_loop.turn_while_ready(TURNS_BEFORE_THE_END);
     result
 }

@@ -1,5 +1,5 @@
-//! The numbers of allocations that the docs state under "Cost", after the loop has warmed up: a task
-//! gets the memory of one that has ended, so a spawn allocates nothing.
+//! Counts allocations, and compares with the numbers that the docs state under "Cost". The loop has
+//! warmed up: a new task gets the memory of an ended one, so a spawn allocates nothing.
 #![cfg(not(onelane_fresh_cells))]
 #![allow(unsafe_code, reason = "counting allocations takes an allocator of one's own")]
 
@@ -21,7 +21,7 @@ use std::time::Duration;
 
 const SECOND: Duration = Duration::from_secs(1);
 
-/// Allocations of the second run. The first run grows tables and queues.
+/// Returns the number of allocations of the second run. The first run lets tables and queues grow.
 async fn count<F: Future<Output = ()>>(act: impl Fn() -> F) -> usize {
     act().await;
     let before = MADE.get();
@@ -50,7 +50,7 @@ fn allocate_as_the_docs_say() {
         });
         assert_eq!(callbacks.await, 1, "add_done_callback");
 
-        // From here on everything is in one task, so its list of scopes exists already.
+        // From here on everything runs in one task, whose list of scopes exists already.
         let timeouts = count(async || timeout(SECOND, yield_now()).await.unwrap()).await;
         // An await inside has a number, and the timeout has a list of these numbers.
         let awaiting = count(async || timeout(SECOND, sleep(SECOND / 2)).await.unwrap()).await;
@@ -63,7 +63,8 @@ fn allocate_as_the_docs_say() {
         assert_eq!((cleanups, catches), (3, 2), "finally, catch_cancel");
         let groups = count(async || task_group(async |_| yield_now().await).await.unwrap()).await;
         let children = count(async || drop(task_group(async |group| group.spawn(async {})).await.unwrap())).await;
-        // The list of children, the list of awaits inside, and the callback of the child.
+        // A child adds the list of children, the list of awaits inside, and the callback of the
+        // child.
         assert_eq!((groups, children), (2, 2 + 3), "task_group, with a child");
         let results = count(async || {
             let group = try_task_group(async |group| {
@@ -87,7 +88,7 @@ fn allocate_as_the_docs_say() {
             promise.await.unwrap();
         });
         assert_eq!(promises.await, 1 + 1, "a promise, awaited");
-        // The callback, and once more when it is queued.
+        // The callback is one allocation, and another when it is queued.
         let callbacks = count(async || {
             let (promise, value) = (Promise::new(), std::hint::black_box(7));
             promise.add_done_callback(move |promise| assert_eq!(*promise.result().unwrap(), value));
@@ -155,11 +156,11 @@ fn allocate_for_a_thousand_scopes_as_for_one() {
     });
 }
 
-/// A timeout around thousands of awaits forgets those that are over.
+/// A timeout around thousands of awaits keeps no numbers of awaits that are over.
 #[test]
 fn hold_no_more_behind_two_thousand_awaits_than_behind_a_hundred() {
     EventLoop::with_virtual_clock().run(async {
-        // Its numbers are between those of the awaits.
+        // This task takes numbers too, so the numbers of the awaits are not consecutive.
         let neighbour = spawn(async {
             loop {
                 sleep(SECOND).await;
@@ -229,7 +230,7 @@ fn hold_little_more_behind_two_thousand_cleanups_than_behind_a_hundred() {
     });
 }
 
-/// The same for cleanups that suspend many times.
+/// The same for two cleanups that suspend many times.
 #[test]
 fn hold_no_more_behind_two_thousand_steps_of_two_cleanups_than_behind_a_hundred() {
     EventLoop::with_virtual_clock().run(async {

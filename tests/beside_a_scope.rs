@@ -1,5 +1,6 @@
-//! Waits beside a cleanup, or beside a caught cancellation, in the same task. The waits have their
-//! own wakers.
+//! Waits beside a scope. *Beside* means in another branch of the same task, in a `join!` or a set.
+//! The scope runs a cleanup, or it catches a cancellation. A *set* polls its futures with its own
+//! wakers, and only those that were woken.
 
 #[path = "common/mod.rs"]
 mod common;
@@ -15,7 +16,7 @@ use std::rc::Rc;
 use std::task::Context;
 use std::time::Duration;
 
-/// Waits for `waits`. Beside it, with a separate waker, waits for a cancellation and catches it.
+/// Puts `waits` into a set, with a future that waits for a cancellation and catches it.
 async fn catch_beside(waits: impl Future + 'static) {
     let mut all: FuturesUnordered<LocalBoxFuture<'static, ()>> = FuturesUnordered::new();
     all.push(async { drop(waits.await) }.boxed_local());
@@ -23,7 +24,7 @@ async fn catch_beside(waits: impl Future + 'static) {
     while all.next().await.is_some() {}
 }
 
-/// Waits for `waits`. Beside it, waits for a cancellation and then cleans up.
+/// Waits for `waits` and, in the same task, for a cancellation, after which it cleans up.
 fn clean_up_beside<F: Future + 'static>(waits: F, cleanup: impl Future<Output = ()> + 'static) -> Task<()> {
     spawn(async move { drop(join(waits, finally(pending::<()>(), cleanup)).await) })
 }
@@ -34,7 +35,7 @@ async fn turns(count: u32) {
     }
 }
 
-/// The wait stayed marked as about to be dropped, and was not woken.
+/// The task goes on after the catch, so the wait beside the catch must be woken.
 #[test]
 fn catch_a_cancellation_and_wait_on_beside_it() {
     virtual_loop().run(async {
@@ -55,7 +56,7 @@ fn catch_a_cancellation_and_wait_on_beside_it() {
     });
 }
 
-/// The wait blocked the next waiter, and the lock stayed free for ever.
+/// The wait beside the catch must not block the next waiter while the lock is free.
 #[test]
 fn catch_a_cancellation_beside_a_lock_and_let_the_next_have_it() {
     virtual_loop().run(async {
@@ -84,8 +85,8 @@ fn catch_the_end_of_a_timeout_and_wait_on_beside_it() {
     });
 }
 
-/// A lock is promised to the neighbour of a cleanup. It goes to other waiters instead, and to the
-/// cleanup itself.
+/// The lock is handed to a wait beside a cleanup. This wait is frozen (not polled any more), so the
+/// lock must pass on to the cleanup, which also waits for it.
 #[test]
 fn clean_up_with_the_lock_that_was_promised_beside_it() {
     virtual_loop().run(async {
@@ -108,7 +109,8 @@ fn clean_up_with_the_lock_that_was_promised_beside_it() {
     });
 }
 
-/// Other waiters had to wait for the end of the cleanup, here an hour.
+/// The cleanup takes an hour. What is handed to the wait beside it must go to other waiters at
+/// once.
 #[test]
 fn give_way_to_others_while_a_cleanup_takes_its_time() {
     virtual_loop().run(async {
@@ -147,7 +149,8 @@ fn give_way_to_others_while_a_cleanup_takes_its_time() {
     });
 }
 
-/// A parent waited for the end of its child, and held what the child's cleanup needed.
+/// A cancelled parent waits for the end of its child. The child's cleanup must get the lock that is
+/// handed to the parent.
 #[test]
 fn give_way_to_the_cleanup_of_a_child() {
     virtual_loop().run(async {
@@ -165,7 +168,7 @@ fn give_way_to_the_cleanup_of_a_child() {
     });
 }
 
-/// A result that arrived during the cancellation was missed, because the wait was not notified.
+/// A result that arrives during the cancellation must notify the wait, even in a set.
 #[test]
 fn uncancel_a_wait_for_the_next_result() {
     virtual_loop().run(async {
@@ -178,7 +181,7 @@ fn uncancel_a_wait_for_the_next_result() {
     });
 }
 
-/// The panic of the first waker prevented the wakes of the other waiters.
+/// A panic of the first waker must not prevent the wakes of the other waiters.
 #[test]
 fn panic_in_the_first_waker_and_wake_the_others() {
     virtual_loop().run(async {
@@ -193,8 +196,8 @@ fn panic_in_the_first_waker_and_wake_the_others() {
     });
 }
 
-/// A report names what the cleanup waits for. It does not name what the neighbour waits for,
-/// because the neighbour is not polled any more.
+/// The report names what the cleanup waits for. It does not name what is waited for beside the
+/// cleanup, because that wait is frozen.
 #[cfg(feature = "report")]
 #[test]
 fn report_what_a_cleanup_waits_for_alone() {
@@ -210,8 +213,8 @@ fn report_what_a_cleanup_waits_for_alone() {
     assert_eq!(common::words(&report.tasks[1]), "event \"bell\"");
 }
 
-/// The time of a timeout is up, and the timeout waits for a cleanup. What was promised to a waiter
-/// inside it goes to the next waiter.
+/// The time of a timeout is up, and the timeout waits for a cleanup inside it. A lock that is
+/// handed to another wait inside it goes to the next waiter.
 #[test]
 fn give_way_to_others_while_a_timeout_waits_for_a_cleanup() {
     virtual_loop().run(async {
@@ -239,9 +242,9 @@ fn give_way_to_others_while_a_timeout_waits_for_a_cleanup() {
     });
 }
 
-/// The time of a timeout is up, and it drives a cleanup. A cancellation of the task takes the
-/// cleanup over, and a catch beside the timeout ends this cancellation. The cleanup was once not
-/// driven any more, and the task waited for ever.
+/// The time of a timeout is up, and the timeout drives a cleanup. A cancellation of the task takes
+/// this cleanup over, and a catch beside the timeout ends the cancellation. The timeout must then
+/// drive the cleanup on. Otherwise the task waits for ever.
 #[test]
 fn catch_beside_a_timeout_that_cleans_up() {
     let trace = Trace::new();
@@ -266,8 +269,8 @@ fn catch_beside_a_timeout_that_cleans_up() {
     assert_eq!(trace.take(), ["caught", "cleaned up", "ended"]);
 }
 
-/// As above, but around that timeout there is another one whose time is up. It waits for a task
-/// that is awaited inside. That request was once lost, and the cleanup ran to its end.
+/// As above, but around this timeout there is another one whose time is up. The outer timeout waits
+/// for a task that the cleanup awaits. After the catch, its request must still end the cleanup.
 #[test]
 fn catch_beside_a_timeout_around_one_that_cleans_up() {
     let trace = Trace::new();
@@ -295,8 +298,8 @@ fn catch_beside_a_timeout_around_one_that_cleans_up() {
     assert_eq!(trace.take(), ["begins to clean up", "caught", "ended after 4ms"]);
 }
 
-/// Two nested timeouts clean up. A catch in the outer one ends its interruption, so the inner one
-/// must go on. This was once forgotten if a catch beside them caught a cancellation of the task.
+/// Two nested timeouts clean up. A catch in the outer one ends the outer interruption. The inner
+/// one must then go on, even if a catch beside both has caught a cancellation of the task.
 #[test]
 fn catch_beside_two_timeouts_that_clean_up() {
     for is_cancelled in [false, true] {
@@ -341,15 +344,15 @@ fn catch_beside_two_timeouts_that_clean_up() {
         });
         let end = ["cleaned up", "caught inside", "cleaned up inside"];
         match is_cancelled {
-            // The cancellation came after the timeout was entered.
+            // The cancellation came after the timeout was entered, so there is no "elapsed".
             true => assert_eq!(trace.take(), [&["caught beside"][..], &end].concat()),
             false => assert_eq!(trace.take(), [&end[..], &["elapsed"]].concat()),
         }
     }
 }
 
-/// In a cleanup, a timeout cleans up, and a catch beside it catches a second cancellation. The
-/// timeout did not go on, and its future was polled after its cleanup had been taken out.
+/// A cleanup contains a timeout, which cleans up, and a catch beside it, which catches a second
+/// cancellation. The timeout must go on with its cleanup, and must not poll its dropped future.
 #[test]
 fn catch_in_a_cleanup_beside_a_timeout_that_cleans_up() {
     let trace = Trace::new();
@@ -381,8 +384,8 @@ fn catch_in_a_cleanup_beside_a_timeout_that_cleans_up() {
     assert_eq!(trace.take(), ["caught", "cleaned up", "ended"]);
 }
 
-/// A cleanup in a timeout has panicked, and the next one runs. The panic was once lost if a catch
-/// beside the timeout caught a cancellation of the task.
+/// A cleanup in a timeout has panicked, and the next cleanup runs. The panic must not be lost if a
+/// catch beside the timeout catches a cancellation of the task.
 #[test]
 fn catch_beside_a_timeout_in_which_a_cleanup_has_panicked() {
     for is_cancelled in [false, true] {
@@ -418,9 +421,9 @@ fn catch_beside_a_timeout_in_which_a_cleanup_has_panicked() {
     }
 }
 
-/// A gather is decided by its first child that ends as cancelled, though another child still cleans
-/// up. In a set that had been woken before, the timeout around the set was not notified, and waited
-/// for the other child.
+/// The first child that ends as cancelled decides a gather, though another child still cleans up.
+/// The timeout around the set that contains the gather must be notified of this, even if the set
+/// was woken before. It does not wait for the other child.
 #[test]
 fn expire_around_a_gather_in_a_set() {
     for cancels in [false, true] {

@@ -1,5 +1,7 @@
-//! Interrupted timeouts and group bodies. Before they end, they are polled by other code, moved to
-//! another task, overtaken by a cancellation, interrupted again, or dropped.
+//! Interrupted blocks. A *block* is a timeout or the body of a group; a *scope* is a block, a
+//! `finally` or a `catch_cancel`. An interrupted block *unwinds* until its cleanups are over.
+//! Before its end, other code polls it, moves it to another task, cancels it, interrupts it again,
+//! or drops it. A *set* polls only the futures in it that were woken.
 
 mod common;
 
@@ -46,7 +48,7 @@ fn count_polls(polls: &Rc<Cell<u32>>) -> impl Future<Output = ()> + use<> {
     })
 }
 
-/// A callback is not a task, so the loop knows nothing of what is inside the timeout.
+/// A callback is not a task, so the loop has no record of the waits inside the timeout.
 #[test]
 fn poll_a_timeout_in_callbacks_and_let_its_time_be_up() {
     let census = Census::new();
@@ -68,8 +70,8 @@ fn poll_a_timeout_in_callbacks_and_let_its_time_be_up() {
     });
 }
 
-/// A poll has dropped the body of the inner group. In that poll the outer group did not yet have a
-/// neighbour.
+/// One poll drops the body of the inner group. During this poll, the outer group has no neighbour,
+/// that is, no other future in its task.
 #[test]
 fn drop_the_bodies_of_groups_one_in_the_other_before_their_children_have_ended() {
     let trace = Trace::new();
@@ -103,8 +105,8 @@ fn drop_the_bodies_of_groups_one_in_the_other_before_their_children_have_ended()
     assert_eq!(trace.take(), ["inner body", "inner child", "outer body", "outer child"]);
 }
 
-/// The timeout has interrupted the group and still unwinds when a neighbour polls the group. The
-/// group must not end because of that poll.
+/// A timeout has interrupted a group and still unwinds. Then another future of the task polls the
+/// group. The group must not end because of this poll.
 #[test]
 fn poll_a_group_beside_the_timeout_that_unwinds_it() {
     let trace = Trace::new();
@@ -144,8 +146,9 @@ fn poll_a_group_beside_the_timeout_that_unwinds_it() {
     );
 }
 
-/// A task was cancelled, and its group has errors instead. Another task receives the errors. The
-/// next suspension cancels the first task, and not the second.
+/// A task is cancelled, and its group has errors instead. Another task takes the group and receives
+/// the errors. The cancellation then ends the first task at its next suspension, not the second
+/// task.
 #[test]
 fn hand_a_group_that_has_failed_to_another_task() {
     virtual_loop().run(async {
@@ -182,8 +185,8 @@ fn hand_a_group_that_has_failed_to_another_task() {
     });
 }
 
-/// A cancellation has passed through a timeout in the task. The task is polled in the same step, so
-/// no extra wake is needed.
+/// A cancellation passes through a timeout and is caught. The task goes on in the same step, so no
+/// extra wake may cause another step.
 #[test]
 fn catch_around_a_timeout_and_be_polled_once() {
     virtual_loop().run(async {
@@ -200,8 +203,8 @@ fn catch_around_a_timeout_and_be_polled_once() {
     });
 }
 
-/// The reverse: a catch in a timeout. The task goes on in the same step, and nothing wakes it for a
-/// second step. A second step would run before other tasks in the next turn.
+/// The reverse: a catch in a timeout. The task goes on in the same step, and nothing wakes it for
+/// another step. Such a step would run before other tasks in the next turn.
 #[test]
 fn catch_in_a_timeout_and_be_polled_once() {
     virtual_loop().run(async {
@@ -241,7 +244,7 @@ impl Wake for Fragile {
     }
 }
 
-/// Polls a future with a waker that panics. The payload of this panic panics as well.
+/// Polls a future with a waker that panics. The destructor of the panic's payload panics as well.
 fn under_a_grenade<F: Future>(future: F) -> impl Future<Output = F::Output> {
     let mut future = Box::pin(future);
     poll_fn(move |context| {
@@ -250,7 +253,7 @@ fn under_a_grenade<F: Future>(future: F) -> impl Future<Output = F::Output> {
     })
 }
 
-/// A panic of a waker, and a panic of its payload, do not change the result of a task.
+/// Neither a panic of a waker, nor a panic of its payload, changes the result of a task.
 #[test]
 fn cancel_scopes_under_a_waker_whose_payload_panics() {
     virtual_loop().run(async {
@@ -277,7 +280,8 @@ fn drop_a_timeout_that_waits_for_a_cancelled_task() {
         let copy = polls.clone();
         let task = spawn(async move {
             let limited = timeout(ms(5), slow.into_future());
-            // Polled because of its neighbour, the timeout sees that the task is still alive.
+            // This future wakes the task, so the timeout is polled and finds that `slow` is still
+            // alive.
             let beside = async {
                 sleep(ms(6)).await;
                 sleep(ms(1)).await;
@@ -291,7 +295,7 @@ fn drop_a_timeout_that_waits_for_a_cancelled_task() {
     });
 }
 
-/// As above, but a cancellation of the task was taken back with `uncancel`.
+/// As above, but `cancel` and `uncancel` of the task replace the timeout.
 #[test]
 fn uncancel_a_task_that_waits_for_a_cancelled_task() {
     virtual_loop().run(async {
@@ -329,8 +333,8 @@ fn end_in_the_turn_in_which_the_time_is_up() {
     });
 }
 
-/// Two tasks poll a timeout in turn. When its time is up, each poll finds the timeout in another
-/// task than before. This must not go on for ever.
+/// Two tasks poll a timeout in turn. When its time is up, each poll finds that the other task owns
+/// the timeout. The timeout must still end.
 #[test]
 fn let_the_time_be_up_of_a_timeout_that_two_tasks_poll_in_turn() {
     let trace = Trace::new();
@@ -358,8 +362,8 @@ fn let_the_time_be_up_of_a_timeout_that_two_tasks_poll_in_turn() {
     assert_eq!(trace.take(), ["other, 1: Err(Elapsed)"]);
 }
 
-/// A task awaits itself in a timeout, and the time is up. The timeout waits for no task there. The
-/// same holds if a `raise_cancelled` beside it came first and was caught.
+/// A task awaits itself in a timeout, and the time is up. The timeout does not wait for its own
+/// task. The same holds after a `raise_cancelled` beside it that was caught.
 #[test]
 fn raise_beside_a_timeout_in_which_a_task_awaits_itself() {
     virtual_loop().run(async {
@@ -433,8 +437,8 @@ fn catch_in_a_set_with_a_timeout_that_is_up() {
     });
 }
 
-/// A poll drops the body of a group, and the same poll polled the timeout beside it. The
-/// cancellation is caught around the group, and then the timeout is polled again.
+/// A poll drops the body of a group, and also polls the timeout beside the group. The cancellation
+/// is caught around the group, and then the timeout must be polled again.
 #[test]
 fn catch_around_a_group_in_a_set_with_a_timeout_that_is_up() {
     virtual_loop().run(async {
@@ -453,8 +457,8 @@ fn catch_around_a_group_in_a_set_with_a_timeout_that_is_up() {
     });
 }
 
-/// The loop knows of nothing that a future waits for if this future wakes itself all the time. The
-/// future is not polled when the group beside it drops its body.
+/// A future that wakes itself all the time waits for nothing that the loop knows. Nevertheless it
+/// is not polled when the group beside it drops its body.
 #[test]
 fn cancel_a_group_beside_what_wakes_itself() {
     virtual_loop().run(async {
@@ -481,7 +485,8 @@ fn cancel_a_group_beside_what_wakes_itself() {
     });
 }
 
-/// A scope that is over is no neighbour of the group, though its future still exists.
+/// A scope that is over does not count as a neighbour of the group, though its future still exists.
+/// So the group drops its body before its child ends.
 #[test]
 fn cancel_a_group_beside_scopes_that_are_over() {
     for kind in ["a timeout", "a finally", "a catch"] {
@@ -536,8 +541,8 @@ fn drop_the_waker_of_a_timeout_that_is_over() {
     });
 }
 
-/// A timeout is dropped while a cleanup in it runs. The rest still runs from the innermost cleanup
-/// outwards.
+/// A timeout is dropped while one of its cleanups runs. The remaining cleanups still run, from the
+/// innermost outwards.
 #[test]
 fn drop_a_timeout_that_unwinds_and_clean_up_from_within() {
     let trace = Trace::new();
@@ -582,8 +587,8 @@ fn raise_in_a_timeout_and_go_on_beside_it() {
     assert_eq!(trace.take(), ["beside", "cleaned up"]);
 }
 
-/// A future in a block waits for a lock and receives it. Before the next poll the block is
-/// interrupted and must wait for a task. The lock is passed to another task.
+/// A future in a block waits for a lock, and the lock is handed to it. Before the next poll, the
+/// block is interrupted and has to wait for a task. The lock then passes to another task.
 #[test]
 fn pass_a_lock_on_while_a_block_waits_for_the_task_it_has_cancelled() {
     let trace = Trace::new();
@@ -632,8 +637,8 @@ fn keep_the_panic_of_a_cleanup_when_the_next_is_interrupted() {
     });
 }
 
-/// A task awaits itself in a timeout, and the timeout did not wait for it. Interrupted again in a
-/// cleanup that awaits another task, the timeout waits for this other task.
+/// A task awaits itself in a timeout, and the timeout does not wait for this task. Then a cleanup
+/// in it awaits another task, and the timeout interrupts the cleanup. It waits for this other task.
 #[test]
 fn wait_for_a_task_at_the_second_interruption() {
     let trace = Trace::new();
@@ -725,8 +730,8 @@ fn catch_the_end_of_a_timeout_around_a_cleanup_that_has_lost_its_future() {
     assert_eq!(trace.take(), ["outer cleaned up", "inner cleaned up"]);
 }
 
-/// A group that is not polled any more has failed, and nothing receives its errors. Its task is
-/// cancelled: this cancellation was once lost.
+/// A group has failed, but no code polls it any more or receives its errors. A cancellation of its
+/// task must still end the task.
 #[test]
 fn cancel_a_task_that_has_put_a_failed_group_aside() {
     virtual_loop().run(async {
@@ -747,8 +752,8 @@ fn cancel_a_task_that_has_put_a_failed_group_aside() {
     });
 }
 
-/// A block goes on in another task. Other code has dropped the future of a cleanup in this block.
-/// Only the first task knew of the cleanup, so it was once lost. Now it moves with the block.
+/// A block moves to another task. Other code has dropped the future of a cleanup in this block. The
+/// cleanup must move with the block, although only the first task knew of it.
 #[test]
 fn move_a_group_and_leave_a_cleanup_behind() {
     let trace = Trace::new();
@@ -784,8 +789,8 @@ fn move_a_group_and_leave_a_cleanup_behind() {
     assert_eq!(trace.take(), ["begins", "cleans up"]);
 }
 
-/// A task begins a cleanup, stores its future outside, and returns. The task must keep nothing of
-/// the cleanup.
+/// A task begins a cleanup, moves the cleanup's future to other code, and returns. When that future
+/// is dropped, nothing of the cleanup may be left in the task.
 #[test]
 fn return_beside_a_cleanup_that_was_put_aside() {
     let census = Census::new();
@@ -813,8 +818,8 @@ fn return_beside_a_cleanup_that_was_put_aside() {
     assert!(task.is_done());
 }
 
-/// A task is cancelled, and enters a timeout in the same step. The time is up while the timeout's
-/// cleanup runs. The timeout must report the cancellation too: once the task went on.
+/// A task cancels itself, and enters a timeout in the same step. The time is up while a cleanup in
+/// the timeout runs. The timeout must then pass the cancellation on, so the task does not go on.
 #[test]
 fn enter_a_timeout_in_the_step_of_a_cancellation() {
     let trace = Trace::new();
@@ -837,8 +842,8 @@ fn enter_a_timeout_in_the_step_of_a_cancellation() {
     assert_eq!(trace.take(), ["cleans up"]);
 }
 
-/// Two tasks poll a `wait_for` in turn, through a `Shared`. The `wait_for` cancels its task once
-/// and waits for it, whichever of the two tasks began that await.
+/// Two tasks poll a `wait_for` in turn, through a `Shared`. The `wait_for` cancels the awaited task
+/// once and waits for its end, whichever of the two tasks began the await.
 #[test]
 fn wait_for_a_task_in_two_tasks() {
     let trace = Trace::new();
@@ -862,9 +867,9 @@ fn wait_for_a_task_in_two_tasks() {
     assert_eq!(trace.take(), ["cleaned up", "elapsed", "elapsed"]);
 }
 
-/// A catch in a set in a timeout in a set. The timeout has begun to unwind, and the catch catches a
-/// cancellation that overtakes it. The timeout once consumed the wake of the inner set, so nothing
-/// polled the set again.
+/// A catch in a set, in a timeout, in a set. The timeout has begun to unwind when a cancellation
+/// overtakes it, and the catch catches this cancellation. The timeout must not consume the wake of
+/// the inner set, because nothing would poll the set again.
 #[test]
 fn catch_in_a_set_in_a_timeout_in_a_set() {
     virtual_loop().run(async {
@@ -881,9 +886,9 @@ fn catch_in_a_set_in_a_timeout_in_a_set() {
     });
 }
 
-/// The time of a timeout in a set is up. The timeout polls the cleanup of a future that another
-/// task has taken over. That task polls the cleanup as well, and owns it from then on. The set was
-/// once not woken, and the timeout waited for a cleanup that it no longer owned.
+/// The time of a timeout in a set is up, and the timeout polls a cleanup. Another task has taken
+/// over the future of this cleanup, polls it, and owns it from then on. The set must be woken, so
+/// that the timeout does not wait for a cleanup that it no longer owns.
 #[test]
 fn take_a_cleanup_over_from_a_timeout_in_a_set() {
     virtual_loop().run(async {
@@ -908,8 +913,8 @@ fn take_a_cleanup_over_from_a_timeout_in_a_set() {
     });
 }
 
-/// A block has dropped its future, because its cleanup waits for a lock that the future held. Then
-/// another task polls the block, which has no future left to poll. It once panicked.
+/// A block has dropped its future, because a cleanup waits for a lock that the future held. Then
+/// another task polls the block. The block must not panic, although it has no future to poll.
 #[test]
 fn move_a_block_that_has_dropped_its_future() {
     let trace = Trace::new();
@@ -953,7 +958,7 @@ fn end_as_cancelled_beside_a_cleanup_that_was_put_aside() {
                 });
                 work.await;
             }));
-            // In its last step.
+            // The task is cancelled in its last step.
             onelane::current_task().unwrap().cancel();
             assert!(poll_once(&mut group).await.is_pending());
             *keep.borrow_mut() = Some(group);

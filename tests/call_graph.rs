@@ -59,8 +59,8 @@ fn capture_in_a_task_and_in_a_callback() {
     );
 }
 
-/// Captures in destructors: of a future at its task's end, of a cancelled future, of an untaken
-/// value, and of the argument of an uncalled callback. Also captures in a done callback.
+/// Captures the graph in destructors: of a future at its task's end, of a cancelled future, of an
+/// untaken value, and of the argument of an uncalled callback. Also captures it in a done callback.
 #[test]
 fn capture_in_destructors_and_done_callbacks() {
     let seen = Trace::new();
@@ -243,7 +243,7 @@ fn forget_waits_that_are_over() {
     });
 }
 
-/// A task that unwinds waits for what its cleanup waits for.
+/// While a cancelled task unwinds, the graph shows what its cleanup waits for.
 #[test]
 fn show_the_cleanup_of_a_cancelled_task() {
     virtual_loop().run(async {
@@ -348,7 +348,8 @@ fn capture_without_changing_anything() {
         let task = event_loop.spawn(program(trace.clone(), look.clone()));
         let mut turns = Vec::new();
         while !task.is_done() {
-            // Only if something is ready anyway, because otherwise the clock would not advance.
+            // Only if something is ready anyway; otherwise the callback would keep the clock from
+            // advancing.
             if turns.last().is_some_and(|turn: &Turn| !turn.is_idle()) {
                 let look = look.clone();
                 event_loop.call_soon(move || look());

@@ -140,7 +140,8 @@ fn cancel_twice_and_uncancel_once() {
     });
 }
 
-/// The same for a task that waits inside its future. Then both cancellations are taken back.
+/// The same for a task that waits in the body of a `finally`. In the second case, both
+/// cancellations are taken back.
 #[test]
 fn cancel_a_wait_twice_and_uncancel_once_and_twice() {
     for (taken_back, expected) in [(1, Err(TaskError::Cancelled)), (2, Ok("value"))] {
@@ -202,7 +203,7 @@ fn cancel_a_cleanup_that_has_a_cleanup() {
     assert_eq!(trace.take(), expected);
 }
 
-/// A cleanup catches the second cancellation. The first one still goes on.
+/// A cleanup catches the second cancellation. The first cancellation goes on after the cleanup.
 #[test]
 fn catch_the_second_cancellation_in_a_cleanup() {
     let trace = Trace::new();
@@ -544,7 +545,7 @@ fn nested_timeouts_that_expire_at_once_clean_up_once() {
     assert_eq!(trace.take(), expected);
 }
 
-/// An unneeded poll of a cleanup does not make it go on.
+/// A wake without a reason polls a cleanup, and the cleanup must go on waiting.
 #[test]
 fn wake_a_task_in_its_cleanup_for_no_reason() {
     let polls = Rc::new(RefCell::new(0));
@@ -612,8 +613,8 @@ fn message_of(error: TaskError) -> String {
     }
 }
 
-/// Of several panics, the first one in a body counts, and a panic of a cleanup counts before it.
-/// Each panic is caught separately, because two at once would end the process.
+/// If several things panic, a panic of a cleanup counts first, and then the first panic of the
+/// body. Each panic is caught separately, because two at once would end the process.
 #[test]
 fn panic_in_several_ways_in_a_body_and_in_its_cleanup() {
     alone_and_leaking("panic_in_several_ways_in_a_body_and_in_its_cleanup", || {
@@ -674,8 +675,8 @@ fn panic_in_several_ways_in_a_body_and_in_its_cleanup() {
     });
 }
 
-/// The body returned beside two groups that drop their bodies one after the other. Its value is
-/// kept, and is returned after the cancellation was caught beside it.
+/// A body returns beside two groups that drop their bodies one after the other. The value of the
+/// body is kept, and is returned after a catch beside it has caught the cancellation.
 #[test]
 fn return_beside_groups_that_are_cancelled_and_catch_beside_them() {
     let trace = Trace::new();
@@ -702,8 +703,8 @@ fn return_beside_groups_that_are_cancelled_and_catch_beside_them() {
     assert_eq!(trace.take(), ["returned"]);
 }
 
-/// A cleanup is over, or was ended, while a set polls its scope in another part of the task. The
-/// set is woken, because it polls only what was woken.
+/// A timeout and a set in one task poll the same `finally`. When its cleanup is over, or is ended,
+/// the set must be woken, because a set polls only futures that were woken.
 #[test]
 fn clean_up_in_a_timeout_what_a_set_polls_as_well() {
     for is_ended in [false, true] {
@@ -724,8 +725,8 @@ fn clean_up_in_a_timeout_what_a_set_polls_as_well() {
     }
 }
 
-/// A scope that was begun in a loop is dropped while the loop does not run. Its cleanup runs when
-/// the loop runs again.
+/// A `finally` that was begun in a loop is dropped while the loop does not run. The cleanup runs
+/// when the loop turns again.
 #[test]
 fn drop_a_finally_outside_of_its_loop() {
     let trace = Trace::new();

@@ -152,7 +152,7 @@ fn cancel_a_task_and_the_promise_that_it_awaits() {
     });
 }
 
-/// The task continues normally, but the promise that it awaited stays cancelled.
+/// The task goes on, but the promise that it awaits stays cancelled.
 #[test]
 fn cancel_and_uncancel_a_task_that_awaits_a_promise() {
     virtual_loop().run(async {
@@ -310,8 +310,8 @@ fn panic_in_a_foreign_waker() {
     assert_eq!(told.take(), ["a foreign waker or a destructor panicked when a promise was done: in a waker"]);
 }
 
-/// A foreign waker drops the loop in which it waits. The drop once panicked, and the tasks were
-/// never dropped.
+/// A foreign waker drops the loop in which it waits. The drop must not panic, and must drop the
+/// tasks.
 #[test]
 fn set_a_promise_and_drop_the_loop_in_a_waker() {
     thread_local!(static LOOP: RefCell<Option<EventLoop>> = const { RefCell::new(None) });
@@ -336,8 +336,8 @@ fn set_a_promise_and_drop_the_loop_in_a_waker() {
     assert_eq!(told.take(), [""; 0]);
 }
 
-/// A timeout expires for several waiters, and the first waker panics. The other waiters were once
-/// never woken.
+/// A timeout expires for several waiters, and the waker of the first one panics. The other waiters
+/// must still be woken.
 #[test]
 fn panic_in_a_waker_when_the_time_is_up() {
     let (event_loop, told) = telling_loop();
@@ -471,8 +471,8 @@ fn cancel_before_a_shield_of_a_gather() {
     });
 }
 
-/// An await continues one turn after the end, a shield two turns after it. Neither pauses for a
-/// task that has already ended.
+/// An await returns one turn after the end of its task, a shield two turns after it. If the task
+/// has already ended, neither of them takes a turn.
 #[test]
 fn count_the_turns_of_a_shield() {
     let trace = Trace::new();
@@ -500,8 +500,8 @@ fn count_the_turns_of_a_shield() {
     assert_eq!(trace.take(), ["turn 1", "end", "turn 2", "await", "turn 3", "shield", "turn 4"]);
 }
 
-/// The promise is set between the call and the first poll. A queued callback reports it to the
-/// shield.
+/// The promise is set after the call of `shield`, before the first poll. The result reaches the
+/// shield by a queued callback, one turn later.
 #[test]
 fn shield_and_await_after_the_end() {
     virtual_loop().run(async {
@@ -544,8 +544,8 @@ fn drop_a_shield_and_leave_nothing_with_the_task() {
 
 // ---- as_completed ----
 
-/// Callbacks also report results that existed before. Results that were delivered are returned
-/// without a pause.
+/// Even results that exist from the beginning are delivered by callbacks. Once delivered, they are
+/// returned without a pause.
 #[test]
 fn ask_for_results_that_are_there() {
     virtual_loop().run(async {
@@ -590,8 +590,8 @@ fn cancel_one_of_two_who_wait() {
                 promise.set_result(7).unwrap();
             } else {
                 promise.set_result(7).unwrap();
-                // One turn each for the callback of the shield, its task, and the callback of the
-                // child.
+                // One turn each for the callback of the shield, the child's task, and the callback
+                // of the child.
                 for _ in 0..3 {
                     yield_now().await;
                 }
@@ -638,7 +638,8 @@ async fn time_of<F: Future>(future: F) -> Duration {
     time() - begun
 }
 
-/// The third waiter has no result to wait for, until another waiter is dropped.
+/// Two waiters have claimed the two results, so a third waiter gets `None`, until another waiter is
+/// dropped.
 #[test]
 fn wait_in_threes_for_two_results() {
     virtual_loop().run(async {
@@ -877,8 +878,8 @@ fn send_an_interval_to_another_task() {
     assert_eq!(count.get(), 4);
 }
 
-/// As CPython's traces of the same programs show: `wait_for` cancels a promise when the time is up,
-/// as any other awaitable.
+/// As CPython's traces of the same programs show, `wait_for` cancels a promise when the time is up,
+/// like any other awaitable.
 #[test]
 fn wait_for_a_promise() {
     for case in ["pending", "set before", "set in time", "taken"] {

@@ -74,7 +74,7 @@ async fn forget_the_waker() {
     poll_fn::<(), _>(|_| Poll::Pending).await;
 }
 
-/// Pending once, and passes its waker to `keeper`. The next poll is ready.
+/// Pending once, and passes its waker to `keeper`. Ready at the next poll.
 fn give_waker_to(keeper: impl FnOnce(Waker)) -> impl Future<Output = ()> {
     let mut keeper = Some(keeper);
     poll_fn(move |context| match keeper.take() {
@@ -159,8 +159,8 @@ fn run_main(event_loop: &EventLoop, program: impl Future<Output = ()>) -> Result
     event_loop.try_run(main) // MARK run
 }
 
-/// Runs the program on each kind of loop that detects deadlocks. In debug mode it also checks that
-/// each circle is reported when it closes.
+/// Runs the program on each kind of loop that detects deadlocks, and compares the reports. In debug
+/// mode, also checks that each circle is reported at the moment when it closes.
 fn stuck<F: Future<Output = ()>>(
     told: &'static [&'static str],
     expected: &'static [&'static str],
@@ -385,8 +385,8 @@ fn drop_the_last_waker_in_the_loop() {
     });
 }
 
-/// The loop sleeps, because the thread could still wake its task. The loop reports the deadlock
-/// only after the thread drops the waker.
+/// The loop sleeps, because the thread could still wake the task. Only when the thread has dropped
+/// the waker, the loop reports the deadlock.
 #[test]
 fn drop_the_last_waker_on_another_thread() {
     let expected =
@@ -1109,8 +1109,8 @@ fn clean_up_for_a_while() {
     });
 }
 
-/// A loop that a host turns never sleeps, and so does not report its end. In debug mode it still
-/// reports circles.
+/// A host turns the loop. Such a loop never sleeps, so it reports no deadlock at its end. In debug
+/// mode it still reports circles.
 #[test]
 fn turn_a_loop_in_which_nothing_can_happen() {
     for (builder, expected) in
@@ -1283,8 +1283,8 @@ fn tell_of_no_circle_that_ends_by_itself() {
             assert!(timeout(ms(2), lock.lock()).await.is_err());
         });
         own.await.unwrap();
-        // One task awaits a member, and another task awaits this task. The limit is set before the
-        // circle closes.
+        // One task awaits a member, and another task awaits the first one. Both limits are set
+        // before the circle closes.
         let (ahead, copy) = (twice("awaited"), lock.clone());
         assert!(wait_for(ahead, ms(2)).await.is_err());
         let chain = named("chain", async move { named("inner", lock_twice(copy)).await });
@@ -1320,8 +1320,8 @@ fn tell_of_a_circle_although_somebody_else_has_a_limit() {
     }
 }
 
-/// The loop does not see where the guard of a lock that is never dropped moves. The report may be
-/// wrong then, and says so.
+/// The guard of a lock that is never dropped moves, and the loop does not see where. Its report may
+/// then be wrong, and says so.
 #[test]
 fn say_that_a_guard_may_have_moved() {
     let told = Trace::new();
@@ -1344,8 +1344,8 @@ fn say_that_a_guard_may_have_moved() {
     assert!(told.len() == 1 && told[0].contains(hedge), "{told:?}");
 }
 
-/// A future that began in this task goes on in another task and takes its guard along. The loop
-/// notices this.
+/// A future begins in this task, holds a guard, and goes on in another task. The loop notices that
+/// the guard moves with it.
 #[test]
 fn wait_for_a_lock_whose_guard_was_moved_in_a_future() {
     goes_on(|| async {
@@ -1365,8 +1365,8 @@ fn wait_for_a_lock_whose_guard_was_moved_in_a_future() {
     });
 }
 
-/// A thread that holds a waker may wake a member, so no circle is reported, whatever else the
-/// member waits for.
+/// A thread holds a waker of a member and may wake it. So no circle is reported, even if the member
+/// also waits for something else.
 #[test]
 fn tell_of_no_circle_that_somebody_else_can_open() {
     goes_on(|| async {

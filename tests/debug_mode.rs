@@ -98,7 +98,7 @@ fn tell_of_each_entry_in_order() {
     assert_eq!(trace.take(), ["main", "a", "callback", "b", "main", "a", "main", "callback"]);
 }
 
-/// Callbacks of timers were once not measured, and steps that ended by a panic were not reported.
+/// Callbacks of timers are measured too, and steps that end by a panic are reported too.
 #[test]
 fn tell_of_a_slow_timer_and_of_a_slow_panic() {
     let trace = Trace::new();
@@ -116,8 +116,8 @@ fn tell_of_a_slow_timer_and_of_a_slow_panic() {
     assert_eq!(trace.take(), ["of a task: false", "of a task: true"]);
 }
 
-/// The report once also named the frozen wait beside a cleanup, although the task no longer waited
-/// for it.
+/// While a cleanup runs, a wait beside it in the same task is frozen: it is not polled. The report
+/// must not name this wait.
 #[test]
 fn tell_what_a_cleanup_waits_for_and_nothing_beside_it() {
     let trace = Trace::new();
@@ -178,7 +178,7 @@ fn tell_of_nothing_without_debug_mode() {
 }
 
 /// In debug mode, a result that was never read is reported when the last handle is dropped. A
-/// result without size is not reported.
+/// zero-sized result is not reported.
 #[test]
 fn tell_of_results_that_nobody_takes() {
     let told = common::stderr_of("tell_of_results_that_nobody_takes", || {

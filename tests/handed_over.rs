@@ -1,5 +1,6 @@
-//! Cleanups whose futures were dropped without a cancellation. Each cleanup continues in a separate
-//! task, and the first cancellation of this task is only counted.
+//! Handed-over cleanups. A future with a pending cleanup was dropped without a cancellation, for
+//! example because it lost a race. The cleanup then continues in its own task. The first
+//! cancellation of this task is only counted, and changes nothing.
 
 mod common;
 
@@ -18,8 +19,8 @@ use std::fmt::Debug;
 use std::future::pending;
 use std::rc::Rc;
 
-/// Begins a `finally` with this cleanup, which loses a race. Returns the task of the cleanup, which
-/// has begun.
+/// Starts a `finally` with this cleanup and drops it in a race. Returns the task of the cleanup,
+/// which has begun.
 async fn hand_over(cleanup: impl Future<Output = ()> + 'static) -> TaskRef {
     let mut work = finally(pending::<()>(), cleanup);
     select(&mut work, sleep(ms(1))).await;
@@ -36,7 +37,7 @@ fn part<T: Debug>(future: impl Future<Output = T> + 'static) -> Part {
     future.map(|output| format!("{output:?}")).boxed_local()
 }
 
-/// The first cancellation interrupted the scopes inside the cleanup, as in any other task.
+/// The first cancellation must not interrupt the scopes inside the cleanup.
 #[test]
 fn cancel_a_cleanup_with_scopes_inside() {
     let trace = Trace::new();
@@ -145,8 +146,7 @@ impl Gates {
 /// A way to wait: its name, the wait, and its result.
 type Wait = (&'static str, fn(Rc<Gates>) -> Part, &'static str);
 
-/// The first cancellation reached what the cleanup waits for, which then never came, or was
-/// cancelled.
+/// The first cancellation must not reach what the cleanup waits for.
 #[test]
 fn cancel_a_cleanup_that_waits() {
     let waits: [Wait; 21] = [
@@ -195,7 +195,7 @@ fn cancel_a_cleanup_that_waits() {
     assert_eq!(trace.take(), waits.map(|(name, ..)| name));
 }
 
-/// A cancellation that is only counted once ended the task after a group with errors.
+/// A cancellation that was only counted must not end the task after a group with errors.
 #[test]
 fn fail_in_a_cleanup_that_was_cancelled_once() {
     let trace = Trace::new();
@@ -221,8 +221,8 @@ fn fail_in_a_cleanup_that_was_cancelled_once() {
     assert_eq!(trace.take(), ["cleaned up"]);
 }
 
-/// `run` did not return. The end of `run` was the first cancellation of the cleanup, and its wait
-/// for the lock ended without the lock.
+/// The end of `run` is the first cancellation of the cleanup. The cleanup must still get its lock,
+/// and `run` must return.
 #[test]
 fn end_the_run_while_a_cleanup_waits_for_a_lock() {
     watched(|| {
@@ -247,8 +247,9 @@ fn end_the_run_while_a_cleanup_waits_for_a_lock() {
     });
 }
 
-/// The cleanup waited for what its neighbour held, so the future of the timeout was dropped first.
-/// Then the timeout lost a race, and the cleanup was not driven any more.
+/// A cleanup waits for a lock that its neighbour (another future of the same task) holds, so the
+/// timeout drops its whole future. Then the timeout loses a race and is dropped. The cleanup must
+/// still run to its end.
 #[test]
 fn drop_a_timeout_after_its_future_and_before_the_end_of_the_cleanup() {
     let trace = Trace::new();

@@ -1,6 +1,5 @@
-//! Handles, cells and keys in extreme cases. There are futures of all sizes and alignments, and
-//! panics at each end of a task. Nodes of keys are reused, handles outlive their loop, and sleeps
-//! move.
+//! Handles, task cells and keys in extreme cases: futures of all sizes and alignments, panics at
+//! each end of a task, reused nodes of keys, handles that outlive their loop, and sleeps that move.
 
 mod common;
 
@@ -144,8 +143,8 @@ fn panic_at_each_end_of_a_task_and_drop_everything_once() {
     }
 }
 
-/// The await of a task is dropped together with the last clone of a foreign waker, which panics.
-/// The task is still cancelled.
+/// An await of a task is dropped with the last clone of a foreign waker, whose destructor panics.
+/// The task must still be cancelled.
 #[test]
 fn drop_an_await_whose_waker_panics_and_cancel_the_task() {
     struct Bomb;
@@ -289,7 +288,8 @@ fn keep_keys_apart_when_nodes_are_used_again() {
     });
 }
 
-/// Handles of a dropped loop are used beside a new loop with the same lane.
+/// Handles of a dropped loop are used beside a new loop, which has the same lane (the loop's number
+/// in wakers).
 #[test]
 fn use_handles_beside_a_new_loop() {
     let first = virtual_loop();
@@ -351,8 +351,8 @@ fn run_two_loops_on_a_thread() {
     assert!(one.next_deadline().is_none(), "the timer was not removed from its own loop");
 }
 
-/// A sleep moves from task to task. It is polled with foreign wakers, with the waker of another
-/// task, and with its own task's waker.
+/// A sleep moves from task to task. It is polled with the waker of each task in turn, and the last
+/// waker is woken.
 #[test]
 fn move_sleeps_between_tasks_and_wakers() {
     let trace = Trace::new();
@@ -370,7 +370,7 @@ fn move_sleeps_between_tasks_and_wakers() {
         let post = Post::new();
         let third = spawn(post.wait());
         yield_now().await;
-        // With the waker of a third task.
+        // Polls the sleep with the waker of a third task.
         let waker = post.waker();
         assert!(Pin::new(&mut *shared.borrow_mut()).poll(&mut Context::from_waker(&waker)).is_pending());
         let before = post.polls();
@@ -426,8 +426,8 @@ fn poll_sleeps_with_foreign_wakers() {
     });
 }
 
-/// A timeout around many polls, beside other tasks that take numbers: only the right waits are
-/// interrupted.
+/// A task polls a timeout many times, while other tasks take numbers of waits. Only the waits
+/// inside the timeout are interrupted.
 #[test]
 fn interrupt_only_what_is_inside_of_a_timeout() {
     let begun = Instant::now();
@@ -480,8 +480,7 @@ fn interrupt_only_what_is_inside_of_a_timeout() {
     println!("{:?}", begun.elapsed());
 }
 
-/// The cost of a timeout around n waits that were begun in separate polls.
-
+/// Public types keep their auto traits.
 #[test]
 fn keep_auto_traits() {
     fn unpin<T: Unpin>() {}

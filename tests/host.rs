@@ -90,8 +90,8 @@ fn wake_a_thousand_times_and_call_once() {
     assert_eq!(calls.take(), 1, "only the turn finds out whether the task is still alive");
 }
 
-/// Calls from this thread outside of a turn. The first call on an idle loop calls the hook, and the
-/// next ones do not. Setting a promise once woke its tasks without a call of the hook.
+/// Calls from this thread, outside of a turn. The first call that affects an idle loop calls the
+/// hook, and a second one does not. Setting a promise must call the hook too.
 #[test]
 fn touch_an_idle_loop_and_be_called() {
     let (event_loop, trace) = (virtual_loop(), Trace::new());
@@ -133,7 +133,7 @@ fn touch_an_idle_loop_and_be_called() {
     assert_eq!(trace.take(), expected);
 }
 
-/// The hook is not called for a deadline that the host knows. It is called for an earlier one.
+/// The hook is called for a deadline only if it is earlier than the deadline that the host knows.
 #[test]
 fn set_timers_and_call_for_the_nearer_ones() {
     let event_loop = virtual_loop();
@@ -221,8 +221,8 @@ fn set_the_hook_inside_enter() {
     assert_eq!(calls.take(), 1, "WAKE-2");
 }
 
-/// A hook was set in a turn in which another loop was entered. It was once called in the middle of
-/// that turn, and its panic lost wakes.
+/// A hook is set in a turn, while another loop is entered. The hook must be called at the end of
+/// the turn, not in the middle. Otherwise a panic of the hook would lose wakes.
 #[test]
 fn set_the_hook_in_a_turn_and_call_it_at_the_end() {
     for panics in [false, true] {
@@ -257,8 +257,8 @@ fn set_the_hook_in_a_turn_and_call_it_at_the_end() {
     }
 }
 
-/// A host that enters its loop is called when it leaves the loop. A panic of the hook therefore
-/// does not interrupt the work inside.
+/// A host enters its loop and makes work. The hook is called when the host leaves the loop, so a
+/// panic of the hook does not interrupt the code inside.
 #[test]
 fn spawn_where_the_loop_is_entered_and_be_called_at_the_end() {
     let (event_loop, told) = telling_loop();
@@ -280,8 +280,7 @@ fn spawn_where_the_loop_is_entered_and_be_called_at_the_end() {
     assert_eq!(event_loop.run(all), Ok(vec![(), ()]));
 }
 
-/// The rest of a paused turn is cancelled. The turn must still be finished, and the host knows
-/// that.
+/// The rest of a paused turn is cancelled. The host must still be asked to finish the turn.
 #[test]
 fn cancel_what_is_left_of_a_paused_turn() {
     let event_loop = virtual_loop();
@@ -324,8 +323,8 @@ fn panic_in_the_hook_and_lose_nothing() {
     assert_eq!(event_loop.turn().callbacks, 1);
 }
 
-/// A panic of the hook once propagated in the middle of an operation on this thread. Handles of new
-/// tasks were lost, and only the first child of a dropped gather was cancelled.
+/// A panic of the hook must not propagate in the middle of an operation. Otherwise handles of new
+/// tasks would be lost, and only the first child of a dropped gather would be cancelled.
 #[test]
 fn panic_in_the_hook_on_the_loops_thread_and_lose_nothing() {
     let (event_loop, told) = telling_loop();
@@ -351,7 +350,8 @@ fn panic_in_the_hook_on_the_loops_thread_and_lose_nothing() {
     let handle = event_loop.call_later(ms(1), || unreachable!());
     assert_eq!((told.take(), handle.cancel()), (complaint(), true));
 
-    // In a destructor on another thread, which has no exception handler.
+    // A destructor runs on another thread, which has no exception handler. The panic is ignored
+    // there.
     let event_loop = EventLoop::new();
     event_loop.set_wake_hook(|| panic!("the host is out"));
     let asleep = event_loop.enter(|| {
@@ -526,8 +526,8 @@ fn panic_in_a_budget() {
     assert_eq!(lives.result().as_deref(), Ok(&1));
 }
 
-/// Messages that queue nothing, for example late wakes, are not steps. Many of them do not hold up
-/// the host.
+/// Messages that queue nothing, for example late wakes, are not steps. Many of them do not keep the
+/// host from getting control back.
 #[cfg(feature = "probe")]
 #[test]
 fn flood_with_messages_and_give_the_frame_back() {
@@ -695,8 +695,8 @@ fn drop_a_loop_with_a_paused_turn_and_a_probe() {
     }
 }
 
-/// The destructor of the previous hook panicked, and the new hook was once not called for the
-/// existing work.
+/// The destructor of the previous hook panics. The new hook must still be called for the existing
+/// work.
 #[test]
 fn replace_a_hook_that_panics_as_it_is_dropped() {
     let event_loop = virtual_loop();
@@ -913,8 +913,9 @@ fn drive_twice_and_drop_one() {
     assert_eq!(hosts[1].poll(second), (1, true));
 }
 
-/// When a drive is dropped, the hook is called for what only the drive was woken for: remaining
-/// work, or a deadline. The hook is not called again for what both were called for.
+/// A dropped drive may have been woken for something that the hook does not know: remaining work,
+/// or a deadline. The hook is then called. It is not called if it was already called for the same
+/// thing.
 #[test]
 fn drop_a_drive_under_a_hook() {
     let (event_loop, host, post) = (EventLoop::new(), Host::default(), Post::new());
@@ -945,8 +946,8 @@ fn drop_a_drive_under_a_hook() {
     assert_eq!(calls.take(), 0, "it was called already, and has not turned the loop yet");
 }
 
-/// The waker of a dropped drive panics when it is dropped. The wake of this drive once reached no
-/// one.
+/// The waker of a dropped drive panics when it is dropped. The hook must still be called for the
+/// remaining work.
 #[test]
 fn drop_a_drive_whose_waker_panics() {
     let event_loop = virtual_loop();

@@ -63,8 +63,8 @@ impl AsFd for Flip {
     }
 }
 
-/// The watched descriptor must be the one that is removed. Otherwise the next source receives
-/// events of this one, and the loop spins.
+/// `Async` must remove the descriptor that it watches. Otherwise the next source receives events of
+/// this one, and the loop spins.
 #[test]
 fn change_the_descriptor_and_leave_nothing_behind() {
     for times in 1..4 {
@@ -83,8 +83,8 @@ fn change_the_descriptor_and_leave_nothing_behind() {
     }
 }
 
-/// The same while the descriptor is watched. The descriptor that was switched on must be switched
-/// off.
+/// The same while the loop listens to the descriptor. The loop must stop listening to the same
+/// descriptor.
 #[test]
 fn change_the_descriptor_while_the_loop_listens() {
     for times in 1..4 {
@@ -126,7 +126,7 @@ fn drop_and_make_sockets_in_as_fd() {
 
 // ---- reads and writes ----
 
-/// A short read does not mean that nothing is left. Urgent bytes in between can end a read early.
+/// A short read does not mean that nothing is left: urgent bytes in between can end a read early.
 #[test]
 fn read_on_behind_urgent_bytes() {
     for polled in [true, false] {
@@ -242,7 +242,8 @@ fn read_and_write_what_gives_less_than_it_could() {
     });
 }
 
-/// One reader needs more bytes than have arrived. The next reader needs only these.
+/// One reader looks at more bytes than have arrived and waits. The next reader needs only the bytes
+/// that are there.
 #[test]
 fn read_what_a_peek_for_more_has_left() {
     watched(|| {
@@ -265,8 +266,8 @@ fn read_what_a_peek_for_more_has_left() {
 
 // ---- many reads, and others ----
 
-/// If one task had more than a few reads, they woke each other for ever. This used a full core, and
-/// a virtual clock did not advance.
+/// Many reads in one task must not wake each other again and again. This would use a full core, and
+/// a virtual clock would not advance.
 #[test]
 fn wait_with_a_thousand_reads_in_one_task() {
     for count in [16, 17, 33, 1000] {
@@ -290,8 +291,8 @@ fn wait_with_a_thousand_reads_in_one_task() {
     }
 }
 
-/// A task with much to read, or much room to write, yields to others from time to time. It does so
-/// after 64 operations, or earlier if they take long, but after at least four.
+/// A task with much to read, or much room to write, yields to other tasks from time to time: after
+/// 64 operations, or earlier if they take long, but not before four.
 #[test]
 fn let_others_run_beside_a_busy_socket() {
     run(|| async {
@@ -328,8 +329,8 @@ fn let_others_run_beside_a_busy_socket() {
     });
 }
 
-/// A forced pause in one branch of a `select!` would be lost with this branch, and the other branch
-/// would go on.
+/// Both branches of a `select!` are ready again and again. If only one branch paused, the pause
+/// would be lost with this branch, and the other branch would go on.
 #[test]
 fn let_others_run_beside_busy_sockets_that_are_selected_from() {
     run(|| async {
@@ -362,8 +363,8 @@ fn let_others_run_beside_busy_sockets_that_are_selected_from() {
     });
 }
 
-/// A dropped poll sends no notification. When many have accumulated, the loop wakes all waiters to
-/// see which are alive.
+/// A read that is dropped does not notify the loop. When many dropped reads have accumulated, the
+/// loop wakes all waiters to see which are alive.
 #[test]
 fn give_up_reads_under_new_wakers_again_and_again() {
     run(|| async {
@@ -377,7 +378,7 @@ fn give_up_reads_under_new_wakers_again_and_again() {
         let id = current_task().unwrap().id();
         let waits = call_graph().task(id).unwrap().waits_for.len();
         assert!(waits <= 50, "{waits} waits of one task at one socket");
-        // The living reads are woken.
+        // The reads that are alive are woken.
         let mut set: FuturesUnordered<_> = (0..10).map(|_| async { (&one).read(&mut [0; 1]).await.unwrap() }).collect();
         assert!(set.next().now_or_never().is_none());
         peer.write_all(&[0; 10]).unwrap();

@@ -362,8 +362,8 @@ fn end_the_thread_of_a_loop_in_a_thread_local() {
     }
 }
 
-/// A program exits inside a turn. The destructors of thread-locals run, and one of them is that of
-/// the loop. It once panicked, or ended tasks while one of them was being stepped.
+/// A program exits inside a turn. The destructors of thread-locals run, also the destructor of the
+/// loop. It must not panic, and must not end tasks while one of them is being stepped.
 #[test]
 fn exit_in_a_turn_and_give_the_code() {
     type Last = OnDrop<Box<dyn FnOnce()>>;
@@ -442,7 +442,7 @@ fn exit_in_a_turn_and_give_the_code() {
         let (told, ran) = (String::from_utf8_lossy(&output.stderr), String::from_utf8_lossy(&output.stdout));
         assert_eq!(output.status.code(), Some(3), "{name}: {}\n{told}", output.status);
         let mut dropped: Vec<&str> = ran.lines().filter(|line| ["early", "late", "dropped"].contains(line)).collect();
-        // The order of thread-locals depends on the system.
+        // The order in which thread-locals are dropped depends on the system.
         dropped.sort_unstable();
         // The tasks of a loop that is in a turn are not dropped. The thread-locals of other threads
         // are not dropped either.
@@ -714,8 +714,8 @@ fn count_tasks_through_spawn_end_and_cancel() {
     assert!(late.is_done() && tasks.iter().all(Task::is_done));
 }
 
-/// As tokio-rs/tokio#6986, one step further: a task begins a wait for itself in its last step, and
-/// must not keep it.
+/// As tokio-rs/tokio#6986, one step further: in its last step, a task begins to wait for itself.
+/// This wait must not keep the task alive.
 #[test]
 fn wait_for_itself_in_the_last_step_and_drop() {
     let census = Census::new();
@@ -732,7 +732,7 @@ fn wait_for_itself_in_the_last_step_and_drop() {
     assert_eq!(census.counts(), (1, 1));
 }
 
-/// The same with two tasks, each of which begins to wait for the other in its last step.
+/// The same with two tasks. In its last step, each of them begins to wait for the other.
 #[test]
 fn wait_for_each_other_in_the_last_step_and_drop() {
     let census = Census::new();
@@ -754,8 +754,8 @@ fn wait_for_each_other_in_the_last_step_and_drop() {
     assert_eq!(census.counts(), (2, 2));
 }
 
-/// Each task of a long chain began to wait for the next one in its last step. Dropping the head
-/// must not recurse through the whole chain.
+/// In its last step, each task of a long chain begins to wait for the next one. Dropping the first
+/// handle must not recurse through the whole chain.
 #[test]
 fn drop_a_chain_of_ended_tasks() {
     const TASKS: usize = 100_000;
@@ -898,8 +898,8 @@ fn drop_the_future_and_then_tell() {
     }
 }
 
-/// A loop that nobody observes leaves out the last turn of a main task that ends at once, if nothing
-/// else is to be done. No program sees that: its trace equals that of an observed loop.
+/// If a main task ends at once and nothing else is to be done, a loop without observers leaves out
+/// its last turn. Programs cannot notice this: the trace equals that of an observed loop.
 #[test]
 fn end_main_at_once_as_an_observed_loop_does() {
     let traces = [EventLoop::new(), virtual_loop()].map(|event_loop| {

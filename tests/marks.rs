@@ -759,8 +759,8 @@ fn scopes_around_leaves() {
     );
     assert_eq!(
         marks(async {
-            // A `finally` polls its future inside a catch for panics, and the place of the poll is
-            // lost there.
+            // A `finally` polls its future inside a closure that catches panics, so the place of
+            // the poll is not known there.
             let asleep = sleep(LONG); // MARK made for a finally
             finally(asleep, async {}).await
         }),

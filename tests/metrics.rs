@@ -65,8 +65,8 @@ fn since(before: &Metrics, after: &Metrics) -> Vec<(&'static str, u64)> {
     changes.into_iter().filter(|&(_, change)| change != 0).collect()
 }
 
-/// The changes of the counters during a program. Turns and steps are left out, because the
-/// measuring program adds to them.
+/// The changes of the counters during a program. Turns and steps are left out, because this
+/// function itself causes some.
 async fn counted(program: impl AsyncFnOnce()) -> Vec<(&'static str, u64)> {
     let before = metrics();
     program().await;
@@ -75,7 +75,7 @@ async fn counted(program: impl AsyncFnOnce()) -> Vec<(&'static str, u64)> {
     since(&before, &after).into_iter().filter(|(name, _)| !["turns", "steps"].contains(name)).collect()
 }
 
-/// The waker of the current task. It is returned at once, so no wait is counted.
+/// The waker of the current task. This future is ready at once, so no wait is counted.
 async fn own_waker() -> Waker {
     poll_fn(|context| Poll::Ready(context.waker().clone())).await
 }
@@ -106,7 +106,7 @@ fn count_turns_and_steps() {
     assert!(task.is_done());
 }
 
-/// A running loop goes on to the next turn in several ways. Each of them counts as a turn.
+/// A running loop has several ways to begin the next turn. Each of these turns counts.
 #[test]
 fn count_turns_in_a_run() {
     for builder in [EventLoop::builder().clock(Clock::Virtual), EventLoop::builder().metrics(true)] {
@@ -126,7 +126,7 @@ fn count_turns_in_a_run() {
     }
 }
 
-/// Builds a loop like this builder would. A builder can build only one loop.
+/// Builds another loop like `like`, because a builder can build only one.
 fn builder_with(like: &Builder, debug: bool) -> EventLoop {
     let clock = if format!("{like:?}").contains("Virtual") { Clock::Virtual } else { Clock::Real };
     EventLoop::builder().clock(clock).metrics(true).debug(debug).build()
@@ -192,8 +192,8 @@ fn count_wakes_that_come_late() {
         let expected = [("wakes", 3), ("wakes_queued", 2), ("wakes_merged", 1), ("spawned", 1), ("finished", 1)];
         assert_eq!(itself.await, expected);
 
-        // Destructors wake tasks: those of what the future owns, when it returns and when it is
-        // cancelled, and that of its output.
+        // Destructors wake their tasks: of a value that the future owns, when the future returns
+        // and when it is cancelled, and of the future's output.
         let destructors = counted(async || {
             let waking = async || {
                 let waker = own_waker().await;
@@ -213,8 +213,8 @@ fn count_wakes_that_come_late() {
             drop(spawn(async move { waking().await }).await.unwrap());
         });
         let expected = [
-            // Late: the destructor of the output. Queued: the other two destructors, three joins, a
-            // yield, and the cancelled task.
+            // Late: the wake by the destructor of the output. Queued: the wakes by the other two
+            // destructors, three joins, a yield, and a cancellation.
             ("wakes", 8),
             ("wakes_queued", 7),
             ("wakes_late", 1),
@@ -226,7 +226,7 @@ fn count_wakes_that_come_late() {
     });
 }
 
-/// A join was polled in a task that has ended. Its one wake is late.
+/// A join was polled by a task that has ended. The join wakes this task once, and the wake is late.
 #[test]
 fn count_a_join_that_was_left_behind_once() {
     counting().run(async {
@@ -250,7 +250,8 @@ fn count_a_join_that_was_left_behind_once() {
     });
 }
 
-/// A sleep was polled with a waker of a task that has ended. Its one wake is late.
+/// A sleep was polled with a waker of a task that has ended. The sleep wakes this task once, and
+/// the wake is late.
 #[test]
 fn count_a_sleep_that_was_left_behind_once() {
     counting().run(async {
@@ -419,8 +420,8 @@ fn count_wakes_of_cancellations() {
         yield_now().await;
         let late = counted(async || assert!(!waits.cancel()));
         assert_eq!(late.await, []);
-        // The cancellation goes on to the awaited task, and the end of that task wakes the awaiting
-        // task.
+        // The cancellation goes on to the awaited task. The end of the awaited task wakes the task
+        // that awaits it.
         let inner = spawn(pending::<()>());
         let outer = spawn(inner.into_future());
         yield_now().await;
@@ -470,8 +471,7 @@ fn count_timers() {
     });
 }
 
-/// Two timers are due at the same time. The first cancels the second, which was already taken out
-/// of the queue.
+/// Two timers are due at the same time. The callback of the first cancels the second.
 #[test]
 fn cancel_a_timer_that_is_due() {
     counting().run(async {
@@ -510,8 +510,8 @@ fn drop_a_sleep_on_another_thread() {
     assert_eq!((after.timers_armed, after.timers_cancelled), (1, 1));
 }
 
-/// The thread does not park if there is nothing to wait for, if the virtual clock jumps, or at a
-/// deadlock.
+/// The thread does not park in three cases: there is nothing to wait for, the virtual clock jumps,
+/// or there is a deadlock.
 #[test]
 fn count_parks() {
     let event_loop = counting();
@@ -710,7 +710,7 @@ impl World {
         ms(self.below(4) as u64)
     }
 
-    /// Checks the laws without a panic, because the program would catch it.
+    /// Checks the laws, and records a violation. A panic would be caught by the program.
     fn look(&self) {
         self.broken.borrow_mut().extend(broken(&metrics()));
         self.looks.set(self.looks.get() + 1);

@@ -23,7 +23,7 @@ type Case<'a> = (&'a str, Box<dyn Fn() + 'a>);
 
 const NESTED: &str = "onelane::run() cannot be called from a running event loop";
 
-/// Spawns tasks that know each other by their positions in one list.
+/// Spawns tasks that find each other in one list, by their positions.
 fn spawn_circle<F>(event_loop: &EventLoop, tasks: usize, body: impl Fn(usize, Circle) -> F) -> Circle
 where
     F: Future<Output = ()> + 'static,
@@ -113,7 +113,8 @@ fn ask_for_a_loop_where_none_runs() {
         ("wait_for()", Box::new(|| drop(wait_for(async {}, ms(1))))),
         ("EventLoop::current()", Box::new(|| _ = EventLoop::current())),
     ];
-    // The thread has no loop; it has one that is not running; it had one.
+    // Three situations of the thread: it has no loop, it has a loop that is not running, its loop
+    // was dropped.
     let mut event_loop = None;
     for situation in 0..3 {
         for (asked, ask) in &cases {
@@ -130,7 +131,7 @@ fn ask_for_a_loop_where_none_runs() {
     assert_eq!(NoRunningLoop.to_string(), "no running event loop");
 }
 
-/// `try_gather` panics like the functions above.
+/// Without a loop, `try_gather` panics like the functions above.
 #[test]
 fn try_gather_where_no_loop_runs() {
     let message = panic_of(|| drop(try_gather([async { Ok::<(), ()>(()) }])));
@@ -400,7 +401,7 @@ fn look_at_a_result_that_was_taken() {
         let task = task::Builder::new().name("once").spawn(async { 7 });
         task.add_done_callback(move |task| {
             assert_eq!(*task.result().unwrap(), 7);
-            // This callback is queued behind the tasks that await.
+            // This callback is queued behind the awaiting task, which takes the result first.
             task.add_done_callback(move |task| *copy.borrow_mut() = Some(panic_of(|| drop(task.result()))));
         });
         assert_eq!(task.await, Ok(7));
@@ -529,7 +530,8 @@ fn poll_what_is_over() {
     });
 }
 
-/// A callback's number on one task must not match the number of a task that awaits another one.
+/// A callback and an await may have the same number, on different tasks. Removing the callback must
+/// not remove the await.
 #[test]
 fn remove_the_callback_of_another_task() {
     let ended = virtual_loop().try_run(async {
@@ -559,8 +561,8 @@ fn poll_a_remote_task_again() {
     assert!(again.is_err(), "it was polled after it was ready, and returned {:?}", again.unwrap());
 }
 
-/// A task of one loop is awaited in another, and the awaiting task is cancelled. The cancellation
-/// must not hit a task in the wrong loop's table.
+/// A task of one loop is awaited in another loop, and the awaiting task is cancelled. The
+/// cancellation must not reach a task in the table of the wrong loop.
 #[test]
 fn await_a_task_of_another_loop_and_cancel() {
     alone("await_a_task_of_another_loop_and_cancel", || {

@@ -1,5 +1,7 @@
-//! Cleanups that need a resource that a neighbour holds. A neighbour is another future of the same
-//! task, for example in a `join!`.
+//! Cleanups that need something that a neighbour holds. A *neighbour* is another future of the same
+//! task, for example another branch of a `join!`. While a cleanup runs, the future around it and
+//! its neighbours are *frozen*: they are neither polled nor dropped. If a cleanup waits for a lock
+//! or a permit of a frozen future, the loop drops this future.
 
 mod common;
 
@@ -59,8 +61,8 @@ fn contested(kind: &str, rest: Fut, trace: &Trace) -> (Fut, Fut) {
     }
 }
 
-/// Puts both futures into one task. The cleanup belongs to a neighbour, to a child of a
-/// neighbouring group, or to a task that the neighbour's cleanup awaits.
+/// Puts both futures into one task. The cleanup belongs to a neighbour (before or after the first
+/// future), to a child of a group beside it, or to a task that the neighbour's cleanup awaits.
 fn beside(place: &str, has: Fut, cleanup: Fut) -> Fut {
     match place {
         "beside" => Box::pin(async move { _ = join(has, finally(pending::<()>(), cleanup)).await }),
@@ -79,7 +81,7 @@ fn beside(place: &str, has: Fut, cleanup: Fut) -> Fut {
 const KINDS: [&str; 3] = ["a lock", "an owned lock", "a semaphore"];
 const PLACES: [&str; 4] = ["beside", "before", "child", "awaited"];
 
-/// On a real clock, the loop drops a neighbour that waits in a foreign future.
+/// On a real clock, the loop drops a neighbour even if it waits in a foreign future.
 #[test]
 fn clean_up_with_what_a_neighbour_has() {
     for kind in KINDS {
@@ -101,8 +103,8 @@ fn clean_up_with_what_a_neighbour_has() {
     }
 }
 
-/// On a virtual clock, the loop drops the neighbour instead of reporting a deadlock, because it
-/// sees that the neighbour waits in one of our futures.
+/// A loop on a virtual clock reports deadlocks. It drops the neighbour instead, because it knows
+/// that the neighbour waits: the wait is one of our futures.
 #[test]
 fn clean_up_with_what_a_neighbour_has_on_a_virtual_clock() {
     for kind in KINDS {
@@ -122,9 +124,9 @@ fn clean_up_with_what_a_neighbour_has_on_a_virtual_clock() {
     }
 }
 
-/// A future around the cleanup holds the lock that the cleanup waits for. As in asyncio, that is a
-/// deadlock, and the report names both places. This also holds if the cleanup sleeps first: the
-/// future around it is not a sleeping neighbour.
+/// The future around a cleanup holds the lock for which the cleanup waits. As in asyncio, this is a
+/// deadlock, and the report names the lock and its holder. The cleanup may also sleep beside this
+/// wait. The sleep does not make the surrounding future a neighbour.
 #[test]
 fn report_a_cleanup_that_waits_for_what_is_around_it() {
     for sleeps in [false, true] {
@@ -176,8 +178,8 @@ fn keep_what_stands_beside_a_cleanup_until_that_has_ended() {
     }
 }
 
-/// To drop its body, a cancelled group needs a poll of its task's future. That poll would also poll
-/// the future beside the group, which must not run any more.
+/// To let a cancelled group drop its body, the loop would poll the task's future. This poll would
+/// also poll the future beside the group, which must not run any more.
 #[test]
 fn cancel_a_group_and_run_no_line_beside_it() {
     let trace = Trace::new();
@@ -227,8 +229,8 @@ fn cancel_a_group_and_run_no_line_beside_it() {
     });
 }
 
-/// The neighbour also does not go on if a destructor of the body wakes it in the poll that drops
-/// the body.
+/// A destructor of the group's body wakes the neighbour, in the poll that drops the body. Even then
+/// the neighbour does not go on.
 #[test]
 fn cancel_a_group_whose_body_wakes_its_neighbour() {
     let trace = Trace::new();
@@ -266,8 +268,8 @@ fn keeps_a_guard_of_others(lock: &Rc<Lock<()>>, guard: OwnedLockGuard<()>, trace
     Box::pin(async move { _ = join(keeps, finally(pending::<()>(), cleanup)).await })
 }
 
-/// The guard was acquired by an ended task, outside of any task, or by a task that waits for the
-/// task with the guard.
+/// The neighbour holds a guard that it did not acquire. A task that has ended acquired it, or code
+/// outside of any task, or a task that waits for the neighbour's task.
 #[test]
 fn clean_up_with_what_a_neighbour_was_given() {
     for taken in ["by a task that has ended", "outside of any task", "by the one that waits"] {
@@ -290,7 +292,8 @@ fn clean_up_with_what_a_neighbour_was_given() {
     }
 }
 
-/// As above, but a block unwinds. Only the task around the block waits for the block's end.
+/// As above, but the time of a timeout is up, and only the task around the timeout waits for its
+/// end.
 #[test]
 fn expire_around_a_neighbour_that_was_given_a_guard() {
     let trace = Trace::new();
@@ -308,8 +311,8 @@ fn expire_around_a_neighbour_that_was_given_a_guard() {
     assert_eq!(trace.take(), ["cleaned up"; 2]);
 }
 
-/// The task has one of two permits. Another task has the other permit and waits for this task. The
-/// other task starts to wait before the cleanup does, or after it.
+/// The neighbour has one of two permits. Another task has the other permit, and waits for the end
+/// of the neighbour's task. This wait begins before the cleanup waits, or after it.
 #[test]
 fn clean_up_with_a_permit_of_two() {
     for waits_first in [true, false] {
@@ -343,8 +346,8 @@ fn clean_up_with_a_permit_of_two() {
     }
 }
 
-/// The cleanup waits for a task. That task later waits for another task, which waits for what the
-/// frozen neighbour holds. A loop that a host drives notices this as well.
+/// The cleanup waits for a task. Later, this task waits for another task, which waits for what the
+/// frozen neighbour holds. The loop notices this, also if a host turns it.
 #[test]
 fn clean_up_at_the_end_of_a_long_chain() {
     for by_a_host in [false, true] {
@@ -421,9 +424,9 @@ fn wait_in_a_cleanup_for_a_guard_of_one_that_goes_on() {
     assert_eq!(trace.take(), ["cleaned up", "neighbour dropped"]);
 }
 
-/// The neighbour's sleep is over when the cancellation arrives, so the loop cannot tell the
-/// neighbour from a body that goes on. On a virtual clock the loop reports a deadlock, and the task
-/// ends with the loop.
+/// The neighbour's sleep is over when the cancellation arrives. The loop then has no record that
+/// the neighbour waits, so it cannot tell the neighbour from a future around the cleanup. A loop on
+/// a virtual clock reports a deadlock, and the task ends with the loop.
 #[test]
 fn report_a_cleanup_that_waits_for_a_neighbour_whose_sleep_is_over() {
     let trace = Trace::new();
@@ -441,8 +444,8 @@ fn report_a_cleanup_that_waits_for_a_neighbour_whose_sleep_is_over() {
     assert!(stuck.waits_for[0].what.ends_with("held by \"stuck\""), "{stuck:?}");
 }
 
-/// The neighbour is dropped for a cleanup, together with everything beside the cleanup. If the drop
-/// panics, the timeout reports the panic.
+/// The neighbour is dropped for a cleanup, together with everything else in the frozen future. If
+/// this drop panics, the timeout reports the panic.
 #[test]
 fn expire_beside_a_guard_that_goes_with_a_panic() {
     let trace = Trace::new();
@@ -459,8 +462,8 @@ fn expire_beside_a_guard_that_goes_with_a_panic() {
     assert_eq!(trace.take(), ["cleaned up"]);
 }
 
-/// The future around a group is dropped, because a child needs what the neighbour held. Nothing
-/// receives the errors of the group.
+/// A child of a group needs what a neighbour of the group holds. So the future around the group is
+/// dropped, and nothing receives the errors of the group.
 #[test]
 fn expire_around_a_group_that_fails_with_what_a_neighbour_has() {
     let trace = Trace::new();
@@ -482,7 +485,7 @@ fn expire_around_a_group_that_fails_with_what_a_neighbour_has() {
     assert_eq!(trace.take(), ["cleaned up"]);
 }
 
-/// The cleanup began in a timeout, which is dropped together with the neighbour. The rest of the
+/// The cleanup belongs to a timeout, which is dropped together with the neighbour. The rest of the
 /// cleanup then belongs to the task, and the task ends after it.
 #[test]
 fn clean_up_in_a_timeout_with_what_a_neighbour_has() {
@@ -536,9 +539,9 @@ fn beside_a_witness(cleanup: impl Future<Output = ()> + 'static, trace: &Trace) 
     Rc::new(spawn(async move { _ = join(keeps, finally(pending::<()>(), cleanup)).await }))
 }
 
-/// A cleanup and another task wait for each other's end, and neither waits for anything that a
-/// neighbour holds. The other task also waits for something else. So the neighbour is not dropped
-/// before the cleanup has ended.
+/// A cleanup and another task wait for each other, but the other task also waits for something
+/// else, which ends the wait. Neither of them waits for something that a neighbour holds. So the
+/// neighbour is not dropped before the cleanup has ended.
 #[test]
 fn wait_in_a_cleanup_for_a_task_that_waits_for_it() {
     for kind in ["an await", "a gather", "beside a lock of others"] {
@@ -580,8 +583,9 @@ fn wait_in_a_cleanup_for_a_task_that_waits_for_it() {
     }
 }
 
-/// The task with one permit waits for what the neighbour holds. The task with the other permit will
-/// release that permit.
+/// The cleanup waits for one of two permits. The task with one permit waits for what the neighbour
+/// holds, but the task with the other permit goes on and releases its permit. So nothing is
+/// dropped.
 #[test]
 fn wait_in_a_cleanup_for_either_of_two_permits() {
     let trace = Trace::new();
@@ -617,8 +621,8 @@ fn wait_in_a_cleanup_for_either_of_two_permits() {
     assert_eq!(trace.take(), ["cleaned up", "neighbour dropped"]);
 }
 
-/// A task of another loop has acquired the lock and is alive. This loop cannot know what that task
-/// does with the guard.
+/// A task of another loop has acquired the lock and is alive. This loop does not know what that
+/// task does with the guard, so it drops nothing.
 #[test]
 fn wait_in_a_cleanup_for_a_guard_of_another_loop() {
     let trace = Trace::new();
@@ -643,8 +647,9 @@ fn wait_in_a_cleanup_for_a_guard_of_another_loop() {
     drop(taker);
 }
 
-/// The cleanup waits for a task that waits for the neighbour's lock under a timeout. The timeout
-/// expires in the next turn. The host's loop has other work, so it does not check before that.
+/// The cleanup awaits a task, which waits for the neighbour's lock under a timeout. The timeout
+/// expires in the next turn. The loop of this host has other work until then, so it does not search
+/// before, and drops nothing.
 #[test]
 fn wait_in_a_cleanup_under_a_host_for_what_is_over_soon() {
     let trace = Trace::new();
@@ -680,8 +685,8 @@ fn counted<F: Future>(future: F, polls: &Rc<Cell<u32>>) -> impl Future<Output = 
     })
 }
 
-/// The neighbour was dropped for a guard that it did not hold. The loop does not check this cleanup
-/// again.
+/// The main task holds the guard for which a cleanup waits. The cleanup is polled when it begins
+/// and when it gets the lock. The search for the holder causes no other poll.
 #[test]
 fn look_once_for_a_guard_that_nobody_has() {
     let polls = Rc::new(Cell::new(0));
@@ -699,8 +704,8 @@ fn look_once_for_a_guard_that_nobody_has() {
     assert_eq!(polls.get(), 2);
 }
 
-/// A cleanup waited for other tasks and is over. The loop does not check what its task waits for
-/// later.
+/// A cleanup waits for a lock, and is over. Later its task waits again. The loop does not check
+/// this wait, so it causes no additional poll.
 #[test]
 fn look_at_no_task_whose_cleanup_is_over() {
     let polls = Rc::new(Cell::new(0));
@@ -726,8 +731,9 @@ fn look_at_no_task_whose_cleanup_is_over() {
     assert_eq!(polls.get(), 2);
 }
 
-/// Many cleanups wait for other tasks, and timers fire. Then one cleanup starts to wait for what a
-/// neighbour holds. The loop finds it at that moment, whatever the number of the others.
+/// Many cleanups wait for other tasks, and timers fire. Then a task that one cleanup awaits starts
+/// to wait for what a neighbour holds. The loop finds this cleanup at once, whatever the number of
+/// the others.
 #[test]
 fn find_one_of_many_cleanups_that_wait_for_others() {
     let trace = Trace::new();
@@ -765,7 +771,7 @@ fn find_one_of_many_cleanups_that_wait_for_others() {
     assert_eq!(trace.take(), ["cleaned up after 70ms"]);
 }
 
-/// The loop always checks before it waits for a long time.
+/// The loop always checks the waiting cleanups before it sleeps for a long time.
 #[test]
 fn look_at_many_cleanups_before_a_long_rest() {
     watched(|| {
@@ -840,9 +846,8 @@ async fn turns(count: u32) {
     }
 }
 
-/// The task that acquired the guard or permit has ended. Another task, or a callback, has the guard
-/// or permit now, continues and releases it. So the loop drops neither the frozen future nor the
-/// catch in it.
+/// A task acquired a guard or a permit, and has ended. Another task or a callback now holds it,
+/// goes on, and releases it. So the loop drops neither the frozen future nor the catch in it.
 #[test]
 fn wait_in_a_cleanup_for_what_others_were_given() {
     for given in ["a permit to a job", "a guard to a job", "a guard to a callback", "a guard to the main task"] {
@@ -910,7 +915,7 @@ fn wait_in_a_cleanup_for_what_others_were_given() {
     }
 }
 
-/// Any task can release permits that were forgotten, so nothing is dropped.
+/// A permit was forgotten. Any task may release it, so the loop drops nothing.
 #[test]
 fn wait_in_a_cleanup_for_a_permit_that_was_forgotten() {
     for by_itself in [true, false] {
@@ -985,8 +990,8 @@ fn wait_in_a_cleanup_for_one_that_waits_a_while() {
     }
 }
 
-/// The task has one of two permits, and the other is being passed to another task. The loop does
-/// not assume that this task has both.
+/// The neighbour has one of two permits, and the other permit is being passed to another task. The
+/// loop must not assume that the neighbour has both.
 #[test]
 fn wait_in_a_cleanup_for_a_permit_on_its_way() {
     for event_loop in loops() {
@@ -1014,9 +1019,9 @@ fn wait_in_a_cleanup_for_a_permit_on_its_way() {
     }
 }
 
-/// A lock is being passed to another task when the cleanup starts to wait for it. That task gives
-/// the guard to the frozen neighbour and waits for the cleanup's task. The loop notices this, and
-/// drops the neighbour.
+/// A lock is being passed to another task when a cleanup starts to wait for the lock. The other
+/// task puts the guard into the frozen neighbour and waits for the cleanup's task. The loop notices
+/// this, and drops the neighbour.
 #[test]
 fn clean_up_with_a_lock_that_was_on_its_way() {
     watched(|| {
@@ -1104,8 +1109,8 @@ fn clean_up_with_what_a_neighbour_has_among_many() {
     }
 }
 
-/// As above, but another task acquired what the neighbour holds. When all tasks have suspended,
-/// that other task waits for the neighbour's task.
+/// As above, but another task acquired what the neighbour holds. This other task waits for the
+/// neighbour's task.
 #[test]
 fn clean_up_with_what_a_neighbour_was_given_among_many() {
     for count in [0, 16, 100, 300] {
@@ -1145,8 +1150,8 @@ fn clean_up_with_what_a_neighbour_was_given_among_many() {
     }
 }
 
-/// Another task starts to wait for the lock while some task is always ready. The loop checks at
-/// that moment, and not only when it has nothing to do.
+/// Some task is always ready. Then another task starts to wait for the lock. The loop checks at
+/// this moment, and not only when it has nothing else to do.
 #[test]
 fn clean_up_with_what_a_neighbour_has_in_a_loop_that_never_rests() {
     for event_loop in loops() {
@@ -1170,8 +1175,8 @@ fn clean_up_with_what_a_neighbour_has_in_a_loop_that_never_rests() {
     }
 }
 
-/// A cleanup waits, in one of several ways, for a task that wants what a neighbour holds. The loop
-/// finds the holder, whatever the way.
+/// A cleanup waits, in one of several ways, for a task that wants what a neighbour holds. In each
+/// case, the loop drops the neighbour.
 #[test]
 fn clean_up_by_waiting_for_a_task_in_any_way() {
     watched(|| {
@@ -1243,9 +1248,9 @@ fn cancel_one_that_awaits(way: &str, event_loop: &EventLoop, neighbour_sleeps: b
 
 const WAYS_TO_AWAIT: [&str; 3] = ["at once", "in a cleanup", "in the cleanup of a timeout"];
 
-/// A cancelled task waits for the end of the task that it awaits, before anything in it is dropped.
-/// There is an exception: if the awaited task waits for a lock of the cancelled task, the future
-/// that holds the lock is dropped first.
+/// Before anything in a cancelled task is dropped, the task that it awaits must have ended. There
+/// is one exception: if the awaited task waits for a lock of the cancelled task, the future that
+/// holds the lock is dropped first.
 #[test]
 fn cancel_a_task_that_awaits_one_that_wants_its_lock() {
     watched(|| {
@@ -1265,9 +1270,9 @@ fn cancel_a_task_that_awaits_one_that_wants_its_lock_and_report_no_deadlock() {
     }
 }
 
-/// A timeout expires, and a cleanup in it waits for a lock. Another part of the same task holds the
-/// lock, continues and releases it. So the neighbour of the cleanup is not dropped before the
-/// cleanup has ended.
+/// A timeout expires, and a cleanup in it waits for a lock. A future beside the timeout holds the
+/// lock, goes on and releases it. So the neighbour of the cleanup is not dropped before the cleanup
+/// has ended.
 #[test]
 fn wait_in_a_cleanup_of_a_timeout_for_a_lock_taken_beside_that() {
     for event_loop in loops() {
@@ -1286,9 +1291,9 @@ fn wait_in_a_cleanup_of_a_timeout_for_a_lock_taken_beside_that() {
     }
 }
 
-/// Another task waits for a lock that a neighbour of the timeout holds. The cleanup waits neither
-/// for that task nor for the lock. So the neighbour of the cleanup is not dropped before the
-/// cleanup has ended.
+/// A future beside a timeout holds a lock for which another task waits. The cleanup in the timeout
+/// waits neither for this task nor for the lock. So the neighbour of the cleanup is not dropped
+/// before the cleanup has ended.
 #[test]
 fn clean_up_in_a_timeout_beside_which_the_lock_is_waited_for() {
     for event_loop in loops() {
@@ -1333,8 +1338,8 @@ fn clean_up_with_what_another_cleanup_holds_up() {
     }
 }
 
-/// One of two permits was forgotten, and a task releases it. The holder of the other permit waits
-/// for the cleanup's task.
+/// One of two permits was forgotten, and main releases it later. The holder of the other permit
+/// waits for the cleanup's task. The loop drops nothing.
 #[test]
 fn wait_in_a_cleanup_for_a_forgotten_permit_beside_one_that_waits_for_it() {
     let trace = Trace::new();
@@ -1357,8 +1362,8 @@ fn wait_in_a_cleanup_for_a_forgotten_permit_beside_one_that_waits_for_it() {
     assert_eq!(trace.take(), ["cleaned up", "neighbour dropped"]);
 }
 
-/// Everything alive in a loop waits for a guard that a task of another loop holds. A host turns
-/// both loops.
+/// A cleanup waits for a lock that a task of another loop holds. Nothing else is alive in the
+/// cleanup's loop. A host turns both loops.
 #[test]
 fn wait_in_a_cleanup_under_a_host_for_a_guard_of_another_loop() {
     let trace = Trace::new();
@@ -1381,9 +1386,9 @@ fn wait_in_a_cleanup_under_a_host_for_a_guard_of_another_loop() {
     assert_eq!(trace.take(), ["cleaned up", "neighbour dropped"]);
 }
 
-/// A task waits for a lock, and also for a child whose cleanup is slow. The task is cancelled, and
-/// the child releases the lock. The next waiter acquires the lock, though the task is not stepped
-/// before the child has ended.
+/// A task waits for a lock, and also for a child that holds it. The task is cancelled, and the
+/// child releases the lock and cleans up slowly. The next waiter acquires the lock, though the task
+/// is not stepped before the child has ended.
 #[test]
 fn pass_a_lock_on_while_a_cancelled_task_waits_for_its_child() {
     for limited in [false, true] {
@@ -1423,9 +1428,9 @@ fn pass_a_lock_on_while_a_cancelled_task_waits_for_its_child() {
     }
 }
 
-/// A group is interrupted beside a branch that the loop cannot see. The branch returns in the poll
-/// that drops the group's body. Then the task starts to await a child. The await is dropped with
-/// the task, and cancels the child.
+/// A group is interrupted beside a future that the loop does not know. This future returns in the
+/// poll that drops the group's body, and then the task begins to await a child. The await is
+/// dropped with the task, which cancels the child.
 #[test]
 fn await_a_child_behind_a_neighbour_of_a_body_that_is_dropped() {
     for limited in [false, true] {

@@ -63,9 +63,9 @@ fn from_outside(listener: &TcpListener) -> std::net::TcpStream {
     std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap()
 }
 
-/// The turns and parks of the loop during a sleep of 50 ms.
+/// The numbers of turns and parks of the loop during a sleep of 50 ms.
 async fn turns_of_a_rest() -> (u64, u64) {
-    // Events that were already on their way arrive here.
+    // Lets the events arrive that are already on their way.
     sleep(ms(5)).await;
     let before = metrics();
     sleep(ms(50)).await;
@@ -73,8 +73,8 @@ async fn turns_of_a_rest() -> (u64, u64) {
     (after.turns - before.turns, after.parks - before.parks)
 }
 
-/// Runs a future on a real clock with metrics. Asserts that the loop then sleeps while the future's
-/// output is kept.
+/// Runs a future on a real clock with metrics, and keeps its output. Asserts that the loop then
+/// sleeps.
 fn rests<T, F: Future<Output = T>>(make: impl FnOnce() -> F + Send + 'static) {
     watched(|| {
         EventLoop::builder().metrics(true).build().run(async {
@@ -255,7 +255,7 @@ fn a_reset_wakes_a_writer_that_waits_for_room() {
     });
 }
 
-// ---- events that no task waits for do not keep the loop awake ----
+// ---- events for which no task waits must not keep the loop awake ----
 
 #[test]
 fn rest_with_a_reset_that_nobody_reads() {
@@ -333,7 +333,7 @@ fn rest_while_a_reader_waits_and_there_is_room_to_write() {
     rests(|| async {
         let (one, mut other) = tcp_pair().await;
         let copy = Rc::new(other.as_fd().try_clone_to_owned().unwrap());
-        // A task has awaited write readiness, and awaits it no more.
+        // Write readiness was awaited before, but is not awaited any more.
         other.as_async().writable().await.unwrap();
         let reader = spawn(async move { other.read(&mut [0; 8]).await });
         yield_now().await;
@@ -354,8 +354,8 @@ fn rest_with_an_urgent_byte() {
     });
 }
 
-/// Urgent bytes and the end are also reported to a wait shorter than a millisecond, and to one that
-/// another thread ends.
+/// The reader must be notified of urgent bytes and of the end in two further cases: the loop waits
+/// less than a millisecond, or another thread ends its wait.
 #[test]
 fn hear_of_the_end_and_of_urgent_bytes_that_came_with_others_while_a_timer_is_near() {
     for notifies in [false, true].into_iter().cycle().take(40) {
@@ -519,8 +519,8 @@ fn cancel_a_read_that_was_woken_and_read() {
             let reader = spawn(async move { (&*copy).read(&mut [0; 8]).await });
             yield_now().await;
             other.write_all(b"bytes").await.unwrap();
-            // The loop sees the bytes in one of the following turns: before, with, or after the
-            // cancellation.
+            // The loop notices the bytes in one of the following turns. This turn comes before,
+            // with, or after the cancellation.
             let mut left = turns;
             while left > 0 && !reader.is_done() {
                 yield_now().await;
@@ -569,7 +569,7 @@ fn cancel_a_connect_and_connect() {
             None => TcpStream::connect(address).await.unwrap(),
         };
         let own = client.local_addr().unwrap();
-        // The listener may have seen the cancelled attempt. That connection is at its end.
+        // The listener may have accepted the cancelled attempt. Then this connection is at its end.
         loop {
             let (mut peer, from) = listener.accept().await.unwrap();
             if from == own {
@@ -607,7 +607,8 @@ fn drop_a_socket_on_another_thread_while_its_loop_waits() {
     run(|| async {
         let (one, mut other) = UnixStream::pair().unwrap();
         let thread = thread::spawn(move || drop(one));
-        // The socket's loop closes it. This loop sleeps now, or will sleep soon.
+        // The other thread drops the socket. The socket's loop, which sleeps now or soon, must
+        // close it.
         assert_eq!(other.read(&mut [0; 8]).await.unwrap(), 0);
         thread.join().unwrap();
     });
@@ -659,9 +660,9 @@ fn whoever_polls_a_socket_elsewhere_is_told() {
     assert_eq!(home.run(async { datagram.recv(&mut [0; 8]).await.unwrap() }), 5);
 }
 
-/// A read that would block waits for new events only. An error that no read clears, for example an
-/// unread error queue, would otherwise wake the task repeatedly. In this test, room to write would
-/// end a sleep too early.
+/// After a read that would block, the task waits for new events only. Otherwise an error that no
+/// read clears, for example an unread error queue, would wake the task again and again. Here the
+/// socket is always writable, and this must not end a sleep early.
 #[test]
 fn wait_behind_a_read_that_would_block_without_asking_again() {
     const ROUNDS: u64 = 20;
@@ -675,7 +676,7 @@ fn wait_behind_a_read_that_would_block_without_asking_again() {
                 theirs.send(b"x").unwrap();
             }
         });
-        // Until the loop has received all events of the new socket.
+        // Waits until the loop has received all events of the new socket.
         assert!(timeout(ms(2), ours.recv(&mut [0])).await.is_err());
         let before = metrics().parks;
         for _ in 0..ROUNDS {
@@ -760,8 +761,8 @@ fn a_socket_of_a_loop_that_has_gone_takes_none_of_the_next_loop_with_it() {
             let first = EventLoop::new();
             let old = first.run(async { UnixStream::pair().unwrap() });
             drop(first);
-            // The next loop of this thread has the same lane, and its sockets have the same
-            // numbers.
+            // The next loop of this thread reuses the lane (the loop's number in wakers), and its
+            // sockets have the same numbers.
             let next = EventLoop::new();
             let (mut one, mut other) = next.run(async { UnixStream::pair().unwrap() });
             if on_another_thread {
@@ -952,8 +953,8 @@ fn a_wait_tells_for_what_and_where() {
         assert_eq!(what(receiver.id()), format!("something to read, UdpSocket at {at}"));
         assert_eq!(what(acceptor.id()), format!("something to read, TcpListener at {listens_at}"));
         assert_eq!(what(writer.id()), "room to write, UnixStream");
-        // A library has polled this one, so the caller is unknown. The report then names the place
-        // where the socket was made.
+        // A function of a library has polled this wait, so the caller is unknown. The report then
+        // names the place where the socket was made.
         assert_eq!(graph.task(writer.id()).unwrap().waits_for[0].at.line(), made_at);
         assert!(graph.tasks.iter().all(|task| task.waits_for.len() <= 1), "{graph}");
     });
@@ -1029,8 +1030,8 @@ fn a_deadlock_is_told_of_behind_waits_for_sockets_that_were_given_up() {
     });
 }
 
-/// The traits of futures-io cannot cancel a read. A task that has polled one stays registered, and
-/// is woken once more.
+/// The traits of futures-io cannot cancel a read. So a task that has polled a read stays
+/// registered, and is woken once more, even if it has dropped the read.
 #[test]
 fn a_read_of_the_traits_that_was_given_up_counts_until_there_is_news() {
     watched(|| {
@@ -1313,7 +1314,8 @@ fn a_remote_wakes_a_loop_that_sleeps_in_its_poller() {
     });
 }
 
-/// `connect` once returned `WouldBlock`, and no task can wait for that.
+/// If the queue is full, `connect` returns `ConnectionRefused`. It must not return `WouldBlock`,
+/// because no task can wait for that.
 #[test]
 fn connect_to_a_unix_socket_whose_queue_is_full() {
     run(|| async {
@@ -1330,7 +1332,7 @@ fn connect_to_a_unix_socket_whose_queue_is_full() {
             assert!(waiting.len() < 100, "the queue must have an end");
         };
         assert_eq!(error.kind(), ErrorKind::ConnectionRefused, "{error}");
-        // After some were accepted, there is room.
+        // When some connections were accepted, the queue has room.
         for _ in 0..waiting.len() {
             listener.accept().await.unwrap();
         }

@@ -111,7 +111,8 @@ fn end_many_tasks_out_of_order() {
     assert_eq!(polls.get(), 2 * TASKS);
 }
 
-/// Part A, row 34 again, where many tasks wait for one. Each of them is stepped once for its end.
+/// The same bug (row 34 of `docs/prior-bugs.md`), where many tasks wait for one. Each of them is
+/// stepped once when this task ends.
 #[test]
 fn await_one_task_from_many() {
     const WAITERS: usize = 3000;
@@ -125,8 +126,7 @@ fn await_one_task_from_many() {
         })
         .collect();
     event_loop.turn();
-    // Some waits are dropped before the end, from the front. This cancels `one`, and all other
-    // waits see that.
+    // The end of `one` makes all waiters ready, and each ends in its next step.
     post.open();
     assert_eq!(event_loop.turn().ready, WAITERS);
     let turn = event_loop.turn();
@@ -217,8 +217,8 @@ fn wake_itself_for_ever_beside_a_timer_and_a_thread() {
     });
 }
 
-/// On a virtual clock, time does not advance while anything is ready. The same program never
-/// reaches its timer, and a turn reports that it is not idle.
+/// On a virtual clock, time does not advance while anything is ready. So a program with such a task
+/// never reaches its timer, and the turn reports that the next one is due at once.
 #[test]
 fn wake_itself_for_ever_and_time_stands_still() {
     let event_loop = virtual_loop();
@@ -482,8 +482,8 @@ fn queue_in_a_turn_and_run_in_the_next() {
     );
 }
 
-/// A repeated wait for the first of many tasks is stepped once for each task, and leaves no
-/// callbacks behind.
+/// A task waits for the first of many tasks, again and again. Each of these waits costs one step,
+/// and leaves no callbacks behind.
 #[test]
 fn wait_for_the_first_again_and_again() {
     const TASKS: u64 = 200;

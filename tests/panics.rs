@@ -106,7 +106,7 @@ fn panic_in_the_drop_of_a_future() {
         let (trace, census) = (Trace::new(), Census::new());
         let post = Post::new();
         let (wait, member) = (post.wait(), census.member());
-        // A hand-written future, so that it is dropped after its last poll, not in it.
+        // The future is written by hand, so that it is dropped after its last poll and not in it.
         let bomb = (on_drop(|| panic!("in a drop")), member);
         let mut wait = Box::pin(wait);
         let task = event_loop.spawn(poll_fn(move |context| {
@@ -141,8 +141,8 @@ fn panic_in_the_drop_of_a_future() {
     }
 }
 
-/// The destructor of an output panics. No handle wants the output, or its task was cancelled while
-/// it returned.
+/// The destructor of an output panics. In one case no handle wants the output. In the other case
+/// the task was cancelled while it returned.
 #[test]
 fn panic_in_the_drop_of_an_output() {
     let (event_loop, told) = telling_loop();
@@ -187,8 +187,8 @@ fn panic_in_the_drop_of_an_output_and_name_it() {
     assert_eq!(told.take(), ["a destructor or a foreign waker panicked when a task ended: unwanted"]);
 }
 
-/// The destructor of an output panics, and only a finished wait still holds the output. The panic
-/// must not be attributed to the unrelated task in whose step the wait is dropped.
+/// The destructor of an output panics, and only a finished wait still holds the output. The step of
+/// another task drops this wait. The panic must not be attributed to that task.
 #[test]
 fn panic_in_the_drop_of_an_output_that_a_wait_held() {
     let (event_loop, told) = telling_loop();
@@ -294,8 +294,8 @@ fn panic_in_the_wake_of_a_foreign_waker() {
     assert_eq!(trace.take(), ["the other timer", "main"]);
 }
 
-/// A panic in the destructor of a waker goes to the code that drops it. If the loop drops it, the
-/// exception handler is called.
+/// A panic in the destructor of a waker goes to the code that drops the waker. If the loop drops
+/// it, the exception handler is called.
 #[test]
 fn panic_in_the_drop_of_a_foreign_waker_at_the_end() {
     let (event_loop, told) = telling_loop();
@@ -324,8 +324,8 @@ fn panic_in_the_drop_of_a_payload() {
     });
 }
 
-/// The handler panics with a payload whose destructor panics. This panic once left `run`, and left
-/// tasks behind.
+/// The handler panics with a payload whose destructor panics. This panic must not leave `run` or
+/// leave tasks behind.
 #[test]
 fn panic_in_the_handler_and_in_the_drop_of_its_payload() {
     alone("panic_in_the_handler_and_in_the_drop_of_its_payload", || {
@@ -423,8 +423,8 @@ fn panic_in_destructors_while_the_thread_ends() {
     });
 }
 
-/// The same when the loop is dropped, and when a panic of its owner drops it. A second panic would
-/// then abort.
+/// The same when the loop is dropped, also by a panic of its owner. In the second case, a further
+/// panic would abort.
 #[test]
 fn panic_in_a_task_while_the_loop_is_dropped() {
     alone("panic_in_a_task_while_the_loop_is_dropped", || {
@@ -593,9 +593,9 @@ fn cancel_from_everywhere() {
 }
 
 /// tokio-rs/tokio#6744, hawkw/mycelium#483, rust-lang/miri#3780: a shared read of a task's state
-/// aliased the poll's exclusive borrow. The state is read in each possible way while the
-/// self-referential future is polled. Miri and the sanitizers check soundness, and this test checks
-/// the values.
+/// aliased the exclusive borrow of the poll. This test reads the state in each possible way while a
+/// self-referential future is polled, and checks the values. Miri and the sanitizers check that
+/// this is sound.
 #[test]
 fn read_a_task_while_it_is_polled() {
     let trace = Trace::new();

@@ -137,7 +137,7 @@ fn all_kinds([one, two]: [TaskId; 2]) -> Vec<EventKind<'static>> {
     ]
 }
 
-/// The line without its places, because the places change when this file changes.
+/// The line without its place, because places change when this file changes.
 fn without_place(line: &str) -> String {
     line.split(" at=").next().unwrap().to_string()
 }
@@ -215,7 +215,8 @@ fn print_until_an_error_and_again_when_it_was_taken() {
     assert!(printer.take_error().is_none());
 }
 
-/// A function that receives a line may cause an event for the same printer.
+/// A function that receives a line may cause another event for the printer. The printer ignores
+/// this event.
 #[test]
 fn print_nothing_from_inside_of_the_printer() {
     let lines = Trace::new();
@@ -332,7 +333,7 @@ fn keep_nothing_from_inside_of_the_ring() {
     assert_eq!((echo.1, ring.len()), (ring.to_string(), 1));
 }
 
-/// There are more living tasks than names. The tasks that have names keep them.
+/// There are more living tasks than room for names. The tasks that have names keep them.
 #[test]
 fn go_on_without_names_if_there_are_too_many() {
     let tasks: [TaskId; 40] = ids();
@@ -751,7 +752,7 @@ fn tell_of_spawns_who_when_and_where() {
     );
 }
 
-/// The spawn of the probe itself emits no event, and the following spawns do.
+/// A spawn in the probe itself emits no event. The spawns after it do.
 #[test]
 fn spawn_in_a_probe_untold() {
     let told = Trace::new();
@@ -1094,7 +1095,7 @@ fn tell_until_when_the_loop_parks() {
     });
     assert!(event_loop.try_run(std::future::pending::<()>()).is_err());
     other.join().unwrap();
-    // The list is empty if the thread dropped its `Remote` before the park.
+    // There is no line if the thread dropped its `Remote` before the loop parked.
     assert!(told.take().iter().all(|line| line == "0.000000000 park"));
 
     let seen = Rc::new(RefCell::new((Vec::new(), Vec::new())));
@@ -1139,8 +1140,8 @@ fn go_on_if_the_probe_makes_something_ready() {
             });
             let probe = Tee(counters.clone(), probe);
             let event_loop = EventLoop::builder().clock(clock).debug(true).probe(probe).build();
-            // The loop parks as long as another thread could send something. That thread ends with
-            // this test.
+            // The loop parks as long as another thread could send something. That thread ends when
+            // this test drops `end`.
             let (remote, (end, ended)) = (event_loop.remote(), std::sync::mpsc::channel::<()>());
             let other = std::thread::spawn(move || {
                 let _ = ended.recv_timeout(Duration::from_secs(60));
@@ -1273,7 +1274,7 @@ fn count_what_the_loop_counts() {
     }
 }
 
-/// Each event is emitted where its docs say, also in a program that causes many kinds of events.
+/// A program causes many kinds of events, and each event is emitted where its docs say.
 #[test]
 fn tell_of_a_busy_program_what_the_docs_say() {
     for clock in [Clock::Virtual, Clock::Real] {
@@ -1376,7 +1377,8 @@ fn print_the_ring_on_stderr() {
     assert!(told.contains("fail why=deadlock") && !told.contains("spawn task=1"), "{told}");
 }
 
-/// A host drops a loop in the middle of a turn. This turn ends before the last turns begin.
+/// A host drops a loop in the middle of a turn. This turn ends before the last turns of the loop
+/// begin.
 #[test]
 fn drop_a_loop_whose_turn_was_paused() {
     let strict = Strict::default();

@@ -604,8 +604,8 @@ fn time_of_a_gather() {
 
 // ---- edges ----
 
-/// A gather that is dropped before its first poll does not cancel its promises. Later it cancels
-/// them in order, like tasks.
+/// A gather that is dropped before its first poll does not cancel its promises. A gather that was
+/// polled cancels them in order, as it cancels tasks.
 #[test]
 fn drop_a_gather_half_way() {
     let trace = Trace::new();
@@ -625,8 +625,8 @@ fn drop_a_gather_half_way() {
     assert_eq!(trace.take(), ["q false", "r true", "p true"]);
 }
 
-/// A gather, a wait or an `as_completed` leaves nothing behind in a promise that is never set, and
-/// neither keeps the other alive.
+/// A `gather`, a `wait` or an `as_completed` is over, but one of its promises was never set. It
+/// leaves nothing in this promise, and neither keeps the other alive.
 #[test]
 fn leave_nothing_with_a_promise() {
     let census = Census::new();
@@ -737,8 +737,8 @@ fn gather_a_promise_in_two_loops() {
     }
 }
 
-/// The cancellation is taken back before the task is stepped. The promises stay cancelled, and the
-/// gather returns that.
+/// The task is cancelled, which cancels the promises. Before its next step, the request is taken
+/// back. The promises stay cancelled, and the gather returns this as its error.
 #[test]
 fn cancel_and_uncancel_a_task_that_gathers_promises() {
     virtual_loop().run(async {
@@ -752,8 +752,8 @@ fn cancel_and_uncancel_a_task_that_gathers_promises() {
     });
 }
 
-/// A gather is begun by one task and polled by another. It cancels its promises together with the
-/// second task.
+/// One task begins a gather, and another task polls it. When the second task is cancelled, the
+/// gather cancels its promises.
 #[test]
 fn hand_a_begun_gather_to_another_task() {
     virtual_loop().run(async {
@@ -822,7 +822,7 @@ fn tell_of_promises_beside_tasks() {
     });
 }
 
-/// The waits keep the promises alive, but no code can set them.
+/// The waits keep the promises alive, but no other code has them, so nothing can set them.
 #[cfg(feature = "report")]
 #[test]
 fn wait_for_promises_that_nobody_keeps() {

@@ -1,5 +1,6 @@
-//! `raise_cancelled` and `on_cancel`, which are like `raise CancelledError` in asyncio and an
-//! `except` that raises again. Also cancellations that a task requests of itself.
+//! `raise_cancelled` is like `raise CancelledError` in asyncio, and `on_cancel` is like an `except`
+//! that raises again. Also tests cancellations that a task requests of itself. Below, *raise* means
+//! to call and await `raise_cancelled`.
 
 mod common;
 
@@ -47,8 +48,8 @@ fn raise_and_end_in_the_same_step() {
     });
 }
 
-/// The recipe "cancel the current task" ended the task one turn later, and added a request to the
-/// count.
+/// A catch followed by a raise ends the task in the same turn as no catch would, and adds no
+/// request to the count.
 #[test]
 fn catch_and_raise_again_as_if_nobody_had_caught() {
     virtual_loop().run(async {
@@ -185,7 +186,7 @@ fn raise_where_an_awaited_promise_was_cancelled() {
     });
 }
 
-/// The raise drops the neighbour too, and the lock that the neighbour holds.
+/// The raise also drops the neighbour (the other future of the `join`), and the lock that it holds.
 #[test]
 fn raise_beside_a_neighbour() {
     virtual_loop().run(async {
@@ -203,8 +204,8 @@ fn raise_beside_a_neighbour() {
     });
 }
 
-/// The task raises in a step in which it was also woken, by itself or by others. It ends once, and
-/// its wakes do not reach another task.
+/// The task raises in a step in which it was also woken. It ends once, and the wake does not reach
+/// another task.
 #[test]
 fn raise_and_be_woken_in_the_same_step() {
     virtual_loop().run(async {
@@ -283,7 +284,9 @@ fn panic_in_an_on_cancel() {
     assert_eq!(told.take(), [""; 0]);
 }
 
-/// asyncio raises a `TimeoutError` here, and loses the cancellation.
+/// A task has cancelled itself when it enters the timeout. The timeout returns `Elapsed`, and the
+/// cancellation still ends the task, unless it is taken back. asyncio raises a `TimeoutError` here,
+/// and loses the cancellation.
 #[test]
 fn cancel_oneself_and_enter_a_timeout_that_is_up() {
     virtual_loop().run(async {
@@ -338,7 +341,8 @@ fn raise_and_lose_a_select() {
     assert_eq!(trace.take(), ["inner", "outer", "goes on"]);
 }
 
-/// A `catch_cancel` beside the raise catches it once. Then it is raised again, and ends the task.
+/// A `catch_cancel` beside the raise catches the cancellation once. Then the cancellation is raised
+/// again, and ends the task.
 #[test]
 fn raise_beside_a_catch() {
     virtual_loop().run(async {
@@ -361,7 +365,7 @@ fn raise_beside_a_catch() {
     });
 }
 
-/// The scope that is entered here has the first number of its loop.
+/// A loop numbers its awaits and scopes. The timeout that is entered here gets the first number.
 #[test]
 fn cancel_oneself_and_enter_the_first_timeout_of_a_loop() {
     let event_loop = virtual_loop();
@@ -369,14 +373,15 @@ fn cancel_oneself_and_enter_the_first_timeout_of_a_loop() {
         current_task().unwrap().cancel();
         timeout(ms(0), yield_now()).await
     });
-    // Not through `run`, because its await of the task would have the first number.
+    // The task is not awaited in `run`, because this await would get the first number.
     while !task.is_done() {
         event_loop.turn();
     }
     assert!(task.is_cancelled());
 }
 
-/// A raise that was never polled has raised nothing, and its drop takes nothing back.
+/// A raise that is dropped without a poll has no effect: it neither cancels the task nor takes a
+/// cancellation back.
 #[test]
 fn drop_beside_a_raise_another_that_was_never_polled() {
     virtual_loop().run(async {
@@ -412,8 +417,8 @@ fn cancel_and_uncancel_in_a_step_and_await_on() {
     });
 }
 
-/// A task cancels another task that awaits the first one in two ways, and so cancels itself. It
-/// receives one request.
+/// A task cancels another task, which awaits the first task in two ways. So the first task cancels
+/// itself, and gets one request, not two.
 #[test]
 fn cancel_a_task_that_leads_back_to_this_one_in_two_ways() {
     virtual_loop().run(async {
@@ -436,8 +441,9 @@ fn cancel_a_task_that_leads_back_to_this_one_in_two_ways() {
     });
 }
 
-/// A task cancels itself, takes that back in the same step, and raises later in a timeout whose
-/// time is up. As always, the timeout treats the raise as its own interruption.
+/// A task cancels itself and takes that back in the same step. Later, when the time of a timeout is
+/// up, it raises outside of the timeout and polls it. As always, the timeout treats the raise as
+/// its own interruption.
 #[test]
 fn cancel_and_uncancel_and_raise_when_the_time_of_a_timeout_is_up() {
     for uncancels in [false, true] {
@@ -466,8 +472,8 @@ fn cancel_and_uncancel_and_raise_when_the_time_of_a_timeout_is_up() {
     }
 }
 
-/// The time of a timeout is up at once. A request is made and taken back inside it, and an older
-/// request remains. The timeout returns `Elapsed`, as it does with the older request alone.
+/// The time of a timeout is up at once. Inside it, a request is made and taken back, while an older
+/// request remains. The timeout returns `Elapsed`, as with the older request alone.
 #[test]
 fn cancel_and_uncancel_behind_another_request_in_a_timeout() {
     virtual_loop().run(async {

@@ -115,7 +115,7 @@ fn run_programs_for_another_process() {
 const WORK: &str = "ONELANE_RANDOM_PROGRAMS";
 const SEED: &str = "@ seed";
 const FAILED: &str = "@ failed";
-/// A program leaked something by design, which a sanitizer would report.
+/// The message for a program that leaks by design. A sanitizer would report the leak.
 const LEAKS: &str = "@ leaks";
 const DONE: &str = "@ done";
 
@@ -220,7 +220,7 @@ enum Way {
 
 /// Runs a program in several ways, which must leave the same trace.
 fn run_one(program: &Program) -> Option<Failure> {
-    // The host comes first, because it can stop a program that does not end.
+    // A host runs the program first, because a host can stop a program that does not end.
     let (first, failure) = run_in(program, Way::Turns(Budget::steps(3)));
     if failure.is_some() {
         return failure;
@@ -228,7 +228,7 @@ fn run_one(program: &Program) -> Option<Failure> {
     let budgets = [Budget::steps(1), Budget::UNLIMITED, Budget::time(Duration::ZERO)].map(Way::Turns);
     let others = [Way::Debug, budgets[0], budgets[1], budgets[2], Way::Run];
     let others = [Way::Run, others[program.len() % others.len()]];
-    // `run` cannot notice each deadlock. A host can stop.
+    // `run` cannot notice every deadlock, and would then wait for ever. A host can stop.
     let ends = |way: &Way| program.ending != Ending::Stuck || matches!(way, Way::Turns(_)) || program.is_plain();
     for way in others.into_iter().filter(ends) {
         let (trace, failure) = run_in(program, way);
@@ -284,7 +284,7 @@ fn run_in(program: &Program, way: Way) -> (Vec<Line>, Option<Failure>) {
         machine.broken("no panic escapes from the loop", common::text_of(&**payload));
     }
     if let Some(failure) = machine.failure() {
-        // Dropping it might hang. This process runs no further program.
+        // Dropping the loop might hang, so it is leaked. This process runs no further program.
         std::mem::forget((event_loop, ended));
         let trace = machine.trace.take();
         let text = format!("{}\n{way:?}, in the end:\n{}", failure.text.trim_end(), last_lines(&trace));
@@ -372,7 +372,7 @@ fn run_to_the_end(program: &Program, way: Way, event_loop: &EventLoop, machine: 
     }
 }
 
-/// Two more runs on the same loop. Done callbacks that were still queued are called.
+/// Runs the same loop twice more, to call the done callbacks that are still queued.
 fn run_behind(event_loop: &EventLoop) {
     event_loop.run(async {});
     event_loop.run(async {

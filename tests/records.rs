@@ -1,5 +1,6 @@
-//! The records of waits, for futures that are dropped, moved, or polled with their own wakers.
-//! Cancellations and timeouts must reach these waits.
+//! The records of waits. Each wait on a future of onelane is recorded with its task. Cancellations
+//! and timeouts must reach these waits, even if the futures are dropped, moved, or polled with
+//! their own wakers. A *set* polls its futures with its own wakers, and only those that were woken.
 
 mod common;
 
@@ -139,7 +140,8 @@ fn slow_to_end(milliseconds: u64) -> Join<()> {
     spawn(finally(pending::<()>(), async move { sleep(ms(milliseconds)).await })).into_future()
 }
 
-/// The set woke its task only for the first child, so the task never ended.
+/// A cancelled task awaits children in a set. Each end of a child must wake the task, not only the
+/// first end. Otherwise the task never ends.
 #[test]
 fn cancel_a_set_of_children_that_end_one_after_the_other() {
     virtual_loop().run(async {
@@ -154,7 +156,7 @@ fn cancel_a_set_of_children_that_end_one_after_the_other() {
     });
 }
 
-/// The same in a `join_all` of more than thirty futures, which contains a set.
+/// The same in a `join_all` of more than thirty futures, which uses a set inside.
 #[test]
 fn cancel_a_join_of_all_whose_children_end_one_after_the_other() {
     virtual_loop().run(async {
@@ -175,7 +177,7 @@ fn of_two_depths() -> FuturesUnordered<Join<()>> {
     [shallow, deep].into_iter().map(IntoFuture::into_future).collect()
 }
 
-/// The same without cleanups. One turn between the two ends was enough.
+/// The same without cleanups, for two tasks of which one ends a turn later.
 #[test]
 fn cancel_a_set_of_children_of_two_depths() {
     virtual_loop().run(async {
@@ -190,7 +192,7 @@ fn cancel_a_set_of_children_of_two_depths() {
     });
 }
 
-/// The same in a timeout, which never returned.
+/// The same in a timeout, which must return.
 #[test]
 fn expire_around_a_set_of_children_of_two_depths() {
     virtual_loop().run(async {
@@ -201,8 +203,8 @@ fn expire_around_a_set_of_children_of_two_depths() {
     });
 }
 
-/// A wake arrived while the cancelled task waited for what it awaits. The wake was lost when the
-/// cancellation was taken back.
+/// A cancelled task still waits for a task that it awaits. Then another wait of the task is over.
+/// When the cancellation is taken back, the task must still get this wake.
 #[test]
 fn wake_a_cancelled_task_and_uncancel() {
     let trace = Trace::new();
@@ -237,8 +239,8 @@ fn wake_a_cancelled_task_and_uncancel() {
     assert_eq!(trace.take(), ["the sleep at 15ms", "one of the set at 15ms", "one of the set at 100ms"]);
 }
 
-/// If a timeout has many waits inside, the numbers of finished waits are forgotten. The numbers of
-/// pending waits are kept.
+/// A timeout with many waits inside forgets the numbers of finished waits. It must keep the numbers
+/// of pending waits.
 #[test]
 fn wait_for_many_in_a_timeout_beside_one_that_goes_on() {
     virtual_loop().run(async {
@@ -259,7 +261,7 @@ fn wait_for_many_in_a_timeout_beside_one_that_goes_on() {
             }
             pending::<()>().await;
         };
-        // The many short waits are outside of this timeout, in another one.
+        // The many short waits are not in this timeout, but in another one.
         let task = spawn(pending::<()>());
         let known = task.task_ref();
         let later = async {
@@ -367,8 +369,9 @@ fn end_the_run_with_callbacks_ready() {
     }
 }
 
-/// The same number of turns as `run_until_complete` and the wait for cancelled tasks. They are the
-/// turn of main's callback, the turn in which the last task ends, and two more.
+/// `run` ends after the same number of turns as `run_until_complete` and the wait for cancelled
+/// tasks in asyncio: the turn of main's callback, the turn in which the last task ends, and two
+/// more.
 #[test]
 fn end_the_run_with_a_chain_of_callbacks() {
     fn again(count: Rc<Cell<u32>>) {
@@ -384,7 +387,7 @@ fn end_the_run_with_a_chain_of_callbacks() {
     assert_eq!(count.get(), 4);
 }
 
-/// Tasks that go on keep neither a finished wait nor what it held.
+/// A wait that is finished is dropped, with all that it held, even if some of its tasks go on.
 #[test]
 fn wait_for_one_of_two_and_drop_its_result() {
     virtual_loop().run(async {
@@ -430,12 +433,12 @@ fn wait_for_a_task_of_another_loop_without_time() {
     assert!(!task.is_done() && task.cancelling() == 0);
 }
 
-/// A timeout keeps the numbers of the awaited tasks as ranges, and forgets finished ranges. The
-/// early await must stay in a range.
+/// A timeout keeps the numbers of its awaits as ranges, and forgets ranges that are finished. It
+/// must not forget the range of the early await, which still goes on.
 #[test]
 fn expire_around_an_early_await_and_thousands_of_later_ones() {
     virtual_loop().run(async {
-        // This task's numbers lie between the numbers of the first task.
+        // This task takes numbers too, so the numbers of the awaits below are not consecutive.
         drop(spawn(async {
             loop {
                 sleep(ms(1)).await;
@@ -454,7 +457,8 @@ fn expire_around_an_early_await_and_thousands_of_later_ones() {
     });
 }
 
-/// The timeout was interrupted when it moved to the other task, though no one had cancelled it.
+/// A timeout moves to another task. The move must not interrupt it, because nothing has cancelled
+/// it.
 #[test]
 fn hand_a_begun_timeout_to_another_task() {
     virtual_loop().run(async {
@@ -473,8 +477,8 @@ fn hand_a_begun_timeout_to_another_task() {
     });
 }
 
-/// The cancellation reaches a task through two other tasks. It counts once, and both wait for its
-/// end.
+/// A cancellation reaches a task on two ways, through two other tasks. It counts once, and both
+/// other tasks wait for the end of this task.
 #[test]
 fn cancel_a_diamond_and_count_each_task_once() {
     for has_child in [false, true] {

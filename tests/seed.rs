@@ -1,5 +1,5 @@
-//! The seed: the five programs print, byte for byte, what CPython prints for their twins. The tour
-//! shows all five. The program that hangs prints its deadlock report.
+//! The seed: five programs print, byte for byte, what CPython prints for the same programs. The
+//! tour shows all five. The program that deadlocks prints its deadlock report.
 //!
 //! `seed/*.out` is CPython's output. There is one difference: `asyncio.run()` is replaced by
 //! `onelane::run()`.
@@ -37,7 +37,7 @@ const PROGRAMS: [Program; 5] = [
 
 #[test]
 fn five_run_and_print_what_cpython_prints() {
-    // All processes start before the first is waited for.
+    // Starts all processes before it waits for the first.
     let children: Vec<Child> = PROGRAMS.iter().map(|program| start(&format!("seed_{}", program.name))).collect();
     for (program, child) in PROGRAMS.iter().zip(children) {
         assert_eq!(output(child), program.output, "seed_{} printed something else", program.name);
@@ -76,13 +76,13 @@ fn tour_runs_and_draws_each_task() {
     assert!(widest <= Some(100), "too wide for a terminal: {widest:?}\n{text}");
 }
 
-/// Checks the program's own lines in one piece, the line of times, and a row for each task, in
-/// which it runs.
+/// Checks that the section has the program's own lines in one piece, the line of times, and a row
+/// for each task, which shows that the task runs.
 fn assert_section(program: &Program, section: &str) {
     let Program { name, output, rows } = program;
     assert!(section.contains(&format!("\n\n{output}\nTook ")), "not the lines of {name}:\n{section}");
     assert!(section.contains("One after the other"), "nothing to compare the time of {name} with:\n{section}");
-    // After the line of the time and an empty line.
+    // The picture follows the line of the time and an empty line.
     let picture: Vec<&str> = section.lines().skip_while(|line| !line.starts_with("Took ")).skip(2).collect();
     assert!(picture.first().is_some_and(|scale| scale.contains(" ms")), "no scale for {name}:\n{section}");
     for (row, line) in rows.iter().zip(picture.iter().skip(1)) {
@@ -110,7 +110,7 @@ fn build(profile: &Path) {
     let (name, mut directory) = (name_of(profile), profile.parent().expect("a profile is in a target directory"));
     let mut cargo = Command::new(env!("CARGO"));
     cargo.current_dir(env!("CARGO_MANIFEST_DIR")).args(["build", "--quiet", "--examples"]);
-    // With the features of this test, so that nothing is built twice.
+    // Uses the features of this test, so that nothing is built twice.
     if cfg!(all(feature = "probe", feature = "signals", feature = "stream", feature = "threads")) {
         cargo.arg("--all-features");
     } else if cfg!(feature = "probe") {

@@ -40,8 +40,8 @@ static SPAWNED_BELOW: AtomicU32 = AtomicU32::new(0);
 const MESSAGE_BEGINS: &str = "the loop was to end, but tasks go on spawning tasks when they are dropped, or catch each cancellation; the last was spawned at tests/shutdown.rs:";
 const MESSAGE_ENDS: &str = "; do not spawn in a destructor what spawns in its own, and let a cancellation through";
 
-/// z-galaxy/zbus#380, glommio/glommio#51: tasks that destructors spawned kept the shutdown going
-/// for ever.
+/// z-galaxy/zbus#380, glommio/glommio#51: destructors spawned tasks during a shutdown, and the
+/// shutdown never ended.
 #[test]
 fn spawn_for_ever_in_destructors_and_run() {
     alone_and_leaking("spawn_for_ever_in_destructors_and_run", || {
@@ -206,9 +206,9 @@ fn call_soon_in_destructors_of_callbacks_and_drop_the_loop() {
     });
 }
 
-/// The main future was dropped when `run` stopped waiting, but its task could become ready again. A
-/// cancellation queued it, and `uncancel()` removed the mark that prevented a poll. The loop then
-/// polled a dropped future.
+/// `run` stops waiting and drops the main future, but the main task still exists. A cancellation
+/// queues this task, and `uncancel()` removes the mark that prevents a poll. The loop must not poll
+/// the dropped future.
 #[test]
 fn resist_the_end_of_run_and_uncancel() {
     alone("resist_the_end_of_run_and_uncancel", || {
@@ -236,8 +236,8 @@ fn resist_the_end_of_run_and_uncancel() {
     });
 }
 
-/// A task that a cleanup spawns at the end of the run goes on until the cleanups have ended, and
-/// then is cancelled.
+/// At the end of the run, a cleanup spawns a task. This task goes on until all cleanups have ended,
+/// and is then cancelled.
 #[test]
 fn spawn_in_a_cleanup_what_never_ends_and_end_the_run() {
     alone("spawn_in_a_cleanup_what_never_ends_and_end_the_run", || {
@@ -281,8 +281,8 @@ fn telling<F: Future<Output = ()> + 'static>(name: &'static str, trace: &Trace, 
     }))
 }
 
-/// The first task waits for the cleanup of the second, and the cleanup waits for the end of the
-/// first. The first task is ended, and the cleanup completes.
+/// The first task waits for the second, whose cleanup waits for the end of the first. The loop ends
+/// the first task, and then the cleanup completes.
 #[test]
 fn end_the_run_with_a_cleanup_that_waits_for_who_waits_for_it() {
     alone("end_the_run_with_a_cleanup_that_waits_for_who_waits_for_it", || {
@@ -335,8 +335,8 @@ fn end_the_run_with_two_that_wait_for_one() {
     });
 }
 
-/// A task has caught the cancellation. It waits for a task that waits for it, and also for a post.
-/// The post lets it go on, so no wait has to be ended.
+/// A task has caught the cancellation. It waits for another task, which waits for it, or for a
+/// post. The post opens, so the loop does not have to end one of the tasks.
 #[test]
 fn end_the_run_with_one_who_goes_on_and_waits_for_who_waits_for_it() {
     alone("end_the_run_with_one_who_goes_on_and_waits_for_who_waits_for_it", || {
@@ -358,8 +358,8 @@ fn end_the_run_with_one_who_goes_on_and_waits_for_who_waits_for_it() {
     });
 }
 
-/// Two cleanups wait for each other, or for a post. A task that waits for one of them is not part
-/// of the circle.
+/// Two cleanups wait for each other, and one of them also waits for a post, which opens. A task
+/// that waits for one of the cleanups is not part of their circle, and must not be ended.
 #[test]
 fn end_the_run_with_one_who_waits_for_a_circle_of_cleanups() {
     alone("end_the_run_with_one_who_waits_for_a_circle_of_cleanups", || {
@@ -391,8 +391,8 @@ fn end_the_run_with_one_who_waits_for_a_circle_of_cleanups() {
     });
 }
 
-/// No task goes on, and one of the remaining tasks waits for the other. The waiting task is
-/// dropped, and that lets the other go on.
+/// No task can go on, and one of them waits for the other, which cleans up. The loop drops the
+/// waiting task, and this lets the cleanup go on.
 #[test]
 fn end_the_run_with_a_cleanup_that_goes_on_when_another_is_dropped() {
     let trace = Trace::new();
@@ -434,9 +434,9 @@ fn send_a_message_to_a_cleanup_that_never_rests() {
     });
 }
 
-/// While the loop waits for cleanups, these cleanups and tasks that caught the cancellation may
-/// spawn. A task spawned by a destructor is cancelled before its first step. While the loop is
-/// dropped, every spawned task is cancelled.
+/// While the loop waits for cleanups, the cleanups can spawn tasks, and so can tasks that caught
+/// the cancellation. These tasks run. A task that a destructor spawns is cancelled before its first
+/// step. While a loop is dropped, every new task is cancelled.
 #[test]
 fn spawn_at_the_end_and_run_or_not() {
     for is_dropped in [false, true] {

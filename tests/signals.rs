@@ -86,7 +86,7 @@ fn wait_for_ctrl_c_in_debug_mode() {
         let event_loop = EventLoop::builder().debug(true).cancel_on_ctrl_c(true).build();
         let result = event_loop.try_run(async {
             thread::spawn(|| {
-                // Enough time for a wrong report.
+                // Leaves enough time for a wrong report.
                 thread::sleep(ms(20));
                 raise(SIGINT).unwrap();
             });
@@ -210,7 +210,7 @@ fn kill_with_the_second_although_somebody_listens() {
         let _unreachable = interruptible().try_run(async {
             let mut listener = signals::listen(SIGINT).unwrap();
             let main = current_task().unwrap();
-            // Takes the cancellation by Ctrl-C back.
+            // This child takes back the cancellation by Ctrl-C.
             let child = spawn(async move {
                 let _pardon = on_drop(move || assert_eq!(main.uncancel(), 0));
                 raise(SIGINT).unwrap();
@@ -270,7 +270,7 @@ fn be_killed_by_the_first_in_a_loop_that_did_not_ask() {
         return;
     }
     killed("be_killed_by_the_first_in_a_loop_that_did_not_ask", SIGINT, || {
-        // The handler exists already, from another run.
+        // The handler exists already, because of another run.
         interruptible().run(async {});
         onelane::run(async {
             raise(SIGINT).unwrap();
@@ -315,7 +315,7 @@ fn be_cancelled_by_somebody_else_too() {
     });
 }
 
-/// A possible Ctrl-C does not prevent a deadlock report on a virtual clock.
+/// On a virtual clock, a deadlock is reported even if a Ctrl-C could still come.
 #[test]
 fn report_a_deadlock_all_the_same() {
     let result =
@@ -375,8 +375,8 @@ fn hear_what_one_listens_for() {
     });
 }
 
-/// A wake hook panicked on the thread that receives signals, and ended this thread. No more signals
-/// arrived.
+/// A panic of a wake hook, on the thread that receives signals, must not end this thread. Otherwise
+/// no more signals would arrive.
 #[test]
 fn panic_in_the_hook_and_hear_the_next_signal() {
     alone("panic_in_the_hook_and_hear_the_next_signal", || {
@@ -645,7 +645,7 @@ fn print_the_call_graphs_of_several_loops() {
     assert_eq!(printed, expected);
 }
 
-/// A process that could send the signal does not prevent a deadlock report.
+/// A deadlock is reported even if another process could still send the signal.
 #[test]
 fn report_a_deadlock_though_a_signal_could_come() {
     alone("report_a_deadlock_though_a_signal_could_come", || {

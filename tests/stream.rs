@@ -33,8 +33,8 @@ fn stream_results_within_a_time() {
     });
 }
 
-/// A dropped poll of the stream goes on at the stream's next poll, and keeps its place in the
-/// queue.
+/// A poll of the stream is dropped. The next poll of the stream continues it, and keeps its place
+/// in the queue.
 #[test]
 fn give_up_a_poll_of_the_stream() {
     virtual_loop().run(async {

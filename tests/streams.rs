@@ -168,7 +168,8 @@ fn at_the_limit_and_beyond() {
             let (fits, too_long) = ([vec![b'x'; limit], b"\n".to_vec()].concat(), vec![b'y'; limit + 1]);
             writer.write_all(&fits).await.unwrap();
             assert_eq!(reader.read_line().await.unwrap(), fits);
-            // The same if the separator has arrived.
+            // A line that is too long: without a separator, with one, and with more bytes behind
+            // it.
             for (separator, next) in [("", ""), ("\n", ""), ("\n", "next")] {
                 let sent = [&too_long, separator.as_bytes(), next.as_bytes()].concat();
                 writer.write_all(&sent).await.unwrap();
@@ -189,8 +190,8 @@ fn at_the_limit_and_beyond() {
     });
 }
 
-/// The results of CPython 3.13 for these chunks; `None` is its `ValueError`. Lines that were too
-/// long could once not be skipped.
+/// The results of CPython 3.13 for these chunks; `None` is its `ValueError`. A line that is too
+/// long can be skipped.
 #[test]
 fn skip_lines_that_are_too_long() {
     type Case = (usize, &'static [&'static str], &'static [Option<&'static str>]);
@@ -225,7 +226,8 @@ fn skip_lines_that_are_too_long() {
     }
 }
 
-/// The separator may have begun at the end of the buffer. This part is not consumed.
+/// The separator may begin at the end of the buffer. The error does not count this part as
+/// consumed.
 #[test]
 fn consume_what_is_before_a_separator() {
     run(|| async {
@@ -374,7 +376,7 @@ fn a_reader_that_is_never_short_of_bytes_lets_others_run() {
                 }
             });
             let all = spawn(async move { reader.read_to_end().await.unwrap().len() });
-            // However fast the chunks arrive, this task gets its turns.
+            // However fast the chunks arrive, other tasks get their turns.
             for _ in 0..20 {
                 yield_now().await;
             }
@@ -545,7 +547,7 @@ fn serve_forever_that_is_cancelled_closes_the_server() {
     });
 }
 
-/// `serve_forever` once closed the server when it was cancelled, but waited for no connection.
+/// A cancelled `serve_forever` closes the server, and must also wait for its connections.
 #[test]
 fn serve_forever_that_is_cancelled_waits_for_its_connections() {
     for second in [false, true] {
@@ -660,7 +662,7 @@ fn close_and_abort_the_clients_of_a_server() {
                 }
                 assert_eq!(server.connections(), 0);
                 server.wait_closed().await;
-                // Until the handlers have dropped their values.
+                // Waits until the handlers have dropped their values.
                 while begun.get() > 0 {
                     yield_now().await;
                 }

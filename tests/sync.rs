@@ -51,7 +51,7 @@ fn passer<T: 'static>(trace: &Trace, name: &str, wait: impl Future<Output = T> +
 
 // ---- a waiter leaves at a bad moment ----
 
-/// The ways in which a waiter can leave, before or after something was given to it.
+/// The ways in which a waiter can leave, before or after something was handed to it.
 #[derive(Clone, Copy, Debug)]
 enum Way {
     CancelThenGive,
@@ -62,8 +62,8 @@ enum Way {
 
 const WAYS: [Way; 3] = [Way::CancelThenGive, Way::GiveThenCancel, Way::LoseARace];
 
-/// Two tasks wait. One thing is given while the first waiter leaves, and the second must receive
-/// it.
+/// Two tasks wait. The first one leaves while one thing is handed over, and the second must receive
+/// this thing.
 async fn go_in_this_way<T: 'static>(way: Way, first: impl Future<Output = T> + 'static, give: impl FnOnce()) {
     let up = Rc::new(Event::new());
     let given_up = up.wait();
@@ -74,7 +74,7 @@ async fn go_in_this_way<T: 'static>(way: Way, first: impl Future<Output = T> + '
             Either::Right(_) => "got it",
         }
     });
-    // Before this ends, the second waiter has queued behind the first.
+    // During this sleep, the second waiter queues behind the first.
     sleep(ms(1)).await;
     match way {
         Way::CancelThenGive => {
@@ -217,7 +217,8 @@ fn leave_a_barrier_of_three() {
         let third = spawn(barrier.wait());
         yield_now().await;
         assert_eq!(barrier.wait().await, Ok(2));
-        // As in asyncio, the number is the count of waiters at arrival, so it may occur twice.
+        // As in asyncio, `wait` returns the number of tasks that waited at arrival, so a number may
+        // occur twice.
         assert_eq!((second.await, third.await), (Ok(Ok(1)), Ok(Ok(1))));
     });
 }
@@ -307,8 +308,8 @@ fn cancel_from_the_destructor_of_the_one_that_releases() {
     assert_eq!(trace.take(), ["heir"]);
 }
 
-/// The guard of a cancelled holder is released. The same holds for a waiter that was about to lock
-/// again.
+/// A notified waiter of a condition is cancelled before it has locked again. It must not keep the
+/// lock from the next task.
 #[test]
 fn cancel_a_holder_and_a_waiter_that_locks_again() {
     virtual_loop().run(async {
@@ -343,7 +344,8 @@ fn cancel_a_holder_and_a_waiter_that_locks_again() {
     });
 }
 
-/// A cancelled task receives no permit, item or turn, and new waiters do not queue behind it.
+/// A cancelled task that waits receives no permit, item or turn, and new waiters do not queue
+/// behind it.
 #[test]
 fn overtake_the_dying() {
     virtual_loop().run(async {
@@ -362,8 +364,8 @@ async fn drop_all<T>(future: impl Future<Output = T>) {
     drop(future.await);
 }
 
-/// The lock passes to the next waiter when the first is dropped, not before. This is asyncio's
-/// order.
+/// The first waiter is cancelled and the lock is released. The lock passes to the second waiter
+/// when the first one is dropped, not before. This is asyncio's order.
 #[test]
 fn release_while_the_first_is_dying() {
     let trace = Trace::new();
@@ -407,8 +409,8 @@ fn go_while_the_lock_is_held_or_promised() {
     assert_eq!(trace.take(), ["heir"]);
 }
 
-/// A task has to wait although there is a permit, because earlier waiters go first. These waiters
-/// wake it.
+/// A task has to wait although a permit is free, because an earlier waiter goes first. This waiter
+/// then wakes the task.
 #[test]
 fn come_between_a_release_and_its_waiter() {
     let trace = Trace::new();
@@ -426,8 +428,8 @@ fn come_between_a_release_and_its_waiter() {
     assert_eq!(trace.take(), ["first", "second"]);
 }
 
-/// As in asyncio, a waiter that leaves passes a notification on, and the next waiter then loses its
-/// place in the queue.
+/// As in asyncio, a waiter that leaves passes a wake to the next waiter, which then goes to the end
+/// of the queue.
 #[test]
 fn leave_a_barrier_and_change_the_order() {
     let trace = Trace::new();
@@ -479,8 +481,8 @@ fn give_up_and_leave_no_waker() {
 
 // ---- uncancel ----
 
-/// What is given during the cancellation may go to other tasks. What is left goes to the cancelled
-/// tasks after `uncancel`.
+/// What is handed over while tasks are cancelled may go to other tasks. What is left then goes to
+/// the cancelled tasks after `uncancel`.
 #[test]
 fn uncancel_and_get_what_is_left() {
     let trace = Trace::new();
@@ -538,8 +540,8 @@ fn uncancel_and_keep_the_place() {
     assert_eq!(trace.take(), ["first", "second", "third"]);
 }
 
-/// The waiter also awaits a task, so the cancellation does not queue the waiter. What is given
-/// during the cancellation must wake it.
+/// The waiter also awaits a task. So a cancellation goes to that task and does not queue the
+/// waiter. The event that is set in the meantime must wake the waiter.
 #[test]
 fn uncancel_one_that_awaits_a_task_too() {
     virtual_loop().run(async {
@@ -605,7 +607,8 @@ fn poll_without_a_reason() {
         let (condition, barrier) = (Condition::new(()), Barrier::new(2));
         putting.try_put(0).unwrap();
         let guard = lock.lock().await;
-        // A second waiter is behind each first waiter. The first was woken, but is not stepped yet.
+        // Behind each first waiter is a second one. In the loop below, the first waiter is woken,
+        // but is not polled again.
         let mut first: (_, _, _, _) =
             (lock.lock(), semaphore.acquire(), Box::pin(getting.get()), Box::pin(putting.put(1)));
         let mut second: (_, _, _, _) =
@@ -634,8 +637,8 @@ fn poll_without_a_reason() {
     });
 }
 
-/// A woken waiter does not own the item. The task that is stepped first takes it, and the other one
-/// goes to the end of the queue.
+/// A woken waiter does not own the item yet. Another task may take the item first, and the woken
+/// waiter then goes to the end of the queue.
 #[test]
 fn lose_the_item_and_line_up_again() {
     let trace = Trace::new();
@@ -660,8 +663,8 @@ fn lose_the_item_and_line_up_again() {
 // ---- code of others ----
 
 thread_local! {
-    /// What a foreign waker does when it is woken or dropped. Wakers must be `Send`, primitives are
-    /// not.
+    /// What a foreign waker does when it is woken or dropped. It is stored here because wakers must
+    /// be `Send`, and primitives are not.
     static ACT: RefCell<Option<Rc<dyn Fn()>>> = const { RefCell::new(None) };
 }
 
@@ -675,7 +678,7 @@ fn acting_waker(act: impl Fn() + 'static) -> Waker {
     foreign(act, act)
 }
 
-/// Wakers use the primitive again, when they are woken and when they are dropped.
+/// The wakers use the same primitives, when they are woken and when they are dropped.
 #[test]
 fn come_back_from_a_waker() {
     let semaphore = Rc::new(Semaphore::new(0));
@@ -713,8 +716,8 @@ fn come_back_from_a_waker() {
     ACT.set(None);
 }
 
-/// The second poll drops the waker of the first poll, and that drop releases. The second poll
-/// notices this release.
+/// The second poll drops the waker of the first poll, and the destructor of this waker releases a
+/// permit. The second poll notices this.
 #[test]
 fn release_while_an_old_waker_is_dropped() {
     let semaphore = Rc::new(Semaphore::new(0));
@@ -727,7 +730,7 @@ fn release_while_an_old_waker_is_dropped() {
     ACT.set(None);
 }
 
-/// The destructors of items use the queue that drops the items.
+/// A queue drops its items, and their destructors use this queue.
 #[test]
 fn drop_items_that_use_the_queue() {
     struct Item(Rc<Queue<Item>>, Trace);
@@ -972,8 +975,7 @@ fn wait_before_and_after_an_event_is_set() {
         event.set();
         gather(first.into_iter().chain([late])).await.unwrap();
     });
-    // Task 3 was spawned before the event was set, so it is queued before the tasks that the event
-    // woke.
+    // Task 3 was spawned before the event was set, so it is queued before the woken tasks.
     assert_eq!(trace.take(), ["3", "1", "2"]);
 }
 

@@ -89,7 +89,7 @@ fn fail_and_cancel_siblings_and_body_and_gather_the_errors() {
                 }
             });
             group.try_spawn(async {
-                // Goes on although it is cancelled, and fails too.
+                // This child goes on although it is cancelled, and fails too.
                 let _ = catch_cancel(sleep(ms(100))).await;
                 sleep(ms(5)).await;
                 Err::<(), _>("second")
@@ -213,7 +213,8 @@ fn cancel_the_task_and_wait_for_the_cleanups_of_children() {
             assert_eq!((time() - start, all_tasks().len()), (ms(10), 1));
         }
     });
-    // The body is dropped first. The future around the group is frozen while the children end.
+    // The body is dropped first. The future around the group is kept, but not polled, while the
+    // children end.
     let expected = ["body dropped", "cleaned up", "frame dropped"];
     assert_eq!(trace.take(), expected.repeat(2));
 }
@@ -388,8 +389,8 @@ fn panic_in_the_body_and_in_a_child() {
     );
 }
 
-/// A task that took the result of the child in the turn of its end once also took the failure from
-/// the group.
+/// A task takes the result of a child in the turn in which the child ends. The group must still get
+/// the failure.
 #[test]
 fn take_the_panic_of_a_child_and_fail_all_the_same() {
     virtual_loop().run(async {
@@ -474,7 +475,7 @@ fn drop_a_group_and_tell_of_the_errors_of_children() {
     assert_eq!(told.take(), expected);
 }
 
-/// The body had panicked when its task was cancelled. The panic was once not reported.
+/// The body has panicked when its task is cancelled. The panic must still be reported.
 #[test]
 fn panic_in_the_body_and_cancel_the_task() {
     let (event_loop, told) = telling_loop();
@@ -494,8 +495,8 @@ fn panic_in_the_body_and_cancel_the_task() {
     assert_eq!(told.take(), [""; 0]);
 }
 
-/// The group is dropped before its children have ended. The panic of its body can then only be
-/// reported.
+/// The body panics, and the group is dropped before its children have ended. The panic can then
+/// only be reported to the exception handler.
 #[test]
 fn panic_in_the_body_and_drop_the_group() {
     let (event_loop, told) = telling_loop();
@@ -548,8 +549,8 @@ fn nest_groups_in_a_cleanup_and_cancel_again() {
     assert_eq!(trace.take(), ["innermost"]);
 }
 
-/// Children have numbers. A child of another loop once took the number of a child of this loop,
-/// which then outlived its group.
+/// Children have numbers, and each loop counts its own. If a child of another loop took the number
+/// of a child of this loop, the child of this loop could outlive its group.
 #[test]
 fn spawn_into_a_group_of_another_loop_and_be_told() {
     let (first, second) = (virtual_loop(), virtual_loop());
@@ -574,8 +575,8 @@ fn spawn_into_a_group_of_another_loop_and_be_told() {
     assert!(!task.is_done());
 }
 
-/// The group once refused a spawn from another loop, then assumed that it belonged to that loop,
-/// and refused its own children.
+/// A group refuses a spawn from another loop. After that it must still accept children of its own
+/// loop.
 #[test]
 fn refuse_a_spawn_from_another_loop_and_take_the_next() {
     let (own, other) = (virtual_loop(), virtual_loop());
@@ -588,7 +589,8 @@ fn refuse_a_spawn_from_another_loop_and_take_the_next() {
     assert_eq!(result.unwrap().iter().map(|child| *child.result().unwrap()).collect::<Vec<_>>(), [1, 2, 3]);
 }
 
-/// A destructor in the body spawned into the group during its drop, and the spawn panicked.
+/// When a cancelled group drops its body, a destructor in the body spawns into the group. The spawn
+/// must not panic.
 #[test]
 fn spawn_in_a_destructor_of_the_body_when_cancelled() {
     let (event_loop, told) = telling_loop();
@@ -609,7 +611,7 @@ fn spawn_in_a_destructor_of_the_body_when_cancelled() {
     assert_eq!(told.take(), [""; 0]);
 }
 
-/// A timeout around the group expired while the children were ending, and the error was once lost.
+/// A timeout around the group expires while the children are ending. The error must not be lost.
 #[test]
 fn expire_around_a_group_that_has_failed_and_have_its_errors() {
     virtual_loop().run(async {
@@ -676,8 +678,8 @@ async fn circle_through_a_group(with_gather: bool) -> [TaskRef; 3] {
     [known, child, between]
 }
 
-/// A cancellation does not detect such a circle, because a group is not an await. `run` once did
-/// not return.
+/// A cancellation does not detect such a circle, because a group is not an await. The end of `run`
+/// must still end the tasks.
 #[cfg(feature = "report")]
 #[test]
 fn end_the_run_with_a_circle_through_a_group() {
@@ -714,8 +716,8 @@ fn cancel_a_circle_through_a_group() {
     });
 }
 
-/// A child was cancelled twice before it entered the circle, and has caught the cancellations. It
-/// was not cancelled in the circle.
+/// A child was cancelled twice and has caught that before it entered the circle. These
+/// cancellations do not count in the circle.
 #[test]
 fn cancel_a_child_before_it_closes_a_circle_through_a_group() {
     virtual_loop().run(async {
@@ -746,8 +748,8 @@ fn cancel_a_child_before_it_closes_a_circle_through_a_group() {
     });
 }
 
-/// Two tasks poll a group, one after the other. The first was cancelled, and once waited for ever
-/// for a child of the second.
+/// Two tasks poll a group, one after the other. The first task is cancelled. It must not wait for a
+/// child that now belongs to the second task.
 #[test]
 fn move_a_begun_group_and_cancel_the_task_that_it_left() {
     virtual_loop().run(async {
@@ -817,8 +819,8 @@ fn cancel_a_group_and_go_on_behind_it() {
     }
 }
 
-/// The value of the body, the errors of children and a cancellation of the task take precedence. A
-/// group that is over cannot be cancelled.
+/// Some things take precedence over the cancellation of a group: the value of the body, the errors
+/// of children, and a cancellation of the task. A group that is over cannot be cancelled.
 #[test]
 fn cancel_a_group_that_has_something_to_say() {
     virtual_loop().run(async {
@@ -870,9 +872,9 @@ fn cancel_a_group_that_has_something_to_say() {
     });
 }
 
-/// A group returns an error instead of a cancellation, so the task is to be interrupted again at
-/// its next suspension. The task takes the request back before that and yields. It goes on as if it
-/// had never been cancelled.
+/// A group returns errors instead of a cancellation, so the cancellation is to interrupt the task
+/// again at its next suspension. Before that, the task takes the request back. Then it yields, and
+/// goes on as if it were not cancelled.
 #[test]
 fn take_a_request_back_behind_the_errors_of_a_group() {
     virtual_loop().run(async {

@@ -257,8 +257,8 @@ fn see_in_the_exception_handler_the_values_of_the_callback() {
     assert_eq!(seen.take(), ["unset 7", "inherited 8", "set 9"]);
 }
 
-/// A callback once set a value that the next callback of the same turn saw. The same happened after
-/// a done callback and a dropped output.
+/// A value that a callback sets must not be visible in the next callback of the same turn. The same
+/// holds after a done callback and after a dropped output.
 #[test]
 fn set_and_see_nothing_in_the_next_callback() {
     let trace = Trace::new();
@@ -282,7 +282,7 @@ fn set_and_see_nothing_in_the_next_callback() {
     assert_eq!(trace.take(), expected);
 }
 
-/// The value was once stored in the variable of the token, not in the one whose `reset` was called.
+/// If `reset` gets the earlier value of another variable, it panics and changes neither variable.
 #[test]
 fn reset_with_what_another_variable_had_and_be_told() {
     task_local! { static OTHER: u32; }
@@ -320,7 +320,7 @@ fn make_the_default_anew_at_each_get() {
     });
 }
 
-/// The destructors of an output and of a value both panicked, which once ended the process.
+/// The destructors of an output and of a value both panic. This must not end the process.
 #[test]
 fn panic_in_the_destructors_of_an_output_and_of_a_value() {
     alone("panic_in_the_destructors_of_an_output_and_of_a_value", || {

@@ -135,7 +135,7 @@ fn clone_and_wake_on_eight_threads_while_the_loop_sleeps_and_ends() {
                 })
             })
             .collect();
-        // The loop sleeps between wakes, because it contains nothing else but a timer now and then.
+        // The loop contains only a timer from time to time, so it sleeps between the wakes.
         let copy = polls.clone();
         event_loop.run(async {
             while copy.load(Ordering::SeqCst) < 200 {
@@ -235,7 +235,7 @@ fn send_to_a_sleeping_loop() {
                         remote.call_soon(move || copy.store(true, Ordering::SeqCst)).unwrap();
                         await_that(|| flag.load(Ordering::SeqCst));
                     }
-                    // The waker of main reports the end to main.
+                    // The remote lives until `ender` has woken main.
                     (remote, seen)
                 });
                 let over = Arc::new(AtomicBool::new(false));
@@ -384,8 +384,8 @@ fn send_to_a_loop_that_has_gone() {
     });
     let there = thread.join().unwrap();
     assert_eq!(census.dropped_on(), [there, there]);
-    // The lane of the dropped loop may have a new loop. The new loop receives nothing from the old
-    // `Remote`.
+    // A new loop may reuse the lane (the number) of the dropped loop. It must receive nothing from
+    // the old `Remote`.
     let next = virtual_loop();
     assert_eq!(remote.call_soon(|| unreachable!()), Err(LoopClosed));
     assert_eq!((next.turn().messages, LoopClosed.to_string()), (0, "the event loop is closed".to_string()));
@@ -540,8 +540,8 @@ fn poll_on_the_own_thread_alone() {
     });
 }
 
-/// Many threads create and drop loops, and keep the wakers. No wake reaches a later loop in the
-/// same lane.
+/// Many threads create and drop loops, and keep the wakers. No wake reaches a later loop with the
+/// same lane (the loop's number in wakers).
 #[test]
 fn make_and_drop_loops_on_eight_threads() {
     watched(|| {
@@ -595,8 +595,8 @@ fn drop_remotes_while_the_loop_waits() {
     });
 }
 
-/// On a real clock, a loop that counts waits in the same way as a loop that does not. Here it waits
-/// for a cancellation, and only debug mode would report a deadlock.
+/// On a real clock, a loop with metrics waits in the same way as a loop without. Here it waits for
+/// a cancellation, and only debug mode would report a deadlock.
 #[cfg(feature = "report")]
 #[test]
 fn count_and_wait_all_the_same() {
@@ -631,8 +631,8 @@ fn wait_in_a_loop_of_another_thread() {
             let waker = wakers.recv().unwrap();
             EventLoop::new().run(async move {
                 let mut pause = Box::pin(sleep(ms(30)));
-                // Polled by hand for the task of the other loop. The loop's own waker later
-                // replaces this waker.
+                // This task of the other loop polls `pause` once with `waker`. Later it awaits
+                // `pause`, and its own waker replaces `waker`.
                 assert!(pause.as_mut().poll(&mut Context::from_waker(&waker)).is_pending());
                 drop(waker);
                 sleep(ms(60)).await;

@@ -1,5 +1,6 @@
 //! Checks that the documents agree with the source and the tests: rooms, tags, unsafe code, ports
-//! of asyncio's tests, both READMEs, the files of the package.
+//! of asyncio's tests, both READMEs, the files of the package. A *room* is a folder with one theme,
+//! whose imports `docs/architecture.md` limits.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;

@@ -58,9 +58,9 @@ fn sleep_shortly_at_every_power_of_two_beside_a_far_timer() {
     assert_eq!(called.get(), 63 * 3);
 }
 
-/// The same as a property: random deadlines of all sizes, some cancelled, are compared with a
-/// sorted map. Equal deadlines fire in the order of their creation (TIME-3), and each at its moment
-/// (TIME-2).
+/// The same as a property: timers with random deadlines of all sizes, some of them cancelled, are
+/// compared with a sorted map. Timers with equal deadlines fire in the order of their creation
+/// (TIME-3), and each timer fires at its deadline (TIME-2).
 #[test]
 fn fire_as_a_sorted_map_does() {
     let mut random = 7u64;
@@ -97,7 +97,7 @@ fn fire_as_a_sorted_map_does() {
 }
 
 /// tokio-rs/tokio#2667, #3551, #5183, #6634, #8384, #4494, #2408, #3595; embassy-rs/embassy#3204,
-/// #6141; Smithay/calloop#121: long durations overflowed, or were equal to a special value.
+/// #6141; Smithay/calloop#121: long durations overflowed, or were equal to a reserved value.
 #[test]
 fn wait_for_durations_at_the_edges() {
     let long = [
@@ -202,8 +202,8 @@ fn sleep_for_centuries_in_steps_and_at_once() {
         }
         yield_now().await;
         assert_eq!(tasks.iter().filter(|task| task.is_done()).count(), 3);
-        // The largest time that the clock can count. A longer sleep never ends, which is a deadlock
-        // and not a panic.
+        // The latest deadline that the clock can count. A longer sleep never ends, so it would be a
+        // deadlock and not a panic.
         sleep_until(start + ns(u64::MAX - 1)).await;
         assert_eq!(time() - start, ns(u64::MAX - 1));
         sleep(ns(0)).await;
@@ -228,7 +228,7 @@ fn reset_a_sleep_in_every_state() {
             assert!(!asleep.is_elapsed(), "{state}");
             (&mut asleep).await;
             assert_eq!((time() - from, asleep.is_elapsed()), (ms(5), true), "{state}");
-            // Reset to a moment in the past: other tasks run first, and no time passes.
+            // A reset to a moment in the past: other tasks run first, and no time passes.
             asleep.reset(from);
             assert!(poll!(&mut asleep).is_pending(), "{state}");
             yield_now().await;
@@ -274,8 +274,8 @@ fn insert_and_cancel_while_timers_fire() {
             let trace = trace.clone();
             move || trace.push(format!("{name} at {:?}", time() - start))
         };
-        // All at the same moment. The first cancels the third, and adds others before and after the
-        // current time.
+        // All timers are due at the same moment. The first one cancels the third, and adds timers
+        // before and after the current time.
         let (first, handles) = (note("first"), later.clone());
         let (same, next, past) = (note("same moment"), note("next moment"), note("past"));
         call_later(ms(5), move || {
@@ -416,8 +416,8 @@ fn ask_for_the_next_deadline_as_timers_come_and_go() {
 }
 
 /// tokio-rs/tokio#4614, #5115, #6242: a virtual clock jumped although other threads were working,
-/// or never jumped. Here it jumps whenever nothing is ready. Without a timer the loop waits while a
-/// `Remote` is alive, and otherwise reports a deadlock.
+/// or never jumped. Here the clock jumps when nothing is ready and a timer is pending. Without a
+/// timer, the loop waits while a `Remote` is alive, and otherwise reports a deadlock.
 #[test]
 fn jump_or_wait_or_report() {
     watched(|| {

@@ -1,4 +1,4 @@
-//! `to_thread`: when a function begins, where it runs, and what happens if it is not awaited any
+//! `to_thread`: when a function begins, where it runs, and what happens if no task awaits it any
 //! more.
 
 mod common;
@@ -170,7 +170,7 @@ fn forget_a_function_that_has_not_begun() {
             }
             go_on.send(()).unwrap();
             first.await.unwrap().unwrap();
-            // This is behind the second function in the queue of the pool.
+            // This function is behind the second one in the queue of the pool.
             to_thread(|| ()).await.unwrap();
         });
         assert!(!called.load(Ordering::SeqCst));
@@ -206,7 +206,7 @@ fn go_on_in_another_loop() {
         first.run(async { assert!(poll!(&mut job).is_pending()) });
         go_on.send(()).unwrap();
         assert_eq!(virtual_loop().run(async { (&mut job).await }), Ok(5));
-        // The first loop does not wait for it any more.
+        // The first loop does not wait for the function any more.
         assert!(matches!(first.try_run(pending::<()>()), Err(RunError::Deadlock(_))));
     });
 }
@@ -242,7 +242,7 @@ fn poll_where_it_cannot_be() {
     assert_eq!((polled.get(), &*twice), (1, "a to_thread() was polled after its end; keep what the first await gave"));
 }
 
-/// The program once ended before the function had saved its data.
+/// The end of `run` waits until the function has saved its data.
 #[test]
 fn wait_at_the_end_of_run_for_functions_that_still_run() {
     let saved = Arc::new(AtomicBool::new(false));

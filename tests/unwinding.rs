@@ -1,5 +1,7 @@
-//! Unwinding together with other events: code beside a cleanup, the end of `run`, timeouts, panics,
-//! other executors' wakers, other loops.
+//! Unwinding together with other events: futures beside a cleanup, the end of `run`, timeouts,
+//! panics, other executors' wakers, other loops. *Unwinding* means that the scopes of a cancelled
+//! task (`finally`, `catch_cancel`, timeouts, groups) end, from the innermost outwards, and clean
+//! up.
 
 #[path = "common/mod.rs"]
 mod common;
@@ -31,7 +33,7 @@ async fn work(trace: Trace, name: &'static str, milliseconds: u64) {
     trace.push(format!("{name} ends"));
 }
 
-/// Never ends without an interruption, and then runs `work`.
+/// Waits until it is interrupted, and then runs `work` as its cleanup.
 fn stuck(
     trace: &Trace,
     name: &'static str,
@@ -81,7 +83,7 @@ fn end_run_while_a_parent_awaits_a_child_that_cleans_up() {
     assert_eq!(trace.take(), expected);
 }
 
-/// As above, but the end of `run` must sleep for the cleanup.
+/// As above, on the real clock: the end of `run` has to sleep until the cleanup is over.
 #[test]
 fn end_run_on_the_real_clock_while_a_child_cleans_up() {
     let trace = Trace::new();
@@ -107,7 +109,7 @@ fn gather_in_a_cleanup_at_the_end_of_run() {
     assert_eq!(trace.take(), ["short ends", "short dropped", "long ends", "long dropped", "Ok([(), ()])"]);
 }
 
-/// At the end of `run`, a callback spawns late. It leaves no task behind.
+/// At the end of `run`, a chain of callbacks spawns a task late. No task is left behind.
 #[test]
 fn spawn_in_a_chain_of_callbacks_at_the_end_of_run() {
     fn chain(census: Census, depth: u32) {
@@ -151,8 +153,8 @@ fn drop_the_loop_and_end_a_cleanup_that_is_always_busy() {
     });
 }
 
-/// A scope begins in the borrowed future of `run`, is moved out of it, and outlives it. The loop
-/// does not poll the dropped future.
+/// The main future of `run`, which may borrow, begins a scope. The scope outlives this future. The
+/// loop must not poll the future after it was dropped.
 #[test]
 fn keep_a_scope_of_the_lent_future_beyond_its_end() {
     let trace = Trace::new();
@@ -183,7 +185,8 @@ fn keep_a_scope_of_the_lent_future_beyond_its_end() {
     assert_eq!(told.take(), [""; 0], "a dropped future was polled");
 }
 
-/// The second cancellation ends the cleanup. It does not go to the frozen await beside the cleanup.
+/// The second cancellation ends the cleanup. It does not reach the await beside the cleanup, which
+/// is frozen (not polled any more).
 #[test]
 fn cancel_again_beside_an_await_and_end_the_cleanup() {
     virtual_loop().run(async {
@@ -203,8 +206,7 @@ fn cancel_again_beside_an_await_and_end_the_cleanup() {
     });
 }
 
-/// A cancelled parent awaits two children. It ends after both have cleaned up, and not with the
-/// first.
+/// A cancelled parent awaits two children. It ends only after both have cleaned up.
 #[test]
 fn cancel_a_join_of_children_and_let_both_clean_up() {
     let trace = Trace::new();
@@ -235,8 +237,8 @@ fn expire_around_a_join_of_children_and_let_both_clean_up() {
     assert_eq!(trace.take(), ["a ends", "a dropped", "b ends", "b dropped"]);
 }
 
-/// When the first child of a cancelled gather has ended, the gather does not cancel the other
-/// children a second time. They finish their cleanups, even if the gather has already ended.
+/// The first child of a cancelled gather ends. The gather may then end too, but it must not cancel
+/// the other children a second time, so that they can finish their cleanups.
 #[test]
 fn cancel_a_gather_and_let_each_child_clean_up() {
     let trace = Trace::new();
@@ -279,8 +281,8 @@ fn expire_around_a_gather_and_let_each_child_clean_up() {
     assert_eq!(trace.take(), ["a ends", "a dropped", "over", "b ends", "b dropped"]);
 }
 
-/// A `finally` moves into another task, which has not polled it yet. The first task is cancelled.
-/// This neither unwinds nor drops the `finally`.
+/// A task begins a `finally`, and moves it into another task, which has not polled it yet. The
+/// cancellation of the first task must neither unwind nor drop the `finally`.
 #[test]
 fn move_a_begun_finally_and_cancel_the_task_that_it_left() {
     let trace = Trace::new();
@@ -302,8 +304,8 @@ fn move_a_begun_finally_and_cancel_the_task_that_it_left() {
     assert_eq!(trace.take(), ["cleaned up", "Ok(1)", "Err(Cancelled)"]);
 }
 
-/// A catch is polled by a future that uses its own wakers. When it has caught the cancellation, it
-/// is polled again.
+/// A future with its own wakers polls a catch. When the catch has caught the cancellation, it must
+/// be polled again.
 #[test]
 fn catch_under_a_waker_of_somebody_else() {
     async fn catch_in_a_set() -> Option<Result<(), Cancelled>> {
@@ -341,8 +343,8 @@ fn catch_and_get_the_lock_beside_it() {
     });
 }
 
-/// The cleanup of the `finally` ends before the catch beside it continues. So the `finally` has no
-/// value, and its next poll panics.
+/// A `finally` is beside a catch. Its cleanup ends before the catch continues, and it has no value,
+/// so its next poll panics.
 #[test]
 fn catch_beside_a_finally_and_be_told() {
     let trace = Trace::new();
@@ -359,8 +361,8 @@ fn catch_beside_a_finally_and_be_told() {
     assert_eq!(trace.take(), ["cleaned up".to_string(), format!("the task panicked: {POLLED_AGAIN}")]);
 }
 
-/// Two tasks share a `finally`. The cancellation of one of them unwinds the shared future. The
-/// other one then gets a panic, and does not wait for ever.
+/// Two tasks share a `finally`. The cancellation of one task unwinds it. The other task then gets a
+/// panic, and does not wait for ever.
 #[test]
 fn share_a_finally_and_cancel_one_of_its_owners() {
     let trace = Trace::new();
@@ -396,8 +398,8 @@ fn lend_a_finally_to_a_timeout_and_await_it_again() {
     assert_eq!(trace.take(), ["cleaned up", "Err(Elapsed)"]);
 }
 
-/// A cleanup after a value is not an unwinding. The first cancellation arrives while the cleanup
-/// runs.
+/// The body of a `finally` has returned, and its cleanup runs. This is not an unwinding, so the
+/// first cancellation interrupts the cleanup.
 #[test]
 fn cancel_once_and_end_the_cleanup_behind_a_value() {
     let trace = Trace::new();
@@ -426,7 +428,7 @@ fn begin_in_a_callback_and_drop_it_there() {
     assert_eq!(trace.take(), ["cleanup ends", "cleanup dropped"]);
 }
 
-/// A timeout keeps its effect when its task is cancelled: it limits the cleanup inside.
+/// A task is cancelled inside a timeout. The timeout still limits the cleanup inside it.
 #[test]
 fn limit_a_cleanup_that_a_cancellation_began() {
     virtual_loop().run(async {
@@ -490,8 +492,8 @@ fn use_the_deadline_of_another_loop_and_be_told() {
     assert_eq!(trace.take(), expected);
 }
 
-/// A timeout moves to another task with its pending cleanup. The first task is cancelled. The
-/// cleanup then runs in the second task.
+/// A timeout with a pending cleanup moves to another task, and the first task is cancelled. The
+/// cleanup must then run in the second task.
 #[test]
 fn move_a_begun_timeout_and_cancel_the_task_that_it_left() {
     let trace = Trace::new();
@@ -607,8 +609,8 @@ fn wait_behind_a_timeout_for_all_that_clean_up() {
     assert_eq!(trace.take(), ["a ends", "b ends", "over"]);
 }
 
-/// A cancelled task cleans up. An await of it that is dropped does not cancel it a second time, so
-/// the cleanup is not ended.
+/// A cancelled task cleans up. Another await of this task is dropped. This must not cancel the task
+/// a second time, because that would end its cleanup.
 #[test]
 fn give_up_an_await_and_a_gather_of_a_task_that_cleans_up() {
     let trace = Trace::new();
@@ -644,7 +646,8 @@ fn give_up_an_await_and_a_gather_of_a_task_that_cleans_up() {
     assert_eq!(trace.take(), expected);
 }
 
-/// The cleanup never runs, and its destructor panics.
+/// The body returns, so the cleanup of the `on_cancel` never runs. The destructor of the cleanup
+/// panics.
 #[test]
 fn return_from_an_on_cancel_and_panic_in_the_destructor_of_its_cleanup() {
     let trace = Trace::new();
@@ -698,9 +701,9 @@ fn keep_a_catch_beyond_its_end_and_drop_what_was_inside() {
     assert_eq!(trace.take(), ["dropped", "kept"]);
 }
 
-/// A cleanup runs in a timeout, and catches a cancellation of the task. A `finally` beside the
-/// timeout was entered after the timeout and before the catch. It cleans up too, before the task
-/// ends.
+/// A cleanup in a timeout catches a cancellation of the task. Beside the timeout is a `finally`,
+/// which was entered after the timeout and before the catch. The `finally` must clean up too,
+/// before the task ends.
 #[test]
 fn catch_in_a_cleanup_and_clean_up_beside_it() {
     let trace = Trace::new();

@@ -1,5 +1,7 @@
-//! A cancellation reaches a task in which a future has a scope as its neighbour, panics there, or
-//! has moved to another task.
+//! Cancellations of tasks whose futures are *neighbours*, that is, parts of one task, for example
+//! branches of a `join!`. A neighbour of a scope (`finally`, `catch_cancel`, timeout, group) waits,
+//! panics, or moves to another task. To drop the body of a group, the loop polls the task's future
+//! once more.
 
 mod common;
 
@@ -29,7 +31,8 @@ impl Drop for Grenade {
     }
 }
 
-/// The timeout was unwinding with the panic of a cleanup when the cancellation replaced it.
+/// A timeout unwinds with the panic of a cleanup, and a cancellation of the task takes over. It
+/// ends the next cleanup.
 #[test]
 fn take_over_the_panic_of_a_cleanup_and_end_the_next_cleanup() {
     let census = Census::new();
@@ -83,7 +86,7 @@ fn cancel_a_group_under_a_waker_that_panics() {
     });
 }
 
-/// The set polls only the futures that were woken.
+/// A cancelled group is in a set, which polls only the futures in it that were woken.
 #[test]
 fn cancel_a_group_in_a_set_and_get_its_errors() {
     virtual_loop().run(async {
@@ -106,8 +109,8 @@ fn cancel_a_group_in_a_set_and_get_its_errors() {
     });
 }
 
-/// Like a `finally`, a group that a cancellation has passed through cannot go on if the
-/// cancellation is caught beside it. The cancellation goes on.
+/// A cancellation passes through a group, and is caught beside it. Like a `finally`, the group
+/// cannot go on then, so the cancellation goes on and ends the task.
 #[test]
 fn catch_beside_a_group_and_end_as_cancelled() {
     virtual_loop().run(async {
@@ -176,7 +179,8 @@ fn panic_beside_a_group_whose_body_is_dropped() {
     assert_eq!(trace.take(), ["poll 1", "poll 2"]);
 }
 
-/// Only the cleanup is polled to drop the group's body, and not the future around the cleanup.
+/// To drop the body of a group in a cleanup, the loop polls only the cleanup, and not the future
+/// around it.
 #[test]
 fn drop_the_body_of_a_group_in_a_cleanup() {
     let trace = Trace::new();
@@ -229,8 +233,8 @@ fn cancel_a_finally_beside_a_group_and_poll_neither() {
     assert_eq!(trace.take(), [""; 0]);
 }
 
-/// The child was cancelled, and does not wait for the lock any more. The future around it keeps the
-/// lock until the child has ended.
+/// A task is cancelled with a group. A child of the group was waiting for a lock of the task, and
+/// is cancelled too. So the task keeps the lock until the child has ended.
 #[test]
 fn keep_the_lock_for_which_a_cancelled_child_has_waited() {
     let trace = Trace::new();
@@ -260,7 +264,7 @@ fn keep_the_lock_for_which_a_cancelled_child_has_waited() {
     assert_eq!(trace.take(), ["child dropped", "frame dropped"]);
 }
 
-/// The future of a group is continued in the group's own child.
+/// A group moves into its own child, which awaits the group. Then the child is cancelled.
 #[test]
 fn await_a_group_in_its_only_child_and_cancel_that() {
     virtual_loop().run(async {
@@ -287,9 +291,9 @@ fn await_a_group_in_its_only_child_and_cancel_that() {
     });
 }
 
-/// Another task polled the outer `finally` once, so it is registered after the inner one. A
-/// `catch_cancel` around the outer one catches the cancellation. The cancellation has not reached
-/// the inner `finally`, and its cleanup goes on.
+/// Another task has polled the outer `finally` once, so the outer one is registered after the inner
+/// one. A `catch_cancel` around the outer one catches a cancellation. This cancellation does not
+/// reach the inner `finally`, whose cleanup goes on.
 #[test]
 fn catch_around_a_cleanup_that_has_lost_its_future() {
     let trace = Trace::new();
@@ -319,8 +323,8 @@ fn catch_around_a_cleanup_that_has_lost_its_future() {
     assert_eq!(trace.take(), ["outer cleaned up", "inner cleaned up"]);
 }
 
-/// The end of a timeout and the failure of a child limit the cleanups inside, but not the
-/// neighbouring cleanups.
+/// When a timeout expires or a child fails, this limits the cleanups inside the timeout or the
+/// group, but not the cleanups beside it.
 #[test]
 fn end_a_timeout_beside_a_cleanup() {
     let trace = Trace::new();
@@ -359,8 +363,8 @@ fn end_a_timeout_beside_a_cleanup() {
     assert_eq!(trace.take(), ["cleaned up"; 3]);
 }
 
-/// A body returns in the poll in which its neighbour, a group, drops the group's body. The
-/// cancellation begins its cleanup, and does not end it.
+/// A `finally` is beside a group. The body of the `finally` returns in the poll in which the group
+/// drops its body. The cancellation then starts the cleanup of the `finally`, and must not end it.
 #[test]
 fn return_beside_a_group_that_is_cancelled() {
     let trace = Trace::new();
@@ -386,7 +390,7 @@ fn return_beside_a_group_that_is_cancelled() {
     assert_eq!(trace.take(), ["cleaned up"]);
 }
 
-/// A neighbour enters a timeout while the task unwinds. This timeout does not catch the
+/// While a task unwinds, a neighbour enters a timeout. This timeout must not catch the
 /// cancellation.
 #[test]
 fn enter_a_timeout_beside_a_group_that_is_cancelled() {
@@ -410,8 +414,8 @@ fn enter_a_timeout_beside_a_group_that_is_cancelled() {
     });
 }
 
-/// A destructor in the body of a dropped group panics. The errors of the children are still
-/// reported.
+/// When a group is dropped, a destructor in its body panics. The errors of the children must still
+/// be reported.
 #[test]
 fn drop_a_group_whose_body_panics_as_it_is_dropped() {
     let (event_loop, told) = telling_loop();
@@ -432,8 +436,8 @@ fn drop_a_group_whose_body_panics_as_it_is_dropped() {
     assert!(told.iter().any(|line| line.contains("a child of a task group failed")), "{told:?}");
 }
 
-/// The time of a timeout is up, and its future waits for the end of a task. Then the task is
-/// cancelled, and a `catch_cancel` beside the timeout catches that. The timeout must still end.
+/// The time of a timeout is up, and the timeout waits for the end of a task. Then its own task is
+/// cancelled, and a `catch_cancel` beside the timeout catches this. The timeout must still end.
 #[test]
 fn catch_beside_a_timeout_that_is_up() {
     virtual_loop().run(async {
@@ -465,8 +469,8 @@ fn catch_beside_a_timeout_that_is_not_up() {
     });
 }
 
-/// A second cancellation ends a cleanup in the body of a group, and a scope inside that cleanup.
-/// Neither has a neighbour, so the body is dropped before the child ends.
+/// A cancelled task cleans up in the body of a group. A second cancellation ends this cleanup, and
+/// a scope inside it. The group has no neighbour, so its body is dropped before the child ends.
 #[test]
 fn end_a_cleanup_in_the_body_of_a_group() {
     let trace = Trace::new();
@@ -486,8 +490,8 @@ fn end_a_cleanup_in_the_body_of_a_group() {
     assert_eq!(trace.take(), ["body dropped", "child cleaned up"]);
 }
 
-/// A group in a cleanup is cancelled, and the poll that drops its body ends the cleanup. The scopes
-/// around the cleanup and beside it go on with the cancellation.
+/// A cleanup contains a group, which is cancelled. The cleanup returns in the poll that drops the
+/// group's body. The scopes around the cleanup and beside it must go on with the cancellation.
 #[test]
 fn end_a_cleanup_beside_a_group_that_is_cancelled_in_there() {
     for has_group in [false, true] {
@@ -516,8 +520,8 @@ fn end_a_cleanup_beside_a_group_that_is_cancelled_in_there() {
     }
 }
 
-/// A cleanup beside a group is over. A second cancellation ends another cleanup, in the group's
-/// body, and then reaches the group.
+/// A cleanup beside a group is over. Another cleanup, in the group's body, still runs. A second
+/// cancellation ends this cleanup and then reaches the group.
 #[test]
 fn cancel_a_group_again_beside_a_cleanup_that_is_over() {
     virtual_loop().run(async {
@@ -531,8 +535,8 @@ fn cancel_a_group_again_beside_a_cleanup_that_is_over() {
     });
 }
 
-/// The time of a timeout was up, and its await of a cancelled task has moved to another task. The
-/// end of the cancelled task does not wake the first task.
+/// The time of a timeout is up. Inside it, an await of a cancelled task has moved to another task.
+/// The end of the cancelled task then wakes that other task, and the timeout must end all the same.
 #[test]
 fn move_an_await_out_of_a_timeout_that_is_up() {
     virtual_loop().run(async {
@@ -554,9 +558,9 @@ fn move_an_await_out_of_a_timeout_that_is_up() {
     });
 }
 
-/// The future of a task is polled once more, so that a group in it drops its body. A `finally`
-/// beside the group was not polled before. It must not begin in that poll, because the cancellation
-/// would not reach it.
+/// To let a group drop its body, the loop polls the task's future once more. A `finally` beside the
+/// group was never polled. It must not begin in this poll, because the cancellation would not reach
+/// it.
 #[test]
 fn begin_nothing_in_a_poll_that_drops_a_body() {
     let trace = Trace::new();
@@ -591,9 +595,8 @@ fn begin_nothing_in_a_poll_that_drops_a_body() {
     assert_eq!(trace.take(), Vec::<String>::new());
 }
 
-/// A cancellation has passed through a group, and is caught beside it. A neighbour has kept the
-/// group's body. The group goes on in another task, which drops the body and does not poll it
-/// again.
+/// A cancellation passes through a group, and is caught beside it. The group still has its body and
+/// moves to another task. There the body is dropped, and is not polled again.
 #[test]
 fn move_a_group_that_was_unwound_and_has_kept_its_body() {
     let trace = Trace::new();

@@ -1,5 +1,5 @@
-//! Waiters of primitives while the wakers of other executors come back: their `clone`, `wake` and
-//! `drop` cancel tasks, drop futures and take what is given.
+//! Waiters of primitives with wakers of other executors. The `clone`, `wake` and `drop` of these
+//! wakers cancel tasks, drop futures, and take what was handed to a waiter.
 #![allow(unsafe_code, reason = "wakers whose clone and drop can be watched")]
 
 #[path = "common/mod.rs"]
@@ -32,7 +32,7 @@ fn call(hook: &Hook) {
     }
 }
 
-/// A value that is never freed. Its address is kept, so that it is not taken for a leak.
+/// A value that is never freed. Its address is kept, so that leak checkers do not report it.
 fn keep<T>(value: T) -> &'static T {
     static KEPT: Mutex<Vec<usize>> = Mutex::new(Vec::new());
     let value: &'static T = Box::leak(Box::new(value));
@@ -43,7 +43,7 @@ fn keep<T>(value: T) -> &'static T {
 /// Hooks that are never freed, and a waker that has them.
 fn hooked() -> (&'static Hooks, Waker) {
     fn hooks(data: *const ()) -> &'static Hooks {
-        // SAFETY: the data of these wakers is such a reference.
+        // SAFETY: the data of these wakers is a reference to `Hooks` that is never freed.
         unsafe { &*data.cast() }
     }
     static FUNCTIONS: RawWakerVTable = RawWakerVTable::new(
@@ -66,8 +66,8 @@ fn shared<F>(future: F) -> Shared<F> {
     Rc::new(RefCell::new(Some(future)))
 }
 
-/// A task that polls a future of others beside a child, as long as the future is there. Cancelled,
-/// it waits for the child.
+/// A task that awaits a child, and polls the futures as long as they exist. A cancellation of the
+/// task waits for the child.
 fn beside_a_child<F: Future + Unpin + 'static>(futures: Vec<Shared<F>>) -> Task<()> {
     let mut child = spawn(pending::<()>()).into_future();
     spawn(poll_fn(move |context| {
@@ -87,9 +87,9 @@ async fn turns(count: usize) {
     }
 }
 
-/// A cancelled task passes on what it was given. The waker of the one who gets it drops another
-/// waiter of the cancelled task, and a new waiter takes its place in memory. The new one keeps its
-/// place in the line.
+/// A cancelled task passes a permit on. The waker of the next waiter drops another waiter of the
+/// cancelled task. Then a new waiter begins at the same place in memory. The cancellation must not
+/// remove this new waiter from its queue.
 #[test]
 fn waiter_gets_the_memory_of_one_that_is_being_cancelled() {
     virtual_loop().run(async {
@@ -124,7 +124,8 @@ fn waiter_gets_the_memory_of_one_that_is_being_cancelled() {
     });
 }
 
-/// An acquire has moved out of a task that a waker's clone cancels. It was given nothing.
+/// An acquire was moved out of a task. When the acquire clones a foreign waker, the clone cancels
+/// that task. The acquire must not get a permit from this.
 #[test]
 fn clone_cancels_the_task_of_an_acquire() {
     virtual_loop().run(async {
@@ -143,7 +144,7 @@ fn clone_cancels_the_task_of_an_acquire() {
     });
 }
 
-/// The same with a lock, of which there is one guard.
+/// The same with a lock, which has only one guard.
 #[test]
 fn clone_cancels_the_task_of_a_lock() {
     virtual_loop().run(async {
@@ -161,7 +162,8 @@ fn clone_cancels_the_task_of_a_lock() {
     });
 }
 
-/// An acquire moves to another task, whose poll drops the old waker. That cancels the first task.
+/// An acquire moves to another task. The poll there drops the old waker, and this drop cancels the
+/// first task. The permit must still reach the acquire.
 #[test]
 fn drop_of_the_old_waker_cancels_the_first_task() {
     virtual_loop().run(async {
@@ -190,7 +192,8 @@ fn drop_of_the_old_waker_cancels_the_first_task() {
     });
 }
 
-/// A waker's clone releases a lock, which is given to the waiter, and its drop takes the lock.
+/// The clone of a waker releases a lock, which is handed to the waiter. The drop of the waker then
+/// takes the lock with `try_lock`. Only one of them may get a guard.
 #[test]
 fn drop_of_a_waker_takes_the_lock_that_was_given() {
     virtual_loop().run(async {

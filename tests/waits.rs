@@ -129,7 +129,8 @@ fn call_primitives_by_their_names() {
     });
 }
 
-/// However they were made: with `new`, with `default`, or with a function that returns two ends.
+/// The place is known however an object was made: with `new`, with `default`, or with a function
+/// that returns two ends.
 #[test]
 fn call_primitives_by_the_places_where_they_were_made() {
     virtual_loop().run(async {
@@ -220,8 +221,8 @@ fn count_who_has_come_to_a_barrier() {
         let expected = [r#"a: barrier "start" (2 of 3 have come)"#, r#"b: barrier "start" (2 of 3 have come)"#];
         assert_eq!(told().await, expected);
 
-        // The last party arrives and goes on. The other parties are released, and are stepped next.
-        // A party that arrives in between waits for them.
+        // The last party arrives and goes on. The others are released, and leave at their next
+        // step. A party that arrives before that waits until they have left.
         let late = Rc::new(RefCell::new(Vec::new()));
         let (copy, comes) = (late.clone(), barrier.wait());
         named("c", barrier.wait());
@@ -256,7 +257,7 @@ fn count_the_permits_that_are_free() {
         settle().await;
         first.cancel();
         semaphore.release();
-        // The cancelled waiter is out of the way after its next step.
+        // The next step of the cancelled waiter removes it from the queue.
         let seen = Rc::new(RefCell::new(Vec::new()));
         let copy = seen.clone();
         call_soon(move || *copy.borrow_mut() = lines(&call_graph().tasks));
@@ -286,7 +287,7 @@ fn follow_a_condition_through_its_stages() {
         assert_eq!(told().await, [r#"a: a notification of condition "stock""#]);
         let guard = condition.lock().await;
         condition.notify_one(&guard);
-        // The condition's own lock has the condition's name.
+        // A lock that the condition itself has made has the condition's name.
         assert_eq!(told().await, [r#"a: lock "stock", held by "main" [main]"#]);
         drop(guard);
         assert!(told().await.is_empty());
@@ -351,7 +352,7 @@ fn move_and_forget_guards() {
     virtual_loop().run(async {
         let lock = |name: &str| Rc::new(Lock::new(()).named(name));
 
-        // The guard moves into a task that lives on beside the first.
+        // The guard moves into another task, and the first task goes on.
         let moved = lock("moved");
         let copy = moved.clone();
         named("first", async move {
@@ -509,7 +510,7 @@ fn tell_whom_combinators_await() {
                 Ok(())
             }),
         );
-        // While the body of a group runs, the body waits.
+        // While the body of a group runs, the waits of the body are reported.
         named(
             "body",
             task_group(async |group| {
@@ -595,7 +596,8 @@ fn tell_of_promises_and_times() {
     });
 }
 
-/// For many tasks, the description names some living ones. The list contains all of them.
+/// If there are many tasks, the description names only some living ones. The list of awaited tasks
+/// contains all.
 #[test]
 fn gather_many() {
     virtual_loop().run(async {
@@ -640,8 +642,8 @@ fn wait_for_two_things_at_once() {
     });
 }
 
-/// A group also waits for its children while a cancelled task unwinds, and after its body was
-/// interrupted.
+/// A group waits for its children in further cases: while a cancelled task unwinds, and after its
+/// body was interrupted.
 #[test]
 fn wait_for_the_children_of_a_group_that_ends() {
     virtual_loop().run(async {
@@ -684,8 +686,8 @@ fn wait_for_the_children_of_a_group_that_ends() {
             r#"failed: a group of "child of failed" -> child of failed"#,
         ];
         assert_eq!(told_but_sleeps().await, after);
-        // The place is where the group was awaited. If it was cancelled before the await began, the
-        // place is where it was made.
+        // The reported place is where the group was awaited. If the group was interrupted before
+        // that, it is the place where the group was made.
         let graph = call_graph();
         let places = tasks.iter().map(|task| graph.task(task.id()).unwrap().waits_for.last().unwrap().at.line());
         let (made, awaited) = (line_of("MADE") - 1, line_of("AWAITED"));

@@ -1,5 +1,5 @@
-//! Bugs of other executors with wakes: lost wakes, stale wakes, wakes that call back, wakes that
-//! run what they should only queue.
+//! Bugs of other executors with wakes: lost wakes, stale wakes, wakers that call back into the
+//! executor, and wakes that run a task at once instead of queuing it.
 
 mod common;
 
@@ -237,7 +237,7 @@ fn leave_the_loop_with_yields_pending() {
         drop(spawn(async move {
             copy.push("a");
             yield_now().await;
-            // The turn that calls main's done callback is completed.
+            // This step is in the turn that calls main's done callback, and that turn is completed.
             copy.push("b");
             yield_now().await;
             copy.push("never");
@@ -271,8 +271,8 @@ fn write_and_wake_and_read() {
                 }
             })
         });
-        // There are no other wakes. If no step after the last two wakes sees both values, this
-        // hangs.
+        // There are no other wakes. The loop hangs if no step after the last two wakes sees both
+        // values.
         event_loop.run(async move { task.await.unwrap() });
         threads.into_iter().for_each(|thread| thread.join().unwrap());
     });
@@ -357,7 +357,7 @@ fn call_back_from_foreign_wakers() {
             }),
         ];
         for (name, make) in futures {
-            // The future runs to its end. Its waker is replaced on the way, and the old one is
+            // The future runs to its end. On the way, its waker is replaced, and the old waker is
             // dropped.
             let mut future = make();
             calls.store(0, Ordering::SeqCst);
@@ -478,7 +478,8 @@ fn leave_the_park_token_alone() {
         }
         let event_loop = EventLoop::new();
         let remote = event_loop.remote();
-        // The token is set before. The loop still sleeps, and leaves the token set.
+        // The token is set before the sleep. The loop must still sleep, and must leave the token
+        // set.
         thread::current().unpark();
         let before = std::time::Instant::now();
         event_loop.run(async { sleep(ms(5)).await });
@@ -750,8 +751,8 @@ fn drop_a_sleep_elsewhere_whose_waker_panics() {
     });
 }
 
-/// The same while `run` has a main future, which may borrow. The main future must not be polled
-/// after `run` has unwound.
+/// The same while `run` has a main future, which may borrow. If `run` has unwound, the loop must
+/// not poll the main future any more.
 #[test]
 fn unwind_out_of_run_and_turn_again() {
     alone("unwind_out_of_run_and_turn_again", || {

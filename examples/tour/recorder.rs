@@ -1,5 +1,5 @@
-//! Records what each task did, step by step: a future around the task's own does this with the
-//! public API alone.
+//! Records what each task did, step by step. A future that wraps the task's own future does this,
+//! through the public API alone.
 //!
 //! ```text
 //!   made         Recorder::task()       the row is ready: it is spawned in the same step
@@ -12,9 +12,9 @@
 //! A column of the recording is a step and not a moment: a program of two seconds runs for a
 //! fraction of a millisecond. A wait of the loop between two steps is a column too.
 //!
-//! What uses no future and no waker is not recorded: the callbacks by which `gather` and `wait`
-//! count, and that a task is queued because it is cancelled. This file does not know how the
-//! recording is drawn; next: `timeline.rs`.
+//! Some events use neither a future nor a waker, and are not recorded: the callbacks with which
+//! `gather` and `wait` count, and the queuing of a task that is cancelled. This file does not know
+//! how the recording is drawn; next: `timeline.rs`.
 
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -104,17 +104,17 @@ impl Recorder {
         Recorder { log: Arc::new(Mutex::new(Log { start: now, last: now, rows: Vec::new(), columns: Vec::new() })) }
     }
 
-    /// The main task's future, recorded.
+    /// Wraps the main task's future, to record it.
     pub(crate) fn main<F: Future>(&self, future: F) -> Recorded<F> {
         self.recorded("main".into(), RowKind::Main, future)
     }
 
-    /// The future of a task that is spawned right after this, recorded.
+    /// Wraps the future of a task that is spawned right after this call, to record it.
     pub(crate) fn task<F: Future>(&self, name: impl Into<String>, future: F) -> Recorded<F> {
         self.recorded(name.into(), RowKind::Task, future)
     }
 
-    /// Calls a callback, recorded.
+    /// Calls a callback, and records the call.
     pub(crate) fn call(&self, callback: impl FnOnce()) {
         let row = self.log().callbacks();
         self.log().step_begins(row);

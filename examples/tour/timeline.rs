@@ -6,8 +6,8 @@
 //!   任务1  ░░░███·········███
 //! ```
 //!
-//! A wait of the loop is drawn wider than a step, but not in proportion: seconds against
-//! microseconds.
+//! A wait of the loop is drawn wider than a step, but not in proportion, because a wait may last
+//! seconds and a step microseconds.
 
 use crate::recorder::{Column, Kind, Recording, State};
 

@@ -2,10 +2,10 @@
 //! groups are blocks.
 //!
 //! An interruption does to the inside what a cancellation does to a task. Tasks that are awaited
-//! inside are cancelled, and the block waits for them. Every other wait is notified that it has
-//! ended. Cleanups run, innermost first. Then the future is dropped without another poll; only the
-//! body of a group is dropped by one poll. If a `catch_cancel` inside catches the interruption, the
-//! future continues.
+//! inside are cancelled, and the block waits for them. Every other wait is notified that it is
+//! interrupted. Cleanups run, innermost first. Then the future is dropped without another poll;
+//! only a group inside may need one poll, to drop its body. If a `catch_cancel` inside catches the
+//! interruption, the future continues.
 //!
 //! ```text
 //!     request            the links have ended           all scopes are through
@@ -18,9 +18,10 @@
 //!                  |  that was caught beside the block: ASKED or DRIVES again
 //! ```
 //!
-//! ASKED: interrupted, and waiting for the tasks that are awaited inside, its links. DRIVES:
-//! unwinds the scopes inside, and polls their cleanups. Overtaken: a scope further out, or the
-//! task, does that instead.
+//! ASKED: the block is interrupted, and waits for the tasks that are awaited inside, its *links*.
+//! DRIVES: the block unwinds the scopes inside, and polls their cleanups. Overtaken: a block
+//! further out, or the task, drives instead. Code *beside* the block is in another branch of the
+//! same task, for example in a `join!`.
 //!
 //! A block is also a scope, and the kernel knows by the numbers what is inside it
 //! (`kernel/cancel/scopes.rs`). If several nested blocks are interrupted, the outermost drives.
@@ -47,13 +48,13 @@ pub(crate) trait BlockScope: Scope {
 
 /// The future of a block, and its state for other code.
 pub(crate) struct Block<F, S: BlockScope + 'static> {
-    /// In a box, so that it can be dropped when it is interrupted, and moved with the block. `None`
-    /// when it has ended.
+    /// In a box, so that an interruption can drop it, and so that the block can move. `None` when
+    /// it has ended.
     future: Option<Pin<Box<F>>>,
     scope: Rc<S>,
     place: Place,
-    /// The awaited task, if the future is an await of one. Its result counts, even after an
-    /// interruption.
+    /// The awaited task, if the future is an await of one. If the task does not end as cancelled,
+    /// its result counts even after an interruption of the block.
     awaited: Option<AnyTask>,
 }
 
@@ -67,9 +68,10 @@ pub(crate) struct Interruption {
     is_asked: Cell<bool>,
     /// An interruption will be requested when the future suspends.
     is_next: Cell<bool>,
-    /// The block does not wait for the tasks that it awaits, because one of them waits for it.
+    /// The block does not wait for the tasks that it awaits, because one of them waits for the
+    /// block's task.
     leads_back: Cell<bool>,
-    /// The block was interrupted when it came from another task.
+    /// The block has moved here from another task, in which it was interrupted.
     has_moved: Cell<bool>,
     /// The block has cancelled the awaited task.
     has_cancelled: Cell<bool>,
@@ -104,7 +106,7 @@ impl Interruption {
         self.key.get().map(|key| key.task)
     }
 
-    /// Requests the interruption of what is inside. Called where nothing is borrowed.
+    /// Requests an interruption of the inside. Called where nothing is borrowed.
     pub(crate) fn request(&self) {
         let Some((kernel, task, number)) = self.found() else {
             self.is_asked.set(true);
@@ -136,7 +138,7 @@ impl Interruption {
         self.found().is_some_and(|(_, task, number)| task.header().is_asked_from_outside(number))
     }
 
-    /// Whether code further out is unwinding the block, which is not polled then.
+    /// Whether code further out unwinds the block. While it does, the block is not polled.
     pub(crate) fn is_frozen(&self) -> bool {
         self.found().is_some_and(|(_, task, number)| task.header().is_frozen(number))
     }
@@ -191,7 +193,8 @@ impl Interruption {
     }
 
     /// The block has come from another task. What has begun inside still belongs to that task.
-    /// `awaits` says whether a task that the block has cancelled and awaits has not ended.
+    /// `awaits` is `None` if the block has cancelled no awaited task. Otherwise it says whether the
+    /// awaited task is still alive.
     fn moved(&self, awaits: Option<bool>, has_future: bool) {
         let was_interrupted = self.is_interrupted();
         self.forget();
@@ -210,14 +213,15 @@ impl Interruption {
         }
     }
 
-    /// The block moves to another task. Cleanups that only the driver knows do not move.
+    /// The block moves to another task. Cleanups whose futures were dropped do not move: they get
+    /// tasks of their own.
     fn leave_to_itself(&self) {
         if let Some((kernel, task, number)) = self.found() {
             kernel.hand_abandoned_over(task.header(), Region::Inside(number));
         }
     }
 
-    /// Ends everything in the block.
+    /// Ends all interruptions of the block: requested, in progress, or overtaken.
     fn forget(&self) {
         self.overtake();
         drop_overtaken(self.overtaken.take());
@@ -316,8 +320,8 @@ impl<F, S: BlockScope> Block<F, S> {
         self.future.is_none() && !self.scope.interruption().is_interrupted()
     }
 
-    /// Enters the block in the running task, unless it is already entered there. Returns true if it
-    /// had been entered in another task before, so it has moved.
+    /// Enters the block in the running task, unless it is already entered there. Returns true if
+    /// the block has moved: it was entered in another task before.
     pub(crate) fn enter(&mut self) -> bool {
         let scope = &self.scope;
         if self.place.has_moved() {
@@ -354,8 +358,8 @@ impl<F, S: BlockScope> Block<F, S> {
         self.drop_future_after(self.scope.interruption().is_interrupted());
     }
 
-    /// Drops the future. Waits that were interrupted and outlive it, in a set of other code or a
-    /// `Shared`, continue.
+    /// Drops the future. Some waits may outlive it, because a `Shared` or a set of other code owns
+    /// them. If these waits were interrupted, they continue.
     fn drop_future_after(&mut self, was_interrupted: bool) {
         let interruption = self.scope.interruption();
         interruption.forget();
@@ -514,8 +518,9 @@ impl<F: Future, S: BlockScope> Block<F, S> {
         }
     }
 
-    /// Whether this block has cancelled the awaited task, and the task has not ended as cancelled.
-    /// A task that had ended before the interruption was not cancelled: its value came too late.
+    /// Whether this block has cancelled the awaited task, and the task has ended, but not as
+    /// cancelled. A task that ends before the interruption is not cancelled by the block: its value
+    /// comes too late.
     fn has_resisted(&self) -> bool {
         self.scope.interruption().has_cancelled.get()
             && self.awaited.as_ref().is_some_and(|task| {

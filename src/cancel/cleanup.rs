@@ -7,8 +7,8 @@
 //! In the meantime it does not poll the future around them.
 //!
 //! Body and cleanup must be `'static`, because the kernel polls the cleanup directly, and not
-//! through the futures around it. A poll through these would also poll what is beside the cleanup
-//! in a `join!`, and a cancelled task would run on.
+//! through the futures around it. A poll through these futures would also poll other branches of a
+//! `join!`, *beside* the cleanup, and a cancelled task would run on.
 
 use crate::error::Cancelled;
 use crate::kernel::callbacks::exceptions::drop_payload;
@@ -30,27 +30,26 @@ use std::task::{Context, Poll, Waker, ready};
 ///
 /// The cleanup is a future that may await. It runs only if `future` was polled at least once. When
 /// the task is cancelled, the future inside is dropped first. Then the cleanup runs in the same
-/// task, and the unwinding continues with the scope around it. The task ends with its last cleanup.
-/// A task that awaits it waits for that end, and so do a [`timeout`](crate::timeout()) around it
-/// and [`run`](crate::run()) at its end. A [`sleep`](crate::sleep()) that is passed as the cleanup
-/// counts from its creation, as always; in an `async` block it counts from the beginning of the
-/// cleanup.
+/// task. Then the cleanups around it run. The task ends with its last cleanup: code that awaits the
+/// task, a [`timeout`](crate::timeout()) around the cleanup, and [`run`](crate::run()) at its end
+/// wait for the cleanup. A [`sleep`](crate::sleep()) that is passed as the cleanup counts from its
+/// creation, as always; in an `async` block it counts from the beginning of the cleanup.
 ///
-/// A cancellation that arrives during the cleanup ends it. If the future had completed normally or
-/// panicked, that is the task's first cancellation. If a cancellation started the cleanup, it is
+/// A cancellation that arrives during the cleanup ends the cleanup. If the future has returned or
+/// panicked, this is the task's first cancellation. If a cancellation started the cleanup, it is
 /// the second.
 ///
-/// If it is dropped without a cancellation, for example in a `select!` that another branch has won,
-/// the cleanup continues in a task of its own. The first cancellation of that task only counts; the
-/// second ends the cleanup.
+/// If the `finally` is dropped without a cancellation, for example in a `select!` that another
+/// branch has won, the cleanup continues in a task of its own. The first cancellation of that task
+/// only counts; the second ends the cleanup.
 ///
 /// Code around a cleanup, or beside it in a `join!`, keeps what it holds until the cleanup has
 /// ended. There is one exception. If the cleanup waits for a lock or a permit that the task itself
 /// has taken, then the code around and beside the cleanup is dropped, because nothing else could
-/// help. The same happens if other tasks have taken it, and each of them waits, directly or
-/// indirectly, only for this task; if a task that has ended took it, the whole loop must be
-/// waiting. A loop that reports deadlocks reports the deadlock instead, unless it sees something
-/// waiting beside the cleanup.
+/// help. The same happens if other tasks have taken the lock, and each of them waits, directly or
+/// indirectly, only for this task. If a task that has ended took the lock, the whole loop must be
+/// waiting. A loop on a virtual clock or in debug mode reports the deadlock instead, unless
+/// something is known to wait beside the cleanup.
 ///
 /// Cancel safety: the cleanup runs when this is cancelled.
 ///
@@ -133,9 +132,9 @@ struct Parts<F, C> {
     made_at: &'static Location<'static>,
 }
 
-/// The poller of a scope, if that is not the task itself but something in the task with a waker of
-/// its own, for example `FuturesUnordered`. When the kernel has unwound the scope, it wakes this
-/// waker, so that the scope is polled.
+/// The poller of a scope, if it is not the task itself but something in the task with a waker of
+/// its own, for example `FuturesUnordered`. When the kernel has unwound the scope, the kernel wakes
+/// this waker, so that the scope is polled.
 #[derive(Default)]
 struct Poller(Cell<Option<Waker>>);
 
@@ -202,8 +201,8 @@ impl<F: Future + 'static, C: Future<Output = ()> + 'static> Scope for Parts<F, C
             self.poller.wake();
             return Unwound::CleansUp;
         }
-        // It was already cleaning up, and this ends the cleanup. A poller elsewhere is woken to see
-        // that.
+        // A second interruption ends the cleanup. A poller with a waker of its own is woken, to see
+        // that the cleanup has ended.
         drop(self.cleanup.take());
         self.poller.wake();
         Unwound::Through
@@ -216,7 +215,8 @@ impl<F: Future + 'static, C: Future<Output = ()> + 'static> Scope for Parts<F, C
 
     fn poll_cleanup(&self, context: &mut Context<'_>) -> Poll<Unwound> {
         let over = ready!(poll_slot(&self.cleanup, context));
-        // Another poller may have polled the scope in the meantime, so the wakes came here.
+        // A poller with a waker of its own may have polled the scope in the meantime. The wakes of
+        // the cleanup came here, and not to that poller.
         self.poller.wake();
         match over {
             Some(Err(payload)) => resume_unwind(payload),
@@ -286,8 +286,8 @@ impl<F: Future, C: Future<Output = ()>> Future for Finally<F, C> {
                 this.outcome = ready!(poll_slot(&this.parts.body, context));
             }
             if this.place.is_frozen() {
-                // It was polled only so that something beside it drops its body. The interruption
-                // will also reach this scope, and start the cleanup.
+                // This poll happens only so that a group beside this scope drops its body. The
+                // interruption will also reach this scope, and start the cleanup.
                 return Poll::Pending;
             }
             this.parts.stage.set(Stage::Cleanup);
@@ -353,9 +353,9 @@ impl<F: Future, C: Future<Output = ()>> fmt::Debug for Finally<F, C> {
 /// continues.
 ///
 /// Like [`finally`], except that no cleanup follows a future that returns or panics: then the
-/// cleanup is dropped without a poll. If it is dropped without a cancellation, for example in a
-/// `select!` that another branch has won, the cleanup continues in a task of its own, like that of
-/// a `finally`.
+/// cleanup is dropped without a poll. If the `on_cancel` is dropped without a cancellation, for
+/// example in a `select!` that another branch has won, the cleanup runs in a task of its own, as
+/// with `finally`.
 ///
 /// Cancel safety: the cleanup runs when this is cancelled.
 ///
@@ -436,20 +436,20 @@ impl<F: Future, C: Future<Output = ()>> fmt::Debug for OnCancel<F, C> {
     }
 }
 
-/// Ends the current task as cancelled, in this step: no code after it runs. Everything around it
-/// happens as in a cancellation, with one difference: tasks that the task awaits beside it, in a
-/// `join!`, are dropped and not waited for. So scopes unwind, innermost first, and a
-/// [`catch_cancel`] around it catches it. If all scopes are passed, the task ends as
-/// [`TaskError::Cancelled`](crate::TaskError::Cancelled).
+/// Ends the current task as cancelled, in this step: no code after the await runs. Scopes around
+/// the await unwind as in a cancellation, innermost first, and a [`catch_cancel`] around it catches
+/// the cancellation. There is one difference. If the task also awaits other tasks, in a `join!`,
+/// these awaits are dropped, and the task does not wait for those tasks. If no scope catches the
+/// cancellation, the task ends as [`TaskError::Cancelled`](crate::TaskError::Cancelled).
 ///
-/// In the future of a [`timeout`](crate::timeout()), it ends that future, and continues outside the
-/// timeout, unless the time has passed. In the body of a task group, it cancels the children, waits
-/// for them, and continues; if a child has failed, the group returns its errors instead. No other
-/// code has requested the end of the task, so [`cancelling`](crate::Task::cancelling) does not
-/// count it.
+/// In the future of a [`timeout`](crate::timeout()), the cancellation ends that future, and
+/// continues outside the timeout, unless the time has passed. In the body of a task group, it
+/// cancels the children, waits for them, and continues; if a child has failed, the group returns
+/// its errors instead. [`cancelling`](crate::Task::cancelling) does not count this cancellation,
+/// because no other code has requested it.
 ///
-/// It never returns, so it can stand where any type is expected. If it loses a `select!` in the
-/// step in which it is polled, it has no effect.
+/// The await never returns, so it can stand where any type is expected. If the future loses a
+/// `select!` in the step in which it is polled, it has no effect.
 ///
 /// Cancel safety: it has no effect before it is polled.
 ///
@@ -531,8 +531,8 @@ impl<T> Future for RaiseCancelled<T> {
 impl<T> Drop for RaiseCancelled<T> {
     fn drop(&mut self) {
         if self.has_raised {
-            // Something beside it was ready in the same step, for example in a `select!`: the place
-            // where it was raised is gone.
+            // Another branch was ready in the same step, for example in a `select!`. The place
+            // where the cancellation was raised is gone, so the cancellation is taken back.
             take_raised();
         }
     }
@@ -547,16 +547,16 @@ impl<T> fmt::Debug for RaiseCancelled<T> {
 /// Runs a future in the current task and catches its cancellation: the future is dropped, and this
 /// returns [`Cancelled`].
 ///
-/// The task continues after it, in the same step, as a task that is not cancelled.
+/// The task continues in the same step, as a task that is not cancelled.
 /// [`cancelling`](crate::Task::cancelling) still counts the request;
-/// [`uncancel`](crate::Task::uncancel) takes it back. Cleanups inside the future run first. An
-/// interruption by a timeout around it is caught as well. Tasks that the future awaited are
-/// cancelled, as always.
+/// [`uncancel`](crate::Task::uncancel) takes the request back. Cleanups inside the future run
+/// first. An interruption by a timeout around the `catch_cancel` is caught as well. Tasks that the
+/// future awaits are cancelled, as always.
 ///
 /// To pass the cancellation on anyway, await [`raise_cancelled`]; to run code before it continues,
 /// use [`on_cancel`].
 ///
-/// Cancel safety: that of the future inside.
+/// Cancel safety: as for the future inside.
 ///
 /// asyncio: `try: ... except CancelledError: ...`.
 ///

@@ -1,9 +1,10 @@
 //! Task groups: a group ends when all its tasks have ended, and the failure of one task cancels the
 //! others.
 //!
-//! The group uses the done callbacks of its children. It is a block (`block.rs`); the first failure
-//! interrupts it. An interruption from further out waits until the children have ended. Then it ends
-//! here if a child has failed; otherwise it continues.
+//! A group uses the done callbacks of its children. It is a block (`block.rs`); the first failure
+//! interrupts it. An interruption that comes from code around the group waits in the group until
+//! the children have ended. If a child has failed, the interruption then ends here; otherwise it
+//! continues.
 //!
 //! This file does not know what children do. Next: `cleanup.rs`.
 
@@ -38,15 +39,15 @@ use std::task::{Context, Poll, Waker, ready};
 ///
 /// When the task is cancelled, `body` is dropped first. Then the children are cancelled, and the
 /// group waits for their end, including their cleanups. A second cancellation does not end this
-/// wait. If no child has failed by then, the cancellation continues. If one has, the group returns
-/// the errors, and the task is interrupted again when it next suspends. If the task returns before
-/// that, for example the error by `?`, this value is its outcome, so no error is lost. The same
-/// holds when a timeout around the group expires, and when a group around it fails.
+/// wait. If no child has failed by then, the cancellation continues. If a child has failed, the
+/// group returns the errors, and the task is interrupted again when it next suspends. If the task
+/// returns before that, for example by `?`, this value is its outcome, so no error is lost. The
+/// same holds when a timeout around the group expires, and when a group around it fails.
 ///
 /// If another future waits beside the group in the same task, in a `join!`, `body` is dropped only
-/// after the children have ended. The group detects such a neighbour by its waits on futures of
-/// this crate, or by an earlier poll that the group had not caused. A neighbour that it does not
-/// detect may be polled once more after the cancellation.
+/// after the children have ended. The group detects such a future if it waits on a future of this
+/// crate (except a pending sleep), or has caused an earlier poll of the group. A future that the
+/// group does not detect may be polled once more after the cancellation.
 ///
 /// Cancel safety: a cancellation loses nothing. If the group is dropped without a cancellation, for
 /// example in a `select!` that another branch has won, it cancels its children and cannot wait for
@@ -64,10 +65,10 @@ use std::task::{Context, Poll, Waker, ready};
 ///
 /// # Cost
 ///
-/// Two allocations, one more if the body awaits something, and two more for the first child. Two
-/// per child, three with [`try_spawn`](TaskGroup::try_spawn). The first scope of a task takes two
-/// more, for its list of scopes. A child's end and the group's end take a turn each. Without
-/// children there is no extra turn.
+/// Two allocations, one more if the body awaits something, and two more for the first child. Each
+/// child takes two, or three with [`try_spawn`](TaskGroup::try_spawn). The first scope of a task
+/// takes two more, for the task's list of scopes. A child's end and the group's end take a turn
+/// each. Without children there is no extra turn.
 ///
 /// # Examples
 ///
@@ -265,9 +266,9 @@ impl<E: fmt::Display> fmt::Display for ChildError<E> {
 #[doc(alias = "ExceptionGroup")]
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct GroupError<E> {
-    /// The failures of the children, in the order in which they ended, then that of the body. Empty
-    /// if nothing failed, and the group was [cancelled](TaskGroup::cancel) before its body had
-    /// returned.
+    /// The failures of the children, in the order in which they ended, then the failure of the
+    /// body. Empty if nothing failed, and the group was [cancelled](TaskGroup::cancel) before its
+    /// body returned.
     pub errors: Vec<ChildError<E>>,
 }
 
@@ -294,7 +295,8 @@ struct State<E> {
     stage: Cell<Stage>,
     /// The loop of the children, to which the numbers belong.
     loop_id: Cell<Option<u64>>,
-    /// A failure or a cancellation has occurred: children are cancelled, also later ones.
+    /// A failure or a cancellation has occurred. All children were cancelled, and children that are
+    /// spawned later will be.
     aborting: Cell<bool>,
     /// `cancel` was called.
     is_cancelled: Cell<bool>,
@@ -332,8 +334,8 @@ struct Exit {
 }
 
 struct Failure<E> {
-    /// If the child has panicked, its panic counts as read when the group has returned this
-    /// failure.
+    /// When the group returns this failure, a panic of the child counts as read: it is not reported
+    /// any more.
     child: AnyTask,
     error: ChildError<E>,
 }
@@ -417,8 +419,8 @@ impl<E> State<E> {
         running.is_some_and(|task| self.interruption.task() == Some(task.header().token()))
     }
 
-    /// Whether the future of the group has moved into the group's last child. Then neither can wait
-    /// for the other.
+    /// Whether the future of the group has moved into the group's last child. Then the group must
+    /// not wait for this child.
     fn is_waited_for_by_its_last_child(&self) -> bool {
         let Some(task) = context::running().and_then(|kernel| kernel.current()) else { return false };
         self.children.borrow().keys().all(|&id| id == task.header().id)
@@ -457,8 +459,8 @@ impl<E: 'static> Scope for State<E> {
     }
 
     /// The body may borrow, so it is in the group's future, and only a poll of that future can drop
-    /// it early. Such a poll would also poll what is beside the group in the task. So if anything
-    /// is beside it, the body stays, and is dropped with the future after the children have ended.
+    /// it early. Such a poll would also poll other branches of the task, beside the group. So if
+    /// there are any, the body stays, and is dropped with the future after the children have ended.
     fn drop_body(&self, is_alone: bool) -> Dropped {
         if self.stage.get() != Stage::Body || !is_alone || self.exit.is_beside.get() || self.exit.body_is_gone.get() {
             return Dropped::Here;
@@ -482,7 +484,8 @@ impl<E: 'static> Scope for State<E> {
         }
         if self.has_failures() && !self.exit.is_panic.get() {
             self.exit.is_caught.set(true);
-            // The task may have abandoned the group, so that the errors are never returned.
+            // The task may never poll the group again. So the interruption is requested again here,
+            // and not only when the group returns its errors.
             self.interruption.ask_again();
             self.interruption.wake_poller();
             return Poll::Ready(Unwound::Caught);
@@ -534,8 +537,8 @@ impl<E: 'static> TaskGroup<E> {
     /// group returns a [`GroupError`] with those failures. Otherwise it returns the output of the
     /// body, if the body has returned one, or a [`GroupError`] without errors.
     ///
-    /// If the group has ended, nothing happens. If the task is cancelled as well, that cancellation
-    /// continues after the group has ended.
+    /// If the group has ended, nothing happens. If the task around the group is cancelled as well,
+    /// the cancellation of the task continues after the group has ended.
     ///
     /// asyncio: `TaskGroup.cancel()` (Python 3.15), where a cancelled group ends without an error.
     /// Here a group whose body has not returned has no output, so it returns an error.
@@ -653,8 +656,9 @@ impl<E: 'static> TaskGroup<E> {
         self.add(child, move || error.take(), |result| result.is_err() || size_of::<T>() == 0)
     }
 
-    /// `error` returns the error that the child has left, when it has ended. `is_told` returns
-    /// whether the group reports everything in the outcome. Then the outcome counts as read.
+    /// When the child has ended, `error` returns the error that it has left for the group.
+    /// `is_told` returns whether the group reports everything that is in the child's outcome. If
+    /// so, the outcome counts as read.
     #[track_caller]
     fn add<F>(
         &self,
@@ -709,7 +713,7 @@ impl<E> fmt::Debug for TaskGroup<E> {
     }
 }
 
-/// The output of a body, nothing if it was interrupted, or its panic.
+/// The output of a body, or its panic. `Ok(None)` if the body was interrupted.
 type BodyEnd<T> = Result<Option<T>, Box<dyn Any + Send>>;
 
 /// The future of [`task_group`].
@@ -894,8 +898,8 @@ impl<F: Future, E: 'static> RunGroup<F, E> {
     }
 }
 
-/// The running task, a child that returns an error, ends with this error even if it was cancelled
-/// in this step.
+/// Called by a child that is about to return an error. The child ends with this error, even if it
+/// was cancelled in this step.
 fn keep_result() {
     if let Some(kernel) = context::running() {
         kernel.keep_result();

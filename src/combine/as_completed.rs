@@ -2,8 +2,8 @@
 //!
 //! The done callback of each child pushes the child's number into a queue, and wakes the first
 //! waiter of the queue. The queue works as asyncio's does: a woken waiter has no right to the item.
-//! It checks again, and joins the end of the line if another one was faster. A place in the line
-//! that is given up is passed on.
+//! The waiter checks again, and joins the end of the line if another waiter was faster. If a woken
+//! waiter is dropped before that, it wakes the next one.
 //!
 //! ```text
 //!   child ends --> callback: delivered [ 2, 0 ] --> wake the first of the line [ getter, getter ]
@@ -36,11 +36,13 @@ use std::time::Duration;
 ///
 /// Futures become tasks immediately, in order, so they run even if the results are never requested.
 /// Tasks and promises are used as they are, and duplicates count once. A list of both is a list of
-/// [`TaskOrPromise`]. The order is that of the done callbacks. This includes children that have
-/// already ended: their results come in the next turn, in the order of the arguments.
+/// [`TaskOrPromise`]. Results come in the order in which the done callbacks of the children are
+/// called. The callbacks of children that have already ended are called in the next turn, in the
+/// order of the arguments.
 ///
 /// A child's failure is its result, and has no other effect. Children are never cancelled: not when
-/// this is dropped, not when an awaiting task is cancelled, and not when the time has passed.
+/// the `AsCompleted` is dropped, not when an awaiting task is cancelled, and not when the time has
+/// passed.
 ///
 /// asyncio: `as_completed(aws)`, for `async for` and for the loop over coroutines.
 ///
@@ -50,8 +52,8 @@ use std::time::Duration;
 ///
 /// # Cost
 ///
-/// Seven allocations, a spawn per future, and two allocations per wait. A result comes two turns after its
-/// child's end.
+/// Seven allocations, a spawn per future, and two allocations per wait. A result comes two turns
+/// after its child's end.
 ///
 /// # Examples
 ///
@@ -72,7 +74,7 @@ use std::time::Duration;
 /// });
 /// ```
 ///
-/// It takes several; a single task does not compile:
+/// The argument is a list of children; a single task does not compile:
 ///
 /// ```compile_fail,E0277
 /// # onelane::EventLoop::with_virtual_clock().run(async {
@@ -114,7 +116,8 @@ struct Completing<T> {
     line: RefCell<BTreeMap<u64, Rc<Getter<T>>>>,
     numbered: Cell<u64>,
     timer: Cell<Option<TimerKey>>,
-    /// The time has passed, or results are no longer requested: later callbacks have no effect.
+    /// The time has passed, or no code can request results any more. Later callbacks have no
+    /// effect.
     over: Cell<bool>,
 }
 
@@ -179,7 +182,7 @@ impl<T: 'static> Completing<T> {
         }
     }
 
-    /// By number, without those that were returned.
+    /// The children by number. `None` if a child's result was returned.
     fn list(&self) -> Vec<Option<AnyChild>> {
         self.children.borrow().iter().map(|child| child.as_ref().map(Child::any)).collect()
     }
@@ -248,7 +251,7 @@ impl<T: 'static> Owner<T> {
         self.completing.unclaimed.get()
     }
 
-    /// The child of a result. It is not owned here any more.
+    /// Takes the child of a result out of the list.
     fn give(&self, delivery: Delivery) -> Result<Child<T>, Elapsed> {
         let which = delivery?;
         let child = self.completing.children.borrow_mut()[which as usize].take();
@@ -283,7 +286,7 @@ struct Getter<T> {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Stage {
     Waiting,
-    /// A result was delivered, and the waiter must check.
+    /// A result was delivered and the waiter was woken. It must check the queue.
     Woken,
     /// The waiter is about to be dropped, and does not count.
     Dying,
@@ -300,10 +303,11 @@ impl<T: 'static> Awaited for Getter<T> {
     }
 
     fn interrupt(&self) {
-        // A waiter that is already woken passes that on when it is dropped.
+        // A waiter that is already woken wakes the next one when it is dropped.
         if self.stage.get() == Stage::Waiting {
             self.stage.set(Stage::Dying);
-            // Removed from the line, so that it is not searched in vain. Its future owns it.
+            // The waiter is removed from the line, so that `wake_next` does not visit it. Its
+            // future still owns it.
             if let Some(completing) = self.completing.upgrade() {
                 drop(completing.line.borrow_mut().remove(&self.number.get()));
             }
@@ -312,7 +316,8 @@ impl<T: 'static> Awaited for Getter<T> {
 
     fn resume(&self) {
         if self.stage.get() == Stage::Dying {
-            // What was delivered in the meantime has passed this waiter, so it must check.
+            // Results that were delivered in the meantime did not wake this waiter, so it must
+            // check.
             self.stage.set(Stage::Woken);
             if let Some(waker) = self.waker.take() {
                 waker.wake();
@@ -349,7 +354,7 @@ impl<T: 'static> Claim<T> {
         Claim { owner: owner.clone(), claimed: false, place: None, record: Record::here() }
     }
 
-    /// `None` if nothing is left that others have not claimed.
+    /// Ready with `None` if all results were returned or are claimed by others.
     #[track_caller]
     fn poll(&mut self, context: &mut Context<'_>) -> Poll<Option<Delivery>> {
         let completing = self.owner.completing.clone();
@@ -367,7 +372,8 @@ impl<T: 'static> Claim<T> {
                 self.record();
                 return Poll::Pending;
             }
-            // It was woken; or another task, which had begun this await, was cancelled.
+            // The waiter was woken. Or this await has moved here from another task, which was
+            // cancelled.
             self.leave_line();
             return self.look(clone_uncounted(context.waker()));
         }
@@ -402,11 +408,11 @@ impl<T: 'static> Claim<T> {
         }
     }
 
-    /// Returns whether the waiter was told to check.
+    /// Leaves the line. Returns whether the waiter was woken to check the queue.
     fn leave_line(&mut self) -> bool {
         let Some((number, getter)) = self.place.take() else { return false };
-        // A woken waiter is no longer in the line. We own it, so nothing is dropped under the
-        // borrow.
+        // A woken waiter is not in the line. `place` owned the waiter too, so the borrowed map does
+        // not drop it.
         self.owner.completing.line.borrow_mut().remove(&number);
         drop(getter.waker.take());
         getter.stage.get() == Stage::Woken
@@ -429,8 +435,8 @@ impl<T: 'static> Drop for Claim<T> {
 
 /// The children of [`as_completed`], and their results in the order in which they are ready.
 ///
-/// Several tasks may await results of the same `AsCompleted` at once: they get them in the order in
-/// which they began to wait.
+/// Several tasks may await results of the same `AsCompleted` at once. The results go to them in the
+/// order in which they began to wait.
 ///
 /// With the feature `stream` it is a `futures_core::Stream` of `Result<T, TaskError>`.
 ///
@@ -459,11 +465,11 @@ impl<T> AsCompleted<T> {
     /// Waits for the next result. If one has already been delivered, it is ready at once. `None` if
     /// all results were returned or are awaited by others.
     ///
-    /// The future owns what it needs, so it can be spawned as a task, and several may wait at once.
-    /// Each takes its place in the line at its first poll.
+    /// The future owns what it needs, so it can be spawned as a task. Several such futures may wait
+    /// at once. Each takes its place in the line at its first poll.
     ///
-    /// Cancel safety: no result is lost. A result is taken only when the future is ready; a future
-    /// that is dropped leaves its place to the next.
+    /// Cancel safety: no result is lost. A result is taken only when the future is ready. If a
+    /// future is dropped, the next one in the line takes its place.
     ///
     /// # Panics
     ///
@@ -497,7 +503,8 @@ impl<T> AsCompleted<T> {
     ///
     /// # Panics
     ///
-    /// When polled, if a promise has ended: [`next_child`](Self::next_child) returns both.
+    /// When polled, if a promise has ended; [`next_child`](Self::next_child) returns tasks and
+    /// promises.
     ///
     /// # Examples
     ///
@@ -650,8 +657,8 @@ impl<T> fmt::Debug for AsCompleted<T> {
 ///
 /// The timer is removed when the last child has ended, or when this is dropped.
 ///
-/// With the feature `stream` it is a `futures_core::Stream` of
-/// `Result<Result<T, TaskError>, Elapsed>`, and `try_next` does what `next` does here.
+/// With the feature `stream`, an `AsCompletedWithin` is a `futures_core::Stream` of
+/// `Result<Result<T, TaskError>, Elapsed>`. The stream's `try_next` does what `next` does here.
 ///
 /// # Examples
 ///

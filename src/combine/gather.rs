@@ -1,8 +1,9 @@
 //! Running several futures concurrently, with all results in the order of the arguments.
 //!
-//! A gather uses the done callbacks of its children. Each callback counts one ended
-//! child. The callback that decides the gather wakes the awaiting task. So a gather takes one turn
-//! more than a direct await. A child that has already ended is counted at once.
+//! A gather uses the done callbacks of its children. Each callback counts one ended child. A gather
+//! is *decided* when all children have ended, or, without `return_exceptions`, when one has failed.
+//! The callback that decides the gather wakes the awaiting task, so a gather takes one turn more
+//! than a direct await. A child that has already ended is counted at once.
 
 use crate::error::TaskError;
 use crate::kernel::callbacks::calls::{Call, Watcher};
@@ -30,8 +31,8 @@ use std::task::{Context, Poll, Waker};
 /// gather is ready at once with an empty list.
 ///
 /// Cancelling a task that awaits a gather cancels all children first, in order. Cancel safety:
-/// dropping the gather after its first poll cancels the children; before that, they continue to
-/// run.
+/// dropping the gather after its first poll cancels the children. If the gather is dropped before
+/// its first poll, they continue to run.
 ///
 /// asyncio: `gather(*aws)`.
 ///
@@ -42,8 +43,8 @@ use std::task::{Context, Poll, Waker};
 ///
 /// # Cost
 ///
-/// The cost of a spawn per future, and three allocations for the gather; one entry in the waiter list of each
-/// promise. A child's end and the gather's end take a turn each.
+/// The cost of a spawn per future, and three allocations for the gather; one entry in the waiter
+/// list of each promise. A child's end and the gather's end take a turn each.
 ///
 /// # Examples
 ///
@@ -362,19 +363,19 @@ children_of_tuples!(A 0, B 1, C 2, D 3, E 4, F 5, G 6, H 7);
 /// A running gather. Owned by its children's callbacks, and by the code that awaits it.
 struct Gathering<C> {
     children: C,
-    /// Number of children whose end was not counted yet.
+    /// Number of children whose ends were not counted yet.
     left: Cell<usize>,
     /// The first child that failed, in the order in which the ends were counted.
     failed: Cell<Option<usize>>,
-    /// Whether failures are only results: `return_exceptions`.
+    /// Whether a failure counts as a result (`return_exceptions`), and does not decide the gather.
     wants_all: Cell<bool>,
     waker: Cell<Option<Waker>>,
-    /// The task that awaits it was interrupted: it does not poll the gather any more, but waits
-    /// until the gather is decided.
+    /// The awaiting task was interrupted. It does not poll the gather any more, but waits until
+    /// the gather is decided.
     interrupted: Cell<bool>,
-    /// The task that has polled it last.
+    /// The task that polled the gather last.
     polled_in: Cell<Token>,
-    /// The result was read, so the children's panics are known.
+    /// The result was read. Panics of children that end later count as read.
     delivered: Cell<bool>,
 }
 
@@ -414,8 +415,9 @@ impl<C: Children> Watcher for Gathering<C> {
     }
 }
 
-/// The poller of a gather in an interrupted task may have used up its wake, and wakes no other
-/// code. So the task is woken, to check again.
+/// The waker of a gather may belong to a poller inside the interrupted task, such as a set of
+/// futures. A poller that was woken before does not wake the task again. So the task is woken
+/// directly, to check again.
 #[cold]
 #[inline(never)]
 fn link_is_over(task: Token) {
@@ -465,7 +467,7 @@ impl<C: Children> Awaited for Gathering<C> {
 #[must_use = "the children run, but their results are lost unless the gather is awaited"]
 pub struct Gather<C: Children + 'static> {
     gathering: Rc<Gathering<C>>,
-    /// Our callbacks with promises. Those with tasks are dropped with the tasks.
+    /// Our callbacks with promises. Callbacks with tasks are dropped with the tasks.
     calls: Vec<(usize, CallbackId)>,
     begun: bool,
     record: Record,
@@ -523,7 +525,7 @@ impl<C: Children + 'static> Gather<C> {
         GatherAll { gather: self }
     }
 
-    /// Whether it is decided. If not, the task is woken when it is.
+    /// Ready if the gather is decided. Otherwise the task is woken when it is decided.
     #[track_caller]
     fn poll_decided(&mut self, context: &mut Context<'_>) -> Poll<()> {
         let gathering = &self.gathering;

@@ -1,7 +1,8 @@
 //! Awaiting something without passing a cancellation on to it.
 //!
-//! A shield is between the awaiting task and what it awaits. It registers a done callback and does
-//! not link the two in the kernel. So a cancellation stops at the shield.
+//! A shield is between the awaiting task and the *inner* task or promise. It registers a done
+//! callback with the inner one, and does not link the two in the kernel. So a cancellation of the
+//! awaiting task stops at the shield.
 
 use crate::error::TaskError;
 use crate::kernel::callbacks::calls::{Call, Watcher};
@@ -21,7 +22,7 @@ use std::task::{Context, Poll, Waker};
 /// The argument of [`shield`]: a future, `Task<T>`, `&Task<T>`, [`Promise<T>`](crate::Promise),
 /// `&Promise<T>`.
 ///
-/// If it is a reference, the result is left in place and cloned.
+/// With a reference, the result is left in place and cloned.
 ///
 /// # Examples
 ///
@@ -54,9 +55,9 @@ impl<A: IntoTask<Output: 'static>> Shieldable for A {}
 /// cancelled by other code, the shield returns `TaskError::Cancelled`, and the awaiting task is not
 /// cancelled.
 ///
-/// Cancel safety: dropping it lets the inner task or promise continue; to read its result later,
-/// pass a `&Task` or a `&Promise`. A panic of a task that is never read goes to the exception
-/// handler.
+/// Cancel safety: if the shield is dropped, the inner task or promise continues. To read its result
+/// later, pass a `&Task` or a `&Promise`. If the inner task panics and no code reads its result,
+/// the panic goes to the exception handler.
 ///
 /// asyncio: `shield(aw)`.
 ///
@@ -71,8 +72,8 @@ impl<A: IntoTask<Output: 'static>> Shieldable for A {}
 ///
 /// # Cost
 ///
-/// One allocation; a future is also spawned. It is ready two turns after the end, one turn later than
-/// an await.
+/// One allocation; a future is also spawned. The shield is ready two turns after the end of the
+/// inner task or promise, one turn later than an await.
 ///
 /// # Examples
 ///
@@ -102,7 +103,8 @@ pub fn shield<S: Shieldable>(awaitable: S) -> Shield<S::Output> {
     Shield { child, ended, callback, record: Record::here() }
 }
 
-/// Whether the end was reported. Owned by the callback and by the shield.
+/// Whether the end of the inner task or promise was reported. Owned by the callback and by the
+/// shield.
 struct Ended {
     behind: AnyChild,
     over: Cell<bool>,
@@ -118,7 +120,7 @@ impl Watcher for Ended {
     }
 }
 
-/// Without links, and nothing is handed to it: a cancellation ends here.
+/// A shield has no links, so a cancellation ends here.
 impl Awaited for Ended {
     fn tasks(&self) -> Vec<AnyTask> {
         self.behind.task().cloned().into_iter().collect()

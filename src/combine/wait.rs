@@ -1,8 +1,8 @@
 //! Waiting for some of several tasks and promises.
 //!
-//! As in asyncio, a wait uses the done callbacks of its tasks, also of those that have already
-//! ended, so it always lets other tasks run first. Which tasks are done is determined when the
-//! waiting task is stepped, not when it is woken.
+//! As in asyncio, a wait uses the done callbacks of its tasks, even of tasks that have already
+//! ended. So other tasks always run before the wait is ready. The wait determines which tasks are
+//! done when the waiting task is stepped, not when it is woken.
 
 use crate::kernel::callbacks::calls::{Call, Watcher};
 use crate::kernel::cell::AnyTask;
@@ -249,7 +249,7 @@ pub enum ReturnWhen {
     #[doc(alias = "FIRST_COMPLETED")]
     FirstCompleted,
     /// When the first has panicked or, with [`try_wait`], ended with an `Err`; otherwise when all
-    /// are done. A cancelled one does not count. asyncio: `FIRST_EXCEPTION`.
+    /// are done. A cancellation does not count as a failure. asyncio: `FIRST_EXCEPTION`.
     #[doc(alias = "FIRST_EXCEPTION")]
     FirstException,
 }
@@ -257,9 +257,9 @@ pub enum ReturnWhen {
 /// Waits for tasks and promises, and returns those that are done and those that are pending, both
 /// in the order of the arguments.
 ///
-/// It takes no future: [spawn](crate::spawn()) it first. It never fails because a task fails. It
-/// never cancels a task or a promise, even if it is cancelled itself or its time has passed.
-/// Duplicates count once.
+/// A wait takes no futures: [spawn](crate::spawn()) them first. The wait never fails because a task
+/// fails. It never cancels a task or a promise, even if the wait itself is cancelled or its time
+/// has passed. Duplicates count once.
 ///
 /// Cancel safety: nothing is lost if you pass `&task` or `&promise`. Tasks that were passed by
 /// value continue without a handle.
@@ -306,7 +306,7 @@ where
 ///
 /// # Panics
 ///
-/// As [`wait`].
+/// As for [`wait`].
 ///
 /// # Examples
 ///
@@ -385,7 +385,7 @@ impl Watcher for Waiting {
     }
 }
 
-/// Without links: a cancelled wait does not cancel tasks and promises.
+/// A wait has no links, so a cancelled wait does not cancel its tasks and promises.
 impl Awaited for Waiting {
     fn tasks(&self) -> Vec<AnyTask> {
         tasks_of(&self.list)
@@ -433,7 +433,7 @@ pub struct Wait<H> {
 struct WaitEntry {
     loop_id: u64,
     timer: Option<TimerKey>,
-    /// Our callback with each; `None` if it had already ended.
+    /// Our callback with each task or promise. `None` if that had ended before the wait began.
     calls: Vec<Option<CallbackId>>,
 }
 
@@ -499,7 +499,7 @@ impl<H> Wait<H> {
         self
     }
 
-    /// Starts the timer, and registers a callback with each.
+    /// Starts the timer, and registers a callback with each task and promise.
     fn begin(&self) -> WaitEntry {
         let kernel = running("poll() of a wait");
         self.waiting.list.iter().filter_map(AnyChild::task).for_each(|task| check_loop(&kernel, task.header()));

@@ -348,9 +348,9 @@ impl CallGraph {
     }
 }
 
-/// Follows all edges, depth first, each once. Reports each edge that leads back into the path, with
-/// the position in the path; and reports each task that is left, when everything reachable from it
-/// has been left or is in the path.
+/// Follows all edges, depth first, each once. Calls `close` for each edge that leads back into the
+/// path, with the position in the path. Calls `leave` for each task when every task that is
+/// reachable from it was left before, or is in the path.
 fn walk(
     edges: &[Vec<usize>],
     starts: impl Iterator<Item = usize>,
@@ -450,7 +450,7 @@ impl TaskSnapshot {
 
 /// What a task waits for, in the order in which the waits began.
 fn waits_of(kernel: &Kernel, sleeps: &[SleepRecord], task: &Header) -> Vec<WaitSnapshot> {
-    // Those of one task are adjacent.
+    // The sleeps are sorted by task, so those of one task are adjacent.
     let begin = sleeps.partition_point(|sleep| sleep.task.bits() < task.token().bits());
     let mine = sleeps[begin..].iter().take_while(|sleep| sleep.task == task.token());
     let mut mine = mine.filter(|sleep| !task.is_frozen(sleep.number)).peekable();

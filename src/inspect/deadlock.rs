@@ -143,7 +143,7 @@ fn sole_blocker(kernel: &Kernel, task: &Header) -> Option<(Token, u64)> {
     let blocker = match begun.wait {
         Wait::Task(token) => token,
         awaited @ (Wait::In(..) | Wait::On(_)) => {
-            // What the holder took may have moved with a future to another task.
+            // If a future has moved out of the holder, the guard may have moved with it.
             let has_it =
                 |holder: &Token| kernel.table.task(*holder).is_some_and(|holder| !holder.header().has_moved_on());
             awaited.upgrade()?.sole_holder().filter(has_it)?
@@ -156,7 +156,7 @@ fn sole_blocker(kernel: &Kernel, task: &Header) -> Option<(Token, u64)> {
 /// so. A sleep or a timeout ends without other tasks.
 fn may_be_freed(kernel: &Kernel, graph: &CallGraph, circle: &[TaskId]) -> bool {
     let place = |token: Token| graph.place_of(TaskId(kernel.table.task(token)?.header().id));
-    // A sleep that never ends does not help.
+    // A sleep that never ends cannot end the circle.
     let sleeps = kernel.sleeps().into_iter().filter(|sleep| sleep.until != Time::NEVER);
     let mut next: Vec<usize> =
         kernel.limited().into_iter().chain(sleeps.map(|sleep| sleep.task)).filter_map(place).collect();

@@ -1,5 +1,5 @@
-//! JSON for snapshots and traces. Numbers and words without special characters are written
-//! directly, so this file has strings and lists.
+//! JSON for snapshots and traces. The callers write numbers, and words without special characters,
+//! directly. This file writes strings and lists.
 //!
 //! This file does not know what is written.
 

@@ -27,10 +27,10 @@
 //!   5 TaskTable::wake        6 TaskTable::run_ready
 //! ```
 //!
-//! A cancelled task may unwind before it ends (`cancel/unwind.rs`): it is scheduled, running and waiting, but its steps poll
-//! cleanups.
+//! A cancelled task may unwind before it ends (`cancel/unwind.rs`). It then goes through the same states, but its steps poll
+//! cleanups instead of the future.
 //!
-//! Three fields together say where a task is in this picture. Each is where the code that reads it needs it:
+//! Three fields together say in which state a task is. Each field is stored where the code that reads it finds it quickly:
 //!
 //! ```text
 //!   field                 says                                            read by
@@ -42,8 +42,8 @@
 //! The mark `SCHEDULED` stays set while the task runs. So RUNNING is the mark plus the token in `TaskTable::running`, and most
 //! steps write `life` only when the task suspends. One field for all states would have to be written twice in each step.
 //!
-//! A task's waits and waiters are in the table; the header has only bits that say which there are. The cell has no reference to
-//! its loop: code that needs the loop finds it by the token.
+//! A task's waits (what it waits for) and its waiters (what its end wakes) are in the table; bits in the header say whether
+//! there are any. The cell has no reference to its loop: code that needs the loop finds it by the token.
 //!
 //! # Unsafe code
 //!
@@ -86,8 +86,8 @@ pub(super) const CONDEMNED: u8 = 2;
 /// In `Header::life`: the cancellation has reached the task's scopes, and a cleanup is not finished.
 pub(super) const UNWINDING: u8 = 4;
 
-/// In `Header::life`, with `CONDEMNED`: the task was cancelled in a circle, or at the end of the loop. It does not wait for
-/// others.
+/// In `Header::life`, with `CONDEMNED`: the task was cancelled in a circle of tasks that await each other, or at the end of the
+/// loop. It does not wait for the tasks that it awaits.
 pub(super) const FORCED: u8 = 8;
 /// In `TaskTable::running_flags`: the task ends as cancelled in this step, at the point that it has reached.
 pub(super) const RAISED: u8 = 16;
@@ -96,8 +96,8 @@ pub(super) const DOOMED: u8 = 32;
 
 /// The part of a task that does not depend on its type.
 ///
-/// One cache line, so that a switch touches one line before it polls the future. The fields are grouped by their writers. No
-/// lock is needed: a cell never leaves its thread. Other threads have only the task's token.
+/// As long as one cache line, so that a switch touches few lines before it polls the future. The fields are grouped by their
+/// writers. No lock is needed: a cell never leaves its thread. Other threads have only the task's token.
 pub(crate) struct Header {
     /// The functions for the erased type. Replaced when the future is dropped before it has returned.
     kind: Cell<&'static Kind>,
@@ -106,15 +106,15 @@ pub(crate) struct Header {
     /// What follows the header in the cell.
     holds: Cell<Holds>,
 
-    // Written by the task table, and by `poll_nothing` here.
-    /// A set of `SCHEDULED`, `CONDEMNED`, `UNWINDING` and `FORCED`; in the step in which the task suspends, also `RAISED` and
-    /// `DOOMED`.
+    // Written by the task table; `life` also by `poll_nothing` here, `records` also by `cell/unread.rs`.
+    /// A set of `SCHEDULED`, `CONDEMNED`, `UNWINDING` and `FORCED`. Also of `RAISED` and `DOOMED`, from the moment when the
+    /// task suspends until the loop has handled these two.
     pub(super) life: Cell<u8>,
     /// The next entry of the ready queue, while this task is in it.
     pub(super) link: Link<Entry>,
     /// Until the task is inserted into the table, a token that names no task.
     pub(super) token: Cell<Token>,
-    /// Which waits and waiters of this task the table has (`table/store.rs`); and whether the outcome was read.
+    /// Bits that say whether the table has waits and waiters of this task (`table/store.rs`), and whether the outcome was read.
     pub(super) records: Cell<u8>,
 
     // Fixed when the task is made.
@@ -141,7 +141,7 @@ enum Holds {
     Future,
     /// The future was dropped, and the outcome is not written yet.
     Nothing,
-    /// The outcome. Written once; anyone with a handle may read it.
+    /// The outcome. Code with a handle may read it, or take it out. An error may replace it before the task ends.
     Outcome,
 }
 
@@ -239,7 +239,7 @@ struct Kind {
     free: unsafe fn(NonNull<Header>),
     /// Offset of the outcome in the cell.
     outcome_at: usize,
-    /// What replaces this when the future is dropped before it has returned: the same functions, but `poll` polls nothing.
+    /// Replaces this `Kind` when the future is dropped before it has returned: the same functions, but `poll` polls nothing.
     gone: Option<&'static Kind>,
 }
 
@@ -287,7 +287,7 @@ impl AnyTask {
     /// No code may be polling it.
     pub(super) unsafe fn drop_future(&self) {
         let kind = self.header().kind.get();
-        // First, because after a destructor that panics nothing may poll the future.
+        // Replaced first, because nothing may poll the future after its destructor has panicked.
         self.header().kind.set(kind.gone.unwrap_or(kind));
         // SAFETY: the function is this cell's; the caller says the rest.
         unsafe { (kind.drop_future)(self.0) }
@@ -301,8 +301,8 @@ fn too_many_holders() -> ! {
     std::process::abort()
 }
 
-/// Polls the future of a task. If this returns ready, the future was dropped, and its value is the outcome. If the future had
-/// been dropped before it returned, nothing is polled: this marks the task as condemned, and returns ready.
+/// Polls the future of a task. When the future returns, it is dropped, its value becomes the outcome, and this returns ready.
+/// If the future was dropped before it has returned, this polls nothing, marks the task as condemned, and returns ready.
 ///
 /// # Safety
 ///
@@ -379,8 +379,8 @@ impl<F: Future> TaskCell<F> {
         Poll::Ready(())
     }
 
-    /// Replaces a future that has returned by its value. A separate function, so that a poll that returns `Pending` saves no
-    /// registers for it.
+    /// Drops a future that has returned, and writes its value in its place. A separate function, so that a poll that returns
+    /// `Pending` saves no registers for this code.
     ///
     /// # Safety
     ///
@@ -405,7 +405,7 @@ impl<F: Future> TaskCell<F> {
         // SAFETY: the caller of a function in `Kind` says that this is such a cell and that it exists.
         let (header, stage) = unsafe { Self::parts(task) };
         if header.holds.get() == Holds::Future {
-            // First `holds`, so that a destructor that panics or ends this task cannot drop the future a second time.
+            // `holds` is set first, so that a destructor that panics or ends this task cannot drop the future a second time.
             header.holds.set(Holds::Nothing);
             // SAFETY: the cell contains the future, and the caller says that no code is polling it.
             unsafe { ManuallyDrop::drop(&mut (*stage).future) };

@@ -5,8 +5,8 @@
 //!
 //! On a virtual clock, a program that sleeps for a year ends at once, and runs in the same order each time. The clock stands
 //! still while anything is ready, and jumps to the next deadline when nothing is. A step takes no virtual time, so the ready
-//! queue alone orders what happens at one moment. If nothing is ready and no timer is pending, the passing of time could change
-//! nothing. That is a deadlock, unless something can still come from outside, and a loop on a virtual clock reports it.
+//! queue alone orders what happens at one moment. If nothing is ready and no timer is pending, the passing of time changes
+//! nothing. Unless a wake can still come from outside, this is a deadlock. A loop on a virtual clock reports deadlocks.
 //!
 //! 64 bits of nanoseconds last for 584 years. A timer beyond that never fires.
 //!
@@ -15,7 +15,7 @@
 use std::cell::Cell;
 use std::time::{Duration, Instant};
 
-/// Nanoseconds since the loop was made.
+/// Nanoseconds since the loop was created.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub(crate) struct Time(pub(crate) u64);
 
@@ -34,7 +34,7 @@ impl Time {
     }
 }
 
-/// A clock, real or virtual. Reading a real one takes about as long as five switches, so it remembers its last reading.
+/// A clock, real or virtual. It stores its last reading, because reading a real clock takes about as long as five switches.
 #[derive(Debug)]
 pub(crate) struct Clock {
     epoch: Instant,
@@ -66,7 +66,7 @@ impl Clock {
         self.seen.get()
     }
 
-    /// The last reading: the current time is this or later. Costs nothing.
+    /// The last reading: the current time is the same or later. Does not read the clock.
     #[inline]
     pub(crate) fn seen(&self) -> Time {
         self.seen.get()

@@ -24,8 +24,8 @@
 //!   a task queues it for the next turn.
 //! - Messages from other threads are taken over at the beginning of a turn, in the order in which they were sent.
 //!
-//! Two shortcuts do not change this order. Without timers, the loop reads no clock. And while no message arrives and no timer can be
-//! due, `TaskTable::run_ready` starts the next turn itself. It returns when something other than a poll has to be done.
+//! Two shortcuts do not change this order. Without timers and sockets, the loop reads no clock. While no message arrives and no
+//! timer can be due, `TaskTable::run_ready` starts the next turn itself. It returns when anything else has to be done.
 //!
 //! # One task, followed
 //!
@@ -37,10 +37,10 @@
 //!    `Stop::Ready`.
 //! 6. `finish` takes the task out of its row and notifies its waiters. The cell exists as long as a handle to it exists.
 //!
-//! A task lives while it has a row, so the program need not keep a handle. A wake on the loop's own thread while the task runs,
-//! mostly by the task itself, sets a flag; when the task suspends, the flag puts it at the end of the queue. A wake from another
-//! thread puts the token into the loop's inbox, even if the task is running, and wakes the loop's thread if that is asleep. The
-//! next `drain` then does step 4.
+//! A task lives while it has a row, so the program need not keep a handle. A task can be woken while it runs, mostly by itself.
+//! On the loop's own thread, such a wake sets a flag; when the task suspends, the loop puts it at the end of the queue. A wake
+//! from another thread puts the token into the loop's inbox, even if the task is running, and wakes a sleeping loop thread.
+//! The next `drain` takes the token out of the inbox and wakes the task as in step 4.
 //!
 //! # User code
 //!
@@ -54,12 +54,12 @@
 //! - Wherever `tell!` stands: the probe, if the program has set one.
 //!
 //! `guarded` catches panics once around all steps of `run_marked`. A panic belongs to the task in `TaskTable::running`: that task
-//! ends, and the turn continues with the next entry. If no task runs, the panic is a callback's, and
-//! goes to the exception handler. `fire_call` and `tolerate` catch the panics of fired callbacks and of destructors.
+//! ends, and the turn continues with the next entry. If no task runs, the panic comes from a callback or a destructor, and
+//! goes to the exception handler. `fire_call` and `tolerate` catch the panics of fired callbacks and of most destructors.
 //!
 //! # The rooms
 //!
-//! The folders here are rooms. Each does one thing beside the turn. The heart calls them mainly by these functions:
+//! The files in this folder are the heart; subfolders are rooms. A room does one thing for the turn. The heart mainly calls:
 //!
 //! ```text
 //!   read_messages, listen, idle             idle/        messages, sockets, waiting, hosts
@@ -71,8 +71,8 @@
 //!
 //! Tags such as READY-1 name the invariants of `docs/architecture.md`.
 //!
-//! The kernel imports nothing from the vocabulary: no gather, no lock, no handle. It knows sleeps, because a timer that wakes a task
-//! is also the record of that task's sleep. Next: `ready.rs`.
+//! The kernel imports nothing from the public API (the vocabulary): no gather, no lock, no handle; only errors. It knows
+//! sleeps, because a timer that wakes a task is also the record of that task's sleep. Next: `ready.rs`.
 
 /// Emits an event to the probe, if one is set: `tell!(table, EventKind::TurnBegin)`. The probe is user code, so nothing may be
 /// borrowed here. Without the feature `probe`, the macro expands to nothing, and its argument is not evaluated.
@@ -136,40 +136,40 @@ use wheel::Wheel;
 
 /// The loop, as the rest of the crate sees it. An `EventLoop` owns one.
 ///
-/// All fields are cells, because a loop is used only through `&self`: user code that runs in a turn reaches the loop again
-/// through the thread's context (`table/context.rs`).
+/// All state that changes is in cells, because a loop is used only through `&self`: user code that runs in a turn reaches the
+/// loop again through the thread's context (`table/context.rs`).
 pub(crate) struct Kernel {
-    // The heart's own. `table` and `clock` change by their own functions, `calls` by those of `callbacks/`.
+    // Fields of the heart. `table` and `clock` change only through their methods; `callbacks/` changes `calls`.
     /// The task table and the ready queue.
     pub(crate) table: Rc<TaskTable>,
-    /// The callbacks in the ready queue that can be cancelled. Their entries there are keys into this.
+    /// The callbacks in the ready queue that can be cancelled. In the queue, each is represented by its key in this collection.
     calls: RefCell<Calls>,
     /// The loop's time. A real clock, or a virtual one.
     pub(crate) clock: Clock,
-    /// Number of tasks that were ever spawned; the id of the last one.
+    /// Number of tasks that were ever spawned. It is also the id of the last one.
     spawned: Cell<u64>,
 
     // Timers. `timers/` inserts and removes them; `expire` and `fire` here fire them.
     /// The pending timers, by deadline.
     wheel: RefCell<Wheel<Alarm>>,
-    /// No timer is due before this time. `Time::NEVER` if there are no timers; then no clock is read.
+    /// No timer is due before this time. `Time::NEVER` if there are no timers; then `look` reads no clock.
     next: Cell<Time>,
     /// How often a real clock is read while timers are pending.
     pace: Pace,
     /// Whether timers were set aside that have not fired yet.
     firing: Cell<bool>,
 
-    // The rooms' fields. The heart reads them; the rooms write them, but for one mark in `insert`.
+    // Fields of the rooms. The rooms write them, and the heart only reads them, except that `insert` sets `has_exempted`.
     pub(crate) callbacks: callbacks::Notes,
     cancels: cancel::Notes,
     pub(crate) idling: idle::Notes,
-    /// Set in debug mode: measures steps.
+    /// Measures steps. `Some` in debug mode.
     watch: Option<StepWatch>,
 }
 
 impl Kernel {
     /// An `observed` loop counts the wakers that user code holds. A loop on a virtual clock is always observed. A loop with a
-    /// `watch` has to be, because debug mode reports deadlocks.
+    /// `watch` must be observed too, because debug mode reports deadlocks.
     pub(crate) fn new(clock: Clock, observed: bool, watch: Option<StepWatch>) -> Rc<Self> {
         debug_assert!(observed || watch.is_none());
         Rc::new(Kernel {
@@ -190,14 +190,14 @@ impl Kernel {
 
     // ---- the turn ----
 
-    /// Runs one turn, without `idle`. The caller has entered the context, so that wakes find the table.
+    /// Runs one turn, without `idle`. The caller has entered the thread's context, so that wakes find the table.
     pub(crate) fn turn(&self) {
         let over = self.turn_until(&Self::this_turn_only());
         debug_assert!(over.is_ok());
     }
 
-    /// Runs turns, and waits between them, until `over` is set at the end of a turn, for example by a callback at the end of
-    /// the main task. Returns `Stuck` if nothing can ever become ready.
+    /// Runs turns, and waits between them. Returns after the turn in which `over` was set, for example by the callback that
+    /// runs when the main task has ended. Returns `Stuck` if nothing can ever become ready.
     #[inline(never)]
     pub(crate) fn turn_until(&self, over: &Cell<bool>) -> Result<(), Stuck> {
         loop {
@@ -212,20 +212,20 @@ impl Kernel {
 
     /// Whether another turn, of `entries` entries, may run without reading a clock, firing a timer or polling a socket.
     ///
-    /// If the clock is virtual and no socket is watched, this is certain: time stands still while anything is ready. A real clock would
-    /// have to be read, which takes longer than a short step. Instead `pace` limits the number of entries until the next reading (`timers/pace.rs`).
+    /// On a virtual clock without watched sockets, the last reading is enough: time stands still while anything is ready.
+    /// Reading a real clock takes longer than a short step. So `pace` limits how many entries run between two readings.
     #[inline]
     fn may_skip_checks(&self, entries: usize) -> bool {
         if self.next.get() == Time::NEVER && !self.is_listening() {
             return true;
         }
-        // `next` keeps its value until the timers that were set aside have fired, so they count as due here.
+        // `next` keeps its value until the timers that were set aside have fired, so these timers count as due here.
         let none_is_due = self.next.get() > self.clock.seen();
         let stands_still = self.clock.is_virtual() && !self.is_listening();
         none_is_due && (stands_still || self.pace.goes_on(entries))
     }
 
-    /// The first half of a turn: finds out what there is to do.
+    /// Runs the first half of a turn: finds out what there is to do.
     #[inline]
     fn begin(&self) {
         self.drain();
@@ -288,7 +288,7 @@ impl Kernel {
         }
         let now = self.clock.now();
         if !self.is_listening() || !self.clock.is_virtual() {
-            // A loop on a virtual clock that watches sockets paces itself by the machine's time (`idle/sockets/listen.rs`).
+            // In the other case, with sockets on a virtual clock, `listen` calls `looked` with the machine's time.
             self.pace.looked(now);
         }
         (now >= self.next.get()).then_some(now)
@@ -301,10 +301,10 @@ impl Kernel {
         self.wheel.borrow_mut().expire(now.0);
     }
 
-    /// Steps what was in the ready queue when the turn began, and nothing that is queued meanwhile (READY-2).
+    /// Steps the entries that were in the ready queue when the turn began (READY-2), and may then run further turns.
     ///
-    /// The switch polls task after task, and returns if something other than a poll has to be done. That needs the loop, of which the
-    /// table knows nothing.
+    /// The switch (`TaskTable::run_ready`) polls task after task. It returns if something other than a poll has to be done.
+    /// This is done here, because the table does not know the loop.
     #[inline(never)]
     fn run_marked(&self, over: &Cell<bool>) {
         self.guarded(move || {
@@ -363,8 +363,8 @@ impl Kernel {
 
     // ---- the end of a task, callbacks, panics ----
 
-    /// The future returned. If the task was condemned in its last step (`cancel/marks.rs` sets this in `Header::life` at once), it ends
-    /// as cancelled, whatever the future returned.
+    /// Ends a task whose future has returned. If the task was condemned in this step, it ends as cancelled, whatever the future
+    /// returned. (Condemned means cancelled, and is a mark in `Header::life`. `cancel/marks.rs` sets it at once.)
     #[inline]
     fn returned(&self, task: &AnyTask) {
         if task.header().has_extra() {
@@ -396,16 +396,16 @@ impl Kernel {
         let _because = self.because_of(Source::Kernel);
         tell!(self.table, EventKind::End { task: TaskId(header.id), ending: ending.into() });
         self.tell_waiters(header);
-        // After the waiters, because this may run user code: destructors of task-local values. `held` is not the last reference:
-        // the caller has one, and an outcome that is not wanted is dropped with the caller's reference.
+        // After the waiters, because this may run user code: destructors of task-local values. `held` is not the last
+        // reference, because the caller has one too. So an outcome that nobody wants is dropped with that reference.
         if self.callbacks.has_locals.get() {
             self.tolerate(|| drop(header.take_locals()));
         }
         drop(held);
     }
 
-    /// Runs `act`, again after each panic, until it returns. Without a panic this costs nothing, so it is done once around many
-    /// steps.
+    /// Runs `act` until it returns: after each panic, `act` is called again. One call of `catch_unwind` serves many steps, so a
+    /// step pays nothing for it.
     #[inline]
     fn guarded(&self, act: impl Fn()) {
         while let Err(payload) = catch_unwind(AssertUnwindSafe(&act)) {
@@ -413,7 +413,7 @@ impl Kernel {
         }
     }
 
-    /// Wakes by any waker: directly if the waker is this loop's, otherwise as user code.
+    /// Calls a waker. A waker of this loop goes directly to the table; any other waker is user code.
     #[inline]
     fn wake(&self, waker: Waker) {
         match table::waker::token_of(&waker) {
@@ -431,7 +431,7 @@ impl Kernel {
         Draft { id: self.spawned.get(), lane: self.table.lane().number, spawned_at, name }
     }
 
-    /// Queues a new task. While the loop shuts down, the task is cancelled at once, unless a cleanup needs it.
+    /// Creates a task and queues it. See `insert` for what happens while the loop shuts down.
     #[inline]
     pub(crate) fn spawn<F: Future<Output: 'static> + 'static>(&self, draft: Draft, future: F) -> TypedTask<F::Output> {
         let task = TypedTask::new(draft, future);
@@ -439,8 +439,8 @@ impl Kernel {
         task
     }
 
-    /// Puts a task into the table and reports that to observers. The task gets a copy of its spawner's task-local values. While
-    /// the loop shuts down, new tasks are cancelled at once, except those that a cleanup needs.
+    /// Puts a task into the table and reports the spawn to the probe. The task gets a copy of its spawner's task-local values.
+    /// While the loop shuts down, new tasks are cancelled at once, except tasks that a cleanup spawns (`exempts`).
     pub(crate) fn insert(&self, task: AnyTask) {
         if self.callbacks.has_locals.get() {
             self.hand_locals_on(task.header());

@@ -1,7 +1,7 @@
 //! The ready queue: first in, first out.
 //!
-//! A list through its entries: each contains a `Link`, which names the next one. A turn takes what is ready when it begins. What
-//! is pushed meanwhile goes into a list of its own, and waits for the next turn (READY-2).
+//! The queue is two linked lists of entries: each entry contains a `Link`, which names the next entry. A turn takes the entries
+//! that are ready when it begins. Entries that are pushed during the turn go into the second list, for the next turn (READY-2).
 //!
 //! ```text
 //!   head ---> c ---> d ---> e ---> nothing        this turn: taken at `head`
@@ -10,8 +10,8 @@
 //!                          last
 //! ```
 //!
-//! `first` is a link that belongs to no entry, so that pushing is the same whether the list is empty or not. A ring buffer is the
-//! other usual form; there a switch took fourteen instructions more, and a ready task eight to sixteen bytes.
+//! `first` is a link that belongs to no entry, so that pushing is the same whether the list is empty or not. The other usual
+//! form is a ring buffer: with one, a switch took fourteen instructions more, and each ready task eight to sixteen bytes more.
 //!
 //! An entry is anything that has a link and stays where it is; this file knows no tasks and no callbacks. Next: `token.rs`.
 #![allow(unsafe_code, reason = "follows links to entries that their owners keep")]
@@ -36,9 +36,9 @@ pub(crate) trait Linked: Copy {
 pub(crate) struct ReadyQueue<E> {
     /// The entry of this turn that is taken next.
     head: Option<E>,
-    /// If this turn is run in portions (`ready/view.rs`): the entries of this turn behind the portion.
+    /// If this turn is run in portions (`ready/view.rs`): the first entry of this turn that is behind the current portion.
     rest: Option<E>,
-    /// The link to the first entry of the next turn. Owned.
+    /// The link to the first entry of the next turn. The queue owns this link.
     first: NonNull<Link<E>>,
     /// The link behind the last entry of the next turn.
     last: NonNull<Link<E>>,
@@ -54,7 +54,7 @@ impl<E: Linked> ReadyQueue<E> {
         ReadyQueue { head: None, rest: None, first, last: first, pushed: 0, taken: 0 }
     }
 
-    /// Begins a turn: all entries in the queue now belong to it.
+    /// Begins a turn: all entries that are in the queue now belong to this turn.
     #[inline]
     pub(crate) fn mark(&mut self) {
         if self.head.is_some() || self.rest.is_some() {
@@ -63,7 +63,7 @@ impl<E: Linked> ReadyQueue<E> {
         self.mark_next_turn();
     }
 
-    /// Like `mark`, if nothing is left of the turn before.
+    /// Like `mark`, but only if no entry of the previous turn is left.
     #[inline]
     pub(crate) fn mark_next_turn(&mut self) {
         // SAFETY: `last` is `first` or the link of an entry, which exists until it is taken (`push`).
@@ -83,7 +83,7 @@ impl<E: Linked> ReadyQueue<E> {
         Some(entry)
     }
 
-    /// Pushes an entry at the end. Before the mark is set it belongs to the coming turn, after that to the next.
+    /// Appends an entry. The entry belongs to the turn that the next call of `mark` begins.
     ///
     /// # Safety
     ///

@@ -10,19 +10,19 @@
 //!   Waker { data: token, vtable } ----'  row = token.slot(); same token? waiting? then ready.push(task)
 //! ```
 //!
-//! This holds for loops that are not observed. On a virtual clock, in debug mode, with metrics or with a probe, the inbox counts
-//! the wakers that user code holds, so that the loop knows whether a task can still be woken. These wakers have another vtable.
+//! This holds for loops that are not observed. A loop is observed if it has a virtual clock, debug mode, metrics or a probe.
+//! Its inbox then counts the wakers that user code holds, so the loop knows whether a task can still be woken. The wakers of
+//! an observed loop have another vtable.
 //!
-//! When a task ends, its row gets the next generation, so the task's old wakers no longer match (WAKE-1). They keep nothing
-//! alive.
+//! When a task ends, its row gets the next generation, so the task's old wakers match no task (WAKE-1), and keep nothing alive.
 //!
 //! # The switch
 //!
 //! `run_ready` is the one loop that matters for speed: it takes an entry, polls it, and takes the next. A task keeps its mark
 //! `SCHEDULED` while it is polled, although it has left the queue. A wake of the running task, mostly by itself, only sets
 //! `SCHEDULED` in `running_flags`. If that is the only flag when the task suspends, the task is pushed again, and no other
-//! field is written. A cancellation of the running task, for example, sets a flag there too. All flags are handled when the
-//! task suspends.
+//! field is written. Other events that concern the running task, for example a cancellation, set other flags in
+//! `running_flags`. All flags are handled when the task suspends.
 //!
 //! # Who holds what
 //!
@@ -32,7 +32,7 @@
 //!
 //! The table also contains the tasks' waits and waiters (`table/store.rs`).
 //!
-//! The table does not know what wakes a task, or what happens when a task ends. Next: `clock.rs`.
+//! This file does not know what wakes a task, or what happens when a task ends. Next: `clock.rs`.
 #![allow(unsafe_code, reason = "the waker's vtable, and a table that is found uncounted and borrowed without a flag")]
 
 pub(crate) mod context;
@@ -93,19 +93,19 @@ struct Rows {
     rows: Vec<Row>,
     /// The ready queue is in here, so that a wake reaches row and queue with one borrow.
     ready: ReadyQueue<Entry>,
-    /// The first vacant row, or `Row::NONE`. Each names the next one. Last in, first out.
+    /// The first vacant row, or `Row::NONE`. Each vacant row names the next one. Last in, first out.
     vacant: u32,
     /// Number of rows with a tenant.
     tenants: usize,
     /// What tasks wait for, and their waiters.
     waits: Waits,
     waiters: Waiters,
-    /// The number of the latest wait, waiter, scope or timer of any task. Numbers are unique and increase, so a removed item is
-    /// never confused with another, and of two items the one that began earlier has the lower number.
+    /// The number of the latest wait, waiter, scope or timer of any task. Numbers are unique, so a removed item is never
+    /// confused with another one. Numbers increase, so the item that began earlier has the lower number.
     numbered: u64,
 }
 
-/// Why `run_ready` has stopped. Except for the first two, the task is still the running task.
+/// Why `run_ready` has stopped. In the last three cases, the task is still the running task.
 pub(crate) enum Stop {
     /// All entries of this turn were stepped.
     Over,
@@ -120,7 +120,7 @@ pub(crate) enum Stop {
 }
 
 impl TaskTable {
-    /// In an observed loop, wakes and the wakers that user code holds are counted.
+    /// An observed loop counts all wakes, and the wakers that user code holds.
     pub(crate) fn new(observed: bool) -> Self {
         let rows = Rows {
             rows: Vec::new(),
@@ -156,8 +156,8 @@ impl TaskTable {
     fn with<R>(&self, act: impl FnOnce(&mut Rows) -> R) -> R {
         #[cfg(debug_assertions)]
         assert!(!self.borrowed.replace(true), "STEP-1: the task table was borrowed while it was borrowed");
-        // SAFETY: `TaskTable` is not `Sync`, so only this thread is here, and no `act` in this file and its folder can lead back to
-        // `with` (STEP-1). Debug builds check.
+        // SAFETY: `TaskTable` is not `Sync`, so only this thread is here. No `act` in this file and its folder can lead back to
+        // `with` (STEP-1). Debug builds check this.
         let result = act(unsafe { &mut *self.rows.get() });
         #[cfg(debug_assertions)]
         self.borrowed.set(false);
@@ -220,7 +220,7 @@ impl TaskTable {
         self.row(token).is_some()
     }
 
-    /// Compares the token with the row's. The token of another tenant, or of another loop, names no task here.
+    /// The living task of a token: the tenant of its row, if the tenant has this token. An earlier tenant's token names none.
     #[inline]
     fn row(&self, token: Token) -> Option<NonNull<Header>> {
         self.with(|table| {
@@ -240,7 +240,7 @@ impl TaskTable {
         self.wake_with(token, |_| {})
     }
 
-    /// Wakes a task whose sleep with this number is over. A task with scopes records the number.
+    /// Wakes a task whose sleep with this number is over. If the task has extra data (`cell/extra.rs`), records the number.
     #[inline]
     pub(crate) fn wake_from_sleep(&self, token: Token, number: u64) {
         let turn = self.tally.turns.get();
@@ -265,7 +265,7 @@ impl TaskTable {
         false
     }
 
-    /// Like `wake_with`, but does not count.
+    /// Like `wake_with`, but counts only merged wakes: the task is queued already, or was woken in this step.
     #[inline]
     fn queue(&self, token: Token, tell_task: impl FnOnce(&Header)) -> bool {
         let Some(task) = self.row(token) else { return false };
@@ -342,19 +342,19 @@ impl TaskTable {
 
     // ---- the switch ----
 
-    /// Steps the tasks of this turn until something other than a poll has to be done. At the end of the turn it calls
-    /// `may_start_next_turn` with the number of ready entries; if that returns true, it begins the next turn itself.
+    /// Steps the tasks of this turn until something other than a poll has to be done. At the end of a turn, if entries are
+    /// ready, this calls `may_start_next_turn` with their number. If that returns true, this begins the next turn itself.
     ///
-    /// The cost of a task switch is the cost of this loop. `step` and `poll` are inlined into it, so that it calls only the future,
-    /// and no registers have to be saved and restored in between. With a call per step, it takes half as many instructions again.
+    /// The cost of a task switch is the cost of this loop. `step` and `poll` are inlined, so the loop calls only the future,
+    /// and saves and restores no registers in between. With a call per step, a switch takes 1.5 times as many instructions.
     ///
-    /// Why it stops, and who handles it:
+    /// Why this function stops, and who handles the stop:
     ///
     /// ```text
     ///   Over          the turn is through                            the loop: timers, then the rest
     ///   Call          an entry is a callback                         the loop calls it
     ///   Ready         a future returned                              `Kernel::returned`: the task ends
-    ///   Suspended     something came upon the task while it ran      `Kernel::suspended`: it is cancelled
+    ///   Suspended     another flag was set while the task ran        `Kernel::suspended`: it is cancelled
     ///   Unwinds       it was cancelled before this step              `Kernel::unwind`: cleanups, then its end
     /// ```
     ///
@@ -374,7 +374,7 @@ impl TaskTable {
             };
             let Some(task) = entry.as_task() else {
                 self.running.set(Token::NOBODY);
-                // SAFETY: it is a callback's, and has left the queue.
+                // SAFETY: this is the entry of a callback, and has left the queue.
                 return Stop::Call(unsafe { entry.into_callback() });
             };
             // SAFETY: a task in the ready queue has a row, which holds it: it leaves the queue before it leaves its row (READY-1).

@@ -7,10 +7,10 @@
 //!  +------------+----------------+----------------+
 //! ```
 //!
-//! `lane` names the loop, `slot` the row of that loop's table, and `generation` the tenant of the row. No two tasks of a
-//! process ever share a token: a row whose generations are used up is retired. A loop
-//! that takes over a lane begins with generations that no token of the lane has had (`idle/lanes.rs`). So a token names one task for
-//! ever, and the token of a task that has ended names no task (WAKE-1).
+//! `lane` names the loop, `slot` the row of that loop's table, and `generation` the tenant of the row: the task that is in it.
+//! No two tasks of a process ever share a token. Each tenant of a row has a new generation, and a row that has used up its
+//! generations is retired. A loop that takes over a lane begins with generations that the lane has not used (`idle/lanes.rs`).
+//! So a token names one task for ever, and the token of a task that has ended names no task (WAKE-1).
 //!
 //! Why a number? A waker is a data pointer and a table of functions. It may be cloned, kept for ever, sent to another thread,
 //! and used when its task has ended long ago. If the pointer pointed to the task, the clones would have to be counted, with
@@ -19,7 +19,7 @@
 //! nothing to clone and drop, unless the loop is observed (`table.rs`).
 //!
 //! The price is a limit: 65,535 loops at a time, and 16,777,216 tasks at a time in each loop. A row is retired after about
-//! as many tasks.
+//! 16.8 million tasks.
 //!
 //! This file knows nothing of tasks, tables and threads. Next: `cell.rs`.
 
@@ -27,7 +27,7 @@ const SLOT_BITS: u32 = 24;
 const GENERATION_BITS: u32 = 24;
 const LANE_BITS: u32 = 16;
 
-/// Number of lanes, one for each loop of the process. The last one is no loop's.
+/// Number of lanes, one for each loop of the process. No loop gets the last lane.
 pub(crate) const MAX_LANES: usize = 1 << LANE_BITS;
 /// Maximum number of tasks in a loop at the same time.
 pub(crate) const MAX_SLOTS: usize = 1 << SLOT_BITS;
@@ -46,7 +46,7 @@ const _: () = assert!(
 pub(crate) struct Token(u64);
 
 impl Token {
-    /// The token of no task, since no loop has the last lane.
+    /// A token that names no task, because no loop gets the last lane.
     pub(crate) const NOBODY: Token = Token(u64::MAX);
 
     pub(crate) fn new(lane: u16, generation: u32, slot: u32) -> Self {
@@ -76,7 +76,7 @@ impl Token {
         (self.0 >> (GENERATION_BITS + SLOT_BITS)) as u16
     }
 
-    /// As a waker's data pointer. It is never dereferenced.
+    /// The token as a waker's data pointer. The pointer is never dereferenced.
     #[inline]
     pub(crate) fn to_data(self) -> *const () {
         std::ptr::without_provenance(self.0 as usize)

@@ -1,4 +1,4 @@
-//! The timer wheel: exact to the nanosecond. Timers fire by deadline, equal ones in the order of creation (TIME-3).
+//! The timer wheel: exact to the nanosecond. Timers fire by deadline; with equal deadlines, in order of creation (TIME-3).
 //!
 //! Write a deadline as eleven digits in base 64. The highest digit in which the deadline differs from the wheel's time gives
 //! the timer's level; the value of that digit in the deadline gives its slot:
@@ -8,26 +8,26 @@
 //!   deadline   0 0 0 0 0 0 0 2 19 03 61      differs first in digit 2: level 2, slot 19
 //! ```
 //!
-//! A timer ten nanoseconds later than this time differs in the last digit only, so it is on level 0, whose slots are 1 ns wide.
-//! The slots of level 1 are 64 ns wide, of level 2 about 4 µs, of level 5 about a second, of level 9 half a year.
+//! A timer that is due ten nanoseconds after this time differs in the last digit only, so it is on level 0. The slots of level
+//! 0 are 1 ns wide, of level 1 64 ns, of level 2 about 4 µs, of level 5 about a second, of level 9 half a year.
 //!
-//! All higher digits agree, so on each level the occupied slots are ahead of the time's own digit (on level 0, at it or ahead), and every timer on a lower
-//! level is due before every timer on a higher one. The slot that comes next is the first set bit of the lowest occupied level.
-//! When time enters a slot, its timers move down to the level on which they differ now; on level 0 they are due.
+//! All digits above the level agree, so an occupied slot is ahead of the time's own digit (on level 0, at it or ahead). Every
+//! timer on a lower level is due before every timer on a higher one. The next slot is the first set bit of the lowest occupied
+//! level. When time enters a slot, its timers move down to the level on which they differ now. On level 0 they are due.
 //!
-//! Why do equal deadlines keep the order of creation? Until time enters a slot, all timers of its span stand in this slot's
-//! list, in order, and lower levels have none of them. So timers that move down find empty slots, and later timers are appended. The lists keep it (`table/lists.rs`).
+//! Why do equal deadlines keep the order of creation? Until time enters a slot, all timers of its span are in this slot's list,
+//! in order. So timers that move down find empty slots; the lists keep their order, and later timers are appended behind them.
 //!
 //! `insert` and `remove` are O(1). A timer moves down at most once per level, so at most eleven times. Timers whose deadline
 //! has already passed when they are inserted are rare. They wait in a separate list (`late`), which is sorted when they fire.
 //!
 //! # Why a wheel
 //!
-//! asyncio keeps its timers in a heap; `benches/wheel` measures both. A heap is faster if timers fire, because nothing moves
-//! down in it. But most timers are timeouts, which are cancelled and never fire. In a heap, a cancelled timer stays until it
-//! reaches the top, or until half of the timers are cancelled and the heap is rebuilt, which is a pause that grows with its
-//! size. In the wheel, a cancelled timer is removed at once, with its value, by two list operations. And equal deadlines keep
-//! their order by their places, without comparisons.
+//! asyncio keeps its timers in a heap; `benches/wheel` measures both. A heap is faster for timers that fire, because it has no
+//! levels through which they move. But most timers are timeouts, which are cancelled and never fire. In asyncio's heap, a
+//! cancelled timer stays until it reaches the top, or until half of the timers are cancelled: then the heap is rebuilt, a pause
+//! that grows with its size. In the wheel, a cancelled timer is removed at once, with its value, by two list operations. And
+//! timers with equal deadlines keep their order by their places in a list, without comparisons.
 //!
 //! A digit has six bits, so that a machine word holds the occupied slots of a level, and one instruction finds the next one.
 //!
@@ -54,7 +54,7 @@ pub(crate) struct Wheel<T> {
     /// Timers that `expire` has set aside and `pop_due` has not taken yet, in order.
     due: List,
     timers: Lists<Timer<T>>,
-    /// The earliest deadline, if known. Unknown after that timer was removed or has fired.
+    /// The earliest deadline, if known. It is unknown after the timer with this deadline was removed or has fired.
     earliest: Option<u64>,
 }
 
@@ -97,7 +97,7 @@ impl<T> Wheel<T> {
         Wheel { time: 0, levels: Vec::new(), late: List::EMPTY, due: List::EMPTY, timers: Lists::new(), earliest: None }
     }
 
-    /// Inserts a timer. If `deadline` has passed, it is due at the next `expire`. `age` must increase from timer to timer.
+    /// Inserts a timer. If `deadline` has passed, the timer is due at the next `expire`. Each timer needs a higher `age`.
     #[inline]
     pub(crate) fn insert(&mut self, deadline: u64, age: u64, value: T) -> TimerKey {
         if self.timers.is_empty() || self.earliest.is_some_and(|earliest| deadline < earliest) {
@@ -136,7 +136,7 @@ impl<T> Wheel<T> {
 
     /// The earliest deadline, exactly.
     ///
-    /// O(1), except for the first call after that timer was removed or has fired: this searches one slot, and the late timers.
+    /// O(1), except after the timer with this deadline was removed or has fired: then a call searches one slot and `late`.
     pub(crate) fn next_deadline(&mut self) -> Option<u64> {
         if self.timers.is_empty() {
             return None;
@@ -147,8 +147,8 @@ impl<T> Wheel<T> {
         self.earliest
     }
 
-    /// Sets aside the timers that are due at `now`, and moves the wheel's time there. `pop_due` must have taken all earlier
-    /// ones.
+    /// Sets aside the timers that are due at `now`, and moves the wheel's time to `now`. Before that, `pop_due` must have taken
+    /// all timers that were set aside.
     ///
     /// Time skips the empty slots: a virtual clock jumps over a year as quickly as over a second.
     pub(crate) fn expire(&mut self, now: u64) {
@@ -268,7 +268,7 @@ impl<T> Wheel<T> {
 
     /// Finds the earliest deadline by searching the slot that comes next.
     fn find_earliest(&self) -> Option<u64> {
-        // Timers that are set aside or late are due at the wheel's time or before it; all others at it or after it.
+        // Deadlines of timers that are set aside or late are at or before the wheel's time; all others are at or after it.
         let due = self.timers.iter(self.due).next().map(|timer| timer.deadline);
         let late = self.timers.iter(self.late).map(|timer| timer.deadline).min();
         if due.is_some() || late.is_some() {

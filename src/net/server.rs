@@ -296,7 +296,7 @@ impl State {
     }
 }
 
-/// The accepting task has ended for some reason: no connection will be accepted any more.
+/// Closes the server when the accepting task ends, for whatever reason.
 struct Accepting(Rc<State>);
 
 impl Drop for Accepting {
@@ -305,7 +305,7 @@ impl Drop for Accepting {
     }
 }
 
-/// Kept by a connection as long as it is open.
+/// A connection keeps this as long as it is open. The drop removes the connection from the server.
 struct Open {
     state: Rc<State>,
     key: usize,
@@ -532,8 +532,8 @@ impl Server {
         self.each_connection(Connection::abort);
     }
 
-    /// The connections that are open now. If this fails for one, the connection is already lost,
-    /// and its handler gets the error.
+    /// Calls `act` for each connection that is open now. An error of `act` is ignored: that
+    /// connection is already lost, and its handler gets an error.
     fn each_connection(&self, act: fn(&Connection) -> io::Result<()>) {
         let connections: Vec<_> =
             self.state.connections.borrow().iter().filter_map(|(_, connection)| connection.upgrade()).collect();

@@ -378,8 +378,8 @@ impl StreamReader {
     /// # Errors
     ///
     /// If the stream ends before ([`UnexpectedEof`](io::ErrorKind::UnexpectedEof), with an
-    /// [`IncompleteRead`] that contains the number of bytes that arrived): they stay, and
-    /// [`read`](Self::read) returns them. If the connection has failed.
+    /// [`IncompleteRead`] that contains the number of bytes that arrived): these bytes stay in the
+    /// reader, and [`read`](Self::read) returns them. If the connection has failed.
     ///
     /// # Panics
     ///
@@ -662,7 +662,7 @@ impl fmt::Debug for StreamReader {
 
 /// The data that was read and not returned.
 struct Buffer {
-    /// The part `start..end` of it.
+    /// The data is in `start..end`.
     memory: Vec<u8>,
     start: usize,
     end: usize,
@@ -746,8 +746,8 @@ enum Goal<'a> {
 }
 
 impl Goal<'_> {
-    /// The progress with the bytes that are there. The first `searched` of them are known not to
-    /// begin a separator.
+    /// Returns the result, if the bytes in the buffer are enough for one. It is known that no
+    /// separator begins in the first `searched` bytes.
     fn reach(self, buffer: &mut Buffer, searched: &mut usize) -> Option<io::Result<Vec<u8>>> {
         let (unread, is_at_end) = (buffer.unread().len(), buffer.is_at_end);
         match self {
@@ -758,7 +758,8 @@ impl Goal<'_> {
             Goal::End => is_at_end.then(|| Ok(buffer.take(unread))),
             Goal::Line => match buffer.search(&[b"\n"], searched) {
                 Err(overrun) => {
-                    // Including its end, if that is there, so that the next line follows.
+                    // Drops the `\n` of the line too, if it is there, so that the next line
+                    // follows.
                     let rest = buffer.unread().get(overrun.consumed).map_or(unread, |_| overrun.consumed + 1);
                     drop(buffer.take(rest));
                     Some(Err(overrun.into()))
@@ -788,7 +789,7 @@ impl Buffer {
             place.map(|place| (place + separator.len(), separator.len()))
         };
         let longest = separators.iter().map(|separator| separator.len()).max().unwrap_or(1);
-        // If two end at the same place, the shorter one.
+        // If two separators end at the same place, the shorter one counts.
         let found = separators.iter().filter_map(|separator| find(separator)).min();
         let before = match found {
             Some((end, length)) => *searched + end - length,
@@ -798,7 +799,7 @@ impl Buffer {
         if before > self.limit {
             return Err(LimitOverrun { consumed: before, limit: self.limit });
         }
-        // If one was found, the search has ended.
+        // If a separator was found, the search has ended, and `searched` is not used any more.
         *searched = before;
         Ok(found.map(|(_, length)| before + length))
     }
@@ -838,8 +839,9 @@ impl Future for Read<'_> {
     #[track_caller]
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let Read { trial, buffer, goal, searched } = &mut *self;
-        // The room doubles while it is filled, so it is soon larger than the buffers of the
-        // operating system, and this waits. So other tasks run, however fast the peer sends.
+        // The room doubles each time that a read fills it. So it is soon larger than the operating
+        // system's buffer; then a read empties that buffer, and this waits. So other tasks run,
+        // however fast the peer sends.
         loop {
             if let Some(reached) = goal.reach(buffer, searched) {
                 return Poll::Ready(reached);
@@ -912,10 +914,10 @@ impl From<IncompleteRead> for io::Error {
 }
 
 /// There are more bytes before the separator than the limit allows: the error inside an
-/// [`InvalidData`](io::ErrorKind::InvalidData). After [`read_until`](StreamReader::read_until) the
-/// bytes are still in the reader, and [`read_exactly`](StreamReader::read_exactly) with `consumed`
-/// takes them without a part of the separator. [`read_line`](StreamReader::read_line) has dropped
-/// them.
+/// [`InvalidData`](io::ErrorKind::InvalidData). After [`read_until`](StreamReader::read_until)
+/// these bytes are still in the reader: [`read_exactly`](StreamReader::read_exactly) with
+/// `consumed` takes them, and no part of the separator. [`read_line`](StreamReader::read_line) has
+/// dropped the bytes.
 ///
 /// asyncio: `LimitOverrunError`.
 ///
@@ -1226,7 +1228,7 @@ impl Future for WriteAll<'_> {
             }
             *written += count;
             if count < rest.len() {
-                // There is no more room.
+                // The operating system's buffer is full, so another try would block.
                 trial.wait_first();
             }
         }

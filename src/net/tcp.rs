@@ -239,7 +239,7 @@ fn accept(listener: &std::net::TcpListener) -> io::Result<(OwnedFd, SocketAddr)>
     Ok((socket, address))
 }
 
-/// Registers it with the loop.
+/// Registers an accepted socket with the loop.
 fn accepted_by_us((socket, address): (OwnedFd, SocketAddr)) -> io::Result<(TcpStream, SocketAddr)> {
     let io = Async::register(std::net::TcpStream::from(socket), Side::Read, true)?;
     Ok((TcpStream { io }, address))
@@ -536,7 +536,7 @@ pub struct Connect {
 #[derive(Debug)]
 enum Stage {
     New(SocketAddr),
-    /// The attempt is in progress, and whether a task waits for it.
+    /// The attempt is in progress. `None` when the stream was returned.
     WaitEntry(Option<TcpStream>),
 }
 
@@ -549,7 +549,7 @@ impl Connect {
             Ok(()) | Err(Errno::INPROGRESS | Errno::INTR) => {}
             Err(error) => return Err(error.into()),
         }
-        // After the attempt: before it, the socket counts as hung up.
+        // Registered after the attempt has begun: before that, the poller reports a hang-up.
         Ok(TcpStream { io: Async::register(std::net::TcpStream::from(socket), Side::Write, true)? })
     }
 }
@@ -567,8 +567,8 @@ impl Future for Connect {
         let Stage::WaitEntry(stream) = &mut self.stage else { unreachable!("it has begun") };
         let connecting =
             stream.as_ref().expect("a connect() was polled after it was ready; keep the result of the first await");
-        // The side does not count as ready before the poller reports it; then the socket knows the
-        // result.
+        // The side counts as ready only when the poller has reported it. Then the socket knows the
+        // result of the attempt.
         ready!(connecting.io.poll_write_with(cx, |socket| socket.take_error()?.map_or(Ok(()), Err)))?;
         Poll::Ready(Ok(stream.take().expect("it was there just now")))
     }

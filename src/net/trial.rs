@@ -28,7 +28,8 @@ impl<'a, T> Trial<'a, T> {
         Trial { io, side: Side::Write, waiting: None }
     }
 
-    /// The next try would block, as it seems: it waits first, but also for what is there already.
+    /// Waits before the next try, which would probably block. This wait also ends if data or room
+    /// is already there.
     pub(crate) fn wait_first(&mut self) {
         self.waiting = Some(self.io.readiness(self.side, false));
     }
@@ -49,7 +50,7 @@ impl<'a, T> Trial<'a, T> {
                 Side::Write => self.io.write_with(&mut act),
             };
             let result = Pin::new(&mut operation).poll(cx);
-            // It may be pending only to let other tasks run.
+            // The operation may be pending only to let other tasks run.
             if result.is_ready() || !operation.would_block() {
                 return result;
             }

@@ -121,7 +121,7 @@ impl UdpSocket {
     /// # Errors
     ///
     /// If it is not connected, if the datagram is too long (the maximum is 65,507 bytes in IPv4),
-    /// or if the peer's machine has reported for an earlier one that no socket is there
+    /// or if the peer's machine has reported, for an earlier datagram, that no socket is there
     /// ([`ConnectionRefused`](io::ErrorKind::ConnectionRefused)).
     ///
     /// # Panics

@@ -1,10 +1,10 @@
 //! Awaiting file descriptors that can be polled: [`Async`].
 //!
-//! With the feature `io`, on Unix. Instead of sleeping, the loop polls its sockets, on its own
-//! thread, and from time to time while it is busy. No other thread is involved. An operation is
-//! tried at once; if it would block, the task waits until the loop learns that another try is
-//! worthwhile. So a successful operation takes one system call, and one call of the loop serves all
-//! waiting tasks.
+//! With the feature `io`, on Unix. The loop waits in a poller, on its own thread, and polls the
+//! sockets from time to time while it is busy. No other thread is involved. An operation is tried
+//! at once. If it would block, the task waits until the poller reports that another try is
+//! worthwhile. So a successful operation takes one system call, and one call to the poller serves
+//! all waiting tasks.
 //!
 //! [`net`](crate::net) has named sockets, and asyncio's streams. To read and write, use
 //! futures-io's traits, [`AsyncRead`] and [`AsyncWrite`]. They are also implemented for references,
@@ -51,9 +51,10 @@ use std::task::{Context, Poll, ready};
 ///
 /// Several tasks may wait for the same side; all of them are woken, and each tries.
 ///
-/// When the operations of a task have taken 50 µs in one step, or 64 of them have succeeded, the next ones, on whatever source, return
-/// `Pending` and wake the task at once. So other tasks and timers run, even if the peer is as fast as this task, or if the task
-/// selects from two such peers.
+/// A task lets others run when its operations have taken 50 µs in one step, or when 64 of them have
+/// succeeded in one step. Its further operations, on any source, then return `Pending` and wake the
+/// task at once. So other tasks and timers run, even if the peer is as fast as this task, or if the
+/// task selects from two such peers.
 ///
 /// The loop calls `as_fd` once, when the `Async` is made, and registers that descriptor. What
 /// `as_fd` returns later has no effect on the registration.
@@ -153,7 +154,7 @@ impl<T: AsFd + Send + Sync + 'static> Async<T> {
         Ok(Async { source, key, loop_id, lane, is_tcp, made_at: Location::caller() })
     }
 
-    /// Sets the location of its creation.
+    /// Sets the source location at which this counts as created.
     pub(crate) fn made_at(&mut self, place: &'static Location<'static>) {
         self.made_at = place;
     }
@@ -212,11 +213,12 @@ impl<T> Async<T> {
         }
     }
 
-    /// Waits until it is readable: until there is data, the end, or an error.
+    /// Waits until the source is readable: until there is data, the end, or an error.
     ///
-    /// It always waits until the loop has polled; a system call makes the poller report the source
-    /// again. A read after it may still return [`WouldBlock`](io::ErrorKind::WouldBlock) if another
-    /// task was faster. Then wait again, or use [`read_with`](Self::read_with), which does that.
+    /// It always waits for a poll of the loop, even if data is already there: a system call makes
+    /// the poller report the source again. A read after the wait may still return
+    /// [`WouldBlock`](io::ErrorKind::WouldBlock), if another task was faster. Then wait again, or
+    /// use [`read_with`](Self::read_with), which does that.
     ///
     /// Cancel safety: nothing is lost; dropping it ends the wait.
     ///
@@ -249,7 +251,7 @@ impl<T> Async<T> {
         self.readiness(Side::Read, false)
     }
 
-    /// Waits until it is writable: until there is room, or an error. Otherwise like
+    /// Waits until the source is writable: until there is room, or an error. Otherwise like
     /// [`readable`](Self::readable).
     ///
     /// # Examples
@@ -269,7 +271,8 @@ impl<T> Async<T> {
         self.readiness(Side::Write, false)
     }
 
-    /// Who has tried, and found that it would block, waits for news: it is not told again of what is there and does not help.
+    /// Waits for the side. If the caller `has_tried`, and the operation would block, only a new
+    /// report of the poller ends the wait: what is already there has not helped the caller.
     pub(crate) fn readiness(&self, side: Side, has_tried: bool) -> Readiness<'_, T> {
         Readiness { source: self, side, stage: Stage::New { has_tried } }
     }
@@ -278,10 +281,13 @@ impl<T> Async<T> {
     /// [`WouldBlock`](io::ErrorKind::WouldBlock), and waits in between. An operation that was
     /// interrupted by a signal is tried again.
     ///
-    /// Behind a `WouldBlock` it waits for something new. So `read` may give that also if there is something, but less than it wants: a peek
-    /// that waits for a whole header, for one. Others that come meanwhile wait too; what comes behind it is tried.
+    /// After a `WouldBlock` it waits until something new arrives. So `read` may return `WouldBlock`
+    /// also if there is data, but not enough: for example a peek that waits for a whole header.
+    /// Meanwhile other reads of the same source wait too. When this has ended or is dropped, the
+    /// next read is tried at once.
     ///
-    /// Cancel safety: if this is dropped, `read` is not called any more, and what it has given was given. Dropping it ends the wait.
+    /// Cancel safety: dropping this ends the wait, and `read` is not called any more. A value that
+    /// `read` has returned was already passed on.
     ///
     /// # Errors
     ///
@@ -409,8 +415,9 @@ impl<T> Async<T> {
         self.poll_in(&kernel, self.reactor(&kernel), side, cx, act)
     }
 
-    /// Tries, or waits for another try. A waiter stays registered when the operation is dropped,
-    /// because that is not reported here; it is then woken once without effect.
+    /// Tries the operation, or registers a waiter for another try. The waiter stays registered when
+    /// the caller's future is dropped, because nothing reports that; then it is woken once without
+    /// effect.
     #[track_caller]
     fn poll_in<R>(
         &self,
@@ -522,7 +529,8 @@ impl<T> Async<T> {
         Ok(number)
     }
 
-    /// Panics where its loop is not running, in place of a later poll.
+    /// Panics if the loop of this source is not running on this thread. Without this check, only a
+    /// later poll would panic.
     #[track_caller]
     pub(crate) fn check_loop(&self, asked: &str) {
         drop(self.kernel(asked));
@@ -671,7 +679,7 @@ enum Stage {
     New {
         has_tried: bool,
     },
-    /// Under this number.
+    /// Registered as the waiter with this number.
     Entered(u64),
     Over,
 }
@@ -693,7 +701,8 @@ impl<T> Future for Readiness<'_, T> {
                     return Poll::Ready(Ok(()));
                 }
                 Some(waiter) => {
-                    // It may be another task that polls now. What was asked is still to be told.
+                    // Another task may be polling now, so the waiter is replaced. The report that
+                    // was requested at the first poll is still to come.
                     end(&kernel, waiter);
                     true
                 }
@@ -761,7 +770,7 @@ pub struct Operation<'a, T, F> {
     source: &'a Async<T>,
     side: Side,
     act: F,
-    /// The location of the wait.
+    /// The number of the waiter, while this waits.
     entered: Option<u64>,
 }
 
@@ -799,7 +808,7 @@ where
 }
 
 impl<T, F> Operation<'_, T, F> {
-    /// It was tried, and now waits.
+    /// Whether the operation was tried, and now waits.
     pub(crate) fn would_block(&self) -> bool {
         self.entered.is_some()
     }
@@ -823,7 +832,8 @@ impl<T, F> fmt::Debug for Operation<'_, T, F> {
 
 // ---- futures-io ----
 
-/// Several slices may refer to the same bytes, and their total may exceed the memory.
+/// The sum, at most `usize::MAX`: several slices may refer to the same bytes, so their sum may
+/// exceed the size of the memory.
 fn total(lengths: impl Iterator<Item = usize>) -> usize {
     lengths.fold(0, usize::saturating_add)
 }

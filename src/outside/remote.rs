@@ -114,8 +114,8 @@ impl Remote {
     }
 }
 
-/// On the loop's thread, in a callback: creates the task, unless it was cancelled before it
-/// arrived.
+/// Called on the loop's thread, in a callback. Creates the task. If the task was cancelled in the
+/// meantime, it is cancelled before its first step.
 fn start<F>(spawned_at: &'static Location<'static>, future: F, promise: Promise<F::Output>)
 where
     F: Future<Output: Send + 'static> + Send + 'static,
@@ -165,8 +165,8 @@ impl Spawn for Remote {
 /// A future, which may be awaited on any executor, or waited for with [`wait`](Self::wait).
 /// Dropping it lets the task run on. If the loop is dropped first, the task counts as cancelled.
 ///
-/// Although it could [`cancel`](Self::cancel) the task, it does not keep a loop from reporting a
-/// deadlock. If you intend to do that, keep a [`Remote`] as well.
+/// A `RemoteTask` does not keep the loop from reporting a deadlock, although it could
+/// [`cancel`](Self::cancel) the task. If you intend to cancel the task, keep a [`Remote`] as well.
 ///
 /// # Examples
 ///
@@ -265,7 +265,7 @@ impl<T> Future for RemoteTask<T> {
     #[track_caller]
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         let kernel = context::running();
-        // A task of the same loop ends only there.
+        // Only its own loop ends the task. If that is this loop, the waker need not be counted.
         let is_here = kernel.as_ref().is_some_and(|kernel| kernel.id() == self.loop_id);
         // Cloning and dropping a waker may run user code: both happen while the lock is not held.
         let waker = if is_here { clone_uncounted(context.waker()) } else { context.waker().clone() };
@@ -310,7 +310,7 @@ struct State<T> {
     /// The task, after it was created.
     token: Option<Token>,
     cancelled: bool,
-    /// Whether there is or was an outcome: it may have been taken.
+    /// Whether there was an outcome. It may have been taken.
     ended: bool,
 }
 
@@ -335,7 +335,8 @@ impl<T> Shared<T> {
     }
 }
 
-/// In a message on its way to the loop. If it is dropped unread, the loop has gone.
+/// A part of the message to the loop. If it is dropped unread, the loop has gone, and the task
+/// counts as cancelled.
 struct Promise<T>(Option<Arc<Shared<T>>>);
 
 impl<T> Promise<T> {
@@ -353,8 +354,8 @@ impl<T> Drop for Promise<T> {
     }
 }
 
-/// On the loop, in the task's done callback, which drops it when it is called or, if the loop is
-/// dropped first, without being called.
+/// Owned by the task's done callback, on the loop. Its drop passes the outcome on: when the
+/// callback is called, or when the loop is dropped first, and the callback with it.
 struct Delivery<T> {
     shared: Arc<Shared<T>>,
     task: Task<T>,

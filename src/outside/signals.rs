@@ -345,7 +345,8 @@ impl CtrlC {
         CtrlC { _remote: remote.filter(|_| ear.is_some()), ear, has_cancelled }
     }
 
-    /// The main task has ended. Returns whether, if it was cancelled, only Ctrl-C has cancelled it.
+    /// Called when the main task has ended. Returns whether Ctrl-C, and no other code, has
+    /// cancelled it.
     pub(crate) fn end(self, main: &Header) -> bool {
         drop(self.ear);
         self.has_cancelled.load(Ordering::Relaxed) && main.cancelling.get() <= 1
@@ -413,8 +414,8 @@ struct Watched {
     /// Whether, before it was first used, the signal was neither ignored nor handled. An earlier
     /// handler is still called.
     was_default: bool,
-    /// Whether the handler performs the default action. Set by the handler itself while a fuse is
-    /// in.
+    /// Whether the handler performs the default action. While there is a `fuse`, the handler itself
+    /// sets this.
     default_now: Arc<AtomicBool>,
     /// The listeners, in the order in which they were added.
     ears: BTreeMap<u64, (Listener, Hear)>,
@@ -437,7 +438,7 @@ enum Listener {
     Other,
 }
 
-/// An entry of the hub, until it is dropped.
+/// A registered listener: an entry of the hub. Dropping it removes the entry.
 #[derive(Debug)]
 struct Ear {
     signal: i32,
@@ -487,8 +488,8 @@ impl Hub {
         Ok(hub)
     }
 
-    /// The ears that receive a signal that has arrived. If it arrived during a run that has ended,
-    /// it is not for the next run.
+    /// The listeners that receive a signal that has arrived. If it arrived during a run that has
+    /// ended, it is not for the next run.
     fn take_ears(&self, signal: i32) -> Vec<Hear> {
         let Some(watched) = self.signals.get(&signal) else { return Vec::new() };
         let fresh = watched.came.swap(false, Ordering::SeqCst);
@@ -548,7 +549,8 @@ impl Watched {
         if self.runs == 0 {
             self.fuse = Some(flag::register(signal, self.default_now.clone())?);
             self.default_now.store(false, Ordering::SeqCst);
-            // An earlier signal is not for this run, though it may not have been read yet.
+            // The thread for signals may not have read an earlier signal yet. That signal is not
+            // for this run.
             self.came.store(false, Ordering::SeqCst);
         }
         self.runs += 1;
@@ -573,8 +575,8 @@ impl Watched {
     }
 }
 
-/// Whether a signal is neither ignored nor handled, as Linux reports it. Other systems cannot be
-/// asked without unsafe code, so there it is assumed.
+/// Whether a signal is neither ignored nor handled, as Linux reports it. Other systems report this
+/// only to unsafe code; there the result is true.
 fn is_default(signal: i32) -> bool {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let in_mask = |name: &str| {

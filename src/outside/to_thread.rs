@@ -116,8 +116,8 @@ struct Job<T> {
 /// What a function returned, or its panic.
 type Ended<T> = Result<T, Box<dyn Any + Send>>;
 
-/// The pool drops results that are not wanted any more, and would end the process if a destructor
-/// panicked there.
+/// A value whose destructor may panic. The pool drops unwanted results on its threads, where such a
+/// panic would end the process, so it is caught here.
 struct Tolerant<V>(Option<V>);
 
 impl<V> Tolerant<V> {
@@ -135,8 +135,8 @@ impl<V> Drop for Tolerant<V> {
     }
 }
 
-/// A function that runs or will run: from its loop's first poll until it has returned or will never
-/// be called.
+/// Counts a function in `OUT`: from the first poll until the function has returned, or was dropped
+/// without being called.
 struct Out {
     loop_id: u64,
 }
@@ -169,8 +169,8 @@ impl Drop for Out {
     }
 }
 
-/// The loop has ended: waits, at most this long, until none of its functions is running. Returns
-/// how many still are.
+/// Called when the loop has ended. Waits until none of the loop's functions is running, for at most
+/// `limit`. Returns the number of functions that still run.
 pub(crate) fn join(loop_id: u64, limit: Duration) -> usize {
     let is_out = |out: &mut BTreeMap<u64, usize>| out.contains_key(&loop_id);
     let (out, _) = CAME_BACK.wait_timeout_while(all_out(), limit, is_out).unwrap_or_else(PoisonError::into_inner);

@@ -11,7 +11,8 @@
 //!
 //! One queue holds the tasks that have arrived, and those that arrive while the barrier drains or
 //! is reset. A notified task checks the state, and goes to the end of the queue if it has to wait
-//! longer. asyncio builds this on a condition whose lock is never contended, so here is no lock.
+//! longer. asyncio builds a barrier on a condition, whose lock is never contended; ours has no
+//! lock.
 
 use crate::sync::label::Label;
 use crate::sync::waiters::{Place, Ticket, Waiters};
@@ -24,9 +25,9 @@ use std::task::{Context, Poll, ready};
 /// A point where tasks wait for each other: when a given number has arrived, all of them continue,
 /// and the barrier fills again.
 ///
-/// The last one to arrive does not wait. A task that arrives while released tasks have not all left
-/// waits until they have, and belongs to the next round. A task that has arrived and is cancelled
-/// counts until its wait is dropped, which may be after its cleanups.
+/// The last task to arrive does not wait. A task that arrives before all tasks of the previous
+/// round have left waits until they have left, and belongs to the next round. A task that has
+/// arrived and is cancelled counts until its wait is dropped, which may be after its cleanups.
 ///
 /// asyncio: `Barrier`.
 ///
@@ -217,7 +218,7 @@ impl Barrier {
         BarrierWait { core: self.core.clone(), ticket: Ticket::here(), stage: Stage::New }
     }
 
-    /// Releases all waiting tasks with [`BrokenBarrier`], and starts again when they have left.
+    /// Releases all waiting tasks with [`BrokenBarrier`]. A new round begins when they have left.
     /// Repairs a barrier that was aborted.
     ///
     /// asyncio: `Barrier.reset()`, which must be awaited, but never suspends.
@@ -394,7 +395,8 @@ impl Future for BarrierWait {
             match (this.stage, this.core.state.get()) {
                 (Stage::Arrived(index), State::Draining) => return this.leave(Ok(index)),
                 (Stage::Arrived(_), State::Broken | State::Resetting) => return this.leave(Err(BrokenBarrier)),
-                // Another waiter has passed a notification on. It has no effect here.
+                // A waiter that was dropped has notified this one. The state is the same: wait
+                // again.
                 (Stage::Arrived(_), State::Filling) => {}
                 (_, State::Draining | State::Resetting) => this.stage = Stage::Blocked,
                 (_, State::Broken) => {

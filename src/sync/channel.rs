@@ -241,7 +241,7 @@ impl<T> Sender<T> {
     /// });
     /// ```
     pub fn is_closed(&self) -> bool {
-        // The last sender shuts the queue down, so here it was the receiver.
+        // The queue is shut down by the last sender or by the receiver. A sender is left: `self`.
         self.shared.queue.is_shut_down()
     }
 }

@@ -15,8 +15,8 @@ use std::task::{Context, Poll, ready};
 /// A value under a lock, and tasks that wait until it has changed.
 ///
 /// A wait releases the lock, waits for a notification, and takes the lock again. Several tasks may
-/// wait at once. After a wait, check the value again: other tasks may have changed it in between,
-/// and a notification may be superfluous, because a wait that is dropped passes one on.
+/// wait at once. After a wait, check the value again: other tasks may have changed it in between.
+/// Also, a wait that is dropped notifies another waiter, even if the value has not changed.
 ///
 /// asyncio: `Condition`. `async with condition:` is `let guard = condition.lock().await;`. A
 /// condition without a value is `Condition::default()`.
@@ -200,8 +200,8 @@ impl<T> Condition<T> {
 
     /// Releases the lock, waits for a notification, and takes the lock again.
     ///
-    /// Cancel safety: a wait that is dropped leaves the lock released (asyncio takes it once more,
-    /// only to release it), and notifies another waiter instead, whether it had been notified or
+    /// Cancel safety: a wait that is dropped leaves the lock released. (asyncio takes the lock once
+    /// more, only to release it.) It notifies another waiter, whether it was notified itself or
     /// not.
     ///
     /// asyncio: `Condition.wait()`.
@@ -213,7 +213,8 @@ impl<T> Condition<T> {
     /// # Cost
     ///
     /// No allocation unless more tasks wait than ever before. The waiter is stepped in the turn
-    /// after the notification; if it then has to wait for the lock, in the turn after the release.
+    /// after the notification. If it then has to wait for the lock, it is stepped again in the turn
+    /// after the release.
     ///
     /// # Examples
     ///
@@ -442,7 +443,7 @@ impl<'a, T> Future for ConditionWait<'a, T> {
 impl<T> Drop for ConditionWait<'_, T> {
     fn drop(&mut self) {
         self.ticket.leave(&*self.core);
-        // First the lock goes to the next task that waits for it.
+        // Dropping the stage comes first: it passes the lock to the next task that waits for it.
         let stage = std::mem::replace(&mut self.stage, Stage::Over);
         let has_waited = matches!(stage, Stage::Released(_) | Stage::Acquiring(_));
         drop(stage);

@@ -24,8 +24,9 @@ use std::task::{Context, Poll, ready};
 /// await. It is fair: first come, first served. It is not re-entrant: a task that locks it twice
 /// waits for itself. It belongs to no task, so a guard may be passed to another task.
 ///
-/// For reports, the lock remembers the task that took it until it is released. A guard that was
-/// passed to another task, or leaked (`mem::forget`), still counts as held by the first task.
+/// Until it is released, the lock remembers the task that took it: for reports, and for a cleanup
+/// that waits for a lock of its own task. A guard that was passed to another task, or leaked
+/// (`mem::forget`), still counts as held by the first task.
 ///
 /// asyncio: `Lock`, with a guard instead of `release()`, and optionally with a value. Without a
 /// value it is `Lock::new(())`, or `Lock::default()`.
@@ -69,7 +70,8 @@ struct RawLock {
     /// While it is locked, the task that took it: `NOBODY` if it was taken outside any task.
     holder: Cell<Option<Token>>,
     taken_at: Cell<u64>,
-    /// Whether the guard borrows nothing: another task may hold it now.
+    /// Whether the guard is an `OwnedLockGuard`, which borrows nothing: it may be in another task
+    /// now.
     is_owned: Cell<bool>,
     waiters: Waiters,
     label: Label,
@@ -115,7 +117,7 @@ impl Place for RawLock {
         self.wake_first();
     }
 
-    /// A waiter that leaves without having been woken may also have delayed the next one.
+    /// A waiter that leaves unwoken may have delayed the next one too: see `take_foremost`.
     fn left(&self, _: u8, _: bool) {
         self.wake_first();
     }
@@ -185,7 +187,7 @@ impl Acquiring {
                 self.ticket.tell_taker(&*self.raw);
             }
             ready!(poll);
-            // The destructor of a waker, which is user code, may have taken it.
+            // The destructor of a waker, which is user code, may have taken the lock.
             if !self.raw.is_locked() {
                 break;
             }

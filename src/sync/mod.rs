@@ -9,9 +9,9 @@
 //! stepped in the next turn. An operation that does not have to wait does not suspend. All waiters
 //! are served first come, first served.
 //!
-//! A cancelled waiter does not count from the moment of the cancellation on: a lock for which only
-//! cancelled tasks wait is free, and no permit, item or notification is handed to a cancelled task.
-//! What a task was handed before its cancellation, it passes on when it is dropped.
+//! From the moment of its cancellation, a waiter does not count: a lock for which only cancelled
+//! tasks wait is free, and permits, items and notifications go to other tasks. What a task was
+//! handed before its cancellation, its wait passes on when it is dropped.
 //!
 //! ```
 //! use onelane::{EventLoop, sync::Queue};
@@ -24,8 +24,8 @@
 //! assert_eq!(item, Ok("from one loop"));
 //! ```
 //!
-//! [`call_graph`](crate::call_graph()) and deadlock reports show where each of them was created or,
-//! except for channels, the name that you gave it.
+//! [`call_graph`](crate::call_graph()) and deadlock reports show where each of these was created
+//! or, except for channels, the name that you gave it.
 //!
 //! ```
 //! use onelane::{EventLoop, call_graph, spawn, sync::Event, yield_now};

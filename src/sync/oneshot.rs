@@ -78,7 +78,8 @@ struct Shared<T> {
     value: RefCell<Option<T>>,
     sender_dropped: Cell<bool>,
     receiver_dropped: Cell<bool>,
-    /// The receiver's task was interrupted. The receiver is woken only if the interruption is revoked.
+    /// Whether the receiver's task was interrupted. Then the receiver is woken only if the
+    /// interruption is taken back.
     is_interrupted: Cell<bool>,
     /// The receiver's waker, while it waits.
     waker: Cell<Option<Waker>>,
@@ -222,7 +223,8 @@ impl<T> Sender<T> {
         if self.is_closed() {
             return Err(value);
         }
-        // The slot was empty before. Dropping the sender wakes the receiver.
+        // This drops no earlier value: the sender sends once. Dropping the sender wakes the
+        // receiver.
         *self.shared.value.borrow_mut() = Some(value);
         Ok(())
     }

@@ -128,7 +128,7 @@ struct Ranked<T> {
     /// `None` while items are compared.
     heap: Cell<Option<BinaryHeap<Entry<T>>>>,
     numbered: Cell<u64>,
-    // The functions that need `T: Ord`, from where that was known.
+    // The functions that need `T: Ord`. The constructor sets them: only there this bound is known.
     push: fn(&mut BinaryHeap<Entry<T>>, Entry<T>),
     pop: fn(&mut BinaryHeap<Entry<T>>) -> Option<Entry<T>>,
 }
@@ -191,7 +191,7 @@ const COMPARED: &str =
     "a PriorityQueue was used from inside of a comparison of its items; let comparisons look at the items alone";
 
 impl<T> Items<T> {
-    /// Called before anything is counted.
+    /// Panics if a comparison of items is running. Called before anything is counted.
     #[track_caller]
     fn check(&self) {
         if let Items::Ranked(ranked) = self {
@@ -272,7 +272,8 @@ impl Core {
     }
 }
 
-/// Wakes the next waiter when an item was put or taken, even if its comparison panics.
+/// On drop, wakes the next waiter, because an item was put or taken. A panic of a comparison does
+/// not prevent this.
 struct WakesNext<'a>(&'a Waiters);
 
 impl Drop for WakesNext<'_> {
@@ -297,11 +298,11 @@ impl Place for Core {
     }
 
     fn resumed(&self, line: u8) {
-        // The waiters that were already woken will take as many.
+        // Each waiter that was already woken will use one item, or one free place.
         let is_more = match line {
             GETTERS => self.len.get() > self.getters.given(),
             PUTTERS => self.bound.is_none_or(|bound| bound.get() > self.len.get() + self.putters.given()),
-            // The end of the last item also reaches dying waiters.
+            // `give_all`, at the end of the last item, also reaches dying waiters.
             _ => false,
         };
         if is_more {
@@ -445,8 +446,8 @@ impl<T> Queue<T> {
     ///
     /// # Cost
     ///
-    /// No allocation but for the item and for more waiting tasks than ever before; the putter is
-    /// stepped in the turn after an item was taken.
+    /// An allocation for the item may be needed; otherwise none, unless more tasks wait than ever
+    /// before. The putter is stepped in the turn after an item was taken.
     ///
     /// # Examples
     ///
@@ -532,7 +533,7 @@ impl<T> Queue<T> {
             return Err(TryPutError::Full(item));
         }
         self.items.check();
-        // Before the item is inserted, which happens even if its comparison panics.
+        // Counted first: the item is inserted even if a comparison panics.
         core.len.set(core.len.get() + 1);
         core.unfinished.set(core.unfinished.get() + 1);
         let _told = WakesNext(&core.getters);
@@ -713,7 +714,7 @@ impl<T> Queue<T> {
     /// Waits until all items that were put are reported as [done](Queue::task_done). Does not
     /// suspend if all are.
     ///
-    /// It then returns even if new items are put before it is stepped.
+    /// After the last `task_done` it returns even if new items are put before it is stepped.
     ///
     /// Cancel safety: nothing is lost.
     ///
@@ -721,8 +722,8 @@ impl<T> Queue<T> {
     ///
     /// # Cost
     ///
-    /// No allocation unless more tasks wait than ever before; it is stepped in the turn after the
-    /// last `task_done`.
+    /// No allocation unless more tasks wait than ever before. The waiting task is stepped in the
+    /// turn after the last `task_done`.
     ///
     /// # Examples
     ///

@@ -78,8 +78,9 @@ pub struct BoundedSemaphore {
 struct Core {
     label: Label,
     value: Cell<usize>,
-    /// Number of permits that were forgotten and not released since. For `BoundedSemaphore`, whose
-    /// total never changes: free, handed over, in guards, and forgotten.
+    /// Number of permits that were forgotten and not released since. The total of a
+    /// `BoundedSemaphore` never changes: each permit is free, handed over, in a guard, or
+    /// forgotten.
     forgotten: Cell<usize>,
     /// For each permit in a guard: the task that took it, `NOBODY` if that was outside any task,
     /// and when. Borrowed while no user code runs.
@@ -88,7 +89,7 @@ struct Core {
 }
 
 impl Core {
-    /// One more permit, of those that count as taken, is in a guard.
+    /// Puts a permit that already counts as taken into a guard.
     fn permit(self: &Rc<Self>) -> Permit {
         let taker = context::running().map(|kernel| kernel.table.take()).unwrap_or_default();
         let taken = self.takers.borrow_mut().insert(taker);
@@ -124,7 +125,8 @@ impl Core {
         true
     }
 
-    /// A task that came after others had to wait although there was a permit.
+    /// Hands the free permits to waiters. A task that comes after a waiter has to wait even if
+    /// there is a permit; when that waiter has left, it gets the permit.
     fn hand_out(&self) {
         while self.value.get() > 0 && self.hand_over() {}
     }

@@ -1,9 +1,10 @@
 //! The waiters of a primitive: a queue, first come, first served.
 //!
-//! A waiter is *waiting* until it is given something (a wake, a permit, a notification), or until
-//! it is *dying*: its task was cancelled, or a timeout around it expired, so its future will be
-//! dropped. A dying waiter does not count and is given nothing, but keeps its place, because a
-//! cancellation may be taken back.
+//! A waiter is *waiting* until the primitive gives it something (a wake, a permit, a notification),
+//! or until it is *dying*: its task was cancelled, or a timeout around it expired, so its future
+//! will be dropped. A dying waiter does not count, but keeps its place, because a cancellation may
+//! be taken back. Only `give`, which gives all waiters the same thing, reaches dying waiters too,
+//! after all others, and without waking them.
 //!
 //! ```text
 //!               take_next, take_foremost, give, give_all
@@ -16,7 +17,8 @@
 //!               yield_gift, Ticket::leave, Ticket::poll
 //! ```
 //!
-//! What is given to a waiter is up to the primitive, which is notified when a ticket leaves.
+//! A *ticket* is a future's place in the queue. What is given to a waiter is up to the primitive,
+//! which is notified (`Place::left`) when a ticket leaves.
 //!
 //! This file does not know the primitive, and knows the loop only for the record of the wait. Next:
 //! `lock.rs`.
@@ -37,12 +39,12 @@ use std::task::{Context, Poll, Waker};
 pub(super) trait Place {
     fn line(&self, line: u8) -> &Waiters;
 
-    /// A waiter that was dying waits again. It was given nothing in the meantime; if there is
-    /// something to give now, the primitive gives it. Primitives that use `Waiters::give`, which
-    /// also reaches dying waiters, have nothing to do.
+    /// Called when a waiter that was dying waits again. It was given nothing in the meantime. If
+    /// there is something to give now, the primitive gives it. Primitives that use `Waiters::give`
+    /// have nothing to do, because `give` reaches dying waiters.
     fn resumed(&self, _line: u8) {}
 
-    /// A waiter leaves, without using what it may have been given.
+    /// Called when a waiter leaves without using what it may have been given.
     fn left(&self, _line: u8, _given: bool) {}
 
     /// Whether a waiter that will not be polled for some time leaves the queue, and enters it again
@@ -51,7 +53,7 @@ pub(super) trait Place {
         false
     }
 
-    /// The tasks that hold what is waited for.
+    /// The tasks that hold what this queue waits for, a lock for example.
     fn holders(&self, _line: u8) -> Vec<Token> {
         Vec::new()
     }
@@ -71,7 +73,7 @@ pub(super) trait Place {
         Vec::new()
     }
 
-    /// The only task that can provide it, if that is certain.
+    /// The only task that can provide what this queue waits for, if that is certain.
     fn sole_holder(&self, _line: u8) -> Option<Token> {
         None
     }
@@ -94,11 +96,11 @@ pub(super) struct Waiters {
 struct Line {
     /// All waiters that have a ticket.
     waiters: Lists<Waiter>,
-    /// Those that wait, by number in ascending order.
+    /// The waiters that wait, by number in ascending order.
     waiting: List,
-    /// Number of those that wait.
+    /// Number of waiters in `waiting`.
     len: usize,
-    /// Those that are dying, by number, with their indices.
+    /// The waiters that are dying: their indices, by number.
     dying: BTreeMap<u64, u32>,
     numbered: u64,
 }
@@ -118,15 +120,15 @@ struct Waiter {
     waker: Option<Waker>,
 }
 
-/// Something was given to a waiter. It must be woken when the primitive is consistent.
+/// A waiter to which something was given. Wake it when the primitive is consistent.
 #[must_use = "it has to be woken"]
 pub(super) struct Given(Option<Waker>);
 
 impl Given {
     pub(super) fn wake(self) {
         let Some(waker) = self.0 else { return };
-        // Other waiters must be woken too, and this runs in destructors: a panic of another
-        // executor's waker must not prevent that.
+        // A waker of another executor may panic. The other waiters must be woken all the same, and
+        // no panic may leave a destructor, in which this may run.
         if let Err(payload) = catch_unwind(AssertUnwindSafe(|| waker.wake())) {
             let loop_id = context::running().map_or(0, |kernel| kernel.id());
             exceptions::reached_nobody(loop_id, exceptions::IN_A_WAKER, payload);
@@ -155,7 +157,7 @@ impl Line {
         self.len -= 1;
     }
 
-    /// A waiter that was dying waits again, in its old place.
+    /// Puts a dying waiter back into its old place among the waiting ones.
     #[cold]
     fn wait_again(&mut self, index: u32) {
         let number = self.waiter(index).number;
@@ -203,7 +205,7 @@ impl Waiters {
         self.given.get()
     }
 
-    /// Gives to the first waiter.
+    /// Gives something to the first waiter.
     pub(super) fn take_next(&self) -> Option<Given> {
         let mut line = self.line.borrow_mut();
         let index = line.waiting.first()?;
@@ -214,8 +216,8 @@ impl Waiters {
         Some(Given(waiter.waker.take()))
     }
 
-    /// Like `take_next`, but only if no other waiter is before it: neither one that was given
-    /// something, nor a dying one, which passes its turn on when it leaves.
+    /// Like `take_next`, but only if no other waiter is before the first one: neither a waiter that
+    /// was given something, nor a dying waiter. A dying waiter passes its turn on when it leaves.
     pub(super) fn take_foremost(&self) -> Option<Given> {
         if self.given.get() > 0 {
             return None;
@@ -232,11 +234,11 @@ impl Waiters {
         self.take_next()
     }
 
-    /// Gives to the first `count` waiters, and wakes them. The rest is kept for dying waiters, in
-    /// case they wait again.
+    /// Gives something to the first `count` waiters, and wakes them. If fewer wait, gives the rest
+    /// to dying waiters without waking them, in case they wait again.
     pub(super) fn give(&self, count: usize) {
-        // All of them before the first is woken, because a waker is user code and may come back
-        // here.
+        // All are taken before the first is woken, because a waker is user code and may call this
+        // primitive.
         let taken: Vec<_> = std::iter::from_fn(|| self.take_next()).take(count).collect();
         {
             let mut line = self.line.borrow_mut();
@@ -262,8 +264,7 @@ impl Waiters {
         self.line.borrow().waiters.get(index).map(|waiter| waiter.number)
     }
 
-    /// Takes a waiter out of the line. It keeps its waker. Returns whether it had been given
-    /// something.
+    /// Takes a waiter out of the line; its waker stays. Returns whether it was given something.
     fn leave(&self, index: u32) -> bool {
         let was_given = self.line.borrow_mut().leave(index) == State::Given;
         self.given.set(self.given.get() - usize::from(was_given));
@@ -282,7 +283,7 @@ impl Waiters {
         Some(line.waiters.free(index))
     }
 
-    /// A waiter that is dying waits again.
+    /// Lets a dying waiter wait again: the interruption was taken back.
     #[cold]
     #[inline(never)]
     fn resume(&self, index: u32, place: &dyn Place, line: u8) {
@@ -291,8 +292,8 @@ impl Waiters {
                 self.line.borrow_mut().wait_again(index);
                 place.resumed(line);
             }
-            // It was given something while it was dying, and was not woken for that. Or it had left
-            // the queue, and enters it again.
+            // It was given something while it was dying, without a wake. Or it has left the queue,
+            // and must be polled to enter it again.
             State::Given | State::Gone => {
                 let waker = self.line.borrow_mut().waiters.get_mut(index).and_then(|waiter| waiter.waker.take());
                 Given(waker).wake();
@@ -304,7 +305,7 @@ impl Waiters {
 
 // ---- what the kernel sees of a waiter ----
 
-/// A waiter of a primitive. It may have left: then all that happens to it does nothing.
+/// A waiter of a primitive. If the waiter has left, all functions do nothing.
 struct Waiting<P> {
     place: Rc<P>,
     at: InLine,
@@ -387,8 +388,8 @@ fn yield_gift(place: &dyn Place, line: u8, index: u32) {
 
 // ---- tickets ----
 
-/// What a future stores about its place in a queue. Each function takes the primitive, which the
-/// future has too.
+/// What a future stores about its place in a queue. The future also stores the primitive, and
+/// passes it to each function.
 pub(super) struct Ticket {
     at: Option<InLine>,
     record: Record,
@@ -410,7 +411,7 @@ impl Ticket {
     #[inline]
     pub(super) fn enter(&mut self, place: &impl Place, line: u8) {
         debug_assert!(!self.is_in_line(place), "one place a ticket");
-        // It may have left the queue before.
+        // The waiter of an earlier place, which is `Gone`, is freed.
         self.leave(place);
         let index = place.line(line).line.borrow_mut().enter();
         self.at = Some(InLine { line, index });
@@ -426,8 +427,8 @@ impl Ticket {
         }
     }
 
-    /// Ready when something was given; then the place is left. A poll without reason changes only
-    /// the waker.
+    /// Ready when something was given: then the waiter leaves the queue. A spurious poll changes
+    /// only the waker.
     #[track_caller]
     #[inline]
     pub(super) fn poll<P: Place + 'static>(&mut self, place: &Rc<P>, context: &mut Context<'_>) -> Poll<()> {
@@ -436,7 +437,7 @@ impl Ticket {
         if let Some(waiter) = waiters.remove_if_over(at.index) {
             self.at = None;
             self.record.end();
-            // Its waker may be user code. It is dropped here, where nothing is borrowed.
+            // The waiter's waker may be user code. It is dropped here, where nothing is borrowed.
             drop(waiter);
             return Poll::Ready(());
         }
@@ -449,7 +450,7 @@ impl Ticket {
         let state = match old {
             Some(old) => {
                 drop(old);
-                // The old waker's destructor may have come back here.
+                // The destructor of the old waker may have called this primitive.
                 waiters.state(at.index)
             }
             None => state,
@@ -464,12 +465,12 @@ impl Ticket {
                     return Poll::Ready(());
                 }
             }
-            // The code of a waker has come back here, and has given.
+            // The code of a waker has called this primitive, and so has given something.
             State::Given => {
                 self.leave(&**place);
                 return Poll::Ready(());
             }
-            // The code of a waker has made it leave the queue. The next poll enters it again.
+            // The code of a waker has made the waiter leave the queue. The next poll enters again.
             State::Gone => {
                 context.waker().wake_by_ref();
                 return Poll::Pending;
@@ -487,12 +488,12 @@ impl Ticket {
         let waiters = place.line(line);
         let was_given = waiters.leave(index);
         let waiter = waiters.line.borrow_mut().waiters.free(index);
-        // As above.
+        // Its waker may be user code; here nothing is borrowed.
         drop(waiter);
         was_given
     }
 
-    /// The waiting future is dropped: what it was given is passed on.
+    /// Called when the waiting future is dropped. Passes on what the waiter was given.
     #[inline]
     pub(super) fn give_up(&mut self, place: &impl Place) {
         if let Some(InLine { line, index }) = self.at {

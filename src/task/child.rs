@@ -1,8 +1,8 @@
 //! The children of `gather`, `wait`, `as_completed` and `shield`: tasks and promises.
 //!
-//! A task is a row of its loop; a promise belongs to no loop. Both end once, and at their end queue
-//! calls in the order of registration. The four functions need nothing else. A promise is not
-//! wrapped into a task: the task would take a step of its own, and its result would come a turn
+//! A task has a row in its loop; a promise belongs to no loop. Both end once, and at their end they
+//! queue calls in the order of registration. The four functions need nothing else. They do not wrap
+//! a promise into a task: the task would take a step of its own, and the result would come a turn
 //! later than in asyncio.
 //!
 //! ```text
@@ -282,8 +282,8 @@ impl<T> fmt::Debug for Child<T> {
     }
 }
 
-/// A borrowed child of a gather, without its output type. The gather owns its children, and uses
-/// this to add itself to each child's waiters and to look at the child later.
+/// A borrowed child of a gather, without its output type. The gather owns its children. Through
+/// this type, it adds itself to each child's waiters, and queries the child later.
 #[doc(hidden)]
 pub struct ChildRef<'a>(pub(crate) Lent<'a>);
 
@@ -344,7 +344,7 @@ impl AnyChild {
         self.task().is_some_and(|task| task.header().ending.get() == Some(Ending::Panicked))
     }
 
-    /// Some code knows how the child has ended, so a panic is not reported any more.
+    /// Some code has read how the child ended, so a panic of the child is not reported any more.
     pub(crate) fn look_at(&self) {
         if let AnyChild::Task(task) = self {
             task.header().look_at();
@@ -391,8 +391,8 @@ pub(crate) fn tasks_of(children: &[AnyChild]) -> Vec<AnyTask> {
     children.iter().filter_map(AnyChild::task).cloned().collect()
 }
 
-/// Whether a wait for these children may end without other tasks: any code that has a promise may
-/// set it at any time.
+/// Whether a pending promise is among these children. Any code that has the promise may set it at
+/// any time, so a wait for the children may end without other tasks.
 pub(crate) fn may_come_from_anybody(children: &[AnyChild]) -> bool {
     children.iter().any(|child| matches!(child, AnyChild::Promise(promise) if !promise.is_done()))
 }

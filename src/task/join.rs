@@ -14,8 +14,8 @@ use std::task::{Context, Poll};
 /// If the task has ended, the await is ready at once; otherwise in the turn after the end. A
 /// cancellation of the awaiting task spreads to the awaited task.
 ///
-/// Cancel safety: **dropping it after its first poll cancels the task**. Before that, dropping it
-/// detaches the task.
+/// Cancel safety: **dropping the await after its first poll cancels the awaited task**. Dropping it
+/// before its first poll detaches that task.
 ///
 /// # Examples
 ///
@@ -100,8 +100,8 @@ fn wait(header: &Header, waiter: &mut Option<WaiterKey>, record: &mut Record, co
     let Some(kernel) = running.or_else(|| context::loop_of(header.token())) else { return };
     *waiter = Some(match *waiter {
         None => kernel.table.add_awaiter(header, context.waker()),
-        // It was polled before, and is polled again: something else has woken its task, or it has
-        // moved to another task.
+        // The await was polled before, and the awaited task has not ended: something else has woken
+        // the awaiting task, or the await has moved to another task.
         Some(key) => {
             kernel.table.change_awaiter(header, key, context.waker());
             key
@@ -153,7 +153,7 @@ pub(crate) fn take_outcome<T>(cell: &TypedTask<T>) -> Outcome<T> {
     match outcome.take() {
         Some(Ok(value)) => Ok(value),
         Some(Err(error)) => {
-            // An error stays in place, for a group or other code that reads the end later.
+            // An error stays in place, for a group or other code that reads the outcome later.
             *outcome = Some(Err(error.clone()));
             Err(error)
         }

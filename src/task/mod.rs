@@ -45,7 +45,7 @@ mod tests;
 /// The task keeps the value that the future returns until its last handle is dropped. So the output
 /// must be `'static` too.
 ///
-/// Like `create_task`, it takes no task and no promise: they are not futures, and already exist.
+/// Like `create_task`, this function takes no task and no promise, because these are not futures.
 /// Await them, or spawn `async { promise.await }`:
 ///
 /// ```compile_fail,E0277
@@ -58,13 +58,13 @@ mod tests;
 ///
 /// # Panics
 ///
-/// If no loop is running on this thread: call it inside [`run`](crate::run()), or use
+/// If no loop is running on this thread. Call `spawn` inside [`run`](crate::run()), or use
 /// [`EventLoop::spawn`](crate::EventLoop::spawn).
 ///
 /// # Cost
 ///
-/// One allocation, unless a task of the same size has ended: a thread that has a loop keeps up to
-/// 256 KiB of such memory. No allocation for the ready queue.
+/// One allocation, or none if the memory of an ended task of the same size is free: a thread that
+/// has a loop keeps up to 256 KiB of such memory. No allocation for the ready queue.
 ///
 /// # Examples
 ///
@@ -175,12 +175,12 @@ impl Builder {
 /// A task whose result is a `T`.
 ///
 /// Await it to get `Result<T, TaskError>`. `task.await` takes the result; `(&task).await` leaves it
-/// in place and returns a clone. **Dropping a `Task` detaches it; dropping an await of it that was
-/// polled cancels it.** `Task` implements `IntoFuture` and not `Future`, so that the two are
-/// different types.
+/// in place and returns a clone. **Dropping a `Task` detaches the task. Dropping an await of the
+/// task, after its first poll, cancels the task.** So the handle and the await are different types:
+/// `Task` implements `IntoFuture` and not `Future`.
 ///
-/// Neither `Send` nor `Sync`: a task lives on the thread of its loop. The handle keeps the outcome
-/// alive, but not the loop.
+/// A `Task` is neither `Send` nor `Sync`, because a task lives on the thread of its loop. The
+/// handle keeps the outcome alive, but not the loop.
 ///
 /// asyncio: `Task`.
 ///
@@ -233,7 +233,7 @@ pub struct CallbackId(Callback);
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Callback {
-    /// A callback of a task. It has no key if the task has ended before the callback is added.
+    /// A callback of a task. It has no key if the task had ended when the callback was added.
     OfTask(Token, Option<WaiterKey>),
     /// Promises belong to no loop, and have one counter for all their waiters.
     OfPromise(u64),
@@ -268,8 +268,8 @@ impl CallbackId {
 impl<T: 'static> Task<T> {
     /// Calls `callback` with this task when the task has ended. The callback is called from the
     /// ready queue, in the turn after the end; callbacks and awaits run in the order of
-    /// registration. If the task has already ended, the callback is queued at once. Inside it,
-    /// [`current_task`](crate::current_task()) is `None`.
+    /// registration. If the task has already ended, the callback is queued at once. Inside the
+    /// callback, [`current_task`](crate::current_task()) returns `None`.
     ///
     /// If the callback panics, the panic goes to the loop's exception handler. If the loop is
     /// dropped first, the callback is dropped too.
@@ -314,8 +314,7 @@ impl<T: 'static> Task<T> {
     /// Removes a done callback. Returns false if it was already queued or removed, or belongs to
     /// another task.
     ///
-    /// asyncio: `remove_done_callback`, which finds it by equality and returns the number that it
-    /// removed.
+    /// asyncio: `remove_done_callback`, which removes all equal callbacks and returns their number.
     ///
     /// # Examples
     ///
@@ -397,10 +396,10 @@ impl<T> Task<T> {
         }
     }
 
-    /// Cancels the task: its future is dropped, on this thread, at the task's next turn. Tasks that
-    /// it awaits are cancelled first, so they have ended when its destructors run. Returns false if
-    /// the task has ended. If it has ended with a panic, the panic is not reported to the exception
-    /// handler any more, because code that cancels a task knows that it may have failed.
+    /// Cancels the task: its cleanups run, and its future is dropped, in the task's next steps.
+    /// Tasks that it awaits are cancelled first, so they have ended when its destructors run.
+    /// Returns false if the task has already ended. If it has ended with a panic, the panic then
+    /// counts as read, and is not reported to the exception handler.
     ///
     /// A task that was never stepped never runs. If the task is running and returns in this step,
     /// it ends as cancelled.
@@ -438,9 +437,9 @@ impl<T> Task<T> {
         self.cell.header().cancelling.get()
     }
 
-    /// Takes back one cancellation request, and returns the number that are left. If none is left
-    /// before the task is stepped, the task continues as if no request had come; tasks that it
-    /// awaits stay cancelled. Does nothing if the task has ended.
+    /// Takes back one cancellation request, and returns the number of requests that are left. If
+    /// none is left before the task is stepped, the task continues as if no request had come. Tasks
+    /// that it awaits stay cancelled. Does nothing if the task has ended.
     ///
     /// asyncio: `uncancel()`.
     ///
@@ -893,8 +892,8 @@ impl fmt::Debug for TaskRef {
     }
 }
 
-/// Cancels a task by a handle. Returns false if the task has ended. If it has ended with a panic,
-/// the panic then counts as read.
+/// Cancels a task by a handle. Returns false if the task has already ended. If it has ended with a
+/// panic, the panic then counts as read.
 fn ask_to_end(task: &AnyTask) -> bool {
     let was_alive = cancel(task);
     if !was_alive {

@@ -1,12 +1,12 @@
 //! A value that is set later: some tasks await it, other code sets it.
 //!
 //! A promise becomes done once, by a value or by a cancellation. It has one list of waiters: wakers
-//! of awaits, and done callbacks. When it is done, they are woken and queued in the order of
-//! registration, so awaits and callbacks mix as they do at the end of a task.
+//! of awaits, and done callbacks. When the promise is done, it wakes these wakers and queues these
+//! callbacks in the order of registration, as at the end of a task.
 //!
 //! A promise has no row in the loop's table and belongs to no loop: each of its waiters knows its
-//! own loop. Wakers, callbacks and destructors are user code, and nothing is borrowed while they run.
-//! The one exception is the value, which is lent to its own `clone`. Next: `shield.rs`.
+//! own loop. Wakers, callbacks and destructors are user code, and nothing is borrowed while they
+//! run. The one exception is the value, which is borrowed while it is cloned. Next: `shield.rs`.
 
 use crate::error::TaskError;
 use crate::kernel::callbacks::calls::Call;
@@ -29,33 +29,33 @@ use std::task::{Context, Poll, Waker};
 /// A value that is set later, and that any number of tasks may await.
 ///
 /// Await it to get `Result<T, TaskError>`. If the promise is done, the await is ready at once;
-/// otherwise in the turn after it was set. `(&promise).await` leaves the value in place and returns
-/// a clone; `promise.await` takes the value. Await by reference if several tasks need it. Cloning a
-/// promise creates another handle to the same promise. Like [`Task`](crate::Task), it implements
-/// `IntoFuture` and not `Future`.
+/// otherwise in the turn after the promise is set. `(&promise).await` leaves the value in place and
+/// returns a clone; `promise.await` takes the value. Await by reference if several tasks need the
+/// value. Cloning a promise creates another handle to the same promise. Like
+/// [`Task`](crate::Task), a promise implements `IntoFuture` and not `Future`.
 ///
-/// **A cancellation of a task that awaits a promise cancels the promise, immediately, and with it
-/// all tasks that await it. So does dropping an await that was polled.**
-/// [`shield(&promise)`](crate::shield()) prevents that.
+/// **A cancellation of a task that awaits a promise cancels the promise immediately. Other tasks
+/// that await the promise then get [`TaskError::Cancelled`]. Dropping an await that was polled has
+/// the same effect.** [`shield(&promise)`](crate::shield()) prevents that.
 ///
 /// [`gather`](crate::gather()), [`wait`](crate::wait()), [`as_completed`](crate::as_completed()),
 /// [`shield`](crate::shield()) and [`wait_for`](crate::wait_for) take a promise as it is, and do
 /// not wrap it into a task. To get a task that awaits it, spawn `async { promise.await }`.
 ///
-/// It may be created anywhere on the thread, and awaited in any loop of the thread. An await keeps
-/// the promise alive, but cannot set it. If the last handle is dropped while a task awaits the
-/// promise, that task waits for ever. A loop on a virtual clock reports this as a deadlock.
-/// Callbacks do not keep the promise alive. If a pending promise has no handles and no awaits, its
-/// callbacks are dropped without being called.
+/// A promise may be created anywhere on the thread, and awaited in any loop of the thread. An await
+/// keeps the promise alive, but cannot set it. If the last handle is dropped while a task awaits
+/// the promise, that task waits for ever. A loop on a virtual clock or in debug mode reports this
+/// as a deadlock, if nothing else can continue. Callbacks do not keep the promise alive. If a
+/// pending promise has no handles and no awaits, its callbacks are dropped without being called.
 ///
-/// An error of the user's is a value: use `Promise<Result<T, E>>` instead of `set_exception`.
+/// There is no `set_exception`. To set an error, use a `Promise<Result<T, E>>`.
 ///
 /// asyncio: `Future`, `loop.create_future()`.
 ///
 /// # Cost
 ///
-/// One allocation for the promise. One more for its list of waiters, as long as these are at most
-/// eleven; a longer list takes more. Adding or removing a waiter takes O(log n).
+/// One allocation for the promise. One more for its list of up to eleven waiters; a longer list
+/// takes more. Adding or removing a waiter takes O(log n).
 ///
 /// # Examples
 ///
@@ -106,8 +106,8 @@ enum Then<T> {
     Wake(Waker),
     /// Queue a callback of the crate.
     Queue(Call),
-    /// Queue a callback of the user, with the task-local values that it sees. It receives the
-    /// promise only then, so it does not keep the promise alive before.
+    /// Queue a callback of the user, with the task-local values that it sees. The callback gets the
+    /// promise only when it is queued, so it does not keep the promise alive before that.
     CallBack(Callback<T>, Locals),
 }
 
@@ -141,8 +141,8 @@ impl<T> PromiseCell<T> {
         self.waiters.borrow_mut().remove(&number)
     }
 
-    /// Adds the waker of this poll, or stores it under the number of the earlier poll. Returns the
-    /// number.
+    /// Adds the waker of this poll. If an earlier poll has added one (`waiter`), replaces that.
+    /// Returns the waker's number.
     fn wait_in(&self, waiter: Option<u64>, loop_id: Option<u64>, context: &Context<'_>) -> u64 {
         let is_ours = |then: &Then<T>| matches!(then, Then::Wake(old) if wakes_the_same(old, context.waker()));
         if let Some(number) = waiter {
@@ -388,11 +388,10 @@ impl<T> Promise<T> {
         }
     }
 
-    /// Removes a done callback. Returns false if the promise is done, so that the callback is
-    /// already queued; or if the callback was removed or belongs to another promise.
+    /// Removes a done callback. Returns false if the promise is done, because the callback is then
+    /// already queued. Also if the callback was removed before, or belongs to another promise.
     ///
-    /// asyncio: `remove_done_callback`, which finds it by equality and returns the number that it
-    /// removed.
+    /// asyncio: `remove_done_callback`, which removes all equal callbacks and returns their number.
     ///
     /// # Examples
     ///
@@ -424,8 +423,8 @@ impl<T> Promise<T> {
             let kernel = loop_id.and_then(context::find);
             match (then, kernel) {
                 (Then::Wake(waker), Some(kernel)) => {
-                    // Between two turns, a wake would go through the inbox, and come after all
-                    // callbacks.
+                    // Outside a turn, a wake would go through the inbox, and the task would run
+                    // after all callbacks. So the loop is entered for the wake.
                     let is_running = context::running().is_some_and(|it| it.id() == kernel.id());
                     let _entered = (!is_running).then(|| context::enter_to_wake(&kernel));
                     waker.wake();
@@ -440,7 +439,7 @@ impl<T> Promise<T> {
             }
         });
         if is_wake {
-            // This did not go through the inbox, so the host has not been called.
+            // The wake did not go through the inbox, so the host has not been called.
             loop_id.and_then(context::find).iter().for_each(|kernel| kernel.work_arrived());
         }
     }
@@ -495,9 +494,9 @@ impl<T: 'static> Promise<T> {
     ///
     /// # Errors
     ///
-    /// If it is already done, the value is returned and nothing changes. asyncio raises
-    /// `InvalidStateError`; to get that, call `unwrap()`. If it does not matter whether the promise
-    /// was cancelled in the meantime, call `ok()`.
+    /// If the promise is already done, the value is returned and nothing changes. asyncio raises
+    /// `InvalidStateError` in this case; `unwrap()` on the result panics likewise. If it does not
+    /// matter whether the promise was cancelled in the meantime, call `ok()`.
     ///
     /// # Examples
     ///
@@ -536,19 +535,20 @@ impl<T: 'static> Promise<T> {
     /// Calls `callback` with this promise when the promise is done. The callback is called from the
     /// ready queue of the loop that is running now, in the turn after the promise was set;
     /// callbacks and awaits run in the order of registration. If the promise is already done, the
-    /// callback is queued at once. Inside it, [`current_task`](crate::current_task()) is `None`.
+    /// callback is queued at once. Inside the callback, [`current_task`](crate::current_task())
+    /// returns `None`.
     ///
     /// If the callback panics, the panic goes to the loop's exception handler. If the loop is
     /// dropped first, the callback is never called.
     ///
-    /// A callback that captures the promise keeps it alive until it is done; use the argument
-    /// instead.
+    /// A callback that captures the promise keeps it alive until the promise is done. Use the
+    /// callback's argument instead.
     ///
     /// asyncio: `add_done_callback`.
     ///
     /// # Panics
     ///
-    /// If no loop is running on this thread: add it inside [`run`](crate::run()).
+    /// If no loop is running on this thread. Add the callback inside [`run`](crate::run()).
     ///
     /// # Cost
     ///

@@ -9,8 +9,8 @@ use std::rc::Rc;
 /// Declares task-local variables: `static`s whose values belong to the running task. See
 /// [`TaskLocal`].
 ///
-/// A variable may have a default, for tasks in which it was never set: an expression, evaluated at
-/// each `get`.
+/// A variable may have a default, for tasks in which it was never set. The default is an
+/// expression, which is evaluated each time the unset variable is read.
 ///
 /// # Examples
 ///
@@ -50,8 +50,9 @@ macro_rules! task_local {
 /// A variable with a separate value in each task. Declared with
 /// [`task_local!`](crate::task_local!).
 ///
-/// A task starts with the values that its spawner has at that moment. Later changes by either are
-/// not visible to the other. A callback sees the values of the moment at which it was scheduled.
+/// A task starts with the values that its spawner has when it spawns the task. Later changes in one
+/// of the two are not visible in the other. A callback sees the values that existed where and when
+/// it was scheduled.
 /// Inheriting a value only increments a reference count, so values need not be `Clone`. A value is
 /// dropped when the last task that has it ends.
 ///
@@ -61,8 +62,8 @@ macro_rules! task_local {
 ///
 /// # Cost
 ///
-/// As long as no variable was set in a loop, a spawn checks one flag; after that it increments a
-/// count. `set` copies the list of the task's values; `get` searches it.
+/// Until a variable is set in a loop, a spawn checks one flag; after that, each spawn increments a
+/// count. `set` copies the list of the task's values; `get` searches the list.
 ///
 /// # Examples
 ///
@@ -132,7 +133,8 @@ impl<T: 'static> TaskLocal<T> {
         std::ptr::from_ref(self).addr()
     }
 
-    /// Sets the value in the running task or callback. What it spawns from now on inherits it.
+    /// Sets the value in the running task or callback. Tasks that it spawns from now on inherit the
+    /// value.
     ///
     /// # Panics
     ///
@@ -155,7 +157,8 @@ impl<T: 'static> TaskLocal<T> {
         Before { variable: self, value: self.replace(Some(Rc::new(value))) }
     }
 
-    /// Restores the state that the variable had before a [`set`](Self::set), which may be unset.
+    /// Restores the state that the variable had before a [`set`](Self::set): its earlier value, or
+    /// unset.
     ///
     /// # Panics
     ///
@@ -192,8 +195,8 @@ impl<T: 'static> TaskLocal<T> {
         before
     }
 
-    /// Passes the value to `look`: that of the running task or callback, otherwise the default, if
-    /// there is one.
+    /// Passes the value to `look`: the value in the running task or callback, otherwise the
+    /// default. `None` if there is neither.
     ///
     /// # Examples
     ///

@@ -8,7 +8,7 @@
 //!
 //! `EventLoop::run` requires neither bound: it returns the output of its main task.
 
-/// The name, the parameters of the function, its body, and the bounds of `T` beside `'static`.
+/// The name, the parameters of the function, its body, and the bounds of `T` apart from `'static`.
 macro_rules! needs_static {
     ($($(#[$attribute:meta])* $name:ident: $parameters:literal, $body:literal, $bounds:literal;)+) => {$(
         $(#[$attribute])*

@@ -62,8 +62,8 @@ impl From<Elapsed> for std::io::Error {
 /// next turn.
 ///
 /// If the interruption starts cleanups inside ([`finally`](crate::finally())), the timeout waits
-/// for them, however long they take. A cleanup that was started before, by a cancellation or by a
-/// timeout around this one, ends when the time has passed.
+/// for them, however long they take. A cleanup inside may already run, because a cancellation or a
+/// timeout around this one has started it. Such a cleanup ends when the time has passed.
 ///
 /// Code outside the timeout may have requested an interruption since the timeout was entered: a
 /// cancellation of the task, a timeout or a failing group around this one. Then the interruption
@@ -191,18 +191,18 @@ pub struct Deadline {
     limit: Rc<Limit>,
 }
 
-/// A deadline and what happens at it. The timer owns it.
+/// A deadline, and the interruption that it causes. A pending timer owns it too.
 struct Limit {
     loop_id: u64,
     when: Cell<Time>,
     stage: Cell<Stage>,
     /// Whether it limits a future.
     taken: Cell<bool>,
-    /// What has to be undone if the future is ready first.
+    /// The timer or the callback to cancel if the future is ready first.
     key: Cell<Option<Key>>,
-    /// An interruption has ended at this timeout, while code further out drove it.
+    /// Whether an interruption has ended at this timeout, although a scope further out drove it.
     has_caught: Cell<bool>,
-    /// An interruption has passed through this timeout.
+    /// Whether an interruption has passed through this timeout, to the scopes further out.
     goes_on: Cell<bool>,
     interruption: Interruption,
 }
@@ -211,7 +211,7 @@ struct Limit {
 enum Stage {
     New,
     Active,
-    /// The time has passed; the future may not know yet.
+    /// The time has passed; the future may not be interrupted yet.
     Expired,
     /// The future was ready first, or was dropped.
     Finished,
@@ -558,7 +558,8 @@ impl<F: Future> Future for Timeout<F> {
         let this = &mut *self;
         let limit = this.limit().clone();
         if limit.goes_on.get() {
-            // Code beside it has caught the interruption that was passing through.
+            // The interruption that passed through this timeout was caught beside it, in another
+            // branch of the task.
             raise(context);
             return Poll::Pending;
         }
@@ -687,8 +688,9 @@ impl<T: Clone + 'static> Awaitable for &Promise<T> {
 /// returns a value anyway, or panics, that is the result. A promise is cancelled, also for others
 /// who await it; [`shield(&promise)`](crate::shield()) prevents this.
 ///
-/// Like [`timeout`], except for a duration of zero: what has ended still gives its result, another
-/// task or promise is cancelled at once, and a future is dropped without being polled.
+/// Otherwise like [`timeout`], except for a duration of zero. Then a task or a promise that has
+/// ended still gives its result, and one that has not ended is cancelled at once. A future is
+/// dropped without being polled.
 ///
 /// Cancel safety: as for an await of the task, promise or future.
 ///
@@ -763,16 +765,16 @@ pub struct WaitFor<F> {
 
 enum Way<F> {
     Timed(Timeout<F>),
-    /// A task with zero time. Once begun, a done callback reports its end, and we are the waiter
-    /// with this number.
+    /// A task with zero time. From the first poll on, a done callback reports the end of the task;
+    /// the key removes this callback.
     CancelledAtOnce {
         task: TaskRef,
         future: Option<Pin<Box<F>>>,
         ended: Option<(Rc<Ended>, WaiterKey)>,
         record: Record,
     },
-    /// A future with zero time. asyncio wraps it into a task, cancels that, and waits for its done
-    /// callback. Once begun, callbacks stand in for these steps.
+    /// A future with zero time. asyncio wraps the future into a task, cancels this task, and waits
+    /// for its done callback. Here callbacks take the place of these steps, from the first poll on.
     NeverStarted {
         future: Option<Pin<Box<F>>>,
         promise: Option<AnyPromise>,
@@ -811,8 +813,7 @@ impl<F: Future> Future for WaitFor<F> {
                     }
                     promise.cancel();
                 }
-                // A promise is done when it is cancelled. The task that asyncio would have takes
-                // one step to end.
+                // A promise is done as soon as it is cancelled. asyncio's task takes one step more.
                 let steps = if promise.is_some() { 1 } else { 2 };
                 let ending = ending.get_or_insert_with(|| NeverStarted::begin(&kernel, steps));
                 if ending.steps.get() == 0 {
@@ -829,8 +830,8 @@ impl<F: Future> Future for WaitFor<F> {
     }
 }
 
-/// The end of the task that asyncio would have: a step in which it is dropped, then its done
-/// callback, which wakes the waiter. For a promise, only the callback.
+/// Stands for the end of asyncio's task: a step in which the task ends, then its done callback,
+/// which wakes the waiter. For a promise, only the callback.
 struct NeverStarted {
     /// Number of steps that are left.
     steps: Cell<u32>,
@@ -894,7 +895,7 @@ struct Ended {
     waker: Cell<Option<Waker>>,
 }
 
-/// Without links, because the task was already cancelled.
+/// Has no links for a cancellation to follow, because the task was already cancelled.
 impl Awaited for Ended {
     fn tasks(&self) -> Vec<AnyTask> {
         vec![self.task.cell.clone()]

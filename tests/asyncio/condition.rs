@@ -1,9 +1,9 @@
 //! Condition: twins of `ConditionTests` in `test_locks.py`.
 //!
-//! A lock is released when its guard is dropped, and a guard stays in its task. A task that leaves
-//! the lock locked, for others to release, therefore takes orders here. A cancelled wait leaves the
-//! lock released, because its guard is gone. asyncio acquires the lock again for code that catches
-//! the cancellation.
+//! A lock is released when its guard is dropped, and a guard stays in its task. Some originals
+//! leave the lock held, for other code to release. Here a task keeps the guard and follows the
+//! orders of other code (`Order`). A cancelled wait leaves the lock released, because its guard is
+//! gone. asyncio acquires the lock again for code that catches the cancellation.
 
 mod condition_tests {
     use crate::common::{Trace, ms, panic_of, virtual_loop};
@@ -351,8 +351,8 @@ mod condition_tests {
         });
     }
 
-    /// A task that waits until it may wake, and records whether a cancellation arrived. It ends
-    /// with the cancellation, or catches it.
+    /// A task that waits until the state is true, and records whether a cancellation arrived. It
+    /// ends with the cancellation, or catches it.
     fn func(cond: &Rc<Condition<bool>>, raised: &Rc<Cell<bool>>, catches: bool) -> Task<bool> {
         let (cond, raised) = (cond.clone(), raised.clone());
         spawn(async move {

@@ -127,7 +127,7 @@ mod base_future_tests {
         assert_eq!(told, 0);
     }
 
-    /// `set_result(..).ok()` does what the private helper does.
+    /// `set_result(..).ok()` replaces asyncio's private helper.
     #[test]
     fn test_set_result_unless_cancelled() {
         let fut = Promise::new();

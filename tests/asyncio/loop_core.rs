@@ -200,8 +200,8 @@ mod base_event_loop_tests {
         assert_eq!(lines.len(), 2);
     }
 
-    /// Only the part that exists here: a custom handler replaces the default handler, which then
-    /// prints nothing.
+    /// Tests only the part that exists here: a custom handler replaces the default handler, which
+    /// then prints nothing.
     #[test]
     fn test_set_exc_handler_custom() {
         let told = stderr_of("loop_core::base_event_loop_tests::test_set_exc_handler_custom", || {
@@ -330,7 +330,7 @@ mod base_event_loop_tests {
         }
     }
 
-    /// The event is that of a socket, and one pass of a loop that is stopped at once is a `turn()`.
+    /// The event comes from a socket. A `turn()` replaces the loop that is stopped at once.
     #[test]
     #[cfg(all(unix, feature = "io"))]
     fn test_single_selecter_event_callback_after_stopping() {
@@ -556,7 +556,7 @@ mod event_loop_tests_mixin {
         });
     }
 
-    /// A task is what another thread can cancel.
+    /// Another thread can cancel a task, so a task replaces the handle.
     #[test]
     fn test_call_soon_threadsafe_handle_cancel_other_thread() {
         watched(|| {

@@ -88,8 +88,8 @@ impl<T> Cue<T> {
     }
 }
 
-/// Whether a task waits for the promise, which is `task._fut_waiter is fut` for the only possible
-/// task.
+/// Whether a task waits for the promise. Only one task can, so this replaces
+/// `task._fut_waiter is fut`.
 fn is_awaited<T>(promise: &Promise<T>) -> bool {
     format!("{promise:?}").contains("waiters: 1")
 }

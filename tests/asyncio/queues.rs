@@ -167,7 +167,7 @@ mod queue_get_tests {
         });
     }
 
-    /// The putter is woken in the `get`.
+    /// `get` wakes the putter.
     #[test]
     fn test_get_with_putters() {
         virtual_loop().run(async {

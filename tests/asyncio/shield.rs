@@ -55,7 +55,7 @@ mod base_task_tests {
         });
     }
 
-    /// Only callbacks of the inner future could be left over.
+    /// No callback of the inner future is left. Nothing else could be left.
     #[test]
     fn test_shield_cancel_outer() {
         virtual_loop().run(async {

@@ -40,7 +40,8 @@ mod sleep_tests {
     use std::rc::Rc;
     use std::time::Duration;
 
-    /// Exactly the entries that are ready run before it returns. What they queue runs later.
+    /// `sleep(0)` returns after the entries that are ready now. What these entries queue runs
+    /// later.
     #[test]
     fn test_sleep_zero() {
         for zero in [true, false] {

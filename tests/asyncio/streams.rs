@@ -936,7 +936,7 @@ mod stream_tests {
                 let server = net::start_server(HERE, handle_echo).unwrap();
                 let (mut rd, mut wr) = connect_to(&server).await;
                 wr.write_all(b"test msg").await.unwrap();
-                // Until the handler has ended the connection.
+                // Reads until the handler has ended the connection.
                 drop(rd.read_to_end().await);
                 wr.close().await.unwrap();
                 server.close();

@@ -412,8 +412,8 @@ mod base_task_tests {
         assert!(!task.cancel());
     }
 
-    /// A task is cancelled while it runs. What it awaits next is cancelled, and so is what that
-    /// task awaits.
+    /// A task is cancelled while it runs. The task that it awaits next is cancelled too, and what
+    /// that task awaits is dropped.
     #[test]
     fn test_cancel_awaited_task() {
         let (event_loop, trace) = (virtual_loop(), Trace::new());

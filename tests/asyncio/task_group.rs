@@ -340,7 +340,7 @@ mod base_test_task_group {
         .await
     }
 
-    /// An `except` of the original that raises again is the cleanup of a `finally` here. The
+    /// The original raises again in an `except`. Here this is the cleanup of a `finally`. The
     /// failure of the child ends this cleanup, and also the code after a `catch_cancel`. The group
     /// returns the error.
     #[test]
@@ -366,8 +366,8 @@ mod base_test_task_group {
         });
     }
 
-    /// The task in between is cancelled, whatever the result of the task that it awaits. If it
-    /// catches its cancellation, that result is the error of the group.
+    /// The middle task is cancelled, whatever the result of the task that it awaits. If the middle
+    /// task catches its cancellation, this result is the error of the group.
     #[test]
     fn test_taskgroup_16() {
         virtual_loop().run(async {
@@ -618,7 +618,7 @@ mod base_test_task_group {
         });
     }
 
-    /// Such a child is cancelled before its first step.
+    /// A child that is spawned after the failure is cancelled before its first step.
     #[test]
     fn test_taskgroup_no_create_task_after_failure() {
         virtual_loop().run(async {

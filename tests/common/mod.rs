@@ -190,13 +190,13 @@ pub(crate) fn virtual_loop() -> EventLoop {
     EventLoop::with_virtual_clock()
 }
 
-/// A sleep that leaves its loop before it was polled.
+/// A sleep of this loop that was not polled yet.
 #[allow(clippy::async_yields_async, reason = "it is not to be awaited here")]
 pub(crate) fn sleep_of(event_loop: &EventLoop, duration: Duration) -> Sleep {
     event_loop.run(async { sleep(duration) })
 }
 
-/// Polls a sleep in its loop with a foreign waker. The loop must contain nothing else.
+/// Polls a sleep in its loop, with a foreign waker. The loop must contain nothing else.
 pub(crate) fn poll_in(event_loop: &EventLoop, asleep: &mut Sleep, waker: &Waker) -> Poll<()> {
     event_loop.run(async { Pin::new(asleep).poll(&mut Context::from_waker(waker)) })
 }
@@ -249,8 +249,8 @@ pub(crate) fn await_that(holds: impl Fn() -> bool) {
     }
 }
 
-/// Runs a test in its own process. If the test fails, it could damage the other tests: by a stack
-/// overflow, by hanging, or by what it leaves behind.
+/// Runs a test in its own process, because a failure could damage other tests: by a stack overflow,
+/// by hanging, or by what it leaves behind.
 pub(crate) fn alone(name: &str, test: impl FnOnce()) {
     alone_with(name, &[], test);
 }

@@ -73,7 +73,7 @@ impl Seen {
         holds(event.time >= self.time, "time went back")?;
         self.time = event.time;
         let fired = self.fired;
-        // The end of a sleep is between the timer and the wake.
+        // Between the event of a timer and the event of its wake, only the end of a sleep may come.
         self.fired &= matches!(event.kind, EventKind::WaitEnd { .. });
         match event.kind {
             EventKind::TurnBegin => self.begin(Open::Turn),

@@ -94,7 +94,8 @@ impl Instance {
     }
 
     /// The arguments of `gather`. Bare bodies are passed as futures if there is no task among them.
-    /// A mixed list must consist of tasks, which `gather` would spawn in the same order.
+    /// A mixed list must consist of tasks, so its bodies are spawned here. `gather` would spawn
+    /// them in the same order.
     fn gathered(&self, items: &[Item]) -> Gathered {
         let (mut bodies, mut tasks, mut children) = (Vec::new(), Vec::new(), Vec::new());
         let all_bare = items.iter().all(|item| matches!(item, Item::Body(_)));
@@ -315,8 +316,8 @@ impl Instance {
     }
 }
 
-/// asyncio's `as_completed` makes a set of its arguments, so the order of those that are already
-/// done is undefined. Only the first of them is kept.
+/// asyncio's `as_completed` makes a set of its arguments, so the order of arguments that are
+/// already done is undefined. Only the first of these is kept.
 pub(crate) fn one_done_at_most<E: Failure>(tasks: Vec<Named<E>>) -> Vec<Rc<TaskOf<E>>> {
     let mut is_first = true;
     let keep = |task: &Rc<TaskOf<E>>| !task.is_done() || std::mem::take(&mut is_first);

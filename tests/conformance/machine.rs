@@ -55,8 +55,8 @@ fn message(panic: &dyn Any) -> &str {
 }
 
 /// The lines that a program logs before a deadlock. `try_run` cancels the remaining tasks before it
-/// reports the deadlock, and their guards have logged too much then. So the program runs once more,
-/// turned by hand, and stops before that.
+/// reports the deadlock, and their guards then log more lines. So the program runs once more,
+/// turned by hand, and stops at the deadlock.
 fn lines_until_stuck(bodies: &Bodies) -> Vec<Line> {
     let event_loop = EventLoop::with_virtual_clock();
     let machine = Machine::new(bodies, &event_loop);
@@ -93,8 +93,8 @@ pub(crate) struct Machine {
     stage: Cell<Stage>,
     lines: RefCell<Vec<Line>>,
     shutdown: RefCell<Vec<String>>,
-    /// Whether something panicked, which no program does. The trace may not show it, because a
-    /// remaining task ends without a line.
+    /// Whether something panicked. No program does, so this would be a bug. The trace may not show
+    /// the panic, because a remaining task ends without a line.
     has_panicked: Cell<bool>,
     /// The number of instances made so far.
     instances: Cell<u32>,

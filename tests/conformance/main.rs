@@ -82,7 +82,7 @@ fn look_at_the_call_graph_all_the_time() {
             assert_eq!(now.spawned, now.alive + now.finished + now.cancelled + now.panicked);
             assert_eq!(now.wakes, now.wakes_queued + now.wakes_merged + now.wakes_late);
             assert_eq!(now.timers_armed, now.timers_fired + now.timers_cancelled + now.timers_pending);
-            // The events so far must add up to the current metrics.
+            // The counts of the events so far must equal the current metrics.
             let told = self.2.counts();
             let wakes = [told.wakes_queued, told.wakes_merged, told.wakes_late];
             let timers = [told.timers_armed, told.timers_fired, told.timers_cancelled];

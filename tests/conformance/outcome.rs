@@ -1,9 +1,9 @@
 //! The outcomes of tasks, as text.
 //!
-//! A body returns an integer or nothing, or it raises. The output of a plain task is this result.
-//! The output of a child of a group is not: the group takes its error, and a task that awaits the
-//! child receives [`Failed`]. The machine stores these errors, so that both kinds of task look the
-//! same in a trace, as in Python. Read `levels_a_to_c.rs` next.
+//! A body returns an integer or nothing, or it raises. This is the output of a plain task. A child
+//! of a group has another output: the group takes its error, and a task that awaits the child
+//! receives [`Failed`]. The machine stores these errors, so that both kinds of task look the same
+//! in a trace, as in Python. Read `levels_a_to_c.rs` next.
 
 use crate::machine::Machine;
 use onelane::{Failed, Task, TaskError, TaskId, TaskRef, TryGatherError};

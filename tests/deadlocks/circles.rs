@@ -18,7 +18,7 @@ fn told_of(main: impl Future<Output = ()>) -> Vec<Vec<String>> {
         assert!(report.others_go_on && report.circles.len() == 1 && report.circles[0].len() == report.tasks.len());
         copy.borrow_mut().push(report.tasks.iter().map(|task| task.name.clone()).collect());
     };
-    // On a slow machine a step may be slow, and this must not be reported.
+    // On a slow machine a step may take long. Such a step must not be reported.
     let builder = EventLoop::builder().clock(Clock::Virtual).debug(true).slow_step(Duration::MAX);
     builder.deadlock_handler(hear).build().run(main);
     let told = told.borrow();
@@ -115,7 +115,8 @@ fn endless_sleeps_and_timeouts_free_nobody() {
     assert_eq!(told, [["a", "b"]]);
 }
 
-/// The guard is in a future that began in one task and goes on in another, which will release it.
+/// A future that holds the guard begins in one task and goes on in another task, which will release
+/// the lock.
 #[test]
 fn lock_that_went_to_another_task_closes_no_circle() {
     for by_sleep in [false, true] {

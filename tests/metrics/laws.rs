@@ -49,7 +49,7 @@ async fn busy() {
         yield_now().await;
         panic!("caught")
     });
-    // Woken in its last step, before it is dropped and during the drop.
+    // This task is woken in its last step, and again by a destructor when its future is dropped.
     let outruns = spawn({
         let mut guards = Vec::new();
         poll_fn(move |context| {
@@ -65,15 +65,15 @@ async fn busy() {
             Poll::Ready(())
         })
     });
-    // Cancelled and woken in its own step.
+    // This task is cancelled in its own step, and then yields.
     let suspends = spawn(async {
         current_task().unwrap().cancel();
         check(&metrics());
         let _look = look();
         yield_now().await;
     });
-    // Waits for another task that is cancelled with it. It therefore waits one more step after its
-    // cancellation.
+    // `outer` waits for another task, which is cancelled with it. So `outer` ends one step after
+    // this cancellation.
     let inner = spawn(async {
         let _look = look();
         sleep(ms(70)).await;

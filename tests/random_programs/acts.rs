@@ -104,8 +104,8 @@ impl Machine {
         // A group waits for its children.
         let may_unwind = state.is_cancelled() && self.program.has_neighbours_of_groups();
         state.may_unwind.set(state.may_unwind.get() || may_unwind);
-        // A cancellation that interrupted a running cleanup stays, though the count does not show
-        // it any more.
+        // A cancellation that interrupted a running cleanup keeps its effect, although `cancelling`
+        // does not count it any more.
         let has_come = |cleanup: &&Rc<Cleanup>| {
             cleanup.runs_in.get() == Some(task.id()) && task.cancelling() > cleanup.cancelled.get()
         };
@@ -149,7 +149,8 @@ impl Machine {
         }
     }
 
-    /// A call too many panics. There is no other way to see how many calls are allowed.
+    /// `task_done` panics if it is called too often. The queue does not show how many calls are
+    /// left.
     fn task_done(&self, which: usize) {
         if let Err(payload) = catch_unwind(AssertUnwindSafe(|| self.queue(which).task_done())) {
             drop_payload(payload);

@@ -23,12 +23,12 @@ use std::rc::Rc;
 use std::task::Poll;
 use std::time::Duration;
 
-/// The number of futures from which `join_all` uses a `FuturesOrdered`.
+/// From this number of futures on, `join_all` uses a `FuturesOrdered`.
 const MANY: usize = 32;
 
 impl Machine {
-    /// The future of a node. The futures inside are made with it, except for statements of a block
-    /// and for cleanups, which are made when they start.
+    /// The future of a node. The futures inside it are made at the same time, except for statements
+    /// of a block and for cleanups, which are made when they start.
     pub(crate) fn future(self: &Rc<Self>, node: &Rc<Node>, scope: &Scope) -> Boxed {
         let inside = match node.word.spec().inside {
             _ if node.kind() == Kind::Act => unreachable!("{:?} is no future", node.word),
@@ -103,8 +103,8 @@ impl Machine {
             }
             Word::Unpark => Box::pin(async move {
                 if m.in_shared.get() > 0 {
-                    // The future may be inside the `Shared` itself, and a `Shared` that polls
-                    // itself waits for its own mutex.
+                    // The future may be inside the `Shared` itself. A `Shared` that polls itself
+                    // would wait for its own mutex for ever.
                     return m.value();
                 }
                 let Some(Parked { future, kept }) = take(&m.parked, a) else { return m.value() };
@@ -150,7 +150,7 @@ impl Machine {
         let copy = task_ref.clone();
         let ended = move |_: &Machine| copy.is_done();
         let Some(task) = entry.task else {
-            // The handle is elsewhere. `wait` needs none.
+            // The slot does not have the handle. `wait` does not need it.
             let wait = self.watch((node, scope), Sort::Plain, ended, wait([task_ref.clone()]));
             return Box::pin(wait.map(move |_| {
                 m.check_ended(&task_ref);
@@ -309,7 +309,8 @@ impl Machine {
             Word::Catch => {
                 let mut inside = Box::pin(catch_cancel(inside(&m)));
                 Box::pin(async move {
-                    // A catch that loses a race after it caught cannot report it.
+                    // A catch that loses a race after it has caught a cancellation cannot report
+                    // the catch itself.
                     let (copy, around) = (m.clone(), scope.clone());
                     let lost = OnDrop(Some(move || {
                         if copy.is_dropped_freely() {
@@ -921,8 +922,8 @@ impl Machine {
     }
 }
 
-/// The first of several outputs. The others are dropped before the return: a panic of a destructor
-/// during a return would leak the returned value.
+/// Returns the first of several outputs, and drops the others before. If a destructor panicked
+/// during the return, the returned value would leak.
 fn first_of<T>(out: Out, others: T) -> Out {
     drop(others);
     out

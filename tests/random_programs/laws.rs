@@ -5,7 +5,7 @@
 //!                  an await returns after its task has ended, and a task ends after its cleanups
 //!                  a cancelled task runs no line of its body, and ends as cancelled; a group may
 //!                  give it errors, and then it goes on until it suspends
-//! a timeout whose time is up lets through the cancellations that came after its entry
+//!                  a timeout whose time is up passes on the cancellations after its entry
 //!                  an on_cancel that was not cancelled has no cleanup
 //!                  tasks that a cancelled task awaits end before it; no child outlives its group
 //!   in quiet       a satisfied wait wakes its task; a cancelled task ends
@@ -15,14 +15,14 @@
 //!   of two runs    a program leaves the same trace in each way of running
 //! ```
 //!
-//! Quiet means that only main's timer is left and nothing is ready: main sleeps longer than all
-//! other timers last. Some laws cannot be decided, and are then not checked. This is so for a
+//! *Quiet* means that only main's timer is left and nothing is ready: main sleeps longer than all
+//! other timers last. A law is not checked where it cannot be decided. This is the case for a
 //! future that was kept without polls, moved to another task, or was in a set with a destructor
-//! that panicked. It is also so for a scope with a neighbour in its task that changes an
-//! interruption:
+//! that panicked. It is also the case for a scope with a neighbour (another future of its task)
+//! that changes an interruption:
 //!
 //! - a group whose body is dropped, because a poll does this;
-//! - a `catch_cancel`, which catches what has already gone through other scopes;
+//! - a `catch_cancel`, which catches a cancellation that has already passed through other scopes;
 //! - a `raise_cancelled`, which waits for no task.
 
 use crate::machine::{Entry, Machine, STUCK, TaskRecord, take, tolerate};
@@ -115,7 +115,7 @@ impl Machine {
                 return self.check_locks();
             }
             if is_alone {
-                // The drops may hand over cleanups, which then become tasks.
+                // The drops may hand cleanups over to new tasks.
                 self.let_go();
                 continue;
             }
@@ -144,9 +144,9 @@ impl Machine {
         }
     }
 
-    /// Cancels all tasks but main. In each third round it does so twice, which breaks circles
-    /// through groups. Nothing is dropped in these rounds, because a drop would end the cleanups
-    /// that are handed over.
+    /// Cancels all tasks but main. Each third round does so twice, to break circles through groups.
+    /// Nothing is dropped in these rounds, because a drop would end the cleanups that were handed
+    /// over to tasks.
     fn cancel_all(&self, round: usize) {
         self.look_for_circles();
         let me = current_task();
@@ -212,7 +212,7 @@ impl Machine {
         let states: HashMap<TaskId, Rc<TaskRecord>> = self.tasks.borrow().clone();
         let waits = self.waits.borrow().clone();
         let is_alive = |id: TaskId| graph.task(id).is_some();
-        // A waiter that is not polled can hold up a line.
+        // A waiter that is not polled can block a queue of waiters.
         let lines_move = self.kept.get() == 0
             && self.parked.borrow().iter().all(Option::is_none)
             && waits.values().all(|known| known.task.is_some_and(is_alive));
@@ -225,8 +225,8 @@ impl Machine {
                 // The wait is in another task now, and this task may unwind.
                 continue;
             }
-            // An interruption has gone through a timeout that is still alive. It is in a `Shared`,
-            // in another task to which it moved, or beside a `catch_cancel`.
+            // An interruption has passed through a timeout that is still alive. The timeout is in a
+            // `Shared`, in another task to which it moved, or beside a `catch_cancel`.
             let is_shared = self.program.has(|word| word == Word::Shared);
             let has_left = known.scope.has_moved() && self.program.has(|word| word == Word::Raise);
             let is_beside_a_catch = self.has_caught.get() && known.scope.may_move() || self.has_caught_elsewhere.get();
@@ -291,17 +291,17 @@ impl Machine {
         in_time && scope.is_polled()
     }
 
-    /// Whether a task unwinds. A later `uncancel` of its cancellation came too late.
+    /// Whether a task unwinds. An `uncancel` during the unwinding has no effect on it.
     fn unwinds(&self, id: TaskId) -> bool {
         self.cleanups.borrow().iter().any(|cleanup| {
             cleanup.unwinds.get() && cleanup.stage.get() == Stage::Begun && cleanup.runs_in.get() == Some(id)
         })
     }
 
-    /// Whether a cancelled task waits for tasks that have ended, and was not woken. A future that
-    /// was polled in a set and then taken out does not wake the set any more. The same holds for a
-    /// gather that is decided before its last task has ended. The set was woken already then, and
-    /// has not been polled since.
+    /// Whether a cancelled task waits for tasks that have ended, because nothing woke it. There are
+    /// two reasons. A future that was polled in a set and then taken out does not wake the set any
+    /// more. A gather can be decided before its last task has ended; its set was woken for this,
+    /// and has not been polled since.
     fn waits_in_vain(&self, task: &TaskSnapshot) -> bool {
         let is_taken_out = self.program.takes_out_of_sets();
         let is_in_vain = |wait: &WaitSnapshot| {
@@ -323,8 +323,8 @@ impl Machine {
     }
 
     /// Whether a cleanup of the running task may wait for a lock or a permit, or for a task that
-    /// waits for one. If the task itself holds it, the task's future is dropped before its cleanups
-    /// are over.
+    /// waits for one. If the running task itself holds the lock or permit, the loop drops the
+    /// task's future before its cleanups are over.
     pub(crate) fn is_held_up_by_itself(&self) -> bool {
         let Some(id) = self.current().map(|state| state.id()) else { return false };
         if self.cleans_up(id) {
@@ -337,9 +337,9 @@ impl Machine {
         groups.flat_map(|wait| &wait.tasks).any(|&child| self.is_held_up_by(child))
     }
 
-    /// Whether this task waits for what the running task holds, or for another task that does. If
-    /// the running task awaits this task, its future is dropped first. The running task may have
-    /// just released what it held.
+    /// Whether this task waits, directly or through other tasks, for what the running task holds.
+    /// If the running task awaits this task, the future of the running task is dropped first. The
+    /// running task may have just released what it held.
     pub(crate) fn is_held_up_by(&self, task: TaskId) -> bool {
         let Some(me) = self.current() else { return false };
         let graph = call_graph();
@@ -367,8 +367,8 @@ impl Machine {
     }
 
     /// Whether a cancelled task has a reason to live on: it cleans up, or it awaits a task that has
-    /// a reason or is not cancelled. Tasks that wait for each other in a circle through a group
-    /// stay in it until each of them is cancelled directly, as `cancel_all` does.
+    /// a reason or is not cancelled. Tasks may also wait for each other in a circle through a
+    /// group. They live on until each of them is cancelled directly, as `cancel_all` does.
     fn is_explained(&self, id: TaskId, graph: &CallGraph, states: &HashMap<TaskId, Rc<TaskRecord>>) -> bool {
         let mut seen = HashSet::from([id]);
         let mut next = vec![id];
@@ -406,8 +406,8 @@ impl Machine {
     /// Checks an await that was dropped before it was over.
     pub(crate) fn check_abandoned(&self, child: &TaskRef, known: &WaitRecord) {
         let is_orderly = self.program.ending == Ending::Orderly && !self.is_over.get();
-        // The await began in a poll that only drops the body of a group, so it came after the
-        // interruption. It ends with the scope around it, and no task waits for it.
+        // The await began after the interruption, in a poll that only drops the body of a group. It
+        // ends with the scope around it, and no task waits for the end of the awaited task.
         let is_too_late = known.is_too_late == Some(true);
         let is_excused = self.has_circles.get() || self.is_dropped_freely() || known.scope.may_move() || is_too_late;
         if !is_orderly || is_excused || child.is_done() {
@@ -426,15 +426,15 @@ impl Machine {
         self.broken("tasks that a cancelled task awaits end before it", text);
     }
 
-    /// Whether this poll may only drop the body of a group. It has dropped a body, and an
-    /// interruption had reached this scope before.
+    /// Whether the current poll may only drop the body of a group. This is so if the poll has
+    /// dropped a body, and an interruption had reached this scope before the poll.
     pub(crate) fn may_drop_a_body(&self, scope: &Scope) -> bool {
         let (dropped_bodies, is_cancelled) = self.before_poll.get();
         self.dropped_bodies.get() > dropped_bodies && (is_cancelled || !scope.is_polled())
     }
 
-    /// An awaited task may wait for the running task in turn. Then there is a circle, and one of
-    /// its tasks must end first.
+    /// Checks whether the awaited task waits for the running task. Such a circle is recorded,
+    /// because one of its tasks must end first.
     pub(crate) fn look_for_a_way_back(&self, awaited: TaskId) {
         let Some(me) = self.current() else { return };
         let graph = call_graph();
@@ -511,7 +511,7 @@ impl Machine {
             self.holds("each task ends once", is_right, || format!("the end of task {name} was told {told} times"));
         }
         for cleanup in self.cleanups.borrow().iter() {
-            // A future that outlives its loop has no loop in which it can clean up.
+            // A future that outlives its loop cannot clean up, because cleanups run in the loop.
             let is_lost = self.program.ending != Ending::Orderly && cleanup.is_free();
             let is_lost = is_lost || self.may_leak();
             let is_over = is_lost

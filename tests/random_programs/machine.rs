@@ -28,7 +28,7 @@ task_local! {
 thread_local! {
     /// The program that runs on this thread.
     static RUNNING: RefCell<Weak<Machine>> = const { RefCell::new(Weak::new()) };
-    /// The depth of drops that no cancellation causes.
+    /// The depth of nested drops that no cancellation has caused.
     static BY_HAND: Cell<u32> = const { Cell::new(0) };
 }
 
@@ -101,7 +101,7 @@ pub(crate) struct TaskRecord {
     pub(crate) ran_on: Cell<bool>,
     /// A group gave it errors in this step although it is cancelled. It goes on until it suspends.
     pub(crate) lives_on: Cell<bool>,
-    /// A cancellation was taken back while the task may already unwind for it.
+    /// A cancellation was taken back when the task perhaps already unwound because of it.
     pub(crate) may_unwind: Cell<bool>,
     /// It has cancelled itself by `raise_cancelled`.
     pub(crate) has_raised: Cell<bool>,
@@ -222,7 +222,7 @@ pub(crate) struct Machine {
     pub(crate) others: RefCell<Vec<TaskRef>>,
 }
 
-/// Whether this task waits for the current one, directly or through other tasks.
+/// Whether this task waits for the running task, directly or through other tasks.
 fn waits_for_current(task: &TaskRef) -> bool {
     let graph = call_graph();
     let mut seen = vec![task.id()];
@@ -327,7 +327,7 @@ impl Machine {
 
     pub(crate) fn item(&self) -> Item {
         self.items.set(self.items.get() + 1);
-        // Not ascending, so that a priority queue has to sort.
+        // The items do not ascend, so that a priority queue has to sort them.
         Item::new(self.items.get() * 7 % 10, &self.values)
     }
 
@@ -370,8 +370,9 @@ impl Machine {
         }
     }
 
-    /// A cancellation that was raised in this scope ends here. In a cleanup the cancellation goes
-    /// on after the cleanup. In a set it may have been raised beside this scope.
+    /// If the running task has raised a cancellation in this scope, it ends here. There are two
+    /// exceptions. In a cleanup, the cancellation goes on after the cleanup. In a set, it may have
+    /// been raised beside this scope.
     fn note_end_of_raised(state: &TaskRecord, scope: &Scope) {
         if scope.cleanup.is_none() && !scope.may_move() {
             state.has_raised.set(false);
@@ -388,8 +389,8 @@ impl Machine {
         }
     }
 
-    /// A timeout has interrupted the running task. It also covers the requests to end that were
-    /// made before it was entered. No request may have come since then.
+    /// A timeout has interrupted the running task. This also covers the cancellation requests from
+    /// before the timeout was entered. There may be no later request.
     pub(crate) fn note_elapsed(&self, node: usize, entered: u32, scope: &Scope) {
         let Some(state) = self.current() else { return };
         let cancelling = state.task.cancelling();
@@ -410,8 +411,8 @@ impl Machine {
         Self::note_end_of_raised(&state, scope);
     }
 
-    /// A group gave errors to the running task. If the task was asked to end, it is interrupted
-    /// again at its next suspension.
+    /// A group gave errors to the running task. If there is a cancellation request, it interrupts
+    /// the task again at its next suspension.
     pub(crate) fn note_errors(&self, scope: &Scope) {
         if let Some(state) = self.current() {
             state.ran_on.set(false);
@@ -424,8 +425,8 @@ impl Machine {
         }
     }
 
-    /// The running task raises a cancellation here. The scope around it may poll something else and
-    /// return. It then keeps a future that is never ready.
+    /// The running task raises a cancellation here. The raise is never ready, but the scope around
+    /// it may poll something else and return.
     pub(crate) fn note_raised(&self, scope: &Scope) {
         scope.note_raised();
         self.has_raised_beside.set(self.has_raised_beside.get() || scope.may_move());
@@ -489,8 +490,8 @@ impl Machine {
     pub(crate) fn outcome(&self, task: &TaskRef, result: Result<Out, onelane::TaskError>) -> Out {
         self.check_ended(task);
         let state = self.state(task);
-        // A timeout beside the returning future may have caught the cancellation, and has not been
-        // polled since.
+        // A timeout beside the returning future may have caught the cancellation. The timeout has
+        // not been polled since then, so it has not reported this.
         if result.is_ok() && state.is_cancelled() && !self.program.has_neighbours_of_limits() {
             self.broken("a cancelled task ends as cancelled", format!("task {} gives a value", state.name));
         }

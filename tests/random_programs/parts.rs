@@ -37,7 +37,7 @@ pub(crate) struct Count {
 
 const LIVING: u64 = 0x11fe_11fe_11fe_11fe;
 
-/// An instance that is counted. Detects a second drop.
+/// A counted instance. Its destructor detects a second drop.
 pub(crate) struct Counted {
     count: Rc<Count>,
     life: u64,
@@ -52,7 +52,8 @@ impl Counted {
 
 impl Drop for Counted {
     fn drop(&mut self) {
-        // AddressSanitizer reports this better, but this check costs nothing.
+        // AddressSanitizer gives a better report, but this check costs nothing and works
+        // everywhere.
         if std::mem::replace(&mut self.life, 0) != LIVING {
             eprintln!("something was dropped twice");
             std::process::abort();
@@ -244,8 +245,8 @@ impl Scope {
         })
     }
 
-    /// A `catch_cancel` in this scope caught a cancellation, so expired timeouts around it go on.
-    /// Timeouts in a task that the scope has left do not.
+    /// A `catch_cancel` in this scope caught a cancellation, so the expired timeouts around it go
+    /// on. This does not hold for timeouts in a task that the scope has left.
     pub(crate) fn note_caught(&self) {
         let has_left = self.any(|reason| match reason {
             Reason::IsUp(limit) => {
@@ -263,8 +264,8 @@ impl Scope {
         }
     }
 
-    /// A cancellation was raised in this scope. The timeouts around it pass it on, and are never
-    /// ready.
+    /// A cancellation was raised in this scope. The timeouts around the scope pass it on, and are
+    /// never ready themselves.
     pub(crate) fn note_raised(&self) {
         let mut has_left = false;
         self.any(|reason| {
@@ -333,8 +334,8 @@ pub(crate) struct Limit {
     pub(crate) is_up: Box<dyn Fn() -> bool>,
     /// The future inside caught the interruption and goes on.
     pub(crate) was_caught: Cell<bool>,
-    /// A cancellation was raised inside, but perhaps in another task. The timeout does not know of
-    /// that.
+    /// A cancellation was raised inside, perhaps in another task, so the timeout may not know of
+    /// it.
     was_left: Cell<bool>,
 }
 
@@ -424,9 +425,9 @@ impl Cleanup {
         !self.is_on_cancel || !self.body_is_over.get()
     }
 
-    /// Whether a timeout around the cleanup has expired since the cleanup started. This interrupts
-    /// the cleanup again. The interruption waits for the tasks that the cleanup awaits, and nothing
-    /// in the cleanup is polled until then.
+    /// Whether a timeout around the cleanup has expired since the cleanup started. Then the cleanup
+    /// is interrupted again. The interruption waits for the tasks that the cleanup awaits, and
+    /// until then nothing in the cleanup is polled.
     pub(crate) fn is_out_of_time(&self) -> bool {
         self.scope.limits_that_are_up() > self.limits.get()
     }
@@ -538,9 +539,9 @@ impl Future for Root {
             let _in_root = InRoot::new(&this.machine);
             this.inside.as_mut().poll(context)
         };
-        // The poll may only have dropped the body of a group. Then only neighbours of the group go
-        // on, and the machine cannot identify them. A neighbour may also keep the group and stop
-        // the poll before it reaches the body. A group that moved out of the task has the same
+        // This poll may only have dropped the body of a group. Then only neighbours of the group go
+        // on, and the machine cannot identify them. A neighbour may also keep the group aside and
+        // stop the poll before it reaches the body. A group that moved out of the task has the same
         // effect.
         let drops_body = this.machine.dropped_bodies.get() > dropped_bodies;
         let has_run = this.machine.has_run.replace(had_run);
@@ -628,8 +629,8 @@ pub(crate) struct WaitRecord {
     pub(crate) task: Option<TaskId>,
     /// The awaited task, if it is an await of one.
     pub(crate) child: Option<TaskRef>,
-    /// Whether the wait began in a poll that only drops the body of an interrupted group. Known
-    /// after the wait has begun.
+    /// Whether the wait began in a poll that only drops the body of an interrupted group. `None`
+    /// until the wait has begun.
     pub(crate) is_too_late: Option<bool>,
 }
 
@@ -637,8 +638,8 @@ pub(crate) struct WaitRecord {
 pub(crate) enum Sort {
     /// The wait ends when it is satisfied.
     Plain,
-    /// The wait is in a line for something that has one owner. An earlier waiter that is not polled
-    /// can block the line.
+    /// The wait is in a queue for something that has one owner. If an earlier waiter is not polled,
+    /// it can block the queue.
     Exclusive,
     /// The wait is a timeout. It is satisfied when the time is up, and ends after the cleanups
     /// inside.
@@ -744,14 +745,14 @@ impl<M: FnOnce() -> Boxed> Future for CleanupFuture<M> {
             if !cleanup.body_is_gone.get() {
                 machine.broken("a cleanup starts after its body was dropped", format!("node {}", cleanup.node));
             }
-            // Beside a group that unwinds, a body may return and be cancelled in one step.
+            // If a group beside the body unwinds, the body may return and be cancelled in one step.
             if !cleanup.is_needed() && !machine.program.has_neighbours_of_groups() {
                 machine.broken("an on_cancel that was not cancelled has no cleanup", format!("node {}", cleanup.node));
             }
             machine.log(cleanup.node, "cleans up");
             cleanup.was_polled.set(true);
             cleanup.stage.set(Stage::Begun);
-            // In a poll of the task's own future, a pending cancellation was not handled yet.
+            // In a poll of the task's own future, a pending cancellation is not handled yet.
             cleanup.unwinds.set(!machine.is_in_root.get());
             let dealt_with = |state: Rc<TaskRecord>| {
                 if cleanup.unwinds.get() { cleanup.cancelled.get() } else { state.caught.get() }
@@ -809,7 +810,8 @@ impl Drop for WatchedFinally {
                 self.machine.current().inspect(|state| state.is_caught_elsewhere.set(true));
             }
         } else if self.machine.is_held_up_by_itself() {
-            // It is dropped early, and cleans up later.
+            // The loop drops this `finally` early, so that a lock or permit is released. Its
+            // cleanup ends later.
         } else if cleanup.is_begun.get() && cleanup.stage.get() != Stage::Over && !cleanup.is_free() {
             let text = format!("node {} is dropped, and its cleanup is {:?}", cleanup.node, cleanup.stage.get());
             self.machine.broken("a finally that a cancellation drops has cleaned up", text);
@@ -837,8 +839,8 @@ impl<F> WatchedGroup<F> {
         // A group may move into one of its own children, and then it ends in that child.
         let me = current_task();
         let living = children.iter().find(|child| !child.is_done() && Some(*child) != me.as_ref());
-        // The group was dropped for a child that waits for a lock, which a neighbour of the group
-        // holds. The task that unwinds waits for the child.
+        // A neighbour of the group holds a lock for which this child waits, so the group was
+        // dropped. The task that unwinds still waits for the child.
         if let Some(child) = living.filter(|child| !self.machine.is_held_up_by(child.id())) {
             self.machine.broken("no child outlives its group", format!("node {}: {child:?} goes on", self.node));
         }
@@ -856,7 +858,7 @@ impl Future for GroupBody {
     type Output = Out;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Out> {
-        // This value stays if the poll panics.
+        // If the poll panics, `true` remains, because the group has then failed.
         let before = self.group.has_failed.replace(true);
         let poll = self.inside.as_mut().expect("it is dropped with the body").as_mut().poll(context);
         self.group.has_failed.set(before);
@@ -912,7 +914,7 @@ impl<F> Drop for WatchedGroup<F> {
             || self.scope.is_elsewhere()
             || self.has_moved;
         if self.is_begun && self.group.has_failed.get() {
-            // It may have replaced a cancellation by its errors, and no task reads them.
+            // The group may have replaced a cancellation by its errors, which no task reads.
             self.machine.note_errors(&self.scope);
         }
         if is_free || !self.is_begun {
@@ -1044,7 +1046,7 @@ impl Future for Foreign {
             2 => drop(call_soon(move || post.open(1))),
             3 => drop(call_later(Duration::from_millis(2), move || post.open(1))),
             4 => {
-                // One more wake, after which the task may already have ended.
+                // The waker is used once more, when the task may already have ended.
                 let late = context.waker().clone();
                 call_later(Duration::from_millis(5), || late.wake());
                 call_soon(move || post.open(2));

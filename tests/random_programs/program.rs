@@ -205,8 +205,8 @@ impl Word {
         &WORDS[self as usize]
     }
 
-    /// The words that are chosen for the inside in half of the cases: awaits of tasks in sets,
-    /// awaits in cleanups, and groups and cleanups in futures that move.
+    /// The words that are chosen for the inside in half of the cases. These are awaits of tasks in
+    /// sets, awaits in cleanups, and groups and cleanups in futures that move.
     fn favourites(self) -> &'static [Word] {
         match self {
             Word::Finally | Word::OnCancel => &[
@@ -283,7 +283,7 @@ impl Word {
         matches!(self, Word::Await | Word::AwaitRef | Word::WaitForTask | Word::ShieldTask)
     }
 
-    /// Whether the future inside may move to another task.
+    /// Whether the word may move the future inside it to another task.
     pub(crate) fn moves(self) -> bool {
         matches!(
             self,
@@ -296,7 +296,7 @@ impl Word {
         )
     }
 
-    /// Whether it keeps wakers. A loop cannot know then that no one will use them.
+    /// Whether it keeps wakers. A loop then cannot know that they are never used.
     fn keeps_wakers(self) -> bool {
         let keeps = [
             Word::AsCompleted,
@@ -429,7 +429,7 @@ impl Program {
     }
 
     /// Whether it has words of futures-util that leak a future when the destructor of its neighbour
-    /// panics: sets, and functions that return one future while they drop another.
+    /// panics. These are sets, and functions that return one future while they drop another.
     pub(crate) fn has_sets(&self) -> bool {
         let selects = [Word::Select, Word::SelectAndAwait, Word::SelectAndSpawn, Word::SelectAll, Word::AsCompleted];
         self.has(|word| word.is_set() || selects.contains(&word))
@@ -528,7 +528,7 @@ impl Maker<'_> {
     fn future(&mut self, depth: usize) -> Rc<Node> {
         let is_leaf = self.left == 0 || depth > 7;
         let spec = self.choose(|spec| {
-            // The first word of a task contains something.
+            // The first word of a task must contain something.
             let fits =
                 if is_leaf { spec.inside == Inside::Nothing } else { depth > 1 || spec.inside != Inside::Nothing };
             spec.kind == Kind::Future && fits
@@ -571,7 +571,7 @@ impl Maker<'_> {
         let depth = depth + 1;
         let inside = match spec.inside {
             Inside::Nothing => Vec::new(),
-            // A block, so that something spawns into the group.
+            // The body of a group is a block, so that something spawns into the group.
             Inside::Futures(..) if is_group => vec![self.block(depth)],
             Inside::Futures(least, most) => {
                 (0..many(&mut self.random, least, most)).map(|_| self.inner(spec.word, depth)).collect()

@@ -61,9 +61,9 @@ fn edits(program: &Program) -> Vec<Edit> {
 /// A node in its position.
 struct Place {
     node: Rc<Node>,
-    /// The position may be removed.
+    /// Whether the position may be removed.
     may_go: bool,
-    /// The position takes both futures and acts.
+    /// Whether the position may hold both futures and acts.
     takes_both: bool,
 }
 
@@ -160,7 +160,8 @@ pub(crate) fn shrink(
     let mut failed = 0;
     loop {
         let all = edits(&program);
-        // The search goes on where it found the last edit, and ends after a round without one.
+        // The search continues at the place of the last edit that it found. It ends after a whole
+        // round without one.
         let Some(number) = (failed < all.len()).then(|| from % all.len()) else { return done };
         if !has_time() {
             return done;
@@ -194,7 +195,7 @@ fn shrink_to_what_fails() {
         }
         let numbers = shrink(&program, |program, _| fails(program), || true);
         let small = edited(program, &numbers);
-        // A `ready` is as small as a yield.
+        // A `ready` is as small as a `yields`, so either may be left.
         assert_eq!(
             small.to_string().replace("ready()", "yields(0)"),
             "    task 0: finally(yields(0), yields(0))\n    main: cancel(0)\n    ending: Orderly"

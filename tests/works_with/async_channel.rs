@@ -237,7 +237,7 @@ fn sleep_first_and_wait_for_another_thread_then() {
         let sleeper = spawn(async move {
             sleep(ms(3_600_000)).await;
             copy.note("slept");
-            // The thread that sends starts only after the sleep.
+            // The thread that sends is started after the sleep.
             thread::spawn(move || sender.send_blocking("sent"));
         });
         diary.note(receiver.recv().await.unwrap());

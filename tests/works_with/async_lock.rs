@@ -45,7 +45,7 @@ fn lock_again_and_again_and_be_fair() {
                     let _guard = lock.lock().await;
                     sleep(ms(1)).await;
                     if (name, nth) == ("greedy", 1) {
-                        // The other task has waited since the first turn, now also in real time.
+                        // After this sleep, the other task has waited long enough in real time too.
                         thread::sleep(ms(1));
                     }
                     diary.note(format!("{name} {nth}"));
@@ -147,7 +147,7 @@ fn read_together_and_write_alone() {
     });
 }
 
-/// A waiting writer that is cancelled no longer keeps readers out.
+/// A waiting writer that is cancelled does not keep readers out any more.
 #[test]
 fn cancel_a_writer_and_read() {
     on_virtual_clock(async || {

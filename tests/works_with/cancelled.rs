@@ -11,8 +11,7 @@ use std::future::pending;
 use std::rc::Rc;
 use std::sync::Arc;
 
-/// A resource that one task can have at a time: `wait` waits for it, and `open` makes it available
-/// once.
+/// Something that one task can pass at a time: `wait` waits for it, and `open` lets one task pass.
 struct Turnstile {
     name: &'static str,
     wait: Box<dyn Fn() -> LocalBoxFuture<'static, ()>>,
@@ -26,7 +25,8 @@ where
     Turnstile { name, wait: Box::new(move || wait().map(drop).boxed_local()), open: Box::new(open) }
 }
 
-/// Each `wait` returns the resource at once. The resource exists as long as `wait` does.
+/// Each `wait` gives the resource back as soon as it has it. The resource lives as long as the
+/// `wait` closure.
 fn turnstiles() -> Vec<Turnstile> {
     [of_async_channel(), of_async_lock(), of_futures_util(), of_tokio_sync()].into_iter().flatten().collect()
 }
@@ -108,9 +108,9 @@ fn two_at(wait: &dyn Fn() -> LocalBoxFuture<'static, ()>, trace: &Trace) -> [Tas
     })
 }
 
-/// If the first task is cancelled before the turnstile opens, the second takes its place. If the
-/// turnstile has opened for the first task, which was cancelled before its next step, the second
-/// passes instead.
+/// The first of two waiting tasks is cancelled, before the turnstile opens or after. In the second
+/// case the turnstile has opened for the first task, which has not been stepped since. In both
+/// cases the second task passes.
 #[test]
 fn cancel_the_first_and_let_the_second_through() {
     on_virtual_clock(async || {
@@ -139,7 +139,8 @@ fn cancel_the_first_and_let_the_second_through() {
     });
 }
 
-/// Without a cancellation the first task passes. So the test above has cancelled the right one.
+/// Without a cancellation the first task passes. This shows that the test above cancels the right
+/// one.
 #[test]
 fn let_the_first_through() {
     on_virtual_clock(async || {
@@ -157,7 +158,7 @@ fn let_the_first_through() {
     });
 }
 
-/// A future that has timed out is no longer in the queue.
+/// A future that has timed out is not in the queue any more.
 #[test]
 fn time_out_and_let_the_second_through() {
     on_virtual_clock(async || {

@@ -28,8 +28,8 @@ async fn sleeper(n: u64) -> u64 {
 
 // ---- several futures as one ----
 
-/// Of three futures, each poll polls all; of forty, only those that were woken. The results are in
-/// the order of the futures.
+/// `join_all` of three futures polls all of them in each poll; with forty futures, it polls only
+/// those that were woken. The results are in the order of the futures.
 #[test]
 fn join_all_and_get_results_in_order() {
     for count in [3, 40] {
@@ -42,7 +42,7 @@ fn join_all_and_get_results_in_order() {
     }
 }
 
-/// The first failure ends the whole, and the other sleeps are dropped.
+/// The first failure ends the `try_join_all`, and the other sleeps are dropped.
 #[test]
 fn try_join_all_and_fail_early() {
     for count in [3, 40] {
@@ -204,7 +204,7 @@ fn select_until_all_are_complete() {
     });
 }
 
-/// The loser is dropped; here it is the await of a task, so the task is cancelled.
+/// The loser is dropped. Here the loser is the await of a task, so the task is cancelled.
 #[test]
 fn select_and_drop_the_loser() {
     on_virtual_clock(async || {
@@ -263,8 +263,9 @@ fn select_and_go_on_with_the_loser() {
 
 // ---- streams ----
 
-/// At most two run at the same time. `buffer_unordered` returns them in the order in which they are
-/// ready. With `buffered`, the first delays the others.
+/// At most two futures run at the same time. `buffer_unordered` returns their outputs in the order
+/// in which they are ready. `buffered` keeps the order of the stream, so the first future delays
+/// the others.
 #[test]
 fn buffer_two_at_a_time() {
     on_virtual_clock(async || {
@@ -348,9 +349,8 @@ fn abort_a_stream_from_another_thread() {
     });
 }
 
-/// Three tasks await a shared future, which runs once, and each of them has polled it. When any of
-/// them is cancelled, even the last that polled, the others still get the result. With a shield
-/// this also works for a task.
+/// Three tasks await a shared future, which runs once. When one of them is cancelled, even the last
+/// that polled the future, the others still get the result. A shared task needs a shield for this.
 #[test]
 fn share_a_future_and_cancel_one_who_awaits_it() {
     type Make = fn() -> LocalBoxFuture<'static, u64>;

@@ -169,8 +169,8 @@ fn cancel_the_receiver_and_hear_of_it() {
 
 // ---- Notify ----
 
-/// One permit is stored for a later task; more than one do not add up. Waiting tasks are notified
-/// in their order, or all together.
+/// At most one permit is stored for a later task. Waiting tasks are notified in their order, or all
+/// together.
 #[test]
 fn notify_one_and_notify_all() {
     on_virtual_clock(async || {
@@ -197,8 +197,8 @@ fn notify_one_and_notify_all() {
 
 // ---- locks ----
 
-/// This lock is handed over in the order of requests. A task that locks it again at once waits in
-/// the queue too.
+/// tokio hands this lock over in the order of requests. A task that locks again at once has to wait
+/// in the queue too.
 #[test]
 fn lock_again_and_stand_in_line() {
     on_virtual_clock(async || {

@@ -1,5 +1,5 @@
 //! Runs crates of other authors unchanged on the loop: channels, locks, combinators, timers and
-//! sockets. All that they know of onelane is the waker with which they are polled.
+//! sockets. These crates know nothing of onelane except the waker with which they are polled.
 //!
 //! Each crate has a file in this folder. `cancelled.rs` tests what all of them have in common when
 //! a waiting task is cancelled, or its loop ends.

@@ -1,6 +1,7 @@
 //! The list of cases: what each case measures, and its size.
 //!
-//! It does not depend on a runtime. The works of a runtime refer to their cases by id.
+//! The list does not depend on a runtime. A runtime's works, which are the functions that run the
+//! cases, refer to the cases by id.
 
 /// What a case measures.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -24,12 +25,12 @@ pub enum Measure {
 pub struct Size {
     /// Number of things at once.
     pub width: usize,
-    /// Number of times.
+    /// Number of times that each of them does its work.
     pub rounds: usize,
 }
 
 impl Size {
-    /// The number of operations of a run, which its [`Work`](crate::Work) must return.
+    /// The number of operations in one run. The [`Work`](crate::Work) must return it.
     pub fn operations(self) -> u64 {
         self.width as u64 * self.rounds as u64
     }
@@ -57,9 +58,9 @@ pub struct Case {
     pub measure: Measure,
     /// Number of things at once.
     pub width: usize,
-    /// The same for a quick run.
+    /// Number of things at once in a quick run.
     pub quick_width: usize,
-    /// Number of times.
+    /// Number of times that each of them does its work.
     pub rounds: Rounds,
 }
 
@@ -80,7 +81,7 @@ const fn wall(id: &'static str, width: usize, least: usize, operation: &'static 
     Case { id, title, operation, measure: Measure::Wall, width, quick_width: width, rounds: Rounds::AtLeast(least) }
 }
 
-/// A case of fixed size, because its purpose is to measure that size.
+/// Gives a case a fixed size, because the case exists to measure this size.
 const fn large(case: Case, quick_width: usize, rounds: usize) -> Case {
     Case { quick_width, rounds: Rounds::Exactly(rounds), ..case }
 }

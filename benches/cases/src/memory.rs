@@ -34,9 +34,9 @@ where
         (meter.start)();
         tasks.extend((0..size.width).map(|_| runtime.spawn(task(waiting.clone()))));
         let counted = waiting.clone();
-        // One more task waits for all. Its memory does not matter among so many. The main future
-        // does not wait itself: some runtimes do not run it as a task, and would poll it again and
-        // again before all other tasks.
+        // One more task waits until all others wait. Its memory is negligible. The main future does
+        // not do this itself: some runtimes do not run it as a task, and would poll it again and
+        // again before any other task.
         let all_wait = async move {
             while counted.get() < size.operations() {
                 SelfWake::new().await;

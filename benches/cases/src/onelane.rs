@@ -73,11 +73,11 @@ impl Runtime for Onelane {
     }
 }
 
-/// The same, with metrics.
+/// [`Onelane`] with metrics.
 #[derive(Clone, Copy, Debug)]
 pub struct Counting;
 
-/// The same, in debug mode.
+/// [`Onelane`] in debug mode.
 #[derive(Clone, Copy, Debug)]
 pub struct Debugged;
 

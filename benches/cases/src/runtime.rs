@@ -1,7 +1,7 @@
 //! The traits of runtimes: one that every runtime implements, and one for each optional ability.
 //!
-//! A runtime that lacks an ability does not implement its trait, and has no such case. Errors are
-//! panics.
+//! A runtime that lacks an ability does not implement its trait, and then has no cases that need
+//! the ability. An error is a panic.
 
 use std::time::Duration;
 
@@ -76,7 +76,7 @@ pub trait Reuse: Runtime {
     /// The reused object.
     type Loop;
 
-    /// Creates it.
+    /// Creates the reused object.
     fn make() -> Self::Loop;
     /// Runs a future on it until the future is ready.
     fn run_on<T: 'static>(kept: &mut Self::Loop, main: impl Future<Output = T> + 'static) -> T;

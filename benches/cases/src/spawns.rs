@@ -26,7 +26,7 @@ async fn wide<R: Runtime>(runtime: &R, size: Size) -> u64 {
     let mut sum = 0;
     for _ in 0..size.rounds {
         sum += match size.width {
-            // Without a list of tasks, which would take an allocation per task.
+            // One task needs no list of tasks, which would cost an allocation per task.
             1 => runtime.spawn(one()).await,
             width => spawn_and_await(runtime, (0..width).map(|_| one())).await,
         };
@@ -43,7 +43,8 @@ fn many<R: Runtime>(size: Size, meter: Meter) -> u64 {
     })
 }
 
-/// Excludes what the runtime allocates once: the same number of tasks was spawned before.
+/// Spawns the same number of tasks once before it measures. So allocations that the runtime makes
+/// only once are not counted.
 fn many_after_the_first<R: Runtime>(size: Size, meter: Meter) -> u64 {
     R::run(async move |runtime: R| {
         wide(&runtime, size).await;

@@ -52,7 +52,7 @@ fn sleepers<R: Timers>(size: Size, meter: Meter) -> u64 {
     })
 }
 
-/// A duration of ten minutes to two hours, in no order.
+/// A duration between ten minutes and two hours. Consecutive numbers give unordered durations.
 fn far(number: usize) -> Duration {
     let scattered = (number as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 40;
     Duration::from_secs(600) + Duration::from_micros(scattered * 393)
@@ -62,7 +62,7 @@ fn pending<R: Timers>(size: Size, meter: Meter) -> u64 {
     R::run(async move |_: R| {
         let mut timers = Vec::with_capacity(size.width);
         (meter.start)();
-        // Boxed on all runtimes, because some timers must not move after their first poll.
+        // The timers are boxed on all runtimes, because some must not move after their first poll.
         timers.extend((0..size.width).map(|number| Box::pin(R::sleep(far(number)))));
         let poll_all = |context: &mut std::task::Context<'_>| {
             Poll::Ready(

@@ -125,8 +125,8 @@ impl Gate {
     }
 }
 
-/// A task that pauses `times` times. Each counted pause is a wake and the poll before it. The gate
-/// causes the first poll. The poll after the last wake is not counted.
+/// Pauses `times` times. One counted pause is a poll and the wake at its end. The gate causes the
+/// first of these polls. The poll after the last wake is not counted.
 async fn pauses(pause: impl Pause, times: usize, gate: Rc<Gate>) -> u64 {
     gate.enter().await;
     for _ in 1..times {
@@ -137,7 +137,7 @@ async fn pauses(pause: impl Pause, times: usize, gate: Rc<Gate>) -> u64 {
     times as u64
 }
 
-/// The futures that the floor and all runtimes poll.
+/// The self-waking futures. They are the same for the floor and for all runtimes.
 pub(crate) fn self_waking(size: Size, meter: Meter) -> impl Iterator<Item = impl Future<Output = u64> + 'static> {
     let gate = Gate::new(size.width, meter);
     (0..size.width).map(move |_| pauses(BySelfWake, size.rounds, gate.clone()))
@@ -188,7 +188,7 @@ fn ring<R: Runtime>(size: Size, meter: Meter) -> u64 {
 
     async fn runner(ring: Rc<Ring>, me: usize, rounds: usize, meter: Option<Meter>) -> u64 {
         let next = (me + 1) % ring.wakers.borrow().len();
-        // One round before the measured ones, in which the wakers are stored, and one after them.
+        // One round comes before the measured rounds, to store the wakers, and one after them.
         for round in 0..rounds + 2 {
             poll_fn(|context| {
                 if ring.turn.get() == me {

@@ -1,11 +1,12 @@
-//! The cost of a hello-world with `onelane` (with and without its default features), tokio and
-//! smol. It measures the time to build it from nothing, and the number of packages. It measures
-//! what it adds to an empty `main` in three profiles, and the memory of an idle loop and of a task.
+//! Measures the cost of a hello-world with `onelane` (with and without its default features), with
+//! tokio and with smol: the time of a build from nothing, the number of packages, and the memory of
+//! an idle loop and of a task. It also measures how much larger the binary is than an empty `main`,
+//! in three profiles.
 //!
 //! The programs are in `hello/`, each with its own lock file. Each spawns a task that sleeps for a
-//! millisecond and prints. The figures are those of a user who gets the runtime from crates.io. All
-//! dependencies are built without incremental compilation and without warnings, including
-//! `onelane`, which is in a folder here. Downloads are not measured.
+//! millisecond and prints. The figures hold for a user who gets the runtime from crates.io. So all
+//! dependencies are built without incremental compilation and without warnings, even `onelane`,
+//! which is in a local folder here. Downloads are not measured.
 //!
 //! Next: `hello.rs`, which builds and measures; `report.rs` writes the table, and compares with it.
 

@@ -77,8 +77,8 @@ fn title(hello: &Hello) -> String {
     }
 }
 
-/// The table as Markdown. After each figure, it has the ratio to tokio's. Sizes are compared by
-/// what they add to an empty `main`.
+/// The table as Markdown. Each figure is followed by its ratio to the figure of tokio. For sizes,
+/// this is the ratio of the differences to an empty `main`.
 pub(crate) fn table(hellos: &[Hello]) -> String {
     let find = |name| hellos.iter().find(|hello| hello.name == name);
     let mut table = String::from("|");

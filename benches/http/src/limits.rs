@@ -3,8 +3,8 @@
 use anyhow::{Context, Result, ensure};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-/// Number of descriptors besides the connections: standard streams, the listener, the poller, those
-/// that a library opens.
+/// Number of descriptors besides the connections: the standard streams, the listener, the poller,
+/// and descriptors that libraries open.
 const OTHERS: u64 = 64;
 
 /// Raises the limit of open files to the maximum for an unprivileged process. Child processes
@@ -25,7 +25,7 @@ pub(crate) fn ensure_room_for(connections: u32) -> Result<()> {
     Ok(())
 }
 
-/// The process is killed when its parent ends, for whatever reason. Only Linux supports this.
+/// The system kills this process when its parent ends, for any reason. Only Linux supports this.
 pub(crate) fn end_with_parent() -> Result<()> {
     #[cfg(target_os = "linux")]
     rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL))

@@ -218,7 +218,8 @@ impl Order {
     }
 }
 
-/// A shorter run has too few readings for its second half to be compared.
+/// The shortest run in seconds. A shorter run has too few readings to compare the third quarter
+/// with the fourth.
 const SHORTEST: u32 = 10;
 
 impl Serve {

@@ -17,7 +17,7 @@ pub struct Timespec {
     nanoseconds: c_long,
 }
 
-/// The last time that it returned, in nanoseconds.
+/// The time that the clock has shown last, in nanoseconds.
 static SHOWN: AtomicI64 = AtomicI64::new(1_000_000_000);
 const STEP: i64 = 100;
 
@@ -33,8 +33,8 @@ pub(crate) fn is_read() -> bool {
     Instant::now().elapsed() == Duration::from_nanos(STEP.unsigned_abs())
 }
 
-/// Replaces the clock of the program in whose root it stands. It is not in the library, because a
-/// program that measures time may use the library too.
+/// Replaces the clock of the program that calls this macro in its root. The library does not call
+/// it itself, because a program that measures time may use the library too.
 #[macro_export]
 macro_rules! replace_the_clock {
     () => {

@@ -1,9 +1,9 @@
 //! Counts instructions: runs this program under callgrind, once per case and size, with one process
 //! per core.
 //!
-//! A count must be the same in each run. So a run has no environment, and arguments of the same
-//! length. The C library uses its functions for the simplest processor, and the clock is that of
-//! `clock.rs`. Callgrind lays out memory in the same way each time.
+//! A count must be the same in each run. So a run has no environment variables, and its arguments
+//! always have the same length. The C library uses its functions for the simplest processor, and
+//! `clock.rs` replaces the clock. Callgrind lays out memory in the same way each time.
 
 use crate::{Entry, clock};
 use anyhow::{Context, Result, bail, ensure};
@@ -110,8 +110,8 @@ fn one(entry: &Entry, size: Size) -> Result<Run> {
     Ok(Run { instructions: next()?, system_calls: next()? })
 }
 
-/// Does the work that is counted, if this process is such a child. `find` returns the work of a
-/// case on a runtime.
+/// If this process was started to be counted, does the work. `find` returns the work of a case on a
+/// runtime.
 pub fn child(find: impl FnOnce(&str, &str) -> Option<Work>) -> Option<Result<()>> {
     let mut arguments = std::env::args().skip(1);
     if arguments.next()? != CHILD {

@@ -2,8 +2,8 @@
 //! counts are the same in each run, even on a busy machine.
 //!
 //! Each case runs at two sizes. The difference of the counts is divided by the difference in the
-//! number of operations. So the start of the program and of the loop cancels out. It does not
-//! measure how long an instruction takes, which depends above all on caches.
+//! number of operations. So the cost of starting the program and the loop cancels out. The library
+//! does not measure how long an instruction takes, which depends above all on caches.
 //!
 //! A program that counts calls [`replace_the_clock!`] at its root, [`count::child`] when it starts,
 //! and [`count::all`]. There are two: the program of this package counts `onelane`, and one of

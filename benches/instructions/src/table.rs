@@ -10,7 +10,7 @@ use std::io::ErrorKind;
 
 const FILE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/table.md");
 
-/// A count may differ from the table by this part.
+/// The check fails if a count exceeds the count in the table by more than this part.
 const TOLERANCE: f64 = 0.02;
 
 /// Instructions per operation.

@@ -82,7 +82,7 @@ pub(crate) fn check(done: u64, size: Size) -> Result<(), String> {
     Err(format!("it has done {done} operations where {} were to be done", size.operations()))
 }
 
-/// Finds the size of a sample that lasts `target`. The runs that this takes are a warm-up.
+/// Finds the size of a sample that lasts `target`. The runs of this search are also the warm-up.
 pub(crate) fn calibrate(
     case: &Case,
     quick: bool,

@@ -44,7 +44,7 @@ impl Participant {
         match (&mut self.place, work) {
             (Place::Child(_), _) if is_resident(case) => Python::start(self.id)?.sample(case, size),
             (Place::Child(python), _) => python.sample(case, size).inspect_err(|_| {
-                // The child may have died, and is needed for other cases.
+                // The child may have died, and a living one is needed for the other cases.
                 if let Ok(fresh) = Python::start(self.id) {
                     *python = fresh;
                 }

@@ -26,7 +26,7 @@ def yield_(tasks, rounds):
         left += 1
         if left == tasks:
             ended = perf_counter_ns()
-        # So no generator ends while the clock runs.
+        # No generator ends while the clock runs.
         yield
 
     queue = deque(task() for _ in range(tasks))

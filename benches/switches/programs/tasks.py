@@ -26,7 +26,7 @@ async def yield_(tasks, rounds):
         left += 1
         if left == tasks:
             ended = perf_counter_ns()
-        # So no task ends while the clock runs.
+        # No task ends while the clock runs.
         await asyncio.sleep(0)
 
     for running in [asyncio.create_task(task()) for _ in range(tasks)]:

@@ -19,7 +19,7 @@ fn texts(output: Output) -> (String, String) {
 #[test]
 fn each_program_makes_the_switches_that_it_is_asked_for() {
     let (text, errors) = texts(driver("--check").output().unwrap());
-    // Straight to the terminal, because the output of a passing test is not shown.
+    // Written straight to stderr, because the captured output of a passing test is not shown.
     std::io::Write::write_all(&mut std::io::stderr(), errors.as_bytes()).unwrap();
     let counts = ["one task yields: 7 switches", "1,000 tasks yield: 7000 switches", "two hand over: 14 switches"];
     let (yields, all, hand_over) = (&counts[..2], &counts[..], &counts[2..]);

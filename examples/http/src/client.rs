@@ -23,7 +23,7 @@ impl Client {
         let stream = TcpStream::connect(address).await.map_err(|error| failed(&error))?;
         stream.set_nodelay(true).map_err(|error| failed(&error))?;
         let (requests, connection) = handshake(stream).await.map_err(|error| failed(&error))?;
-        // It exists as long as requests can be sent, and reports errors to the sender.
+        // This task lives as long as requests can be sent. It reports errors through `requests`.
         drop(spawn(async { drop(connection.await) }));
         Ok(Client { address, requests })
     }

@@ -64,7 +64,7 @@ pub async fn serve(listener: TcpListener, limits: Limits, stop: impl Future<Outp
     drop(listener);
     server.closing.set();
     let open: Vec<Task<()>> = server.open.take().into_values().collect();
-    // It accepts at least one, as asyncio does.
+    // `wait` needs at least one task, as in asyncio.
     let (_, slow) = if open.is_empty() { Default::default() } else { wait(open).timeout(limits.grace).await };
     slow.iter().for_each(|task| _ = task.cancel());
     Report { dropped: slow.len(), ..server.report.get() }
@@ -118,7 +118,7 @@ impl Server {
         });
         let mut connection = pin!(
             http1::Builder::new()
-                // Without it, the timeout has no effect.
+                // Without this timer, the timeout has no effect.
                 .timer(LoopTimer)
                 .header_read_timeout(self.limits.header_timeout)
                 .serve_connection(stream, service)

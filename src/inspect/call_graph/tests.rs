@@ -1,11 +1,11 @@
-//! Graphs that are put together by hand: trees, circles, tables and JSON of shapes that no program
-//! comes to easily.
+//! Graphs that are put together by hand: trees, circles, tables and JSON of shapes that programs
+//! rarely have.
 
 use super::*;
 use crate::inspect::PLACE;
 use std::collections::BTreeSet;
 
-/// Tasks 1 to n, each with its waits, each of those with the tasks that it awaits.
+/// Tasks 1 to n: for each task its waits, and for each wait the tasks that are awaited.
 fn graph(waits: &[&[&[u64]]]) -> CallGraph {
     let tasks =
         (1..).zip(waits).map(|(id, waits)| task(id, waits.iter().map(|tasks| wait("all", tasks, &[])).collect()));
@@ -23,7 +23,7 @@ fn wait(what: &str, tasks: &[u64], held_by: &[u64]) -> WaitSnapshot {
     WaitSnapshot { what: what.into(), at: PLACE, tasks: ids(tasks), held_by: ids(held_by), until: None }
 }
 
-/// The tree, without the places.
+/// The tree, without source locations.
 fn tree(graph: &CallGraph) -> Vec<String> {
     graph.to_string().replace(&format!(", at {PLACE}"), "").lines().map(String::from).collect()
 }
@@ -60,7 +60,8 @@ fn draw_states_and_waits_in_their_order() {
     );
 }
 
-/// A diamond would be drawn twice, and one of ten diamonds a thousand times.
+/// If a shared task were drawn below each of its awaiters, the end of one diamond would be drawn
+/// twice, and the end of a chain of ten diamonds a thousand times.
 #[test]
 fn draw_each_task_once() {
     let graph = graph(&[&[&[2, 3]], &[&[4]], &[&[4], &[]], &[&[]]]);
@@ -107,8 +108,8 @@ fn begin_with_those_whom_nobody_awaits() {
     assert_eq!(numbers(graph.circles()), [[4, 5]]);
 }
 
-/// Of two circles, one of which leads into the other, the outer one is begun with, also if it was
-/// spawned later.
+/// If one circle leads into another, the tree begins with the first, even if the tasks of the
+/// second were spawned earlier.
 #[test]
 fn begin_with_the_circle_that_leads_to_the_others() {
     let graph = graph(&[&[&[2]], &[&[1]], &[&[4]], &[&[3, 2]]]);
@@ -157,8 +158,8 @@ fn name_tasks_that_are_not_there() {
     assert_eq!(graph.awaiters(), [vec![], vec![0]]);
 }
 
-/// No stack overflows, and no text or time grows with the square. The last one awaits the first, so
-/// that there is a circle too.
+/// A long chain does not overflow the stack, and neither text nor time grows with the square of its
+/// length. The last task awaits the first, so that there is a circle too.
 #[test]
 fn draw_long_chains() {
     const LENGTH: u64 = 20_000;
@@ -179,10 +180,10 @@ fn draw_long_chains() {
     assert!(graph.to_json().ends_with("20000]]}"));
 }
 
-/// Below the sixteenth task a tree goes on at the left, and hints say where.
+/// Below the sixteenth task a tree continues at the left, and hints say where.
 #[test]
 fn break_deep_trees_off() {
-    // 1 to 18 await each other in a row, the second also the sixteenth, and the 17th too.
+    // Each of the tasks 1 to 17 awaits the next one. Task 2 also awaits tasks 16 and 17.
     let tasks = (1..=18).map(|id| {
         let more: &[u64] = if id == 2 { &[16, 17] } else { &[] };
         task(id, vec![wait("x", &[&[id + 1], more].concat(), &[])])
@@ -206,8 +207,8 @@ fn break_deep_trees_off() {
     assert_eq!(lines[below..], ["└── (T) t-17", "    └── x", "        └── (T) t-18", "            └── x"]);
 }
 
-/// On one in seven of all graphs of four tasks: each task is drawn once, each edge is there once,
-/// and each circle has a task in common with one that is told, in the list and in the tree.
+/// Checks one in seven of all graphs of four tasks. Each task and each edge is drawn once. Each
+/// circle has a task in common with a circle that is reported, in the list and in the tree.
 #[test]
 fn draw_small_graphs() {
     const SIZE: usize = 4;
@@ -228,7 +229,7 @@ fn draw_small_graphs() {
             .collect();
         let roots = lines.iter().filter(|line| line.starts_with("└── (T)")).count();
         assert_eq!((drawn.len(), named), (SIZE, bits.count_ones() as usize + roots), "{bits:b}: {lines:#?}");
-        // Who reaches whom.
+        // Which task reaches which.
         let mut reaches: [[bool; SIZE]; SIZE] = std::array::from_fn(|from| std::array::from_fn(|to| has(from, to)));
         for by in 0..SIZE {
             for from in 0..SIZE {
@@ -255,7 +256,7 @@ fn draw_small_graphs() {
         let told = lines.iter().filter(|line| line.contains("cycle: ")).count();
         let is_circular = (0..SIZE).any(|place| reaches[place][place]);
         assert_eq!((told > 0, circles.is_empty()), (is_circular, !is_circular), "{bits:b}: {lines:#?}");
-        // Without the tasks of the circles that are told, there is none.
+        // Without the tasks of the reported circles, no circle is left.
         let rest = |place: usize| !circles.iter().flatten().any(|&id| id as usize == place + 1);
         let mut left: Vec<usize> = (0..SIZE).filter(|&place| rest(place)).collect();
         while let Some(end) = left.iter().position(|&from| !left.iter().any(|&to| has(from, to))) {
@@ -265,7 +266,7 @@ fn draw_small_graphs() {
     }
 }
 
-/// By letters, and a long cell does not move the others.
+/// Columns are aligned by characters, and a long cell does not move the other lines.
 #[test]
 fn align_the_table() {
     let mut graph = graph(&[&[&[2]], &[&[], &[]], &[]]);

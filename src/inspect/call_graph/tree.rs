@@ -45,8 +45,8 @@ impl fmt::Display for CallGraph {
 /// was spawned first. In the order in which they were spawned.
 pub(super) fn roots(graph: &CallGraph) -> Vec<usize> {
     let edges = graph.edges(TaskSnapshot::awaited);
-    // Everything that is awaited from there is reachable from the task that is left last, and every
-    // task that leads to that one was left before.
+    // Depth first, a task is left after the tasks that it awaits, except in circles. So the tasks
+    // are taken in reverse order. Each one that no earlier one has reached is a root.
     let mut left = Vec::new();
     walk(&edges, 0..edges.len(), |_, _| (), |place| left.push(place));
     let mut reached = vec![false; edges.len()];

@@ -15,7 +15,7 @@ impl<T> ById<T> {
         Self::with_capacity(0)
     }
 
-    /// Allocates no more memory while it holds fewer entries.
+    /// Allocates memory for `capacity` entries now, and no more while there are fewer entries.
     pub(crate) fn with_capacity(capacity: usize) -> Self {
         ById { entries: Vec::with_capacity(capacity), empty: 0 }
     }

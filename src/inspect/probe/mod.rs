@@ -4,13 +4,13 @@
 //! spawns, wakes and their causes, steps, waits and their locations, timers, ends, sleeps of the
 //! loop. Five probes are included, and a function can be your own:
 //!
-//! | probe | what it makes of the events |
+//! | probe | what it does with the events |
 //! | --- | --- |
-//! | [`Printer`] | a line each |
-//! | [`Counters`] | a number for each kind |
-//! | [`Ring`] | keeps the last of them, and tells them when the program fails |
-//! | [`Recorder`] | a file for Perfetto or Chrome: a track a task, arrows for wakes |
-//! | [`Tee`] | hands them to two other probes |
+//! | [`Printer`] | prints a line for each |
+//! | [`Counters`] | counts each kind |
+//! | [`Ring`] | keeps the last ones, and reports them when the program fails |
+//! | [`Recorder`] | writes a file for Perfetto or Chrome: a track for each task, arrows for wakes |
+//! | [`Tee`] | passes them to two other probes |
 //!
 //! ```
 //! use onelane::{Clock, EventLoop, spawn};

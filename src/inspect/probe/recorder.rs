@@ -26,13 +26,13 @@ use std::time::Duration;
 /// | in the trace | category | what it is |
 /// | --- | --- | --- |
 /// | track 0, "loop" | | the loop |
-/// | a track a task, with its name and number | | the task |
-/// | slices of the loop | `turn`, `call`, `park` | turns, callbacks in them, and rests |
+/// | one track per task, with its name and number | | the task |
+/// | slices of the loop | `turn`, `call`, `park` | turns, callbacks in them, and sleeps |
 /// | slices of a task | `ready`, `run`, `wait` | in the ready queue; a step; between its steps, with what it waits for, `at` the place |
-/// | arrows | `spawn`, `wake` | from where a task was spawned or woken, to the step that came of it |
-/// | instants | `spawn`, `end`, `wake`, `fail` | also wakes that came to nothing: `merged`, `late` |
+/// | arrows | `spawn`, `wake` | from where a task was spawned or woken, to the step that follows |
+/// | instants | `spawn`, `end`, `wake`, `fail` | also wakes without effect: `merged`, `late` |
 /// | async slices | `timer` | from the setting of a timer until it fires or is cancelled |
-/// | counters | | living and ready tasks, before each turn and each rest |
+/// | counters | | living and ready tasks, before each turn and each sleep |
 ///
 /// A task that waits for several things at once has one slice for them. If a wake or a spawn occurs
 /// between two turns, the loop's track has a slice `outside` of one nanosecond.
@@ -272,7 +272,7 @@ impl State {
         line.text("cat", &category).text("name", &name).args(args).end();
     }
 
-    /// The current point of the loop.
+    /// The track of the running task; outside a step, the loop's track.
     fn here(&self) -> u64 {
         self.running.map_or(LOOP, |task| task.0)
     }
@@ -292,7 +292,7 @@ impl State {
         Tail { category, track, stamp }
     }
 
-    /// An arrow from that point to the current moment.
+    /// Draws an arrow from `tail` to the current moment.
     fn arrow(&mut self, tail: Tail, track: u64) {
         self.arrows += 1;
         let (head, id) = (self.trace.stamp(), self.arrows);
@@ -360,7 +360,7 @@ impl State {
         line.numbers(&[("sort_index", task.0)]).end();
     }
 
-    /// Called with the last event. A task without a name, or whose spawn was not reported, is named
+    /// Ends the track of a task. A task without a name, or whose spawn was not reported, is named
     /// by its number.
     fn close_track(&mut self, task: TaskId) {
         self.turn_to(task, Doing::Nothing);

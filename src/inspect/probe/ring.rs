@@ -1,7 +1,8 @@
 //! The last events, in memory that is allocated at the beginning.
 //!
 //! The records contain shortened texts. Names are kept separately, for living tasks and for tasks
-//! of which an event is left, because a task may have been spawned long before.
+//! of which an event is left. The event of the spawn, which has the name, may be overwritten
+//! already.
 
 use crate::inspect::probe::by_id::ById;
 use crate::kernel::callbacks::exceptions::complain;

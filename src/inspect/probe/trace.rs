@@ -8,9 +8,10 @@
 //! Times strictly increase: a slice without length gets one nanosecond. This file knows no events
 //! of a loop. Next: `recorder.rs`.
 //!
-//! Some versions of Perfetto confuse track 0 with the track whose number is that of the process, so
-//! no track has the number 0. Some truncate the nanoseconds that they compute from microseconds, so
-//! a tenth of a nanosecond is added: otherwise 1500.002 may become 1500001.
+//! Some versions of Perfetto confuse track 0, which is the loop's, with the track that has the
+//! number of the process. So the process has a number that no task has. Some versions compute
+//! nanoseconds from microseconds and truncate them: 1500.002 may become 1500001. So a tenth of a
+//! nanosecond is added.
 
 use std::fmt::{self, Display, Write as _};
 use std::io;

@@ -1,7 +1,7 @@
-//! The callbacks in the ready queue, and which of them were cancelled.
+//! The callbacks in the ready queue. `Calls` stores the ones that can be cancelled.
 //!
-//! A cancelled callback is dropped at once. But its entry keeps the key until the queue reaches the
-//! entry, so that no later callback gets the same key.
+//! A cancelled callback is dropped at once. But its entry here keeps the key until the queue
+//! reaches that key, so that no later callback gets the same key.
 //!
 //! This file knows no tasks, except by their tokens.
 
@@ -17,11 +17,11 @@ pub(crate) enum Call {
     Watch(Rc<dyn Watcher>, u32),
 }
 
-/// Is notified when a task ends, or when a timer fires.
+/// An object that is called when a task ends, or when a timer fires.
 pub(crate) trait Watcher {
     fn called(&self, which: u32);
 
-    /// The task whose time it limits, for a timeout.
+    /// For a timeout: the task whose time the timeout limits.
     fn limits(&self) -> Option<Token> {
         None
     }
@@ -39,11 +39,11 @@ impl Call {
 /// A callback in the queue.
 #[derive(Default)]
 pub(crate) enum Callback {
-    /// The key of one in `Kernel::calls`, which can be cancelled.
+    /// A callback that can be cancelled: its key in `Kernel::calls`.
     Key(u32),
-    /// One that cannot be cancelled.
+    /// A callback that cannot be cancelled.
     Call(Call),
-    /// The loop was closed, and does not call it.
+    /// The callback was taken out, because the loop was closed and will not call it.
     #[default]
     Dropped,
 }
@@ -51,7 +51,7 @@ pub(crate) enum Callback {
 #[derive(Default)]
 pub(crate) struct Calls {
     entries: Slab<Entry>,
-    /// Number of callbacks that were ever queued; the number of the next one.
+    /// Number of callbacks that were ever inserted. It is also the number of the next one.
     made: u64,
 }
 
@@ -82,12 +82,12 @@ impl Calls {
         CallKey { index: self.entries.insert(Entry { number, call: Some(call) }), number }
     }
 
-    /// The queue has reached this entry: removes the callback.
+    /// Removes an entry that the queue has reached. `None` if its callback was cancelled.
     pub(crate) fn take(&mut self, entry: u32) -> Option<Call> {
         self.entries.remove(entry as usize).call
     }
 
-    /// Takes the callback out, unless it was cancelled or called. Its entry stays.
+    /// Takes the callback out, unless it was cancelled or called. The entry stays.
     pub(crate) fn cancel(&mut self, key: CallKey) -> Option<Call> {
         let entry = self.entries.get_mut(key.index).filter(|entry| entry.number == key.number)?;
         entry.call.take()

@@ -91,7 +91,7 @@ pub(crate) fn set_handler(loop_id: u64, tenancy: Tenancy, handler: Option<Handle
     HANDLERS.with(|handlers| handlers.borrow_mut().push(Entry { loop_id, tenancy, handler, never_taken }));
 }
 
-/// Returns the handler, to be dropped where nothing is borrowed: it is user code.
+/// Returns the handler. The caller drops it where nothing is borrowed: its destructor is user code.
 pub(crate) fn remove_handler(loop_id: u64) -> Option<Handler> {
     HANDLERS.with(|handlers| {
         let mut handlers = handlers.borrow_mut();
@@ -127,28 +127,28 @@ pub(crate) fn reached_nobody(loop_id: u64, message: &'static str, payload: Box<d
     report(handler(&|entry| entry.loop_id == loop_id), Exception { message, panic: Panic::new(payload), task: None });
 }
 
-/// Runs user code. A panic in it is reported to the loop's exception handler.
+/// Runs user code, and reports a panic in it to the loop's exception handler.
 pub(crate) fn tolerate(loop_id: u64, message: &'static str, act: impl FnOnce()) {
     if let Err(payload) = catch_unwind(AssertUnwindSafe(act)) {
         reached_nobody(loop_id, message, payload);
     }
 }
 
-/// Like `tolerate`, at the end of the task that has, or had, this token.
+/// Like `tolerate`, but finds the loop by the token of a task, which may have ended.
 pub(crate) fn tolerate_of(task: Token, act: impl FnOnce()) {
     if let Err(payload) = catch_unwind(AssertUnwindSafe(act)) {
         report_of(task, Exception { message: AT_AN_END, panic: Panic::new(payload), task: None });
     }
 }
 
-/// Reports a panic of the task that has, or had, this token.
+/// Reports a panic to the loop of the task with this token. The task may have ended.
 pub(crate) fn report_of(task: Token, exception: Exception) {
     report(handler(&|entry| entry.tenancy.has(task)), exception);
 }
 
 fn report(handler: Option<Handler>, exception: Exception) {
-    // A handler that panics must not take the loop with it, because this runs in destructors. A
-    // handler that has dropped its loop is dropped here.
+    // A panic of the handler must not leave this function, because this runs in destructors. If the
+    // handler has dropped its loop, the handler itself is also dropped in here.
     let told = catch_unwind(AssertUnwindSafe(|| handler.map(|handler| handler(&exception))));
     if !matches!(told, Ok(Some(()))) {
         complain(&exception);
@@ -159,8 +159,8 @@ fn report(handler: Option<Handler>, exception: Exception) {
     drop_payload(Box::new(exception));
 }
 
-/// Drops the payload of a panic. Its destructor may panic too, with another payload. After a
-/// hundred of these the last one is leaked.
+/// Drops the payload of a panic. The payload's destructor may panic too, with a new payload. After
+/// a hundred such panics, the last payload is leaked.
 pub(crate) fn drop_payload(mut payload: Box<dyn Any>) {
     for _ in 0..100 {
         match catch_unwind(AssertUnwindSafe(|| drop(payload))) {
@@ -171,7 +171,7 @@ pub(crate) fn drop_payload(mut payload: Box<dyn Any>) {
     std::mem::forget(payload);
 }
 
-/// Drops a value of the user. If the destructor panics, that is not reported.
+/// Drops a value of the user. A panic of its destructor is ignored.
 pub(crate) fn drop_value<T>(value: T) {
     if let Err(payload) = catch_unwind(AssertUnwindSafe(|| drop(value))) {
         drop_payload(payload);

@@ -1,5 +1,5 @@
-//! The values of task-local variables: a small map with copy on write, so that inheriting it only
-//! increments a count.
+//! The values of task-local variables: a small map with copy on write. A task that inherits the map
+//! only increments a count.
 //!
 //! This file does not know whose values they are: a task keeps them in its header, a callback in
 //! its closure.
@@ -7,7 +7,7 @@
 use std::any::Any;
 use std::rc::Rc;
 
-/// By the addresses of the variables.
+/// The keys are the addresses of the variables.
 type Values = Vec<(usize, Rc<dyn Any>)>;
 
 /// Dropping it may drop values, which is user code.
@@ -24,7 +24,7 @@ impl Locals {
         values.iter().find(|(other, _)| *other == variable).map(|(_, value)| value.clone())
     }
 
-    /// The same values, except this one.
+    /// A copy in which `variable` has this value, or none.
     pub(crate) fn with(&self, variable: usize, value: Option<Rc<dyn Any>>) -> Self {
         let others = self.0.iter().flat_map(|values| values.iter()).filter(|(other, _)| *other != variable).cloned();
         let values: Values = others.chain(value.map(|value| (variable, value))).collect();

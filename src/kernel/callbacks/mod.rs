@@ -20,7 +20,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 pub(crate) struct Notes {
     /// Whether a callback is being called.
     pub(in crate::kernel) calling: Cell<bool>,
-    /// Whether a task-local variable was ever set in this loop. If not, no values are looked up.
+    /// Whether a task-local variable was ever set in this loop. If not, no code looks up values.
     pub(in crate::kernel) has_locals: Cell<bool>,
     /// The task-local values of the callback that is being called.
     pub(in crate::kernel) callback_locals: RefCell<Locals>,
@@ -48,8 +48,8 @@ impl Kernel {
         self.work_arrived();
     }
 
-    /// Cancels a callback. Returns it, to be dropped where nothing is borrowed, unless it was
-    /// called or cancelled.
+    /// Cancels a callback, unless it was called or cancelled. Returns the callback; the caller
+    /// drops it where nothing is borrowed.
     pub(crate) fn cancel_call(&self, key: CallKey) -> Option<Call> {
         self.calls.borrow_mut().cancel(key)
     }
@@ -84,7 +84,7 @@ impl Kernel {
         tell!(self.table, EventKind::CallEnd);
         if self.callbacks.has_locals.get() {
             let locals = self.callbacks.callback_locals.take();
-            // Their destructors are user code, and do not belong to the callback any more.
+            // Destructors of these values are user code, and run after the end of the callback.
             self.tolerate(|| drop(locals));
         }
     }
@@ -97,10 +97,10 @@ impl Kernel {
         }
     }
 
-    // ---- the task-local values that they see ----
+    // ---- the task-local values that callbacks see ----
 
     /// The values of the running task, or of the callback that is being called. A destructor that
-    /// runs in neither sees no values, and what it sets is lost.
+    /// runs outside of both sees no values, and a value that it sets is lost.
     pub(crate) fn locals(&self) -> Locals {
         match self.current() {
             Some(task) => task.header().locals(),
@@ -139,8 +139,8 @@ impl Kernel {
 
     // ---- panics ----
 
-    /// Handles a panic of user code: the running task ends with it, or it is reported if it belongs
-    /// to no task.
+    /// Handles a panic of user code. If a task is running, the task ends with this panic. Otherwise
+    /// the panic goes to the exception handler.
     #[cold]
     pub(in crate::kernel) fn panicked(&self, payload: Box<dyn Any + Send>) {
         let Some(task) = self.table.running() else {
@@ -173,8 +173,8 @@ impl Kernel {
     }
 }
 
-/// Makes a callback that sees these values. The caller removes them after the call, even if it
-/// panics.
+/// Makes a callback that sees these values. After the call, the code that calls it removes the
+/// values (`Kernel::called`), even if the callback panics.
 pub(crate) fn callback_with(locals: Locals, callback: impl FnOnce() + 'static) -> Call {
     if locals.is_empty() {
         return Call::Once(Box::new(callback));

@@ -7,13 +7,13 @@
 //!   )
 //! ```
 //!
-//! While a cleanup runs, the future around it is frozen: it is not polled, and it is not dropped,
-//! because a frame around a cleanup keeps what it holds until the cleanup has ended. If the cleanup
-//! waits for a lock or a permit that its own task has taken, it would wait for ever. Only dropping
-//! the frozen future can help. In asyncio, branches beside the cleanup are separate tasks, which
-//! release the lock when they are cancelled; with a frame around the cleanup, asyncio waits for
-//! ever too. The kernel cannot tell whether a branch beside the cleanup or a frame around it holds
-//! the lock.
+//! While a cleanup runs, the future around it is frozen: the kernel neither polls nor drops it,
+//! because a function around a cleanup keeps what it holds until the cleanup has ended. A cleanup
+//! that waits for a lock or a permit of its own task would wait for ever. Only dropping the frozen
+//! future can help. In asyncio, branches beside the cleanup are separate tasks, which release the
+//! lock when they are cancelled. If a function around the cleanup holds the lock, asyncio waits
+//! for ever too. The kernel cannot tell whether a branch beside the cleanup or a function around
+//! it holds the lock.
 //!
 //! So the kernel drops the future, and the task keeps the cleanups that are still to come. There is
 //! one exception: a loop that reports deadlocks (on a virtual clock, or in debug mode) drops the
@@ -31,8 +31,8 @@
 //!   search for such a cycle, and another task may complete the cycle at any time. So it searches
 //!   when nothing is ready, at a few of the suspended cleanups at a time.
 //!
-//! It does not find a guard that another task took and handed to this task, if that other task
-//! continues to run. Next: `cancel/shutdown.rs`.
+//! The search does not find a guard that another task took and handed to this task, if that other
+//! task continues to run. Next: `cancel/shutdown.rs`.
 
 use crate::kernel::State;
 use crate::kernel::cancel::scopes::{Inside, Region};
@@ -55,19 +55,19 @@ pub(in crate::kernel) struct Cleanups {
     found: RefCell<BTreeSet<(Token, Region)>>,
     /// The cleanup that was checked last.
     last: Cell<Option<(Token, Region)>>,
-    /// When `waiting` is longer than this, the cleanups that are over are removed from it.
+    /// If `waiting` is longer than this and than `AT_ONCE`, ended cleanups are removed from it.
     most: Cell<usize>,
-    /// The number of short rests before the next search, which spreads the cost of a search over
-    /// them.
+    /// The number of rests (times when nothing is ready) without a search before the next search.
+    /// They spread the cost of a search.
     rests: Cell<usize>,
 }
 
 /// The part of `Cleanups` that an idle loop calls. It is a trait object, which is created when the
 /// first cleanup waits for other tasks, so that programs without cleanups do not contain this code.
 pub(in crate::kernel) trait HeldUp {
-    /// Called when nothing is ready before the next timer. Wakes unwinding tasks that wait, by now,
-    /// for themselves. Returns whether it has woken any, and until when the loop may wait: until
-    /// `next`, or earlier if more cleanups are left to check.
+    /// Called when nothing is ready before the next timer. Wakes unwinding tasks that wait for
+    /// themselves through other tasks. Returns whether it has woken any, and until when the loop
+    /// may wait: until `next`, or earlier if more cleanups are left to check.
     fn wake(&self, kernel: &Kernel, next: Option<Time>) -> (bool, Option<Time>);
 
     fn cleanups(&self) -> &Cleanups;
@@ -87,11 +87,11 @@ impl HeldUp for Cleanups {
 /// The greatest number of cleanups that are searched in one rest.
 const AT_ONCE: usize = 128;
 
-/// The number of tasks and timers that a search may visit for each rest until the next one.
+/// After a search, one rest without a search follows for this many tasks and timers visited.
 const PER_REST: usize = 16;
 
-/// If the loop is about to wait longer than this, it searches in any case. If more cleanups are
-/// left to check, it waits only this long.
+/// If the loop is about to wait this long or longer, it searches in any case. If more cleanups are
+/// left to check after the search, it waits only this long.
 const LONG: Duration = Duration::from_millis(10);
 
 impl Kernel {
@@ -123,7 +123,7 @@ impl Kernel {
         false
     }
 
-    /// A task begins to wait for what this task has taken.
+    /// A task begins to wait for something that the task `taker` has taken.
     pub(crate) fn is_wanted_of(&self, taker: Token) {
         let Some(task) = self.table.task(taker) else { return };
         let header = task.header();
@@ -225,8 +225,8 @@ impl Kernel {
         !self.tells_deadlocks() || self.has_frozen_waits(header, region)
     }
 
-    /// Whether a task waits for other tasks, or for something that tasks have taken. These tasks
-    /// may come to wait for the task.
+    /// Whether a task waits for other tasks, or for something that tasks have taken. Such tasks may
+    /// themselves begin to wait for this task.
     fn waits_for_others(&self, header: &Header) -> bool {
         let waits_for_others = |begun: WaitEntry| match begun.wait {
             Wait::Task(_) => true,
@@ -257,7 +257,7 @@ impl Kernel {
     /// one of these waits for what the task holds.
     fn is_held_up_by_its_links(&self, task: &AnyTask, region: Region) -> bool {
         let header = task.header();
-        // A frame around an await does not wait itself.
+        // A function around an await has no wait of its own, so a second wait is beside the await.
         let has_others = || {
             let sleeps = self.sleeps_of(header).into_iter();
             let waits = self.table.waits(header).map(|(number, _)| number);
@@ -461,7 +461,7 @@ impl Search<'_> {
         is_alone
     }
 
-    /// Whether a task that leads back sleeps, or the polled part of the task itself does.
+    /// Whether a task that leads back sleeps, or whether the task `own` sleeps in its polled part.
     fn any_sleeps(&mut self, own: &Header) -> bool {
         let wheel = self.kernel.wheel.borrow();
         self.work += wheel.len();
@@ -479,8 +479,8 @@ impl Kernel {
         !self.has(task) && context::loop_of(task).is_some_and(|other| other.table.is_alive(task))
     }
 
-    /// Whether anything in a region is known to wait beside the scope with this number, or to have
-    /// slept there until now.
+    /// Whether anything in a region is known to wait beside the scope with this number, or has just
+    /// ended a sleep there. Pending sleeps do not count, because a poll does not change them.
     pub(crate) fn has_neighbours(&self, header: &Header, region: Region, scope: u64) -> bool {
         let is_beside = |number: u64| {
             header.is_inside(region, number)
@@ -491,7 +491,7 @@ impl Kernel {
         waits.chain(header.sleeps_over(self.tally().turns.get())).any(is_beside)
     }
 
-    /// Whether any wait in a region is frozen: then it is beside a cleanup, and not around it.
+    /// Whether any wait in a region is frozen. Only futures beside a cleanup have such waits.
     fn has_frozen_waits(&self, header: &Header, region: Region) -> bool {
         let is_beside = |number: u64| header.is_inside(region, number) && header.is_frozen(number);
         let mut waits = self.table.waits(header).map(|(number, _)| number);

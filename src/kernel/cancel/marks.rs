@@ -59,7 +59,7 @@ impl TaskTable {
         task.life.set(task.life.get() & !(CONDEMNED | FORCED));
     }
 
-    /// A wait of the task may have moved to another task, and will then not wake this one.
+    /// A wait of the task has ended outside its steps, so it may now be in another task.
     #[cold]
     #[inline(never)]
     pub(in crate::kernel) fn ended_elsewhere(&self, task: &Header) {
@@ -76,12 +76,12 @@ impl TaskTable {
         }
     }
 
-    /// The running task has suspended, and a flag was set while it ran. Returns whether it ends as
-    /// cancelled in this step, at the point that it has reached; then it is still the running task.
+    /// The running task has suspended, and a flag was set while it ran. Returns whether it unwinds
+    /// in this step, at the point that it has reached. If so, it is still the running task.
     #[cold]
     pub(crate) fn interrupted(&self, task: &Header) -> bool {
         if self.take_raised() {
-            // No wake will come that could step it again.
+            // Nothing will wake the task, so it cannot unwind in a later step.
             return true;
         }
         let flags = self.running_flags.get();
@@ -107,13 +107,13 @@ impl TaskTable {
         was_condemned
     }
 
-    /// The running task ends as cancelled at the point that it has reached: the code that polls
-    /// what has suspended there interrupts it.
+    /// The running task requests an interruption at the point that it has reached. The code that
+    /// polls the suspended future, a driver or the loop, then unwinds it.
     pub(crate) fn raise(&self) {
         self.note(RAISED);
     }
 
-    /// Whether the running task has requested that. True once.
+    /// Whether the running task has called `raise`. True once.
     pub(crate) fn take_raised(&self) -> bool {
         let flags = self.running_flags.get();
         self.running_flags.set(flags & !RAISED);
@@ -154,8 +154,8 @@ impl TaskTable {
         let driver = if was_cleaning { header.driver_over(key.number) } else { None };
         drop(header.remove_scope(key.number));
         if was_cleaning && !self.is_running(header) {
-            // The task waits for the end of that cleanup, which continues elsewhere; and so does
-            // the block in it that drives.
+            // The cleanup has ended in another task. This task, and the block in it that drives,
+            // wait for that end.
             self.wake(key.task);
             if let Some(Region::Inside(driver)) = driver {
                 let driver = header.scope(driver);

@@ -1,8 +1,9 @@
-//! How a task ends early: how a cancellation spreads from task to task, and how it passes through
-//! the scopes of a task.
+//! How a task ends early. `spread`: a cancellation goes from task to task. `scopes`, `unwind`: it
+//! goes through one task. `frozen`: a cleanup waits for its own task. `shutdown`: the loop ends.
 //!
-//! `spread` goes from task to task; `scopes` and `unwind` go through one task; `frozen` handles a
-//! cleanup that waits for its own task; `shutdown` is the end of the loop itself.
+//! An interruption unwinds a *region*: a task, or the inside of a *block* (a timeout or a group).
+//! The task or the block is the *driver*: it polls the cleanups. All else in the region is then
+//! *frozen*: not polled. *Beside* a scope are other branches of its task, as in a `join!`.
 
 pub(crate) mod frozen;
 pub(crate) mod marks;
@@ -23,17 +24,16 @@ pub(in crate::kernel) struct Notes {
     pub(in crate::kernel) spreads: Cell<u32>,
     /// The loop is shutting down: a task that is spawned now is cancelled.
     pub(in crate::kernel) closing: Cell<bool>,
-    /// During the shutdown: whether the loop waits for cleanups. What they spawn is then not
-    /// cancelled.
+    /// Whether the shutdown waits for cleanups. Tasks that a cleanup spawns are then not cancelled.
     pub(in crate::kernel) waits_for_cleanups: Cell<bool>,
-    /// Whether a task was spawned during the shutdown that was not cancelled.
+    /// Whether the shutdown has left a task uncancelled that was spawned after it began.
     pub(in crate::kernel) has_exempted: Cell<bool>,
     /// Whether a cleanup is being polled.
     pub(in crate::kernel) cleaning: Cell<bool>,
     /// Whether a future is being polled only so that a scope in it drops its body. No wait or scope
     /// may begin in this poll.
     pub(in crate::kernel) only_drops: Cell<bool>,
-    /// Cleanups that wait for others (`cancel/frozen.rs`).
+    /// Cleanups that wait for other tasks (`cancel/frozen.rs`).
     pub(in crate::kernel) cleanups: OnceCell<Box<dyn HeldUp>>,
     /// Number of timers that were taken out of the wheel at the end of the loop and are not
     /// cancelled yet.

@@ -18,7 +18,7 @@ pub(in crate::kernel) struct Record {
     slept: (u64, u64),
     /// The numbers of sleeps that ended while they were frozen.
     slept_frozen: Vec<u64>,
-    /// The latest number that had been given out when a request came while the task was running.
+    /// If a request came while the task was running: the last number given out before the request.
     request: Option<u64>,
     /// This task is a cleanup that was handed over. Its first cancellation request only counts.
     is_spared: bool,
@@ -27,15 +27,15 @@ pub(in crate::kernel) struct Record {
     /// The latest turn in which the program requested the task's end by a handle while it waited
     /// for tasks.
     asked_in: u64,
-    /// Whether the program has done so twice in one turn.
+    /// Whether the program has requested the end twice in one turn.
     is_pressed: bool,
-    /// Whether a future in which the task had waited was moved to another task.
+    /// Whether a future in which the task has waited was moved to another task.
     has_moved: bool,
 }
 
 impl Header {
-    /// Whether a future in which the task had waited was moved to another task, with everything
-    /// that the future has.
+    /// Records that a future in which the task has waited was moved to another task, with
+    /// everything that the future has.
     pub(in crate::kernel) fn mark_moved(&self) {
         self.cancel_record(|record| record.has_moved = true);
     }

@@ -13,8 +13,8 @@
 //! polled, or while the cleanup of a scope is polled, is inside that scope. So each scope keeps
 //! ranges of these numbers, and the ranges form a tree. The body of a `finally` needs no range: an
 //! unwinding goes through the scopes from the highest number to the lowest. A scope that cleans up
-//! is polled by the driver of the unwinding, and not by the scopes around it. That its cleanup is
-//! inside those scopes follows from its own number (`lineage`).
+//! is polled by the driver of the unwinding, and not by the scopes around it. What begins in this
+//! cleanup is inside those scopes because the scope's own number is in their ranges (`lineage`).
 //!
 //! This file has data and queries on it. Nothing here calls user code.
 
@@ -99,7 +99,7 @@ pub(crate) struct Arrival {
 pub(crate) enum Unwound {
     /// It passes to the scope around this one.
     Through,
-    /// It passes on when a cleanup has ended.
+    /// The scope runs a cleanup first. Then the interruption passes to the scope around this one.
     CleansUp,
     /// It ends here, and the unwinding that it interrupted continues.
     Absorbed,
@@ -170,7 +170,7 @@ struct Entered {
     has_asked: bool,
     /// A scope around it has requested an interruption since it was entered.
     is_overtaken: bool,
-    /// The number of the task's requests when the scope was entered.
+    /// How many cancellation requests the task had when the scope was entered.
     requests: u32,
     inside: Ranges,
 }
@@ -326,7 +326,7 @@ impl Scopes {
         self.get(number).is_some_and(|entered| entered.cleans)
     }
 
-    /// The cleanup of a scope begins. The scope's earlier waits do not count any more.
+    /// The cleanup of a scope begins. What began in its body is not inside the scope any more.
     pub(in crate::kernel) fn begin_cleanup(&mut self, number: u64, scope: Rc<dyn Scope>) {
         if let Some(entered) = self.get_mut(number) {
             entered.owned = Some(scope);
@@ -342,14 +342,14 @@ impl Scopes {
         entered.owned.replace(scope)
     }
 
-    /// The scopes of a region whose entries own them, without those that a block inside drives: the
-    /// former driver of their unwinding has stopped.
+    /// Takes the scopes of a region that their entries own: the driver of their unwinding has
+    /// stopped. Scopes that a block inside the region drives stay.
     pub(in crate::kernel) fn orphans(&mut self, region: Region) -> Vec<Rc<dyn Scope>> {
         self.take_owned(region, false, |_| true)
     }
 
-    /// The orphans whose futures are gone. Called when what is inside the region may continue in
-    /// another task.
+    /// Takes the orphans whose futures are gone. Called when what is inside the region may continue
+    /// in another task.
     pub(in crate::kernel) fn abandoned(&mut self, region: Region) -> Vec<Rc<dyn Scope>> {
         // A task that ends drives nothing any more, and neither does a block in it.
         self.take_owned(region, region == Region::Task, |entered| entered.is_abandoned)
@@ -377,7 +377,7 @@ impl Scopes {
         self.get(number).is_some_and(|entered| entered.drives)
     }
 
-    /// The scopes of a region that an interruption takes over.
+    /// The scopes of a region. An interruption takes them over, so none of them drives any more.
     pub(in crate::kernel) fn taken_over(&mut self, region: Region) -> Vec<(u64, Rc<dyn Scope>)> {
         let inside: Vec<u64> = self.numbers().filter(|&number| self.is_inside(number, region)).collect();
         inside.iter().for_each(|&number| self.set_driving(number, false));
@@ -433,7 +433,7 @@ pub(in crate::kernel) struct Ranges {
     ranges: Vec<(u64, u64)>,
     /// The number before an open range.
     open: Option<u64>,
-    /// The number of ranges at which they are checked again.
+    /// The ranges are checked again when there are more than this.
     few: usize,
 }
 
@@ -573,8 +573,8 @@ mod tests {
         assert_eq!(scopes.get(1).unwrap().inside.ranges, []);
     }
 
-    /// After a check, the ranges are not checked again until their number has doubled. So many
-    /// living ranges cost one check per doubling.
+    /// After a check, the ranges are not checked again until their number has doubled. If all of
+    /// them live, this costs one check per doubling.
     #[test]
     fn look_seldom_at_many_that_live() {
         let plain: Rc<dyn Scope> = Rc::new(Plain);
@@ -595,7 +595,7 @@ mod tests {
 
     // ---- scopes ----
 
-    /// Where a number has begun: in which scope, and whether that was cleaning up.
+    /// Where a number has begun: in which scope, and whether in that scope's cleanup.
     type Parent = Option<(u64, bool)>;
 
     #[derive(Default)]

@@ -8,9 +8,9 @@
 //!               otherwise force the cancelled tasks that wait for others, or cancel all once more
 //! ```
 //!
-//! While the loop waits for cleanups, the tasks that they spawn run too. A loop that is dropped
-//! does not wait. In either case the loop gives up on tasks that spawn tasks for ever, or that
-//! catch cancellations for ever.
+//! If the shutdown waits for cleanups, the tasks that they spawn run too. The shutdown of a loop
+//! that is dropped does not wait. Both give up on tasks that spawn tasks for ever, or that catch
+//! cancellations for ever.
 //!
 //! This file does not know why the loop ends.
 
@@ -21,7 +21,7 @@ use crate::kernel::observe::probe::{EventKind, Source};
 use crate::kernel::{Alarm, Kernel, Message};
 use std::panic::Location;
 
-/// Number of rounds after which the shutdown gives up, if tasks still spawn tasks.
+/// Number of rounds after which the shutdown gives up on tasks that spawn or that do not end.
 const SHUTDOWN_ROUNDS: u32 = 1000;
 
 /// Whether the shutdown waits for cleanups that have to wait themselves, or ends them.
@@ -178,8 +178,8 @@ impl Kernel {
         }
     }
 
-    /// The loop shuts down and waits for cleanups: whether the running code is a cleanup, or was
-    /// spawned by one, and so may spawn.
+    /// Whether the running code may spawn during a shutdown: the shutdown waits for cleanups, and
+    /// the code is a cleanup or was spawned by one.
     pub(in crate::kernel) fn exempts(&self) -> bool {
         self.cancels.waits_for_cleanups.get()
             && (self.cancels.cleaning.get() || self.current().is_some_and(|task| !task.header().is_ending()))

@@ -34,8 +34,8 @@ enum Visit {
         from: Option<AnyTask>,
     },
     Leave(AnyTask),
-    /// The task waits for something besides tasks, and leaves that line: it is not stepped before
-    /// the awaited tasks have ended.
+    /// The task also waits for a lock, say. A lock that was handed to it (a *gift*) goes to other
+    /// waiters, because the task is not stepped before the awaited tasks have ended.
     YieldGift(AnyTask),
     /// Interrupts an object that is not a task, and leads no further.
     Interrupt(Rc<dyn Awaited>),
@@ -78,9 +78,9 @@ impl Kernel {
         }
     }
 
-    /// Takes one request back, and returns the number that are left. If none is left, a task that
-    /// was not stepped since then continues as if no request had come; the tasks that it awaited
-    /// stay cancelled.
+    /// Takes one request back, and returns the number of requests that are left. If none is left
+    /// and the task has not unwound yet, it continues as if no request had come. The tasks that it
+    /// awaits stay cancelled.
     pub(crate) fn uncancel(&self, task: &Header) -> u32 {
         let left = task.cancelling.get().saturating_sub(1);
         task.cancelling.set(left);
@@ -135,7 +135,7 @@ impl Kernel {
         }
     }
 
-    /// Interrupts a task once more that waits in a scope which unwinds and has another driver.
+    /// A block in a task that already unwinds requests an interruption. Interrupts the task again.
     pub(crate) fn interrupt_again(&self, task: &AnyTask) {
         self.table.condemn(task.header());
         if !self.table.is_running(task.header()) {
@@ -308,15 +308,15 @@ impl Kernel {
         if has_others {
             stack.push(Visit::YieldGift(task.clone()));
         }
-        // The task is left after the last of them.
+        // The stack is last in, first out: the spread leaves the task after all of its links.
         stack.push(Visit::Leave(task.clone()));
         enter_links(links, task, stack);
     }
 
     /// Interrupts what a task waits for in a region. Returns the links along which the cancellation
-    /// continues, or `None` if no wait has links. An empty list is different: all awaited tasks
-    /// have ended, or the links are not tasks. Then the task is already queued, or a callback will
-    /// wake it. The second part is whether the task waits for anything but single tasks and sleeps.
+    /// continues, or `None` if no wait has links. If there are links, but none is a living task,
+    /// the task is already queued, or a callback will wake it. The second value is whether the task
+    /// waits for anything but single tasks and sleeps.
     fn interrupt_waits(&self, header: &Header, region: Region) -> (Option<Vec<Link>>, bool) {
         let counts = &|number| polled(header, region, number);
         let links = self.links(header, counts);
@@ -336,8 +336,8 @@ impl Kernel {
         self.awaited(header, &|number| polled(header, region, number)).iter().for_each(|awaited| awaited.resume());
     }
 
-    /// The future of a region is gone. Waits that are still recorded there outlive it, because they
-    /// are in a future that belongs to other code and that polls them only when they are woken.
+    /// The future of a region is gone. Waits that are still recorded there are in a future of other
+    /// code, which polls them only when they are woken. So their interruption is revoked.
     #[cold]
     pub(crate) fn release_waits(&self, header: &Header, region: Region) {
         // This may wake, and the wakers may be user code.
@@ -345,8 +345,8 @@ impl Kernel {
         self.awaited(header, counts).iter().for_each(|awaited| self.tolerate(|| awaited.resume()));
     }
 
-    /// What waits in a region is not polled for some time, so what was handed to it goes to other
-    /// waiters. That holds for everything in the region, or only for what is frozen.
+    /// The waits in a region, or with `is_frozen_alone` the frozen ones among them, are not polled
+    /// for some time. What was handed to them, for example a lock, goes to other waiters.
     pub(crate) fn yield_gift(&self, header: &Header, region: Region, is_frozen_alone: bool) {
         let counts = &|number| header.is_inside(region, number) && (!is_frozen_alone || header.is_frozen(number));
         self.awaited(header, counts).iter().for_each(|awaited| awaited.yield_gift());
@@ -354,8 +354,8 @@ impl Kernel {
 
     // ---- a task that is not polled registers its own waiters ----
 
-    /// Registers as a waiter of the next task that has not ended, of those that are awaited in a
-    /// region. Returns false if there is none.
+    /// Of the tasks that are awaited in a region, takes the first that has not ended, and adds
+    /// `waker` to its waiters. Returns false if all have ended.
     pub(crate) fn follow_link(
         &self,
         link: &mut Option<(Token, WaiterKey)>,
@@ -376,8 +376,8 @@ impl Kernel {
         (task.header().token(), waiter)
     }
 
-    /// What this task awaits while it is interrupted and not polled will not wake it any more.
-    /// Wakes it, so that it checks again.
+    /// The task is interrupted, and a gather that it awaits is decided. The wake of the gather may
+    /// not reach the task. So this wakes the task, which checks again.
     pub(crate) fn link_is_over(&self, task: Token) {
         let Some(task) = self.table.task(task) else { return };
         let header = task.header();
@@ -398,7 +398,7 @@ impl Kernel {
         }
     }
 
-    /// Calls `act` with each wait of a task except sleeps, and with its number.
+    /// Calls `act` with each wait that is not frozen, and with its number. Sleeps are left out.
     pub(crate) fn each_wait(&self, header: &Header, act: &mut dyn FnMut(u64, WaitEntry)) {
         self.each_that_counts(header, &|number| !header.is_frozen(number), act);
     }
@@ -498,7 +498,7 @@ pub(crate) enum Links {
 }
 
 /// Whether the item with this number is inside the region and is polled. While a region unwinds,
-/// only the waits of its cleanups are.
+/// only its innermost cleanup is polled.
 fn polled(header: &Header, region: Region, number: u64) -> bool {
     header.is_inside(region, number) && !header.is_frozen(number)
 }

@@ -22,8 +22,8 @@ impl Kernel {
 
     /// A step of a task that was cancelled. Its cleanups run first, innermost first
     /// (`cancel/unwind.rs`); then its future is dropped. If a scope catches the cancellation, the
-    /// step continues with the future. If the task has `raised` the cancellation itself, the step
-    /// does not wait for the tasks that it awaits.
+    /// step continues with the future. If the task has `raised` the cancellation itself, it does
+    /// not wait for the tasks that it awaits.
     #[inline(never)]
     pub(in crate::kernel) fn unwind(&self, task: &AnyTask, raised: bool) {
         let header = task.header();
@@ -111,7 +111,7 @@ impl Kernel {
         }
     }
 
-    /// Polls the unwinding part, for `Pause::DropsBody`.
+    /// Calls `poll`, which polls an unwinding future so that a scope in it drops its body.
     pub(crate) fn poll_for_a_drop<R>(&self, poll: impl FnOnce() -> R) -> std::thread::Result<R> {
         let before = self.cancels.only_drops.replace(true);
         let polled = catch_unwind(AssertUnwindSafe(poll));
@@ -137,8 +137,8 @@ impl Kernel {
         orphans.into_iter().for_each(|scope| self.tolerate(|| scope.hand_over()));
     }
 
-    /// The same, for scopes whose futures still exist but have moved to another task, where they
-    /// continue.
+    /// The same, but scopes whose futures still exist are left alone: these futures have moved to
+    /// another task, and continue there.
     pub(crate) fn hand_abandoned_over(&self, header: &Header, region: Region) {
         let abandoned = header.scopes(|scopes| scopes.abandoned(region)).unwrap_or_default();
         abandoned.into_iter().for_each(|scope| self.tolerate(|| scope.hand_over()));
@@ -154,14 +154,14 @@ impl Kernel {
     pub(in crate::kernel) fn go_on(&self, task: &AnyTask) {
         let header = task.header();
         header.forget_sleeps();
-        // A cleanup whose future was dropped, and which the cancellation has not reached.
+        // The cancellation may not have reached all cleanups whose futures were dropped.
         self.hand_orphans_over(header, Region::Task);
         match self.table.end_unwinding(header) {
             Some(Stop::Ready(task)) => self.returned(&task),
             Some(Stop::Suspended(task)) => self.suspended(&task),
             _ => {
-                // What is beside the catching scope continues. It is notified now that it is not
-                // interrupted any more.
+                // Waits beside the scope that has caught the cancellation continue. They are
+                // notified that they are not interrupted any more.
                 self.table.leave_step();
                 self.resume_waits(header, Region::Task);
             }

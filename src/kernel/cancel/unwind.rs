@@ -4,18 +4,18 @@
 //!   task { a { b { c } d { .. } } }      entered: a 1, b 2, c 3; b and c left; d 4
 //!
 //!   cancel:   d unwinds, then a, then the task's future is dropped
-//!   again, while d cleans up, in a scope e of that cleanup:   e, then d's cleanup is dropped, then a
+//!   a second cancel, while d's cleanup is in a scope e:   e, then d's cleanup is dropped, then a
 //! ```
 //!
 //! An interruption begins at the innermost scope, at the point that the task has reached, and goes
-//! outward, like an exception. A second one first ends what is inside the running cleanup, then
-//! this cleanup, and then goes outward from there. During this time the future around the scopes is
-//! not polled, so no line of it runs.
+//! outward, like an exception. A second interruption first ends what is inside the running cleanup,
+//! then this cleanup, and then goes outward from there. While an interruption is in progress, the
+//! future around the scopes is not polled, so no line of it runs.
 //!
 //! A cancellation passes through the whole task, and the kernel drives it. An expired timeout, or a
 //! failed group, interrupts what is inside that block, and the block drives it (`block.rs`), unless
-//! code further out drives already. This file does the part that is the same for both. It stores
-//! how far the interruption has come; everything else is stored with the scopes.
+//! code further out drives already. This file does the part that is the same for both. `Unwinding`
+//! stores how far the interruption has come; everything else is stored with the scopes.
 //!
 //! This file does not know how a region ends when all its scopes are finished.
 

@@ -20,8 +20,8 @@ struct Extra {
     locals: Locals,
 }
 
-/// The place of this data in the header. Empty while the data is used. Dropped by hand, because
-/// most tasks have nothing to drop.
+/// The place of `Extra` in the header. Empty while code uses the data. Its `Drop` checks first
+/// whether there is data, because most tasks have none.
 pub(super) struct Slot(ManuallyDrop<Cell<Option<Box<Extra>>>>);
 
 impl Slot {
@@ -53,7 +53,7 @@ impl Header {
         name.unwrap_or_else(|| Rc::from(format!("{}-{}", self.function(), self.id)))
     }
 
-    /// The first part of the name of a task that was given none.
+    /// The first part of a task's default name.
     fn function(&self) -> &'static str {
         #[cfg(feature = "report")]
         return function_of((self.kind.get().future)());
@@ -132,7 +132,7 @@ impl Header {
         self.if_extra(|extra| extra.locals.clone()).unwrap_or_default()
     }
 
-    /// Returns the old values, to be dropped where nothing is borrowed.
+    /// Returns the old values. The caller drops them where nothing is borrowed.
     pub(crate) fn replace_locals(&self, locals: Locals) -> Locals {
         self.extra(|extra| std::mem::replace(&mut extra.locals, locals))
     }

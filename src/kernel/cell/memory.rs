@@ -10,16 +10,16 @@
 //! A program spawns tasks of few types over and over. Asking the allocator for each cell took a seventh of the instructions of a
 //! spawn with its await. The nodes of callbacks in the ready queue come from here too.
 //!
-//! A thread keeps at most `KEPT` bytes, only while it has a loop: the end of its last loop frees them. Code in which memory errors
-//! are searched for is built with `--cfg onelane_fresh_cells`: then each cell comes from the allocator.
+//! A thread keeps at most `KEPT` bytes, and frees them when its last loop ends.
+//! With `--cfg onelane_fresh_cells`, for tools that find memory errors, no cell is kept.
 #![allow(unsafe_code, reason = "allocates and frees cells")]
 
 use std::alloc::{Layout, alloc, dealloc, handle_alloc_error};
 use std::cell::Cell;
 use std::ptr::NonNull;
 
-/// Sizes are rounded up to 8, 24, 40 and so on. Usual allocators have blocks of 16 bytes, and use half of the first block
-/// themselves, so that these sizes waste nothing.
+/// Sizes are rounded up to 8, 24, 40 and so on. Usual allocators work in blocks of 16 bytes, and
+/// use half of the first block for themselves. So these sizes waste nothing.
 const STEP: usize = 16;
 
 /// Cells with another alignment are not kept.
@@ -33,19 +33,19 @@ const LISTS: usize = list_of(LARGEST) + 1;
 /// Maximum number of bytes that a thread keeps.
 const KEPT: usize = 256 << 10;
 
-/// What is written into freed memory: the next cell of the list.
+/// Written into freed memory: a link to the next cell of the list.
 struct Spare {
     next: Option<NonNull<Spare>>,
 }
 
 struct Spares {
     lists: [Cell<Option<NonNull<Spare>>>; LISTS],
-    /// Number of bytes that may still be kept.
+    /// Number of bytes that the thread may still keep.
     room: Cell<usize>,
 }
 
 thread_local! {
-    /// It has no destructor, so it can be used while the thread ends.
+    /// Has no destructor, so that cells can be freed while the thread ends.
     static SPARES: Spares =
         const { Spares { lists: [const { Cell::new(None) }; LISTS], room: Cell::new(0) } };
 }
@@ -99,7 +99,7 @@ fn allocate(layout: Layout) -> NonNull<u8> {
 ///
 /// # Safety
 ///
-/// It is from `take` with the same layout, on this thread, and is used no more.
+/// The memory is from `take` with the same layout, on this thread, and is not used again.
 #[inline]
 pub(in crate::kernel) unsafe fn give(memory: NonNull<u8>, layout: Layout) {
     let is_kept = may_be_kept(layout)
@@ -121,7 +121,7 @@ pub(in crate::kernel) unsafe fn give(memory: NonNull<u8>, layout: Layout) {
     }
 }
 
-/// Drops a value, and gives its memory even if the destructor panics.
+/// Drops a value, and passes its memory to `give` even if the destructor panics.
 ///
 /// # Safety
 ///
@@ -132,7 +132,7 @@ pub(super) unsafe fn drop_and_give<T>(value: NonNull<T>) {
     impl<T> Drop for Memory<T> {
         #[inline]
         fn drop(&mut self) {
-            // SAFETY: the caller of `drop_and_give` says so, and the value was dropped.
+            // SAFETY: the caller says that the memory is from `take`, and the value was dropped.
             unsafe { give(self.0.cast(), Layout::new::<T>()) };
         }
     }
@@ -141,12 +141,12 @@ pub(super) unsafe fn drop_and_give<T>(value: NonNull<T>) {
     unsafe { memory.0.drop_in_place() };
 }
 
-/// The thread has its first loop.
+/// Called when the thread gets its first loop.
 pub(in crate::kernel) fn begin_keeping() {
     SPARES.with(|spares| spares.room.set(KEPT));
 }
 
-/// The thread has no loop any more. Frees what is kept.
+/// Called when the thread's last loop has ended. Frees the kept cells.
 pub(in crate::kernel) fn stop_keeping() {
     SPARES.with(|spares| {
         let mut left = KEPT - spares.room.replace(0);
@@ -184,7 +184,7 @@ mod tests {
         // SAFETY: they are from `take`, with these layouts.
         [(small, 72), (large, 88)].into_iter().for_each(|(memory, size)| unsafe { give(memory, layout(size)) });
         assert_eq!(KEPT - room(), 72 + 88);
-        // 80 bytes and 88 bytes are of one list.
+        // Cells of 80 bytes and of 88 bytes are in the same list.
         assert_eq!((take(layout(80)), take(layout(72))), (large, small));
         assert_eq!(room(), KEPT);
         // SAFETY: as above.

@@ -1,4 +1,4 @@
-//! A task whose output type is known, as handles have it; and a task whose future borrows.
+//! `TypedTask`, a task whose output type is known; and `lend`, for a task whose future borrows.
 #![allow(unsafe_code, reason = "makes cells, and reads their outcomes")]
 
 use super::{AnyTask, Header, Holds, Outcome, Stage, TaskCell, memory};
@@ -22,7 +22,7 @@ pub(crate) struct Draft {
 /// A task whose output type is known.
 pub(crate) struct TypedTask<T> {
     task: AnyTask,
-    /// It reads and writes outcomes, on this thread.
+    /// A `TypedTask` reads and writes the outcome, and only on this thread.
     output: PhantomData<RefCell<Option<Outcome<T>>>>,
 }
 
@@ -40,8 +40,8 @@ impl<T> TypedTask<T> {
 
     /// # Safety
     ///
-    /// When something ends that the future or its output borrows, the cell contains neither of them
-    /// any more.
+    /// The future and its output are removed from the cell before the lifetime of anything that
+    /// they borrow ends.
     #[inline]
     unsafe fn allocate<F: Future<Output = T>>(draft: Draft, future: F) -> Self {
         // The memory first, so that the cell is built in its place.
@@ -63,7 +63,7 @@ impl<T> TypedTask<T> {
         &self.task
     }
 
-    /// `None` before the task has ended. The inner `Option` is `None` after the outcome was taken.
+    /// `None` until the outcome is written. The inner `Option` is `None` after it was taken.
     #[inline]
     pub(crate) fn outcome(&self) -> Option<&RefCell<Option<Outcome<T>>>> {
         let header = self.header();
@@ -98,8 +98,8 @@ pub(crate) fn lend<F: Future, R>(draft: Draft, future: F, body: impl FnOnce(&Typ
             let task = self.0.any();
             let header = task.header();
             if header.has_future() {
-                // First, whatever else panics: from now on the cell polls nothing, even if the task
-                // still has a row because `body` has unwound.
+                // First, because destructors may panic: from now on the cell polls nothing, even if
+                // the task still has a row because `body` has unwound.
                 // SAFETY: steps do not outlive `body`, which has returned or unwound, so no code is
                 // polling the future.
                 exceptions::tolerate_of(header.token(), || unsafe { task.drop_future() });
@@ -108,8 +108,8 @@ pub(crate) fn lend<F: Future, R>(draft: Draft, future: F, body: impl FnOnce(&Typ
                 exceptions::tolerate_of(header.token(), || drop(value));
             }
             if header.has_extra() {
-                // A scope that is referenced elsewhere lives longer, and must not refer to this
-                // task any more.
+                // A scope that is referenced elsewhere lives longer than this call, and must not
+                // refer to this task then.
                 exceptions::tolerate_of(header.token(), || drop(header.take_scopes()));
             }
         }

@@ -1,4 +1,4 @@
-//! Values that are never read: outcomes, and a value whose future panics while it is dropped.
+//! Drops values that were never read: outcomes, and the value of a future whose destructor panics.
 #![allow(unsafe_code, reason = "takes an outcome out of a cell without references")]
 
 use super::{Ending, Header, Holds, Outcome, TaskCell};
@@ -7,8 +7,8 @@ use crate::kernel::callbacks::exceptions;
 use std::mem::ManuallyDrop;
 use std::ptr::NonNull;
 
-/// A value whose future is being dropped. If that panics, the value is dropped too, and its own
-/// destructor may panic as well.
+/// The value of a future that is being dropped. If the future's destructor panics, the value is
+/// dropped too. A panic of the value's own destructor is then ignored.
 pub(super) struct Unwritten<T>(pub(super) Option<T>);
 
 impl<T> Drop for Unwritten<T> {
@@ -29,7 +29,7 @@ fn drop_unwritten<T>(value: T) {
 const LOOKED_AT: u8 = 128;
 
 impl Header {
-    /// The outcome is being read. A panic that was never read is reported.
+    /// Records that the outcome is read. Freeing the cell reports a panic that was not read.
     #[inline]
     pub(crate) fn look_at(&self) {
         self.records.set(self.records.get() | LOOKED_AT);

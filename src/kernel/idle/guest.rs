@@ -194,7 +194,7 @@ impl Kernel {
         self.idling.hosted.set(true);
     }
 
-    /// A driver has run the turn. Only the driver has received the result of the turn.
+    /// A driver has run turns. It knows whether there is more work, but the host does not.
     pub(crate) fn told_driver(&self) {
         self.idling.work_is_known.set(Knows::Driver);
     }
@@ -222,8 +222,8 @@ impl Kernel {
         self.tolerate(|| drop(bells));
     }
 
-    /// Control returns to a host that was not informed. If there is work, or a deadline, the host
-    /// is called.
+    /// Control returns to a host that does not know whether there is work. If there is work, or a
+    /// deadline, the host is called.
     #[inline]
     pub(crate) fn return_to_host(&self) {
         if self.idling.hosted.get() {
@@ -253,7 +253,7 @@ impl Kernel {
         }
     }
 
-    /// The host is running turns: it is not called meanwhile.
+    /// The host begins to run turns. Until it stops, it is not called.
     #[inline]
     pub(crate) fn host_comes(&self) {
         if self.idling.told_to_sleep.take().is_some() {

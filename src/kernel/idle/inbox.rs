@@ -78,7 +78,7 @@ struct State {
     /// Counted wakers that user code holds, per slot: the task whose waker was cloned last, and the
     /// number of its wakers.
     wakers: Vec<(Token, u32)>,
-    /// Whether the loop waits to learn that a task has no waker left.
+    /// Whether a parked loop must be woken when the last counted waker of a task is dropped.
     counts: bool,
 }
 
@@ -87,7 +87,7 @@ enum Sleep {
     Awake,
     /// The loop's thread waits on the condition variable, or in its poller.
     Parked,
-    /// A host waits, which was told that there is nothing to do.
+    /// A host waits. It was told that there is nothing to do.
     Hosted,
 }
 
@@ -98,7 +98,7 @@ pub(crate) struct Bells {
     poller: Option<Bell>,
     /// Calls the host.
     hook: Option<Bell>,
-    /// Wake the tasks that poll the loop as a future, once. Each has a number.
+    /// The tasks that poll the loop as a future: a number, and a waker that is used once.
     drivers: Vec<(u64, Waker)>,
 }
 
@@ -184,9 +184,9 @@ impl Inbox {
         Ok(())
     }
 
-    /// The condition variable is notified after the lock is released. Otherwise a loop that wakes
-    /// up and finds the lock taken sleeps once more, which makes a cross-thread wake 50 % more
-    /// expensive.
+    /// Adds a message, and wakes the loop if it is asleep: after the lock is released. A loop that
+    /// wakes up and finds the lock taken would sleep once more, which makes a cross-thread wake
+    /// 50 % more expensive.
     fn put(&self, mut state: MutexGuard<'_, State>, message: Message) {
         if state.messages.len() == state.messages.capacity() {
             forget_repeated_wakes(&mut state.messages);
@@ -795,7 +795,7 @@ mod loom_tests {
         }
     }
 
-    /// WAKE-2, for a loop that sleeps in its poller, with the inbox open.
+    /// WAKE-2, for a loop that sleeps in its poller, with the inbox unlocked.
     #[test]
     fn loom_two_wakers_and_a_loop_that_sleeps_in_its_poller() {
         loom::model(|| {
@@ -849,7 +849,7 @@ mod loom_tests {
         });
     }
 
-    /// Three threads, one of which sends twice: the wait is bounded by the number of preemptions.
+    /// Three threads, one of which sends twice. At most two preemptions, to keep the test short.
     #[test]
     fn loom_three_wakers() {
         let mut model = loom::model::Builder::new();

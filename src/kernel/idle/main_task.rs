@@ -18,8 +18,8 @@ impl Kernel {
             self.table.add_waiter(main.header(), Then::Queue(stop()));
             return self.turn_until(&self.idling.over);
         }
-        // Nobody counts callbacks. So if main ends at once and nothing is left, the callback, and
-        // the turn in which it would run, are left out.
+        // The loop is not observed. So if main ends in its first turn and nothing is left, the
+        // callback, and the turn in which it would run, are left out.
         self.turn();
         if !main.header().is_done() {
             self.table.add_waiter(main.header(), Then::Queue(stop()));
@@ -42,8 +42,8 @@ impl Kernel {
     }
 }
 
-/// Main has ended. The number is that of its run: the main task of an earlier run, which could not
-/// be brought to its end, does not stop this one.
+/// The main task of run number `run` has ended. If the main task of an earlier run did not end with
+/// its run, its end does not stop this one.
 impl Watcher for Kernel {
     fn called(&self, run: u32) {
         if run == self.idling.run.get() {

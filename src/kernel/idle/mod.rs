@@ -21,19 +21,19 @@ use std::time::Duration;
 pub(crate) struct Notes {
     /// The memory of the last messages, to be reused.
     pub(in crate::kernel) messages: Cell<Vec<Message>>,
-    /// On a virtual clock, reports the first wait that takes longer than `patience`: a message may
-    /// never come.
+    /// On a virtual clock, this reports the first wait that takes longer than `patience`, because
+    /// the awaited message may never come.
     pub(crate) tell_of_long_rest: Cell<Option<fn(&Kernel)>>,
     pub(in crate::kernel) patience: Cell<Duration>,
     /// Number of turns and calls of `EventLoop::enter` that the loop is in, nested
     /// (`table/context.rs`).
     pub(in crate::kernel) entered: Cell<u32>,
-    /// Number of main tasks that were run, and whether the last one is over.
+    /// Number of main tasks that were run, and (in `over`) whether the last one has ended.
     pub(in crate::kernel) run: Cell<u32>,
     pub(in crate::kernel) over: Cell<bool>,
     /// The paused turn: the number of its entries that are left. Its timers follow.
     pub(in crate::kernel) paused: Cell<Option<usize>>,
-    /// A host was told that there is nothing to do before this time (`idle/guest.rs`).
+    /// The host was told that there is nothing to do before this time (`idle/guest.rs`).
     pub(in crate::kernel) told_to_sleep: Cell<Option<Time>>,
     /// Whether there is a host to call.
     pub(in crate::kernel) hosted: Cell<bool>,

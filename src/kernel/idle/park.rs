@@ -65,8 +65,8 @@ impl Kernel {
         self.clock.is_virtual() || self.watch.is_some()
     }
 
-    /// Sleeps until a message arrives or the timeout has passed; with `is_alive`, as long as a
-    /// message can arrive. `until` is the deadline that the probe sees.
+    /// Sleeps until a message arrives or the timeout has passed. With `is_alive`, it also returns
+    /// when no message can arrive any more. `until` is the deadline that the probe sees.
     pub(in crate::kernel) fn park(
         &self,
         _until: Option<Time>,

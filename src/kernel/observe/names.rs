@@ -9,8 +9,8 @@
 //!   core::pin::Pin<...::Box<dyn ...>>              Task       one that hides its name
 //! ```
 //!
-//! Type names are meant for people, and compilers may change them. A name that is not understood
-//! gives an odd word, nothing worse. This file knows no tasks.
+//! Type names are meant for people, and compilers may change them. If this code does not understand
+//! a type name, the task only gets a strange name. This file knows no tasks.
 
 const CLOSURE: &str = "::{{closure}}";
 
@@ -49,7 +49,7 @@ fn opening(path: &str) -> Option<usize> {
     let mut depth = 0;
     for (place, letter) in path.char_indices().rev() {
         match letter {
-            // Not that of `fn() -> T`.
+            // Not the `>` of an arrow, as in `fn() -> T`.
             '>' if !path[..place].ends_with('-') => depth += 1,
             '<' => depth -= 1,
             _ => {}
@@ -124,7 +124,7 @@ mod tests {
         }
     }
 
-    /// What no compiler writes today, but a later one may.
+    /// Type names that no compiler writes today, but a later one may.
     #[test]
     fn survive_what_is_not_understood() {
         for odd in ["", ">", "<", "<>", "a<", "a>", "::", CLOSURE_ALONE, "a<b,>", "é<é>", "->", "a<->"] {

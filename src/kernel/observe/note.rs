@@ -44,7 +44,7 @@ impl From<Ending> for probe::Ending {
 }
 
 impl Kernel {
-    /// A sleep is over: it fired or was cancelled.
+    /// Emits the end of a sleep, whose timer has fired or was cancelled.
     pub(in crate::kernel) fn tell_awake(&self, _age: u64, _alarm: &Alarm) {
         #[cfg(feature = "probe")]
         if let Some((task, at)) = self.sleeper(_alarm) {
@@ -52,7 +52,7 @@ impl Kernel {
         }
     }
 
-    /// The task that sleeps until this timer fires, and where, if it is a sleep's timer.
+    /// If the alarm is a sleep's: the task that sleeps, and the location of the await.
     #[cfg(feature = "probe")]
     pub(in crate::kernel) fn sleeper(&self, alarm: &Alarm) -> Option<(TaskId, &'static Location<'static>)> {
         match *alarm {
@@ -61,7 +61,7 @@ impl Kernel {
         }
     }
 
-    /// A sleep may have moved from one task to another.
+    /// Emits the end of a sleep and its new begin, if the sleep has moved to the running task.
     #[cfg(feature = "probe")]
     pub(in crate::kernel) fn tell_moved(&self, age: u64, before: &Alarm, at: &'static Location<'static>) {
         let now = self.table.running_token();
@@ -73,7 +73,7 @@ impl Kernel {
         }
     }
 
-    /// Whether the loop has a probe.
+    /// Sets the loop's probe, and drops the previous one.
     #[cfg(feature = "probe")]
     pub(crate) fn set_probe(self: &Rc<Self>, probe: Box<dyn probe::Probe>) {
         let kernel = Rc::downgrade(self);
@@ -101,7 +101,7 @@ impl Kernel {
         );
     }
 
-    /// Until the guard is dropped, `source` is the cause of events that no task causes.
+    /// Until the guard is dropped, `cause` is the cause of events that no task causes.
     #[cfg(feature = "probe")]
     pub(in crate::kernel) fn because_of(&self, cause: Source) -> Because<'_> {
         Because { slot: &self.table.probe, before: self.table.probe.cause.replace(cause) }
@@ -136,7 +136,7 @@ impl TaskTable {
 }
 
 impl Kernel {
-    /// Like `run_marked`, but emits events and measures before and after each entry.
+    /// Like `run_marked`, but runs one entry at a time, and emits events and measures around each.
     #[cold]
     pub(in crate::kernel) fn run_marked_watched(&self) {
         for _ in 0..self.table.marked_len() {

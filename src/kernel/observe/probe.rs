@@ -3,7 +3,7 @@
 //!
 //! ```text
 //!   Kernel, TaskTable --- is_set()? ---> ProbeSlot --- event() ---> dyn Probe, which is foreign code
-//!                      no: a byte                   meanwhile the slot is empty, so nothing that comes of it is told
+//!                      no: a byte                   during the call, the slot is empty
 //! ```
 //!
 //! Only with the feature `probe`. This file knows tasks and loops only by their numbers.
@@ -118,10 +118,10 @@ impl<'a> Event<'a> {
 
 /// What a loop did.
 ///
-/// Events that begin and end come in pairs that nest: callbacks and steps are inside turns, and not
-/// inside each other. What a step, a callback or a timer causes is reported inside it: wakes,
-/// spawns and timers. The last step of a task contains the task's [`End`](Self::End), and the wakes
-/// of its waiters.
+/// Begin and end events come in pairs that nest: callbacks and steps are inside turns, and not
+/// inside each other. If a step or callback wakes or spawns a task, or sets a timer, that event
+/// comes before the end of the step or callback. The last step of a task contains the task's
+/// [`End`](Self::End), and the wakes of its waiters.
 ///
 /// # Examples
 ///
@@ -206,8 +206,8 @@ pub enum EventKind<'a> {
         /// The task that sleeps. `None` if the timer is for a callback.
         task: Option<TaskId>,
     },
-    /// A timer fires. The next events are the end of the wait, if the timer is a sleep's, and the
-    /// wake or the callback.
+    /// A timer fires. The next events are the end of the wait, if a task sleeps on the timer, and
+    /// then the wake or the callback.
     TimerFire {
         /// The number of the timer.
         timer: u64,
@@ -506,8 +506,8 @@ impl ProbeSlot {
         self.is_set.get()
     }
 
-    /// Calls the probe: user code, so nothing may be borrowed. Always returns, even if the probe
-    /// panics.
+    /// Calls the probe. The probe is user code, so nothing may be borrowed. This returns even if
+    /// the probe panics.
     #[cold]
     #[inline(never)]
     pub(crate) fn emit(&self, kind: EventKind<'_>) {

@@ -1,8 +1,8 @@
 //! The counters of a loop, from its creation on.
 //!
-//! Steps, and wakes that queue a task, need no counters: the ready queue numbers its entries. Wakes
-//! of the running task by itself are counted only in observed loops (`table.rs`).
-//!
+//! Steps, and wakes that queue a task, need no counters: the ready queue counts its entries. If a
+//! loop is not observed (`table.rs`), wakes that a waker delivers inside a turn are not counted in
+//! `wakes`.
 
 use std::cell::Cell;
 
@@ -34,8 +34,8 @@ impl Counter {
 #[derive(Default, Debug)]
 pub(crate) struct Tally {
     pub(crate) turns: Counter,
-    /// Callbacks that were pushed to the ready queue, and that were taken from it: called, or found
-    /// cancelled.
+    /// Number of callbacks that were pushed to the ready queue, and number that were taken from it
+    /// and then called, or found cancelled.
     pub(crate) calls_pushed: Counter,
     pub(crate) calls_taken: Counter,
     /// Callbacks that were called, including those of timers.
@@ -45,14 +45,14 @@ pub(crate) struct Tally {
     pub(crate) returned: Counter,
     pub(crate) cancelled: Counter,
     pub(crate) panicked: Counter,
-    /// Wakes of all tasks. Those of the running task by itself are counted only if the loop is
-    /// observed.
+    /// Wakes of all tasks. If the loop is not observed, wakes that a waker delivers inside a turn
+    /// are not counted.
     pub(crate) wakes: Counter,
     /// Wakes of tasks that were queued already.
     pub(crate) merged: Counter,
     /// Wakes of tasks that had ended.
     pub(crate) late: Counter,
-    /// Wakes of a running task that ended in the same step.
+    /// Running tasks that were woken in the step in which they ended.
     pub(crate) outrun: Counter,
     /// Wakes that came through the inbox.
     pub(crate) foreign: Counter,

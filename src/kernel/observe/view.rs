@@ -44,8 +44,8 @@ impl Kernel {
         self.table.lane().inbox
     }
 
-    /// The tasks whose time is limited by a timer, for example by a timeout, including timers that
-    /// are already due.
+    /// The tasks whose time a timer limits, for example the timer of a timeout. Timers that are due
+    /// count too, until their callbacks are called.
     pub(crate) fn limited(&self) -> Vec<Token> {
         let limit = |call: &Call| match call {
             Call::Watch(watcher, _) => watcher.limits(),
@@ -90,7 +90,7 @@ impl Kernel {
 }
 
 impl TaskTable {
-    /// What is waited for, in words.
+    /// Describes in words what a task waits for.
     pub(crate) fn describe(&self, wait: &Wait) -> String {
         struct Described<'a>(&'a dyn Awaited);
         impl fmt::Display for Described<'_> {

@@ -20,13 +20,13 @@ pub(crate) struct LongestStep {
     pub(crate) place: &'static Location<'static>,
 }
 
-/// Called with the task, unless it was a callback, and the time.
+/// Called with the task (`None` for a callback), and with the time that the step took.
 type Report = Box<dyn Fn(Option<AnyTask>, Duration)>;
 
 /// The measuring of debug mode: checks each entry of the ready queue after it has run.
 pub(crate) struct StepWatch {
-    /// Called instead of `run_marked`, and at the end of a step that a task polls directly. They are
-    /// pointers, so that a program without debug mode does not contain the functions.
+    /// `run` is called instead of `run_marked`; `over` is called by `tell_if_slow`. Both are
+    /// function pointers, so that a program without debug mode does not contain these functions.
     pub(in crate::kernel) run: fn(&Kernel),
     over: fn(&Kernel, Option<AnyTask>),
     /// Reports a value that was never read.
@@ -74,8 +74,8 @@ fn never_taken(task: &Header, type_name: &str) {
 }
 
 impl Kernel {
-    /// Called at the end of a step or callback, also after a panic. In debug mode, reports it if it
-    /// was slow.
+    /// Called after a timer's callback, and after a panic of a step or callback. In debug mode,
+    /// reports the step or callback if it was slow.
     #[inline]
     pub(in crate::kernel) fn tell_if_slow(&self, task: Option<AnyTask>) {
         if let Some(watch) = &self.watch {
@@ -83,7 +83,7 @@ impl Kernel {
         }
     }
 
-    /// Like `tell_if_slow`, for callers that only a program with debug mode or a probe contains.
+    /// Does the work of `tell_if_slow`. Only code for debug mode or probes calls this directly.
     pub(in crate::kernel) fn step_is_over(&self, task: Option<AnyTask>) {
         let Some(watch) = &self.watch else { return };
         let Some(took) = watch.began.take().map(|began| began.elapsed()) else { return };
@@ -104,7 +104,7 @@ impl Kernel {
         }
     }
 
-    /// Where a task waits, if it does: at the await that it reached last.
+    /// The await at which a task waits: the one that it reached last. `None` if it does not wait.
     pub(in crate::kernel) fn waits_at(&self, header: &Header) -> Option<&'static Location<'static>> {
         let wait = self.table.waits(header).last().map(|(number, begun)| (number, begun.place));
         let wheel = self.wheel.borrow();

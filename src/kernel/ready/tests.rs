@@ -48,7 +48,7 @@ impl<T: Copy> Drop for Queue<T> {
     }
 }
 
-/// The slow, obvious twin, with the number of entries before the mark.
+/// Compares the queue with a simple model: a deque, and the number of entries before the mark.
 #[test]
 fn pushes_marks_and_pops_as_a_deque_does() {
     let mut queue = Queue::new();
@@ -66,12 +66,12 @@ fn pushes_marks_and_pops_as_a_deque_does() {
                 queue.push(nth);
                 model.push_back(nth);
             }
-            // Also in the middle of a turn, which is given up.
+            // May begin a turn before the previous one has ended.
             7 => {
                 marked = model.len();
                 queue.0.mark();
             }
-            // A portion of a turn: at least what is marked already.
+            // A portion of a turn: at least the entries that are already marked.
             8 => {
                 marked = some.max(marked);
                 queue.0.mark();
@@ -124,7 +124,7 @@ fn push_while_popping_stays_behind_the_mark() {
     assert_eq!(queue.pop_marked(), Some("c"));
 }
 
-/// Also the last one, while nothing else is in the queue.
+/// The entry may be the only one.
 #[test]
 fn push_an_entry_again_that_was_taken() {
     let mut queue = Queue::new();

@@ -14,7 +14,7 @@ impl<E: Linked> ReadyQueue<E> {
         self.pushed == self.taken
     }
 
-    /// Number of entries that were ever pushed, and that were taken.
+    /// Number of entries that were ever pushed, and number of entries that were ever taken.
     pub(crate) fn numbers(&self) -> (u64, u64) {
         (self.pushed as u64, self.taken as u64)
     }
@@ -24,8 +24,8 @@ impl<E: Linked> ReadyQueue<E> {
         std::iter::successors(self.head, |&entry| self.after(entry)).count()
     }
 
-    /// Limits this turn to its first `count` entries. Returns whether it has more. O(count), if the
-    /// portion before was taken.
+    /// Limits this turn to a portion: its first `count` entries. Returns whether the turn has more.
+    /// O(count), if all entries of the previous portion were taken.
     pub(crate) fn mark_first(&mut self, count: usize) -> bool {
         self.unite();
         self.rest = self.head;
@@ -42,7 +42,7 @@ impl<E: Linked> ReadyQueue<E> {
         self.rest.is_some()
     }
 
-    /// Ends such a limit: the rest of the turn follows.
+    /// Ends the limit that `mark_first` has set: the rest of the turn follows.
     pub(crate) fn mark_rest(&mut self) {
         self.unite();
     }
@@ -57,7 +57,7 @@ impl<E: Linked> ReadyQueue<E> {
         self.head
     }
 
-    /// Like `mark`, if a turn was given up. What is left of it comes first.
+    /// Like `mark`, if entries of the previous turn are left. These entries come first.
     #[cold]
     pub(super) fn mark_all(&mut self) {
         self.unite();
@@ -86,13 +86,13 @@ impl<E: Linked> ReadyQueue<E> {
         unsafe { entry.link().as_ref() }.0.set(None);
     }
 
-    /// The entry of the same turn that follows one that was not taken yet.
+    /// The entry behind `entry` in the same turn. `entry` was not taken yet.
     fn after(&self, entry: E) -> Option<E> {
         // SAFETY: the entry exists until it is taken (`push`).
         unsafe { entry.link().as_ref() }.0.get()
     }
 
-    /// Shows all entries to `see`, which must not free them.
+    /// Calls `see` with each entry. `see` must not free entries.
     #[inline(never)]
     pub(crate) fn each(&self, see: &mut dyn FnMut(E)) {
         for first in [self.head, self.rest] {
@@ -102,7 +102,7 @@ impl<E: Linked> ReadyQueue<E> {
                 next = self.after(entry);
             }
         }
-        // The content of the last link does not count.
+        // The last link has no next entry, whatever it contains.
         let mut link = self.first;
         while link != self.last {
             // SAFETY: `first` is ours, and the links of entries exist until they are taken (`push`).

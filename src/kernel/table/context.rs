@@ -19,9 +19,9 @@ struct Entry {
 }
 
 thread_local! {
-    /// The loop that is in a turn. The cell owns it, so the order in which guards are dropped does
-    /// not matter, even if one is leaked. The guard that fills the cell also empties it, so nothing
-    /// is leaked without a destructor.
+    /// The loop that is in a turn. The cell owns this loop, so guards may be dropped in any order,
+    /// and even be leaked. The guard that fills the cell also empties it, so the thread-local needs
+    /// no destructor.
     static RUNNING: ManuallyDrop<Cell<Option<Rc<Kernel>>>> = const { ManuallyDrop::new(Cell::new(None)) };
 
     /// The loops of this thread, the oldest first. Removing the last one frees the memory.
@@ -47,13 +47,13 @@ pub(crate) fn is_running() -> bool {
     running().is_some()
 }
 
-/// Like `running`, without counting a reference, which takes ten instructions.
+/// Like `running`, but counts no reference: that would take ten instructions.
 ///
 /// # Safety
 ///
 /// The reference is used only within the calling function, and no user code is called there, not
-/// even a probe: user code may be a stackful coroutine, and continue on another stack, which drops
-/// the `Entered` guard that owns the loop.
+/// even a probe: user code may be a stackful coroutine. It may switch to another stack, and code
+/// there may drop the `Entered` guard that owns the loop.
 #[inline(always)]
 pub(in crate::kernel) unsafe fn here<'a>() -> Option<&'a Kernel> {
     // SAFETY: only this thread accesses the thread-local. The cell owns its content. Only `Entered`
@@ -92,8 +92,8 @@ pub(crate) fn enter(kernel: &Rc<Kernel>) -> Entered {
     guard
 }
 
-/// Like `enter`, for a wake between two turns. It does not count as entered: user code in there may
-/// drop the loop, and the loop's host is notified.
+/// Like `enter`, for a wake between two turns. The loop does not count as entered, so user code may
+/// drop the loop while the guard exists, and new work is reported to the loop's host.
 pub(crate) fn enter_to_wake(kernel: &Rc<Kernel>) -> Entered {
     let home = kernel.table.clone().enter();
     let before = RUNNING.with(|running| running.replace(Some(kernel.clone())));
@@ -109,8 +109,8 @@ pub(crate) struct Entered {
     _home: super::waker::Home,
     /// The loop that was running before. The destructor swaps it with the loop that is left.
     ///
-    /// The last field: it is dropped when everything is as it was before the guard. If this is the
-    /// last owner of the loop, user code runs.
+    /// The last field, so it is dropped when everything is as it was before the guard. If it is the
+    /// last owner of its loop, dropping it runs user code.
     other: Option<Rc<Kernel>>,
 }
 
@@ -126,7 +126,7 @@ impl Drop for Entered {
 
 impl Kernel {
     /// Whether the loop is in a turn or in a call of `EventLoop::enter`, even if another loop was
-    /// entered inside.
+    /// entered during that turn or call.
     pub(crate) fn is_entered(&self) -> bool {
         self.idling.entered.get() > 0
     }

@@ -17,7 +17,7 @@ pub(in crate::kernel) struct Entry(NonNull<Header>);
 
 const _: () = assert!(align_of::<Header>() > 1 && align_of::<CallNode>() > 1);
 
-/// Stands in the queue for a callback.
+/// A callback in the queue, with the link that each entry needs.
 #[repr(C)]
 struct CallNode {
     link: Link<Entry>,
@@ -27,7 +27,7 @@ struct CallNode {
 impl Entry {
     #[inline]
     pub(super) fn task(task: NonNull<Header>) -> Self {
-        // SAFETY: it points to a header. Said here, so that `link` need not ask.
+        // SAFETY: `task` points to a header, so it is even. The hint saves a check in `link`.
         unsafe { assert_unchecked(task.addr().get() & 1 == 0) };
         Entry(task)
     }
@@ -38,7 +38,7 @@ impl Entry {
         let node = memory::take(Layout::new::<CallNode>()).cast::<CallNode>();
         // SAFETY: the memory has the layout of a node, and nobody else has a pointer to it.
         unsafe { node.write(CallNode { link: Link::new(), callback: Cell::new(callback) }) };
-        // SAFETY: this is still in the node.
+        // SAFETY: the address plus one is still inside the node.
         Entry(unsafe { node.byte_add(1) }.cast())
     }
 
@@ -48,7 +48,7 @@ impl Entry {
         (self.0.addr().get() & 1 == 0).then_some(self.0)
     }
 
-    /// A separate function, so that `link` is a branch, and costs tasks nothing.
+    /// A separate cold function, so that the `link` of a task pays only a branch for callbacks.
     #[cold]
     #[inline(never)]
     fn call_link(self) -> NonNull<Link<Entry>> {

@@ -7,8 +7,8 @@
 //! ```
 //!
 //! A list is one number, so each task and each slot of the wheel can have one, and an empty list
-//! needs no memory. Nodes are reused, so adding after removing does not allocate. Appending, and
-//! removing anywhere, are O(1).
+//! needs no nodes. Removed nodes are reused; after a peak, their memory is freed when all lists are
+//! empty. Appending, and removing anywhere, are O(1).
 //!
 //! Code that names a node by its index must know that the node still exists, and which list it is
 //! in. This file does not know what the values are.
@@ -145,7 +145,7 @@ impl<T> Lists<T> {
         }
     }
 
-    /// Removes a node from its list. It must then be linked or freed.
+    /// Removes a node from its list. The caller must then link the node again, or free it.
     #[inline]
     pub(crate) fn unlink(&mut self, list: &mut List, index: u32) {
         let Node { previous, next, .. } = self.nodes[index as usize];
@@ -174,7 +174,7 @@ impl<T> Lists<T> {
         value
     }
 
-    /// All lists are empty. After a peak the memory is freed.
+    /// Frees the memory of all nodes. All lists are empty.
     #[cold]
     #[inline(never)]
     fn give_back(&mut self) {

@@ -8,11 +8,11 @@ use std::panic::Location;
 use std::rc::{Rc, Weak};
 use std::task::Waker;
 
-/// Where a cancellation continues.
+/// Where the cancellation of a waiting task continues.
 pub(crate) enum Link {
     /// At a task that is awaited.
     Task(AnyTask),
-    /// At an object that is interrupted, and then calls back.
+    /// At an object, such as a promise, whose `interrupt` is called.
     On(Rc<dyn Awaited>),
 }
 
@@ -39,10 +39,10 @@ pub(crate) enum Wait {
 }
 
 impl Wait {
-    /// The end of a task that a `Remote` has spawned, in this loop or another one. Not a link.
+    /// The end of a task that a `Remote` has spawned, in any loop. No cancellation spreads to it.
     pub(crate) const ELSEWHERE: Wait = Wait::Task(Token::NOBODY);
 
-    /// The object to notify about the task that waits.
+    /// The object that is waited for, if it still exists. `None` for the end of a task.
     pub(crate) fn upgrade(&self) -> Option<Rc<dyn Awaited>> {
         match self {
             Wait::Task(_) => None,
@@ -62,8 +62,8 @@ pub(crate) struct WaitEntry {
 
 /// What a task can wait for, except time and a single task: several tasks, a lock, a promise.
 pub(crate) trait Awaited {
-    /// Where a cancellation of the waiting task continues, in this order. `None` if it stays with
-    /// that task.
+    /// Where a cancellation of the waiting task continues, in this order. `None` if the
+    /// cancellation does not spread from the waiting task.
     fn links(&self) -> Option<Vec<Link>> {
         None
     }
@@ -83,48 +83,48 @@ pub(crate) trait Awaited {
         Vec::new()
     }
 
-    /// The tasks that took what is waited for, even if they have passed it on since. Empty if what
-    /// is waited for is on its way to the next task, or may also come from outside. `None` if any
-    /// code may provide it, or only the tasks that are awaited.
+    /// The tasks that took the resource that is waited for, even if they have passed it on. Empty
+    /// if the resource is on its way to the next task, or may come from outside. `None` if any code
+    /// may provide it, or if only the tasks that are awaited can.
     fn takers(&self) -> Option<Vec<Token>> {
         None
     }
 
-    /// The task that took all of it, if a single task did.
+    /// The task that took the whole resource, if a single task did.
     fn taker(&self) -> Option<Token> {
         None
     }
 
-    /// When what is waited for was taken: numbers from the counter of waits. Each number is inside
-    /// the scopes in which the task took it.
+    /// The moments when the resource was taken, as numbers from the counter of waits. By such a
+    /// number, `Header::is_inside` finds the scopes in which the taker then was.
     fn taken_at(&self) -> Vec<u64> {
         Vec::new()
     }
 
-    /// The only task that can provide it, if that is certain.
+    /// The only task that can provide the resource, if that is certain.
     fn sole_holder(&self) -> Option<Token> {
         None
     }
 
-    /// The waiting task was cancelled, or a timeout around the wait has expired. The waiting future
-    /// will be dropped, so nothing must be handed to it from now on. Called where nothing is
-    /// borrowed; may wake tasks.
+    /// Called when the waiting task was cancelled, or a timeout around the wait has expired. The
+    /// waiting future will be dropped, so it must be given nothing from now on. Called where
+    /// nothing is borrowed; this method can wake tasks.
     fn interrupt(&self) {}
 
-    /// The cancellation was revoked before the future was dropped.
+    /// Called when the cancellation was revoked before the waiting future was dropped.
     fn resume(&self) {}
 
-    /// The waiting future is not dropped soon, because it is beside a running cleanup, or its task
-    /// waits for its children. What was already handed to it goes to other waiters. Called where
-    /// nothing is borrowed; may wake tasks.
+    /// Called when the waiting future will not be dropped soon: a cleanup of its task runs first,
+    /// or the task waits for other tasks. What the future was already given (its gift) goes to
+    /// other waiters. Called where nothing is borrowed; this method can wake tasks.
     fn yield_gift(&self) {}
 
     /// Writes what is waited for, for reports.
     fn describe(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result;
 }
 
-/// A primitive with lines of waiters. A waiter needs no object of its own until something is asked
-/// about it.
+/// A primitive with lines of waiters. A waiter needs no `Awaited` object of its own until other
+/// code requests one.
 pub(crate) trait Lines {
     fn awaited(self: Rc<Self>, at: InLine) -> Rc<dyn Awaited>;
 }
@@ -146,8 +146,8 @@ pub(crate) enum Then {
     Queue(Call),
 }
 
-/// Names one waiter of one task: a callback for ever, an await while it is registered. Packed, because join futures contain it, and much of it
-/// would be padding.
+/// Names one waiter of one task: a callback for ever, an await only while the await is registered.
+/// Packed, because join futures contain it, and a quarter of it would be padding.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[repr(Rust, packed(4))]
 pub(crate) struct WaiterKey {
@@ -157,7 +157,7 @@ pub(crate) struct WaiterKey {
 
 /// Names one wait of one task, for ever.
 ///
-/// Packed, because waiting futures contain it, and much of it would be padding.
+/// Packed, because waiting futures contain it, and a sixth of it would be padding.
 #[derive(Clone, Copy, Debug)]
 #[repr(Rust, packed(4))]
 pub(crate) struct WaitKey {

@@ -27,7 +27,7 @@ pub(super) struct Row(NonNull<Header>);
 const _: () = assert!(align_of::<Header>() > 1);
 
 impl Row {
-    /// In place of a slot.
+    /// Instead of the slot of another vacant row: there is none.
     pub(super) const NONE: u32 = MAX_SLOTS as u32;
     const NEXT_BITS: u32 = 25;
 
@@ -37,7 +37,7 @@ impl Row {
         Row(NonNull::new(ptr::without_provenance_mut(bits as usize)).expect("it is odd"))
     }
 
-    /// The tenant, from `AnyTask::into_raw`: a reference to it.
+    /// The tenant, as a pointer from `AnyTask::into_raw`: the row owns a reference to it.
     #[inline]
     pub(super) fn tenant(self) -> Option<NonNull<Header>> {
         (self.0.addr().get() & 1 == 0).then_some(self.0)
@@ -76,7 +76,7 @@ impl Rows {
     fn add_row(&mut self, generation: u32) {
         let slot = self.rows.len();
         if slot == self.rows.capacity() {
-            // By a quarter: doubling would cost a waiting task up to 8 bytes more.
+            // Grows by a quarter: doubling would cost up to 8 bytes more for each waiting task.
             self.rows.reserve_exact((slot / 4).max(32));
         }
         self.rows.push(Row::vacant(generation, Row::NONE));
@@ -95,7 +95,7 @@ impl Rows {
         (generation, slot)
     }
 
-    /// The next tenant of the row gets the next generation. When the generations are used up, the row stays vacant for ever.
+    /// Makes a row vacant. Its next tenant gets the next generation. Without one, it stays vacant.
     #[inline]
     pub(super) fn vacate(&mut self, token: Token) {
         self.tenants -= 1;
@@ -112,8 +112,8 @@ impl Rows {
     /// Pushes a task into the ready queue.
     #[inline]
     pub(super) fn push_task(&mut self, task: NonNull<Header>) {
-        // SAFETY: a task that is not in the queue is pushed, once (READY-1), and has a row. The row holds the task at
-        // least until it is running, and then it has left the queue.
+        // SAFETY: the task is not in the queue yet (READY-1), and has a row. The row holds the task
+        // at least until the task runs, and a task that runs has left the queue.
         unsafe { self.ready.push(Entry::task(task)) };
     }
 

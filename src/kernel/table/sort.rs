@@ -1,5 +1,5 @@
-//! All sorting of the crate, by a heap: std's sort would add several kilobytes of code to each
-//! binary.
+//! Sorting by a heap, for code that each binary contains: std's sort would add several kilobytes.
+//! (The call graph and the probe's ring buffer, which are optional, use std's sort.)
 //!
 //! Sorts by keys only.
 

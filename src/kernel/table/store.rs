@@ -7,16 +7,16 @@
 //!                          '---> w <---> w
 //! ```
 //!
-//! Most tasks wait for one thing at a time, and one task awaits them. For these no node has to be
-//! taken from a list, linked, unlinked and put back: with nodes alone, spawning and awaiting a task
-//! took a quarter more instructions. Two bits in the task's header say whether there is a first one,
-//! and whether there are others, so that the usual answer, none, is read there.
+//! Most tasks wait for one thing at a time, and one task awaits them. Such a record needs no node
+//! of a list. If every record were a node, spawning and awaiting a task would take a quarter more
+//! instructions. Two bits in the task's header say whether the task has a first record, and whether
+//! it has further ones. So code that finds none, the usual case, reads only the header.
 
 use crate::kernel::cell::Header;
 use crate::kernel::table::lists::{List, Lists};
 use std::num::NonZeroU64;
 
-/// Instead of the index of a node: the record that began first.
+/// Instead of the index of a node: the record in `firsts`.
 pub(super) const FIRST: u32 = u32::MAX;
 
 /// Maximum number of places whose memory is kept when no record is left.
@@ -40,10 +40,10 @@ pub(super) struct Places<T> {
     pages: Vec<Option<Box<Page<T>>>>,
     /// Number of pages that have memory.
     taken: usize,
-    /// How often a place was put to use, and released.
+    /// Number of times that a place was taken into use, and number of times that one was released.
     pub(super) put: usize,
     pub(super) released: usize,
-    /// `put` when there was no memory last.
+    /// The value of `put` when the memory was last freed.
     born_at: usize,
 }
 
@@ -70,7 +70,7 @@ impl<T> Places<T> {
         Some(&mut self.pages.get_mut(slot as usize / PAGE)?.as_deref_mut()?[slot as usize % PAGE])
     }
 
-    /// The place of a slot is put to use.
+    /// Takes the place of a slot into use.
     #[inline]
     fn put(&mut self, slot: u32, empty: fn() -> T) -> &mut T {
         if self.get(slot).is_none() {
@@ -225,7 +225,7 @@ impl<T, const BIT: u8> Store<T, BIT> {
         record.filter(|record| record.number == number).map(|record| &mut record.value)
     }
 
-    /// Shows the records of a task, in the order in which they began.
+    /// Calls `see` with each record of a task, in the order in which they began.
     pub(super) fn each(&self, task: &Header, mut see: impl FnMut(&Numbered<T>)) {
         let slot = task.token().slot();
         if Self::has_first(task) {

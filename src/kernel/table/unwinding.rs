@@ -6,12 +6,12 @@ use crate::kernel::table::{Stop, TaskTable};
 use std::task::Context;
 
 impl TaskTable {
-    /// The cancellation was caught: polls the running task, whose future still exists, in the same
-    /// step.
+    /// Continues the running task after a scope has caught its cancellation: polls its future,
+    /// which still exists, in the same step.
     pub(crate) fn end_unwinding(&self, task: &Header) -> Option<Stop> {
         assert!(self.is_running(task) && task.has_future(), "STEP-2: a future was polled outside of its step");
-        // Until the task suspends, `DOOMED` stands in `running_flags` alone: `revoke_cancel` clears it
-        // only there.
+        // Without `DOOMED`: until the task suspends, this flag is only in `running_flags`, and
+        // `revoke_cancel` clears it only there.
         task.life.set(SCHEDULED | self.running_flags.get() & CONDEMNED);
         let token = task.token();
         let task = self.row(token).expect("WAKE-1: a running task has a row");
@@ -19,8 +19,8 @@ impl TaskTable {
         unsafe { self.poll(task, token) }
     }
 
-    /// Polls the future of the running task, which unwinds, so that a scope in it drops its body.
-    /// Nothing else in the future has been woken.
+    /// Polls the future of the running task, so that a scope in the future drops its body. The task
+    /// is unwinding, and nothing else in the future was woken.
     pub(crate) fn poll_for_a_drop(&self, task: &AnyTask) {
         let header = task.header();
         assert!(self.is_running(header) && header.has_future(), "STEP-2: a future was polled outside of its step");

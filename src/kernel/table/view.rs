@@ -1,4 +1,4 @@
-//! Queries on the table: which tasks exist, in which state they are, what is left of a turn.
+//! Queries on the table: which tasks exist, their states, and the entries that a turn has left.
 #![allow(unsafe_code, reason = "looks at tasks that the rows and the ready queue hold")]
 
 use crate::kernel::callbacks::calls::{Call, Callback};
@@ -21,7 +21,7 @@ pub(crate) enum State {
 }
 
 impl TaskTable {
-    /// The ids of all living tasks, with their tokens as bits.
+    /// The id and the token's bits of each living task, as keys for `sorted`.
     pub(crate) fn ids(&self) -> Vec<(u64, u64, u64)> {
         self.with(|table| {
             let mut ids = Vec::with_capacity(table.tenants);
@@ -57,7 +57,7 @@ impl TaskTable {
         ptr::eq(self.vtable, &COUNTED)
     }
 
-    /// Number of entries that were ever pushed, and that were taken.
+    /// Number of entries that were ever pushed, and number of entries that were ever taken.
     pub(crate) fn entries(&self) -> (u64, u64) {
         self.with(|table| table.ready.numbers())
     }
@@ -67,7 +67,7 @@ impl TaskTable {
         self.with(|table| table.ready.marked_len())
     }
 
-    /// Shows the callbacks in the queue that cannot be cancelled to `see`, which calls no user code.
+    /// Passes each queued callback that cannot be cancelled to `see`, which calls no user code.
     pub(crate) fn each_call(&self, see: &mut dyn FnMut(&Call)) {
         self.with(|table| {
             table.ready.each(&mut |entry| {
@@ -102,17 +102,17 @@ impl TaskTable {
         calls
     }
 
-    /// Limits this turn to its first `count` entries. Returns whether it has more.
+    /// Limits this turn to its first `count` entries. Returns whether the turn has more.
     pub(crate) fn mark_first(&self, count: usize) -> bool {
         self.with(|table| table.ready.mark_first(count))
     }
 
-    /// Ends such a limit.
+    /// Ends the limit that `mark_first` has set.
     pub(crate) fn mark_rest(&self) {
         self.with(|table| table.ready.mark_rest());
     }
 
-    /// Limits this turn to the next entry. Returns its task, unless it is a callback.
+    /// Limits this turn to the next entry. Returns the task of this entry; `None` for a callback.
     pub(crate) fn mark_next(&self) -> Option<AnyTask> {
         let entry = self.with(|table| table.ready.mark_next())?;
         // SAFETY: a task in the ready queue has a row, which holds it (READY-1).

@@ -1,4 +1,4 @@
-//! The waiters of tasks: whom and what the end of a task wakes, in the order of registration.
+//! The waiters of tasks: what the end of a task wakes or queues, in the order of registration.
 #![allow(unsafe_code, reason = "finds the table uncounted, and reads the header of the running task")]
 
 use crate::kernel::cell::Header;
@@ -17,14 +17,14 @@ use std::task::Waker;
 /// In `Header::records`: 1 and 2 are for waits, 4 and 8 for waiters.
 pub(super) type Waiters = Store<Then, 4>;
 
-/// The key of an await that is the first waiter. It has no number of its own, because an await that
-/// is over never uses its key again.
+/// The key of each await that is the first waiter of its task. Such an await needs no number of its
+/// own, because it does not use its key after its end.
 const FIRST_WAITER: WaiterKey = WaiterKey { number: NonZeroU64::MAX, index: FIRST };
 
-/// The usual way to begin to await a task: the running task waits for nothing else, and nobody else
-/// awaits `task`. Records the wait, and registers the running task as the waiter.
+/// Begins to await a task in the usual case: the running task waits for nothing else, and no other
+/// code awaits `task`. Records the wait, and registers the running task as the waiter.
 ///
-/// Returns `None`, and changes nothing, in all other cases. Everything here is inlined, so no
+/// In all other cases this changes nothing and returns `None`. Everything here is inlined, so no
 /// registers have to be saved: this takes half as many instructions as the general functions.
 #[inline]
 pub(crate) fn begin_first_join(
@@ -111,14 +111,14 @@ impl TaskTable {
         })
     }
 
-    /// Removes a waiter and returns it, to be dropped where nothing is borrowed. `None` if it is
-    /// gone.
+    /// Removes a waiter and returns it. The caller drops it where nothing is borrowed. `None` if
+    /// the waiter was removed before.
     #[inline]
     pub(crate) fn remove_waiter(&self, task: &Header, key: WaiterKey) -> Option<Then> {
         self.with(|table| table.waiters.remove(task, key.index, key.number))
     }
 
-    /// An await that was registered is polled with another waker. Its place in the order stays.
+    /// Changes the waker of a registered await. The place of the await in the order stays.
     pub(crate) fn change_awaiter(&self, task: &Header, key: WaiterKey, waker: &Waker) {
         let is_same = self.with(|table| {
             let then = table.waiters.get(task, key.index, key.number);
@@ -140,8 +140,8 @@ impl TaskTable {
         }
     }
 
-    /// Takes the first waiter of a task if it is another task's await, which is usual: then no
-    /// `Then` has to be moved and dropped.
+    /// Takes the first waiter of a task in the usual case, `Then::Resume`: then no `Then` has to be
+    /// moved and dropped.
     #[inline]
     fn take_awaiter(&self, task: &Header) -> Option<Token> {
         if !Waiters::has_first(task) {
@@ -171,9 +171,9 @@ impl TaskTable {
 }
 
 impl Kernel {
-    /// Notifies the waiters of a task that ended, in the order of registration. None of them runs
-    /// before the next turn. No waiter can be added any more: code that checks from now on finds
-    /// the task done.
+    /// Notifies the waiters of a task that has ended, in the order of registration. Waiters of this
+    /// loop run in the next turn at the earliest. No waiter can be added after the end: code that
+    /// wants to add one finds the task done.
     #[inline]
     pub(in crate::kernel) fn tell_waiters(&self, task: &Header) {
         if let Some(token) = self.table.take_awaiter(task) {

@@ -1,4 +1,4 @@
-//! The waits of tasks: what each waits for, and where, as its leaf futures record it.
+//! The waits of tasks. The leaf futures of a task record what it waits for, and at which await.
 #![allow(unsafe_code, reason = "reads the headers of tasks that rows hold")]
 
 use crate::kernel::cell::Header;
@@ -16,7 +16,7 @@ use std::panic::Location;
 pub(super) type Waits = Store<WaitEntry, 1>;
 
 impl Rows {
-    /// The task begins a wait.
+    /// Records that the task begins a wait.
     #[inline]
     fn begin_wait(&mut self, task: &Header, value: WaitEntry) -> WaitKey {
         let number = self.number();
@@ -24,7 +24,7 @@ impl Rows {
         WaitKey { task: task.token(), number, index }
     }
 
-    /// The task ends. Waits that are left belong to futures that were leaked. They own nothing.
+    /// Removes the waits that a task has at its end. They are of leaked futures, and own nothing.
     #[inline]
     pub(super) fn forget_waits(&mut self, task: &Header) {
         if !Waits::is_empty(task) {
@@ -66,8 +66,8 @@ pub(crate) fn begin_wait(wait: impl FnOnce() -> Wait, place: &'static Location<'
     home.begin_wait(wait(), place)
 }
 
-/// The usual way to end a wait: it is the first of the running task. Returns false, and changes
-/// nothing, in all other cases.
+/// Ends a wait in the usual case: the wait is the first one of the running task, and no probe is
+/// set. Otherwise, or if memory would have to be freed, changes nothing and returns false.
 #[inline]
 pub(crate) fn end_first_wait(key: WaitKey) -> bool {
     // SAFETY: the reference is used only in this function, and no user code is called.
@@ -142,7 +142,7 @@ impl TaskTable {
     #[inline(never)]
     pub(crate) fn waits(&self, task: &Header) -> std::vec::IntoIter<(u64, WaitEntry)> {
         let mut waits = Vec::new();
-        // Not by an iterator, whose code is thrice as long.
+        // Not by an iterator: its code would be three times as long.
         self.with(|table| table.waits.each(task, |wait| waits.push((wait.number.get(), wait.value.clone()))));
         waits.into_iter()
     }
@@ -153,20 +153,20 @@ impl TaskTable {
         self.with(|table| table.waits.len())
     }
 
-    /// The running task takes something for which other tasks will wait. Returns the task, and a
-    /// new number for this moment.
+    /// The running task takes something for which other tasks may wait, such as a lock. Returns the
+    /// running task, and a new number that stands for this moment.
     pub(crate) fn take(&self) -> (Token, u64) {
         self.with(|table| table.numbered += 1);
         (self.running.get(), self.numbered())
     }
 
-    /// A number for a wait that is stored elsewhere.
+    /// A new number for an item that is stored elsewhere: a timer or a scope, for example.
     #[inline]
     pub(crate) fn next_number(&self) -> u64 {
         self.with(|table| table.number()).get()
     }
 
-    /// The number of the latest wait, waiter or scope. Later ones have higher numbers.
+    /// The number of the latest wait, waiter, scope or timer. Later items have higher numbers.
     pub(crate) fn numbered(&self) -> u64 {
         self.with(|table| table.numbered)
     }

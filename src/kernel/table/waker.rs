@@ -12,9 +12,9 @@ use std::rc::Rc;
 use std::task::{RawWaker, RawWakerVTable, Waker};
 
 thread_local! {
-    /// The table of the loop that is in a turn on this thread. The cell owns it, so the order in
-    /// which guards are dropped does not matter, even if one is leaked. It has no destructor, so
-    /// wakers may read it at any time, also while the thread ends.
+    /// The table of the loop that is in a turn on this thread. The cell owns the table, so guards
+    /// may be dropped in any order, and even be leaked. The thread-local has no destructor, so
+    /// wakers can read it at any time, also while the thread ends.
     static HOME: ManuallyDrop<Cell<Option<Rc<TaskTable>>>> = const { ManuallyDrop::new(Cell::new(None)) };
 }
 
@@ -47,8 +47,8 @@ pub(super) static PLAIN: RawWakerVTable = RawWakerVTable::new(clone, wake_by_ref
 pub(super) static COUNTED: RawWakerVTable =
     RawWakerVTable::new(clone_counted, wake_counted, wake_by_ref_observed, drop_counted);
 
-/// For observed loops: like COUNTED, but not counted. Only our own futures hold it, so all its
-/// clones are ours too.
+/// For observed loops: like `COUNTED`, but clones are not counted. Only our own futures hold such
+/// wakers, so all their clones are ours too.
 static KEPT: RawWakerVTable = RawWakerVTable::new(clone_kept, wake_by_ref_observed, wake_by_ref_observed, ignore);
 
 fn clone(data: *const ()) -> RawWaker {
@@ -77,8 +77,8 @@ fn ignore(_data: *const ()) {}
 /// # Safety
 ///
 /// The reference is used only within the calling function, and no user code is called there, not
-/// even a probe: user code may be a stackful coroutine, and continue on another stack, which drops
-/// the `Home` guard that owns the table.
+/// even a probe: user code may be a stackful coroutine. It may switch to another stack, and code
+/// there may drop the `Home` guard that owns the table.
 #[inline(always)]
 pub(super) unsafe fn home<'a>() -> Option<&'a TaskTable> {
     // SAFETY: only this thread accesses the thread-local, and nothing that is called here puts
@@ -103,7 +103,7 @@ fn wake_by_ref(data: *const ()) {
 /// has no registers to save.
 #[inline(never)]
 fn wake_another(token: Token) {
-    // SAFETY: as in `wake_by_ref`. The wakers of a loop with a probe have other functions, so no probe is called.
+    // SAFETY: as in `wake_by_ref`. No probe is called: loops with a probe have other wakers.
     if let Some(home) = unsafe { home() } {
         // A token of this lane that names no task belongs to a task that has ended (WAKE-1).
         if home.queue(token, |_| {}) || home.lane.number == token.lane() {
@@ -138,7 +138,7 @@ fn wake_observed(token: Token) {
     }
 }
 
-/// The probe is user code, so the table is owned here.
+/// The probe is user code, so this function owns a reference to the table.
 #[cold]
 fn wake_probed(token: Token) {
     let table = HOME.with(|home| {

@@ -16,14 +16,14 @@ use std::time::Duration;
 pub(crate) enum Alarm {
     /// Wakes the sleeping task. The sleep is awaited at this source location.
     Task(Token, &'static Location<'static>),
-    /// Wakes a waker other than the sleeping task's own: that of a sub-executor in the task, or of
-    /// another task.
+    /// Wakes a waker that is not the sleeping task's own: the waker of a sub-executor in the task,
+    /// or of another task.
     Within(Token, &'static Location<'static>, Waker),
     Call(Call),
 }
 
-/// A sleep of this duration that begins now: the id of the running loop, its lane, and the deadline.
-/// `None` if no loop is running.
+/// For a sleep of this duration that begins now: the id of the running loop, its lane, and the
+/// deadline, which is `Time(0)` if the duration is zero. `None` if no loop is running.
 #[inline]
 pub(crate) fn from_now(duration: Duration) -> Option<(u64, u16, Time)> {
     // SAFETY: the reference is used only in this function, and no user code is called.
@@ -32,12 +32,12 @@ pub(crate) fn from_now(duration: Duration) -> Option<(u64, u16, Time)> {
     Some((kernel.id(), kernel.table.lane().number, deadline))
 }
 
-/// What has become of a sleep that begins.
+/// The result of `begin`.
 pub(crate) enum Begun {
-    /// Its deadline has passed.
+    /// The deadline of the sleep has passed.
     Passed,
     Armed(TimerKey),
-    /// Its loop is not running.
+    /// The loop of the sleep is not running.
     Elsewhere,
 }
 
@@ -45,8 +45,8 @@ pub(crate) enum Begun {
 #[inline]
 pub(crate) fn begin(loop_id: u64, deadline: Time, waker: &Waker, place: &'static Location<'static>) -> Begun {
     // SAFETY: the reference is used only in this function, and no user code is called: `own_alarm`
-    // clones no waker, and `add_timer` calls a probe if there is one, and a host only if the loop is
-    // not entered.
+    // clones no waker. `add_timer` calls a probe if one is set, and a host if the loop is not
+    // entered; both cases are excluded below.
     let Some(kernel) = unsafe { context::here() }.filter(|kernel| kernel.id() == loop_id) else {
         return Begun::Elsewhere;
     };
@@ -68,8 +68,8 @@ fn begin_counted(deadline: Time, waker: &Waker, place: &'static Location<'static
     Begun::Armed(kernel.add_timer(deadline, kernel.alarm_for(waker, place)))
 }
 
-/// Ends a sleep of a task of the running loop. Returns false, and changes nothing, if it may be
-/// necessary to call user code, or if the loop is another one.
+/// Ends a sleep of a task of the running loop. Returns false, and changes nothing, if this could
+/// call user code, or if the sleep belongs to another loop.
 #[inline]
 pub(crate) fn end(loop_id: u64, key: TimerKey) -> bool {
     // SAFETY: the reference is used only in this function, and no user code is called: there is no
@@ -138,8 +138,8 @@ impl Kernel {
         (token_of(waker) == Some(token)).then_some(Alarm::Task(token, place))
     }
 
-    /// The alarm for a sleep of the running task that is polled with `waker`. The timer is also the
-    /// record of this wait.
+    /// The alarm for a sleep of the running task, which polls the sleep with `waker`. The timer is
+    /// also the record of this wait.
     pub(crate) fn alarm_for(&self, waker: &Waker, place: &'static Location<'static>) -> Alarm {
         let within = || Alarm::Within(self.table.running_token(), place, clone_uncounted(waker));
         self.own_alarm(waker, place).unwrap_or_else(within)

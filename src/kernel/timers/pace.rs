@@ -1,17 +1,17 @@
 //! How often a loop reads a real clock for its timers.
 //!
 //! A busy loop: reading a clock takes longer than a short step. So the loop steps several entries
-//! of its ready queue between two readings. If they take less than a microsecond together, the next
-//! stretch is twice as long, up to 63 entries. If they take longer, the next stretch is a quarter
-//! as long. So a timer may be late by one stretch: by about a microsecond, or, when short steps
+//! of its ready queue, a stretch, between two readings. If a stretch takes less than a microsecond,
+//! the next one is twice as long, up to 63 entries. If it takes longer, the next one is a quarter
+//! as long. So a timer can be late by one stretch: by about a microsecond, or, when short steps
 //! become long, once by 63 long steps.
 //!
 //! Measured: with a reading in each turn, a yield with a timer pending took six times as long as a
 //! yield without. With this rule it takes 1.2 times as long.
 //!
 //! An idle loop: waking a thread costs as much as a hundred timers. A timer fires as punctually as
-//! the system allows, unless several timers (a swarm) fired at the last wake-up. Then the next
-//! wake-up is at least a quarter of a millisecond after the last. So a swarm of timers wakes the
+//! the system allows, unless four or more timers (a swarm) have fired since the last wake-up. Then
+//! the next one is at least a quarter of a millisecond after it. So a swarm of timers wakes the
 //! thread at most 4,000 times a second. (With epoll, asyncio always waits for whole milliseconds.)
 //!
 //! This file knows no clock, timer or queue: its callers pass times and counts.
@@ -26,7 +26,7 @@ const SHORT: Duration = Duration::from_micros(1);
 /// Maximum number of entries in a stretch.
 const LONGEST: usize = 63;
 
-/// Number of timers at one wake-up that make a swarm.
+/// Minimum number of timers in a swarm.
 const SWARM: usize = 4;
 
 /// Minimum time between two wake-ups for a swarm.
@@ -41,7 +41,7 @@ pub(crate) struct Pace {
     looked_at: Cell<Time>,
     /// When an idle loop last woke up for a timer.
     woke_at: Cell<Time>,
-    /// Number of timers that have fired since then.
+    /// Number of timers that have fired since `woke_at`.
     fired: Cell<usize>,
 }
 

@@ -1,4 +1,4 @@
-//! How a token is shown, and which one stands for none.
+//! `Debug` and `Default` for tokens: the default is the token that names no task.
 
 use super::Token;
 

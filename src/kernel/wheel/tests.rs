@@ -1,4 +1,4 @@
-//! The wheel against its slow, obvious twin: a list that is sorted by deadline and age.
+//! Compares the wheel with a simple model: a list that is sorted by deadline and age.
 
 fn pop_due<T>(wheel: &mut Wheel<T>) -> Option<T> {
     wheel.pop_due().map(|(_, value)| value)
@@ -22,7 +22,7 @@ impl Random {
         self.next() % bound
     }
 
-    /// Near and far in equal measure: the number of bits is even, not the number.
+    /// Small and large numbers equally often: each number of bits is equally likely.
     fn spread(&mut self) -> u64 {
         let bits = self.below(65) as u32;
         self.next().checked_shr(64 - bits).unwrap_or(0)
@@ -64,7 +64,7 @@ impl Model {
     }
 }
 
-/// Every public method of the wheel, in random order, from a given time on.
+/// Calls the methods of the wheel that change it, except `drain`, in random order from `start` on.
 fn compare(start: u64, seed: u64, operations: u32) {
     let mut random = Random(seed | 1);
     let mut wheel = Wheel::new();
@@ -75,7 +75,7 @@ fn compare(start: u64, seed: u64, operations: u32) {
     for _ in 0..operations {
         match random.below(10) {
             0..=4 => {
-                // Ahead near or far, now, or past.
+                // In the near or far future, now, or in the past.
                 let deadline = match random.below(8) {
                     0 => model.now,
                     1 => model.now.saturating_sub(random.below(100)),

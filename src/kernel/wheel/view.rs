@@ -31,7 +31,7 @@ impl<T> Wheel<T> {
         self.timers.iter_all().map(|timer| (timer.age, timer.deadline, &timer.value))
     }
 
-    /// Whether timers are set aside that were not taken yet.
+    /// Whether `expire` has set timers aside that `pop_due` has not taken yet.
     pub(crate) fn has_due(&self) -> bool {
         !self.due.is_empty()
     }

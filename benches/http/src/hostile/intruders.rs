@@ -111,8 +111,8 @@ fn too_long(ports: &Ports) -> Result<()> {
     Ok(())
 }
 
-/// Sends descriptors with bytes that are read by a plain read. The system closes descriptors that
-/// are not received.
+/// Sends descriptors to a server that uses plain reads. Such a read returns only the bytes, and the
+/// system closes the descriptors.
 fn descriptors_in_lines(ports: &Ports) -> Result<()> {
     let mut client = unix(&ports.unix_lines)?;
     for _ in 0..3 {

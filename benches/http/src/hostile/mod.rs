@@ -30,7 +30,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// A response that takes longer counts as failed, and a timer that is later counts as forgotten.
+/// A response that takes longer than this counts as failed. A timer that fires later than this
+/// counts as forgotten.
 const FORGOTTEN: Duration = Duration::from_secs(5);
 
 /// The results of a thread.
@@ -71,8 +72,8 @@ impl Tally {
 
 /// # Errors
 ///
-/// Returns an error if a client was not served, or a kind of hostile client did not run. Also if a
-/// timer was forgotten, or a resource was not released.
+/// Returns an error if a client was not served, a kind of hostile client did not run, a timer was
+/// forgotten, or a resource was not released.
 pub(crate) fn withstand(plan: &Hostile) -> Result<()> {
     limits::raise_descriptors()?;
     let pins = Pins::find();
@@ -117,8 +118,8 @@ pub(crate) fn withstand(plan: &Hostile) -> Result<()> {
     Ok(())
 }
 
-/// Runs all clients for this time. Returns a tally per kind, and the server's resident memory in
-/// each second.
+/// Runs all clients for this number of seconds. Returns a tally per kind, and the server's resident
+/// memory in each second.
 fn load(seconds: u32, ports: &Ports, process: &Process) -> Result<(Vec<Tally>, Vec<f64>)> {
     let stop = AtomicBool::new(false);
     thread::scope(|scope| {
@@ -174,7 +175,7 @@ impl Server {
         Ok(server)
     }
 
-    /// Closes its input, so that it ends. Returns its report.
+    /// Closes the server's input, so that the server ends. Returns the server's report.
     fn end(mut self) -> Result<Report> {
         drop(self.child.stdin.take());
         let mut line = String::new();

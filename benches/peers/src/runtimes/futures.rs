@@ -1,5 +1,4 @@
-//! futures: `LocalPool`. For gathers also `FuturesUnordered`, which runs children that are not
-//! tasks.
+//! futures: `LocalPool`, and for gathers also `FuturesUnordered`, whose children are not tasks.
 
 use super::Peer;
 use super::shared::{channels_of_futures, oneshots_of_futures};

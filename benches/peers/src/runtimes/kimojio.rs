@@ -20,7 +20,7 @@ pub(super) fn try_it() -> Result<(), String> {
     }
 }
 
-/// It counts the tasks of a thread in 16 bits, so these cases have too many.
+/// kimojio counts the tasks of a thread in 16 bits, so these cases have too many tasks.
 const TOO_MANY_TASKS: &[&str] =
     &["yield-1000000", "spawn-100000", "sleepers-100000", "resident-waiting", "resident-sleeping"];
 
@@ -137,8 +137,8 @@ impl Reuse for Kimojio {
     type Loop = kimojio::Runtime;
 
     fn make() -> kimojio::Runtime {
-        // The default waits for all tasks. One of them reads a message that each run leaves in a
-        // pipe; without it, the pipe of a runtime that is reused would fill up.
+        // By default, a run ends after all its tasks. One of these tasks reads a message that each
+        // run leaves in a pipe. Without this task, the pipe of a reused runtime would fill up.
         kimojio::Runtime::new(0, Configuration::new())
     }
 

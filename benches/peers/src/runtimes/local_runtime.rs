@@ -20,7 +20,8 @@ pub(super) fn peer() -> Peer {
         runs::<Local>(),
     ]
     .concat();
-    // New tasks are polled while the list of new tasks is borrowed.
+    // local-runtime polls a new task while its list of new tasks is borrowed, so this task cannot
+    // spawn.
     let spawns_later = |(id, _): &(&str, Work)| !id.starts_with("spawn-recursive");
     Peer::of(
         "local-runtime",

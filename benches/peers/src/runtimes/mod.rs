@@ -1,7 +1,7 @@
 //! The runtimes, each in its own file. Each implements the traits of `onelane-cases`.
 //!
-//! A runtime has the works for its abilities. In the table, a dash marks what it lacks, and its
-//! note gives the reason.
+//! A runtime has the works for its abilities. In the table, a dash marks a case that a runtime
+//! lacks. The runtime's note gives the reason.
 
 mod assert_send;
 mod async_local_executor;

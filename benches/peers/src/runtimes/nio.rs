@@ -1,7 +1,7 @@
 //! nio with one worker, which is the thread that builds the runtime.
 //!
-//! It checks that a task is dropped inside its runtime, by a panic, and in a debug build by an abort.
-//! So it does not take part in the cases in which a waker outlives the runtime and its task.
+//! nio panics if a task is dropped outside its runtime, and aborts in a debug build. So it does not
+//! take part in the cases in which a waker outlives the runtime and its task.
 
 use super::Peer;
 use super::shared::{channels_of_futures, gathers_by_join_all, oneshots_of_futures};

@@ -17,7 +17,7 @@ macro_rules! gathers_by_join_all {
     };
 }
 
-/// Oneshots are those of `futures`.
+/// Oneshots are the oneshots of `futures`.
 macro_rules! oneshots_of_futures {
     ($runtime:ty) => {
         impl onelane_cases::runtime::Oneshots for $runtime {
@@ -39,7 +39,7 @@ macro_rules! oneshots_of_futures {
     };
 }
 
-/// Channels are those of `futures`.
+/// Channels are the channels of `futures`.
 macro_rules! channels_of_futures {
     ($runtime:ty) => {
         impl onelane_cases::runtime::Channels for $runtime {

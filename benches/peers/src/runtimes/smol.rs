@@ -41,8 +41,8 @@ impl Runtime for Smol {
     where
         F: Future<Output = T> + 'static,
     {
-        // The process has one reactor. This wait lets it free what earlier runs have left, before
-        // the measurement.
+        // The process has one reactor. During this wait, the reactor frees what earlier runs have
+        // left, so that the measurement does not include it.
         async_io::block_on(async_io::Timer::after(Duration::from_micros(1)));
         let executor = Rc::new(LocalExecutor::new());
         async_io::block_on(executor.run(main(Smol(executor.clone()))))

@@ -1,4 +1,4 @@
-//! The programs that are written in Rust. One sample of them is one run of this binary.
+//! The programs that are written in Rust. Each sample is one run of this binary.
 //!
 //! The bare loop and `onelane` are those of `benches/cases`.
 

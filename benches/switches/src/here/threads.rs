@@ -22,8 +22,8 @@ struct Turns {
 }
 
 impl Turns {
-    /// Lets another thread run. A lone thread yields once. Otherwise it yields until another has
-    /// run, because the system may choose the same thread again.
+    /// Lets another thread run. If there is only one thread, it yields once. Otherwise a thread
+    /// yields until another one has run, because the system may choose the same thread again.
     fn pass(&self, me: usize) {
         loop {
             thread::yield_now();
@@ -52,7 +52,7 @@ impl Turns {
         if self.left.fetch_add(1, AcqRel) + 1 == self.threads {
             self.ended.get_or_init(Instant::now);
         }
-        // So no thread ends while the clock runs. The others may wait until another has run.
+        // No thread ends while the clock runs, because the others may wait until it has run.
         while self.left.load(Acquire) < self.threads {
             thread::yield_now();
             self.last.store(me, Relaxed);

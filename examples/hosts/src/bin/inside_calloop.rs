@@ -76,7 +76,7 @@ fn run(guest: EventLoop, has_sockets: bool) -> Result<Host, Box<dyn Error>> {
     let (again, pings) = make_ping()?;
     handle.insert_source(pings, |(), _, host: &mut Host| host.turn()).map_err(|error| error.error)?;
     if has_sockets {
-        // A descriptor of calloop's own for the same poller, which calloop closes.
+        // calloop gets its own descriptor for the same poller, and closes it.
         let fd = guest.as_fd()?.try_clone_to_owned()?;
         let readable = Generic::new(fd, Interest::READ, Mode::Level);
         let turn = |_, _: &mut _, host: &mut Host| {
@@ -85,7 +85,8 @@ fn run(guest: EventLoop, has_sockets: bool) -> Result<Host, Box<dyn Error>> {
         };
         handle.insert_source(readable, turn).map_err(|error| error.error)?;
     } else {
-        // Called on the thread that wakes a task. There is work already, so it is called here, too.
+        // The hook is called on the thread that wakes a task. Because there is work already,
+        // `set_wake_hook` calls it here too.
         let ping = again.clone();
         guest.set_wake_hook(move || ping.ping());
     }

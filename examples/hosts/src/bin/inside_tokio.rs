@@ -1,9 +1,10 @@
 //! A loop of onelane as a task of tokio: both run on one thread, and each awaits futures of the
 //! other.
 //!
-//! First without our own sockets: then `drive` needs only tokio's `sleep_until`. Inside the loop,
-//! tokio's own timers, sockets and channels work as well, because tokio polls our loop, which polls
-//! them. Then with our own sockets: tokio's `AsyncFd` watches the loop's file descriptor.
+//! In the first part, our loop has no sockets, and `drive` needs only tokio's `sleep_until`. Inside
+//! the loop, tokio's own timers, sockets and channels work as well, because tokio polls our loop,
+//! which polls them. In the second part, our loop has sockets, and tokio's `AsyncFd` watches the
+//! loop's file descriptor.
 //!
 //! `cargo run --release --bin inside_tokio`, in `examples/hosts`.
 
@@ -133,8 +134,8 @@ async fn with_sockets() -> io::Result<()> {
     let readable = || async {
         match fd.readable().await {
             // tokio is notified only when something new arrives. It treats the descriptor as
-            // readable until `clear_ready`. So this is called before the turn that follows, in
-            // which our loop polls. A call after the turn could clear what has arrived in between.
+            // readable until `clear_ready`. So `clear_ready` is called before the turn in which our
+            // loop polls. A call after that turn could clear what has arrived in between.
             Ok(mut guard) => guard.clear_ready(),
             // tokio is shutting down, and no more events arrive.
             Err(_) => pending().await,

@@ -1,5 +1,5 @@
-//! tokio's channels on a loop of onelane without tokio; then between that loop and a tokio runtime
-//! on another thread.
+//! tokio's channels on a loop of onelane without tokio; then between such a loop and a tokio
+//! runtime on another thread.
 //!
 //! Channels need no runtime, only wakers, and our tasks' wakers work on any thread. So a program
 //! can run tokio on a thread of its own, for a library that requires it, and send requests to it.
@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::{broadcast, mpsc, oneshot};
 
 fn main() -> Result<(), Box<dyn Error>> {
-    // On the virtual clock, which would report a deadlock.
+    // On the virtual clock, a lost wake would be reported as a deadlock.
     EventLoop::with_virtual_clock().run(alone())?;
     EventLoop::new().run(beside_a_runtime())
 }
@@ -68,8 +68,8 @@ async fn alone() -> Result<(), Box<dyn Error>> {
 /// A request, and where its response goes.
 type Question = (u64, oneshot::Sender<u64>);
 
-/// tokio on this thread: responds to each request after some milliseconds, to all concurrently.
-/// Ends when no sender is left.
+/// Runs tokio on this thread. It responds to each request after some milliseconds, and handles all
+/// requests concurrently. It ends when no sender is left.
 fn run_tokio(mut questions: mpsc::Receiver<Question>, news: broadcast::Sender<u64>) -> std::io::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
     runtime.block_on(async {

@@ -62,8 +62,8 @@ impl Fetcher {
         Ok(text)
     }
 
-    /// On a terminal, a line that is overwritten; elsewhere, for example in a log, a line for every
-    /// ten.
+    /// Shows the progress: on a terminal in one line that is overwritten, elsewhere (for example in
+    /// a log) in a new line for every ten requests.
     fn show_progress(&self) {
         let done = self.done.get();
         if stderr().is_terminal() {

@@ -70,7 +70,7 @@ fn listen(port: u16) -> Result<TcpListener> {
 }
 
 async fn serve_until_signal(port: u16, limits: Limits) -> Result<()> {
-    // Before the port is announced, so that a signal that follows at once is received.
+    // Listens before the port is announced, so that an early signal is received.
     let (mut interrupts, mut terminations) = (signals::listen(SIGINT)?, signals::listen(SIGTERM)?);
     let listener = listen(port)?;
     println!("listening on http://{}", listener.local_addr()?);
@@ -97,7 +97,7 @@ async fn try_itself() -> Result<()> {
     let (stop, stopped) = onelane::sync::oneshot();
     let server = spawn(serve(listener, limits, async { stopped.await.unwrap_or_default() }));
 
-    // One connection for all of these.
+    // All of these requests use one connection.
     let mut client = Client::connect(address).await?;
     let large = "onelane ".repeat(100_000);
     for (method, path, body, status, expected) in [

@@ -47,7 +47,7 @@ struct Lane {
 }
 
 impl Lane {
-    /// Returns when it listens, with its address.
+    /// Starts a thread. Returns when the thread listens, with the address at which it listens.
     fn start(number: usize, address: SocketAddr) -> io::Result<(Self, SocketAddr)> {
         let (tell, told) = mpsc::channel();
         let body = move || {
@@ -90,7 +90,7 @@ fn start(count: usize, port: u16) -> Result<(Vec<Lane>, SocketAddr)> {
 /// Returns when all requests that have begun are answered, with the number of requests.
 fn stop(lanes: Vec<Lane>) -> u64 {
     for lane in &lanes {
-        // Called on its thread. A loop that has gone does not need it.
+        // The closure runs on the lane's thread. An error means that the loop has already ended.
         let _ = lane.remote.call_soon(|| STOP.with(|stop| stop.set()));
     }
     let mut sum = 0;
@@ -129,7 +129,7 @@ fn main() -> ExitCode {
         let count = options.get::<std::num::NonZero<usize>>("--threads")?.map_or(cores, |count| count.get());
         let port = options.get("--port")?;
         EventLoop::new().try_run(async {
-            // Before the port is announced, so that a signal that follows at once is received.
+            // Listens before the port is announced, so that an early signal is received.
             let interrupts = port.map(|_| signals::listen(SIGINT)).transpose()?;
             let (lanes, address) = start(count, port.unwrap_or(0))?;
             println!("{count} loops listen on http://{address}");

@@ -3,9 +3,9 @@
 //!
 //! A poll costs at least one system call; a short step costs a hundredth of that. So a busy loop
 //! with sockets reads the clock as often as one with timers does (`timers/pace.rs`), and polls its
-//! sockets when a tenth of a millisecond has passed. This costs about one per cent, and a socket
-//! waits little longer than that until its task is queued, plus a turn until the task runs. While
-//! no task waits for a socket, a turn only checks whether any does.
+//! sockets when a tenth of a millisecond has passed. This costs about one per cent of the time. A
+//! socket waits little longer than a tenth of a millisecond until its task is queued, and then a
+//! turn until the task runs. While no task waits for a socket, a turn only checks this.
 //!
 //! Without the feature there are no sockets, and this code is not in the program.
 

@@ -1,4 +1,4 @@
-//! Sockets, with the feature `io`: a loop that has any sleeps in a poller.
+//! Sockets, with the feature `io`: a loop that has sockets waits in a poller when it is idle.
 //!
 //! `reactor` has the sources and their waiters, `poller` calls the operating system, `listen`
 //! decides when the loop polls.

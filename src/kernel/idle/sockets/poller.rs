@@ -1,8 +1,8 @@
 //! Waiting in the poller of the `polling` crate, with as few system calls as possible.
 //!
-//! A wait through `polling` takes five system calls, because it waits with a timer's resolution and
-//! reads `notify`. On Linux one call is enough without these two: `epoll_wait` on the same
-//! descriptor. So we call it directly for whole milliseconds. For a wait of less than a
+//! A wait through `polling` takes five system calls, because it sets a timer for nanoseconds and
+//! reads notifications. Without these two, one call is enough on Linux: `epoll_wait` on the same
+//! descriptor. So we call `epoll_wait` directly for whole milliseconds. For a wait of less than a
 //! millisecond, `ppoll` waits on that descriptor, and `epoll_wait` follows if an event has
 //! occurred. Only the wait that reads a notification goes through `polling`.
 //!

@@ -11,14 +11,14 @@
 //!              the poller says that it can be read (or written): all who wait are woken
 //! ```
 //!
-//! "Ready" may be wrong, and costs a system call then. "Not ready" is found by a system call too:
-//! an operation that would block. There is one exception. If a read from a TCP connection returns
-//! fewer bytes than the buffer holds, nothing more is there, except what follows urgent data, which
-//! epoll reports. So the reactor does not read again; that saves one system call per request.
-//! Nothing else is concluded from a length: a read from a Unix socket ends at a descriptor that was
-//! passed, and a type that reads from a buffer of its own may return any length. We considered
-//! three ways for the poller to report readiness. They differ in the number of system calls per
-//! wait:
+//! If "ready" is wrong, the next operation is a system call in vain: it would block. Only then is
+//! the side "not ready", with one exception. If a read from a TCP connection returns fewer bytes
+//! than the buffer holds, nothing more is there, except what follows urgent data, which epoll
+//! reports. So the next read waits at once; that saves one system call per request. For other
+//! types, a short read means nothing: a read from a Unix socket ends at a passed descriptor, and a
+//! type that reads from a buffer of its own may return any length.
+//!
+//! We considered three ways to report readiness. They differ in system calls per wait:
 //!
 //! - **One-shot**, the default of `polling`: each wait is a system call, to arm the poller.
 //! - **Level-triggered**: the poller reports a side at every poll while it is ready. A wait needs
@@ -35,12 +35,12 @@
 //! (`idle/sockets/poller.rs`), is always tried, until an operation would block. On other systems
 //! the `polling` crate does not report the end, so the reactor uses level-triggered mode there. If
 //! a second poll reports a side that is already known to be ready, no task wants that side at the
-//! moment. The reactor disables it until a task waits for it. (While a task waits, it cannot
-//! disable an error that reading does not remove, such as a queue of errors that was requested and
-//! is never read.)
+//! moment. The reactor disables the side until a task waits for it. (Some errors stay when the side
+//! is read, such as a queue of errors that was requested and is never read. The reactor cannot
+//! disable these while a task waits.)
 //!
 //! A wait and a wake therefore cost no system call of their own, only the shared call to the
-//! poller. `Async::readable`, which does not try, asks the poller to report once more.
+//! poller. `Async::readable` waits without an operation; it asks the poller to report once more.
 //!
 //! This file knows tasks only by their tokens.
 
@@ -86,21 +86,21 @@ const EVERY: Duration = Duration::from_micros(100);
 #[cfg(feature = "hyper")]
 const SCRATCH: usize = 64 * 1024;
 
-/// The number of new wakers at a side of a source from which the wakers that are there are woken,
-/// to see which still wait.
+/// After at least this many new wakers at a side of a source, the older wakers there are woken, to
+/// see which still wait.
 const MANY: usize = 16;
 
-/// Number of turns within which a task that still waits polls again.
+/// A task that was woken to see whether it still waits polls again within this many turns.
 const PATIENCE: u64 = 16;
 
 /// The number of operations that may succeed in one step before their task lets others run.
 const PORTION: u32 = 64;
 
-/// The number of operations that are refused behind them in the same step. So all branches of a `select!` are refused, and the step
-/// ends. Who polls on has no end of a step in mind, an executor inside of a task for one, and would wait for ever.
+/// The number of operations then refused in the same step, so that all branches of a `select!`
+/// suspend. After them, operations succeed again: an executor inside the task may poll until then.
 const REFUSED: u32 = 1024;
 
-/// The time that they may take together.
+/// The time that the operations of one step may take together.
 const PORTION_LASTS: Duration = Duration::from_micros(50);
 
 /// The number of operations before the clock is read the first time. A request and its answer need
@@ -131,9 +131,9 @@ pub(crate) struct Reactor {
 struct Portion {
     task: Token,
     turn: u64,
-    /// From `PORTION` on those that were refused are counted.
+    /// Number of operations in this step. From `PORTION` on, it counts refused ones.
     operations: u32,
-    /// When the first few operations had ended.
+    /// The time after the first `UNTIMED` operations.
     timed_from: Time,
 }
 
@@ -150,10 +150,10 @@ struct State {
     ended: bool,
     /// Urgent bytes have arrived. More may follow.
     is_urgent: bool,
-    /// The last report may have included an end or urgent bytes. An operation shows it: it would
-    /// block, or not.
+    /// The last report may have included an end or urgent bytes. The next operation shows this: it
+    /// would block if there are none.
     is_vague: bool,
-    /// The last poll that reported this side as ready.
+    /// The number of the last poll that reported this side as ready.
     told_in: u64,
     /// The poller reports this side.
     is_on: bool,
@@ -170,12 +170,12 @@ struct State {
 /// that still wait poll again.
 #[derive(Default)]
 struct Polled {
-    /// The number of new wakers since the last time at which the others were woken to see which
-    /// still wait.
+    /// The number of new wakers since the waiters of this side were last woken, to see which still
+    /// wait.
     fresh: usize,
-    /// The number of those that have been registered again since then.
+    /// The number of woken waiters that have been registered again since then.
     living: usize,
-    /// The wakers of the others, with the turns in which they were woken.
+    /// The wakers of the other woken waiters, with the turns in which they were woken.
     asked: Vec<(u64, Waker)>,
 }
 
@@ -195,7 +195,7 @@ pub(crate) struct Waiter {
 #[derive(Default)]
 pub(crate) struct Asked {
     pub(crate) waiters: Vec<Waiter>,
-    /// The waker of one that was woken, and polled again.
+    /// The old waker of a waiter that was woken and has polled again. Dropped with this.
     _came: Option<Waker>,
 }
 
@@ -203,7 +203,7 @@ pub(crate) struct Asked {
 pub(crate) struct Heard {
     /// To be woken, where nothing is borrowed.
     pub(crate) woken: Vec<Waiter>,
-    /// The next poll will report more, unless what was left concerns sides that no task wants.
+    /// The next poll will report more, unless the events left concern sides that no task wants.
     pub(crate) has_more: bool,
 }
 
@@ -307,7 +307,7 @@ impl Reactor {
         portion.operations = match portion.operations {
             operations if may_go_on => operations + 1,
             operations if operations + 1 < PORTION + REFUSED => operations.max(PORTION) + 1,
-            // One that is polled on all the same is not kept from it.
+            // The task polls on in the same step, so it may operate again.
             _ => 0,
         };
         self.portion.set(portion);
@@ -323,7 +323,7 @@ impl Reactor {
         });
     }
 
-    /// Somebody who has tried waits no longer. It may have asked for more than the next one does, who tries again then.
+    /// An operation that would have blocked is dropped. The next may ask for less, so it is tried.
     pub(crate) fn given_up(&self, key: SourceKey, side: Side) {
         self.with(key, |source| {
             let state = &mut source.sides[side as usize];
@@ -331,8 +331,8 @@ impl Reactor {
         });
     }
 
-    /// A TCP connection has given, or taken, less than there was room for: nothing is left but an end that was told already, or
-    /// what is behind urgent bytes, or what was told of vaguely.
+    /// A TCP connection moved fewer bytes than requested, so the next operation would block, unless
+    /// the end was reported, urgent bytes have arrived, or the last report was vague.
     #[inline]
     pub(crate) fn drained(&self, key: SourceKey, side: Side) {
         self.with(key, |source| {
@@ -341,7 +341,7 @@ impl Reactor {
         });
     }
 
-    /// Registers a waiter: for new reports only, or also for what was reported before.
+    /// Registers a waiter. Unless `for_news`, what is ready now and was reported before counts too.
     pub(crate) fn wait(&self, key: SourceKey, side: Side, waiter: Waiter, for_news: bool) -> io::Result<()> {
         // A separate step: if it fails, the waiter is dropped after the borrow.
         if !self.waiting.tells_edges() {
@@ -366,9 +366,9 @@ impl Reactor {
     }
 
     /// A poll is about to wait here, and to register this waker. Returns the waiters that must be
-    /// woken, to see whether they still wait; those that do poll again. This happens each time the
-    /// number of new waiters has reached the number of existing ones, or its maximum. So each new
-    /// waiter costs the others at most one wake.
+    /// woken, to see whether they still wait; a waiter that does polls again. This happens when the
+    /// number of new waiters exceeds the number of existing ones, and `MANY`. So each new waiter
+    /// costs the others at most one wake.
     pub(crate) fn to_be_asked(&self, key: SourceKey, side: Side, waker: &Waker) -> Asked {
         self.with(key, |source| {
             let State { waiters, polled, .. } = &mut source.sides[side as usize];
@@ -390,8 +390,8 @@ impl Reactor {
         })
     }
 
-    /// These waiters are being woken in this turn. Those that had not polled again since the last
-    /// time are returned, to be dropped where nothing is borrowed.
+    /// Notes that these waiters are woken in this turn. Returns those that were woken more than
+    /// `PATIENCE` turns ago and have not polled since, to be dropped where nothing is borrowed.
     pub(crate) fn asked(&self, key: SourceKey, side: Side, wakers: Vec<Waker>, turn: u64) -> Vec<(u64, Waker)> {
         self.with(key, |source| {
             let asked = &mut source.sides[side as usize].polled.asked;
@@ -403,7 +403,7 @@ impl Reactor {
         })
     }
 
-    /// Whether a waiter with the same waker is already registered, by the running task.
+    /// Whether a waiter that satisfies `is_it` is registered.
     pub(crate) fn is_waiting(&self, key: SourceKey, side: Side, is_it: impl Fn(&Waiter) -> bool) -> bool {
         self.with(key, |source| source.sides[side as usize].waiters.iter().any(is_it))
     }
@@ -476,7 +476,7 @@ impl Reactor {
             if !happened {
                 continue;
             }
-            // The task that an earlier poll woke has had a turn since.
+            // An earlier poll has reported the side, and no operation has found it blocked since.
             if state.ready && state.is_on && state.told_in < self.looks.get() && !self.waiting.tells_edges() {
                 (state.is_on, switches) = (false, true);
             }

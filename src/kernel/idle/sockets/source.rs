@@ -1,6 +1,6 @@
 //! The numbers of sources, with the feature `io`: sockets and other file descriptors.
 //!
-//! Plain data, so that a value that contains one can be sent to another thread and dropped there.
+//! A key is plain data, so a value that contains one can be sent to another thread, and dropped.
 
 /// Names one source of one loop, for ever: `number` distinguishes it from later ones with the same
 /// index.

@@ -8,14 +8,14 @@ use std::sync::Arc;
 
 /// A source that is registered with a poller while this exists.
 ///
-/// It needs `unsafe` for the same reason as a waker: the operating system keeps a number of ours,
-/// and what the number names must exist until the number is given back.
+/// It needs `unsafe`, because the operating system keeps the number of the descriptor. The
+/// descriptor must stay open until it is deregistered.
 #[derive(Debug)]
 pub(crate) struct Watched<S: AsFd + ?Sized> {
     poller: Arc<Poller>,
     source: Arc<S>,
-    /// The descriptor that the source returned when it was asked once. It might return another one
-    /// the next time.
+    /// The descriptor of the source. The source is asked for it only once, because it might return
+    /// another one the next time.
     fd: RawFd,
     is_watched: bool,
 }

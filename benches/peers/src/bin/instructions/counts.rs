@@ -1,8 +1,8 @@
 //! The list of what is counted, and the counts.
 //!
 //! Cases about memory and about other threads are left out, because their cost is not in
-//! instructions. So are cases that wait for real time. Of several forms of one runtime, one or two
-//! are counted.
+//! instructions. Cases that wait for real time are left out too. If a runtime has several forms,
+//! one or two of them are counted.
 
 use anyhow::{Result, ensure};
 use onelane_cases::find;
@@ -27,12 +27,12 @@ const CASES: &[&str] = &[
     "make-and-run",
 ];
 
-/// Left out, because these runs make a driver, and most of that is the kernel's work, which is not
-/// counted.
+/// The cases that are not counted on these runtimes. Each of their runs creates a driver, which is
+/// mostly work of the operating system's kernel, and that work is not counted.
 const MAKE_A_DRIVER: &[(&str, &[&str])] =
     &[("run-ready", &["kimojio"]), ("make-and-run", &["monoio", "compio", "glommio", "nio", "kimojio"])];
 
-/// In the order of the columns.
+/// The counted runtimes, in the order of the columns.
 const RUNTIMES: &[&str] = &[
     "onelane",
     "tokio",

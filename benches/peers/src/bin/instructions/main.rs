@@ -1,10 +1,10 @@
 //! Counts the instructions of an operation on `onelane` and on the other runtimes, under callgrind.
-//! So the question how many times ours an operation takes has an answer without noise.
+//! The counts show, without noise, how many times more instructions a runtime needs than ours.
 //!
-//! The cases are those of `onelane-cases`; the library `onelane-instructions` counts. All is
+//! The cases are those of `onelane-cases`; the library `onelane-instructions` counts. Everything is
 //! counted twice, to find out which counts are exact. The counts are written as JSON, and the table
-//! and the lines in both READMEs are generated from it. `docs/performance/instructions_of_peers.md`
-//! explains the figures.
+//! and the lines in both READMEs are generated from the JSON.
+//! `docs/performance/instructions_of_peers.md` explains the figures.
 //!
 //! Next: `counts.rs`, which lists what is counted; `pages.rs` generates the tables.
 

@@ -46,7 +46,7 @@ fn calls(counted: &Counted) -> Option<String> {
     (counted.system_calls >= 0.005).then(|| three_digits(counted.system_calls))
 }
 
-/// Marks the counts, and the ratios, of a runtime that does not count the same each time.
+/// Marks the counts and ratios of a runtime whose two counts differ.
 fn inexact(counts: &Counts, runtime: &str) -> &'static str {
     if counts.difference(runtime).is_some() { "≈" } else { "" }
 }
