@@ -37,7 +37,8 @@ pub(super) struct Store<T, const BIT: u8> {
 
 /// Something for each slot that uses it, in pages: a wait of a task with a high slot takes one page.
 pub(super) struct Places<T> {
-    pages: Vec<Option<Box<Page<T>>>>,
+    /// Each is empty, or has `PAGE` places.
+    pages: Vec<Vec<T>>,
     /// Number of pages that have memory.
     taken: usize,
     /// Number of times that a place was taken into use, and number of times that one was released.
@@ -49,7 +50,6 @@ pub(super) struct Places<T> {
 
 /// Number of slots of a page.
 const PAGE: usize = 32;
-type Page<T> = [T; PAGE];
 
 impl<T> Places<T> {
     const NONE: Self = Places { pages: Vec::new(), taken: 0, put: 0, released: 0, born_at: 0 };
@@ -61,13 +61,13 @@ impl<T> Places<T> {
 
     #[inline]
     fn get(&self, slot: u32) -> Option<&T> {
-        Some(&self.pages.get(slot as usize / PAGE)?.as_deref()?[slot as usize % PAGE])
+        self.pages.get(slot as usize / PAGE)?.get(slot as usize % PAGE)
     }
 
     /// The place of a slot, if its page has memory.
     #[inline]
     pub(super) fn get_mut(&mut self, slot: u32) -> Option<&mut T> {
-        Some(&mut self.pages.get_mut(slot as usize / PAGE)?.as_deref_mut()?[slot as usize % PAGE])
+        self.pages.get_mut(slot as usize / PAGE)?.get_mut(slot as usize % PAGE)
     }
 
     /// Takes the place of a slot into use.
@@ -99,9 +99,9 @@ impl<T> Places<T> {
     fn take_page(&mut self, slot: u32, empty: fn() -> T) {
         let page = slot as usize / PAGE;
         if page >= self.pages.len() {
-            self.pages.resize_with(page + 1, || None);
+            self.pages.resize_with(page + 1, Vec::new);
         }
-        self.pages[page] = Some(Box::new(std::array::from_fn(|_| empty())));
+        self.pages[page].resize_with(PAGE, empty);
         self.taken += 1;
     }
 

@@ -116,7 +116,6 @@ impl TaskTable {
     }
 
     /// Ends a wait. Does nothing if the waiting task has ended.
-    #[inline]
     pub(crate) fn end_wait(&self, key: WaitKey) {
         let Some(task) = self.row(key.task) else { return };
         // SAFETY: the row holds the task it names.

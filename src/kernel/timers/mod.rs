@@ -84,7 +84,6 @@ pub(crate) fn end(loop_id: u64, key: TimerKey) -> bool {
 }
 
 impl Kernel {
-    #[inline]
     pub(crate) fn add_timer(&self, deadline: Time, alarm: Alarm) -> TimerKey {
         self.tally().timers_armed.count();
         self.next.set(self.next.get().min(deadline));
