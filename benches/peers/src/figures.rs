@@ -26,6 +26,9 @@ pub(crate) struct Machine {
     pub(crate) system: String,
     pub(crate) compiler: String,
     pub(crate) pinned: String,
+    /// The commit of the sources, with a plus sign if they were changed since.
+    #[serde(default)]
+    pub(crate) commit: String,
 }
 
 #[derive(Serialize, Deserialize)]

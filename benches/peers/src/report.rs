@@ -45,7 +45,7 @@ pub(crate) fn markdown(figures: &Figures, footprint: &Result<Footprint, String>)
     let machine = &figures.machine;
     let _ = writeln!(
         out,
-        "Medians of {} rounds{}, {} for resident memory. {}; {}; {}; {}.\n\nEach cell has the median, its ratio to `onelane`'s median, and half of the interquartile \
+        "Medians of {} rounds{}, {} for resident memory. {}; {}; {}; {}; commit {}.\n\nEach cell has the median, its ratio to `onelane`'s median, and half of the interquartile \
          range, in per cent of the median. A dash: the runtime lacks what the case needs, or does not take part in \
          the case; its description below gives the reason. A number alone: the runtime failed; the note with \
          that number gives the reason.",
@@ -56,6 +56,7 @@ pub(crate) fn markdown(figures: &Figures, footprint: &Result<Footprint, String>)
         machine.system,
         machine.compiler,
         machine.pinned,
+        machine.commit,
     );
     for (family, cases) in figures.families() {
         let _ = writeln!(out, "\n### {}\n", family.title);
@@ -155,6 +156,7 @@ mod tests {
                 system: String::new(),
                 compiler: String::new(),
                 pinned: String::new(),
+                commit: String::new(),
             },
             quick: true,
             rounds: 1,

@@ -250,11 +250,19 @@ fn machine(pinned: String) -> Machine {
         Some(line.split_once(':')?.1.trim().to_owned())
     });
     let unknown = |what: &str| format!("unknown {what}");
+    let git = |arguments: &[&str]| first_line("git", &[&["-C", env!("CARGO_MANIFEST_DIR")], arguments].concat());
+    // What the programs do not contain may have changed.
+    let changed = git(&["status", "--porcelain", "--", "../../src", "../cases", "src"]);
+    let commit = git(&["rev-parse", "--short", "HEAD"]).map(|commit| match changed {
+        Some(_) => format!("{commit}+"),
+        None => commit,
+    });
     Machine {
         processor: processor.unwrap_or_else(|| unknown("processor")),
         system: first_line("uname", &["-srm"]).unwrap_or_else(|| unknown("system")),
         compiler: first_line("rustc", &["--version"]).unwrap_or_else(|| unknown("compiler")),
         pinned,
+        commit: commit.unwrap_or_else(|| unknown("commit")),
     }
 }
 
