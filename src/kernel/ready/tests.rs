@@ -169,6 +169,15 @@ fn mark_some_and_then_the_rest() {
     queue.0.mark_first(2);
     assert_eq!([(); 3].map(|()| queue.pop_marked()), [Some(3), Some(4), None]);
     assert_eq!(queue.0.len(), 1);
+    queue.push(6);
     queue.0.mark();
-    assert_eq!([(); 2].map(|()| queue.pop_marked()), [Some(5), None]);
+    queue.push(7);
+    // More than the turn has: the turn stays as it is.
+    assert!(!queue.0.mark_first(100));
+    assert_eq!([(); 3].map(|()| queue.pop_marked()), [Some(5), Some(6), None]);
+    assert_eq!((queue.0.mark_first(0), queue.0.len()), (false, 1));
+    queue.0.mark();
+    assert!(queue.0.mark_first(0));
+    queue.0.mark_rest();
+    assert_eq!([(); 2].map(|()| queue.pop_marked()), [Some(7), None]);
 }
