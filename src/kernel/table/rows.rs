@@ -158,3 +158,24 @@ impl Drop for TaskTable {
         }
     }
 }
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+
+    /// WAKE-1: no task gets the last generation.
+    #[test]
+    fn row_retires_when_its_generations_are_used_up() {
+        let table = TaskTable::new(false);
+        table.add_row();
+        let token = |generation| Token::new(table.lane.number, generation, 0);
+        table.with(|table| {
+            (table.tenants, table.vacant) = (2, Row::NONE);
+            table.vacate(token(LAST_GENERATION - 2));
+            assert_eq!((table.vacant, table.rows[0].generation()), (0, LAST_GENERATION - 1));
+            table.vacant = Row::NONE;
+            table.vacate(token(LAST_GENERATION - 1));
+            assert_eq!((table.vacant, table.rows[0].generation()), (Row::NONE, LAST_GENERATION));
+        });
+    }
+}
