@@ -1021,8 +1021,8 @@ impl EventLoop {
         }
     }
 
-    /// Only a loop on a virtual clock or in debug mode detects deadlocks, and such a loop has a
-    /// reporter.
+    /// Only a loop on a virtual clock or in debug mode detects deadlocks. With the feature `report`,
+    /// such a loop has a reporter.
     fn deadlock(&self) -> DeadlockReport {
         #[cfg(feature = "report")]
         return (self.reporter.expect("a loop that finds deadlocks reports them").deadlock)(&self.kernel);

@@ -456,7 +456,7 @@ fn cancel_before_a_shield() {
     assert_eq!(trace.take(), ["the inner one has run"]);
 }
 
-/// A cancellation does not pass through a shield of a gather either.
+/// A cancellation does not pass through `shield(gather(..))`.
 #[test]
 fn cancel_before_a_shield_of_a_gather() {
     virtual_loop().run(async {

@@ -235,7 +235,8 @@ fn run_one(program: &Program) -> Option<Failure> {
         if failure.is_some() {
             return failure;
         }
-        // `run` cancels the tasks before it reports a deadlock, which adds to the trace.
+        // Before `run` returns a deadlock, it cancels the tasks. That adds lines to the trace, so
+        // only the lines before are compared.
         let are_stuck = [&first, &trace].map(|trace| trace.last().is_some_and(Line::is_of_stuck));
         if are_stuck == [true; 2] && trace.starts_with(&first[..first.len() - 1]) {
             continue;

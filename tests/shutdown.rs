@@ -68,8 +68,7 @@ fn spawn_for_ever_in_destructors_and_run_a_loop_again() {
         let message = panic_of(|| event_loop.run(async {}));
         assert!(message.starts_with(MESSAGE_BEGINS) && message.ends_with(MESSAGE_ENDS), "{message}");
         let first = count.get();
-        // The last of these tasks is still alive, and each further run with it ends in the same
-        // way.
+        // One of these tasks is still alive, so a second `run` panics with the same message.
         assert_eq!(event_loop.all_tasks().len(), 1);
         assert_eq!(panic_of(|| event_loop.run(async { 7 })), message);
         assert!(count.get() > first);

@@ -590,8 +590,9 @@ fn without_places(told: &str) -> Vec<&str> {
     told.lines().map(|line| line.split(", at ").next().unwrap()).collect()
 }
 
-/// The loop has no timer, and sleeps until the signal arrives. The listener was created after the
-/// printer, and is notified after it.
+/// The loop has no timer, and sleeps until the signal arrives. The listener was registered after the
+/// part that prints the call graph, and is notified after it. So when `next` returns, the graph is
+/// printed.
 #[test]
 fn print_the_call_graph_of_a_loop_that_sleeps() {
     const NAME: &str = "print_the_call_graph_of_a_loop_that_sleeps";
@@ -645,7 +646,8 @@ fn print_the_call_graphs_of_several_loops() {
     assert_eq!(printed, expected);
 }
 
-/// A deadlock is reported even if another process could still send the signal.
+/// A signal that prints the call graph does not hold off a deadlock report, because the program
+/// does not wait for it.
 #[test]
 fn report_a_deadlock_though_a_signal_could_come() {
     alone("report_a_deadlock_though_a_signal_could_come", || {

@@ -13,7 +13,7 @@ use onelane::io::Async;
 use onelane::{EventLoop, spawn, yield_now};
 use std::os::unix::net::UnixStream;
 
-/// Number of yields per iteration, of one task or of many.
+/// Number of yields per iteration, of all tasks together.
 const YIELDS: usize = 1_000_000;
 
 async fn yields(tasks: usize) {

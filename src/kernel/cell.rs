@@ -228,7 +228,8 @@ union Stage<F: Future> {
     outcome: ManuallyDrop<RefCell<Option<Outcome<F::Output>>>>,
 }
 
-/// The functions for cells of one future type. Each takes a pointer to the header of such a cell, and may use the whole cell.
+/// What the kernel knows about cells of one future type. A function here that takes a pointer to a header gets it from
+/// such a cell, and may use the whole cell.
 struct Kind {
     /// The name of the future's type.
     #[cfg(feature = "report")]

@@ -56,8 +56,8 @@ use std::task::{Context, Poll, ready};
 /// task at once. So other tasks and timers run, even if the peer is as fast as this task, or if the
 /// task selects from two such peers.
 ///
-/// The loop calls `as_fd` once, when the `Async` is made, and registers that descriptor. What
-/// `as_fd` returns later has no effect on the registration.
+/// The descriptor that is registered is the one that `as_fd` returned when the `Async` was made. It
+/// should always return the same one, because it is called at other times too.
 ///
 /// asyncio: `loop.add_reader`, `add_writer`, `sock_recv` and similar functions.
 ///

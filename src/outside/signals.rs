@@ -414,8 +414,8 @@ struct Watched {
     /// Whether, before it was first used, the signal was neither ignored nor handled. An earlier
     /// handler is still called.
     was_default: bool,
-    /// Whether the handler performs the default action. While there is a `fuse`, the handler itself
-    /// sets this.
+    /// Whether the handler performs the default action. While there is a `fuse` (below), the handler
+    /// sets this to true at the first signal.
     default_now: Arc<AtomicBool>,
     /// The listeners, in the order in which they were added.
     ears: BTreeMap<u64, (Listener, Hear)>,

@@ -161,8 +161,8 @@ impl Interval {
     }
 
     /// Waits for the next tick, and returns the moment at which it was due. This is earlier than
-    /// [`time`](crate::time()) if the tick was missed. A tick that is already due comes in the next
-    /// turn.
+    /// [`time`](crate::time()) if the tick was missed. If a tick is already due when it is first polled,
+    /// it comes in the next turn. If it was polled before and has become due since, it comes at once.
     ///
     /// Cancel safety: no tick is lost. A tick is consumed only when the future is ready.
     ///

@@ -38,9 +38,11 @@ pub(crate) struct Options {
 }
 
 impl Options {
+    /// Reads the arguments of the command line.
+    ///
     /// # Errors
     ///
-    /// Says what is wrong with the arguments, and what to give instead.
+    /// The text says what is wrong with the arguments, and what to give instead.
     pub(crate) fn parse(parser: &mut lexopt::Parser) -> Result<Self, String> {
         use lexopt::prelude::*;
         let mut options = Options::default();

@@ -222,7 +222,8 @@ impl Scopes {
 
     // ---- which item is inside which scope ----
 
-    /// The number itself, and the scopes whose cleanups contain it, innermost first.
+    /// Returns this number, then the numbers of the scopes in whose cleanups it is, directly or not,
+    /// innermost first.
     fn lineage(&self, number: u64) -> Vec<u64> {
         let mut lineage = vec![number];
         for entered in self.entered.iter().rev().filter(|entered| entered.cleans) {

@@ -188,8 +188,8 @@ impl Unwinding {
     fn arrival(&self, task: &Header, number: u64) -> Arrival {
         let requests = task.requests();
         let seen = task.scopes(|scopes| {
-            // A panic does not reach scopes that were entered in a running cleanup: there, a new
-            // interruption has arrived.
+            // If there is a panic, it happened before the present interruption arrived in a running
+            // cleanup. So scopes that were entered in that cleanup see only the interruption.
             let is_inside = scopes.cleaning_around(number, self.region).is_some();
             (is_inside, scopes.is_asked_from_outside(number, requests))
         });

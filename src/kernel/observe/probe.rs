@@ -261,7 +261,8 @@ pub enum Source {
     /// The loop itself: the end of an awaited task, a cancellation that reaches a task, the end of
     /// the loop or of `run`.
     Kernel,
-    /// Another thread, another loop, or the host between two turns.
+    /// Something outside of the loop's own code: another thread, another loop, a socket that has
+    /// become ready, or the host, also while a turn is paused.
     Outside,
 }
 

@@ -1,8 +1,8 @@
 //! The counters of a loop, from its creation on.
 //!
-//! Steps, and wakes that queue a task, need no counters: the ready queue counts its entries. If a
-//! loop is not observed (`table.rs`), wakes that a waker delivers inside a turn are not counted in
-//! `wakes`.
+//! Steps, and wakes that queue a task, need no counters: the ready queue counts its entries. In a
+//! loop that is not observed (`Kernel::new` says which are), a call of a `Waker` inside a turn is not
+//! counted in `wakes`.
 
 use std::cell::Cell;
 

@@ -12,8 +12,8 @@ use crate::kernel::token::{LAST_GENERATION, MAX_SLOTS, Token};
 use std::num::NonZeroU64;
 use std::ptr::{self, NonNull};
 
-/// The place of one task at a time, in one word: the address of the tenant's header, which is even.
-/// While the row is vacant, an odd number.
+/// A place for one task, in one word. While a task has the row (the *tenant*), the word is the
+/// address of its header, which is even. While the row is vacant, the word is an odd number.
 ///
 /// ```text
 ///   49           26 25          1  0

@@ -17,8 +17,8 @@ use std::task::Waker;
 /// In `Header::records`: 1 and 2 are for waits, 4 and 8 for waiters.
 pub(super) type Waiters = Store<Then, 4>;
 
-/// The key of each await that is the first waiter of its task. Such an await needs no number of its
-/// own, because it does not use its key after its end.
+/// The key of every await that is the first to wait for a task. They can share one key, because an
+/// await that is over does not use its key any more.
 const FIRST_WAITER: WaiterKey = WaiterKey { number: NonZeroU64::MAX, index: FIRST };
 
 /// Begins to await a task in the usual case: the running task waits for nothing else, and no other

@@ -293,8 +293,9 @@ impl Reactor {
         self.with(key, |source| source.sides[side as usize].ready)
     }
 
-    /// Whether another operation of this task may be tried in this turn. If not, the task must let
-    /// others run first, even if more data is there.
+    /// Counts an operation of this task, and returns whether it may be tried now. If not, the task
+    /// should suspend, so that others run, even if more data is there. After `REFUSED` refusals in
+    /// one step it may go on.
     #[inline]
     pub(crate) fn may_go_on(&self, task: Token, turn: u64, clock: &Clock) -> bool {
         let mut portion = self.portion.get();
