@@ -1265,7 +1265,7 @@ impl Drop for EventLoop {
             // step, so no task can end: they are leaked, like everything else on the stack.
             return;
         }
-        self.kernel.detach_host();
+        self.kernel.leave_host();
         {
             let _entered = context::enter(&self.kernel);
             if let Err(spawned_at) = self.kernel.close() {
@@ -1285,7 +1285,7 @@ struct Host<'a>(&'a Kernel);
 
 impl Drop for Host<'_> {
     fn drop(&mut self) {
-        self.0.tolerate_hook(Kernel::return_to_host);
+        self.0.leave_turns();
     }
 }
 

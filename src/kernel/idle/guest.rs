@@ -34,6 +34,25 @@ pub(crate) enum Knows {
     Everybody,
 }
 
+/// The functions that only a loop with a host needs. The rest of the kernel calls them through
+/// these pointers, which are set when a host comes. So a program without a host does not contain
+/// them.
+pub(in crate::kernel) struct Guest {
+    finish_turn: fn(&Kernel),
+    give_turn_up: fn(&Kernel),
+    return_to_host: fn(&Kernel),
+    call_host: fn(&Kernel),
+    detach_host: fn(&Kernel),
+}
+
+static GUEST: Guest = Guest {
+    finish_turn: Kernel::finish_turn,
+    give_turn_up: Kernel::give_turn_up,
+    return_to_host: |kernel| kernel.tolerate_hook(Kernel::tell_host),
+    call_host: Kernel::call_host,
+    detach_host: Kernel::detach_host,
+};
+
 /// The rest of a budget.
 #[derive(Debug)]
 pub(crate) struct Meter {
@@ -83,6 +102,7 @@ impl Kernel {
     /// Runs turns until nothing is ready or the budget is used up, which may be in the middle of a
     /// turn. The caller has entered the context.
     pub(crate) fn turn_within(&self, meter: &mut Meter) {
+        self.idling.guest.set(Some(&GUEST));
         loop {
             let steps_before = meter.steps;
             self.begin_or_resume();
@@ -105,12 +125,18 @@ impl Kernel {
     pub(crate) fn finish_paused_turn(&self) -> bool {
         let is_paused = self.idling.paused.get().is_some();
         if is_paused {
-            self.finish_turn();
+            self.as_guest(|guest| guest.finish_turn);
         }
         is_paused
     }
 
     #[cold]
+    fn as_guest(&self, which: impl FnOnce(&Guest) -> fn(&Kernel)) {
+        if let Some(guest) = self.idling.guest.get() {
+            which(guest)(self);
+        }
+    }
+
     fn finish_turn(&self) {
         self.begin_or_resume();
         let finished = self.run_turn_within(&mut Meter::new(usize::MAX, None));
@@ -175,9 +201,9 @@ impl Kernel {
     /// Inside a turn, the host learns of work when the turn ends; inside `enter`, when `enter`
     /// ends.
     pub(crate) fn attach_host(&self) {
-        self.idling.hosted.set(true);
+        self.attach_driver();
         if !self.is_entered() {
-            self.return_to_host();
+            self.tell_host();
         }
     }
 
@@ -191,6 +217,7 @@ impl Kernel {
 
     /// The host polls this loop as a future, and is about to run turns.
     pub(crate) fn attach_driver(&self) {
+        self.idling.guest.set(Some(&GUEST));
         self.idling.hosted.set(true);
     }
 
@@ -214,7 +241,12 @@ impl Kernel {
     }
 
     /// The loop is about to end, and calls no host any more.
-    pub(crate) fn detach_host(&self) {
+    #[inline]
+    pub(crate) fn leave_host(&self) {
+        self.as_guest(|guest| guest.detach_host);
+    }
+
+    fn detach_host(&self) {
         self.idling.hosted.set(false);
         self.idling.told_to_sleep.set(None);
         // User code, which may do anything while the loop still exists.
@@ -222,16 +254,15 @@ impl Kernel {
         self.tolerate(|| drop(bells));
     }
 
-    /// Control returns to a host that does not know whether there is work. If there is work, or a
-    /// deadline, the host is called.
+    /// Control returns to a host, if there is one, which does not know whether there is work. If
+    /// there is work, or a deadline, the host is called.
     #[inline]
-    pub(crate) fn return_to_host(&self) {
+    pub(crate) fn leave_turns(&self) {
         if self.idling.hosted.get() {
-            self.tell_host();
+            self.as_guest(|guest| guest.return_to_host);
         }
     }
 
-    #[cold]
     fn tell_host(&self) {
         self.host_goes();
         if self.has_work() || self.next_deadline().is_some() {
@@ -284,18 +315,15 @@ impl Kernel {
     /// nothing is ready, this calls the host. The call is user code, so nothing may be borrowed.
     #[inline]
     pub(crate) fn work_arrived(&self) {
-        if let Some(until) = self.idling.told_to_sleep.get() {
-            self.call_host(until);
+        if self.idling.told_to_sleep.get().is_some() {
+            self.as_guest(|guest| guest.call_host);
         }
     }
 
     /// Does not call the host while the loop is in a turn or is entered. The code that leaves the
     /// turn or the loop comes here again, or reports the work.
-    #[cold]
-    fn call_host(&self, until: Time) {
-        if self.is_entered() {
-            return;
-        }
+    fn call_host(&self) {
+        let Some(until) = self.idling.told_to_sleep.get().filter(|_| !self.is_entered()) else { return };
         if self.has_own_work() || self.next.get() < until {
             self.idling.told_to_sleep.set(None);
             self.idling.work_is_known.set(Knows::Everybody);
@@ -305,7 +333,12 @@ impl Kernel {
     }
 
     /// The loop ends, and with it a paused turn. The shutdown takes over what is left of that turn.
-    pub(crate) fn give_paused_turn_up(&self) {
+    #[inline]
+    pub(in crate::kernel) fn give_paused_turn_up(&self) {
+        self.as_guest(|guest| guest.give_turn_up);
+    }
+
+    fn give_turn_up(&self) {
         if self.idling.paused.take().is_some() {
             _ = self.table.mark_first(0);
             self.end_turn();

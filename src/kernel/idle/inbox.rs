@@ -62,7 +62,7 @@ pub(crate) struct Inbox {
 /// Called to end a sleep, on any thread, with no lock held.
 pub(crate) type Bell = Arc<dyn Fn() + Send + Sync>;
 
-struct State {
+pub(crate) struct State {
     /// The loop that reads this inbox. Loops come and go; the inbox stays. `None` between two
     /// loops.
     tenant: Option<u64>,
@@ -72,7 +72,7 @@ struct State {
     messages: Vec<Message>,
     sleep: Sleep,
     /// `None` for a loop that has no poller and no host.
-    bells: Option<Box<Bells>>,
+    bells: Option<Box<dyn Ring>>,
     /// Number of `Remote`s of the tenant: while there is one, a message may still come.
     remotes: usize,
     /// Counted wakers that user code holds, per slot: the task whose waker was cloned last, and the
@@ -83,7 +83,7 @@ struct State {
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Sleep {
+pub(crate) enum Sleep {
     Awake,
     /// The loop's thread waits on the condition variable, or in its poller.
     Parked,
@@ -102,12 +102,13 @@ pub(crate) struct Bells {
     drivers: Vec<(u64, Waker)>,
 }
 
-/// What has to be done to end a sleep, after the lock is released.
-#[must_use = "the loop would sleep on"]
-enum Alarm {
-    Nothing,
-    Knock,
-    Ring(Bells),
+/// The bells of a loop. A trait object, so that a program without pollers and hosts contains no
+/// code for bells.
+pub(crate) trait Ring: Send {
+    /// The function that releases the lock and ends a sleep.
+    fn ring(&self) -> fn(&Inbox, MutexGuard<'_, State>, Sleep);
+
+    fn bells(&mut self) -> &mut Bells;
 }
 
 /// Why `park` returned.
@@ -184,41 +185,61 @@ impl Inbox {
         Ok(())
     }
 
-    /// Adds a message, and wakes the loop if it is asleep: after the lock is released. A loop that
-    /// wakes up and finds the lock taken would sleep once more, which makes a cross-thread wake
-    /// 50 % more expensive.
+    /// Adds a message, and wakes the loop if it is asleep.
     fn put(&self, mut state: MutexGuard<'_, State>, message: Message) {
         if state.messages.len() == state.messages.capacity() {
             forget_repeated_wakes(&mut state.messages);
         }
         state.messages.push(message);
         self.flag.store(true, Ordering::Release);
-        let alarm = state.disturb();
-        drop(state);
-        self.sound(alarm);
+        self.disturb(state);
     }
 
-    /// Ends a sleep, as `State::disturb` has determined. No lock is held.
-    fn sound(&self, alarm: Alarm) {
-        match alarm {
-            Alarm::Nothing => {}
-            Alarm::Knock => self.knock.notify_one(),
-            Alarm::Ring(Bells { poller, hook, drivers }) => {
-                // These are user code. If one panics, the others are still called and dropped. The
-                // first panic goes to the sender.
-                let mut panicked = None;
-                for bell in poller.into_iter().chain(hook) {
-                    call(&mut panicked, || bell());
-                    call(&mut panicked, || drop(bell));
-                }
-                for (_, driver) in drivers {
-                    call(&mut panicked, || driver.wake_by_ref());
-                    call(&mut panicked, || drop(driver));
-                }
-                if let Some(payload) = panicked {
-                    resume_unwind(payload);
-                }
-            }
+    /// Ends the sleep, if the loop is asleep: after the lock is released. A loop that wakes up and
+    /// finds the lock taken would sleep once more, which makes a cross-thread wake 50 % more
+    /// expensive.
+    fn disturb(&self, mut state: MutexGuard<'_, State>) {
+        let sleep = std::mem::replace(&mut state.sleep, Sleep::Awake);
+        if sleep == Sleep::Awake {
+            return;
+        }
+        if let Some(ring) = state.bells.as_ref().map(|bells| bells.ring()) {
+            return ring(self, state, sleep);
+        }
+        drop(state);
+        if sleep == Sleep::Parked {
+            self.knock.notify_one();
+        }
+    }
+
+    /// Like the end of `disturb`, for a loop that has bells.
+    fn ring(&self, mut state: MutexGuard<'_, State>, sleep: Sleep) {
+        let bells = state.bells();
+        let poller = bells.poller.clone();
+        if sleep == Sleep::Parked && poller.is_none() {
+            drop(state);
+            return self.knock.notify_one();
+        }
+        // The wakers are taken out: cloning one may run user code, and each poll of the loop leaves
+        // a new one.
+        let (hook, drivers) = match sleep {
+            Sleep::Hosted => (bells.hook.clone(), std::mem::take(&mut bells.drivers)),
+            _ => (None, Vec::new()),
+        };
+        drop(state);
+        // These are user code. If one panics, the others are still called and dropped. The first
+        // panic goes to the sender.
+        let mut panicked = None;
+        for bell in poller.into_iter().chain(hook) {
+            call(&mut panicked, || bell());
+            call(&mut panicked, || drop(bell));
+        }
+        for (_, driver) in drivers {
+            call(&mut panicked, || driver.wake_by_ref());
+            call(&mut panicked, || drop(driver));
+        }
+        if let Some(payload) = panicked {
+            resume_unwind(payload);
         }
     }
 
@@ -308,7 +329,7 @@ impl Inbox {
 
     /// The loop is about to end, and calls no host any more. Returns the hooks, to be dropped where
     /// no lock is held.
-    pub(crate) fn take_bells(&self) -> Option<Box<Bells>> {
+    pub(crate) fn take_bells(&self) -> Option<Box<dyn Ring>> {
         let mut state = self.lock();
         state.sleep = Sleep::Awake;
         state.bells.take()
@@ -337,21 +358,17 @@ impl Inbox {
 
     /// Calls the host, whether it waits or not.
     pub(crate) fn ring_host(&self) {
-        let alarm = {
-            let mut state = self.lock();
-            state.sleep = Sleep::Hosted;
-            state.disturb()
-        };
-        self.sound(alarm);
+        let mut state = self.lock();
+        state.sleep = Sleep::Hosted;
+        self.disturb(state);
     }
 
     /// There is new work on the loop's own thread: calls the host, unless it was called already.
     pub(crate) fn call_host(&self) {
-        let alarm = {
-            let mut state = self.lock();
-            if state.sleep == Sleep::Hosted { state.disturb() } else { Alarm::Nothing }
-        };
-        self.sound(alarm);
+        let state = self.lock();
+        if state.sleep == Sleep::Hosted {
+            self.disturb(state);
+        }
     }
 
     /// User code has cloned a counted waker of this task.
@@ -420,10 +437,20 @@ impl Inbox {
     }
 
     /// If the loop is parked, wakes it to check whether a message can still come.
-    fn look_again(&self, mut state: MutexGuard<'_, State>) {
-        let alarm = if state.sleep == Sleep::Parked { state.disturb() } else { Alarm::Nothing };
-        drop(state);
-        self.sound(alarm);
+    fn look_again(&self, state: MutexGuard<'_, State>) {
+        if state.sleep == Sleep::Parked {
+            self.disturb(state);
+        }
+    }
+}
+
+impl Ring for Bells {
+    fn ring(&self) -> fn(&Inbox, MutexGuard<'_, State>, Sleep) {
+        Inbox::ring
+    }
+
+    fn bells(&mut self) -> &mut Bells {
+        self
     }
 }
 
@@ -457,30 +484,8 @@ impl State {
         knocked
     }
 
-    /// Ends the sleep, if the loop is asleep. Returns what has to be done after the lock is
-    /// released.
-    fn disturb(&mut self) -> Alarm {
-        let sleep = std::mem::replace(&mut self.sleep, Sleep::Awake);
-        match (sleep, &mut self.bells) {
-            (Sleep::Awake, _) => Alarm::Nothing,
-            (Sleep::Parked, None) => Alarm::Knock,
-            (Sleep::Hosted, None) => Alarm::Nothing,
-            (Sleep::Parked, Some(bells)) => match &bells.poller {
-                None => Alarm::Knock,
-                poller => Alarm::Ring(Bells { poller: poller.clone(), ..Bells::default() }),
-            },
-            // The wakers are taken out: cloning one may run user code, and each poll of the loop
-            // leaves a new one.
-            (Sleep::Hosted, Some(bells)) => Alarm::Ring(Bells {
-                poller: bells.poller.clone(),
-                hook: bells.hook.clone(),
-                drivers: std::mem::take(&mut bells.drivers),
-            }),
-        }
-    }
-
     fn bells(&mut self) -> &mut Bells {
-        self.bells.get_or_insert_default()
+        self.bells.get_or_insert_with(|| Box::new(Bells::default())).bells()
     }
 
     fn can_receive(&self, is_alive: &dyn Fn(Token) -> bool) -> bool {

@@ -35,6 +35,8 @@ pub(crate) struct Notes {
     pub(in crate::kernel) paused: Cell<Option<usize>>,
     /// The host was told that there is nothing to do before this time (`idle/guest.rs`).
     pub(in crate::kernel) told_to_sleep: Cell<Option<Time>>,
+    /// Set when the first host comes.
+    pub(in crate::kernel) guest: Cell<Option<&'static guest::Guest>>,
     /// Whether there is a host to call.
     pub(in crate::kernel) hosted: Cell<bool>,
     /// Who knows that there is work, and will run a turn without being called.
@@ -54,6 +56,7 @@ impl Default for Notes {
             over: Cell::default(),
             paused: Cell::default(),
             told_to_sleep: Cell::default(),
+            guest: Cell::default(),
             hosted: Cell::default(),
             work_is_known: Cell::default(),
             #[cfg(all(unix, feature = "io"))]
