@@ -15,7 +15,7 @@ use crate::kernel::cancel::shutdown::Patience;
 use crate::kernel::cell::{AnyTask, lend};
 #[cfg(feature = "probe")]
 use crate::kernel::observe::probe::Probe;
-use crate::kernel::{Clock as KernelClock, Kernel, StepWatch, context};
+use crate::kernel::{Clock as KernelClock, Kernel, OBSERVED, Observed, StepWatch, context};
 use crate::leaf::running;
 use crate::outside::remote::Remote;
 #[cfg(all(unix, feature = "signals"))]
@@ -158,6 +158,8 @@ pub struct Builder {
     #[cfg(feature = "report")]
     reporter: Option<&'static Reporter>,
     metrics: bool,
+    /// Set by the options that need an observed loop.
+    observed: Option<&'static Observed>,
     /// Always false without the feature `signals`.
     cancel_on_ctrl_c: bool,
     #[cfg(all(unix, feature = "signals", feature = "report"))]
@@ -247,6 +249,9 @@ impl Builder {
     /// ```
     pub fn clock(mut self, clock: Clock) -> Self {
         self.clock = clock;
+        if clock == Clock::Virtual {
+            self.observed = Some(&OBSERVED);
+        }
         #[cfg(feature = "report")]
         if clock == Clock::Virtual {
             self.reporter = Some(REPORTER);
@@ -341,6 +346,7 @@ impl Builder {
     pub fn debug(mut self, debug: bool) -> Self {
         self.debug = Some(debug.then_some(Builder::watch as MakeWatch));
         if debug {
+            self.observed = Some(&OBSERVED);
             self.reporter = Some(REPORTER);
         }
         self
@@ -472,6 +478,9 @@ impl Builder {
     /// ```
     pub fn metrics(mut self, metrics: bool) -> Self {
         self.metrics = metrics;
+        if metrics {
+            self.observed = Some(&OBSERVED);
+        }
         self
     }
 
@@ -648,6 +657,7 @@ impl Builder {
     #[cfg_attr(docsrs, doc(cfg(feature = "probe")))]
     pub fn probe(mut self, probe: impl Probe + 'static) -> Self {
         self.probe = Some(Box::new(probe));
+        self.observed = Some(&OBSERVED);
         self
     }
 
@@ -716,7 +726,8 @@ impl Builder {
             #[cfg(not(feature = "probe"))]
             false
         };
-        let kernel = Kernel::new(clock, watch.is_some() || self.metrics || is_probed, watch);
+        let is_observed = self.clock == Clock::Virtual || watch.is_some() || self.metrics || is_probed;
+        let kernel = Kernel::new(clock, self.observed.filter(|_| is_observed), watch);
         #[cfg(feature = "report")]
         kernel.idling.tell_of_long_rest.set(self.reporter.map(|reporter| reporter.long_rest));
         context::add_loop(&kernel);
@@ -1012,7 +1023,7 @@ impl EventLoop {
         #[cfg(feature = "threads")]
         self.join_threads();
         if let Err(spawned_at) = finished {
-            panic!("{}", never_ends(spawned_at));
+            panic!("{}", NeverEnds(spawned_at));
         }
         match stuck {
             Some(report) => Err(RunError::Deadlock(report)),
@@ -1269,7 +1280,7 @@ impl Drop for EventLoop {
         {
             let _entered = context::enter(&self.kernel);
             if let Err(spawned_at) = self.kernel.close() {
-                exceptions::complain(&never_ends(spawned_at));
+                exceptions::complain(&NeverEnds(spawned_at));
             }
             context::remove_loop(self.kernel.id());
         }
@@ -1304,11 +1315,17 @@ impl CtrlC {
     }
 }
 
-fn never_ends(spawned_at: &Location<'_>) -> String {
-    format!(
-        "the loop was to end, but tasks go on spawning tasks when they are dropped, or catch each cancellation; the last was \
-         spawned at {spawned_at}; do not spawn in a destructor what spawns in its own, and let a cancellation through"
-    )
+struct NeverEnds(&'static Location<'static>);
+
+impl fmt::Display for NeverEnds {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "the loop was to end, but tasks go on spawning tasks when they are dropped, or catch each cancellation; the last \
+             was spawned at {}; do not spawn in a destructor what spawns in its own, and let a cancellation through",
+            self.0
+        )
+    }
 }
 
 /// A reference to a loop, for code that runs in it.

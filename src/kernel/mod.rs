@@ -106,7 +106,7 @@ pub(crate) use cancel::spread::Links;
 pub(crate) use clock::{Clock, Time};
 pub(crate) use idle::inbox::{Inbox, Message, Parked};
 pub(crate) use idle::lanes::inbox;
-pub(crate) use idle::park::Stuck;
+pub(crate) use idle::park::{OBSERVED, Observed, Stuck};
 #[cfg(feature = "report")]
 pub(crate) use observe::view::SleepRecord;
 pub(crate) use observe::watch::StepWatch;
@@ -168,12 +168,12 @@ pub(crate) struct Kernel {
 }
 
 impl Kernel {
-    /// An `observed` loop counts the wakers that user code holds. A loop on a virtual clock is always observed. A loop with a
-    /// `watch` must be observed too, because debug mode reports deadlocks.
-    pub(crate) fn new(clock: Clock, observed: bool, watch: Option<StepWatch>) -> Rc<Self> {
-        debug_assert!(observed || watch.is_none());
+    /// An observed loop counts the wakers that user code holds. A loop on a virtual clock and a loop with a `watch` must be
+    /// observed, because they report deadlocks.
+    pub(crate) fn new(clock: Clock, observed: Option<&'static Observed>, watch: Option<StepWatch>) -> Rc<Self> {
+        debug_assert!(observed.is_some() || watch.is_none() && !clock.is_virtual());
         Rc::new(Kernel {
-            table: Rc::new(TaskTable::new(observed || clock.is_virtual())),
+            table: Rc::new(TaskTable::new(observed.map(|observed| observed.vtable))),
             calls: RefCell::default(),
             clock,
             spawned: Cell::new(0),
@@ -183,7 +183,7 @@ impl Kernel {
             firing: Cell::new(false),
             callbacks: callbacks::Notes::default(),
             cancels: cancel::Notes::default(),
-            idling: idle::Notes::default(),
+            idling: idle::Notes { observed, ..idle::Notes::default() },
             watch,
         })
     }

@@ -64,7 +64,7 @@ use std::ptr::NonNull;
 use std::task::{Context, RawWakerVTable, Waker};
 use waiters::Waiters;
 use waits::Waits;
-use waker::{COUNTED, PLAIN};
+use waker::PLAIN;
 
 /// The tasks of a loop. In a separate `Rc`, because wakers find it through the thread (`table/waker.rs`).
 pub(crate) struct TaskTable {
@@ -120,8 +120,8 @@ pub(crate) enum Stop {
 }
 
 impl TaskTable {
-    /// An observed loop counts all wakes, and the wakers that user code holds.
-    pub(crate) fn new(observed: bool) -> Self {
+    /// An observed loop, which passes its wakers' vtable, counts all wakes, and the wakers that user code holds.
+    pub(crate) fn new(observed: Option<fn() -> &'static RawWakerVTable>) -> Self {
         let rows = Rows {
             rows: Vec::new(),
             ready: ReadyQueue::new(),
@@ -133,7 +133,7 @@ impl TaskTable {
         };
         TaskTable {
             lane: lanes::enter(),
-            vtable: if observed { &COUNTED } else { &PLAIN },
+            vtable: observed.map_or(&PLAIN, |vtable| vtable()),
             running: Cell::new(Token::NOBODY),
             running_flags: Cell::new(0),
             rows: UnsafeCell::new(rows),

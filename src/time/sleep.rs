@@ -152,7 +152,7 @@ impl Sleep {
     /// ```
     #[track_caller]
     pub fn reset(&mut self, moment: Instant) {
-        let Some(kernel) = context::find(self.loop_id) else { panic!("{}", elsewhere("Sleep::reset()")) };
+        let Some(kernel) = context::find(self.loop_id) else { elsewhere("Sleep::reset()") };
         self.disarm();
         self.deadline = kernel.clock.time_at(moment);
         self.stage = Stage::New;
@@ -186,7 +186,7 @@ impl Sleep {
                 self.stage = Stage::Yielded;
                 waker.wake_by_ref();
             }
-            Begun::Elsewhere => panic!("{}", elsewhere("poll() of a sleep")),
+            Begun::Elsewhere => elsewhere("poll() of a sleep"),
         }
     }
 
@@ -201,7 +201,7 @@ impl Sleep {
     fn kernel(&self) -> Rc<Kernel> {
         match context::running() {
             Some(kernel) if kernel.id() == self.loop_id => kernel,
-            _ => panic!("{}", elsewhere("poll() of a sleep")),
+            _ => elsewhere("poll() of a sleep"),
         }
     }
 
@@ -257,6 +257,8 @@ impl Drop for Sleep {
     }
 }
 
-fn elsewhere(asked: &str) -> String {
-    format!("{asked} was called where its loop is not; use a sleep in the loop that it was made in")
+#[cold]
+#[track_caller]
+fn elsewhere(asked: &str) -> ! {
+    panic!("{asked} was called where its loop is not; use a sleep in the loop that it was made in")
 }

@@ -181,6 +181,19 @@ pub(crate) fn drop_value<T>(value: T) {
 /// Writes a line to stderr in one call, so that no other output comes in between. If writing fails,
 /// the line is lost; `eprintln!` would panic.
 pub(crate) fn complain(what: &dyn fmt::Display) {
-    let line = format!("onelane: {what}\n");
-    let _ = std::io::stderr().write_all(line.as_bytes());
+    let _ = std::io::stderr().write_all(text(format_args!("onelane: {what}\n")).as_bytes());
+}
+
+/// Like `format!`, but with less code.
+pub(crate) fn text(arguments: fmt::Arguments<'_>) -> String {
+    struct Text(String);
+    impl fmt::Write for Text {
+        fn write_str(&mut self, text: &str) -> fmt::Result {
+            self.0.push_str(text);
+            Ok(())
+        }
+    }
+    let mut text = Text(String::new());
+    let _ = fmt::write(&mut text, arguments);
+    text.0
 }

@@ -189,13 +189,13 @@ impl Kernel {
 #[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;
-    use crate::kernel::{Clock, Time, context};
+    use crate::kernel::{Clock, OBSERVED, Time, context};
     use std::rc::Rc;
 
     /// The end of the loop drops the callbacks that were not called, and runs none of them.
     #[test]
     fn close_drops_callbacks_and_timers_uncalled() {
-        let kernel = Kernel::new(Clock::virtual_time(), false, None);
+        let kernel = Kernel::new(Clock::virtual_time(), Some(&OBSERVED), None);
         let _entered = context::enter(&kernel);
         let held = Rc::new(());
         for deadline in [Time(0), Time(5), Time::NEVER] {

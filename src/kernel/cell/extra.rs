@@ -50,7 +50,7 @@ fn drop_extra(extra: Option<Box<Extra>>) {
 impl Header {
     pub(crate) fn name(&self) -> Rc<str> {
         let name = self.if_extra(|extra| extra.name.clone()).flatten();
-        name.unwrap_or_else(|| Rc::from(format!("{}-{}", self.function(), self.id)))
+        name.unwrap_or_else(|| exceptions::text(format_args!("{}-{}", self.function(), self.id)).into())
     }
 
     /// The first part of a task's default name.

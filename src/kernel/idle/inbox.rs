@@ -378,8 +378,8 @@ impl Inbox {
         if state.tenant.is_none() || token.generation() < state.generation {
             return;
         }
-        if state.wakers.len() <= slot {
-            state.wakers.resize(slot + 1, (Token::NOBODY, 0));
+        while state.wakers.len() <= slot {
+            state.wakers.push((Token::NOBODY, 0));
         }
         let (known, count) = &mut state.wakers[slot];
         if *known == token {
@@ -500,21 +500,14 @@ fn forget_repeated_wakes(messages: &mut Vec<Message>) {
     // Indexed by slot: there are hardly more slots than tasks. If two tasks had the same slot, the
     // earlier one has ended.
     let mut seen = Vec::new();
-    let mut kept = 0;
-    for place in 0..messages.len() {
-        if let Message::Wake(token) = messages[place] {
-            let slot = token.slot() as usize;
-            if seen.len() <= slot {
-                seen.resize(slot + 1, Token::NOBODY);
-            }
-            if std::mem::replace(&mut seen[slot], token) == token {
-                continue;
-            }
+    messages.retain(|message| {
+        let Message::Wake(token) = *message else { return true };
+        let slot = token.slot() as usize;
+        while seen.len() <= slot {
+            seen.push(Token::NOBODY);
         }
-        messages.swap(kept, place);
-        kept += 1;
-    }
-    messages.truncate(kept);
+        std::mem::replace(&mut seen[slot], token) != token
+    });
     // Doubles the memory unless half of it is free now. Otherwise each of the next messages would
     // cost a pass like this one.
     if messages.len() > messages.capacity() / 2 {

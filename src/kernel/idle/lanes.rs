@@ -31,7 +31,7 @@ impl Tenancy {
 }
 
 /// Block k holds the inboxes of lanes 2^k - 1 to 2^(k + 1) - 2.
-static BLOCKS: [OnceLock<Box<[Inbox]>>; MAX_LANES.ilog2() as usize] =
+static BLOCKS: [OnceLock<Vec<Inbox>>; MAX_LANES.ilog2() as usize] =
     [const { OnceLock::new() }; MAX_LANES.ilog2() as usize];
 
 static DIRECTORY: Mutex<Directory> = Mutex::new(Directory { free: Vec::new(), lanes: 0, loops: 0 });

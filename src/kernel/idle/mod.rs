@@ -9,7 +9,7 @@ pub(crate) mod sockets;
 
 use crate::kernel::Kernel;
 use crate::kernel::callbacks::calls::Call;
-use crate::kernel::{Message, Time};
+use crate::kernel::{Message, Observed, Time};
 use std::cell::Cell;
 #[cfg(all(unix, feature = "io"))]
 use std::cell::OnceCell;
@@ -21,6 +21,8 @@ use std::time::Duration;
 pub(crate) struct Notes {
     /// The memory of the last messages, to be reused.
     pub(in crate::kernel) messages: Cell<Vec<Message>>,
+    /// `Some` if the loop is observed.
+    pub(in crate::kernel) observed: Option<&'static Observed>,
     /// On a virtual clock, this reports the first wait that takes longer than `patience`, because
     /// the awaited message may never come.
     pub(crate) tell_of_long_rest: Cell<Option<fn(&Kernel)>>,
@@ -49,6 +51,7 @@ impl Default for Notes {
     fn default() -> Self {
         Notes {
             messages: Cell::default(),
+            observed: None,
             tell_of_long_rest: Cell::default(),
             patience: Cell::new(Duration::from_secs(1)),
             entered: Cell::default(),

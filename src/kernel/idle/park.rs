@@ -2,12 +2,25 @@
 
 #[cfg(feature = "probe")]
 use crate::kernel::observe::probe::EventKind;
+use crate::kernel::table::waker::observed as observed_vtable;
 use crate::kernel::{Kernel, Parked, Time, Token};
+use std::task::RawWakerVTable;
 use std::time::{Duration, Instant};
 
 /// Nothing is ready, no timer is pending, and no message can arrive.
 #[derive(Debug)]
 pub(crate) struct Stuck;
+
+/// What only observed loops do. Such a loop counts the wakers that user code holds, so that it knows
+/// whether a task can still be woken. The functions are called only through these pointers, so that
+/// a program without observed loops does not contain them.
+pub(crate) struct Observed {
+    /// Returns the vtable of the loop's wakers.
+    pub(in crate::kernel) vtable: fn() -> &'static RawWakerVTable,
+    rest: fn(&Kernel) -> Result<(), Stuck>,
+}
+
+pub(crate) static OBSERVED: Observed = Observed { vtable: observed_vtable, rest: Kernel::rest };
 
 impl Kernel {
     /// If nothing is ready, sleeps until the next deadline or until a message arrives.
@@ -23,24 +36,8 @@ impl Kernel {
             }
             next = soon;
         }
-        if next.is_none() && self.tells_deadlocks() {
-            // Only `Remote`s and counted wakers can still cause work.
-            let is_alive = |token| self.table.is_alive(token);
-            let is_listening = self.is_listening();
-            if !is_listening && !self.inbox().may_receive(&is_alive) {
-                return Err(Stuck);
-            }
-            let tell = self.clock.is_virtual().then(|| self.idling.tell_of_long_rest.take()).flatten();
-            let begun = Instant::now();
-            let timeout = tell.map(|_| self.idling.patience.get());
-            // If a task waits for a socket, the loop waits without a limit.
-            let parked = self.park(None, timeout, if is_listening { None } else { Some(&is_alive) });
-            match tell {
-                // The wait may have returned early, as below.
-                Some(tell) if parked == Parked::TimedOut && begun.elapsed() >= self.idling.patience.get() => tell(self),
-                tell => self.idling.tell_of_long_rest.set(tell),
-            }
-            return if parked == Parked::Abandoned { Err(Stuck) } else { Ok(()) };
+        if let Some(observed) = self.idling.observed.filter(|_| next.is_none() && self.tells_deadlocks()) {
+            return (observed.rest)(self);
         }
         if self.clock.is_virtual() {
             // The next turn jumps to the deadline, unless a socket is ready now.
@@ -57,6 +54,27 @@ impl Kernel {
             }
         }
         Ok(())
+    }
+
+    /// Sleeps until a message arrives; there is no deadline. Returns `Stuck` if no message can arrive.
+    fn rest(&self) -> Result<(), Stuck> {
+        // Only `Remote`s and counted wakers can still cause work.
+        let is_alive = |token| self.table.is_alive(token);
+        let is_listening = self.is_listening();
+        if !is_listening && !self.inbox().may_receive(&is_alive) {
+            return Err(Stuck);
+        }
+        let tell = self.clock.is_virtual().then(|| self.idling.tell_of_long_rest.take()).flatten();
+        let begun = Instant::now();
+        let timeout = tell.map(|_| self.idling.patience.get());
+        // If a task waits for a socket, the loop waits without a limit.
+        let parked = self.park(None, timeout, if is_listening { None } else { Some(&is_alive) });
+        match tell {
+            // The wait may have returned early, as in `idle`.
+            Some(tell) if parked == Parked::TimedOut && begun.elapsed() >= self.idling.patience.get() => tell(self),
+            tell => self.idling.tell_of_long_rest.set(tell),
+        }
+        if parked == Parked::Abandoned { Err(Stuck) } else { Ok(()) }
     }
 
     /// Whether the loop reports deadlocks. A loop on a real clock that is observed only for metrics

@@ -160,13 +160,13 @@ pub(crate) fn remove_loop(loop_id: u64) {
 #[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;
-    use crate::kernel::Clock;
+    use crate::kernel::{Clock, OBSERVED};
 
     /// Stackful coroutines may drop their guards in any order. A guard may put back a loop that has
     /// no other owner by then. The loop exists until it is left, also for wakes.
     #[test]
     fn leave_in_any_order() {
-        let [outer, middle, inner] = [(); 3].map(|()| Kernel::new(Clock::virtual_time(), false, None));
+        let [outer, middle, inner] = [(); 3].map(|()| Kernel::new(Clock::virtual_time(), Some(&OBSERVED), None));
         let ids = [&outer, &middle, &inner].map(|kernel| kernel.id());
         let is_left = Rc::downgrade(&middle);
         let of_nobody = middle.table.waker_of(Token::unplaced(middle.table.lane().number));

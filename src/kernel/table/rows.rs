@@ -166,7 +166,7 @@ mod tests {
     /// WAKE-1: no task gets the last generation.
     #[test]
     fn row_retires_when_its_generations_are_used_up() {
-        let table = TaskTable::new(false);
+        let table = TaskTable::new(None);
         table.add_row();
         let token = |generation| Token::new(table.lane.number, generation, 0);
         table.with(|table| {

@@ -4,7 +4,7 @@
 use crate::kernel::callbacks::calls::{Call, Callback};
 use crate::kernel::cell::{AnyTask, Header, SCHEDULED};
 use crate::kernel::table::TaskTable;
-use crate::kernel::table::waker::{COUNTED, token_of};
+use crate::kernel::table::waker::{PLAIN, token_of};
 use crate::kernel::token::Token;
 use std::ptr;
 use std::task::Waker;
@@ -54,7 +54,7 @@ impl TaskTable {
 
     #[inline]
     pub(crate) fn is_observed(&self) -> bool {
-        ptr::eq(self.vtable, &COUNTED)
+        !ptr::eq(self.vtable, &PLAIN)
     }
 
     /// Number of entries that were ever pushed, and number of entries that were ever taken.

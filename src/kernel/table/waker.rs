@@ -9,6 +9,7 @@ use std::cell::Cell;
 use std::mem::ManuallyDrop;
 use std::ptr;
 use std::rc::Rc;
+use std::sync::OnceLock;
 use std::task::{RawWaker, RawWakerVTable, Waker};
 
 thread_local! {
@@ -44,12 +45,20 @@ pub(super) static PLAIN: RawWakerVTable = RawWakerVTable::new(clone, wake_by_ref
 
 /// For observed loops: clones are counted, except `KEPT` ones. Each clone and each drop takes the
 /// inbox's lock.
-pub(super) static COUNTED: RawWakerVTable =
-    RawWakerVTable::new(clone_counted, wake_counted, wake_by_ref_observed, drop_counted);
+static COUNTED: RawWakerVTable = RawWakerVTable::new(clone_counted, wake_counted, wake_by_ref_observed, drop_counted);
 
 /// For observed loops: like `COUNTED`, but clones are not counted. Only our own futures hold such
 /// wakers, so all their clones are ours too.
 static KEPT: RawWakerVTable = RawWakerVTable::new(clone_kept, wake_by_ref_observed, wake_by_ref_observed, ignore);
+
+/// `COUNTED` and `KEPT`. Set when the first observed loop is created, so that a program without
+/// such loops does not contain their wakers.
+static OBSERVED: OnceLock<[&RawWakerVTable; 2]> = OnceLock::new();
+
+/// The vtable of the wakers with which an observed loop polls its tasks.
+pub(crate) fn observed() -> &'static RawWakerVTable {
+    OBSERVED.get_or_init(|| [&COUNTED, &KEPT])[0]
+}
 
 fn clone(data: *const ()) -> RawWaker {
     RawWaker::new(data, &PLAIN)
@@ -159,11 +168,22 @@ fn wake_counted(data: *const ()) {
 /// because that loop may be on another thread and cannot know who holds it.
 #[inline]
 pub(crate) fn clone_uncounted(waker: &Waker) -> Waker {
-    if ptr::eq(waker.vtable(), &COUNTED) && is_at_home(Token::from_data(waker.data())) {
-        // SAFETY: as in `TaskTable::waker_of`.
-        return unsafe { Waker::new(waker.data(), &KEPT) };
+    if !ptr::eq(waker.vtable(), &PLAIN) {
+        return clone_observed(waker);
     }
-    waker.clone()
+    // SAFETY: as in `TaskTable::waker_of`.
+    unsafe { Waker::new(waker.data(), &PLAIN) }
+}
+
+#[inline(never)]
+fn clone_observed(waker: &Waker) -> Waker {
+    match OBSERVED.get() {
+        Some([counted, kept]) if ptr::eq(waker.vtable(), *counted) && is_at_home(Token::from_data(waker.data())) => {
+            // SAFETY: as in `TaskTable::waker_of`.
+            unsafe { Waker::new(waker.data(), kept) }
+        }
+        _ => waker.clone(),
+    }
 }
 
 /// Whether the token belongs to the loop that is in a turn on this thread.
@@ -181,7 +201,7 @@ pub(crate) fn token_of(waker: &Waker) -> Option<Token> {
 
 #[cold]
 fn is_of_observed(waker: &Waker) -> bool {
-    ptr::eq(waker.vtable(), &COUNTED) || ptr::eq(waker.vtable(), &KEPT)
+    OBSERVED.get().is_some_and(|&[counted, kept]| ptr::eq(waker.vtable(), counted) || ptr::eq(waker.vtable(), kept))
 }
 
 /// Like `Waker::will_wake`, but also recognises `KEPT` wakers.

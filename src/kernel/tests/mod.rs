@@ -7,7 +7,8 @@ use super::*;
 use std::time::Duration;
 
 fn enter(clock: Clock) -> (Rc<Kernel>, context::Entered) {
-    let kernel = Kernel::new(clock, false, None);
+    let observed = clock.is_virtual().then_some(&OBSERVED);
+    let kernel = Kernel::new(clock, observed, None);
     let entered = context::enter(&kernel);
     (kernel, entered)
 }

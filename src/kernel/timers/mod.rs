@@ -134,7 +134,8 @@ impl Kernel {
     #[inline]
     fn own_alarm(&self, waker: &Waker, place: &'static Location<'static>) -> Option<Alarm> {
         let token = self.table.running_token();
-        (token_of(waker) == Some(token)).then_some(Alarm::Task(token, place))
+        let is_own = self.table.waker_of(token).will_wake(waker) || token_of(waker) == Some(token);
+        is_own.then_some(Alarm::Task(token, place))
     }
 
     /// The alarm for a sleep of the running task, which polls the sleep with `waker`. The timer is

@@ -186,7 +186,7 @@ impl Kernel {
 #[cfg(all(test, not(loom), unix, feature = "io"))]
 mod tests {
     use crate::kernel::idle::sockets::reactor::{Descriptor, Side};
-    use crate::kernel::{Clock, Kernel, context};
+    use crate::kernel::{Clock, Kernel, OBSERVED, context};
     use std::io::Write;
     use std::os::fd::{AsFd, BorrowedFd};
     use std::os::unix::net::UnixStream;
@@ -222,7 +222,7 @@ mod tests {
     /// past many ready sockets that no task awaits, to the one that is awaited.
     #[test]
     fn hear_of_one_behind_many_that_nobody_wants() {
-        let kernel = Kernel::new(Clock::virtual_time(), false, None);
+        let kernel = Kernel::new(Clock::virtual_time(), Some(&OBSERVED), None);
         let _entered = context::enter(&kernel);
         let reactor = kernel.reactor().unwrap().clone();
         let mut peers = Vec::new();
