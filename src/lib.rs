@@ -33,7 +33,8 @@
 //!   [`raise_cancelled`].
 //! - Callbacks: [`Task::add_done_callback`], [`call_soon`], [`call_later`], [`call_at`].
 //! - Communication between tasks: [`Promise`], [`task_local!`], and the module [`sync`] with
-//!   events, locks, conditions, semaphores, barriers, queues and channels.
+//!   events, locks, conditions, semaphores, barriers, queues and channels (feature `sync`, on by
+//!   default).
 //! - Inspection: [`call_graph()`] and [`print_call_graph`] show where each task waits, for what,
 //!   and for which task (feature `report`, on by default); [`metrics`](metrics()) counts.
 //! - With the feature `io`, on Unix: `net` with sockets and asyncio's streams and servers;
@@ -76,6 +77,8 @@ mod leaf;
 pub mod net;
 mod outside;
 mod run;
+#[cfg(feature = "sync")]
+#[cfg_attr(docsrs, doc(cfg(feature = "sync")))]
 pub mod sync;
 pub mod task;
 mod time;
