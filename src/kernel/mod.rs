@@ -398,8 +398,8 @@ impl Kernel {
         self.tell_waiters(header);
         // After the waiters, because this may run user code: destructors of task-local values. `held` is not the last
         // reference, because the caller has one too. So an outcome that nobody wants is dropped with that reference.
-        if self.callbacks.has_locals.get() {
-            self.tolerate(|| drop(header.take_locals()));
+        if let Some(locals) = self.callbacks.locals_in_use() {
+            (locals.end_task)(self, header);
         }
         drop(held);
     }
@@ -442,8 +442,8 @@ impl Kernel {
     /// Puts a task into the table and reports the spawn to the probe. The task gets a copy of its spawner's task-local values.
     /// While the loop shuts down, new tasks are cancelled at once, except tasks that a cleanup spawns (`exempts`).
     pub(crate) fn insert(&self, task: AnyTask) {
-        if self.callbacks.has_locals.get() {
-            self.hand_locals_on(task.header());
+        if let Some(locals) = self.callbacks.locals_in_use() {
+            (locals.hand_on)(self, task.header());
         }
         let exempt = self.cancels.closing.get() && self.exempts();
         self.table.insert(task.clone());

@@ -21,10 +21,45 @@ pub(crate) struct Notes {
     /// Whether a callback is being called.
     pub(in crate::kernel) calling: Cell<bool>,
     /// Whether a task-local variable was ever set in this loop. If not, no code looks up values.
-    pub(in crate::kernel) has_locals: Cell<bool>,
+    has_locals: Cell<bool>,
+    /// `Some` from then on.
+    locals: Cell<Option<&'static LocalsInUse>>,
     /// The task-local values of the callback that is being called.
     pub(in crate::kernel) callback_locals: RefCell<Locals>,
 }
+
+/// The functions that only a loop with task-local values needs. They are called through these
+/// pointers, so that a program without such values does not contain them.
+pub(in crate::kernel) struct LocalsInUse {
+    /// A task that is being spawned gets a copy of the values.
+    pub(in crate::kernel) hand_on: fn(&Kernel, &Header),
+    /// The task has ended: drops its values.
+    pub(in crate::kernel) end_task: fn(&Kernel, &Header),
+    end_call: fn(&Kernel),
+}
+
+impl Notes {
+    /// In the usual case, one comparison of a byte.
+    #[inline]
+    pub(in crate::kernel) fn locals_in_use(&self) -> Option<&'static LocalsInUse> {
+        if self.has_locals.get() { self.in_use() } else { None }
+    }
+
+    /// A cold function, so that the compiler does not load the pointer ahead of the comparison.
+    #[cold]
+    fn in_use(&self) -> Option<&'static LocalsInUse> {
+        self.locals.get()
+    }
+}
+
+static LOCALS: LocalsInUse = LocalsInUse {
+    hand_on: Kernel::hand_locals_on,
+    end_task: |kernel, header| kernel.tolerate(|| drop(header.take_locals())),
+    end_call: |kernel| {
+        let locals = kernel.callbacks.callback_locals.take();
+        kernel.tolerate(|| drop(locals));
+    },
+};
 
 impl Kernel {
     // ---- in the ready queue ----
@@ -82,10 +117,9 @@ impl Kernel {
     pub(in crate::kernel) fn called(&self) {
         self.callbacks.calling.set(false);
         tell!(self.table, EventKind::CallEnd);
-        if self.callbacks.has_locals.get() {
-            let locals = self.callbacks.callback_locals.take();
-            // Destructors of these values are user code, and run after the end of the callback.
-            self.tolerate(|| drop(locals));
+        // Destructors of these values are user code, and run after the end of the callback.
+        if let Some(locals) = self.callbacks.locals_in_use() {
+            (locals.end_call)(self);
         }
     }
 
@@ -110,6 +144,7 @@ impl Kernel {
 
     pub(crate) fn set_locals(&self, locals: Locals) {
         self.callbacks.has_locals.set(true);
+        self.callbacks.locals.set(Some(&LOCALS));
         let before = match self.current() {
             Some(task) => task.header().replace_locals(locals),
             None if self.callbacks.calling.get() => self.callbacks.callback_locals.replace(locals),
@@ -119,7 +154,6 @@ impl Kernel {
         drop(before);
     }
 
-    #[cold]
     pub(in crate::kernel) fn hand_locals_on(&self, header: &Header) {
         let locals = self.locals();
         if !locals.is_empty() {
