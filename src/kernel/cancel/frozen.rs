@@ -487,8 +487,10 @@ impl Kernel {
                 && !header.is_inside(Region::Inside(scope), number)
                 && header.is_frozen(number)
         };
+        let turn = self.tally().turns.get();
+        let sleeps = header.scopes(|scopes| scopes.sleeps_over(turn)).unwrap_or_default();
         let waits = self.table.waits(header).map(|(number, _)| number);
-        waits.chain(header.sleeps_over(self.tally().turns.get())).any(is_beside)
+        waits.chain(sleeps).any(is_beside)
     }
 
     /// Whether any wait in a region is frozen. Only futures beside a cleanup have such waits.

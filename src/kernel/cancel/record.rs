@@ -1,23 +1,21 @@
 //! What a task stores about its scopes and its cancellation requests. Few tasks have any of it.
 
-use crate::kernel::cancel::scopes::{Region, Scope, Scopes, Unwinding};
-use crate::kernel::cancel::unwind::Unwinder;
+use crate::kernel::cancel::scopes::{Region, Scope, Scopes};
+use crate::kernel::cancel::unwind::{UNWINDER, Unwinder};
 use crate::kernel::cell::Header;
 use crate::kernel::{Token, WaiterKey};
+use std::mem::ManuallyDrop;
 use std::rc::{Rc, Weak};
 
 #[derive(Default)]
 pub(in crate::kernel) struct Record {
-    scopes: Scopes,
-    /// The unwinding, while the task unwinds and is not being stepped.
-    unwinding: Option<Unwinding>,
+    /// Set when the task enters its first scope. Until then, `scopes` is empty.
+    unwinder: Option<&'static Unwinder>,
+    /// Dropped by a function of the unwinder.
+    scopes: ManuallyDrop<Scopes>,
     /// While the task is cancelled and not polled: the task for whose end it waits, and its place
     /// among that task's waiters.
     link: Option<(Token, WaiterKey)>,
-    /// The number of the sleep that ended last, and the turn in which it ended.
-    slept: (u64, u64),
-    /// The numbers of sleeps that ended while they were frozen.
-    slept_frozen: Vec<u64>,
     /// If a request came while the task was running: the last number given out before the request.
     request: Option<u64>,
     /// This task is a cleanup that was handed over. Its first cancellation request only counts.
@@ -31,6 +29,14 @@ pub(in crate::kernel) struct Record {
     is_pressed: bool,
     /// Whether a future in which the task has waited was moved to another task.
     has_moved: bool,
+}
+
+impl Drop for Record {
+    fn drop(&mut self) {
+        if let Some(unwinder) = self.unwinder {
+            (unwinder.drop_scopes)(std::mem::take(&mut *self.scopes));
+        }
+    }
 }
 
 impl Header {
@@ -47,7 +53,10 @@ impl Header {
     /// Enters a scope, behind the scopes that the task has entered before. Returns its number.
     pub(in crate::kernel) fn add_scope(&self, number: u64, scope: Weak<dyn Scope>) {
         let requests = self.requests();
-        self.cancel_record(|record| record.scopes.add(number, scope, requests));
+        self.cancel_record(|record| {
+            record.unwinder = Some(&UNWINDER);
+            record.scopes.add(number, scope, requests);
+        });
     }
 
     /// Leaves the scope. The result is to be dropped where nothing is borrowed.
@@ -70,16 +79,15 @@ impl Header {
 
     /// The driver of the unwinding because of which the item with this number is not polled.
     pub(crate) fn driver_over(&self, number: u64) -> Option<Region> {
-        let unwinds = self.is_unwinding();
-        match self.scopes(|scopes| Some((scopes.unwinder()?.driver_over)(scopes, number, unwinds))).flatten() {
-            Some(driver) => driver,
-            None => unwinds.then_some(Region::Task),
+        match self.unwinder() {
+            Some(unwinder) => (unwinder.driver_over)(self, number),
+            None => self.is_unwinding().then_some(Region::Task),
         }
     }
 
     /// None if the task has never entered a scope.
     pub(in crate::kernel) fn unwinder(&self) -> Option<&'static Unwinder> {
-        self.scopes(|scopes| scopes.unwinder()).flatten()
+        self.if_cancel_record(|record| record.unwinder)?
     }
 
     pub(crate) fn scope(&self, number: u64) -> Option<Rc<dyn Scope>> {
@@ -102,8 +110,9 @@ impl Header {
         self.scopes(|scopes| scopes.is_asked_from_outside(number, requests)).unwrap_or(false)
     }
 
+    /// Whether a scope of the task has requested an interruption.
     pub(in crate::kernel) fn has_asking_scopes(&self) -> bool {
-        self.scopes(|scopes| scopes.any_asks()).unwrap_or(false)
+        self.unwinder().is_some_and(|unwinder| (unwinder.any_asks)(self))
     }
 
     /// The outermost scope around a number that has requested an interruption.
@@ -113,8 +122,7 @@ impl Header {
 
     /// Whether the item with this number is inside the region.
     pub(crate) fn is_inside(&self, region: Region, number: u64) -> bool {
-        let is_inside = |scopes: &mut Scopes| Some((scopes.unwinder()?.is_inside)(scopes, number, region));
-        region == Region::Task || self.scopes(is_inside).flatten().unwrap_or(false)
+        region == Region::Task || self.unwinder().is_some_and(|unwinder| (unwinder.is_inside)(self, number, region))
     }
 
     /// Whether a cleanup runs inside this scope, or the scope itself cleans up.
@@ -149,17 +157,17 @@ impl Header {
         }
     }
 
-    /// Lends the scopes to `act`, which must call no user code. `None` if the task never had a
-    /// scope.
+    /// Lends the scopes to `act`, which must call no user code. `None` if the task has no record.
     #[inline(never)]
     pub(in crate::kernel) fn scopes<R>(&self, act: impl FnOnce(&mut Scopes) -> R) -> Option<R> {
         self.if_cancel_record(|record| act(&mut record.scopes))
     }
 
-    /// Takes the task's scopes. What they hold is to be dropped where nothing is borrowed, because
-    /// that may run user code.
-    pub(in crate::kernel) fn take_scopes(&self) -> Option<(Scopes, Option<Unwinding>)> {
-        self.if_cancel_record(|record| (std::mem::take(&mut record.scopes), record.unwinding.take()))
+    /// Forgets the task's scopes. Dropping what they hold may run user code.
+    pub(in crate::kernel) fn forget_scopes(&self) {
+        if let Some(unwinder) = self.unwinder() {
+            (unwinder.forget_scopes)(self);
+        }
     }
 
     /// Sets the task for whose end this task waits while it is cancelled and not polled. Returns
@@ -187,32 +195,9 @@ impl Header {
     /// A sleep has ended.
     #[inline]
     pub(in crate::kernel) fn note_sleep(&self, number: u64, turn: u64) {
-        if self.if_cancel_record(|record| record.slept = (number, turn)).is_some() && self.is_ending() {
-            self.note_frozen_sleep(number);
+        if let Some(unwinder) = self.unwinder() {
+            (unwinder.note_sleep)(self, number, turn);
         }
-    }
-
-    #[cold]
-    pub(in crate::kernel) fn note_frozen_sleep(&self, number: u64) {
-        if self.is_condemned() || self.is_frozen(number) {
-            self.if_cancel_record(|record| record.slept_frozen.push(number));
-        }
-    }
-
-    /// The numbers of the sleeps that ended since the task was polled last, as far as they are
-    /// known in this turn.
-    pub(in crate::kernel) fn sleeps_over(&self, turn: u64) -> Vec<u64> {
-        let sleeps = |record: &mut Record| {
-            let (number, over) = record.slept;
-            let last = (over + 1 == turn).then_some(number);
-            record.slept_frozen.iter().copied().chain(last).collect()
-        };
-        self.if_cancel_record(sleeps).unwrap_or_default()
-    }
-
-    /// The task is polled again, and so are its sleeps.
-    pub(in crate::kernel) fn forget_sleeps(&self) {
-        self.if_cancel_record(|record| record.slept_frozen.clear());
     }
 
     pub(in crate::kernel) fn note_request(&self, number: u64) {
@@ -244,14 +229,5 @@ impl Header {
     pub(crate) fn requests(&self) -> u32 {
         let spared = self.if_cancel_record(|record| record.spared).unwrap_or(0);
         self.cancelling.get().saturating_sub(spared)
-    }
-
-    pub(in crate::kernel) fn take_unwinding(&self) -> Option<Unwinding> {
-        self.if_cancel_record(|record| record.unwinding.take())?
-    }
-
-    pub(in crate::kernel) fn put_unwinding(&self, unwinding: Unwinding) {
-        let before = self.cancel_record(|record| record.unwinding.replace(unwinding));
-        debug_assert!(before.is_none(), "STEP-2: a task unwinds inside of its unwinding");
     }
 }

@@ -19,7 +19,6 @@
 //! This file has data and queries on it. Nothing here calls user code.
 
 use crate::error::TaskError;
-use crate::kernel::cancel::unwind::{UNWINDER, Unwinder};
 use std::rc::{Rc, Weak};
 use std::task::{Context, Poll};
 
@@ -149,8 +148,12 @@ pub(crate) struct Unwinding {
 #[derive(Default)]
 pub(in crate::kernel) struct Scopes {
     entered: Vec<Entered>,
-    /// Set when the task enters its first scope.
-    unwinder: Option<&'static Unwinder>,
+    /// The unwinding, while the task unwinds and is not being stepped.
+    pub(in crate::kernel) unwinding: Option<Unwinding>,
+    /// The number of the sleep that ended last, and the turn in which it ended.
+    slept: (u64, u64),
+    /// The numbers of sleeps that ended while they were frozen.
+    pub(in crate::kernel) slept_frozen: Vec<u64>,
 }
 
 struct Entered {
@@ -177,7 +180,6 @@ struct Entered {
 
 impl Scopes {
     pub(in crate::kernel) fn add(&mut self, number: u64, scope: Weak<dyn Scope>, requests: u32) {
-        self.unwinder = Some(&UNWINDER);
         self.entered.push(Entered {
             number,
             scope,
@@ -190,11 +192,6 @@ impl Scopes {
             requests,
             inside: Ranges::default(),
         });
-    }
-
-    /// `None` if the task has never entered a scope.
-    pub(in crate::kernel) fn unwinder(&self) -> Option<&'static Unwinder> {
-        self.unwinder
     }
 
     /// Removes a scope. Returns what the entry owned, to be dropped where nothing is borrowed, if
@@ -285,6 +282,24 @@ impl Scopes {
         if let Some(entered) = self.get_mut(number) {
             entered.inside.prune(living);
         }
+    }
+
+    // ---- sleeps ----
+
+    /// A sleep has ended. A frozen one is not polled now.
+    pub(in crate::kernel) fn note_sleep(&mut self, number: u64, turn: u64, is_frozen: bool) {
+        self.slept = (number, turn);
+        if is_frozen {
+            self.slept_frozen.push(number);
+        }
+    }
+
+    /// The numbers of the sleeps that ended since the task was polled last, as far as they are
+    /// known in this turn.
+    pub(in crate::kernel) fn sleeps_over(&self, turn: u64) -> Vec<u64> {
+        let (number, over) = self.slept;
+        let last = (over + 1 == turn).then_some(number);
+        self.slept_frozen.iter().copied().chain(last).collect()
     }
 
     // ---- an interruption in progress ----

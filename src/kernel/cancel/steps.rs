@@ -60,7 +60,7 @@ impl Kernel {
     /// The rest of `unwind`, for a task that has entered scopes.
     pub(in crate::kernel) fn unwind_scopes(&self, task: &AnyTask, raised: bool, waker: &Waker) {
         let header = task.header();
-        let begun = header.take_unwinding();
+        let begun = header.scopes(|scopes| scopes.unwinding.take()).flatten();
         let begins = begun.is_none();
         let mut unwinding = begun.unwrap_or_else(|| Unwinding::new(Region::Task));
         if self.table.begin_unwinding(header) || raised {
@@ -75,7 +75,8 @@ impl Kernel {
                     if header.has_future() && self.cleanup_suspended(task, Region::Task) {
                         self.tolerate(|| self.table.drop_future(task));
                     }
-                    header.put_unwinding(unwinding);
+                    let before = header.scopes(|scopes| scopes.unwinding.replace(unwinding)).flatten();
+                    debug_assert!(before.is_none(), "STEP-2: a task unwinds inside of its unwinding");
                     let cancelled_again = self.table.suspend_unwinding(header);
                     if begins {
                         self.yield_gift(header, Region::Task, true);
@@ -145,15 +146,18 @@ impl Kernel {
     }
 
     /// The task ends. It keeps nothing of scopes whose futures have moved elsewhere.
+    #[cold]
     pub(in crate::kernel) fn leave_scopes(&self, header: &Header) {
-        self.hand_abandoned_over(header, Region::Task);
-        self.tolerate(|| drop(header.take_scopes()));
+        if let Some(unwinder) = header.unwinder() {
+            (unwinder.hand_abandoned_over)(self, header, Region::Task);
+            (unwinder.forget_scopes)(header);
+        }
     }
 
     /// The cancellation was caught: the running task continues in the same step.
     pub(in crate::kernel) fn go_on(&self, task: &AnyTask) {
         let header = task.header();
-        header.forget_sleeps();
+        header.scopes(|scopes| scopes.slept_frozen.clear());
         // The cancellation may not have reached all cleanups whose futures were dropped.
         self.hand_orphans_over(header, Region::Task);
         match self.table.end_unwinding(header) {

@@ -28,20 +28,35 @@ use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::task::{Context, Poll, Waker};
 
-/// The functions that unwind a task with scopes. They are called only through these pointers, which
-/// are set when a task enters its first scope, so that programs without scopes do not contain them.
+/// The functions for tasks with scopes. They are called only through these pointers, which a task
+/// gets when it enters its first scope, so that programs without scopes do not contain them.
 pub(in crate::kernel) struct Unwinder {
     pub(in crate::kernel) unwind: fn(&Kernel, &AnyTask, bool, &Waker),
     pub(in crate::kernel) hand_orphans_over: fn(&Kernel, &Header, Region),
-    pub(in crate::kernel) driver_over: fn(&Scopes, u64, bool) -> Option<Region>,
-    pub(in crate::kernel) is_inside: fn(&Scopes, u64, Region) -> bool,
+    pub(in crate::kernel) hand_abandoned_over: fn(&Kernel, &Header, Region),
+    pub(in crate::kernel) forget_scopes: fn(&Header),
+    pub(in crate::kernel) drop_scopes: fn(Scopes),
+    pub(in crate::kernel) driver_over: fn(&Header, u64) -> Option<Region>,
+    pub(in crate::kernel) is_inside: fn(&Header, u64, Region) -> bool,
+    pub(in crate::kernel) any_asks: fn(&Header) -> bool,
+    pub(in crate::kernel) note_sleep: fn(&Header, u64, u64),
 }
 
 pub(in crate::kernel) static UNWINDER: Unwinder = Unwinder {
     unwind: Kernel::unwind_scopes,
     hand_orphans_over: Kernel::hand_orphans_over,
-    driver_over: Scopes::driver_over,
-    is_inside: Scopes::is_inside,
+    hand_abandoned_over: Kernel::hand_abandoned_over,
+    forget_scopes: |header| {
+        exceptions::tolerate_of(header.token(), || drop(header.scopes(std::mem::take)));
+    },
+    drop_scopes: drop,
+    driver_over: |header, number| header.scopes(|scopes| scopes.driver_over(number, header.is_unwinding())).flatten(),
+    is_inside: |header, number, region| header.scopes(|scopes| scopes.is_inside(number, region)).unwrap_or(false),
+    any_asks: |header| header.scopes(|scopes| scopes.any_asks()).unwrap_or(false),
+    note_sleep: |header, number, turn| {
+        let is_frozen = header.is_ending() && (header.is_condemned() || header.is_frozen(number));
+        header.scopes(|scopes| scopes.note_sleep(number, turn, is_frozen));
+    },
 };
 
 /// Why an unwinding has stopped.

@@ -110,7 +110,7 @@ pub(crate) fn lend<F: Future, R>(draft: Draft, future: F, body: impl FnOnce(&Typ
             if header.has_extra() {
                 // A scope that is referenced elsewhere lives longer than this call, and must not
                 // refer to this task then.
-                exceptions::tolerate_of(header.token(), || drop(header.take_scopes()));
+                header.forget_scopes();
             }
         }
     }
