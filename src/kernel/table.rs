@@ -223,11 +223,7 @@ impl TaskTable {
     /// The living task of a token: the tenant of its row, if the tenant has this token. An earlier tenant's token names none.
     #[inline]
     fn row(&self, token: Token) -> Option<NonNull<Header>> {
-        self.with(|table| {
-            let task = table.rows.get(token.slot() as usize)?.tenant()?;
-            // SAFETY: the row holds its tenant.
-            (unsafe { task.as_ref() }.token() == token).then_some(task)
-        })
+        self.with(|table| table.tenant(token))
     }
 
     // ---- wakes ----

@@ -15,7 +15,7 @@
 //! This file does not know why the loop ends.
 
 use crate::kernel::callbacks::calls::Call;
-use crate::kernel::cell::Header;
+use crate::kernel::cell::AnyTask;
 #[cfg(feature = "probe")]
 use crate::kernel::observe::probe::{EventKind, Source};
 use crate::kernel::{Alarm, Kernel, Message};
@@ -60,7 +60,7 @@ impl Kernel {
             idle_turns = if self.table.len() < fewest { 0 } else { idle_turns + 1 };
             fewest = fewest.min(self.table.len());
             let resists = patience == Patience::GivesUp && idle_turns % SHUTDOWN_ROUNDS == SHUTDOWN_ROUNDS - 1;
-            if resists || self.cancels.has_exempted.get() && !self.has_task(&Header::is_ending) {
+            if resists || self.cancels.has_exempted.get() && !self.has_task_that_ends() {
                 self.cancel_all();
                 rounds += 1;
             }
@@ -72,13 +72,10 @@ impl Kernel {
             }
         }
         self.cancels.closing.set(false);
-        match self.tasks().last() {
-            None => {
-                assert!(self.table.len() == 0, "END-1: {} tasks are left at the end", self.table.len());
-                Ok(())
-            }
-            Some(task) => Err(task.header().spawned_at),
-        }
+        let mut last = None;
+        self.each_task(&mut |task| last = Some(task.header().spawned_at));
+        assert!(last.is_some() || self.table.len() == 0, "END-1: {} tasks are left at the end", self.table.len());
+        last.map_or(Ok(()), Err)
     }
 
     /// The loop shuts down, nothing is ready, and tasks are left. Returns whether this counts as a
@@ -87,7 +84,7 @@ impl Kernel {
     fn unblock(&self, patience: Patience) -> u32 {
         if patience == Patience::Waits {
             // Tasks in a circle would wait for ever, and without a deadline so would the loop.
-            if self.next_deadline().is_none() && self.break_circles() {
+            if self.next_deadline().is_none() && self.has_broken_circles() {
                 return 0;
             }
             if self.idle().is_ok() {
@@ -102,22 +99,38 @@ impl Kernel {
         1
     }
 
+    fn has_broken_circles(&self) -> bool {
+        let mut unwinder = None;
+        self.each_task(&mut |task| unwinder = unwinder.or(task.header().unwinder()));
+        unwinder.is_some_and(|unwinder| (unwinder.break_circles)(self))
+    }
+
     /// Forces all cancelled tasks that wait for others. Returns whether there was one.
     #[cold]
     fn force_all(&self) -> bool {
         #[cfg(feature = "probe")]
         let _because = self.because_of(Source::Kernel);
         let mut forced = false;
-        for task in self.tasks().iter().filter(|task| task.header().is_condemned()) {
+        self.each_task(&mut |task| {
+            forced |= task.header().is_condemned();
             self.table.force(task.header());
-            forced = true;
-        }
+        });
         forced
     }
 
     #[cold]
-    fn has_task(&self, is_it: &dyn Fn(&Header) -> bool) -> bool {
-        self.tasks().iter().any(|task| is_it(task.header()))
+    fn has_task_that_ends(&self) -> bool {
+        let mut found = false;
+        self.each_task(&mut |task| found |= task.header().is_ending());
+        found
+    }
+
+    /// Calls `act` with each living task, in the order in which the tasks were spawned.
+    #[inline(never)]
+    pub(in crate::kernel) fn each_task(&self, act: &mut dyn FnMut(&AnyTask)) {
+        for task in &self.tasks() {
+            act(task);
+        }
     }
 
     /// Like a turn, but a virtual clock stands still.
@@ -144,7 +157,9 @@ impl Kernel {
             let ended = self.finish_tasks(Patience::GivesUp);
             let mut left = Vec::new();
             self.calls.borrow_mut().drain(|call| left.push(Alarm::Call(call)));
-            left.extend(self.table.take_calls().into_iter().map(Alarm::Call));
+            for call in self.table.take_calls() {
+                left.push(Alarm::Call(call));
+            }
             self.drain_timers(&mut left);
             for message in self.inbox().close() {
                 match message {
@@ -159,7 +174,8 @@ impl Kernel {
             }
             // Their destructors are user code and may spawn and schedule again, so there is another
             // round.
-            for alarm in left {
+            left.reverse(); // `pop` begins at the end.
+            while let Some(alarm) = left.pop() {
                 self.tolerate(|| drop(alarm));
             }
         }
@@ -167,14 +183,16 @@ impl Kernel {
 
     /// The timers are reported as cancelled, as if each had been removed.
     fn drain_timers(&self, left: &mut Vec<Alarm>) {
-        let mut timers = Vec::new();
-        self.wheel.borrow_mut().drain(|age, alarm| timers.push((age, alarm)));
-        self.cancels.drained.set(timers.len());
-        for (_age, alarm) in timers {
+        let mut ages = Vec::new();
+        self.wheel.borrow_mut().drain(|age, alarm| {
+            ages.push(age);
+            left.push(alarm);
+        });
+        self.cancels.drained.set(ages.len());
+        for _age in ages {
             self.cancels.drained.set(self.cancels.drained.get() - 1);
             self.tally().timers_cancelled.count();
             tell!(self.table, EventKind::TimerCancel { timer: _age });
-            left.push(alarm);
         }
     }
 

@@ -19,26 +19,31 @@ use crate::kernel::cancel::scopes::{Inside, Region};
 use crate::kernel::cell::{AnyTask, Header, same};
 #[cfg(feature = "probe")]
 use crate::kernel::observe::probe::Source;
-use crate::kernel::table::records::{Awaited, Link, Then, Wait, WaitEntry, WaiterKey};
+use crate::kernel::table::records::{Awaited, Link, Then, WaitEntry, WaiterKey};
 use crate::kernel::table::waker::clone_uncounted;
 use crate::kernel::token::Token;
 use crate::kernel::{Kernel, sorted_once};
-use std::rc::Rc;
 use std::task::Waker;
 
 /// A step of the spread, which is a depth-first walk. The stack is a list, so a chain of any length
 /// fits.
 enum Visit {
-    Enter {
-        task: AnyTask,
-        from: Option<AnyTask>,
-    },
-    Leave(AnyTask),
-    /// The task also waits for a lock, say. A lock that was handed to it (a *gift*) goes to other
-    /// waiters, because the task is not stepped before the awaited tasks have ended.
-    YieldGift(AnyTask),
-    /// Interrupts an object that is not a task, and leads no further.
-    Interrupt(Rc<dyn Awaited>),
+    /// A link from the task with this token, or from none.
+    Enter(Link, Token),
+    /// Whether the task also waits for a lock, say. A lock that was handed to it (a *gift*) goes to
+    /// other waiters, because the task is not stepped before the awaited tasks have ended.
+    Leave(AnyTask, bool),
+}
+
+/// Where a cancellation continues.
+struct Way {
+    /// The tasks and other links that come next.
+    links: Vec<Link>,
+    /// False if no task and no object with links is awaited. If this is true, and no link is a
+    /// living task, then the waiting task is already queued, or a callback will wake it.
+    leads_on: bool,
+    /// Whether an object is awaited.
+    has_objects: bool,
 }
 
 impl Kernel {
@@ -48,7 +53,7 @@ impl Kernel {
         if header.is_done() {
             return false;
         }
-        self.spread(vec![Visit::Enter { task: task.clone(), from: None }], self.new_spread());
+        self.spread_to(task, self.new_spread());
         true
     }
 
@@ -73,9 +78,13 @@ impl Kernel {
         #[cfg(feature = "probe")]
         let _because = self.because_of(Source::Kernel);
         let spread = self.new_spread();
-        for task in self.tasks() {
-            self.spread(vec![Visit::Enter { task, from: None }], spread);
-        }
+        self.each_task(&mut |task| self.spread_to(task, spread));
+    }
+
+    fn spread_to(&self, task: &AnyTask, spread: u32) {
+        let mut stack = Vec::new();
+        self.enter(task, Token::NOBODY, spread, &mut stack);
+        self.spread(stack, spread);
     }
 
     /// Takes one request back, and returns the number of requests that are left. If none is left
@@ -116,18 +125,21 @@ impl Kernel {
     /// Interrupts what a task does in a region, without cancelling the task: the region unwinds at
     /// its next poll. Returns what it has to wait for before that.
     pub(crate) fn interrupt(&self, task: &AnyTask, region: Region) -> Links {
-        let (links, has_others) = self.interrupt_waits(task.header(), region);
-        let Some(links) = links else { return Links::None };
+        let header = task.header();
+        let Way { links, leads_on, has_objects } = self.way(header, region, true);
+        if !leads_on {
+            return Links::None;
+        }
         let spread = self.new_spread();
-        task.header().visited.set(on_the_way(spread));
+        header.visited.set(on_the_way(spread));
+        let is_living = first_living(&links).is_some();
         let mut stack = Vec::new();
-        let is_living = links.iter().any(|link| matches!(link, Link::Task(task) if !task.header().is_done()));
-        enter_links(links, task, &mut stack);
+        enter_links(links, header.token(), &mut stack);
         match self.spread(stack, spread) {
             true => Links::LeadBack,
             false if is_living => {
-                if has_others {
-                    self.yield_gift(task.header(), region, false);
+                if has_objects {
+                    self.yield_gift(header, region, false);
                 }
                 Links::Living
             }
@@ -151,24 +163,25 @@ impl Kernel {
         let mut has_broken = false;
         let mut stack = Vec::new();
         for task in self.tasks() {
-            stack.push(Visit::Enter { task, from: None });
+            stack.push(Visit::Enter(Link::Task(task), Token::NOBODY));
             while let Some(visit) = stack.pop() {
                 let (task, from) = match visit {
-                    Visit::Enter { task, from } => (task, from),
-                    Visit::Leave(task) => {
+                    Visit::Enter(Link::Task(task), from) => (task, from),
+                    Visit::Enter(Link::On(_), _) => continue,
+                    Visit::Leave(task, _) => {
                         task.header().visited.set(left_behind(spread));
                         continue;
                     }
-                    Visit::YieldGift(_) | Visit::Interrupt(_) => continue,
                 };
-                let visited = task.header().visited.get();
+                let header = task.header();
+                let visited = header.visited.get();
                 if visited == on_the_way(spread) {
-                    has_broken |= self.break_circle(&task, from, &stack);
-                } else if visited != left_behind(spread) && task.header().is_ending() {
-                    task.header().visited.set(on_the_way(spread));
-                    stack.push(Visit::Leave(task.clone()));
-                    let tasks = self.awaited_tasks(task.header()).into_iter().map(Link::Task);
-                    enter_links(tasks.collect(), &task, &mut stack);
+                    has_broken |= self.break_circle(&task, self.table.task(from), &stack);
+                } else if visited != left_behind(spread) && header.is_ending() {
+                    header.visited.set(on_the_way(spread));
+                    stack.push(Visit::Leave(task.clone(), false));
+                    let tasks = self.tasks_of(header, |awaited| awaited.tasks());
+                    enter_links(tasks.into_iter().map(Link::Task).collect(), header.token(), &mut stack);
                 }
             }
         }
@@ -179,8 +192,8 @@ impl Kernel {
     /// circle. Returns whether there was one.
     fn break_circle(&self, first: &AnyTask, last: Option<AnyTask>, way: &[Visit]) -> bool {
         let on_the_way = way.iter().rev().filter_map(|visit| match visit {
-            Visit::Leave(task) => Some(task),
-            Visit::Enter { .. } | Visit::YieldGift(_) | Visit::Interrupt(_) => None,
+            Visit::Leave(task, _) => Some(task),
+            Visit::Enter(..) => None,
         });
         let mut circle = Vec::from_iter(last);
         for task in on_the_way {
@@ -213,25 +226,18 @@ impl Kernel {
 
     /// The tasks for whose ends a task waits even when it is cancelled.
     fn outwaited_tasks(&self, header: &Header) -> Vec<AnyTask> {
-        let mut tasks = Vec::new();
-        self.each_wait(header, &mut |_, begun| match begun.wait {
-            Wait::Task(token) => tasks.extend(self.table.task(token)),
-            awaited @ (Wait::In(..) | Wait::On(_)) => {
-                tasks.extend(awaited.upgrade().into_iter().flat_map(|awaited| awaited.outwaited()))
-            }
-        });
-        tasks
+        self.tasks_of(header, |awaited| awaited.outwaited())
     }
 
-    /// The tasks for whose ends a task waits.
-    fn awaited_tasks(&self, header: &Header) -> Vec<AnyTask> {
+    /// The tasks that a task awaits, and those of each object that it awaits.
+    fn tasks_of(&self, header: &Header, of_object: fn(&dyn Awaited) -> Vec<AnyTask>) -> Vec<AnyTask> {
         let mut tasks = Vec::new();
-        self.each_wait(header, &mut |_, begun| match begun.wait {
-            Wait::Task(token) => tasks.extend(self.table.task(token)),
-            awaited @ (Wait::In(..) | Wait::On(_)) => {
-                tasks.extend(awaited.upgrade().into_iter().flat_map(|awaited| awaited.tasks()))
+        for link in self.table.awaited(header, &|number| !header.is_frozen(number)) {
+            match link {
+                Link::Task(task) => tasks.push(task),
+                Link::On(awaited) => tasks.extend(of_object(&*awaited)),
             }
-        });
+        }
         tasks
     }
 
@@ -246,7 +252,7 @@ impl Kernel {
     /// Numbering starts again, so all old marks are removed.
     #[cold]
     fn forget_spreads(&self) {
-        self.tasks().iter().for_each(|task| task.header().visited.set(0));
+        self.each_task(&mut |task| task.header().visited.set(0));
         self.cancels.spreads.set(0);
     }
 
@@ -256,37 +262,17 @@ impl Kernel {
         let mut leads_back = false;
         while let Some(visit) = stack.pop() {
             match visit {
-                Visit::Leave(task) => task.header().visited.set(left_behind(spread)),
-                Visit::Interrupt(awaited) => awaited.interrupt(),
-                Visit::YieldGift(task) => {
+                Visit::Enter(Link::Task(task), from) => leads_back |= self.enter(&task, from, spread, &mut stack),
+                Visit::Enter(Link::On(awaited), _) => awaited.interrupt(),
+                Visit::Leave(task, has_objects) => {
                     let header = task.header();
-                    if header.is_condemned() && !header.is_forced() && self.has_living_links(header, Region::Task) {
+                    header.visited.set(left_behind(spread));
+                    if has_objects
+                        && header.is_condemned()
+                        && !header.is_forced()
+                        && self.first_living_link(header, Region::Task).is_some()
+                    {
                         self.yield_gift(header, Region::Task, false);
-                    }
-                }
-                Visit::Enter { task, from } => {
-                    let header = task.header();
-                    if header.is_done() || header.visited.get() == left_behind(spread) {
-                        continue;
-                    }
-                    if header.visited.get() == on_the_way(spread) {
-                        match from {
-                            Some(from) if from.header().is_condemned() => self.table.force(from.header()),
-                            _ => leads_back = true,
-                        }
-                        continue;
-                    }
-                    if header.take_spared() {
-                        header.cancelling.set(header.cancelling.get().saturating_add(1));
-                        continue;
-                    }
-                    header.cancelling.set(header.cancelling.get().saturating_add(1));
-                    self.table.condemn(header);
-                    if self.table.is_running(header) {
-                        // The task continues in `cancel_suspended` when it suspends, or it ends.
-                        header.visited.set(left_behind(spread));
-                    } else {
-                        self.go_on_from(&task, spread, &mut stack);
                     }
                 }
             }
@@ -295,45 +281,79 @@ impl Kernel {
         leads_back
     }
 
+    /// The spread has reached a task, from the task with the token `from`. Returns whether the path
+    /// leads back to a task that is not cancelled itself.
+    fn enter(&self, task: &AnyTask, from: Token, spread: u32, stack: &mut Vec<Visit>) -> bool {
+        let header = task.header();
+        if header.is_done() || header.visited.get() == left_behind(spread) {
+            return false;
+        }
+        if header.visited.get() == on_the_way(spread) {
+            return match self.table.task(from).filter(|from| from.header().is_condemned()) {
+                Some(from) => {
+                    self.table.force(from.header());
+                    false
+                }
+                None => true,
+            };
+        }
+        header.cancelling.set(header.cancelling.get().saturating_add(1));
+        if header.take_spared() {
+            return false;
+        }
+        self.table.condemn(header);
+        if self.table.is_running(header) {
+            // The task continues in `cancel_suspended` when it suspends, or it ends.
+            header.visited.set(left_behind(spread));
+        } else {
+            self.go_on_from(task, spread, stack);
+        }
+        false
+    }
+
     /// If the task awaits tasks, these come next. Otherwise the task is queued.
     fn go_on_from(&self, task: &AnyTask, spread: u32, stack: &mut Vec<Visit>) {
         let header = task.header();
-        let (links, has_others) = self.interrupt_waits(header, Region::Task);
-        let Some(links) = links else {
+        let Way { links, leads_on, has_objects } = self.way(header, Region::Task, true);
+        if !leads_on {
             header.visited.set(left_behind(spread));
             self.table.wake(header.token());
             return;
-        };
-        header.visited.set(on_the_way(spread));
-        if has_others {
-            stack.push(Visit::YieldGift(task.clone()));
         }
+        header.visited.set(on_the_way(spread));
         // The stack is last in, first out: the spread leaves the task after all of its links.
-        stack.push(Visit::Leave(task.clone()));
-        enter_links(links, task, stack);
+        stack.push(Visit::Leave(task.clone(), has_objects));
+        enter_links(links, header.token(), stack);
     }
 
-    /// Interrupts what a task waits for in a region. Returns the links along which the cancellation
-    /// continues, or `None` if no wait has links. If there are links, but none is a living task,
-    /// the task is already queued, or a callback will wake it. The second value is whether the task
-    /// waits for anything but single tasks and sleeps.
-    fn interrupt_waits(&self, header: &Header, region: Region) -> (Option<Vec<Link>>, bool) {
-        let counts = &|number| polled(header, region, number);
-        let links = self.links(header, counts);
-        let awaited = self.awaited(header, counts);
-        awaited.iter().for_each(|awaited| awaited.interrupt());
-        (links, !awaited.is_empty())
+    /// Where a cancellation of a region continues. If `interrupts`, the objects that are awaited in
+    /// the region are interrupted.
+    fn way(&self, header: &Header, region: Region, interrupts: bool) -> Way {
+        let awaited = self.awaited(header, region);
+        match awaited.iter().find_map(Link::object).cloned() {
+            Some(object) => {
+                let links = object.links_of_all(&awaited, interrupts);
+                Way { leads_on: links.is_some(), links: links.unwrap_or_default(), has_objects: true }
+            }
+            // A task that has ended has already woken its waiters.
+            None => Way { leads_on: !awaited.is_empty(), links: awaited, has_objects: false },
+        }
     }
 
-    /// Whether a task that is awaited in a region is alive, so that the region is not polled yet.
-    fn has_living_links(&self, header: &Header, region: Region) -> bool {
-        let links = self.links(header, &|number| polled(header, region, number));
-        links.into_iter().flatten().any(|link| matches!(link, Link::Task(task) if !task.header().is_done()))
+    /// What a task waits for in a region, as far as the region is polled.
+    fn awaited(&self, header: &Header, region: Region) -> Vec<Link> {
+        self.table.awaited(header, &|number| header.is_inside(region, number) && !header.is_frozen(number))
+    }
+
+    /// The first task awaited in a region that has not ended. Until it has, the region is not
+    /// polled.
+    fn first_living_link(&self, header: &Header, region: Region) -> Option<AnyTask> {
+        first_living(&self.way(header, region, false).links)
     }
 
     /// Revokes the interruption of what a task waits for in a region.
     pub(crate) fn resume_waits(&self, header: &Header, region: Region) {
-        self.awaited(header, &|number| polled(header, region, number)).iter().for_each(|awaited| awaited.resume());
+        each_object(&self.awaited(header, region), &|awaited| awaited.resume());
     }
 
     /// The future of a region is gone. Waits that are still recorded there are in a future of other
@@ -341,15 +361,15 @@ impl Kernel {
     #[cold]
     pub(crate) fn release_waits(&self, header: &Header, region: Region) {
         // This may wake, and the wakers may be user code.
-        let counts = &|number| header.is_inside(region, number);
-        self.awaited(header, counts).iter().for_each(|awaited| self.tolerate(|| awaited.resume()));
+        let awaited = self.table.awaited(header, &|number| header.is_inside(region, number));
+        each_object(&awaited, &|awaited| self.tolerate(|| awaited.resume()));
     }
 
     /// The waits in a region, or with `is_frozen_alone` the frozen ones among them, are not polled
     /// for some time. What was handed to them, for example a lock, goes to other waiters.
     pub(crate) fn yield_gift(&self, header: &Header, region: Region, is_frozen_alone: bool) {
-        let counts = &|number| header.is_inside(region, number) && (!is_frozen_alone || header.is_frozen(number));
-        self.awaited(header, counts).iter().for_each(|awaited| awaited.yield_gift());
+        let counts = |number| header.is_inside(region, number) && (!is_frozen_alone || header.is_frozen(number));
+        each_object(&self.table.awaited(header, &counts), &|awaited| awaited.yield_gift());
     }
 
     // ---- a task that is not polled registers its own waiters ----
@@ -364,16 +384,10 @@ impl Kernel {
         waker: &Waker,
     ) -> bool {
         self.drop_link(link.take());
-        let links = self.links(header, &|number| polled(header, region, number));
-        let mut tasks = links.into_iter().flatten().filter_map(Link::into_task);
-        let Some(next) = tasks.find(|task| !task.header().is_done()) else { return false };
-        *link = Some(self.add_link(&next, waker));
+        let Some(next) = self.first_living_link(header, region) else { return false };
+        let waiter = self.table.add_waiter(next.header(), Then::Wake(clone_uncounted(waker)));
+        *link = Some((next.header().token(), waiter));
         true
-    }
-
-    fn add_link(&self, task: &AnyTask, waker: &Waker) -> (Token, WaiterKey) {
-        let waiter = self.table.add_waiter(task.header(), Then::Wake(clone_uncounted(waker)));
-        (task.header().token(), waiter)
     }
 
     /// The task is interrupted, and a gather that it awaits is decided. The wake of the gather may
@@ -400,49 +414,8 @@ impl Kernel {
 
     /// Calls `act` with each wait that is not frozen, and with its number. Sleeps are left out.
     pub(crate) fn each_wait(&self, header: &Header, act: &mut dyn FnMut(u64, WaitEntry)) {
-        self.each_that_counts(header, &|number| !header.is_frozen(number), act);
-    }
-
-    /// The tasks and other links that a task awaits. `None` if it waits for no task and no object
-    /// with links.
-    #[inline(never)]
-    fn links(&self, header: &Header, counts: &dyn Fn(u64) -> bool) -> Option<Vec<Link>> {
-        let mut links: Option<Vec<Link>> = None;
-        self.each_that_counts(header, counts, &mut |_, begun| match begun.wait {
-            // A task that has ended has already woken its waiters.
-            Wait::Task(token) => {
-                if let Some(task) = self.table.task(token) {
-                    links.get_or_insert_default().push(Link::Task(task));
-                }
-            }
-            awaited @ (Wait::In(..) | Wait::On(_)) => {
-                if let Some(on) = awaited.upgrade().and_then(|awaited| awaited.links()) {
-                    links.get_or_insert_default().extend(on);
-                }
-            }
-        });
-        links
-    }
-
-    /// The objects to notify about the task. All are collected before the first is notified.
-    #[inline(never)]
-    fn awaited(&self, header: &Header, counts: &dyn Fn(u64) -> bool) -> Vec<Rc<dyn Awaited>> {
-        let mut awaited = Vec::new();
-        self.each_that_counts(header, counts, &mut |_, begun| {
-            if let Some(one) = begun.wait.upgrade() {
-                awaited.push(one);
-            }
-        });
-        awaited
-    }
-
-    /// Not inlined, because it has many callers.
-    #[inline(never)]
-    fn each_that_counts(&self, header: &Header, counts: &dyn Fn(u64) -> bool, act: &mut dyn FnMut(u64, WaitEntry)) {
-        for (number, begun) in self.table.waits(header) {
-            if counts(number) {
-                act(number, begun);
-            }
+        for (number, begun) in self.table.waits(header).filter(|(number, _)| !header.is_frozen(*number)) {
+            act(number, begun);
         }
     }
 
@@ -497,20 +470,18 @@ pub(crate) enum Links {
     LeadBack,
 }
 
-/// Whether the item with this number is inside the region and is polled. While a region unwinds,
-/// only its innermost cleanup is polled.
-fn polled(header: &Header, region: Region, number: u64) -> bool {
-    header.is_inside(region, number) && !header.is_frozen(number)
+fn first_living(links: &[Link]) -> Option<AnyTask> {
+    links.iter().filter_map(Link::task).find(|task| !task.header().is_done()).cloned()
+}
+
+/// Calls `act` with each object. All were collected before.
+fn each_object(awaited: &[Link], act: &dyn Fn(&dyn Awaited)) {
+    awaited.iter().filter_map(Link::object).for_each(|awaited| act(&**awaited));
 }
 
 /// The first link is entered next.
-fn enter_links(links: Vec<Link>, from: &AnyTask, stack: &mut Vec<Visit>) {
-    for link in links.into_iter().rev() {
-        stack.push(match link {
-            Link::Task(task) => Visit::Enter { task, from: Some(from.clone()) },
-            Link::On(awaited) => Visit::Interrupt(awaited),
-        });
-    }
+fn enter_links(links: Vec<Link>, from: Token, stack: &mut Vec<Visit>) {
+    stack.extend(links.into_iter().rev().map(|link| Visit::Enter(link, from)));
 }
 
 // The values of `Header::visited`: twice the number of the spread, plus one while the path leads

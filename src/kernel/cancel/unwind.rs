@@ -40,6 +40,8 @@ pub(in crate::kernel) struct Unwinder {
     pub(in crate::kernel) is_inside: fn(&Header, u64, Region) -> bool,
     pub(in crate::kernel) any_asks: fn(&Header) -> bool,
     pub(in crate::kernel) note_sleep: fn(&Header, u64, u64),
+    /// Circles of tasks without scopes are found when a cancellation spreads.
+    pub(in crate::kernel) break_circles: fn(&Kernel) -> bool,
 }
 
 pub(in crate::kernel) static UNWINDER: Unwinder = Unwinder {
@@ -57,6 +59,7 @@ pub(in crate::kernel) static UNWINDER: Unwinder = Unwinder {
         let is_frozen = header.is_ending() && (header.is_condemned() || header.is_frozen(number));
         header.scopes(|scopes| scopes.note_sleep(number, turn, is_frozen));
     },
+    break_circles: Kernel::break_circles,
 };
 
 /// Why an unwinding has stopped.

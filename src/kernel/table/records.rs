@@ -17,6 +17,20 @@ pub(crate) enum Link {
 }
 
 impl Link {
+    pub(crate) fn task(&self) -> Option<&AnyTask> {
+        match self {
+            Link::Task(task) => Some(task),
+            Link::On(_) => None,
+        }
+    }
+
+    pub(crate) fn object(&self) -> Option<&Rc<dyn Awaited>> {
+        match self {
+            Link::Task(_) => None,
+            Link::On(awaited) => Some(awaited),
+        }
+    }
+
     pub(crate) fn into_task(self) -> Option<AnyTask> {
         match self {
             Link::Task(task) => Some(task),
@@ -119,8 +133,33 @@ pub(crate) trait Awaited {
     /// other waiters. Called where nothing is borrowed; this method can wake tasks.
     fn yield_gift(&self) {}
 
+    /// The links of everything that a task awaits, in order; `None` if there is no task, and no
+    /// object with links. Then, if `interrupts`, calls `interrupt` of each object. A method, so that
+    /// a program that awaits only tasks and sleeps does not contain it.
+    fn links_of_all(&self, awaited: &[Link], interrupts: bool) -> Option<Vec<Link>> {
+        links_of_all(awaited, interrupts)
+    }
+
     /// Writes what is waited for, for reports.
     fn describe(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result;
+}
+
+fn links_of_all(awaited: &[Link], interrupts: bool) -> Option<Vec<Link>> {
+    let mut links: Option<Vec<Link>> = None;
+    for link in awaited {
+        match link {
+            Link::Task(task) => links.get_or_insert_default().push(Link::Task(task.clone())),
+            Link::On(awaited) => {
+                if let Some(on) = awaited.links() {
+                    links.get_or_insert_default().extend(on);
+                }
+            }
+        }
+    }
+    if interrupts {
+        awaited.iter().filter_map(Link::object).for_each(|awaited| awaited.interrupt());
+    }
+    links
 }
 
 /// A primitive with lines of waiters. A waiter needs no `Awaited` object of its own until other

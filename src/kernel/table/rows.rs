@@ -83,6 +83,14 @@ impl Rows {
         self.vacant = slot as u32;
     }
 
+    /// The living task of a token.
+    #[inline]
+    pub(super) fn tenant(&self, token: Token) -> Option<NonNull<Header>> {
+        let task = self.rows.get(token.slot() as usize)?.tenant()?;
+        // SAFETY: the row holds its tenant.
+        (unsafe { task.as_ref() }.token() == token).then_some(task)
+    }
+
     /// Puts a task into a vacant row. Returns the row's generation and slot.
     #[inline]
     pub(super) fn occupy(&mut self, task: NonNull<Header>) -> (u32, u32) {

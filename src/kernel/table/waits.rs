@@ -1,12 +1,12 @@
 //! The waits of tasks. The leaf futures of a task record what it waits for, and at which await.
 #![allow(unsafe_code, reason = "reads the headers of tasks that rows hold")]
 
-use crate::kernel::cell::Header;
+use crate::kernel::cell::{AnyTask, Header};
 #[cfg(feature = "probe")]
 use crate::kernel::observe::probe::EventKind;
 #[cfg(feature = "probe")]
 use crate::kernel::observe::task_id::TaskId;
-use crate::kernel::table::records::{Wait, WaitEntry, WaitKey};
+use crate::kernel::table::records::{Link, Wait, WaitEntry, WaitKey};
 use crate::kernel::table::store::{FIRST, Numbered, Store};
 use crate::kernel::table::waker::home;
 use crate::kernel::table::{Rows, TaskTable, context};
@@ -144,6 +144,26 @@ impl TaskTable {
         // Not by an iterator: its code would be three times as long.
         self.with(|table| table.waits.each(task, |wait| waits.push((wait.number.get(), wait.value.clone()))));
         waits.into_iter()
+    }
+
+    /// What a task waits for, in the order in which the waits began: tasks that have not ended, and
+    /// objects. Only waits whose numbers count. `counts` uses nothing of the table.
+    #[inline(never)]
+    pub(crate) fn awaited(&self, task: &Header, counts: &dyn Fn(u64) -> bool) -> Vec<Link> {
+        let mut awaited = Vec::new();
+        self.with(|table| {
+            let see: &mut dyn FnMut(&Numbered<WaitEntry>) = &mut |wait| {
+                if counts(wait.number.get()) {
+                    awaited.extend(match wait.value.wait {
+                        // SAFETY: the row holds the task it names.
+                        Wait::Task(token) => table.tenant(token).map(|task| Link::Task(unsafe { AnyTask::held(task) })),
+                        ref awaited @ (Wait::In(..) | Wait::On(_)) => awaited.upgrade().map(Link::On),
+                    });
+                }
+            };
+            table.waits.each(task, see);
+        });
+        awaited
     }
 
     /// Number of recorded waits of all tasks.
