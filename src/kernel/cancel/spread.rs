@@ -19,7 +19,7 @@ use crate::kernel::cancel::scopes::{Inside, Region};
 use crate::kernel::cell::{AnyTask, Header, same};
 #[cfg(feature = "probe")]
 use crate::kernel::observe::probe::Source;
-use crate::kernel::table::records::{Awaited, Link, Then, WaitEntry, WaiterKey};
+use crate::kernel::table::records::{Awaited, ForObjects, Link, Then, WaitEntry, WaiterKey};
 use crate::kernel::table::waker::clone_uncounted;
 use crate::kernel::token::Token;
 use crate::kernel::{Kernel, sorted_once};
@@ -30,9 +30,10 @@ use std::task::Waker;
 enum Visit {
     /// A link from the task with this token, or from none.
     Enter(Link, Token),
-    /// Whether the task also waits for a lock, say. A lock that was handed to it (a *gift*) goes to
-    /// other waiters, because the task is not stepped before the awaited tasks have ended.
-    Leave(AnyTask, bool),
+    /// The functions are there if the task also waits for a lock, say. A lock that was handed to it
+    /// (a *gift*) goes to other waiters, because the task is not stepped before the awaited tasks
+    /// have ended.
+    Leave(AnyTask, Option<&'static ForObjects>),
 }
 
 /// Where a cancellation continues.
@@ -42,8 +43,8 @@ struct Way {
     /// False if no task and no object with links is awaited. If this is true, and no link is a
     /// living task, then the waiting task is already queued, or a callback will wake it.
     leads_on: bool,
-    /// Whether an object is awaited.
-    has_objects: bool,
+    /// If an object is awaited.
+    for_objects: Option<&'static ForObjects>,
 }
 
 impl Kernel {
@@ -126,7 +127,7 @@ impl Kernel {
     /// its next poll. Returns what it has to wait for before that.
     pub(crate) fn interrupt(&self, task: &AnyTask, region: Region) -> Links {
         let header = task.header();
-        let Way { links, leads_on, has_objects } = self.way(header, region, true);
+        let Way { links, leads_on, for_objects } = self.way(header, region, true);
         if !leads_on {
             return Links::None;
         }
@@ -138,7 +139,7 @@ impl Kernel {
         match self.spread(stack, spread) {
             true => Links::LeadBack,
             false if is_living => {
-                if has_objects {
+                if for_objects.is_some() {
                     self.yield_gift(header, region, false);
                 }
                 Links::Living
@@ -179,7 +180,7 @@ impl Kernel {
                     has_broken |= self.break_circle(&task, self.table.task(from), &stack);
                 } else if visited != left_behind(spread) && header.is_ending() {
                     header.visited.set(on_the_way(spread));
-                    stack.push(Visit::Leave(task.clone(), false));
+                    stack.push(Visit::Leave(task.clone(), None));
                     let tasks = self.tasks_of(header, |awaited| awaited.tasks());
                     enter_links(tasks.into_iter().map(Link::Task).collect(), header.token(), &mut stack);
                 }
@@ -264,15 +265,13 @@ impl Kernel {
             match visit {
                 Visit::Enter(Link::Task(task), from) => leads_back |= self.enter(&task, from, spread, &mut stack),
                 Visit::Enter(Link::On(awaited), _) => awaited.interrupt(),
-                Visit::Leave(task, has_objects) => {
+                Visit::Leave(task, for_objects) => {
                     let header = task.header();
                     header.visited.set(left_behind(spread));
-                    if has_objects
-                        && header.is_condemned()
-                        && !header.is_forced()
-                        && self.first_living_link(header, Region::Task).is_some()
-                    {
-                        self.yield_gift(header, Region::Task, false);
+                    let Some(for_objects) = for_objects else { continue };
+                    let waits = header.is_condemned() && !header.is_forced();
+                    if waits && self.first_living_link(header, Region::Task).is_some() {
+                        (for_objects.yield_gifts)(self, header);
                     }
                 }
             }
@@ -314,7 +313,7 @@ impl Kernel {
     /// If the task awaits tasks, these come next. Otherwise the task is queued.
     fn go_on_from(&self, task: &AnyTask, spread: u32, stack: &mut Vec<Visit>) {
         let header = task.header();
-        let Way { links, leads_on, has_objects } = self.way(header, Region::Task, true);
+        let Way { links, leads_on, for_objects } = self.way(header, Region::Task, true);
         if !leads_on {
             header.visited.set(left_behind(spread));
             self.table.wake(header.token());
@@ -322,7 +321,7 @@ impl Kernel {
         }
         header.visited.set(on_the_way(spread));
         // The stack is last in, first out: the spread leaves the task after all of its links.
-        stack.push(Visit::Leave(task.clone(), has_objects));
+        stack.push(Visit::Leave(task.clone(), for_objects));
         enter_links(links, header.token(), stack);
     }
 
@@ -330,14 +329,19 @@ impl Kernel {
     /// the region are interrupted.
     fn way(&self, header: &Header, region: Region, interrupts: bool) -> Way {
         let awaited = self.awaited(header, region);
-        match awaited.iter().find_map(Link::object).cloned() {
-            Some(object) => {
-                let links = object.links_of_all(&awaited, interrupts);
-                Way { leads_on: links.is_some(), links: links.unwrap_or_default(), has_objects: true }
+        match for_objects(&awaited) {
+            Some(functions) => {
+                let links = (functions.links)(&awaited, interrupts);
+                Way { leads_on: links.is_some(), links: links.unwrap_or_default(), for_objects: Some(functions) }
             }
             // A task that has ended has already woken its waiters.
-            None => Way { leads_on: !awaited.is_empty(), links: awaited, has_objects: false },
+            None => Way { leads_on: !awaited.is_empty(), links: awaited, for_objects: None },
         }
+    }
+
+    /// The functions for objects, if the task waits for an object anywhere.
+    pub(in crate::kernel) fn for_objects(&self, header: &Header) -> Option<&'static ForObjects> {
+        for_objects(&self.table.awaited(header, &|_| true))
     }
 
     /// What a task waits for in a region, as far as the region is polled.
@@ -363,6 +367,14 @@ impl Kernel {
         // This may wake, and the wakers may be user code.
         let awaited = self.table.awaited(header, &|number| header.is_inside(region, number));
         each_object(&awaited, &|awaited| self.tolerate(|| awaited.resume()));
+    }
+
+    pub(in crate::kernel) fn release_all_waits(&self, header: &Header) {
+        self.release_waits(header, Region::Task);
+    }
+
+    pub(in crate::kernel) fn yield_gifts(&self, header: &Header) {
+        self.yield_gift(header, Region::Task, false);
     }
 
     /// The waits in a region, or with `is_frozen_alone` the frozen ones among them, are not polled
@@ -472,6 +484,10 @@ pub(crate) enum Links {
 
 fn first_living(links: &[Link]) -> Option<AnyTask> {
     links.iter().filter_map(Link::task).find(|task| !task.header().is_done()).cloned()
+}
+
+fn for_objects(awaited: &[Link]) -> Option<&'static ForObjects> {
+    awaited.iter().find_map(Link::object).map(|awaited| awaited.functions())
 }
 
 /// Calls `act` with each object. All were collected before.

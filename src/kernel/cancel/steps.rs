@@ -33,7 +33,10 @@ impl Kernel {
         if waits && self.follow_link(&mut link, header, Region::Task, &waker) {
             header.replace_link(link);
             self.table.keep_waiting(header);
-            return self.yield_gift(header, Region::Task, false);
+            if let Some(for_objects) = self.for_objects(header) {
+                (for_objects.yield_gifts)(self, header);
+            }
+            return;
         }
         self.drop_link(link);
         match header.unwinder() {
@@ -176,7 +179,9 @@ impl Kernel {
     /// count.
     pub(in crate::kernel) fn fail(&self, task: &AnyTask, error: TaskError) {
         let ending = if error.is_panic() { Ending::Panicked } else { Ending::Cancelled };
-        self.release_waits(task.header(), Region::Task);
+        if let Some(for_objects) = self.for_objects(task.header()) {
+            (for_objects.release_waits)(self, task.header());
+        }
         task.set_error(error);
         self.finish(task, ending);
     }

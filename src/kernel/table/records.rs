@@ -1,7 +1,8 @@
 //! What a task can wait for, and what happens when a task ends: the contents of `waits.rs` and `waiters.rs`.
 
+use crate::kernel::Kernel;
 use crate::kernel::callbacks::calls::Call;
-use crate::kernel::cell::AnyTask;
+use crate::kernel::cell::{AnyTask, Header};
 use crate::kernel::token::Token;
 use std::num::NonZeroU64;
 use std::panic::Location;
@@ -133,18 +134,29 @@ pub(crate) trait Awaited {
     /// other waiters. Called where nothing is borrowed; this method can wake tasks.
     fn yield_gift(&self) {}
 
-    /// The links of everything that a task awaits, in order; `None` if there is no task, and no
-    /// object with links. Then, if `interrupts`, calls `interrupt` of each object. A method, so that
-    /// a program that awaits only tasks and sleeps does not contain it.
-    fn links_of_all(&self, awaited: &[Link], interrupts: bool) -> Option<Vec<Link>> {
-        links_of_all(awaited, interrupts)
+    /// The functions for tasks that await objects. They are found through an object, so that a
+    /// program that awaits only tasks and sleeps does not contain them.
+    fn functions(&self) -> &'static ForObjects {
+        &FOR_OBJECTS
     }
 
     /// Writes what is waited for, for reports.
     fn describe(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result;
 }
 
-fn links_of_all(awaited: &[Link], interrupts: bool) -> Option<Vec<Link>> {
+/// See `Awaited::functions`.
+pub(crate) struct ForObjects {
+    pub(in crate::kernel) links: fn(&[Link], bool) -> Option<Vec<Link>>,
+    pub(in crate::kernel) release_waits: fn(&Kernel, &Header),
+    pub(in crate::kernel) yield_gifts: fn(&Kernel, &Header),
+}
+
+static FOR_OBJECTS: ForObjects =
+    ForObjects { links, release_waits: Kernel::release_all_waits, yield_gifts: Kernel::yield_gifts };
+
+/// The links of everything that a task awaits, in order; `None` if there is no task, and no object
+/// with links. If `interrupts`, then calls `interrupt` of each object.
+fn links(awaited: &[Link], interrupts: bool) -> Option<Vec<Link>> {
     let mut links: Option<Vec<Link>> = None;
     for link in awaited {
         match link {
