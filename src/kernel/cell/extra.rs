@@ -20,22 +20,26 @@ struct Extra {
     locals: Locals,
 }
 
-/// The place of `Extra` in the header. Empty while code uses the data. Its `Drop` checks first
-/// whether there is data, because most tasks have none.
-pub(super) struct Slot(ManuallyDrop<Cell<Option<Box<Extra>>>>);
+/// The place of `Extra` in the header. Empty while code uses the data. Only `Drop for Slot` drops
+/// the data, so code that uses it has nothing to drop if it panics, which it does not.
+pub(super) struct Slot(Cell<Option<Undropped>>);
+
+type Undropped = ManuallyDrop<Box<Extra>>;
 
 impl Slot {
     #[inline]
     pub(super) fn of(name: Option<Rc<str>>) -> Self {
-        Slot(ManuallyDrop::new(Cell::new(name.map(|name| Box::new(Extra { name: Some(name), ..Extra::default() })))))
+        let extra = |name| ManuallyDrop::new(Box::new(Extra { name: Some(name), ..Extra::default() }));
+        Slot(Cell::new(name.map(extra)))
     }
 }
 
 impl Drop for Slot {
+    /// Most tasks have no such data.
     #[inline]
     fn drop(&mut self) {
         if self.0.get_mut().is_some() {
-            drop_extra(self.0.take());
+            drop_extra(self);
         }
     }
 }
@@ -43,8 +47,8 @@ impl Drop for Slot {
 /// A separate function, so that tasks without such data do not pay for it.
 #[cold]
 #[inline(never)]
-fn drop_extra(extra: Option<Box<Extra>>) {
-    drop(extra);
+fn drop_extra(slot: &Slot) {
+    drop(slot.0.take().map(ManuallyDrop::into_inner));
 }
 
 impl Header {
@@ -95,12 +99,12 @@ impl Header {
     }
 
     #[inline(never)]
-    fn take_extra(&self) -> Box<Extra> {
+    fn take_extra(&self) -> Undropped {
         self.extra.0.take().unwrap_or_default()
     }
 
-    #[inline(never)]
-    fn put_back(&self, extra: Box<Extra>) {
+    #[inline]
+    fn put_back(&self, extra: Undropped) {
         let before = self.extra.0.replace(Some(extra));
         debug_assert!(before.is_none(), "STEP-1: a header was used while it was used");
     }

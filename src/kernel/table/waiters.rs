@@ -113,7 +113,7 @@ impl TaskTable {
 
     /// Removes a waiter and returns it. The caller drops it where nothing is borrowed. `None` if
     /// the waiter was removed before.
-    #[inline]
+    #[inline(never)]
     pub(crate) fn remove_waiter(&self, task: &Header, key: WaiterKey) -> Option<Then> {
         self.with(|table| table.waiters.remove(task, key.index, key.number))
     }
