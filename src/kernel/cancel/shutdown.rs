@@ -157,9 +157,7 @@ impl Kernel {
             let ended = self.finish_tasks(Patience::GivesUp);
             let mut left = Vec::new();
             self.calls.borrow_mut().drain(|call| left.push(Alarm::Call(call)));
-            for call in self.table.take_calls() {
-                left.push(Alarm::Call(call));
-            }
+            self.table.take_calls(&mut |call| left.push(Alarm::Call(call)));
             self.drain_timers(&mut left);
             for message in self.inbox().close() {
                 match message {

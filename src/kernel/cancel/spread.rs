@@ -496,8 +496,10 @@ fn each_object(awaited: &[Link], act: &dyn Fn(&dyn Awaited)) {
 }
 
 /// The first link is entered next.
-fn enter_links(links: Vec<Link>, from: Token, stack: &mut Vec<Visit>) {
-    stack.extend(links.into_iter().rev().map(|link| Visit::Enter(link, from)));
+fn enter_links(mut links: Vec<Link>, from: Token, stack: &mut Vec<Visit>) {
+    while let Some(link) = links.pop() {
+        stack.push(Visit::Enter(link, from));
+    }
 }
 
 // The values of `Header::visited`: twice the number of the spread, plus one while the path leads

@@ -84,22 +84,21 @@ impl TaskTable {
         });
     }
 
-    /// Takes the callbacks in the queue that cannot be cancelled. They will not be called.
-    pub(crate) fn take_calls(&self) -> Vec<Call> {
-        let mut calls = Vec::new();
+    /// Passes the callbacks in the queue that cannot be cancelled to `take`, which calls no user
+    /// code. They will not be called.
+    pub(crate) fn take_calls(&self, take: &mut dyn FnMut(Call)) {
         self.with(|table| {
             table.ready.each(&mut |entry| {
                 if entry.as_task().is_none() {
                     // SAFETY: the entry is in the queue, so its node exists.
                     match unsafe { entry.replace_callback(Callback::Dropped) } {
-                        Callback::Call(call) => calls.push(call),
+                        Callback::Call(call) => take(call),
                         // SAFETY: as above. `Dropped` is returned.
                         other => _ = unsafe { entry.replace_callback(other) },
                     }
                 }
             });
         });
-        calls
     }
 
     /// Limits this turn to its first `count` entries. Returns whether the turn has more.

@@ -153,12 +153,16 @@ impl TaskTable {
         let mut awaited = Vec::new();
         self.with(|table| {
             let see: &mut dyn FnMut(&Numbered<WaitEntry>) = &mut |wait| {
-                if counts(wait.number.get()) {
-                    awaited.extend(match wait.value.wait {
-                        // SAFETY: the row holds the task it names.
-                        Wait::Task(token) => table.tenant(token).map(|task| Link::Task(unsafe { AnyTask::held(task) })),
-                        ref awaited @ (Wait::In(..) | Wait::On(_)) => awaited.upgrade().map(Link::On),
-                    });
+                if !counts(wait.number.get()) {
+                    return;
+                }
+                let link = match wait.value.wait {
+                    // SAFETY: the row holds the task it names.
+                    Wait::Task(token) => table.tenant(token).map(|task| Link::Task(unsafe { AnyTask::held(task) })),
+                    ref awaited @ (Wait::In(..) | Wait::On(_)) => awaited.upgrade().map(Link::On),
+                };
+                if let Some(link) = link {
+                    awaited.push(link);
                 }
             };
             table.waits.each(task, see);
