@@ -29,8 +29,7 @@ type Undropped = ManuallyDrop<Box<Extra>>;
 impl Slot {
     #[inline]
     pub(super) fn of(name: Option<Rc<str>>) -> Self {
-        let extra = |name| ManuallyDrop::new(Box::new(Extra { name: Some(name), ..Extra::default() }));
-        Slot(Cell::new(name.map(extra)))
+        Slot(Cell::new(name.map(named)))
     }
 }
 
@@ -42,6 +41,13 @@ impl Drop for Slot {
             drop_extra(self);
         }
     }
+}
+
+/// A separate function, because it would be inlined for each type of future.
+#[cold]
+#[inline(never)]
+fn named(name: Rc<str>) -> Undropped {
+    ManuallyDrop::new(Box::new(Extra { name: Some(name), ..Extra::default() }))
 }
 
 /// A separate function, so that tasks without such data do not pay for it.
