@@ -74,7 +74,7 @@ impl Case {
 
 /// Returns the case with this id.
 pub fn find(id: &str) -> Option<&'static Case> {
-    CASES.iter().find(|case| case.id == id)
+    CASES.iter().chain(ONELANE_ONLY).find(|case| case.id == id)
 }
 
 const fn wall(id: &'static str, width: usize, least: usize, operation: &'static str, title: &'static str) -> Case {
@@ -151,4 +151,11 @@ pub const CASES: &[Case] = &[
         Measure::Allocations,
         large(wall("allocations-spawn", 1, 1, "task", "allocations to spawn an empty task and await it"), 1, 1000),
     ),
+];
+
+/// Cases that only onelane runs, because other runtimes lack the primitive or its order. They are
+/// not compared with other runtimes; `benches/instructions` counts them.
+pub const ONELANE_ONLY: &[Case] = &[
+    wall("lock-contended", 2, 100, "acquisition", "two tasks take a lock in turn, and yield while they hold it"),
+    wall("queue-wait", 2, 100, "item", "two tasks play ping-pong through two queues; each `get` waits"),
 ];

@@ -18,10 +18,11 @@ pub mod runtime;
 mod spawns;
 mod sync;
 mod timers;
+mod waits;
 mod wakes;
 mod yields;
 
-pub use catalogue::{CASES, Case, Measure, Rounds, Size, find};
+pub use catalogue::{CASES, Case, Measure, ONELANE_ONLY, Rounds, Size, find};
 pub use combinators::gathers;
 pub use floor::Floor;
 pub use memory::{sleeping, waiting};
@@ -29,6 +30,7 @@ pub use onelane::{Counting, Debugged, Onelane};
 pub use spawns::spawns;
 pub use sync::{channels, oneshots};
 pub use timers::timers;
+pub use waits::waits;
 pub use wakes::{foreign_wakes, runs};
 pub use yields::{own_yields, yields};
 

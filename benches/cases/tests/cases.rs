@@ -1,7 +1,7 @@
 //! Runs each case on the two runtimes of this package. Each must do all its operations, and start
 //! and stop the meter once.
 
-use onelane_cases::{CASES, Floor, Meter, Onelane, Size, Works, find};
+use onelane_cases::{CASES, Floor, Meter, ONELANE_ONLY, Onelane, Size, Works, find, waits};
 use std::cell::Cell;
 
 thread_local! {
@@ -31,6 +31,8 @@ fn the_floor_does_its_work() {
 #[test]
 fn onelane_does_its_work() {
     does_all(Onelane::works());
+    does_all(waits());
+    assert!(waits().into_iter().map(|(id, _)| id).eq(ONELANE_ONLY.iter().map(|case| case.id)));
 }
 
 #[test]

@@ -4,7 +4,7 @@
 //! (`yield-1000000`, `spawn-100000`, the heap), and `foreign-wake`, which uses another thread.
 
 use crate::virtual_time;
-use onelane_cases::{Counting, Debugged, Floor, Onelane, Work, Works, find, yields};
+use onelane_cases::{Counting, Debugged, Floor, Onelane, Work, Works, find, waits, yields};
 use onelane_instructions::Entry;
 
 /// Cases of `benches/cases` that are repeated.
@@ -41,6 +41,10 @@ pub(crate) fn entries() -> Vec<Entry> {
                 entries.push(Entry::repeated(case, runtime, work));
             }
         }
+    }
+    for (id, work) in waits() {
+        let case = find(id).unwrap_or_else(|| panic!("benches/cases has no case `{id}`"));
+        entries.push(Entry::repeated(case, "onelane", work));
     }
     // The cost of metrics and of debug mode.
     let observed: [(&[(_, _)], Works); 2] = [
