@@ -390,8 +390,8 @@ impl Future for BarrierWait {
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         let this = &mut *self;
         assert!(this.stage != Stage::Over, "a wait() of a barrier was polled after it was ready; wait with a new one");
+        ready!(this.ticket.poll(&this.core, context));
         loop {
-            ready!(this.ticket.poll(&this.core, context));
             match (this.stage, this.core.state.get()) {
                 (Stage::Arrived(index), State::Draining) => return this.leave(Ok(index)),
                 (Stage::Arrived(_), State::Broken | State::Resetting) => return this.leave(Err(BrokenBarrier)),
@@ -414,7 +414,7 @@ impl Future for BarrierWait {
                     }
                 }
             }
-            this.ticket.enter(&*this.core, 0);
+            ready!(this.ticket.wait(&this.core, 0, context));
         }
     }
 }

@@ -178,15 +178,13 @@ impl Acquiring {
     fn poll(&mut self, context: &mut Context<'_>) -> Poll<()> {
         assert!(!self.over, "a lock() was polled after it was ready; lock again with a new one");
         loop {
-            let enters = !self.ticket.is_in_line(&*self.raw) && !self.raw.is_free();
-            if enters {
-                self.ticket.enter(&*self.raw, 0);
-            }
-            let poll = self.ticket.poll(&self.raw, context);
-            if enters {
+            if !self.ticket.is_in_line(&*self.raw) && !self.raw.is_free() {
+                let poll = self.ticket.wait(&self.raw, 0, context);
                 self.ticket.tell_taker(&*self.raw);
+                ready!(poll);
+            } else {
+                ready!(self.ticket.poll(&self.raw, context));
             }
-            ready!(poll);
             // The destructor of a waker, which is user code, may have taken the lock.
             if !self.raw.is_locked() {
                 break;

@@ -1041,15 +1041,15 @@ impl<T> Future for QueuePut<'_, T> {
     #[track_caller]
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         let this = &mut *self;
+        ready!(this.ticket.poll(&this.queue.core, context));
         loop {
-            ready!(this.ticket.poll(&this.queue.core, context));
             let item = this.item.take().expect("a put() was polled after it was ready; put again with a new one");
             match this.queue.try_put(item) {
                 Ok(()) => return Poll::Ready(Ok(())),
                 Err(TryPutError::ShutDown(item)) => return Poll::Ready(Err(PutError(item))),
                 Err(TryPutError::Full(item)) => this.item = Some(item),
             }
-            this.ticket.enter(&*this.queue.core, PUTTERS);
+            ready!(this.ticket.wait(&this.queue.core, PUTTERS, context));
         }
     }
 }
@@ -1090,13 +1090,13 @@ impl<T> Future for QueueGet<'_, T> {
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         let this = &mut *self;
         assert!(!this.over, "a get() was polled after it was ready; get again with a new one");
+        ready!(this.ticket.poll(&this.queue.core, context));
         loop {
-            ready!(this.ticket.poll(&this.queue.core, context));
             let got = match this.queue.try_get() {
                 Ok(item) => Ok(item),
                 Err(TryGetError::ShutDown) => Err(QueueShutDown),
                 Err(TryGetError::Empty) => {
-                    this.ticket.enter(&*this.queue.core, GETTERS);
+                    ready!(this.ticket.wait(&this.queue.core, GETTERS, context));
                     continue;
                 }
             };

@@ -548,13 +548,12 @@ impl Future for SemaphoreAcquire {
             return Poll::Ready(this.core.permit());
         }
         if enters {
-            this.ticket.enter(&*this.core, 0);
-        }
-        let poll = this.ticket.poll(&this.core, context);
-        if enters {
+            let poll = this.ticket.wait(&this.core, 0, context);
             this.ticket.tell_taker(&*this.core);
+            ready!(poll);
+        } else {
+            ready!(this.ticket.poll(&this.core, context));
         }
-        ready!(poll);
         this.over = true;
         let permit = this.core.permit();
         this.core.hand_out();

@@ -26,7 +26,7 @@
 use crate::kernel::callbacks::exceptions;
 use crate::kernel::table::lists::{List, Lists};
 use crate::kernel::table::records::{Awaited, InLine, Lines, Wait};
-use crate::kernel::{Token, clone_uncounted, context};
+use crate::kernel::{Token, clone_uncounted, context, own, wake_at_home};
 use crate::leaf::Record;
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
@@ -126,13 +126,20 @@ pub(super) struct Given(Option<Waker>);
 
 impl Given {
     pub(super) fn wake(self) {
-        let Some(waker) = self.0 else { return };
-        // A waker of another executor may panic. The other waiters must be woken all the same, and
-        // no panic may leave a destructor, in which this may run.
-        if let Err(payload) = catch_unwind(AssertUnwindSafe(|| waker.wake())) {
-            let loop_id = context::running().map_or(0, |kernel| kernel.id());
-            exceptions::reached_nobody(loop_id, exceptions::IN_A_WAKER, payload);
+        if let Some(waker) = self.0.and_then(wake_at_home) {
+            wake_other(waker);
         }
+    }
+}
+
+/// A waker of another executor may panic. The other waiters must be woken all the same, and no
+/// panic may leave a destructor, in which this may run.
+#[cold]
+#[inline(never)]
+pub(super) fn wake_other(waker: Waker) {
+    if let Err(payload) = catch_unwind(AssertUnwindSafe(|| waker.wake())) {
+        let loop_id = context::running().map_or(0, |kernel| kernel.id());
+        exceptions::reached_nobody(loop_id, exceptions::IN_A_WAKER, payload);
     }
 }
 
@@ -146,10 +153,11 @@ impl Line {
     }
 
     /// Adds a waiter at the end.
-    fn enter(&mut self) -> u32 {
+    #[inline]
+    fn enter(&mut self, waker: Option<Waker>) -> u32 {
         self.numbered += 1;
         self.len += 1;
-        self.waiters.push(&mut self.waiting, Waiter { number: self.numbered, state: State::Waiting, waker: None })
+        self.waiters.push(&mut self.waiting, Waiter { number: self.numbered, state: State::Waiting, waker })
     }
 
     fn stop_waiting(&mut self, index: u32) {
@@ -407,14 +415,40 @@ impl Ticket {
         self.at.is_some_and(|at| place.line(at.line).state(at.index) != State::Gone)
     }
 
-    /// Takes a place at the end of the queue.
-    #[inline]
+    /// Takes a place at the end of the queue. The caller then polls.
     pub(super) fn enter(&mut self, place: &impl Place, line: u8) {
+        self.enter_with(place, line, None);
+    }
+
+    #[inline]
+    fn enter_with(&mut self, place: &impl Place, line: u8, waker: Option<Waker>) -> InLine {
         debug_assert!(!self.is_in_line(place), "one place a ticket");
         // The waiter of an earlier place, which is `Gone`, is freed.
         self.leave(place);
-        let index = place.line(line).line.borrow_mut().enter();
-        self.at = Some(InLine { line, index });
+        let index = place.line(line).line.borrow_mut().enter(waker);
+        let at = InLine { line, index };
+        self.at = Some(at);
+        at
+    }
+
+    /// Takes a place at the end of the queue, and polls.
+    #[track_caller]
+    #[inline(never)]
+    pub(super) fn wait<P: Place + 'static>(
+        &mut self,
+        place: &Rc<P>,
+        line: u8,
+        context: &mut Context<'_>,
+    ) -> Poll<()> {
+        // Usually the waker can be cloned before the waiter enters, because this calls no user code.
+        let waker = own(context.waker());
+        let is_known = waker.is_some();
+        let at = self.enter_with(&**place, line, waker);
+        if !is_known {
+            return self.poll_in_line(place, context);
+        }
+        self.record.begin(|| Wait::In(Rc::<P>::downgrade(place), at));
+        Poll::Pending
     }
 
     /// Notifies the task that has taken what is waited for, if that task is ending.
@@ -432,30 +466,36 @@ impl Ticket {
     #[track_caller]
     #[inline]
     pub(super) fn poll<P: Place + 'static>(&mut self, place: &Rc<P>, context: &mut Context<'_>) -> Poll<()> {
-        let Some(at) = self.at else { return Poll::Ready(()) };
-        let waiters = place.line(at.line);
-        if let Some(waiter) = waiters.remove_if_over(at.index) {
-            self.at = None;
-            self.record.end();
-            // The waiter's waker may be user code. It is dropped here, where nothing is borrowed.
-            drop(waiter);
+        let Some(InLine { line, index }) = self.at else { return Poll::Ready(()) };
+        if self.ends(place.line(line), index) {
             return Poll::Ready(());
         }
+        self.poll_in_line(place, context)
+    }
+
+    /// Frees the waiter and returns true if it need not wait any more.
+    #[inline(never)]
+    fn ends(&mut self, waiters: &Waiters, index: u32) -> bool {
+        let Some(waiter) = waiters.remove_if_over(index) else { return false };
+        self.at = None;
+        self.record.end();
+        // The waiter's waker may be user code. It is dropped here, where nothing is borrowed.
+        drop(waiter);
+        true
+    }
+
+    /// Polls while the waiter waits or is dying.
+    #[track_caller]
+    #[cold]
+    #[inline(never)]
+    fn poll_in_line<P: Place + 'static>(&mut self, place: &Rc<P>, context: &mut Context<'_>) -> Poll<()> {
+        let Some(at) = self.at else { return Poll::Ready(()) };
+        let waiters = place.line(at.line);
         let new = clone_uncounted(context.waker());
-        let (state, old) = {
-            let mut line = waiters.line.borrow_mut();
-            let waiter = line.waiter(at.index);
-            (waiter.state, waiter.waker.replace(new))
-        };
-        let state = match old {
-            Some(old) => {
-                drop(old);
-                // The destructor of the old waker may have called this primitive.
-                waiters.state(at.index)
-            }
-            None => state,
-        };
-        match state {
+        let old = waiters.line.borrow_mut().waiter(at.index).waker.replace(new);
+        drop(old);
+        // The code of a waker may have called this primitive.
+        match waiters.state(at.index) {
             State::Waiting => {}
             // A waiter that is polled is not dying: its future has moved out of the cancelled task.
             State::Dying => {
@@ -484,8 +524,12 @@ impl Ticket {
     #[inline]
     pub(super) fn leave(&mut self, place: &(impl Place + ?Sized)) -> bool {
         let Some(InLine { line, index }) = self.at.take() else { return false };
+        self.leave_line(place.line(line), index)
+    }
+
+    #[inline(never)]
+    fn leave_line(&mut self, waiters: &Waiters, index: u32) -> bool {
         self.record.end();
-        let waiters = place.line(line);
         let was_given = waiters.leave(index);
         let waiter = waiters.line.borrow_mut().waiters.free(index);
         // Its waker may be user code; here nothing is borrowed.
@@ -498,8 +542,8 @@ impl Ticket {
     pub(super) fn give_up(&mut self, place: &impl Place) {
         if let Some(InLine { line, index }) = self.at {
             yield_gift(place, line, index);
+            self.leave(place);
         }
-        self.leave(place);
     }
 }
 

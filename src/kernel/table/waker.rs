@@ -168,22 +168,44 @@ fn wake_counted(data: *const ()) {
 /// because that loop may be on another thread and cannot know who holds it.
 #[inline]
 pub(crate) fn clone_uncounted(waker: &Waker) -> Waker {
-    if !ptr::eq(waker.vtable(), &PLAIN) {
-        return clone_observed(waker);
-    }
+    own(waker).unwrap_or_else(|| clone_of_other(waker))
+}
+
+/// Like `clone_uncounted`, but only if that calls no user code and no other loop.
+#[inline]
+pub(crate) fn own(waker: &Waker) -> Option<Waker> {
+    let vtable = if ptr::eq(waker.vtable(), &PLAIN) { &PLAIN } else { vtable_of_own(waker)? };
     // SAFETY: as in `TaskTable::waker_of`.
-    unsafe { Waker::new(waker.data(), &PLAIN) }
+    Some(unsafe { Waker::new(waker.data(), vtable) })
 }
 
 #[inline(never)]
-fn clone_observed(waker: &Waker) -> Waker {
-    match OBSERVED.get() {
-        Some([counted, kept]) if ptr::eq(waker.vtable(), *counted) && is_at_home(Token::from_data(waker.data())) => {
-            // SAFETY: as in `TaskTable::waker_of`.
-            unsafe { Waker::new(waker.data(), kept) }
+fn vtable_of_own(waker: &Waker) -> Option<&'static RawWakerVTable> {
+    let &[counted, kept] = OBSERVED.get()?;
+    let is_of_observed = ptr::eq(waker.vtable(), counted) || ptr::eq(waker.vtable(), kept);
+    (is_of_observed && is_at_home(Token::from_data(waker.data()))).then_some(kept)
+}
+
+#[cold]
+#[inline(never)]
+fn clone_of_other(waker: &Waker) -> Waker {
+    waker.clone()
+}
+
+/// Wakes a task of the loop that is in a turn on this thread, if that calls no user code. Otherwise
+/// returns the waker.
+#[inline]
+pub(crate) fn wake_at_home(waker: Waker) -> Option<Waker> {
+    if ptr::eq(waker.vtable(), &PLAIN) {
+        let token = Token::from_data(waker.data());
+        // SAFETY: as in `wake_by_ref`.
+        let is_woken = unsafe { home() }.is_some_and(|home| home.queue(token, |_| {}) || home.lane.number == token.lane());
+        if is_woken {
+            std::mem::forget(waker); // There is nothing to drop.
+            return None;
         }
-        _ => waker.clone(),
     }
+    Some(waker)
 }
 
 /// Whether the token belongs to the loop that is in a turn on this thread.
