@@ -118,7 +118,7 @@ impl Record {
     pub(crate) fn begin_first_join(&mut self, awaited: &Header, waker: &Waker) -> Option<WaiterKey> {
         debug_assert!(self.key.is_none(), "a wait was begun twice");
         let place = Location::caller();
-        if !ptr::eq(place.file(), self.place.file()) {
+        if !is_same_file(place, self.place) {
             return None;
         }
         let (waiter, key) = begin_first_join(awaited, waker, place)?;
@@ -181,11 +181,17 @@ pub(crate) fn place_of(
 ) -> &'static Location<'static> {
     // Without these features no source location is shown. And an await is mostly in the same file as
     // the creation of its leaf.
-    let is_certain = !cfg!(any(feature = "report", feature = "probe")) || ptr::eq(polled_at.file(), known.file());
+    let is_certain = !cfg!(any(feature = "report", feature = "probe")) || is_same_file(polled_at, known);
     if is_certain || is_shown(polled_at, known) { polled_at } else { known }
 }
 
-/// Compares the names of the files, because one name may be stored at two addresses.
+/// Compares only addresses. One name may be stored at two addresses, but not two names at one.
+#[inline]
+fn is_same_file(one: &Location<'_>, other: &Location<'_>) -> bool {
+    ptr::addr_eq(one.file(), other.file())
+}
+
+/// Compares the names of the files.
 #[inline(never)]
 fn is_shown(polled_at: &'static Location<'static>, known: &Location<'_>) -> bool {
     polled_at.file() == known.file() || !is_in_library(polled_at)

@@ -434,12 +434,7 @@ impl Ticket {
     /// Takes a place at the end of the queue, and polls.
     #[track_caller]
     #[inline(never)]
-    pub(super) fn wait<P: Place + 'static>(
-        &mut self,
-        place: &Rc<P>,
-        line: u8,
-        context: &mut Context<'_>,
-    ) -> Poll<()> {
+    pub(super) fn wait<P: Place + 'static>(&mut self, place: &Rc<P>, line: u8, context: &mut Context<'_>) -> Poll<()> {
         // Usually the waker can be cloned before the waiter enters, because this calls no user code.
         let waker = own(context.waker());
         let is_known = waker.is_some();

@@ -43,6 +43,17 @@ impl Row {
         (self.0.addr().get() & 1 == 0).then_some(self.0)
     }
 
+    /// The tenant of a row that is not vacant.
+    ///
+    /// # Safety
+    ///
+    /// The row is not vacant.
+    #[inline]
+    pub(super) unsafe fn held(self) -> NonNull<Header> {
+        debug_assert!(self.tenant().is_some(), "WAKE-1: a row without its task");
+        self.0
+    }
+
     fn bits(self) -> u64 {
         debug_assert!(self.tenant().is_none(), "WAKE-1: two tasks in a row");
         self.0.addr().get() as u64
@@ -60,6 +71,18 @@ impl Row {
 }
 
 impl TaskTable {
+    /// The running task.
+    #[inline]
+    pub(super) fn running_task(&self) -> Option<NonNull<Header>> {
+        let token = self.running.get();
+        if token == Token::NOBODY {
+            return None;
+        }
+        // SAFETY: `step` has set `running`, to a task that has a row; `remove` sets it back before it
+        // empties the row.
+        self.with(|table| Some(unsafe { table.rows.get_unchecked(token.slot() as usize).held() }))
+    }
+
     /// Adds a vacant row, when there is none.
     #[cold]
     pub(super) fn add_row(&self) {

@@ -14,6 +14,7 @@
 
 use crate::kernel::cell::Header;
 use crate::kernel::table::lists::{List, Lists};
+use std::mem::ManuallyDrop;
 use std::num::NonZeroU64;
 
 /// Instead of the index of a node: the record in `firsts`.
@@ -22,9 +23,21 @@ pub(super) const FIRST: u32 = u32::MAX;
 /// Maximum number of places whose memory is kept when no record is left.
 const KEPT: usize = 1024;
 
+/// Number of times that no record is left before memory is given back.
+const PATIENCE: u8 = 16;
+
+/// A record. Without a destructor, so that the store needs no code that drops records: it is empty
+/// when the loop ends, unless tasks are leaked, and then their records are leaked too.
 pub(in crate::kernel) struct Numbered<T> {
     pub(super) number: NonZeroU64,
-    pub(super) value: T,
+    pub(super) value: ManuallyDrop<T>,
+}
+
+impl<T> Numbered<T> {
+    #[inline]
+    pub(super) fn new(number: NonZeroU64, value: T) -> Self {
+        Numbered { number, value: ManuallyDrop::new(value) }
+    }
 }
 
 /// `BIT` in `Header::records` says that a task has a first record, and the next bit that it has
@@ -37,81 +50,81 @@ pub(super) struct Store<T, const BIT: u8> {
 
 /// Something for each slot that uses it, in pages: a wait of a task with a high slot takes one page.
 pub(super) struct Places<T> {
-    /// Each is empty, or has `PAGE` places.
-    pages: Vec<Vec<T>>,
+    pages: Vec<Option<Box<[T; PAGE]>>>,
     /// Number of pages that have memory.
     taken: usize,
-    /// Number of times that a place was taken into use, and number of times that one was released.
-    pub(super) put: usize,
-    pub(super) released: usize,
-    /// The value of `put` when the memory was last freed.
-    born_at: usize,
+    /// Number of places that are in use.
+    used: usize,
+    /// Number of times that no place was in use any more, while there was much memory.
+    emptied: u8,
 }
 
 /// Number of slots of a page.
 const PAGE: usize = 32;
 
-impl<T> Places<T> {
-    const NONE: Self = Places { pages: Vec::new(), taken: 0, put: 0, released: 0, born_at: 0 };
+/// A page, and a place in it.
+#[inline]
+fn split(slot: u32) -> (usize, usize) {
+    (slot as usize / PAGE, slot as usize % PAGE)
+}
 
-    #[inline]
-    fn len(&self) -> usize {
-        self.put.wrapping_sub(self.released)
-    }
+impl<T> Places<T> {
+    const NONE: Self = Places { pages: Vec::new(), taken: 0, used: 0, emptied: 0 };
 
     #[inline]
     fn get(&self, slot: u32) -> Option<&T> {
-        self.pages.get(slot as usize / PAGE)?.get(slot as usize % PAGE)
+        let (page, place) = split(slot);
+        Some(&self.pages.get(page)?.as_ref()?[place])
     }
 
     /// The place of a slot, if its page has memory.
     #[inline]
     pub(super) fn get_mut(&mut self, slot: u32) -> Option<&mut T> {
-        self.pages.get_mut(slot as usize / PAGE)?.get_mut(slot as usize % PAGE)
+        let (page, place) = split(slot);
+        Some(&mut self.pages.get_mut(page)?.as_mut()?[place])
     }
 
     /// Takes the place of a slot into use.
-    #[inline]
-    fn put(&mut self, slot: u32, empty: fn() -> T) -> &mut T {
-        if self.get(slot).is_none() {
-            self.take_page(slot, empty);
+    #[inline(always)]
+    pub(super) fn put(&mut self, slot: u32, empty: fn() -> T) -> &mut T {
+        let (page, place) = split(slot);
+        if !matches!(self.pages.get(page), Some(Some(_))) {
+            self.take_page(page, empty);
         }
-        self.put = self.put.wrapping_add(1);
-        self.get_mut(slot).expect("the page has memory now")
+        let Some(Some(page)) = self.pages.get_mut(page) else { unreachable!("the page has memory now") };
+        self.used += 1;
+        &mut page[place]
     }
 
     #[inline]
-    fn release(&mut self) {
-        self.released = self.released.wrapping_add(1);
-        if self.put == self.released && self.taken * PAGE > KEPT {
+    pub(super) fn release(&mut self) {
+        self.used -= 1;
+        if self.taken > KEPT / PAGE {
             self.give_back();
         }
     }
 
-    /// Whether `release` might give memory back.
-    #[inline]
-    pub(super) fn may_give_back(&self) -> bool {
-        self.taken * PAGE > KEPT && self.len() == 1
-    }
-
     #[cold]
     #[inline(never)]
-    fn take_page(&mut self, slot: u32, empty: fn() -> T) {
-        let page = slot as usize / PAGE;
+    fn take_page(&mut self, page: usize, empty: fn() -> T) {
         if page >= self.pages.len() {
-            self.pages.resize_with(page + 1, Vec::new);
+            self.pages.resize_with(page + 1, || None);
         }
-        self.pages[page].resize_with(PAGE, empty);
+        self.pages[page] = Some(Box::new(std::array::from_fn(|_| empty())));
         self.taken += 1;
     }
 
-    /// No place is used. The memory is given back if it was used for half as many places as it has;
-    /// otherwise a few tasks might take and give it again and again.
+    /// Gives the memory back if no place is used, but not each time: otherwise a few tasks with high
+    /// slots might take and give it again and again.
     #[cold]
     #[inline(never)]
     fn give_back(&mut self) {
-        if self.put.wrapping_sub(self.born_at) >= self.taken * PAGE / 2 {
-            (self.pages, self.taken, self.born_at) = (Vec::new(), 0, self.put);
+        if self.used > 0 {
+            return;
+        }
+        self.emptied += 1;
+        if self.emptied == PATIENCE {
+            *self = Places::NONE;
         }
     }
 }
@@ -133,29 +146,21 @@ impl<T, const BIT: u8> Store<T, BIT> {
         task.records.get() & BIT != 0
     }
 
-    /// The first record of the task was put into `firsts`.
-    #[inline]
-    pub(super) fn put_first(task: &Header) {
-        task.records.set(task.records.get() | BIT);
-    }
-
-    /// The first record of the task was taken out of `firsts`.
-    #[inline]
-    pub(super) fn took_first(task: &Header) {
-        task.records.set(task.records.get() & !BIT);
-    }
-
     /// Adds a record of a task. Returns its index.
     #[inline]
     pub(super) fn push(&mut self, task: &Header, record: Numbered<T>) -> u32 {
-        let slot = task.token().slot();
         if !Self::is_empty(task) {
             return self.push_further(task, record);
         }
-        // The place is empty. Forgotten, so that no drop code is compiled.
-        std::mem::forget(self.firsts.put(slot, || None).replace(record));
-        Self::put_first(task);
+        *self.put_first(task) = Some(record);
         FIRST
+    }
+
+    /// The place of the first record of a task, which has no records yet. The caller fills it.
+    #[inline(always)]
+    pub(super) fn put_first(&mut self, task: &Header) -> &mut Option<Numbered<T>> {
+        task.records.set(task.records.get() | BIT);
+        self.firsts.put(task.token().slot(), || None)
     }
 
     #[inline(never)]
@@ -189,12 +194,27 @@ impl<T, const BIT: u8> Store<T, BIT> {
         Some(self.remove_further(task, first))
     }
 
+    /// Takes the first record of a task.
     #[inline]
     fn take_first(&mut self, task: &Header) -> Option<T> {
-        Self::took_first(task);
-        let record = self.firsts.get_mut(task.token().slot())?.take();
+        self.take_first_if(task, |_| true).map(ManuallyDrop::into_inner)
+    }
+
+    /// Takes the first record of a task if it `is_it`.
+    #[inline(always)]
+    pub(super) fn take_first_if(
+        &mut self,
+        task: &Header,
+        is_it: impl FnOnce(&Numbered<T>) -> bool,
+    ) -> Option<ManuallyDrop<T>> {
+        let place = self.firsts.get_mut(task.token().slot())?;
+        if !is_it(place.as_ref()?) {
+            return None;
+        }
+        let record = place.take()?;
+        task.records.set(task.records.get() & !BIT);
         self.firsts.release();
-        record.map(|record| record.value)
+        Some(record.value)
     }
 
     #[inline(never)]
@@ -205,7 +225,7 @@ impl<T, const BIT: u8> Store<T, BIT> {
             task.records.set(task.records.get() & !Self::MORE);
             self.heads.release();
         }
-        record.value
+        ManuallyDrop::into_inner(record.value)
     }
 
     /// The record of a task with this number, if it still exists.
@@ -213,7 +233,7 @@ impl<T, const BIT: u8> Store<T, BIT> {
     pub(super) fn get(&self, task: &Header, index: u32, number: NonZeroU64) -> Option<&T> {
         let record =
             if index == FIRST { self.firsts.get(task.token().slot())?.as_ref() } else { self.further.get(index) };
-        record.filter(|record| record.number == number).map(|record| &record.value)
+        record.filter(|record| record.number == number).map(|record| &*record.value)
     }
 
     pub(super) fn get_mut(&mut self, task: &Header, index: u32, number: NonZeroU64) -> Option<&mut T> {
@@ -222,7 +242,7 @@ impl<T, const BIT: u8> Store<T, BIT> {
         } else {
             self.further.get_mut(index)
         };
-        record.filter(|record| record.number == number).map(|record| &mut record.value)
+        record.filter(|record| record.number == number).map(|record| &mut *record.value)
     }
 
     /// Calls `see` with each record of a task, in the order in which they began.
@@ -243,7 +263,7 @@ impl<T, const BIT: u8> Store<T, BIT> {
     /// Number of records of all tasks.
     #[cfg(all(test, not(loom)))]
     pub(super) fn len(&self) -> usize {
-        self.firsts.len() + self.further.len()
+        self.firsts.used + self.further.len()
     }
 }
 
@@ -260,14 +280,17 @@ mod tests {
         let mut places = Places::NONE;
         let many = 10 * KEPT as u32;
         (0..many).for_each(|slot| begin(&mut places, slot));
-        assert_eq!(places.taken, 10 * KEPT / PAGE);
-        (1..many).for_each(|_| places.release());
-        assert!(places.may_give_back() && places.taken > 0);
-        places.release();
+        assert_eq!((places.used, places.taken), (10 * KEPT, 10 * KEPT / PAGE));
+        (0..many).for_each(|_| places.release());
+        for _ in 1..PATIENCE {
+            assert!(places.taken > 0);
+            begin(&mut places, 7);
+            places.release();
+        }
         assert_eq!((places.pages.capacity(), places.taken), (0, 0));
-        (0..many / 20).for_each(|slot| begin(&mut places, slot));
-        (0..many / 20).for_each(|_| places.release());
-        assert!(places.taken > 0 && !places.may_give_back(), "a little memory is kept");
+        (0..KEPT as u32).for_each(|slot| begin(&mut places, slot));
+        (0..KEPT).for_each(|_| places.release());
+        assert_eq!((places.taken, places.emptied), (KEPT / PAGE, 0), "a little memory is kept");
     }
 
     /// A few tasks with high slots wait for one thing after the other.

@@ -2,11 +2,11 @@
 #![allow(unsafe_code, reason = "finds the table uncounted, and reads the header of the running task")]
 
 use crate::kernel::cell::Header;
+use crate::kernel::table::TaskTable;
 use crate::kernel::table::records::{Then, Wait, WaitEntry, WaitKey, WaiterKey};
 use crate::kernel::table::store::{FIRST, Numbered, Store};
 use crate::kernel::table::waits::Waits;
 use crate::kernel::table::waker::{home, token_of, wakes_the_same};
-use crate::kernel::table::{Rows, TaskTable};
 use crate::kernel::token::Token;
 use crate::kernel::{Kernel, clone_uncounted};
 use std::num::NonZeroU64;
@@ -39,40 +39,22 @@ pub(crate) fn begin_first_join(
     if !is_usual || token == awaiter || home.is_probed() {
         return None;
     }
-    // SAFETY: the row holds the task it names.
-    let header = unsafe { home.row(awaiter)?.as_ref() };
+    // SAFETY: the row holds the task.
+    let header = unsafe { home.running_task()?.as_ref() };
     if !Waits::is_empty(header) {
         return None;
     }
     let number = home.with(
         #[inline(always)]
-        |table| table.begin_first_join(awaiter, token, place),
-    )?;
-    Waits::put_first(header);
-    Waiters::put_first(task);
+        |table| {
+            let number = table.number();
+            let wait = WaitEntry { wait: Wait::Task(token), place };
+            *table.waits.put_first(header) = Some(Numbered::new(number, wait));
+            *table.waiters.put_first(task) = Some(Numbered::new(FIRST_WAITER.number, Then::Resume(awaiter)));
+            number
+        },
+    );
     Some((FIRST_WAITER, WaitKey { task: awaiter, number, index: FIRST }))
-}
-
-impl Rows {
-    /// Returns `None`, and changes nothing, if memory would have to be allocated.
-    #[inline(always)]
-    fn begin_first_join(
-        &mut self,
-        awaiter: Token,
-        task: Token,
-        place: &'static Location<'static>,
-    ) -> Option<NonZeroU64> {
-        let number = NonZeroU64::new(self.numbered.wrapping_add(1))?;
-        let wait = self.waits.firsts.get_mut(awaiter.slot())?;
-        let waiter = self.waiters.firsts.get_mut(task.slot())?;
-        // The places are empty. Forgotten, so that no drop code is compiled.
-        std::mem::forget(wait.replace(Numbered { number, value: WaitEntry { wait: Wait::Task(task), place } }));
-        std::mem::forget(waiter.replace(Numbered { number: NonZeroU64::MAX, value: Then::Resume(awaiter) }));
-        self.waits.firsts.put = self.waits.firsts.put.wrapping_add(1);
-        self.waiters.firsts.put = self.waiters.firsts.put.wrapping_add(1);
-        self.numbered = number.get();
-        Some(number)
-    }
 }
 
 impl TaskTable {
@@ -82,8 +64,7 @@ impl TaskTable {
         debug_assert!(!task.is_done(), "DONE-1: a wait began for a task that has ended");
         let then = self.then_wake(waker);
         if Waiters::is_empty(task) {
-            let waiter = Numbered { number: NonZeroU64::MAX, value: then };
-            self.with(|table| table.waiters.push(task, waiter));
+            self.with(|table| table.waiters.push(task, Numbered::new(FIRST_WAITER.number, then)));
             return FIRST_WAITER;
         }
         self.add_waiter(task, then)
@@ -106,7 +87,7 @@ impl TaskTable {
         debug_assert!(!task.is_done(), "DONE-1: a wait began for a task that has ended");
         self.with(|table| {
             let number = table.number();
-            let index = table.waiters.push(task, Numbered { number, value: then });
+            let index = table.waiters.push(task, Numbered::new(number, then));
             WaiterKey { number, index }
         })
     }
@@ -147,20 +128,11 @@ impl TaskTable {
         if !Waiters::has_first(task) {
             return None;
         }
-        self.with(|table| {
-            let firsts = &mut table.waiters.firsts;
-            let may_give_back = firsts.may_give_back();
-            let place = firsts.get_mut(task.token().slot())?;
-            let Some(Numbered { value: Then::Resume(token), .. }) = *place else { return None };
-            if may_give_back {
-                return None;
-            }
-            // It owns nothing. Forgotten, so that no drop code is compiled.
-            std::mem::forget(place.take());
-            firsts.released = firsts.released.wrapping_add(1);
-            Waiters::took_first(task);
-            Some(token)
-        })
+        let is_token = |waiter: &Numbered<Then>| matches!(*waiter.value, Then::Resume(_));
+        match *self.with(|table| table.waiters.take_first_if(task, is_token))? {
+            Then::Resume(token) => Some(token),
+            _ => None,
+        }
     }
 
     /// Takes the first waiter of a task.

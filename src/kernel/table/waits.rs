@@ -11,19 +11,12 @@ use crate::kernel::table::store::{FIRST, Numbered, Store};
 use crate::kernel::table::waker::home;
 use crate::kernel::table::{Rows, TaskTable, context};
 use crate::kernel::token::Token;
+use std::mem::ManuallyDrop;
 use std::panic::Location;
 
 pub(super) type Waits = Store<WaitEntry, 1>;
 
 impl Rows {
-    /// Records that the task begins a wait.
-    #[inline]
-    fn begin_wait(&mut self, task: &Header, value: WaitEntry) -> WaitKey {
-        let number = self.number();
-        let index = self.waits.push(task, Numbered { number, value });
-        WaitKey { task: task.token(), number, index }
-    }
-
     /// Removes the waits that a task has at its end. They are of leaked futures, and own nothing.
     #[inline]
     pub(super) fn forget_waits(&mut self, task: &Header) {
@@ -37,20 +30,6 @@ impl Rows {
     fn forget_each_wait(&mut self, task: &Header) {
         while self.waits.pop(task).is_some() {}
     }
-
-    /// Ends the first wait of a task, unless memory would have to be freed after that.
-    #[inline(always)]
-    fn end_first_wait(&mut self, key: WaitKey) -> bool {
-        let firsts = &mut self.waits.firsts;
-        let may_give_back = firsts.may_give_back();
-        let Some(place) = firsts.get_mut(key.task.slot()) else { return false };
-        if may_give_back || place.as_ref().is_none_or(|wait| wait.number != { key.number }) {
-            return false;
-        }
-        *place = None;
-        firsts.released = firsts.released.wrapping_add(1);
-        true
-    }
 }
 
 /// Records that the running task of this thread waits, until `TaskTable::end_wait`. Returns `None`
@@ -60,43 +39,59 @@ pub(crate) fn begin_wait(wait: impl FnOnce() -> Wait, place: &'static Location<'
     // SAFETY: the reference is used only in this function, and no user code is called: there is no
     // probe, and `wait` only makes a weak reference.
     let home = unsafe { home() }?;
-    if home.is_probed() {
-        return context::running()?.table.begin_wait(wait(), place);
+    // SAFETY: the row holds the task.
+    let header = unsafe { home.running_task()?.as_ref() };
+    if home.is_probed() || !Waits::is_empty(header) {
+        return begin_further_wait(wait(), place);
     }
-    home.begin_wait(wait(), place)
+    let number = home.with(|table| {
+        let number = table.number();
+        // Built in its place, and not moved there: that would take more instructions.
+        *table.waits.put_first(header) = Some(Numbered::new(number, WaitEntry { wait: wait(), place }));
+        number
+    });
+    Some(WaitKey { task: header.token(), number, index: FIRST })
+}
+
+#[cold]
+#[inline(never)]
+fn begin_further_wait(wait: Wait, place: &'static Location<'static>) -> Option<WaitKey> {
+    context::running()?.table.begin_wait(wait, place)
 }
 
 /// Ends a wait in the usual case: the wait is the first one of the running task, and no probe is
-/// set. Otherwise, or if memory would have to be freed, changes nothing and returns false.
+/// set. Otherwise changes nothing and returns false.
 #[inline]
 pub(crate) fn end_first_wait(key: WaitKey) -> bool {
-    // SAFETY: the reference is used only in this function, and no user code is called.
+    // SAFETY: the reference is used only in this function, and no user code is called: a record
+    // owns nothing but a weak reference.
     let Some(home) = (unsafe { home() }) else { return false };
     if home.running.get() != { key.task } || key.index != FIRST || home.is_probed() {
         return false;
     }
-    let Some(task) = home.row(key.task) else { return false };
-    if !home.with(
+    let Some(task) = home.running_task() else { return false };
+    // SAFETY: the row holds the task.
+    let header = unsafe { task.as_ref() };
+    let ended = home.with(
         #[inline(always)]
-        |table| table.end_first_wait(key),
-    ) {
-        return false;
-    }
-    // SAFETY: the row holds the task it names.
-    Waits::took_first(unsafe { task.as_ref() });
-    true
+        |table| table.waits.take_first_if(header, |wait| wait.number == { key.number }),
+    );
+    ended.map(ManuallyDrop::into_inner).is_some()
 }
 
 impl TaskTable {
     /// Records that the running task waits, until `end_wait`. Returns `None` if no task is running.
-    #[inline]
     pub(crate) fn begin_wait(&self, wait: Wait, place: &'static Location<'static>) -> Option<WaitKey> {
         let task = self.running.get();
         // SAFETY: the row holds the task it names.
         let header = unsafe { self.row(task)?.as_ref() };
         #[cfg(feature = "probe")]
         let what = if self.probe.is_set() { self.describe(&wait) } else { String::new() };
-        let key = self.with(|table| table.begin_wait(header, WaitEntry { wait, place }));
+        let key = self.with(|table| {
+            let number = table.number();
+            let index = table.waits.push(header, Numbered::new(number, WaitEntry { wait, place }));
+            WaitKey { task, number, index }
+        });
         tell!(
             self,
             EventKind::WaitBegin { task: TaskId(header.id), wait: { key.number }.get(), what: &what, at: place }
@@ -142,7 +137,9 @@ impl TaskTable {
     pub(crate) fn waits(&self, task: &Header) -> std::vec::IntoIter<(u64, WaitEntry)> {
         let mut waits = Vec::new();
         // Not by an iterator: its code would be three times as long.
-        self.with(|table| table.waits.each(task, |wait| waits.push((wait.number.get(), wait.value.clone()))));
+        self.with(|table| {
+            table.waits.each(task, |wait| waits.push((wait.number.get(), WaitEntry::clone(&wait.value))))
+        });
         waits.into_iter()
     }
 

@@ -199,7 +199,8 @@ pub(crate) fn wake_at_home(waker: Waker) -> Option<Waker> {
     if ptr::eq(waker.vtable(), &PLAIN) {
         let token = Token::from_data(waker.data());
         // SAFETY: as in `wake_by_ref`.
-        let is_woken = unsafe { home() }.is_some_and(|home| home.queue(token, |_| {}) || home.lane.number == token.lane());
+        let is_woken =
+            unsafe { home() }.is_some_and(|home| home.queue(token, |_| {}) || home.lane.number == token.lane());
         if is_woken {
             std::mem::forget(waker); // There is nothing to drop.
             return None;
