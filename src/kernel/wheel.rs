@@ -112,9 +112,10 @@ impl<T> Wheel<T> {
         TimerKey { index, age }
     }
 
-    /// Removes a timer and returns its value, unless it was removed or has fired.
-    pub(crate) fn remove(&mut self, key: TimerKey) -> Option<T> {
-        let timer = self.timers.get(key.index).filter(|timer| timer.age == key.age)?;
+    /// Removes a timer if it exists and its value `is_it`.
+    #[inline]
+    pub(crate) fn remove_if(&mut self, key: TimerKey, is_it: impl FnOnce(&T) -> bool) -> Option<T> {
+        let timer = self.timers.get(key.index).filter(|timer| timer.age == key.age && is_it(&timer.value))?;
         let deadline = timer.deadline;
         match timer.place {
             Place::Late => self.timers.unlink(&mut self.late, key.index),

@@ -105,6 +105,15 @@ struct Line {
     numbered: u64,
 }
 
+/// Waiters are left if their futures were leaked. Their wakers may be user code.
+impl Drop for Line {
+    fn drop(&mut self) {
+        if !self.waiters.is_empty() {
+            self.waiters.drain(drop);
+        }
+    }
+}
+
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum State {
     Waiting,

@@ -6,12 +6,17 @@
 //!                 '-----------------> ^
 //! ```
 //!
+//! The owner empties all lists before it drops them: dropping the lists drops no values, so that no
+//! code for this is compiled.
+//!
 //! A list is one number, so each task and each slot of the wheel can have one, and an empty list
 //! needs no nodes. Removed nodes are reused; after a peak, their memory is freed when all lists are
 //! empty. Appending, and removing anywhere, are O(1).
 //!
 //! Code that names a node by its index must know that the node still exists, and which list it is
 //! in. This file does not know what the values are.
+
+use std::mem::ManuallyDrop;
 
 const NIL: u32 = u32::MAX;
 
@@ -34,7 +39,7 @@ struct Node<T> {
     /// Index of the next node; `NIL` in the last node.
     next: u32,
     /// `None` if the node is vacant.
-    value: Option<T>,
+    value: Option<ManuallyDrop<T>>,
 }
 
 /// The first node of a list, if there is one. A copy is invalid after the list has changed.
@@ -93,10 +98,8 @@ impl<T> Lists<T> {
         let node = &mut self.nodes[index as usize];
         self.vacant = node.next;
         self.used += 1;
-        let before = node.value.replace(value);
-        debug_assert!(before.is_none(), "a vacant node had a value");
-        // `before` is `None`. Forgotten, so that no drop code is compiled.
-        std::mem::forget(before);
+        debug_assert!(node.value.is_none(), "a vacant node had a value");
+        node.value = Some(ManuallyDrop::new(value));
         index
     }
 
@@ -171,7 +174,7 @@ impl<T> Lists<T> {
         if self.used == 0 && self.nodes.len() > KEPT {
             self.give_back();
         }
-        value
+        ManuallyDrop::into_inner(value)
     }
 
     /// Frees the memory of all nodes. All lists are empty.
@@ -194,12 +197,12 @@ impl<T> Lists<T> {
 
     #[inline]
     pub(crate) fn get(&self, index: u32) -> Option<&T> {
-        self.nodes.get(index as usize)?.value.as_ref()
+        self.nodes.get(index as usize)?.value.as_deref()
     }
 
     #[inline]
     pub(crate) fn get_mut(&mut self, index: u32) -> Option<&mut T> {
-        self.nodes.get_mut(index as usize)?.value.as_mut()
+        self.nodes.get_mut(index as usize)?.value.as_deref_mut()
     }
 
     /// Index of the next node in the list.
@@ -214,12 +217,12 @@ impl<T> Lists<T> {
 
     /// The values of all lists, in no particular order.
     pub(crate) fn iter_all(&self) -> impl Iterator<Item = &T> {
-        self.nodes.iter().filter_map(|node| node.value.as_ref())
+        self.nodes.iter().filter_map(|node| node.value.as_deref())
     }
 
     /// Passes all values of all lists to `take`, in no particular order.
     pub(crate) fn drain(&mut self, take: impl FnMut(T)) {
-        self.nodes.iter_mut().filter_map(|node| node.value.take()).for_each(take);
+        self.nodes.iter_mut().filter_map(|node| node.value.take()).map(ManuallyDrop::into_inner).for_each(take);
         self.give_back();
     }
 }

@@ -6,7 +6,7 @@ pub(crate) mod pace;
 use crate::kernel::callbacks::calls::Call;
 #[cfg(feature = "probe")]
 use crate::kernel::observe::probe::EventKind;
-use crate::kernel::table::waker::{clone_uncounted, token_of};
+use crate::kernel::table::waker::clone_uncounted;
 use crate::kernel::{Kernel, Time, TimerKey, Token, context};
 use std::panic::Location;
 use std::task::Waker;
@@ -44,21 +44,18 @@ pub(crate) enum Begun {
 /// Begins a sleep of the running task.
 #[inline]
 pub(crate) fn begin(loop_id: u64, deadline: Time, waker: &Waker, place: &'static Location<'static>) -> Begun {
-    // SAFETY: the reference is used only in this function, and no user code is called: `own_alarm`
-    // clones no waker. `add_timer` calls a probe if one is set, and a host if the loop is not
-    // entered; both cases are excluded below.
+    // SAFETY: the reference is used only in this function, and no user code is called: there is no
+    // probe, and no waker is cloned. A loop that is entered notifies no host.
     let Some(kernel) = unsafe { context::here() }.filter(|kernel| kernel.id() == loop_id) else {
         return Begun::Elsewhere;
     };
     if deadline == Time(0) || deadline <= kernel.clock.seen() {
         return Begun::Passed;
     }
-    match kernel.own_alarm(waker, place) {
-        Some(alarm) if !kernel.table.is_probed() && kernel.is_entered() => {
-            Begun::Armed(kernel.add_timer(deadline, alarm))
-        }
-        _ => begin_counted(deadline, waker, place),
+    if kernel.table.is_probed() || !kernel.is_entered() || !kernel.table.wakes_running(waker) {
+        return begin_counted(deadline, waker, place);
     }
+    Begun::Armed(kernel.insert_timer(deadline, Alarm::Task(kernel.table.running_token(), place)))
 }
 
 /// Like `begin`, but may call user code.
@@ -75,23 +72,37 @@ pub(crate) fn end(loop_id: u64, key: TimerKey) -> bool {
     // SAFETY: the reference is used only in this function, and no user code is called: there is no
     // probe.
     let Some(kernel) = unsafe { context::here() }.filter(|kernel| kernel.id() == loop_id) else { return false };
-    if kernel.table.is_probed() || !matches!(kernel.wheel.borrow_mut().get_mut(key), Some(Alarm::Task(..))) {
+    if kernel.table.is_probed() {
         return false;
     }
-    // The alarm owns nothing, so it can be dropped anywhere.
-    std::mem::forget(kernel.cancel_timer(key));
+    let mut wheel = kernel.wheel.borrow_mut();
+    let Some(alarm) = wheel.remove_if(key, |alarm| matches!(alarm, Alarm::Task(..))) else { return false };
+    // It owns nothing. Forgotten, so that no drop code is compiled.
+    std::mem::forget(alarm);
+    if wheel.is_empty() {
+        kernel.next.set(Time::NEVER);
+    }
+    kernel.tally().timers_cancelled.count();
     true
 }
 
 impl Kernel {
-    pub(crate) fn add_timer(&self, deadline: Time, alarm: Alarm) -> TimerKey {
+    /// Inlined into its two callers: one knows the alarm, which is then built in its place.
+    #[inline(always)]
+    fn insert_timer(&self, deadline: Time, alarm: Alarm) -> TimerKey {
         self.tally().timers_armed.count();
         self.next.set(self.next.get().min(deadline));
         // Numbered like waits, because some timers are also records of waits.
         let age = self.table.next_number();
+        self.wheel.borrow_mut().insert(deadline.0, age, alarm)
+    }
+
+    pub(crate) fn add_timer(&self, deadline: Time, alarm: Alarm) -> TimerKey {
         #[cfg(feature = "probe")]
         let sleeper = self.sleeper(&alarm);
-        let key = self.wheel.borrow_mut().insert(deadline.0, age, alarm);
+        let key = self.insert_timer(deadline, alarm);
+        #[cfg(feature = "probe")]
+        let age = key.age();
         tell!(
             self.table,
             EventKind::TimerArm {
@@ -130,19 +141,14 @@ impl Kernel {
         Some(alarm)
     }
 
-    /// The alarm for a sleep of the running task, if `waker` is that task's own.
-    #[inline]
-    fn own_alarm(&self, waker: &Waker, place: &'static Location<'static>) -> Option<Alarm> {
-        let token = self.table.running_token();
-        let is_own = self.table.waker_of(token).will_wake(waker) || token_of(waker) == Some(token);
-        is_own.then_some(Alarm::Task(token, place))
-    }
-
     /// The alarm for a sleep of the running task, which polls the sleep with `waker`. The timer is
     /// also the record of this wait.
     pub(crate) fn alarm_for(&self, waker: &Waker, place: &'static Location<'static>) -> Alarm {
-        let within = || Alarm::Within(self.table.running_token(), place, clone_uncounted(waker));
-        self.own_alarm(waker, place).unwrap_or_else(within)
+        let token = self.table.running_token();
+        if self.table.wakes_running(waker) {
+            return Alarm::Task(token, place);
+        }
+        Alarm::Within(token, place, clone_uncounted(waker))
     }
 
     /// Makes the timer wake `waker` from now on. Returns false if the timer has fired.

@@ -15,6 +15,11 @@ impl<T> Wheel<T> {
         self.timers.is_empty()
     }
 
+    /// Removes a timer and returns its value, unless it was removed or has fired.
+    pub(crate) fn remove(&mut self, key: TimerKey) -> Option<T> {
+        self.remove_if(key, |_| true)
+    }
+
     pub(crate) fn len(&self) -> usize {
         self.timers.len()
     }
