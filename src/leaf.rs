@@ -108,7 +108,7 @@ impl Record {
             return;
         }
         self.place = place;
-        self.key = begin_wait(wait, place);
+        begin_wait(&mut self.key, wait, place);
     }
 
     /// A fast form of `begin`, for the first poll of an await of a task. Returns `None`, and does
@@ -149,17 +149,19 @@ impl Record {
     /// The leaf is ready, or is dropped.
     #[inline]
     pub(crate) fn end(&mut self) {
-        if let Some(key) = self.key.take() {
-            end_wait(key);
+        if self.key.is_some() {
+            end_wait(&mut self.key);
         }
     }
 }
 
 /// A separate function, because most leaves are ready at once and have no record.
 #[inline(never)]
-fn end_wait(key: WaitKey) {
-    if !end_first_wait(key) {
-        end_wait_elsewhere(key);
+fn end_wait(key: &mut Option<WaitKey>) {
+    let Some(ended) = *key else { return };
+    *key = None;
+    if !end_first_wait(ended) {
+        end_wait_elsewhere(ended);
     }
 }
 

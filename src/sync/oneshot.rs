@@ -21,14 +21,13 @@
 //!
 //! Only the receiver ever waits, so there is no queue of waiters.
 
-use crate::kernel::callbacks::exceptions;
 use crate::kernel::table::records::{Awaited, Wait};
-use crate::kernel::{clone_uncounted, context, wakes_the_same};
+use crate::kernel::{clone_uncounted, wake_at_home, wakes_the_same};
 use crate::leaf::Record;
 use crate::sync::label::Label;
+use crate::sync::waiters::wake_other;
 use std::cell::{Cell, RefCell};
 use std::fmt;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::rc::{Rc, Weak};
 use std::task::{Context, Poll, Waker};
@@ -97,11 +96,9 @@ impl<T> Shared<T> {
     }
 
     fn wake(&self) {
-        let Some(waker) = self.waker.take() else { return };
         // This runs in the destructor of the sender, which must not panic if a foreign waker does.
-        if let Err(payload) = catch_unwind(AssertUnwindSafe(|| waker.wake())) {
-            let loop_id = context::running().map_or(0, |kernel| kernel.id());
-            exceptions::reached_nobody(loop_id, exceptions::IN_A_WAKER, payload);
+        if let Some(waker) = self.waker.take().and_then(wake_at_home) {
+            wake_other(waker);
         }
     }
 }
@@ -302,6 +299,9 @@ impl<T: 'static> Future for Receiver<T> {
 
 impl<T> Drop for Receiver<T> {
     fn drop(&mut self) {
+        if self.over {
+            return; // The sender is dropped too, and nothing is left to do.
+        }
         self.record.end();
         drop(self.shared.waker.take());
         self.shared.receiver_dropped.set(true);

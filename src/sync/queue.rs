@@ -277,14 +277,9 @@ impl Core {
 struct WakesNext<'a>(&'a Waiters);
 
 impl Drop for WakesNext<'_> {
+    #[inline]
     fn drop(&mut self) {
-        wake_next(self.0);
-    }
-}
-
-fn wake_next(waiters: &Waiters) {
-    if let Some(waiter) = waiters.take_next() {
-        waiter.wake();
+        self.0.wake_next();
     }
 }
 
@@ -306,14 +301,14 @@ impl Place for Core {
             _ => false,
         };
         if is_more {
-            wake_next(self.line(line));
+            self.line(line).wake_next();
         }
     }
 
     fn left(&self, line: u8, given: bool) {
         match line {
-            GETTERS if given && self.len.get() > 0 => wake_next(&self.getters),
-            PUTTERS if given && !self.is_full() => wake_next(&self.putters),
+            GETTERS if given && self.len.get() > 0 => self.getters.wake_next(),
+            PUTTERS if given && !self.is_full() => self.putters.wake_next(),
             _ => {}
         }
     }

@@ -134,6 +134,7 @@ struct Waiter {
 pub(super) struct Given(Option<Waker>);
 
 impl Given {
+    #[inline]
     pub(super) fn wake(self) {
         if let Some(waker) = self.0.and_then(wake_at_home) {
             wake_other(waker);
@@ -222,7 +223,23 @@ impl Waiters {
         self.given.get()
     }
 
+    /// Gives something to the first waiter, if there is one, and wakes it.
+    #[inline]
+    pub(super) fn wake_next(&self) {
+        if !self.line.borrow().waiting.is_empty() {
+            self.wake_first();
+        }
+    }
+
+    #[inline(never)]
+    fn wake_first(&self) {
+        if let Some(waiter) = self.take_next() {
+            waiter.wake();
+        }
+    }
+
     /// Gives something to the first waiter.
+    #[inline]
     pub(super) fn take_next(&self) -> Option<Given> {
         let mut line = self.line.borrow_mut();
         let index = line.waiting.first()?;

@@ -32,31 +32,31 @@ impl Rows {
     }
 }
 
-/// Records that the running task of this thread waits, until `TaskTable::end_wait`. Returns `None`
-/// if no task is running.
+/// Records that the running task of this thread waits, until `TaskTable::end_wait`, and sets `key`.
+/// Does nothing if no task is running. `key` is `None` before, and is written where it stays:
+/// returning it would take more instructions.
 #[inline]
-pub(crate) fn begin_wait(wait: impl FnOnce() -> Wait, place: &'static Location<'static>) -> Option<WaitKey> {
-    // SAFETY: the reference is used only in this function, and no user code is called: there is no
-    // probe, and `wait` only makes a weak reference.
-    let home = unsafe { home() }?;
-    // SAFETY: the row holds the task.
-    let header = unsafe { home.running_task()?.as_ref() };
+pub(crate) fn begin_wait(key: &mut Option<WaitKey>, wait: impl FnOnce() -> Wait, place: &'static Location<'static>) {
+    // SAFETY: the references are used only in this function, and no user code is called: there is
+    // no probe, and `wait` only makes a weak reference. The row holds the task.
+    let Some((home, header)) = (unsafe { home().and_then(|home| Some((home, home.running_task()?.as_ref()))) }) else {
+        return;
+    };
     if home.is_probed() || !Waits::is_empty(header) {
-        return begin_further_wait(wait(), place);
+        return begin_further_wait(key, wait(), place);
     }
-    let number = home.with(|table| {
+    home.with(|table| {
         let number = table.number();
-        // Built in its place, and not moved there: that would take more instructions.
+        // Also built in its place.
         *table.waits.put_first(header) = Some(Numbered::new(number, WaitEntry { wait: wait(), place }));
-        number
+        *key = Some(WaitKey { task: header.token(), number, index: FIRST });
     });
-    Some(WaitKey { task: header.token(), number, index: FIRST })
 }
 
 #[cold]
 #[inline(never)]
-fn begin_further_wait(wait: Wait, place: &'static Location<'static>) -> Option<WaitKey> {
-    context::running()?.table.begin_wait(wait, place)
+fn begin_further_wait(key: &mut Option<WaitKey>, wait: Wait, place: &'static Location<'static>) {
+    *key = context::running().and_then(|kernel| kernel.table.begin_wait(wait, place));
 }
 
 /// Ends a wait in the usual case: the wait is the first one of the running task, and no probe is
