@@ -5,7 +5,7 @@ use crate::kernel::cancel::scopes::Scope;
 use crate::kernel::cell::{AnyTask, Header};
 use crate::kernel::table::records::{Then, Wait};
 use crate::kernel::table::waiters::begin_first_join;
-use crate::kernel::table::waits::{begin_wait, end_first_wait};
+use crate::kernel::table::waits::{begin_any_wait, begin_wait, end_first_wait};
 use crate::kernel::{Kernel, ScopeKey, WaitKey, WaiterKey, context};
 use std::cell::Cell;
 use std::panic::Location;
@@ -109,6 +109,16 @@ impl Record {
         }
         self.place = place;
         begin_wait(&mut self.key, wait, place);
+    }
+
+    /// Like `begin`, in less code: for callers that are seldom reached.
+    #[track_caller]
+    pub(crate) fn begin_seldom(&mut self, wait: Wait) {
+        let place = place_of(Location::caller(), self.place);
+        if self.key.is_none() || !self.goes_on(place) {
+            self.place = place;
+            begin_any_wait(&mut self.key, wait, place);
+        }
     }
 
     /// A fast form of `begin`, for the first poll of an await of a task. Returns `None`, and does

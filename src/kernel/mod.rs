@@ -114,7 +114,9 @@ pub(crate) use table::context;
 pub(crate) use table::records::{WaitKey, WaiterKey};
 pub(crate) use table::sort::sorted_once;
 pub(crate) use table::view::State;
-pub(crate) use table::waker::{clone_uncounted, own, wake_at_home, wakes_the_same};
+pub(crate) use table::waker::{clone_uncounted, wakes_the_same};
+#[cfg(feature = "sync")]
+pub(crate) use table::waker::{own, wake_at_home};
 pub(crate) use timers::Alarm;
 pub(crate) use token::Token;
 pub(crate) use wheel::TimerKey;

@@ -62,8 +62,7 @@ use std::cell::{Cell, UnsafeCell};
 use std::mem::ManuallyDrop;
 use std::ptr::NonNull;
 use std::task::{Context, RawWakerVTable, Waker};
-use waiters::Waiters;
-use waits::Waits;
+use store::Store;
 use waker::PLAIN;
 
 /// The tasks of a loop. In a separate `Rc`, because wakers find it through the thread (`table/waker.rs`).
@@ -98,8 +97,7 @@ struct Rows {
     /// Number of rows with a tenant.
     tenants: usize,
     /// What tasks wait for, and their waiters.
-    waits: Waits,
-    waiters: Waiters,
+    records: Store,
     /// The number of the latest wait, waiter, scope or timer of any task. Numbers are unique, so a removed item is never
     /// confused with another one. Numbers increase, so the item that began earlier has the lower number.
     numbered: u64,
@@ -127,8 +125,7 @@ impl TaskTable {
             ready: ReadyQueue::new(),
             vacant: Row::NONE,
             tenants: 0,
-            waits: Waits::new(),
-            waiters: Waiters::new(),
+            records: Store::EMPTY,
             numbered: 0,
         };
         TaskTable {

@@ -468,7 +468,7 @@ impl Ticket {
         if !is_known {
             return self.poll_in_line(place, context);
         }
-        self.record.begin(|| Wait::In(Rc::<P>::downgrade(place), at));
+        self.record.begin(|| Wait::In(Rc::<P>::downgrade(place), at.line, at.index));
         Poll::Pending
     }
 
@@ -537,7 +537,7 @@ impl Ticket {
                 return Poll::Pending;
             }
         }
-        self.record.begin(|| Wait::In(Rc::<P>::downgrade(place), at));
+        self.record.begin(|| Wait::In(Rc::<P>::downgrade(place), at.line, at.index));
         Poll::Pending
     }
 

@@ -107,7 +107,7 @@ fn wait(header: &Header, waiter: &mut Option<WaiterKey>, record: &mut Record, co
             key
         }
     });
-    record.begin(|| Wait::Task(header.token()));
+    record.begin_seldom(Wait::Task(header.token()));
 }
 
 #[inline]

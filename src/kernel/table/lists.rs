@@ -74,8 +74,10 @@ impl List {
 }
 
 impl<T> Lists<T> {
+    pub(crate) const EMPTY: Self = Lists { nodes: Vec::new(), vacant: NIL, used: 0 };
+
     pub(crate) fn new() -> Self {
-        Lists { nodes: Vec::new(), vacant: NIL, used: 0 }
+        Lists::EMPTY
     }
 
     /// Number of values in all lists.

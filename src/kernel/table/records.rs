@@ -46,8 +46,9 @@ impl Link {
 pub(crate) enum Wait {
     /// The end of a task: a link, along which a cancellation spreads.
     Task(Token),
-    /// A place in a line of waiters.
-    In(Weak<dyn Lines>, InLine),
+    /// A place in a line of waiters: the number of the line, and the index there. Not an `InLine`, so
+    /// that the two fill what would be padding.
+    In(Weak<dyn Lines>, u8, u32),
     /// Anything else. A weak reference, as in `In`: the waiting future owns the object, and this
     /// record must not keep it alive.
     On(Weak<dyn Awaited>),
@@ -61,7 +62,7 @@ impl Wait {
     pub(crate) fn upgrade(&self) -> Option<Rc<dyn Awaited>> {
         match self {
             Wait::Task(_) => None,
-            Wait::In(lines, at) => Some(lines.upgrade()?.awaited(*at)),
+            Wait::In(lines, line, index) => Some(lines.upgrade()?.awaited(InLine { line: *line, index: *index })),
             Wait::On(awaited) => awaited.upgrade(),
         }
     }

@@ -7,7 +7,6 @@ use super::{Rows, TaskTable};
 use crate::kernel::callbacks::exceptions;
 use crate::kernel::cell::Header;
 use crate::kernel::idle::lanes;
-use crate::kernel::table::waiters::Waiters;
 use crate::kernel::token::{LAST_GENERATION, MAX_SLOTS, Token};
 use std::num::NonZeroU64;
 use std::ptr::{self, NonNull};
@@ -170,10 +169,6 @@ impl Drop for TaskTable {
                 None => row.generation(),
             };
             unused = unused.max(used);
-        }
-        if table.tenants > 0 {
-            // Their waiters are leaked too.
-            std::mem::forget(std::mem::replace(&mut table.waiters, Waiters::new()));
         }
         // Callbacks are in the queue if the loop was dropped without its owner. Tasks are there if they are leaked.
         let mut callbacks = Vec::new();

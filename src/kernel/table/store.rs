@@ -1,4 +1,4 @@
-//! The waits, or the waiters, of all tasks, each with its number.
+//! The records of all tasks: their waits and their waiters, each with its number.
 //!
 //! ```text
 //!   firsts   [   | w |   | w |   ]        by slot: the one that began first
@@ -11,9 +11,14 @@
 //! of a list. If every record were a node, spawning and awaiting a task would take a quarter more
 //! instructions. Two bits in the task's header say whether the task has a first record, and whether
 //! it has further ones. So code that finds none, the usual case, reads only the header.
+//!
+//! Waits and waiters are in one store, each slot has two places, because the code of two stores
+//! would be twice as long.
 
 use crate::kernel::cell::Header;
 use crate::kernel::table::lists::{List, Lists};
+use crate::kernel::table::records::{Then, WaitEntry};
+use std::hint::black_box;
 use std::mem::ManuallyDrop;
 use std::num::NonZeroU64;
 
@@ -21,35 +26,89 @@ use std::num::NonZeroU64;
 pub(super) const FIRST: u32 = u32::MAX;
 
 /// Maximum number of places whose memory is kept when no record is left.
-const KEPT: usize = 1024;
+const KEPT: usize = 2048;
 
 /// Number of times that no record is left before memory is given back.
 const PATIENCE: u8 = 16;
 
-/// A record. Without a destructor, so that the store needs no code that drops records: it is empty
-/// when the loop ends, unless tasks are leaked, and then their records are leaked too.
-pub(in crate::kernel) struct Numbered<T> {
-    pub(super) number: NonZeroU64,
-    pub(super) value: ManuallyDrop<T>,
+/// Which records of a task. As a number, the bit in `Header::records` that says that the task has a
+/// first one; the next bit says that it has further ones.
+#[derive(Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub(super) enum Side {
+    Waits = 1,
+    Waiters = 4,
 }
 
-impl<T> Numbered<T> {
+impl Side {
     #[inline]
-    pub(super) fn new(number: NonZeroU64, value: T) -> Self {
-        Numbered { number, value: ManuallyDrop::new(value) }
+    const fn first(self) -> u8 {
+        self as u8
+    }
+
+    #[inline]
+    const fn more(self) -> u8 {
+        self.first() << 1
+    }
+
+    #[inline]
+    pub(super) fn is_empty(self, task: &Header) -> bool {
+        task.records.get() & (self.first() | self.more()) == 0
+    }
+
+    #[inline]
+    pub(super) fn has_first(self, task: &Header) -> bool {
+        task.records.get() & self.first() != 0
+    }
+
+    #[inline]
+    fn has_more(self, task: &Header) -> bool {
+        task.records.get() & self.more() != 0
+    }
+
+    /// The number of the place for this side of a task.
+    #[inline]
+    fn place(self, task: &Header) -> u32 {
+        2 * task.token().slot() + u32::from(self == Side::Waiters)
     }
 }
 
-/// `BIT` in `Header::records` says that a task has a first record, and the next bit that it has
-/// further ones.
-pub(super) struct Store<T, const BIT: u8> {
-    pub(super) firsts: Places<Option<Numbered<T>>>,
-    further: Lists<Numbered<T>>,
+/// A wait, or a waiter.
+pub(super) enum Item {
+    Wait(WaitEntry),
+    Waiter(Then),
+}
+
+/// An item with its number. It has no destructor, so that no code is compiled that drops records:
+/// the store is empty when the loop ends, unless tasks are leaked, and then their records are
+/// leaked too.
+pub(in crate::kernel) struct Record {
+    pub(super) number: NonZeroU64,
+    pub(super) item: ManuallyDrop<Item>,
+}
+
+const _: () = assert!(size_of::<Option<Record>>() == 40);
+
+impl Record {
+    #[inline]
+    pub(super) fn wait(number: NonZeroU64, wait: WaitEntry) -> Self {
+        Record { number, item: ManuallyDrop::new(Item::Wait(wait)) }
+    }
+
+    #[inline]
+    pub(super) fn waiter(number: NonZeroU64, then: Then) -> Self {
+        Record { number, item: ManuallyDrop::new(Item::Waiter(then)) }
+    }
+}
+
+pub(super) struct Store {
+    firsts: Places<Option<Record>>,
+    further: Lists<Record>,
     heads: Places<List>,
 }
 
-/// Something for each slot that uses it, in pages: a wait of a task with a high slot takes one page.
-pub(super) struct Places<T> {
+/// Something for each place that is used, in pages: a wait of a task with a high slot takes one page.
+struct Places<T> {
     pages: Vec<Option<Box<[T; PAGE]>>>,
     /// Number of pages that have memory.
     taken: usize,
@@ -59,35 +118,36 @@ pub(super) struct Places<T> {
     emptied: u8,
 }
 
-/// Number of slots of a page.
+/// Number of places of a page.
 const PAGE: usize = 32;
 
 /// A page, and a place in it.
 #[inline]
-fn split(slot: u32) -> (usize, usize) {
-    (slot as usize / PAGE, slot as usize % PAGE)
+fn split(place: u32) -> (usize, usize) {
+    (place as usize / PAGE, place as usize % PAGE)
 }
 
 impl<T> Places<T> {
     const NONE: Self = Places { pages: Vec::new(), taken: 0, used: 0, emptied: 0 };
 
+    /// A place, if its page has memory.
     #[inline]
-    fn get(&self, slot: u32) -> Option<&T> {
-        let (page, place) = split(slot);
+    fn get(&self, place: u32) -> Option<&T> {
+        let (page, place) = split(place);
         Some(&self.pages.get(page)?.as_ref()?[place])
     }
 
-    /// The place of a slot, if its page has memory.
+    /// A place, if its page has memory.
     #[inline]
-    pub(super) fn get_mut(&mut self, slot: u32) -> Option<&mut T> {
-        let (page, place) = split(slot);
+    fn get_mut(&mut self, place: u32) -> Option<&mut T> {
+        let (page, place) = split(place);
         Some(&mut self.pages.get_mut(page)?.as_mut()?[place])
     }
 
-    /// Takes the place of a slot into use.
+    /// Takes a place into use.
     #[inline(always)]
-    pub(super) fn put(&mut self, slot: u32, empty: fn() -> T) -> &mut T {
-        let (page, place) = split(slot);
+    fn put(&mut self, place: u32, empty: fn() -> T) -> &mut T {
+        let (page, place) = split(place);
         if !matches!(self.pages.get(page), Some(Some(_))) {
             self.take_page(page, empty);
         }
@@ -97,7 +157,7 @@ impl<T> Places<T> {
     }
 
     #[inline]
-    pub(super) fn release(&mut self) {
+    fn release(&mut self) {
         self.used -= 1;
         if self.taken > KEPT / PAGE {
             self.give_back();
@@ -110,7 +170,10 @@ impl<T> Places<T> {
         if page >= self.pages.len() {
             self.pages.resize_with(page + 1, || None);
         }
-        self.pages[page] = Some(Box::new(std::array::from_fn(|_| empty())));
+        // `black_box`, because otherwise this loop is unrolled, to a kilobyte for each type.
+        let mut places = Vec::new();
+        places.resize_with(black_box(PAGE), empty);
+        self.pages[page] = Box::try_from(places).ok();
         self.taken += 1;
     }
 
@@ -129,75 +192,73 @@ impl<T> Places<T> {
     }
 }
 
-impl<T, const BIT: u8> Store<T, BIT> {
-    const MORE: u8 = BIT << 1;
-
-    pub(super) fn new() -> Self {
-        Store { firsts: Places::NONE, further: Lists::new(), heads: Places::NONE }
-    }
-
-    #[inline]
-    pub(super) fn is_empty(task: &Header) -> bool {
-        task.records.get() & (BIT | Self::MORE) == 0
-    }
-
-    #[inline]
-    pub(super) fn has_first(task: &Header) -> bool {
-        task.records.get() & BIT != 0
-    }
+impl Store {
+    pub(super) const EMPTY: Self = Store { firsts: Places::NONE, further: Lists::EMPTY, heads: Places::NONE };
 
     /// Adds a record of a task. Returns its index.
-    #[inline]
-    pub(super) fn push(&mut self, task: &Header, record: Numbered<T>) -> u32 {
-        if !Self::is_empty(task) {
-            return self.push_further(task, record);
+    pub(super) fn push(&mut self, task: &Header, side: Side, record: Record) -> u32 {
+        if !side.is_empty(task) {
+            return self.push_further(task, side, record);
         }
-        *self.put_first(task) = Some(record);
+        *self.put_first(task, side) = Some(record);
         FIRST
+    }
+
+    /// Like `push`, if the task has records already.
+    #[inline(never)]
+    pub(super) fn push_further(&mut self, task: &Header, side: Side, record: Record) -> u32 {
+        let place = side.place(task);
+        let head = match self.heads.get_mut(place) {
+            Some(head) if side.has_more(task) => head,
+            _ => self.heads.put(place, || List::EMPTY),
+        };
+        task.records.set(task.records.get() | side.more());
+        self.further.push(head, record)
     }
 
     /// The place of the first record of a task, which has no records yet. The caller fills it.
     #[inline(always)]
-    pub(super) fn put_first(&mut self, task: &Header) -> &mut Option<Numbered<T>> {
-        task.records.set(task.records.get() | BIT);
-        self.firsts.put(task.token().slot(), || None)
-    }
-
-    #[inline(never)]
-    fn push_further(&mut self, task: &Header, record: Numbered<T>) -> u32 {
-        let slot = task.token().slot();
-        let head = match self.heads.get_mut(slot) {
-            Some(head) if task.records.get() & Self::MORE != 0 => head,
-            _ => self.heads.put(slot, || List::EMPTY),
-        };
-        task.records.set(task.records.get() | Self::MORE);
-        self.further.push(head, record)
+    pub(super) fn put_first(&mut self, task: &Header, side: Side) -> &mut Option<Record> {
+        task.records.set(task.records.get() | side.first());
+        self.firsts.put(side.place(task), || None)
     }
 
     /// Removes the record of a task with this number, if it still exists.
-    #[inline]
-    pub(super) fn remove(&mut self, task: &Header, index: u32, number: NonZeroU64) -> Option<T> {
-        self.get(task, index, number)?;
-        if index == FIRST { self.take_first(task) } else { Some(self.remove_further(task, index)) }
+    pub(super) fn remove(&mut self, task: &Header, side: Side, index: u32, number: NonZeroU64) -> Option<Item> {
+        self.get_mut(task, side, index, number)?;
+        self.take(task, side, index)
     }
 
     /// Removes the oldest record of a task.
     #[inline]
-    pub(super) fn pop(&mut self, task: &Header) -> Option<T> {
-        if Self::has_first(task) {
-            return self.take_first(task);
+    pub(super) fn pop(&mut self, task: &Header, side: Side) -> Option<Item> {
+        if side.has_first(task) {
+            return self.take_first_if(task, side, |_| true).map(ManuallyDrop::into_inner);
         }
-        if Self::is_empty(task) {
-            return None;
-        }
-        let first = self.heads.get(task.token().slot())?.first()?;
-        Some(self.remove_further(task, first))
+        self.pop_further(task, side)
     }
 
-    /// Takes the first record of a task.
-    #[inline]
-    fn take_first(&mut self, task: &Header) -> Option<T> {
-        self.take_first_if(task, |_| true).map(ManuallyDrop::into_inner)
+    #[inline(never)]
+    fn pop_further(&mut self, task: &Header, side: Side) -> Option<Item> {
+        if side.is_empty(task) {
+            return None;
+        }
+        let first = self.heads.get_mut(side.place(task))?.first()?;
+        self.take(task, side, first)
+    }
+
+    /// Removes a record that exists.
+    fn take(&mut self, task: &Header, side: Side, index: u32) -> Option<Item> {
+        if index == FIRST {
+            return self.take_first_if(task, side, |_| true).map(ManuallyDrop::into_inner);
+        }
+        let head = self.heads.get_mut(side.place(task))?;
+        let record = self.further.remove(head, index);
+        if head.is_empty() {
+            task.records.set(task.records.get() & !side.more());
+            self.heads.release();
+        }
+        Some(ManuallyDrop::into_inner(record.item))
     }
 
     /// Takes the first record of a task if it `is_it`.
@@ -205,54 +266,39 @@ impl<T, const BIT: u8> Store<T, BIT> {
     pub(super) fn take_first_if(
         &mut self,
         task: &Header,
-        is_it: impl FnOnce(&Numbered<T>) -> bool,
-    ) -> Option<ManuallyDrop<T>> {
-        let place = self.firsts.get_mut(task.token().slot())?;
+        side: Side,
+        is_it: impl FnOnce(&Record) -> bool,
+    ) -> Option<ManuallyDrop<Item>> {
+        let place = self.firsts.get_mut(side.place(task))?;
         if !is_it(place.as_ref()?) {
             return None;
         }
         let record = place.take()?;
-        task.records.set(task.records.get() & !BIT);
+        task.records.set(task.records.get() & !side.first());
         self.firsts.release();
-        Some(record.value)
-    }
-
-    #[inline(never)]
-    fn remove_further(&mut self, task: &Header, index: u32) -> T {
-        let head = self.heads.get_mut(task.token().slot()).expect("a list with records has a head");
-        let record = self.further.remove(head, index);
-        if head.is_empty() {
-            task.records.set(task.records.get() & !Self::MORE);
-            self.heads.release();
-        }
-        ManuallyDrop::into_inner(record.value)
+        Some(record.item)
     }
 
     /// The record of a task with this number, if it still exists.
-    #[inline]
-    pub(super) fn get(&self, task: &Header, index: u32, number: NonZeroU64) -> Option<&T> {
+    pub(super) fn get_mut(&mut self, task: &Header, side: Side, index: u32, number: NonZeroU64) -> Option<&mut Item> {
         let record =
-            if index == FIRST { self.firsts.get(task.token().slot())?.as_ref() } else { self.further.get(index) };
-        record.filter(|record| record.number == number).map(|record| &*record.value)
+            if index == FIRST { self.firsts.get_mut(side.place(task))?.as_mut() } else { self.further.get_mut(index) };
+        record.filter(|record| record.number == number).map(|record| &mut *record.item)
     }
 
-    pub(super) fn get_mut(&mut self, task: &Header, index: u32, number: NonZeroU64) -> Option<&mut T> {
-        let record = if index == FIRST {
-            self.firsts.get_mut(task.token().slot())?.as_mut()
-        } else {
-            self.further.get_mut(index)
+    /// Calls `see` with each wait of a task, in the order in which they began.
+    pub(super) fn each_wait(&self, task: &Header, see: &mut dyn FnMut(NonZeroU64, &WaitEntry)) {
+        let mut see = |record: &Record| {
+            if let Item::Wait(wait) = &*record.item {
+                see(record.number, wait);
+            }
         };
-        record.filter(|record| record.number == number).map(|record| &mut *record.value)
-    }
-
-    /// Calls `see` with each record of a task, in the order in which they began.
-    pub(super) fn each(&self, task: &Header, mut see: impl FnMut(&Numbered<T>)) {
-        let slot = task.token().slot();
-        if Self::has_first(task) {
-            self.firsts.get(slot).into_iter().flatten().for_each(&mut see);
+        let place = Side::Waits.place(task);
+        if Side::Waits.has_first(task) {
+            self.firsts.get(place).into_iter().flatten().for_each(&mut see);
         }
-        if task.records.get() & Self::MORE != 0 {
-            let mut next = self.heads.get(slot).and_then(|head| head.first());
+        if Side::Waits.has_more(task) {
+            let mut next = self.heads.get(place).and_then(|head| head.first());
             while let Some(index) = next {
                 self.further.get(index).into_iter().for_each(&mut see);
                 next = self.further.next(index);
@@ -300,10 +346,10 @@ mod tests {
         for _ in 0..1000 {
             for slot in [5, 1_000_000, 2_000_000] {
                 begin(&mut places, slot);
-                assert_eq!(places.get(slot), Some(&1));
+                assert_eq!(places.get_mut(slot), Some(&mut 1));
             }
             (0..3).for_each(|_| places.release());
         }
-        assert_eq!((places.taken, places.get(77)), (3, None));
+        assert_eq!((places.taken, places.get_mut(77)), (3, None));
     }
 }

@@ -126,7 +126,8 @@ impl TaskTable {
     /// Whether this waker wakes the running task.
     #[inline]
     pub(crate) fn wakes_running(&self, waker: &Waker) -> bool {
-        token_of(waker) == Some(self.running.get())
+        let token = self.running.get();
+        self.waker_of(token).will_wake(waker) || token_of(waker) == Some(token)
     }
 }
 

@@ -4,8 +4,7 @@
 use crate::kernel::cell::Header;
 use crate::kernel::table::TaskTable;
 use crate::kernel::table::records::{Then, Wait, WaitEntry, WaitKey, WaiterKey};
-use crate::kernel::table::store::{FIRST, Numbered, Store};
-use crate::kernel::table::waits::Waits;
+use crate::kernel::table::store::{FIRST, Item, Record, Side};
 use crate::kernel::table::waker::{home, token_of, wakes_the_same};
 use crate::kernel::token::Token;
 use crate::kernel::{Kernel, clone_uncounted};
@@ -13,9 +12,6 @@ use std::num::NonZeroU64;
 use std::panic::Location;
 use std::ptr;
 use std::task::Waker;
-
-/// In `Header::records`: 1 and 2 are for waits, 4 and 8 for waiters.
-pub(super) type Waiters = Store<Then, 4>;
 
 /// The key of every await that is the first to wait for a task. They can share one key, because an
 /// await that is over does not use its key any more.
@@ -35,13 +31,13 @@ pub(crate) fn begin_first_join(
     // SAFETY: the reference is used only in this function, and no user code is called.
     let home = unsafe { home() }?;
     let (awaiter, token) = (home.running.get(), task.token());
-    let is_usual = Waiters::is_empty(task) && home.is_of_running(waker) && home.lane.tenancy().has(token);
+    let is_usual = Side::Waiters.is_empty(task) && home.is_of_running(waker) && home.lane.tenancy().has(token);
     if !is_usual || token == awaiter || home.is_probed() {
         return None;
     }
     // SAFETY: the row holds the task.
     let header = unsafe { home.running_task()?.as_ref() };
-    if !Waits::is_empty(header) {
+    if !Side::Waits.is_empty(header) {
         return None;
     }
     let number = home.with(
@@ -49,8 +45,9 @@ pub(crate) fn begin_first_join(
         |table| {
             let number = table.number();
             let wait = WaitEntry { wait: Wait::Task(token), place };
-            *table.waits.put_first(header) = Some(Numbered::new(number, wait));
-            *table.waiters.put_first(task) = Some(Numbered::new(FIRST_WAITER.number, Then::Resume(awaiter)));
+            *table.records.put_first(header, Side::Waits) = Some(Record::wait(number, wait));
+            *table.records.put_first(task, Side::Waiters) =
+                Some(Record::waiter(FIRST_WAITER.number, Then::Resume(awaiter)));
             number
         },
     );
@@ -59,12 +56,11 @@ pub(crate) fn begin_first_join(
 
 impl TaskTable {
     /// Registers an await of a living task.
-    #[inline]
     pub(crate) fn add_awaiter(&self, task: &Header, waker: &Waker) -> WaiterKey {
         debug_assert!(!task.is_done(), "DONE-1: a wait began for a task that has ended");
         let then = self.then_wake(waker);
-        if Waiters::is_empty(task) {
-            self.with(|table| table.waiters.push(task, Numbered::new(FIRST_WAITER.number, then)));
+        if Side::Waiters.is_empty(task) {
+            self.with(|table| table.records.push(task, Side::Waiters, Record::waiter(FIRST_WAITER.number, then)));
             return FIRST_WAITER;
         }
         self.add_waiter(task, then)
@@ -87,8 +83,13 @@ impl TaskTable {
         debug_assert!(!task.is_done(), "DONE-1: a wait began for a task that has ended");
         self.with(|table| {
             let number = table.number();
-            let index = table.waiters.push(task, Numbered::new(number, then));
-            WaiterKey { number, index }
+            if !Side::Waiters.is_empty(task) {
+                let index = table.records.push_further(task, Side::Waiters, Record::waiter(number, then));
+                return WaiterKey { number, index };
+            }
+            // Built in its place: a record that is moved there takes more instructions.
+            *table.records.put_first(task, Side::Waiters) = Some(Record::waiter(number, then));
+            WaiterKey { number, index: FIRST }
         })
     }
 
@@ -96,23 +97,23 @@ impl TaskTable {
     /// the waiter was removed before.
     #[inline(never)]
     pub(crate) fn remove_waiter(&self, task: &Header, key: WaiterKey) -> Option<Then> {
-        self.with(|table| table.waiters.remove(task, key.index, key.number))
+        match self.with(|table| table.records.remove(task, Side::Waiters, key.index, key.number))? {
+            Item::Waiter(then) => Some(then),
+            Item::Wait(_) => None,
+        }
     }
 
     /// Changes the waker of a registered await. The place of the await in the order stays.
     pub(crate) fn change_awaiter(&self, task: &Header, key: WaiterKey, waker: &Waker) {
-        let is_same = self.with(|table| {
-            let then = table.waiters.get(task, key.index, key.number);
-            then.is_some_and(|then| match then {
-                Then::Resume(token) => token_of(waker) == Some(*token),
-                Then::Wake(old) => wakes_the_same(old, waker),
-                Then::Queue(_) => false,
-            })
+        let is_same = self.with(|table| match table.records.get_mut(task, Side::Waiters, key.index, key.number) {
+            Some(Item::Waiter(Then::Resume(token))) => token_of(waker) == Some(*token),
+            Some(Item::Waiter(Then::Wake(old))) => wakes_the_same(old, waker),
+            _ => false,
         });
         if !is_same {
             let mut then = self.then_wake(waker);
             self.with(|table| {
-                if let Some(old) = table.waiters.get_mut(task, key.index, key.number) {
+                if let Some(Item::Waiter(old)) = table.records.get_mut(task, Side::Waiters, key.index, key.number) {
                     std::mem::swap(old, &mut then);
                 }
             });
@@ -125,20 +126,23 @@ impl TaskTable {
     /// moved and dropped.
     #[inline]
     fn take_awaiter(&self, task: &Header) -> Option<Token> {
-        if !Waiters::has_first(task) {
+        if !Side::Waiters.has_first(task) {
             return None;
         }
-        let is_token = |waiter: &Numbered<Then>| matches!(*waiter.value, Then::Resume(_));
-        match *self.with(|table| table.waiters.take_first_if(task, is_token))? {
-            Then::Resume(token) => Some(token),
+        let is_token = |waiter: &Record| matches!(*waiter.item, Item::Waiter(Then::Resume(_)));
+        match *self.with(|table| table.records.take_first_if(task, Side::Waiters, is_token))? {
+            Item::Waiter(Then::Resume(token)) => Some(token),
             _ => None,
         }
     }
 
     /// Takes the first waiter of a task.
-    #[inline]
+    #[inline(always)]
     fn pop_waiter(&self, task: &Header) -> Option<Then> {
-        self.with(|table| table.waiters.pop(task))
+        match self.with(|table| table.records.pop(task, Side::Waiters))? {
+            Item::Waiter(then) => Some(then),
+            Item::Wait(_) => None,
+        }
     }
 }
 
@@ -151,7 +155,7 @@ impl Kernel {
         if let Some(token) = self.table.take_awaiter(task) {
             self.table.wake(token);
         }
-        if !Waiters::is_empty(task) {
+        if !Side::Waiters.is_empty(task) {
             self.tell_all_waiters(task);
         }
     }

@@ -7,20 +7,18 @@ use crate::kernel::observe::probe::EventKind;
 #[cfg(feature = "probe")]
 use crate::kernel::observe::task_id::TaskId;
 use crate::kernel::table::records::{Link, Wait, WaitEntry, WaitKey};
-use crate::kernel::table::store::{FIRST, Numbered, Store};
+use crate::kernel::table::store::{FIRST, Item, Record, Side};
 use crate::kernel::table::waker::home;
 use crate::kernel::table::{Rows, TaskTable, context};
 use crate::kernel::token::Token;
 use std::mem::ManuallyDrop;
 use std::panic::Location;
 
-pub(super) type Waits = Store<WaitEntry, 1>;
-
 impl Rows {
     /// Removes the waits that a task has at its end. They are of leaked futures, and own nothing.
     #[inline]
     pub(super) fn forget_waits(&mut self, task: &Header) {
-        if !Waits::is_empty(task) {
+        if !Side::Waits.is_empty(task) {
             self.forget_each_wait(task);
         }
     }
@@ -28,7 +26,7 @@ impl Rows {
     #[cold]
     #[inline(never)]
     fn forget_each_wait(&mut self, task: &Header) {
-        while self.waits.pop(task).is_some() {}
+        while self.records.pop(task, Side::Waits).is_some() {}
     }
 }
 
@@ -42,20 +40,21 @@ pub(crate) fn begin_wait(key: &mut Option<WaitKey>, wait: impl FnOnce() -> Wait,
     let Some((home, header)) = (unsafe { home().and_then(|home| Some((home, home.running_task()?.as_ref()))) }) else {
         return;
     };
-    if home.is_probed() || !Waits::is_empty(header) {
-        return begin_further_wait(key, wait(), place);
+    if home.is_probed() || !Side::Waits.is_empty(header) {
+        return begin_any_wait(key, wait(), place);
     }
     home.with(|table| {
         let number = table.number();
         // Also built in its place.
-        *table.waits.put_first(header) = Some(Numbered::new(number, WaitEntry { wait: wait(), place }));
+        *table.records.put_first(header, Side::Waits) = Some(Record::wait(number, WaitEntry { wait: wait(), place }));
         *key = Some(WaitKey { task: header.token(), number, index: FIRST });
     });
 }
 
+/// Like `begin_wait`, in all cases: the task may have other waits, and there may be a probe.
 #[cold]
 #[inline(never)]
-fn begin_further_wait(key: &mut Option<WaitKey>, wait: Wait, place: &'static Location<'static>) {
+pub(crate) fn begin_any_wait(key: &mut Option<WaitKey>, wait: Wait, place: &'static Location<'static>) {
     *key = context::running().and_then(|kernel| kernel.table.begin_wait(wait, place));
 }
 
@@ -74,9 +73,15 @@ pub(crate) fn end_first_wait(key: WaitKey) -> bool {
     let header = unsafe { task.as_ref() };
     let ended = home.with(
         #[inline(always)]
-        |table| table.waits.take_first_if(header, |wait| wait.number == { key.number }),
+        |table| table.records.take_first_if(header, Side::Waits, |wait| wait.number == { key.number }),
     );
-    ended.map(ManuallyDrop::into_inner).is_some()
+    match ended.map(ManuallyDrop::into_inner) {
+        Some(Item::Wait(ended)) => {
+            drop(ended);
+            true
+        }
+        _ => false,
+    }
 }
 
 impl TaskTable {
@@ -89,7 +94,7 @@ impl TaskTable {
         let what = if self.probe.is_set() { self.describe(&wait) } else { String::new() };
         let key = self.with(|table| {
             let number = table.number();
-            let index = table.waits.push(header, Numbered::new(number, WaitEntry { wait, place }));
+            let index = table.records.push(header, Side::Waits, Record::wait(number, WaitEntry { wait, place }));
             WaitKey { task, number, index }
         });
         tell!(
@@ -104,7 +109,8 @@ impl TaskTable {
         let Some(header) = self.row(task) else { return };
         self.with(|table| {
             // SAFETY: the row holds the task it names.
-            if let Some(wait) = table.waits.get_mut(unsafe { header.as_ref() }, index, number) {
+            let wait = table.records.get_mut(unsafe { header.as_ref() }, Side::Waits, index, number);
+            if let Some(Item::Wait(wait)) = wait {
                 wait.place = place;
             }
         });
@@ -116,9 +122,9 @@ impl TaskTable {
         // SAFETY: the row holds the task it names.
         let header = unsafe { task.as_ref() };
         // The removed record owns nothing, so no user code runs.
-        let _ended = self.with(|table| table.waits.remove(header, key.index, key.number));
+        let _ended = self.with(|table| table.records.remove(header, Side::Waits, key.index, key.number));
         #[cfg(feature = "probe")]
-        if let Some(WaitEntry { place: at, .. }) = _ended {
+        if let Some(Item::Wait(WaitEntry { place: at, .. })) = _ended {
             tell!(self, EventKind::WaitEnd { task: TaskId(header.id), wait: { key.number }.get(), at });
         }
         if { key.task } != self.running.get() {
@@ -138,7 +144,7 @@ impl TaskTable {
         let mut waits = Vec::new();
         // Not by an iterator: its code would be three times as long.
         self.with(|table| {
-            table.waits.each(task, |wait| waits.push((wait.number.get(), WaitEntry::clone(&wait.value))))
+            table.records.each_wait(task, &mut |number, wait| waits.push((number.get(), wait.clone())));
         });
         waits.into_iter()
     }
@@ -149,11 +155,11 @@ impl TaskTable {
     pub(crate) fn awaited(&self, task: &Header, counts: &dyn Fn(u64) -> bool) -> Vec<Link> {
         let mut awaited = Vec::new();
         self.with(|table| {
-            let see: &mut dyn FnMut(&Numbered<WaitEntry>) = &mut |wait| {
-                if !counts(wait.number.get()) {
+            table.records.each_wait(task, &mut |number, wait| {
+                if !counts(number.get()) {
                     return;
                 }
-                let link = match wait.value.wait {
+                let link = match wait.wait {
                     // SAFETY: the row holds the task it names.
                     Wait::Task(token) => table.tenant(token).map(|task| Link::Task(unsafe { AnyTask::held(task) })),
                     ref awaited @ (Wait::In(..) | Wait::On(_)) => awaited.upgrade().map(Link::On),
@@ -161,8 +167,7 @@ impl TaskTable {
                 if let Some(link) = link {
                     awaited.push(link);
                 }
-            };
-            table.waits.each(task, see);
+            });
         });
         awaited
     }
@@ -170,7 +175,7 @@ impl TaskTable {
     /// Number of recorded waits of all tasks.
     #[cfg(all(test, not(loom)))]
     pub(crate) fn records(&self) -> usize {
-        self.with(|table| table.waits.len())
+        self.with(|table| table.records.len())
     }
 
     /// The running task takes something for which other tasks may wait, such as a lock. Returns the

@@ -194,6 +194,7 @@ fn clone_of_other(waker: &Waker) -> Waker {
 
 /// Wakes a task of the loop that is in a turn on this thread, if that calls no user code. Otherwise
 /// returns the waker.
+#[cfg(feature = "sync")]
 #[inline]
 pub(crate) fn wake_at_home(waker: Waker) -> Option<Waker> {
     if ptr::eq(waker.vtable(), &PLAIN) {
