@@ -12,8 +12,8 @@
 //! instructions. Two bits in the task's header say whether the task has a first record, and whether
 //! it has further ones. So code that finds none, the usual case, reads only the header.
 //!
-//! Waits and waiters are in one store, each slot has two places, because the code of two stores
-//! would be twice as long.
+//! Waits and waiters are in one store, in pages that alternate, because the code of two stores would
+//! be twice as long.
 
 use crate::kernel::cell::Header;
 use crate::kernel::table::lists::{List, Lists};
@@ -66,10 +66,12 @@ impl Side {
         task.records.get() & self.more() != 0
     }
 
-    /// The number of the place for this side of a task.
+    /// The number of the place for this side of a task. Each page has places of one side, so a task
+    /// that waits takes no memory for waiters.
     #[inline]
     fn place(self, task: &Header) -> u32 {
-        2 * task.token().slot() + u32::from(self == Side::Waiters)
+        let (slot, page) = (task.token().slot(), PAGE as u32);
+        2 * (slot - slot % page) + slot % page + if self == Side::Waiters { page } else { 0 }
     }
 }
 
