@@ -105,18 +105,8 @@ pub use signal_hook::consts::{
 #[track_caller]
 pub fn listen(signal: i32) -> io::Result<Signals> {
     let kernel = running("signals::listen()");
-    let shared = Arc::new(Shared { on_its_way: AtomicBool::new(false), state: Mutex::default() });
-    let remote = Remote::to(&kernel);
-    let copy = shared.clone();
-    let ear = Ear::new(signal, Listener::Other, move || {
-        // At most one message at a time, however many signals arrive while the loop is busy.
-        if !copy.on_its_way.swap(true, Ordering::SeqCst) {
-            let shared = copy.clone();
-            // If the loop has gone, no task waits.
-            let _gone = remote.call_soon(move || shared.arrive());
-        }
-    })?;
-    Ok(Signals { ear, shared, loop_id: kernel.id(), waits_for: Rc::new(ASignal(signal)) })
+    let listening = Listening::new(signal, &kernel)?;
+    Ok(Signals { listening, loop_id: kernel.id(), waits_for: Rc::new(ASignal(signal)) })
 }
 
 /// A listener for a signal; see [`listen`]. Dropping it ends the listening.
@@ -140,8 +130,7 @@ pub fn listen(signal: i32) -> io::Result<Signals> {
 #[derive(Debug)]
 #[must_use = "dropping a listener gives the signal back its default action"]
 pub struct Signals {
-    ear: Ear,
-    shared: Arc<Shared>,
+    listening: Listening,
     loop_id: u64,
     waits_for: Rc<ASignal>,
 }
@@ -195,7 +184,7 @@ impl Signals {
     /// });
     /// ```
     pub fn signal(&self) -> i32 {
-        self.ear.signal
+        self.listening.ear.signal
     }
 }
 
@@ -236,19 +225,10 @@ impl Future for Next<'_> {
                 "poll() of Signals::next() was called where its loop is not; listen in the loop that waits for the signal"
             )
         }
-        // Cloning and dropping a waker may run user code: both happen while the lock is not held.
-        // The waker is woken on the loop's thread. The listener's `Remote` keeps the loop from
-        // reporting a deadlock.
-        let waker = clone_uncounted(context.waker());
-        let mut state = this.signals.shared.lock();
-        if std::mem::take(&mut state.came) {
-            drop(state);
+        if this.signals.listening.poll(context).is_ready() {
             this.record.end();
             return Poll::Ready(());
         }
-        let old = state.waker.replace(waker);
-        drop(state);
-        drop(old);
         let waits_for = &this.signals.waits_for;
         this.record.begin(|| Wait::On(Rc::downgrade(waits_for) as Weak<dyn Awaited>));
         Poll::Pending
@@ -258,8 +238,7 @@ impl Future for Next<'_> {
 impl Drop for Next<'_> {
     fn drop(&mut self) {
         self.record.end();
-        let waker = self.signals.shared.lock().waker.take();
-        drop(waker);
+        self.signals.listening.stop_waiting();
     }
 }
 
@@ -270,6 +249,50 @@ struct ASignal(i32);
 impl Awaited for ASignal {
     fn describe(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "signal {}", signal_name(self.0).unwrap_or("?"))
+    }
+}
+
+/// A listener for a signal in one loop. While it exists, the loop reports no deadlock.
+#[derive(Debug)]
+pub(super) struct Listening {
+    ear: Ear,
+    shared: Arc<Shared>,
+}
+
+impl Listening {
+    pub(super) fn new(signal: i32, kernel: &Kernel) -> io::Result<Self> {
+        let shared = Arc::new(Shared { on_its_way: AtomicBool::new(false), state: Mutex::default() });
+        let remote = Remote::to(kernel);
+        let copy = shared.clone();
+        let ear = Ear::new(signal, Listener::Other, move || {
+            // At most one message at a time, however many signals arrive while the loop is busy.
+            if !copy.on_its_way.swap(true, Ordering::SeqCst) {
+                let shared = copy.clone();
+                // If the loop has gone, no task waits.
+                let _gone = remote.call_soon(move || shared.arrive());
+            }
+        })?;
+        Ok(Listening { ear, shared })
+    }
+
+    /// Ready if a signal has arrived since this was ready last. One task may wait at a time. Called
+    /// on the loop's thread; the waker is woken there too.
+    pub(super) fn poll(&self, context: &Context<'_>) -> Poll<()> {
+        // Cloning and dropping a waker may run user code: both happen while the lock is not held.
+        let waker = clone_uncounted(context.waker());
+        let mut state = self.shared.lock();
+        if std::mem::take(&mut state.came) {
+            return Poll::Ready(());
+        }
+        let old = state.waker.replace(waker);
+        drop(state);
+        drop(old);
+        Poll::Pending
+    }
+
+    pub(super) fn stop_waiting(&self) {
+        let waker = self.shared.lock().waker.take();
+        drop(waker);
     }
 }
 
@@ -432,7 +455,7 @@ struct Watched {
 type Hear = Arc<dyn Fn() + Send + Sync>;
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Listener {
+pub(super) enum Listener {
     /// A loop that runs a main task.
     Run,
     Other,
@@ -440,14 +463,14 @@ enum Listener {
 
 /// A registered listener: an entry of the hub. Dropping it removes the entry.
 #[derive(Debug)]
-struct Ear {
+pub(super) struct Ear {
     signal: i32,
     number: u64,
     listener: Listener,
 }
 
 impl Ear {
-    fn new(signal: i32, listener: Listener, hear: impl Fn() + Send + Sync + 'static) -> io::Result<Self> {
+    pub(super) fn new(signal: i32, listener: Listener, hear: impl Fn() + Send + Sync + 'static) -> io::Result<Self> {
         // Declared before the lock's guard, so that it is dropped after the lock is released.
         let hear: Hear = Arc::new(hear);
         let mut hub = lock();
