@@ -42,6 +42,7 @@
 //! - With the feature `threads`: `to_thread`, which calls a blocking function on another thread.
 //! - With the feature `signals`, on Unix: `Builder::cancel_on_ctrl_c`,
 //!   `Builder::print_call_graph_on`, and `signals::listen`.
+//! - With the feature `process`, on Unix: the module `process` with child processes.
 //! - With the feature `probe`: `Builder::probe` and the module `probe`, which report each event of
 //!   the loop.
 //!
@@ -119,6 +120,9 @@ pub use kernel::callbacks::exceptions::Exception;
 #[cfg(all(unix, feature = "io"))]
 #[cfg_attr(docsrs, doc(cfg(feature = "io")))]
 pub use outside::io;
+#[cfg(all(unix, feature = "process"))]
+#[cfg_attr(docsrs, doc(cfg(feature = "process")))]
+pub use outside::process;
 pub use outside::remote::{Remote, RemoteTask};
 #[cfg(all(unix, feature = "signals"))]
 #[cfg_attr(docsrs, doc(cfg(feature = "signals")))]

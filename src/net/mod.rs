@@ -114,6 +114,8 @@ macro_rules! read_and_write {
     };
 }
 mod datagram;
+#[cfg(feature = "process")]
+mod pipes;
 mod server;
 mod socket;
 mod streams;

@@ -10,6 +10,8 @@
 //! would be lost with the writer. One method does both: [`write_all`](StreamWriter::write_all) is
 //! ready when the operating system has all the bytes, or has failed to take them.
 
+#[cfg(feature = "process")]
+use crate::net::pipes::{Pipe, PipeTrial};
 use crate::net::tcp::{Connect, TcpStream};
 use crate::net::trial::Trial;
 use crate::net::unix::{UnixConnect, UnixStream};
@@ -224,6 +226,16 @@ fn halves(stream: Stream) -> (StreamReader, StreamWriter) {
     (StreamReader { connection: connection.clone(), buffer: Buffer::default() }, StreamWriter { connection })
 }
 
+#[cfg(feature = "process")]
+pub(super) fn reader(stream: Stream) -> StreamReader {
+    halves(stream).0
+}
+
+#[cfg(feature = "process")]
+pub(super) fn writer(stream: Stream) -> StreamWriter {
+    halves(stream).1
+}
+
 /// The shared part of both halves. Open until both halves are dropped, or one side closes it.
 pub(super) struct Connection {
     stream: Stream,
@@ -259,11 +271,13 @@ impl fmt::Debug for Connection {
     }
 }
 
-/// A connection of either kind.
+/// A connection of any kind.
 #[derive(Debug)]
-enum Stream {
+pub(super) enum Stream {
     Tcp(TcpStream),
     Unix(UnixStream),
+    #[cfg(feature = "process")]
+    Pipe(Pipe),
 }
 
 impl Stream {
@@ -271,6 +285,9 @@ impl Stream {
         let done = match self {
             Stream::Tcp(stream) => stream.shutdown(how),
             Stream::Unix(stream) => stream.shutdown(how),
+            // It ends when it is closed (`close_pipe`).
+            #[cfg(feature = "process")]
+            Stream::Pipe(_) => Ok(()),
         };
         match done {
             // The peer has already gone.
@@ -285,8 +302,20 @@ impl AsFd for Stream {
         match self {
             Stream::Tcp(stream) => stream.as_fd(),
             Stream::Unix(stream) => stream.as_fd(),
+            #[cfg(feature = "process")]
+            Stream::Pipe(pipe) => pipe.as_fd(),
         }
     }
+}
+
+/// If it is a pipe, closes it: that is how a pipe ends.
+fn close_pipe(connection: &mut Rc<Connection>) {
+    #[cfg(feature = "process")]
+    if let Some(Stream::Pipe(pipe)) = Rc::get_mut(connection).map(|connection| &mut connection.stream) {
+        *pipe = Pipe::Closed;
+    }
+    #[cfg(not(feature = "process"))]
+    let _ = connection;
 }
 
 // ---- reading ----
@@ -638,6 +667,8 @@ impl StreamReader {
         let trial = match &self.connection.stream {
             Stream::Tcp(stream) => AnyTrial::Tcp(Trial::to_read(stream.as_async())),
             Stream::Unix(stream) => AnyTrial::Unix(Trial::to_read(stream.as_async())),
+            #[cfg(feature = "process")]
+            Stream::Pipe(pipe) => AnyTrial::Pipe(PipeTrial::new(pipe)),
         };
         let mut read = Read { trial, buffer: &mut self.buffer, goal, searched: 0 };
         if read.buffer.is_drained {
@@ -1050,12 +1081,14 @@ impl StreamWriter {
         let trial = match &self.connection.stream {
             Stream::Tcp(stream) => AnyTrial::Tcp(Trial::to_write(stream.as_async())),
             Stream::Unix(stream) => AnyTrial::Unix(Trial::to_write(stream.as_async())),
+            #[cfg(feature = "process")]
+            Stream::Pipe(pipe) => AnyTrial::Pipe(PipeTrial::new(pipe)),
         };
         WriteAll { trial, bytes, written: 0 }
     }
 
     /// Ends the written data: the peer reads what was written before, and then sees the end. The
-    /// reader continues.
+    /// reader continues. A pipe to a child process is closed.
     ///
     /// asyncio: `StreamWriter.write_eof`.
     ///
@@ -1081,6 +1114,7 @@ impl StreamWriter {
     /// # .unwrap();
     /// ```
     pub fn write_eof(&mut self) -> io::Result<()> {
+        close_pipe(&mut self.connection);
         self.connection.stream.shutdown(Shutdown::Write)
     }
 
@@ -1090,7 +1124,7 @@ impl StreamWriter {
     ///
     /// # Errors
     ///
-    /// If it is not connected any more. If it is a Unix socket
+    /// If it is not connected any more. If it is a Unix socket, or a pipe
     /// ([`Unsupported`](io::ErrorKind::Unsupported)).
     ///
     /// # Examples
@@ -1115,6 +1149,8 @@ impl StreamWriter {
                 io::ErrorKind::Unsupported,
                 "a Unix socket has no IP address; use its file descriptor (AsFd) to find the peer",
             )),
+            #[cfg(feature = "process")]
+            Stream::Pipe(_) => Err(io::Error::new(io::ErrorKind::Unsupported, "a pipe has no address")),
         }
     }
 
@@ -1265,16 +1301,19 @@ pub struct Close {
 impl Future for Close {
     type Output = io::Result<()>;
 
-    fn poll(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<Self::Output> {
+    fn poll(mut self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<Self::Output> {
+        close_pipe(&mut self.connection);
         Poll::Ready(self.connection.close())
     }
 }
 
-// ---- TCP and Unix ----
+// ---- TCP, Unix and pipes ----
 
 enum AnyTrial<'a> {
     Tcp(Trial<'a, std::net::TcpStream>),
     Unix(Trial<'a, std::os::unix::net::UnixStream>),
+    #[cfg(feature = "process")]
+    Pipe(PipeTrial<'a>),
 }
 
 impl AnyTrial<'_> {
@@ -1282,6 +1321,8 @@ impl AnyTrial<'_> {
         match self {
             AnyTrial::Tcp(trial) => trial.wait_first(),
             AnyTrial::Unix(trial) => trial.wait_first(),
+            #[cfg(feature = "process")]
+            AnyTrial::Pipe(trial) => trial.wait_first(),
         }
     }
 
@@ -1294,6 +1335,8 @@ impl AnyTrial<'_> {
         match self {
             AnyTrial::Tcp(trial) => trial.poll(cx, |mut stream| read(&mut stream)),
             AnyTrial::Unix(trial) => trial.poll(cx, |mut stream| read(&mut stream)),
+            #[cfg(feature = "process")]
+            AnyTrial::Pipe(trial) => trial.poll_read(cx, read),
         }
     }
 
@@ -1306,6 +1349,8 @@ impl AnyTrial<'_> {
         match self {
             AnyTrial::Tcp(trial) => trial.poll(cx, |mut stream| write(&mut stream)),
             AnyTrial::Unix(trial) => trial.poll(cx, |mut stream| write(&mut stream)),
+            #[cfg(feature = "process")]
+            AnyTrial::Pipe(trial) => trial.poll_write(cx, write),
         }
     }
 }

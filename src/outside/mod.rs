@@ -2,6 +2,8 @@
 
 #[cfg(all(unix, feature = "io"))]
 pub mod io;
+#[cfg(all(unix, feature = "process"))]
+pub mod process;
 pub(crate) mod remote;
 #[cfg(all(unix, feature = "signals"))]
 pub mod signals;

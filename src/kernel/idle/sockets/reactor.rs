@@ -141,6 +141,9 @@ struct Source {
     number: u64,
     watched: Watched<dyn Descriptor>,
     sides: [State; 2],
+    /// Woken by the next report. No task waits with it, so it does not count as a waiter.
+    #[cfg(feature = "process")]
+    watcher: Option<Waker>,
 }
 
 #[derive(Default)]
@@ -212,6 +215,8 @@ pub(crate) struct Removed {
     pub(crate) waiters: Vec<Waiter>,
     pub(crate) watched: Watched<dyn Descriptor>,
     _asked: Vec<(u64, Waker)>,
+    #[cfg(feature = "process")]
+    _watcher: Option<Waker>,
 }
 
 impl Reactor {
@@ -262,7 +267,13 @@ impl Reactor {
             return Err(error);
         }
         let side = |side| State { ready: side != first, is_on: side == first, ..State::default() };
-        entry.insert(Source { number, watched, sides: [side(Side::Read), side(Side::Write)] });
+        entry.insert(Source {
+            number,
+            watched,
+            sides: [side(Side::Read), side(Side::Write)],
+            #[cfg(feature = "process")]
+            watcher: None,
+        });
         Ok(SourceKey { index, number })
     }
 
@@ -276,7 +287,25 @@ impl Reactor {
             waiters.extend(side.waiters);
             asked.extend(side.polled.asked);
         }
-        Some(Removed { waiters, watched: source.watched, _asked: asked })
+        Some(Removed {
+            waiters,
+            watched: source.watched,
+            _asked: asked,
+            #[cfg(feature = "process")]
+            _watcher: source.watcher,
+        })
+    }
+
+    /// The next report about a source wakes `waker`. The loop does not wait for that: it may report
+    /// a deadlock before. Returns the waker of an earlier call, or `waker` itself if the source was
+    /// removed, to be dropped where nothing is borrowed.
+    #[cfg(feature = "process")]
+    pub(crate) fn watch(&self, key: SourceKey, waker: Waker) -> Option<Waker> {
+        let mut sources = self.sources.borrow_mut();
+        match sources.get_mut(key.index).filter(|source| source.number == key.number) {
+            Some(source) => source.watcher.replace(waker),
+            None => Some(waker),
+        }
     }
 
     fn with<R>(&self, key: SourceKey, act: impl FnOnce(&mut Source) -> R) -> R {
@@ -489,6 +518,10 @@ impl Reactor {
                 woken.append(&mut state.waiters);
             }
             (state.ready, state.told_in) = (true, self.looks.get());
+        }
+        #[cfg(feature = "process")]
+        if let Some(waker) = source.watcher.take() {
+            woken.push(Waiter { number: 0, is_polled: false, waker, wait: None });
         }
         if switches {
             // If this fails, something is wrong with the source, and the next operation on it
