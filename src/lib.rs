@@ -35,6 +35,7 @@
 //! - Communication between tasks: [`Promise`], [`task_local!`], and the module [`sync`] with
 //!   events, locks, conditions, semaphores, barriers, queues and channels (feature `sync`, on by
 //!   default).
+//! - Inside frameworks whose handlers must be `Send`: [`local`].
 //! - Inspection: [`call_graph()`] and [`print_call_graph`] show where each task waits, for what,
 //!   and for which task (feature `report`, on by default); [`metrics`](metrics()) counts.
 //! - With the feature `io`, on Unix: `net` with sockets and asyncio's streams and servers;
@@ -120,6 +121,7 @@ pub use kernel::callbacks::exceptions::Exception;
 #[cfg(all(unix, feature = "io"))]
 #[cfg_attr(docsrs, doc(cfg(feature = "io")))]
 pub use outside::io;
+pub use outside::local::{Local, local};
 #[cfg(all(unix, feature = "process"))]
 #[cfg_attr(docsrs, doc(cfg(feature = "process")))]
 pub use outside::process;

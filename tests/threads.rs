@@ -6,8 +6,9 @@ mod common;
 use common::{Census, Post, Trace, await_that, ms, on_drop, virtual_loop, watched};
 use futures_util::poll;
 use onelane::{
-    EventLoop, Handle, Join, LoopClosed, LoopRef, Panic, Remote, RemoteTask, RunError, Sleep, Task, TaskError, TaskId,
-    TaskRef, all_tasks, call_soon, current_task, sleep, spawn, timeout, yield_now,
+    EventLoop, Handle, Interval, Join, Local, LoopClosed, LoopRef, Panic, RaiseCancelled, Remote, RemoteTask, RunError,
+    Sleep, Task, TaskError, TaskId, TaskRef, Tick, YieldNow, all_tasks, call_soon, current_task, sleep, spawn, timeout,
+    yield_now,
 };
 use std::cell::RefCell;
 use std::future::{pending, poll_fn};
@@ -34,6 +35,22 @@ const _: () = {
     assert_send_and_sync::<Panic>();
     assert_send_and_sync::<TaskId>();
     assert_send_and_sync::<Waker>();
+    assert_send_and_sync::<Local<Rc<u8>>>();
+};
+
+/// The futures that need no `local` where a framework requires `Send`. The others own a count that
+/// is not atomic: of a task, of a primitive, or of the scope that they are.
+const _: () = {
+    assert_send_and_sync::<YieldNow>();
+    assert_send_and_sync::<Tick<'_>>();
+    assert_send_and_sync::<Interval>();
+    assert_send_and_sync::<RaiseCancelled<u8>>();
+    #[cfg(feature = "threads")]
+    assert_send::<onelane::ToThread<std::cell::Cell<u8>>>();
+    #[cfg(all(unix, feature = "signals"))]
+    assert_send_and_sync::<(onelane::signals::Signals, onelane::signals::Next<'_>)>();
+    #[cfg(all(unix, feature = "io"))]
+    assert_send_and_sync::<(onelane::net::Connect, onelane::net::Accept<'_>, onelane::net::OpenConnection)>();
 };
 
 /// Fails to compile if the type implements the trait, because then two implementations of `answer`

@@ -499,7 +499,7 @@ fn awaiting(kernel: &Kernel, wait: &Wait, at: &'static Location<'static>) -> Wai
     let (mut tasks, mut held_by) = (Vec::new(), Vec::new());
     match wait {
         Wait::Task(token) => tasks.extend(id(*token)),
-        awaited @ (Wait::In(..) | Wait::On(_)) => {
+        awaited @ (Wait::In(..) | Wait::On(_) | Wait::Outside(..)) => {
             if let Some(awaited) = awaited.upgrade() {
                 let is_alive = |task: &&AnyTask| !task.header().is_done();
                 tasks.extend(awaited.tasks().iter().filter(is_alive).map(|task| TaskId(task.header().id)));

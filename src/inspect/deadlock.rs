@@ -142,7 +142,7 @@ fn sole_blocker(kernel: &Kernel, task: &Header) -> Option<(Token, u64)> {
     }
     let blocker = match begun.wait {
         Wait::Task(token) => token,
-        awaited @ (Wait::In(..) | Wait::On(_)) => {
+        awaited @ (Wait::In(..) | Wait::On(_) | Wait::Outside(..)) => {
             // If a future has moved out of the holder, the guard may have moved with it.
             let has_it =
                 |holder: &Token| kernel.table.task(*holder).is_some_and(|holder| !holder.header().has_moved_on());

@@ -1,7 +1,9 @@
-//! Everything outside the loop: other threads, signals, the operating system.
+//! Everything outside the loop: other threads, code that requires `Send`, signals, the operating
+//! system.
 
 #[cfg(all(unix, feature = "io"))]
 pub mod io;
+pub(crate) mod local;
 #[cfg(all(unix, feature = "process"))]
 pub mod process;
 pub(crate) mod remote;

@@ -50,7 +50,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::io;
 use std::pin::Pin;
-use std::rc::{Rc, Weak};
+use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::task::{Context, Poll, Waker};
@@ -105,8 +105,7 @@ pub use signal_hook::consts::{
 #[track_caller]
 pub fn listen(signal: i32) -> io::Result<Signals> {
     let kernel = running("signals::listen()");
-    let listening = Listening::new(signal, &kernel)?;
-    Ok(Signals { listening, loop_id: kernel.id(), waits_for: Rc::new(ASignal(signal)) })
+    Ok(Signals { listening: Listening::new(signal, &kernel)?, loop_id: kernel.id() })
 }
 
 /// A listener for a signal; see [`listen`]. Dropping it ends the listening.
@@ -132,7 +131,6 @@ pub fn listen(signal: i32) -> io::Result<Signals> {
 pub struct Signals {
     listening: Listening,
     loop_id: u64,
-    waits_for: Rc<ASignal>,
 }
 
 impl Signals {
@@ -229,8 +227,8 @@ impl Future for Next<'_> {
             this.record.end();
             return Poll::Ready(());
         }
-        let waits_for = &this.signals.waits_for;
-        this.record.begin(|| Wait::On(Rc::downgrade(waits_for) as Weak<dyn Awaited>));
+        let signal = this.signals.signal();
+        this.record.begin(|| Wait::Outside(|signal| Rc::new(ASignal(signal)), signal));
         Poll::Pending
     }
 }

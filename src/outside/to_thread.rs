@@ -13,7 +13,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
-use std::rc::{Rc, Weak};
+use std::rc::Rc;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
@@ -48,7 +48,7 @@ use std::time::Duration;
 ///
 /// # Cost
 ///
-/// Three allocations, a lock that is taken twice, and two trips between threads: to the pool, and
+/// Two allocations, a lock that is taken twice, and two trips between threads: to the pool, and
 /// back through the loop's inbox. The pool starts threads as needed, up to 500 (or
 /// `BLOCKING_MAX_THREADS` in the environment).
 ///
@@ -80,6 +80,8 @@ where
 
 /// The future of [`to_thread`].
 ///
+/// It is `Send`. It must be polled in a turn of a loop, of whichever thread.
+///
 /// # Examples
 ///
 /// ```
@@ -110,7 +112,6 @@ struct Job<T> {
     loop_id: u64,
     /// Keeps the loop waiting for the end of the function.
     _remote: Remote,
-    thread: Rc<Thread>,
 }
 
 /// What a function returned, or its panic.
@@ -205,7 +206,6 @@ impl<T: Send + 'static> Future for ToThread<T> {
                 }),
                 loop_id: kernel.id(),
                 _remote: Remote::to(&kernel),
-                thread: Rc::new(Thread),
             }
         };
         let mut job = match std::mem::replace(&mut this.stage, Stage::Over) {
@@ -217,9 +217,8 @@ impl<T: Send + 'static> Future for ToThread<T> {
         };
         let result = Pin::new(&mut job.result).poll(context);
         if result.is_pending() {
-            let thread = Rc::downgrade(&job.thread);
             this.stage = Stage::Out(job);
-            this.record.begin(|| Wait::On(thread as Weak<dyn Awaited>));
+            this.record.begin(|| Wait::Outside(|_| Rc::new(Thread), 0));
         } else {
             this.record.end();
         }

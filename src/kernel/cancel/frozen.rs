@@ -230,7 +230,7 @@ impl Kernel {
     fn waits_for_others(&self, header: &Header) -> bool {
         let waits_for_others = |begun: WaitEntry| match begun.wait {
             Wait::Task(_) => true,
-            awaited @ (Wait::In(..) | Wait::On(_)) => {
+            awaited @ (Wait::In(..) | Wait::On(_) | Wait::Outside(..)) => {
                 awaited.upgrade().is_some_and(|on| on.takers().is_some() || !on.tasks().is_empty())
             }
         };
@@ -289,7 +289,7 @@ impl Kernel {
                 }
                 let mut tasks: Vec<AnyTask> = match &begun.wait {
                     Wait::Task(token) => self.table.task(*token).into_iter().collect(),
-                    awaited @ (Wait::In(..) | Wait::On(_)) => match awaited.upgrade() {
+                    awaited @ (Wait::In(..) | Wait::On(_) | Wait::Outside(..)) => match awaited.upgrade() {
                         // A cancelled task waits only for tasks.
                         Some(on) if header.is_condemned() => on.outwaited(),
                         Some(on) => {
@@ -398,7 +398,7 @@ impl Search<'_> {
         let (takers, tasks) = match &begun.wait {
             // A task that has ended has already woken its waiters.
             Wait::Task(token) => (None, self.kernel.table.task(*token).into_iter().collect()),
-            awaited @ (Wait::In(..) | Wait::On(_)) => match awaited.upgrade() {
+            awaited @ (Wait::In(..) | Wait::On(_) | Wait::Outside(..)) => match awaited.upgrade() {
                 Some(on) if waiting.is_condemned() => (None, on.outwaited()),
                 Some(on) => (on.takers(), on.tasks()),
                 None => return false,
@@ -438,10 +438,12 @@ impl Search<'_> {
         };
         let waits_for_tasks = |begun: &WaitEntry| match &begun.wait {
             Wait::Task(_) => true,
-            awaited @ (Wait::In(..) | Wait::On(_)) => awaited.upgrade().is_some_and(|on| match on.takers() {
-                Some(takers) => !takers.is_empty() && !takers.into_iter().any(|taker| kernel.is_of_another(taker)),
-                None => !on.tasks().is_empty(),
-            }),
+            awaited @ (Wait::In(..) | Wait::On(_) | Wait::Outside(..)) => {
+                awaited.upgrade().is_some_and(|on| match on.takers() {
+                    Some(takers) => !takers.is_empty() && !takers.into_iter().any(|taker| kernel.is_of_another(taker)),
+                    None => !on.tasks().is_empty(),
+                })
+            }
         };
         let is_stuck = |task: &AnyTask| {
             let header = task.header();

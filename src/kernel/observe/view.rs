@@ -104,7 +104,7 @@ impl TaskTable {
                 Some(task) => format!("task {:?}", task.header().name()),
                 None => "a task that has ended".into(),
             },
-            awaited @ (Wait::In(..) | Wait::On(_)) => match awaited.upgrade() {
+            awaited @ (Wait::In(..) | Wait::On(_) | Wait::Outside(..)) => match awaited.upgrade() {
                 Some(awaited) => format!("{}", Described(&*awaited)),
                 None => "what is no longer there".into(),
             },

@@ -46,6 +46,9 @@ impl Link {
 pub(crate) enum Wait {
     /// The end of a task: a link, along which a cancellation spreads.
     Task(Token),
+    /// Something outside of the loop, such as a signal, named by a number. The function makes the object when other code
+    /// requests it. So the waiting future owns no object, and is `Send`.
+    Outside(fn(i32) -> Rc<dyn Awaited>, i32),
     /// A place in a line of waiters: the number of the line, and the index there. Not an `InLine`, so
     /// that the two fill what would be padding.
     In(Weak<dyn Lines>, u8, u32),
@@ -64,6 +67,7 @@ impl Wait {
             Wait::Task(_) => None,
             Wait::In(lines, line, index) => Some(lines.upgrade()?.awaited(InLine { line: *line, index: *index })),
             Wait::On(awaited) => awaited.upgrade(),
+            Wait::Outside(make, number) => Some(make(*number)),
         }
     }
 }

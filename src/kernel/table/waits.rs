@@ -162,7 +162,7 @@ impl TaskTable {
                 let link = match wait.wait {
                     // SAFETY: the row holds the task it names.
                     Wait::Task(token) => table.tenant(token).map(|task| Link::Task(unsafe { AnyTask::held(task) })),
-                    ref awaited @ (Wait::In(..) | Wait::On(_)) => awaited.upgrade().map(Link::On),
+                    ref awaited @ (Wait::In(..) | Wait::On(_) | Wait::Outside(..)) => awaited.upgrade().map(Link::On),
                 };
                 if let Some(link) = link {
                     awaited.push(link);
