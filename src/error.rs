@@ -87,7 +87,27 @@ impl fmt::Display for TaskError {
     }
 }
 
-impl std::error::Error for TaskError {}
+/// The source of `Panicked` is the [`Panic`].
+impl std::error::Error for TaskError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            TaskError::Cancelled => None,
+            TaskError::Panicked(panic) => Some(panic),
+        }
+    }
+}
+
+impl From<Cancelled> for TaskError {
+    fn from(_: Cancelled) -> Self {
+        TaskError::Cancelled
+    }
+}
+
+impl From<Panic> for TaskError {
+    fn from(panic: Panic) -> Self {
+        TaskError::Panicked(panic)
+    }
+}
 
 impl From<TaskError> for std::io::Error {
     fn from(error: TaskError) -> Self {
@@ -127,7 +147,14 @@ impl fmt::Display for Cancelled {
 
 impl std::error::Error for Cancelled {}
 
-/// The result of a panic: its message and, for one caller, its payload.
+impl From<Cancelled> for std::io::Error {
+    fn from(cancelled: Cancelled) -> Self {
+        std::io::Error::other(cancelled)
+    }
+}
+
+/// The result of a panic: its message and, for one caller, its payload. As an error, it is the
+/// source of [`TaskError::Panicked`].
 ///
 /// Cloning shares the payload.
 ///
@@ -229,6 +256,14 @@ impl fmt::Debug for Panic {
     }
 }
 
+impl fmt::Display for Panic {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.message())
+    }
+}
+
+impl std::error::Error for Panic {}
+
 /// Two values are equal if they come from the same panic.
 impl PartialEq for Panic {
     fn eq(&self, other: &Self) -> bool {
@@ -264,6 +299,12 @@ impl fmt::Display for NoRunningLoop {
 
 impl std::error::Error for NoRunningLoop {}
 
+impl From<NoRunningLoop> for std::io::Error {
+    fn from(error: NoRunningLoop) -> Self {
+        std::io::Error::other(error)
+    }
+}
+
 /// The loop has been dropped: asyncio's `RuntimeError: Event loop is closed`.
 ///
 /// # Examples
@@ -290,3 +331,10 @@ impl fmt::Display for LoopClosed {
 }
 
 impl std::error::Error for LoopClosed {}
+
+/// Of the kind [`BrokenPipe`](std::io::ErrorKind::BrokenPipe).
+impl From<LoopClosed> for std::io::Error {
+    fn from(error: LoopClosed) -> Self {
+        std::io::Error::new(std::io::ErrorKind::BrokenPipe, error)
+    }
+}

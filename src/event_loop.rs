@@ -823,6 +823,12 @@ impl fmt::Display for RunError {
 
 impl std::error::Error for RunError {}
 
+impl From<RunError> for std::io::Error {
+    fn from(error: RunError) -> Self {
+        std::io::Error::other(error)
+    }
+}
+
 impl EventLoop {
     /// Creates a loop on the machine's clock.
     ///

@@ -98,6 +98,12 @@ impl Record {
         Record { key: None, place: Location::caller() }
     }
 
+    /// A record for a leaf that was created elsewhere.
+    #[cfg(feature = "stream")]
+    pub(crate) fn made_at(place: &'static Location<'static>) -> Self {
+        Record { key: None, place }
+    }
+
     /// The leaf was polled, at the caller's location, and is pending. Does nothing outside of a
     /// turn, and outside of a task.
     #[track_caller]

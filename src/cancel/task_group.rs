@@ -240,6 +240,23 @@ impl<E: fmt::Display> fmt::Display for ChildError<E> {
     }
 }
 
+/// The source of `Panicked` is the [`Panic`]. An error of the child is in `Failed`, and need not
+/// implement this trait.
+impl<E: fmt::Debug + fmt::Display> std::error::Error for ChildError<E> {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            ChildError::Failed(_) => None,
+            ChildError::Panicked(panic) => Some(panic),
+        }
+    }
+}
+
+impl<E> From<Panic> for ChildError<E> {
+    fn from(panic: Panic) -> Self {
+        ChildError::Panicked(panic)
+    }
+}
+
 /// All failures in a group.
 ///
 /// asyncio: `ExceptionGroup`.
@@ -285,7 +302,29 @@ impl<E: fmt::Display> fmt::Display for GroupError<E> {
     }
 }
 
-impl<E: fmt::Debug + fmt::Display> std::error::Error for GroupError<E> {}
+/// The source is the first failure, a [`ChildError`].
+impl<E: fmt::Debug + fmt::Display + 'static> std::error::Error for GroupError<E> {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        self.errors.first().map(|error| error as _)
+    }
+}
+
+/// A single error that a child has returned stays as it is. Otherwise the kind is that of the first
+/// such error.
+impl From<GroupError<std::io::Error>> for std::io::Error {
+    fn from(mut error: GroupError<std::io::Error>) -> Self {
+        if let [ChildError::Failed(_)] = error.errors[..] {
+            if let Some(ChildError::Failed(only)) = error.errors.pop() {
+                return only;
+            }
+        }
+        let kind = error.errors.iter().find_map(|error| match error {
+            ChildError::Failed(error) => Some(error.kind()),
+            ChildError::Panicked(_) => None,
+        });
+        std::io::Error::new(kind.unwrap_or(std::io::ErrorKind::Other), error)
+    }
+}
 
 /// A running group. Owned by its children's callbacks, its handles, and its future.
 struct State<E> {

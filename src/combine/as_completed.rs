@@ -888,3 +888,19 @@ impl<T> futures_core::Stream for AsCompletedWithin<T> {
         futures_core::Stream::size_hint(&self.all)
     }
 }
+
+#[cfg(feature = "stream")]
+#[cfg_attr(docsrs, doc(cfg(feature = "stream")))]
+impl<T> futures_core::FusedStream for AsCompleted<T> {
+    fn is_terminated(&self) -> bool {
+        futures_core::Stream::size_hint(self).1 == Some(0)
+    }
+}
+
+#[cfg(feature = "stream")]
+#[cfg_attr(docsrs, doc(cfg(feature = "stream")))]
+impl<T> futures_core::FusedStream for AsCompletedWithin<T> {
+    fn is_terminated(&self) -> bool {
+        self.all.is_terminated()
+    }
+}

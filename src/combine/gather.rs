@@ -273,7 +273,31 @@ impl<E: fmt::Display> fmt::Display for TryGatherError<E> {
     }
 }
 
-impl<E: std::error::Error> std::error::Error for TryGatherError<E> {}
+/// It shows the error of the child as it is, so its source is the source of that error.
+impl<E: std::error::Error> std::error::Error for TryGatherError<E> {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            TryGatherError::Failed(error) => error.source(),
+            TryGatherError::Task(error) => error.source(),
+        }
+    }
+}
+
+impl<E> From<TaskError> for TryGatherError<E> {
+    fn from(error: TaskError) -> Self {
+        TryGatherError::Task(error)
+    }
+}
+
+/// An error that a child has returned stays as it is.
+impl From<TryGatherError<std::io::Error>> for std::io::Error {
+    fn from(error: TryGatherError<std::io::Error>) -> Self {
+        match error {
+            TryGatherError::Failed(error) => error,
+            TryGatherError::Task(error) => error.into(),
+        }
+    }
+}
 
 impl<T: 'static, E: 'static> Children for Fallible<T, E> {
     type Output = Result<Vec<T>, TryGatherError<E>>;

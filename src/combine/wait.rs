@@ -240,6 +240,7 @@ where
 /// });
 /// ```
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+#[non_exhaustive]
 pub enum ReturnWhen {
     /// When all are done. asyncio: `ALL_COMPLETED`.
     #[default]
@@ -560,6 +561,14 @@ impl<H: Waitable> Future for Wait<H> {
         drop(old);
         this.record.begin(|| WaitsFor::On(Rc::<Waiting>::downgrade(&this.waiting)));
         Poll::Pending
+    }
+}
+
+#[cfg(feature = "stream")]
+#[cfg_attr(docsrs, doc(cfg(feature = "stream")))]
+impl<H: Waitable> futures_core::FusedFuture for Wait<H> {
+    fn is_terminated(&self) -> bool {
+        self.handles.is_empty()
     }
 }
 

@@ -265,6 +265,22 @@ impl<S: futures_core::Stream> futures_core::Stream for Local<S> {
     }
 }
 
+#[cfg(feature = "stream")]
+#[cfg_attr(docsrs, doc(cfg(feature = "stream")))]
+impl<F: futures_core::FusedFuture> futures_core::FusedFuture for Local<F> {
+    fn is_terminated(&self) -> bool {
+        self.at_home("borrowed").is_terminated()
+    }
+}
+
+#[cfg(feature = "stream")]
+#[cfg_attr(docsrs, doc(cfg(feature = "stream")))]
+impl<S: futures_core::FusedStream> futures_core::FusedStream for Local<S> {
+    fn is_terminated(&self) -> bool {
+        self.at_home("borrowed").is_terminated()
+    }
+}
+
 impl<T> Deref for Local<T> {
     type Target = T;
 

@@ -49,6 +49,8 @@ use signal_hook::{SigId, flag};
 use std::collections::BTreeMap;
 use std::fmt;
 use std::io;
+#[cfg(feature = "stream")]
+use std::panic::Location;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -105,7 +107,14 @@ pub use signal_hook::consts::{
 #[track_caller]
 pub fn listen(signal: i32) -> io::Result<Signals> {
     let kernel = running("signals::listen()");
-    Ok(Signals { listening: Listening::new(signal, &kernel)?, loop_id: kernel.id() })
+    Ok(Signals {
+        listening: Listening::new(signal, &kernel)?,
+        loop_id: kernel.id(),
+        #[cfg(feature = "stream")]
+        begun: None,
+        #[cfg(feature = "stream")]
+        made_at: Location::caller(),
+    })
 }
 
 /// A listener for a signal; see [`listen`]. Dropping it ends the listening.
@@ -131,6 +140,23 @@ pub fn listen(signal: i32) -> io::Result<Signals> {
 pub struct Signals {
     listening: Listening,
     loop_id: u64,
+    /// The record of the stream, after a pending poll.
+    #[cfg(feature = "stream")]
+    begun: Option<Begun>,
+    #[cfg(feature = "stream")]
+    made_at: &'static Location<'static>,
+}
+
+/// Ends its record when it is dropped.
+#[cfg(feature = "stream")]
+#[derive(Debug)]
+struct Begun(Record);
+
+#[cfg(feature = "stream")]
+impl Drop for Begun {
+    fn drop(&mut self) {
+        self.0.end();
+    }
 }
 
 impl Signals {
@@ -164,7 +190,24 @@ impl Signals {
     #[allow(clippy::should_implement_trait, reason = "the word that streams have for it")]
     #[track_caller]
     pub fn next(&mut self) -> Next<'_> {
+        #[cfg(feature = "stream")]
+        drop(self.begun.take());
         Next { signals: self, record: Record::here() }
+    }
+
+    #[track_caller]
+    fn poll_signal(&self, record: &mut Record, context: &mut Context<'_>) -> Poll<()> {
+        if !context::running().is_some_and(|kernel| kernel.id() == self.loop_id) {
+            panic!(
+                "poll() of Signals::next() was called where its loop is not; listen in the loop that waits for the signal"
+            )
+        }
+        if self.listening.poll(context).is_ready() {
+            record.end();
+            return Poll::Ready(());
+        }
+        record.begin(|| Wait::Outside(|signal| Rc::new(ASignal(signal)), self.signal()));
+        Poll::Pending
     }
 
     /// Returns the number of the signal.
@@ -217,19 +260,7 @@ impl Future for Next<'_> {
     #[track_caller]
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
         let this = self.get_mut();
-        let kernel = context::running().filter(|kernel| kernel.id() == this.signals.loop_id);
-        if kernel.is_none() {
-            panic!(
-                "poll() of Signals::next() was called where its loop is not; listen in the loop that waits for the signal"
-            )
-        }
-        if this.signals.listening.poll(context).is_ready() {
-            this.record.end();
-            return Poll::Ready(());
-        }
-        let signal = this.signals.signal();
-        this.record.begin(|| Wait::Outside(|signal| Rc::new(ASignal(signal)), signal));
-        Poll::Pending
+        this.signals.poll_signal(&mut this.record, context)
     }
 }
 
@@ -237,6 +268,58 @@ impl Drop for Next<'_> {
     fn drop(&mut self) {
         self.record.end();
         self.signals.listening.stop_waiting();
+    }
+}
+
+#[cfg(feature = "stream")]
+#[cfg_attr(docsrs, doc(cfg(feature = "stream")))]
+impl futures_core::FusedFuture for Next<'_> {
+    /// Never: after a signal, it waits for the next one.
+    fn is_terminated(&self) -> bool {
+        false
+    }
+}
+
+/// The signals, without an end.
+///
+/// # Examples
+///
+/// ```
+/// use futures_util::StreamExt;
+/// use onelane::EventLoop;
+/// use onelane::signals::{self, SIGHUP};
+///
+/// EventLoop::with_virtual_clock().run(async {
+///     let hangups = signals::listen(SIGHUP).unwrap();
+/// #   signal_hook::low_level::raise(SIGHUP).unwrap();
+///     // After `kill -HUP`:
+///     hangups.take(1).for_each(async |()| println!("the configuration is read again")).await;
+/// });
+/// ```
+#[cfg(feature = "stream")]
+#[cfg_attr(docsrs, doc(cfg(feature = "stream")))]
+impl futures_core::Stream for Signals {
+    type Item = ();
+
+    #[track_caller]
+    fn poll_next(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<()>> {
+        let this = self.get_mut();
+        let mut begun = this.begun.take().unwrap_or_else(|| Begun(Record::made_at(this.made_at)));
+        let poll = this.poll_signal(&mut begun.0, context);
+        this.begun = Some(begun);
+        poll.map(Some)
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        (usize::MAX, None)
+    }
+}
+
+#[cfg(feature = "stream")]
+#[cfg_attr(docsrs, doc(cfg(feature = "stream")))]
+impl futures_core::FusedStream for Signals {
+    fn is_terminated(&self) -> bool {
+        false
     }
 }
 

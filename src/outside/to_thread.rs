@@ -226,6 +226,14 @@ impl<T: Send + 'static> Future for ToThread<T> {
     }
 }
 
+#[cfg(feature = "stream")]
+#[cfg_attr(docsrs, doc(cfg(feature = "stream")))]
+impl<T: Send + 'static> futures_core::FusedFuture for ToThread<T> {
+    fn is_terminated(&self) -> bool {
+        matches!(self.stage, Stage::Over)
+    }
+}
+
 impl<T> Drop for ToThread<T> {
     fn drop(&mut self) {
         self.record.end();

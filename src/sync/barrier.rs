@@ -99,6 +99,12 @@ impl fmt::Display for BrokenBarrier {
 
 impl std::error::Error for BrokenBarrier {}
 
+impl From<BrokenBarrier> for std::io::Error {
+    fn from(error: BrokenBarrier) -> Self {
+        std::io::Error::other(error)
+    }
+}
+
 impl Core {
     /// A task that has arrived leaves.
     fn leave(&self) {
@@ -416,6 +422,14 @@ impl Future for BarrierWait {
             }
             ready!(this.ticket.wait(&this.core, 0, context));
         }
+    }
+}
+
+#[cfg(feature = "stream")]
+#[cfg_attr(docsrs, doc(cfg(feature = "stream")))]
+impl futures_core::FusedFuture for BarrierWait {
+    fn is_terminated(&self) -> bool {
+        self.stage == Stage::Over
     }
 }
 

@@ -26,9 +26,13 @@
 //! Next: `queue.rs`, on which this is built.
 
 use crate::sync::queue::{PutError, Queue, QueueGet, QueuePut, TryGetError, TryPutError, Words};
+#[cfg(feature = "stream")]
+use crate::sync::stream::Getting;
 use std::cell::Cell;
 use std::fmt;
 use std::num::NonZeroUsize;
+#[cfg(feature = "stream")]
+use std::panic::Location;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
@@ -103,7 +107,14 @@ pub fn unbounded<T>() -> (Sender<T>, Receiver<T>) {
 #[track_caller]
 fn ends<T>(capacity: Option<NonZeroUsize>) -> (Sender<T>, Receiver<T>) {
     let shared = Rc::new(Shared { queue: Queue::fifo(capacity, CHANNEL), senders: Cell::new(1) });
-    (Sender { shared: shared.clone() }, Receiver { shared })
+    let receiver = Receiver {
+        shared: shared.clone(),
+        #[cfg(feature = "stream")]
+        begun: Cell::new(None),
+        #[cfg(feature = "stream")]
+        made_at: Location::caller(),
+    };
+    (Sender { shared }, receiver)
 }
 
 struct Shared<T> {
@@ -166,6 +177,11 @@ pub struct Sender<T> {
 #[must_use = "the channel is closed when the receiver is dropped"]
 pub struct Receiver<T> {
     shared: Rc<Shared<T>>,
+    /// The place of the stream, after a pending poll.
+    #[cfg(feature = "stream")]
+    begun: Cell<Option<Getting>>,
+    #[cfg(feature = "stream")]
+    made_at: &'static Location<'static>,
 }
 
 impl<T> Sender<T> {
@@ -286,6 +302,8 @@ impl<T> Receiver<T> {
     /// ```
     #[track_caller]
     pub fn recv(&self) -> ChannelRecv<'_, T> {
+        #[cfg(feature = "stream")]
+        drop(self.begun.take());
         ChannelRecv { get: self.shared.queue.get() }
     }
 
@@ -358,6 +376,52 @@ impl<T> Drop for Receiver<T> {
     }
 }
 
+/// The messages, until all senders are dropped.
+///
+/// Between two polls, the stream keeps its place in the queue. A [`recv`](Receiver::recv) takes the
+/// place over.
+///
+/// # Examples
+///
+/// ```
+/// use futures_util::StreamExt;
+/// use onelane::{EventLoop, spawn, sync::channel};
+///
+/// EventLoop::with_virtual_clock().run(async {
+///     let (sender, receiver) = channel(1);
+///     spawn(async move {
+///         for number in 1..=3 {
+///             sender.send(number).await.unwrap();
+///         }
+///     });
+///     assert_eq!(receiver.map(|number| number * 10).collect::<Vec<_>>().await, [10, 20, 30]);
+/// });
+/// ```
+#[cfg(feature = "stream")]
+#[cfg_attr(docsrs, doc(cfg(feature = "stream")))]
+impl<T> futures_core::Stream for Receiver<T> {
+    type Item = T;
+
+    #[track_caller]
+    fn poll_next(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<T>> {
+        let this = self.get_mut();
+        let (queue, made_at) = (&this.shared.queue, this.made_at);
+        this.begun.get_mut().get_or_insert_with(|| Getting::new(queue.core(), made_at)).poll(queue, context)
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        (self.len(), self.shared.queue.is_shut_down().then(|| self.len()))
+    }
+}
+
+#[cfg(feature = "stream")]
+#[cfg_attr(docsrs, doc(cfg(feature = "stream")))]
+impl<T> futures_core::FusedStream for Receiver<T> {
+    fn is_terminated(&self) -> bool {
+        self.shared.queue.is_shut_down() && self.is_empty()
+    }
+}
+
 /// The future of [`Sender::send`].
 ///
 /// # Examples
@@ -427,6 +491,22 @@ impl<T> Future for ChannelRecv<'_, T> {
     #[track_caller]
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<T>> {
         Pin::new(&mut self.get).poll(context).map(Result::ok)
+    }
+}
+
+#[cfg(feature = "stream")]
+#[cfg_attr(docsrs, doc(cfg(feature = "stream")))]
+impl<T> futures_core::FusedFuture for ChannelSend<'_, T> {
+    fn is_terminated(&self) -> bool {
+        self.put.is_terminated()
+    }
+}
+
+#[cfg(feature = "stream")]
+#[cfg_attr(docsrs, doc(cfg(feature = "stream")))]
+impl<T> futures_core::FusedFuture for ChannelRecv<'_, T> {
+    fn is_terminated(&self) -> bool {
+        self.get.is_terminated()
     }
 }
 

@@ -440,6 +440,14 @@ impl<'a, T> Future for ConditionWait<'a, T> {
     }
 }
 
+#[cfg(feature = "stream")]
+#[cfg_attr(docsrs, doc(cfg(feature = "stream")))]
+impl<T> futures_core::FusedFuture for ConditionWait<'_, T> {
+    fn is_terminated(&self) -> bool {
+        matches!(self.stage, Stage::Over)
+    }
+}
+
 impl<T> Drop for ConditionWait<'_, T> {
     fn drop(&mut self) {
         self.ticket.leave(&*self.core);
@@ -516,6 +524,14 @@ impl<'a, T, P: FnMut(&mut T) -> bool> Future for ConditionWaitFor<'a, T, P> {
             this.guard = Some(ready!(Pin::new(wait).poll(context)));
             this.wait = None;
         }
+    }
+}
+
+#[cfg(feature = "stream")]
+#[cfg_attr(docsrs, doc(cfg(feature = "stream")))]
+impl<T, P: FnMut(&mut T) -> bool> futures_core::FusedFuture for ConditionWaitFor<'_, T, P> {
+    fn is_terminated(&self) -> bool {
+        self.guard.is_none() && self.wait.is_none()
     }
 }
 

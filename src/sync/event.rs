@@ -246,6 +246,14 @@ impl Future for EventWait {
     }
 }
 
+#[cfg(feature = "stream")]
+#[cfg_attr(docsrs, doc(cfg(feature = "stream")))]
+impl futures_core::FusedFuture for EventWait {
+    fn is_terminated(&self) -> bool {
+        self.over
+    }
+}
+
 impl Drop for EventWait {
     fn drop(&mut self) {
         self.ticket.leave(&*self.core);

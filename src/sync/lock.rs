@@ -544,6 +544,22 @@ impl<T> Future for LockAcquireOwned<T> {
     }
 }
 
+#[cfg(feature = "stream")]
+#[cfg_attr(docsrs, doc(cfg(feature = "stream")))]
+impl<T> futures_core::FusedFuture for LockAcquire<'_, T> {
+    fn is_terminated(&self) -> bool {
+        self.acquiring.over
+    }
+}
+
+#[cfg(feature = "stream")]
+#[cfg_attr(docsrs, doc(cfg(feature = "stream")))]
+impl<T> futures_core::FusedFuture for LockAcquireOwned<T> {
+    fn is_terminated(&self) -> bool {
+        self.acquiring.over
+    }
+}
+
 macro_rules! guard {
     ($name:literal, [$($generics:tt)*], $guard:ty, $acquire:ty) => {
         impl<$($generics)*> Deref for $guard {

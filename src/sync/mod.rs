@@ -53,6 +53,8 @@ mod lock;
 pub mod oneshot;
 mod queue;
 mod semaphore;
+#[cfg(feature = "stream")]
+mod stream;
 mod waiters;
 
 pub use barrier::{Barrier, BarrierWait, BrokenBarrier};
@@ -64,3 +66,6 @@ pub use oneshot::{SenderDropped, oneshot};
 pub use queue::{LifoQueue, PriorityQueue, PutError, Queue, QueueGet, QueueJoin, QueuePut, QueueShutDown};
 pub use queue::{TryGetError, TryPutError};
 pub use semaphore::{BoundedSemaphore, Permit, Semaphore, SemaphoreAcquire};
+#[cfg(feature = "stream")]
+#[cfg_attr(docsrs, doc(cfg(feature = "stream")))]
+pub use stream::QueueStream;

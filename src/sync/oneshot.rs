@@ -196,6 +196,13 @@ impl fmt::Display for SenderDropped {
 
 impl std::error::Error for SenderDropped {}
 
+/// Of the kind [`BrokenPipe`](std::io::ErrorKind::BrokenPipe).
+impl From<SenderDropped> for std::io::Error {
+    fn from(error: SenderDropped) -> Self {
+        std::io::Error::new(std::io::ErrorKind::BrokenPipe, error)
+    }
+}
+
 impl<T> Sender<T> {
     /// Sends the value, and wakes the receiver.
     ///
@@ -294,6 +301,14 @@ impl<T: 'static> Future for Receiver<T> {
         this.record.end();
         this.over = true;
         Poll::Ready(this.try_recv().ok_or(SenderDropped))
+    }
+}
+
+#[cfg(feature = "stream")]
+#[cfg_attr(docsrs, doc(cfg(feature = "stream")))]
+impl<T: 'static> futures_core::FusedFuture for Receiver<T> {
+    fn is_terminated(&self) -> bool {
+        self.over
     }
 }
 

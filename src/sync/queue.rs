@@ -234,11 +234,11 @@ impl<T> Items<T> {
 
 // ---- counting and waking ----
 
-const GETTERS: u8 = 0;
+pub(super) const GETTERS: u8 = 0;
 const PUTTERS: u8 = 1;
 const JOINERS: u8 = 2;
 
-struct Core {
+pub(super) struct Core {
     /// `None` if there is no bound.
     bound: Option<NonZeroUsize>,
     len: Cell<usize>,
@@ -354,6 +354,11 @@ impl<T> Queue<T> {
             label: Label::here(),
         };
         Queue { core: Rc::new(core), items }
+    }
+
+    #[cfg(feature = "stream")]
+    pub(super) fn core(&self) -> &Rc<Core> {
+        &self.core
     }
 
     /// First in, first out, with names of its own.
@@ -1049,6 +1054,14 @@ impl<T> Future for QueuePut<'_, T> {
     }
 }
 
+#[cfg(feature = "stream")]
+#[cfg_attr(docsrs, doc(cfg(feature = "stream")))]
+impl<T> futures_core::FusedFuture for QueuePut<'_, T> {
+    fn is_terminated(&self) -> bool {
+        self.item.is_none()
+    }
+}
+
 impl<T> Drop for QueuePut<'_, T> {
     fn drop(&mut self) {
         self.ticket.give_up(&*self.queue.core);
@@ -1101,6 +1114,14 @@ impl<T> Future for QueueGet<'_, T> {
     }
 }
 
+#[cfg(feature = "stream")]
+#[cfg_attr(docsrs, doc(cfg(feature = "stream")))]
+impl<T> futures_core::FusedFuture for QueueGet<'_, T> {
+    fn is_terminated(&self) -> bool {
+        self.over
+    }
+}
+
 impl<T> Drop for QueueGet<'_, T> {
     fn drop(&mut self) {
         self.ticket.give_up(&*self.queue.core);
@@ -1147,6 +1168,14 @@ impl Future for QueueJoin {
         ready!(this.ticket.poll(&this.core, context));
         this.over = true;
         Poll::Ready(())
+    }
+}
+
+#[cfg(feature = "stream")]
+#[cfg_attr(docsrs, doc(cfg(feature = "stream")))]
+impl futures_core::FusedFuture for QueueJoin {
+    fn is_terminated(&self) -> bool {
+        self.over
     }
 }
 
@@ -1353,3 +1382,36 @@ impl<T> std::error::Error for PutError<T> {}
 impl<T> std::error::Error for TryPutError<T> {}
 impl std::error::Error for TryGetError {}
 impl std::error::Error for QueueShutDown {}
+
+impl<T> From<PutError<T>> for TryPutError<T> {
+    fn from(PutError(item): PutError<T>) -> Self {
+        TryPutError::ShutDown(item)
+    }
+}
+
+impl From<QueueShutDown> for TryGetError {
+    fn from(_: QueueShutDown) -> Self {
+        TryGetError::ShutDown
+    }
+}
+
+/// The item is dropped.
+impl<T> From<PutError<T>> for QueueShutDown {
+    fn from(_: PutError<T>) -> Self {
+        QueueShutDown
+    }
+}
+
+/// Of the kind [`BrokenPipe`](std::io::ErrorKind::BrokenPipe).
+impl From<QueueShutDown> for std::io::Error {
+    fn from(error: QueueShutDown) -> Self {
+        std::io::Error::new(std::io::ErrorKind::BrokenPipe, error)
+    }
+}
+
+/// Of the kind [`BrokenPipe`](std::io::ErrorKind::BrokenPipe). The item is dropped.
+impl<T> From<PutError<T>> for std::io::Error {
+    fn from(error: PutError<T>) -> Self {
+        QueueShutDown::from(error).into()
+    }
+}

@@ -561,6 +561,14 @@ impl Future for SemaphoreAcquire {
     }
 }
 
+#[cfg(feature = "stream")]
+#[cfg_attr(docsrs, doc(cfg(feature = "stream")))]
+impl futures_core::FusedFuture for SemaphoreAcquire {
+    fn is_terminated(&self) -> bool {
+        self.over
+    }
+}
+
 impl Drop for SemaphoreAcquire {
     fn drop(&mut self) {
         self.ticket.give_up(&*self.core);

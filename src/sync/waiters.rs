@@ -436,6 +436,12 @@ impl Ticket {
         Ticket { at: None, record: Record::here() }
     }
 
+    /// For a future that was created elsewhere.
+    #[cfg(feature = "stream")]
+    pub(super) fn made_at(place: &'static std::panic::Location<'static>) -> Self {
+        Ticket { at: None, record: Record::made_at(place) }
+    }
+
     #[inline]
     pub(super) fn is_in_line(&self, place: &impl Place) -> bool {
         self.at.is_some_and(|at| place.line(at.line).state(at.index) != State::Gone)

@@ -643,6 +643,7 @@ pub struct TaskRef {
 /// });
 /// ```
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[non_exhaustive]
 pub enum TaskState {
     /// It is in the ready queue.
     Queued,

@@ -91,6 +91,7 @@ pub fn interval_at(start: Instant, period: Duration) -> Interval {
 /// });
 /// ```
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Default, Debug)]
+#[non_exhaustive]
 pub enum MissedTickBehavior {
     /// Missed ticks come one after the other, one per turn, until the interval has caught up. None
     /// is left out.
@@ -361,5 +362,53 @@ impl Future for Tick<'_> {
     #[track_caller]
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Instant> {
         self.interval.poll_tick(context)
+    }
+}
+
+#[cfg(feature = "stream")]
+#[cfg_attr(docsrs, doc(cfg(feature = "stream")))]
+impl futures_core::FusedFuture for Tick<'_> {
+    /// Never: after a tick, it waits for the next one.
+    fn is_terminated(&self) -> bool {
+        false
+    }
+}
+
+/// The ticks, without an end.
+///
+/// # Examples
+///
+/// ```
+/// use futures_util::StreamExt;
+/// use onelane::{EventLoop, interval, time};
+/// use std::time::Duration;
+///
+/// EventLoop::with_virtual_clock().run(async {
+///     let second = Duration::from_secs(1);
+///     let begun = time();
+///     let ticks = interval(second).take(3).map(|tick| tick - begun).collect::<Vec<_>>().await;
+///     assert_eq!(ticks, [second * 0, second, second * 2]);
+/// });
+/// ```
+#[cfg(feature = "stream")]
+#[cfg_attr(docsrs, doc(cfg(feature = "stream")))]
+impl futures_core::Stream for Interval {
+    type Item = Instant;
+
+    #[track_caller]
+    fn poll_next(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Instant>> {
+        self.get_mut().poll_tick(context).map(Some)
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        (usize::MAX, None)
+    }
+}
+
+#[cfg(feature = "stream")]
+#[cfg_attr(docsrs, doc(cfg(feature = "stream")))]
+impl futures_core::FusedStream for Interval {
+    fn is_terminated(&self) -> bool {
+        false
     }
 }

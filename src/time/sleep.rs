@@ -251,6 +251,14 @@ impl Future for Sleep {
     }
 }
 
+#[cfg(feature = "stream")]
+#[cfg_attr(docsrs, doc(cfg(feature = "stream")))]
+impl futures_core::FusedFuture for Sleep {
+    fn is_terminated(&self) -> bool {
+        self.is_elapsed()
+    }
+}
+
 impl Drop for Sleep {
     fn drop(&mut self) {
         self.disarm();

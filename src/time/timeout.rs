@@ -739,6 +739,14 @@ pub fn wait_for<A: Awaitable>(awaitable: A, duration: Duration) -> WaitFor<A::In
     }
 }
 
+#[cfg(feature = "stream")]
+#[cfg_attr(docsrs, doc(cfg(feature = "stream")))]
+impl<F: Future> futures_core::FusedFuture for Timeout<F> {
+    fn is_terminated(&self) -> bool {
+        self.block.is_over() && !self.limit().goes_on.get()
+    }
+}
+
 /// The future of [`wait_for`].
 ///
 /// # Examples
