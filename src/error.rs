@@ -97,17 +97,7 @@ impl std::error::Error for TaskError {
     }
 }
 
-impl From<Cancelled> for TaskError {
-    fn from(_: Cancelled) -> Self {
-        TaskError::Cancelled
-    }
-}
-
-impl From<Panic> for TaskError {
-    fn from(panic: Panic) -> Self {
-        TaskError::Panicked(panic)
-    }
-}
+// No `From` for it: then `?` in a future without other errors tells the compiler their type.
 
 impl From<TaskError> for std::io::Error {
     fn from(error: TaskError) -> Self {

@@ -62,6 +62,7 @@
 #![cfg_attr(docsrs, feature(doc_cfg))]
 #![cfg_attr(not(feature = "report"), allow(dead_code, reason = "what only reports read is still kept"))]
 
+mod absent;
 mod callback;
 mod cancel;
 mod combine;
@@ -133,7 +134,7 @@ pub use outside::signals;
 #[cfg_attr(docsrs, doc(cfg(feature = "threads")))]
 pub use outside::to_thread::{ToThread, to_thread};
 pub use run::{run, try_run};
-pub use task::child::{IntoTask, TaskOrPromise};
+pub use task::child::{IntoTask, IntoTasks, TaskOrPromise};
 pub use task::join::Join;
 pub use task::promise::{Promise, Promised};
 pub use task::task_local::{Before, TaskLocal};

@@ -54,13 +54,13 @@ fn chain(error: &(dyn Error + 'static)) -> Vec<String> {
 fn name_what_has_caused_them() {
     let panic = panicked("no tea");
     assert_eq!(chain(&panic), ["no tea"]);
-    let error = TaskError::from(panic.clone());
+    let error = TaskError::Panicked(panic.clone());
     assert_eq!(chain(&error), ["the task panicked: no tea", "no tea"]);
     assert_eq!(error.source().unwrap().downcast_ref::<Panic>(), Some(&panic));
-    assert!(TaskError::from(Cancelled).source().is_none());
+    assert!(TaskError::Cancelled.source().is_none());
 
     // It shows what it contains, and so has its source.
-    let error: TryGatherError<io::Error> = TaskError::from(panic.clone()).into();
+    let error: TryGatherError<io::Error> = TaskError::Panicked(panic.clone()).into();
     assert_eq!(chain(&error), ["the task panicked: no tea", "no tea"]);
     let failed = TryGatherError::Failed(io::Error::from(Elapsed));
     assert_eq!(chain(&failed), ["the time was up"]);
@@ -68,10 +68,10 @@ fn name_what_has_caused_them() {
     assert_eq!(chain(&failed), ["the task panicked: no tea", "no tea"]);
 
     let first = ChildError::Failed("no milk");
-    let group = GroupError { errors: vec![first.clone(), panic.clone().into()] };
+    let group = GroupError { errors: vec![first.clone(), ChildError::Panicked(panic.clone())] };
     assert_eq!(chain(&group), ["2 failure(s) in a task group: no milk; panicked: no tea", "no milk"]);
     assert_eq!(group.source().unwrap().downcast_ref::<ChildError<&str>>(), Some(&first));
-    let group = GroupError::<&str> { errors: vec![panic.into()] };
+    let group = GroupError::<&str> { errors: vec![ChildError::Panicked(panic)] };
     let texts = ["1 failure(s) in a task group: panicked: no tea", "panicked: no tea", "no tea"];
     assert_eq!(chain(&group), texts);
     assert!(GroupError::<&str> { errors: Vec::new() }.source().is_none());

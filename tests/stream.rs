@@ -11,7 +11,7 @@ use futures_util::{FutureExt, Stream, StreamExt, TryStreamExt, poll, select_bias
 use onelane::sync::{
     Event, LifoQueue, Lock, PriorityQueue, Queue, QueueStream, Semaphore, channel, oneshot, unbounded,
 };
-use onelane::{Elapsed, as_completed, interval, local, sleep, spawn, time, timeout, wait, yield_now};
+use onelane::{Elapsed, Sleep, as_completed, interval, local, sleep, spawn, time, timeout, wait, yield_now};
 use std::cell::Cell;
 use std::pin::pin;
 use std::rc::Rc;
@@ -161,7 +161,10 @@ fn stream_signals_and_show_the_wait() {
         let hangups = signals::listen(signals::SIGWINCH).unwrap();
         let seen = Rc::new(Cell::new(0));
         let copy = seen.clone();
-        let task = spawn(hangups.take(2).for_each(move |()| std::future::ready(copy.set(copy.get() + 1))));
+        let task = spawn(hangups.take(2).for_each(move |()| {
+            copy.set(copy.get() + 1);
+            std::future::ready(())
+        }));
         yield_now().await;
         let wait = call_graph().task(task.id()).unwrap().waits_for[0].clone();
         assert_eq!((&*wait.what, wait.at.file()), ("signal SIGWINCH", file!()));
@@ -227,7 +230,7 @@ fn say_that_they_are_over() {
         assert!(!finished.is_terminated(), "one is on its way");
         assert_eq!(StreamExt::next(&mut finished).await, Some(Ok(())));
         assert!(finished.is_terminated());
-        assert!(as_completed([async {}; 0]).timeout(ms(1)).is_terminated());
+        assert!(as_completed(Vec::<Sleep>::new()).timeout(ms(1)).is_terminated());
     });
 }
 

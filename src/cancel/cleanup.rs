@@ -43,6 +43,28 @@ use std::task::{Context, Poll, Waker, ready};
 /// branch has won, the cleanup continues in a task of its own. The first cancellation of that task
 /// only counts; the second ends the cleanup.
 ///
+/// The future and the cleanup must be `'static`: after a cancellation, the end of the task runs
+/// them. So they cannot borrow `self` or a local variable; the compiler says that borrowed data
+/// escapes. Share the data by an `Rc`:
+///
+/// ```
+/// use onelane::finally;
+/// use std::rc::Rc;
+///
+/// struct Client;
+///
+/// impl Client {
+///     async fn work(self: Rc<Self>) {}
+///     async fn close(self: Rc<Self>) {}
+///
+///     async fn run(self: Rc<Self>) {
+///         finally(self.clone().work(), self.close()).await
+///     }
+/// }
+///
+/// onelane::run(Rc::new(Client).run());
+/// ```
+///
 /// Code around a cleanup, or beside it in a `join!`, keeps what it holds until the cleanup has
 /// ended. There is one exception. If the cleanup waits for a lock or a permit that the task itself
 /// has taken, then the code around and beside the cleanup is dropped, because nothing else could
@@ -86,8 +108,9 @@ use std::task::{Context, Poll, Waker, ready};
 #[track_caller]
 pub fn finally<F, C>(future: F, cleanup: C) -> Finally<F::IntoFuture, C::IntoFuture>
 where
-    F: IntoFuture<IntoFuture: 'static>,
-    C: IntoFuture<Output = (), IntoFuture: 'static>,
+    // The compiler shows these lines.
+    F: IntoFuture<IntoFuture: 'static>, // the task's end may need it: share by an `Rc`, do not borrow
+    C: IntoFuture<Output = (), IntoFuture: 'static>, // it may outlive the caller: share by an `Rc`, do not borrow
 {
     Finally::new(true, future.into_future(), cleanup.into_future())
 }
@@ -395,8 +418,9 @@ impl<F: Future, C: Future<Output = ()>> fmt::Debug for Finally<F, C> {
 #[track_caller]
 pub fn on_cancel<F, C>(future: F, cleanup: C) -> OnCancel<F::IntoFuture, C::IntoFuture>
 where
-    F: IntoFuture<IntoFuture: 'static>,
-    C: IntoFuture<Output = (), IntoFuture: 'static>,
+    // The compiler shows these lines.
+    F: IntoFuture<IntoFuture: 'static>, // the task's end may need it: share by an `Rc`, do not borrow
+    C: IntoFuture<Output = (), IntoFuture: 'static>, // it may outlive the caller: share by an `Rc`, do not borrow
 {
     OnCancel { scope: Finally::new(false, future.into_future(), cleanup.into_future()) }
 }

@@ -93,7 +93,8 @@ use std::task::{Context, Poll, Waker, ready};
 #[track_caller]
 pub fn task_group<B, F>(body: B) -> RunGroup<F, Infallible>
 where
-    B: FnOnce(TaskGroup<Infallible>) -> F,
+    // The compiler shows this line.
+    B: FnOnce(TaskGroup<Infallible>) -> F, // an `AsyncFnOnce` that you pass on: `|group| body(group)`
     F: Future,
 {
     RunGroup::new(body)
@@ -101,6 +102,19 @@ where
 
 /// Like [`task_group`], with errors: an `Err` of `body`, or of a child that was spawned with
 /// [`try_spawn`](TaskGroup::try_spawn), fails the group as well.
+///
+/// The body is a closure that returns a future. An `AsyncFnOnce` that your function gets as an
+/// argument is not one for the compiler; pass it on in a closure:
+///
+/// ```
+/// use onelane::{GroupError, TaskGroup, try_task_group};
+///
+/// async fn logged<T>(body: impl AsyncFnOnce(TaskGroup<String>) -> Result<T, String>) -> Result<T, GroupError<String>> {
+///     try_task_group(|group| body(group)).await.inspect_err(|error| eprintln!("{error}"))
+/// }
+///
+/// assert_eq!(onelane::run(logged(async |_| Ok(7))).unwrap(), 7);
+/// ```
 ///
 /// # Errors
 ///
@@ -132,7 +146,8 @@ where
 #[track_caller]
 pub fn try_task_group<B, F, T, E>(body: B) -> TryRunGroup<F, E>
 where
-    B: FnOnce(TaskGroup<E>) -> F,
+    // The compiler shows this line.
+    B: FnOnce(TaskGroup<E>) -> F, // an `AsyncFnOnce` that you pass on: `|group| body(group)`
     F: Future<Output = Result<T, E>>,
     E: 'static,
 {
@@ -248,12 +263,6 @@ impl<E: fmt::Debug + fmt::Display> std::error::Error for ChildError<E> {
             ChildError::Failed(_) => None,
             ChildError::Panicked(panic) => Some(panic),
         }
-    }
-}
-
-impl<E> From<Panic> for ChildError<E> {
-    fn from(panic: Panic) -> Self {
-        ChildError::Panicked(panic)
     }
 }
 

@@ -10,7 +10,6 @@
 //!   time is up --> callback: delivered [ 2, 0, up, up ], one for each child that is left
 //! ```
 
-use crate::combine::gather::children;
 use crate::error::TaskError;
 use crate::kernel::callbacks::calls::{Call, Watcher};
 use crate::kernel::callbacks::exceptions;
@@ -19,7 +18,7 @@ use crate::kernel::table::records::{Awaited, Wait};
 use crate::kernel::{Alarm, TimerKey, Token, clone_uncounted, context};
 use crate::leaf::{Record, running};
 use crate::task::child::{
-    AnyChild, Child, IntoTask, TaskOrPromise, describe_children, may_come_from_anybody, tasks_of,
+    AnyChild, Child, IntoTasks, Spawner, TaskOrPromise, describe_children, may_come_from_anybody, tasks_of,
 };
 use crate::task::{CallbackId, Task};
 use crate::time::timeout::Elapsed;
@@ -82,13 +81,9 @@ use std::time::Duration;
 /// # });
 /// ```
 #[track_caller]
-pub fn as_completed<I>(iterable: I) -> AsCompleted<<I::Item as IntoTask>::Output>
-where
-    I: IntoIterator,
-    I::Item: IntoTask<Output: 'static>,
-{
+pub fn as_completed<I: IntoTasks>(iterable: I) -> AsCompleted<I::Output> {
     let mut seen = HashSet::new();
-    let mut children = children("as_completed()", iterable);
+    let mut children = iterable.into_children(&Spawner::asked_by("as_completed()"));
     children.retain(|child| seen.insert(child.any().address()));
     AsCompleted { owner: Owner::new(children), begun: None }
 }

@@ -13,7 +13,7 @@ use crate::kernel::{Token, clone_uncounted, context};
 use crate::leaf::{Record, running};
 use crate::task::CallbackId;
 use crate::task::child::{
-    AnyChild, Child, ChildRef, IntoTask, Lent, Spawner, describe_children, may_come_from_anybody,
+    AnyChild, Child, ChildRef, IntoTasks, Lent, Spawner, describe_children, may_come_from_anybody,
 };
 use std::cell::Cell;
 use std::fmt;
@@ -76,12 +76,8 @@ use std::task::{Context, Poll, Waker};
 /// });
 /// ```
 #[track_caller]
-pub fn gather<I>(iterable: I) -> Gather<Vec<Child<<I::Item as IntoTask>::Output>>>
-where
-    I: IntoIterator,
-    I::Item: IntoTask<Output: 'static>,
-{
-    Gather::new(children("gather()", iterable))
+pub fn gather<I: IntoTasks>(iterable: I) -> Gather<Vec<Child<I::Output>>> {
+    Gather::new(iterable.into_children(&Spawner::asked_by("gather()")))
 }
 
 /// Like [`gather`], for children whose output is a `Result`: the first `Err` fails the gather as
@@ -105,30 +101,11 @@ where
 #[track_caller]
 pub fn try_gather<I, T, E>(iterable: I) -> Gather<Fallible<T, E>>
 where
-    I: IntoIterator,
-    I::Item: IntoTask<Output = Result<T, E>>,
+    I: IntoTasks<Output = Result<T, E>>,
     T: 'static,
     E: 'static,
 {
-    Gather::new(Fallible(children("try_gather()", iterable)))
-}
-
-/// Futures become tasks, in order; tasks and promises are used as they are.
-#[track_caller]
-pub(crate) fn children<I>(asked: &str, iterable: I) -> Vec<Child<<I::Item as IntoTask>::Output>>
-where
-    I: IntoIterator,
-    I::Item: IntoTask,
-{
-    let spawner = Spawner::asked_by(asked);
-    // A loop instead of `map`: a closure would hide the caller's location from the tasks that are
-    // spawned here.
-    let iterable = iterable.into_iter();
-    let mut children = Vec::with_capacity(iterable.size_hint().0);
-    for item in iterable {
-        children.push(item.into_child(&spawner));
-    }
-    children
+    Gather::new(Fallible(iterable.into_children(&Spawner::asked_by("try_gather()"))))
 }
 
 /// Like [`gather()`](crate::gather()), for arguments of different types. Returns a tuple.

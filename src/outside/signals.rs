@@ -197,7 +197,7 @@ impl Signals {
 
     #[track_caller]
     fn poll_signal(&self, record: &mut Record, context: &mut Context<'_>) -> Poll<()> {
-        if !context::running().is_some_and(|kernel| kernel.id() == self.loop_id) {
+        if context::running().is_none_or(|kernel| kernel.id() != self.loop_id) {
             panic!(
                 "poll() of Signals::next() was called where its loop is not; listen in the loop that waits for the signal"
             )

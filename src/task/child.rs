@@ -50,8 +50,8 @@ use std::rc::Rc;
 /// });
 /// ```
 #[diagnostic::on_unimplemented(
-    message = "`{Self}` is neither a future nor a task nor a promise",
-    note = "of a `&Task<T>` or a `&Promise<T>` the result is cloned, so `T` has to be `Clone`; a future has to be `'static`"
+    message = "`{Self}` cannot become a task: it is no future that is `'static`, and no task or promise whose result can be read",
+    note = "the result of a `&Task<T>` or a `&Promise<T>` is cloned, so `T` has to be `Clone`; otherwise pass the task or the promise by value, or use an `Rc` as `T`"
 )]
 pub trait IntoTask {
     /// The value on success.
@@ -59,6 +59,56 @@ pub trait IntoTask {
 
     #[doc(hidden)]
     fn into_child(self, spawner: &Spawner) -> Child<Self::Output>;
+}
+
+/// A list of futures, tasks or promises: the argument of [`gather`](crate::gather()),
+/// [`try_gather`](crate::try_gather) and [`as_completed`](crate::as_completed()). Each
+/// `IntoIterator` over [`IntoTask`] is one.
+///
+/// # Examples
+///
+/// ```
+/// use onelane::{EventLoop, IntoTasks, TaskError, gather};
+///
+/// async fn count(list: impl IntoTasks) -> Result<usize, TaskError> {
+///     Ok(gather(list).await?.len())
+/// }
+///
+/// EventLoop::with_virtual_clock().run(async {
+///     assert_eq!(count([async { 'a' }]).await, Ok(1));
+///     assert_eq!(count((0..5).map(|n| async move { n })).await, Ok(5));
+/// });
+/// ```
+#[diagnostic::on_unimplemented(
+    message = "one list of futures, tasks or promises is expected, and `{Self}` is none",
+    note = "several arguments of any types: `gather!(a(), b()).await`; one list, of one type: `gather([a(), b()]).await`"
+)]
+pub trait IntoTasks {
+    /// The value of one of them on success.
+    type Output: 'static;
+
+    #[doc(hidden)]
+    fn into_children(self, spawner: &Spawner) -> Vec<Child<Self::Output>>;
+}
+
+impl<I> IntoTasks for I
+where
+    I: IntoIterator,
+    I::Item: IntoTask<Output: 'static>,
+{
+    type Output = <I::Item as IntoTask>::Output;
+
+    #[track_caller]
+    fn into_children(self, spawner: &Spawner) -> Vec<Child<Self::Output>> {
+        // A loop instead of `map`: a closure would hide the caller's location from the tasks that
+        // are spawned here.
+        let iterable = self.into_iter();
+        let mut children = Vec::with_capacity(iterable.size_hint().0);
+        for item in iterable {
+            children.push(item.into_child(spawner));
+        }
+        children
+    }
 }
 
 /// What is needed to spawn a future as a task.

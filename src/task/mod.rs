@@ -80,7 +80,8 @@ mod tests;
 #[track_caller]
 pub fn spawn<F>(future: F) -> Task<F::Output>
 where
-    F: Future<Output: 'static> + 'static,
+    // The compiler shows this line.
+    F: Future<Output: 'static> + 'static, // a task may outlive what it borrows: share it by an `Rc`
 {
     Task::spawn_on(&running("spawn()"), None, future)
 }
@@ -178,6 +179,10 @@ impl Builder {
 /// in place and returns a clone. **Dropping a `Task` detaches the task. Dropping an await of the
 /// task, after its first poll, cancels the task.** So the handle and the await are different types:
 /// `Task` implements `IntoFuture` and not `Future`.
+///
+/// `task.await` consumes the handle, so a second one does not compile ("use of moved value"). To
+/// await a task twice, await `&task`, in parentheses: `(&task).await`. `&task.await` is something
+/// else: a reference to the result.
 ///
 /// A `Task` is neither `Send` nor `Sync`, because a task lives on the thread of its loop. The
 /// handle keeps the outcome alive, but not the loop.

@@ -634,6 +634,10 @@ impl<F> fmt::Debug for Timeout<F> {
 ///     assert_eq!(hurry(spawn(sleep(Duration::from_secs(2)))).await, "Sleep-2 was too slow");
 /// });
 /// ```
+#[diagnostic::on_unimplemented(
+    message = "wait_for() takes a future, a task or a promise whose result can be read, and `{Self}` is none",
+    note = "the result of a `&Task<T>` or a `&Promise<T>` is cloned, so `T` has to be `Clone`; otherwise pass the task or the promise by value, or use an `Rc` as `T`"
+)]
 pub trait Awaitable: IntoFuture {
     /// The task, if it is one.
     fn as_task(&self) -> Option<TaskRef>;
