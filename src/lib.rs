@@ -19,7 +19,8 @@
 //!
 //! # The map
 //!
-//! - Running a program: [`run()`], [`try_run`], [`EventLoop`], [`Remote`] for other threads.
+//! - Running a program: [`run()`], [`try_run`], [`EventLoop`]; for other threads [`Remote`] and
+//!   [`RemoteSender`].
 //! - Inside another event loop: [`turn`](EventLoop::turn), [`turn_within`](EventLoop::turn_within)
 //!   a [`Budget`], [`set_wake_hook`](EventLoop::set_wake_hook), [`enter`](EventLoop::enter),
 //!   [`drive`](EventLoop::drive).
@@ -127,6 +128,7 @@ pub use outside::local::{Local, local};
 #[cfg_attr(docsrs, doc(cfg(feature = "process")))]
 pub use outside::process;
 pub use outside::remote::{Remote, RemoteTask};
+pub use outside::remote_sender::RemoteSender;
 #[cfg(all(unix, feature = "signals"))]
 #[cfg_attr(docsrs, doc(cfg(feature = "signals")))]
 pub use outside::signals;
@@ -153,6 +155,11 @@ struct Readme;
 #[cfg(doctest)]
 #[doc = include_str!("../docs/asyncio.md")]
 struct ForThoseWhoComeFromAsyncio;
+
+/// So are those of the page for a program that is ported.
+#[cfg(doctest)]
+#[doc = include_str!("../docs/porting.md")]
+struct Porting;
 
 /// What `gather!` expands to.
 #[doc(hidden)]

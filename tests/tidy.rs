@@ -179,7 +179,10 @@ fn named_files_exist() {
     let folders = ["src", "tests", "benches", "examples"];
     let files: Vec<String> = folders.iter().flat_map(|folder| sources(folder).into_keys()).collect();
     let mut texts: Vec<(String, String)> = sources("src").into_iter().collect();
-    texts.extend(["README.md", "docs/architecture.md", "docs/asyncio.md"].map(|name| (name.into(), document(name))));
+    texts.extend(
+        ["README.md", "docs/architecture.md", "docs/asyncio.md", "docs/porting.md"]
+            .map(|name| (name.into(), document(name))),
+    );
     let mut found = 0;
     for (name, text) in texts {
         let is_prose = |line: &&str| name.ends_with(".md") || line.trim_start().starts_with("//");

@@ -48,7 +48,6 @@ pub(crate) enum Wait {
     Task(Token),
     /// Something outside of the loop, such as a signal, named by a number. The function makes the object when other code
     /// requests it. So the waiting future owns no object, and is `Send`.
-    #[cfg_attr(not(any(feature = "threads", feature = "signals")), allow(dead_code, reason = "only these wait for it"))]
     Outside(fn(i32) -> Rc<dyn Awaited>, i32),
     /// A place in a line of waiters: the number of the line, and the index there. Not an `InLine`, so
     /// that the two fill what would be padding.
