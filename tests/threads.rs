@@ -6,9 +6,9 @@ mod common;
 use common::{Census, Post, Trace, await_that, ms, on_drop, virtual_loop, watched};
 use futures_util::poll;
 use onelane::{
-    EventLoop, Handle, Interval, Join, Local, LoopClosed, LoopRef, Panic, RaiseCancelled, Remote, RemoteTask, RunError,
-    Sleep, Task, TaskError, TaskId, TaskRef, Tick, YieldNow, all_tasks, call_soon, current_task, sleep, spawn, timeout,
-    yield_now,
+    EventLoop, Handle, Interval, Join, Local, LoopClosed, LoopRef, Metrics, Panic, RaiseCancelled, Remote, RemoteTask,
+    RunError, Sleep, Task, TaskError, TaskId, TaskRef, Tick, YieldNow, all_tasks, call_soon, current_task, sleep,
+    spawn, timeout, yield_now,
 };
 use std::cell::RefCell;
 use std::future::{pending, poll_fn};
@@ -36,6 +36,8 @@ const _: () = {
     assert_send_and_sync::<TaskId>();
     assert_send_and_sync::<Waker>();
     assert_send_and_sync::<Local<Rc<u8>>>();
+    // For a thread that exports them.
+    assert_send_and_sync::<Metrics>();
 };
 
 /// The futures that need no `local` where a framework requires `Send`. The others own a count that

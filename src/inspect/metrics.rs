@@ -7,7 +7,7 @@ use crate::leaf::running;
 #[cfg(feature = "report")]
 use crate::task::TaskId;
 #[cfg(feature = "report")]
-use std::{panic::Location, rc::Rc, time::Duration};
+use std::{panic::Location, time::Duration};
 
 /// What a loop has done since it was created, as [`metrics`] returns it.
 ///
@@ -104,7 +104,7 @@ pub struct LongestStep {
     /// The id of the task.
     pub id: TaskId,
     /// The name of the task.
-    pub name: Rc<str>,
+    pub name: String,
     /// The await at which the step ended. If the task has ended, has yielded, or waits in a future
     /// of another crate: where it was spawned.
     pub at: &'static Location<'static>,
@@ -170,7 +170,7 @@ impl Metrics {
             longest_step: kernel.longest_step().map(|Longest { took, task, name, place }| LongestStep {
                 took,
                 id: TaskId(task),
-                name,
+                name: name.to_string(),
                 at: place,
             }),
         }
