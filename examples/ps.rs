@@ -4,7 +4,7 @@
 //! virtual clock, the program reaches the deadlock at once.
 //!
 //! `kill -USR1` prints the same for a running program, if its loop was built with
-//! `Builder::print_call_graph_on`.
+//! `LoopBuilder::print_call_graph_on`.
 
 use onelane::sync::{Lock, Queue};
 use onelane::{EventLoop, RunError, call_graph, call_later, current_task, gather, sleep, spawn};

@@ -9,7 +9,7 @@
 //! This file knows only the names of the methods.
 #![allow(unused_imports, reason = "of the types, those are used whose features are off")]
 
-use crate::event_loop::{Builder, EventLoop, LoopRef};
+use crate::event_loop::{EventLoop, LoopBuilder, LoopRef};
 use crate::host::Drive;
 use crate::sync::Queue;
 
@@ -54,7 +54,7 @@ absent!(
     NeedsReport,
     "this method of onelane needs the feature `report`",
     "in the folder of your package: `cargo add onelane --features report`":
-    [] Builder { debug(on), slow_step(limit), slow_step_handler(handler), deadlock_handler(handler), }
+    [] LoopBuilder { debug(on), slow_step(limit), slow_step_handler(handler), deadlock_handler(handler), }
     [] EventLoop { call_graph(), }
     [] LoopRef { call_graph(), }
 );
@@ -64,7 +64,7 @@ absent!(
     NeedsSignals,
     "this method of onelane needs the feature `signals`, and Unix",
     "in the folder of your package: `cargo add onelane --features signals`":
-    [] Builder { cancel_on_ctrl_c(on), }
+    [] LoopBuilder { cancel_on_ctrl_c(on), }
 );
 
 #[cfg(not(all(unix, feature = "signals", feature = "report")))]
@@ -72,7 +72,7 @@ absent!(
     NeedsSignalsAndReport,
     "this method of onelane needs the features `signals` and `report`, and Unix",
     "in the folder of your package: `cargo add onelane --features signals,report`":
-    [] Builder { print_call_graph_on(signal), }
+    [] LoopBuilder { print_call_graph_on(signal), }
 );
 
 #[cfg(not(feature = "threads"))]
@@ -80,7 +80,7 @@ absent!(
     NeedsThreads,
     "this method of onelane needs the feature `threads`",
     "in the folder of your package: `cargo add onelane --features threads`":
-    [] Builder { thread_join_timeout(limit), }
+    [] LoopBuilder { thread_join_timeout(limit), }
 );
 
 #[cfg(not(feature = "probe"))]
@@ -88,7 +88,7 @@ absent!(
     NeedsProbe,
     "this method of onelane needs the feature `probe`",
     "in the folder of your package: `cargo add onelane --features probe`":
-    [] Builder { probe(probe), }
+    [] LoopBuilder { probe(probe), }
 );
 
 #[cfg(not(all(unix, feature = "io")))]

@@ -36,8 +36,8 @@ use std::time::{Duration, Instant};
 /// });
 /// ```
 #[track_caller]
-pub fn call_soon(callback: impl FnOnce() + 'static) -> Handle {
-    Handle::soon(&running("call_soon()"), callback)
+pub fn call_soon(callback: impl FnOnce() + 'static) -> CallHandle {
+    CallHandle::soon(&running("call_soon()"), callback)
 }
 
 /// Schedules `callback` after `delay`: it is called in the first turn whose time has reached that
@@ -66,8 +66,8 @@ pub fn call_soon(callback: impl FnOnce() + 'static) -> Handle {
 /// assert_eq!(*trace.borrow(), [10, 20, 30]);
 /// ```
 #[track_caller]
-pub fn call_later(delay: Duration, callback: impl FnOnce() + 'static) -> Handle {
-    Handle::later(&running("call_later()"), delay, callback)
+pub fn call_later(delay: Duration, callback: impl FnOnce() + 'static) -> CallHandle {
+    CallHandle::later(&running("call_later()"), delay, callback)
 }
 
 /// Schedules `callback` at a moment of the loop's [`time`]. If the moment has passed, the callback
@@ -91,8 +91,8 @@ pub fn call_later(delay: Duration, callback: impl FnOnce() + 'static) -> Handle 
 /// });
 /// ```
 #[track_caller]
-pub fn call_at(moment: Instant, callback: impl FnOnce() + 'static) -> Handle {
-    Handle::at(&running("call_at()"), moment, callback)
+pub fn call_at(moment: Instant, callback: impl FnOnce() + 'static) -> CallHandle {
+    CallHandle::at(&running("call_at()"), moment, callback)
 }
 
 /// Returns the running loop's time: `Instant::now()` on a real clock; on a virtual clock, the
@@ -137,8 +137,9 @@ pub fn time() -> Instant {
 ///     assert!(handle.cancel() && handle.is_cancelled());
 /// });
 /// ```
+#[doc(alias = "Handle")]
 #[doc(alias = "TimerHandle")]
-pub struct Handle {
+pub struct CallHandle {
     loop_id: u64,
     key: Key,
     /// When a timer is due, if an `Instant` can express it.
@@ -158,7 +159,7 @@ enum Key {
     Timer(TimerKey),
 }
 
-impl Handle {
+impl CallHandle {
     #[track_caller]
     pub(crate) fn soon(kernel: &Kernel, callback: impl FnOnce() + 'static) -> Self {
         // Callbacks that other threads have scheduled before this one come first.
@@ -186,7 +187,7 @@ impl Handle {
 
     #[track_caller]
     fn new(kernel: &Kernel, key: Key, when: Option<Instant>) -> Self {
-        Handle {
+        CallHandle {
             loop_id: kernel.id(),
             key,
             when,
@@ -276,16 +277,16 @@ impl Handle {
     }
 }
 
-impl Clone for Handle {
+impl Clone for CallHandle {
     fn clone(&self) -> Self {
         let shared = self.shared.get_or_init(|| Rc::new(Cell::new(self.cancelled.get())));
-        Handle { shared: OnceCell::from(shared.clone()), cancelled: Cell::new(false), ..*self }
+        CallHandle { shared: OnceCell::from(shared.clone()), cancelled: Cell::new(false), ..*self }
     }
 }
 
-impl fmt::Debug for Handle {
+impl fmt::Debug for CallHandle {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut out = f.debug_struct("Handle");
+        let mut out = f.debug_struct("CallHandle");
         if let Key::Timer(_) = self.key {
             out.field("when", &self.when);
         }

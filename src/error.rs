@@ -268,9 +268,9 @@ impl Eq for Panic {}
 /// # Examples
 ///
 /// ```
-/// use onelane::{EventLoop, Handle, NoRunningLoop};
+/// use onelane::{CallHandle, EventLoop, NoRunningLoop};
 ///
-/// fn later(callback: impl FnOnce() + 'static) -> Result<Handle, NoRunningLoop> {
+/// fn later(callback: impl FnOnce() + 'static) -> Result<CallHandle, NoRunningLoop> {
 ///     Ok(EventLoop::try_current()?.call_soon(callback))
 /// }
 ///

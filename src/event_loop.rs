@@ -1,7 +1,7 @@
-//! The loop and its options: [`EventLoop`], its [`Builder`], a reference to the running loop, and
+//! The loop and its options: [`EventLoop`], its [`LoopBuilder`], a reference to the running loop, and
 //! errors of a run.
 
-use crate::callback::Handle;
+use crate::callback::CallHandle;
 use crate::error::{NoRunningLoop, TaskError};
 #[cfg(feature = "report")]
 use crate::inspect::call_graph::{CallGraph, Span, TaskSnapshot, WaitSnapshot};
@@ -126,10 +126,10 @@ pub enum Clock {
 /// # Examples
 ///
 /// ```
-/// use onelane::{Builder, Clock, EventLoop, spawn, yield_now};
+/// use onelane::{Clock, EventLoop, LoopBuilder, spawn, yield_now};
 ///
 /// /// What all tests of a program have in common.
-/// fn for_tests() -> Builder {
+/// fn for_tests() -> LoopBuilder {
 ///     EventLoop::builder().clock(Clock::Virtual).debug(false)
 /// }
 ///
@@ -142,7 +142,7 @@ pub enum Clock {
 /// ```
 #[must_use = "a builder makes nothing until `build`"]
 #[derive(Default)]
-pub struct Builder {
+pub struct LoopBuilder {
     clock: Clock,
     handler: Option<Handler>,
     /// `None` if `debug` was not called; `Some(None)` if debug mode was turned off. The function
@@ -175,7 +175,7 @@ pub struct Builder {
 const THREAD_JOIN_TIMEOUT: Duration = Duration::from_secs(300);
 
 #[cfg(feature = "report")]
-type MakeWatch = fn(&mut Builder) -> StepWatch;
+type MakeWatch = fn(&mut LoopBuilder) -> StepWatch;
 #[cfg(feature = "report")]
 type SlowStepHandler = Box<dyn Fn(&SlowStep)>;
 #[cfg(feature = "report")]
@@ -234,7 +234,7 @@ impl fmt::Display for SlowStep {
     }
 }
 
-impl Builder {
+impl LoopBuilder {
     /// Sets the clock. The default is the machine's clock.
     ///
     /// # Examples
@@ -344,7 +344,7 @@ impl Builder {
     #[doc(alias = "set_debug")]
     #[doc(alias = "PYTHONASYNCIODEBUG")]
     pub fn debug(mut self, debug: bool) -> Self {
-        self.debug = Some(debug.then_some(Builder::watch as MakeWatch));
+        self.debug = Some(debug.then_some(LoopBuilder::watch as MakeWatch));
         if debug {
             self.observed = Some(&OBSERVED);
             self.reporter = Some(REPORTER);
@@ -757,9 +757,9 @@ impl Builder {
     }
 }
 
-impl fmt::Debug for Builder {
+impl fmt::Debug for LoopBuilder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut out = f.debug_struct("Builder");
+        let mut out = f.debug_struct("LoopBuilder");
         out.field("clock", &self.clock);
         #[cfg(feature = "report")]
         out.field("debug", &self.debug.map(|watch| watch.is_some()));
@@ -798,7 +798,7 @@ pub enum RunError {
     Nested,
     /// The program cannot continue. Nothing is ready, and no timer is pending. No [`Remote`]
     /// exists, no code outside the loop holds a waker, and no task waits for a socket. On a virtual
-    /// clock this is always reported, on a real clock only in [debug mode](Builder::debug);
+    /// clock this is always reported, on a real clock only in [debug mode](LoopBuilder::debug);
     /// otherwise the loop sleeps for ever.
     Deadlock(DeadlockReport),
     /// The main task was cancelled.
@@ -871,8 +871,8 @@ impl EventLoop {
     /// let before = Instant::now();
     /// assert!(event_loop.time() >= before); // on the machine's clock, since nothing was said of it
     /// ```
-    pub fn builder() -> Builder {
-        Builder::default()
+    pub fn builder() -> LoopBuilder {
+        LoopBuilder::default()
     }
 
     /// Returns the loop that is running on this thread.
@@ -886,7 +886,7 @@ impl EventLoop {
     /// # Examples
     ///
     /// ```
-    /// use onelane::{EventLoop, Handle, LoopRef};
+    /// use onelane::{CallHandle, EventLoop, LoopRef};
     ///
     /// /// Made in a loop, and used outside of its turns too, where `onelane::call_soon` panics.
     /// struct Bell {
@@ -894,7 +894,7 @@ impl EventLoop {
     /// }
     ///
     /// impl Bell {
-    ///     fn ring(&self) -> Handle {
+    ///     fn ring(&self) -> CallHandle {
     ///         self.home.call_soon(|| println!("ding"))
     ///     }
     /// }
@@ -1087,8 +1087,8 @@ impl EventLoop {
     /// assert_eq!(event_loop.turn().callbacks, 1);
     /// ```
     #[track_caller]
-    pub fn call_soon(&self, callback: impl FnOnce() + 'static) -> Handle {
-        Handle::soon(&self.kernel, callback)
+    pub fn call_soon(&self, callback: impl FnOnce() + 'static) -> CallHandle {
+        CallHandle::soon(&self.kernel, callback)
     }
 
     /// Like [`call_later`](crate::call_later()), but works also while the loop is not running.
@@ -1103,8 +1103,8 @@ impl EventLoop {
     /// assert_eq!(event_loop.next_deadline(), handle.when());
     /// ```
     #[track_caller]
-    pub fn call_later(&self, delay: Duration, callback: impl FnOnce() + 'static) -> Handle {
-        Handle::later(&self.kernel, delay, callback)
+    pub fn call_later(&self, delay: Duration, callback: impl FnOnce() + 'static) -> CallHandle {
+        CallHandle::later(&self.kernel, delay, callback)
     }
 
     /// Like [`call_at`](crate::call_at()), but works also while the loop is not running.
@@ -1117,8 +1117,8 @@ impl EventLoop {
     /// assert_eq!(event_loop.turn().timers, 1);
     /// ```
     #[track_caller]
-    pub fn call_at(&self, moment: Instant, callback: impl FnOnce() + 'static) -> Handle {
-        Handle::at(&self.kernel, moment, callback)
+    pub fn call_at(&self, moment: Instant, callback: impl FnOnce() + 'static) -> CallHandle {
+        CallHandle::at(&self.kernel, moment, callback)
     }
 
     /// Returns the loop's time.
@@ -1203,7 +1203,7 @@ impl EventLoop {
     ///
     /// # Panics
     ///
-    /// If the loop does not count: enable that with [`Builder::metrics(true)`](Builder::metrics).
+    /// If the loop does not count: enable that with [`LoopBuilder::metrics(true)`](LoopBuilder::metrics).
     ///
     /// # Examples
     ///
@@ -1431,8 +1431,8 @@ impl LoopRef {
     /// assert_eq!([(); 3].map(|()| event_loop.turn().callbacks), [1, 1, 0]);
     /// ```
     #[track_caller]
-    pub fn call_soon(&self, callback: impl FnOnce() + 'static) -> Handle {
-        Handle::soon(&self.kernel("LoopRef::call_soon()"), callback)
+    pub fn call_soon(&self, callback: impl FnOnce() + 'static) -> CallHandle {
+        CallHandle::soon(&self.kernel("LoopRef::call_soon()"), callback)
     }
 
     /// Like [`call_later`](crate::call_later()).
@@ -1456,8 +1456,8 @@ impl LoopRef {
     /// });
     /// ```
     #[track_caller]
-    pub fn call_later(&self, delay: Duration, callback: impl FnOnce() + 'static) -> Handle {
-        Handle::later(&self.kernel("LoopRef::call_later()"), delay, callback)
+    pub fn call_later(&self, delay: Duration, callback: impl FnOnce() + 'static) -> CallHandle {
+        CallHandle::later(&self.kernel("LoopRef::call_later()"), delay, callback)
     }
 
     /// Like [`call_at`](crate::call_at()).
@@ -1476,8 +1476,8 @@ impl LoopRef {
     /// });
     /// ```
     #[track_caller]
-    pub fn call_at(&self, moment: Instant, callback: impl FnOnce() + 'static) -> Handle {
-        Handle::at(&self.kernel("LoopRef::call_at()"), moment, callback)
+    pub fn call_at(&self, moment: Instant, callback: impl FnOnce() + 'static) -> CallHandle {
+        CallHandle::at(&self.kernel("LoopRef::call_at()"), moment, callback)
     }
 
     /// Returns the loop's time.

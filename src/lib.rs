@@ -42,10 +42,10 @@
 //! - With the feature `io`, on Unix: `net` with sockets and asyncio's streams and servers;
 //!   `io::Async` for other file descriptors. With the feature `hyper`, hyper's traits for them.
 //! - With the feature `threads`: `to_thread`, which calls a blocking function on another thread.
-//! - With the feature `signals`, on Unix: `Builder::cancel_on_ctrl_c`,
-//!   `Builder::print_call_graph_on`, and `signals::listen`.
+//! - With the feature `signals`, on Unix: `LoopBuilder::cancel_on_ctrl_c`,
+//!   `LoopBuilder::print_call_graph_on`, and `signals::listen`.
 //! - With the feature `process`, on Unix: the module `process` with child processes.
-//! - With the feature `probe`: `Builder::probe` and the module `probe`, which report each event of
+//! - With the feature `probe`: `LoopBuilder::probe` and the module `probe`, which report each event of
 //!   the loop.
 //!
 //! # Four rules
@@ -87,14 +87,14 @@ pub mod sync;
 pub mod task;
 mod time;
 
-pub use callback::{Handle, call_at, call_later, call_soon, time};
+pub use callback::{CallHandle, call_at, call_later, call_soon, time};
 pub use cancel::cleanup::{
     CatchCancel, Finally, OnCancel, RaiseCancelled, catch_cancel, finally, on_cancel, raise_cancelled,
 };
 pub use cancel::task_group::{
-    ChildError, Failed, GroupError, RunGroup, TaskGroup, TryRunGroup, task_group, try_task_group,
+    ChildError, ChildFailed, GroupError, RunGroup, TaskGroup, TryRunGroup, task_group, try_task_group,
 };
-pub use combine::as_completed::{AsCompleted, AsCompletedWithin, Next, as_completed};
+pub use combine::as_completed::{AsCompleted, AsCompletedWithin, NextCompleted, as_completed};
 pub use combine::gather::{Gather, GatherAll, TryGatherError, gather, try_gather};
 pub use combine::shield::{Shield, Shieldable, shield};
 pub use combine::wait::{ReturnWhen, TaskHandle, TryWaitable, Wait, Waitable, try_wait, wait};
@@ -102,7 +102,7 @@ pub use error::{Cancelled, LoopClosed, NoRunningLoop, Panic, TaskError};
 #[cfg(feature = "report")]
 #[cfg_attr(docsrs, doc(cfg(feature = "report")))]
 pub use event_loop::SlowStep;
-pub use event_loop::{Builder, Clock, EventLoop, LoopRef, RunError};
+pub use event_loop::{Clock, EventLoop, LoopBuilder, LoopRef, RunError};
 pub use host::{Budget, Drive, Turn};
 #[cfg(feature = "report")]
 #[cfg_attr(docsrs, doc(cfg(feature = "report")))]
@@ -139,7 +139,7 @@ pub use run::{run, try_run};
 pub use task::child::{IntoTask, IntoTasks, TaskOrPromise};
 pub use task::join::Join;
 pub use task::promise::{Promise, Promised};
-pub use task::task_local::{Before, TaskLocal};
+pub use task::task_local::{TaskLocal, TaskLocalToken};
 pub use task::yield_now::{YieldNow, yield_now};
 pub use task::{CallbackId, Task, TaskId, TaskRef, TaskState, spawn};
 pub use time::interval::{Interval, MissedTickBehavior, Tick, interval, interval_at};

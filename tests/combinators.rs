@@ -6,8 +6,8 @@ mod common;
 use common::{Census, Trace, foreign, ms, on_drop, panic_of, telling_loop, virtual_loop};
 use futures_util::{FutureExt, poll};
 use onelane::{
-    Elapsed, EventLoop, MissedTickBehavior, Next, Promise, TaskError, as_completed, call_later, call_soon, gather,
-    interval, interval_at, shield, sleep, spawn, time, timeout, wait_for, yield_now,
+    Elapsed, EventLoop, MissedTickBehavior, NextCompleted, Promise, TaskError, as_completed, call_later, call_soon,
+    gather, interval, interval_at, shield, sleep, spawn, time, timeout, wait_for, yield_now,
 };
 use std::cell::{Cell, RefCell};
 use std::future::pending;
@@ -657,7 +657,7 @@ fn wait_in_threes_for_two_results() {
 #[test]
 fn hand_a_begun_next_to_another_task() {
     virtual_loop().run(async {
-        type Begun = Next<u32, Option<Result<u32, TaskError>>>;
+        type Begun = NextCompleted<u32, Option<Result<u32, TaskError>>>;
         let slot: Rc<RefCell<Option<Begun>>> = Rc::default();
         let results = as_completed([async {
             sleep(ms(5)).await;

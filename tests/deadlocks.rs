@@ -14,7 +14,7 @@ use futures_util::future::{Either, abortable, join_all, select};
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use onelane::sync::{Barrier, Condition, Event, Lock, OwnedLockGuard, Queue, Semaphore, channel, oneshot};
 use onelane::{
-    Builder, Clock, DeadlockReport, EventLoop, Promise, RunError, Task, TaskState, as_completed, call_graph,
+    Clock, DeadlockReport, EventLoop, LoopBuilder, Promise, RunError, Task, TaskState, as_completed, call_graph,
     call_later, call_soon, current_task, finally, gather, shield, sleep, spawn, task, task_group, timeout, wait,
     wait_for, yield_now,
 };
@@ -129,7 +129,7 @@ fn circles(report: &DeadlockReport) -> Vec<String> {
 }
 
 /// Records the circles that a loop reports.
-fn telling(builder: Builder) -> (EventLoop, Trace) {
+fn telling(builder: LoopBuilder) -> (EventLoop, Trace) {
     let told = Trace::new();
     let copy = told.clone();
     let event_loop = builder.deadlock_handler(move |report| {
@@ -143,11 +143,11 @@ fn telling(builder: Builder) -> (EventLoop, Trace) {
     (event_loop.build(), told)
 }
 
-fn virtual_debug() -> Builder {
+fn virtual_debug() -> LoopBuilder {
     EventLoop::builder().clock(Clock::Virtual).debug(true)
 }
 
-fn real_debug() -> Builder {
+fn real_debug() -> LoopBuilder {
     EventLoop::builder().clock(Clock::Real).debug(true)
 }
 

@@ -6,7 +6,7 @@ mod common;
 use common::virtual_loop;
 use onelane::sync::{BrokenBarrier, PutError, QueueShutDown, SenderDropped, TryGetError, TryPutError, oneshot};
 use onelane::{
-    Cancelled, ChildError, Elapsed, Failed, GroupError, LoopClosed, NoRunningLoop, Panic, RunError, TaskError,
+    Cancelled, ChildError, ChildFailed, Elapsed, GroupError, LoopClosed, NoRunningLoop, Panic, RunError, TaskError,
     TryGatherError, spawn, try_gather, try_task_group,
 };
 use std::error::Error;
@@ -18,7 +18,7 @@ const _: () = {
     assert_errors::<Cancelled>();
     assert_errors::<ChildError<&str>>();
     assert_errors::<Elapsed>();
-    assert_errors::<Failed>();
+    assert_errors::<ChildFailed>();
     assert_errors::<GroupError<String>>();
     assert_errors::<LoopClosed>();
     assert_errors::<NoRunningLoop>();

@@ -10,8 +10,9 @@ use futures_util::future::{Either, join, select};
 use futures_util::poll;
 use onelane::sync::{Event, Lock};
 use onelane::{
-    Builder, Clock, EventLoop, Exception, Handle, Join, Metrics, Promise, Sleep, Task, TaskRef, call_later, call_soon,
-    catch_cancel, current_task, finally, gather, metrics, shield, sleep, spawn, task_group, time, timeout, yield_now,
+    CallHandle, Clock, EventLoop, Exception, Join, LoopBuilder, Metrics, Promise, Sleep, Task, TaskRef, call_later,
+    call_soon, catch_cancel, current_task, finally, gather, metrics, shield, sleep, spawn, task_group, time, timeout,
+    yield_now,
 };
 use std::cell::{Cell, RefCell};
 use std::future::{pending, poll_fn, ready};
@@ -127,7 +128,7 @@ fn count_turns_in_a_run() {
 }
 
 /// Builds another loop like `like`, because a builder can build only one.
-fn builder_with(like: &Builder, debug: bool) -> EventLoop {
+fn builder_with(like: &LoopBuilder, debug: bool) -> EventLoop {
     let clock = if format!("{like:?}").contains("Virtual") { Clock::Virtual } else { Clock::Real };
     EventLoop::builder().clock(clock).metrics(true).debug(debug).build()
 }
@@ -337,7 +338,7 @@ fn count_callbacks() {
         let program = counted(async || {
             call_soon(check_now);
             let cancelled = [call_soon(|| unreachable!()), call_later(ms(1), || unreachable!())];
-            assert!(cancelled.iter().all(Handle::cancel));
+            assert!(cancelled.iter().all(CallHandle::cancel));
             call_later(ms(1), check_now);
             let task = spawn(ready(()));
             task.add_done_callback(|_| check_now());
@@ -475,7 +476,7 @@ fn count_timers() {
 #[test]
 fn cancel_a_timer_that_is_due() {
     counting().run(async {
-        let second: Rc<Cell<Option<Handle>>> = Rc::default();
+        let second: Rc<Cell<Option<CallHandle>>> = Rc::default();
         let copy = second.clone();
         let before = metrics();
         call_later(ms(1), move || {
@@ -660,7 +661,7 @@ struct World {
     wakers: RefCell<Vec<Waker>>,
     tasks: RefCell<Vec<TaskRef>>,
     joins: RefCell<Vec<Task<()>>>,
-    callbacks: RefCell<Vec<Handle>>,
+    callbacks: RefCell<Vec<CallHandle>>,
     sleeps: RefCell<Vec<Sleep>>,
     lock: Rc<Lock>,
     event: Rc<Event>,

@@ -46,7 +46,7 @@ mod common;
 mod strict;
 
 use machine::{Failure, Line, Machine};
-use onelane::{Budget, Builder, Clock, EventLoop, Exception, RunError, yield_now};
+use onelane::{Budget, Clock, EventLoop, Exception, LoopBuilder, RunError, yield_now};
 use parts::{Payload, explode};
 use program::{Ending, Program, WORDS, Word};
 use std::cell::RefCell;
@@ -309,7 +309,7 @@ fn run_in(program: &Program, way: Way) -> (Vec<Line>, Option<Failure>) {
     (machine.trace.take(), machine.failure())
 }
 
-fn builder(program: &Program, way: Way, told: &Rc<RefCell<Option<Rc<Machine>>>>) -> Builder {
+fn builder(program: &Program, way: Way, told: &Rc<RefCell<Option<Rc<Machine>>>>) -> LoopBuilder {
     let (handler, told) = (program.handler, told.clone());
     let handle = move |exception: &Exception| {
         let machine = told.borrow().clone();

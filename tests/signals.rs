@@ -696,7 +696,7 @@ fn print_on_a_signal_that_cannot_be() {
         (0, "signal 0 is not known; choose one of those in onelane::signals"),
     ] {
         let message = panic_of(|| EventLoop::builder().print_call_graph_on(signal).build());
-        assert_eq!(message, format!("Builder::print_call_graph_on({signal}) was called, but {why}"));
+        assert_eq!(message, format!("LoopBuilder::print_call_graph_on({signal}) was called, but {why}"));
     }
     assert_eq!(virtual_loop().run(async { 1 }), 1);
 }

@@ -7,7 +7,7 @@ use common::{Census, Trace, ms, on_drop, panic_of, telling_loop, virtual_loop};
 use futures_util::future::select;
 use futures_util::poll;
 use onelane::{
-    ChildError, Failed, GroupError, Task, TaskError, TaskGroup, TaskRef, all_tasks, call_later, catch_cancel,
+    ChildError, ChildFailed, GroupError, Task, TaskError, TaskGroup, TaskRef, all_tasks, call_later, catch_cancel,
     current_task, finally, sleep, spawn, task_group, time, timeout, try_task_group, yield_now,
 };
 use std::cell::{Cell, RefCell};
@@ -110,7 +110,10 @@ fn fail_and_cancel_siblings_and_body_and_gather_the_errors() {
         assert_eq!((time() - start, all_tasks().len()), (ms(15), 1));
         assert_eq!(current_task().unwrap().cancelling(), 0);
     });
-    assert_eq!(trace.take(), [format!("child {:?}", Err::<(), _>(Failed)).as_str(), "sibling dropped", "body dropped"]);
+    assert_eq!(
+        trace.take(),
+        [format!("child {:?}", Err::<(), _>(ChildFailed)).as_str(), "sibling dropped", "body dropped"]
+    );
 }
 
 #[test]

@@ -6,9 +6,9 @@ mod common;
 use common::{Census, Post, Trace, await_that, ms, on_drop, virtual_loop, watched};
 use futures_util::poll;
 use onelane::{
-    EventLoop, Handle, Interval, Join, Local, LoopClosed, LoopRef, Metrics, Panic, RaiseCancelled, Remote, RemoteTask,
-    RunError, Sleep, Task, TaskError, TaskId, TaskRef, Tick, YieldNow, all_tasks, call_soon, current_task, sleep,
-    spawn, timeout, yield_now,
+    CallHandle, EventLoop, Interval, Join, Local, LoopClosed, LoopRef, Metrics, Panic, RaiseCancelled, Remote,
+    RemoteTask, RunError, Sleep, Task, TaskError, TaskId, TaskRef, Tick, YieldNow, all_tasks, call_soon, current_task,
+    sleep, spawn, timeout, yield_now,
 };
 use std::cell::RefCell;
 use std::future::{pending, poll_fn};
@@ -71,8 +71,8 @@ macro_rules! assert_not_implemented {
     };
 }
 
-assert_not_implemented!(Send: Task<u8>, TaskRef, EventLoop, LoopRef, Handle, Join<u8>, RemoteTask<Rc<u8>>);
-assert_not_implemented!(Sync: Task<u8>, TaskRef, EventLoop, LoopRef, Handle, Join<u8>);
+assert_not_implemented!(Send: Task<u8>, TaskRef, EventLoop, LoopRef, CallHandle, Join<u8>, RemoteTask<Rc<u8>>);
+assert_not_implemented!(Sync: Task<u8>, TaskRef, EventLoop, LoopRef, CallHandle, Join<u8>);
 assert_not_implemented!(Future: Task<u8>);
 
 /// The checks above work: they tell types that are not `Send` from types that are.

@@ -269,7 +269,7 @@ fn insert_and_cancel_while_timers_fire() {
     let trace = Trace::new();
     virtual_loop().run(async {
         let start = time();
-        let later: Rc<RefCell<Vec<onelane::Handle>>> = Rc::default();
+        let later: Rc<RefCell<Vec<onelane::CallHandle>>> = Rc::default();
         let note = |name: &'static str| {
             let trace = trace.clone();
             move || trace.push(format!("{name} at {:?}", time() - start))

@@ -196,7 +196,7 @@ impl<E> Clone for TaskGroup<E> {
 /// # Examples
 ///
 /// ```
-/// use onelane::{EventLoop, Failed, try_task_group};
+/// use onelane::{ChildFailed, EventLoop, try_task_group};
 ///
 /// EventLoop::with_virtual_clock().run(async {
 ///     let mut child = None;
@@ -206,19 +206,19 @@ impl<E> Clone for TaskGroup<E> {
 ///     });
 ///     // The group returns the error; the child only reports that it failed.
 ///     assert_eq!(result.await.unwrap_err().to_string(), "1 failure(s) in a task group: disk full");
-///     assert_eq!(child.unwrap().await, Ok(Err(Failed)));
+///     assert_eq!(child.unwrap().await, Ok(Err(ChildFailed)));
 /// });
 /// ```
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Failed;
+pub struct ChildFailed;
 
-impl fmt::Display for Failed {
+impl fmt::Display for ChildFailed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("the child failed, and its group has the error")
     }
 }
 
-impl std::error::Error for Failed {}
+impl std::error::Error for ChildFailed {}
 
 /// How one child, or the body, failed.
 ///
@@ -663,7 +663,7 @@ impl<E: 'static> TaskGroup<E> {
     }
 
     /// Like [`spawn`](Self::spawn). An `Err` fails the group, which takes the error. An await of
-    /// the child returns [`Failed`].
+    /// the child returns [`ChildFailed`].
     ///
     /// # Panics
     ///
@@ -687,7 +687,7 @@ impl<E: 'static> TaskGroup<E> {
     /// ```
     #[doc(alias = "create_task")]
     #[track_caller]
-    pub fn try_spawn<T, F>(&self, future: F) -> Task<Result<T, Failed>>
+    pub fn try_spawn<T, F>(&self, future: F) -> Task<Result<T, ChildFailed>>
     where
         F: Future<Output = Result<T, E>> + 'static,
         T: 'static,
@@ -698,7 +698,7 @@ impl<E: 'static> TaskGroup<E> {
             future.await.map_err(|error| {
                 copy.set(Some(error));
                 keep_result();
-                Failed
+                ChildFailed
             })
         };
         self.add(child, move || error.take(), |result| result.is_err() || size_of::<T>() == 0)

@@ -487,8 +487,8 @@ impl<T> AsCompleted<T> {
     /// ```
     #[doc(alias = "__anext__")]
     #[track_caller]
-    pub fn next(&self) -> Next<T, Option<Result<T, TaskError>>> {
-        Next::new(&self.owner, |given| given.map(|child| without_time(child).read()))
+    pub fn next(&self) -> NextCompleted<T, Option<Result<T, TaskError>>> {
+        NextCompleted::new(&self.owner, |given| given.map(|child| without_time(child).read()))
     }
 
     /// Like [`next`](Self::next), but returns the task that has ended, with its outcome in it, so
@@ -513,8 +513,8 @@ impl<T> AsCompleted<T> {
     /// });
     /// ```
     #[track_caller]
-    pub fn next_task(&self) -> Next<T, Option<Task<T>>> {
-        Next::new(&self.owner, |given| given.map(|child| only_task(without_time(child))))
+    pub fn next_task(&self) -> NextCompleted<T, Option<Task<T>>> {
+        NextCompleted::new(&self.owner, |given| given.map(|child| only_task(without_time(child))))
     }
 
     /// Like [`next_task`](Self::next_task), for tasks and promises.
@@ -536,8 +536,8 @@ impl<T> AsCompleted<T> {
     /// });
     /// ```
     #[track_caller]
-    pub fn next_child(&self) -> Next<T, Option<TaskOrPromise<T>>> {
-        Next::new(&self.owner, |given| given.map(|child| without_time(child).into_handle()))
+    pub fn next_child(&self) -> NextCompleted<T, Option<TaskOrPromise<T>>> {
+        NextCompleted::new(&self.owner, |given| given.map(|child| without_time(child).into_handle()))
     }
 
     /// Returns [`Elapsed`] for each child that has not ended `duration` after this call. Results
@@ -698,8 +698,8 @@ impl<T> AsCompletedWithin<T> {
     /// });
     /// ```
     #[track_caller]
-    pub fn next(&self) -> Next<T, Result<Option<Result<T, TaskError>>, Elapsed>> {
-        Next::new(&self.all.owner, |given| Ok(given.transpose()?.map(|child| child.read())))
+    pub fn next(&self) -> NextCompleted<T, Result<Option<Result<T, TaskError>>, Elapsed>> {
+        NextCompleted::new(&self.all.owner, |given| Ok(given.transpose()?.map(|child| child.read())))
     }
 
     /// Like [`AsCompleted::next_task`].
@@ -722,8 +722,8 @@ impl<T> AsCompletedWithin<T> {
     /// });
     /// ```
     #[track_caller]
-    pub fn next_task(&self) -> Next<T, Result<Option<Task<T>>, Elapsed>> {
-        Next::new(&self.all.owner, |given| Ok(given.transpose()?.map(only_task)))
+    pub fn next_task(&self) -> NextCompleted<T, Result<Option<Task<T>>, Elapsed>> {
+        NextCompleted::new(&self.all.owner, |given| Ok(given.transpose()?.map(only_task)))
     }
 
     /// Like [`AsCompleted::next_child`].
@@ -746,8 +746,8 @@ impl<T> AsCompletedWithin<T> {
     /// });
     /// ```
     #[track_caller]
-    pub fn next_child(&self) -> Next<T, Result<Option<TaskOrPromise<T>>, Elapsed>> {
-        Next::new(&self.all.owner, |given| Ok(given.transpose()?.map(Child::into_handle)))
+    pub fn next_child(&self) -> NextCompleted<T, Result<Option<TaskOrPromise<T>>, Elapsed>> {
+        NextCompleted::new(&self.all.owner, |given| Ok(given.transpose()?.map(Child::into_handle)))
     }
 
     /// Like [`AsCompleted::len`]. A child for which the time has passed counts until its error was
@@ -820,19 +820,19 @@ impl<T> fmt::Debug for AsCompletedWithin<T> {
 /// });
 /// ```
 #[must_use = "futures do nothing unless they are awaited"]
-pub struct Next<T: 'static, O> {
+pub struct NextCompleted<T: 'static, O> {
     claim: Claim<T>,
     give: fn(Option<Result<Child<T>, Elapsed>>) -> O,
 }
 
-impl<T: 'static, O> Next<T, O> {
+impl<T: 'static, O> NextCompleted<T, O> {
     #[track_caller]
     fn new(owner: &Rc<Owner<T>>, give: fn(Option<Result<Child<T>, Elapsed>>) -> O) -> Self {
-        Next { claim: Claim::new(owner), give }
+        NextCompleted { claim: Claim::new(owner), give }
     }
 }
 
-impl<T: 'static, O> Future for Next<T, O> {
+impl<T: 'static, O> Future for NextCompleted<T, O> {
     type Output = O;
 
     #[track_caller]
@@ -843,9 +843,9 @@ impl<T: 'static, O> Future for Next<T, O> {
     }
 }
 
-impl<T: 'static, O> fmt::Debug for Next<T, O> {
+impl<T: 'static, O> fmt::Debug for NextCompleted<T, O> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Next").field("begun", &self.claim.claimed).finish_non_exhaustive()
+        f.debug_struct("NextCompleted").field("begun", &self.claim.claimed).finish_non_exhaustive()
     }
 }
 

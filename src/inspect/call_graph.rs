@@ -185,7 +185,7 @@ pub fn call_graph() -> CallGraph {
 /// there are, and on which thread.
 ///
 /// Any thread can print it by a [`Remote`](crate::Remote): `remote.call_soon(print_call_graph)`.
-/// With the feature `signals`, `Builder::print_call_graph_on` prints it upon `kill -USR1`.
+/// With the feature `signals`, `LoopBuilder::print_call_graph_on` prints it upon `kill -USR1`.
 ///
 /// asyncio: `print_call_graph()`, which writes to stdout, and `python -m asyncio pstree`. On stderr
 /// it does not mix with the output of the program, and is beside the loop's other reports.

@@ -17,7 +17,7 @@ use std::fmt;
 /// a [`Remote`](crate::Remote). In debug mode there is also a report of a circle, as soon as it
 /// closes, while other tasks run: each of its tasks waits only for the end of the next, or for a
 /// lock that the next has taken; see
-/// [`Builder::deadlock_handler`](crate::Builder::deadlock_handler).
+/// [`LoopBuilder::deadlock_handler`](crate::LoopBuilder::deadlock_handler).
 ///
 /// # Examples
 ///
@@ -55,7 +55,7 @@ struct Words {
     debug: fn(&DeadlockReport, &mut fmt::Formatter<'_>) -> fmt::Result,
 }
 
-/// Pointers to the functions that report deadlocks. `Builder` sets them only for a loop on a
+/// Pointers to the functions that report deadlocks. `LoopBuilder` sets them only for a loop on a
 /// virtual clock or in debug mode, so the code is not linked into other programs.
 pub(crate) struct Reporter {
     /// Called when nothing can happen in the loop any more.

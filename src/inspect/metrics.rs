@@ -72,7 +72,7 @@ pub struct Metrics {
     pub timers_pending: u64,
     /// Times that the loop's thread began to sleep.
     pub parks: u64,
-    /// The longest step, in [debug mode](crate::Builder::debug). Otherwise `None`, because steps
+    /// The longest step, in [debug mode](crate::LoopBuilder::debug). Otherwise `None`, because steps
     /// are not timed.
     #[cfg(feature = "report")]
     #[cfg_attr(docsrs, doc(cfg(feature = "report")))]
@@ -115,7 +115,7 @@ pub struct LongestStep {
 /// # Panics
 ///
 /// If no loop is running on this thread. If the loop does not count: enable that with
-/// [`Builder::metrics(true)`](crate::Builder::metrics).
+/// [`LoopBuilder::metrics(true)`](crate::LoopBuilder::metrics).
 ///
 /// # Cost
 ///

@@ -4,7 +4,7 @@
 //! With the feature `signals`, which is off by default, on Unix. One thread per process handles
 //! them, "onelane-signals". It is started when a process first uses a signal.
 //!
-//! [`Builder::cancel_on_ctrl_c`](crate::Builder::cancel_on_ctrl_c) builds a loop that ends in
+//! [`LoopBuilder::cancel_on_ctrl_c`](crate::LoopBuilder::cancel_on_ctrl_c) builds a loop that ends in
 //! order:
 //!
 //! ```
@@ -493,7 +493,7 @@ impl Printer {
         match Ear::new(signal, Listener::Other, hear) {
             Ok(ear) => Some(Printer { _ear: ear }),
             Err(error) if error.kind() == io::ErrorKind::InvalidInput => {
-                panic!("Builder::print_call_graph_on({signal}) was called, but {error}")
+                panic!("LoopBuilder::print_call_graph_on({signal}) was called, but {error}")
             }
             Err(_) => None,
         }

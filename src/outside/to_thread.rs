@@ -32,7 +32,7 @@ use std::time::Duration;
 ///
 /// At its end, [`run`](crate::run()) waits for functions of its loop that still run, for at most
 /// five minutes, like `asyncio.run`, so that their work is done.
-/// [`Builder::thread_join_timeout`](crate::Builder::thread_join_timeout) sets another limit. A
+/// [`LoopBuilder::thread_join_timeout`](crate::LoopBuilder::thread_join_timeout) sets another limit. A
 /// limit of zero disables the wait, for functions that may never return, such as one that reads the
 /// keyboard.
 ///

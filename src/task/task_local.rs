@@ -98,12 +98,12 @@ pub struct TaskLocal<T: 'static> {
 /// # Examples
 ///
 /// ```
-/// use onelane::{Before, EventLoop};
+/// use onelane::{EventLoop, TaskLocalToken};
 ///
 /// onelane::task_local! { static INDENT: usize = 0; }
 ///
 /// /// Lines are indented as long as it is there.
-/// struct Section(Option<Before<usize>>);
+/// struct Section(Option<TaskLocalToken<usize>>);
 ///
 /// impl Drop for Section {
 ///     fn drop(&mut self) {
@@ -118,7 +118,8 @@ pub struct TaskLocal<T: 'static> {
 ///     assert_eq!(INDENT.get(), 0);
 /// });
 /// ```
-pub struct Before<T: 'static> {
+#[doc(alias = "Token")]
+pub struct TaskLocalToken<T: 'static> {
     variable: &'static TaskLocal<T>,
     value: Option<Rc<dyn Any>>,
 }
@@ -153,8 +154,8 @@ impl<T: 'static> TaskLocal<T> {
     /// });
     /// ```
     #[track_caller]
-    pub fn set(&'static self, value: T) -> Before<T> {
-        Before { variable: self, value: self.replace(Some(Rc::new(value))) }
+    pub fn set(&'static self, value: T) -> TaskLocalToken<T> {
+        TaskLocalToken { variable: self, value: self.replace(Some(Rc::new(value))) }
     }
 
     /// Restores the state that the variable had before a [`set`](Self::set): its earlier value, or
@@ -177,7 +178,7 @@ impl<T: 'static> TaskLocal<T> {
     /// });
     /// ```
     #[track_caller]
-    pub fn reset(&'static self, before: Before<T>) {
+    pub fn reset(&'static self, before: TaskLocalToken<T>) {
         assert!(
             std::ptr::eq(self, before.variable),
             "reset() of {self:?} got the earlier value of {:?}; pass each variable its own",
@@ -285,8 +286,11 @@ impl<T: 'static> fmt::Debug for TaskLocal<T> {
     }
 }
 
-impl<T: 'static> fmt::Debug for Before<T> {
+impl<T: 'static> fmt::Debug for TaskLocalToken<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Before").field("variable", self.variable).field("was_set", &self.value.is_some()).finish()
+        f.debug_struct("TaskLocalToken")
+            .field("variable", self.variable)
+            .field("was_set", &self.value.is_some())
+            .finish()
     }
 }

@@ -1,12 +1,12 @@
 //! call_soon, call_later, call_at, run, close: twins of `test_base_events.py` and `test_events.py`.
 
-use onelane::{Builder, Clock, yield_now};
+use onelane::{Clock, LoopBuilder, yield_now};
 use std::cell::Cell;
 use std::rc::Rc;
 use std::time::Duration;
 
 /// The value of `get_debug`: whether a loop with a limit of zero reports slow steps.
-pub(crate) fn is_debug(builder: Builder) -> bool {
+pub(crate) fn is_debug(builder: LoopBuilder) -> bool {
     let told = Rc::new(Cell::new(false));
     let copy = told.clone();
     let builder = builder.clock(Clock::Virtual).slow_step(Duration::ZERO).slow_step_handler(move |_| copy.set(true));
@@ -655,7 +655,7 @@ mod handle_tests {
         let event_loop = virtual_loop();
         let (handle, line) = (event_loop.call_soon(|| ()), line!());
         let text = |cancelled: bool| {
-            format!("Handle {{ asked_at: tests/asyncio/loop_core.rs:{line}:42, cancelled: {cancelled} }}")
+            format!("CallHandle {{ asked_at: tests/asyncio/loop_core.rs:{line}:42, cancelled: {cancelled} }}")
         };
         assert_eq!(format!("{handle:?}"), text(false));
         handle.cancel();
@@ -704,7 +704,7 @@ mod timer_tests {
     fn test_timer_repr() {
         let event_loop = virtual_loop();
         let handle = event_loop.call_later(ms(123), || ());
-        let when = format!("Handle {{ when: {:?}, asked_at: ", Some(event_loop.time() + ms(123)));
+        let when = format!("CallHandle {{ when: {:?}, asked_at: ", Some(event_loop.time() + ms(123)));
         for cancelled in [false, true] {
             let text = format!("{handle:?}");
             assert!(text.starts_with(&when) && text.ends_with(&format!("cancelled: {cancelled} }}")), "{text}");

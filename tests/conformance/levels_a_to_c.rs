@@ -10,8 +10,8 @@ use crate::outcome::{
 use crate::shared::seen;
 use crate::statement::{Basic, Block, Item};
 use onelane::{
-    Elapsed, Failed, Promise, ReturnWhen, Task, all_tasks, as_completed, call_later, call_soon, current_task, gather,
-    shield, sleep, spawn, task, timeout, try_gather, try_wait, wait_for,
+    ChildFailed, Elapsed, Promise, ReturnWhen, Task, all_tasks, as_completed, call_later, call_soon, current_task,
+    gather, shield, sleep, spawn, task, timeout, try_gather, try_wait, wait_for,
 };
 use std::rc::Rc;
 use std::time::Duration;
@@ -328,5 +328,5 @@ pub(crate) fn one_done_at_most<E: Failure>(tasks: Vec<Named<E>>) -> Vec<Rc<TaskO
 enum Gathered {
     Bodies(Vec<LocalFuture<Output>>),
     Tasks(Vec<Rc<Task<Output>>>),
-    Children(Vec<Rc<TaskOf<Failed>>>),
+    Children(Vec<Rc<TaskOf<ChildFailed>>>),
 }

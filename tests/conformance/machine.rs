@@ -13,7 +13,7 @@ use crate::program::Bodies;
 use crate::shared::{PROMISES, Shared, seen};
 use crate::statement::{Block, Scope, Statement};
 use onelane::{
-    Budget, CallbackId, Deadline, EventLoop, Handle, Promise, RunError, TaskGroup, TaskId, TaskRef, current_task,
+    Budget, CallHandle, CallbackId, Deadline, EventLoop, Promise, RunError, TaskGroup, TaskId, TaskRef, current_task,
 };
 use std::any::Any;
 use std::cell::{Cell, RefCell};
@@ -102,7 +102,7 @@ pub(crate) struct Machine {
     pub(crate) main: RefCell<Option<TaskRef>>,
     /// The variables, which all instances share; a spawn rebinds one.
     pub(crate) tasks: RefCell<BTreeMap<String, Variable>>,
-    pub(crate) handles: RefCell<BTreeMap<String, Handle>>,
+    pub(crate) handles: RefCell<BTreeMap<String, CallHandle>>,
     pub(crate) promises: RefCell<[Option<Promise<i64>>; PROMISES]>,
     pub(crate) callbacks: RefCell<BTreeMap<String, (Variable, CallbackId)>>,
     pub(crate) deadlines: RefCell<BTreeMap<String, Deadline>>,

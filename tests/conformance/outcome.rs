@@ -2,11 +2,11 @@
 //!
 //! A body returns an integer or nothing, or it raises. This is the output of a plain task. A child
 //! of a group has another output: the group takes its error, and a task that awaits the child
-//! receives [`Failed`]. The machine stores these errors, so that both kinds of task look the same
+//! receives [`ChildFailed`]. The machine stores these errors, so that both kinds of task look the same
 //! in a trace, as in Python. Read `levels_a_to_c.rs` next.
 
 use crate::machine::Machine;
-use onelane::{Failed, Task, TaskError, TaskId, TaskRef, TryGatherError};
+use onelane::{ChildFailed, Task, TaskError, TaskId, TaskRef, TryGatherError};
 use std::rc::Rc;
 
 /// The result of a body.
@@ -22,7 +22,7 @@ pub(crate) type TaskOf<E> = Task<Result<Option<i64>, E>>;
 #[derive(Clone)]
 pub(crate) enum Variable {
     Plain(Rc<TaskOf<String>>),
-    Child(Rc<TaskOf<Failed>>),
+    Child(Rc<TaskOf<ChildFailed>>),
 }
 
 /// Evaluates an expression with the task of a variable, which is of one of two types.
@@ -46,7 +46,7 @@ impl Variable {
 /// never mixes the two.
 pub(crate) enum Several {
     Plain(Vec<Named<String>>),
-    Children(Vec<Named<Failed>>),
+    Children(Vec<Named<ChildFailed>>),
 }
 
 pub(crate) type Named<E> = (String, Rc<TaskOf<E>>);
@@ -62,7 +62,7 @@ impl Failure for String {
     }
 }
 
-impl Failure for Failed {
+impl Failure for ChildFailed {
     fn text(self, machine: &Machine, task: TaskId) -> String {
         machine.failures.borrow().get(&task).cloned().expect("a failing child has stored its reason")
     }

@@ -11,7 +11,7 @@ use onelane::sync::{
     oneshot, unbounded,
 };
 use onelane::{
-    CallbackId, Deadline, EventLoop, Handle, Promise, Task, TaskId, TaskRef, call_graph, current_task, spawn,
+    CallHandle, CallbackId, Deadline, EventLoop, Promise, Task, TaskId, TaskRef, call_graph, current_task, spawn,
     task_local,
 };
 use std::any::Any;
@@ -205,7 +205,7 @@ pub(crate) struct Machine {
     /// The number of owners that keep a future and poll something else.
     pub(crate) kept: Cell<u32>,
     pub(crate) callbacks: RefCell<[Option<Callback>; 2]>,
-    pub(crate) handles: RefCell<[Option<Handle>; 2]>,
+    pub(crate) handles: RefCell<[Option<CallHandle>; 2]>,
     pub(crate) deadlines: RefCell<[Option<Deadline>; 2]>,
     pub(crate) promises: RefCell<[Promise<Out>; 3]>,
     pub(crate) events: [Event; 3],
@@ -454,12 +454,12 @@ impl Machine {
         LOCAL.try_get().unwrap_or(0)
     }
 
-    pub(crate) fn set_local(&self) -> onelane::Before<u32> {
+    pub(crate) fn set_local(&self) -> onelane::TaskLocalToken<u32> {
         self.items.set(self.items.get() + 1);
         LOCAL.set(self.items.get() as u32)
     }
 
-    pub(crate) fn reset_local(&self, before: onelane::Before<u32>) {
+    pub(crate) fn reset_local(&self, before: onelane::TaskLocalToken<u32>) {
         LOCAL.reset(before);
     }
 

@@ -1,6 +1,6 @@
 //! The events of a loop, one by one: for a debugger, a log, a trace.
 //!
-//! [`Builder::probe`](crate::Builder::probe) sets a [`Probe`], which receives each [`Event`]:
+//! [`LoopBuilder::probe`](crate::LoopBuilder::probe) sets a [`Probe`], which receives each [`Event`]:
 //! spawns, wakes and their causes, steps, waits and their locations, timers, ends, sleeps of the
 //! loop. Five probes are included, and a function can be your own:
 //!

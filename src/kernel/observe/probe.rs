@@ -19,7 +19,7 @@ use std::time::Duration;
 
 /// Receives an event for each thing that a loop does, when the loop does it.
 ///
-/// [`Builder::probe`](crate::Builder::probe) sets the probe. A probe may do everything that a
+/// [`LoopBuilder::probe`](crate::LoopBuilder::probe) sets the probe. A probe may do everything that a
 /// callback may do. It is not notified of events that it causes itself. If it panics, it is removed
 /// and receives nothing more; the panic goes to the exception handler, and the loop continues.
 ///
