@@ -11,6 +11,7 @@
 
 use crate::event_loop::{EventLoop, LoopBuilder, LoopRef};
 use crate::host::Drive;
+#[cfg(feature = "sync")]
 use crate::sync::Queue;
 
 /// A trait that is never implemented, and methods that have it as their bound. A method with a word
@@ -100,7 +101,7 @@ absent!(
     ['a] Drive<'a> { with_io(readable), }
 );
 
-#[cfg(not(feature = "stream"))]
+#[cfg(all(feature = "sync", not(feature = "stream")))]
 absent!(
     NeedsStream,
     "this method of onelane needs the feature `stream`",

@@ -128,6 +128,8 @@ pub use outside::local::{Local, local};
 #[cfg_attr(docsrs, doc(cfg(feature = "process")))]
 pub use outside::process;
 pub use outside::remote::{Remote, RemoteTask};
+#[cfg(feature = "sync")]
+#[cfg_attr(docsrs, doc(cfg(feature = "sync")))]
 pub use outside::remote_sender::RemoteSender;
 #[cfg(all(unix, feature = "signals"))]
 #[cfg_attr(docsrs, doc(cfg(feature = "signals")))]

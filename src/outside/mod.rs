@@ -7,6 +7,7 @@ pub(crate) mod local;
 #[cfg(all(unix, feature = "process"))]
 pub mod process;
 pub(crate) mod remote;
+#[cfg(feature = "sync")]
 pub(crate) mod remote_sender;
 #[cfg(all(unix, feature = "signals"))]
 pub mod signals;
