@@ -253,8 +253,9 @@ async fn serve(listener: TcpListener) {
     }
 }
 
-fn listen(port: u16) -> Result<TcpListener> {
+async fn listen(port: u16) -> Result<TcpListener> {
     TcpListener::bind((Ipv4Addr::LOCALHOST, port))
+        .await
         .map_err(|error| format!("cannot listen at 127.0.0.1:{port}: {error}").into())
 }
 
@@ -324,7 +325,7 @@ async fn lecture(speaker: &mut Visitor) -> io::Result<()> {
 }
 
 async fn show() -> Result<()> {
-    let listener = listen(0)?;
+    let listener = listen(0).await?;
     let address = listener.local_addr()?;
     let server = spawn(serve(listener));
 
@@ -357,7 +358,7 @@ fn main() -> ExitCode {
         let port = options.get("--port")?;
         let result = event_loop.try_run(async {
             let Some(port) = port else { return timeout(Duration::from_secs(20), show()).await? };
-            let listener = listen(port)?;
+            let listener = listen(port).await?;
             println!("listening at {}", listener.local_addr()?);
             serve(listener).await;
             Ok(())

@@ -61,13 +61,14 @@ async fn client(address: SocketAddr, length: usize) -> io::Result<usize> {
     if received == sent { Ok(length) } else { Err(io::Error::other("something else came back than was sent")) }
 }
 
-fn listen(port: u16) -> Result<TcpListener> {
+async fn listen(port: u16) -> Result<TcpListener> {
     TcpListener::bind((Ipv4Addr::LOCALHOST, port))
+        .await
         .map_err(|error| format!("cannot listen at 127.0.0.1:{port}: {error}").into())
 }
 
 async fn test_itself() -> Result<()> {
-    let listener = listen(0)?;
+    let listener = listen(0).await?;
     let address = listener.local_addr()?;
     let server = spawn(serve(listener));
     // The last length is more than fits into the system's buffers.
@@ -85,7 +86,7 @@ fn main() -> ExitCode {
         let port = options.get("--port")?;
         let result = event_loop.try_run(async {
             let Some(port) = port else { return test_itself().await };
-            let listener = listen(port)?;
+            let listener = listen(port).await?;
             println!("listening at {}", listener.local_addr()?);
             serve(listener).await;
             Ok(())

@@ -17,6 +17,8 @@ use crate::kernel::cell::{AnyTask, lend};
 use crate::kernel::observe::probe::Probe;
 use crate::kernel::{Clock as KernelClock, Kernel, OBSERVED, Observed, StepWatch, context};
 use crate::leaf::running;
+#[cfg(all(unix, feature = "io"))]
+use crate::net::{Resolver, remove_resolver, set_resolver};
 use crate::outside::remote::Remote;
 #[cfg(all(unix, feature = "signals"))]
 use crate::outside::signals::CtrlC;
@@ -168,6 +170,8 @@ pub struct LoopBuilder {
     thread_join_timeout: Option<Duration>,
     #[cfg(feature = "probe")]
     probe: Option<Box<dyn Probe>>,
+    #[cfg(all(unix, feature = "io"))]
+    resolver: Option<Rc<dyn Resolver>>,
 }
 
 /// The same as `asyncio.run`'s timeout for its threads.
@@ -661,6 +665,38 @@ impl LoopBuilder {
         self
     }
 
+    /// Sets what looks up names for the sockets of this loop. The default is the operating system, by
+    /// [`SystemResolver`](crate::net::SystemResolver). A second call replaces the first.
+    ///
+    /// asyncio: `loop.getaddrinfo`, overridden in a subclass.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use onelane::{EventLoop, net::{Lookups, Resolver, TcpStream}};
+    /// use std::io::{Error, ErrorKind};
+    ///
+    /// /// For tests that must not use the network.
+    /// struct NoNames;
+    ///
+    /// impl Resolver for NoNames {
+    ///     fn lookup(&self, _host: &str, _port: u16) -> Lookups {
+    ///         Box::pin(async { Err(Error::new(ErrorKind::NotFound, "there are no names here")) })
+    ///     }
+    /// }
+    ///
+    /// let event_loop = EventLoop::builder().resolver(NoNames).build();
+    /// let error = event_loop.run(TcpStream::connect("example.org:443")).unwrap_err();
+    /// assert_eq!(error.to_string(), "cannot look up \"example.org\": there are no names here");
+    /// ```
+    #[cfg(all(unix, feature = "io"))]
+    #[cfg_attr(docsrs, doc(cfg(feature = "io")))]
+    #[doc(alias = "getaddrinfo")]
+    pub fn resolver(mut self, resolver: impl Resolver + 'static) -> Self {
+        self.resolver = Some(Rc::new(resolver));
+        self
+    }
+
     /// Debug mode: it measures each step, and checks what the task of the step waits for.
     #[cfg(feature = "report")]
     fn watch(&mut self) -> StepWatch {
@@ -737,6 +773,10 @@ impl LoopBuilder {
         #[cfg(feature = "probe")]
         if let Some(probe) = self.probe {
             kernel.set_probe(probe);
+        }
+        #[cfg(all(unix, feature = "io"))]
+        if let Some(resolver) = self.resolver {
+            set_resolver(kernel.id(), resolver);
         }
         #[allow(unused_mut, reason = "without the feature `signals` nothing is added")]
         let mut event_loop = EventLoop {
@@ -1290,6 +1330,8 @@ impl Drop for EventLoop {
             }
             context::remove_loop(self.kernel.id());
         }
+        #[cfg(all(unix, feature = "io"))]
+        remove_resolver(self.kernel.id());
         // Dropped last, even if the destructor of the handler panics.
         #[cfg(feature = "probe")]
         let _probe = self.kernel.table.probe.take();

@@ -599,7 +599,7 @@ impl<'a> Drive<'a> {
     /// # }
     /// let event_loop = EventLoop::new();
     /// let task = event_loop.spawn(async {
-    ///     let listener = net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    ///     let listener = net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
     ///     let client = net::TcpStream::connect(listener.local_addr().unwrap());
     ///     let (accepted, connected) = futures_util::join!(listener.accept(), client);
     ///     accepted.is_ok() && connected.is_ok()

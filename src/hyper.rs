@@ -32,7 +32,7 @@
 //!
 //! fn main() {
 //!     EventLoop::new().run(async {
-//!         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+//!         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
 //!         let address = listener.local_addr().unwrap();
 //!         spawn(async move {
 //!             let (stream, _) = listener.accept().await.unwrap();

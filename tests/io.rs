@@ -131,7 +131,7 @@ fn drop_and_make_sockets_in_as_fd() {
 fn read_on_behind_urgent_bytes() {
     for polled in [true, false] {
         run(move || async move {
-            let listener = TcpListener::bind(([127, 0, 0, 1], 0)).unwrap();
+            let listener = TcpListener::bind(([127, 0, 0, 1], 0)).await.unwrap();
             let mut peer = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
             let mut ours = listener.accept().await.unwrap().0;
             for waits in [false, false, true] {

@@ -40,7 +40,7 @@ where
 
 /// A TCP connection: both ends, after the connect and the accept.
 async fn tcp_pair() -> (TcpStream, TcpStream) {
-    let listener = TcpListener::bind(HERE).unwrap();
+    let listener = TcpListener::bind(HERE).await.unwrap();
     let (client, accepted) = join!(TcpStream::connect(listener.local_addr().unwrap()), listener.accept());
     (client.unwrap(), accepted.unwrap().0)
 }
@@ -90,7 +90,7 @@ fn rests<T, F: Future<Output = T>>(make: impl FnOnce() -> F + Send + 'static) {
 #[test]
 fn connect_write_and_read_over_tcp() {
     let echoed = run(|| async {
-        let listener = TcpListener::bind(HERE).unwrap();
+        let listener = TcpListener::bind(HERE).await.unwrap();
         let address = listener.local_addr().unwrap();
         let server = spawn(async move {
             let (mut peer, from) = listener.accept().await.unwrap();
@@ -141,7 +141,7 @@ fn connect_write_and_read_over_unix() {
 #[test]
 fn send_and_receive_datagrams() {
     run(|| async {
-        let (server, client) = (UdpSocket::bind(HERE).unwrap(), UdpSocket::bind(HERE).unwrap());
+        let (server, client) = (UdpSocket::bind(HERE).await.unwrap(), UdpSocket::bind(HERE).await.unwrap());
         let address = server.local_addr().unwrap();
         let echo = spawn(async move {
             let mut buffer = [0; 64];
@@ -150,7 +150,7 @@ fn send_and_receive_datagrams() {
                 assert_eq!(server.send_to(&buffer[..count], from).await.unwrap(), count);
             }
         });
-        client.connect(address).unwrap();
+        client.connect(address).await.unwrap();
         for text in ["one", "", "three"] {
             client.send(text.as_bytes()).await.unwrap();
             let mut buffer = [0; 64];
@@ -185,7 +185,7 @@ fn fill_a_datagram_socket_and_empty_it() {
 #[test]
 fn data_and_end_arrive_together_and_are_read_one_after_the_other() {
     run(|| async {
-        let listener = TcpListener::bind(HERE).unwrap();
+        let listener = TcpListener::bind(HERE).await.unwrap();
         let mut client = from_outside(&listener);
         client.write_all(b"the last words").unwrap();
         client.shutdown(Shutdown::Write).unwrap();
@@ -225,7 +225,7 @@ fn an_end_wakes_who_waits() {
 #[test]
 fn a_reset_is_an_error_of_reader_and_writer() {
     run(|| async {
-        let listener = TcpListener::bind(HERE).unwrap();
+        let listener = TcpListener::bind(HERE).await.unwrap();
         let client = from_outside(&listener);
         let (peer, _) = listener.accept().await.unwrap();
         let peer = Rc::new(peer);
@@ -242,7 +242,7 @@ fn a_reset_is_an_error_of_reader_and_writer() {
 #[test]
 fn a_reset_wakes_a_writer_that_waits_for_room() {
     run(|| async {
-        let listener = TcpListener::bind(HERE).unwrap();
+        let listener = TcpListener::bind(HERE).await.unwrap();
         let client = from_outside(&listener);
         let (mut peer, _) = listener.accept().await.unwrap();
         let writer = spawn(async move { peer.write_all(&vec![0; 50_000_000]).await.unwrap_err().kind() });
@@ -260,7 +260,7 @@ fn a_reset_wakes_a_writer_that_waits_for_room() {
 #[test]
 fn rest_with_a_reset_that_nobody_reads() {
     rests(|| async {
-        let listener = TcpListener::bind(HERE).unwrap();
+        let listener = TcpListener::bind(HERE).await.unwrap();
         let client = from_outside(&listener);
         let peer = listener.accept().await.unwrap();
         reset(client);
@@ -271,7 +271,7 @@ fn rest_with_a_reset_that_nobody_reads() {
 #[test]
 fn rest_with_a_reset_behind_a_wait_that_was_given_up() {
     rests(|| async {
-        let listener = TcpListener::bind(HERE).unwrap();
+        let listener = TcpListener::bind(HERE).await.unwrap();
         let client = from_outside(&listener);
         let (peer, _) = listener.accept().await.unwrap();
         for _ in 0..2 {
@@ -307,7 +307,7 @@ fn rest_with_an_end_that_nobody_reads() {
 #[test]
 fn rest_with_a_connection_that_nobody_accepts() {
     rests(|| async {
-        let listener = TcpListener::bind(HERE).unwrap();
+        let listener = TcpListener::bind(HERE).await.unwrap();
         assert!(listener.accept().now_or_never().is_none());
         let client = from_outside(&listener);
         (listener, client)
@@ -478,7 +478,7 @@ fn one_reads_while_another_writes() {
 #[test]
 fn several_accept_from_one_listener() {
     run(|| async {
-        let listener = Rc::new(TcpListener::bind(HERE).unwrap());
+        let listener = Rc::new(TcpListener::bind(HERE).await.unwrap());
         let acceptor = |listener: Rc<TcpListener>| spawn(async move { listener.accept().await.unwrap().1 });
         let acceptors: Vec<_> = (0..4).map(|_| acceptor(listener.clone())).collect();
         yield_now().await;
@@ -496,7 +496,7 @@ fn several_accept_from_one_listener() {
 #[test]
 fn cancel_an_accept_and_accept() {
     run(|| async {
-        let listener = Rc::new(TcpListener::bind(HERE).unwrap());
+        let listener = Rc::new(TcpListener::bind(HERE).await.unwrap());
         let copy = listener.clone();
         let acceptor = spawn(async move { copy.accept().await.map(|(_, from)| from) });
         yield_now().await;
@@ -557,7 +557,7 @@ fn cancel_a_wait_at_each_moment() {
 #[test]
 fn cancel_a_connect_and_connect() {
     run(|| async {
-        let listener = TcpListener::bind(HERE).unwrap();
+        let listener = TcpListener::bind(HERE).await.unwrap();
         let address = listener.local_addr().unwrap();
         let mut attempt = pin!(TcpStream::connect(address));
         let begun = attempt.as_mut().now_or_never();
@@ -640,7 +640,7 @@ fn a_socket_whose_loop_has_gone_can_be_dropped_and_not_awaited() {
 fn whoever_polls_a_socket_elsewhere_is_told() {
     let (home, other) = (EventLoop::new(), EventLoop::new());
     let made =
-        home.run(async { (UnixStream::pair().unwrap(), UnixDatagram::pair().unwrap(), TcpListener::bind(HERE)) });
+        home.run(async { (UnixStream::pair().unwrap(), UnixDatagram::pair().unwrap(), TcpListener::bind(HERE).await) });
     let ((mut stream, _peer), (datagram, sender), listener) = made;
     let listener = listener.unwrap();
     home.run(async { sender.send(b"there").await }).unwrap();
@@ -693,7 +693,7 @@ fn wait_behind_a_read_that_would_block_without_asking_again() {
 
 #[test]
 fn sockets_are_made_in_a_loop() {
-    for message in [panic_of(|| TcpListener::bind(HERE)), panic_of(|| UnixStream::pair())] {
+    for message in [panic_of(|| TcpListener::bind(HERE).now_or_never()), panic_of(|| UnixStream::pair())] {
         assert!(message.contains("there is no running event loop"), "{message}");
     }
 }
@@ -934,13 +934,13 @@ fn a_wait_tells_for_what_and_where() {
         let peer = one.peer_addr().unwrap();
         let line = line!() + 1;
         let reader = spawn(async move { one.as_async().read_with(|mut stream| stream.read(&mut [0; 8])).await });
-        let udp = UdpSocket::bind(HERE).unwrap();
+        let udp = UdpSocket::bind(HERE).await.unwrap();
         let at = udp.local_addr().unwrap();
         let receiver = spawn(async move { udp.recv_from(&mut [0; 8]).await });
         let made_at = line!() + 1;
         let (unix, _peer) = UnixStream::pair().unwrap();
         let writer = spawn(async move { (&unix).write_all(&vec![0; 10_000_000]).await });
-        let listener = TcpListener::bind(HERE).unwrap();
+        let listener = TcpListener::bind(HERE).await.unwrap();
         let listens_at = listener.local_addr().unwrap();
         let acceptor = spawn(async move { listener.accept().await.map(drop) });
         yield_now().await;
@@ -1159,7 +1159,7 @@ fn make_room_for_descriptors(count: u64) -> u64 {
 fn a_thousand_connections_at_once() {
     let connections = 1000.min((make_room_for_descriptors(3000) as usize - 200) / 2);
     run(move || async move {
-        let listener = TcpListener::bind(HERE).unwrap();
+        let listener = TcpListener::bind(HERE).await.unwrap();
         let address = listener.local_addr().unwrap();
         let server = task::Builder::new().name("server").spawn(async move {
             let mut echoes = Vec::new();
@@ -1197,7 +1197,7 @@ fn no_descriptor_stays_open() {
             let event_loop = EventLoop::new();
             let stream = event_loop.run(async {
                 let (one, other) = tcp_pair().await;
-                let gone = TcpListener::bind(HERE).unwrap().local_addr().unwrap();
+                let gone = TcpListener::bind(HERE).await.unwrap().local_addr().unwrap();
                 assert!(TcpStream::connect(gone).await.is_err());
                 assert!(UnixStream::connect("/nonexistent/socket").await.is_err());
                 assert!(Async::new(std::fs::File::open("/proc/self/stat").unwrap()).is_err());
@@ -1230,7 +1230,7 @@ fn no_descriptor_stays_open() {
 #[test]
 fn nobody_listens() {
     run(|| async {
-        let gone: SocketAddr = TcpListener::bind(HERE).unwrap().local_addr().unwrap();
+        let gone: SocketAddr = TcpListener::bind(HERE).await.unwrap().local_addr().unwrap();
         for _ in 0..2 {
             assert_eq!(TcpStream::connect(gone).await.unwrap_err().kind(), ErrorKind::ConnectionRefused);
         }
@@ -1244,7 +1244,7 @@ fn nobody_listens() {
 #[test]
 fn a_peer_that_has_gone_before_the_accept() {
     run(|| async {
-        let listener = TcpListener::bind(HERE).unwrap();
+        let listener = TcpListener::bind(HERE).await.unwrap();
         reset(from_outside(&listener));
         let client = from_outside(&listener);
         // The system may omit the first connection, return an error for it, or return a connection

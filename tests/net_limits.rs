@@ -47,7 +47,7 @@ fn is_out_of_descriptors<T>(result: std::io::Result<T>) -> bool {
 fn an_accept_without_descriptors_fails_and_loses_nothing() {
     alone("an_accept_without_descriptors_fails_and_loses_nothing", || {
         EventLoop::new().run(async {
-            let listener = TcpListener::bind(HERE).unwrap();
+            let listener = TcpListener::bind(HERE).await.unwrap();
             let path = std::env::temp_dir().join(format!("onelane-limits-{}", std::process::id()));
             let unix = UnixListener::bind(&path).unwrap();
             let client = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
@@ -92,6 +92,7 @@ fn a_server_without_descriptors_says_so_once_and_goes_on_when_there_are() {
                 copy.push(format!("served at {} ms", (time() - begun).as_millis()));
                 writer.write_all(b"welcome").await.unwrap();
             })
+            .await
             .unwrap();
             println!("at {}", server.local_addr().unwrap());
             for served_at in [3000, 6500] {

@@ -272,7 +272,7 @@ fn nothing_is_asked_for() {
 fn what_came_before_a_reset_can_be_read_and_the_reset_is_told_each_time() {
     watched(|| {
         EventLoop::new().run(async {
-            let listener = net::TcpListener::bind(HERE).unwrap();
+            let listener = net::TcpListener::bind(HERE).await.unwrap();
             let mut client = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
             let (mut reader, mut writer) = listener.accept().await.unwrap().0.into_streams();
             client.write_all(b"line\nhalf a li").unwrap();
@@ -324,6 +324,7 @@ fn what_was_written_arrives_although_the_writer_is_dropped() {
                 drop((reader, writer));
                 copy.set();
             })
+            .await
             .unwrap();
             let (mut reader, _writer) = net::open_connection(server.local_addr().unwrap()).await.unwrap();
             ended.wait().await;
@@ -397,6 +398,7 @@ fn small_writes_are_sent_at_once_on_both_sides() {
                 assert!(tcp_nodelay(&reader).unwrap());
                 copy.set();
             })
+            .await
             .unwrap();
             let (_reader, writer) = net::open_connection(server.local_addr().unwrap()).await.unwrap();
             assert!(tcp_nodelay(&writer).unwrap());
@@ -415,6 +417,7 @@ fn each_connection_is_a_task_with_a_name_and_waits_where_it_is_written() {
             let server = net::start_server(HERE, async |mut reader, _writer| {
                 reader.read_line().await.unwrap();
             })
+            .await
             .unwrap();
             let address = server.local_addr().unwrap();
             let client = std::net::TcpStream::connect(address).unwrap();
@@ -451,6 +454,7 @@ fn a_handler_that_panics_ends_its_connection_and_no_other() {
                 assert_ne!(line, b"panic\n", "as asked");
                 writer.write_all(&line).await.unwrap();
             })
+            .await
             .unwrap();
             let ask = async |question: &[u8]| {
                 let (mut reader, mut writer) = net::open_connection(server.local_addr().unwrap()).await.unwrap();
@@ -480,6 +484,7 @@ fn close_frees_the_address_and_lets_connections_end() {
                     writer.write_all(&line).await.unwrap();
                     copy.push("the connection ends");
                 })
+                .await
                 .unwrap(),
             );
             let address = server.local_addr().unwrap();
@@ -491,7 +496,7 @@ fn close_frees_the_address_and_lets_connections_end() {
             server.close();
             server.close();
             assert!(net::open_connection(address).await.is_err());
-            let next = net::TcpListener::bind(address).unwrap();
+            let next = net::TcpListener::bind(address).await.unwrap();
             let (watcher, copy) = (server.clone(), trace.clone());
             let waiter = spawn(async move {
                 watcher.wait_closed().await;
@@ -523,6 +528,7 @@ fn a_handler_may_close_its_server_and_hold_what_it_likes() {
                 yield_now().await;
                 copy.borrow().as_ref().unwrap().close();
             })
+            .await
             .unwrap();
             let server = Rc::new(server);
             *slot.borrow_mut() = Some(server.clone());
@@ -538,7 +544,7 @@ fn a_handler_may_close_its_server_and_hold_what_it_likes() {
 #[test]
 fn serve_forever_that_is_cancelled_closes_the_server() {
     run(|| async {
-        let server = Rc::new(net::start_server(HERE, async |_, _| {}).unwrap());
+        let server = Rc::new(net::start_server(HERE, async |_, _| {}).await.unwrap());
         let copy = server.clone();
         let serving = spawn(async move { copy.serve_forever().await });
         assert!(timeout(ms(60_000), serving).await.is_err());
@@ -558,7 +564,8 @@ fn serve_forever_that_is_cancelled_waits_for_its_connections() {
                 sleep(ms(100)).await;
                 writer.write_all(b"late").await.unwrap();
                 copy.push("answered");
-            });
+            })
+            .await;
             let server = server.unwrap();
             let address = server.local_addr().unwrap();
             let (mut reader, _writer) = net::open_connection(address).await.unwrap();
@@ -594,7 +601,8 @@ fn wait_closed_waits_for_what_a_handler_has_kept() {
         let server = net::start_server(HERE, async move |reader, writer| {
             copy.borrow_mut().push((reader, writer));
             count.set(count.get() + 1);
-        });
+        })
+        .await;
         let server = server.unwrap();
         let mut clients = Vec::new();
         for _ in 0..3 {
@@ -643,7 +651,8 @@ fn close_and_abort_the_clients_of_a_server() {
                     }
                     drop((reader, writer));
                     count.set(count.get() - 1);
-                });
+                })
+                .await;
                 let server = server.unwrap();
                 let address = server.local_addr().unwrap();
                 let (mut idle, mut ours) = net::open_connection(address).await.unwrap();
@@ -688,6 +697,7 @@ fn a_server_goes_on_without_its_handle_until_the_loop_ends() {
                     writer.write_all(&line).await.unwrap();
                 }
             })
+            .await
             .unwrap();
             let address = server.local_addr().unwrap();
             drop(server);
@@ -722,7 +732,7 @@ fn start_a_server_on_a_listener_that_is_there() {
 #[test]
 fn a_server_is_started_in_the_loop_of_its_listener() {
     let (home, other) = (EventLoop::new(), EventLoop::new());
-    let listener = home.run(async { net::TcpListener::bind(HERE).unwrap() });
+    let listener = home.run(async { net::TcpListener::bind(HERE).await.unwrap() });
     let told = other.run(async { panic_of(|| net::start_server_on(listener, async |_, _| {})) });
     assert!(told.starts_with("start_server_on() was called where its loop is not"), "{told}");
 }
@@ -731,7 +741,7 @@ fn a_server_is_started_in_the_loop_of_its_listener() {
 fn a_server_whose_task_is_cancelled_is_closed() {
     watched(|| {
         EventLoop::new().run(async {
-            let server = net::start_server(HERE, async |_, _| {}).unwrap();
+            let server = net::start_server(HERE, async |_, _| {}).await.unwrap();
             let tasks = all_tasks();
             tasks.iter().find(|task| task.name().starts_with("server at ")).unwrap().cancel();
             server.wait_closed().await;
@@ -792,6 +802,7 @@ fn a_server_that_waits_is_no_deadlock() {
                 writer.write_all(b"once").await.unwrap();
                 copy.set();
             })
+            .await
             .unwrap();
             tell.send(server.local_addr().unwrap()).unwrap();
             closing.wait().await;
@@ -819,6 +830,7 @@ fn many_clients_at_once() {
                     writer.write_all(&line).await.unwrap();
                 }
             })
+            .await
             .unwrap();
             let address = server.local_addr().unwrap();
             let client = |n: usize| async move {

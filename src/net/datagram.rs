@@ -17,7 +17,7 @@ use std::task::{Context, Poll};
 /// use std::{net::Ipv4Addr, time::Duration};
 ///
 /// EventLoop::with_virtual_clock().run(async {
-///     let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))?;
+///     let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).await?;
 ///     let mut buffer = [0; 8];
 ///     // Nobody sends.
 ///     assert!(timeout(Duration::from_secs(60), socket.recv_from(&mut buffer)).await.is_err());
@@ -64,7 +64,7 @@ impl<T, R> fmt::Debug for Receive<'_, T, R> {
 /// use std::net::Ipv4Addr;
 ///
 /// EventLoop::new().run(async {
-///     let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))?;
+///     let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).await?;
 ///     let sending = socket.send_to(b"later", socket.local_addr()?);
 ///     assert_eq!(sending.await?, 5); // only now
 ///     Ok::<(), std::io::Error>(())

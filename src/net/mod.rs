@@ -5,8 +5,32 @@
 //! Streams implement futures-io's [`AsyncRead`](futures_io::AsyncRead) and
 //! [`AsyncWrite`](futures_io::AsyncWrite), also by reference.
 //!
-//! Addresses are numeric here. A name lookup would block the loop; with the feature `threads`, do
-//! it on another thread: `to_thread(|| ("example.org", 80).to_socket_addrs()).await`.
+//! # Names
+//!
+//! An address is numeric or has a name: `"example.org:443"`, `("localhost", 80)`, a `SocketAddr`,
+//! and everything else that [`ToSocketAddrs`] lists. Names are looked up on a few threads that
+//! exist only for that, or by a [`Resolver`] of yours. If a name has several addresses,
+//! [`TcpStream::connect`] dials them as RFC 8305 ("Happy Eyeballs") says: IPv6 and IPv4 in turn,
+//! without waiting long for one that does not answer. [`start_server`] listens at all of them.
+//!
+//! ```
+//! use onelane::{EventLoop, net};
+//!
+//! EventLoop::new().run(async {
+//!     let server = net::start_server("localhost:0", async |mut reader, mut writer| {
+//!         let line = reader.read_line().await.unwrap();
+//!         writer.write_all(&line).await.unwrap();
+//!     }).await;
+//!     let port = server.await?.local_addr()?.port();
+//!     let (mut reader, mut writer) = net::open_connection(("localhost", port)).await?;
+//!     writer.write_all(b"hello\n").await?;
+//!     assert_eq!(reader.read_line().await?, b"hello\n");
+//!     Ok::<(), std::io::Error>(())
+//! })
+//! # .unwrap();
+//! ```
+//!
+//! # Ownership
 //!
 //! A future of a socket borrows the socket, so the socket cannot be dropped or taken apart while a
 //! task waits for it:
@@ -34,7 +58,7 @@
 //! use std::net::Ipv4Addr;
 //!
 //! EventLoop::new().run(async {
-//!     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
+//!     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
 //!     let address = listener.local_addr()?;
 //!     let server = spawn(async move {
 //!         let (mut peer, _) = listener.accept().await?;
@@ -113,10 +137,15 @@ macro_rules! read_and_write {
         }
     };
 }
+mod bind;
 mod datagram;
+mod endpoint;
+mod happy_eyeballs;
+mod lookup;
 #[cfg(feature = "process")]
 mod pipes;
 mod server;
+mod slots;
 mod socket;
 mod streams;
 mod tcp;
@@ -124,10 +153,15 @@ mod trial;
 mod udp;
 mod unix;
 
+pub use bind::Bind;
 pub use datagram::{Receive, Transmit};
-pub use server::{ServeForever, Server, WaitClosed, start_server, start_server_on, start_unix_server};
+pub use endpoint::{Endpoint, ToSocketAddrs};
+pub use happy_eyeballs::{AddressErrors, HAPPY_EYEBALLS_DELAY, HappyEyeballs, happy_eyeballs};
+pub use lookup::{LookupError, LookupHost, Lookups, Resolver, SystemResolver, lookup_host};
+pub(crate) use lookup::{remove_resolver, set_resolver};
+pub use server::{ServeForever, Server, StartServer, WaitClosed, start_server, start_server_on, start_unix_server};
 pub use streams::{Close, IncompleteRead, LimitOverrun, OpenConnection, OpenUnixConnection, Read, WriteAll};
 pub use streams::{StreamReader, StreamWriter, open_connection, open_unix_connection};
 pub use tcp::{Accept, Connect, TcpListener, TcpStream};
-pub use udp::UdpSocket;
+pub use udp::{SendTo, UdpConnect, UdpSocket};
 pub use unix::{UnixAccept, UnixConnect, UnixDatagram, UnixListener, UnixStream};

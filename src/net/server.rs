@@ -7,6 +7,9 @@
 
 use crate::cancel::cleanup::{OnCancel, on_cancel};
 use crate::kernel::callbacks::exceptions::complain;
+use crate::net::endpoint::ToSocketAddrs;
+use crate::net::happy_eyeballs::AddressErrors;
+use crate::net::lookup::{Lookup, remove_duplicates};
 use crate::net::streams::{Connection, StreamReader, StreamWriter};
 use crate::net::tcp::TcpListener;
 use crate::net::unix::UnixListener;
@@ -14,6 +17,7 @@ use crate::sync::{Event, EventWait};
 use crate::task::yield_now::yield_now;
 use crate::task::{Builder, TaskRef};
 use crate::time::sleep::sleep;
+use rustix::io::Errno;
 use slab::Slab;
 use std::cell::RefCell;
 use std::fmt;
@@ -22,10 +26,11 @@ use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
 use std::os::unix::fs::MetadataExt;
+use std::panic::Location;
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::rc::{Rc, Weak};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 /// How long a server waits after it could not accept; the same as in asyncio.
@@ -34,8 +39,15 @@ const ACCEPT_RETRY_DELAY: Duration = Duration::from_secs(1);
 /// How many connections are accepted in a row before other tasks run.
 const IN_A_ROW: u32 = 64;
 
-/// Listens at a TCP address. For each connection, spawns a task that calls `handler` with a reader
-/// and a writer. The connection is closed when the handler has dropped both.
+/// Listens at a TCP address, or at all addresses of a name. For each connection, spawns a task that
+/// calls `handler` with a reader and a writer. The connection is closed when the handler has dropped
+/// both.
+///
+/// The empty name, as in `("", 80)`, stands for all addresses of this machine, of IPv4 and IPv6.
+/// With port 0, the operating system chooses a port for each address.
+/// [`Server::local_addrs`] returns the addresses. If a server listens at several addresses, an IPv6
+/// address such as `[::]` accepts no connections over IPv4. A family or an address that this machine
+/// does not have is skipped, if another one is left.
 ///
 /// A handler that panics ends only its own connection. The panic goes to the exception handler, as
 /// for any task whose result is not read.
@@ -47,15 +59,20 @@ const IN_A_ROW: u32 = 64;
 /// The server runs until it is [closed](Server::close) or the loop ends, even if its `Server` is
 /// dropped.
 ///
-/// asyncio: `start_server(callback, host, port)`.
+/// Cancel safety: nothing is bound before it is ready.
+///
+/// asyncio: `start_server(callback, host, port).await`; there, `host=None` has the same meaning as the
+/// empty name.
 ///
 /// # Errors
 ///
-/// The errors of [`TcpListener::bind`].
+/// The errors of [`lookup_host`](crate::net::lookup_host()), and of listening at an address: if one
+/// address cannot be used, for example because it is in use, the others are closed, and its error is
+/// returned. Of several addresses, the error is an [`AddressErrors`].
 ///
 /// # Panics
 ///
-/// If no loop is running on this thread.
+/// When polled, if no loop is running on this thread, or after it was ready.
 ///
 /// # Examples
 ///
@@ -69,7 +86,7 @@ const IN_A_ROW: u32 = 64;
 /// }
 ///
 /// EventLoop::new().run(async {
-///     let server = net::start_server((Ipv4Addr::LOCALHOST, 0), greet)?;
+///     let server = net::start_server((Ipv4Addr::LOCALHOST, 0), greet).await?;
 ///     let (mut reader, mut writer) = net::open_connection(server.local_addr()?).await?;
 ///     writer.write_all(b"lane\n").await?;
 ///     assert_eq!(reader.read_line().await?, b"hello lane\n");
@@ -79,18 +96,92 @@ const IN_A_ROW: u32 = 64;
 /// })
 /// # .unwrap();
 /// ```
+#[doc(alias = "create_server")]
 #[track_caller]
-pub fn start_server<H>(address: impl Into<SocketAddr>, handler: H) -> io::Result<Server>
+pub fn start_server<H>(address: impl ToSocketAddrs, handler: H) -> StartServer<H>
 where
     H: AsyncFn(StreamReader, StreamWriter) + 'static,
 {
-    start_server_on(TcpListener::bind(address)?, handler)
+    StartServer { lookup: Lookup::to_listen(&address), handler: Some(handler), made_at: Location::caller() }
+}
+
+/// The future of [`start_server`]. With a numeric address, it is ready at the first poll.
+///
+/// # Examples
+///
+/// ```
+/// use onelane::{EventLoop, net};
+///
+/// EventLoop::new().run(async {
+///     let starting = net::start_server("127.0.0.1:0", async |_, _| {});
+///     let server = starting.await?; // it listens only now
+///     assert!(server.is_serving());
+///     Ok::<(), std::io::Error>(())
+/// })
+/// # .unwrap();
+/// ```
+#[must_use = "futures do nothing unless they are awaited"]
+pub struct StartServer<H> {
+    lookup: Lookup,
+    handler: Option<H>,
+    made_at: &'static Location<'static>,
+}
+
+// It pins nothing.
+impl<H> Unpin for StartServer<H> {}
+
+impl<H> Future for StartServer<H>
+where
+    H: AsyncFn(StreamReader, StreamWriter) + 'static,
+{
+    type Output = io::Result<Server>;
+
+    #[track_caller]
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<Server>> {
+        let addresses = ready!(self.lookup.poll(cx))?;
+        let mut listeners = listen_at_all(addresses.into_vec())?;
+        // Reports show this location for the waits of the accepting tasks.
+        listeners.iter_mut().for_each(|listener| listener.made_at(self.made_at));
+        let handler = self.handler.take().expect("the look-up is ready once");
+        Poll::Ready(Server::start_tcp(listeners, handler))
+    }
+}
+
+impl<H> fmt::Debug for StartServer<H> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("StartServer").field(&self.lookup).finish()
+    }
+}
+
+/// Listens at each address that this machine has.
+#[track_caller]
+fn listen_at_all(mut addresses: Vec<SocketAddr>) -> io::Result<Vec<TcpListener>> {
+    if let [address] = addresses[..] {
+        return Ok(vec![TcpListener::bind_alone(&address)?]);
+    }
+    remove_duplicates(&mut addresses);
+    let (mut listeners, mut skipped) = (Vec::new(), Vec::new());
+    for address in addresses {
+        match TcpListener::bind_beside_others(&address) {
+            Ok(listener) => listeners.push(listener),
+            // The family is not enabled, as asyncio assumes too.
+            Err(error) if is_not_here(&error) => skipped.push((address, error)),
+            Err(error) => return Err(AddressErrors::at(address, error)),
+        }
+    }
+    if listeners.is_empty() { Err(AddressErrors::of(skipped)) } else { Ok(listeners) }
+}
+
+/// Whether this machine does not have the address, or its family.
+fn is_not_here(error: &io::Error) -> bool {
+    let number = error.raw_os_error().map(Errno::from_raw_os_error);
+    matches!(number, Some(Errno::ADDRNOTAVAIL | Errno::AFNOSUPPORT))
 }
 
 /// Like [`start_server`], on an existing listener. [`TcpListener::from_std`] converts a listener
 /// that was inherited, or a socket with special options.
 ///
-/// asyncio: `start_server(callback, sock=..)`.
+/// asyncio: `start_server(callback, sock=..).await`.
 ///
 /// # Errors
 ///
@@ -124,8 +215,7 @@ where
     H: AsyncFn(StreamReader, StreamWriter) + 'static,
 {
     listener.as_async().check_loop("start_server_on()");
-    let address = listener.local_addr()?;
-    Ok(Server::start(Listener::Tcp(listener), Some(address), address.to_string(), handler))
+    Server::start_tcp(vec![listener], handler)
 }
 
 /// Listens at a path, where it creates a file. The file is removed when the server is closed.
@@ -170,7 +260,8 @@ where
     let path = path.as_ref();
     let listener = UnixListener::bind(path)?;
     let name = path.display().to_string();
-    Ok(Server::start(Listener::Unix(listener, SocketFile::at(path)), None, name, handler))
+    let listener = Listener::Unix(listener, SocketFile::at(path));
+    Ok(Server::start(vec![(listener, name)], Vec::new(), handler))
 }
 
 enum Listener {
@@ -241,7 +332,7 @@ impl Drop for SocketFile {
 /// EventLoop::new().run(async {
 ///     let server = net::start_server((Ipv4Addr::LOCALHOST, 0), async |mut reader, _| {
 ///         reader.read_to_end().await.unwrap();
-///     })?;
+///     }).await?;
 ///     let address = server.local_addr()?;
 ///     let (_reader, writer) = net::open_connection(address).await?;
 ///     while server.connections() < 1 {
@@ -259,14 +350,15 @@ impl Drop for SocketFile {
 /// ```
 pub struct Server {
     state: Rc<State>,
-    address: Option<SocketAddr>,
-    accepting: TaskRef,
+    addresses: Vec<SocketAddr>,
+    /// A task per listener.
+    accepting: Rc<[TaskRef]>,
 }
 
 struct State {
     name: String,
     /// `None` when the server is closed.
-    listener: RefCell<Option<Rc<Listener>>>,
+    listeners: RefCell<Option<Rc<[Listener]>>>,
     /// The open connections.
     connections: RefCell<Slab<Weak<Connection>>>,
     /// Set when the server is closed and no connection is left.
@@ -275,33 +367,38 @@ struct State {
 
 impl State {
     fn close(&self) {
-        let listener = self.listener.take();
-        drop(listener);
+        let listeners = self.listeners.take();
+        drop(listeners);
         self.look_for_the_end();
     }
 
     fn look_for_the_end(&self) {
-        if self.connections.borrow().is_empty() && self.listener.borrow().is_none() {
+        if self.connections.borrow().is_empty() && self.listeners.borrow().is_none() {
             self.over.set();
         }
     }
 
-    /// `None` when the server is closed.
-    fn poll_accept(&self, cx: &mut Context<'_>) -> Poll<Option<io::Result<Accepted>>> {
-        let listener = self.listener.borrow().clone();
-        match listener {
-            Some(listener) => listener.poll_accept(cx).map(Some),
+    /// Accepts at the listener with this number. `None` when the server is closed.
+    fn poll_accept(&self, nth: usize, cx: &mut Context<'_>) -> Poll<Option<io::Result<Accepted>>> {
+        let listeners = self.listeners.borrow().clone();
+        match listeners {
+            Some(listeners) => listeners[nth].poll_accept(cx).map(Some),
             None => Poll::Ready(None),
         }
     }
 }
 
-/// Closes the server when the accepting task ends, for whatever reason.
-struct Accepting(Rc<State>);
+/// Closes the server when an accepting task ends, for whatever reason.
+struct Accepting {
+    state: Rc<State>,
+    /// The number of the task's listener, and the name of it.
+    nth: usize,
+    name: String,
+}
 
 impl Drop for Accepting {
     fn drop(&mut self) {
-        self.0.close();
+        self.state.close();
     }
 }
 
@@ -323,39 +420,38 @@ async fn accept_all<H>(accepting: Accepting, handler: Rc<H>)
 where
     H: AsyncFn(StreamReader, StreamWriter) + 'static,
 {
-    let state = &accepting.0;
+    let Accepting { state, nth, name } = &accepting;
     let mut told = false;
-    for nth in 1_u32.. {
-        match poll_fn(|cx| state.poll_accept(cx)).await {
+    for count in 1_u32.. {
+        match poll_fn(|cx| state.poll_accept(*nth, cx)).await {
             None => return,
             Some(Ok(accepted)) => {
                 told = false;
-                serve(state, accepted, handler.clone());
+                serve(state, name, accepted, handler.clone());
             }
             // The peer gave the connection up before it was accepted.
             Some(Err(error)) if error.kind() == io::ErrorKind::ConnectionAborted => {}
             Some(Err(error)) => {
                 if !std::mem::replace(&mut told, true) {
-                    let name = &state.name;
                     complain(&format_args!("the server at {name} cannot accept: {error}; it tries again every second"));
                 }
                 sleep(ACCEPT_RETRY_DELAY).await;
             }
         }
-        if nth % IN_A_ROW == 0 {
+        if count % IN_A_ROW == 0 {
             yield_now().await;
         }
     }
 }
 
 /// Spawns the task of a connection.
-fn serve<H>(state: &Rc<State>, Accepted { streams, peer }: Accepted, handler: Rc<H>)
+fn serve<H>(state: &Rc<State>, listener: &str, Accepted { streams, peer }: Accepted, handler: Rc<H>)
 where
     H: AsyncFn(StreamReader, StreamWriter) + 'static,
 {
     let name = match peer {
         Some(peer) => format!("connection from {peer}"),
-        None => format!("connection at {}", state.name),
+        None => format!("connection at {listener}"),
     };
     let (reader, writer) = streams;
     let connection = reader.connection();
@@ -366,19 +462,38 @@ where
 
 impl Server {
     #[track_caller]
-    fn start<H>(listener: Listener, address: Option<SocketAddr>, name: String, handler: H) -> Self
+    fn start_tcp<H>(listeners: Vec<TcpListener>, handler: H) -> io::Result<Self>
     where
         H: AsyncFn(StreamReader, StreamWriter) + 'static,
     {
-        let over = Event::new().named(format!("end of the server at {name}"));
-        let task = Builder::new().name(format!("server at {name}"));
-        let listener = RefCell::new(Some(Rc::new(listener)));
-        let state = Rc::new(State { name, listener, connections: RefCell::default(), over });
-        let accepting = task.spawn(accept_all(Accepting(state.clone()), Rc::new(handler))).task_ref();
-        Server { state, address, accepting }
+        let addresses = listeners.iter().map(TcpListener::local_addr).collect::<io::Result<Vec<_>>>()?;
+        let names = addresses.iter().map(SocketAddr::to_string);
+        let listeners = listeners.into_iter().map(Listener::Tcp).zip(names).collect();
+        Ok(Self::start(listeners, addresses, handler))
     }
 
-    /// Returns the address at which it listens, or has listened.
+    /// Starts a server at these listeners, each with its name.
+    #[track_caller]
+    fn start<H>(listeners: Vec<(Listener, String)>, addresses: Vec<SocketAddr>, handler: H) -> Self
+    where
+        H: AsyncFn(StreamReader, StreamWriter) + 'static,
+    {
+        let (listeners, names): (Vec<_>, Vec<_>) = listeners.into_iter().unzip();
+        let name = names.join(", ");
+        let over = Event::new().named(format!("end of the server at {name}"));
+        let listeners = RefCell::new(Some(Rc::from(listeners)));
+        let state = Rc::new(State { name, listeners, connections: RefCell::default(), over });
+        let handler = Rc::new(handler);
+        let mut accepting = Vec::new();
+        for (nth, name) in names.into_iter().enumerate() {
+            let task = Builder::new().name(format!("server at {name}"));
+            let its = Accepting { state: state.clone(), nth, name };
+            accepting.push(task.spawn(accept_all(its, handler.clone())).task_ref());
+        }
+        Server { state, addresses, accepting: accepting.into() }
+    }
+
+    /// Returns the address at which it listens, or has listened; the first one of several.
     ///
     /// asyncio: `server.sockets[0].getsockname()`.
     ///
@@ -394,14 +509,38 @@ impl Server {
     /// use std::net::Ipv4Addr;
     ///
     /// EventLoop::new().run(async {
-    ///     let server = net::start_server((Ipv4Addr::LOCALHOST, 0), async |_, _| {}).unwrap();
+    ///     let server = net::start_server((Ipv4Addr::LOCALHOST, 0), async |_, _| {}).await.unwrap();
     ///     assert_ne!(server.local_addr().unwrap().port(), 0);
     /// });
     /// ```
     #[doc(alias = "sockets")]
     pub fn local_addr(&self) -> io::Result<SocketAddr> {
         let message = "a server at a path has no IP address";
-        self.address.ok_or_else(|| io::Error::new(io::ErrorKind::Unsupported, message))
+        self.addresses.first().copied().ok_or_else(|| io::Error::new(io::ErrorKind::Unsupported, message))
+    }
+
+    /// The addresses at which it listens, or has listened. Empty for a server at a path.
+    ///
+    /// asyncio: `[socket.getsockname() for socket in server.sockets]`.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use onelane::{EventLoop, net};
+    ///
+    /// EventLoop::new().run(async {
+    ///     // All addresses of this machine.
+    ///     let server = net::start_server(("", 0), async |_, _| {}).await?;
+    ///     for address in server.local_addrs() {
+    ///         assert!(address.ip().is_unspecified() && address.port() != 0);
+    ///     }
+    ///     Ok::<(), std::io::Error>(())
+    /// })
+    /// # .unwrap();
+    /// ```
+    #[doc(alias = "sockets")]
+    pub fn local_addrs(&self) -> &[SocketAddr] {
+        &self.addresses
     }
 
     /// Whether it still listens, that is, was not closed.
@@ -415,14 +554,14 @@ impl Server {
     /// use std::net::Ipv4Addr;
     ///
     /// EventLoop::new().run(async {
-    ///     let server = net::start_server((Ipv4Addr::LOCALHOST, 0), async |_, _| {}).unwrap();
+    ///     let server = net::start_server((Ipv4Addr::LOCALHOST, 0), async |_, _| {}).await.unwrap();
     ///     assert!(server.is_serving());
     ///     server.close();
     ///     assert!(!server.is_serving());
     /// });
     /// ```
     pub fn is_serving(&self) -> bool {
-        self.state.listener.borrow().is_some()
+        self.state.listeners.borrow().is_some()
     }
 
     /// The number of open connections. A connection is open from its acceptance until its writer is
@@ -436,7 +575,7 @@ impl Server {
     /// use std::net::Ipv4Addr;
     ///
     /// EventLoop::new().run(async {
-    ///     let server = net::start_server((Ipv4Addr::LOCALHOST, 0), async |_, _| {}).unwrap();
+    ///     let server = net::start_server((Ipv4Addr::LOCALHOST, 0), async |_, _| {}).await.unwrap();
     ///     assert_eq!(server.connections(), 0);
     /// });
     /// ```
@@ -457,9 +596,9 @@ impl Server {
     /// use std::net::Ipv4Addr;
     ///
     /// EventLoop::new().run(async {
-    ///     let server = net::start_server((Ipv4Addr::LOCALHOST, 0), async |_, _| {})?;
+    ///     let server = net::start_server((Ipv4Addr::LOCALHOST, 0), async |_, _| {}).await?;
     ///     server.close();
-    ///     net::start_server(server.local_addr()?, async |_, _| {})?; // the next one may have it
+    ///     net::start_server(server.local_addr()?, async |_, _| {}).await?; // the next one may have it
     ///     Ok::<(), std::io::Error>(())
     /// })
     /// # .unwrap();
@@ -483,7 +622,7 @@ impl Server {
     /// EventLoop::new().run(async {
     ///     let server = net::start_server((Ipv4Addr::LOCALHOST, 0), async |mut reader, _| {
     ///         assert_eq!(reader.read_to_end().await.unwrap(), b""); // the client sends nothing, and stays
-    ///     })?;
+    ///     }).await?;
     ///     let (mut reader, _writer) = net::open_connection(server.local_addr()?).await?;
     ///     while server.connections() == 0 {
     ///         onelane::yield_now().await;
@@ -516,7 +655,7 @@ impl Server {
     ///     let server = net::start_server((Ipv4Addr::LOCALHOST, 0), async |_, mut writer| {
     ///         // The client does not read.
     ///         while writer.write_all(&[0; 100_000]).await.is_ok() {}
-    ///     })?;
+    ///     }).await?;
     ///     let _client = net::open_connection(server.local_addr()?).await?;
     ///     while server.connections() == 0 {
     ///         onelane::yield_now().await;
@@ -555,7 +694,7 @@ impl Server {
     /// use std::net::Ipv4Addr;
     ///
     /// EventLoop::new().run(async {
-    ///     let server = net::start_server((Ipv4Addr::LOCALHOST, 0), async |_, _| {})?;
+    ///     let server = net::start_server((Ipv4Addr::LOCALHOST, 0), async |_, _| {}).await?;
     ///     server.close();
     ///     server.wait_closed().await;
     ///     Ok::<(), std::io::Error>(())
@@ -583,7 +722,7 @@ impl Server {
     /// use std::{net::Ipv4Addr, time::Duration};
     ///
     /// EventLoop::with_virtual_clock().run(async {
-    ///     let server = net::start_server((Ipv4Addr::LOCALHOST, 0), async |_, _| {})?;
+    ///     let server = net::start_server((Ipv4Addr::LOCALHOST, 0), async |_, _| {}).await?;
     ///     let _ = timeout(Duration::from_secs(3600), server.serve_forever()).await;
     ///     assert!(net::open_connection(server.local_addr()?).await.is_err());
     ///     Ok::<(), std::io::Error>(())
@@ -598,15 +737,17 @@ impl Server {
     }
 }
 
-fn close(state: &State, accepting: &TaskRef) {
+fn close(state: &State, accepting: &[TaskRef]) {
     state.close();
-    // The accepting task may be sleeping because it could not accept.
-    accepting.cancel();
+    // An accepting task may be sleeping because it could not accept.
+    for task in accepting {
+        task.cancel();
+    }
 }
 
 impl fmt::Debug for Server {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let is_closed = self.state.listener.borrow().is_none();
+        let is_closed = self.state.listeners.borrow().is_none();
         let mut debug = f.debug_struct("Server");
         debug.field("at", &self.state.name).field("closed", &is_closed).field("connections", &self.connections());
         debug.finish()
@@ -623,7 +764,7 @@ impl fmt::Debug for Server {
 /// use std::net::Ipv4Addr;
 ///
 /// EventLoop::new().run(async {
-///     let server = net::start_server((Ipv4Addr::LOCALHOST, 0), async |_, _| {}).unwrap();
+///     let server = net::start_server((Ipv4Addr::LOCALHOST, 0), async |_, _| {}).await.unwrap();
 ///     assert!(server.wait_closed().now_or_never().is_none());
 ///     server.close();
 ///     assert!(server.wait_closed().now_or_never().is_some());
@@ -653,7 +794,7 @@ impl Future for WaitClosed {
 /// use std::{net::Ipv4Addr, rc::Rc};
 ///
 /// EventLoop::new().run(async {
-///     let server = Rc::new(net::start_server((Ipv4Addr::LOCALHOST, 0), async |_, _| {}).unwrap());
+///     let server = Rc::new(net::start_server((Ipv4Addr::LOCALHOST, 0), async |_, _| {}).await.unwrap());
 ///     let serving = spawn({
 ///         let server = server.clone();
 ///         async move { server.serve_forever().await }
@@ -693,7 +834,7 @@ impl fmt::Debug for ServeForever {
 #[derive(Clone)]
 struct Closing {
     state: Rc<State>,
-    accepting: TaskRef,
+    accepting: Rc<[TaskRef]>,
 }
 
 impl Closing {

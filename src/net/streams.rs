@@ -10,6 +10,7 @@
 //! would be lost with the writer. One method does both: [`write_all`](StreamWriter::write_all) is
 //! ready when the operating system has all the bytes, or has failed to take them.
 
+use crate::net::endpoint::ToSocketAddrs;
 #[cfg(feature = "process")]
 use crate::net::pipes::{Pipe, PipeTrial};
 use crate::net::tcp::{Connect, TcpStream};
@@ -38,14 +39,13 @@ const ROOM: usize = 64 * 1024;
 /// An empty buffer keeps at most this much memory.
 const KEPT: usize = 2 * ROOM;
 
-/// Opens a TCP connection.
+/// Opens a TCP connection to an address, or to a name and a port, as [`TcpStream::connect`] does.
 ///
 /// Small writes are sent immediately (`TCP_NODELAY`), as in asyncio.
 ///
-/// Cancel safety: dropping it abandons the attempt.
+/// Cancel safety: dropping it abandons all attempts.
 ///
-/// asyncio: `open_connection(host, port)`. Here an address is numeric; see the [module](crate::net)
-/// for names.
+/// asyncio: `open_connection(host, port)`.
 ///
 /// # Errors
 ///
@@ -65,7 +65,7 @@ const KEPT: usize = 2 * ROOM;
 ///     let server = net::start_server((Ipv4Addr::LOCALHOST, 0), async |mut reader, mut writer| {
 ///         let line = reader.read_line().await.unwrap();
 ///         writer.write_all(&line.to_ascii_uppercase()).await.unwrap();
-///     })?;
+///     }).await?;
 ///     let (mut reader, mut writer) = net::open_connection(server.local_addr()?).await?;
 ///     writer.write_all(b"hello\n").await?;
 ///     assert_eq!(reader.read_line().await?, b"HELLO\n");
@@ -74,7 +74,7 @@ const KEPT: usize = 2 * ROOM;
 /// # .unwrap();
 /// ```
 #[track_caller]
-pub fn open_connection(address: impl Into<SocketAddr>) -> OpenConnection {
+pub fn open_connection(address: impl ToSocketAddrs) -> OpenConnection {
     OpenConnection { connect: TcpStream::connect(address) }
 }
 
@@ -121,7 +121,7 @@ pub fn open_unix_connection(path: impl AsRef<Path>) -> OpenUnixConnection {
 /// use std::{net::Ipv4Addr, time::Duration};
 ///
 /// EventLoop::new().run(async {
-///     let listener = net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
+///     let listener = net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
 ///     let attempt = net::open_connection(listener.local_addr()?);
 ///     let (_reader, writer) = timeout(Duration::from_secs(10), attempt).await.expect("in time")?;
 ///     writer.close().await
@@ -132,6 +132,74 @@ pub fn open_unix_connection(path: impl AsRef<Path>) -> OpenUnixConnection {
 #[must_use = "futures do nothing unless they are awaited"]
 pub struct OpenConnection {
     connect: Connect,
+}
+
+impl OpenConnection {
+    /// Sets how long an attempt may take before the next address of a name is dialled too, like
+    /// [`Connect::happy_eyeballs_delay`].
+    ///
+    /// asyncio: `open_connection(happy_eyeballs_delay=..)`.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use onelane::{EventLoop, net};
+    /// use std::time::Duration;
+    ///
+    /// EventLoop::new().run(async {
+    ///     let server = net::start_server("localhost:0", async |_, _| {}).await?;
+    ///     let address = ("localhost", server.local_addr()?.port());
+    ///     net::open_connection(address).happy_eyeballs_delay(Duration::from_millis(100)).await?;
+    ///     Ok::<(), std::io::Error>(())
+    /// })
+    /// # .unwrap();
+    /// ```
+    pub fn happy_eyeballs_delay(self, delay: impl Into<Option<Duration>>) -> Self {
+        OpenConnection { connect: self.connect.happy_eyeballs_delay(delay) }
+    }
+
+    /// Sets how many addresses of the first family are dialled before the families alternate, like
+    /// [`Connect::interleave`].
+    ///
+    /// asyncio: `open_connection(interleave=..)`.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use onelane::{EventLoop, net};
+    ///
+    /// EventLoop::new().run(async {
+    ///     let server = net::start_server("localhost:0", async |_, _| {}).await?;
+    ///     net::open_connection(("localhost", server.local_addr()?.port())).interleave(2).await?;
+    ///     Ok::<(), std::io::Error>(())
+    /// })
+    /// # .unwrap();
+    /// ```
+    pub fn interleave(self, first_family: usize) -> Self {
+        OpenConnection { connect: self.connect.interleave(first_family) }
+    }
+
+    /// Sets the address from which the connection is made, like [`Connect::local_addr`].
+    ///
+    /// asyncio: `open_connection(local_addr=..)`.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use onelane::{EventLoop, net};
+    /// use std::net::Ipv4Addr;
+    ///
+    /// EventLoop::new().run(async {
+    ///     let server = net::start_server("127.0.0.1:0", async |_, _| {}).await?;
+    ///     let local = (Ipv4Addr::LOCALHOST, 0).into();
+    ///     net::open_connection(server.local_addr()?).local_addr(local).await?;
+    ///     Ok::<(), std::io::Error>(())
+    /// })
+    /// # .unwrap();
+    /// ```
+    pub fn local_addr(self, local: SocketAddr) -> Self {
+        OpenConnection { connect: self.connect.local_addr(local) }
+    }
 }
 
 impl Future for OpenConnection {
@@ -182,7 +250,7 @@ impl TcpStream {
     /// use std::net::Ipv4Addr;
     ///
     /// EventLoop::new().run(async {
-    ///     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
+    ///     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
     ///     let (_, mut writer) = TcpStream::connect(listener.local_addr()?).await?.into_streams();
     ///     let (mut reader, _) = listener.accept().await?.0.into_streams();
     ///     writer.write_all(b"hello").await?;
@@ -600,7 +668,7 @@ impl StreamReader {
     ///     let server = net::start_server((Ipv4Addr::LOCALHOST, 0), async |mut reader, mut writer| {
     ///         let question = reader.read_to_end().await.unwrap();
     ///         writer.write_all(format!("{} bytes", question.len()).as_bytes()).await.unwrap();
-    ///     })?;
+    ///     }).await?;
     ///     let (mut reader, mut writer) = net::open_connection(server.local_addr()?).await?;
     ///     writer.write_all(&[7; 1000]).await?;
     ///     writer.write_eof()?;
@@ -1024,7 +1092,7 @@ impl From<LimitOverrun> for io::Error {
 ///                 break;
 ///             }
 ///         }
-///     })?;
+///     }).await?;
 ///     let (mut reader, mut writer) = net::open_connection(server.local_addr()?).await?;
 ///     writer.write_all(b"echo").await?;
 ///     writer.write_eof()?;
@@ -1134,7 +1202,7 @@ impl StreamWriter {
     /// use std::net::Ipv4Addr;
     ///
     /// EventLoop::new().run(async {
-    ///     let listener = net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
+    ///     let listener = net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
     ///     let (_reader, writer) = net::open_connection(listener.local_addr()?).await?;
     ///     assert_eq!(writer.peer_addr()?, listener.local_addr()?);
     ///     Ok::<(), std::io::Error>(())

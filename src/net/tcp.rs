@@ -1,6 +1,10 @@
 //! TCP: listeners and streams.
 
 use crate::kernel::idle::sockets::reactor::Side;
+use crate::net::bind::Bind;
+use crate::net::endpoint::ToSocketAddrs;
+use crate::net::happy_eyeballs::{Options, happy_eyeballs};
+use crate::net::lookup::Lookup;
 use crate::net::socket::socket;
 use crate::outside::io::{Async, Operation};
 use rustix::io::Errno;
@@ -12,6 +16,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::panic::Location;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 /// How many connections may wait in the operating system to be accepted, if it allows that many.
 const BACKLOG: i32 = 1024;
@@ -27,7 +32,7 @@ const BACKLOG: i32 = 1024;
 /// use std::net::Ipv4Addr;
 ///
 /// EventLoop::new().run(async {
-///     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
+///     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
 ///     let client = TcpStream::connect(listener.local_addr()?).await?;
 ///     let (peer, address) = listener.accept().await?;
 ///     assert_eq!((address, peer.peer_addr()?), (client.local_addr()?, client.local_addr()?));
@@ -45,13 +50,20 @@ impl TcpListener {
     /// [`local_addr`](Self::local_addr) returns it. A port that was in use a moment ago can be used
     /// again (`SO_REUSEADDR`).
     ///
+    /// If a name has several addresses, it listens at the first one that can be used.
+    /// [`start_server`](crate::net::start_server()) listens at all of them.
+    ///
+    /// Cancel safety: nothing is bound before it is ready.
+    ///
     /// # Errors
     ///
-    /// If the address is in use, does not belong to this machine, or requires privileges.
+    /// If the address is in use, does not belong to this machine, or requires privileges. The
+    /// errors of [`lookup_host`](crate::net::lookup_host()). With several addresses, an
+    /// [`AddressErrors`](crate::net::AddressErrors).
     ///
     /// # Panics
     ///
-    /// If no loop is running on this thread.
+    /// When polled, if no loop is running on this thread.
     ///
     /// # Examples
     ///
@@ -60,17 +72,32 @@ impl TcpListener {
     /// use std::{io::ErrorKind, net::Ipv4Addr};
     ///
     /// EventLoop::new().run(async {
-    ///     let first = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
-    ///     let error = TcpListener::bind(first.local_addr()?).unwrap_err();
+    ///     let first = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
+    ///     let error = TcpListener::bind(first.local_addr()?).await.unwrap_err();
     ///     assert_eq!(error.kind(), ErrorKind::AddrInUse);
     ///     Ok::<(), std::io::Error>(())
     /// })
     /// # .unwrap();
     /// ```
     #[track_caller]
-    pub fn bind(address: impl Into<SocketAddr>) -> io::Result<Self> {
-        let address = address.into();
-        Self::on(socket_for(&address)?, address)
+    pub fn bind(address: impl ToSocketAddrs) -> Bind<Self> {
+        Bind::new(Lookup::of(&address), Self::bind_alone)
+    }
+
+    #[track_caller]
+    pub(super) fn bind_alone(address: &SocketAddr) -> io::Result<Self> {
+        Self::on(socket_for(address)?, address)
+    }
+
+    /// For a server that also listens at other addresses with the same port: an IPv6 socket then
+    /// leaves IPv4 to the others.
+    #[track_caller]
+    pub(super) fn bind_beside_others(address: &SocketAddr) -> io::Result<Self> {
+        let socket = socket_for(address)?;
+        if address.is_ipv6() {
+            sockopt::set_ipv6_v6only(&socket, true)?;
+        }
+        Self::on(socket, address)
     }
 
     /// Like [`bind`](Self::bind), but others may listen at the same address if they use this method
@@ -83,7 +110,7 @@ impl TcpListener {
     ///
     /// # Panics
     ///
-    /// If no loop is running on this thread.
+    /// When polled, if no loop is running on this thread.
     ///
     /// # Examples
     ///
@@ -92,8 +119,8 @@ impl TcpListener {
     /// use std::net::Ipv4Addr;
     ///
     /// EventLoop::new().run(async {
-    ///     let first = TcpListener::bind_shared((Ipv4Addr::LOCALHOST, 0))?;
-    ///     let second = TcpListener::bind_shared(first.local_addr()?)?;
+    ///     let first = TcpListener::bind_shared((Ipv4Addr::LOCALHOST, 0)).await?;
+    ///     let second = TcpListener::bind_shared(first.local_addr()?).await?;
     ///     assert_eq!(first.local_addr()?, second.local_addr()?);
     ///     Ok::<(), std::io::Error>(())
     /// })
@@ -101,19 +128,25 @@ impl TcpListener {
     /// ```
     #[doc(alias = "reuse_port")]
     #[track_caller]
-    pub fn bind_shared(address: impl Into<SocketAddr>) -> io::Result<Self> {
-        let address = address.into();
-        let socket = socket_for(&address)?;
-        sockopt::set_socket_reuseport(&socket, true)?;
-        Self::on(socket, address)
+    pub fn bind_shared(address: impl ToSocketAddrs) -> Bind<Self> {
+        Bind::new(Lookup::of(&address), |address| {
+            let socket = socket_for(address)?;
+            sockopt::set_socket_reuseport(&socket, true)?;
+            Self::on(socket, address)
+        })
     }
 
     #[track_caller]
-    fn on(socket: OwnedFd, address: SocketAddr) -> io::Result<Self> {
+    fn on(socket: OwnedFd, address: &SocketAddr) -> io::Result<Self> {
         sockopt::set_socket_reuseaddr(&socket, true)?;
-        net::bind(&socket, &address)?;
+        net::bind(&socket, address)?;
         net::listen(&socket, BACKLOG)?;
         Ok(TcpListener { io: Async::register(std::net::TcpListener::from(socket), Side::Read, false)? })
+    }
+
+    /// Sets the source location at which this counts as created.
+    pub(super) fn made_at(&mut self, place: &'static Location<'static>) {
+        self.io.made_at(place);
     }
 
     /// Converts a listener of the standard library; it becomes non-blocking.
@@ -158,7 +191,7 @@ impl TcpListener {
     /// use std::{net::Ipv4Addr, time::Duration};
     ///
     /// EventLoop::with_virtual_clock().run(async {
-    ///     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
+    ///     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
     ///     // Nobody comes.
     ///     assert!(timeout(Duration::from_secs(60), listener.accept()).await.is_err());
     ///     Ok::<(), std::io::Error>(())
@@ -191,7 +224,7 @@ impl TcpListener {
     /// use std::net::Ipv4Addr;
     ///
     /// EventLoop::new().run(async {
-    ///     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    ///     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
     ///     assert_ne!(listener.local_addr().unwrap().port(), 0);
     /// });
     /// ```
@@ -208,7 +241,7 @@ impl TcpListener {
     /// use std::net::Ipv4Addr;
     ///
     /// EventLoop::new().run(async {
-    ///     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    ///     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
     ///     listener.as_async().get_ref().set_ttl(64).unwrap();
     /// });
     /// ```
@@ -260,7 +293,7 @@ fn socket_for(address: &SocketAddr) -> rustix::io::Result<OwnedFd> {
 /// use std::net::Ipv4Addr;
 ///
 /// EventLoop::new().run(async {
-///     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+///     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
 ///     // Until there is something better to do; nothing is lost.
 ///     assert!(matches!(select(listener.accept(), yield_now()).await, Either::Right(_)));
 /// });
@@ -304,7 +337,7 @@ impl Future for Accept<'_> {
 /// use std::net::Ipv4Addr;
 ///
 /// EventLoop::new().run(async {
-///     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
+///     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
 ///     let client = TcpStream::connect(listener.local_addr()?).await?;
 ///     let (mut peer, _) = listener.accept().await?;
 ///     // One reads while the other writes.
@@ -328,9 +361,16 @@ pub struct TcpStream {
 }
 
 impl TcpStream {
-    /// Opens a connection.
+    /// Opens a connection to an address, or to a name and a port.
     ///
-    /// Cancel safety: dropping it abandons the attempt.
+    /// A name is looked up on another thread; see [`lookup_host`](crate::net::lookup_host()). If it
+    /// has several addresses, they are dialled as [`happy_eyeballs`](crate::net::happy_eyeballs())
+    /// describes: IPv6 and IPv4 in turn, the next address after 250 ms or as soon as an attempt
+    /// fails. The first that answers is the connection, and the other attempts are abandoned.
+    ///
+    /// Cancel safety: dropping it abandons all attempts.
+    ///
+    /// asyncio: `loop.sock_connect` for an address, `create_connection` for a name.
     ///
     /// # Errors
     ///
@@ -338,9 +378,16 @@ impl TcpStream {
     /// the operating system decides when that is an error, usually after minutes: put a
     /// [`timeout`](crate::timeout()) around it.
     ///
+    /// The errors of [`lookup_host`](crate::net::lookup_host()). If all of several addresses fail,
+    /// an [`AddressErrors`](crate::net::AddressErrors) that contains all their errors.
+    ///
     /// # Panics
     ///
     /// When polled, if no loop is running on this thread.
+    ///
+    /// # Cost
+    ///
+    /// For a numeric address, two allocations and five system calls.
     ///
     /// # Examples
     ///
@@ -355,9 +402,11 @@ impl TcpStream {
     /// });
     /// ```
     #[doc(alias = "sock_connect")]
+    #[doc(alias = "create_connection")]
     #[track_caller]
-    pub fn connect(address: impl Into<SocketAddr>) -> Connect {
-        Connect { stage: Stage::New(address.into()), made_at: Location::caller() }
+    pub fn connect(address: impl ToSocketAddrs) -> Connect {
+        let (stage, made_at) = (Stage::Lookup(Lookup::of(&address)), Location::caller());
+        Connect { stage, options: Options::default(), local: None, made_at }
     }
 
     /// Converts a connection of the standard library; it becomes non-blocking.
@@ -397,7 +446,7 @@ impl TcpStream {
     /// use std::net::Ipv4Addr;
     ///
     /// EventLoop::new().run(async {
-    ///     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
+    ///     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
     ///     let stream = TcpStream::connect(listener.local_addr()?).await?;
     ///     assert_eq!(stream.peer_addr()?, listener.local_addr()?);
     ///     Ok::<(), std::io::Error>(())
@@ -421,7 +470,7 @@ impl TcpStream {
     /// use std::net::Ipv4Addr;
     ///
     /// EventLoop::new().run(async {
-    ///     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
+    ///     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
     ///     let stream = TcpStream::connect(listener.local_addr()?).await?;
     ///     assert!(stream.local_addr()?.ip().is_loopback());
     ///     Ok::<(), std::io::Error>(())
@@ -446,7 +495,7 @@ impl TcpStream {
     /// use std::net::Ipv4Addr;
     ///
     /// EventLoop::new().run(async {
-    ///     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
+    ///     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
     ///     TcpStream::connect(listener.local_addr()?).await?.set_nodelay(true)
     /// })
     /// # .unwrap();
@@ -470,7 +519,7 @@ impl TcpStream {
     /// use std::net::{Ipv4Addr, Shutdown};
     ///
     /// EventLoop::new().run(async {
-    ///     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
+    ///     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
     ///     let client = TcpStream::connect(listener.local_addr()?).await?;
     ///     client.shutdown(Shutdown::Write)?;
     ///     let (mut peer, _) = listener.accept().await?;
@@ -493,7 +542,7 @@ impl TcpStream {
     /// use std::net::Ipv4Addr;
     ///
     /// EventLoop::new().run(async {
-    ///     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
+    ///     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
     ///     let stream = TcpStream::connect(listener.local_addr()?).await?;
     ///     stream.as_async().writable().await
     /// })
@@ -521,7 +570,7 @@ read_and_write!(TcpStream);
 /// use std::{net::Ipv4Addr, time::Duration};
 ///
 /// EventLoop::new().run(async {
-///     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
+///     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
 ///     let attempt = TcpStream::connect(listener.local_addr()?);
 ///     timeout(Duration::from_secs(10), attempt).await.expect("in time")
 /// })
@@ -530,27 +579,93 @@ read_and_write!(TcpStream);
 #[must_use = "futures do nothing unless they are awaited"]
 pub struct Connect {
     stage: Stage,
+    options: Options,
+    local: Option<SocketAddr>,
     made_at: &'static Location<'static>,
 }
 
-#[derive(Debug)]
 enum Stage {
-    New(SocketAddr),
-    /// The attempt is in progress. `None` when the stream was returned.
-    WaitEntry(Option<TcpStream>),
+    Lookup(Lookup),
+    One(Dial),
+    Several(Pin<Box<dyn Future<Output = io::Result<TcpStream>> + Send>>),
+    Over,
 }
 
 impl Connect {
-    #[track_caller]
-    fn begin(address: SocketAddr) -> io::Result<TcpStream> {
-        let socket = socket_for(&address)?;
-        match net::connect(&socket, &address) {
-            // A signal during the call does not stop the attempt.
-            Ok(()) | Err(Errno::INPROGRESS | Errno::INTR) => {}
-            Err(error) => return Err(error.into()),
-        }
-        // Registered after the attempt has begun: before that, the poller reports a hang-up.
-        Ok(TcpStream { io: Async::register(std::net::TcpStream::from(socket), Side::Write, true)? })
+    /// Sets how long an attempt may take before the next address of a name is dialled too. With
+    /// `None`, the next address is dialled only when an attempt fails. The default is
+    /// [`HAPPY_EYEBALLS_DELAY`](crate::net::HAPPY_EYEBALLS_DELAY), 250 ms.
+    ///
+    /// asyncio: `create_connection(happy_eyeballs_delay=..)`, where `None` is the default.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use onelane::{EventLoop, net::{TcpListener, TcpStream}};
+    /// use std::time::Duration;
+    ///
+    /// EventLoop::new().run(async {
+    ///     let listener = TcpListener::bind("localhost:0").await?;
+    ///     let address = ("localhost", listener.local_addr()?.port());
+    ///     TcpStream::connect(address).happy_eyeballs_delay(Duration::from_millis(100)).await?;
+    ///     TcpStream::connect(address).happy_eyeballs_delay(None).await?;
+    ///     Ok::<(), std::io::Error>(())
+    /// })
+    /// # .unwrap();
+    /// ```
+    pub fn happy_eyeballs_delay(mut self, delay: impl Into<Option<Duration>>) -> Self {
+        self.options.delay = delay.into();
+        self
+    }
+
+    /// Sets how many addresses of the family of the first address are dialled before the families
+    /// alternate. With 0, the addresses are dialled in the order in which they were found. The
+    /// default is 1.
+    ///
+    /// asyncio: `create_connection(interleave=..)`.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use onelane::{EventLoop, net::{TcpListener, TcpStream}};
+    ///
+    /// EventLoop::new().run(async {
+    ///     let listener = TcpListener::bind("localhost:0").await?;
+    ///     let address = ("localhost", listener.local_addr()?.port());
+    ///     TcpStream::connect(address).interleave(0).await?;
+    ///     Ok::<(), std::io::Error>(())
+    /// })
+    /// # .unwrap();
+    /// ```
+    pub fn interleave(mut self, first_family: usize) -> Self {
+        self.options.first_family = first_family;
+        self
+    }
+
+    /// Sets the address from which the connection is made. With port 0, the operating system
+    /// chooses a port. An address of the other family (IPv4, IPv6) fails with
+    /// [`AddrNotAvailable`](io::ErrorKind::AddrNotAvailable).
+    ///
+    /// asyncio: `create_connection(local_addr=..)`.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use onelane::{EventLoop, net::{TcpListener, TcpStream}};
+    /// use std::net::Ipv4Addr;
+    ///
+    /// EventLoop::new().run(async {
+    ///     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
+    ///     let local = (Ipv4Addr::LOCALHOST, 0).into();
+    ///     let stream = TcpStream::connect(listener.local_addr()?).local_addr(local).await?;
+    ///     assert!(stream.local_addr()?.ip().is_loopback());
+    ///     Ok::<(), std::io::Error>(())
+    /// })
+    /// # .unwrap();
+    /// ```
+    pub fn local_addr(mut self, local: SocketAddr) -> Self {
+        self.local = Some(local);
+        self
     }
 }
 
@@ -559,23 +674,90 @@ impl Future for Connect {
 
     #[track_caller]
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        if let Stage::New(address) = self.stage {
-            let mut stream = Self::begin(address)?;
-            stream.io.made_at(self.made_at);
-            self.stage = Stage::WaitEntry(Some(stream));
+        let this = &mut *self;
+        let (local, made_at) = (this.local, this.made_at);
+        if let Stage::Lookup(lookup) = &mut this.stage {
+            let addresses = ready!(lookup.poll(cx)).inspect_err(|_| this.stage = Stage::Over)?;
+            let dial = move |address| Dial { address, local, made_at, stream: None };
+            this.stage = match addresses.as_slice() {
+                [address] => Stage::One(dial(*address)),
+                _ => Stage::Several(Box::pin(happy_eyeballs(addresses.into_vec(), dial).with(this.options))),
+            };
         }
-        let Stage::WaitEntry(stream) = &mut self.stage else { unreachable!("it has begun") };
-        let connecting =
-            stream.as_ref().expect("a connect() was polled after it was ready; keep the result of the first await");
-        // The side counts as ready only when the poller has reported it. Then the socket knows the
-        // result of the attempt.
-        ready!(connecting.io.poll_write_with(cx, |socket| socket.take_error()?.map_or(Ok(()), Err)))?;
-        Poll::Ready(Ok(stream.take().expect("it was there just now")))
+        let result = match &mut this.stage {
+            Stage::One(dial) => ready!(Pin::new(dial).poll(cx)),
+            Stage::Several(race) => ready!(race.as_mut().poll(cx)),
+            Stage::Lookup(_) | Stage::Over => {
+                panic!("a connect() was polled after it was ready; keep the result of the first await")
+            }
+        };
+        this.stage = Stage::Over;
+        Poll::Ready(result)
     }
 }
 
 impl fmt::Debug for Connect {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Connect").field(&self.stage).finish()
+        let mut debug = f.debug_tuple("Connect");
+        match &self.stage {
+            Stage::Lookup(lookup) => debug.field(lookup),
+            Stage::One(dial) => debug.field(&dial.address),
+            Stage::Several(_) => debug.field(&"several addresses"),
+            Stage::Over => debug.field(&"over"),
+        };
+        debug.finish()
+    }
+}
+
+/// An attempt to connect to one address.
+struct Dial {
+    address: SocketAddr,
+    local: Option<SocketAddr>,
+    made_at: &'static Location<'static>,
+    /// `Some` while the attempt is in progress.
+    stream: Option<TcpStream>,
+}
+
+impl Dial {
+    #[track_caller]
+    fn begin(&self) -> io::Result<TcpStream> {
+        let socket = socket_for(&self.address)?;
+        if let Some(local) = self.local {
+            if local.is_ipv4() != self.address.is_ipv4() {
+                let message = format!("the local address {local} is of another family than {}", self.address);
+                return Err(io::Error::new(io::ErrorKind::AddrNotAvailable, message));
+            }
+            net::bind(&socket, &local)?;
+        }
+        match net::connect(&socket, &self.address) {
+            // A signal during the call does not stop the attempt.
+            Ok(()) | Err(Errno::INPROGRESS | Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+        // Registered after the attempt has begun: before that, the poller reports a hang-up.
+        let mut stream = TcpStream { io: Async::register(std::net::TcpStream::from(socket), Side::Write, true)? };
+        stream.io.made_at(self.made_at);
+        Ok(stream)
+    }
+}
+
+impl Future for Dial {
+    type Output = io::Result<TcpStream>;
+
+    #[track_caller]
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let stream = match self.stream.take() {
+            Some(stream) => stream,
+            None => self.begin()?,
+        };
+        // The side counts as ready only when the poller has reported it. Then the socket knows the
+        // result of the attempt.
+        match stream.io.poll_write_with(cx, |socket| socket.take_error()?.map_or(Ok(()), Err)) {
+            Poll::Ready(result) => Poll::Ready(result.map(|()| stream)),
+            Poll::Pending => {
+                self.stream = Some(stream);
+                Poll::Pending
+            }
+        }
     }
 }

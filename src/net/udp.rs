@@ -1,10 +1,16 @@
 //! UDP.
 
+use crate::net::bind::{Bind, first_that_succeeds};
 use crate::net::datagram::{Receive, Transmit};
+use crate::net::endpoint::ToSocketAddrs;
+use crate::net::lookup::Lookup;
 use crate::outside::io::Async;
+use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd};
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
 
 /// A socket that sends and receives datagrams: each arrives whole or not at all, without a report.
 ///
@@ -19,8 +25,8 @@ use std::os::fd::{AsFd, BorrowedFd};
 /// use std::net::Ipv4Addr;
 ///
 /// EventLoop::new().run(async {
-///     let server = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))?;
-///     let client = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))?;
+///     let server = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).await?;
+///     let client = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).await?;
 ///     client.send_to(b"what time is it?", server.local_addr()?).await?;
 ///     let mut buffer = [0; 1500];
 ///     let (count, from) = server.recv_from(&mut buffer).await?;
@@ -37,15 +43,20 @@ pub struct UdpSocket {
 
 impl UdpSocket {
     /// Creates a socket at an address. With port 0, the operating system chooses a port, and
-    /// [`local_addr`](Self::local_addr) returns it.
+    /// [`local_addr`](Self::local_addr) returns it. If a name has several addresses, the first one
+    /// that can be used is taken.
+    ///
+    /// Cancel safety: nothing is bound before it is ready.
     ///
     /// # Errors
     ///
-    /// If the address is in use, does not belong to this machine, or requires privileges.
+    /// If the address is in use, does not belong to this machine, or requires privileges. The
+    /// errors of [`lookup_host`](crate::net::lookup_host()). With several addresses, an
+    /// [`AddressErrors`](crate::net::AddressErrors).
     ///
     /// # Panics
     ///
-    /// If no loop is running on this thread.
+    /// When polled, if no loop is running on this thread.
     ///
     /// # Examples
     ///
@@ -54,16 +65,16 @@ impl UdpSocket {
     /// use std::{io::ErrorKind, net::Ipv4Addr};
     ///
     /// EventLoop::new().run(async {
-    ///     let first = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))?;
-    ///     let error = UdpSocket::bind(first.local_addr()?).unwrap_err();
+    ///     let first = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).await?;
+    ///     let error = UdpSocket::bind(first.local_addr()?).await.unwrap_err();
     ///     assert_eq!(error.kind(), ErrorKind::AddrInUse);
     ///     Ok::<(), std::io::Error>(())
     /// })
     /// # .unwrap();
     /// ```
     #[track_caller]
-    pub fn bind(address: impl Into<SocketAddr>) -> io::Result<Self> {
-        Self::from_std(std::net::UdpSocket::bind(address.into())?)
+    pub fn bind(address: impl ToSocketAddrs) -> Bind<Self> {
+        Bind::new(Lookup::of(&address), |address| Self::from_std(std::net::UdpSocket::bind(address)?))
     }
 
     /// Converts a socket of the standard library; it becomes non-blocking.
@@ -90,11 +101,21 @@ impl UdpSocket {
     }
 
     /// Connects the socket to a peer: from now on it sends to this peer, and receives only from it.
-    /// This does not wait, because nothing is sent.
+    /// This waits only for the look-up of a name, because nothing is sent. If a name has several
+    /// addresses, the first one is taken that the socket can send to: an IPv4 socket takes an IPv4
+    /// address.
+    ///
+    /// Cancel safety: nothing has changed before it is ready.
     ///
     /// # Errors
     ///
-    /// If there is no route to the address.
+    /// If there is no route to the address. The errors of
+    /// [`lookup_host`](crate::net::lookup_host()). With several addresses, an
+    /// [`AddressErrors`](crate::net::AddressErrors).
+    ///
+    /// # Panics
+    ///
+    /// When polled with a name, if no loop is running on this thread.
     ///
     /// # Examples
     ///
@@ -103,15 +124,15 @@ impl UdpSocket {
     /// use std::net::Ipv4Addr;
     ///
     /// EventLoop::new().run(async {
-    ///     let (one, other) = (UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))?, UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))?);
-    ///     one.connect(other.local_addr()?)?;
+    ///     let (one, other) = (UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).await?, UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).await?);
+    ///     one.connect(other.local_addr()?).await?;
     ///     assert_eq!(one.peer_addr()?, other.local_addr()?);
     ///     Ok::<(), std::io::Error>(())
     /// })
     /// # .unwrap();
     /// ```
-    pub fn connect(&self, address: impl Into<SocketAddr>) -> io::Result<()> {
-        self.io.get_ref().connect(address.into())
+    pub fn connect(&self, address: impl ToSocketAddrs) -> UdpConnect<'_> {
+        UdpConnect { socket: self.io.get_ref(), lookup: Lookup::of(&address) }
     }
 
     /// Sends a datagram to the [connected](Self::connect) peer. Returns its length.
@@ -135,8 +156,8 @@ impl UdpSocket {
     /// use std::net::Ipv4Addr;
     ///
     /// EventLoop::new().run(async {
-    ///     let (one, other) = (UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))?, UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))?);
-    ///     one.connect(other.local_addr()?)?;
+    ///     let (one, other) = (UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).await?, UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).await?);
+    ///     one.connect(other.local_addr()?).await?;
     ///     assert_eq!(one.send(b"hello").await?, 5);
     ///     Ok::<(), std::io::Error>(())
     /// })
@@ -149,11 +170,16 @@ impl UdpSocket {
 
     /// Sends a datagram to an address. Returns its length. Otherwise like [`send`](Self::send).
     ///
+    /// If a name has several addresses, the datagram is sent to the first one of the socket's
+    /// family. Each call looks the name up again. To send often, look it up once, with
+    /// [`lookup_host`](crate::net::lookup_host()) or [`connect`](Self::connect).
+    ///
     /// asyncio: `loop.sock_sendto`, `DatagramTransport.sendto`.
     ///
     /// # Errors
     ///
-    /// The errors of [`send`](Self::send); and if there is no route to the address.
+    /// The errors of [`send`](Self::send) and of [`lookup_host`](crate::net::lookup_host()); and if
+    /// there is no route to the address.
     ///
     /// # Examples
     ///
@@ -162,7 +188,7 @@ impl UdpSocket {
     /// use std::net::Ipv4Addr;
     ///
     /// EventLoop::new().run(async {
-    ///     let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))?;
+    ///     let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).await?;
     ///     let error = socket.send_to(&[0; 70_000], socket.local_addr()?).await.unwrap_err();
     ///     assert!(error.to_string().contains("long")); // "Message too long"
     ///     Ok::<(), std::io::Error>(())
@@ -171,12 +197,8 @@ impl UdpSocket {
     /// ```
     #[doc(alias = "sock_sendto")]
     #[doc(alias = "sendto")]
-    pub fn send_to<'a>(
-        &'a self,
-        bytes: &'a [u8],
-        address: impl Into<SocketAddr>,
-    ) -> Transmit<'a, std::net::UdpSocket, SocketAddr> {
-        Transmit::new(&self.io, bytes, address.into(), |socket, bytes, address| socket.send_to(bytes, address))
+    pub fn send_to<'a>(&'a self, bytes: &'a [u8], address: impl ToSocketAddrs) -> SendTo<'a> {
+        SendTo { io: &self.io, bytes, stage: Stage::Lookup(Lookup::of(&address)) }
     }
 
     /// Waits for a datagram of the [connected](Self::connect) peer. Returns its length. Bytes that
@@ -200,9 +222,9 @@ impl UdpSocket {
     /// use std::{io::ErrorKind, net::Ipv4Addr};
     ///
     /// EventLoop::new().run(async {
-    ///     let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))?;
-    ///     let gone = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?;
-    ///     socket.connect(gone)?;
+    ///     let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).await?;
+    ///     let gone = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).await?.local_addr()?;
+    ///     socket.connect(gone).await?;
     ///     socket.send(b"anybody there?").await?;
     ///     let error = socket.recv(&mut [0; 8]).await.unwrap_err();
     ///     assert_eq!(error.kind(), ErrorKind::ConnectionRefused);
@@ -231,7 +253,7 @@ impl UdpSocket {
     /// use std::net::Ipv4Addr;
     ///
     /// EventLoop::new().run(async {
-    ///     let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))?;
+    ///     let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).await?;
     ///     let own = socket.local_addr()?;
     ///     socket.send_to(b"too long", own).await?;
     ///     let mut buffer = [0; 3];
@@ -260,7 +282,7 @@ impl UdpSocket {
     /// use std::net::Ipv4Addr;
     ///
     /// EventLoop::new().run(async {
-    ///     let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    ///     let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
     ///     assert_ne!(socket.local_addr().unwrap().port(), 0);
     /// });
     /// ```
@@ -281,7 +303,7 @@ impl UdpSocket {
     /// use std::{io::ErrorKind, net::Ipv4Addr};
     ///
     /// EventLoop::new().run(async {
-    ///     let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    ///     let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
     ///     assert_eq!(socket.peer_addr().unwrap_err().kind(), ErrorKind::NotConnected);
     /// });
     /// ```
@@ -298,7 +320,7 @@ impl UdpSocket {
     /// use std::net::Ipv4Addr;
     ///
     /// EventLoop::new().run(async {
-    ///     let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    ///     let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
     ///     socket.as_async().get_ref().set_ttl(4).unwrap();
     /// });
     /// ```
@@ -310,5 +332,102 @@ impl UdpSocket {
 impl AsFd for UdpSocket {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.io.as_fd()
+    }
+}
+
+/// The future of [`UdpSocket::connect`].
+///
+/// # Examples
+///
+/// ```
+/// use futures_util::FutureExt;
+/// use onelane::{EventLoop, net::UdpSocket};
+/// use std::net::Ipv4Addr;
+///
+/// EventLoop::new().run(async {
+///     let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).await?;
+///     // An address is ready at once.
+///     socket.connect((Ipv4Addr::LOCALHOST, 9)).now_or_never().unwrap()
+/// })
+/// # .unwrap();
+/// ```
+#[must_use = "futures do nothing unless they are awaited"]
+pub struct UdpConnect<'a> {
+    socket: &'a std::net::UdpSocket,
+    lookup: Lookup,
+}
+
+impl Future for UdpConnect<'_> {
+    type Output = io::Result<()>;
+
+    #[track_caller]
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let addresses = ready!(self.lookup.poll(cx))?;
+        Poll::Ready(first_that_succeeds(addresses.as_slice(), |address| self.socket.connect(address)))
+    }
+}
+
+impl fmt::Debug for UdpConnect<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("UdpConnect").field(&self.lookup).finish()
+    }
+}
+
+/// The future of [`UdpSocket::send_to`].
+///
+/// # Examples
+///
+/// ```
+/// use onelane::{EventLoop, net::UdpSocket};
+///
+/// EventLoop::new().run(async {
+///     let socket = UdpSocket::bind("127.0.0.1:0").await?;
+///     let port = socket.local_addr()?.port();
+///     let sending = socket.send_to(b"later", ("localhost", port)); // to its IPv4 address
+///     assert_eq!(sending.await?, 5); // only now
+///     assert_eq!(socket.recv_from(&mut [0; 8]).await?, (5, socket.local_addr()?));
+///     Ok::<(), std::io::Error>(())
+/// })
+/// # .unwrap();
+/// ```
+#[must_use = "futures do nothing unless they are awaited"]
+pub struct SendTo<'a> {
+    io: &'a Async<std::net::UdpSocket>,
+    bytes: &'a [u8],
+    stage: Stage<'a>,
+}
+
+#[derive(Debug)]
+enum Stage<'a> {
+    Lookup(Lookup),
+    Transmit(Transmit<'a, std::net::UdpSocket, SocketAddr>),
+}
+
+impl Future for SendTo<'_> {
+    type Output = io::Result<usize>;
+
+    #[track_caller]
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        let this = &mut *self;
+        if let Stage::Lookup(lookup) = &mut this.stage {
+            let addresses = ready!(lookup.poll(cx))?;
+            let address = match addresses.as_slice() {
+                [address] => *address,
+                several => {
+                    let is_ipv4 = this.io.get_ref().local_addr()?.is_ipv4();
+                    *several.iter().find(|address| address.is_ipv4() == is_ipv4).unwrap_or(&several[0])
+                }
+            };
+            let send = Transmit::new(this.io, this.bytes, address, |socket, bytes, to| socket.send_to(bytes, to));
+            this.stage = Stage::Transmit(send);
+        }
+        let Stage::Transmit(transmit) = &mut this.stage else { unreachable!("the look-up has ended") };
+        Pin::new(transmit).poll(cx)
+    }
+}
+
+impl fmt::Debug for SendTo<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SendTo").field("stage", &self.stage).field("length", &self.bytes.len()).finish()
     }
 }

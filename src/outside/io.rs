@@ -1,7 +1,8 @@
 //! Awaiting file descriptors that can be polled: [`Async`].
 //!
 //! With the feature `io`, on Unix. The loop waits in a poller, on its own thread, and polls the
-//! sockets from time to time while it is busy. No other thread is involved. An operation is tried
+//! sockets from time to time while it is busy. No other thread is involved, except when a name is
+//! looked up. An operation is tried
 //! at once. If it would block, the task waits until the poller reports that another try is
 //! worthwhile. So a successful operation takes one system call, and one call to the poller serves
 //! all waiting tasks.

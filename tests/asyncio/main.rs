@@ -35,6 +35,8 @@ mod sleep;
 #[cfg(all(unix, feature = "io"))]
 mod sock_lowlevel;
 #[cfg(all(unix, feature = "io"))]
+mod staggered;
+#[cfg(all(unix, feature = "io"))]
 mod streams;
 mod task;
 mod task_group;

@@ -19,7 +19,8 @@ mod base_start_server {
                 copy.borrow().as_ref().unwrap().cancel();
                 writer.write_all(b"1").await.unwrap();
                 writer.close().await.unwrap();
-            });
+            })
+            .await;
             let srv = Rc::new(srv.unwrap());
             assert!(srv.is_serving());
             let (copy, begun) = (srv.clone(), Cue::new());
@@ -102,8 +103,8 @@ mod test_server2 {
         wr.close().await.unwrap();
     }
 
-    fn start() -> Rc<Server> {
-        Rc::new(net::start_server(HERE, serve).unwrap())
+    async fn start() -> Rc<Server> {
+        Rc::new(net::start_server(HERE, serve).await.unwrap())
     }
 
     /// A connection that the server has accepted.
@@ -118,7 +119,7 @@ mod test_server2 {
     #[test]
     fn test_wait_closed_basic() {
         run(|| async {
-            let srv = start();
+            let srv = start().await;
             let wait_closed = || {
                 let srv = srv.clone();
                 spawn(async move { srv.wait_closed().await })
@@ -154,7 +155,7 @@ mod test_server2 {
     #[test]
     fn test_wait_closed_race() {
         run(|| async {
-            let srv = start();
+            let srv = start().await;
             let copy = srv.clone();
             let task = spawn(async move { copy.wait_closed().await });
             yield_now().await;
@@ -171,7 +172,7 @@ mod test_server2 {
     #[test]
     fn test_close_clients() {
         run(|| async {
-            let srv = start();
+            let srv = start().await;
             let (_rd, _wr) = connect_to(&srv).await;
             let copy = srv.clone();
             let task = spawn(async move { copy.wait_closed().await });
@@ -193,7 +194,7 @@ mod test_server2 {
         run(|| async {
             let fut = Cue::new();
             let copy = fut.clone();
-            let srv = net::start_server(HERE, async move |rd, wr| copy.set((rd, wr))).unwrap();
+            let srv = net::start_server(HERE, async move |rd, wr| copy.set((rd, wr))).await.unwrap();
             let srv = Rc::new(srv);
             let (_c_rd, c_wr) = connect_to(&srv).await;
             let (_s_rd, mut s_wr) = fut.wait().await;

@@ -14,8 +14,8 @@ mod base_sock_tests_mixin {
 
     const OK: &[u8] = b"HTTP/1.0 200 OK";
 
-    fn http_server() -> (Server, SocketAddr) {
-        let server = net::start_server(HERE, http).unwrap();
+    async fn http_server() -> (Server, SocketAddr) {
+        let server = net::start_server(HERE, http).await.unwrap();
         let address = server.local_addr().unwrap();
         (server, address)
     }
@@ -32,7 +32,7 @@ mod base_sock_tests_mixin {
     #[test]
     fn test_sock_client_ops() {
         run(|| async {
-            let (_server, address) = http_server();
+            let (_server, address) = http_server().await;
             let sock = std::net::TcpStream::connect(address).unwrap();
             let mut sock = TcpStream::from_std(sock).unwrap();
             sock.write_all(GET).await.unwrap();
@@ -51,7 +51,7 @@ mod base_sock_tests_mixin {
     #[test]
     fn test_sock_client_racing() {
         run(|| async {
-            let (_server, address) = http_server();
+            let (_server, address) = http_server().await;
             let sock = Rc::new(TcpStream::connect(address).await.unwrap());
             let copy = sock.clone();
             let task = spawn(async move { (&*copy).read(&mut [0; 1024]).await.map(drop) });
@@ -66,7 +66,7 @@ mod base_sock_tests_mixin {
             sender.await.unwrap().unwrap();
         });
         run(|| async {
-            let listener = TcpListener::bind(HERE).unwrap();
+            let listener = TcpListener::bind(HERE).await.unwrap();
             let sock = Rc::new(TcpStream::connect(listener.local_addr().unwrap()).await.unwrap());
             let (mut server, _) = listener.accept().await.unwrap();
             // Writes until even a few bytes would block.
@@ -135,7 +135,7 @@ mod base_sock_tests_mixin {
     #[test]
     fn test_huge_content() {
         run(|| async {
-            let (_server, address) = http_server();
+            let (_server, address) = http_server().await;
             let (sock, task, chunk) = post(address).await;
             let mut answer = Vec::new();
             loop {
@@ -153,7 +153,7 @@ mod base_sock_tests_mixin {
     #[test]
     fn test_huge_content_recvinto() {
         run(|| async {
-            let (_server, address) = http_server();
+            let (_server, address) = http_server().await;
             let (sock, task, chunk) = post(address).await;
             let (mut array, mut end) = (vec![0; DATA_SIZE + 1024], 0);
             loop {
@@ -168,8 +168,8 @@ mod base_sock_tests_mixin {
     }
 
     /// Sends each received message back.
-    fn udp_echo_server() -> SocketAddr {
-        let server = UdpSocket::bind(HERE).unwrap();
+    async fn udp_echo_server() -> SocketAddr {
+        let server = UdpSocket::bind(HERE).await.unwrap();
         let address = server.local_addr().unwrap();
         drop(spawn(async move {
             let mut buf = vec![0; 65536];
@@ -184,9 +184,9 @@ mod base_sock_tests_mixin {
     #[test]
     fn test_recvfrom() {
         run(|| async {
-            let server_address = udp_echo_server();
+            let server_address = udp_echo_server().await;
             let data = [1; 4096];
-            let sock = UdpSocket::bind(HERE).unwrap();
+            let sock = UdpSocket::bind(HERE).await.unwrap();
             sock.send_to(&data, server_address).await.unwrap();
             let mut received = [0; 4096];
             assert_eq!(sock.recv_from(&mut received).await.unwrap(), (4096, server_address));
@@ -197,9 +197,9 @@ mod base_sock_tests_mixin {
     #[test]
     fn test_recvfrom_into() {
         run(|| async {
-            let server_address = udp_echo_server();
+            let server_address = udp_echo_server().await;
             let data = [1; 4096];
-            let sock = UdpSocket::bind(HERE).unwrap();
+            let sock = UdpSocket::bind(HERE).await.unwrap();
             let mut buf = [0; 4096];
             sock.send_to(&data, server_address).await.unwrap();
             assert_eq!(sock.recv_from(&mut buf).await.unwrap(), (4096, server_address));
@@ -216,9 +216,9 @@ mod base_sock_tests_mixin {
     #[test]
     fn test_sendto_blocking() {
         run(|| async {
-            let server_address = udp_echo_server();
+            let server_address = udp_echo_server().await;
             let data = [1; 4096];
-            let sock = UdpSocket::bind(HERE).unwrap();
+            let sock = UdpSocket::bind(HERE).await.unwrap();
             let mut attempts = 0;
             let sent = sock.as_async().write_with(|socket| {
                 attempts += 1;
@@ -263,7 +263,7 @@ mod base_sock_tests_mixin {
     #[test]
     fn test_sock_accept() {
         run(|| async {
-            let listener = TcpListener::bind(HERE).unwrap();
+            let listener = TcpListener::bind(HERE).await.unwrap();
             let client = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
             let (conn, addr) = listener.accept().await.unwrap();
             let error = (&mut conn.as_async().get_ref()).write_all(&vec![0; 10_000_000]).unwrap_err();
@@ -278,7 +278,7 @@ mod base_sock_tests_mixin {
     #[test]
     fn test_cancel_sock_accept() {
         run(|| async {
-            let listener = TcpListener::bind(HERE).unwrap();
+            let listener = TcpListener::bind(HERE).await.unwrap();
             let sockaddr = listener.local_addr().unwrap();
             let _first = TcpStream::connect(sockaddr).await.unwrap();
             let _accepted = listener.accept().await.unwrap();
@@ -293,7 +293,7 @@ mod base_sock_tests_mixin {
     #[test]
     fn test_create_connection_sock() {
         run(|| async {
-            let (_server, address) = http_server();
+            let (_server, address) = http_server().await;
             let sock = TcpStream::connect(address).await.unwrap();
             let (mut reader, mut writer) = sock.into_streams();
             writer.write_all(GET).await.unwrap();

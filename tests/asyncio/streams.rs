@@ -106,8 +106,8 @@ mod stream_tests {
 
     type Connection = (StreamReader, StreamWriter);
 
-    fn http_server() -> Server {
-        net::start_server(HERE, http).unwrap()
+    async fn http_server() -> Server {
+        net::start_server(HERE, http).await.unwrap()
     }
 
     async fn connect_to(server: &Server) -> Connection {
@@ -123,7 +123,7 @@ mod stream_tests {
 
     #[test]
     fn test_open_connection() {
-        run(|| async { basetest_open_connection(connect_to(&http_server()).await).await });
+        run(|| async { basetest_open_connection(connect_to(&http_server().await).await).await });
     }
 
     #[test]
@@ -140,7 +140,8 @@ mod stream_tests {
         run(|| async {
             let server = net::start_server(HERE, async |_reader, writer| {
                 set_socket_linger(&writer, Some(Duration::ZERO)).unwrap();
-            });
+            })
+            .await;
             let (mut reader, writer) = connect_to(&server.unwrap()).await;
             assert_eq!(reader.read_to_end().await.unwrap_err().kind(), ErrorKind::ConnectionReset);
             writer.close().await.unwrap();
@@ -686,12 +687,12 @@ mod stream_tests {
     #[test]
     fn test_start_server() {
         run(|| async {
-            let server = net::start_server(HERE, handle_client).unwrap();
+            let server = net::start_server(HERE, handle_client).await.unwrap();
             assert_eq!(client(connect_to(&server).await).await, b"hello world!\n");
             server.close();
             server.wait_closed().await;
 
-            let server = net::start_server(HERE, handle_client_callback).unwrap();
+            let server = net::start_server(HERE, handle_client_callback).await.unwrap();
             assert_eq!(client(connect_to(&server).await).await, b"hello world!\n");
             server.close();
             server.wait_closed().await;
@@ -850,7 +851,7 @@ mod stream_tests {
     #[test]
     fn test_wait_closed_on_close() {
         run(|| async {
-            let (mut rd, mut wr) = connect_to(&http_server()).await;
+            let (mut rd, mut wr) = connect_to(&http_server().await).await;
             wr.write_all(GET).await.unwrap();
             assert_eq!(rd.read_line().await.unwrap(), b"HTTP/1.0 200 OK\r\n");
             assert!(rd.read_to_end().await.unwrap().ends_with(b"\r\n\r\nTest message"));
@@ -861,7 +862,7 @@ mod stream_tests {
     #[test]
     fn test_wait_closed_on_close_with_unread_data() {
         run(|| async {
-            let (mut rd, mut wr) = connect_to(&http_server()).await;
+            let (mut rd, mut wr) = connect_to(&http_server().await).await;
             wr.write_all(GET).await.unwrap();
             assert_eq!(rd.read_line().await.unwrap(), b"HTTP/1.0 200 OK\r\n");
             wr.close().await.unwrap();
@@ -870,14 +871,14 @@ mod stream_tests {
 
     #[test]
     fn test_async_writer_api() {
-        run(|| async { basetest_open_connection(connect_to(&http_server()).await).await });
+        run(|| async { basetest_open_connection(connect_to(&http_server().await).await).await });
     }
 
     /// The next read sees the end.
     #[test]
     fn test_eof_feed_when_closing_writer() {
         run(|| async {
-            let (mut rd, wr) = connect_to(&http_server()).await;
+            let (mut rd, wr) = connect_to(&http_server().await).await;
             wr.close().await.unwrap();
             assert!(!rd.at_eof());
             assert_eq!(rd.read_to_end().await.unwrap(), b"");
@@ -918,7 +919,8 @@ mod stream_tests {
             let server = net::start_server(HERE, async move |_rd, wr| {
                 drop(wr);
                 copy.set(true);
-            });
+            })
+            .await;
             let (mut reader, _writer) = connect_to(&server.unwrap()).await;
             assert!(fut.wait().await);
             assert_eq!(reader.read_to_end().await.unwrap(), b"");
@@ -933,7 +935,7 @@ mod stream_tests {
         watched(move || {
             let (event_loop, told) = telling_loop();
             event_loop.run(async {
-                let server = net::start_server(HERE, handle_echo).unwrap();
+                let server = net::start_server(HERE, handle_echo).await.unwrap();
                 let (mut rd, mut wr) = connect_to(&server).await;
                 wr.write_all(b"test msg").await.unwrap();
                 // Reads until the handler has ended the connection.

@@ -260,7 +260,8 @@ pub(crate) fn alone_and_leaking(name: &str, test: impl FnOnce()) {
     alone_with(name, &[("ASAN_OPTIONS", "detect_leaks=0"), ("LSAN_OPTIONS", "detect_leaks=0")], test);
 }
 
-fn alone_with(name: &str, variables: &[(&str, &str)], test: impl FnOnce()) {
+/// As `alone`, with more variables in the environment of the process.
+pub(crate) fn alone_with(name: &str, variables: &[(&str, &str)], test: impl FnOnce()) {
     const ALONE: &str = "ONELANE_TEST_ALONE";
     if std::env::var(ALONE).as_deref() == Ok(name) {
         thread::spawn(|| {

@@ -113,8 +113,8 @@ pub(crate) fn serve() -> Result<()> {
 
 async fn serve_all(mut ports: Ports) -> Result<()> {
     let loopback = (Ipv4Addr::LOCALHOST, 0);
-    let http = TcpListener::bind(loopback)?;
-    let servers = [net::start_server(loopback, lines)?, net::start_unix_server(&ports.unix_lines, lines)?];
+    let http = TcpListener::bind(loopback).await?;
+    let servers = [net::start_server(loopback, lines).await?, net::start_unix_server(&ports.unix_lines, lines)?];
     let taker = UnixListener::bind(&ports.taker)?;
     (ports.http, ports.lines) = (http.local_addr()?.port(), servers[0].local_addr()?.port());
     let lateness = Rc::new(RefCell::new(Lateness::default()));

@@ -10,7 +10,7 @@ use std::net::Ipv4Addr;
 
 pub(super) fn serve(port: u16) -> Result<()> {
     EventLoop::new().run(async {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port))?;
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await?;
         tell(listener.local_addr()?)?;
         accept(listener).await
     })

@@ -125,7 +125,7 @@ fn spawn_work(guest: &EventLoop) -> thread::JoinHandle<Option<u32>> {
 }
 
 async fn talk() -> std::io::Result<String> {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
     let address = listener.local_addr()?;
     let server = spawn(async move {
         let (mut stream, _) = listener.accept().await?;

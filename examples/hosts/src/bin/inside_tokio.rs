@@ -115,7 +115,7 @@ async fn with_sockets() -> io::Result<()> {
     let event_loop = EventLoop::new();
     let begun = Instant::now();
     let main = event_loop.spawn(async {
-        let listener = net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
+        let listener = net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
         let address = listener.local_addr()?;
         let server = spawn(serve(listener));
         let clients = (1..=20).map(|number| client(address, number * 100_000));

@@ -77,8 +77,8 @@ impl Fetcher {
 }
 
 /// A server in the same loop, which ends with it.
-fn serve_here() -> Result<SocketAddr> {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
+async fn serve_here() -> Result<SocketAddr> {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
     let address = listener.local_addr()?;
     let limits = Limits { header_timeout: Duration::from_secs(30), grace: Duration::ZERO, requests: None };
     drop(spawn(serve(listener, limits, pending())));
@@ -88,7 +88,7 @@ fn serve_here() -> Result<SocketAddr> {
 async fn fetch_all(port: Option<u16>) -> Result<()> {
     let server = match port {
         Some(port) => (Ipv4Addr::LOCALHOST, port).into(),
-        None => serve_here()?,
+        None => serve_here().await?,
     };
     let fetcher = Rc::new(Fetcher {
         server,

@@ -64,15 +64,16 @@ fn seconds(options: &Options, name: &str) -> Result<Option<Duration>> {
     Ok(Some(Duration::try_from_secs_f64(seconds).map_err(|error| format!("{name} {seconds}: {error}"))?))
 }
 
-fn listen(port: u16) -> Result<TcpListener> {
+async fn listen(port: u16) -> Result<TcpListener> {
     TcpListener::bind((Ipv4Addr::LOCALHOST, port))
+        .await
         .map_err(|error| format!("cannot listen at 127.0.0.1:{port}: {error}").into())
 }
 
 async fn serve_until_signal(port: u16, limits: Limits) -> Result<()> {
     // Listens before the port is announced, so that an early signal is received.
     let (mut interrupts, mut terminations) = (signals::listen(SIGINT)?, signals::listen(SIGTERM)?);
-    let listener = listen(port)?;
+    let listener = listen(port).await?;
     println!("listening on http://{}", listener.local_addr()?);
     let stop = async move {
         select(interrupts.next(), terminations.next()).await;
@@ -90,7 +91,7 @@ fn print(Report { connections, requests, dropped }: Report) {
 // ---- the self-test ----
 
 async fn try_itself() -> Result<()> {
-    let listener = listen(0)?;
+    let listener = listen(0).await?;
     let address = listener.local_addr()?;
     println!("listening on http://{address}");
     let limits = Limits { header_timeout: Duration::from_millis(100), grace: Duration::from_secs(1), requests: None };

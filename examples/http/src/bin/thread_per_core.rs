@@ -54,7 +54,7 @@ impl Lane {
             let event_loop = EventLoop::new();
             let remote = event_loop.remote();
             event_loop.run(async {
-                let listener = TcpListener::bind_shared(address).and_then(|it| Ok((it.local_addr()?, it)));
+                let listener = TcpListener::bind_shared(address).await.and_then(|it| Ok((it.local_addr()?, it)));
                 // The starter of a lane waits for this.
                 let listener = match listener {
                     Ok((address, listener)) => {
