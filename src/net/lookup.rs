@@ -327,8 +327,8 @@ pub type Lookups = Pin<Box<dyn Future<Output = io::Result<Vec<SocketAddr>>> + Se
 /// # .unwrap();
 /// ```
 pub trait Resolver {
-    /// Returns a future of the addresses of `host`, in the order in which they should be tried, each
-    /// with the port.
+    /// Returns a future of the addresses of `host`, in the order in which they should be tried,
+    /// each with the port.
     ///
     /// An empty list means that the name exists without addresses. Called in the loop, when a
     /// look-up is polled first.

@@ -44,6 +44,9 @@
 //! # }
 //! ```
 //!
+//! Two tasks can own a connection in two halves ([`TcpStream::into_split`]). Inside one task,
+//! `(&stream, &stream)` reads and writes. A `try_clone` is another descriptor of the same socket.
+//!
 //! Sockets may be sent to another thread and dropped there, but not used in another loop. asyncio's
 //! streams stay on their thread:
 //!
@@ -137,16 +140,47 @@ macro_rules! read_and_write {
         }
     };
 }
+
+/// Traits of the standard library for a socket that has an `Async` under the name `io`.
+macro_rules! like_std {
+    ($socket:ident, $std:ty) => {
+        impl std::os::fd::AsFd for $socket {
+            fn as_fd(&self) -> std::os::fd::BorrowedFd<'_> {
+                self.io.as_fd()
+            }
+        }
+
+        impl std::os::fd::AsRawFd for $socket {
+            fn as_raw_fd(&self) -> std::os::fd::RawFd {
+                self.io.as_raw_fd()
+            }
+        }
+
+        /// The same as `from_std`.
+        impl TryFrom<$std> for $socket {
+            type Error = std::io::Error;
+
+            #[track_caller]
+            fn try_from(socket: $std) -> std::io::Result<Self> {
+                Self::from_std(socket)
+            }
+        }
+    };
+}
+
 mod bind;
 mod datagram;
 mod endpoint;
 mod happy_eyeballs;
+#[cfg(feature = "stream")]
+mod incoming;
 mod lookup;
 #[cfg(feature = "process")]
 mod pipes;
 mod server;
 mod slots;
 mod socket;
+mod split;
 mod streams;
 mod tcp;
 mod trial;
@@ -157,9 +191,13 @@ pub use bind::Bind;
 pub use datagram::{Receive, Transmit};
 pub use endpoint::{Endpoint, ToSocketAddrs};
 pub use happy_eyeballs::{AddressErrors, HAPPY_EYEBALLS_DELAY, HappyEyeballs, happy_eyeballs};
+#[cfg(feature = "stream")]
+#[cfg_attr(docsrs, doc(cfg(feature = "stream")))]
+pub use incoming::{Incoming, UnixIncoming};
 pub use lookup::{LookupError, LookupHost, Lookups, Resolver, SystemResolver, lookup_host};
 pub(crate) use lookup::{remove_resolver, set_resolver};
 pub use server::{ServeForever, Server, StartServer, WaitClosed, start_server, start_server_on, start_unix_server};
+pub use split::{OwnedReadHalf, OwnedWriteHalf, ReuniteError};
 pub use streams::{Close, IncompleteRead, LimitOverrun, OpenConnection, OpenUnixConnection, Read, WriteAll};
 pub use streams::{StreamReader, StreamWriter, open_connection, open_unix_connection};
 pub use tcp::{Accept, Connect, TcpListener, TcpStream};

@@ -40,14 +40,14 @@ const ACCEPT_RETRY_DELAY: Duration = Duration::from_secs(1);
 const IN_A_ROW: u32 = 64;
 
 /// Listens at a TCP address, or at all addresses of a name. For each connection, spawns a task that
-/// calls `handler` with a reader and a writer. The connection is closed when the handler has dropped
-/// both.
+/// calls `handler` with a reader and a writer. The connection is closed when the handler has
+/// dropped both.
 ///
 /// The empty name, as in `("", 80)`, stands for all addresses of this machine, of IPv4 and IPv6.
-/// With port 0, the operating system chooses a port for each address.
-/// [`Server::local_addrs`] returns the addresses. If a server listens at several addresses, an IPv6
-/// address such as `[::]` accepts no connections over IPv4. A family or an address that this machine
-/// does not have is skipped, if another one is left.
+/// With port 0, the operating system chooses a port for each address. [`Server::local_addrs`]
+/// returns the addresses. If a server listens at several addresses, an IPv6 address such as `[::]`
+/// accepts no connections over IPv4. A family or an address that this machine does not have is
+/// skipped, if another one is left.
 ///
 /// A handler that panics ends only its own connection. The panic goes to the exception handler, as
 /// for any task whose result is not read.
@@ -61,14 +61,14 @@ const IN_A_ROW: u32 = 64;
 ///
 /// Cancel safety: nothing is bound before it is ready.
 ///
-/// asyncio: `start_server(callback, host, port).await`; there, `host=None` has the same meaning as the
+/// asyncio: `start_server(callback, host, port)`; there, `host=None` has the same meaning as the
 /// empty name.
 ///
 /// # Errors
 ///
 /// The errors of [`lookup_host`](crate::net::lookup_host()), and of listening at an address: if one
-/// address cannot be used, for example because it is in use, the others are closed, and its error is
-/// returned. Of several addresses, the error is an [`AddressErrors`].
+/// address cannot be used, for example because it is in use, the others are closed, and its error
+/// is returned. Of several addresses, the error is an [`AddressErrors`].
 ///
 /// # Panics
 ///

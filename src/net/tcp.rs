@@ -2,17 +2,19 @@
 
 use crate::kernel::idle::sockets::reactor::Side;
 use crate::net::bind::Bind;
+use crate::net::datagram::Receive;
 use crate::net::endpoint::ToSocketAddrs;
 use crate::net::happy_eyeballs::{Options, happy_eyeballs};
 use crate::net::lookup::Lookup;
 use crate::net::socket::socket;
+use crate::net::split::{OwnedReadHalf, OwnedWriteHalf, split};
 use crate::outside::io::{Async, Operation};
 use rustix::io::Errno;
 use rustix::net::{self, AddressFamily, SocketType, ipproto, sockopt};
 use std::fmt;
 use std::io;
 use std::net::{Shutdown, SocketAddr};
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::panic::Location;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -232,6 +234,136 @@ impl TcpListener {
         self.io.get_ref().local_addr()
     }
 
+    /// Deregisters the listener and returns it as the standard library's type. It stays
+    /// non-blocking: to use it without a loop, call `set_nonblocking(false)`. Waiting tasks are
+    /// woken.
+    ///
+    /// # Panics
+    ///
+    /// On a thread other than the loop's.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use onelane::{EventLoop, net::TcpListener};
+    ///
+    /// EventLoop::new().run(async {
+    ///     let listener = TcpListener::bind("127.0.0.1:0").await?;
+    ///     let listener = listener.into_std();
+    ///     listener.set_nonblocking(false)?;
+    ///     Ok::<(), std::io::Error>(())
+    /// })
+    /// # .unwrap();
+    /// ```
+    #[track_caller]
+    pub fn into_std(self) -> std::net::TcpListener {
+        self.io.into_inner()
+    }
+
+    /// Creates another handle to the same listener, in the running loop. The two share everything
+    /// that the operating system knows of it: data, connections, options, and `shutdown`. It stays
+    /// open until both are dropped.
+    ///
+    /// # Errors
+    ///
+    /// If no descriptors are left, and the errors of [`Async::new`].
+    ///
+    /// # Panics
+    ///
+    /// If no loop is running on this thread.
+    ///
+    /// # Cost
+    ///
+    /// A descriptor, three system calls, two allocations.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use onelane::{EventLoop, net::TcpListener};
+    ///
+    /// EventLoop::new().run(async {
+    ///     let listener = TcpListener::bind("127.0.0.1:0").await?;
+    ///     let other = listener.try_clone()?;
+    ///     drop(listener);
+    ///     assert!(other.take_error()?.is_none());
+    ///     Ok::<(), std::io::Error>(())
+    /// })
+    /// # .unwrap();
+    /// ```
+    #[track_caller]
+    pub fn try_clone(&self) -> io::Result<Self> {
+        Self::from_std(self.io.get_ref().try_clone()?)
+    }
+
+    /// Returns the pending error of the socket (`SO_ERROR`), and removes it.
+    ///
+    /// # Errors
+    ///
+    /// The error of the operating system.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use onelane::{EventLoop, net::TcpListener};
+    ///
+    /// EventLoop::new().run(async {
+    ///     let listener = TcpListener::bind("127.0.0.1:0").await?;
+    ///     assert!(listener.take_error()?.is_none());
+    ///     Ok::<(), std::io::Error>(())
+    /// })
+    /// # .unwrap();
+    /// ```
+    pub fn take_error(&self) -> io::Result<Option<io::Error>> {
+        self.io.get_ref().take_error()
+    }
+
+    /// Sets the number of routers that a packet may pass (the TTL of IPv4). The default is usually
+    /// 64. Accepted connections inherit it.
+    ///
+    /// # Errors
+    ///
+    /// The error of the operating system.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use onelane::{EventLoop, net::TcpListener};
+    ///
+    /// EventLoop::new().run(async {
+    ///     let listener = TcpListener::bind("127.0.0.1:0").await?;
+    ///     listener.set_ttl(32)?;
+    ///     assert_eq!(listener.ttl()?, 32);
+    ///     Ok::<(), std::io::Error>(())
+    /// })
+    /// # .unwrap();
+    /// ```
+    pub fn set_ttl(&self, ttl: u32) -> io::Result<()> {
+        self.io.get_ref().set_ttl(ttl)
+    }
+
+    /// Returns the number of routers that a packet may pass.
+    ///
+    /// # Errors
+    ///
+    /// The error of the operating system.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use onelane::{EventLoop, net::TcpListener};
+    ///
+    /// EventLoop::new().run(async {
+    ///     let listener = TcpListener::bind("127.0.0.1:0").await?;
+    ///     listener.set_ttl(32)?;
+    ///     assert_eq!(listener.ttl()?, 32);
+    ///     Ok::<(), std::io::Error>(())
+    /// })
+    /// # .unwrap();
+    /// ```
+    pub fn ttl(&self) -> io::Result<u32> {
+        self.io.get_ref().ttl()
+    }
+
     /// Returns the socket as an `Async`, for functions that are missing here.
     ///
     /// # Examples
@@ -250,11 +382,7 @@ impl TcpListener {
     }
 }
 
-impl AsFd for TcpListener {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.io.as_fd()
-    }
-}
+like_std!(TcpListener, std::net::TcpListener);
 
 /// Creates the operating system's socket: non-blocking, and closed when the process executes
 /// another program.
@@ -533,6 +661,234 @@ impl TcpStream {
         self.io.get_ref().shutdown(how)
     }
 
+    /// Deregisters the connection and returns it as the standard library's type. It stays
+    /// non-blocking: to use it without a loop, call `set_nonblocking(false)`. Waiting tasks are
+    /// woken.
+    ///
+    /// # Panics
+    ///
+    /// On a thread other than the loop's.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use onelane::{EventLoop, net::{TcpListener, TcpStream}};
+    ///
+    /// EventLoop::new().run(async {
+    ///     let listener = TcpListener::bind("127.0.0.1:0").await?;
+    ///     let stream = TcpStream::connect(listener.local_addr()?).await?;
+    ///     let stream = stream.into_std();
+    ///     stream.set_nonblocking(false)?;
+    ///     Ok::<(), std::io::Error>(())
+    /// })
+    /// # .unwrap();
+    /// ```
+    #[track_caller]
+    pub fn into_std(self) -> std::net::TcpStream {
+        self.io.into_inner()
+    }
+
+    /// Creates another handle to the same connection, in the running loop. The two share everything
+    /// that the operating system knows of it: data, connections, options, and `shutdown`. It stays
+    /// open until both are dropped.
+    ///
+    /// # Errors
+    ///
+    /// If no descriptors are left, and the errors of [`Async::new`].
+    ///
+    /// # Panics
+    ///
+    /// If no loop is running on this thread.
+    ///
+    /// # Cost
+    ///
+    /// A descriptor, three system calls, two allocations.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use onelane::{EventLoop, net::{TcpListener, TcpStream}};
+    ///
+    /// EventLoop::new().run(async {
+    ///     let listener = TcpListener::bind("127.0.0.1:0").await?;
+    ///     let stream = TcpStream::connect(listener.local_addr()?).await?;
+    ///     let other = stream.try_clone()?;
+    ///     drop(stream);
+    ///     assert!(other.take_error()?.is_none());
+    ///     Ok::<(), std::io::Error>(())
+    /// })
+    /// # .unwrap();
+    /// ```
+    #[track_caller]
+    pub fn try_clone(&self) -> io::Result<Self> {
+        Self::from_std(self.io.get_ref().try_clone()?)
+    }
+
+    /// Returns the pending error of the socket (`SO_ERROR`), and removes it.
+    ///
+    /// # Errors
+    ///
+    /// The error of the operating system.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use onelane::{EventLoop, net::{TcpListener, TcpStream}};
+    ///
+    /// EventLoop::new().run(async {
+    ///     let listener = TcpListener::bind("127.0.0.1:0").await?;
+    ///     let stream = TcpStream::connect(listener.local_addr()?).await?;
+    ///     assert!(stream.take_error()?.is_none());
+    ///     Ok::<(), std::io::Error>(())
+    /// })
+    /// # .unwrap();
+    /// ```
+    pub fn take_error(&self) -> io::Result<Option<io::Error>> {
+        self.io.get_ref().take_error()
+    }
+
+    /// Whether small writes are sent immediately (`TCP_NODELAY`).
+    ///
+    /// # Errors
+    ///
+    /// The error of the operating system.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use onelane::{EventLoop, net::{TcpListener, TcpStream}};
+    ///
+    /// EventLoop::new().run(async {
+    ///     let listener = TcpListener::bind("127.0.0.1:0").await?;
+    ///     let stream = TcpStream::connect(listener.local_addr()?).await?;
+    ///     stream.set_nodelay(true)?;
+    ///     assert!(stream.nodelay()?);
+    ///     Ok::<(), std::io::Error>(())
+    /// })
+    /// # .unwrap();
+    /// ```
+    pub fn nodelay(&self) -> io::Result<bool> {
+        self.io.get_ref().nodelay()
+    }
+
+    /// Sets the number of routers that a packet may pass (the TTL of IPv4). The default is usually
+    /// 64.
+    ///
+    /// # Errors
+    ///
+    /// The error of the operating system.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use onelane::{EventLoop, net::{TcpListener, TcpStream}};
+    ///
+    /// EventLoop::new().run(async {
+    ///     let listener = TcpListener::bind("127.0.0.1:0").await?;
+    ///     let stream = TcpStream::connect(listener.local_addr()?).await?;
+    ///     stream.set_ttl(32)?;
+    ///     assert_eq!(stream.ttl()?, 32);
+    ///     Ok::<(), std::io::Error>(())
+    /// })
+    /// # .unwrap();
+    /// ```
+    pub fn set_ttl(&self, ttl: u32) -> io::Result<()> {
+        self.io.get_ref().set_ttl(ttl)
+    }
+
+    /// Returns the number of routers that a packet may pass.
+    ///
+    /// # Errors
+    ///
+    /// The error of the operating system.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use onelane::{EventLoop, net::{TcpListener, TcpStream}};
+    ///
+    /// EventLoop::new().run(async {
+    ///     let listener = TcpListener::bind("127.0.0.1:0").await?;
+    ///     let stream = TcpStream::connect(listener.local_addr()?).await?;
+    ///     stream.set_ttl(32)?;
+    ///     assert_eq!(stream.ttl()?, 32);
+    ///     Ok::<(), std::io::Error>(())
+    /// })
+    /// # .unwrap();
+    /// ```
+    pub fn ttl(&self) -> io::Result<u32> {
+        self.io.get_ref().ttl()
+    }
+
+    /// Reads what is available, up to the length of the buffer, and leaves it for the next read.
+    /// Waits only if there is nothing. Returns 0 at the end of the stream.
+    ///
+    /// Cancel safety: nothing is lost.
+    ///
+    /// # Errors
+    ///
+    /// If the connection has failed.
+    ///
+    /// # Panics
+    ///
+    /// When polled outside its loop.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use futures_util::{AsyncReadExt, AsyncWriteExt};
+    /// use onelane::{EventLoop, net::{TcpListener, TcpStream}};
+    ///
+    /// EventLoop::new().run(async {
+    ///     let listener = TcpListener::bind("127.0.0.1:0").await?;
+    ///     let mut client = TcpStream::connect(listener.local_addr()?).await?;
+    ///     let (mut peer, _) = listener.accept().await?;
+    ///     client.write_all(b"lane").await?;
+    ///     let mut buffer = [0; 4];
+    ///     assert!(peer.peek(&mut buffer).await? > 0);
+    ///     peer.read_exact(&mut buffer).await?;
+    ///     assert_eq!(&buffer, b"lane");
+    ///     Ok::<(), std::io::Error>(())
+    /// })
+    /// # .unwrap();
+    /// ```
+    pub fn peek<'a>(&'a self, buffer: &'a mut [u8]) -> Receive<'a, std::net::TcpStream, usize> {
+        Receive::new(&self.io, buffer, std::net::TcpStream::peek)
+    }
+
+    /// Splits the connection into a half that reads and a half that writes, which two tasks can
+    /// own. [`reunite`](crate::net::OwnedReadHalf::reunite) puts them together again.
+    ///
+    /// Inside one task, `(&stream, &stream)` reads and writes as well, without an allocation. For
+    /// asyncio's pair of streams, use [`into_streams`](Self::into_streams).
+    ///
+    /// # Cost
+    ///
+    /// One allocation.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use futures_util::{AsyncReadExt, AsyncWriteExt};
+    /// use onelane::{EventLoop, net::{TcpListener, TcpStream}, spawn};
+    ///
+    /// EventLoop::new().run(async {
+    ///     let listener = TcpListener::bind("127.0.0.1:0").await?;
+    ///     let (_reader, mut writer) = TcpStream::connect(listener.local_addr()?).await?.into_split();
+    ///     let (mut reader, _writer) = listener.accept().await?.0.into_split();
+    ///     let sending = spawn(async move { writer.write_all(b"lane").await }); // then it is dropped
+    ///     let mut text = String::new();
+    ///     reader.read_to_string(&mut text).await?;
+    ///     sending.await.unwrap()?;
+    ///     assert_eq!(text, "lane");
+    ///     Ok::<(), std::io::Error>(())
+    /// })
+    /// # .unwrap();
+    /// ```
+    pub fn into_split(self) -> (OwnedReadHalf<Self>, OwnedWriteHalf<Self>) {
+        split(self, |stream| drop(stream.shutdown(Shutdown::Write)))
+    }
+
     /// Returns the socket as an `Async`, for functions that are missing here.
     ///
     /// # Examples
@@ -553,11 +909,7 @@ impl TcpStream {
     }
 }
 
-impl AsFd for TcpStream {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.io.as_fd()
-    }
-}
+like_std!(TcpStream, std::net::TcpStream);
 
 read_and_write!(TcpStream);
 

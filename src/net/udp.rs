@@ -7,8 +7,7 @@ use crate::net::lookup::Lookup;
 use crate::outside::io::Async;
 use std::fmt;
 use std::io;
-use std::net::SocketAddr;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
@@ -311,6 +310,439 @@ impl UdpSocket {
         self.io.get_ref().peer_addr()
     }
 
+    /// Deregisters the socket and returns it as the standard library's type. It stays non-blocking:
+    /// to use it without a loop, call `set_nonblocking(false)`. Waiting tasks are woken.
+    ///
+    /// # Panics
+    ///
+    /// On a thread other than the loop's.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use onelane::{EventLoop, net::UdpSocket};
+    ///
+    /// EventLoop::new().run(async {
+    ///     let socket = UdpSocket::bind("127.0.0.1:0").await?;
+    ///     let socket = socket.into_std();
+    ///     socket.set_nonblocking(false)?;
+    ///     Ok::<(), std::io::Error>(())
+    /// })
+    /// # .unwrap();
+    /// ```
+    #[track_caller]
+    pub fn into_std(self) -> std::net::UdpSocket {
+        self.io.into_inner()
+    }
+
+    /// Creates another handle to the same socket, in the running loop. The two share everything
+    /// that the operating system knows of it: data, connections, options, and `shutdown`. It stays
+    /// open until both are dropped.
+    ///
+    /// # Errors
+    ///
+    /// If no descriptors are left, and the errors of [`Async::new`].
+    ///
+    /// # Panics
+    ///
+    /// If no loop is running on this thread.
+    ///
+    /// # Cost
+    ///
+    /// A descriptor, three system calls, two allocations.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use onelane::{EventLoop, net::UdpSocket};
+    ///
+    /// EventLoop::new().run(async {
+    ///     let socket = UdpSocket::bind("127.0.0.1:0").await?;
+    ///     let other = socket.try_clone()?;
+    ///     drop(socket);
+    ///     assert!(other.take_error()?.is_none());
+    ///     Ok::<(), std::io::Error>(())
+    /// })
+    /// # .unwrap();
+    /// ```
+    #[track_caller]
+    pub fn try_clone(&self) -> io::Result<Self> {
+        Self::from_std(self.io.get_ref().try_clone()?)
+    }
+
+    /// Returns the pending error of the socket (`SO_ERROR`), and removes it.
+    ///
+    /// # Errors
+    ///
+    /// The error of the operating system.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use onelane::{EventLoop, net::UdpSocket};
+    ///
+    /// EventLoop::new().run(async {
+    ///     let socket = UdpSocket::bind("127.0.0.1:0").await?;
+    ///     assert!(socket.take_error()?.is_none());
+    ///     Ok::<(), std::io::Error>(())
+    /// })
+    /// # .unwrap();
+    /// ```
+    pub fn take_error(&self) -> io::Result<Option<io::Error>> {
+        self.io.get_ref().take_error()
+    }
+
+    /// Like [`recv`](Self::recv), but leaves the datagram for the next call.
+    ///
+    /// # Errors
+    ///
+    /// The errors of [`recv`](Self::recv).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use onelane::{EventLoop, net::UdpSocket};
+    ///
+    /// EventLoop::new().run(async {
+    ///     let socket = UdpSocket::bind("127.0.0.1:0").await?;
+    ///     socket.connect(socket.local_addr()?).await?; // to itself
+    ///     socket.send(b"lane").await?;
+    ///     let mut buffer = [0; 8];
+    ///     assert_eq!(socket.peek(&mut buffer).await?, 4);
+    ///     assert_eq!(socket.recv(&mut buffer).await?, 4);
+    ///     Ok::<(), std::io::Error>(())
+    /// })
+    /// # .unwrap();
+    /// ```
+    pub fn peek<'a>(&'a self, buffer: &'a mut [u8]) -> Receive<'a, std::net::UdpSocket, usize> {
+        Receive::new(&self.io, buffer, std::net::UdpSocket::peek)
+    }
+
+    /// Like [`recv_from`](Self::recv_from), but leaves the datagram for the next call.
+    ///
+    /// # Errors
+    ///
+    /// The errors of [`recv`](Self::recv).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use onelane::{EventLoop, net::UdpSocket};
+    ///
+    /// EventLoop::new().run(async {
+    ///     let socket = UdpSocket::bind("127.0.0.1:0").await?;
+    ///     let own = socket.local_addr()?;
+    ///     socket.send_to(b"lane", own).await?;
+    ///     let mut buffer = [0; 8];
+    ///     assert_eq!(socket.peek_from(&mut buffer).await?, (4, own));
+    ///     assert_eq!(socket.recv_from(&mut buffer).await?, (4, own));
+    ///     Ok::<(), std::io::Error>(())
+    /// })
+    /// # .unwrap();
+    /// ```
+    pub fn peek_from<'a>(&'a self, buffer: &'a mut [u8]) -> Receive<'a, std::net::UdpSocket, (usize, SocketAddr)> {
+        Receive::new(&self.io, buffer, std::net::UdpSocket::peek_from)
+    }
+
+    /// Sets the number of routers that a packet may pass (the TTL of IPv4). The default is usually
+    /// 64.
+    ///
+    /// # Errors
+    ///
+    /// The error of the operating system.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use onelane::{EventLoop, net::UdpSocket};
+    ///
+    /// EventLoop::new().run(async {
+    ///     let socket = UdpSocket::bind("127.0.0.1:0").await?;
+    ///     socket.set_ttl(32)?;
+    ///     assert_eq!(socket.ttl()?, 32);
+    ///     Ok::<(), std::io::Error>(())
+    /// })
+    /// # .unwrap();
+    /// ```
+    pub fn set_ttl(&self, ttl: u32) -> io::Result<()> {
+        self.io.get_ref().set_ttl(ttl)
+    }
+
+    /// Returns the number of routers that a packet may pass.
+    ///
+    /// # Errors
+    ///
+    /// The error of the operating system.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use onelane::{EventLoop, net::UdpSocket};
+    ///
+    /// EventLoop::new().run(async {
+    ///     let socket = UdpSocket::bind("127.0.0.1:0").await?;
+    ///     socket.set_ttl(32)?;
+    ///     assert_eq!(socket.ttl()?, 32);
+    ///     Ok::<(), std::io::Error>(())
+    /// })
+    /// # .unwrap();
+    /// ```
+    pub fn ttl(&self) -> io::Result<u32> {
+        self.io.get_ref().ttl()
+    }
+
+    /// Sets whether the socket may send to broadcast addresses. The default is false.
+    ///
+    /// # Errors
+    ///
+    /// The error of the operating system.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use onelane::{EventLoop, net::UdpSocket};
+    ///
+    /// EventLoop::new().run(async {
+    ///     let socket = UdpSocket::bind("127.0.0.1:0").await?;
+    ///     socket.set_broadcast(true)?;
+    ///     assert!(socket.broadcast()?);
+    ///     Ok::<(), std::io::Error>(())
+    /// })
+    /// # .unwrap();
+    /// ```
+    pub fn set_broadcast(&self, broadcast: bool) -> io::Result<()> {
+        self.io.get_ref().set_broadcast(broadcast)
+    }
+
+    /// Whether the socket may send to broadcast addresses.
+    ///
+    /// # Errors
+    ///
+    /// The error of the operating system.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use onelane::{EventLoop, net::UdpSocket};
+    ///
+    /// EventLoop::new().run(async {
+    ///     let socket = UdpSocket::bind("127.0.0.1:0").await?;
+    ///     socket.set_broadcast(true)?;
+    ///     assert!(socket.broadcast()?);
+    ///     Ok::<(), std::io::Error>(())
+    /// })
+    /// # .unwrap();
+    /// ```
+    pub fn broadcast(&self) -> io::Result<bool> {
+        self.io.get_ref().broadcast()
+    }
+
+    /// Sets whether this machine receives the multicast datagrams that the socket sends (IPv4). The
+    /// default is true.
+    ///
+    /// # Errors
+    ///
+    /// The error of the operating system.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use onelane::{EventLoop, net::UdpSocket};
+    ///
+    /// EventLoop::new().run(async {
+    ///     let socket = UdpSocket::bind("127.0.0.1:0").await?;
+    ///     socket.set_multicast_loop_v4(false)?;
+    ///     assert!(!socket.multicast_loop_v4()?);
+    ///     Ok::<(), std::io::Error>(())
+    /// })
+    /// # .unwrap();
+    /// ```
+    pub fn set_multicast_loop_v4(&self, multicast_loop: bool) -> io::Result<()> {
+        self.io.get_ref().set_multicast_loop_v4(multicast_loop)
+    }
+
+    /// Whether this machine receives the multicast datagrams that the socket sends (IPv4).
+    ///
+    /// # Errors
+    ///
+    /// The error of the operating system.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use onelane::{EventLoop, net::UdpSocket};
+    ///
+    /// EventLoop::new().run(async {
+    ///     let socket = UdpSocket::bind("127.0.0.1:0").await?;
+    ///     socket.set_multicast_loop_v4(false)?;
+    ///     assert!(!socket.multicast_loop_v4()?);
+    ///     Ok::<(), std::io::Error>(())
+    /// })
+    /// # .unwrap();
+    /// ```
+    pub fn multicast_loop_v4(&self) -> io::Result<bool> {
+        self.io.get_ref().multicast_loop_v4()
+    }
+
+    /// Sets the number of routers that a multicast datagram may pass (IPv4). The default is 1: it
+    /// stays in the local network.
+    ///
+    /// # Errors
+    ///
+    /// The error of the operating system.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use onelane::{EventLoop, net::UdpSocket};
+    ///
+    /// EventLoop::new().run(async {
+    ///     let socket = UdpSocket::bind("127.0.0.1:0").await?;
+    ///     socket.set_multicast_ttl_v4(4)?;
+    ///     assert_eq!(socket.multicast_ttl_v4()?, 4);
+    ///     Ok::<(), std::io::Error>(())
+    /// })
+    /// # .unwrap();
+    /// ```
+    pub fn set_multicast_ttl_v4(&self, ttl: u32) -> io::Result<()> {
+        self.io.get_ref().set_multicast_ttl_v4(ttl)
+    }
+
+    /// Returns the number of routers that a multicast datagram may pass (IPv4).
+    ///
+    /// # Errors
+    ///
+    /// The error of the operating system.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use onelane::{EventLoop, net::UdpSocket};
+    ///
+    /// EventLoop::new().run(async {
+    ///     let socket = UdpSocket::bind("127.0.0.1:0").await?;
+    ///     socket.set_multicast_ttl_v4(4)?;
+    ///     assert_eq!(socket.multicast_ttl_v4()?, 4);
+    ///     Ok::<(), std::io::Error>(())
+    /// })
+    /// # .unwrap();
+    /// ```
+    pub fn multicast_ttl_v4(&self) -> io::Result<u32> {
+        self.io.get_ref().multicast_ttl_v4()
+    }
+
+    /// Joins a multicast group, on the interface with this address; with `Ipv4Addr::UNSPECIFIED`,
+    /// the operating system chooses one.
+    ///
+    /// # Errors
+    ///
+    /// If the address is no multicast address, or no interface serves it.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use onelane::{EventLoop, net::UdpSocket};
+    /// use std::net::Ipv4Addr;
+    ///
+    /// EventLoop::new().run(async {
+    ///     let socket = UdpSocket::bind("0.0.0.0:0").await?;
+    ///     let group = Ipv4Addr::new(224, 0, 0, 251);
+    ///     // A machine without a network has no interface for it.
+    ///     if socket.join_multicast_v4(&group, &Ipv4Addr::UNSPECIFIED).is_ok() {
+    ///         socket.leave_multicast_v4(&group, &Ipv4Addr::UNSPECIFIED)?;
+    ///     }
+    ///     Ok::<(), std::io::Error>(())
+    /// })
+    /// # .unwrap();
+    /// ```
+    pub fn join_multicast_v4(&self, group: &Ipv4Addr, interface: &Ipv4Addr) -> io::Result<()> {
+        self.io.get_ref().join_multicast_v4(group, interface)
+    }
+
+    /// Leaves a multicast group.
+    ///
+    /// # Errors
+    ///
+    /// If the address is no multicast address, or no interface serves it.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use onelane::{EventLoop, net::UdpSocket};
+    /// use std::net::Ipv4Addr;
+    ///
+    /// EventLoop::new().run(async {
+    ///     let socket = UdpSocket::bind("0.0.0.0:0").await?;
+    ///     let group = Ipv4Addr::new(224, 0, 0, 251);
+    ///     // A machine without a network has no interface for it.
+    ///     if socket.join_multicast_v4(&group, &Ipv4Addr::UNSPECIFIED).is_ok() {
+    ///         socket.leave_multicast_v4(&group, &Ipv4Addr::UNSPECIFIED)?;
+    ///     }
+    ///     Ok::<(), std::io::Error>(())
+    /// })
+    /// # .unwrap();
+    /// ```
+    pub fn leave_multicast_v4(&self, group: &Ipv4Addr, interface: &Ipv4Addr) -> io::Result<()> {
+        self.io.get_ref().leave_multicast_v4(group, interface)
+    }
+
+    /// Joins a multicast group, on the interface with this index; with 0, the operating system
+    /// chooses one.
+    ///
+    /// # Errors
+    ///
+    /// If the address is no multicast address, or no interface serves it.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use onelane::{EventLoop, net::UdpSocket};
+    /// use std::net::Ipv6Addr;
+    ///
+    /// EventLoop::new().run(async {
+    ///     let group = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 0xfb);
+    ///     // A machine may have no IPv6, or no interface for it.
+    ///     if let Ok(socket) = UdpSocket::bind("[::]:0").await {
+    ///         if socket.join_multicast_v6(&group, 0).is_ok() {
+    ///             socket.leave_multicast_v6(&group, 0)?;
+    ///         }
+    ///     }
+    ///     Ok::<(), std::io::Error>(())
+    /// })
+    /// # .unwrap();
+    /// ```
+    pub fn join_multicast_v6(&self, group: &Ipv6Addr, interface: u32) -> io::Result<()> {
+        self.io.get_ref().join_multicast_v6(group, interface)
+    }
+
+    /// Leaves a multicast group.
+    ///
+    /// # Errors
+    ///
+    /// If the address is no multicast address, or no interface serves it.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use onelane::{EventLoop, net::UdpSocket};
+    /// use std::net::Ipv6Addr;
+    ///
+    /// EventLoop::new().run(async {
+    ///     let group = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 0xfb);
+    ///     // A machine may have no IPv6, or no interface for it.
+    ///     if let Ok(socket) = UdpSocket::bind("[::]:0").await {
+    ///         if socket.join_multicast_v6(&group, 0).is_ok() {
+    ///             socket.leave_multicast_v6(&group, 0)?;
+    ///         }
+    ///     }
+    ///     Ok::<(), std::io::Error>(())
+    /// })
+    /// # .unwrap();
+    /// ```
+    pub fn leave_multicast_v6(&self, group: &Ipv6Addr, interface: u32) -> io::Result<()> {
+        self.io.get_ref().leave_multicast_v6(group, interface)
+    }
+
     /// Returns the socket as an `Async`, for functions that are missing here.
     ///
     /// # Examples
@@ -329,11 +761,7 @@ impl UdpSocket {
     }
 }
 
-impl AsFd for UdpSocket {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.io.as_fd()
-    }
-}
+like_std!(UdpSocket, std::net::UdpSocket);
 
 /// The future of [`UdpSocket::connect`].
 ///

@@ -3,13 +3,13 @@
 use crate::kernel::idle::sockets::reactor::Side;
 use crate::net::datagram::{Receive, Transmit};
 use crate::net::socket::socket;
+use crate::net::split::{OwnedReadHalf, OwnedWriteHalf, split};
 use crate::outside::io::{Async, Operation};
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketType};
 use std::fmt;
 use std::io;
 use std::net::Shutdown;
-use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::SocketAddr;
 use std::panic::Location;
 use std::path::{Path, PathBuf};
@@ -162,6 +162,95 @@ impl UnixListener {
         self.io.get_ref().local_addr()
     }
 
+    /// Deregisters the listener and returns it as the standard library's type. It stays
+    /// non-blocking: to use it without a loop, call `set_nonblocking(false)`. Waiting tasks are
+    /// woken.
+    ///
+    /// # Panics
+    ///
+    /// On a thread other than the loop's.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use onelane::{EventLoop, net::UnixListener};
+    ///
+    /// # let path = std::env::temp_dir().join(format!("onelane-options-1-{}", std::process::id()));
+    /// EventLoop::new().run(async {
+    ///     let listener = UnixListener::bind(&path)?;
+    ///     std::fs::remove_file(&path)?;
+    ///     let listener = listener.into_std();
+    ///     listener.set_nonblocking(false)?;
+    ///     Ok::<(), std::io::Error>(())
+    /// })
+    /// # .unwrap();
+    /// ```
+    #[track_caller]
+    pub fn into_std(self) -> std::os::unix::net::UnixListener {
+        self.io.into_inner()
+    }
+
+    /// Creates another handle to the same listener, in the running loop. The two share everything
+    /// that the operating system knows of it: data, connections, options, and `shutdown`. It stays
+    /// open until both are dropped.
+    ///
+    /// # Errors
+    ///
+    /// If no descriptors are left, and the errors of [`Async::new`].
+    ///
+    /// # Panics
+    ///
+    /// If no loop is running on this thread.
+    ///
+    /// # Cost
+    ///
+    /// A descriptor, three system calls, two allocations.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use onelane::{EventLoop, net::UnixListener};
+    ///
+    /// # let path = std::env::temp_dir().join(format!("onelane-options-2-{}", std::process::id()));
+    /// EventLoop::new().run(async {
+    ///     let listener = UnixListener::bind(&path)?;
+    ///     std::fs::remove_file(&path)?;
+    ///     let other = listener.try_clone()?;
+    ///     drop(listener);
+    ///     assert!(other.take_error()?.is_none());
+    ///     Ok::<(), std::io::Error>(())
+    /// })
+    /// # .unwrap();
+    /// ```
+    #[track_caller]
+    pub fn try_clone(&self) -> io::Result<Self> {
+        Self::from_std(self.io.get_ref().try_clone()?)
+    }
+
+    /// Returns the pending error of the socket (`SO_ERROR`), and removes it.
+    ///
+    /// # Errors
+    ///
+    /// The error of the operating system.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use onelane::{EventLoop, net::UnixListener};
+    ///
+    /// # let path = std::env::temp_dir().join(format!("onelane-options-3-{}", std::process::id()));
+    /// EventLoop::new().run(async {
+    ///     let listener = UnixListener::bind(&path)?;
+    ///     std::fs::remove_file(&path)?;
+    ///     assert!(listener.take_error()?.is_none());
+    ///     Ok::<(), std::io::Error>(())
+    /// })
+    /// # .unwrap();
+    /// ```
+    pub fn take_error(&self) -> io::Result<Option<io::Error>> {
+        self.io.get_ref().take_error()
+    }
+
     /// Returns the socket as an `Async`, for functions that are missing here.
     ///
     /// # Examples
@@ -182,11 +271,7 @@ impl UnixListener {
     }
 }
 
-impl AsFd for UnixListener {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.io.as_fd()
-    }
-}
+like_std!(UnixListener, std::os::unix::net::UnixListener);
 
 /// The future of [`UnixListener::accept`].
 ///
@@ -417,6 +502,121 @@ impl UnixStream {
         self.io.get_ref().shutdown(how)
     }
 
+    /// Deregisters the connection and returns it as the standard library's type. It stays
+    /// non-blocking: to use it without a loop, call `set_nonblocking(false)`. Waiting tasks are
+    /// woken.
+    ///
+    /// # Panics
+    ///
+    /// On a thread other than the loop's.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use onelane::{EventLoop, net::UnixStream};
+    ///
+    /// EventLoop::new().run(async {
+    ///     let (stream, _other) = UnixStream::pair()?;
+    ///     let stream = stream.into_std();
+    ///     stream.set_nonblocking(false)?;
+    ///     Ok::<(), std::io::Error>(())
+    /// })
+    /// # .unwrap();
+    /// ```
+    #[track_caller]
+    pub fn into_std(self) -> std::os::unix::net::UnixStream {
+        self.io.into_inner()
+    }
+
+    /// Creates another handle to the same connection, in the running loop. The two share everything
+    /// that the operating system knows of it: data, connections, options, and `shutdown`. It stays
+    /// open until both are dropped.
+    ///
+    /// # Errors
+    ///
+    /// If no descriptors are left, and the errors of [`Async::new`].
+    ///
+    /// # Panics
+    ///
+    /// If no loop is running on this thread.
+    ///
+    /// # Cost
+    ///
+    /// A descriptor, three system calls, two allocations.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use onelane::{EventLoop, net::UnixStream};
+    ///
+    /// EventLoop::new().run(async {
+    ///     let (stream, _other) = UnixStream::pair()?;
+    ///     let other = stream.try_clone()?;
+    ///     drop(stream);
+    ///     assert!(other.take_error()?.is_none());
+    ///     Ok::<(), std::io::Error>(())
+    /// })
+    /// # .unwrap();
+    /// ```
+    #[track_caller]
+    pub fn try_clone(&self) -> io::Result<Self> {
+        Self::from_std(self.io.get_ref().try_clone()?)
+    }
+
+    /// Returns the pending error of the socket (`SO_ERROR`), and removes it.
+    ///
+    /// # Errors
+    ///
+    /// The error of the operating system.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use onelane::{EventLoop, net::UnixStream};
+    ///
+    /// EventLoop::new().run(async {
+    ///     let (stream, _other) = UnixStream::pair()?;
+    ///     assert!(stream.take_error()?.is_none());
+    ///     Ok::<(), std::io::Error>(())
+    /// })
+    /// # .unwrap();
+    /// ```
+    pub fn take_error(&self) -> io::Result<Option<io::Error>> {
+        self.io.get_ref().take_error()
+    }
+
+    /// Splits the connection into a half that reads and a half that writes, which two tasks can
+    /// own. [`reunite`](crate::net::OwnedReadHalf::reunite) puts them together again.
+    ///
+    /// Inside one task, `(&stream, &stream)` reads and writes as well, without an allocation. For
+    /// asyncio's pair of streams, use [`into_streams`](Self::into_streams).
+    ///
+    /// # Cost
+    ///
+    /// One allocation.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use futures_util::{AsyncReadExt, AsyncWriteExt};
+    /// use onelane::{EventLoop, net::UnixStream, spawn};
+    ///
+    /// EventLoop::new().run(async {
+    ///     let (one, other) = UnixStream::pair()?;
+    ///     let ((mut reader, _), (_, mut writer)) = (one.into_split(), other.into_split());
+    ///     let sending = spawn(async move { writer.write_all(b"lane").await }); // then it is dropped
+    ///     let mut text = String::new();
+    ///     reader.read_to_string(&mut text).await?;
+    ///     sending.await.unwrap()?;
+    ///     assert_eq!(text, "lane");
+    ///     Ok::<(), std::io::Error>(())
+    /// })
+    /// # .unwrap();
+    /// ```
+    pub fn into_split(self) -> (OwnedReadHalf<Self>, OwnedWriteHalf<Self>) {
+        split(self, |stream| drop(stream.shutdown(Shutdown::Write)))
+    }
+
     /// Returns the socket as an `Async`, for functions that are missing here.
     ///
     /// # Examples
@@ -435,11 +635,7 @@ impl UnixStream {
     }
 }
 
-impl AsFd for UnixStream {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.io.as_fd()
-    }
-}
+like_std!(UnixStream, std::os::unix::net::UnixStream);
 
 read_and_write!(UnixStream);
 
@@ -771,6 +967,157 @@ impl UnixDatagram {
         Receive::new(&self.io, buffer, std::os::unix::net::UnixDatagram::recv_from)
     }
 
+    /// Deregisters the socket and returns it as the standard library's type. It stays non-blocking:
+    /// to use it without a loop, call `set_nonblocking(false)`. Waiting tasks are woken.
+    ///
+    /// # Panics
+    ///
+    /// On a thread other than the loop's.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use onelane::{EventLoop, net::UnixDatagram};
+    ///
+    /// EventLoop::new().run(async {
+    ///     let (socket, _other) = UnixDatagram::pair()?;
+    ///     let socket = socket.into_std();
+    ///     socket.set_nonblocking(false)?;
+    ///     Ok::<(), std::io::Error>(())
+    /// })
+    /// # .unwrap();
+    /// ```
+    #[track_caller]
+    pub fn into_std(self) -> std::os::unix::net::UnixDatagram {
+        self.io.into_inner()
+    }
+
+    /// Creates another handle to the same socket, in the running loop. The two share everything
+    /// that the operating system knows of it: data, connections, options, and `shutdown`. It stays
+    /// open until both are dropped.
+    ///
+    /// # Errors
+    ///
+    /// If no descriptors are left, and the errors of [`Async::new`].
+    ///
+    /// # Panics
+    ///
+    /// If no loop is running on this thread.
+    ///
+    /// # Cost
+    ///
+    /// A descriptor, three system calls, two allocations.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use onelane::{EventLoop, net::UnixDatagram};
+    ///
+    /// EventLoop::new().run(async {
+    ///     let (socket, _other) = UnixDatagram::pair()?;
+    ///     let other = socket.try_clone()?;
+    ///     drop(socket);
+    ///     assert!(other.take_error()?.is_none());
+    ///     Ok::<(), std::io::Error>(())
+    /// })
+    /// # .unwrap();
+    /// ```
+    #[track_caller]
+    pub fn try_clone(&self) -> io::Result<Self> {
+        Self::from_std(self.io.get_ref().try_clone()?)
+    }
+
+    /// Returns the pending error of the socket (`SO_ERROR`), and removes it.
+    ///
+    /// # Errors
+    ///
+    /// The error of the operating system.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use onelane::{EventLoop, net::UnixDatagram};
+    ///
+    /// EventLoop::new().run(async {
+    ///     let (socket, _other) = UnixDatagram::pair()?;
+    ///     assert!(socket.take_error()?.is_none());
+    ///     Ok::<(), std::io::Error>(())
+    /// })
+    /// # .unwrap();
+    /// ```
+    pub fn take_error(&self) -> io::Result<Option<io::Error>> {
+        self.io.get_ref().take_error()
+    }
+
+    /// Returns the local address: the path at which the socket was bound, if it was.
+    ///
+    /// # Errors
+    ///
+    /// The error of the operating system.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use onelane::{EventLoop, net::UnixDatagram};
+    ///
+    /// EventLoop::new().run(async {
+    ///     let socket = UnixDatagram::unbound()?;
+    ///     assert!(socket.local_addr()?.is_unnamed());
+    ///     Ok::<(), std::io::Error>(())
+    /// })
+    /// # .unwrap();
+    /// ```
+    pub fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.io.get_ref().local_addr()
+    }
+
+    /// Returns the address of the connected peer.
+    ///
+    /// # Errors
+    ///
+    /// If it is not connected.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use onelane::{EventLoop, net::UnixDatagram};
+    ///
+    /// EventLoop::new().run(async {
+    ///     let (socket, _other) = UnixDatagram::pair()?;
+    ///     assert!(socket.peer_addr()?.is_unnamed());
+    ///     Ok::<(), std::io::Error>(())
+    /// })
+    /// # .unwrap();
+    /// ```
+    pub fn peer_addr(&self) -> io::Result<SocketAddr> {
+        self.io.get_ref().peer_addr()
+    }
+
+    /// Closes one direction, or both: after `Shutdown::Write`, sends fail; after `Shutdown::Read`,
+    /// sends of the connected peer fail.
+    ///
+    /// # Errors
+    ///
+    /// If it is not connected.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use onelane::{EventLoop, net::UnixDatagram};
+    /// use std::net::Shutdown;
+    ///
+    /// EventLoop::new().run(async {
+    ///     let (socket, _other) = UnixDatagram::pair()?;
+    ///     socket.shutdown(Shutdown::Write)?;
+    ///     assert!(socket.send(b"too late").await.is_err());
+    ///     Ok::<(), std::io::Error>(())
+    /// })
+    /// # .unwrap();
+    /// ```
+    pub fn shutdown(&self, how: Shutdown) -> io::Result<()> {
+        self.io.get_ref().shutdown(how)
+    }
+
     /// Returns the socket as an `Async`, for functions that are missing here.
     ///
     /// # Examples
@@ -788,8 +1135,4 @@ impl UnixDatagram {
     }
 }
 
-impl AsFd for UnixDatagram {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.io.as_fd()
-    }
-}
+like_std!(UnixDatagram, std::os::unix::net::UnixDatagram);

@@ -37,12 +37,14 @@ use futures_io::{AsyncRead, AsyncWrite};
 use rustix::io::ioctl_fionbio;
 use std::any::type_name;
 use std::fmt;
+use std::fs::File;
 use std::io::{self, IoSlice, IoSliceMut, Read, Write};
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::panic::Location;
 use std::pin::Pin;
+use std::process::{ChildStderr, ChildStdout};
 use std::rc::Rc;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, ready};
 
 /// An object with a file descriptor, and the loop that polls it.
@@ -60,7 +62,12 @@ use std::task::{Context, Poll, ready};
 /// The descriptor that is registered is the one that `as_fd` returned when the `Async` was made. It
 /// should always return the same one, because it is called at other times too.
 ///
-/// asyncio: `loop.add_reader`, `add_writer`, `sock_recv` and similar functions.
+/// To read and write, use [`AsyncRead`] and [`AsyncWrite`], which it implements if a `&T` reads and
+/// writes in the standard library. A `ChildStdin` does; for the other pipes of a child process,
+/// convert to `Async<File>` with `try_from`.
+///
+/// asyncio: `loop.add_reader`, `add_writer`, `sock_recv`, `connect_read_pipe` and similar
+/// functions.
 ///
 /// # Examples
 ///
@@ -91,6 +98,9 @@ pub struct Async<T> {
     is_tcp: bool,
     /// The location to show for waits that are polled inside a library.
     made_at: &'static Location<'static>,
+    /// The waiters that `poll_readable` and `poll_writable` have registered last, by their numbers;
+    /// 0 for none.
+    polled: Mutex<[u64; 2]>,
 }
 
 /// Also owned by the loop's reactor.
@@ -152,7 +162,7 @@ impl<T: AsFd + Send + Sync + 'static> Async<T> {
         let source = Arc::new(Source(source));
         let key = kernel.reactor()?.add(source.clone(), first)?;
         let (loop_id, lane) = (kernel.id(), kernel.table.lane().number);
-        Ok(Async { source, key, loop_id, lane, is_tcp, made_at: Location::caller() })
+        Ok(Async { source, key, loop_id, lane, is_tcp, made_at: Location::caller(), polled: Mutex::default() })
     }
 
     /// Sets the source location at which this counts as created.
@@ -403,7 +413,95 @@ impl<T> Async<T> {
         self.poll_with(Side::Write, cx, write)
     }
 
+    /// Like [`readable`](Self::readable), for futures that are written by hand. Returns `Pending`
+    /// first, even if data is already there, and `Ready` when the poller has reported the source
+    /// since then. After a `Ready`, the next call begins a new wait. So call this before each read,
+    /// and again if the read would block.
+    ///
+    /// Prefer [`poll_read_with`](Self::poll_read_with) where you can: it tries first, and a wait
+    /// there costs no system call. Here each wait costs one.
+    ///
+    /// Only the task that has called this last is woken. The loop cannot see that a future has
+    /// stopped polling, so its waker stays registered until the source is next reported.
+    ///
+    /// # Errors
+    ///
+    /// If the operating system has no room to register.
+    ///
+    /// # Panics
+    ///
+    /// When called outside its loop.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use onelane::{EventLoop, io::Async};
+    /// use std::{future::poll_fn, io::{Read, Write}, os::unix::net::UnixStream, task::ready};
+    ///
+    /// EventLoop::new().run(async {
+    ///     let (ours, mut theirs) = UnixStream::pair()?;
+    ///     let ours = Async::new(ours)?;
+    ///     theirs.write_all(b"x")?;
+    ///     let count = poll_fn(|cx| {
+    ///         loop {
+    ///             ready!(ours.poll_readable(cx))?;
+    ///             match ours.get_ref().read(&mut [0; 8]) {
+    ///                 Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {}
+    ///                 result => return std::task::Poll::Ready(result),
+    ///             }
+    ///         }
+    ///     });
+    ///     assert_eq!(count.await?, 1);
+    ///     Ok::<(), std::io::Error>(())
+    /// })
+    /// # .unwrap();
+    /// ```
+    #[track_caller]
+    pub fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.poll_ready(Side::Read, cx)
+    }
+
+    /// Like [`poll_readable`](Self::poll_readable), for writing.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use onelane::{EventLoop, io::Async};
+    /// use std::{future::poll_fn, os::unix::net::UnixStream};
+    ///
+    /// EventLoop::new().run(async {
+    ///     let (ours, _theirs) = UnixStream::pair()?;
+    ///     let ours = Async::new(ours)?;
+    ///     poll_fn(|cx| ours.poll_writable(cx)).await // there is room
+    /// })
+    /// # .unwrap();
+    /// ```
+    #[track_caller]
+    pub fn poll_writable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.poll_ready(Side::Write, cx)
+    }
+
     // ---- the steps of an operation ----
+
+    /// The steps of a `Readiness`, whose stage is kept here.
+    #[track_caller]
+    fn poll_ready(&self, side: Side, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let kernel = self.kernel("poll() of a socket's readiness");
+        let reactor = self.reactor(&kernel);
+        // No user code runs while the lock is held.
+        let polled = || self.polled.lock().unwrap_or_else(PoisonError::into_inner);
+        let number = std::mem::take(&mut polled()[side as usize]);
+        let has_tried = number != 0;
+        if has_tried {
+            match reactor.leave(self.key, side, number) {
+                None => return Poll::Ready(Ok(())),
+                Some(waiter) => end(&kernel, waiter),
+            }
+        }
+        let number = self.enter(&kernel, reactor, side, cx, false, has_tried)?;
+        polled()[side as usize] = number;
+        Poll::Pending
+    }
 
     #[track_caller]
     fn poll_with<R>(
@@ -640,6 +738,53 @@ impl<T> Drop for Async<T> {
 impl<T: AsFd> AsFd for Async<T> {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.source.as_fd()
+    }
+}
+
+impl<T: AsFd> AsRawFd for Async<T> {
+    fn as_raw_fd(&self) -> RawFd {
+        self.as_fd().as_raw_fd()
+    }
+}
+
+/// The output of a child process of the standard library, for reading. The standard library can
+/// read a [`ChildStdout`] only by an exclusive reference, so it is converted to a [`File`], which
+/// refers to the same pipe.
+///
+/// # Examples
+///
+/// ```
+/// use futures_util::AsyncReadExt;
+/// use onelane::{EventLoop, io::Async};
+/// use std::{fs::File, process::{Command, Stdio}};
+///
+/// EventLoop::new().run(async {
+///     let mut child = Command::new("echo").arg("lane").stdout(Stdio::piped()).spawn()?;
+///     let mut stdout = Async::<File>::try_from(child.stdout.take().unwrap())?;
+///     let mut text = String::new();
+///     stdout.read_to_string(&mut text).await?;
+///     assert_eq!(text, "lane\n");
+///     child.wait()?; // it has ended, so this does not block for long
+///     Ok::<(), std::io::Error>(())
+/// })
+/// # .unwrap();
+/// ```
+impl TryFrom<ChildStdout> for Async<File> {
+    type Error = io::Error;
+
+    #[track_caller]
+    fn try_from(pipe: ChildStdout) -> io::Result<Self> {
+        Async::new(File::from(OwnedFd::from(pipe)))
+    }
+}
+
+/// The error output of a child process of the standard library, like its output.
+impl TryFrom<ChildStderr> for Async<File> {
+    type Error = io::Error;
+
+    #[track_caller]
+    fn try_from(pipe: ChildStderr) -> io::Result<Self> {
+        Async::new(File::from(OwnedFd::from(pipe)))
     }
 }
 
