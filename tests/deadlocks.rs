@@ -14,9 +14,9 @@ use futures_util::future::{Either, abortable, join_all, select};
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use onelane::sync::{Barrier, Condition, Event, Lock, OwnedLockGuard, Queue, Semaphore, channel, oneshot};
 use onelane::{
-    Clock, DeadlockReport, EventLoop, LoopBuilder, Promise, RunError, Task, TaskState, as_completed, call_graph,
-    call_later, call_soon, current_task, finally, gather, shield, sleep, spawn, task, task_group, timeout, wait,
-    wait_for, yield_now,
+    Clock, DeadlockReport, EventLoop, LoopBuilder, Promise, RunError, Task, TaskState, all_tasks, as_completed,
+    call_graph, call_later, call_soon, current_task, finally, gather, shield, sleep, spawn, task, task_group, timeout,
+    wait, wait_for, yield_now,
 };
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
@@ -1396,7 +1396,13 @@ fn count_the_wakers_that_others_hold() {
         let (event_loop, _told) = telling(builder);
         event_loop.run(async {
             let event = Rc::new(Event::new());
-            let outside = |task: &Task<()>| call_graph().task(task.id()).map(|task| task.outside_wakers);
+            let outside = |task: &Task<()>| {
+                let id = task.id();
+                let alone = all_tasks().into_iter().find(|task| task.id() == id).map(|task| task.outside_wakers());
+                let in_graph = call_graph().task(id).map(|task| task.outside_wakers);
+                assert_eq!(alone, in_graph);
+                in_graph
+            };
             let own = named("own", event.wait());
             let joins = named("joins", async move { drop(gather([own]).await) });
             let sleeps = named("sleeps", sleep(ms(3)));
@@ -1432,5 +1438,6 @@ fn count_the_wakers_that_others_hold() {
     let event_loop = EventLoop::builder().debug(false).build();
     event_loop.run(async {
         assert_eq!(call_graph().tasks[0].outside_wakers, None, "this loop does not count");
+        assert_eq!(all_tasks()[0].outside_wakers(), None);
     });
 }

@@ -14,7 +14,8 @@ use common::{Trace, ms, on_drop, telling_loop, virtual_loop};
 use counting::MADE;
 use futures_util::future::select;
 use onelane::probe::{
-    Counters, Counts, Ending, Event, EventKind, Failure, Printer, Probe, Recorder, Ring, Source, Tee, WakeOutcome,
+    Counters, Counts, Ending, Event, EventKind, Failure, Printer, Probe, Recorder, Ring, Source, Tee, WaitTarget,
+    WakeOutcome,
 };
 use onelane::sync::Lock;
 use onelane::{
@@ -59,7 +60,7 @@ fn woken(task: TaskId, by: Source) -> EventKind<'static> {
 }
 
 fn waits<'a>(task: TaskId, wait: u64, what: &'a str) -> EventKind<'a> {
-    EventKind::WaitBegin { task, wait, what, at: here() }
+    EventKind::WaitBegin { task, wait, what, on: WaitTarget::Elsewhere, at: here() }
 }
 
 fn waited(task: TaskId, wait: u64) -> EventKind<'static> {
@@ -1388,4 +1389,43 @@ fn drop_a_loop_whose_turn_was_paused() {
     drop(tasks);
     drop(event_loop);
     assert_eq!(strict.complaints_at_the_end(), [""; 0]);
+}
+
+/// Waits for the same thing have the same target, and others have other targets.
+#[test]
+fn targets_of_waits() {
+    /// The targets of all waits, in order.
+    #[derive(Default)]
+    struct Targets(RefCell<Vec<WaitTarget>>);
+
+    impl Probe for Targets {
+        fn event(&self, event: &Event<'_>) {
+            if let EventKind::WaitBegin { on, .. } = event.kind {
+                self.0.borrow_mut().push(on);
+            }
+        }
+    }
+
+    let targets = Rc::new(Targets::default());
+    let event_loop = EventLoop::builder().clock(Clock::Virtual).probe(targets.clone()).build();
+    let locks = [(); 2].map(|()| Rc::new(Lock::new(0)));
+    let [first, second] = locks.clone();
+    let task = event_loop.spawn(async move {
+        let _both = (first.lock().await, second.lock().await);
+        std::future::pending::<()>().await;
+    });
+    let awaited = task.id();
+    for lock in [0, 1, 0].map(|n| locks[n].clone()) {
+        drop(event_loop.spawn(async move { drop(lock.lock().await) }));
+    }
+    drop(event_loop.spawn(async { sleep(ms(1)).await }));
+    drop(event_loop.spawn(async { drop(task.await) }));
+    let other_loop = virtual_loop();
+    drop(event_loop.spawn(other_loop.remote().spawn(async {}).unwrap()));
+    event_loop.turn();
+    let targets = targets.0.take();
+    let [one, other, same, timer, task, elsewhere] = targets[..] else { panic!("{targets:?}") };
+    assert!(matches!((one, other), (WaitTarget::Object(_), WaitTarget::Object(_))) && one == same && one != other);
+    assert_eq!((timer, task), (WaitTarget::Timer, WaitTarget::Task(awaited)));
+    assert_eq!(elsewhere, WaitTarget::Elsewhere);
 }

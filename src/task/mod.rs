@@ -752,6 +752,40 @@ impl TaskRef {
         self.cell.header().spawned_at
     }
 
+    /// Returns the number of wakers of the task that are held outside onelane's own futures: by
+    /// other threads, or by futures and primitives of other crates. `None` if the loop does not count
+    /// them, or no longer exists. A loop counts them on a virtual clock, in debug mode, with metrics
+    /// and with a probe.
+    ///
+    /// If a task is suspended, waits for nothing of onelane, and has no such waker, it will never be
+    /// woken.
+    ///
+    /// # Cost
+    ///
+    /// O(1). It takes the lock of the loop's inbox.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use onelane::{EventLoop, all_tasks, spawn, yield_now};
+    /// use std::{future::poll_fn, task::Poll};
+    ///
+    /// EventLoop::with_virtual_clock().run(async {
+    ///     let mut kept = None;
+    ///     let _task = spawn(poll_fn(move |cx| {
+    ///         kept = Some(cx.waker().clone());
+    ///         Poll::<()>::Pending
+    ///     }));
+    ///     yield_now().await;
+    ///     assert_eq!(all_tasks()[1].outside_wakers(), Some(1));
+    /// });
+    /// ```
+    pub fn outside_wakers(&self) -> Option<usize> {
+        let token = self.cell.header().token();
+        let kernel = context::loop_of(token).filter(|kernel| kernel.table.is_observed())?;
+        Some(kernel.inbox().wakers(token))
+    }
+
     /// Like [`Task::cancel`].
     ///
     /// # Examples

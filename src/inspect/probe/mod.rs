@@ -34,7 +34,7 @@ mod ring;
 mod tee;
 mod trace;
 
-pub use crate::kernel::observe::probe::{Ending, Event, EventKind, Failure, Probe, Source, WakeOutcome};
+pub use crate::kernel::observe::probe::{Ending, Event, EventKind, Failure, Probe, Source, WaitTarget, WakeOutcome};
 pub use counters::{Counters, Counts};
 pub use printer::Printer;
 pub use recorder::Recorder;

@@ -232,7 +232,7 @@ impl State {
                     self.end_step(ended);
                 }
             }
-            EventKind::WaitBegin { task, wait, what, at } => {
+            EventKind::WaitBegin { task, wait, what, at, .. } => {
                 self.track(task).waits.push(Waiting { number: wait, what: what.into(), at });
             }
             EventKind::WaitEnd { task, wait, .. } => {

@@ -4,10 +4,12 @@
 use crate::kernel::cell::Ending;
 use crate::kernel::cell::{AnyTask, Header};
 #[cfg(feature = "probe")]
-use crate::kernel::observe::probe::{self, EventKind, Source, WakeOutcome};
+use crate::kernel::observe::probe::{self, EventKind, Source, WaitTarget, WakeOutcome};
 #[cfg(feature = "probe")]
 use crate::kernel::observe::task_id::TaskId;
 use crate::kernel::table::TaskTable;
+#[cfg(feature = "probe")]
+use crate::kernel::table::records::Wait;
 use crate::kernel::timers::Alarm;
 use crate::kernel::{Kernel, StepWatch};
 #[cfg(feature = "probe")]
@@ -68,7 +70,7 @@ impl Kernel {
         if matches!(*before, Alarm::Task(task, _) | Alarm::Within(task, ..) if task != now) {
             self.tell_awake(age, before);
             if let Some(task) = self.table.id(now) {
-                tell!(self.table, EventKind::WaitBegin { task, wait: age, what: "a sleep", at });
+                tell!(self.table, EventKind::WaitBegin { task, wait: age, what: "a sleep", on: WaitTarget::Timer, at });
             }
         }
     }
@@ -126,6 +128,18 @@ impl TaskTable {
     #[cfg(feature = "probe")]
     pub(crate) fn source(&self) -> Source {
         self.id(self.running.get()).map_or(self.probe.cause.get(), Source::Task)
+    }
+
+    /// What a wait is for, as an identity. A weak reference keeps the memory of its object, so while
+    /// the wait is recorded, no other object has this address.
+    #[cfg(feature = "probe")]
+    pub(in crate::kernel) fn target(&self, wait: &Wait) -> WaitTarget {
+        match wait {
+            Wait::Task(token) => self.id(*token).map_or(WaitTarget::Elsewhere, WaitTarget::Task),
+            Wait::In(lines, ..) => WaitTarget::Object(lines.as_ptr().addr()),
+            Wait::On(awaited) => WaitTarget::Object(awaited.as_ptr().addr()),
+            Wait::Outside(..) => WaitTarget::Elsewhere,
+        }
     }
 
     /// The id of a living task.

@@ -185,6 +185,9 @@ pub enum EventKind<'a> {
         wait: u64,
         /// What the task waits for, in words: `a lock`.
         what: &'a str,
+        /// What the task waits for, as an identity: two tasks that wait for the same lock have equal
+        /// targets.
+        on: WaitTarget,
         /// The source location of the await.
         at: &'static Location<'static>,
     },
@@ -238,6 +241,55 @@ pub enum EventKind<'a> {
         /// The reason.
         why: Failure,
     },
+}
+
+/// What a task waits for. Shows which waits are for the same thing.
+///
+/// # Examples
+///
+/// ```
+/// use onelane::probe::{Event, EventKind, Probe, WaitTarget};
+/// use onelane::{Clock, EventLoop, gather, sleep, sync::Event as Door};
+/// use std::{cell::RefCell, rc::Rc, time::Duration};
+///
+/// /// The targets of all waits.
+/// #[derive(Default)]
+/// struct Targets(RefCell<Vec<WaitTarget>>);
+///
+/// impl Probe for Targets {
+///     fn event(&self, event: &Event<'_>) {
+///         if let EventKind::WaitBegin { on, .. } = event.kind {
+///             self.0.borrow_mut().push(on);
+///         }
+///     }
+/// }
+///
+/// let targets = Rc::new(Targets::default());
+/// let event_loop = EventLoop::builder().clock(Clock::Virtual).probe(targets.clone()).build();
+/// event_loop.run(async {
+///     let door = Door::new();
+///     let open = async {
+///         sleep(Duration::from_secs(1)).await;
+///         door.set();
+///     };
+///     futures_util::join!(door.wait(), door.wait(), open);
+/// });
+/// let targets = targets.0.borrow();
+/// assert_eq!(targets[0], targets[1]);
+/// assert_eq!(targets[2], WaitTarget::Timer);
+/// ```
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[non_exhaustive]
+pub enum WaitTarget {
+    /// The end of a task of this loop.
+    Task(TaskId),
+    /// A timer, for a sleep. Its number is the number of the wait.
+    Timer,
+    /// Anything else: a lock, a queue, a promise, a group of tasks, a side of a socket. The number
+    /// belongs to it while the wait lasts. After that, another object may get the same number.
+    Object(usize),
+    /// The end of a task of another loop, or of a task that has ended.
+    Elsewhere,
 }
 
 /// The cause of an event.
@@ -336,7 +388,7 @@ impl<'a> EventKind<'a> {
             EventKind::StepEnd { task, ended } => EventKind::StepEnd { task, ended },
             EventKind::CallBegin => EventKind::CallBegin,
             EventKind::CallEnd => EventKind::CallEnd,
-            EventKind::WaitBegin { task, wait, at, .. } => EventKind::WaitBegin { task, wait, what: text, at },
+            EventKind::WaitBegin { task, wait, on, at, .. } => EventKind::WaitBegin { task, wait, what: text, on, at },
             EventKind::WaitEnd { task, wait, at } => EventKind::WaitEnd { task, wait, at },
             EventKind::TimerArm { timer, deadline, task } => EventKind::TimerArm { timer, deadline, task },
             EventKind::TimerFire { timer } => EventKind::TimerFire { timer },
@@ -391,7 +443,7 @@ impl fmt::Display for EventKind<'_> {
             EventKind::StepEnd { task, ended } => write!(f, "step-end task={task} ended={ended}"),
             EventKind::CallBegin => f.write_str("call-begin"),
             EventKind::CallEnd => f.write_str("call-end"),
-            EventKind::WaitBegin { task, wait, what, at } => {
+            EventKind::WaitBegin { task, wait, what, at, .. } => {
                 write!(f, "wait-begin task={task} wait={wait} what={what:?} at={at}")
             }
             EventKind::WaitEnd { task, wait, at } => write!(f, "wait-end task={task} wait={wait} at={at}"),

@@ -3,7 +3,7 @@
 
 use crate::kernel::cell::{AnyTask, Header};
 #[cfg(feature = "probe")]
-use crate::kernel::observe::probe::EventKind;
+use crate::kernel::observe::probe::{EventKind, WaitTarget};
 #[cfg(feature = "probe")]
 use crate::kernel::observe::task_id::TaskId;
 use crate::kernel::table::records::{Link, Wait, WaitEntry, WaitKey};
@@ -91,7 +91,11 @@ impl TaskTable {
         // SAFETY: the row holds the task it names.
         let header = unsafe { self.row(task)?.as_ref() };
         #[cfg(feature = "probe")]
-        let what = if self.probe.is_set() { self.describe(&wait) } else { String::new() };
+        let (what, on) = if self.probe.is_set() {
+            (self.describe(&wait), self.target(&wait))
+        } else {
+            (String::new(), WaitTarget::Elsewhere)
+        };
         let key = self.with(|table| {
             let number = table.number();
             let index = table.records.push(header, Side::Waits, Record::wait(number, WaitEntry { wait, place }));
@@ -99,7 +103,7 @@ impl TaskTable {
         });
         tell!(
             self,
-            EventKind::WaitBegin { task: TaskId(header.id), wait: { key.number }.get(), what: &what, at: place }
+            EventKind::WaitBegin { task: TaskId(header.id), wait: { key.number }.get(), what: &what, on, at: place }
         );
         Some(key)
     }

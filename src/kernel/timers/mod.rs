@@ -5,7 +5,7 @@ pub(crate) mod pace;
 
 use crate::kernel::callbacks::calls::Call;
 #[cfg(feature = "probe")]
-use crate::kernel::observe::probe::EventKind;
+use crate::kernel::observe::probe::{EventKind, WaitTarget};
 use crate::kernel::table::waker::clone_uncounted;
 use crate::kernel::{Kernel, Time, TimerKey, Token, context};
 use std::panic::Location;
@@ -113,7 +113,7 @@ impl Kernel {
         );
         #[cfg(feature = "probe")]
         if let Some((task, at)) = sleeper {
-            tell!(self.table, EventKind::WaitBegin { task, wait: age, what: "a sleep", at });
+            tell!(self.table, EventKind::WaitBegin { task, wait: age, what: "a sleep", on: WaitTarget::Timer, at });
         }
         self.work_arrived();
         key
