@@ -7,9 +7,7 @@ mod common;
 use common::{Trace, foreign, ms, watched};
 use futures_util::{AsyncReadExt, AsyncWriteExt, FutureExt};
 use onelane::io::Async;
-use onelane::net::{
-    OwnedReadHalf, OwnedWriteHalf, TcpListener, TcpStream, UdpSocket, UnixDatagram, UnixListener, UnixStream,
-};
+use onelane::net::{OwnedReadHalf, OwnedWriteHalf, TcpListener, TcpStream, UdpSocket, UnixDatagram, UnixStream};
 use onelane::{EventLoop, sleep, spawn, yield_now};
 use std::fs::File;
 use std::future::poll_fn;
@@ -355,6 +353,7 @@ fn a_stream_of_connections_that_is_dropped_loses_none() {
 #[test]
 fn a_stream_of_unix_connections() {
     use futures_util::StreamExt;
+    use onelane::net::UnixListener;
     run(|| async {
         let path = std::env::temp_dir().join(format!("onelane-sockets-incoming-{}", std::process::id()));
         let _ = std::fs::remove_file(&path);

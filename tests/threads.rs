@@ -52,7 +52,9 @@ const _: () = {
     #[cfg(all(unix, feature = "signals"))]
     assert_send_and_sync::<(onelane::signals::Signals, onelane::signals::Next<'_>)>();
     #[cfg(all(unix, feature = "io"))]
-    assert_send_and_sync::<(onelane::net::Connect, onelane::net::Accept<'_>, onelane::net::OpenConnection)>();
+    assert_send_and_sync::<onelane::net::Accept<'_>>();
+    #[cfg(all(unix, feature = "io"))]
+    assert_send::<(onelane::net::Connect, onelane::net::OpenConnection, onelane::net::Bind<onelane::net::TcpListener>)>();
 };
 
 /// Fails to compile if the type implements the trait, because then two implementations of `answer`

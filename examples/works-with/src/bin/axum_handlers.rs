@@ -122,7 +122,7 @@ async fn fetch(address: SocketAddr, path: &str) -> (StatusCode, String) {
 
 fn main() {
     EventLoop::new().run(async {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
         let address = listener.local_addr().unwrap();
         let app = app();
         spawn(async move {

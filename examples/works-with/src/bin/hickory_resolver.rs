@@ -55,7 +55,7 @@ impl RuntimeProvider for Onelane {
         local_address: SocketAddr,
         _server: SocketAddr,
     ) -> Pin<Box<dyn Send + Future<Output = io::Result<Udp>>>> {
-        Box::pin(async move { UdpSocket::bind(local_address).map(Udp) })
+        Box::pin(async move { UdpSocket::bind(local_address).await.map(Udp) })
     }
 }
 
@@ -153,7 +153,7 @@ fn resolve_all(resolver: Rc<Resolver<GenericConnector<Onelane>>>) -> Pin<Box<dyn
 
 fn main() {
     EventLoop::new().run(async {
-        let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
         let server = socket.local_addr().unwrap();
         spawn(serve(socket));
         let mut config = ResolverConfig::new();

@@ -97,7 +97,7 @@ async fn hello(_: Request<Incoming>) -> Result<Response<String>, Infallible> {
 
 fn main() {
     EventLoop::new().run(async {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
         let address = listener.local_addr().unwrap();
         spawn(async move {
             loop {
