@@ -54,7 +54,8 @@ const _: () = {
     #[cfg(all(unix, feature = "io"))]
     assert_send_and_sync::<onelane::net::Accept<'_>>();
     #[cfg(all(unix, feature = "io"))]
-    assert_send::<(onelane::net::Connect, onelane::net::OpenConnection, onelane::net::Bind<onelane::net::TcpListener>)>();
+    assert_send::<(onelane::net::Connect, onelane::net::OpenConnection, onelane::net::Bind<onelane::net::TcpListener>)>(
+    );
 };
 
 /// Fails to compile if the type implements the trait, because then two implementations of `answer`

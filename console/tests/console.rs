@@ -418,7 +418,7 @@ fn resources_have_the_types_of_the_library() {
         waits("Sleep", sleep(SECOND));
         waits("Thread", onelane::to_thread(move || ended.recv()));
         waits("Socket", async {
-            let listener = onelane::net::TcpListener::bind(([127, 0, 0, 1], 0)).unwrap();
+            let listener = onelane::net::TcpListener::bind(([127, 0, 0, 1], 0)).await.unwrap();
             listener.accept().await
         });
         drop(spawn(onelane::timeout(SECOND, pending::<()>())));

@@ -20,8 +20,9 @@
 //!     let server = net::start_server("localhost:0", async |mut reader, mut writer| {
 //!         let line = reader.read_line().await.unwrap();
 //!         writer.write_all(&line).await.unwrap();
-//!     }).await;
-//!     let port = server.await?.local_addr()?.port();
+//!     })
+//!     .await?;
+//!     let port = server.local_addr()?.port();
 //!     let (mut reader, mut writer) = net::open_connection(("localhost", port)).await?;
 //!     writer.write_all(b"hello\n").await?;
 //!     assert_eq!(reader.read_line().await?, b"hello\n");

@@ -181,7 +181,7 @@ fn is_not_here(error: &io::Error) -> bool {
 /// Like [`start_server`], on an existing listener. [`TcpListener::from_std`] converts a listener
 /// that was inherited, or a socket with special options.
 ///
-/// asyncio: `start_server(callback, sock=..).await`.
+/// asyncio: `start_server(callback, sock=..)`.
 ///
 /// # Errors
 ///
