@@ -259,6 +259,8 @@ fn is_library(file: &str) -> bool {
         || parts.iter().any(|part| has_part(file.as_bytes(), part.as_bytes()))
 }
 
+/// Not inlined, because it would be copied for each part.
+#[inline(never)]
 fn has_part(file: &[u8], part: &[u8]) -> bool {
     let is_same = |(one, other): (&u8, &u8)| one == other || (*other == b'?' && matches!(one, b'/' | b'\\'));
     file.windows(part.len()).any(|window| window.iter().zip(part).all(is_same))

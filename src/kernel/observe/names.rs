@@ -46,16 +46,16 @@ fn last_part(path: &str) -> &str {
 
 /// The position of the `<` that matches the `>` at the end.
 fn opening(path: &str) -> Option<usize> {
-    let mut depth = 0;
-    for (place, letter) in path.char_indices().rev() {
-        match letter {
+    let (bytes, mut depth) = (path.as_bytes(), 0);
+    for place in (0..bytes.len()).rev() {
+        match bytes[place] {
             // Not the `>` of an arrow, as in `fn() -> T`.
-            '>' if !path[..place].ends_with('-') => depth += 1,
-            '<' => depth -= 1,
+            b'>' if place == 0 || bytes[place - 1] != b'-' => depth += 1,
+            b'<' => depth -= 1,
             _ => {}
         }
         if depth == 0 {
-            return (letter == '<').then_some(place);
+            return (bytes[place] == b'<').then_some(place);
         }
     }
     None
@@ -69,13 +69,13 @@ fn parameters(type_name: &str) -> impl Iterator<Item = &str> {
         if rest.is_empty() {
             return None;
         }
-        let (mut depth, mut before, mut end) = (0, ' ', rest.len());
-        for (place, letter) in rest.char_indices() {
+        let (mut depth, mut before, mut end) = (0, b' ', rest.len());
+        for (place, letter) in rest.bytes().enumerate() {
             match letter {
-                '<' | '(' | '[' => depth += 1,
-                '>' if before != '-' => depth -= 1,
-                ')' | ']' => depth -= 1,
-                ',' if depth == 0 => {
+                b'<' | b'(' | b'[' => depth += 1,
+                b'>' if before != b'-' => depth -= 1,
+                b')' | b']' => depth -= 1,
+                b',' if depth == 0 => {
                     end = place;
                     break;
                 }
