@@ -97,6 +97,7 @@ absent!(
     NeedsIo,
     "this method of onelane needs the feature `io`, and Unix",
     "in the folder of your package: `cargo add onelane --features io`":
+    [] LoopBuilder { resolver(resolver), }
     [] EventLoop { as_fd(), }
     ['a] Drive<'a> { with_io(readable), }
 );

@@ -200,6 +200,25 @@ fn communicate_with_a_child_that_reads_nothing() {
     });
 }
 
+/// A cancelled call has found that the child has closed its input. The next one returns the output.
+#[test]
+fn communicate_again_with_a_child_that_has_closed_its_input() {
+    run(|| async {
+        let mut command = Command::shell("exec 0<&-; kill -STOP $$; echo done");
+        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        let input = vec![b'x'; LARGE];
+        let mut communicate = child.communicate(&input);
+        assert!(timeout(ms(100), &mut communicate).await.is_err());
+        let written = communicate.written();
+        drop(communicate);
+        child.send_signal(onelane::signals::SIGCONT).unwrap();
+        let resumed = spawn(async move { (child.communicate(&input[written..]).await, child) });
+        let (output, child) = resumed.await.unwrap();
+        assert_eq!(output.unwrap().stdout, b"done\n");
+        assert!(child.wait().await.unwrap().success());
+    });
+}
+
 #[test]
 fn read_more_than_the_limit() {
     run(|| async {

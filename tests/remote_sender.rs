@@ -181,3 +181,13 @@ fn refuse_to_block_the_loop() {
         await_that(|| !sender.is_closed());
     });
 }
+
+/// Between two turns, nothing would take the items that the second call waits for.
+#[test]
+fn refuse_to_block_the_thread_of_the_loop() {
+    let event_loop = virtual_loop();
+    let sender = event_loop.enter(|| Rc::new(Queue::unbounded()).remote_sender());
+    let message = panic_of(|| sender.send_blocking(1));
+    assert!(message.starts_with("RemoteSender::send_blocking() was called on the thread of its loop"), "{message}");
+    assert_eq!(sender.send(1), Ok(()));
+}

@@ -91,7 +91,7 @@ use table::Table;
 
 /// A probe that shows its loop in `tokio-console`.
 ///
-/// Pass it to [`Builder::probe`](onelane::Builder::probe), one for each loop. To use another probe
+/// Pass it to [`LoopBuilder::probe`](onelane::LoopBuilder::probe), one for each loop. To use another probe
 /// as well, combine them with [`Tee`](onelane::probe::Tee). The server ends when the last loop that
 /// uses its address was dropped.
 ///

@@ -288,7 +288,7 @@ impl Error for LookupError {
 pub type Lookups = Pin<Box<dyn Future<Output = io::Result<Vec<SocketAddr>>> + Send>>;
 
 /// Looks up names for the sockets of a loop, in place of the operating system:
-/// [`Builder::resolver`](crate::Builder::resolver) sets it.
+/// [`LoopBuilder::resolver`](crate::LoopBuilder::resolver) sets it.
 ///
 /// Addresses and empty names are not passed to it. A future that is not `Send` needs a wrapper that
 /// is, or a task of its own that sends the result.

@@ -995,7 +995,8 @@ impl Connect {
     }
 
     /// Sets the address from which the connection is made. With port 0, the operating system
-    /// chooses a port. An address of the other family (IPv4, IPv6) fails with
+    /// chooses a port. With another port, only one attempt can be made at a time, so the next
+    /// address is dialled when the attempt before it has failed, and not after a delay. An address of the other family (IPv4, IPv6) fails with
     /// [`AddrNotAvailable`](io::ErrorKind::AddrNotAvailable).
     ///
     /// asyncio: `create_connection(local_addr=..)`.
@@ -1031,6 +1032,10 @@ impl Future for Connect {
         if let Stage::Lookup(lookup) = &mut this.stage {
             let addresses = ready!(lookup.poll(cx)).inspect_err(|_| this.stage = Stage::Over)?;
             let dial = move |address| Dial { address, local, made_at, stream: None };
+            if local.is_some_and(|local| local.port() != 0) {
+                // A second socket could not be bound to the same port.
+                this.options.delay = None;
+            }
             this.stage = match addresses.as_slice() {
                 [address] => Stage::One(dial(*address)),
                 _ => Stage::Several(Box::pin(happy_eyeballs(addresses.into_vec(), dial).with(this.options))),

@@ -92,8 +92,13 @@ pub fn local<T>(value: T) -> Local<T> {
 /// panicking, a second panic would abort the process, so a line on stderr reports the leak instead.
 /// A value without a destructor, such as a number or a `&str`, may be dropped anywhere.
 ///
+/// The standard library aborts the process if the destructor of a thread's result panics, or that of
+/// a thread-local variable. So do not drop the result of a thread unread if it contains a `Local`,
+/// and do not keep a `Local` of one thread in a thread-local variable of another.
+///
 /// To drop it at home, send it there: `remote.call_soon(move || drop(wrapper))`, with the
 /// [`Remote`](crate::Remote) of its loop. That also works if it is wrapped in other `Send` values.
+/// If the loop has been dropped, `call_soon` drops the value where it is called, and so panics.
 ///
 /// # Examples
 ///

@@ -49,6 +49,12 @@ impl Remote {
         remote
     }
 
+    /// Whether the loop exists and belongs to this thread.
+    #[cfg(feature = "sync")]
+    pub(super) fn is_here(&self) -> bool {
+        crate::kernel::context::find(self.loop_id).is_some()
+    }
+
     /// Schedules `callback` on the loop's thread.
     ///
     /// asyncio: `loop.call_soon_threadsafe`.

@@ -64,7 +64,7 @@ use std::task::{Context, Poll, Waker};
 pub struct RemoteSender<T> {
     shared: Arc<Shared<T>>,
     /// Keeps the loop from reporting a deadlock.
-    _remote: Remote,
+    remote: Remote,
 }
 
 struct Shared<T> {
@@ -124,7 +124,7 @@ impl<T: Send + 'static> RemoteSender<T> {
             }
         };
         drop(Task::spawn_on(&kernel, Some("remote sender".into()), task));
-        RemoteSender { shared, _remote: Remote::to(&kernel) }
+        RemoteSender { shared, remote: Remote::to(&kernel) }
     }
 }
 
@@ -167,7 +167,8 @@ impl<T> RemoteSender<T> {
     ///
     /// # Panics
     ///
-    /// In a turn of a loop, which it would block. Use the queue itself there.
+    /// In a turn of a loop, which it would block: use the queue itself there. On the thread of its
+    /// own loop, where it would wait for itself: use [`send`](Self::send) there.
     ///
     /// # Examples
     ///
@@ -197,6 +198,10 @@ impl<T> RemoteSender<T> {
         assert!(
             !context::is_running(),
             "RemoteSender::send_blocking() was called in a turn of a loop, which it would block; put into the queue there"
+        );
+        assert!(
+            !self.remote.is_here(),
+            "RemoteSender::send_blocking() was called on the thread of its loop, which it would block; use send()"
         );
         let waits = |state: &mut State<T>| !state.pending.is_empty() && !state.closed;
         let state = self.shared.changed.wait_while(self.shared.lock(), waits);
@@ -296,7 +301,7 @@ impl<T: Send + 'static> Sender<T> {
 impl<T> Clone for RemoteSender<T> {
     fn clone(&self) -> Self {
         self.shared.lock().senders += 1;
-        RemoteSender { shared: self.shared.clone(), _remote: self._remote.clone() }
+        RemoteSender { shared: self.shared.clone(), remote: self.remote.clone() }
     }
 }
 
@@ -331,7 +336,7 @@ impl<T> Drop for Open<T> {
         };
         self.0.changed.notify_all();
         // Items and wakers are user code. They are dropped where the lock is not held.
-        drop(rest);
+        exceptions::drop_value(rest);
     }
 }
 

@@ -51,6 +51,9 @@ pub struct Child {
     /// The reading end of the child's standard error output, if that is piped.
     pub stderr: Option<Async<ChildStderr>>,
     collected: Collected,
+    /// Whether the child has closed its input before all was written. What is left is not written
+    /// then, which is no error.
+    refuses_input: bool,
 }
 
 /// The process, which is perhaps killed when this is dropped. A separate type, so that fields can
@@ -77,13 +80,14 @@ impl Child {
         made_at: &'static Location<'static>,
     ) -> io::Result<Self> {
         let pipes = (child.stdin.take(), child.stdout.take(), child.stderr.take());
-        // Until the pipes are there, it is killed when it is dropped.
+        // Until the pipes are there, it is killed when it is dropped. Declared first, so dropped last.
+        let (stdin, stdout, stderr);
         let mut owned = Owned { process: Rc::new(Process::new(kernel, child, name)?), kill_on_drop: true };
-        let stdin = pipes.0.map(|pipe| Async::new(ChildStdin::new(pipe))).transpose()?;
-        let stdout = pipes.1.map(|pipe| Async::new(ChildStdout::new(pipe))).transpose()?;
-        let stderr = pipes.2.map(|pipe| Async::new(ChildStderr::new(pipe))).transpose()?;
+        stdin = pipes.0.map(|pipe| Async::new(ChildStdin::new(pipe))).transpose()?;
+        stdout = pipes.1.map(|pipe| Async::new(ChildStdout::new(pipe))).transpose()?;
+        stderr = pipes.2.map(|pipe| Async::new(ChildStderr::new(pipe))).transpose()?;
         owned.kill_on_drop = kill_on_drop;
-        let mut child = Child { owned, stdin, stdout, stderr, collected: Collected::default() };
+        let mut child = Child { owned, stdin, stdout, stderr, collected: Collected::default(), refuses_input: false };
         child.used_at(made_at);
         Ok(child)
     }
@@ -354,14 +358,14 @@ impl Child {
     }
 
     pub(super) async fn collect(&mut self, input: &[u8], written: &Cell<usize>, wait: Wait) -> io::Result<Output> {
-        if self.stdin.is_none() && !input.is_empty() {
+        if self.stdin.is_none() && !input.is_empty() && !self.refuses_input {
             let why =
                 "has no standard input to write to; start it with stdin(Stdio::piped()), and leave the pipe there";
             return Err(io::Error::new(io::ErrorKind::InvalidInput, format!("{} {why}", self.owned.process)));
         }
         {
             let Collected { stdout, stderr } = &mut self.collected;
-            let write = pin!(feed(&mut self.stdin, input, written));
+            let write = pin!(feed(&mut self.stdin, input, written, &mut self.refuses_input));
             let read_output = pin!(drain(&mut self.stdout, stdout));
             let read_errors = pin!(drain(&mut self.stderr, stderr));
             all([write, read_output, read_errors]).await?;
@@ -383,14 +387,22 @@ impl Child {
 }
 
 /// Writes everything, and closes the pipe.
-async fn feed(stdin: &mut Option<Async<ChildStdin>>, input: &[u8], written: &Cell<usize>) -> io::Result<()> {
+async fn feed(
+    stdin: &mut Option<Async<ChildStdin>>,
+    input: &[u8],
+    written: &Cell<usize>,
+    is_refused: &mut bool,
+) -> io::Result<()> {
     let Some(pipe) = stdin else { return Ok(()) };
     while written.get() < input.len() {
         match pipe.write_with(|mut pipe| io::Write::write(&mut pipe, &input[written.get()..])).await {
             Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
             Ok(count) => written.set(written.get() + count),
             // The child has ended, or has closed its input.
-            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => break,
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {
+                *is_refused = true;
+                break;
+            }
             Err(error) => return Err(error),
         }
     }

@@ -317,7 +317,8 @@ impl Command {
     /// Whether dropping the [`Child`] kills the process, with `SIGKILL`. The default is false.
     ///
     /// If it is true, a process ends with the task that owns the `Child`, also if that task is
-    /// cancelled.
+    /// cancelled. If the loop ends at once, before it has seen the end of the process, the process
+    /// stays a zombie until the program starts another one or ends.
     ///
     /// asyncio: what closing the transport does.
     ///
@@ -475,7 +476,10 @@ impl Command {
     #[track_caller]
     pub fn output(&mut self) -> RunOutput {
         let child = self.start_with("process::Command::output()", [Stdio::null, Stdio::piped, Stdio::piped]);
-        let child = child.map(|child| (child.wait(), child));
+        let child = child.map(|mut child| {
+            child.stdin = None;
+            (child.wait(), child)
+        });
         let collecting = async move {
             let (wait, mut child) = child?;
             child.collect(b"", &Cell::new(0), wait).await

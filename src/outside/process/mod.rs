@@ -52,6 +52,9 @@
 //!   [`signals::listen`](crate::signals::listen) does: with one thread per program, and each signal
 //!   checks all children that are awaited.
 //!
+//! If another event loop drives this one ([`drive`](crate::EventLoop::drive)), the ends of processes
+//! are seen like sockets: give that loop the descriptor of this one.
+//!
 //! On a virtual clock, while a task awaits a child, the loop waits for it instead of reporting a
 //! deadlock. Its clock still jumps: a timeout around a wait expires at once if nothing else is
 //! ready.
@@ -74,7 +77,7 @@ mod child;
 mod command;
 mod ending;
 mod orphans;
-#[cfg(any(target_os = "linux", target_os = "android"))]
+#[cfg(target_os = "linux")]
 mod pidfd;
 mod pipes;
 #[cfg(all(test, not(loom)))]
@@ -90,7 +93,7 @@ pub use signal_hook::consts::{SIGCONT, SIGHUP, SIGINT, SIGKILL, SIGQUIT, SIGSTOP
 pub use std::process::{ExitStatus, Output, Stdio};
 
 /// On systems without pidfds, so that the other files need not distinguish.
-#[cfg(not(any(target_os = "linux", target_os = "android")))]
+#[cfg(not(target_os = "linux"))]
 mod pidfd {
     use crate::kernel::Kernel;
     use crate::kernel::idle::sockets::reactor::SourceKey;

@@ -74,9 +74,10 @@ pub(super) fn adopt(child: Child, pidfd: Option<Pidfd>, loop_id: u64) {
 fn listen() {
     if lock().ear.is_none() {
         // Not under the lock, so that no thread holds it together with the lock of the listeners.
-        let ear = Ear::new(SIGCHLD, Listener::Other, reap).ok();
-        let old = std::mem::replace(&mut lock().ear, ear);
-        drop(old);
+        if let Ok(ear) = Ear::new(SIGCHLD, Listener::Other, reap) {
+            let old = lock().ear.replace(ear);
+            drop(old);
+        }
     }
     // It may have ended before.
     reap();
