@@ -12,6 +12,7 @@ use onelane::net::{
     ToSocketAddrs, UdpSocket, happy_eyeballs, lookup_host,
 };
 use onelane::{Clock, EventLoop, RunError, call_graph, metrics, sleep, spawn, time, timeout, yield_now};
+use std::cell::Cell;
 use std::error::Error;
 use std::future::pending;
 use std::io::{self, ErrorKind};
@@ -400,10 +401,15 @@ fn race(
             dialled += 1;
             let own = trace.clone();
             async move {
-                let copy = own.clone();
-                let dropped = on_drop(move || copy.push(format!("{}: drop {nth}", now())));
+                let (copy, is_over) = (own.clone(), Rc::new(Cell::new(false)));
+                let flag = is_over.clone();
+                let _dropped = on_drop(move || {
+                    if !flag.get() {
+                        copy.push(format!("{}: drop {nth}", now()));
+                    }
+                });
                 sleep(ms(after)).await;
-                std::mem::forget(dropped);
+                is_over.set(true);
                 own.push(format!("{}: {} {nth}", now(), if succeeds { "win" } else { "fail" }));
                 if succeeds { Ok(nth) } else { refused() }
             }

@@ -15,6 +15,7 @@
 //! This file does not know why the loop ends.
 
 use crate::kernel::callbacks::calls::Call;
+use crate::kernel::callbacks::exceptions;
 use crate::kernel::cell::AnyTask;
 #[cfg(feature = "probe")]
 use crate::kernel::observe::probe::{EventKind, Source};
@@ -199,6 +200,19 @@ impl Kernel {
     pub(in crate::kernel) fn exempts(&self) -> bool {
         self.cancels.waits_for_cleanups.get()
             && (self.cancels.cleaning.get() || self.current().is_some_and(|task| !task.header().is_ending()))
+    }
+}
+
+/// A loop may be dropped while it calls a waker, and the waker may then set timers. The wheel does not
+/// drop them.
+impl Drop for Kernel {
+    fn drop(&mut self) {
+        let wheel = self.wheel.get_mut();
+        if !wheel.is_empty() {
+            let mut left = Vec::new();
+            wheel.drain(|_age, alarm| left.push(alarm));
+            left.into_iter().for_each(exceptions::drop_value);
+        }
     }
 }
 

@@ -12,8 +12,8 @@
 //! instructions. Two bits in the task's header say whether the task has a first record, and whether
 //! it has further ones. So code that finds none, the usual case, reads only the header.
 //!
-//! Waits and waiters are in one store, in pages that alternate, because the code of two stores would
-//! be twice as long.
+//! Waits and waiters are in one store, because the code of two stores would be twice as long. Each has
+//! pages of its own, so a task that waits takes no memory for waiters.
 
 use crate::kernel::cell::Header;
 use crate::kernel::table::lists::{List, Lists};
@@ -26,7 +26,7 @@ use std::num::NonZeroU64;
 pub(super) const FIRST: u32 = u32::MAX;
 
 /// Maximum number of places whose memory is kept when no record is left.
-const KEPT: usize = 2048;
+const KEPT: usize = 1024;
 
 /// Number of times that no record is left before memory is given back.
 const PATIENCE: u8 = 16;
@@ -66,8 +66,12 @@ impl Side {
         task.records.get() & self.more() != 0
     }
 
-    /// The number of the place for this side of a task. Each page has places of one side, so a task
-    /// that waits takes no memory for waiters.
+    #[inline]
+    const fn nth(self) -> usize {
+        (self as u8 / Side::Waiters as u8) as usize
+    }
+
+    /// The number of the place of the list for this side of a task.
     #[inline]
     fn place(self, task: &Header) -> u32 {
         let (slot, page) = (task.token().slot(), PAGE as u32);
@@ -104,7 +108,8 @@ impl Record {
 }
 
 pub(super) struct Store {
-    firsts: Places<Option<Record>>,
+    /// Those of waits, and those of waiters.
+    firsts: [Places<Option<Record>>; 2],
     further: Lists<Record>,
     heads: Places<List>,
 }
@@ -195,7 +200,7 @@ impl<T> Places<T> {
 }
 
 impl Store {
-    pub(super) const EMPTY: Self = Store { firsts: Places::NONE, further: Lists::EMPTY, heads: Places::NONE };
+    pub(super) const EMPTY: Self = Store { firsts: [Places::NONE; 2], further: Lists::EMPTY, heads: Places::NONE };
 
     /// Adds a record of a task. Returns its index.
     pub(super) fn push(&mut self, task: &Header, side: Side, record: Record) -> u32 {
@@ -222,7 +227,7 @@ impl Store {
     #[inline(always)]
     pub(super) fn put_first(&mut self, task: &Header, side: Side) -> &mut Option<Record> {
         task.records.set(task.records.get() | side.first());
-        self.firsts.put(side.place(task), || None)
+        self.firsts[side.nth()].put(task.token().slot(), || None)
     }
 
     /// Removes the record of a task with this number, if it still exists.
@@ -271,20 +276,23 @@ impl Store {
         side: Side,
         is_it: impl FnOnce(&Record) -> bool,
     ) -> Option<ManuallyDrop<Item>> {
-        let place = self.firsts.get_mut(side.place(task))?;
+        let firsts = &mut self.firsts[side.nth()];
+        let place = firsts.get_mut(task.token().slot())?;
         if !is_it(place.as_ref()?) {
             return None;
         }
         let record = place.take()?;
         task.records.set(task.records.get() & !side.first());
-        self.firsts.release();
+        firsts.release();
         Some(record.item)
     }
 
     /// The record of a task with this number, if it still exists.
     pub(super) fn get_mut(&mut self, task: &Header, side: Side, index: u32, number: NonZeroU64) -> Option<&mut Item> {
-        let record =
-            if index == FIRST { self.firsts.get_mut(side.place(task))?.as_mut() } else { self.further.get_mut(index) };
+        let record = match index {
+            FIRST => self.firsts[side.nth()].get_mut(task.token().slot())?.as_mut(),
+            _ => self.further.get_mut(index),
+        };
         record.filter(|record| record.number == number).map(|record| &mut *record.item)
     }
 
@@ -297,7 +305,7 @@ impl Store {
         };
         let place = Side::Waits.place(task);
         if Side::Waits.has_first(task) {
-            self.firsts.get(place).into_iter().flatten().for_each(&mut see);
+            self.firsts[Side::Waits.nth()].get(task.token().slot()).into_iter().flatten().for_each(&mut see);
         }
         if Side::Waits.has_more(task) {
             let mut next = self.heads.get(place).and_then(|head| head.first());
@@ -311,7 +319,7 @@ impl Store {
     /// Number of records of all tasks.
     #[cfg(all(test, not(loom)))]
     pub(super) fn len(&self) -> usize {
-        self.firsts.used + self.further.len()
+        self.firsts[0].used + self.firsts[1].used + self.further.len()
     }
 }
 
