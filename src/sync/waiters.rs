@@ -109,7 +109,7 @@ struct Line {
 impl Drop for Line {
     fn drop(&mut self) {
         if !self.waiters.is_empty() {
-            self.waiters.drain(|waiter| exceptions::drop_value(waiter));
+            self.waiters.drain(exceptions::drop_value);
         }
     }
 }
