@@ -2,7 +2,7 @@
 //! feature.
 //!
 //! For a function or a type whose feature is off, the compiler says this by itself; for a method it
-//! does not. So each such method has a twin here, with a bound that nothing satisfies. `for<'a>`
+//! does not. So each such method has a twin here, with a bound that nothing satisfies. `for<'any>`
 //! delays the check of the bound until the method is called. The twins are hidden, and not part of
 //! what this crate promises.
 //!

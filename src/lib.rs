@@ -42,8 +42,10 @@
 //! - With the feature `io`, on Unix: `net` with sockets and asyncio's streams and servers;
 //!   `io::Async` for other file descriptors. With the feature `hyper`, hyper's traits for them.
 //! - With the feature `threads`: `to_thread`, which calls a blocking function on another thread.
-//! - With the feature `signals`, on Unix: `LoopBuilder::cancel_on_ctrl_c`,
-//!   `LoopBuilder::print_call_graph_on`, and `signals::listen`.
+//! - With the feature `stream`: `futures_core::Stream` for `as_completed`, channels, queues,
+//!   intervals, signals and listeners; `FusedFuture` and `FusedStream`.
+//! - With the feature `signals`, on Unix: `LoopBuilder::cancel_on_ctrl_c`, `signals::listen`, and
+//!   with `report` also `LoopBuilder::print_call_graph_on`.
 //! - With the feature `process`, on Unix: the module `process` with child processes.
 //! - With the feature `probe`: `LoopBuilder::probe` and the module `probe`, which report each event of
 //!   the loop.

@@ -182,6 +182,34 @@ fn hold_no_more_behind_two_thousand_awaits_than_behind_a_hundred() {
     });
 }
 
+/// Twenty thousand tasks have waited at once. What recorded their waits is freed, although the main
+/// task is awaited all the time.
+#[test]
+fn give_the_memory_of_a_burst_of_waits_back_during_a_run() {
+    const BURST: usize = 20_000;
+    /// At least so much would be held if the records of the burst were kept.
+    const RECORDS: usize = BURST * 40;
+    EventLoop::with_virtual_clock().run(async {
+        let before = HELD.get();
+        let held = |count: usize| async move {
+            let promise = Promise::new();
+            let waits = |promise: Promise<()>| async move { (&promise).await.unwrap() };
+            let tasks: Vec<_> = (0..count).map(|_| spawn(waits(promise.clone()))).collect();
+            sleep(SECOND).await;
+            promise.set_result(()).unwrap();
+            sleep(SECOND).await;
+            drop((tasks, promise));
+            HELD.get() - before
+        };
+        let most = held(BURST).await;
+        let mut later = most;
+        for _ in 0..100 {
+            later = held(1).await;
+        }
+        assert!(most > RECORDS && later + RECORDS <= most, "{most} bytes behind the burst, {later} later");
+    });
+}
+
 /// A timeout is polled many times because of a future beside the pending wait.
 #[test]
 fn poll_a_timeout_a_thousand_times_and_allocate_nothing() {

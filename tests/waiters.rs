@@ -6,9 +6,9 @@
 mod common;
 
 use common::virtual_loop;
-use futures_util::FutureExt;
-use onelane::sync::{Lock, Semaphore, SemaphoreAcquire};
-use onelane::{Task, spawn, timeout, yield_now};
+use futures_util::{FutureExt, poll};
+use onelane::sync::{Event, Lock, Queue, Semaphore, SemaphoreAcquire};
+use onelane::{Promise, Task, spawn, timeout, yield_now};
 use std::cell::{Cell, RefCell};
 use std::future::{Future, IntoFuture, pending, poll_fn};
 use std::rc::Rc;
@@ -210,4 +210,94 @@ fn drop_of_a_waker_takes_the_lock_that_was_given() {
         assert!(!(is_ready && is_taken), "two guards of one lock");
         assert!(is_ready || locking.now_or_never().is_some());
     });
+}
+
+/// An acquire waits in a task that is cancelled, and its place keeps its old waker. Then the acquire
+/// is polled elsewhere. The drop of the old waker releases what the acquire waits for.
+#[test]
+fn drop_of_an_old_waker_releases_what_is_waited_for() {
+    virtual_loop().run(async {
+        let lock: &'static Lock<u32> = keep(Lock::new(7));
+        let guard = lock.try_lock().unwrap();
+        let (mut locking, hooks) = cancelled_elsewhere(lock.lock()).await;
+        hooks.drop.set(Some(Box::new(move || drop(guard))));
+        assert!(poll!(&mut locking).is_ready(), "the lock is free, and its waiter waits");
+
+        let semaphore = Semaphore::new(1);
+        let permit = semaphore.try_acquire().unwrap();
+        let (mut acquire, hooks) = cancelled_elsewhere(semaphore.acquire()).await;
+        hooks.drop.set(Some(Box::new(move || drop(permit))));
+        assert!(poll!(&mut acquire).is_ready(), "the permit is free, and its waiter waits");
+
+        let event = keep(Event::new());
+        let (mut wait, hooks) = cancelled_elsewhere(event.wait()).await;
+        hooks.drop.set(Some(Box::new(|| event.set())));
+        assert!(poll!(&mut wait).is_ready(), "the event is set, and its waiter waits");
+
+        let queue = keep(Queue::unbounded());
+        queue.try_put(1).unwrap();
+        let (mut join, hooks) = cancelled_elsewhere(queue.join()).await;
+        hooks.drop.set(Some(Box::new(|| queue.task_done())));
+        assert!(poll!(&mut join).is_ready(), "the work is done, and its waiter waits");
+    });
+}
+
+/// Polls a future in a task, with a waker that has these hooks; then cancels the task, which waits
+/// for a child, and returns the future.
+async fn cancelled_elsewhere<F: Future + Unpin + 'static>(future: F) -> (F, &'static Hooks) {
+    let (hooks, foreign) = hooked();
+    let (future, mut child) = (shared(future), spawn(pending::<()>()).into_future());
+    let copy = future.clone();
+    let task = spawn(poll_fn(move |context| {
+        if let Some(future) = copy.borrow_mut().as_mut() {
+            assert!(future.poll_unpin(&mut Context::from_waker(&foreign)).is_pending());
+        }
+        child.poll_unpin(context).map(drop)
+    }));
+    turns(2).await;
+    task.cancel();
+    let future = future.take().unwrap();
+    (future, hooks)
+}
+
+/// A task spawned by the wake of another executor gets no callback of the task that has just ended.
+#[test]
+fn wake_of_another_executor_spawns_while_waiters_are_left() {
+    let log = Rc::new(RefCell::new(Vec::new()));
+    let copy = log.clone();
+    virtual_loop().run(async move {
+        let ended = spawn(turns(5));
+        let (hooks, foreign) = hooked();
+        let mut first = (&ended).into_future();
+        assert!(first.poll_unpin(&mut Context::from_waker(&foreign)).is_pending());
+        hooks.wake.set(Some(Box::new(move || {
+            let next = spawn(turns(20));
+            for number in 0..2 {
+                let log = copy.clone();
+                next.add_done_callback(move |task| log.borrow_mut().push((number, task.is_done())));
+            }
+        })));
+        (&ended).await.unwrap();
+        turns(30).await;
+    });
+    assert_eq!(*log.borrow(), [(0, true), (1, true)]);
+}
+
+/// A wake of another executor drops the loop, and then sets a timer. No turn will come, so the
+/// callback is dropped.
+#[test]
+fn wake_drops_the_loop_and_sets_a_timer() {
+    let event_loop = virtual_loop();
+    let promise: Promise<u8> = event_loop.enter(Promise::new);
+    let (hooks, foreign) = hooked();
+    let mut wait = (&promise).into_future();
+    event_loop.enter(|| assert!(wait.poll_unpin(&mut Context::from_waker(&foreign)).is_pending()));
+    let held = Rc::new(());
+    let copy = held.clone();
+    hooks.wake.set(Some(Box::new(move || {
+        drop(event_loop);
+        drop(onelane::call_later(Duration::from_secs(1), move || unreachable!("{copy:?}")));
+    })));
+    promise.set_result(1).unwrap();
+    assert_eq!(Rc::strong_count(&held), 1);
 }

@@ -176,7 +176,7 @@ async fn serve(
 enum Command {
     Watch(mpsc::Sender<Update>),
     WatchState(mpsc::Sender<State>),
-    /// Answers whether the task exists.
+    /// Returns whether the task exists.
     WatchTask(u64, mpsc::Sender<TaskDetails>, oneshot::Sender<bool>),
     SetPaused(bool),
 }

@@ -398,6 +398,7 @@ impl Kernel {
         let _because = self.because_of(Source::Kernel);
         tell!(self.table, EventKind::End { task: TaskId(header.id), ending: ending.into() });
         self.tell_waiters(header);
+        self.table.offer_row(header.token());
         // After the waiters, because this may run user code: destructors of task-local values. `held` is not the last
         // reference, because the caller has one too. So an outcome that nobody wants is dropped with that reference.
         if let Some(locals) = self.callbacks.locals_in_use() {

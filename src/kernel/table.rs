@@ -186,7 +186,7 @@ impl TaskTable {
 
     /// Takes the running task out of its row. From now on the task's token names no task (WAKE-1).
     ///
-    /// The next task gets the row, with the next generation. When its generations are used up, the row stays empty.
+    /// The row gets its next task only after `offer_row`: the ended task's waiters are still recorded under its slot.
     #[inline]
     pub(crate) fn remove(&self, token: Token) -> AnyTask {
         debug_assert!(token == self.running.get(), "STEP-2: a task ended outside of its step");
@@ -204,6 +204,12 @@ impl TaskTable {
         header.life.set(0);
         self.with(|table| table.forget_waits(header));
         task
+    }
+
+    /// A task has ended, and nothing is recorded under its slot any more. The next task gets the row.
+    #[inline]
+    pub(crate) fn offer_row(&self, token: Token) {
+        self.with(|table| table.offer(token));
     }
 
     /// The task of a token, if it has not ended.

@@ -261,8 +261,8 @@ impl TcpListener {
     }
 
     /// Creates another handle to the same listener, in the running loop. The two share everything
-    /// that the operating system knows of it: data, connections, options, and `shutdown`. It stays
-    /// open until both are dropped.
+    /// that the operating system knows of it: waiting connections and options. It stays open until
+    /// both are dropped.
     ///
     /// # Errors
     ///
@@ -689,8 +689,8 @@ impl TcpStream {
     }
 
     /// Creates another handle to the same connection, in the running loop. The two share everything
-    /// that the operating system knows of it: data, connections, options, and `shutdown`. It stays
-    /// open until both are dropped.
+    /// that the operating system knows of it: data, options, and `shutdown`. It stays open until both
+    /// are dropped.
     ///
     /// # Errors
     ///
@@ -995,8 +995,9 @@ impl Connect {
     }
 
     /// Sets the address from which the connection is made. With port 0, the operating system
-    /// chooses a port. With another port, only one attempt can be made at a time, so the next
-    /// address is dialled when the attempt before it has failed, and not after a delay. An address of the other family (IPv4, IPv6) fails with
+    /// chooses a port. With another port, only one attempt can be made at a time. The next address
+    /// is then dialled when the attempt before it has failed, and not after a delay. An address of
+    /// the other family (IPv4, IPv6) fails with
     /// [`AddrNotAvailable`](io::ErrorKind::AddrNotAvailable).
     ///
     /// asyncio: `create_connection(local_addr=..)`.

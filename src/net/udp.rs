@@ -336,8 +336,8 @@ impl UdpSocket {
     }
 
     /// Creates another handle to the same socket, in the running loop. The two share everything
-    /// that the operating system knows of it: data, connections, options, and `shutdown`. It stays
-    /// open until both are dropped.
+    /// that the operating system knows of it: datagrams that have arrived, the connected peer, and
+    /// options. It stays open until both are dropped.
     ///
     /// # Errors
     ///

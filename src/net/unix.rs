@@ -191,8 +191,8 @@ impl UnixListener {
     }
 
     /// Creates another handle to the same listener, in the running loop. The two share everything
-    /// that the operating system knows of it: data, connections, options, and `shutdown`. It stays
-    /// open until both are dropped.
+    /// that the operating system knows of it: waiting connections and options. It stays open until
+    /// both are dropped.
     ///
     /// # Errors
     ///
@@ -529,8 +529,8 @@ impl UnixStream {
     }
 
     /// Creates another handle to the same connection, in the running loop. The two share everything
-    /// that the operating system knows of it: data, connections, options, and `shutdown`. It stays
-    /// open until both are dropped.
+    /// that the operating system knows of it: data, options, and `shutdown`. It stays open until both
+    /// are dropped.
     ///
     /// # Errors
     ///
@@ -993,8 +993,8 @@ impl UnixDatagram {
     }
 
     /// Creates another handle to the same socket, in the running loop. The two share everything
-    /// that the operating system knows of it: data, connections, options, and `shutdown`. It stays
-    /// open until both are dropped.
+    /// that the operating system knows of it: data, options, and `shutdown`. It stays open until both
+    /// are dropped.
     ///
     /// # Errors
     ///

@@ -40,7 +40,7 @@ use std::task::{Context, Poll, Waker};
 ///
 /// # Cost
 ///
-/// A task. An item takes a lock that is taken twice, and a message to the loop if the task waits.
+/// A task. Each item takes a lock twice. If the task waits, an item also takes a message to the loop.
 ///
 /// # Examples
 ///

@@ -1,11 +1,11 @@
-//! Signals of the operating system: Ctrl-C that ends a program in order, a signal that prints the
+//! Signals of the operating system: Ctrl-C that ends a program cleanly, a signal that prints the
 //! call graph, and [`listen`] for all others.
 //!
 //! With the feature `signals`, which is off by default, on Unix. One thread per process handles
 //! them, "onelane-signals". It is started when a process first uses a signal.
 //!
-//! [`LoopBuilder::cancel_on_ctrl_c`](crate::LoopBuilder::cancel_on_ctrl_c) builds a loop that ends in
-//! order:
+//! [`LoopBuilder::cancel_on_ctrl_c`](crate::LoopBuilder::cancel_on_ctrl_c) builds a loop that ends
+//! cleanly:
 //!
 //! ```
 //! use onelane::{EventLoop, RunError};

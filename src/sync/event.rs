@@ -233,7 +233,7 @@ impl Future for EventWait {
     #[track_caller]
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
         let this = &mut *self;
-        if !this.over && !this.ticket.is_in_line(&*this.core) {
+        if !this.over && this.ticket.enters(&*this.core) {
             if this.core.set.get() {
                 this.over = true;
             } else {

@@ -178,7 +178,8 @@ impl Acquiring {
     fn poll(&mut self, context: &mut Context<'_>) -> Poll<()> {
         assert!(!self.over, "a lock() was polled after it was ready; lock again with a new one");
         loop {
-            if !self.ticket.is_in_line(&*self.raw) && !self.raw.is_free() {
+            let enters = self.ticket.enters(&*self.raw);
+            if enters && !self.raw.is_free() {
                 let poll = self.ticket.wait(&self.raw, 0, context);
                 self.ticket.tell_taker(&*self.raw);
                 ready!(poll);

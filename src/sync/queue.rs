@@ -1158,7 +1158,7 @@ impl Future for QueueJoin {
     #[track_caller]
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
         let this = &mut *self;
-        if !this.over && !this.ticket.is_in_line(&*this.core) {
+        if !this.over && this.ticket.enters(&*this.core) {
             if this.core.unfinished.get() == 0 {
                 this.over = true;
             } else {

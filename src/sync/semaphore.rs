@@ -541,7 +541,7 @@ impl Future for SemaphoreAcquire {
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Permit> {
         let this = &mut *self;
         assert!(!this.over, "an acquire() was polled after it was ready; acquire again with a new one");
-        let enters = !this.ticket.is_in_line(&*this.core);
+        let enters = this.ticket.enters(&*this.core);
         if enters && !this.core.is_locked() {
             this.core.take();
             this.over = true;

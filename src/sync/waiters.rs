@@ -447,6 +447,18 @@ impl Ticket {
         self.at.is_some_and(|at| place.line(at.line).state(at.index) != State::Gone)
     }
 
+    /// Whether the future has no place in a queue. The caller then looks whether it has to wait, and
+    /// enters. Frees the waiter of an earlier place, which is `Gone`, before that: its waker may be
+    /// user code, which may release what the caller looks at.
+    #[inline]
+    pub(super) fn enters(&mut self, place: &impl Place) -> bool {
+        let enters = !self.is_in_line(place);
+        if enters {
+            self.leave(place);
+        }
+        enters
+    }
+
     /// Takes a place at the end of the queue. The caller then polls.
     pub(super) fn enter(&mut self, place: &impl Place, line: u8) {
         self.enter_with(place, line, None);

@@ -19,7 +19,7 @@
 //! Other threads touch nothing of the loop except its inbox. Inboxes live as long as the process: a
 //! waker may be used at any time, even while its loop is being dropped, or long after (`lanes`).
 //!
-//! This file knows tokens, but no tasks and no wakers.
+//! This file knows tokens, but no tasks.
 
 use crate::kernel::callbacks::exceptions::drop_payload;
 #[cfg(all(unix, feature = "io"))]

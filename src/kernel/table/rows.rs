@@ -125,17 +125,20 @@ impl Rows {
         (generation, slot)
     }
 
-    /// Makes a row vacant. Its next tenant gets the next generation. Without one, it stays vacant.
+    /// Makes a row vacant. It gets no tenant before `offer`.
     #[inline]
     pub(super) fn vacate(&mut self, token: Token) {
         self.tenants -= 1;
-        let row = &mut self.rows[token.slot() as usize];
+        self.rows[token.slot() as usize] = Row::vacant(LAST_GENERATION, Row::NONE);
+    }
+
+    /// A row that is vacant may get its next tenant, with the next generation. Without one, it stays
+    /// vacant.
+    #[inline]
+    pub(super) fn offer(&mut self, token: Token) {
         if token.generation() + 1 < LAST_GENERATION {
-            *row = Row::vacant(token.generation() + 1, self.vacant);
+            self.rows[token.slot() as usize] = Row::vacant(token.generation() + 1, self.vacant);
             self.vacant = token.slot();
-        } else {
-            // Not in the list of vacant rows.
-            *row = Row::vacant(LAST_GENERATION, Row::NONE);
         }
     }
 
@@ -198,9 +201,12 @@ mod tests {
         table.with(|table| {
             (table.tenants, table.vacant) = (2, Row::NONE);
             table.vacate(token(LAST_GENERATION - 2));
+            assert_eq!(table.vacant, Row::NONE);
+            table.offer(token(LAST_GENERATION - 2));
             assert_eq!((table.vacant, table.rows[0].generation()), (0, LAST_GENERATION - 1));
             table.vacant = Row::NONE;
             table.vacate(token(LAST_GENERATION - 1));
+            table.offer(token(LAST_GENERATION - 1));
             assert_eq!((table.vacant, table.rows[0].generation()), (Row::NONE, LAST_GENERATION));
         });
     }

@@ -70,13 +70,6 @@ impl Side {
     const fn nth(self) -> usize {
         (self as u8 / Side::Waiters as u8) as usize
     }
-
-    /// The number of the place of the list for this side of a task.
-    #[inline]
-    fn place(self, task: &Header) -> u32 {
-        let (slot, page) = (task.token().slot(), PAGE as u32);
-        2 * (slot - slot % page) + slot % page + if self == Side::Waiters { page } else { 0 }
-    }
 }
 
 /// A wait, or a waiter.
@@ -108,10 +101,10 @@ impl Record {
 }
 
 pub(super) struct Store {
-    /// Those of waits, and those of waiters.
+    // Those of waits, and those of waiters.
     firsts: [Places<Option<Record>>; 2],
     further: Lists<Record>,
-    heads: Places<List>,
+    heads: [Places<List>; 2],
 }
 
 /// Something for each place that is used, in pages: a wait of a task with a high slot takes one page.
@@ -177,7 +170,7 @@ impl<T> Places<T> {
         if page >= self.pages.len() {
             self.pages.resize_with(page + 1, || None);
         }
-        // `black_box`, because otherwise this loop is unrolled, to a kilobyte for each type.
+        // `black_box`, because otherwise this loop is unrolled, to 1.5 kB for each type.
         let mut places = Vec::new();
         places.resize_with(black_box(PAGE), empty);
         self.pages[page] = Box::try_from(places).ok();
@@ -200,7 +193,7 @@ impl<T> Places<T> {
 }
 
 impl Store {
-    pub(super) const EMPTY: Self = Store { firsts: [Places::NONE; 2], further: Lists::EMPTY, heads: Places::NONE };
+    pub(super) const EMPTY: Self = Store { firsts: [Places::NONE; 2], further: Lists::EMPTY, heads: [Places::NONE; 2] };
 
     /// Adds a record of a task. Returns its index.
     pub(super) fn push(&mut self, task: &Header, side: Side, record: Record) -> u32 {
@@ -214,10 +207,10 @@ impl Store {
     /// Like `push`, if the task has records already.
     #[inline(never)]
     pub(super) fn push_further(&mut self, task: &Header, side: Side, record: Record) -> u32 {
-        let place = side.place(task);
-        let head = match self.heads.get_mut(place) {
+        let (heads, slot) = (&mut self.heads[side.nth()], task.token().slot());
+        let head = match heads.get_mut(slot) {
             Some(head) if side.has_more(task) => head,
-            _ => self.heads.put(place, || List::EMPTY),
+            _ => heads.put(slot, || List::EMPTY),
         };
         task.records.set(task.records.get() | side.more());
         self.further.push(head, record)
@@ -250,7 +243,7 @@ impl Store {
         if side.is_empty(task) {
             return None;
         }
-        let first = self.heads.get_mut(side.place(task))?.first()?;
+        let first = self.heads[side.nth()].get_mut(task.token().slot())?.first()?;
         self.take(task, side, first)
     }
 
@@ -259,11 +252,12 @@ impl Store {
         if index == FIRST {
             return self.take_first_if(task, side, |_| true).map(ManuallyDrop::into_inner);
         }
-        let head = self.heads.get_mut(side.place(task))?;
+        let heads = &mut self.heads[side.nth()];
+        let head = heads.get_mut(task.token().slot())?;
         let record = self.further.remove(head, index);
         if head.is_empty() {
             task.records.set(task.records.get() & !side.more());
-            self.heads.release();
+            heads.release();
         }
         Some(ManuallyDrop::into_inner(record.item))
     }
@@ -303,12 +297,12 @@ impl Store {
                 see(record.number, wait);
             }
         };
-        let place = Side::Waits.place(task);
+        let (waits, slot) = (Side::Waits.nth(), task.token().slot());
         if Side::Waits.has_first(task) {
-            self.firsts[Side::Waits.nth()].get(task.token().slot()).into_iter().flatten().for_each(&mut see);
+            self.firsts[waits].get(slot).into_iter().flatten().for_each(&mut see);
         }
         if Side::Waits.has_more(task) {
-            let mut next = self.heads.get(place).and_then(|head| head.first());
+            let mut next = self.heads[waits].get(slot).and_then(|head| head.first());
             while let Some(index) = next {
                 self.further.get(index).into_iter().for_each(&mut see);
                 next = self.further.next(index);

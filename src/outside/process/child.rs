@@ -331,7 +331,7 @@ impl Child {
     ///
     /// # Cost
     ///
-    /// One allocation, and the memory of the outputs.
+    /// Two allocations, and the memory of the outputs.
     ///
     /// # Examples
     ///

@@ -55,7 +55,7 @@ impl Pidfd {
         self.key
     }
 
-    /// Sends a signal to this process, and never for another one that has got its number.
+    /// Sends a signal to this process, and never to another one that has got its number.
     pub(super) fn send(&self, signal: Signal) -> io::Result<()> {
         Ok(pidfd_send_signal(&*self.source, signal)?)
     }

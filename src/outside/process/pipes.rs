@@ -40,10 +40,6 @@ use std::process;
 pub struct ChildStdin(process::ChildStdin);
 
 impl ChildStdin {
-    pub(super) fn new(pipe: process::ChildStdin) -> Self {
-        ChildStdin(pipe)
-    }
-
     /// Returns the pipe of the standard library, which blocks again; for example to make it the
     /// output of another child.
     ///
@@ -68,12 +64,6 @@ impl ChildStdin {
     pub fn into_std(self) -> io::Result<process::ChildStdin> {
         ioctl_fionbio(&self.0, false)?;
         Ok(self.0)
-    }
-}
-
-impl AsFd for ChildStdin {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.0.as_fd()
     }
 }
 
@@ -115,10 +105,6 @@ impl Write for &ChildStdin {
 pub struct ChildStdout(process::ChildStdout);
 
 impl ChildStdout {
-    pub(super) fn new(pipe: process::ChildStdout) -> Self {
-        ChildStdout(pipe)
-    }
-
     /// Returns the pipe of the standard library, which blocks again; for example to make it the
     /// input of another child.
     ///
@@ -147,22 +133,6 @@ impl ChildStdout {
     }
 }
 
-impl AsFd for ChildStdout {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.0.as_fd()
-    }
-}
-
-impl Read for &ChildStdout {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        Ok(rustix::io::read(&self.0, buffer)?)
-    }
-
-    fn read_vectored(&mut self, buffers: &mut [IoSliceMut<'_>]) -> io::Result<usize> {
-        Ok(rustix::io::readv(&self.0, buffers)?)
-    }
-}
-
 /// The standard error output of a child, of which we have the reading end.
 /// [`Child::stderr`](super::Child) is an [`Async`] of it. Otherwise like [`ChildStdout`].
 ///
@@ -185,10 +155,6 @@ impl Read for &ChildStdout {
 pub struct ChildStderr(process::ChildStderr);
 
 impl ChildStderr {
-    pub(super) fn new(pipe: process::ChildStderr) -> Self {
-        ChildStderr(pipe)
-    }
-
     /// Returns the pipe of the standard library, which blocks again.
     ///
     /// # Errors
@@ -214,18 +180,37 @@ impl ChildStderr {
     }
 }
 
-impl AsFd for ChildStderr {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.0.as_fd()
-    }
+// ---- what they have in common ----
+
+macro_rules! pipes {
+    ($($pipe:ident)+) => {$(
+        impl $pipe {
+            pub(super) fn new(pipe: process::$pipe) -> Self {
+                $pipe(pipe)
+            }
+        }
+
+        impl AsFd for $pipe {
+            fn as_fd(&self) -> BorrowedFd<'_> {
+                self.0.as_fd()
+            }
+        }
+    )+};
 }
 
-impl Read for &ChildStderr {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        Ok(rustix::io::read(&self.0, buffer)?)
-    }
+macro_rules! reading_ends {
+    ($($pipe:ident)+) => {$(
+        impl Read for &$pipe {
+            fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+                Ok(rustix::io::read(&self.0, buffer)?)
+            }
 
-    fn read_vectored(&mut self, buffers: &mut [IoSliceMut<'_>]) -> io::Result<usize> {
-        Ok(rustix::io::readv(&self.0, buffers)?)
-    }
+            fn read_vectored(&mut self, buffers: &mut [IoSliceMut<'_>]) -> io::Result<usize> {
+                Ok(rustix::io::readv(&self.0, buffers)?)
+            }
+        }
+    )+};
 }
+
+pipes!(ChildStdin ChildStdout ChildStderr);
+reading_ends!(ChildStdout ChildStderr);

@@ -1,7 +1,7 @@
 //! axum: handlers whose futures must be `Send`, on a loop of one thread.
 //!
-//! What a handler does with onelane stands in `local(async { .. })`, and what handlers share is in
-//! a `local(..)` too. Futures that are `Send` themselves, such as `sleep` and `to_thread`, need no
+//! Put what a handler does with onelane into `local(async { .. })`, and what handlers share into a
+//! `local(..)` too. Futures that are `Send` themselves, such as `sleep` and `to_thread`, need no
 //! wrapper.
 //!
 //! `cargo run --bin axum_handlers`, in `examples/works-with`.

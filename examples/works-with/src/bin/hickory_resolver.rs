@@ -1,7 +1,7 @@
 //! hickory: its resolver on our sockets, timers and tasks, by its trait `RuntimeProvider`.
 //!
-//! All futures of the trait must be `Send`. Those of our sockets and `sleep` are; what uses
-//! `timeout` stands in `local(..)`. The name server is in this program.
+//! All futures of the trait must be `Send`. Those of our sockets and `sleep` are. Code
+//! that uses `timeout` is in `local(..)`. The name server is in this program.
 //!
 //! `cargo run --bin hickory_resolver`, in `examples/works-with`.
 

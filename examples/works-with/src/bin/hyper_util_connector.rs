@@ -1,7 +1,7 @@
 //! hyper-util: its client with a pool of connections, over our sockets.
 //!
 //! The connector's future must be `Send` and `Unpin`, and so must the connection. Our sockets are
-//! both. What the connector does besides, such as a time limit, stands in `local(..)`.
+//! both. The rest of the connector, such as a time limit, is in `local(..)`.
 //!
 //! `cargo run --bin hyper_util_connector`, in `examples/works-with`.
 
