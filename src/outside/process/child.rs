@@ -284,14 +284,14 @@ impl Child {
     /// # Examples
     ///
     /// ```
-    /// use onelane::{EventLoop, process::{Command, SIGINT}};
+    /// use onelane::{EventLoop, process::{Command, SIGTERM}};
     /// use std::os::unix::process::ExitStatusExt;
     ///
     /// EventLoop::new().run(async {
     ///     let child = Command::new("sleep").arg("3600").spawn()?;
-    ///     child.send_signal(SIGINT)?;
-    ///     assert_eq!(child.wait().await?.signal(), Some(SIGINT));
-    ///     assert!(child.send_signal(SIGINT).is_err());
+    ///     child.send_signal(SIGTERM)?;
+    ///     assert_eq!(child.wait().await?.signal(), Some(SIGTERM));
+    ///     assert!(child.send_signal(SIGTERM).is_err());
     ///     Ok::<(), std::io::Error>(())
     /// })
     /// # .unwrap();
