@@ -43,8 +43,8 @@ use std::task::{Context, Poll, ready};
 /// On a virtual clock, the loop waits for the look-up instead of reporting a deadlock. Its clock
 /// still jumps, so a timeout around this expires at once if nothing else is ready.
 ///
-/// Cancel safety: nothing is lost. A look-up that was begun cannot be stopped; its result is
-/// dropped. The end of `run` does not wait for it.
+/// Cancel safety: nothing is lost. A look-up that a thread has begun cannot be stopped; its result
+/// is dropped. One that waits for a thread leaves the queue. The end of `run` does not wait for it.
 ///
 /// asyncio: `loop.getaddrinfo(host, port)`.
 ///
@@ -417,7 +417,7 @@ impl Drop for Query {
     fn drop(&mut self) {
         self.record.end();
         if let QueryStage::Out(job) = std::mem::replace(&mut self.stage, QueryStage::Over) {
-            job.give_up();
+            SLOTS.give_up(&job);
             forget_ended();
         }
     }

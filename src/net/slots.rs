@@ -5,13 +5,13 @@
 //! idle, and ends when it has been idle for a while. So a program that uses no names has none.
 //!
 //! `getaddrinfo` cannot be interrupted. A look-up whose future is dropped while a thread runs it
-//! keeps the thread until it returns; one that no thread has begun is skipped.
+//! keeps the thread until it returns; one that no thread has begun leaves the queue.
 //!
 //! This file knows no loop. A result wakes the task through the loop's inbox, like any wake from
 //! another thread.
 
-use crate::kernel::callbacks::exceptions::drop_payload;
-use std::collections::VecDeque;
+use crate::kernel::callbacks::exceptions::{drop_payload, drop_value};
+use std::collections::BTreeMap;
 use std::io;
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -22,7 +22,7 @@ use std::time::Duration;
 
 /// The threads of the process.
 pub(super) static SLOTS: Slots = Slots {
-    pool: Mutex::new(Pool { queue: VecDeque::new(), threads: 0, idle: 0 }),
+    pool: Mutex::new(Pool::new()),
     queued: Condvar::new(),
     most: 8,
     idle_for: Duration::from_secs(10),
@@ -42,14 +42,25 @@ pub(super) struct Slots {
 }
 
 struct Pool {
-    queue: VecDeque<Arc<Job>>,
+    /// The look-ups that no thread has begun, by number. If the name server does not answer, a
+    /// program may give up thousands of them, in any order, so each is removed in logarithmic time.
+    queue: BTreeMap<u64, Arc<Job>>,
+    /// The number of the last look-up.
+    numbered: u64,
     threads: usize,
     /// The number of threads that wait for a job, or were notified and have not woken yet.
     idle: usize,
 }
 
+impl Pool {
+    const fn new() -> Self {
+        Pool { queue: BTreeMap::new(), numbered: 0, threads: 0, idle: 0 }
+    }
+}
+
 /// A look-up, shared by its future and a thread.
 pub(super) struct Job {
+    number: u64,
     pub(super) host: Box<str>,
     port: u16,
     state: Mutex<State>,
@@ -68,9 +79,10 @@ impl Slots {
     pub(super) fn begin(&'static self, host: &str, port: u16, waker: &Waker) -> io::Result<Arc<Job>> {
         // Cloning a waker may run user code, so it happens while no lock is held.
         let state = Mutex::new(State::Waiting(waker.clone()));
-        let job = Arc::new(Job { host: host.into(), port, state });
         let mut pool = self.lock();
-        pool.queue.push_back(job.clone());
+        pool.numbered += 1;
+        let job = Arc::new(Job { number: pool.numbered, host: host.into(), port, state });
+        pool.queue.insert(job.number, job.clone());
         if pool.queue.len() <= pool.idle || pool.threads == self.most {
             drop(pool);
             self.queued.notify_one();
@@ -82,7 +94,7 @@ impl Slots {
             pool.threads -= 1;
             if pool.threads == 0 {
                 // No thread would run it.
-                pool.queue.retain(|queued| !Arc::ptr_eq(queued, &job));
+                pool.queue.remove(&job.number);
                 drop(pool);
                 return Err(error);
             }
@@ -90,11 +102,20 @@ impl Slots {
         Ok(job)
     }
 
+    /// The future of a look-up is dropped. The result is dropped too, or the look-up is not begun.
+    pub(super) fn give_up(&self, job: &Job) {
+        let old = std::mem::replace(&mut *job.lock(), State::Unwanted);
+        // The futures of look-ups are dropped when a task is, so a panic of the waker's destructor
+        // must not leave this function.
+        drop_value(old);
+        self.lock().queue.remove(&job.number);
+    }
+
     /// What a thread does.
     fn serve(&self) {
         let mut pool = self.lock();
         loop {
-            if let Some(job) = pool.queue.pop_front() {
+            if let Some((_, job)) = pool.queue.pop_first() {
                 drop(pool);
                 job.run(self.find);
                 drop(job);
@@ -126,7 +147,7 @@ impl Job {
             State::Waiting(old) => {
                 *state = State::Waiting(waker);
                 drop(state);
-                drop(old);
+                drop_value(old);
                 Poll::Pending
             }
             State::Done(result) => {
@@ -135,12 +156,6 @@ impl Job {
             }
             State::Unwanted => unreachable!("the result is taken once"),
         }
-    }
-
-    /// The future is dropped.
-    pub(super) fn give_up(&self) {
-        let old = std::mem::replace(&mut *self.lock(), State::Unwanted);
-        drop(old);
     }
 
     /// Whether the future still waits, or has not taken the result yet.
@@ -173,9 +188,9 @@ impl Job {
 #[cfg(test)]
 mod tests {
     use super::{Job, Pool, Slots};
-    use std::collections::VecDeque;
     use std::io;
     use std::net::SocketAddr;
+    use std::sync::atomic::{AtomicUsize, Ordering};
     use std::sync::{Arc, Condvar, Mutex};
     use std::task::{Context, Poll, Wake, Waker};
     use std::thread;
@@ -228,7 +243,7 @@ mod tests {
     #[test]
     fn run_two_at_once_skip_what_is_given_up_and_end_the_threads() {
         static SLOTS: Slots = Slots {
-            pool: Mutex::new(Pool { queue: VecDeque::new(), threads: 0, idle: 0 }),
+            pool: Mutex::new(Pool::new()),
             queued: Condvar::new(),
             most: 2,
             idle_for: Duration::from_millis(50),
@@ -240,8 +255,12 @@ mod tests {
         assert_eq!(SLOTS.lock().threads, 2);
         begun(&[1, 2]);
         // One that waits in the queue, and one that runs.
-        jobs[2].give_up();
-        jobs[1].give_up();
+        let queued = || SLOTS.lock().queue.values().map(|job| job.port).collect::<Vec<_>>();
+        assert_eq!(queued(), [3, 4, 5]);
+        SLOTS.give_up(&jobs[2]);
+        assert_eq!(queued(), [4, 5]);
+        SLOTS.give_up(&jobs[1]);
+        assert_eq!(queued(), [4, 5]);
         let_end(&[1, 2]);
         assert_eq!(wait_for(&jobs[0], &waker), 1);
         begun(&[1, 2, 4, 5]);
@@ -266,7 +285,7 @@ mod tests {
             }
         }
         static SLOTS: Slots = Slots {
-            pool: Mutex::new(Pool { queue: VecDeque::new(), threads: 0, idle: 0 }),
+            pool: Mutex::new(Pool::new()),
             queued: Condvar::new(),
             most: 1,
             idle_for: Duration::from_millis(50),
@@ -276,5 +295,37 @@ mod tests {
         let first = SLOTS.begin("lane.test", 1, &Waker::from(Arc::new(Panics))).unwrap();
         let second = SLOTS.begin("lane.test", 2, &waker).unwrap();
         assert_eq!((wait_for(&second, &waker), wait_for(&first, &waker)), (2, 1));
+    }
+
+    /// The destructor of a waker, which is user code.
+    #[test]
+    fn a_waker_whose_destructor_panics_is_dropped_quietly() {
+        struct PanicsLast(Arc<AtomicUsize>);
+        impl Wake for PanicsLast {
+            fn wake(self: Arc<Self>) {}
+        }
+        impl Drop for PanicsLast {
+            fn drop(&mut self) {
+                self.0.fetch_add(1, Ordering::SeqCst);
+                std::panic::resume_unwind(Box::new("no"));
+            }
+        }
+        static SLOTS: Slots = Slots {
+            pool: Mutex::new(Pool::new()),
+            queued: Condvar::new(),
+            most: 1,
+            idle_for: Duration::from_millis(50),
+            find: |_, _| loop {
+                thread::park();
+            },
+        };
+        let dropped = Arc::new(AtomicUsize::new(0));
+        let begin = |port| SLOTS.begin("lane.test", port, &Waker::from(Arc::new(PanicsLast(dropped.clone())))).unwrap();
+        let job = begin(1);
+        assert!(job.poll(&mut Context::from_waker(Waker::noop())).is_pending());
+        assert_eq!(dropped.load(Ordering::SeqCst), 1);
+        let job = begin(2);
+        SLOTS.give_up(&job);
+        assert_eq!(dropped.load(Ordering::SeqCst), 2);
     }
 }
