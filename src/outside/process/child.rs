@@ -82,7 +82,7 @@ impl Child {
         let pipes = (child.stdin.take(), child.stdout.take(), child.stderr.take());
         // Until the pipes are there, it is killed when it is dropped. Declared first, so dropped last.
         let (stdin, stdout, stderr);
-        let mut owned = Owned { process: Rc::new(Process::new(kernel, child, name)?), kill_on_drop: true };
+        let mut owned = Owned { process: Rc::new(Process::new(kernel, child, name)), kill_on_drop: true };
         stdin = pipes.0.map(|pipe| Async::new(ChildStdin::new(pipe))).transpose()?;
         stdout = pipes.1.map(|pipe| Async::new(ChildStdout::new(pipe))).transpose()?;
         stderr = pipes.2.map(|pipe| Async::new(ChildStderr::new(pipe))).transpose()?;

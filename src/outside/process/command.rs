@@ -4,6 +4,7 @@ use crate::leaf::running;
 use crate::outside::process::child::Child;
 use crate::outside::process::ending::Wait;
 use crate::outside::process::orphans;
+use crate::outside::process::pidfd::Pidfd;
 use std::cell::Cell;
 use std::ffi::{OsStr, OsString};
 use std::fmt;
@@ -80,7 +81,7 @@ impl Command {
     /// # .unwrap();
     /// ```
     pub fn new(program: impl AsRef<OsStr>) -> Self {
-        process::Command::new(program.as_ref()).into()
+        Command { std: process::Command::new(program.as_ref()), line: None, kill_on_drop: false, chosen: [false; 3] }
     }
 
     /// A command that lets `/bin/sh` execute a line. Never put text of others into the line without
@@ -356,8 +357,8 @@ impl Command {
     }
 
     /// Returns the builder of the standard library, for settings that are missing here. A `stdin`,
-    /// `stdout` or `stderr` that is set there is used by [`spawn`](Self::spawn) only: `output` and
-    /// `status` cannot see it.
+    /// `stdout` or `stderr` that is set there is used by [`spawn`](Self::spawn) and
+    /// [`status`](Self::status). [`output`](Self::output) cannot see it, and replaces it.
     ///
     /// # Examples
     ///
@@ -389,7 +390,9 @@ impl Command {
     /// If the program or the directory does not exist ([`NotFound`](io::ErrorKind::NotFound)), or
     /// may not be executed. If there is no room for another process or descriptor. The text names
     /// the program, and the [`source`](std::error::Error::source) of the error is that of the
-    /// operating system. If the process was started already, it is killed.
+    /// operating system. In all these cases no process was started. Only if the loop cannot watch
+    /// the pipes of a process that was started, because its poller has no room or no memory left,
+    /// is the process killed.
     ///
     /// # Panics
     ///
@@ -424,10 +427,12 @@ impl Command {
         // If this fails, no process was started.
         kernel.reactor()?;
         let program = self.std.get_program().to_owned();
+        let reserved = Pidfd::reserve(&kernel)?;
         let child = self.std.spawn().map_err(|error| {
             let directory = self.std.get_current_dir().map(Path::to_owned);
             io::Error::new(error.kind(), NotStarted { program: program.clone(), directory, error })
         })?;
+        drop(reserved);
         let name = match &self.line {
             Some(line) => line.clone(),
             None => Path::new(&program).file_name().unwrap_or(&program).to_string_lossy().into_owned(),
@@ -440,6 +445,11 @@ impl Command {
     ///
     /// Unless [`stdout`](Self::stdout) and [`stderr`](Self::stderr) were called, both are piped;
     /// and unless [`stdin`](Self::stdin) was, there is no input. A piped input is closed at once.
+    ///
+    /// A command that was made of a builder of the standard library keeps the input of that
+    /// builder, which is inherited if it was not set. Its outputs are piped, even if they were set
+    /// there, because that builder does not show them. Later starts then inherit them. To keep a
+    /// file as an output, pass it to `stdout` or `stderr` of this builder.
     ///
     /// The process runs from this call on, not from the first poll. So the future borrows nothing,
     /// and can be spawned.
@@ -475,7 +485,10 @@ impl Command {
     /// ```
     #[track_caller]
     pub fn output(&mut self) -> RunOutput {
-        let child = self.start_with("process::Command::output()", [Stdio::null, Stdio::piped, Stdio::piped]);
+        self.set_others(Stdio::null, Stdio::piped, Stdio::piped);
+        let child = self.start("process::Command::output()");
+        // As before, for a later start.
+        self.set_others(Stdio::inherit, Stdio::inherit, Stdio::inherit);
         let child = child.map(|mut child| {
             child.stdin = None;
             (child.wait(), child)
@@ -521,7 +534,9 @@ impl Command {
     /// ```
     #[track_caller]
     pub fn status(&mut self) -> RunStatus {
-        let child = self.start_with("process::Command::status()", [Stdio::inherit; 3]);
+        // What was not set is inherited, as in `spawn`. A builder of the standard library may have
+        // set something that we do not see.
+        let child = self.start("process::Command::status()");
         RunStatus {
             child: child.map(|mut child| {
                 child.close_pipes();
@@ -531,15 +546,6 @@ impl Command {
     }
 
     /// Starts the process with these settings, where none was chosen.
-    #[track_caller]
-    fn start_with(&mut self, asked: &str, [stdin, stdout, stderr]: [fn() -> Stdio; 3]) -> io::Result<Child> {
-        self.set_others(stdin, stdout, stderr);
-        let started = self.start(asked);
-        // As before, for a later `spawn`.
-        self.set_others(Stdio::inherit, Stdio::inherit, Stdio::inherit);
-        started
-    }
-
     fn set_others(&mut self, stdin: fn() -> Stdio, stdout: fn() -> Stdio, stderr: fn() -> Stdio) {
         let [has_stdin, has_stdout, has_stderr] = self.chosen;
         if !has_stdin {
@@ -558,7 +564,8 @@ impl Command {
 /// used by [`spawn`](Command::spawn) only, as [`as_std_mut`](Command::as_std_mut) says.
 impl From<process::Command> for Command {
     fn from(std: process::Command) -> Self {
-        Command { std, line: None, kill_on_drop: false, chosen: [false; 3] }
+        // Only the standard library knows whether the input was set.
+        Command { std, line: None, kill_on_drop: false, chosen: [true, false, false] }
     }
 }
 

@@ -22,6 +22,7 @@ use std::pin::Pin;
 use std::process::{Child, ExitStatus};
 use std::rc::{Rc, Weak};
 use std::task::{Context, Poll};
+use std::time::Instant;
 
 pub(super) struct Process {
     pub(super) id: u32,
@@ -32,6 +33,8 @@ pub(super) struct Process {
     state: RefCell<State>,
     /// `None` if the system has no pidfds, and when the process has ended.
     pidfd: Cell<Option<Pidfd>>,
+    /// When `SIGKILL` was sent first.
+    killed_at: Cell<Option<Instant>>,
 }
 
 enum State {
@@ -43,21 +46,11 @@ enum State {
 }
 
 impl Process {
-    /// For a child that was just started. If this fails, the process is killed.
-    pub(super) fn new(kernel: &Kernel, mut child: Child, name: String) -> io::Result<Self> {
-        let (id, loop_id) = (child.id(), kernel.id());
-        match Pidfd::open(kernel, id) {
-            Ok(pidfd) => {
-                let state = RefCell::new(State::Runs(child));
-                Ok(Process { id, name, loop_id, state, pidfd: Cell::new(pidfd) })
-            }
-            Err(error) => {
-                // If it cannot be killed, it has ended.
-                drop(child.kill());
-                orphans::adopt(child, None, loop_id);
-                Err(error)
-            }
-        }
+    /// For a child that was just started.
+    pub(super) fn new(kernel: &Kernel, child: Child, name: String) -> Self {
+        let (id, loop_id, pidfd) = (child.id(), kernel.id(), Pidfd::open(kernel, child.id()));
+        let state = RefCell::new(State::Runs(child));
+        Process { id, name, loop_id, state, pidfd: Cell::new(pidfd), killed_at: Cell::new(None) }
     }
 
     /// The exit status, if the process has ended.
@@ -118,6 +111,9 @@ impl Process {
                 None => return Err(gone()),
             },
         };
+        if sent.is_ok() && signal == Signal::KILL {
+            self.killed_at.set(self.killed_at.get().or_else(|| Some(Instant::now())));
+        }
         match sent {
             Err(error) if error.raw_os_error() == Some(rustix::io::Errno::SRCH.raw_os_error()) => Err(gone()),
             sent => sent,
@@ -147,7 +143,7 @@ impl Drop for Process {
     fn drop(&mut self) {
         if !self.has_ended() {
             if let State::Runs(child) = self.state.replace(State::Lost) {
-                orphans::adopt(child, self.pidfd.take(), self.loop_id);
+                orphans::adopt(child, self.pidfd.take(), self.loop_id, self.killed_at.get());
             }
         }
     }

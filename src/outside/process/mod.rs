@@ -50,7 +50,8 @@
 //!   and no signal handler is involved.
 //! - **Elsewhere, and on Linux before 5.3.** The program listens for `SIGCHLD`, as
 //!   [`signals::listen`](crate::signals::listen) does: with one thread per program, and each signal
-//!   checks all children that are awaited.
+//!   checks all children that are awaited. At least one thread of the program must not block
+//!   `SIGCHLD`: a signal that all of them block does not arrive, and a wait would not end.
 //!
 //! If another event loop drives this one ([`drive`](crate::EventLoop::drive)), the ends of processes
 //! are seen like sockets: give that loop the descriptor of this one.
@@ -67,6 +68,8 @@
 //!   loop does so at once. A busy loop does so when it is next idle, or within a tenth of a
 //!   millisecond if a task waits for a socket, a pipe or a child.
 //! - Without a pidfd, when `SIGCHLD` arrives, on the thread for signals.
+//! - If it was killed, at the latest when its loop is dropped: that waits for its end, for at most a
+//!   second after the kill. An end usually takes less than a millisecond.
 //! - In any case, when the next child is started, in any loop of the program. This also takes those
 //!   whose loop has gone.
 //!
@@ -104,8 +107,12 @@ mod pidfd {
     pub(super) enum Pidfd {}
 
     impl Pidfd {
-        pub(super) fn open(_kernel: &Kernel, _id: u32) -> io::Result<Option<Self>> {
-            Ok(None)
+        pub(super) fn reserve(_kernel: &Kernel) -> io::Result<()> {
+            Ok(())
+        }
+
+        pub(super) fn open(_kernel: &Kernel, _id: u32) -> Option<Self> {
+            None
         }
 
         pub(super) fn key(&self) -> SourceKey {

@@ -15,7 +15,8 @@
 //! orphans.
 //!
 //! The list belongs to the program and not to a loop, because a loop may end before its orphans.
-//! The start of a child also checks all orphans: one short system call for each, beside the start
+//! A loop that ends waits for the orphans that were killed, because these end soon, and its poller
+//! was the only one to report their ends. The start of a child also checks all orphans: one short system call for each, beside the start
 //! of a process, which takes about a millisecond.
 
 use crate::kernel::context;
@@ -26,6 +27,12 @@ use std::collections::BTreeMap;
 use std::process::Child;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::task::{Wake, Waker};
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// How long a loop that is dropped waits for a process that was killed. The operating system may need
+/// longer if the process is in the middle of an input or output.
+const DIES_WITHIN: Duration = Duration::from_secs(1);
 
 static ORPHANS: Mutex<Orphans> = Mutex::new(Orphans { numbered: 0, children: BTreeMap::new(), ear: None });
 
@@ -56,7 +63,7 @@ pub(super) fn reap() {
 }
 
 /// Keeps a child that nobody waits for, until it has ended.
-pub(super) fn adopt(child: Child, pidfd: Option<Pidfd>, loop_id: u64) {
+pub(super) fn adopt(child: Child, pidfd: Option<Pidfd>, loop_id: u64, killed_at: Option<Instant>) {
     let number = {
         let mut orphans = lock();
         orphans.numbered += 1;
@@ -65,7 +72,7 @@ pub(super) fn adopt(child: Child, pidfd: Option<Pidfd>, loop_id: u64) {
         number
     };
     match pidfd {
-        Some(pidfd) => Arc::new(Orphan { number, key: pidfd.key(), loop_id }).watch(),
+        Some(pidfd) => Arc::new(Orphan { number, key: pidfd.key(), loop_id, killed_at }).watch(),
         None => listen(),
     }
 }
@@ -89,32 +96,44 @@ struct Orphan {
     /// Its pidfd.
     key: SourceKey,
     loop_id: u64,
+    killed_at: Option<Instant>,
 }
 
 impl Orphan {
-    /// Waits for the next report. If the loop has gone, there is none.
+    /// Waits for the next report. If the loop has gone, there is none, and this is dropped.
     fn watch(self: Arc<Self>) {
         let Some(kernel) = context::find(self.loop_id) else { return };
         let Ok(reactor) = kernel.reactor() else { return };
         let key = self.key;
         drop(reactor.watch(key, Waker::from(self)));
     }
+
+    /// Takes the exit status if the orphan has ended.
+    fn still_runs(&self) -> bool {
+        let mut orphans = lock();
+        let still_runs = orphans.children.get_mut(&self.number).is_some_and(Orphans::still_runs);
+        if !still_runs {
+            orphans.children.remove(&self.number);
+        }
+        still_runs
+    }
 }
 
 impl Wake for Orphan {
     fn wake(self: Arc<Self>) {
-        let still_runs = {
-            let mut orphans = lock();
-            let still_runs = orphans.children.get_mut(&self.number).is_some_and(Orphans::still_runs);
-            if !still_runs {
-                orphans.children.remove(&self.number);
-            }
-            still_runs
-        };
-        if still_runs {
+        if self.still_runs() {
             self.watch();
         } else if let Some(kernel) = context::find(self.loop_id) {
             kernel.remove_source(self.key);
+        }
+    }
+}
+
+/// The loop was dropped, or the orphan has ended.
+impl Drop for Orphan {
+    fn drop(&mut self) {
+        while self.killed_at.is_some_and(|killed_at| killed_at.elapsed() < DIES_WITHIN) && self.still_runs() {
+            thread::sleep(Duration::from_micros(100));
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use crate::kernel::Kernel;
 use crate::kernel::idle::sockets::reactor::{Descriptor, Side, SourceKey};
-use rustix::io::Errno;
+use rustix::io::fcntl_dupfd_cloexec;
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -31,24 +31,27 @@ impl Descriptor for Source {
 }
 
 impl Pidfd {
-    /// For a child whose exit status was not taken, so that its number is still its own. `None` if
-    /// the system has no pidfds, or forbids them.
-    pub(super) fn open(kernel: &Kernel, id: u32) -> io::Result<Option<Self>> {
+    /// Takes a descriptor, to be closed right before `open`. So a program that has too many
+    /// descriptors open learns of it before the process is started.
+    pub(super) fn reserve(kernel: &Kernel) -> io::Result<OwnedFd> {
+        Ok(fcntl_dupfd_cloexec(kernel.reactor()?, 0)?)
+    }
+
+    /// For a child whose exit status was not taken, so that its number is still its own.
+    ///
+    /// `None` if the system has no pidfds or forbids them, if another thread has taken the last
+    /// descriptor, or if the poller has no room. The process runs already, so this is no reason to
+    /// fail: its end is then known by `SIGCHLD`. `None` also if other code has taken the exit
+    /// status, which the first check of the child reports.
+    pub(super) fn open(kernel: &Kernel, id: u32) -> Option<Self> {
         #[cfg(test)]
         if super::tests::is_without_pidfds() {
-            return Ok(None);
+            return None;
         }
-        let Some(pid) = i32::try_from(id).ok().and_then(Pid::from_raw) else { return Ok(None) };
-        let fd = match pidfd_open(pid, PidfdFlags::empty()) {
-            Ok(fd) => fd,
-            // `SRCH`: other code has taken the exit status already. The first check of the child
-            // reports that.
-            Err(Errno::NOSYS | Errno::PERM | Errno::INVAL | Errno::SRCH) => return Ok(None),
-            Err(error) => return Err(error.into()),
-        };
-        let source = Arc::new(Source(fd));
-        let key = kernel.reactor()?.add(source.clone(), Side::Read)?;
-        Ok(Some(Pidfd { source, key }))
+        let pid = i32::try_from(id).ok().and_then(Pid::from_raw)?;
+        let source = Arc::new(Source(pidfd_open(pid, PidfdFlags::empty()).ok()?));
+        let key = kernel.reactor().ok()?.add(source.clone(), Side::Read).ok()?;
+        Some(Pidfd { source, key })
     }
 
     pub(super) fn key(&self) -> SourceKey {
