@@ -11,7 +11,7 @@ use std::cell::Cell;
 use std::panic::Location;
 use std::ptr;
 use std::rc::{Rc, Weak};
-use std::task::{Context, Waker};
+use std::task::{Context, Poll, Waker};
 
 /// Returns the loop that is running on this thread. Panics with a message that contains what was
 /// called.
@@ -290,6 +290,22 @@ pub(crate) fn put_raised() {
 /// Whether the code that was just polled has raised a cancellation. True once.
 pub(crate) fn take_raised() -> bool {
     context::running().is_some_and(|kernel| kernel.table.take_raised())
+}
+
+/// Polls the future of a scope. If it returns although a part of it has raised a cancellation, the
+/// cancellation comes to nothing, as in a block: it ends neither the scope's cleanup nor what
+/// follows the scope. This happens if another part was ready in the same step. A cancellation that
+/// was raised beside the scope continues.
+pub(crate) fn poll_in_scope<T>(poll: impl FnOnce() -> Poll<T>) -> Poll<T> {
+    let beside = take_raised();
+    let polled = poll();
+    if polled.is_ready() {
+        take_raised();
+    }
+    if beside {
+        put_raised();
+    }
+    polled
 }
 
 /// What the future of a scope (a `finally`, a timeout, a group) stores about its place in a task.

@@ -5,12 +5,12 @@
 mod common;
 
 use common::{Trace, ms, on_drop, telling_loop, virtual_loop};
-use futures_util::future::{FutureExt, join, select};
+use futures_util::future::{Either, FutureExt, join, select};
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use onelane::sync::Lock;
 use onelane::{
-    Cancelled, ChildError, Elapsed, Promise, Task, TaskError, catch_cancel, current_task, finally, gather, on_cancel,
-    raise_cancelled, sleep, spawn, task_group, time, timeout, try_task_group, yield_now,
+    Cancelled, ChildError, Deadline, Elapsed, Promise, Task, TaskError, call_later, catch_cancel, current_task,
+    finally, gather, on_cancel, raise_cancelled, sleep, spawn, task_group, time, timeout, try_task_group, yield_now,
 };
 use std::cell::RefCell;
 use std::future::{IntoFuture, pending, poll_fn, ready};
@@ -343,6 +343,71 @@ fn raise_and_lose_a_select() {
 
 /// A `catch_cancel` beside the raise catches the cancellation once. Then the cancellation is raised
 /// again, and ends the task.
+/// A raise that loses a `select`, but whose future is kept, does not end the cleanup that begins in
+/// the same step, nor what follows a `catch_cancel`.
+#[test]
+fn raise_and_lose_a_select_that_keeps_the_loser() {
+    virtual_loop().run(async {
+        let kept = Rc::new(RefCell::new(Vec::new()));
+        let lose = || {
+            let kept = kept.clone();
+            async move {
+                let (_, loser) = select(Box::pin(raise_cancelled::<()>()), ready(())).await.factor_first();
+                kept.borrow_mut().push(loser);
+            }
+        };
+        let cleaned = Rc::new(RefCell::new(0));
+        let copy = cleaned.clone();
+        let clean = finally(lose(), async move {
+            spawn(yield_now()).await.unwrap();
+            *copy.borrow_mut() += 1;
+        });
+        assert_eq!(spawn(clean).await, Ok(()));
+        assert_eq!(*cleaned.borrow(), 1);
+        let caught = lose();
+        let catch = async move {
+            assert_eq!(catch_cancel(caught).await, Ok(()));
+            sleep(ms(1)).await;
+        };
+        assert_eq!(spawn(catch).await, Ok(()));
+        // What is raised beside the scope continues.
+        let beside = join(raise_cancelled::<()>(), finally(ready(()), ready(())));
+        assert_eq!(spawn(beside).await, Err(TaskError::Cancelled));
+        let beside = join(raise_cancelled::<()>(), catch_cancel(ready(())));
+        assert_eq!(spawn(beside).await, Err(TaskError::Cancelled));
+    });
+}
+
+/// A timeout passes the cancellation on that came before its time was up, although a catch beside it
+/// has caught that cancellation and has ended the body of the `finally`.
+#[test]
+fn catch_beside_a_timeout_and_clean_up() {
+    virtual_loop().run(async {
+        let cleaned = Rc::new(RefCell::new(0));
+        let copy = cleaned.clone();
+        let task = spawn(finally(
+            async {
+                let limited = Box::pin(Deadline::after(ms(2)).limit(pending::<()>()));
+                let Either::Right((caught, loser)) = select(limited, catch_cancel(pending::<()>())).await else {
+                    panic!("the timeout has ended")
+                };
+                assert_eq!(caught, Err(Cancelled));
+                // It goes on in another task.
+                drop(spawn(loser));
+            },
+            async move {
+                spawn(yield_now()).await.unwrap();
+                *copy.borrow_mut() += 1;
+            },
+        ));
+        // In the same turn as the timeout, and before it.
+        let asked = task.task_ref();
+        call_later(ms(2), move || assert!(asked.cancel()));
+        assert_eq!(task.await, Ok(()));
+        assert_eq!(*cleaned.borrow(), 1);
+    });
+}
+
 #[test]
 fn raise_beside_a_catch() {
     virtual_loop().run(async {

@@ -14,7 +14,7 @@ use crate::error::Cancelled;
 use crate::kernel::callbacks::exceptions::drop_payload;
 use crate::kernel::cancel::scopes::{Arrival, Dropped, Scope, Unwound};
 use crate::kernel::{Kernel, clone_uncounted, context};
-use crate::leaf::{Place, raise, running, take_raised, wakes_running};
+use crate::leaf::{Place, poll_in_scope, raise, running, take_raised, wakes_running};
 use std::any::Any;
 use std::cell::{Cell, RefCell};
 use std::fmt;
@@ -306,7 +306,7 @@ impl<F: Future, C: Future<Output = ()>> Future for Finally<F, C> {
         this.parts.poller.set(context);
         if this.parts.stage.get() == Stage::Body {
             if this.outcome.is_none() {
-                this.outcome = ready!(poll_slot(&this.parts.body, context));
+                this.outcome = ready!(poll_in_scope(|| poll_slot(&this.parts.body, context)));
             }
             if this.place.is_frozen() {
                 // This poll happens only so that a group beside this scope drops its body. The
@@ -674,7 +674,7 @@ impl<F: Future> Future for CatchCancel<F> {
             this.place.enter(|| Rc::<Catch>::downgrade(&this.catch));
             this.catch.poller.set(context);
             let future = this.future.as_mut().expect("a catch_cancel was polled after it was ready");
-            Ok(ready!(future.as_mut().poll(context)))
+            Ok(ready!(poll_in_scope(|| future.as_mut().poll(context))))
         };
         this.place.leave();
         this.future = None;
