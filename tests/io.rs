@@ -4,13 +4,13 @@
 
 mod common;
 
-use common::{Trace, ms, watched};
+use common::{Trace, foreign, ms, on_drop, watched};
 use futures_util::future::{Either, select};
 use futures_util::stream::FuturesUnordered;
 use futures_util::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, FutureExt, StreamExt};
 use onelane::io::Async;
 use onelane::net::{self, TcpListener, TcpStream};
-use onelane::{EventLoop, call_graph, current_task, metrics, sleep, spawn, timeout, yield_now};
+use onelane::{EventLoop, call_graph, call_later, current_task, metrics, sleep, spawn, timeout, yield_now};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::net::{AddressFamily, SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketFlags, SocketType};
 use rustix::net::{RecvFlags, recv, send, sendmsg, socketpair};
@@ -24,7 +24,7 @@ use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
-use std::task::Poll;
+use std::task::{Context, Poll};
 use std::thread;
 use std::time::Duration;
 
@@ -512,4 +512,33 @@ fn ask_for_the_descriptor_inside_enter() {
     thread::spawn(move || remote.call_soon(|| ()).unwrap()).join().unwrap();
     let at_once = Timespec { tv_sec: 0, tv_nsec: 0 };
     assert_eq!(poll(&mut [PollFd::new(&fd, PollFlags::IN)], Some(&at_once)).unwrap(), 1, "WAKE-2");
+}
+
+/// A socket that was dropped on another thread is removed when its loop is dropped. That wakes the
+/// waker of another executor, which spawns a task and sets a timer. Both are dropped with the loop.
+#[test]
+fn schedule_in_a_waker_while_the_loop_is_dropped() {
+    watched(|| {
+        static DROPPED: AtomicUsize = AtomicUsize::new(0);
+        let count = || on_drop(|| _ = DROPPED.fetch_add(1, Ordering::SeqCst));
+        let waker = foreign(
+            move || {
+                let (in_task, in_timer) = (count(), count());
+                drop(spawn(async { drop(in_task) }));
+                drop(call_later(ms(1), || drop(in_timer)));
+            },
+            || {},
+        );
+        let event_loop = EventLoop::new();
+        let (ours, _theirs) = pair();
+        let socket = event_loop.run(async {
+            let socket = Async::new(ours).unwrap();
+            assert!(socket.poll_readable(&mut Context::from_waker(&waker)).is_pending());
+            socket
+        });
+        thread::spawn(move || drop(socket)).join().unwrap();
+        assert_eq!(DROPPED.load(Ordering::SeqCst), 0);
+        drop(event_loop);
+        assert_eq!(DROPPED.load(Ordering::SeqCst), 2);
+    });
 }

@@ -235,6 +235,35 @@ fn resist_the_end_of_run_and_uncancel() {
     });
 }
 
+/// The main task that such a run has left behind ends during a later run, and must not stop it.
+#[test]
+fn resist_the_end_of_run_and_end_in_the_next() {
+    alone("resist_the_end_of_run_and_end_in_the_next", || {
+        let event_loop = virtual_loop();
+        let known = RefCell::new(None);
+        let message = panic_of(|| {
+            event_loop.run(async {
+                *known.borrow_mut() = current_task();
+                loop {
+                    let _ = catch_cancel(pending::<()>()).await;
+                }
+            })
+        });
+        assert!(message.starts_with(MESSAGE_BEGINS), "{message}");
+        let left = known.take().unwrap();
+        let value = event_loop.run(async {
+            yield_now().await;
+            assert!(left.cancel() && !left.is_done());
+            for _ in 0..10 {
+                yield_now().await;
+            }
+            assert!(left.is_cancelled());
+            8
+        });
+        assert_eq!(value, 8);
+    });
+}
+
 /// At the end of the run, a cleanup spawns a task. This task goes on until all cleanups have ended,
 /// and is then cancelled.
 #[test]

@@ -157,6 +157,8 @@ impl Kernel {
         loop {
             let ended = self.finish_tasks(Patience::GivesUp);
             let mut left = Vec::new();
+            #[allow(unused_mut, reason = "without the feature `io` there are no sockets")]
+            let mut has_woken = false;
             self.calls.borrow_mut().drain(|call| left.push(Alarm::Call(call)));
             self.table.take_calls(&mut |call| left.push(Alarm::Call(call)));
             self.drain_timers(&mut left);
@@ -164,11 +166,15 @@ impl Kernel {
                 match message {
                     Message::Call(call) => left.push(Alarm::Call(Call::Once(call))),
                     #[cfg(all(unix, feature = "io"))]
-                    Message::RemoveSource(key) => self.tolerate(|| self.remove_source(key)),
+                    Message::RemoveSource(key) => {
+                        // Wakers of other executors are user code, like the destructors below.
+                        self.tolerate(|| self.remove_source(key));
+                        has_woken = true;
+                    }
                     Message::Wake(_) | Message::CancelTimer(_) => {}
                 }
             }
-            if left.is_empty() || ended.is_err() {
+            if left.is_empty() && !has_woken || ended.is_err() {
                 return ended;
             }
             // Their destructors are user code and may spawn and schedule again, so there is another
