@@ -29,12 +29,12 @@ use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
-use std::task::{Context, Poll};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
+use std::task::{Context, Poll, ready};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, oneshot};
-use tokio::time::MissedTickBehavior;
+use tokio::time::{MissedTickBehavior, Sleep};
 use tonic::codegen::tokio_stream::Stream;
 use tonic::transport::server::TcpIncoming;
 use tonic::{Request, Response, Status};
@@ -43,8 +43,13 @@ use tonic::{Request, Response, Status};
 const MESSAGES: usize = 1_000;
 /// Number of intervals that the other clients wait for one that does not read.
 const PATIENCE: u32 = 10;
-/// How long the end of the last loop waits until the clients have received the last update.
+/// How long the end of the last loop waits until the clients have received the last update, and
+/// their connections have ended.
 const FAREWELL: Duration = Duration::from_millis(500);
+/// Time until the next attempt to accept a connection after one that has failed, usually because the
+/// process has too many descriptors open. The listener stays ready then, so without a pause the
+/// server would use all the time of a core.
+const ACCEPTS_AGAIN_AFTER: Duration = Duration::from_millis(100);
 
 /// A loop, as the server and its probe share it.
 #[derive(Debug)]
@@ -78,21 +83,30 @@ pub(crate) struct Server {
     thread: Option<JoinHandle<()>>,
 }
 
-/// The servers of this process. The lock is held while a server starts or ends, so that nobody
-/// finds one that is about to end, or an address that is about to be free.
-static SERVERS: Mutex<Vec<Weak<Server>>> = Mutex::new(Vec::new());
+/// The servers of this process, by their addresses. A server that ends stays here until its address
+/// is free: its `Weak` is empty, and who wants the address waits. Others do not wait. The lock is held
+/// while a server starts.
+static SERVERS: Mutex<Vec<(SocketAddr, Weak<Server>)>> = Mutex::new(Vec::new());
+/// Notified when a server has ended.
+static ENDED: Condvar = Condvar::new();
+
+fn servers() -> MutexGuard<'static, Vec<(SocketAddr, Weak<Server>)>> {
+    SERVERS.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 /// Adds a loop to the server at one of these addresses. If there is none, starts one at the first
 /// address that is free.
 pub(crate) fn join(addresses: &[SocketAddr], interval: Duration, event_loop: &Arc<Loop>) -> io::Result<Arc<Server>> {
-    let mut servers = SERVERS.lock().unwrap_or_else(PoisonError::into_inner);
-    servers.retain(|server| server.strong_count() > 0);
-    let running = servers.iter().filter_map(Weak::upgrade).find(|server| addresses.contains(&server.address));
-    let server = match running {
+    let ends = |servers: &mut Vec<(SocketAddr, Weak<Server>)>| {
+        servers.iter().any(|(address, server)| addresses.contains(address) && server.strong_count() == 0)
+    };
+    let mut servers = ENDED.wait_while(servers(), ends).unwrap_or_else(PoisonError::into_inner);
+    let running = servers.iter().find(|(address, _)| addresses.contains(address));
+    let server = match running.and_then(|(_, server)| server.upgrade()) {
         Some(server) => server,
         None => {
             let server = Arc::new(Server::start(addresses, interval)?);
-            servers.push(Arc::downgrade(&server));
+            servers.push((server.address, Arc::downgrade(&server)));
             server
         }
     };
@@ -103,8 +117,16 @@ pub(crate) fn join(addresses: &[SocketAddr], interval: Duration, event_loop: &Ar
 /// A loop was dropped. If it was the last one, the server ends.
 pub(crate) fn leave(server: Arc<Server>, event_loop: &Loop) {
     event_loop.table().close(Instant::now());
-    let _servers = SERVERS.lock().unwrap_or_else(PoisonError::into_inner);
+    let last = {
+        // Nobody joins the server between this and the end of the block.
+        let _servers = servers();
+        Arc::into_inner(server)
+    };
+    let Some(server) = last else { return };
+    let address = server.address;
     drop(server);
+    servers().retain(|(other, server)| *other != address || server.strong_count() > 0);
+    ENDED.notify_all();
 }
 
 impl Server {
@@ -119,7 +141,7 @@ impl Server {
         let (service, copy) = (InstrumentServer::new(Service { commands }), loops.clone());
         let listener = {
             let _in_the_runtime = runtime.enter();
-            TcpIncoming::from(tokio::net::TcpListener::from_std(listener)?).with_nodelay(Some(true))
+            Accepted::from(TcpIncoming::from(tokio::net::TcpListener::from_std(listener)?).with_nodelay(Some(true)))
         };
         let serve = move || runtime.block_on(serve(service, listener, requests, copy, interval, ended));
         let thread = std::thread::Builder::new().name("onelane-console".into()).spawn(serve)?;
@@ -148,7 +170,7 @@ fn explain(addresses: &[SocketAddr], error: io::Error) -> io::Error {
 /// What the server does until its last loop was dropped.
 async fn serve(
     service: InstrumentServer<Service>,
-    listener: TcpIncoming,
+    listener: Accepted<TcpIncoming>,
     requests: mpsc::Receiver<Command>,
     loops: Arc<Mutex<Vec<Arc<Loop>>>>,
     interval: Duration,
@@ -156,10 +178,10 @@ async fn serve(
 ) {
     let (goodbye, leaving) = oneshot::channel::<()>();
     let publish = async move {
-        Publisher::new(loops, interval).run(requests, ended).await;
+        let until = Publisher::new(loops, interval).run(requests, ended).await;
         // The clients' streams have ended, and now the connections may.
         drop(goodbye);
-        tokio::time::sleep(FAREWELL).await;
+        tokio::time::sleep_until(until.into()).await;
     };
     let answer = tonic::transport::Server::builder().serve_with_incoming_shutdown(service, listener, async {
         let _ = leaving.await;
@@ -168,6 +190,38 @@ async fn serve(
         () = publish => {}
         // An error of the listener leaves the program without a console.
         _ = answer => {}
+    }
+}
+
+/// The connections that a listener accepts. After an attempt that has failed there is a pause; tonic
+/// would try again at once.
+struct Accepted<L> {
+    listener: L,
+    pause: Option<Pin<Box<Sleep>>>,
+}
+
+impl<L> From<L> for Accepted<L> {
+    fn from(listener: L) -> Self {
+        Accepted { listener, pause: None }
+    }
+}
+
+impl<L: Stream<Item = io::Result<T>> + Unpin, T> Stream for Accepted<L> {
+    type Item = io::Result<T>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        loop {
+            if let Some(pause) = &mut self.pause {
+                ready!(pause.as_mut().poll(cx));
+                self.pause = None;
+            }
+            match ready!(Pin::new(&mut self.listener).poll_next(cx)) {
+                // Only this connection has failed, before it was accepted.
+                Some(Err(error)) if error.kind() == io::ErrorKind::ConnectionAborted => {}
+                Some(Err(_)) => self.pause = Some(Box::pin(tokio::time::sleep(ACCEPTS_AGAIN_AFTER))),
+                accepted => return Poll::Ready(accepted),
+            }
+        }
     }
 }
 
@@ -218,7 +272,8 @@ impl Publisher {
         }
     }
 
-    async fn run(&mut self, mut requests: mpsc::Receiver<Command>, mut ended: oneshot::Receiver<()>) {
+    /// Returns when the connections must have ended.
+    async fn run(&mut self, mut requests: mpsc::Receiver<Command>, mut ended: oneshot::Receiver<()>) -> Instant {
         let mut ticks = tokio::time::interval(self.interval);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
@@ -237,6 +292,7 @@ impl Publisher {
         }
         self.is_paused = false;
         self.tick();
+        until
     }
 
     fn loops(&self) -> MutexGuard<'_, Vec<Arc<Loop>>> {
@@ -445,5 +501,48 @@ impl<T> Stream for Items<T> {
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         self.0.poll_recv(cx).map(|item| item.map(Ok))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::future::poll_fn;
+
+    /// A listener whose process has no descriptor left, for a while.
+    struct Exhausted {
+        attempts: usize,
+        fails_until: usize,
+    }
+
+    impl Stream for Exhausted {
+        type Item = io::Result<usize>;
+
+        fn poll_next(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<io::Result<usize>>> {
+            self.attempts += 1;
+            let attempt = self.attempts;
+            let emfile = || io::Error::from_raw_os_error(24);
+            Poll::Ready(Some(if attempt < self.fails_until { Err(emfile()) } else { Ok(attempt) }))
+        }
+    }
+
+    #[test]
+    fn pause_when_no_descriptor_is_left() {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+        runtime.block_on(async {
+            let mut accepted = Accepted::from(Exhausted { attempts: 0, fails_until: 3 });
+            let begun = Instant::now();
+            let mut polls = 0;
+            let connection = poll_fn(|cx| {
+                polls += 1;
+                let poll = Pin::new(&mut accepted).poll_next(cx);
+                // Each poll makes one attempt: when one has failed, the stream sleeps.
+                assert_eq!(accepted.listener.attempts, polls);
+                poll
+            });
+            assert_eq!(connection.await.unwrap().unwrap(), 3);
+            assert_eq!(polls, 3);
+            assert!(begun.elapsed() >= 2 * ACCEPTS_AGAIN_AFTER);
+        });
     }
 }
