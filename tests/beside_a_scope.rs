@@ -10,7 +10,9 @@ use futures_util::FutureExt;
 use futures_util::future::{LocalBoxFuture, join};
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use onelane::sync::{Event, Lock, Queue, Semaphore};
-use onelane::{Task, as_completed, catch_cancel, finally, gather, sleep, spawn, time, timeout, yield_now};
+use onelane::{
+    Task, as_completed, call_later, catch_cancel, finally, gather, sleep, spawn, task_group, time, timeout, yield_now,
+};
 use std::future::pending;
 use std::rc::Rc;
 use std::task::Context;
@@ -446,4 +448,41 @@ fn expire_around_a_gather_in_a_set() {
             assert_eq!(time(), begun);
         });
     }
+}
+
+/// A group whose task is cancelled in the turn in which a wait beside it ends. The body of the group
+/// is not dropped by a poll then, because such a poll would run a line behind that wait.
+#[test]
+fn cancel_a_group_when_a_wait_beside_it_has_just_ended() {
+    let trace = Trace::new();
+    for is_first in [false, true] {
+        virtual_loop().run(async {
+            let beside = trace.clone();
+            let group = task_group(async |group| {
+                group.spawn(pending::<()>());
+                sleep(ms(1)).await;
+                pending::<()>().await;
+            });
+            let (mut sleeper, mut group) = (
+                Box::pin(async move {
+                    sleep(ms(1)).await;
+                    beside.push("a line of a cancelled task");
+                }),
+                Box::pin(group),
+            );
+            // The timers fire in the order in which the futures are polled first.
+            let task = spawn(async move {
+                if is_first {
+                    drop(join(&mut sleeper, &mut group).await);
+                } else {
+                    drop(join(&mut group, &mut sleeper).await);
+                }
+            });
+            yield_now().await;
+            let asked = task.task_ref();
+            call_later(ms(1), move || assert!(asked.cancel()));
+            assert!(task.await.unwrap_err().is_cancelled());
+        });
+    }
+    assert_eq!(trace.take(), [""; 0]);
 }

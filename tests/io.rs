@@ -5,17 +5,17 @@
 mod common;
 
 use common::{Trace, foreign, ms, on_drop, watched};
-use futures_util::future::{Either, select};
+use futures_util::future::{Either, join, select};
 use futures_util::stream::FuturesUnordered;
 use futures_util::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, FutureExt, StreamExt};
 use onelane::io::Async;
 use onelane::net::{self, TcpListener, TcpStream};
-use onelane::{EventLoop, call_graph, call_later, current_task, metrics, sleep, spawn, timeout, yield_now};
+use onelane::{EventLoop, call_graph, call_later, current_task, metrics, sleep, spawn, task_group, timeout, yield_now};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::net::{AddressFamily, SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketFlags, SocketType};
 use rustix::net::{RecvFlags, recv, send, sendmsg, socketpair};
 use std::cell::{Cell, RefCell};
-use std::future::poll_fn;
+use std::future::{pending, poll_fn};
 use std::io::{self, ErrorKind, IoSlice, Read, Write};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -540,5 +540,37 @@ fn schedule_in_a_waker_while_the_loop_is_dropped() {
         assert_eq!(DROPPED.load(Ordering::SeqCst), 0);
         drop(event_loop);
         assert_eq!(DROPPED.load(Ordering::SeqCst), 2);
+    });
+}
+
+/// A task in a group is cancelled in the turn in which a wait for a socket beside the group has
+/// ended. No line behind that wait may run.
+#[test]
+fn cancel_a_group_when_a_socket_beside_it_is_ready() {
+    run(|| async {
+        let trace = Trace::new();
+        let (ours, mut theirs) = pair();
+        let (socket, beside) = (Async::new(ours).unwrap(), trace.clone());
+        let task = spawn(async move {
+            let group = task_group(async |group| {
+                group.spawn(pending::<()>());
+                pending::<()>().await;
+            });
+            let waits = async move {
+                socket.readable().await.unwrap();
+                beside.push("a line of a cancelled task");
+            };
+            join(Box::pin(waits), Box::pin(group)).await.1.unwrap();
+        });
+        for _ in 0..5 {
+            yield_now().await;
+        }
+        theirs.write_all(b"x").unwrap();
+        // The loop polls its sockets at the beginning of the next turn, in which this task is ready.
+        thread::sleep(ms(2));
+        yield_now().await;
+        assert!(task.cancel());
+        assert!(task.await.unwrap_err().is_cancelled());
+        assert_eq!(trace.take(), [""; 0]);
     });
 }

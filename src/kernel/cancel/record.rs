@@ -192,7 +192,13 @@ impl Header {
         self.if_cancel_record(|record| record.is_pressed).unwrap_or(false)
     }
 
-    /// A sleep has ended.
+    /// A sleep, or a wait for a socket, has ended, and its future was not polled since. This is noted because a group that is
+    /// interrupted before that poll must know that something waits beside it.
+    ///
+    /// A task that has never entered a scope has no memory for it. That is a gap only if the task
+    /// enters its first scope, a group, in its next step, raises a cancellation in the same step,
+    /// and does not poll the sleep in this step. `join!`, `select` and sets poll it; a hand-written
+    /// future that leaves out a branch that is ready may see this branch polled once more.
     #[inline]
     pub(in crate::kernel) fn note_sleep(&self, number: u64, turn: u64) {
         if let Some(unwinder) = self.unwinder() {

@@ -150,8 +150,10 @@ pub(in crate::kernel) struct Scopes {
     entered: Vec<Entered>,
     /// The unwinding, while the task unwinds and is not being stepped.
     pub(in crate::kernel) unwinding: Option<Unwinding>,
-    /// The number of the sleep that ended last, and the turn in which it ended.
+    /// The number of the sleep, or wait for a socket, that ended last, and the turn in which it ended.
     slept: (u64, u64),
+    /// The numbers of the sleeps that ended before that one in the same turn.
+    slept_before: Vec<u64>,
     /// The numbers of sleeps that ended while they were frozen.
     pub(in crate::kernel) slept_frozen: Vec<u64>,
 }
@@ -288,7 +290,12 @@ impl Scopes {
 
     /// A sleep has ended. A frozen one is not polled now.
     pub(in crate::kernel) fn note_sleep(&mut self, number: u64, turn: u64, is_frozen: bool) {
-        self.slept = (number, turn);
+        let (before, over) = std::mem::replace(&mut self.slept, (number, turn));
+        if over == turn {
+            self.slept_before.push(before);
+        } else {
+            self.slept_before.clear();
+        }
         if is_frozen {
             self.slept_frozen.push(number);
         }
@@ -298,7 +305,8 @@ impl Scopes {
     /// known in this turn.
     pub(in crate::kernel) fn sleeps_over(&self, turn: u64) -> Vec<u64> {
         let (number, over) = self.slept;
-        let last = (over + 1 == turn).then_some(number);
+        let last = if over + 1 == turn { &self.slept_before[..] } else { &[] };
+        let last = last.iter().copied().chain((over + 1 == turn).then_some(number));
         self.slept_frozen.iter().copied().chain(last).collect()
     }
 

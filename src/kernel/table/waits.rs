@@ -136,6 +136,16 @@ impl TaskTable {
         }
     }
 
+    /// Ends a wait when its task is woken, and not when its future is polled. Until that poll, it
+    /// counts as a neighbour, like a sleep that has ended.
+    #[cfg(all(unix, feature = "io"))]
+    pub(crate) fn end_wait_unpolled(&self, key: WaitKey) {
+        self.end_wait(key);
+        if let Some(task) = self.task(key.task) {
+            task.header().note_sleep({ key.number }.get(), self.tally.turns.get());
+        }
+    }
+
     /// Whether the wait belongs to the running task.
     #[inline]
     pub(crate) fn waits_here(&self, WaitKey { task, .. }: WaitKey) -> bool {

@@ -127,7 +127,7 @@ mod sockets {
 
         pub(crate) fn wake_waiter(&self, Waiter { waker, wait, .. }: Waiter) {
             if let Some(wait) = wait {
-                self.table.end_wait(wait);
+                self.table.end_wait_unpolled(wait);
             }
             self.wake(waker);
         }
