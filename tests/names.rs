@@ -850,3 +850,25 @@ fn drop_a_loop_with_look_ups() {
         assert!(begun.elapsed() < Duration::from_secs(30));
     });
 }
+
+/// The other attempts are dropped when one has succeeded, also if the future is kept.
+#[test]
+fn drop_the_losers_when_one_has_answered() {
+    EventLoop::with_virtual_clock().run(async {
+        let dropped = Cell::new(0);
+        let dial = |address: SocketAddr| {
+            let guard = on_drop(|| dropped.set(dropped.get() + 1));
+            async move {
+                let _guard = guard;
+                if address.is_ipv6() {
+                    pending::<()>().await;
+                }
+                Ok(address)
+            }
+        };
+        let addresses: [SocketAddr; 2] = ["[::1]:80".parse().unwrap(), "127.0.0.1:80".parse().unwrap()];
+        let mut dials = std::pin::pin!(happy_eyeballs(addresses, dial));
+        assert_eq!(dials.as_mut().await.unwrap(), addresses[1]);
+        assert_eq!(dropped.get(), 2);
+    });
+}

@@ -1460,3 +1460,58 @@ fn await_a_child_behind_a_neighbour_of_a_body_that_is_dropped() {
         assert_eq!(trace.take(), ["goes on"], "{limited}");
     }
 }
+
+/// A cancelled task holds a lock and waits for its child, which cleans up. A third task begins to
+/// wait for the lock. That does not hurry the cancelled task: it ends after its child.
+#[test]
+fn want_what_a_cancelled_task_has_that_waits_for_its_child() {
+    let trace = Trace::new();
+    virtual_loop().run(async {
+        let lock = Rc::new(Lock::new(()));
+        let (cleaner, holder, other) = (trace.clone(), trace.clone(), trace.clone());
+        let child = spawn(finally(pending::<()>(), async move {
+            sleep(ms(5)).await;
+            cleaner.push("the child has cleaned up");
+        }));
+        let held = lock.clone();
+        let parent = spawn(async move {
+            let _guard = held.lock().await;
+            let _gone = on_drop(move || holder.push("the parent is gone"));
+            _ = child.await;
+        });
+        yield_now().await;
+        yield_now().await;
+        parent.cancel();
+        sleep(ms(1)).await;
+        let wants = spawn(async move {
+            drop(lock.lock().await);
+            other.push("the third has the lock");
+        });
+        assert!(parent.await.unwrap_err().is_cancelled());
+        wants.await.unwrap();
+    });
+    assert_eq!(trace.take(), ["the child has cleaned up", "the parent is gone", "the third has the lock"]);
+}
+
+/// An expired timeout waits for the child that it awaits. The child's cleanup begins to wait for a
+/// lock that is held inside the timeout, so the timeout does not wait any longer.
+#[test]
+fn want_in_a_child_what_is_held_in_a_timeout_that_waits_for_the_child() {
+    let trace = Trace::new();
+    virtual_loop().run(async {
+        let lock = Rc::new(Lock::new(()));
+        let (cleaner, wanted) = (trace.clone(), lock.clone());
+        let child = spawn(finally(pending::<()>(), async move {
+            sleep(ms(5)).await;
+            drop(wanted.lock().await);
+            cleaner.push("the child had the lock");
+        }));
+        let holds = async {
+            let _guard = lock.lock().await;
+            sleep(ms(100)).await;
+        };
+        assert!(timeout(ms(1), join(holds, child.into_future())).await.is_err());
+        trace.push("the timeout has ended");
+    });
+    assert_eq!(trace.take(), ["the timeout has ended", "the child had the lock"]);
+}

@@ -164,9 +164,6 @@ impl Job {
     }
 
     fn run(&self, find: fn(&str, u16) -> io::Result<Vec<SocketAddr>>) {
-        if !self.is_wanted() {
-            return;
-        }
         let result = find(&self.host, self.port);
         let mut state = self.lock();
         let State::Waiting(waker) = std::mem::replace(&mut *state, State::Done(result)) else {
@@ -271,9 +268,14 @@ mod tests {
             thread::sleep(Duration::from_millis(1));
         }
         assert!(SLOTS.lock().queue.is_empty());
-        // The next look-up starts a thread again.
-        let_end(&[6]);
+        // The next look-up starts a thread again, and the one after it finds this thread idle.
+        let_end(&[6, 7]);
         assert_eq!(wait_for(&begin(6), &waker), 6);
+        while matches!(&*SLOTS.lock(), Pool { idle: 0, threads: 1.., .. }) {
+            thread::yield_now();
+        }
+        assert_eq!(wait_for(&begin(7), &waker), 7);
+        assert!(SLOTS.lock().threads <= 1);
     }
 
     #[test]
