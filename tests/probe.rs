@@ -52,7 +52,7 @@ fn feed(probe: &impl Probe, time: Duration, kinds: &[EventKind<'_>]) {
 }
 
 fn spawned<'a>(task: TaskId, name: &'a str, by: Source) -> EventKind<'a> {
-    EventKind::Spawn { task, name, at: here(), by }
+    EventKind::Spawn { task, name, at: here(), by, row: 3, generation: 4 }
 }
 
 fn woken(task: TaskId, by: Source) -> EventKind<'static> {
@@ -120,12 +120,15 @@ fn all_kinds([one, two]: [TaskId; 2]) -> Vec<EventKind<'static>> {
         wake(WakeOutcome::Late, None),
         begins(one),
         ends(one),
+        EventKind::CallQueue { by: Source::Task(two) },
+        EventKind::CallSkip,
         EventKind::CallBegin,
         EventKind::CallEnd,
         waits(two, 7, "a \"lock\"\n"),
         waited(two, 7),
         EventKind::TimerArm { timer: 8, deadline: ms(1500), task: Some(two) },
         EventKind::TimerArm { timer: 9, deadline: ms(2500), task: None },
+        EventKind::Expire { now: ms(1500) },
         EventKind::TimerFire { timer: 8 },
         EventKind::TimerCancel { timer: 9 },
         EventKind::End { task: one, ending: Ending::Value },
@@ -166,12 +169,15 @@ fn print_each_kind_in_a_line() {
             "1.000000002 wake by=kernel outcome=late",
             "1.000000002 step-begin task=1",
             "1.000000002 step-end task=1 ended=true",
+            "1.000000002 call-queue by=task:2",
+            "1.000000002 call-skip",
             "1.000000002 call-begin",
             "1.000000002 call-end",
             "1.000000002 wait-begin task=2 wait=7 what=\"a \\\"lock\\\"\\n\"",
             "1.000000002 wait-end task=2 wait=7",
             "1.000000002 timer-arm timer=8 deadline=1.500000000 task=2",
             "1.000000002 timer-arm timer=9 deadline=2.500000000",
+            "1.000000002 expire now=1.500000000",
             "1.000000002 timer-fire timer=8",
             "1.000000002 timer-cancel timer=9",
             "1.000000002 end task=1 ending=value",
@@ -246,8 +252,8 @@ fn count_each_kind() {
     // Each other counter is 1, so the sum equals the number of events.
     let shown = format!("{:?}", counters.counts());
     let numbers: Vec<u32> = shown.split([' ', ',', '}']).filter_map(|word| word.parse().ok()).collect();
-    assert_eq!((numbers.len(), numbers.iter().sum::<u32>()), (21, 23));
-    assert_eq!(numbers.iter().filter(|&&number| number == 1).count(), 19);
+    assert_eq!((numbers.len(), numbers.iter().sum::<u32>()), (24, 26));
+    assert_eq!(numbers.iter().filter(|&&number| number == 1).count(), 22);
 }
 
 // ---- the ring ----
@@ -894,6 +900,7 @@ fn tell_all_in_order() {
             "0.000000000 step-begin task=1",
             "0.000000000 spawn task=2 name=\"cleans up\" by=task:1",
             "0.000000000 spawn task=3 name=\"panics\" by=task:1",
+            "0.000000000 call-queue by=task:1",
             "0.000000000 wake task=1 by=task:1 outcome=queued",
             "0.000000000 step-end task=1 ended=false",
             "0.000000000 turn-end",
@@ -912,6 +919,7 @@ fn tell_all_in_order() {
             "0.000000000 wait-begin task=1 wait=5 what=\"a sleep\"",
             "0.000000000 step-end task=1 ended=false",
             "0.000000000 turn-end",
+            "0.001000000 expire now=0.001000000",
             "0.001000000 turn-begin",
             "0.001000000 timer-fire timer=4",
             "0.001000000 call-begin",
@@ -923,6 +931,7 @@ fn tell_all_in_order() {
             "0.001000000 turn-begin",
             "0.001000000 step-begin task=1",
             "0.001000000 end task=1 ending=value",
+            "0.001000000 call-queue by=kernel",
             "0.001000000 step-end task=1 ended=true",
             "0.001000000 turn-end",
             "0.001000000 turn-begin",
@@ -942,6 +951,7 @@ fn tell_all_in_order() {
             "0.001000000 end task=3 ending=panicked",
             "0.001000000 step-end task=3 ended=true",
             "0.001000000 turn-end",
+            "0.003000000 expire now=0.003000000",
             "0.003000000 turn-begin",
             "0.003000000 timer-fire timer=6",
             "0.003000000 wait-end task=2 wait=6",
@@ -960,6 +970,7 @@ fn tell_all_in_order() {
             "0.003000000 turn-begin",
             "0.003000000 step-begin task=4",
             "0.003000000 end task=4 ending=value",
+            "0.003000000 call-queue by=kernel",
             "0.003000000 step-end task=4 ended=true",
             "0.003000000 turn-end",
             "0.003000000 turn-begin",

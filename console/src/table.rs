@@ -370,7 +370,7 @@ impl Table {
             EventKind::TurnBegin => self.counts.turns += 1,
             EventKind::CallBegin => self.counts.callbacks += 1,
             EventKind::Park { .. } => self.counts.parks += 1,
-            EventKind::Spawn { task, name, at, by } => self.spawn(now, task, name, at, by),
+            EventKind::Spawn { task, name, at, by, .. } => self.spawn(now, task, name, at, by),
             EventKind::Wake { task: Some(task), by, outcome } => self.wake(now, task, by, outcome),
             EventKind::Wake { task: None, .. } => self.counts.wakes_late += 1,
             EventKind::StepBegin { task } => self.begin_step(now, task),

@@ -301,6 +301,7 @@ impl Kernel {
     fn expire(&self, now: Time) {
         self.firing.set(true);
         self.wheel.borrow_mut().expire(now.0);
+        tell!(self.table, EventKind::Expire { now: std::time::Duration::from_nanos(now.0) });
     }
 
     /// Steps the entries that were in the ready queue when the turn began (READY-2), and may then run further turns.

@@ -20,6 +20,8 @@ struct Seen {
     tasks: HashMap<TaskId, Task>,
     /// The deadlines of pending timers.
     timers: HashMap<u64, Duration>,
+    /// Number of callbacks in the ready queue.
+    calls: usize,
     /// The next wake or call may come from a timer.
     fired: bool,
 }
@@ -78,7 +80,26 @@ impl Seen {
         match event.kind {
             EventKind::TurnBegin => self.begin(Open::Turn),
             EventKind::TurnEnd => self.end(Open::Turn),
-            EventKind::CallBegin => self.begin(Open::Call),
+            EventKind::CallQueue { by } => {
+                self.calls += 1;
+                // Done callbacks are queued at the end of a task, which a panic of its step may cause.
+                self.is_by(by, false)
+            }
+            EventKind::CallSkip => {
+                holds(self.open == [Open::Turn], "a callback is skipped in something else")?;
+                self.calls = self.calls.checked_sub(1).ok_or("a callback is skipped that was not queued")?;
+                Ok(())
+            }
+            EventKind::CallBegin => {
+                if !fired {
+                    self.calls = self.calls.checked_sub(1).ok_or("a callback is called that was not queued")?;
+                }
+                self.begin(Open::Call)
+            }
+            EventKind::Expire { now } => {
+                holds(now <= event.time, "timers expire ahead of the clock")?;
+                holds(self.open.is_empty(), "timers expire in something else")
+            }
             EventKind::CallEnd => self.end(Open::Call),
             EventKind::Park { .. } => self.begin(Open::Park),
             EventKind::Unpark => self.end(Open::Park),

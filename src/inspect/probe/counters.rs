@@ -66,6 +66,10 @@ pub struct Counts {
     pub steps_begun: u64,
     /// Steps that have ended.
     pub steps_ended: u64,
+    /// Callbacks that were put into the ready queue.
+    pub calls_queued: u64,
+    /// Callbacks that were cancelled before the loop reached them in the ready queue.
+    pub calls_skipped: u64,
     /// Callbacks that were called.
     pub calls_begun: u64,
     /// Callbacks that have ended.
@@ -76,6 +80,8 @@ pub struct Counts {
     pub waits_ended: u64,
     /// Timers that were set.
     pub timers_armed: u64,
+    /// Times that timers were due and were set aside.
+    pub expirations: u64,
     /// Timers that have fired.
     pub timers_fired: u64,
     /// Timers that were cancelled before they fired.
@@ -138,11 +144,14 @@ impl Counts {
             EventKind::Wake { outcome: WakeOutcome::Late, .. } => &mut self.wakes_late,
             EventKind::StepBegin { .. } => &mut self.steps_begun,
             EventKind::StepEnd { .. } => &mut self.steps_ended,
+            EventKind::CallQueue { .. } => &mut self.calls_queued,
+            EventKind::CallSkip => &mut self.calls_skipped,
             EventKind::CallBegin => &mut self.calls_begun,
             EventKind::CallEnd => &mut self.calls_ended,
             EventKind::WaitBegin { .. } => &mut self.waits_begun,
             EventKind::WaitEnd { .. } => &mut self.waits_ended,
             EventKind::TimerArm { .. } => &mut self.timers_armed,
+            EventKind::Expire { .. } => &mut self.expirations,
             EventKind::TimerFire { .. } => &mut self.timers_fired,
             EventKind::TimerCancel { .. } => &mut self.timers_cancelled,
             EventKind::End { ending: Ending::Value, .. } => &mut self.finished,

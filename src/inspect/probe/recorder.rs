@@ -219,12 +219,14 @@ impl State {
         match event.kind {
             EventKind::TurnBegin => self.enter(Phase::Turn, &[]),
             EventKind::TurnEnd => self.leave(Phase::Turn),
+            // The trace shows callbacks and timers, not their places in the queue and in the wheel.
+            EventKind::CallQueue { .. } | EventKind::CallSkip | EventKind::Expire { .. } => {}
             EventKind::CallBegin => self.enter(Phase::Call, &[]),
             EventKind::CallEnd => self.leave(Phase::Call),
             EventKind::Park { until: None } => self.enter(Phase::Park, &[]),
             EventKind::Park { until: Some(until) } => self.enter(Phase::Park, &[("until", &Seconds(until))]),
             EventKind::Unpark => self.leave(Phase::Park),
-            EventKind::Spawn { task, name, at, by } => self.spawned(task, name, at, by),
+            EventKind::Spawn { task, name, at, by, .. } => self.spawned(task, name, at, by),
             EventKind::Wake { task, by, outcome } => self.woken(task, by, outcome),
             EventKind::StepBegin { task } => self.begin_step(task),
             EventKind::StepEnd { task, ended } => {

@@ -80,6 +80,7 @@ impl Kernel {
     #[inline]
     fn queue_callback(&self, callback: Callback) {
         self.table.push_call(callback);
+        tell!(self.table, EventKind::CallQueue { by: self.table.source() });
         self.work_arrived();
     }
 
@@ -98,8 +99,9 @@ impl Kernel {
             Callback::Key(key) => self.calls.borrow_mut().take(key),
             Callback::Dropped => None,
         };
-        if let Some(call) = call {
-            self.run(call);
+        match call {
+            Some(call) => self.run(call),
+            None => self.tell_skipped(),
         }
     }
 

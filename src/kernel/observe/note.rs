@@ -83,6 +83,11 @@ impl Kernel {
         drop(self.table.probe.set(self.id(), Box::new(now), probe));
     }
 
+    #[inline]
+    pub(in crate::kernel) fn tell_skipped(&self) {
+        tell!(self.table, EventKind::CallSkip);
+    }
+
     pub(crate) fn tell_panic(&self) {
         tell!(self.table, EventKind::Fail { why: probe::Failure::Panic });
     }
@@ -98,7 +103,9 @@ impl Kernel {
                 task: TaskId(_task.id),
                 name: &_task.name(),
                 at: _task.spawned_at,
-                by: self.table.source()
+                by: self.table.source(),
+                row: _task.token().slot(),
+                generation: _task.token().generation(),
             }
         );
     }

@@ -151,6 +151,11 @@ pub enum EventKind<'a> {
         at: &'static Location<'static>,
         /// Who spawned it.
         by: Source,
+        /// The row of the loop's waker table that the task has got.
+        row: u32,
+        /// The generation of the row, which distinguishes the task from other tasks that had the row.
+        /// The task's wakers contain both numbers.
+        generation: u32,
     },
     /// A task was woken.
     Wake {
@@ -173,6 +178,13 @@ pub enum EventKind<'a> {
         /// Whether it was the task's last step.
         ended: bool,
     },
+    /// A callback was put into the ready queue.
+    CallQueue {
+        /// Who put it there.
+        by: Source,
+    },
+    /// The loop has reached a callback of the ready queue that was cancelled, and calls nothing.
+    CallSkip,
     /// A callback of the ready queue or of a timer is called.
     CallBegin,
     /// A callback has returned, or has panicked.
@@ -208,6 +220,12 @@ pub enum EventKind<'a> {
         deadline: Duration,
         /// The task that sleeps. `None` if the timer is for a callback.
         task: Option<TaskId>,
+    },
+    /// The timers that are due at this time were set aside. The turn that begins now fires them, after
+    /// the entries of the ready queue.
+    Expire {
+        /// The time to which the timer wheel was turned, as the time since the loop was created.
+        now: Duration,
     },
     /// A timer fires. The next events are the end of the wait, if a task sleeps on the timer, and
     /// then the wake or the callback.
@@ -382,15 +400,20 @@ impl<'a> EventKind<'a> {
         match *self {
             EventKind::TurnBegin => EventKind::TurnBegin,
             EventKind::TurnEnd => EventKind::TurnEnd,
-            EventKind::Spawn { task, at, by, .. } => EventKind::Spawn { task, name: text, at, by },
+            EventKind::Spawn { task, at, by, row, generation, .. } => {
+                EventKind::Spawn { task, name: text, at, by, row, generation }
+            }
             EventKind::Wake { task, by, outcome } => EventKind::Wake { task, by, outcome },
             EventKind::StepBegin { task } => EventKind::StepBegin { task },
             EventKind::StepEnd { task, ended } => EventKind::StepEnd { task, ended },
+            EventKind::CallQueue { by } => EventKind::CallQueue { by },
+            EventKind::CallSkip => EventKind::CallSkip,
             EventKind::CallBegin => EventKind::CallBegin,
             EventKind::CallEnd => EventKind::CallEnd,
             EventKind::WaitBegin { task, wait, on, at, .. } => EventKind::WaitBegin { task, wait, what: text, on, at },
             EventKind::WaitEnd { task, wait, at } => EventKind::WaitEnd { task, wait, at },
             EventKind::TimerArm { timer, deadline, task } => EventKind::TimerArm { timer, deadline, task },
+            EventKind::Expire { now } => EventKind::Expire { now },
             EventKind::TimerFire { timer } => EventKind::TimerFire { timer },
             EventKind::TimerCancel { timer } => EventKind::TimerCancel { timer },
             EventKind::End { task, ending } => EventKind::End { task, ending },
@@ -434,13 +457,16 @@ impl fmt::Display for EventKind<'_> {
         match *self {
             EventKind::TurnBegin => f.write_str("turn-begin"),
             EventKind::TurnEnd => f.write_str("turn-end"),
-            EventKind::Spawn { task, name, at, by } => write!(f, "spawn task={task} name={name:?} by={by} at={at}"),
+            // Without the row and its generation, which depend on other loops.
+            EventKind::Spawn { task, name, at, by, .. } => write!(f, "spawn task={task} name={name:?} by={by} at={at}"),
             EventKind::Wake { task: Some(task), by, outcome } => {
                 write!(f, "wake task={task} by={by} outcome={outcome}")
             }
             EventKind::Wake { task: None, by, outcome } => write!(f, "wake by={by} outcome={outcome}"),
             EventKind::StepBegin { task } => write!(f, "step-begin task={task}"),
             EventKind::StepEnd { task, ended } => write!(f, "step-end task={task} ended={ended}"),
+            EventKind::CallQueue { by } => write!(f, "call-queue by={by}"),
+            EventKind::CallSkip => f.write_str("call-skip"),
             EventKind::CallBegin => f.write_str("call-begin"),
             EventKind::CallEnd => f.write_str("call-end"),
             EventKind::WaitBegin { task, wait, what, at, .. } => {
@@ -451,6 +477,7 @@ impl fmt::Display for EventKind<'_> {
                 write!(f, "timer-arm timer={timer} deadline={}", Seconds(deadline))?;
                 task.map_or(Ok(()), |task| write!(f, " task={task}"))
             }
+            EventKind::Expire { now } => write!(f, "expire now={}", Seconds(now)),
             EventKind::TimerFire { timer } => write!(f, "timer-fire timer={timer}"),
             EventKind::TimerCancel { timer } => write!(f, "timer-cancel timer={timer}"),
             EventKind::End { task, ending } => write!(f, "end task={task} ending={ending}"),
