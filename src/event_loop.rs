@@ -13,6 +13,10 @@ use crate::inspect::unreported::DeadlockReport;
 use crate::kernel::callbacks::exceptions::{self, Exception, Handler};
 use crate::kernel::cancel::shutdown::Patience;
 use crate::kernel::cell::{AnyTask, lend};
+#[cfg(feature = "replay")]
+use crate::inspect::probe::Tee;
+#[cfg(feature = "replay")]
+use crate::inspect::replay::{WrittenAtTheEnd, path_of_next_loop};
 #[cfg(feature = "probe")]
 use crate::kernel::observe::probe::Probe;
 use crate::kernel::{Clock as KernelClock, Kernel, OBSERVED, Observed, StepWatch, context};
@@ -170,6 +174,9 @@ pub struct LoopBuilder {
     thread_join_timeout: Option<Duration>,
     #[cfg(feature = "probe")]
     probe: Option<Box<dyn Probe>>,
+    /// Where to write the replay.
+    #[cfg(feature = "replay")]
+    replay: Option<std::path::PathBuf>,
     #[cfg(all(unix, feature = "io"))]
     resolver: Option<Rc<dyn Resolver>>,
 }
@@ -627,6 +634,39 @@ impl LoopBuilder {
         self
     }
 
+    /// Records the run of the loop, and writes it as an HTML page to `path` when the loop is dropped.
+    /// The page replays the run step by step; see [`replay`](crate::replay). A probe that is set
+    /// too receives all events.
+    ///
+    /// If the file cannot be written, that is printed on stderr. A program that ends by
+    /// [`std::process::exit`] does not drop its loop, and writes nothing.
+    ///
+    /// The environment variable `ONELANE_REPLAY` does the same for each loop without this call.
+    ///
+    /// # Cost
+    ///
+    /// That of a [`Recording`](crate::replay::Recording).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use onelane::EventLoop;
+    ///
+    /// let path = std::env::temp_dir().join(format!("onelane-run-{}.html", std::process::id()));
+    /// let event_loop = EventLoop::builder().replay(&path).build();
+    /// event_loop.run(async {});
+    /// drop(event_loop);
+    /// assert!(std::fs::read_to_string(&path)?.contains("</html>"));
+    /// # std::fs::remove_file(path)?;
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    #[cfg(feature = "replay")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "replay")))]
+    pub fn replay(mut self, path: impl Into<std::path::PathBuf>) -> Self {
+        self.replay = Some(path.into());
+        self
+    }
+
     /// Sets the probe, which receives an event for each thing that the loop does: spawns, wakes,
     /// steps, waits, timers, ends. A second call replaces the first; [`Tee`](crate::probe::Tee)
     /// combines two probes.
@@ -754,6 +794,14 @@ impl LoopBuilder {
         #[cfg(not(feature = "report"))]
         let watch: Option<StepWatch> = None;
         let never_taken = watch.as_ref().map(StepWatch::never_taken);
+        #[cfg(feature = "replay")]
+        if let Some(path) = self.replay.take().or_else(path_of_next_loop) {
+            let recording = WrittenAtTheEnd::to(path);
+            self.probe = Some(match self.probe.take() {
+                Some(probe) => Box::new(Tee(recording, probe)),
+                None => Box::new(recording),
+            });
+        }
         let is_probed = {
             #[cfg(feature = "probe")]
             {

@@ -122,6 +122,9 @@ pub use inspect::metrics::{Metrics, metrics};
 #[cfg(feature = "probe")]
 #[cfg_attr(docsrs, doc(cfg(feature = "probe")))]
 pub use inspect::probe;
+#[cfg(feature = "replay")]
+#[cfg_attr(docsrs, doc(cfg(feature = "replay")))]
+pub use inspect::replay;
 #[cfg(not(feature = "report"))]
 pub use inspect::unreported::DeadlockReport;
 pub use kernel::callbacks::exceptions::Exception;

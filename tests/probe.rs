@@ -120,6 +120,7 @@ fn all_kinds([one, two]: [TaskId; 2]) -> Vec<EventKind<'static>> {
         wake(WakeOutcome::Late, None),
         begins(one),
         ends(one),
+        EventKind::Suspend { task: one },
         EventKind::CallQueue { by: Source::Task(two) },
         EventKind::CallSkip,
         EventKind::CallBegin,
@@ -169,6 +170,7 @@ fn print_each_kind_in_a_line() {
             "1.000000002 wake by=kernel outcome=late",
             "1.000000002 step-begin task=1",
             "1.000000002 step-end task=1 ended=true",
+            "1.000000002 suspend task=1",
             "1.000000002 call-queue by=task:2",
             "1.000000002 call-skip",
             "1.000000002 call-begin",
@@ -252,8 +254,8 @@ fn count_each_kind() {
     // Each other counter is 1, so the sum equals the number of events.
     let shown = format!("{:?}", counters.counts());
     let numbers: Vec<u32> = shown.split([' ', ',', '}']).filter_map(|word| word.parse().ok()).collect();
-    assert_eq!((numbers.len(), numbers.iter().sum::<u32>()), (24, 26));
-    assert_eq!(numbers.iter().filter(|&&number| number == 1).count(), 22);
+    assert_eq!((numbers.len(), numbers.iter().sum::<u32>()), (25, 27));
+    assert_eq!(numbers.iter().filter(|&&number| number == 1).count(), 23);
 }
 
 // ---- the ring ----

@@ -8,6 +8,8 @@ pub(crate) mod introspect;
 #[cfg(any(feature = "report", feature = "probe"))]
 pub(crate) mod json;
 pub(crate) mod metrics;
+#[cfg(feature = "replay")]
+pub mod replay;
 #[cfg(feature = "probe")]
 pub mod probe;
 #[cfg(not(feature = "report"))]

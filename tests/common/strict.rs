@@ -80,6 +80,10 @@ impl Seen {
         match event.kind {
             EventKind::TurnBegin => self.begin(Open::Turn),
             EventKind::TurnEnd => self.end(Open::Turn),
+            EventKind::Suspend { task } => {
+                holds(self.open.last() == Some(&Open::Step(task)), "suspends outside of its step")?;
+                self.living(task).map(drop)
+            }
             EventKind::CallQueue { by } => {
                 self.calls += 1;
                 // Done callbacks are queued at the end of a task, which a panic of its step may cause.

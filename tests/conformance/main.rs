@@ -157,6 +157,38 @@ fn record_each_program() {
     assert!(steps.get() > 20_000 / OBSERVED, "{} steps", steps.get());
 }
 
+/// A replay computes the state of the loop from its events. In debug builds, the recording compares it
+/// with the loop's own state at the end of each turn.
+#[cfg(all(feature = "replay", debug_assertions))]
+#[test]
+fn replay_each_program() {
+    let (complaints, events) = (Rc::new(RefCell::new(Vec::new())), Rc::new(Cell::new(0)));
+    struct Counted(onelane::replay::Recording, Rc<Cell<usize>>);
+
+    impl onelane::probe::Probe for Counted {
+        fn event(&self, event: &onelane::probe::Event<'_>) {
+            self.0.event(event);
+            self.1.set(self.1.get() + 1);
+        }
+    }
+
+    let (told, count) = (complaints.clone(), events.clone());
+    let event_loop = move || {
+        let told = told.clone();
+        EventLoop::builder()
+            .clock(onelane::Clock::Virtual)
+            .probe(Counted(onelane::replay::Recording::new(), count.clone()))
+            .exception_handler(move |exception| {
+                told.borrow_mut().extend(exception.message.contains("a probe").then(|| exception.to_string()))
+            })
+            .build()
+    };
+    compare(OBSERVED, &mut |program| machine::run(&program.bodies, &event_loop));
+    let complaints = complaints.take();
+    assert!(complaints.is_empty(), "{} complaints: {:#?}", complaints.len(), &complaints[..complaints.len().min(20)]);
+    assert!(events.get() > 50_000, "{} events", events.get());
+}
+
 /// With a probe, only every eighth program runs in an unoptimized build, because all of them would
 /// take minutes.
 #[cfg(all(feature = "probe", feature = "report"))]

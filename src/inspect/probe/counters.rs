@@ -66,6 +66,8 @@ pub struct Counts {
     pub steps_begun: u64,
     /// Steps that have ended.
     pub steps_ended: u64,
+    /// Suspensions of cancelled tasks before the ends of their steps.
+    pub suspensions: u64,
     /// Callbacks that were put into the ready queue.
     pub calls_queued: u64,
     /// Callbacks that were cancelled before the loop reached them in the ready queue.
@@ -144,6 +146,7 @@ impl Counts {
             EventKind::Wake { outcome: WakeOutcome::Late, .. } => &mut self.wakes_late,
             EventKind::StepBegin { .. } => &mut self.steps_begun,
             EventKind::StepEnd { .. } => &mut self.steps_ended,
+            EventKind::Suspend { .. } => &mut self.suspensions,
             EventKind::CallQueue { .. } => &mut self.calls_queued,
             EventKind::CallSkip => &mut self.calls_skipped,
             EventKind::CallBegin => &mut self.calls_begun,

@@ -3,6 +3,8 @@
 use crate::kernel::Token;
 use crate::kernel::cancel::scopes::{Inside, Region, Scope};
 use crate::kernel::cell::{CONDEMNED, DOOMED, FORCED, Header, RAISED, SCHEDULED, UNWINDING};
+#[cfg(feature = "probe")]
+use crate::kernel::observe::{probe::EventKind, task_id::TaskId};
 use crate::kernel::table::TaskTable;
 use std::rc::Weak;
 
@@ -89,14 +91,20 @@ impl TaskTable {
         if flags & SCHEDULED != 0 {
             self.push_running(task);
         }
-        self.leave_step();
+        self.suspend(task);
         false
+    }
+
+    /// The running task suspends, before its step is over. If it was woken in the step, it is queued.
+    fn suspend(&self, _task: &Header) {
+        self.leave_step();
+        tell!(self, EventKind::Suspend { task: TaskId(_task.id) });
     }
 
     /// The running task was cancelled, and continues to wait for the tasks that it awaits.
     pub(crate) fn keep_waiting(&self, task: &Header) {
         task.life.set(task.life.get() & !SCHEDULED);
-        self.leave_step();
+        self.suspend(task);
     }
 
     /// Takes the mark of a cancellation from the running task, which unwinds from now on. Returns
@@ -128,7 +136,7 @@ impl TaskTable {
         if flags & SCHEDULED != 0 {
             self.push_running(task);
         }
-        self.leave_step();
+        self.suspend(task);
         condemned != 0
     }
 

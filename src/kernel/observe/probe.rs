@@ -178,6 +178,13 @@ pub enum EventKind<'a> {
         /// Whether it was the task's last step.
         ended: bool,
     },
+    /// The running task suspends, but its step is not over: the task was cancelled, and the rest of
+    /// the step passes the cancellation on. If the task was woken in this step, it is in the ready
+    /// queue from now on. In a step without this event, its end does both.
+    Suspend {
+        /// The task.
+        task: TaskId,
+    },
     /// A callback was put into the ready queue.
     CallQueue {
         /// Who put it there.
@@ -406,6 +413,7 @@ impl<'a> EventKind<'a> {
             EventKind::Wake { task, by, outcome } => EventKind::Wake { task, by, outcome },
             EventKind::StepBegin { task } => EventKind::StepBegin { task },
             EventKind::StepEnd { task, ended } => EventKind::StepEnd { task, ended },
+            EventKind::Suspend { task } => EventKind::Suspend { task },
             EventKind::CallQueue { by } => EventKind::CallQueue { by },
             EventKind::CallSkip => EventKind::CallSkip,
             EventKind::CallBegin => EventKind::CallBegin,
@@ -438,6 +446,7 @@ impl<'a> EventKind<'a> {
             EventKind::Spawn { task, .. }
             | EventKind::StepBegin { task }
             | EventKind::StepEnd { task, .. }
+            | EventKind::Suspend { task }
             | EventKind::WaitBegin { task, .. }
             | EventKind::WaitEnd { task, .. }
             | EventKind::End { task, .. } => Some(task),
@@ -465,6 +474,7 @@ impl fmt::Display for EventKind<'_> {
             EventKind::Wake { task: None, by, outcome } => write!(f, "wake by={by} outcome={outcome}"),
             EventKind::StepBegin { task } => write!(f, "step-begin task={task}"),
             EventKind::StepEnd { task, ended } => write!(f, "step-end task={task} ended={ended}"),
+            EventKind::Suspend { task } => write!(f, "suspend task={task}"),
             EventKind::CallQueue { by } => write!(f, "call-queue by={by}"),
             EventKind::CallSkip => f.write_str("call-skip"),
             EventKind::CallBegin => f.write_str("call-begin"),

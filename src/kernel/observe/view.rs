@@ -89,6 +89,38 @@ impl Kernel {
     }
 }
 
+/// What a replay compares with the state that it has computed from events.
+#[cfg(all(feature = "replay", debug_assertions))]
+#[derive(Debug)]
+pub(crate) struct Shown {
+    /// The entries of the ready queue: ids of tasks, and `None` for a callback.
+    pub(crate) ready: Vec<Option<u64>>,
+    /// Of each living task: its id, row and generation, and the numbers of its waits.
+    pub(crate) tasks: Vec<(u64, u32, u32, Vec<u64>)>,
+    /// The number and the deadline of each timer.
+    pub(crate) timers: Vec<(u64, u64)>,
+    pub(crate) wheel: u64,
+}
+
+#[cfg(all(feature = "replay", debug_assertions))]
+impl Kernel {
+    /// In the order of ids and numbers.
+    pub(crate) fn what_a_replay_shows(&self) -> Shown {
+        let sleeps = self.sleeps();
+        let tasks = self.tasks().into_iter().map(|task| {
+            let header = task.header();
+            let own = sleeps.iter().filter(|sleep| sleep.task == header.token()).map(|sleep| sleep.number);
+            let mut waits: Vec<u64> = self.table.waits(header).map(|(number, _)| number).chain(own).collect();
+            waits.sort_unstable();
+            (header.id, header.token().slot(), header.token().generation(), waits)
+        });
+        let wheel = self.wheel.borrow();
+        let mut timers: Vec<_> = wheel.iter().map(|(age, deadline, _)| (age, deadline)).collect();
+        timers.sort_unstable();
+        Shown { ready: self.table.queued(), tasks: tasks.collect(), timers, wheel: wheel.time() }
+    }
+}
+
 impl TaskTable {
     /// Describes in words what a task waits for.
     pub(crate) fn describe(&self, wait: &Wait) -> String {

@@ -67,6 +67,17 @@ impl TaskTable {
         self.with(|table| table.ready.marked_len())
     }
 
+    /// The entries of the ready queue, in order: ids of tasks, and `None` for a callback.
+    #[cfg(all(feature = "replay", debug_assertions))]
+    pub(crate) fn queued(&self) -> Vec<Option<u64>> {
+        let mut queued = Vec::new();
+        self.with(|table| {
+            // SAFETY: a task in the ready queue has a row, which holds it (READY-1).
+            table.ready.each(&mut |entry| queued.push(entry.as_task().map(|task| unsafe { task.as_ref() }.id)));
+        });
+        queued
+    }
+
     /// Passes each queued callback that cannot be cancelled to `see`, which calls no user code.
     pub(crate) fn each_call(&self, see: &mut dyn FnMut(&Call)) {
         self.with(|table| {

@@ -20,6 +20,12 @@ impl<T> Wheel<T> {
         self.remove_if(key, |_| true)
     }
 
+    /// The time to which the wheel was turned last.
+    #[cfg(all(feature = "replay", debug_assertions))]
+    pub(crate) fn time(&self) -> u64 {
+        self.time
+    }
+
     pub(crate) fn len(&self) -> usize {
         self.timers.len()
     }
