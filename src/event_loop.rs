@@ -8,15 +8,15 @@ use crate::inspect::call_graph::{CallGraph, Span, TaskSnapshot, WaitSnapshot};
 #[cfg(feature = "report")]
 use crate::inspect::deadlock::{DeadlockReport, REPORTER, Reporter, write_all};
 use crate::inspect::metrics::Metrics;
+#[cfg(feature = "replay")]
+use crate::inspect::probe::Tee;
+#[cfg(feature = "replay")]
+use crate::inspect::replay::{WrittenAtTheEnd, path_of_next_loop};
 #[cfg(not(feature = "report"))]
 use crate::inspect::unreported::DeadlockReport;
 use crate::kernel::callbacks::exceptions::{self, Exception, Handler};
 use crate::kernel::cancel::shutdown::Patience;
 use crate::kernel::cell::{AnyTask, lend};
-#[cfg(feature = "replay")]
-use crate::inspect::probe::Tee;
-#[cfg(feature = "replay")]
-use crate::inspect::replay::{WrittenAtTheEnd, path_of_next_loop};
 #[cfg(feature = "probe")]
 use crate::kernel::observe::probe::Probe;
 use crate::kernel::{Clock as KernelClock, Kernel, OBSERVED, Observed, StepWatch, context};

@@ -8,10 +8,10 @@ pub(crate) mod introspect;
 #[cfg(any(feature = "report", feature = "probe"))]
 pub(crate) mod json;
 pub(crate) mod metrics;
-#[cfg(feature = "replay")]
-pub mod replay;
 #[cfg(feature = "probe")]
 pub mod probe;
+#[cfg(feature = "replay")]
+pub mod replay;
 #[cfg(not(feature = "report"))]
 pub(crate) mod unreported;
 

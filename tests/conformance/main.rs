@@ -10,6 +10,9 @@
 //! `shared.rs` and `outcome.rs`. The effects of the statements are in `levels_a_to_c.rs` and
 //! `level_d.rs`. Read `machine.rs` next.
 
+#[cfg(feature = "replay")]
+#[path = "../common/mod.rs"]
+mod common;
 mod comparison;
 mod level_d;
 mod levels_a_to_c;
@@ -155,6 +158,31 @@ fn record_each_program() {
     };
     compare(OBSERVED, &mut |program| machine::run(&program.bodies, &event_loop));
     assert!(steps.get() > 20_000 / OBSERVED, "{} steps", steps.get());
+}
+
+/// The page of a replay computes the states of a hundred programs as the Rust code does.
+#[cfg(feature = "replay")]
+#[test]
+fn compute_the_states_of_programs_in_javascript() {
+    let recordings = Rc::new(RefCell::new(Vec::new()));
+    let copy = recordings.clone();
+    let event_loop = move || {
+        let recording = Rc::new(onelane::replay::Recording::new());
+        copy.borrow_mut().push(recording.clone());
+        EventLoop::builder().clock(onelane::Clock::Virtual).probe(recording).build()
+    };
+    // Programs of each level.
+    for path in files() {
+        for program in programs(&path).step_by(30).take(40) {
+            machine::run(&program.bodies, &event_loop);
+        }
+    }
+    let lines: Vec<_> = recordings.take().iter().map(|recording| recording.to_checked_json()).collect();
+    assert!(lines.len() >= 100, "{} programs", lines.len());
+    match common::compare_states("programs.jsonl", &lines.join("\n")) {
+        Some(states) => assert!(states > 10_000, "{states} states"),
+        None => println!("skipped: node is not installed"),
+    }
 }
 
 /// A replay computes the state of the loop from its events. In debug builds, the recording compares it

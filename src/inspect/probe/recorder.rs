@@ -220,7 +220,10 @@ impl State {
             EventKind::TurnBegin => self.enter(Phase::Turn, &[]),
             EventKind::TurnEnd => self.leave(Phase::Turn),
             // The trace shows callbacks and timers, not their places in the queue and in the wheel.
-            EventKind::Suspend { .. } | EventKind::CallQueue { .. } | EventKind::CallSkip | EventKind::Expire { .. } => {}
+            EventKind::Suspend { .. }
+            | EventKind::CallQueue { .. }
+            | EventKind::CallSkip
+            | EventKind::Expire { .. } => {}
             EventKind::CallBegin => self.enter(Phase::Call, &[]),
             EventKind::CallEnd => self.leave(Phase::Call),
             EventKind::Park { until: None } => self.enter(Phase::Park, &[]),

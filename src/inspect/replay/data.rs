@@ -49,8 +49,7 @@ struct Tables {
 }
 
 pub(super) fn json(kept: &Kept, checked: bool) -> String {
-    let mut tables =
-        Tables { places: Table::new(), texts: Table::new(), times: Table::new(), objects: Table::new() };
+    let mut tables = Tables { places: Table::new(), texts: Table::new(), times: Table::new(), objects: Table::new() };
     let mut base = String::new();
     write_state(&mut base, &kept.base, &mut tables);
     let mut events = String::new();
@@ -60,7 +59,8 @@ pub(super) fn json(kept: &Kept, checked: bool) -> String {
     _ = write!(out, r#","title":{},"version":{}"#, Text(&title()), Text(env!("CARGO_PKG_VERSION")));
     _ = write!(out, r#","lost":{},"base":{base},"files":"#, kept.lost);
     let mut files = Table::new();
-    let places: Vec<_> = tables.places.items.iter().map(|at| (files.place(at.file()), at.line(), at.column())).collect();
+    let places: Vec<_> =
+        tables.places.items.iter().map(|at| (files.place(at.file()), at.line(), at.column())).collect();
     list(&mut out, files.items, |out, file| {
         _ = write!(out, r#"{{"name":{},"text":"#, Text(file));
         match source(file) {
@@ -116,9 +116,7 @@ fn write_event(out: &mut String, event: &Recorded, tables: &mut Tables) {
             let (what, at) = (tables.texts.place(event.text.clone()), tables.places.place(at));
             (10, vec![task.0 as i64, wait as i64, what as i64, target_code(&on).into(), target(&on, tables), at as i64])
         }
-        EventKind::WaitEnd { task, wait, at } => {
-            (11, vec![task.0 as i64, wait as i64, tables.places.place(at) as i64])
-        }
+        EventKind::WaitEnd { task, wait, at } => (11, vec![task.0 as i64, wait as i64, tables.places.place(at) as i64]),
         EventKind::TimerArm { timer, deadline, task } => {
             let deadline = tables.times.place(nanos(deadline));
             (12, vec![timer as i64, deadline as i64, task.map_or(0, |task| task.0 as i64)])

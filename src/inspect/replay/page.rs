@@ -6,10 +6,10 @@ pub(super) fn page(data: &str) -> String {
     let data = data.replace('<', "\\u003c");
     let parts = [
         ("/*STYLE*/", include_str!("page/page.css")),
+        ("/*DATA*/", data.as_str()),
         ("/*WORDS*/", include_str!("page/words.js")),
         ("/*REDUCER*/", include_str!("page/reducer.js")),
         ("/*PAGE*/", include_str!("page/page.js")),
-        ("/*DATA*/", data.as_str()),
     ];
     let mut page = String::new();
     let mut rest = include_str!("page/page.html");

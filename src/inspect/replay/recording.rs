@@ -231,7 +231,7 @@ impl Kept {
             return text.clone();
         }
         // Names of tasks differ, so texts that no kept event has are removed now and then.
-        if self.texts.len() > 2 * self.limit.max(500) {
+        if self.texts.len() > self.limit.max(500).saturating_mul(2) {
             self.texts.retain(|text| Rc::strong_count(text) > 1);
         }
         let text: Rc<str> = text.into();

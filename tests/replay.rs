@@ -1,0 +1,190 @@
+//! The feature `replay`: recordings, and the pages that are made of them. The browser's part is tested
+//! by `.ci/browser`; the states of conformance programs by `tests/conformance/`.
+#![cfg(feature = "replay")]
+
+mod common;
+
+use common::{alone_with, ms};
+use onelane::probe::Counters;
+use onelane::replay::Recording;
+use onelane::{Clock, EventLoop, call_later, call_soon, sleep, spawn, task, yield_now};
+use serde_json::Value;
+use std::path::PathBuf;
+use std::rc::Rc;
+
+/// A loop on a virtual clock, and its recording.
+fn recorded(recording: Recording) -> (EventLoop, Rc<Recording>) {
+    let recording = Rc::new(recording);
+    (EventLoop::builder().clock(Clock::Virtual).probe(recording.clone()).build(), recording)
+}
+
+fn data_of(page: &str) -> Value {
+    let (_, data) = page.split_once(r#"<script type="application/json" id="data">"#).unwrap();
+    serde_json::from_str(data.split_once("</script>").unwrap().0).unwrap()
+}
+
+fn temporary(name: &str) -> PathBuf {
+    PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(name)
+}
+
+/// Spawns, sleeps, callbacks of all kinds, a cancellation, a task that wakes itself.
+async fn varied() {
+    let sleeper = task::Builder::new().name("sleeper").spawn(sleep(ms(30)));
+    let cancelled = spawn(sleep(ms(1000)));
+    call_soon(|| ()).cancel();
+    call_soon(|| ());
+    call_later(ms(5), || ());
+    call_later(ms(500), || ()).cancel();
+    yield_now().await;
+    sleep(ms(10)).await;
+    cancelled.cancel();
+    sleeper.await.unwrap();
+    assert!(cancelled.await.is_err());
+}
+
+/// Each state that the page will compute has the hash of the state in Rust.
+#[test]
+fn compute_the_same_states_in_javascript() {
+    let (mut recordings, mut events) = (String::new(), 0);
+    for limit in [usize::MAX, 40, 7, 1] {
+        let (event_loop, recording) = recorded(Recording::new().limit(limit));
+        event_loop.run(varied());
+        drop(event_loop);
+        events += recording.len();
+        recordings += &recording.to_checked_json();
+        recordings.push('\n');
+    }
+    match common::compare_states("varied.jsonl", &recordings) {
+        Some(states) => assert!(states == events && events > 100, "{states} states of {events} events"),
+        None => println!("skipped: node is not installed"),
+    }
+}
+
+#[test]
+fn keep_the_last_events_and_the_state_before_them() {
+    let (event_loop, recording) = recorded(Recording::new().limit(10));
+    event_loop.run(varied());
+    assert_eq!(recording.len(), 10);
+    let lost = recording.lost();
+    let data: Value = serde_json::from_str(&recording.to_json()).unwrap();
+    assert_eq!((data["events"].as_array().unwrap().len(), data["lost"].as_u64()), (10, Some(lost)));
+    // The main task was spawned long ago.
+    let tasks = data["base"]["tasks"].as_array().unwrap();
+    assert!(tasks.iter().any(|task| task[0] == 1), "{tasks:?}");
+}
+
+/// A name may be anything. In the page it is text, and no part of the page.
+#[test]
+fn write_hostile_names_as_text() {
+    let names = ["</script><img src=x onerror=alert(1)>", "<!--<script>", "a\u{202e}b\n\"\\", "", "名前"];
+    let (event_loop, recording) = recorded(Recording::new());
+    event_loop.run(async {
+        for name in names {
+            task::Builder::new().name(name).spawn(async {}).await.unwrap();
+        }
+    });
+    let page = recording.to_html();
+    assert!(!page.contains("<img") && !page.contains("<!--<script>") && !page.contains('\u{202e}'));
+    assert_eq!(page.matches("</script>").count(), 2);
+    let data = data_of(&page);
+    let texts: Vec<_> = data["texts"].as_array().unwrap().iter().filter_map(Value::as_str).collect();
+    assert!(names.iter().all(|name| texts.contains(name)), "{texts:?}");
+}
+
+/// The page needs nothing from elsewhere, and forbids itself to load anything.
+#[test]
+fn page_is_whole_and_small() {
+    let page = Recording::new().to_html();
+    assert!(page.contains("default-src 'none'"));
+    let addresses = page.split("http").skip(1).filter(|rest| !rest.starts_with("-equiv"));
+    let mut foreign = addresses.filter(|rest| !rest.starts_with("://www.w3.org/2000/svg"));
+    assert_eq!(foreign.next(), None);
+    assert!(page.len() < 150_000, "{} bytes", page.len());
+}
+
+/// The lines of this file, because the events name it.
+#[test]
+fn contain_the_source() {
+    let (event_loop, recording) = recorded(Recording::new());
+    event_loop.run(varied());
+    let data = data_of(&recording.to_html());
+    let file = data["files"].as_array().unwrap().iter().find(|file| file["name"] == file!()).unwrap();
+    assert!(file["text"].as_str().unwrap().contains("The lines of this file"));
+}
+
+#[test]
+fn write_the_page_with_the_loop_and_leave_the_probe() {
+    let path = temporary("with_the_loop.html");
+    let counters = Rc::new(Counters::new());
+    let event_loop = EventLoop::builder().probe(counters.clone()).replay(&path).build();
+    event_loop.run(async {});
+    drop(event_loop);
+    let data = data_of(&std::fs::read_to_string(&path).unwrap());
+    assert_eq!(counters.counts().spawns, 1);
+    assert!(data["events"].as_array().unwrap().len() > 4);
+    // A folder that does not exist: the program goes on.
+    let event_loop = EventLoop::builder().replay(path.join("nowhere/run.html")).build();
+    event_loop.run(async {});
+}
+
+#[test]
+fn write_a_page_for_each_loop_if_the_variable_asks() {
+    let path = temporary("asked.html");
+    let second = temporary("asked-2.html");
+    alone_with(
+        "write_a_page_for_each_loop_if_the_variable_asks",
+        &[("ONELANE_REPLAY", path.to_str().unwrap())],
+        || {
+            for _ in 0..2 {
+                EventLoop::new().run(async {});
+            }
+            for path in [&path, &second] {
+                let page = std::fs::read_to_string(path).unwrap();
+                assert!(data_of(&page)["events"].as_array().unwrap().len() > 4);
+                std::fs::remove_file(path).unwrap();
+            }
+        },
+    );
+}
+
+/// A failing program is recorded up to its failure.
+#[test]
+fn record_a_deadlock() {
+    let (event_loop, recording) = recorded(Recording::new());
+    assert!(event_loop.try_run(std::future::pending::<()>()).is_err());
+    let data: Value = serde_json::from_str(&recording.to_json()).unwrap();
+    const FAIL: u64 = 19;
+    assert!(data["events"].as_array().unwrap().iter().any(|event| event[0] == FAIL && event[2] == 2));
+}
+
+/// The pages for the tests in a browser (`tests/replay/browser.js`), in the folder that `ONELANE_PAGES`
+/// names. The page of the long run says what was lost.
+#[test]
+fn write_pages_for_a_browser() {
+    let folder = std::env::var_os("ONELANE_PAGES").map_or_else(|| temporary("pages"), PathBuf::from);
+    std::fs::create_dir_all(&folder).unwrap();
+    let write = |name: &str, recording: &Recording| {
+        std::fs::write(folder.join(name), recording.to_checked_html()).unwrap();
+    };
+    write("empty.html", &Recording::new());
+    let (event_loop, recording) = recorded(Recording::new());
+    event_loop.run(async {
+        task::Builder::new().name("</script><b>bold</b>\u{202e}").spawn(sleep(ms(1))).await.unwrap();
+        varied().await;
+    });
+    drop(event_loop);
+    write("varied.html", &recording);
+    let (event_loop, recording) = recorded(Recording::new());
+    event_loop.run(async {
+        let tasks: Vec<_> = (0..3_000).map(|nth| spawn(sleep(ms(nth % 700)))).collect();
+        for task in tasks {
+            task.await.unwrap();
+        }
+        for _ in 0..60_000 {
+            yield_now().await;
+        }
+    });
+    drop(event_loop);
+    assert!(recording.lost() > 0);
+    std::fs::write(folder.join("long.html"), recording.to_html()).unwrap();
+}

@@ -1,0 +1,184 @@
+// Opens the pages that `tests/replay.rs` writes in a real browser, and drives them.
+//
+//   node browser.js CHROMIUM FOLDER [SCREENSHOTS]
+//
+// `.ci/browser` installs what this needs, and calls it.
+"use strict";
+const { chromium } = require("playwright-core");
+const assert = require("node:assert/strict");
+const path = require("node:path");
+
+const [executablePath, folder, screenshots] = process.argv.slice(2);
+const address = (name) => "file://" + path.resolve(folder, name);
+let checks = 0;
+const check = (what, ...rest) => { checks++; assert.deepEqual(...rest, what); };
+
+async function main() {
+  const args = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
+    "--disable-background-networking", "--disable-component-update", "--disable-sync"];
+  const browser = await chromium.launch({ executablePath, args });
+  // A page that says anything on the console, fails, or asks for anything else than itself, is wrong.
+  const open = async (name, options = {}, hash = "") => {
+    const context = await browser.newContext({ viewport: { width: 1280, height: 900 }, offline: true, locale: "en-US", ...options });
+    const page = await context.newPage();
+    const wrong = [];
+    page.on("console", (message) => wrong.push("console: " + message.text()));
+    page.on("pageerror", (error) => wrong.push("error: " + error.stack));
+    page.on("request", (request) => { if (!/^(file|data):/.test(request.url())) wrong.push("request: " + request.url()); });
+    page.on("dialog", (dialog) => { wrong.push("dialog: " + dialog.message()); dialog.dismiss(); });
+    await page.goto(address(name) + hash);
+    await page.waitForSelector("html[data-ready]", { timeout: 60_000 });
+    const close = async () => { check(name + " is quiet", wrong, []); await context.close(); };
+    return { page, close };
+  };
+  const at = (page) => page.evaluate(() => Number(document.documentElement.dataset.event));
+  const text = (page, selector) => page.textContent(selector);
+
+  // No event.
+  {
+    const { page, close } = await open("empty.html");
+    check("says that there is nothing", (await text(page, "#notice")).startsWith("Nothing was recorded"), true);
+    for (const key of ["ArrowRight", "ArrowLeft", "End", " ", "w", "[", "]"]) await page.keyboard.press(key);
+    check("stays at the beginning", await at(page), 0);
+    await close();
+  }
+
+  // Forward to the end and back to the beginning, by the keyboard alone.
+  {
+    const { page, close } = await open("varied.html");
+    check("the states equal those of Rust", await page.getAttribute("html", "data-ready"), "yes");
+    check("the notice says so", (await text(page, "#notice")).includes("equal those of the Rust program"), true);
+    const all = await page.evaluate(() => events.length);
+    await page.keyboard.press("Home");
+    const there = [await page.innerHTML("main")];
+    for (let nth = 1; nth <= all; nth++) {
+      await page.keyboard.press("ArrowRight");
+      check("one event forward", await at(page), nth);
+      check("each event has a sentence", (await text(page, "#sentence")).length > 5, true);
+      there.push(await page.innerHTML("main"));
+    }
+    for (let nth = all - 1; nth >= 0; nth--) {
+      await page.keyboard.press("ArrowLeft");
+      check("backwards shows what forwards has shown", await page.innerHTML("main"), there[nth]);
+    }
+    // Named events.
+    const find = async (words) => {
+      await page.keyboard.press("/");
+      await page.fill("#search", words);
+      await page.keyboard.press("Enter");
+      await page.evaluate(() => document.activeElement.blur());
+      return text(page, "#sentence");
+    };
+    await page.keyboard.press("Home");
+    check("finds a spawn", (await find("sleeper")).includes("spawns “sleeper”"), true);
+    check("the queue has the task", (await text(page, "#ready")).includes("sleeper"), true);
+    check("the lit line is the spawn", (await text(page, "#source .lit.text")).includes('name("sleeper")'), true);
+    check("finds the callback that was cancelled", (await find("calls nothing")).includes("cancelled"), true);
+    check("finds the turn of the wheel", await find("wheel is turned to 6 ms"), "The wheel is turned to 6 ms. 1 timer is due.");
+    check("finds a fired timer", /^Timer \d+ fires/.test(await find("fires")), true);
+    check("finds the end", (await find("because it was cancelled")).includes("ends"), true);
+    await page.keyboard.press("End");
+    const step = await at(page);
+    await page.keyboard.press("Shift+ArrowLeft");
+    check("one step back", (await at(page)) < step && /runs|called/.test(await text(page, "#sentence")), true);
+    const ran = await at(page);
+    await page.keyboard.press("w");
+    check("why: an earlier event", (await at(page)) < ran && /wakes|spawns|queues/.test(await text(page, "#sentence")), true);
+    await page.keyboard.press("Home");
+    await page.keyboard.press("]");
+    check("the first turn", (await text(page, "#sentence")).startsWith("Turn 1 begins"), true);
+    await page.keyboard.press("]");
+    await page.keyboard.press("[");
+    check("and back", (await text(page, "#sentence")).startsWith("Turn 1 begins"), true);
+    // Selects a task, and goes to its next event.
+    await page.click("#wakers [data-task]");
+    const from = await at(page);
+    await page.keyboard.press("n");
+    const next = await at(page);
+    check("the next event of the task", next > from, true);
+    await page.keyboard.press("n");
+    await page.keyboard.press("b");
+    check("and the previous one", await at(page), next);
+    // Languages, and both colour schemes.
+    await page.keyboard.press("l");
+    check("Chinese", [await text(page, "#panel-ready h2"), await page.getAttribute("html", "lang")], ["就绪队列", "zh-CN"]);
+    await page.keyboard.press("l");
+    const paper = () => page.evaluate(() => getComputedStyle(document.body).backgroundColor);
+    const light = await paper();
+    await page.click("#theme");
+    check("dark is another colour", (await paper()) !== light, true);
+    // Predict.
+    await page.keyboard.press("Home");
+    await page.keyboard.press("p");
+    await page.keyboard.press("Shift+ArrowRight");
+    check("asks who runs", (await text(page, "#question")).startsWith("Who runs next?"), true);
+    check("and hides the queue", (await text(page, "#ready")).includes("Who runs next?"), true);
+    await page.click('#question [data-answer="1"]');
+    check("the main task was right", (await text(page, "#question")).startsWith("Right. 1 of 1"), true);
+    await page.keyboard.press("Shift+ArrowRight");
+    await page.click('#question [data-answer="0"]');
+    check("a callback was wrong", (await text(page, "#question")).startsWith("No: "), true);
+    // Plays to the end.
+    await page.keyboard.press("p");
+    await page.selectOption("#speed", "60");
+    await page.evaluate(() => document.activeElement.blur());
+    await page.keyboard.press("Space");
+    await page.waitForFunction(() => cursor === events.length && !playing, { timeout: 30_000 });
+    // A hostile name is text.
+    await page.keyboard.press("Home");
+    check("a name is text", (await find("bold")).includes("</script><b>bold</b>\\u{202e}"), true);
+    check("and no element", await page.locator("main b").count(), 0);
+    await close();
+  }
+
+  // Small and wide screens, touch, the address of an event, and paper. Nothing is wider than the screen.
+  for (const [name, options] of Object.entries({
+    small: { viewport: { width: 390, height: 844 }, hasTouch: true, isMobile: true },
+    wide: { viewport: { width: 1600, height: 1000 } },
+    dark: { viewport: { width: 1280, height: 900 }, colorScheme: "dark", locale: "zh-CN" },
+  })) {
+    const { page, close } = await open("varied.html", options, "#e=30");
+    check("the address names the event", await at(page), 30);
+    const fits = await page.evaluate(() => document.documentElement.scrollWidth <= innerWidth);
+    check(name + " fits", fits, true);
+    if (options.hasTouch) {
+      await page.tap('[data-go="forward"]');
+      check("a tap goes on", await at(page), 31);
+    }
+    if (screenshots) await page.screenshot({ path: path.join(screenshots, name + ".png"), fullPage: true });
+    if (name === "wide") {
+      for (const panel of ["source", "ready", "wheel", "wakers", "lanes", "graph", "inbox"]) {
+        const box = await page.locator("#panel-" + panel).boundingBox();
+        check(panel + " is drawn", box.width > 100 && box.height > 40, true);
+      }
+      await page.emulateMedia({ media: "print" });
+      check("paper has no buttons", await page.isVisible(".controls"), false);
+      if (screenshots) await page.screenshot({ path: path.join(screenshots, "print.png"), fullPage: true });
+    }
+    await close();
+  }
+
+  // A long run: 200,000 events, 3,000 tasks. The page stays usable.
+  {
+    const { page, close } = await open("long.html");
+    check("says what is lost", (await text(page, "#notice")).includes("earlier events are lost"), true);
+    const times = await page.evaluate(() => {
+      const times = [];
+      for (let nth = 0; nth < 60; nth++) {
+        const begun = performance.now();
+        // Everywhere, forwards and backwards.
+        go(nth % 3 === 0 ? cursor + 1 : nth % 3 === 1 ? cursor - 1 : (nth * 7919 * 131) % events.length);
+        times.push(performance.now() - begun);
+      }
+      return times.sort((one, other) => one - other);
+    });
+    const median = times[30];
+    console.log(`a step in 200,000 events: ${median.toFixed(1)} ms, at most ${times[59].toFixed(1)} ms`);
+    check("half of the steps take less than 50 ms", median < 50, true);
+    await close();
+  }
+  await browser.close();
+  console.log(`${checks} checks in ${executablePath}`);
+}
+
+main().catch((error) => { console.error(error); process.exit(1); });
