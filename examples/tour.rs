@@ -5,6 +5,8 @@
 //! cargo run --example tour
 //! # Also writes a trace of each program, for Perfetto.
 //! cargo run --features probe --example tour -- --trace FOLDER
+//! # Also writes a page that replays the programs step by step in a browser.
+//! cargo run --features replay --example tour -- --html tour.html
 //! ```
 //!
 //! The bodies of the tasks are those of `seed_gather.rs` and its four siblings. The main tasks are
@@ -109,6 +111,7 @@ fn main() -> ExitCode {
             return ExitCode::FAILURE;
         }
     }
+    trace::finish();
     println!("\n{AFTER}");
     ExitCode::SUCCESS
 }

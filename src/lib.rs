@@ -49,6 +49,8 @@
 //! - With the feature `process`, on Unix: the module `process` with child processes.
 //! - With the feature `probe`: `LoopBuilder::probe` and the module `probe`, which report each event of
 //!   the loop.
+//! - With the feature `replay`: `LoopBuilder::replay` and the module `replay`, which write a run as an
+//!   HTML page that replays it.
 //!
 //! # Four rules
 //!

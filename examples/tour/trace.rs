@@ -1,5 +1,6 @@
 //! The loop that runs the tour's programs. With `--trace FOLDER` it writes a trace for
-//! <https://ui.perfetto.dev>, which needs the feature `probe`.
+//! <https://ui.perfetto.dev>, which needs the feature `probe`. With `--html FILE` one loop runs all
+//! programs, and writes a page that replays them, which needs the feature `replay`.
 
 use std::path::PathBuf;
 
@@ -12,7 +13,35 @@ pub(crate) fn read_arguments() -> Result<(), String> {
     match (arguments.next(), arguments.next(), arguments.next()) {
         (None, ..) => Ok(()),
         (Some(option), Some(folder), None) if option == "--trace" => trace_into(folder.into()),
-        _ => Err("usage: tour [--trace FOLDER]".into()),
+        (Some(option), Some(file), None) if option == "--html" => replay_to(file.into()),
+        _ => Err("usage: tour [--trace FOLDER | --html FILE]".into()),
+    }
+}
+
+#[cfg(feature = "replay")]
+thread_local! {
+    static RECORDED: std::cell::RefCell<Option<onelane::EventLoop>> = const { std::cell::RefCell::new(None) };
+}
+
+#[cfg(not(feature = "replay"))]
+fn replay_to(_file: PathBuf) -> Result<(), String> {
+    Err("--html takes the feature replay: cargo run --features replay --example tour -- --html FILE".into())
+}
+
+#[cfg(feature = "replay")]
+fn replay_to(file: PathBuf) -> Result<(), String> {
+    // Now, and not after ten seconds.
+    std::fs::write(&file, "").map_err(|error| format!("{}: {error}", file.display()))?;
+    RECORDED.set(Some(onelane::EventLoop::builder().replay(&file).build()));
+    Ok(())
+}
+
+/// Writes the page.
+pub(crate) fn finish() {
+    #[cfg(feature = "replay")]
+    if let Some(event_loop) = RECORDED.take() {
+        drop(event_loop);
+        println!("The replay of all five programs is written. Open it in a browser.");
     }
 }
 
@@ -39,6 +68,12 @@ pub(crate) fn run<F: IntoFuture>(program: &str, main: F) -> F::Output {
     use onelane::probe::Recorder;
     use std::{fs::File, io::BufWriter, rc::Rc};
 
+    #[cfg(feature = "replay")]
+    if let Some(event_loop) = RECORDED.take() {
+        let output = event_loop.run(main);
+        RECORDED.set(Some(event_loop));
+        return output;
+    }
     let Some(folder) = FOLDER.get() else { return onelane::run(main) };
     let path = folder.join(format!("{program}.json"));
     let file = File::create(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));

@@ -628,7 +628,8 @@ function goToHash() {
   go(at ? Number(at[1]) : Math.min(1, events.length));
 }
 
-byId("title").textContent = "onelane · " + (visible(data.title) || "?");
+// Cargo gives the program of a test a name with a hash.
+byId("title").textContent = "onelane · " + visible(data.title.replace(/-[0-9a-f]{16}$/, ""));
 document.title = byId("title").textContent;
 byId("slider").max = events.length;
 function begin() {
