@@ -3,6 +3,8 @@
 #![cfg(feature = "replay")]
 
 mod common;
+#[path = "common/states.rs"]
+mod states;
 
 use common::{alone_with, ms};
 use onelane::probe::Counters;
@@ -54,7 +56,7 @@ fn compute_the_same_states_in_javascript() {
         recordings += &recording.to_checked_json();
         recordings.push('\n');
     }
-    match common::compare_states("varied.jsonl", &recordings) {
+    match states::compare_states("varied.jsonl", &recordings) {
         Some(states) => assert!(states == events && events > 100, "{states} states of {events} events"),
         None => println!("skipped: node is not installed"),
     }

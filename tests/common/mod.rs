@@ -341,20 +341,3 @@ pub(crate) fn stderr_with(name: &str, debug: Option<&str>, act: impl FnOnce()) -
     assert!(output.status.success() && ran.contains("1 passed"), "{name} failed, with {}:\n{told}", output.status);
     Some(told.into_owned())
 }
-
-/// Computes the states of recordings, a line each, by the page's own code under Node, and compares
-/// their hashes. Returns the number of states; `None` if there is no Node.
-#[cfg(feature = "replay")]
-pub(crate) fn compare_states(name: &str, recordings: &str) -> Option<usize> {
-    let file = std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
-    std::fs::write(&file, recordings).unwrap();
-    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
-    let output = std::process::Command::new("node")
-        .arg(root.join("tests/replay/hashes.js"))
-        .arg(root.join("src/inspect/replay/page/reducer.js"))
-        .arg(&file)
-        .output()
-        .ok()?;
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    Some(String::from_utf8_lossy(&output.stdout).trim().parse().unwrap())
-}

@@ -10,9 +10,6 @@
 //! `shared.rs` and `outcome.rs`. The effects of the statements are in `levels_a_to_c.rs` and
 //! `level_d.rs`. Read `machine.rs` next.
 
-#[cfg(feature = "replay")]
-#[path = "../common/mod.rs"]
-mod common;
 mod comparison;
 mod level_d;
 mod levels_a_to_c;
@@ -21,6 +18,9 @@ mod outcome;
 mod program;
 mod shared;
 mod statement;
+#[cfg(feature = "replay")]
+#[path = "../common/states.rs"]
+mod states;
 #[cfg(all(feature = "probe", feature = "report"))]
 #[path = "../common/strict.rs"]
 mod strict;
@@ -179,7 +179,7 @@ fn compute_the_states_of_programs_in_javascript() {
     }
     let lines: Vec<_> = recordings.take().iter().map(|recording| recording.to_checked_json()).collect();
     assert!(lines.len() >= 100, "{} programs", lines.len());
-    match common::compare_states("programs.jsonl", &lines.join("\n")) {
+    match states::compare_states("programs.jsonl", &lines.join("\n")) {
         Some(states) => assert!(states > 10_000, "{states} states"),
         None => println!("skipped: node is not installed"),
     }
