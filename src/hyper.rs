@@ -140,10 +140,6 @@ impl<F: Future<Output: 'static> + 'static> Executor<F> for LoopExecutor {
     }
 }
 
-/// Up to this length, a head and its body are copied into one buffer and written from there. This
-/// costs less than a system call that writes two slices.
-const SMALL: usize = 4 * 1024;
-
 impl<T> Read for Async<T>
 where
     for<'a> &'a T: io::Read,
@@ -184,11 +180,7 @@ where
         cx: &mut Context<'_>,
         slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let length = slices.iter().map(|slice| slice.len()).sum();
-        if length > SMALL {
-            return futures_io::AsyncWrite::poll_write_vectored(self, cx, slices);
-        }
-        self.poll_write_copied(cx, length, slices)
+        self.poll_write_slices(cx, slices)
     }
 }
 

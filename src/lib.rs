@@ -40,7 +40,9 @@
 //! - Inspection: [`call_graph()`] and [`print_call_graph`] show where each task waits, for what,
 //!   and for which task (feature `report`, on by default); [`metrics`](metrics()) counts.
 //! - With the feature `io`, on Unix: `net` with sockets and asyncio's streams and servers;
-//!   `io::Async` for other file descriptors. With the feature `hyper`, hyper's traits for them.
+//!   `io::Async` for other file descriptors. With the feature `hyper`, hyper's traits for them; with
+//!   `hyper-util`, what its client with a pool needs; with `tokio-io`, tokio's `AsyncRead` and
+//!   `AsyncWrite`.
 //! - With the feature `threads`: `to_thread`, which calls a blocking function on another thread.
 //! - With the feature `stream`: `futures_core::Stream` for `as_completed`, channels, queues,
 //!   intervals, signals and listeners; `FusedFuture` and `FusedStream`.
@@ -80,6 +82,9 @@ mod host;
 #[cfg(all(unix, feature = "hyper"))]
 #[cfg_attr(docsrs, doc(cfg(feature = "hyper")))]
 pub mod hyper;
+#[cfg(all(unix, feature = "hyper-util"))]
+#[cfg_attr(docsrs, doc(cfg(feature = "hyper-util")))]
+pub mod hyper_util;
 mod inspect;
 mod kernel;
 mod leaf;
@@ -93,6 +98,8 @@ mod run;
 pub mod sync;
 pub mod task;
 mod time;
+#[cfg(all(unix, feature = "tokio-io"))]
+mod tokio_io;
 
 pub use callback::{CallHandle, call_at, call_later, call_soon, time};
 pub use cancel::cleanup::{

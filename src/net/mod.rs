@@ -3,7 +3,9 @@
 //! Each is an [`Async`](crate::io::Async) of the standard library's type with the same name.
 //! Functions that are missing here are available through it: [`TcpStream::as_async`], for example.
 //! Streams implement futures-io's [`AsyncRead`](futures_io::AsyncRead) and
-//! [`AsyncWrite`](futures_io::AsyncWrite), also by reference.
+//! [`AsyncWrite`](futures_io::AsyncWrite), also by reference. With the feature `tokio-io`, they
+//! implement tokio's traits of the same names. With the features `hyper` and `hyper-util`, they
+//! implement hyper's and hyper-util's traits.
 //!
 //! # Names
 //!

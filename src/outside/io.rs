@@ -29,6 +29,8 @@
 //! ```
 
 use crate::kernel::callbacks::exceptions;
+#[cfg(feature = "tokio-io")]
+pub(crate) use crate::kernel::idle::sockets::reactor::SCRATCH;
 use crate::kernel::idle::sockets::reactor::{Descriptor, Reactor, Side, SourceKey, Waiter};
 use crate::kernel::table::records::Wait;
 use crate::kernel::{Kernel, Message, clone_uncounted, context, inbox, wakes_the_same};
@@ -64,7 +66,8 @@ use std::task::{Context, Poll, ready};
 ///
 /// To read and write, use [`AsyncRead`] and [`AsyncWrite`], which it implements if a `&T` reads and
 /// writes in the standard library. A `ChildStdin` does; for the other pipes of a child process,
-/// convert to `Async<File>` with `try_from`.
+/// convert to `Async<File>` with `try_from`. The feature `tokio-io` adds tokio's traits of the same
+/// names.
 ///
 /// asyncio: `loop.add_reader`, `add_writer`, `sock_recv`, `connect_read_pipe` and similar
 /// functions.
@@ -648,7 +651,7 @@ impl<T> Async<T> {
     }
 }
 
-#[cfg(feature = "hyper")]
+#[cfg(any(feature = "hyper", feature = "tokio-io"))]
 impl<T> Async<T>
 where
     for<'a> &'a T: Read,
@@ -677,19 +680,25 @@ where
     }
 }
 
-#[cfg(feature = "hyper")]
+/// Up to this length, several slices are copied into one buffer and written from there. This costs
+/// less than a system call that writes two slices.
+#[cfg(any(feature = "hyper", feature = "tokio-io"))]
+const SMALL: usize = 4 * 1024;
+
+#[cfg(any(feature = "hyper", feature = "tokio-io"))]
 impl<T> Async<T>
 where
     for<'a> &'a T: Write,
+    T: AsFd,
 {
-    /// Writes several slices as one, through the same buffer.
+    /// Writes several slices, such as the head and the body of a message. Short ones go through the
+    /// buffer of the loop.
     #[track_caller]
-    pub(crate) fn poll_write_copied(
-        &self,
-        cx: &mut Context<'_>,
-        length: usize,
-        slices: &[IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
+    pub(crate) fn poll_write_slices(&self, cx: &mut Context<'_>, slices: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
+        let length = total(slices.iter().map(|slice| slice.len()));
+        if length > SMALL {
+            return AsyncWrite::poll_write_vectored(Pin::new(&mut &*self), cx, slices);
+        }
         let kernel = self.kernel(POLL);
         let reactor = self.reactor(&kernel);
         let mut scratch = reactor.take_scratch();

@@ -14,6 +14,9 @@ mod of_async_io;
 mod of_async_lock;
 #[path = "futures_util.rs"]
 mod of_futures_util;
+#[cfg(all(unix, feature = "tokio-io"))]
+#[path = "tokio_io.rs"]
+mod of_tokio_io;
 #[path = "tokio_sync.rs"]
 mod of_tokio_sync;
 #[path = "cancelled.rs"]

@@ -1,17 +1,16 @@
-//! hyper-util: its client with a pool of connections, over our sockets.
+//! hyper-util: its client with a pool of connections, and a connector of our own.
 //!
-//! The connector's future must be `Send` and `Unpin`, and so must the connection. Our sockets are
-//! both. The rest of the connector, such as a time limit, is in `local(..)`.
+//! `onelane::hyper_util::Connector` is enough for most programs (`hyper_util_client.rs`). This one
+//! limits the number of attempts at a time. The connector's future must be `Send` and `Unpin`, and so
+//! must the connection. Our sockets are both. The rest of the connector is in `local(..)`.
 //!
 //! `cargo run --bin hyper_util_connector`, in `examples/works-with`.
 
 use http_body_util::{BodyExt, Empty};
 use hyper::body::{Bytes, Incoming};
-use hyper::rt::{Read, ReadBufCursor, Write};
 use hyper::service::service_fn;
 use hyper::{Request, Response, Uri, server};
 use hyper_util::client::legacy::Client;
-use hyper_util::client::legacy::connect::{Connected, Connection};
 use onelane::hyper::{LoopExecutor, LoopTimer};
 use onelane::net::{TcpListener, TcpStream};
 use onelane::sync::Semaphore;
@@ -26,35 +25,6 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 use tower_service::Service;
 
-/// Our socket, with the trait that the client's pool asks for.
-struct Socket(TcpStream);
-
-impl Connection for Socket {
-    fn connected(&self) -> Connected {
-        Connected::new()
-    }
-}
-
-impl Read for Socket {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: ReadBufCursor<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_read(cx, buffer)
-    }
-}
-
-impl Write for Socket {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        Write::poll_write(Pin::new(&mut self.0), cx, bytes)
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Write::poll_flush(Pin::new(&mut self.0), cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Write::poll_shutdown(Pin::new(&mut self.0), cx)
-    }
-}
-
 /// Connects with a time limit, and with a limited number of connections at a time.
 #[derive(Clone)]
 struct Connector {
@@ -64,7 +34,7 @@ struct Connector {
 
 impl Connector {
     /// Not `Send`, and it need not be.
-    async fn connect(self, uri: Uri) -> io::Result<Socket> {
+    async fn connect(self, uri: Uri) -> io::Result<TcpStream> {
         let _permit = self.limit.acquire().await;
         let name = (uri.host().unwrap_or_default().to_string(), uri.port_u16().unwrap_or(80));
         let address: SocketAddr = spawn(to_thread(move || name.to_socket_addrs().map(|mut all| all.next())))
@@ -73,14 +43,14 @@ impl Connector {
             .ok_or_else(|| io::Error::from(io::ErrorKind::NotFound))??;
         let stream = timeout(Duration::from_secs(10), TcpStream::connect(address)).await??;
         self.made.set(self.made.get() + 1);
-        Ok(Socket(stream))
+        Ok(stream)
     }
 }
 
 impl Service<Uri> for Connector {
-    type Response = Socket;
+    type Response = TcpStream;
     type Error = io::Error;
-    type Future = Pin<Box<dyn Future<Output = io::Result<Socket>> + Send>>;
+    type Future = Pin<Box<dyn Future<Output = io::Result<TcpStream>> + Send>>;
 
     fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<io::Result<()>> {
         Poll::Ready(Ok(()))

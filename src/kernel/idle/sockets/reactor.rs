@@ -83,8 +83,8 @@ pub(crate) enum Side {
 const EVERY: Duration = Duration::from_micros(100);
 
 /// Size of the loop's own read buffer.
-#[cfg(feature = "hyper")]
-const SCRATCH: usize = 64 * 1024;
+#[cfg(any(feature = "hyper", feature = "tokio-io"))]
+pub(crate) const SCRATCH: usize = 64 * 1024;
 
 /// After at least this many new wakers at a side of a source, the older wakers there are woken, to
 /// see which still wait.
@@ -122,7 +122,7 @@ pub(crate) struct Reactor {
     woken: Cell<Vec<Waiter>>,
     portion: Cell<Portion>,
     /// A read buffer for callers whose own is not initialized.
-    #[cfg(feature = "hyper")]
+    #[cfg(any(feature = "hyper", feature = "tokio-io"))]
     scratch: Cell<Vec<u8>>,
 }
 
@@ -230,7 +230,7 @@ impl Reactor {
             looks: Cell::new(0),
             woken: Cell::default(),
             portion: Cell::new(Portion { task: Token::NOBODY, turn: 0, operations: 0, timed_from: Time(0) }),
-            #[cfg(feature = "hyper")]
+            #[cfg(any(feature = "hyper", feature = "tokio-io"))]
             scratch: Cell::default(),
         })
     }
@@ -459,14 +459,14 @@ impl Reactor {
         })
     }
 
-    #[cfg(feature = "hyper")]
+    #[cfg(any(feature = "hyper", feature = "tokio-io"))]
     pub(crate) fn take_scratch(&self) -> Vec<u8> {
         let mut scratch = self.scratch.take();
         scratch.resize(SCRATCH, 0);
         scratch
     }
 
-    #[cfg(feature = "hyper")]
+    #[cfg(any(feature = "hyper", feature = "tokio-io"))]
     pub(crate) fn put_scratch(&self, scratch: Vec<u8>) {
         self.scratch.set(scratch);
     }
