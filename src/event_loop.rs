@@ -186,7 +186,7 @@ pub struct LoopBuilder {
 const THREAD_JOIN_TIMEOUT: Duration = Duration::from_secs(300);
 
 #[cfg(feature = "report")]
-type MakeWatch = fn(&mut LoopBuilder) -> StepWatch;
+type MakeWatch = fn(&mut LoopBuilder) -> Box<StepWatch>;
 #[cfg(feature = "report")]
 type SlowStepHandler = Box<dyn Fn(&SlowStep)>;
 #[cfg(feature = "report")]
@@ -739,7 +739,7 @@ impl LoopBuilder {
 
     /// Debug mode: it measures each step, and checks what the task of the step waits for.
     #[cfg(feature = "report")]
-    fn watch(&mut self) -> StepWatch {
+    fn watch(&mut self) -> Box<StepWatch> {
         let handler = self.slow_step_handler.take();
         let handler = handler.unwrap_or_else(|| Box::new(|step| exceptions::complain(step)));
         let report = move |task: Option<AnyTask>, took| {
@@ -757,7 +757,7 @@ impl LoopBuilder {
             let report = context::running().and_then(|kernel| DeadlockReport::of_circle(&kernel, task, &told));
             report.iter().for_each(&*handler);
         };
-        StepWatch::new(limit, Box::new(report), Box::new(suspended))
+        Box::new(StepWatch::new(limit, Box::new(report), Box::new(suspended)))
     }
 
     /// Builds the loop.
@@ -792,8 +792,8 @@ impl LoopBuilder {
         #[cfg(feature = "report")]
         let watch = self.debug.flatten().map(|watch| watch(&mut self));
         #[cfg(not(feature = "report"))]
-        let watch: Option<StepWatch> = None;
-        let never_taken = watch.as_ref().map(StepWatch::never_taken);
+        let watch: Option<Box<StepWatch>> = None;
+        let never_taken = watch.as_deref().map(StepWatch::never_taken);
         #[cfg(feature = "replay")]
         if let Some(path) = self.replay.take().or_else(path_of_next_loop) {
             let recording = WrittenAtTheEnd::to(path);
@@ -1083,30 +1083,31 @@ impl EventLoop {
         let _host = Host(&self.kernel);
         let _entered = context::enter(&self.kernel);
         let draft = self.kernel.draft(None, Location::caller());
-        lend(draft, main.into_future(), |typed, main| {
-            let error = self.complete(&main)?;
-            match typed.outcome().and_then(RefCell::take) {
+        lend(draft, main.into_future(), |main| {
+            let interrupted = self.complete(main.any())?;
+            match main.outcome().and_then(RefCell::take) {
                 Some(Ok(value)) => Ok(value),
                 Some(Err(TaskError::Panicked(panic))) => {
                     self.kernel.tell_panic();
                     panic.resume()
                 }
-                Some(Err(TaskError::Cancelled)) | None => Err(error),
+                Some(Err(TaskError::Cancelled)) | None if interrupted => Err(RunError::Interrupted),
+                Some(Err(TaskError::Cancelled)) | None => Err(RunError::Cancelled),
             }
         })
     }
 
-    /// Runs turns until the main task has ended, and then until all other tasks have. Returns the
-    /// error of the run, for the case that the main task has no value.
+    /// Runs turns until the main task has ended, and then until all other tasks have. Returns whether
+    /// Ctrl-C has cancelled the main task.
     ///
     /// # Errors
     ///
     /// If the main task could not be run to its end.
     #[track_caller]
-    fn complete(&self, main: &AnyTask) -> Result<RunError, RunError> {
+    fn complete(&self, main: &AnyTask) -> Result<bool, RunError> {
         let kernel = &*self.kernel;
         kernel.finish_paused_turn();
-        kernel.insert(main.clone());
+        kernel.insert(main);
         let ctrl_c = CtrlC::watch(self.cancel_on_ctrl_c, kernel, main.header());
         let stuck = self.kernel.run_main(main).err().map(|_| self.deadlock());
         if stuck.is_some() {
@@ -1121,8 +1122,7 @@ impl EventLoop {
         }
         match stuck {
             Some(report) => Err(RunError::Deadlock(report)),
-            None if interrupted => Ok(RunError::Interrupted),
-            None => Ok(RunError::Cancelled),
+            None => Ok(interrupted),
         }
     }
 
@@ -1368,6 +1368,7 @@ impl Drop for EventLoop {
         if self.kernel.is_entered() {
             // `std::process::exit` was called. One of the loop's tasks may be in the middle of a
             // step, so no task can end: they are leaked, like everything else on the stack.
+            context::remove_loop(&self.kernel);
             return;
         }
         self.kernel.leave_host();
@@ -1376,7 +1377,7 @@ impl Drop for EventLoop {
             if let Err(spawned_at) = self.kernel.close() {
                 exceptions::complain(&NeverEnds(spawned_at));
             }
-            context::remove_loop(self.kernel.id());
+            context::remove_loop(&self.kernel);
         }
         #[cfg(all(unix, feature = "io"))]
         remove_resolver(self.kernel.id());

@@ -143,7 +143,7 @@ use wheel::Wheel;
 pub(crate) struct Kernel {
     // Fields of the heart. `table` and `clock` change only through their methods; `callbacks/` changes `calls`.
     /// The task table and the ready queue.
-    pub(crate) table: Rc<TaskTable>,
+    pub(crate) table: TaskTable,
     /// The callbacks in the ready queue that can be cancelled. In the queue, each is represented by its key in this collection.
     calls: RefCell<Calls>,
     /// The loop's time. A real clock, or a virtual one.
@@ -166,16 +166,17 @@ pub(crate) struct Kernel {
     cancels: cancel::Notes,
     pub(crate) idling: idle::Notes,
     /// Measures steps. `Some` in debug mode.
-    watch: Option<StepWatch>,
+    watch: Option<Box<StepWatch>>,
 }
 
 impl Kernel {
     /// An observed loop counts the wakers that user code holds. A loop on a virtual clock and a loop with a `watch` must be
     /// observed, because they report deadlocks.
-    pub(crate) fn new(clock: Clock, observed: Option<&'static Observed>, watch: Option<StepWatch>) -> Rc<Self> {
+    pub(crate) fn new(clock: Clock, observed: Option<&'static Observed>, watch: Option<Box<StepWatch>>) -> Rc<Self> {
         debug_assert!(observed.is_some() || watch.is_none() && !clock.is_virtual());
-        Rc::new(Kernel {
-            table: Rc::new(TaskTable::new(observed.map(|observed| observed.vtable))),
+        // Not `Rc::new`: this allocates first, so that the loop is built in its place.
+        Rc::new_cyclic(|_| Kernel {
+            table: TaskTable::new(observed.map(|observed| observed.vtable)),
             calls: RefCell::default(),
             clock,
             spawned: Cell::new(0),
@@ -439,13 +440,13 @@ impl Kernel {
     #[inline]
     pub(crate) fn spawn<F: Future<Output: 'static> + 'static>(&self, draft: Draft, future: F) -> TypedTask<F::Output> {
         let task = TypedTask::new(draft, future);
-        self.insert(task.any().clone());
+        self.insert(task.any());
         task
     }
 
     /// Puts a task into the table and reports the spawn to the probe. The task gets a copy of its spawner's task-local values.
     /// While the loop shuts down, new tasks are cancelled at once, except tasks that a cleanup spawns (`exempts`).
-    pub(crate) fn insert(&self, task: AnyTask) {
+    pub(crate) fn insert(&self, task: &AnyTask) {
         if let Some(locals) = self.callbacks.locals_in_use() {
             (locals.hand_on)(self, task.header());
         }
@@ -455,7 +456,7 @@ impl Kernel {
         if exempt {
             self.cancels.has_exempted.set(true);
         } else if self.cancels.closing.get() {
-            self.cancel(&task);
+            self.cancel(task);
         }
         self.work_arrived();
     }

@@ -5,7 +5,7 @@
 //! lock, no atomic operation. A wake from anywhere else goes to the inbox of the token's lane, until `drain` reads it.
 //!
 //! ```text
-//!   thread_local HOME ----> TaskTable { rows: [ task .. ], ready: task -> task -> task }
+//!   thread_local RUNNING -> TaskTable { rows: [ task .. ], ready: task -> task -> task }
 //!                                      ^
 //!   Waker { data: token, vtable } ----'  row = token.slot(); same token? waiting? then ready.push(task)
 //! ```
@@ -65,7 +65,7 @@ use std::task::{Context, RawWakerVTable, Waker};
 use store::Store;
 use waker::PLAIN;
 
-/// The tasks of a loop. In a separate `Rc`, because wakers find it through the thread (`table/waker.rs`).
+/// The tasks of a loop. Wakers find it through the running loop of the thread (`table/context.rs`).
 pub(crate) struct TaskTable {
     /// The loop's number among the loops of the process, and its inbox.
     lane: Lane,
@@ -119,6 +119,7 @@ pub(crate) enum Stop {
 
 impl TaskTable {
     /// An observed loop, which passes its wakers' vtable, counts all wakes, and the wakers that user code holds.
+    #[inline]
     pub(crate) fn new(observed: Option<fn() -> &'static RawWakerVTable>) -> Self {
         let rows = Rows {
             rows: Vec::new(),

@@ -8,7 +8,7 @@ use crate::error::{Panic, TaskError};
 use crate::kernel::cell::Header;
 #[cfg(feature = "probe")]
 use crate::kernel::observe::probe::{EventKind, Source};
-use crate::kernel::{Kernel, StepWatch, context};
+use crate::kernel::{Kernel, context};
 use calls::{Call, CallKey, Callback};
 use locals::Locals;
 use std::any::Any;
@@ -126,7 +126,7 @@ impl Kernel {
     }
 
     pub(in crate::kernel) fn fire_call(&self, call: Call) {
-        self.watch.iter().for_each(StepWatch::begin);
+        self.watch.iter().for_each(|watch| watch.begin());
         match catch_unwind(AssertUnwindSafe(|| self.run(call))) {
             Ok(()) => self.tell_if_slow(None),
             Err(payload) => self.panicked(payload),

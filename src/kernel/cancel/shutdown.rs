@@ -41,10 +41,14 @@ impl Kernel {
     ///
     /// The place where the last task was spawned, if tasks still spawn tasks or catch
     /// cancellations. That task still exists then.
+    #[inline]
     pub(crate) fn finish_tasks(&self, patience: Patience) -> Result<(), &'static Location<'static>> {
-        if self.table.len() == 0 {
-            return Ok(());
-        }
+        if self.table.len() == 0 { Ok(()) } else { self.finish_all(patience) }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn finish_all(&self, patience: Patience) -> Result<(), &'static Location<'static>> {
         self.cancels.closing.set(true);
         self.cancels.waits_for_cleanups.set(patience == Patience::Waits);
         self.cancels.has_exempted.set(false);

@@ -91,7 +91,7 @@ impl<T> Clone for TypedTask<T> {
 ///
 /// The cell may live for ever, because `body` may keep the task. But the future and the outcome,
 /// which borrow from the caller, are dropped when `lend` returns or unwinds.
-pub(crate) fn lend<F: Future, R>(draft: Draft, future: F, body: impl FnOnce(&TypedTask<F::Output>, AnyTask) -> R) -> R {
+pub(crate) fn lend<F: Future, R>(draft: Draft, future: F, body: impl FnOnce(&TypedTask<F::Output>) -> R) -> R {
     struct Empty<'a, F: Future>(&'a TypedTask<F::Output>);
     impl<F: Future> Drop for Empty<'_, F> {
         fn drop(&mut self) {
@@ -118,7 +118,7 @@ pub(crate) fn lend<F: Future, R>(draft: Draft, future: F, body: impl FnOnce(&Typ
     // outcome is `None` or an error, which borrows nothing.
     let task = unsafe { TypedTask::allocate(draft, future) };
     let empty = Empty::<F>(&task);
-    body(empty.0, task.any().clone())
+    body(empty.0)
 }
 
 impl Hash for AnyTask {

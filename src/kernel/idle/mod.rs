@@ -15,6 +15,7 @@ use std::cell::Cell;
 use std::cell::OnceCell;
 #[cfg(all(unix, feature = "io"))]
 use std::rc::Rc;
+use std::rc::Weak;
 use std::time::Duration;
 
 /// The loop's fields for waiting, and for its host.
@@ -27,6 +28,8 @@ pub(crate) struct Notes {
     /// the awaited message may never come.
     pub(crate) tell_of_long_rest: Cell<Option<fn(&Kernel)>>,
     pub(in crate::kernel) patience: Cell<Duration>,
+    /// The loop of this thread that was created before this one (`table/context.rs`).
+    pub(in crate::kernel) older: Cell<Weak<Kernel>>,
     /// Number of turns and calls of `EventLoop::enter` that the loop is in, nested
     /// (`table/context.rs`).
     pub(in crate::kernel) entered: Cell<u32>,
@@ -54,6 +57,7 @@ impl Default for Notes {
             observed: None,
             tell_of_long_rest: Cell::default(),
             patience: Cell::new(Duration::from_secs(1)),
+            older: Cell::default(),
             entered: Cell::default(),
             run: Cell::default(),
             over: Cell::default(),

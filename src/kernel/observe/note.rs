@@ -1,5 +1,6 @@
 //! The events that the loop emits to the probe, if there is one, and to debug mode (`watch.rs`).
 
+use crate::kernel::Kernel;
 #[cfg(feature = "probe")]
 use crate::kernel::cell::Ending;
 use crate::kernel::cell::{AnyTask, Header};
@@ -11,7 +12,6 @@ use crate::kernel::table::TaskTable;
 #[cfg(feature = "probe")]
 use crate::kernel::table::records::Wait;
 use crate::kernel::timers::Alarm;
-use crate::kernel::{Kernel, StepWatch};
 #[cfg(feature = "probe")]
 use crate::kernel::{Time, Token};
 #[cfg(feature = "probe")]
@@ -165,7 +165,7 @@ impl Kernel {
             if let Some(_header) = task.as_ref().map(AnyTask::header) {
                 tell!(self.table, EventKind::StepBegin { task: TaskId(_header.id) });
             }
-            self.watch.iter().for_each(StepWatch::begin);
+            self.watch.iter().for_each(|watch| watch.begin());
             self.run_marked(&Self::this_turn_only());
             if let Some(_header) = task.as_ref().map(AnyTask::header) {
                 tell!(self.table, EventKind::StepEnd { task: TaskId(_header.id), ended: _header.is_done() });

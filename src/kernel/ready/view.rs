@@ -93,8 +93,15 @@ impl<E: Linked> ReadyQueue<E> {
     }
 
     /// Calls `see` with each entry. `see` must not free entries.
-    #[inline(never)]
+    #[inline]
     pub(crate) fn each(&self, see: &mut dyn FnMut(E)) {
+        if !self.is_empty() {
+            self.each_entry(see);
+        }
+    }
+
+    #[inline(never)]
+    fn each_entry(&self, see: &mut dyn FnMut(E)) {
         for first in [self.head, self.rest] {
             let mut next = first;
             while let Some(entry) = next {

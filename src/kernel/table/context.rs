@@ -7,16 +7,11 @@
 use crate::kernel::Kernel;
 use crate::kernel::Token;
 use crate::kernel::cell::memory;
-use crate::kernel::idle::lanes::Tenancy;
-use std::cell::{Cell, RefCell};
+use std::cell::Cell;
+use std::iter;
 use std::mem::{self, ManuallyDrop};
+use std::ptr;
 use std::rc::{Rc, Weak};
-
-struct Entry {
-    loop_id: u64,
-    tenancy: Tenancy,
-    kernel: Weak<Kernel>,
-}
 
 thread_local! {
     /// The loop that is in a turn. The cell owns this loop, so guards may be dropped in any order,
@@ -24,8 +19,9 @@ thread_local! {
     /// no destructor.
     static RUNNING: ManuallyDrop<Cell<Option<Rc<Kernel>>>> = const { ManuallyDrop::new(Cell::new(None)) };
 
-    /// The loops of this thread, the oldest first. Removing the last one frees the memory.
-    static LOOPS: ManuallyDrop<RefCell<Vec<Entry>>> = const { ManuallyDrop::new(RefCell::new(Vec::new())) };
+    /// The youngest loop of this thread. Each loop refers to the one that is older. A list in the loops
+    /// themselves needs no memory that this thread would have to free.
+    static YOUNGEST: ManuallyDrop<Cell<Weak<Kernel>>> = const { ManuallyDrop::new(Cell::new(Weak::new())) };
 }
 
 /// The loop that is in a turn on this thread.
@@ -44,7 +40,8 @@ pub(crate) fn running() -> Option<Rc<Kernel>> {
 }
 
 pub(crate) fn is_running() -> bool {
-    running().is_some()
+    // SAFETY: the reference is used only here.
+    unsafe { here() }.is_some()
 }
 
 /// Like `running`, but counts no reference: that would take ten instructions.
@@ -66,7 +63,7 @@ pub(in crate::kernel) unsafe fn here<'a>() -> Option<&'a Kernel> {
 pub(crate) fn find(loop_id: u64) -> Option<Rc<Kernel>> {
     match running() {
         Some(kernel) if kernel.id() == loop_id => Some(kernel),
-        _ => find_by(&|entry| entry.loop_id == loop_id),
+        _ => find_by(&|kernel| kernel.id() == loop_id),
     }
 }
 
@@ -75,13 +72,22 @@ pub(crate) fn find(loop_id: u64) -> Option<Rc<Kernel>> {
 pub(crate) fn loop_of(task: Token) -> Option<Rc<Kernel>> {
     match running() {
         Some(kernel) if kernel.has(task) => Some(kernel),
-        _ => find_by(&|entry| entry.tenancy.has(task)),
+        _ => find_by(&|kernel| kernel.has(task)),
     }
 }
 
 #[cold]
-fn find_by(is_it: &dyn Fn(&Entry) -> bool) -> Option<Rc<Kernel>> {
-    LOOPS.with(|loops| loops.borrow().iter().rfind(|entry| is_it(entry)).and_then(|entry| entry.kernel.upgrade()))
+fn find_by(is_it: &dyn Fn(&Kernel) -> bool) -> Option<Rc<Kernel>> {
+    iter::successors(YOUNGEST.with(|youngest| loop_in(youngest)), |kernel| loop_in(&kernel.idling.older))
+        .find(|kernel| is_it(kernel))
+}
+
+/// The loop to which a cell refers. A loop in the list exists: its `EventLoop` owns it, and removes it.
+fn loop_in(cell: &Cell<Weak<Kernel>>) -> Option<Rc<Kernel>> {
+    let kernel = cell.take();
+    let found = kernel.upgrade();
+    cell.set(kernel);
+    found
 }
 
 /// Makes `kernel` the running loop of this thread until the guard is dropped. Guards nest.
@@ -95,9 +101,8 @@ pub(crate) fn enter(kernel: &Rc<Kernel>) -> Entered {
 /// Like `enter`, for a wake between two turns. The loop does not count as entered, so user code may
 /// drop the loop while the guard exists, and new work is reported to the loop's host.
 pub(crate) fn enter_to_wake(kernel: &Rc<Kernel>) -> Entered {
-    let home = kernel.table.clone().enter();
     let before = RUNNING.with(|running| running.replace(Some(kernel.clone())));
-    Entered { is_counted: false, _home: home, other: before }
+    Entered { is_counted: false, other: before }
 }
 
 /// Only `std::process::exit` leaks this guard: it runs the destructors of thread-locals, but none
@@ -106,7 +111,6 @@ pub(crate) fn enter_to_wake(kernel: &Rc<Kernel>) -> Entered {
 pub(crate) struct Entered {
     /// Whether the loop counts this guard.
     is_counted: bool,
-    _home: super::waker::Home,
     /// The loop that was running before. The destructor swaps it with the loop that is left.
     ///
     /// The last field, so it is dropped when everything is as it was before the guard. If it is the
@@ -133,26 +137,31 @@ impl Kernel {
 }
 
 pub(crate) fn add_loop(kernel: &Rc<Kernel>) {
-    let tenancy = kernel.table.lane().tenancy();
-    let entry = Entry { loop_id: kernel.id(), tenancy, kernel: Rc::downgrade(kernel) };
-    LOOPS.with(|loops| {
-        let mut loops = loops.borrow_mut();
-        if loops.is_empty() {
-            memory::begin_keeping();
-        }
-        loops.push(entry);
-    });
+    let older = YOUNGEST.with(|youngest| youngest.replace(Rc::downgrade(kernel)));
+    if older.strong_count() == 0 {
+        memory::begin_keeping();
+    }
+    kernel.idling.older.set(older);
 }
 
-pub(crate) fn remove_loop(loop_id: u64) {
-    LOOPS.with(|loops| {
-        let mut loops = loops.borrow_mut();
-        if let Some(place) = loops.iter().position(|entry| entry.loop_id == loop_id) {
-            loops.remove(place);
-        }
-        if loops.is_empty() {
-            *loops = Vec::new();
-            memory::stop_keeping();
+pub(crate) fn remove_loop(kernel: &Kernel) {
+    let older = kernel.idling.older.take();
+    YOUNGEST.with(|youngest| {
+        let newest = youngest.take();
+        if ptr::eq(newest.as_ptr(), kernel) {
+            if older.strong_count() == 0 {
+                memory::stop_keeping();
+            }
+            youngest.set(older);
+        } else {
+            youngest.set(newest);
+            let younger = find_by(&|other| {
+                let next = other.idling.older.take();
+                let is_it = ptr::eq(next.as_ptr(), kernel);
+                other.idling.older.set(next);
+                is_it
+            });
+            younger.iter().for_each(|younger| younger.idling.older.set(older.clone()));
         }
     });
 }

@@ -98,11 +98,20 @@ impl Rows {
     fn add_row(&mut self, generation: u32) {
         let slot = self.rows.len();
         if slot == self.rows.capacity() {
-            // Grows by a quarter: doubling would cost up to 8 bytes more for each waiting task.
-            self.rows.reserve_exact((slot / 4).max(32));
+            self.grow();
         }
         self.rows.push(Row::vacant(generation, Row::NONE));
         self.vacant = slot as u32;
+    }
+
+    fn grow(&mut self) {
+        if self.rows.is_empty() {
+            // Takes a third of the instructions of `reserve_exact`.
+            self.rows = Vec::with_capacity(32);
+        } else {
+            // By a quarter: doubling would cost up to 8 bytes more for each waiting task.
+            self.rows.reserve_exact((self.rows.len() / 4).max(32));
+        }
     }
 
     /// The living task of a token.

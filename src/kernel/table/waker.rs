@@ -3,40 +3,11 @@
 
 use crate::kernel::cell::SCHEDULED;
 use crate::kernel::idle::lanes;
-use crate::kernel::table::TaskTable;
+use crate::kernel::table::{TaskTable, context};
 use crate::kernel::token::Token;
-use std::cell::Cell;
-use std::mem::ManuallyDrop;
 use std::ptr;
-use std::rc::Rc;
 use std::sync::OnceLock;
 use std::task::{RawWaker, RawWakerVTable, Waker};
-
-thread_local! {
-    /// The table of the loop that is in a turn on this thread. The cell owns the table, so guards
-    /// may be dropped in any order, and even be leaked. The thread-local has no destructor, so
-    /// wakers can read it at any time, also while the thread ends.
-    static HOME: ManuallyDrop<Cell<Option<Rc<TaskTable>>>> = const { ManuallyDrop::new(Cell::new(None)) };
-}
-
-/// While this guard exists, wakes on this thread find the table directly.
-pub(crate) struct Home {
-    /// The table that was there before. The destructor swaps it with the table that is left.
-    other: Option<Rc<TaskTable>>,
-}
-
-impl Drop for Home {
-    fn drop(&mut self) {
-        HOME.with(|home| self.other = home.replace(self.other.take()));
-    }
-}
-
-impl TaskTable {
-    /// Makes this the table of the turn on this thread, until the guard is dropped.
-    pub(crate) fn enter(self: Rc<Self>) -> Home {
-        Home { other: HOME.with(|home| home.replace(Some(self))) }
-    }
-}
 
 // ---- the vtables ----
 
@@ -85,16 +56,11 @@ fn ignore(_data: *const ()) {}
 ///
 /// # Safety
 ///
-/// The reference is used only within the calling function, and no user code is called there, not
-/// even a probe: user code may be a stackful coroutine. It may switch to another stack, and code
-/// there may drop the `Home` guard that owns the table.
+/// As for `context::here`.
 #[inline(always)]
 pub(super) unsafe fn home<'a>() -> Option<&'a TaskTable> {
-    // SAFETY: only this thread accesses the thread-local, and nothing that is called here puts
-    // another table into the cell. The cell owns its content. Only `Home` replaces the content, and
-    // it keeps the old table until it is dropped: `TaskTable::enter` drops nothing, and a guard
-    // puts back a table that it owned. So leaked guards and dropped loops do no harm.
-    HOME.with(|home| unsafe { (*home.as_ptr()).as_deref() })
+    // SAFETY: the caller promises the same.
+    unsafe { context::here() }.map(|kernel| &kernel.table)
 }
 
 fn wake_by_ref(data: *const ()) {
@@ -147,15 +113,10 @@ fn wake_observed(token: Token) {
     }
 }
 
-/// The probe is user code, so this function owns a reference to the table.
+/// The probe is user code, so this function owns a reference to the loop.
 #[cold]
 fn wake_probed(token: Token) {
-    let table = HOME.with(|home| {
-        let table = home.take();
-        home.set(table.clone());
-        table
-    });
-    table.iter().for_each(|table| _ = table.wake(token));
+    context::running().iter().for_each(|kernel| _ = kernel.table.wake(token));
 }
 
 fn wake_counted(data: *const ()) {
