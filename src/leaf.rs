@@ -209,10 +209,23 @@ fn is_same_file(one: &Location<'_>, other: &Location<'_>) -> bool {
     ptr::addr_eq(one.file(), other.file())
 }
 
-/// Compares the names of the files.
-#[inline(never)]
+/// Whether to show where a leaf was polled.
+#[inline]
 fn is_shown(polled_at: &'static Location<'static>, known: &Location<'_>) -> bool {
-    polled_at.file() == known.file() || !is_in_library(polled_at)
+    is_known_to_be_outside(polled_at) || polled_at.file() == known.file() || !is_in_library(polled_at)
+}
+
+/// Whether this was the last location of its pair that was classified, and is not in a library. The
+/// usual case, so it is inlined.
+#[inline]
+fn is_known_to_be_outside(place: &'static Location<'static>) -> bool {
+    LAST_LOOKS.with(|looks| matches!(looks[pair_of(place)].get()[0], Some((last, false)) if ptr::eq(last, place)))
+}
+
+/// Locations are aligned to words, so their addresses differ in these bits.
+#[inline]
+fn pair_of(place: &Location<'_>) -> usize {
+    ptr::from_ref(place).addr() / align_of::<Location<'_>>() % PAIRS
 }
 
 /// The number of pairs of locations that are remembered.
@@ -229,8 +242,9 @@ thread_local! {
 }
 
 /// Whether a location is in the standard library, in this crate, or in any downloaded crate.
+#[inline(never)]
 fn is_in_library(place: &'static Location<'static>) -> bool {
-    let pair = ptr::from_ref(place).addr() / size_of::<Location<'_>>() % PAIRS;
+    let pair = pair_of(place);
     LAST_LOOKS.with(|looks| {
         let known = looks[pair].get();
         let is_it = |(last, _): &(&'static Location<'static>, bool)| ptr::eq(*last, place);

@@ -187,6 +187,8 @@ impl<T> Ranked<T> {
     }
 }
 
+const COUNTED: &str = "a queue has as many items as it counts";
+
 const COMPARED: &str =
     "a PriorityQueue was used from inside of a comparison of its items; let comparisons look at the items alone";
 
@@ -242,9 +244,10 @@ pub(super) struct Core {
     /// `None` if there is no bound.
     bound: Option<NonZeroUsize>,
     len: Cell<usize>,
+    /// Items can be put while `len` is less than this. 0 if and only if the queue is shut down.
+    limit: Cell<usize>,
     /// Number of items that were put and not reported as done.
     unfinished: Cell<usize>,
-    is_shut_down: Cell<bool>,
     getters: Waiters,
     putters: Waiters,
     joiners: Waiters,
@@ -263,6 +266,22 @@ const QUEUE: &Words = &Words { whole: "a queue", item: "an item" };
 impl Core {
     fn is_full(&self) -> bool {
         self.bound.is_some_and(|bound| self.len.get() >= bound.get())
+    }
+
+    #[inline]
+    fn is_shut_down(&self) -> bool {
+        self.limit.get() == 0
+    }
+
+    #[inline]
+    fn has_room(&self) -> bool {
+        self.len.get() < self.limit.get()
+    }
+
+    #[inline]
+    fn count_put(&self) {
+        self.len.set(self.len.get() + 1);
+        self.unfinished.set(self.unfinished.get() + 1);
     }
 
     fn finish(&self) {
@@ -345,8 +364,8 @@ impl<T> Queue<T> {
         let core = Core {
             bound,
             len: Cell::new(0),
+            limit: Cell::new(bound.map_or(usize::MAX, NonZeroUsize::get)),
             unfinished: Cell::new(0),
-            is_shut_down: Cell::new(false),
             getters: Waiters::default(),
             putters: Waiters::default(),
             joiners: Waiters::default(),
@@ -525,20 +544,32 @@ impl<T> Queue<T> {
     #[doc(alias = "put_nowait")]
     #[track_caller]
     pub fn try_put(&self, item: T) -> Result<(), TryPutError<T>> {
-        let core = &self.core;
-        if core.is_shut_down.get() {
-            return Err(TryPutError::ShutDown(item));
+        if self.core.has_room() {
+            self.put_now(item);
+            return Ok(());
         }
-        if core.is_full() {
-            return Err(TryPutError::Full(item));
-        }
+        Err(if self.core.is_shut_down() { TryPutError::ShutDown(item) } else { TryPutError::Full(item) })
+    }
+
+    /// Puts an item. There is room.
+    #[inline]
+    #[track_caller]
+    fn put_now(&self, item: T) {
+        let Items::Fifo(items) = &self.items else { return self.put_in_order(item) };
+        items.borrow_mut().push_back(item);
+        self.core.count_put();
+        self.core.getters.wake_next();
+    }
+
+    /// A separate function, so that a queue without an order saves fewer registers.
+    #[inline(never)]
+    #[track_caller]
+    fn put_in_order(&self, item: T) {
         self.items.check();
         // Counted first: the item is inserted even if a comparison panics.
-        core.len.set(core.len.get() + 1);
-        core.unfinished.set(core.unfinished.get() + 1);
-        let _told = WakesNext(&core.getters);
+        self.core.count_put();
+        let _told = WakesNext(&self.core.getters);
         self.items.push(item);
-        Ok(())
     }
 
     /// Takes the first item, if there is one.
@@ -564,14 +595,23 @@ impl<T> Queue<T> {
     pub fn try_get(&self) -> Result<T, TryGetError> {
         let core = &self.core;
         let Some(left) = core.len.get().checked_sub(1) else {
-            return Err(if core.is_shut_down.get() { TryGetError::ShutDown } else { TryGetError::Empty });
+            return Err(if core.is_shut_down() { TryGetError::ShutDown } else { TryGetError::Empty });
         };
-        self.items.check();
+        let Items::Fifo(items) = &self.items else { return Ok(self.get_in_order(left)) };
+        let item = items.borrow_mut().pop_front().expect(COUNTED);
         core.len.set(left);
-        let told = WakesNext(&core.putters);
-        let item = self.items.pop().expect("a queue has as many items as it counts");
-        drop(told);
+        core.putters.wake_next();
         Ok(item)
+    }
+
+    /// Takes the first item, and leaves `left` ones.
+    #[inline(never)]
+    #[track_caller]
+    fn get_in_order(&self, left: usize) -> T {
+        self.items.check();
+        self.core.len.set(left);
+        let _told = WakesNext(&self.core.putters);
+        self.items.pop().expect(COUNTED)
     }
 
     /// Returns the number of items in the queue.
@@ -678,7 +718,7 @@ impl<T> Queue<T> {
     /// assert_eq!(state(&queue), "closing");
     /// ```
     pub fn is_shut_down(&self) -> bool {
-        self.core.is_shut_down.get()
+        self.core.is_shut_down()
     }
 
     /// Reports that the work on one item is done. After the last one, all tasks in
@@ -762,7 +802,7 @@ impl<T> Queue<T> {
     pub fn shutdown(&self, immediate: bool) {
         let core = &self.core;
         self.items.check();
-        core.is_shut_down.set(true);
+        core.limit.set(0);
         let mut dropped = None;
         if immediate {
             let count = core.len.replace(0);
@@ -982,7 +1022,7 @@ impl<T> Queue<T> {
             .field("getters", &core.getters.len())
             .field("putters", &core.putters.len())
             .field("unfinished", &core.unfinished.get())
-            .field("shut_down", &core.is_shut_down.get())
+            .field("shut_down", &core.is_shut_down())
             .finish()
     }
 }
@@ -1041,15 +1081,17 @@ impl<T> Future for QueuePut<'_, T> {
     #[track_caller]
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         let this = &mut *self;
-        ready!(this.ticket.poll(&this.queue.core, context));
-        loop {
-            let item = this.item.take().expect("a put() was polled after it was ready; put again with a new one");
-            match this.queue.try_put(item) {
-                Ok(()) => return Poll::Ready(Ok(())),
-                Err(TryPutError::ShutDown(item)) => return Poll::Ready(Err(PutError(item))),
-                Err(TryPutError::Full(item)) => this.item = Some(item),
-            }
+        ready!(this.ticket.poll_in(&this.queue.core, &this.queue.core.putters, context));
+        assert!(this.item.is_some(), "a put() was polled after it was ready; put again with a new one");
+        while !this.queue.core.has_room() && !this.queue.core.is_shut_down() {
             ready!(this.ticket.wait(&this.queue.core, PUTTERS, context));
+        }
+        let Some(item) = this.item.take() else { unreachable!("the item was there, and is taken only here") };
+        if this.queue.core.has_room() {
+            this.queue.put_now(item);
+            Poll::Ready(Ok(()))
+        } else {
+            Poll::Ready(Err(PutError(item)))
         }
     }
 }
@@ -1098,7 +1140,7 @@ impl<T> Future for QueueGet<'_, T> {
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         let this = &mut *self;
         assert!(!this.over, "a get() was polled after it was ready; get again with a new one");
-        ready!(this.ticket.poll(&this.queue.core, context));
+        ready!(this.ticket.poll_in(&this.queue.core, &this.queue.core.getters, context));
         loop {
             let got = match this.queue.try_get() {
                 Ok(item) => Ok(item),

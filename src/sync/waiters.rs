@@ -88,18 +88,24 @@ pub(super) struct Waiters {
     /// Borrowed only in this file, and while no user code runs: wakers are taken out before they
     /// are used or dropped.
     line: RefCell<Line>,
+    /// Number of waiters that wait.
+    waiting: Cell<usize>,
     /// Number of waiters that were given something and have not used it yet.
     given: Cell<usize>,
 }
 
+/// Instead of the index of a node: the waiter in `Line::first`.
+const FIRST: u32 = u32::MAX;
+
 #[derive(Default)]
 struct Line {
-    /// All waiters that have a ticket.
+    /// A waiter that entered while no other was waiting or dying, so it is before all that are. Mostly
+    /// one task waits at a time. Then it needs no node of a list, and no memory for nodes.
+    first: Option<Waiter>,
+    /// All other waiters that have a ticket.
     waiters: Lists<Waiter>,
-    /// The waiters that wait, by number in ascending order.
+    /// Those of them that wait, by number in ascending order.
     waiting: List,
-    /// Number of waiters in `waiting`.
-    len: usize,
     /// The waiters that are dying: their indices, by number.
     dying: BTreeMap<u64, u32>,
     numbered: u64,
@@ -108,6 +114,9 @@ struct Line {
 /// Waiters are left if their futures were leaked. Their wakers may be user code.
 impl Drop for Line {
     fn drop(&mut self) {
+        if let Some(first) = self.first.take() {
+            exceptions::drop_value(first);
+        }
         if !self.waiters.is_empty() {
             self.waiters.drain(exceptions::drop_value);
         }
@@ -121,6 +130,8 @@ enum State {
     Given,
     Gone,
 }
+
+const EXISTS: &str = "a waiter exists until its ticket leaves";
 
 /// A waiter. It exists until its ticket leaves.
 struct Waiter {
@@ -154,25 +165,53 @@ pub(super) fn wake_other(waker: Waker) {
 }
 
 impl Line {
-    fn state(&self, index: u32) -> State {
-        self.waiters.get(index).map_or(State::Gone, |waiter| waiter.state)
+    #[inline]
+    fn get(&self, index: u32) -> Option<&Waiter> {
+        if index == FIRST { self.first.as_ref() } else { self.waiters.get(index) }
     }
 
+    fn state(&self, index: u32) -> State {
+        self.get(index).map_or(State::Gone, |waiter| waiter.state)
+    }
+
+    #[inline]
     fn waiter(&mut self, index: u32) -> &mut Waiter {
-        self.waiters.get_mut(index).expect("a waiter exists until its ticket leaves")
+        let waiter = if index == FIRST { self.first.as_mut() } else { self.waiters.get_mut(index) };
+        waiter.expect(EXISTS)
+    }
+
+    /// The waiter whose turn is next.
+    #[inline]
+    fn first_waiting(&self) -> Option<u32> {
+        match &self.first {
+            Some(first) if first.state == State::Waiting => Some(FIRST),
+            _ => self.waiting.first(),
+        }
     }
 
     /// Adds a waiter at the end.
-    #[inline]
+    #[inline(always)]
     fn enter(&mut self, waker: Option<Waker>) -> u32 {
         self.numbered += 1;
-        self.len += 1;
-        self.waiters.push(&mut self.waiting, Waiter { number: self.numbered, state: State::Waiting, waker })
+        let waiter = Waiter { number: self.numbered, state: State::Waiting, waker };
+        if self.first.is_some() || !self.waiting.is_empty() || !self.dying.is_empty() {
+            return self.waiters.push(&mut self.waiting, waiter);
+        }
+        self.first = Some(waiter);
+        FIRST
     }
 
+    /// Takes a waiter that waits out of the list of those that do. The caller changes its state.
+    #[inline]
     fn stop_waiting(&mut self, index: u32) {
-        self.waiters.unlink(&mut self.waiting, index);
-        self.len -= 1;
+        if index != FIRST {
+            self.waiters.unlink(&mut self.waiting, index);
+        }
+    }
+
+    #[inline]
+    fn free(&mut self, index: u32) -> Waiter {
+        if index == FIRST { self.first.take().expect(EXISTS) } else { self.waiters.free(index) }
     }
 
     /// Puts a dying waiter back into its old place among the waiting ones.
@@ -180,6 +219,10 @@ impl Line {
     fn wait_again(&mut self, index: u32) {
         let number = self.waiter(index).number;
         self.dying.remove(&number);
+        self.waiter(index).state = State::Waiting;
+        if index == FIRST {
+            return;
+        }
         let mut later = Vec::new();
         let mut next = self.waiting.first();
         while let Some(other) = next {
@@ -190,8 +233,6 @@ impl Line {
         }
         later.iter().for_each(|&other| self.waiters.unlink(&mut self.waiting, other));
         [&[index], &*later].concat().into_iter().for_each(|index| self.waiters.link(&mut self.waiting, index));
-        self.waiter(index).state = State::Waiting;
-        self.len += 1;
     }
 
     /// Takes a waiter out of its line, and keeps it as `Gone`. Returns its state before.
@@ -215,7 +256,7 @@ impl Waiters {
 
     /// Number of waiters that count.
     pub(super) fn len(&self) -> usize {
-        self.given.get() + self.line.borrow().len
+        self.given.get() + self.waiting.get()
     }
 
     /// Number of waiters that were given something and have not used it.
@@ -223,29 +264,41 @@ impl Waiters {
         self.given.get()
     }
 
+    /// Adds a waiter at the end. Returns its index.
+    #[inline(always)]
+    fn enter(&self, waker: Option<Waker>) -> u32 {
+        self.waiting.set(self.waiting.get() + 1);
+        self.line.borrow_mut().enter(waker)
+    }
+
     /// Gives something to the first waiter, if there is one, and wakes it.
     #[inline]
     pub(super) fn wake_next(&self) {
-        if !self.line.borrow().waiting.is_empty() {
+        if self.waiting.get() > 0 {
             self.wake_first();
         }
     }
 
     #[inline(never)]
     fn wake_first(&self) {
-        if let Some(waiter) = self.take_next() {
+        if let Some(waiter) = self.take() {
             waiter.wake();
         }
     }
 
     /// Gives something to the first waiter.
-    #[inline]
     pub(super) fn take_next(&self) -> Option<Given> {
+        self.take()
+    }
+
+    #[inline(always)]
+    fn take(&self) -> Option<Given> {
         let mut line = self.line.borrow_mut();
-        let index = line.waiting.first()?;
+        let index = line.first_waiting()?;
         line.stop_waiting(index);
         let waiter = line.waiter(index);
         waiter.state = State::Given;
+        self.waiting.set(self.waiting.get() - 1);
         self.given.set(self.given.get() + 1);
         Some(Given(waiter.waker.take()))
     }
@@ -258,7 +311,7 @@ impl Waiters {
         }
         {
             let mut line = self.line.borrow_mut();
-            let first = line.waiting.first()?;
+            let first = line.first_waiting()?;
             if let Some(&dying) = line.dying.keys().next() {
                 if dying < line.waiter(first).number {
                     return None;
@@ -295,12 +348,14 @@ impl Waiters {
 
     /// The number of the waiter with this index.
     fn number(&self, index: u32) -> Option<u64> {
-        self.line.borrow().waiters.get(index).map(|waiter| waiter.number)
+        self.line.borrow().get(index).map(|waiter| waiter.number)
     }
 
     /// Takes a waiter out of the line; its waker stays. Returns whether it was given something.
     fn leave(&self, index: u32) -> bool {
-        let was_given = self.line.borrow_mut().leave(index) == State::Given;
+        let before = self.line.borrow_mut().leave(index);
+        let was_given = before == State::Given;
+        self.waiting.set(self.waiting.get() - usize::from(before == State::Waiting));
         self.given.set(self.given.get() - usize::from(was_given));
         was_given
     }
@@ -309,12 +364,12 @@ impl Waiters {
     #[inline]
     fn remove_if_over(&self, index: u32) -> Option<Waiter> {
         let mut line = self.line.borrow_mut();
-        let state = line.state(index);
+        let state = line.waiter(index).state;
         if !matches!(state, State::Given | State::Gone) {
             return None;
         }
         self.given.set(self.given.get() - usize::from(state == State::Given));
-        Some(line.waiters.free(index))
+        Some(line.free(index))
     }
 
     /// Lets a dying waiter wait again: the interruption was taken back.
@@ -324,12 +379,13 @@ impl Waiters {
         match self.state(index) {
             State::Dying => {
                 self.line.borrow_mut().wait_again(index);
+                self.waiting.set(self.waiting.get() + 1);
                 place.resumed(line);
             }
             // It was given something while it was dying, without a wake. Or it has left the queue,
             // and must be polled to enter it again.
             State::Given | State::Gone => {
-                let waker = self.line.borrow_mut().waiters.get_mut(index).and_then(|waiter| waiter.waker.take());
+                let waker = self.line.borrow_mut().waiter(index).waker.take();
                 Given(waker).wake();
             }
             State::Waiting => {}
@@ -365,9 +421,11 @@ impl<P: Place> Waiting<P> {
 impl<P: Place> Awaited for Waiting<P> {
     fn interrupt(&self) {
         let Some(index) = self.index() else { return };
-        let mut line = self.place.line(self.at.line).line.borrow_mut();
+        let waiters = self.place.line(self.at.line);
+        let mut line = waiters.line.borrow_mut();
         if line.state(index) == State::Waiting {
-            line.stop_waiting(index);
+            line.leave(index);
+            waiters.waiting.set(waiters.waiting.get() - 1);
             let waiter = line.waiter(index);
             waiter.state = State::Dying;
             let number = waiter.number;
@@ -461,33 +519,43 @@ impl Ticket {
 
     /// Takes a place at the end of the queue. The caller then polls.
     pub(super) fn enter(&mut self, place: &impl Place, line: u8) {
-        self.enter_with(place, line, None);
-    }
-
-    #[inline]
-    fn enter_with(&mut self, place: &impl Place, line: u8, waker: Option<Waker>) -> InLine {
         debug_assert!(!self.is_in_line(place), "one place a ticket");
         // The waiter of an earlier place, which is `Gone`, is freed.
         self.leave(place);
-        let index = place.line(line).line.borrow_mut().enter(waker);
-        let at = InLine { line, index };
-        self.at = Some(at);
-        at
+        self.at = Some(InLine { line, index: place.line(line).enter(None) });
     }
 
     /// Takes a place at the end of the queue, and polls.
     #[track_caller]
-    #[inline(never)]
+    #[inline]
     pub(super) fn wait<P: Place + 'static>(&mut self, place: &Rc<P>, line: u8, context: &mut Context<'_>) -> Poll<()> {
-        // Usually the waker can be cloned before the waiter enters, because this calls no user code.
-        let waker = own(context.waker());
-        let is_known = waker.is_some();
-        let at = self.enter_with(&**place, line, waker);
-        if !is_known {
-            return self.poll_in_line(place, context);
+        // Inlined, because the caller knows the number of the queue when it is compiled.
+        self.wait_in(place, place.line(line), line, context)
+    }
+
+    #[track_caller]
+    #[inline(never)]
+    fn wait_in<P: Place + 'static>(
+        &mut self,
+        place: &Rc<P>,
+        waiters: &Waiters,
+        line: u8,
+        context: &mut Context<'_>,
+    ) -> Poll<()> {
+        // Mostly there is no earlier place. And mostly the waker can be cloned before the waiter
+        // enters, because this calls no user code.
+        match own(context.waker()) {
+            Some(waker) if self.at.is_none() => {
+                let index = waiters.enter(Some(waker));
+                self.at = Some(InLine { line, index });
+                self.record.begin(|| Wait::In(Rc::<P>::downgrade(place), line, index));
+                Poll::Pending
+            }
+            _ => {
+                self.enter(&**place, line);
+                self.poll_in_line(place, context)
+            }
         }
-        self.record.begin(|| Wait::In(Rc::<P>::downgrade(place), at.line, at.index));
-        Poll::Pending
     }
 
     /// Notifies the task that has taken what is waited for, if that task is ending.
@@ -505,8 +573,21 @@ impl Ticket {
     #[track_caller]
     #[inline]
     pub(super) fn poll<P: Place + 'static>(&mut self, place: &Rc<P>, context: &mut Context<'_>) -> Poll<()> {
-        let Some(InLine { line, index }) = self.at else { return Poll::Ready(()) };
-        if self.ends(place.line(line), index) {
+        let Some(InLine { line, .. }) = self.at else { return Poll::Ready(()) };
+        self.poll_in(place, place.line(line), context)
+    }
+
+    /// Like `poll`, if the caller knows which queue it is.
+    #[track_caller]
+    #[inline]
+    pub(super) fn poll_in<P: Place + 'static>(
+        &mut self,
+        place: &Rc<P>,
+        waiters: &Waiters,
+        context: &mut Context<'_>,
+    ) -> Poll<()> {
+        let Some(InLine { index, .. }) = self.at else { return Poll::Ready(()) };
+        if self.ends(waiters, index) {
             return Poll::Ready(());
         }
         self.poll_in_line(place, context)
@@ -570,7 +651,7 @@ impl Ticket {
     fn leave_line(&mut self, waiters: &Waiters, index: u32) -> bool {
         self.record.end();
         let was_given = waiters.leave(index);
-        let waiter = waiters.line.borrow_mut().waiters.free(index);
+        let waiter = waiters.line.borrow_mut().free(index);
         // Its waker may be user code; here nothing is borrowed.
         drop(waiter);
         was_given
