@@ -174,15 +174,14 @@ impl Record {
 /// A separate function, because most leaves are ready at once and have no record.
 #[inline(never)]
 fn end_wait(key: &mut Option<WaitKey>) {
-    let Some(ended) = *key else { return };
-    *key = None;
-    if !end_first_wait(ended) {
-        end_wait_elsewhere(ended);
+    if !end_first_wait(key) {
+        end_wait_elsewhere(key);
     }
 }
 
 #[cold]
-fn end_wait_elsewhere(key: WaitKey) {
+fn end_wait_elsewhere(key: &mut Option<WaitKey>) {
+    let Some(key) = key.take() else { return };
     // On another thread, or after the loop has ended, nothing is found and nothing is lost.
     if let Some(kernel) = context::loop_of(key.task) {
         kernel.table.end_wait(key);

@@ -17,7 +17,7 @@
 
 use crate::kernel::cell::Header;
 use crate::kernel::table::lists::{List, Lists};
-use crate::kernel::table::records::{Then, WaitEntry};
+use crate::kernel::table::records::{Then, Wait, WaitEntry, WaitKey};
 use std::hint::black_box;
 use std::mem::ManuallyDrop;
 use std::num::NonZeroU64;
@@ -92,6 +92,12 @@ impl Record {
     #[inline]
     pub(super) fn wait(number: NonZeroU64, wait: WaitEntry) -> Self {
         Record { number, item: ManuallyDrop::new(Item::Wait(wait)) }
+    }
+
+    /// Whether this is a wait for the end of a task.
+    #[inline]
+    fn is_of_task(&self) -> bool {
+        matches!(*self.item, Item::Wait(WaitEntry { wait: Wait::Task(_), .. }))
     }
 
     #[inline]
@@ -279,6 +285,32 @@ impl Store {
         task.records.set(task.records.get() & !side.first());
         firsts.release();
         Some(record.item)
+    }
+
+    /// Removes the first wait of a task if it has this key, and clears the key. Otherwise does nothing.
+    ///
+    /// The end of a task is the usual thing to wait for. Such a record owns nothing, so it is not
+    /// moved out of its place. Everything else comes before the drop, so that a wait for a task saves
+    /// no registers for it.
+    #[inline(always)]
+    pub(super) fn end_first_wait(&mut self, task: &Header, key: &mut Option<WaitKey>) -> bool {
+        let waits = &mut self.firsts[Side::Waits.nth()];
+        let Some(place) = waits.get_mut(task.token().slot()) else { return false };
+        let (Some(record), Some(ended)) = (&*place, &*key) else { return false };
+        if record.number != { ended.number } {
+            return false;
+        }
+        *key = None;
+        task.records.set(task.records.get() & !Side::Waits.first());
+        if record.is_of_task() {
+            *place = None;
+            waits.release();
+        } else {
+            let ended = place.take();
+            waits.release();
+            drop(ended.map(|record| ManuallyDrop::into_inner(record.item)));
+        }
+        true
     }
 
     /// The record of a task with this number, if it still exists.

@@ -11,7 +11,6 @@ use crate::kernel::table::store::{FIRST, Item, Record, Side};
 use crate::kernel::table::waker::home;
 use crate::kernel::table::{Rows, TaskTable, context};
 use crate::kernel::token::Token;
-use std::mem::ManuallyDrop;
 use std::panic::Location;
 
 impl Rows {
@@ -58,30 +57,23 @@ pub(crate) fn begin_any_wait(key: &mut Option<WaitKey>, wait: Wait, place: &'sta
     *key = context::running().and_then(|kernel| kernel.table.begin_wait(wait, place));
 }
 
-/// Ends a wait in the usual case: the wait is the first one of the running task, and no probe is
-/// set. Otherwise changes nothing and returns false.
+/// Ends a wait in the usual case, and clears its key: the wait is the first one of the running task,
+/// and no probe is set. Otherwise changes nothing and returns false.
 #[inline]
-pub(crate) fn end_first_wait(key: WaitKey) -> bool {
+pub(crate) fn end_first_wait(key: &mut Option<WaitKey>) -> bool {
     // SAFETY: the reference is used only in this function, and no user code is called: a record
     // owns nothing but a weak reference.
-    let Some(home) = (unsafe { home() }) else { return false };
-    if home.running.get() != { key.task } || key.index != FIRST || home.is_probed() {
+    let (Some(home), Some(ended)) = (unsafe { home() }, &*key) else { return false };
+    if home.running.get() != { ended.task } || ended.index != FIRST || home.is_probed() {
         return false;
     }
     let Some(task) = home.running_task() else { return false };
     // SAFETY: the row holds the task.
     let header = unsafe { task.as_ref() };
-    let ended = home.with(
+    home.with(
         #[inline(always)]
-        |table| table.records.take_first_if(header, Side::Waits, |wait| wait.number == { key.number }),
-    );
-    match ended.map(ManuallyDrop::into_inner) {
-        Some(Item::Wait(ended)) => {
-            drop(ended);
-            true
-        }
-        _ => false,
-    }
+        |table| table.records.end_first_wait(header, key),
+    )
 }
 
 impl TaskTable {
