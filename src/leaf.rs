@@ -127,19 +127,18 @@ impl Record {
         }
     }
 
-    /// A fast form of `begin`, for the first poll of an await of a task. Returns `None`, and does
-    /// nothing, if the caller must use the general functions.
+    /// A fast form of `begin`, for the first poll of an await of a task. Also registers the await as
+    /// `WaiterKey::FIRST`. Returns false, and does nothing, if the caller must use the general functions.
     #[track_caller]
     #[inline]
-    pub(crate) fn begin_first_join(&mut self, awaited: &Header, waker: &Waker) -> Option<WaiterKey> {
+    pub(crate) fn begin_first_join(&mut self, awaited: &Header, waker: &Waker) -> bool {
         debug_assert!(self.key.is_none(), "a wait was begun twice");
         let place = Location::caller();
-        if !is_same_file(place, self.place) {
-            return None;
+        if !is_same_file(place, self.place) || !begin_first_join(awaited, waker, &mut self.key, place) {
+            return false;
         }
-        let (waiter, key) = begin_first_join(awaited, waker, place)?;
-        (self.place, self.key) = (place, Some(key));
-        Some(waiter)
+        self.place = place;
+        true
     }
 
     /// Called if the leaf was polled before. Returns false if the earlier poll was in another task:

@@ -53,11 +53,12 @@ impl Side {
 
     #[inline]
     pub(super) fn is_empty(self, task: &Header) -> bool {
-        task.records.get() & (self.first() | self.more()) == 0
+        let elsewhere = if matches!(self, Side::Waiters) { Header::ANY_AWAITER } else { 0 };
+        task.records.get() & (self.first() | self.more() | elsewhere) == 0
     }
 
     #[inline]
-    pub(super) fn has_first(self, task: &Header) -> bool {
+    fn has_first(self, task: &Header) -> bool {
         task.records.get() & self.first() != 0
     }
 
@@ -239,7 +240,7 @@ impl Store {
     #[inline]
     pub(super) fn pop(&mut self, task: &Header, side: Side) -> Option<Item> {
         if side.has_first(task) {
-            return self.take_first_if(task, side, |_| true).map(ManuallyDrop::into_inner);
+            return self.take_first(task, side);
         }
         self.pop_further(task, side)
     }
@@ -256,7 +257,7 @@ impl Store {
     /// Removes a record that exists.
     fn take(&mut self, task: &Header, side: Side, index: u32) -> Option<Item> {
         if index == FIRST {
-            return self.take_first_if(task, side, |_| true).map(ManuallyDrop::into_inner);
+            return self.take_first(task, side);
         }
         let heads = &mut self.heads[side.nth()];
         let head = heads.get_mut(task.token().slot())?;
@@ -268,23 +269,14 @@ impl Store {
         Some(ManuallyDrop::into_inner(record.item))
     }
 
-    /// Takes the first record of a task if it `is_it`.
+    /// Takes the first record of a task.
     #[inline(always)]
-    pub(super) fn take_first_if(
-        &mut self,
-        task: &Header,
-        side: Side,
-        is_it: impl FnOnce(&Record) -> bool,
-    ) -> Option<ManuallyDrop<Item>> {
+    fn take_first(&mut self, task: &Header, side: Side) -> Option<Item> {
         let firsts = &mut self.firsts[side.nth()];
-        let place = firsts.get_mut(task.token().slot())?;
-        if !is_it(place.as_ref()?) {
-            return None;
-        }
-        let record = place.take()?;
+        let record = firsts.get_mut(task.token().slot())?.take()?;
         task.records.set(task.records.get() & !side.first());
         firsts.release();
-        Some(record.item)
+        Some(ManuallyDrop::into_inner(record.item))
     }
 
     /// Removes the first wait of a task if it has this key, and clears the key. Otherwise does nothing.

@@ -13,45 +13,49 @@ use std::panic::Location;
 use std::ptr;
 use std::task::Waker;
 
-/// The key of every await that is the first to wait for a task. They can share one key, because an
-/// await that is over does not use its key any more.
-const FIRST_WAITER: WaiterKey = WaiterKey { number: NonZeroU64::MAX, index: FIRST };
+impl WaiterKey {
+    /// The key of every await that is the first to wait for a task. They can share one key, because an
+    /// await that is over does not use its key any more.
+    pub(crate) const FIRST: WaiterKey = WaiterKey { number: NonZeroU64::MAX, index: FIRST };
+}
 
 /// Begins to await a task in the usual case: the running task waits for nothing else, and no other
-/// code awaits `task`. Records the wait, and registers the running task as the waiter.
+/// code awaits `task`. Records the wait, sets its key, and registers the running task as the waiter,
+/// with the key `WaiterKey::FIRST`.
 ///
-/// In all other cases this changes nothing and returns `None`. Everything here is inlined, so no
+/// In all other cases this changes nothing and returns false. Everything here is inlined, so few
 /// registers have to be saved: this takes half as many instructions as the general functions.
 #[inline]
 pub(crate) fn begin_first_join(
     task: &Header,
     waker: &Waker,
+    key: &mut Option<WaitKey>,
     place: &'static Location<'static>,
-) -> Option<(WaiterKey, WaitKey)> {
+) -> bool {
     // SAFETY: the reference is used only in this function, and no user code is called.
-    let home = unsafe { home() }?;
+    let Some(home) = (unsafe { home() }) else { return false };
     let (awaiter, token) = (home.running.get(), task.token());
     let is_usual = Side::Waiters.is_empty(task) && home.is_of_running(waker) && home.lane.tenancy().has(token);
     if !is_usual || token == awaiter || home.is_probed() {
-        return None;
+        return false;
     }
+    let Some(header) = home.running_task() else { return false };
     // SAFETY: the row holds the task.
-    let header = unsafe { home.running_task()?.as_ref() };
+    let header = unsafe { header.as_ref() };
     if !Side::Waits.is_empty(header) {
-        return None;
+        return false;
     }
-    let number = home.with(
+    home.with(
         #[inline(always)]
         |table| {
             let number = table.number();
             let wait = WaitEntry { wait: Wait::Task(token), place };
             *table.records.put_first(header, Side::Waits) = Some(Record::wait(number, wait));
-            *table.records.put_first(task, Side::Waiters) =
-                Some(Record::waiter(FIRST_WAITER.number, Then::Resume(awaiter)));
-            number
+            *key = Some(WaitKey { task: awaiter, number, index: FIRST });
         },
     );
-    Some((FIRST_WAITER, WaitKey { task: awaiter, number, index: FIRST }))
+    task.set_awaiter(awaiter);
+    true
 }
 
 impl TaskTable {
@@ -59,11 +63,20 @@ impl TaskTable {
     pub(crate) fn add_awaiter(&self, task: &Header, waker: &Waker) -> WaiterKey {
         debug_assert!(!task.is_done(), "DONE-1: a wait began for a task that has ended");
         let then = self.then_wake(waker);
-        if Side::Waiters.is_empty(task) {
-            self.with(|table| table.records.push(task, Side::Waiters, Record::waiter(FIRST_WAITER.number, then)));
-            return FIRST_WAITER;
+        if !Side::Waiters.is_empty(task) {
+            return self.add_waiter(task, then);
         }
-        self.add_waiter(task, then)
+        match then {
+            Then::Resume(awaiter) => task.set_awaiter(awaiter),
+            then => self.set_first_waiter(task, then),
+        }
+        WaiterKey::FIRST
+    }
+
+    /// Puts a waiter with the key `WaiterKey::FIRST` into the table.
+    fn set_first_waiter(&self, task: &Header, then: Then) {
+        let waiter = Record::waiter(WaiterKey::FIRST.number, then);
+        self.with(|table| *table.records.put_first(task, Side::Waiters) = Some(waiter));
     }
 
     /// Cloning a waker may run user code, so nothing may be borrowed.
@@ -97,6 +110,11 @@ impl TaskTable {
     /// the waiter was removed before.
     #[inline(never)]
     pub(crate) fn remove_waiter(&self, task: &Header, key: WaiterKey) -> Option<Then> {
+        if key == WaiterKey::FIRST {
+            if let Some(awaiter) = task.take_awaiter() {
+                return Some(Then::Resume(awaiter));
+            }
+        }
         match self.with(|table| table.records.remove(task, Side::Waiters, key.index, key.number))? {
             Item::Waiter(then) => Some(then),
             Item::Wait(_) => None,
@@ -105,35 +123,33 @@ impl TaskTable {
 
     /// Changes the waker of a registered await. The place of the await in the order stays.
     pub(crate) fn change_awaiter(&self, task: &Header, key: WaiterKey, waker: &Waker) {
-        let is_same = self.with(|table| match table.records.get_mut(task, Side::Waiters, key.index, key.number) {
-            Some(Item::Waiter(Then::Resume(token))) => token_of(waker) == Some(*token),
-            Some(Item::Waiter(Then::Wake(old))) => wakes_the_same(old, waker),
-            _ => false,
+        let awaiter = task.awaiter().filter(|_| key == WaiterKey::FIRST);
+        let is_same = match awaiter {
+            Some(awaiter) => token_of(waker) == Some(awaiter),
+            None => self.with(|table| match table.records.get_mut(task, Side::Waiters, key.index, key.number) {
+                Some(Item::Waiter(Then::Resume(token))) => token_of(waker) == Some(*token),
+                Some(Item::Waiter(Then::Wake(old))) => wakes_the_same(old, waker),
+                _ => false,
+            }),
+        };
+        if is_same {
+            return;
+        }
+        let mut then = self.then_wake(waker);
+        if awaiter.is_some() && awaiter == task.awaiter() {
+            task.take_awaiter();
+            return match then {
+                Then::Resume(awaiter) => task.set_awaiter(awaiter),
+                then => self.set_first_waiter(task, then),
+            };
+        }
+        self.with(|table| {
+            if let Some(Item::Waiter(old)) = table.records.get_mut(task, Side::Waiters, key.index, key.number) {
+                std::mem::swap(old, &mut then);
+            }
         });
-        if !is_same {
-            let mut then = self.then_wake(waker);
-            self.with(|table| {
-                if let Some(Item::Waiter(old)) = table.records.get_mut(task, Side::Waiters, key.index, key.number) {
-                    std::mem::swap(old, &mut then);
-                }
-            });
-            // Here, because dropping the old waker may run user code.
-            drop(then);
-        }
-    }
-
-    /// Takes the first waiter of a task in the usual case, `Then::Resume`: then no `Then` has to be
-    /// moved and dropped.
-    #[inline]
-    fn take_awaiter(&self, task: &Header) -> Option<Token> {
-        if !Side::Waiters.has_first(task) {
-            return None;
-        }
-        let is_token = |waiter: &Record| matches!(*waiter.item, Item::Waiter(Then::Resume(_)));
-        match *self.with(|table| table.records.take_first_if(task, Side::Waiters, is_token))? {
-            Item::Waiter(Then::Resume(token)) => Some(token),
-            _ => None,
-        }
+        // Here, because dropping the old waker may run user code.
+        drop(then);
     }
 
     /// Takes the first waiter of a task.
@@ -152,7 +168,7 @@ impl Kernel {
     /// wants to add one finds the task done.
     #[inline]
     pub(in crate::kernel) fn tell_waiters(&self, task: &Header) {
-        if let Some(token) = self.table.take_awaiter(task) {
+        if let Some(token) = task.take_awaiter() {
             self.table.wake(token);
         }
         if !Side::Waiters.is_empty(task) {
