@@ -76,9 +76,12 @@ impl<T> Future for Join<T> {
             this.record.end();
             return Poll::Ready((this.read)(&this.cell));
         }
-        if this.waiter.is_none() && this.record.begin_first_join(header, context.waker()) {
-            this.waiter = Some(WaiterKey::FIRST);
-            return Poll::Pending;
+        if this.waiter.is_none() {
+            this.record.begin_first_join(header, context.waker());
+            if this.record.has_begun() {
+                this.waiter = Some(WaiterKey::FIRST);
+                return Poll::Pending;
+            }
         }
         wait(header, &mut this.waiter, &mut this.record, context);
         Poll::Pending

@@ -42,7 +42,7 @@ pub(super) enum Side {
 
 impl Side {
     #[inline]
-    const fn first(self) -> u8 {
+    pub(super) const fn first(self) -> u8 {
         self as u8
     }
 
@@ -228,6 +228,16 @@ impl Store {
     pub(super) fn put_first(&mut self, task: &Header, side: Side) -> &mut Option<Record> {
         task.records.set(task.records.get() | side.first());
         self.firsts[side.nth()].put(task.token().slot(), || None)
+    }
+
+    /// Sets the first wait of the task in a slot, which has none, if there is memory for it.
+    #[inline(always)]
+    pub(super) fn try_put_first_wait(&mut self, slot: u32, record: Record) -> bool {
+        let waits = &mut self.firsts[Side::Waits.nth()];
+        let Some(place) = waits.get_mut(slot) else { return false };
+        *place = Some(record);
+        waits.used += 1;
+        true
     }
 
     /// Removes the record of a task with this number, if it still exists.

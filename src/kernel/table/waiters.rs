@@ -23,39 +23,43 @@ impl WaiterKey {
 /// code awaits `task`. Records the wait, sets its key, and registers the running task as the waiter,
 /// with the key `WaiterKey::FIRST`.
 ///
-/// In all other cases this changes nothing and returns false. Everything here is inlined, so few
-/// registers have to be saved: this takes half as many instructions as the general functions.
-#[inline]
+/// In all other cases this changes nothing. Everything here is inlined, and what seldom happens is
+/// left to the general functions or comes last, so few registers have to be saved: this takes half as
+/// many instructions as the general functions.
+#[inline(always)]
 pub(crate) fn begin_first_join(
     task: &Header,
     waker: &Waker,
     key: &mut Option<WaitKey>,
     place: &'static Location<'static>,
-) -> bool {
+) {
     // SAFETY: the reference is used only in this function, and no user code is called.
-    let Some(home) = (unsafe { home() }) else { return false };
+    let Some(home) = (unsafe { home() }) else { return };
     let (awaiter, token) = (home.running.get(), task.token());
     let is_usual = Side::Waiters.is_empty(task) && home.is_of_running(waker) && home.lane.tenancy().has(token);
     if !is_usual || token == awaiter || home.is_probed() {
-        return false;
+        return;
     }
-    let Some(header) = home.running_task() else { return false };
+    let Some(header) = home.running_task() else { return };
     // SAFETY: the row holds the task.
     let header = unsafe { header.as_ref() };
     if !Side::Waits.is_empty(header) {
-        return false;
+        return;
     }
     home.with(
         #[inline(always)]
         |table| {
             let number = table.number();
             let wait = WaitEntry { wait: Wait::Task(token), place };
-            *table.records.put_first(header, Side::Waits) = Some(Record::wait(number, wait));
-            *key = Some(WaitKey { task: awaiter, number, index: FIRST });
+            if table.records.try_put_first_wait(awaiter.slot(), Record::wait(number, wait)) {
+                header.records.set(header.records.get() | Side::Waits.first());
+                *key = Some(WaitKey { task: awaiter, number, index: FIRST });
+            }
         },
     );
-    task.set_awaiter(awaiter);
-    true
+    if key.is_some() {
+        task.set_awaiter(awaiter);
+    }
 }
 
 impl TaskTable {
