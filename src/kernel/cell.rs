@@ -65,6 +65,7 @@ use super::ready::Link;
 use super::table::entry::Entry;
 use super::token::Token;
 use crate::error::TaskError;
+use std::alloc::Layout;
 use std::cell::{Cell, RefCell};
 use std::mem::{ManuallyDrop, offset_of};
 use std::panic::Location;
@@ -417,9 +418,8 @@ impl<F: Future> TaskCell<F> {
     ///
     /// No reference to the cell is left.
     unsafe fn free(task: NonNull<Header>) {
-        // `Drop for TaskCell` (`cell/unread.rs`) drops what the union holds.
         // SAFETY: the caller says that this is such a cell, and that no reference is left. `allocate` took its memory.
-        unsafe { memory::drop_and_give(task.cast::<Self>()) };
+        unsafe { if Self::is_spent(task) { memory::give(task.cast(), Layout::new::<Self>()) } else { Self::free_unspent(task) } }
     }
 
     /// # Safety

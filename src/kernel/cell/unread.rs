@@ -1,7 +1,7 @@
 //! Drops values that were never read: outcomes, and the value of a future whose destructor panics.
 #![allow(unsafe_code, reason = "takes an outcome out of a cell without references")]
 
-use super::{Ending, Header, Holds, Outcome, TaskCell};
+use super::{Ending, Header, Holds, Outcome, TaskCell, memory};
 use crate::error::TaskError;
 use crate::kernel::callbacks::exceptions;
 use std::mem::ManuallyDrop;
@@ -42,6 +42,33 @@ impl Header {
 }
 
 impl<F: Future> TaskCell<F> {
+    /// Whether nothing is left to drop: the outcome was taken, and the task has no extra data.
+    ///
+    /// # Safety
+    ///
+    /// This is such a cell, and no reference to it is left.
+    #[inline(always)]
+    pub(super) unsafe fn is_spent(task: NonNull<Header>) -> bool {
+        // SAFETY: the caller says so. The outcome is there if `holds` says so.
+        unsafe {
+            let (header, stage) = Self::parts(task);
+            header.holds.get() == Holds::Outcome && !header.has_extra() && (*(*stage).outcome).get_mut().is_none()
+        }
+    }
+
+    /// Frees a cell that contains something. A separate function, because an awaited task leaves an empty
+    /// cell, which is then freed without saving registers.
+    ///
+    /// # Safety
+    ///
+    /// As for `is_spent`. The cell is not used again.
+    #[inline(never)]
+    pub(super) unsafe fn free_unspent(task: NonNull<Header>) {
+        // `Drop for TaskCell` drops what the union holds.
+        // SAFETY: the caller says so. `allocate` took the memory.
+        unsafe { memory::drop_and_give(task.cast::<Self>()) };
+    }
+
     /// Takes the outcome out of the cell for good.
     fn take_outcome(&mut self) -> Option<Outcome<F::Output>> {
         if self.header.holds.get() != Holds::Outcome {
