@@ -395,14 +395,13 @@ impl Kernel {
             Ending::Cancelled => self.tally().cancelled.count(),
             Ending::Panicked => self.tally().panicked.count(),
         }
-        let held = self.table.remove(header.token());
+        let held = self.table.remove(header);
         #[cfg(feature = "probe")]
         let _because = self.because_of(Source::Kernel);
         tell!(self.table, EventKind::End { task: TaskId(header.id), ending: ending.into() });
         self.tell_waiters(header);
-        self.table.offer_row(header.token());
-        // After the waiters, because this may run user code: destructors of task-local values. `held` is not the last
-        // reference, because the caller has one too. So an outcome that nobody wants is dropped with that reference.
+        // After the waiters, because this may run user code: destructors of task-local values, and with `held`, if it is the
+        // last reference, an outcome that nobody wants.
         if let Some(locals) = self.callbacks.locals_in_use() {
             (locals.end_task)(self, header);
         }

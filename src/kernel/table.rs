@@ -109,8 +109,8 @@ pub(crate) enum Stop {
     Over,
     /// The entry is a callback, which is to be called.
     Call(Callback),
-    /// The future has returned and was dropped; the outcome is written.
-    Ready(AnyTask),
+    /// The future has returned and was dropped; the outcome is written. This is the row's reference, which `remove` returns.
+    Ready(ManuallyDrop<AnyTask>),
     /// The task has suspended, and a flag was set while it ran, a cancellation for example (`TaskTable::interrupted`).
     Suspended(AnyTask),
     /// The task was cancelled before this step, or is unwinding. Its future was not polled.
@@ -187,28 +187,23 @@ impl TaskTable {
 
     /// Takes the running task out of its row. From now on the task's token names no task (WAKE-1).
     ///
-    /// The row gets its next task only after `offer_row`: the ended task's waiters are still recorded under its slot.
+    /// If waiters of the task are still recorded under its slot, the row gets its next task only after `offer_row`.
     #[inline]
-    pub(crate) fn remove(&self, token: Token) -> AnyTask {
-        debug_assert!(token == self.running.get(), "STEP-2: a task ended outside of its step");
+    pub(crate) fn remove(&self, task: &Header) -> AnyTask {
+        debug_assert!(task.token() == self.running.get(), "STEP-2: a task ended outside of its step");
         self.running.set(Token::NOBODY);
         // Counts a wake of the task in its last step, by itself or by its destructors.
         self.tally.outrun.add(u64::from(self.running_flags.replace(0) & SCHEDULED));
-        let task = self.with(|table| {
-            let task = table.rows[token.slot() as usize].tenant().expect("WAKE-1: a row without its task");
-            table.vacate(token);
-            // SAFETY: the row has held this reference until now, and it is taken over once.
-            unsafe { AnyTask::from_raw(task) }
+        task.life.set(0);
+        let held = self.with(|table| {
+            table.forget_waits(task);
+            table.vacate(task).expect("WAKE-1: a task was to be removed from another's row")
         });
-        let header = task.header();
-        assert!(header.token() == token, "WAKE-1: a task was to be removed from another's row");
-        header.life.set(0);
-        self.with(|table| table.forget_waits(header));
-        task
+        // SAFETY: the row has held this reference until now, and it is taken over once.
+        unsafe { AnyTask::from_raw(held) }
     }
 
     /// A task has ended, and nothing is recorded under its slot any more. The next task gets the row.
-    #[inline]
     pub(crate) fn offer_row(&self, token: Token) {
         self.with(|table| table.offer(token));
     }
@@ -423,7 +418,7 @@ impl TaskTable {
         let poll = unsafe { cell::poll(task, &mut Context::from_waker(&waker)) };
         if poll.is_ready() {
             // SAFETY: the row holds the task.
-            return Some(Stop::Ready(unsafe { AnyTask::held(task) }));
+            return Some(Stop::Ready(ManuallyDrop::new(unsafe { AnyTask::from_raw(task) })));
         }
         // `life` still has the mark `SCHEDULED`, so a task that has woken itself needs no new mark.
         let flags = self.running_flags.get();

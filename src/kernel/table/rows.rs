@@ -3,6 +3,7 @@
 #![allow(unsafe_code, reason = "the ready queue links the headers of tasks that rows hold")]
 
 use super::entry::Entry;
+use super::store::Side;
 use super::{Rows, TaskTable};
 use crate::kernel::callbacks::exceptions;
 use crate::kernel::cell::Header;
@@ -56,6 +57,19 @@ impl Row {
     fn bits(self) -> u64 {
         debug_assert!(self.tenant().is_none(), "WAKE-1: two tasks in a row");
         self.0.addr().get() as u64
+    }
+
+    /// The row of a task that has ended gets the next generation, and becomes the first of the vacant
+    /// rows. Without a generation that is left, it stays vacant.
+    #[inline]
+    fn offer(&mut self, first: &mut u32, token: Token) {
+        let generation = token.generation() + 1;
+        if generation < LAST_GENERATION {
+            *self = Row::vacant(generation, *first);
+            *first = token.slot();
+        } else {
+            *self = Row::vacant(LAST_GENERATION, Row::NONE);
+        }
     }
 
     #[inline]
@@ -134,21 +148,24 @@ impl Rows {
         (generation, slot)
     }
 
-    /// Makes a row vacant. It gets no tenant before `offer`.
+    /// Makes the row of a task vacant, and returns the reference that it held. `None` if the task has
+    /// no row. If waiters of the task are recorded under its slot, the row gets no tenant before `offer`.
     #[inline]
-    pub(super) fn vacate(&mut self, token: Token) {
+    pub(super) fn vacate(&mut self, task: &Header) -> Option<NonNull<Header>> {
+        let row = self.rows.get_mut(task.token().slot() as usize)?;
+        let tenant = row.tenant().filter(|tenant| ptr::eq(tenant.as_ptr(), task))?;
         self.tenants -= 1;
-        self.rows[token.slot() as usize] = Row::vacant(LAST_GENERATION, Row::NONE);
+        if Side::Waiters.is_recorded(task) {
+            *row = Row::vacant(LAST_GENERATION, Row::NONE);
+        } else {
+            row.offer(&mut self.vacant, task.token());
+        }
+        Some(tenant)
     }
 
-    /// A row that is vacant may get its next tenant, with the next generation. Without one, it stays
-    /// vacant.
-    #[inline]
+    /// A row that is vacant may get its next tenant.
     pub(super) fn offer(&mut self, token: Token) {
-        if token.generation() + 1 < LAST_GENERATION {
-            self.rows[token.slot() as usize] = Row::vacant(token.generation() + 1, self.vacant);
-            self.vacant = token.slot();
-        }
+        self.rows[token.slot() as usize].offer(&mut self.vacant, token);
     }
 
     /// Pushes a task into the ready queue.
@@ -208,13 +225,10 @@ mod tests {
         table.add_row();
         let token = |generation| Token::new(table.lane.number, generation, 0);
         table.with(|table| {
-            (table.tenants, table.vacant) = (2, Row::NONE);
-            table.vacate(token(LAST_GENERATION - 2));
-            assert_eq!(table.vacant, Row::NONE);
+            table.vacant = Row::NONE;
             table.offer(token(LAST_GENERATION - 2));
             assert_eq!((table.vacant, table.rows[0].generation()), (0, LAST_GENERATION - 1));
             table.vacant = Row::NONE;
-            table.vacate(token(LAST_GENERATION - 1));
             table.offer(token(LAST_GENERATION - 1));
             assert_eq!((table.vacant, table.rows[0].generation()), (Row::NONE, LAST_GENERATION));
         });

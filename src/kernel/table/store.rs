@@ -57,6 +57,12 @@ impl Side {
         task.records.get() & (self.first() | self.more() | elsewhere) == 0
     }
 
+    /// Whether something is recorded under the task's slot.
+    #[inline]
+    pub(super) fn is_recorded(self, task: &Header) -> bool {
+        task.records.get() & (self.first() | self.more()) != 0
+    }
+
     #[inline]
     fn has_first(self, task: &Header) -> bool {
         task.records.get() & self.first() != 0

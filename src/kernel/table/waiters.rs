@@ -189,5 +189,6 @@ impl Kernel {
                 Then::Queue(call) => self.queue_call(call),
             }
         }
+        self.table.offer_row(task.token());
     }
 }
