@@ -1107,7 +1107,7 @@ impl EventLoop {
     fn complete(&self, main: &AnyTask) -> Result<bool, RunError> {
         let kernel = &*self.kernel;
         kernel.finish_paused_turn();
-        kernel.insert(main);
+        kernel.insert(main.clone());
         let ctrl_c = CtrlC::watch(self.cancel_on_ctrl_c, kernel, main.header());
         let stuck = self.kernel.run_main(main).err().map(|_| self.deadlock());
         if stuck.is_some() {

@@ -164,7 +164,7 @@ impl Header {
             holds: Cell::new(Holds::Future),
             life: Cell::new(0),
             link: Link::new(),
-            token: Cell::new(Token::unplaced(draft.lane)),
+            token: Cell::new(Token::NOBODY),
             records: Cell::new(0),
             id: draft.id,
             spawned_at: draft.spawned_at,

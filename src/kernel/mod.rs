@@ -437,27 +437,21 @@ impl Kernel {
 
     /// Creates a task and queues it. See `insert` for what happens while the loop shuts down.
     #[inline]
-    pub(crate) fn spawn<F: Future<Output: 'static> + 'static>(&self, draft: Draft, future: F) -> TypedTask<F::Output> {
-        let task = TypedTask::new(draft, future);
-        self.insert(task.any());
+    pub(crate) fn spawn<F: Future<Output: 'static> + 'static>(
+        &self,
+        name: Option<Rc<str>>,
+        spawned_at: &'static Location<'static>,
+        future: F,
+    ) -> TypedTask<F::Output> {
+        let task = TypedTask::new(|| self.draft(name, spawned_at), future);
+        self.insert(task.any().clone());
         task
     }
 
-    /// Puts a task into the table and reports the spawn to the probe. The task gets a copy of its spawner's task-local values.
-    /// While the loop shuts down, new tasks are cancelled at once, except tasks that a cleanup spawns (`exempts`).
-    pub(crate) fn insert(&self, task: &AnyTask) {
-        if let Some(locals) = self.callbacks.locals_in_use() {
-            (locals.hand_on)(self, task.header());
-        }
-        let exempt = self.cancels.closing.get() && self.exempts();
-        self.table.insert(task.clone());
-        self.tell_spawn(task.header());
-        if exempt {
-            self.cancels.has_exempted.set(true);
-        } else if self.cancels.closing.get() {
-            self.cancel(task);
-        }
-        self.work_arrived();
+    /// Puts a task into the table. In the usual case there is nothing else to do.
+    pub(crate) fn insert(&self, task: AnyTask) {
+        let is_usual = self.callbacks.locals_in_use().is_none() && !self.cancels.closing.get() && !self.host_sleeps();
+        if is_usual && !self.table.is_probed() { self.table.insert(task) } else { self.insert_and_tell(task) }
     }
 
     /// The running task.

@@ -168,8 +168,7 @@ impl TaskTable {
     #[inline]
     pub(crate) fn insert(&self, task: AnyTask) {
         if self.with(|table| table.vacant) == Row::NONE {
-            // Before `into_raw`, so that a panic here drops the reference and does not leak it.
-            self.add_row();
+            return self.insert_into_new_row(task);
         }
         let task = task.into_raw();
         let token = self.with(|table| {
@@ -180,7 +179,7 @@ impl TaskTable {
         });
         // SAFETY: the row holds the task it names.
         let header = unsafe { task.as_ref() };
-        debug_assert!(header.token.get() == Token::unplaced(self.lane.number), "READY-1: a task was inserted twice");
+        debug_assert!(header.life.get() == 0 && !header.is_done(), "READY-1: a task was inserted twice");
         header.token.set(token);
         header.life.set(SCHEDULED);
     }

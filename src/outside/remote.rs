@@ -127,8 +127,7 @@ where
     F: Future<Output: Send + 'static> + Send + 'static,
 {
     let kernel = context::running().expect("a callback is called in a turn of its loop");
-    let draft = kernel.draft(None, spawned_at);
-    let task = Task { cell: kernel.spawn(draft, future) };
+    let task = Task { cell: kernel.spawn(None, spawned_at, future) };
     let delivery = promise.accept(&task);
     let cancelled = {
         let mut state = delivery.shared.lock();

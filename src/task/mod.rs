@@ -346,8 +346,7 @@ impl<T> Task<T> {
         F: Future<Output = T> + 'static,
         T: 'static,
     {
-        let draft = kernel.draft(name, Location::caller());
-        Task { cell: kernel.spawn(draft, future) }
+        Task { cell: kernel.spawn(name, Location::caller(), future) }
     }
 
     /// Returns the outcome of a task that has ended, borrowed.

@@ -207,9 +207,29 @@ impl Kernel {
 
     /// Whether the running code may spawn during a shutdown: the shutdown waits for cleanups, and
     /// the code is a cleanup or was spawned by one.
-    pub(in crate::kernel) fn exempts(&self) -> bool {
+    fn exempts(&self) -> bool {
         self.cancels.waits_for_cleanups.get()
             && (self.cancels.cleaning.get() || self.current().is_some_and(|task| !task.header().is_ending()))
+    }
+
+    /// Puts a task into the table, with all that may follow. The task gets a copy of its spawner's
+    /// task-local values. The spawn is reported to the probe and to a host. While the loop shuts down, new
+    /// tasks are cancelled at once, except tasks that a cleanup spawns (`exempts`).
+    #[cold]
+    #[inline(never)]
+    pub(in crate::kernel) fn insert_and_tell(&self, task: AnyTask) {
+        if let Some(locals) = self.callbacks.locals_in_use() {
+            (locals.hand_on)(self, task.header());
+        }
+        let exempt = self.cancels.closing.get() && self.exempts();
+        self.table.insert(task.clone());
+        self.tell_spawn(task.header());
+        if exempt {
+            self.cancels.has_exempted.set(true);
+        } else if self.cancels.closing.get() {
+            self.cancel(&task);
+        }
+        self.work_arrived();
     }
 }
 

@@ -189,7 +189,7 @@ impl Kernel {
     /// Queues a task for a cleanup that its own task cannot run. It runs also during the shutdown.
     /// Its first cancellation request only counts, as if it were the cancellation of its own task.
     pub(crate) fn spawn_cleanup<F: Future + 'static>(&self, draft: Draft, cleanup: F) {
-        let task = TypedTask::new(draft, cleanup);
+        let task = TypedTask::new(|| draft, cleanup);
         task.header().spare();
         self.hand_locals_on(task.header());
         self.table.insert(task.any().clone());

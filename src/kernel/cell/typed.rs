@@ -3,6 +3,7 @@
 
 use super::{AnyTask, Header, Holds, Outcome, Stage, TaskCell, memory};
 use crate::kernel::callbacks::exceptions;
+use crate::kernel::token::Token;
 use std::alloc::Layout;
 use std::cell::RefCell;
 use std::hash::{Hash, Hasher};
@@ -28,7 +29,7 @@ pub(crate) struct TypedTask<T> {
 
 impl<T> TypedTask<T> {
     #[inline]
-    pub(crate) fn new<F: Future<Output = T> + 'static>(draft: Draft, future: F) -> Self
+    pub(crate) fn new<F: Future<Output = T> + 'static>(draft: impl FnOnce() -> Draft, future: F) -> Self
     where
         // An `async` block may count as `'static` though its output does not
         // (rust-lang/rust#84366).
@@ -43,12 +44,13 @@ impl<T> TypedTask<T> {
     /// The future and its output are removed from the cell before the lifetime of anything that
     /// they borrow ends.
     #[inline]
-    unsafe fn allocate<F: Future<Output = T>>(draft: Draft, future: F) -> Self {
-        // The memory first, so that the cell is built in its place.
+    unsafe fn allocate<F: Future<Output = T>>(draft: impl FnOnce() -> Draft, future: F) -> Self {
+        // The memory first, so that the cell is built in its place. The draft afterwards, so that it is
+        // not kept in registers meanwhile.
         let cell = memory::take(Layout::new::<TaskCell<F>>()).cast::<TaskCell<F>>();
         let stage = Stage { future: ManuallyDrop::new(future) };
         // SAFETY: the memory has the layout of such a cell, and nobody else has a pointer to it.
-        unsafe { cell.write(TaskCell { header: Header::new(TaskCell::<F>::KIND, draft), stage }) };
+        unsafe { cell.write(TaskCell { header: Header::new(TaskCell::<F>::KIND, draft()), stage }) };
         TypedTask { task: AnyTask(cell.cast()), output: PhantomData }
     }
 
@@ -92,6 +94,7 @@ impl<T> Clone for TypedTask<T> {
 /// The cell may live for ever, because `body` may keep the task. But the future and the outcome,
 /// which borrow from the caller, are dropped when `lend` returns or unwinds.
 pub(crate) fn lend<F: Future, R>(draft: Draft, future: F, body: impl FnOnce(&TypedTask<F::Output>) -> R) -> R {
+    let lane = draft.lane;
     struct Empty<'a, F: Future>(&'a TypedTask<F::Output>);
     impl<F: Future> Drop for Empty<'_, F> {
         fn drop(&mut self) {
@@ -116,7 +119,8 @@ pub(crate) fn lend<F: Future, R>(draft: Draft, future: F, body: impl FnOnce(&Typ
     }
     // SAFETY: `Empty` removes the future and its output before the borrows end. What is left of the
     // outcome is `None` or an error, which borrows nothing.
-    let task = unsafe { TypedTask::allocate(draft, future) };
+    let task = unsafe { TypedTask::allocate(|| draft, future) };
+    task.header().token.set(Token::unplaced(lane));
     let empty = Empty::<F>(&task);
     body(empty.0)
 }

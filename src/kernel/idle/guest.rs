@@ -311,11 +311,17 @@ impl Kernel {
         messages
     }
 
+    /// Whether the host was told that nothing is ready.
+    #[inline]
+    pub(in crate::kernel) fn host_sleeps(&self) -> bool {
+        self.idling.told_to_sleep.get().is_some()
+    }
+
     /// Called when something may have become ready on this thread. If the host was told that
     /// nothing is ready, this calls the host. The call is user code, so nothing may be borrowed.
     #[inline]
     pub(crate) fn work_arrived(&self) {
-        if self.idling.told_to_sleep.get().is_some() {
+        if self.host_sleeps() {
             self.as_guest(|guest| guest.call_host);
         }
     }

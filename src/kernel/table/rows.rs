@@ -6,7 +6,7 @@ use super::entry::Entry;
 use super::store::Side;
 use super::{Rows, TaskTable};
 use crate::kernel::callbacks::exceptions;
-use crate::kernel::cell::Header;
+use crate::kernel::cell::{AnyTask, Header};
 use crate::kernel::idle::lanes;
 use crate::kernel::token::{LAST_GENERATION, MAX_SLOTS, Token};
 use std::num::NonZeroU64;
@@ -31,10 +31,17 @@ impl Row {
     pub(super) const NONE: u32 = MAX_SLOTS as u32;
     const NEXT_BITS: u32 = 25;
 
+    /// A vacant row that gets no tenant.
+    const RESERVED: Row = Row(NonNull::new(ptr::without_provenance_mut(Self::bits_of(LAST_GENERATION, Row::NONE))).unwrap());
+
+    #[inline]
+    const fn bits_of(generation: u32, next: u32) -> usize {
+        ((generation as usize) << Self::NEXT_BITS | next as usize) << 1 | 1
+    }
+
     #[inline]
     pub(super) fn vacant(generation: u32, next: u32) -> Self {
-        let bits = (u64::from(generation) << Self::NEXT_BITS | u64::from(next)) << 1 | 1;
-        Row(NonNull::new(ptr::without_provenance_mut(bits as usize)).expect("it is odd"))
+        Row(NonNull::new(ptr::without_provenance_mut(Self::bits_of(generation, next))).expect("it is odd"))
     }
 
     /// The tenant, as a pointer from `AnyTask::into_raw`: the row owns a reference to it.
@@ -68,7 +75,7 @@ impl Row {
             *self = Row::vacant(generation, *first);
             *first = token.slot();
         } else {
-            *self = Row::vacant(LAST_GENERATION, Row::NONE);
+            *self = Row::RESERVED;
         }
     }
 
@@ -96,9 +103,16 @@ impl TaskTable {
         self.with(|table| Some(unsafe { table.rows.get_unchecked(token.slot() as usize).held() }))
     }
 
-    /// Adds a vacant row, when there is none.
+    /// Like `insert`, when there is no vacant row. A separate function, so that `insert` saves no registers.
     #[cold]
-    pub(super) fn add_row(&self) {
+    #[inline(never)]
+    pub(super) fn insert_into_new_row(&self, task: AnyTask) {
+        self.add_row();
+        self.insert(task);
+    }
+
+    /// Adds a vacant row.
+    fn add_row(&self) {
         // While nothing is borrowed, because this may panic.
         assert!(
             self.with(|table| table.rows.len()) < MAX_SLOTS,
@@ -153,10 +167,13 @@ impl Rows {
     #[inline]
     pub(super) fn vacate(&mut self, task: &Header) -> Option<NonNull<Header>> {
         let row = self.rows.get_mut(task.token().slot() as usize)?;
-        let tenant = row.tenant().filter(|tenant| ptr::eq(tenant.as_ptr(), task))?;
+        let tenant = row.0;
+        if !ptr::eq(tenant.as_ptr(), task) {
+            return None;
+        }
         self.tenants -= 1;
         if Side::Waiters.is_recorded(task) {
-            *row = Row::vacant(LAST_GENERATION, Row::NONE);
+            *row = Row::RESERVED;
         } else {
             row.offer(&mut self.vacant, task.token());
         }

@@ -107,7 +107,7 @@ fn ended_task_leaves_no_record() {
         assert_eq!(kernel.table.records(), 3);
         std::task::Poll::Ready(())
     });
-    let task = kernel.spawn(kernel.draft(None, Location::caller()), forgetful);
+    let task = kernel.spawn(None, Location::caller(), forgetful);
     kernel.turn();
     assert_eq!((task.header().is_done(), kernel.table.records()), (true, 0));
 }
@@ -127,7 +127,7 @@ fn cancel_when_the_numbers_of_spreads_are_used_up() {
             std::task::Poll::<()>::Pending
         })
     };
-    let tasks = [1, 0].map(|other| kernel.spawn(kernel.draft(None, Location::caller()), task(other)));
+    let tasks = [1, 0].map(|other| kernel.spawn(None, Location::caller(), task(other)));
     tokens.borrow_mut().extend(tasks.iter().map(|task| task.header().token()));
     kernel.turn();
     // Leaves the marks of spread 1.
