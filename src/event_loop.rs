@@ -816,7 +816,7 @@ impl LoopBuilder {
         kernel.idling.tell_of_long_rest.set(self.reporter.map(|reporter| reporter.long_rest));
         context::add_loop(&kernel);
         if never_taken.is_some() || self.handler.is_some() {
-            exceptions::set_handler(kernel.id(), kernel.table.lane().tenancy(), self.handler, never_taken);
+            exceptions::set_handler(kernel.id(), kernel.table.lane().tenancy, self.handler, never_taken);
         }
         #[cfg(feature = "probe")]
         if let Some(probe) = self.probe {

@@ -83,6 +83,7 @@ impl Token {
     }
 
     /// As a number, for sorting.
+    #[inline]
     pub(crate) fn bits(self) -> u64 {
         self.0
     }

@@ -11,22 +11,29 @@
 //! This file knows no tables and no tasks.
 
 use crate::kernel::idle::inbox::Inbox;
-use crate::kernel::token::{LAST_GENERATION, MAX_LANES, Token};
+use crate::kernel::token::{LAST_GENERATION, MAX_LANES, MAX_SLOTS, Token};
 use std::sync::{Mutex, OnceLock};
 
-/// A loop's stay in its lane: all tokens with a generation from `since` on. While the loop is
-/// alive, a token of the lane that names a task is one of these.
+/// A loop's stay in its lane: all tokens from a generation on. While the loop is alive, a token of
+/// the lane that names a task is one of these. As numbers, the tokens follow each other.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Tenancy {
-    pub(crate) lane: u16,
-    /// The generation of its first tokens.
-    pub(crate) since: u32,
+    /// The first token, as a number.
+    first: u64,
+    /// How much greater than the first token the last one is.
+    span: u64,
 }
 
 impl Tenancy {
+    pub(crate) fn new(lane: u16, since: u32) -> Self {
+        let first = Token::new(lane, since, 0).bits();
+        let last = Token::new(lane, LAST_GENERATION, MAX_SLOTS as u32 - 1).bits();
+        Tenancy { first, span: last - first }
+    }
+
     #[inline]
     pub(crate) fn has(self, token: Token) -> bool {
-        token.lane() == self.lane && token.generation() >= self.since
+        token.bits().wrapping_sub(self.first) <= self.span
     }
 }
 
@@ -53,14 +60,8 @@ pub(crate) struct Lane {
     pub(crate) loop_id: u64,
     /// The generation of the lane's first tokens.
     pub(crate) generation: u32,
+    pub(crate) tenancy: Tenancy,
     pub(crate) inbox: &'static Inbox,
-}
-
-impl Lane {
-    #[inline]
-    pub(crate) fn tenancy(&self) -> Tenancy {
-        Tenancy { lane: self.number, since: self.generation }
-    }
 }
 
 /// # Panics
@@ -86,7 +87,7 @@ pub(crate) fn enter() -> Lane {
     };
     let inbox = inbox(number);
     inbox.open(loop_id, generation);
-    Lane { number, loop_id, generation, inbox }
+    Lane { number, loop_id, generation, tenancy: Tenancy::new(number, generation), inbox }
 }
 
 /// The loop has ended, its inbox is closed, and no token of this lane has reached `generation`.

@@ -27,7 +27,7 @@ impl Kernel {
     /// Whether the task is, or was, a task of this loop.
     #[inline]
     pub(crate) fn has(&self, task: Token) -> bool {
-        self.table.lane().tenancy().has(task)
+        self.table.lane().tenancy.has(task)
     }
 
     #[inline]

@@ -303,8 +303,9 @@ impl Store {
     #[inline(always)]
     pub(super) fn end_first_wait(&mut self, task: &Header, key: &mut Option<WaitKey>) -> bool {
         let waits = &mut self.firsts[Side::Waits.nth()];
-        let Some(place) = waits.get_mut(task.token().slot()) else { return false };
-        let (Some(record), Some(ended)) = (&*place, &*key) else { return false };
+        let Some(ended) = &*key else { return false };
+        let Some(place) = waits.get_mut({ ended.task }.slot()) else { return false };
+        let Some(record) = &*place else { return false };
         if record.number != { ended.number } {
             return false;
         }
@@ -316,7 +317,7 @@ impl Store {
         } else {
             let ended = place.take();
             waits.release();
-            drop(ended.map(|record| ManuallyDrop::into_inner(record.item)));
+            ended.into_iter().for_each(drop_record);
         }
         true
     }
@@ -355,6 +356,12 @@ impl Store {
     pub(super) fn len(&self) -> usize {
         self.firsts[0].used + self.firsts[1].used + self.further.len()
     }
+}
+
+/// A separate function, so that code which removes a record saves no registers for this.
+#[inline(never)]
+fn drop_record(record: Record) {
+    drop(ManuallyDrop::into_inner(record.item));
 }
 
 #[cfg(all(test, not(loom)))]

@@ -36,7 +36,7 @@ pub(crate) fn begin_first_join(
     // SAFETY: the reference is used only in this function, and no user code is called.
     let Some(home) = (unsafe { home() }) else { return };
     let (awaiter, token) = (home.running.get(), task.token());
-    let is_usual = Side::Waiters.is_empty(task) && home.is_of_running(waker) && home.lane.tenancy().has(token);
+    let is_usual = Side::Waiters.is_empty(task) && home.is_of_running(waker) && home.lane.tenancy.has(token);
     if !is_usual || token == awaiter || home.is_probed() {
         return;
     }

@@ -16,8 +16,8 @@ fn pack_and_unpack_at_the_edges() {
 
 #[test]
 fn tenancy_has_the_tokens_of_its_lane_from_a_generation_on() {
-    let tenancy = Tenancy { lane: 7, since: 41 };
+    let tenancy = Tenancy::new(7, 41);
     let has = |lane, generation| tenancy.has(Token::new(lane, generation, 9));
-    assert_eq!([has(7, 40), has(7, 41), has(7, 42), has(6, 41)], [false, true, true, false]);
+    assert_eq!([has(7, 40), has(7, 41), has(7, 42), has(6, 41), has(8, 0)], [false, true, true, false, false]);
     assert!(tenancy.has(Token::unplaced(7)) && !tenancy.has(Token::NOBODY));
 }
