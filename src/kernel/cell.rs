@@ -419,7 +419,13 @@ impl<F: Future> TaskCell<F> {
     /// No reference to the cell is left.
     unsafe fn free(task: NonNull<Header>) {
         // SAFETY: the caller says that this is such a cell, and that no reference is left. `allocate` took its memory.
-        unsafe { if Self::is_spent(task) { memory::give(task.cast(), Layout::new::<Self>()) } else { Self::free_unspent(task) } }
+        unsafe {
+            if Self::is_spent(task) {
+                memory::give(task.cast(), Layout::new::<Self>())
+            } else {
+                Self::free_unspent(task)
+            }
+        }
     }
 
     /// # Safety

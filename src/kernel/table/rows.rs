@@ -32,7 +32,8 @@ impl Row {
     const NEXT_BITS: u32 = 25;
 
     /// A vacant row that gets no tenant.
-    const RESERVED: Row = Row(NonNull::new(ptr::without_provenance_mut(Self::bits_of(LAST_GENERATION, Row::NONE))).unwrap());
+    const RESERVED: Row =
+        Row(NonNull::new(ptr::without_provenance_mut(Self::bits_of(LAST_GENERATION, Row::NONE))).unwrap());
 
     #[inline]
     const fn bits_of(generation: u32, next: u32) -> usize {

@@ -19,7 +19,7 @@ use crate::kernel::cell::Header;
 use crate::kernel::table::lists::{List, Lists};
 use crate::kernel::table::records::{Then, Wait, WaitEntry, WaitKey};
 use std::hint::black_box;
-use std::mem::ManuallyDrop;
+use std::mem::{self, ManuallyDrop};
 use std::num::NonZeroU64;
 
 /// Instead of the index of a node: the record in `firsts`.
@@ -140,6 +140,12 @@ fn split(place: u32) -> (usize, usize) {
     (place as usize / PAGE, place as usize % PAGE)
 }
 
+#[inline]
+fn find<T>(pages: &mut [Option<Box<[T; PAGE]>>], place: u32) -> Option<&mut T> {
+    let (page, place) = split(place);
+    Some(&mut pages.get_mut(page)?.as_mut()?[place])
+}
+
 impl<T> Places<T> {
     const NONE: Self = Places { pages: Vec::new(), taken: 0, used: 0, emptied: 0 };
 
@@ -153,8 +159,7 @@ impl<T> Places<T> {
     /// A place, if its page has memory.
     #[inline]
     fn get_mut(&mut self, place: u32) -> Option<&mut T> {
-        let (page, place) = split(place);
-        Some(&mut self.pages.get_mut(page)?.as_mut()?[place])
+        find(&mut self.pages, place)
     }
 
     /// Takes a place into use.
@@ -172,9 +177,15 @@ impl<T> Places<T> {
     #[inline]
     fn release(&mut self) {
         self.used -= 1;
-        if self.taken > KEPT / PAGE {
+        if self.is_large() {
             self.give_back();
         }
+    }
+
+    /// Whether there is more memory than is kept when no place is in use.
+    #[inline]
+    fn is_large(&self) -> bool {
+        self.taken > KEPT / PAGE
     }
 
     #[cold]
@@ -202,6 +213,25 @@ impl<T> Places<T> {
         if self.emptied == PATIENCE {
             *self = Places::NONE;
         }
+    }
+}
+
+impl Places<Option<Record>> {
+    #[cold]
+    #[inline(never)]
+    fn drop_wait(&mut self, place: u32) {
+        self.get_mut(place).into_iter().for_each(drop_wait);
+        self.release();
+    }
+}
+
+/// Drops a wait where it is: to move it out first would take more instructions.
+#[inline(never)]
+fn drop_wait(place: &mut Option<Record>) {
+    if let Some(Item::Wait(ended)) = place.as_mut().map(|record| &mut *record.item) {
+        let wait = mem::replace(&mut ended.wait, Wait::ELSEWHERE);
+        *place = None;
+        drop(wait);
     }
 }
 
@@ -297,14 +327,15 @@ impl Store {
 
     /// Removes the first wait of a task if it has this key, and clears the key. Otherwise does nothing.
     ///
-    /// The end of a task is the usual thing to wait for. Such a record owns nothing, so it is not
-    /// moved out of its place. Everything else comes before the drop, so that a wait for a task saves
-    /// no registers for it.
+    /// The calls come last, so that no registers are saved for them. The end of a task is the usual thing
+    /// to wait for; the record of such a wait owns nothing.
     #[inline(always)]
     pub(super) fn end_first_wait(&mut self, task: &Header, key: &mut Option<WaitKey>) -> bool {
         let waits = &mut self.firsts[Side::Waits.nth()];
+        let is_large = waits.is_large();
         let Some(ended) = &*key else { return false };
-        let Some(place) = waits.get_mut({ ended.task }.slot()) else { return false };
+        let slot = { ended.task }.slot();
+        let Some(place) = find(&mut waits.pages, slot) else { return false };
         let Some(record) = &*place else { return false };
         if record.number != { ended.number } {
             return false;
@@ -314,10 +345,11 @@ impl Store {
         if record.is_of_task() {
             *place = None;
             waits.release();
+        } else if is_large {
+            waits.drop_wait(slot);
         } else {
-            let ended = place.take();
-            waits.release();
-            ended.into_iter().for_each(drop_record);
+            waits.used -= 1;
+            drop_wait(place);
         }
         true
     }
@@ -356,12 +388,6 @@ impl Store {
     pub(super) fn len(&self) -> usize {
         self.firsts[0].used + self.firsts[1].used + self.further.len()
     }
-}
-
-/// A separate function, so that code which removes a record saves no registers for this.
-#[inline(never)]
-fn drop_record(record: Record) {
-    drop(ManuallyDrop::into_inner(record.item));
 }
 
 #[cfg(all(test, not(loom)))]
