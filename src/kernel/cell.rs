@@ -42,8 +42,8 @@
 //! The mark `SCHEDULED` stays set while the task runs. So RUNNING is the mark plus the token in `TaskTable::running`, and most
 //! steps write `life` only when the task suspends. One field for all states would have to be written twice in each step.
 //!
-//! A task's waits (what it waits for) and its waiters (what its end wakes) are in the table; bits in the header say whether
-//! there are any. The cell has no reference to its loop: code that needs the loop finds it by the token.
+//! A task's waits (what it waits for) and its waiters (what its end wakes) are in the table, except the first awaiter
+//! (`cell/extra.rs`). Bits say whether there are any. The cell has no reference to its loop: the token names the loop.
 //!
 //! # Unsafe code
 //!
@@ -115,7 +115,7 @@ pub(crate) struct Header {
     pub(super) link: Link<Entry>,
     /// Until the task is inserted into the table, a token that names no task.
     pub(super) token: Cell<Token>,
-    /// Bits that say whether the table has waits and waiters of this task (`table/store.rs`), and whether the outcome was read.
+    /// Bits that say where this task has waits and waiters (`table/store.rs`, `cell/extra.rs`), and whether the outcome was read.
     pub(super) records: Cell<u8>,
 
     // Fixed when the task is made.
@@ -129,7 +129,7 @@ pub(crate) struct Header {
     pub(crate) cancelling: Cell<u32>,
     /// The number of the last cancellation that spread through this task (`cancel/spread.rs`).
     pub(crate) visited: Cell<u32>,
-    /// Data that few tasks have. Taken out while it is used (`Header::extra`).
+    /// Data that few tasks have, taken out while it is used (`Header::extra`). In the other tasks, the first awaiter.
     extra: Slot,
 }
 
