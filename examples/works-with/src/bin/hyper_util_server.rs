@@ -1,95 +1,99 @@
-//! hyper-util: a server of HTTP/1 and HTTP/2 on one port, which ends in order.
+//! hyper-util: its server for HTTP/1 and HTTP/2 on one port, which ends after the requests that run.
 //!
-//! hyper-util's builder takes our sockets and the loop's executor as they are (feature `hyper`). The
-//! handler is not `Send`, and need not be.
+//! Our sockets implement hyper's traits, so the glue is `LoopExecutor` and `LoopTimer`.
 //!
 //! `cargo run --bin hyper_util_server`, in `examples/works-with`.
 
-use http_body_util::{BodyExt, Empty, Full};
-use hyper::body::{Bytes, Incoming};
+use http_body_util::BodyExt;
+use hyper::body::Incoming;
 use hyper::service::service_fn;
-use hyper::{Request, Response, Version};
-use hyper_util::client::legacy::Client;
+use hyper::{Request, Response, client};
 use hyper_util::server::conn::auto;
 use hyper_util::server::graceful::GracefulShutdown;
 use onelane::hyper::{LoopExecutor, LoopTimer};
-use onelane::hyper_util::Connector;
-use onelane::net::TcpListener;
-use onelane::sync::Event;
+use onelane::net::{TcpListener, TcpStream};
 use onelane::{EventLoop, sleep, spawn, timeout};
+use programs::{Called, Result, called};
 use std::cell::Cell;
 use std::convert::Infallible;
-use std::net::Ipv4Addr;
+use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Duration;
 
-/// Accepts until `stop` is set. Then waits until the requests in progress have been answered.
-async fn serve(listener: TcpListener, stop: Rc<Event>, visits: Rc<Cell<u32>>) {
+/// The number of requests. All connections share it, and it need not be `Send`.
+type Served = Rc<Cell<u32>>;
+
+async fn handle(request: Request<Incoming>, served: Served) -> Result<Response<String>, Infallible> {
+    served.set(served.get() + 1);
+    if request.uri().path() == "/slow" {
+        sleep(Duration::from_millis(50)).await;
+    }
+    Ok(Response::new(format!("{:?}\n", request.version())))
+}
+
+async fn serve(listener: TcpListener, graceful: Rc<GracefulShutdown>, served: Served) -> Result {
     let mut http = auto::Builder::new(LoopExecutor);
     http.http1().timer(LoopTimer);
     http.http2().timer(LoopTimer);
-    let shutdown = GracefulShutdown::new();
-    let accepting = async {
-        loop {
-            let (stream, _) = listener.accept().await.unwrap();
-            let visits = visits.clone();
-            let service = service_fn(move |request: Request<Incoming>| {
-                let visits = visits.clone();
-                async move {
-                    visits.set(visits.get() + 1);
-                    if request.uri().path() == "/slow" {
-                        sleep(Duration::from_millis(20)).await;
-                    }
-                    let text = format!("visit {}, {:?}", visits.get(), request.version());
-                    Ok::<_, Infallible>(Response::new(Full::<Bytes>::from(text)))
-                }
-            });
-            let connection = http.serve_connection(stream, service).into_owned();
-            spawn(shutdown.watch(connection));
-        }
-    };
-    futures_util::future::select(std::pin::pin!(accepting), std::pin::pin!(stop.wait())).await;
-    drop(listener);
-    timeout(Duration::from_secs(10), shutdown.shutdown()).await.expect("no request takes that long");
+    loop {
+        let (stream, _) = listener.accept().await?;
+        let served = served.clone();
+        let service = service_fn(move |request| handle(request, served.clone()));
+        let connection = http.serve_connection(stream, service).into_owned();
+        spawn(graceful.watch(connection));
+    }
 }
 
-async fn body(response: Response<Incoming>) -> Bytes {
-    response.into_body().collect().await.unwrap().to_bytes()
+async fn text(response: Response<Incoming>) -> Result<String> {
+    Ok(String::from_utf8(response.into_body().collect().await?.to_bytes().into())?)
 }
 
-fn main() {
+async fn with_http1(address: SocketAddr, path: &str) -> Result<String> {
+    let stream = TcpStream::connect(address).await?;
+    let (mut client, connection) = client::conn::http1::handshake(stream).await?;
+    spawn(connection);
+    let request = Request::get(path).header("host", "localhost").body(String::new())?;
+    text(client.send_request(request).await?).await
+}
+
+async fn with_http2(address: SocketAddr, path: &str) -> Result<String> {
+    let stream = TcpStream::connect(address).await?;
+    let (mut client, connection) = client::conn::http2::handshake(LoopExecutor, stream).await?;
+    spawn(connection);
+    let request = Request::get(format!("http://{address}{path}")).body(String::new())?;
+    text(client.send_request(request).await?).await
+}
+
+fn main() -> Result {
     EventLoop::new().run(async {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
-        let address = listener.local_addr().unwrap();
-        let (stop, visits) = (Rc::new(Event::new()), Rc::new(Cell::new(0)));
-        let serving = spawn(serve(listener, stop.clone(), visits.clone()));
-
-        let client = |http2| {
-            let mut builder = Client::builder(LoopExecutor);
-            builder.pool_timer(LoopTimer).timer(LoopTimer).http2_only(http2);
-            builder.build::<_, Empty<Bytes>>(Connector::new())
-        };
-        let (one, two) = (client(false), client(true));
-        let uri = |path: &str| format!("http://{address}{path}").parse().unwrap();
-        let response = one.get(uri("/")).await.unwrap();
-        assert_eq!(response.version(), Version::HTTP_11);
-        assert_eq!(body(response).await, "visit 1, HTTP/1.1");
-        let response = two.get(uri("/")).await.unwrap();
-        assert_eq!(response.version(), Version::HTTP_2);
-        assert_eq!(body(response).await, "visit 2, HTTP/2.0");
-
-        // Two requests are in progress when the server is stopped. Both are answered.
-        let slow = [one.get(uri("/slow")), two.get(uri("/slow"))].map(spawn);
-        while visits.get() < 4 {
-            sleep(Duration::from_millis(1)).await;
+        let listener = TcpListener::bind("127.0.0.1:0").await?;
+        let address = listener.local_addr()?;
+        let (graceful, served) = (Rc::new(GracefulShutdown::new()), Served::default());
+        let server = serve(listener, graceful.clone(), served.clone());
+        match called() {
+            Called::Connect(_) => return Err("this program has no `connect`".into()),
+            Called::Serve => {
+                println!("listening at {address}");
+                server.await?;
+            }
+            Called::Alone => {
+                let server = spawn(server);
+                assert_eq!(with_http1(address, "/").await?, "HTTP/1.1\n");
+                assert_eq!(with_http2(address, "/").await?, "HTTP/2.0\n");
+                // The server stops while two requests are under way.
+                let one = spawn(with_http1(address, "/slow"));
+                let two = spawn(with_http2(address, "/slow"));
+                while served.get() < 4 {
+                    sleep(Duration::from_millis(1)).await;
+                }
+                server.cancel();
+                server.await.unwrap_err();
+                let graceful = Rc::into_inner(graceful).unwrap();
+                timeout(Duration::from_secs(10), graceful.shutdown()).await?;
+                assert_eq!((one.await??, two.await??), ("HTTP/1.1\n".into(), "HTTP/2.0\n".into()));
+                println!("hyper-util: HTTP/1 and HTTP/2 on one port; an end that waits for two requests");
+            }
         }
-        stop.set();
-        for request in slow {
-            let response = request.await.unwrap().unwrap();
-            assert!(body(response).await.starts_with(b"visit 4"));
-        }
-        serving.await.unwrap();
-        assert!(client(false).get(uri("/")).await.unwrap_err().is_connect());
-        println!("hyper-util: a server of HTTP/1 and HTTP/2, and its orderly end");
-    });
+        Ok(())
+    })
 }

@@ -4,7 +4,9 @@
 //! `local(..)` too. Futures that are `Send` themselves, such as `sleep` and `to_thread`, need no
 //! wrapper.
 //!
-//! `cargo run --bin axum_handlers`, in `examples/works-with`.
+//! `axum::serve` needs tokio. `serve` below takes its place, with hyper.
+//!
+//! `cargo run --bin axum`, in `examples/works-with`.
 
 use axum::body::Body;
 use axum::extract::{Path, State};
@@ -21,8 +23,9 @@ use onelane::sync::Lock;
 use onelane::{
     Elapsed, EventLoop, Local, as_completed, gather, local, sleep, spawn, task_group, timeout, to_thread, yield_now,
 };
+use programs::{Called, Result, called};
 use std::future::pending;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -120,34 +123,50 @@ async fn fetch(address: SocketAddr, path: &str) -> (StatusCode, String) {
     (status, String::from_utf8(body.to_vec()).unwrap())
 }
 
-fn main() {
-    EventLoop::new().run(async {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
-        let address = listener.local_addr().unwrap();
-        let app = app();
+async fn serve(listener: TcpListener) -> Result {
+    let app = app();
+    loop {
+        let (stream, _) = listener.accept().await?;
+        let service = TowerToHyperService::new(app.clone());
         spawn(async move {
-            loop {
-                let (stream, _) = listener.accept().await.unwrap();
-                let service = TowerToHyperService::new(app.clone());
-                spawn(async move {
-                    let mut http = server::conn::http1::Builder::new();
-                    http.timer(LoopTimer).serve_connection(stream, service).await
-                });
-            }
+            let mut http = server::conn::http1::Builder::new();
+            http.timer(LoopTimer).serve_connection(stream, service).await
         });
-        for (path, expected) in [
-            ("/visits", "1"),
-            ("/visits", "2"),
-            ("/spawned/7", "49"),
-            ("/gathered", "[3, 1, 2]"),
-            ("/tuple", "(1, \"two\")"),
-            ("/group", "3"),
-            ("/without", "from a thread"),
-            ("/streamed", "1\n2\n"),
-        ] {
-            assert_eq!(fetch(address, path).await, (StatusCode::OK, expected.into()), "{path}");
+    }
+}
+
+async fn client(address: SocketAddr) {
+    for (path, expected) in [
+        ("/visits", "1"),
+        ("/visits", "2"),
+        ("/spawned/7", "49"),
+        ("/gathered", "[3, 1, 2]"),
+        ("/tuple", "(1, \"two\")"),
+        ("/group", "3"),
+        ("/without", "from a thread"),
+        ("/streamed", "1\n2\n"),
+    ] {
+        assert_eq!(fetch(address, path).await, (StatusCode::OK, expected.into()), "{path}");
+    }
+    assert_eq!(fetch(address, "/slow").await.0, StatusCode::GATEWAY_TIMEOUT);
+}
+
+fn main() -> Result {
+    EventLoop::new().run(async {
+        let listener = TcpListener::bind("127.0.0.1:0").await?;
+        let address = listener.local_addr()?;
+        match called() {
+            Called::Connect(_) => return Err("this program has no `connect`".into()),
+            Called::Serve => {
+                println!("listening at {address}");
+                serve(listener).await?;
+            }
+            Called::Alone => {
+                spawn(serve(listener));
+                client(address).await;
+                println!("axum: handlers with timeout, spawn, gather, Lock, groups, streams and threads");
+            }
         }
-        assert_eq!(fetch(address, "/slow").await.0, StatusCode::GATEWAY_TIMEOUT);
-        println!("axum: handlers with timeout, spawn, gather, Lock, groups, streams and threads");
-    });
+        Ok(())
+    })
 }

@@ -1,9 +1,9 @@
 //! hickory: its resolver on our sockets, timers and tasks, by its trait `RuntimeProvider`.
 //!
 //! All futures of the trait must be `Send`. Those of our sockets and `sleep` are. Code
-//! that uses `timeout` is in `local(..)`. The name server is in this program.
+//! that uses `timeout` is in `local(..)`. Alone, the name server is in this program.
 //!
-//! `cargo run --bin hickory_resolver`, in `examples/works-with`.
+//! `cargo run --bin hickory`, in `examples/works-with`.
 
 use async_trait::async_trait;
 use futures_util::io::{AsyncRead, AsyncWrite};
@@ -20,8 +20,9 @@ use hickory_resolver::name_server::GenericConnector;
 use onelane::net::{TcpStream, UdpSocket};
 use onelane::sync::Lock;
 use onelane::{EventLoop, gather, local, sleep, spawn, timeout, to_thread};
+use programs::{Called, Result, called};
 use std::io;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
@@ -151,15 +152,31 @@ fn resolve_all(resolver: Rc<Resolver<GenericConnector<Onelane>>>) -> Pin<Box<dyn
     }))
 }
 
-fn main() {
+/// Looks up the names at this name server.
+async fn client(server: SocketAddr, protocol: Protocol) {
+    let mut config = ResolverConfig::new();
+    config.add_name_server(NameServerConfig::new(server, protocol));
+    let resolver = Resolver::builder_with_config(config, GenericConnector::new(Onelane)).build();
+    assert_eq!(resolve_all(Rc::new(resolver)).await, ["tea.test. 10.0.0.7", "toast.test. 10.0.0.7"]);
+}
+
+fn main() -> Result {
     EventLoop::new().run(async {
-        let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
-        let server = socket.local_addr().unwrap();
-        spawn(serve(socket));
-        let mut config = ResolverConfig::new();
-        config.add_name_server(NameServerConfig::new(server, Protocol::Udp));
-        let resolver = Resolver::builder_with_config(config, GenericConnector::new(Onelane)).build();
-        assert_eq!(resolve_all(Rc::new(resolver)).await, ["tea.test. 10.0.0.7", "toast.test. 10.0.0.7"]);
-        println!("hickory: its resolver on our sockets; with timeout, spawn, gather, Lock and to_thread");
-    });
+        match called() {
+            Called::Connect(address) => {
+                client(address.parse()?, Protocol::Udp).await;
+                client(address.parse()?, Protocol::Tcp).await;
+                println!("hickory: two names of another server, by UDP and by TCP");
+            }
+            Called::Serve => return Err("this program has no `serve`".into()),
+            Called::Alone => {
+                let socket = UdpSocket::bind("127.0.0.1:0").await?;
+                let server = socket.local_addr()?;
+                spawn(serve(socket));
+                client(server, Protocol::Udp).await;
+                println!("hickory: its resolver on our sockets; with timeout, spawn, gather, Lock and to_thread");
+            }
+        }
+        Ok(())
+    })
 }
