@@ -53,6 +53,7 @@
 //!   the loop.
 //! - With the feature `replay`: `LoopBuilder::replay` and the module `replay`, which write a run as an
 //!   HTML page that replays it.
+//! - Which other crates run here, and how: `docs/works-with.md`.
 //!
 //! # Four rules
 //!

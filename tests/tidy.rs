@@ -180,7 +180,7 @@ fn named_files_exist() {
     let files: Vec<String> = folders.iter().flat_map(|folder| sources(folder).into_keys()).collect();
     let mut texts: Vec<(String, String)> = sources("src").into_iter().collect();
     texts.extend(
-        ["README.md", "docs/architecture.md", "docs/asyncio.md", "docs/porting.md"]
+        ["README.md", "docs/architecture.md", "docs/asyncio.md", "docs/porting.md", "docs/works-with.md"]
             .map(|name| (name.into(), document(name))),
     );
     let mut found = 0;
@@ -196,6 +196,35 @@ fn named_files_exist() {
         }
     }
     assert!(found > 100, "{found}");
+}
+
+/// `docs/works-with.md` has a row for each program of `examples/works-with`, and no other rows. Each
+/// line of glue that it prints is in the program, and the row has the number of these lines.
+#[test]
+fn each_program_with_another_crate_has_a_row() {
+    let page = document("docs/works-with.md");
+    let programs: BTreeMap<String, String> = sources("examples/works-with/src/bin")
+        .into_iter()
+        .map(|(file, text)| (file.rsplit('/').next().unwrap().trim_end_matches(".rs").into(), text))
+        .collect();
+    let rows: BTreeMap<&str, &str> = table_rows(page.split("<!-- programs -->").nth(1).unwrap())
+        .iter()
+        .filter(|cells| cells[1].starts_with('`'))
+        .map(|cells| (cells[1].trim_matches('`'), cells[2]))
+        .collect();
+    assert_eq!(programs.keys().collect::<Vec<_>>(), rows.keys().collect::<Vec<_>>(), "programs and rows");
+    let mut printed = 0;
+    for (program, rest) in page.split("<!-- glue: ").skip(1).map(|rest| rest.split_once(" -->").unwrap()) {
+        let block = rest.split("```").nth(1).unwrap().strip_prefix("rust\n").unwrap();
+        let glue: Vec<&str> = block.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
+        for line in &glue {
+            let is_there = programs[program].lines().any(|other| other.trim() == *line);
+            assert!(is_there, "{program} has no line {line}");
+        }
+        assert_eq!(rows[program], glue.len().to_string(), "lines of glue of {program}");
+        printed += 1;
+    }
+    assert!(printed > 5, "only {printed} blocks were found");
 }
 
 /// The documents promise that the heart can be read in one sitting, so its size is limited.

@@ -32,7 +32,8 @@ use std::thread;
 /// [`spawn`](crate::spawn()), [`gather`](crate::gather()), [`sync`](crate::sync) and everything
 /// else that is not `Send`. Wrap also what handlers share, such as an `Rc`.
 ///
-/// The programs in `examples/works-with` show this with axum, tonic, hyper-util and hickory.
+/// The programs in `examples/works-with` show this with axum, tonic, hyper-util and hickory;
+/// `docs/works-with.md` lists them.
 ///
 /// Cancel safety: that of the future inside.
 ///

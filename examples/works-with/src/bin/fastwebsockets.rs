@@ -1,7 +1,7 @@
 //! fastwebsockets: websockets that begin as a request of hyper.
 //!
-//! Its client asks for tokio's traits: `compat` adds them to our socket. Its server gets the
-//! connection from hyper, which uses our socket as it is.
+//! Its client asks for tokio's traits, which our sockets have with the feature `tokio-io`. Its server
+//! gets the connection from hyper, which uses our socket by the feature `hyper`.
 //!
 //! `cargo run --bin fastwebsockets`, in `examples/works-with`.
 
@@ -15,7 +15,6 @@ use onelane::hyper::{LoopExecutor, LoopTimer};
 use onelane::net::{TcpListener, TcpStream};
 use onelane::{EventLoop, spawn};
 use programs::{Called, Result, called};
-use tokio_util::compat::FuturesAsyncReadCompatExt;
 
 async fn client(address: &str) -> Result {
     let request = Request::get("/")
@@ -25,7 +24,7 @@ async fn client(address: &str) -> Result {
         .header(SEC_WEBSOCKET_KEY, handshake::generate_key())
         .header(SEC_WEBSOCKET_VERSION, "13")
         .body(Empty::<Bytes>::new())?;
-    let stream = TcpStream::connect(address).await?.compat();
+    let stream = TcpStream::connect(address).await?;
     let (socket, _) = handshake::client(&LoopExecutor, request, stream).await?;
     let mut socket = FragmentCollector::new(socket);
     let bytes = vec![7; 100_000];

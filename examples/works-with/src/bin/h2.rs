@@ -1,7 +1,7 @@
 //! h2: HTTP/2 by itself, several requests at a time on one connection.
 //!
-//! It asks for tokio's traits: `compat` adds them to our socket. The connection is a future that we
-//! spawn.
+//! It asks for tokio's traits, which our sockets have with the feature `tokio-io`. The connection is
+//! a future that we spawn.
 //!
 //! `cargo run --bin h2`, in `examples/works-with`.
 
@@ -14,7 +14,6 @@ use hyper::{Request, Response};
 use onelane::net::{TcpListener, TcpStream};
 use onelane::{EventLoop, spawn, try_gather};
 use programs::{Called, Result, called};
-use tokio_util::compat::FuturesAsyncReadCompatExt;
 
 /// The size of the body for the path `/large`: more than the peer may send at once.
 const LARGE: usize = 300_000;
@@ -39,7 +38,7 @@ async fn get(client: SendRequest<Bytes>, uri: String) -> Result<Vec<u8>, h2::Err
 }
 
 async fn client(address: &str) -> Result {
-    let stream = TcpStream::connect(address).await?.compat();
+    let stream = TcpStream::connect(address).await?;
     let (client, connection) = client::handshake(stream).await?;
     let connection = spawn(connection);
     let paths = ["hello", "large", "hello"];
@@ -65,7 +64,7 @@ async fn answer(path: String, mut response: SendResponse<Bytes>) -> Result<(), h
 }
 
 async fn serve(stream: TcpStream) -> Result<(), h2::Error> {
-    let mut connection = server::handshake(stream.compat()).await?;
+    let mut connection = server::handshake(stream).await?;
     while let Some(request) = connection.accept().await {
         let (request, response) = request?;
         spawn(answer(request.uri().path().into(), response));

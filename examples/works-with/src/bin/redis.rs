@@ -1,8 +1,9 @@
 //! redis: a client of redis, over our socket.
 //!
-//! `MultiplexedConnection` takes a stream that has tokio's traits: `compat` adds them to our socket.
-//! The crate does not build without the feature `tokio-comp` or `smol-comp`. With the first, its limit
-//! for a response needs tokio's timers, so it is off here, and `timeout` takes its place.
+//! `MultiplexedConnection` takes a stream that has tokio's traits, as our sockets have with the
+//! feature `tokio-io`. The crate does not build without its feature `tokio-comp` or `smol-comp`. With
+//! the first, its limit for a response needs tokio's timers, so it is off here, and `timeout` takes its
+//! place.
 //!
 //! It needs a server. `.ci/real-servers redis` starts redis and runs this program:
 //! `cargo run --bin redis connect HOST:PORT`.
@@ -13,13 +14,12 @@ use programs::{Called, Result, called};
 use redis::aio::MultiplexedConnection;
 use redis::{AsyncCommands, AsyncConnectionConfig, RedisConnectionInfo, pipe};
 use std::time::Duration;
-use tokio_util::compat::FuturesAsyncReadCompatExt;
 
 const LIMIT: Duration = Duration::from_secs(5);
 
 /// The connection, whose driver is spawned.
 async fn connect(address: &str) -> Result<MultiplexedConnection> {
-    let stream = TcpStream::connect(address).await?.compat();
+    let stream = TcpStream::connect(address).await?;
     let config = AsyncConnectionConfig::new().set_response_timeout(None);
     let info = RedisConnectionInfo::default();
     let (connection, driver) = MultiplexedConnection::new_with_config(&info, stream, config).await?;

@@ -1,7 +1,8 @@
 //! tokio-postgres: a client of PostgreSQL, over our socket.
 //!
 //! Leave its feature `runtime` off: it connects by tokio. `Config::connect_raw` takes a stream that has
-//! tokio's traits: `compat` adds them to our socket. The connection is a future that we spawn.
+//! tokio's traits, as our sockets have with the feature `tokio-io`. The connection is a future that we
+//! spawn.
 //!
 //! It needs a server. `.ci/real-servers tokio_postgres` starts PostgreSQL and runs this program:
 //! `cargo run --bin tokio_postgres connect HOST:PORT`, as the user `postgres` without a password.
@@ -14,10 +15,9 @@ use onelane::{EventLoop, spawn, timeout};
 use programs::{Called, Result, called};
 use std::time::Duration;
 use tokio_postgres::{AsyncMessage, Config, Error, NoTls};
-use tokio_util::compat::FuturesAsyncReadCompatExt;
 
 async fn client(address: &str) -> Result {
-    let stream = TcpStream::connect(address).await?.compat();
+    let stream = TcpStream::connect(address).await?;
     let (mut client, mut connection) = Config::new().user("postgres").connect_raw(stream, NoTls).await?;
     // Whoever needs no notifications spawns the connection itself, which is a future.
     let (sender, notifications) = channel::unbounded();
