@@ -14,6 +14,7 @@ use onelane::hyper::{LoopExecutor, LoopTimer};
 use onelane::hyper_util::Connector;
 use onelane::net::TcpListener;
 use onelane::{EventLoop, gather, sleep, spawn};
+use programs::{Called, called};
 use std::cell::Cell;
 use std::convert::Infallible;
 use std::error::Error;
@@ -49,8 +50,21 @@ fn cause(error: &hyper_util::client::legacy::Error) -> &io::Error {
     panic!("{error:?}")
 }
 
+/// Requests to a server of other authors, one after the other on one connection.
+async fn connect(address: &str) {
+    let client = Client::builder(LoopExecutor).pool_timer(LoopTimer).build::<_, Empty<Bytes>>(Connector::new());
+    for _ in 0..3 {
+        let response = client.get(format!("http://{address}/").parse().unwrap()).await.unwrap();
+        assert_eq!(response.into_body().collect().await.unwrap().to_bytes(), "hello");
+    }
+    println!("hyper-util: three requests to another server");
+}
+
 fn main() {
     EventLoop::new().run(async {
+        if let Called::Connect(address) = called() {
+            return connect(&address).await;
+        }
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
         let port = listener.local_addr().unwrap().port();
         let connections = Rc::new(Cell::new(0));

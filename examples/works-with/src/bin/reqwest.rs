@@ -16,6 +16,7 @@ use hyper::{Request, Response, server};
 use onelane::hyper::LoopTimer;
 use onelane::net::TcpListener;
 use onelane::{EventLoop, gather, spawn};
+use programs::{Called, called};
 use std::convert::Infallible;
 use std::net::Ipv4Addr;
 
@@ -43,8 +44,18 @@ fn threads() -> Vec<String> {
     names
 }
 
+/// A request to a server of other authors.
+async fn connect(address: &str) {
+    let text = async { reqwest::get(format!("http://{address}/")).await?.text().await }.compat();
+    assert_eq!(text.await.unwrap(), "hello");
+    println!("reqwest: a request to another server, inside async-compat");
+}
+
 fn main() {
     EventLoop::new().run(async {
+        if let Called::Connect(address) = called() {
+            return connect(&address).await;
+        }
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
         let address = listener.local_addr().unwrap();
         spawn(serve(listener));
