@@ -187,7 +187,7 @@ fn lent_task_is_not_polled_after_the_body_has_unwound() {
     let unwound = catch_unwind(AssertUnwindSafe(|| {
         super::cell::lend(draft, future, |main| {
             *lent.borrow_mut() = Some(main.any().clone());
-            kernel.insert(main.any());
+            kernel.insert(main.any().clone());
             std::panic::resume_unwind(Box::new("out of the body"))
         })
     }));
