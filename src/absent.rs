@@ -11,11 +11,14 @@
 
 use crate::event_loop::{EventLoop, LoopBuilder, LoopRef};
 use crate::host::Drive;
+#[cfg(all(unix, feature = "io"))]
+use crate::net::{OpenConnection, OpenUnixConnection, StartServer, StreamWriter};
 #[cfg(feature = "sync")]
 use crate::sync::Queue;
 
 /// A trait that is never implemented, and methods that have it as their bound. A method with a word
-/// in parentheses takes `self` and one argument, and returns `Self`; one without takes `&self`.
+/// in parentheses takes `self` and one argument, and returns `Self`; with two words, it takes
+/// `&mut self` and two arguments; one without takes `&self`.
 #[allow(unused_macros, reason = "all features may be on")]
 macro_rules! absent {
     ($bound:ident, $message:literal, $cure:literal: $([$($generics:tt)*] $type:ty { $($methods:tt)+ })+) => {
@@ -36,6 +39,15 @@ macro_rules! absent {
             for<'any> Self: $bound,
         {
             self
+        }
+        absent!(methods $bound: $($rest)*);
+    };
+    (methods $bound:ident: $method:ident($one:ident, $other:ident), $($rest:tt)*) => {
+        #[doc(hidden)]
+        pub fn $method<A, B>(&mut self, _: A, _: B)
+        where
+            for<'any> Self: $bound,
+        {
         }
         absent!(methods $bound: $($rest)*);
     };
@@ -108,4 +120,15 @@ absent!(
     "this method of onelane needs the feature `stream`",
     "in the folder of your package: `cargo add onelane --features stream`":
     [T] Queue<T> { stream(), }
+);
+
+#[cfg(all(unix, feature = "io", not(feature = "tls")))]
+absent!(
+    NeedsTls,
+    "this method of onelane needs the feature `tls`",
+    "in the folder of your package: `cargo add onelane --features tls`":
+    [] OpenConnection { tls(connector), }
+    [] OpenUnixConnection { tls(connector), }
+    [H] StartServer<H> { tls(acceptor), }
+    [] StreamWriter { start_tls(reader, role), tls(), }
 );

@@ -271,7 +271,8 @@ impl LoopBuilder {
     }
 
     /// Sets the handler for panics that no code handles: of a task whose result is never read, of a
-    /// callback, of a destructor. Without a handler, each is a line on stderr.
+    /// callback, of a destructor. It also gets the failed TLS handshakes of servers. Without a
+    /// handler, each is a line on stderr.
     ///
     /// A handler may do everything that a callback may do. If the handler itself panics, the line
     /// goes to stderr.

@@ -43,6 +43,7 @@
 //!   `io::Async` for other file descriptors. With the feature `hyper`, hyper's traits for them; with
 //!   `hyper-util`, what its client with a pool needs; with `tokio-io`, tokio's `AsyncRead` and
 //!   `AsyncWrite`.
+//! - With the feature `tls`, on Unix: TLS on the streams: `net::TlsConnector`, `net::TlsAcceptor`.
 //! - With the feature `threads`: `to_thread`, which calls a blocking function on another thread.
 //! - With the feature `stream`: `futures_core::Stream` for `as_completed`, channels, queues,
 //!   intervals, signals and listeners; `FusedFuture` and `FusedStream`.

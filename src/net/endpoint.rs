@@ -115,6 +115,17 @@ impl Endpoint {
         Endpoint::new(host, port)
     }
 
+    /// The name, or the address, that a certificate for this endpoint has. Several addresses have
+    /// none.
+    #[cfg(feature = "tls")]
+    pub(super) fn host(&self) -> Option<Box<str>> {
+        match &self.kind {
+            Kind::Name(host, _) => Some(host.clone()),
+            Kind::Numeric(Addresses::One(address)) => Some(address.ip().to_string().into()),
+            Kind::Numeric(Addresses::Several(_)) => None,
+        }
+    }
+
     pub(super) fn into_kind(self) -> Kind {
         self.kind
     }

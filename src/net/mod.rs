@@ -33,6 +33,13 @@
 //! # .unwrap();
 //! ```
 //!
+//! # TLS
+//!
+//! With the feature `tls`, asyncio's streams speak TLS. A client calls `tls` of [`open_connection`]
+//! with a `TlsConnector`, a server `tls` of [`start_server`] with a `TlsAcceptor`. In the middle of a
+//! connection, [`StreamWriter`] has `start_tls`. The sockets themselves have no TLS: for them, there
+//! are crates for futures-io's traits, such as futures-rustls.
+//!
 //! # Ownership
 //!
 //! A future of a socket borrows the socket, so the socket cannot be dropped or taken apart while a
@@ -186,6 +193,8 @@ mod socket;
 mod split;
 mod streams;
 mod tcp;
+#[cfg(feature = "tls")]
+mod tls;
 mod trial;
 mod udp;
 mod unix;
@@ -199,10 +208,18 @@ pub use happy_eyeballs::{AddressErrors, HAPPY_EYEBALLS_DELAY, HappyEyeballs, hap
 pub use incoming::{Incoming, UnixIncoming};
 pub use lookup::{LookupError, LookupHost, Lookups, Resolver, SystemResolver, lookup_host};
 pub(crate) use lookup::{remove_resolver, set_resolver};
+/// The crate that TLS is built on, for configurations that [`TlsConnector`] and [`TlsAcceptor`] have
+/// no function for.
+#[cfg(feature = "tls")]
+#[cfg_attr(docsrs, doc(cfg(feature = "tls")))]
+pub use rustls;
 pub use server::{ServeForever, Server, StartServer, WaitClosed, start_server, start_server_on, start_unix_server};
 pub use split::{OwnedReadHalf, OwnedWriteHalf, ReuniteError};
 pub use streams::{Close, IncompleteRead, LimitOverrun, OpenConnection, OpenUnixConnection, Read, WriteAll};
 pub use streams::{StreamReader, StreamWriter, open_connection, open_unix_connection};
 pub use tcp::{Accept, Connect, TcpListener, TcpStream};
+#[cfg(feature = "tls")]
+#[cfg_attr(docsrs, doc(cfg(feature = "tls")))]
+pub use tls::{OpenTlsConnection, StartTls, TlsAcceptor, TlsConnector, TlsInfo, TlsRole};
 pub use udp::{SendTo, UdpConnect, UdpSocket};
 pub use unix::{UnixAccept, UnixConnect, UnixDatagram, UnixListener, UnixStream};

@@ -6,12 +6,18 @@
 //! long as it is open, even if its handler has returned.
 
 use crate::cancel::cleanup::{OnCancel, on_cancel};
+#[cfg(feature = "tls")]
+use crate::kernel::callbacks::exceptions;
 use crate::kernel::callbacks::exceptions::complain;
+#[cfg(feature = "tls")]
+use crate::leaf::running;
 use crate::net::endpoint::ToSocketAddrs;
 use crate::net::happy_eyeballs::AddressErrors;
 use crate::net::lookup::{Lookup, remove_duplicates};
 use crate::net::streams::{Connection, StreamReader, StreamWriter};
 use crate::net::tcp::TcpListener;
+#[cfg(feature = "tls")]
+use crate::net::tls::{Handshake, TlsAcceptor, TlsRole};
 use crate::net::unix::UnixListener;
 use crate::sync::{Event, EventWait};
 use crate::task::yield_now::yield_now;
@@ -102,7 +108,13 @@ pub fn start_server<H>(address: impl ToSocketAddrs, handler: H) -> StartServer<H
 where
     H: AsyncFn(StreamReader, StreamWriter) + 'static,
 {
-    StartServer { lookup: Lookup::to_listen(&address), handler: Some(handler), made_at: Location::caller() }
+    StartServer {
+        lookup: Lookup::to_listen(&address),
+        handler: Some(handler),
+        made_at: Location::caller(),
+        #[cfg(feature = "tls")]
+        tls: None,
+    }
 }
 
 /// The future of [`start_server`]. With a numeric address, it is ready at the first poll.
@@ -125,10 +137,57 @@ pub struct StartServer<H> {
     lookup: Lookup,
     handler: Option<H>,
     made_at: &'static Location<'static>,
+    #[cfg(feature = "tls")]
+    tls: Option<TlsRole>,
 }
 
 // It pins nothing.
 impl<H> Unpin for StartServer<H> {}
+
+#[cfg(feature = "tls")]
+impl<H> StartServer<H> {
+    /// Speaks TLS on each connection. The handler is called after the handshake; see
+    /// [`OpenConnection::tls`](crate::net::OpenConnection::tls) for what is different for its reader
+    /// and its writer.
+    ///
+    /// Each handshake runs in the task of its connection, so a slow client holds up no other. If it
+    /// fails, the connection is closed without a call of the handler, the server continues, and the
+    /// error is reported to the [exception handler](crate::LoopBuilder::exception_handler), or to
+    /// stderr: on the open internet this happens often. [`Server::connections`] counts connections
+    /// during their handshake too.
+    ///
+    /// asyncio: `start_server(.., ssl=..)`. There, a failed handshake is reported only in debug
+    /// mode.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use onelane::{EventLoop, Exception, net::{self, TlsAcceptor}};
+    /// use std::{cell::RefCell, rc::Rc};
+    /// # const CERTIFICATE: &[u8] = include_bytes!(concat!(env!("CARGO_MANIFEST_DIR"), "/examples/tls/localhost.pem"));
+    /// # const KEY: &[u8] = include_bytes!(concat!(env!("CARGO_MANIFEST_DIR"), "/examples/tls/localhost.key"));
+    ///
+    /// let reported = Rc::new(RefCell::new(Vec::new()));
+    /// let copy = reported.clone();
+    /// let report = move |exception: &Exception| copy.borrow_mut().push(exception.message);
+    /// EventLoop::builder().exception_handler(report).build().run(async {
+    ///     let acceptor = TlsAcceptor::with_certificate(CERTIFICATE, KEY)?;
+    ///     let server = net::start_server("127.0.0.1:0", async |_, _| unreachable!()).tls(acceptor).await?;
+    ///     let (mut reader, mut writer) = net::open_connection(server.local_addr()?).await?;
+    ///     writer.write_all(b"GET / HTTP/1.1\r\n\r\n").await?; // this is not TLS
+    ///     let _alert = reader.read_to_end().await;
+    ///     Ok::<(), std::io::Error>(())
+    /// })
+    /// # .unwrap();
+    /// assert_eq!(*reported.borrow(), ["a TLS handshake failed"]);
+    /// ```
+    #[doc(alias = "ssl")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "tls")))]
+    pub fn tls(mut self, acceptor: impl Into<TlsAcceptor>) -> Self {
+        self.tls = Some(TlsRole::Server(acceptor.into()));
+        self
+    }
+}
 
 impl<H> Future for StartServer<H>
 where
@@ -143,7 +202,11 @@ where
         // Reports show this location for the waits of the accepting tasks.
         listeners.iter_mut().for_each(|listener| listener.made_at(self.made_at));
         let handler = self.handler.take().expect("the look-up is ready once");
-        Poll::Ready(Server::start_tcp(listeners, handler))
+        #[cfg(feature = "tls")]
+        let service = Service { handler, tls: self.tls.take() };
+        #[cfg(not(feature = "tls"))]
+        let service = Service::new(handler);
+        Poll::Ready(Server::start_tcp(listeners, service))
     }
 }
 
@@ -215,7 +278,7 @@ where
     H: AsyncFn(StreamReader, StreamWriter) + 'static,
 {
     listener.as_async().check_loop("start_server_on()");
-    Server::start_tcp(vec![listener], handler)
+    Server::start_tcp(vec![listener], Service::new(handler))
 }
 
 /// Listens at a path, where it creates a file. The file is removed when the server is closed.
@@ -261,7 +324,48 @@ where
     let listener = UnixListener::bind(path)?;
     let name = path.display().to_string();
     let listener = Listener::Unix(listener, SocketFile::at(path));
-    Ok(Server::start(vec![(listener, name)], Vec::new(), handler))
+    Ok(Server::start(vec![(listener, name)], Vec::new(), Service::new(handler)))
+}
+
+/// What is done with a connection.
+struct Service<H> {
+    handler: H,
+    /// Speaks TLS first.
+    #[cfg(feature = "tls")]
+    tls: Option<TlsRole>,
+}
+
+impl<H> Service<H>
+where
+    H: AsyncFn(StreamReader, StreamWriter) + 'static,
+{
+    fn new(handler: H) -> Self {
+        Service {
+            handler,
+            #[cfg(feature = "tls")]
+            tls: None,
+        }
+    }
+}
+
+/// Shakes hands with a client. Returns whether that has succeeded, and reports if it has not. The
+/// future is in a box, so that the tasks of servers without TLS stay small.
+#[cfg(feature = "tls")]
+fn shake_hands(reader: &StreamReader, role: &TlsRole, client: Rc<str>) -> Pin<Box<dyn Future<Output = bool>>> {
+    let handshake = Handshake::new(reader.connection().clone(), role, Vec::new());
+    Box::pin(async move {
+        let result = match handshake {
+            Ok(handshake) => handshake.await,
+            Err(error) => Err(error),
+        };
+        match result {
+            Ok(()) => return true,
+            // The server has closed its connections.
+            Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
+            Err(error) => exceptions::handshake_failed(running("a server").id(), format!("{client}: {error}")),
+        }
+        false
+    })
 }
 
 enum Listener {
@@ -416,7 +520,7 @@ impl Drop for Open {
 }
 
 /// Accepts until the server is closed.
-async fn accept_all<H>(accepting: Accepting, handler: Rc<H>)
+async fn accept_all<H>(accepting: Accepting, service: Rc<Service<H>>)
 where
     H: AsyncFn(StreamReader, StreamWriter) + 'static,
 {
@@ -427,7 +531,7 @@ where
             None => return,
             Some(Ok(accepted)) => {
                 told = false;
-                serve(state, name, accepted, handler.clone());
+                serve(state, name, accepted, service.clone());
             }
             // The peer gave the connection up before it was accepted.
             Some(Err(error)) if error.kind() == io::ErrorKind::ConnectionAborted => {}
@@ -445,7 +549,7 @@ where
 }
 
 /// Spawns the task of a connection.
-fn serve<H>(state: &Rc<State>, listener: &str, Accepted { streams, peer }: Accepted, handler: Rc<H>)
+fn serve<H>(state: &Rc<State>, listener: &str, Accepted { streams, peer }: Accepted, service: Rc<Service<H>>)
 where
     H: AsyncFn(StreamReader, StreamWriter) + 'static,
 {
@@ -457,24 +561,35 @@ where
     let connection = reader.connection();
     let key = state.connections.borrow_mut().insert(Rc::downgrade(connection));
     connection.keep(Box::new(Open { state: state.clone(), key }));
-    drop(Builder::new().name(name).spawn(async move { handler(reader, writer).await }));
+    #[cfg(feature = "tls")]
+    let handshake = service.tls.as_ref().map(|role| shake_hands(&reader, role, name.as_str().into()));
+    let task = Builder::new().name(name).spawn(async move {
+        #[cfg(feature = "tls")]
+        if let Some(handshake) = handshake {
+            if !handshake.await {
+                return;
+            }
+        }
+        (service.handler)(reader, writer).await
+    });
+    drop(task);
 }
 
 impl Server {
     #[track_caller]
-    fn start_tcp<H>(listeners: Vec<TcpListener>, handler: H) -> io::Result<Self>
+    fn start_tcp<H>(listeners: Vec<TcpListener>, service: Service<H>) -> io::Result<Self>
     where
         H: AsyncFn(StreamReader, StreamWriter) + 'static,
     {
         let addresses = listeners.iter().map(TcpListener::local_addr).collect::<io::Result<Vec<_>>>()?;
         let names = addresses.iter().map(SocketAddr::to_string);
         let listeners = listeners.into_iter().map(Listener::Tcp).zip(names).collect();
-        Ok(Self::start(listeners, addresses, handler))
+        Ok(Self::start(listeners, addresses, service))
     }
 
     /// Starts a server at these listeners, each with its name.
     #[track_caller]
-    fn start<H>(listeners: Vec<(Listener, String)>, addresses: Vec<SocketAddr>, handler: H) -> Self
+    fn start<H>(listeners: Vec<(Listener, String)>, addresses: Vec<SocketAddr>, service: Service<H>) -> Self
     where
         H: AsyncFn(StreamReader, StreamWriter) + 'static,
     {
@@ -483,12 +598,12 @@ impl Server {
         let over = Event::new().named(format!("end of the server at {name}"));
         let listeners = RefCell::new(Some(Rc::from(listeners)));
         let state = Rc::new(State { name, listeners, connections: RefCell::default(), over });
-        let handler = Rc::new(handler);
+        let service = Rc::new(service);
         let mut accepting = Vec::new();
         for (nth, name) in names.into_iter().enumerate() {
             let task = Builder::new().name(format!("server at {name}"));
             let its = Accepting { state: state.clone(), nth, name };
-            accepting.push(task.spawn(accept_all(its, handler.clone())).task_ref());
+            accepting.push(task.spawn(accept_all(its, service.clone())).task_ref());
         }
         Server { state, addresses, accepting: accepting.into() }
     }

@@ -10,15 +10,21 @@
 //! would be lost with the writer. One method does both: [`write_all`](StreamWriter::write_all) is
 //! ready when the operating system has all the bytes, or has failed to take them.
 
+#[cfg(feature = "tls")]
+use crate::net::endpoint::Endpoint;
 use crate::net::endpoint::ToSocketAddrs;
 #[cfg(feature = "process")]
 use crate::net::pipes::{Pipe, PipeTrial};
 use crate::net::tcp::{Connect, TcpStream};
+#[cfg(feature = "tls")]
+use crate::net::tls::{Ending, Session, TlsTrial};
 use crate::net::trial::Trial;
 use crate::net::unix::{UnixConnect, UnixStream};
 use rustix::net::sockopt::set_socket_linger;
 use std::any::Any;
 use std::cell::Cell;
+#[cfg(feature = "tls")]
+use std::cell::OnceCell;
 use std::fmt;
 use std::io;
 use std::net::{Shutdown, SocketAddr};
@@ -75,7 +81,22 @@ const KEPT: usize = 2 * ROOM;
 /// ```
 #[track_caller]
 pub fn open_connection(address: impl ToSocketAddrs) -> OpenConnection {
-    OpenConnection { connect: TcpStream::connect(address) }
+    #[cfg(feature = "tls")]
+    let (address, host) = host_of(&address);
+    OpenConnection {
+        connect: TcpStream::connect(address),
+        #[cfg(feature = "tls")]
+        host,
+    }
+}
+
+/// Returns the address, and the host in it, if there is one. An address is asked only once what it
+/// stands for.
+#[cfg(feature = "tls")]
+fn host_of(address: &impl ToSocketAddrs) -> (Resolved, Option<Box<str>>) {
+    let endpoint = address.to_endpoint();
+    let host = endpoint.as_ref().ok().and_then(|endpoint| endpoint.host());
+    (Resolved(Cell::new(Some(endpoint))), host)
 }
 
 /// Opens a connection to the listener at a path. Otherwise like [`open_connection`].
@@ -132,6 +153,9 @@ pub fn open_unix_connection(path: impl AsRef<Path>) -> OpenUnixConnection {
 #[must_use = "futures do nothing unless they are awaited"]
 pub struct OpenConnection {
     connect: Connect,
+    /// The name that the certificate of the server must have.
+    #[cfg(feature = "tls")]
+    host: Option<Box<str>>,
 }
 
 impl OpenConnection {
@@ -154,8 +178,9 @@ impl OpenConnection {
     /// })
     /// # .unwrap();
     /// ```
-    pub fn happy_eyeballs_delay(self, delay: impl Into<Option<Duration>>) -> Self {
-        OpenConnection { connect: self.connect.happy_eyeballs_delay(delay) }
+    pub fn happy_eyeballs_delay(mut self, delay: impl Into<Option<Duration>>) -> Self {
+        self.connect = self.connect.happy_eyeballs_delay(delay);
+        self
     }
 
     /// Sets how many addresses of the first family are dialled before the families alternate, like
@@ -175,8 +200,9 @@ impl OpenConnection {
     /// })
     /// # .unwrap();
     /// ```
-    pub fn interleave(self, first_family: usize) -> Self {
-        OpenConnection { connect: self.connect.interleave(first_family) }
+    pub fn interleave(mut self, first_family: usize) -> Self {
+        self.connect = self.connect.interleave(first_family);
+        self
     }
 
     /// Sets the address from which the connection is made, like [`Connect::local_addr`].
@@ -197,8 +223,9 @@ impl OpenConnection {
     /// })
     /// # .unwrap();
     /// ```
-    pub fn local_addr(self, local: SocketAddr) -> Self {
-        OpenConnection { connect: self.connect.local_addr(local) }
+    pub fn local_addr(mut self, local: SocketAddr) -> Self {
+        self.connect = self.connect.local_addr(local);
+        self
     }
 }
 
@@ -207,7 +234,12 @@ impl Future for OpenConnection {
 
     #[track_caller]
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        Poll::Ready(Ok(ready!(Pin::new(&mut self.connect).poll(cx))?.into_streams()))
+        let streams = ready!(Pin::new(&mut self.connect).poll(cx))?.into_streams();
+        #[cfg(feature = "tls")]
+        if let Some(host) = self.host.take() {
+            let _ = streams.0.connection.host.set(host);
+        }
+        Poll::Ready(Ok(streams))
     }
 }
 
@@ -290,7 +322,16 @@ impl UnixStream {
 }
 
 fn halves(stream: Stream) -> (StreamReader, StreamWriter) {
-    let connection = Rc::new(Connection { stream, while_open: Cell::default() });
+    let connection = Rc::new(Connection {
+        stream,
+        while_open: Cell::default(),
+        #[cfg(feature = "tls")]
+        session: OnceCell::new(),
+        #[cfg(feature = "tls")]
+        host: OnceCell::new(),
+        #[cfg(feature = "tls")]
+        is_closed: Cell::default(),
+    });
     (StreamReader { connection: connection.clone(), buffer: Buffer::default() }, StreamWriter { connection })
 }
 
@@ -310,6 +351,15 @@ pub(super) struct Connection {
     /// Belongs to the server that has accepted the connection. Dropped when the connection is
     /// closed.
     while_open: Cell<Option<Box<dyn Any>>>,
+    /// Set if it has TLS.
+    #[cfg(feature = "tls")]
+    session: OnceCell<Box<Session>>,
+    /// The host that it was opened to.
+    #[cfg(feature = "tls")]
+    host: OnceCell<Box<str>>,
+    /// Whether this side has closed it.
+    #[cfg(feature = "tls")]
+    is_closed: Cell<bool>,
 }
 
 impl Connection {
@@ -320,6 +370,19 @@ impl Connection {
 
     /// Closes both directions: reads return what had arrived, and then the end; writes fail.
     pub(super) fn close(&self) -> io::Result<()> {
+        #[cfg(feature = "tls")]
+        if let Some(session) = self.session().filter(|_| !self.is_closed()) {
+            session.end(&self.stream);
+        }
+        self.shut_down()
+    }
+
+    fn shut_down(&self) -> io::Result<()> {
+        #[cfg(feature = "tls")]
+        {
+            self.is_closed.set(true);
+            self.session().into_iter().for_each(Session::close);
+        }
         let closed = self.stream.shutdown(Shutdown::Both);
         drop(self.while_open.take());
         closed
@@ -329,7 +392,57 @@ impl Connection {
     /// unsent data and resets the connection.
     pub(super) fn abort(&self) -> io::Result<()> {
         set_socket_linger(&self.stream, Some(Duration::ZERO))?;
-        self.close()
+        self.shut_down()
+    }
+}
+
+/// For TLS.
+#[cfg(feature = "tls")]
+impl Connection {
+    pub(super) fn session(&self) -> Option<&Session> {
+        self.session.get().map(Box::as_ref)
+    }
+
+    /// From now on, both halves read and write through this.
+    pub(super) fn set_session(&self, session: Session) -> io::Result<()> {
+        let unsupported = |why| Err(io::Error::new(io::ErrorKind::Unsupported, why));
+        #[cfg(feature = "process")]
+        if let Stream::Pipe(_) = self.stream {
+            return unsupported("a pipe cannot have TLS, because it has one direction");
+        }
+        self.session.set(Box::new(session)).or_else(|_| unsupported("the connection has TLS already"))
+    }
+
+    pub(super) fn stream(&self) -> &Stream {
+        &self.stream
+    }
+
+    pub(super) fn host(&self) -> Option<&str> {
+        self.host.get().map(Box::as_ref)
+    }
+
+    pub(super) fn is_closed(&self) -> bool {
+        self.is_closed.get()
+    }
+}
+
+#[cfg(feature = "tls")]
+impl Drop for Connection {
+    fn drop(&mut self) {
+        if let Some(session) = self.session.get() {
+            session.end_at_drop(&self.stream);
+        }
+    }
+}
+
+/// An address that was asked what it stands for.
+#[cfg(feature = "tls")]
+struct Resolved(Cell<Option<io::Result<Endpoint>>>);
+
+#[cfg(feature = "tls")]
+impl ToSocketAddrs for Resolved {
+    fn to_endpoint(&self) -> io::Result<Endpoint> {
+        self.0.take().expect("an address is asked once")
     }
 }
 
@@ -361,6 +474,58 @@ impl Stream {
             // The peer has already gone.
             Err(error) if error.kind() == io::ErrorKind::NotConnected => Ok(()),
             done => done,
+        }
+    }
+}
+
+/// What TLS needs of a socket. A pipe has no TLS.
+#[cfg(feature = "tls")]
+impl Stream {
+    /// Reads without waiting.
+    pub(super) fn read_now<R>(&self, read: impl FnOnce(&mut dyn io::Read) -> io::Result<R>) -> io::Result<R> {
+        match self {
+            Stream::Tcp(stream) => read(&mut stream.as_async().get_ref()),
+            Stream::Unix(stream) => read(&mut stream.as_async().get_ref()),
+            #[cfg(feature = "process")]
+            Stream::Pipe(_) => Err(io::ErrorKind::Unsupported.into()),
+        }
+    }
+
+    /// Writes without waiting.
+    pub(super) fn write_now<R>(&self, write: impl FnOnce(&mut dyn io::Write) -> io::Result<R>) -> io::Result<R> {
+        match self {
+            Stream::Tcp(stream) => write(&mut stream.as_async().get_ref()),
+            Stream::Unix(stream) => write(&mut stream.as_async().get_ref()),
+            #[cfg(feature = "process")]
+            Stream::Pipe(_) => Err(io::ErrorKind::Unsupported.into()),
+        }
+    }
+
+    #[track_caller]
+    pub(super) fn poll_read_with<R>(
+        &self,
+        cx: &mut Context<'_>,
+        mut read: impl FnMut(&mut dyn io::Read) -> io::Result<R>,
+    ) -> Poll<io::Result<R>> {
+        match self {
+            Stream::Tcp(stream) => stream.as_async().poll_read_with(cx, |mut stream| read(&mut stream)),
+            Stream::Unix(stream) => stream.as_async().poll_read_with(cx, |mut stream| read(&mut stream)),
+            #[cfg(feature = "process")]
+            Stream::Pipe(_) => Poll::Ready(Err(io::ErrorKind::Unsupported.into())),
+        }
+    }
+
+    #[track_caller]
+    pub(super) fn poll_write_with<R>(
+        &self,
+        cx: &mut Context<'_>,
+        mut write: impl FnMut(&mut dyn io::Write) -> io::Result<R>,
+    ) -> Poll<io::Result<R>> {
+        match self {
+            Stream::Tcp(stream) => stream.as_async().poll_write_with(cx, |mut stream| write(&mut stream)),
+            Stream::Unix(stream) => stream.as_async().poll_write_with(cx, |mut stream| write(&mut stream)),
+            #[cfg(feature = "process")]
+            Stream::Pipe(_) => Poll::Ready(Err(io::ErrorKind::Unsupported.into())),
         }
     }
 }
@@ -731,13 +896,20 @@ impl StreamReader {
         self.buffer.limit = limit;
     }
 
+    /// For `start_tls`: the bytes in the buffer belong to TLS.
+    #[cfg(feature = "tls")]
+    pub(super) fn unread(&self) -> &[u8] {
+        self.buffer.unread()
+    }
+
+    #[cfg(feature = "tls")]
+    pub(super) fn forget_unread(&mut self) {
+        let (start, end) = (self.buffer.start, self.buffer.end);
+        drop(self.buffer.take(end - start));
+    }
+
     fn begin<'a>(&'a mut self, goal: Goal<'a>) -> Read<'a> {
-        let trial = match &self.connection.stream {
-            Stream::Tcp(stream) => AnyTrial::Tcp(Trial::to_read(stream.as_async())),
-            Stream::Unix(stream) => AnyTrial::Unix(Trial::to_read(stream.as_async())),
-            #[cfg(feature = "process")]
-            Stream::Pipe(pipe) => AnyTrial::Pipe(PipeTrial::new(pipe)),
-        };
+        let trial = AnyTrial::to_read(&self.connection);
         let mut read = Read { trial, buffer: &mut self.buffer, goal, searched: 0 };
         if read.buffer.is_drained {
             read.trial.wait_first();
@@ -1107,11 +1279,17 @@ pub struct StreamWriter {
 }
 
 impl StreamWriter {
+    #[cfg(feature = "tls")]
+    pub(super) fn connection(&self) -> &Rc<Connection> {
+        &self.connection
+    }
+
     /// Writes all the bytes. Waits while the buffers of the operating system are full because the
     /// peer does not read.
     ///
     /// Cancel safety: if it is dropped before it is ready, only a part of the bytes was sent;
-    /// [`WriteAll::written`] returns how many.
+    /// [`WriteAll::written`] returns how many. With TLS, a part of these is still encrypted in memory,
+    /// and is sent by the next call or by [`close`](Self::close).
     ///
     /// asyncio: `StreamWriter.write` and `drain`.
     ///
@@ -1146,19 +1324,15 @@ impl StreamWriter {
     #[doc(alias = "drain")]
     #[doc(alias = "writelines")]
     pub fn write_all<'a>(&'a mut self, bytes: &'a [u8]) -> WriteAll<'a> {
-        let trial = match &self.connection.stream {
-            Stream::Tcp(stream) => AnyTrial::Tcp(Trial::to_write(stream.as_async())),
-            Stream::Unix(stream) => AnyTrial::Unix(Trial::to_write(stream.as_async())),
-            #[cfg(feature = "process")]
-            Stream::Pipe(pipe) => AnyTrial::Pipe(PipeTrial::new(pipe)),
-        };
+        let trial = AnyTrial::to_write(&self.connection);
         WriteAll { trial, bytes, written: 0 }
     }
 
     /// Ends the written data: the peer reads what was written before, and then sees the end. The
-    /// reader continues. A pipe to a child process is closed.
+    /// reader continues. A pipe to a child process is closed. With TLS, it sends `close_notify`, or as
+    /// soon as there is room for it, when the reader reads; older peers then end their side too.
     ///
-    /// asyncio: `StreamWriter.write_eof`.
+    /// asyncio: `StreamWriter.write_eof`. There, TLS does not have it.
     ///
     /// # Errors
     ///
@@ -1182,6 +1356,11 @@ impl StreamWriter {
     /// # .unwrap();
     /// ```
     pub fn write_eof(&mut self) -> io::Result<()> {
+        #[cfg(feature = "tls")]
+        if let Some(session) = self.connection.session() {
+            session.end(&self.connection.stream);
+            return Ok(());
+        }
         close_pipe(&mut self.connection);
         self.connection.stream.shutdown(Shutdown::Write)
     }
@@ -1224,16 +1403,20 @@ impl StreamWriter {
 
     /// Closes the connection in both directions. A read of the other half sees the end.
     ///
-    /// Nothing is buffered, so it is ready at once.
+    /// Nothing is buffered, so it is ready at once. With TLS, it sends `close_notify` and waits until
+    /// the peer ends TLS too, or closes the connection. What arrives in the meantime is dropped.
     ///
     /// Cancel safety: nothing happens before it is polled. The connection is closed in any case
-    /// when both halves are dropped.
+    /// when both halves are dropped. With TLS, dropping it in the middle closes the connection
+    /// without waiting.
     ///
     /// asyncio: `StreamWriter.close` and `wait_closed`.
     ///
     /// # Errors
     ///
-    /// The error of the operating system. If the peer has already gone, that is not an error.
+    /// The error of the operating system. If the peer has already gone, that is not an error. With
+    /// TLS, if the peer does not end it in time ([`TimedOut`](io::ErrorKind::TimedOut)), 30 seconds by
+    /// default: then the connection was reset.
     ///
     /// # Examples
     ///
@@ -1252,7 +1435,11 @@ impl StreamWriter {
     /// ```
     #[doc(alias = "wait_closed")]
     pub fn close(self) -> Close {
-        Close { connection: self.connection }
+        Close {
+            connection: self.connection,
+            #[cfg(feature = "tls")]
+            ending: None,
+        }
     }
 }
 
@@ -1324,7 +1511,7 @@ impl Future for WriteAll<'_> {
         loop {
             let rest = &bytes[*written..];
             if rest.is_empty() {
-                return Poll::Ready(Ok(()));
+                return trial.poll_flush(cx);
             }
             let count = ready!(trial.poll_write(cx, |stream| stream.write(rest)))?;
             if count == 0 {
@@ -1364,33 +1551,76 @@ impl fmt::Debug for WriteAll<'_> {
 #[must_use = "futures do nothing unless they are awaited"]
 pub struct Close {
     connection: Rc<Connection>,
+    #[cfg(feature = "tls")]
+    ending: Option<Ending>,
 }
 
 impl Future for Close {
     type Output = io::Result<()>;
 
-    fn poll(mut self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<Self::Output> {
+    #[cfg_attr(not(feature = "tls"), expect(unused_variables, reason = "only TLS waits"))]
+    #[track_caller]
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        #[cfg(feature = "tls")]
+        {
+            let this = &mut *self;
+            if this.ending.is_none() {
+                this.ending = Ending::of(&this.connection);
+            }
+            if let Some(ending) = &mut this.ending {
+                return Pin::new(ending).poll(cx);
+            }
+        }
         close_pipe(&mut self.connection);
         Poll::Ready(self.connection.close())
     }
 }
 
-// ---- TCP, Unix and pipes ----
+// ---- TCP, Unix, pipes and TLS ----
 
+/// How an operation is tried and waited for.
 enum AnyTrial<'a> {
-    Tcp(Trial<'a, std::net::TcpStream>),
-    Unix(Trial<'a, std::os::unix::net::UnixStream>),
-    #[cfg(feature = "process")]
-    Pipe(PipeTrial<'a>),
+    Raw(RawTrial<'a>),
+    /// In a box, because it is large and most connections are without.
+    #[cfg(feature = "tls")]
+    Tls(Box<TlsTrial<'a>>),
 }
 
-impl AnyTrial<'_> {
+impl<'a> AnyTrial<'a> {
+    fn to_read(connection: &'a Connection) -> Self {
+        #[cfg(feature = "tls")]
+        if let Some(session) = connection.session() {
+            return AnyTrial::Tls(Box::new(TlsTrial::new(session, &connection.stream)));
+        }
+        AnyTrial::Raw(RawTrial::to_read(&connection.stream))
+    }
+
+    fn to_write(connection: &'a Connection) -> Self {
+        #[cfg(feature = "tls")]
+        if let Some(session) = connection.session() {
+            return AnyTrial::Tls(Box::new(TlsTrial::new(session, &connection.stream)));
+        }
+        AnyTrial::Raw(RawTrial::to_write(&connection.stream))
+    }
+
+    /// Waits before the next try, which would probably block.
     fn wait_first(&mut self) {
         match self {
-            AnyTrial::Tcp(trial) => trial.wait_first(),
-            AnyTrial::Unix(trial) => trial.wait_first(),
-            #[cfg(feature = "process")]
-            AnyTrial::Pipe(trial) => trial.wait_first(),
+            AnyTrial::Raw(trial) => trial.wait_first(),
+            // A record that was read in part says nothing about the socket.
+            #[cfg(feature = "tls")]
+            AnyTrial::Tls(_) => {}
+        }
+    }
+
+    /// Waits until the operating system has what was written. Only TLS keeps some of it.
+    #[cfg_attr(not(feature = "tls"), expect(unused_variables, reason = "only TLS waits"))]
+    #[track_caller]
+    fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self {
+            AnyTrial::Raw(_) => Poll::Ready(Ok(())),
+            #[cfg(feature = "tls")]
+            AnyTrial::Tls(trial) => trial.poll_flush(cx),
         }
     }
 
@@ -1398,13 +1628,12 @@ impl AnyTrial<'_> {
     fn poll_read<R>(
         &mut self,
         cx: &mut Context<'_>,
-        mut read: impl FnMut(&mut dyn io::Read) -> io::Result<R>,
+        read: impl FnMut(&mut dyn io::Read) -> io::Result<R>,
     ) -> Poll<io::Result<R>> {
         match self {
-            AnyTrial::Tcp(trial) => trial.poll(cx, |mut stream| read(&mut stream)),
-            AnyTrial::Unix(trial) => trial.poll(cx, |mut stream| read(&mut stream)),
-            #[cfg(feature = "process")]
-            AnyTrial::Pipe(trial) => trial.poll_read(cx, read),
+            AnyTrial::Raw(trial) => trial.poll_read(cx, read),
+            #[cfg(feature = "tls")]
+            AnyTrial::Tls(trial) => trial.poll_read(cx, read),
         }
     }
 
@@ -1412,13 +1641,77 @@ impl AnyTrial<'_> {
     fn poll_write<R>(
         &mut self,
         cx: &mut Context<'_>,
+        write: impl FnMut(&mut dyn io::Write) -> io::Result<R>,
+    ) -> Poll<io::Result<R>> {
+        match self {
+            AnyTrial::Raw(trial) => trial.poll_write(cx, write),
+            #[cfg(feature = "tls")]
+            AnyTrial::Tls(trial) => trial.poll_write(cx, write),
+        }
+    }
+}
+
+/// Tries on the socket or the pipe itself.
+pub(super) enum RawTrial<'a> {
+    Tcp(Trial<'a, std::net::TcpStream>),
+    Unix(Trial<'a, std::os::unix::net::UnixStream>),
+    #[cfg(feature = "process")]
+    Pipe(PipeTrial<'a>),
+}
+
+impl<'a> RawTrial<'a> {
+    pub(super) fn to_read(stream: &'a Stream) -> Self {
+        match stream {
+            Stream::Tcp(stream) => RawTrial::Tcp(Trial::to_read(stream.as_async())),
+            Stream::Unix(stream) => RawTrial::Unix(Trial::to_read(stream.as_async())),
+            #[cfg(feature = "process")]
+            Stream::Pipe(pipe) => RawTrial::Pipe(PipeTrial::new(pipe)),
+        }
+    }
+
+    pub(super) fn to_write(stream: &'a Stream) -> Self {
+        match stream {
+            Stream::Tcp(stream) => RawTrial::Tcp(Trial::to_write(stream.as_async())),
+            Stream::Unix(stream) => RawTrial::Unix(Trial::to_write(stream.as_async())),
+            #[cfg(feature = "process")]
+            Stream::Pipe(pipe) => RawTrial::Pipe(PipeTrial::new(pipe)),
+        }
+    }
+
+    fn wait_first(&mut self) {
+        match self {
+            RawTrial::Tcp(trial) => trial.wait_first(),
+            RawTrial::Unix(trial) => trial.wait_first(),
+            #[cfg(feature = "process")]
+            RawTrial::Pipe(trial) => trial.wait_first(),
+        }
+    }
+
+    #[track_caller]
+    pub(super) fn poll_read<R>(
+        &mut self,
+        cx: &mut Context<'_>,
+        mut read: impl FnMut(&mut dyn io::Read) -> io::Result<R>,
+    ) -> Poll<io::Result<R>> {
+        match self {
+            RawTrial::Tcp(trial) => trial.poll(cx, |mut stream| read(&mut stream)),
+            RawTrial::Unix(trial) => trial.poll(cx, |mut stream| read(&mut stream)),
+            #[cfg(feature = "process")]
+            RawTrial::Pipe(trial) => trial.poll_read(cx, read),
+        }
+    }
+
+    #[track_caller]
+    pub(super) fn poll_write<R>(
+        &mut self,
+        cx: &mut Context<'_>,
         mut write: impl FnMut(&mut dyn io::Write) -> io::Result<R>,
     ) -> Poll<io::Result<R>> {
         match self {
-            AnyTrial::Tcp(trial) => trial.poll(cx, |mut stream| write(&mut stream)),
-            AnyTrial::Unix(trial) => trial.poll(cx, |mut stream| write(&mut stream)),
+            RawTrial::Tcp(trial) => trial.poll(cx, |mut stream| write(&mut stream)),
+            RawTrial::Unix(trial) => trial.poll(cx, |mut stream| write(&mut stream)),
             #[cfg(feature = "process")]
-            AnyTrial::Pipe(trial) => trial.poll_write(cx, write),
+            RawTrial::Pipe(trial) => trial.poll_write(cx, write),
         }
     }
 }

@@ -41,6 +41,8 @@ mod streams;
 mod task;
 mod task_group;
 mod timeout;
+#[cfg(all(unix, feature = "tls"))]
+mod tls;
 mod to_thread;
 mod wait;
 mod wait_for;

@@ -20,6 +20,9 @@ use std::rc::Rc;
 /// A panic that no code has handled, as it is reported to an exception handler. `Display` formats
 /// it as one line.
 ///
+/// With the feature `tls`, a failed handshake of a server is reported in the same way. It did not
+/// panic: `panic` then only holds the address of the client and the error, as a text.
+///
 /// # Examples
 ///
 /// ```
@@ -125,6 +128,13 @@ pub(crate) fn never_taken(task: &Header, type_name: &str) {
 /// Reports a panic that belongs to no task.
 pub(crate) fn reached_nobody(loop_id: u64, message: &'static str, payload: Box<dyn Any + Send>) {
     report(handler(&|entry| entry.loop_id == loop_id), Exception { message, panic: Panic::new(payload), task: None });
+}
+
+/// Reports that a server could not shake hands with a client. `why` names the client.
+#[cfg(feature = "tls")]
+pub(crate) fn handshake_failed(loop_id: u64, why: String) {
+    let (message, panic) = ("a TLS handshake failed", Panic::new(Box::new(why)));
+    report(handler(&|entry| entry.loop_id == loop_id), Exception { message, panic, task: None });
 }
 
 /// Runs user code, and reports a panic in it to the loop's exception handler.
