@@ -1114,6 +1114,7 @@ impl EventLoop {
         if stuck.is_some() {
             kernel.tell_deadlock();
         }
+        kernel.main_ended();
         let interrupted = ctrl_c.end(main.header());
         let finished = kernel.finish_tasks(Patience::Waits);
         #[cfg(feature = "threads")]

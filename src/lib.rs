@@ -56,6 +56,9 @@
 //!   HTML page that replays it.
 //! - Which other crates run here, and how: `docs/works-with.md`.
 //!
+//! - With the feature `explore`: the module `explore`, which runs a test in each order in which its
+//!   tasks could run.
+//!
 //! # Four rules
 //!
 //! 1. A turn steps what was ready when it began. What becomes ready during the turn waits for the
@@ -80,6 +83,9 @@ mod cancel;
 mod combine;
 mod error;
 mod event_loop;
+#[cfg(feature = "explore")]
+#[cfg_attr(docsrs, doc(cfg(feature = "explore")))]
+pub mod explore;
 mod host;
 #[cfg(all(unix, feature = "hyper"))]
 #[cfg_attr(docsrs, doc(cfg(feature = "hyper")))]
@@ -119,6 +125,9 @@ pub use error::{Cancelled, LoopClosed, NoRunningLoop, Panic, TaskError};
 #[cfg_attr(docsrs, doc(cfg(feature = "report")))]
 pub use event_loop::SlowStep;
 pub use event_loop::{Clock, EventLoop, LoopBuilder, LoopRef, RunError};
+#[cfg(feature = "explore")]
+#[cfg_attr(docsrs, doc(cfg(feature = "explore")))]
+pub use explore::explore;
 pub use host::{Budget, Drive, Turn};
 #[cfg(feature = "report")]
 #[cfg_attr(docsrs, doc(cfg(feature = "report")))]

@@ -67,6 +67,7 @@
 //!   suspended, unwind, fail                 cancel/      tasks that were cancelled
 //!   next_deadline                           timers/      setting and cancelling timers
 //!   tell!, tally, watched_run               observe/     counters, the probe, debug mode
+//!   pop_due, next_jump, choose              explore/     which timer or entry is next, if a test explores
 //! ```
 //!
 //! Tags such as READY-1 name the invariants of `docs/architecture.md`.
@@ -92,6 +93,7 @@ pub(crate) mod callbacks;
 pub(crate) mod cancel;
 pub(crate) mod cell;
 mod clock;
+pub(crate) mod explore;
 pub(crate) mod idle;
 pub(crate) mod observe;
 mod ready;
@@ -164,6 +166,7 @@ pub(crate) struct Kernel {
     // Fields of the rooms. The rooms write them, and the heart only reads them, except that `insert` sets `has_exempted`.
     pub(crate) callbacks: callbacks::Notes,
     cancels: cancel::Notes,
+    guide: explore::Slot,
     pub(crate) idling: idle::Notes,
     /// Measures steps. `Some` in debug mode.
     watch: Option<Box<StepWatch>>,
@@ -186,6 +189,7 @@ impl Kernel {
             firing: Cell::new(false),
             callbacks: callbacks::Notes::default(),
             cancels: cancel::Notes::default(),
+            guide: explore::Slot::default(),
             idling: idle::Notes { observed, ..idle::Notes::default() },
             watch,
         })
@@ -284,7 +288,7 @@ impl Kernel {
     fn read_clock(&self) -> Option<Time> {
         if self.clock.is_virtual() && self.table.is_idle() {
             // Nothing is ready, so virtual time passes: it jumps to the next deadline.
-            let next = self.next_deadline()?;
+            let next = self.next_jump()?;
             if next > self.clock.now() {
                 self.clock.jump(next);
             }
@@ -344,9 +348,7 @@ impl Kernel {
     /// because a callback may cancel later ones.
     #[inline(always)]
     fn fire_next(&self) -> bool {
-        // A separate statement: in the condition of `if let`, the borrow would last until the end of the body.
-        let due = self.wheel.borrow_mut().pop_due();
-        let Some((age, alarm)) = due else {
+        let Some((age, alarm)) = self.pop_due() else {
             self.firing.set(false);
             self.next_deadline(); // Updates `next`.
             return false;

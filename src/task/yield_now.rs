@@ -57,10 +57,13 @@ impl Future for YieldNow {
     type Output = ();
 
     #[inline]
+    #[cfg_attr(feature = "explore", track_caller)]
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
         if std::mem::replace(&mut self.yielded, true) {
             return Poll::Ready(());
         }
+        #[cfg(feature = "explore")]
+        crate::kernel::explore::yields_at(std::panic::Location::caller());
         context.waker().wake_by_ref();
         Poll::Pending
     }

@@ -160,8 +160,9 @@ impl Kernel {
     /// Like `run_marked`, but runs one entry at a time, and emits events and measures around each.
     #[cold]
     pub(in crate::kernel) fn run_marked_watched(&self) {
+        self.pass_time();
         for _ in 0..self.table.marked_len() {
-            let task = self.table.mark_next();
+            let task = self.next_entry();
             if let Some(_header) = task.as_ref().map(AnyTask::header) {
                 tell!(self.table, EventKind::StepBegin { task: TaskId(_header.id) });
             }
@@ -170,6 +171,7 @@ impl Kernel {
             if let Some(_header) = task.as_ref().map(AnyTask::header) {
                 tell!(self.table, EventKind::StepEnd { task: TaskId(_header.id), ended: _header.is_done() });
             }
+            self.entry_ended(task.as_ref());
             // This may be the last reference to the task. Nothing is running now, so a panic of its
             // destructor belongs to no task.
             if let Err(payload) = catch_unwind(AssertUnwindSafe(|| self.step_is_over(task))) {
@@ -184,6 +186,9 @@ impl Kernel {
         #[cfg(feature = "report")]
         if let Some(watch) = &self.watch {
             return Some(watch.run);
+        }
+        if self.is_guided() {
+            return Some(Kernel::run_marked_watched);
         }
         #[cfg(feature = "probe")]
         if self.table.is_probed() {

@@ -42,6 +42,26 @@ impl<E: Linked> ReadyQueue<E> {
         self.rest.is_some()
     }
 
+    /// Makes entry number `index` the next entry of this turn. Entries are numbered from 0: first those
+    /// of this turn, then those of the next turn, which become entries of this turn. The order of the
+    /// others does not change. O(number of entries), if `index` is not 0.
+    #[cfg(feature = "explore")]
+    pub(crate) fn bring_forward(&mut self, index: usize) {
+        self.mark();
+        if index == 0 {
+            return;
+        }
+        let before = std::iter::successors(self.head, |&entry| self.after(entry)).nth(index - 1);
+        let Some((before, chosen)) = before.and_then(|before| Some((before, self.after(before)?))) else { return };
+        let (first, after) = (self.head, self.after(chosen));
+        // SAFETY: as in `after`, for both.
+        unsafe {
+            before.link().as_ref().0.set(after);
+            chosen.link().as_ref().0.set(first);
+        }
+        self.head = Some(chosen);
+    }
+
     /// Ends the limit that `mark_first` has set: the rest of the turn follows.
     pub(crate) fn mark_rest(&mut self) {
         self.unite();

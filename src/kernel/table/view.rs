@@ -129,6 +129,29 @@ impl TaskTable {
         entry.as_task().map(|task| unsafe { AnyTask::held(task) })
     }
 
+    /// Makes entry number `index` the next entry of this turn (`ReadyQueue::bring_forward`).
+    #[cfg(feature = "explore")]
+    pub(in crate::kernel) fn bring_forward(&self, index: usize) {
+        self.with(|table| table.ready.bring_forward(index));
+    }
+
+    /// Calls `see` for each ready entry: with the task, or with `None` for a callback.
+    #[cfg(feature = "explore")]
+    pub(in crate::kernel) fn each_ready(&self, see: &mut dyn FnMut(Option<AnyTask>)) {
+        // `see` calls no user code: it stores a counted reference to a task that has a row.
+        self.with(|table| {
+            table.ready.each(&mut |entry| {
+                // SAFETY: a task in the ready queue has a row, which holds it (READY-1).
+                see(entry.as_task().map(|task| unsafe { AnyTask::held(task) }));
+            });
+        });
+    }
+
+    #[cfg(feature = "explore")]
+    pub(in crate::kernel) fn is_queued(&self, task: &Header) -> bool {
+        task.life.get() & SCHEDULED != 0
+    }
+
     /// Whether a task is running and was woken in this step.
     pub(crate) fn running_is_woken(&self) -> bool {
         self.running.get() != Token::NOBODY && self.running_flags.get() & SCHEDULED != 0

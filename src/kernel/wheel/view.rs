@@ -47,6 +47,31 @@ impl<T> Wheel<T> {
         !self.due.is_empty()
     }
 
+    /// The timers that are set aside, in the order in which they fire.
+    #[cfg(feature = "explore")]
+    pub(crate) fn due(&self) -> impl Iterator<Item = (u64, &T)> {
+        self.timers.iter(self.due).map(|timer| (timer.age, &timer.value))
+    }
+
+    /// Number of timers that are set aside and have the same deadline as the one that fires next.
+    #[cfg(feature = "explore")]
+    pub(crate) fn due_together(&self) -> usize {
+        let mut due = self.timers.iter(self.due).map(|timer| timer.deadline);
+        let first = due.next();
+        usize::from(first.is_some()) + due.take_while(|&deadline| Some(deadline) == first).count()
+    }
+
+    /// Like `pop_due`, but takes number `nth` of the timers that are set aside.
+    #[cfg(feature = "explore")]
+    pub(crate) fn pop_due_at(&mut self, nth: usize) -> Option<(u64, T)> {
+        if nth == 0 {
+            return self.pop_due();
+        }
+        let index = std::iter::successors(self.due.first(), |&index| self.timers.next(index)).nth(nth)?;
+        let age = self.timers.get(index)?.age;
+        self.remove(TimerKey { index, age }).map(|value| (age, value))
+    }
+
     /// Number of timers that are set aside.
     pub(crate) fn due_len(&self) -> usize {
         self.timers.iter(self.due).count()

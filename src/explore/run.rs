@@ -1,0 +1,128 @@
+//! One run of the program, in a new loop, and whether it failed.
+//!
+//! This file does not know which schedules are run, or why.
+
+use crate::event_loop::{Clock, EventLoop, RunError};
+use crate::explore::player::{Divergence, Player, Row};
+use crate::kernel::explore::Options;
+use std::cell::RefCell;
+use std::future::Future;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::Pin;
+use std::rc::Rc;
+use std::time::Duration;
+
+/// The program: each call creates its main future, which returns the error that main returns.
+pub(crate) type Program<'a> = dyn Fn() -> Pin<Box<dyn Future<Output = Option<String>> + 'a>> + 'a;
+
+/// After this time, a run that waits for a wake from outside is given up.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// Why an order fails.
+///
+/// # Examples
+///
+/// ```
+/// use onelane::explore::Fault;
+///
+/// let failure = onelane::explore(|| async { Err::<(), _>("no tea") }).check().unwrap_err();
+/// assert!(matches!(failure.fault, Fault::Error(_)));
+/// assert_eq!(failure.fault.to_string(), "main returned an error: \"no tea\"");
+/// ```
+#[derive(Clone, PartialEq, Eq, Debug)]
+#[non_exhaustive]
+pub enum Fault {
+    /// Main panicked, with this message.
+    Panic(String),
+    /// A task panicked whose result was never read, or a callback or destructor panicked.
+    UnhandledPanic(String),
+    /// Main returned an error, or was cancelled.
+    Error(String),
+    /// The program cannot continue. The report in words.
+    Deadlock(String),
+    /// The program waited for a second of real time for a wake from outside.
+    Stalled,
+    /// The order took more steps than the limit. The steps that repeat at its end, if there are any:
+    /// then the program may run for ever.
+    StepLimit(Vec<String>),
+    /// Main has ended, and these tasks have not.
+    TasksLeft(Vec<String>),
+    /// Two equal runs differ, or the program does not fit to a recorded schedule. The first difference.
+    Differs(String),
+}
+
+/// What one run has done.
+pub(crate) struct Run {
+    pub(crate) fault: Option<Fault>,
+    pub(crate) player: Rc<Player>,
+}
+
+pub(crate) fn run(program: &Program<'_>, options: Options, player: Player) -> Run {
+    let player = Rc::new(player);
+    let unhandled = Rc::new(RefCell::new(None));
+    let copy = unhandled.clone();
+    let event_loop = EventLoop::builder()
+        .clock(Clock::Virtual)
+        .debug(false)
+        .exception_handler(move |exception| {
+            copy.borrow_mut().get_or_insert_with(|| exception.to_string());
+        })
+        .build();
+    event_loop.kernel.set_guide(player.clone(), options);
+    event_loop.kernel.limit_waits(PATIENCE);
+    let result = catch_unwind(AssertUnwindSafe(|| event_loop.try_run(async { program().await })));
+    let closed = catch_unwind(AssertUnwindSafe(|| drop(event_loop)));
+    player.over();
+    let fault = match result {
+        _ if player.diverged.get().is_some() => {
+            player.diverged.get().map(|divergence| Fault::Differs(words(divergence)))
+        }
+        _ if player.is_at_limit.get() => Some(Fault::StepLimit(repeating(&player.rows()))),
+        _ if player.has_stalled.get() => Some(Fault::Stalled),
+        Err(payload) => Some(Fault::Panic(crate::error::Panic::new(payload).message().into())),
+        Ok(Err(RunError::Nested)) => {
+            panic!("onelane::explore() was called from a running event loop; call it from a test, outside of any loop")
+        }
+        Ok(Err(RunError::Deadlock(report))) => Some(Fault::Deadlock(report.to_string())),
+        Ok(Err(error)) => Some(Fault::Error(error.to_string())),
+        Ok(Ok(Some(error))) => Some(Fault::Error(format!("main returned an error: {error}"))),
+        Ok(Ok(None)) => None,
+    };
+    let left = || {
+        let left: Vec<String> = player.left.borrow().iter().map(|name| name.to_string()).collect();
+        (!left.is_empty()).then_some(Fault::TasksLeft(left))
+    };
+    let fault = fault.or_else(|| unhandled.take().map(Fault::UnhandledPanic)).or_else(left);
+    let fault = fault.or_else(|| {
+        let payload = closed.err()?;
+        Some(Fault::UnhandledPanic(crate::error::Panic::new(payload).message().into()))
+    });
+    Run { fault, player }
+}
+
+pub(crate) fn words(divergence: Divergence) -> String {
+    match divergence {
+        Divergence::Among { recorded, now } => {
+            format!("diverged at choice {}: recorded {} to choose from, now {now}", recorded.at, recorded.among)
+        }
+        Divergence::Past { at } => {
+            format!("two equal runs differ before choice {at}: other tasks ran, or ran in another order")
+        }
+        Divergence::Ended { recorded, choices } => format!(
+            "diverged at choice {}: recorded {} to choose from, now the run ends after {choices} choice(s)",
+            recorded.at, recorded.among
+        ),
+    }
+}
+
+/// The shortest part that the end of a run repeats, at least three times.
+fn repeating(rows: &[Row]) -> Vec<String> {
+    let line = |row: &Row| row.to_string();
+    let lines: Vec<String> = rows.iter().rev().take(600).map(line).collect();
+    let repeats = |length: &usize| {
+        let length = *length;
+        lines.len() >= 3 * length && (0..2 * length).all(|nth| lines[nth] == lines[nth + length])
+    };
+    let Some(length) = (1..=200).find(repeats) else { return Vec::new() };
+    lines[..length].iter().rev().cloned().collect()
+}

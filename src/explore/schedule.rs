@@ -1,0 +1,96 @@
+//! A schedule: one order of a program, written as its differences from FIFO.
+//!
+//! ```text
+//!   7=2/3,19=1/2     at choice 7, number 2 of 3 is next; at choice 19, number 1 of 2
+//! ```
+//!
+//! Choices are numbered from 1, and the things to choose from are numbered from 0, in the order in
+//! which they run without a guide. Every choice that is not in the schedule is 0. So the empty
+//! schedule is the normal order, which is asyncio's.
+//!
+//! This file does not know how a schedule is found or run.
+
+use std::fmt;
+
+/// A choice that differs from FIFO.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Deviation {
+    /// The number of the choice, from 1.
+    pub(crate) at: u32,
+    /// What was chosen. At least 1.
+    pub(crate) index: u16,
+    /// The number of things to choose from.
+    pub(crate) among: u16,
+}
+
+/// Deviations in the order of their choices.
+#[derive(Clone, PartialEq, Eq, Default, Debug)]
+pub(crate) struct Schedule(pub(crate) Vec<Deviation>);
+
+impl Schedule {
+    /// The sum of the deviations.
+    pub(crate) fn cost(&self) -> u64 {
+        self.0.iter().map(|deviation| u64::from(deviation.index)).sum()
+    }
+
+    /// # Errors
+    ///
+    /// What is wrong with the text.
+    pub(crate) fn parse(text: &str) -> Result<Self, String> {
+        let mut deviations: Vec<Deviation> = Vec::new();
+        for part in text.split(',').map(str::trim).filter(|part| !part.is_empty()) {
+            let wrong = |what: &str| Err(format!("{part:?} in the schedule {text:?} {what}"));
+            let numbers = part.split_once('=').and_then(|(at, rest)| {
+                let (index, among) = rest.split_once('/')?;
+                Some((at.trim().parse().ok()?, index.trim().parse().ok()?, among.trim().parse().ok()?))
+            });
+            let Some((at, index, among)) = numbers else { return wrong("is not of the form 7=2/3") };
+            if index == 0 || index >= among {
+                return wrong("chooses what is not there: 7=2/3 is the last of three, and 0 is left out");
+            }
+            if at <= deviations.last().map_or(0, |last| last.at) {
+                return wrong("is not in the order of the choices, which are numbered from 1");
+            }
+            deviations.push(Deviation { at, index, among });
+        }
+        Ok(Schedule(deviations))
+    }
+}
+
+impl fmt::Display for Schedule {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (nth, Deviation { at, index, among }) in self.0.iter().enumerate() {
+            write!(f, "{}{at}={index}/{among}", if nth == 0 { "" } else { "," })?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_what_it_writes() {
+        for text in ["", "7=2/3", "1=1/2,7=2/3,19=1/2"] {
+            assert_eq!(Schedule::parse(text).unwrap().to_string(), text);
+        }
+        assert_eq!(Schedule::parse(" 1=1/2 , 7=2/3 ").unwrap().cost(), 3);
+    }
+
+    #[test]
+    fn says_what_is_wrong() {
+        for (text, word) in [
+            ("7", "form"),
+            ("7=2", "form"),
+            ("x=2/3", "form"),
+            ("7=3/3", "not there"),
+            ("7=0/3", "not there"),
+            ("7=1/3,7=1/3", "order"),
+            ("0=1/3", "order"),
+        ] {
+            let error = Schedule::parse(text).unwrap_err();
+            assert!(error.contains(word), "{error}");
+        }
+    }
+}
