@@ -179,6 +179,8 @@ pub struct LoopBuilder {
     replay: Option<std::path::PathBuf>,
     #[cfg(all(unix, feature = "io"))]
     resolver: Option<Rc<dyn Resolver>>,
+    #[cfg(feature = "explore")]
+    order: Option<crate::explore::Order>,
 }
 
 /// The same as `asyncio.run`'s timeout for its threads.
@@ -739,6 +741,48 @@ impl LoopBuilder {
     }
 
     /// Debug mode: it measures each step, and checks what the task of the step waits for.
+    /// Runs the loop in another order than the normal one: which ready entry is next, which of the timers
+    /// for one moment fires first, and what [`explore::choose`](crate::explore::choose) returns. A number
+    /// is a seed, from which each choice is drawn. The same seed always gives the same order, as long as
+    /// the program is deterministic; use it with the [virtual clock](Clock::Virtual).
+    ///
+    /// A text that is parsed is the schedule of a [`Failure`](crate::explore::Failure). At the first
+    /// choice that does not fit to it, the run ends as if main had been cancelled.
+    ///
+    /// # Cost
+    ///
+    /// Entries are run one by one, as in debug mode, and each choice looks at all ready entries.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use onelane::{Clock, EventLoop, call_soon, yield_now};
+    /// use std::{cell::RefCell, collections::HashSet, rc::Rc};
+    ///
+    /// let orders: HashSet<String> = (0..50)
+    ///     .map(|seed| {
+    ///         let order = Rc::new(RefCell::new(String::new()));
+    ///         EventLoop::builder().clock(Clock::Virtual).schedule(seed).build().run(async {
+    ///             for name in ['a', 'b', 'c'] {
+    ///                 let order = order.clone();
+    ///                 call_soon(move || order.borrow_mut().push(name));
+    ///             }
+    ///             while order.borrow().len() < 3 {
+    ///                 yield_now().await;
+    ///             }
+    ///         });
+    ///         order.take()
+    ///     })
+    ///     .collect();
+    /// assert_eq!(orders.len(), 6);
+    /// ```
+    #[cfg(feature = "explore")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "explore")))]
+    pub fn schedule(mut self, order: impl Into<crate::explore::Order>) -> Self {
+        self.order = Some(order.into());
+        self
+    }
+
     #[cfg(feature = "report")]
     fn watch(&mut self) -> Box<StepWatch> {
         let handler = self.slow_step_handler.take();
@@ -826,6 +870,10 @@ impl LoopBuilder {
         #[cfg(all(unix, feature = "io"))]
         if let Some(resolver) = self.resolver {
             set_resolver(kernel.id(), resolver);
+        }
+        #[cfg(feature = "explore")]
+        if let Some(order) = self.order {
+            crate::explore::order(&kernel, order);
         }
         #[allow(unused_mut, reason = "without the feature `signals` nothing is added")]
         let mut event_loop = EventLoop {

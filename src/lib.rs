@@ -101,6 +101,7 @@ mod leaf;
 pub mod net;
 mod outside;
 mod run;
+mod stepping;
 #[cfg(feature = "sync")]
 #[cfg_attr(docsrs, doc(cfg(feature = "sync")))]
 pub mod sync;

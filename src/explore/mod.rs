@@ -61,6 +61,7 @@ mod run;
 mod schedule;
 mod search;
 
+use crate::kernel::Kernel;
 use crate::kernel::context;
 use crate::kernel::explore::{Kind, Options};
 use player::{Player, Policy};
@@ -68,10 +69,12 @@ use report::How;
 pub use report::{Failure, Statement};
 pub use run::Fault;
 use run::{Program, Run, run};
-use schedule::Schedule;
+use schedule::{Inner, Schedule};
+pub use schedule::{InvalidSchedule, Order};
 use search::{Findings, Limits, Search};
 use std::fmt;
 use std::ops::Range;
+use std::rc::Rc;
 
 /// Explores the orders of a program. `program` is called once per order, and returns main. Each call
 /// must begin anew: what a run changes outside of it, the next run sees.
@@ -602,4 +605,14 @@ impl fmt::Debug for Explore<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Explore").field("limits", &self.limits).finish_non_exhaustive()
     }
+}
+
+/// Makes a loop run in this order.
+pub(crate) fn order(kernel: &Kernel, order: Order) {
+    let (schedule, policy) = match order.0 {
+        Inner::Recorded(schedule) => (schedule, Policy::Fifo),
+        Inner::Seed(seed) => (Schedule::default(), Policy::uniform(seed)),
+    };
+    let player = Player::new(schedule, policy, u64::MAX).without_notes();
+    kernel.set_guide(Rc::new(player), Options::default());
 }

@@ -200,6 +200,9 @@ pub(crate) struct Player {
     hash: Cell<u64>,
     pub(crate) choices: Cell<u32>,
     pub(crate) steps: Cell<u64>,
+    /// Whether `open` and `drawn` are noted.
+    notes: bool,
+    /// The choices behind the last deviation.
     pub(crate) open: RefCell<Vec<Open>>,
     /// What a policy has chosen.
     pub(crate) drawn: RefCell<Vec<Deviation>>,
@@ -230,6 +233,7 @@ impl Player {
             hash: Cell::new(0),
             choices: Cell::new(0),
             steps: Cell::new(0),
+            notes: true,
             open: RefCell::default(),
             drawn: RefCell::default(),
             kinds: Cell::new(0),
@@ -243,6 +247,12 @@ impl Player {
             chosen: RefCell::default(),
             last: RefCell::default(),
         }
+    }
+
+    /// For a loop that is not searched, and may run for ever: notes nothing.
+    pub(crate) fn without_notes(mut self) -> Self {
+        self.notes = false;
+        self
     }
 
     /// Reports a divergence if the past of the last deviation has another hash.
@@ -355,7 +365,9 @@ impl Guide for Player {
         let before = self.hash();
         let index = self.index(kernel, kind, at, among);
         let deviation = Deviation { at, index: index as u16, among: among as u16 };
-        if self.next.get() == self.schedule.0.len() && matches!(self.policy, Policy::Fifo) {
+        if !self.notes {
+            // Nobody asks for it.
+        } else if self.next.get() == self.schedule.0.len() && matches!(self.policy, Policy::Fifo) {
             let is_open = self.schedule.0.last().is_none_or(|last| last.at < at);
             if is_open {
                 self.open.borrow_mut().push(Open { at, among: among as u16, hash: before });

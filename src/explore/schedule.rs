@@ -11,6 +11,7 @@
 //! This file does not know how a schedule is found or run.
 
 use std::fmt;
+use std::str::FromStr;
 
 /// A choice that differs from FIFO.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -56,6 +57,72 @@ impl Schedule {
         Ok(Schedule(deviations))
     }
 }
+
+/// The order of a loop: see [`LoopBuilder::schedule`](crate::LoopBuilder::schedule).
+///
+/// A number is a seed, from which each choice is drawn. A text is the schedule of a
+/// [`Failure`](crate::explore::Failure). The default is the normal order, first in, first out.
+///
+/// # Examples
+///
+/// ```
+/// use onelane::explore::Order;
+///
+/// let drawn = Order::from(7);
+/// let recorded: Order = "7=2/3,19=1/2".parse().unwrap();
+/// assert!("7=3/3".parse::<Order>().is_err());
+/// # _ = (drawn, recorded, Order::default());
+/// ```
+#[derive(Clone, PartialEq, Eq, Default, Debug)]
+pub struct Order(pub(crate) Inner);
+
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) enum Inner {
+    Recorded(Schedule),
+    Seed(u64),
+}
+
+impl Default for Inner {
+    fn default() -> Self {
+        Inner::Recorded(Schedule::default())
+    }
+}
+
+impl From<u64> for Order {
+    fn from(seed: u64) -> Self {
+        Order(Inner::Seed(seed))
+    }
+}
+
+impl FromStr for Order {
+    type Err = InvalidSchedule;
+
+    fn from_str(text: &str) -> Result<Self, InvalidSchedule> {
+        let schedule = Schedule::parse(text).map_err(InvalidSchedule)?;
+        Ok(Order(Inner::Recorded(schedule)))
+    }
+}
+
+/// A text is not a schedule. `Display` says what is wrong.
+///
+/// # Examples
+///
+/// ```
+/// use onelane::explore::{InvalidSchedule, Order};
+///
+/// let error: InvalidSchedule = "7".parse::<Order>().unwrap_err();
+/// assert_eq!(error.to_string(), "\"7\" in the schedule \"7\" is not of the form 7=2/3");
+/// ```
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct InvalidSchedule(String);
+
+impl fmt::Display for InvalidSchedule {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for InvalidSchedule {}
 
 impl fmt::Display for Schedule {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

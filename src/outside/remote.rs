@@ -46,6 +46,7 @@ impl Remote {
     pub(crate) fn to(kernel: &Kernel) -> Self {
         let remote = Remote { inbox: kernel.inbox(), loop_id: kernel.id() };
         remote.inbox.add_remote(remote.loop_id);
+        kernel.note_remote();
         remote
     }
 

@@ -45,6 +45,17 @@ fn run_and_compare_with_cpython() {
     compare(1, &mut |program| machine::run(&program.bodies, &EventLoop::with_virtual_clock));
 }
 
+/// A loop whose guide always chooses what comes first runs in CPython's order.
+#[cfg(feature = "explore")]
+#[test]
+fn run_and_compare_with_a_guide_that_never_deviates() {
+    let event_loop = || {
+        let order = onelane::explore::Order::default();
+        EventLoop::builder().clock(onelane::Clock::Virtual).schedule(order).build()
+    };
+    compare(1, &mut |program| machine::run(&program.bodies, &event_loop));
+}
+
 /// A host may allow the loop one step at a time, a few steps, or almost no time. A budget that ends
 /// in the middle of a turn leaves the rest to the next call, and so changes no logged line. The
 /// lines after the end of body 0 are not compared, because the host stops there.

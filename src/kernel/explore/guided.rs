@@ -58,6 +58,8 @@ struct Guided {
     /// The ids of the tasks that were polled, if tasks are cancelled.
     started: RefCell<BTreeSet<u64>>,
     has_stalled: Cell<bool>,
+    /// Whether a `Remote` was made.
+    had_remote: Cell<bool>,
 }
 
 /// The loop's guide, if it has one.
@@ -67,7 +69,7 @@ pub(crate) struct Slot(OnceCell<Guided>);
 /// What a loop has used that no guide chooses.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 pub(crate) struct Sources {
-    /// Messages from other threads arrived, or may still arrive: wakes and calls by a `Remote`.
+    /// Messages from other threads arrived, or could have: there was a `Remote`.
     pub(crate) messages: bool,
     /// Code outside the loop holds a waker of a task that has not ended, or the loop has waited for
     /// such a waker in real time.
@@ -102,6 +104,7 @@ impl Kernel {
             cancellations_left: Cell::new(cancellations),
             started: RefCell::default(),
             has_stalled: Cell::new(false),
+            had_remote: Cell::new(false),
         };
         assert!(self.guide.0.set(guided).is_ok(), "a loop got a second guide");
     }
@@ -264,6 +267,13 @@ impl Kernel {
         self.waits_at(task.header()).or(yielded)
     }
 
+    /// A `Remote` is made.
+    pub(crate) fn note_remote(&self) {
+        if let Some(guided) = self.guide.0.get() {
+            guided.had_remote.set(true);
+        }
+    }
+
     pub(crate) fn sources(&self) -> Sources {
         #[cfg(all(unix, feature = "io"))]
         let sockets = self.idling.reactor.get().is_some();
@@ -271,7 +281,8 @@ impl Kernel {
         let sockets = false;
         let is_alive = |token| self.table.is_alive(token);
         Sources {
-            messages: self.tally().messages.get() > 0 || self.inbox().has_messages() || self.inbox().has_remotes(),
+            messages: self.tally().messages.get() > 0
+                || self.guide.0.get().is_some_and(|guided| guided.had_remote.get()),
             wakers: self.tally().parks.get() > 0 || self.inbox().may_receive(&is_alive),
             sockets,
         }

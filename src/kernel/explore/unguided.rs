@@ -37,5 +37,8 @@ impl Kernel {
     }
 
     #[inline(always)]
+    pub(crate) fn note_remote(&self) {}
+
+    #[inline(always)]
     pub(crate) fn main_ended(&self) {}
 }

@@ -419,12 +419,6 @@ impl Inbox {
         !state.messages.is_empty() || state.can_receive(is_alive)
     }
 
-    /// Whether a `Remote` of the loop exists.
-    #[cfg(feature = "explore")]
-    pub(crate) fn has_remotes(&self) -> bool {
-        self.lock().remotes > 0
-    }
-
     pub(crate) fn add_remote(&self, tenant: u64) {
         let mut state = self.lock();
         if state.tenant == Some(tenant) {

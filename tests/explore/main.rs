@@ -1,5 +1,9 @@
 //! Exploration: the number of orders, the cheapest failure, replay, what fails, and what a statement
-//! says.
+//! says. `brute_force.rs` has a model that knows a queue and nothing else; `sources.rs` has programs that
+//! use what no exploration sets.
+
+mod brute_force;
+mod sources;
 
 use onelane::explore::{Explore, Failure, Fault, Statement, choose};
 use onelane::sync::{Event, Lock, Semaphore};
