@@ -740,7 +740,6 @@ impl LoopBuilder {
         self
     }
 
-    /// Debug mode: it measures each step, and checks what the task of the step waits for.
     /// Runs the loop in another order than the normal one: which ready entry is next, which of the timers
     /// for one moment fires first, and what [`explore::choose`](crate::explore::choose) returns. A number
     /// is a seed, from which each choice is drawn. The same seed always gives the same order, as long as
@@ -783,6 +782,7 @@ impl LoopBuilder {
         self
     }
 
+    /// Debug mode: it measures each step, and checks what the task of the step waits for.
     #[cfg(feature = "report")]
     fn watch(&mut self) -> Box<StepWatch> {
         let handler = self.slow_step_handler.take();
@@ -1124,6 +1124,16 @@ impl EventLoop {
     /// ```
     #[track_caller]
     pub fn try_run<F: IntoFuture>(&self, main: F) -> Result<F::Output, RunError> {
+        self.try_run_at(main, Location::caller())
+    }
+
+    /// Like `try_run`, with the source location at which the main task is said to be spawned.
+    #[track_caller]
+    pub(crate) fn try_run_at<F: IntoFuture>(
+        &self,
+        main: F,
+        spawned_at: &'static Location<'static>,
+    ) -> Result<F::Output, RunError> {
         if context::is_running() {
             return Err(RunError::Nested);
         }
@@ -1131,7 +1141,7 @@ impl EventLoop {
         // Whatever happens in `run`, a host is informed of the remaining work.
         let _host = Host(&self.kernel);
         let _entered = context::enter(&self.kernel);
-        let draft = self.kernel.draft(None, Location::caller());
+        let draft = self.kernel.draft(None, spawned_at);
         lend(draft, main.into_future(), |main| {
             let interrupted = self.complete(main.any())?;
             match main.outcome().and_then(RefCell::take) {

@@ -74,6 +74,7 @@ pub use schedule::{InvalidSchedule, Order};
 use search::{Findings, Limits, Search};
 use std::fmt;
 use std::ops::Range;
+use std::panic::Location;
 use std::rc::Rc;
 
 /// Explores the orders of a program. `program` is called once per order, and returns main. Each call
@@ -106,6 +107,7 @@ use std::rc::Rc;
 /// .run();
 /// assert!(statement.is_complete());
 /// ```
+#[track_caller]
 pub fn explore<'a, F, M>(program: F) -> Explore<'a>
 where
     F: Fn() -> M + 'a,
@@ -117,6 +119,7 @@ where
     };
     Explore {
         program: Box::new(program),
+        at: Location::caller(),
         limits: Limits {
             max_cost: None,
             max_orders: 100_000,
@@ -199,6 +202,8 @@ pub fn choose(among: usize) -> usize {
 #[must_use = "nothing is explored until `run` or `check`"]
 pub struct Explore<'a> {
     program: Box<Program<'a>>,
+    /// Where `explore` was called.
+    at: &'static Location<'static>,
     limits: Limits,
     drawn: Option<Drawn>,
     replayed: Option<String>,
@@ -462,7 +467,7 @@ impl<'a> Explore<'a> {
     /// Runs a schedule and records its rows.
     fn record(&self, schedule: Schedule) -> Run {
         let player = Player::new(schedule, Policy::Fifo, self.limits.max_steps).recording();
-        run(&self.program, self.limits.options, player.asking_for_left(self.limits.no_task_left))
+        run(&self.program, self.at, self.limits.options, player.asking_for_left(self.limits.no_task_left))
     }
 
     fn run_one(&self, schedule: Schedule) -> Result<Statement, Box<Failure>> {
@@ -478,7 +483,7 @@ impl<'a> Explore<'a> {
 
     fn search(&self) -> Result<Statement, Box<Failure>> {
         self.compare_two_runs()?;
-        let mut search = Search::new(&*self.program, &self.limits);
+        let mut search = Search::new(&*self.program, self.at, &self.limits);
         let found = search.run();
         let findings = search.findings;
         let how = How::ByCost(findings.all_to);
@@ -530,7 +535,8 @@ impl<'a> Explore<'a> {
                 Some(depth) => Policy::pct(seed, depth, findings.most_choices),
             };
             let player = Player::new(Schedule::default(), policy, self.limits.max_steps);
-            let drawn = run(&self.program, self.limits.options, player.asking_for_left(self.limits.no_task_left));
+            let drawn =
+                run(&self.program, self.at, self.limits.options, player.asking_for_left(self.limits.no_task_left));
             findings.add(&drawn);
             if let Some(fault) = &drawn.fault {
                 let schedule = self.shrunk(Schedule(drawn.player.drawn.borrow().clone()), fault);
@@ -548,7 +554,8 @@ impl<'a> Explore<'a> {
         let kind = std::mem::discriminant(fault);
         let fails = |schedule: &Schedule| {
             let player = Player::new(schedule.clone(), Policy::Fifo, self.limits.max_steps);
-            let run = run(&self.program, self.limits.options, player.asking_for_left(self.limits.no_task_left));
+            let run =
+                run(&self.program, self.at, self.limits.options, player.asking_for_left(self.limits.no_task_left));
             run.fault.is_some_and(|fault| std::mem::discriminant(&fault) == kind)
         };
         let mut length = schedule.0.len().div_ceil(2);

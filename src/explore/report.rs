@@ -324,7 +324,7 @@ impl Failure {
                 format!("{file}:{}", place.line())
             }
             (None, true, _) => "ends".into(),
-            (None, false, _) => "runs".into(),
+            (None, false, _) => "suspends".into(),
         };
         let widths: Vec<usize> = tasks
             .iter()

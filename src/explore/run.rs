@@ -4,10 +4,11 @@
 
 use crate::event_loop::{Clock, EventLoop, RunError};
 use crate::explore::player::{Divergence, Player, Row};
+use crate::kernel::context;
 use crate::kernel::explore::Options;
 use std::cell::RefCell;
 use std::future::Future;
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::panic::{AssertUnwindSafe, Location, catch_unwind};
 use std::pin::Pin;
 use std::rc::Rc;
 use std::time::Duration;
@@ -57,7 +58,15 @@ pub(crate) struct Run {
     pub(crate) player: Rc<Player>,
 }
 
-pub(crate) fn run(program: &Program<'_>, options: Options, player: Player) -> Run {
+async fn main(program: &Program<'_>) -> Option<String> {
+    if let Some(kernel) = context::running() {
+        kernel.name_main();
+    }
+    program().await
+}
+
+/// Runs the program. `at` is where it was given to `explore`.
+pub(crate) fn run(program: &Program<'_>, at: &'static Location<'static>, options: Options, player: Player) -> Run {
     let player = Rc::new(player);
     let unhandled = Rc::new(RefCell::new(None));
     let copy = unhandled.clone();
@@ -70,7 +79,7 @@ pub(crate) fn run(program: &Program<'_>, options: Options, player: Player) -> Ru
         .build();
     event_loop.kernel.set_guide(player.clone(), options);
     event_loop.kernel.limit_waits(PATIENCE);
-    let result = catch_unwind(AssertUnwindSafe(|| event_loop.try_run(async { program().await })));
+    let result = catch_unwind(AssertUnwindSafe(|| event_loop.try_run_at(main(program), at)));
     let closed = catch_unwind(AssertUnwindSafe(|| drop(event_loop)));
     player.over();
     let fault = match result {

@@ -20,6 +20,7 @@ use crate::explore::run::{Fault, Program, Run, run};
 use crate::explore::schedule::{Deviation, Schedule};
 use crate::kernel::explore::{Options, Sources};
 use std::collections::VecDeque;
+use std::panic::Location;
 
 /// The limits of a search, and what counts as a failure.
 #[derive(Clone, Debug)]
@@ -70,6 +71,7 @@ impl Findings {
 
 pub(crate) struct Search<'a, 'p> {
     program: &'a Program<'p>,
+    at: &'static Location<'static>,
     limits: &'a Limits,
     nodes: Vec<Node>,
     /// By cost.
@@ -81,8 +83,8 @@ pub(crate) struct Search<'a, 'p> {
 const ROOT: u32 = u32::MAX;
 
 impl<'a, 'p> Search<'a, 'p> {
-    pub(crate) fn new(program: &'a Program<'p>, limits: &'a Limits) -> Self {
-        Search { program, limits, nodes: Vec::new(), queues: Vec::new(), findings: Findings::default() }
+    pub(crate) fn new(program: &'a Program<'p>, at: &'static Location<'static>, limits: &'a Limits) -> Self {
+        Search { program, at, limits, nodes: Vec::new(), queues: Vec::new(), findings: Findings::default() }
     }
 
     /// Runs orders until one fails, until there are no more, or until a limit is reached. Returns the
@@ -101,7 +103,8 @@ impl<'a, 'p> Search<'a, 'p> {
                 if node != ROOT {
                     player = player.expect(self.nodes[node as usize].hash);
                 }
-                let run = run(self.program, self.limits.options, player.asking_for_left(self.limits.no_task_left));
+                let run =
+                    run(self.program, self.at, self.limits.options, player.asking_for_left(self.limits.no_task_left));
                 self.findings.add(&run);
                 self.findings.costs.resize(cost + 1, 0);
                 self.findings.costs[cost] += 1;

@@ -3,6 +3,16 @@
 //! use what no exploration sets.
 
 mod brute_force;
+#[path = "../../examples/explore/cache.rs"]
+mod cache;
+#[path = "../../examples/explore/lost_update.rs"]
+mod lost_update;
+#[path = "../../examples/explore/permit.rs"]
+mod permit;
+#[path = "../../examples/explore/philosophers.rs"]
+mod philosophers;
+#[path = "../../examples/explore/reply.rs"]
+mod reply;
 mod sources;
 
 use onelane::explore::{Explore, Failure, Fault, Statement, choose};
@@ -90,7 +100,7 @@ fn statement_names_the_bound() {
     assert!(statement.is_complete());
 }
 
-async fn lost_update() {
+async fn loses_an_update() {
     let count = Rc::new(Cell::new(0));
     let add = |amount| {
         let count = count.clone();
@@ -120,7 +130,7 @@ fn failure(exploration: Explore<'_>) -> Box<Failure> {
 
 #[test]
 fn lost_update_is_found_at_cost_1_and_told() {
-    let failure = failure(explore(lost_update));
+    let failure = failure(explore(loses_an_update));
     assert_eq!(failure.cost, 1);
     assert!(failure.is_cheapest);
     let text = failure.to_string();
@@ -135,16 +145,16 @@ fn lost_update_is_found_at_cost_1_and_told() {
 
 #[test]
 fn replays_are_equal() {
-    let found = failure(explore(lost_update));
+    let found = failure(explore(loses_an_update));
     let texts: BTreeSet<String> = (0..1000)
         .map(|_| {
-            let again = failure(explore(lost_update).replay(&found.schedule));
+            let again = failure(explore(loses_an_update).replay(&found.schedule));
             assert_eq!((again.cost, &again.schedule, &again.fault), (found.cost, &found.schedule, &found.fault));
             again.to_string()
         })
         .collect();
     assert_eq!(texts.len(), 1);
-    assert!(explore(lost_update).replay("").check().is_ok());
+    assert!(explore(loses_an_update).replay("").check().is_ok());
 }
 
 #[test]
@@ -153,10 +163,10 @@ fn replay_says_where_it_diverges() {
         ("1=1/9", "diverged at choice 1: recorded 9 to choose from, now 2"),
         ("99=1/2", "diverged at choice 99: recorded 2 to choose from, now the run ends after"),
     ] {
-        let text = failure(explore(lost_update).replay(schedule)).to_string();
+        let text = failure(explore(loses_an_update).replay(schedule)).to_string();
         assert!(text.contains(words), "{text}");
     }
-    let wrong = std::panic::catch_unwind(|| explore(lost_update).replay("1-2").check());
+    let wrong = std::panic::catch_unwind(|| explore(loses_an_update).replay("1-2").check());
     let message = *wrong.unwrap_err().downcast::<String>().unwrap();
     assert_eq!(message, "a schedule cannot be replayed: \"1-2\" in the schedule \"1-2\" is not of the form 7=2/3");
 }
@@ -346,11 +356,11 @@ fn own_choices() {
 
 #[test]
 fn seeds_find_shrink_and_replay() {
-    for exploration in [explore(lost_update).seeds(0..200), explore(lost_update).pct(2).seeds(0..200)] {
+    for exploration in [explore(loses_an_update).seeds(0..200), explore(loses_an_update).pct(2).seeds(0..200)] {
         let found = failure(exploration);
         assert!(!found.is_cheapest);
         assert_eq!(found.schedule.split(',').count(), 1, "{found}");
-        let again = failure(explore(lost_update).replay(&found.schedule));
+        let again = failure(explore(loses_an_update).replay(&found.schedule));
         assert_eq!(again.fault, found.fault);
     }
     let statement = explore(|| independent(&[5, 5, 5, 5], Rc::new(|_| ()))).seeds(0..100).run();
@@ -394,4 +404,34 @@ fn a_loop_cannot_explore() {
     let nested = std::panic::catch_unwind(|| onelane::run(async { explore(|| async {}).run() }));
     let message = *nested.unwrap_err().downcast::<&str>().unwrap();
     assert!(message.starts_with("onelane::explore() was called from a running event loop"), "{message}");
+}
+
+/// The programs of `examples/explore/`: each fails in its cheapest order, and its mended twin in none.
+#[test]
+fn examples_fail_and_their_twins_are_complete() {
+    let programs = [
+        (lost_update::broken(), lost_update::mended(), 1, "a payment was lost"),
+        (cache::broken(), cache::mended(), 1, "a page was loaded twice"),
+        (philosophers::broken(), philosophers::mended(), 2, "deadlock: nothing is ready"),
+        (permit::broken(), permit::mended(), 1, "the permit was lost"),
+        (reply::broken(), reply::mended(), 1, "a parcel, or the money back, and not both"),
+    ];
+    for (broken, mended, cost, words) in programs {
+        let found = failure(broken);
+        assert_eq!((found.cost, found.is_cheapest), (cost, true), "{found}");
+        assert!(found.fault.to_string().contains(words), "{found}");
+        let statement = mended.run();
+        assert!(statement.is_complete(), "{statement}");
+    }
+}
+
+/// Both READMEs show a report, from its beginning to the end of its table.
+#[test]
+fn the_readmes_show_a_report() {
+    let report = failure(lost_update::broken()).to_string();
+    for readme in [include_str!("../../README.md"), include_str!("../../README.zh-CN.md")] {
+        let shown = readme.split("<!-- explore -->").nth(1).expect("the README has a part between two marks");
+        let shown = shown.trim().trim_start_matches("```text\n").trim_end_matches("```").trim_end();
+        assert!(report.starts_with(shown) && shown.contains("  *    2"), "{shown}\n---\n{report}");
+    }
 }

@@ -238,6 +238,13 @@ impl Kernel {
         }
     }
 
+    /// The running task is the main task, and is shown as such.
+    pub(crate) fn name_main(&self) {
+        if let Some(main) = self.current() {
+            main.header().set_name("main".into());
+        }
+    }
+
     /// What is ready, in the order of the queue.
     pub(crate) fn ready_entries(&self) -> Vec<Entry> {
         let mut entries = Vec::new();
