@@ -209,6 +209,8 @@ pub(crate) struct Player {
     /// A bit for each kind of choice that there was.
     pub(crate) kinds: Cell<u8>,
     pub(crate) diverged: Cell<Option<Divergence>>,
+    /// Where the run has diverged: what there was to choose from, in words.
+    pub(crate) instead: RefCell<Vec<String>>,
     pub(crate) is_at_limit: Cell<bool>,
     pub(crate) has_stalled: Cell<bool>,
     pub(crate) sources: Cell<Sources>,
@@ -238,6 +240,7 @@ impl Player {
             drawn: RefCell::default(),
             kinds: Cell::new(0),
             diverged: Cell::new(None),
+            instead: RefCell::default(),
             is_at_limit: Cell::new(false),
             has_stalled: Cell::new(false),
             sources: Cell::default(),
@@ -317,6 +320,8 @@ impl Player {
                 return deviation.index.into();
             }
             self.diverged.set(divergence);
+            let entries = entries(kernel, kind);
+            self.instead.replace(entries.iter().map(|entry| Who::of(entry).to_string()).collect());
             kernel.stop_run();
             return 0;
         }
@@ -345,6 +350,15 @@ impl Player {
             Kind::Own => self.row(kernel, What::Own(chosen.deviation.index.into()), Some(chosen)),
             Kind::Clock | Kind::Cancel => {}
         }
+    }
+}
+
+/// What there is to choose from, if it has names.
+fn entries(kernel: &Kernel, kind: Kind) -> Vec<Entry> {
+    match kind {
+        Kind::Ready => kernel.ready_entries(),
+        Kind::Timer => kernel.due_entries(),
+        Kind::Clock | Kind::Cancel | Kind::Own => Vec::new(),
     }
 }
 
@@ -377,12 +391,7 @@ impl Guide for Player {
         }
         self.mix((among as u64) << 32 | index as u64);
         if self.rows.is_some() {
-            let entries = match kind {
-                Kind::Ready => kernel.ready_entries(),
-                Kind::Timer => kernel.due_entries(),
-                _ => Vec::new(),
-            };
-            let instead_of = entries.first().map(Who::of).filter(|_| index > 0);
+            let instead_of = entries(kernel, kind).first().map(Who::of).filter(|_| index > 0);
             self.note(kernel, Chosen { kind, deviation, instead_of });
         }
         index

@@ -84,7 +84,7 @@ pub(crate) fn run(program: &Program<'_>, at: &'static Location<'static>, options
     player.over();
     let fault = match result {
         _ if player.diverged.get().is_some() => {
-            player.diverged.get().map(|divergence| Fault::Differs(words(divergence)))
+            player.diverged.get().map(|divergence| Fault::Differs(words(divergence, &player.instead.borrow())))
         }
         _ if player.is_at_limit.get() => Some(Fault::StepLimit(repeating(&player.rows()))),
         _ if player.has_stalled.get() => Some(Fault::Stalled),
@@ -109,10 +109,11 @@ pub(crate) fn run(program: &Program<'_>, at: &'static Location<'static>, options
     Run { fault, player }
 }
 
-pub(crate) fn words(divergence: Divergence) -> String {
+fn words(divergence: Divergence, instead: &[String]) -> String {
     match divergence {
         Divergence::Among { recorded, now } => {
-            format!("diverged at choice {}: recorded {} to choose from, now {now}", recorded.at, recorded.among)
+            let names = if instead.is_empty() { String::new() } else { format!(" ({})", instead.join(", ")) };
+            format!("diverged at choice {}: recorded {} to choose from, now {now}{names}", recorded.at, recorded.among)
         }
         Divergence::Past { at } => {
             format!("two equal runs differ before choice {at}: other tasks ran, or ran in another order")

@@ -160,7 +160,7 @@ fn replays_are_equal() {
 #[test]
 fn replay_says_where_it_diverges() {
     for (schedule, words) in [
-        ("1=1/9", "diverged at choice 1: recorded 9 to choose from, now 2"),
+        ("1=1/9", "diverged at choice 1: recorded 9 to choose from, now 2 (`first`, `second`)"),
         ("99=1/2", "diverged at choice 99: recorded 2 to choose from, now the run ends after"),
     ] {
         let text = failure(explore(loses_an_update).replay(schedule)).to_string();
@@ -410,16 +410,19 @@ fn a_loop_cannot_explore() {
 #[test]
 fn examples_fail_and_their_twins_are_complete() {
     let programs = [
-        (lost_update::broken(), lost_update::mended(), 1, "a payment was lost"),
-        (cache::broken(), cache::mended(), 1, "a page was loaded twice"),
-        (philosophers::broken(), philosophers::mended(), 2, "deadlock: nothing is ready"),
-        (permit::broken(), permit::mended(), 1, "the permit was lost"),
-        (reply::broken(), reply::mended(), 1, "a parcel, or the money back, and not both"),
+        (lost_update::broken(), lost_update::broken(), lost_update::mended(), 1, "a payment was lost"),
+        (cache::broken(), cache::broken(), cache::mended(), 1, "a page was loaded twice"),
+        (philosophers::broken(), philosophers::broken(), philosophers::mended(), 2, "deadlock: nothing is ready"),
+        (permit::broken(), permit::broken(), permit::mended(), 1, "the permit was lost"),
+        (reply::broken(), reply::broken(), reply::mended(), 1, "a parcel, or the money back, and not both"),
     ];
-    for (broken, mended, cost, words) in programs {
+    for (broken, again, mended, cost, words) in programs {
         let found = failure(broken);
         assert_eq!((found.cost, found.is_cheapest), (cost, true), "{found}");
         assert!(found.fault.to_string().contains(words), "{found}");
+        // The certificate: no cheaper order fails.
+        let cheaper = again.max_cost(cost - 1).run();
+        assert_eq!(cheaper.costs.len() as u64, cost, "{cheaper}");
         let statement = mended.run();
         assert!(statement.is_complete(), "{statement}");
     }

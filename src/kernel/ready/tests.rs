@@ -86,6 +86,13 @@ fn pushes_marks_and_pops_as_a_deque_does() {
                 marked = model.len();
                 queue.0.mark_next_turn_or_rest();
             }
+            #[cfg(feature = "explore")]
+            11 if some < model.len() => {
+                marked = model.len();
+                queue.0.bring_forward(some);
+                let chosen = model.remove(some).unwrap();
+                model.push_front(chosen);
+            }
             _ if marked == 0 => assert_eq!(queue.pop_marked(), None),
             _ => {
                 marked -= 1;

@@ -94,6 +94,14 @@ fn compare(start: u64, seed: u64, operations: u32) {
                 assert_eq!(wheel.remove(key), there.then_some(timer));
                 assert_eq!(wheel.remove(key), None);
             }
+            #[cfg(feature = "explore")]
+            7 if model.due.len() > 1 && random.below(2) == 0 => {
+                assert!(wheel.due().map(|(age, _)| age).eq(model.due.iter().map(|&(_, age)| age)));
+                let together = model.due.iter().take_while(|timer| timer.0 == model.due[0].0).count();
+                assert_eq!(wheel.due_together(), together);
+                let nth = random.below(model.due.len() as u64) as usize;
+                assert_eq!(wheel.pop_due_at(nth).map(|(_, value)| value), Some(model.due.remove(nth)));
+            }
             7 => {
                 let due = if model.due.is_empty() { None } else { Some(model.due.remove(0)) };
                 assert_eq!(pop_due(&mut wheel), due);
