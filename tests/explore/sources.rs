@@ -4,7 +4,7 @@
 use onelane::explore::{Fault, Outcome};
 use onelane::sync::channel;
 use onelane::{EventLoop, call_later, explore, sleep, spawn, task, yield_now};
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::collections::{HashMap, HashSet};
 use std::future::poll_fn;
 use std::sync::{Arc, Mutex};
@@ -177,17 +177,17 @@ fn a_wake_of_another_thread() {
 }
 
 #[test]
-fn a_waker_that_another_thread_keeps() {
+fn a_waker_that_other_code_keeps() {
+    let all = RefCell::new(Vec::new());
     is_named(|| async {
         let kept: Arc<Mutex<Option<Waker>>> = Arc::default();
-        let copy = kept.clone();
+        all.borrow_mut().push(kept.clone());
         let waits = spawn(poll_fn(move |context| {
-            *copy.lock().unwrap() = Some(context.waker().clone());
+            *kept.lock().unwrap() = Some(context.waker().clone());
             Poll::<()>::Pending
         }));
         yields(3).await;
         drop(waits); // It runs on.
-        std::mem::forget(kept);
     });
 }
 

@@ -6,12 +6,12 @@ use crate::kernel::{Kernel, Time};
 
 /// Has no content.
 #[derive(Default)]
-pub(crate) struct Slot;
+pub(crate) struct Slot {}
 
 impl Kernel {
     #[inline(always)]
     pub(in crate::kernel) fn is_guided(&self) -> bool {
-        let Slot = self.guide;
+        let Slot {} = self.guide;
         false
     }
 
