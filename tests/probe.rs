@@ -948,6 +948,7 @@ fn tell_all_in_order() {
             "0.001000000 wait-end task=2 wait=3",
             "0.001000000 timer-arm timer=6 deadline=0.003000000 task=2",
             "0.001000000 wait-begin task=2 wait=6 what=\"a sleep\"",
+            "0.001000000 suspend task=2",
             "0.001000000 step-end task=2 ended=false",
             "0.001000000 step-begin task=3",
             "0.001000000 end task=3 ending=panicked",
