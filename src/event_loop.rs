@@ -177,6 +177,9 @@ pub struct LoopBuilder {
     /// Where to write the replay.
     #[cfg(feature = "replay")]
     replay: Option<std::path::PathBuf>,
+    /// Whether `ONELANE_REPLAY` does not count.
+    #[cfg(feature = "replay")]
+    has_no_page: bool,
     #[cfg(all(unix, feature = "io"))]
     resolver: Option<Rc<dyn Resolver>>,
     #[cfg(feature = "explore")]
@@ -670,6 +673,13 @@ impl LoopBuilder {
         self
     }
 
+    /// For a loop of an exploration, which has a page of its own.
+    #[cfg(all(feature = "replay", feature = "explore"))]
+    pub(crate) fn without_page(mut self) -> Self {
+        self.has_no_page = true;
+        self
+    }
+
     /// Sets the probe, which receives an event for each thing that the loop does: spawns, wakes,
     /// steps, waits, timers, ends. A second call replaces the first; [`Tee`](crate::probe::Tee)
     /// combines two probes.
@@ -840,7 +850,7 @@ impl LoopBuilder {
         let watch: Option<Box<StepWatch>> = None;
         let never_taken = watch.as_deref().map(StepWatch::never_taken);
         #[cfg(feature = "replay")]
-        if let Some(path) = self.replay.take().or_else(path_of_next_loop) {
+        if let Some(path) = self.replay.take().or_else(|| if self.has_no_page { None } else { path_of_next_loop() }) {
             let recording = WrittenAtTheEnd::to(path);
             self.probe = Some(match self.probe.take() {
                 Some(probe) => Box::new(Tee(recording, probe)),

@@ -14,8 +14,8 @@ use common::{Trace, ms, on_drop, telling_loop, virtual_loop};
 use counting::MADE;
 use futures_util::future::select;
 use onelane::probe::{
-    Counters, Counts, Ending, Event, EventKind, Failure, Printer, Probe, Recorder, Ring, Source, Tee, WaitTarget,
-    WakeOutcome,
+    Choice, Counters, Counts, Ending, Event, EventKind, Failure, Printer, Probe, Recorder, Ring, Source, Tee,
+    WaitTarget, WakeOutcome,
 };
 use onelane::sync::Lock;
 use onelane::{
@@ -121,6 +121,7 @@ fn all_kinds([one, two]: [TaskId; 2]) -> Vec<EventKind<'static>> {
         begins(one),
         ends(one),
         EventKind::Suspend { task: one },
+        EventKind::Choose { what: Choice::Entry, among: 3, index: 1 },
         EventKind::CallQueue { by: Source::Task(two) },
         EventKind::CallSkip,
         EventKind::CallBegin,
@@ -171,6 +172,7 @@ fn print_each_kind_in_a_line() {
             "1.000000002 step-begin task=1",
             "1.000000002 step-end task=1 ended=true",
             "1.000000002 suspend task=1",
+            "1.000000002 choose what=entry among=3 index=1",
             "1.000000002 call-queue by=task:2",
             "1.000000002 call-skip",
             "1.000000002 call-begin",
@@ -254,8 +256,8 @@ fn count_each_kind() {
     // Each other counter is 1, so the sum equals the number of events.
     let shown = format!("{:?}", counters.counts());
     let numbers: Vec<u32> = shown.split([' ', ',', '}']).filter_map(|word| word.parse().ok()).collect();
-    assert_eq!((numbers.len(), numbers.iter().sum::<u32>()), (25, 27));
-    assert_eq!(numbers.iter().filter(|&&number| number == 1).count(), 23);
+    assert_eq!((numbers.len(), numbers.iter().sum::<u32>()), (26, 28));
+    assert_eq!(numbers.iter().filter(|&&number| number == 1).count(), 24);
 }
 
 // ---- the ring ----

@@ -69,9 +69,12 @@ fn keep_the_last_events_and_the_state_before_them() {
     assert_eq!(recording.len(), 10);
     let lost = recording.lost();
     let data: Value = serde_json::from_str(&recording.to_json()).unwrap();
-    assert_eq!((data["events"].as_array().unwrap().len(), data["lost"].as_u64()), (10, Some(lost)));
+    assert_eq!(
+        (data["worlds"][0]["events"].as_array().unwrap().len(), data["worlds"][0]["lost"].as_u64()),
+        (10, Some(lost))
+    );
     // The main task was spawned long ago.
-    let tasks = data["base"]["tasks"].as_array().unwrap();
+    let tasks = data["worlds"][0]["base"]["tasks"].as_array().unwrap();
     assert!(tasks.iter().any(|task| task[0] == 1), "{tasks:?}");
 }
 
@@ -123,7 +126,7 @@ fn write_the_page_with_the_loop_and_leave_the_probe() {
     drop(event_loop);
     let data = data_of(&std::fs::read_to_string(&path).unwrap());
     assert_eq!(counters.counts().spawns, 1);
-    assert!(data["events"].as_array().unwrap().len() > 4);
+    assert!(data["worlds"][0]["events"].as_array().unwrap().len() > 4);
     // A folder that does not exist: the program goes on.
     let event_loop = EventLoop::builder().replay(path.join("nowhere/run.html")).build();
     event_loop.run(async {});
@@ -142,7 +145,7 @@ fn write_a_page_for_each_loop_if_the_variable_asks() {
             }
             for path in [&path, &second] {
                 let page = std::fs::read_to_string(path).unwrap();
-                assert!(data_of(&page)["events"].as_array().unwrap().len() > 4);
+                assert!(data_of(&page)["worlds"][0]["events"].as_array().unwrap().len() > 4);
                 std::fs::remove_file(path).unwrap();
             }
         },
@@ -156,7 +159,7 @@ fn record_a_deadlock() {
     assert!(event_loop.try_run(std::future::pending::<()>()).is_err());
     let data: Value = serde_json::from_str(&recording.to_json()).unwrap();
     const FAIL: u64 = 19;
-    assert!(data["events"].as_array().unwrap().iter().any(|event| event[0] == FAIL && event[2] == 2));
+    assert!(data["worlds"][0]["events"].as_array().unwrap().iter().any(|event| event[0] == FAIL && event[2] == 2));
 }
 
 /// The pages for the tests in a browser (`tests/replay/browser.js`), in the folder that `ONELANE_PAGES`
@@ -189,4 +192,41 @@ fn write_pages_for_a_browser() {
     drop(event_loop);
     assert!(recording.lost() > 0);
     std::fs::write(folder.join("long.html"), recording.to_html()).unwrap();
+}
+
+/// A failing exploration writes a page with the failing order, the orders from which it deviates, and
+/// others. Their states are computed by the page as by Rust, with chosen entries ahead of others.
+#[cfg(feature = "explore")]
+#[test]
+fn write_the_orders_of_an_exploration() {
+    use onelane::gather;
+    use std::cell::Cell;
+    let program = || async {
+        let count = Rc::new(Cell::new(0));
+        let add = |name: &str| {
+            let count = count.clone();
+            task::Builder::new().name(name).spawn(async move {
+                let before = count.get();
+                yield_now().await;
+                count.set(before + 1);
+            })
+        };
+        let (one, two) = (add("one"), add("two"));
+        one.await.unwrap();
+        two.await.unwrap();
+        gather([sleep(ms(1)), sleep(ms(1))]).await.unwrap();
+        assert_eq!(count.get(), 2, "an update is lost");
+    };
+    let folder = std::env::var_os("ONELANE_PAGES").map_or_else(|| temporary("pages"), PathBuf::from);
+    std::fs::create_dir_all(&folder).unwrap();
+    let path = folder.join("orders.html");
+    let failure = onelane::explore(program).page(&path).check().unwrap_err();
+    let data = data_of(&std::fs::read_to_string(&path).unwrap());
+    let worlds = data["worlds"].as_array().unwrap();
+    let first = &worlds[data["first"].as_u64().unwrap() as usize];
+    assert_eq!(first["schedule"], *failure.schedule);
+    assert!(first["fault"].as_str().unwrap().contains("an update is lost"));
+    let schedules: Vec<_> = worlds.iter().map(|world| world["schedule"].as_str().unwrap()).collect();
+    assert!(schedules.contains(&""), "{schedules:?}");
+    assert!(worlds.len() > 3 && worlds.iter().any(|world| world["fault"].is_null()), "{schedules:?}");
 }

@@ -60,8 +60,14 @@ mod report;
 mod run;
 mod schedule;
 mod search;
+#[cfg(feature = "replay")]
+mod worlds;
 
+#[cfg(feature = "replay")]
+use crate::inspect::replay::path_of_next_loop;
 use crate::kernel::Kernel;
+#[cfg(feature = "replay")]
+use crate::kernel::callbacks::exceptions::complain;
 use crate::kernel::context;
 use crate::kernel::explore::{Kind, Options};
 use player::{Player, Policy};
@@ -75,6 +81,8 @@ use search::{Findings, Limits, Search};
 use std::fmt;
 use std::ops::Range;
 use std::panic::Location;
+#[cfg(feature = "replay")]
+use std::path::PathBuf;
 use std::rc::Rc;
 
 /// Explores the orders of a program. `program` is called once per order, and returns main. Each call
@@ -129,6 +137,8 @@ where
         },
         drawn: None,
         replayed: None,
+        #[cfg(feature = "replay")]
+        page: None,
     }
 }
 
@@ -207,6 +217,9 @@ pub struct Explore<'a> {
     limits: Limits,
     drawn: Option<Drawn>,
     replayed: Option<String>,
+    /// Where to write the page.
+    #[cfg(feature = "replay")]
+    page: Option<PathBuf>,
 }
 
 /// Orders that are drawn by seeds.
@@ -415,6 +428,36 @@ impl<'a> Explore<'a> {
         self
     }
 
+    /// Writes a page of the orders to `path`, when [`run`](Self::run) or [`check`](Self::check) returns
+    /// (feature `replay`). It opens with the order that fails, or with the normal one. At each choice, it
+    /// goes on in the other orders: each was really run. It contains up to 200 orders, the cheapest
+    /// first.
+    ///
+    /// Without this, `run` writes a page if an order fails, and says where: to the file that the
+    /// environment variable `ONELANE_REPLAY` names, or into the system's folder for temporary files.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use onelane::{gather, yield_now};
+    ///
+    /// let path = std::env::temp_dir().join(format!("onelane-orders-{}.html", std::process::id()));
+    /// onelane::explore(|| async {
+    ///     gather([yield_now(), yield_now()]).await.unwrap();
+    /// })
+    /// .page(&path)
+    /// .run();
+    /// assert!(std::fs::read_to_string(&path)?.contains("</html>"));
+    /// # std::fs::remove_file(path)?;
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    #[cfg(feature = "replay")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "replay")))]
+    pub fn page(mut self, path: impl Into<PathBuf>) -> Self {
+        self.page = Some(path.into());
+        self
+    }
+
     /// Runs the orders.
     ///
     /// # Panics
@@ -429,9 +472,23 @@ impl<'a> Explore<'a> {
     /// ```
     #[track_caller]
     pub fn run(self) -> Statement {
-        match self.check() {
-            Ok(statement) => statement,
-            Err(failure) => panic!("{failure}"),
+        match self.check_orders() {
+            Ok(statement) => {
+                self.write_page("");
+                statement
+            }
+            Err(failure) => {
+                #[cfg(feature = "replay")]
+                let page = self.page.clone().or_else(|| Some(usual_page()));
+                #[cfg(feature = "replay")]
+                if let Some(written) = page.and_then(|path| self.write_page_to(path, &failure.schedule)) {
+                    panic!(
+                        "{failure}\nAll this, step by step, and the other orders, in a browser: {}\n",
+                        written.display()
+                    );
+                }
+                panic!("{failure}")
+            }
         }
     }
 
@@ -453,6 +510,35 @@ impl<'a> Explore<'a> {
     /// ```
     #[track_caller]
     pub fn check(self) -> Result<Statement, Box<Failure>> {
+        let result = self.check_orders();
+        self.write_page(result.as_ref().map_or_else(|failure| &*failure.schedule, |_| ""));
+        result
+    }
+
+    /// Writes the page, if it was asked for. It opens with this schedule.
+    fn write_page(&self, _schedule: &str) {
+        #[cfg(feature = "replay")]
+        if let Some(path) = &self.page {
+            self.write_page_to(path.clone(), _schedule);
+        }
+    }
+
+    /// Returns the path, if the page was written.
+    #[cfg(feature = "replay")]
+    fn write_page_to(&self, path: PathBuf, schedule: &str) -> Option<PathBuf> {
+        let most_failures = if self.page.is_some() { usize::MAX } else { 4 };
+        let page = self.page_of(&Schedule::parse(schedule).ok()?, most_failures);
+        match std::fs::write(&path, page) {
+            Ok(()) => Some(path),
+            Err(error) => {
+                complain(&format_args!("the page of an exploration was not written to {}: {error}", path.display()));
+                None
+            }
+        }
+    }
+
+    #[track_caller]
+    fn check_orders(&self) -> Result<Statement, Box<Failure>> {
         let from_environment = std::env::var(SCHEDULE).ok();
         match (from_environment.as_ref().or(self.replayed.as_ref()), &self.drawn) {
             (Some(text), _) => match Schedule::parse(text) {
@@ -574,6 +660,16 @@ impl<'a> Explore<'a> {
         }
         schedule
     }
+}
+
+/// Where `run` writes the page of a failing test: the test's thread has the test's name.
+#[cfg(feature = "replay")]
+fn usual_page() -> PathBuf {
+    path_of_next_loop().unwrap_or_else(|| {
+        let thread = std::thread::current();
+        let name = thread.name().unwrap_or("program").replace(|letter: char| !letter.is_alphanumeric(), "_");
+        std::env::temp_dir().join(format!("onelane-{name}-{}.html", std::process::id()))
+    })
 }
 
 /// The fault of an order that was run again to be shown, which must be the same.

@@ -2,7 +2,7 @@
 //!
 //! This file does not know which schedules are run, or why.
 
-use crate::event_loop::{Clock, EventLoop, RunError};
+use crate::event_loop::{Clock, EventLoop, LoopBuilder, RunError};
 use crate::explore::player::{Divergence, Player, Row};
 use crate::kernel::context;
 use crate::kernel::explore::Options;
@@ -67,10 +67,25 @@ async fn main(program: &Program<'_>) -> Option<String> {
 
 /// Runs the program. `at` is where it was given to `explore`.
 pub(crate) fn run(program: &Program<'_>, at: &'static Location<'static>, options: Options, player: Player) -> Run {
+    let builder = EventLoop::builder();
+    // `ONELANE_REPLAY` is for the page of the exploration, not for each of its orders.
+    #[cfg(feature = "replay")]
+    let builder = builder.without_page();
+    run_in(builder, program, at, options, player)
+}
+
+/// Like `run`, in a loop with a probe, for example.
+pub(crate) fn run_in(
+    builder: LoopBuilder,
+    program: &Program<'_>,
+    at: &'static Location<'static>,
+    options: Options,
+    player: Player,
+) -> Run {
     let player = Rc::new(player);
     let unhandled = Rc::new(RefCell::new(None));
     let copy = unhandled.clone();
-    let event_loop = EventLoop::builder()
+    let event_loop = builder
         .clock(Clock::Virtual)
         .debug(false)
         .exception_handler(move |exception| {

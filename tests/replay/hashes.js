@@ -12,11 +12,14 @@ let states = 0;
 fs.readFileSync(file, "utf8").split("\n").filter(Boolean).forEach((line, nth) => {
   const data = JSON.parse(line);
   data.split = splitTimes(data.times);
-  const at = firstDifference(data);
-  if (at >= 0) {
-    console.error(`recording ${nth + 1}: the states differ after event ${at + 1}: ${data.events[at]}`);
-    process.exit(1);
+  for (const world of data.worlds) {
+    Object.assign(data, world);
+    const at = firstDifference(data);
+    if (at >= 0) {
+      console.error(`recording ${nth + 1}: the states differ after event ${at + 1}: ${data.events[at]}`);
+      process.exit(1);
+    }
+    states += data.events.length;
   }
-  states += data.events.length;
 });
 console.log(states);

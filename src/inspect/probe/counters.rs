@@ -68,6 +68,8 @@ pub struct Counts {
     pub steps_ended: u64,
     /// Suspensions of cancelled tasks before the ends of their steps.
     pub suspensions: u64,
+    /// Choices in an explored loop.
+    pub choices: u64,
     /// Callbacks that were put into the ready queue.
     pub calls_queued: u64,
     /// Callbacks that were cancelled before the loop reached them in the ready queue.
@@ -147,6 +149,7 @@ impl Counts {
             EventKind::StepBegin { .. } => &mut self.steps_begun,
             EventKind::StepEnd { .. } => &mut self.steps_ended,
             EventKind::Suspend { .. } => &mut self.suspensions,
+            EventKind::Choose { .. } => &mut self.choices,
             EventKind::CallQueue { .. } => &mut self.calls_queued,
             EventKind::CallSkip => &mut self.calls_skipped,
             EventKind::CallBegin => &mut self.calls_begun,

@@ -34,7 +34,9 @@ mod ring;
 mod tee;
 mod trace;
 
-pub use crate::kernel::observe::probe::{Ending, Event, EventKind, Failure, Probe, Source, WaitTarget, WakeOutcome};
+pub use crate::kernel::observe::probe::{
+    Choice, Ending, Event, EventKind, Failure, Probe, Source, WaitTarget, WakeOutcome,
+};
 pub use counters::{Counters, Counts};
 pub use printer::Printer;
 pub use recorder::Recorder;

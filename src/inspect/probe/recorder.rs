@@ -221,6 +221,7 @@ impl State {
             EventKind::TurnEnd => self.leave(Phase::Turn),
             // The trace shows callbacks and timers, not their places in the queue and in the wheel.
             EventKind::Suspend { .. }
+            | EventKind::Choose { .. }
             | EventKind::CallQueue { .. }
             | EventKind::CallSkip
             | EventKind::Expire { .. } => {}

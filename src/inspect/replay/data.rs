@@ -1,19 +1,23 @@
 //! The data of the page: the events as lists of numbers, with tables for what they name.
 //!
 //! ```text
-//!   {"format":"onelane-replay/1", "title":.., "lost":.., "base":{..},
+//!   {"format":"onelane-replay/1", "title":..,
 //!    "files":[{"name":..,"text":..}],      text: null if the file was not found
 //!    "places":[[file,line,column]],
 //!    "texts":["main-1","a lock"],
 //!    "times":["0","10000000"],             nanoseconds, as texts, because they may exceed 2^53
-//!    "events":[[code,time,..]],            the codes are in `write_event`
-//!    "hashes":[..]}                        if asked for
+//!    "first":0,                            the world with which the page opens
+//!    "worlds":[{                           one, or the orders of an exploration
+//!      "schedule":"7=2/3", "fault":null,
+//!      "lost":.., "base":{..},             the state before the first event
+//!      "events":[[code,time,..]],          the codes are in `write_event`
+//!      "hashes":[..]}]}                    if asked for
 //! ```
 
 use crate::inspect::json::{Text, list};
-use crate::inspect::replay::recording::{Kept, Recorded};
+use crate::inspect::replay::recording::{Recorded, Recording};
 use crate::inspect::replay::state::{State, failure_code, nanos, source_code, target_code};
-use crate::kernel::observe::probe::{Ending, EventKind, WaitTarget, WakeOutcome};
+use crate::kernel::observe::probe::{Choice, Ending, EventKind, WaitTarget, WakeOutcome};
 use std::collections::HashMap;
 use std::fmt::Write as _;
 use std::hash::Hash;
@@ -48,16 +52,22 @@ struct Tables {
     objects: Table<usize>,
 }
 
-pub(super) fn json(kept: &Kept, checked: bool) -> String {
+/// One run of the page, and where it belongs among others.
+pub(crate) struct World<'a> {
+    /// The deviations from the normal order, as `explore` writes them. Empty for the normal order.
+    pub(crate) schedule: &'a str,
+    /// Why the run has failed.
+    pub(crate) fault: Option<&'a str>,
+    pub(crate) recording: &'a Recording,
+}
+
+/// `first` is the number of the world with which the page opens.
+pub(crate) fn json(worlds: &[World<'_>], first: usize, checked: bool) -> String {
     let mut tables = Tables { places: Table::new(), texts: Table::new(), times: Table::new(), objects: Table::new() };
-    let mut base = String::new();
-    write_state(&mut base, &kept.base, &mut tables);
-    let mut events = String::new();
-    list(&mut events, &kept.events, |out, event| write_event(out, event, &mut tables));
+    let mut runs = String::new();
+    list(&mut runs, worlds, |out, world| write_world(out, world, checked, &mut tables));
     let mut out = String::from(r#"{"format":"onelane-replay/1""#);
-    let number = |out: &mut String, number: u64| _ = write!(out, "{number}");
-    _ = write!(out, r#","title":{},"version":{}"#, Text(&title()), Text(env!("CARGO_PKG_VERSION")));
-    _ = write!(out, r#","lost":{},"base":{base},"files":"#, kept.lost);
+    _ = write!(out, r#","title":{},"version":{},"files":"#, Text(&title()), Text(env!("CARGO_PKG_VERSION")));
     let mut files = Table::new();
     let places: Vec<_> =
         tables.places.items.iter().map(|at| (files.place(at.file()), at.line(), at.column())).collect();
@@ -74,18 +84,30 @@ pub(super) fn json(kept: &Kept, checked: bool) -> String {
     list(&mut out, tables.texts.items, |out, text| _ = write!(out, "{}", Text(&text)));
     out.push_str(r#","times":"#);
     list(&mut out, tables.times.items, |out, time| _ = write!(out, "\"{time}\""));
+    _ = write!(out, r#","first":{first},"worlds":{runs}}}"#);
+    out
+}
+
+fn write_world(out: &mut String, world: &World<'_>, checked: bool, tables: &mut Tables) {
+    let kept = world.recording.kept();
+    _ = write!(out, r#"{{"schedule":{},"fault":"#, Text(world.schedule));
+    match world.fault {
+        Some(fault) => _ = write!(out, "{}", Text(fault)),
+        None => out.push_str("null"),
+    }
+    _ = write!(out, r#","lost":{},"base":"#, kept.lost);
+    write_state(out, &kept.base, tables);
     out.push_str(r#","events":"#);
-    out.push_str(&events);
+    list(out, &kept.events, |out, event| write_event(out, event, tables));
     if checked {
         out.push_str(r#","hashes":"#);
         let mut state = kept.base.clone();
-        list(&mut out, &kept.events, |out, Recorded { time, kind, text }| {
+        list(out, &kept.events, |out, Recorded { time, kind, text }| {
             state.apply(*time, kind, text);
-            number(out, u64::from(state.hash()));
+            _ = write!(out, "{}", state.hash());
         });
     }
     out.push('}');
-    out
 }
 
 /// `[code,time,..]`.
@@ -135,6 +157,16 @@ fn write_event(out: &mut String, event: &Recorded, tables: &mut Tables) {
         EventKind::Park { until } => (17, vec![until.map_or(-1, |until| tables.times.place(nanos(until)) as i64)]),
         EventKind::Unpark => (18, vec![]),
         EventKind::Suspend { task } => (20, vec![task.0 as i64]),
+        EventKind::Choose { what, among, index } => {
+            let what = match what {
+                Choice::Entry => 0,
+                Choice::Timer => 1,
+                Choice::Time => 2,
+                Choice::Cancellation => 3,
+                Choice::Own => 4,
+            };
+            (21, vec![what, among as i64, index as i64])
+        }
         EventKind::Fail { why } => (19, vec![failure_code(why).into()]),
     };
     _ = write!(out, "[{code},{time}");

@@ -30,8 +30,8 @@
 //! # Ok::<(), std::io::Error>(())
 //! ```
 
-mod data;
-mod page;
+pub(crate) mod data;
+pub(crate) mod page;
 mod recording;
 mod state;
 

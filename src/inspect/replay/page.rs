@@ -1,7 +1,7 @@
 //! Puts the page together: its parts are in `page/`, and contain nothing from elsewhere.
 
 /// The page for these data.
-pub(super) fn page(data: &str) -> String {
+pub(crate) fn page(data: &str) -> String {
     // In a script element, `<` could begin its end or a comment. In JSON it stands only in strings.
     let data = data.replace('<', "\\u003c");
     let parts = [

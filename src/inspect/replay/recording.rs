@@ -3,13 +3,14 @@
 //! If there are too many, the oldest are dropped. Their effect is kept: `base` is the state of the
 //! loop before the first event that is left.
 
+use crate::inspect::replay::data::World;
 use crate::inspect::replay::state::State;
 use crate::inspect::replay::{data, page};
 use crate::kernel::callbacks::exceptions::complain;
 #[cfg(debug_assertions)]
 use crate::kernel::context;
 use crate::kernel::observe::probe::{Event, EventKind, Probe};
-use std::cell::RefCell;
+use std::cell::{Ref, RefCell};
 use std::collections::{HashSet, VecDeque};
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -163,7 +164,7 @@ impl Recording {
     /// assert!(json.starts_with(r#"{"format":"onelane-replay/1""#));
     /// ```
     pub fn to_json(&self) -> String {
-        data::json(&self.kept.borrow(), false)
+        data::json(&[self.world()], 0, false)
     }
 
     /// Like [`to_json`](Self::to_json), with a hash of the loop's state after each event. The page
@@ -180,7 +181,15 @@ impl Recording {
     /// assert!(json.contains(r#""hashes":[]"#));
     /// ```
     pub fn to_checked_json(&self) -> String {
-        data::json(&self.kept.borrow(), true)
+        data::json(&[self.world()], 0, true)
+    }
+
+    fn world(&self) -> World<'_> {
+        World { schedule: "", fault: None, recording: self }
+    }
+
+    pub(super) fn kept(&self) -> Ref<'_, Kept> {
+        self.kept.borrow()
     }
 
     /// Like [`to_html`](Self::to_html), with the hashes of [`to_checked_json`](Self::to_checked_json).

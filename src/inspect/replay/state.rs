@@ -8,7 +8,7 @@
 //! builds, `Recording` compares this state with the loop's own at the end of each turn. So an event
 //! that the loop forgot to emit is an assertion failure, and not a wrong picture.
 
-use crate::kernel::observe::probe::{EventKind, Failure, Source, WaitTarget, WakeOutcome};
+use crate::kernel::observe::probe::{Choice, EventKind, Failure, Source, WaitTarget, WakeOutcome};
 use crate::kernel::observe::task_id::TaskId;
 use std::collections::{BTreeMap, VecDeque};
 use std::panic::Location;
@@ -149,6 +149,12 @@ impl State {
                 self.running = None;
                 self.queue_if_woken(task);
             }
+            EventKind::Choose { what: Choice::Entry, index, .. } => {
+                if let Some(chosen) = self.ready.remove(index) {
+                    self.ready.push_front(chosen);
+                }
+            }
+            EventKind::Choose { .. } => {}
             EventKind::CallQueue { by } => self.ready.push_back(Entry { task: None, by }),
             EventKind::CallSkip => self.take(),
             EventKind::CallBegin => {

@@ -1,6 +1,8 @@
 //! A loop that has a guide: where the guide is asked, and what it can see.
 
 use crate::kernel::cell::AnyTask;
+#[cfg(feature = "probe")]
+use crate::kernel::observe::probe::{Choice, EventKind};
 use crate::kernel::timers::Alarm;
 use crate::kernel::{Kernel, Time};
 use std::cell::{Cell, OnceCell, RefCell};
@@ -17,6 +19,19 @@ pub(crate) enum Kind {
     Clock,
     Cancel,
     Own,
+}
+
+#[cfg(feature = "probe")]
+impl From<Kind> for Choice {
+    fn from(kind: Kind) -> Self {
+        match kind {
+            Kind::Ready => Choice::Entry,
+            Kind::Timer => Choice::Timer,
+            Kind::Clock => Choice::Time,
+            Kind::Cancel => Choice::Cancellation,
+            Kind::Own => Choice::Own,
+        }
+    }
 }
 
 /// Something that runs: an entry of the ready queue, or a timer.
@@ -123,6 +138,7 @@ impl Kernel {
         let Some(guided) = self.guided().filter(|_| among > 1) else { return 0 };
         let index = guided.guide.choose(self, kind, among);
         assert!(index < among, "a guide chose {index} of {among}");
+        tell!(self.table, EventKind::Choose { what: kind.into(), among, index });
         index
     }
 

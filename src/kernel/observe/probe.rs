@@ -185,6 +185,16 @@ pub enum EventKind<'a> {
         /// The task.
         task: TaskId,
     },
+    /// In an explored loop: more than one thing could happen next, and one was chosen (feature
+    /// `explore`).
+    Choose {
+        /// What is chosen.
+        what: Choice,
+        /// The number of things to choose from, at least 2.
+        among: usize,
+        /// The number of the chosen one. 0 is what happens in the normal order.
+        index: usize,
+    },
     /// A callback was put into the ready queue.
     CallQueue {
         /// Who put it there.
@@ -317,6 +327,30 @@ pub enum WaitTarget {
     Elsewhere,
 }
 
+/// What an explored loop chooses.
+///
+/// # Examples
+///
+/// ```
+/// use onelane::probe::Choice;
+///
+/// assert_eq!(Choice::Entry.to_string(), "entry");
+/// ```
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[non_exhaustive]
+pub enum Choice {
+    /// Which entry of the ready queue runs next. It moves to the head of the queue.
+    Entry,
+    /// Which of the timers for one moment fires next.
+    Timer,
+    /// To which deadline virtual time passes.
+    Time,
+    /// Whether a task is cancelled at its await.
+    Cancellation,
+    /// A choice of the program.
+    Own,
+}
+
 /// The cause of an event.
 ///
 /// # Examples
@@ -414,6 +448,7 @@ impl<'a> EventKind<'a> {
             EventKind::StepBegin { task } => EventKind::StepBegin { task },
             EventKind::StepEnd { task, ended } => EventKind::StepEnd { task, ended },
             EventKind::Suspend { task } => EventKind::Suspend { task },
+            EventKind::Choose { what, among, index } => EventKind::Choose { what, among, index },
             EventKind::CallQueue { by } => EventKind::CallQueue { by },
             EventKind::CallSkip => EventKind::CallSkip,
             EventKind::CallBegin => EventKind::CallBegin,
@@ -475,6 +510,7 @@ impl fmt::Display for EventKind<'_> {
             EventKind::StepBegin { task } => write!(f, "step-begin task={task}"),
             EventKind::StepEnd { task, ended } => write!(f, "step-end task={task} ended={ended}"),
             EventKind::Suspend { task } => write!(f, "suspend task={task}"),
+            EventKind::Choose { what, among, index } => write!(f, "choose what={what} among={among} index={index}"),
             EventKind::CallQueue { by } => write!(f, "call-queue by={by}"),
             EventKind::CallSkip => f.write_str("call-skip"),
             EventKind::CallBegin => f.write_str("call-begin"),
@@ -508,6 +544,18 @@ impl fmt::Display for Source {
             Source::Kernel => f.write_str("kernel"),
             Source::Outside => f.write_str("outside"),
         }
+    }
+}
+
+impl fmt::Display for Choice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Choice::Entry => "entry",
+            Choice::Timer => "timer",
+            Choice::Time => "time",
+            Choice::Cancellation => "cancellation",
+            Choice::Own => "own",
+        })
     }
 }
 

@@ -7,18 +7,30 @@
 
 const data = JSON.parse(document.getElementById("data").textContent);
 data.split = splitTimes(data.times);
-const events = data.events;
+// The run that is shown: its fields are those of `data`, as the reducer wants it.
+let events, world = 0;
 const byId = (id) => document.getElementById(id);
 
 // ---- the states ----
 
 // Copies of states, from which others are computed. They are as far apart as they are large, so that
 // all of them take memory in proportion to the number of events.
-const copies = [{ at: 0, state: firstState(data) }];
-const turnStarts = [], stepStarts = [];
-const names = new Map(data.base.tasks.map(([id, name]) => [id, name]));
-const newest = { at: 0, state: cloneState(copies[0].state) };
-let verdict = data.hashes ? -1 : null;
+let copies, turnStarts, stepStarts, choices, names, newest, verdict, shown;
+
+function openWorld(number) {
+  world = number;
+  Object.assign(data, { hashes: null }, data.worlds[number]);
+  events = data.events;
+  copies = [{ at: 0, state: firstState(data) }];
+  turnStarts = [];
+  stepStarts = [];
+  choices = [];
+  names = new Map(data.base.tasks.map(([id, name]) => [id, name]));
+  newest = { at: 0, state: cloneState(copies[0].state) };
+  verdict = data.hashes ? -1 : null;
+  shown = { at: 0, state: cloneState(copies[0].state) };
+  byId("slider").max = events.length;
+}
 
 // Reads on for some milliseconds. Returns whether everything is read.
 function readOn(milliseconds) {
@@ -28,6 +40,7 @@ function readOn(milliseconds) {
     const event = events[newest.at];
     apply(newest.state, event, data);
     newest.at++;
+    if (event[0] === CODE.Choose) choices.push(newest.at);
     if (event[0] === CODE.Spawn) names.set(event[2], event[3]);
     if (event[0] === CODE.TurnBegin) turnStarts.push(newest.at);
     if (event[0] === CODE.StepBegin || event[0] === CODE.CallBegin) stepStarts.push(newest.at);
@@ -38,8 +51,6 @@ function readOn(milliseconds) {
   }
   return true;
 }
-
-let shown = { at: 0, state: cloneState(copies[0].state) };
 
 function stateAt(at) {
   if (at < shown.at || at - shown.at > 1024) {
@@ -111,6 +122,11 @@ function sentence(nth, state) {
       return waits.length ? say("stepEndWaits", told(a), waits.join(" + ")) : say("stepEnd", told(a));
     }
     case CODE.Suspend: return say("suspend", told(a));
+    case CODE.Choose: {
+      const chosen = choicesAt(nth + 1)[c], normal = c && choicesAt(nth + 1)[0];
+      stateAt(nth + 1);
+      return c ? say("chooses", chosen, normal) : say("choosesFirst", chosen, b);
+    }
     case CODE.CallBegin: return events[nth - 1]?.[0] === CODE.TimerFire ? say("timerCall") : say("callBegin");
     case CODE.CallEnd: return say("callEnd");
     case CODE.CallQueue: return say("callQueue", first(cause(a)));
@@ -430,6 +446,71 @@ function drawInbox(at) {
   return [count ? list : faint(words().empty), moreThan(count, 20)].filter(Boolean);
 }
 
+// ---- the worlds: the orders of an exploration ----
+
+// The deviations of a schedule: [choice, index, among].
+const deviations = (schedule) => schedule.split(",").filter(Boolean).map((part) => part.split(/[=/]/).map(Number));
+const worldOf = new Map(data.worlds.map(({ schedule }, number) => [schedule, number]));
+
+// What could be chosen in the choice that is event `position`, in words.
+function choicesAt(position) {
+  const [, , kind, among] = events[position - 1];
+  const state = stateAt(position - 1);
+  const words_ = [];
+  const due = [...state.timers].filter(([, timer]) => timer.isDue).sort(([one, a], [other, b]) =>
+    a.deadline === b.deadline ? one - other : isUntil(data.split, a.deadline, b.deadline) ? -1 : 1);
+  for (let index = 0; index < among; index++) {
+    const task = kind === CHOICE.Entry ? state.ready[index]?.[0] : kind === CHOICE.Timer ? due[index]?.[1].task : 0;
+    if (kind === CHOICE.Entry || kind === CHOICE.Timer) words_.push(task ? told(task) : words().callback);
+    else if (kind === CHOICE.Cancellation) words_.push(index ? words().isCancelled : words().goesOn);
+    else words_.push(kind === CHOICE.Time ? words().deadlines(index) : String(index));
+  }
+  return words_;
+}
+
+// The schedule of this world up to a choice, and then with another entry.
+function scheduleWith(choice, index, among) {
+  const before = deviations(data.schedule).filter(([at]) => at < choice);
+  if (index) before.push([choice, index, among]);
+  return before.map(([at, index, among]) => `${at}=${index}/${among}`).join(",");
+}
+
+function drawWorlds(at) {
+  byId("panel-worlds").hidden = !choices.length;
+  if (!choices.length) return [];
+  // The last choice until here, or the first one.
+  const nth = Math.max(0, choices.findLastIndex((position) => position <= at));
+  const position = choices[nth], [, , , among, chosen] = events[position - 1];
+  const list = element("ul");
+  choicesAt(position).slice(0, MANY).forEach((name, index) => {
+    const world_ = worldOf.get(scheduleWith(nth + 1, index, among));
+    const note = index === chosen ? words().chosen : world_ === undefined ? words().notRun : "";
+    const where = element("button", {
+      type: "button", class: "task" + (index === chosen ? " chosen" : ""), "data-choice": index,
+      onclick: () => { enter(world_, position); },
+    }, name);
+    if (world_ === undefined || index === chosen) where.disabled = true;
+    list.append(element("li", {}, where, " ", element("span", { class: "faint" }, note)));
+  });
+  const orders = element("ol", { start: 0 });
+  data.worlds.slice(0, MANY).forEach(({ schedule, fault }, number) => {
+    orders.append(element("li", {}, element("button", {
+      type: "button", class: "task" + (number === world ? " chosen" : ""), "data-world": number,
+      onclick: () => enter(number, cursor),
+    }, schedule || words().normalOrder), " ", element("span", { class: fault ? "failed" : "state-run", title: fault }, fault ? "✘ " + visible(fault.split("\n")[0]) : "✔")));
+  });
+  return [element("p", {}, words().choice(nth + 1)), list, element("p", { class: "faint" }, words().orders(data.worlds.length)),
+    orders, moreThan(data.worlds.length)].filter(Boolean);
+}
+
+// Shows another world, at the same event: until the choice where they part, both are the same.
+function enter(number, at) {
+  openWorld(number);
+  while (!readOn(1000));
+  drawWords();
+  go(at);
+}
+
 // ---- the cursor ----
 
 let cursor = 0, asks = false, playing = 0, score = [0, 0];
@@ -448,6 +529,7 @@ function draw() {
   byId("graph").replaceChildren(...drawGraph(state));
   byId("inbox").replaceChildren(...drawInbox(at));
   byId("lanes").replaceChildren(...drawLanes(at));
+  byId("worlds").replaceChildren(...drawWorlds(at));
   document.documentElement.dataset.event = at;
 }
 
@@ -467,6 +549,8 @@ function drawWords() {
   byId("search").placeholder = words().searchHint;
   byId("help").replaceChildren(...words().help.map(([keys, effect]) => element("tr", {}, element("td", {}, keys), element("td", {}, effect))));
   const notes = [];
+  if (data.schedule) notes.push(words().differsFromFifo(data.schedule));
+  if (data.fault) notes.push(visible(data.fault.split("\n")[0]));
   if (!events.length) notes.push(words().nothing);
   if (data.lost) notes.push(words().lost(data.lost));
   if (newest.at < events.length) notes.push(words().reading);
@@ -631,7 +715,6 @@ function goToHash() {
 // Cargo gives the program of a test a name with a hash.
 byId("title").textContent = "onelane · " + visible(data.title.replace(/-[0-9a-f]{16}$/, ""));
 document.title = byId("title").textContent;
-byId("slider").max = events.length;
 function begin() {
   const done = readOn(25);
   drawWords();
@@ -639,5 +722,6 @@ function begin() {
   document.documentElement.dataset.ready = verdict === null || verdict < 0 ? "yes" : "no";
   goToHash();
 }
+openWorld(data.first);
 draw();
 begin();

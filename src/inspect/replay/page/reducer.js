@@ -7,9 +7,11 @@ const CODE = {
   TurnBegin: 0, TurnEnd: 1, Spawn: 2, Wake: 3, StepBegin: 4, StepEnd: 5, CallBegin: 6, CallEnd: 7,
   CallQueue: 8, CallSkip: 9, WaitBegin: 10, WaitEnd: 11, TimerArm: 12, TimerFire: 13,
   TimerCancel: 14, Expire: 15, End: 16, Park: 17, Unpark: 18, Fail: 19, Suspend: 20,
+  Choose: 21,
 };
 const PHASE = { Between: 0, Turn: 1, Parked: 2 };
 const BY = { Callback: -1, Timer: -2, Kernel: -3, Outside: -4 };
+const CHOICE = { Entry: 0, Timer: 1, Time: 2, Cancellation: 3, Own: 4 };
 const ON = { Task: 0, Timer: 1, Object: 2, Elsewhere: 3 };
 
 // Times as pairs of 32-bit words: a JavaScript number has only 53 bits.
@@ -112,6 +114,9 @@ function apply(state, event, data) {
     case CODE.Suspend:
       state.running = 0;
       queueIfWoken(state, a);
+      break;
+    case CODE.Choose: // what, among, index
+      if (a === CHOICE.Entry && c < state.ready.length) state.ready.unshift(...state.ready.splice(c, 1));
       break;
     case CODE.CallQueue: state.ready.push([0, a]); break;
     case CODE.CallSkip: take(state); break;
