@@ -309,20 +309,30 @@ pub(crate) fn take_raised() -> bool {
     context::running().is_some_and(|kernel| kernel.table.take_raised())
 }
 
-/// Polls the future of a scope. If it returns although a part of it has raised a cancellation, the
-/// cancellation comes to nothing, as in a block: it ends neither the scope's cleanup nor what
-/// follows the scope. This happens if another part was ready in the same step. A cancellation that
-/// was raised beside the scope continues.
-pub(crate) fn poll_in_scope<T>(poll: impl FnOnce() -> Poll<T>) -> Poll<T> {
-    let beside = take_raised();
-    let polled = poll();
-    if polled.is_ready() {
-        take_raised();
+/// Around a poll of the future of a scope. If it returns although a part of it has raised a
+/// cancellation, the cancellation comes to nothing, as in a block: it ends neither the scope's cleanup
+/// nor what follows the scope. This happens if another part was ready in the same step. A
+/// cancellation that was raised beside the scope continues.
+///
+/// Not a function that takes the poll as a closure: a closure hides where it was polled.
+pub(crate) struct PollInScope {
+    was_raised: bool,
+}
+
+impl PollInScope {
+    pub(crate) fn begin() -> Self {
+        PollInScope { was_raised: take_raised() }
     }
-    if beside {
-        put_raised();
+
+    pub(crate) fn end<T>(self, polled: Poll<T>) -> Poll<T> {
+        if polled.is_ready() {
+            take_raised();
+        }
+        if self.was_raised {
+            put_raised();
+        }
+        polled
     }
-    polled
 }
 
 /// What the future of a scope (a `finally`, a timeout, a group) stores about its place in a task.

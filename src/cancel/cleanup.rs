@@ -14,7 +14,7 @@ use crate::error::Cancelled;
 use crate::kernel::callbacks::exceptions::drop_payload;
 use crate::kernel::cancel::scopes::{Arrival, Dropped, Scope, Unwound};
 use crate::kernel::{Kernel, clone_uncounted, context};
-use crate::leaf::{Place, poll_in_scope, raise, running, take_raised, wakes_running};
+use crate::leaf::{Place, PollInScope, raise, running, take_raised, wakes_running};
 use std::any::Any;
 use std::cell::{Cell, RefCell};
 use std::fmt;
@@ -306,7 +306,8 @@ impl<F: Future, C: Future<Output = ()>> Future for Finally<F, C> {
         this.parts.poller.set(context);
         if this.parts.stage.get() == Stage::Body {
             if this.outcome.is_none() {
-                this.outcome = ready!(poll_in_scope(|| poll_slot(&this.parts.body, context)));
+                let scope = PollInScope::begin();
+                this.outcome = ready!(scope.end(poll_slot(&this.parts.body, context)));
             }
             if this.place.is_frozen() {
                 // This poll happens only so that a group beside this scope drops its body. The
@@ -674,7 +675,8 @@ impl<F: Future> Future for CatchCancel<F> {
             this.place.enter(|| Rc::<Catch>::downgrade(&this.catch));
             this.catch.poller.set(context);
             let future = this.future.as_mut().expect("a catch_cancel was polled after it was ready");
-            Ok(ready!(poll_in_scope(|| future.as_mut().poll(context))))
+            let scope = PollInScope::begin();
+            Ok(ready!(scope.end(future.as_mut().poll(context))))
         };
         this.place.leave();
         this.future = None;

@@ -90,6 +90,8 @@ pub(crate) fn json(worlds: &[World<'_>], first: usize, checked: bool) -> String 
 
 fn write_world(out: &mut String, world: &World<'_>, checked: bool, tables: &mut Tables) {
     let kept = world.recording.kept();
+    // Numbered in each world by itself, so that worlds are equal up to the choice where they part.
+    tables.objects = Table::new();
     _ = write!(out, r#"{{"schedule":{},"fault":"#, Text(world.schedule));
     match world.fault {
         Some(fault) => _ = write!(out, "{}", Text(fault)),
