@@ -681,7 +681,7 @@ impl LoopBuilder {
     }
 
     /// Sets the probe, which receives an event for each thing that the loop does: spawns, wakes,
-    /// steps, waits, timers, ends. A second call replaces the first; [`Tee`](crate::probe::Tee)
+    /// steps, waits, timers, ends. A second call replaces the first; a [tee](crate::probe::Tee)
     /// combines two probes.
     ///
     /// A probe may do everything that a callback may do. It is not notified of events that it
