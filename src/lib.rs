@@ -27,7 +27,8 @@
 //! - Tasks: [`spawn()`], [`task::Builder`], [`Task`], [`TaskRef`], [`TaskError`], [`current_task`],
 //!   [`all_tasks`].
 //! - Several futures at once: [`gather()`], [`try_gather`], [`gather!`], [`wait()`], [`try_wait`],
-//!   [`as_completed()`], [`task_group()`], [`try_task_group`].
+//!   [`as_completed()`], [`task_group()`], [`try_task_group`]; with borrowed variables: [`scope()`],
+//!   [`try_scope`].
 //! - Time: [`sleep()`], [`sleep_until`], [`timeout()`], [`timeout_at`], [`Deadline`], [`wait_for`],
 //!   [`interval()`], [`yield_now()`], [`time()`].
 //! - Cancellation: [`Task::cancel`], [`shield()`], [`finally`], [`on_cancel`], [`catch_cancel`],
@@ -114,6 +115,7 @@ pub use callback::{CallHandle, call_at, call_later, call_soon, time};
 pub use cancel::cleanup::{
     CatchCancel, Finally, OnCancel, RaiseCancelled, catch_cancel, finally, on_cancel, raise_cancelled,
 };
+pub use cancel::scope::{RunScope, Scope, ScopedJoin, ScopedTask, TryRunScope, scope, try_scope};
 pub use cancel::task_group::{
     ChildError, ChildFailed, GroupError, RunGroup, TaskGroup, TryRunGroup, task_group, try_task_group,
 };

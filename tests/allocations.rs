@@ -11,8 +11,8 @@ use futures_util::future::{Either, select};
 use futures_util::{FutureExt, poll};
 use onelane::sync::{Event, Lock, Queue, Semaphore};
 use onelane::{
-    EventLoop, Promise, as_completed, catch_cancel, finally, gather, interval, shield, sleep, spawn, task, task_group,
-    timeout, try_task_group, wait, wait_for, yield_now,
+    EventLoop, Promise, as_completed, catch_cancel, finally, gather, interval, scope, shield, sleep, spawn, task,
+    task_group, timeout, try_task_group, wait, wait_for, yield_now,
 };
 use std::future::{IntoFuture, pending};
 use std::pin::pin;
@@ -74,6 +74,17 @@ fn allocate_as_the_docs_say() {
             group.await.unwrap();
         });
         assert_eq!(results.await, 2 + 2 + 3 * 2, "try_task_group with three children, each with room for its error");
+
+        let scopes = count(async || scope(async |_| yield_now().await).await.unwrap()).await;
+        let spawn_some = async |children: usize| {
+            count(async || scope(async |s| (0..children).for_each(|_| drop(s.spawn(async {})))).await.unwrap()).await
+        };
+        let children = [spawn_some(0).await, spawn_some(1).await, spawn_some(2).await, spawn_some(3).await];
+        // A scope has two shared states more than a group, and a function. A child has a callback, as in
+        // a group, and its future, its value and a note. Its name takes three more. The first child adds
+        // three lists.
+        let child = 1 + 3 + if cfg!(feature = "report") { 3 } else { 0 };
+        assert_eq!((scopes, children), (5, [5, 8 + child, 8 + 2 * child, 8 + 3 * child]), "scope, with children");
 
         let gathers = count(async || drop(gather([1, 2, 3].map(async |n| n)).await.unwrap())).await;
         assert_eq!(gathers, 3, "gather and its children");

@@ -101,6 +101,11 @@ fn drop_overtaken(overtaken: Option<Overtaken>) {
 }
 
 impl Interruption {
+    /// Where the block was entered, in the task in which it is polled.
+    pub(crate) fn key(&self) -> Option<ScopeKey> {
+        self.key.get()
+    }
+
     /// The task in which the block is polled.
     pub(crate) fn task(&self) -> Option<Token> {
         self.key.get().map(|key| key.task)
@@ -136,6 +141,11 @@ impl Interruption {
     /// Whether code outside the block has requested an interruption since the block was entered.
     pub(crate) fn is_asked_from_outside(&self) -> bool {
         self.found().is_some_and(|(_, task, number)| task.header().is_asked_from_outside(number))
+    }
+
+    /// The numbers of the waits inside the block.
+    pub(crate) fn waits_inside(&self) -> Vec<u64> {
+        self.found().map_or(Vec::new(), |(kernel, task, number)| kernel.waits_inside(task.header(), number))
     }
 
     /// Whether code further out unwinds the block. While it does, the block is not polled.
@@ -225,6 +235,14 @@ impl Interruption {
     fn forget(&self) {
         self.overtake();
         drop_overtaken(self.overtaken.take());
+    }
+
+    /// Whether code further out has taken over an interruption of the block.
+    fn is_overtaken(&self) -> bool {
+        let overtaken = self.overtaken.take();
+        let is_overtaken = overtaken.is_some();
+        self.overtaken.set(overtaken);
+        is_overtaken
     }
 
     /// Whether an interruption was requested or is in progress.
@@ -317,7 +335,8 @@ impl<F, S: BlockScope> Block<F, S> {
 
     /// The future is gone, and nothing in the block continues.
     pub(crate) fn is_over(&self) -> bool {
-        self.future.is_none() && !self.scope.interruption().is_interrupted()
+        let interruption = self.scope.interruption();
+        self.future.is_none() && !interruption.is_interrupted() && !interruption.is_overtaken()
     }
 
     /// Enters the block in the running task, unless it is already entered there. Returns true if
@@ -442,12 +461,18 @@ impl<F: Future, S: BlockScope> Block<F, S> {
         let interruption = self.scope.interruption();
         let begun = interruption.unwinding.take();
         if !raised && begun.is_none() && !interruption.is_asked.get() {
-            return Turn::Polls { resumes: false };
+            // Without a future, code further out drives, and the task is polled for something beside.
+            return if self.future.is_some() { Turn::Polls { resumes: false } } else { Turn::Pending };
         }
         let Some((kernel, task, number)) = interruption.found() else {
             // The block is polled in no task, so the kernel knows of nothing inside.
             return Turn::Over(TaskError::Cancelled);
         };
+        if !raised && kernel.defers(context.waker()) {
+            // This poll is for a child of a scope inside, and not for the task.
+            interruption.unwinding.set(begun);
+            return if self.future.is_some() { Turn::Polls { resumes: false } } else { Turn::Pending };
+        }
         let (header, region) = (task.header(), Region::Inside(number));
         if !raised && interruption.is_asked.get() && !interruption.leads_back.get() {
             let mut link = interruption.link.take();
@@ -533,7 +558,10 @@ impl<F: Future, S: BlockScope> Block<F, S> {
         let interruption = self.scope.interruption();
         interruption.keep_waker(context);
         if interruption.take_next() {
-            if self.awaits_cancelled() == Some(true) {
+            if context::running().is_some_and(|kernel| kernel.defers(context.waker())) {
+                // The task is polled for a child of a scope, and suspends later.
+                interruption.is_next.set(true);
+            } else if self.awaits_cancelled() == Some(true) {
                 // The awaited task is already cancelled, and its end wakes the block.
                 interruption.is_asked.set(true);
             } else {

@@ -325,6 +325,17 @@ impl<F: Future, C: Future<Output = ()>> Future for Finally<F, C> {
             }
         }
         let cleanup = ready!(poll_slot(&this.parts.cleanup, context));
+        if this.outcome.is_none() && context::running().is_some_and(|kernel| kernel.defers(context.waker())) {
+            // The task was polled for a child of a scope, and the cleanup has ended in this poll. The
+            // unwinding continues in the task's next step.
+            if let Some(Err(payload)) = cleanup {
+                resume_unwind(payload);
+            }
+            if wakes_running(context.waker()) {
+                context.waker().wake_by_ref();
+            }
+            return Poll::Pending;
+        }
         this.place.leave();
         let outcome = this.outcome.take().expect(
             "a finally was polled after it was ready, or after a cancellation of the task that polled it last: it has cleaned up; \

@@ -2,4 +2,8 @@
 
 pub(crate) mod block;
 pub(crate) mod cleanup;
+pub(crate) mod scope;
 pub(crate) mod task_group;
+
+#[cfg(doctest)]
+mod tests;

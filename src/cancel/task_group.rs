@@ -14,7 +14,7 @@ use crate::kernel::callbacks::exceptions::{self, Exception};
 use crate::kernel::cancel::scopes::{Arrival, Dropped, Inside, Scope, Unwound};
 use crate::kernel::cell::AnyTask;
 use crate::kernel::table::records::{Awaited, Wait};
-use crate::kernel::{clone_uncounted, context};
+use crate::kernel::{ScopeKey, clone_uncounted, context};
 use crate::leaf::{Record, cancel, raise, running};
 use crate::task::Task;
 use crate::task::child::describe_tasks;
@@ -348,6 +348,8 @@ struct State<E> {
     aborting: Cell<bool>,
     /// `cancel` was called.
     is_cancelled: Cell<bool>,
+    /// The children's futures may be in a scope (`scope.rs`).
+    kind: Cell<&'static Kind>,
     /// The interruption of the body.
     interruption: Interruption,
     /// The body has returned an error, or has panicked.
@@ -366,6 +368,8 @@ struct State<E> {
 struct Exit {
     /// It has arrived, and waits here for the children.
     has_come: Cell<bool>,
+    /// For what the body waited then, by number. The body is not polled any more.
+    body_waits: RefCell<Vec<u64>>,
     /// It is the panic of a cleanup.
     is_panic: Cell<bool>,
     /// It ends here, because the group has errors.
@@ -457,7 +461,7 @@ impl<E> State<E> {
                 exceptions::drop_value(error);
                 let task = Some((child.header().name(), child.header().spawned_at));
                 let panic = Panic::new(Box::new(what));
-                exceptions::report_of(child.header().token(), Exception { message: LOST, panic, task });
+                exceptions::report_of(child.header().token(), Exception { message: self.kind.get().lost, panic, task });
             }
         }
     }
@@ -472,6 +476,18 @@ impl<E> State<E> {
     fn is_waited_for_by_its_last_child(&self) -> bool {
         let Some(task) = context::running().and_then(|kernel| kernel.current()) else { return false };
         self.children.borrow().keys().all(|&id| id == task.header().id)
+    }
+
+    /// Wakes the children whose steps have not reached the scope. From now on the scope is not polled
+    /// for itself, so they try once more, or end. A cancelled one does not wait for tasks any more: if
+    /// they are children of a scope in it, nothing will poll them.
+    fn wake_missed(&self) {
+        let Some(kernel) = context::running() else { return };
+        let children: Vec<_> = self.children.borrow().values().cloned().collect();
+        for child in children.iter().map(AnyTask::header).filter(|child| child.is_missed()) {
+            kernel.table.force(child);
+            kernel.table.wake(child.token());
+        }
     }
 
     /// Ready when no child is left.
@@ -491,7 +507,32 @@ impl<E> State<E> {
     }
 }
 
-const LOST: &str = "a child of a task group failed, and its group was dropped before it could tell";
+/// Where a group is.
+pub(super) struct Whereabouts {
+    pub(super) key: ScopeKey,
+    /// If an interruption from further out has reached the group, and waits here for the children:
+    /// for what the body waited when it came, by number.
+    pub(super) body_waits: Option<Vec<u64>>,
+}
+
+/// What misuse and lost errors are reported of: a task group, or a scope.
+pub(super) struct Kind {
+    pub(super) name: &'static str,
+    pub(super) short: &'static str,
+    pub(super) spawn: &'static str,
+    pub(super) lost: &'static str,
+    pub(super) in_a_body: &'static str,
+    pub(super) polled_again: &'static str,
+}
+
+static GROUP: Kind = Kind {
+    name: "task group",
+    short: "group",
+    spawn: "TaskGroup::spawn()",
+    lost: "a child of a task group failed, and its group was dropped before it could tell",
+    in_a_body: "the body of a task group panicked, and the group ended before its children had",
+    polled_again: "a task group was polled after it was ready",
+};
 
 impl<E: 'static> Scope for State<E> {
     fn unwind(&self, arrival: Arrival) -> Unwound {
@@ -500,6 +541,10 @@ impl<E: 'static> Scope for State<E> {
             return Unwound::Absorbed;
         }
         self.exit.is_panic.set(arrival.panicked);
+        if !std::ptr::eq(self.kind.get(), &GROUP) {
+            self.exit.body_waits.replace(self.interruption.waits_inside());
+            self.wake_missed();
+        }
         self.interruption.wake_poller();
         // What the group waited for before is not polled any more.
         self.record.borrow_mut().end();
@@ -579,6 +624,20 @@ impl<E> Awaited for State<E> {
 }
 
 impl<E: 'static> TaskGroup<E> {
+    /// The group belongs to a scope. Returns a function that returns where the group is, as long as it
+    /// is polled in a task.
+    pub(super) fn whereabouts(&self, kind: &'static Kind) -> impl Fn() -> Option<Whereabouts> + 'static {
+        self.state.kind.set(kind);
+        let state = self.state.this.clone();
+        move || {
+            let state = state.upgrade()?;
+            Some(Whereabouts {
+                key: state.interruption.key()?,
+                body_waits: state.exit.has_come.get().then(|| state.exit.body_waits.borrow().clone()),
+            })
+        }
+    }
+
     /// Cancels the group: its children are cancelled, also those that are spawned from now on. Its
     /// body is interrupted where it waits, or when it next suspends. Cleanups run. The cancellation
     /// does not reach the task around the group. If a child or the body fails nevertheless, the
@@ -659,7 +718,7 @@ impl<E: 'static> TaskGroup<E> {
     where
         F: Future<Output: 'static> + 'static,
     {
-        self.add(future, || None, |_| false)
+        self.add(None, future, || None, |_| false)
     }
 
     /// Like [`spawn`](Self::spawn). An `Err` fails the group, which takes the error. An await of
@@ -701,15 +760,17 @@ impl<E: 'static> TaskGroup<E> {
                 ChildFailed
             })
         };
-        self.add(child, move || error.take(), |result| result.is_err() || size_of::<T>() == 0)
+        self.add(None, child, move || error.take(), |result| result.is_err() || size_of::<T>() == 0)
     }
 
     /// When the child has ended, `error` returns the error that it has left for the group.
     /// `is_told` returns whether the group reports everything that is in the child's outcome. If
-    /// so, the outcome counts as read.
+    /// so, the outcome counts as read. `future_type` is the type that the child is named after, if
+    /// it is not the type of the future.
     #[track_caller]
-    fn add<F>(
+    pub(super) fn add<F>(
         &self,
+        future_type: Option<&str>,
         future: F,
         error: impl FnOnce() -> Option<E> + 'static,
         is_told: fn(&F::Output) -> bool,
@@ -717,17 +778,22 @@ impl<E: 'static> TaskGroup<E> {
     where
         F: Future<Output: 'static> + 'static,
     {
+        let kind = self.state.kind.get();
         assert!(
             self.state.stage.get() != Stage::Finished,
-            "a child was spawned into a task group that has ended; spawn while its body or a child runs"
+            "a child was spawned into a {} that has ended; spawn while its body or a child runs",
+            kind.name
         );
-        let kernel = running("TaskGroup::spawn()");
+        let kernel = running(kind.spawn);
         assert!(
             self.state.loop_id.get().is_none_or(|loop_id| loop_id == kernel.id()),
-            "a child was spawned into a task group of another event loop; spawn in the group's own loop"
+            "a child was spawned into a {} of another event loop; spawn in the {}'s own loop",
+            kind.name,
+            kind.short
         );
         self.state.loop_id.set(Some(kernel.id()));
-        let task = Task::spawn_on(&kernel, None, future);
+        let name = future_type.and_then(|future_type| kernel.next_name(future_type));
+        let task = Task::spawn_on(&kernel, name, future);
         self.state.children.borrow_mut().insert(task.cell.header().id, task.erased());
         let state = self.state.clone();
         // This is the child's first callback, so its outcome was not taken before the call.
@@ -790,7 +856,7 @@ pub struct RunGroup<F: Future, E: 'static> {
 
 impl<F: Future, E: 'static> RunGroup<F, E> {
     #[track_caller]
-    fn new(body: impl FnOnce(TaskGroup<E>) -> F) -> Self {
+    pub(super) fn new(body: impl FnOnce(TaskGroup<E>) -> F) -> Self {
         let record = Record::here();
         let new = |this: &Weak<State<E>>| State {
             children: RefCell::default(),
@@ -799,6 +865,7 @@ impl<F: Future, E: 'static> RunGroup<F, E> {
             loop_id: Cell::new(None),
             aborting: Cell::new(false),
             is_cancelled: Cell::new(false),
+            kind: Cell::new(&GROUP),
             interruption: Interruption::default(),
             body_failed: Cell::new(false),
             exit: Exit::default(),
@@ -819,7 +886,7 @@ impl<F: Future, E: 'static> RunGroup<F, E> {
     /// of the children.
     #[expect(clippy::type_complexity, reason = "it is taken apart at once, in two places")]
     #[track_caller]
-    fn poll_ended(
+    pub(super) fn poll_ended(
         &mut self,
         has_failed: impl FnOnce(&F::Output) -> bool,
         context: &mut Context<'_>,
@@ -860,7 +927,7 @@ impl<F: Future, E: 'static> RunGroup<F, E> {
             self.ended = Some(catch_unwind(AssertUnwindSafe(|| self.body.drop_future())).map(|()| None));
         }
         if self.ended.is_none() {
-            assert!(!self.body.is_over(), "a task group was polled after it was ready");
+            assert!(!self.body.is_over(), "{}", state.kind.get().polled_again);
             let ended = ready!(self.poll_body(&state, context));
             state.stage.set(Stage::Exiting);
             state.body_failed.set(match &ended {
@@ -905,7 +972,8 @@ impl<F: Future, E: 'static> RunGroup<F, E> {
                 // not woken.
                 let is_woken = before.is_some_and(|(_, is_woken)| is_woken);
                 let is_for_nothing = std::mem::replace(&mut self.begun, true) && before == look();
-                if (is_woken || is_for_nothing) && !state.interruption.is_frozen() {
+                let is_for_a_child = || kernel.as_ref().is_some_and(|kernel| kernel.target() != 0);
+                if (is_woken || is_for_nothing) && !state.interruption.is_frozen() && !is_for_a_child() {
                     state.exit.is_beside.set(true);
                 }
                 return Poll::Pending;
@@ -948,13 +1016,11 @@ impl<F: Future, E: 'static> RunGroup<F, E> {
 
 /// Called by a child that is about to return an error. The child ends with this error, even if it
 /// was cancelled in this step.
-fn keep_result() {
+pub(super) fn keep_result() {
     if let Some(kernel) = context::running() {
         kernel.keep_result();
     }
 }
-
-const IN_A_BODY: &str = "the body of a task group panicked, and the group ended before its children had";
 
 // The output of the body is not pinned, and the body is in a box.
 impl<F: Future, E> Unpin for RunGroup<F, E> {}
@@ -990,12 +1056,12 @@ impl<F: Future, E> Drop for RunGroup<F, E> {
             state.stage.set(Stage::Finished);
             state.report_failures();
             if let Err(payload) = dropped {
-                exceptions::reached_nobody(state.loop_id.get().unwrap_or(0), IN_A_BODY, payload);
+                exceptions::reached_nobody(state.loop_id.get().unwrap_or(0), state.kind.get().in_a_body, payload);
             }
         }
         if let Some(Err(payload)) = self.ended.take() {
             // The body has panicked, and the group was dropped before it could pass the panic on.
-            exceptions::reached_nobody(state.loop_id.get().unwrap_or(0), IN_A_BODY, payload);
+            exceptions::reached_nobody(state.loop_id.get().unwrap_or(0), state.kind.get().in_a_body, payload);
         }
     }
 }

@@ -305,11 +305,12 @@ fn too_many_holders() -> ! {
 
 /// Polls the future of a task. When the future returns, it is dropped, its value becomes the outcome, and this returns ready.
 /// If the future was dropped before it has returned, this polls nothing, marks the task as condemned, and returns ready.
+/// If the future has returned in the step of another task (`cancel/through.rs`), this only returns ready.
 ///
 /// # Safety
 ///
-/// The pointer is from `into_raw`, and a reference to the cell exists at least until this returns. The future must not have
-/// returned before, and no other code may be polling or dropping it.
+/// The pointer is from `into_raw`, and a reference to the cell exists at least until this returns. If the future has returned
+/// before, `AnyTask::drop_future` was called after that. No other code may be polling or dropping it.
 #[inline(always)]
 pub(super) unsafe fn poll(task: NonNull<Header>, context: &mut Context<'_>) -> Poll<()> {
     // SAFETY: the caller says that the cell exists, and the rest; the function is this cell's.
@@ -347,7 +348,9 @@ unsafe fn poll_nothing(task: NonNull<Header>, _: &mut Context<'_>) -> Poll<()> {
     // SAFETY: the caller says that the cell exists.
     let header = unsafe { task.as_ref() };
     debug_assert!(header.holds.get() != Holds::Future, "DONE-1: a future is there that was said to be gone");
-    header.life.set(header.life.get() | CONDEMNED);
+    if header.holds.get() == Holds::Nothing {
+        header.life.set(header.life.get() | CONDEMNED);
+    }
     Poll::Ready(())
 }
 

@@ -62,7 +62,7 @@ use std::cell::{Cell, UnsafeCell};
 use std::mem::ManuallyDrop;
 use std::ptr::NonNull;
 use std::task::{Context, RawWakerVTable, Waker};
-use store::Store;
+use store::{MERGED, Store};
 use waker::PLAIN;
 
 /// The tasks of a loop. Wakers find it through the running loop of the thread (`table/context.rs`).
@@ -273,6 +273,7 @@ impl TaskTable {
             self.with(|table| table.push_task(task));
             tell!(self, self.woken(header, WakeOutcome::Queued));
         } else {
+            header.records.set(header.records.get() | MERGED);
             self.tally.merged.count();
             tell!(self, self.woken(header, WakeOutcome::Merged));
         }

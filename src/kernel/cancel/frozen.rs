@@ -495,6 +495,40 @@ impl Kernel {
         waits.chain(sleeps).any(is_beside)
     }
 
+    /// The numbers of the waits and pending sleeps inside a scope that is not cleaning up.
+    pub(crate) fn waits_inside(&self, header: &Header, scope: u64) -> Vec<u64> {
+        let mut inside = self.all_waits(header);
+        inside.retain(|&number| header.is_inside(Region::Inside(scope), number));
+        inside
+    }
+
+    /// Whether anything in a region is known to wait frozen beside the scope with this number. `body`
+    /// are the waits that were inside the scope before it cleaned up. Unlike `has_neighbours`, this
+    /// counts pending sleeps, because the scope will be polled also when they have ended.
+    pub(in crate::kernel) fn has_frozen_beside(
+        &self,
+        header: &Header,
+        region: Region,
+        scope: u64,
+        body: Option<&[u64]>,
+    ) -> bool {
+        let is_beside = |number: u64| {
+            header.is_inside(region, number)
+                && !header.is_inside(Region::Inside(scope), number)
+                && header.is_frozen(number)
+        };
+        match body {
+            Some(body) => self.all_waits(header).into_iter().any(|number| !body.contains(&number) && is_beside(number)),
+            None => self.all_waits(header).into_iter().chain(header.frozen_sleeps_over()).any(is_beside),
+        }
+    }
+
+    /// The numbers of the waits and pending sleeps of a task.
+    fn all_waits(&self, header: &Header) -> Vec<u64> {
+        let waits = self.table.waits(header).map(|(number, _)| number);
+        waits.chain(self.sleeps_of(header)).collect()
+    }
+
     /// Whether any wait in a region is frozen. Only futures beside a cleanup have such waits.
     fn has_frozen_waits(&self, header: &Header, region: Region) -> bool {
         let is_beside = |number: u64| header.is_inside(region, number) && header.is_frozen(number);

@@ -12,6 +12,7 @@ pub(crate) mod scopes;
 pub(crate) mod shutdown;
 pub(crate) mod spread;
 pub(crate) mod steps;
+pub(crate) mod through;
 pub(crate) mod unwind;
 
 use frozen::HeldUp;
@@ -35,6 +36,8 @@ pub(in crate::kernel) struct Notes {
     pub(in crate::kernel) only_drops: Cell<bool>,
     /// Cleanups that wait for other tasks (`cancel/frozen.rs`).
     pub(in crate::kernel) cleanups: OnceCell<Box<dyn HeldUp>>,
+    /// The polls of tasks in the steps of other tasks.
+    pub(in crate::kernel) through: OnceCell<Box<through::Notes>>,
     /// Number of timers that were taken out of the wheel at the end of the loop and are not
     /// cancelled yet.
     pub(in crate::kernel) drained: Cell<usize>,

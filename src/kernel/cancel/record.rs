@@ -29,6 +29,9 @@ pub(in crate::kernel) struct Record {
     is_pressed: bool,
     /// Whether a future in which the task has waited was moved to another task.
     has_moved: bool,
+    /// The future of the task is in a scope that a step of the task has not reached. So the wakers in
+    /// the future may have been used up.
+    is_missed: bool,
 }
 
 impl Drop for Record {
@@ -48,6 +51,17 @@ impl Header {
 
     pub(crate) fn has_moved_on(&self) -> bool {
         self.if_cancel_record(|record| record.has_moved).unwrap_or(false)
+    }
+
+    /// Sets whether the last step of this child has not reached its scope.
+    pub(crate) fn set_missed(&self, is_missed: bool) {
+        if is_missed != self.is_missed() {
+            self.cancel_record(|record| record.is_missed = is_missed);
+        }
+    }
+
+    pub(crate) fn is_missed(&self) -> bool {
+        self.if_cancel_record(|record| record.is_missed).unwrap_or(false)
     }
 
     /// Enters a scope, behind the scopes that the task has entered before. Returns its number.
@@ -204,6 +218,11 @@ impl Header {
         if let Some(unwinder) = self.unwinder() {
             (unwinder.note_sleep)(self, number, turn);
         }
+    }
+
+    /// The numbers of the sleeps that ended while they were frozen.
+    pub(in crate::kernel) fn frozen_sleeps_over(&self) -> Vec<u64> {
+        self.scopes(|scopes| scopes.slept_frozen.clone()).unwrap_or_default()
     }
 
     pub(in crate::kernel) fn note_request(&self, number: u64) {

@@ -197,8 +197,11 @@ impl Scopes {
     }
 
     /// Removes a scope. Returns what the entry owned, to be dropped where nothing is borrowed, if
-    /// the scope was cleaning up.
+    /// the scope was cleaning up. What slept inside the scope is gone too.
     pub(in crate::kernel) fn remove(&mut self, number: u64) -> Option<Rc<dyn Scope>> {
+        let mut over = std::mem::take(&mut self.slept_frozen);
+        over.retain(|&sleep| !self.is_inside(sleep, Region::Inside(number)));
+        self.slept_frozen = over;
         let place = self.entered.iter().rposition(|entered| entered.number == number)?;
         self.entered.remove(place).owned
     }

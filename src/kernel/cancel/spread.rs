@@ -320,6 +320,10 @@ impl Kernel {
             return;
         }
         header.visited.set(on_the_way(spread));
+        if header.is_missed() {
+            // The end of what it awaits might not wake it. In its step, it waits for that end itself.
+            self.table.wake(header.token());
+        }
         // The stack is last in, first out: the spread leaves the task after all of its links.
         stack.push(Visit::Leave(task.clone(), for_objects));
         enter_links(links, header.token(), stack);
@@ -351,7 +355,7 @@ impl Kernel {
 
     /// The first task awaited in a region that has not ended. Until it has, the region is not
     /// polled.
-    fn first_living_link(&self, header: &Header, region: Region) -> Option<AnyTask> {
+    pub(in crate::kernel) fn first_living_link(&self, header: &Header, region: Region) -> Option<AnyTask> {
         first_living(&self.way(header, region, false).links)
     }
 
@@ -399,6 +403,10 @@ impl Kernel {
         let Some(next) = self.first_living_link(header, region) else { return false };
         let waiter = self.table.add_waiter(next.header(), Then::Wake(clone_uncounted(waker)));
         *link = Some((next.header().token(), waiter));
+        if next.header().is_missed() {
+            // A child of a scope in this task may never be polled any more: in its step it finds out.
+            self.table.wake(next.header().token());
+        }
         true
     }
 

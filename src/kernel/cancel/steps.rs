@@ -90,7 +90,7 @@ impl Kernel {
                     return;
                 }
                 Poll::Ready(Pause::DropsBody) if header.has_future() => {
-                    let polled = self.poll_for_a_drop(|| self.table.poll_for_a_drop(task));
+                    let polled = self.poll_for_a_drop(|| self.table.poll_for_a_scope(task));
                     let _unwinds_already = self.table.take_raised();
                     if let Err(payload) = polled {
                         unwinding.panicked(payload);

@@ -25,19 +25,19 @@ fn drop_unwritten<T>(value: T) {
     exceptions::drop_value(value);
 }
 
-/// In `Header::records`: the outcome was read.
-const LOOKED_AT: u8 = 128;
-
 impl Header {
+    /// In `Header::records`: the outcome was read.
+    pub(in crate::kernel) const LOOKED_AT: u8 = 128;
+
     /// Records that the outcome is read. Freeing the cell reports a panic that was not read.
     #[inline]
     pub(crate) fn look_at(&self) {
-        self.records.set(self.records.get() | LOOKED_AT);
+        self.records.set(self.records.get() | Self::LOOKED_AT);
     }
 
     #[inline]
     fn was_looked_at(&self) -> bool {
-        self.records.get() & LOOKED_AT != 0
+        self.records.get() & Self::LOOKED_AT != 0
     }
 }
 

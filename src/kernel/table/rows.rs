@@ -99,8 +99,8 @@ impl TaskTable {
         if token == Token::NOBODY {
             return None;
         }
-        // SAFETY: `step` has set `running`, to a task that has a row; `remove` sets it back before it
-        // empties the row.
+        // SAFETY: `step` or `replace_running` has set `running`, to a task that has a row; `remove`
+        // sets it back before it empties the row, and no task ends while another stands in for it.
         self.with(|table| Some(unsafe { table.rows.get_unchecked(token.slot() as usize).held() }))
     }
 

@@ -31,6 +31,12 @@ const KEPT: usize = 1024;
 /// Number of times that no record is left before memory is given back.
 const PATIENCE: u8 = 16;
 
+/// In `Header::records`: a wake found the task in the ready queue, or as the stepped task in whose
+/// place another one runs. Only `cancel/through.rs` reads and clears this mark.
+pub(in crate::kernel) const MERGED: u8 = 64;
+
+const _: () = assert!(MERGED & (Header::ANY_AWAITER | Header::LOOKED_AT | 15) == 0, "each bit has one meaning");
+
 /// Which records of a task. As a number, the bit in `Header::records` that says that the task has a
 /// first one; the next bit says that it has further ones.
 #[derive(Clone, Copy, PartialEq, Eq)]
