@@ -192,6 +192,9 @@ impl Kernel {
 
     /// The timers are reported as cancelled, as if each had been removed.
     fn drain_timers(&self, left: &mut Vec<Alarm>) {
+        if self.wheel.borrow().is_empty() {
+            return;
+        }
         let mut ages = Vec::new();
         self.wheel.borrow_mut().drain(|age, alarm| {
             ages.push(age);

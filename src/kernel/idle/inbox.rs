@@ -167,6 +167,12 @@ impl Inbox {
         messages
     }
 
+    /// Whether there is nothing left that `close` would take out. Then no message can arrive either.
+    pub(crate) fn is_closed(&self) -> bool {
+        let state = self.lock();
+        state.tenant.is_none() && state.bells.is_none() && state.sleep == Sleep::Awake
+    }
+
     /// Wakes a task of the present loop. A token of an earlier loop wakes nothing.
     pub(crate) fn wake(&self, token: Token) {
         let state = self.lock();

@@ -44,8 +44,9 @@ static BLOCKS: [OnceLock<Vec<Inbox>>; MAX_LANES.ilog2() as usize] =
 static DIRECTORY: Mutex<Directory> = Mutex::new(Directory { free: Vec::new(), lanes: 0, loops: 0 });
 
 struct Directory {
-    /// Lanes whose loops have ended, each with the first generation that was not used in it.
-    free: Vec<(u16, u32)>,
+    /// Lanes whose loops have ended, each with its inbox, and with the first generation that was not
+    /// used in it.
+    free: Vec<(&'static Inbox, u16, u32)>,
     lanes: u16,
     /// Number of loops that ever existed.
     loops: u64,
@@ -68,9 +69,9 @@ pub(crate) struct Lane {
 ///
 /// Panics if 65,535 loops are alive.
 pub(crate) fn enter() -> Lane {
-    let (number, generation, loop_id) = {
+    let (inbox, number, generation, loop_id) = {
         let mut directory = DIRECTORY.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-        let (number, generation) = match directory.free.pop() {
+        let (inbox, number, generation) = match directory.free.pop() {
             Some(lane) => lane,
             None => {
                 let number = directory.lanes;
@@ -79,13 +80,12 @@ pub(crate) fn enter() -> Lane {
                     "a new event loop was requested, but {number} are alive; drop some first"
                 );
                 directory.lanes += 1;
-                (number, 0)
+                (inbox(number), number, 0)
             }
         };
         directory.loops += 1;
-        (number, generation, directory.loops)
+        (inbox, number, generation, directory.loops)
     };
-    let inbox = inbox(number);
     inbox.open(loop_id, generation);
     Lane { number, loop_id, generation, tenancy: Tenancy::new(number, generation), inbox }
 }
@@ -95,7 +95,7 @@ pub(crate) fn leave(lane: &Lane, generation: u32) {
     // A lane whose generations are used up stays empty for ever.
     if generation < LAST_GENERATION {
         let mut directory = DIRECTORY.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-        directory.free.push((lane.number, generation));
+        directory.free.push((lane.inbox, lane.number, generation));
     }
 }
 

@@ -204,9 +204,11 @@ impl Rows {
 impl Drop for TaskTable {
     fn drop(&mut self) {
         // A loop that could not end its tasks leaks them (`Kernel::close`), so their tokens count
-        // as used. The inbox is already closed, unless the loop was dropped without its owner: the
-        // next loop must not get an open inbox.
-        drop(self.lane.inbox.close());
+        // as used. The inbox is already closed, unless the loop was dropped without its owner, or a
+        // destructor has used the inbox since: the next loop must not get an open inbox.
+        if !self.lane.inbox.is_closed() {
+            drop(self.lane.inbox.close());
+        }
         let table = self.rows.get_mut();
         let mut unused = self.lane.generation;
         while let Some(row) = table.rows.pop() {
