@@ -1151,7 +1151,7 @@ impl EventLoop {
         // Whatever happens in `run`, a host is informed of the remaining work.
         let _host = Host(&self.kernel);
         let _entered = context::enter(&self.kernel);
-        let draft = self.kernel.draft(None, spawned_at);
+        let draft = || self.kernel.draft(None, spawned_at);
         lend(draft, main.into_future(), |main| {
             let interrupted = self.complete(main.any())?;
             match main.outcome().and_then(RefCell::take) {

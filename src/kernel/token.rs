@@ -55,8 +55,8 @@ impl Token {
         Token(lane | u64::from(generation) << SLOT_BITS | u64::from(slot))
     }
 
-    /// The token of a task that has no row yet. It names no task.
-    #[inline]
+    /// A token of the lane that names no task.
+    #[cfg(test)]
     pub(crate) fn unplaced(lane: u16) -> Self {
         Token::new(lane, LAST_GENERATION, 0)
     }

@@ -3,9 +3,8 @@
 
 use super::{AnyTask, Header, Holds, Outcome, Stage, TaskCell, memory};
 use crate::kernel::callbacks::exceptions;
-use crate::kernel::token::Token;
 use std::alloc::Layout;
-use std::cell::RefCell;
+use std::cell::{Ref, RefCell};
 use std::hash::{Hash, Hasher};
 use std::marker::PhantomData;
 use std::mem::ManuallyDrop;
@@ -15,7 +14,6 @@ use std::rc::Rc;
 /// A task that is about to be created.
 pub(crate) struct Draft {
     pub(in crate::kernel) id: u64,
-    pub(in crate::kernel) lane: u16,
     pub(in crate::kernel) spawned_at: &'static Location<'static>,
     pub(in crate::kernel) name: Option<Rc<str>>,
 }
@@ -93,36 +91,55 @@ impl<T> Clone for TypedTask<T> {
 ///
 /// The cell may live for ever, because `body` may keep the task. But the future and the outcome,
 /// which borrow from the caller, are dropped when `lend` returns or unwinds.
-pub(crate) fn lend<F: Future, R>(draft: Draft, future: F, body: impl FnOnce(&TypedTask<F::Output>) -> R) -> R {
-    let lane = draft.lane;
-    struct Empty<'a, F: Future>(&'a TypedTask<F::Output>);
-    impl<F: Future> Drop for Empty<'_, F> {
-        fn drop(&mut self) {
-            let task = self.0.any();
-            let header = task.header();
-            if header.has_future() {
-                // First, because destructors may panic: from now on the cell polls nothing, even if
-                // the task still has a row because `body` has unwound.
-                // SAFETY: steps do not outlive `body`, which has returned or unwound, so no code is
-                // polling the future.
-                exceptions::tolerate_of(header.token(), || unsafe { task.drop_future() });
-            }
-            if let Some(value) = self.0.outcome().and_then(RefCell::take) {
-                exceptions::tolerate_of(header.token(), || drop(value));
-            }
-            if header.has_extra() {
-                // A scope that is referenced elsewhere lives longer than this call, and must not
-                // refer to this task then.
-                header.forget_scopes();
-            }
-        }
-    }
+#[inline]
+pub(crate) fn lend<F: Future, R>(
+    draft: impl FnOnce() -> Draft,
+    future: F,
+    body: impl FnOnce(&TypedTask<F::Output>) -> R,
+) -> R {
     // SAFETY: `Empty` removes the future and its output before the borrows end. What is left of the
     // outcome is `None` or an error, which borrows nothing.
-    let task = unsafe { TypedTask::allocate(|| draft, future) };
-    task.header().token.set(Token::unplaced(lane));
-    let empty = Empty::<F>(&task);
-    body(empty.0)
+    let task = unsafe { TypedTask::allocate(draft, future) };
+    body(Empty(&task).0)
+}
+
+/// Empties a cell that was lent.
+struct Empty<'a, T>(&'a TypedTask<T>);
+
+impl<T> Drop for Empty<'_, T> {
+    /// In the usual case, `body` has taken the outcome, and nothing is left.
+    #[inline]
+    fn drop(&mut self) {
+        let is_taken =
+            |outcome: &RefCell<_>| outcome.try_borrow().is_ok_and(|outcome: Ref<'_, Option<_>>| outcome.is_none());
+        if !self.0.outcome().is_some_and(is_taken) || self.0.header().has_extra() {
+            self.empty();
+        }
+    }
+}
+
+impl<T> Empty<'_, T> {
+    #[cold]
+    #[inline(never)]
+    fn empty(&self) {
+        let task = self.0.any();
+        let header = task.header();
+        if header.has_future() {
+            // First, because destructors may panic: from now on the cell polls nothing, even if the
+            // task still has a row because `body` has unwound.
+            // SAFETY: steps do not outlive `body`, which has returned or unwound, so no code is
+            // polling the future.
+            exceptions::tolerate_of(header.token(), || unsafe { task.drop_future() });
+        }
+        if let Some(value) = self.0.outcome().and_then(RefCell::take) {
+            exceptions::tolerate_of(header.token(), || drop(value));
+        }
+        if header.has_extra() {
+            // A scope that is referenced elsewhere lives longer than this call, and must not refer
+            // to this task then.
+            header.forget_scopes();
+        }
+    }
 }
 
 impl Hash for AnyTask {

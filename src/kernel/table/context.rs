@@ -32,6 +32,7 @@ pub(crate) fn running() -> Option<Rc<Kernel>> {
     RUNNING.with(|running| unsafe { (*running.as_ptr()).clone() })
 }
 
+#[inline]
 pub(crate) fn is_running() -> bool {
     // SAFETY: the reference is used only here.
     unsafe { here() }.is_some()

@@ -185,11 +185,15 @@ fn lent_task_is_not_polled_after_the_body_has_unwound() {
     let draft = kernel.draft(None, Location::caller());
     let lent = RefCell::new(None);
     let unwound = catch_unwind(AssertUnwindSafe(|| {
-        super::cell::lend(draft, future, |main| {
-            *lent.borrow_mut() = Some(main.any().clone());
-            kernel.insert(main.any().clone());
-            std::panic::resume_unwind(Box::new("out of the body"))
-        })
+        super::cell::lend(
+            || draft,
+            future,
+            |main| {
+                *lent.borrow_mut() = Some(main.any().clone());
+                kernel.insert(main.any().clone());
+                std::panic::resume_unwind(Box::new("out of the body"))
+            },
+        )
     }));
     assert!(unwound.is_err() && kernel.table.len() == 1);
     kernel.turn();
