@@ -371,7 +371,8 @@ impl Connection {
     /// Closes both directions: reads return what had arrived, and then the end; writes fail.
     pub(super) fn close(&self) -> io::Result<()> {
         #[cfg(feature = "tls")]
-        if let Some(session) = self.session().filter(|_| !self.is_closed()) {
+        // In the middle of a `write_all`, the peer must not take what it has for the whole.
+        if let Some(session) = self.session().filter(|session| !self.is_closed() && !session.is_cut()) {
             session.end(&self.stream);
         }
         self.shut_down()
@@ -501,6 +502,16 @@ impl Stream {
         }
     }
 
+    /// Wakes the tasks that wait for something to read: each tries again.
+    pub(super) fn wake_readers(&self) {
+        match self {
+            Stream::Tcp(stream) => stream.as_async().wake_readers(),
+            Stream::Unix(stream) => stream.as_async().wake_readers(),
+            #[cfg(feature = "process")]
+            Stream::Pipe(_) => {}
+        }
+    }
+
     #[track_caller]
     pub(super) fn poll_read_with<R>(
         &self,
@@ -595,7 +606,8 @@ impl StreamReader {
 
     /// Reads what is available, up to `count` bytes, and waits only if there is nothing. Returns an
     /// empty vector at the end of the stream, and if `count` is zero. It makes one system call, for
-    /// about 64 KiB.
+    /// about 64 KiB. With TLS, it returns what one system call has brought: usually a part of a
+    /// record, or one record, which has at most 16 KiB.
     ///
     /// Does not suspend while data is available.
     ///
@@ -1288,8 +1300,8 @@ impl StreamWriter {
     /// peer does not read.
     ///
     /// Cancel safety: if it is dropped before it is ready, only a part of the bytes was sent;
-    /// [`WriteAll::written`] returns how many. With TLS, a part of these is still encrypted in memory,
-    /// and is sent by the next call or by [`close`](Self::close).
+    /// [`WriteAll::written`] returns how many. With TLS, the last of these may still be encrypted in
+    /// memory. They are sent by the next call, by a read that waits, or by [`close`](Self::close).
     ///
     /// asyncio: `StreamWriter.write` and `drain`.
     ///
@@ -1436,9 +1448,19 @@ impl StreamWriter {
     #[doc(alias = "wait_closed")]
     pub fn close(self) -> Close {
         Close {
-            connection: self.connection,
+            connection: self.connection.clone(),
             #[cfg(feature = "tls")]
             ending: None,
+        }
+    }
+}
+
+#[cfg(feature = "tls")]
+impl Drop for StreamWriter {
+    fn drop(&mut self) {
+        // The reader may belong to another task, and be dropped later, when there is no panic.
+        if let Some(session) = self.connection.session().filter(|_| std::thread::panicking()) {
+            session.cut();
         }
     }
 }
@@ -1479,7 +1501,8 @@ pub struct WriteAll<'a> {
 }
 
 impl WriteAll<'_> {
-    /// Number of bytes that the operating system has taken.
+    /// Number of bytes that the operating system has taken. With TLS, up to 64 KiB of them may still
+    /// be encrypted in memory, as [`write_all`](StreamWriter::write_all) says.
     ///
     /// # Examples
     ///

@@ -631,6 +631,15 @@ impl<T> Async<T> {
         Ok(number)
     }
 
+    /// Wakes the tasks that wait for something to read, so that each tries again.
+    #[cfg(feature = "tls")]
+    #[track_caller]
+    pub(crate) fn wake_readers(&self) {
+        let kernel = self.kernel("close() of a connection");
+        let waiters = self.reactor(&kernel).interrupt(self.key, Side::Read);
+        waiters.into_iter().for_each(|waiter| kernel.wake_waiter(waiter));
+    }
+
     /// Panics if the loop of this source is not running on this thread. Without this check, only a
     /// later poll would panic.
     #[track_caller]

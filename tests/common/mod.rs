@@ -230,13 +230,18 @@ pub(crate) fn text_of(payload: &(dyn Any + Send)) -> String {
 
 /// Runs a test that could hang on its own thread, and fails if it takes more than a minute.
 pub(crate) fn watched<T: Send + 'static>(test: impl FnOnce() -> T + Send + 'static) -> T {
+    watched_for(Duration::from_secs(60), test)
+}
+
+/// Like `watched`, for a test that does much.
+pub(crate) fn watched_for<T: Send + 'static>(limit: Duration, test: impl FnOnce() -> T + Send + 'static) -> T {
     let (over, is_over) = channel();
     let thread = thread::spawn(move || {
         let result = test();
         over.send(()).unwrap();
         result
     });
-    if let Err(RecvTimeoutError::Timeout) = is_over.recv_timeout(Duration::from_secs(60)) {
+    if let Err(RecvTimeoutError::Timeout) = is_over.recv_timeout(limit) {
         panic!("this test hangs");
     }
     thread.join().unwrap_or_else(|payload| resume_unwind(payload))

@@ -33,6 +33,13 @@ impl Authority {
         self.issuer.pem()
     }
 
+    /// Its own certificate as that of a server, as `openssl req -x509` makes it.
+    pub(crate) fn certify_itself(names: &[&str]) -> Certified {
+        let mut params = params(names);
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        sign_itself(params)
+    }
+
     pub(crate) fn certify(&self, names: &[&str]) -> Certified {
         self.sign(params(names))
     }
@@ -48,6 +55,16 @@ impl Authority {
         let certificate = params.signed_by(&key, &self.issuer).unwrap();
         Certified { certificate: certificate.pem(), key: key.serialize_pem() }
     }
+}
+
+/// The certificate of a server that no authority has signed.
+pub(crate) fn signed_by_itself(names: &[&str]) -> Certified {
+    sign_itself(params(names))
+}
+
+fn sign_itself(params: CertificateParams) -> Certified {
+    let key = KeyPair::generate().unwrap();
+    Certified { certificate: params.self_signed(&key).unwrap().pem(), key: key.serialize_pem() }
 }
 
 /// Makes the certificate that the examples and the documentation use:

@@ -1,18 +1,21 @@
 //! Handshakes: both sides, what can go wrong, and how long it may take.
 
-use crate::certificates::Authority;
+use crate::certificates::{Authority, Certified, signed_by_itself};
 use crate::common::{Trace, alone_with, ms, telling_loop, virtual_loop, watched};
-use crate::{AUTHORITY, LOCALHOST, acceptor, acceptor_of, connector, run};
+use crate::{AUTHORITY, LOCALHOST, acceptor, acceptor_of, client_config, connector, run, server_config};
 use futures_util::future::{join, try_join_all};
+use futures_util::{AsyncReadExt, AsyncWriteExt};
 use onelane::net::rustls::crypto::ring;
 use onelane::net::rustls::pki_types::pem::PemObject;
 use onelane::net::rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use onelane::net::rustls::server::WebPkiClientVerifier;
+use onelane::net::rustls::server::{ClientHello, ResolvesServerCert, WebPkiClientVerifier};
+use onelane::net::rustls::sign::CertifiedKey;
 use onelane::net::rustls::{self, AlertDescription, CertificateError, ClientConfig, RootCertStore, ServerConfig};
-use onelane::net::{self, StreamReader, StreamWriter, TcpListener, TlsAcceptor, TlsConnector};
+use onelane::net::{self, StreamReader, StreamWriter, TcpListener, TlsAcceptor, TlsConnector, UnixStream};
 use onelane::{sleep, spawn, time, timeout, yield_now};
+use std::cell::RefCell;
 use std::fs;
-use std::io::{self, ErrorKind};
+use std::io::{self, ErrorKind, Write};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -259,9 +262,189 @@ fn close_the_clients_of_a_server_in_their_handshake() {
             server.close_clients();
             timeout(ms(1), server.wait_closed()).await.unwrap();
             assert_eq!(reader.read_to_end().await.unwrap(), b"");
+            // The handshake sees it in a later turn.
+            for _ in 0..10 {
+                yield_now().await;
+            }
         });
         // It was our own doing.
         assert_eq!(told.take(), [""; 0]);
+    });
+}
+
+/// The last message of the client has arrived, and the server has not seen it yet.
+#[test]
+fn close_the_clients_of_a_server_at_the_end_of_their_handshake() {
+    watched(|| {
+        let (event_loop, told) = telling_loop();
+        event_loop.run(async {
+            let server = net::start_server("127.0.0.1:0", async |_, _| unreachable!()).tls(acceptor()).await.unwrap();
+            let address = server.local_addr().unwrap();
+            let _client = net::open_connection(address).tls(connector()).await.unwrap();
+            server.close_clients();
+            for _ in 0..10 {
+                yield_now().await;
+            }
+            assert_eq!(server.connections(), 0);
+        });
+        assert_eq!(told.take(), [""; 0]);
+    });
+}
+
+thread_local! {
+    static SERVER: RefCell<Option<net::Server>> = const { RefCell::new(None) };
+}
+
+/// Chooses a certificate, and closes the clients of the server.
+#[derive(Debug)]
+struct Closes(Arc<dyn ResolvesServerCert>);
+
+impl ResolvesServerCert for Closes {
+    fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        SERVER.with_borrow(|server| server.as_ref().unwrap().close_clients());
+        self.0.resolve(hello)
+    }
+}
+
+#[test]
+fn close_the_clients_of_a_server_while_a_certificate_is_chosen() {
+    watched(|| {
+        let (event_loop, told) = telling_loop();
+        event_loop.run(async {
+            let mut config = server_config();
+            config.cert_resolver = Arc::new(Closes(config.cert_resolver.clone()));
+            let server = net::start_server("127.0.0.1:0", async |_, _| unreachable!());
+            let server = server.tls(TlsAcceptor::new(config)).await.unwrap();
+            let address = server.local_addr().unwrap();
+            SERVER.set(Some(server));
+            net::open_connection(address).tls(connector()).await.unwrap_err();
+            SERVER.take();
+        });
+        assert_eq!(told.take(), [""; 0]);
+    });
+}
+
+/// A client sends all it has to say, and goes, before the server has sent its session tickets.
+#[test]
+fn serve_a_client_that_has_gone() {
+    run(|| async {
+        let (client, server) = UnixStream::pair().unwrap();
+        let (mut client, mut server) = (client.into_streams(), server.into_streams());
+        let send = async move {
+            client.1.start_tls(&mut client.0, connector().server_name("localhost")).await.unwrap();
+            client.1.write_all(b"a line for the log\n").await.unwrap();
+        };
+        let receive = async move {
+            server.1.start_tls(&mut server.0, acceptor()).await.unwrap();
+            assert_eq!(server.0.read_line().await.unwrap(), b"a line for the log\n");
+            assert_eq!(server.0.read_line().await.unwrap(), b"");
+        };
+        join(send, receive).await;
+    });
+}
+
+/// Data that comes with the last message of a handshake, and garbage behind it.
+#[test]
+fn return_the_data_before_an_error_in_the_same_read_as_the_handshake() {
+    run(|| async {
+        let (client, server) = UnixStream::pair().unwrap();
+        let (mut client, mut server) = (client.into_streams(), server.into_streams());
+        let send = async move {
+            let name = "localhost".try_into().unwrap();
+            let mut tls = rustls::ClientConnection::new(Arc::new(client_config()), name).unwrap();
+            let mut bytes = Vec::new();
+            tls.write_tls(&mut bytes).unwrap();
+            client.1.write_all(&bytes).await.unwrap();
+            while tls.is_handshaking() {
+                let received = client.0.read(10_000).await.unwrap();
+                let mut rest = &received[..];
+                while !rest.is_empty() {
+                    tls.read_tls(&mut rest).unwrap();
+                    tls.process_new_packets().unwrap();
+                }
+            }
+            tls.writer().write_all(b"the last words\n").unwrap();
+            let mut bytes = Vec::new();
+            while tls.wants_write() {
+                tls.write_tls(&mut bytes).unwrap();
+            }
+            bytes.extend([0; 100]);
+            client.1.write_all(&bytes).await.unwrap();
+            client
+        };
+        let receive = async move {
+            server.1.start_tls(&mut server.0, acceptor()).await.unwrap();
+            assert_eq!(server.0.read_line().await.unwrap(), b"the last words\n");
+            for _ in 0..2 {
+                assert_eq!(server.0.read_line().await.unwrap_err().kind(), ErrorKind::InvalidData);
+            }
+        };
+        join(send, receive).await;
+    });
+}
+
+/// A server that is asked for early data does not take it, so the client sends it again.
+#[test]
+fn lose_no_early_data() {
+    run(|| async {
+        let mut config = server_config();
+        config.max_early_data_size = 1000;
+        let acceptor = TlsAcceptor::new(config);
+        let mut config = client_config();
+        config.enable_early_data = true;
+        let config = Arc::new(config);
+        for round in 0..2 {
+            let (client, server) = UnixStream::pair().unwrap();
+            let mut server = server.into_streams();
+            let connect = futures_rustls::TlsConnector::from(config.clone()).early_data(true);
+            let send = async {
+                let name = "localhost".try_into().unwrap();
+                let mut client = connect.connect(name, client).await.unwrap();
+                client.write_all(b"early\n").await.unwrap();
+                client.flush().await.unwrap();
+                let mut answer = [0; 3];
+                client.read_exact(&mut answer).await.unwrap();
+                assert!(!client.get_ref().1.is_early_data_accepted());
+                client.get_ref().1.handshake_kind()
+            };
+            let receive = async {
+                server.1.start_tls(&mut server.0, acceptor.clone()).await.unwrap();
+                assert_eq!(server.0.read_line().await.unwrap(), b"early\n");
+                server.1.write_all(b"ok\n").await.unwrap();
+            };
+            let (kind, ()) = join(send, receive).await;
+            let expected = if round == 0 { rustls::HandshakeKind::Full } else { rustls::HandshakeKind::Resumed };
+            assert_eq!(kind, Some(expected));
+        }
+    });
+}
+
+/// Which certificates can be given as roots.
+#[test]
+fn trust_a_server_itself() {
+    async fn shake_hands(server: &Certified, root: &str) -> io::Result<()> {
+        let connector = TlsConnector::with_roots(root)?.server_name("localhost");
+        let (client, peer) = UnixStream::pair()?;
+        let (mut client, mut peer) = (client.into_streams(), peer.into_streams());
+        let acceptor = acceptor_of(server);
+        join(client.1.start_tls(&mut client.0, connector), peer.1.start_tls(&mut peer.0, acceptor)).await.0
+    }
+    run(|| async {
+        let server = signed_by_itself(&["localhost"]);
+        shake_hands(&server, &server.certificate).await.unwrap();
+
+        let server = Authority::certify_itself(&["localhost"]);
+        let error = shake_hands(&server, &server.certificate).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::InvalidData);
+        let expected = "the server has a certificate of an authority (CaUsedAsEndEntity), as `openssl req -x509` makes \
+                        by default; make one with `-addext basicConstraints=critical,CA:FALSE`, or one that the \
+                        authority signs";
+        assert_eq!(error.to_string(), expected);
+        let source = error.get_ref().unwrap().source().unwrap();
+        assert!(source.is::<rustls::Error>(), "{source:?}");
+
+        let error = shake_hands(&LOCALHOST, &LOCALHOST.certificate).await.unwrap_err();
+        assert_eq!(*cause(&error), rustls::Error::InvalidCertificate(CertificateError::UnknownIssuer));
     });
 }
 

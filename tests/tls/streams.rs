@@ -1,10 +1,11 @@
 //! Reading and writing through TLS, and the end of a connection.
 
 use crate::common::{ms, telling_loop, watched, words};
-use crate::{Streams, acceptor, connector, pair, pair_of, run};
+use crate::{Streams, acceptor, connector, pair, pair_of, run, run_long};
 use futures_rustls::TlsConnector as PeerConnector;
 use futures_util::future::{join, try_join};
 use futures_util::{AsyncReadExt, AsyncWriteExt};
+use onelane::net::rustls;
 use onelane::net::rustls::pki_types::pem::PemObject;
 use onelane::net::rustls::pki_types::{CertificateDer, ServerName};
 use onelane::net::{self, StreamReader, StreamWriter, UnixStream};
@@ -105,7 +106,7 @@ fn see_that_a_stream_was_cut() {
 /// A write that was cancelled leaves a part. The end does not look like an orderly one then.
 #[test]
 fn do_not_end_in_order_after_a_part() {
-    run(|| async {
+    run_long(|| async {
         let book = vec![7; 10_000_000];
         let ((reader, mut writer), (mut peer, _answer)) = pair().await;
         assert!(timeout(ms(1), writer.write_all(&book)).await.is_err());
@@ -129,6 +130,91 @@ fn do_not_end_in_order_after_a_part() {
     });
 }
 
+/// A cancelled write, whose bytes have all been taken to be encrypted: the reader, which waits for
+/// the answer, sends the rest of them.
+#[test]
+fn send_the_rest_of_a_cancelled_write() {
+    run(|| async {
+        let ((mut reader, mut writer), (mut peer, mut answer)) = pair().await;
+        let mut total = 0;
+        // Until the socket is full.
+        loop {
+            let mut write = writer.write_all(&[7; 1000]);
+            let result = timeout(ms(1), &mut write).await;
+            assert_eq!(write.written(), 1000);
+            total += 1000;
+            if result.is_err() {
+                break;
+            }
+        }
+        let serve = async {
+            peer.read_exactly(total).await.unwrap();
+            answer.write_all(b"all of it\n").await.unwrap();
+        };
+        let (read, ()) = join(reader.read_line(), serve).await;
+        assert_eq!(read.unwrap(), b"all of it\n");
+    });
+}
+
+/// The end of the written data waits behind it for room. The reader sends it, or the drop.
+#[test]
+fn send_the_end_that_did_not_fit() {
+    run(|| async {
+        let book = vec![7; 10_000_000];
+        for is_dropped in [false, true] {
+            let ((mut reader, mut writer), (mut peer, mut answer)) = pair().await;
+            let mut write = writer.write_all(&book);
+            assert!(timeout(ms(1), &mut write).await.is_err());
+            let written = write.written();
+            drop(write);
+            writer.write_eof().unwrap();
+            if is_dropped {
+                let mut got = 0;
+                while let Ok(data) = timeout(ms(1), peer.read(1_000_000)).await {
+                    got += data.unwrap().len();
+                }
+                assert!(got < written);
+                drop((reader, writer));
+                assert_eq!(got + peer.read_to_end().await.unwrap().len(), written);
+                continue;
+            }
+            let read = async {
+                let got = peer.read_to_end().await.unwrap();
+                answer.write_eof().unwrap();
+                got.len()
+            };
+            let (end, got) = join(reader.read_to_end(), read).await;
+            assert_eq!((end.unwrap(), got), (Vec::new(), written));
+        }
+    });
+}
+
+/// `close_clients` in the middle of a `write_all`: the peer must not take a part for the whole.
+#[test]
+fn do_not_end_in_order_when_a_server_closes_a_client_that_gets_data() {
+    run(|| async {
+        let path = std::env::temp_dir().join(format!("onelane-tls-close-clients-{}", std::process::id()));
+        let server = net::start_unix_server(&path, async |mut reader: StreamReader, mut writer: StreamWriter| {
+            writer.start_tls(&mut reader, acceptor()).await.unwrap();
+            writer.write_all(&vec![7; 10_000_000]).await.unwrap_err();
+        });
+        let server = server.unwrap();
+        let connector = connector().server_name("localhost");
+        let (mut reader, _writer) = net::open_unix_connection(&path).tls(connector).await.unwrap();
+        for _ in 0..10 {
+            yield_now().await;
+        }
+        // Makes room for an end.
+        let mut got = 0;
+        while got < 100_000 {
+            got += reader.read(100_000).await.unwrap().len();
+        }
+        server.close_clients();
+        assert_is_cut(reader.read_to_end().await);
+        server.close();
+    });
+}
+
 #[test]
 fn do_not_end_in_order_in_a_panic() {
     watched(|| {
@@ -145,6 +231,46 @@ fn do_not_end_in_order_in_a_panic() {
             assert_eq!(reader.read(100).await.unwrap(), b"the first half");
         });
         assert_eq!(told.take(), ["a task panicked and its result was never read: in the middle"]);
+    });
+}
+
+/// The reader is in another task than the writer, and is dropped after the panic.
+#[test]
+fn do_not_end_in_order_after_a_panic_of_the_writer() {
+    watched(|| {
+        let (event_loop, told) = telling_loop();
+        event_loop.run(async {
+            let serve = async |mut reader: StreamReader, mut writer: StreamWriter| {
+                let writing = spawn(async move {
+                    writer.write_all(b"the first half").await.unwrap();
+                    panic!("in the middle");
+                });
+                writing.await.unwrap_err();
+                timeout(ms(1), reader.read(1)).await.unwrap_err();
+            };
+            let server = net::start_server("127.0.0.1:0", serve).tls(acceptor()).await.unwrap();
+            let address = server.local_addr().unwrap();
+            let (mut reader, _writer) = net::open_connection(address).tls(connector()).await.unwrap();
+            assert_is_cut(reader.read_to_end().await);
+        });
+        assert_eq!(told.take(), [""; 0]);
+    });
+}
+
+/// Only the program knows that more was to come.
+#[test]
+fn end_in_order_when_cancelled_between_two_writes() {
+    run(|| async {
+        let ((reader, mut writer), (mut peer, _answer)) = pair().await;
+        let task = spawn(async move {
+            let _reader = reader;
+            writer.write_all(b"the first half").await.unwrap();
+            onelane::sleep(ms(1000)).await;
+            writer.write_all(b"the second half").await.unwrap();
+        });
+        yield_now().await;
+        task.cancel();
+        assert_eq!(peer.read_to_end().await.unwrap(), b"the first half");
     });
 }
 
@@ -187,6 +313,40 @@ fn wait_for_the_end_of_the_peer_and_give_up() {
     });
 }
 
+/// A connection that is not ended in time is reset, so what the peer has not got yet is discarded.
+#[test]
+fn reset_when_the_peer_does_not_end() {
+    run(|| async {
+        let listener = net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let (client, server) = join(net::open_connection(address).tls(connector()), async {
+            let (mut reader, mut writer) = listener.accept().await.unwrap().0.into_streams();
+            writer.start_tls(&mut reader, acceptor()).await.unwrap();
+            (reader, writer)
+        })
+        .await;
+        let ((mut reader, _writer), (peer, mut answer)) = (client.unwrap(), server);
+        let book = vec![7; 20_000_000];
+        assert!(timeout(ms(1), answer.write_all(&book)).await.is_err());
+        assert_eq!(answer.close().await.unwrap_err().kind(), ErrorKind::TimedOut);
+        drop(peer);
+        assert_eq!(reader.read_to_end().await.unwrap_err().kind(), ErrorKind::ConnectionReset);
+    });
+}
+
+#[test]
+fn wake_a_read_that_waits_when_this_side_closes() {
+    run(|| async {
+        let ((mut reader, writer), _peer) = pair().await;
+        let begun = time();
+        let reading = spawn(async move { (reader.read(1).await.unwrap(), time()) });
+        yield_now().await;
+        assert_eq!(writer.close().await.unwrap_err().kind(), ErrorKind::TimedOut);
+        assert_eq!(time() - begun, Duration::from_secs(30));
+        assert_eq!(reading.await.unwrap(), (Vec::new(), begun));
+    });
+}
+
 #[test]
 fn close_while_the_peer_takes_nothing() {
     run(|| async {
@@ -212,7 +372,7 @@ fn give_up_an_end() {
 
 #[test]
 fn flush_before_the_end() {
-    run(|| async {
+    run_long(|| async {
         let ((_reader, mut writer), (mut peer, answer)) = pair().await;
         let book: Vec<u8> = (0..3_000_000_u32).map(|number| number as u8).collect();
         let copy = book.clone();
@@ -277,6 +437,36 @@ fn see_garbage_instead_of_records() {
     });
 }
 
+/// Garbage after records: the data before it is returned first. The peer gets one alert, and nothing
+/// behind it.
+#[test]
+fn see_garbage_behind_records() {
+    run(|| async {
+        let (mut client, (mut reader, mut writer)) = with_a_peer().await;
+        // The client takes the session tickets.
+        writer.write_all(b"1").await.unwrap();
+        client.read_exact(&mut [0]).await.unwrap();
+        client.write_all(b"the last words\n").await.unwrap();
+        client.flush().await.unwrap();
+        let (socket, tls) = client.get_mut();
+        socket.write_all(&[0; 100]).await.unwrap();
+        assert_eq!(reader.read_line().await.unwrap(), b"the last words\n");
+        for _ in 0..2 {
+            let error = reader.read_line().await.unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::InvalidData);
+            assert_eq!(error.to_string(), "received corrupt message of type InvalidContentType");
+        }
+        drop((reader, writer));
+        let mut alert = Vec::new();
+        socket.read_to_end(&mut alert).await.unwrap();
+        // One record: its type, its version, and its length.
+        assert_eq!(alert.len(), 5 + usize::from(u16::from_be_bytes([alert[3], alert[4]])));
+        tls.read_tls(&mut &alert[..]).unwrap();
+        let error = tls.process_new_packets().unwrap_err();
+        assert!(matches!(error, rustls::Error::AlertReceived(_)), "{error}");
+    });
+}
+
 /// Both directions at once, more than any buffer has, with reads and writes of random lengths.
 #[test]
 fn transfer_much_in_both_directions_at_once() {
@@ -305,7 +495,7 @@ fn transfer_much_in_both_directions_at_once() {
     fn bytes(seed: u64, length: usize) -> Vec<u8> {
         (0..length as u64).map(|number| (number.wrapping_mul(seed) >> 8) as u8).collect()
     }
-    run(|| async {
+    run_long(|| async {
         let length = 8_000_000;
         let ((reader, writer), (peer, answer)) = pair().await;
         let tasks = (spawn(send(writer, 77, length)), spawn(send(answer, 99_991, length)));
@@ -330,7 +520,7 @@ fn cancel_reads_and_lose_nothing() {
     });
 }
 
-/// A peer that changes its keys expects an answer, which a reader sends that writes nothing.
+/// A peer that changes its keys expects an answer. rustls sends it together with the next write.
 #[test]
 fn answer_a_change_of_keys() {
     run(|| async {

@@ -38,11 +38,16 @@ mod start_tls;
 mod streams;
 
 use certificates::{Authority, Certified};
-use common::{virtual_loop, watched};
+use common::{virtual_loop, watched, watched_for};
 use futures_util::future::try_join;
 use onelane::EventLoop;
+use onelane::net::rustls::crypto::ring;
+use onelane::net::rustls::pki_types::pem::PemObject;
+use onelane::net::rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use onelane::net::rustls::{ClientConfig, RootCertStore, ServerConfig};
 use onelane::net::{StreamReader, StreamWriter, TlsAcceptor, TlsConnector, UnixStream};
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock};
+use std::time::Duration;
 
 /// The authority that our clients trust.
 static AUTHORITY: LazyLock<Authority> = LazyLock::new(|| Authority::new("ours"));
@@ -61,14 +66,36 @@ fn connector() -> TlsConnector {
     TlsConnector::with_roots(AUTHORITY.certificate()).unwrap()
 }
 
+/// The configurations of rustls that these are made of.
+fn client_config() -> ClientConfig {
+    let mut roots = RootCertStore::empty();
+    roots.add(CertificateDer::from_pem_slice(AUTHORITY.certificate().as_bytes()).unwrap()).unwrap();
+    let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()));
+    config.with_safe_default_protocol_versions().unwrap().with_root_certificates(roots).with_no_client_auth()
+}
+
+fn server_config() -> ServerConfig {
+    let chain = vec![CertificateDer::from_pem_slice(LOCALHOST.certificate.as_bytes()).unwrap()];
+    let key = PrivateKeyDer::from_pem_slice(LOCALHOST.key.as_bytes()).unwrap();
+    let config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()));
+    config.with_safe_default_protocol_versions().unwrap().with_no_client_auth().with_single_cert(chain, key).unwrap()
+}
+
 /// Runs a future on a virtual clock. Fails after a minute.
 fn run<F: Future<Output = ()>>(make: impl FnOnce() -> F + Send + 'static) {
     watched(move || virtual_loop().run(make()));
 }
 
-/// Runs a future on a real clock, because another program takes part. Fails after a minute.
+/// Like `run`, for a test that encrypts much, which takes long on a busy machine. Fails after ten
+/// minutes.
+fn run_long<F: Future<Output = ()>>(make: impl FnOnce() -> F + Send + 'static) {
+    watched_for(Duration::from_secs(600), move || virtual_loop().run(make()));
+}
+
+/// Runs a future on a real clock, because another program takes part. Fails after ten minutes: some
+/// encrypt much.
 fn run_in_real_time<F: Future<Output = ()>>(make: impl FnOnce() -> F + Send + 'static) {
-    watched(move || EventLoop::new().run(make()));
+    watched_for(Duration::from_secs(600), move || EventLoop::new().run(make()));
 }
 
 type Streams = (StreamReader, StreamWriter);

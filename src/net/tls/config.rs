@@ -138,8 +138,18 @@ impl TlsConnector {
         Ok(Self::trusting(roots))
     }
 
-    /// Trusts the certificates in this text, in PEM format, and no others. A certificate is that of
-    /// an authority, or of a server itself.
+    /// Trusts the certificates in this text, in PEM format, and no others. A certificate is one of
+    /// these:
+    ///
+    /// - that of an authority, which has signed the certificates of servers, or those of other
+    ///   authorities in between;
+    /// - that of a server, signed by its own key, and not marked as an authority
+    ///   (`basicConstraints` is absent, or `CA:FALSE`). `openssl req -x509` marks it, unless it gets
+    ///   `-addext basicConstraints=critical,CA:FALSE`. A handshake with a server that has a marked
+    ///   certificate fails.
+    ///
+    /// The certificate of a server that an authority has signed does not suffice: give that of the
+    /// authority.
     ///
     /// asyncio: `ssl.create_default_context(cafile=..)`.
     ///
@@ -344,6 +354,12 @@ impl TlsAcceptor {
     /// Uses a configuration of rustls: [`ServerConfig`], or an `Arc` of one. It may have any
     /// cryptography, several certificates, or demand certificates of the clients.
     ///
+    /// Early data (0-RTT) is not supported: `max_early_data_size` is set to zero, so a client sends
+    /// that data again after the handshake.
+    ///
+    /// A resolver of certificates runs in the middle of a handshake. It may close the clients of its
+    /// server, which ends the handshake.
+    ///
     /// # Examples
     ///
     /// ```
@@ -360,7 +376,12 @@ impl TlsAcceptor {
     /// let acceptor = TlsAcceptor::new(config);
     /// ```
     pub fn new(config: impl Into<Arc<ServerConfig>>) -> Self {
-        TlsAcceptor { config: config.into(), timeouts: Timeouts::default() }
+        let mut config = config.into();
+        // The streams would not return early data, and the client would take it for received.
+        if config.max_early_data_size > 0 {
+            Arc::make_mut(&mut config).max_early_data_size = 0;
+        }
+        TlsAcceptor { config, timeouts: Timeouts::default() }
     }
 
     /// Has this certificate, with those of the authorities between it and a root behind it, and

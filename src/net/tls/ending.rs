@@ -28,6 +28,8 @@ impl Ending {
         }
         session.end(connection.stream());
         session.close();
+        // A read that waits returns the end now, and not when the peer answers.
+        connection.stream().wake_readers();
         Some(Ending { connection: connection.clone(), limit: None })
     }
 
@@ -50,10 +52,7 @@ impl Ending {
             if session.peer_has_ended() {
                 return Poll::Ready(());
             }
-            let read = match session.take_early() {
-                Some(early) => early,
-                None => ready!(stream.poll_read_with(cx, |socket| session.read_tls(socket))),
-            };
+            let read = ready!(stream.poll_read_with(cx, |socket| session.read_tls(socket)));
             if !matches!(read, Ok(1..)) || session.process(stream).is_err() {
                 return Poll::Ready(());
             }

@@ -15,6 +15,9 @@ use std::time::Duration;
 /// A handshake. If it fails, or is dropped before it is ready, the connection is closed.
 pub(in crate::net) struct Handshake {
     connection: Rc<Connection>,
+    /// Bytes of the peer that were read from the socket before the handshake began. They end before
+    /// the handshake does: the peer's last message depends on what this side sends.
+    early: io::Cursor<Vec<u8>>,
     timeout: Duration,
     /// Created at the first poll.
     limit: Option<Sleep>,
@@ -26,48 +29,61 @@ impl Handshake {
     pub(in crate::net) fn new(connection: Rc<Connection>, role: &TlsRole, early: Vec<u8>) -> io::Result<Self> {
         let timeouts = role.timeouts();
         let tls = role.session(connection.host())?;
-        connection.set_session(Session::new(tls, early, timeouts))?;
-        Ok(Handshake { connection, timeout: timeouts.handshake, limit: None, is_over: false })
+        connection.set_session(Session::new(tls, timeouts))?;
+        let early = io::Cursor::new(early);
+        Ok(Handshake { connection, early, timeout: timeouts.handshake, limit: None, is_over: false })
     }
 
     /// A `write_all` cannot begin now, and no read is in progress. So this may use the socket's
     /// `poll` functions, which keep one waiter per direction.
     #[track_caller]
-    fn advance(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let (stream, session) = (self.connection.stream(), self.session());
+    fn advance(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let Handshake { connection, early, .. } = self;
+        let (stream, session) = (connection.stream(), session_of(connection));
         loop {
+            if connection.is_closed() {
+                let why = "this side closed the connection during the TLS handshake";
+                return Poll::Ready(Err(io::Error::new(ErrorKind::ConnectionAborted, why)));
+            }
             while session.wants_write() {
-                ready!(stream.poll_write_with(cx, |socket| session.write_tls(socket)))?;
+                match ready!(stream.poll_write_with(cx, |socket| session.write_tls(socket))) {
+                    Ok(_) => {}
+                    Err(error) if session.is_handshaking() => return Poll::Ready(Err(error)),
+                    // A client may have sent all it has, and gone, before it gets its session tickets.
+                    Err(_) => break,
+                }
             }
             if !session.is_handshaking() {
                 session.handshake_is_over();
                 return Poll::Ready(Ok(()));
             }
-            let amount = match session.take_early() {
-                Some(early) => early?,
-                None => ready!(stream.poll_read_with(cx, |socket| session.read_tls(socket)))?,
+            let amount = if (early.position() as usize) < early.get_ref().len() {
+                session.read_tls(early)?
+            } else {
+                ready!(stream.poll_read_with(cx, |socket| session.read_tls(socket)))?
             };
-            if amount == 0 && self.connection.is_closed() {
-                let why = "this side closed the connection during the TLS handshake";
-                return Poll::Ready(Err(io::Error::new(ErrorKind::ConnectionAborted, why)));
-            }
-            if amount == 0 {
+            if amount == 0 && !connection.is_closed() {
                 let why = "the peer closed the connection during the TLS handshake";
                 return Poll::Ready(Err(io::Error::new(ErrorKind::UnexpectedEof, why)));
             }
-            session.process(stream)?;
+            match session.process(stream) {
+                Err(error) if session.is_handshaking() => return Poll::Ready(Err(error)),
+                // The handshake is over. An error behind it is returned by the reads, after the data
+                // that came before it.
+                _ => {}
+            }
         }
-    }
-
-    fn session(&self) -> &Session {
-        self.connection.session().expect("a handshake has set the session")
     }
 
     fn fail(&mut self) {
         self.is_over = true;
-        self.session().handshake_has_failed();
+        session_of(&self.connection).handshake_has_failed();
         let _ = self.connection.close();
     }
+}
+
+fn session_of(connection: &Connection) -> &Session {
+    connection.session().expect("a handshake has set the session")
 }
 
 impl Future for Handshake {
@@ -114,8 +130,9 @@ impl OpenConnection {
     ///   else may have cut the connection.
     /// - [`StreamWriter::write_eof`] and [`StreamWriter::close`] end TLS. The latter waits until the
     ///   peer ends it too. Dropping both halves ends it too, without waiting; but not after a
-    ///   [`write_all`](StreamWriter::write_all) that was dropped before it was ready, and not during
-    ///   a panic.
+    ///   [`write_all`](StreamWriter::write_all) that was dropped before it was ready, and not if the
+    ///   writer is dropped during a panic. A task that is cancelled between two writes ends it in
+    ///   order: only the program knows that more was to come.
     /// - An `AsFd` of the reader and the writer is the socket under TLS.
     ///
     /// This comes last: the other options of [`OpenConnection`] come before it.
@@ -130,7 +147,8 @@ impl OpenConnection {
     /// handshake:
     ///
     /// - The peer breaks TLS, or its certificate is not accepted
-    ///   ([`InvalidData`](io::ErrorKind::InvalidData), with a `rustls::Error`).
+    ///   ([`InvalidData`](io::ErrorKind::InvalidData), with a `rustls::Error`; as the source of the
+    ///   error, if the certificate is that of an authority).
     /// - The peer closes the connection ([`UnexpectedEof`](io::ErrorKind::UnexpectedEof)).
     /// - The handshake takes longer than its limit ([`TimedOut`](io::ErrorKind::TimedOut)), which is
     ///   60 seconds by default.

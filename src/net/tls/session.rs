@@ -15,13 +15,14 @@ use std::io::{self, ErrorKind, Read, Write};
 use std::task::{Context, Poll, ready};
 
 pub(crate) struct Session {
+    /// Borrowed while rustls works, and rustls may call code of the user: a verifier, a resolver of
+    /// certificates. What such code can call borrows with `try_borrow`.
     tls: RefCell<Connection>,
-    /// Bytes of the peer that were read from the socket before the session began.
-    early: RefCell<io::Cursor<Vec<u8>>>,
     /// Set at the end of the handshake.
     info: OnceCell<TlsInfo>,
     failure: RefCell<Option<Failure>>,
-    /// Whether a `write_all` has begun, and neither finished nor was continued by another one.
+    /// Whether a `write_all` has begun, and neither finished nor was continued by another one; or the
+    /// writer was dropped in a panic.
     is_cut: Cell<bool>,
     /// Whether `close_notify` was sent: nothing may follow.
     has_ended: Cell<bool>,
@@ -44,16 +45,42 @@ impl From<Failure> for io::Error {
             Failure::Handshake => {
                 io::Error::new(ErrorKind::NotConnected, "the TLS handshake of this connection has failed")
             }
+            Failure::Tls(error) if is_authority_as_server(&error) => {
+                io::Error::new(ErrorKind::InvalidData, AuthorityAsServer(error))
+            }
             Failure::Tls(error) => io::Error::new(ErrorKind::InvalidData, error),
         }
     }
 }
 
+/// The verifier's error is in a crate that rustls does not export.
+fn is_authority_as_server(error: &rustls::Error) -> bool {
+    use rustls::{CertificateError, Error};
+    matches!(error, Error::InvalidCertificate(CertificateError::Other(other)) if other.to_string() == "CaUsedAsEndEntity")
+}
+
+/// The certificate of a server is marked as that of an authority.
+#[derive(Debug)]
+struct AuthorityAsServer(rustls::Error);
+
+impl fmt::Display for AuthorityAsServer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let why =
+            "the server has a certificate of an authority (CaUsedAsEndEntity), as `openssl req -x509` makes by default";
+        write!(f, "{why}; make one with `-addext basicConstraints=critical,CA:FALSE`, or one that the authority signs")
+    }
+}
+
+impl std::error::Error for AuthorityAsServer {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        Some(&self.0)
+    }
+}
+
 impl Session {
-    pub(super) fn new(tls: Connection, early: Vec<u8>, timeouts: Timeouts) -> Self {
+    pub(super) fn new(tls: Connection, timeouts: Timeouts) -> Self {
         Session {
             tls: RefCell::new(tls),
-            early: RefCell::new(io::Cursor::new(early)),
             info: OnceCell::new(),
             failure: RefCell::default(),
             is_cut: Cell::default(),
@@ -84,7 +111,17 @@ impl Session {
     }
 
     pub(super) fn wants_write(&self) -> bool {
-        self.tls.borrow().wants_write()
+        self.tls.try_borrow().is_ok_and(|tls| tls.wants_write())
+    }
+
+    /// Whether what was written is not complete.
+    pub(in crate::net) fn is_cut(&self) -> bool {
+        self.is_cut.get()
+    }
+
+    /// The writer will not complete what it has written.
+    pub(in crate::net) fn cut(&self) {
+        self.is_cut.set(self.is_cut.get() || !self.has_ended.get());
     }
 
     pub(super) fn peer_has_ended(&self) -> bool {
@@ -93,19 +130,6 @@ impl Session {
 
     fn check(&self) -> io::Result<()> {
         self.failure.borrow().clone().map_or(Ok(()), |failure| Err(failure.into()))
-    }
-
-    /// Takes the bytes that were read before the session began. `None` if there are no more.
-    pub(super) fn take_early(&self) -> Option<io::Result<usize>> {
-        let mut early = self.early.borrow_mut();
-        if early.position() as usize == early.get_ref().len() {
-            return None;
-        }
-        let result = self.tls.borrow_mut().read_tls(&mut *early);
-        if early.position() as usize == early.get_ref().len() {
-            *early = io::Cursor::default();
-        }
-        Some(result)
     }
 
     pub(super) fn read_tls(&self, socket: &mut dyn Read) -> io::Result<usize> {
@@ -119,7 +143,8 @@ impl Session {
         }
     }
 
-    /// Decrypts what was read. If the peer has broken the rules, tells it so.
+    /// Decrypts what was read. If the peer has broken the rules, sends it an alert. What came before
+    /// the error can still be read.
     pub(super) fn process(&self, stream: &Stream) -> io::Result<()> {
         let result = self.tls.borrow_mut().process_new_packets();
         match result {
@@ -152,9 +177,12 @@ impl Session {
     /// the next read, or at the end of the connection.
     pub(in crate::net) fn end(&self, stream: &Stream) {
         self.is_cut.set(false);
-        // A failed session has sent an alert instead.
-        if self.info.get().is_some() && self.failure.borrow().is_none() && !self.has_ended.replace(true) {
-            self.tls.borrow_mut().send_close_notify();
+        // If the session has failed, it has sent an alert, and rustls sends nothing more.
+        if self.info.get().is_some() && !self.has_ended.replace(true) {
+            // If code that rustls has called ends its own connection, the peer gets no `close_notify`.
+            if let Ok(mut tls) = self.tls.try_borrow_mut() {
+                tls.send_close_notify();
+            }
         }
         self.try_flush(stream);
     }
@@ -258,17 +286,14 @@ impl<'a> TlsTrial<'a> {
                 result => return Poll::Ready(result),
             }
             session.check()?;
-            // What rustls wants to send by itself: answers, and an end that did not fit. A
-            // `write_all` sends that too. An error of the socket is also reported by the read.
-            if session.wants_write() && !session.is_cut.get() {
+            // An end that did not fit, or the rest of a `write_all` that was cancelled: the peer may
+            // answer only when it has that. An error of the socket is also reported by the read.
+            if session.wants_write() {
                 let _ = self.poll_flush(cx);
             }
-            if let Some(early) = session.take_early() {
-                early?;
-            } else {
-                ready!(self.read.poll_read(cx, |socket| session.read_tls(socket)))?;
-            }
-            session.process(self.stream)?;
+            ready!(self.read.poll_read(cx, |socket| session.read_tls(socket)))?;
+            // An error is returned after the data that came before it.
+            let _ = session.process(self.stream);
         }
     }
 

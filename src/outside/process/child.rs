@@ -143,7 +143,9 @@ impl Child {
     /// # Errors
     ///
     /// If other code has taken the exit status ([`NotFound`](io::ErrorKind::NotFound)): it ignores
-    /// `SIGCHLD`, or waits for all children. asyncio returns 255 then.
+    /// `SIGCHLD`, or waits for all children. asyncio returns 255 then. Without a pidfd, if the program
+    /// cannot listen for `SIGCHLD`, for example because too many descriptors are open; a later call
+    /// may succeed.
     ///
     /// # Panics
     ///

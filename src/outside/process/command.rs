@@ -545,7 +545,7 @@ impl Command {
         }
     }
 
-    /// Starts the process with these settings, where none was chosen.
+    /// Sets these, where none was chosen.
     fn set_others(&mut self, stdin: fn() -> Stdio, stdout: fn() -> Stdio, stderr: fn() -> Stdio) {
         let [has_stdin, has_stdout, has_stderr] = self.chosen;
         if !has_stdin {
@@ -560,8 +560,8 @@ impl Command {
     }
 }
 
-/// Takes over all settings. `stdin`, `stdout` and `stderr` of the standard library's builder are
-/// used by [`spawn`](Command::spawn) only, as [`as_std_mut`](Command::as_std_mut) says.
+/// Takes over all settings. [`spawn`](Command::spawn) and [`status`](Command::status) use its `stdin`,
+/// `stdout` and `stderr`. [`output`](Command::output) uses only its `stdin`, and replaces the others.
 impl From<process::Command> for Command {
     fn from(std: process::Command) -> Self {
         // Only the standard library knows whether the input was set.

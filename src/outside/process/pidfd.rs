@@ -41,8 +41,9 @@ impl Pidfd {
     ///
     /// `None` if the system has no pidfds or forbids them, if another thread has taken the last
     /// descriptor, or if the poller has no room. The process runs already, so this is no reason to
-    /// fail: its end is then known by `SIGCHLD`. `None` also if other code has taken the exit
-    /// status, which the first check of the child reports.
+    /// fail: its end is then known by `SIGCHLD`. The first wait for that needs descriptors too, for
+    /// the pipe of the signals; while there are none, it fails, and may be repeated. `None` also if
+    /// other code has taken the exit status, which the first check of the child reports.
     pub(super) fn open(kernel: &Kernel, id: u32) -> Option<Self> {
         #[cfg(test)]
         if super::tests::is_without_pidfds() {

@@ -449,6 +449,18 @@ impl Reactor {
         Some(waiter)
     }
 
+    /// Takes the waiters of a side, which will try again. The reason is not one that the poller
+    /// reports.
+    #[cfg(feature = "tls")]
+    pub(crate) fn interrupt(&self, key: SourceKey, side: Side) -> Vec<Waiter> {
+        self.with(key, |source| {
+            let state = &mut source.sides[side as usize];
+            state.ready = true;
+            self.awaited.set(self.awaited.get() - usize::from(!state.waiters.is_empty()));
+            std::mem::take(&mut state.waiters)
+        })
+    }
+
     /// The object of the waits for this side, for reports.
     pub(crate) fn awaited(&self, key: SourceKey, side: Side) -> Weak<dyn Awaited> {
         self.with(key, |source| {
