@@ -606,8 +606,8 @@ impl StreamReader {
 
     /// Reads what is available, up to `count` bytes, and waits only if there is nothing. Returns an
     /// empty vector at the end of the stream, and if `count` is zero. It makes one system call, for
-    /// about 64 KiB. With TLS, it returns what one system call has brought: usually a part of a
-    /// record, or one record, which has at most 16 KiB.
+    /// about 64 KiB. With TLS, it returns at most a record of the peer, which has up to 16 KiB, and
+    /// makes a system call for each 4 KiB.
     ///
     /// Does not suspend while data is available.
     ///

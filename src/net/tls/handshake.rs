@@ -161,8 +161,10 @@ impl OpenConnection {
     ///
     /// # Cost
     ///
-    /// An idle connection takes about 8 KB of memory more than one without TLS. A handshake takes
-    /// milliseconds of the processor, on both sides, in which the loop does nothing else.
+    /// An idle connection takes about 8 KB of memory more than one without TLS. rustls keeps its
+    /// buffers: after a transfer that was larger than the buffers of the operating system, it is about
+    /// 37 KB. A handshake takes milliseconds of the processor, on both sides, in which the loop does
+    /// nothing else.
     ///
     /// # Examples
     ///
