@@ -269,7 +269,8 @@ impl<'a> Explore<'a> {
     /// An order fails if it takes this number of steps: entries of the ready queue, and timers. The
     /// default is 100,000.
     ///
-    /// The order ends with the turn that reaches the limit. A step that does not end is not detected.
+    /// The order ends with the turn that reaches the limit. The shutdown that follows has the same limit
+    /// again: a cleanup may run for ever too. A step that does not end is not detected.
     ///
     /// # Examples
     ///
@@ -574,18 +575,45 @@ impl<'a> Explore<'a> {
         let findings = search.findings;
         let how = How::ByCost(findings.all_to);
         let statement = Statement::new(&findings, how, self.limits.options);
-        let Some((schedule, fault)) = found else { return Ok(statement) };
-        let shown = self.record(schedule.clone());
-        let fault = same(fault, &shown);
+        let shown = found.and_then(|(schedule, run)| Some((self.again(&schedule, &run)?, schedule)));
+        let Some(((fault, shown), schedule)) = shown else { return Ok(statement) };
         let passes = schedule.0.split_last().map(|(_, others)| Schedule(others.to_vec()).to_string());
         let mut failure = failure(fault, &schedule, &shown, statement, passes);
         failure.is_cheapest = true;
         Err(failure)
     }
 
-    /// Runs the normal order twice, and compares.
+    /// Runs an order again that has failed, to show it. A panic of main was printed already, so its last
+    /// step is left out. Panics of other tasks are printed again.
+    fn again(&self, schedule: &Schedule, found: &Run) -> Option<(Fault, Run)> {
+        let fault = found.fault.clone()?;
+        if !matches!(fault, Fault::Panic(_)) {
+            let shown = self.record(schedule.clone());
+            return Some((same(fault, &shown), shown));
+        }
+        let player = Player::new(schedule.clone(), Policy::Fifo, self.limits.max_steps).recording();
+        let shown = run(&self.program, self.at, self.limits.options, player.stopping_at(found.player.main_step.get()));
+        let fault = match &shown.fault {
+            Some(differs @ Fault::Differs(_)) => differs.clone(),
+            _ => fault,
+        };
+        Some((fault, shown))
+    }
+
+    /// Runs the normal order twice, and compares. If it panics, once.
     fn compare_two_runs(&self) -> Result<(), Box<Failure>> {
-        let [one, other] = [(); 2].map(|()| self.record(Schedule::default()));
+        let one = self.record(Schedule::default());
+        if let Some(fault) = one.fault.clone().filter(|_| is_printed(&one)) {
+            let mut findings = Findings::default();
+            findings.add(&one);
+            findings.costs.push(1);
+            findings.has_more = true;
+            let statement = Statement::new(&findings, How::ByCost(None), self.limits.options);
+            let mut failure = failure(fault, &Schedule::default(), &one, statement, None);
+            failure.is_cheapest = true;
+            return Err(failure);
+        }
+        let other = self.record(Schedule::default());
         let (rows, others) = (one.player.rows(), other.player.rows());
         let differ = (0..rows.len().max(others.len())).find(|&nth| rows.get(nth) != others.get(nth));
         let words = |row: Option<&player::Row>| row.map_or("nothing".into(), |row| format!("({row})"));
@@ -670,6 +698,11 @@ fn usual_page() -> PathBuf {
         let name = thread.name().unwrap_or("program").replace(|letter: char| !letter.is_alphanumeric(), "_");
         std::env::temp_dir().join(format!("onelane-{name}-{}.html", std::process::id()))
     })
+}
+
+/// Whether the panic hook has printed something.
+fn is_printed(run: &Run) -> bool {
+    matches!(run.fault, Some(Fault::Panic(_) | Fault::UnhandledPanic(_)))
 }
 
 /// The fault of an order that was run again to be shown, which must be the same.

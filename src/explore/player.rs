@@ -1,15 +1,15 @@
 //! The guide of one run: it plays a schedule, or draws one, and notes what happened.
 //!
-//! A run that is only searched notes, for each choice behind the last deviation, the number of
-//! things to choose from, because these are the orders to try later. A run that is shown also notes a
-//! row for each thing that ran.
+//! A run notes, for each choice behind the last deviation, the number of things to choose from,
+//! because these are the orders to try later. A run that is shown also notes a row for each thing that
+//! ran. A search does not: with rows, an order takes more than twice as many instructions.
 //!
 //! This file does not know what a program does, or which schedule comes next.
 
 use crate::explore::schedule::{Deviation, Schedule};
 use crate::kernel::Kernel;
 use crate::kernel::cell::AnyTask;
-use crate::kernel::explore::{Entry, Guide, Kind, Sources, take_place};
+use crate::kernel::explore::{Entry, Guide, Kind, MAIN, Sources, take_place};
 use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::panic::Location;
@@ -173,8 +173,9 @@ impl fmt::Display for Who {
 pub(crate) struct Chosen {
     pub(crate) kind: Kind,
     pub(crate) deviation: Deviation,
-    /// What would have run without a guide.
-    pub(crate) instead_of: Option<Who>,
+    /// What there was to choose from, if it has names and the choice is a deviation. The first would
+    /// have run without a guide.
+    pub(crate) from: Vec<Who>,
 }
 
 /// Why a run does not follow its schedule.
@@ -212,12 +213,21 @@ pub(crate) struct Player {
     /// Where the run has diverged: what there was to choose from, in words.
     pub(crate) instead: RefCell<Vec<String>>,
     pub(crate) is_at_limit: Cell<bool>,
+    /// The last step of the main task.
+    pub(crate) main_step: Cell<u64>,
+    /// This step is noted, but does not run.
+    stops_at: Option<u64>,
+    has_stopped: Cell<bool>,
     pub(crate) has_stalled: Cell<bool>,
     pub(crate) sources: Cell<Sources>,
     /// Names of the tasks that were left when main had ended, if they are asked for.
     pub(crate) left: RefCell<Vec<Rc<str>>>,
     asks_for_left: bool,
     rows: Option<RefCell<Vec<Row>>>,
+    /// Number of entries that ran in the shutdown.
+    steps_at_end: Cell<u64>,
+    /// These entries, if rows are noted.
+    rows_at_end: RefCell<Vec<Row>>,
     /// The choice that belongs to the next row.
     chosen: RefCell<Option<Chosen>>,
     /// The task that a choice of `Kind::Cancel` concerns.
@@ -242,11 +252,16 @@ impl Player {
             diverged: Cell::new(None),
             instead: RefCell::default(),
             is_at_limit: Cell::new(false),
+            main_step: Cell::new(0),
+            stops_at: None,
+            has_stopped: Cell::new(false),
             has_stalled: Cell::new(false),
             sources: Cell::default(),
             left: RefCell::default(),
             asks_for_left: false,
             rows: None,
+            steps_at_end: Cell::new(0),
+            rows_at_end: RefCell::default(),
             chosen: RefCell::default(),
             last: RefCell::default(),
         }
@@ -270,6 +285,13 @@ impl Player {
         self
     }
 
+    /// Stops before this step of the main task, whose panic was printed already. The main task is
+    /// cancelled instead.
+    pub(crate) fn stopping_at(mut self, step: u64) -> Self {
+        self.stops_at = Some(step);
+        self
+    }
+
     pub(crate) fn asking_for_left(mut self, asks: bool) -> Self {
         self.asks_for_left = asks;
         self
@@ -277,6 +299,11 @@ impl Player {
 
     pub(crate) fn rows(&self) -> Vec<Row> {
         self.rows.as_ref().map_or_else(Vec::new, |rows| rows.borrow().clone())
+    }
+
+    /// Whether the shutdown was given up. Then the entries that it ran.
+    pub(crate) fn never_ends(&self) -> Option<Vec<Row>> {
+        (self.steps_at_end.get() >= self.max_steps).then(|| self.rows_at_end.borrow().clone())
     }
 
     /// Of everything that has happened.
@@ -368,7 +395,7 @@ fn id(entry: &Entry) -> u64 {
 
 impl Guide for Player {
     fn choose(&self, kernel: &Kernel, kind: Kind, among: usize) -> usize {
-        if self.diverged.get().is_some() || self.is_at_limit.get() {
+        if self.diverged.get().is_some() || self.is_at_limit.get() || self.has_stopped.get() {
             return 0;
         }
         // More things than this are not told apart. A search never comes so far.
@@ -391,13 +418,16 @@ impl Guide for Player {
         }
         self.mix((among as u64) << 32 | index as u64);
         if self.rows.is_some() {
-            let instead_of = entries(kernel, kind).first().map(Who::of).filter(|_| index > 0);
-            self.note(kernel, Chosen { kind, deviation, instead_of });
+            let from = if index > 0 { entries(kernel, kind) } else { Vec::new() };
+            self.note(kernel, Chosen { kind, deviation, from: from.iter().map(Who::of).collect() });
         }
         index
     }
 
     fn begins(&self, kernel: &Kernel, entry: &Entry) -> bool {
+        if self.has_stopped.get() {
+            return false;
+        }
         take_place();
         self.steps.set(self.steps.get() + 1);
         if self.steps.get() > self.max_steps && self.diverged.get().is_none() {
@@ -405,17 +435,29 @@ impl Guide for Player {
             return false;
         }
         self.mix(id(entry));
+        if id(entry) == MAIN {
+            self.main_step.set(self.steps.get());
+        }
         if self.rows.is_some() {
             let who = Who::of(entry);
             self.last.replace(Some(who.clone()));
             let chosen = self.chosen.take();
             self.row(kernel, What::Ran(who), chosen);
         }
+        if self.stops_at == Some(self.steps.get()) {
+            self.rows
+                .iter()
+                .for_each(|rows| rows.borrow_mut().iter_mut().rev().take(1).for_each(|row| row.ended = true));
+            self.has_stopped.set(true);
+            if let Entry::Task(main) = entry {
+                kernel.cancel(main);
+            }
+        }
         true
     }
 
     fn ended(&self, kernel: &Kernel, task: Option<&AnyTask>) {
-        let Some(task) = task.filter(|_| !self.is_at_limit.get()) else { return };
+        let Some(task) = task.filter(|_| !self.is_at_limit.get() && !self.has_stopped.get()) else { return };
         let ended = task.header().is_done();
         self.mix(u64::from(ended));
         if let Some(rows) = &self.rows {
@@ -435,5 +477,15 @@ impl Guide for Player {
             let left = kernel.tasks();
             self.left.replace(left.iter().filter(|task| task.header().id != 1).map(name).collect());
         }
+    }
+
+    fn ends(&self, kernel: &Kernel, entry: &Entry) -> bool {
+        self.steps_at_end.set(self.steps_at_end.get() + 1);
+        if self.rows.is_some() && self.steps_at_end.get() <= self.max_steps {
+            let what = What::Ran(Who::of(entry));
+            let row = Row { time: kernel.time_passed(), what, choice: None, place: None, ended: false };
+            self.rows_at_end.borrow_mut().push(row);
+        }
+        self.steps_at_end.get() < self.max_steps
     }
 }

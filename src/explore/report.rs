@@ -252,9 +252,9 @@ impl fmt::Display for Failure {
             0 => writeln!(f, "cost 0: it is the normal order, first in, first out")?,
             cost if self.is_cheapest => {
                 let cheaper: u64 = self.statement.costs.iter().take(cost as usize).sum();
-                let pass =
-                    if cheaper == 1 { "order of a smaller cost passes" } else { "orders of a smaller cost pass" };
-                writeln!(f, "cost {cost}, the smallest: the {} {pass}", Number(cheaper))?;
+                let cheaper = Number(cheaper);
+                writeln!(f, "cost {cost}, the smallest")?;
+                writeln!(f, "certificate: no cheaper order fails; number of cheaper orders: {cheaper}, each was run")?;
             }
             cost => writeln!(f, "cost {cost}; there may be a cheaper order that fails")?,
         }
@@ -283,8 +283,8 @@ struct Sentence<'a>(&'a Row);
 
 impl fmt::Display for Sentence<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Some(Chosen { kind, deviation, instead_of }) = &self.0.choice else { return Ok(()) };
-        match (&self.0.what, instead_of) {
+        let Some(Chosen { kind, deviation, from }) = &self.0.choice else { return Ok(()) };
+        match (&self.0.what, from.first()) {
             (What::Ran(who), Some(other)) if *kind == Kind::Timer => {
                 write!(f, "{who} fired before {other}; they are due together, and {other} was set first")?;
             }
@@ -294,7 +294,13 @@ impl fmt::Display for Sentence<'_> {
             (What::Cancelled(who), _) => write!(f, "{who} was cancelled")?,
             (What::Own(index), _) => write!(f, "the program's own choice was {index}")?,
         }
-        write!(f, " (choice {})", deviation.at)
+        write!(f, " (choice {}", deviation.at)?;
+        if from.len() > 2 {
+            let names: Vec<String> = from.iter().take(COLUMNS).map(Who::to_string).collect();
+            let more = if from.len() > COLUMNS { ", .." } else { "" };
+            write!(f, ", from {}{more}", names.join(", "))?;
+        }
+        f.write_str(")")
     }
 }
 

@@ -95,6 +95,8 @@ pub(crate) fn run_in(
     event_loop.kernel.set_guide(player.clone(), options);
     event_loop.kernel.limit_waits(PATIENCE);
     let result = catch_unwind(AssertUnwindSafe(|| event_loop.try_run_at(main(program), at)));
+    // The drop of the loop runs entries too, but it has a limit of its own.
+    let never_ends = player.never_ends();
     let closed = catch_unwind(AssertUnwindSafe(|| drop(event_loop)));
     player.over();
     let fault = match result {
@@ -103,6 +105,10 @@ pub(crate) fn run_in(
         }
         _ if player.is_at_limit.get() => Some(Fault::StepLimit(repeating(&player.rows()))),
         _ if player.has_stalled.get() => Some(Fault::Stalled),
+        _ if never_ends.is_some() => never_ends.map(|rows| {
+            let lines = repeating(&rows).into_iter();
+            Fault::StepLimit(lines.map(|line| format!("{line}, while the loop shuts down")).collect())
+        }),
         Err(payload) => Some(Fault::Panic(crate::error::Panic::new(payload).message().into())),
         Ok(Err(RunError::Nested)) => {
             panic!("onelane::explore() was called from a running event loop; call it from a test, outside of any loop")

@@ -16,7 +16,7 @@
 //! This file does not know what a program does, or how a report looks.
 
 use crate::explore::player::{Open, Player, Policy};
-use crate::explore::run::{Fault, Program, Run, run};
+use crate::explore::run::{Program, Run, run};
 use crate::explore::schedule::{Deviation, Schedule};
 use crate::kernel::explore::{Options, Sources};
 use std::collections::VecDeque;
@@ -88,8 +88,8 @@ impl<'a, 'p> Search<'a, 'p> {
     }
 
     /// Runs orders until one fails, until there are no more, or until a limit is reached. Returns the
-    /// schedule that fails, and why.
-    pub(crate) fn run(&mut self) -> Option<(Schedule, Fault)> {
+    /// schedule that fails, and its run.
+    pub(crate) fn run(&mut self) -> Option<(Schedule, Run)> {
         self.queues.push(VecDeque::from([ROOT]));
         let mut cost = 0;
         while cost < self.queues.len() {
@@ -108,9 +108,9 @@ impl<'a, 'p> Search<'a, 'p> {
                 self.findings.add(&run);
                 self.findings.costs.resize(cost + 1, 0);
                 self.findings.costs[cost] += 1;
-                if let Some(fault) = run.fault {
+                if run.fault.is_some() {
                     self.findings.has_more = true;
-                    return Some((self.schedule(node), fault));
+                    return Some((self.schedule(node), run));
                 }
                 let open = std::mem::take(&mut *run.player.open.borrow_mut());
                 self.add_children(node, cost, &open);

@@ -9,7 +9,7 @@ use std::collections::VecDeque;
 use std::rc::Rc;
 
 /// SplitMix64.
-struct Random(u64);
+pub(crate) struct Random(pub(crate) u64);
 
 impl Random {
     fn below(&mut self, limit: u64) -> u64 {
@@ -21,7 +21,7 @@ impl Random {
 }
 
 #[derive(Clone, Copy, Debug)]
-enum Act {
+pub(crate) enum Act {
     Yield,
     /// The task remembers the value of a variable.
     Read(usize),
@@ -32,9 +32,9 @@ enum Act {
     Set(usize),
 }
 
-type Program = Vec<Vec<Act>>;
+pub(crate) type Program = Vec<Vec<Act>>;
 
-fn program(random: &mut Random) -> Program {
+pub(crate) fn program(random: &mut Random) -> Program {
     let (tasks, suspensions) = if random.below(2) == 0 { (2, 2) } else { (3, 1) };
     let task = |_| {
         let mut acts = Vec::new();
@@ -142,7 +142,7 @@ async fn run(task: Vec<Act>, world: Rc<World>) {
     }
 }
 
-async fn outcome(program: Program) -> [u64; 2] {
+pub(crate) async fn outcome(program: Program) -> [u64; 2] {
     let world = Rc::new(World::default());
     world.left.set(program.len());
     for task in program {

@@ -5,6 +5,7 @@
 mod brute_force;
 #[path = "../../examples/explore/cache.rs"]
 mod cache;
+mod certificate;
 #[path = "../../examples/explore/lost_update.rs"]
 mod lost_update;
 #[path = "../../examples/explore/permit.rs"]
@@ -136,7 +137,8 @@ fn lost_update_is_found_at_cost_1_and_told() {
     let text = failure.to_string();
     println!("{text}");
     assert!(text.contains("an update was lost"));
-    assert!(text.contains("cost 1, the smallest: the 1 order of a smaller cost passes"), "{text}");
+    let certificate = "certificate: no cheaper order fails; number of cheaper orders: 1, each was run";
+    assert!(text.contains(&format!("cost 1, the smallest\n{certificate}\n")), "{text}");
     assert!(text.contains("`second` ran before `first`; FIFO runs `first`"), "{text}");
     assert!(text.contains(&format!("ONELANE_SCHEDULE='{}'", failure.schedule)));
     assert!(text.contains(&format!(".replay(\"{}\").run();", failure.schedule)));
@@ -169,6 +171,28 @@ fn replay_says_where_it_diverges() {
     let wrong = std::panic::catch_unwind(|| explore(loses_an_update).replay("1-2").check());
     let message = *wrong.unwrap_err().downcast::<String>().unwrap();
     assert_eq!(message, "a schedule cannot be replayed: \"1-2\" in the schedule \"1-2\" is not of the form 7=2/3");
+}
+
+/// Runs in a process of its own: see `a_panic_is_printed_once`.
+#[test]
+#[ignore = "only prints"]
+fn panics_in_some_order() {
+    assert_eq!(failure(explore(loses_an_update)).cost, 1);
+    let normal = explore(|| async { panic!("in the normal order") as () });
+    assert_eq!(failure(normal).cost, 0);
+}
+
+/// The order that fails is not run again to be shown.
+#[test]
+fn a_panic_is_printed_once() {
+    let this = std::env::current_exe().unwrap();
+    let options = ["--exact", "panics_in_some_order", "--ignored", "--nocapture"];
+    let output = std::process::Command::new(this).args(options).output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+    let printed = String::from_utf8(output.stderr).unwrap();
+    for message in ["an update was lost", "in the normal order"] {
+        assert_eq!(printed.matches(message).count(), 1, "{printed}");
+    }
 }
 
 #[test]
@@ -247,6 +271,25 @@ fn livelock_prints_what_repeats() {
     assert_eq!(found.cost, 1);
     assert!(matches!(&found.fault, Fault::StepLimit(repeating) if repeating.len() == 2), "{found}");
     assert!(found.to_string().contains("may be a livelock"), "{found}");
+}
+
+/// A cleanup that never ends does not end the exploration either: the step limit is for the shutdown too.
+#[test]
+fn livelock_in_the_shutdown() {
+    let spins = explore(|| async {
+        let cleanup = async {
+            loop {
+                yield_now().await;
+            }
+        };
+        let worker = onelane::task::Builder::new().name("worker");
+        drop(worker.spawn(onelane::finally(sleep(SECOND), cleanup)));
+        yield_now().await;
+    });
+    let found = failure(spins.max_steps(40));
+    assert_eq!(found.cost, 0);
+    let Fault::StepLimit(repeating) = &found.fault else { panic!("{found}") };
+    assert_eq!(*repeating, ["`worker`, while the loop shuts down"]);
 }
 
 /// Of timers for the same moment, each order is tried, and timers for later moments stay behind.

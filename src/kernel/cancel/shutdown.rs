@@ -57,6 +57,10 @@ impl Kernel {
         let (mut rounds, mut idle_turns, mut fewest) = (0, 0_u32, usize::MAX);
         let mut turns_to_go = 2;
         while turns_to_go >= 0 && rounds < SHUTDOWN_ROUNDS {
+            // A loop that is dropped has a limit already: `resists` below.
+            if patience == Patience::Waits && self.gives_up_shutdown() {
+                break;
+            }
             let spawned = self.spawned.get();
             if self.table.len() > 0 && self.table.is_idle() {
                 rounds += self.unblock(patience);

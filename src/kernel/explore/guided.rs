@@ -56,6 +56,10 @@ pub(crate) trait Guide {
 
     /// The main task has ended, or the loop is stuck. The tasks that are left are not cancelled yet.
     fn main_ended(&self, kernel: &Kernel);
+
+    /// The loop shuts down, and an entry is about to run. Nothing is chosen. Returns false if the
+    /// shutdown is to give up.
+    fn ends(&self, kernel: &Kernel, entry: &Entry) -> bool;
 }
 
 /// Which choices there are beside `Ready` and `Timer`.
@@ -73,6 +77,8 @@ struct Guided {
     /// The ids of the tasks that were polled, if tasks are cancelled.
     started: RefCell<BTreeSet<u64>>,
     has_stalled: Cell<bool>,
+    /// The guide has given the shutdown up.
+    gave_up: Cell<bool>,
     /// Whether a `Remote` was made.
     had_remote: Cell<bool>,
 }
@@ -119,6 +125,7 @@ impl Kernel {
             cancellations_left: Cell::new(cancellations),
             started: RefCell::default(),
             has_stalled: Cell::new(false),
+            gave_up: Cell::new(false),
             had_remote: Cell::new(false),
         };
         assert!(self.guide.0.set(guided).is_ok(), "a loop got a second guide");
@@ -145,7 +152,9 @@ impl Kernel {
     /// The entry that runs next; its turn is limited to it. `None` for a callback.
     pub(in crate::kernel) fn next_entry(&self) -> Option<AnyTask> {
         if self.guided().is_none() {
-            return self.table.mark_next();
+            let task = self.table.mark_next();
+            self.ends(&task);
+            return task;
         }
         self.table.bring_forward(self.choose(Kind::Ready, self.table.ready_len()));
         let task = self.table.mark_next();
@@ -163,6 +172,20 @@ impl Kernel {
         if self.guided().is_some_and(|guided| !guided.guide.begins(self, entry)) {
             self.stop_run();
         }
+    }
+
+    /// Asks the guide of a loop that shuts down whether it is to go on.
+    fn ends(&self, task: &Option<AnyTask>) {
+        let Some(guided) = self.guide.0.get() else { return };
+        let entry = task.clone().map_or(Entry::Callback, Entry::Task);
+        if !guided.guide.ends(self, &entry) {
+            guided.gave_up.set(true);
+        }
+    }
+
+    /// Whether the guide has given the shutdown up: it may go on for ever.
+    pub(in crate::kernel) fn gives_up_shutdown(&self) -> bool {
+        self.guide.0.get().is_some_and(|guided| guided.gave_up.get())
     }
 
     /// Ends the run of the main task after this turn.

@@ -23,14 +23,14 @@
 //! after the same number of entries as otherwise. An entry that is not chosen stays in its place.
 //!
 //! An explored loop runs its entries one by one, as in debug mode (`run_marked_watched`). While a
-//! loop shuts down, nothing is chosen.
+//! loop shuts down, nothing is chosen, but the guide may end a shutdown that takes too many steps.
 //!
 //! This file does not know how a guide chooses; `src/explore/` does.
 
 #[cfg(feature = "explore")]
 mod guided;
 #[cfg(feature = "explore")]
-pub(crate) use guided::{Entry, Guide, Kind, Options, Slot, Sources, take_place, yields_at};
+pub(crate) use guided::{Entry, Guide, Kind, MAIN, Options, Slot, Sources, take_place, yields_at};
 
 #[cfg(not(feature = "explore"))]
 mod unguided;

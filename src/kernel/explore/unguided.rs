@@ -41,4 +41,9 @@ impl Kernel {
 
     #[inline(always)]
     pub(crate) fn main_ended(&self) {}
+
+    #[inline(always)]
+    pub(in crate::kernel) fn gives_up_shutdown(&self) -> bool {
+        false
+    }
 }
