@@ -54,6 +54,10 @@
 //! A [`Failure`] has a table of the steps, a sentence per deviation, and the line that runs the order
 //! again: `ONELANE_SCHEDULE='7=2/3' cargo test name`. With this variable, every exploration in the
 //! process runs only that order. If the program has changed since, it reports where the order diverges.
+//! The report has a *certificate*: the number of cheaper orders, which were all run, and passed.
+//!
+//! The panic hook prints a panic of main once. It prints panics of other tasks again when the order is
+//! run again to be shown, and those of orders that are shrunk or that are written to a page.
 
 mod player;
 mod report;

@@ -445,9 +445,9 @@ impl Guide for Player {
             self.row(kernel, What::Ran(who), chosen);
         }
         if self.stops_at == Some(self.steps.get()) {
-            self.rows
-                .iter()
-                .for_each(|rows| rows.borrow_mut().iter_mut().rev().take(1).for_each(|row| row.ended = true));
+            if let Some(mut rows) = self.rows.as_ref().map(RefCell::borrow_mut) {
+                rows.last_mut().into_iter().for_each(|row| row.ended = true);
+            }
             self.has_stopped.set(true);
             if let Entry::Task(main) = entry {
                 kernel.cancel(main);

@@ -48,7 +48,7 @@ pub(crate) trait Guide {
     /// Returns a number below `among`, which is at least 2. 0 is what happens without a guide.
     fn choose(&self, kernel: &Kernel, kind: Kind, among: usize) -> usize;
 
-    /// An entry is about to run. Returns false if the run is to end.
+    /// An entry is about to run. The guide may cancel its task. Returns false if the run is to end.
     fn begins(&self, kernel: &Kernel, entry: &Entry) -> bool;
 
     /// The entry, or the timer's callback, has run. `task` is the entry's task.
