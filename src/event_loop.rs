@@ -9,9 +9,7 @@ use crate::inspect::call_graph::{CallGraph, Span, TaskSnapshot, WaitSnapshot};
 use crate::inspect::deadlock::{DeadlockReport, REPORTER, Reporter, write_all};
 use crate::inspect::metrics::Metrics;
 #[cfg(feature = "replay")]
-use crate::inspect::probe::Tee;
-#[cfg(feature = "replay")]
-use crate::inspect::replay::{WrittenAtTheEnd, path_of_next_loop};
+use crate::inspect::replay::WrittenAtTheEnd;
 #[cfg(not(feature = "report"))]
 use crate::inspect::unreported::DeadlockReport;
 use crate::kernel::callbacks::exceptions::{self, Exception, Handler};
@@ -642,12 +640,20 @@ impl LoopBuilder {
 
     /// Records the run of the loop, and writes it as an HTML page to `path` when the loop is dropped.
     /// The page replays the run step by step; see [`replay`](crate::replay). A probe that is set
-    /// too receives all events.
+    /// too receives all events, after the recording. If it panics, only the probe is removed. It
+    /// must not cause events itself, such as spawns and wakes: the recording is not notified of them.
     ///
-    /// If the file cannot be written, that is printed on stderr. A program that ends by
-    /// [`std::process::exit`] does not drop its loop, and writes nothing.
+    /// **The page contains source files** of the program: those that the events name. To leave them
+    /// out, use a [`Recording`](crate::replay::Recording) and its
+    /// [`without_sources`](crate::replay::Recording::without_sources).
     ///
-    /// The environment variable `ONELANE_REPLAY` does the same for each loop without this call.
+    /// A relative path starts in the folder that is current at [`build`](Self::build). If the file cannot be
+    /// written, `build` prints that on stderr, and nothing is recorded. A page that exists is replaced
+    /// at the end, when the new one is whole. A program that ends by [`std::process::exit`] does not
+    /// drop its loop, and writes nothing.
+    ///
+    /// The environment variable `ONELANE_REPLAY` does the same for each loop without this call. Then a
+    /// page of an earlier process is kept: `run.html` becomes `run-old-1.html`.
     ///
     /// # Cost
     ///
@@ -850,13 +856,11 @@ impl LoopBuilder {
         let watch: Option<Box<StepWatch>> = None;
         let never_taken = watch.as_deref().map(StepWatch::never_taken);
         #[cfg(feature = "replay")]
-        if let Some(path) = self.replay.take().or_else(|| if self.has_no_page { None } else { path_of_next_loop() }) {
-            let recording = WrittenAtTheEnd::to(path);
-            self.probe = Some(match self.probe.take() {
-                Some(probe) => Box::new(Tee(recording, probe)),
-                None => Box::new(recording),
-            });
-        }
+        let recording = match self.replay.take() {
+            Some(path) => WrittenAtTheEnd::to(&path),
+            None if self.has_no_page => None,
+            None => WrittenAtTheEnd::as_asked(),
+        };
         let is_probed = {
             #[cfg(feature = "probe")]
             {
@@ -865,6 +869,8 @@ impl LoopBuilder {
             #[cfg(not(feature = "probe"))]
             false
         };
+        #[cfg(feature = "replay")]
+        let is_probed = is_probed || recording.is_some();
         let is_observed = self.clock == Clock::Virtual || watch.is_some() || self.metrics || is_probed;
         let kernel = Kernel::new(clock, self.observed.filter(|_| is_observed), watch);
         #[cfg(feature = "report")]
@@ -872,6 +878,10 @@ impl LoopBuilder {
         context::add_loop(&kernel);
         if never_taken.is_some() || self.handler.is_some() {
             exceptions::set_handler(kernel.id(), kernel.table.lane().tenancy, self.handler, never_taken);
+        }
+        #[cfg(feature = "replay")]
+        if let Some(recording) = recording {
+            self.probe = Some(Box::new(recording.beside(kernel.id(), self.probe)));
         }
         #[cfg(feature = "probe")]
         if let Some(probe) = self.probe {

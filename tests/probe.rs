@@ -120,6 +120,7 @@ fn all_kinds([one, two]: [TaskId; 2]) -> Vec<EventKind<'static>> {
         wake(WakeOutcome::Late, None),
         begins(one),
         ends(one),
+        EventKind::Cancel { task: two, by: Source::Task(one) },
         EventKind::Suspend { task: one },
         EventKind::Choose { what: Choice::Entry, among: 3, index: 1 },
         EventKind::CallQueue { by: Source::Task(two) },
@@ -171,6 +172,7 @@ fn print_each_kind_in_a_line() {
             "1.000000002 wake by=kernel outcome=late",
             "1.000000002 step-begin task=1",
             "1.000000002 step-end task=1 ended=true",
+            "1.000000002 cancel task=2 by=task:1",
             "1.000000002 suspend task=1",
             "1.000000002 choose what=entry among=3 index=1",
             "1.000000002 call-queue by=task:2",
@@ -256,8 +258,8 @@ fn count_each_kind() {
     // Each other counter is 1, so the sum equals the number of events.
     let shown = format!("{:?}", counters.counts());
     let numbers: Vec<u32> = shown.split([' ', ',', '}']).filter_map(|word| word.parse().ok()).collect();
-    assert_eq!((numbers.len(), numbers.iter().sum::<u32>()), (26, 28));
-    assert_eq!(numbers.iter().filter(|&&number| number == 1).count(), 24);
+    assert_eq!((numbers.len(), numbers.iter().sum::<u32>()), (27, 29));
+    assert_eq!(numbers.iter().filter(|&&number| number == 1).count(), 25);
 }
 
 // ---- the ring ----
@@ -942,7 +944,9 @@ fn tell_all_in_order() {
             "0.001000000 call-begin",
             "0.001000000 call-end",
             "0.001000000 turn-end",
+            "0.001000000 cancel task=2 by=kernel",
             "0.001000000 wake task=2 by=kernel outcome=queued",
+            "0.001000000 cancel task=3 by=kernel",
             "0.001000000 wake task=3 by=kernel outcome=queued",
             "0.001000000 turn-begin",
             "0.001000000 step-begin task=2",

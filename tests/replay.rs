@@ -152,6 +152,82 @@ fn write_a_page_for_each_loop_if_the_variable_asks() {
     );
 }
 
+/// The page of another process is kept under another name.
+#[test]
+fn keep_the_page_of_another_process() {
+    let [path, older] = ["kept.html", "kept-old-1.html"].map(temporary);
+    alone_with("keep_the_page_of_another_process", &[("ONELANE_REPLAY", path.to_str().unwrap())], || {
+        std::fs::write(&path, "of another process").unwrap();
+        _ = std::fs::remove_file(&older);
+        EventLoop::new().run(async {});
+        assert_eq!(std::fs::read_to_string(&older).unwrap(), "of another process");
+        assert!(std::fs::read_to_string(&path).unwrap().contains("</html>"));
+    });
+}
+
+/// The program may change its folder: the page is where the loop was built.
+#[test]
+fn write_the_page_into_the_folder_of_the_build() {
+    alone_with("write_the_page_into_the_folder_of_the_build", &[], || {
+        let folder = temporary("folder_of_the_build");
+        std::fs::create_dir_all(&folder).unwrap();
+        std::env::set_current_dir(&folder).unwrap();
+        let event_loop = EventLoop::builder().replay("run.html").build();
+        std::env::set_current_dir(std::env::temp_dir()).unwrap();
+        event_loop.run(async {});
+        drop(event_loop);
+        let names = std::fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().file_name());
+        assert_eq!(names.collect::<Vec<_>>(), ["run.html"]);
+    });
+}
+
+/// A probe of the program that panics is removed; the recording goes on.
+#[test]
+fn record_on_beside_a_probe_that_panics() {
+    use onelane::probe::{Event, Probe};
+    struct Bomb;
+    impl Probe for Bomb {
+        fn event(&self, _: &Event<'_>) {
+            panic!("in the probe");
+        }
+    }
+    let path = temporary("beside_a_bomb.html");
+    let panics = Rc::new(std::cell::Cell::new(0));
+    let counted = panics.clone();
+    let event_loop = EventLoop::builder()
+        .probe(Bomb)
+        .exception_handler(move |_| counted.set(counted.get() + 1))
+        .replay(&path)
+        .build();
+    event_loop.run(async {});
+    drop(event_loop);
+    assert_eq!(panics.get(), 1);
+    let data = data_of(&std::fs::read_to_string(&path).unwrap());
+    assert!(data["worlds"][0]["events"].as_array().unwrap().len() > 4);
+}
+
+/// A recording is for one loop.
+#[test]
+fn ignore_a_second_loop() {
+    let (event_loop, recording) = recorded(Recording::new());
+    event_loop.run(varied());
+    drop(event_loop);
+    let events = recording.len();
+    let data = |recording: &Recording| -> Value { serde_json::from_str(&recording.to_json()).unwrap() };
+    assert_eq!(data(&recording)["worlds"][0]["ignored"], false);
+    EventLoop::builder().clock(Clock::Virtual).probe(recording.clone()).build().run(varied());
+    assert_eq!(recording.len(), events);
+    assert_eq!(data(&recording)["worlds"][0]["ignored"], true);
+}
+
+#[test]
+fn leave_the_sources_out() {
+    let (event_loop, recording) = recorded(Recording::new().without_sources());
+    event_loop.run(varied());
+    let data = data_of(&recording.to_html());
+    assert!(data["files"].as_array().unwrap().iter().all(|file| file["text"].is_null()));
+}
+
 /// A failing program is recorded up to its failure.
 #[test]
 fn record_a_deadlock() {
@@ -179,6 +255,23 @@ fn write_pages_for_a_browser() {
     });
     drop(event_loop);
     write("varied.html", &recording);
+    let (event_loop, recording) = recorded(Recording::new());
+    let failed = event_loop.try_run(async {
+        let named = |name: &str| task::Builder::new().name(name).spawn(std::future::pending::<()>());
+        onelane::gather([named("one"), named("two")]).await.unwrap();
+    });
+    assert!(failed.is_err());
+    drop(event_loop);
+    write("failed.html", &recording);
+    let (event_loop, recording) = recorded(Recording::new());
+    event_loop.run(async {
+        for name in ["a\u{200b}b\u{feff}", "שלום", &"long ".repeat(4_000)] {
+            task::Builder::new().name(name).spawn(async {}).await.unwrap();
+        }
+        futures_util::future::join_all((0..5_000).map(|nth| sleep(ms(nth % 7 + 1)))).await;
+    });
+    drop(event_loop);
+    std::fs::write(folder.join("crowd.html"), recording.to_html()).unwrap();
     let (event_loop, recording) = recorded(Recording::new());
     event_loop.run(async {
         let tasks: Vec<_> = (0..3_000).map(|nth| spawn(sleep(ms(nth % 700)))).collect();

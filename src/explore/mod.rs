@@ -68,7 +68,7 @@ mod search;
 mod worlds;
 
 #[cfg(feature = "replay")]
-use crate::inspect::replay::path_of_next_loop;
+use crate::inspect::replay::{path_of_next_loop, write_page};
 use crate::kernel::Kernel;
 #[cfg(feature = "replay")]
 use crate::kernel::callbacks::exceptions::complain;
@@ -533,7 +533,7 @@ impl<'a> Explore<'a> {
     fn write_page_to(&self, path: PathBuf, schedule: &str) -> Option<PathBuf> {
         let most_failures = if self.page.is_some() { usize::MAX } else { 4 };
         let page = self.page_of(&Schedule::parse(schedule).ok()?, most_failures);
-        match std::fs::write(&path, page) {
+        match write_page(&path, &page, self.page.is_none()) {
             Ok(()) => Some(path),
             Err(error) => {
                 complain(&format_args!("the page of an exploration was not written to {}: {error}", path.display()));

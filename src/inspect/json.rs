@@ -5,11 +5,13 @@
 
 use std::fmt::{self, Write as _};
 
-/// Characters that are not printable in a terminal: control characters, line ends, and marks that
-/// change the direction of writing. All of these have at most four hexadecimal digits.
+/// Characters that a reader does not see, or that change what surrounds them: control characters, line
+/// ends, format characters such as marks of direction, and letters that are blank.
 pub(crate) fn is_invisible(letter: char) -> bool {
     letter.is_control()
-        || matches!(letter, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+        || matches!(letter,
+            '\u{ad}' | '\u{61c}' | '\u{115f}' | '\u{1160}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
+            | '\u{2060}'..='\u{206f}' | '\u{3164}' | '\u{feff}' | '\u{ffa0}' | '\u{e0000}'..='\u{e007f}')
 }
 
 /// A string, with its quotes. Everything that a terminal, a script or a page might interpret is
@@ -28,7 +30,11 @@ impl fmt::Display for Text<'_> {
                 '\r' => f.write_str("\\r")?,
                 '\t' => f.write_str("\\t")?,
                 '/' if before == '<' => f.write_str("\\/")?,
-                _ if is_invisible(letter) => write!(f, "\\u{:04x}", u32::from(letter))?,
+                _ if is_invisible(letter) => {
+                    for unit in letter.encode_utf16(&mut [0; 2]) {
+                        write!(f, "\\u{unit:04x}")?;
+                    }
+                }
                 _ => f.write_char(letter)?,
             }
             before = letter;
@@ -56,10 +62,17 @@ mod tests {
     /// Every character that is escaped, or could be, comes back from another JSON reader.
     #[test]
     fn write_texts_that_are_read_back() {
-        let all: String = (0..0x3000).filter_map(char::from_u32).chain("😀</script><!-- \u{10ffff}".chars()).collect();
+        let all: String = (0..0x3000)
+            .filter_map(char::from_u32)
+            .chain("😀</script><!-- \u{feff}\u{e0001}\u{e007f}\u{10ffff}".chars())
+            .collect();
         let written = Text(&all).to_string();
         assert_eq!(serde_json::from_str::<String>(&written).unwrap(), all);
-        assert!(!written.chars().any(|letter| letter.is_control() || "\u{2028}\u{2029}\u{202e}".contains(letter)));
+        assert!(
+            !written
+                .chars()
+                .any(|letter| letter.is_control() || "\u{200b}\u{2028}\u{2029}\u{202e}\u{e0001}".contains(letter))
+        );
         assert!(!written.contains("</"));
     }
 

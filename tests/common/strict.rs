@@ -80,6 +80,10 @@ impl Seen {
         match event.kind {
             EventKind::TurnBegin => self.begin(Open::Turn),
             EventKind::TurnEnd => self.end(Open::Turn),
+            EventKind::Cancel { task, by } => {
+                self.living(task)?;
+                self.is_by(by, true)
+            }
             EventKind::Suspend { task } => {
                 holds(self.open.last() == Some(&Open::Step(task)), "suspends outside of its step")?;
                 self.living(task).map(drop)

@@ -66,6 +66,8 @@ pub struct Counts {
     pub steps_begun: u64,
     /// Steps that have ended.
     pub steps_ended: u64,
+    /// Tasks that were cancelled. Each request counts, also those that came too late.
+    pub cancellations: u64,
     /// Suspensions of cancelled tasks before the ends of their steps.
     pub suspensions: u64,
     /// Choices in an explored loop.
@@ -148,6 +150,7 @@ impl Counts {
             EventKind::Wake { outcome: WakeOutcome::Late, .. } => &mut self.wakes_late,
             EventKind::StepBegin { .. } => &mut self.steps_begun,
             EventKind::StepEnd { .. } => &mut self.steps_ended,
+            EventKind::Cancel { .. } => &mut self.cancellations,
             EventKind::Suspend { .. } => &mut self.suspensions,
             EventKind::Choose { .. } => &mut self.choices,
             EventKind::CallQueue { .. } => &mut self.calls_queued,

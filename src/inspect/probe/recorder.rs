@@ -220,7 +220,8 @@ impl State {
             EventKind::TurnBegin => self.enter(Phase::Turn, &[]),
             EventKind::TurnEnd => self.leave(Phase::Turn),
             // The trace shows callbacks and timers, not their places in the queue and in the wheel.
-            EventKind::Suspend { .. }
+            EventKind::Cancel { .. }
+            | EventKind::Suspend { .. }
             | EventKind::Choose { .. }
             | EventKind::CallQueue { .. }
             | EventKind::CallSkip

@@ -2,27 +2,30 @@
 //!
 //! ```text
 //!   {"format":"onelane-replay/1", "title":..,
-//!    "files":[{"name":..,"text":..}],      text: null if the file was not found
+//!    "files":[{"name":..,"text":..}],      text: null if there is none
 //!    "places":[[file,line,column]],
 //!    "texts":["main-1","a lock"],
 //!    "times":["0","10000000"],             nanoseconds, as texts, because they may exceed 2^53
 //!    "first":0,                            the world with which the page opens
 //!    "worlds":[{                           one, or the orders of an exploration
 //!      "schedule":"7=2/3", "fault":null,
-//!      "lost":.., "base":{..},             the state before the first event
+//!      "lost":.., "ignored":false,         events that were dropped; whether another loop was ignored
+//!      "base":{..},                        the state before the first event
 //!      "events":[[code,time,..]],          the codes are in `write_event`
 //!      "hashes":[..]}]}                    if asked for
 //! ```
 
 use crate::inspect::json::{Text, list};
 use crate::inspect::replay::recording::{Recorded, Recording};
+use crate::inspect::replay::sources::{shortened, text};
 use crate::inspect::replay::state::{State, failure_code, nanos, source_code, target_code};
 use crate::kernel::observe::probe::{Choice, Ending, EventKind, WaitTarget, WakeOutcome};
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::fmt::Write as _;
 use std::hash::Hash;
 use std::panic::Location;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::rc::Rc;
 
 /// Things in the order of their first use, each once.
@@ -52,6 +55,16 @@ struct Tables {
     objects: Table<usize>,
 }
 
+impl Tables {
+    /// The description of a wait. It may say where an object was made.
+    fn description(&mut self, what: &Rc<str>) -> usize {
+        self.texts.place(match shortened(what) {
+            Cow::Borrowed(_) => what.clone(),
+            Cow::Owned(short) => short.into(),
+        })
+    }
+}
+
 /// One run of the page, and where it belongs among others.
 pub(crate) struct World<'a> {
     /// The deviations from the normal order, as `explore` writes them. Empty for the normal order.
@@ -66,14 +79,17 @@ pub(crate) fn json(worlds: &[World<'_>], first: usize, checked: bool) -> String 
     let mut tables = Tables { places: Table::new(), texts: Table::new(), times: Table::new(), objects: Table::new() };
     let mut runs = String::new();
     list(&mut runs, worlds, |out, world| write_world(out, world, checked, &mut tables));
+    let has_sources = worlds.iter().all(|world| world.recording.kept().has_sources);
     let mut out = String::from(r#"{"format":"onelane-replay/1""#);
     _ = write!(out, r#","title":{},"version":{},"files":"#, Text(&title()), Text(env!("CARGO_PKG_VERSION")));
     let mut files = Table::new();
     let places: Vec<_> =
         tables.places.items.iter().map(|at| (files.place(at.file()), at.line(), at.column())).collect();
     list(&mut out, files.items, |out, file| {
-        _ = write!(out, r#"{{"name":{},"text":"#, Text(file));
-        match source(file) {
+        _ = write!(out, r#"{{"name":{},"text":"#, Text(&shortened(file)));
+        let named = tables.places.items.iter().filter(|at| at.file() == file);
+        let text = if has_sources { text(file, named.map(|at| (at.line(), at.column()))) } else { None };
+        match text {
             Some(text) => _ = write!(out, "{}}}", Text(&text)),
             None => out.push_str("null}"),
         }
@@ -94,10 +110,10 @@ fn write_world(out: &mut String, world: &World<'_>, checked: bool, tables: &mut 
     tables.objects = Table::new();
     _ = write!(out, r#"{{"schedule":{},"fault":"#, Text(world.schedule));
     match world.fault {
-        Some(fault) => _ = write!(out, "{}", Text(fault)),
+        Some(fault) => _ = write!(out, "{}", Text(&shortened(fault))),
         None => out.push_str("null"),
     }
-    _ = write!(out, r#","lost":{},"base":"#, kept.lost);
+    _ = write!(out, r#","lost":{},"ignored":{},"base":"#, kept.lost, kept.has_ignored);
     write_state(out, &kept.base, tables);
     out.push_str(r#","events":"#);
     list(out, &kept.events, |out, event| write_event(out, event, tables));
@@ -137,7 +153,7 @@ fn write_event(out: &mut String, event: &Recorded, tables: &mut Tables) {
         EventKind::CallQueue { by } => (8, vec![source_code(by)]),
         EventKind::CallSkip => (9, vec![]),
         EventKind::WaitBegin { task, wait, on, at, .. } => {
-            let (what, at) = (tables.texts.place(event.text.clone()), tables.places.place(at));
+            let (what, at) = (tables.description(&event.text), tables.places.place(at));
             (10, vec![task.0 as i64, wait as i64, what as i64, target_code(&on).into(), target(&on, tables), at as i64])
         }
         EventKind::WaitEnd { task, wait, at } => (11, vec![task.0 as i64, wait as i64, tables.places.place(at) as i64]),
@@ -158,6 +174,7 @@ fn write_event(out: &mut String, event: &Recorded, tables: &mut Tables) {
         }
         EventKind::Park { until } => (17, vec![until.map_or(-1, |until| tables.times.place(nanos(until)) as i64)]),
         EventKind::Unpark => (18, vec![]),
+        EventKind::Cancel { task, by } => (22, vec![task.0 as i64, source_code(by)]),
         EventKind::Suspend { task } => (20, vec![task.0 as i64]),
         EventKind::Choose { what, among, index } => {
             let what = match what {
@@ -202,7 +219,7 @@ fn write_state(out: &mut String, state: &State, tables: &mut Tables) {
         let (name, at) = (tables.texts.place(task.name.clone()), tables.places.place(task.at));
         _ = write!(out, "[{id},{name},{at},{},{},{},{},", source_code(task.by), task.row, task.generation, task.steps);
         list(out, &task.waits, |out, (wait, begun)| {
-            let (what, at) = (tables.texts.place(begun.what.clone()), tables.places.place(begun.at));
+            let (what, at) = (tables.description(&begun.what), tables.places.place(begun.at));
             let target = target(&begun.on, tables);
             _ = write!(out, "[{wait},{what},{},{target},{at}]", target_code(&begun.on));
         });
@@ -220,21 +237,4 @@ fn write_state(out: &mut String, state: &State, tables: &mut Tables) {
 fn title() -> String {
     let program = std::env::current_exe().ok();
     program.as_deref().and_then(Path::file_stem).map_or_else(String::new, |name| name.to_string_lossy().into_owned())
-}
-
-/// The text of a source file. Its name is relative to a folder that the program does not know: the
-/// workspace. So it is searched from the current folder upwards, and from the package's folder.
-fn source(file: &str) -> Option<String> {
-    const LARGEST: u64 = 1 << 20;
-    // A file of another package: its folder is nobody else's business.
-    if Path::new(file).is_absolute() {
-        return None;
-    }
-    let folders = [std::env::current_dir().ok(), std::env::var_os("CARGO_MANIFEST_DIR").map(PathBuf::from)];
-    let paths = folders.iter().flatten().flat_map(|folder| folder.ancestors()).map(|folder| folder.join(file));
-    let path = paths.into_iter().find(|path| path.is_file())?;
-    if path.metadata().ok()?.len() > LARGEST {
-        return None;
-    }
-    Some(String::from_utf8_lossy(&std::fs::read(path).ok()?).into_owned())
 }

@@ -5,11 +5,16 @@
 //! waits for whom, and a sentence for each event. It needs no network and no server: open it with
 //! a double click.
 //!
+//! The page contains whole source files of the program: those that the events name. Consider this
+//! before you publish a page. [`Recording::without_sources`] leaves them out.
+//!
 //! There are three ways to make one:
 //!
 //! - [`LoopBuilder::replay`](crate::LoopBuilder::replay) writes the page when its loop is dropped.
 //! - The environment variable `ONELANE_REPLAY=run.html` does the same for each loop of a program that is
-//!   built with this feature. The second loop of the program writes `run-2.html`, and so on.
+//!   built with this feature. The second loop of the program writes `run-2.html`, and so on. A child
+//!   process inherits the variable, and `cargo test` runs many programs. So a page that another process
+//!   has written is not replaced: it is renamed to `run-old-1.html`.
 //! - A [`Recording`] is a [probe](crate::probe), which you can ask for the page at any time.
 //!
 //! ```
@@ -33,7 +38,11 @@
 pub(crate) mod data;
 pub(crate) mod page;
 mod recording;
+mod sources;
 mod state;
+mod written;
 
 pub use recording::Recording;
-pub(crate) use recording::{WrittenAtTheEnd, path_of_next_loop};
+pub(crate) use written::WrittenAtTheEnd;
+#[cfg(feature = "explore")]
+pub(crate) use written::{path_of_next_loop, write_page};

@@ -5,17 +5,13 @@
 
 use crate::inspect::replay::data::World;
 use crate::inspect::replay::state::State;
-use crate::inspect::replay::{data, page};
-use crate::kernel::callbacks::exceptions::complain;
-#[cfg(debug_assertions)]
+use crate::inspect::replay::{data, page, sources};
 use crate::kernel::context;
 use crate::kernel::observe::probe::{Event, EventKind, Probe};
 use std::cell::{Ref, RefCell};
 use std::collections::{HashSet, VecDeque};
 use std::fmt;
-use std::path::{Path, PathBuf};
 use std::rc::Rc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 /// Records the events of a loop, for a page that replays them.
@@ -23,14 +19,22 @@ use std::time::Duration;
 /// It is a [probe](crate::probe): give it to [`LoopBuilder::probe`](crate::LoopBuilder::probe), and keep a clone
 /// of the `Rc`. The [module](super) shows this.
 ///
+/// A recording is for one loop. It ignores the events of a second loop, and the page says so.
+///
+/// If it shares the loop with another probe, put it first into [`Tee`](crate::probe::Tee), and let the
+/// other probe cause no events: what a probe spawns, wakes or cancels, no probe is notified of.
+///
 /// # Cost
 ///
-/// About 150 bytes per event that is kept. The last 200,000 events are kept, or as many as
-/// [`limit`](Self::limit) says; the page says how many are lost.
+/// About 150 bytes per event that is kept, and each different name of a task and description of a wait
+/// once, as long as an event or a living task has it. Names of tasks usually differ, and have no
+/// greatest length. The last 200,000 events are kept, or as many as [`limit`](Self::limit) says; the
+/// page says how many are lost. The page takes as much memory again while it is made.
 ///
 /// In debug builds, the state that follows from the events is compared with the loop's own state at
-/// the end of each turn, if the loop has no more than a few hundred tasks. A difference would be a
-/// fault of this crate; it is reported as a panic of the probe.
+/// the end of each turn, if the loop has no more than a few hundred tasks. They differ if another probe
+/// has caused events; otherwise a difference is a fault of this crate. It is reported as a panic of the
+/// probe.
 ///
 /// # Examples
 ///
@@ -56,8 +60,20 @@ pub(super) struct Kept {
     /// Number of events that were dropped.
     pub(super) lost: u64,
     limit: usize,
+    /// Whether the page may contain source files.
+    pub(super) has_sources: bool,
     /// The texts of events, each once.
     texts: HashSet<Rc<str>>,
+    /// If there are more texts, those that nothing has any more are removed.
+    most_texts: usize,
+    /// The loop, from its first turn on.
+    loop_id: Option<u64>,
+    /// The last spawned task.
+    last_task: u64,
+    /// Whether the events are those of another loop.
+    is_elsewhere: bool,
+    /// Whether events of another loop were ignored.
+    pub(super) has_ignored: bool,
 }
 
 pub(super) struct Recorded {
@@ -78,6 +94,7 @@ impl Recording {
     /// assert!(onelane::replay::Recording::new().is_empty());
     /// ```
     pub fn new() -> Self {
+        sources::prepare();
         Recording {
             kept: RefCell::new(Kept {
                 events: VecDeque::new(),
@@ -85,7 +102,13 @@ impl Recording {
                 last: State::new(),
                 lost: 0,
                 limit: USUAL_LIMIT,
+                has_sources: true,
                 texts: HashSet::new(),
+                most_texts: 1_000,
+                loop_id: None,
+                last_task: 0,
+                is_elsewhere: false,
+                has_ignored: false,
             }),
         }
     }
@@ -141,8 +164,30 @@ impl Recording {
         self.kept.borrow().lost
     }
 
-    /// Returns the page as a text. It contains the source files that the events name, if they are found
-    /// from the current folder or from the folder of the package, and are no larger than a megabyte.
+    /// Leaves the source files out of the page. It then shows only their names and the numbers of lines.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use onelane::{EventLoop, replay::Recording};
+    /// use std::rc::Rc;
+    ///
+    /// let recording = Rc::new(Recording::new().without_sources());
+    /// EventLoop::builder().probe(recording.clone()).build().run(async {});
+    /// assert!(recording.to_json().contains(r#""text":null"#));
+    /// ```
+    pub fn without_sources(self) -> Self {
+        self.kept.borrow_mut().has_sources = false;
+        self
+    }
+
+    /// Returns the page as a text.
+    ///
+    /// It contains the source files that the events name, as whole files, unless
+    /// [`without_sources`](Self::without_sources) was called. A file is looked for in the folders above
+    /// the program's executable, and above that of `CARGO_MANIFEST_DIR`. It is left out if it is newer
+    /// than the executable, lacks a line that is named, or is larger than a megabyte. Files outside of
+    /// the program's workspace are left out, and only the last three parts of their names are shown.
     ///
     /// # Examples
     ///
@@ -213,6 +258,9 @@ impl Default for Recording {
 impl Probe for Recording {
     fn event(&self, event: &Event<'_>) {
         // A wait's description, which ran before, is the only user code. So nothing is borrowed here.
+        if self.kept.borrow_mut().is_foreign(&event.kind) {
+            return;
+        }
         self.kept.borrow_mut().record(event);
         #[cfg(debug_assertions)]
         if let EventKind::TurnEnd | EventKind::Park { .. } = event.kind {
@@ -222,6 +270,25 @@ impl Probe for Recording {
 }
 
 impl Kept {
+    /// Whether an event belongs to another loop than the first one. Each loop numbers its tasks from
+    /// one, and a turn knows its loop.
+    fn is_foreign(&mut self, kind: &EventKind<'_>) -> bool {
+        match *kind {
+            EventKind::Spawn { task, .. } if task.0 <= self.last_task => self.is_elsewhere = true,
+            EventKind::TurnBegin => {
+                if let Some(running) = context::running().map(|kernel| kernel.id()) {
+                    self.is_elsewhere = *self.loop_id.get_or_insert(running) != running;
+                }
+            }
+            _ => {}
+        }
+        if let (EventKind::Spawn { task, .. }, false) = (kind, self.is_elsewhere) {
+            self.last_task = task.0;
+        }
+        self.has_ignored |= self.is_elsewhere;
+        self.is_elsewhere
+    }
+
     fn record(&mut self, event: &Event<'_>) {
         let text = self.text(event.kind.text());
         let kind = event.kind.with_text("");
@@ -239,9 +306,11 @@ impl Kept {
         if let Some(text) = self.texts.get(text) {
             return text.clone();
         }
-        // Names of tasks differ, so texts that no kept event has are removed now and then.
-        if self.texts.len() > self.limit.max(500).saturating_mul(2) {
+        // Names of tasks differ, so texts that no kept event and no living task has are removed: each
+        // time that their number has doubled, so that this takes constant time per text.
+        if self.texts.len() > self.most_texts {
             self.texts.retain(|text| Rc::strong_count(text) > 1);
+            self.most_texts = self.texts.len().max(500).saturating_mul(2);
         }
         let text: Rc<str> = text.into();
         self.texts.insert(text.clone());
@@ -256,7 +325,8 @@ impl State {
         /// Comparing takes time in proportion to all of these.
         const MANY: usize = 300;
         let Some(kernel) = context::running() else { return };
-        if self.tasks.len() + self.timers.len() + self.ready.len() > MANY {
+        let size = self.tasks.len() + self.timers.len() + self.ready.len();
+        if size > MANY || self.tasks.values().map(|task| task.waits.len()).sum::<usize>() > MANY {
             return;
         }
         let its = kernel.what_a_replay_shows();
@@ -280,64 +350,9 @@ impl fmt::Debug for Recording {
     }
 }
 
-/// A recording that writes its page when it is dropped, with its loop.
-pub(crate) struct WrittenAtTheEnd {
-    recording: Recording,
-    path: PathBuf,
-}
-
-impl WrittenAtTheEnd {
-    pub(crate) fn to(path: PathBuf) -> Self {
-        WrittenAtTheEnd { recording: Recording::new(), path }
-    }
-}
-
-impl Probe for WrittenAtTheEnd {
-    fn event(&self, event: &Event<'_>) {
-        self.recording.event(event);
-    }
-}
-
-impl Drop for WrittenAtTheEnd {
-    fn drop(&mut self) {
-        if let Err(error) = std::fs::write(&self.path, self.recording.to_html()) {
-            complain(&format_args!("the replay was not written to {}: {error}", self.path.display()));
-        }
-    }
-}
-
-/// The value of `ONELANE_REPLAY`, with the number of the loop if it is not the first.
-pub(crate) fn path_of_next_loop() -> Option<PathBuf> {
-    static LOOPS: AtomicUsize = AtomicUsize::new(0);
-    let path = PathBuf::from(std::env::var_os("ONELANE_REPLAY").filter(|path| !path.is_empty())?);
-    Some(numbered(&path, LOOPS.fetch_add(1, Ordering::Relaxed) + 1))
-}
-
-/// `run.html`, `run-2.html`, `run-3.html`.
-fn numbered(path: &Path, nth: usize) -> PathBuf {
-    if nth == 1 {
-        return path.to_path_buf();
-    }
-    let mut name = path.file_stem().unwrap_or_default().to_os_string();
-    name.push(format!("-{nth}"));
-    if let Some(extension) = path.extension() {
-        name.push(".");
-        name.push(extension);
-    }
-    path.with_file_name(name)
-}
-
 #[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;
-
-    #[test]
-    fn number_the_pages_of_a_program() {
-        let name = |path: &str, nth| numbered(Path::new(path), nth).display().to_string();
-        assert_eq!(name("a/run.html", 1), "a/run.html");
-        assert_eq!(name("a/run.html", 2), "a/run-2.html");
-        assert_eq!(name("run", 3), "run-3");
-    }
 
     /// Texts that only dropped events had are not kept.
     #[test]
@@ -349,5 +364,14 @@ mod tests {
             drop(text);
         }
         assert!(recording.kept.borrow().texts.len() <= 1_001);
+    }
+
+    /// Living tasks keep their names, so looking through all texts at each new one would be too often.
+    #[test]
+    fn look_through_texts_in_use_seldom() {
+        let mut kept = Recording::new().limit(10).kept.into_inner();
+        let living: Vec<_> = (0..5_000).map(|task| kept.text(&format!("task {task}"))).collect();
+        assert_eq!(kept.texts.len(), living.len());
+        assert!(kept.most_texts >= living.len() && kept.most_texts <= 2 * living.len(), "{}", kept.most_texts);
     }
 }

@@ -10,7 +10,7 @@
 
 use crate::kernel::observe::probe::{Choice, EventKind, Failure, Source, WaitTarget, WakeOutcome};
 use crate::kernel::observe::task_id::TaskId;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::panic::Location;
 use std::rc::Rc;
 use std::time::Duration;
@@ -79,6 +79,8 @@ pub(super) struct State {
     pub(super) ready: VecDeque<Entry>,
     pub(super) tasks: BTreeMap<u64, Task>,
     pub(super) timers: BTreeMap<u64, Timer>,
+    /// The timers that are not due, with their numbers, the next one first.
+    pending: BTreeSet<(u64, u64)>,
     /// The time of the timer wheel.
     pub(super) wheel: u64,
     pub(super) failure: Option<Failure>,
@@ -98,6 +100,7 @@ impl State {
             ready: VecDeque::new(),
             tasks: BTreeMap::new(),
             timers: BTreeMap::new(),
+            pending: BTreeSet::new(),
             wheel: 0,
             failure: None,
         }
@@ -154,7 +157,7 @@ impl State {
                     self.ready.push_front(chosen);
                 }
             }
-            EventKind::Choose { .. } => {}
+            EventKind::Choose { .. } | EventKind::Cancel { .. } => {}
             EventKind::CallQueue { by } => self.ready.push_back(Entry { task: None, by }),
             EventKind::CallSkip => self.take(),
             EventKind::CallBegin => {
@@ -175,18 +178,20 @@ impl State {
                 }
             }
             EventKind::TimerArm { timer, deadline, task } => {
-                let task = task.map(|task| task.0);
-                self.timers.insert(timer, Timer { deadline: nanos(deadline), task, is_due: false });
+                let (task, deadline) = (task.map(|task| task.0), nanos(deadline));
+                self.timers.insert(timer, Timer { deadline, task, is_due: false });
+                self.pending.insert((deadline, timer));
             }
             EventKind::TimerFire { timer } => {
-                self.timers.remove(&timer);
+                self.remove_timer(timer);
                 self.has_fired = true;
             }
-            EventKind::TimerCancel { timer } => _ = self.timers.remove(&timer),
+            EventKind::TimerCancel { timer } => self.remove_timer(timer),
             EventKind::Expire { now } => {
                 self.wheel = nanos(now);
-                for timer in self.timers.values_mut() {
-                    timer.is_due |= timer.deadline <= self.wheel;
+                while self.pending.first().is_some_and(|&(deadline, _)| deadline <= self.wheel) {
+                    let due = self.pending.pop_first().and_then(|(_, timer)| self.timers.get_mut(&timer));
+                    due.into_iter().for_each(|timer| timer.is_due = true);
                 }
             }
             EventKind::End { task, .. } => _ = self.tasks.remove(&task.0),
@@ -198,6 +203,12 @@ impl State {
     fn queue_if_woken(&mut self, task: TaskId) {
         if std::mem::take(&mut self.is_woken) {
             self.ready.push_back(Entry { task: Some(task.0), by: Source::Task(task) });
+        }
+    }
+
+    fn remove_timer(&mut self, timer: u64) {
+        if let Some(Timer { deadline, .. }) = self.timers.remove(&timer) {
+            self.pending.remove(&(deadline, timer));
         }
     }
 

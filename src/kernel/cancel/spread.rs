@@ -18,7 +18,10 @@
 use crate::kernel::cancel::scopes::{Inside, Region};
 use crate::kernel::cell::{AnyTask, Header, same};
 #[cfg(feature = "probe")]
-use crate::kernel::observe::probe::Source;
+use crate::kernel::observe::{
+    probe::{EventKind, Source},
+    task_id::TaskId,
+};
 use crate::kernel::table::records::{Awaited, ForObjects, Link, Then, WaitEntry, WaiterKey};
 use crate::kernel::table::waker::clone_uncounted;
 use crate::kernel::token::Token;
@@ -301,6 +304,7 @@ impl Kernel {
             return false;
         }
         self.table.condemn(header);
+        tell!(self.table, EventKind::Cancel { task: TaskId(header.id), by: self.table.source() });
         if self.table.is_running(header) {
             // The task continues in `cancel_suspended` when it suspends, or it ends.
             header.visited.set(left_behind(spread));

@@ -178,6 +178,14 @@ pub enum EventKind<'a> {
         /// Whether it was the task's last step.
         ended: bool,
     },
+    /// A task is cancelled: by a handle, or because a cancelled task waits for it. Its next step unwinds
+    /// it, unless the cancellation is taken back before.
+    Cancel {
+        /// The task.
+        task: TaskId,
+        /// What has cancelled it.
+        by: Source,
+    },
     /// The running task suspends, but its step is not over: the task was cancelled, and the rest of
     /// the step passes the cancellation on. If the task was woken in this step, it is in the ready
     /// queue from now on. In a step without this event, its end does both.
@@ -447,6 +455,7 @@ impl<'a> EventKind<'a> {
             EventKind::Wake { task, by, outcome } => EventKind::Wake { task, by, outcome },
             EventKind::StepBegin { task } => EventKind::StepBegin { task },
             EventKind::StepEnd { task, ended } => EventKind::StepEnd { task, ended },
+            EventKind::Cancel { task, by } => EventKind::Cancel { task, by },
             EventKind::Suspend { task } => EventKind::Suspend { task },
             EventKind::Choose { what, among, index } => EventKind::Choose { what, among, index },
             EventKind::CallQueue { by } => EventKind::CallQueue { by },
@@ -481,6 +490,7 @@ impl<'a> EventKind<'a> {
             EventKind::Spawn { task, .. }
             | EventKind::StepBegin { task }
             | EventKind::StepEnd { task, .. }
+            | EventKind::Cancel { task, .. }
             | EventKind::Suspend { task }
             | EventKind::WaitBegin { task, .. }
             | EventKind::WaitEnd { task, .. }
@@ -509,6 +519,7 @@ impl fmt::Display for EventKind<'_> {
             EventKind::Wake { task: None, by, outcome } => write!(f, "wake by={by} outcome={outcome}"),
             EventKind::StepBegin { task } => write!(f, "step-begin task={task}"),
             EventKind::StepEnd { task, ended } => write!(f, "step-end task={task} ended={ended}"),
+            EventKind::Cancel { task, by } => write!(f, "cancel task={task} by={by}"),
             EventKind::Suspend { task } => write!(f, "suspend task={task}"),
             EventKind::Choose { what, among, index } => write!(f, "choose what={what} among={among} index={index}"),
             EventKind::CallQueue { by } => write!(f, "call-queue by={by}"),
