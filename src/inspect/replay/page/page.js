@@ -15,7 +15,7 @@ const byId = (id) => document.getElementById(id);
 
 // Copies of states, from which others are computed. They are as far apart as they are large, so that
 // all of them take memory in proportion to the number of events.
-let copies, turnStarts, stepStarts, choices, names, newest, verdict, shown;
+let copies, turnStarts, stepStarts, choices, names, newest, verdict, shown, failedAt;
 
 function openWorld(number) {
   world = number;
@@ -28,7 +28,8 @@ function openWorld(number) {
   names = new Map(data.base.tasks.map(([id, name]) => [id, name]));
   newest = { at: 0, state: cloneState(copies[0].state) };
   verdict = data.hashes ? -1 : null;
-  shown = { at: 0, state: cloneState(copies[0].state) };
+  failedAt = 0;
+  showFrom(copies[0]);
   byId("slider").max = events.length;
 }
 
@@ -40,6 +41,7 @@ function readOn(milliseconds) {
     const event = events[newest.at];
     apply(newest.state, event, data);
     newest.at++;
+    if (event[0] === CODE.Fail) failedAt ||= newest.at;
     if (event[0] === CODE.Choose) choices.push(newest.at);
     if (event[0] === CODE.Spawn) names.set(event[2], event[3]);
     if (event[0] === CODE.TurnBegin) turnStarts.push(newest.at);
@@ -52,38 +54,109 @@ function readOn(milliseconds) {
   return true;
 }
 
+// The lanes show at most this many events before and after the cursor, of this many tasks.
+const BEFORE = 50, AFTER = 22, LANES = 24;
+
+// `shown` is the state at the cursor, and what the tasks did `BEFORE` events earlier.
+function showFrom({ at, state }) {
+  shown = { at, state: cloneState(state), from: at, lanes: lanesOf(state) };
+}
+
 function stateAt(at) {
+  const from = Math.max(0, at - BEFORE);
   if (at < shown.at || at - shown.at > 1024) {
     let low = 0, high = copies.length - 1;
     while (low < high) {
       const middle = (low + high + 1) >> 1;
-      if (copies[middle].at <= at) low = middle; else high = middle - 1;
+      if (copies[middle].at <= from) low = middle; else high = middle - 1;
     }
-    const copy = copies[low];
-    if (at < shown.at || copy.at > shown.at) shown = { at: copy.at, state: cloneState(copy.state) };
+    if (at < shown.at || copies[low].at > shown.at) {
+      showFrom(copies[low]);
+      while (shown.at < from) apply(shown.state, events[shown.at++], data);
+      shown.from = shown.at;
+      shown.lanes = lanesOf(shown.state);
+    }
   }
+  while (shown.from < from) applyToLanes(shown.lanes, events[shown.from++]);
   while (shown.at < at) apply(shown.state, events[shown.at++], data);
   return shown.state;
 }
 
+const kindOf = (id, state) => (id === state.running ? "run" : state.tasks.get(id).isReady ? "ready" : "wait");
+
+// What each task does. Copying this is much less than copying the state.
+function lanesOf(state) {
+  const kinds = new Map();
+  for (const id of state.tasks.keys()) kinds.set(id, kindOf(id, state));
+  return { kinds, running: state.running, isWoken: state.isWoken };
+}
+
+// Does with the lanes what `apply` does with the state.
+function applyToLanes(lanes, [code, , a, b, c]) {
+  const { kinds } = lanes, set = (kind) => kinds.has(a) && kinds.set(a, kind);
+  switch (code) {
+    case CODE.Spawn: kinds.set(a, "ready"); break;
+    case CODE.Wake:
+      if (c !== 0) break;
+      if (lanes.running === a) lanes.isWoken = true; else set("ready");
+      break;
+    case CODE.StepBegin:
+      Object.assign(lanes, { running: a, isWoken: false });
+      set("run");
+      break;
+    case CODE.StepEnd: case CODE.Suspend:
+      if (lanes.running === a) set(lanes.isWoken ? "ready" : "wait");
+      Object.assign(lanes, { running: 0, isWoken: false });
+      break;
+    case CODE.End: kinds.delete(a); break;
+  }
+}
+
 // ---- texts ----
 
-let language = /^zh/.test(navigator.language) ? "zh" : "en";
+// Some browsers keep nothing for files.
+const kept = {
+  get: (key) => { try { return localStorage.getItem("onelane-replay-" + key); } catch { return null; } },
+  set: (key, value) => { try { localStorage.setItem("onelane-replay-" + key, value); } catch { /* As if it were new. */ } },
+};
+let language = kept.get("language") ?? (/^zh/.test(navigator.language) ? "zh" : "en");
 const words = () => WORDS[language];
 const say = (key, ...parts) => words().say[key](...parts);
 
 // Names may contain anything: what a reader could not see, or what would turn the text around, is
 // written as its number.
-function visible(text) {
-  return text.replace(/[\p{Cc}\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]/gu,
-    (letter) => "\\u{" + letter.codePointAt(0).toString(16) + "}");
+const HIDDEN = "\\p{Cc}\\p{Cf}\\u2028\\u2029\\u115f\\u1160\\u3164\\uffa0";
+const asNumber = (letter) => "\\u{" + letter.codePointAt(0).toString(16) + "}";
+const ANY_HIDDEN = new RegExp(`[${HIDDEN}]`, "gu"), HIDDEN_IN_LINE = new RegExp(`(?!\\t)[${HIDDEN}]`, "gu");
+const visible = (text) => text.replace(ANY_HIDDEN, asNumber);
+const visibleLine = (line) => line.replace(/\r$/, "").replace(HIDDEN_IN_LINE, asNumber);
+
+// Names that are written from right to left leave the rest of the text as it is.
+const isolated = (text) => (/[\u0590-\u08ff\ufb1d-\ufdff\ufe70-\ufefe]|[\ud802\ud803\ud83a\ud83b]/.test(text) ? `\u2068${text}\u2069` : text);
+
+// A long text is cut; where there is room, its whole is a title.
+const LONG = 80;
+function short(text, most = LONG) {
+  if (text.length <= most) return text;
+  return [...text.slice(0, 2 * most)].slice(0, most - 1).join("") + "…";
 }
 
 const nameOf = (task) => visible(data.texts[names.get(task)] ?? "?");
-const told = (task) => `“${nameOf(task)}” (${task})`;
+const shortName = (task, most) => isolated(short(nameOf(task), most));
+const told = (task) => `“${shortName(task)}” (${task})`;
+// A name and a number in little room: the number is always there.
+const fitted = (task, most) => { const number = ` (${task})`; return shortName(task, most - number.length) + number; };
 const cause = (by) => (by > 0 ? told(by) : words().cause(by));
 const first = (text) => text.charAt(0).toUpperCase() + text.slice(1);
-const what = (index) => visible(data.texts[index]);
+// What is awaited, in words. The usual descriptions are translated.
+function what(index) {
+  let text = visible(data.texts[index]);
+  for (const [english, translated] of words().waits) text = text.replace(english, translated);
+  return text;
+}
+const shortWhat = (index) => isolated(short(what(index)));
+// The first of many, and the number of the others.
+const few = (list, most = 3) => list.slice(0, most).join(" + ") + (list.length > most ? " " + words().more(list.length - most) : "");
 
 function placeText(place) {
   const [file, line] = data.places[place];
@@ -109,16 +182,27 @@ function sentence(nth, state) {
     case CODE.TurnBegin: return say("turnBegin", state.turns, state.marked);
     case CODE.TurnEnd: return say("turnEnd");
     case CODE.Spawn: return say("spawn", told(a), first(cause(events[nth][5])), placeText(c));
-    case CODE.Wake:
+    case CODE.Wake: {
       if (c === 2) return say("late", first(cause(b)));
-      if (c === 1) return say("merged", told(a), first(cause(b)));
+      if (c === 1) return say(state.running === a ? "mergedRunning" : "merged", told(a), first(cause(b)));
+      const ended = b === BY.Kernel ? endBefore(nth) : 0;
+      if (ended) return say("wokenByEnd", told(a), told(ended));
       return state.running === a ? say("wakesItself", told(a)) : say("queued", told(a), first(cause(b)));
-    case CODE.StepBegin: return say("stepBegin", told(a), placeText(state.tasks.get(a)?.place ?? 0));
+    }
+    case CODE.Cancel: return a === b ? say("cancelsItself", told(a)) : say("cancels", told(a), first(cause(b)));
+    case CODE.StepBegin: {
+      const task = state.tasks.get(a);
+      if (!task) return say("stepBegin", told(a));
+      if (task.unwinds) return say("stepCancelled", told(a));
+      if (task.waits.size) return say("stepContinues", told(a), few([...new Set([...task.waits.values()].map(({ at }) => placeText(at)))]));
+      return task.steps === 1 ? say("stepFirst", told(a)) : task.last === task.at ? say("stepBegin", told(a)) : say("stepLast", told(a), placeText(task.last));
+    }
     case CODE.StepEnd: {
       if (b) return say("stepEndEnded", told(a));
       const task = state.tasks.get(a);
       if (task?.isReady) return say("stepEndQueued", told(a));
-      const waits = task ? [...task.waits.values()].map((wait) => what(wait.what)) : [];
+      const waits = task ? [...task.waits.values()].slice(0, 3).map((wait) => shortWhat(wait.what)) : [];
+      if (task?.waits.size > 3) waits.push(words().more(task.waits.size - 3));
       return waits.length ? say("stepEndWaits", told(a), waits.join(" + ")) : say("stepEnd", told(a));
     }
     case CODE.Suspend: return say("suspend", told(a));
@@ -131,7 +215,7 @@ function sentence(nth, state) {
     case CODE.CallEnd: return say("callEnd");
     case CODE.CallQueue: return say("callQueue", first(cause(a)));
     case CODE.CallSkip: return say("callSkip");
-    case CODE.WaitBegin: return say("waitBegin", told(a), what(c), placeText(f));
+    case CODE.WaitBegin: return say("waitBegin", told(a), shortWhat(c), placeText(f));
     case CODE.WaitEnd: return say("waitEnd", told(a), placeText(c));
     case CODE.TimerArm: {
       const place = placeInWheel(data, state, { deadline: b, isDue: false });
@@ -152,16 +236,27 @@ function sentence(nth, state) {
 function taskOf(event) {
   const [code, , a, , c] = event;
   if (code === CODE.TimerArm) return c;
-  const about = [CODE.Spawn, CODE.Wake, CODE.StepBegin, CODE.StepEnd, CODE.Suspend, CODE.WaitBegin, CODE.WaitEnd, CODE.End];
+  const about = [CODE.Spawn, CODE.Wake, CODE.Cancel, CODE.StepBegin, CODE.StepEnd, CODE.Suspend, CODE.WaitBegin, CODE.WaitEnd, CODE.End];
   return about.includes(code) ? a : 0;
 }
 
+// The task that has ended just before its waiters are woken, in event `nth`; or 0.
+function endBefore(nth) {
+  for (let before = nth - 1; before >= 0 && nth - before < 2000; before--) {
+    const [code, , a] = events[before];
+    if (code === CODE.End) return a;
+    if (![CODE.Wake, CODE.CallQueue, CODE.WaitEnd, CODE.TimerCancel].includes(code)) return 0;
+  }
+  return 0;
+}
+
+// The line of an event, and whether it is only the last known one.
 function placeOf(nth, state) {
   const [code, , a, , c, , , f] = events[nth];
-  if (code === CODE.Spawn || code === CODE.WaitEnd) return c;
-  if (code === CODE.WaitBegin) return f;
+  if (code === CODE.Spawn || code === CODE.WaitEnd) return [c, false];
+  if (code === CODE.WaitBegin) return [f, false];
   const task = state.tasks.get(taskOf(events[nth]) || state.running);
-  return task ? task.place : null;
+  return task ? [task.place ?? task.last, task.place === null] : null;
 }
 
 // ---- elements ----
@@ -180,11 +275,21 @@ function element(name, attributes = {}, ...children) {
 
 let chosen = 0;
 
+// Makes something a button that selects a task.
+function selects(made, task) {
+  const choose = () => { chosen = chosen === task ? 0 : task; draw(); };
+  for (const [key, value] of [["data-task", task], ["aria-pressed", task === chosen]]) made.setAttribute(key, value);
+  made.addEventListener("click", choose);
+  if (made.tagName !== "BUTTON") {
+    for (const [key, value] of [["tabindex", 0], ["role", "button"]]) made.setAttribute(key, value);
+    made.addEventListener("keydown", (event) => { if (event.key === "Enter") choose(); });
+  }
+  return made;
+}
+
 function taskButton(task) {
-  return element("button", {
-    type: "button", class: "task" + (task === chosen ? " chosen" : ""), "data-task": task,
-    onclick: () => { chosen = chosen === task ? 0 : task; draw(); },
-  }, element("bdi", {}, nameOf(task)), ` (${task})`);
+  return selects(element("button", { type: "button", class: "task" + (task === chosen ? " chosen" : ""), title: nameOf(task) },
+    element("bdi", {}, shortName(task)), ` (${task})`), task);
 }
 
 const faint = (text) => element("p", { class: "faint" }, text);
@@ -193,8 +298,8 @@ const MANY = 60;
 const moreThan = (count, most = MANY) => (count > most ? faint(words().more(count - most)) : null);
 
 function stateOf(task, state) {
-  if (task === state.running) return ["run", words().running];
-  return state.tasks.get(task)?.isReady ? ["ready", words().isReady] : ["wait", words().waiting];
+  const kind = kindOf(task, state);
+  return [kind, { run: words().running, ready: words().isReady, wait: words().waiting }[kind]];
 }
 
 // ---- the panels ----
@@ -209,47 +314,53 @@ function litPlace(state, nth) {
 }
 
 function drawSource(state, nth) {
-  const place = litPlace(state, nth);
-  if (place === null) return [faint(words().noPlace)];
+  const lit = litPlace(state, nth);
+  if (lit === null) return [faint(words().noPlace)];
+  const [place, isOld] = lit;
   const [file, line] = data.places[place];
   const { name, text } = data.files[file];
-  const heading = element("p", { class: "file" }, visible(name) + ":" + line);
+  const heading = element("p", { class: "file" }, visible(name) + ":" + line, isOld ? " · " + words().lastKnown : "");
   if (text === null) return [heading, faint(words().noSource)];
   data.files[file].lines ??= text.split("\n");
   const { lines } = data.files[file];
+  const from = Math.max(1, line - 9), to = Math.min(lines.length, line + 9);
   const waiting = new Map();
   for (const [id, task] of state.tasks) {
+    if (task.place === null) continue;
     const [at, row] = data.places[task.place];
-    if (at === file) waiting.set(row, [...(waiting.get(row) ?? []), id]);
+    if (at !== file || row < from || row > to) continue;
+    if (waiting.has(row)) waiting.get(row).push(id); else waiting.set(row, [id]);
   }
   const code = element("div", { class: "code" });
-  const from = Math.max(1, line - 9), to = Math.min(lines.length, line + 9);
   for (let row = from; row <= to; row++) {
-    const lit = row === line ? " lit" : "";
+    const lit = row === line ? (isOld ? " last" : " lit") : "";
     const here = waiting.get(row) ?? [];
     const badges = here.slice(0, 3).join(" ") + (here.length > 3 ? " +" + (here.length - 3) : "");
     code.append(
       element("span", { class: "number" + lit }, String(row)),
       element("span", { class: "state-wait" + lit, title: here.slice(0, 20).map(nameOf).join(", ") }, badges),
-      element("span", { class: "text" + lit }, lines[row - 1] || " "),
+      element("span", { class: "text" + lit, dir: "ltr" }, visibleLine(lines[row - 1] ?? "") || " "),
     );
   }
   return [heading, code];
 }
 
-function entryLine([task, by]) {
+function entryLine([task, by], state) {
   const who = task ? taskButton(task) : words().callback;
-  return element("li", {}, who, element("span", { class: "faint" }, ` ${words().wakesFrom} ${cause(by)}`));
+  const isNew = state.tasks.get(task)?.steps === 0;
+  const verb = task ? (isNew ? words().spawnedBy : words().wokenBy) : words().queuedBy;
+  return element("li", {}, who, element("span", { class: "faint" }, ` ${verb(cause(by))}`));
 }
 
 function drawReady(state) {
   if (asks) return [faint(words().whoNext)];
   const parts = [[words().thisTurn, 0, state.marked], [words().nextTurn, state.marked, state.ready.length]];
   const lists = parts.flatMap(([heading, from, to]) => to <= from ? [] : [element("p", { class: "bar" }, heading),
-    element("ol", { start: from + 1 }, ...state.ready.slice(from, Math.min(to, MANY)).map(entryLine))]);
-  const running = state.running ? element("p", { class: "state-run" }, taskButton(state.running), " ", words().running)
+    element("ol", { start: from + 1 }, ...state.ready.slice(from, Math.min(to, MANY)).map((entry) => entryLine(entry, state)))]);
+  const { running } = state, hasEnded = running && !state.tasks.has(running);
+  const now = running ? element("p", { class: "state-run" }, taskButton(running), " ", hasEnded ? words().ended : words().running)
     : state.isCalling ? element("p", { class: "state-run" }, words().callback, " ", words().running) : null;
-  return [running, ...(lists.length ? lists : [faint(words().empty)]), moreThan(state.ready.length)].filter(Boolean);
+  return [now, ...(lists.length ? lists : [faint(words().empty)]), moreThan(state.ready.length)].filter(Boolean);
 }
 
 function digitsLine(digits, differs) {
@@ -261,12 +372,13 @@ function digitsLine(digits, differs) {
   return line;
 }
 
+const EMPTY_CELLS = Array.from({ length: 704 }, (_, nth) => `M${22 + (nth % 64) * 10.5} ${Math.floor(nth / 64) * 9.5}h9v8h-9z`).join("");
+
 function drawWheel(state) {
-  const timers = [...state.timers].sort(([, one], [, other]) =>
-    one.deadline === other.deadline ? 0 : isUntil(data.split, one.deadline, other.deadline) ? -1 : 1);
-  const rows = [element("tr", {}, element("th", {}, words().wheelTime), element("td", {}, digitsLine(digitsOf(data, state.wheel), null)), element("td", {}, timeText(state.wheel)))];
+  const timers = soonest(state, 24), count = state.timers.size;
+  const rows = [element("tr", {}, element("th", {}, words().wheelTime), element("td", { class: "time" }, timeText(state.wheel)), element("td", {}, digitsLine(digitsOf(data, state.wheel), null)))];
   const full = new Map();
-  for (const [, timer] of timers) {
+  for (const timer of state.timers.values()) {
     const place = placeInWheel(data, state, timer);
     if (place) full.set(place.level * 64 + place.slot, true);
   }
@@ -274,26 +386,39 @@ function drawWheel(state) {
     const place = placeInWheel(data, state, timer);
     const where = place ? `${words().level} ${place.level}, ${words().slot} ${place.slot}` : timer.isDue ? words().due : words().late;
     rows.push(element("tr", {}, element("td", {}, `${id} `, timer.task ? taskButton(timer.task) : words().callback),
-      element("td", {}, digitsLine(digitsOf(data, timer.deadline), place ? 10 - place.level : null)),
-      element("td", {}, `${timeText(timer.deadline)}; ${where}`)));
+      element("td", { class: "time" }, `${timeText(timer.deadline)}; ${where}`),
+      element("td", {}, digitsLine(digitsOf(data, timer.deadline), place ? 10 - place.level : null))));
   }
   const now = digitsOf(data, state.wheel);
   const picture = element("svg:svg", { viewBox: "0 0 700 106", role: "img", "aria-label": words().wheel });
   for (let level = 0; level < 11; level++) {
-    const text = element("svg:text", { x: 0, y: 8 + level * 9.5, class: "faint", "font-size": 8 }, String(level));
+    const text = element("svg:text", { x: 0, y: 8 + level * 9.5, class: "faint level" }, String(level));
     picture.append(text);
-    for (let slot = 0; slot < 64; slot++) {
-      const kind = "cell" + (full.has(level * 64 + slot) ? " full" : "") + (now[10 - level] === slot ? " now" : "");
-      picture.append(element("svg:rect", { x: 22 + slot * 10.5, y: level * 9.5, width: 9, height: 8, class: kind }));
-    }
   }
-  return [picture, ruler(state, timers), element("table", {}, ...rows), moreThan(timers.length, 8)].filter(Boolean);
+  // The empty cells are one path, since most of them are empty.
+  picture.append(element("svg:path", { d: EMPTY_CELLS, class: "cell" }));
+  const cell = (level, slot, kind) => picture.append(element("svg:rect", { x: 22 + slot * 10.5, y: level * 9.5, width: 9, height: 8, class: "cell " + kind }));
+  for (const place of full.keys()) cell(place >> 6, place & 63, "full");
+  now.forEach((slot, nth) => cell(10 - nth, slot, "now"));
+  return [picture, ruler(state, timers), element("table", {}, ...rows), moreThan(count, 8)].filter(Boolean);
+}
+
+// The next timers, without sorting all of them.
+function soonest(state, most) {
+  const timers = [];
+  for (const entry of state.timers) {
+    let at = timers.length;
+    while (at > 0 && !isUntil(data.split, timers[at - 1][1].deadline, entry[1].deadline)) at--;
+    if (at < most) timers.splice(at, 0, entry);
+    if (timers.length > most) timers.pop();
+  }
+  return timers;
 }
 
 // Time as a ruler, from now to the last of the next deadlines.
 function ruler(state, timers) {
   if (!timers.length) return null;
-  const near = timers.slice(0, 24), now = BigInt(data.times[state.time]);
+  const near = timers, now = BigInt(data.times[state.time]);
   const span = BigInt(data.times[near[near.length - 1][1].deadline]) - now;
   const picture = element("svg:svg", { viewBox: "0 0 700 34", role: "img", "aria-label": words().deadline });
   picture.append(element("svg:line", { x1: 22, y1: 14, x2: 690, y2: 14, class: "edge" }));
@@ -319,84 +444,118 @@ function drawWakers(state) {
   return [table, moreThan(tasks.length)].filter(Boolean);
 }
 
-// The lanes show this many events around the cursor.
-const BEFORE = 50, AFTER = 22, LANES = 24;
-
 function drawLanes(at) {
-  const from = Math.max(0, at - BEFORE), to = Math.min(events.length, at + AFTER);
-  const begun = { at: shown.at, state: shown.state };
-  const state = cloneState(stateAt(from));
-  // The cursor's state was computed with effort, so it is kept.
-  if (begun.at !== from) shown = begun;
-  const lanes = new Map();
-  const alive = (id) => state.tasks.has(id);
-  const wanted = [];
+  // Fewer columns on a small screen.
+  const left = 176, width = 11, head = 26, height = 22;
+  const room = Math.floor((byId("lanes").clientWidth - left - 10) / width) - 1;
+  const before = room < 30 ? Math.max(8, Math.min(BEFORE, Math.ceil(room * .7))) : BEFORE;
+  const from = Math.max(0, at - before);
+  // The question is what comes next.
+  const to = asks ? at : Math.min(events.length, at + (room < 30 ? Math.max(4, Math.floor(room * .3)) : AFTER));
+  const wanted = [], { tasks } = shown.state;
   const want = (id) => { if (id > 0 && wanted.length < LANES && !wanted.includes(id)) wanted.push(id); };
   want(chosen);
   for (let nth = at - 1; nth >= from; nth--) want(taskOf(events[nth]));
   for (let nth = at; nth < to; nth++) want(taskOf(events[nth]));
-  for (const id of begun.state.tasks.keys()) want(id);
+  for (const id of tasks.keys()) { if (wanted.length >= LANES) break; want(id); }
   wanted.sort((one, other) => one - other);
-  for (const id of wanted) lanes.set(id, []);
-  const wakes = [];
-  const note = (column) => {
-    for (const [id, lane] of lanes) {
-      lane[column] = !alive(id) ? null : stateOf(id, state)[0];
-    }
-  };
+  const now = { ...shown.lanes, kinds: new Map(wanted.flatMap((id) => (shown.lanes.kinds.has(id) ? [[id, shown.lanes.kinds.get(id)]] : []))) };
+  for (let nth = shown.from; nth < from; nth++) applyToLanes(now, events[nth]);
+  const lanes = new Map(wanted.map((id) => [id, []])), arrows = [], turns = [], times = [];
+  const note = (column) => { for (const [id, lane] of lanes) lane[column] = now.kinds.get(id) ?? null; };
   note(0);
   for (let nth = from; nth < to; nth++) {
-    apply(state, events[nth], data);
-    note(nth - from + 1);
-    const [code, , a, b, c] = events[nth];
-    const by = code === CODE.Wake ? b : code === CODE.Spawn ? events[nth][5] : 0;
-    if (by > 0 && by !== a && lanes.has(by) && lanes.has(a) && !(code === CODE.Wake && c !== 0)) wakes.push([nth - from + 1, by, a]);
+    applyToLanes(now, events[nth]);
+    const column = nth - from + 1;
+    note(column);
+    const [code, time, a, b, c] = events[nth];
+    let by = code === CODE.Wake || code === CODE.Cancel ? b : code === CODE.Spawn ? events[nth][5] : 0;
+    if (code === CODE.Wake && by === BY.Kernel) by = endBefore(nth);
+    if (by > 0 && by !== a && lanes.has(by) && lanes.has(a) && !(code === CODE.Wake && c !== 0)) arrows.push([column, by, a, code === CODE.Cancel]);
+    if (code === CODE.TurnBegin) turns.push(column);
+    if (nth === from || time !== events[nth - 1][1]) times.push([column, time]);
   }
-  const width = 11, left = 170, height = 22;
-  const columns = to - from + 1;
-  const picture = element("svg:svg", { viewBox: `0 0 ${left + columns * width + 10} ${lanes.size * height + 8}`, role: "img",
-    "aria-label": words().lanes, width: left + columns * width + 10, height: lanes.size * height + 8 });
-  const rows = new Map([...lanes.keys()].map((id, nth) => [id, nth * height + 12]));
+  const columns = to - from + 1, bottom = head + lanes.size * height;
+  const picture = element("svg:svg", { viewBox: `0 0 ${left + columns * width + 10} ${bottom + 8}`, role: "group",
+    "aria-label": words().lanes, width: left + columns * width + 10, height: bottom + 8 });
+  const rows = new Map([...lanes.keys()].map((id, nth) => [id, head + nth * height + 12]));
+  const label = (x, y, text) => picture.append(element("svg:text", { x, y, class: "faint level" }, text));
+  let free = 0;
+  for (const column of turns) {
+    const x = left + column * width;
+    picture.append(element("svg:line", { x1: x, y1: 2, x2: x, y2: bottom, class: "turn" }));
+    if (x > free) { label(x + 2, 9, words().turn(turnAt(from + column))); free = x + 44; }
+  }
+  free = 0;
+  for (const [column, time] of times) {
+    const x = left + column * width;
+    if (x > free) { label(x + 2, 20, timeText(time)); free = x + 70; }
+  }
   for (const [id, lane] of lanes) {
     const y = rows.get(id);
-    const label = nameOf(id).length > 20 ? nameOf(id).slice(0, 19) + "…" : nameOf(id);
-    const text = element("svg:text", { x: 0, y: y + 4, "data-task": id, "font-weight": id === chosen ? 700 : 400 }, `${label} (${id})`);
-    text.addEventListener("click", () => { chosen = chosen === id ? 0 : id; draw(); });
-    picture.append(text);
+    picture.append(selects(element("svg:text", { x: 0, y: y + 4, "font-weight": id === chosen ? 700 : 400 },
+      element("svg:title", {}, nameOf(id)), fitted(id, 23)), id));
     lane.forEach((kind, column) => {
-      const x = left + column * width;
-      if (kind === "run") picture.append(element("svg:rect", { x, y: y - 6, width, height: 12, class: "lane-run" }));
+      // What lasts for several events is one element, except for the boxes of ready tasks.
+      if (!kind || (kind !== "ready" && lane[column - 1] === kind)) return;
+      let until = column + 1;
+      while (kind !== "ready" && lane[until] === kind) until++;
+      const x = left + column * width, wide = (until - column) * width;
+      if (kind === "run") picture.append(element("svg:rect", { x, y: y - 6, width: wide, height: 12, class: "lane-run" }));
       if (kind === "ready") picture.append(element("svg:rect", { x: x + 1, y: y - 3, width: width - 2, height: 6, class: "lane-ready" }));
-      if (kind === "wait") picture.append(element("svg:line", { x1: x, y1: y, x2: x + width, y2: y, class: "lane-wait" }));
+      if (kind === "wait") picture.append(element("svg:line", { x1: x, y1: y, x2: x + wide, y2: y, class: "lane-wait" }));
     });
   }
-  for (const [column, by, task] of wakes) {
+  for (const [column, by, task, isCancel] of arrows) {
     const x = left + column * width + width / 2, end = rows.get(task), sign = end > rows.get(by) ? 1 : -1;
-    picture.append(element("svg:path", { class: "cursor", fill: "none", d: `M${x} ${rows.get(by)}V${end - sign * 4}m-3 ${-4 * sign}l3 ${4 * sign}l3 ${-4 * sign}` }));
+    picture.append(element("svg:path", { class: isCancel ? "arrow cancels" : "arrow", d: `M${x} ${rows.get(by)}V${end - sign * 4}m-3 ${-4 * sign}l3 ${4 * sign}l3 ${-4 * sign}` }));
   }
   const x = left + (at - from) * width;
-  picture.append(element("svg:rect", { x, y: 0, width, height: lanes.size * height + 6, class: "cursor", fill: "none" }));
+  picture.append(element("svg:rect", { x, y: 0, width, height: bottom + 6, class: "cursor", fill: "none" }));
   for (let column = 0; column < columns; column++) {
-    const area = element("svg:rect", { x: left + column * width, y: 0, width, height: lanes.size * height + 6, fill: "transparent", "data-event": from + column });
+    const area = element("svg:rect", { x: left + column * width, y: 0, width, height: bottom + 6, fill: "transparent", "data-event": from + column });
     area.addEventListener("click", () => go(from + column));
     picture.append(area);
   }
-  const legend = element("p", { class: "faint" }, element("span", { class: "state-run" }, "█ " + words().running), "  ",
-    element("span", { class: "state-ready" }, "▭ " + words().isReady), "  ", element("span", { class: "state-wait" }, "— " + words().waiting));
-  return [legend, picture, moreThan(Math.max(begun.state.tasks.size, lanes.size), lanes.size)].filter(Boolean);
+  const legend = element("p", { class: "faint" }, ...[["state-run", "█ " + words().running], ["state-ready", "▭ " + words().isReady],
+    ["state-wait", "— " + words().waiting], ["failed", "↓ " + words().arrow], ["failed", "⇣ " + words().arrowCancel]].map(([kind, text]) =>
+    element("span", { class: kind }, text, " \u00a0 ")));
+  return [legend, element("div", { class: "scroll" }, picture), moreThan(Math.max(tasks.size, lanes.size), lanes.size)].filter(Boolean);
 }
+
+// Scrolls the lanes so that the cursor is in view.
+function showCursor(before) {
+  const scroll = byId("lanes").querySelector(".scroll"), mark = scroll?.querySelector(".cursor");
+  if (!mark) return;
+  const x = Number(mark.getAttribute("x"));
+  scroll.scrollLeft = before;
+  if (x < before || x + 22 > before + scroll.clientWidth) scroll.scrollLeft = x - scroll.clientWidth * .7;
+}
+
+const MOST_EDGES = 40;
 
 // Who waits for whom: boxes in columns, what is awaited to the right of who awaits it.
 function drawGraph(state) {
   const nodes = new Map(), edges = [];
   const node = (key, label, task) => { if (!nodes.has(key)) nodes.set(key, { label, task, depth: 0 }); return key; };
+  let more = 0;
   for (const [id, task] of state.tasks) {
-    if (nodes.size > 40) break;
-    for (const wait of task.waits.values()) {
-      const from = node("t" + id, `${nameOf(id)} (${id})`, id);
-      const to = wait.kind === ON.Task ? node("t" + wait.on, `${nameOf(wait.on)} (${wait.on})`, wait.on)
-        : wait.kind === ON.Object ? node("o" + wait.on, what(wait.what), 0) : node("w" + wait.what, what(wait.what), 0);
+    if (edges.length >= MOST_EDGES) { more += task.waits.size; continue; }
+    for (const [wait, { kind, on, what: about }] of task.waits) {
+      if (edges.length >= MOST_EDGES) { more++; continue; }
+      const from = node("t" + id, fitted(id, 40), id);
+      const timer = state.timers.get(wait);
+      // Waits are different things, unless they are for the same object or task.
+      const to = kind === ON.Task ? node("t" + on, fitted(on, 40), on)
+        : kind === ON.Object ? node("o" + on, what(about), 0)
+        : node("w" + wait, timer ? words().sleepUntil(timeText(timer.deadline)) : what(about), 0);
       edges.push([from, to]);
+      if (kind !== ON.Object) continue;
+      // The tasks that a gather waits for.
+      for (const child of childrenIn(data.texts[about], id, state)) {
+        if (edges.length >= MOST_EDGES) { more++; continue; }
+        if (!edges.some(([one, other]) => one === to && other === "t" + child)) edges.push([to, node("t" + child, fitted(child, 40), child)]);
+      }
     }
   }
   if (!edges.length) return [faint(words().empty)];
@@ -411,23 +570,33 @@ function drawGraph(state) {
   for (const box of nodes.values()) {
     counts[box.depth] ??= 0;
     box.x = 4 + box.depth * 190;
-    box.y = 4 + counts[box.depth]++ * 34;
+    box.y = 4 + counts[box.depth]++ * 44;
   }
-  const wide = 190 * counts.length, tall = 34 * Math.max(...counts.filter(Boolean)) + 8;
-  const picture = element("svg:svg", { viewBox: `0 0 ${wide} ${tall}`, width: wide, height: tall, role: "img", "aria-label": words().graph });
+  const wide = 190 * counts.length, tall = 44 * Math.max(...counts.filter(Boolean)) + 8;
+  const picture = element("svg:svg", { viewBox: `0 0 ${wide} ${tall}`, width: wide, height: tall, role: "group",
+    "aria-label": edges.slice(0, 10).map(([from, to]) => words().waitsFor(nodes.get(from).label, nodes.get(to).label)).join("; ") });
   for (const [from, to] of edges) {
     const [one, other] = [nodes.get(from), nodes.get(to)];
-    picture.append(element("svg:path", { class: "edge", d: `M${one.x + 160} ${one.y + 12}C${one.x + 178} ${one.y + 12} ${other.x - 18} ${other.y + 12} ${other.x} ${other.y + 12}l-6 -3m6 3l-6 3` }));
+    picture.append(element("svg:path", { class: "edge", d: `M${one.x + 160} ${one.y + 17}C${one.x + 178} ${one.y + 17} ${other.x - 18} ${other.y + 17} ${other.x} ${other.y + 17}l-6 -3m6 3l-6 3` }));
   }
   for (const { label, task, x, y } of nodes.values()) {
-    const short = label.length > 21 ? label.slice(0, 20) + "…" : label;
-    const box = element("svg:g", { "data-task": task || null }, element("svg:title", {}, label),
-      element("svg:rect", { x, y, width: 160, height: 24, rx: task ? 4 : 12, class: "node" + (task && task === chosen ? " chosen" : "") }),
-      element("svg:text", { x: x + 6, y: y + 16 }, short));
-    if (task) box.addEventListener("click", () => { chosen = chosen === task ? 0 : task; draw(); });
-    picture.append(box);
+    const lines = [label.slice(0, 20), short(label.slice(20), 20)];
+    const box = element("svg:g", {}, element("svg:title", {}, label),
+      element("svg:rect", { x, y, width: 160, height: 34, rx: task ? 4 : 14, class: "node" + (task && task === chosen ? " chosen" : "") }),
+      ...lines.filter(Boolean).map((line, nth) => element("svg:text", { x: x + 7, y: y + (lines[1] ? 14 : 21) + nth * 14 }, line)));
+    picture.append(task ? selects(box, task) : box);
   }
-  return [picture];
+  return [element("div", { class: "scroll" }, picture), more ? faint(words().more(more)) : null].filter(Boolean);
+}
+
+// The living tasks that the description of a wait names: `a gather of "one", "two" (done)`. If several
+// have one name, those that the waiting task has spawned.
+function childrenIn(text, waiting, state) {
+  if (!/^(a gather of|a wait on|a group of|a shield on|the next to complete of) /.test(text)) return [];
+  const wanted = [...text.matchAll(/"((?:[^"\\]|\\.)*)"(?! \(done\))/g)].map(([, name]) => name);
+  const found = new Map(wanted.map((name) => [name, []]));
+  for (const [id, task] of state.tasks) found.get(data.texts[task.name])?.push(id);
+  return [...found.values()].flatMap((ids) => (ids.length > 1 ? ids.filter((id) => state.tasks.get(id).by === waiting) : ids));
 }
 
 // What came from outside since the last turn began: wakes and spawns by other threads, sockets, hosts.
@@ -515,6 +684,11 @@ function enter(number, at) {
 
 let cursor = 0, asks = false, playing = 0, score = [0, 0];
 
+const PANELS = {
+  source: drawSource, ready: drawReady, wheel: drawWheel, wakers: drawWakers, graph: drawGraph,
+  inbox: (_, nth) => drawInbox(nth + 1), lanes: (_, nth) => drawLanes(nth + 1), worlds: (_, nth) => drawWorlds(nth + 1),
+};
+
 function draw() {
   const at = cursor, state = stateAt(at), nth = at - 1;
   byId("where").textContent = [words().event(at, events.length), words().turn(state.turns),
@@ -522,46 +696,71 @@ function draw() {
   byId("sentence").textContent = asks ? words().whoNext : nth < 0 ? words().start : sentence(nth, state);
   byId("slider").value = at;
   byId("slider").setAttribute("aria-valuetext", byId("where").textContent);
-  byId("source").replaceChildren(...drawSource(state, nth));
-  byId("ready").replaceChildren(...drawReady(state));
-  byId("wheel").replaceChildren(...drawWheel(state));
-  byId("wakers").replaceChildren(...drawWakers(state));
-  byId("graph").replaceChildren(...drawGraph(state));
-  byId("inbox").replaceChildren(...drawInbox(at));
-  byId("lanes").replaceChildren(...drawLanes(at));
-  byId("worlds").replaceChildren(...drawWorlds(at));
+  // The elements are new ones, so the focus goes to the one that is the same for the reader.
+  const focused = document.activeElement, panel = focused?.closest("main section > div");
+  const key = panel && ["data-task", "data-choice", "data-world"].find((key) => focused.hasAttribute(key));
+  const selector = key && `[${key}="${focused.getAttribute(key)}"]`;
+  const scrolled = byId("lanes").querySelector(".scroll")?.scrollLeft ?? 0;
+  for (const [id, drawPanel] of Object.entries(PANELS)) byId(id).replaceChildren(...drawPanel(state, nth));
+  showCursor(scrolled);
+  if (panel) {
+    // What is gone leaves the focus in its panel.
+    if (!panel.querySelector(selector)) panel.tabIndex = -1;
+    (panel.querySelector(selector) ?? panel).focus({ preventScroll: true });
+  }
   document.documentElement.dataset.event = at;
+}
+
+// The number of the turn in which an event is.
+function turnAt(at) {
+  let low = 0, high = turnStarts.length;
+  while (low < high) {
+    const middle = (low + high) >> 1;
+    if (turnStarts[middle] <= at) low = middle + 1; else high = middle;
+  }
+  return data.base.turns + low;
 }
 
 function drawWords() {
   document.documentElement.lang = language === "zh" ? "zh-CN" : "en";
   for (const place of document.querySelectorAll("[data-word]")) place.textContent = words()[place.dataset.word];
+  for (const place of document.querySelectorAll("[data-label]")) place.setAttribute("aria-label", words()[place.dataset.label]);
   for (const button of document.querySelectorAll("[data-go]")) {
     const word = words()[button.dataset.go === "why" ? "whyTitle" : button.dataset.go === "play" && playing ? "pause" : button.dataset.go];
     button.title = word;
     button.setAttribute("aria-label", word);
   }
-  byId("play").textContent = playing ? "⏸" : "▶";
-  byId("why").textContent = words().why;
+  byId("play").firstElementChild.textContent = playing ? "❚❚" : "▶";
+  byId("sentence").setAttribute("aria-live", playing ? "off" : "polite");
   byId("language").textContent = words().language;
-  byId("theme").textContent = words().theme;
-  byId("slider").setAttribute("aria-label", words().lanes);
+  byId("theme").textContent = words().theme[document.documentElement.dataset.theme ?? "system"];
+  for (const option of byId("speed").options) option.textContent = words().perSecond(option.value);
   byId("search").placeholder = words().searchHint;
   byId("help").replaceChildren(...words().help.map(([keys, effect]) => element("tr", {}, element("td", {}, keys), element("td", {}, effect))));
   const notes = [];
   if (data.schedule) notes.push(words().differsFromFifo(data.schedule));
   if (data.fault) notes.push(visible(data.fault.split("\n")[0]));
   if (!events.length) notes.push(words().nothing);
+  if (data.ignored) notes.push(words().ignored);
   if (data.lost) notes.push(words().lost(data.lost));
   if (newest.at < events.length) notes.push(words().reading);
   else if (verdict !== null) notes.push(verdict < 0 ? words().verified : words().differs(verdict));
-  byId("notice").textContent = notes.join(" ");
+  byId("notice").replaceChildren(notes.join(" "));
+  const failure = failedAt ? events[failedAt - 1][2] : data.base.failure;
+  if (failure) {
+    const text = say(failure === 1 ? "failPanic" : "failDeadlock");
+    byId("notice").prepend(element("strong", { class: "failed" }, text), " ",
+      failedAt ? element("button", { type: "button", id: "failure", onclick: () => go(failedAt) }, words().toFailure) : "", " ");
+    notes.push(text);
+  }
   byId("notice").hidden = !notes.length;
 }
 
 function go(at) {
   asks = false;
-  byId("question").hidden = true;
+  // The answer stays until the next question.
+  if (!byId("question").querySelector("[role=status]")) byId("question").hidden = true;
+  byId("remark").textContent = "";
   cursor = Math.max(0, Math.min(newest.at, at));
   try { history.replaceState(null, "", "#e=" + cursor); } catch { /* Some browsers forbid it for files. */ }
   draw();
@@ -583,16 +782,30 @@ function causeOf(task, at) {
   return null;
 }
 
+const lastBefore = (at, isIt) => {
+  for (let nth = at - 2; nth >= 0; nth--) if (isIt(events[nth], nth)) return nth + 1;
+  return null;
+};
+
+// What has caused the wake or the cancellation that is event `at`.
+function causeOfWake(at, by) {
+  if (by > 0) return lastBefore(at, ([code, , a]) => code === CODE.StepBegin && a === by);
+  if (by === BY.Callback) return lastBefore(at, ([code]) => code === CODE.CallBegin);
+  if (by === BY.Timer) return lastBefore(at, ([code]) => code === CODE.TimerFire);
+  const ended = by === BY.Kernel && endBefore(at - 1);
+  if (ended) return lastBefore(at, ([code, , a]) => code === CODE.End && a === ended);
+  return by === BY.Kernel && failedAt && failedAt < at ? failedAt : null;
+}
+
 // The event that queued the callback which is called at `at`, or set its timer.
 function causeOfCall(at) {
-  const back = (isIt) => { for (let nth = at - 2; nth >= 0; nth--) if (isIt(events[nth])) return nth + 1; return null; };
   if (events[at - 2]?.[0] === CODE.TimerFire) {
     const timer = events[at - 2][2];
-    return back(([code, , a]) => code === CODE.TimerArm && a === timer);
+    return lastBefore(at, ([code, , a]) => code === CODE.TimerArm && a === timer);
   }
   // The callbacks that still stand in the queue were queued later.
   let later = stateAt(at).ready.filter(([task]) => task === 0).length;
-  return back(([code]) => code === CODE.CallQueue && later-- === 0);
+  return lastBefore(at, ([code]) => code === CODE.CallQueue && later-- === 0);
 }
 
 function nextOf(task, step) {
@@ -609,14 +822,18 @@ const MOVES = {
   play: () => play(!playing),
   why: () => {
     if (!cursor) return;
-    const [code, , timer] = events[cursor - 1], isCall = code === CODE.CallBegin || code === CODE.CallSkip;
-    const task = chosen || taskOf(events[cursor - 1]);
-    let at = task ? causeOf(task, cursor - 1) : null;
-    if (!task && isCall) at = causeOfCall(cursor);
-    if (!task && (code === CODE.TimerFire || code === CODE.TimerCancel)) {
-      at = events.findLastIndex((event, nth) => nth < cursor && event[0] === CODE.TimerArm && event[2] === timer) + 1;
-    }
-    if (at) go(at);
+    const event = events[cursor - 1], [code, , a, by] = event, about = taskOf(event);
+    const isOther = chosen && chosen !== about;
+    let at = null;
+    if (isOther) at = causeOf(chosen, cursor - 1);
+    else if (code === CODE.Wake || code === CODE.Cancel) at = causeOfWake(cursor, by);
+    else if (code === CODE.Spawn) at = causeOfWake(cursor, event[5]);
+    else if (code === CODE.CallQueue) at = causeOfWake(cursor, a);
+    else if (about) at = causeOf(about, cursor - 1);
+    else if (code === CODE.CallBegin || code === CODE.CallSkip) at = causeOfCall(cursor);
+    else if (code === CODE.TimerFire || code === CODE.TimerCancel) at = lastBefore(cursor, (event) => event[0] === CODE.TimerArm && event[2] === a);
+    if (at) return go(at);
+    byId("remark").textContent = data.lost ? words().causeLost : words().noCause;
   },
 };
 
@@ -646,7 +863,7 @@ function ask(then) {
     byId("question").hidden = false;
   };
   const button = (who) => element("button", { type: "button", "data-answer": who, onclick: () => answer(who) },
-    who ? element("bdi", {}, `${nameOf(who)} (${who})`) : words().callback);
+    who ? element("bdi", {}, `${shortName(who)} (${who})`) : words().callback);
   byId("question").replaceChildren(element("p", {}, words().whoNext), ...choices.map(button), button(0));
   byId("question").hidden = false;
   byId("question").querySelector("button").focus();
@@ -659,24 +876,32 @@ function play(on) {
 }
 
 // Finds the next event for which `search` stands: a task's name or number, file:line, or words of the
-// sentence. It continues from the beginning.
+// sentence. It continues from the beginning. A long recording is searched in slices, so that the page
+// stays usable. `#123` selects that task, and finds its next event.
+let searches = 0;
 function find(search) {
-  const wanted = search.trim().toLowerCase();
+  const wanted = search.trim().toLowerCase(), mine = ++searches;
   if (!wanted || !events.length) return;
-  const state = cloneState(stateAt(cursor));
-  let at = cursor;
-  const restart = () => { at = 0; Object.assign(state, cloneState(copies[0].state)); };
-  const begun = performance.now();
-  for (let count = 0; count < events.length; count++) {
-    if (at === events.length) restart();
-    apply(state, events[at], data);
-    at++;
-    if (sentence(at - 1, state).toLowerCase().includes(wanted)) return go(at);
-    // A long recording: the page must stay usable.
-    if (count % 256 === 255 && performance.now() - begun > 2000) break;
-  }
-  byId("search").setCustomValidity(words().notFound);
-  byId("search").reportValidity();
+  const number = /^#(\d+)$/.exec(wanted);
+  if (number) chosen = names.has(Number(number[1])) ? Number(number[1]) : chosen;
+  const start = cursor, { at: nearest, state: near } = { at: cursor, state: cloneState(stateAt(cursor)) };
+  let at = nearest, state = near, count = 0;
+  const matches = () => (number ? taskOf(events[at - 1]) === Number(number[1]) : sentence(at - 1, state).toLowerCase().includes(wanted));
+  const slice = () => {
+    if (mine !== searches || cursor !== start) return;
+    const end = performance.now() + 30;
+    while (count++ < events.length) {
+      if (at === events.length) [at, state] = [0, cloneState(copies[0].state)];
+      apply(state, events[at++], data);
+      if (matches()) return go(at);
+      if (count % 64 === 0 && performance.now() > end) {
+        byId("remark").textContent = words().searching(count, events.length);
+        return setTimeout(slice);
+      }
+    }
+    byId("remark").textContent = words().notFound;
+  };
+  slice();
 }
 
 // ---- the beginning ----
@@ -684,19 +909,25 @@ function find(search) {
 for (const button of document.querySelectorAll("[data-go]")) button.addEventListener("click", () => MOVES[button.dataset.go]());
 byId("slider").addEventListener("input", (event) => go(Number(event.target.value)));
 byId("speed").addEventListener("change", () => playing && play(true));
-byId("predict").addEventListener("change", () => go(cursor));
-byId("search").addEventListener("input", () => byId("search").setCustomValidity(""));
+byId("predict").addEventListener("change", () => { byId("question").replaceChildren(); go(cursor); });
+byId("search").addEventListener("input", () => { searches++; byId("remark").textContent = ""; });
 byId("search").addEventListener("keydown", (event) => { if (event.key === "Enter") find(event.target.value); });
-byId("language").addEventListener("click", () => { language = language === "en" ? "zh" : "en"; drawWords(); draw(); });
+byId("language").addEventListener("click", () => { language = language === "en" ? "zh" : "en"; kept.set("language", language); drawWords(); draw(); });
+if (kept.get("theme")) document.documentElement.dataset.theme = kept.get("theme");
 byId("theme").addEventListener("click", () => {
   const dark = document.documentElement.dataset.theme ?? (matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light");
   document.documentElement.dataset.theme = dark === "dark" ? "light" : "dark";
+  kept.set("theme", document.documentElement.dataset.theme);
+  drawWords();
 });
-const KEYS = { ArrowLeft: "back", ArrowRight: "forward", Home: "first", End: "last", " ": "play", "[": "backTurn", "]": "forwardTurn", w: "why" };
+// A first visit explains the page.
+byId("about").open = !kept.get("visited") && innerWidth > 900;
+kept.set("visited", "yes");
+const KEYS = { ArrowLeft: "back", ArrowRight: "forward", Home: "first", End: "last", " ": "play", "[": "backTurn", "]": "forwardTurn", PageUp: "backTurn", PageDown: "forwardTurn", w: "why" };
 document.addEventListener("keydown", (event) => {
-  const { key, target } = event;
+  const { target } = event, key = event.key.length === 1 ? event.key.toLowerCase() : event.key;
   if (event.ctrlKey || event.metaKey || event.altKey || /^(INPUT|SELECT)$/.test(target.tagName) && target.type !== "range") return;
-  if (key === " " && target.tagName === "BUTTON") return;
+  if (key === " " && /^(BUTTON|SUMMARY)$/.test(target.tagName)) return;
   const move = event.shiftKey && { ArrowLeft: "backStep", ArrowRight: "forwardStep" }[key] || KEYS[key];
   if (move) MOVES[move]();
   else if (key === "n" || key === "b") chosen && go(nextOf(chosen, key === "n" ? 1 : -1));

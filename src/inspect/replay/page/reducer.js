@@ -7,7 +7,7 @@ const CODE = {
   TurnBegin: 0, TurnEnd: 1, Spawn: 2, Wake: 3, StepBegin: 4, StepEnd: 5, CallBegin: 6, CallEnd: 7,
   CallQueue: 8, CallSkip: 9, WaitBegin: 10, WaitEnd: 11, TimerArm: 12, TimerFire: 13,
   TimerCancel: 14, Expire: 15, End: 16, Park: 17, Unpark: 18, Fail: 19, Suspend: 20,
-  Choose: 21,
+  Choose: 21, Cancel: 22,
 };
 const PHASE = { Between: 0, Turn: 1, Parked: 2 };
 const BY = { Callback: -1, Timer: -2, Kernel: -3, Outside: -4 };
@@ -31,44 +31,105 @@ function isUntil(times, a, b) {
 }
 
 // `data.split` has the times as words. Fields that the Rust twin lacks are only for the page:
-// a task's `isReady` and `place`.
+//
+//   a task's isReady, isCancelled, unwinds
+//   place   the line that the task has reached, while a wait is open; null if it is unknown
+//   last    the last known line
+//   waiting the number of open waits
+//   later   a heap of the timers that are not due, the next one first
+//
+// Copies of a state share their tasks, until one of them changes a task: see `own`.
 function firstState(data) {
   const { base } = data;
-  const tasks = new Map(), timers = new Map();
-  for (const [id, name, at, by, row, generation, steps, waits] of base.tasks) {
-    const begun = new Map(waits.map(([wait, what, kind, on, at]) => [wait, { what, kind, on, at }]));
-    const place = waits.length ? waits[waits.length - 1][4] : at;
-    tasks.set(id, { name, at, by, row, generation, steps, waits: begun, isReady: false, place });
-  }
-  for (const [id, deadline, task, isDue] of base.timers) timers.set(id, { deadline, task, isDue });
-  for (const [task] of base.ready) if (tasks.has(task)) tasks.get(task).isReady = true;
-  return {
+  const state = {
     time: base.time, turns: base.turns, phase: base.phase, running: base.running, isWoken: base.woken,
     isCalling: base.calling, hasFired: base.fired, marked: base.marked,
-    ready: base.ready.map((entry) => [...entry]), tasks, timers, wheel: base.wheel, failure: base.failure,
+    ready: base.ready.map((entry) => [...entry]), tasks: new Map(), timers: new Map(), wheel: base.wheel, failure: base.failure,
+    later: [], waiting: 0, owner: {},
   };
+  for (const [id, name, at, by, row, generation, steps, waits] of base.tasks) {
+    const begun = new Map(waits.map(([wait, what, kind, on, at]) => [wait, { what, kind, on, at }]));
+    state.waiting += waits.length;
+    const place = waits.length ? waits[waits.length - 1][4] : null;
+    state.tasks.set(id, { name, at, by, row, generation, steps, waits: begun, isReady: false, isCancelled: false,
+      unwinds: false, place, last: place ?? at, owner: state.owner });
+  }
+  for (const [id, deadline, task, isDue] of base.timers) {
+    state.timers.set(id, { deadline, task, isDue });
+    if (!isDue) pushLater(state, id, deadline, data);
+  }
+  for (const [task] of base.ready) if (state.tasks.has(task)) state.tasks.get(task).isReady = true;
+  return state;
 }
 
 function cloneState(state) {
-  const tasks = new Map(), timers = new Map();
-  for (const [id, task] of state.tasks) tasks.set(id, { ...task, waits: new Map(task.waits) });
-  for (const [id, timer] of state.timers) timers.set(id, { ...timer });
-  return { ...state, ready: state.ready.slice(), tasks, timers };
+  // From now on, neither owns the tasks.
+  state.owner = {};
+  return { ...state, owner: {}, ready: state.ready.slice(), tasks: new Map(state.tasks), timers: new Map(state.timers),
+    later: state.later.slice() };
+}
+
+// The task, to be changed.
+function own(state, id) {
+  const task = state.tasks.get(id);
+  if (!task || task.owner === state.owner) return task;
+  const copy = { ...task, waits: new Map(task.waits), owner: state.owner };
+  state.tasks.set(id, copy);
+  return copy;
 }
 
 function sizeOf(state) {
-  return state.tasks.size + state.timers.size + state.ready.length;
+  return state.tasks.size + state.timers.size + state.ready.length + state.waiting;
+}
+
+// ---- the heap of timers, by deadline. Timers that are gone stay in it until they are its first. ----
+
+function pushLater({ later, timers }, id, deadline, data) {
+  if (later.length > 2 * timers.size + 64) {
+    const living = later.filter(([id]) => timers.has(id) && !timers.get(id).isDue);
+    later.length = 0;
+    for (const entry of living) sift(later, entry, data);
+  }
+  sift(later, [id, deadline], data);
+}
+
+function sift(later, entry, data) {
+  let at = later.length;
+  while (at > 0) {
+    const parent = (at - 1) >> 1;
+    if (isUntil(data.split, later[parent][1], entry[1])) break;
+    later[at] = later[parent];
+    at = parent;
+  }
+  later[at] = entry;
+}
+
+function popLater(later, data) {
+  const last = later.pop();
+  if (!later.length) return;
+  let at = 0;
+  for (;;) {
+    let child = 2 * at + 1;
+    if (child >= later.length) break;
+    if (child + 1 < later.length && !isUntil(data.split, later[child][1], later[child + 1][1])) child++;
+    if (isUntil(data.split, last[1], later[child][1])) break;
+    later[at] = later[child];
+    at = child;
+  }
+  later[at] = last;
 }
 
 function queue(state, task, by) {
   state.ready.push([task, by]);
-  if (state.tasks.has(task)) state.tasks.get(task).isReady = true;
+  const queued = own(state, task);
+  if (queued) queued.isReady = true;
 }
 
 function take(state) {
   const entry = state.ready.shift();
   if (state.marked > 0) state.marked--;
-  if (entry && state.tasks.has(entry[0])) state.tasks.get(entry[0]).isReady = false;
+  const taken = entry && own(state, entry[0]);
+  if (taken) taken.isReady = false;
 }
 
 function queueIfWoken(state, task) {
@@ -91,7 +152,8 @@ function apply(state, event, data) {
     case CODE.Park: state.phase = PHASE.Parked; break;
     case CODE.Spawn: // task, name, at, by, row, generation
       state.tasks.set(a, {
-        name: b, at: c, by: d, row: e, generation: f, steps: 0, waits: new Map(), isReady: true, place: c,
+        name: b, at: c, by: d, row: e, generation: f, steps: 0, waits: new Map(), isReady: true, isCancelled: false,
+        unwinds: false, place: null, last: c, owner: state.owner,
       });
       state.ready.push([a, d]);
       break;
@@ -100,21 +162,34 @@ function apply(state, event, data) {
       if (state.running === a) state.isWoken = true;
       else queue(state, a, b);
       break;
-    case CODE.StepBegin:
+    case CODE.StepBegin: {
       take(state);
       state.running = a;
       state.isWoken = false;
-      if (state.tasks.has(a)) state.tasks.get(a).steps++;
+      const task = own(state, a);
+      if (task) {
+        task.steps++;
+        task.unwinds = task.isCancelled;
+      }
       break;
-    case CODE.StepEnd: // task, ended
+    }
+    case CODE.StepEnd: { // task, ended
       state.running = 0;
       if (b === 0) queueIfWoken(state, a);
       state.isWoken = false;
+      const task = own(state, a);
+      if (task?.unwinds) task.isCancelled = task.unwinds = false;
       break;
+    }
     case CODE.Suspend:
       state.running = 0;
       queueIfWoken(state, a);
       break;
+    case CODE.Cancel: {
+      const task = own(state, a);
+      if (task) task.isCancelled = true;
+      break;
+    }
     case CODE.Choose: // what, among, index
       if (a === CHOICE.Entry && c < state.ready.length) state.ready.unshift(...state.ready.splice(c, 1));
       break;
@@ -126,22 +201,28 @@ function apply(state, event, data) {
       break;
     case CODE.CallEnd: state.isCalling = false; break;
     case CODE.WaitBegin: { // task, wait, what, kind, on, at
-      const task = state.tasks.get(a);
+      const task = own(state, a);
       if (task) {
+        state.waiting++;
         task.waits.set(b, { what: c, kind: d, on: e, at: f });
-        task.place = f;
+        task.place = task.last = f;
       }
       break;
     }
     case CODE.WaitEnd: { // task, wait, at
-      const task = state.tasks.get(a);
+      const task = own(state, a);
       if (task) {
-        task.waits.delete(b);
-        task.place = c;
+        if (task.waits.delete(b)) state.waiting--;
+        task.last = c;
+        task.place = null;
+        for (const { at } of task.waits.values()) { task.place = at; break; }
       }
       break;
     }
-    case CODE.TimerArm: state.timers.set(a, { deadline: b, task: c, isDue: false }); break;
+    case CODE.TimerArm:
+      state.timers.set(a, { deadline: b, task: c, isDue: false });
+      pushLater(state, a, b, data);
+      break;
     case CODE.TimerFire:
       state.timers.delete(a);
       state.hasFired = true;
@@ -149,11 +230,16 @@ function apply(state, event, data) {
     case CODE.TimerCancel: state.timers.delete(a); break;
     case CODE.Expire:
       state.wheel = a;
-      for (const timer of state.timers.values()) {
-        if (isUntil(data.split, timer.deadline, a)) timer.isDue = true;
+      while (state.later.length && isUntil(data.split, state.later[0][1], a)) {
+        const [id] = state.later[0], timer = state.timers.get(id);
+        popLater(state.later, data);
+        if (timer) state.timers.set(id, { ...timer, isDue: true });
       }
       break;
-    case CODE.End: state.tasks.delete(a); break;
+    case CODE.End:
+      state.waiting -= state.tasks.get(a)?.waits.size ?? 0;
+      state.tasks.delete(a);
+      break;
     case CODE.Fail: state.failure = a; break;
   }
 }
@@ -222,19 +308,18 @@ function placeInWheel(data, state, timer) {
   const differs = [high[deadline] ^ high[wheel], low[deadline] ^ low[wheel]];
   const bit = differs[0] ? 63 - Math.clz32(differs[0]) : 31 - Math.clz32(differs[1] | 1);
   const level = Math.floor(bit / 6);
-  return { level, slot: digitsOf(data, deadline)[10 - level] };
+  return { level, slot: digitOf(data, deadline, level) };
 }
 
-// The eleven digits in base 64 of a time, the highest first.
-function digitsOf(data, index) {
-  let number = BigInt(data.times[index]);
-  const digits = [];
-  for (let level = 0; level < 11; level++) {
-    digits.unshift(Number(number & 63n));
-    number >>= 6n;
-  }
-  return digits;
+// A digit in base 64 of a time. Level 0 has the lowest one.
+function digitOf(data, index, level) {
+  const high = data.split.high[index], low = data.split.low[index], bit = 6 * level;
+  if (bit >= 32) return (high >>> (bit - 32)) & 63;
+  return ((low >>> bit) | (bit > 26 ? high << (32 - bit) : 0)) & 63;
 }
+
+// The eleven digits of a time, the highest first.
+const digitsOf = (data, index) => Array.from({ length: 11 }, (_, nth) => digitOf(data, index, 10 - nth));
 
 if (typeof module !== "undefined") {
   module.exports = { CODE, splitTimes, firstState, apply, hashOf, firstDifference, placeInWheel, cloneState };
