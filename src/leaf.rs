@@ -300,7 +300,7 @@ pub(crate) fn raise(context: &Context<'_>) {
 
 /// Puts back a cancellation that `take_raised` has returned: it was raised beside the polled block,
 /// in another branch of the task.
-pub(crate) fn put_raised() {
+fn put_raised() {
     context::running().iter().for_each(|kernel| kernel.table.raise());
 }
 
@@ -312,7 +312,8 @@ pub(crate) fn take_raised() -> bool {
 /// Around a poll of the future of a scope. If it returns although a part of it has raised a
 /// cancellation, the cancellation comes to nothing, as in a block: it ends neither the scope's cleanup
 /// nor what follows the scope. This happens if another part was ready in the same step. A
-/// cancellation that was raised beside the scope continues.
+/// cancellation that was raised beside the scope continues, even if the poll panics: code around the
+/// scope may catch the panic.
 ///
 /// Not a function that takes the poll as a closure: a closure hides where it was polled.
 pub(crate) struct PollInScope {
@@ -328,10 +329,15 @@ impl PollInScope {
         if polled.is_ready() {
             take_raised();
         }
+        polled
+    }
+}
+
+impl Drop for PollInScope {
+    fn drop(&mut self) {
         if self.was_raised {
             put_raised();
         }
-        polled
     }
 }
 

@@ -5,7 +5,7 @@
 mod common;
 
 use common::{Trace, ms, on_drop, telling_loop, virtual_loop};
-use futures_util::future::{Either, FutureExt, join, select};
+use futures_util::future::{Either, FutureExt, LocalBoxFuture, join, select};
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use onelane::sync::Lock;
 use onelane::{
@@ -14,6 +14,7 @@ use onelane::{
 };
 use std::cell::RefCell;
 use std::future::{IntoFuture, pending, poll_fn, ready};
+use std::panic::AssertUnwindSafe;
 use std::pin::pin;
 use std::rc::Rc;
 use std::task::Poll;
@@ -558,5 +559,31 @@ fn cancel_and_uncancel_behind_another_request_in_a_timeout() {
         yield_now().await;
         task.cancel();
         assert_eq!(task.await, Ok(Err(Elapsed)));
+    });
+}
+
+/// Beside the raise, a scope panics in the same step, and the panic is caught. The cancellation
+/// continues: it was raised beside the scope.
+#[test]
+fn raise_beside_a_scope_that_panics() {
+    async fn panics() {
+        panic!("in a scope")
+    }
+    let scopes: [fn() -> LocalBoxFuture<'static, ()>; 5] = [
+        || Box::pin(finally(panics(), async {})),
+        || Box::pin(on_cancel(panics(), async {})),
+        || Box::pin(async { _ = catch_cancel(panics()).await }),
+        || Box::pin(async { _ = timeout(ms(1000), panics()).await }),
+        || Box::pin(panics()),
+    ];
+    virtual_loop().run(async {
+        for (nth, scope) in scopes.into_iter().enumerate() {
+            let task = spawn(async move {
+                let caught = AssertUnwindSafe(scope()).catch_unwind();
+                _ = join(raise_cancelled::<()>(), caught).await;
+            });
+            sleep(ms(1)).await;
+            assert!(task.is_cancelled(), "scope {nth}: the raise was lost, and the task waits for ever");
+        }
     });
 }

@@ -34,7 +34,7 @@ use crate::kernel::cancel::scopes::{Inside, Region, Scope, Unwinding};
 use crate::kernel::cancel::unwind::Pause;
 use crate::kernel::cell::{AnyTask, Ending};
 use crate::kernel::{Kernel, Links, ScopeKey, Token, WaiterKey, clone_uncounted, context};
-use crate::leaf::{Place, put_raised, take_raised, wakes_running};
+use crate::leaf::{Place, PollInScope, take_raised, wakes_running};
 use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
@@ -413,7 +413,7 @@ impl<F: Future, S: BlockScope> Block<F, S> {
         self.enter();
         // Code beside the block may have raised a cancellation before the block was polled. That
         // does not concern the inside.
-        let beside = take_raised();
+        let beside = PollInScope::begin();
         let was_interrupted = self.scope.interruption().is_interrupted();
         let found = self.scope.interruption().found();
         let polled = found.as_ref().map(|(kernel, task, number)| kernel.poll_scope(task.header(), *number));
@@ -423,10 +423,7 @@ impl<F: Future, S: BlockScope> Block<F, S> {
             Poll::Ready(_) => self.drop_future_after(was_interrupted),
             Poll::Pending => self.suspend(context),
         }
-        if beside {
-            put_raised();
-        }
-        poll
+        beside.end(poll)
     }
 
     #[track_caller]
