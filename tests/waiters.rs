@@ -8,7 +8,7 @@ mod common;
 use common::virtual_loop;
 use futures_util::{FutureExt, poll};
 use onelane::sync::{Event, Lock, Queue, Semaphore, SemaphoreAcquire};
-use onelane::{Promise, Task, spawn, timeout, yield_now};
+use onelane::{Join, Promise, Task, spawn, timeout, yield_now};
 use std::cell::{Cell, RefCell};
 use std::future::{Future, IntoFuture, pending, poll_fn};
 use std::rc::Rc;
@@ -297,6 +297,100 @@ fn wake_drops_the_loop_and_sets_a_timer() {
     hooks.wake.set(Some(Box::new(move || {
         drop(event_loop);
         drop(onelane::call_later(Duration::from_secs(1), move || unreachable!("{copy:?}")));
+    })));
+    promise.set_result(1).unwrap();
+    assert_eq!(Rc::strong_count(&held), 1);
+}
+
+/// Polls an await with a foreign waker, and `act` runs while this waker is cloned. Returns whether
+/// the waker was woken by the end of the poll.
+fn clone_and(wait: &mut Join<u8>, act: impl FnOnce() + 'static) -> bool {
+    let (hooks, foreign) = hooked();
+    let woken = Rc::new(Cell::new(false));
+    let copy = woken.clone();
+    hooks.wake.set(Some(Box::new(move || copy.set(true))));
+    hooks.clone.set(Some(Box::new(act)));
+    assert!(wait.poll_unpin(&mut Context::from_waker(&foreign)).is_pending());
+    woken.get()
+}
+
+/// The clone runs a turn. The awaited task ends in it, and another task gets its slot. The await is
+/// woken, and the callback of the other task is called.
+#[test]
+fn clone_ends_the_awaited_task() {
+    let event_loop = Rc::new(virtual_loop());
+    let called = Rc::new(Cell::new(0));
+    let mut wait = event_loop.spawn(async { 1 }).into_future();
+    let (home, copy) = (event_loop.clone(), called.clone());
+    assert!(clone_and(&mut wait, move || {
+        home.turn();
+        home.spawn(yield_now()).add_done_callback(move |_| copy.set(copy.get() + 1));
+    }));
+    (0..3).for_each(|_| _ = event_loop.turn());
+    assert_eq!((called.get(), wait.now_or_never()), (1, Some(Ok(1))));
+}
+
+/// The await was polled before, and changes its waker. The await of the other task keeps its own.
+#[test]
+fn clone_ends_the_task_whose_await_changes_its_waker() {
+    for is_foreign in [false, true] {
+        let event_loop = Rc::new(virtual_loop());
+        let woken = Rc::new(Cell::new(0));
+        let mut wait = event_loop.spawn(async { 1 }).into_future();
+        assert!(wait.poll_unpin(&mut Context::from_waker(Waker::noop())).is_pending());
+        let (home, copy, other) = (event_loop.clone(), woken.clone(), Rc::new(Cell::new(None)));
+        let kept = other.clone();
+        assert!(clone_and(&mut wait, move || {
+            home.turn();
+            let (hooks, foreign) = hooked();
+            hooks.wake.set(Some(Box::new(move || copy.set(copy.get() + 1))));
+            let mut wait = home.spawn(async { 2 }).into_future();
+            if is_foreign {
+                assert!(wait.poll_unpin(&mut Context::from_waker(&foreign)).is_pending());
+                kept.set(Some(wait));
+            } else {
+                drop(home.spawn(async move {
+                    drop(wait.await);
+                    foreign.wake();
+                }));
+            }
+        }));
+        (0..5).for_each(|_| _ = event_loop.turn());
+        assert_eq!((woken.get(), wait.now_or_never()), (1, Some(Ok(1))), "foreign: {is_foreign}");
+        drop(other);
+    }
+}
+
+/// The clone drops the loop. The task is cancelled by that, and the await is woken.
+#[test]
+fn clone_drops_the_loop_of_the_awaited_task() {
+    let event_loop = virtual_loop();
+    let mut wait = event_loop.spawn(async { 1 }).into_future();
+    assert!(clone_and(&mut wait, move || drop(event_loop)));
+    assert!(wait.now_or_never().unwrap().unwrap_err().is_cancelled());
+}
+
+/// A wake of another executor drops the loop, and then spawns and schedules. The loop is closed
+/// already, and what it got is dropped before the wake is over.
+#[test]
+fn wake_drops_the_loop_and_spawns() {
+    let event_loop = virtual_loop();
+    let home = event_loop.loop_ref();
+    let promise: Promise<u8> = event_loop.enter(Promise::new);
+    let (hooks, foreign) = hooked();
+    let mut wait = (&promise).into_future();
+    event_loop.enter(|| assert!(wait.poll_unpin(&mut Context::from_waker(&foreign)).is_pending()));
+    let held = Rc::new(());
+    let [in_task, in_call, in_callback] = [(); 3].map(|()| held.clone());
+    hooks.wake.set(Some(Box::new(move || {
+        drop(event_loop);
+        assert!(home.is_closed());
+        let task = spawn(async move {
+            yield_now().await;
+            unreachable!("{in_task:?}")
+        });
+        task.add_done_callback(move |_| drop(in_callback));
+        drop(onelane::call_soon(move || drop(in_call)));
     })));
     promise.set_result(1).unwrap();
     assert_eq!(Rc::strong_count(&held), 1);

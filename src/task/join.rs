@@ -99,15 +99,22 @@ fn wait(header: &Header, waiter: &mut Option<WaiterKey>, record: &mut Record, co
     }
     // An await that is polled outside a turn still finds its task's loop, unless the loop has gone.
     let Some(kernel) = running.or_else(|| context::loop_of(header.token())) else { return };
-    *waiter = Some(match *waiter {
+    *waiter = match *waiter {
         None => kernel.table.add_awaiter(header, context.waker()),
         // The await was polled before, and the awaited task has not ended: something else has woken
         // the awaiting task, or the await has moved to another task.
         Some(key) => {
             kernel.table.change_awaiter(header, key, context.waker());
-            key
+            Some(key)
         }
-    });
+    };
+    if header.is_done() {
+        // The code that clones the waker has run a turn. The end has not notified this waker, so
+        // nothing else causes the next poll.
+        *waiter = None;
+        context.waker().wake_by_ref();
+        return;
+    }
     record.begin_seldom(Wait::Task(header.token()));
 }
 

@@ -360,10 +360,12 @@ impl Store {
         true
     }
 
-    /// The record of a task with this number, if it still exists.
+    /// The record of a task with this number, if it still exists. The number alone does not tell:
+    /// `WaiterKey::FIRST` has the same number for each task that a slot has had.
     pub(super) fn get_mut(&mut self, task: &Header, side: Side, index: u32, number: NonZeroU64) -> Option<&mut Item> {
         let record = match index {
-            FIRST => self.firsts[side.nth()].get_mut(task.token().slot())?.as_mut(),
+            FIRST if side.has_first(task) => self.firsts[side.nth()].get_mut(task.token().slot())?.as_mut(),
+            FIRST => None,
             _ => self.further.get_mut(index),
         };
         record.filter(|record| record.number == number).map(|record| &mut *record.item)

@@ -63,18 +63,22 @@ pub(crate) fn begin_first_join(
 }
 
 impl TaskTable {
-    /// Registers an await of a living task.
-    pub(crate) fn add_awaiter(&self, task: &Header, waker: &Waker) -> WaiterKey {
+    /// Registers an await of a living task. `None` if the task has ended meanwhile: to clone the waker
+    /// may run user code, and that code may run a turn, or drop the loop.
+    pub(crate) fn add_awaiter(&self, task: &Header, waker: &Waker) -> Option<WaiterKey> {
         debug_assert!(!task.is_done(), "DONE-1: a wait began for a task that has ended");
         let then = self.then_wake(waker);
+        if task.is_done() {
+            return None;
+        }
         if !Side::Waiters.is_empty(task) {
-            return self.add_waiter(task, then);
+            return Some(self.add_waiter(task, then));
         }
         match then {
             Then::Resume(awaiter) => task.set_awaiter(awaiter),
             then => self.set_first_waiter(task, then),
         }
-        WaiterKey::FIRST
+        Some(WaiterKey::FIRST)
     }
 
     /// Puts a waiter with the key `WaiterKey::FIRST` into the table.
@@ -125,7 +129,8 @@ impl TaskTable {
         }
     }
 
-    /// Changes the waker of a registered await. The place of the await in the order stays.
+    /// Changes the waker of a registered await. The place of the await in the order stays. Does nothing
+    /// if the task has ended meanwhile, as in `add_awaiter`.
     pub(crate) fn change_awaiter(&self, task: &Header, key: WaiterKey, waker: &Waker) {
         let awaiter = task.awaiter().filter(|_| key == WaiterKey::FIRST);
         let is_same = match awaiter {
@@ -140,6 +145,9 @@ impl TaskTable {
             return;
         }
         let mut then = self.then_wake(waker);
+        if task.is_done() {
+            return;
+        }
         if awaiter.is_some() && awaiter == task.awaiter() {
             task.take_awaiter();
             return match then {
