@@ -407,7 +407,9 @@ impl Future for Query {
             QueryStage::Over => panic!("a look-up was polled after it was ready; keep the result of the first await"),
         }
         if let QueryStage::Out(job) = &this.stage {
-            this.record.begin(|| Wait::On(describe(job)));
+            // Not in the closure, which must only copy a reference (`begin_wait`).
+            let asked = describe(job);
+            this.record.begin(|| Wait::On(asked));
         }
         Poll::Pending
     }
@@ -452,11 +454,18 @@ thread_local! {
         const { ManuallyDrop::new(RefCell::new(Vec::new())) };
 }
 
+/// The object of the wait for a look-up. Each poll calls this, so it is made only once.
 fn describe(job: &Arc<Job>) -> Weak<dyn Awaited> {
-    let asked = Rc::new(Asked { job: Arc::downgrade(job) });
-    let weak = Rc::downgrade(&asked);
-    ASKED.with(|all| all.borrow_mut().push(asked));
-    weak
+    ASKED.with(|all| {
+        let mut all = all.borrow_mut();
+        if let Some(asked) = all.iter().find(|asked| asked.job.as_ptr() == Arc::as_ptr(job)) {
+            return Rc::downgrade(asked) as Weak<dyn Awaited>;
+        }
+        let asked = Rc::new(Asked { job: Arc::downgrade(job) });
+        let weak = Rc::downgrade(&asked);
+        all.push(asked);
+        weak
+    })
 }
 
 /// Removes the objects whose look-ups have ended. Their destructors run no user code.

@@ -35,7 +35,8 @@ impl Rows {
 #[inline]
 pub(crate) fn begin_wait(key: &mut Option<WaitKey>, wait: impl FnOnce() -> Wait, place: &'static Location<'static>) {
     // SAFETY: the references are used only in this function, and no user code is called: there is
-    // no probe, and `wait` only makes a weak reference. The row holds the task.
+    // no probe, and `wait` is code of this crate that only copies a weak reference or a number. The
+    // row holds the task.
     let Some((home, header)) = (unsafe { home().and_then(|home| Some((home, home.running_task()?.as_ref()))) }) else {
         return;
     };
