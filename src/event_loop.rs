@@ -13,7 +13,7 @@ use crate::inspect::replay::WrittenAtTheEnd;
 #[cfg(not(feature = "report"))]
 use crate::inspect::unreported::DeadlockReport;
 use crate::kernel::callbacks::exceptions::{self, Exception, Handler};
-use crate::kernel::cancel::shutdown::Patience;
+use crate::kernel::cancel::shutdown::{NeverEnds, Patience};
 use crate::kernel::cell::{AnyTask, lend};
 #[cfg(feature = "probe")]
 use crate::kernel::observe::probe::Probe;
@@ -1454,10 +1454,10 @@ impl Drop for EventLoop {
         self.kernel.leave_host();
         {
             let _entered = context::enter(&self.kernel);
-            if let Err(spawned_at) = self.kernel.close() {
-                exceptions::complain(&NeverEnds(spawned_at));
-            }
-            context::remove_loop(&self.kernel);
+            // The loop is removed even if the shutdown panics: a loop that is gone and still in the
+            // list would hide all older ones.
+            let _listed = context::Listed(&self.kernel);
+            self.kernel.close_and_complain();
         }
         #[cfg(all(unix, feature = "io"))]
         remove_resolver(self.kernel.id());
@@ -1492,19 +1492,6 @@ impl CtrlC {
     }
 }
 
-struct NeverEnds(&'static Location<'static>);
-
-impl fmt::Display for NeverEnds {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "the loop was to end, but tasks go on spawning tasks when they are dropped, or catch each cancellation; the last \
-             was spawned at {}; do not spawn in a destructor what spawns in its own, and let a cancellation through",
-            self.0
-        )
-    }
-}
-
 /// A reference to a loop, for code that runs in it.
 ///
 /// It does not keep the loop alive. Two references are equal if they refer to the same loop.
@@ -1534,7 +1521,7 @@ impl LoopRef {
 
     #[track_caller]
     fn kernel(&self, asked: &str) -> Rc<Kernel> {
-        match context::find(self.loop_id) {
+        match self.find() {
             Some(kernel) => kernel,
             None => panic!("{asked} was called, but the event loop is closed; let the loop outlive what uses it"),
         }
@@ -1552,7 +1539,12 @@ impl LoopRef {
     /// assert!(home.is_closed()); // a spawn would panic
     /// ```
     pub fn is_closed(&self) -> bool {
-        context::find(self.loop_id).is_none()
+        self.find().is_none()
+    }
+
+    /// A waker that has dropped the loop may go on, and the loop exists until the waker returns.
+    fn find(&self) -> Option<Rc<Kernel>> {
+        context::find(self.loop_id).filter(|kernel| !kernel.is_removed())
     }
 
     /// Spawns a task.

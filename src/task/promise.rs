@@ -423,11 +423,8 @@ impl<T> Promise<T> {
             let kernel = loop_id.and_then(context::find);
             match (then, kernel) {
                 (Then::Wake(waker), Some(kernel)) => {
-                    // Outside a turn, a wake would go through the inbox, and the task would run
-                    // after all callbacks. So the loop is entered for the wake.
                     let is_running = context::running().is_some_and(|it| it.id() == kernel.id());
-                    let _entered = (!is_running).then(|| context::enter_to_wake(&kernel));
-                    waker.wake();
+                    if is_running { waker.wake() } else { kernel.wake_between_turns(waker) }
                 }
                 (Then::Wake(waker), None) => waker.wake(),
                 (Then::Queue(call), Some(kernel)) => kernel.queue_call(call),

@@ -19,8 +19,11 @@ use crate::kernel::callbacks::exceptions;
 use crate::kernel::cell::AnyTask;
 #[cfg(feature = "probe")]
 use crate::kernel::observe::probe::{EventKind, Source};
-use crate::kernel::{Alarm, Kernel, Message};
+use crate::kernel::{Alarm, Kernel, Message, context};
+use std::fmt;
 use std::panic::Location;
+use std::rc::Rc;
+use std::task::Waker;
 
 /// Number of rounds after which the shutdown gives up on tasks that spawn or that do not end.
 const SHUTDOWN_ROUNDS: u32 = 1000;
@@ -194,6 +197,32 @@ impl Kernel {
         }
     }
 
+    /// Like `close`, and reports tasks that do not end.
+    pub(crate) fn close_and_complain(&self) {
+        if let Err(spawned_at) = self.close() {
+            exceptions::complain(&NeverEnds(spawned_at));
+        }
+    }
+
+    /// Wakes with this loop as the running one, between two turns. A wake through the inbox would
+    /// run the task after all callbacks.
+    ///
+    /// The waker is user code. It may drop the loop, and then spawn or schedule in it. Nobody would run
+    /// or drop that, so the loop is closed again.
+    pub(crate) fn wake_between_turns(self: &Rc<Self>, waker: Waker) {
+        struct Closing<'a>(&'a Kernel);
+        impl Drop for Closing<'_> {
+            fn drop(&mut self) {
+                if self.0.is_removed() {
+                    self.0.close_and_complain();
+                }
+            }
+        }
+        let _entered = context::enter_to_wake(self);
+        let _closing = Closing(self);
+        waker.wake();
+    }
+
     /// The timers are reported as cancelled, as if each had been removed.
     fn drain_timers(&self, left: &mut Vec<Alarm>) {
         if self.wheel.borrow().is_empty() {
@@ -240,24 +269,24 @@ impl Kernel {
     }
 }
 
-/// A loop may be dropped while it calls a waker, and the waker may then set timers. The wheel does not
-/// drop them.
-impl Drop for Kernel {
-    fn drop(&mut self) {
-        let wheel = self.wheel.get_mut();
-        if !wheel.is_empty() {
-            let mut left = Vec::new();
-            wheel.drain(|_age, alarm| left.push(alarm));
-            left.into_iter().for_each(exceptions::drop_value);
-        }
+/// A shutdown has given up.
+pub(crate) struct NeverEnds(pub(crate) &'static Location<'static>);
+
+impl fmt::Display for NeverEnds {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "the loop was to end, but tasks go on spawning tasks when they are dropped, or catch each cancellation; the last \
+             was spawned at {}; do not spawn in a destructor what spawns in its own, and let a cancellation through",
+            self.0
+        )
     }
 }
 
 #[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;
-    use crate::kernel::{Clock, OBSERVED, Time, context};
-    use std::rc::Rc;
+    use crate::kernel::{Clock, OBSERVED, Time};
 
     /// The end of the loop drops the callbacks that were not called, and runs none of them.
     #[test]

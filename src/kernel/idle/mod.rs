@@ -33,6 +33,8 @@ pub(crate) struct Notes {
     /// Number of turns and calls of `EventLoop::enter` that the loop is in, nested
     /// (`table/context.rs`).
     pub(in crate::kernel) entered: Cell<u32>,
+    /// Whether the loop was removed from the list of this thread (`table/context.rs`).
+    pub(in crate::kernel) removed: Cell<bool>,
     /// Number of main tasks that were run, and (in `over`) whether the last one has ended.
     pub(in crate::kernel) run: Cell<u32>,
     pub(in crate::kernel) over: Cell<bool>,
@@ -59,6 +61,7 @@ impl Default for Notes {
             patience: Cell::new(Duration::from_secs(1)),
             older: Cell::default(),
             entered: Cell::default(),
+            removed: Cell::default(),
             run: Cell::default(),
             over: Cell::default(),
             paused: Cell::default(),

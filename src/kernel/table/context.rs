@@ -128,6 +128,20 @@ impl Kernel {
     pub(crate) fn is_entered(&self) -> bool {
         self.idling.entered.get() > 0
     }
+
+    /// Whether the loop has been dropped. It may still be running, for a waker.
+    pub(crate) fn is_removed(&self) -> bool {
+        self.idling.removed.get()
+    }
+}
+
+/// A loop in the list of this thread. It is removed from the list on drop.
+pub(crate) struct Listed<'a>(pub(crate) &'a Kernel);
+
+impl Drop for Listed<'_> {
+    fn drop(&mut self) {
+        remove_loop(self.0);
+    }
 }
 
 pub(crate) fn add_loop(kernel: &Rc<Kernel>) {
@@ -139,6 +153,7 @@ pub(crate) fn add_loop(kernel: &Rc<Kernel>) {
 }
 
 pub(crate) fn remove_loop(kernel: &Kernel) {
+    kernel.idling.removed.set(true);
     let older = kernel.idling.older.take();
     YOUNGEST.with(|youngest| {
         let newest = youngest.take();
