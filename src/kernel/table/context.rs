@@ -179,6 +179,7 @@ pub(crate) fn remove_loop(kernel: &Kernel) {
 mod tests {
     use super::*;
     use crate::kernel::{Clock, OBSERVED};
+    use std::panic::{AssertUnwindSafe, catch_unwind};
 
     /// Stackful coroutines may drop their guards in any order. A guard may put back a loop that has
     /// no other owner by then. The loop exists until it is left, also for wakes.
@@ -200,5 +201,20 @@ mod tests {
         of_nobody.wake_by_ref();
         drop(first);
         assert_eq!((running_id(), is_left.strong_count()), (None, 0));
+    }
+
+    /// The shutdown of a loop panics. Older loops are still found.
+    #[test]
+    fn panic_at_the_end_of_a_loop_and_find_an_older_one() {
+        let [older, younger] = [(); 2].map(|()| Kernel::new(Clock::virtual_time(), Some(&OBSERVED), None));
+        [&older, &younger].into_iter().for_each(add_loop);
+        let ended: Result<(), _> = catch_unwind(AssertUnwindSafe(|| {
+            let _listed = Listed(&younger);
+            panic!("at the end");
+        }));
+        assert!(ended.is_err() && younger.is_removed());
+        drop(younger);
+        assert!(find(older.id()).is_some());
+        remove_loop(&older);
     }
 }
