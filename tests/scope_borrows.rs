@@ -9,7 +9,8 @@ use futures_util::future::{Either, join, select};
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use onelane::sync::{Event, Lock};
 use onelane::{
-    Scope, TaskError, all_tasks, catch_cancel, current_task, finally, scope, sleep, spawn, time, timeout, yield_now,
+    Scope, TaskError, all_tasks, catch_cancel, current_task, finally, scope, sleep, spawn, time, timeout, wait,
+    yield_now,
 };
 use std::cell::{Cell, RefCell};
 use std::future::{Future, IntoFuture, pending, poll_fn};
@@ -191,6 +192,68 @@ fn begin_a_scope_in_the_step_of_a_child_beside_it() {
         let ended = timeout(ms(10), select(first, second)).await;
         assert!(matches!(ended, Ok(Either::Right(_))), "a wake was lost");
     });
+}
+
+/// A child was cancelled by a timeout, or with its task, which waits for it. In the step of the child,
+/// a branch beside it begins to await another task. That task is cancelled too. If it is the child
+/// of a new scope, nothing would step it.
+#[test]
+fn await_a_task_beside_a_child_that_ends_as_cancelled() {
+    for (times_out, has_scope) in [(true, true), (true, false), (false, true), (false, false)] {
+        virtual_loop().run(async move {
+            let begun = time();
+            let work = async move {
+                let first = scope(async |s| drop(s.spawn(sleep(ms(1000))).await));
+                let second = async {
+                    sleep(ms(10)).await;
+                    if has_scope {
+                        _ = scope(async |s| drop(s.spawn(sleep(ms(1000))).await)).await;
+                    } else {
+                        _ = spawn(sleep(ms(1000))).await;
+                    }
+                };
+                _ = join(first, second).await;
+            };
+            let ended = if times_out {
+                timeout(ms(10), work).await.is_ok()
+            } else {
+                let task = spawn(work);
+                sleep(ms(10)).await;
+                task.cancel();
+                task.await.is_ok()
+            };
+            assert_eq!((ended, time() - begun), (false, ms(10)), "times out: {times_out}, has a scope: {has_scope}");
+        });
+    }
+}
+
+/// The same with a task that awaits the task of the scope. Neither waits for the other for ever.
+#[test]
+fn await_beside_a_cancelled_child_what_awaits_the_task_of_the_scope() {
+    for times_out in [true, false] {
+        virtual_loop().run(async move {
+            let begun = time();
+            let awaited = Rc::new(Cell::new(None));
+            let copy = awaited.clone();
+            let task = spawn(async move {
+                let first = scope(async |s| drop(s.spawn(sleep(ms(1000))).await));
+                let second = async {
+                    sleep(ms(10)).await;
+                    _ = copy.take().unwrap().await;
+                };
+                let limit = if times_out { ms(10) } else { ms(1000) };
+                assert!(timeout(limit, join(first, second)).await.is_err());
+            });
+            let this = task.task_ref();
+            awaited.set(Some(spawn(async move { task.await.unwrap() })));
+            sleep(ms(10)).await;
+            if !times_out {
+                this.cancel();
+            }
+            _ = wait(&[this]).await;
+            assert_eq!(time() - begun, ms(10), "times out: {times_out}");
+        });
+    }
 }
 
 // ---- children that catch a cancellation, and that nothing polls ----

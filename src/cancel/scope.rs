@@ -94,6 +94,9 @@ use std::task::{Context, Poll, Waker, ready};
 /// Such a future may be polled while the children end. The same holds for a child that the cancelled
 /// task awaits without polling the scope.
 ///
+/// A future beside the scope may continue in the last step of a cancelled child. A task that it begins
+/// to await there is cancelled too.
+///
 /// # Dropping a scope
 ///
 /// If the scope is dropped without a cancellation, for example in a `select!` that another branch

@@ -151,6 +151,34 @@ impl Kernel {
         }
     }
 
+    /// The regions of a task that are interrupted, and wait for the tasks that are awaited there.
+    pub(crate) fn interrupted_regions(&self, header: &Header) -> Vec<Region> {
+        let task = (header.is_condemned() && !header.is_forced()).then_some(Region::Task);
+        task.into_iter().chain(header.asking_scopes().into_iter().map(Region::Inside)).collect()
+    }
+
+    /// A task was polled for a child of a scope in it, while these regions of it waited. What it
+    /// has begun to await there, after the wait with this number, is interrupted too.
+    pub(crate) fn interrupt_since(&self, task: &AnyTask, regions: &[Region], number: u64) {
+        let header = task.header();
+        let is_new = |wait: u64| {
+            wait > number && !header.is_frozen(wait) && regions.iter().any(|&region| header.is_inside(region, wait))
+        };
+        let awaited = self.table.awaited(header, &is_new);
+        let links = match for_objects(&awaited) {
+            Some(functions) => (functions.links)(&awaited, true).unwrap_or_default(),
+            None => awaited,
+        };
+        let spread = self.new_spread();
+        header.visited.set(on_the_way(spread));
+        let mut stack = Vec::new();
+        enter_links(links, header.token(), &mut stack);
+        if self.spread(stack, spread) {
+            let scopes = header.asking_scopes().into_iter().filter_map(|number| header.scope(number));
+            scopes.for_each(|scope| scope.inside().into_iter().for_each(Inside::force));
+        }
+    }
+
     /// A block in a task that already unwinds requests an interruption. Interrupts the task again.
     pub(crate) fn interrupt_again(&self, task: &AnyTask) {
         self.table.condemn(task.header());

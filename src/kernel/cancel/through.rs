@@ -148,6 +148,7 @@ impl Kernel {
         }
         // A cancelled task begins nothing new.
         let purpose = self.replace_purpose(Purpose { target, only_drops: header.is_ending() });
+        let (interrupted, number) = (self.interrupted_regions(header), self.table.numbered());
         let polled = self.as_task(&task, || {
             before();
             self.table.poll_for_a_scope(&task);
@@ -156,6 +157,8 @@ impl Kernel {
         match polled {
             Err(payload) => self.end_by_panic(&task, payload),
             Ok(()) if !header.has_future() && !header.is_ending() => self.table.queue_again(header.token()),
+            // Code beside the scope may have run on.
+            Ok(()) if !interrupted.is_empty() => self.interrupt_since(&task, &interrupted, number),
             Ok(()) => {}
         }
         if notes.beneath.borrow().is_empty() {
