@@ -27,7 +27,7 @@
 //! This file does not know how a poll goes through a task. Next: `kernel/cancel/through.rs`.
 
 use crate::cancel::task_group::{
-    ChildError, ChildFailed, GroupError, Kind, RunGroup, TaskGroup, Whereabouts, keep_result,
+    ChildError, ChildFailed, GroupError, Kind, RunGroup, TaskGroup, Whereabouts, keep_result, result_of,
 };
 use crate::error::TaskError;
 use crate::kernel::callbacks::exceptions;
@@ -1126,15 +1126,8 @@ where
 
     #[track_caller]
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        let (output, mut errors) = ready!(self.scope.poll_ended(|output| output.is_err(), context));
-        Poll::Ready(match output {
-            Some(Ok(value)) if errors.is_empty() => Ok(value),
-            Some(Err(error)) => {
-                errors.push(ChildError::Failed(error));
-                Err(GroupError { errors })
-            }
-            _ => Err(GroupError { errors }),
-        })
+        let (output, errors) = ready!(self.scope.poll_ended(|output| output.is_err(), context));
+        Poll::Ready(result_of(output, errors))
     }
 }
 

@@ -1099,6 +1099,20 @@ pub struct TryRunGroup<F: Future, E: 'static> {
     group: RunGroup<F, E>,
 }
 
+/// The result of a group whose body returns a `Result`. The error of the body comes after those of the
+/// children. `None`: the body has not returned.
+pub(crate) fn result_of<T, E>(
+    output: Option<Result<T, E>>,
+    mut errors: Vec<ChildError<E>>,
+) -> Result<T, GroupError<E>> {
+    match output {
+        Some(Ok(value)) if errors.is_empty() => return Ok(value),
+        Some(Err(error)) => errors.push(ChildError::Failed(error)),
+        _ => {}
+    }
+    Err(GroupError { errors })
+}
+
 impl<F, T, E> Future for TryRunGroup<F, E>
 where
     F: Future<Output = Result<T, E>>,
@@ -1107,15 +1121,8 @@ where
 
     #[track_caller]
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        let (output, mut errors) = ready!(self.group.poll_ended(|output| output.is_err(), context));
-        Poll::Ready(match output {
-            Some(Ok(value)) if errors.is_empty() => Ok(value),
-            Some(Err(error)) => {
-                errors.push(ChildError::Failed(error));
-                Err(GroupError { errors })
-            }
-            _ => Err(GroupError { errors }),
-        })
+        let (output, errors) = ready!(self.group.poll_ended(|output| output.is_err(), context));
+        Poll::Ready(result_of(output, errors))
     }
 }
 

@@ -6,7 +6,7 @@
 //!   "2=1/3"     ..
 //! ```
 //!
-//! In the page, whoever clicks another entry at a choice is taken to the world where that entry ran.
+//! At a choice, a click on another entry opens the world where that entry ran.
 //! Up to that choice, the events of both worlds are the same.
 
 use crate::event_loop::EventLoop;
