@@ -5,18 +5,19 @@
 mod common;
 
 use common::{Post, Trace, alone_and_leaking, ms, on_drop, virtual_loop};
-use futures_util::future::{Either, join, select};
+use futures_util::future::{Either, join, join3, select};
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use onelane::sync::{Event, Lock};
 use onelane::{
-    Scope, TaskError, all_tasks, catch_cancel, current_task, finally, scope, sleep, spawn, time, timeout, wait,
-    yield_now,
+    Scope, ScopedTask, TaskError, all_tasks, catch_cancel, current_task, finally, scope, sleep, spawn, task_group,
+    time, timeout, wait, yield_now,
 };
 use std::cell::{Cell, RefCell};
 use std::future::{Future, IntoFuture, pending, poll_fn};
 use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
+use std::time::Duration;
 
 /// Begins all kinds of waits, and drops them.
 fn begin_waits() {
@@ -256,6 +257,164 @@ fn await_beside_a_cancelled_child_what_awaits_the_task_of_the_scope() {
     }
 }
 
+/// A child cancels a group around the scope, or its task. In the same poll, a branch beside the scope
+/// begins to await another task. That task is cancelled too, if the child is polled in its own step,
+/// or in a step of the task.
+#[test]
+fn interrupt_in_the_poll_of_a_child() {
+    for (has_group, has_scope, is_missed) in [true, false]
+        .into_iter()
+        .flat_map(|g| [true, false].into_iter().flat_map(move |s| [true, false].map(|missed| (g, s, missed))))
+    {
+        virtual_loop().run(async move {
+            let begun = time();
+            let [one, two, three] = [(); 3].map(|()| Rc::new(Event::new()));
+            let (set_one, set_two, set_three) = (one.clone(), two.clone(), three.clone());
+            let task = spawn(async move {
+                let this = current_task().unwrap();
+                let in_group = task_group(async |group| {
+                    let mut first = pin!(scope(async |s| {
+                        s.spawn(async {
+                            one.wait().await;
+                            if has_group { group.cancel() } else { _ = this.cancel() }
+                        });
+                        pending::<()>().await;
+                    }));
+                    let second = async {
+                        two.wait().await;
+                        if has_scope {
+                            _ = scope(async |s| drop(s.spawn(sleep(ms(1000))).await)).await;
+                        } else {
+                            _ = spawn(sleep(ms(1000))).await;
+                        }
+                    };
+                    if is_missed {
+                        // The child's own step does not reach the scope.
+                        _ = select(&mut first, sleep(ms(1))).await;
+                        three.wait().await;
+                    }
+                    _ = join(first, second).await;
+                });
+                _ = in_group.await;
+            });
+            sleep(ms(10)).await;
+            set_one.set();
+            if is_missed {
+                sleep(ms(10)).await;
+                set_three.set();
+            }
+            set_two.set();
+            _ = task.await;
+            let expected = if is_missed { ms(20) } else { ms(10) };
+            assert_eq!(time() - begun, expected, "group: {has_group}, scope: {has_scope}, missed: {is_missed}");
+        });
+    }
+}
+
+/// A child cancels its task, which has begun to await another task in the same poll. The other task
+/// gets one request and not two.
+#[test]
+fn cancel_once_in_the_poll_of_a_child() {
+    virtual_loop().run(async {
+        let [one, two] = [(); 2].map(|()| Event::new());
+        let seen = Rc::new(Cell::new(0));
+        let copy = seen.clone();
+        let other = spawn(async move {
+            _ = catch_cancel(pending::<()>()).await;
+            copy.set(current_task().unwrap().cancelling());
+        });
+        let work = scope(async |outer| {
+            let child = outer.spawn(async {
+                let this = current_task().unwrap();
+                let first = async {
+                    one.wait().await;
+                    _ = other.await;
+                };
+                let second = scope(async |inner| {
+                    inner.spawn(async {
+                        two.wait().await;
+                        this.cancel();
+                    });
+                    pending::<()>().await;
+                });
+                _ = join(first, second).await;
+            });
+            sleep(ms(10)).await;
+            two.set();
+            one.set();
+            assert_eq!(child.await, Err(TaskError::Cancelled));
+        });
+        work.await.unwrap();
+        assert_eq!(seen.get(), 1);
+    });
+}
+
+/// A child of a scope cancels the task in which its own scope is, and this task is a child of another
+/// scope. The poll of that task goes on, and begins to await another task.
+#[test]
+fn cancel_a_child_in_the_poll_of_its_own_child() {
+    virtual_loop().run(async {
+        let begun = time();
+        let [one, two] = [(); 2].map(|()| Event::new());
+        scope(async |outer| {
+            let child = outer.spawn(async {
+                let this = current_task().unwrap();
+                let first = scope(async |inner| {
+                    inner.spawn(async {
+                        one.wait().await;
+                        this.cancel();
+                    });
+                    pending::<()>().await;
+                });
+                let second = async {
+                    two.wait().await;
+                    _ = scope(async |s| drop(s.spawn(sleep(ms(1000))).await)).await;
+                };
+                _ = join(first, second).await;
+            });
+            sleep(ms(10)).await;
+            one.set();
+            two.set();
+            assert_eq!(child.await, Err(TaskError::Cancelled));
+        })
+        .await
+        .unwrap();
+        assert_eq!(time() - begun, ms(10));
+    });
+}
+
+/// A timeout has expired, and a `catch_cancel` in it has caught the interruption. What the timeout
+/// begins to await after that, in the step of a child, is not interrupted.
+#[test]
+fn go_on_in_the_step_of_a_child_after_a_caught_interruption() {
+    virtual_loop().run(async {
+        let [one, two] = [(); 2].map(|()| Rc::new(Event::new()));
+        let (set_one, set_two) = (one.clone(), two.clone());
+        let task = spawn(timeout(ms(10), async move {
+            catch_once().await;
+            let first = pin!(scope(async |s| {
+                s.spawn(async {
+                    one.wait().await;
+                    pending::<()>().await;
+                });
+                pending::<()>().await;
+            }));
+            let second = pin!(async {
+                two.wait().await;
+                spawn(sleep(ms(5))).await
+            });
+            match select(first, second).await {
+                Either::Right((slept, _)) => slept,
+                Either::Left(_) => unreachable!("the body of the scope does not end"),
+            }
+        }));
+        sleep(ms(20)).await;
+        set_one.set();
+        set_two.set();
+        assert_eq!(task.await, Ok(Ok(Ok(()))));
+    });
+}
+
 // ---- children that catch a cancellation, and that nothing polls ----
 
 /// The task of the scope waits elsewhere for the child, so it does not poll the scope. When it is
@@ -294,6 +453,112 @@ fn await_a_child_that_catches_a_cancellation_without_polling_its_scope() {
             assert_eq!(all_tasks().len(), 1);
         });
         assert_eq!(trace.take(), ["dropped"], "{waits_first_for_another}");
+    }
+}
+
+/// Runs `work` for 10 ms: a timeout around it expires, or it is a task, which is cancelled. Returns the
+/// time that it took.
+async fn interrupted<F: Future<Output = ()> + 'static>(times_out: bool, work: F) -> Duration {
+    let begun = time();
+    if times_out {
+        assert!(timeout(ms(10), work).await.is_err());
+    } else {
+        let task = spawn(work);
+        sleep(ms(10)).await;
+        task.cancel();
+        assert!(task.await.unwrap_err().is_cancelled());
+    }
+    time() - begun
+}
+
+/// Begins a scope with this child, and then does not poll it while `other` runs.
+async fn leave_for<C, F>(child: C, other: impl FnOnce(ScopedTask<()>) -> F)
+where
+    C: Future<Output = ()>,
+    F: Future,
+{
+    let spawned = RefCell::new(None);
+    let mut work = pin!(scope(async |s| {
+        *spawned.borrow_mut() = Some(s.spawn(child));
+        pending::<()>().await;
+    }));
+    _ = select(&mut work, sleep(ms(1))).await;
+    let child = spawned.take().unwrap();
+    _ = other(child).await;
+    work.await.unwrap();
+}
+
+async fn catch_once() {
+    _ = catch_cancel(pending::<()>()).await;
+}
+
+/// The body of the scope awaits the child, and the scope is not polled. The timeout around both has
+/// cancelled the child, and waits for its end before it polls the scope.
+#[test]
+fn expire_around_a_scope_that_is_not_polled_and_whose_body_awaits_a_child() {
+    for times_out in [true, false] {
+        let took = virtual_loop().run(interrupted(times_out, async {
+            let mut work = pin!(scope(async |s| drop(s.spawn(catch_once()).await)));
+            _ = select(&mut work, sleep(ms(1))).await;
+            sleep(ms(1000)).await;
+            work.await.unwrap();
+        }));
+        assert_eq!(took, ms(10), "times out: {times_out}");
+    }
+}
+
+/// The interruption waits for a task that ends first, and for a task that awaits the child, itself or
+/// in a group.
+#[test]
+fn wait_for_a_child_that_nothing_polls_by_way_of_other_tasks() {
+    for (times_out, has_group) in [(true, false), (false, false), (true, true), (false, true)] {
+        let took = virtual_loop().run(interrupted(
+            times_out,
+            leave_for(catch_once(), move |child| {
+                let first = spawn(finally(pending::<()>(), async { sleep(ms(5)).await }));
+                let awaits = async { drop(child.await) };
+                let second = if has_group {
+                    spawn(async {
+                        task_group(async |group| {
+                            group.spawn(awaits);
+                            pending::<()>().await;
+                        })
+                        .await
+                        .unwrap();
+                    })
+                } else {
+                    spawn(awaits)
+                };
+                join(first.into_future(), second.into_future())
+            }),
+        ));
+        assert_eq!(took, ms(15), "times out: {times_out}, has a group: {has_group}");
+    }
+}
+
+/// A cleanup awaits a child of a scope that is not polled before the cleanup has ended. The step of
+/// the child comes before the cleanup begins, or while it runs.
+#[test]
+fn await_a_child_in_a_cleanup_beside_its_scope() {
+    for (times_out, elsewhere, sleeps) in
+        [true, false].into_iter().flat_map(|t| [(t, true, 5), (t, true, 20), (t, false, 20)])
+    {
+        let took = virtual_loop().run(interrupted(times_out, async move {
+            let child = Rc::new(Cell::new(None));
+            let copy = child.clone();
+            let cleanup = async move { drop(wait(&[copy.take().unwrap()]).await) };
+            let mut work = pin!(scope(async |s| {
+                child.set(Some(s.spawn(sleep(ms(sleeps))).task_ref()));
+                pending::<()>().await;
+            }));
+            if elsewhere {
+                _ = select(&mut work, sleep(ms(1))).await;
+                finally(pending::<()>(), cleanup).await;
+            } else {
+                _ = join3(work, sleep(ms(500)), finally(pending::<()>(), cleanup)).await;
+            }
+        }));
+        assert_eq!(took, ms(sleeps.max(10)), "times out: {times_out}, elsewhere: {elsewhere}, {sleeps} ms");
     }
 }
 

@@ -68,6 +68,8 @@ pub(crate) struct Interruption {
     is_asked: Cell<bool>,
     /// An interruption will be requested when the future suspends.
     is_next: Cell<bool>,
+    /// While an interruption is requested: it has reached the waits with this number and lower ones.
+    reached: Cell<u64>,
     /// The block does not wait for the tasks that it awaits, because one of them waits for the
     /// block's task.
     leads_back: Cell<bool>,
@@ -195,6 +197,17 @@ impl Interruption {
         Some((kernel, task, key.number))
     }
 
+    /// The inside was polled for a child of a scope in it, although it is interrupted, or was
+    /// interrupted by that child. Code beside the scope may have run on: what it has begun to await
+    /// is interrupted too.
+    #[cold]
+    fn interrupt_since(&self, kernel: &Kernel, task: &AnyTask, number: u64) {
+        let before = self.reached.replace(kernel.table.numbered());
+        if kernel.interrupt_since(task, Region::Inside(number), before) {
+            Inside::force(self);
+        }
+    }
+
     fn stop_waiting(&self) {
         let Some(link) = self.link.take() else { return };
         if let Some(kernel) = context::loop_of(link.0) {
@@ -262,10 +275,15 @@ impl Inside for Interruption {
         }
     }
 
+    fn waits(&self) -> bool {
+        self.is_asked.get() && !self.leads_back.get()
+    }
+
     fn interrupt(&self) {
         self.is_asked.set(true);
         let Some((kernel, task, number)) = self.found() else { return self.wake() };
         let links = kernel.interrupt(&task, Region::Inside(number));
+        self.reached.set(kernel.table.numbered());
         self.leads_back.set(links == Links::LeadBack);
         match links {
             // The end of the task that the block awaits wakes the block.
@@ -448,6 +466,9 @@ impl<F: Future, S: BlockScope> Block<F, S> {
                 kernel.resume_waits(task.header(), Region::Inside(number));
             }
             if !raised {
+                if self.scope.interruption().waits() {
+                    self.scope.interruption().interrupt_since(&kernel, &task, number);
+                }
                 return Poll::Pending;
             }
         }
@@ -561,6 +582,7 @@ impl<F: Future, S: BlockScope> Block<F, S> {
             } else if self.awaits_cancelled() == Some(true) {
                 // The awaited task is already cancelled, and its end wakes the block.
                 interruption.is_asked.set(true);
+                interruption.reached.set(context::running().map_or(0, |kernel| kernel.table.numbered()));
             } else {
                 interruption.interrupt();
             }

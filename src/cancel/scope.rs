@@ -92,10 +92,14 @@ use std::task::{Context, Poll, Waker, ready};
 /// cleanups run, but a [`catch_cancel`](crate::catch_cancel()) in them does not continue, and their
 /// destructors run when the scope is dropped. A wait on a future of another crate is not known.
 /// Such a future may be polled while the children end. The same holds for a child that the cancelled
-/// task awaits without polling the scope.
+/// task awaits without polling the scope: it ends as cancelled, even if it catches the cancellation. So
+/// does a child that a cleanup beside the scope awaits, if it would have to be polled before the cleanup
+/// has ended.
 ///
 /// A future beside the scope may continue in the last step of a cancelled child. A task that it begins
 /// to await there is cancelled too.
+///
+/// All this also holds for a timeout or a group around the scope, when it interrupts what is inside it.
 ///
 /// # Dropping a scope
 ///
@@ -387,8 +391,8 @@ impl Parent {
         self.is_out_of_reach.set(true);
         let child = kernel.current().filter(|_| what == What::Poll);
         child.iter().for_each(|child| child.header().set_missed(true));
-        let task = place.as_ref().map(|place| place.key.task);
-        let is_given_up = || child.is_some_and(|child| kernel.waits_for_missed(task, child.header().token()));
+        let scope = place.as_ref().map(|place| place.key);
+        let is_given_up = || child.is_some_and(|child| kernel.waits_for_missed(scope, child.header().token()));
         let is_left = place.as_ref().is_some_and(|place| place.body_waits.is_some());
         let reach = if is_left || is_given_up() { Reach::Never } else { Reach::Missed };
         if what == What::Poll && !purpose.is_of_itself() {

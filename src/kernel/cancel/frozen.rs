@@ -279,6 +279,10 @@ impl Kernel {
         let mut next = vec![task.clone()];
         while let Some(waiting) = next.pop() {
             let header = waiting.header();
+            if header.is_missed() && !header.is_ending() {
+                // A child of a scope in this task may never be polled any more: in its step it finds out.
+                self.table.wake(header.token());
+            }
             if header.token() != own && header.is_timed() {
                 // A timeout may soon end the wait of this task.
                 continue;

@@ -16,7 +16,7 @@ pub(in crate::kernel) struct Record {
     /// While the task is cancelled and not polled: the task for whose end it waits, and its place
     /// among that task's waiters.
     link: Option<(Token, WaiterKey)>,
-    /// If a request came while the task was running: the last number given out before the request.
+    /// If a request came while the task was in a poll: the last number given out before the request.
     request: Option<u64>,
     /// This task is a cleanup that was handed over. Its first cancellation request only counts.
     is_spared: bool,
@@ -227,6 +227,11 @@ impl Header {
 
     pub(in crate::kernel) fn note_request(&self, number: u64) {
         self.cancel_record(|record| record.request = Some(number));
+    }
+
+    /// If a request came while the task was in a poll: the last number given out before the request.
+    pub(in crate::kernel) fn request(&self) -> Option<u64> {
+        self.if_cancel_record(|record| record.request).flatten()
     }
 
     /// The latest number from before the request that now reaches the task. If the request came

@@ -76,6 +76,9 @@ pub(crate) trait Inside {
     /// what this task holds.
     fn force(&self);
 
+    /// Whether it is interrupted, and waits for the tasks that are awaited inside.
+    fn waits(&self) -> bool;
+
     /// Wakes the code that polls the scope.
     fn wake(&self);
 

@@ -151,19 +151,13 @@ impl Kernel {
         }
     }
 
-    /// The regions of a task that are interrupted, and wait for the tasks that are awaited there.
-    pub(crate) fn interrupted_regions(&self, header: &Header) -> Vec<Region> {
-        let task = (header.is_condemned() && !header.is_forced()).then_some(Region::Task);
-        task.into_iter().chain(header.asking_scopes().into_iter().map(Region::Inside)).collect()
-    }
-
-    /// A task was polled for a child of a scope in it, while these regions of it waited. What it
-    /// has begun to await there, after the wait with this number, is interrupted too.
-    pub(crate) fn interrupt_since(&self, task: &AnyTask, regions: &[Region], number: u64) {
+    /// A region was interrupted, and was polled since, for a child of a scope in it. What the task
+    /// has begun to await there, after the wait with this number, is interrupted too. Returns
+    /// whether one of the tasks that it awaits waits for this task.
+    #[cold]
+    pub(crate) fn interrupt_since(&self, task: &AnyTask, region: Region, number: u64) -> bool {
         let header = task.header();
-        let is_new = |wait: u64| {
-            wait > number && !header.is_frozen(wait) && regions.iter().any(|&region| header.is_inside(region, wait))
-        };
+        let is_new = |wait: u64| wait > number && header.is_inside(region, wait) && !header.is_frozen(wait);
         let awaited = self.table.awaited(header, &is_new);
         let links = match for_objects(&awaited) {
             Some(functions) => (functions.links)(&awaited, true).unwrap_or_default(),
@@ -173,9 +167,48 @@ impl Kernel {
         header.visited.set(on_the_way(spread));
         let mut stack = Vec::new();
         enter_links(links, header.token(), &mut stack);
-        if self.spread(stack, spread) {
-            let scopes = header.asking_scopes().into_iter().filter_map(|number| header.scope(number));
-            scopes.for_each(|scope| scope.inside().into_iter().for_each(Inside::force));
+        self.spread(stack, spread)
+    }
+
+    /// Whether a task waits for the end of another before it polls again what is around the scope
+    /// with this number: directly, or through other tasks.
+    #[cold]
+    pub(in crate::kernel) fn waits_around(&self, task: &AnyTask, scope: u64, end: Token) -> bool {
+        let spread = self.new_spread();
+        let mut next = self.awaited_around(task.header(), scope);
+        while let Some(waiting) = next.pop() {
+            let header = waiting.header();
+            if header.token() == end {
+                return true;
+            }
+            let is_new = header.visited.replace(on_the_way(spread)) != on_the_way(spread);
+            if !is_new || header.is_done() || header.is_forced() {
+                continue;
+            }
+            if header.is_condemned() {
+                next.extend(self.outwaited_tasks(header));
+            } else if !header.is_timed() {
+                next.extend(self.tasks_of(header, |_| true, |awaited| awaited.tasks()));
+            }
+        }
+        false
+    }
+
+    /// The tasks that are awaited in interrupted parts of a task around this scope, and in the
+    /// cleanups of such parts.
+    fn awaited_around(&self, header: &Header, scope: u64) -> Vec<AnyTask> {
+        let asking = header.asking_scopes().into_iter().filter(|&number| {
+            let asking = header.scope(number);
+            asking.is_some_and(|asking| asking.inside().is_some_and(Inside::waits))
+        });
+        let task = (header.is_condemned() && !header.is_forced()).then_some(Region::Task);
+        let mut regions = task.into_iter().chain(asking.map(Region::Inside));
+        if let Some(region) = regions.find(|&region| header.is_inside(region, scope)) {
+            return self.tasks_of(header, |number| header.is_inside(region, number), |awaited| awaited.outwaited());
+        }
+        match header.driver_over(scope).filter(|_| !header.is_timed()) {
+            Some(region) => self.tasks_of(header, |number| header.is_inside(region, number), |awaited| awaited.tasks()),
+            None => Vec::new(),
         }
     }
 
@@ -212,7 +245,7 @@ impl Kernel {
                 } else if visited != left_behind(spread) && header.is_ending() {
                     header.visited.set(on_the_way(spread));
                     stack.push(Visit::Leave(task.clone(), None));
-                    let tasks = self.tasks_of(header, |awaited| awaited.tasks());
+                    let tasks = self.tasks_of(header, |_| true, |awaited| awaited.tasks());
                     enter_links(tasks.into_iter().map(Link::Task).collect(), header.token(), &mut stack);
                 }
             }
@@ -258,13 +291,19 @@ impl Kernel {
 
     /// The tasks for whose ends a task waits even when it is cancelled.
     fn outwaited_tasks(&self, header: &Header) -> Vec<AnyTask> {
-        self.tasks_of(header, |awaited| awaited.outwaited())
+        self.tasks_of(header, |_| true, |awaited| awaited.outwaited())
     }
 
-    /// The tasks that a task awaits, and those of each object that it awaits.
-    fn tasks_of(&self, header: &Header, of_object: fn(&dyn Awaited) -> Vec<AnyTask>) -> Vec<AnyTask> {
+    /// The tasks that a task awaits, and those of each object that it awaits, among the waits whose
+    /// numbers count.
+    fn tasks_of(
+        &self,
+        header: &Header,
+        counts: impl Fn(u64) -> bool,
+        of_object: fn(&dyn Awaited) -> Vec<AnyTask>,
+    ) -> Vec<AnyTask> {
         let mut tasks = Vec::new();
-        for link in self.table.awaited(header, &|number| !header.is_frozen(number)) {
+        for link in self.table.awaited(header, &|number| counts(number) && !header.is_frozen(number)) {
             match link {
                 Link::Task(task) => tasks.push(task),
                 Link::On(awaited) => tasks.extend(of_object(&*awaited)),
@@ -330,6 +369,9 @@ impl Kernel {
         header.cancelling.set(header.cancelling.get().saturating_add(1));
         if header.take_spared() {
             return false;
+        }
+        if self.is_beneath(header) && !header.is_condemned() {
+            header.note_request(self.table.numbered());
         }
         self.table.condemn(header);
         tell!(self.table, EventKind::Cancel { task: TaskId(header.id), by: self.table.source() });

@@ -27,7 +27,7 @@
 use crate::kernel::Kernel;
 use crate::kernel::cancel::marks::ScopeKey;
 use crate::kernel::cancel::scopes::{Region, Unwinding};
-use crate::kernel::cell::{AnyTask, CONDEMNED, DOOMED, RAISED, SCHEDULED};
+use crate::kernel::cell::{AnyTask, CONDEMNED, DOOMED, Header, RAISED, SCHEDULED};
 #[cfg(feature = "report")]
 use crate::kernel::observe::names::function_of;
 use crate::kernel::table::waker::clone_uncounted;
@@ -65,9 +65,6 @@ impl Purpose {
         self.target == 0 && !self.only_drops
     }
 }
-
-/// Number of tasks that are searched for a cancelled task that waits, through others, for a child.
-const LONGEST_CHAIN: usize = 1000;
 
 impl Kernel {
     /// The address of the scope for whose child the running task is polled. 0 if the running task
@@ -108,26 +105,22 @@ impl Kernel {
         self.table.task(task).is_some_and(|task| task.header().is_missed() && task.header().is_ending())
     }
 
-    /// Whether nothing will poll a child that its scope has missed: the task of the scope is cancelled,
-    /// and waits for the end of the child before it does anything else. Or the loop ends, and the
-    /// scope is in no task.
-    pub(crate) fn waits_for_missed(&self, task: Option<Token>, child: Token) -> bool {
-        let Some(mut waiting) = task.and_then(|task| self.table.task(task)) else {
-            return self.cancels.closing.get();
-        };
-        // A chain of waits may end in a circle.
-        for _ in 0..LONGEST_CHAIN {
-            let header = waiting.header();
-            if header.token() == child {
-                return true;
-            }
-            if !header.is_condemned() || header.is_forced() {
-                return false;
-            }
-            let Some(next) = self.first_living_link(header, Region::Task) else { return false };
-            waiting = next;
+    /// Whether nothing will poll a child that its scope has missed: a part of the task around the
+    /// scope is interrupted, and waits for the end of the child before it is polled again. Or the
+    /// loop ends, and the scope is in no task.
+    pub(crate) fn waits_for_missed(&self, scope: Option<ScopeKey>, child: Token) -> bool {
+        match scope.and_then(|ScopeKey { task, number }| Some((self.table.task(task)?, number))) {
+            Some((task, number)) => self.waits_around(&task, number, child),
+            None => self.cancels.closing.get(),
         }
-        false
+    }
+
+    /// Whether a task that is not the running one is in a poll.
+    pub(in crate::kernel) fn is_beneath(&self, task: &Header) -> bool {
+        self.cancels.through.get().is_some_and(|notes| {
+            let beneath = notes.beneath.borrow();
+            beneath.iter().any(|&(token, _)| token == task.token()) && !self.table.is_running(task)
+        })
     }
 
     /// Polls the future of a task in the step of another, for a child of the scope `target` in that
@@ -148,7 +141,6 @@ impl Kernel {
         }
         // A cancelled task begins nothing new.
         let purpose = self.replace_purpose(Purpose { target, only_drops: header.is_ending() });
-        let (interrupted, number) = (self.interrupted_regions(header), self.table.numbered());
         let polled = self.as_task(&task, || {
             before();
             self.table.poll_for_a_scope(&task);
@@ -157,8 +149,6 @@ impl Kernel {
         match polled {
             Err(payload) => self.end_by_panic(&task, payload),
             Ok(()) if !header.has_future() && !header.is_ending() => self.table.queue_again(header.token()),
-            // Code beside the scope may have run on.
-            Ok(()) if !interrupted.is_empty() => self.interrupt_since(&task, &interrupted, number),
             Ok(()) => {}
         }
         if notes.beneath.borrow().is_empty() {
@@ -211,8 +201,10 @@ impl Kernel {
 
     /// Runs user code with this task as the running one. Flags that the code sets belong to it.
     fn as_task<R>(&self, task: &AnyTask, act: impl FnOnce() -> R) -> thread::Result<R> {
-        let token = task.header().token();
+        let header = task.header();
+        let token = header.token();
         let notes = self.notes();
+        let before = self.table.numbered();
         let outer = self.table.replace_running((Token::NOBODY, 0));
         // Only the task that is stepped counts as scheduled, although it is not running from now on.
         let stepped = self.table.task(outer.0).filter(|_| notes.beneath.borrow().is_empty());
@@ -231,9 +223,9 @@ impl Kernel {
             match beneath.iter_mut().rfind(|(other, _)| *other == token) {
                 Some((_, own)) => {
                     *own |= flags;
-                    0
+                    None
                 }
-                None => flags,
+                None => Some(flags),
             }
         };
         let outer = notes.beneath.borrow_mut().pop();
@@ -243,14 +235,17 @@ impl Kernel {
             self.table.note(if stepped.take_merged() { SCHEDULED } else { 0 });
             self.table.note(if stepped.is_condemned() { CONDEMNED } else { 0 });
         }
-        self.heed(task, flags);
+        if let Some(flags) = flags {
+            self.heed(task, flags, before);
+        }
         result
     }
 
-    /// Does what the loop does after a step in which these flags were set. The task is not running.
-    fn heed(&self, task: &AnyTask, flags: u8) {
+    /// Does what the loop does after a step in which these flags were set. `before` is the last number
+    /// given out before the step. The task is not running.
+    fn heed(&self, task: &AnyTask, flags: u8, before: u64) {
         let header = task.header();
-        if flags == 0 || !self.table.is_alive(header.token()) {
+        if flags == 0 && !header.is_condemned() || !self.table.is_alive(header.token()) {
             return;
         }
         if flags & (RAISED | DOOMED) != 0 {
@@ -260,6 +255,9 @@ impl Kernel {
             self.table.force(header);
         } else if flags & (CONDEMNED | DOOMED) != 0 {
             self.cancel_suspended(task);
+        } else if header.is_condemned() && !header.is_forced() {
+            // It was cancelled before this poll, or in the poll of another task in it, and has run on.
+            self.interrupt_since(task, Region::Task, header.request().unwrap_or(0).max(before));
         }
         if flags & SCHEDULED != 0 {
             self.table.queue_again(header.token());
