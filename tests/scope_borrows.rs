@@ -9,8 +9,8 @@ use futures_util::future::{Either, join, join3, select};
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use onelane::sync::{Event, Lock};
 use onelane::{
-    Scope, ScopedTask, TaskError, all_tasks, catch_cancel, current_task, finally, scope, sleep, spawn, task_group,
-    time, timeout, wait, yield_now,
+    Scope, ScopedTask, Task, TaskError, all_tasks, catch_cancel, current_task, finally, gather, scope, sleep, spawn,
+    task_group, time, timeout, wait, yield_now,
 };
 use std::cell::{Cell, RefCell};
 use std::future::{Future, IntoFuture, pending, poll_fn};
@@ -255,6 +255,29 @@ fn await_beside_a_cancelled_child_what_awaits_the_task_of_the_scope() {
             assert_eq!(time() - begun, ms(10), "times out: {times_out}");
         });
     }
+}
+
+/// The same with the task of the scope itself: it awaits its own end. The timeout does not wait for that.
+#[test]
+fn await_beside_a_cancelled_child_the_task_of_the_scope() {
+    virtual_loop().run(async {
+        let begun = time();
+        let own = Rc::new(Cell::new(None));
+        let copy = own.clone();
+        let task = spawn(async move {
+            let first = scope(async |s| drop(s.spawn(sleep(ms(1000))).await));
+            let second = async {
+                sleep(ms(10)).await;
+                let own: Task<()> = copy.take().unwrap();
+                _ = gather([own]).await;
+            };
+            assert!(timeout(ms(10), join(first, second)).await.is_err());
+        });
+        let this = task.task_ref();
+        own.set(Some(task));
+        _ = timeout(ms(100), wait(&[this])).await;
+        assert_eq!(time() - begun, ms(10));
+    });
 }
 
 /// A child cancels a group around the scope, or its task. In the same poll, a branch beside the scope

@@ -469,6 +469,48 @@ fn catch_beside_a_timeout_that_is_not_up() {
     });
 }
 
+/// The same, but the cancellation comes to the timeout first, and passes. Like a group, the timeout
+/// cannot go on then, so the cancellation goes on and ends the task.
+#[test]
+fn catch_beside_a_timeout_that_was_passed() {
+    virtual_loop().run(async {
+        let limited = timeout(ms(50), pending::<()>());
+        let task = spawn(join(catch_cancel(pending::<()>()), limited));
+        sleep(ms(5)).await;
+        task.cancel();
+        assert_eq!(timeout(ms(100), task).await, Ok(Err(TaskError::Cancelled)));
+    });
+}
+
+/// The time of a timeout is up while a cleanup runs beside it. The interruption is caught there, so
+/// the timeout ends after that.
+#[test]
+fn catch_beside_a_timeout_whose_time_was_up_during_a_cleanup() {
+    virtual_loop().run(async {
+        for in_set in [false, true] {
+            let begun = onelane::time();
+            let cleanup = async { sleep(ms(50)).await };
+            let limited: LocalBoxFuture<bool> = async { timeout(ms(30), pending::<()>()).await.is_ok() }.boxed_local();
+            let caught: LocalBoxFuture<bool> =
+                async { catch_cancel(finally(pending::<()>(), cleanup)).await.is_ok() }.boxed_local();
+            let task = spawn(async move {
+                if in_set {
+                    FuturesUnordered::from_iter([limited, caught]).collect::<Vec<_>>().await
+                } else {
+                    let (limited, caught) = join(limited, caught).await;
+                    vec![limited, caught]
+                }
+            });
+            sleep(ms(10)).await;
+            task.cancel();
+            let ended = timeout(ms(1000), task).await;
+            assert_eq!(onelane::time() - begun, ms(60), "in a set: {in_set}");
+            // As above, the cancellation request still counts.
+            assert_eq!(ended, Ok(Err(TaskError::Cancelled)));
+        }
+    });
+}
+
 /// A cancelled task cleans up in the body of a group. A second cancellation ends this cleanup, and
 /// a scope inside it. The group has no neighbour, so its body is dropped before the child ends.
 #[test]

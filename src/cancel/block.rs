@@ -122,8 +122,12 @@ impl Interruption {
         let header = task.header();
         header.ask(number);
         match header.driver_over(number) {
-            // The running cleanup is beside the block, and does not concern it.
-            Some(_) if !header.cleans_inside(number) => {}
+            // The running cleanup is beside the block, and does not concern it. If the interruption
+            // ends beside the block too, the block is interrupted then.
+            Some(_) if !header.cleans_inside(number) => {
+                self.is_next.set(true);
+                self.wake();
+            }
             Some(Region::Task) => kernel.interrupt_again(&task),
             Some(Region::Inside(driver)) => {
                 if let Some(driver) = header.scope(driver) {

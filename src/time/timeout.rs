@@ -564,6 +564,13 @@ impl<F: Future> Future for Timeout<F> {
             return Poll::Pending;
         }
         assert!(!this.block.is_over(), "a timeout was polled after it was ready");
+        let may_be_passed = !matches!(limit.stage.get(), Stage::New | Stage::Active) && !limit.has_caught.get();
+        if may_be_passed && !this.block.place().has_moved() && limit.interruption.is_left_behind() {
+            // The same, before the timeout was polled again: it has no time limit any more.
+            limit.goes_on.set(true);
+            raise(context);
+            return Poll::Pending;
+        }
         if this.block.place().is_too_late(context) {
             return Poll::Pending;
         }
