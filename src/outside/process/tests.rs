@@ -255,3 +255,41 @@ fn report_a_deadlock_beside_an_orphan() {
         thread.join().unwrap();
     }
 }
+
+/// All threads of the program block `SIGCHLD`. With a pidfd, the end of a process becomes known all
+/// the same. Without one it does not, until the program asks.
+#[cfg(target_os = "linux")]
+#[test]
+fn wait_while_all_threads_block_the_signal() {
+    const BLOCKS: &str = "ONELANE_TEST_BLOCKS_SIGCHLD";
+    const LONG: Duration = Duration::from_millis(200);
+    if std::env::var_os(BLOCKS).is_none() {
+        // A program inherits what is blocked, and its threads inherit it too.
+        let name = "outside::process::tests::wait_while_all_threads_block_the_signal";
+        let mut command = std::process::Command::new("env");
+        command.arg("--block-signal=CHLD").arg(std::env::current_exe().unwrap());
+        let output = command.args(["--exact", name, "--nocapture"]).env(BLOCKS, "").output().unwrap();
+        let told = String::from_utf8_lossy(&output.stdout);
+        assert!(output.status.success() && told.contains("1 passed"), "{told}{output:?}");
+        return;
+    }
+    let blocked = std::fs::read_to_string("/proc/thread-self/status").unwrap();
+    let blocked = blocked.lines().find_map(|line| line.strip_prefix("SigBlk:")).unwrap();
+    let blocked = u64::from_str_radix(blocked.trim(), 16).unwrap();
+    assert_ne!(blocked & 1 << (signal_hook::consts::SIGCHLD - 1), 0, "{blocked:x}");
+    for is_without in [false, true] {
+        WITHOUT_PIDFDS.set(is_without);
+        EventLoop::new().run(async {
+            let mut child = cat();
+            let wait = spawn(child.wait());
+            sleep(MOMENT).await;
+            child.stdin = None;
+            let ended = timeout(if is_without { LONG } else { 300 * LONG }, wait).await;
+            assert_eq!(ended.is_err(), is_without, "{ended:?}");
+            // The process has ended in any case.
+            while child.try_wait().unwrap().is_none() {
+                sleep(MOMENT).await;
+            }
+        });
+    }
+}
