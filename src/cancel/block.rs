@@ -207,8 +207,10 @@ impl Interruption {
     #[cold]
     fn interrupt_since(&self, kernel: &Kernel, task: &AnyTask, number: u64) {
         let before = self.reached.replace(kernel.table.numbered());
-        if kernel.interrupt_since(task, Region::Inside(number), before) {
-            Inside::force(self);
+        match kernel.interrupt_since(task, Region::Inside(number), before) {
+            Links::LeadBack => Inside::force(self),
+            Links::None => self.wake(),
+            Links::Living | Links::Ended => {}
         }
     }
 

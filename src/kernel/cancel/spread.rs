@@ -152,10 +152,10 @@ impl Kernel {
     }
 
     /// A region was interrupted, and was polled since, for a child of a scope in it. What the task
-    /// has begun to await there, after the wait with this number, is interrupted too. Returns
-    /// whether one of the tasks that it awaits waits for this task.
+    /// has begun to await there, after the wait with this number, is interrupted too. Returns what
+    /// the region has to wait for now: what it has waited for may be gone.
     #[cold]
-    pub(crate) fn interrupt_since(&self, task: &AnyTask, region: Region, number: u64) -> bool {
+    pub(crate) fn interrupt_since(&self, task: &AnyTask, region: Region, number: u64) -> Links {
         let header = task.header();
         let is_new = |wait: u64| wait > number && header.is_inside(region, wait) && !header.is_frozen(wait);
         let awaited = self.table.awaited(header, &is_new);
@@ -167,7 +167,11 @@ impl Kernel {
         header.visited.set(on_the_way(spread));
         let mut stack = Vec::new();
         enter_links(links, header.token(), &mut stack);
-        self.spread(stack, spread)
+        match self.spread(stack, spread) {
+            true => Links::LeadBack,
+            false if self.first_living_link(header, region).is_some() => Links::Living,
+            false => Links::None,
+        }
     }
 
     /// Whether a task waits for the end of another before it polls again what is around the scope

@@ -27,6 +27,7 @@
 use crate::kernel::Kernel;
 use crate::kernel::cancel::marks::ScopeKey;
 use crate::kernel::cancel::scopes::{Region, Unwinding};
+use crate::kernel::cancel::spread::Links;
 use crate::kernel::cell::{AnyTask, CONDEMNED, DOOMED, Header, RAISED, SCHEDULED};
 #[cfg(feature = "report")]
 use crate::kernel::observe::names::function_of;
@@ -257,7 +258,10 @@ impl Kernel {
             self.cancel_suspended(task);
         } else if header.is_condemned() && !header.is_forced() {
             // It was cancelled before this poll, or in the poll of another task in it, and has run on.
-            self.interrupt_since(task, Region::Task, header.request().unwrap_or(0).max(before));
+            let number = header.request().unwrap_or(0).max(before);
+            if self.interrupt_since(task, Region::Task, number) == Links::None {
+                self.table.wake(header.token());
+            }
         }
         if flags & SCHEDULED != 0 {
             self.table.queue_again(header.token());
