@@ -157,7 +157,8 @@ pub struct Turn {
     /// and objects that were dropped on another thread.
     pub messages: usize,
     /// Number of tasks and callbacks that are ready for the next turn. Includes messages that
-    /// arrived in the meantime and, if the budget was used up before them, timers that are due.
+    /// arrived in the meantime. If the budget was used up before the timers that are due have fired,
+    /// it includes these timers.
     pub ready: usize,
     /// Number of living tasks.
     pub tasks: usize,

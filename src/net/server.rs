@@ -348,8 +348,9 @@ where
     }
 }
 
-/// Shakes hands with a client. Returns whether that has succeeded, and reports if it has not. The
-/// future is in a box, so that the tasks of servers without TLS stay small.
+/// Makes the TLS handshake with a client. Returns whether it has succeeded. A failure is reported to
+/// the loop's exception handler, unless the server has closed its connections. The future is in a
+/// box, so that the tasks of servers without TLS stay small.
 #[cfg(feature = "tls")]
 fn shake_hands(reader: &StreamReader, role: &TlsRole, client: Rc<str>) -> Pin<Box<dyn Future<Output = bool>>> {
     let handshake = Handshake::new(reader.connection().clone(), role, Vec::new());

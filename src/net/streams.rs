@@ -744,10 +744,11 @@ impl StreamReader {
     ///
     /// # Errors
     ///
-    /// If the stream ends before ([`UnexpectedEof`](io::ErrorKind::UnexpectedEof), with an
-    /// [`IncompleteRead`]), or if there is more before it than the [limit](Self::set_limit)
-    /// ([`InvalidData`](io::ErrorKind::InvalidData), with a [`LimitOverrun`]): the bytes stay, and
-    /// [`read`](Self::read) returns them. If the connection has failed.
+    /// - The stream ends without a separator: [`UnexpectedEof`](io::ErrorKind::UnexpectedEof), with an
+    ///   [`IncompleteRead`]. The bytes stay, and [`read`](Self::read) returns them.
+    /// - More bytes than the [limit](Self::set_limit) come before the separator:
+    ///   [`InvalidData`](io::ErrorKind::InvalidData), with a [`LimitOverrun`]. The bytes stay, too.
+    /// - The connection has failed.
     ///
     /// # Panics
     ///

@@ -316,8 +316,13 @@ impl Kernel {
 
     // ---- no other task can provide it ----
 
-    /// Whether a region cannot continue because everything that it waits for depends on tasks that
-    /// wait for this task. Also returns the cost of the search.
+    /// Whether the frozen future of a region must be dropped, because nothing else can help the
+    /// region: everything for which it waits can come only from tasks that wait for this task,
+    /// directly or indirectly, and for nothing else. Also returns the cost of the search, about one
+    /// for each task that was looked at.
+    ///
+    /// False if the task has a timer, if `may_drop` forbids the drop, or if all wait only for the ends
+    /// of tasks, because a drop would not help then.
     fn is_stuck(&self, task: &AnyTask, region: Region) -> (bool, usize) {
         let header = task.header();
         if !self.may_drop(header, region) {

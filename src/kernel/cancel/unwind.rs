@@ -15,7 +15,8 @@
 //! A cancellation passes through the whole task, and the kernel drives it. An expired timeout, or a
 //! failed group, interrupts what is inside that block, and the block drives it (`block.rs`), unless
 //! code further out drives already. This file does the part that is the same for both. `Unwinding`
-//! stores how far the interruption has come; everything else is stored with the scopes.
+//! stores how far the interruption has come and how the region will end. The bodies and the cleanups
+//! are stored with the scopes.
 //!
 //! This file does not know how a region ends when all its scopes are finished.
 

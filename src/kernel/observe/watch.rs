@@ -25,8 +25,9 @@ type Report = Box<dyn Fn(Option<AnyTask>, Duration)>;
 
 /// The measuring of debug mode: checks each entry of the ready queue after it has run.
 pub(crate) struct StepWatch {
-    /// `run` is called instead of `run_marked`; `over` is called by `tell_if_slow`. Both are
-    /// function pointers, so that a program without debug mode does not contain these functions.
+    /// Is called instead of `run_marked`, and runs one entry at a time. `over` is called when a step
+    /// or a callback has ended: it measures how long that took, and reports it if it was slow. Both
+    /// are function pointers, so that a program that watches no steps does not contain these functions.
     pub(in crate::kernel) run: fn(&Kernel),
     over: fn(&Kernel, Option<AnyTask>),
     /// Reports a value that was never read.

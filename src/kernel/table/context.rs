@@ -181,8 +181,9 @@ mod tests {
     use crate::kernel::{Clock, OBSERVED};
     use std::panic::{AssertUnwindSafe, catch_unwind};
 
-    /// Stackful coroutines may drop their guards in any order. A guard may put back a loop that has
-    /// no other owner by then. The loop exists until it is left, also for wakes.
+    /// Stackful coroutines may drop their guards in any order. A guard that is dropped makes the loop
+    /// before it the running loop again. By then that loop may have no other owner. It exists as long
+    /// as it is the running loop, and its wakers may be used in that time.
     #[test]
     fn leave_in_any_order() {
         let [outer, middle, inner] = [(); 3].map(|()| Kernel::new(Clock::virtual_time(), Some(&OBSERVED), None));

@@ -333,8 +333,9 @@ impl Store {
 
     /// Removes the first wait of a task if it has this key, and clears the key. Otherwise does nothing.
     ///
-    /// The calls come last, so that no registers are saved for them. The end of a task is the usual thing
-    /// to wait for; the record of such a wait owns nothing.
+    /// Most waits are for the end of a task. The record of such a wait owns nothing, so it is cleared
+    /// without a call. The records of other waits are dropped by calls, which come last: then the
+    /// compiler saves no registers for them.
     #[inline(always)]
     pub(super) fn end_first_wait(&mut self, task: &Header, key: &mut Option<WaitKey>) -> bool {
         let waits = &mut self.firsts[Side::Waits.nth()];

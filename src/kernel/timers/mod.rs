@@ -22,8 +22,9 @@ pub(crate) enum Alarm {
     Call(Call),
 }
 
-/// For a sleep of this duration that begins now: the id of the running loop, its lane, and the
-/// deadline, which is `Time(0)` if the duration is zero. `None` if no loop is running.
+/// For a sleep that begins now and takes `duration`. Returns the id of the running loop, the number
+/// of its lane, by which its wakers find it, and the deadline. The deadline is `Time(0)` if the
+/// duration is zero. Returns `None` if no loop is running.
 #[inline]
 pub(crate) fn from_now(duration: Duration) -> Option<(u64, u16, Time)> {
     // SAFETY: the reference is used only in this function, and no user code is called.

@@ -29,9 +29,9 @@ impl<S: AsFd + ?Sized> Watched<S> {
 
     /// Registers the source with the poller.
     pub(crate) fn begin(&mut self, interest: Event, mode: PollMode) -> io::Result<()> {
-        // SAFETY: the source is owned here, and its descriptor was borrowed by a reference that may
-        // last as long. So the descriptor is open until the source is dropped, and `drop`
-        // deregisters it before that.
+        // SAFETY: this object owns the source. `new` borrowed the descriptor from the source, and such
+        // a borrow may last as long as the source lives. So the descriptor is open until the source
+        // is dropped. `drop` deregisters the descriptor before that.
         unsafe { self.poller.add_with_mode(self.fd, interest, mode)? };
         self.is_watched = true;
         Ok(())
