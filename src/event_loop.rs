@@ -78,6 +78,8 @@ use std::time::{Duration, Instant};
 pub struct EventLoop {
     pub(crate) kernel: Rc<Kernel>,
     cancel_on_ctrl_c: bool,
+    /// Whether `exceptions` has an entry for this loop.
+    is_handled: bool,
     /// Set if this loop detects deadlocks: on a virtual clock, or in debug mode. It is a pointer, so
     /// that other programs do not contain the code of the reports.
     #[cfg(feature = "report")]
@@ -876,7 +878,8 @@ impl LoopBuilder {
         #[cfg(feature = "report")]
         kernel.idling.tell_of_long_rest.set(self.reporter.map(|reporter| reporter.long_rest));
         context::add_loop(&kernel);
-        if never_taken.is_some() || self.handler.is_some() {
+        let is_handled = never_taken.is_some() || self.handler.is_some();
+        if is_handled {
             exceptions::set_handler(kernel.id(), kernel.table.lane().tenancy, self.handler, never_taken);
         }
         #[cfg(feature = "replay")]
@@ -899,6 +902,7 @@ impl LoopBuilder {
         let mut event_loop = EventLoop {
             kernel,
             cancel_on_ctrl_c: self.cancel_on_ctrl_c,
+            is_handled,
             #[cfg(feature = "report")]
             reporter: self.reporter,
             #[cfg(feature = "threads")]
@@ -1464,7 +1468,9 @@ impl Drop for EventLoop {
         // Dropped last, even if the destructor of the handler panics.
         #[cfg(feature = "probe")]
         let _probe = self.kernel.table.probe.take();
-        drop(exceptions::remove_handler(self.kernel.id()));
+        if self.is_handled {
+            drop(exceptions::remove_handler(self.kernel.id()));
+        }
     }
 }
 

@@ -178,8 +178,8 @@ impl Kernel {
     pub(crate) fn new(clock: Clock, observed: Option<&'static Observed>, watch: Option<Box<StepWatch>>) -> Rc<Self> {
         debug_assert!(observed.is_some() || watch.is_none() && !clock.is_virtual());
         // Not `Rc::new`: this allocates first, so that the loop is built in its place.
-        Rc::new_cyclic(|_| Kernel {
-            table: TaskTable::new(observed.map(|observed| observed.vtable)),
+        Rc::new_cyclic(|place| Kernel {
+            table: TaskTable::new(place, observed.map(|observed| observed.vtable)),
             calls: RefCell::default(),
             clock,
             spawned: Cell::new(0),

@@ -10,8 +10,9 @@
 //!                          last
 //! ```
 //!
-//! `first` is a link that belongs to no entry, so that pushing is the same whether the list is empty or not. The other usual
-//! form is a ring buffer: with one, a switch took fourteen instructions more, and each ready task eight to sixteen bytes more.
+//! `first` is a link that belongs to no entry, so that pushing is the same whether the list is empty or not. It is beside the
+//! queue, so that a borrow of the queue does not include it. The other usual form is a ring buffer: with one, a switch took
+//! fourteen instructions more, and each ready task eight to sixteen bytes more.
 //!
 //! An entry is anything that has a link and stays where it is; this file knows no tasks and no callbacks. Next: `token.rs`.
 #![allow(unsafe_code, reason = "follows links to entries that their owners keep")]
@@ -38,7 +39,7 @@ pub(crate) struct ReadyQueue<E> {
     head: Option<E>,
     /// If this turn is run in portions (`ready/view.rs`): the first entry of this turn that is behind the current portion.
     rest: Option<E>,
-    /// The link to the first entry of the next turn. The queue owns this link.
+    /// The link to the first entry of the next turn (`new`).
     first: NonNull<Link<E>>,
     /// The link behind the last entry of the next turn.
     last: NonNull<Link<E>>,
@@ -49,8 +50,10 @@ pub(crate) struct ReadyQueue<E> {
 }
 
 impl<E: Linked> ReadyQueue<E> {
-    pub(crate) fn new() -> Self {
-        let first = NonNull::from(Box::leak(Box::new(Link::new())));
+    /// # Safety
+    ///
+    /// When the queue is used, `first` points to a link. Nothing else uses this link, moves it, or has a `&mut` to it.
+    pub(crate) unsafe fn new(first: NonNull<Link<E>>) -> Self {
         ReadyQueue { head: None, rest: None, first, last: first, pushed: 0, taken: 0 }
     }
 
@@ -69,7 +72,7 @@ impl<E: Linked> ReadyQueue<E> {
         // SAFETY: `last` is `first` or the link of an entry, which exists until it is taken (`push`).
         unsafe { self.last.as_ref() }.0.set(None);
         self.last = self.first;
-        // SAFETY: `first` is ours.
+        // SAFETY: `first` is ours (`new`).
         self.head = unsafe { self.first.as_ref() }.0.get();
     }
 
@@ -94,13 +97,6 @@ impl<E: Linked> ReadyQueue<E> {
         unsafe { self.last.as_ref() }.0.set(Some(entry));
         self.last = entry.link();
         self.pushed = self.pushed.wrapping_add(1);
-    }
-}
-
-impl<E> Drop for ReadyQueue<E> {
-    fn drop(&mut self) {
-        // SAFETY: `new` has leaked it, and it is freed once.
-        drop(unsafe { Box::from_raw(self.first.as_ptr()) });
     }
 }
 

@@ -48,19 +48,21 @@ pub(crate) mod waiters;
 pub(crate) mod waits;
 pub(crate) mod waker;
 
+use super::Kernel;
 use super::callbacks::calls::Callback;
 use super::cell::{self, AnyTask, Header, SCHEDULED};
 use super::idle::lanes::{self, Lane};
 #[cfg(feature = "probe")]
 use super::observe::probe::{EventKind, ProbeSlot, WakeOutcome};
 use super::observe::tally::Tally;
-use super::ready::ReadyQueue;
+use super::ready::{Link, ReadyQueue};
 use super::token::Token;
 use entry::Entry;
 use rows::Row;
 use std::cell::{Cell, UnsafeCell};
-use std::mem::ManuallyDrop;
+use std::mem::{ManuallyDrop, offset_of};
 use std::ptr::NonNull;
+use std::rc::Weak;
 use std::task::{Context, RawWakerVTable, Waker};
 use store::{MERGED, Store};
 use waker::PLAIN;
@@ -75,6 +77,8 @@ pub(crate) struct TaskTable {
     pub(super) running: Cell<Token>,
     /// Events that concern the running task: a set of `SCHEDULED`, `CONDEMNED`, `RAISED` and `DOOMED`.
     pub(super) running_flags: Cell<u8>,
+    /// The link to the first entry of the next turn. The ready queue uses it, and it is not borrowed with the queue.
+    first: Link<Entry>,
     /// Borrowed only in `with`.
     rows: UnsafeCell<Rows>,
     pub(crate) tally: Tally,
@@ -96,8 +100,8 @@ struct Rows {
     vacant: u32,
     /// Number of rows with a tenant.
     tenants: usize,
-    /// What tasks wait for, and their waiters.
-    records: Store,
+    /// What tasks wait for, and their waiters. Dropped only if a number was given: otherwise the store has no memory.
+    records: ManuallyDrop<Store>,
     /// The number of the latest wait, waiter, scope or timer of any task. Numbers are unique, so a removed item is never
     /// confused with another one. Numbers increase, so the item that began earlier has the lower number.
     numbered: u64,
@@ -118,23 +122,28 @@ pub(crate) enum Stop {
 }
 
 impl TaskTable {
+    /// A table that is built in its place: in `kernel`, which does not exist yet.
+    ///
     /// An observed loop, which passes its wakers' vtable, counts all wakes, and the wakers that user code holds.
     #[inline]
-    pub(crate) fn new(observed: Option<fn() -> &'static RawWakerVTable>) -> Self {
-        let rows = Rows {
-            rows: Vec::new(),
-            ready: ReadyQueue::new(),
-            vacant: Row::NONE,
-            tenants: 0,
-            records: Store::EMPTY,
-            numbered: 0,
-        };
+    pub(crate) fn new(kernel: &Weak<Kernel>, observed: Option<fn() -> &'static RawWakerVTable>) -> Self {
+        let vtable = observed.map_or(&PLAIN, |vtable| vtable());
+        let first = kernel.as_ptr().wrapping_byte_add(offset_of!(Kernel, table.first)).cast_mut().cast();
         TaskTable {
             lane: lanes::enter(),
-            vtable: observed.map_or(&PLAIN, |vtable| vtable()),
+            vtable,
             running: Cell::new(Token::NOBODY),
             running_flags: Cell::new(0),
-            rows: UnsafeCell::new(rows),
+            first: Link::new(),
+            rows: UnsafeCell::new(Rows {
+                rows: Vec::new(),
+                // SAFETY: `Kernel::new` builds the loop in this place, and a loop does not move.
+                ready: unsafe { ReadyQueue::new(NonNull::new(first).expect("a loop has an address")) },
+                vacant: Row::NONE,
+                tenants: 0,
+                records: ManuallyDrop::new(Store::EMPTY),
+                numbered: 0,
+            }),
             tally: Tally::default(),
             #[cfg(feature = "probe")]
             probe: ProbeSlot::default(),

@@ -168,23 +168,11 @@ impl Kernel {
         loop {
             let ended = self.finish_tasks(Patience::GivesUp);
             let mut left = Vec::new();
-            #[allow(unused_mut, reason = "without the feature `io` there are no sockets")]
-            let mut has_woken = false;
             self.calls.borrow_mut().drain(|call| left.push(Alarm::Call(call)));
             self.table.take_calls(&mut |call| left.push(Alarm::Call(call)));
             self.drain_timers(&mut left);
-            for message in self.inbox().close() {
-                match message {
-                    Message::Call(call) => left.push(Alarm::Call(Call::Once(call))),
-                    #[cfg(all(unix, feature = "io"))]
-                    Message::RemoveSource(key) => {
-                        // Wakers of other executors are user code, like the destructors below.
-                        self.tolerate(|| self.remove_source(key));
-                        has_woken = true;
-                    }
-                    Message::Wake(_) | Message::CancelTimer(_) => {}
-                }
-            }
+            let messages = self.inbox().close();
+            let has_woken = !messages.is_empty() && self.take_last_messages(messages, &mut left);
             if left.is_empty() && !has_woken || ended.is_err() {
                 return ended;
             }
@@ -195,6 +183,26 @@ impl Kernel {
                 self.tolerate(|| drop(alarm));
             }
         }
+    }
+
+    /// Messages that no turn reads any more. Returns whether user code may have been woken.
+    #[cold]
+    fn take_last_messages(&self, messages: Vec<Message>, left: &mut Vec<Alarm>) -> bool {
+        #[allow(unused_mut, reason = "without the feature `io` there are no sockets")]
+        let mut has_woken = false;
+        for message in messages {
+            match message {
+                Message::Call(call) => left.push(Alarm::Call(Call::Once(call))),
+                #[cfg(all(unix, feature = "io"))]
+                Message::RemoveSource(key) => {
+                    // Wakers of other executors are user code, like the destructors in `close`.
+                    self.tolerate(|| self.remove_source(key));
+                    has_woken = true;
+                }
+                Message::Wake(_) | Message::CancelTimer(_) => {}
+            }
+        }
+        has_woken
     }
 
     /// Like `close`, and reports tasks that do not end.

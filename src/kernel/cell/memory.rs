@@ -151,15 +151,15 @@ pub(in crate::kernel) fn stop_keeping() {
     SPARES.with(|spares| {
         let mut left = KEPT - spares.room.replace(0);
         for (nth, list) in spares.lists.iter().enumerate() {
-            if left == 0 {
-                break;
-            }
             while let Some(first) = list.get() {
                 left -= layout_of(nth).size();
                 // SAFETY: as in `take`.
                 list.set(unsafe { first.as_ref() }.next);
                 // SAFETY: `take` has allocated it with this layout, and it is in no list any more.
                 unsafe { dealloc(first.as_ptr().cast(), layout_of(nth)) };
+                if left == 0 {
+                    return;
+                }
             }
         }
     });

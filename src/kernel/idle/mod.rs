@@ -13,9 +13,9 @@ use crate::kernel::{Message, Observed, Time};
 use std::cell::Cell;
 #[cfg(all(unix, feature = "io"))]
 use std::cell::OnceCell;
+use std::ptr;
 #[cfg(all(unix, feature = "io"))]
 use std::rc::Rc;
-use std::rc::Weak;
 use std::time::Duration;
 
 /// The loop's fields for waiting, and for its host.
@@ -29,7 +29,7 @@ pub(crate) struct Notes {
     pub(crate) tell_of_long_rest: Cell<Option<fn(&Kernel)>>,
     pub(in crate::kernel) patience: Cell<Duration>,
     /// The loop of this thread that was created before this one (`table/context.rs`).
-    pub(in crate::kernel) older: Cell<Weak<Kernel>>,
+    pub(in crate::kernel) older: Cell<*const Kernel>,
     /// Number of turns and calls of `EventLoop::enter` that the loop is in, nested
     /// (`table/context.rs`).
     pub(in crate::kernel) entered: Cell<u32>,
@@ -59,7 +59,7 @@ impl Default for Notes {
             observed: None,
             tell_of_long_rest: Cell::default(),
             patience: Cell::new(Duration::from_secs(1)),
-            older: Cell::default(),
+            older: Cell::new(ptr::null()),
             entered: Cell::default(),
             removed: Cell::default(),
             run: Cell::default(),

@@ -17,12 +17,14 @@ impl<T: Copy> Linked for Entry<T> {
     }
 }
 
-/// A queue of values, and its nodes.
-struct Queue<T: Copy + 'static>(ReadyQueue<Entry<T>>, Vec<NonNull<Node<T>>>);
+/// A queue of values, its nodes, and its first link.
+struct Queue<T: Copy + 'static>(ReadyQueue<Entry<T>>, Vec<NonNull<Node<T>>>, NonNull<Link<Entry<T>>>);
 
 impl<T: Copy> Queue<T> {
     fn new() -> Self {
-        Queue(ReadyQueue::new(), Vec::new())
+        let first = NonNull::from(Box::leak(Box::new(Link::new())));
+        // SAFETY: the link is new, and is freed with the queue.
+        Queue(unsafe { ReadyQueue::new(first) }, Vec::new(), first)
     }
 
     fn push(&mut self, value: T) {
@@ -45,6 +47,8 @@ impl<T: Copy> Drop for Queue<T> {
     fn drop(&mut self) {
         // SAFETY: each comes from a box, and no entry outlives the queue in these tests.
         self.1.drain(..).for_each(|node| drop(unsafe { Box::from_raw(node.as_ptr()) }));
+        // SAFETY: it comes from a box.
+        drop(unsafe { Box::from_raw(self.2.as_ptr()) });
     }
 }
 

@@ -1,7 +1,8 @@
 //! Queries on the queue, and turns that are run in portions.
 #![allow(unsafe_code, reason = "follows links to entries that their owners keep")]
 
-use super::{Linked, ReadyQueue};
+use super::{Link, Linked, ReadyQueue};
+use std::ptr::NonNull;
 
 impl<E: Linked> ReadyQueue<E> {
     #[inline]
@@ -12,6 +13,16 @@ impl<E: Linked> ReadyQueue<E> {
     #[inline]
     pub(crate) fn is_empty(&self) -> bool {
         self.pushed == self.taken
+    }
+
+    /// Replaces the pointer to the first link by another one to the same link.
+    ///
+    /// # Safety
+    ///
+    /// As for `new`.
+    pub(crate) unsafe fn find_first_at(&mut self, first: NonNull<Link<E>>) {
+        debug_assert!(first == self.first);
+        self.first = first;
     }
 
     /// Number of entries that were ever pushed, and number of entries that were ever taken.

@@ -11,7 +11,7 @@ use std::cell::Cell;
 use std::iter;
 use std::mem::ManuallyDrop;
 use std::ptr;
-use std::rc::{Rc, Weak};
+use std::rc::Rc;
 
 thread_local! {
     /// The loop that is in a turn. The cell owns this loop, so guards may be dropped in any order,
@@ -19,9 +19,9 @@ thread_local! {
     /// no destructor.
     static RUNNING: ManuallyDrop<Cell<Option<Rc<Kernel>>>> = const { ManuallyDrop::new(Cell::new(None)) };
 
-    /// The youngest loop of this thread. Each loop refers to the one that is older. A list in the loops
-    /// themselves needs no memory that this thread would have to free.
-    static YOUNGEST: ManuallyDrop<Cell<Weak<Kernel>>> = const { ManuallyDrop::new(Cell::new(Weak::new())) };
+    /// The youngest loop of this thread, or null. Each loop points to the one that is older. A list in
+    /// the loops themselves needs no memory that this thread would have to free.
+    static YOUNGEST: Cell<*const Kernel> = const { Cell::new(ptr::null()) };
 }
 
 /// The loop that is in a turn on this thread.
@@ -72,16 +72,20 @@ pub(crate) fn loop_of(task: Token) -> Option<Rc<Kernel>> {
 
 #[cold]
 fn find_by(is_it: &dyn Fn(&Kernel) -> bool) -> Option<Rc<Kernel>> {
-    iter::successors(YOUNGEST.with(|youngest| loop_in(youngest)), |kernel| loop_in(&kernel.idling.older))
-        .find(|kernel| is_it(kernel))
+    iter::successors(listed(YOUNGEST.get()), |kernel| listed(kernel.idling.older.get())).find(|kernel| is_it(kernel))
 }
 
-/// The loop to which a cell refers. A loop in the list exists: its `EventLoop` owns it, and removes it.
-fn loop_in(cell: &Cell<Weak<Kernel>>) -> Option<Rc<Kernel>> {
-    let kernel = cell.take();
-    let found = kernel.upgrade();
-    cell.set(kernel);
-    found
+/// The loop to which a pointer of the list points.
+fn listed(kernel: *const Kernel) -> Option<Rc<Kernel>> {
+    if kernel.is_null() {
+        return None;
+    }
+    // SAFETY: `add_loop` got the pointer from an `Rc`. A loop in the list exists: its `EventLoop` owns
+    // it, and removes it from the list before.
+    unsafe {
+        Rc::increment_strong_count(kernel);
+        Some(Rc::from_raw(kernel))
+    }
 }
 
 /// Makes `kernel` the running loop of this thread until the guard is dropped. Guards nest.
@@ -144,35 +148,26 @@ impl Drop for Listed<'_> {
     }
 }
 
+/// `remove_loop` must be called before `kernel` is dropped.
 pub(crate) fn add_loop(kernel: &Rc<Kernel>) {
-    let older = YOUNGEST.with(|youngest| youngest.replace(Rc::downgrade(kernel)));
-    if older.strong_count() == 0 {
+    let older = YOUNGEST.replace(Rc::as_ptr(kernel));
+    kernel.idling.older.set(older);
+    if older.is_null() {
         memory::begin_keeping();
     }
-    kernel.idling.older.set(older);
 }
 
 pub(crate) fn remove_loop(kernel: &Kernel) {
     kernel.idling.removed.set(true);
-    let older = kernel.idling.older.take();
-    YOUNGEST.with(|youngest| {
-        let newest = youngest.take();
-        if ptr::eq(newest.as_ptr(), kernel) {
-            if older.strong_count() == 0 {
-                memory::stop_keeping();
-            }
-            youngest.set(older);
-        } else {
-            youngest.set(newest);
-            let younger = find_by(&|other| {
-                let next = other.idling.older.take();
-                let is_it = ptr::eq(next.as_ptr(), kernel);
-                other.idling.older.set(next);
-                is_it
-            });
-            younger.iter().for_each(|younger| younger.idling.older.set(older.clone()));
-        }
-    });
+    let older = kernel.idling.older.replace(ptr::null());
+    if !ptr::eq(YOUNGEST.get(), kernel) {
+        let younger = find_by(&|other| ptr::eq(other.idling.older.get(), kernel));
+        return younger.iter().for_each(|younger| younger.idling.older.set(older));
+    }
+    YOUNGEST.set(older);
+    if older.is_null() {
+        memory::stop_keeping();
+    }
 }
 
 #[cfg(all(test, not(loom)))]

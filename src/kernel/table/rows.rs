@@ -9,6 +9,7 @@ use crate::kernel::callbacks::exceptions;
 use crate::kernel::cell::{AnyTask, Header};
 use crate::kernel::idle::lanes;
 use crate::kernel::token::{LAST_GENERATION, MAX_SLOTS, Token};
+use std::mem::ManuallyDrop;
 use std::num::NonZeroU64;
 use std::ptr::{self, NonNull};
 
@@ -221,11 +222,18 @@ impl Drop for TaskTable {
         }
         // Callbacks are in the queue if the loop was dropped without its owner. Tasks are there if they are leaked.
         let mut callbacks = Vec::new();
+        // SAFETY: this is the link that the queue has. The pointer is new, because an older one may not
+        // be used while `self` is a `&mut`.
+        unsafe { table.ready.find_first_at(NonNull::from(&self.first)) };
         table.ready.each(&mut |entry| {
             if entry.as_task().is_none() {
                 callbacks.push(entry);
             }
         });
+        if table.numbered > 0 {
+            // SAFETY: the table is being dropped, and uses the store no more.
+            unsafe { ManuallyDrop::drop(&mut table.records) };
+        }
         lanes::leave(&self.lane, unused);
         for entry in callbacks {
             // SAFETY: nothing is taken from the queue any more.
@@ -237,11 +245,13 @@ impl Drop for TaskTable {
 #[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;
+    use crate::kernel::{Clock, Kernel};
 
     /// WAKE-1: no task gets the last generation.
     #[test]
     fn row_retires_when_its_generations_are_used_up() {
-        let table = TaskTable::new(None);
+        let kernel = Kernel::new(Clock::real(), None, None);
+        let table = &kernel.table;
         table.add_row();
         let token = |generation| Token::new(table.lane.number, generation, 0);
         table.with(|table| {
