@@ -128,22 +128,17 @@ impl Record {
     }
 
     /// A fast form of `begin`, for the first poll of an await of a task. Also registers the await as
-    /// `WaiterKey::FIRST`. If it does nothing, so that `has_begun` returns false, the caller must use the
-    /// general functions.
+    /// `WaiterKey::FIRST`. If it does nothing and returns false, the caller must use the general functions.
     #[track_caller]
-    #[inline(never)]
-    pub(crate) fn begin_first_join(&mut self, awaited: &Header, waker: &Waker) {
+    #[inline(always)]
+    pub(crate) fn begin_first_join(&mut self, awaited: &Header, waker: &Waker) -> bool {
         debug_assert!(self.key.is_none(), "a wait was begun twice");
         let place = Location::caller();
-        if is_same_file(place, self.place) {
-            self.place = place;
-            begin_first_join(awaited, waker, &mut self.key, place);
+        if !is_same_file(place, self.place) {
+            return false;
         }
-    }
-
-    #[inline]
-    pub(crate) fn has_begun(&self) -> bool {
-        self.key.is_some()
+        self.place = place;
+        begin_first_join(awaited, waker, &mut self.key, place)
     }
 
     /// Called if the leaf was polled before. Returns false if the earlier poll was in another task:

@@ -1,7 +1,7 @@
 //! Awaiting a task, and reading its outcome.
 
 use crate::error::TaskError;
-use crate::kernel::cell::{Header, Outcome, TypedTask};
+use crate::kernel::cell::{AnyTask, Header, Outcome, TypedTask};
 use crate::kernel::table::records::Wait;
 use crate::kernel::{Kernel, WaiterKey, context};
 use crate::leaf::{Record, abandon, check_loop, remove_waiter};
@@ -71,24 +71,28 @@ impl<T> Future for Join<T> {
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         let this = &mut *self;
         let header = this.cell.header();
-        if header.is_done() {
-            this.waiter = None;
-            this.record.end();
-            return Poll::Ready((this.read)(&this.cell));
+        if !header.is_done() {
+            begin_or_wait(header, &mut this.waiter, &mut this.record, context);
+            return Poll::Pending;
         }
-        if this.waiter.is_none() {
-            this.record.begin_first_join(header, context.waker());
-            if this.record.has_begun() {
-                this.waiter = Some(WaiterKey::FIRST);
-                return Poll::Pending;
-            }
-        }
-        wait(header, &mut this.waiter, &mut this.record, context);
-        Poll::Pending
+        this.waiter = None;
+        this.record.end();
+        Poll::Ready((this.read)(&this.cell))
     }
 }
 
 /// Waits for the end of a task. Independent of the output type, so that it is compiled once.
+#[inline(never)]
+#[track_caller]
+fn begin_or_wait(header: &Header, waiter: &mut Option<WaiterKey>, record: &mut Record, context: &Context<'_>) {
+    if waiter.is_none() && record.begin_first_join(header, context.waker()) {
+        *waiter = Some(WaiterKey::FIRST);
+    } else {
+        wait(header, waiter, record, context);
+    }
+}
+
+/// Like `begin_or_wait`, in all cases.
 #[cold]
 #[inline(never)]
 #[track_caller]
@@ -129,14 +133,23 @@ fn check(kernel: &Kernel, task: &Header) {
 }
 
 impl<T> Drop for Join<T> {
+    #[inline]
     fn drop(&mut self) {
         self.record.end();
-        let Some(key) = self.waiter else { return };
-        let waiter = remove_waiter(self.cell.any(), key);
-        abandon(self.cell.any());
-        // Last, because the waker may be user code, and a panic in it must not keep the task alive.
-        drop(waiter);
+        if let Some(key) = self.waiter {
+            give_up(self.cell.any(), key);
+        }
     }
+}
+
+/// An await that has begun is dropped.
+#[cold]
+#[inline(never)]
+fn give_up(task: &AnyTask, key: WaiterKey) {
+    let waiter = remove_waiter(task, key);
+    abandon(task);
+    // Last, because the waker may be user code, and a panic in it must not keep the task alive.
+    drop(waiter);
 }
 
 impl<T> fmt::Debug for Join<T> {
@@ -147,10 +160,23 @@ impl<T> fmt::Debug for Join<T> {
 
 const ENDED: &str = "DONE-1: a task that has ended has an outcome";
 
-/// Takes the outcome of a task that has ended.
-#[track_caller]
+/// Takes the outcome of a task that has ended. What seldom happens is in a function of its own, so that
+/// no registers are saved for it.
 pub(crate) fn take_outcome<T>(cell: &TypedTask<T>) -> Outcome<T> {
     cell.header().look_at();
+    let mut outcome = cell.outcome().and_then(|outcome| outcome.try_borrow_mut().ok());
+    match outcome.as_deref_mut() {
+        Some(outcome @ Some(Ok(_))) => outcome.take().expect("it was just seen"),
+        _ => {
+            drop(outcome);
+            take_unusual_outcome(cell)
+        }
+    }
+}
+
+#[cold]
+#[inline(never)]
+fn take_unusual_outcome<T>(cell: &TypedTask<T>) -> Outcome<T> {
     let name = || cell.header().name();
     let Ok(mut outcome) = cell.outcome().expect(ENDED).try_borrow_mut() else {
         panic!(

@@ -24,7 +24,7 @@ use crate::error::TaskError;
 use crate::kernel::cell::{AnyTask, Ending, Header, TypedTask, same};
 use crate::kernel::table::records::Then;
 use crate::kernel::{Kernel, State, Token, WaiterKey, context};
-use crate::leaf::{cancel, remove_waiter, running, uncancel};
+use crate::leaf::{cancel, no_loop, remove_waiter, running, uncancel};
 use crate::task::join::Join;
 use std::cell::Ref;
 use std::fmt;
@@ -83,7 +83,10 @@ where
     // The compiler shows this line.
     F: Future<Output: 'static> + 'static, // a task may outlive what it borrows: share it by an `Rc`
 {
-    Task::spawn_on(&running("spawn()"), None, future)
+    match context::spawn(Location::caller(), future) {
+        Some(cell) => Task { cell },
+        None => no_loop("spawn()"),
+    }
 }
 
 /// Spawns a task with a name.

@@ -262,6 +262,8 @@ impl Kernel {
     #[cold]
     #[inline(never)]
     pub(in crate::kernel) fn insert_and_tell(&self, task: AnyTask) {
+        // `context::spawn` has not counted a reference, and a probe is user code.
+        let _kept = context::running();
         if let Some(locals) = self.callbacks.locals_in_use() {
             (locals.hand_on)(self, task.header());
         }

@@ -6,10 +6,11 @@
 
 use crate::kernel::Kernel;
 use crate::kernel::Token;
-use crate::kernel::cell::memory;
+use crate::kernel::cell::{TypedTask, memory};
 use std::cell::Cell;
 use std::iter;
 use std::mem::ManuallyDrop;
+use std::panic::Location;
 use std::ptr;
 use std::rc::Rc;
 
@@ -50,6 +51,19 @@ pub(in crate::kernel) unsafe fn here<'a>() -> Option<&'a Kernel> {
     // SAFETY: only this thread accesses the thread-local. The cell owns its content. Only `Entered`
     // replaces the content, and keeps the loop that was there before until it is dropped.
     RUNNING.with(|running| unsafe { (*running.as_ptr()).as_deref() })
+}
+
+/// Spawns a task in the running loop, and counts no reference to the loop. Drops the future if no loop is
+/// running.
+#[inline]
+pub(crate) fn spawn<F: Future<Output: 'static> + 'static>(
+    spawned_at: &'static Location<'static>,
+    future: F,
+) -> Option<TypedTask<F::Output>> {
+    // SAFETY: the reference is used only here. A probe is called only by `insert_and_tell`, which counts
+    // a reference.
+    let kernel = unsafe { here() }?;
+    Some(kernel.spawn(None, spawned_at, future))
 }
 
 /// The loop of this thread with this id, if it still exists.

@@ -32,34 +32,37 @@ pub(crate) fn begin_first_join(
     waker: &Waker,
     key: &mut Option<WaitKey>,
     place: &'static Location<'static>,
-) {
+) -> bool {
     // SAFETY: the reference is used only in this function, and no user code is called.
-    let Some(home) = (unsafe { home() }) else { return };
+    let Some(home) = (unsafe { home() }) else { return false };
     let (awaiter, token) = (home.running.get(), task.token());
     let is_usual = Side::Waiters.is_empty(task) && home.is_of_running(waker) && home.lane.tenancy.has(token);
     if !is_usual || token == awaiter || home.is_probed() {
-        return;
+        return false;
     }
-    let Some(header) = home.running_task() else { return };
+    let Some(header) = home.running_task() else { return false };
     // SAFETY: the row holds the task.
     let header = unsafe { header.as_ref() };
     if !Side::Waits.is_empty(header) {
-        return;
+        return false;
     }
-    home.with(
+    let has_begun = home.with(
         #[inline(always)]
         |table| {
             let number = table.number();
             let wait = WaitEntry { wait: Wait::Task(token), place };
-            if table.records.try_put_first_wait(awaiter.slot(), Record::wait(number, wait)) {
+            let is_put = table.records.try_put_first_wait(awaiter.slot(), Record::wait(number, wait));
+            if is_put {
                 header.records.set(header.records.get() | Side::Waits.first());
                 *key = Some(WaitKey { task: awaiter, number, index: FIRST });
             }
+            is_put
         },
     );
-    if key.is_some() {
+    if has_begun {
         task.set_awaiter(awaiter);
     }
+    has_begun
 }
 
 impl TaskTable {
