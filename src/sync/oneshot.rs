@@ -22,11 +22,11 @@
 //! Only the receiver ever waits, so there is no queue of waiters.
 
 use crate::kernel::table::records::{Awaited, Wait};
-use crate::kernel::{clone_uncounted, wake_at_home, wakes_the_same};
+use crate::kernel::{clone_uncounted, own, wake_at_home, wakes_the_same};
 use crate::leaf::Record;
 use crate::sync::label::Label;
 use crate::sync::waiters::wake_other;
-use std::cell::{Cell, RefCell};
+use std::cell::Cell;
 use std::fmt;
 use std::pin::Pin;
 use std::rc::{Rc, Weak};
@@ -59,22 +59,22 @@ use std::task::{Context, Poll, Waker};
 #[must_use = "without both ends nothing can be sent"]
 #[track_caller]
 pub fn oneshot<T: 'static>() -> (Sender<T>, Receiver<T>) {
-    let shared = Shared {
-        label: Label::here(),
-        value: RefCell::new(None),
+    let label = Label::here();
+    // Not `Rc::new`: this allocates first, so that the channel is built in its place.
+    let shared = Rc::new_cyclic(|_| Shared {
+        label,
+        value: Cell::new(None),
         sender_dropped: Cell::new(false),
         receiver_dropped: Cell::new(false),
         is_interrupted: Cell::new(false),
         waker: Cell::new(None),
-    };
-    let shared = Rc::new(shared);
+    });
     (Sender { shared: shared.clone() }, Receiver { shared, record: Record::here(), over: false })
 }
 
 struct Shared<T> {
     label: Label,
-    /// Borrowed only in this file, to insert and remove.
-    value: RefCell<Option<T>>,
+    value: Cell<Option<T>>,
     sender_dropped: Cell<bool>,
     receiver_dropped: Cell<bool>,
     /// Whether the receiver's task was interrupted. Then the receiver is woken only if the
@@ -85,21 +85,28 @@ struct Shared<T> {
 }
 
 impl<T> Shared<T> {
-    /// Cloning and dropping a waker may run user code, so nothing is borrowed meanwhile.
-    fn keep_waker(&self, context: &Context<'_>) {
-        // A receiver that is polled is alive: it may have moved out of a cancelled task.
-        self.is_interrupted.set(false);
-        let old = self.waker.take();
+    /// Keeps a waker beside an old one, or one of another executor. Cloning and dropping it may run user
+    /// code, so nothing is borrowed meanwhile.
+    #[cold]
+    #[inline(never)]
+    fn keep_any_waker(&self, old: Option<Waker>, context: &Context<'_>) {
         let is_known = old.as_ref().is_some_and(|old| wakes_the_same(old, context.waker()));
         let kept = if is_known { old } else { Some(clone_uncounted(context.waker())) };
         drop(self.waker.replace(kept));
     }
 
+    #[inline]
     fn wake(&self) {
-        // This runs in the destructor of the sender, which must not panic if a foreign waker does.
-        if let Some(waker) = self.waker.take().and_then(wake_at_home) {
-            wake_other(waker);
-        }
+        wake(&self.waker);
+    }
+}
+
+/// Independent of the value's type, so that it is compiled once.
+#[inline(never)]
+fn wake(waker: &Cell<Option<Waker>>) {
+    // This runs in the destructor of the sender, which must not panic if a foreign waker does.
+    if let Some(waker) = waker.take().and_then(wake_at_home) {
+        wake_other(waker);
     }
 }
 
@@ -229,7 +236,7 @@ impl<T> Sender<T> {
         }
         // This drops no earlier value: the sender sends once. Dropping the sender wakes the
         // receiver.
-        *self.shared.value.borrow_mut() = Some(value);
+        self.shared.value.set(Some(value));
         Ok(())
     }
 
@@ -258,6 +265,7 @@ impl<T> Sender<T> {
 }
 
 impl<T> Drop for Sender<T> {
+    #[inline]
     fn drop(&mut self) {
         self.shared.sender_dropped.set(true);
         if !self.shared.is_interrupted.get() {
@@ -278,7 +286,40 @@ impl<T> Receiver<T> {
     /// assert_eq!(receiver.try_recv(), Some('a'));
     /// ```
     pub fn try_recv(&mut self) -> Option<T> {
-        self.shared.value.borrow_mut().take()
+        self.shared.value.take()
+    }
+
+    /// Dropped before it was ready.
+    #[cold]
+    #[inline(never)]
+    fn give_up(&mut self) {
+        self.record.end();
+        drop(self.shared.waker.take());
+        self.shared.receiver_dropped.set(true);
+        drop(self.try_recv());
+    }
+}
+
+impl<T: 'static> Receiver<T> {
+    /// Waits for the value. Returns false if the sender was dropped meanwhile. A separate function, so that
+    /// a poll that is ready saves no registers for it.
+    #[track_caller]
+    #[inline(never)]
+    fn wait(&mut self, context: &Context<'_>) -> bool {
+        let shared = &self.shared;
+        // A receiver that is polled is alive: it may have moved out of a cancelled task.
+        shared.is_interrupted.set(false);
+        match (shared.waker.take(), own(context.waker())) {
+            (None, Some(waker)) => shared.waker.set(Some(waker)),
+            (old, _) => {
+                shared.keep_any_waker(old, context);
+                if shared.sender_dropped.get() {
+                    return false; // The code of a waker has dropped it.
+                }
+            }
+        }
+        self.record.begin(|| Wait::On(Rc::downgrade(shared) as Weak<dyn Awaited>));
+        true
     }
 }
 
@@ -289,13 +330,7 @@ impl<T: 'static> Future for Receiver<T> {
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         let this = &mut *self;
         assert!(!this.over, "the receiver of a oneshot was polled after it was ready; a oneshot has one value");
-        if !this.shared.sender_dropped.get() {
-            this.shared.keep_waker(context);
-        }
-        // Checked again: the code of a waker may have dropped the sender.
-        if !this.shared.sender_dropped.get() {
-            let shared = &this.shared;
-            this.record.begin(|| Wait::On(Rc::downgrade(shared) as Weak<dyn Awaited>));
+        if !this.shared.sender_dropped.get() && this.wait(context) {
             return Poll::Pending;
         }
         this.record.end();
@@ -313,15 +348,12 @@ impl<T: 'static> futures_core::FusedFuture for Receiver<T> {
 }
 
 impl<T> Drop for Receiver<T> {
+    #[inline]
     fn drop(&mut self) {
-        if self.over {
-            return; // The sender is dropped too, and nothing is left to do.
+        // When it was ready, the sender is dropped too, and nothing is left to do.
+        if !self.over {
+            self.give_up();
         }
-        self.record.end();
-        drop(self.shared.waker.take());
-        self.shared.receiver_dropped.set(true);
-        // Dropped where nothing is borrowed.
-        drop(self.try_recv());
     }
 }
 
