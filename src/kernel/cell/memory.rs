@@ -42,12 +42,16 @@ struct Spares {
     lists: [Cell<Option<NonNull<Spare>>>; LISTS],
     /// Number of bytes that the thread may still keep.
     room: Cell<usize>,
+    /// Bit n is set if memory of list n was ever allocated. The other lists are empty.
+    used: Cell<u32>,
 }
+
+const _: () = assert!(LISTS <= u32::BITS as usize);
 
 thread_local! {
     /// Has no destructor, so that cells can be freed while the thread ends.
     static SPARES: Spares =
-        const { Spares { lists: [const { Cell::new(None) }; LISTS], room: Cell::new(0) } };
+        const { Spares { lists: [const { Cell::new(None) }; LISTS], room: Cell::new(0), used: Cell::new(0) } };
 }
 
 const fn may_be_kept(layout: Layout) -> bool {
@@ -82,9 +86,16 @@ pub(in crate::kernel) fn take(layout: Layout) -> NonNull<u8> {
         if let Some(spare) = spare {
             return spare;
         }
-        return allocate(layout_of(list_of(layout.size())));
+        return allocate_for(list_of(layout.size()));
     }
     allocate(layout)
+}
+
+#[cold]
+#[inline(never)]
+fn allocate_for(list: usize) -> NonNull<u8> {
+    SPARES.with(|spares| spares.used.set(spares.used.get() | 1 << list));
+    allocate(layout_of(list))
 }
 
 #[cold]
@@ -149,17 +160,17 @@ pub(in crate::kernel) fn begin_keeping() {
 /// Called when the thread's last loop has ended. Frees the kept cells.
 pub(in crate::kernel) fn stop_keeping() {
     SPARES.with(|spares| {
-        let mut left = KEPT - spares.room.replace(0);
-        for (nth, list) in spares.lists.iter().enumerate() {
+        spares.room.set(0);
+        let mut used = spares.used.get();
+        while used != 0 {
+            let nth = used.trailing_zeros() as usize;
+            used &= used - 1;
+            let list = &spares.lists[nth];
             while let Some(first) = list.get() {
-                left -= layout_of(nth).size();
                 // SAFETY: as in `take`.
                 list.set(unsafe { first.as_ref() }.next);
                 // SAFETY: `take` has allocated it with this layout, and it is in no list any more.
                 unsafe { dealloc(first.as_ptr().cast(), layout_of(nth)) };
-                if left == 0 {
-                    return;
-                }
             }
         }
     });

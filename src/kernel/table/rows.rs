@@ -220,21 +220,32 @@ impl Drop for TaskTable {
             };
             unused = unused.max(used);
         }
-        // Callbacks are in the queue if the loop was dropped without its owner. Tasks are there if they are leaked.
-        let mut callbacks = Vec::new();
-        // SAFETY: this is the link that the queue has. The pointer is new, because an older one may not
-        // be used while `self` is a `&mut`.
-        unsafe { table.ready.find_first_at(NonNull::from(&self.first)) };
-        table.ready.each(&mut |entry| {
-            if entry.as_task().is_none() {
-                callbacks.push(entry);
-            }
-        });
         if table.numbered > 0 {
             // SAFETY: the table is being dropped, and uses the store no more.
             unsafe { ManuallyDrop::drop(&mut table.records) };
         }
         lanes::leave(&self.lane, unused);
+        if !table.ready.is_empty() {
+            self.drop_queue();
+        }
+    }
+}
+
+impl TaskTable {
+    /// Callbacks are in the queue if the loop was dropped without its owner. Tasks are there if they are
+    /// leaked.
+    #[cold]
+    fn drop_queue(&mut self) {
+        let ready = &mut self.rows.get_mut().ready;
+        let mut callbacks = Vec::new();
+        // SAFETY: this is the link that the queue has. The pointer is new, because an older one may not
+        // be used while `self` is a `&mut`.
+        unsafe { ready.find_first_at(NonNull::from(&self.first)) };
+        ready.each(&mut |entry| {
+            if entry.as_task().is_none() {
+                callbacks.push(entry);
+            }
+        });
         for entry in callbacks {
             // SAFETY: nothing is taken from the queue any more.
             exceptions::drop_value(unsafe { entry.into_callback() });

@@ -337,11 +337,10 @@ impl Store {
     /// without a call. The records of other waits are dropped by calls, which come last: then the
     /// compiler saves no registers for them.
     #[inline(always)]
-    pub(super) fn end_first_wait(&mut self, task: &Header, key: &mut Option<WaitKey>) -> bool {
+    pub(super) fn end_first_wait(&mut self, task: &Header, slot: u32, key: &mut Option<WaitKey>) -> bool {
         let waits = &mut self.firsts[Side::Waits.nth()];
         let is_large = waits.is_large();
         let Some(ended) = &*key else { return false };
-        let slot = { ended.task }.slot();
         let Some(place) = find(&mut waits.pages, slot) else { return false };
         let Some(record) = &*place else { return false };
         if record.number != { ended.number } {

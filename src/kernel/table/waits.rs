@@ -65,15 +65,17 @@ pub(crate) fn end_first_wait(key: &mut Option<WaitKey>) -> bool {
     // SAFETY: the reference is used only in this function, and no user code is called: a record
     // owns nothing but a weak reference.
     let (Some(home), Some(ended)) = (unsafe { home() }, &*key) else { return false };
+    let slot = { ended.task }.slot();
     if home.running.get() != { ended.task } || ended.index != FIRST || home.is_probed() {
         return false;
     }
-    let Some(task) = home.running_task() else { return false };
-    // SAFETY: the row holds the task.
-    let header = unsafe { task.as_ref() };
     home.with(
         #[inline(always)]
-        |table| table.records.end_first_wait(header, key),
+        |table| {
+            // SAFETY: a task whose wait began has a token, and it is the running one, so it has a row.
+            let header = unsafe { table.rows.get_unchecked(slot as usize).held().as_ref() };
+            table.records.end_first_wait(header, slot, key)
+        },
     )
 }
 
