@@ -127,18 +127,27 @@ impl Record {
         }
     }
 
-    /// A fast form of `begin`, for the first poll of an await of a task. Also registers the await as
-    /// `WaiterKey::FIRST`. If it does nothing and returns false, the caller must use the general functions.
+    /// A fast form of `begin`, for the first poll of an await of a task. Also registers the await, and sets
+    /// its key. If it does nothing and returns false, the caller must use the general functions.
     #[track_caller]
     #[inline(always)]
-    pub(crate) fn begin_first_join(&mut self, awaited: &Header, waker: &Waker) -> bool {
+    pub(crate) fn begin_first_join(&mut self, waiter: &mut Option<WaiterKey>, awaited: &Header, waker: &Waker) -> bool {
         debug_assert!(self.key.is_none(), "a wait was begun twice");
         let place = Location::caller();
         if !is_same_file(place, self.place) {
             return false;
         }
         self.place = place;
-        begin_first_join(awaited, waker, &mut self.key, place)
+        begin_first_join(awaited, waker, waiter, place)
+    }
+
+    /// Before the general functions are used for an await that `begin_first_join` may have begun: gives
+    /// wait and waiter a key each.
+    pub(crate) fn split_join(&mut self, waiter: &mut Option<WaiterKey>, awaited: &Header) {
+        if let Some(wait) = waiter.and_then(|waiter| waiter.wait_of_join(awaited)) {
+            self.key = Some(wait);
+            *waiter = Some(WaiterKey::FIRST);
+        }
     }
 
     /// Called if the leaf was polled before. Returns false if the earlier poll was in another task:

@@ -75,6 +75,9 @@ impl<T> Future for Join<T> {
             begin_or_wait(header, &mut this.waiter, &mut this.record, context);
             return Poll::Pending;
         }
+        if header.has_awaiter() {
+            this.record.split_join(&mut this.waiter, header);
+        }
         this.waiter = None;
         this.record.end();
         Poll::Ready((this.read)(&this.cell))
@@ -85,9 +88,7 @@ impl<T> Future for Join<T> {
 #[inline(never)]
 #[track_caller]
 fn begin_or_wait(header: &Header, waiter: &mut Option<WaiterKey>, record: &mut Record, context: &Context<'_>) {
-    if waiter.is_none() && record.begin_first_join(header, context.waker()) {
-        *waiter = Some(WaiterKey::FIRST);
-    } else {
+    if waiter.is_some() || !record.begin_first_join(waiter, header, context.waker()) {
         wait(header, waiter, record, context);
     }
 }
@@ -97,6 +98,7 @@ fn begin_or_wait(header: &Header, waiter: &mut Option<WaiterKey>, record: &mut R
 #[inline(never)]
 #[track_caller]
 fn wait(header: &Header, waiter: &mut Option<WaiterKey>, record: &mut Record, context: &Context<'_>) {
+    record.split_join(waiter, header);
     let running = context::running();
     if let Some(kernel) = &running {
         check(kernel, header);
@@ -135,9 +137,10 @@ fn check(kernel: &Kernel, task: &Header) {
 impl<T> Drop for Join<T> {
     #[inline]
     fn drop(&mut self) {
-        self.record.end();
-        if let Some(key) = self.waiter {
-            give_up(self.cell.any(), key);
+        if self.waiter.is_some() {
+            give_up(self.cell.any(), &mut self.waiter, &mut self.record);
+        } else {
+            self.record.end();
         }
     }
 }
@@ -145,8 +148,10 @@ impl<T> Drop for Join<T> {
 /// An await that has begun is dropped.
 #[cold]
 #[inline(never)]
-fn give_up(task: &AnyTask, key: WaiterKey) {
-    let waiter = remove_waiter(task, key);
+fn give_up(task: &AnyTask, waiter: &mut Option<WaiterKey>, record: &mut Record) {
+    record.split_join(waiter, task.header());
+    record.end();
+    let waiter = waiter.and_then(|key| remove_waiter(task, key));
     abandon(task);
     // Last, because the waker may be user code, and a panic in it must not keep the task alive.
     drop(waiter);

@@ -177,6 +177,8 @@ impl Kernel {
 
     /// Ends a task with an error. Its future was dropped, and any value that it returned does not
     /// count.
+    #[cold]
+    #[inline(never)]
     pub(in crate::kernel) fn fail(&self, task: &AnyTask, error: TaskError) {
         let ending = if error.is_panic() { Ending::Panicked } else { Ending::Cancelled };
         if let Some(for_objects) = self.for_objects(task.header()) {

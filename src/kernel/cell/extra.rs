@@ -90,10 +90,32 @@ impl Header {
     }
 
     /// The first awaiter.
+    #[inline]
     pub(in crate::kernel) fn awaiter(&self) -> Option<Token> {
-        let awaiter = self.take_awaiter()?;
-        self.set_awaiter(awaiter);
-        Some(awaiter)
+        if self.records.get() & AWAITED != 0 {
+            return Some(Token::from_data(self.extra.0.get().cast()));
+        }
+        if self.has_awaiter() { self.awaiter_beside() } else { None }
+    }
+
+    /// The task has no first awaiter any more.
+    #[inline]
+    pub(in crate::kernel) fn forget_awaiter(&self) {
+        if self.records.get() & AWAITED != 0 {
+            self.extra.0.set(ptr::null_mut());
+        }
+        self.records.set(self.records.get() & !Self::ANY_AWAITER);
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn awaiter_beside(&self) -> Option<Token> {
+        self.if_extra(|extra| extra.awaiter)?
+    }
+
+    #[inline]
+    pub(crate) fn has_awaiter(&self) -> bool {
+        self.records.get() & Self::ANY_AWAITER != 0
     }
 }
 

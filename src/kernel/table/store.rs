@@ -18,6 +18,7 @@
 use crate::kernel::cell::Header;
 use crate::kernel::table::lists::{List, Lists};
 use crate::kernel::table::records::{Then, Wait, WaitEntry, WaitKey};
+use crate::kernel::token::Token;
 use std::hint::black_box;
 use std::mem::{self, ManuallyDrop};
 use std::num::NonZeroU64;
@@ -111,6 +112,12 @@ impl Record {
     #[inline]
     fn is_of_task(&self) -> bool {
         matches!(*self.item, Item::Wait(WaitEntry { wait: Wait::Task(_), .. }))
+    }
+
+    /// Whether this is a wait for the end of this task.
+    #[inline]
+    fn awaits(&self, task: Token) -> bool {
+        matches!(*self.item, Item::Wait(WaitEntry { wait: Wait::Task(awaited), .. }) if awaited == task)
     }
 
     #[inline]
@@ -357,6 +364,22 @@ impl Store {
             waits.used -= 1;
             drop_wait(place);
         }
+        true
+    }
+
+    /// Ends the first wait of the task in a slot if it is a wait for this other task. Does nothing if memory may
+    /// have to be given back, so that no registers are saved for a call.
+    #[inline(always)]
+    pub(super) fn end_join(&mut self, task: &Header, slot: u32, ended: Token) -> bool {
+        let waits = &mut self.firsts[Side::Waits.nth()];
+        let is_large = waits.is_large();
+        let Some(place) = waits.get_mut(slot) else { return false };
+        if is_large || !place.as_ref().is_some_and(|record| record.awaits(ended)) {
+            return false;
+        }
+        *place = None;
+        task.records.set(task.records.get() & !Side::Waits.first());
+        waits.used -= 1;
         true
     }
 

@@ -17,11 +17,22 @@ impl WaiterKey {
     /// The key of every await that is the first to wait for a task. They can share one key, because an
     /// await that is over does not use its key any more.
     pub(crate) const FIRST: WaiterKey = WaiterKey { number: NonZeroU64::MAX, index: FIRST };
+
+    /// If `begin_first_join` has begun the await, and the wait has not ended: the key of the wait. Other
+    /// functions know the waiter as `FIRST`.
+    pub(crate) fn wait_of_join(self, task: &Header) -> Option<WaitKey> {
+        let awaiter = task.awaiter().filter(|_| self.index == JOINED)?;
+        Some(WaitKey { task: awaiter, number: self.number, index: FIRST })
+    }
 }
 
+/// Instead of the index of a waiter: `begin_first_join` has begun the await, and the number is that of
+/// the wait.
+const JOINED: u32 = u32::MAX - 1;
+
 /// Begins to await a task in the usual case: the running task waits for nothing else, and no other
-/// code awaits `task`. Records the wait, sets its key, and registers the running task as the waiter,
-/// with the key `WaiterKey::FIRST`.
+/// code awaits `task`. Records the wait, registers the running task as the waiter, and sets one key for
+/// both. The end of `task` mostly ends the wait too (`tell_waiters`).
 ///
 /// In all other cases this changes nothing. Everything here is inlined, and what seldom happens is
 /// left to the general functions or comes last, so few registers have to be saved: this takes half as
@@ -30,7 +41,7 @@ impl WaiterKey {
 pub(crate) fn begin_first_join(
     task: &Header,
     waker: &Waker,
-    key: &mut Option<WaitKey>,
+    key: &mut Option<WaiterKey>,
     place: &'static Location<'static>,
 ) -> bool {
     // SAFETY: the reference is used only in this function, and no user code is called.
@@ -54,7 +65,7 @@ pub(crate) fn begin_first_join(
             let is_put = table.records.try_put_first_wait(awaiter.slot(), Record::wait(number, wait));
             if is_put {
                 header.records.set(header.records.get() | Side::Waits.first());
-                *key = Some(WaitKey { task: awaiter, number, index: FIRST });
+                *key = Some(WaiterKey { number, index: JOINED });
             }
             is_put
         },
@@ -167,6 +178,21 @@ impl TaskTable {
         drop(then);
     }
 
+    /// Wakes the first awaiter of a task that has ended, and mostly ends its wait: then `task` has no
+    /// awaiter any more. A scope must know which waits have ended and were not polled since, and a probe
+    /// sees the end of a wait when it is polled. There the future ends the wait.
+    #[inline(always)]
+    fn wake_from_join(&self, awaiter: Token, task: &Header) {
+        self.wake_with(awaiter, |waiting| {
+            if !waiting.has_extra()
+                && !self.is_probed()
+                && self.with(|table| table.records.end_join(waiting, awaiter.slot(), task.token()))
+            {
+                task.forget_awaiter();
+            }
+        });
+    }
+
     /// Takes the first waiter of a task.
     #[inline(always)]
     fn pop_waiter(&self, task: &Header) -> Option<Then> {
@@ -183,10 +209,10 @@ impl Kernel {
     /// wants to add one finds the task done.
     #[inline]
     pub(in crate::kernel) fn tell_waiters(&self, task: &Header) {
-        if let Some(token) = task.take_awaiter() {
-            self.table.wake(token);
+        if let Some(awaiter) = task.awaiter() {
+            self.table.wake_from_join(awaiter, task);
         }
-        if !Side::Waiters.is_empty(task) {
+        if Side::Waiters.is_recorded(task) {
             self.tell_all_waiters(task);
         }
     }
