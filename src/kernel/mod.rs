@@ -131,8 +131,9 @@ use observe::probe::{EventKind, Source};
 #[cfg(feature = "probe")]
 use observe::task_id::TaskId;
 use std::cell::{Cell, RefCell};
+use std::mem::offset_of;
 use std::panic::{AssertUnwindSafe, Location, catch_unwind};
-use std::rc::Rc;
+use std::rc::{Rc, Weak};
 use std::task::Waker;
 use table::{Stop, TaskTable};
 use timers::pace::Pace;
@@ -178,8 +179,9 @@ impl Kernel {
     pub(crate) fn new(clock: Clock, observed: Option<&'static Observed>, watch: Option<Box<StepWatch>>) -> Rc<Self> {
         debug_assert!(observed.is_some() || watch.is_none() && !clock.is_virtual());
         // Not `Rc::new`: this allocates first, so that the loop is built in its place.
-        Rc::new_cyclic(|place| Kernel {
-            table: TaskTable::new(place, observed.map(|observed| observed.vtable)),
+        let vtable = observed.map(|observed| observed.vtable);
+        Rc::new_cyclic(|kernel: &Weak<Kernel>| Kernel {
+            table: TaskTable::new(kernel.as_ptr().wrapping_byte_add(offset_of!(Kernel, table)).cast(), vtable),
             calls: RefCell::default(),
             clock,
             spawned: Cell::new(0),

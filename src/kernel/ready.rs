@@ -10,9 +10,8 @@
 //!                          last
 //! ```
 //!
-//! `first` is a link that belongs to no entry, so that pushing is the same whether the list is empty or not. It is beside the
-//! queue, so that a borrow of the queue does not include it. The other usual form is a ring buffer: with one, a switch took
-//! fourteen instructions more, and each ready task eight to sixteen bytes more.
+//! `first` is a link that belongs to no entry, so that pushing is the same whether the list is empty or not. The other usual
+//! form is a ring buffer: with one, a switch took fourteen instructions more, and each ready task eight to sixteen bytes more.
 //!
 //! An entry is anything that has a link and stays where it is; this file knows no tasks and no callbacks. Next: `token.rs`.
 #![allow(unsafe_code, reason = "follows links to entries that their owners keep")]
@@ -39,7 +38,7 @@ pub(crate) struct ReadyQueue<E> {
     head: Option<E>,
     /// If this turn is run in portions (`ready/view.rs`): the first entry of this turn that is behind the current portion.
     rest: Option<E>,
-    /// The link to the first entry of the next turn (`new`).
+    /// The link to the first entry of the next turn. It is outside of the queue, so a borrow of the queue does not include it.
     first: NonNull<Link<E>>,
     /// The link behind the last entry of the next turn.
     last: NonNull<Link<E>>,

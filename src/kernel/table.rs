@@ -48,7 +48,6 @@ pub(crate) mod waiters;
 pub(crate) mod waits;
 pub(crate) mod waker;
 
-use super::Kernel;
 use super::callbacks::calls::Callback;
 use super::cell::{self, AnyTask, Header, SCHEDULED};
 use super::idle::lanes::{self, Lane};
@@ -62,7 +61,6 @@ use rows::Row;
 use std::cell::{Cell, UnsafeCell};
 use std::mem::{ManuallyDrop, offset_of};
 use std::ptr::NonNull;
-use std::rc::Weak;
 use std::task::{Context, RawWakerVTable, Waker};
 use store::{MERGED, Store};
 use waker::PLAIN;
@@ -122,22 +120,19 @@ pub(crate) enum Stop {
 }
 
 impl TaskTable {
-    /// A table that is built in its place: in `kernel`, which does not exist yet.
-    ///
-    /// An observed loop, which passes its wakers' vtable, counts all wakes, and the wakers that user code holds.
+    /// Built at `place`. An observed loop, which passes its wakers' vtable, counts all wakes, and the wakers that user code holds.
     #[inline]
-    pub(crate) fn new(kernel: &Weak<Kernel>, observed: Option<fn() -> &'static RawWakerVTable>) -> Self {
-        let vtable = observed.map_or(&PLAIN, |vtable| vtable());
-        let first = kernel.as_ptr().wrapping_byte_add(offset_of!(Kernel, table.first)).cast_mut().cast();
+    pub(crate) fn new(place: *const TaskTable, observed: Option<fn() -> &'static RawWakerVTable>) -> Self {
+        let first = place.wrapping_byte_add(offset_of!(TaskTable, first)).cast_mut().cast();
         TaskTable {
             lane: lanes::enter(),
-            vtable,
+            vtable: observed.map_or(&PLAIN, |vtable| vtable()),
             running: Cell::new(Token::NOBODY),
             running_flags: Cell::new(0),
             first: Link::new(),
             rows: UnsafeCell::new(Rows {
                 rows: Vec::new(),
-                // SAFETY: `Kernel::new` builds the loop in this place, and a loop does not move.
+                // SAFETY: `Kernel::new`, the only caller, builds the table at `place`, and a loop does not move.
                 ready: unsafe { ReadyQueue::new(NonNull::new(first).expect("a loop has an address")) },
                 vacant: Row::NONE,
                 tenants: 0,
