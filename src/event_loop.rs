@@ -879,6 +879,20 @@ impl LoopBuilder {
         kernel.idling.tell_of_long_rest.set(self.reporter.map(|reporter| reporter.long_rest));
         context::add_loop(&kernel);
         let is_handled = never_taken.is_some() || self.handler.is_some();
+        // From here on, the loop is removed from the list of this thread even if a probe panics.
+        #[allow(unused_mut, reason = "without the feature `signals` nothing is added")]
+        let mut event_loop = EventLoop {
+            kernel,
+            cancel_on_ctrl_c: self.cancel_on_ctrl_c,
+            is_handled,
+            #[cfg(feature = "report")]
+            reporter: self.reporter,
+            #[cfg(feature = "threads")]
+            thread_join_timeout: self.thread_join_timeout.unwrap_or(THREAD_JOIN_TIMEOUT),
+            #[cfg(all(unix, feature = "signals", feature = "report"))]
+            printer: None,
+        };
+        let kernel = &event_loop.kernel;
         if is_handled {
             exceptions::set_handler(kernel.id(), kernel.table.lane().tenancy, self.handler, never_taken);
         }
@@ -896,20 +910,8 @@ impl LoopBuilder {
         }
         #[cfg(feature = "explore")]
         if let Some(order) = self.order {
-            crate::explore::order(&kernel, order);
+            crate::explore::order(kernel, order);
         }
-        #[allow(unused_mut, reason = "without the feature `signals` nothing is added")]
-        let mut event_loop = EventLoop {
-            kernel,
-            cancel_on_ctrl_c: self.cancel_on_ctrl_c,
-            is_handled,
-            #[cfg(feature = "report")]
-            reporter: self.reporter,
-            #[cfg(feature = "threads")]
-            thread_join_timeout: self.thread_join_timeout.unwrap_or(THREAD_JOIN_TIMEOUT),
-            #[cfg(all(unix, feature = "signals", feature = "report"))]
-            printer: None,
-        };
         #[cfg(all(unix, feature = "signals", feature = "report"))]
         if let Some(signal) = self.print_on {
             event_loop.printer = Printer::on(signal, &event_loop.kernel);

@@ -76,6 +76,7 @@ impl<T> Future for Join<T> {
             return Poll::Pending;
         }
         if header.has_awaiter() {
+            // The end of the task has not ended the wait.
             this.record.split_join(&mut this.waiter, header);
         }
         this.waiter = None;

@@ -28,7 +28,8 @@ struct Extra {
 /// `Header::records` has `AWAITED`, not a pointer, but the token of the first awaiter.
 pub(super) struct Slot(Cell<*mut Extra>);
 
-/// In `Header::records`: the first awaiter is in `Slot`.
+/// In `Header::records`: the first awaiter is in `Slot`. This bit, or the next one, is left after the end of the
+/// task if the awaiter's wait was not ended with it.
 const AWAITED: u8 = 16;
 /// In `Header::records`: the first awaiter is in `Extra`, because the task has other data too.
 const AWAITED_BESIDE: u8 = 32;
