@@ -27,12 +27,12 @@
 //! - Tasks: [`spawn()`], [`task::Builder`], [`Task`], [`TaskRef`], [`TaskError`], [`current_task`],
 //!   [`all_tasks`].
 //! - Several futures at once: [`gather()`], [`try_gather`], [`gather!`], [`wait()`], [`try_wait`],
-//!   [`as_completed()`], [`task_group()`], [`try_task_group`]; with borrowed variables: [`scope()`],
-//!   [`try_scope`].
+//!   [`as_completed()`]; with the feature `groups`, on by default: [`task_group()`],
+//!   [`try_task_group`]; with borrowed variables: [`scope()`], [`try_scope`].
 //! - Time: [`sleep()`], [`sleep_until`], [`timeout()`], [`timeout_at`], [`Deadline`], [`wait_for`],
 //!   [`interval()`], [`yield_now()`], [`time()`].
-//! - Cancellation: [`Task::cancel`], [`shield()`], [`finally`], [`on_cancel`], [`catch_cancel`],
-//!   [`raise_cancelled`].
+//! - Cancellation: [`Task::cancel`], [`shield()`]; with `groups`: [`finally`], [`on_cancel`],
+//!   [`catch_cancel`], [`raise_cancelled`].
 //! - Callbacks: [`Task::add_done_callback`], [`call_soon`], [`call_later`], [`call_at`].
 //! - Communication between tasks: [`Promise`], [`task_local!`], and the module [`sync`] with
 //!   events, locks, conditions, semaphores, barriers, queues and channels (feature `sync`, on by
@@ -74,8 +74,8 @@
 //! Tags such as READY-2 or END-1 name the invariants in `docs/architecture.md`.
 #![cfg_attr(docsrs, feature(doc_cfg))]
 #![cfg_attr(
-    not(all(feature = "report", feature = "sync")),
-    allow(dead_code, reason = "what only reports read, and what only locks and queues use, is still there")
+    not(all(feature = "groups", feature = "report", feature = "sync")),
+    allow(dead_code, reason = "what only reports, groups, locks and queues use is still there")
 )]
 
 mod absent;
@@ -112,10 +112,16 @@ mod time;
 mod tokio_io;
 
 pub use callback::{CallHandle, call_at, call_later, call_soon, time};
+#[cfg(feature = "groups")]
+#[cfg_attr(docsrs, doc(cfg(feature = "groups")))]
 pub use cancel::cleanup::{
     CatchCancel, Finally, OnCancel, RaiseCancelled, catch_cancel, finally, on_cancel, raise_cancelled,
 };
+#[cfg(feature = "groups")]
+#[cfg_attr(docsrs, doc(cfg(feature = "groups")))]
 pub use cancel::scope::{RunScope, Scope, ScopedJoin, ScopedTask, TryRunScope, scope, try_scope};
+#[cfg(feature = "groups")]
+#[cfg_attr(docsrs, doc(cfg(feature = "groups")))]
 pub use cancel::task_group::{
     ChildError, ChildFailed, GroupError, RunGroup, TaskGroup, TryRunGroup, task_group, try_task_group,
 };

@@ -149,6 +149,7 @@ impl Interruption {
         self.found().is_some_and(|(_, task, number)| task.header().is_asked_from_outside(number))
     }
 
+    #[cfg(feature = "groups")]
     /// The numbers of the waits inside the block.
     pub(crate) fn waits_inside(&self) -> Vec<u64> {
         self.found().map_or(Vec::new(), |(kernel, task, number)| kernel.waits_inside(task.header(), number))

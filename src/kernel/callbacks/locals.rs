@@ -26,9 +26,18 @@ impl Locals {
 
     /// A copy in which `variable` has this value, or none.
     pub(crate) fn with(&self, variable: usize, value: Option<Rc<dyn Any>>) -> Self {
-        let others = self.0.iter().flat_map(|values| values.iter()).filter(|(other, _)| *other != variable).cloned();
-        let values: Values = others.chain(value.map(|value| (variable, value))).collect();
-        Locals((!values.is_empty()).then(|| Rc::new(values)))
+        let mut values = Values::new();
+        if let Some(before) = &self.0 {
+            for (other, value) in before.iter() {
+                if *other != variable {
+                    values.push((*other, value.clone()));
+                }
+            }
+        }
+        if let Some(value) = value {
+            values.push((variable, value));
+        }
+        if values.is_empty() { Locals(None) } else { Locals(Some(Rc::new(values))) }
     }
 }
 

@@ -5,6 +5,7 @@
 //! The task or the block is the *driver*: it polls the cleanups. All else in the region is then
 //! *frozen*: not polled. *Beside* a scope are other branches of its task, as in a `join!`.
 
+#[cfg(any(feature = "groups", feature = "sync"))]
 pub(crate) mod frozen;
 pub(crate) mod marks;
 pub(crate) mod record;
@@ -12,11 +13,16 @@ pub(crate) mod scopes;
 pub(crate) mod shutdown;
 pub(crate) mod spread;
 pub(crate) mod steps;
+#[cfg(feature = "groups")]
 pub(crate) mod through;
+mod ungrouped;
 pub(crate) mod unwind;
 
+#[cfg(any(feature = "groups", feature = "sync"))]
 use frozen::HeldUp;
-use std::cell::{Cell, OnceCell};
+use std::cell::Cell;
+#[cfg(any(feature = "groups", feature = "sync"))]
+use std::cell::OnceCell;
 
 /// The loop's fields for cancellations, and for its shutdown.
 #[derive(Default)]
@@ -35,8 +41,10 @@ pub(in crate::kernel) struct Notes {
     /// may begin in this poll.
     pub(in crate::kernel) only_drops: Cell<bool>,
     /// Cleanups that wait for other tasks (`cancel/frozen.rs`).
+    #[cfg(any(feature = "groups", feature = "sync"))]
     pub(in crate::kernel) cleanups: OnceCell<Box<dyn HeldUp>>,
     /// The polls of tasks in the steps of other tasks.
+    #[cfg(feature = "groups")]
     pub(in crate::kernel) through: OnceCell<Box<through::Notes>>,
     /// Number of timers that were taken out of the wheel at the end of the loop and are not
     /// cancelled yet.

@@ -386,15 +386,22 @@ impl Scopes {
     }
 
     fn take_owned(&mut self, region: Region, also_driven: bool, is_wanted: fn(&Entered) -> bool) -> Vec<Rc<dyn Scope>> {
-        let is_here =
-            |&number: &u64| self.is_inside(number, region) && (also_driven || !self.is_driven_inside(number, region));
-        let inside: Vec<u64> = self.numbers().filter(is_here).collect();
-        let is_taken =
-            |entered: &Entered| inside.contains(&entered.number) && entered.owned.is_some() && is_wanted(entered);
-        let (orphans, others) = std::mem::take(&mut self.entered).into_iter().partition(is_taken);
-        self.entered = others;
-        let orphans: Vec<Entered> = orphans;
-        orphans.into_iter().filter_map(|entered| entered.owned).collect()
+        // Which are taken is decided before any is removed: a scope may be inside one that is taken.
+        let mut taken = Vec::new();
+        for entered in &self.entered {
+            let number = entered.number;
+            let is_here = self.is_inside(number, region) && (also_driven || !self.is_driven_inside(number, region));
+            if is_here && entered.owned.is_some() && is_wanted(entered) {
+                taken.push(number);
+            }
+        }
+        let mut orphans = Vec::new();
+        for number in taken {
+            if let Some(place) = self.entered.iter().position(|entered| entered.number == number) {
+                orphans.extend(self.entered.remove(place).owned);
+            }
+        }
+        orphans
     }
 
     pub(in crate::kernel) fn set_driving(&mut self, number: u64, drives: bool) {

@@ -77,7 +77,7 @@ pub(crate) fn enter() -> Lane {
                 let number = directory.lanes;
                 assert!(
                     (number as usize) < MAX_LANES - 1,
-                    "a new event loop was requested, but {number} are alive; drop some first"
+                    "a new event loop was requested, but 65,535 are alive; drop some first"
                 );
                 directory.lanes += 1;
                 (inbox(number), number, 0)

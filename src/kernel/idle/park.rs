@@ -28,7 +28,9 @@ impl Kernel {
         if !self.table.is_idle() || self.inbox().has_messages() {
             return Ok(());
         }
+        #[allow(unused_mut, reason = "without groups and locks there are no cleanups to wake")]
         let mut next = self.next_deadline();
+        #[cfg(any(feature = "groups", feature = "sync"))]
         if let Some(cleanups) = self.cancels.cleanups.get() {
             let (has_woken, soon) = cleanups.wake(self, next);
             if has_woken {
