@@ -1,6 +1,7 @@
 //! Plain callbacks: in the next turn, after a delay, at a time.
 
 use crate::kernel::callbacks::calls::CallKey;
+use crate::kernel::explore::{touches_all, unknown};
 use crate::kernel::{Alarm, Kernel, Time, TimerKey, context};
 use crate::leaf::running;
 use std::cell::{Cell, OnceCell};
@@ -181,6 +182,9 @@ impl CallHandle {
 
     #[track_caller]
     fn timer(kernel: &Kernel, deadline: Time, when: Option<Instant>, callback: impl FnOnce() + 'static) -> Self {
+        if deadline <= kernel.clock.seen() {
+            unknown("timers that are due at once");
+        }
         let key = kernel.add_timer(deadline, Alarm::Call(kernel.callback(callback)));
         Self::new(kernel, Key::Timer(key), when)
     }
@@ -213,6 +217,7 @@ impl CallHandle {
     /// });
     /// ```
     pub fn cancel(&self) -> bool {
+        touches_all();
         let Some(kernel) = context::find(self.loop_id) else { return false };
         let cancel = |was_there: bool| {
             if was_there {
@@ -251,6 +256,7 @@ impl CallHandle {
     /// ```
     #[doc(alias = "cancelled")]
     pub fn is_cancelled(&self) -> bool {
+        touches_all();
         self.flag().get()
     }
 

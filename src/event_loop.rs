@@ -15,6 +15,7 @@ use crate::inspect::unreported::DeadlockReport;
 use crate::kernel::callbacks::exceptions::{self, Exception, Handler};
 use crate::kernel::cancel::shutdown::{NeverEnds, Patience};
 use crate::kernel::cell::{AnyTask, lend};
+use crate::kernel::explore::unknown;
 #[cfg(feature = "probe")]
 use crate::kernel::observe::probe::Probe;
 use crate::kernel::{Clock as KernelClock, Kernel, OBSERVED, Observed, StepWatch, context};
@@ -843,6 +844,7 @@ impl LoopBuilder {
     #[track_caller]
     #[cfg_attr(not(feature = "report"), allow(unused_mut, reason = "the feature adds debug mode"))]
     pub fn build(mut self) -> EventLoop {
+        unknown("another event loop");
         let clock = match self.clock {
             Clock::Real => KernelClock::real(),
             Clock::Virtual => KernelClock::virtual_time(),
@@ -1070,6 +1072,7 @@ impl EventLoop {
     #[doc(alias = "get_running_loop")]
     #[track_caller]
     pub fn current() -> LoopRef {
+        unknown("EventLoop::current()");
         LoopRef::to(&running("EventLoop::current()"))
     }
 
@@ -1094,6 +1097,7 @@ impl EventLoop {
     /// assert_eq!(EventLoop::with_virtual_clock().run(async { writer() }), "main-1");
     /// ```
     pub fn try_current() -> Result<LoopRef, NoRunningLoop> {
+        unknown("EventLoop::current()");
         context::running().map(|kernel| LoopRef::to(&kernel)).ok_or(NoRunningLoop)
     }
 

@@ -3,6 +3,7 @@
 
 use crate::kernel::cancel::scopes::Scope;
 use crate::kernel::cell::{AnyTask, Header};
+use crate::kernel::explore::{Mode, Of, touch};
 use crate::kernel::table::records::{Then, Wait};
 use crate::kernel::table::waiters::begin_first_join;
 use crate::kernel::table::waits::{begin_any_wait, begin_wait, end_first_wait};
@@ -38,6 +39,7 @@ pub(crate) fn no_loop(asked: &str) -> ! {
 #[track_caller]
 #[inline]
 pub(crate) fn check_loop(kernel: &Kernel, task: &Header) {
+    touch(Of::End, task.id, Mode::Read);
     assert!(
         kernel.has(task.token()),
         "task {:?} belongs to another event loop; await it there, and send its result over a channel",

@@ -13,6 +13,7 @@
 use crate::error::Cancelled;
 use crate::kernel::callbacks::exceptions::drop_payload;
 use crate::kernel::cancel::scopes::{Arrival, Dropped, Scope, Unwound};
+use crate::kernel::explore::unknown;
 use crate::kernel::{Kernel, clone_uncounted, context};
 use crate::leaf::{Place, PollInScope, raise, running, take_raised, wakes_running};
 use std::any::Any;
@@ -112,6 +113,7 @@ where
     F: IntoFuture<IntoFuture: 'static>, // the task's end may need it: share by an `Rc`, do not borrow
     C: IntoFuture<Output = (), IntoFuture: 'static>, // it may outlive the caller: share by an `Rc`, do not borrow
 {
+    unknown("finally()");
     Finally::new(true, future.into_future(), cleanup.into_future())
 }
 
@@ -434,6 +436,7 @@ where
     F: IntoFuture<IntoFuture: 'static>, // the task's end may need it: share by an `Rc`, do not borrow
     C: IntoFuture<Output = (), IntoFuture: 'static>, // it may outlive the caller: share by an `Rc`, do not borrow
 {
+    unknown("on_cancel()");
     OnCancel { scope: Finally::new(false, future.into_future(), cleanup.into_future()) }
 }
 
@@ -527,6 +530,7 @@ impl<F: Future, C: Future<Output = ()>> fmt::Debug for OnCancel<F, C> {
 /// ```
 #[doc(alias = "raise CancelledError")]
 pub fn raise_cancelled<T>() -> RaiseCancelled<T> {
+    unknown("raise_cancelled()");
     RaiseCancelled { has_raised: false, never: PhantomData }
 }
 
@@ -625,6 +629,7 @@ impl<T> fmt::Debug for RaiseCancelled<T> {
 /// ```
 #[track_caller]
 pub fn catch_cancel<F: IntoFuture>(future: F) -> CatchCancel<F::IntoFuture> {
+    unknown("catch_cancel()");
     let future = Some(Box::pin(future.into_future()));
     CatchCancel {
         future,

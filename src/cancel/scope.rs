@@ -33,6 +33,7 @@ use crate::error::TaskError;
 use crate::kernel::callbacks::exceptions;
 use crate::kernel::cancel::through::Purpose;
 use crate::kernel::cell::AnyTask;
+use crate::kernel::explore::unknown;
 use crate::kernel::{Kernel, State, clone_uncounted, context};
 use crate::leaf::{check_loop, raise, wakes_running};
 use crate::task::join::Join;
@@ -177,6 +178,7 @@ where
     B: FnOnce(Scope<'scope, Infallible>) -> F,
     F: Future,
 {
+    unknown("scopes");
     RunScope::new(body)
 }
 
@@ -218,6 +220,7 @@ where
     F: Future<Output = Result<T, E>>,
     E: 'static,
 {
+    unknown("scopes");
     TryRunScope { scope: RunScope::new(body) }
 }
 

@@ -13,6 +13,7 @@ use crate::error::{Panic, TaskError};
 use crate::kernel::callbacks::exceptions::{self, Exception};
 use crate::kernel::cancel::scopes::{Arrival, Dropped, Inside, Scope, Unwound};
 use crate::kernel::cell::AnyTask;
+use crate::kernel::explore::unknown;
 use crate::kernel::table::records::{Awaited, Wait};
 use crate::kernel::{ScopeKey, clone_uncounted, context};
 use crate::leaf::{Record, cancel, raise, running};
@@ -97,6 +98,7 @@ where
     B: FnOnce(TaskGroup<Infallible>) -> F, // an `AsyncFnOnce` that you pass on: `|group| body(group)`
     F: Future,
 {
+    unknown("task groups");
     RunGroup::new(body)
 }
 
@@ -151,6 +153,7 @@ where
     F: Future<Output = Result<T, E>>,
     E: 'static,
 {
+    unknown("task groups");
     TryRunGroup { group: RunGroup::new(body) }
 }
 

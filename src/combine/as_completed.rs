@@ -14,6 +14,7 @@ use crate::error::TaskError;
 use crate::kernel::callbacks::calls::{Call, Watcher};
 use crate::kernel::callbacks::exceptions;
 use crate::kernel::cell::AnyTask;
+use crate::kernel::explore::unknown;
 use crate::kernel::table::records::{Awaited, Wait};
 use crate::kernel::{Alarm, TimerKey, Token, clone_uncounted, context};
 use crate::leaf::{Record, running};
@@ -82,6 +83,7 @@ use std::time::Duration;
 /// ```
 #[track_caller]
 pub fn as_completed<I: IntoTasks>(iterable: I) -> AsCompleted<I::Output> {
+    unknown("as_completed()");
     let mut seen = HashSet::new();
     let mut children = iterable.into_children(&Spawner::asked_by("as_completed()"));
     children.retain(|child| seen.insert(child.any().address()));

@@ -8,6 +8,9 @@
 use crate::error::TaskError;
 use crate::kernel::callbacks::calls::{Call, Watcher};
 use crate::kernel::cell::Outcome;
+use crate::kernel::explore::Known;
+#[cfg(feature = "explore")]
+use crate::kernel::explore::{Mode, Of, is_noting, touch};
 use crate::kernel::table::records::{Awaited, Link, Then, Wait};
 use crate::kernel::{Token, clone_uncounted, context};
 use crate::leaf::{Record, running};
@@ -378,6 +381,8 @@ struct Gathering<C> {
     polled_in: Cell<Token>,
     /// The result was read. Panics of children that end later count as read.
     delivered: Cell<bool>,
+    /// For an exploration that asks what a step touches.
+    known: Known,
 }
 
 impl<C: Children> Gathering<C> {
@@ -402,8 +407,31 @@ impl<C: Children> Gathering<C> {
     }
 }
 
+#[cfg(feature = "explore")]
+impl<C: Children> Gathering<C> {
+    /// A child has ended. If no child has failed, the callbacks of the children only count, in any
+    /// order, and the last of them wakes the awaiting task.
+    fn touch(&self, which: usize) {
+        let commutes = !self.delivered.get() && !self.interrupted.get() && self.failed.get().is_none();
+        if !commutes || self.children.has_failed(which) || !is_noting() {
+            return;
+        }
+        self.known.adds_only();
+        if let Some(task) = context::running().and_then(|kernel| kernel.table.task(self.polled_in.get())) {
+            touch(Of::Steps, task.header().id, Mode::Add);
+        }
+    }
+}
+
+#[cfg(not(feature = "explore"))]
+impl<C> Gathering<C> {
+    #[inline(always)]
+    fn touch(&self, _which: usize) {}
+}
+
 impl<C: Children> Watcher for Gathering<C> {
     fn called(&self, which: u32) {
+        self.touch(which as usize);
         self.count(which as usize);
         if self.is_decided() {
             if let Some(waker) = self.waker.take() {
@@ -488,6 +516,7 @@ impl<C: Children + 'static> Gather<C> {
             interrupted: Cell::new(false),
             polled_in: Cell::default(),
             delivered: Cell::new(false),
+            known: Known::new(),
         });
         let mut calls = Vec::new();
         for which in 0..size {
@@ -530,6 +559,7 @@ impl<C: Children + 'static> Gather<C> {
     #[track_caller]
     fn poll_decided(&mut self, context: &mut Context<'_>) -> Poll<()> {
         let gathering = &self.gathering;
+        gathering.known.writes();
         if gathering.is_decided() {
             gathering.delivered.set(true);
             if gathering.failed.get().is_some() {
@@ -567,6 +597,7 @@ impl<C: Children + 'static> Future for Gather<C> {
 impl<C: Children + 'static> Drop for Gather<C> {
     fn drop(&mut self) {
         self.record.end();
+        self.gathering.known.writes();
         // Dropped last: it may be another executor's waker, and its panic must not keep a child
         // alive.
         let _waker = self.gathering.waker.take();

@@ -8,6 +8,7 @@ use crate::error::TaskError;
 use crate::kernel::callbacks::calls::{Call, Watcher};
 use crate::kernel::cell::AnyTask;
 use crate::kernel::clone_uncounted;
+use crate::kernel::explore::unknown;
 use crate::kernel::table::records::{Awaited, Wait};
 use crate::leaf::Record;
 use crate::task::CallbackId;
@@ -96,6 +97,7 @@ impl<A: IntoTask<Output: 'static>> Shieldable for A {}
 /// ```
 #[track_caller]
 pub fn shield<S: Shieldable>(awaitable: S) -> Shield<S::Output> {
+    unknown("shield()");
     let spawner = Spawner::asked_by("shield()");
     let child = awaitable.into_child(&spawner);
     let ended = Rc::new(Ended { behind: child.any(), over: Cell::new(child.is_done()), waker: Cell::new(None) });

@@ -6,6 +6,7 @@
 
 use crate::kernel::callbacks::calls::{Call, Watcher};
 use crate::kernel::cell::AnyTask;
+use crate::kernel::explore::unknown;
 use crate::kernel::table::records::Awaited;
 use crate::kernel::table::records::Wait as WaitsFor;
 use crate::kernel::{Alarm, TimerKey, Token, clone_uncounted, context};
@@ -299,6 +300,7 @@ where
     I: IntoIterator,
     I::Item: Waitable,
 {
+    unknown("wait()");
     Wait::new(distinct(tasks), |list| Box::new(move |which| list[which].has_panicked()))
 }
 
@@ -331,6 +333,7 @@ where
     I: IntoIterator,
     I::Item: TryWaitable,
 {
+    unknown("wait()");
     let handles = distinct(tasks);
     let children: Vec<_> = handles.iter().map(TryWaitable::child).collect();
     Wait::new(handles, |list| Box::new(move |which| list[which].has_panicked() || children[which].has_error()))

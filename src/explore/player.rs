@@ -6,10 +6,11 @@
 //!
 //! This file does not know what a program does, or which schedule comes next.
 
+use crate::explore::reduce::{self, Path};
 use crate::explore::schedule::{Deviation, Schedule};
 use crate::kernel::Kernel;
 use crate::kernel::cell::AnyTask;
-use crate::kernel::explore::{Entry, Guide, Kind, MAIN, Sources, take_place};
+use crate::kernel::explore::{Entry, Guide, Kind, Sources, take_place};
 use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::panic::Location;
@@ -25,6 +26,8 @@ pub(crate) enum Policy {
     /// Probabilistic concurrency testing: each task has a random priority, and the ready task with
     /// the highest runs. At a few random choices, the task that would run gets the lowest priority.
     Pct(RefCell<Pct>),
+    /// The reduced search.
+    Reduced(Rc<RefCell<Path>>),
 }
 
 #[derive(Debug)]
@@ -213,12 +216,8 @@ pub(crate) struct Player {
     /// Where the run has diverged: what there was to choose from, in words.
     pub(crate) instead: RefCell<Vec<String>>,
     pub(crate) is_at_limit: Cell<bool>,
-    /// The last step of the main task.
-    pub(crate) main_step: Cell<u64>,
-    /// This step is noted, but does not run.
-    stops_at: Option<u64>,
-    has_stopped: Cell<bool>,
-    pub(crate) has_stalled: Cell<bool>,
+    /// The reduced search has ended the run.
+    has_left: Cell<bool>,
     pub(crate) sources: Cell<Sources>,
     /// Names of the tasks that were left when main had ended, if they are asked for.
     pub(crate) left: RefCell<Vec<Rc<str>>>,
@@ -252,10 +251,7 @@ impl Player {
             diverged: Cell::new(None),
             instead: RefCell::default(),
             is_at_limit: Cell::new(false),
-            main_step: Cell::new(0),
-            stops_at: None,
-            has_stopped: Cell::new(false),
-            has_stalled: Cell::new(false),
+            has_left: Cell::new(false),
             sources: Cell::default(),
             left: RefCell::default(),
             asks_for_left: false,
@@ -282,13 +278,6 @@ impl Player {
     /// Notes a row for each thing that runs.
     pub(crate) fn recording(mut self) -> Self {
         self.rows = Some(RefCell::default());
-        self
-    }
-
-    /// Stops before this step of the main task, whose panic was printed already. The main task is
-    /// cancelled instead.
-    pub(crate) fn stopping_at(mut self, step: u64) -> Self {
-        self.stops_at = Some(step);
         self
     }
 
@@ -363,7 +352,71 @@ impl Player {
             }
             Policy::Pct(pct) if kind == Kind::Cancel => usize::from(pct.borrow().random.below(8) == 0),
             Policy::Pct(pct) => pct.borrow().random.below(among),
+            Policy::Reduced(path) => self.reduced(kernel, kind, among, &mut path.borrow_mut()),
         }
+    }
+
+    /// What the reduced search chooses.
+    fn reduced(&self, kernel: &Kernel, kind: Kind, among: usize, path: &mut Path) -> usize {
+        let chosen = match kind {
+            Kind::Ready => path.ready(kernel).and_then(|ready| path.choose_step(ready)),
+            Kind::Timer if kernel.due_timers_only_wake() => Some(0),
+            Kind::Timer => {
+                path.time_passes();
+                Some(path.choose(among))
+            }
+            Kind::Clock if kernel.ready_entries().is_empty() => {
+                path.time_passes();
+                Some(path.choose(among))
+            }
+            Kind::Clock => {
+                path.give_up("late timers, while something is ready");
+                Some(0)
+            }
+            Kind::Cancel | Kind::Own => Some(path.choose(among)),
+        };
+        self.leave_unless(kernel, chosen.is_some() && !path.differs());
+        chosen.unwrap_or(0)
+    }
+
+    /// The reduced search ends the run.
+    fn leave_unless(&self, kernel: &Kernel, goes_on: bool) -> bool {
+        if !goes_on {
+            self.has_left.set(true);
+            kernel.stop_run();
+        }
+        goes_on
+    }
+
+    fn reduced_begins(&self, kernel: &Kernel, entry: &Entry, path: &mut Path) -> bool {
+        if kernel.run_is_over() {
+            path.give_up(reduce::LEFT);
+        }
+        match entry {
+            Entry::Timer(_) => {
+                if path.is_in_step() && !kernel.ready_entries().is_empty() {
+                    path.give_up("a timer that is due while something is ready");
+                }
+                path.time_passes();
+                true
+            }
+            Entry::Task(task) => {
+                let id = task.header().id;
+                self.leave_unless(kernel, path.begin_step(|_| reduce::Who::Task(id)))
+            }
+            Entry::Callback => self.leave_unless(kernel, path.begin_step(Path::only_callback)),
+        }
+    }
+
+    /// Called when the loop has run, while notes are taken.
+    pub(crate) fn run_is_over(&self) {
+        if let Policy::Reduced(path) = &self.policy {
+            path.borrow_mut().end_run();
+        }
+    }
+
+    pub(crate) fn is_reduced(&self) -> bool {
+        matches!(self.policy, Policy::Reduced(_))
     }
 
     fn note(&self, kernel: &Kernel, chosen: Chosen) {
@@ -395,7 +448,7 @@ fn id(entry: &Entry) -> u64 {
 
 impl Guide for Player {
     fn choose(&self, kernel: &Kernel, kind: Kind, among: usize) -> usize {
-        if self.diverged.get().is_some() || self.is_at_limit.get() || self.has_stopped.get() {
+        if self.diverged.get().is_some() || self.is_at_limit.get() || self.has_left.get() {
             return 0;
         }
         // More things than this are not told apart. A search never comes so far.
@@ -425,7 +478,7 @@ impl Guide for Player {
     }
 
     fn begins(&self, kernel: &Kernel, entry: &Entry) -> bool {
-        if self.has_stopped.get() {
+        if self.has_left.get() {
             return false;
         }
         take_place();
@@ -434,30 +487,23 @@ impl Guide for Player {
             self.is_at_limit.set(true);
             return false;
         }
-        self.mix(id(entry));
-        if id(entry) == MAIN {
-            self.main_step.set(self.steps.get());
+        if let Policy::Reduced(path) = &self.policy {
+            if !self.reduced_begins(kernel, entry, &mut path.borrow_mut()) {
+                return false;
+            }
         }
+        self.mix(id(entry));
         if self.rows.is_some() {
             let who = Who::of(entry);
             self.last.replace(Some(who.clone()));
             let chosen = self.chosen.take();
             self.row(kernel, What::Ran(who), chosen);
         }
-        if self.stops_at == Some(self.steps.get()) {
-            if let Some(mut rows) = self.rows.as_ref().map(RefCell::borrow_mut) {
-                rows.last_mut().into_iter().for_each(|row| row.ended = true);
-            }
-            self.has_stopped.set(true);
-            if let Entry::Task(main) = entry {
-                kernel.cancel(main);
-            }
-        }
         true
     }
 
     fn ended(&self, kernel: &Kernel, task: Option<&AnyTask>) {
-        let Some(task) = task.filter(|_| !self.is_at_limit.get() && !self.has_stopped.get()) else { return };
+        let Some(task) = task.filter(|_| !self.is_at_limit.get()) else { return };
         let ended = task.header().is_done();
         self.mix(u64::from(ended));
         if let Some(rows) = &self.rows {
@@ -472,7 +518,9 @@ impl Guide for Player {
 
     fn main_ended(&self, kernel: &Kernel) {
         self.sources.set(kernel.sources());
-        self.has_stalled.set(kernel.has_stalled());
+        if let Policy::Reduced(path) = &self.policy {
+            path.borrow_mut().main_ended(kernel.leaves_something());
+        }
         if self.asks_for_left {
             let left = kernel.tasks();
             self.left.replace(left.iter().filter(|task| task.header().id != 1).map(name).collect());

@@ -4,7 +4,7 @@
 
 use crate::explore::player::{Chosen, Row, What, Who};
 use crate::explore::run::Fault;
-use crate::explore::search::Findings;
+use crate::explore::search::{Findings, Reduction};
 use crate::kernel::explore::{Kind, Options};
 use std::fmt::{self, Write};
 use std::rc::Rc;
@@ -26,10 +26,10 @@ use std::rc::Rc;
 #[derive(Clone, PartialEq, Eq, Debug)]
 #[non_exhaustive]
 pub struct Statement {
-    /// Number of orders that were run.
+    /// Number of orders that were run. Those that a reduced search has given up as repeats are not counted.
     pub orders: u64,
     /// Number of orders by cost: `costs[2]` is the number of orders that deviate from FIFO by 2.
-    /// Empty if the orders were drawn by seeds.
+    /// Empty if the orders were drawn by seeds, or if the search was reduced.
     pub costs: Vec<u64>,
     /// The largest number of choices that an order had.
     pub most_choices: u32,
@@ -42,6 +42,7 @@ pub struct Statement {
     pub(crate) how: How,
     pub(crate) kinds: u8,
     pub(crate) options: Options,
+    pub(crate) reduction: Reduction,
 }
 
 /// How the orders were found.
@@ -49,6 +50,8 @@ pub struct Statement {
 pub(crate) enum How {
     /// The cheapest first, and all up to this cost.
     ByCost(Option<u64>),
+    /// One of each class.
+    Reduced,
     Drawn(String),
     Replayed(String),
 }
@@ -75,14 +78,18 @@ impl Statement {
             most_choices: findings.most_choices,
             most_steps: findings.most_steps,
             held_fixed: seen.iter().filter(|(is_seen, _)| *is_seen).map(|&(_, what)| what).collect(),
-            has_more: findings.has_more || !matches!(how, How::ByCost(_)),
+            has_more: findings.has_more || !matches!(how, How::ByCost(_) | How::Reduced),
             how,
             kinds: findings.kinds,
             options,
+            reduction: findings.reduction.clone(),
         }
     }
 
     /// Whether every order was run, and the program was seen to use nothing that is not varied.
+    ///
+    /// After a [reduction](crate::explore::Explore::reduce), every order differs from one that was run only by
+    /// steps that share nothing that the search knows.
     ///
     /// An exploration cannot see everything that a program uses. If the program reads a real clock, or
     /// draws random numbers, and runs the same steps all the same, it counts as deterministic.
@@ -133,12 +140,16 @@ const KINDS: [(Kind, &str); 5] = [
 impl fmt::Display for Statement {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let orders = if self.orders == 1 { "order" } else { "orders" };
-        write!(f, "{} {orders}, ", Number(self.orders))?;
+        write!(f, "{} {orders}", Number(self.orders))?;
+        f.write_str(if self.how == How::Reduced { " after reduction, " } else { ", " })?;
         match &self.how {
             _ if self.is_complete() => f.write_str("complete")?,
-            How::ByCost(_) if !self.has_more => f.write_str("all that the search can make; not complete")?,
+            How::Reduced if self.has_more => f.write_str("not complete")?,
+            How::ByCost(_) | How::Reduced if !self.has_more => {
+                f.write_str("all that the search can make; not complete")?
+            }
             How::ByCost(Some(cost)) => write!(f, "all of cost <= {cost}; not complete")?,
-            How::ByCost(None) => f.write_str("not complete")?,
+            How::ByCost(None) | How::Reduced => f.write_str("not complete")?,
             How::Drawn(how) => write!(f, "drawn by {how}; not complete")?,
             How::Replayed(schedule) => write!(f, "replayed from {schedule:?}; not complete")?,
         }
@@ -153,7 +164,7 @@ impl fmt::Display for Statement {
             write!(f, "\n  held fixed, and seen in use: {}", self.held_fixed.join("; "))?;
         }
         f.write_str("\n  not seen: random draws, real time, and other threads that change no order of steps")?;
-        f.write_str("\n  reduction: none")
+        write!(f, "\n  reduction: {}", self.reduction)
     }
 }
 

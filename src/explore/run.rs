@@ -6,6 +6,7 @@ use crate::event_loop::{Clock, EventLoop, LoopBuilder, RunError};
 use crate::explore::player::{Divergence, Player, Row};
 use crate::kernel::context;
 use crate::kernel::explore::Options;
+use crate::kernel::explore::touched::Noting;
 use std::cell::RefCell;
 use std::future::Future;
 use std::panic::{AssertUnwindSafe, Location, catch_unwind};
@@ -94,7 +95,12 @@ pub(crate) fn run_in(
         .build();
     event_loop.kernel.set_guide(player.clone(), options);
     event_loop.kernel.limit_waits(PATIENCE);
+    let noting = player.is_reduced().then(Noting::begin);
     let result = catch_unwind(AssertUnwindSafe(|| event_loop.try_run_at(main(program), at)));
+    player.run_is_over();
+    drop(noting);
+    // Main may have waited, or the shutdown.
+    let has_stalled = event_loop.kernel.has_stalled();
     // The drop of the loop runs entries too, but it has a limit of its own.
     let never_ends = player.never_ends();
     let closed = catch_unwind(AssertUnwindSafe(|| drop(event_loop)));
@@ -104,7 +110,7 @@ pub(crate) fn run_in(
             player.diverged.get().map(|divergence| Fault::Differs(words(divergence, &player.instead.borrow())))
         }
         _ if player.is_at_limit.get() => Some(Fault::StepLimit(repeating(&player.rows()))),
-        _ if player.has_stalled.get() => Some(Fault::Stalled),
+        _ if has_stalled => Some(Fault::Stalled),
         _ if never_ends.is_some() => never_ends.map(|rows| {
             let lines = repeating(&rows).into_iter();
             Fault::StepLimit(lines.map(|line| format!("{line}, while the loop shuts down")).collect())

@@ -16,11 +16,15 @@
 //! This file does not know what a program does, or how a report looks.
 
 use crate::explore::player::{Open, Player, Policy};
-use crate::explore::run::{Program, Run, run};
+use crate::explore::reduce::{LEFT, Path};
+use crate::explore::run::{Fault, Program, Run, run};
 use crate::explore::schedule::{Deviation, Schedule};
 use crate::kernel::explore::{Options, Sources};
+use std::cell::RefCell;
 use std::collections::VecDeque;
+use std::fmt;
 use std::panic::Location;
+use std::rc::Rc;
 
 /// The limits of a search, and what counts as a failure.
 #[derive(Clone, Debug)]
@@ -30,6 +34,7 @@ pub(crate) struct Limits {
     pub(crate) max_steps: u64,
     pub(crate) options: Options,
     pub(crate) no_task_left: bool,
+    pub(crate) reduce: bool,
 }
 
 struct Node {
@@ -53,6 +58,40 @@ pub(crate) struct Findings {
     pub(crate) most_steps: u64,
     pub(crate) kinds: u8,
     pub(crate) sources: Sources,
+    pub(crate) reduction: Reduction,
+}
+
+/// Which orders were left out.
+#[derive(Clone, PartialEq, Eq, Default, Debug)]
+pub(crate) enum Reduction {
+    #[default]
+    None,
+    /// All but one of each class. This number of orders was begun, and given up as repeats.
+    Classes { repeats: u64 },
+    /// None, for this reason.
+    GivenUp(&'static str),
+    /// None: the reduced search has found a failure after this number of orders, and this search looks
+    /// for the cheapest.
+    Found { orders: u64 },
+}
+
+impl fmt::Display for Reduction {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        const KNOWN: &str = "promised: tasks share state only through sync, Tracked, promises and tasks";
+        match self {
+            Reduction::None => f.write_str("none"),
+            Reduction::Classes { repeats } => {
+                write!(
+                    f,
+                    "one order of each class, by source sets and sleep sets; {repeats} given up as repeats; {KNOWN}"
+                )
+            }
+            Reduction::GivenUp(why) => write!(f, "none; it was asked for, and given up because of {why}"),
+            Reduction::Found { orders } => {
+                write!(f, "none; with it, order {orders} failed; this search looked for the cheapest failure")
+            }
+        }
+    }
 }
 
 impl Findings {
@@ -156,4 +195,54 @@ impl<'a, 'p> Search<'a, 'p> {
         deviations.reverse();
         Schedule(deviations)
     }
+}
+
+/// What the reduced search has found out.
+pub(crate) enum Reduced {
+    AllPass(Findings),
+    Fails(Findings, Schedule, Fault),
+    /// It cannot leave out orders, for this reason.
+    GivesUp(&'static str),
+}
+
+/// Runs one order of each class (`reduce.rs`).
+pub(crate) fn reduced(program: &Program<'_>, at: &'static Location<'static>, limits: &Limits) -> Reduced {
+    let path = Rc::new(RefCell::new(Path::default()));
+    let (mut findings, mut repeats) = (Findings::default(), 0);
+    loop {
+        if findings.orders + repeats >= limits.max_orders {
+            findings.has_more = true;
+            break;
+        }
+        path.borrow_mut().begin_run();
+        let player = Player::new(Schedule::default(), Policy::Reduced(path.clone()), limits.max_steps);
+        let run = run(program, at, limits.options, player.asking_for_left(limits.no_task_left));
+        let mut path = path.borrow_mut();
+        if path.differs() {
+            findings.add(&run);
+            let schedule = Schedule(run.player.drawn.take());
+            let fault = Fault::Differs("an order does not begin as the one before it began".into());
+            findings.reduction = Reduction::Classes { repeats };
+            return Reduced::Fails(findings, schedule, fault);
+        }
+        if path.repeats() {
+            repeats += 1;
+        } else {
+            findings.add(&run);
+            if let Some(fault) = run.fault {
+                findings.has_more = true;
+                findings.reduction = Reduction::Classes { repeats };
+                return Reduced::Fails(findings, Schedule(run.player.drawn.take()), fault);
+            }
+        }
+        let leaves_something = !path.repeats() && path.leaves_something();
+        if let Some(why) = path.gives_up().or(leaves_something.then_some(LEFT)) {
+            return Reduced::GivesUp(why);
+        }
+        if !path.advance() {
+            break;
+        }
+    }
+    findings.reduction = Reduction::Classes { repeats };
+    Reduced::AllPass(findings)
 }

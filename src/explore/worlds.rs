@@ -12,6 +12,7 @@
 use crate::event_loop::EventLoop;
 use crate::explore::Explore;
 use crate::explore::player::{Player, Policy};
+use crate::explore::quiet::Quiet;
 use crate::explore::run::run_in;
 use crate::explore::schedule::{Deviation, Schedule};
 use crate::inspect::replay::Recording;
@@ -33,13 +34,13 @@ struct Recorded {
 
 impl Explore<'_> {
     /// The page opens with this order. It also contains the orders from which it deviates, and then the
-    /// others, the cheapest first, as long as there is room and until `most_failures` of them have
-    /// failed: a panic is printed each time.
-    pub(super) fn page_of(&self, shown: &Schedule, most_failures: usize) -> String {
+    /// others, the cheapest first, as long as there is room. Their panics are not printed.
+    pub(super) fn page_of(&self, shown: &Schedule) -> String {
+        let _quiet = Quiet::begin();
         let mut queues: BTreeMap<u64, VecDeque<Schedule>> = BTreeMap::new();
         let mut known = HashSet::new();
         let mut worlds: Vec<Recorded> = Vec::new();
-        let (mut events, mut failures) = (0, 0);
+        let mut events = 0;
         let mut add = |schedule: Schedule, queues: &mut BTreeMap<u64, VecDeque<Schedule>>| {
             if known.insert(schedule.to_string()) {
                 queues.entry(schedule.cost()).or_default().push_back(schedule);
@@ -58,7 +59,7 @@ impl Explore<'_> {
             let is_needed = shown.0.starts_with(&schedule.0);
             needed -= usize::from(is_needed);
             let is_too_dear = self.limits.max_cost.is_some_and(|max| schedule.cost() > max);
-            let is_full = worlds.len() + needed >= MOST_WORLDS || events >= MOST_EVENTS || failures >= most_failures;
+            let is_full = worlds.len() + needed >= MOST_WORLDS || events >= MOST_EVENTS;
             if !is_needed && (is_too_dear || is_full) {
                 continue;
             }
@@ -75,7 +76,6 @@ impl Explore<'_> {
                 }
             }
             events += recording.len();
-            failures += usize::from(run.fault.is_some() && !is_needed);
             let fault = run.fault.map(|fault| fault.to_string());
             worlds.push(Recorded { schedule: schedule.to_string(), fault, recording });
         }

@@ -13,6 +13,7 @@ mod tree;
 
 use crate::inspect::json::is_invisible;
 use crate::kernel::cell::{AnyTask, Header};
+use crate::kernel::explore::unknown;
 use crate::kernel::table::records::Wait;
 use crate::kernel::{Kernel, SleepRecord, State, Time, Token, sorted_once};
 use crate::leaf::running;
@@ -174,6 +175,7 @@ pub struct WaitSnapshot {
 #[doc(alias = "capture_call_graph")]
 #[track_caller]
 pub fn call_graph() -> CallGraph {
+    unknown("call_graph()");
     CallGraph::of(&running("call_graph()"))
 }
 
@@ -215,6 +217,7 @@ pub fn call_graph() -> CallGraph {
 /// ```
 #[track_caller]
 pub fn print_call_graph() {
+    unknown("print_call_graph()");
     let graph = CallGraph::of(&running("print_call_graph()"));
     let thread = std::thread::current();
     let thread = thread.name().unwrap_or("that has no name");

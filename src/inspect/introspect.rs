@@ -1,5 +1,6 @@
 //! The running task, and all tasks.
 
+use crate::kernel::explore::unknown;
 use crate::leaf::running;
 use crate::task::TaskRef;
 
@@ -51,5 +52,6 @@ pub fn current_task() -> Option<TaskRef> {
 /// ```
 #[track_caller]
 pub fn all_tasks() -> Vec<TaskRef> {
+    unknown("all_tasks()");
     running("all_tasks()").tasks().into_iter().map(|cell| TaskRef { cell }).collect()
 }

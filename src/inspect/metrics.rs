@@ -1,6 +1,7 @@
 //! The counters of a loop.
 
 use crate::kernel::Kernel;
+use crate::kernel::explore::unknown;
 #[cfg(feature = "report")]
 use crate::kernel::observe::watch::LongestStep as Longest;
 use crate::leaf::running;
@@ -134,6 +135,7 @@ pub struct LongestStep {
 /// ```
 #[track_caller]
 pub fn metrics() -> Metrics {
+    unknown("metrics()");
     Metrics::of(&running("metrics()"), "metrics()")
 }
 

@@ -436,7 +436,7 @@ impl Kernel {
     #[inline]
     pub(crate) fn draft(&self, name: Option<Rc<str>>, spawned_at: &'static Location<'static>) -> Draft {
         self.spawned.set(self.spawned.get() + 1);
-        Draft { id: self.spawned.get(), spawned_at, name }
+        Draft { id: explore::touched::spawned(self.spawned.get()), spawned_at, name }
     }
 
     /// Creates a task and queues it. See `insert` for what happens while the loop shuts down.

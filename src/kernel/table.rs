@@ -235,7 +235,7 @@ impl TaskTable {
     /// A task that is already queued stays in its place: several wakes before a poll count as one.
     #[inline]
     pub(crate) fn wake(&self, token: Token) -> bool {
-        self.wake_with(token, |_| {})
+        self.wake_with(token, super::explore::touched::woken)
     }
 
     /// Wakes a task whose sleep with this number is over. If the task has extra data (`cell/extra.rs`), records the number.

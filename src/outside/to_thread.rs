@@ -5,6 +5,7 @@
 
 use crate::error::{Panic, TaskError};
 use crate::kernel::callbacks::exceptions::drop_payload;
+use crate::kernel::explore::unknown;
 use crate::kernel::table::records::{Awaited, Wait};
 use crate::leaf::{Record, running};
 use crate::outside::remote::Remote;
@@ -75,6 +76,7 @@ where
     F: FnOnce() -> T + Send + 'static,
     T: Send + 'static,
 {
+    unknown("to_thread()");
     ToThread { stage: Stage::New(Box::new(function)), record: Record::here() }
 }
 

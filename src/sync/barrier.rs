@@ -244,6 +244,7 @@ impl Barrier {
     /// });
     /// ```
     pub fn reset(&self) {
+        self.core.label.touch();
         let nobody_is_in = self.core.count.get() == 0;
         self.core.state.set(if nobody_is_in { State::Filling } else { State::Resetting });
         self.core.waiters.give_all();
@@ -266,6 +267,7 @@ impl Barrier {
     /// });
     /// ```
     pub fn abort(&self) {
+        self.core.label.touch();
         self.core.state.set(State::Broken);
         self.core.waiters.give_all();
     }
@@ -309,6 +311,7 @@ impl Barrier {
     /// });
     /// ```
     pub fn n_waiting(&self) -> usize {
+        self.core.label.look();
         if self.core.state.get() == State::Filling { self.core.count.get() } else { 0 }
     }
 
@@ -332,12 +335,14 @@ impl Barrier {
     /// ```
     #[doc(alias = "broken")]
     pub fn is_broken(&self) -> bool {
+        self.core.label.look();
         self.core.state.get() == State::Broken
     }
 }
 
 impl fmt::Debug for Barrier {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.core.label.look();
         f.debug_struct("Barrier")
             .field("state", &self.core.state.get())
             .field("waiting", &self.n_waiting())
@@ -394,6 +399,7 @@ impl Future for BarrierWait {
 
     #[track_caller]
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        self.core.label.touch();
         let this = &mut *self;
         assert!(this.stage != Stage::Over, "a wait() of a barrier was polled after it was ready; wait with a new one");
         ready!(this.ticket.poll(&this.core, context));
@@ -435,6 +441,7 @@ impl futures_core::FusedFuture for BarrierWait {
 
 impl Drop for BarrierWait {
     fn drop(&mut self) {
+        self.core.label.touch();
         if self.ticket.is_in_line(&*self.core) {
             self.ticket.leave(&*self.core);
             self.core.waiters.give(1);

@@ -25,6 +25,7 @@
 //!
 //! Next: `queue.rs`, on which this is built.
 
+use crate::kernel::explore::Known;
 use crate::sync::queue::{PutError, Queue, QueueGet, QueuePut, TryGetError, TryPutError, Words};
 #[cfg(feature = "stream")]
 use crate::sync::stream::Getting;
@@ -106,7 +107,7 @@ pub fn unbounded<T>() -> (Sender<T>, Receiver<T>) {
 
 #[track_caller]
 fn ends<T>(capacity: Option<NonZeroUsize>) -> (Sender<T>, Receiver<T>) {
-    let shared = Rc::new(Shared { queue: Queue::fifo(capacity, CHANNEL), senders: Cell::new(1) });
+    let shared = Rc::new(Shared { queue: Queue::fifo(capacity, CHANNEL), senders: Cell::new(1), known: Known::new() });
     let receiver = Receiver {
         shared: shared.clone(),
         #[cfg(feature = "stream")]
@@ -121,6 +122,8 @@ struct Shared<T> {
     queue: Queue<T>,
     /// Number of senders.
     senders: Cell<usize>,
+    /// For `senders`.
+    known: Known,
 }
 
 /// The sending side of a [`channel`]. Clone it for more senders.
@@ -264,6 +267,7 @@ impl<T> Sender<T> {
 
 impl<T> Clone for Sender<T> {
     fn clone(&self) -> Self {
+        self.shared.known.writes();
         self.shared.senders.set(self.shared.senders.get() + 1);
         Sender { shared: self.shared.clone() }
     }
@@ -271,6 +275,7 @@ impl<T> Clone for Sender<T> {
 
 impl<T> Drop for Sender<T> {
     fn drop(&mut self) {
+        self.shared.known.writes();
         self.shared.senders.set(self.shared.senders.get() - 1);
         if self.shared.senders.get() == 0 {
             self.shared.queue.shutdown(false);
@@ -512,6 +517,7 @@ impl<T> futures_core::FusedFuture for ChannelRecv<'_, T> {
 
 impl<T> Shared<T> {
     fn show(&self, name: &str, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.known.reads();
         f.debug_struct(name)
             .field("len", &self.queue.len())
             .field("capacity", &self.queue.max_size())

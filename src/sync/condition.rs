@@ -332,6 +332,7 @@ impl<T> Condition<T> {
     /// ```
     #[track_caller]
     pub fn notify(&self, guard: &LockGuard<'_, T>, count: usize) {
+        self.core.label.touch();
         self.check(guard, "notify");
         self.core.waiters.give(count);
     }
@@ -375,6 +376,7 @@ impl<T: Default> Default for Condition<T> {
 
 impl<T> fmt::Debug for Condition<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.core.label.look();
         f.debug_struct("Condition")
             .field("locked", &self.is_locked())
             .field("waiters", &self.core.waiters.len())
@@ -420,6 +422,7 @@ impl<'a, T> Future for ConditionWait<'a, T> {
 
     #[track_caller]
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<LockGuard<'a, T>> {
+        self.core.label.touch();
         let this = &mut *self;
         if let Stage::Holding(guard) = &this.stage {
             let lock = guard.lock();
@@ -450,6 +453,7 @@ impl<T> futures_core::FusedFuture for ConditionWait<'_, T> {
 
 impl<T> Drop for ConditionWait<'_, T> {
     fn drop(&mut self) {
+        self.core.label.touch();
         self.ticket.leave(&*self.core);
         // Dropping the stage comes first: it passes the lock to the next task that waits for it.
         let stage = std::mem::replace(&mut self.stage, Stage::Over);

@@ -122,6 +122,7 @@ impl Event {
     /// });
     /// ```
     pub fn set(&self) {
+        self.core.label.touch();
         if !self.core.set.replace(true) {
             self.core.waiters.give_all();
         }
@@ -140,6 +141,7 @@ impl Event {
     /// assert!(!event.is_set());
     /// ```
     pub fn clear(&self) {
+        self.core.label.touch();
         self.core.set.set(false);
     }
 
@@ -170,6 +172,7 @@ impl Event {
     /// });
     /// ```
     pub fn is_set(&self) -> bool {
+        self.core.label.look();
         self.core.set.get()
     }
 
@@ -203,6 +206,7 @@ impl Default for Event {
 
 impl fmt::Debug for Event {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.core.label.look();
         f.debug_struct("Event").field("set", &self.is_set()).field("waiters", &self.core.waiters.len()).finish()
     }
 }
@@ -232,6 +236,7 @@ impl Future for EventWait {
 
     #[track_caller]
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
+        self.core.label.touch();
         let this = &mut *self;
         if !this.over && this.ticket.enters(&*this.core) {
             if this.core.set.get() {
@@ -256,6 +261,7 @@ impl futures_core::FusedFuture for EventWait {
 
 impl Drop for EventWait {
     fn drop(&mut self) {
+        self.core.label.touch();
         self.ticket.leave(&*self.core);
     }
 }

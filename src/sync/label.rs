@@ -2,6 +2,7 @@
 //!
 //! This file knows no primitives and no waiters. Next: `waiters.rs`.
 
+use crate::kernel::explore::Known;
 use std::cell::Cell;
 use std::fmt;
 use std::panic::Location;
@@ -11,13 +12,27 @@ pub(super) struct Label {
     /// Taken out while it is read.
     name: Cell<Option<Rc<str>>>,
     made_at: &'static Location<'static>,
+    /// For an exploration that asks what a step touches.
+    known: Known,
 }
 
 impl Label {
     /// For a primitive without a name, created at the caller's location.
     #[track_caller]
     pub(super) fn here() -> Self {
-        Label { name: Cell::new(None), made_at: Location::caller() }
+        Label { name: Cell::new(None), made_at: Location::caller(), known: Known::new() }
+    }
+
+    /// The running step uses the primitive.
+    #[inline(always)]
+    pub(super) fn touch(&self) {
+        self.known.writes();
+    }
+
+    /// The running step looks at the primitive.
+    #[inline(always)]
+    pub(super) fn look(&self) {
+        self.known.reads();
     }
 
     pub(super) fn set_name(&self, name: Rc<str>) {

@@ -93,6 +93,7 @@ impl RawLock {
     }
 
     fn release(&self) {
+        self.label.touch();
         self.holder.set(None);
         self.is_owned.set(false);
         self.wake_first();
@@ -176,6 +177,7 @@ impl Acquiring {
     /// When it is ready, the lock is taken.
     #[track_caller]
     fn poll(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        self.raw.label.touch();
         assert!(!self.over, "a lock() was polled after it was ready; lock again with a new one");
         loop {
             let enters = self.ticket.enters(&*self.raw);
@@ -199,6 +201,7 @@ impl Acquiring {
 
 impl Drop for Acquiring {
     fn drop(&mut self) {
+        self.raw.label.touch();
         self.ticket.give_up(&*self.raw);
     }
 }
@@ -327,6 +330,7 @@ impl<T> Lock<T> {
     /// assert!(guard.is_some() && lock.try_lock().is_none());
     /// ```
     pub fn try_lock(&self) -> Option<LockGuard<'_, T>> {
+        self.raw.label.touch();
         self.raw.is_free().then(|| {
             self.raw.take();
             LockGuard { value: self.value.take(), lock: self }
@@ -353,6 +357,7 @@ impl<T> Lock<T> {
     /// ```
     #[doc(alias = "locked")]
     pub fn is_locked(&self) -> bool {
+        self.raw.label.look();
         self.raw.is_locked()
     }
 
@@ -415,6 +420,7 @@ impl<T: Default> Default for Lock<T> {
 
 impl<T> fmt::Debug for Lock<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.raw.label.look();
         f.debug_struct("Lock")
             .field("locked", &self.raw.is_locked())
             .field("waiters", &self.raw.waiters.len())

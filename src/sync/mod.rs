@@ -55,6 +55,7 @@ mod queue;
 mod semaphore;
 #[cfg(feature = "stream")]
 mod stream;
+mod tracked;
 mod waiters;
 
 pub use barrier::{Barrier, BarrierWait, BrokenBarrier};
@@ -69,3 +70,4 @@ pub use semaphore::{BoundedSemaphore, Permit, Semaphore, SemaphoreAcquire};
 #[cfg(feature = "stream")]
 #[cfg_attr(docsrs, doc(cfg(feature = "stream")))]
 pub use stream::QueueStream;
+pub use tracked::Tracked;

@@ -231,6 +231,7 @@ impl<T> Sender<T> {
     /// });
     /// ```
     pub fn send(self, value: T) -> Result<(), T> {
+        self.shared.label.touch();
         if self.is_closed() {
             return Err(value);
         }
@@ -260,6 +261,7 @@ impl<T> Sender<T> {
     /// assert!(!answer(sender));
     /// ```
     pub fn is_closed(&self) -> bool {
+        self.shared.label.look();
         self.shared.receiver_dropped.get()
     }
 }
@@ -267,6 +269,7 @@ impl<T> Sender<T> {
 impl<T> Drop for Sender<T> {
     #[inline]
     fn drop(&mut self) {
+        self.shared.label.touch();
         self.shared.sender_dropped.set(true);
         if !self.shared.is_interrupted.get() {
             self.shared.wake();
@@ -286,6 +289,7 @@ impl<T> Receiver<T> {
     /// assert_eq!(receiver.try_recv(), Some('a'));
     /// ```
     pub fn try_recv(&mut self) -> Option<T> {
+        self.shared.label.touch();
         self.shared.value.take()
     }
 
@@ -328,6 +332,7 @@ impl<T: 'static> Future for Receiver<T> {
 
     #[track_caller]
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        self.shared.label.touch();
         let this = &mut *self;
         assert!(!this.over, "the receiver of a oneshot was polled after it was ready; a oneshot has one value");
         if !this.shared.sender_dropped.get() && this.wait(context) {
@@ -350,6 +355,7 @@ impl<T: 'static> futures_core::FusedFuture for Receiver<T> {
 impl<T> Drop for Receiver<T> {
     #[inline]
     fn drop(&mut self) {
+        self.shared.label.touch();
         // When it was ready, the sender is dropped too, and nothing is left to do.
         if !self.over {
             self.give_up();
@@ -365,6 +371,7 @@ impl<T> fmt::Debug for Sender<T> {
 
 impl<T> fmt::Debug for Receiver<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.shared.label.look();
         f.debug_struct("Receiver").field("sender_dropped", &self.shared.sender_dropped.get()).finish()
     }
 }

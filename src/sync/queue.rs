@@ -264,6 +264,13 @@ pub(super) struct Words {
 const QUEUE: &Words = &Words { whole: "a queue", item: "an item" };
 
 impl Core {
+    /// The running step uses the queue.
+    #[cfg(feature = "stream")]
+    #[inline(always)]
+    pub(super) fn touch(&self) {
+        self.label.touch();
+    }
+
     fn is_full(&self) -> bool {
         self.bound.is_some_and(|bound| self.len.get() >= bound.get())
     }
@@ -544,6 +551,7 @@ impl<T> Queue<T> {
     #[doc(alias = "put_nowait")]
     #[track_caller]
     pub fn try_put(&self, item: T) -> Result<(), TryPutError<T>> {
+        self.core.label.touch();
         if self.core.has_room() {
             self.put_now(item);
             return Ok(());
@@ -593,6 +601,7 @@ impl<T> Queue<T> {
     #[doc(alias = "get_nowait")]
     #[track_caller]
     pub fn try_get(&self) -> Result<T, TryGetError> {
+        self.core.label.touch();
         let core = &self.core;
         let Some(left) = core.len.get().checked_sub(1) else {
             return Err(if core.is_shut_down() { TryGetError::ShutDown } else { TryGetError::Empty });
@@ -630,6 +639,7 @@ impl<T> Queue<T> {
     /// ```
     #[doc(alias = "qsize")]
     pub fn len(&self) -> usize {
+        self.core.label.look();
         self.core.len.get()
     }
 
@@ -670,6 +680,7 @@ impl<T> Queue<T> {
     /// ```
     #[doc(alias = "full")]
     pub fn is_full(&self) -> bool {
+        self.core.label.look();
         self.core.is_full()
     }
 
@@ -718,6 +729,7 @@ impl<T> Queue<T> {
     /// assert_eq!(state(&queue), "closing");
     /// ```
     pub fn is_shut_down(&self) -> bool {
+        self.core.label.look();
         self.core.is_shut_down()
     }
 
@@ -744,6 +756,7 @@ impl<T> Queue<T> {
     /// ```
     #[track_caller]
     pub fn task_done(&self) {
+        self.core.label.touch();
         let Some(left) = self.core.unfinished.get().checked_sub(1) else {
             panic!("task_done() of a queue was called too many times; call it once for each item that was got");
         };
@@ -800,6 +813,7 @@ impl<T> Queue<T> {
     /// });
     /// ```
     pub fn shutdown(&self, immediate: bool) {
+        self.core.label.touch();
         let core = &self.core;
         self.items.check();
         core.limit.set(0);
@@ -1015,6 +1029,7 @@ impl<T: Ord> Default for PriorityQueue<T> {
 
 impl<T> Queue<T> {
     fn show(&self, name: &str, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.core.label.look();
         let core = &self.core;
         f.debug_struct(name)
             .field("len", &core.len.get())
@@ -1080,6 +1095,7 @@ impl<T> Future for QueuePut<'_, T> {
 
     #[track_caller]
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        self.queue.core.label.touch();
         let this = &mut *self;
         ready!(this.ticket.poll_in(&this.queue.core, &this.queue.core.putters, context));
         assert!(this.item.is_some(), "a put() was polled after it was ready; put again with a new one");
@@ -1106,6 +1122,7 @@ impl<T> futures_core::FusedFuture for QueuePut<'_, T> {
 
 impl<T> Drop for QueuePut<'_, T> {
     fn drop(&mut self) {
+        self.queue.core.label.touch();
         self.ticket.give_up(&*self.queue.core);
     }
 }
@@ -1138,6 +1155,7 @@ impl<T> Future for QueueGet<'_, T> {
 
     #[track_caller]
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        self.queue.core.label.touch();
         let this = &mut *self;
         assert!(!this.over, "a get() was polled after it was ready; get again with a new one");
         ready!(this.ticket.poll_in(&this.queue.core, &this.queue.core.getters, context));
@@ -1166,6 +1184,7 @@ impl<T> futures_core::FusedFuture for QueueGet<'_, T> {
 
 impl<T> Drop for QueueGet<'_, T> {
     fn drop(&mut self) {
+        self.queue.core.label.touch();
         self.ticket.give_up(&*self.queue.core);
     }
 }
@@ -1199,6 +1218,7 @@ impl Future for QueueJoin {
 
     #[track_caller]
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
+        self.core.label.touch();
         let this = &mut *self;
         if !this.over && this.ticket.enters(&*this.core) {
             if this.core.unfinished.get() == 0 {
@@ -1223,6 +1243,7 @@ impl futures_core::FusedFuture for QueueJoin {
 
 impl Drop for QueueJoin {
     fn drop(&mut self) {
+        self.core.label.touch();
         self.ticket.leave(&*self.core);
     }
 }

@@ -113,6 +113,7 @@ impl Core {
 
     #[track_caller]
     fn release(&self) {
+        self.label.touch();
         self.put_back();
         self.hand_over();
     }
@@ -270,6 +271,7 @@ impl Semaphore {
     /// assert!(permit.is_some() && semaphore.try_acquire().is_none());
     /// ```
     pub fn try_acquire(&self) -> Option<Permit> {
+        self.core.label.touch();
         (!self.core.is_locked()).then(|| {
             self.core.take();
             self.core.permit()
@@ -330,6 +332,7 @@ impl Semaphore {
     /// ```
     #[doc(alias = "locked")]
     pub fn is_locked(&self) -> bool {
+        self.core.label.look();
         self.core.is_locked()
     }
 
@@ -346,10 +349,12 @@ impl Semaphore {
     /// assert_eq!(under_way, 3);
     /// ```
     pub fn available_permits(&self) -> usize {
+        self.core.label.look();
         self.core.value.get()
     }
 
     fn show(&self, name: &str, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.core.label.look();
         f.debug_struct(name)
             .field("permits", &self.core.value.get())
             .field("locked", &self.is_locked())
@@ -447,6 +452,7 @@ impl BoundedSemaphore {
     #[track_caller]
     pub fn release(&self) {
         let core = &self.semaphore.core;
+        core.label.touch();
         let forgotten = core.forgotten.get().checked_sub(1);
         let Some(forgotten) = forgotten else {
             panic!(
@@ -539,6 +545,7 @@ impl Future for SemaphoreAcquire {
 
     #[track_caller]
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Permit> {
+        self.core.label.touch();
         let this = &mut *self;
         assert!(!this.over, "an acquire() was polled after it was ready; acquire again with a new one");
         let enters = this.ticket.enters(&*this.core);
@@ -571,6 +578,7 @@ impl futures_core::FusedFuture for SemaphoreAcquire {
 
 impl Drop for SemaphoreAcquire {
     fn drop(&mut self) {
+        self.core.label.touch();
         self.ticket.give_up(&*self.core);
     }
 }
@@ -621,6 +629,7 @@ impl Permit {
     /// ```
     pub fn forget(mut self) {
         if let Some(core) = self.core.take() {
+            core.label.touch();
             core.takers.borrow_mut().remove(self.taken);
             core.forgotten.set(core.forgotten.get().saturating_add(1));
         }
@@ -630,6 +639,7 @@ impl Permit {
 impl Drop for Permit {
     fn drop(&mut self) {
         if let Some(core) = self.core.take() {
+            core.label.touch();
             core.takers.borrow_mut().remove(self.taken);
             core.release();
         }

@@ -26,6 +26,7 @@ impl Getting {
 
     #[track_caller]
     pub(super) fn poll<T>(&mut self, queue: &Queue<T>, context: &mut Context<'_>) -> Poll<Option<T>> {
+        self.core.touch();
         loop {
             ready!(self.ticket.poll(&self.core, context));
             match queue.try_get() {
@@ -39,6 +40,7 @@ impl Getting {
 
 impl Drop for Getting {
     fn drop(&mut self) {
+        self.core.touch();
         self.ticket.give_up(&*self.core);
     }
 }

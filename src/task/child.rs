@@ -17,6 +17,7 @@
 use crate::kernel::Kernel;
 use crate::kernel::callbacks::calls::Call;
 use crate::kernel::cell::{AnyTask, Ending, Outcome, TypedTask};
+use crate::kernel::explore::{Mode, Of, touch};
 use crate::kernel::table::records::{Link, Then};
 use crate::leaf::{abandon, check_loop, running};
 use crate::task::join::{clone_outcome, take_outcome};
@@ -274,7 +275,10 @@ impl<T> Child<T> {
 
     pub(crate) fn is_done(&self) -> bool {
         match &self.0 {
-            Kind::Task(cell, _) => cell.header().is_done(),
+            Kind::Task(cell, _) => {
+                touch(Of::End, cell.header().id, Mode::Read);
+                cell.header().is_done()
+            }
             Kind::Promise(promise, _) => promise.is_done(),
         }
     }
@@ -385,7 +389,10 @@ impl AnyChild {
 
     pub(crate) fn is_done(&self) -> bool {
         match self {
-            AnyChild::Task(task) => task.header().is_done(),
+            AnyChild::Task(task) => {
+                touch(Of::End, task.header().id, Mode::Read);
+                task.header().is_done()
+            }
             AnyChild::Promise(promise) => promise.is_done(),
         }
     }

@@ -2,6 +2,7 @@
 
 use crate::error::TaskError;
 use crate::kernel::cell::{AnyTask, Header, Outcome, TypedTask};
+use crate::kernel::explore::{Mode, Of, touch};
 use crate::kernel::table::records::Wait;
 use crate::kernel::{Kernel, WaiterKey, context};
 use crate::leaf::{Record, abandon, check_loop, remove_waiter};
@@ -71,6 +72,7 @@ impl<T> Future for Join<T> {
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         let this = &mut *self;
         let header = this.cell.header();
+        touch(Of::End, header.id, Mode::Write);
         if !header.is_done() {
             begin_or_wait(header, &mut this.waiter, &mut this.record, context);
             return Poll::Pending;

@@ -22,6 +22,7 @@ pub(crate) mod yield_now;
 
 use crate::error::TaskError;
 use crate::kernel::cell::{AnyTask, Ending, Header, TypedTask, same};
+use crate::kernel::explore::{Mode, Of, touch, touches_all, unknown};
 use crate::kernel::table::records::Then;
 use crate::kernel::{Kernel, State, Token, WaiterKey, context};
 use crate::leaf::{cancel, no_loop, remove_waiter, running, uncancel};
@@ -310,6 +311,7 @@ impl<T: 'static> Task<T> {
         // If the loop has gone, the task has ended, and no loop is left to call the callback.
         if let Some(kernel) = context::loop_of(header.token()) {
             let call = kernel.callback(callback);
+            touch(Of::End, header.id, Mode::Write);
             if header.is_done() {
                 kernel.queue_call(call);
             } else {
@@ -382,6 +384,7 @@ impl<T> Task<T> {
     #[track_caller]
     pub fn result(&self) -> Result<Ref<'_, T>, TaskError> {
         let header = self.cell.header();
+        touch(Of::End, header.id, Mode::Write);
         if !header.is_done() {
             panic!(
                 "result() of task {:?} was called, but the task has not ended; check is_done(), or await it",
@@ -441,6 +444,7 @@ impl<T> Task<T> {
     /// });
     /// ```
     pub fn cancelling(&self) -> u32 {
+        touches_all();
         self.cell.header().cancelling.get()
     }
 
@@ -484,6 +488,7 @@ impl<T> Task<T> {
     /// ```
     #[doc(alias = "done")]
     pub fn is_done(&self) -> bool {
+        touch(Of::End, self.cell.header().id, Mode::Read);
         self.cell.header().is_done()
     }
 
@@ -506,6 +511,7 @@ impl<T> Task<T> {
     /// ```
     #[doc(alias = "cancelled")]
     pub fn is_cancelled(&self) -> bool {
+        touch(Of::End, self.cell.header().id, Mode::Read);
         self.cell.header().ending.get() == Some(Ending::Cancelled)
     }
 
@@ -527,6 +533,7 @@ impl<T> Task<T> {
     /// ```
     #[doc(alias = "get_name")]
     pub fn name(&self) -> Rc<str> {
+        touch(Of::End, self.cell.header().id, Mode::Read);
         self.cell.header().name()
     }
 
@@ -545,6 +552,7 @@ impl<T> Task<T> {
     /// });
     /// ```
     pub fn set_name(&self, name: impl Into<Rc<str>>) {
+        touch(Of::End, self.cell.header().id, Mode::Write);
         self.cell.header().set_name(name.into());
     }
 
@@ -696,6 +704,7 @@ impl TaskRef {
     /// ```
     #[doc(alias = "get_name")]
     pub fn name(&self) -> Rc<str> {
+        touch(Of::End, self.cell.header().id, Mode::Read);
         self.cell.header().name()
     }
 
@@ -716,6 +725,7 @@ impl TaskRef {
     /// });
     /// ```
     pub fn set_name(&self, name: impl Into<Rc<str>>) {
+        touch(Of::End, self.cell.header().id, Mode::Write);
         self.cell.header().set_name(name.into());
     }
 
@@ -783,6 +793,7 @@ impl TaskRef {
     /// });
     /// ```
     pub fn outside_wakers(&self) -> Option<usize> {
+        unknown("TaskRef::outside_wakers()");
         let token = self.cell.header().token();
         let kernel = context::loop_of(token).filter(|kernel| kernel.table.is_observed())?;
         Some(kernel.inbox().wakers(token))
@@ -832,6 +843,7 @@ impl TaskRef {
     /// });
     /// ```
     pub fn cancelling(&self) -> u32 {
+        touches_all();
         self.cell.header().cancelling.get()
     }
 
@@ -874,6 +886,7 @@ impl TaskRef {
     /// ```
     #[doc(alias = "done")]
     pub fn is_done(&self) -> bool {
+        touch(Of::End, self.cell.header().id, Mode::Read);
         self.cell.header().is_done()
     }
 
@@ -894,6 +907,7 @@ impl TaskRef {
     /// ```
     #[doc(alias = "cancelled")]
     pub fn is_cancelled(&self) -> bool {
+        touch(Of::End, self.cell.header().id, Mode::Read);
         self.cell.header().ending.get() == Some(Ending::Cancelled)
     }
 }
@@ -937,6 +951,7 @@ impl fmt::Debug for TaskRef {
 /// Cancels a task by a handle. Returns false if the task has already ended. If it has ended with a
 /// panic, the panic then counts as read.
 fn ask_to_end(task: &AnyTask) -> bool {
+    touches_all();
     let was_alive = cancel(task);
     if !was_alive {
         task.header().look_at();
@@ -960,6 +975,8 @@ fn describe(header: &Header, mut out: fmt::DebugStruct<'_, '_>) -> fmt::Result {
 }
 
 fn state(header: &Header) -> TaskState {
+    touch(Of::End, header.id, Mode::Read);
+    touch(Of::Steps, header.id, Mode::Read);
     match context::loop_of(header.token()) {
         Some(kernel) if !header.is_done() => match kernel.table.state(header) {
             State::Queued => TaskState::Queued,

@@ -13,6 +13,7 @@ use crate::kernel::callbacks::calls::Call;
 use crate::kernel::callbacks::exceptions;
 use crate::kernel::callbacks::locals::Locals;
 use crate::kernel::cell::{Ending, Outcome};
+use crate::kernel::explore::Known;
 use crate::kernel::table::records::{Awaited, Wait};
 use crate::kernel::{callback_with, clone_uncounted, context, wakes_the_same};
 use crate::leaf::{Record, running};
@@ -90,6 +91,8 @@ struct PromiseCell<T> {
     outcome: RefCell<Option<Outcome<T>>>,
     /// By number, and so in the order of registration.
     waiters: RefCell<BTreeMap<u64, Waiter<T>>>,
+    /// For an exploration that asks what a step touches.
+    known: Known,
 }
 
 /// A waiter, and its loop. An await in another executor has no loop.
@@ -121,6 +124,7 @@ const WHILE_TELLING: &str = "a foreign waker or a destructor panicked when a pro
 
 impl<T> PromiseCell<T> {
     fn is_done(&self) -> bool {
+        self.known.reads();
         self.ending.get().is_some()
     }
 
@@ -130,6 +134,7 @@ impl<T> PromiseCell<T> {
 
     /// Adds a waiter. Returns its number, which is never 0.
     fn add_waiter(&self, loop_id: Option<u64>, then: Then<T>) -> u64 {
+        self.known.writes();
         let number = NUMBERED.get() + 1;
         NUMBERED.set(number);
         self.waiters.borrow_mut().insert(number, Waiter { loop_id, then });
@@ -138,12 +143,14 @@ impl<T> PromiseCell<T> {
 
     /// Removes a waiter, to be dropped where nothing is borrowed. `None` if it is gone.
     fn remove_waiter(&self, number: u64) -> Option<Waiter<T>> {
+        self.known.writes();
         self.waiters.borrow_mut().remove(&number)
     }
 
     /// Adds the waker of this poll. If an earlier poll has added one (`waiter`), replaces that.
     /// Returns the waker's number.
     fn wait_in(&self, waiter: Option<u64>, loop_id: Option<u64>, context: &Context<'_>) -> u64 {
+        self.known.writes();
         let is_ours = |then: &Then<T>| matches!(then, Then::Wake(old) if wakes_the_same(old, context.waker()));
         if let Some(number) = waiter {
             if self.waiters.borrow().get(&number).is_some_and(|waiter| is_ours(&waiter.then)) {
@@ -171,6 +178,7 @@ impl<T: 'static> PromiseCell<T> {
 
     /// The only place where a promise becomes done.
     fn settle(&self, ending: Ending, outcome: Outcome<T>) {
+        self.known.writes();
         let promise = Promise { cell: self.held() };
         debug_assert!(!self.is_done(), "DONE-1: a promise was set twice");
         let nothing = self.outcome.replace(Some(outcome));
@@ -300,6 +308,7 @@ impl<T> Promise<T> {
             ending: Cell::new(None),
             outcome: RefCell::new(None),
             waiters: RefCell::default(),
+            known: Known::new(),
         };
         Promise { cell: Rc::new_cyclic(new) }
     }
@@ -343,6 +352,7 @@ impl<T> Promise<T> {
     /// ```
     #[doc(alias = "cancelled")]
     pub fn is_cancelled(&self) -> bool {
+        self.cell.known.reads();
         self.cell.ending.get() == Some(Ending::Cancelled)
     }
 
@@ -370,6 +380,7 @@ impl<T> Promise<T> {
     #[doc(alias = "exception")]
     #[track_caller]
     pub fn result(&self) -> Result<Ref<'_, T>, TaskError> {
+        self.cell.known.reads();
         if !self.is_done() {
             panic!("result() of a promise was called, but it is pending; check is_done(), or await it");
         }
@@ -451,6 +462,7 @@ impl<T> Promise<T> {
     /// Takes the outcome of a promise that is done.
     #[track_caller]
     pub(crate) fn take_outcome(&self) -> Outcome<T> {
+        self.cell.known.writes();
         let Ok(mut outcome) = self.cell.outcome.try_borrow_mut() else {
             panic!(
                 "the value of a promise was to be taken while it was borrowed; drop the borrow that result() returned first"
@@ -468,6 +480,7 @@ impl<T> Promise<T> {
 
     /// Whether the promise has a value that was not taken, and that satisfies the condition.
     pub(crate) fn is_value(&self, is_such: impl FnOnce(&T) -> bool) -> bool {
+        self.cell.known.reads();
         matches!(&*self.cell.outcome.borrow(), Some(Ok(value)) if is_such(value))
     }
 
@@ -477,6 +490,7 @@ impl<T> Promise<T> {
     where
         T: Clone,
     {
+        self.cell.known.reads();
         self.cell.outcome.borrow().clone().unwrap_or_else(|| {
             panic!("the value of a promise was read after it was taken; await `&promise` everywhere")
         })
@@ -611,6 +625,7 @@ impl<T> Default for Promise<T> {
 
 impl<T> fmt::Debug for Promise<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.cell.known.reads();
         let state = match self.cell.ending.get() {
             None => "pending",
             Some(Ending::Cancelled) => "cancelled",

@@ -1,5 +1,6 @@
 //! Ticks at regular intervals.
 
+use crate::kernel::explore::unknown;
 use crate::kernel::{Kernel, Time};
 use crate::leaf::running;
 use crate::time::sleep::Sleep;
@@ -37,6 +38,7 @@ use std::time::{Duration, Instant};
 /// ```
 #[track_caller]
 pub fn interval(period: Duration) -> Interval {
+    unknown("intervals");
     let kernel = running("interval()");
     Interval::new(&kernel, "interval()", kernel.clock.now(), period)
 }
@@ -64,6 +66,7 @@ pub fn interval(period: Duration) -> Interval {
 /// ```
 #[track_caller]
 pub fn interval_at(start: Instant, period: Duration) -> Interval {
+    unknown("intervals");
     let kernel = running("interval_at()");
     let start = kernel.clock.time_at(start);
     Interval::new(&kernel, "interval_at()", start, period)

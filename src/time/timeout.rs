@@ -8,6 +8,7 @@ use crate::cancel::block::{Block, BlockScope, Interrupted, Interruption};
 use crate::kernel::callbacks::calls::{Call, CallKey, Watcher};
 use crate::kernel::cancel::scopes::{Arrival, Inside, Scope, Unwound};
 use crate::kernel::cell::AnyTask;
+use crate::kernel::explore::unknown;
 use crate::kernel::table::records::{Awaited, Then, Wait};
 use crate::kernel::{Alarm, Kernel, Time, TimerKey, Token, WaiterKey, clone_uncounted, context};
 use crate::leaf::{Record, cancel, check_loop, raise, remove_waiter, running};
@@ -327,6 +328,7 @@ impl Deadline {
     /// ```
     #[track_caller]
     pub fn after(duration: Duration) -> Self {
+        unknown("deadlines");
         let kernel = running("Deadline::after()");
         Deadline { limit: Limit::new(&kernel, kernel.clock.now().after(duration)) }
     }
@@ -355,6 +357,7 @@ impl Deadline {
     /// ```
     #[track_caller]
     pub fn at(moment: Instant) -> Self {
+        unknown("deadlines");
         let kernel = running("Deadline::at()");
         Deadline { limit: Limit::new(&kernel, kernel.clock.time_at(moment)) }
     }
@@ -385,6 +388,7 @@ impl Deadline {
     /// ```
     #[track_caller]
     pub fn never() -> Self {
+        unknown("deadlines");
         Deadline { limit: Limit::new(&running("Deadline::never()"), Time::NEVER) }
     }
 
@@ -546,6 +550,7 @@ impl<F> Timeout<F> {
     /// });
     /// ```
     pub fn deadline(&self) -> Deadline {
+        unknown("deadlines");
         Deadline { limit: self.limit().clone() }
     }
 }

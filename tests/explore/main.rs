@@ -12,12 +12,13 @@ mod lost_update;
 mod permit;
 #[path = "../../examples/explore/philosophers.rs"]
 mod philosophers;
+mod reduced;
 #[path = "../../examples/explore/reply.rs"]
 mod reply;
 mod sources;
 
 use onelane::explore::{Explore, Failure, Fault, Statement, choose};
-use onelane::sync::{Event, Lock, Semaphore};
+use onelane::sync::{Event, Lock, Semaphore, Tracked};
 use onelane::{Promise, call_soon, explore, gather, sleep, spawn, timeout, yield_now};
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
@@ -180,9 +181,36 @@ fn panics_in_some_order() {
     assert_eq!(failure(explore(loses_an_update)).cost, 1);
     let normal = explore(|| async { panic!("in the normal order") as () });
     assert_eq!(failure(normal).cost, 0);
+    // Of a task whose result nobody reads.
+    let unread = |message: &'static str| {
+        move || async move {
+            let is_first = Rc::new(Tracked::new(true));
+            let copy = is_first.clone();
+            let other = spawn(async move {
+                yield_now().await;
+                assert!(copy.get(), "{message}");
+            });
+            drop(other);
+            yield_now().await;
+            yield_now().await;
+            is_first.set(false);
+            yield_now().await;
+            yield_now().await;
+        }
+    };
+    assert_eq!(failure(explore(unread("unread, in some order"))).cost, 1);
+    failure(explore(unread("unread, drawn")).seeds(0..200));
+    failure(explore(unread("unread, drawn by priorities")).pct(3).seeds(0..200));
+    failure(explore(unread("unread, and reduced")).reduce());
+    #[cfg(feature = "replay")]
+    {
+        let path = std::env::temp_dir().join(format!("onelane-once-{}.html", std::process::id()));
+        failure(explore(unread("unread, on a page")).page(&path));
+        std::fs::remove_file(path).unwrap();
+    }
 }
 
-/// The order that fails is not run again to be shown.
+/// The order that fails is run again to be shown, shrunk, and written to a page.
 #[test]
 fn a_panic_is_printed_once() {
     let this = std::env::current_exe().unwrap();
@@ -190,7 +218,11 @@ fn a_panic_is_printed_once() {
     let output = std::process::Command::new(this).args(options).output().unwrap();
     assert!(output.status.success(), "{output:?}");
     let printed = String::from_utf8(output.stderr).unwrap();
-    for message in ["an update was lost", "in the normal order"] {
+    let mut messages = vec!["an update was lost", "in the normal order", "unread, in some order"];
+    messages.extend(["unread, drawn\n", "unread, drawn by priorities", "unread, and reduced"]);
+    #[cfg(feature = "replay")]
+    messages.push("unread, on a page");
+    for message in messages {
         assert_eq!(printed.matches(message).count(), 1, "{printed}");
     }
 }
@@ -290,6 +322,26 @@ fn livelock_in_the_shutdown() {
     assert_eq!(found.cost, 0);
     let Fault::StepLimit(repeating) = &found.fault else { panic!("{found}") };
     assert_eq!(*repeating, ["`worker`, while the loop shuts down"]);
+}
+
+/// A cleanup waits for a wake that never comes from outside of the loop. The shutdown ends after a second.
+#[test]
+fn a_shutdown_that_waits_for_a_wake_from_outside() {
+    let kept = RefCell::new(Vec::new());
+    let waits = || async {
+        let store: std::sync::Arc<std::sync::Mutex<Option<std::task::Waker>>> = Default::default();
+        kept.borrow_mut().push(store.clone());
+        let cleanup = std::future::poll_fn(move |context| {
+            *store.lock().unwrap() = Some(context.waker().clone());
+            std::task::Poll::<()>::Pending
+        });
+        drop(spawn(onelane::finally(sleep(SECOND), cleanup)));
+        yield_now().await;
+    };
+    let begun = std::time::Instant::now();
+    let found = failure(explore(waits));
+    assert_eq!((found.fault, found.cost), (Fault::Stalled, 0));
+    assert!(begun.elapsed() < 60 * SECOND, "the runs to compare and the one that is searched wait a second each");
 }
 
 /// Of timers for the same moment, each order is tried, and timers for later moments stay behind.

@@ -15,8 +15,11 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 /// Explores a few orders. Fails if they are said to be all. Returns whether the source was named, as
 /// opposed to a difference between two runs.
 fn never_complete<M: IntoFuture<Output: Outcome>>(program: impl Fn() -> M) -> bool {
-    match explore(program).max_orders(200).check() {
+    match explore(&program).max_orders(200).check() {
         Ok(statement) => {
+            let reduced = explore(&program).max_orders(200).reduce().check();
+            let statement_of_reduced = reduced.unwrap_or_else(|failure| failure.statement);
+            assert!(!statement_of_reduced.is_complete(), "{statement_of_reduced}");
             let text = statement.to_string();
             assert!(!statement.is_complete(), "{text}");
             assert!(text.contains("not complete") && text.contains("seen in use: "), "{text}");

@@ -8,6 +8,7 @@
 use crate::error::Panic;
 use crate::kernel::Token;
 use crate::kernel::cell::Header;
+use crate::kernel::explore::touches_all;
 use crate::kernel::idle::lanes::Tenancy;
 use std::any::Any;
 use std::cell::RefCell;
@@ -157,6 +158,7 @@ pub(crate) fn report_of(task: Token, exception: Exception) {
 }
 
 fn report(handler: Option<Handler>, exception: Exception) {
+    touches_all();
     // A panic of the handler must not leave this function, because this runs in destructors. If the
     // handler has dropped its loop, the handler itself is also dropped in here.
     let told = catch_unwind(AssertUnwindSafe(|| handler.map(|handler| handler(&exception))));

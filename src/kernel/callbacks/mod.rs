@@ -6,6 +6,7 @@ pub(crate) mod locals;
 
 use crate::error::{Panic, TaskError};
 use crate::kernel::cell::Header;
+use crate::kernel::explore::touched;
 #[cfg(feature = "probe")]
 use crate::kernel::observe::probe::{EventKind, Source};
 use crate::kernel::{Kernel, context};
@@ -80,6 +81,7 @@ impl Kernel {
     #[inline]
     fn queue_callback(&self, callback: Callback) {
         self.table.push_call(callback);
+        touched::callback_queued();
         tell!(self.table, EventKind::CallQueue { by: self.table.source() });
         self.work_arrived();
     }
@@ -87,6 +89,7 @@ impl Kernel {
     /// Cancels a callback, unless it was called or cancelled. Returns the callback; the caller
     /// drops it where nothing is borrowed.
     pub(crate) fn cancel_call(&self, key: CallKey) -> Option<Call> {
+        touched::touches_all();
         self.calls.borrow_mut().cancel(key)
     }
 
@@ -108,6 +111,7 @@ impl Kernel {
     pub(in crate::kernel) fn run(&self, call: Call) {
         self.tally().callbacks.count();
         self.callbacks.calling.set(true);
+        touched::touches_all();
         #[cfg(feature = "probe")]
         let _because = self.because_of(Source::Callback);
         tell!(self.table, EventKind::CallBegin);

@@ -17,6 +17,7 @@
 
 use crate::kernel::cancel::scopes::{Inside, Region};
 use crate::kernel::cell::{AnyTask, Header, same};
+use crate::kernel::explore::{is_noting, touches_all, unknown};
 #[cfg(feature = "probe")]
 use crate::kernel::observe::{
     probe::{EventKind, Source},
@@ -54,6 +55,8 @@ impl Kernel {
     /// Cancels a task. Returns false if it has ended.
     pub(crate) fn cancel(&self, task: &AnyTask) -> bool {
         let header = task.header();
+        // Which tasks a cancellation reaches depends on what all of them wait for.
+        touches_all();
         if header.is_done() {
             return false;
         }
@@ -68,6 +71,9 @@ impl Kernel {
         let header = task.header();
         if self.outwaited_tasks(header).is_empty() {
             return;
+        }
+        if is_noting() && self.waits_for_itself(task) {
+            unknown("cancelled tasks that await each other in a circle");
         }
         header.note_asked(self.tally().turns.get());
         if header.is_pressed() && self.waits_for_itself(task) {
@@ -95,6 +101,7 @@ impl Kernel {
     /// and the task has not unwound yet, it continues as if no request had come. The tasks that it
     /// awaits stay cancelled.
     pub(crate) fn uncancel(&self, task: &Header) -> u32 {
+        touches_all();
         let left = task.cancelling.get().saturating_sub(1);
         task.cancelling.set(left);
         if left == 0 && (task.is_condemned() || self.table.is_doomed(task)) {
@@ -120,6 +127,7 @@ impl Kernel {
     /// for.
     #[cold]
     pub(crate) fn cancel_suspended(&self, task: &AnyTask) {
+        touches_all();
         let spread = self.new_spread();
         let mut stack = Vec::new();
         self.go_on_from(task, spread, &mut stack);
@@ -129,6 +137,7 @@ impl Kernel {
     /// Interrupts what a task does in a region, without cancelling the task: the region unwinds at
     /// its next poll. Returns what it has to wait for before that.
     pub(crate) fn interrupt(&self, task: &AnyTask, region: Region) -> Links {
+        touches_all();
         let header = task.header();
         let Way { links, leads_on, for_objects } = self.way(header, region, true);
         if !leads_on {
@@ -156,6 +165,7 @@ impl Kernel {
     /// the region has to wait for now: what it has waited for may be gone.
     #[cold]
     pub(crate) fn interrupt_since(&self, task: &AnyTask, region: Region, number: u64) -> Links {
+        touches_all();
         let header = task.header();
         let is_new = |wait: u64| wait > number && header.is_inside(region, wait) && !header.is_frozen(wait);
         let awaited = self.table.awaited(header, &is_new);
@@ -317,6 +327,7 @@ impl Kernel {
     }
 
     fn new_spread(&self) -> u32 {
+        touches_all();
         if self.cancels.spreads.get() == LAST_SPREAD {
             self.forget_spreads();
         }

@@ -5,6 +5,7 @@ use crate::kernel::Kernel;
 use crate::kernel::cancel::scopes::{Region, Unwinding};
 use crate::kernel::cancel::unwind::Pause;
 use crate::kernel::cell::{AnyTask, Draft, Ending, Header, TypedTask};
+use crate::kernel::explore::touches_all;
 use crate::kernel::table::Stop;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::task::{Context, Poll, Waker};
@@ -13,6 +14,7 @@ impl Kernel {
     /// The task was cancelled while it ran. What it waits for now decides how the cancellation
     /// continues.
     pub(in crate::kernel) fn suspended(&self, task: &AnyTask) {
+        touches_all();
         if self.table.interrupted(task.header()) {
             self.unwind(task, true);
         } else {
@@ -26,6 +28,7 @@ impl Kernel {
     /// not wait for the tasks that it awaits.
     #[inline(never)]
     pub(in crate::kernel) fn unwind(&self, task: &AnyTask, raised: bool) {
+        touches_all();
         let header = task.header();
         let waker = self.table.waker_of(header.token());
         let mut link = header.replace_link(None);
@@ -180,6 +183,7 @@ impl Kernel {
     #[cold]
     #[inline(never)]
     pub(in crate::kernel) fn fail(&self, task: &AnyTask, error: TaskError) {
+        touches_all();
         let ending = if error.is_panic() { Ending::Panicked } else { Ending::Cancelled };
         if let Some(for_objects) = self.for_objects(task.header()) {
             (for_objects.release_waits)(self, task.header());

@@ -301,6 +301,24 @@ impl Kernel {
         wheel.due().take(wheel.due_together()).map(|(_, alarm)| Entry::Timer(sleeper(alarm))).collect()
     }
 
+    /// Whether the timers for the next moment only wake tasks of this loop, so that their order does not
+    /// matter.
+    pub(crate) fn due_timers_only_wake(&self) -> bool {
+        let wheel = self.wheel.borrow();
+        wheel.due().take(wheel.due_together()).all(|(_, alarm)| matches!(alarm, Alarm::Task(..)))
+    }
+
+    /// Whether the main task has ended, and the turn goes on.
+    pub(crate) fn run_is_over(&self) -> bool {
+        self.idling.over.get()
+    }
+
+    /// Whether tasks, callbacks or timers with callbacks are left.
+    pub(crate) fn leaves_something(&self) -> bool {
+        let is_call = |alarm: &Alarm| matches!(alarm, Alarm::Call(_));
+        !self.table.is_idle() || self.table.len() > 0 || self.wheel.borrow().iter().any(|(_, _, alarm)| is_call(alarm))
+    }
+
     /// The loop's time since it was created.
     pub(crate) fn time_passed(&self) -> Duration {
         self.clock.seen().since(Time(0))
@@ -334,15 +352,19 @@ impl Kernel {
         }
     }
 
-    /// Ends the run of the main task if the loop has waited for a message for `patience` of real time.
+    /// Ends the run of the main task if the loop has waited for a message for `patience` of real time,
+    /// and gives the shutdown up if it has waited for so long.
     pub(crate) fn limit_waits(&self, patience: Duration) {
-        self.idling.patience.set(patience);
-        self.idling.tell_of_long_rest.set(Some(|kernel| {
-            if let Some(guided) = kernel.guided() {
+        fn waited(kernel: &Kernel) {
+            kernel.idling.tell_of_long_rest.set(Some(waited));
+            if let Some(guided) = kernel.guide.0.get() {
                 guided.has_stalled.set(true);
+                guided.gave_up.set(kernel.cancels.closing.get());
             }
             kernel.stop_run();
-        }));
+        }
+        self.idling.patience.set(patience);
+        self.idling.tell_of_long_rest.set(Some(waited));
     }
 
     /// Whether a wait has ended the run.

@@ -26,13 +26,25 @@
 //! loop shuts down, nothing is chosen, but the guide may end a shutdown that takes too many steps.
 //!
 //! This file does not know how a guide chooses; `src/explore/` does.
+//!
+//! # What a step touches
+//!
+//! `touched.rs` notes it, for a search that leaves out orders. Without the feature, `untouched.rs` has
+//! the same functions, which do nothing.
 
 #[cfg(feature = "explore")]
 mod guided;
 #[cfg(feature = "explore")]
-pub(crate) use guided::{Entry, Guide, Kind, MAIN, Options, Slot, Sources, take_place, yields_at};
+pub(crate) use guided::{Entry, Guide, Kind, Options, Slot, Sources, take_place, yields_at};
+#[cfg(feature = "explore")]
+pub(crate) mod touched;
 
 #[cfg(not(feature = "explore"))]
 mod unguided;
 #[cfg(not(feature = "explore"))]
 pub(crate) use unguided::Slot;
+#[cfg(not(feature = "explore"))]
+#[path = "untouched.rs"]
+pub(crate) mod touched;
+
+pub(crate) use touched::{Known, Mode, Of, is_noting, touch, touches_all, unknown};

@@ -2,6 +2,7 @@
 #![allow(unsafe_code, reason = "finds the table uncounted, and reads the header of the running task")]
 
 use crate::kernel::cell::Header;
+use crate::kernel::explore::{Mode, Of, touch};
 use crate::kernel::table::TaskTable;
 use crate::kernel::table::records::{Then, Wait, WaitEntry, WaitKey, WaiterKey};
 use crate::kernel::table::store::{FIRST, Item, Record, Side};
@@ -46,6 +47,7 @@ pub(crate) fn begin_first_join(
 ) -> bool {
     // SAFETY: the reference is used only in this function, and no user code is called.
     let Some(home) = (unsafe { home() }) else { return false };
+    touch(Of::End, task.id, Mode::Write);
     let (awaiter, token) = (home.running.get(), task.token());
     let is_usual = Side::Waiters.is_empty(task) && home.is_of_running(waker) && home.lane.tenancy.has(token);
     if !is_usual || token == awaiter || home.is_probed() {
@@ -80,6 +82,7 @@ impl TaskTable {
     /// Registers an await of a living task. `None` if the task has ended meanwhile: to clone the waker
     /// may run user code, and that code may run a turn, or drop the loop.
     pub(crate) fn add_awaiter(&self, task: &Header, waker: &Waker) -> Option<WaiterKey> {
+        touch(Of::End, task.id, Mode::Write);
         debug_assert!(!task.is_done(), "DONE-1: a wait began for a task that has ended");
         let then = self.then_wake(waker);
         if task.is_done() {
@@ -115,6 +118,7 @@ impl TaskTable {
     /// Adds a waiter of a living task.
     #[inline]
     pub(crate) fn add_waiter(&self, task: &Header, then: Then) -> WaiterKey {
+        touch(Of::End, task.id, Mode::Write);
         debug_assert!(!task.is_done(), "DONE-1: a wait began for a task that has ended");
         self.with(|table| {
             let number = table.number();
@@ -132,6 +136,7 @@ impl TaskTable {
     /// the waiter was removed before.
     #[inline(never)]
     pub(crate) fn remove_waiter(&self, task: &Header, key: WaiterKey) -> Option<Then> {
+        touch(Of::End, task.id, Mode::Write);
         if key == WaiterKey::FIRST {
             if let Some(awaiter) = task.take_awaiter() {
                 return Some(Then::Resume(awaiter));
@@ -146,6 +151,7 @@ impl TaskTable {
     /// Changes the waker of a registered await. The place of the await in the order stays. Does nothing
     /// if the task has ended meanwhile, as in `add_awaiter`.
     pub(crate) fn change_awaiter(&self, task: &Header, key: WaiterKey, waker: &Waker) {
+        touch(Of::End, task.id, Mode::Write);
         let awaiter = task.awaiter().filter(|_| key == WaiterKey::FIRST);
         let is_same = match awaiter {
             Some(awaiter) => token_of(waker) == Some(awaiter),
@@ -209,6 +215,7 @@ impl Kernel {
     /// wants to add one finds the task done.
     #[inline]
     pub(in crate::kernel) fn tell_waiters(&self, task: &Header) {
+        touch(Of::End, task.id, Mode::Write);
         if let Some(awaiter) = task.awaiter() {
             self.table.wake_from_join(awaiter, task);
         }
