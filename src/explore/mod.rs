@@ -60,6 +60,8 @@
 //! A [`Failure`] has a table of the steps, a sentence per deviation, and the line that runs the order
 //! again: `ONELANE_SCHEDULE='7=2/3' cargo test name`. With this variable, every exploration in the
 //! process runs only that order. If the program has changed since, it reports where the order diverges.
+//! The line has the names of what was ready where the order deviates, `7=2/3{a b c}`, so a replay
+//! notices a change there even if as many tasks are ready. The names may be left out.
 //! The report has a *certificate*: the number of cheaper orders, which were all run, and passed.
 //!
 //! A panic is printed once. An order that runs again, to be shown, shrunk, or written to a page, prints
@@ -83,7 +85,7 @@ use crate::kernel::Kernel;
 use crate::kernel::callbacks::exceptions::complain;
 use crate::kernel::context;
 use crate::kernel::explore::{Kind, Options};
-use player::{Player, Policy};
+use player::{Chosen, Player, Policy, Who};
 use quiet::Quiet;
 use report::How;
 pub use report::{Failure, Statement};
@@ -656,7 +658,7 @@ impl<'a> Explore<'a> {
         let statement = Statement::new(&findings, how, self.limits.options);
         let shown = found.and_then(|(schedule, run)| Some((self.again(&schedule, run.fault?), schedule)));
         let Some(((fault, shown), schedule)) = shown else { return Ok(statement) };
-        let passes = schedule.0.split_last().map(|(_, others)| Schedule(others.to_vec()).to_string());
+        let passes = schedule.0.split_last().map(|(_, others)| Schedule::of(others.to_vec()).to_string());
         let mut failure = failure(fault, &schedule, &shown, statement, passes);
         failure.is_cheapest = true;
         Err(failure)
@@ -729,7 +731,7 @@ impl<'a> Explore<'a> {
             findings.add(&drawn);
             if let Some(fault) = &drawn.fault {
                 let quiet = is_printed(fault).then(Quiet::begin);
-                let schedule = self.shrunk(Schedule(drawn.player.drawn.borrow().clone()), fault);
+                let schedule = self.shrunk(Schedule::of(drawn.player.drawn.borrow().clone()), fault);
                 let shown = self.record(schedule.clone());
                 drop(quiet);
                 let statement = Statement::new(&findings, How::Drawn(how), self.limits.options);
@@ -803,15 +805,13 @@ fn failure(
     statement: Statement,
     passes: Option<String>,
 ) -> Box<Failure> {
-    Box::new(Failure {
-        fault,
-        cost: schedule.cost(),
-        schedule: schedule.to_string(),
-        passes,
-        statement,
-        is_cheapest: false,
-        rows: shown.player.rows(),
-    })
+    let rows = shown.player.rows();
+    let mut named = schedule.clone();
+    for Chosen { deviation, from, .. } in rows.iter().filter_map(|row| row.choice.as_ref()) {
+        named.add_names(deviation.at, from.iter().map(Who::in_line).collect());
+    }
+    let schedule = named.with_names();
+    Box::new(Failure { fault, cost: named.cost(), schedule, passes, statement, is_cheapest: false, rows })
 }
 
 impl fmt::Debug for Explore<'_> {

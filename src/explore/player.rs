@@ -7,7 +7,7 @@
 //! This file does not know what a program does, or which schedule comes next.
 
 use crate::explore::reduce::{self, Path};
-use crate::explore::schedule::{Deviation, Schedule};
+use crate::explore::schedule::{Deviation, Schedule, in_line};
 use crate::kernel::Kernel;
 use crate::kernel::cell::AnyTask;
 use crate::kernel::explore::{Entry, Guide, Kind, Sources, take_place};
@@ -147,6 +147,16 @@ impl Who {
             Entry::Task(task) => Who::task(task),
             Entry::Callback => Who::Callback,
             Entry::Timer(task) => Who::TimerOf(task.as_ref().map(name)),
+        }
+    }
+
+    /// As a schedule writes it.
+    pub(crate) fn in_line(&self) -> String {
+        match self {
+            Who::Task(_, name) => in_line(name),
+            Who::Callback => "callback".into(),
+            Who::TimerOf(Some(name)) => format!("timer:{}", in_line(name)),
+            Who::TimerOf(None) => "timer".into(),
         }
     }
 
@@ -300,6 +310,11 @@ impl Player {
         (self.hash.get() >> 32) as u32
     }
 
+    /// What the schedule says that there was to choose from.
+    pub(crate) fn recorded_names(&self, at: u32) -> &[String] {
+        self.schedule.names(at).unwrap_or_default()
+    }
+
     /// Called after the run: the schedule may have choices that the run did not reach.
     pub(crate) fn over(&self) {
         if let (Some(&recorded), None) = (self.schedule.0.get(self.next.get()), self.diverged.get()) {
@@ -325,7 +340,9 @@ impl Player {
             }
             self.next.set(self.next.get() + 1);
             let is_last = self.next.get() == self.schedule.0.len();
-            let divergence = if usize::from(deviation.among) != among {
+            let recorded = self.schedule.names(at);
+            let has_other_names = recorded.is_some_and(|recorded| recorded != names(kernel, kind));
+            let divergence = if usize::from(deviation.among) != among || has_other_names {
                 Some(Divergence::Among { recorded: deviation, now: among })
             } else if is_last && self.expected.is_some_and(|expected| expected != self.hash()) {
                 Some(Divergence::Past { at })
@@ -336,8 +353,7 @@ impl Player {
                 return deviation.index.into();
             }
             self.diverged.set(divergence);
-            let entries = entries(kernel, kind);
-            self.instead.replace(entries.iter().map(|entry| Who::of(entry).to_string()).collect());
+            self.instead.replace(names(kernel, kind));
             kernel.stop_run();
             return 0;
         }
@@ -440,6 +456,11 @@ fn entries(kernel: &Kernel, kind: Kind) -> Vec<Entry> {
         Kind::Timer => kernel.due_entries(),
         Kind::Clock | Kind::Cancel | Kind::Own => Vec::new(),
     }
+}
+
+/// The same, as a schedule writes it.
+fn names(kernel: &Kernel, kind: Kind) -> Vec<String> {
+    entries(kernel, kind).iter().map(|entry| Who::of(entry).in_line()).collect()
 }
 
 fn id(entry: &Entry) -> u64 {

@@ -200,7 +200,8 @@ pub struct Failure {
     /// The sum of its deviations from FIFO.
     pub cost: u64,
     /// The order, as [`Explore::replay`](crate::explore::Explore::replay) and the environment variable
-    /// `ONELANE_SCHEDULE` take it. Empty for the normal order.
+    /// `ONELANE_SCHEDULE` take it: `7=2/3{a b c}` says that at choice 7, number 2 of 3 ran next, and what
+    /// the three were. Empty for the normal order.
     pub schedule: String,
     /// The order that passes and differs in one choice, if the search has run it.
     pub passes: Option<String>,

@@ -4,6 +4,7 @@
 
 use crate::event_loop::{Clock, EventLoop, LoopBuilder, RunError};
 use crate::explore::player::{Divergence, Player, Row};
+use crate::explore::schedule::Deviation;
 use crate::kernel::context;
 use crate::kernel::explore::Options;
 use crate::kernel::explore::touched::Noting;
@@ -107,7 +108,7 @@ pub(crate) fn run_in(
     player.over();
     let fault = match result {
         _ if player.diverged.get().is_some() => {
-            player.diverged.get().map(|divergence| Fault::Differs(words(divergence, &player.instead.borrow())))
+            player.diverged.get().map(|divergence| Fault::Differs(words(divergence, &player)))
         }
         _ if player.is_at_limit.get() => Some(Fault::StepLimit(repeating(&player.rows()))),
         _ if has_stalled => Some(Fault::Stalled),
@@ -136,19 +137,21 @@ pub(crate) fn run_in(
     Run { fault, player }
 }
 
-fn words(divergence: Divergence, instead: &[String]) -> String {
+fn words(divergence: Divergence, player: &Player) -> String {
+    let list = |names: &[String]| if names.is_empty() { String::new() } else { format!(" {{{}}}", names.join(", ")) };
+    let before = |Deviation { at, among, .. }: Deviation| {
+        format!("diverged at choice {at}: recorded {among} to choose from{}", list(player.recorded_names(at)))
+    };
     match divergence {
         Divergence::Among { recorded, now } => {
-            let names = if instead.is_empty() { String::new() } else { format!(" ({})", instead.join(", ")) };
-            format!("diverged at choice {}: recorded {} to choose from, now {now}{names}", recorded.at, recorded.among)
+            format!("{}, now {now}{}", before(recorded), list(&player.instead.borrow()))
         }
         Divergence::Past { at } => {
             format!("two equal runs differ before choice {at}: other tasks ran, or ran in another order")
         }
-        Divergence::Ended { recorded, choices } => format!(
-            "diverged at choice {}: recorded {} to choose from, now the run ends after {choices} choice(s)",
-            recorded.at, recorded.among
-        ),
+        Divergence::Ended { recorded, choices } => {
+            format!("{}, now the run ends after {choices} choice(s)", before(recorded))
+        }
     }
 }
 

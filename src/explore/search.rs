@@ -193,7 +193,7 @@ impl<'a, 'p> Search<'a, 'p> {
             node = parent;
         }
         deviations.reverse();
-        Schedule(deviations)
+        Schedule::of(deviations)
     }
 }
 
@@ -220,7 +220,7 @@ pub(crate) fn reduced(program: &Program<'_>, at: &'static Location<'static>, lim
         let mut path = path.borrow_mut();
         if path.differs() {
             findings.add(&run);
-            let schedule = Schedule(run.player.drawn.take());
+            let schedule = Schedule::of(run.player.drawn.take());
             let fault = Fault::Differs("an order does not begin as the one before it began".into());
             findings.reduction = Reduction::Classes { repeats };
             return Reduced::Fails(findings, schedule, fault);
@@ -232,7 +232,7 @@ pub(crate) fn reduced(program: &Program<'_>, at: &'static Location<'static>, lim
             if let Some(fault) = run.fault {
                 findings.has_more = true;
                 findings.reduction = Reduction::Classes { repeats };
-                return Reduced::Fails(findings, Schedule(run.player.drawn.take()), fault);
+                return Reduced::Fails(findings, Schedule::of(run.player.drawn.take()), fault);
             }
         }
         let leaves_something = !path.repeats() && path.leaves_something();

@@ -47,7 +47,7 @@ impl Explore<'_> {
             }
         };
         for length in 0..=shown.0.len() {
-            add(Schedule(shown.0[..length].to_vec()), &mut queues);
+            add(Schedule::of(shown.0[..length].to_vec()), &mut queues);
         }
         let mut needed = shown.0.len() + 1;
         while worlds.len() < MOST_WORLDS && (events < MOST_EVENTS || needed > 0) {

@@ -163,7 +163,10 @@ fn replays_are_equal() {
 #[test]
 fn replay_says_where_it_diverges() {
     for (schedule, words) in [
-        ("1=1/9", "diverged at choice 1: recorded 9 to choose from, now 2 (`first`, `second`)"),
+        ("1=1/9", "diverged at choice 1: recorded 9 to choose from, now 2 {first, second}"),
+        ("1=1/3{a b c}", "diverged at choice 1: recorded 3 to choose from {a, b, c}, now 2 {first, second}"),
+        ("1=1/2{first third}", "diverged at choice 1: recorded 2 to choose from {first, third}, now 2 {first, second}"),
+        ("99=1/2{a b}", "diverged at choice 99: recorded 2 to choose from {a, b}, now the run ends after"),
         ("99=1/2", "diverged at choice 99: recorded 2 to choose from, now the run ends after"),
     ] {
         let text = failure(explore(loses_an_update).replay(schedule)).to_string();
