@@ -81,6 +81,27 @@ pub(crate) fn uncancel(task: &Header) -> u32 {
     }
 }
 
+/// The running task yields here. This is no wait, because the task is queued: only the probe and an
+/// exploration are notified.
+#[cfg(any(feature = "probe", feature = "explore"))]
+#[inline]
+pub(crate) fn yields_at(polled_at: &'static Location<'static>, made_at: &'static Location<'static>) {
+    #[cfg(feature = "explore")]
+    crate::kernel::explore::yields_at(place_of(polled_at, made_at));
+    #[cfg(feature = "probe")]
+    if context::is_probed() {
+        yields_probed(place_of(polled_at, made_at));
+    }
+}
+
+#[cfg(feature = "probe")]
+#[cold]
+fn yields_probed(place: &'static Location<'static>) {
+    if let Some(kernel) = context::running() {
+        kernel.tell_yield(place);
+    }
+}
+
 /// A leaf's record of what its task waits for. It exists from the first pending poll until the leaf
 /// is ready or dropped. If several leaves of a task wait, each has a record, whichever was polled
 /// last.

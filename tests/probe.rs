@@ -121,6 +121,8 @@ fn all_kinds([one, two]: [TaskId; 2]) -> Vec<EventKind<'static>> {
         begins(one),
         ends(one),
         EventKind::Cancel { task: two, by: Source::Task(one) },
+        EventKind::Uncancel { task: two, by: Source::Task(one), left: 1, revoked: false },
+        EventKind::Yield { task: one, at: Location::caller() },
         EventKind::Suspend { task: one },
         EventKind::Choose { what: Choice::Entry, among: 3, index: 1 },
         EventKind::CallQueue { by: Source::Task(two) },
@@ -160,7 +162,7 @@ fn print_each_kind_in_a_line() {
     feed(&printer, ms(0), &[spawned(ids::<1>()[0], "a\u{1b}[31m \"b\"\nc", Source::Callback)]);
     let lines = lines.take();
     let place = format!(" at={}:", file!());
-    assert_eq!(lines.iter().filter(|line| line.contains(&place)).count(), 4);
+    assert_eq!(lines.iter().filter(|line| line.contains(&place)).count(), 5);
     assert_eq!(
         lines.iter().map(|line| without_place(line)).collect::<Vec<_>>(),
         [
@@ -173,6 +175,8 @@ fn print_each_kind_in_a_line() {
             "1.000000002 step-begin task=1",
             "1.000000002 step-end task=1 ended=true",
             "1.000000002 cancel task=2 by=task:1",
+            "1.000000002 uncancel task=2 by=task:1 left=1 revoked=false",
+            "1.000000002 yield task=1",
             "1.000000002 suspend task=1",
             "1.000000002 choose what=entry among=3 index=1",
             "1.000000002 call-queue by=task:2",
@@ -258,8 +262,8 @@ fn count_each_kind() {
     // Each other counter is 1, so the sum equals the number of events.
     let shown = format!("{:?}", counters.counts());
     let numbers: Vec<u32> = shown.split([' ', ',', '}']).filter_map(|word| word.parse().ok()).collect();
-    assert_eq!((numbers.len(), numbers.iter().sum::<u32>()), (27, 29));
-    assert_eq!(numbers.iter().filter(|&&number| number == 1).count(), 25);
+    assert_eq!((numbers.len(), numbers.iter().sum::<u32>()), (29, 31));
+    assert_eq!(numbers.iter().filter(|&&number| number == 1).count(), 27);
 }
 
 // ---- the ring ----
@@ -907,6 +911,7 @@ fn tell_all_in_order() {
             "0.000000000 spawn task=2 name=\"cleans up\" by=task:1",
             "0.000000000 spawn task=3 name=\"panics\" by=task:1",
             "0.000000000 call-queue by=task:1",
+            "0.000000000 yield task=1",
             "0.000000000 wake task=1 by=task:1 outcome=queued",
             "0.000000000 step-end task=1 ended=false",
             "0.000000000 turn-end",
@@ -992,6 +997,85 @@ fn tell_all_in_order() {
             "0.003000000 end task=5 ending=panicked",
             "0.003000000 step-end task=5 ended=true",
             "0.003000000 turn-end",
+        ]
+    );
+}
+
+/// The line of the await, also behind a box, whose poll is in the standard library.
+#[test]
+fn tell_where_a_task_yields() {
+    let lines = Rc::new(RefCell::new(Vec::new()));
+    let (copy, strict) = (lines.clone(), Strict::default());
+    let probe = Told(move |event: &Event<'_>| {
+        if let EventKind::Yield { task, at } = event.kind {
+            assert_eq!(at.file(), file!());
+            copy.borrow_mut().push((task.to_string(), at.line()));
+        }
+    });
+    let event_loop = EventLoop::builder().clock(Clock::Virtual).probe(Tee(strict.clone(), probe)).build();
+    let first = line!() + 2;
+    event_loop.run(async {
+        yield_now().await;
+        let boxed: Pin<Box<dyn Future<Output = ()>>> = Box::pin(yield_now());
+        boxed.await;
+        spawn(async { yield_now().await }).await.unwrap();
+    });
+    drop(event_loop);
+    assert_eq!(strict.complaints_at_the_end(), [""; 0]);
+    let told: Vec<_> = lines.borrow().iter().map(|(task, line)| (task.clone(), line - first)).collect();
+    assert_eq!(told, [("1".into(), 0), ("1".into(), 1), ("2".into(), 3)]);
+}
+
+/// Outside of a task and of a loop there is nobody to yield, and nothing to tell.
+#[test]
+fn tell_of_no_yield_outside_of_a_task() {
+    let is_yield = |kind: &EventKind<'_>| matches!(kind, EventKind::Yield { .. });
+    let (event_loop, strict, told) = strict_loop(Clock::Virtual, is_yield);
+    let poll = || {
+        let mut context = Context::from_waker(std::task::Waker::noop());
+        assert!(Pin::new(&mut yield_now()).poll(&mut context).is_pending());
+    };
+    poll();
+    event_loop.run(async move {
+        call_soon(poll);
+        sleep(ms(1)).await;
+    });
+    drop(event_loop);
+    assert_eq!((strict.complaints_at_the_end(), told.take()), (vec![], vec![]));
+}
+
+#[test]
+fn tell_of_requests_that_are_taken_back() {
+    let is_about_requests = |kind: &EventKind<'_>| {
+        matches!(kind, EventKind::Cancel { .. } | EventKind::Uncancel { .. } | EventKind::End { .. })
+    };
+    let (event_loop, strict, told) = strict_loop(Clock::Virtual, is_about_requests);
+    event_loop.run(async {
+        let task = spawn(sleep(ms(5)));
+        yield_now().await;
+        task.cancel();
+        task.cancel();
+        assert_eq!((task.uncancel(), task.uncancel(), task.uncancel()), (1, 0, 0));
+        task.await.unwrap();
+        // Taken back in the step in which it came.
+        let own = current_task().unwrap();
+        own.cancel();
+        assert_eq!(own.uncancel(), 0);
+        yield_now().await;
+    });
+    drop(event_loop);
+    assert_eq!(strict.complaints_at_the_end(), [""; 0]);
+    assert_eq!(
+        told.take(),
+        [
+            "0.000000000 cancel task=2 by=task:1",
+            "0.000000000 cancel task=2 by=task:1",
+            "0.000000000 uncancel task=2 by=task:1 left=1 revoked=false",
+            "0.000000000 uncancel task=2 by=task:1 left=0 revoked=true",
+            "0.005000000 end task=2 ending=value",
+            "0.005000000 cancel task=1 by=task:1",
+            "0.005000000 uncancel task=1 by=task:1 left=0 revoked=true",
+            "0.005000000 end task=1 ending=value",
         ]
     );
 }

@@ -29,7 +29,7 @@ fn temporary(name: &str) -> PathBuf {
     PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(name)
 }
 
-/// Spawns, sleeps, callbacks of all kinds, a cancellation, a task that wakes itself.
+/// Spawns, sleeps, callbacks of all kinds, a cancellation, one that is taken back, a task that yields.
 async fn varied() {
     let sleeper = task::Builder::new().name("sleeper").spawn(sleep(ms(30)));
     let cancelled = spawn(sleep(ms(1000)));
@@ -39,6 +39,9 @@ async fn varied() {
     call_later(ms(500), || ()).cancel();
     yield_now().await;
     sleep(ms(10)).await;
+    sleeper.cancel();
+    sleeper.cancel();
+    assert_eq!((sleeper.uncancel(), sleeper.uncancel()), (1, 0));
     cancelled.cancel();
     sleeper.await.unwrap();
     assert!(cancelled.await.is_err());
@@ -285,6 +288,14 @@ fn write_pages_for_a_browser() {
     drop(event_loop);
     assert!(recording.lost() > 0);
     std::fs::write(folder.join("long.html"), recording.to_html()).unwrap();
+    // Very many tasks and timers at once.
+    let (event_loop, recording) = recorded(Recording::new());
+    event_loop.run(async {
+        let tasks: Vec<_> = (0..25_000).map(|nth| spawn(sleep(ms(nth % 7_000)))).collect();
+        onelane::wait(tasks).await;
+    });
+    drop(event_loop);
+    std::fs::write(folder.join("sleepers.html"), recording.to_html()).unwrap();
 }
 
 /// A failing exploration writes a page with the failing order, the orders from which it deviates, and

@@ -1,5 +1,9 @@
 //! Yielding to other tasks.
 
+#[cfg(any(feature = "probe", feature = "explore"))]
+use crate::leaf;
+#[cfg(any(feature = "probe", feature = "explore"))]
+use std::panic::Location;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
@@ -29,8 +33,13 @@ use std::task::{Context, Poll};
 /// assert_eq!(*trace.borrow(), "abc");
 /// ```
 #[doc(alias = "sleep")]
+#[cfg_attr(any(feature = "probe", feature = "explore"), track_caller)]
 pub fn yield_now() -> YieldNow {
-    YieldNow { yielded: false }
+    YieldNow {
+        yielded: false,
+        #[cfg(any(feature = "probe", feature = "explore"))]
+        made_at: Location::caller(),
+    }
 }
 
 /// The future of [`yield_now`].
@@ -51,19 +60,22 @@ pub fn yield_now() -> YieldNow {
 #[must_use = "futures do nothing unless they are awaited"]
 pub struct YieldNow {
     yielded: bool,
+    /// Only observers show it.
+    #[cfg(any(feature = "probe", feature = "explore"))]
+    made_at: &'static Location<'static>,
 }
 
 impl Future for YieldNow {
     type Output = ();
 
     #[inline]
-    #[cfg_attr(feature = "explore", track_caller)]
+    #[cfg_attr(any(feature = "probe", feature = "explore"), track_caller)]
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
         if std::mem::replace(&mut self.yielded, true) {
             return Poll::Ready(());
         }
-        #[cfg(feature = "explore")]
-        crate::kernel::explore::yields_at(std::panic::Location::caller());
+        #[cfg(any(feature = "probe", feature = "explore"))]
+        leaf::yields_at(Location::caller(), self.made_at);
         context.waker().wake_by_ref();
         Poll::Pending
     }

@@ -84,6 +84,15 @@ impl Seen {
                 self.living(task)?;
                 self.is_by(by, true)
             }
+            EventKind::Uncancel { task, by, left, revoked } => {
+                self.living(task)?;
+                holds(left == 0 || !revoked, "continues in spite of a request")?;
+                self.is_by(by, true)
+            }
+            EventKind::Yield { task, .. } => {
+                holds(self.open.last() == Some(&Open::Step(task)), "yields outside of its step")?;
+                self.living(task).map(drop)
+            }
             EventKind::Suspend { task } => {
                 holds(self.open.last() == Some(&Open::Step(task)), "suspends outside of its step")?;
                 self.living(task).map(drop)

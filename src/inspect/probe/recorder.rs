@@ -221,6 +221,8 @@ impl State {
             EventKind::TurnEnd => self.leave(Phase::Turn),
             // The trace shows callbacks and timers, not their places in the queue and in the wheel.
             EventKind::Cancel { .. }
+            | EventKind::Uncancel { .. }
+            | EventKind::Yield { .. }
             | EventKind::Suspend { .. }
             | EventKind::Choose { .. }
             | EventKind::CallQueue { .. }

@@ -175,6 +175,10 @@ fn write_event(out: &mut String, event: &Recorded, tables: &mut Tables) {
         EventKind::Park { until } => (17, vec![until.map_or(-1, |until| tables.times.place(nanos(until)) as i64)]),
         EventKind::Unpark => (18, vec![]),
         EventKind::Cancel { task, by } => (22, vec![task.0 as i64, source_code(by)]),
+        EventKind::Uncancel { task, by, left, revoked } => {
+            (23, vec![task.0 as i64, source_code(by), left.into(), revoked.into()])
+        }
+        EventKind::Yield { task, at } => (24, vec![task.0 as i64, tables.places.place(at) as i64]),
         EventKind::Suspend { task } => (20, vec![task.0 as i64]),
         EventKind::Choose { what, among, index } => {
             let what = match what {
@@ -223,7 +227,8 @@ fn write_state(out: &mut String, state: &State, tables: &mut Tables) {
             let target = target(&begun.on, tables);
             _ = write!(out, "[{wait},{what},{},{target},{at}]", target_code(&begun.on));
         });
-        out.push(']');
+        let last = tables.places.place(task.last);
+        _ = write!(out, ",{last},{},{},{}]", task.yields, task.is_cancelled, task.unwinds);
     });
     out.push_str(r#","timers":"#);
     list(out, &state.timers, |out, (id, timer)| {

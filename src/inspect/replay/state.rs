@@ -42,6 +42,14 @@ pub(super) struct Task {
     pub(super) generation: u32,
     pub(super) steps: u64,
     pub(super) waits: BTreeMap<u64, Wait>,
+    /// The last known line. At first, where the task was spawned.
+    pub(super) last: &'static Location<'static>,
+    /// Whether it has yielded there, and has not run since.
+    pub(super) yields: bool,
+    /// Whether it was cancelled and has not unwound yet.
+    pub(super) is_cancelled: bool,
+    /// Whether this step unwinds it.
+    pub(super) unwinds: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -120,8 +128,10 @@ impl State {
             EventKind::Park { .. } => self.phase = Phase::Parked,
             EventKind::Spawn { task, at, by, row, generation, .. } => {
                 let name = text.clone();
-                let waits = BTreeMap::new();
-                self.tasks.insert(task.0, Task { name, at, by, row, generation, steps: 0, waits });
+                let (steps, waits, last) = (0, BTreeMap::new(), at);
+                let (yields, is_cancelled, unwinds) = (false, false, false);
+                let spawned = Task { name, at, by, row, generation, steps, waits, last, yields, is_cancelled, unwinds };
+                self.tasks.insert(task.0, spawned);
                 self.ready.push_back(Entry { task: Some(task.0), by });
             }
             EventKind::Wake { task: Some(task), by, outcome: WakeOutcome::Queued } => {
@@ -139,6 +149,8 @@ impl State {
                 self.is_woken = false;
                 if let Some(task) = self.tasks.get_mut(&task.0) {
                     task.steps += 1;
+                    task.yields = false;
+                    task.unwinds = task.is_cancelled;
                 }
             }
             EventKind::StepEnd { task, ended } => {
@@ -147,6 +159,24 @@ impl State {
                     self.queue_if_woken(task);
                 }
                 self.is_woken = false;
+                if let Some(task) = self.tasks.get_mut(&task.0).filter(|task| task.unwinds) {
+                    (task.unwinds, task.is_cancelled) = (false, false);
+                }
+            }
+            EventKind::Cancel { task, .. } => {
+                if let Some(task) = self.tasks.get_mut(&task.0) {
+                    task.is_cancelled = true;
+                }
+            }
+            EventKind::Uncancel { task, revoked, .. } => {
+                if let Some(task) = self.tasks.get_mut(&task.0).filter(|_| revoked) {
+                    task.is_cancelled = false;
+                }
+            }
+            EventKind::Yield { task, at } => {
+                if let Some(task) = self.tasks.get_mut(&task.0) {
+                    (task.last, task.yields) = (at, true);
+                }
             }
             EventKind::Suspend { task } => {
                 self.running = None;
@@ -157,7 +187,7 @@ impl State {
                     self.ready.push_front(chosen);
                 }
             }
-            EventKind::Choose { .. } | EventKind::Cancel { .. } => {}
+            EventKind::Choose { .. } => {}
             EventKind::CallQueue { by } => self.ready.push_back(Entry { task: None, by }),
             EventKind::CallSkip => self.take(),
             EventKind::CallBegin => {
@@ -170,11 +200,13 @@ impl State {
             EventKind::WaitBegin { task, wait, on, at, .. } => {
                 if let Some(task) = self.tasks.get_mut(&task.0) {
                     task.waits.insert(wait, Wait { what: text.clone(), on, at });
+                    task.last = at;
                 }
             }
-            EventKind::WaitEnd { task, wait, .. } => {
+            EventKind::WaitEnd { task, wait, at } => {
                 if let Some(task) = self.tasks.get_mut(&task.0) {
                     task.waits.remove(&wait);
+                    task.last = at;
                 }
             }
             EventKind::TimerArm { timer, deadline, task } => {
@@ -239,6 +271,7 @@ impl State {
             hash.word(task.row);
             hash.word(task.generation);
             hash.number(task.steps);
+            hash.word(u32::from(task.yields) | u32::from(task.is_cancelled) << 1 | u32::from(task.unwinds) << 2);
             hash.word(task.waits.len() as u32);
             for (&wait, Wait { on, .. }) in &task.waits {
                 hash.number(wait);

@@ -103,8 +103,13 @@ impl Kernel {
     pub(crate) fn uncancel(&self, task: &Header) -> u32 {
         touches_all();
         let left = task.cancelling.get().saturating_sub(1);
-        task.cancelling.set(left);
-        if left == 0 && (task.is_condemned() || self.table.is_doomed(task)) {
+        let had_requests = task.cancelling.replace(left) > 0;
+        let is_revoked = || task.cancelling.get() == 0 && (task.is_condemned() || self.table.is_doomed(task));
+        if had_requests || is_revoked() {
+            self.tell_uncancel(task, left, is_revoked());
+        }
+        // The probe may have cancelled the task again.
+        if is_revoked() {
             self.revoke_cancel(task);
         }
         left

@@ -110,6 +110,23 @@ impl Kernel {
         );
     }
 
+    /// Emits that a request to cancel the task was taken back.
+    pub(in crate::kernel) fn tell_uncancel(&self, _task: &Header, _left: u32, _revoked: bool) {
+        tell!(
+            self.table,
+            EventKind::Uncancel { task: TaskId(_task.id), by: self.table.source(), left: _left, revoked: _revoked }
+        );
+    }
+
+    /// Emits that the running task yields.
+    #[cfg(feature = "probe")]
+    #[cold]
+    pub(crate) fn tell_yield(&self, at: &'static Location<'static>) {
+        if let Some(task) = self.table.id(self.table.running_token()) {
+            tell!(self.table, EventKind::Yield { task, at });
+        }
+    }
+
     /// Until the guard is dropped, `cause` is the cause of events that no task causes.
     #[cfg(feature = "probe")]
     pub(in crate::kernel) fn because_of(&self, cause: Source) -> Because<'_> {

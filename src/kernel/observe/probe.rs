@@ -186,6 +186,26 @@ pub enum EventKind<'a> {
         /// What has cancelled it.
         by: Source,
     },
+    /// A request to cancel a task was taken back, by
+    /// [`Task::uncancel`](crate::Task::uncancel).
+    Uncancel {
+        /// The task.
+        task: TaskId,
+        /// Who took it back.
+        by: Source,
+        /// The number of requests that are left.
+        left: u32,
+        /// Whether the task continues as if it had not been cancelled. False if requests are left, or if
+        /// the task has begun to unwind.
+        revoked: bool,
+    },
+    /// The running task yields, with [`yield_now`](crate::yield_now). Its [`Wake`](Self::Wake) follows.
+    Yield {
+        /// The task.
+        task: TaskId,
+        /// The source location of the await.
+        at: &'static Location<'static>,
+    },
     /// The running task suspends, but its step is not over: the task was cancelled, and the rest of
     /// the step passes the cancellation on. If the task was woken in this step, it is in the ready
     /// queue from now on. In a step without this event, its end does both.
@@ -456,6 +476,8 @@ impl<'a> EventKind<'a> {
             EventKind::StepBegin { task } => EventKind::StepBegin { task },
             EventKind::StepEnd { task, ended } => EventKind::StepEnd { task, ended },
             EventKind::Cancel { task, by } => EventKind::Cancel { task, by },
+            EventKind::Uncancel { task, by, left, revoked } => EventKind::Uncancel { task, by, left, revoked },
+            EventKind::Yield { task, at } => EventKind::Yield { task, at },
             EventKind::Suspend { task } => EventKind::Suspend { task },
             EventKind::Choose { what, among, index } => EventKind::Choose { what, among, index },
             EventKind::CallQueue { by } => EventKind::CallQueue { by },
@@ -491,6 +513,8 @@ impl<'a> EventKind<'a> {
             | EventKind::StepBegin { task }
             | EventKind::StepEnd { task, .. }
             | EventKind::Cancel { task, .. }
+            | EventKind::Uncancel { task, .. }
+            | EventKind::Yield { task, .. }
             | EventKind::Suspend { task }
             | EventKind::WaitBegin { task, .. }
             | EventKind::WaitEnd { task, .. }
@@ -520,6 +544,10 @@ impl fmt::Display for EventKind<'_> {
             EventKind::StepBegin { task } => write!(f, "step-begin task={task}"),
             EventKind::StepEnd { task, ended } => write!(f, "step-end task={task} ended={ended}"),
             EventKind::Cancel { task, by } => write!(f, "cancel task={task} by={by}"),
+            EventKind::Uncancel { task, by, left, revoked } => {
+                write!(f, "uncancel task={task} by={by} left={left} revoked={revoked}")
+            }
+            EventKind::Yield { task, at } => write!(f, "yield task={task} at={at}"),
             EventKind::Suspend { task } => write!(f, "suspend task={task}"),
             EventKind::Choose { what, among, index } => write!(f, "choose what={what} among={among} index={index}"),
             EventKind::CallQueue { by } => write!(f, "call-queue by={by}"),

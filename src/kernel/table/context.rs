@@ -39,6 +39,14 @@ pub(crate) fn is_running() -> bool {
     unsafe { here() }.is_some()
 }
 
+/// Whether the loop that is in a turn on this thread has a probe.
+#[cfg(feature = "probe")]
+#[inline]
+pub(crate) fn is_probed() -> bool {
+    // SAFETY: the reference is used only here.
+    unsafe { here() }.is_some_and(|kernel| kernel.table.is_probed())
+}
+
 /// Like `running`, but counts no reference: that would take ten instructions.
 ///
 /// # Safety

@@ -13,9 +13,17 @@ const byId = (id) => document.getElementById(id);
 
 // ---- the states ----
 
-// Copies of states, from which others are computed. They are as far apart as they are large, so that
-// all of them take memory in proportion to the number of events.
-let copies, turnStarts, stepStarts, choices, names, newest, verdict, shown, failedAt;
+// Copies of states, from which others are computed: one for at most `DISTANCE` events. If copying a state
+// costs more than that, they are as far apart as it costs, so all of them take memory in proportion to
+// the number of events.
+let copies, turnStarts, stepStarts, choices, names, ids, endOf, newest, verdict, failedAt;
+const DISTANCE = 512;
+
+// The states at the cursor, at the begin of the lanes, and at the last choice: see `moveTo`.
+let shown, past, aside;
+
+// What the page has done: its tests look at this, because times depend on the machine.
+const work = { events: 0, elements: 0 };
 
 function openWorld(number) {
   world = number;
@@ -26,28 +34,43 @@ function openWorld(number) {
   stepStarts = [];
   choices = [];
   names = new Map(data.base.tasks.map(([id, name]) => [id, name]));
-  newest = { at: 0, state: cloneState(copies[0].state) };
+  ids = new Map();
+  for (const [id, name] of names) addTo(ids, name, id);
+  endOf = new Float64Array(events.length);
+  [newest, shown, past, aside] = [0, 1, 2, 3].map(() => ({ at: 0, state: cloneState(copies[0].state) }));
   verdict = data.hashes ? -1 : null;
   failedAt = 0;
-  showFrom(copies[0]);
   byId("slider").max = events.length;
 }
+
+function addTo(lists, key, item) {
+  const list = lists.get(key);
+  if (list) list.push(item); else lists.set(key, [item]);
+}
+
+// What the loop does at the end of a task, before anything else.
+const AFTER_END = new Set([CODE.Wake, CODE.CallQueue, CODE.WaitEnd, CODE.TimerCancel]);
 
 // Reads on for some milliseconds. Returns whether everything is read.
 function readOn(milliseconds) {
   const end = performance.now() + milliseconds;
   while (newest.at < events.length) {
     if (newest.at % 64 === 0 && performance.now() > end) return false;
-    const event = events[newest.at];
-    apply(newest.state, event, data);
+    const event = events[newest.at], [code, , a] = event;
+    apply(newest.state, event);
+    // The task that has ended just before its waiters are woken.
+    endOf[newest.at] = code === CODE.End ? a : AFTER_END.has(code) && newest.at ? endOf[newest.at - 1] : 0;
     newest.at++;
-    if (event[0] === CODE.Fail) failedAt ||= newest.at;
-    if (event[0] === CODE.Choose) choices.push(newest.at);
-    if (event[0] === CODE.Spawn) names.set(event[2], event[3]);
-    if (event[0] === CODE.TurnBegin) turnStarts.push(newest.at);
-    if (event[0] === CODE.StepBegin || event[0] === CODE.CallBegin) stepStarts.push(newest.at);
+    if (code === CODE.Fail) failedAt ||= newest.at;
+    if (code === CODE.Choose) choices.push(newest.at);
+    if (code === CODE.Spawn) {
+      names.set(a, event[3]);
+      addTo(ids, event[3], a);
+    }
+    if (code === CODE.TurnBegin) turnStarts.push(newest.at);
+    if (code === CODE.StepBegin || code === CODE.CallBegin) stepStarts.push(newest.at);
     if (verdict === -1 && hashOf(newest.state, data) !== data.hashes[newest.at - 1]) verdict = newest.at;
-    if (newest.at - copies[copies.length - 1].at >= Math.max(256, sizeOf(newest.state))) {
+    if (newest.at - copies[copies.length - 1].at >= Math.max(DISTANCE, costOfCopy(newest.state))) {
       copies.push({ at: newest.at, state: cloneState(newest.state) });
     }
   }
@@ -57,60 +80,33 @@ function readOn(milliseconds) {
 // The lanes show at most this many events before and after the cursor, of this many tasks.
 const BEFORE = 50, AFTER = 22, LANES = 24;
 
-// `shown` is the state at the cursor, and what the tasks did `BEFORE` events earlier.
-function showFrom({ at, state }) {
-  shown = { at, state: cloneState(state), from: at, lanes: lanesOf(state) };
+function advance(place, at) {
+  work.events += Math.max(0, at - place.at);
+  while (place.at < at) apply(place.state, events[place.at++]);
 }
 
-function stateAt(at) {
-  const from = Math.max(0, at - BEFORE);
-  if (at < shown.at || at - shown.at > 1024) {
-    let low = 0, high = copies.length - 1;
-    while (low < high) {
-      const middle = (low + high + 1) >> 1;
-      if (copies[middle].at <= from) low = middle; else high = middle - 1;
-    }
-    if (at < shown.at || copies[low].at > shown.at) {
-      showFrom(copies[low]);
-      while (shown.at < from) apply(shown.state, events[shown.at++], data);
-      shown.from = shown.at;
-      shown.lanes = lanesOf(shown.state);
-    }
+// Moves a state to an event: on from where it is, or from the last copy before the event.
+function moveTo(place, at) {
+  let low = 0, high = copies.length - 1;
+  while (low < high) {
+    const middle = (low + high + 1) >> 1;
+    if (copies[middle].at <= at) low = middle; else high = middle - 1;
   }
-  while (shown.from < from) applyToLanes(shown.lanes, events[shown.from++]);
-  while (shown.at < at) apply(shown.state, events[shown.at++], data);
+  const copy = copies[low];
+  if (at < place.at || copy.at > place.at) Object.assign(place, { at: copy.at, state: cloneState(copy.state) });
+  advance(place, at);
+  return place.state;
+}
+
+// The state at the cursor. `past` becomes the state `BEFORE` events earlier.
+function stateAt(at) {
+  moveTo(past, Math.max(0, at - BEFORE));
+  if (at < shown.at || at - shown.at > at - past.at) shown = { at: past.at, state: cloneState(past.state) };
+  advance(shown, at);
   return shown.state;
 }
 
 const kindOf = (id, state) => (id === state.running ? "run" : state.tasks.get(id).isReady ? "ready" : "wait");
-
-// What each task does. Copying this is much less than copying the state.
-function lanesOf(state) {
-  const kinds = new Map();
-  for (const id of state.tasks.keys()) kinds.set(id, kindOf(id, state));
-  return { kinds, running: state.running, isWoken: state.isWoken };
-}
-
-// Does with the lanes what `apply` does with the state.
-function applyToLanes(lanes, [code, , a, b, c]) {
-  const { kinds } = lanes, set = (kind) => kinds.has(a) && kinds.set(a, kind);
-  switch (code) {
-    case CODE.Spawn: kinds.set(a, "ready"); break;
-    case CODE.Wake:
-      if (c !== 0) break;
-      if (lanes.running === a) lanes.isWoken = true; else set("ready");
-      break;
-    case CODE.StepBegin:
-      Object.assign(lanes, { running: a, isWoken: false });
-      set("run");
-      break;
-    case CODE.StepEnd: case CODE.Suspend:
-      if (lanes.running === a) set(lanes.isWoken ? "ready" : "wait");
-      Object.assign(lanes, { running: 0, isWoken: false });
-      break;
-    case CODE.End: kinds.delete(a); break;
-  }
-}
 
 // ---- texts ----
 
@@ -185,15 +181,18 @@ function sentence(nth, state) {
     case CODE.Wake: {
       if (c === 2) return say("late", first(cause(b)));
       if (c === 1) return say(state.running === a ? "mergedRunning" : "merged", told(a), first(cause(b)));
-      const ended = b === BY.Kernel ? endBefore(nth) : 0;
+      const ended = b === BY.Kernel ? endOf[nth] : 0;
       if (ended) return say("wokenByEnd", told(a), told(ended));
       return state.running === a ? say("wakesItself", told(a)) : say("queued", told(a), first(cause(b)));
     }
+    case CODE.Uncancel: return say(events[nth][5] ? "revokes" : events[nth][4] ? "uncancels" : "uncancelsLate", told(a), first(cause(b)), events[nth][4]);
+    case CODE.Yield: return say("yields", told(a), placeText(b));
     case CODE.Cancel: return a === b ? say("cancelsItself", told(a)) : say("cancels", told(a), first(cause(b)));
     case CODE.StepBegin: {
       const task = state.tasks.get(a);
       if (!task) return say("stepBegin", told(a));
       if (task.unwinds) return say("stepCancelled", told(a));
+      if (task.resumes !== null) return say("stepResumes", told(a), placeText(task.resumes));
       if (task.waits.size) return say("stepContinues", told(a), few([...new Set([...task.waits.values()].map(({ at }) => placeText(at)))]));
       return task.steps === 1 ? say("stepFirst", told(a)) : task.last === task.at ? say("stepBegin", told(a)) : say("stepLast", told(a), placeText(task.last));
     }
@@ -207,9 +206,7 @@ function sentence(nth, state) {
     }
     case CODE.Suspend: return say("suspend", told(a));
     case CODE.Choose: {
-      const chosen = choicesAt(nth + 1)[c], normal = c && choicesAt(nth + 1)[0];
-      stateAt(nth + 1);
-      return c ? say("chooses", chosen, normal) : say("choosesFirst", chosen, b);
+      return c ? say("chooses", choice(state, events[nth], c), choice(state, events[nth], 0)) : say("choosesFirst", choice(state, events[nth], 0), b);
     }
     case CODE.CallBegin: return events[nth - 1]?.[0] === CODE.TimerFire ? say("timerCall") : say("callBegin");
     case CODE.CallEnd: return say("callEnd");
@@ -218,13 +215,17 @@ function sentence(nth, state) {
     case CODE.WaitBegin: return say("waitBegin", told(a), shortWhat(c), placeText(f));
     case CODE.WaitEnd: return say("waitEnd", told(a), placeText(c));
     case CODE.TimerArm: {
-      const place = placeInWheel(data, state, { deadline: b, isDue: false });
+      const place = placeInWheel(data, state, { deadline: b, armed: Infinity });
       const where = place ? words().say.timerPlace(place.level, place.slot) : words().say.timerLate;
       return say("timerArm", a, timeText(b), where, c ? words().say.forTask(told(c)) : words().say.forCallback);
     }
     case CODE.TimerFire: return say("timerFire", a);
     case CODE.TimerCancel: return say("timerCancel", a);
-    case CODE.Expire: return say("expire", timeText(a), [...state.timers.values()].filter((timer) => timer.isDue).length);
+    case CODE.Expire: {
+      let count = 0;
+      state.timers.each((timer) => { if (isDue(state, timer, data)) count++; });
+      return say("expire", timeText(a), count);
+    }
     case CODE.End: return say(["endValue", "endCancelled", "endPanicked"][b], told(a));
     case CODE.Park: return a < 0 ? say("parkForEver") : say("park", timeText(a));
     case CODE.Unpark: return say("unpark");
@@ -233,29 +234,18 @@ function sentence(nth, state) {
 }
 
 // The task that an event is about, or 0.
-function taskOf(event) {
-  const [code, , a, , c] = event;
-  if (code === CODE.TimerArm) return c;
-  const about = [CODE.Spawn, CODE.Wake, CODE.Cancel, CODE.StepBegin, CODE.StepEnd, CODE.Suspend, CODE.WaitBegin, CODE.WaitEnd, CODE.End];
-  return about.includes(code) ? a : 0;
-}
-
-// The task that has ended just before its waiters are woken, in event `nth`; or 0.
-function endBefore(nth) {
-  for (let before = nth - 1; before >= 0 && nth - before < 2000; before--) {
-    const [code, , a] = events[before];
-    if (code === CODE.End) return a;
-    if (![CODE.Wake, CODE.CallQueue, CODE.WaitEnd, CODE.TimerCancel].includes(code)) return 0;
-  }
-  return 0;
-}
+const ABOUT_A_TASK = new Set([CODE.Spawn, CODE.Wake, CODE.Cancel, CODE.Uncancel, CODE.Yield, CODE.StepBegin, CODE.StepEnd, CODE.Suspend,
+  CODE.WaitBegin, CODE.WaitEnd, CODE.End]);
+const taskOf = (event) => (ABOUT_A_TASK.has(event[0]) ? event[2] : event[0] === CODE.TimerArm ? event[4] : 0);
 
 // The line of an event, and whether it is only the last known one.
 function placeOf(nth, state) {
   const [code, , a, , c, , , f] = events[nth];
   if (code === CODE.Spawn || code === CODE.WaitEnd) return [c, false];
   if (code === CODE.WaitBegin) return [f, false];
+  if (code === CODE.Yield) return [events[nth][3], false];
   const task = state.tasks.get(taskOf(events[nth]) || state.running);
+  if (code === CODE.StepBegin && task && task.resumes !== null) return [task.resumes, false];
   return task ? [task.place ?? task.last, task.place === null] : null;
 }
 
@@ -263,6 +253,7 @@ function placeOf(nth, state) {
 
 // element("li", { class: "x" }, child, ..): text stays text.
 function element(name, attributes = {}, ...children) {
+  work.elements++;
   const made = name.startsWith("svg:")
     ? document.createElementNS("http://www.w3.org/2000/svg", name.slice(4)) : document.createElement(name);
   for (const [key, value] of Object.entries(attributes)) {
@@ -297,6 +288,18 @@ const faint = (text) => element("p", { class: "faint" }, text);
 const MANY = 60;
 const moreThan = (count, most = MANY) => (count > most ? faint(words().more(count - most)) : null);
 
+// Of a long list, a panel shows the beginning. A button unfolds it, up to `MANY` lines.
+const unfolded = new Set();
+const FEW = 12;
+const most = (panel, count) => (count <= FEW + 2 || unfolded.has(panel) ? MANY : FEW);
+function folds(panel, count) {
+  if (count <= FEW + 2) return [];
+  const isOpen = unfolded.has(panel);
+  const toggle = () => { if (!unfolded.delete(panel)) unfolded.add(panel); draw(); };
+  return [element("button", { type: "button", class: "fold", "aria-expanded": isOpen, "data-fold": panel, onclick: toggle },
+    isOpen ? words().fold : words().unfold(count - FEW)), isOpen ? moreThan(count) : null];
+}
+
 function stateOf(task, state) {
   const kind = kindOf(task, state);
   return [kind, { run: words().running, ready: words().isReady, wait: words().waiting }[kind]];
@@ -325,12 +328,11 @@ function drawSource(state, nth) {
   const { lines } = data.files[file];
   const from = Math.max(1, line - 9), to = Math.min(lines.length, line + 9);
   const waiting = new Map();
-  for (const [id, task] of state.tasks) {
-    if (task.place === null) continue;
-    const [at, row] = data.places[task.place];
-    if (at !== file || row < from || row > to) continue;
-    if (waiting.has(row)) waiting.get(row).push(id); else waiting.set(row, [id]);
-  }
+  state.tasks.each(({ place }, id) => {
+    if (place === null) return;
+    const [at, row] = data.places[place];
+    if (at === file && row >= from && row <= to) addTo(waiting, row, id);
+  });
   const code = element("div", { class: "code" });
   for (let row = from; row <= to; row++) {
     const lit = row === line ? (isOld ? " last" : " lit") : "";
@@ -355,12 +357,14 @@ function entryLine([task, by], state) {
 function drawReady(state) {
   if (asks) return [faint(words().whoNext)];
   const parts = [[words().thisTurn, 0, state.marked], [words().nextTurn, state.marked, state.ready.length]];
+  const limit = most("ready", state.ready.length);
   const lists = parts.flatMap(([heading, from, to]) => to <= from ? [] : [element("p", { class: "bar" }, heading),
-    element("ol", { start: from + 1 }, ...state.ready.slice(from, Math.min(to, MANY)).map((entry) => entryLine(entry, state)))]);
+    from < limit ? element("ol", { start: from + 1 }, ...state.ready.slice(from, Math.min(to, limit)).map((entry) => entryLine(entry, state)))
+      : faint(words().more(to - from))]);
   const { running } = state, hasEnded = running && !state.tasks.has(running);
   const now = running ? element("p", { class: "state-run" }, taskButton(running), " ", hasEnded ? words().ended : words().running)
     : state.isCalling ? element("p", { class: "state-run" }, words().callback, " ", words().running) : null;
-  return [now, ...(lists.length ? lists : [faint(words().empty)]), moreThan(state.ready.length)].filter(Boolean);
+  return [now, ...(lists.length ? lists : [faint(words().empty)]), ...folds("ready", state.ready.length)].filter(Boolean);
 }
 
 function digitsLine(digits, differs) {
@@ -375,16 +379,11 @@ function digitsLine(digits, differs) {
 const EMPTY_CELLS = Array.from({ length: 704 }, (_, nth) => `M${22 + (nth % 64) * 10.5} ${Math.floor(nth / 64) * 9.5}h9v8h-9z`).join("");
 
 function drawWheel(state) {
-  const timers = soonest(state, 24), count = state.timers.size;
+  const { timers, full } = wheelOf(state), count = state.timers.size, limit = most("wheel", count);
   const rows = [element("tr", {}, element("th", {}, words().wheelTime), element("td", { class: "time" }, timeText(state.wheel)), element("td", {}, digitsLine(digitsOf(data, state.wheel), null)))];
-  const full = new Map();
-  for (const timer of state.timers.values()) {
+  for (const [id, timer] of timers.slice(0, limit)) {
     const place = placeInWheel(data, state, timer);
-    if (place) full.set(place.level * 64 + place.slot, true);
-  }
-  for (const [id, timer] of timers.slice(0, 8)) {
-    const place = placeInWheel(data, state, timer);
-    const where = place ? `${words().level} ${place.level}, ${words().slot} ${place.slot}` : timer.isDue ? words().due : words().late;
+    const where = place ? `${words().level} ${place.level}, ${words().slot} ${place.slot}` : isDue(state, timer, data) ? words().due : words().late;
     rows.push(element("tr", {}, element("td", {}, `${id} `, timer.task ? taskButton(timer.task) : words().callback),
       element("td", { class: "time" }, `${timeText(timer.deadline)}; ${where}`),
       element("td", {}, digitsLine(digitsOf(data, timer.deadline), place ? 10 - place.level : null))));
@@ -395,24 +394,26 @@ function drawWheel(state) {
     const text = element("svg:text", { x: 0, y: 8 + level * 9.5, class: "faint level" }, String(level));
     picture.append(text);
   }
-  // The empty cells are one path, since most of them are empty.
+  // One path for the empty cells, one for the full ones.
   picture.append(element("svg:path", { d: EMPTY_CELLS, class: "cell" }));
-  const cell = (level, slot, kind) => picture.append(element("svg:rect", { x: 22 + slot * 10.5, y: level * 9.5, width: 9, height: 8, class: "cell " + kind }));
-  for (const place of full.keys()) cell(place >> 6, place & 63, "full");
-  now.forEach((slot, nth) => cell(10 - nth, slot, "now"));
-  return [picture, ruler(state, timers), element("table", {}, ...rows), moreThan(count, 8)].filter(Boolean);
+  const cell = (level, slot) => `M${22 + slot * 10.5} ${level * 9.5}h9v8h-9z`;
+  picture.append(element("svg:path", { d: Array.from(full, (has, place) => (has ? cell(place >> 6, place & 63) : "")).join(""), class: "cell full" }),
+    element("svg:path", { d: now.map((slot, nth) => cell(10 - nth, slot)).join(""), class: "cell now" }));
+  return [picture, ruler(state, timers.slice(0, 24)), element("table", {}, ...rows), ...folds("wheel", count)].filter(Boolean);
 }
 
-// The next timers, without sorting all of them.
-function soonest(state, most) {
-  const timers = [];
-  for (const entry of state.timers) {
+// The next timers, without sorting all of them; and which slots have timers.
+function wheelOf(state) {
+  const timers = [], full = new Uint8Array(11 * 64);
+  state.timers.each((timer, id) => {
+    const place = placeInWheel(data, state, timer);
+    if (place) full[place.level * 64 + place.slot] = 1;
     let at = timers.length;
-    while (at > 0 && !isUntil(data.split, timers[at - 1][1].deadline, entry[1].deadline)) at--;
-    if (at < most) timers.splice(at, 0, entry);
-    if (timers.length > most) timers.pop();
-  }
-  return timers;
+    while (at > 0 && !isUntil(data.split, timers[at - 1][1].deadline, timer.deadline)) at--;
+    if (at < MANY) timers.splice(at, 0, [id, timer]);
+    if (timers.length > MANY) timers.pop();
+  });
+  return { timers, full };
 }
 
 // Time as a ruler, from now to the last of the next deadlines.
@@ -434,20 +435,39 @@ function ruler(state, timers) {
 
 function drawWakers(state) {
   if (!state.tasks.size) return [faint(words().empty)];
-  const tasks = [...state.tasks].sort(([, one], [, other]) => one.row - other.row);
+  const rows = firstRows(state, most("wakers", state.tasks.size));
   const table = element("table", {}, element("tr", {}, ...["row", "generation", "task", "state"].map((word) => element("th", {}, words()[word]))));
-  for (const [id, task] of tasks.slice(0, MANY)) {
+  for (const [id, task] of rows) {
     const [kind, text] = stateOf(id, state);
     table.append(element("tr", {}, element("td", {}, String(task.row)), element("td", {}, String(task.generation)),
       element("td", {}, taskButton(id)), element("td", { class: "state-" + kind, title: words().steps(task.steps) }, text)));
   }
-  return [table, moreThan(tasks.length)].filter(Boolean);
+  return [table, ...folds("wakers", state.tasks.size)].filter(Boolean);
 }
+
+// The tasks of the first rows, without sorting all of them; among them the selected one, the running one,
+// and that of the event.
+function firstRows(state, count) {
+  const rows = [], wanted = [chosen, state.running, taskOf(events[cursor - 1] ?? [])].filter((id, nth, all) => id && state.tasks.has(id) && all.indexOf(id) === nth);
+  state.tasks.each((task, id) => {
+    if (wanted.includes(id)) return;
+    let at = rows.length;
+    while (at > 0 && rows[at - 1][1].row > task.row) at--;
+    if (at < count - wanted.length) rows.splice(at, 0, [id, task]);
+    if (rows.length > count - wanted.length) rows.pop();
+  });
+  return [...rows, ...wanted.map((id) => [id, state.tasks.get(id)])].sort(([, one], [, other]) => one.row - other.row);
+}
+
+// The room for the lanes. It is not asked for at each step, because the browser would have to arrange
+// the page twice.
+let lanesWidth = 0, lanesScroll = 0;
+const lanesBox = { legend: element("p", { class: "faint" }), scroll: element("div", { class: "scroll" }), more: element("div") };
 
 function drawLanes(at) {
   // Fewer columns on a small screen.
-  const left = 176, width = 11, head = 26, height = 22;
-  const room = Math.floor((byId("lanes").clientWidth - left - 10) / width) - 1;
+  const left = lanesWidth < 600 ? 130 : 176, width = 11, head = 26, height = 22;
+  const room = Math.floor((lanesWidth - left - 10) / width) - 1;
   const before = room < 30 ? Math.max(8, Math.min(BEFORE, Math.ceil(room * .7))) : BEFORE;
   const from = Math.max(0, at - before);
   // The question is what comes next.
@@ -459,25 +479,24 @@ function drawLanes(at) {
   for (let nth = at; nth < to; nth++) want(taskOf(events[nth]));
   for (const id of tasks.keys()) { if (wanted.length >= LANES) break; want(id); }
   wanted.sort((one, other) => one - other);
-  const now = { ...shown.lanes, kinds: new Map(wanted.flatMap((id) => (shown.lanes.kinds.has(id) ? [[id, shown.lanes.kinds.get(id)]] : []))) };
-  for (let nth = shown.from; nth < from; nth++) applyToLanes(now, events[nth]);
+  const now = { at: past.at, state: cloneState(past.state) };
+  advance(now, from);
   const lanes = new Map(wanted.map((id) => [id, []])), arrows = [], turns = [], times = [];
-  const note = (column) => { for (const [id, lane] of lanes) lane[column] = now.kinds.get(id) ?? null; };
+  const note = (column) => { for (const [id, lane] of lanes) lane[column] = now.state.tasks.has(id) ? kindOf(id, now.state) : null; };
   note(0);
   for (let nth = from; nth < to; nth++) {
-    applyToLanes(now, events[nth]);
+    advance(now, nth + 1);
     const column = nth - from + 1;
     note(column);
     const [code, time, a, b, c] = events[nth];
     let by = code === CODE.Wake || code === CODE.Cancel ? b : code === CODE.Spawn ? events[nth][5] : 0;
-    if (code === CODE.Wake && by === BY.Kernel) by = endBefore(nth);
+    if (code === CODE.Wake && by === BY.Kernel) by = endOf[nth];
     if (by > 0 && by !== a && lanes.has(by) && lanes.has(a) && !(code === CODE.Wake && c !== 0)) arrows.push([column, by, a, code === CODE.Cancel]);
     if (code === CODE.TurnBegin) turns.push(column);
     if (nth === from || time !== events[nth - 1][1]) times.push([column, time]);
   }
-  const columns = to - from + 1, bottom = head + lanes.size * height;
-  const picture = element("svg:svg", { viewBox: `0 0 ${left + columns * width + 10} ${bottom + 8}`, role: "group",
-    "aria-label": words().lanes, width: left + columns * width + 10, height: bottom + 8 });
+  const columns = to - from + 1, bottom = head + lanes.size * height, whole = left + columns * width + 10;
+  const picture = element("svg:svg", { viewBox: `0 0 ${whole} ${bottom + 8}`, role: "group", "aria-label": words().lanes, width: whole, height: bottom + 8 });
   const rows = new Map([...lanes.keys()].map((id, nth) => [id, head + nth * height + 12]));
   const label = (x, y, text) => picture.append(element("svg:text", { x, y, class: "faint level" }, text));
   let free = 0;
@@ -491,20 +510,20 @@ function drawLanes(at) {
     const x = left + column * width;
     if (x > free) { label(x + 2, 20, timeText(time)); free = x + 70; }
   }
+  // One path for all that a task does in one way.
   for (const [id, lane] of lanes) {
-    const y = rows.get(id);
+    const y = rows.get(id), paths = { run: "", ready: "", wait: "" };
     picture.append(selects(element("svg:text", { x: 0, y: y + 4, "font-weight": id === chosen ? 700 : 400 },
-      element("svg:title", {}, nameOf(id)), fitted(id, 23)), id));
+      element("svg:title", {}, nameOf(id)), fitted(id, Math.floor(left / 7.5))), id));
     lane.forEach((kind, column) => {
-      // What lasts for several events is one element, except for the boxes of ready tasks.
+      // What lasts for several events is one piece, except for the boxes of ready tasks.
       if (!kind || (kind !== "ready" && lane[column - 1] === kind)) return;
       let until = column + 1;
       while (kind !== "ready" && lane[until] === kind) until++;
       const x = left + column * width, wide = (until - column) * width;
-      if (kind === "run") picture.append(element("svg:rect", { x, y: y - 6, width: wide, height: 12, class: "lane-run" }));
-      if (kind === "ready") picture.append(element("svg:rect", { x: x + 1, y: y - 3, width: width - 2, height: 6, class: "lane-ready" }));
-      if (kind === "wait") picture.append(element("svg:line", { x1: x, y1: y, x2: x + wide, y2: y, class: "lane-wait" }));
+      paths[kind] += kind === "run" ? `M${x} ${y - 6}h${wide}v12h${-wide}z` : kind === "ready" ? `M${x + 1} ${y - 3}h${width - 2}v6h${2 - width}z` : `M${x} ${y}h${wide}`;
     });
+    for (const [kind, d] of Object.entries(paths)) if (d) picture.append(element("svg:path", { d, class: "lane-" + kind }));
   }
   for (const [column, by, task, isCancel] of arrows) {
     const x = left + column * width + width / 2, end = rows.get(task), sign = end > rows.get(by) ? 1 : -1;
@@ -513,51 +532,64 @@ function drawLanes(at) {
   const x = left + (at - from) * width;
   picture.append(element("svg:rect", { x, y: 0, width, height: bottom + 6, class: "cursor", fill: "none" }));
   for (let column = 0; column < columns; column++) {
-    const area = element("svg:rect", { x: left + column * width, y: 0, width, height: bottom + 6, fill: "transparent", "data-event": from + column });
-    area.addEventListener("click", () => go(from + column));
-    picture.append(area);
+    picture.append(element("svg:rect", { x: left + column * width, y: 0, width, height: bottom + 6, fill: "transparent", "data-event": from + column }));
   }
-  const legend = element("p", { class: "faint" }, ...[["state-run", "█ " + words().running], ["state-ready", "▭ " + words().isReady],
+  lanesBox.legend.replaceChildren(...[["state-run", "█ " + words().running], ["state-ready", "▭ " + words().isReady],
     ["state-wait", "— " + words().waiting], ["failed", "↓ " + words().arrow], ["failed", "⇣ " + words().arrowCancel]].map(([kind, text]) =>
     element("span", { class: kind }, text, " \u00a0 ")));
-  return [legend, element("div", { class: "scroll" }, picture), moreThan(Math.max(tasks.size, lanes.size), lanes.size)].filter(Boolean);
-}
-
-// Scrolls the lanes so that the cursor is in view.
-function showCursor(before) {
-  const scroll = byId("lanes").querySelector(".scroll"), mark = scroll?.querySelector(".cursor");
-  if (!mark) return;
-  const x = Number(mark.getAttribute("x"));
-  scroll.scrollLeft = before;
-  if (x < before || x + 22 > before + scroll.clientWidth) scroll.scrollLeft = x - scroll.clientWidth * .7;
+  lanesBox.more.replaceChildren(moreThan(Math.max(tasks.size, lanes.size), lanes.size) ?? "");
+  // The same element each time, which stays where the reader has scrolled it. It is scrolled so that the
+  // cursor is in view.
+  lanesBox.scroll.replaceChildren(picture);
+  const seen = lanesWidth || whole;
+  if (whole > seen && (x < lanesScroll || x + 2 * width > lanesScroll + seen)) {
+    lanesScroll = Math.max(0, x - seen * .7);
+    lanesBox.scroll.scrollLeft = lanesScroll;
+  }
 }
 
 const MOST_EDGES = 40;
 
-// Who waits for whom: boxes in columns, what is awaited to the right of who awaits it.
+// Who waits for whom: boxes in columns, what is awaited to the right of who awaits it. The tasks that the
+// reader looks at come first, since a large graph is cut.
 function drawGraph(state) {
-  const nodes = new Map(), edges = [];
+  const nodes = new Map(), edges = [], known = new Set();
   const node = (key, label, task) => { if (!nodes.has(key)) nodes.set(key, { label, task, depth: 0 }); return key; };
-  let more = 0;
-  for (const [id, task] of state.tasks) {
-    if (edges.length >= MOST_EDGES) { more += task.waits.size; continue; }
+  const connect = (from, to) => {
+    const key = from + " " + to;
+    if (known.has(key)) return true;
+    if (edges.length >= MOST_EDGES) return false;
+    known.add(key);
+    edges.push([from, to]);
+    return true;
+  };
+  let drawn = 0, more = 0;
+  const waitsOf = (id, task) => {
     for (const [wait, { kind, on, what: about }] of task.waits) {
-      if (edges.length >= MOST_EDGES) { more++; continue; }
+      if (edges.length >= MOST_EDGES) return;
+      drawn++;
       const from = node("t" + id, fitted(id, 40), id);
       const timer = state.timers.get(wait);
       // Waits are different things, unless they are for the same object or task.
       const to = kind === ON.Task ? node("t" + on, fitted(on, 40), on)
         : kind === ON.Object ? node("o" + on, what(about), 0)
         : node("w" + wait, timer ? words().sleepUntil(timeText(timer.deadline)) : what(about), 0);
-      edges.push([from, to]);
+      connect(from, to);
       if (kind !== ON.Object) continue;
       // The tasks that a gather waits for.
       for (const child of childrenIn(data.texts[about], id, state)) {
-        if (edges.length >= MOST_EDGES) { more++; continue; }
-        if (!edges.some(([one, other]) => one === to && other === "t" + child)) edges.push([to, node("t" + child, fitted(child, 40), child)]);
+        if (!known.has(to + " t" + child) && edges.length >= MOST_EDGES) { more++; continue; }
+        connect(to, node("t" + child, fitted(child, 40), child));
       }
     }
+  };
+  const firstOnes = new Set([chosen, taskOf(events[cursor - 1] ?? []), state.running].filter((id) => id && state.tasks.has(id)));
+  for (const id of firstOnes) waitsOf(id, state.tasks.get(id));
+  for (const [id, task] of state.tasks) {
+    if (edges.length >= MOST_EDGES) break;
+    if (task.waits.size && !firstOnes.has(id)) waitsOf(id, task);
   }
+  more += state.waiting - drawn;
   if (!edges.length) return [faint(words().empty)];
   // A few rounds are enough: a chain that is longer, or a circle, only bends.
   for (let round = 0; round < 6; round++) {
@@ -593,11 +625,15 @@ function drawGraph(state) {
 // have one name, those that the waiting task has spawned.
 function childrenIn(text, waiting, state) {
   if (!/^(a gather of|a wait on|a group of|a shield on|the next to complete of) /.test(text)) return [];
-  const wanted = [...text.matchAll(/"((?:[^"\\]|\\.)*)"(?! \(done\))/g)].map(([, name]) => name);
-  const found = new Map(wanted.map((name) => [name, []]));
-  for (const [id, task] of state.tasks) found.get(data.texts[task.name])?.push(id);
-  return [...found.values()].flatMap((ids) => (ids.length > 1 ? ids.filter((id) => state.tasks.get(id).by === waiting) : ids));
+  textNumbers ??= new Map(data.texts.map((text, nth) => [text, nth]));
+  const wanted = new Set([...text.matchAll(/"((?:[^"\\]|\\.)*)"(?! \(done\))/g)].map(([, name]) => name));
+  return [...wanted].flatMap((name) => {
+    // Of very many tasks with one name, the latest.
+    const living = (ids.get(textNumbers.get(name)) ?? []).slice(-500).filter((id) => state.tasks.has(id));
+    return living.length > 1 ? living.filter((id) => state.tasks.get(id).by === waiting) : living;
+  });
 }
+let textNumbers;
 
 // What came from outside since the last turn began: wakes and spawns by other threads, sockets, hosts.
 function drawInbox(at) {
@@ -621,21 +657,20 @@ function drawInbox(at) {
 const deviations = (schedule) => schedule.split(",").filter(Boolean).map((part) => part.split(/[=/]/).map(Number));
 const worldOf = new Map(data.worlds.map(({ schedule }, number) => [schedule, number]));
 
-// What could be chosen in the choice that is event `position`, in words.
-function choicesAt(position) {
-  const [, , kind, among] = events[position - 1];
-  const state = stateAt(position - 1);
-  const words_ = [];
-  const due = [...state.timers].filter(([, timer]) => timer.isDue).sort(([one, a], [other, b]) =>
-    a.deadline === b.deadline ? one - other : isUntil(data.split, a.deadline, b.deadline) ? -1 : 1);
-  for (let index = 0; index < among; index++) {
-    const task = kind === CHOICE.Entry ? state.ready[index]?.[0] : kind === CHOICE.Timer ? due[index]?.[1].task : 0;
-    if (kind === CHOICE.Entry || kind === CHOICE.Timer) words_.push(task ? told(task) : words().callback);
-    else if (kind === CHOICE.Cancellation) words_.push(index ? words().isCancelled : words().goesOn);
-    else words_.push(kind === CHOICE.Time ? words().deadlines(index) : String(index));
-  }
-  return words_;
+// What could be chosen in a choice, in words. `state` is the state after it: the chosen entry has come to
+// the head of the queue.
+function choice(state, [, , kind, , chosen], index) {
+  if (kind === CHOICE.Cancellation) return index ? words().isCancelled : words().goesOn;
+  if (kind === CHOICE.Time) return words().deadlines(index);
+  let task;
+  if (kind === CHOICE.Entry) task = state.ready.at(index === chosen ? 0 : index < chosen ? index + 1 : index)?.[0];
+  else if (kind === CHOICE.Timer) task = dueTimers(state)[index]?.[1].task;
+  else return String(index);
+  return task ? told(task) : words().callback;
 }
+
+const dueTimers = (state) => [...state.timers].filter(([, timer]) => isDue(state, timer, data)).sort(([one, a], [other, b]) =>
+  a.deadline === b.deadline ? one - other : isUntil(data.split, a.deadline, b.deadline) ? -1 : 1);
 
 // The schedule of this world up to a choice, and then with another entry.
 function scheduleWith(choice, index, among) {
@@ -648,10 +683,11 @@ function drawWorlds(at) {
   byId("panel-worlds").hidden = !choices.length;
   if (!choices.length) return [];
   // The last choice until here, or the first one.
-  const nth = Math.max(0, choices.findLastIndex((position) => position <= at));
-  const position = choices[nth], [, , , among, chosen] = events[position - 1];
-  const list = element("ul");
-  choicesAt(position).slice(0, MANY).forEach((name, index) => {
+  const nth = Math.max(0, countUntil(choices, at) - 1);
+  const position = choices[nth], event = events[position - 1], [, , , among, chosen] = event;
+  const list = element("ul"), state = moveTo(aside, position);
+  for (let index = 0; index < Math.min(among, MANY); index++) {
+    const name = choice(state, event, index);
     const world_ = worldOf.get(scheduleWith(nth + 1, index, among));
     const note = index === chosen ? words().chosen : world_ === undefined ? words().notRun : "";
     const where = element("button", {
@@ -660,7 +696,7 @@ function drawWorlds(at) {
     }, name);
     if (world_ === undefined || index === chosen) where.disabled = true;
     list.append(element("li", {}, where, " ", element("span", { class: "faint" }, note)));
-  });
+  }
   const orders = element("ol", { start: 0 });
   data.worlds.slice(0, MANY).forEach(({ schedule, fault }, number) => {
     orders.append(element("li", {}, element("button", {
@@ -686,7 +722,7 @@ let cursor = 0, asks = false, playing = 0, score = [0, 0];
 
 const PANELS = {
   source: drawSource, ready: drawReady, wheel: drawWheel, wakers: drawWakers, graph: drawGraph,
-  inbox: (_, nth) => drawInbox(nth + 1), lanes: (_, nth) => drawLanes(nth + 1), worlds: (_, nth) => drawWorlds(nth + 1),
+  inbox: (_, nth) => drawInbox(nth + 1), worlds: (_, nth) => drawWorlds(nth + 1),
 };
 
 function draw() {
@@ -698,11 +734,10 @@ function draw() {
   byId("slider").setAttribute("aria-valuetext", byId("where").textContent);
   // The elements are new ones, so the focus goes to the one that is the same for the reader.
   const focused = document.activeElement, panel = focused?.closest("main section > div");
-  const key = panel && ["data-task", "data-choice", "data-world"].find((key) => focused.hasAttribute(key));
+  const key = panel && ["data-task", "data-choice", "data-world", "data-fold"].find((key) => focused.hasAttribute(key));
   const selector = key && `[${key}="${focused.getAttribute(key)}"]`;
-  const scrolled = byId("lanes").querySelector(".scroll")?.scrollLeft ?? 0;
   for (const [id, drawPanel] of Object.entries(PANELS)) byId(id).replaceChildren(...drawPanel(state, nth));
-  showCursor(scrolled);
+  drawLanes(at);
   if (panel) {
     // What is gone leaves the focus in its panel.
     if (!panel.querySelector(selector)) panel.tabIndex = -1;
@@ -711,15 +746,18 @@ function draw() {
   document.documentElement.dataset.event = at;
 }
 
-// The number of the turn in which an event is.
-function turnAt(at) {
-  let low = 0, high = turnStarts.length;
+// How many numbers of a sorted list are at most `at`.
+function countUntil(list, at) {
+  let low = 0, high = list.length;
   while (low < high) {
     const middle = (low + high) >> 1;
-    if (turnStarts[middle] <= at) low = middle + 1; else high = middle;
+    if (list[middle] <= at) low = middle + 1; else high = middle;
   }
-  return data.base.turns + low;
+  return low;
 }
+
+// The number of the turn in which an event is.
+const turnAt = (at) => data.base.turns + countUntil(turnStarts, at);
 
 function drawWords() {
   document.documentElement.lang = language === "zh" ? "zh-CN" : "en";
@@ -762,16 +800,18 @@ function go(at) {
   if (!byId("question").querySelector("[role=status]")) byId("question").hidden = true;
   byId("remark").textContent = "";
   cursor = Math.max(0, Math.min(newest.at, at));
-  try { history.replaceState(null, "", "#e=" + cursor); } catch { /* Some browsers forbid it for files. */ }
+  // Seldom, because browsers complain of too many changes.
+  addressed ||= setTimeout(() => {
+    addressed = 0;
+    try { history.replaceState(null, "", "#e=" + cursor); } catch { /* Some browsers forbid it for files. */ }
+  }, 300);
   draw();
 }
+let addressed = 0;
 
 // The first number in a sorted list above `at`, and the last below it.
-const above = (list, at) => list.find((number) => number > at) ?? events.length;
-function below(list, at) {
-  for (let nth = list.length - 1; nth >= 0; nth--) if (list[nth] < at) return list[nth];
-  return 0;
-}
+const above = (list, at) => list[countUntil(list, at)] ?? events.length;
+const below = (list, at) => list[countUntil(list, at - 1) - 1] ?? 0;
 
 // The event that queued a task, or began its life, before `at`.
 function causeOf(task, at) {
@@ -792,7 +832,7 @@ function causeOfWake(at, by) {
   if (by > 0) return lastBefore(at, ([code, , a]) => code === CODE.StepBegin && a === by);
   if (by === BY.Callback) return lastBefore(at, ([code]) => code === CODE.CallBegin);
   if (by === BY.Timer) return lastBefore(at, ([code]) => code === CODE.TimerFire);
-  const ended = by === BY.Kernel && endBefore(at - 1);
+  const ended = by === BY.Kernel && endOf[at - 1];
   if (ended) return lastBefore(at, ([code, , a]) => code === CODE.End && a === ended);
   return by === BY.Kernel && failedAt && failedAt < at ? failedAt : null;
 }
@@ -804,7 +844,8 @@ function causeOfCall(at) {
     return lastBefore(at, ([code, , a]) => code === CODE.TimerArm && a === timer);
   }
   // The callbacks that still stand in the queue were queued later.
-  let later = stateAt(at).ready.filter(([task]) => task === 0).length;
+  const { ready } = stateAt(at);
+  let later = ready.slice(0, ready.length).filter(([task]) => task === 0).length;
   return lastBefore(at, ([code]) => code === CODE.CallQueue && later-- === 0);
 }
 
@@ -826,9 +867,10 @@ const MOVES = {
     const isOther = chosen && chosen !== about;
     let at = null;
     if (isOther) at = causeOf(chosen, cursor - 1);
-    else if (code === CODE.Wake || code === CODE.Cancel) at = causeOfWake(cursor, by);
+    else if (code === CODE.Wake || code === CODE.Cancel || code === CODE.Uncancel) at = causeOfWake(cursor, by);
     else if (code === CODE.Spawn) at = causeOfWake(cursor, event[5]);
     else if (code === CODE.CallQueue) at = causeOfWake(cursor, a);
+    else if (code === CODE.Yield) at = lastBefore(cursor, ([code, , task]) => code === CODE.StepBegin && task === about);
     else if (about) at = causeOf(about, cursor - 1);
     else if (code === CODE.CallBegin || code === CODE.CallSkip) at = causeOfCall(cursor);
     else if (code === CODE.TimerFire || code === CODE.TimerCancel) at = lastBefore(cursor, (event) => event[0] === CODE.TimerArm && event[2] === a);
@@ -839,10 +881,10 @@ const MOVES = {
 
 // Goes on, but asks first who runs next, if the reader wants to predict that.
 function forward(at) {
-  const next = events.slice(cursor, at).findIndex((event) => event[0] === CODE.StepBegin || event[0] === CODE.CallBegin);
-  if (!byId("predict").checked || next < 0) return go(at);
-  go(cursor + next);
-  ask(cursor + 1);
+  const next = above(stepStarts, cursor), isStep = next <= at && stepStarts.length && next <= stepStarts[stepStarts.length - 1];
+  if (!byId("predict").checked || !isStep) return go(at);
+  go(next - 1);
+  ask(next);
 }
 
 function ask(then) {
@@ -852,7 +894,8 @@ function ask(then) {
   play(false);
   draw();
   // Everybody who is alive is a choice, in the order of their numbers.
-  const choices = [...state.tasks.keys()].slice(0, 12);
+  const choices = [];
+  for (const id of state.tasks.keys()) if (choices.push(id) === 12) break;
   if (right && !choices.includes(right)) choices.push(right);
   const answer = (who) => {
     score[1]++;
@@ -884,17 +927,17 @@ function find(search) {
   if (!wanted || !events.length) return;
   const number = /^#(\d+)$/.exec(wanted);
   if (number) chosen = names.has(Number(number[1])) ? Number(number[1]) : chosen;
-  const start = cursor, { at: nearest, state: near } = { at: cursor, state: cloneState(stateAt(cursor)) };
-  let at = nearest, state = near, count = 0;
+  const start = cursor;
+  let at = cursor, state = cloneState(stateAt(cursor)), count = 0;
   const matches = () => (number ? taskOf(events[at - 1]) === Number(number[1]) : sentence(at - 1, state).toLowerCase().includes(wanted));
   const slice = () => {
     if (mine !== searches || cursor !== start) return;
     const end = performance.now() + 30;
     while (count++ < events.length) {
       if (at === events.length) [at, state] = [0, cloneState(copies[0].state)];
-      apply(state, events[at++], data);
+      apply(state, events[at++]);
       if (matches()) return go(at);
-      if (count % 64 === 0 && performance.now() > end) {
+      if (count % 16 === 0 && performance.now() > end) {
         byId("remark").textContent = words().searching(count, events.length);
         return setTimeout(slice);
       }
@@ -953,6 +996,17 @@ function begin() {
   document.documentElement.dataset.ready = verdict === null || verdict < 0 ? "yes" : "no";
   goToHash();
 }
+byId("lanes").append(...Object.values(lanesBox));
+lanesBox.scroll.addEventListener("scroll", () => { lanesScroll = lanesBox.scroll.scrollLeft; }, { passive: true });
+// One listener for all columns.
+lanesBox.scroll.addEventListener("click", ({ target }) => target.dataset.event && go(Number(target.dataset.event)));
+lanesWidth = byId("lanes").clientWidth;
 openWorld(data.first);
 draw();
+// Also called once at the beginning, when the page has its scroll bar.
+new ResizeObserver(([{ contentRect }]) => {
+  if (Math.round(contentRect.width) === lanesWidth) return;
+  lanesWidth = Math.round(contentRect.width);
+  drawLanes(cursor);
+}).observe(byId("lanes"));
 begin();

@@ -7,7 +7,7 @@ const CODE = {
   TurnBegin: 0, TurnEnd: 1, Spawn: 2, Wake: 3, StepBegin: 4, StepEnd: 5, CallBegin: 6, CallEnd: 7,
   CallQueue: 8, CallSkip: 9, WaitBegin: 10, WaitEnd: 11, TimerArm: 12, TimerFire: 13,
   TimerCancel: 14, Expire: 15, End: 16, Park: 17, Unpark: 18, Fail: 19, Suspend: 20,
-  Choose: 21, Cancel: 22,
+  Choose: 21, Cancel: 22, Uncancel: 23, Yield: 24,
 };
 const PHASE = { Between: 0, Turn: 1, Parked: 2 };
 const BY = { Callback: -1, Timer: -2, Kernel: -3, Outside: -4 };
@@ -30,93 +30,170 @@ function isUntil(times, a, b) {
   return times.high[a] < times.high[b] || (times.high[a] === times.high[b] && times.low[a] <= times.low[b]);
 }
 
+// ---- collections whose copies share what they have in common ----
+//
+// A state is copied for each jump, and a loop may have many thousand tasks. So a collection consists of
+// parts. A copy has the same parts; whoever changes a part that is not its own copies it first.
+
+const PART = 32;
+
+class Parts {
+  constructor(parts = new Map()) {
+    this.parts = parts;
+    this.owner = {};
+  }
+
+  // The part with this number, to be changed.
+  own(number, create) {
+    const part = this.parts.get(number);
+    if (part?.owner === this.owner) return part.items;
+    const items = create(part?.items);
+    this.parts.set(number, { owner: this.owner, items });
+    return items;
+  }
+
+  // What a copy takes over. From now on, neither owns the parts.
+  share(copy) {
+    this.owner = {};
+    copy.parts = new Map(this.parts);
+    return copy;
+  }
+}
+
+// A map from the numbers of tasks or timers.
+class Ids extends Parts {
+  size = 0;
+
+  copy() {
+    const copy = this.share(new Ids());
+    copy.size = this.size;
+    return copy;
+  }
+
+  get(id) { return this.parts.get(Math.floor(id / PART))?.items.get(id); }
+
+  has(id) { return this.parts.get(Math.floor(id / PART))?.items.has(id) ?? false; }
+
+  set(id, value) {
+    const items = this.own(Math.floor(id / PART), (items) => new Map(items));
+    if (!items.has(id)) this.size++;
+    items.set(id, value);
+  }
+
+  delete(id) {
+    if (!this.has(id)) return;
+    const number = Math.floor(id / PART), items = this.own(number, (items) => new Map(items));
+    items.delete(id);
+    this.size--;
+    if (!items.size) this.parts.delete(number);
+  }
+
+  *[Symbol.iterator]() { for (const { items } of this.parts.values()) yield* items; }
+
+  *keys() { for (const { items } of this.parts.values()) yield* items.keys(); }
+
+  // Calls `see(value, id)`. In a long loop, this is faster than the iterator.
+  each(see) { for (const { items } of this.parts.values()) items.forEach(see); }
+}
+
+// The ready queue.
+class Queue extends Parts {
+  head = 0;
+  tail = 0;
+
+  copy() {
+    const copy = this.share(new Queue());
+    copy.head = this.head;
+    copy.tail = this.tail;
+    return copy;
+  }
+
+  get length() { return this.tail - this.head; }
+
+  at(nth) {
+    const place = this.head + nth;
+    return nth < this.length ? this.parts.get(Math.floor(place / PART)).items[place % PART] : undefined;
+  }
+
+  put(place, entry) { this.own(Math.floor(place / PART), (items) => items?.slice() ?? [])[place % PART] = entry; }
+
+  push(entry) { this.put(this.tail++, entry); }
+
+  shift() {
+    if (!this.length) return undefined;
+    const entry = this.at(0);
+    this.head++;
+    if (this.head % PART === 0) this.parts.delete(this.head / PART - 1);
+    return entry;
+  }
+
+  bringForward(nth) {
+    const entry = this.at(nth);
+    for (let at = nth; at > 0; at--) this.put(this.head + at, this.at(at - 1));
+    this.put(this.head, entry);
+  }
+
+  slice(from, to) {
+    const entries = [];
+    for (let nth = from; nth < Math.min(to, this.length); nth++) entries.push(this.at(nth));
+    return entries;
+  }
+}
+
 // `data.split` has the times as words. Fields that the Rust twin lacks are only for the page:
 //
-//   a task's isReady, isCancelled, unwinds
-//   place   the line that the task has reached, while a wait is open; null if it is unknown
-//   last    the last known line
-//   waiting the number of open waits
-//   later   a heap of the timers that are not due, the next one first
-//
-// Copies of a state share their tasks, until one of them changes a task: see `own`.
+//   a task's isReady
+//   a task's yields   the line where it has yielded, if it has not run since; in Rust only whether
+//   resumes           the line where it had yielded before this step; else null
+//   place             the line that the task has reached, while a wait is open; null if it is unknown
+//   waiting           the number of open waits
+//   expiries          how often the wheel was turned: see `isDue`
+//   copied            how many waits were copied with their tasks, since the state was copied
 function firstState(data) {
   const { base } = data;
   const state = {
     time: base.time, turns: base.turns, phase: base.phase, running: base.running, isWoken: base.woken,
-    isCalling: base.calling, hasFired: base.fired, marked: base.marked,
-    ready: base.ready.map((entry) => [...entry]), tasks: new Map(), timers: new Map(), wheel: base.wheel, failure: base.failure,
-    later: [], waiting: 0, owner: {},
+    isCalling: base.calling, hasFired: base.fired, marked: base.marked, ready: new Queue(), tasks: new Ids(),
+    timers: new Ids(), wheel: base.wheel, failure: base.failure, expiries: 0, waiting: 0, copied: 0,
   };
-  for (const [id, name, at, by, row, generation, steps, waits] of base.tasks) {
+  for (const [id, name, at, by, row, generation, steps, waits, last, yields, isCancelled, unwinds] of base.tasks) {
     const begun = new Map(waits.map(([wait, what, kind, on, at]) => [wait, { what, kind, on, at }]));
     state.waiting += waits.length;
-    const place = waits.length ? waits[waits.length - 1][4] : null;
-    state.tasks.set(id, { name, at, by, row, generation, steps, waits: begun, isReady: false, isCancelled: false,
-      unwinds: false, place, last: place ?? at, owner: state.owner });
+    const place = yields ? last : waits.length ? waits[waits.length - 1][4] : null;
+    state.tasks.set(id, { name, at, by, row, generation, steps, waits: begun, isReady: false, isCancelled, unwinds,
+      yields: yields ? last : null, resumes: null, place, last, owner: state.tasks.owner });
   }
-  for (const [id, deadline, task, isDue] of base.timers) {
-    state.timers.set(id, { deadline, task, isDue });
-    if (!isDue) pushLater(state, id, deadline, data);
+  for (const [id, deadline, task, isDue] of base.timers) state.timers.set(id, { deadline, task, armed: isDue ? -1 : 0 });
+  for (const entry of base.ready) {
+    state.ready.push(entry);
+    if (state.tasks.has(entry[0])) own(state, entry[0]).isReady = true;
   }
-  for (const [task] of base.ready) if (state.tasks.has(task)) state.tasks.get(task).isReady = true;
   return state;
 }
 
 function cloneState(state) {
-  // From now on, neither owns the tasks.
-  state.owner = {};
-  return { ...state, owner: {}, ready: state.ready.slice(), tasks: new Map(state.tasks), timers: new Map(state.timers),
-    later: state.later.slice() };
+  state.copied = 0;
+  return { ...state, ready: state.ready.copy(), tasks: state.tasks.copy(), timers: state.timers.copy() };
 }
 
 // The task, to be changed.
 function own(state, id) {
   const task = state.tasks.get(id);
-  if (!task || task.owner === state.owner) return task;
-  const copy = { ...task, waits: new Map(task.waits), owner: state.owner };
+  if (!task || task.owner === state.tasks.owner) return task;
+  const copy = { ...task, waits: new Map(task.waits), owner: state.tasks.owner };
+  state.copied += task.waits.size;
   state.tasks.set(id, copy);
   return copy;
 }
 
-function sizeOf(state) {
-  return state.tasks.size + state.timers.size + state.ready.length + state.waiting;
+// What a copy of the state costs, in events that could be applied instead.
+function costOfCopy(state) {
+  return state.tasks.parts.size + state.timers.parts.size + state.ready.parts.size + state.copied;
 }
 
-// ---- the heap of timers, by deadline. Timers that are gone stay in it until they are its first. ----
-
-function pushLater({ later, timers }, id, deadline, data) {
-  if (later.length > 2 * timers.size + 64) {
-    const living = later.filter(([id]) => timers.has(id) && !timers.get(id).isDue);
-    later.length = 0;
-    for (const entry of living) sift(later, entry, data);
-  }
-  sift(later, [id, deadline], data);
-}
-
-function sift(later, entry, data) {
-  let at = later.length;
-  while (at > 0) {
-    const parent = (at - 1) >> 1;
-    if (isUntil(data.split, later[parent][1], entry[1])) break;
-    later[at] = later[parent];
-    at = parent;
-  }
-  later[at] = entry;
-}
-
-function popLater(later, data) {
-  const last = later.pop();
-  if (!later.length) return;
-  let at = 0;
-  for (;;) {
-    let child = 2 * at + 1;
-    if (child >= later.length) break;
-    if (child + 1 < later.length && !isUntil(data.split, later[child][1], later[child + 1][1])) child++;
-    if (isUntil(data.split, last[1], later[child][1])) break;
-    later[at] = later[child];
-    at = child;
-  }
-  later[at] = last;
+// Whether a timer was set aside, to fire in this turn: a later turn of the wheel has reached its deadline.
+function isDue(state, { armed, deadline }, data) {
+  return armed < state.expiries && isUntil(data.split, deadline, state.wheel);
 }
 
 function queue(state, task, by) {
@@ -137,7 +214,13 @@ function queueIfWoken(state, task) {
   state.isWoken = false;
 }
 
-function apply(state, event, data) {
+// The line of the first open wait.
+function firstWait(task) {
+  for (const { at } of task.waits.values()) return at;
+  return null;
+}
+
+function apply(state, event) {
   const [code, time, a, b, c, d, e, f] = event;
   state.time = time;
   const hasFired = state.hasFired;
@@ -153,7 +236,7 @@ function apply(state, event, data) {
     case CODE.Spawn: // task, name, at, by, row, generation
       state.tasks.set(a, {
         name: b, at: c, by: d, row: e, generation: f, steps: 0, waits: new Map(), isReady: true, isCancelled: false,
-        unwinds: false, place: null, last: c, owner: state.owner,
+        unwinds: false, yields: null, resumes: null, place: null, last: c, owner: state.tasks.owner,
       });
       state.ready.push([a, d]);
       break;
@@ -170,6 +253,11 @@ function apply(state, event, data) {
       if (task) {
         task.steps++;
         task.unwinds = task.isCancelled;
+        task.resumes = task.yields;
+        if (task.yields !== null) {
+          task.yields = null;
+          task.place = firstWait(task);
+        }
       }
       break;
     }
@@ -190,8 +278,18 @@ function apply(state, event, data) {
       if (task) task.isCancelled = true;
       break;
     }
+    case CODE.Uncancel: { // task, by, left, revoked
+      const task = d ? own(state, a) : null;
+      if (task) task.isCancelled = false;
+      break;
+    }
+    case CODE.Yield: { // task, at
+      const task = own(state, a);
+      if (task) task.yields = task.place = task.last = b;
+      break;
+    }
     case CODE.Choose: // what, among, index
-      if (a === CHOICE.Entry && c < state.ready.length) state.ready.unshift(...state.ready.splice(c, 1));
+      if (a === CHOICE.Entry && c < state.ready.length) state.ready.bringForward(c);
       break;
     case CODE.CallQueue: state.ready.push([0, a]); break;
     case CODE.CallSkip: take(state); break;
@@ -214,14 +312,12 @@ function apply(state, event, data) {
       if (task) {
         if (task.waits.delete(b)) state.waiting--;
         task.last = c;
-        task.place = null;
-        for (const { at } of task.waits.values()) { task.place = at; break; }
+        task.place = task.yields ?? firstWait(task);
       }
       break;
     }
     case CODE.TimerArm:
-      state.timers.set(a, { deadline: b, task: c, isDue: false });
-      pushLater(state, a, b, data);
+      state.timers.set(a, { deadline: b, task: c, armed: state.expiries });
       break;
     case CODE.TimerFire:
       state.timers.delete(a);
@@ -230,11 +326,7 @@ function apply(state, event, data) {
     case CODE.TimerCancel: state.timers.delete(a); break;
     case CODE.Expire:
       state.wheel = a;
-      while (state.later.length && isUntil(data.split, state.later[0][1], a)) {
-        const [id] = state.later[0], timer = state.timers.get(id);
-        popLater(state.later, data);
-        if (timer) state.timers.set(id, { ...timer, isDue: true });
-      }
+      state.expiries++;
       break;
     case CODE.End:
       state.waiting -= state.tasks.get(a)?.waits.size ?? 0;
@@ -262,7 +354,7 @@ function hashOf(state, data) {
   word(Number(state.isWoken) | Number(state.isCalling) << 1 | Number(state.hasFired) << 2);
   word(state.marked);
   word(state.ready.length);
-  for (const [task, by] of state.ready) { number(task); number(by); }
+  for (const [task, by] of state.ready.slice(0, state.ready.length)) { number(task); number(by); }
   word(state.tasks.size);
   for (const [id, task] of inOrder(state.tasks)) {
     number(id);
@@ -270,6 +362,7 @@ function hashOf(state, data) {
     word(task.row);
     word(task.generation);
     number(task.steps);
+    word(Number(task.yields !== null) | Number(task.isCancelled) << 1 | Number(task.unwinds) << 2);
     word(task.waits.size);
     for (const [wait, { kind, on }] of inOrder(task.waits)) {
       number(wait);
@@ -282,7 +375,7 @@ function hashOf(state, data) {
     number(id);
     time(timer.deadline);
     number(timer.task);
-    word(Number(timer.isDue));
+    word(Number(isDue(state, timer, data)));
   }
   time(state.wheel);
   word(state.failure);
@@ -294,7 +387,7 @@ function hashOf(state, data) {
 function firstDifference(data) {
   const state = firstState(data);
   for (let nth = 0; nth < data.events.length; nth++) {
-    apply(state, data.events[nth], data);
+    apply(state, data.events[nth]);
     if (hashOf(state, data) !== data.hashes[nth]) return nth;
   }
   return -1;
@@ -304,7 +397,7 @@ function firstDifference(data) {
 // wheel's time is its level; the digit is its slot. Null if it is set aside, or was late.
 function placeInWheel(data, state, timer) {
   const { high, low } = data.split, { deadline } = timer, { wheel } = state;
-  if (timer.isDue || !isUntil(data.split, wheel, deadline)) return null;
+  if (isDue(state, timer, data) || !isUntil(data.split, wheel, deadline)) return null;
   const differs = [high[deadline] ^ high[wheel], low[deadline] ^ low[wheel]];
   const bit = differs[0] ? 63 - Math.clz32(differs[0]) : 31 - Math.clz32(differs[1] | 1);
   const level = Math.floor(bit / 6);
