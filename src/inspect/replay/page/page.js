@@ -292,12 +292,15 @@ const moreThan = (count, most = MANY) => (count > most ? faint(words().more(coun
 const unfolded = new Set();
 const FEW = 12;
 const most = (panel, count) => (count <= FEW + 2 || unfolded.has(panel) ? MANY : FEW);
+function foldButton(panel, isOpen, more) {
+  const toggle = () => { if (!unfolded.delete(panel)) unfolded.add(panel); draw(); };
+  return element("button", { type: "button", class: "fold", "aria-expanded": isOpen, "data-fold": panel, onclick: toggle },
+    isOpen ? words().fold : words().unfold(more));
+}
 function folds(panel, count) {
   if (count <= FEW + 2) return [];
   const isOpen = unfolded.has(panel);
-  const toggle = () => { if (!unfolded.delete(panel)) unfolded.add(panel); draw(); };
-  return [element("button", { type: "button", class: "fold", "aria-expanded": isOpen, "data-fold": panel, onclick: toggle },
-    isOpen ? words().fold : words().unfold(count - FEW)), isOpen ? moreThan(count) : null];
+  return [foldButton(panel, isOpen, count - FEW), isOpen ? moreThan(count) : null];
 }
 
 function stateOf(task, state) {
@@ -368,12 +371,10 @@ function drawReady(state) {
 }
 
 function digitsLine(digits, differs) {
-  const line = element("span", { class: "digits mono" });
-  digits.forEach((digit, nth) => {
-    const kind = differs === null ? "" : nth < differs ? "same" : nth === differs ? "differs" : "";
-    line.append(element("span", { class: kind }, String(digit).padStart(2, "0")), " ");
-  });
-  return line;
+  const two = (from, to) => digits.slice(from, to).map((digit) => String(digit).padStart(2, "0") + " ").join("");
+  if (differs === null) return element("span", { class: "digits mono" }, two(0));
+  return element("span", { class: "digits mono" }, element("span", { class: "same" }, two(0, differs)),
+    element("span", { class: "differs" }, two(differs, differs + 1)), two(differs + 1));
 }
 
 const EMPTY_CELLS = Array.from({ length: 704 }, (_, nth) => `M${22 + (nth % 64) * 10.5} ${Math.floor(nth / 64) * 9.5}h9v8h-9z`).join("");
@@ -548,17 +549,18 @@ function drawLanes(at) {
   }
 }
 
-const MOST_EDGES = 40;
+const MOST_EDGES = 20, ALL_EDGES = 60;
 
 // Who waits for whom: boxes in columns, what is awaited to the right of who awaits it. The tasks that the
 // reader looks at come first, since a large graph is cut.
 function drawGraph(state) {
-  const nodes = new Map(), edges = [], known = new Set();
+  const nodes = new Map(), edges = [], known = new Set(), isOpen = unfolded.has("graph");
+  const limit = isOpen ? ALL_EDGES : MOST_EDGES;
   const node = (key, label, task) => { if (!nodes.has(key)) nodes.set(key, { label, task, depth: 0 }); return key; };
   const connect = (from, to) => {
     const key = from + " " + to;
     if (known.has(key)) return true;
-    if (edges.length >= MOST_EDGES) return false;
+    if (edges.length >= limit) return false;
     known.add(key);
     edges.push([from, to]);
     return true;
@@ -566,7 +568,7 @@ function drawGraph(state) {
   let drawn = 0, more = 0;
   const waitsOf = (id, task) => {
     for (const [wait, { kind, on, what: about }] of task.waits) {
-      if (edges.length >= MOST_EDGES) return;
+      if (edges.length >= limit) return;
       drawn++;
       const from = node("t" + id, fitted(id, 40), id);
       const timer = state.timers.get(wait);
@@ -578,7 +580,7 @@ function drawGraph(state) {
       if (kind !== ON.Object) continue;
       // The tasks that a gather waits for.
       for (const child of childrenIn(data.texts[about], id, state)) {
-        if (!known.has(to + " t" + child) && edges.length >= MOST_EDGES) { more++; continue; }
+        if (!known.has(to + " t" + child) && edges.length >= limit) { more++; continue; }
         connect(to, node("t" + child, fitted(child, 40), child));
       }
     }
@@ -586,7 +588,7 @@ function drawGraph(state) {
   const firstOnes = new Set([chosen, taskOf(events[cursor - 1] ?? []), state.running].filter((id) => id && state.tasks.has(id)));
   for (const id of firstOnes) waitsOf(id, state.tasks.get(id));
   for (const [id, task] of state.tasks) {
-    if (edges.length >= MOST_EDGES) break;
+    if (edges.length >= limit) break;
     if (task.waits.size && !firstOnes.has(id)) waitsOf(id, task);
   }
   more += state.waiting - drawn;
@@ -618,7 +620,8 @@ function drawGraph(state) {
       ...lines.filter(Boolean).map((line, nth) => element("svg:text", { x: x + 7, y: y + (lines[1] ? 14 : 21) + nth * 14 }, line)));
     picture.append(task ? selects(box, task) : box);
   }
-  return [element("div", { class: "scroll" }, picture), more ? faint(words().more(more)) : null].filter(Boolean);
+  const rest = isOpen || more ? foldButton("graph", isOpen, more) : null;
+  return [element("div", { class: "scroll" }, picture), rest, isOpen && more ? faint(words().more(more)) : null].filter(Boolean);
 }
 
 // The living tasks that the description of a wait names: `a gather of "one", "two" (done)`. If several
