@@ -9,7 +9,8 @@
 //!    "first":0,                            the world with which the page opens
 //!    "worlds":[{                           one, or the orders of an exploration
 //!      "schedule":"7=2/3", "fault":null,
-//!      "lost":.., "ignored":false,         events that were dropped; whether another loop was ignored
+//!      "lost":.., "cut":..,               events that were dropped; texts that were cut
+//!      "ignored":false,                   whether another loop was ignored
 //!      "base":{..},                        the state before the first event
 //!      "events":[[code,time,..]],          the codes are in `write_event`
 //!      "hashes":[..]}]}                    if asked for
@@ -113,7 +114,7 @@ fn write_world(out: &mut String, world: &World<'_>, checked: bool, tables: &mut 
         Some(fault) => _ = write!(out, "{}", Text(&shortened(fault))),
         None => out.push_str("null"),
     }
-    _ = write!(out, r#","lost":{},"ignored":{},"base":"#, kept.lost, kept.has_ignored);
+    _ = write!(out, r#","lost":{},"cut":{},"ignored":{},"base":"#, kept.lost, kept.cut, kept.has_ignored);
     write_state(out, &kept.base, tables);
     out.push_str(r#","events":"#);
     list(out, &kept.events, |out, event| write_event(out, event, tables));

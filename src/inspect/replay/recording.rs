@@ -22,14 +22,19 @@ use std::time::Duration;
 /// A recording is for one loop. It ignores the events of a second loop, and the page says so.
 ///
 /// If it shares the loop with another probe, put it first into [`Tee`](crate::probe::Tee), and let the
-/// other probe cause no events: what a probe spawns, wakes or cancels, no probe is notified of.
+/// other probe cause no events. No probe is notified of what a probe spawns, wakes or cancels, and of
+/// what it puts into the ready queue. In the page, such a task or callback runs without having been
+/// queued, a spawned task has no name, and a notice says at which event this was first seen.
 ///
 /// # Cost
 ///
-/// About 150 bytes per event that is kept, and each different name of a task and description of a wait
-/// once, as long as an event or a living task has it. Names of tasks usually differ, and have no
-/// greatest length. The last 200,000 events are kept, or as many as [`limit`](Self::limit) says; the
-/// page says how many are lost. The page takes as much memory again while it is made.
+/// About 150 bytes per event that is kept, and the state of the loop twice: at the first of them and at
+/// the last. The last 200,000 events are kept, or as many as [`limit`](Self::limit) says; the page says
+/// how many are lost.
+///
+/// Each different name of a task and description of a wait is kept once, as long as an event or a living
+/// task has it. It is cut to 2,000 bytes; and to 60, while all names and descriptions take more than
+/// 16 MiB. The page says how many are cut. The page takes as much memory again while it is made.
 ///
 /// In debug builds, the state that follows from the events is compared with the loop's own state at
 /// the end of each turn, if the loop has no more than a few hundred tasks. They differ if another probe
@@ -66,6 +71,12 @@ pub(super) struct Kept {
     texts: HashSet<Rc<str>>,
     /// If there are more texts, those that nothing has any more are removed.
     most_texts: usize,
+    /// The bytes of all texts.
+    bytes: usize,
+    /// As `most_texts`, for the bytes.
+    most_bytes: usize,
+    /// Number of events whose text was cut.
+    pub(super) cut: u64,
     /// The loop, from its first turn on.
     loop_id: Option<u64>,
     /// The last spawned task.
@@ -84,6 +95,11 @@ pub(super) struct Recorded {
 }
 
 const USUAL_LIMIT: usize = 200_000;
+
+/// A text is cut to this many bytes; and to the smaller number, while all texts have more than `BYTES`.
+const LONGEST: usize = 2_000;
+const SHORT: usize = 60;
+const BYTES: usize = 1 << 24;
 
 impl Recording {
     /// Creates a recording without events.
@@ -105,6 +121,9 @@ impl Recording {
                 has_sources: true,
                 texts: HashSet::new(),
                 most_texts: 1_000,
+                bytes: 0,
+                most_bytes: BYTES / 4,
+                cut: 0,
                 loop_id: None,
                 last_task: 0,
                 is_elsewhere: false,
@@ -307,13 +326,24 @@ impl Kept {
             return text.clone();
         }
         // Names of tasks differ, so texts that no kept event and no living task has are removed: each
-        // time that their number has doubled, so that this takes constant time per text.
-        if self.texts.len() > self.most_texts {
+        // time that their number or their size has doubled, so that this takes constant time per byte.
+        if self.texts.len() > self.most_texts || self.bytes > self.most_bytes {
             self.texts.retain(|text| Rc::strong_count(text) > 1);
+            self.bytes = self.texts.iter().map(|text| text.len()).sum();
             self.most_texts = self.texts.len().max(500).saturating_mul(2);
+            self.most_bytes = self.bytes.max(BYTES / 8).saturating_mul(2);
         }
-        let text: Rc<str> = text.into();
-        self.texts.insert(text.clone());
+        let longest = if self.bytes > BYTES { SHORT } else { LONGEST };
+        let text: Rc<str> = if text.len() <= longest {
+            text.into()
+        } else {
+            self.cut += 1;
+            let end = (0..=longest).rev().find(|&end| text.is_char_boundary(end)).unwrap_or(0);
+            format!("{}…", &text[..end]).into()
+        };
+        if self.texts.insert(text.clone()) {
+            self.bytes += text.len();
+        }
         text
     }
 }
@@ -364,6 +394,21 @@ mod tests {
             drop(text);
         }
         assert!(recording.kept.borrow().texts.len() <= 1_001);
+    }
+
+    /// Memory does not depend on the lengths of names. A cut name is still valid text.
+    #[test]
+    fn cut_long_texts() {
+        let mut kept = Recording::new().limit(10).kept.into_inner();
+        assert_eq!(&*kept.text(&"é".repeat(1_000)), "é".repeat(1_000));
+        assert_eq!(kept.cut, 0);
+        assert_eq!(&*kept.text(&("a".to_string() + &"é".repeat(5_000))), "a".to_string() + &"é".repeat(999) + "…");
+        assert_eq!(kept.cut, 1);
+        let living: Vec<_> = (0..20_000).map(|task| kept.text(&format!("{task:0>3000}"))).collect();
+        // All bytes, as they are kept at last.
+        let bytes: usize = kept.texts.iter().map(|text| text.len()).sum();
+        assert!(bytes == kept.bytes && bytes < BYTES + LONGEST + 3, "{bytes}");
+        assert_eq!(kept.cut, 1 + living.len() as u64);
     }
 
     /// Living tasks keep their names, so looking through all texts at each new one would be too often.

@@ -144,7 +144,7 @@ impl State {
             // These change nothing.
             EventKind::Wake { .. } => {}
             EventKind::StepBegin { task } => {
-                self.take();
+                self.take(Some(task.0));
                 self.running = Some(task.0);
                 self.is_woken = false;
                 if let Some(task) = self.tasks.get_mut(&task.0) {
@@ -189,11 +189,11 @@ impl State {
             }
             EventKind::Choose { .. } => {}
             EventKind::CallQueue { by } => self.ready.push_back(Entry { task: None, by }),
-            EventKind::CallSkip => self.take(),
+            EventKind::CallSkip => self.take(None),
             EventKind::CallBegin => {
                 self.is_calling = true;
                 if !has_fired {
-                    self.take();
+                    self.take(None);
                 }
             }
             EventKind::CallEnd => self.is_calling = false,
@@ -244,10 +244,13 @@ impl State {
         }
     }
 
-    /// Takes the first entry of the ready queue.
-    fn take(&mut self) {
-        self.ready.pop_front();
-        self.marked = self.marked.saturating_sub(1);
+    /// Takes the first entry of the ready queue, a task or a callback. It is not there if a probe has
+    /// queued it, which emits no event.
+    fn take(&mut self, task: Option<u64>) {
+        if self.ready.front().is_some_and(|entry| entry.task == task) {
+            self.ready.pop_front();
+            self.marked = self.marked.saturating_sub(1);
+        }
     }
 
     /// A hash of the state, without texts and places. The same function is in `page/reducer.js`.

@@ -16,7 +16,7 @@ const byId = (id) => document.getElementById(id);
 // Copies of states, from which others are computed: one for at most `DISTANCE` events. If copying a state
 // costs more than that, they are as far apart as it costs, so all of them take memory in proportion to
 // the number of events.
-let copies, turnStarts, stepStarts, choices, names, ids, endOf, newest, verdict, failedAt;
+let copies, turnStarts, stepStarts, choices, names, ids, endOf, newest, verdict, failedAt, missedAt;
 const DISTANCE = 512;
 
 // The states at the cursor, at the begin of the lanes, and at the last choice: see `moveTo`.
@@ -39,7 +39,7 @@ function openWorld(number) {
   endOf = new Float64Array(events.length);
   [newest, shown, past, aside] = [0, 1, 2, 3].map(() => ({ at: 0, state: cloneState(copies[0].state) }));
   verdict = data.hashes ? -1 : null;
-  failedAt = 0;
+  failedAt = missedAt = 0;
   byId("slider").max = events.length;
 }
 
@@ -57,6 +57,7 @@ function readOn(milliseconds) {
   while (newest.at < events.length) {
     if (newest.at % 64 === 0 && performance.now() > end) return false;
     const event = events[newest.at], [code, , a] = event;
+    if (code === CODE.StepBegin && !isNext(newest.state, a)) missedAt ||= newest.at + 1;
     apply(newest.state, event);
     // The task that has ended just before its waiters are woken.
     endOf[newest.at] = code === CODE.End ? a : AFTER_END.has(code) && newest.at ? endOf[newest.at - 1] : 0;
@@ -139,7 +140,7 @@ function short(text, most = LONG) {
 
 const nameOf = (task) => visible(data.texts[names.get(task)] ?? "?");
 const shortName = (task, most) => isolated(short(nameOf(task), most));
-const told = (task) => `“${shortName(task)}” (${task})`;
+const told = (task) => words().named(shortName(task), task);
 // A name and a number in little room: the number is always there.
 const fitted = (task, most) => { const number = ` (${task})`; return shortName(task, most - number.length) + number; };
 const cause = (by) => (by > 0 ? told(by) : words().cause(by));
@@ -440,7 +441,7 @@ function drawWakers(state) {
   const table = element("table", {}, element("tr", {}, ...["row", "generation", "task", "state"].map((word) => element("th", {}, words()[word]))));
   for (const [id, task] of rows) {
     const [kind, text] = stateOf(id, state);
-    table.append(element("tr", {}, element("td", {}, String(task.row)), element("td", {}, String(task.generation)),
+    table.append(element("tr", {}, element("td", { class: "time" }, String(task.row)), element("td", { class: "time" }, String(task.generation)),
       element("td", {}, taskButton(id)), element("td", { class: "state-" + kind, title: words().steps(task.steps) }, text)));
   }
   return [table, ...folds("wakers", state.tasks.size)].filter(Boolean);
@@ -465,9 +466,13 @@ function firstRows(state, count) {
 let lanesWidth = 0, lanesScroll = 0;
 const lanesBox = { legend: element("p", { class: "faint" }), scroll: element("div", { class: "scroll" }), more: element("div") };
 
+// At most so wide is a small text in the lanes, with some room behind it.
+const widthOf = (text) => [...text].reduce((width, letter) => width + (letter > "\u2e80" ? 10 : 5.6), 8);
+
 function drawLanes(at) {
   // Fewer columns on a small screen.
-  const left = lanesWidth < 600 ? 130 : 176, width = 11, head = 26, height = 22;
+  const left = lanesWidth < 600 ? 130 : 176, head = 26, height = 22;
+  const width = Math.max(11, Math.min(20, Math.floor((lanesWidth - left - 10) / (BEFORE + AFTER + 1))));
   const room = Math.floor((lanesWidth - left - 10) / width) - 1;
   const before = room < 30 ? Math.max(8, Math.min(BEFORE, Math.ceil(room * .7))) : BEFORE;
   const from = Math.max(0, at - before);
@@ -504,12 +509,14 @@ function drawLanes(at) {
   for (const column of turns) {
     const x = left + column * width;
     picture.append(element("svg:line", { x1: x, y1: 2, x2: x, y2: bottom, class: "turn" }));
-    if (x > free) { label(x + 2, 9, words().turn(turnAt(from + column))); free = x + 44; }
+    const text = words().turn(turnAt(from + column));
+    if (x > free) { label(x + 2, 9, text); free = x + widthOf(text); }
   }
   free = 0;
   for (const [column, time] of times) {
     const x = left + column * width;
-    if (x > free) { label(x + 2, 20, timeText(time)); free = x + 70; }
+    const text = timeText(time);
+    if (x > free) { label(x + 2, 20, text); free = x + widthOf(text); }
   }
   // One path for all that a task does in one way.
   for (const [id, lane] of lanes) {
@@ -784,6 +791,8 @@ function drawWords() {
   if (!events.length) notes.push(words().nothing);
   if (data.ignored) notes.push(words().ignored);
   if (data.lost) notes.push(words().lost(data.lost));
+  if (missedAt) notes.push(words().missed(missedAt));
+  if (data.cut) notes.push(words().cut(data.cut));
   if (newest.at < events.length) notes.push(words().reading);
   else if (verdict !== null) notes.push(verdict < 0 ? words().verified : words().differs(verdict));
   byId("notice").replaceChildren(notes.join(" "));

@@ -202,12 +202,17 @@ function queue(state, task, by) {
   if (queued) queued.isReady = true;
 }
 
-function take(state) {
-  const entry = state.ready.shift();
+// Takes the first entry, a task or a callback (0). It is not there if a probe has queued it, which emits
+// no event.
+function take(state, task) {
+  if (!isNext(state, task)) return;
+  state.ready.shift();
   if (state.marked > 0) state.marked--;
-  const taken = entry && own(state, entry[0]);
+  const taken = own(state, task);
   if (taken) taken.isReady = false;
 }
+
+const isNext = (state, task) => state.ready.at(0)?.[0] === task;
 
 function queueIfWoken(state, task) {
   if (state.isWoken) queue(state, task, task);
@@ -246,7 +251,7 @@ function apply(state, event) {
       else queue(state, a, b);
       break;
     case CODE.StepBegin: {
-      take(state);
+      take(state, a);
       state.running = a;
       state.isWoken = false;
       const task = own(state, a);
@@ -292,10 +297,10 @@ function apply(state, event) {
       if (a === CHOICE.Entry && c < state.ready.length) state.ready.bringForward(c);
       break;
     case CODE.CallQueue: state.ready.push([0, a]); break;
-    case CODE.CallSkip: take(state); break;
+    case CODE.CallSkip: take(state, 0); break;
     case CODE.CallBegin:
       state.isCalling = true;
-      if (!hasFired) take(state);
+      if (!hasFired) take(state, 0);
       break;
     case CODE.CallEnd: state.isCalling = false; break;
     case CODE.WaitBegin: { // task, wait, what, kind, on, at
