@@ -15,7 +15,7 @@ pub(crate) fn callback(future: &Task<u64>) {
     println!("执行结果:{}", future.result().unwrap());
 }
 
-async fn main_task() {
+pub(crate) async fn main_task() {
     let mut tasks = Vec::new();
     for i in 1..5 {
         let task = spawn(func1(i));

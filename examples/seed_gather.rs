@@ -13,7 +13,7 @@ pub(crate) async fn func1(i: u64) {
     println!("协程函数{i}执行完毕!");
 }
 
-async fn main_task() -> Result<(), TaskError> {
+pub(crate) async fn main_task() -> Result<(), TaskError> {
     let mut tasks = Vec::new();
     for i in 1..5 {
         // This is a future, not yet a task. It does not run before `gather` spawns it.

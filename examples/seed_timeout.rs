@@ -13,7 +13,7 @@ pub(crate) async fn func1(i: u64) -> u64 {
     i
 }
 
-async fn main_task() -> Result<(), TaskError> {
+pub(crate) async fn main_task() -> Result<(), TaskError> {
     let spawn = |i| task::Builder::new().name(format!("任务{i}")).spawn(func1(i));
     let tasks: Vec<_> = (1..5).map(spawn).collect();
     let (done, pending) = wait(tasks).timeout(Duration::from_millis(2500)).await;

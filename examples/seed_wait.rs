@@ -12,7 +12,7 @@ pub(crate) async fn func1(i: u64) {
     println!("协程函数{i}执行完毕!");
 }
 
-async fn main_task() {
+pub(crate) async fn main_task() {
     let mut tasks = Vec::new();
     for i in 1..5 {
         tasks.push(spawn(func1(i)));

@@ -110,6 +110,13 @@ fn page_is_whole_and_small() {
     assert!(page.len() < 150_000, "{} bytes", page.len());
 }
 
+/// By its title, or as the program without the hash that Cargo adds.
+#[test]
+fn name_the_page() {
+    assert_eq!(data_of(&Recording::new().to_html())["title"], "replay");
+    assert_eq!(data_of(&Recording::new().title("two </b>").to_html())["title"], "two </b>");
+}
+
 /// The lines of this file, because the events name it.
 #[test]
 fn contain_the_source() {
@@ -329,6 +336,7 @@ fn write_the_orders_of_an_exploration() {
     let worlds = data["worlds"].as_array().unwrap();
     let first = &worlds[data["first"].as_u64().unwrap() as usize];
     assert_eq!(first["schedule"], *failure.schedule);
+    assert_eq!(data["title"], "replay · write_the_orders_of_an_exploration");
     assert!(first["fault"].as_str().unwrap().contains("an update is lost"));
     let schedules: Vec<_> = worlds.iter().map(|world| world["schedule"].as_str().unwrap()).collect();
     assert!(schedules.contains(&""), "{schedules:?}");

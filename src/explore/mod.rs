@@ -137,6 +137,8 @@ where
     F: Fn() -> M + 'a,
     M: IntoFuture<Output: Outcome> + 'a,
 {
+    #[cfg(feature = "replay")]
+    let type_name = std::any::type_name::<F>();
     let program = move || {
         let main = program();
         Box::pin(async move { main.await.error() }) as std::pin::Pin<Box<dyn Future<Output = Option<String>> + 'a>>
@@ -156,6 +158,8 @@ where
         replayed: None,
         #[cfg(feature = "replay")]
         page: None,
+        #[cfg(feature = "replay")]
+        type_name,
     }
 }
 
@@ -237,6 +241,9 @@ pub struct Explore<'a> {
     /// Where to write the page.
     #[cfg(feature = "replay")]
     page: Option<PathBuf>,
+    /// The name of the program's type, for the heading of the page.
+    #[cfg(feature = "replay")]
+    type_name: &'static str,
 }
 
 /// Orders that are drawn by seeds.

@@ -16,7 +16,7 @@ use crate::explore::quiet::Quiet;
 use crate::explore::run::run_in;
 use crate::explore::schedule::{Deviation, Schedule};
 use crate::inspect::replay::Recording;
-use crate::inspect::replay::data::{World, json};
+use crate::inspect::replay::data::{World, json, program};
 use crate::inspect::replay::page::page;
 use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::rc::Rc;
@@ -89,6 +89,19 @@ impl Explore<'_> {
                 recording: &world.recording,
             })
             .collect();
-        page(&json(&worlds, first, false))
+        page(&json(&title_of(self.type_name), &worlds, first, false))
+    }
+}
+
+/// The function that has called `explore`, by the type of the program: `shop::tests::pay::{{closure}}`. Its
+/// crate is mostly called as the program.
+fn title_of(type_name: &str) -> String {
+    let function = type_name.split("::{{closure}}").next().unwrap_or_default();
+    let (krate, function) = function.split_once("::").unwrap_or(("", function));
+    let program = program();
+    match function {
+        "" | "main" => program,
+        _ if krate.is_empty() || program.replace('-', "_") == krate => format!("{program} · {function}"),
+        _ => format!("{program} · {krate}::{function}"),
     }
 }

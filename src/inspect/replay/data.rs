@@ -76,13 +76,13 @@ pub(crate) struct World<'a> {
 }
 
 /// `first` is the number of the world with which the page opens.
-pub(crate) fn json(worlds: &[World<'_>], first: usize, checked: bool) -> String {
+pub(crate) fn json(title: &str, worlds: &[World<'_>], first: usize, checked: bool) -> String {
     let mut tables = Tables { places: Table::new(), texts: Table::new(), times: Table::new(), objects: Table::new() };
     let mut runs = String::new();
     list(&mut runs, worlds, |out, world| write_world(out, world, checked, &mut tables));
     let has_sources = worlds.iter().all(|world| world.recording.kept().has_sources);
     let mut out = String::from(r#"{"format":"onelane-replay/1""#);
-    _ = write!(out, r#","title":{},"version":{},"files":"#, Text(&title()), Text(env!("CARGO_PKG_VERSION")));
+    _ = write!(out, r#","title":{},"version":{},"files":"#, Text(title), Text(env!("CARGO_PKG_VERSION")));
     let mut files = Table::new();
     let places: Vec<_> =
         tables.places.items.iter().map(|at| (files.place(at.file()), at.line(), at.column())).collect();
@@ -239,8 +239,13 @@ fn write_state(out: &mut String, state: &State, tables: &mut Tables) {
     out.push('}');
 }
 
-/// The name of the program.
-fn title() -> String {
+/// The name of the program. Cargo gives the program of a test a name with a hash, which is left out.
+pub(crate) fn program() -> String {
     let program = std::env::current_exe().ok();
-    program.as_deref().and_then(Path::file_stem).map_or_else(String::new, |name| name.to_string_lossy().into_owned())
+    let name = program.as_deref().and_then(Path::file_stem).unwrap_or_default().to_string_lossy();
+    let is_hash = |hash: &str| hash.len() == 16 && hash.bytes().all(|digit| digit.is_ascii_hexdigit());
+    match name.rsplit_once('-') {
+        Some((name, hash)) if is_hash(hash) => name.into(),
+        _ => name.into(),
+    }
 }

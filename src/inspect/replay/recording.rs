@@ -67,6 +67,8 @@ pub(super) struct Kept {
     limit: usize,
     /// Whether the page may contain source files.
     pub(super) has_sources: bool,
+    /// The heading of the page, if it is not the name of the program.
+    title: Option<Rc<str>>,
     /// The texts of events, each once.
     texts: HashSet<Rc<str>>,
     /// If there are more texts, those that nothing has any more are removed.
@@ -119,6 +121,7 @@ impl Recording {
                 lost: 0,
                 limit: USUAL_LIMIT,
                 has_sources: true,
+                title: None,
                 texts: HashSet::new(),
                 most_texts: 1_000,
                 bytes: 0,
@@ -183,6 +186,21 @@ impl Recording {
         self.kept.borrow().lost
     }
 
+    /// Sets the heading of the page. Without this, it is the name of the program's executable.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use onelane::replay::Recording;
+    ///
+    /// let recording = Recording::new().title("tea for two");
+    /// assert!(recording.to_json().contains(r#""title":"tea for two""#));
+    /// ```
+    pub fn title(self, title: impl Into<Rc<str>>) -> Self {
+        self.kept.borrow_mut().title = Some(title.into());
+        self
+    }
+
     /// Leaves the source files out of the page. It then shows only their names and the numbers of lines.
     ///
     /// # Examples
@@ -228,7 +246,7 @@ impl Recording {
     /// assert!(json.starts_with(r#"{"format":"onelane-replay/1""#));
     /// ```
     pub fn to_json(&self) -> String {
-        data::json(&[self.world()], 0, false)
+        data::json(&self.heading(), &[self.world()], 0, false)
     }
 
     /// Like [`to_json`](Self::to_json), with a hash of the loop's state after each event. The page
@@ -245,7 +263,11 @@ impl Recording {
     /// assert!(json.contains(r#""hashes":[]"#));
     /// ```
     pub fn to_checked_json(&self) -> String {
-        data::json(&[self.world()], 0, true)
+        data::json(&self.heading(), &[self.world()], 0, true)
+    }
+
+    fn heading(&self) -> Rc<str> {
+        self.kept.borrow().title.clone().unwrap_or_else(|| data::program().into())
     }
 
     fn world(&self) -> World<'_> {

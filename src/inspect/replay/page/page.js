@@ -998,8 +998,7 @@ function goToHash() {
   go(at ? Number(at[1]) : Math.min(1, events.length));
 }
 
-// Cargo gives the program of a test a name with a hash.
-byId("title").textContent = "onelane · " + visible(data.title.replace(/-[0-9a-f]{16}$/, ""));
+byId("title").textContent = "onelane · " + visible(data.title);
 document.title = byId("title").textContent;
 function begin() {
   const done = readOn(25);
