@@ -139,10 +139,24 @@ function short(text, most = LONG) {
 }
 
 const nameOf = (task) => visible(data.texts[names.get(task)] ?? "?");
+// How much room a text needs, in letters of Latin; and the part of it that has this much room.
+const roomOf = (letter) => (/[\u1100-\u115f\u2e80-\ua4cf\uac00-\ud7a3\uf900-\ufaff\ufe30-\ufe6f\uff00-\uff60]|[\ud83c-\ud83e\ud840-\ud87f]/.test(letter) ? 2 : 1);
+function fitting(text, room) {
+  let part = "";
+  for (const letter of text) {
+    room -= roomOf(letter);
+    if (room < 0) break;
+    part += letter;
+  }
+  return part;
+}
+// Cut to the room, with a sign that it is cut.
+const fit = (text, room) => (fitting(text, room) === text ? text : fitting(text, room - 1) + "…");
+
 const shortName = (task, most) => isolated(short(nameOf(task), most));
 const told = (task) => words().named(shortName(task), task);
 // A name and a number in little room: the number is always there.
-const fitted = (task, most) => { const number = ` (${task})`; return shortName(task, most - number.length) + number; };
+const fitted = (task, most) => { const number = ` (${task})`; return isolated(fit(nameOf(task), most - number.length)) + number; };
 const cause = (by) => (by > 0 ? told(by) : words().cause(by));
 const first = (text) => text.charAt(0).toUpperCase() + text.slice(1);
 // What is awaited, in words. The usual descriptions are translated.
@@ -153,7 +167,7 @@ function what(index) {
 }
 const shortWhat = (index) => isolated(short(what(index)));
 // The first of many, and the number of the others.
-const few = (list, most = 3) => list.slice(0, most).join(" + ") + (list.length > most ? " " + words().more(list.length - most) : "");
+const few = (list, most = 3, between = " + ") => list.slice(0, most).join(between) + (list.length > most ? " " + words().more(list.length - most) : "");
 
 function placeText(place) {
   const [file, line] = data.places[place];
@@ -621,7 +635,7 @@ function drawGraph(state) {
     picture.append(element("svg:path", { class: "edge", d: `M${one.x + 160} ${one.y + 17}C${one.x + 178} ${one.y + 17} ${other.x - 18} ${other.y + 17} ${other.x} ${other.y + 17}l-6 -3m6 3l-6 3` }));
   }
   for (const { label, task, x, y } of nodes.values()) {
-    const lines = [label.slice(0, 20), short(label.slice(20), 20)];
+    const line = fitting(label, 20), lines = [line, fit(label.slice(line.length), 20)];
     const box = element("svg:g", {}, element("svg:title", {}, label),
       element("svg:rect", { x, y, width: 160, height: 34, rx: task ? 4 : 14, class: "node" + (task && task === chosen ? " chosen" : "") }),
       ...lines.filter(Boolean).map((line, nth) => element("svg:text", { x: x + 7, y: y + (lines[1] ? 14 : 21) + nth * 14 }, line)));
@@ -707,15 +721,59 @@ function drawWorlds(at) {
     if (world_ === undefined || index === chosen) where.disabled = true;
     list.append(element("li", {}, where, " ", element("span", { class: "faint" }, note)));
   }
-  const orders = element("ol", { start: 0 });
-  data.worlds.slice(0, MANY).forEach(({ schedule, fault }, number) => {
-    orders.append(element("li", {}, element("button", {
-      type: "button", class: "task" + (number === world ? " chosen" : ""), "data-world": number,
-      onclick: () => enter(number, cursor),
-    }, schedule || words().normalOrder), " ", element("span", { class: fault ? "failed" : "state-run", title: fault }, fault ? "✘ " + visible(fault.split("\n")[0]) : "✔")));
+  return [element("div", {}, element("p", {}, words().choice(nth + 1)), list),
+    element("div", {}, element("p", { class: "faint" }, words().orders(data.worlds.length)), treeOf(normal))];
+}
+
+// The orders as a tree: an order is below the one from which it deviates once more. Only the way to the
+// world that is shown is open; of other branches, the numbers of orders and of failures are shown.
+let innerOrders = new Map(), counts = new Map();
+const normal = worldOf.get("") ?? -1;
+data.worlds.forEach(({ schedule, fault }, number) => {
+  for (let up = schedule, isFirst = true; up;) {
+    up = up.slice(0, Math.max(0, up.lastIndexOf(",")));
+    const parent = worldOf.get(up);
+    if (parent === undefined) continue;
+    if (isFirst) addTo(innerOrders, parent, number);
+    isFirst = false;
+    const count = counts.get(parent) ?? { orders: 0, failures: 0 };
+    count.orders++;
+    if (fault) count.failures++;
+    counts.set(parent, count);
+  }
+});
+
+function treeOf(root) {
+  let left = MANY;
+  const isOpen = (number) => number === world || data.schedule.startsWith(data.worlds[number].schedule + (number === normal ? "" : ","));
+  const item = (number) => {
+    const { schedule, fault } = data.worlds[number], inner = innerOrders.get(number) ?? [], count = counts.get(number);
+    const node = element("li", {}, element("button", {
+      type: "button", class: "task" + (number === world ? " chosen" : ""), "data-world": number, onclick: () => enter(number, cursor),
+    }, schedule.split(",").pop() || words().normalOrder), " ",
+    element("span", { class: fault ? "failed" : "state-run", title: fault }, fault ? "✘ " + short(visible(fault.split("\n")[0])) : "✔"));
+    left--;
+    if (!count) return node;
+    node.append(element("span", { class: "faint" }, " " + words().below(count.orders, count.failures)));
+    if (!isOpen(number)) return node;
+    // The way to the shown world is never cut.
+    const kept = inner.filter((one) => isOpen(one) || left-- > 0);
+    left += kept.filter((one) => !isOpen(one)).length;
+    node.append(element("ul", {}, ...kept.map(item), kept.length < inner.length ? element("li", { class: "faint" }, words().more(inner.length - kept.length)) : null));
+    return node;
+  };
+  return element("ul", { class: "tree" }, root < 0 ? null : item(root));
+}
+
+// In which choices this world differs from the normal order, in words.
+function differences() {
+  const parts = deviations(data.schedule).slice(0, 3).map(([at, index]) => {
+    const position = choices[at - 1], event = events[position - 1];
+    if (!event) return null;
+    const state = moveTo(aside, position);
+    return words().instead(at, choice(state, event, index), choice(state, event, 0));
   });
-  return [element("p", {}, words().choice(nth + 1)), list, element("p", { class: "faint" }, words().orders(data.worlds.length)),
-    orders, moreThan(data.worlds.length)].filter(Boolean);
+  return parts.includes(null) ? words().differsFromFifo(data.schedule) : words().differsFromFifo(few([...parts, ...deviations(data.schedule).slice(3)], 3, "; "));
 }
 
 // Shows another world, at the same event: until the choice where they part, both are the same.
@@ -786,7 +844,7 @@ function drawWords() {
   byId("search").placeholder = words().searchHint;
   byId("help").replaceChildren(...words().help.map(([keys, effect]) => element("tr", {}, element("td", {}, keys), element("td", {}, effect))));
   const notes = [];
-  if (data.schedule) notes.push(words().differsFromFifo(data.schedule));
+  if (data.schedule) notes.push(differences());
   if (data.fault) notes.push(visible(data.fault.split("\n")[0]));
   if (!events.length) notes.push(words().nothing);
   if (data.ignored) notes.push(words().ignored);
