@@ -6,6 +6,7 @@
 "use strict";
 const { chromium } = require("playwright-core");
 const assert = require("node:assert/strict");
+const fs = require("node:fs");
 const path = require("node:path");
 
 const [executablePath, folder, screenshots] = process.argv.slice(2);
@@ -74,7 +75,15 @@ async function main() {
     const all_ = (code) => sentences.filter(([of]) => of === code).map(([, text]) => text).join("\n");
     const said = (what, code, words) => check(what, all_(code).includes(words), true);
     said("a first step", 4, "runs for the first time");
-    said("a step after a sleep", 4, "Its last recorded wait was at replay.rs:");
+    said("a step after a sleep", 4, "It has waited at replay.rs:");
+    said("a step after a yield", 4, "It has yielded at replay.rs:");
+    said("a yield", 24, "yields at replay.rs:");
+    said("a request that is taken back, and one is left", 23, "1 is left");
+    said("the last request that is taken back", 23, "continues as if nothing had happened");
+    // What has waited and has not run yet is still at its line.
+    const unsure = await page.evaluate(() => events.flatMap(([code, , a], nth) =>
+      (code === CODE.StepBegin && stateAt(nth).tasks.get(a).steps && stateAt(nth).tasks.get(a).place === null ? [nth] : [])));
+    check("the line of each task that is ready is known", unsure, []);
     said("a step after a cancellation", 4, "It was cancelled, so it unwinds");
     said("a cancellation", 22, "cancels “");
     said("the end of what is awaited", 3, "is woken, because “");
@@ -325,6 +334,20 @@ async function main() {
     await close();
   }
 
+  // The pages of the documentation.
+  for (const name of fs.readdirSync("docs/replay").filter((name) => name.endsWith(".html"))) {
+    const { page, close } = await open(path.resolve("docs/replay", name));
+    check("has events and sources", await page.evaluate(() => events.length > 20 && data.files.every(({ text }) => text)), true);
+    await page.evaluate(() => { for (let at = 0; at <= events.length; at++) go(at); });
+    await close();
+  }
+  if (screenshots) {
+    const { page, close } = await open(path.resolve("docs/replay/seed_timeout.html"), { viewport: { width: 1400, height: 1000 } }, "#e=34");
+    await page.evaluate(() => { byId("about").open = false; document.activeElement.blur(); });
+    await page.screenshot({ path: path.join(screenshots, "page.png"), fullPage: true });
+    await close();
+  }
+
   // Long runs, and very many tasks at once. A step does a bounded amount of work, wherever it goes. The
   // times are printed only, because they depend on the machine.
   for (const [name, most] of [["varied", 700], ["long", 1_300], ["sleepers", 2_000], ["crowd", 6_000], ["orders", 1_300]]) {
@@ -348,6 +371,21 @@ async function main() {
     const [events, elements, slowest] = ["events", "elements", "time"].map(worst);
     console.log(`${name}: at most ${events.events} events and ${elements.elements} elements in a step; ` +
       `${times[120].toFixed(1)} ms, at most ${slowest.time.toFixed(1)} ms (${slowest.move}, event ${slowest.at})`);
+    // The time on the processor of the page's thread hardly depends on what else the machine does.
+    const session = await page.context().newCDPSession(page);
+    await session.send("Performance.enable", { timeDomain: "threadTicks" });
+    const used = async () => (await session.send("Performance.getMetrics")).metrics.find(({ name }) => name === "TaskDuration").value * 1000;
+    const costs = [];
+    for (let nth = 0; nth < 60; nth++) {
+      const before = await used();
+      await page.evaluate((nth) => {
+        [() => go((nth * 7919 * 131) % (events.length + 1)), MOVES.forward, MOVES.back, MOVES.backStep][nth % 4]();
+        document.body.getBoundingClientRect();
+      }, nth);
+      costs.push((await used()) - before);
+    }
+    costs.sort((one, other) => one - other);
+    console.log(`${name}: ${costs[30].toFixed(1)} ms of the processor in a step, at most ${costs[59].toFixed(1)} ms`);
     check(`${name}: few events are applied in a step`, events.events <= most, true);
     check(`${name}: few elements are made in a step`, elements.elements <= 900, true);
     await close();

@@ -209,6 +209,7 @@ function sentence(nth, state) {
       if (task.unwinds) return say("stepCancelled", told(a));
       if (task.resumes !== null) return say("stepResumes", told(a), placeText(task.resumes));
       if (task.waits.size) return say("stepContinues", told(a), few([...new Set([...task.waits.values()].map(({ at }) => placeText(at)))]));
+      if (task.waited !== null) return say("stepContinues", told(a), placeText(task.waited));
       return task.steps === 1 ? say("stepFirst", told(a)) : task.last === task.at ? say("stepBegin", told(a)) : say("stepLast", told(a), placeText(task.last));
     }
     case CODE.StepEnd: {
@@ -260,7 +261,8 @@ function placeOf(nth, state) {
   if (code === CODE.WaitBegin) return [f, false];
   if (code === CODE.Yield) return [events[nth][3], false];
   const task = state.tasks.get(taskOf(events[nth]) || state.running);
-  if (code === CODE.StepBegin && task && task.resumes !== null) return [task.resumes, false];
+  const before = code === CODE.StepBegin && task ? task.resumes ?? task.waited : null;
+  if (before !== null) return [before, false];
   return task ? [task.place ?? task.last, task.place === null] : null;
 }
 
@@ -385,8 +387,9 @@ function drawReady(state) {
   return [now, ...(lists.length ? lists : [faint(words().empty)]), ...folds("ready", state.ready.length)].filter(Boolean);
 }
 
-function digitsLine(digits, differs) {
-  const two = (from, to) => digits.slice(from, to).map((digit) => String(digit).padStart(2, "0") + " ").join("");
+// Without the first digits, which are zero in all lines.
+function digitsLine(digits, differs, zeros) {
+  const two = (from, to) => digits.slice(Math.max(zeros, from), to).map((digit) => String(digit).padStart(2, "0") + " ").join("");
   if (differs === null) return element("span", { class: "digits mono" }, two(0));
   return element("span", { class: "digits mono" }, element("span", { class: "same" }, two(0, differs)),
     element("span", { class: "differs" }, two(differs, differs + 1)), two(differs + 1));
@@ -396,13 +399,15 @@ const EMPTY_CELLS = Array.from({ length: 704 }, (_, nth) => `M${22 + (nth % 64) 
 
 function drawWheel(state) {
   const { timers, full } = wheelOf(state), count = state.timers.size, limit = most("wheel", count);
-  const rows = [element("tr", {}, element("th", {}, words().wheelTime), element("td", { class: "time" }, timeText(state.wheel)), element("td", {}, digitsLine(digitsOf(data, state.wheel), null)))];
+  const times = [state.wheel, ...timers.slice(0, limit).map(([, { deadline }]) => deadline)].map((time) => digitsOf(data, time));
+  const zeros = Math.min(7, ...times.map((digits) => digits.findIndex(Boolean)).filter((nth) => nth >= 0));
+  const rows = [element("tr", {}, element("th", {}, words().wheelTime), element("td", { class: "time" }, timeText(state.wheel)), element("td", {}, digitsLine(digitsOf(data, state.wheel), null, zeros)))];
   for (const [id, timer] of timers.slice(0, limit)) {
     const place = placeInWheel(data, state, timer);
     const where = place ? `${words().level} ${place.level}, ${words().slot} ${place.slot}` : isDue(state, timer, data) ? words().due : words().late;
     rows.push(element("tr", {}, element("td", {}, `${id} `, timer.task ? taskButton(timer.task) : words().callback),
       element("td", { class: "time" }, `${timeText(timer.deadline)}; ${where}`),
-      element("td", {}, digitsLine(digitsOf(data, timer.deadline), place ? 10 - place.level : null))));
+      element("td", {}, digitsLine(digitsOf(data, timer.deadline), place ? 10 - place.level : null, zeros))));
   }
   const now = digitsOf(data, state.wheel);
   const picture = element("svg:svg", { viewBox: "0 0 700 106", role: "img", "aria-label": words().wheel });
@@ -478,7 +483,7 @@ function firstRows(state, count) {
 // The room for the lanes. It is not asked for at each step, because the browser would have to arrange
 // the page twice.
 let lanesWidth = 0, lanesScroll = 0;
-const lanesBox = { legend: element("p", { class: "faint" }), scroll: element("div", { class: "scroll" }), more: element("div") };
+const lanesBox = { legend: element("p", { class: "legend" }), scroll: element("div", { class: "scroll" }), more: element("div") };
 
 // At most so wide is a small text in the lanes, with some room behind it.
 const widthOf = (text) => [...text].reduce((width, letter) => width + (letter > "\u2e80" ? 10 : 5.6), 8);
@@ -558,7 +563,7 @@ function drawLanes(at) {
   }
   lanesBox.legend.replaceChildren(...[["state-run", "█ " + words().running], ["state-ready", "▭ " + words().isReady],
     ["state-wait", "— " + words().waiting], ["failed", "↓ " + words().arrow], ["failed", "⇣ " + words().arrowCancel]].map(([kind, text]) =>
-    element("span", { class: kind }, text, " \u00a0 ")));
+    element("span", { class: kind }, text)));
   lanesBox.more.replaceChildren(moreThan(Math.max(tasks.size, lanes.size), lanes.size) ?? "");
   // The same element each time, which stays where the reader has scrolled it. It is scrolled so that the
   // cursor is in view.
@@ -624,20 +629,20 @@ function drawGraph(state) {
   const counts = [];
   for (const box of nodes.values()) {
     counts[box.depth] ??= 0;
-    box.x = 4 + box.depth * 190;
+    box.x = 4 + box.depth * 178;
     box.y = 4 + counts[box.depth]++ * 44;
   }
-  const wide = 190 * counts.length, tall = 44 * Math.max(...counts.filter(Boolean)) + 8;
+  const wide = 178 * counts.length, tall = 44 * Math.max(...counts.filter(Boolean)) + 8;
   const picture = element("svg:svg", { viewBox: `0 0 ${wide} ${tall}`, width: wide, height: tall, role: "group",
     "aria-label": edges.slice(0, 10).map(([from, to]) => words().waitsFor(nodes.get(from).label, nodes.get(to).label)).join("; ") });
   for (const [from, to] of edges) {
     const [one, other] = [nodes.get(from), nodes.get(to)];
-    picture.append(element("svg:path", { class: "edge", d: `M${one.x + 160} ${one.y + 17}C${one.x + 178} ${one.y + 17} ${other.x - 18} ${other.y + 17} ${other.x} ${other.y + 17}l-6 -3m6 3l-6 3` }));
+    picture.append(element("svg:path", { class: "edge", d: `M${one.x + 152} ${one.y + 17}C${one.x + 168} ${one.y + 17} ${other.x - 18} ${other.y + 17} ${other.x} ${other.y + 17}l-6 -3m6 3l-6 3` }));
   }
   for (const { label, task, x, y } of nodes.values()) {
-    const line = fitting(label, 20), lines = [line, fit(label.slice(line.length), 20)];
+    const line = fitting(label, 19), lines = [line, fit(label.slice(line.length), 19)];
     const box = element("svg:g", {}, element("svg:title", {}, label),
-      element("svg:rect", { x, y, width: 160, height: 34, rx: task ? 4 : 14, class: "node" + (task && task === chosen ? " chosen" : "") }),
+      element("svg:rect", { x, y, width: 152, height: 34, rx: task ? 4 : 14, class: "node" + (task && task === chosen ? " chosen" : "") }),
       ...lines.filter(Boolean).map((line, nth) => element("svg:text", { x: x + 7, y: y + (lines[1] ? 14 : 21) + nth * 14 }, line)));
     picture.append(task ? selects(box, task) : box);
   }

@@ -144,7 +144,8 @@ class Queue extends Parts {
 //
 //   a task's isReady
 //   a task's yields   the line where it has yielded, if it has not run since; in Rust only whether
-//   resumes           the line where it had yielded before this step; else null
+//   rests             the line where its wait has ended, if it has not run since; else null
+//   resumes, waited   the values of yields and rests before this step
 //   place             the line that the task has reached, while a wait is open; null if it is unknown
 //   waiting           the number of open waits
 //   expiries          how often the wheel was turned: see `isDue`
@@ -161,7 +162,7 @@ function firstState(data) {
     state.waiting += waits.length;
     const place = yields ? last : waits.length ? waits[waits.length - 1][4] : null;
     state.tasks.set(id, { name, at, by, row, generation, steps, waits: begun, isReady: false, isCancelled, unwinds,
-      yields: yields ? last : null, resumes: null, place, last, owner: state.tasks.owner });
+      yields: yields ? last : null, rests: null, resumes: null, waited: null, place, last, owner: state.tasks.owner });
   }
   for (const [id, deadline, task, isDue] of base.timers) state.timers.set(id, { deadline, task, armed: isDue ? -1 : 0 });
   for (const entry of base.ready) {
@@ -241,7 +242,7 @@ function apply(state, event) {
     case CODE.Spawn: // task, name, at, by, row, generation
       state.tasks.set(a, {
         name: b, at: c, by: d, row: e, generation: f, steps: 0, waits: new Map(), isReady: true, isCancelled: false,
-        unwinds: false, yields: null, resumes: null, place: null, last: c, owner: state.tasks.owner,
+        unwinds: false, yields: null, rests: null, resumes: null, waited: null, place: null, last: c, owner: state.tasks.owner,
       });
       state.ready.push([a, d]);
       break;
@@ -259,10 +260,9 @@ function apply(state, event) {
         task.steps++;
         task.unwinds = task.isCancelled;
         task.resumes = task.yields;
-        if (task.yields !== null) {
-          task.yields = null;
-          task.place = firstWait(task);
-        }
+        task.waited = task.rests;
+        task.yields = task.rests = null;
+        task.place = firstWait(task);
       }
       break;
     }
@@ -317,7 +317,8 @@ function apply(state, event) {
       if (task) {
         if (task.waits.delete(b)) state.waiting--;
         task.last = c;
-        task.place = task.yields ?? firstWait(task);
+        task.rests = state.running === a ? null : c;
+        task.place = task.yields ?? firstWait(task) ?? task.rests;
       }
       break;
     }
