@@ -24,10 +24,15 @@ mod without_frozen {
 #[cfg(not(feature = "groups"))]
 mod without_through {
     use crate::kernel::Kernel;
+    use crate::kernel::cell::Header;
     use std::task::Waker;
 
     impl Kernel {
         pub(crate) fn defers(&self, _waker: &Waker) -> bool {
+            false
+        }
+
+        pub(crate) fn is_beneath(&self, _task: &Header) -> bool {
             false
         }
     }
