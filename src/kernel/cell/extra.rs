@@ -26,7 +26,13 @@ struct Extra {
 
 /// The place of `Extra` in the header. Null if the task has no such data, and while code uses it. If
 /// `Header::records` has `AWAITED`, not a pointer, but the token of the first awaiter.
-pub(super) struct Slot(Cell<*mut Extra>);
+pub(super) struct Slot(Cell<*mut Extra>, FirstAwaiter);
+
+/// Where a pointer has fewer than 64 bits, the first awaiter has a place of its own.
+#[cfg(target_pointer_width = "64")]
+type FirstAwaiter = ();
+#[cfg(not(target_pointer_width = "64"))]
+type FirstAwaiter = Cell<Token>;
 
 /// In `Header::records`: the first awaiter is in `Slot`.
 const AWAITED: u8 = 16;
@@ -36,7 +42,25 @@ const AWAITED_BESIDE: u8 = 32;
 impl Slot {
     #[inline]
     pub(super) fn of(name: Option<Rc<str>>) -> Self {
-        Slot(Cell::new(name.map_or(ptr::null_mut(), named)))
+        Slot(Cell::new(name.map_or(ptr::null_mut(), named)), FirstAwaiter::default())
+    }
+
+    /// Sets the first awaiter. There is no `Extra`.
+    #[inline]
+    fn set_awaiter(&self, awaiter: Token) {
+        #[cfg(target_pointer_width = "64")]
+        self.0.set(ptr::without_provenance_mut(awaiter.bits() as usize));
+        #[cfg(not(target_pointer_width = "64"))]
+        self.1.set(awaiter);
+    }
+
+    /// Takes the first awaiter, which is set.
+    #[inline]
+    fn take_awaiter(&self) -> Token {
+        #[cfg(target_pointer_width = "64")]
+        return Token::from_bits(self.0.replace(ptr::null_mut()).addr() as u64);
+        #[cfg(not(target_pointer_width = "64"))]
+        return self.1.take();
     }
 }
 
@@ -60,7 +84,7 @@ impl Header {
         if !self.extra.0.get().is_null() {
             return self.set_awaiter_beside(awaiter);
         }
-        self.extra.0.set(awaiter.to_data().cast_mut().cast());
+        self.extra.set_awaiter(awaiter);
         self.records.set(self.records.get() | AWAITED);
     }
 
@@ -79,7 +103,7 @@ impl Header {
             return if records & AWAITED_BESIDE == 0 { None } else { self.take_awaiter_beside() };
         }
         self.records.set(records & !AWAITED);
-        Some(Token::from_data(self.extra.0.replace(ptr::null_mut()).cast()))
+        Some(self.extra.take_awaiter())
     }
 
     #[cold]

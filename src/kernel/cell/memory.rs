@@ -22,8 +22,8 @@ use std::ptr::NonNull;
 /// use half of the first block for themselves. So these sizes waste nothing.
 const STEP: usize = 16;
 
-/// Cells with another alignment are not kept.
-const ALIGN: usize = 8;
+/// Cells with another alignment than a header's are not kept.
+const ALIGN: usize = align_of::<u64>();
 
 /// Larger cells are not kept.
 const LARGEST: usize = 504;

@@ -11,6 +11,7 @@
 //! This file knows no tables and no tasks.
 
 use crate::kernel::idle::inbox::Inbox;
+use crate::kernel::token::data::Lender;
 use crate::kernel::token::{LAST_GENERATION, MAX_LANES, MAX_SLOTS, Token};
 use std::sync::{Mutex, OnceLock};
 
@@ -63,6 +64,7 @@ pub(crate) struct Lane {
     pub(crate) generation: u32,
     pub(crate) tenancy: Tenancy,
     pub(crate) inbox: &'static Inbox,
+    pub(crate) lender: Lender,
 }
 
 /// # Panics
@@ -87,7 +89,7 @@ pub(crate) fn enter() -> Lane {
         (inbox, number, generation, directory.loops)
     };
     inbox.open(loop_id, generation);
-    Lane { number, loop_id, generation, tenancy: Tenancy::new(number, generation), inbox }
+    Lane { number, loop_id, generation, tenancy: Tenancy::new(number, generation), inbox, lender: Lender::default() }
 }
 
 /// The loop has ended, its inbox is closed, and no token of this lane has reached `generation`.

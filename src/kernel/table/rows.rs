@@ -21,8 +21,17 @@ use std::ptr::{self, NonNull};
 ///  |  generation   | next vacant | 1 |      the generation of the next tenant, and the slot of another vacant row
 ///  +---------------+-------------+---+
 /// ```
+///
+/// Where an address has 32 bits, it is the lower half of the word.
 #[derive(Clone, Copy)]
-pub(super) struct Row(NonNull<Header>);
+pub(super) struct Row(NonNull<Header>, Upper);
+
+#[cfg(target_pointer_width = "64")]
+type Upper = ();
+#[cfg(not(target_pointer_width = "64"))]
+type Upper = u32;
+
+const _: () = assert!(size_of::<Row>() == 8);
 
 const _: () = assert!(align_of::<Header>() > 1);
 
@@ -32,17 +41,21 @@ impl Row {
     const NEXT_BITS: u32 = 25;
 
     /// A vacant row that gets no tenant.
-    const RESERVED: Row =
-        Row(NonNull::new(ptr::without_provenance_mut(Self::bits_of(LAST_GENERATION, Row::NONE))).unwrap());
+    const RESERVED: Row = Row::vacant(LAST_GENERATION, Row::NONE);
 
     #[inline]
-    const fn bits_of(generation: u32, next: u32) -> usize {
-        ((generation as usize) << Self::NEXT_BITS | next as usize) << 1 | 1
+    pub(super) const fn vacant(generation: u32, next: u32) -> Self {
+        let bits = ((generation as u64) << Self::NEXT_BITS | next as u64) << 1 | 1;
+        let lower = NonNull::new(ptr::without_provenance_mut(bits as usize)).expect("it is odd");
+        #[cfg(target_pointer_width = "64")]
+        return Row(lower, ());
+        #[cfg(not(target_pointer_width = "64"))]
+        return Row(lower, (bits >> 32) as u32);
     }
 
     #[inline]
-    pub(super) fn vacant(generation: u32, next: u32) -> Self {
-        Row(NonNull::new(ptr::without_provenance_mut(Self::bits_of(generation, next))).expect("it is odd"))
+    fn held_by(tenant: NonNull<Header>) -> Self {
+        Row(tenant, Upper::default())
     }
 
     /// The tenant, as a pointer from `AnyTask::into_raw`: the row owns a reference to it.
@@ -64,7 +77,11 @@ impl Row {
 
     fn bits(self) -> u64 {
         debug_assert!(self.tenant().is_none(), "WAKE-1: two tasks in a row");
-        self.0.addr().get() as u64
+        let lower = self.0.addr().get() as u64;
+        #[cfg(target_pointer_width = "64")]
+        return lower;
+        #[cfg(not(target_pointer_width = "64"))]
+        return u64::from(self.1) << 32 | lower;
     }
 
     /// The row of a task that has ended gets the next generation, and becomes the first of the vacant
@@ -158,7 +175,7 @@ impl Rows {
         let row = &mut self.rows[slot as usize];
         let generation = row.generation();
         self.vacant = row.next_vacant();
-        *row = Row(task);
+        *row = Row::held_by(task);
         self.tenants += 1;
         (generation, slot)
     }

@@ -6,11 +6,9 @@ use crate::kernel::table::TaskTable;
 use crate::kernel::table::records::{Then, Wait, WaitEntry, WaitKey, WaiterKey};
 use crate::kernel::table::store::{FIRST, Item, Record, Side};
 use crate::kernel::table::waker::{home, token_of, wakes_the_same};
-use crate::kernel::token::Token;
 use crate::kernel::{Kernel, clone_uncounted};
 use std::num::NonZeroU64;
 use std::panic::Location;
-use std::ptr;
 use std::task::Waker;
 
 impl WaiterKey {
@@ -90,12 +88,6 @@ impl TaskTable {
     /// Cloning a waker may run user code, so nothing may be borrowed.
     fn then_wake(&self, waker: &Waker) -> Then {
         if self.is_of_running(waker) { Then::Resume(self.running.get()) } else { Then::Wake(clone_uncounted(waker)) }
-    }
-
-    /// Whether a waker is the one with which the running task is polled, or a copy of it.
-    #[inline]
-    fn is_of_running(&self, waker: &Waker) -> bool {
-        ptr::eq(waker.vtable(), self.vtable) && Token::from_data(waker.data()) == self.running.get()
     }
 
     /// Adds a waiter of a living task.
