@@ -17,7 +17,7 @@ use crate::kernel::cancel::shutdown::{NeverEnds, Patience};
 use crate::kernel::cell::{AnyTask, lend};
 #[cfg(feature = "probe")]
 use crate::kernel::observe::probe::Probe;
-use crate::kernel::{Clock as KernelClock, Kernel, OBSERVED, Observed, StepWatch, context};
+use crate::kernel::{Clock as KernelClock, HAS_THREADS, Kernel, OBSERVED, Observed, StepWatch, context};
 use crate::leaf::running;
 #[cfg(all(unix, feature = "io"))]
 use crate::net::{Resolver, remove_resolver, set_resolver};
@@ -956,7 +956,8 @@ pub enum RunError {
     /// The program cannot continue. Nothing is ready, and no timer is pending. No [`Remote`]
     /// exists, no code outside the loop holds a waker, and no task waits for a socket. On a virtual
     /// clock this is always reported, on a real clock only in [debug mode](LoopBuilder::debug);
-    /// otherwise the loop sleeps for ever.
+    /// otherwise the loop sleeps for ever. On a platform without threads, such as WASI, it is always
+    /// reported, even if there is a [`Remote`] or a waker: no code is left that could use it.
     Deadlock(DeadlockReport),
     /// The main task was cancelled.
     Cancelled,
@@ -1206,11 +1207,13 @@ impl EventLoop {
         }
     }
 
-    /// Only a loop on a virtual clock or in debug mode detects deadlocks. With the feature `report`,
+    /// Where there are threads, only a loop on a virtual clock or in debug mode detects deadlocks. With the feature `report`,
     /// such a loop has a reporter.
     fn deadlock(&self) -> DeadlockReport {
         #[cfg(feature = "report")]
-        return (self.reporter.expect("a loop that finds deadlocks reports them").deadlock)(&self.kernel);
+        let reporter = if HAS_THREADS { self.reporter } else { Some(REPORTER) };
+        #[cfg(feature = "report")]
+        return (reporter.expect("a loop that finds deadlocks reports them").deadlock)(&self.kernel);
         #[cfg(not(feature = "report"))]
         DeadlockReport {}
     }

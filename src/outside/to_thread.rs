@@ -4,6 +4,7 @@
 //! job wakes the awaiting task through the inbox, like any other thread.
 
 use crate::error::{Panic, TaskError};
+use crate::kernel::HAS_THREADS;
 use crate::kernel::callbacks::exceptions::drop_payload;
 use crate::kernel::table::records::{Awaited, Wait};
 use crate::leaf::{Record, running};
@@ -44,7 +45,8 @@ use std::time::Duration;
 ///
 /// # Panics
 ///
-/// When polled, if no loop is running on this thread, and after it was ready.
+/// When polled, if no loop is running on this thread, and after it was ready. On a platform without
+/// threads, such as WASI, when first polled.
 ///
 /// # Cost
 ///
@@ -195,6 +197,7 @@ impl<T: Send + 'static> Future for ToThread<T> {
         let kernel = running("poll() of a to_thread()");
         let this = self.get_mut();
         let begin = |function: Box<dyn FnOnce() -> T + Send>| {
+            assert!(HAS_THREADS, "to_thread() was awaited on a platform without threads; call the function itself");
             let mut function = Tolerant(Some(function));
             let out = Out::of(kernel.id());
             Job {

@@ -11,6 +11,10 @@ use std::time::{Duration, Instant};
 #[derive(Debug)]
 pub(crate) struct Stuck;
 
+/// Whether another thread can send a message. If not, a loop that has nothing to run and no timer is
+/// stuck, on a real clock too, and must not wait: WebAssembly's condition variable would panic.
+pub(crate) const HAS_THREADS: bool = !cfg!(all(target_family = "wasm", not(target_feature = "atomics")));
+
 /// What only observed loops do. Such a loop counts the wakers that user code holds, so that it knows
 /// whether a task can still be woken. The functions are called only through these pointers, so that
 /// a program without observed loops does not contain them.
@@ -44,6 +48,9 @@ impl Kernel {
             self.listen_if_idle();
             return Ok(());
         }
+        if !HAS_THREADS && next.is_none() {
+            return Err(Stuck);
+        }
         let wake_up = next.map(|next| self.pace.wake_up(next));
         let timeout = wake_up.map(|wake_up| wake_up.since(self.clock.now()));
         if self.park(wake_up, timeout, None) == Parked::TimedOut {
@@ -61,7 +68,7 @@ impl Kernel {
         // Only `Remote`s and counted wakers can still cause work.
         let is_alive = |token| self.table.is_alive(token);
         let is_listening = self.is_listening();
-        if !is_listening && !self.inbox().may_receive(&is_alive) {
+        if !is_listening && (!HAS_THREADS || !self.inbox().may_receive(&is_alive)) {
             return Err(Stuck);
         }
         let tell = self.clock.is_virtual().then(|| self.idling.tell_of_long_rest.take()).flatten();
