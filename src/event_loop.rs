@@ -17,7 +17,7 @@ use crate::kernel::cancel::shutdown::{NeverEnds, Patience};
 use crate::kernel::cell::{AnyTask, lend};
 #[cfg(feature = "probe")]
 use crate::kernel::observe::probe::Probe;
-use crate::kernel::{Clock as KernelClock, HAS_THREADS, Kernel, OBSERVED, Observed, StepWatch, context};
+use crate::kernel::{Clock as KernelClock, Kernel, OBSERVED, Observed, StepWatch, context};
 use crate::leaf::running;
 #[cfg(all(unix, feature = "io"))]
 use crate::net::{Resolver, remove_resolver, set_resolver};
@@ -1207,11 +1207,11 @@ impl EventLoop {
         }
     }
 
-    /// Where there are threads, only a loop on a virtual clock or in debug mode detects deadlocks. With the feature `report`,
-    /// such a loop has a reporter.
+    /// Where there are threads, only a loop on a virtual clock or in debug mode detects deadlocks.
+    /// With the feature `report`, such a loop has a reporter.
     fn deadlock(&self) -> DeadlockReport {
         #[cfg(feature = "report")]
-        let reporter = if HAS_THREADS { self.reporter } else { Some(REPORTER) };
+        let reporter = if crate::kernel::HAS_THREADS { self.reporter } else { Some(REPORTER) };
         #[cfg(feature = "report")]
         return (reporter.expect("a loop that finds deadlocks reports them").deadlock)(&self.kernel);
         #[cfg(not(feature = "report"))]

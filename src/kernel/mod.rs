@@ -108,7 +108,9 @@ pub(crate) use cancel::spread::Links;
 pub(crate) use clock::{Clock, Time};
 pub(crate) use idle::inbox::{Inbox, Message, Parked};
 pub(crate) use idle::lanes::inbox;
-pub(crate) use idle::park::{HAS_THREADS, OBSERVED, Observed, Stuck};
+#[cfg(any(feature = "report", feature = "threads"))]
+pub(crate) use idle::park::HAS_THREADS;
+pub(crate) use idle::park::{OBSERVED, Observed, Stuck};
 #[cfg(feature = "report")]
 pub(crate) use observe::view::SleepRecord;
 pub(crate) use observe::watch::StepWatch;
