@@ -12,6 +12,7 @@ use crate::inspect::metrics::Metrics;
 use crate::inspect::replay::WrittenAtTheEnd;
 #[cfg(not(feature = "report"))]
 use crate::inspect::unreported::DeadlockReport;
+use crate::instant::Instant;
 use crate::kernel::callbacks::exceptions::{self, Exception, Handler};
 use crate::kernel::cancel::shutdown::{NeverEnds, Patience};
 use crate::kernel::cell::{AnyTask, lend};
@@ -27,13 +28,13 @@ use crate::outside::signals::CtrlC;
 #[cfg(all(unix, feature = "signals", feature = "report"))]
 use crate::outside::signals::Printer;
 use crate::task::{Task, TaskRef};
+use alloc::{rc::Rc, vec::Vec};
+use core::cell::RefCell;
+use core::fmt;
+use core::marker::PhantomData;
+use core::panic::Location;
+use core::time::Duration;
 use futures_task::{LocalFutureObj, LocalSpawn, SpawnError};
-use std::cell::RefCell;
-use std::fmt;
-use std::marker::PhantomData;
-use std::panic::Location;
-use std::rc::Rc;
-use std::time::{Duration, Instant};
 
 /// An event loop: a ready queue, a timer wheel, a task table, and the tasks in it.
 ///
@@ -979,7 +980,7 @@ impl fmt::Display for RunError {
     }
 }
 
-impl std::error::Error for RunError {}
+impl core::error::Error for RunError {}
 
 impl From<RunError> for std::io::Error {
     fn from(error: RunError) -> Self {

@@ -78,6 +78,9 @@
     allow(dead_code, reason = "what only reports read, and what only locks and queues use, is still there")
 )]
 
+#[macro_use]
+extern crate alloc;
+
 mod absent;
 mod callback;
 mod cancel;
@@ -95,12 +98,14 @@ pub mod hyper;
 #[cfg_attr(docsrs, doc(cfg(feature = "hyper-util")))]
 pub mod hyper_util;
 mod inspect;
+mod instant;
 mod kernel;
 mod leaf;
 #[cfg(all(unix, feature = "io"))]
 #[cfg_attr(docsrs, doc(cfg(feature = "io")))]
 pub mod net;
 mod outside;
+mod platform;
 mod run;
 mod stepping;
 #[cfg(feature = "sync")]
@@ -150,6 +155,7 @@ pub use inspect::probe;
 pub use inspect::replay;
 #[cfg(not(feature = "report"))]
 pub use inspect::unreported::DeadlockReport;
+pub use instant::Instant;
 pub use kernel::callbacks::exceptions::Exception;
 #[cfg(all(unix, feature = "io"))]
 #[cfg_attr(docsrs, doc(cfg(feature = "io")))]

@@ -2,6 +2,7 @@
 
 use crate::leaf::running;
 use crate::task::TaskRef;
+use alloc::vec::Vec;
 
 /// Returns the running task; `None` in a callback.
 ///

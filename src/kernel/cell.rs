@@ -65,13 +65,13 @@ use super::ready::Link;
 use super::table::entry::Entry;
 use super::token::Token;
 use crate::error::TaskError;
-use std::alloc::Layout;
-use std::cell::{Cell, RefCell};
-use std::mem::{ManuallyDrop, offset_of};
-use std::panic::Location;
-use std::pin::Pin;
-use std::ptr::{self, NonNull};
-use std::task::{Context, Poll, ready};
+use core::alloc::Layout;
+use core::cell::{Cell, RefCell};
+use core::mem::{ManuallyDrop, offset_of};
+use core::panic::Location;
+use core::pin::Pin;
+use core::ptr::{self, NonNull};
+use core::task::{Context, Poll, ready};
 
 use extra::Slot;
 pub(crate) use typed::{Draft, TypedTask, lend, same};
@@ -359,7 +359,7 @@ impl<F: Future> TaskCell<F> {
 
     const GONE: &'static Kind = &Kind {
         #[cfg(feature = "report")]
-        future: std::any::type_name::<F>,
+        future: core::any::type_name::<F>,
         poll: poll_nothing,
         drop_future: Self::drop_future,
         set_error: Self::set_error,

@@ -12,8 +12,9 @@
 //!
 //! This file knows no timers and no tasks. Next: `wheel.rs`.
 
-use std::cell::Cell;
-use std::time::{Duration, Instant};
+use crate::instant::Instant;
+use core::cell::Cell;
+use core::time::Duration;
 
 /// Nanoseconds since the loop was created.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]

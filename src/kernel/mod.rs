@@ -102,6 +102,7 @@ pub(crate) mod timers;
 mod token;
 mod wheel;
 
+use alloc::{boxed::Box, rc::Rc};
 pub(crate) use callbacks::callback_with;
 pub(crate) use cancel::marks::ScopeKey;
 pub(crate) use cancel::spread::Links;
@@ -126,16 +127,16 @@ pub(crate) use token::Token;
 pub(crate) use wheel::TimerKey;
 
 use crate::error::TaskError;
+use crate::platform::catch_unwind;
 use callbacks::calls::Calls;
 use cell::{AnyTask, Draft, Ending, TypedTask};
+use core::cell::{Cell, RefCell};
+use core::panic::{AssertUnwindSafe, Location};
+use core::task::Waker;
 #[cfg(feature = "probe")]
 use observe::probe::{EventKind, Source};
 #[cfg(feature = "probe")]
 use observe::task_id::TaskId;
-use std::cell::{Cell, RefCell};
-use std::panic::{AssertUnwindSafe, Location, catch_unwind};
-use std::rc::Rc;
-use std::task::Waker;
 use table::{Stop, TaskTable};
 use timers::pace::Pace;
 use wheel::Wheel;
@@ -308,7 +309,7 @@ impl Kernel {
     fn expire(&self, now: Time) {
         self.firing.set(true);
         self.wheel.borrow_mut().expire(now.0);
-        tell!(self.table, EventKind::Expire { now: std::time::Duration::from_nanos(now.0) });
+        tell!(self.table, EventKind::Expire { now: core::time::Duration::from_nanos(now.0) });
     }
 
     /// Steps the entries that were in the ready queue when the turn began (READY-2), and may then run further turns.

@@ -56,12 +56,13 @@ use super::observe::probe::{EventKind, ProbeSlot, WakeOutcome};
 use super::observe::tally::Tally;
 use super::ready::ReadyQueue;
 use super::token::{Token, data::Lent};
+use alloc::vec::Vec;
+use core::cell::{Cell, UnsafeCell};
+use core::mem::ManuallyDrop;
+use core::ptr::NonNull;
+use core::task::{Context, RawWakerVTable};
 use entry::Entry;
 use rows::Row;
-use std::cell::{Cell, UnsafeCell};
-use std::mem::ManuallyDrop;
-use std::ptr::NonNull;
-use std::task::{Context, RawWakerVTable};
 use store::{MERGED, Store};
 use waker::PLAIN;
 

@@ -13,15 +13,16 @@
 #![allow(unsafe_code, reason = "a value is Send, because only its own thread uses it")]
 
 use crate::kernel::callbacks::exceptions;
-use std::cell::Cell;
-use std::fmt;
-use std::mem::{forget, needs_drop};
-use std::ops::{Deref, DerefMut};
-use std::panic::Location;
-use std::pin::Pin;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::task::{Context, Poll};
-use std::thread;
+use crate::platform::panicking;
+use crate::platform::thread_local;
+use core::cell::Cell;
+use core::fmt;
+use core::mem::{forget, needs_drop};
+use core::ops::{Deref, DerefMut};
+use core::panic::Location;
+use core::pin::Pin;
+use core::sync::atomic::{AtomicU64, Ordering};
+use core::task::{Context, Poll};
 
 /// Wraps a future, or another value, so that it is `Send` and `Sync`. It can be used only on this
 /// thread.
@@ -330,7 +331,7 @@ fn leaked(made_at: &Location<'_>) {
         "the value of a local() made at {made_at} was dropped on another thread, so it was leaked; drop it where it \
          was made, for example with Remote::call_soon()"
     );
-    if !thread::panicking() {
+    if !panicking() {
         panic!("{what}");
     }
     exceptions::complain(&what);

@@ -2,10 +2,10 @@
 //!
 //! This file knows no primitives and no waiters. Next: `waiters.rs`.
 
-use std::cell::Cell;
-use std::fmt;
-use std::panic::Location;
-use std::rc::Rc;
+use alloc::rc::Rc;
+use core::cell::Cell;
+use core::fmt;
+use core::panic::Location;
 
 pub(super) struct Label {
     /// Taken out while it is read.

@@ -26,11 +26,11 @@ use crate::kernel::{clone_uncounted, wake_at_home, wakes_the_same};
 use crate::leaf::Record;
 use crate::sync::label::Label;
 use crate::sync::waiters::wake_other;
-use std::cell::{Cell, RefCell};
-use std::fmt;
-use std::pin::Pin;
-use std::rc::{Rc, Weak};
-use std::task::{Context, Poll, Waker};
+use alloc::rc::{Rc, Weak};
+use core::cell::{Cell, RefCell};
+use core::fmt;
+use core::pin::Pin;
+use core::task::{Context, Poll, Waker};
 
 /// Creates a channel for one value: the [`Sender`] sends it, and awaiting the [`Receiver`] returns
 /// it.
@@ -194,7 +194,7 @@ impl fmt::Display for SenderDropped {
     }
 }
 
-impl std::error::Error for SenderDropped {}
+impl core::error::Error for SenderDropped {}
 
 /// Of the kind [`BrokenPipe`](std::io::ErrorKind::BrokenPipe).
 impl From<SenderDropped> for std::io::Error {

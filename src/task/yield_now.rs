@@ -1,7 +1,7 @@
 //! Yielding to other tasks.
 
-use std::pin::Pin;
-use std::task::{Context, Poll};
+use core::pin::Pin;
+use core::task::{Context, Poll};
 
 /// Puts the task at the end of the ready queue: everything that is ready now runs first.
 ///
@@ -59,11 +59,11 @@ impl Future for YieldNow {
     #[inline]
     #[cfg_attr(feature = "explore", track_caller)]
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
-        if std::mem::replace(&mut self.yielded, true) {
+        if core::mem::replace(&mut self.yielded, true) {
             return Poll::Ready(());
         }
         #[cfg(feature = "explore")]
-        crate::kernel::explore::yields_at(std::panic::Location::caller());
+        crate::kernel::explore::yields_at(core::panic::Location::caller());
         context.waker().wake_by_ref();
         Poll::Pending
     }

@@ -9,13 +9,15 @@ use crate::error::Panic;
 use crate::kernel::Token;
 use crate::kernel::cell::Header;
 use crate::kernel::idle::lanes::Tenancy;
-use std::any::Any;
-use std::cell::RefCell;
-use std::fmt;
+use crate::platform::catch_unwind;
+use crate::platform::thread_local;
+use alloc::{boxed::Box, rc::Rc, string::String, vec::Vec};
+use core::any::Any;
+use core::cell::RefCell;
+use core::fmt;
+use core::mem::ManuallyDrop;
+use core::panic::{AssertUnwindSafe, Location};
 use std::io::Write;
-use std::mem::ManuallyDrop;
-use std::panic::{AssertUnwindSafe, Location, catch_unwind};
-use std::rc::Rc;
 
 /// A panic that no code has handled, as it is reported to an exception handler. `Display` formats
 /// it as one line.
@@ -178,7 +180,7 @@ pub(crate) fn drop_payload(mut payload: Box<dyn Any>) {
             Err(next) => payload = next,
         }
     }
-    std::mem::forget(payload);
+    core::mem::forget(payload);
 }
 
 /// Drops a value of the user. A panic of its destructor is ignored.

@@ -15,8 +15,9 @@ pub(crate) mod steps;
 pub(crate) mod through;
 pub(crate) mod unwind;
 
+use alloc::boxed::Box;
+use core::cell::{Cell, OnceCell};
 use frozen::HeldUp;
-use std::cell::{Cell, OnceCell};
 
 /// The loop's fields for cancellations, and for its shutdown.
 #[derive(Default)]

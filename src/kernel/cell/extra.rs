@@ -10,9 +10,9 @@ use crate::kernel::cancel::record::Record;
 #[cfg(feature = "report")]
 use crate::kernel::observe::names::function_of;
 use crate::kernel::token::Token;
-use std::cell::Cell;
-use std::ptr;
-use std::rc::Rc;
+use alloc::{boxed::Box, rc::Rc};
+use core::cell::Cell;
+use core::ptr;
 
 /// Data that few tasks have.
 #[derive(Default)]
@@ -223,10 +223,10 @@ impl Header {
 
     /// Returns the old values. The caller drops them where nothing is borrowed.
     pub(crate) fn replace_locals(&self, locals: Locals) -> Locals {
-        self.extra(|extra| std::mem::replace(&mut extra.locals, locals))
+        self.extra(|extra| core::mem::replace(&mut extra.locals, locals))
     }
 
     pub(in crate::kernel) fn take_locals(&self) -> Locals {
-        self.if_extra(|extra| std::mem::take(&mut extra.locals)).unwrap_or_default()
+        self.if_extra(|extra| core::mem::take(&mut extra.locals)).unwrap_or_default()
     }
 }

@@ -14,9 +14,11 @@
 //! With `--cfg onelane_fresh_cells`, for tools that find memory errors, no cell is kept.
 #![allow(unsafe_code, reason = "allocates and frees cells")]
 
-use std::alloc::{Layout, alloc, dealloc, handle_alloc_error};
-use std::cell::Cell;
-use std::ptr::NonNull;
+use crate::platform::thread_local;
+use alloc::alloc::{alloc, dealloc, handle_alloc_error};
+use core::alloc::Layout;
+use core::cell::Cell;
+use core::ptr::NonNull;
 
 /// Sizes are rounded up to 8, 24, 40 and so on. Usual allocators work in blocks of 16 bytes, and
 /// use half of the first block for themselves. So these sizes waste nothing.

@@ -13,7 +13,8 @@
 use crate::kernel::idle::inbox::Inbox;
 use crate::kernel::token::data::Lender;
 use crate::kernel::token::{LAST_GENERATION, MAX_LANES, MAX_SLOTS, Token};
-use std::sync::{Mutex, OnceLock};
+use crate::platform::{Mutex, OnceLock};
+use alloc::vec::Vec;
 
 /// A loop's stay in its lane: all tokens from a generation on. While the loop is alive, a token of
 /// the lane that names a task is one of these. As numbers, the tokens follow each other.

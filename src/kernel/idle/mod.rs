@@ -10,13 +10,13 @@ pub(crate) mod sockets;
 use crate::kernel::Kernel;
 use crate::kernel::callbacks::calls::Call;
 use crate::kernel::{Message, Observed, Time};
-use std::cell::Cell;
 #[cfg(all(unix, feature = "io"))]
-use std::cell::OnceCell;
+use alloc::rc::Rc;
+use alloc::{rc::Weak, vec::Vec};
+use core::cell::Cell;
 #[cfg(all(unix, feature = "io"))]
-use std::rc::Rc;
-use std::rc::Weak;
-use std::time::Duration;
+use core::cell::OnceCell;
+use core::time::Duration;
 
 /// The loop's fields for waiting, and for its host.
 pub(crate) struct Notes {

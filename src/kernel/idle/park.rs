@@ -1,11 +1,12 @@
 //! Nothing is ready: the loop sleeps, or finds that the program is stuck.
 
+use crate::instant::Instant;
 #[cfg(feature = "probe")]
 use crate::kernel::observe::probe::EventKind;
 use crate::kernel::table::waker::observed as observed_vtable;
 use crate::kernel::{Kernel, Parked, Time, Token};
-use std::task::RawWakerVTable;
-use std::time::{Duration, Instant};
+use core::task::RawWakerVTable;
+use core::time::Duration;
 
 /// Nothing is ready, no timer is pending, and no message can arrive.
 #[derive(Debug)]

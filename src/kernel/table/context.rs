@@ -7,11 +7,12 @@
 use crate::kernel::Kernel;
 use crate::kernel::Token;
 use crate::kernel::cell::memory;
-use std::cell::Cell;
-use std::iter;
-use std::mem::ManuallyDrop;
-use std::ptr;
-use std::rc::{Rc, Weak};
+use crate::platform::thread_local;
+use alloc::rc::{Rc, Weak};
+use core::cell::Cell;
+use core::iter;
+use core::mem::ManuallyDrop;
+use core::ptr;
 
 thread_local! {
     /// The loop that is in a turn. The cell owns this loop, so guards may be dropped in any order,

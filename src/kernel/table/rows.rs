@@ -9,8 +9,9 @@ use crate::kernel::callbacks::exceptions;
 use crate::kernel::cell::{AnyTask, Header};
 use crate::kernel::idle::lanes;
 use crate::kernel::token::{LAST_GENERATION, MAX_SLOTS, Token};
-use std::num::NonZeroU64;
-use std::ptr::{self, NonNull};
+use alloc::vec::Vec;
+use core::num::NonZeroU64;
+use core::ptr::{self, NonNull};
 
 /// A place for one task, in one word. While a task has the row (the *tenant*), the word is the
 /// address of its header, which is even. While the row is vacant, the word is an odd number.

@@ -3,7 +3,7 @@
 //!
 //! Sorts by keys only.
 
-use std::collections::BinaryHeap;
+use alloc::{collections::BinaryHeap, vec::Vec};
 
 /// Sorts numbers and removes duplicates.
 pub(crate) fn sorted_once(numbers: impl Iterator<Item = u64>) -> Vec<u64> {

@@ -18,9 +18,10 @@
 use crate::kernel::cell::Header;
 use crate::kernel::table::lists::{List, Lists};
 use crate::kernel::table::records::{Then, Wait, WaitEntry, WaitKey};
-use std::hint::black_box;
-use std::mem::{self, ManuallyDrop};
-use std::num::NonZeroU64;
+use alloc::{boxed::Box, vec::Vec};
+use core::hint::black_box;
+use core::mem::{self, ManuallyDrop};
+use core::num::NonZeroU64;
 
 /// Instead of the index of a node: the record in `firsts`.
 pub(super) const FIRST: u32 = u32::MAX;

@@ -7,9 +7,9 @@ use crate::kernel::table::records::{Then, Wait, WaitEntry, WaitKey, WaiterKey};
 use crate::kernel::table::store::{FIRST, Item, Record, Side};
 use crate::kernel::table::waker::{home, token_of, wakes_the_same};
 use crate::kernel::{Kernel, clone_uncounted};
-use std::num::NonZeroU64;
-use std::panic::Location;
-use std::task::Waker;
+use core::num::NonZeroU64;
+use core::panic::Location;
+use core::task::Waker;
 
 impl WaiterKey {
     /// The key of every await that is the first to wait for a task. They can share one key, because an
@@ -149,7 +149,7 @@ impl TaskTable {
         }
         self.with(|table| {
             if let Some(Item::Waiter(old)) = table.records.get_mut(task, Side::Waiters, key.index, key.number) {
-                std::mem::swap(old, &mut then);
+                core::mem::swap(old, &mut then);
             }
         });
         // Here, because dropping the old waker may run user code.

@@ -6,9 +6,9 @@ use crate::kernel::idle::lanes;
 use crate::kernel::table::{TaskTable, context};
 use crate::kernel::token::Token;
 use crate::kernel::token::data::{self, IS_COUNTED, token_in};
-use std::ptr;
-use std::sync::OnceLock;
-use std::task::{RawWaker, RawWakerVTable, Waker};
+use crate::platform::OnceLock;
+use core::ptr;
+use core::task::{RawWaker, RawWakerVTable, Waker};
 
 // ---- the vtables ----
 
@@ -201,7 +201,7 @@ pub(crate) fn wake_at_home(waker: Waker) -> Option<Waker> {
             unsafe { home() }.is_some_and(|home| home.queue(token, |_| {}) || home.lane.number == token.lane());
         if is_woken {
             release(waker.data());
-            std::mem::forget(waker); // There is nothing else to drop.
+            core::mem::forget(waker); // There is nothing else to drop.
             return None;
         }
     }

@@ -2,9 +2,9 @@
 #![allow(unsafe_code, reason = "makes wakers from tokens")]
 
 use super::Token;
-use std::mem::ManuallyDrop;
-use std::ptr;
-use std::task::{RawWakerVTable, Waker};
+use core::mem::ManuallyDrop;
+use core::ptr;
+use core::task::{RawWakerVTable, Waker};
 
 /// Whether a waker that is dropped has something to give back.
 pub(crate) const IS_COUNTED: bool = false;

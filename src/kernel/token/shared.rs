@@ -14,11 +14,11 @@
 #![allow(unsafe_code, reason = "makes wakers from counted tokens")]
 
 use super::{LAST_GENERATION, Token};
-use std::cell::RefCell;
-use std::mem::ManuallyDrop;
-use std::ops::Deref;
-use std::sync::Arc;
-use std::task::{RawWakerVTable, Waker};
+use alloc::{sync::Arc, vec::Vec};
+use core::cell::RefCell;
+use core::mem::ManuallyDrop;
+use core::ops::Deref;
+use core::task::{RawWakerVTable, Waker};
 
 /// Whether a waker that is dropped has something to give back.
 pub(crate) const IS_COUNTED: bool = true;
