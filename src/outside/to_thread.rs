@@ -197,7 +197,9 @@ impl<T: Send + 'static> Future for ToThread<T> {
         let kernel = running("poll() of a to_thread()");
         let this = self.get_mut();
         let begin = |function: Box<dyn FnOnce() -> T + Send>| {
-            assert!(HAS_THREADS, "to_thread() was awaited on a platform without threads; call the function itself");
+            if !HAS_THREADS {
+                panic!("to_thread() was awaited on a platform without threads; call the function itself");
+            }
             let mut function = Tolerant(Some(function));
             let out = Out::of(kernel.id());
             Job {

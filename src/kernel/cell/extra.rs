@@ -33,6 +33,10 @@ pub(super) struct Slot(Cell<*mut Extra>, FirstAwaiter);
 type FirstAwaiter = ();
 #[cfg(not(target_pointer_width = "64"))]
 type FirstAwaiter = Cell<Token>;
+#[cfg(target_pointer_width = "64")]
+const NO_AWAITER: FirstAwaiter = ();
+#[cfg(not(target_pointer_width = "64"))]
+const NO_AWAITER: FirstAwaiter = Cell::new(Token::NOBODY);
 
 /// In `Header::records`: the first awaiter is in `Slot`.
 const AWAITED: u8 = 16;
@@ -42,7 +46,7 @@ const AWAITED_BESIDE: u8 = 32;
 impl Slot {
     #[inline]
     pub(super) fn of(name: Option<Rc<str>>) -> Self {
-        Slot(Cell::new(name.map_or(ptr::null_mut(), named)), FirstAwaiter::default())
+        Slot(Cell::new(name.map_or(ptr::null_mut(), named)), NO_AWAITER)
     }
 
     /// Sets the first awaiter. There is no `Extra`.

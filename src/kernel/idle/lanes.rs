@@ -90,7 +90,7 @@ pub(crate) fn enter() -> Lane {
         (inbox, number, generation, directory.loops)
     };
     inbox.open(loop_id, generation);
-    Lane { number, loop_id, generation, tenancy: Tenancy::new(number, generation), inbox, lender: Lender::default() }
+    Lane { number, loop_id, generation, tenancy: Tenancy::new(number, generation), inbox, lender: Lender::new() }
 }
 
 /// The loop has ended, its inbox is closed, and no token of this lane has reached `generation`.

@@ -31,6 +31,10 @@ pub(super) struct Row(NonNull<Header>, Upper);
 type Upper = ();
 #[cfg(not(target_pointer_width = "64"))]
 type Upper = u32;
+#[cfg(target_pointer_width = "64")]
+const NO_UPPER: Upper = ();
+#[cfg(not(target_pointer_width = "64"))]
+const NO_UPPER: Upper = 0;
 
 const _: () = assert!(size_of::<Row>() == 8);
 
@@ -56,7 +60,7 @@ impl Row {
 
     #[inline]
     fn held_by(tenant: NonNull<Header>) -> Self {
-        Row(tenant, Upper::default())
+        Row(tenant, NO_UPPER)
     }
 
     /// The tenant, as a pointer from `AnyTask::into_raw`: the row owns a reference to it.

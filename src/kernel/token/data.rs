@@ -13,10 +13,14 @@ pub(crate) const IS_COUNTED: bool = false;
 pub(crate) type Lent = ManuallyDrop<Waker>;
 
 /// Makes the wakers of one loop.
-#[derive(Default, Debug)]
+#[derive(Debug)]
 pub(crate) struct Lender;
 
 impl Lender {
+    pub(crate) fn new() -> Self {
+        Lender
+    }
+
     #[inline(always)]
     pub(crate) fn lend(&self, token: Token, vtable: &'static RawWakerVTable) -> Lent {
         // SAFETY: the vtable is from `table/waker.rs`. Its functions do what `RawWaker` asks for, with any data.

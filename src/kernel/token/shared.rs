@@ -50,6 +50,10 @@ pub(crate) struct Lender {
 }
 
 impl Lender {
+    pub(crate) fn new() -> Self {
+        Lender::default()
+    }
+
     pub(crate) fn lend(&self, token: Token, vtable: &'static RawWakerVTable) -> Lent {
         let data = Arc::into_raw(self.shared(token)).cast();
         // SAFETY: the vtable is from `table/waker.rs`. Its functions do what `RawWaker` asks for, with data that is
