@@ -1,6 +1,6 @@
 //! Plain callbacks: in the next turn, after a delay, at a time.
 
-use crate::instant::Instant;
+use crate::kernel::Instant;
 use crate::kernel::callbacks::calls::CallKey;
 use crate::kernel::{Alarm, Kernel, Time, TimerKey, context};
 use crate::leaf::running;

@@ -102,6 +102,7 @@ impl core::error::Error for TaskError {
 
 // No `From` for it: then `?` in a future without other errors tells the compiler their type.
 
+#[cfg(feature = "std")]
 impl From<TaskError> for std::io::Error {
     fn from(error: TaskError) -> Self {
         std::io::Error::other(error)
@@ -140,6 +141,7 @@ impl fmt::Display for Cancelled {
 
 impl core::error::Error for Cancelled {}
 
+#[cfg(feature = "std")]
 impl From<Cancelled> for std::io::Error {
     fn from(cancelled: Cancelled) -> Self {
         std::io::Error::other(cancelled)
@@ -292,6 +294,7 @@ impl fmt::Display for NoRunningLoop {
 
 impl core::error::Error for NoRunningLoop {}
 
+#[cfg(feature = "std")]
 impl From<NoRunningLoop> for std::io::Error {
     fn from(error: NoRunningLoop) -> Self {
         std::io::Error::other(error)
@@ -326,6 +329,7 @@ impl fmt::Display for LoopClosed {
 impl core::error::Error for LoopClosed {}
 
 /// Of the kind [`BrokenPipe`](std::io::ErrorKind::BrokenPipe).
+#[cfg(feature = "std")]
 impl From<LoopClosed> for std::io::Error {
     fn from(error: LoopClosed) -> Self {
         std::io::Error::new(std::io::ErrorKind::BrokenPipe, error)

@@ -12,7 +12,7 @@ use crate::inspect::metrics::Metrics;
 use crate::inspect::replay::WrittenAtTheEnd;
 #[cfg(not(feature = "report"))]
 use crate::inspect::unreported::DeadlockReport;
-use crate::instant::Instant;
+use crate::kernel::Instant;
 use crate::kernel::callbacks::exceptions::{self, Exception, Handler};
 use crate::kernel::cancel::shutdown::{NeverEnds, Patience};
 use crate::kernel::cell::{AnyTask, lend};
@@ -28,6 +28,7 @@ use crate::outside::signals::CtrlC;
 #[cfg(all(unix, feature = "signals", feature = "report"))]
 use crate::outside::signals::Printer;
 use crate::task::{Task, TaskRef};
+use alloc::boxed::Box;
 use alloc::{rc::Rc, vec::Vec};
 use core::cell::RefCell;
 use core::fmt;
@@ -842,6 +843,7 @@ impl LoopBuilder {
     #[track_caller]
     #[cfg_attr(not(feature = "report"), allow(unused_mut, reason = "the feature adds debug mode"))]
     pub fn build(mut self) -> EventLoop {
+        crate::platform::check();
         let clock = match self.clock {
             Clock::Real => KernelClock::real(),
             Clock::Virtual => KernelClock::virtual_time(),
@@ -982,6 +984,7 @@ impl fmt::Display for RunError {
 
 impl core::error::Error for RunError {}
 
+#[cfg(feature = "std")]
 impl From<RunError> for std::io::Error {
     fn from(error: RunError) -> Self {
         std::io::Error::other(error)
@@ -1212,7 +1215,7 @@ impl EventLoop {
     /// With the feature `report`, such a loop has a reporter.
     fn deadlock(&self) -> DeadlockReport {
         #[cfg(feature = "report")]
-        let reporter = if crate::kernel::HAS_THREADS { self.reporter } else { Some(REPORTER) };
+        let reporter = if crate::kernel::idle::park::HAS_THREADS { self.reporter } else { Some(REPORTER) };
         #[cfg(feature = "report")]
         return (reporter.expect("a loop that finds deadlocks reports them").deadlock)(&self.kernel);
         #[cfg(not(feature = "report"))]

@@ -18,9 +18,10 @@
 //! This file knows no particular host. `examples/` has several.
 
 use crate::event_loop::EventLoop;
-use crate::instant::Instant;
+use crate::kernel::Instant;
 use crate::kernel::idle::guest::Meter;
 use crate::kernel::{Kernel, context};
+use alloc::boxed::Box;
 use alloc::sync::Arc;
 use core::fmt;
 use core::pin::Pin;

@@ -73,6 +73,7 @@
 //!
 //! Tags such as READY-2 or END-1 name the invariants in `docs/architecture.md`.
 #![cfg_attr(docsrs, feature(doc_cfg))]
+#![cfg_attr(not(feature = "std"), no_std)]
 #![cfg_attr(
     not(all(feature = "report", feature = "sync")),
     allow(dead_code, reason = "what only reports read, and what only locks and queues use, is still there")
@@ -98,13 +99,16 @@ pub mod hyper;
 #[cfg_attr(docsrs, doc(cfg(feature = "hyper-util")))]
 pub mod hyper_util;
 mod inspect;
-mod instant;
 mod kernel;
 mod leaf;
 #[cfg(all(unix, feature = "io"))]
 #[cfg_attr(docsrs, doc(cfg(feature = "io")))]
 pub mod net;
 mod outside;
+#[cfg(any(not(feature = "std"), doc))]
+#[cfg_attr(docsrs, doc(cfg(not(feature = "std"))))]
+pub mod platform;
+#[cfg(not(any(not(feature = "std"), doc)))]
 mod platform;
 mod run;
 mod stepping;
@@ -155,8 +159,8 @@ pub use inspect::probe;
 pub use inspect::replay;
 #[cfg(not(feature = "report"))]
 pub use inspect::unreported::DeadlockReport;
-pub use instant::Instant;
 pub use kernel::callbacks::exceptions::Exception;
+pub use kernel::clock::instant::Instant;
 #[cfg(all(unix, feature = "io"))]
 #[cfg_attr(docsrs, doc(cfg(feature = "io")))]
 pub use outside::io;

@@ -22,6 +22,7 @@ use crate::task::child::describe_tasks;
 use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
 use alloc::rc::{Rc, Weak};
+use alloc::vec::Vec;
 use core::any::Any;
 use core::cell::{Cell, RefCell};
 use core::convert::Infallible;
@@ -322,6 +323,7 @@ impl<E: fmt::Debug + fmt::Display + 'static> core::error::Error for GroupError<E
 
 /// A single error that a child has returned stays as it is. Otherwise the kind is that of the first
 /// such error.
+#[cfg(feature = "std")]
 impl From<GroupError<std::io::Error>> for std::io::Error {
     fn from(mut error: GroupError<std::io::Error>) -> Self {
         if let [ChildError::Failed(_)] = error.errors[..] {

@@ -16,6 +16,7 @@ use crate::task::child::{
     AnyChild, Child, ChildRef, IntoTasks, Lent, Spawner, describe_children, may_come_from_anybody,
 };
 use alloc::rc::Rc;
+use alloc::vec::Vec;
 use core::cell::Cell;
 use core::fmt;
 use core::pin::Pin;
@@ -267,6 +268,7 @@ impl<E> From<TaskError> for TryGatherError<E> {
 }
 
 /// An error that a child has returned stays as it is.
+#[cfg(feature = "std")]
 impl From<TryGatherError<std::io::Error>> for std::io::Error {
     fn from(error: TryGatherError<std::io::Error>) -> Self {
         match error {

@@ -300,7 +300,7 @@ impl AnyTask {
 #[cold]
 fn too_many_holders() -> ! {
     exceptions::complain(&"a task is held by more than 2^32 handles");
-    std::process::abort()
+    crate::platform::abort()
 }
 
 /// Polls the future of a task. When the future returns, it is dropped, its value becomes the outcome, and this returns ready.

@@ -92,7 +92,7 @@ macro_rules! tell {
 pub(crate) mod callbacks;
 pub(crate) mod cancel;
 pub(crate) mod cell;
-mod clock;
+pub(crate) mod clock;
 pub(crate) mod explore;
 pub(crate) mod idle;
 pub(crate) mod observe;
@@ -106,11 +106,9 @@ use alloc::{boxed::Box, rc::Rc};
 pub(crate) use callbacks::callback_with;
 pub(crate) use cancel::marks::ScopeKey;
 pub(crate) use cancel::spread::Links;
-pub(crate) use clock::{Clock, Time};
+pub(crate) use clock::{Clock, Instant, Time};
 pub(crate) use idle::inbox::{Inbox, Message, Parked};
 pub(crate) use idle::lanes::inbox;
-#[cfg(any(feature = "report", feature = "threads"))]
-pub(crate) use idle::park::HAS_THREADS;
 pub(crate) use idle::park::{OBSERVED, Observed, Stuck};
 #[cfg(feature = "report")]
 pub(crate) use observe::view::SleepRecord;

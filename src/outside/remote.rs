@@ -219,6 +219,8 @@ impl<T: Send + 'static> RemoteTask<T> {
     /// while !event_loop.turn().is_idle() {}
     /// assert_eq!(waiter.join().unwrap(), Ok(42));
     /// ```
+    #[cfg(feature = "std")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "std")))]
     pub fn wait(self) -> Result<T, TaskError> {
         assert!(
             !context::is_running(),

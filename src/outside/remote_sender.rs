@@ -12,7 +12,6 @@
 //! This file knows of a queue only that an item can be put into it. Next: `sync/queue.rs`.
 
 use crate::kernel::callbacks::exceptions;
-use crate::kernel::context;
 use crate::kernel::table::records::{Awaited, Wait};
 use crate::leaf::{Record, running};
 use crate::outside::remote::Remote;
@@ -193,9 +192,11 @@ impl<T> RemoteSender<T> {
     /// });
     /// assert_eq!(sum, 5050);
     /// ```
+    #[cfg(feature = "std")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "std")))]
     pub fn send_blocking(&self, item: T) -> Result<(), PutError<T>> {
         assert!(
-            !context::is_running(),
+            !crate::kernel::context::is_running(),
             "RemoteSender::send_blocking() was called in a turn of a loop, which it would block; put into the queue there"
         );
         assert!(

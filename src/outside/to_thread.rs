@@ -4,8 +4,8 @@
 //! job wakes the awaiting task through the inbox, like any other thread.
 
 use crate::error::{Panic, TaskError};
-use crate::kernel::HAS_THREADS;
 use crate::kernel::callbacks::exceptions::drop_payload;
+use crate::kernel::idle::park::HAS_THREADS;
 use crate::kernel::table::records::{Awaited, Wait};
 use crate::leaf::{Record, running};
 use crate::outside::remote::Remote;

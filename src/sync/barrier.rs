@@ -99,6 +99,7 @@ impl fmt::Display for BrokenBarrier {
 
 impl core::error::Error for BrokenBarrier {}
 
+#[cfg(feature = "std")]
 impl From<BrokenBarrier> for std::io::Error {
     fn from(error: BrokenBarrier) -> Self {
         std::io::Error::other(error)

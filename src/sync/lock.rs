@@ -11,6 +11,7 @@
 use crate::kernel::{Token, context};
 use crate::sync::label::Label;
 use crate::sync::waiters::{Place, Ticket, Waiters};
+use alloc::boxed::Box;
 use alloc::{rc::Rc, vec::Vec};
 use core::cell::Cell;
 use core::fmt;

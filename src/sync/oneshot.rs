@@ -197,6 +197,7 @@ impl fmt::Display for SenderDropped {
 impl core::error::Error for SenderDropped {}
 
 /// Of the kind [`BrokenPipe`](std::io::ErrorKind::BrokenPipe).
+#[cfg(feature = "std")]
 impl From<SenderDropped> for std::io::Error {
     fn from(error: SenderDropped) -> Self {
         std::io::Error::new(std::io::ErrorKind::BrokenPipe, error)

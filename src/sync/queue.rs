@@ -1446,6 +1446,7 @@ impl<T> From<PutError<T>> for QueueShutDown {
 }
 
 /// Of the kind [`BrokenPipe`](std::io::ErrorKind::BrokenPipe).
+#[cfg(feature = "std")]
 impl From<QueueShutDown> for std::io::Error {
     fn from(error: QueueShutDown) -> Self {
         std::io::Error::new(std::io::ErrorKind::BrokenPipe, error)
@@ -1453,6 +1454,7 @@ impl From<QueueShutDown> for std::io::Error {
 }
 
 /// Of the kind [`BrokenPipe`](std::io::ErrorKind::BrokenPipe). The item is dropped.
+#[cfg(feature = "std")]
 impl<T> From<PutError<T>> for std::io::Error {
     fn from(error: PutError<T>) -> Self {
         QueueShutDown::from(error).into()

@@ -1,6 +1,6 @@
 //! Ticks at regular intervals.
 
-use crate::instant::Instant;
+use crate::kernel::Instant;
 use crate::kernel::{Kernel, Time};
 use crate::leaf::running;
 use crate::time::sleep::Sleep;

@@ -1,6 +1,6 @@
 //! Waiting for a time.
 
-use crate::instant::Instant;
+use crate::kernel::Instant;
 use crate::kernel::callbacks::exceptions;
 use crate::kernel::timers::{self, Begun};
 use crate::kernel::{Kernel, Message, Time, TimerKey, context, inbox};

@@ -5,7 +5,7 @@
 //! turn.
 
 use crate::cancel::block::{Block, BlockScope, Interrupted, Interruption};
-use crate::instant::Instant;
+use crate::kernel::Instant;
 use crate::kernel::callbacks::calls::{Call, CallKey, Watcher};
 use crate::kernel::cancel::scopes::{Arrival, Inside, Scope, Unwound};
 use crate::kernel::cell::AnyTask;
@@ -14,6 +14,7 @@ use crate::kernel::{Alarm, Kernel, Time, TimerKey, Token, WaiterKey, clone_uncou
 use crate::leaf::{Record, cancel, check_loop, raise, remove_waiter, running};
 use crate::task::promise::{AnyPromise, Promise};
 use crate::task::{Task, TaskRef};
+use alloc::boxed::Box;
 use alloc::rc::{Rc, Weak};
 use alloc::vec::Vec;
 use core::cell::Cell;
@@ -50,6 +51,7 @@ impl fmt::Display for Elapsed {
 
 impl core::error::Error for Elapsed {}
 
+#[cfg(feature = "std")]
 impl From<Elapsed> for std::io::Error {
     fn from(elapsed: Elapsed) -> Self {
         std::io::Error::new(std::io::ErrorKind::TimedOut, elapsed)

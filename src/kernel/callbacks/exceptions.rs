@@ -17,7 +17,6 @@ use core::cell::RefCell;
 use core::fmt;
 use core::mem::ManuallyDrop;
 use core::panic::{AssertUnwindSafe, Location};
-use std::io::Write;
 
 /// A panic that no code has handled, as it is reported to an exception handler. `Display` formats
 /// it as one line.
@@ -190,10 +189,9 @@ pub(crate) fn drop_value<T>(value: T) {
     }
 }
 
-/// Writes a line to stderr in one call, so that no other output comes in between. If writing fails,
-/// the line is lost; `eprintln!` would panic.
+/// Writes a line to stderr, or where the platform writes.
 pub(crate) fn complain(what: &dyn fmt::Display) {
-    let _ = std::io::stderr().write_all(text(format_args!("onelane: {what}\n")).as_bytes());
+    crate::platform::complain(&text(format_args!("onelane: {what}\n")));
 }
 
 /// Like `format!`, but with less code.

@@ -25,6 +25,8 @@ use crate::kernel::callbacks::exceptions;
 use crate::kernel::cancel::scopes::{Arrival, Dropped, Inside, Ranges, Region, Scope, Scopes, Unwinding, Unwound};
 use crate::kernel::cell::{AnyTask, Header};
 use crate::platform::catch_unwind;
+use alloc::boxed::Box;
+use alloc::vec::Vec;
 use core::any::Any;
 use core::panic::AssertUnwindSafe;
 use core::task::{Context, Poll, Waker};

@@ -11,7 +11,7 @@
 //! spawn with its await. The nodes of callbacks in the ready queue come from here too.
 //!
 //! A thread keeps at most `KEPT` bytes, and frees them when its last loop ends.
-//! With `--cfg onelane_fresh_cells`, for tools that find memory errors, no cell is kept.
+//! With `--cfg onelane_fresh_cells`, for tools that find memory errors, no cell is kept. Nor without `std`.
 #![allow(unsafe_code, reason = "allocates and frees cells")]
 
 use crate::platform::thread_local;
@@ -53,7 +53,7 @@ thread_local! {
 }
 
 const fn may_be_kept(layout: Layout) -> bool {
-    !cfg!(any(miri, onelane_fresh_cells)) && layout.align() == ALIGN && layout.size() <= LARGEST
+    !cfg!(any(miri, onelane_fresh_cells, not(feature = "std"))) && layout.align() == ALIGN && layout.size() <= LARGEST
 }
 
 const fn list_of(size: usize) -> usize {

@@ -16,7 +16,7 @@
 //!
 //! This file does not know who the host is, or how it waits.
 
-use crate::instant::Instant;
+use crate::kernel::Instant;
 use crate::kernel::callbacks::exceptions;
 #[cfg(feature = "probe")]
 use crate::kernel::observe::probe::Source;

@@ -1,6 +1,6 @@
 //! Nothing is ready: the loop sleeps, or finds that the program is stuck.
 
-use crate::instant::Instant;
+use crate::kernel::Instant;
 #[cfg(feature = "probe")]
 use crate::kernel::observe::probe::EventKind;
 use crate::kernel::table::waker::observed as observed_vtable;
@@ -14,7 +14,8 @@ pub(crate) struct Stuck;
 
 /// Whether another thread can send a message. If not, a loop that has nothing to run and no timer is
 /// stuck, on a real clock too, and must not wait: WebAssembly's condition variable would panic.
-pub(crate) const HAS_THREADS: bool = !cfg!(all(target_family = "wasm", not(target_feature = "atomics")));
+pub(crate) const HAS_THREADS: bool =
+    !cfg!(all(feature = "std", target_family = "wasm", not(target_feature = "atomics")));
 
 /// What only observed loops do. Such a loop counts the wakers that user code holds, so that it knows
 /// whether a task can still be woken. The functions are called only through these pointers, so that
