@@ -1,15 +1,16 @@
 //! Plain callbacks: in the next turn, after a delay, at a time.
 
+use crate::kernel::Instant;
 use crate::kernel::callbacks::calls::CallKey;
 use crate::kernel::explore::{touches_all, unknown};
 use crate::kernel::{Alarm, Kernel, Time, TimerKey, context};
 use crate::leaf::running;
-use std::cell::{Cell, OnceCell};
-use std::fmt;
-use std::marker::PhantomData;
-use std::panic::Location;
-use std::rc::Rc;
-use std::time::{Duration, Instant};
+use alloc::rc::Rc;
+use core::cell::{Cell, OnceCell};
+use core::fmt;
+use core::marker::PhantomData;
+use core::panic::Location;
+use core::time::Duration;
 
 /// Schedules `callback` for the next turn, behind everything that is ready now.
 ///

@@ -3,9 +3,12 @@
 //! An error of the user's is a value (a `Result` in the task's output), the end of a task itself is
 //! a [`TaskError`], and misuse is a panic.
 
-use std::any::Any;
-use std::fmt;
-use std::sync::{Arc, Mutex};
+use crate::platform::Mutex;
+use alloc::boxed::Box;
+use alloc::string::{String, ToString};
+use alloc::sync::Arc;
+use core::any::Any;
+use core::fmt;
 
 /// Why a task ended without a value.
 ///
@@ -88,8 +91,8 @@ impl fmt::Display for TaskError {
 }
 
 /// The source of `Panicked` is the [`Panic`].
-impl std::error::Error for TaskError {
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+impl core::error::Error for TaskError {
+    fn source(&self) -> Option<&(dyn core::error::Error + 'static)> {
         match self {
             TaskError::Cancelled => None,
             TaskError::Panicked(panic) => Some(panic),
@@ -99,6 +102,7 @@ impl std::error::Error for TaskError {
 
 // No `From` for it: then `?` in a future without other errors tells the compiler their type.
 
+#[cfg(feature = "std")]
 impl From<TaskError> for std::io::Error {
     fn from(error: TaskError) -> Self {
         std::io::Error::other(error)
@@ -135,8 +139,9 @@ impl fmt::Display for Cancelled {
     }
 }
 
-impl std::error::Error for Cancelled {}
+impl core::error::Error for Cancelled {}
 
+#[cfg(feature = "std")]
 impl From<Cancelled> for std::io::Error {
     fn from(cancelled: Cancelled) -> Self {
         std::io::Error::other(cancelled)
@@ -236,7 +241,7 @@ impl Panic {
     /// ```
     pub fn resume(self) -> ! {
         let payload = self.take_payload().unwrap_or_else(|| Box::new(self.message().to_string()));
-        std::panic::resume_unwind(payload)
+        crate::platform::resume_unwind(payload)
     }
 }
 
@@ -252,7 +257,7 @@ impl fmt::Display for Panic {
     }
 }
 
-impl std::error::Error for Panic {}
+impl core::error::Error for Panic {}
 
 /// Two values are equal if they come from the same panic.
 impl PartialEq for Panic {
@@ -287,8 +292,9 @@ impl fmt::Display for NoRunningLoop {
     }
 }
 
-impl std::error::Error for NoRunningLoop {}
+impl core::error::Error for NoRunningLoop {}
 
+#[cfg(feature = "std")]
 impl From<NoRunningLoop> for std::io::Error {
     fn from(error: NoRunningLoop) -> Self {
         std::io::Error::other(error)
@@ -320,9 +326,10 @@ impl fmt::Display for LoopClosed {
     }
 }
 
-impl std::error::Error for LoopClosed {}
+impl core::error::Error for LoopClosed {}
 
 /// Of the kind [`BrokenPipe`](std::io::ErrorKind::BrokenPipe).
+#[cfg(feature = "std")]
 impl From<LoopClosed> for std::io::Error {
     fn from(error: LoopClosed) -> Self {
         std::io::Error::new(std::io::ErrorKind::BrokenPipe, error)

@@ -12,6 +12,7 @@ use crate::inspect::metrics::Metrics;
 use crate::inspect::replay::WrittenAtTheEnd;
 #[cfg(not(feature = "report"))]
 use crate::inspect::unreported::DeadlockReport;
+use crate::kernel::Instant;
 use crate::kernel::callbacks::exceptions::{self, Exception, Handler};
 use crate::kernel::cancel::shutdown::{NeverEnds, Patience};
 use crate::kernel::cell::{AnyTask, lend};
@@ -28,13 +29,14 @@ use crate::outside::signals::CtrlC;
 #[cfg(all(unix, feature = "signals", feature = "report"))]
 use crate::outside::signals::Printer;
 use crate::task::{Task, TaskRef};
+use alloc::boxed::Box;
+use alloc::{rc::Rc, vec::Vec};
+use core::cell::RefCell;
+use core::fmt;
+use core::marker::PhantomData;
+use core::panic::Location;
+use core::time::Duration;
 use futures_task::{LocalFutureObj, LocalSpawn, SpawnError};
-use std::cell::RefCell;
-use std::fmt;
-use std::marker::PhantomData;
-use std::panic::Location;
-use std::rc::Rc;
-use std::time::{Duration, Instant};
 
 /// An event loop: a ready queue, a timer wheel, a task table, and the tasks in it.
 ///
@@ -844,6 +846,7 @@ impl LoopBuilder {
     #[track_caller]
     #[cfg_attr(not(feature = "report"), allow(unused_mut, reason = "the feature adds debug mode"))]
     pub fn build(mut self) -> EventLoop {
+        crate::platform::check();
         unknown("another event loop");
         let clock = match self.clock {
             Clock::Real => KernelClock::real(),
@@ -964,7 +967,8 @@ pub enum RunError {
     /// The program cannot continue. Nothing is ready, and no timer is pending. No [`Remote`]
     /// exists, no code outside the loop holds a waker, and no task waits for a socket. On a virtual
     /// clock this is always reported, on a real clock only in [debug mode](LoopBuilder::debug);
-    /// otherwise the loop sleeps for ever.
+    /// otherwise the loop sleeps for ever. On a platform without threads, such as WASI, it is always
+    /// reported, even if there is a [`Remote`] or a waker: no code is left that could use it.
     Deadlock(DeadlockReport),
     /// The main task was cancelled.
     Cancelled,
@@ -986,8 +990,9 @@ impl fmt::Display for RunError {
     }
 }
 
-impl std::error::Error for RunError {}
+impl core::error::Error for RunError {}
 
+#[cfg(feature = "std")]
 impl From<RunError> for std::io::Error {
     fn from(error: RunError) -> Self {
         std::io::Error::other(error)
@@ -1216,11 +1221,13 @@ impl EventLoop {
         }
     }
 
-    /// Only a loop on a virtual clock or in debug mode detects deadlocks. With the feature `report`,
-    /// such a loop has a reporter.
+    /// Where there are threads, only a loop on a virtual clock or in debug mode detects deadlocks.
+    /// With the feature `report`, such a loop has a reporter.
     fn deadlock(&self) -> DeadlockReport {
         #[cfg(feature = "report")]
-        return (self.reporter.expect("a loop that finds deadlocks reports them").deadlock)(&self.kernel);
+        let reporter = if crate::kernel::idle::park::HAS_THREADS { self.reporter } else { Some(REPORTER) };
+        #[cfg(feature = "report")]
+        return (reporter.expect("a loop that finds deadlocks reports them").deadlock)(&self.kernel);
         #[cfg(not(feature = "report"))]
         DeadlockReport {}
     }

@@ -18,13 +18,15 @@
 //! This file knows no particular host. `examples/` has several.
 
 use crate::event_loop::EventLoop;
+use crate::kernel::Instant;
 use crate::kernel::idle::guest::Meter;
 use crate::kernel::{Kernel, context};
-use std::fmt;
-use std::pin::Pin;
-use std::sync::Arc;
-use std::task::{Context, Poll};
-use std::time::{Duration, Instant};
+use alloc::boxed::Box;
+use alloc::sync::Arc;
+use core::fmt;
+use core::pin::Pin;
+use core::task::{Context, Poll};
+use core::time::Duration;
 
 /// The budget of [`EventLoop::turn_within`]: a number of steps, a time, or both.
 ///
@@ -282,7 +284,8 @@ impl EventLoop {
             self.kernel.look_before_the_host_rests();
         }
         let after = count();
-        let [entries, callbacks, timers, messages] = std::array::from_fn(|n| after[n].wrapping_sub(before[n]) as usize);
+        let [entries, callbacks, timers, messages] =
+            core::array::from_fn(|n| after[n].wrapping_sub(before[n]) as usize);
         // From here on, new work calls the host.
         let left = self.kernel.host_goes();
         Turn {

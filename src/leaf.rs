@@ -8,11 +8,12 @@ use crate::kernel::table::records::{Then, Wait};
 use crate::kernel::table::waiters::begin_first_join;
 use crate::kernel::table::waits::{begin_any_wait, begin_wait, end_first_wait};
 use crate::kernel::{Kernel, ScopeKey, WaitKey, WaiterKey, context};
-use std::cell::Cell;
-use std::panic::Location;
-use std::ptr;
-use std::rc::{Rc, Weak};
-use std::task::{Context, Poll, Waker};
+use crate::platform::thread_local;
+use alloc::rc::{Rc, Weak};
+use core::cell::Cell;
+use core::panic::Location;
+use core::ptr;
+use core::task::{Context, Poll, Waker};
 
 /// Returns the loop that is running on this thread. Panics with a message that contains what was
 /// called.

@@ -73,10 +73,14 @@
 //!
 //! Tags such as READY-2 or END-1 name the invariants in `docs/architecture.md`.
 #![cfg_attr(docsrs, feature(doc_cfg))]
+#![cfg_attr(not(feature = "std"), no_std)]
 #![cfg_attr(
     not(all(feature = "groups", feature = "report", feature = "sync")),
     allow(dead_code, reason = "what only reports, groups, locks and queues use is still there")
 )]
+
+#[macro_use]
+extern crate alloc;
 
 mod absent;
 mod callback;
@@ -101,6 +105,11 @@ mod leaf;
 #[cfg_attr(docsrs, doc(cfg(feature = "io")))]
 pub mod net;
 mod outside;
+#[cfg(any(not(feature = "std"), doc))]
+#[cfg_attr(docsrs, doc(cfg(not(feature = "std"))))]
+pub mod platform;
+#[cfg(not(any(not(feature = "std"), doc)))]
+mod platform;
 mod run;
 mod stepping;
 #[cfg(feature = "sync")]
@@ -157,6 +166,7 @@ pub use inspect::replay;
 #[cfg(not(feature = "report"))]
 pub use inspect::unreported::DeadlockReport;
 pub use kernel::callbacks::exceptions::Exception;
+pub use kernel::clock::instant::Instant;
 #[cfg(all(unix, feature = "io"))]
 #[cfg_attr(docsrs, doc(cfg(feature = "io")))]
 pub use outside::io;

@@ -3,7 +3,7 @@
 //! This file does not know how a turn works.
 
 use crate::event_loop::EventLoop;
-use std::time::Duration;
+use core::time::Duration;
 
 impl EventLoop {
     /// Runs turns until nothing is ready and no timer is due. Time does not pass on a virtual clock. Never

@@ -113,7 +113,10 @@ fn allocate_as_the_docs_say() {
             let results = as_completed([1, 2, 3].map(async |n| n));
             while results.next().await.is_some() {}
         });
-        assert_eq!(results.await, 7 + 2, "as_completed, its children, and a wait");
+        // The list of children is made in the memory of another list, if the sizes of their entries fit. They
+        // do not where pointers have 32 bits.
+        let lists = if cfg!(target_pointer_width = "64") { 7 } else { 8 };
+        assert_eq!(results.await, lists + 2, "as_completed, its children, and a wait");
         let (lock, semaphore, event, queue) =
             (Lock::new(()), Semaphore::new(0), Event::new(), Queue::<()>::unbounded());
         let _guard = lock.lock().await;
@@ -199,7 +202,7 @@ fn hold_no_more_behind_two_thousand_awaits_than_behind_a_hundred() {
 fn give_the_memory_of_a_burst_of_waits_back_during_a_run() {
     const BURST: usize = 20_000;
     /// At least so much would be held if the records of the burst were kept.
-    const RECORDS: usize = BURST * 40;
+    const RECORDS: usize = BURST * if cfg!(target_pointer_width = "64") { 40 } else { 28 };
     EventLoop::with_virtual_clock().run(async {
         let before = HELD.get();
         let held = |count: usize| async move {

@@ -35,11 +35,15 @@ use crate::kernel::cancel::unwind::Pause;
 use crate::kernel::cell::{AnyTask, Ending};
 use crate::kernel::{Kernel, Links, ScopeKey, Token, WaiterKey, clone_uncounted, context};
 use crate::leaf::{Place, PollInScope, take_raised, wakes_running};
-use std::cell::Cell;
-use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::pin::Pin;
-use std::rc::{Rc, Weak};
-use std::task::{Context, Poll, Waker};
+use crate::platform::catch_unwind;
+use alloc::boxed::Box;
+use alloc::rc::{Rc, Weak};
+#[cfg(feature = "groups")]
+use alloc::vec::Vec;
+use core::cell::Cell;
+use core::panic::AssertUnwindSafe;
+use core::pin::Pin;
+use core::task::{Context, Poll, Waker};
 
 /// A scope whose inside can be interrupted.
 pub(crate) trait BlockScope: Scope {

@@ -16,14 +16,15 @@ use crate::kernel::cancel::scopes::{Arrival, Dropped, Scope, Unwound};
 use crate::kernel::explore::unknown;
 use crate::kernel::{Kernel, clone_uncounted, context};
 use crate::leaf::{Place, PollInScope, raise, running, take_raised, wakes_running};
-use std::any::Any;
-use std::cell::{Cell, RefCell};
-use std::fmt;
-use std::marker::PhantomData;
-use std::panic::{AssertUnwindSafe, Location, catch_unwind, resume_unwind};
-use std::pin::Pin;
-use std::rc::Rc;
-use std::task::{Context, Poll, Waker, ready};
+use crate::platform::{catch_unwind, resume_unwind};
+use alloc::{boxed::Box, rc::Rc};
+use core::any::Any;
+use core::cell::{Cell, RefCell};
+use core::fmt;
+use core::marker::PhantomData;
+use core::panic::{AssertUnwindSafe, Location};
+use core::pin::Pin;
+use core::task::{Context, Poll, Waker, ready};
 
 /// Runs a future, and after it a cleanup. The cleanup runs when the future is ready, when it
 /// panics, and when it is interrupted: by a cancellation of the task, by a timeout around it, or by
@@ -371,7 +372,7 @@ impl<F: Future, C: Future<Output = ()>> Drop for Finally<F, C> {
         let dropped = catch_unwind(AssertUnwindSafe(|| drop(body)));
         self.parts.hand_cleanup_over(&kernel);
         if let Err(payload) = dropped {
-            if std::thread::panicking() {
+            if crate::platform::panicking() {
                 return drop_payload(payload);
             }
             resume_unwind(payload);

@@ -36,17 +36,16 @@ use crate::kernel::cell::AnyTask;
 use crate::kernel::explore::unknown;
 use crate::kernel::{Kernel, State, clone_uncounted, context};
 use crate::leaf::{check_loop, raise, wakes_running};
+use crate::platform::resume_unwind;
 use crate::task::join::Join;
 use crate::task::{Task, TaskId, TaskRef};
-use std::any::{Any, type_name};
-use std::cell::{Cell, RefCell};
-use std::collections::BTreeMap;
-use std::convert::Infallible;
-use std::fmt;
-use std::panic::resume_unwind;
-use std::pin::Pin;
-use std::rc::Rc;
-use std::task::{Context, Poll, Waker, ready};
+use alloc::{boxed::Box, collections::BTreeMap, rc::Rc, vec::Vec};
+use core::any::{Any, type_name};
+use core::cell::{Cell, RefCell};
+use core::convert::Infallible;
+use core::fmt;
+use core::pin::Pin;
+use core::task::{Context, Poll, Waker, ready};
 
 /// Runs `body` in the current task, with a scope in which it can spawn children that borrow. Ends
 /// when the body and all children have ended.
@@ -365,7 +364,7 @@ enum What {
 
 impl Parent {
     fn address(&self) -> usize {
-        std::ptr::from_ref(self).addr()
+        core::ptr::from_ref(self).addr()
     }
 
     /// Polls the parent, so that the scope polls or drops the future of a child. If the scope is
@@ -477,7 +476,7 @@ impl Drop for Proxy {
         // The panic of a destructor; or of the future, if the task was cancelled before its next
         // step.
         if let Some(payload) = self.note.panic.take() {
-            if std::thread::panicking() {
+            if crate::platform::panicking() {
                 return exceptions::drop_payload(payload);
             }
             resume_unwind(payload);

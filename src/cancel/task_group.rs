@@ -17,17 +17,20 @@ use crate::kernel::explore::unknown;
 use crate::kernel::table::records::{Awaited, Wait};
 use crate::kernel::{ScopeKey, clone_uncounted, context};
 use crate::leaf::{Record, cancel, raise, running};
+use crate::platform::{catch_unwind, resume_unwind};
 use crate::task::Task;
 use crate::task::child::describe_tasks;
-use std::any::Any;
-use std::cell::{Cell, RefCell};
-use std::collections::BTreeMap;
-use std::convert::Infallible;
-use std::fmt;
-use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
-use std::pin::Pin;
-use std::rc::{Rc, Weak};
-use std::task::{Context, Poll, Waker, ready};
+use alloc::boxed::Box;
+use alloc::collections::BTreeMap;
+use alloc::rc::{Rc, Weak};
+use alloc::vec::Vec;
+use core::any::Any;
+use core::cell::{Cell, RefCell};
+use core::convert::Infallible;
+use core::fmt;
+use core::panic::AssertUnwindSafe;
+use core::pin::Pin;
+use core::task::{Context, Poll, Waker, ready};
 
 /// Runs `body` in the current task, with a group in which it can spawn children. Ends when the body
 /// and all children have ended.
@@ -221,7 +224,7 @@ impl fmt::Display for ChildFailed {
     }
 }
 
-impl std::error::Error for ChildFailed {}
+impl core::error::Error for ChildFailed {}
 
 /// How one child, or the body, failed.
 ///
@@ -260,8 +263,8 @@ impl<E: fmt::Display> fmt::Display for ChildError<E> {
 
 /// The source of `Panicked` is the [`Panic`]. An error of the child is in `Failed`, and need not
 /// implement this trait.
-impl<E: fmt::Debug + fmt::Display> std::error::Error for ChildError<E> {
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+impl<E: fmt::Debug + fmt::Display> core::error::Error for ChildError<E> {
+    fn source(&self) -> Option<&(dyn core::error::Error + 'static)> {
         match self {
             ChildError::Failed(_) => None,
             ChildError::Panicked(panic) => Some(panic),
@@ -315,14 +318,15 @@ impl<E: fmt::Display> fmt::Display for GroupError<E> {
 }
 
 /// The source is the first failure, a [`ChildError`].
-impl<E: fmt::Debug + fmt::Display + 'static> std::error::Error for GroupError<E> {
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+impl<E: fmt::Debug + fmt::Display + 'static> core::error::Error for GroupError<E> {
+    fn source(&self) -> Option<&(dyn core::error::Error + 'static)> {
         self.errors.first().map(|error| error as _)
     }
 }
 
 /// A single error that a child has returned stays as it is. Otherwise the kind is that of the first
 /// such error.
+#[cfg(feature = "std")]
 impl From<GroupError<std::io::Error>> for std::io::Error {
     fn from(mut error: GroupError<std::io::Error>) -> Self {
         if let [ChildError::Failed(_)] = error.errors[..] {
@@ -460,7 +464,7 @@ impl<E> State<E> {
     fn report_failures(&self) {
         for Failure { child, error } in self.failures.take() {
             if let ChildError::Failed(error) = error {
-                let what = format!("an error of type {}", std::any::type_name::<E>());
+                let what = format!("an error of type {}", core::any::type_name::<E>());
                 exceptions::drop_value(error);
                 let task = Some((child.header().name(), child.header().spawned_at));
                 let panic = Panic::new(Box::new(what));
@@ -544,7 +548,7 @@ impl<E: 'static> Scope for State<E> {
             return Unwound::Absorbed;
         }
         self.exit.is_panic.set(arrival.panicked);
-        if !std::ptr::eq(self.kind.get(), &GROUP) {
+        if !core::ptr::eq(self.kind.get(), &GROUP) {
             self.exit.body_waits.replace(self.interruption.waits_inside());
             self.wake_missed();
         }
@@ -974,7 +978,7 @@ impl<F: Future, E: 'static> RunGroup<F, E> {
                 // Something else woke the task in this step, or polled the group although the group was
                 // not woken.
                 let is_woken = before.is_some_and(|(_, is_woken)| is_woken);
-                let is_for_nothing = std::mem::replace(&mut self.begun, true) && before == look();
+                let is_for_nothing = core::mem::replace(&mut self.begun, true) && before == look();
                 let is_for_a_child = || kernel.as_ref().is_some_and(|kernel| kernel.target() != 0);
                 if (is_woken || is_for_nothing) && !state.interruption.is_frozen() && !is_for_a_child() {
                     state.exit.is_beside.set(true);

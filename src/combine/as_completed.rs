@@ -18,18 +18,20 @@ use crate::kernel::explore::unknown;
 use crate::kernel::table::records::{Awaited, Wait};
 use crate::kernel::{Alarm, TimerKey, Token, clone_uncounted, context};
 use crate::leaf::{Record, running};
+use crate::platform::HashSet;
 use crate::task::child::{
     AnyChild, Child, IntoTasks, Spawner, TaskOrPromise, describe_children, may_come_from_anybody, tasks_of,
 };
 use crate::task::{CallbackId, Task};
 use crate::time::timeout::Elapsed;
-use std::cell::{Cell, RefCell};
-use std::collections::{BTreeMap, HashSet, VecDeque};
-use std::fmt;
-use std::pin::Pin;
-use std::rc::{Rc, Weak};
-use std::task::{Context, Poll, Waker};
-use std::time::Duration;
+use alloc::collections::{BTreeMap, VecDeque};
+use alloc::rc::{Rc, Weak};
+use alloc::vec::Vec;
+use core::cell::{Cell, RefCell};
+use core::fmt;
+use core::pin::Pin;
+use core::task::{Context, Poll, Waker};
+use core::time::Duration;
 
 /// Runs futures and tasks concurrently, awaits promises with them, and returns their results in the
 /// order in which they end.
@@ -615,7 +617,7 @@ impl<T> AsCompleted<T> {
     #[track_caller]
     fn poll_claim(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Child<T>, Elapsed>>> {
         let claim = self.begun.get_or_insert_with(|| Claim::new(&self.owner));
-        let delivery = std::task::ready!(claim.poll(context));
+        let delivery = core::task::ready!(claim.poll(context));
         self.begun = None;
         Poll::Ready(delivery.map(|delivery| self.owner.give(delivery)))
     }
@@ -839,7 +841,7 @@ impl<T: 'static, O> Future for NextCompleted<T, O> {
 
     #[track_caller]
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<O> {
-        let delivery = std::task::ready!(self.claim.poll(context));
+        let delivery = core::task::ready!(self.claim.poll(context));
         let given = delivery.map(|delivery| self.claim.owner.give(delivery));
         Poll::Ready((self.give)(given))
     }
@@ -859,7 +861,7 @@ impl<T> futures_core::Stream for AsCompleted<T> {
 
     #[track_caller]
     fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        let given = std::task::ready!(self.poll_claim(context));
+        let given = core::task::ready!(self.poll_claim(context));
         Poll::Ready(given.map(|child| without_time(child).read()))
     }
 
@@ -877,7 +879,7 @@ impl<T> futures_core::Stream for AsCompletedWithin<T> {
 
     #[track_caller]
     fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        let given = std::task::ready!(self.all.poll_claim(context));
+        let given = core::task::ready!(self.all.poll_claim(context));
         Poll::Ready(given.map(|given| Ok(given?.read())))
     }
 

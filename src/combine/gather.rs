@@ -18,11 +18,12 @@ use crate::task::CallbackId;
 use crate::task::child::{
     AnyChild, Child, ChildRef, IntoTasks, Lent, Spawner, describe_children, may_come_from_anybody,
 };
-use std::cell::Cell;
-use std::fmt;
-use std::pin::Pin;
-use std::rc::Rc;
-use std::task::{Context, Poll, Waker};
+use alloc::rc::Rc;
+use alloc::vec::Vec;
+use core::cell::Cell;
+use core::fmt;
+use core::pin::Pin;
+use core::task::{Context, Poll, Waker};
 
 /// Runs futures and tasks concurrently, awaits promises with them, and returns their values in the
 /// order of the arguments.
@@ -254,8 +255,8 @@ impl<E: fmt::Display> fmt::Display for TryGatherError<E> {
 }
 
 /// It shows the error of the child as it is, so its source is the source of that error.
-impl<E: std::error::Error> std::error::Error for TryGatherError<E> {
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+impl<E: core::error::Error> core::error::Error for TryGatherError<E> {
+    fn source(&self) -> Option<&(dyn core::error::Error + 'static)> {
         match self {
             TryGatherError::Failed(error) => error.source(),
             TryGatherError::Task(error) => error.source(),
@@ -270,6 +271,7 @@ impl<E> From<TaskError> for TryGatherError<E> {
 }
 
 /// An error that a child has returned stays as it is.
+#[cfg(feature = "std")]
 impl From<TryGatherError<std::io::Error>> for std::io::Error {
     fn from(error: TryGatherError<std::io::Error>) -> Self {
         match error {
@@ -586,7 +588,7 @@ impl<C: Children + 'static> Future for Gather<C> {
 
     #[track_caller]
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<C::Output> {
-        std::task::ready!(self.poll_decided(context));
+        core::task::ready!(self.poll_decided(context));
         Poll::Ready(match self.gathering.failed.get() {
             Some(which) => self.gathering.children.failure(which),
             None => self.gathering.children.values(),
@@ -641,7 +643,7 @@ impl<C: Children + 'static> Future for GatherAll<C> {
 
     #[track_caller]
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<C::All> {
-        std::task::ready!(self.gather.poll_decided(context));
+        core::task::ready!(self.gather.poll_decided(context));
         Poll::Ready(self.gather.gathering.children.all())
     }
 }

@@ -13,12 +13,12 @@ use crate::kernel::table::records::{Awaited, Wait};
 use crate::leaf::Record;
 use crate::task::CallbackId;
 use crate::task::child::{AnyChild, Child, IntoTask, Spawner, describe_children};
-use std::cell::Cell;
-use std::fmt;
-use std::pin::Pin;
-use std::rc::Rc;
-use std::slice;
-use std::task::{Context, Poll, Waker};
+use alloc::{rc::Rc, vec::Vec};
+use core::cell::Cell;
+use core::fmt;
+use core::pin::Pin;
+use core::slice;
+use core::task::{Context, Poll, Waker};
 
 /// The argument of [`shield`]: a future, `Task<T>`, `&Task<T>`, [`Promise<T>`](crate::Promise),
 /// `&Promise<T>`.

@@ -11,17 +11,19 @@ use crate::kernel::table::records::Awaited;
 use crate::kernel::table::records::Wait as WaitsFor;
 use crate::kernel::{Alarm, TimerKey, Token, clone_uncounted, context};
 use crate::leaf::{Record, check_loop, running};
+use crate::platform::HashSet;
 use crate::task::child::{AnyChild, Child, TaskOrPromise, describe_children, may_come_from_anybody, tasks_of};
 use crate::task::promise::Promise;
 use crate::task::{CallbackId, Task, TaskRef};
-use std::cell::Cell;
-use std::collections::HashSet;
-use std::fmt;
-use std::pin::Pin;
-use std::rc::Rc;
-use std::slice;
-use std::task::{Context, Poll, Waker};
-use std::time::Duration;
+use alloc::boxed::Box;
+use alloc::rc::Rc;
+use alloc::vec::Vec;
+use core::cell::Cell;
+use core::fmt;
+use core::pin::Pin;
+use core::slice;
+use core::task::{Context, Poll, Waker};
+use core::time::Duration;
 
 /// A handle of a task: `Task<T>`, `&Task<T>`, and for tasks of different types [`TaskRef`].
 ///
@@ -556,7 +558,7 @@ impl<H: Waitable> Future for Wait<H> {
         }
         if this.waiting.released.get() {
             this.end();
-            let handles = std::mem::take(&mut this.handles);
+            let handles = core::mem::take(&mut this.handles);
             return Poll::Ready(handles.into_iter().partition(|handle| handle.waited().0.is_done()));
         }
         let new = clone_uncounted(context.waker());

@@ -3,6 +3,7 @@
 use crate::kernel::explore::unknown;
 use crate::leaf::running;
 use crate::task::TaskRef;
+use alloc::vec::Vec;
 
 /// Returns the running task; `None` in a callback.
 ///

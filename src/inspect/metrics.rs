@@ -8,7 +8,11 @@ use crate::leaf::running;
 #[cfg(feature = "report")]
 use crate::task::TaskId;
 #[cfg(feature = "report")]
-use std::{panic::Location, time::Duration};
+use alloc::string::{String, ToString};
+#[cfg(feature = "report")]
+use core::panic::Location;
+#[cfg(feature = "report")]
+use core::time::Duration;
 
 /// What a loop has done since it was created, as [`metrics`] returns it.
 ///

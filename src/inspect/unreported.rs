@@ -1,6 +1,6 @@
 //! The deadlock report without the feature `report`.
 
-use std::fmt;
+use core::fmt;
 
 /// A report of a deadlock: no task is ready, no timer is pending, and no other code holds a waker or
 /// a [`Remote`](crate::Remote).

@@ -65,13 +65,13 @@ use super::ready::Link;
 use super::table::entry::Entry;
 use super::token::Token;
 use crate::error::TaskError;
-use std::alloc::Layout;
-use std::cell::{Cell, RefCell};
-use std::mem::{ManuallyDrop, offset_of};
-use std::panic::Location;
-use std::pin::Pin;
-use std::ptr::{self, NonNull};
-use std::task::{Context, Poll, ready};
+use core::alloc::Layout;
+use core::cell::{Cell, RefCell};
+use core::mem::{ManuallyDrop, offset_of};
+use core::panic::Location;
+use core::pin::Pin;
+use core::ptr::{self, NonNull};
+use core::task::{Context, Poll, ready};
 
 use extra::Slot;
 pub(crate) use typed::{Draft, TypedTask, lend, same};
@@ -133,7 +133,7 @@ pub(crate) struct Header {
     extra: Slot,
 }
 
-const _: () = assert!(size_of::<Header>() == 64, "a header is one cache line");
+const _: () = assert!(size_of::<Header>() <= 64, "a header fits into one cache line");
 
 /// What follows a header in a cell.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -300,7 +300,7 @@ impl AnyTask {
 #[cold]
 fn too_many_holders() -> ! {
     exceptions::complain(&"a task is held by more than 2^32 handles");
-    std::process::abort()
+    crate::platform::abort()
 }
 
 /// Polls the future of a task. When the future returns, it is dropped, its value becomes the outcome, and this returns ready.
@@ -359,7 +359,7 @@ impl<F: Future> TaskCell<F> {
 
     const GONE: &'static Kind = &Kind {
         #[cfg(feature = "report")]
-        future: std::any::type_name::<F>,
+        future: core::any::type_name::<F>,
         poll: poll_nothing,
         drop_future: Self::drop_future,
         set_error: Self::set_error,

@@ -12,8 +12,11 @@
 //!
 //! This file knows no timers and no tasks. Next: `wheel.rs`.
 
-use std::cell::Cell;
-use std::time::{Duration, Instant};
+pub(crate) mod instant;
+
+use core::cell::Cell;
+use core::time::Duration;
+pub(crate) use instant::Instant;
 
 /// Nanoseconds since the loop was created.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]

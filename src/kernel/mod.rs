@@ -92,7 +92,7 @@ macro_rules! tell {
 pub(crate) mod callbacks;
 pub(crate) mod cancel;
 pub(crate) mod cell;
-mod clock;
+pub(crate) mod clock;
 pub(crate) mod explore;
 pub(crate) mod idle;
 pub(crate) mod observe;
@@ -102,10 +102,14 @@ pub(crate) mod timers;
 mod token;
 mod wheel;
 
+use alloc::{
+    boxed::Box,
+    rc::{Rc, Weak},
+};
 pub(crate) use callbacks::callback_with;
 pub(crate) use cancel::marks::ScopeKey;
 pub(crate) use cancel::spread::Links;
-pub(crate) use clock::{Clock, Time};
+pub(crate) use clock::{Clock, Instant, Time};
 pub(crate) use idle::inbox::{Inbox, Message, Parked};
 pub(crate) use idle::lanes::inbox;
 pub(crate) use idle::park::{OBSERVED, Observed, Stuck};
@@ -124,17 +128,17 @@ pub(crate) use token::Token;
 pub(crate) use wheel::TimerKey;
 
 use crate::error::TaskError;
+use crate::platform::catch_unwind;
 use callbacks::calls::Calls;
 use cell::{AnyTask, Draft, Ending, TypedTask};
+use core::cell::{Cell, RefCell};
+use core::mem::offset_of;
+use core::panic::{AssertUnwindSafe, Location};
+use core::task::Waker;
 #[cfg(feature = "probe")]
 use observe::probe::{EventKind, Source};
 #[cfg(feature = "probe")]
 use observe::task_id::TaskId;
-use std::cell::{Cell, RefCell};
-use std::mem::offset_of;
-use std::panic::{AssertUnwindSafe, Location, catch_unwind};
-use std::rc::{Rc, Weak};
-use std::task::Waker;
 use table::{Stop, TaskTable};
 use timers::pace::Pace;
 use wheel::Wheel;
@@ -308,7 +312,7 @@ impl Kernel {
     fn expire(&self, now: Time) {
         self.firing.set(true);
         self.wheel.borrow_mut().expire(now.0);
-        tell!(self.table, EventKind::Expire { now: std::time::Duration::from_nanos(now.0) });
+        tell!(self.table, EventKind::Expire { now: core::time::Duration::from_nanos(now.0) });
     }
 
     /// Steps the entries that were in the ready queue when the turn began (READY-2), and may then run further turns.

@@ -16,8 +16,8 @@
 //! An entry is anything that has a link and stays where it is; this file knows no tasks and no callbacks. Next: `token.rs`.
 #![allow(unsafe_code, reason = "follows links to entries that their owners keep")]
 
-use std::cell::Cell;
-use std::ptr::NonNull;
+use core::cell::Cell;
+use core::ptr::NonNull;
 
 /// The place in an entry for the next entry. Its content counts only while the entry is in a queue.
 pub(crate) struct Link<E>(Cell<Option<E>>);

@@ -55,13 +55,14 @@ use super::idle::lanes::{self, Lane};
 use super::observe::probe::{EventKind, ProbeSlot, WakeOutcome};
 use super::observe::tally::Tally;
 use super::ready::{Link, ReadyQueue};
-use super::token::Token;
+use super::token::{Token, data::Lent};
+use alloc::vec::Vec;
+use core::cell::{Cell, UnsafeCell};
+use core::mem::{ManuallyDrop, offset_of};
+use core::ptr::NonNull;
+use core::task::{Context, RawWakerVTable};
 use entry::Entry;
 use rows::Row;
-use std::cell::{Cell, UnsafeCell};
-use std::mem::{ManuallyDrop, offset_of};
-use std::ptr::NonNull;
-use std::task::{Context, RawWakerVTable, Waker};
 use store::{MERGED, Store};
 use waker::PLAIN;
 
@@ -414,7 +415,7 @@ impl TaskTable {
     unsafe fn poll(&self, task: NonNull<Header>, token: Token) -> Option<Stop> {
         // SAFETY: a row holds the task.
         let header = unsafe { task.as_ref() };
-        // The waker is not dropped: there is nothing to drop, and checking would cost a twentieth of a switch.
+        // On 64 bits there is nothing to drop in the end, and checking would cost a twentieth of a switch.
         let waker = self.waker_of(token);
         // SAFETY: The task is alive: its row holds it until `remove`, which is called only after `run_ready` has stopped at it.
         // Nothing else polls it: it has left the queue, and is not pushed while it runs (STEP-2). It is not polled after its end: a
@@ -440,11 +441,10 @@ impl TaskTable {
 
     // ---- the running task ----
 
-    /// A waker for the task of a token. It is borrowed: not counted, and not dropped.
+    /// A waker for the task of a token. It is lent: not counted by an observed loop, and not dropped as a waker.
     #[inline(always)]
-    pub(crate) fn waker_of(&self, token: Token) -> ManuallyDrop<Waker> {
-        // SAFETY: the vtable's functions do what `RawWaker` asks for, with any data.
-        ManuallyDrop::new(unsafe { Waker::new(token.to_data(), self.vtable) })
+    pub(crate) fn waker_of(&self, token: Token) -> Lent {
+        self.lane.lender.lend(token, self.vtable)
     }
 
     /// The running task.

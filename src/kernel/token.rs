@@ -21,6 +21,9 @@
 //! The price is a limit: 65,535 loops at a time, and 16,777,216 tasks at a time in each loop. A row is retired after about
 //! 16.8 million tasks.
 //!
+//! A token has 64 bits on every platform. Where a pointer has fewer, a waker's data is the address of a token that its clones
+//! share and count (`token/shared.rs`). The limits stay, and a kept waker keeps sixteen bytes.
+//!
 //! This file knows nothing of tasks, tables and threads. Next: `cell.rs`.
 
 const SLOT_BITS: u32 = 24;
@@ -34,12 +37,7 @@ pub(crate) const MAX_SLOTS: usize = 1 << SLOT_BITS;
 /// The last generation of a slot. No task gets it.
 pub(crate) const LAST_GENERATION: u32 = (1 << GENERATION_BITS) - 1;
 
-// A token has to fit into the data pointer of a `RawWaker`.
 const _: () = assert!(SLOT_BITS + GENERATION_BITS + LANE_BITS == u64::BITS);
-const _: () = assert!(
-    size_of::<*const ()>() == size_of::<u64>(),
-    "onelane packs slot, generation and loop into a waker's pointer and needs 64 bits for them"
-);
 
 /// Names one task of one loop, for ever.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -76,27 +74,20 @@ impl Token {
         (self.0 >> (GENERATION_BITS + SLOT_BITS)) as u16
     }
 
-    /// The token as a waker's data pointer. The pointer is never dereferenced.
-    #[inline]
-    pub(crate) fn to_data(self) -> *const () {
-        std::ptr::without_provenance(self.0 as usize)
-    }
-
-    /// As a number, for sorting.
+    /// As a number.
     #[inline]
     pub(crate) fn bits(self) -> u64 {
         self.0
     }
 
+    #[inline]
     pub(crate) fn from_bits(bits: u64) -> Self {
         Token(bits)
     }
-
-    #[inline]
-    pub(crate) fn from_data(data: *const ()) -> Self {
-        Token(data.addr() as u64)
-    }
 }
+
+#[cfg_attr(any(not(target_pointer_width = "64"), onelane_shared_tokens), path = "token/shared.rs")]
+pub(crate) mod data;
 
 #[cfg(test)]
 mod tests;

@@ -36,6 +36,7 @@
 
 use super::table::lists::{List, Lists};
 use super::table::sort::sorted;
+use alloc::vec::Vec;
 
 const DIGIT_BITS: u32 = 6;
 const SLOTS: usize = 1 << DIGIT_BITS;
@@ -193,7 +194,7 @@ impl<T> Wheel<T> {
     fn enter(&mut self, level: u32, slot: u32) {
         let from = &mut self.levels[level as usize];
         from.occupied &= !(1 << slot);
-        let mut next = std::mem::replace(&mut from.slots[slot as usize], List::EMPTY).first();
+        let mut next = core::mem::replace(&mut from.slots[slot as usize], List::EMPTY).first();
         while let Some(index) = next {
             next = self.timers.next(index);
             if level == 0 {

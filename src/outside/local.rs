@@ -13,15 +13,14 @@
 #![allow(unsafe_code, reason = "a value is Send, because only its own thread uses it")]
 
 use crate::kernel::callbacks::exceptions;
-use std::cell::Cell;
-use std::fmt;
-use std::mem::{forget, needs_drop};
-use std::ops::{Deref, DerefMut};
-use std::panic::Location;
-use std::pin::Pin;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::task::{Context, Poll};
-use std::thread;
+use crate::platform::{panicking, this_thread};
+use alloc::boxed::Box;
+use core::fmt;
+use core::mem::{forget, needs_drop};
+use core::ops::{Deref, DerefMut};
+use core::panic::Location;
+use core::pin::Pin;
+use core::task::{Context, Poll};
 
 /// Wraps a future, or another value, so that it is `Send` and `Sync`. It can be used only on this
 /// thread.
@@ -145,23 +144,6 @@ unsafe impl<T> Send for Local<T> {}
 
 // SAFETY: as above; every function that takes a `&Local<T>` gets at the value by `at_home`.
 unsafe impl<T> Sync for Local<T> {}
-
-thread_local! {
-    /// The number of this thread; zero before its first use. Without a destructor, so that it can
-    /// be read while the thread ends.
-    static THIS_THREAD: Cell<u64> = const { Cell::new(0) };
-}
-
-/// A number that no other thread of the process has or had.
-fn this_thread() -> u64 {
-    static LAST: AtomicU64 = AtomicU64::new(0);
-    THIS_THREAD.with(|number| {
-        if number.get() == 0 {
-            number.set(LAST.fetch_add(1, Ordering::Relaxed) + 1);
-        }
-        number.get()
-    })
-}
 
 const EMPTY: &str = "a Local has its value until it is dropped";
 
@@ -330,7 +312,7 @@ fn leaked(made_at: &Location<'_>) {
         "the value of a local() made at {made_at} was dropped on another thread, so it was leaked; drop it where it \
          was made, for example with Remote::call_soon()"
     );
-    if !thread::panicking() {
+    if !panicking() {
         panic!("{what}");
     }
     exceptions::complain(&what);

@@ -5,14 +5,15 @@ use crate::kernel::cell::Outcome;
 use crate::kernel::table::records::Wait;
 use crate::kernel::{Inbox, Kernel, Message, Token, clone_uncounted, context};
 use crate::leaf::Record;
+use crate::platform::{Condvar, Mutex, MutexGuard};
 use crate::task::Task;
 use crate::task::join::take_outcome;
+use alloc::{boxed::Box, sync::Arc};
+use core::fmt;
+use core::panic::Location;
+use core::pin::Pin;
+use core::task::{Context, Poll, Waker};
 use futures_task::{FutureObj, Spawn, SpawnError};
-use std::fmt;
-use std::panic::Location;
-use std::pin::Pin;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard};
-use std::task::{Context, Poll, Waker};
 
 /// The `Send` handle of a loop: spawns tasks and schedules callbacks on it from any thread.
 ///
@@ -218,6 +219,8 @@ impl<T: Send + 'static> RemoteTask<T> {
     /// while !event_loop.turn().is_idle() {}
     /// assert_eq!(waiter.join().unwrap(), Ok(42));
     /// ```
+    #[cfg(feature = "std")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "std")))]
     pub fn wait(self) -> Result<T, TaskError> {
         assert!(
             !context::is_running(),
@@ -328,7 +331,7 @@ impl<T> Shared<T> {
     /// The first outcome counts.
     fn end(&self, outcome: Outcome<T>) {
         let mut state = self.lock();
-        if std::mem::replace(&mut state.ended, true) {
+        if core::mem::replace(&mut state.ended, true) {
             return;
         }
         state.outcome = Some(outcome);

@@ -12,19 +12,17 @@
 //! This file knows of a queue only that an item can be put into it. Next: `sync/queue.rs`.
 
 use crate::kernel::callbacks::exceptions;
-use crate::kernel::context;
 use crate::kernel::table::records::{Awaited, Wait};
 use crate::leaf::{Record, running};
 use crate::outside::remote::Remote;
+use crate::platform::{Condvar, Mutex, MutexGuard, PoisonError};
 use crate::sync::channel::Sender;
 use crate::sync::{PutError, Queue};
 use crate::task::Task;
-use std::collections::VecDeque;
-use std::fmt;
-use std::pin::Pin;
-use std::rc::Rc;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::task::{Context, Poll, Waker};
+use alloc::{collections::VecDeque, rc::Rc, sync::Arc};
+use core::fmt;
+use core::pin::Pin;
+use core::task::{Context, Poll, Waker};
 
 /// Sends items from other threads into a queue or a channel of a loop. `Send`, `Sync` and `Clone`.
 ///
@@ -194,9 +192,11 @@ impl<T> RemoteSender<T> {
     /// });
     /// assert_eq!(sum, 5050);
     /// ```
+    #[cfg(feature = "std")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "std")))]
     pub fn send_blocking(&self, item: T) -> Result<(), PutError<T>> {
         assert!(
-            !context::is_running(),
+            !crate::kernel::context::is_running(),
             "RemoteSender::send_blocking() was called in a turn of a loop, which it would block; put into the queue there"
         );
         assert!(
@@ -332,7 +332,7 @@ impl<T> Drop for Open<T> {
         let rest = {
             let mut state = self.0.lock();
             state.closed = true;
-            (std::mem::take(&mut state.pending), state.waker.take())
+            (core::mem::take(&mut state.pending), state.waker.take())
         };
         self.0.changed.notify_all();
         // Items and wakers are user code. They are dropped where the lock is not held.

@@ -6,6 +6,7 @@
 use crate::error::{Panic, TaskError};
 use crate::kernel::callbacks::exceptions::drop_payload;
 use crate::kernel::explore::unknown;
+use crate::kernel::idle::park::HAS_THREADS;
 use crate::kernel::table::records::{Awaited, Wait};
 use crate::leaf::{Record, running};
 use crate::outside::remote::Remote;
@@ -45,7 +46,8 @@ use std::time::Duration;
 ///
 /// # Panics
 ///
-/// When polled, if no loop is running on this thread, and after it was ready.
+/// When polled, if no loop is running on this thread, and after it was ready. On a platform without
+/// threads, such as WASI, when first polled.
 ///
 /// # Cost
 ///
@@ -197,6 +199,9 @@ impl<T: Send + 'static> Future for ToThread<T> {
         let kernel = running("poll() of a to_thread()");
         let this = self.get_mut();
         let begin = |function: Box<dyn FnOnce() -> T + Send>| {
+            if !HAS_THREADS {
+                panic!("to_thread() was awaited on a platform without threads; call the function itself");
+            }
             let mut function = Tolerant(Some(function));
             let out = Out::of(kernel.id());
             Job {

@@ -16,11 +16,11 @@
 
 use crate::sync::label::Label;
 use crate::sync::waiters::{Place, Ticket, Waiters};
-use std::cell::Cell;
-use std::fmt;
-use std::pin::Pin;
-use std::rc::Rc;
-use std::task::{Context, Poll, ready};
+use alloc::rc::Rc;
+use core::cell::Cell;
+use core::fmt;
+use core::pin::Pin;
+use core::task::{Context, Poll, ready};
 
 /// A point where tasks wait for each other: when a given number has arrived, all of them continue,
 /// and the barrier fills again.
@@ -97,8 +97,9 @@ impl fmt::Display for BrokenBarrier {
     }
 }
 
-impl std::error::Error for BrokenBarrier {}
+impl core::error::Error for BrokenBarrier {}
 
+#[cfg(feature = "std")]
 impl From<BrokenBarrier> for std::io::Error {
     fn from(error: BrokenBarrier) -> Self {
         std::io::Error::other(error)

@@ -29,14 +29,14 @@ use crate::kernel::explore::Known;
 use crate::sync::queue::{PutError, Queue, QueueGet, QueuePut, TryGetError, TryPutError, Words};
 #[cfg(feature = "stream")]
 use crate::sync::stream::Getting;
-use std::cell::Cell;
-use std::fmt;
-use std::num::NonZeroUsize;
+use alloc::rc::Rc;
+use core::cell::Cell;
+use core::fmt;
+use core::num::NonZeroUsize;
 #[cfg(feature = "stream")]
-use std::panic::Location;
-use std::pin::Pin;
-use std::rc::Rc;
-use std::task::{Context, Poll};
+use core::panic::Location;
+use core::pin::Pin;
+use core::task::{Context, Poll};
 
 const CHANNEL: &Words = &Words { whole: "a channel", item: "a message" };
 

@@ -7,10 +7,10 @@
 use crate::sync::label::Label;
 use crate::sync::lock::{Lock, LockAcquire, LockGuard};
 use crate::sync::waiters::{Place, Ticket, Waiters};
-use std::fmt;
-use std::pin::Pin;
-use std::rc::Rc;
-use std::task::{Context, Poll, ready};
+use alloc::rc::Rc;
+use core::fmt;
+use core::pin::Pin;
+use core::task::{Context, Poll, ready};
 
 /// A value under a lock, and tasks that wait until it has changed.
 ///
@@ -361,7 +361,7 @@ impl<T> Condition<T> {
     #[track_caller]
     fn check(&self, guard: &LockGuard<'_, T>, asked: &str) {
         assert!(
-            std::ptr::eq(guard.lock(), &*self.lock),
+            core::ptr::eq(guard.lock(), &*self.lock),
             "{asked}() of a condition was called with a guard of another lock; lock the condition's own: condition.lock().await"
         );
     }
@@ -428,7 +428,7 @@ impl<'a, T> Future for ConditionWait<'a, T> {
             let lock = guard.lock();
             // Before the lock is released, because the release wakes a task, which may notify.
             this.ticket.enter(&*this.core, 0);
-            drop(std::mem::replace(&mut this.stage, Stage::Released(lock)));
+            drop(core::mem::replace(&mut this.stage, Stage::Released(lock)));
         }
         if let Stage::Released(lock) = &this.stage {
             ready!(this.ticket.poll(&this.core, context));
@@ -456,7 +456,7 @@ impl<T> Drop for ConditionWait<'_, T> {
         self.core.label.touch();
         self.ticket.leave(&*self.core);
         // Dropping the stage comes first: it passes the lock to the next task that waits for it.
-        let stage = std::mem::replace(&mut self.stage, Stage::Over);
+        let stage = core::mem::replace(&mut self.stage, Stage::Over);
         let has_waited = matches!(stage, Stage::Released(_) | Stage::Acquiring(_));
         drop(stage);
         if has_waited {

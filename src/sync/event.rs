@@ -4,11 +4,11 @@
 
 use crate::sync::label::Label;
 use crate::sync::waiters::{Place, Ticket, Waiters};
-use std::cell::Cell;
-use std::fmt;
-use std::pin::Pin;
-use std::rc::Rc;
-use std::task::{Context, Poll, ready};
+use alloc::rc::Rc;
+use core::cell::Cell;
+use core::fmt;
+use core::pin::Pin;
+use core::task::{Context, Poll, ready};
 
 /// A flag for which tasks can wait: when it is set, all of them continue.
 ///

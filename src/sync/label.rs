@@ -3,10 +3,10 @@
 //! This file knows no primitives and no waiters. Next: `waiters.rs`.
 
 use crate::kernel::explore::Known;
-use std::cell::Cell;
-use std::fmt;
-use std::panic::Location;
-use std::rc::Rc;
+use alloc::rc::Rc;
+use core::cell::Cell;
+use core::fmt;
+use core::panic::Location;
 
 pub(super) struct Label {
     /// Taken out while it is read.

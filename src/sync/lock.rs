@@ -11,12 +11,13 @@
 use crate::kernel::{Token, context};
 use crate::sync::label::Label;
 use crate::sync::waiters::{Place, Ticket, Waiters};
-use std::cell::Cell;
-use std::fmt;
-use std::ops::{Deref, DerefMut};
-use std::pin::Pin;
-use std::rc::Rc;
-use std::task::{Context, Poll, ready};
+use alloc::boxed::Box;
+use alloc::{rc::Rc, vec::Vec};
+use core::cell::Cell;
+use core::fmt;
+use core::ops::{Deref, DerefMut};
+use core::pin::Pin;
+use core::task::{Context, Poll, ready};
 
 /// A value that one task at a time can use, also across awaits.
 ///

@@ -26,11 +26,11 @@ use crate::kernel::{clone_uncounted, own, wake_at_home, wakes_the_same};
 use crate::leaf::Record;
 use crate::sync::label::Label;
 use crate::sync::waiters::wake_other;
-use std::cell::Cell;
-use std::fmt;
-use std::pin::Pin;
-use std::rc::{Rc, Weak};
-use std::task::{Context, Poll, Waker};
+use alloc::rc::{Rc, Weak};
+use core::cell::Cell;
+use core::fmt;
+use core::pin::Pin;
+use core::task::{Context, Poll, Waker};
 
 /// Creates a channel for one value: the [`Sender`] sends it, and awaiting the [`Receiver`] returns
 /// it.
@@ -201,9 +201,10 @@ impl fmt::Display for SenderDropped {
     }
 }
 
-impl std::error::Error for SenderDropped {}
+impl core::error::Error for SenderDropped {}
 
 /// Of the kind [`BrokenPipe`](std::io::ErrorKind::BrokenPipe).
+#[cfg(feature = "std")]
 impl From<SenderDropped> for std::io::Error {
     fn from(error: SenderDropped) -> Self {
         std::io::Error::new(std::io::ErrorKind::BrokenPipe, error)

@@ -12,15 +12,16 @@
 
 use crate::sync::label::Label;
 use crate::sync::waiters::{Place, Ticket, Waiters};
-use std::cell::{Cell, RefCell};
-use std::cmp::Ordering;
-use std::collections::{BinaryHeap, VecDeque};
-use std::fmt;
-use std::num::NonZeroUsize;
-use std::ops::Deref;
-use std::pin::Pin;
-use std::rc::Rc;
-use std::task::{Context, Poll, ready};
+use alloc::collections::{BinaryHeap, VecDeque};
+use alloc::rc::Rc;
+use alloc::vec::Vec;
+use core::cell::{Cell, RefCell};
+use core::cmp::Ordering;
+use core::fmt;
+use core::num::NonZeroUsize;
+use core::ops::Deref;
+use core::pin::Pin;
+use core::task::{Context, Poll, ready};
 
 /// A queue of items, first in, first out.
 ///
@@ -1441,10 +1442,10 @@ impl fmt::Display for QueueShutDown {
     }
 }
 
-impl<T> std::error::Error for PutError<T> {}
-impl<T> std::error::Error for TryPutError<T> {}
-impl std::error::Error for TryGetError {}
-impl std::error::Error for QueueShutDown {}
+impl<T> core::error::Error for PutError<T> {}
+impl<T> core::error::Error for TryPutError<T> {}
+impl core::error::Error for TryGetError {}
+impl core::error::Error for QueueShutDown {}
 
 impl<T> From<PutError<T>> for TryPutError<T> {
     fn from(PutError(item): PutError<T>) -> Self {
@@ -1466,6 +1467,7 @@ impl<T> From<PutError<T>> for QueueShutDown {
 }
 
 /// Of the kind [`BrokenPipe`](std::io::ErrorKind::BrokenPipe).
+#[cfg(feature = "std")]
 impl From<QueueShutDown> for std::io::Error {
     fn from(error: QueueShutDown) -> Self {
         std::io::Error::new(std::io::ErrorKind::BrokenPipe, error)
@@ -1473,6 +1475,7 @@ impl From<QueueShutDown> for std::io::Error {
 }
 
 /// Of the kind [`BrokenPipe`](std::io::ErrorKind::BrokenPipe). The item is dropped.
+#[cfg(feature = "std")]
 impl<T> From<PutError<T>> for std::io::Error {
     fn from(error: PutError<T>) -> Self {
         QueueShutDown::from(error).into()

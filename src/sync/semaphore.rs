@@ -8,12 +8,12 @@
 use crate::kernel::{Token, context};
 use crate::sync::label::Label;
 use crate::sync::waiters::{Place, Ticket, Waiters};
+use alloc::{rc::Rc, vec::Vec};
+use core::cell::{Cell, RefCell};
+use core::fmt;
+use core::pin::Pin;
+use core::task::{Context, Poll, ready};
 use slab::Slab;
-use std::cell::{Cell, RefCell};
-use std::fmt;
-use std::pin::Pin;
-use std::rc::Rc;
-use std::task::{Context, Poll, ready};
 
 /// A number of permits. A task that acquires a permit has it until it drops it; if there is none,
 /// the task waits.

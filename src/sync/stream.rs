@@ -5,13 +5,13 @@
 
 use crate::sync::queue::{Core, GETTERS, Queue, TryGetError};
 use crate::sync::waiters::Ticket;
+use alloc::rc::Rc;
+use core::fmt;
+use core::ops::Deref;
+use core::panic::Location;
+use core::pin::Pin;
+use core::task::{Context, Poll, ready};
 use futures_core::{FusedStream, Stream};
-use std::fmt;
-use std::ops::Deref;
-use std::panic::Location;
-use std::pin::Pin;
-use std::rc::Rc;
-use std::task::{Context, Poll, ready};
 
 /// The place of a stream among the getters of a queue.
 pub(super) struct Getting {

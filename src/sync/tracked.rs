@@ -1,8 +1,8 @@
 //! A cell whose uses an exploration knows.
 
 use crate::kernel::explore::Known;
-use std::cell::RefCell;
-use std::fmt;
+use core::cell::RefCell;
+use core::fmt;
 
 /// A value that tasks share, as in a [`Cell`](std::cell::Cell) or a [`RefCell`]. An exploration knows
 /// which steps read and write it, so it can leave out orders that make no difference: see
@@ -139,7 +139,7 @@ impl<T> Tracked<T> {
     /// ```
     #[track_caller]
     pub fn replace(&self, value: T) -> T {
-        self.with_mut(|old| std::mem::replace(old, value))
+        self.with_mut(|old| core::mem::replace(old, value))
     }
 
     /// Sets the value to what `change` makes of it.

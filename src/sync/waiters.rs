@@ -28,12 +28,12 @@ use crate::kernel::table::lists::{List, Lists};
 use crate::kernel::table::records::{Awaited, InLine, Lines, Wait};
 use crate::kernel::{Token, clone_uncounted, context, own, wake_at_home};
 use crate::leaf::Record;
-use std::cell::{Cell, RefCell};
-use std::collections::BTreeMap;
-use std::fmt;
-use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::rc::Rc;
-use std::task::{Context, Poll, Waker};
+use crate::platform::catch_unwind;
+use alloc::{collections::BTreeMap, rc::Rc, vec::Vec};
+use core::cell::{Cell, RefCell};
+use core::fmt;
+use core::panic::AssertUnwindSafe;
+use core::task::{Context, Poll, Waker};
 
 /// A primitive, as its waiters use it. A primitive with several queues numbers them.
 pub(super) trait Place {
@@ -326,7 +326,7 @@ impl Waiters {
     pub(super) fn give(&self, count: usize) {
         // All are taken before the first is woken, because a waker is user code and may call this
         // primitive.
-        let taken: Vec<_> = std::iter::from_fn(|| self.take_next()).take(count).collect();
+        let taken: Vec<_> = core::iter::from_fn(|| self.take_next()).take(count).collect();
         {
             let mut line = self.line.borrow_mut();
             for _ in taken.len()..count {
@@ -496,7 +496,7 @@ impl Ticket {
 
     /// For a future that was created elsewhere.
     #[cfg(feature = "stream")]
-    pub(super) fn made_at(place: &'static std::panic::Location<'static>) -> Self {
+    pub(super) fn made_at(place: &'static core::panic::Location<'static>) -> Self {
         Ticket { at: None, record: Record::made_at(place) }
     }
 

@@ -23,9 +23,9 @@ use crate::leaf::{abandon, check_loop, running};
 use crate::task::join::{clone_outcome, take_outcome};
 use crate::task::promise::{AnyPromise, Promise};
 use crate::task::{CallbackId, Task};
-use std::fmt;
-use std::ptr;
-use std::rc::Rc;
+use alloc::{rc::Rc, vec::Vec};
+use core::fmt;
+use core::ptr;
 
 /// The argument of [`gather`](crate::gather()), [`as_completed`](crate::as_completed()) and
 /// [`shield`](crate::shield()): a task or a promise, which is used as it is, or a future, which

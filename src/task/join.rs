@@ -6,9 +6,9 @@ use crate::kernel::explore::{Mode, Of, touch};
 use crate::kernel::table::records::Wait;
 use crate::kernel::{Kernel, WaiterKey, context};
 use crate::leaf::{Record, abandon, check_loop, remove_waiter};
-use std::fmt;
-use std::pin::Pin;
-use std::task::{Context, Poll};
+use core::fmt;
+use core::pin::Pin;
+use core::task::{Context, Poll};
 
 /// An await of a [`Task`](crate::Task), as `task.into_future()` returns it.
 ///

@@ -27,11 +27,11 @@ use crate::kernel::table::records::Then;
 use crate::kernel::{Kernel, State, Token, WaiterKey, context};
 use crate::leaf::{cancel, no_loop, remove_waiter, running, uncancel};
 use crate::task::join::Join;
-use std::cell::Ref;
-use std::fmt;
-use std::hash::{Hash, Hasher};
-use std::panic::Location;
-use std::rc::Rc;
+use alloc::rc::Rc;
+use core::cell::Ref;
+use core::fmt;
+use core::hash::{Hash, Hasher};
+use core::panic::Location;
 
 pub use crate::kernel::observe::task_id::TaskId;
 

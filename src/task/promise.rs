@@ -17,15 +17,17 @@ use crate::kernel::explore::Known;
 use crate::kernel::table::records::{Awaited, Wait};
 use crate::kernel::{callback_with, clone_uncounted, context, wakes_the_same};
 use crate::leaf::{Record, running};
+use crate::platform::thread_local;
 use crate::task::CallbackId;
-use std::cell::{Cell, Ref, RefCell};
-use std::collections::BTreeMap;
-use std::fmt;
-use std::hash::{Hash, Hasher};
-use std::panic::Location;
-use std::pin::Pin;
-use std::rc::{Rc, Weak};
-use std::task::{Context, Poll, Waker};
+use alloc::boxed::Box;
+use alloc::collections::BTreeMap;
+use alloc::rc::{Rc, Weak};
+use core::cell::{Cell, Ref, RefCell};
+use core::fmt;
+use core::hash::{Hash, Hasher};
+use core::panic::Location;
+use core::pin::Pin;
+use core::task::{Context, Poll, Waker};
 
 /// A value that is set later, and that any number of tasks may await.
 ///

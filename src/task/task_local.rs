@@ -2,9 +2,9 @@
 
 use crate::kernel::context;
 use crate::leaf::running;
-use std::any::Any;
-use std::fmt;
-use std::rc::Rc;
+use alloc::rc::Rc;
+use core::any::Any;
+use core::fmt;
 
 /// Declares task-local variables: `static`s whose values belong to the running task. See
 /// [`TaskLocal`].
@@ -131,7 +131,7 @@ impl<T: 'static> TaskLocal<T> {
     }
 
     fn key(&'static self) -> usize {
-        std::ptr::from_ref(self).addr()
+        core::ptr::from_ref(self).addr()
     }
 
     /// Sets the value in the running task or callback. Tasks that it spawns from now on inherit the
@@ -180,7 +180,7 @@ impl<T: 'static> TaskLocal<T> {
     #[track_caller]
     pub fn reset(&'static self, before: TaskLocalToken<T>) {
         assert!(
-            std::ptr::eq(self, before.variable),
+            core::ptr::eq(self, before.variable),
             "reset() of {self:?} got the earlier value of {:?}; pass each variable its own",
             before.variable
         );

@@ -3,9 +3,9 @@
 #[cfg(any(feature = "probe", feature = "explore"))]
 use crate::leaf;
 #[cfg(any(feature = "probe", feature = "explore"))]
-use std::panic::Location;
-use std::pin::Pin;
-use std::task::{Context, Poll};
+use core::panic::Location;
+use core::pin::Pin;
+use core::task::{Context, Poll};
 
 /// Puts the task at the end of the ready queue: everything that is ready now runs first.
 ///
@@ -71,7 +71,7 @@ impl Future for YieldNow {
     #[inline]
     #[cfg_attr(any(feature = "probe", feature = "explore"), track_caller)]
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
-        if std::mem::replace(&mut self.yielded, true) {
+        if core::mem::replace(&mut self.yielded, true) {
             return Poll::Ready(());
         }
         #[cfg(any(feature = "probe", feature = "explore"))]

@@ -1,12 +1,13 @@
 //! Ticks at regular intervals.
 
+use crate::kernel::Instant;
 use crate::kernel::explore::unknown;
 use crate::kernel::{Kernel, Time};
 use crate::leaf::running;
 use crate::time::sleep::Sleep;
-use std::pin::Pin;
-use std::task::{Context, Poll, ready};
-use std::time::{Duration, Instant};
+use core::pin::Pin;
+use core::task::{Context, Poll, ready};
+use core::time::Duration;
 
 /// Ticks every `period`. The first tick is due at once, so it comes in the next turn; the others
 /// follow at regular intervals.

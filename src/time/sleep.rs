@@ -1,14 +1,15 @@
 //! Waiting for a time.
 
+use crate::kernel::Instant;
 use crate::kernel::callbacks::exceptions;
 use crate::kernel::timers::{self, Begun};
 use crate::kernel::{Kernel, Message, Time, TimerKey, context, inbox};
 use crate::leaf::{no_loop, place_of, running};
-use std::panic::Location;
-use std::pin::Pin;
-use std::rc::Rc;
-use std::task::{Context, Poll, Waker};
-use std::time::{Duration, Instant};
+use alloc::rc::Rc;
+use core::panic::Location;
+use core::pin::Pin;
+use core::task::{Context, Poll, Waker};
+use core::time::Duration;
 
 /// Waits for `duration`, counted from this call (TIME-1), and never less (TIME-2). A duration
 /// beyond what the clock can count, 584 years, never ends.
@@ -206,7 +207,7 @@ impl Sleep {
     }
 
     fn disarm(&mut self) {
-        let Stage::Armed(key) = std::mem::replace(&mut self.stage, Stage::Over) else { return };
+        let Stage::Armed(key) = core::mem::replace(&mut self.stage, Stage::Over) else { return };
         if !timers::end(self.loop_id, key) {
             self.disarm_elsewhere(key);
         }

@@ -5,6 +5,7 @@
 //! turn.
 
 use crate::cancel::block::{Block, BlockScope, Interrupted, Interruption};
+use crate::kernel::Instant;
 use crate::kernel::callbacks::calls::{Call, CallKey, Watcher};
 use crate::kernel::cancel::scopes::{Arrival, Inside, Scope, Unwound};
 use crate::kernel::cell::AnyTask;
@@ -14,12 +15,14 @@ use crate::kernel::{Alarm, Kernel, Time, TimerKey, Token, WaiterKey, clone_uncou
 use crate::leaf::{Record, cancel, check_loop, raise, remove_waiter, running};
 use crate::task::promise::{AnyPromise, Promise};
 use crate::task::{Task, TaskRef};
-use std::cell::Cell;
-use std::fmt;
-use std::pin::Pin;
-use std::rc::{Rc, Weak};
-use std::task::{Context, Poll, Waker, ready};
-use std::time::{Duration, Instant};
+use alloc::boxed::Box;
+use alloc::rc::{Rc, Weak};
+use alloc::vec::Vec;
+use core::cell::Cell;
+use core::fmt;
+use core::pin::Pin;
+use core::task::{Context, Poll, Waker, ready};
+use core::time::Duration;
 
 /// The time limit has passed: asyncio's `TimeoutError`.
 ///
@@ -47,8 +50,9 @@ impl fmt::Display for Elapsed {
     }
 }
 
-impl std::error::Error for Elapsed {}
+impl core::error::Error for Elapsed {}
 
+#[cfg(feature = "std")]
 impl From<Elapsed> for std::io::Error {
     fn from(elapsed: Elapsed) -> Self {
         std::io::Error::new(std::io::ErrorKind::TimedOut, elapsed)

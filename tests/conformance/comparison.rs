@@ -49,7 +49,8 @@ pub(crate) struct Comparison {
     /// The file to which programs that differ are written, one JSON object a line, if
     /// `ONELANE_DIFFER` names one.
     file: Option<File>,
-    watchdog: Sender<String>,
+    /// `None` without threads.
+    watchdog: Option<Sender<String>>,
 }
 
 #[derive(Default)]
@@ -66,13 +67,15 @@ impl Comparison {
             differing: Vec::new(),
             first: None,
             file: std::env::var_os("ONELANE_DIFFER").map(|path| open(path).expect("ONELANE_DIFFER can be written to")),
-            watchdog: watchdog(),
+            watchdog: (!cfg!(target_family = "wasm")).then(watchdog),
         }
     }
 
     /// The program is about to run.
     pub(crate) fn begin(&self, path: &Path, program: &Program) {
-        self.watchdog.send(format!("{} of {}", program.id, path.display())).expect("the watchdog ends last");
+        if let Some(watchdog) = &self.watchdog {
+            watchdog.send(format!("{} of {}", program.id, path.display())).expect("the watchdog ends last");
+        }
     }
 
     /// The program has run and left this trace.

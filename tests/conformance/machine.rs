@@ -12,6 +12,7 @@ use crate::outcome::{Output, Several, Variable, describe_output};
 use crate::program::Bodies;
 use crate::shared::{PROMISES, Shared, seen};
 use crate::statement::{Block, Scope, Statement};
+use onelane::Instant;
 use onelane::{
     Budget, CallHandle, CallbackId, Deadline, EventLoop, Promise, RunError, TaskGroup, TaskId, TaskRef, current_task,
 };
@@ -21,7 +22,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::rc::Rc;
-use std::time::Instant;
 
 /// Runs a program to its end, on its own loop.
 pub(crate) fn run(bodies: &Bodies, event_loop: &dyn Fn() -> EventLoop) -> Trace {

@@ -72,7 +72,7 @@ fn cpu(hello: &Hello, profile: Profile) -> Option<f64> {
 fn title(hello: &Hello) -> String {
     match hello.name {
         "empty" => "empty `main`".into(),
-        "minimal" => "onelane without default features".into(),
+        "minimal" => "onelane, of its features only `std`".into(),
         name => format!("{name} {}", hello.version),
     }
 }

@@ -6,8 +6,8 @@
 //! This file knows no tasks, except by their tokens.
 
 use crate::kernel::token::Token;
+use alloc::{boxed::Box, rc::Rc};
 use slab::Slab;
-use std::rc::Rc;
 
 /// Something to be called once.
 pub(crate) enum Call {

@@ -10,13 +10,14 @@ use crate::kernel::Token;
 use crate::kernel::cell::Header;
 use crate::kernel::explore::touches_all;
 use crate::kernel::idle::lanes::Tenancy;
-use std::any::Any;
-use std::cell::RefCell;
-use std::fmt;
-use std::io::Write;
-use std::mem::ManuallyDrop;
-use std::panic::{AssertUnwindSafe, Location, catch_unwind};
-use std::rc::Rc;
+use crate::platform::catch_unwind;
+use crate::platform::thread_local;
+use alloc::{boxed::Box, rc::Rc, string::String, vec::Vec};
+use core::any::Any;
+use core::cell::RefCell;
+use core::fmt;
+use core::mem::ManuallyDrop;
+use core::panic::{AssertUnwindSafe, Location};
 
 /// A panic that no code has handled, as it is reported to an exception handler. `Display` formats
 /// it as one line.
@@ -180,7 +181,7 @@ pub(crate) fn drop_payload(mut payload: Box<dyn Any>) {
             Err(next) => payload = next,
         }
     }
-    std::mem::forget(payload);
+    core::mem::forget(payload);
 }
 
 /// Drops a value of the user. A panic of its destructor is ignored.
@@ -190,10 +191,9 @@ pub(crate) fn drop_value<T>(value: T) {
     }
 }
 
-/// Writes a line to stderr in one call, so that no other output comes in between. If writing fails,
-/// the line is lost; `eprintln!` would panic.
+/// Writes a line to stderr, or where the platform writes.
 pub(crate) fn complain(what: &dyn fmt::Display) {
-    let _ = std::io::stderr().write_all(text(format_args!("onelane: {what}\n")).as_bytes());
+    crate::platform::complain(&text(format_args!("onelane: {what}\n")));
 }
 
 /// Like `format!`, but with less code.

@@ -4,8 +4,8 @@
 //! This file does not know whose values they are: a task keeps them in its header, a callback in
 //! its closure.
 
-use std::any::Any;
-use std::rc::Rc;
+use alloc::{rc::Rc, vec::Vec};
+use core::any::Any;
 
 /// The keys are the addresses of the variables.
 type Values = Vec<(usize, Rc<dyn Any>)>;

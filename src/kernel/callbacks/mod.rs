@@ -10,11 +10,13 @@ use crate::kernel::explore::touched;
 #[cfg(feature = "probe")]
 use crate::kernel::observe::probe::{EventKind, Source};
 use crate::kernel::{Kernel, context};
+use crate::platform::catch_unwind;
+use alloc::boxed::Box;
 use calls::{Call, CallKey, Callback};
+use core::any::Any;
+use core::cell::{Cell, RefCell};
+use core::panic::AssertUnwindSafe;
 use locals::Locals;
-use std::any::Any;
-use std::cell::{Cell, RefCell};
-use std::panic::{AssertUnwindSafe, catch_unwind};
 
 /// The loop's fields for callbacks.
 #[derive(Default)]

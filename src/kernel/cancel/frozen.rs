@@ -40,10 +40,11 @@ use crate::kernel::cell::{AnyTask, Header};
 use crate::kernel::table::records::{Wait, WaitEntry};
 use crate::kernel::token::Token;
 use crate::kernel::{Alarm, Kernel, Time, context};
-use std::cell::{Cell, RefCell};
-use std::collections::{BTreeSet, HashMap, HashSet};
-use std::ops::Bound;
-use std::time::Duration;
+use crate::platform::{HashMap, HashSet};
+use alloc::{boxed::Box, collections::BTreeSet, vec::Vec};
+use core::cell::{Cell, RefCell};
+use core::ops::Bound;
+use core::time::Duration;
 
 /// The cleanups that have suspended and wait for others, by task and region. Some of them may have
 /// ended.

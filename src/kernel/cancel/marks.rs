@@ -6,7 +6,7 @@ use crate::kernel::cell::{CONDEMNED, DOOMED, FORCED, Header, RAISED, SCHEDULED, 
 #[cfg(feature = "probe")]
 use crate::kernel::observe::{probe::EventKind, task_id::TaskId};
 use crate::kernel::table::TaskTable;
-use std::rc::Weak;
+use alloc::rc::Weak;
 
 /// Names one scope of one task, for ever.
 #[derive(Clone, Copy, Debug)]

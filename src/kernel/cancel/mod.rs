@@ -19,10 +19,12 @@ mod ungrouped;
 pub(crate) mod unwind;
 
 #[cfg(any(feature = "groups", feature = "sync"))]
-use frozen::HeldUp;
-use std::cell::Cell;
+use alloc::boxed::Box;
+use core::cell::Cell;
 #[cfg(any(feature = "groups", feature = "sync"))]
-use std::cell::OnceCell;
+use core::cell::OnceCell;
+#[cfg(any(feature = "groups", feature = "sync"))]
+use frozen::HeldUp;
 
 /// The loop's fields for cancellations, and for its shutdown.
 #[derive(Default)]

@@ -4,8 +4,9 @@ use crate::kernel::cancel::scopes::{Region, Scope, Scopes};
 use crate::kernel::cancel::unwind::{UNWINDER, Unwinder};
 use crate::kernel::cell::Header;
 use crate::kernel::{Token, WaiterKey};
-use std::mem::ManuallyDrop;
-use std::rc::{Rc, Weak};
+use alloc::rc::{Rc, Weak};
+use alloc::vec::Vec;
+use core::mem::ManuallyDrop;
 
 #[derive(Default)]
 pub(in crate::kernel) struct Record {
@@ -37,7 +38,7 @@ pub(in crate::kernel) struct Record {
 impl Drop for Record {
     fn drop(&mut self) {
         if let Some(unwinder) = self.unwinder {
-            (unwinder.drop_scopes)(std::mem::take(&mut *self.scopes));
+            (unwinder.drop_scopes)(core::mem::take(&mut *self.scopes));
         }
     }
 }
@@ -188,7 +189,7 @@ impl Header {
     /// the previous one.
     pub(in crate::kernel) fn replace_link(&self, link: Option<(Token, WaiterKey)>) -> Option<(Token, WaiterKey)> {
         match link {
-            Some(_) => self.cancel_record(|record| std::mem::replace(&mut record.link, link)),
+            Some(_) => self.cancel_record(|record| core::mem::replace(&mut record.link, link)),
             None => self.if_cancel_record(|record| record.link.take())?,
         }
     }
@@ -248,7 +249,7 @@ impl Header {
     /// Whether this request only counts. True once.
     pub(in crate::kernel) fn take_spared(&self) -> bool {
         let take = |record: &mut Record| {
-            let is_spared = std::mem::take(&mut record.is_spared);
+            let is_spared = core::mem::take(&mut record.is_spared);
             record.spared += u32::from(is_spared);
             is_spared
         };

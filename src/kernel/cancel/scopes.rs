@@ -19,8 +19,9 @@
 //! This file has data and queries on it. Nothing here calls user code.
 
 use crate::error::TaskError;
-use std::rc::{Rc, Weak};
-use std::task::{Context, Poll};
+use alloc::rc::{Rc, Weak};
+use alloc::vec::Vec;
+use core::task::{Context, Poll};
 
 /// A part of a task's future that an interruption does not simply drop: it cleans up, or the task
 /// continues after it.
@@ -202,7 +203,7 @@ impl Scopes {
     /// Removes a scope. Returns what the entry owned, to be dropped where nothing is borrowed, if
     /// the scope was cleaning up. What slept inside the scope is gone too.
     pub(in crate::kernel) fn remove(&mut self, number: u64) -> Option<Rc<dyn Scope>> {
-        let mut over = std::mem::take(&mut self.slept_frozen);
+        let mut over = core::mem::take(&mut self.slept_frozen);
         over.retain(|&sleep| !self.is_inside(sleep, Region::Inside(number)));
         self.slept_frozen = over;
         let place = self.entered.iter().rposition(|entered| entered.number == number)?;
@@ -296,7 +297,7 @@ impl Scopes {
 
     /// A sleep has ended. A frozen one is not polled now.
     pub(in crate::kernel) fn note_sleep(&mut self, number: u64, turn: u64, is_frozen: bool) {
-        let (before, over) = std::mem::replace(&mut self.slept, (number, turn));
+        let (before, over) = core::mem::replace(&mut self.slept, (number, turn));
         if over == turn {
             self.slept_before.push(before);
         } else {

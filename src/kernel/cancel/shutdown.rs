@@ -20,10 +20,10 @@ use crate::kernel::cell::AnyTask;
 #[cfg(feature = "probe")]
 use crate::kernel::observe::probe::{EventKind, Source};
 use crate::kernel::{Alarm, Kernel, Message, context};
-use std::fmt;
-use std::panic::Location;
-use std::rc::Rc;
-use std::task::Waker;
+use alloc::{rc::Rc, vec::Vec};
+use core::fmt;
+use core::panic::Location;
+use core::task::Waker;
 
 /// Number of rounds after which the shutdown gives up on tasks that spawn or that do not end.
 const SHUTDOWN_ROUNDS: u32 = 1000;

@@ -27,7 +27,8 @@ use crate::kernel::table::records::{Awaited, ForObjects, Link, Then, WaitEntry, 
 use crate::kernel::table::waker::clone_uncounted;
 use crate::kernel::token::Token;
 use crate::kernel::{Kernel, sorted_once};
-use std::task::Waker;
+use alloc::vec::Vec;
+use core::task::Waker;
 
 /// A step of the spread, which is a depth-first walk. The stack is a list, so a chain of any length
 /// fits.

@@ -7,8 +7,9 @@ use crate::kernel::cancel::unwind::Pause;
 use crate::kernel::cell::{AnyTask, Draft, Ending, Header, TypedTask};
 use crate::kernel::explore::touches_all;
 use crate::kernel::table::Stop;
-use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::task::{Context, Poll, Waker};
+use crate::platform::{Caught, catch_unwind};
+use core::panic::AssertUnwindSafe;
+use core::task::{Context, Poll, Waker};
 
 impl Kernel {
     /// The task was cancelled while it ran. What it waits for now decides how the cancellation
@@ -119,7 +120,7 @@ impl Kernel {
     }
 
     /// Calls `poll`, which polls an unwinding future so that a scope in it drops its body.
-    pub(crate) fn poll_for_a_drop<R>(&self, poll: impl FnOnce() -> R) -> std::thread::Result<R> {
+    pub(crate) fn poll_for_a_drop<R>(&self, poll: impl FnOnce() -> R) -> Caught<R> {
         let before = self.cancels.only_drops.replace(true);
         let polled = catch_unwind(AssertUnwindSafe(poll));
         self.cancels.only_drops.set(before);

@@ -33,13 +33,15 @@ use crate::kernel::cell::{AnyTask, CONDEMNED, DOOMED, Header, RAISED, SCHEDULED}
 use crate::kernel::observe::names::function_of;
 use crate::kernel::table::waker::clone_uncounted;
 use crate::kernel::token::Token;
-use std::cell::{Cell, RefCell};
+use crate::platform::{Caught, catch_unwind};
 #[cfg(feature = "report")]
-use std::fmt::Write;
-use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::rc::Rc;
-use std::task::{Context, Waker};
-use std::thread;
+use alloc::string::String;
+use alloc::{boxed::Box, rc::Rc, vec::Vec};
+use core::cell::{Cell, RefCell};
+#[cfg(feature = "report")]
+use core::fmt::Write;
+use core::panic::AssertUnwindSafe;
+use core::task::{Context, Waker};
 
 #[derive(Default)]
 pub(in crate::kernel) struct Notes {
@@ -181,7 +183,7 @@ impl Kernel {
         task: &AnyTask,
         purpose: Purpose,
         poll: impl FnOnce(&mut Context<'_>) -> R,
-    ) -> thread::Result<R> {
+    ) -> Caught<R> {
         let before = self.replace_purpose(purpose);
         let waker = self.table.waker_of(task.header().token());
         let polled = self.as_task(task, || poll(&mut Context::from_waker(&waker)));
@@ -201,7 +203,7 @@ impl Kernel {
     }
 
     /// Runs user code with this task as the running one. Flags that the code sets belong to it.
-    fn as_task<R>(&self, task: &AnyTask, act: impl FnOnce() -> R) -> thread::Result<R> {
+    fn as_task<R>(&self, task: &AnyTask, act: impl FnOnce() -> R) -> Caught<R> {
         let header = task.header();
         let token = header.token();
         let notes = self.notes();
@@ -214,7 +216,7 @@ impl Kernel {
             let mut beneath = notes.beneath.borrow_mut();
             beneath.push(outer);
             let own = beneath.iter_mut().filter(|(other, _)| *other == token);
-            own.fold(0, |sum, (_, flags)| sum | std::mem::take(flags))
+            own.fold(0, |sum, (_, flags)| sum | core::mem::take(flags))
         };
         self.table.replace_running((token, flags));
         let result = catch_unwind(AssertUnwindSafe(act));
@@ -271,13 +273,13 @@ impl Kernel {
     /// The future of a task has panicked in the step of another. It is dropped, and the task
     /// unwinds in its own next step.
     #[cold]
-    fn end_by_panic(&self, task: &AnyTask, payload: Box<dyn std::any::Any + Send>) {
+    fn end_by_panic(&self, task: &AnyTask, payload: Box<dyn core::any::Any + Send>) {
         let header = task.header();
         let mut unwinding =
             header.scopes(|scopes| scopes.unwinding.take()).flatten().unwrap_or_else(|| Unwinding::new(Region::Task));
         unwinding.panicked(payload);
         if let Err(payload) = self.as_task(task, || self.table.drop_future(task)) {
-            self.tolerate(|| std::panic::resume_unwind(payload));
+            self.tolerate(|| crate::platform::resume_unwind(payload));
         }
         header.scopes(|scopes| scopes.unwinding.replace(unwinding));
         self.table.condemn(header);

@@ -25,7 +25,7 @@ mod without_frozen {
 mod without_through {
     use crate::kernel::Kernel;
     use crate::kernel::cell::Header;
-    use std::task::Waker;
+    use core::task::Waker;
 
     impl Kernel {
         pub(crate) fn defers(&self, _waker: &Waker) -> bool {

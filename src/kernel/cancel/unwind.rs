@@ -25,9 +25,12 @@ use crate::kernel::Kernel;
 use crate::kernel::callbacks::exceptions;
 use crate::kernel::cancel::scopes::{Arrival, Dropped, Inside, Ranges, Region, Scope, Scopes, Unwinding, Unwound};
 use crate::kernel::cell::{AnyTask, Header};
-use std::any::Any;
-use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::task::{Context, Poll, Waker};
+use crate::platform::catch_unwind;
+use alloc::boxed::Box;
+use alloc::vec::Vec;
+use core::any::Any;
+use core::panic::AssertUnwindSafe;
+use core::task::{Context, Poll, Waker};
 
 /// The functions for tasks with scopes. They are called only through these pointers, which a task
 /// gets when it enters its first scope, so that programs without scopes do not contain them.
@@ -50,7 +53,7 @@ pub(in crate::kernel) static UNWINDER: Unwinder = Unwinder {
     hand_orphans_over: Kernel::hand_orphans_over,
     hand_abandoned_over: Kernel::hand_abandoned_over,
     forget_scopes: |header| {
-        exceptions::tolerate_of(header.token(), || drop(header.scopes(std::mem::take)));
+        exceptions::tolerate_of(header.token(), || drop(header.scopes(core::mem::take)));
     },
     drop_scopes: drop,
     driver_over: |header, number| header.scopes(|scopes| scopes.driver_over(number, header.is_unwinding())).flatten(),
@@ -91,7 +94,7 @@ impl Unwinding {
     /// A panic replaces the cancellation or an earlier panic. The destructor of the earlier panic's
     /// payload may be user code.
     pub(crate) fn panicked(&mut self, payload: Box<dyn Any + Send>) {
-        let before = std::mem::replace(&mut self.error, TaskError::Panicked(Panic::new(payload)));
+        let before = core::mem::replace(&mut self.error, TaskError::Panicked(Panic::new(payload)));
         exceptions::drop_payload(Box::new(before));
     }
 

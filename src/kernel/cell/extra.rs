@@ -10,9 +10,9 @@ use crate::kernel::cancel::record::Record;
 #[cfg(feature = "report")]
 use crate::kernel::observe::names::function_of;
 use crate::kernel::token::Token;
-use std::cell::Cell;
-use std::ptr;
-use std::rc::Rc;
+use alloc::{boxed::Box, rc::Rc};
+use core::cell::Cell;
+use core::ptr;
 
 /// Data that few tasks have.
 #[derive(Default)]
@@ -26,7 +26,17 @@ struct Extra {
 
 /// The place of `Extra` in the header. Null if the task has no such data, and while code uses it. If
 /// `Header::records` has `AWAITED`, not a pointer, but the token of the first awaiter.
-pub(super) struct Slot(Cell<*mut Extra>);
+pub(super) struct Slot(Cell<*mut Extra>, FirstAwaiter);
+
+/// Where a pointer has fewer than 64 bits, the first awaiter has a place of its own.
+#[cfg(target_pointer_width = "64")]
+type FirstAwaiter = ();
+#[cfg(not(target_pointer_width = "64"))]
+type FirstAwaiter = Cell<Token>;
+#[cfg(target_pointer_width = "64")]
+const NO_AWAITER: FirstAwaiter = ();
+#[cfg(not(target_pointer_width = "64"))]
+const NO_AWAITER: FirstAwaiter = Cell::new(Token::NOBODY);
 
 /// In `Header::records`: the first awaiter is in `Slot`. This bit, or the next one, is left after the end of the
 /// task if the awaiter's wait was not ended with it.
@@ -37,7 +47,34 @@ const AWAITED_BESIDE: u8 = 32;
 impl Slot {
     #[inline]
     pub(super) fn of(name: Option<Rc<str>>) -> Self {
-        Slot(Cell::new(name.map_or(ptr::null_mut(), named)))
+        Slot(Cell::new(name.map_or(ptr::null_mut(), named)), NO_AWAITER)
+    }
+
+    /// Sets the first awaiter. There is no `Extra`.
+    #[inline]
+    fn set_awaiter(&self, awaiter: Token) {
+        #[cfg(target_pointer_width = "64")]
+        self.0.set(ptr::without_provenance_mut(awaiter.bits() as usize));
+        #[cfg(not(target_pointer_width = "64"))]
+        self.1.set(awaiter);
+    }
+
+    /// The first awaiter, which is set.
+    #[inline]
+    fn awaiter(&self) -> Token {
+        #[cfg(target_pointer_width = "64")]
+        return Token::from_bits(self.0.get().addr() as u64);
+        #[cfg(not(target_pointer_width = "64"))]
+        return self.1.get();
+    }
+
+    /// Takes the first awaiter, which is set.
+    #[inline]
+    fn take_awaiter(&self) -> Token {
+        #[cfg(target_pointer_width = "64")]
+        return Token::from_bits(self.0.replace(ptr::null_mut()).addr() as u64);
+        #[cfg(not(target_pointer_width = "64"))]
+        return self.1.take();
     }
 }
 
@@ -61,7 +98,7 @@ impl Header {
         if !self.extra.0.get().is_null() {
             return self.set_awaiter_beside(awaiter);
         }
-        self.extra.0.set(awaiter.to_data().cast_mut().cast());
+        self.extra.set_awaiter(awaiter);
         self.records.set(self.records.get() | AWAITED);
     }
 
@@ -80,7 +117,7 @@ impl Header {
             return if records & AWAITED_BESIDE == 0 { None } else { self.take_awaiter_beside() };
         }
         self.records.set(records & !AWAITED);
-        Some(Token::from_data(self.extra.0.replace(ptr::null_mut()).cast()))
+        Some(self.extra.take_awaiter())
     }
 
     #[cold]
@@ -94,7 +131,7 @@ impl Header {
     #[inline]
     pub(in crate::kernel) fn awaiter(&self) -> Option<Token> {
         if self.records.get() & AWAITED != 0 {
-            return Some(Token::from_data(self.extra.0.get().cast()));
+            return Some(self.extra.awaiter());
         }
         if self.has_awaiter() { self.awaiter_beside() } else { None }
     }
@@ -103,7 +140,7 @@ impl Header {
     #[inline]
     pub(in crate::kernel) fn forget_awaiter(&self) {
         if self.records.get() & AWAITED != 0 {
-            self.extra.0.set(ptr::null_mut());
+            self.extra.take_awaiter();
         }
         self.records.set(self.records.get() & !Self::ANY_AWAITER);
     }
@@ -222,10 +259,10 @@ impl Header {
 
     /// Returns the old values. The caller drops them where nothing is borrowed.
     pub(crate) fn replace_locals(&self, locals: Locals) -> Locals {
-        self.extra(|extra| std::mem::replace(&mut extra.locals, locals))
+        self.extra(|extra| core::mem::replace(&mut extra.locals, locals))
     }
 
     pub(in crate::kernel) fn take_locals(&self) -> Locals {
-        self.if_extra(|extra| std::mem::take(&mut extra.locals)).unwrap_or_default()
+        self.if_extra(|extra| core::mem::take(&mut extra.locals)).unwrap_or_default()
     }
 }

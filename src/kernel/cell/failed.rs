@@ -3,7 +3,7 @@
 
 use super::{AnyTask, Header, Holds, TaskCell};
 use crate::error::TaskError;
-use std::ptr::NonNull;
+use core::ptr::NonNull;
 
 impl AnyTask {
     /// Writes an error as the outcome, even if the future returned a value. The future was dropped.

@@ -11,19 +11,21 @@
 //! spawn with its await. The nodes of callbacks in the ready queue come from here too.
 //!
 //! A thread keeps at most `KEPT` bytes, and frees them when its last loop ends.
-//! With `--cfg onelane_fresh_cells`, for tools that find memory errors, no cell is kept.
+//! With `--cfg onelane_fresh_cells`, for tools that find memory errors, no cell is kept. Nor without `std`.
 #![allow(unsafe_code, reason = "allocates and frees cells")]
 
-use std::alloc::{Layout, alloc, dealloc, handle_alloc_error};
-use std::cell::Cell;
-use std::ptr::NonNull;
+use crate::platform::thread_local;
+use alloc::alloc::{alloc, dealloc, handle_alloc_error};
+use core::alloc::Layout;
+use core::cell::Cell;
+use core::ptr::NonNull;
 
 /// Sizes are rounded up to 8, 24, 40 and so on. Usual allocators work in blocks of 16 bytes, and
 /// use half of the first block for themselves. So these sizes waste nothing.
 const STEP: usize = 16;
 
-/// Cells with another alignment are not kept.
-const ALIGN: usize = 8;
+/// Cells with another alignment than a header's are not kept.
+const ALIGN: usize = align_of::<u64>();
 
 /// Larger cells are not kept.
 const LARGEST: usize = 504;
@@ -55,7 +57,7 @@ thread_local! {
 }
 
 const fn may_be_kept(layout: Layout) -> bool {
-    !cfg!(any(miri, onelane_fresh_cells)) && layout.align() == ALIGN && layout.size() <= LARGEST
+    !cfg!(any(miri, onelane_fresh_cells, not(feature = "std"))) && layout.align() == ALIGN && layout.size() <= LARGEST
 }
 
 const fn list_of(size: usize) -> usize {

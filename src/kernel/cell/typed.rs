@@ -3,13 +3,13 @@
 
 use super::{AnyTask, Header, Holds, Outcome, Stage, TaskCell, memory};
 use crate::kernel::callbacks::exceptions;
-use std::alloc::Layout;
-use std::cell::{Ref, RefCell};
-use std::hash::{Hash, Hasher};
-use std::marker::PhantomData;
-use std::mem::ManuallyDrop;
-use std::panic::Location;
-use std::rc::Rc;
+use alloc::rc::Rc;
+use core::alloc::Layout;
+use core::cell::{Ref, RefCell};
+use core::hash::{Hash, Hasher};
+use core::marker::PhantomData;
+use core::mem::ManuallyDrop;
+use core::panic::Location;
 
 /// A task that is about to be created.
 pub(crate) struct Draft {

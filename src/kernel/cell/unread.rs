@@ -4,8 +4,8 @@
 use super::{Ending, Header, Holds, Outcome, TaskCell, memory};
 use crate::error::TaskError;
 use crate::kernel::callbacks::exceptions;
-use std::mem::ManuallyDrop;
-use std::ptr::NonNull;
+use core::mem::ManuallyDrop;
+use core::ptr::NonNull;
 
 /// The value of a future that is being dropped. If the future's destructor panics, the value is
 /// dropped too. A panic of the value's own destructor is then ignored.
@@ -87,7 +87,7 @@ impl<F: Future> Drop for TaskCell<F> {
         let outcome = self.take_outcome();
         #[cfg(feature = "report")]
         if size_of::<F::Output>() > 0 && matches!(outcome, Some(Ok(_))) && !self.header.was_looked_at() {
-            self.header.never_taken(std::any::type_name::<F::Output>());
+            self.header.never_taken(core::any::type_name::<F::Output>());
         }
         if let (Some(Ending::Panicked), false) = (self.header.ending.get(), self.header.was_looked_at()) {
             if let Some(Err(TaskError::Panicked(panic))) = outcome {

@@ -26,20 +26,21 @@ use crate::kernel::callbacks::exceptions::drop_payload;
 use crate::kernel::idle::sockets::source::SourceKey;
 use crate::kernel::token::Token;
 use crate::kernel::wheel::TimerKey;
-use std::any::Any;
-use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
-use std::sync::Arc;
-use std::task::Waker;
-use std::time::Duration;
+use crate::platform::{catch_unwind, resume_unwind};
+use alloc::{boxed::Box, sync::Arc, vec::Vec};
+use core::any::Any;
+use core::panic::AssertUnwindSafe;
+use core::task::Waker;
+use core::time::Duration;
 
+#[cfg(not(loom))]
+use crate::platform::{Condvar, Mutex, MutexGuard};
+#[cfg(not(loom))]
+use core::sync::atomic::{AtomicBool, Ordering};
 #[cfg(loom)]
 use loom::sync::atomic::{AtomicBool, Ordering};
 #[cfg(loom)]
 use loom::sync::{Condvar, Mutex, MutexGuard};
-#[cfg(not(loom))]
-use std::sync::atomic::{AtomicBool, Ordering};
-#[cfg(not(loom))]
-use std::sync::{Condvar, Mutex, MutexGuard};
 
 /// A request to the loop from outside.
 pub(crate) enum Message {
@@ -160,7 +161,7 @@ impl Inbox {
         state.sleep = Sleep::Awake;
         let bells = state.bells.take();
         self.flag.store(false, Ordering::Release);
-        let messages = std::mem::take(&mut state.messages);
+        let messages = core::mem::take(&mut state.messages);
         drop(state);
         // After the lock is released, because these are user code.
         drop(bells);
@@ -205,7 +206,7 @@ impl Inbox {
     /// finds the lock taken would sleep once more, which makes a cross-thread wake 50 % more
     /// expensive.
     fn disturb(&self, mut state: MutexGuard<'_, State>) {
-        let sleep = std::mem::replace(&mut state.sleep, Sleep::Awake);
+        let sleep = core::mem::replace(&mut state.sleep, Sleep::Awake);
         if sleep == Sleep::Awake {
             return;
         }
@@ -229,7 +230,7 @@ impl Inbox {
         // The wakers are taken out: cloning one may run user code, and each poll of the loop leaves
         // a new one.
         let (hook, drivers) = match sleep {
-            Sleep::Hosted => (bells.hook.clone(), std::mem::take(&mut bells.drivers)),
+            Sleep::Hosted => (bells.hook.clone(), core::mem::take(&mut bells.drivers)),
             _ => (None, Vec::new()),
         };
         drop(state);
@@ -266,7 +267,7 @@ impl Inbox {
         debug_assert!(empty.is_empty(), "WAKE-2: messages would come back");
         let mut state = self.lock();
         self.flag.store(false, Ordering::Release);
-        std::mem::replace(&mut state.messages, empty)
+        core::mem::replace(&mut state.messages, empty)
     }
 
     /// Sleeps until a message arrives or the timeout has passed. With `is_alive`, also until no
@@ -485,7 +486,7 @@ impl State {
 
     /// The loop is awake again. Returns whether a sender has woken it.
     fn wake_up(&mut self) -> bool {
-        let knocked = std::mem::replace(&mut self.sleep, Sleep::Awake) != Sleep::Parked;
+        let knocked = core::mem::replace(&mut self.sleep, Sleep::Awake) != Sleep::Parked;
         debug_assert!(knocked || self.messages.is_empty(), "WAKE-2: a message came without a knock");
         knocked
     }
@@ -512,7 +513,7 @@ fn forget_repeated_wakes(messages: &mut Vec<Message>) {
         while seen.len() <= slot {
             seen.push(Token::NOBODY);
         }
-        std::mem::replace(&mut seen[slot], token) != token
+        core::mem::replace(&mut seen[slot], token) != token
     });
     // Doubles the memory unless half of it is free now. Otherwise each of the next messages would
     // cost a pass like this one.
@@ -533,8 +534,8 @@ impl Inbox {
     }
 }
 
-impl std::fmt::Debug for Inbox {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl core::fmt::Debug for Inbox {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         f.debug_struct("Inbox").finish_non_exhaustive()
     }
 }

@@ -11,8 +11,10 @@
 //! This file knows no tables and no tasks.
 
 use crate::kernel::idle::inbox::Inbox;
+use crate::kernel::token::data::Lender;
 use crate::kernel::token::{LAST_GENERATION, MAX_LANES, MAX_SLOTS, Token};
-use std::sync::{Mutex, OnceLock};
+use crate::platform::{Mutex, OnceLock};
+use alloc::vec::Vec;
 
 /// A loop's stay in its lane: all tokens from a generation on. While the loop is alive, a token of
 /// the lane that names a task is one of these. As numbers, the tokens follow each other.
@@ -63,6 +65,7 @@ pub(crate) struct Lane {
     pub(crate) generation: u32,
     pub(crate) tenancy: Tenancy,
     pub(crate) inbox: &'static Inbox,
+    pub(crate) lender: Lender,
 }
 
 /// # Panics
@@ -87,7 +90,7 @@ pub(crate) fn enter() -> Lane {
         (inbox, number, generation, directory.loops)
     };
     inbox.open(loop_id, generation);
-    Lane { number, loop_id, generation, tenancy: Tenancy::new(number, generation), inbox }
+    Lane { number, loop_id, generation, tenancy: Tenancy::new(number, generation), inbox, lender: Lender::new() }
 }
 
 /// The loop has ended, its inbox is closed, and no token of this lane has reached `generation`.

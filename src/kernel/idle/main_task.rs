@@ -4,7 +4,7 @@ use crate::kernel::callbacks::calls::{Call, Watcher};
 use crate::kernel::cell::AnyTask;
 use crate::kernel::table::records::Then;
 use crate::kernel::{Kernel, Stuck, Time};
-use std::rc::Rc;
+use alloc::rc::Rc;
 
 impl Kernel {
     /// Runs turns until `main`, which was inserted, has ended. As in asyncio, main's done callback stops

@@ -10,13 +10,14 @@ pub(crate) mod sockets;
 use crate::kernel::Kernel;
 use crate::kernel::callbacks::calls::Call;
 use crate::kernel::{Message, Observed, Time};
-use std::cell::Cell;
 #[cfg(all(unix, feature = "io"))]
-use std::cell::OnceCell;
-use std::ptr;
+use alloc::rc::Rc;
+use alloc::vec::Vec;
+use core::cell::Cell;
 #[cfg(all(unix, feature = "io"))]
-use std::rc::Rc;
-use std::time::Duration;
+use core::cell::OnceCell;
+use core::ptr;
+use core::time::Duration;
 
 /// The loop's fields for waiting, and for its host.
 pub(crate) struct Notes {

@@ -1,15 +1,21 @@
 //! Nothing is ready: the loop sleeps, or finds that the program is stuck.
 
+use crate::kernel::Instant;
 #[cfg(feature = "probe")]
 use crate::kernel::observe::probe::EventKind;
 use crate::kernel::table::waker::observed as observed_vtable;
 use crate::kernel::{Kernel, Parked, Time, Token};
-use std::task::RawWakerVTable;
-use std::time::{Duration, Instant};
+use core::task::RawWakerVTable;
+use core::time::Duration;
 
 /// Nothing is ready, no timer is pending, and no message can arrive.
 #[derive(Debug)]
 pub(crate) struct Stuck;
+
+/// Whether another thread can send a message. If not, a loop that has nothing to run and no timer is
+/// stuck, on a real clock too, and must not wait: WebAssembly's condition variable would panic.
+pub(crate) const HAS_THREADS: bool =
+    !cfg!(all(feature = "std", target_family = "wasm", not(target_feature = "atomics")));
 
 /// What only observed loops do. Such a loop counts the wakers that user code holds, so that it knows
 /// whether a task can still be woken. The functions are called only through these pointers, so that
@@ -46,6 +52,9 @@ impl Kernel {
             self.listen_if_idle();
             return Ok(());
         }
+        if !HAS_THREADS && next.is_none() {
+            return Err(Stuck);
+        }
         let wake_up = next.map(|next| self.pace.wake_up(next));
         let timeout = wake_up.map(|wake_up| wake_up.since(self.clock.now()));
         if self.park(wake_up, timeout, None) == Parked::TimedOut {
@@ -63,7 +72,7 @@ impl Kernel {
         // Only `Remote`s and counted wakers can still cause work.
         let is_alive = |token| self.table.is_alive(token);
         let is_listening = self.is_listening();
-        if !is_listening && !self.inbox().may_receive(&is_alive) {
+        if !is_listening && (!HAS_THREADS || !self.inbox().may_receive(&is_alive)) {
             return Err(Stuck);
         }
         let tell = self.clock.is_virtual().then(|| self.idling.tell_of_long_rest.take()).flatten();

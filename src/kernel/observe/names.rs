@@ -65,7 +65,7 @@ fn opening(path: &str) -> Option<usize> {
 fn parameters(type_name: &str) -> impl Iterator<Item = &str> {
     let open = type_name.ends_with('>').then(|| opening(type_name)).flatten();
     let mut rest = open.map_or("", |open| &type_name[open + 1..type_name.len() - 1]);
-    std::iter::from_fn(move || {
+    core::iter::from_fn(move || {
         if rest.is_empty() {
             return None;
         }

@@ -14,11 +14,14 @@ use crate::kernel::table::records::Wait;
 use crate::kernel::timers::Alarm;
 #[cfg(feature = "probe")]
 use crate::kernel::{Time, Token};
+use crate::platform::catch_unwind;
 #[cfg(feature = "probe")]
-use std::panic::Location;
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use alloc::boxed::Box;
 #[cfg(feature = "probe")]
-use std::rc::Rc;
+use alloc::rc::Rc;
+use core::panic::AssertUnwindSafe;
+#[cfg(feature = "probe")]
+use core::panic::Location;
 
 /// See `Kernel::because_of`.
 #[cfg(feature = "probe")]

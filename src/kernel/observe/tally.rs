@@ -4,7 +4,7 @@
 //! loop that is not observed (`Kernel::new` says which are), a call of a `Waker` inside a turn is not
 //! counted in `wakes`.
 
-use std::cell::Cell;
+use core::cell::Cell;
 
 #[derive(Default, Debug)]
 pub(crate) struct Counter(Cell<u64>);

@@ -2,7 +2,7 @@
 //!
 //! This file knows no tasks.
 
-use std::fmt;
+use core::fmt;
 
 /// The id of a task, unique in its loop.
 ///

@@ -9,8 +9,10 @@ use crate::kernel::table::records::{Awaited, Wait};
 use crate::kernel::table::sort::sorted;
 use crate::kernel::timers::Alarm;
 use crate::kernel::{Kernel, Time, Token};
-use std::fmt;
-use std::panic::Location;
+use alloc::string::String;
+use alloc::vec::Vec;
+use core::fmt;
+use core::panic::Location;
 
 /// A sleep of a task.
 #[derive(Clone, Copy, Debug)]
@@ -144,8 +146,8 @@ impl TaskTable {
     }
 }
 
-impl std::fmt::Debug for Kernel {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl core::fmt::Debug for Kernel {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         f.debug_struct("Kernel").field("id", &self.id()).field("tasks", &self.table.len()).finish_non_exhaustive()
     }
 }

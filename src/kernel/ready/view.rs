@@ -2,7 +2,7 @@
 #![allow(unsafe_code, reason = "follows links to entries that their owners keep")]
 
 use super::{Link, Linked, ReadyQueue};
-use std::ptr::NonNull;
+use core::ptr::NonNull;
 
 impl<E: Linked> ReadyQueue<E> {
     #[inline]
@@ -32,7 +32,7 @@ impl<E: Linked> ReadyQueue<E> {
 
     /// Number of entries of this turn, or of its portion, that are left. O(n).
     pub(crate) fn marked_len(&self) -> usize {
-        std::iter::successors(self.head, |&entry| self.after(entry)).count()
+        core::iter::successors(self.head, |&entry| self.after(entry)).count()
     }
 
     /// Limits this turn to a portion: its first `count` entries. Returns whether the turn has more.
@@ -62,7 +62,7 @@ impl<E: Linked> ReadyQueue<E> {
         if index == 0 {
             return;
         }
-        let before = std::iter::successors(self.head, |&entry| self.after(entry)).nth(index - 1);
+        let before = core::iter::successors(self.head, |&entry| self.after(entry)).nth(index - 1);
         let Some((before, chosen)) = before.and_then(|before| Some((before, self.after(before)?))) else { return };
         let (first, after) = (self.head, self.after(chosen));
         // SAFETY: as in `after`, for both.

@@ -7,12 +7,13 @@
 use crate::kernel::Kernel;
 use crate::kernel::Token;
 use crate::kernel::cell::{TypedTask, memory};
-use std::cell::Cell;
-use std::iter;
-use std::mem::ManuallyDrop;
-use std::panic::Location;
-use std::ptr;
-use std::rc::Rc;
+use crate::platform::thread_local;
+use alloc::rc::Rc;
+use core::cell::Cell;
+use core::iter;
+use core::mem::ManuallyDrop;
+use core::panic::Location;
+use core::ptr;
 
 thread_local! {
     /// The loop that is in a turn. The cell owns this loop, so guards may be dropped in any order,
@@ -172,7 +173,8 @@ impl Drop for Listed<'_> {
 
 /// `remove_loop` must be called before `kernel` is dropped.
 pub(crate) fn add_loop(kernel: &Rc<Kernel>) {
-    let older = YOUNGEST.replace(Rc::as_ptr(kernel));
+    let older = YOUNGEST.get();
+    YOUNGEST.set(Rc::as_ptr(kernel));
     kernel.idling.older.set(older);
     if older.is_null() {
         memory::begin_keeping();

@@ -4,11 +4,11 @@
 use crate::kernel::callbacks::calls::Callback;
 use crate::kernel::cell::{Header, memory};
 use crate::kernel::ready::{Link, Linked};
-use std::alloc::Layout;
-use std::cell::Cell;
-use std::hint::assert_unchecked;
-use std::mem::offset_of;
-use std::ptr::NonNull;
+use core::alloc::Layout;
+use core::cell::Cell;
+use core::hint::assert_unchecked;
+use core::mem::offset_of;
+use core::ptr::NonNull;
 
 /// An entry of the ready queue, in one word: the address of a task's header, which is even, or the
 /// address of a callback's node plus one, which is odd.

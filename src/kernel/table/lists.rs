@@ -16,7 +16,8 @@
 //! Code that names a node by its index must know that the node still exists, and which list it is
 //! in. This file does not know what the values are.
 
-use std::mem::ManuallyDrop;
+use alloc::vec::Vec;
+use core::mem::ManuallyDrop;
 
 const NIL: u32 = u32::MAX;
 
@@ -143,7 +144,7 @@ impl<T> Lists<T> {
                 index
             }
             Some(first) => {
-                let last = std::mem::replace(&mut self.nodes[first as usize].previous, index);
+                let last = core::mem::replace(&mut self.nodes[first as usize].previous, index);
                 self.nodes[last as usize].next = index;
                 last
             }
@@ -171,7 +172,7 @@ impl<T> Lists<T> {
     pub(crate) fn free(&mut self, index: u32) -> T {
         let node = &mut self.nodes[index as usize];
         let value = node.value.take().expect("a node that is freed has a value");
-        node.next = std::mem::replace(&mut self.vacant, index);
+        node.next = core::mem::replace(&mut self.vacant, index);
         self.used -= 1;
         if self.used == 0 && self.nodes.len() > KEPT {
             self.give_back();
@@ -214,7 +215,7 @@ impl<T> Lists<T> {
 
     /// The values of a list, in order.
     pub(crate) fn iter(&self, list: List) -> impl Iterator<Item = &T> {
-        std::iter::successors(list.first(), |&index| self.next(index)).filter_map(|index| self.get(index))
+        core::iter::successors(list.first(), |&index| self.next(index)).filter_map(|index| self.get(index))
     }
 
     /// The values of all lists, in no particular order.

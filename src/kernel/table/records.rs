@@ -4,10 +4,11 @@ use crate::kernel::Kernel;
 use crate::kernel::callbacks::calls::Call;
 use crate::kernel::cell::{AnyTask, Header};
 use crate::kernel::token::Token;
-use std::num::NonZeroU64;
-use std::panic::Location;
-use std::rc::{Rc, Weak};
-use std::task::Waker;
+use alloc::rc::{Rc, Weak};
+use alloc::vec::Vec;
+use core::num::NonZeroU64;
+use core::panic::Location;
+use core::task::Waker;
 
 /// Where the cancellation of a waiting task continues.
 pub(crate) enum Link {
@@ -146,7 +147,7 @@ pub(crate) trait Awaited {
     }
 
     /// Writes what is waited for, for reports.
-    fn describe(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result;
+    fn describe(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result;
 }
 
 /// See `Awaited::functions`.

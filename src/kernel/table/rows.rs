@@ -9,9 +9,10 @@ use crate::kernel::callbacks::exceptions;
 use crate::kernel::cell::{AnyTask, Header};
 use crate::kernel::idle::lanes;
 use crate::kernel::token::{LAST_GENERATION, MAX_SLOTS, Token};
-use std::mem::ManuallyDrop;
-use std::num::NonZeroU64;
-use std::ptr::{self, NonNull};
+use alloc::vec::Vec;
+use core::mem::ManuallyDrop;
+use core::num::NonZeroU64;
+use core::ptr::{self, NonNull};
 
 /// A place for one task, in one word. While a task has the row (the *tenant*), the word is the
 /// address of its header, which is even. While the row is vacant, the word is an odd number.
@@ -22,8 +23,21 @@ use std::ptr::{self, NonNull};
 ///  |  generation   | next vacant | 1 |      the generation of the next tenant, and the slot of another vacant row
 ///  +---------------+-------------+---+
 /// ```
+///
+/// Where an address has 32 bits, it is the lower half of the word.
 #[derive(Clone, Copy)]
-pub(super) struct Row(NonNull<Header>);
+pub(super) struct Row(NonNull<Header>, Upper);
+
+#[cfg(target_pointer_width = "64")]
+type Upper = ();
+#[cfg(not(target_pointer_width = "64"))]
+type Upper = u32;
+#[cfg(target_pointer_width = "64")]
+const NO_UPPER: Upper = ();
+#[cfg(not(target_pointer_width = "64"))]
+const NO_UPPER: Upper = 0;
+
+const _: () = assert!(size_of::<Row>() == 8);
 
 const _: () = assert!(align_of::<Header>() > 1);
 
@@ -33,17 +47,21 @@ impl Row {
     const NEXT_BITS: u32 = 25;
 
     /// A vacant row that gets no tenant.
-    const RESERVED: Row =
-        Row(NonNull::new(ptr::without_provenance_mut(Self::bits_of(LAST_GENERATION, Row::NONE))).unwrap());
+    const RESERVED: Row = Row::vacant(LAST_GENERATION, Row::NONE);
 
     #[inline]
-    const fn bits_of(generation: u32, next: u32) -> usize {
-        ((generation as usize) << Self::NEXT_BITS | next as usize) << 1 | 1
+    pub(super) const fn vacant(generation: u32, next: u32) -> Self {
+        let bits = ((generation as u64) << Self::NEXT_BITS | next as u64) << 1 | 1;
+        let lower = NonNull::new(ptr::without_provenance_mut(bits as usize)).expect("it is odd");
+        #[cfg(target_pointer_width = "64")]
+        return Row(lower, ());
+        #[cfg(not(target_pointer_width = "64"))]
+        return Row(lower, (bits >> 32) as u32);
     }
 
     #[inline]
-    pub(super) fn vacant(generation: u32, next: u32) -> Self {
-        Row(NonNull::new(ptr::without_provenance_mut(Self::bits_of(generation, next))).expect("it is odd"))
+    fn held_by(tenant: NonNull<Header>) -> Self {
+        Row(tenant, NO_UPPER)
     }
 
     /// The tenant, as a pointer from `AnyTask::into_raw`: the row owns a reference to it.
@@ -65,7 +83,11 @@ impl Row {
 
     fn bits(self) -> u64 {
         debug_assert!(self.tenant().is_none(), "WAKE-1: two tasks in a row");
-        self.0.addr().get() as u64
+        let lower = self.0.addr().get() as u64;
+        #[cfg(target_pointer_width = "64")]
+        return lower;
+        #[cfg(not(target_pointer_width = "64"))]
+        return u64::from(self.1) << 32 | lower;
     }
 
     /// The row of a task that has ended gets the next generation, and becomes the first of the vacant
@@ -159,7 +181,7 @@ impl Rows {
         let row = &mut self.rows[slot as usize];
         let generation = row.generation();
         self.vacant = row.next_vacant();
-        *row = Row(task);
+        *row = Row::held_by(task);
         self.tenants += 1;
         (generation, slot)
     }

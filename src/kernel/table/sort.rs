@@ -3,6 +3,8 @@
 //!
 //! Sorts by keys only.
 
+use alloc::vec::Vec;
+
 /// Sorts numbers and removes duplicates.
 pub(crate) fn sorted_once(numbers: impl Iterator<Item = u64>) -> Vec<u64> {
     let mut keys = Vec::new();

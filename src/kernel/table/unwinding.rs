@@ -5,7 +5,7 @@ use crate::kernel::cell::{self, AnyTask, CONDEMNED, Header, SCHEDULED};
 use crate::kernel::table::store::MERGED;
 use crate::kernel::table::{Stop, TaskTable};
 use crate::kernel::token::Token;
-use std::task::Context;
+use core::task::Context;
 
 impl Header {
     /// Whether a wake of the task was merged since this was called last.

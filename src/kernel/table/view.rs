@@ -6,8 +6,9 @@ use crate::kernel::cell::{AnyTask, Header, SCHEDULED};
 use crate::kernel::table::TaskTable;
 use crate::kernel::table::waker::{PLAIN, token_of};
 use crate::kernel::token::Token;
-use std::ptr;
-use std::task::Waker;
+use alloc::vec::Vec;
+use core::ptr;
+use core::task::Waker;
 
 /// The state of a task. See the picture in `cell.rs`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -165,8 +166,8 @@ impl TaskTable {
     }
 }
 
-impl std::fmt::Debug for TaskTable {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl core::fmt::Debug for TaskTable {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         f.debug_struct("TaskTable").field("lane", &self.lane.number).field("tasks", &self.len()).finish_non_exhaustive()
     }
 }

@@ -1,18 +1,17 @@
 //! The waiters of tasks: what the end of a task wakes or queues, in the order of registration.
 #![allow(unsafe_code, reason = "finds the table uncounted, and reads the header of the running task")]
 
+use crate::kernel::Token;
 use crate::kernel::cell::Header;
 use crate::kernel::explore::{Mode, Of, touch};
 use crate::kernel::table::TaskTable;
 use crate::kernel::table::records::{Then, Wait, WaitEntry, WaitKey, WaiterKey};
 use crate::kernel::table::store::{FIRST, Item, Record, Side};
 use crate::kernel::table::waker::{home, token_of, wakes_the_same};
-use crate::kernel::token::Token;
 use crate::kernel::{Kernel, clone_uncounted};
-use std::num::NonZeroU64;
-use std::panic::Location;
-use std::ptr;
-use std::task::Waker;
+use core::num::NonZeroU64;
+use core::panic::Location;
+use core::task::Waker;
 
 impl WaiterKey {
     /// The key of every await that is the first to wait for a task. They can share one key, because an
@@ -109,12 +108,6 @@ impl TaskTable {
         if self.is_of_running(waker) { Then::Resume(self.running.get()) } else { Then::Wake(clone_uncounted(waker)) }
     }
 
-    /// Whether a waker is the one with which the running task is polled, or a copy of it.
-    #[inline]
-    fn is_of_running(&self, waker: &Waker) -> bool {
-        ptr::eq(waker.vtable(), self.vtable) && Token::from_data(waker.data()) == self.running.get()
-    }
-
     /// Adds a waiter of a living task.
     #[inline]
     pub(crate) fn add_waiter(&self, task: &Header, then: Then) -> WaiterKey {
@@ -177,7 +170,7 @@ impl TaskTable {
         }
         self.with(|table| {
             if let Some(Item::Waiter(old)) = table.records.get_mut(task, Side::Waiters, key.index, key.number) {
-                std::mem::swap(old, &mut then);
+                core::mem::swap(old, &mut then);
             }
         });
         // Here, because dropping the old waker may run user code.

@@ -11,7 +11,10 @@ use crate::kernel::table::store::{FIRST, Item, Record, Side};
 use crate::kernel::table::waker::home;
 use crate::kernel::table::{Rows, TaskTable, context};
 use crate::kernel::token::Token;
-use std::panic::Location;
+#[cfg(feature = "probe")]
+use alloc::string::String;
+use alloc::vec::Vec;
+use core::panic::Location;
 
 impl Rows {
     /// Removes the waits that a task has at its end. They are of leaked futures, and own nothing.
@@ -149,7 +152,7 @@ impl TaskTable {
 
     /// The waits of a task with their numbers, in the order in which they began.
     #[inline(never)]
-    pub(crate) fn waits(&self, task: &Header) -> std::vec::IntoIter<(u64, WaitEntry)> {
+    pub(crate) fn waits(&self, task: &Header) -> alloc::vec::IntoIter<(u64, WaitEntry)> {
         let mut waits = Vec::new();
         // Not by an iterator: its code would be three times as long.
         self.with(|table| {

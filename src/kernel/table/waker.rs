@@ -5,14 +5,15 @@ use crate::kernel::cell::SCHEDULED;
 use crate::kernel::idle::lanes;
 use crate::kernel::table::{TaskTable, context};
 use crate::kernel::token::Token;
-use std::ptr;
-use std::sync::OnceLock;
-use std::task::{RawWaker, RawWakerVTable, Waker};
+use crate::kernel::token::data::{self, IS_COUNTED, token_in};
+use crate::platform::OnceLock;
+use core::ptr;
+use core::task::{RawWaker, RawWakerVTable, Waker};
 
 // ---- the vtables ----
 
 /// For loops that are not observed.
-pub(super) static PLAIN: RawWakerVTable = RawWakerVTable::new(clone, wake_by_ref, wake_by_ref, ignore);
+pub(crate) static PLAIN: RawWakerVTable = RawWakerVTable::new(clone, WAKE, wake_by_ref, release);
 
 /// For observed loops: clones are counted, except `KEPT` ones. Each clone and each drop takes the
 /// inbox's lock.
@@ -20,7 +21,11 @@ static COUNTED: RawWakerVTable = RawWakerVTable::new(clone_counted, wake_counted
 
 /// For observed loops: like `COUNTED`, but clones are not counted. Only our own futures hold such
 /// wakers, so all their clones are ours too.
-static KEPT: RawWakerVTable = RawWakerVTable::new(clone_kept, wake_by_ref_observed, wake_by_ref_observed, ignore);
+static KEPT: RawWakerVTable = RawWakerVTable::new(clone_kept, WAKE_OBSERVED, wake_by_ref_observed, release);
+
+/// `wake`, and then the waker's data is released, if it is counted.
+const WAKE: unsafe fn(*const ()) = if IS_COUNTED { wake } else { wake_by_ref };
+const WAKE_OBSERVED: unsafe fn(*const ()) = if IS_COUNTED { wake_observed_and_release } else { wake_by_ref_observed };
 
 /// `COUNTED` and `KEPT`. Set when the first observed loop is created, so that a program without
 /// such loops does not contain their wakers.
@@ -31,26 +36,51 @@ pub(crate) fn observed() -> &'static RawWakerVTable {
     OBSERVED.get_or_init(|| [&COUNTED, &KEPT])[0]
 }
 
+// Each of these functions gets the data of a waker that is not dropped yet: `RawWaker` says so, and
+// only this file, `Lender` and unsafe code of others make wakers with these vtables.
+
 fn clone(data: *const ()) -> RawWaker {
+    // SAFETY: see above.
+    unsafe { data::keep(data) };
     RawWaker::new(data, &PLAIN)
 }
 
 fn clone_kept(data: *const ()) -> RawWaker {
+    // SAFETY: see above.
+    unsafe { data::keep(data) };
     RawWaker::new(data, &KEPT)
 }
 
 fn clone_counted(data: *const ()) -> RawWaker {
-    let token = Token::from_data(data);
+    // SAFETY: see above.
+    let token = unsafe { token_in(data) };
     lanes::inbox(token.lane()).add_waker(token);
+    // SAFETY: see above.
+    unsafe { data::keep(data) };
     RawWaker::new(data, &COUNTED)
 }
 
 fn drop_counted(data: *const ()) {
-    let token = Token::from_data(data);
+    // SAFETY: see above.
+    let token = unsafe { token_in(data) };
     lanes::inbox(token.lane()).remove_waker(token);
+    release(data);
 }
 
-fn ignore(_data: *const ()) {}
+fn release(data: *const ()) {
+    // SAFETY: see above. The waker is gone.
+    unsafe { data::release(data) };
+}
+
+fn wake(data: *const ()) {
+    wake_by_ref(data);
+    release(data);
+}
+
+fn wake_observed_and_release(data: *const ()) {
+    wake_by_ref_observed(data);
+    release(data);
+}
 
 /// The table of the loop that is in a turn on this thread.
 ///
@@ -64,7 +94,8 @@ pub(super) unsafe fn home<'a>() -> Option<&'a TaskTable> {
 }
 
 fn wake_by_ref(data: *const ()) {
-    let token = Token::from_data(data);
+    // SAFETY: as in `clone`.
+    let token = unsafe { token_in(data) };
     // SAFETY: the reference is used only in this function.
     if let Some(home) = unsafe { home() } {
         if token == home.running.get() {
@@ -89,7 +120,8 @@ fn wake_another(token: Token) {
 }
 
 fn wake_by_ref_observed(data: *const ()) {
-    let token = Token::from_data(data);
+    // SAFETY: as in `clone`.
+    let token = unsafe { token_in(data) };
     // SAFETY: as in `wake_by_ref`.
     if let Some(home) = unsafe { home() } {
         // The usual case, in as few instructions as possible.
@@ -136,15 +168,18 @@ pub(crate) fn clone_uncounted(waker: &Waker) -> Waker {
 #[inline]
 pub(crate) fn own(waker: &Waker) -> Option<Waker> {
     let vtable = if ptr::eq(waker.vtable(), &PLAIN) { &PLAIN } else { vtable_of_own(waker)? };
-    // SAFETY: as in `TaskTable::waker_of`.
-    Some(unsafe { Waker::new(waker.data(), vtable) })
+    // SAFETY: both vtables are ours, so the data is too. It is kept for the new waker.
+    Some(unsafe {
+        data::keep(waker.data());
+        Waker::new(waker.data(), vtable)
+    })
 }
 
 #[inline(never)]
 fn vtable_of_own(waker: &Waker) -> Option<&'static RawWakerVTable> {
     let &[counted, kept] = OBSERVED.get()?;
     let is_of_observed = ptr::eq(waker.vtable(), counted) || ptr::eq(waker.vtable(), kept);
-    (is_of_observed && is_at_home(Token::from_data(waker.data()))).then_some(kept)
+    (is_of_observed && is_at_home(token_of(waker)?)).then_some(kept)
 }
 
 #[cold]
@@ -159,12 +194,14 @@ fn clone_of_other(waker: &Waker) -> Waker {
 #[inline]
 pub(crate) fn wake_at_home(waker: Waker) -> Option<Waker> {
     if ptr::eq(waker.vtable(), &PLAIN) {
-        let token = Token::from_data(waker.data());
+        // SAFETY: the waker is ours, and is not dropped.
+        let token = unsafe { token_in(waker.data()) };
         // SAFETY: as in `wake_by_ref`.
         let is_woken =
             unsafe { home() }.is_some_and(|home| home.queue(token, |_| {}) || home.lane.number == token.lane());
         if is_woken {
-            std::mem::forget(waker); // There is nothing to drop.
+            release(waker.data());
+            core::mem::forget(waker); // There is nothing else to drop.
             return None;
         }
     }
@@ -177,11 +214,21 @@ fn is_at_home(token: Token) -> bool {
     unsafe { home() }.is_some_and(|home| home.lane.number == token.lane())
 }
 
+impl TaskTable {
+    /// Whether a waker is the one with which the running task is polled, or a copy of it.
+    #[inline]
+    pub(super) fn is_of_running(&self, waker: &Waker) -> bool {
+        // SAFETY: the vtable is ours, so the data is too, and the waker is not dropped.
+        ptr::eq(waker.vtable(), self.vtable) && unsafe { token_in(waker.data()) } == self.running.get()
+    }
+}
+
 /// The token of a waker, if the waker is ours.
 #[inline]
 pub(crate) fn token_of(waker: &Waker) -> Option<Token> {
     let is_ours = ptr::eq(waker.vtable(), &PLAIN) || is_of_observed(waker);
-    is_ours.then(|| Token::from_data(waker.data()))
+    // SAFETY: the waker is ours, and is not dropped.
+    is_ours.then(|| unsafe { token_in(waker.data()) })
 }
 
 #[cold]

@@ -8,9 +8,9 @@ use crate::kernel::callbacks::calls::Call;
 use crate::kernel::observe::probe::{EventKind, WaitTarget};
 use crate::kernel::table::waker::clone_uncounted;
 use crate::kernel::{Kernel, Time, TimerKey, Token, context};
-use std::panic::Location;
-use std::task::Waker;
-use std::time::Duration;
+use core::panic::Location;
+use core::task::Waker;
+use core::time::Duration;
 
 /// What a timer does when it fires.
 pub(crate) enum Alarm {
@@ -79,7 +79,7 @@ pub(crate) fn end(loop_id: u64, key: TimerKey) -> bool {
     let mut wheel = kernel.wheel.borrow_mut();
     let Some(alarm) = wheel.remove_if(key, |alarm| matches!(alarm, Alarm::Task(..))) else { return false };
     // It owns nothing. Forgotten, so that no drop code is compiled.
-    std::mem::forget(alarm);
+    core::mem::forget(alarm);
     if wheel.is_empty() {
         kernel.next.set(Time::NEVER);
     }
@@ -159,7 +159,7 @@ impl Kernel {
         let mut alarm = self.alarm_for(waker, place);
         match (self.wheel.borrow_mut().get_mut(key), &mut alarm) {
             (None, _) => return false,
-            (Some(old), alarm) => std::mem::swap(old, alarm),
+            (Some(old), alarm) => core::mem::swap(old, alarm),
         }
         if let Alarm::Task(token, _) | Alarm::Within(token, ..) = alarm {
             if token != self.table.running_token() {

@@ -17,8 +17,8 @@
 //! This file knows no clock, timer or queue: its callers pass times and counts.
 
 use crate::kernel::clock::Time;
-use std::cell::Cell;
-use std::time::Duration;
+use core::cell::Cell;
+use core::time::Duration;
 
 /// Maximum time that a stretch without a reading may take before it is shortened.
 const SHORT: Duration = Duration::from_micros(1);

@@ -8,7 +8,7 @@ fn pack_and_unpack_at_the_edges() {
             for slot in [0, 1, MAX_SLOTS as u32 - 1] {
                 let token = Token::new(lane, generation, slot);
                 assert_eq!((token.lane(), token.generation(), token.slot()), (lane, generation, slot));
-                assert_eq!(Token::from_data(token.to_data()), token);
+                assert_eq!(Token::from_bits(token.bits()), token);
             }
         }
     }

@@ -67,7 +67,7 @@ impl<T> Wheel<T> {
         if nth == 0 {
             return self.pop_due();
         }
-        let index = std::iter::successors(self.due.first(), |&index| self.timers.next(index)).nth(nth)?;
+        let index = core::iter::successors(self.due.first(), |&index| self.timers.next(index)).nth(nth)?;
         let age = self.timers.get(index)?.age;
         self.remove(TimerKey { index, age }).map(|value| (age, value))
     }

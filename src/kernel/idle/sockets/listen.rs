@@ -10,7 +10,7 @@
 //! Without the feature there are no sockets, and this code is not in the program.
 
 use crate::kernel::Kernel;
-use std::cell::Cell;
+use core::cell::Cell;
 
 /// Number of entries stepped between two checks of whether to poll the sockets.
 const PORTION: usize = 16;
@@ -176,7 +176,7 @@ impl Kernel {
 
     pub(in crate::kernel) fn sleep(
         &self,
-        timeout: Option<std::time::Duration>,
+        timeout: Option<core::time::Duration>,
         is_alive: Option<&dyn Fn(crate::kernel::Token) -> bool>,
     ) -> crate::kernel::Parked {
         self.inbox().park(timeout, is_alive)

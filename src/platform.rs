@@ -1,0 +1,82 @@
+//! What the crate needs besides `core` and `alloc`: time, waiting, locks, the running thread, panics.
+//!
+//! With the feature `std`, which is on by default, std has all of it, and this module has nothing
+//! public. A program without `std` implements `Platform`, and passes it to `set` before it makes its
+//! first loop:
+//!
+//! ```
+//! # #[cfg(not(feature = "std"))]
+//! fn start(board: &'static impl onelane::platform::Platform) {
+//!     onelane::platform::set(board);
+//!     onelane::run(async { /* the program */ });
+//! }
+//! ```
+
+#[cfg(any(not(feature = "std"), doc))]
+mod bare;
+
+#[cfg(any(not(feature = "std"), doc))]
+#[cfg_attr(docsrs, doc(cfg(not(feature = "std"))))]
+pub use bare::{Platform, set};
+
+#[cfg(all(not(feature = "std"), feature = "sync"))]
+pub(crate) use bare::PoisonError;
+#[cfg(not(feature = "std"))]
+pub(crate) use bare::{
+    Caught, Condvar, HashSet, Mutex, MutexGuard, OfOneThread, OnceLock, abort, catch_unwind, check, complain, now,
+    panicking, resume_unwind, this_thread, thread_local,
+};
+
+#[cfg(all(not(feature = "std"), any(feature = "groups", feature = "sync")))]
+pub(crate) use bare::HashMap;
+
+#[cfg(feature = "std")]
+pub(crate) use hosted::*;
+
+#[cfg(feature = "std")]
+mod hosted {
+    #[cfg(any(feature = "groups", feature = "sync"))]
+    pub(crate) use std::collections::HashMap;
+    pub(crate) use std::collections::HashSet;
+    pub(crate) use std::panic::{catch_unwind, resume_unwind};
+    pub(crate) use std::process::abort;
+    #[cfg(feature = "sync")]
+    pub(crate) use std::sync::PoisonError;
+    pub(crate) use std::sync::{Condvar, Mutex, MutexGuard, OnceLock};
+    pub(crate) use std::thread::panicking;
+    pub(crate) use std::thread_local;
+
+    use std::cell::Cell;
+    use std::io::Write;
+    use std::sync::atomic::{AtomicU64, Ordering};
+
+    /// What `catch_unwind` returns.
+    pub(crate) use std::thread::Result as Caught;
+
+    /// Loops may be made on every thread.
+    #[inline]
+    pub(crate) fn check() {}
+
+    /// Writes a text to stderr in one call, so that no other output comes in between. If writing
+    /// fails, the text is lost; `eprint!` would panic.
+    pub(crate) fn complain(text: &str) {
+        let _ = std::io::stderr().write_all(text.as_bytes());
+    }
+
+    thread_local! {
+        /// The number of this thread; zero before its first use. Without a destructor, so that it can
+        /// be read while the thread ends.
+        static THIS_THREAD: Cell<u64> = const { Cell::new(0) };
+    }
+
+    /// A number that no other thread of the process has or had.
+    pub(crate) fn this_thread() -> u64 {
+        static LAST: AtomicU64 = AtomicU64::new(0);
+        THIS_THREAD.with(|number| {
+            if number.get() == 0 {
+                number.set(LAST.fetch_add(1, Ordering::Relaxed) + 1);
+            }
+            number.get()
+        })
+    }
+}
