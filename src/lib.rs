@@ -51,6 +51,8 @@
 //! - With the feature `signals`, on Unix: `LoopBuilder::cancel_on_ctrl_c`, `signals::listen`, and
 //!   with `report` also `LoopBuilder::print_call_graph_on`.
 //! - With the feature `process`, on Unix: the module `process` with child processes.
+//! - With the feature `web`, on `wasm32-unknown-unknown`: the module `web` with loops in a page, a
+//!   worker or Node, and promises of JavaScript. [`Instant`] has a clock there.
 //! - With the feature `probe`: `LoopBuilder::probe` and the module `probe`, which report each event of
 //!   the loop.
 //! - With the feature `replay`: `LoopBuilder::replay` and the module `replay`, which write a run as an
@@ -119,6 +121,9 @@ pub mod task;
 mod time;
 #[cfg(all(unix, feature = "tokio-io"))]
 mod tokio_io;
+#[cfg(all(target_arch = "wasm32", target_os = "unknown", feature = "web"))]
+#[cfg_attr(docsrs, doc(cfg(feature = "web")))]
+pub mod web;
 
 pub use callback::{CallHandle, call_at, call_later, call_soon, time};
 #[cfg(feature = "groups")]

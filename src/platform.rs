@@ -47,7 +47,6 @@ mod hosted {
     pub(crate) use std::thread_local;
 
     use std::cell::Cell;
-    use std::io::Write;
     use std::sync::atomic::{AtomicU64, Ordering};
 
     /// What `catch_unwind` returns.
@@ -59,9 +58,13 @@ mod hosted {
 
     /// Writes a text to stderr in one call, so that no other output comes in between. If writing
     /// fails, the text is lost; `eprint!` would panic.
+    #[cfg(not(all(target_arch = "wasm32", target_os = "unknown", feature = "web")))]
     pub(crate) fn complain(text: &str) {
-        let _ = std::io::stderr().write_all(text.as_bytes());
+        let _ = std::io::Write::write_all(&mut std::io::stderr(), text.as_bytes());
     }
+
+    #[cfg(all(target_arch = "wasm32", target_os = "unknown"))]
+    pub(crate) use super::page::*;
 
     thread_local! {
         /// The number of this thread; zero before its first use. Without a destructor, so that it can
@@ -78,5 +81,45 @@ mod hosted {
             }
             number.get()
         })
+    }
+}
+
+/// What std lacks on `wasm32-unknown-unknown`, and JavaScript has.
+#[cfg(all(feature = "std", target_arch = "wasm32", target_os = "unknown"))]
+mod page {
+    use core::time::Duration;
+
+    #[cfg(feature = "web")]
+    mod js {
+        use wasm_bindgen::prelude::wasm_bindgen;
+
+        #[wasm_bindgen]
+        extern "C" {
+            /// The milliseconds since the page, the worker or the process began, with fractions.
+            #[wasm_bindgen(js_namespace = performance)]
+            pub(super) fn now() -> f64;
+
+            #[wasm_bindgen(js_namespace = console)]
+            pub(super) fn error(text: &str);
+        }
+    }
+
+    #[cfg(feature = "web")]
+    pub(crate) fn now() -> Duration {
+        Duration::from_nanos((js::now() * 1e6) as u64)
+    }
+
+    #[cfg(not(feature = "web"))]
+    pub(crate) fn now() -> Duration {
+        panic!(
+            "Instant::now() was called on wasm32-unknown-unknown, where std has no clock; enable the feature `web` of \
+             onelane for JavaScript's clock, or use EventLoop::with_virtual_clock()"
+        )
+    }
+
+    /// In JavaScript, stderr is the console.
+    #[cfg(feature = "web")]
+    pub(crate) fn complain(text: &str) {
+        js::error(text.trim_end());
     }
 }

@@ -15,13 +15,12 @@ use crate::inspect::json::is_invisible;
 use crate::kernel::cell::{AnyTask, Header};
 use crate::kernel::explore::unknown;
 use crate::kernel::table::records::Wait;
-use crate::kernel::{Kernel, SleepRecord, State, Time, Token, sorted_once};
+use crate::kernel::{Instant, Kernel, SleepRecord, State, Time, Token, sorted_once};
 use crate::leaf::running;
 use crate::task::{TaskId, TaskState};
 use std::fmt::{self, Write as _};
-use std::io::Write as _;
 use std::panic::Location;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// All tasks of a loop at one moment: what each waits for, where, and for which task.
 ///
@@ -223,7 +222,7 @@ pub fn print_call_graph() {
     let thread = thread.name().unwrap_or("that has no name");
     let line_end = if graph.tasks.is_empty() { "" } else { "\n" };
     let text = format!("onelane: {} task(s) on thread {}:{line_end}{graph}\n", graph.tasks.len(), Plain(thread));
-    let _ = std::io::stderr().write_all(text.as_bytes());
+    crate::platform::complain(&text);
 }
 
 impl CallGraph {

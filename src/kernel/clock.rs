@@ -54,7 +54,7 @@ impl Clock {
 
     /// A virtual clock that stands at zero.
     pub(crate) fn virtual_time() -> Self {
-        Clock { epoch: Instant::now(), seen: Cell::new(Time(0)), is_virtual: true }
+        Clock { epoch: instant::begin(), seen: Cell::new(Time(0)), is_virtual: true }
     }
 
     pub(crate) fn is_virtual(&self) -> bool {

@@ -100,14 +100,21 @@ impl Comparison {
 
     /// Fails if a program differs, and shows the first one.
     pub(crate) fn finish(self) {
-        for (level, Tally { run, differ }) in &self.levels {
-            println!("conformance {level}: {run} programs, {differ} differ");
-        }
+        println!("{}", self.summary());
+    }
+
+    /// The number of programs of each level. Panics if a program differs, and shows the first one.
+    pub(crate) fn summary(self) -> String {
+        let level = |(level, Tally { run, differ }): (&String, &Tally)| {
+            format!("conformance {level}: {run} programs, {differ} differ")
+        };
+        let summary = self.levels.iter().map(level).collect::<Vec<_>>().join("\n");
         let count = self.differing.len();
-        if let Some(difference) = self.first {
-            println!("\n{difference}\n\nThese differ: {}", self.differing[..count.min(100)].join(", "));
-        }
-        assert!(count == 0, "{count} program(s) left another trace than CPython's; the first is shown above");
+        let Some(difference) = self.first else { return summary };
+        let names = self.differing[..count.min(100)].join(", ");
+        panic!(
+            "{summary}\n\n{difference}\n\nThese differ: {names}\n{count} program(s) left another trace than CPython's"
+        );
     }
 }
 

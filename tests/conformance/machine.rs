@@ -12,9 +12,9 @@ use crate::outcome::{Output, Several, Variable, describe_output};
 use crate::program::Bodies;
 use crate::shared::{PROMISES, Shared, seen};
 use crate::statement::{Block, Scope, Statement};
-use onelane::Instant;
 use onelane::{
-    Budget, CallHandle, CallbackId, Deadline, EventLoop, Promise, RunError, TaskGroup, TaskId, TaskRef, current_task,
+    Budget, CallHandle, CallbackId, Deadline, EventLoop, Instant, Promise, RunError, TaskGroup, TaskId, TaskRef,
+    current_task,
 };
 use std::any::Any;
 use std::cell::{Cell, RefCell};

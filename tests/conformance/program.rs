@@ -52,7 +52,8 @@ pub(crate) fn programs(path: &Path) -> impl Iterator<Item = Program> {
     })
 }
 
-fn read_program(line: &str) -> Result<Program, String> {
+/// Reads a line of a file.
+pub(crate) fn read_program(line: &str) -> Result<Program, String> {
     let mut json: Value = serde_json::from_str(line).map_err(|error| error.to_string())?;
     let source = json["bodies"].take();
     let bodies = source.as_array().filter(|bodies| !bodies.is_empty()).ok_or("\"bodies\" is missing")?;

@@ -17,6 +17,9 @@ pub(crate) struct Stuck;
 pub(crate) const HAS_THREADS: bool =
     !cfg!(all(feature = "std", target_family = "wasm", not(target_feature = "atomics")));
 
+/// Whether the thread can sleep until a deadline. In JavaScript it cannot.
+const CAN_WAIT: bool = !cfg!(all(target_arch = "wasm32", target_os = "unknown"));
+
 /// What only observed loops do. Such a loop counts the wakers that user code holds, so that it knows
 /// whether a task can still be woken. The functions are called only through these pointers, so that
 /// a program without observed loops does not contain them.
@@ -54,6 +57,12 @@ impl Kernel {
         }
         if !HAS_THREADS && next.is_none() {
             return Err(Stuck);
+        }
+        if !CAN_WAIT {
+            panic!(
+                "a loop would have to wait for a timer, and nothing can wait on wasm32-unknown-unknown; spawn the \
+                 future by web::spawn() (feature `web`) instead of calling run(), or use a virtual clock"
+            );
         }
         let wake_up = next.map(|next| self.pace.wake_up(next));
         let timeout = wake_up.map(|wake_up| wake_up.since(self.clock.now()));

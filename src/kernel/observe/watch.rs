@@ -3,11 +3,11 @@
 use crate::kernel::callbacks::exceptions::{self, NeverTaken, complain};
 use crate::kernel::cell::{AnyTask, Header};
 use crate::kernel::timers::Alarm;
-use crate::kernel::{Kernel, State};
+use crate::kernel::{Instant, Kernel, State};
 use std::cell::{Cell, RefCell};
 use std::panic::Location;
 use std::rc::Rc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// The longest step of a task.
 #[derive(Clone)]

@@ -2,7 +2,6 @@
 //! wakes from other threads. One program and not a test, because all loops run on one thread.
 
 #[path = "../../conformance/comparison.rs"]
-#[allow(dead_code, reason = "there is no test here that needs it")]
 mod comparison;
 #[path = "../../conformance/level_d.rs"]
 mod level_d;
@@ -52,6 +51,8 @@ fn compare_with_cpython() {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../conformance");
         let path = folder.join(name).with_extension("jsonl");
         for program in program::programs(&path) {
+            whole.begin(&path, &program);
+            within.begin(&path, &program);
             whole.end(&path, &program, machine::run(&program.bodies, &EventLoop::with_virtual_clock));
             let (lines, _) = machine::lines_within(&program.bodies, budgets.next().unwrap());
             let (shutdown, end) = (program.trace.shutdown.clone(), program.trace.end.clone());
@@ -126,5 +127,6 @@ fn report_a_deadlock() {
 }
 
 fn refuse_a_loop_on_another_thread() {
+    std::panic::set_hook(Box::new(|_| ()));
     assert!(thread::spawn(|| drop(EventLoop::new())).join().is_err(), "a loop was made on another thread");
 }

@@ -1,13 +1,16 @@
-//! `Instant` without `std`: the time that `Platform::now` returns.
+//! `Instant` where std has no clock: the time that `Platform::now` returns, or JavaScript's
+//! `performance.now()`.
 
 use core::ops::{Add, AddAssign, Sub, SubAssign};
 use core::time::Duration;
 
-/// A moment, as the program's `Platform` measures time.
+/// A moment, as the program's `Platform` measures time. On `wasm32-unknown-unknown` with the feature
+/// `std`: as the page, the worker or the Node process measures it.
 ///
-/// It has the methods of std's `Instant`. With the feature `std`, `onelane::Instant` is std's type.
+/// It has the methods of std's `Instant`. Elsewhere, with the feature `std`, `onelane::Instant` is std's
+/// type.
 ///
-/// asyncio: a value of `loop.time()`.
+/// JavaScript: `performance.now()`, with the feature `web`. asyncio: a value of `loop.time()`.
 ///
 /// # Examples
 ///
@@ -25,15 +28,20 @@ use core::time::Duration;
 pub struct Instant(Duration);
 
 impl Instant {
+    pub(in crate::kernel::clock) const ZERO: Instant = Instant(Duration::ZERO);
+
     /// Returns the current moment. Never earlier than what an earlier call has returned.
+    ///
+    /// JavaScript: `performance.now()`. Browsers round it, to a millisecond at worst.
     ///
     /// # Panics
     ///
-    /// If the program has no platform.
+    /// If the program has no platform. On `wasm32-unknown-unknown`, without the feature `web`, because
+    /// there is no clock. Also where JavaScript has no `performance`, as in an audio worklet.
     ///
     /// # Cost
     ///
-    /// That of `Platform::now`.
+    /// That of `Platform::now`, or of a call of JavaScript.
     ///
     /// # Examples
     ///
