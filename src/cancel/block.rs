@@ -214,6 +214,7 @@ impl Interruption {
         let before = self.reached.replace(kernel.table.numbered());
         match kernel.interrupt_since(task, Region::Inside(number), before) {
             Links::LeadBack => Inside::force(self),
+            Links::None if kernel.is_woken_beneath(task.header()) => {}
             Links::None => self.wake(),
             Links::Living | Links::Ended => {}
         }

@@ -118,6 +118,12 @@ impl Kernel {
         }
     }
 
+    /// Whether the running task, which is this one, is polled for a child of a scope in it and is in the
+    /// ready queue too: then it has been woken.
+    pub(crate) fn is_woken_beneath(&self, task: &Header) -> bool {
+        self.target() != 0 && task.life.get() & SCHEDULED != 0
+    }
+
     /// Whether a task that is not the running one is in a poll.
     pub(in crate::kernel) fn is_beneath(&self, task: &Header) -> bool {
         self.cancels.through.get().is_some_and(|notes| {
@@ -261,7 +267,8 @@ impl Kernel {
         } else if header.is_condemned() && !header.is_forced() {
             // It was cancelled before this poll, or in the poll of another task in it, and has run on.
             let number = header.request().unwrap_or(0).max(before);
-            if self.interrupt_since(task, Region::Task, number) == Links::None {
+            let has_links = self.interrupt_since(task, Region::Task, number) != Links::None;
+            if !has_links && header.life.get() & SCHEDULED == 0 {
                 self.table.wake(header.token());
             }
         }
