@@ -123,7 +123,11 @@ impl Probe for Figure {
             }
             EventKind::Wake { task: None, .. } => state.did.push("wakes a task that has ended".into()),
             EventKind::Cancel { task, .. } => state.did.push(format!("cancels {}", state.name(task))),
-            EventKind::WaitBegin { what, .. } => state.did.push(format!("waits for {}", what.split_once(&['"'][..]).map_or(what, |(what, _)| what.trim_end_matches(&[' '][..]).trim_end_matches(" of").trim_end_matches(" on")))),
+            EventKind::WaitBegin { what, .. } => {
+                // A gather names all its children.
+                let short = what.split(" of \"").next().and_then(|what| what.split(" on \"").next());
+                state.did.push(format!("waits for {}", short.unwrap_or(what)));
+            }
             EventKind::TimerArm { deadline, .. } => state.did.push(format!("arms a timer for {deadline:?}")),
             EventKind::TimerFire { .. } => state.did.push("a timer fires".into()),
             EventKind::TimerCancel { .. } => state.did.push("disarms a timer".into()),
