@@ -19,4 +19,4 @@ macro_rules! programs {
     };
 }
 
-programs! { gather wait lazy turns bell fair timers outcome awaits cancel race circle remote }
+programs! { gather wait lazy turns bell fair timers outcome awaits cancel down race circle remote }
