@@ -13,3 +13,7 @@ pub mod stage_03;
 pub mod stage_04_arc;
 #[path = "04-number/mod.rs"]
 pub mod stage_04_number;
+#[path = "05-turn/mod.rs"]
+pub mod stage_05;
+#[path = "06-time/mod.rs"]
+pub mod stage_06;

@@ -7,17 +7,17 @@ use std::task::{Poll, Waker};
 
 /// A flag for which one task can wait.
 #[derive(Clone, Default)]
-pub(super) struct Signal(Rc<(Cell<bool>, RefCell<Option<Waker>>)>);
+pub struct Signal(Rc<(Cell<bool>, RefCell<Option<Waker>>)>);
 
 impl Signal {
-    pub(super) fn set(&self) {
+    pub fn set(&self) {
         self.0.0.set(true);
         if let Some(waker) = self.0.1.take() {
             waker.wake();
         }
     }
 
-    pub(super) async fn wait(&self) {
+    pub async fn wait(&self) {
         std::future::poll_fn(|cx| {
             *self.0.1.borrow_mut() = Some(cx.waker().clone());
             if self.0.0.get() { Poll::Ready(()) } else { Poll::Pending }

@@ -125,6 +125,7 @@ impl Lane {
         true
     }
 
+    /// Takes a task's future out of its row.
     fn take(&self, token: Token) -> Option<LocalFuture> {
         let mut rows = self.rows.borrow_mut();
         rows.get_mut(token.slot).filter(|row| row.generation == token.generation)?.future.take()
@@ -136,14 +137,12 @@ impl Lane {
         self.free.borrow_mut().push(token.slot);
     }
 
+    /// Drops the tasks that are left.
     fn clear(&self) {
-        for slot in 0.. {
-            let Some(row) = self.rows.borrow_mut().get_mut(slot).map(|row| row.future.take()) else { break };
-            if let Some(future) = row {
-                drop(future);
-                let generation = self.rows.borrow()[slot].generation;
-                self.remove(Token { slot, generation });
-            }
+        while let Some(slot) = { self.rows.borrow().iter().position(|row| row.future.is_some()) } {
+            let token = Token { slot, generation: self.rows.borrow()[slot].generation };
+            drop(self.take(token));
+            self.remove(token);
         }
         self.ready.borrow_mut().clear();
     }
