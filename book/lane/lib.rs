@@ -17,3 +17,5 @@ pub mod stage_04_number;
 pub mod stage_05;
 #[path = "06-time/mod.rs"]
 pub mod stage_06;
+#[path = "07-cell/mod.rs"]
+pub mod stage_07;

@@ -19,7 +19,7 @@ fn an_old_waker_does_not_wake_the_next_tenant() {
         yield_now().await;
         spawn(std::future::poll_fn(move |_| {
             count.set(count.get() + 1);
-            Poll::Pending
+            Poll::<()>::Pending
         }));
         yield_now().await;
         keep.borrow().as_ref().unwrap().wake_by_ref();

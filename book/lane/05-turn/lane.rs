@@ -105,7 +105,7 @@ pub fn try_run<T: 'static>(main: impl Future<Output = T> + 'static) -> Result<T,
 }
 
 /// Why `try_run` has no value.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub enum RunError {
     /// A loop runs already on this thread.
     Nested,

@@ -16,7 +16,7 @@ fn ready_1_a_task_that_is_woken_twice_steps_once() {
         spawn(std::future::poll_fn(move |cx| {
             count.set(count.get() + 1);
             *keep.borrow_mut() = Some(cx.waker().clone());
-            Poll::Pending
+            Poll::<()>::Pending
         }));
         yield_now().await;
         for _ in 0..5 {
@@ -76,7 +76,7 @@ fn wake_0_a_wake_in_the_own_step_counts() {
                 return Poll::Ready(());
             }
             cx.waker().wake_by_ref();
-            Poll::Pending
+            Poll::<()>::Pending
         })
         .await;
         signal.set();

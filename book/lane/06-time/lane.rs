@@ -125,7 +125,7 @@ pub fn try_run<T: 'static>(main: impl Future<Output = T> + 'static) -> Result<T,
 }
 
 /// Why `try_run` has no value.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub enum RunError {
     /// A loop runs already on this thread.
     Nested,
@@ -316,14 +316,11 @@ impl Future for Sleep {
                 self.pause = Pause::Armed(lane.arm(*deadline, waker));
                 Poll::Pending
             }
-            // A timer that has fired is no longer there. Otherwise the last waker is the one to use.
-            Pause::Armed(alarm) => match lane.timers.borrow_mut().get_mut(alarm) {
-                Some(armed) => {
-                    *armed = waker;
-                    Poll::Pending
-                }
-                None => Poll::Ready(()),
-            },
+            Pause::Armed(alarm) => {
+                // The last waker is the one to use. A timer that has fired is no longer there.
+                let old = lane.timers.borrow_mut().get_mut(alarm).map(|armed| std::mem::replace(armed, waker));
+                if old.is_some() { Poll::Pending } else { Poll::Ready(()) }
+            }
         })
     }
 }
