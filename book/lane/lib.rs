@@ -19,3 +19,7 @@ pub mod stage_05;
 pub mod stage_06;
 #[path = "07-cell/mod.rs"]
 pub mod stage_07;
+#[path = "08-await/mod.rs"]
+pub mod stage_08;
+#[path = "09-cancel/mod.rs"]
+pub mod stage_09;
