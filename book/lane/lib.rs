@@ -23,3 +23,5 @@ pub mod stage_07;
 pub mod stage_08;
 #[path = "09-cancel/mod.rs"]
 pub mod stage_09;
+#[path = "11-introspect/mod.rs"]
+pub mod stage_11;
