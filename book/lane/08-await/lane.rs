@@ -255,17 +255,17 @@ where
 /// A gather that ends early with the first outcome for which `stops` is true.
 pub struct Gather<T> {
     tasks: Vec<Task<T>>,
-    tally: Rc<Tally>,
+    tally: Watch,
 }
 
 impl<T: Clone + 'static> Gather<T> {
     pub fn new(items: impl IntoIterator<Item: IntoTask<T>>, stops: fn(&Outcome<T>) -> bool) -> Self {
         let tasks: Vec<_> = items.into_iter().map(IntoTask::into_task).collect();
-        let tally = Tally::new(tasks.len());
+        let tally = Watch::new(tasks.len());
         for (nth, task) in tasks.iter().enumerate() {
             // What has ended already counts at once. The others count when their callbacks are called.
             match task.result() {
-                Some(outcome) => tally.count(nth, stops(&outcome)),
+                Some(outcome) => tally.0.count(nth, stops(&outcome)),
                 None => tally.count_at_the_end(nth, task, stops),
             }
         }
@@ -278,7 +278,7 @@ impl<T: Clone> Future for Gather<T> {
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let outcome = |task: &Task<T>| task.result().expect("it was counted when it had ended");
-        match self.tally.poll(cx) {
+        match self.tally.0.poll(cx) {
             Poll::Pending => Poll::Pending,
             Poll::Ready(Some(nth)) => Poll::Ready(Err(outcome(&self.tasks[nth]))),
             Poll::Ready(None) => Poll::Ready(Ok(self.tasks.iter().map(outcome).collect())),
@@ -288,12 +288,12 @@ impl<T: Clone> Future for Gather<T> {
 
 /// Waits until all have ended, and returns those that have and those that have not.
 pub fn wait<T>(tasks: Vec<Task<T>>) -> Wait<T> {
-    Wait { tally: Tally::new(tasks.len()), tasks, stops: |_| false, timeout: None, has_begun: false }
+    Wait { tally: Watch::new(tasks.len()), tasks, stops: |_| false, timeout: None, has_begun: false }
 }
 
 pub struct Wait<T> {
     tasks: Vec<Task<T>>,
-    tally: Rc<Tally>,
+    tally: Watch,
     stops: fn(&Outcome<T>) -> bool,
     timeout: Option<Sleep>,
     has_begun: bool,
@@ -323,7 +323,7 @@ impl<T: Clone + 'static> Future for Wait<T> {
             }
         }
         let expired = self.timeout.as_mut().is_some_and(|timeout| Pin::new(timeout).poll(cx).is_ready());
-        if self.tally.poll(cx).is_pending() && !expired {
+        if self.tally.0.poll(cx).is_pending() && !expired {
             return Poll::Pending;
         }
         Poll::Ready(std::mem::take(&mut self.tasks).into_iter().partition(Task::is_done))
@@ -338,20 +338,32 @@ struct Tally {
     waker: RefCell<Option<Waker>>,
 }
 
-impl Tally {
-    fn new(left: usize) -> Rc<Self> {
+/// The one who waits. When it is gone, the callbacks that are left wake nobody.
+struct Watch(Rc<Tally>);
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        let waker = self.0.waker.take();
+        drop(waker);
+    }
+}
+
+impl Watch {
+    fn new(left: usize) -> Self {
         let decided = Cell::new(if left == 0 { Some(None) } else { None });
-        Rc::new(Tally { left: Cell::new(left), decided, waker: RefCell::default() })
+        Watch(Rc::new(Tally { left: Cell::new(left), decided, waker: RefCell::default() }))
     }
 
-    fn count_at_the_end<T: 'static>(self: &Rc<Self>, nth: usize, task: &Task<T>, stops: fn(&Outcome<T>) -> bool) {
-        let tally = self.clone();
+    fn count_at_the_end<T: 'static>(&self, nth: usize, task: &Task<T>, stops: fn(&Outcome<T>) -> bool) {
+        let tally = self.0.clone();
         task.add_done_callback(move |task| {
             let stops = task.0.outcome.borrow().as_ref().is_some_and(stops);
             tally.count(nth, stops);
         });
     }
+}
 
+impl Tally {
     fn count(&self, nth: usize, stops: bool) {
         self.left.set(self.left.get() - 1);
         if self.decided.get().is_none() && (stops || self.left.get() == 0) {
