@@ -25,3 +25,5 @@ pub mod stage_08;
 pub mod stage_09;
 #[path = "11-introspect/mod.rs"]
 pub mod stage_11;
+#[path = "13-threads/mod.rs"]
+pub mod stage_13;

@@ -664,6 +664,8 @@ impl Lane {
         let poll = if is_unwinding { task.unwind(&mut cx) } else { task.step(&mut cx) };
         self.running.replace(None);
         if poll.is_ready() {
+            let links = head.links.take();
+            drop(links);
             self.remove(token);
             self.notify(&task);
         } else if head.is_cancelled.get() {

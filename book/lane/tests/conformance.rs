@@ -36,7 +36,7 @@ mod shared {
 }
 
 use comparison::{Comparison, Line, Trace};
-use lane::stage_11::lane::{
+use lane::stage_13::lane::{
     Gather, Outcome, RunError, Task, TaskError, all_tasks, current_task, now, sleep, spawn, try_run, turn,
     virtual_clock, wait,
 };
