@@ -27,3 +27,10 @@ pub mod stage_09;
 pub mod stage_11;
 #[path = "13-threads/mod.rs"]
 pub mod stage_13;
+
+/// Makes time virtual if the program was started with `--virtual`.
+pub fn seed_clock() {
+    if std::env::args().any(|argument| argument == "--virtual") {
+        stage_13::lane::virtual_clock();
+    }
+}
