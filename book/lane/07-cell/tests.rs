@@ -3,7 +3,9 @@
 use super::lane::{RunError, Task, TaskError, run, spawn, try_run, yield_now};
 use super::tests_06_time::Log;
 use std::cell::RefCell;
+use std::pin::Pin;
 use std::rc::Rc;
+use std::task::{Context, Poll};
 
 #[test]
 fn a_task_has_an_outcome() {
@@ -25,9 +27,18 @@ fn a_task_has_an_outcome() {
 /// The destructors of the future run before anyone sees the outcome.
 #[test]
 fn done_1_the_future_is_dropped_first() {
-    struct Guard(Log, Rc<RefCell<Option<Task<()>>>>);
+    /// Its destructor looks at its own task.
+    struct Held(Log, Rc<RefCell<Option<Task<()>>>>);
 
-    impl Drop for Guard {
+    impl Future for Held {
+        type Output = ();
+
+        fn poll(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<()> {
+            Poll::Ready(())
+        }
+    }
+
+    impl Drop for Held {
         fn drop(&mut self) {
             let is_done = self.1.borrow().as_ref().unwrap().is_done();
             self.0.add(format!("dropped, done: {is_done}"));
@@ -39,14 +50,8 @@ fn done_1_the_future_is_dropped_first() {
     super::lane::virtual_clock();
     run(async move {
         let itself = Rc::new(RefCell::new(None));
-        let guard = Guard(copy.clone(), itself.clone());
-        let task = spawn(async move {
-            // Inside of a future that is never moved out of the task's.
-            let _guard = &guard;
-            yield_now().await;
-        });
+        let task = spawn(Held(copy.clone(), itself.clone()));
         *itself.borrow_mut() = Some(task.clone());
-        yield_now().await;
         yield_now().await;
         copy.add(format!("seen, done: {}", task.is_done()));
         itself.take();

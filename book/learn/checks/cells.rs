@@ -4,7 +4,9 @@
 use crate::common::{self, Random, expect, fail};
 use crate::kernel::{self, Task, TaskError};
 use std::cell::{Cell, RefCell};
+use std::pin::Pin;
 use std::rc::Rc;
+use std::task::{Context, Poll};
 
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum End {
@@ -41,6 +43,21 @@ impl Drop for Guard {
     }
 }
 
+/// A future with a guard. What an `async` block has captured is dropped when its body ends; this guard is dropped later, with
+/// the future.
+struct Held {
+    body: Pin<Box<dyn Future<Output = u64>>>,
+    _guard: Guard,
+}
+
+impl Future for Held {
+    type Output = u64;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<u64> {
+        self.body.as_mut().poll(cx)
+    }
+}
+
 /// An outcome is seen only when the future is gone.
 fn look(life: &Life, who: &str) {
     let number = life.number;
@@ -72,17 +89,12 @@ fn run_one(seed: u64) {
         plans.push((number, pauses, end, is_dropped));
     }
     common::begin(format!("random program {seed}"), lines);
-    let lives: Vec<_> = plans.iter().map(|plan| {
-        let life = Life { number: plan.0, task: RefCell::default(), is_alive: Cell::new(true), drops: Cell::new(0) };
-        Rc::new(life)
-    });
-    let lives: Vec<_> = lives.collect();
+    let new = |number| Life { number, task: RefCell::default(), is_alive: Cell::new(true), drops: Cell::new(0) };
+    let lives: Vec<_> = plans.iter().map(|plan| Rc::new(new(plan.0))).collect();
     for (life, (number, pauses, end, is_dropped)) in lives.iter().zip(plans.clone()) {
         let guard = Guard(life.clone(), end == End::PanicInDrop);
         let own = life.clone();
-        let task = kernel::spawn(async move {
-            // A part of the future: dropped with it, and not at the end of the body.
-            let _guard = &guard;
+        let body = Box::pin(async move {
             for _ in 0..pauses {
                 kernel::yield_now().await;
                 look(&own, "the task itself");
@@ -94,6 +106,7 @@ fn run_one(seed: u64) {
                 End::Panic => panic!("a body panics"),
             }
         });
+        let task = kernel::spawn(Held { body, _guard: guard });
         common::event(&[], format!("task {number} is spawned"));
         if !is_dropped {
             life.task.replace(Some(task));
@@ -114,8 +127,8 @@ fn run_one(seed: u64) {
             }
             let task = life.task.borrow().clone().unwrap();
             expect("DONE-1", &format!("whether task {number} is done"), task.is_done(), has_ended);
-            let expected = has_ended.then_some(match end {
-                End::Value(value) => Ok(*value),
+            let expected = has_ended.then_some(match *end {
+                End::Value(value) => Ok(value),
                 End::Panic => Err(TaskError::Panicked("a body panics".into())),
                 End::PanicInDrop => Err(TaskError::Panicked("a destructor panics".into())),
             });

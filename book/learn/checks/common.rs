@@ -61,11 +61,14 @@ fn watch() {
     loop {
         const STEP: Duration = Duration::from_millis(250);
         std::thread::sleep(STEP);
-        let now = state().before + state().events.len();
+        let state = state();
+        let now = state.before + state.events.len();
+        let hangs = state.hangs.clone();
+        drop(state);
         quiet = if now == seen { quiet + STEP } else { Duration::ZERO };
         seen = now;
         if quiet >= PATIENCE {
-            let (law, what) = state().hangs.clone().unwrap_or(("LIVE".into(), "the code hangs".into()));
+            let (law, what) = hangs.unwrap_or(("LIVE".into(), "the code hangs".into()));
             fail(&law, format!("{what} (nothing has happened for five seconds)"));
         }
     }

@@ -43,7 +43,62 @@ pub struct Program {
     lines: Vec<String>,
 }
 
-fn program(seed: u64) -> Program {
+/// Small programs, each for one law. They run first.
+fn small() -> Vec<Program> {
+    use Op::*;
+    let mut programs = vec![
+        vec![vec![Spawn(0, 1), Await(0), Await(0)], vec![Yield, Return(5)]],
+        vec![vec![Spawn(0, 1), Callback(0), Callback(0), Yield, Yield, Yield], vec![Return(5)]],
+        vec![
+            vec![Spawn(0, 1), Spawn(1, 2), Gather(vec![1, 0], None, true)],
+            vec![Sleep(1), Return(5)],
+            vec![Return(6)],
+        ],
+        vec![vec![Spawn(0, 1), Spawn(1, 2), Gather(vec![1, 0], None, true)], vec![Sleep(1), Return(5)], vec![Raise(6)]],
+        vec![vec![Gather(vec![], None, true), Gather(vec![], Some(1), false)], vec![Raise(5)]],
+        vec![vec![Spawn(0, 1), Spawn(1, 2), Wait(vec![1, 0], None, false)], vec![Sleep(1), Return(5)], vec![Return(6)]],
+        vec![vec![Spawn(0, 1), Spawn(1, 2), Wait(vec![1, 0], None, true)], vec![Sleep(1), Return(5)], vec![Return(6)]],
+        vec![vec![Spawn(0, 1), Wait(vec![0], Some(2), false), Sleep(3)], vec![Sleep(4), Return(5)]],
+        vec![vec![Spawn(0, 1), Yield, Yield, Callback(0), Wait(vec![0], None, false)], vec![Return(5)]],
+    ];
+    if cfg!(cancel) {
+        programs.extend([
+            vec![vec![Spawn(0, 1), Cancel(0), Await(0), Cancel(0)], vec![Log]],
+            vec![vec![Spawn(0, 1), Yield, Cancel(0), Await(0)], vec![Sleep(3), Log]],
+            vec![vec![Spawn(0, 1), Yield, Yield, Cancel(0), Await(0)], vec![Spawn(1, 2), Await(1)], vec![Sleep(3)]],
+            vec![
+                vec![Spawn(0, 1), Yield, Yield, Cancel(0), Await(0)],
+                vec![Spawn(1, 2), Gather(vec![1], Some(2), true)],
+                vec![Sleep(3)],
+            ],
+            vec![
+                vec![Spawn(0, 1), Yield, Yield, Cancel(0), Await(0), Sleep(5)],
+                vec![Spawn(1, 2), Wait(vec![1], None, false)],
+                vec![Sleep(3), Log],
+            ],
+            vec![vec![Spawn(0, 1), Yield, Cancel(0), Await(0)], vec![Finally(3, 2), Log]],
+            vec![vec![Spawn(0, 1), Yield, Cancel(0), Sleep(1), Cancel(0), Await(0)], vec![Finally(3, 2), Log]],
+            vec![vec![Spawn(0, 1), Yield], vec![Finally(3, 2), Log]],
+            // A circle.
+            vec![
+                vec![Spawn(0, 1), Spawn(1, 2), Yield, Yield, Cancel(0), Await(0), Await(1)],
+                vec![Await(1)],
+                vec![Await(0)],
+            ],
+        ]);
+    }
+    let program = |bodies: Vec<Vec<Op>>| {
+        let mut lines = Vec::new();
+        for (nth, body) in bodies.iter().enumerate() {
+            lines.push(format!("body {nth}:"));
+            lines.extend(body.iter().map(|op| format!("    {op:?}")));
+        }
+        Program { bodies, lines }
+    };
+    programs.into_iter().map(program).collect()
+}
+
+fn random_program(seed: u64) -> Program {
     let mut random = Random::new(seed + 7);
     let size = 2 + seed as usize / 300;
     let count = 2 + random.below(size.min(4));
@@ -64,7 +119,9 @@ fn program(seed: u64) -> Program {
                 (4, _) => Op::Yield,
                 (5 | 6, _) => Op::Sleep(random.below(4) as u64),
                 (7 | 8, _) => Op::Await(variable),
-                (9 | 10, _) => Op::Gather(several(&mut random), later.filter(|_| random.below(2) == 0), random.below(2) == 0),
+                (9 | 10, _) => {
+                    Op::Gather(several(&mut random), later.filter(|_| random.below(2) == 0), random.below(2) == 0)
+                }
                 (11 | 12, _) => {
                     let timeout = [None, None, Some(0), Some(2)][random.below(4)];
                     Op::Wait(several(&mut random), timeout, random.below(2) == 0)
@@ -94,29 +151,29 @@ fn turned(turns: usize) {
     }
 }
 
-/// The law that a line is about.
-fn law(line: &str) -> Option<&'static str> {
-    let has = |words: &[&str]| words.iter().any(|word| line.contains(word));
-    Some(match () {
-        _ if has(&["cancel", "cleanup"]) => "CANCEL-1",
+/// The law that lines are about.
+fn law(expected: Option<&str>, found: Option<&str>) -> &'static str {
+    let has =
+        |words: &[&str]| [expected, found].iter().flatten().any(|line| words.iter().any(|word| line.contains(word)));
+    match () {
+        _ if has(&["cancel", "cleanup"]) || cfg!(cancel) && has(&["guard"]) => "CANCEL-1",
         _ if has(&["gather"]) => "GATHER-1",
         _ if has(&["wait:"]) => "WAIT-1",
         _ if has(&["callback"]) => "CALL-1",
         _ if has(&["await"]) => "AWAIT-1",
         _ if has(&["slept"]) => "TIME-2",
-        _ => return None,
-    })
+        _ => "ORDER",
+    }
 }
 
 fn differs(expected: Option<&str>, found: Option<&str>) -> ! {
-    let law = expected.and_then(law).or(found.and_then(law)).unwrap_or("ORDER");
     let show = |line: Option<&str>| line.map_or("nothing".to_string(), |line| format!("`{line}`"));
-    fail(law, format!("{} where asyncio's order has {}", show(found), show(expected)))
+    fail(law(expected, found), format!("{} where asyncio's order has {}", show(found), show(expected)))
 }
 
-fn run_one(seed: u64) {
-    let program = Rc::new(program(seed));
-    common::begin(format!("random program {seed}"), program.lines.clone());
+fn run_one(name: String, program: Program) {
+    let program = Rc::new(program);
+    common::begin(name, program.lines.clone());
     // The book's kernel first.
     let expected = Rc::new(RefCell::new(Vec::new()));
     let lines = expected.clone();
@@ -158,14 +215,21 @@ fn run_one(seed: u64) {
         let extra = found.iter().find(|line| !rest.contains(line));
         if rest != found {
             let show = |line: Option<&String>| line.map_or("none".into(), |line| format!("`{line}`"));
-            let what = format!("after main has ended, these lines differ: missing {}, too much {}", show(missing), show(extra));
+            let what = format!(
+                "after main has ended, these lines differ: missing {}, too much {}",
+                show(missing),
+                show(extra)
+            );
             fail("END-1", what);
         }
     }
 }
 
 pub fn check() {
+    for (nth, program) in small().into_iter().enumerate() {
+        run_one(format!("small program {nth}"), program);
+    }
     for seed in 0..PROGRAMS {
-        run_one(seed);
+        run_one(format!("random program {seed}"), random_program(seed));
     }
 }

@@ -51,11 +51,21 @@ pub fn check() {
         let mut random = Random::new(seed + 13);
         let (a, b) = (random.below(5) as u64, random.below(5) as u64);
         let values = (random.below(1_000) as u64, random.below(1_000) as u64);
-        let source = vec![format!("a: {a} times Pending, then {}", values.0), format!("b: {b} times Pending, then {}", values.1)];
+        let source = vec![
+            format!("a: {a} times Pending, then {}", values.0),
+            format!("b: {b} times Pending, then {}", values.1),
+        ];
         common::begin(format!("join {seed}"), source);
         let counts: Rc<[Cell<u64>; 2]> = Rc::default();
         let waker = std::sync::Arc::new(Number(seed));
-        let part = |name, polls, value| Part { name, polls, value, is_over: false, counts: counts.clone(), waker: waker.clone() };
+        let part = |name, polls, value| Part {
+            name,
+            polls,
+            value,
+            is_over: false,
+            counts: counts.clone(),
+            waker: waker.clone(),
+        };
         let mut both = Box::pin(join(part('a', a, values.0), part('b', b, values.1)));
         expect("POLL-2", "the number of polls before the first poll of the join", counts[0].get() + counts[1].get(), 0);
         let task = Waker::from(waker.clone());

@@ -41,33 +41,36 @@ fn run(balance: i64, payments: &[Payment], choices: &[usize]) -> Vec<usize> {
     let mut tasks: Vec<(usize, Pin<Box<dyn Future<Output = bool>>>)> = Vec::new();
     for (nth, &Payment(amount, time, says)) in payments.iter().enumerate() {
         let (account, asked) = (account.clone(), asked.clone());
-        tasks.push((nth, Box::pin(async move {
-            let count = Rc::new(Cell::new(0));
-            let (calls, pending) = (count.clone(), asked.clone());
-            let done = account.pay(amount, async move || {
-                calls.set(calls.get() + 1);
-                pending.borrow_mut().push(amount);
-                common::event(&[], format!("payment {} of {amount} asks the bank", nth + 1));
-                for _ in 0..time {
-                    pause().await;
+        tasks.push((
+            nth,
+            Box::pin(async move {
+                let count = Rc::new(Cell::new(0));
+                let (calls, pending) = (count.clone(), asked.clone());
+                let done = account.pay(amount, async move || {
+                    calls.set(calls.get() + 1);
+                    pending.borrow_mut().push(amount);
+                    common::event(&[], format!("payment {} of {amount} asks the bank", nth + 1));
+                    for _ in 0..time {
+                        pause().await;
+                    }
+                    common::event(&[], format!("the bank says {says} to payment {}", nth + 1));
+                    let place = pending.borrow().iter().position(|other| *other == amount).unwrap();
+                    pending.borrow_mut().remove(place);
+                    says
+                });
+                let done = done.await;
+                if done && (count.get() != 1 || !says) {
+                    fail("RACE-1", format!("payment {} is done, and the bank has not agreed", nth + 1));
                 }
-                common::event(&[], format!("the bank says {says} to payment {}", nth + 1));
-                let place = pending.borrow().iter().position(|other| *other == amount).unwrap();
-                pending.borrow_mut().remove(place);
-                says
-            });
-            let done = done.await;
-            if done && (count.get() != 1 || !says) {
-                fail("RACE-1", format!("payment {} is done, and the bank has not agreed", nth + 1));
-            }
-            // Money that is being asked for may be counted as spent.
-            let free = account.balance().min(account.balance() - asked.borrow().iter().sum::<i64>());
-            let is_refused_by_bank = count.get() == 1 && !says;
-            if !done && !is_refused_by_bank && free >= amount {
-                fail("RACE-1", format!("payment {} of {amount} is refused, and {free} is there", nth + 1));
-            }
-            done
-        })));
+                // Money that is being asked for may be counted as spent.
+                let free = account.balance().min(account.balance() - asked.borrow().iter().sum::<i64>());
+                let is_refused_by_bank = count.get() == 1 && !says;
+                if !done && !is_refused_by_bank && free >= amount {
+                    fail("RACE-1", format!("payment {} of {amount} is refused, and {free} is there", nth + 1));
+                }
+                done
+            }),
+        ));
     }
     let mut counts = Vec::new();
     while !tasks.is_empty() {
@@ -83,7 +86,10 @@ fn run(balance: i64, payments: &[Payment], choices: &[usize]) -> Vec<usize> {
             Poll::Ready(done) => {
                 paid.set(paid.get() + if done { amount } else { 0 });
                 let text = if done { "done" } else { "refused" };
-                common::event(&[], format!("payment {} of {amount} is {text}; the balance is {}", nth + 1, account.balance()));
+                common::event(
+                    &[],
+                    format!("payment {} of {amount} is {text}; the balance is {}", nth + 1, account.balance()),
+                );
             }
         }
         if account.balance() < 0 {

@@ -34,9 +34,59 @@ enum Op {
 struct Program {
     scripts: Vec<Vec<(Op, i64)>>,
     lines: Vec<String>,
+    /// Whether main waits until the last task wakes it, and does nothing else.
+    is_quiet: bool,
 }
 
-fn program(seed: u64) -> Program {
+/// Small programs, each for one law. They run first, so that a mistake is shown by the smallest program.
+fn small() -> Vec<Program> {
+    use Op::*;
+    let programs: &[&[&[Op]]] = &[
+        // A wake steps its own task.
+        &[&[Wait(0)], &[Wait(1)], &[Yield, Signal(1, 0), Yield, Signal(0, 1)]],
+        // A wake by the task itself.
+        &[&[Yield, Yield]],
+        // Three wakes, one step.
+        &[&[Wait(0), Wait(0)], &[Yield, Signal(0, 3), Yield, Yield, Signal(0, 0)]],
+        // The order of wakes is the order of steps.
+        &[&[Wait(0)], &[Wait(1)], &[Wait(2)], &[Yield, Signal(2, 0), Signal(0, 0), Signal(1, 0)]],
+        // A waker of a task that has ended, and a new tenant in its row.
+        &[&[], &[Spawn(2), Yield, Old(0), Yield, Signal(0, 0)], &[Wait(0)]],
+        #[cfg(time)]
+        &[&[Sleep(2)], &[Sleep(1)], &[Sleep(2)], &[Sleep(0), Sleep(3)]],
+        #[cfg(time)]
+        &[&[Forget(5), Sleep(1)], &[Yield, Sleep(1)]],
+    ];
+    let program = |scripts: &&[&[Op]]| {
+        let (mut lines, mut numbered) = (Vec::new(), Vec::new());
+        for (nth, ops) in scripts.iter().enumerate() {
+            lines.push(format!("script {nth}:"));
+            let line = |op: &Op| {
+                lines.push(show(op));
+                (op.clone(), lines.len() as i64)
+            };
+            numbered.push(ops.iter().map(line).collect());
+        }
+        lines.push("main: spawns each script, and waits until all tasks have ended".into());
+        Program { scripts: numbered, lines, is_quiet: true }
+    };
+    programs.iter().map(program).collect()
+}
+
+fn show(op: &Op) -> String {
+    match op {
+        Op::Yield => "    yield_now().await".into(),
+        Op::Wait(slot) => format!("    flag {slot}: wait"),
+        Op::Signal(slot, 3) => format!("    flag {slot}: set, and wake three times"),
+        Op::Signal(slot, _) => format!("    flag {slot}: set, and wake"),
+        Op::Old(_) => "    wake by an old waker".into(),
+        Op::Spawn(script) => format!("    spawn script {script}"),
+        Op::Sleep(ms) => format!("    sleep({ms} ms).await"),
+        Op::Forget(ms) => format!("    begin to sleep {ms} ms, and drop the sleep"),
+    }
+}
+
+fn random_program(seed: u64) -> Program {
     let mut random = Random::new(seed + 1);
     let size = 1 + seed as usize / 40;
     let count = 2 + random.below(size.min(6));
@@ -58,22 +108,13 @@ fn program(seed: u64) -> Program {
                 10..13 => Op::Sleep(time),
                 _ => Op::Forget(time),
             };
-            lines.push(match &op {
-                Op::Yield => "    yield_now().await".into(),
-                Op::Wait(slot) => format!("    flag {slot}: wait"),
-                Op::Signal(slot, 3) => format!("    flag {slot}: set, and wake three times"),
-                Op::Signal(slot, _) => format!("    flag {slot}: set, and wake"),
-                Op::Old(_) => "    wake by an old waker".into(),
-                Op::Spawn(script) => format!("    spawn script {script}"),
-                Op::Sleep(ms) => format!("    sleep({ms} ms).await"),
-                Op::Forget(ms) => format!("    begin to sleep {ms} ms, and drop the sleep"),
-            });
+            lines.push(show(&op));
             ops.push((op, lines.len() as i64));
         }
         scripts.push(ops);
     }
     lines.push("main: spawns each script, then sets all flags again and again until all tasks have ended".into());
-    Program { scripts, lines }
+    Program { scripts, lines, is_quiet: false }
 }
 
 #[derive(Default)]
@@ -109,6 +150,8 @@ struct World {
     flags: [bool; SLOTS],
     waiting: [Option<(usize, Waker)>; SLOTS],
     old: Vec<(usize, Waker)>,
+    /// The waker of a quiet main.
+    main: Option<Waker>,
 }
 
 thread_local! {
@@ -222,7 +265,11 @@ impl Model {
     /// A turn begins. Returns whether there is anything to do.
     fn turn_begins(&mut self) -> bool {
         if let (true, Some((&(deadline, _), _))) = (self.queue.is_empty(), self.timers.first_key_value()) {
-            self.tell(17, &[deadline as i64 * 1_000_000], format!("nothing is ready: the loop waits for {deadline} ms"));
+            self.tell(
+                17,
+                &[deadline as i64 * 1_000_000],
+                format!("nothing is ready: the loop waits for {deadline} ms"),
+            );
             self.now = self.now.max(deadline);
             self.tell(18, &[], format!("it is {} ms", self.now));
         }
@@ -350,7 +397,11 @@ impl Run {
                         } else {
                             model.wake(id, false);
                         }
-                        model.tell(10, &[id as i64, line, 1, 0, line], format!("task {id} sleeps until {} ms", timer.0));
+                        model.tell(
+                            10,
+                            &[id as i64, line, 1, 0, line],
+                            format!("task {id} sleeps until {} ms", timer.0),
+                        );
                     });
                 }
                 let is_over = self.sleep.as_mut().unwrap().as_mut().poll(cx).is_ready();
@@ -429,10 +480,19 @@ impl Future for Run {
             (self.at, self.has_begun) = (self.at + 1, false);
         }
         let waker = cx.waker().clone();
-        world(|world| {
+        let main = world(|world| {
             world.old.push((self.id, waker));
+            let is_last = world.model.tasks.iter().all(|(&id, task)| id == 1 || id == self.id || task.has_ended);
+            let main = if is_last { world.main.take() } else { None };
+            if main.is_some() {
+                world.model.wake(1, false);
+            }
             world.model.end(self.id);
+            main
         });
+        if let Some(main) = main {
+            main.wake();
+        }
         Poll::Ready(())
     }
 }
@@ -446,6 +506,7 @@ impl Drop for Run {
 /// The main task: sets all flags until all others have ended.
 struct Main {
     id: usize,
+    is_quiet: bool,
     rounds: usize,
     scripts: Rc<Vec<Vec<(Op, i64)>>>,
     sleep: Option<Pin<Box<dyn Future<Output = ()>>>>,
@@ -459,10 +520,15 @@ impl Future for Main {
         world(|world| world.model.step(id));
         self.rounds += 1;
         if self.rounds == 1 {
-            for script in 0..self.scripts.len() {
+            // What another script spawns is not spawned here.
+            let spawned = |script: usize| {
+                self.is_quiet
+                    && self.scripts.iter().flatten().any(|(op, _)| matches!(op, Op::Spawn(other) if *other == script))
+            };
+            for script in (0..self.scripts.len()).filter(|&script| !spawned(script)) {
                 _ = kernel::spawn(new_run(script, &self.scripts, 0));
             }
-        } else {
+        } else if !self.is_quiet {
             for slot in 0..SLOTS {
                 signal(slot, 0);
             }
@@ -485,6 +551,14 @@ impl Future for Main {
         if is_over {
             world(|world| world.model.end(id));
             return Poll::Ready(());
+        }
+        if self.is_quiet {
+            let waker = cx.waker().clone();
+            world(|world| {
+                world.main = Some(waker);
+                world.model.pause(id);
+            });
+            return Poll::Pending;
         }
         #[cfg(time)]
         {
@@ -519,14 +593,13 @@ impl Drop for Main {
     }
 }
 
-fn run_one(seed: u64) {
-    let Program { scripts, lines } = program(seed);
-    common::begin(format!("random program {seed}"), lines);
+fn run_one(name: String, Program { scripts, lines, is_quiet }: Program) {
+    common::begin(name, lines);
     let left = world(std::mem::take);
     drop(left);
     let scripts = Rc::new(scripts);
     let id = world(|world| world.model.spawn(0));
-    let main = Main { id, rounds: 0, scripts, sleep: None };
+    let main = Main { id, is_quiet, rounds: 0, scripts, sleep: None };
     #[cfg(not(turns))]
     {
         let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| kernel::run(main)));
@@ -577,9 +650,11 @@ fn run_one(seed: u64) {
     }
 }
 
-/// What random programs do seldom: a new loop begins where an old one has ended, and old wakers are still there.
 pub fn check() {
+    for (nth, program) in small().into_iter().enumerate() {
+        run_one(format!("small program {nth}"), program);
+    }
     for seed in 0..PROGRAMS {
-        run_one(seed);
+        run_one(format!("random program {seed}"), random_program(seed));
     }
 }

@@ -1,10 +1,13 @@
-//! The laws of wakes from other threads. Each case is made so that the wake comes at a known moment, and none depends on luck.
+//! The laws of wakes from other threads. In most cases the wake comes at a known moment. In the last one, forty thousand wakes come
+//! at random moments.
 
-use crate::common::{self, expect, hangs_by};
+use crate::common::{self, Random, expect, hangs_by};
 use crate::kernel;
 use std::cell::Cell;
 use std::rc::Rc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::channel;
+use std::sync::{Arc, Mutex};
 use std::task::{Poll, Waker};
 use std::time::Duration;
 
@@ -55,6 +58,50 @@ fn during_the_sleep() {
         });
         expect("AWAIT-1", "the value of the call", value, Ok(7));
     }
+}
+
+/// The task and the other thread play ball, so that sooner or later a wake comes at every moment: also between the loop's last
+/// look into its inbox and its sleep.
+fn at_every_moment() {
+    begin("a wake between the last look and the sleep");
+    const ROUNDS: usize = 40_000;
+    let shared: Arc<(AtomicUsize, AtomicUsize, Mutex<Option<Waker>>)> = Arc::default();
+    let theirs = shared.clone();
+    let player = std::thread::spawn(move || {
+        let mut random = Random::new(1);
+        for round in 1..=ROUNDS {
+            while theirs.0.load(Ordering::Acquire) < round {
+                std::hint::spin_loop();
+            }
+            for _ in 0..random.below(600) {
+                std::hint::spin_loop();
+            }
+            theirs.1.store(round, Ordering::Release);
+            let waker = theirs.2.lock().unwrap().take();
+            waker.unwrap().wake();
+        }
+    });
+    kernel::run(async move {
+        let patience = kernel::spawn(kernel::sleep(Duration::from_secs(3_600)));
+        for round in 1..=ROUNDS {
+            std::future::poll_fn(|cx| {
+                if shared.1.load(Ordering::Acquire) >= round {
+                    return Poll::Ready(());
+                }
+                if shared.0.load(Ordering::Acquire) < round {
+                    *shared.2.lock().unwrap() = Some(cx.waker().clone());
+                    shared.0.store(round, Ordering::Release);
+                }
+                Poll::Pending
+            })
+            .await;
+            if round % 100 == 0 {
+                common::event(&[], format!("{round} wakes have arrived"));
+            }
+        }
+        patience.cancel();
+    });
+    player.join().unwrap();
 }
 
 /// Many calls at the same time, and none is lost.
@@ -146,4 +193,5 @@ pub fn check() {
     during_the_sleep();
     two_loops();
     many();
+    at_every_moment();
 }
