@@ -1,7 +1,7 @@
 //! Makes the pages of the book from `book/text`.
 //!
 //! ```sh
-//! cargo run -p onelane-book               # writes book/en, book/zh and book/figures
+//! cargo run -p onelane-book               # writes book/en, book/zh, and target/book/figures
 //! cargo run -p onelane-book -- --check    # fails if a page is stale, or a translation
 //! cargo run -p onelane-book -- --accept 05-turn 3    # the Chinese of paragraph 3 fits its English
 //! cargo run -p onelane-book -- --program gather      # runs one program, and prints its figure

@@ -32,10 +32,10 @@ fn unknown(name: &str) -> String {
     format!("{name:?} is none of the programs {}", NAMES.join(", "))
 }
 
-/// Runs all programs. The pages that replay them are written into `book/figures`, unless this is a check.
+/// Runs all programs. The pages that replay them are written into `target/book/figures`, unless this is a check.
 pub fn run_all(check: bool) -> Result<Runs, String> {
     let mut runs = Runs::default();
-    let pages = root().join("book/figures");
+    let pages = root().join("target/book/figures");
     fs::create_dir_all(&pages).map_err(|error| format!("{}: {error}", pages.display()))?;
     let this = env::current_exe().map_err(|error| error.to_string())?;
     for name in NAMES {
