@@ -437,7 +437,7 @@ pub const EXERCISES: &[Exercise] = &[
 ",
         )],
         check: "threads.rs",
-        cfg: &["turns", "time"],
+        cfg: &["turns", "time", "locks"],
         law: "WAKE-2",
         hints: &[
             "When does the other thread ring the bell, and when does the loop begin to listen?",
