@@ -616,7 +616,7 @@ pub const WRONG: &[Wrong] = &[
             ("always the own loop", &[("    if HERE.get() == token.lane {\n", "    if true {\n")]),
             (
                 "no generation",
-                &[("self.lane << 48 | (self.generation & 0xff_ffff) << 24 | self.slot", "self.lane << 48 | self.slot")],
+                &[("self.lane << 48 | self.generation << 24 | self.slot", "self.lane << 48 | self.slot")],
             ),
             (
                 "without a timer only",
