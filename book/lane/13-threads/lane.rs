@@ -610,7 +610,7 @@ struct Token {
 impl Token {
     /// The token as a waker's data. It is a number and points to nothing.
     fn pack(self) -> *const () {
-        without_provenance(self.lane << 48 | (self.generation & 0xff_ffff) << 24 | self.slot)
+        without_provenance(self.lane << 48 | self.generation << 24 | self.slot)
     }
 
     fn unpack(data: *const ()) -> Token {
@@ -730,6 +730,7 @@ impl Lane {
         let mut rows = self.rows.borrow_mut();
         let slot = self.free.borrow_mut().pop().unwrap_or(rows.len());
         if slot == rows.len() {
+            assert!(slot < 1 << 24, "a token has room for 16 million tasks");
             rows.push(Row { generation: 0, task: None });
         }
         Token { lane: HERE.get(), slot, generation: rows[slot].generation }
@@ -894,7 +895,8 @@ impl Lane {
     /// The task has ended: its row is free, for a tenant of the next generation.
     fn remove(&self, token: Token) {
         let task = self.rows.borrow_mut()[token.slot].task.take();
-        self.rows.borrow_mut()[token.slot].generation += 1;
+        // The generation has 24 bits. It begins again after 16 million tasks in one row.
+        self.rows.borrow_mut()[token.slot].generation = (token.generation + 1) & 0xff_ffff;
         self.free.borrow_mut().push(token.slot);
         // Perhaps the last handle: the outcome is dropped here.
         drop(task);
@@ -1019,7 +1021,7 @@ pub async fn to_thread<R: Send + 'static>(call: impl FnOnce() -> R + Send + 'sta
 
     impl Drop for Open {
         fn drop(&mut self) {
-            LANE.with(|lane| lane.calls.set(lane.calls.get() - 1));
+            _ = LANE.try_with(|lane| lane.calls.set(lane.calls.get() - 1));
         }
     }
 

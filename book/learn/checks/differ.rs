@@ -87,6 +87,16 @@ fn small() -> Vec<Program> {
             ],
         ]);
     }
+    if cfg!(cancel) {
+        // A gather that is decided, and whose task is cancelled before it steps.
+        for pauses in 1..7 {
+            let mut main = vec![Spawn(0, 1)];
+            main.extend((0..pauses).map(|_| Yield));
+            main.extend([Cancel(0), Await(0), Sleep(5)]);
+            let gatherer = vec![Spawn(1, 2), Gather(vec![1], Some(3), true)];
+            programs.push(vec![main, gatherer, vec![Yield, Raise(1)], vec![Sleep(3), Log]]);
+        }
+    }
     let program = |bodies: Vec<Vec<Op>>| {
         let mut lines = Vec::new();
         for (nth, body) in bodies.iter().enumerate() {

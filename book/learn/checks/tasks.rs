@@ -52,6 +52,8 @@ fn small() -> Vec<Program> {
         &[&[Wait(0)], &[Wait(1)], &[Wait(2)], &[Yield, Signal(2, 0), Signal(0, 0), Signal(1, 0)]],
         // A waker of a task that has ended, and a new tenant in its row.
         &[&[], &[Spawn(2), Yield, Old(0), Yield, Signal(0, 0)], &[Wait(0)]],
+        // The same, with one more tenant in between.
+        &[&[], &[Spawn(2), Yield, Spawn(3), Yield, Old(0), Yield, Signal(0, 0)], &[], &[Wait(0)]],
         #[cfg(time)]
         &[&[Sleep(2)], &[Sleep(1)], &[Sleep(2)], &[Sleep(0), Sleep(3)]],
         #[cfg(time)]

@@ -1,13 +1,10 @@
-//! The laws of wakes from other threads. In most cases the wake comes at a known moment. In the last one, forty thousand wakes come
-//! at random moments.
+//! The laws of wakes from other threads. Each case is made so that the wake comes at a known moment. None depends on luck.
 
-use crate::common::{self, Random, expect, hangs_by};
+use crate::common::{self, expect, hangs_by};
 use crate::kernel;
 use std::cell::Cell;
 use std::rc::Rc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::channel;
-use std::sync::{Arc, Mutex};
 use std::task::{Poll, Waker};
 use std::time::Duration;
 
@@ -60,48 +57,34 @@ fn during_the_sleep() {
     }
 }
 
-/// The task and the other thread play ball, so that sooner or later a wake comes at every moment: also between the loop's last
-/// look into its inbox and its sleep.
-fn at_every_moment() {
-    begin("a wake between the last look and the sleep");
-    const ROUNDS: usize = 40_000;
-    let shared: Arc<(AtomicUsize, AtomicUsize, Mutex<Option<Waker>>)> = Arc::default();
-    let theirs = shared.clone();
-    let player = std::thread::spawn(move || {
-        let mut random = Random::new(1);
-        for round in 1..=ROUNDS {
-            while theirs.0.load(Ordering::Acquire) < round {
-                std::hint::spin_loop();
-            }
-            for _ in 0..random.below(600) {
-                std::hint::spin_loop();
-            }
-            theirs.1.store(round, Ordering::Release);
-            let waker = theirs.2.lock().unwrap().take();
-            waker.unwrap().wake();
-        }
-    });
+/// At the `nth` moment after a poll at which the loop lets go of a lock, another thread wakes the task. So the wake comes at each
+/// moment before the sleep, one after the other: also between the loop's last look into its inbox and its sleep.
+fn at_each_moment(nth: usize, with_timer: bool) {
+    begin(&format!("a wake at moment {nth} before the sleep"));
     kernel::run(async move {
-        let patience = kernel::spawn(kernel::sleep(Duration::from_secs(3_600)));
-        for round in 1..=ROUNDS {
-            std::future::poll_fn(|cx| {
-                if shared.1.load(Ordering::Acquire) >= round {
-                    return Poll::Ready(());
-                }
-                if shared.0.load(Ordering::Acquire) < round {
-                    *shared.2.lock().unwrap() = Some(cx.waker().clone());
-                    shared.0.store(round, Ordering::Release);
-                }
-                Poll::Pending
-            })
-            .await;
-            if round % 100 == 0 {
-                common::event(&[], format!("{round} wakes have arrived"));
+        // What the loop waits for otherwise: a timer, or a call on another thread.
+        let (end, wait) = channel::<()>();
+        let time = Duration::from_secs(3_600);
+        let timer = with_timer.then(|| kernel::spawn(kernel::sleep(time)));
+        let call = (!with_timer).then(|| kernel::spawn(kernel::to_thread(move || _ = wait.recv())));
+        kernel::yield_now().await;
+        let mut first = true;
+        std::future::poll_fn(move |cx| {
+            if !std::mem::take(&mut first) {
+                return Poll::Ready(());
             }
+            common::event(&[], format!("the task waits, and will be woken at moment {nth}"));
+            sync::wake_at(nth, cx.waker().clone());
+            Poll::Pending
+        })
+        .await;
+        common::event(&[], "the task has gone on".into());
+        timer.map(|timer| timer.cancel());
+        drop(end);
+        if let Some(call) = call {
+            _ = call.await;
         }
-        patience.cancel();
     });
-    player.join().unwrap();
 }
 
 /// Many calls at the same time, and none is lost.
@@ -185,13 +168,155 @@ fn late() {
 }
 
 pub fn check() {
-    for wakes in [1, 3] {
-        before_the_sleep(wakes, true);
-        before_the_sleep(wakes, false);
+    let cases = || {
+        for wakes in [1, 3] {
+            before_the_sleep(wakes, true);
+            before_the_sleep(wakes, false);
+        }
+        for nth in 0..5 {
+            at_each_moment(nth, true);
+            at_each_moment(nth, false);
+        }
+        late();
+        during_the_sleep();
+        two_loops();
+        many();
+    };
+    cases();
+    // The second loop of the process.
+    _ = std::thread::spawn(cases).join();
+}
+
+/// The checker lets the reader's kernel use this in place of `std::sync`: locks that say when they are let go.
+pub mod sync {
+    use std::cell::Cell;
+    use std::ops::{Deref, DerefMut};
+    use std::sync::mpsc::channel;
+    pub use std::sync::*;
+    use std::task::Waker;
+    use std::time::Duration;
+
+    thread_local! {
+        /// The moments that are left until the wake.
+        static LEFT: Cell<Option<usize>> = const { Cell::new(None) };
     }
-    late();
-    during_the_sleep();
-    two_loops();
-    many();
-    at_every_moment();
+
+    static WAKER: std::sync::Mutex<Option<Waker>> = std::sync::Mutex::new(None);
+
+    /// The `nth` time that this thread lets go of a lock, another thread wakes. If that is not before the loop sleeps, the wake
+    /// comes a little later by itself.
+    pub fn wake_at(nth: usize, waker: Waker) {
+        *WAKER.lock().unwrap() = Some(waker);
+        LEFT.set(Some(nth));
+        std::thread::spawn(|| {
+            std::thread::sleep(Duration::from_millis(200));
+            let waker = WAKER.lock().unwrap().take();
+            waker.map(Waker::wake);
+        });
+    }
+
+    fn let_go() {
+        match LEFT.get() {
+            Some(0) => {
+                LEFT.set(None);
+                let Some(waker) = WAKER.lock().unwrap().take() else { return };
+                let (done, wait) = channel();
+                std::thread::spawn(move || {
+                    waker.wake();
+                    done.send(())
+                });
+                // Code that holds another lock meanwhile must not hang here.
+                _ = wait.recv_timeout(Duration::from_secs(1));
+            }
+            Some(left) => LEFT.set(Some(left - 1)),
+            None => {}
+        }
+    }
+
+    #[derive(Default, Debug)]
+    pub struct Mutex<T>(std::sync::Mutex<T>);
+
+    impl<T> Mutex<T> {
+        pub const fn new(value: T) -> Self {
+            Mutex(std::sync::Mutex::new(value))
+        }
+
+        pub fn lock(&self) -> LockResult<Guard<'_, T>> {
+            Ok(Guard(self.0.lock().ok()))
+        }
+    }
+
+    pub struct Guard<'a, T>(Option<std::sync::MutexGuard<'a, T>>);
+
+    impl<T> Deref for Guard<'_, T> {
+        type Target = T;
+
+        fn deref(&self) -> &T {
+            self.0.as_ref().unwrap()
+        }
+    }
+
+    impl<T> DerefMut for Guard<'_, T> {
+        fn deref_mut(&mut self) -> &mut T {
+            self.0.as_mut().unwrap()
+        }
+    }
+
+    impl<T> Drop for Guard<'_, T> {
+        fn drop(&mut self) {
+            if let Some(guard) = self.0.take() {
+                drop(guard);
+                let_go();
+            }
+        }
+    }
+
+    /// A wait lets go of the lock too, but then the loop sleeps already.
+    #[derive(Default, Debug)]
+    pub struct Condvar(std::sync::Condvar);
+
+    impl Condvar {
+        pub const fn new() -> Self {
+            Condvar(std::sync::Condvar::new())
+        }
+
+        pub fn notify_one(&self) {
+            self.0.notify_one();
+        }
+
+        pub fn notify_all(&self) {
+            self.0.notify_all();
+        }
+
+        pub fn wait<'a, T>(&self, mut guard: Guard<'a, T>) -> LockResult<Guard<'a, T>> {
+            Ok(Guard(self.0.wait(guard.0.take().unwrap()).ok()))
+        }
+
+        pub fn wait_while<'a, T>(
+            &self,
+            mut guard: Guard<'a, T>,
+            is_waiting: impl FnMut(&mut T) -> bool,
+        ) -> LockResult<Guard<'a, T>> {
+            Ok(Guard(self.0.wait_while(guard.0.take().unwrap(), is_waiting).ok()))
+        }
+
+        pub fn wait_timeout<'a, T>(
+            &self,
+            mut guard: Guard<'a, T>,
+            time: Duration,
+        ) -> LockResult<(Guard<'a, T>, WaitTimeoutResult)> {
+            let (guard, result) = self.0.wait_timeout(guard.0.take().unwrap(), time).unwrap();
+            Ok((Guard(Some(guard)), result))
+        }
+
+        pub fn wait_timeout_while<'a, T>(
+            &self,
+            mut guard: Guard<'a, T>,
+            time: Duration,
+            is_waiting: impl FnMut(&mut T) -> bool,
+        ) -> LockResult<(Guard<'a, T>, WaitTimeoutResult)> {
+            let (guard, result) = self.0.wait_timeout_while(guard.0.take().unwrap(), time, is_waiting).unwrap();
+            Ok((Guard(Some(guard)), result))
+        }
+    }
 }

@@ -24,12 +24,14 @@ pub const EXERCISES: &[Exercise] = &[
         hints: &[
             "Run `cargo run -p lane --bin gather`. Which lines come before the first sleep ends?",
             "All coroutines begin before the first one ends. Then they end by the length of their sleeps.",
-            "Two that sleep equally long end in the order in which they began. `sort_by_key` keeps the order of equals. The time is that of the longest sleep.",
+            "Two that sleep equally long end in the order in which they began. `sort_by_key` keeps the order of \
+                equals. The time is that of the longest sleep.",
         ],
     },
     Exercise {
         name: "02-machine",
-        task: "Write the state machine of a coroutine: the `poll` of `Relay`. The coroutine stands at the top of the file.",
+        task: "Write the state machine of a coroutine: the `poll` of `Relay`. The coroutine stands at the top of \
+            the file.",
         solution: "learn/solutions/02-machine.rs",
         edits: &[(
             r#"        let this = &mut *self;
@@ -71,14 +73,18 @@ pub const EXERCISES: &[Exercise] = &[
         cfg: &[],
         law: "PANIC",
         hints: &[
-            "A poll goes on where the last one has stopped, and runs until the next await that is pending. One poll may pass several awaits.",
-            "Find the round and the sum with which this poll begins: 0 and 0 in `Begin`; in `Fetching`, those of the state, after the number has been polled and is there.",
-            "Then loop over the rounds: log, fetch, poll the number at once. If it is pending, store round, sum and number in `Fetching` and return Pending. After the loop, log the end, and return the sum.",
+            "A poll goes on where the last one has stopped, and runs until the next await that is pending. One \
+                poll may pass several awaits.",
+            "Find the round and the sum with which this poll begins: 0 and 0 in `Begin`; in `Fetching`, those of \
+                the state, after the number has been polled and is there.",
+            "Then loop over the rounds: log, fetch, poll the number at once. If it is pending, store round, sum \
+                and number in `Fetching` and return Pending. After the loop, log the end, and return the sum.",
         ],
     },
     Exercise {
         name: "03-join",
-        task: "Finish `join`: a future that runs two futures at the same time. Its `poll` runs one after the other, and polls what has ended.",
+        task: "Finish `join`: a future that runs two futures at the same time. This one runs them one \
+            after the other.",
         solution: "learn/solutions/03-join.rs",
         edits: &[(
             r#"        // Both are polled, even if the first one is pending: only a future that was polled makes progress.
@@ -113,12 +119,14 @@ pub const EXERCISES: &[Exercise] = &[
         hints: &[
             "Which events lie between the step of the task and its Pending? Look for the last wake in the replay.",
             "`yield_now` wakes its own task, and then returns Pending. Where does this wake go, and what removes it?",
-            "After the poll, `step` takes the task out of the ready queue. A wake that has come during the poll is in there. Remove the line with `retain`.",
+            "After the poll, `step` takes the task out of the ready queue. A wake that has come during the poll is \
+                in there. Remove the line with `retain`.",
         ],
     },
     Exercise {
         name: "04-wrong-task",
-        task: "To save work, this kernel makes one waker and uses it for all tasks. Mend `step`: a waker wakes its own task.",
+        task: "To save work, this kernel makes one waker and uses it for all tasks. Mend `step`: a waker wakes its \
+            own task.",
         solution: "lane/04-number/lane.rs",
         edits: &[
             (
@@ -144,7 +152,8 @@ pub const EXERCISES: &[Exercise] = &[
         hints: &[
             "Which task was woken in the replay, and which one is stepped?",
             "A waker is a number, and the number names one task. Whose number does the waker in `step` have?",
-            "Make the waker of each task from its own token: `token.waker()`. It costs nothing, because it is a number.",
+            "Make the waker of each task from its own token: `token.waker()`. It costs nothing, because it is a \
+                number.",
         ],
     },
     Exercise {
@@ -162,7 +171,8 @@ pub const EXERCISES: &[Exercise] = &[
         cfg: &[],
         law: "WAKE-1",
         hints: &[
-            "The replay ends with the wake of a task that has ended. Which task was stepped instead, and which row does it have?",
+            "The replay ends with the wake of a task that has ended. Which task was stepped instead, and which row \
+                does it have?",
             "A row is used again. What tells a waker of its last tenant from one of the new tenant?",
             "The generation of a row must grow when its task has ended: in `remove`.",
         ],
@@ -202,7 +212,8 @@ pub const EXERCISES: &[Exercise] = &[
     },
     Exercise {
         name: "05-endless-turn",
-        task: "A turn of this kernel goes on until nothing is ready. A task that is always ready then keeps it for ever. Mend `turn`.",
+        task: "A turn of this kernel goes on until nothing is ready. A task that is always ready then keeps it for \
+            ever. Mend `turn`.",
         solution: "lane/05-turn/lane.rs",
         edits: &[(
             "        for _ in 0..marked {
@@ -274,8 +285,11 @@ pub const EXERCISES: &[Exercise] = &[
         law: "TIME-2",
         hints: &[
             "Which timer does not fire? On which level was it put, when it was inserted?",
-            "When the time enters a slot of a higher level, the timers of that slot differ from the time in a lower digit only. Take them out and insert them again: they move down.",
-            "Do not walk: ask `first` for the slot that is entered first, and compute its first moment. Stop if it is later than `now`. Set the time to it, and then take each timer of the slot: it is due if its deadline is this moment, else it is inserted again.",
+            "When the time enters a slot of a higher level, the timers of that slot differ from the time in a \
+                lower digit only. Take them out and insert them again: they move down.",
+            "Do not walk: ask `first` for the slot that is entered first, and compute its first moment. Stop if it \
+                is later than `now`. Set the time to it, and then take each timer of the slot: it is due if its \
+                deadline is this moment, else it is inserted again.",
         ],
     },
     Exercise {
@@ -325,13 +339,16 @@ pub const EXERCISES: &[Exercise] = &[
         law: "GATHER-1",
         hints: &[
             "When is it decided how a gather ends? There are two cases.",
-            "It is decided when no task is left, or when a task has stopped it. It is decided once: what ends afterwards changes nothing.",
-            "If it is not decided, and `stops` or nothing is left: set `decided` to `Some(Some(nth))` or `Some(None)`, take the waker out, and wake.",
+            "It is decided when no task is left, or when a task has stopped it. It is decided once: what ends \
+                afterwards changes nothing.",
+            "If it is not decided, and `stops` or nothing is left: set `decided` to `Some(Some(nth))` or \
+                `Some(None)`, take the waker out, and wake.",
         ],
     },
     Exercise {
         name: "09-lost-cancel",
-        task: "A task that is cancelled while it awaits another task ends, and the other one runs on: the cancellation is lost. Mend `spread`.",
+        task: "A task that is cancelled while it awaits another task ends, and the other one runs on: the \
+            cancellation is lost. Mend `spread`.",
         solution: "lane/09-cancel/lane.rs",
         edits: &[(
             "        if links.iter().all(|(child, _)| child.head().is_spreading.get()) {
@@ -349,13 +366,16 @@ pub const EXERCISES: &[Exercise] = &[
         law: "CANCEL-1",
         hints: &[
             "Which task was cancelled in the replay, and what did it await?",
-            "In asyncio a cancellation goes down to the task that is awaited. The one above is stepped when that has ended, not before.",
-            "Cancel each task of `links`. Their ends wake this task. Wake it at once only if there is no link, or if all of them are on the same way: `is_spreading`.",
+            "In asyncio a cancellation goes down to the task that is awaited. The one above is stepped when that \
+                has ended, not before.",
+            "Cancel each task of `links`. Their ends wake this task. Wake it at once only if there is no link, or \
+                if all of them are on the same way: `is_spreading`.",
         ],
     },
     Exercise {
         name: "10-race",
-        task: "Two payments can spend the same money, although there is one thread. Mend `pay`, so that it is right in every order.",
+        task: "Two payments can spend the same money, although there is one thread. Mend `pay`, so that it is \
+            right in every order.",
         solution: "learn/solutions/10-race.rs",
         edits: &[(
             "        // The money is taken before the await, so that no other task counts on it.
@@ -377,14 +397,16 @@ pub const EXERCISES: &[Exercise] = &[
         cfg: &[],
         law: "RACE-1",
         hints: &[
-            "In which line can another task run? What did this task know before it, and what of that may be false afterwards?",
+            "In which line can another task run? What did this task know before it, and what of that may be false \
+                afterwards?",
             "Between the check and the payment is an await. Another payment may pass the same check there.",
             "Take the money before the await, and put it back if the bank refuses.",
         ],
     },
     Exercise {
         name: "11-circle",
-        task: "Find a deadlock: a circle of tasks that wait for each other. `circle` looks only at the first task that each one waits for.",
+        task: "Find a deadlock: a circle of tasks that wait for each other. `circle` looks only at the first task \
+            that each one waits for.",
         solution: "learn/solutions/11-circle.rs",
         edits: &[("waits[task].iter().find_map(", "waits[task].iter().take(1).find_map(")],
         check: "circle.rs",
@@ -426,7 +448,8 @@ pub const EXERCISES: &[Exercise] = &[
     },
     Exercise {
         name: "13-inbox",
-        task: "A wake from another thread that comes just before the loop goes to sleep is lost. Mend `wait` of the inbox.",
+        task: "A wake from another thread that comes just before the loop goes to sleep is lost. Mend `wait` of \
+            the inbox.",
         solution: "lane/13-threads/lane.rs",
         edits: &[(
             "            Some(time) => drop(self.bell.wait_timeout_while(woken, time, |woken| woken.is_empty())),
@@ -437,7 +460,7 @@ pub const EXERCISES: &[Exercise] = &[
 ",
         )],
         check: "threads.rs",
-        cfg: &["turns", "time"],
+        cfg: &["turns", "time", "locks"],
         law: "WAKE-2",
         hints: &[
             "When does the other thread ring the bell, and when does the loop begin to listen?",
@@ -464,7 +487,8 @@ pub const EXERCISES: &[Exercise] = &[
         hints: &[
             "Which line comes too early? Which statement logs it?",
             "A gather of tasks that have ended does not pause. Does a `wait` pause?",
-            "In asyncio, `wait` hears of each task by a callback from the ready queue, also of one that has ended already. See `poll` of `Wait`.",
+            "In asyncio, `wait` hears of each task by a callback from the ready queue, also of one that has ended \
+                already. See `poll` of `Wait`.",
         ],
     },
 ];

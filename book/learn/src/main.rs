@@ -160,7 +160,9 @@ fn report(exercise: &Exercise, broken: &Broken, progress: &Progress) -> io::Resu
     match replay::html(exercise.name, broken) {
         Some(html) => {
             fs::write(&page, html)?;
-            println!("The replay, step by step: {}", page.display());
+            // The page opens at the event that this names.
+            let last = broken.events.iter().filter(|event| !event.0.is_empty()).count();
+            println!("The replay, step by step: file://{}#e={last}", page.display());
         }
         // One of an earlier check would mislead.
         None if page.exists() => fs::remove_file(page)?,

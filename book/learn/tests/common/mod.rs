@@ -2,6 +2,7 @@
 
 use learn::check::{Verdict, check};
 use learn::exercise::Exercise;
+use std::fmt::Debug;
 use std::fs;
 use std::path::Path;
 use std::sync::Mutex;
@@ -22,10 +23,7 @@ pub fn graded(exercise: &Exercise, text: &str, what: &str) -> Verdict {
 }
 
 /// Tests all, and fails with the complaints. `LEARN_ONLY` is a part of the names to test.
-pub fn for_each<T: Sync>(items: &[T], test: impl Fn(&T) -> Result<(), String> + Sync)
-where
-    T: std::fmt::Debug,
-{
+pub fn for_each<T: Debug + Sync>(items: &[T], test: impl Fn(&T) -> Result<(), String> + Sync) {
     let (next, complaints) = (AtomicUsize::new(0), Mutex::new(Vec::new()));
     let only = std::env::var("LEARN_ONLY").unwrap_or_default();
     let name = |item: &T| format!("{item:?}").split('"').nth(1).unwrap_or_default().to_string();
