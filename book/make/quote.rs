@@ -65,7 +65,8 @@ fn instructions(row: &str) -> Result<String, String> {
     let table = read("benches/instructions/table.md")?;
     let cells = |line: &str| line.split('|').map(|cell| cell.trim().trim_matches('`').to_string()).collect::<Vec<_>>();
     let row = table.lines().map(cells).find(|cells| cells.get(1).is_some_and(|name| name == row));
-    let figure = row.and_then(|cells| cells.into_iter().skip(2).find(|cell| cell.replace(',', "").parse::<f64>().is_ok()));
+    // The columns: case, operation, floor, onelane.
+    let figure = row.and_then(|cells| cells.get(4).cloned()).filter(|cell| cell.replace(',', "").parse::<f64>().is_ok());
     figure.ok_or_else(|| "there is no such row".into())
 }
 
@@ -148,6 +149,16 @@ mod tests {
     #[test]
     fn a_diff_shows_what_was_added_and_taken_away() {
         assert_eq!(diff("a\nb\nc\nd\ne", "a\nB\nc\nd\ne\nf"), " a\n-b\n+B\n c\n...\n e\n+f");
+    }
+
+    #[test]
+    fn instructions_are_ours_and_not_the_floor() {
+        let table = read("benches/instructions/table.md").unwrap();
+        let row = table.lines().find(|line| line.starts_with("| `yield-1000` |")).unwrap();
+        let ours = instructions("yield-1000").unwrap();
+        assert!(row.contains(&format!("| {ours} |")), "{row}");
+        let floor = row.split('|').nth(3).unwrap().trim().parse::<f64>().unwrap();
+        assert!(ours.parse::<f64>().unwrap() > floor, "{row}");
     }
 
     #[test]
