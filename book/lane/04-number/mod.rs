@@ -1,0 +1,14 @@
+//! Stage `04-number`.
+
+pub mod lane;
+#[cfg(test)]
+mod tests;
+#[cfg(test)]
+#[path = "../02-future/tests.rs"]
+mod tests_02_future;
+#[cfg(test)]
+#[path = "../03-poll/tests.rs"]
+mod tests_03_poll;
+#[cfg(test)]
+#[path = "../04-arc/tests.rs"]
+mod tests_04_arc;

@@ -1,0 +1,21 @@
+//! `wait.py` of the seed, on the reader's kernel.
+
+use lane::seed_clock;
+use lane::stage_13::lane::{run, sleep, spawn, wait};
+use std::time::Duration;
+
+async fn func1(i: u64) {
+    println!("协程函数{i}马上开始执行。");
+    sleep(Duration::from_secs(2)).await;
+    println!("协程函数{i}执行完毕!");
+}
+
+async fn main_task() {
+    let tasks = (1..5).map(|i| spawn(func1(i))).collect();
+    wait(tasks).await;
+}
+
+fn main() {
+    seed_clock();
+    run(main_task());
+}
