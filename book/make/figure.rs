@@ -19,8 +19,7 @@ pub const PAGE: &str = "ONELANE_BOOK_PAGE";
 pub fn record(name: &str, program: impl Future<Output = ()>) {
     let figure = Rc::new(Figure::default());
     let recording = Rc::new(Recording::new());
-    let event_loop =
-        EventLoop::builder().clock(Clock::Virtual).probe(Tee(figure.clone(), recording.clone())).build();
+    let event_loop = EventLoop::builder().clock(Clock::Virtual).probe(Tee(figure.clone(), recording.clone())).build();
     event_loop.run(main(program));
     drop(event_loop);
     println!("{BEGIN}{}", figure.text());

@@ -10,8 +10,8 @@
 //! In a line: `{{at PATH WORDS}}` is the item's place, `{{lines PATH}}` the number of lines of a file, and
 //! `{{instructions ROW}}` a figure of `benches/instructions/table.md`.
 
-use crate::runs::Runs;
 use crate::read;
+use crate::runs::Runs;
 use crate::text::Language;
 
 /// The text with everything that it quotes.
@@ -58,7 +58,11 @@ fn figure(name: &str, text: &str, language: Language) -> String {
 
 fn exercise(name: &str) -> Result<String, String> {
     let known = read("book/learn/src/exercises.rs")?.contains(&format!("name: {name:?},"));
-    if known { Ok(block("sh", &format!("cargo run -p learn -- {name}"))) } else { Err("there is no such exercise".into()) }
+    if known {
+        Ok(block("sh", &format!("cargo run -p learn -- {name}")))
+    } else {
+        Err("there is no such exercise".into())
+    }
 }
 
 fn instructions(row: &str) -> Result<String, String> {
@@ -66,7 +70,8 @@ fn instructions(row: &str) -> Result<String, String> {
     let cells = |line: &str| line.split('|').map(|cell| cell.trim().trim_matches('`').to_string()).collect::<Vec<_>>();
     let row = table.lines().map(cells).find(|cells| cells.get(1).is_some_and(|name| name == row));
     // The columns: case, operation, floor, onelane.
-    let figure = row.and_then(|cells| cells.get(4).cloned()).filter(|cell| cell.replace(',', "").parse::<f64>().is_ok());
+    let figure =
+        row.and_then(|cells| cells.get(4).cloned()).filter(|cell| cell.replace(',', "").parse::<f64>().is_ok());
     figure.ok_or_else(|| "there is no such row".into())
 }
 
@@ -83,10 +88,14 @@ fn part(source: &str, words: &str) -> Result<Part, String> {
     let is_it = |line: &&str| line.contains(words) && !line.trim_start().starts_with("//");
     let at = lines.iter().position(|line| is_it(&line)).ok_or_else(|| format!("no line has {words:?}"))?;
     let indent = margin(lines[at]);
-    let above = |line: &str| margin(line) == indent && (line.trim_start().starts_with("//") || line.trim_start().starts_with("#["));
+    let above = |line: &str| {
+        margin(line) == indent && (line.trim_start().starts_with("//") || line.trim_start().starts_with("#["))
+    };
     let begin = (0..at).rev().take_while(|&line| above(lines[line])).last().unwrap_or(at);
     // An item ends at the first line with its indent that closes it, or in its first line.
-    let closes = |line: &str| margin(line) == indent && line.trim_start().starts_with(['}', ')']) && line.trim_end().ends_with(['}', ';']);
+    let closes = |line: &str| {
+        margin(line) == indent && line.trim_start().starts_with(['}', ')']) && line.trim_end().ends_with(['}', ';'])
+    };
     let end = match lines[at].trim_end() {
         line if line.ends_with(';') || line.ends_with('}') || line.ends_with(',') => at,
         _ => (at + 1..lines.len()).find(|&line| closes(lines[line])).ok_or("the item has no end")?,
@@ -102,7 +111,8 @@ fn diff(old: &str, new: &str) -> String {
     let mut common = vec![vec![0_usize; new.len() + 1]; old.len() + 1];
     for i in (0..old.len()).rev() {
         for j in (0..new.len()).rev() {
-            common[i][j] = if old[i] == new[j] { common[i + 1][j + 1] + 1 } else { common[i + 1][j].max(common[i][j + 1]) };
+            common[i][j] =
+                if old[i] == new[j] { common[i + 1][j + 1] + 1 } else { common[i + 1][j].max(common[i][j + 1]) };
         }
     }
     let (mut i, mut j, mut lines) = (0, 0, Vec::new());
@@ -118,7 +128,8 @@ fn diff(old: &str, new: &str) -> String {
             j += 1;
         }
     }
-    let near = |at: usize| (at.saturating_sub(1)..=at + 1).any(|line| lines.get(line).is_some_and(|line| line.0 != ' '));
+    let near =
+        |at: usize| (at.saturating_sub(1)..=at + 1).any(|line| lines.get(line).is_some_and(|line| line.0 != ' '));
     let mut shown: Vec<String> = Vec::new();
     for (at, (sign, line)) in lines.iter().enumerate() {
         if near(at) {
@@ -139,7 +150,10 @@ mod tests {
     #[test]
     fn a_part_has_its_comments_and_its_end() {
         let turn = part(SOURCE, "fn turn").unwrap();
-        assert_eq!((turn.line, turn.text.as_str()), (6, "/// What it does.\n#[inline]\nfn turn(&self) {\n    one();\n}"));
+        assert_eq!(
+            (turn.line, turn.text.as_str()),
+            (6, "/// What it does.\n#[inline]\nfn turn(&self) {\n    one();\n}")
+        );
         assert_eq!(part(SOURCE, "struct B").unwrap().text, "struct B(u8);");
         assert_eq!(part(SOURCE, "fn next").unwrap().text, "fn next() {}");
         assert!(part(SOURCE, "fn turned").is_err());
@@ -164,7 +178,14 @@ mod tests {
     #[test]
     fn what_is_not_there_is_not_quoted() {
         let runs = Runs::default();
-        for quote in ["{{file no/such.rs}}", "{{output none}}", "{{exercise none}}", "{{instructions none}}", "{{what}}", "{{open"] {
+        for quote in [
+            "{{file no/such.rs}}",
+            "{{output none}}",
+            "{{exercise none}}",
+            "{{instructions none}}",
+            "{{what}}",
+            "{{open",
+        ] {
             assert!(fill(quote, Language::English, &runs).is_err(), "{quote}");
         }
     }

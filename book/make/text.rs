@@ -66,9 +66,10 @@ pub fn chapters() -> Result<Vec<Chapter>, String> {
 
 /// FNV-1a, in six hexadecimal digits: enough to notice a change.
 fn digest(text: &str) -> String {
-    let hash = text.trim().bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
-        (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
-    });
+    let hash = text
+        .trim()
+        .bytes()
+        .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3));
     format!("{:06x}", hash >> 40)
 }
 
@@ -215,7 +216,8 @@ mod tests {
 
     #[test]
     fn numbers_must_follow_each_other() {
-        for text in ["=2\n# One\n", "=1\n# One\n=3\nthree\n", "=1\n# One\n=2 zh\n二\n", "one\n", "=1\n\n", "=1\none\n"] {
+        for text in ["=2\n# One\n", "=1\n# One\n=3\nthree\n", "=1\n# One\n=2 zh\n二\n", "one\n", "=1\n\n", "=1\none\n"]
+        {
             assert!(Chapter::parse("x", text).is_err(), "{text:?}");
         }
     }

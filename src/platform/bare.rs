@@ -274,6 +274,15 @@ impl<T: Copy> OfOneThread<Cell<T>> {
 
     /// # Panics
     ///
+    /// As `set`.
+    pub(crate) fn replace(&self, value: T) -> T {
+        let old = self.get();
+        self.set(value);
+        old
+    }
+
+    /// # Panics
+    ///
     /// Panics outside the thread of the loops, where the value would be lost.
     pub(crate) fn set(&self, value: T) {
         assert!(is_home(), "onelane was used outside the thread of its loops");

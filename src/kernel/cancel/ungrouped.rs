@@ -32,6 +32,10 @@ mod without_through {
             false
         }
 
+        pub(crate) fn is_woken_beneath(&self, _task: &Header) -> bool {
+            false
+        }
+
         pub(crate) fn is_beneath(&self, _task: &Header) -> bool {
             false
         }

@@ -173,8 +173,7 @@ impl Drop for Listed<'_> {
 
 /// `remove_loop` must be called before `kernel` is dropped.
 pub(crate) fn add_loop(kernel: &Rc<Kernel>) {
-    let older = YOUNGEST.get();
-    YOUNGEST.set(Rc::as_ptr(kernel));
+    let older = YOUNGEST.replace(Rc::as_ptr(kernel));
     kernel.idling.older.set(older);
     if older.is_null() {
         memory::begin_keeping();
