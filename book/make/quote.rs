@@ -86,7 +86,7 @@ fn part(source: &str, words: &str) -> Result<Part, String> {
     let lines: Vec<&str> = source.lines().collect();
     let margin = |line: &str| line.len() - line.trim_start().len();
     let is_it = |line: &&str| line.contains(words) && !line.trim_start().starts_with("//");
-    let at = lines.iter().position(|line| is_it(&line)).ok_or_else(|| format!("no line has {words:?}"))?;
+    let at = lines.iter().position(is_it).ok_or_else(|| format!("no line has {words:?}"))?;
     let indent = margin(lines[at]);
     let above = |line: &str| {
         margin(line) == indent && (line.trim_start().starts_with("//") || line.trim_start().starts_with("#["))
