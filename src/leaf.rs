@@ -58,6 +58,7 @@ pub(crate) fn cancel(task: &AnyTask) -> bool {
 /// is ending already, because it only runs its own cleanups; and the running task.
 pub(crate) fn abandon(task: &AnyTask) {
     let header = task.header();
+    touch(Of::End, header.id, Mode::Read);
     if header.is_done() || header.is_ending() {
         return;
     }
@@ -70,6 +71,7 @@ pub(crate) fn abandon(task: &AnyTask) {
 /// result may be user code, so drop it where nothing is borrowed.
 pub(crate) fn remove_waiter(task: &AnyTask, key: WaiterKey) -> Option<Then> {
     let header = task.header();
+    touch(Of::End, header.id, Mode::Read);
     let kernel = if header.is_done() { None } else { context::loop_of(header.token()) };
     kernel?.table.remove_waiter(header, key)
 }

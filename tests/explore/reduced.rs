@@ -8,7 +8,10 @@ use onelane::sync::{Barrier, Condition, Event, Lock, Queue, Semaphore, Tracked, 
 use onelane::{Promise, Task, call_soon, explore, gather, sleep, spawn, timeout, yield_now};
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeSet;
+use std::future::{Future, IntoFuture, poll_fn};
+use std::pin::Pin;
 use std::rc::Rc;
+use std::task::Poll;
 use std::time::Duration;
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -566,4 +569,76 @@ fn a_difference_between_two_orders_is_noticed() {
     };
     let found = failure(explore(program).reduce());
     assert!(matches!(found.fault, Fault::Differs(_)), "{found}");
+}
+
+/// Drops an await of a task that may have ended meanwhile: if not, this cancels the task. The drop and
+/// the end are a race, although the drop polls nothing. If `is_moved`, the await was polled by another
+/// task before.
+async fn drop_an_await(is_moved: bool, is_through: Rc<Cell<bool>>) -> Result<(), onelane::TaskError> {
+    let event = Rc::new(Event::new());
+    let copy = event.clone();
+    let worker = spawn(async move {
+        yield_now().await;
+        is_through.set(true);
+    });
+    let (sender, receiver) = oneshot();
+    let first = spawn(async move {
+        let mut join = worker.into_future();
+        if is_moved {
+            _ = poll_once(&mut join).await;
+        }
+        _ = sender.send(join);
+    });
+    let second = spawn(async move {
+        let mut join = receiver.await.unwrap();
+        let mut come = Box::pin(async move { copy.wait().await });
+        poll_fn(|context| {
+            let has_come = come.as_mut().poll(context).is_ready();
+            if has_come || !is_moved && Pin::new(&mut join).poll(context).is_ready() {
+                Poll::Ready(())
+            } else {
+                Poll::Pending
+            }
+        })
+        .await;
+        drop(join);
+    });
+    let third = spawn(async move {
+        yield_now().await;
+        event.set();
+    });
+    first.await?;
+    second.await?;
+    third.await?;
+    sleep(SECOND).await;
+    Ok(())
+}
+
+async fn poll_once<F: Future + Unpin>(future: &mut F) -> Option<F::Output> {
+    poll_fn(|context| match Pin::new(&mut *future).poll(context) {
+        Poll::Ready(output) => Poll::Ready(Some(output)),
+        Poll::Pending => Poll::Ready(None),
+    })
+    .await
+}
+
+#[test]
+fn the_drop_of_an_await_and_the_end_of_its_task_are_a_race() {
+    for is_moved in [false, true] {
+        let ends = |is_reduced: bool| {
+            let ends = RefCell::new(BTreeSet::new());
+            let run = || async {
+                let is_through = Rc::new(Cell::new(false));
+                drop_an_await(is_moved, is_through.clone()).await?;
+                ends.borrow_mut().insert(is_through.get());
+                Ok::<_, onelane::TaskError>(())
+            };
+            let search = explore(run);
+            let statement = if is_reduced { search.reduce().run() } else { search.run() };
+            assert!(statement.is_complete() && is_reduced == crate::reduced::is_reduced(&statement), "{statement}");
+            ends.into_inner()
+        };
+        assert_eq!(ends(true), ends(false), "moved: {is_moved}");
+        assert_eq!(ends(true).len(), 2, "moved: {is_moved}");
+    }
 }

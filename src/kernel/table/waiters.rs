@@ -3,6 +3,7 @@
 
 use crate::kernel::Token;
 use crate::kernel::cell::Header;
+use crate::kernel::explore::touched::woken;
 use crate::kernel::explore::{Mode, Of, touch};
 use crate::kernel::table::TaskTable;
 use crate::kernel::table::records::{Then, Wait, WaitEntry, WaitKey, WaiterKey};
@@ -183,6 +184,7 @@ impl TaskTable {
     #[inline(always)]
     fn wake_from_join(&self, awaiter: Token, task: &Header) {
         self.wake_with(awaiter, |waiting| {
+            woken(waiting);
             if !waiting.has_extra()
                 && !self.is_probed()
                 && self.with(|table| table.records.end_join(waiting, awaiter.slot(), task.token()))
