@@ -304,3 +304,19 @@ fn hold_no_more_behind_two_thousand_steps_of_two_cleanups_than_behind_a_hundred(
         }
     });
 }
+
+/// The only record of the loop is a waiter with another executor's waker. It has no number.
+#[test]
+fn free_the_record_of_an_await_in_another_executor() {
+    let await_outside = || {
+        let event_loop = EventLoop::new();
+        let mut outside = pin!(event_loop.spawn(async { 1 }).into_future());
+        assert!(outside.as_mut().now_or_never().is_none());
+        event_loop.turn();
+        assert_eq!(outside.now_or_never(), Some(Ok(1)));
+    };
+    await_outside();
+    let before = HELD.get();
+    await_outside();
+    assert_eq!(HELD.get(), before, "bytes");
+}

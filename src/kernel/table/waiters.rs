@@ -101,7 +101,11 @@ impl TaskTable {
     /// Puts a waiter with the key `WaiterKey::FIRST` into the table.
     fn set_first_waiter(&self, task: &Header, then: Then) {
         let waiter = Record::waiter(WaiterKey::FIRST.number, then);
-        self.with(|table| *table.records.put_first(task, Side::Waiters) = Some(waiter));
+        self.with(|table| {
+            // The waiter does not need it, but a store is only freed if a number was given.
+            table.number();
+            *table.records.put_first(task, Side::Waiters) = Some(waiter);
+        });
     }
 
     /// Cloning a waker may run user code, so nothing may be borrowed.
