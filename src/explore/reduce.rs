@@ -43,6 +43,8 @@
 //! - `late_timers` has a choice at the beginning of a turn;
 //! - main ends while tasks, callbacks or timers with callbacks are left (the rest of the turn still
 //!   runs, and then the tasks are cancelled in an order that depends on the queue);
+//! - a value with a destructor is dropped with the last handle of its task: the destructor runs in the
+//!   step of the task, or of the one that dropped the handle, whichever comes last;
 //! - the program uses what `unknown` is called for: reports, metrics, groups, scopes, cleanups, ..
 //!
 //! Before anything of this happens, the classes are right. So if any order comes to such a point, the

@@ -472,6 +472,16 @@ fn gives_up_what_it_does_not_know() {
     };
     compare(explore(sleeps).late_timers(), explore(sleeps).late_timers(), "late timers, while something is ready");
     given_up(|| async { drop(onelane::metrics()) }, "metrics()");
+    // The value's destructor closes the channel: in the step of its task, or before in that of main.
+    let drops_a_value = || async {
+        let (sender, receiver) = oneshot::<()>();
+        let value = spawn(async move { receiver });
+        yields(1).await;
+        drop(value);
+        _ = sender.is_closed();
+        sleep(SECOND).await;
+    };
+    given_up(drops_a_value, "a value that was dropped with the last handle of its task");
     given_up(|| async { drop(onelane::all_tasks()) }, "all_tasks()");
     given_up(|| async { drop(onelane::call_graph()) }, "call_graph()");
     given_up(|| async { _ = onelane::EventLoop::current() }, "EventLoop::current()");

@@ -4,7 +4,8 @@
 use super::{Ending, Header, Holds, Outcome, TaskCell, memory};
 use crate::error::TaskError;
 use crate::kernel::callbacks::exceptions;
-use core::mem::ManuallyDrop;
+use crate::kernel::explore::unknown;
+use core::mem::{ManuallyDrop, needs_drop};
 use core::ptr::NonNull;
 
 /// The value of a future that is being dropped. If the future's destructor panics, the value is
@@ -85,6 +86,10 @@ impl<F: Future> Drop for TaskCell<F> {
         // SAFETY: the last reference to the cell is gone, so no code uses the future.
         unsafe { Self::drop_future(NonNull::from(&mut *self).cast()) };
         let outcome = self.take_outcome();
+        if needs_drop::<F::Output>() && matches!(outcome, Some(Ok(_))) {
+            // Whether the task ends first or the last handle is dropped first decides in whose step this is.
+            unknown("a value that was dropped with the last handle of its task");
+        }
         #[cfg(feature = "report")]
         if size_of::<F::Output>() > 0 && matches!(outcome, Some(Ok(_))) && !self.header.was_looked_at() {
             self.header.never_taken(core::any::type_name::<F::Output>());
