@@ -407,9 +407,10 @@ impl<'a> Explore<'a> {
     ///
     /// Nothing is left out, and the statement says why, if the program uses something whose accesses are
     /// not known: task groups, scopes, cleanups, `as_completed`, `wait`, `shield`, intervals, handles of
-    /// the loop, reports; if tasks are left when main has ended; with [`max_cost`](Self::max_cost); and
-    /// if [`late_timers`](Self::late_timers) has something to choose while a task is ready. It has no
-    /// effect on seeds and replays.
+    /// the loop, reports; if tasks are left when main has ended; if a value with a destructor is dropped
+    /// unread, or read only by reference, with the last handle of its task; with
+    /// [`max_cost`](Self::max_cost); and if [`late_timers`](Self::late_timers) has something to choose
+    /// while a task is ready. It has no effect on seeds and replays.
     ///
     /// # Examples
     ///
