@@ -9,8 +9,9 @@
 //!
 //! Most tasks wait for one thing at a time, and most have one waiter. Such a record needs no node
 //! of a list. If every record were a node, spawning and awaiting a task would take a quarter more
-//! instructions. The first awaiter is not even here, but in the header (`cell/extra.rs`). Two bits in the task's header say whether the task has a first record, and whether
-//! it has further ones. So code that finds none, the usual case, reads only the header.
+//! instructions. The first awaiter is not even here, but in the header (`cell/extra.rs`). Two bits in
+//! the task's header say whether the task has a first record, and whether it has further ones. So code
+//! that finds none, the usual case, reads only the header.
 //!
 //! Waits and waiters are in one store, because the code of two stores would be twice as long. Each has
 //! pages of its own, so a task that waits takes no memory for waiters.

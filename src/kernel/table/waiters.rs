@@ -184,7 +184,8 @@ impl TaskTable {
 
     /// Wakes the first awaiter of a task that has ended, and mostly ends its wait: then `task` has no
     /// awaiter any more. A scope must know which waits have ended and were not polled since, and a probe
-    /// sees the end of a wait when it is polled. There the future ends the wait.
+    /// sees the end of a wait when it is polled. There the future ends the wait. An awaiter that enters its
+    /// first scope in its next step, before it polls the await, has the gap that `Header::note_sleep` has.
     #[inline(always)]
     fn wake_from_join(&self, awaiter: Token, task: &Header) {
         self.wake_with(awaiter, |waiting| {
