@@ -220,11 +220,14 @@ impl Recording {
 
     /// Returns the page as a text.
     ///
-    /// It contains the source files that the events name, as whole files, unless
-    /// [`without_sources`](Self::without_sources) was called. A file is looked for in the folders above
-    /// the program's executable, and above that of `CARGO_MANIFEST_DIR`. It is left out if it is newer
-    /// than the executable, lacks a line that is named, or is larger than a megabyte. Files outside of
-    /// the program's workspace are left out, and only the last three parts of their names are shown.
+    /// It contains each source file that an event names, as a whole file. Call
+    /// [`without_sources`](Self::without_sources) to leave all of them out.
+    ///
+    /// A file is looked for in each folder above the program's executable, then in the folder that the
+    /// environment variable `CARGO_MANIFEST_DIR` names, and in each folder above that one. A file is left
+    /// out if it is newer than the executable, if it lacks a line that an event names, if it is larger
+    /// than a megabyte, or if it is outside of the program's workspace. Of the name of a file outside of
+    /// the workspace, only the last three parts are shown.
     ///
     /// # Examples
     ///
