@@ -29,6 +29,11 @@ enum Op {
     Sleep(u64),
     /// Begins to sleep, and drops the sleep.
     Forget(u64),
+    /// Works for some time: the clock moves during the step.
+    Compute(u64),
+    /// Makes a sleep, which is awaited later.
+    Make(u64),
+    Await,
 }
 
 struct Program {
@@ -58,6 +63,15 @@ fn small() -> Vec<Program> {
         &[&[Sleep(2)], &[Sleep(1)], &[Sleep(2)], &[Sleep(0), Sleep(3)]],
         #[cfg(time)]
         &[&[Forget(5), Sleep(1)], &[Yield, Sleep(1)]],
+        // A turn reads the clock once: what comes to be due during its steps fires in the next turn.
+        #[cfg(time)]
+        &[&[Sleep(1)], &[Yield, Compute(2), Yield, Yield]],
+        // Timers fire after the entries that were ready, so what these wake steps first.
+        #[cfg(time)]
+        &[&[Sleep(1)], &[Wait(0)], &[Compute(2), Yield, Signal(0, 0)]],
+        // A timer that is made in this turn does not fire in it, although it is due.
+        #[cfg(time)]
+        &[&[Make(2), Compute(2), Yield, Await], &[Yield, Yield, Yield, Yield]],
     ];
     let program = |scripts: &&[&[Op]]| {
         let (mut lines, mut numbered) = (Vec::new(), Vec::new());
@@ -85,6 +99,9 @@ fn show(op: &Op) -> String {
         Op::Spawn(script) => format!("    spawn script {script}"),
         Op::Sleep(ms) => format!("    sleep({ms} ms).await"),
         Op::Forget(ms) => format!("    begin to sleep {ms} ms, and drop the sleep"),
+        Op::Compute(ms) => format!("    compute for {ms} ms"),
+        Op::Make(ms) => format!("    let pause = sleep({ms} ms)"),
+        Op::Await => "    pause.await".into(),
     }
 }
 
@@ -99,7 +116,7 @@ fn random_program(seed: u64) -> Program {
         for _ in 0..1 + random.below(size + 1) {
             let slot = random.below(SLOTS);
             let time = random.below(4) as u64;
-            let op = match random.below(if cfg!(time) { 14 } else { 10 }) {
+            let op = match random.below(if cfg!(time) { 15 } else { 10 }) {
                 0 | 1 => Op::Yield,
                 2 | 3 => Op::Wait(slot),
                 4 | 5 => Op::Signal(slot, random.below(4)),
@@ -108,7 +125,8 @@ fn random_program(seed: u64) -> Program {
                 8 | 9 if script + 1 < count => Op::Spawn(script + 1 + random.below(count - script - 1)),
                 8 | 9 => Op::Yield,
                 10..13 => Op::Sleep(time),
-                _ => Op::Forget(time),
+                13 => Op::Forget(time),
+                _ => Op::Compute(time),
             };
             lines.push(show(&op));
             ops.push((op, lines.len() as i64));
@@ -140,6 +158,8 @@ struct Model {
     /// The entries that are left of this turn.
     marked: usize,
     now: u64,
+    /// The time when the turn began: its one reading of the clock.
+    read: u64,
     timers: BTreeMap<(u64, u64), usize>,
     ages: u64,
     /// The ended task that was woken last, if no step has come since.
@@ -219,6 +239,10 @@ impl Model {
             if let Some((deadline, _)) = task.timer.filter(|timer| timer.0 > now) {
                 fail("TIME-2", format!("task {id} sleeps until {deadline} ms, and is stepped at {now} ms"));
             }
+            if let Some((deadline, _)) = task.timer.filter(|timer| self.timers.contains_key(timer)) {
+                let why = format!("that turn began before {deadline} ms, or the timer was made in it");
+                fail("TIME-2", format!("the timer of task {id} has fired a turn too early: {why}"));
+            }
             match (late, task.is_merged, front) {
                 (Some(late), ..) => {
                     fail("WAKE-1", format!("a waker of task {late}, which has ended, has stepped task {id}"))
@@ -275,6 +299,7 @@ impl Model {
             self.now = self.now.max(deadline);
             self.tell(18, &[], format!("it is {} ms", self.now));
         }
+        self.read = self.now;
         self.marked = self.queue.len();
         self.tell(0, &[], format!("a turn begins, with {} entries", self.marked));
         self.marked > 0 || !self.timers.is_empty()
@@ -295,10 +320,10 @@ impl Model {
             if now != self.now {
                 fail("TIME-1", format!("the clock shows {now} ms instead of {} ms", self.now));
             }
-            self.tell(15, &[now as i64 * 1_000_000], format!("timers until {now} ms are due"));
+            self.tell(15, &[self.read as i64 * 1_000_000], format!("timers until {} ms are due", self.read));
         }
         while let Some((&timer, &id)) =
-            self.timers.first_key_value().filter(|(timer, _)| timer.0 <= self.now && timer.1 < young)
+            self.timers.first_key_value().filter(|(timer, _)| timer.0 <= self.read && timer.1 < young)
         {
             self.timers.remove(&timer);
             self.tell(13, &[timer.1 as i64 + 1], format!("the timer of task {id} fires"));
@@ -315,13 +340,15 @@ struct Run {
     at: usize,
     has_begun: bool,
     sleep: Option<Pin<Box<dyn Future<Output = ()>>>>,
+    /// The deadline of a sleep that was made, and is not awaited yet.
+    made: Option<u64>,
     scripts: Rc<Vec<Vec<(Op, i64)>>>,
 }
 
 fn new_run(script: usize, scripts: &Rc<Vec<Vec<(Op, i64)>>>, line: i64) -> Run {
     let id = world(|world| world.model.spawn(line));
     let ops = scripts[script].clone();
-    Run { id, script: ops, at: 0, has_begun: false, sleep: None, scripts: scripts.clone() }
+    Run { id, script: ops, at: 0, has_begun: false, sleep: None, made: None, scripts: scripts.clone() }
 }
 
 impl Run {
@@ -384,12 +411,30 @@ impl Run {
             }
             Op::Spawn(script) => _ = kernel::spawn(new_run(script, &self.scripts, line)),
             #[cfg(time)]
-            Op::Sleep(ms) => {
+            Op::Compute(ms) => {
+                kernel::computes(std::time::Duration::from_millis(ms));
+                world(|world| {
+                    world.model.now += ms;
+                    world.model.tell(18, &[], format!("task {id} has computed: it is {} ms", world.model.now));
+                });
+            }
+            #[cfg(time)]
+            Op::Make(ms) => {
+                self.sleep = Some(Box::pin(kernel::sleep(std::time::Duration::from_millis(ms))));
+                self.made = Some(world(|world| world.model.now + ms));
+                common::event(&[], format!("task {id} makes a sleep of {ms} ms, and does not await it yet"));
+            }
+            #[cfg(time)]
+            Op::Sleep(_) | Op::Await => {
                 if is_new {
-                    self.sleep = Some(Box::pin(kernel::sleep(std::time::Duration::from_millis(ms))));
+                    let made = self.made.take();
+                    let ms = if let Op::Sleep(ms) = *op { ms } else { 1 };
+                    if made.is_none() {
+                        self.sleep = Some(Box::pin(kernel::sleep(std::time::Duration::from_millis(ms))));
+                    }
                     world(|world| {
                         let model = &mut world.model;
-                        let timer = (model.now + ms, model.ages);
+                        let timer = (made.unwrap_or(model.now + ms), model.ages);
                         if ms > 0 {
                             model.ages += 1;
                             model.timers.insert(timer, id);
@@ -434,7 +479,9 @@ impl Run {
                 _ = sleep.as_mut().poll(cx);
             }
             #[cfg(not(time))]
-            Op::Sleep(_) | Op::Forget(_) => unreachable!("there is no time yet"),
+            Op::Sleep(_) | Op::Forget(_) | Op::Compute(_) | Op::Make(_) | Op::Await => {
+                unreachable!("there is no time yet")
+            }
         }
         true
     }

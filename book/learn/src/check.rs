@@ -39,19 +39,35 @@ pub struct Broken {
 /// that.
 const LIMIT: Duration = Duration::from_secs(60);
 
+/// Is added to a kernel with a clock.
+const COMPUTES: &str = "
+pub fn computes(time: std::time::Duration) {
+    LANE.with(|lane| lane.clock.set(Clock::Virtual(lane.now() + time)));
+}
+";
+
 /// Checks a file. `folder` is for what is compiled, and must exist.
 pub fn check(exercise: &Exercise, file: &Path, folder: &Path) -> Verdict {
     let checks = book().join("learn/checks");
     let program = folder.join(format!("{}-check", exercise.name));
     let main = folder.join(format!("{}-check.rs", exercise.name));
-    // For this check, the locks of `std::sync` are replaced by those of the check.
+    // For one check, the locks of `std::sync` are replaced by those of the check. For another one, the kernel gets a function
+    // that moves its virtual clock, as work in a step moves a real one.
     let copy = folder.join(format!("{}-kernel.rs", exercise.name));
     let has_locks = exercise.cfg.contains(&"locks");
-    if has_locks {
-        let text = fs::read_to_string(file).unwrap_or_default();
-        fs::write(&copy, text.replace("std::sync::", "crate::check::sync::")).expect("the folder can be written to");
+    let has_work = exercise.cfg.contains(&"computes");
+    let has_copy = has_locks || has_work;
+    if has_copy {
+        let mut text = fs::read_to_string(file).unwrap_or_default();
+        if has_locks {
+            text = text.replace("std::sync::", "crate::check::sync::");
+        }
+        if has_work {
+            text += COMPUTES;
+        }
+        fs::write(&copy, text).expect("the folder can be written to");
     }
-    let kernel = if has_locks { &copy } else { file };
+    let kernel = if has_copy { &copy } else { file };
     let reference = book().join(exercise.solution);
     let path = |path: &Path| format!("{:?}", path.display().to_string());
     let text = format!(
@@ -78,7 +94,7 @@ pub fn check(exercise: &Exercise, file: &Path, folder: &Path) -> Verdict {
     let verdict = run(&program);
     _ = fs::remove_file(&program);
     _ = fs::remove_file(&main);
-    if has_locks {
+    if has_copy {
         _ = fs::remove_file(&copy);
     }
     verdict

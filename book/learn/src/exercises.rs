@@ -241,7 +241,7 @@ pub const EXERCISES: &[Exercise] = &[
         solution: "lane/06-time/lane.rs",
         edits: &[("alarm.0 <= now && alarm.1 < young", "alarm.0 < now && alarm.1 < young")],
         check: "tasks.rs",
-        cfg: &["turns", "time"],
+        cfg: &["turns", "time", "computes"],
         law: "TIME-2",
         hints: &[
             "What time is it in the last event, and what is the deadline of the timer?",

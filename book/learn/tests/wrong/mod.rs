@@ -335,6 +335,22 @@ pub const WRONG: &[Wrong] = &[
         exercise: "06-off-by-one",
         entry: TURN,
         solutions: &[
+            ("a timer of this turn fires", &[("alarm.0 <= now && alarm.1 < young", "alarm.0 <= now")]),
+            (
+                "the clock is read again",
+                &[("alarm.0 <= now && alarm.1 < young", "alarm.0 <= self.now() && alarm.1 < young")],
+            ),
+            (
+                "the clock is read again, and young timers fire",
+                &[("alarm.0 <= now && alarm.1 < young", "alarm.0 <= self.now()")],
+            ),
+            (
+                "timers before the entries",
+                &[(
+                    "        for _ in 0..marked {\n",
+                    "        while let Some(alarm) = self.first_alarm().filter(|alarm| alarm.0 <= now && alarm.1 < young) {\n            let waker = self.timers.borrow_mut().remove(&alarm);\n            waker.unwrap().wake();\n        }\n        for _ in 0..marked {\n",
+                )],
+            ),
             (
                 "a millisecond early",
                 &[(
