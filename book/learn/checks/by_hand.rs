@@ -3,6 +3,7 @@
 use crate::common::{self, Random, fail};
 use crate::kernel::{Fetch, Log, relay};
 use std::cell::{Cell, RefCell};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
@@ -59,6 +60,12 @@ fn polls(future: Pin<Box<dyn Future<Output = u32>>>, lines: &Rc<RefCell<Vec<Stri
         let poll = future.as_mut().poll(&mut cx);
         lines.borrow_mut().push(format!("returns {poll:?}"));
         if poll.is_ready() {
+            let again = AssertUnwindSafe(|| future.as_mut().poll(&mut Context::from_waker(Waker::noop())));
+            if catch_unwind(again).is_ok() {
+                let what = "the machine has returned Ready, and is polled again: it does not panic, as `Over` should";
+                fail("POLL-1", what.into());
+            }
+            lines.borrow_mut().push("polled after Ready, it panics".into());
             break;
         }
     }

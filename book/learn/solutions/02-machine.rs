@@ -12,6 +12,8 @@
 //!     sum
 //! }
 //! ```
+//!
+//! Polled after Ready, it panics.
 
 use std::pin::Pin;
 use std::rc::Rc;
