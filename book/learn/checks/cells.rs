@@ -4,6 +4,7 @@
 use crate::common::{self, Random, expect, fail};
 use crate::kernel::{self, Task, TaskError};
 use std::cell::{Cell, RefCell};
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
@@ -33,9 +34,20 @@ impl Drop for Guard {
         common::event(&[], format!("the future of task {number} is being dropped"));
         life.drops.set(life.drops.get() + 1);
         expect("DONE-1", &format!("the times that the future of task {number} is dropped"), life.drops.get(), 1);
-        look(life, "its own destructor");
-        // It may spawn, as any code may.
-        _ = kernel::spawn(async {});
+        let calls = catch_unwind(AssertUnwindSafe(|| {
+            look(life, "its own destructor");
+            // It may spawn, as any code may.
+            _ = kernel::spawn(async {});
+        }));
+        // The kernel would catch this panic, and take it for one of the task.
+        if let Err(panic) = calls {
+            let text = panic.downcast_ref::<String>().cloned().unwrap_or_default();
+            if !text.contains("borrow") {
+                resume_unwind(panic);
+            }
+            let what = format!("the destructor of task {number} calls the kernel, and that panics: {text}");
+            fail("PANIC", format!("{what}. Is a borrow held while the future is dropped?"));
+        }
         life.is_alive.set(false);
         if self.1 {
             panic!("a destructor panics");
