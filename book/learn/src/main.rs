@@ -146,7 +146,8 @@ fn report(exercise: &Exercise, broken: &Broken, progress: &Progress) -> io::Resu
     println!("\n{} is broken: {}.", broken.law, sentence(&broken.law));
     println!("{}.", broken.what);
     if !broken.events.is_empty() {
-        println!("\nAt event {} of {}", broken.events.len(), replay::text(broken, 14));
+        let of = if broken.lines.is_empty() { ":\n" } else { " of " };
+        println!("\nAt event {}{of}{}", broken.events.len(), replay::text(broken, 14));
     }
     if !broken.printed.trim().is_empty() {
         let printed: Vec<&str> = broken.printed.trim().lines().collect();
