@@ -45,6 +45,7 @@ impl Wheel {
     }
 
     /// Moves the time to `now`. Returns the timers that are due: by deadline, equals in the order of insertion.
+    /// It does not walk through the moments in between: its work does not grow with the time that has passed.
     pub fn expire(&mut self, now: u64) -> Vec<u64> {
         let mut due = Vec::new();
         while let Some((level, slot)) = self.first() {

@@ -69,6 +69,11 @@ pub const WRONG: &[Wrong] = &[
             ),
             ("forgets the sum", &[("(*round + 1, *sum + number)", "(*round + 1, number)")]),
             ("begins the round again", &[("(*round + 1, *sum + number)", "(*round, *sum + number)")]),
+            (
+                "begins again after its end",
+                &[("        this.state = State::Over;\n", "        this.state = State::Begin;\n")],
+            ),
+            ("is never over", &[("        this.state = State::Over;\n", "")]),
             ("logs no end", &[("        (this.log)(\"end\".to_string());\n", "")]),
             (
                 "logs the begin at each poll",
@@ -393,6 +398,19 @@ pub const WRONG: &[Wrong] = &[
         exercise: "06-wheel",
         entry: "    pub fn expire(&mut self, now: u64) -> Vec<u64> {\n",
         solutions: &[
+            (
+                "walks through every moment",
+                &[
+                    (
+                        "        while let Some((level, slot)) = self.first() {\n",
+                        "        while self.now < now {\n            self.now += 1;\n            std::hint::black_box(&self.now);\n            if self.first().is_none_or(|(level, slot)| self.now < self.start(level, slot)) {\n                continue;\n            }\n            self.now -= 1;\n            let Some((level, slot)) = self.first() else { break };\n",
+                    ),
+                    (
+                        "    fn level(&self, deadline",
+                        "    fn start(&self, level: usize, slot: usize) -> u64 {\n        (self.now >> (6 * (level + 1)) << (6 * (level + 1))) + ((slot as u64) << (6 * level))\n    }\n\n    fn level(&self, deadline",
+                    ),
+                ],
+            ),
             ("late by one", &[("            if start > now {\n", "            if start >= now {\n")]),
             (
                 "what moves down is lost",
@@ -424,6 +442,19 @@ pub const WRONG: &[Wrong] = &[
             (
                 "never dropped",
                 &[(DROP, "        let dropped: Result<(), TaskError> = Ok(std::mem::forget(future));\n")],
+            ),
+            (
+                "a borrow is held over the drop",
+                &[
+                    (
+                        DROP,
+                        "        let mut place = self.outcome.borrow_mut();\n        let dropped = caught(|| drop(future));\n",
+                    ),
+                    (
+                        "        *self.outcome.borrow_mut() = Some(dropped.and(outcome));\n",
+                        "        *place = Some(dropped.and(outcome));\n",
+                    ),
+                ],
             ),
             ("a panic of the destructor is lost", &[("Some(dropped.and(outcome))", "Some({ _ = dropped; outcome })")]),
             (
