@@ -20,7 +20,6 @@ mod ours {
 const PROGRAMS: u64 = 3_000;
 const VARIABLES: usize = 4;
 
-#[derive(Debug)]
 enum Op {
     Log,
     Yield,
@@ -101,7 +100,7 @@ fn small() -> Vec<Program> {
         let mut lines = Vec::new();
         for (nth, body) in bodies.iter().enumerate() {
             lines.push(format!("body {nth}:"));
-            lines.extend(body.iter().map(|op| format!("    {op:?}")));
+            lines.extend(body.iter().map(show));
         }
         Program { bodies, lines }
     };
@@ -142,16 +141,45 @@ fn random_program(seed: u64) -> Program {
                 (16..19, _) => Op::Cancel(variable),
                 _ => Op::Finally(random.below(3) as u64, random.below(3) as u64),
             };
-            lines.push(format!("    {op:?}"));
+            lines.push(show(&op));
             ops.push(op);
         }
         if random.below(2) == 0 {
             ops.push(Op::Return(10 + body as u64));
-            lines.push(format!("    Return({})", 10 + body));
+            lines.push(show(&Op::Return(10 + body as u64)));
         }
         bodies.push(ops);
     }
     Program { bodies, lines }
+}
+
+/// A statement as a line of the listing.
+fn show(op: &Op) -> String {
+    let names = |tasks: &[usize]| tasks.iter().map(|task| format!("task {task}")).collect::<Vec<_>>().join(", ");
+    let text = match op {
+        Op::Log => "log".into(),
+        Op::Yield => "yield_now().await".into(),
+        Op::Sleep(ms) => format!("sleep({ms} ms).await"),
+        Op::Spawn(task, body) => format!("task {task} = spawn body {body}"),
+        Op::Await(task) => format!("(task {task}).await"),
+        Op::Gather(tasks, body, stops) => {
+            let body = body.map(|body| format!("body {body}"));
+            let all = [names(tasks), body.unwrap_or_default()].into_iter().filter(|part| !part.is_empty());
+            let stops = if *stops { ", which ends at the first error" } else { "" };
+            format!("gather({}).await{stops}", all.collect::<Vec<_>>().join(", "))
+        }
+        Op::Wait(tasks, timeout, first) => {
+            let first = if *first { " for the first" } else { "" };
+            let timeout = timeout.map_or(String::new(), |ms| format!(", for {ms} ms at most"));
+            format!("wait({}).await{first}{timeout}", names(tasks))
+        }
+        Op::Callback(task) => format!("add a done callback to task {task}"),
+        Op::Cancel(task) => format!("cancel task {task}"),
+        Op::Finally(ms, after) => format!("finally(sleep({ms} ms), a cleanup that sleeps {after} ms).await"),
+        Op::Return(value) => format!("return {value}"),
+        Op::Raise(value) => format!("return the error {value}"),
+    };
+    format!("    {text}")
 }
 
 /// A program that turns and logs nothing does not end.
@@ -176,8 +204,18 @@ fn law(expected: Option<&str>, found: Option<&str>) -> &'static str {
     }
 }
 
+/// If two lines differ only in their time: what to say.
+fn later(expected: Option<&str>, found: Option<&str>) -> Option<String> {
+    let (wanted, line) = expected?.split_once(": ")?;
+    let (time, other) = found?.split_once(": ")?;
+    (line == other).then(|| format!("`{line}` at {time} instead of {wanted}"))
+}
+
 fn differs(expected: Option<&str>, found: Option<&str>) -> ! {
     let show = |line: Option<&str>| line.map_or("nothing".to_string(), |line| format!("`{line}`"));
+    if let Some(what) = later(expected, found) {
+        fail(law(expected, found), what);
+    }
     fail(law(expected, found), format!("{} where asyncio's order has {}", show(found), show(expected)))
 }
 
@@ -224,6 +262,12 @@ fn run_one(name: String, program: Program) {
         let missing = rest.iter().find(|line| !found.contains(line));
         let extra = found.iter().find(|line| !rest.contains(line));
         if rest != found {
+            // A cancellation that is lost, or too late.
+            let same = |line: &&String| missing.is_some_and(|missing| later(Some(missing), Some(line)).is_some());
+            let other = found.iter().find(|line| !rest.contains(line) && same(line));
+            if let Some(what) = later(missing.map(|line| &**line), other.map(|line| &**line)) {
+                fail("CANCEL-1", format!("after main has ended: {what}"));
+            }
             let show = |line: Option<&String>| line.map_or("none".into(), |line| format!("`{line}`"));
             let what = format!(
                 "after main has ended, these lines differ: missing {}, too much {}",

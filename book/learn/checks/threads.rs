@@ -15,7 +15,8 @@ fn begin(what: &str) {
 
 /// The wake comes during the poll, so long before the sleep.
 fn before_the_sleep(wakes: usize, with_timer: bool) {
-    begin("a wake that comes while its task runs");
+    let with = if with_timer { "with" } else { "without" };
+    begin(&format!("a wake that comes while its task runs, {with} a timer pending"));
     let polls = Rc::new(Cell::new(0));
     let count = polls.clone();
     let begun = std::time::Instant::now();
@@ -60,7 +61,8 @@ fn during_the_sleep() {
 /// At the `nth` moment after a poll at which the loop lets go of a lock, another thread wakes the task. So the wake comes at each
 /// moment before the sleep, one after the other: also between the loop's last look into its inbox and its sleep.
 fn at_each_moment(nth: usize, with_timer: bool) {
-    begin(&format!("a wake at moment {nth} before the sleep"));
+    let with = if with_timer { "with" } else { "without" };
+    begin(&format!("a wake at moment {nth} before the sleep, {with} a timer pending"));
     kernel::run(async move {
         // What the loop waits for otherwise: a timer, or a call on another thread.
         let (end, wait) = channel::<()>();

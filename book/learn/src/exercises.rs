@@ -365,7 +365,7 @@ pub const EXERCISES: &[Exercise] = &[
         cfg: &["turns", "time", "cancel"],
         law: "CANCEL-1",
         hints: &[
-            "Which task was cancelled in the replay, and what did it await?",
+            "Which task was cancelled in the events, and what did it await?",
             "In asyncio a cancellation goes down to the task that is awaited. The one above is stepped when that \
                 has ended, not before.",
             "Cancel each task of `links`. Their ends wake this task. Wake it at once only if there is no link, or \

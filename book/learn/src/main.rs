@@ -106,7 +106,7 @@ fn solution(exercise: &Exercise, progress: &Progress) -> bool {
         println!("The solution is shown when the exercise is done, or when you have seen all hints.");
         return false;
     }
-    println!("The solution is book/{}. It differs from the exercise in this:\n", exercise.solution);
+    println!("One solution is book/{}. It differs from the exercise in this:\n", exercise.solution);
     for (right, wrong) in exercise.edits {
         for line in wrong.lines() {
             println!("- {line}");
