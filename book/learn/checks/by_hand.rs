@@ -80,8 +80,16 @@ pub fn check() {
         let rounds = random.below(1 + seed as usize / 40) as u32;
         let plan: Vec<(u32, u32)> = (0..rounds).map(|_| (random.below(3) as u32, random.below(100) as u32)).collect();
         let most = if random.below(3) == 0 { random.below(6) } else { 100 };
-        let mut source = vec![format!("relay of {rounds} rounds, polled {most} times at most")];
-        source.extend(plan.iter().map(|(polls, value)| format!("    a number: {polls} times Pending, then {value}")));
+        let mut source = vec![format!(
+            "relay of {}, polled {} at most",
+            common::count(rounds as usize, "round"),
+            common::times(most)
+        )];
+        source.extend(
+            plan.iter().map(|(polls, value)| {
+                format!("    a number: {} Pending, then {value}", common::times(*polls as usize))
+            }),
+        );
         common::begin(format!("relay {seed}"), source);
         let run = |make: &dyn Fn(Log, Fetch) -> Pin<Box<dyn Future<Output = u32>>>| {
             let lines = Rc::new(RefCell::new(Vec::new()));

@@ -97,7 +97,7 @@ fn run_one(seed: u64) {
         };
         let is_dropped = random.below(3) == 0;
         let handle = if is_dropped { ", and its handle is dropped" } else { "" };
-        lines.push(format!("task {number}: pauses {pauses} times, then {end:?}{handle}"));
+        lines.push(format!("task {number}: pauses {}, then {end:?}{handle}", common::times(pauses)));
         plans.push((number, pauses, end, is_dropped));
     }
     common::begin(format!("random program {seed}"), lines);

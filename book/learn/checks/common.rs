@@ -138,6 +138,16 @@ pub fn expect<T: PartialEq + std::fmt::Debug>(law: &str, what: &str, found: T, e
     }
 }
 
+/// A number and a noun, in the plural unless it is one.
+pub fn count(number: usize, noun: &str) -> String {
+    format!("{number} {noun}{}", if number == 1 { "" } else { "s" })
+}
+
+/// How often something is done.
+pub fn times(number: usize) -> String {
+    if number == 1 { "once".into() } else { format!("{number} times") }
+}
+
 /// Random numbers, the same for the same seed.
 pub struct Random(u64);
 

@@ -106,7 +106,8 @@ fn run(balance: i64, payments: &[Payment], choices: &[usize]) -> Vec<usize> {
 pub fn check() {
     for (balance, payments) in CASES {
         let lines = payments.iter().zip(1..).map(|(payment, nth)| {
-            format!("payment {nth}: {}, the bank thinks for {} steps and says {}", payment.0, payment.1, payment.2)
+            let steps = common::count(payment.1 as usize, "step");
+            format!("payment {nth}: {}, the bank thinks for {steps} and says {}", payment.0, payment.2)
         });
         let all: Vec<_> = lines.collect();
         common::begin(format!("an account with {balance}"), all.clone());

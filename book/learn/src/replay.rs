@@ -18,7 +18,7 @@ pub fn text(broken: &Broken, most: usize) -> String {
     }
     let count = broken.events.len();
     if count > most {
-        _ = writeln!(out, "  ... {} events before", count - most);
+        _ = writeln!(out, "  ... {} event{} before", count - most, if count - most == 1 { "" } else { "s" });
     }
     for (nth, (numbers, text)) in broken.events.iter().enumerate().skip(count.saturating_sub(most)) {
         let time = numbers.get(1).map_or(String::new(), |ns| format!("{} ms", ns / 1_000_000));
