@@ -75,6 +75,8 @@ macro_rules! assert_not_implemented {
 }
 
 assert_not_implemented!(Send: Task<u8>, TaskRef, EventLoop, LoopRef, CallHandle, Join<u8>, RemoteTask<Rc<u8>>);
+// A timeout is a scope of its task.
+assert_not_implemented!(Send: onelane::Timeout<std::future::Ready<()>>);
 assert_not_implemented!(Sync: Task<u8>, TaskRef, EventLoop, LoopRef, CallHandle, Join<u8>);
 assert_not_implemented!(Future: Task<u8>);
 

@@ -503,3 +503,40 @@ fn chinese_readme_has_the_code_and_the_names_of_the_english_one() {
         }
     }
 }
+
+/// The core depends on two crates; every other dependency is optional.
+#[test]
+fn the_core_has_two_dependencies() {
+    let manifest = document("Cargo.toml");
+    let mut needed = BTreeSet::new();
+    let mut of_library = false;
+    for line in manifest.lines() {
+        if line.starts_with('[') {
+            of_library = line.ends_with("dependencies]") && !line.contains("dev-") && !line.contains("build-");
+        } else if let Some((name, what)) = line.split_once(" = ") {
+            if of_library && !what.contains("optional = true") {
+                needed.insert(name.trim().to_string());
+            }
+        }
+    }
+    assert_eq!(needed, BTreeSet::from(["futures-task".into(), "slab".into()]));
+}
+
+/// The page on the cost of looking has the figures of the table of instructions.
+#[test]
+fn the_cost_of_looking_is_that_of_the_table() {
+    let table = document("benches/instructions/table.md");
+    let page = document("docs/performance/looking.md");
+    let ours = |case: &str| {
+        let row = table.lines().find(|line| line.starts_with(&format!("| `{case}` |"))).unwrap();
+        row.split('|').nth(4).unwrap().trim().parse::<f64>().unwrap().round().to_string()
+    };
+    let row = |start: &str| page.lines().find(|line| line.starts_with(start)).unwrap().to_string();
+    let (plain, counted) = (row("| not observed |"), row("| `LoopBuilder::metrics(true)` |"));
+    assert!(plain.contains(&format!("| {} | {} |", ours("yield-1000"), ours("yield-1"))), "{plain}");
+    for case in ["yield-1000-metrics", "yield-1-metrics"] {
+        assert!(counted.contains(&format!("| {} (", ours(case))), "{counted}");
+    }
+    let debug = row("| `LoopBuilder::debug(true)` |");
+    assert!(debug.contains(&format!("| {},", ours("yield-1000-debug"))), "{debug}");
+}

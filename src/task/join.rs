@@ -18,6 +18,9 @@ use core::task::{Context, Poll};
 /// Cancel safety: **dropping the await after its first poll cancels the awaited task**. Dropping it
 /// before its first poll detaches that task.
 ///
+/// It is not `Send`: it counts as a handle of its task, without atomic instructions. Where a framework requires
+/// `Send`, wrap the future around it in [`local`](crate::local()).
+///
 /// # Examples
 ///
 /// ```

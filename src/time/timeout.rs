@@ -142,6 +142,9 @@ pub fn timeout_at<F: IntoFuture>(moment: Instant, future: F) -> Timeout<F::IntoF
 
 /// The future of [`timeout`] and [`timeout_at`].
 ///
+/// It is not `Send`: it is a scope of its task. Where a framework requires `Send`, wrap the future around it in
+/// [`local`](crate::local()).
+///
 /// # Examples
 ///
 /// ```
