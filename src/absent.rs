@@ -12,7 +12,7 @@
 use crate::event_loop::{EventLoop, LoopBuilder, LoopRef};
 use crate::host::Drive;
 #[cfg(all(unix, feature = "io"))]
-use crate::net::{OpenConnection, OpenUnixConnection, StartServer, StreamWriter};
+use crate::net::{OpenConnection, OpenUnixConnection, StartServer, StreamWriter, TcpListener, UnixListener};
 #[cfg(feature = "sync")]
 use crate::sync::Queue;
 
@@ -104,6 +104,22 @@ absent!(
     [] LoopBuilder { probe(probe), }
 );
 
+#[cfg(not(feature = "replay"))]
+absent!(
+    NeedsReplay,
+    "this method of onelane needs the feature `replay`",
+    "in the folder of your package: `cargo add onelane --features replay`":
+    [] LoopBuilder { replay(path), }
+);
+
+#[cfg(not(feature = "explore"))]
+absent!(
+    NeedsExplore,
+    "this method of onelane needs the feature `explore`",
+    "in the folder of your package: `cargo add onelane --features explore`":
+    [] LoopBuilder { schedule(order), }
+);
+
 #[cfg(not(all(unix, feature = "io")))]
 absent!(
     NeedsIo,
@@ -120,6 +136,15 @@ absent!(
     "this method of onelane needs the feature `stream`",
     "in the folder of your package: `cargo add onelane --features stream`":
     [T] Queue<T> { stream(), }
+);
+
+#[cfg(all(unix, feature = "io", not(feature = "stream")))]
+absent!(
+    NeedsStreamToo,
+    "this method of onelane needs the feature `stream`",
+    "in the folder of your package: `cargo add onelane --features stream`":
+    [] TcpListener { incoming(), }
+    [] UnixListener { incoming(), }
 );
 
 #[cfg(all(unix, feature = "io", not(feature = "tls")))]
