@@ -21,7 +21,9 @@ pub fn fill(text: &str, language: Language, runs: &Runs) -> Result<String, Strin
     while let Some((before, quote)) = rest.split_once("{{") {
         let (quote, after) = quote.split_once("}}").ok_or("`{{` without `}}`")?;
         filled += before;
-        filled += &quoted(quote.trim(), language, runs).map_err(|fault| format!("{{{{{quote}}}}}: {fault}"))?;
+        // The text may be wrapped inside of a quote.
+        let quote = quote.split_whitespace().collect::<Vec<_>>().join(" ");
+        filled += &quoted(&quote, language, runs).map_err(|fault| format!("{{{{{quote}}}}}: {fault}"))?;
         rest = after;
     }
     Ok(filled + rest)

@@ -1,4 +1,4 @@
-//! A future by hand: it keeps a waker, and whoever rings wakes it.
+//! A future by hand: it keeps a waker, and the task that rings wakes it.
 
 use onelane::{spawn, yield_now};
 use std::cell::{Cell, RefCell};
