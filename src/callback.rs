@@ -1,9 +1,8 @@
 //! Plain callbacks: in the next turn, after a delay, at a time.
 
-use crate::kernel::Instant;
 use crate::kernel::callbacks::calls::CallKey;
 use crate::kernel::explore::{touches_all, unknown};
-use crate::kernel::{Alarm, Kernel, Time, TimerKey, context};
+use crate::kernel::{Alarm, Instant, Kernel, Time, TimerKey, context};
 use crate::leaf::running;
 use alloc::rc::Rc;
 use core::cell::{Cell, OnceCell};

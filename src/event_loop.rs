@@ -12,14 +12,13 @@ use crate::inspect::metrics::Metrics;
 use crate::inspect::replay::WrittenAtTheEnd;
 #[cfg(not(feature = "report"))]
 use crate::inspect::unreported::DeadlockReport;
-use crate::kernel::Instant;
 use crate::kernel::callbacks::exceptions::{self, Exception, Handler};
 use crate::kernel::cancel::shutdown::{NeverEnds, Patience};
 use crate::kernel::cell::{AnyTask, lend};
 use crate::kernel::explore::unknown;
 #[cfg(feature = "probe")]
 use crate::kernel::observe::probe::Probe;
-use crate::kernel::{Clock as KernelClock, Kernel, OBSERVED, Observed, StepWatch, context};
+use crate::kernel::{Clock as KernelClock, Instant, Kernel, OBSERVED, Observed, StepWatch, context};
 use crate::leaf::running;
 #[cfg(all(unix, feature = "io"))]
 use crate::net::{Resolver, remove_resolver, set_resolver};

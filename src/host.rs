@@ -18,9 +18,8 @@
 //! This file knows no particular host. `examples/` has several.
 
 use crate::event_loop::EventLoop;
-use crate::kernel::Instant;
 use crate::kernel::idle::guest::Meter;
-use crate::kernel::{Kernel, context};
+use crate::kernel::{Instant, Kernel, context};
 use alloc::boxed::Box;
 use alloc::sync::Arc;
 use core::fmt;

@@ -80,11 +80,10 @@ mod worlds;
 
 #[cfg(feature = "replay")]
 use crate::inspect::replay::{path_of_next_loop, write_page};
-use crate::kernel::Kernel;
 #[cfg(feature = "replay")]
 use crate::kernel::callbacks::exceptions::complain;
-use crate::kernel::context;
 use crate::kernel::explore::{Kind, Options};
+use crate::kernel::{Kernel, context};
 use player::{Chosen, Player, Policy, Who};
 use quiet::Quiet;
 use report::How;

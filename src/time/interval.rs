@@ -1,8 +1,7 @@
 //! Ticks at regular intervals.
 
-use crate::kernel::Instant;
 use crate::kernel::explore::unknown;
-use crate::kernel::{Kernel, Time};
+use crate::kernel::{Instant, Kernel, Time};
 use crate::leaf::running;
 use crate::time::sleep::Sleep;
 use core::pin::Pin;

@@ -1,9 +1,8 @@
 //! Waiting for a time.
 
-use crate::kernel::Instant;
 use crate::kernel::callbacks::exceptions;
 use crate::kernel::timers::{self, Begun};
-use crate::kernel::{Kernel, Message, Time, TimerKey, context, inbox};
+use crate::kernel::{Instant, Kernel, Message, Time, TimerKey, context, inbox};
 use crate::leaf::{no_loop, place_of, running};
 use alloc::rc::Rc;
 use core::panic::Location;

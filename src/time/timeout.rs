@@ -5,13 +5,12 @@
 //! turn.
 
 use crate::cancel::block::{Block, BlockScope, Interrupted, Interruption};
-use crate::kernel::Instant;
 use crate::kernel::callbacks::calls::{Call, CallKey, Watcher};
 use crate::kernel::cancel::scopes::{Arrival, Inside, Scope, Unwound};
 use crate::kernel::cell::AnyTask;
 use crate::kernel::explore::unknown;
 use crate::kernel::table::records::{Awaited, Then, Wait};
-use crate::kernel::{Alarm, Kernel, Time, TimerKey, Token, WaiterKey, clone_uncounted, context};
+use crate::kernel::{Alarm, Instant, Kernel, Time, TimerKey, Token, WaiterKey, clone_uncounted, context};
 use crate::leaf::{Record, cancel, check_loop, raise, remove_waiter, running};
 use crate::task::promise::{AnyPromise, Promise};
 use crate::task::{Task, TaskRef};

@@ -34,12 +34,11 @@
 //! The search does not find a guard that another task took and handed to this task, if that other
 //! task continues to run. Next: `cancel/shutdown.rs`.
 
-use crate::kernel::State;
 use crate::kernel::cancel::scopes::{Inside, Region};
 use crate::kernel::cell::{AnyTask, Header};
 use crate::kernel::table::records::{Wait, WaitEntry};
 use crate::kernel::token::Token;
-use crate::kernel::{Alarm, Kernel, Time, context};
+use crate::kernel::{Alarm, Kernel, State, Time, context};
 use crate::platform::{HashMap, HashSet};
 use alloc::{boxed::Box, collections::BTreeSet, vec::Vec};
 use core::cell::{Cell, RefCell};

@@ -16,11 +16,10 @@
 //!
 //! This file does not know who the host is, or how it waits.
 
-use crate::kernel::Instant;
 use crate::kernel::callbacks::exceptions;
 #[cfg(feature = "probe")]
 use crate::kernel::observe::probe::Source;
-use crate::kernel::{Kernel, Time};
+use crate::kernel::{Instant, Kernel, Time};
 use core::cell::Cell;
 
 /// Who knows about the remaining work, or about the next deadline.

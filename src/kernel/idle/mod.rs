@@ -7,9 +7,8 @@ mod main_task;
 pub(crate) mod park;
 pub(crate) mod sockets;
 
-use crate::kernel::Kernel;
 use crate::kernel::callbacks::calls::Call;
-use crate::kernel::{Message, Observed, Time};
+use crate::kernel::{Kernel, Message, Observed, Time};
 #[cfg(all(unix, feature = "io"))]
 use alloc::rc::Rc;
 use alloc::vec::Vec;

@@ -1,10 +1,9 @@
 //! Nothing is ready: the loop sleeps, or finds that the program is stuck.
 
-use crate::kernel::Instant;
 #[cfg(feature = "probe")]
 use crate::kernel::observe::probe::EventKind;
 use crate::kernel::table::waker::observed as observed_vtable;
-use crate::kernel::{Kernel, Parked, Time, Token};
+use crate::kernel::{Instant, Kernel, Parked, Time, Token};
 use core::task::RawWakerVTable;
 use core::time::Duration;
 

@@ -1,6 +1,5 @@
 //! Read access for reports: the tasks of a loop, and their sleeps.
 
-use crate::kernel::Inbox;
 use crate::kernel::callbacks::calls::Call;
 use crate::kernel::cell::AnyTask;
 use crate::kernel::observe::tally::Tally;
@@ -8,7 +7,7 @@ use crate::kernel::table::TaskTable;
 use crate::kernel::table::records::{Awaited, Wait};
 use crate::kernel::table::sort::sorted;
 use crate::kernel::timers::Alarm;
-use crate::kernel::{Kernel, Time, Token};
+use crate::kernel::{Inbox, Kernel, Time, Token};
 use alloc::string::String;
 use alloc::vec::Vec;
 use core::fmt;

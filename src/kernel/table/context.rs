@@ -4,9 +4,8 @@
 //! itself be in a thread-local.
 #![allow(unsafe_code, reason = "finds the running loop uncounted")]
 
-use crate::kernel::Kernel;
-use crate::kernel::Token;
 use crate::kernel::cell::{TypedTask, memory};
+use crate::kernel::{Kernel, Token};
 use crate::platform::thread_local;
 use alloc::rc::Rc;
 use core::cell::Cell;

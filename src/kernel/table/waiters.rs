@@ -1,7 +1,6 @@
 //! The waiters of tasks: what the end of a task wakes or queues, in the order of registration.
 #![allow(unsafe_code, reason = "finds the table uncounted, and reads the header of the running task")]
 
-use crate::kernel::Token;
 use crate::kernel::cell::Header;
 use crate::kernel::explore::touched::woken;
 use crate::kernel::explore::{Mode, Of, touch};
@@ -9,7 +8,7 @@ use crate::kernel::table::TaskTable;
 use crate::kernel::table::records::{Then, Wait, WaitEntry, WaitKey, WaiterKey};
 use crate::kernel::table::store::{FIRST, Item, Record, Side};
 use crate::kernel::table::waker::{home, token_of, wakes_the_same};
-use crate::kernel::{Kernel, clone_uncounted};
+use crate::kernel::{Kernel, Token, clone_uncounted};
 use core::num::NonZeroU64;
 use core::panic::Location;
 use core::task::Waker;
