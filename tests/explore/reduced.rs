@@ -475,7 +475,7 @@ fn gives_up_what_it_does_not_know() {
     // The value's destructor closes the channel: in the step of its task, or before in that of main.
     let drops_a_value = || async {
         let (sender, receiver) = oneshot::<()>();
-        let value = spawn(async move { receiver });
+        let value = spawn(async move { Some(receiver) });
         yields(1).await;
         drop(value);
         _ = sender.is_closed();
